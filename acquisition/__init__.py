@@ -1,0 +1,1 @@
+"""From the world to a good well image."""

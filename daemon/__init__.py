@@ -1,0 +1,1 @@
+"""The service: puts the parts together and keeps them alive."""

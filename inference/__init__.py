@@ -1,0 +1,1 @@
+"""From a good well image to a ranking."""

@@ -1,0 +1,152 @@
+"""What the daemon needs from encoders, morphology and the store. Each port has one contract suite that every implementation passes."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.messages import MessageData
+from schemas.observation import Observation, RejectedFile
+from schemas.plate_map import PlateMap
+from schemas.ranking import Ranking
+from schemas.well_image import FileVersion, Rejected, VisitKey, WellImage
+
+
+class Encoder(Protocol):
+    """Turns a well image into an embedding."""
+
+    @property
+    def encoder_id(self) -> str:
+        """Digest of the bundle: embeddings with different ids are never compared."""
+        ...
+
+    @property
+    def dimension(self) -> int:
+        """Length of an embedding."""
+        ...
+
+    def embed(self, image: WellImage, sharpest_plane: int) -> npt.NDArray[np.float32]:
+        """Return the embedding, (dimension,).
+
+        Raises
+        ------
+        ImageError
+            If the image cannot be embedded: too small, or the wrong number of planes for the bundle.
+        """
+        ...
+
+
+class PublishedMessage(Protocol):
+    """A row of the outbox."""
+
+    @property
+    def sequence(self) -> int:
+        """From 1, never reused."""
+        ...
+
+    @property
+    def topic(self) -> str:
+        """ASCII."""
+        ...
+
+    @property
+    def body(self) -> str:
+        """A CloudEvents 1.0 event in structured mode, JSON."""
+        ...
+
+
+class Store(Protocol):
+    """Everything that survives a restart. Safe to call from the loop and from the I/O thread.
+
+    All methods raise :class:`schemas.errors.StoreError` when the database cannot be reached, read or written.
+    """
+
+    def ended_files(self) -> Iterable[FileVersion]:
+        """Return every version of a file that has an outcome."""
+        ...
+
+    def version_of(self, key: VisitKey, digest: str) -> int | None:
+        """Return the version under which these pixels of this visit are stored, or None if they are new."""
+        ...
+
+    def next_version(self, key: VisitKey) -> int:
+        """Return the number the next version of this visit gets, from 1."""
+        ...
+
+    def add_observation(self, observation: Observation, message: MessageData) -> int:
+        """Commit observation, message and the outcome of its files in one transaction; return the message's sequence number."""
+        ...
+
+    def add_duplicate(self, image: WellImage, now: datetime) -> None:
+        """Record that these files hold pixels that are stored already."""
+        ...
+
+    def add_rejected(self, rejected: Rejected, message: MessageData, now: datetime) -> int:
+        """Commit the refusal of files and its message in one transaction; return the message's sequence number."""
+        ...
+
+    def rejected(self) -> Sequence[RejectedFile]:
+        """Return the refused files whose refusal still stands (no later version of the same path ended otherwise), oldest first."""
+        ...
+
+    def save_plate_map(self, plate_map: PlateMap, now: datetime) -> None:
+        """Keep the newest map of a plate; a map equal to the kept one changes nothing."""
+        ...
+
+    def plate_map(self, plate: str) -> PlateMap | None:
+        """Return the newest map of a plate."""
+        ...
+
+    def plates(self) -> Sequence[str]:
+        """Return the plates that have a map, in alphabetical order."""
+        ...
+
+    def observations(self, plate: str, encoder_id: str) -> Sequence[Observation]:
+        """Return the observations that count: for each well and day the newest complete one, or the newest if none is complete."""
+        ...
+
+    def rankings(self, plate: str) -> Sequence[Ranking]:
+        """Return every ranking of a plate, by day and revision."""
+        ...
+
+    def add_ranking(self, ranking: Ranking, message: MessageData) -> int:
+        """Commit a ranking and its message in one transaction; return the message's sequence number."""
+        ...
+
+    def add_message(self, message: MessageData, now: datetime) -> int:
+        """Put a message that belongs to no other row (status, alert) into the outbox; return its sequence number."""
+        ...
+
+    def messages_after(self, sequence: int, topic_prefix: str = "", limit: int = 1000) -> Sequence[PublishedMessage]:
+        """Return messages of this service with a larger sequence number, in order."""
+        ...
+
+    def last_sequence(self) -> int:
+        """Return the largest sequence number issued, 0 before the first."""
+        ...
+
+    def published_through(self) -> int:
+        """Return the sequence number up to which messages were handed to the PUB socket."""
+        ...
+
+    def mark_published(self, sequence: int) -> None:
+        """Record that messages up to here were handed to the PUB socket."""
+        ...
+
+    def close(self) -> None:
+        """Release connections. Safe to call twice."""
+        ...
+
+
+class Forecaster(Protocol):
+    """Learns from untreated wells what a well becomes, and forecasts it for any well."""
+
+    def fit(self, inputs: npt.NDArray[np.float64], readout: npt.NDArray[np.float64]) -> None:
+        """Learn from (n, T·D) inputs and (n, D) readouts of untreated wells."""
+        ...
+
+    def predict(self, inputs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return the (n, D) readout that these wells would have become untreated."""
+        ...

@@ -1,0 +1,1 @@
+"""What crosses a seam: the words that every other package speaks."""

@@ -1,0 +1,54 @@
+"""The encoder bundle: ``encoder.onnx`` and ``bundle.json`` side by side, and what the JSON promises."""
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class PlanePolicy(StrEnum):
+    """How the focal planes of a well image become the encoder's three channels."""
+
+    THREE_PLANES = "three_planes"  # planes 1, 2, 3 as channels; needs exactly three
+    SHARPEST = "sharpest"  # the sharpest plane, three times
+    SHARPEST_NEIGHBOURS = "sharpest_neighbours"  # the sharpest and its neighbours, repeated at the ends; serves 1 and 11 planes too
+
+
+class Canary(BaseModel):
+    """A fixed input, made by formula from ``seed``, and the first values of its embedding when the bundle was made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    seed: int
+    expected: tuple[float, ...] = Field(min_length=1)
+    tolerance: float = Field(gt=0)
+
+
+class Preprocessing(BaseModel):
+    """What happens between the planes of a well image and the encoder's input, in this order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    planes: PlanePolicy
+    field_um: float | None = Field(default=None, gt=0)  # side of the centred square that is embedded; None: the whole image
+    background: float = Field(gt=0, le=1)  # the value in 0…1 that the empty background is brought to
+    mean: tuple[float, float, float]  # subtracted per channel, then
+    std: tuple[float, float, float]  # divided by
+
+
+class BundleCard(BaseModel):
+    """The content of ``bundle.json``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    format: Literal[1] = 1
+    name: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")  # of encoder.onnx
+    input_name: str
+    input_size: int = Field(ge=32, le=2048)  # square side in pixels; the input is (batch, 3, side, side) float32
+    output_name: str
+    dimension: int = Field(ge=1, le=16384)
+    preprocessing: Preprocessing
+    canary: Canary
+    provenance: str
+    licence: str

@@ -1,0 +1,128 @@
+"""What is published: topics, and the data each message carries inside a CloudEvents 1.0 event."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from schemas.quality import Flag, Quality
+from schemas.ranking import FOR_RESEARCH_USE_ONLY, Ranking
+
+PREFIX = "spherorank.v1"
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DayDeparture(_Data):
+    """How far a well was, on one day, from what it would have become untreated, in untreated spreads."""
+
+    day: int
+    departure: float | None  # None while too few untreated wells have an image of that day
+
+
+class ObservationData(_Data):
+    """A well image was embedded and stored; after dosing with the well's departure on every day seen."""
+
+    plate: str
+    well: str
+    day: int
+    visit: str
+    version: int  # of this visit, from 1
+    taken_at: datetime | None
+    received_at: datetime
+    um_per_px: float | None
+    complete: bool
+    encoder_id: str
+    quality: Quality
+    flags: tuple[Flag, ...]
+    measures: dict[str, float]
+    departures: tuple[DayDeparture, ...]
+
+
+class RejectedData(_Data):
+    """A file or image was refused."""
+
+    plate: str
+    well: str
+    files: tuple[str, ...]
+    reason: str
+
+
+class RankingData(Ranking):
+    """A ranking, provisional or final: the same fields as its JSON file."""
+
+
+class ServiceState(StrEnum):
+    """Where the service is in its life."""
+
+    ONLINE = "online"
+    RUNNING = "running"
+    STOPPING = "stopping"
+
+
+class StatusData(_Data):
+    """The heartbeat, and the first and last word of a service."""
+
+    state: ServiceState
+    version: str
+    encoder_id: str
+    started_at: datetime
+    last_image_at: datetime | None
+    backlog: int  # well images seen and not yet taken
+    rejected: int  # files refused so far
+    plates: tuple[str, ...]  # with a map
+    held: dict[str, str]  # plate: why its images wait
+    source_gone: str | None
+
+
+class AlertKind(StrEnum):
+    """What a person should look at."""
+
+    DISK = "disk"
+    SOURCE_GONE = "source_gone"
+    IMAGES_MISSING = "images_missing"
+    QUALITY_GATE = "quality_gate"
+    PLATE_MAP = "plate_map"
+
+
+class AlertData(_Data):
+    """A person should look."""
+
+    kind: AlertKind
+    plate: str | None
+    message: str
+    notice: str = FOR_RESEARCH_USE_ONLY
+
+
+MessageData = ObservationData | RejectedData | RankingData | StatusData | AlertData
+MessageKind = Literal["observation", "rejected", "ranking", "status", "alert"]
+
+
+def kind_of(data: MessageData) -> MessageKind:
+    """Return the kind of a message: the third word of its topic."""
+    match data:
+        case ObservationData():
+            return "observation"
+        case RejectedData():
+            return "rejected"
+        case RankingData():
+            return "ranking"
+        case StatusData():
+            return "status"
+        case AlertData():
+            return "alert"
+
+
+def topic_of(data: MessageData) -> str:
+    """Return the topic, ``spherorank.v1.<kind>[.<plate>]``; only observation, rejected and ranking name a plate.
+
+    A topic is ASCII: any other character of a plate's name, and blanks, become ``_`` there (the body has the name as it is).
+    """
+    kind = kind_of(data)
+    if isinstance(data, StatusData | AlertData):
+        return f"{PREFIX}.{kind}"
+    plate = "".join(character if character.isascii() and character.isprintable() and character != " " else "_" for character in data.plate)
+    return f"{PREFIX}.{kind}.{plate or '_'}"

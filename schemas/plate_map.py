@@ -1,0 +1,168 @@
+"""The plate map: ``plate.toml`` and ``wells.csv`` read into one checked object. Text in, object out; no disk here."""
+
+import csv
+import hashlib
+import io
+import tomllib
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from schemas.errors import PlateMapError
+from schemas.treatment import parse_treatment
+from schemas.well import INNER_60, parse_well
+
+WellName = Annotated[str, BeforeValidator(parse_well)]
+TreatmentText = Annotated[str, BeforeValidator(lambda text: str(parse_treatment(text)))]
+
+
+class Group(StrEnum):
+    """What a well is for."""
+
+    UNTREATED = "untreated"
+    SINGLE_DOSE = "single_dose"
+    SCREENING = "screening"
+    BLANK = "blank"
+
+
+class WellEntry(BaseModel):
+    """One row of ``wells.csv``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    well: WellName
+    group: Group
+    treatment: TreatmentText = ""
+
+    @model_validator(mode="after")
+    def _group_fits_treatment(self) -> "WellEntry":
+        # An untreated well may carry a vehicle (DMSO:0.1 %), so only the other two directions are contradictions.
+        if self.group in (Group.SINGLE_DOSE, Group.SCREENING) and not self.treatment:
+            raise ValueError(f"group {self.group} has no treatment; expected one, such as gemcitabine:1 uM")
+        if self.group is Group.BLANK and self.treatment:
+            raise ValueError(f"group blank has treatment {self.treatment!r}; expected none")
+        return self
+
+
+class PlateFile(BaseModel):
+    """The content of ``<plate>.plate.toml``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    plate: str = Field(pattern=r"^[^/\\\s][^/\\]*$", max_length=120)
+    seeded_at: AwareDatetime
+    dosed_on_day: int = Field(default=7, ge=1, le=1000)
+    dosed_at: AwareDatetime | None = None
+    readout_day: int = Field(default=10, ge=2, le=1000)
+    um_per_px: float | None = Field(default=None, gt=0, le=1000, allow_inf_nan=False)
+    specimen: str | None = Field(default=None, pattern=r"^[^/\\\s][^/\\]*$", max_length=120)
+    wells: Literal["inner60"] | tuple[WellName, ...] = "inner60"
+
+    @model_validator(mode="after")
+    def _days_in_order(self) -> "PlateFile":
+        if self.readout_day <= self.dosed_on_day:
+            raise ValueError(f"readout_day is {self.readout_day}; expected a day after dosed_on_day = {self.dosed_on_day}")
+        if self.dosed_at is not None and self.culture_day(self.dosed_at) != self.dosed_on_day:
+            raise ValueError(f"dosed_at falls on culture day {self.culture_day(self.dosed_at)}; expected dosed_on_day = {self.dosed_on_day}")
+        return self
+
+    def culture_day(self, at: datetime) -> int:
+        """Return the culture day of an instant: 1 + the difference of calendar dates in ``seeded_at``'s time zone."""
+        return 1 + (at.astimezone(self.seeded_at.tzinfo).date() - self.seeded_at.date()).days
+
+    def date_of(self, day: int) -> date:
+        """Return the calendar date of a culture day."""
+        return self.seeded_at.date() + timedelta(days=day - 1)
+
+
+class PlateMap(PlateFile):
+    """A plate and what each of its wells received."""
+
+    entries: tuple[WellEntry, ...]
+
+    @property
+    def by_well(self) -> dict[str, WellEntry]:
+        """The entries by the name of their well."""
+        return {entry.well: entry for entry in self.entries}
+
+    @property
+    def wells_with_tissue(self) -> tuple[str, ...]:
+        """All wells of the map that are not blank: the ones a complete day has an image of."""
+        return tuple(entry.well for entry in self.entries if entry.group is not Group.BLANK)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the content, so that a corrected map is seen to differ."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+def parse_plate_map(toml_text: str, csv_text: str, *, toml_name: str, csv_name: str) -> PlateMap:
+    """Read and check a plate map.
+
+    Raises
+    ------
+    PlateMapError
+        With every problem found, each naming file, line or key, the value and what was expected.
+    """
+    plate_file = _parse_plate_file(toml_text, toml_name)
+    entries = _parse_wells(csv_text, csv_name)
+    if "wells" in plate_file.model_fields_set:
+        # Without the key, wells.csv itself says which wells are in use, and outer ones are the scientist's choice.
+        allowed = set(INNER_60 if plate_file.wells == "inner60" else plate_file.wells)
+        if outside := [entry.well for entry in entries if entry.well not in allowed]:
+            raise PlateMapError(
+                csv_name, f"{', '.join(outside)} named here, but `wells` in {toml_name} is {plate_file.wells!r}; expected only wells of that list"
+            )
+    return PlateMap(**plate_file.model_dump(), entries=tuple(entries))
+
+
+def _parse_plate_file(text: str, name: str) -> PlateFile:
+    try:
+        return PlateFile.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise PlateMapError(name, f"is not TOML: {error}") from error
+    except ValidationError as error:
+        raise PlateMapError(name, "; ".join(_describe(problem) for problem in error.errors())) from error
+
+
+def _parse_wells(text: str, name: str) -> list[WellEntry]:
+    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
+    if reader.fieldnames is None or set(map(str.strip, reader.fieldnames)) != {"well", "group", "treatment"}:
+        raise PlateMapError(name, f"line 1 has columns {reader.fieldnames}; expected well,group,treatment")
+    entries: list[WellEntry] = []
+    seen: dict[str, int] = {}
+    problems: list[str] = []
+    for row in reader:
+        line = reader.line_num
+        try:
+            entry = WellEntry.model_validate({key.strip(): (value or "").strip() for key, value in row.items() if key is not None})
+        except ValidationError as error:
+            problems += [f"line {line}: {_describe(problem)}" for problem in error.errors()]
+            continue
+        if None in row:
+            problems.append(f"line {line}: {len(row[None]) + 3} values; expected 3 (quote a treatment that holds a comma)")
+        elif entry.well in seen:
+            problems.append(f"line {line}: well {entry.well} stands on line {seen[entry.well]} already; expected each well once")
+        seen[entry.well] = line
+        entries.append(entry)
+    if problems:
+        raise PlateMapError(name, "; ".join(problems))
+    if not entries:
+        raise PlateMapError(name, "no wells; expected one row for each well")
+    return entries
+
+
+def _describe(problem: object) -> str:
+    """Turn one pydantic error into ``key K is V; expected …``."""
+    assert isinstance(problem, dict)  # noqa: S101 - narrows pydantic's TypedDict for mypy
+    key = ".".join(map(str, problem["loc"])) or "the file"
+    message = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    if problem["type"] == "missing":
+        return f"key {key} is missing"
+    if problem["type"] == "extra_forbidden":
+        return f"key {key} is unknown; expected one of {', '.join(PlateFile.model_fields)}"
+    if problem["type"] == "value_error":
+        return message
+    return f"{key} is {problem['input']!r}; expected {message}"

@@ -1,0 +1,135 @@
+"""A ranking as it is written to files and sent to subscribers; the field names are the contract's."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.plate_map import Group
+from schemas.quality import Flag
+
+FOR_RESEARCH_USE_ONLY = "For research use only. Not for use in diagnostic procedures."
+
+
+class Verdict(StrEnum):
+    """What can be said of a treatment."""
+
+    EFFECTIVE = "effective"
+    NO_EVIDENCE = "no_evidence"  # cannot be told from untreated
+    GROWTH = "growth"  # departs, but away from deterioration
+    TOO_FEW_WELLS = "too_few_wells"  # even the strongest effect could not have been told
+
+
+class Gate(StrEnum):
+    """Whether the plate's own untreated wells allow a ranking to be believed."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+
+
+class Condition(StrEnum):
+    """Whether the tissue held together."""
+
+    INTACT = "intact"
+    EXPLODED = "exploded"
+
+
+class _Out(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class TreatmentRank(_Out):
+    """One treatment; scores are in units of the untreated spread, 0 = like untreated, larger = further."""
+
+    efficacy_rank: int  # 1 = strongest effect
+    scale_position: int  # 1 = weakest: the thesis's 1…n
+    treatment: str
+    group: Group
+    wells: tuple[str, ...]
+    score: float
+    score_low: float
+    score_high: float
+    rank_low: int
+    rank_high: int
+    p_value: float
+    q_value: float
+    verdict: Verdict
+
+
+class WellRank(_Out):
+    """One well of the map; ranks are None for untreated wells and wells that were left out."""
+
+    well: str
+    group: Group
+    treatment: str
+    efficacy_rank: int | None
+    scale_position: int | None
+    score: float | None
+    condition: Condition | None  # None until the tissue is measured
+    deterioration_percent: float | None  # None until calibrated against an assay
+    deterioration_low: float | None
+    deterioration_high: float | None
+    flags: tuple[Flag, ...]
+
+
+class LeftOut(_Out):
+    """A well that took no part, and why."""
+
+    well: str
+    reason: str
+
+
+class RankingQuality(_Out):
+    """Whether to believe it."""
+
+    gate: Gate
+    reasons: tuple[str, ...]  # why the gate failed
+    z_prime: float | None  # of the single dose against the untreated; None without either
+    ssmd: float | None
+    edge_effect: float | None  # mean score of untreated outer minus inner wells of the map, in untreated spreads; None where wells have no positions
+    row_effect: float | None  # correlation of the untreated wells' score with their row
+    column_effect: float | None
+    left_out: tuple[LeftOut, ...]
+    missing_images: tuple[str, ...]  # wells of the map with tissue and no image of this day
+
+
+class Scale(_Out):
+    """The scale of the thesis: 1…x intact by deterioration, x+1…n exploded by degree."""
+
+    x: int | None  # None until the tissue is measured
+    n: int  # ranked wells
+
+
+class TreatmentTable(_Out):
+    """The result of the arithmetic, before it becomes the ranking of a plate and day."""
+
+    treatments: tuple[TreatmentRank, ...]  # by efficacy rank
+    wells: tuple[WellRank, ...]
+    scale: Scale
+    quality: RankingQuality
+    notes: tuple[str, ...]  # what a reader has to know, in sentences
+
+
+class Ranking(TreatmentTable):
+    """One revision of the ranking of one plate on one day."""
+
+    plate: str
+    day: int
+    revision: int = Field(ge=1)
+    final: bool
+    replaces: int | None  # the revision this one corrects
+    created_at: datetime
+    method: Literal["departure", "deterioration"]
+    representation: Literal["embedding", "measures", "both"]
+    encoder_id: str
+    code_version: str
+    config_digest: str
+    inputs_digest: str  # of the observations, plate map and settings it rests on: equal inputs make no new revision
+    specimen: str | None
+    notice: str = FOR_RESEARCH_USE_ONLY
+
+    @property
+    def name(self) -> str:
+        """``day10-r1``: the stem of its files."""
+        return f"day{self.day:02d}-r{self.revision}"

@@ -1,0 +1,40 @@
+"""The wells of one plate over the days, as arrays: the one input of every ranking."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.plate_map import Group
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectories:
+    """N wells × T days × D features; a missing image is a row of NaN.
+
+    Only wells that the plate map names stand here. ``wells`` is opaque text: it need not be a position on a plate.
+    """
+
+    plate: str
+    wells: tuple[str, ...]  # N
+    groups: tuple[Group, ...]  # N
+    treatments: tuple[str, ...]  # N, canonical text; "" for an untreated well without vehicle
+    days: tuple[int, ...]  # T, ascending culture days
+    features: npt.NDArray[np.float64]  # (N, T, D)
+    feature_names: tuple[str, ...]  # D
+    encoder_id: str = ""  # "" for a profile table
+
+    def has(self, day: int) -> npt.NDArray[np.bool_]:
+        """Return (N,): which wells have an image of this day."""
+        if day not in self.days:
+            return np.zeros(len(self.wells), dtype=bool)
+        missing: npt.NDArray[np.bool_] = np.isnan(self.features[:, self.days.index(day)]).all(axis=1)
+        return ~missing
+
+    def on(self, day: int) -> npt.NDArray[np.float64]:
+        """Return (N, D): the features of one day, NaN where missing."""
+        return self.features[:, self.days.index(day)]
+
+    def untreated(self) -> npt.NDArray[np.bool_]:
+        """Return (N,): which wells are untreated."""
+        return np.array([group is Group.UNTREATED for group in self.groups], dtype=bool)

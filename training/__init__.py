@@ -1,0 +1,1 @@
+"""Training and exporting encoders; the only package that knows torch."""
