@@ -28,8 +28,7 @@ class Trajectories:
         """Return (N,): which wells have an image of this day."""
         if day not in self.days:
             return np.zeros(len(self.wells), dtype=bool)
-        missing: npt.NDArray[np.bool_] = np.isnan(self.features[:, self.days.index(day)]).all(axis=1)
-        return ~missing
+        return np.asarray(np.isfinite(self.on(day)).any(axis=1), dtype=np.bool_)
 
     def on(self, day: int) -> npt.NDArray[np.float64]:
         """Return (N, D): the features of one day, NaN where missing."""
