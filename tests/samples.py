@@ -1,0 +1,190 @@
+"""Valid examples of what crosses a seam; a test names only the fields it is about."""
+
+# ruff: noqa: ANN401 - `changes` are any fields of the class that is made
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from schemas.messages import ObservationData, RankingData, RejectedData, ServiceState, StatusData
+from schemas.observation import Observation
+from schemas.plate_map import Group, PlateMap, WellEntry
+from schemas.quality import Quality
+from schemas.ranking import Gate, Ranking, RankingQuality, Scale, TreatmentRank, Verdict, WellRank
+from schemas.well import INNER_60
+from schemas.well_image import FileVersion, Rejected, VisitKey, WellImage
+
+NOW = datetime(2026, 11, 22, 20, 0, tzinfo=UTC)
+SEEDED_AT = datetime.fromisoformat("2026-11-10T09:00:00+01:00")
+ENCODER_ID = "e" * 64
+PLATE = "PDAC-0042"
+
+
+def file_version(path: str = "PDAC-0042/day07/B02_z1.tif", *, size: int = 1000, mtime_ns: int = 1_794_000_000_000_000_000) -> FileVersion:
+    """Return one version of one file."""
+    return FileVersion(path, size, mtime_ns)
+
+
+def planes_of(well: str, day: int, plate: str = PLATE) -> tuple[FileVersion, ...]:
+    """Return the three plane files of a well and day, named by the default pattern."""
+    return tuple(file_version(f"{plate}/day{day:02d}/{well}_z{plane}.tif") for plane in (1, 2, 3))
+
+
+def quality(**changes: Any) -> Quality:
+    """Return the quality of a good image of three planes."""
+    return Quality(**{"focus": (1.0, 2.5, 1.5), "sharpest_plane": 1, "saturated_fraction": 0.0, "tissue_fraction": 0.2, "border_fraction": 0.0} | changes)
+
+
+def well_image(well: str = "B02", day: int = 7, *, plate: str = PLATE, side_px: int = 64, seed: int = 0, **changes: Any) -> WellImage:
+    """Return three planes of noise as a complete well image."""
+    planes = np.random.default_rng(seed).integers(0, 65536, (3, side_px, side_px), dtype=np.uint16)
+    fields: dict[str, Any] = {
+        "key": VisitKey(plate, well, f"day{day:02d}"),
+        "day": day,
+        "taken_at": SEEDED_AT + timedelta(days=day - 1, hours=6),
+        "files": planes_of(well, day, plate),
+        "planes": planes,
+        "um_per_px": 1.36,
+        "complete": True,
+    }
+    return WellImage(**fields | changes)
+
+
+def observation(
+    well: str = "B02", day: int = 7, *, plate: str = PLATE, visit: str | None = None, dimension: int = 8, seed: int = 0, **changes: Any
+) -> Observation:
+    """Return a complete observation; another ``seed`` is another image (digest and embedding) of the same visit."""
+    fields: dict[str, Any] = {
+        "key": VisitKey(plate, well, visit or f"day{day:02d}"),
+        "digest": f"{seed:064x}",
+        "day": day,
+        "taken_at": SEEDED_AT + timedelta(days=day - 1, hours=6),
+        "received_at": NOW,
+        "complete": True,
+        "files": planes_of(well, day, plate),
+        "um_per_px": 1.36,
+        "quality": quality(),
+        "encoder_id": ENCODER_ID,
+        "embedding": np.random.default_rng(seed).standard_normal(dimension).astype(np.float32),
+        "measures": {"area_um2": 51234.5, "circularity": 0.87},
+    }
+    return Observation(**fields | changes)
+
+
+def observation_data(of: Observation, version: int = 1) -> ObservationData:
+    """Return the message that tells of an observation before dosing."""
+    return ObservationData(
+        plate=of.key.plate,
+        well=of.key.well,
+        day=of.day,
+        visit=of.key.visit,
+        version=version,
+        taken_at=of.taken_at,
+        received_at=of.received_at,
+        um_per_px=of.um_per_px,
+        complete=of.complete,
+        encoder_id=of.encoder_id,
+        quality=of.quality,
+        flags=of.quality.flags,
+        measures=of.measures,
+        departures=(),
+    )
+
+
+def rejected(*paths: str, reason: str = "0 bytes; expected an image", plate: str = PLATE, well: str = "B02") -> Rejected:
+    """Return the refusal of files."""
+    return Rejected(tuple(file_version(path) for path in paths or ("PDAC-0042/day07/B02_z1.tif",)), reason, plate, well)
+
+
+def rejected_data(of: Rejected) -> RejectedData:
+    """Return the message that tells of a refusal."""
+    return RejectedData(plate=of.plate, well=of.well, files=tuple(version.path for version in of.files), reason=of.reason)
+
+
+def status_data(**changes: Any) -> StatusData:
+    """Return the heartbeat of a service that has nothing to do."""
+    fields: dict[str, Any] = {
+        "state": ServiceState.RUNNING,
+        "version": "0.1.0",
+        "encoder_id": ENCODER_ID,
+        "started_at": NOW,
+        "last_image_at": None,
+        "backlog": 0,
+        "rejected": 0,
+        "plates": (PLATE,),
+        "held": {},
+        "source_gone": None,
+    }
+    return StatusData(**fields | changes)
+
+
+def plate_map(plate: str = PLATE, **changes: Any) -> PlateMap:
+    """Return a plate of the inner 60 wells: 20 untreated, 4 of a single dose, 36 of 12 screening treatments."""
+    entries = []
+    for index, well in enumerate(INNER_60):
+        if index < 20:
+            entries.append(WellEntry(well=well, group=Group.UNTREATED))
+        elif index < 24:
+            entries.append(WellEntry(well=well, group=Group.SINGLE_DOSE, treatment="gemcitabine:1 uM"))
+        else:
+            entries.append(WellEntry(well=well, group=Group.SCREENING, treatment=f"compound-{(index - 24) // 3 + 1}:100 nM"))
+    return PlateMap(**{"plate": plate, "seeded_at": SEEDED_AT, "um_per_px": 1.36, "entries": tuple(entries)} | changes)
+
+
+def ranking(plate: str = PLATE, day: int = 10, revision: int = 1, **changes: Any) -> Ranking:
+    """Return a final ranking of one single dose against one untreated well."""
+    dosed: dict[str, Any] = {"well": "D02", "group": Group.SINGLE_DOSE, "treatment": "gemcitabine:1 uM", "efficacy_rank": 1, "scale_position": 1, "score": 4.2}
+    untreated: dict[str, Any] = {"well": "B02", "group": Group.UNTREATED, "treatment": "", "efficacy_rank": None, "scale_position": None, "score": 0.1}
+    unknown: dict[str, Any] = {"condition": None, "deterioration_percent": None, "deterioration_low": None, "deterioration_high": None, "flags": ()}
+    treatment = TreatmentRank(
+        efficacy_rank=1,
+        scale_position=1,
+        treatment="gemcitabine:1 uM",
+        group=Group.SINGLE_DOSE,
+        wells=("D02",),
+        score=4.2,
+        score_low=3.1,
+        score_high=5.3,
+        rank_low=1,
+        rank_high=1,
+        p_value=0.001,
+        q_value=0.001,
+        verdict=Verdict.EFFECTIVE,
+    )
+    fields: dict[str, Any] = {
+        "treatments": (treatment,),
+        "wells": (WellRank(**dosed | unknown), WellRank(**untreated | unknown)),
+        "scale": Scale(x=None, n=1),
+        "quality": RankingQuality(
+            gate=Gate.PASSED,
+            reasons=(),
+            z_prime=0.6,
+            ssmd=3.4,
+            edge_effect=None,
+            row_effect=None,
+            column_effect=None,
+            left_out=(),
+            missing_images=(),
+        ),
+        "notes": (),
+        "plate": plate,
+        "day": day,
+        "revision": revision,
+        "final": True,
+        "replaces": revision - 1 or None,
+        "created_at": NOW,
+        "method": "departure",
+        "representation": "embedding",
+        "encoder_id": ENCODER_ID,
+        "code_version": "0.1.0",
+        "config_digest": "c" * 64,
+        "inputs_digest": "a" * 64,
+        "specimen": None,
+    }
+    return Ranking(**fields | changes)
+
+
+def ranking_data(of: Ranking) -> RankingData:
+    """Return the message that tells of a ranking."""
+    return RankingData(**of.model_dump())
