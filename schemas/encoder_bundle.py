@@ -1,5 +1,6 @@
 """The encoder bundle: ``encoder.onnx`` and ``bundle.json`` side by side, and what the JSON promises."""
 
+import hashlib
 from enum import StrEnum
 from typing import Literal
 
@@ -14,14 +15,22 @@ class PlanePolicy(StrEnum):
     SHARPEST_NEIGHBOURS = "sharpest_neighbours"  # the sharpest and its neighbours, repeated at the ends; serves 1 and 11 planes too
 
 
+class Providers(StrEnum):
+    """What the encoder runs on."""
+
+    AUTO = "auto"  # CUDA where it works, else CPU
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
 class Canary(BaseModel):
-    """A fixed input, made by formula from ``seed``, and the first values of its embedding when the bundle was made."""
+    """A fixed well image, made by formula from ``seed``, and the first values of its embedding when the bundle was made."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     seed: int
     expected: tuple[float, ...] = Field(min_length=1)
-    tolerance: float = Field(gt=0)
+    tolerance: float = Field(gt=0)  # largest absolute difference of a value
 
 
 class Preprocessing(BaseModel):
@@ -30,8 +39,8 @@ class Preprocessing(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     planes: PlanePolicy
-    field_um: float | None = Field(default=None, gt=0)  # side of the centred square that is embedded; None: the whole image
-    background: float = Field(gt=0, le=1)  # the value in 0…1 that the empty background is brought to
+    field_um: float | None = Field(default=None, gt=0)  # side of the centred square that is embedded; None, or no scale known: the whole image
+    background: float = Field(gt=0, le=1)  # the value in 0…1 that the empty background is brought to; the same value fills what lies outside the image
     mean: tuple[float, float, float]  # subtracted per channel, then
     std: tuple[float, float, float]  # divided by
 
@@ -42,7 +51,7 @@ class BundleCard(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     format: Literal[1] = 1
-    name: str
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=60)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")  # of encoder.onnx
     input_name: str
     input_size: int = Field(ge=32, le=2048)  # square side in pixels; the input is (batch, 3, side, side) float32
@@ -52,3 +61,9 @@ class BundleCard(BaseModel):
     canary: Canary
     provenance: str
     licence: str
+
+    @property
+    def encoder_id(self) -> str:
+        """Name and digest of all that decides an embedding: weights, input size and preprocessing. Different ids are never compared."""
+        decisive = f"{self.sha256} {self.input_size} {self.preprocessing.model_dump_json()}"
+        return f"{self.name}-{hashlib.sha256(decisive.encode()).hexdigest()[:16]}"

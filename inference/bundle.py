@@ -1,0 +1,78 @@
+"""Encoder bundles on disk: where they lie, and their check by digest."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from schemas.encoder_bundle import BundleCard
+from schemas.errors import BundleError
+
+MODEL_FILE = "encoder.onnx"
+CARD_FILE = "bundle.json"
+
+_HERE = Path(__file__).resolve().parent
+SHIPPED = (_HERE / "encoders", _HERE.parent / "deploy" / "encoders")
+"""Where the bundles that come with SpheroRank lie: as package data of an installed wheel, or in a checkout."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose model is the one its card describes."""
+
+    folder: Path
+    card: BundleCard
+    model: bytes  # the content of encoder.onnx: hashed and run from one reading
+
+
+def find_bundle(name_or_folder: str) -> Path:
+    """Return the folder of a shipped bundle, named by a bare word such as ``default``, or the folder itself.
+
+    Raises
+    ------
+    BundleError
+        If there is no such folder.
+    """
+    if Path(name_or_folder).name == name_or_folder:
+        for shipped in SHIPPED:
+            if (shipped / name_or_folder / CARD_FILE).is_file():
+                return shipped / name_or_folder
+    folder = Path(name_or_folder).expanduser()
+    if folder.is_dir():
+        return folder
+    names = sorted({card.parent.name for shipped in SHIPPED for card in shipped.glob(f"*/{CARD_FILE}")})
+    raise BundleError(name_or_folder, f"is no encoder bundle; expected a folder with {MODEL_FILE} and {CARD_FILE}, or one of: {', '.join(names)}")
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read card and model, and hold the model to the card's digest.
+
+    Raises
+    ------
+    BundleError
+        If a file is missing, the card does not parse, or the digest differs.
+    """
+    card_file, model_file = folder / CARD_FILE, folder / MODEL_FILE
+    try:
+        card = BundleCard.model_validate_json(card_file.read_bytes())
+        model = model_file.read_bytes()
+    except OSError as error:
+        raise BundleError(error.filename, f"cannot be read: {error.strerror}; expected {MODEL_FILE} and {CARD_FILE} in {folder}") from error
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, problem['loc'])) or 'content'}: {problem['msg']}" for problem in error.errors())
+        raise BundleError(card_file, problems) from error
+    found = hashlib.sha256(model).hexdigest()
+    if found != card.sha256:
+        raise BundleError(model_file, f"SHA-256 is {found}; {CARD_FILE} expects {card.sha256}")
+    return Bundle(folder=folder, card=card, model=model)
+
+
+def canary_planes(seed: int) -> npt.NDArray[np.uint16]:
+    """Return the canary, (3, 320, 320): a dark disc on grain, from whole numbers only, so that every machine makes the same."""
+    plane, row, column = np.indices((3, 320, 320), dtype=np.uint64)
+    grain = ((plane * 102_400 + row * 320 + column + np.uint64(seed)) * np.uint64(6_364_136_223_846_793_005)) >> np.uint64(52)  # 0…4095
+    inside = (row.astype(np.int64) - 160) ** 2 + (column.astype(np.int64) - 150) ** 2 < 80**2
+    return np.asarray(np.where(inside, 14_000 + 2 * grain, 40_000 + grain), dtype=np.uint16)

