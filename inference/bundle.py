@@ -28,14 +28,18 @@ class Bundle:
     model: bytes  # the content of encoder.onnx: hashed and run from one reading
 
 
-def find_bundle(name_or_folder: str) -> Path:
-    """Return the folder of a shipped bundle, named by a bare word such as ``default``, or the folder itself.
+def load_bundle(name_or_folder: str) -> Bundle:
+    """Read a shipped bundle, named by a bare word such as ``default``, or any folder; hold the model to the card's digest.
 
     Raises
     ------
     BundleError
-        If there is no such folder.
+        If there is no such folder, a file is missing, the card does not parse, or the digest differs.
     """
+    return _read(_find(name_or_folder))
+
+
+def _find(name_or_folder: str) -> Path:
     if Path(name_or_folder).name == name_or_folder:
         for shipped in SHIPPED:
             if (shipped / name_or_folder / CARD_FILE).is_file():
@@ -47,14 +51,7 @@ def find_bundle(name_or_folder: str) -> Path:
     raise BundleError(name_or_folder, f"is no encoder bundle; expected a folder with {MODEL_FILE} and {CARD_FILE}, or one of: {', '.join(names)}")
 
 
-def read_bundle(folder: Path) -> Bundle:
-    """Read card and model, and hold the model to the card's digest.
-
-    Raises
-    ------
-    BundleError
-        If a file is missing, the card does not parse, or the digest differs.
-    """
+def _read(folder: Path) -> Bundle:
     card_file, model_file = folder / CARD_FILE, folder / MODEL_FILE
     try:
         card = BundleCard.model_validate_json(card_file.read_bytes())

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import onnxruntime
 import structlog
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime_state
 
-from inference.bundle import MODEL_FILE, Bundle, canary_planes, read_bundle
+from inference.bundle import MODEL_FILE, Bundle, canary_planes
 from inference.preprocess import preprocess
 from schemas.encoder_bundle import Providers
 from schemas.errors import BundleError, ImageError
@@ -37,12 +36,12 @@ _RUNTIME_ERRORS = (
 class OnnxEncoder:
     """Embeds one well image at a time; implements :class:`inference.ports.Encoder`.
 
-    Opening it reads the bundle, checks the digest, the shapes and the canary, and says in one log line what it runs on.
+    Opening it holds the model's shapes and the canary to the card, and says in one log line what it runs on.
 
     Parameters
     ----------
-    bundle_dir
-        The folder with ``encoder.onnx`` and ``bundle.json``, see :func:`inference.bundle.find_bundle`.
+    bundle
+        From :func:`inference.bundle.load_bundle`.
     providers
         ``auto`` takes CUDA if a session computes the canary on it, else the CPU; ``cuda`` insists.
     intra_op_threads
@@ -51,12 +50,12 @@ class OnnxEncoder:
     Raises
     ------
     BundleError
-        If the bundle is damaged, does not fit its card, does not compute the canary, or must run on CUDA and cannot.
+        If the model does not fit its card, does not compute the canary, or must run on CUDA and cannot.
     """
 
-    def __init__(self, bundle_dir: Path, providers: Providers = Providers.AUTO, intra_op_threads: int = 2) -> None:
-        self._bundle = read_bundle(bundle_dir)
-        self._session, provider = _open_session(self._bundle, Providers(providers), intra_op_threads)
+    def __init__(self, bundle: Bundle, providers: Providers = "auto", intra_op_threads: int = 2) -> None:
+        self._bundle = bundle
+        self._session, provider = _open_session(bundle, providers, intra_op_threads)
         log.info("encoder.ready", provider=provider, dimension=self.dimension, encoder_id=self.encoder_id)
 
     @property
@@ -91,11 +90,11 @@ class OnnxEncoder:
 
 def _open_session(bundle: Bundle, providers: Providers, intra_op_threads: int) -> tuple[Any, str]:
     """Return a checked session and the name of what it runs on."""
-    if providers is not Providers.CPU:
+    if providers != "cpu":
         try:
             return _open_cuda(bundle, intra_op_threads), "cuda"
         except _CudaUnavailableError as error:
-            if providers is Providers.CUDA:
+            if providers == "cuda":
                 raise BundleError(bundle.folder, f"encoder.providers is 'cuda', but {error}; expected a working CUDA device, or 'auto'") from error
             if _CUDA in onnxruntime.get_available_providers():
                 log.warning("encoder.cuda_unavailable", reason=str(error))

@@ -75,7 +75,8 @@ def _reduce(plane: npt.NDArray[np.uint16], um_per_px: float | None, field_um: fl
 def _level_background(reduced: npt.NDArray[np.float32], background: float) -> npt.NDArray[np.float32]:
     """Divide by the image's own background, one level for all planes so that their differences stay; clip to 0…1."""
     level = max(float(np.quantile(reduced, BACKGROUND_QUANTILE)), 1.0)  # a black image stays black
-    return np.minimum(reduced * np.float32(background / level), np.float32(1))
+    scaled: npt.NDArray[np.float32] = np.minimum(reduced * np.float32(background / level), np.float32(1))
+    return scaled
 
 
 def _pad(reduced: npt.NDArray[np.float32], side_px: int, background: float) -> npt.NDArray[np.float32]:

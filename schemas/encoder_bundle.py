@@ -15,12 +15,8 @@ class PlanePolicy(StrEnum):
     SHARPEST_NEIGHBOURS = "sharpest_neighbours"  # the sharpest and its neighbours, repeated at the ends; serves 1 and 11 planes too
 
 
-class Providers(StrEnum):
-    """What the encoder runs on."""
-
-    AUTO = "auto"  # CUDA where it works, else CPU
-    CPU = "cpu"
-    CUDA = "cuda"
+Providers = Literal["auto", "cpu", "cuda"]
+"""What the encoder runs on; ``auto`` takes CUDA where it works, else the CPU."""
 
 
 class Canary(BaseModel):

