@@ -9,7 +9,8 @@
     ├── ImageError           the robot: this file or image cannot be used; it is refused, the service goes on
     ├── ProfileError         the scientist: a table or plate cannot be ranked as it is
     ├── SourceGoneError      the operator: the drop folder vanished; nothing is deleted, the service waits
-    └── StoreError           the operator: the database cannot be read or written
+    ├── StoreError           the operator: the database cannot be read or written
+    └── OutputError          the operator: a ranking's files cannot be written
 
 Every one names what it is about (a file, key or plate), the value found and what was expected, and keeps them as attributes.
 """
@@ -57,3 +58,7 @@ class SourceGoneError(SpheroRankError):
 
 class StoreError(SpheroRankError):
     """The database cannot be reached, read or written."""
+
+
+class OutputError(SpheroRankError):
+    """A ranking's file cannot be written: disk full, no permission, or another ranking stands there."""

@@ -13,14 +13,15 @@ PREFIX = "spherorank.v1"
 
 
 class _Data(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class DayDeparture(_Data):
     """How far a well was, on one day, from what it would have become untreated, in untreated spreads."""
 
     day: int
-    departure: float | None  # None while too few untreated wells have an image of that day
+    departure: float | None
+    """null while too few untreated wells have an image of that day"""
 
 
 class ObservationData(_Data):
@@ -29,25 +30,38 @@ class ObservationData(_Data):
     plate: str
     well: str
     day: int
+    """culture day; day 1 is the day of seeding"""
     visit: str
-    version: int  # of this visit, from 1
+    """which imaging of the well this is, such as ``day07``"""
+    version: int
+    """of this visit, from 1: a repeated or completed visit is a new version"""
     taken_at: datetime | None
+    """by the microscope, where the name or file tells"""
     received_at: datetime
+    """by this service's clock"""
     um_per_px: float | None
     complete: bool
+    """every expected focal plane was there"""
     encoder_id: str
+    """digest of the encoder bundle"""
     quality: Quality
     flags: tuple[Flag, ...]
+    """reasons to look twice at the image"""
     measures: dict[str, float]
+    """name with unit: value; empty until tissue is measured"""
     departures: tuple[DayDeparture, ...]
+    """the well's way so far, one entry a day seen; empty before dosing"""
 
 
 class RejectedData(_Data):
     """A file or image was refused."""
 
     plate: str
+    """empty where the name does not tell"""
     well: str
+    """empty where the name does not tell"""
     files: tuple[str, ...]
+    """relative to the drop folder"""
     reason: str
 
 
@@ -71,11 +85,16 @@ class StatusData(_Data):
     encoder_id: str
     started_at: datetime
     last_image_at: datetime | None
-    backlog: int  # well images seen and not yet taken
-    rejected: int  # files refused so far
-    plates: tuple[str, ...]  # with a map
-    held: dict[str, str]  # plate: why its images wait
+    backlog: int
+    """well images seen and not yet taken"""
+    rejected: int
+    """files refused so far"""
+    plates: tuple[str, ...]
+    """plates that have a map"""
+    held: dict[str, str]
+    """plate: why its images wait"""
     source_gone: str | None
+    """why the drop folder cannot be read; null while it can"""
 
 
 class AlertKind(StrEnum):

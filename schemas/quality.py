@@ -19,11 +19,16 @@ class Flag(StrEnum):
 class Quality(BaseModel):
     """Measured on the planes as they came; ``flags`` are the conclusions."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
-    focus: tuple[float, ...]  # one value a plane, larger = sharper; comparable within one plate
-    sharpest_plane: int  # index from 0
-    saturated_fraction: float  # of the pixels of the sharpest plane, 0…1
-    tissue_fraction: float  # rough share of the field that differs from the background, 0…1
-    border_fraction: float  # share of the image's border that tissue covers, 0…1
+    focus: tuple[float, ...]
+    """one value a plane, larger = sharper; comparable within one plate"""
+    sharpest_plane: int
+    """index from 0"""
+    saturated_fraction: float
+    """of the pixels of the sharpest plane, 0…1"""
+    tissue_fraction: float
+    """rough share of the field that differs from the background, 0…1"""
+    border_fraction: float
+    """share of the image's border that tissue covers, 0…1"""
     flags: tuple[Flag, ...] = ()

@@ -36,41 +36,56 @@ class Condition(StrEnum):
 
 
 class _Out(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class TreatmentRank(_Out):
-    """One treatment; scores are in units of the untreated spread, 0 = like untreated, larger = further."""
+    """One treatment of a plate."""
 
-    efficacy_rank: int  # 1 = strongest effect
-    scale_position: int  # 1 = weakest: the thesis's 1…n
+    efficacy_rank: int
+    """1 = strongest effect"""
+    scale_position: int
+    """1 = weakest: the thesis's 1…n"""
     treatment: str
+    """as in ``gemcitabine:0.5 uM + paclitaxel:10 nM``"""
     group: Group
     wells: tuple[str, ...]
+    """those that the score rests on"""
     score: float
+    """0 = like untreated, in units of the untreated spread, larger = further towards deterioration"""
     score_low: float
+    """lower end of the score's interval"""
     score_high: float
+    """upper end of the score's interval"""
     rank_low: int
+    """best efficacy rank that the uncertainty allows"""
     rank_high: int
+    """worst efficacy rank that the uncertainty allows"""
     p_value: float
     q_value: float
+    """p-value corrected for the number of treatments"""
     verdict: Verdict
 
 
 class WellRank(_Out):
-    """One well of the map; ranks are None for untreated wells and wells that were left out."""
+    """One well of the map."""
 
     well: str
     group: Group
     treatment: str
     efficacy_rank: int | None
+    """among the treated wells; null for untreated wells and wells that were left out"""
     scale_position: int | None
     score: float | None
-    condition: Condition | None  # None until the tissue is measured
-    deterioration_percent: float | None  # None until calibrated against an assay
+    """as a treatment's; null where the well has no usable image"""
+    condition: Condition | None
+    """null until the tissue is measured"""
+    deterioration_percent: float | None
+    """null until calibrated against an assay"""
     deterioration_low: float | None
     deterioration_high: float | None
     flags: tuple[Flag, ...]
+    """reasons to look twice at the image"""
 
 
 class LeftOut(_Out):
@@ -84,52 +99,73 @@ class RankingQuality(_Out):
     """Whether to believe it."""
 
     gate: Gate
-    reasons: tuple[str, ...]  # why the gate failed
-    z_prime: float | None  # of the single dose against the untreated; None without either
+    reasons: tuple[str, ...]
+    """why the gate failed"""
+    z_prime: float | None
+    """of the single dose against the untreated; null without either"""
     ssmd: float | None
-    edge_effect: float | None  # mean score of untreated outer minus inner wells of the map, in untreated spreads; None where wells have no positions
-    row_effect: float | None  # correlation of the untreated wells' score with their row
+    """strictly standardised mean difference of the same two"""
+    edge_effect: float | None
+    """mean score of untreated outer minus inner wells of the map, in untreated spreads; null where wells have no positions"""
+    row_effect: float | None
+    """correlation of the untreated wells' score with their row"""
     column_effect: float | None
+    """correlation of the untreated wells' score with their column"""
     left_out: tuple[LeftOut, ...]
-    missing_images: tuple[str, ...]  # wells of the map with tissue and no image of this day
+    missing_images: tuple[str, ...]
+    """wells of the map with tissue and no image of this day"""
 
 
 class Scale(_Out):
     """The scale of the thesis: 1…x intact by deterioration, x+1…n exploded by degree."""
 
-    x: int | None  # None until the tissue is measured
-    n: int  # ranked wells
+    x: int | None
+    """null until the tissue is measured"""
+    n: int
+    """ranked wells"""
 
 
 class TreatmentTable(_Out):
     """The result of the arithmetic, before it becomes the ranking of a plate and day."""
 
-    treatments: tuple[TreatmentRank, ...]  # by efficacy rank
+    treatments: tuple[TreatmentRank, ...]
+    """by efficacy rank"""
     wells: tuple[WellRank, ...]
+    """every well of the map"""
     scale: Scale
     quality: RankingQuality
-    notes: tuple[str, ...]  # what a reader has to know, in sentences
+    notes: tuple[str, ...]
+    """what a reader has to know, in sentences"""
 
 
-class Ranking(TreatmentTable):
-    """One revision of the ranking of one plate on one day."""
+class RankingHead(_Out):
+    """Which ranking this is and how it was made: enough to make it again."""
 
     plate: str
     day: int
+    """culture day of the images; day 1 is the day of seeding"""
     revision: int = Field(ge=1)
     final: bool
-    replaces: int | None  # the revision this one corrects
+    """false: provisional, more images or days are to come"""
+    replaces: int | None
+    """the revision this one corrects"""
     created_at: datetime
+    notice: str = FOR_RESEARCH_USE_ONLY
     method: Literal["departure", "deterioration"]
     representation: Literal["embedding", "measures", "both"]
     encoder_id: str
+    """digest of the encoder bundle"""
     code_version: str
     config_digest: str
-    inputs_digest: str  # of the observations, plate map and settings it rests on: equal inputs make no new revision
+    inputs_digest: str
+    """of the observations, plate map and settings it rests on: equal inputs make no new revision"""
     specimen: str | None
-    notice: str = FOR_RESEARCH_USE_ONLY
 
     @property
     def name(self) -> str:
         """``day10-r1``: the stem of its files."""
         return f"day{self.day:02d}-r{self.revision}"
+
+
+class Ranking(TreatmentTable, RankingHead):
+    """One revision of the ranking of one plate on one day."""

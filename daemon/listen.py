@@ -1,0 +1,203 @@
+"""A subscriber that misses nothing: it follows the PUB socket and asks for a replay wherever a sequence number is missing."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, TextIO
+from urllib.parse import urlsplit
+
+import zmq
+from pydantic import Field, TypeAdapter, ValidationError
+
+from schemas.errors import ConfigError
+from schemas.messages import PREFIX
+from schemas.requests import ErrorReply, ReplayReply, ReplayRequest
+
+_REPLIES: TypeAdapter[ReplayReply | ErrorReply] = TypeAdapter(Annotated[ReplayReply | ErrorReply, Field(discriminator="kind")])
+_POLL_S = 0.2  # how soon should_stop is heeded
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message as a subscriber sees it; ``body`` is a CloudEvents event."""
+
+    topic: str
+    sequence: int
+    body: dict[str, Any]
+
+    def json_line(self) -> str:
+        """Return ``{"topic": …, "sequence": …, "body": …}``."""
+        return json.dumps({"topic": self.topic, "sequence": self.sequence, "body": self.body}, ensure_ascii=False)
+
+
+def requests_url_beside(events_url: str) -> str:
+    """Return the address of the requests socket where none is given: the same host, one port up.
+
+    Raises
+    ------
+    ConfigError
+        If ``events_url`` has no port to count from.
+    """
+    parts = urlsplit(events_url)
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if parts.scheme != "tcp" or not parts.hostname or port is None:
+        raise ConfigError("--connect", f"{events_url} is no tcp address with a port; expected one such as tcp://127.0.0.1:5556, or --requests beside it")
+    return f"{events_url.rpartition(':')[0]}:{port + 1}"
+
+
+def listen(
+    events_url: str,
+    requests_url: str,
+    *,
+    after: int | None,
+    topic: str,
+    on_message: Callable[[Message], None],
+    should_stop: Callable[[], bool],
+    on_silence: Callable[[str], None],
+    reply_timeout_s: float = 5.0,
+) -> None:
+    """Call ``on_message`` once for each message, in order, without a gap, until ``should_stop``.
+
+    Parameters
+    ----------
+    after
+        The last sequence number that is known: everything later comes first, then what is published from now on. None: only the latter.
+    topic
+        Only messages whose topic begins so. Every message is received all the same: a gap is seen only by one who hears every number.
+    on_silence
+        Told, in words, whenever the requests socket does not answer a replay in ``reply_timeout_s``; it is asked again for ever.
+
+    Raises
+    ------
+    ConfigError
+        If an address cannot be used, the service refuses the replay, or it has issued fewer messages than ``after`` (another store).
+    """
+    with zmq.Context() as context:
+        events = context.socket(zmq.SUB, linger=0)
+        try:
+            events.subscribe(PREFIX)
+            _connect(events, events_url)
+            requests = _Replayer(context, requests_url, reply_timeout_s, should_stop, on_silence)
+            for message in _gapless(events, requests, after, should_stop):
+                if message.topic.startswith(topic):
+                    on_message(message)
+        finally:
+            events.close()
+
+
+def write_message(message: Message, stream: TextIO) -> None:
+    """Write one line: JSON into a pipe or file, something readable on a terminal."""
+    stream.write((_readable(message) if stream.isatty() else message.json_line()) + "\n")
+    stream.flush()
+
+
+def _gapless(events: zmq.Socket[bytes], requests: "_Replayer", last: int | None, should_stop: Callable[[], bool]) -> Iterator[Message]:
+    """Yield every message after ``last`` in order; without ``last``, from the first that is heard."""
+    if last is not None:
+        for message in requests.after(last):
+            last = message.sequence
+            yield message
+    heard_through = last  # what a replay brought early comes on the live socket once more, with a number between this and `last`
+    while not should_stop():
+        if not events.poll(round(_POLL_S * 1000)):
+            continue
+        heard = _decode(events.recv_multipart())
+        if last is None or heard.sequence == last + 1:
+            last = heard.sequence
+            yield heard
+        elif heard_through is None or not heard_through < heard.sequence <= last:
+            # A gap, a message sent twice, or another store behind the same address: the replay tells which.
+            for message in requests.after(last):
+                last = message.sequence
+                yield message
+        heard_through = heard.sequence
+
+
+class _Replayer:
+    """Asks for messages again, as often as it takes."""
+
+    def __init__(
+        self, context: "zmq.Context[zmq.Socket[bytes]]", url: str, timeout_s: float, should_stop: Callable[[], bool], on_silence: Callable[[str], None]
+    ) -> None:
+        self._context = context
+        self._url = url
+        self._timeout_s = timeout_s
+        self._should_stop = should_stop
+        self._on_silence = on_silence
+
+    def after(self, sequence: int) -> Iterator[Message]:
+        """Yield every message after this one, in order, up to now."""
+        more = True
+        while more and not self._should_stop():
+            reply = self._ask(ReplayRequest(after=sequence))
+            if reply is None:
+                continue
+            if reply.newest < sequence:
+                raise ConfigError(
+                    self._url,
+                    f"the service has issued {reply.newest} messages, so number {sequence} came from another store; expected --after {reply.newest} or less",
+                )
+            for message in reply.messages:
+                yield Message(message.topic, message.sequence, message.body)
+            sequence, more = reply.last, reply.more
+
+    def _ask(self, request: ReplayRequest) -> ReplayReply | None:
+        """Return the reply, or None if there was none in time; each question has a socket of its own, so that a late answer is nobody's."""
+        with self._context.socket(zmq.DEALER, linger=0) as socket:
+            _connect(socket, self._url)
+            socket.send(request.model_dump_json().encode())
+            give_up = time.monotonic() + self._timeout_s
+            while not socket.poll(round(_POLL_S * 1000)):
+                if self._should_stop():
+                    return None
+                if time.monotonic() > give_up:
+                    self._on_silence(f"{self._url} does not answer; asking again")
+                    return None
+            reply = self._parse(socket.recv_multipart()[-1])
+            if isinstance(reply, ReplayReply):
+                return reply
+            if not reply.retry:
+                raise ConfigError(self._url, reply.error)
+            self._on_silence(f"{self._url}: {reply.error}")
+        self._rest()
+        return None
+
+    def _rest(self) -> None:
+        rested = time.monotonic() + self._timeout_s
+        while time.monotonic() < rested and not self._should_stop():
+            time.sleep(_POLL_S)
+
+    def _parse(self, reply: bytes) -> ReplayReply | ErrorReply:
+        try:
+            return _REPLIES.validate_json(reply)
+        except ValidationError as error:
+            raise ConfigError(self._url, f"answered {reply[:80]!r}; expected a reply of kind replay (is this SpheroRank's requests socket?)") from error
+
+
+def _connect(socket: zmq.Socket[bytes], url: str) -> None:
+    try:
+        socket.connect(url)
+    except zmq.ZMQError as error:
+        raise ConfigError("--connect", f"{url} cannot be used ({error.strerror}); expected an address such as tcp://127.0.0.1:5556") from error
+
+
+def _decode(parts: list[bytes]) -> Message:
+    try:
+        topic, sequence, body = parts
+        return Message(topic.decode("ascii"), int.from_bytes(sequence, "big"), json.loads(body))
+    except ValueError as error:
+        raise ConfigError("--connect", f"a message of {len(parts)} parts cannot be read ({error}); expected topic, sequence and a JSON body") from error
+
+
+def _readable(message: Message) -> str:
+    data = message.body.get("data", {})
+    words = [str(message.sequence).rjust(8), str(message.body.get("time", ""))[:19], message.topic.removeprefix(f"{PREFIX}.")]
+    return "  ".join([*words, *(f"{key}={data[key]}" for key in _TOLD if data.get(key) not in (None, "", [], ()))])
+
+
+_TOLD = ("well", "day", "revision", "final", "state", "backlog", "reason", "kind", "message", "flags")
+"""What a terminal line says of a message's data, where it has it."""

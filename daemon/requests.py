@@ -1,0 +1,131 @@
+"""Answers what clients ask: status, the latest ranking of a plate, a replay of messages. JSON on a ROUTER socket, for REQ and DEALER clients."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Self
+
+import zmq
+from pydantic import BaseModel
+
+from inference.ports import PublishedMessage, Store
+from schemas.errors import ConfigError, StoreError
+from schemas.messages import StatusData
+from schemas.requests import (
+    ErrorReply,
+    LatestReply,
+    LatestRequest,
+    ReplayedMessage,
+    ReplayReply,
+    ReplayRequest,
+    StatusReply,
+    StatusRequest,
+    parse_request,
+)
+
+REPLAY_MESSAGES = 1000  # in one reply at most
+REPLAY_BYTES = 8_000_000  # of bodies in one reply; one message always fits
+_REPLAY_BATCH = 100  # messages read from the store at once
+_LARGEST_REQUEST_BYTES = 65_536
+
+
+class Requests:
+    """A bound ROUTER socket. Answering never blocks: a client that does not read its answers loses them."""
+
+    def __init__(self, url: str, *, linger_s: float = 1.0) -> None:
+        """Bind.
+
+        Raises
+        ------
+        ConfigError
+            If the address cannot be bound.
+        """
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.ROUTER)
+        self._socket.set(zmq.LINGER, round(linger_s * 1000))
+        self._socket.set(zmq.SNDHWM, 8)  # answers kept for one client; each may hold REPLAY_BYTES
+        self._socket.set(zmq.MAXMSGSIZE, _LARGEST_REQUEST_BYTES)
+        self._socket.set(zmq.HEARTBEAT_IVL, 10_000)  # ms
+        self._socket.set(zmq.HEARTBEAT_TIMEOUT, 30_000)
+        try:
+            self._socket.bind(url)
+        except zmq.ZMQError as error:
+            self.close()
+            raise ConfigError(
+                "publisher.requests", f"{url} cannot be bound ({error.strerror}); expected a free address of this machine, such as tcp://127.0.0.1:5557"
+            ) from error
+        self.url = self._socket.get_string(zmq.LAST_ENDPOINT)
+
+    def serve(self, answer: Callable[[bytes], str], timeout_s: float) -> bool:
+        """Wait for one request at most ``timeout_s`` and answer it. Return whether there was one."""
+        if not self._socket.poll(round(timeout_s * 1000)):
+            return False
+        # REQ sends [identity, empty, request], DEALER [identity, request]: what stands before the last part goes back as it came.
+        *envelope, request = self._socket.recv_multipart(flags=zmq.DONTWAIT)
+        self._socket.send_multipart([*envelope, answer(request).encode()], flags=zmq.DONTWAIT)
+        return True
+
+    def close(self) -> None:
+        """Wait ``linger_s`` at most for answers on their way, then release the socket. Safe to call twice."""
+        self._socket.close()
+        self._context.term()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+
+def answer(request: bytes, store: Store, status: Callable[[], StatusData]) -> str:
+    """Return the reply to a request as JSON; whatever is wrong with the request or the store is an error reply."""
+    try:
+        reply: BaseModel = _reply(parse_request(request), store, status)
+    except ValueError as problem:
+        reply = _error(str(problem))
+    except StoreError as error:
+        reply = _error(f"the service cannot read its store: {error}", retry=True)
+    return reply.model_dump_json()
+
+
+def _error(text: str, *, retry: bool = False) -> ErrorReply:
+    # JSON can spell half a surrogate pair, which is no text that UTF-8 can carry; an error that quotes one has to be sent all the same.
+    return ErrorReply(error=text.encode(errors="backslashreplace").decode(), retry=retry)
+
+
+def _reply(request: StatusRequest | LatestRequest | ReplayRequest, store: Store, status: Callable[[], StatusData]) -> BaseModel:
+    match request:
+        case StatusRequest():
+            return StatusReply(**status().model_dump())
+        case LatestRequest():
+            return _latest(request, store)
+        case ReplayRequest():
+            return _replay(request, store)
+
+
+def _latest(request: LatestRequest, store: Store) -> LatestReply:
+    rankings = store.rankings(request.plate)
+    if not rankings:
+        ranked = [plate for plate in store.plates() if store.rankings(plate)]
+        raise ValueError(f"plate {request.plate!r} has no ranking; expected one of {', '.join(ranked) or 'none so far: no plate has a ranking yet'}")
+    return LatestReply(plate=request.plate, ranking=max(rankings, key=lambda ranking: (ranking.day, ranking.revision)))
+
+
+def _replay(request: ReplayRequest, store: Store) -> ReplayReply:
+    newest = store.last_sequence()  # before the messages are read: a later one is not promised by this reply
+    found: list[ReplayedMessage] = []
+    size, more = 0, False
+    for message in _messages_after(request.after, request.topic, store):
+        size += len(message.body.encode())
+        if len(found) == REPLAY_MESSAGES or (found and size > REPLAY_BYTES):
+            more = True
+            break
+        found.append(ReplayedMessage(topic=message.topic, sequence=message.sequence, body=json.loads(message.body)))
+    last = found[-1].sequence if found else request.after
+    newest = max(newest, found[-1].sequence) if found else newest
+    return ReplayReply(after=request.after, topic=request.topic, messages=tuple(found), more=more, last=last if more else max(last, newest), newest=newest)
+
+
+def _messages_after(sequence: int, topic: str, store: Store) -> Iterator[PublishedMessage]:
+    while batch := store.messages_after(sequence, topic, limit=_REPLAY_BATCH):
+        yield from batch
+        sequence = batch[-1].sequence
