@@ -48,3 +48,17 @@ class RejectedFile:
     well: str
     reason: str
     rejected_at: datetime
+
+
+@dataclass(frozen=True)
+class Imaged:
+    """One stored version of one visit, without its embedding: enough to decide what counts and what is due."""
+
+    observation_id: int
+    key: VisitKey
+    version: int  # of this visit, from 1
+    digest: str
+    day: int
+    taken_at: datetime | None
+    received_at: datetime
+    complete: bool

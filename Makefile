@@ -1,0 +1,42 @@
+# Two commands do everything: `make demo` and `make test`.
+
+PYTHON ?= python3.11
+PIP_FLAGS = --quiet --disable-pip-version-check -c deploy/constraints.txt
+.PHONY: demo test check bench clean
+
+demo: .venv/installed
+	rm -rf demo
+	.venv/bin/spherorank demo --out demo
+
+test: check .venv-dev/packages
+	.venv-dev/bin/pytest -n 2 --dist worksteal
+
+check: .venv-dev/installed
+	.venv-dev/bin/ruff format --check .
+	.venv-dev/bin/ruff check .
+	.venv-dev/bin/mypy
+	.venv-dev/bin/lint-imports
+
+# What README and docs quote, each a command that prints its table.
+bench: .venv-dev/installed
+	for script in benchmarks/*.py; do echo "== $$script"; .venv-dev/bin/python $$script; done
+
+# The run-time installation: no torch.
+.venv/installed: pyproject.toml deploy/constraints.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install $(PIP_FLAGS) -e '.[cpu]'
+	touch $@
+
+# Everything that checks and tests need, torch among it.
+.venv-dev/installed: pyproject.toml deploy/constraints.txt
+	$(PYTHON) -m venv .venv-dev
+	.venv-dev/bin/pip install $(PIP_FLAGS) -e '.[cpu,postgresql,dev,train]'
+	touch $@
+
+# PostgreSQL's programs for the store's tests.
+.venv-dev/packages:
+	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql; }
+	touch $@
+
+clean:
+	rm -rf .venv .venv-dev demo build dist .pytest_cache .mypy_cache .ruff_cache

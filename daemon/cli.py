@@ -1,0 +1,164 @@
+"""The command line. Each command reads its input, calls one thing, and turns errors into exit codes; heavy imports wait until a command needs them."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from daemon import logs
+from daemon.config import load_config
+from schemas.errors import ConfigError, SpheroRankError
+
+EXIT_FAILED, EXIT_CONFIG = 1, 78
+
+app = typer.Typer(
+    name="spherorank",
+    help="Ranks drug treatments on tumour spheroid plates from daily bright-field images. For research use only.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="The configuration file; without it every setting has its default.")]
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+screen = Console(highlight=False)
+
+
+def main() -> NoReturn:
+    """Run the command line; every anticipated error ends as one clear text and an exit code."""
+    try:
+        app()
+    except ConfigError as error:
+        _end(error, EXIT_CONFIG)
+    except SpheroRankError as error:
+        _end(error, EXIT_FAILED)
+    raise AssertionError("typer exits by itself")
+
+
+def _end(error: SpheroRankError, code: int) -> NoReturn:
+    errors.print(str(error), markup=False)
+    sys.exit(code)
+
+
+@app.callback(invoke_without_command=True)
+def _version(*, version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        from importlib.metadata import version as installed  # noqa: PLC0415 - only for this option
+
+        screen.print(installed("spherorank"))
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    config: ConfigOption = None,
+    *,
+    once: Annotated[bool, typer.Option("--once", help="Take in all that is there, rank what is due, exit.")] = False,
+) -> None:
+    """Run the service in the foreground."""
+    from daemon import wiring  # noqa: PLC0415 - opens the whole house
+
+    settings = load_config(config)
+    logs.install(settings.output.logs)
+    notes: list[int] = []
+    wiring.take_notes_of_signals(notes, lambda number: os._exit(128 + number))
+    with wiring.open_service(settings, once=once) as service:
+        service.stop_notes = notes
+        service.run(once=once)
+
+
+@app.command()
+def check(config: ConfigOption = None) -> None:
+    """Read configuration, plate maps, encoder, folders and sockets, and print every problem at once."""
+    from daemon import checks  # noqa: PLC0415 - opens the encoder
+
+    logs.install(None)
+    problems = checks.problems_with(config)
+    for problem in problems:
+        errors.print(str(problem), markup=False)
+    if problems:
+        raise typer.Exit(EXIT_CONFIG)
+    screen.print("Everything is as expected.")
+
+
+@app.command()
+def status(config: ConfigOption = None, *, as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False) -> None:
+    """Ask the running service how it is."""
+    from daemon import inquiries  # noqa: PLC0415 - loads the messaging library
+
+    answer = inquiries.ask_status(load_config(config).publisher.requests)
+    if as_json:
+        typer.echo(answer.model_dump_json(indent=2))
+    else:
+        screen.print(inquiries.readable(answer))
+
+
+@app.command()
+def rejected(config: ConfigOption = None) -> None:
+    """List each refused file with its reason."""
+    from daemon import wiring  # noqa: PLC0415 - opens the store
+
+    store = wiring.open_store(load_config(config))
+    for file in store.rejected():
+        typer.echo(f"{file.path}\t{file.rejected_at.isoformat(timespec='seconds')}\t{file.reason}")
+    store.close()
+
+
+@app.command()
+def rank(
+    *,
+    plate: Annotated[str | None, typer.Option(help="Rank this plate again from the store.")] = None,
+    day: Annotated[int | None, typer.Option(help="With --plate: which culture day; without it the readout day.")] = None,
+    config: ConfigOption = None,
+    profiles: Annotated[Path | None, typer.Option(help="Rank a profile table (CSV or Parquet) instead.")] = None,
+    baseline_day: Annotated[int | None, typer.Option(help="With --profiles: the last day before dosing took effect.")] = None,
+    readout_day: Annotated[int | None, typer.Option(help="With --profiles: the day that is ranked.")] = None,
+    out: Annotated[Path | None, typer.Option(help="With --profiles: the table of treatments; the wells go to <stem>-wells.csv beside it.")] = None,
+    final: Annotated[bool, typer.Option("--final", help="With --plate: no more images will come; what is missing stays missing.")] = False,
+) -> None:
+    """Rank a plate again from the store, or any profile table with no store at all."""
+    from daemon import ranking_commands  # noqa: PLC0415 - loads the statistics
+
+    if (plate is None) == (profiles is None):
+        raise typer.BadParameter("expected either --plate or --profiles")
+    logs.install(None)
+    if plate is not None:
+        ranking = ranking_commands.rank_plate_again(load_config(config), plate, day, final=final)
+        screen.print(ranking_commands.as_table(ranking, f"{ranking.plate} {ranking.name}, {'final' if ranking.final else 'provisional'}"))
+        return
+    if profiles is None or baseline_day is None or readout_day is None or out is None:
+        raise typer.BadParameter("--profiles needs --baseline-day, --readout-day and --out")
+    ranking_commands.rank_table(profiles, baseline_day=baseline_day, readout_day=readout_day, out=out)
+
+
+@app.command()
+def embed(
+    images: Annotated[list[Path], typer.Argument(help="Image files; the pages of one file are its planes.")],
+    out: Annotated[Path, typer.Option(help="The Parquet table to write.")],
+    config: ConfigOption = None,
+) -> None:
+    """Write the embeddings of image files to a Parquet table."""
+    from daemon import embedding_table  # noqa: PLC0415 - opens the encoder
+
+    logs.install(None)
+    refused = embedding_table.write(images, out, load_config(config))
+    for error in refused:
+        errors.print(str(error), markup=False)
+    if refused:
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def listen(
+    connect: Annotated[str, typer.Option(help="Where the service publishes.")] = "tcp://127.0.0.1:5556",
+    requests: Annotated[str | None, typer.Option(help="Where the service answers requests; by default one port further.")] = None,
+    after: Annotated[int | None, typer.Option(help="First everything that was published after this sequence number.")] = None,
+    topic: Annotated[str, typer.Option(help="Only topics that start with this.")] = "",
+) -> None:
+    """Print what the service publishes, one message a line."""
+    from daemon import inquiries  # noqa: PLC0415 - loads the messaging library
+
+    inquiries.print_messages(connect, requests, after=after, topic=topic)

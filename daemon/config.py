@@ -1,0 +1,215 @@
+"""The configuration: one TOML file, environment over it, read once at the top. The only file that looks at ``os.environ``."""
+
+import hashlib
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from schemas.errors import ConfigError
+
+_PREFIX = "SPHERORANK_"
+
+
+def _endpoint(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme == "ipc" and (parts.netloc or parts.path):
+        return url
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if parts.scheme != "tcp" or not parts.hostname or port is None:
+        raise ValueError("tcp://host:port or ipc:///path")
+    return url
+
+
+def _host_port(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if text and (not host or not port.isdigit() or int(port) > 65535):  # noqa: PLR2004 - the largest port
+        raise ValueError("host:port, or an empty text to switch it off")
+    return text
+
+
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
+Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SourceSection(_Section):
+    """Where well images come from."""
+
+    kind: Literal["drop_folder"] = "drop_folder"
+    path: Path = Path("drop")
+    pattern: str = "{plate}/day{day}/{well}_z{plane}.tif"
+    plate: str | None = None  # where neither the pattern nor the folder names the plate
+    field: int | None = Field(default=None, ge=0)  # take only this field of view; None: each well's lowest
+    planes: int = Field(default=3, ge=1, le=200)
+    bits: int | None = Field(default=None, ge=8, le=16)  # of a pixel; None: by the file's own maximum
+    settle_s: Seconds = 2.0
+    poll_s: float = Field(default=5.0, gt=0, le=3600)
+    plane_timeout_s: Seconds = 60.0
+    max_pixels: int = Field(default=100_000_000, ge=4096)  # of one plane
+    max_file_bytes: int = Field(default=2_000_000_000, ge=1024)
+
+
+class EncoderSection(_Section):
+    """What turns an image into an embedding."""
+
+    bundle: str = "default"
+    providers: Literal["auto", "cuda", "cpu"] = "auto"
+    threads: int = Field(default=2, ge=1, le=64)
+
+
+class StoreSection(_Section):
+    """Where everything that survives a restart is kept."""
+
+    url: str = "sqlite:///spherorank.sqlite"
+
+
+class RankingSection(_Section):
+    """How and when wells are ranked."""
+
+    method: Literal["auto", "departure"] = "auto"
+    representation: Literal["both", "embedding"] = "both"
+    readout_deadline_h: float = Field(default=6, ge=0, le=240)
+    correction_quiet_s: Seconds = 30.0  # a ranked day is corrected once no image of its plate came for this long
+    seed: int = Field(default=1, ge=0)  # of bootstrap and permutations: the same inputs give the same ranking
+
+
+class PublisherSection(_Section):
+    """Where subscribers connect."""
+
+    events: Endpoint = "tcp://127.0.0.1:5556"
+    requests: Endpoint = "tcp://127.0.0.1:5557"
+    curve: Literal[False] = False
+    service: str = Field(default="spherorank", pattern=r"^[A-Za-z0-9._-]{1,64}$")  # whose series of sequence numbers
+    heartbeat_s: float = Field(default=5.0, gt=0, le=3600)
+    stall_s: float = Field(default=60.0, gt=0, le=3600)  # no heartbeat and no watchdog call once the loop stood still this long
+
+
+class OutputSection(_Section):
+    """Folders written to."""
+
+    rankings: Path = Path("rankings")
+    logs: Path = Path("logs")
+    min_free_bytes: int = Field(default=1_000_000_000, ge=0)  # less than this on the store's or rankings' disk raises an alert
+
+
+class HealthSection(_Section):
+    """The page for monitoring."""
+
+    http: Annotated[str, AfterValidator(_host_port)] = "127.0.0.1:9464"
+
+
+class Config(BaseSettings):
+    """Every setting with its default. Relative paths are relative to the configuration file's folder."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix=_PREFIX, env_nested_delimiter="__")
+
+    source: SourceSection = SourceSection()
+    encoder: EncoderSection = EncoderSection()
+    store: StoreSection = StoreSection()
+    ranking: RankingSection = RankingSection()
+    publisher: PublisherSection = PublisherSection()
+    output: OutputSection = OutputSection()
+    health: HealthSection = HealthSection()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the settings that a ranking depends on."""
+        return hashlib.sha256((self.source.model_dump_json(include={"planes", "bits", "field"}) + self.ranking.model_dump_json()).encode()).hexdigest()
+
+
+def load_config(path: Path | None) -> Config:
+    """Read the file, lay the environment over it and check everything at once.
+
+    Raises
+    ------
+    ConfigError
+        With every problem found, each naming the file or variable, the key, the value and what was expected.
+    """
+    base = Path.cwd() if path is None else path.absolute().parent
+    if path is not None:
+        _check_toml(path)
+
+    class FileConfig(Config):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            del init_settings, dotenv_settings, file_secret_settings  # arguments and other files are no way in
+            return (env_settings,) if path is None else (env_settings, TomlConfigSettingsSource(settings_cls, path))
+
+    problems = _unknown_variables()
+    try:
+        config = FileConfig()
+    except ValidationError as error:
+        problems += [_describe(problem, path) for problem in error.errors()]
+    if problems:
+        raise ConfigError(*problems[0], more=tuple(problems[1:]))
+    return _anchored(config, base)
+
+
+def _check_toml(path: Path) -> None:
+    try:
+        tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(path, "does not exist; expected a TOML file (deploy/spherorank.example.toml shows every key)") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(path, f"cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(path, f"is not TOML: {error}") from error
+
+
+def _unknown_variables() -> list[tuple[str, str]]:
+    sections = ", ".join(f"{_PREFIX}{name.upper()}__…" for name in Config.model_fields)
+    return [
+        (f"environment variable {name}", f"is unknown; expected one of {sections}")
+        for name in sorted(os.environ)
+        if name.upper().startswith(_PREFIX) and "__" in name and name.upper().removeprefix(_PREFIX).split("__")[0].lower() not in Config.model_fields
+    ]
+
+
+def _describe(problem: Any, path: Path | None) -> tuple[str, str]:  # noqa: ANN401 - pydantic's own error mapping
+    location = [str(part) for part in problem["loc"]]
+    variable = _PREFIX + "__".join(location).upper()
+    where = f"environment variable {variable}" if variable in {name.upper() for name in os.environ} else f"{path}, key {'.'.join(location)}"
+    if problem["type"] == "extra_forbidden":
+        section = Config.model_fields.get(location[0])
+        model: Any = Config if len(location) == 1 or section is None else section.annotation
+        return where, f"is unknown (value {problem['input']!r}); expected one of {', '.join(model.model_fields)}"
+    expected = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    return where, f"is {problem['input']!r}; expected {expected}"
+
+
+def _anchored(config: Config, base: Path) -> Config:
+    """Return the configuration with relative paths made absolute from ``base``."""
+    url = config.store.url
+    sqlite_path = url.removeprefix("sqlite:///")
+    if sqlite_path != url and sqlite_path and not sqlite_path.startswith("/"):
+        url = f"sqlite:///{base / sqlite_path}"
+    return config.model_copy(
+        update={
+            "source": config.source.model_copy(update={"path": base / config.source.path.expanduser()}),
+            "store": StoreSection(url=url),
+            "output": config.output.model_copy(update={"rankings": base / config.output.rankings.expanduser(), "logs": base / config.output.logs.expanduser()}),
+        }
+    )
+
+
+def systemd_socket() -> str | None:
+    """Return the address of systemd's notification socket, None when systemd did not start us."""
+    return os.environ.get("NOTIFY_SOCKET")

@@ -1,0 +1,181 @@
+"""The path of one day, from "is a ranking due?" to message and files, top to bottom."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import structlog
+
+from daemon.alerts import Alerts
+from inference.assemble import counting, flags_on, trajectories_of
+from inference.ports import Store
+from inference.ranking import rank_plate
+from schemas.errors import ProfileError, SpheroRankError
+from schemas.messages import AlertKind, RankingData
+from schemas.observation import Imaged
+from schemas.plate_map import PlateMap
+from schemas.ranking import Gate, Ranking
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class RankingSettings:
+    """When and how a day is ranked."""
+
+    readout_deadline: timedelta  # after the first image of a day was received, its ranking waits no longer
+    correction_quiet: timedelta  # a ranked day is corrected once its plate had no new image for this long
+    seed: int
+    config_digest: str
+    code_version: str
+
+
+@dataclass(frozen=True)
+class Due:
+    """A day of a plate that has to be ranked now."""
+
+    plate_map: PlateMap
+    day: int
+    final: bool
+    images: Sequence[Imaged]  # the ones that count, of all days
+    inputs_digest: str
+    previous: Ranking | None
+
+
+@dataclass(frozen=True)
+class DailyPath:
+    """What one day passes through."""
+
+    store: Store
+    encoder_id: str
+    settings: RankingSettings
+    write: Callable[[Ranking], Sequence[Path]]  # the files of a ranking; those that exist already are left as they are
+    alerts: Alerts
+    clock: Callable[[], datetime]
+
+    def run_due(self, plate: str, *, is_waiting: bool, all_is_in: bool = False) -> list[Ranking]:
+        """Rank every day of a plate that is due, and return the rankings made.
+
+        Parameters
+        ----------
+        plate
+            The plate to look at.
+        is_waiting
+            Images of this plate were seen and not yet taken: no deadline passes while the service itself is behind.
+        all_is_in
+            No more images are expected now (``run --once``): incomplete days are ranked as provisional, and corrections do not wait.
+        """
+        plate_map = self.store.plate_map(plate)
+        if plate_map is None:
+            return []
+        due = self._due(plate_map, is_waiting=is_waiting, all_is_in=all_is_in)
+        return [ranking for day in due if (ranking := self.rank_day(day)) is not None]
+
+    def rank_day(self, due: Due) -> Ranking | None:
+        """Rank one day, commit the ranking with its message, write its files. A day that cannot be ranked raises an alert and gives None."""
+        plate_map = due.plate_map
+        if self.alerts.stands(AlertKind.QUALITY_GATE, due.inputs_digest):
+            return None  # these very inputs could not be ranked, and a person has been told
+        observations = self.store.observations([image.observation_id for image in due.images])
+        try:
+            trajectories = trajectories_of(observations, plate_map)
+            flags = flags_on(observations, due.day)
+            table = rank_plate(trajectories, dosing_day=plate_map.dosed_on_day, readout_day=due.day, flags=flags, seed=self.settings.seed)
+        except ProfileError as error:
+            self.alerts.raise_once(AlertKind.QUALITY_GATE, due.inputs_digest, f"day {due.day} cannot be ranked: {error}", plate_map.plate)
+            return None
+        ranking = Ranking(
+            **table.model_dump(exclude={"notes"}),
+            notes=(*_notes(plate_map), *table.notes),
+            plate=plate_map.plate,
+            day=due.day,
+            revision=due.previous.revision + 1 if due.previous else 1,
+            final=due.final,
+            replaces=due.previous.revision if due.previous else None,
+            created_at=self.clock(),
+            method="departure",
+            representation="embedding",
+            encoder_id=self.encoder_id,
+            code_version=self.settings.code_version,
+            config_digest=self.settings.config_digest,
+            inputs_digest=due.inputs_digest,
+            specimen=plate_map.specimen,
+        )
+        self.store.add_ranking(ranking, RankingData(**ranking.model_dump()))
+        log.info("ranking.published", plate=ranking.plate, day=ranking.day, revision=ranking.revision, final=ranking.final, gate=ranking.quality.gate)
+        self._alert_if_doubtful(ranking)
+        self.write_files(ranking)
+        return ranking
+
+    def write_files(self, ranking: Ranking) -> None:
+        """Write the files of a ranking where they are missing. The store has the ranking, so a failure raises an alert and is tried again later."""
+        cause = f"{ranking.plate} {ranking.name}"
+        try:
+            self.write(ranking)
+        except SpheroRankError as error:
+            self.alerts.raise_once(AlertKind.DISK, cause, f"the files of {cause} cannot be written: {error}", ranking.plate)
+        else:
+            self.alerts.clear(AlertKind.DISK, cause)
+
+    def asked_for(self, plate_map: PlateMap, day: int, *, final: bool) -> Due:
+        """Return what a person's wish to rank this day comes to.
+
+        Raises
+        ------
+        ProfileError
+            If no image of this day is stored.
+        """
+        images = counting(self.store.imaged(plate_map.plate, self.encoder_id), plate_map)
+        if not any(image.day == day for image in images):
+            days = sorted({image.day for image in images})
+            raise ProfileError(f"plate {plate_map.plate}, day {day}", f"no image of this day is stored; images are there of days {days}")
+        return Due(plate_map, day, final, images, self._inputs_digest(plate_map, images, day), _last(self.store.rankings(plate_map.plate), day))
+
+    def _due(self, plate_map: PlateMap, *, is_waiting: bool, all_is_in: bool) -> list[Due]:
+        now = self.clock()
+        images = counting(self.store.imaged(plate_map.plate, self.encoder_id), plate_map)
+        rankings = self.store.rankings(plate_map.plate)
+        is_quiet = all_is_in or (not is_waiting and bool(images) and now - max(image.received_at for image in images) >= self.settings.correction_quiet)
+        due = []
+        for day in range(plate_map.dosed_on_day + 1, plate_map.readout_day + 1):
+            of_day = {image.key.well: image for image in images if image.day == day}
+            if not of_day:
+                continue
+            complete = of_day.keys() >= set(plate_map.wells_with_tissue)
+            late = not is_waiting and now - min(image.received_at for image in of_day.values()) >= self.settings.readout_deadline
+            final = day == plate_map.readout_day and (complete or late)
+            previous, inputs_digest = _last(rankings, day), self._inputs_digest(plate_map, images, day)
+            first = previous is None and (complete or late or all_is_in)
+            corrected = previous is not None and is_quiet and previous.inputs_digest != inputs_digest
+            settled = previous is not None and final and not previous.final
+            if first or corrected or settled:
+                due.append(Due(plate_map, day, final or (previous is not None and previous.final), images, inputs_digest, previous))
+        return due
+
+    def _inputs_digest(self, plate_map: PlateMap, images: Sequence[Imaged], day: int) -> str:
+        """Return SHA-256 of all a ranking of this day rests on: pixels, plate map, encoder, settings."""
+        pixels = sorted((image.key.well, image.day, image.digest) for image in images if image.day <= plate_map.dosed_on_day or image.day == day)
+        return hashlib.sha256(json.dumps([pixels, day, plate_map.digest, self.encoder_id, self.settings.config_digest]).encode()).hexdigest()
+
+    def _alert_if_doubtful(self, ranking: Ranking) -> None:
+        quality = ranking.quality
+        if quality.gate is Gate.FAILED:
+            self.alerts.raise_once(
+                AlertKind.QUALITY_GATE, ranking.inputs_digest, f"{ranking.name} fails its quality gate: {'; '.join(quality.reasons)}", ranking.plate
+            )
+        if ranking.final and quality.missing_images:
+            missing = ", ".join(quality.missing_images)
+            self.alerts.raise_once(AlertKind.IMAGES_MISSING, ranking.inputs_digest, f"{ranking.name} is final without images of {missing}", ranking.plate)
+
+
+def _last(rankings: Sequence[Ranking], day: int) -> Ranking | None:
+    return max((ranking for ranking in rankings if ranking.day == day), key=lambda ranking: ranking.revision, default=None)
+
+
+def _notes(plate_map: PlateMap) -> tuple[str, ...]:
+    if plate_map.dosed_at is None:
+        return (f"The plate map has no dosed_at: images of the dosing day (day {plate_map.dosed_on_day}) count as taken before dosing.",)
+    return ()

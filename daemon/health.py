@@ -1,0 +1,81 @@
+"""Whether the service is alive: systemd's notifications and a page for monitoring."""
+
+import json
+import socket
+import threading
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from schemas.errors import ConfigError
+from schemas.messages import StatusData
+
+
+def sd_notify(state: str, address: str | None) -> None:
+    """Tell systemd ``READY=1``, ``WATCHDOG=1`` or ``STOPPING=1``; without its socket ``address`` do nothing (sd_notify(3))."""
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
+        try:
+            notify.connect("\0" + address[1:] if address.startswith("@") else address)
+            notify.sendall(state.encode())
+        except OSError:
+            return  # a service manager that went away is no reason to stop ranking
+
+
+class Metrics:
+    """What Prometheus reads."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.images = Counter("spherorank_images_total", "Well images by outcome", ["outcome"], registry=self.registry)
+        self.rankings = Counter("spherorank_rankings_total", "Rankings published", ["final"], registry=self.registry)
+        self.alerts = Counter("spherorank_alerts_total", "Alerts raised", ["kind"], registry=self.registry)
+        self.backlog = Gauge("spherorank_backlog_images", "Well images seen and not yet taken", registry=self.registry)
+        self.last_image = Gauge("spherorank_last_image_timestamp_seconds", "When the last well image was stored", registry=self.registry)
+        self.tick_age = Gauge("spherorank_loop_tick_age_seconds", "Time since the loop last came round", registry=self.registry)
+
+
+class HealthPage:
+    """``/healthz`` (200 while the loop is fresh, else 503; the status as JSON) and ``/metrics``, served by a thread of its own."""
+
+    def __init__(self, address: str, metrics: Metrics, *, status: Callable[[], StatusData], tick_age_s: Callable[[], float], stall_s: float) -> None:
+        host, _, port = address.rpartition(":")
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                if self.path == "/metrics":
+                    metrics.tick_age.set(tick_age_s())
+                    self._answer(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(metrics.registry))
+                elif self.path == "/healthz":
+                    code = HTTPStatus.OK if tick_age_s() < stall_s else HTTPStatus.SERVICE_UNAVAILABLE
+                    self._answer(code, "application/json", json.dumps(status().model_dump(mode="json")).encode())
+                else:
+                    self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"expected /healthz or /metrics\n")
+
+            def _answer(self, code: HTTPStatus, content_type: str, body: bytes) -> None:
+                self.send_response(code)
+                self.send_header("Content-Type", content_type)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_args: object) -> None:
+                """Say nothing: a scrape is no event."""
+
+        try:
+            self._server = ThreadingHTTPServer((host.strip("[]"), int(port)), Handler)
+        except OSError as error:
+            raise ConfigError("health.http", f"cannot listen on {address}: {error}; expected a free address, or an empty text to switch it off") from error
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(timeout=5)

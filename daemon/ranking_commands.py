@@ -1,0 +1,66 @@
+"""``spherorank rank``: from the store, or from a profile table; and a ranking as a table on a terminal."""
+
+from pathlib import Path
+
+from rich.table import Table
+
+from daemon import wiring
+from daemon.config import Config
+from inference.bundle import load_bundle
+from inference.profiles import rank_profiles
+from schemas.errors import ProfileError
+from schemas.ranking import Ranking, TreatmentTable
+
+
+def rank_plate_again(config: Config, plate: str, day: int | None, *, final: bool) -> Ranking:
+    """Rank a plate from the store: a new revision if its inputs differ from the last one's, else the last one with its files made whole.
+
+    Raises
+    ------
+    ProfileError
+        If the store has no map of this plate, no image of this day, or the day cannot be ranked.
+    """
+    store = wiring.open_store(config)
+    try:
+        plate_map = store.plate_map(plate)
+        if plate_map is None:
+            raise ProfileError(f"plate {plate}", f"is not in the store {config.store.url}; expected one of {', '.join(store.plates()) or '(none yet)'}")
+        days = wiring.open_days(config, store, load_bundle(config.encoder.bundle).card.encoder_id)
+        due = days.asked_for(plate_map, plate_map.readout_day if day is None else day, final=final)
+        if due.previous is not None and due.previous.inputs_digest == due.inputs_digest and due.previous.final >= due.final:
+            days.write_files(due.previous)
+            return due.previous
+        ranking = days.rank_day(due)
+        if ranking is None:
+            raise ProfileError(f"plate {plate}, day {due.day}", "was not ranked; the alert above says why")
+        return ranking
+    finally:
+        store.close()
+
+
+def rank_table(profiles: Path, *, baseline_day: int, readout_day: int, out: Path) -> None:
+    """Rank every plate of a profile table and write the tables of treatments and wells."""
+    rank_profiles(profiles, baseline_day=baseline_day, readout_day=readout_day, out=out)
+
+
+def as_table(ranking: TreatmentTable, title: str) -> Table:
+    """Return the treatments of a ranking for a terminal."""
+    table = Table(title=title, title_justify="left")
+    for name in ("rank", "treatment", "group", "wells"):
+        table.add_column(name, justify="right" if name in ("rank", "wells") else "left")
+    for name in ("score", "90 % interval", "rank interval", "p", "q", "verdict"):
+        table.add_column(name, justify="left" if name == "verdict" else "right")
+    for row in ranking.treatments:
+        table.add_row(
+            str(row.efficacy_rank),
+            row.treatment,
+            row.group,
+            str(len(row.wells)),
+            f"{row.score:.2f}",
+            f"{row.score_low:.2f} … {row.score_high:.2f}",
+            f"{row.rank_low}-{row.rank_high}",
+            f"{row.p_value:.3g}",
+            f"{row.q_value:.3g}",
+            row.verdict,
+        )
+    return table

@@ -1,0 +1,207 @@
+"""The life of the service: startup, one loop, shutdown."""
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+
+from acquisition.ports import Source
+from daemon.alerts import Alerts
+from daemon.daily import DailyPath
+from daemon.health import Metrics
+from daemon.pipeline import ImagePath
+from inference.ports import Store
+from schemas.errors import SourceGoneError, StoreError
+from schemas.messages import AlertKind, ServiceState, StatusData
+from schemas.observation import Outcome
+from schemas.well_image import Rejected, SourceStatus, WellImage
+
+log = structlog.get_logger()
+
+SWEEP_S = 5.0  # plates without new images, the disk and the plate maps are looked at this often
+STORE_RETRY_S = 5.0  # an image whose outcome could not be committed is tried again after this long
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the loop drives; opened and closed by :mod:`daemon.wiring`."""
+
+    source: Source
+    store: Store
+    images: ImagePath
+    days: DailyPath
+    alerts: Alerts
+    metrics: Metrics
+    clock: Callable[[], datetime]
+    tell_systemd: Callable[[str], None]
+    watched_folders: Sequence[Path]  # whose disks must not fill up
+    min_free_bytes: int
+    version: str
+
+
+@dataclass
+class Service:
+    """One loop on one thread. Other threads only read :meth:`status` and :meth:`tick_age_s`."""
+
+    parts: Parts
+    stop_notes: list[int] = field(default_factory=list)  # signal handlers append; the loop looks
+    check_talk: Callable[[], None] = lambda: None  # raises what ended the thread that publishes, if anything did
+    _tick: float = field(default_factory=time.monotonic)
+    _last_sweep: float = float("-inf")
+    _source_status: SourceStatus = field(default_factory=SourceStatus)
+    _started_at: datetime = field(init=False)
+    _last_image_at: datetime | None = None
+    _rejected: int = 0
+
+    def __post_init__(self) -> None:
+        self._started_at = self.parts.clock()
+
+    def run(self, *, once: bool = False) -> None:
+        """Live until a signal's note arrives, or with ``once`` until all that is there is taken and ranked."""
+        self._startup()
+        while not self.stop_notes:
+            item = self._next_image()
+            if item is not None:
+                self._take(item)
+            elif once and not self._source_status.pending:
+                break
+            self._look_after_days(item)
+            self._beat()
+        if once and not self.stop_notes:
+            self._rank_all()
+        self._shutdown()
+
+    def status(self) -> StatusData:
+        """Return what the heartbeat and ``spherorank status`` say."""
+        seen = self._source_status
+        return StatusData(
+            state=ServiceState.RUNNING,
+            version=self.parts.version,
+            encoder_id=self.parts.images.encoder.encoder_id,
+            started_at=self._started_at,
+            last_image_at=self._last_image_at,
+            backlog=sum(seen.pending.values()),
+            rejected=self._rejected,
+            plates=tuple(self.parts.store.plates()),
+            held=seen.held,
+            source_gone=seen.gone,
+        )
+
+    def tick_age_s(self) -> float:
+        """Return how long ago the loop last came round."""
+        return time.monotonic() - self._tick
+
+    def _startup(self) -> None:
+        self._rejected = len(self.parts.store.rejected())
+        for plate in self.parts.store.plates():
+            for ranking in self.parts.store.rankings(plate):
+                self.parts.days.write_files(ranking)
+        self.parts.tell_systemd("READY=1")
+        log.info("service.started", version=self.parts.version, encoder_id=self.parts.images.encoder.encoder_id)
+
+    def _next_image(self) -> WellImage | Rejected | None:
+        try:
+            item = self.parts.source.next(timeout_s=0.5)
+        except SourceGoneError as error:
+            self.parts.alerts.raise_once(AlertKind.SOURCE_GONE, "source", str(error))
+            self._wait(0.5)
+            item = None
+        else:
+            self.parts.alerts.clear(AlertKind.SOURCE_GONE, "source")
+        self._source_status = self.parts.source.status(self.parts.clock())
+        return item
+
+    def _take(self, item: WellImage | Rejected) -> None:
+        """Process until the outcome is committed; only then tell the source."""
+        started = time.perf_counter()
+        plate = item.plate if isinstance(item, Rejected) else item.key.plate
+        plate_map = self.parts.source.plate_maps().get(plate)
+        while not self.stop_notes:
+            try:
+                if plate_map is not None:
+                    self.parts.store.save_plate_map(plate_map, self.parts.clock())
+                outcome = self.parts.images.process(item, plate_map)
+            except StoreError as error:
+                self.parts.alerts.raise_once(AlertKind.DISK, "store", f"an image waits because the store does not take it: {error}", plate)
+                self._wait(STORE_RETRY_S)
+                continue
+            self.parts.alerts.clear(AlertKind.DISK, "store")
+            self.parts.source.done(item)
+            self._note(item, outcome, ms=round(1000 * (time.perf_counter() - started), 1))
+            return
+
+    def _note(self, item: WellImage | Rejected, outcome: Outcome, *, ms: float) -> None:
+        self.parts.metrics.images.labels(outcome=outcome).inc()
+        if isinstance(item, Rejected):
+            self._rejected += 1
+            log.warning("image.rejected", plate=item.plate, well=item.well, files=[file.path for file in item.files], reason=item.reason)
+            return
+        self._last_image_at = self.parts.clock()
+        self.parts.metrics.last_image.set(self._last_image_at.timestamp())
+        stored = outcome is Outcome.STORED
+        log.info("image.stored" if stored else "image.duplicate", plate=item.key.plate, well=item.key.well, visit=item.key.visit, complete=item.complete, ms=ms)
+
+    def _look_after_days(self, item: WellImage | Rejected | None) -> None:
+        try:
+            self._rank_due(item)
+        except StoreError as error:
+            self.parts.alerts.raise_once(AlertKind.DISK, "ranking", f"a ranking that is due waits because of the store: {error}")
+            self._wait(STORE_RETRY_S)
+        else:
+            self.parts.alerts.clear(AlertKind.DISK, "ranking")
+
+    def _rank_due(self, item: WellImage | Rejected | None) -> None:
+        """Look at the plate of this image once its backlog is empty, and at every plate now and then."""
+        waiting = self._source_status.pending
+        if isinstance(item, WellImage) and not waiting.get(item.key.plate):
+            self._rank(item.key.plate)
+        if time.monotonic() - self._last_sweep < SWEEP_S:
+            return
+        self._last_sweep = time.monotonic()
+        self._watch_disks()
+        self._watch_plate_maps()
+        for plate in self.parts.store.plates():
+            self._rank(plate)
+
+    def _watch_plate_maps(self) -> None:
+        for plate, reason in self._source_status.held.items():
+            self.parts.alerts.raise_once(AlertKind.PLATE_MAP, f"{plate}: {reason}", f"images of plate {plate} wait: {reason}", plate)
+        for plate_map in self.parts.source.plate_maps().values():
+            self.parts.store.save_plate_map(plate_map, self.parts.clock())
+
+    def _rank_all(self) -> None:
+        for plate in self.parts.source.plate_maps():
+            self._rank(plate, all_is_in=True)
+
+    def _rank(self, plate: str, *, all_is_in: bool = False) -> None:
+        for ranking in self.parts.days.run_due(plate, is_waiting=plate in self._source_status.pending, all_is_in=all_is_in):
+            self.parts.metrics.rankings.labels(final=ranking.final).inc()
+
+    def _watch_disks(self) -> None:
+        for folder in self.parts.watched_folders:
+            free = shutil.disk_usage(folder).free
+            if free < self.parts.min_free_bytes:
+                self.parts.alerts.raise_once(AlertKind.DISK, str(folder), f"{folder}: {free:,} bytes free; expected {self.parts.min_free_bytes:,} or more")
+            else:
+                self.parts.alerts.clear(AlertKind.DISK, str(folder))
+
+    def _beat(self) -> None:
+        self.check_talk()
+        self._tick = time.monotonic()
+        self.parts.metrics.backlog.set(sum(self._source_status.pending.values()))
+        self.parts.tell_systemd("WATCHDOG=1")
+
+    def _wait(self, seconds: float) -> None:
+        """Wait without losing the heartbeat, and not past a signal's note."""
+        end = time.monotonic() + seconds
+        while not self.stop_notes and time.monotonic() < end:
+            self._beat()
+            time.sleep(0.1)
+
+    def _shutdown(self) -> None:
+        self.parts.tell_systemd("STOPPING=1")
+        log.info("service.stopping", signal=self.stop_notes[0] if self.stop_notes else None)

@@ -1,0 +1,133 @@
+"""The one file that names adapters: opens every part from the configuration, in order, and closes them in reverse."""
+
+import importlib.metadata
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+from acquisition.drop_folder import DropFolder, DropFolderSettings
+from daemon.alerts import Alerts
+from daemon.config import Config, systemd_socket
+from daemon.daily import DailyPath, RankingSettings
+from daemon.health import HealthPage, Metrics, sd_notify
+from daemon.io_thread import IoThread
+from daemon.pipeline import ImagePath
+from daemon.publisher import Publisher
+from daemon.ranking_files import write_ranking
+from daemon.requests import Requests
+from daemon.service import Parts, Service
+from inference.bundle import load_bundle
+from inference.onnx_encoder import OnnxEncoder
+from inference.store.sql_store import SqlStore
+
+VERSION = importlib.metadata.version("spherorank")
+
+
+def now() -> datetime:
+    """Return the time of this computer's clock, in UTC."""
+    return datetime.now(UTC)
+
+
+def open_store(config: Config) -> SqlStore:
+    """Open the database, migrated to this version."""
+    return SqlStore(config.store.url, service=config.publisher.service)
+
+
+def open_encoder(config: Config) -> OnnxEncoder:
+    """Open the encoder and check that it computes what it computed when it was made."""
+    return OnnxEncoder(load_bundle(config.encoder.bundle), providers=config.encoder.providers, intra_op_threads=config.encoder.threads)
+
+
+def source_settings(config: Config, *, once: bool = False) -> DropFolderSettings:
+    """Return what the drop folder is read with."""
+    source = config.source
+    return DropFolderSettings(once=once, **source.model_dump(exclude={"kind"}))
+
+
+def open_days(config: Config, store: SqlStore, encoder_id: str) -> DailyPath:
+    """Return the path of a day; the daemon and ``spherorank rank --plate`` take the same."""
+    ranking = config.ranking
+    settings = RankingSettings(
+        readout_deadline=timedelta(hours=ranking.readout_deadline_h),
+        correction_quiet=timedelta(seconds=ranking.correction_quiet_s),
+        seed=ranking.seed,
+        config_digest=config.digest,
+        code_version=VERSION,
+    )
+    return DailyPath(store, encoder_id, settings, partial(write_ranking, folder=config.output.rankings), Alerts(store, now), now)
+
+
+@contextmanager
+def open_service(config: Config, *, once: bool = False) -> Iterator[Service]:
+    """Open everything the service drives; on leaving, what was opened last is closed first."""
+    with ExitStack() as stack:
+        store = open_store(config)
+        stack.callback(store.close)
+        encoder = open_encoder(config)
+        source = DropFolder(source_settings(config, once=once), store)
+        stack.callback(source.close)
+        days = open_days(config, store, encoder.encoder_id)
+        parts = Parts(
+            source=source,
+            store=store,
+            images=ImagePath(encoder, store, now),
+            days=days,
+            alerts=days.alerts,
+            metrics=Metrics(),
+            clock=now,
+            tell_systemd=partial(sd_notify, address=systemd_socket()),
+            watched_folders=_watched_folders(config),
+            min_free_bytes=config.output.min_free_bytes,
+            version=VERSION,
+        )
+        service = Service(parts)
+        _open_outside(config, service, stack)
+        yield service
+
+
+def _open_outside(config: Config, service: Service, stack: ExitStack) -> None:
+    """Open what others connect to: the publisher, the request socket and the page for monitoring."""
+    store, settings = service.parts.store, config.publisher
+    publisher = stack.enter_context(Publisher(settings.events))
+    requests = stack.enter_context(Requests(settings.requests))
+    talk = IoThread(
+        store,
+        publisher,
+        requests,
+        status=service.status,
+        tick_age_s=service.tick_age_s,
+        clock=time.monotonic,
+        now=now,
+        heartbeat_s=settings.heartbeat_s,
+        stall_s=settings.stall_s,
+    )
+    service.check_talk = talk.check
+    talk.start()
+    stack.callback(talk.stop, timeout_s=10.0)
+    if config.health.http:
+        page = HealthPage(config.health.http, service.parts.metrics, status=service.status, tick_age_s=service.tick_age_s, stall_s=settings.stall_s)
+        stack.callback(page.close)
+
+
+def _watched_folders(config: Config) -> list[Path]:
+    config.output.rankings.mkdir(parents=True, exist_ok=True)
+    folders = [config.output.rankings]
+    if config.store.url.startswith("sqlite:///"):
+        folders.append(Path(config.store.url.removeprefix("sqlite:///")).parent)
+    return folders
+
+
+def take_notes_of_signals(notes: list[int], end_now: Callable[[int], None]) -> None:
+    """Let SIGTERM and SIGINT leave a note for the loop; a second one calls ``end_now`` at once."""
+
+    def note(number: int, _frame: object) -> None:
+        notes.append(number)
+        if len(notes) > 1:
+            end_now(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, note)
