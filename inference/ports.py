@@ -1,6 +1,6 @@
 """What the daemon needs from encoders, morphology and the store. Each port has one contract suite that every implementation passes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -140,13 +140,13 @@ class Store(Protocol):
         ...
 
 
+Forecast = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
+"""From the (n, P) past of wells to the (n, K) readout they would have become untreated."""
+
+
 class Forecaster(Protocol):
-    """Learns from untreated wells what a well becomes, and forecasts it for any well."""
+    """Learns from untreated wells what a well becomes."""
 
-    def fit(self, inputs: npt.NDArray[np.float64], readout: npt.NDArray[np.float64]) -> None:
-        """Learn from (n, T·D) inputs and (n, D) readouts of untreated wells."""
-        ...
-
-    def predict(self, inputs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Return the (n, D) readout that these wells would have become untreated."""
+    def fit(self, past: npt.NDArray[np.float64], readout: npt.NDArray[np.float64]) -> Forecast:
+        """Learn from the (n, P) past, days up to dosing, and the (n, K) readout of n ≥ 1 untreated wells; both are finite."""
         ...

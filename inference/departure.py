@@ -1,0 +1,134 @@
+"""How far each well is from what it would have become untreated, on a scale where an untreated well has mean 0 and spread 1."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from inference.forecast import Array, RidgeForecaster, forecast_untreated
+from inference.ports import Forecaster
+from inference.reduced_space import reduce
+from schemas.errors import ProfileError
+from schemas.plate_map import Group
+from schemas.trajectory import Trajectories
+
+FEWEST_UNTREATED = 3
+"""With one well left out, two remain: the fewest that have a spread."""
+FEWEST_UNTREATED_ROLLING = 6
+"""While images of a day still come in, a spread from fewer wells is more than a third wrong, and would jump with each image."""
+
+RIDGE = RidgeForecaster()
+SPREAD_PSEUDO_WELLS = 5
+ISOTROPIC_SHARE = 0.1
+LEAST_VARIANCE = 1e-4
+"""Of an untreated residual, in squared spreads of all wells: below this, untreated wells are as good as equal."""
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Departures:
+    """The wells that could be scored, in the order of the trajectories, and why others could not."""
+
+    scores: Array  # (N,), NaN where not scored
+    left_out: dict[str, str]  # well: reason; wells without an image of the day are not among them
+    notes: tuple[str, ...]
+
+
+def measure_departures(trajectories: Trajectories, *, dosing_day: int, day: int, forecaster: Forecaster = RIDGE) -> Departures:
+    """Score every well that has an image of ``day`` and one from before dosing.
+
+    Raises
+    ------
+    ProfileError
+        If the days are the wrong way round or missing, too few untreated wells remain, or no feature varies.
+    """
+    before = _days_before(trajectories, dosing_day, day)
+    with_tissue = np.array([group is not Group.BLANK for group in trajectories.groups])
+    at_readout = trajectories.has(day) & with_tissue
+    had_past = np.any([trajectories.has(earlier) for earlier in before], axis=0)
+    used = at_readout & had_past
+    left_out = {trajectories.wells[well]: f"no image from before dosing (day {dosing_day} or earlier)" for well in np.flatnonzero(at_readout & ~had_past)}
+    untreated = trajectories.untreated()[used]
+    if untreated.sum() < FEWEST_UNTREATED:
+        raise ProfileError(
+            trajectories.plate,
+            f"{untreated.sum()} untreated wells have an image of day {day} and one from before dosing; expected at least {FEWEST_UNTREATED}",
+        )
+    space = reduce(trajectories, used, before, day)
+    residual = space.readout - forecast_untreated(forecaster, space.past, space.readout, untreated)
+    scores = np.full(len(used), np.nan)
+    scores[used] = untreated_scale(shrunk_mahalanobis(residual, space.past, untreated), untreated, residual.shape[1])
+    return Departures(scores, left_out, space.notes)
+
+
+def departures_on(trajectories: Trajectories, *, dosing_day: int, day: int) -> dict[str, float]:
+    """Return the departure of each well that can be scored on a day after dosing, for the rolling view; empty while too few untreated wells can."""
+    seen = trajectories.has(day) & trajectories.untreated()
+    if seen.sum() < FEWEST_UNTREATED_ROLLING:
+        return {}
+    try:
+        scores = measure_departures(trajectories, dosing_day=dosing_day, day=day).scores
+    except ProfileError:  # the ranking of the day says what is missing; the rolling view has nothing to show
+        return {}
+    return {well: float(score) for well, score in zip(trajectories.wells, scores, strict=True) if np.isfinite(score)}
+
+
+def _days_before(trajectories: Trajectories, dosing_day: int, day: int) -> tuple[int, ...]:
+    if day <= dosing_day:
+        raise ProfileError(trajectories.plate, f"the readout day is {day}; expected a day after day {dosing_day}")
+    days = ", ".join(map(str, trajectories.days)) or "none"
+    if not trajectories.has(day).any():
+        raise ProfileError(trajectories.plate, f"no image of the readout day {day}; days with images: {days}")
+    before = tuple(earlier for earlier in trajectories.days if earlier <= dosing_day)
+    if not before:
+        raise ProfileError(trajectories.plate, f"no image of day {dosing_day} or earlier, from before dosing; days with images: {days}")
+    return before
+
+
+def shrunk_mahalanobis(residual: Array, past: Array, untreated: Mask) -> Array:
+    """Return (N,): the Mahalanobis length of each residual, an untreated one's under the covariance of the other untreated wells."""
+    shape = _shape_before_dosing(past)
+    lengths = _lengths(residual, _covariance(residual[untreated], shape))
+    for well in np.flatnonzero(untreated):
+        others = untreated.copy()
+        others[well] = False
+        lengths[well] = _lengths(residual[[well]], _covariance(residual[others], shape))[0]
+    return lengths
+
+
+def untreated_scale(lengths: Array, untreated: Mask, components: int) -> Array:
+    """Return lengths in untreated spreads from the untreated mean.
+
+    A few wells do not know their own spread: it is moderated as by :data:`SPREAD_PSEUDO_WELLS` more that have the spread of a chi variable of
+    this mean and as many degrees of freedom as there are components, √(mean² / 2K); that is also its floor where untreated wells are all equal.
+    """
+    own = lengths[untreated]
+    chi_variance = max(1.0, own.mean() ** 2 / components) / 2
+    freedom = len(own) - 1
+    variance = (freedom * own.var(ddof=1) + SPREAD_PSEUDO_WELLS * chi_variance) / (freedom + SPREAD_PSEUDO_WELLS)
+    return np.asarray((lengths - own.mean()) / np.sqrt(variance))
+
+
+def _shape_before_dosing(past: Array) -> Array:
+    """Return (K, K): the covariance of all wells before dosing, of mean variance 1, with a share of the identity for directions not seen then."""
+    k = past.shape[1]
+    covariance = np.cov(past, rowvar=False, ddof=0).reshape(k, k)
+    variance = float(np.trace(covariance)) / k
+    shape = covariance / variance if variance > 0 else np.eye(k)
+    return np.asarray((1 - ISOTROPIC_SHARE) * shape + ISOTROPIC_SHARE * np.eye(k))
+
+
+def _covariance(residual: Array, shape: Array) -> Array:
+    """Shrink the covariance of n untreated residuals towards the shape before dosing, with a weight of K pseudo-wells.
+
+    Untreated wells are few. Before dosing every well was one: how they differed then tells which directions vary together.
+    """
+    n, k = residual.shape
+    moment = residual.T @ residual / n
+    variance = max(float(np.trace(moment)) / k, LEAST_VARIANCE)
+    return np.asarray((n * moment + k * variance * shape) / (n + k))
+
+
+def _lengths(residual: Array, covariance: Array) -> Array:
+    return np.asarray(np.sqrt(np.einsum("nk,kn->n", residual, np.linalg.solve(covariance, residual.T))))

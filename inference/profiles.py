@@ -1,0 +1,172 @@
+"""Any profile table in, a ranking of every plate in it out: no image, encoder or store is needed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from inference.ranking import RANKED_GROUPS, rank_plate
+from schemas.errors import ProfileError
+from schemas.plate_map import Group
+from schemas.ranking import TreatmentTable
+from schemas.trajectory import Trajectories
+from schemas.treatment import parse_treatment
+
+METADATA = ("Metadata_Plate", "Metadata_Well", "Metadata_Day", "Metadata_Group", "Metadata_Treatment")
+PLATE, WELL, DAY, GROUP, TREATMENT = METADATA
+SEED = 0
+NOT_A_NUMBER = ("", "nan", "na", "n/a", "null", "none", "<na>")
+
+
+@dataclass(frozen=True, eq=False)
+class ProfileRanking:
+    """What became of each plate of a table; a plate is in exactly one of the two."""
+
+    tables: dict[str, TreatmentTable]
+    refused: dict[str, ProfileError]
+
+
+def rank_profiles(table: Path, *, baseline_day: int, readout_day: int, out: Path, seed: int = SEED) -> ProfileRanking:
+    """Rank every plate of a CSV or Parquet table and write ``out`` (treatments) and ``<out>-wells.csv``, both with a ``plate`` column.
+
+    Days up to ``baseline_day`` are from before dosing. A plate that cannot be ranked does not keep the others from it.
+
+    Raises
+    ------
+    ProfileError
+        If the table cannot be read or says two things at once, or if no plate of it can be ranked; the files are then not written.
+    """
+    ranking = ProfileRanking({}, {})
+    for trajectories in trajectories_of(read_profiles(table), where=str(table)):
+        try:
+            ranking.tables[trajectories.plate] = rank_plate(trajectories, dosing_day=baseline_day, readout_day=readout_day, seed=seed, has_positions=False)
+        except ProfileError as error:
+            ranking.refused[trajectories.plate] = error
+    if not ranking.tables:
+        raise ProfileError(table, "no plate can be ranked: " + "; ".join(map(str, ranking.refused.values())))
+    write_tables(ranking.tables, out)
+    return ranking
+
+
+def read_profiles(table: Path) -> pd.DataFrame:
+    """Read a profile table; a CSV's values stay text, so that a well named 007 or NA keeps its name and a bad number its spelling."""
+    try:
+        if table.suffix.lower() == ".parquet":
+            return pd.read_parquet(table)
+        return pd.read_csv(table, dtype=str, keep_default_na=False)
+    except FileNotFoundError as error:
+        raise ProfileError(table, "does not exist; expected a CSV or Parquet table") from error
+    except (OSError, ValueError) as error:  # what pandas and pyarrow raise for a file that is no table are ValueErrors
+        raise ProfileError(table, f"cannot be read as a table: {error}") from error
+
+
+def trajectories_of(profiles: pd.DataFrame, *, where: str) -> list[Trajectories]:
+    """Return the trajectories of each plate of a table, in the order of first appearance.
+
+    Every column that does not start with ``Metadata_`` is a feature.
+
+    Raises
+    ------
+    ProfileError
+        With the column, row and value that do not fit, and what was expected.
+    """
+    if missing := [column for column in METADATA if column not in profiles.columns]:
+        raise ProfileError(where, f"has no column {', '.join(missing)}; expected {', '.join(METADATA)} and features")
+    if profiles.empty:
+        raise ProfileError(where, "has no rows; expected one row for each well and day")
+    names = [str(column) for column in profiles.columns if not str(column).startswith("Metadata_")]
+    if not names:
+        raise ProfileError(where, "has no feature; expected columns that do not start with Metadata_")
+    labels = _labels(profiles, where)
+    features = np.column_stack([_numbers(profiles[name], where) for name in names])
+    return [_plate(plate, labels.iloc[rows], features[rows], tuple(names), where) for plate, rows in labels.groupby(PLATE, sort=False).indices.items()]
+
+
+def write_tables(tables: dict[str, TreatmentTable], out: Path) -> None:
+    """Write one row a treatment to ``out`` and one a well to ``<out>-wells.csv``; lists are joined by blanks."""
+    wells_out = out.with_name(f"{out.stem}-wells{out.suffix}")
+    for path, rows in (
+        (out, [{"plate": plate, **row.model_dump(mode="json")} for plate, table in tables.items() for row in table.treatments]),
+        (wells_out, [{"plate": plate, **row.model_dump(mode="json")} for plate, table in tables.items() for row in table.wells]),
+    ):
+        frame = pd.DataFrame(rows)
+        for column in frame.columns.intersection(["wells", "flags"]):
+            frame[column] = frame[column].map(" ".join)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        frame.to_csv(path, index=False)
+
+
+def _labels(profiles: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Return the checked metadata columns with a plain index: plate, well, day (int), group (Group) and treatment (canonical text)."""
+    labels = profiles[list(METADATA)].astype("string").fillna("").reset_index(drop=True)
+    for column, read in ((PLATE, _name), (WELL, _name), (DAY, _day), (GROUP, Group), (TREATMENT, lambda text: str(parse_treatment(text)))):
+        labels[column] = _each(labels[column], read, where)
+    treated = labels[GROUP].isin(RANKED_GROUPS)
+    if (bare := treated & (labels[TREATMENT] == "")).any():
+        row = int(bare.to_numpy().argmax())
+        raise ProfileError(where, f"row {row + 1}: group {labels[GROUP][row]} has no {TREATMENT}; expected one, such as gemcitabine:1 uM")
+    keys = labels[[PLATE, WELL, DAY]]
+    if (again := keys.duplicated()).any():
+        plate, well, day = keys[again].iloc[0]
+        raise ProfileError(where, f"plate {plate}, well {well}, day {day} stands in {int((keys == (plate, well, day)).all(axis=1).sum())} rows; expected one")
+    return labels
+
+
+def _each(column: pd.Series, read: Callable[[str], object], where: str) -> pd.Series:
+    """Read each different text once; name column, row and value of the first that does not read."""
+    values = {}
+    for row, text in column.drop_duplicates().items():
+        try:
+            values[text] = read(str(text).strip())
+        except ValueError as error:
+            expected = f"; expected one of {', '.join(Group)}" if column.name == GROUP else ""
+            raise ProfileError(where, f"row {int(str(row)) + 1}, column {column.name}: {error}{expected}") from error
+    return column.map(values).astype(object)
+
+
+def _name(text: str) -> str:
+    if not text:
+        raise ValueError("is empty; expected a name")
+    return text
+
+
+def _day(text: str) -> int:
+    number = float(text) if text.replace(".", "", 1).isdecimal() else None
+    if number is None or not number.is_integer():
+        raise ValueError(f"{text!r} is not a day; expected a whole number")
+    return int(number)
+
+
+def _numbers(column: pd.Series, where: str) -> npt.NDArray[np.float64]:
+    """Return a feature as floats; empty and NA are NaN, anything else that is no number is an error."""
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    text = column.astype("string").fillna("").str.strip().str.lower()
+    wrong = np.isnan(numbers) & ~text.isin(NOT_A_NUMBER).to_numpy(dtype=bool)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise ProfileError(where, f"row {row + 1}, column {column.name}: {column.iloc[row]!r} is not a number; name a column that is no feature Metadata_…")
+    return numbers
+
+
+def _plate(plate: str, labels: pd.DataFrame, features: npt.NDArray[np.float64], names: tuple[str, ...], where: str) -> Trajectories:
+    """Lay the rows of one plate out as wells × days."""
+    wells = labels.drop_duplicates([WELL, GROUP, TREATMENT])
+    if (twice := wells[WELL].duplicated()).any():
+        well = wells[WELL][twice].iloc[0]
+        said = " and ".join(f"{row[GROUP]} {row[TREATMENT]!r}" for _, row in wells[wells[WELL] == well].iterrows())
+        raise ProfileError(where, f"plate {plate}, well {well} is {said}; expected one group and treatment on all days")
+    days = sorted(labels[DAY].unique())
+    laid_out = np.full((len(wells), len(days), len(names)), np.nan)
+    laid_out[pd.Index(wells[WELL]).get_indexer(labels[WELL]), pd.Index(days).get_indexer(labels[DAY])] = features
+    return Trajectories(
+        plate=plate,
+        wells=tuple(wells[WELL]),
+        groups=tuple(wells[GROUP]),
+        treatments=tuple(wells[TREATMENT]),
+        days=tuple(map(int, days)),
+        features=laid_out,
+        feature_names=names,
+    )

@@ -1,0 +1,91 @@
+"""From the features of all wells to the few directions in which wells differ, found without looking at who was treated."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.errors import ProfileError
+from schemas.trajectory import Trajectories
+
+Array = npt.NDArray[np.float64]
+
+MOST_COMPONENTS = 16
+MOST_NON_FINITE = 0.05
+"""A feature with a larger share of non-finite values is dropped, as pycytominer does; fewer are filled with the day's median."""
+LEAST_SPREAD = 0.1
+"""Of a feature's standard deviation: the floor of its robust spread, which is 0 where most wells have one value."""
+FARTHEST = 20.0
+"""Features are held within this many robust spreads, so that one wild value cannot turn the space towards itself."""
+
+
+@dataclass(frozen=True, eq=False)
+class ReducedSpace:
+    """The past and the readout of n wells in the same K directions; both are deviations from the wells' median of a day."""
+
+    past: Array  # (n, K)
+    readout: Array  # (n, K)
+    notes: tuple[str, ...]
+
+
+def reduce(trajectories: Trajectories, wells: npt.NDArray[np.bool_], before: tuple[int, ...], day: int) -> ReducedSpace:
+    """Return the chosen wells' last image of the days ``before`` and their image of ``day`` in the principal directions of both.
+
+    A well's past is how it differed from all wells on the last day it was seen: before dosing all wells are alike, so days need not be even.
+
+    Raises
+    ------
+    ProfileError
+        If no feature varies.
+    """
+    past = _last_seen([_from_median(trajectories.on(earlier)[wells]) for earlier in before])
+    rows = np.concatenate([past, _from_median(trajectories.on(day)[wells])])
+    rows, notes = _finite(rows, trajectories)
+    spread = np.maximum(1.4826 * np.median(np.abs(rows), axis=0), LEAST_SPREAD * rows.std(axis=0))
+    varies = spread > 1e-12 * max(1.0, np.abs(rows).max(initial=0.0))  # below that a difference is rounding
+    if not varies.any():
+        raise ProfileError(trajectories.plate, f"none of {len(varies)} features varies between wells; expected at least one that does")
+    components = _principal(np.clip(rows[:, varies] / spread[varies], -FARTHEST, FARTHEST), MOST_COMPONENTS)
+    return ReducedSpace(components[: len(past)], components[len(past) :], notes)
+
+
+def _from_median(features: Array) -> Array:
+    finite = np.where(np.isfinite(features), features, np.nan)
+    some = np.isfinite(finite).any(axis=0)
+    finite[:, some] -= np.nanmedian(finite[:, some], axis=0)
+    return finite
+
+
+def _last_seen(days: list[Array]) -> Array:
+    """Return (n, D): each well's row of the last of these days on which it was seen."""
+    last = days[0].copy()
+    for features in days[1:]:
+        seen = np.isfinite(features).any(axis=1)
+        last[seen] = features[seen]
+    return last
+
+
+def _finite(rows: Array, trajectories: Trajectories) -> tuple[Array, tuple[str, ...]]:
+    """Drop features that are often not finite; fill the rest with 0, the median of their day."""
+    missing = ~np.isfinite(rows)
+    if not missing.any():
+        return rows, ()
+    dropped = missing.mean(axis=0) > MOST_NON_FINITE
+    names = [name for name, gone in zip(trajectories.feature_names, dropped, strict=True) if gone]
+    notes = [f"{len(names)} features were not used, more than {MOST_NON_FINITE:.0%} of their values are missing: {', '.join(names)}."] if names else []
+    if filled := int(missing[:, ~dropped].sum()):
+        notes.append(f"{filled} missing values were taken to be like the median well of their day.")
+    return np.where(missing, 0.0, rows)[:, ~dropped], tuple(notes)
+
+
+def _principal(rows: Array, most: int) -> Array:
+    """Return (rows, K ≤ most): principal components, by the smaller of the two Gram matrices."""
+    centred = rows - rows.mean(axis=0)
+    if rows.shape[0] < rows.shape[1]:
+        values, vectors = np.linalg.eigh(centred @ centred.T)
+        components = vectors * np.sqrt(np.maximum(values, 0))
+    else:
+        values, vectors = np.linalg.eigh(centred.T @ centred)
+        components = centred @ vectors
+    kept = np.flatnonzero(values > 1e-9 * values[-1])[::-1][:most]
+    return np.asarray(components[:, kept])
