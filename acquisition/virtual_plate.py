@@ -1,0 +1,249 @@
+"""Virtual plates: which well receives what, and how much of its tissue that kills. The biology's plan and its truth; no pixels here."""
+
+import math
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta, timezone
+from enum import StrEnum
+
+import numpy as np
+
+from schemas.plate_map import Group
+from schemas.treatment import Dose, Treatment
+from schemas.well import well_at
+
+DOSED_ON_DAY = 7
+READOUT_DAY = 10
+CULTURE_DAYS = tuple(range(1, READOUT_DAY + 1))
+EXPLODED_FROM_KILL = 0.35  # a bursting well is called exploded from this kill on
+_FIRST_SEEDING = datetime(2026, 11, 2, 9, 0, tzinfo=timezone(timedelta(hours=1)))
+_DOSED_AT = time(14, 0)
+_ROWS, _COLUMNS = range(2, 8), range(2, 12)  # the inner 60
+_REPLICATES = 3
+_SINGLE_DOSE = Dose("gemcitabine", 1.0, "uM")
+_NAMES = ("paclitaxel", "oxaliplatin", "irinotecan", "5-fluorouracil", "trametinib", "erlotinib", "everolimus", "olaparib", "doxorubicin", "bortezomib")
+
+
+class Mechanism(StrEnum):
+    """How treated tissue comes to have fewer viable cells than untreated tissue."""
+
+    SHRINKING = "shrinking"  # cells are lost, what is left condenses
+    BURSTING = "bursting"  # the body breaks open and spills its cells
+    IN_PLACE = "in_place"  # dead cells stay; opacity and grain change
+    GROWTH_ARREST = "growth_arrest"  # nothing dies that one could see; the body stays as small as it was
+
+
+class Layout(StrEnum):
+    """How the inner 60 wells are divided."""
+
+    SCREEN = "screen"  # 18 untreated (6 of them vehicle), 6 with the single dose, 12 treatments × 3
+    HALF = "half"  # 30 untreated, 3 with the single dose, 9 treatments × 3
+
+
+class Stream(StrEnum):
+    """What a stream of random numbers is for: each purpose has its own, so that one never shifts another."""
+
+    PLAN = "plan"
+    REPLICATE = "replicate"
+    ASSAY = "assay"
+    LINE = "line"
+    GROWTH = "growth"
+    OUTLINE = "outline"
+    PIECES = "pieces"
+    LITTER = "litter"
+    MOVES = "moves"
+    BENCH = "bench"
+    FLOOR = "floor"
+    LIGHT = "light"
+    CAMERA = "camera"
+    FAULTS = "faults"
+    ROBOT = "robot"
+
+
+def stream(seed: int, purpose: Stream, *keys: int) -> np.random.Generator:
+    """Return the random numbers of one purpose of one plate, well or day, whatever else is drawn before or after."""
+    return np.random.default_rng([seed, *purpose.encode(), *keys])
+
+
+@dataclass(frozen=True)
+class Compound:
+    """A drug: a Hill curve for its kill on the readout day, and the way it kills."""
+
+    name: str
+    unit: str
+    ec50: float  # in ``unit``
+    hill: float
+    emax: float  # largest kill, 0…1
+    mechanism: Mechanism
+    rate_per_day: float  # how fast the kill unfolds after dosing
+    darkens: bool  # of IN_PLACE: dead tissue becomes darker, else paler
+
+    def kill(self, amount: float) -> float:
+        """Return the kill on the readout day at a concentration."""
+        return self.emax / (1 + (self.ec50 / amount) ** self.hill)
+
+    def dose_for(self, kill: float) -> Dose:
+        """Return the dose, to two digits, that kills about this much."""
+        return Dose(self.name, float(f"{self.ec50 * (kill / (self.emax - kill)) ** (1 / self.hill):.2g}"), self.unit)
+
+
+@dataclass(frozen=True)
+class WellPlan:
+    """What a well receives and what that will do to it."""
+
+    well: str
+    row: int
+    column: int
+    group: Group
+    treatment: str
+    mechanism: Mechanism | None  # None for untreated wells
+    readout_kill: float
+    rate_per_day: float
+    darkens: bool
+
+    @property
+    def key(self) -> int:
+        """A number unique to this well on any plate."""
+        return self.row * 100 + self.column
+
+    def kill(self, day: int) -> float:
+        """Return 1 − the viable fraction, relative to the same well untreated; images of the dosing day are taken before the dose."""
+        if day <= DOSED_ON_DAY:
+            return 0.0
+        whole = 1 - math.exp(-self.rate_per_day * (READOUT_DAY - DOSED_ON_DAY))
+        return self.readout_kill * min(1.0, (1 - math.exp(-self.rate_per_day * (day - DOSED_ON_DAY))) / whole)
+
+    def exploded(self, day: int) -> bool:
+        """Whether the tissue has clearly burst."""
+        return self.mechanism is Mechanism.BURSTING and self.kill(day) >= EXPLODED_FROM_KILL
+
+
+@dataclass(frozen=True)
+class VirtualPlate:
+    """A planned plate; everything about it follows from ``seed`` and ``index``."""
+
+    name: str
+    seed: int
+    index: int
+    seeded_at: datetime
+    wells: tuple[WellPlan, ...]
+
+    @property
+    def dosed_at(self) -> datetime:
+        """The moment the drugs were added."""
+        return datetime.combine(self.seeded_at.date() + timedelta(days=DOSED_ON_DAY - 1), _DOSED_AT, self.seeded_at.tzinfo)
+
+    def taken_at(self, plan: WellPlan, day: int) -> datetime:
+        """Return when the robot images a well: from 90 minutes after the hour of seeding, 12 s a well, row by row."""
+        order = (plan.row - 1) * 12 + plan.column - 1
+        return self.seeded_at + timedelta(days=day - 1, minutes=90, seconds=12 * order)
+
+    def plate_toml(self, um_per_px: float) -> str:
+        """Return the text of ``<plate>.plate.toml``."""
+        return (
+            f'plate = "{self.name}"\nseeded_at = {self.seeded_at.isoformat()}\ndosed_on_day = {DOSED_ON_DAY}\n'
+            f"dosed_at = {self.dosed_at.isoformat()}\nreadout_day = {READOUT_DAY}\num_per_px = {um_per_px:.6g}\n"
+        )
+
+    def wells_csv(self) -> str:
+        """Return the text of ``<plate>.wells.csv``."""
+        return "well,group,treatment\n" + "".join(f"{plan.well},{plan.group},{plan.treatment}\n" for plan in self.wells)
+
+    def assay_csv(self) -> str:
+        """Return the text of ``<plate>.assay.csv``: viability on the readout day as an assay measures it, in % of the untreated."""
+        lines = ["well,viability_percent"]
+        for plan in self.wells:
+            gain, offset = stream(self.seed, Stream.ASSAY, self.index, plan.key).normal(0, (0.05, 1.5))
+            lines.append(f"{plan.well},{max(0.0, 100 * (1 - plan.kill(READOUT_DAY)) * (1 + gain) + offset):.2f}")
+        return "\n".join(lines) + "\n"
+
+
+def plan_plate(seed: int, index: int = 1, *, mechanism: Mechanism | None = None, layout: Layout = Layout.SCREEN) -> VirtualPlate:
+    """Plan plate number ``index`` of a seed; without a mechanism each compound has its own."""
+    rng = stream(seed, Stream.PLAN, index)
+    compounds, treatments = _choose_treatments(rng, mechanism, layout)
+    positions = _choose_positions(rng, layout)
+    wells = [
+        _plan_untreated(row, column, vehicle=layout is Layout.SCREEN and number % _REPLICATES == 0) for number, (row, column) in enumerate(positions.untreated)
+    ]
+    single_dose = [(position, Treatment((_SINGLE_DOSE,)), 0.0) for position in positions.single_dose]
+    screening = [(position, *treatment) for position, treatment in zip(positions.screening, treatments * _REPLICATES, strict=True)]
+    for group, treated in ((Group.SINGLE_DOSE, single_dose), (Group.SCREENING, screening)):
+        wells += [_plan_treated(seed, index, position, group, treatment, compounds, interaction) for position, treatment, interaction in treated]
+    return VirtualPlate(
+        name=f"VIRTUAL-{seed:04d}-{index:02d}",
+        seed=seed,
+        index=index,
+        seeded_at=_FIRST_SEEDING + timedelta(days=index - 1),
+        wells=tuple(sorted(wells, key=lambda plan: plan.key)),
+    )
+
+
+@dataclass(frozen=True)
+class _Positions:
+    untreated: tuple[tuple[int, int], ...]  # (row, column)
+    single_dose: tuple[tuple[int, int], ...]
+    screening: tuple[tuple[int, int], ...]
+
+
+def _choose_positions(rng: np.random.Generator, layout: Layout) -> _Positions:
+    """Spread controls over all rows and everything else at random, so that position says nothing about treatment."""
+    controls_a_row = 3 if layout is Layout.SCREEN else 5
+    rows_with_single_dose = set(_ROWS if layout is Layout.SCREEN else rng.permutation(_ROWS)[:_REPLICATES].tolist())
+    untreated, single_dose, screening = [], [], []
+    for row in _ROWS:
+        wells = [(row, int(column)) for column in rng.permutation(_COLUMNS)]
+        untreated += wells[:controls_a_row]
+        rest = wells[controls_a_row:]
+        if row in rows_with_single_dose:
+            single_dose.append(rest.pop())
+        screening += rest
+    rng.shuffle(screening)
+    return _Positions(tuple(untreated), tuple(single_dose), tuple((int(row), int(column)) for row, column in screening))
+
+
+def _choose_treatments(rng: np.random.Generator, mechanism: Mechanism | None, layout: Layout) -> tuple[dict[str, Compound], list[tuple[Treatment, float]]]:
+    """Return the compounds by name and the screening treatments, each with its interaction (of a combination; + synergy, − antagonism)."""
+    count, combinations = (5, 2) if layout is Layout.SCREEN else (4, 1)
+    names = [_SINGLE_DOSE.compound, *(str(name) for name in rng.permutation(_NAMES)[:count])]
+    ways = rng.permutation(np.resize(list(Mechanism), len(names))) if mechanism is None else [mechanism] * len(names)
+    compounds = {name: _compound(rng, name, Mechanism(way)) for name, way in zip(names, ways, strict=True)}
+    # As after a pilot, concentrations are chosen so that the effects cover the whole range evenly.
+    levels = rng.permutation((np.arange(2 * count) + rng.uniform(0.2, 0.8, 2 * count)) / (2 * count)).reshape(count, 2)
+    singles = [compounds[name].dose_for(compounds[name].emax * level) for name, pair in zip(names[1:], levels, strict=True) for level in sorted(pair)]
+    treatments = [(Treatment((dose,)), 0.0) for dose in singles]
+    low_doses = rng.permutation(np.arange(0, 2 * count, 2))
+    for one, other in zip(low_doses[:combinations], low_doses[combinations:], strict=False):
+        doses = sorted((singles[one], singles[other]), key=lambda dose: dose.compound)
+        treatments.append((Treatment(tuple(doses)), float(rng.normal(0, 0.5))))
+    return compounds, treatments
+
+
+def _compound(rng: np.random.Generator, name: str, mechanism: Mechanism) -> Compound:
+    single_dose = name == _SINGLE_DOSE.compound
+    # Arrest can take away at most the growth since dosing; every other way can take nearly all.
+    emax = 0.70 if mechanism is Mechanism.GROWTH_ARREST else float(rng.uniform(0.93, 0.97))
+    unit = "uM" if single_dose else str(rng.choice(["nM", "uM"]))
+    hill = float(rng.uniform(0.8, 2.0))
+    ec50 = float(np.exp(rng.uniform(np.log(0.2), np.log(5)) if unit == "uM" else rng.uniform(np.log(5), np.log(200))))
+    if single_dose:
+        ec50 = _SINGLE_DOSE.amount * float(rng.uniform(0.15, 0.4))  # the recommended dose works
+    return Compound(name, unit, ec50, hill, emax, mechanism, float(rng.uniform(0.4, 0.9)), darkens=bool(rng.random() < 0.5))  # noqa: PLR2004 - a coin
+
+
+def _plan_untreated(row: int, column: int, *, vehicle: bool) -> WellPlan:
+    treatment = Treatment((Dose("DMSO", 0.1, "%"),)) if vehicle else Treatment()
+    return WellPlan(well_at(row, column), row, column, Group.UNTREATED, str(treatment), None, 0.0, 1.0, darkens=False)
+
+
+def _plan_treated(
+    seed: int, index: int, position: tuple[int, int], group: Group, treatment: Treatment, compounds: dict[str, Compound], interaction: float
+) -> WellPlan:
+    """Combine the doses by Bliss independence with an interaction in log odds, and let replicates differ a little."""
+    row, column = position
+    kills = {dose.compound: compounds[dose.compound].kill(dose.amount) for dose in treatment.doses}
+    leading = compounds[max(kills, key=lambda name: kills[name])]
+    fraction = min((1 - math.prod(1 - kill for kill in kills.values())) / leading.emax, 0.98)
+    scatter = float(stream(seed, Stream.REPLICATE, index, row, column).normal(0, 0.12))
+    odds = fraction / (1 - fraction) * math.exp(interaction + scatter)
+    kill = leading.emax * odds / (1 + odds)
+    return WellPlan(well_at(row, column), row, column, group, str(treatment), leading.mechanism, kill, leading.rate_per_day, darkens=leading.darkens)
