@@ -1,0 +1,180 @@
+"""The tables, and the three column types that make SQLite and PostgreSQL keep the same values."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.types import TypeEngine
+
+# A file name need not be UTF-8: Python then carries its bytes as lone surrogates, which no database takes. Nor does PostgreSQL take NUL, which
+# the message of an image reader may quote. Both are kept in the private use area and come back as they were.
+_STORABLE = {0xDC80 + byte: 0xEF80 + byte for byte in range(0x80)} | {0: 0xEF00}
+_ORIGINAL = {kept: original for original, kept in _STORABLE.items()}
+
+
+class AnyText(TypeDecorator[str]):
+    """Text with any character, compared and ordered by code point in both databases."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[str]:
+        """Ask PostgreSQL for the order that SQLite and Python have."""
+        return dialect.type_descriptor(Text(collation="C") if dialect.name == "postgresql" else Text())
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """Return what the database can hold."""
+        return value if value is None or (value.isascii() and "\0" not in value) else value.translate(_STORABLE)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """Return what was given."""
+        return value if value is None or value.isascii() else value.translate(_ORIGINAL)
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An instant: time zone aware in Python, UTC in the database."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return UTC; SQLite has no time zones, so there it goes without."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"the time {value.isoformat()} has no time zone; expected one, such as {value.isoformat()}+00:00")
+        in_utc = value.astimezone(UTC)
+        return in_utc.replace(tzinfo=None) if dialect.name == "sqlite" else in_utc
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return UTC, aware."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+class Float32Vector(TypeDecorator[npt.NDArray[np.float32]]):
+    """A vector, (dimension,) float32, as little-endian bytes."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: npt.NDArray[np.float32] | None, dialect: Dialect) -> bytes | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """Return the bytes."""
+        return None if value is None else np.asarray(value, dtype="<f4").tobytes()
+
+    def process_result_value(self, value: bytes | None, dialect: Dialect) -> npt.NDArray[np.float32] | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """Return the vector, read-only."""
+        return None if value is None else np.frombuffer(value, dtype="<f4")
+
+
+metadata = MetaData()
+
+counters = Table(
+    "sequence_counter",
+    metadata,
+    Column("service", AnyText, primary_key=True),
+    Column("last", BigInteger, nullable=False),  # the largest number given out; never goes back
+    Column("published_through", BigInteger, nullable=False),
+)
+
+messages = Table(
+    "message",
+    metadata,
+    Column("service", AnyText),
+    Column("sequence", BigInteger),
+    Column("topic", AnyText, nullable=False),
+    Column("body", Text, nullable=False),  # the event as it is published, byte by byte
+    Column("created_at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("service", "sequence"),
+    Index("message_by_topic", "service", "topic", "created_at"),
+)
+
+observations = Table(
+    "observation",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("service", AnyText, nullable=False),
+    Column("sequence", BigInteger, nullable=False),  # of the message that told of it
+    Column("plate", AnyText, nullable=False),
+    Column("well", AnyText, nullable=False),
+    Column("visit", AnyText, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("digest", AnyText, nullable=False),
+    Column("day", Integer, nullable=False),
+    Column("taken_at", UtcTime),
+    Column("received_at", UtcTime, nullable=False),
+    Column("complete", Boolean, nullable=False),
+    Column("files", JSON, nullable=False),  # [[path, size, mtime_ns], …]
+    Column("um_per_px", Float),
+    Column("quality", JSON, nullable=False),
+    Column("measures", JSON, nullable=False),
+    UniqueConstraint("plate", "well", "visit", "version"),
+    UniqueConstraint("plate", "well", "visit", "digest"),
+)
+
+embeddings = Table(
+    "embedding",
+    metadata,
+    Column("observation_id", Integer, ForeignKey("observation.id")),
+    Column("encoder_id", AnyText),
+    Column("vector", Float32Vector, nullable=False),
+    PrimaryKeyConstraint("observation_id", "encoder_id"),
+)
+
+file_versions = Table(
+    "file_version",
+    metadata,
+    Column("service", AnyText),  # paths are relative to the drop folder of one service
+    Column("path", AnyText),
+    Column("size", BigInteger),
+    Column("mtime_ns", BigInteger),
+    Column("outcome", AnyText, nullable=False),
+    Column("reason", AnyText, nullable=False),
+    Column("plate", AnyText, nullable=False),
+    Column("well", AnyText, nullable=False),
+    Column("ended_at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("service", "path", "size", "mtime_ns"),
+    Index("file_version_by_outcome", "service", "outcome"),
+)
+
+plate_maps = Table(
+    "plate_map",
+    metadata,
+    Column("id", Integer, primary_key=True),  # the largest of a plate is the newest map; earlier ones stay, so that an old ranking can be made again
+    Column("plate", AnyText, nullable=False, index=True),
+    Column("digest", AnyText, nullable=False),
+    Column("content", JSON, nullable=False),
+    Column("saved_at", UtcTime, nullable=False),
+)
+
+rankings = Table(
+    "ranking",
+    metadata,
+    Column("plate", AnyText),
+    Column("day", Integer),
+    Column("revision", Integer),
+    Column("final", Boolean, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("content", JSON, nullable=False),
+    PrimaryKeyConstraint("plate", "day", "revision"),
+)

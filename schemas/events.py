@@ -1,0 +1,49 @@
+"""The envelope of every message: a CloudEvents 1.0 event in structured mode, as JSON."""
+
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from cloudevents.core.formats.json import JSONFormat
+from cloudevents.core.v1.event import CloudEvent
+
+from schemas.messages import PREFIX, MessageData, StatusData, kind_of
+
+SEQUENCE_DIGITS = 20  # of the largest unsigned 64-bit number, so that the text sorts as the numbers do
+
+
+def to_event(data: MessageData, *, sequence: int, service: str, at: datetime) -> str:
+    """Return the JSON of one event: what a subscriber receives, and what the outbox keeps.
+
+    ``sequencetype`` is left out on purpose: its only value, ``Integer``, means 32 bits and no padding.
+
+    Raises
+    ------
+    ValueError
+        If ``at`` has no time zone.
+    """
+    if at.tzinfo is None:
+        raise ValueError(f"the time {at.isoformat()} has no time zone; an event's has one")
+    attributes = {
+        "type": f"{PREFIX}.{kind_of(data)}",
+        "source": f"spherorank/{quote(service, safe='')}",
+        "id": f"{service}-{sequence}",
+        "time": at.astimezone(UTC),
+        "datacontenttype": "application/json",
+        "sequence": f"{sequence:0{SEQUENCE_DIGITS}d}",
+    }
+    if not isinstance(data, StatusData) and data.plate:
+        attributes["subject"] = _as_utf8(data.plate)
+    return JSONFormat().write(CloudEvent(attributes, _as_utf8(data.model_dump(mode="json")))).decode()
+
+
+def _as_utf8(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """Return the value with ``�`` for each byte of a file name that is not UTF-8: strict readers of JSON refuse what Python makes of it."""
+    match value:
+        case str():
+            return value if value.isascii() else value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        case list():
+            return [_as_utf8(item) for item in value]
+        case dict():
+            return {_as_utf8(key): _as_utf8(item) for key, item in value.items()}
+    return value
