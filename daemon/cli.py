@@ -8,6 +8,9 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
+from acquisition.virtual_optics import OpticsName
+from acquisition.virtual_plate import Layout, Mechanism
+from acquisition.virtual_robot import Delivery
 from daemon import logs
 from daemon.config import load_config
 from schemas.errors import ConfigError, SpheroRankError
@@ -132,6 +135,52 @@ def rank(
     if profiles is None or baseline_day is None or readout_day is None or out is None:
         raise typer.BadParameter("--profiles needs --baseline-day, --readout-day and --out")
     ranking_commands.rank_table(profiles, baseline_day=baseline_day, readout_day=readout_day, out=out)
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="The folder to write: drop/ as a robot's, truth.csv beside it.")],
+    *,
+    plates: Annotated[int, typer.Option(min=1, help="How many plates.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same plates.")] = 1,
+    size: Annotated[int, typer.Option(min=64, max=4096, help="Side of an image in pixels; the field of view stays the same.")] = 512,
+    mechanism: Annotated[Mechanism | None, typer.Option(help="How every treatment kills; without it each compound has a way of its own.")] = None,
+    layout: Annotated[Layout, typer.Option(help="How the wells are divided.")] = Layout.SCREEN,
+    optics: Annotated[OpticsName, typer.Option(help="The microscope.")] = OpticsName.DEFAULT,
+    masks: Annotated[bool, typer.Option("--masks", help="Write the true outline of the tissue as PNG into masks/.")] = False,
+    assay: Annotated[bool, typer.Option("--assay", help="Write measured viability into <plate>.assay.csv.")] = False,
+    faults: Annotated[float, typer.Option(min=0, max=1, help="Share of well images that go wrong, listed in faults.csv.")] = 0.0,
+    robot: Annotated[Delivery | None, typer.Option(help="Let the files appear over time, as a slow and untidy robot delivers them.")] = None,
+    seconds_per_image: Annotated[float, typer.Option(min=0, help="With --robot: how long it takes for one well image.")] = 0.5,
+) -> None:
+    """Write virtual plates as a robot would drop them, with the truth beside."""
+    from daemon import simulate as virtual  # noqa: PLC0415 - loads the renderer
+
+    virtual.simulate(
+        out,
+        plates=plates,
+        seed=seed,
+        size_px=size,
+        mechanism=mechanism,
+        layout=layout,
+        optics=optics,
+        masks=masks,
+        assay=assay,
+        faults=faults,
+        robot=robot,
+        seconds_per_image=seconds_per_image,
+    )
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="The folder to write; it must be new or empty.")] = Path("spherorank-demo"),
+    seed: Annotated[int, typer.Option(min=0, help="Which virtual plate.")] = 1,
+) -> None:
+    """Run a virtual plate through the real service to a day-10 ranking and a report."""
+    from daemon import demo as demonstration  # noqa: PLC0415 - loads the messaging library and the renderer
+
+    demonstration.demonstrate(out, seed, screen)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """``spherorank rank``: from the store, or from a profile table; and a ranking as a table on a terminal."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.table import Table
@@ -43,13 +44,16 @@ def rank_table(profiles: Path, *, baseline_day: int, readout_day: int, out: Path
     rank_profiles(profiles, baseline_day=baseline_day, readout_day=readout_day, out=out)
 
 
-def as_table(ranking: TreatmentTable, title: str) -> Table:
-    """Return the treatments of a ranking for a terminal."""
+def as_table(ranking: TreatmentTable, title: str, beside: Mapping[str, Mapping[str, str]] | None = None) -> Table:
+    """Return the treatments of a ranking for a terminal; ``beside`` adds columns, each with a text for every treatment."""
     table = Table(title=title, title_justify="left")
     for name in ("rank", "treatment", "group", "wells"):
         table.add_column(name, justify="right" if name in ("rank", "wells") else "left")
     for name in ("score", "90 % interval", "rank interval", "p", "q", "verdict"):
         table.add_column(name, justify="left" if name == "verdict" else "right")
+    more = beside or {}
+    for name in more:
+        table.add_column(name, justify="right")
     for row in ranking.treatments:
         table.add_row(
             str(row.efficacy_rank),
@@ -62,5 +66,6 @@ def as_table(ranking: TreatmentTable, title: str) -> Table:
             f"{row.p_value:.3g}",
             f"{row.q_value:.3g}",
             row.verdict,
+            *(texts[row.treatment] for texts in more.values()),
         )
     return table

@@ -56,6 +56,7 @@ class Service:
     _started_at: datetime = field(init=False)
     _last_image_at: datetime | None = None
     _rejected: int = 0
+    _kept_maps: dict[str, str] = field(default_factory=dict)  # plate: digest of the map that the store has
 
     def __post_init__(self) -> None:
         self._started_at = self.parts.clock()
@@ -122,8 +123,6 @@ class Service:
         plate_map = self.parts.source.plate_maps().get(plate)
         while not self.stop_notes:
             try:
-                if plate_map is not None:
-                    self.parts.store.save_plate_map(plate_map, self.parts.clock())
                 outcome = self.parts.images.process(item, plate_map)
             except StoreError as error:
                 self.parts.alerts.raise_once(AlertKind.DISK, "store", f"an image waits because the store does not take it: {error}", plate)
@@ -156,6 +155,7 @@ class Service:
 
     def _rank_due(self, item: WellImage | Rejected | None) -> None:
         """Look at the plate of this image once its backlog is empty, and at every plate now and then."""
+        self._keep_plate_maps()
         waiting = self._source_status.pending
         if isinstance(item, WellImage) and not waiting.get(item.key.plate):
             self._rank(item.key.plate)
@@ -163,15 +163,17 @@ class Service:
             return
         self._last_sweep = time.monotonic()
         self._watch_disks()
-        self._watch_plate_maps()
+        for plate, reason in self._source_status.held.items():
+            self.parts.alerts.raise_once(AlertKind.PLATE_MAP, f"{plate}: {reason}", f"images of plate {plate} wait: {reason}", plate)
         for plate in self.parts.store.plates():
             self._rank(plate)
 
-    def _watch_plate_maps(self) -> None:
-        for plate, reason in self._source_status.held.items():
-            self.parts.alerts.raise_once(AlertKind.PLATE_MAP, f"{plate}: {reason}", f"images of plate {plate} wait: {reason}", plate)
-        for plate_map in self.parts.source.plate_maps().values():
-            self.parts.store.save_plate_map(plate_map, self.parts.clock())
+    def _keep_plate_maps(self) -> None:
+        """Commit the maps that are new or mended, before any ranking looks for them."""
+        for plate, plate_map in self.parts.source.plate_maps().items():
+            if self._kept_maps.get(plate) != plate_map.digest:
+                self.parts.store.save_plate_map(plate_map, self.parts.clock())
+                self._kept_maps[plate] = plate_map.digest
 
     def _rank_all(self) -> None:
         for plate in self.parts.source.plate_maps():
