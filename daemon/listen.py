@@ -133,7 +133,7 @@ class _Replayer:
         """Yield every message after this one, in order, up to now."""
         more = True
         while more and not self._should_stop():
-            reply = self._ask(ReplayRequest(after=sequence))
+            reply = self._ask(ReplayRequest(kind="replay", after=sequence))
             if reply is None:
                 continue
             if reply.newest < sequence:

@@ -1,7 +1,7 @@
 """What a client may ask on the requests socket, and what it is answered; JSON both ways."""
 
 import json
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -19,20 +19,20 @@ class _Wire(BaseModel):
 class StatusRequest(_Wire):
     """Asks how the service is."""
 
-    kind: Literal["status"] = "status"
+    kind: Literal["status"]
 
 
 class LatestRequest(_Wire):
     """Asks for the newest ranking of a plate."""
 
-    kind: Literal["latest"] = "latest"
+    kind: Literal["latest"]
     plate: str
 
 
 class ReplayRequest(_Wire):
     """Asks for what was said after a message."""
 
-    kind: Literal["replay"] = "replay"
+    kind: Literal["replay"]
     after: int = Field(ge=0, le=LARGEST_SEQUENCE)
     """sequence number of the last message the client has; 0: none"""
     topic: str = ""
@@ -92,7 +92,7 @@ class ErrorReply(_Wire):
 Request = Annotated[StatusRequest | LatestRequest | ReplayRequest, Field(discriminator="kind")]
 Reply = Annotated[StatusReply | LatestReply | ReplayReply | ErrorReply, Field(discriminator="kind")]
 
-_REQUESTS: dict[str, type[_Wire]] = {model.model_fields["kind"].default: model for model in get_args(get_args(Request)[0])}
+_REQUESTS: dict[str, type[_Wire]] = {"status": StatusRequest, "latest": LatestRequest, "replay": ReplayRequest}
 _READER: TypeAdapter[StatusRequest | LatestRequest | ReplayRequest] = TypeAdapter(Request)
 
 

@@ -1,0 +1,59 @@
+"""The JSON Schemas of everything that goes out or is asked, made from the models; ``schemas/json/`` holds them as files."""
+
+from typing import Any, get_args
+
+from pydantic import BaseModel, TypeAdapter
+
+from schemas.events import SEQUENCE_DIGITS
+from schemas.messages import PREFIX, AlertData, MessageKind, ObservationData, RankingData, RejectedData, StatusData
+from schemas.ranking import Ranking
+from schemas.requests import Reply, Request
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+DATA: dict[MessageKind, type[BaseModel]] = {
+    "observation": ObservationData,
+    "rejected": RejectedData,
+    "ranking": RankingData,
+    "status": StatusData,
+    "alert": AlertData,
+}
+"""The model of each kind of message, in the order of a plate's life."""
+
+
+def json_schemas() -> dict[str, dict[str, Any]]:
+    """Return every schema by the name of its file: one a message (the whole event), the ranking's file, requests and replies."""
+    schemas = {f"{kind}.json": event_schema(kind) for kind in get_args(MessageKind)}
+    schemas["ranking-file.json"] = Ranking.model_json_schema(mode="serialization")
+    schemas["request.json"] = TypeAdapter[Any](Request).json_schema(mode="validation") | {"title": "Request"}
+    schemas["reply.json"] = TypeAdapter[Any](Reply).json_schema(mode="serialization") | {"title": "Reply"}
+    return {name: {"$schema": DIALECT} | schema for name, schema in schemas.items()}
+
+
+def event_schema(kind: MessageKind) -> dict[str, Any]:
+    """Return the schema of a message's body: a CloudEvents 1.0 event in structured mode."""
+    data = DATA[kind].model_json_schema(mode="serialization")
+    definitions = data.pop("$defs", {})
+    properties = {
+        "specversion": {"const": "1.0"},
+        "type": {"const": f"{PREFIX}.{kind}"},
+        "source": {"type": "string", "description": "`spherorank/<service>`: whose series of sequence numbers this is"},
+        "id": {"type": "string", "description": "unique within `source`"},
+        "time": {"type": "string", "format": "date-time"},
+        "subject": {"type": "string", "description": "the plate, where the message is about one"},
+        "datacontenttype": {"const": "application/json"},
+        "sequence": {
+            "type": "string",
+            "pattern": f"^[0-9]{{{SEQUENCE_DIGITS}}}$",
+            "description": "the message's number, padded so that text sorts as numbers do",
+        },
+        "data": data,
+    }
+    return {
+        "title": f"{PREFIX}.{kind}",
+        "description": data["description"],
+        "type": "object",
+        "properties": properties,
+        "required": [name for name in properties if name != "subject"],
+        "additionalProperties": False,
+        "$defs": definitions,
+    }
