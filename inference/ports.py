@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.messages import MessageData
-from schemas.observation import Observation, RejectedFile
+from schemas.observation import Imaged, Observation, RejectedFile
 from schemas.plate_map import PlateMap
 from schemas.ranking import Ranking
 from schemas.well_image import FileVersion, Rejected, VisitKey, WellImage
@@ -88,7 +88,7 @@ class Store(Protocol):
         ...
 
     def rejected(self) -> Sequence[RejectedFile]:
-        """Return the refused files whose refusal still stands (no later version of the same path ended otherwise), oldest first."""
+        """Return the newest refusal of each path that no later version of it undid, oldest first."""
         ...
 
     def save_plate_map(self, plate_map: PlateMap, now: datetime) -> None:
@@ -103,8 +103,12 @@ class Store(Protocol):
         """Return the plates that have a map, in alphabetical order."""
         ...
 
-    def observations(self, plate: str, encoder_id: str) -> Sequence[Observation]:
-        """Return the observations that count: for each well and day the newest complete one, or the newest if none is complete."""
+    def imaged(self, plate: str, encoder_id: str) -> Sequence[Imaged]:
+        """Return every version of every visit of a plate that this encoder embedded, by well, day, visit and version."""
+        ...
+
+    def observations(self, images: Sequence[Imaged], encoder_id: str) -> Sequence[Observation]:
+        """Return these images with their embeddings, by well, day, visit and version."""
         ...
 
     def rankings(self, plate: str) -> Sequence[Ranking]:

@@ -13,13 +13,14 @@ from inference.store.tables import counters, embeddings, file_versions, messages
 from schemas.errors import StoreError
 from schemas.events import to_event
 from schemas.messages import MessageData, StatusData, topic_of
-from schemas.observation import Observation, Outcome, RejectedFile
+from schemas.observation import Imaged, Observation, Outcome, RejectedFile
 from schemas.plate_map import PlateMap
 from schemas.quality import Quality
 from schemas.ranking import Ranking
 from schemas.well_image import FileVersion, Rejected, VisitKey, WellImage
 
 HEARTBEATS_KEPT = timedelta(days=1)
+_IN_ORDER = (observations.c.well, observations.c.day, observations.c.visit, observations.c.version)
 _ROWS_AT_ONCE = 5000  # of a long listing, so that it never stands in memory as a whole
 
 
@@ -121,16 +122,23 @@ class SqlStore:
             self._end_files(connection, observation.files, Outcome.STORED, at=at, plate=key.plate, well=key.well)
             return sequence
 
-    def observations(self, plate: str, encoder_id: str) -> Sequence[Observation]:
-        """Return the observations that count: for each well and day the newest complete one, or the newest if none is complete."""
-        newest_first = (observations.c.complete.desc(), observations.c.visit.desc(), observations.c.version.desc())
-        place = func.row_number().over(partition_by=(observations.c.well, observations.c.day), order_by=newest_first)
-        embedded = observations.join(embeddings, and_(embeddings.c.observation_id == observations.c.id, embeddings.c.encoder_id == encoder_id))
-        placed = select(observations.c.id, place.label("place")).select_from(embedded).where(observations.c.plate == plate).subquery()
+    def imaged(self, plate: str, encoder_id: str) -> Sequence[Imaged]:
+        """Return every version of every visit of a plate that this encoder embedded, by well, day, visit and version."""
+        columns = [observations.c[name] for name in ("id", "plate", "well", "visit", "version", "digest", "day", "taken_at", "received_at", "complete")]
+        query = select(*columns).join(embeddings).where(observations.c.plate == plate, embeddings.c.encoder_id == encoder_id).order_by(*_IN_ORDER)
+        with self._database.reading() as connection:
+            return [
+                Imaged(row.id, VisitKey(row.plate, row.well, row.visit), row.version, row.digest, row.day, row.taken_at, row.received_at, complete=row.complete)
+                for row in connection.execute(query)
+            ]
+
+    def observations(self, images: Sequence[Imaged], encoder_id: str) -> Sequence[Observation]:
+        """Return these images with their embeddings, by well, day, visit and version."""
         query = (
             select(observations, embeddings.c.encoder_id, embeddings.c.vector)
-            .select_from(embedded.join(placed, and_(placed.c.id == observations.c.id, placed.c.place == 1)))
-            .order_by(observations.c.well, observations.c.day)
+            .join(embeddings)
+            .where(observations.c.id.in_([image.observation_id for image in images]), embeddings.c.encoder_id == encoder_id)
+            .order_by(*_IN_ORDER)
         )
         with self._database.reading() as connection:
             return [_observation(row) for row in connection.execute(query)]
