@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import structlog
 
 from daemon.alerts import Alerts
-from inference.assemble import counting, flags_on, trajectories_of
+from inference.assemble import assemble, counting, dosing_notes
 from inference.ports import Store
 from inference.ranking import rank_plate
 from schemas.errors import ProfileError, SpheroRankError
@@ -28,6 +29,7 @@ class RankingSettings:
 
     readout_deadline: timedelta  # after the first image of a day was received, its ranking waits no longer
     correction_quiet: timedelta  # a ranked day is corrected once its plate had no new image for this long
+    representation: Literal["embedding", "both"]
     seed: int
     config_digest: str
     code_version: str
@@ -43,6 +45,7 @@ class Due:
     images: Sequence[Imaged]  # the ones that count, of all days
     inputs_digest: str
     previous: Ranking | None
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -79,17 +82,23 @@ class DailyPath:
         plate_map = due.plate_map
         if self.alerts.stands(AlertKind.QUALITY_GATE, due.inputs_digest):
             return None  # these very inputs could not be ranked, and a person has been told
-        observations = self.store.observations([image.observation_id for image in due.images])
         try:
-            trajectories = trajectories_of(observations, plate_map)
-            flags = flags_on(observations, due.day)
-            table = rank_plate(trajectories, dosing_day=plate_map.dosed_on_day, readout_day=due.day, flags=flags, seed=self.settings.seed)
+            plate = assemble(self.store.observations(due.images, self.encoder_id), plate_map, through_day=due.day)
+            table = rank_plate(
+                plate.trajectories,
+                dosing_day=plate_map.dosed_on_day,
+                readout_day=due.day,
+                seed=self.settings.seed,
+                has_positions=True,
+                flags=plate.flags,
+                representation=self.settings.representation,
+                notes=due.notes,
+            )
         except ProfileError as error:
             self.alerts.raise_once(AlertKind.QUALITY_GATE, due.inputs_digest, f"day {due.day} cannot be ranked: {error}", plate_map.plate)
             return None
         ranking = Ranking(
-            **table.model_dump(exclude={"notes"}),
-            notes=(*_notes(plate_map), *table.notes),
+            **table.model_dump(),
             plate=plate_map.plate,
             day=due.day,
             revision=due.previous.revision + 1 if due.previous else 1,
@@ -97,7 +106,7 @@ class DailyPath:
             replaces=due.previous.revision if due.previous else None,
             created_at=self.clock(),
             method="departure",
-            representation="embedding",
+            representation=self.settings.representation,
             encoder_id=self.encoder_id,
             code_version=self.settings.code_version,
             config_digest=self.settings.config_digest,
@@ -128,15 +137,18 @@ class DailyPath:
         ProfileError
             If no image of this day is stored.
         """
-        images = counting(self.store.imaged(plate_map.plate, self.encoder_id), plate_map)
+        seen = self.store.imaged(plate_map.plate, self.encoder_id)
+        images = counting(seen, plate_map)
         if not any(image.day == day for image in images):
             days = sorted({image.day for image in images})
             raise ProfileError(f"plate {plate_map.plate}, day {day}", f"no image of this day is stored; images are there of days {days}")
-        return Due(plate_map, day, final, images, self._inputs_digest(plate_map, images, day), _last(self.store.rankings(plate_map.plate), day))
+        previous = _last(self.store.rankings(plate_map.plate), day)
+        return Due(plate_map, day, final, images, self._inputs_digest(plate_map, images, day), previous, dosing_notes(seen, plate_map))
 
     def _due(self, plate_map: PlateMap, *, is_waiting: bool, all_is_in: bool) -> list[Due]:
         now = self.clock()
-        images = counting(self.store.imaged(plate_map.plate, self.encoder_id), plate_map)
+        seen = self.store.imaged(plate_map.plate, self.encoder_id)
+        images = counting(seen, plate_map)
         rankings = self.store.rankings(plate_map.plate)
         is_quiet = all_is_in or (not is_waiting and bool(images) and now - max(image.received_at for image in images) >= self.settings.correction_quiet)
         due = []
@@ -152,7 +164,8 @@ class DailyPath:
             corrected = previous is not None and is_quiet and previous.inputs_digest != inputs_digest
             settled = previous is not None and final and not previous.final
             if first or corrected or settled:
-                due.append(Due(plate_map, day, final or (previous is not None and previous.final), images, inputs_digest, previous))
+                final = final or (previous is not None and previous.final)
+                due.append(Due(plate_map, day, final, images, inputs_digest, previous, dosing_notes(seen, plate_map)))
         return due
 
     def _inputs_digest(self, plate_map: PlateMap, images: Sequence[Imaged], day: int) -> str:
@@ -173,9 +186,3 @@ class DailyPath:
 
 def _last(rankings: Sequence[Ranking], day: int) -> Ranking | None:
     return max((ranking for ranking in rankings if ranking.day == day), key=lambda ranking: ranking.revision, default=None)
-
-
-def _notes(plate_map: PlateMap) -> tuple[str, ...]:
-    if plate_map.dosed_at is None:
-        return (f"The plate map has no dosed_at: images of the dosing day (day {plate_map.dosed_on_day}) count as taken before dosing.",)
-    return ()

@@ -28,7 +28,7 @@ def write(images: Sequence[Path], out: Path, config: Config) -> list[ImageError]
     for path in images:
         try:
             read = read_image(path, bits=config.source.bits)
-            quality = assess(read.planes)
+            quality = assess(read.planes, read.um_per_px, ())
             image = WellImage(
                 key=VisitKey(plate="", well="", visit=""),
                 day=1,

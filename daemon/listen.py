@@ -4,17 +4,17 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, TextIO
+from typing import Any, TextIO, TypeVar
 from urllib.parse import urlsplit
 
 import zmq
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, SilentServiceError
 from schemas.messages import PREFIX
 from schemas.requests import ErrorReply, ReplayReply, ReplayRequest
 
-_REPLIES: TypeAdapter[ReplayReply | ErrorReply] = TypeAdapter(Annotated[ReplayReply | ErrorReply, Field(discriminator="kind")])
+ReplyT = TypeVar("ReplyT", bound=BaseModel)
 _POLL_S = 0.2  # how soon should_stop is heeded
 
 
@@ -49,6 +49,27 @@ def requests_url_beside(events_url: str) -> str:
     return f"{events_url.rpartition(':')[0]}:{port + 1}"
 
 
+def ask(requests_url: str, request: BaseModel, reply: type[ReplyT], *, timeout_s: float, should_stop: Callable[[], bool] = lambda: False) -> ReplyT:
+    """Ask a running service and return its answer, a ``reply``.
+
+    Raises
+    ------
+    SilentServiceError
+        If nothing answers in ``timeout_s`` or before ``should_stop``, or the service cannot answer now.
+    ConfigError
+        If the address cannot be used, the service refuses the request, or something else than SpheroRank answers.
+    """
+    # Each question has a socket of its own, so that an answer that comes too late is nobody's.
+    with zmq.Context() as context, context.socket(zmq.DEALER, linger=0) as socket:
+        _connect(socket, requests_url)
+        socket.send(request.model_dump_json().encode())
+        give_up = time.monotonic() + timeout_s
+        while not socket.poll(round(_POLL_S * 1000)):
+            if time.monotonic() > give_up or should_stop():
+                raise SilentServiceError(requests_url, f"no answer within {timeout_s:g} s; expected a running service (spherorank run) at this address")
+        return _parse(socket.recv_multipart()[-1], reply, requests_url)
+
+
 def listen(
     events_url: str,
     requests_url: str,
@@ -81,7 +102,7 @@ def listen(
         try:
             events.subscribe(PREFIX)
             _connect(events, events_url)
-            requests = _Replayer(context, requests_url, reply_timeout_s, should_stop, on_silence)
+            requests = _Replayer(requests_url, reply_timeout_s, should_stop, on_silence)
             for message in _gapless(events, requests, after, should_stop):
                 if message.topic.startswith(topic):
                     on_message(message)
@@ -120,10 +141,7 @@ def _gapless(events: zmq.Socket[bytes], requests: "_Replayer", last: int | None,
 class _Replayer:
     """Asks for messages again, as often as it takes."""
 
-    def __init__(
-        self, context: "zmq.Context[zmq.Socket[bytes]]", url: str, timeout_s: float, should_stop: Callable[[], bool], on_silence: Callable[[str], None]
-    ) -> None:
-        self._context = context
+    def __init__(self, url: str, timeout_s: float, should_stop: Callable[[], bool], on_silence: Callable[[str], None]) -> None:
         self._url = url
         self._timeout_s = timeout_s
         self._should_stop = should_stop
@@ -133,7 +151,7 @@ class _Replayer:
         """Yield every message after this one, in order, up to now."""
         more = True
         while more and not self._should_stop():
-            reply = self._ask(ReplayRequest(kind="replay", after=sequence))
+            reply = self._ask(ReplayRequest(after=sequence))
             if reply is None:
                 continue
             if reply.newest < sequence:
@@ -146,36 +164,30 @@ class _Replayer:
             sequence, more = reply.last, reply.more
 
     def _ask(self, request: ReplayRequest) -> ReplayReply | None:
-        """Return the reply, or None if there was none in time; each question has a socket of its own, so that a late answer is nobody's."""
-        with self._context.socket(zmq.DEALER, linger=0) as socket:
-            _connect(socket, self._url)
-            socket.send(request.model_dump_json().encode())
-            give_up = time.monotonic() + self._timeout_s
-            while not socket.poll(round(_POLL_S * 1000)):
-                if self._should_stop():
-                    return None
-                if time.monotonic() > give_up:
-                    self._on_silence(f"{self._url} does not answer; asking again")
-                    return None
-            reply = self._parse(socket.recv_multipart()[-1])
-            if isinstance(reply, ReplayReply):
-                return reply
-            if not reply.retry:
-                raise ConfigError(self._url, reply.error)
-            self._on_silence(f"{self._url}: {reply.error}")
-        self._rest()
+        """Return the reply; None if there was none, after ``timeout_s``."""
+        again = time.monotonic() + self._timeout_s
+        try:
+            return ask(self._url, request, ReplayReply, timeout_s=self._timeout_s, should_stop=self._should_stop)
+        except SilentServiceError as error:
+            if not self._should_stop():
+                self._on_silence(f"{error}; asking again")
+        while time.monotonic() < again and not self._should_stop():
+            time.sleep(_POLL_S)
         return None
 
-    def _rest(self) -> None:
-        rested = time.monotonic() + self._timeout_s
-        while time.monotonic() < rested and not self._should_stop():
-            time.sleep(_POLL_S)
 
-    def _parse(self, reply: bytes) -> ReplayReply | ErrorReply:
-        try:
-            return _REPLIES.validate_json(reply)
-        except ValidationError as error:
-            raise ConfigError(self._url, f"answered {reply[:80]!r}; expected a reply of kind replay (is this SpheroRank's requests socket?)") from error
+def _parse(content: bytes, kind: type[ReplyT], url: str) -> ReplyT:
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as error:
+        unexpected = error
+    try:
+        refusal = ErrorReply.model_validate_json(content)
+    except ValidationError:
+        raise ConfigError(url, f"answered {content[:80]!r}; expected a {kind.__name__} (is this SpheroRank's requests socket?)") from unexpected
+    if refusal.retry:
+        raise SilentServiceError(url, refusal.error)
+    raise ConfigError(url, refusal.error)
 
 
 def _connect(socket: zmq.Socket[bytes], url: str) -> None:

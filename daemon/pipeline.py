@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from acquisition.quality import assess
-from inference.assemble import trajectories_of
+from inference.assemble import assemble, counting
 from inference.departure import departures_on
 from inference.ports import Encoder, Store
 from schemas.errors import ImageError
@@ -36,7 +36,7 @@ class ImagePath:
         if self.store.version_of(item.key, item.digest) is not None:
             self.store.add_duplicate(item, self.clock())
             return Outcome.DUPLICATE
-        quality = assess(item.planes, flags=item.flags)
+        quality = assess(item.planes, item.um_per_px, item.flags)
         try:
             embedding = self.encoder.embed(item, quality.sharpest_plane)
         except ImageError as error:
@@ -69,11 +69,12 @@ class ImagePath:
         well = observation.key.well
         if plate_map is None or well not in plate_map.wells_with_tissue or observation.day <= plate_map.dosed_on_day:
             return ()
-        kept = self.store.observations(observation.key.plate, observation.encoder_id)
-        trajectories = trajectories_of([*kept, observation], plate_map)
-        row = trajectories.wells.index(well)
-        days = [day for day in trajectories.days if day > plate_map.dosed_on_day and trajectories.has(day)[row]]
-        return tuple(DayDeparture(day=day, departure=departures_on(trajectories, dosing_day=plate_map.dosed_on_day, day=day).get(well)) for day in days)
+        images = counting(self.store.imaged(observation.key.plate, observation.encoder_id), plate_map)
+        others = [image for image in images if (image.key.well, image.day) != (well, observation.day)]
+        plate = assemble([*self.store.observations(others, observation.encoder_id), observation], plate_map, through_day=observation.day)
+        row = plate.trajectories.wells.index(well)
+        days = [day for day in plate.trajectories.days if day > plate_map.dosed_on_day and plate.trajectories.has(day)[row]]
+        return tuple(DayDeparture(day=day, departure=departures_on(plate.trajectories, dosing_day=plate_map.dosed_on_day, day=day).get(well)) for day in days)
 
 
 def observation_message(observation: Observation, version: int, departures: tuple[DayDeparture, ...]) -> ObservationData:

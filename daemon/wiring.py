@@ -54,6 +54,7 @@ def open_days(config: Config, store: SqlStore, encoder_id: str) -> DailyPath:
     settings = RankingSettings(
         readout_deadline=timedelta(hours=ranking.readout_deadline_h),
         correction_quiet=timedelta(seconds=ranking.correction_quiet_s),
+        representation=ranking.representation,
         seed=ranking.seed,
         config_digest=config.digest,
         code_version=VERSION,
