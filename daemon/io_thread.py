@@ -105,12 +105,12 @@ class IoThread:
             self._failure = error
 
     def _turn(self) -> None:
-        """Beat and publish, then answer requests until the next turn is due."""
+        """Publish and beat, then answer requests until the next turn is due."""
         wait_s = _TURN_S
         try:
-            self._beat()
-            if self._outbox.step():
+            if self._outbox.step():  # before the beat: a full disk stops what is written, not what is read
                 wait_s = 0.0
+            self._beat()
             self._failing_since = None
         except StoreError as error:
             self._be_patient(error)

@@ -78,8 +78,9 @@ def _page() -> str:
 def _requests() -> str:
     schemas = json_schemas()
     text = (
-        "## Requests\n\nOn the ROUTER socket (`publisher.requests`), from a REQ or DEALER socket: one JSON object in, one out.\n"
-        'A request that is not understood is answered with `{"kind": "error", "error": "…", "retry": false}`, which says what was found and what was expected.\n\n'
+        "## Requests\n\nOn the ROUTER socket (`publisher.requests`), from a REQ or DEALER socket: one JSON object in, one out. "
+        'A request that is not understood is answered with `{"kind": "error", "error": "…", "retry": false}`,\n'
+        "which says what was found and what was expected.\n\n"
     )
     for title, name in (("Request", "request.json"), ("Reply", "reply.json")):
         schema = schemas[name]

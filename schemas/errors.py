@@ -10,7 +10,8 @@
     ├── ProfileError         the scientist: a table or plate cannot be ranked as it is
     ├── SourceGoneError      the operator: the drop folder vanished; nothing is deleted, the service waits
     ├── StoreError           the operator: the database cannot be read or written
-    └── OutputError          the operator: a ranking's files cannot be written
+    ├── OutputError          the operator: a ranking's files cannot be written
+    └── SilentServiceError   the operator: the service that is asked does not run, or cannot answer now
 
 Every one names what it is about (a file, key or plate), the value found and what was expected, and keeps them as attributes.
 """
@@ -62,3 +63,7 @@ class StoreError(SpheroRankError):
 
 class OutputError(SpheroRankError):
     """A ranking's file cannot be written: disk full, no permission, or another ranking stands there."""
+
+
+class SilentServiceError(SpheroRankError):
+    """Nothing answers at the requests socket, or the service cannot answer now; asking again later may help."""

@@ -24,9 +24,16 @@ def json_schemas() -> dict[str, dict[str, Any]]:
     """Return every schema by the name of its file: one a message (the whole event), the ranking's file, requests and replies."""
     schemas = {f"{kind}.json": event_schema(kind) for kind in get_args(MessageKind)}
     schemas["ranking-file.json"] = Ranking.model_json_schema(mode="serialization")
-    schemas["request.json"] = TypeAdapter[Any](Request).json_schema(mode="validation") | {"title": "Request"}
+    schemas["request.json"] = _request_schema()
     schemas["reply.json"] = TypeAdapter[Any](Reply).json_schema(mode="serialization") | {"title": "Reply"}
     return {name: {"$schema": DIALECT} | schema for name, schema in schemas.items()}
+
+
+def _request_schema() -> dict[str, Any]:
+    schema = TypeAdapter[Any](Request).json_schema(mode="validation") | {"title": "Request"}
+    for request in schema["$defs"].values():
+        request["required"] = ["kind", *request.get("required", ())]  # has a default only for those who make it in Python
+    return schema
 
 
 def event_schema(kind: MessageKind) -> dict[str, Any]:

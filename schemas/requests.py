@@ -19,20 +19,20 @@ class _Wire(BaseModel):
 class StatusRequest(_Wire):
     """Asks how the service is."""
 
-    kind: Literal["status"]
+    kind: Literal["status"] = "status"
 
 
 class LatestRequest(_Wire):
     """Asks for the newest ranking of a plate."""
 
-    kind: Literal["latest"]
+    kind: Literal["latest"] = "latest"
     plate: str
 
 
 class ReplayRequest(_Wire):
     """Asks for what was said after a message."""
 
-    kind: Literal["replay"]
+    kind: Literal["replay"] = "replay"
     after: int = Field(ge=0, le=LARGEST_SEQUENCE)
     """sequence number of the last message the client has; 0: none"""
     topic: str = ""
