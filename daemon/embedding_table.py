@@ -28,7 +28,7 @@ def write(images: Sequence[Path], out: Path, config: Config) -> list[ImageError]
     for path in images:
         try:
             read = read_image(path, bits=config.source.bits)
-            quality = assess(read.planes, read.um_per_px, ())
+            quality = assess(read.planes)
             image = WellImage(
                 key=VisitKey(plate="", well="", visit=""),
                 day=1,
@@ -42,7 +42,7 @@ def write(images: Sequence[Path], out: Path, config: Config) -> list[ImageError]
         except ImageError as error:
             refused.append(ImageError(path, error.problem))
             continue
-        metadata = {
+        metadata: dict[str, object] = {
             "Metadata_File": str(path),
             "Metadata_EncoderId": encoder.encoder_id,
             "Metadata_UmPerPx": read.um_per_px,

@@ -36,7 +36,7 @@ class ImagePath:
         if self.store.version_of(item.key, item.digest) is not None:
             self.store.add_duplicate(item, self.clock())
             return Outcome.DUPLICATE
-        quality = assess(item.planes, item.um_per_px, item.flags)
+        quality = assess(item.planes, item.flags)
         try:
             embedding = self.encoder.embed(item, quality.sharpest_plane)
         except ImageError as error:
