@@ -1,0 +1,142 @@
+"""What an image file says about itself: µm per pixel and when it was taken."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from xml.etree import ElementTree as ET
+
+import tifffile
+
+CREDIBLE_UM_PER_PX = (0.05, 20.0)  # 72…300 dots per inch, which programs write without knowing, are 85…353 µm
+_UM = {"nm": 1e-3, "µm": 1.0, "μm": 1.0, "um": 1.0, "\\u00b5m": 1.0, "micron": 1.0, "microns": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6, "inch": 25_400.0}
+_TIFF_UNITS_UM = {2: 25_400.0, 3: 10_000.0}  # ResolutionUnit: inch, centimetre
+_TIFF_TIME = re.compile(r"(\d{4})[:-]?(\d\d)[:-]?(\d\d)[ T](\d\d:\d\d:\d\d)(\.\d{1,6})?")
+
+
+@dataclass(frozen=True)
+class ImageMetadata:
+    """None where the file does not say."""
+
+    um_per_px: float | None = None
+    taken_at: datetime | None = None  # naive where the file has no time zone
+
+
+@dataclass(frozen=True)
+class _OmeImage:
+    """What an OME-TIFF's XML says of the images it belongs to."""
+
+    um_per_px: float | None
+    taken_at: datetime | None
+    images: int
+    channels: int  # RGB is one
+    times: int
+
+
+def read_metadata(tif: tifffile.TiffFile) -> ImageMetadata:
+    """Return scale and time from OME, else MetaSeries (MetaXpress), else ImageJ, else the TIFF's own tags."""
+    scale: float | None = None
+    taken_at: datetime | None = None
+    if (ome := _ome(tif)) is not None:
+        scale, taken_at = ome.um_per_px, ome.taken_at
+    if tif.is_metaseries:
+        info = _plane_info(tif)
+        scale = scale or _metaseries_scale(info)
+        found = info.get("acquisition-time-local")
+        taken_at = taken_at or (found if isinstance(found, datetime) else None)
+    if scale is None and tif.is_imagej:
+        scale = _resolution(tif.pages.first, _UM.get(str((tif.imagej_metadata or {}).get("unit", "")).lower()))
+    if scale is None:
+        unit = tif.pages.first.tags.valueof("ResolutionUnit", default=2)
+        scale = _credible(_resolution(tif.pages.first, _TIFF_UNITS_UM.get(int(unit))))
+    return ImageMetadata(scale, taken_at or _tiff_time(tif.pages.first))
+
+
+def stack_problem(tif: tifffile.TiffFile, pages: int) -> str | None:
+    """Return why the pages are not the focal planes of one image, None if they may be."""
+    if (ome := _ome(tif)) is not None and pages > 1:
+        counts = {"images": ome.images, "channels": ome.channels, "times": ome.times}
+    elif tif.is_imagej:
+        metadata = tif.imagej_metadata or {}
+        if (claimed := int(metadata.get("images", 1))) > pages:
+            return f"ImageJ's description says {claimed} images, the file has {pages}; expected all of them"
+        counts = {"channels": int(metadata.get("channels", 1)), "times": int(metadata.get("frames", 1))}
+    else:
+        return None
+    several = [f"{count} {what}" for what, count in counts.items() if count > 1]
+    return f"a stack of {' and '.join(several)}; expected the focal planes of one image" if several else None
+
+
+def _ome(tif: tifffile.TiffFile) -> _OmeImage | None:
+    if not tif.is_ome or not tif.ome_metadata:
+        return None
+    try:
+        root = ET.fromstring(tif.ome_metadata)  # noqa: S314 - expat has refused entity bombs since 2.4.1, and other entities are not loaded
+    except ET.ParseError:
+        return None
+    images = [element for element in root.iter() if _local(element) == "Image"]
+    pixels = next((element for element in root.iter() if _local(element) == "Pixels"), None)
+    if pixels is None:
+        return None
+    samples = max((_number(e.get("SamplesPerPixel")) or 1 for e in pixels if _local(e) == "Channel"), default=1)
+    size = _number(pixels.get("PhysicalSizeX"))
+    unit = _UM.get(pixels.get("PhysicalSizeXUnit", "µm"))
+    when = next((e.text or "" for e in images[0].iter() if _local(e) in ("AcquisitionDate", "CreationDate")), "") if images else ""
+    return _OmeImage(
+        um_per_px=size * unit if size and size > 0 and unit else None,
+        taken_at=_iso_time(when),
+        images=len(images),
+        channels=round((_number(pixels.get("SizeC")) or 1) / samples),
+        times=round(_number(pixels.get("SizeT")) or 1),
+    )
+
+
+def _local(element: ET.Element) -> str:
+    return element.tag.rsplit("}", 1)[-1]
+
+
+def _number(text: object) -> float | None:
+    try:
+        value = float(str(text))
+    except ValueError:
+        return None
+    return value if abs(value) < float("inf") else None
+
+
+def _iso_time(text: str) -> datetime | None:
+    try:
+        at = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return None
+    return at if 1990 <= at.year <= 2200 else None  # noqa: PLR2004 - programs write year 1, 1601 or 1970 when they do not know
+
+
+def _plane_info(tif: tifffile.TiffFile) -> Mapping[str, object]:
+    info = (tif.metaseries_metadata or {}).get("PlaneInfo", {})
+    return info if isinstance(info, dict) else {}
+
+
+def _metaseries_scale(info: Mapping[str, object]) -> float | None:
+    value = _number(info.get("spatial-calibration-x"))
+    unit = _UM.get(str(info.get("spatial-calibration-units", "")).lower())
+    return value * unit if value and value > 0 and unit and info.get("spatial-calibration-state", True) else None
+
+
+def _resolution(page: tifffile.TiffPage, unit_um: float | None) -> float | None:
+    """Return µm per pixel from pixels per unit, None if the two directions differ or either is missing."""
+    found = [page.tags.valueof(name) for name in ("XResolution", "YResolution")]
+    if unit_um is None or not all(isinstance(value, tuple) and len(value) == 2 and all(value) for value in found):  # noqa: PLR2004 - a rational number
+        return None
+    (x_count, x_per), (y_count, y_per) = found
+    x_um, y_um = unit_um * x_per / x_count, unit_um * y_per / y_count
+    return x_um if abs(x_um - y_um) <= 0.01 * x_um else None
+
+
+def _credible(um_per_px: float | None) -> float | None:
+    low, high = CREDIBLE_UM_PER_PX
+    return um_per_px if um_per_px is not None and low <= um_per_px <= high else None
+
+
+def _tiff_time(page: tifffile.TiffPage) -> datetime | None:
+    match = _TIFF_TIME.fullmatch(str(page.tags.valueof("DateTime", default="")).strip("\0 "))
+    return _iso_time(f"{match[1]}-{match[2]}-{match[3]}T{match[4]}{match[5] or ''}") if match else None
