@@ -19,8 +19,18 @@ from acquisition.virtual_tissue import FIELD_UM, Tissue
 
 RENDERER_VERSION = 1
 PLANES = 3
+_CELL_UM = 10.0  # a cell across, roughly
+_GRAIN_UM = 9.0
+_BRIGHTEST_GRAIN = np.float32(0.15)  # cells that gather light are brighter than no tissue, by this optical density
+_HALF = 0.5  # covered pixels belong to the mask
 _EXTENT = 1.9  # half side of the patch a body is drawn in, in units of its radius
 _SUBPIXEL_BITS = 3
+_FLOOR_DEPTH_UM = 60.0  # below the middle of the tissue
+_FLOOR_MARGIN = 1.15  # side of the floor that is drawn once a plate, in fields
+_BRANCHES_AT_250_UM = 10  # of a burst body this large before
+_MOST_LITTER = 400
+_LITTER_NEAR_BODY = 0.6  # share of it
+_LITTER_ALONE = 0.5  # share of it
 _PIECE_LIMIT_UM = 0.45 * FIELD_UM
 
 Floats = npt.NDArray[np.float32]
@@ -84,8 +94,9 @@ class Scene:
 
     mask: npt.NDArray[np.bool_]  # (H, W): body and spilled clumps, not single cells
     density: Floats  # (H, W) optical density
-    height_um: Floats  # (H, W) that bends light
-    body_um: Floats  # (H, W) height of the body alone, whose steep edge makes the rim
+    height_um: Floats  # (H, W) of everything, which bends light
+    smooth_um: Floats  # (H, W) the same without the relief of single cells inside the body; its steep places are dark
+    rim: float  # how dark
 
 
 def bench_of(plate: VirtualPlate, name: OpticsName) -> Bench:
@@ -100,8 +111,8 @@ def bench_of(plate: VirtualPlate, name: OpticsName) -> Bench:
         light=float(optics.light * rng.uniform(0.85, 1.1)),
         tilt=(float(tilt * np.cos(direction)), float(tilt * np.sin(direction))),
         corners=float(rng.uniform(0, 0.12)),
-        scratches=float(rng.uniform(0.1, 1.0)),
-        clouds=float(optics.clouds * rng.uniform(0.3, 2.0)),
+        scratches=float(rng.uniform(0.0, 1.2)),
+        clouds=float(optics.clouds * rng.uniform(0.2, 1.6)),
         plate_slope_um=(float(rng.normal(0, 0.8)), float(rng.normal(0, 0.8))),
         focus_offset_um=float(rng.normal(0, 5)),
     )
@@ -110,28 +121,25 @@ def bench_of(plate: VirtualPlate, name: OpticsName) -> Bench:
 def tissue_mask(tissue: Tissue, size_px: int) -> npt.NDArray[np.bool_]:
     """Return (size, size): where the body and its spilled clumps are."""
     um_per_px = FIELD_UM / size_px
-    return (_body(tissue, um_per_px, size_px)[0] > 0) | (_pieces(tissue, um_per_px, size_px) > 0)
+    return _body(tissue, um_per_px, size_px).mask | _pieces(tissue, um_per_px, size_px)[0]
 
 
 def draw(tissue: Tissue, size_px: int) -> Scene:
     """Lay out the content of the field."""
     um_per_px = FIELD_UM / size_px
     shape = (size_px, size_px)
-    litter, specks = _litter(tissue, um_per_px, size_px)
-    density = specks.astype(np.float32) * (0.9 / 255)
-    height = litter.astype(np.float32) * (8.0 / 255)
-    body = np.zeros(shape, np.float32)
-    mask = np.zeros(shape, dtype=bool)
-    if tissue.present:
-        thickness, body_density = _body(tissue, um_per_px, size_px)
-        pieces = _pieces(tissue, um_per_px, size_px)
-        mask = (thickness > 0) | (pieces > 0)
-        spilled = pieces.astype(np.float32) * (1 / 255)
-        density += np.maximum(body_density, spilled * (0.35 + 0.3 * tissue.opacity))
-        body = thickness * np.float32(tissue.radius_um)
-        height += spilled * 16 + body
-        height += _cell_relief(tissue, um_per_px, size_px) * mask
-    return Scene(mask, density, height, body)
+    cells, specks = _litter(tissue, um_per_px, size_px)
+    density = specks.astype(np.float32) * np.float32(0.9 / 255)
+    height = cells.astype(np.float32) * np.float32(1.3 * _CELL_UM / 255)
+    if not tissue.present:
+        return Scene(np.zeros((size_px, size_px), dtype=bool), density, height, height, tissue.rim)
+    body = _body(tissue, um_per_px, size_px)
+    pieces, shades = _pieces(tissue, um_per_px, size_px)
+    spilled = shades.astype(np.float32) * np.float32(1 / 255)
+    density += np.maximum(body.density, spilled * np.float32(0.3 + 0.5 * tissue.opacity))
+    height += spilled * np.float32(2 * _CELL_UM)
+    height += body.height_um
+    return Scene(body.mask | pieces, density, height + body.relief_um, height, tissue.rim)
 
 
 def _patch(tissue: Tissue, um_per_px: float, size_px: int) -> tuple[int, int, int]:
@@ -151,21 +159,43 @@ def _place(patch: Floats, left: int, top: int, size_px: int) -> Floats:
     return canvas
 
 
-def _body(tissue: Tissue, um_per_px: float, size_px: int) -> tuple[Floats, Floats]:
-    """Return thickness relative to the diameter and optical density, each (size, size); 0 where there is no body."""
+@dataclass(frozen=True, eq=False)
+class _Body:
+    """The body alone, each map (H, W) and 0 outside it."""
+
+    mask: npt.NDArray[np.bool_]
+    height_um: Floats
+    relief_um: Floats  # the cobbles that single cells make
+    density: Floats
+
+
+def _body(tissue: Tissue, um_per_px: float, size_px: int) -> _Body:
+    """Draw the union of a ball and its lobes, with an uneven outline, an edge of single cells, and grain inside."""
     left, top, side = _patch(tissue, um_per_px, size_px)
     rng = stream(tissue.seed, Stream.OUTLINE, tissue.plate_index, tissue.well_key)
-    broad, edge, middle, fine = (_noise(rng, count, side) for count in (7, 44, 18, 60))
+    cells_across = round(2 * _EXTENT * tissue.radius_um / _GRAIN_UM)
+    broad, edge, middle = (_noise(rng, count, side) for count in (7, 46, 20))
+    fine = _noise(rng, cells_across, side)
     axis = np.linspace(-_EXTENT, _EXTENT, side, dtype=np.float32)
     x, y = axis[None, :], axis[:, None]
     inside = 1 - x * x - y * y
     for lobe_x, lobe_y, radius in tissue.lobes.astype(np.float32):
-        np.maximum(inside, radius * radius - (x - lobe_x) ** 2 - (y - lobe_y) ** 2, out=inside)
-    inside += np.float32(tissue.outline) * broad + np.float32(tissue.roughness) * edge
+        np.maximum(inside, radius - ((x - lobe_x) ** 2 + (y - lobe_y) ** 2) / radius, out=inside)
+    inside += np.float32(tissue.outline) * broad
     thickness = np.sqrt(np.maximum(inside, 0))
-    texture = 1 + np.float32(tissue.grain) * (middle + fine)
-    density = np.float32(tissue.opacity) * thickness ** np.float32(tissue.opacity_power) * np.maximum(texture, np.float32(0.1))
-    return _place(thickness, left, top, size_px), _place(density, left, top, size_px)
+    # Near its edge ``inside`` falls by 2 a radius: half a pixel of it makes the edge smooth.
+    cover = np.clip((inside + np.float32(tissue.roughness) * edge) * np.float32(tissue.radius_um / (2 * um_per_px)) + np.float32(0.5), 0, 1)
+    grain = np.float32(tissue.grain) * (np.float32(0.4) * middle + fine)
+    flat = np.float32(tissue.opacity) * np.maximum(thickness, np.float32(0.2)) ** np.float32(tissue.opacity_power)
+    density = np.maximum(flat + np.float32(0.4 + 0.2 * tissue.opacity) * grain, -_BRIGHTEST_GRAIN)
+    maps = (
+        cover,
+        thickness * np.float32(tissue.radius_um),
+        fine * np.float32(1 + 8 * tissue.grain) * cover,
+        density * cover,
+    )
+    covered, height, relief, dense = (_place(patch, left, top, size_px) for patch in maps)
+    return _Body(covered >= _HALF, height, relief, dense)
 
 
 def _noise(rng: np.random.Generator, count: int, side: int) -> Floats:
@@ -176,32 +206,25 @@ def _noise(rng: np.random.Generator, count: int, side: int) -> Floats:
     return np.asarray(cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
-def _cell_relief(tissue: Tissue, um_per_px: float, size_px: int) -> Floats:
-    """Return (size, size) µm: the cobbled surface that single cells make, stronger in grainy tissue."""
-    rng = stream(tissue.seed, Stream.OUTLINE, tissue.plate_index, tissue.well_key, 1)
-    relief = _noise(rng, round(FIELD_UM / 11), size_px)
-    del um_per_px
-    return relief * np.float32(2 + 12 * tissue.grain)
-
-
-def _pieces(tissue: Tissue, um_per_px: float, size_px: int) -> Bytes:
-    """Return (size, size): spilled clumps, chains of cells that reach out from the body, thicker = brighter."""
-    layer = np.zeros((size_px, size_px), np.uint8)
+def _pieces(tissue: Tissue, um_per_px: float, size_px: int) -> tuple[npt.NDArray[np.bool_], Bytes]:
+    """Return two (size, size): where spilled clumps lie, chains of cells that reach out from the body, and how thick they are."""
+    cover, thickness = np.zeros((2, size_px, size_px), np.uint8)
     if tissue.burst <= 0:
-        return layer
+        return cover > 0, thickness
     rng = stream(tissue.seed, Stream.PIECES, tissue.plate_index, tissue.well_key)
-    branches, steps = 18, 24
-    lengths = rng.uniform(0.3, 1.0, branches)
+    branches, steps, clump = 60, 26, 4
+    lengths = rng.uniform(0.3, 1.0, (branches, 1, 1))
     angles = rng.uniform(0, 2 * np.pi, (branches, 1)) + np.cumsum(rng.normal(0, 0.35, (branches, steps)), axis=1)
-    stride = rng.uniform(12, 24, (branches, steps))
-    radii = rng.uniform(8, 22, (branches, steps)) * np.linspace(1.2, 0.7, steps)
-    start = 0.75 * tissue.radius_um * np.stack([np.cos(angles[:, :1]), np.sin(angles[:, :1])])
-    x, y = start + np.cumsum(stride * np.stack([np.cos(angles), np.sin(angles)]), axis=2)
-    x, y = x + tissue.centre_um[0], y + tissue.centre_um[1]
-    shown = (np.arange(steps) < np.round(tissue.burst * lengths * steps)[:, None]) & (np.maximum(abs(x), abs(y)) < _PIECE_LIMIT_UM)
-    shades = rng.integers(110, 255, (branches, steps))
-    _circles(layer, x[shown], y[shown], radii[shown], shades[shown], um_per_px)
-    return layer
+    stride = rng.uniform(10, 26, (branches, steps))
+    start = 0.7 * tissue.radius_um * np.stack([np.cos(angles[:, :1]), np.sin(angles[:, :1])])
+    path = start + np.cumsum(stride * np.stack([np.cos(angles), np.sin(angles)]), axis=2) + np.reshape(tissue.centre_um, (2, 1, 1))
+    x, y = path[..., None] + rng.normal(0, _CELL_UM, (2, branches, steps, clump))
+    spilling = np.arange(branches)[:, None, None] < _BRANCHES_AT_250_UM * (tissue.whole_radius_um / 250) ** 2
+    shown = spilling & (np.arange(steps)[:, None] < tissue.burst * lengths * steps) & (np.maximum(abs(x), abs(y)) < _PIECE_LIMIT_UM)
+    radii, shades = rng.uniform(0.35 * _CELL_UM, 0.7 * _CELL_UM, shown.shape), rng.integers(90, 255, shown.shape)
+    for layer, shade in ((cover, np.full_like(shades, 255)), (thickness, shades)):
+        _circles(layer, x[shown], y[shown], radii[shown], shade[shown], um_per_px)
+    return cover >= 255 * _HALF, thickness
 
 
 def _litter(tissue: Tissue, um_per_px: float, size_px: int) -> tuple[Bytes, Bytes]:
@@ -209,14 +232,16 @@ def _litter(tissue: Tissue, um_per_px: float, size_px: int) -> tuple[Bytes, Byte
     cells, specks = np.zeros((2, size_px, size_px), np.uint8)
     rng = stream(tissue.seed, Stream.LITTER, tissue.plate_index, tissue.well_key)
     moves = stream(tissue.seed, Stream.MOVES, tissue.plate_index, tissue.well_key, tissue.day, 1)
-    for layer, count, low_um, high_um in ((cells, tissue.loose_cells, 5.0, 8.5), (specks, tissue.debris, 1.5, 4.5)):
-        places = rng.uniform(-0.5, 0.5, (400, 5))[:count]
-        near = places[:, 2] < 0.1  # most lies around the body, some anywhere
-        angle, distance = 2 * np.pi * places[:, 0], tissue.radius_um * (0.95 + 2.0 * (places[:, 1] + 0.5) ** 2)
-        x = np.where(near, tissue.centre_um[0] + distance * np.cos(angle), FIELD_UM * places[:, 0])
-        y = np.where(near, tissue.centre_um[1] + distance * np.sin(angle), FIELD_UM * places[:, 1])
-        wander = moves.normal(0, 6, (2, len(places)))
-        _circles(layer, x + wander[0], y + wander[1], low_um + (high_um - low_um) * (places[:, 3] + 0.5), 180 + 150 * places[:, 4], um_per_px)
+    for layer, count, low_um, high_um in ((cells, tissue.loose_cells, 3.5, 7.5), (specks, tissue.debris, 1.2, 4.5)):
+        # The same number of draws whatever the count, so that litter stays where it is when more comes.
+        angle, far, where, radius, shade, alone = rng.uniform(0, 1, (6, _MOST_LITTER))
+        near, distance = where < _LITTER_NEAR_BODY, tissue.radius_um * (0.95 + 2.0 * far**2)
+        x = np.where(near, tissue.centre_um[0] + distance * np.cos(2 * np.pi * angle), FIELD_UM * (angle - 0.5))
+        y = np.where(near, tissue.centre_um[1] + distance * np.sin(2 * np.pi * angle), FIELD_UM * (far - 0.5))
+        x, y = np.stack([x, y]) + moves.normal(0, 5, (2, _MOST_LITTER))
+        beside = np.maximum(np.arange(_MOST_LITTER) - np.where(alone < _LITTER_ALONE, 0, 1), 0)  # the rest touches the one before
+        x, y = np.stack([x[beside], y[beside]]) + moves.normal(0, 5, (2, _MOST_LITTER))
+        _circles(layer, x[:count], y[:count], (low_um + (high_um - low_um) * radius)[:count], (100 + 155 * shade)[:count], um_per_px)
     return cells, specks
 
 
@@ -238,13 +263,13 @@ def _circles(
 
 @lru_cache(maxsize=4)
 def _floor(seed: int, plate_index: int, size_px: int) -> Floats:
-    """Return (size, size), standard deviation near 1: radial scratches and fine pits of a plate's moulded floor."""
+    """Return a square somewhat larger than the field, standard deviation near 1: radial scratches and fine pits of a plate's moulded floor."""
     rng = stream(seed, Stream.FLOOR, plate_index)
+    side = round(_FLOOR_MARGIN * size_px)
     polar = cv2.GaussianBlur(rng.standard_normal((900, 48), dtype=np.float32), (0, 0), sigmaX=0.8, sigmaY=0.7)
-    scratches = cv2.warpPolar(polar, (size_px, size_px), (size_px / 2, size_px / 2), size_px * 0.75, cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    pits = _noise(rng, 200, size_px)
-    blotches = _noise(rng, 12, size_px)
-    floor = scratches / scratches.std() * (1.2 + np.clip(blotches, -1, 2)) * 0.6 + 0.5 * pits
+    scratches = cv2.warpPolar(polar, (side, side), (side / 2, side / 2), side * 0.75, cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    blotches = _noise(rng, 12, side)
+    floor = scratches / scratches.std() * np.clip(0.8 + 0.6 * blotches, 0, 2) + 0.7 * _noise(rng, 240, side) + 0.5 * _noise(rng, 100, side)
     return np.asarray(floor, np.float32)
 
 
@@ -259,7 +284,8 @@ def render(scene: Scene, plate: VirtualPlate, plan: WellPlan, day: int, bench: B
     curvature = cv2.Laplacian(height, cv2.CV_32F, ksize=1) / np.float32(um_per_px**2)
     np.clip(curvature, -0.6, 0.6, out=curvature)
     through = _transmitted(scene, optics, um_per_px)
-    curvature += _floor_of_well(plate, plan, size_px) * np.float32(0.05 * bench.scratches)
+    curvature *= np.float32(optics.bending)
+    floor = _floor_of_well(plate, plan, size_px) * np.float32(optics.bending * 0.035 * bench.scratches)
     offset = bench.focus_offset_um + bench.plate_slope_um[0] * (plan.row - 4.5) + bench.plate_slope_um[1] * (plan.column - 6.5) + rng.normal(0, 4)
     offset = float(np.clip(offset, -0.45 * optics.focus_step_um, 0.45 * optics.focus_step_um))
     if blurred:
@@ -268,18 +294,20 @@ def render(scene: Scene, plate: VirtualPlate, plan: WellPlan, day: int, bench: B
     for number in range(PLANES):
         z_um = (number - PLANES // 2) * optics.focus_step_um + offset
         blur_px = math.hypot(optics.blur_um, optics.blur_per_defocus * z_um) / um_per_px
-        seen = cv2.GaussianBlur(through - curvature * np.float32(optics.bending * z_um), (0, 0), max(blur_px, 0.3))
+        seen = through * (1 - floor * np.float32(z_um + _FLOOR_DEPTH_UM)) - curvature * np.float32(z_um)
+        seen = cv2.GaussianBlur(seen, (0, 0), max(blur_px, 0.3))
         planes[number] = _expose(seen * light, bench, rng)
     return planes
 
 
 def _transmitted(scene: Scene, optics: Optics, um_per_px: float) -> Floats:
     """Return (H, W), the share of the light that passes in focus: less in dense tissue and steep edges, a little more just outside."""
-    slope_x = cv2.Sobel(scene.body_um, cv2.CV_32F, 1, 0, ksize=3, scale=1 / (8 * um_per_px))
-    slope_y = cv2.Sobel(scene.body_um, cv2.CV_32F, 0, 1, ksize=3, scale=1 / (8 * um_per_px))
+    slope_x = cv2.Sobel(scene.smooth_um, cv2.CV_32F, 1, 0, ksize=3, scale=1 / (8 * um_per_px))
+    slope_y = cv2.Sobel(scene.smooth_um, cv2.CV_32F, 0, 1, ksize=3, scale=1 / (8 * um_per_px))
     steep = slope_x * slope_x + slope_y * slope_y
-    steep /= steep + np.float32(3.0)
-    through = np.exp(-scene.density - np.float32(optics.rim) * steep)
+    steep *= steep
+    steep /= steep + np.float32(81.0)  # half of the light is lost where the surface rises 3 in 1
+    through = np.exp(-scene.density - np.float32(optics.rim * scene.rim) * steep)
     small = cv2.resize(scene.mask.astype(np.float32), None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
     glow = cv2.resize(cv2.GaussianBlur(small, (0, 0), 12 / (4 * um_per_px)), scene.mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
     return np.asarray(through + np.float32(optics.halo) * glow * ~scene.mask, np.float32)
@@ -289,8 +317,8 @@ def _floor_of_well(plate: VirtualPlate, plan: WellPlan, size_px: int) -> Floats:
     """Return the plate's floor as it lies in one well: mirrored and moved, the same on every day."""
     rng = stream(plate.seed, Stream.FLOOR, plate.index, plan.key)
     floor = np.rot90(_floor(plate.seed, plate.index, size_px), int(rng.integers(4)))
-    shift = rng.integers(-size_px // 16, size_px // 16, 2)
-    return np.roll(floor[:, :: int(rng.choice([-1, 1]))], (int(shift[0]), int(shift[1])), axis=(0, 1))
+    top, left = rng.integers(0, floor.shape[0] - size_px, 2)
+    return floor[top : top + size_px, left : left + size_px][:, :: int(rng.choice([-1, 1]))]
 
 
 def _light(plate: VirtualPlate, plan: WellPlan, bench: Bench, size_px: int, lamp: float) -> Floats:
@@ -299,7 +327,7 @@ def _light(plate: VirtualPlate, plan: WellPlan, bench: Bench, size_px: int, lamp
     axis = np.linspace(-0.5, 0.5, 32, dtype=np.float32)
     x, y = axis[None, :], axis[:, None]
     even = 1 + bench.tilt[0] * x + bench.tilt[1] * y + bench.corners * np.maximum(0, 4 * (x * x + y * y) - 0.8)
-    even += np.float32(bench.clouds) * _noise(rng, 6, 32)
+    even += np.float32(bench.clouds) * _noise(rng, 4, 32)
     return np.asarray(cv2.resize((even * bench.light * lamp).astype(np.float32), (size_px, size_px), interpolation=cv2.INTER_CUBIC), np.float32)
 
 

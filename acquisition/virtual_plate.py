@@ -79,7 +79,7 @@ class Compound:
 
     def kill(self, amount: float) -> float:
         """Return the kill on the readout day at a concentration."""
-        return self.emax / (1 + (self.ec50 / amount) ** self.hill)
+        return float(self.emax / (1 + (self.ec50 / amount) ** self.hill))
 
     def dose_for(self, kill: float) -> Dose:
         """Return the dose, to two digits, that kills about this much."""
@@ -205,7 +205,7 @@ def _choose_treatments(rng: np.random.Generator, mechanism: Mechanism | None, la
     """Return the compounds by name and the screening treatments, each with its interaction (of a combination; + synergy, − antagonism)."""
     count, combinations = (5, 2) if layout is Layout.SCREEN else (4, 1)
     names = [_SINGLE_DOSE.compound, *(str(name) for name in rng.permutation(_NAMES)[:count])]
-    ways = rng.permutation(np.resize(list(Mechanism), len(names))) if mechanism is None else [mechanism] * len(names)
+    ways = np.resize(rng.permutation(list(Mechanism)), len(names)) if mechanism is None else [mechanism] * len(names)
     compounds = {name: _compound(rng, name, Mechanism(way)) for name, way in zip(names, ways, strict=True)}
     # As after a pilot, concentrations are chosen so that the effects cover the whole range evenly.
     levels = rng.permutation((np.arange(2 * count) + rng.uniform(0.2, 0.8, 2 * count)) / (2 * count)).reshape(count, 2)

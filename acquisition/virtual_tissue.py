@@ -9,6 +9,7 @@ from acquisition.virtual_plate import DOSED_ON_DAY, Mechanism, Stream, VirtualPl
 
 FIELD_UM = 1395.0  # side of the square field of view
 _FARTHEST_OFF_CENTRE_UM = 110.0
+_LOST_IN_PLACE = 0.3  # share of the volume that is gone when all cells have died where they were
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Tissue:
     outline: float
     roughness: float  # of the edge, at the scale of cells
     lobes: npt.NDArray[np.float64]  # (n, 3): x, y, radius in units of radius_um
+    whole_radius_um: float  # it would have untreated
     burst: float  # 0 whole … 1 all spilled
     loose_cells: int
     debris: int
@@ -54,15 +56,15 @@ def line_of(plate: VirtualPlate) -> Line:
     """Return the tissue line of a plate."""
     rng = stream(plate.seed, Stream.LINE, plate.index)
     return Line(
-        radius_um=float(rng.uniform(145, 205)),
+        radius_um=float(rng.uniform(115, 205)),
         doubling_days=float(rng.uniform(1.6, 1.9)),
-        opacity=float(np.exp(rng.uniform(np.log(0.4), np.log(1.6)))),
+        opacity=float(np.exp(rng.uniform(np.log(0.28), np.log(2.4)))),
         opacity_power=float(rng.uniform(0.4, 1.0)),
-        rim=float(rng.uniform(0.4, 1.3)),
-        grain=float(rng.uniform(0.1, 0.3)),
-        outline=float(rng.uniform(0.05, 0.2)),
+        rim=float(rng.uniform(0.6, 1.8)),
+        grain=float(rng.uniform(0.1, 0.35)),
+        outline=float(rng.uniform(0.02, 0.18)),
         lobes=float(rng.uniform(0, 2.5)),
-        loose_cells=float(rng.uniform(8, 60)),
+        loose_cells=float(rng.uniform(8, 100)),
         debris=float(rng.uniform(8, 60)),
     )
 
@@ -93,6 +95,7 @@ def grow(plate: VirtualPlate, plan: WellPlan, day: int, line: Line) -> Tissue:
         outline=line.outline * outline + 0.15 * looseness,
         roughness=0.05 + 0.3 * looseness,
         lobes=lobes,
+        whole_radius_um=radius,
         burst=0.0,
         loose_cells=int(line.loose_cells * litter * (1 + 4 * looseness)),
         debris=int(line.debris * litter * (0.6 + 0.06 * day)),
@@ -102,7 +105,7 @@ def grow(plate: VirtualPlate, plan: WellPlan, day: int, line: Line) -> Tissue:
 
 def _lobes(rng: np.random.Generator, mean: float) -> npt.NDArray[np.float64]:
     count = rng.poisson(mean)
-    angle, distance, radius = rng.uniform(0, 2 * np.pi, count), rng.uniform(0.8, 1.05, count), rng.uniform(0.2, 0.5, count)
+    angle, distance, radius = rng.uniform(0, 2 * np.pi, count), 0.8 + 0.6 * rng.random(count) ** 3, rng.uniform(0.2, 0.5, count)
     return np.stack([distance * np.cos(angle), distance * np.sin(angle), radius], axis=1)
 
 
@@ -121,7 +124,7 @@ def _die(tissue: Tissue, plan: WellPlan, kill: float) -> Tissue:
         case Mechanism.BURSTING:
             return replace(
                 tissue,
-                radius_um=tissue.radius_um * (1 - 0.8 * kill) ** (1 / 3),
+                radius_um=tissue.radius_um * (1 - 0.9 * kill) ** (1 / 3),
                 opacity=tissue.opacity * (1 - 0.25 * kill),
                 outline=tissue.outline + 0.15 * kill,
                 roughness=tissue.roughness + 0.25 * kill,
@@ -132,7 +135,7 @@ def _die(tissue: Tissue, plan: WellPlan, kill: float) -> Tissue:
         case Mechanism.IN_PLACE:
             return replace(
                 tissue,
-                radius_um=tissue.radius_um * (1 - 0.3 * kill) ** (1 / 3),
+                radius_um=tissue.radius_um * (1 - _LOST_IN_PLACE * kill) ** (1 / 3),
                 opacity=_opacity_of_dead(tissue.opacity, kill, darkens=plan.darkens),
                 grain=tissue.grain * (1 + 1.5 * kill),
                 roughness=tissue.roughness + 0.08 * kill,
