@@ -141,7 +141,7 @@ class SqlStore:
             .order_by(*_IN_ORDER)
         )
         with self._database.reading() as connection:
-            return [_observation(row) for row in connection.execute(query)]
+            return [_observation(row) for row in connection.execute(query).all()]
 
     # Plate maps and rankings
 
