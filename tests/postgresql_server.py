@@ -29,17 +29,16 @@ def private_server(programs: Path) -> Iterator[str]:
 
         def run(*command: str) -> None:
             # To a file and not to a pipe: the server keeps what pg_ctl hands on, and a pipe would never end.
-            with (folder.parent / f"{folder.name}.log").open("ab") as log:
+            with (folder / "log").open("ab") as log:
                 subprocess.run([str(programs / command[0]), *command[1:]], check=True, cwd=folder, user=owner, stdout=log, stderr=log, timeout=60)
 
         run("initdb", "-D", f"{folder}/data", "-U", "spherorank", "--auth=trust", "-E", "UTF8", "--no-sync")
         options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
+        run("pg_ctl", "-D", f"{folder}/data", "-w", "-o", options, "start")
         try:
-            run("pg_ctl", "-D", f"{folder}/data", "-w", "-o", options, "start")
             yield f"postgresql+psycopg://spherorank@/{{database}}?host={folder}"
         finally:
             run("pg_ctl", "-D", f"{folder}/data", "-w", "-m", "immediate", "stop")
-            (folder.parent / f"{folder.name}.log").unlink()
 
 
 def _unprivileged_user() -> str | None:
