@@ -25,9 +25,12 @@ _BRIGHTEST_GRAIN = np.float32(0.15)  # cells that gather light are brighter than
 _HALF = 0.5  # covered pixels belong to the mask
 _EXTENT = 1.9  # half side of the patch a body is drawn in, in units of its radius
 _SUBPIXEL_BITS = 3
+_DARK_LEVEL = np.float32(0.01)  # of the camera's range
+_NOISE_MARGIN_PX = 64
+_LENS_LIMIT_UM = 90.0  # the transport of intensity holds near focus only; farther away blur is all
 _FLOOR_DEPTH_UM = 60.0  # below the middle of the tissue
 _FLOOR_MARGIN = 1.15  # side of the floor that is drawn once a plate, in fields
-_BRANCHES_AT_250_UM = 10  # of a burst body this large before
+_BRANCHES_AT_250_UM = 20  # of a burst body this large before
 _MOST_LITTER = 400
 _LITTER_NEAR_BODY = 0.6  # share of it
 _LITTER_ALONE = 0.5  # share of it
@@ -289,14 +292,18 @@ def render(scene: Scene, plate: VirtualPlate, plan: WellPlan, day: int, bench: B
     offset = bench.focus_offset_um + bench.plate_slope_um[0] * (plan.row - 4.5) + bench.plate_slope_um[1] * (plan.column - 6.5) + rng.normal(0, 4)
     offset = float(np.clip(offset, -0.45 * optics.focus_step_um, 0.45 * optics.focus_step_um))
     if blurred:
-        offset += optics.focus_step_um * float(rng.uniform(5, 8)) * float(rng.choice([-1, 1]))
+        offset += float(rng.uniform(28, 45)) / optics.blur_per_defocus * float(rng.choice([-1, 1]))
     planes = np.empty((PLANES, size_px, size_px), np.uint16)
+    # One frame of noise, of which each plane sees another part: drawing it takes longer than everything else.
+    noise = rng.standard_normal((size_px + _NOISE_MARGIN_PX, size_px + _NOISE_MARGIN_PX), dtype=np.float32)
     for number in range(PLANES):
         z_um = (number - PLANES // 2) * optics.focus_step_um + offset
         blur_px = math.hypot(optics.blur_um, optics.blur_per_defocus * z_um) / um_per_px
-        seen = through * (1 - floor * np.float32(z_um + _FLOOR_DEPTH_UM)) - curvature * np.float32(z_um)
+        bending_um = np.float32(np.clip(z_um, -_LENS_LIMIT_UM, _LENS_LIMIT_UM))
+        seen = through * (1 - floor * (bending_um + _FLOOR_DEPTH_UM)) - curvature * bending_um
         seen = cv2.GaussianBlur(seen, (0, 0), max(blur_px, 0.3))
-        planes[number] = _expose(seen * light, bench, rng)
+        top, left = rng.integers(0, _NOISE_MARGIN_PX, 2)
+        planes[number] = _expose(seen * light, bench, noise[top : top + size_px, left : left + size_px])
     return planes
 
 
@@ -331,11 +338,11 @@ def _light(plate: VirtualPlate, plan: WellPlan, bench: Bench, size_px: int, lamp
     return np.asarray(cv2.resize((even * bench.light * lamp).astype(np.float32), (size_px, size_px), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
-def _expose(light: Floats, bench: Bench, rng: np.random.Generator) -> npt.NDArray[np.uint16]:
+def _expose(light: Floats, bench: Bench, noise: Floats) -> npt.NDArray[np.uint16]:
     """Return what the camera counts: shot noise, read noise, its dark level and its bits."""
     np.clip(light, 0.004, 1.0, out=light)
-    noise = rng.standard_normal(light.shape, dtype=np.float32)
-    noise *= np.sqrt(light * np.float32(1 / bench.optics.photons) + np.float32(bench.optics.read_noise**2))
-    light += noise
-    light += np.float32(0.01)
-    return np.asarray(np.clip(light * bench.white, 0, bench.white).astype(np.uint16))
+    variance = light * np.float32(1 / bench.optics.photons)
+    variance += np.float32(bench.optics.read_noise**2)
+    light += noise * np.sqrt(variance) + _DARK_LEVEL
+    light *= bench.white
+    return np.asarray(np.clip(light, 0, bench.white).astype(np.uint16))
