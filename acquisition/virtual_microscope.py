@@ -8,8 +8,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from acquisition.virtual_optics import Bench, OpticsName, bench_of, draw, render, tissue_mask
+from acquisition.virtual_optics import Bench, OpticsName, bench_of, render
 from acquisition.virtual_plate import Layout, Mechanism, Stream, VirtualPlate, WellPlan, plan_plate, stream
+from acquisition.virtual_scene import draw, tissue_mask
 from acquisition.virtual_tissue import FIELD_UM, Line, Tissue, grow, line_of
 
 UNTREATED = "untreated"  # stands for the mechanism of an untreated well

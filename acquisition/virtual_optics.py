@@ -1,4 +1,4 @@
-"""From the state of a tissue to pixels: what a bright-field microscope would show of it, plane by plane.
+"""What a bright-field microscope would show of a scene, plane by plane, down to the noise of its camera.
 
 Tissue takes light away (optical density, and the steep edge that throws light past the objective) and bends it: out of focus by z, the
 image gains −z·∇²(height), the transport of intensity (Teague 1983, doi:10.1364/JOSA.73.001434), which turns rims and cells from dark to
@@ -15,29 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 from acquisition.virtual_plate import Stream, VirtualPlate, WellPlan, stream
-from acquisition.virtual_tissue import FIELD_UM, Tissue
+from acquisition.virtual_scene import Floats, Scene, smooth_noise
+from acquisition.virtual_tissue import FIELD_UM
 
 RENDERER_VERSION = 1
 PLANES = 3
-_CELL_UM = 10.0  # a cell across, roughly
-_GRAIN_UM = 9.0
-_BRIGHTEST_GRAIN = np.float32(0.15)  # cells that gather light are brighter than no tissue, by this optical density
-_HALF = 0.5  # covered pixels belong to the mask
-_EXTENT = 1.9  # half side of the patch a body is drawn in, in units of its radius
-_SUBPIXEL_BITS = 3
 _DARK_LEVEL = np.float32(0.01)  # of the camera's range
 _NOISE_MARGIN_PX = 64
 _LENS_LIMIT_UM = 90.0  # the transport of intensity holds near focus only; farther away blur is all
 _FLOOR_DEPTH_UM = 60.0  # below the middle of the tissue
 _FLOOR_MARGIN = 1.15  # side of the floor that is drawn once a plate, in fields
-_BRANCHES_AT_250_UM = 20  # of a burst body this large before
-_MOST_LITTER = 400
-_LITTER_NEAR_BODY = 0.6  # share of it
-_LITTER_ALONE = 0.5  # share of it
-_PIECE_LIMIT_UM = 0.45 * FIELD_UM
-
-Floats = npt.NDArray[np.float32]
-Bytes = npt.NDArray[np.uint8]
 
 
 class OpticsName(StrEnum):
@@ -91,17 +78,6 @@ class Bench:
     focus_offset_um: float
 
 
-@dataclass(frozen=True, eq=False)
-class Scene:
-    """What is in the field, before any light."""
-
-    mask: npt.NDArray[np.bool_]  # (H, W): body and spilled clumps, not single cells
-    density: Floats  # (H, W) optical density
-    height_um: Floats  # (H, W) of everything, which bends light
-    smooth_um: Floats  # (H, W) the same without the relief of single cells inside the body; its steep places are dark
-    rim: float  # how dark
-
-
 def bench_of(plate: VirtualPlate, name: OpticsName) -> Bench:
     """Return how the microscope of this name stood for a plate."""
     rng = stream(plate.seed, Stream.BENCH, plate.index)
@@ -121,149 +97,6 @@ def bench_of(plate: VirtualPlate, name: OpticsName) -> Bench:
     )
 
 
-def tissue_mask(tissue: Tissue, size_px: int) -> npt.NDArray[np.bool_]:
-    """Return (size, size): where the body and its spilled clumps are."""
-    um_per_px = FIELD_UM / size_px
-    return _body(tissue, um_per_px, size_px).mask | _pieces(tissue, um_per_px, size_px)[0]
-
-
-def draw(tissue: Tissue, size_px: int) -> Scene:
-    """Lay out the content of the field."""
-    um_per_px = FIELD_UM / size_px
-    shape = (size_px, size_px)
-    cells, specks = _litter(tissue, um_per_px, size_px)
-    density = specks.astype(np.float32) * np.float32(0.9 / 255)
-    height = cells.astype(np.float32) * np.float32(1.3 * _CELL_UM / 255)
-    if not tissue.present:
-        return Scene(np.zeros((size_px, size_px), dtype=bool), density, height, height, tissue.rim)
-    body = _body(tissue, um_per_px, size_px)
-    pieces, shades = _pieces(tissue, um_per_px, size_px)
-    spilled = shades.astype(np.float32) * np.float32(1 / 255)
-    density += np.maximum(body.density, spilled * np.float32(0.3 + 0.5 * tissue.opacity))
-    height += spilled * np.float32(2 * _CELL_UM)
-    height += body.height_um
-    return Scene(body.mask | pieces, density, height + body.relief_um, height, tissue.rim)
-
-
-def _patch(tissue: Tissue, um_per_px: float, size_px: int) -> tuple[int, int, int]:
-    """Return left, top and side in pixels of the square that a body is drawn in; it may reach over the border."""
-    side = max(8, round(2 * _EXTENT * tissue.radius_um / um_per_px))
-    x, y = (size_px / 2 + centre / um_per_px - side / 2 for centre in tissue.centre_um)
-    return round(x), round(y), side
-
-
-def _place(patch: Floats, left: int, top: int, size_px: int) -> Floats:
-    """Return (size, size): the patch at its place, cut at the border."""
-    canvas = np.zeros((size_px, size_px), np.float32)
-    height, width = patch.shape
-    x0, y0, x1, y1 = max(0, left), max(0, top), min(size_px, left + width), min(size_px, top + height)
-    if x1 > x0 and y1 > y0:
-        canvas[y0:y1, x0:x1] = patch[y0 - top : y1 - top, x0 - left : x1 - left]
-    return canvas
-
-
-@dataclass(frozen=True, eq=False)
-class _Body:
-    """The body alone, each map (H, W) and 0 outside it."""
-
-    mask: npt.NDArray[np.bool_]
-    height_um: Floats
-    relief_um: Floats  # the cobbles that single cells make
-    density: Floats
-
-
-def _body(tissue: Tissue, um_per_px: float, size_px: int) -> _Body:
-    """Draw the union of a ball and its lobes, with an uneven outline, an edge of single cells, and grain inside."""
-    left, top, side = _patch(tissue, um_per_px, size_px)
-    rng = stream(tissue.seed, Stream.OUTLINE, tissue.plate_index, tissue.well_key)
-    cells_across = round(2 * _EXTENT * tissue.radius_um / _GRAIN_UM)
-    broad, edge, middle = (_noise(rng, count, side) for count in (7, 46, 20))
-    fine = _noise(rng, cells_across, side)
-    axis = np.linspace(-_EXTENT, _EXTENT, side, dtype=np.float32)
-    x, y = axis[None, :], axis[:, None]
-    inside = 1 - x * x - y * y
-    for lobe_x, lobe_y, radius in tissue.lobes.astype(np.float32):
-        np.maximum(inside, radius - ((x - lobe_x) ** 2 + (y - lobe_y) ** 2) / radius, out=inside)
-    inside += np.float32(tissue.outline) * broad
-    thickness = np.sqrt(np.maximum(inside, 0))
-    # Near its edge ``inside`` falls by 2 a radius: half a pixel of it makes the edge smooth.
-    cover = np.clip((inside + np.float32(tissue.roughness) * edge) * np.float32(tissue.radius_um / (2 * um_per_px)) + np.float32(0.5), 0, 1)
-    grain = np.float32(tissue.grain) * (np.float32(0.4) * middle + fine)
-    flat = np.float32(tissue.opacity) * np.maximum(thickness, np.float32(0.2)) ** np.float32(tissue.opacity_power)
-    density = np.maximum(flat + np.float32(0.4 + 0.2 * tissue.opacity) * grain, -_BRIGHTEST_GRAIN)
-    maps = (
-        cover,
-        thickness * np.float32(tissue.radius_um),
-        fine * np.float32(1 + 8 * tissue.grain) * cover,
-        density * cover,
-    )
-    covered, height, relief, dense = (_place(patch, left, top, size_px) for patch in maps)
-    return _Body(covered >= _HALF, height, relief, dense)
-
-
-def _noise(rng: np.random.Generator, count: int, side: int) -> Floats:
-    """Return (side, side) smooth noise with about ``count`` bumps across, mean 0, standard deviation near 1."""
-    coarse = rng.standard_normal((count, count), dtype=np.float32) * np.float32(1.4)
-    if side < count:
-        return np.asarray(cv2.resize(coarse, (side, side), interpolation=cv2.INTER_AREA), np.float32)
-    return np.asarray(cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC), np.float32)
-
-
-def _pieces(tissue: Tissue, um_per_px: float, size_px: int) -> tuple[npt.NDArray[np.bool_], Bytes]:
-    """Return two (size, size): where spilled clumps lie, chains of cells that reach out from the body, and how thick they are."""
-    cover, thickness = np.zeros((2, size_px, size_px), np.uint8)
-    if tissue.burst <= 0:
-        return cover > 0, thickness
-    rng = stream(tissue.seed, Stream.PIECES, tissue.plate_index, tissue.well_key)
-    branches, steps, clump = 60, 26, 4
-    lengths = rng.uniform(0.3, 1.0, (branches, 1, 1))
-    angles = rng.uniform(0, 2 * np.pi, (branches, 1)) + np.cumsum(rng.normal(0, 0.35, (branches, steps)), axis=1)
-    stride = rng.uniform(10, 26, (branches, steps))
-    start = 0.7 * tissue.radius_um * np.stack([np.cos(angles[:, :1]), np.sin(angles[:, :1])])
-    path = start + np.cumsum(stride * np.stack([np.cos(angles), np.sin(angles)]), axis=2) + np.reshape(tissue.centre_um, (2, 1, 1))
-    x, y = path[..., None] + rng.normal(0, _CELL_UM, (2, branches, steps, clump))
-    spilling = np.arange(branches)[:, None, None] < _BRANCHES_AT_250_UM * (tissue.whole_radius_um / 250) ** 2
-    shown = spilling & (np.arange(steps)[:, None] < tissue.burst * lengths * steps) & (np.maximum(abs(x), abs(y)) < _PIECE_LIMIT_UM)
-    radii, shades = rng.uniform(0.35 * _CELL_UM, 0.7 * _CELL_UM, shown.shape), rng.integers(90, 255, shown.shape)
-    for layer, shade in ((cover, np.full_like(shades, 255)), (thickness, shades)):
-        _circles(layer, x[shown], y[shown], radii[shown], shade[shown], um_per_px)
-    return cover >= 255 * _HALF, thickness
-
-
-def _litter(tissue: Tissue, um_per_px: float, size_px: int) -> tuple[Bytes, Bytes]:
-    """Return two (size, size) layers: loose living cells, which bend light, and dark specks of debris."""
-    cells, specks = np.zeros((2, size_px, size_px), np.uint8)
-    rng = stream(tissue.seed, Stream.LITTER, tissue.plate_index, tissue.well_key)
-    moves = stream(tissue.seed, Stream.MOVES, tissue.plate_index, tissue.well_key, tissue.day, 1)
-    for layer, count, low_um, high_um in ((cells, tissue.loose_cells, 3.5, 7.5), (specks, tissue.debris, 1.2, 4.5)):
-        # The same number of draws whatever the count, so that litter stays where it is when more comes.
-        angle, far, where, radius, shade, alone = rng.uniform(0, 1, (6, _MOST_LITTER))
-        near, distance = where < _LITTER_NEAR_BODY, tissue.radius_um * (0.95 + 2.0 * far**2)
-        x = np.where(near, tissue.centre_um[0] + distance * np.cos(2 * np.pi * angle), FIELD_UM * (angle - 0.5))
-        y = np.where(near, tissue.centre_um[1] + distance * np.sin(2 * np.pi * angle), FIELD_UM * (far - 0.5))
-        x, y = np.stack([x, y]) + moves.normal(0, 5, (2, _MOST_LITTER))
-        beside = np.maximum(np.arange(_MOST_LITTER) - np.where(alone < _LITTER_ALONE, 0, 1), 0)  # the rest touches the one before
-        x, y = np.stack([x[beside], y[beside]]) + moves.normal(0, 5, (2, _MOST_LITTER))
-        _circles(layer, x[:count], y[:count], (low_um + (high_um - low_um) * radius)[:count], (100 + 155 * shade)[:count], um_per_px)
-    return cells, specks
-
-
-def _circles(
-    layer: Bytes,
-    x_um: npt.NDArray[np.float64],
-    y_um: npt.NDArray[np.float64],
-    radius_um: npt.NDArray[np.float64],
-    shade: npt.NDArray[np.float64] | npt.NDArray[np.int64],
-    um_per_px: float,
-) -> None:
-    """Draw filled, smooth discs at places counted from the middle of the field."""
-    scale = (1 << _SUBPIXEL_BITS) / um_per_px
-    middle = layer.shape[0] / 2 * (1 << _SUBPIXEL_BITS)
-    places = np.round(np.stack([x_um * scale + middle, y_um * scale + middle, radius_um * scale], axis=1)).astype(int).tolist()
-    for (x, y, radius), value in zip(places, shade.tolist(), strict=True):
-        cv2.circle(layer, (x, y), radius, value, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
-
-
 @lru_cache(maxsize=4)
 def _floor(seed: int, plate_index: int, size_px: int) -> Floats:
     """Return a square somewhat larger than the field, standard deviation near 1: radial scratches and fine pits of a plate's moulded floor."""
@@ -271,8 +104,8 @@ def _floor(seed: int, plate_index: int, size_px: int) -> Floats:
     side = round(_FLOOR_MARGIN * size_px)
     polar = cv2.GaussianBlur(rng.standard_normal((900, 48), dtype=np.float32), (0, 0), sigmaX=0.8, sigmaY=0.7)
     scratches = cv2.warpPolar(polar, (side, side), (side / 2, side / 2), side * 0.75, cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    blotches = _noise(rng, 12, side)
-    floor = scratches / scratches.std() * np.clip(0.8 + 0.6 * blotches, 0, 2) + 0.7 * _noise(rng, 240, side) + 0.5 * _noise(rng, 100, side)
+    blotches = smooth_noise(rng, 12, side)
+    floor = scratches / scratches.std() * np.clip(0.8 + 0.6 * blotches, 0, 2) + 0.7 * smooth_noise(rng, 240, side) + 0.5 * smooth_noise(rng, 100, side)
     return np.asarray(floor, np.float32)
 
 
@@ -334,7 +167,7 @@ def _light(plate: VirtualPlate, plan: WellPlan, bench: Bench, size_px: int, lamp
     axis = np.linspace(-0.5, 0.5, 32, dtype=np.float32)
     x, y = axis[None, :], axis[:, None]
     even = 1 + bench.tilt[0] * x + bench.tilt[1] * y + bench.corners * np.maximum(0, 4 * (x * x + y * y) - 0.8)
-    even += np.float32(bench.clouds) * _noise(rng, 4, 32)
+    even += np.float32(bench.clouds) * smooth_noise(rng, 4, 32)
     return np.asarray(cv2.resize((even * bench.light * lamp).astype(np.float32), (size_px, size_px), interpolation=cv2.INTER_CUBIC), np.float32)
 
 

@@ -1,0 +1,73 @@
+"""Draws docs/images/virtual_beside_real.png: real well images above, virtual ones of the same scale below.
+
+The real images lie in the folder named by SPHERORANK_REAL_DATA (default: ../shared/data beside the repository).
+"""
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import tifffile
+
+from acquisition.virtual_microscope import VirtualMicroscope
+from acquisition.virtual_optics import PLANES
+from acquisition.virtual_plate import Mechanism, plan_plate
+from acquisition.virtual_tissue import FIELD_UM
+
+ROOT = Path(__file__).parents[1]
+TILE_PX = 224
+CROP_PX, CROP_UM_PER_PX = 150, 3.26  # of the spheroid_morpho_ml images
+WHOLE_FIELDS = ("B064E58AADF", "E0405FE5043", "E11B69C508E", "I031D18437D", "L066C2A62B8")
+CROPS = (3, 7, 27, 43, 37)
+OPAQUE = ((2, 8), (4, 10), (16, 9), (19, 7), (36, 10))  # seed, day
+PALE = ((8, 4), (17, 4), (11, 4), (14, 4))
+
+
+def tile(pixels: npt.NDArray[np.uint16], caption: str) -> npt.NDArray[np.uint8]:
+    """Return (TILE_PX, TILE_PX), stretched between percentiles as a viewer would."""
+    low, high = np.percentile(pixels, [0.2, 99.8])
+    grey = np.clip((pixels.astype(float) - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+    small = cv2.resize(grey, (TILE_PX, TILE_PX), interpolation=cv2.INTER_AREA if len(grey) > TILE_PX else cv2.INTER_CUBIC)
+    cv2.rectangle(small, (0, TILE_PX - 18), (TILE_PX, TILE_PX), 0, -1)
+    cv2.putText(small, caption, (6, TILE_PX - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.4, 255, 1, cv2.LINE_AA)
+    return np.asarray(small, np.uint8)
+
+
+def virtual(seed: int, day: int, size_px: int, mechanism: Mechanism | None = None) -> npt.NDArray[np.uint16]:
+    """Return the middle plane of one untreated well of a seed, or of the hardest hit of a mechanism."""
+    scope = VirtualMicroscope(plan_plate(seed, mechanism=mechanism), size_px)
+    plan = max(scope.plate.wells, key=lambda well: (well.kill(day) if mechanism else well.mechanism is None, -well.key))
+    return scope.look(plan, day).planes[PLANES // 2]
+
+
+def crop(pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
+    """Return the middle of an image."""
+    start = (len(pixels) - CROP_PX) // 2
+    return pixels[start : start + CROP_PX, start : start + CROP_PX]
+
+
+def main() -> None:
+    """Draw the figure."""
+    data = Path(os.environ.get("SPHERORANK_REAL_DATA", ROOT.parent / "shared" / "data"))
+    fields = [next((data / "mls11_spheroids" / "images").glob(f"*{name}*")) for name in WHOLE_FIELDS]
+    crops = [data / "spheroid_morpho_ml" / "images" / f"image_{number}.tiff" for number in CROPS]
+    crop_size = round(FIELD_UM / CROP_UM_PER_PX)
+    rows = [
+        [tile(tifffile.imread(path), "real, MLS11") for path in fields],
+        [tile(virtual(seed, day, 1024), f"virtual, day {day}") for seed, day in OPAQUE],
+        [tile(tifffile.imread(path), f"real, {path.stem}") for path in crops],
+        [
+            *(tile(crop(virtual(seed, day, crop_size)), f"virtual, day {day}") for seed, day in PALE),
+            tile(crop(virtual(17, 10, crop_size, Mechanism.BURSTING)), "virtual, burst"),
+        ],
+    ]
+    target = ROOT / "docs" / "images" / "virtual_beside_real.png"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(target), np.vstack([np.hstack(row) for row in rows]), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    print(f"{target.relative_to(ROOT)}: {target.stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
