@@ -60,7 +60,7 @@ def ask(requests_url: str, request: BaseModel, reply: type[ReplyT], *, timeout_s
         If the address cannot be used, the service refuses the request, or something else than SpheroRank answers.
     """
     # Each question has a socket of its own, so that an answer that comes too late is nobody's.
-    with zmq.Context() as context, context.socket(zmq.DEALER, linger=0) as socket:
+    with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
         _connect(socket, requests_url)
         socket.send(request.model_dump_json().encode())
         give_up = time.monotonic() + timeout_s
@@ -97,17 +97,13 @@ def listen(
     ConfigError
         If an address cannot be used, the service refuses the replay, or it has issued fewer messages than ``after`` (another store).
     """
-    with zmq.Context() as context:
-        events = context.socket(zmq.SUB, linger=0)
-        try:
-            events.subscribe(PREFIX)
-            _connect(events, events_url)
-            requests = _Replayer(requests_url, reply_timeout_s, should_stop, on_silence)
-            for message in _gapless(events, requests, after, should_stop):
-                if message.topic.startswith(topic):
-                    on_message(message)
-        finally:
-            events.close()
+    with zmq.Context() as context, context.socket(zmq.SUB) as events:
+        events.subscribe(PREFIX)
+        _connect(events, events_url)
+        requests = _Replayer(requests_url, reply_timeout_s, should_stop, on_silence)
+        for message in _gapless(events, requests, after, should_stop):
+            if message.topic.startswith(topic):
+                on_message(message)
 
 
 def write_message(message: Message, stream: TextIO) -> None:
@@ -157,7 +153,7 @@ class _Replayer:
             if reply.newest < sequence:
                 raise ConfigError(
                     self._url,
-                    f"the service has issued {reply.newest} messages, so number {sequence} came from another store; expected --after {reply.newest} or less",
+                    f"has issued {reply.newest} messages, so number {sequence} is from another store; expected to go on after {reply.newest} or less",
                 )
             for message in reply.messages:
                 yield Message(message.topic, message.sequence, message.body)
@@ -191,6 +187,7 @@ def _parse(content: bytes, kind: type[ReplyT], url: str) -> ReplyT:
 
 
 def _connect(socket: zmq.Socket[bytes], url: str) -> None:
+    socket.set(zmq.LINGER, 0)  # closing waits for nothing: a question that is not answered is asked again
     try:
         socket.connect(url)
     except zmq.ZMQError as error:

@@ -1,0 +1,52 @@
+import csv
+import io
+import math
+
+from daemon.ranking_files import treatments_csv, wells_csv
+from schemas.quality import Flag
+from schemas.ranking import FOR_RESEARCH_USE_ONLY, TreatmentRank, WellRank
+from tests.samples import ranking
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_the_columns_are_the_names_of_the_json() -> None:
+    table = ranking()
+    assert list(rows(treatments_csv([({"plate": "P"}, table)]))[0]) == ["plate", *TreatmentRank.model_fields, "notice"]
+    assert list(rows(wells_csv([({"plate": "P"}, table)]))[0]) == ["plate", *WellRank.model_fields, "notice"]
+
+
+def test_numbers_read_back_as_they_were() -> None:
+    base = ranking()
+    odd = base.treatments[0].model_copy(update={"score": 0.1 + 0.2, "p_value": 1e-17, "score_low": -math.pi})
+    read = rows(treatments_csv([({}, base.model_copy(update={"treatments": (odd,)}))]))[0]
+    assert (float(read["score"]), float(read["p_value"]), float(read["score_low"])) == (odd.score, odd.p_value, odd.score_low)
+
+
+def test_text_with_commas_quotes_and_micro_signs_reads_back() -> None:
+    base = ranking()
+    odd = base.treatments[0].model_copy(update={"treatment": 'a,"b"\nµ:1 uM', "wells": ("B02", "B03")})
+    read = rows(treatments_csv([({}, base.model_copy(update={"treatments": (odd,)}))]))[0]
+    assert (read["treatment"], read["wells"]) == (odd.treatment, "B02 B03")
+
+
+def test_what_is_not_known_is_empty_and_words_are_the_contracts() -> None:
+    base = ranking()
+    flagged = base.wells[1].model_copy(update={"flags": (Flag.BLURRED, Flag.CUT)})
+    read = rows(wells_csv([({"final": False}, base.model_copy(update={"wells": (flagged,)}))]))[0]
+    assert (read["efficacy_rank"], read["group"], read["flags"], read["final"]) == ("", "untreated", "blurred cut", "false")
+
+
+def test_every_row_says_what_it_may_be_used_for() -> None:
+    assert {row["notice"] for row in rows(wells_csv([({}, ranking())]))} == {FOR_RESEARCH_USE_ONLY}
+
+
+def test_a_table_without_rows_still_has_its_header() -> None:
+    assert treatments_csv([({"plate": "P"}, ranking(treatments=()))]) == ",".join(["plate", *TreatmentRank.model_fields, "notice"]) + "\n"
+
+
+def test_several_plates_share_one_header() -> None:
+    read = rows(treatments_csv([({"plate": "P"}, ranking()), ({"plate": "Q"}, ranking())]))
+    assert [row["plate"] for row in read] == ["P", "Q"]
