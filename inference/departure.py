@@ -58,7 +58,7 @@ def measure_departures(trajectories: Trajectories, *, dosing_day: int, day: int,
     space = reduce(trajectories, used, before, day)
     residual = space.readout - forecast_untreated(forecaster, space.past, space.readout, untreated)
     scores = np.full(len(used), np.nan)
-    scores[used] = untreated_scale(shrunk_mahalanobis(residual, space.past, untreated), untreated, residual.shape[1])
+    scores[used] = departure_scores(residual, space.past, untreated)
     return Departures(scores, left_out, space.notes)
 
 
@@ -86,27 +86,62 @@ def _days_before(trajectories: Trajectories, dosing_day: int, day: int) -> tuple
     return before
 
 
-def shrunk_mahalanobis(residual: Array, past: Array, untreated: Mask) -> Array:
-    """Return (N,): the Mahalanobis length of each residual, an untreated one's under the covariance of the other untreated wells."""
+@dataclass(frozen=True, eq=False)
+class Metric:
+    """A weighted, shrunk Mahalanobis metric."""
+
+    matrix: Array  # (K, K)
+    weights: Array  # (K,), 0…1, of the directions in which the residuals vary
+
+    @classmethod
+    def of(cls, residual: Array, noise: Array) -> "Metric":
+        """Weigh each direction by the share of its variance that is more than noise.
+
+        Of residuals (n, K) whitened by the noise, a direction of variance λ has the weight max(0, 1 − (1 + √(K / n))² / λ): below that edge,
+        that of Marchenko and Pastur, n wells without any effect would vary as much. Where no direction passes, all count alike.
+        """
+        n, k = residual.shape
+        whitening = np.linalg.inv(np.linalg.cholesky(noise))
+        whitened = residual @ whitening.T
+        variance, directions = np.linalg.eigh(whitened.T @ whitened / n)
+        edge = (1 + np.sqrt(k / n)) ** 2
+        weights = np.where(variance > edge, 1 - edge / np.maximum(variance, edge), 0.0)
+        weights = weights if weights.any() else np.ones(k)
+        turned = directions.T @ whitening
+        return cls(turned.T @ (weights[:, None] * turned), weights)
+
+    def lengths(self, residual: Array) -> Array:
+        """Return (n,): the length of each residual."""
+        return np.asarray(np.sqrt(np.einsum("nk,kl,nl->n", residual, self.matrix, residual)))
+
+    @property
+    def length_variance(self) -> float:
+        """Variance of the length of a residual that is noise: Σw² / 2Σw, that of a chi variable where the weights are equal."""
+        return float((self.weights**2).sum() / (2 * self.weights.sum()))
+
+
+def departure_scores(residual: Array, past: Array, untreated: Mask) -> Array:
+    """Return (n,): the length of each residual in untreated spreads from the untreated mean, an untreated one's by the metric of the others."""
     shape = _shape_before_dosing(past)
-    lengths = _lengths(residual, _covariance(residual[untreated], shape))
+    metric = Metric.of(residual, _noise(residual[untreated], shape))
+    lengths = metric.lengths(residual)
     for well in np.flatnonzero(untreated):
         others = untreated.copy()
         others[well] = False
-        lengths[well] = _lengths(residual[[well]], _covariance(residual[others], shape))[0]
-    return lengths
+        lengths[well] = Metric.of(residual, _noise(residual[others], shape)).lengths(residual[[well]])[0]
+    return untreated_scale(lengths, untreated, metric)
 
 
-def untreated_scale(lengths: Array, untreated: Mask, components: int) -> Array:
+def untreated_scale(lengths: Array, untreated: Mask, metric: Metric) -> Array:
     """Return lengths in untreated spreads from the untreated mean.
 
-    A few wells do not know their own spread: it is moderated as by :data:`SPREAD_PSEUDO_WELLS` more that have the spread of a chi variable of
-    this mean and as many degrees of freedom as there are components, √(mean² / 2K); that is also its floor where untreated wells are all equal.
+    A few wells do not know their own spread: it is moderated as by :data:`SPREAD_PSEUDO_WELLS` more of the spread that pure noise of this mean
+    square has. That is also its floor, where untreated wells are all equal.
     """
     own = lengths[untreated]
-    chi_variance = max(1.0, own.mean() ** 2 / components) / 2
+    expected = metric.length_variance * max(1.0, (own**2).mean() / metric.weights.sum())
     freedom = len(own) - 1
-    variance = (freedom * own.var(ddof=1) + SPREAD_PSEUDO_WELLS * chi_variance) / (freedom + SPREAD_PSEUDO_WELLS)
+    variance = (freedom * own.var(ddof=1) + SPREAD_PSEUDO_WELLS * expected) / (freedom + SPREAD_PSEUDO_WELLS)
     return np.asarray((lengths - own.mean()) / np.sqrt(variance))
 
 
@@ -119,7 +154,7 @@ def _shape_before_dosing(past: Array) -> Array:
     return np.asarray((1 - ISOTROPIC_SHARE) * shape + ISOTROPIC_SHARE * np.eye(k))
 
 
-def _covariance(residual: Array, shape: Array) -> Array:
+def _noise(residual: Array, shape: Array) -> Array:
     """Shrink the covariance of n untreated residuals towards the shape before dosing, with a weight of K pseudo-wells.
 
     Untreated wells are few. Before dosing every well was one: how they differed then tells which directions vary together.
@@ -128,7 +163,3 @@ def _covariance(residual: Array, shape: Array) -> Array:
     moment = residual.T @ residual / n
     variance = max(float(np.trace(moment)) / k, LEAST_VARIANCE)
     return np.asarray((n * moment + k * variance * shape) / (n + k))
-
-
-def _lengths(residual: Array, covariance: Array) -> Array:
-    return np.asarray(np.sqrt(np.einsum("nk,kn->n", residual, np.linalg.solve(covariance, residual.T))))

@@ -31,7 +31,7 @@ class RidgeForecaster:
         def shrinkage(strength: float) -> Array:
             if np.isinf(strength) or variance.sum() == 0:
                 return np.zeros_like(variance)
-            return variance / (variance + strength * variance.mean())
+            return np.asarray(variance / (variance + strength * variance.mean()))
 
         def left_out_error(strength: float) -> float:
             shrunk = shrinkage(strength)

@@ -10,11 +10,13 @@ from schemas.trajectory import Trajectories
 
 Array = npt.NDArray[np.float64]
 
-MOST_COMPONENTS = 16
+WELLS_PER_COMPONENT = 5
+"""So many wells tell one direction from noise."""
 MOST_NON_FINITE = 0.05
 """A feature with a larger share of non-finite values is dropped, as pycytominer does; fewer are filled with the day's median."""
 LEAST_SPREAD = 0.1
 """Of a feature's standard deviation: the floor of its robust spread, which is 0 where most wells have one value."""
+ROUNDING = 1e-12
 FARTHEST = 20.0
 """Features are held within this many robust spreads, so that one wild value cannot turn the space towards itself."""
 
@@ -41,11 +43,10 @@ def reduce(trajectories: Trajectories, wells: npt.NDArray[np.bool_], before: tup
     past = _last_seen([_from_median(trajectories.on(earlier)[wells]) for earlier in before])
     rows = np.concatenate([past, _from_median(trajectories.on(day)[wells])])
     rows, notes = _finite(rows, trajectories)
-    spread = np.maximum(1.4826 * np.median(np.abs(rows), axis=0), LEAST_SPREAD * rows.std(axis=0))
-    varies = spread > 1e-12 * max(1.0, np.abs(rows).max(initial=0.0))  # below that a difference is rounding
-    if not varies.any():
-        raise ProfileError(trajectories.plate, f"none of {len(varies)} features varies between wells; expected at least one that does")
-    components = _principal(np.clip(rows[:, varies] / spread[varies], -FARTHEST, FARTHEST), MOST_COMPONENTS)
+    scaled = _scaled(rows, one_unit=bool(trajectories.encoder_id))
+    if not scaled.any():
+        raise ProfileError(trajectories.plate, f"none of {rows.shape[1]} features varies between wells; expected at least one that does")
+    components = _principal(scaled, max(1, len(past) // WELLS_PER_COMPONENT))
     return ReducedSpace(components[: len(past)], components[len(past) :], notes)
 
 
@@ -76,6 +77,20 @@ def _finite(rows: Array, trajectories: Trajectories) -> tuple[Array, tuple[str, 
     if filled := int(missing[:, ~dropped].sum()):
         notes.append(f"{filled} missing values were taken to be like the median well of their day.")
     return np.where(missing, 0.0, rows)[:, ~dropped], tuple(notes)
+
+
+def _scaled(rows: Array, *, one_unit: bool) -> Array:
+    """Divide features by their robust spread; those of an encoder share one unit and are left as they are to one another.
+
+    An embedding has many features that are zero in nearly all images: scaled one by one, their noise would outweigh all that matters.
+    """
+    deviation = rows.std(axis=0)
+    varies = deviation > ROUNDING * np.abs(rows).max(axis=0, initial=0.0)
+    rows, deviation = rows[:, varies], deviation[varies]
+    if one_unit:
+        return np.asarray(rows / np.sqrt((deviation**2).mean())) if varies.any() else rows
+    spread = np.maximum(1.4826 * np.median(np.abs(rows), axis=0), LEAST_SPREAD * deviation)
+    return np.asarray(np.clip(rows / spread, -FARTHEST, FARTHEST))
 
 
 def _principal(rows: Array, most: int) -> Array:
