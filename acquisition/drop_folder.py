@@ -192,7 +192,7 @@ class DropFolder:
             if not listing and self._files:
                 raise SourceGoneError(self._root, "is empty and was not before; expected the robot's files: is the share mounted?")  # noqa: TRY301 - the same end
         except SourceGoneError as error:
-            self._gone, self._watched = error.problem, None
+            self._gone = error.problem
             self._list_again_s = self._clock() + self._settings.poll_s
             if newly_gone:
                 raise
@@ -214,6 +214,7 @@ class DropFolder:
         try:
             status = self._root.stat()
         except OSError as error:
+            self._watched = None
             raise SourceGoneError(self._root, f"{error.strerror}; expected the drop folder") from error
         if self._watched != (status.st_dev, status.st_ino):
             self._events.start(self._root, self._wake.set)
@@ -325,6 +326,8 @@ class DropFolder:
         return ready_at_s(take.files, pages, self._rules, reopened=any(version.path in self._taken_paths for version in take.versions))
 
     def _read_ahead(self) -> None:
+        if self._asked:  # an image whose day is not known yet may be of an older day
+            return
         for take in list(self._takes):
             if len(self._reading) >= READ_AHEAD:
                 return

@@ -1,0 +1,68 @@
+"""The operating system's file events, for real: they may come late or not at all, but never about the wrong version."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from acquisition.file_events import WatchdogEvents
+from schemas.well_image import FileVersion
+
+SOON_S = 5.0
+
+
+@pytest.fixture
+def events() -> Iterator[WatchdogEvents]:
+    watching = WatchdogEvents()
+    yield watching
+    watching.stop()
+
+
+def closed_soon(events: WatchdogEvents, woken: threading.Event) -> set[FileVersion]:
+    """Return the versions noted as closed once there are any."""
+    closed: set[FileVersion] = set()
+    deadline_s = time.monotonic() + SOON_S
+    while not closed and time.monotonic() < deadline_s:
+        woken.wait(0.1)
+        woken.clear()
+        closed |= events.take()[1]
+    return closed
+
+
+def version(root: Path, path: str) -> FileVersion:
+    status = (root / path).stat()
+    return FileVersion(path, status.st_size, status.st_mtime_ns)
+
+
+def test_a_closed_file_is_noted_as_it_is(events: WatchdogEvents, tmp_path: Path) -> None:
+    woken = threading.Event()
+    events.start(tmp_path, woken.set)
+    (tmp_path / "a.tif").write_bytes(b"whole")
+    assert closed_soon(events, woken) == {version(tmp_path, "a.tif")}
+
+
+def test_a_rename_into_place_is_noted_under_its_new_name(events: WatchdogEvents, tmp_path: Path) -> None:
+    (tmp_path / "a.tif.part").write_bytes(b"whole")
+    woken = threading.Event()
+    events.start(tmp_path, woken.set)
+    (tmp_path / "a.tif.part").rename(tmp_path / "a.tif")
+    assert closed_soon(events, woken) == {version(tmp_path, "a.tif")}
+
+
+def test_our_own_reading_makes_no_event(events: WatchdogEvents, tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(b"whole")
+    woken = threading.Event()
+    events.start(tmp_path, woken.set)
+    (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "b.tif").write_bytes(b"whole")
+    assert closed_soon(events, woken) == {version(tmp_path, "b.tif")}
+
+
+def test_where_no_events_come_one_line_says_so(events: WatchdogEvents, tmp_path: Path) -> None:
+    with capture_logs() as logs:
+        events.start(tmp_path / "missing", lambda: None)
+    assert [(line["event"], line["path"]) for line in logs] == [("source.events_unavailable", str(tmp_path / "missing"))]
+    assert events.take() == (False, set())
