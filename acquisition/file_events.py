@@ -47,14 +47,14 @@ class WatchdogEvents(FileSystemEventHandler):
         self.stop()
         self._root, self._wake = root, wake
         try:
-            observer = Observer()
+            self._observer = Observer()
             # Without the filter our own reading would wake us: opening and closing for reading are events too.
-            observer.schedule(self, root, recursive=True, event_filter=[FileClosedEvent, FileCreatedEvent, FileMovedEvent, DirCreatedEvent, DirMovedEvent])
-            observer.start()
+            kinds = [FileClosedEvent, FileCreatedEvent, FileMovedEvent, DirCreatedEvent, DirMovedEvent]
+            self._observer.schedule(self, root, recursive=True, event_filter=kinds)
+            self._observer.start()
         except OSError as error:
+            self.stop()
             log.warning("source.events_unavailable", path=str(root), reason=str(error), instead="the listing alone")
-            return
-        self._observer = observer
 
     def take(self) -> tuple[bool, set[FileVersion]]:
         """Return whether anything happened since the last call, and the versions that were closed or renamed into place."""
@@ -67,7 +67,8 @@ class WatchdogEvents(FileSystemEventHandler):
         """Stop watching."""
         if self._observer is not None:
             self._observer.stop()
-            self._observer.join()
+            if self._observer.is_alive():
+                self._observer.join()
             self._observer = None
 
     def on_any_event(self, event: FileSystemEvent) -> None:

@@ -62,7 +62,9 @@ def test_our_own_reading_makes_no_event(events: WatchdogEvents, tmp_path: Path) 
 
 
 def test_where_no_events_come_one_line_says_so(events: WatchdogEvents, tmp_path: Path) -> None:
+    threads = threading.active_count()
     with capture_logs() as logs:
         events.start(tmp_path / "missing", lambda: None)
     assert [(line["event"], line["path"]) for line in logs] == [("source.events_unavailable", str(tmp_path / "missing"))]
     assert events.take() == (False, set())
+    assert threading.active_count() == threads

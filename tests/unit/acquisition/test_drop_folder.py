@@ -496,9 +496,7 @@ DAYS = {
 
 
 @pytest.mark.parametrize(("pattern", "path", "options", "visit", "day", "flags"), DAYS.values(), ids=DAYS.keys())
-def test_which_day_an_image_is_of(
-    bench: Bench, pattern: str, path: str, options: dict[str, str], visit: str, day: int, flags: tuple[Flag, ...]
-) -> None:
+def test_which_day_an_image_is_of(bench: Bench, pattern: str, path: str, options: dict[str, str], visit: str, day: int, flags: tuple[Flag, ...]) -> None:
     bench.write(path, tiff(**options))
     (image,) = images(bench.open(pattern=pattern, planes=1))
     assert (image.key.visit, image.day, image.flags) == (visit, day, flags)
