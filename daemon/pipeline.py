@@ -4,14 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
+import numpy.typing as npt
+
 from acquisition.quality import assess
-from inference.assemble import assemble, counting
-from inference.departure import departures_on
+from daemon.rolling_view import RollingView
 from inference.ports import Encoder, Store
 from schemas.errors import ImageError
 from schemas.messages import DayDeparture, ObservationData, RejectedData
 from schemas.observation import Observation, Outcome
 from schemas.plate_map import PlateMap
+from schemas.quality import Quality
 from schemas.well_image import Rejected, WellImage
 
 
@@ -21,6 +24,7 @@ class ImagePath:
 
     encoder: Encoder
     store: Store
+    rolling_view: RollingView
     clock: Callable[[], datetime]
 
     def process(self, item: WellImage | Rejected, plate_map: PlateMap | None) -> Outcome:
@@ -33,7 +37,8 @@ class ImagePath:
         """
         if isinstance(item, Rejected):
             return self._refuse(item)
-        if self.store.version_of(item.key, item.digest) is not None:
+        digest = item.digest
+        if self.store.version_of(item.key, digest) is not None:
             self.store.add_duplicate(item, self.clock())
             return Outcome.DUPLICATE
         quality = assess(item.planes, item.flags)
@@ -41,20 +46,8 @@ class ImagePath:
             embedding = self.encoder.embed(item, quality.sharpest_plane)
         except ImageError as error:
             return self._refuse(Rejected(files=item.files, reason=error.problem, plate=item.key.plate, well=item.key.well))
-        observation = Observation(
-            key=item.key,
-            digest=item.digest,
-            day=item.day,
-            taken_at=item.taken_at,
-            received_at=self.clock(),
-            complete=item.complete,
-            files=item.files,
-            um_per_px=item.um_per_px,
-            quality=quality,
-            encoder_id=self.encoder.encoder_id,
-            embedding=embedding,
-        )
-        departures = self._rolling_view(observation, plate_map)
+        observation = observation_of(item, digest, quality, self.encoder.encoder_id, embedding, received_at=self.clock())
+        departures = self.rolling_view.departures(observation, plate_map)
         message = observation_message(observation, self.store.next_version(item.key), departures)
         self.store.add_observation(observation, message)
         return Outcome.STORED
@@ -64,17 +57,24 @@ class ImagePath:
         self.store.add_rejected(rejected, message, self.clock())
         return Outcome.REJECTED
 
-    def _rolling_view(self, observation: Observation, plate_map: PlateMap | None) -> tuple[DayDeparture, ...]:
-        """Return how far this well has departed on each day seen since dosing; nothing before dosing or for a well that the map does not name."""
-        well = observation.key.well
-        if plate_map is None or well not in plate_map.wells_with_tissue or observation.day <= plate_map.dosed_on_day:
-            return ()
-        images = counting(self.store.imaged(observation.key.plate, observation.encoder_id), plate_map)
-        others = [image for image in images if (image.key.well, image.day) != (well, observation.day)]
-        plate = assemble([*self.store.observations(others, observation.encoder_id), observation], plate_map, through_day=observation.day)
-        row = plate.trajectories.wells.index(well)
-        days = [day for day in plate.trajectories.days if day > plate_map.dosed_on_day and plate.trajectories.has(day)[row]]
-        return tuple(DayDeparture(day=day, departure=departures_on(plate.trajectories, dosing_day=plate_map.dosed_on_day, day=day).get(well)) for day in days)
+
+def observation_of(
+    image: WellImage, digest: str, quality: Quality, encoder_id: str, embedding: npt.NDArray[np.float32], *, received_at: datetime
+) -> Observation:
+    """Return what is kept of a well image."""
+    return Observation(
+        key=image.key,
+        digest=digest,
+        day=image.day,
+        taken_at=image.taken_at,
+        received_at=received_at,
+        complete=image.complete,
+        files=image.files,
+        um_per_px=image.um_per_px,
+        quality=quality,
+        encoder_id=encoder_id,
+        embedding=embedding,
+    )
 
 
 def observation_message(observation: Observation, version: int, departures: tuple[DayDeparture, ...]) -> ObservationData:

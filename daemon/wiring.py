@@ -19,6 +19,7 @@ from daemon.pipeline import ImagePath
 from daemon.publisher import Publisher
 from daemon.ranking_files import write_ranking
 from daemon.requests import Requests
+from daemon.rolling_view import RollingView
 from daemon.service import Parts, Service
 from inference.bundle import load_bundle
 from inference.onnx_encoder import OnnxEncoder
@@ -75,7 +76,7 @@ def open_service(config: Config, *, once: bool = False) -> Iterator[Service]:
         parts = Parts(
             source=source,
             store=store,
-            images=ImagePath(encoder, store, now),
+            images=ImagePath(encoder, store, RollingView(store), now),
             days=days,
             alerts=days.alerts,
             metrics=Metrics(),

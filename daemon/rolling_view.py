@@ -1,0 +1,62 @@
+"""How far a well has departed so far, told with each of its images after dosing."""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from inference.assemble import assemble, counting
+from inference.departure import departures_on
+from inference.ports import Store
+from schemas.messages import DayDeparture
+from schemas.observation import Imaged, Observation
+from schemas.plate_map import PlateMap
+
+PLATES_KEPT = 4  # in memory; a plate of 60 wells and 10 days takes about 3 MB
+
+
+@dataclass
+class _Plate:
+    """What was read and computed of one plate; it saves work and changes no result."""
+
+    observations: dict[int, Observation] = field(default_factory=dict)  # by id
+    departures: dict[int, tuple[object, dict[str, float]]] = field(default_factory=dict)  # by day: what they rest on, and well: departure
+
+
+class RollingView:
+    """The departures of a well on every day since dosing, by the same arithmetic as the ranking."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._plates: OrderedDict[str, _Plate] = OrderedDict()
+
+    def departures(self, newest: Observation, plate_map: PlateMap | None) -> tuple[DayDeparture, ...]:
+        """Return them for the well of an observation that is not stored yet; none before dosing, or for a well that the map does not name."""
+        well = newest.key.well
+        if plate_map is None or well not in plate_map.wells_with_tissue or newest.day <= plate_map.dosed_on_day:
+            return ()
+        images = counting(self._store.imaged(plate_map.plate, newest.encoder_id), plate_map)
+        others = [image for image in images if (image.key.well, image.day) != (well, newest.day)]
+        days = {image.day for image in others if image.key.well == well and image.day > plate_map.dosed_on_day} | {newest.day}
+        return tuple(DayDeparture(day=day, departure=self._on(day, others, newest, plate_map).get(well)) for day in sorted(days))
+
+    def _on(self, day: int, others: list[Imaged], newest: Observation, plate_map: PlateMap) -> dict[str, float]:
+        """Return the departures of one day, computed anew only when an image that they rest on is new."""
+        plate = self._plate(plate_map.plate)
+        used = [image for image in others if image.day <= plate_map.dosed_on_day or image.day == day]
+        rests_on = (plate_map.digest, newest.digest if newest.day == day else None, tuple(image.observation_id for image in used))
+        if day not in plate.departures or plate.departures[day][0] != rests_on:
+            observations = self._read(plate, used, newest.encoder_id) + ([newest] if newest.day == day else [])
+            trajectories = assemble(observations, plate_map, through_day=day).trajectories
+            plate.departures[day] = rests_on, departures_on(trajectories, dosing_day=plate_map.dosed_on_day, day=day)
+        return plate.departures[day][1]
+
+    def _read(self, plate: _Plate, images: list[Imaged], encoder_id: str) -> list[Observation]:
+        new = [image for image in images if image.observation_id not in plate.observations]
+        plate.observations |= {image.observation_id: read for image, read in zip(new, self._store.observations(new, encoder_id), strict=True)}
+        return [plate.observations[image.observation_id] for image in images]
+
+    def _plate(self, name: str) -> _Plate:
+        plate = self._plates.setdefault(name, _Plate())
+        self._plates.move_to_end(name)
+        while len(self._plates) > PLATES_KEPT:
+            self._plates.popitem(last=False)
+        return plate
