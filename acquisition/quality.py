@@ -16,19 +16,17 @@ MIN_SHARPNESS = 0.2
 """Detail of 1–2 pixels relative to detail of 2–6 pixels, at 512 pixels a field, where there is most structure. A step edge in focus has 0.3–0.7,
 whatever its contrast; the best of eleven planes of a deep organoid culture has 0.24; autofocus failures have less than 0.15."""
 
-MIN_STRUCTURE = 0.008
-"""Contrast, relative to the background, below which nothing in the image can be called sharp or blurred: the noise of a dim camera."""
+MIN_STRUCTURE = 0.004
+"""Contrast, relative to the background, below which nothing in the image can be called sharp or blurred: what noise alone shows."""
 
 MAX_SATURATED = 0.01
 """A few glints saturate in good images; one percent at white is a lamp too bright, and intensities are lost."""
 
-MIN_TISSUE_CONTRAST = 0.04
-"""Mean local contrast of a region that is tissue; loose cells, debris and clouds in the medium have less, pale dead tissue has more."""
+MIN_TISSUE_SIGNAL = 0.006
+"""Mean local contrast of a region × its width as a share of the field. Neither alone is enough: freshly seeded tissue is as faint as a patch
+of loose cells, but wider; a lump of debris is as strong as tissue, but narrower."""
 
-MIN_TISSUE_AREA = 0.004
-"""Share of the field: a spheroid of 100 µm in a field of 1.4 mm; debris and fibres are smaller or thinner."""
-
-MIN_CONTACT = 0.02
+MIN_CONTACT = 0.03
 """Share of the border that cut tissue covers: less is a fibre or a lump of debris."""
 
 MIN_DEPTH = 0.25
@@ -52,6 +50,16 @@ class Region:
     contact: float  # share of the border it covers, thin parts left out
     depth: float  # how far it reaches in from the border, relative to its contact
 
+    @property
+    def signal(self) -> float:
+        """How much speaks for tissue: contrast × width."""
+        return float(self.contrast * np.sqrt(self.area))
+
+    @property
+    def cut(self) -> bool:
+        """Whether it goes on beyond the border."""
+        return self.contact >= MIN_CONTACT and self.depth >= MIN_DEPTH
+
 
 def assess(planes: npt.NDArray[np.uint16], flags: tuple[Flag, ...] = ()) -> Quality:
     """Judge (planes, H, W), white = 65535; ``flags`` are what reading already knows and come first."""
@@ -59,14 +67,14 @@ def assess(planes: npt.NDArray[np.uint16], flags: tuple[Flag, ...] = ()) -> Qual
     sharpest_plane = int(np.argmax(focus))
     plane = planes[sharpest_plane]
     saturated = float(np.count_nonzero(plane == np.iinfo(np.uint16).max) / plane.size)
-    tissue = [region for region in find_regions(plane) if region.contrast >= MIN_TISSUE_CONTRAST and region.area >= MIN_TISSUE_AREA]
+    tissue = [region for region in find_regions(plane) if region.signal >= MIN_TISSUE_SIGNAL]
     # Blur takes the contrast away by which tissue is known: of a blurred image nothing else is said.
     blurred = structure >= MIN_STRUCTURE and focus[sharpest_plane] < MIN_SHARPNESS
     conclusions = {
         Flag.BLURRED: blurred,
         Flag.SATURATED: saturated > MAX_SATURATED,
         Flag.EMPTY: not blurred and not tissue,
-        Flag.CUT: not blurred and any(region.contact >= MIN_CONTACT and region.depth >= MIN_DEPTH for region in tissue),
+        Flag.CUT: not blurred and any(region.cut for region in tissue),
     }
     return Quality(
         focus=focus,
@@ -99,14 +107,14 @@ def _band_energies(plane: npt.NDArray[np.uint16]) -> tuple[Floats, Floats]:
     smooth, half_smooth = cv2.GaussianBlur(image, (0, 0), 2.0), cv2.GaussianBlur(half, (0, 0), 1.0)
     fine = cv2.GaussianBlur(image, (0, 0), 1.0) - smooth
     coarse = half_smooth - cv2.GaussianBlur(half, (0, 0), 3.0)
-    background = np.float32(max(float(np.median(half)), 1.0) ** 2)
+    background = np.float32(max(float(np.median(_blocks(half))), 1.0) ** 2)
     return _blocks(fine * fine) / background, _blocks(coarse * coarse) / background
 
 
 def find_regions(plane: npt.NDArray[np.uint16]) -> list[Region]:
     """Return what stands out from the background by local contrast or darkness, (H, W) in, thin things and specks left out."""
     image = _trim(_reduce(plane, _TISSUE_SIDE_PX))
-    image = image / np.float32(max(float(np.median(image)), 1.0))
+    image = image / np.float32(max(float(np.median(_blocks(image))), 1.0))
     side = max(image.shape)
     contrast = np.sqrt(cv2.blur((cv2.GaussianBlur(image, (0, 0), 0.8) - cv2.GaussianBlur(image, (0, 0), 3.0)) ** 2, (5, 5)))
     solid = _solid(_stands_out(image, contrast), side)
@@ -135,9 +143,9 @@ def _stands_out(image: Floats, contrast: Floats) -> Mask:
     """Return 1 where local contrast is above the background's, or the image darker than a smooth background."""
     background = _smooth_background(image)
     darkness = 1 - cv2.GaussianBlur(image, (0, 0), 1.0) / background
-    unevenness = 1.4826 * float(np.median(np.abs(darkness - np.median(darkness))))
+    unevenness = _spread(darkness[::4, ::4])
     # Tissue may fill most of the field: a low quantile is background even then, and the upper limit is tissue whatever the quantile says.
-    textured = contrast > np.clip(5 * np.quantile(contrast, 0.25), 0.012, 0.06)
+    textured = contrast > np.clip(5 * np.quantile(contrast[::4, ::4], 0.25), 0.012, 0.1)
     return (textured | (darkness > max(5 * unevenness, 0.1))).astype(np.uint8)
 
 
@@ -149,13 +157,19 @@ def _smooth_background(image: Floats) -> Floats:
     weight = np.ones_like(level)
     surface = level
     for _ in range(6):
-        coefficients, *_ = np.linalg.lstsq(terms * weight[:, None], level * weight, rcond=None)
-        surface = terms @ coefficients
+        weighted = terms * weight[:, None]
+        surface = terms @ np.linalg.solve(weighted.T @ terms, weighted.T @ level)
         residual = level - surface
-        spread = 1.4826 * np.median(np.abs(residual - np.median(residual))) + 1e-4
-        weight = 1 / (1 + (residual / np.where(residual < 0, 2 * spread, 4 * spread)) ** 2)
+        spread = _spread(residual) + 1e-4
+        weight = 1 / (1 + (residual / np.where(residual < 0, 2 * spread, 4 * spread)) ** 2) ** 2
     fitted = np.maximum(surface, 0.05).reshape(_BLOCKS, _BLOCKS).astype(np.float32)
     return np.asarray(cv2.resize(fitted, image.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def _spread(values: npt.NDArray[np.floating]) -> float:
+    """Return the standard deviation that the middle half of the values suggests."""
+    low, high = np.quantile(values, (0.25, 0.75))
+    return float(high - low) / 1.349
 
 
 def _solid(mask: Mask, side: int) -> Mask:

@@ -1,0 +1,81 @@
+"""How many planted faults are flagged, and how many good images: ``python benchmarks/quality.py --seeds 5``.
+
+Every good image of the inner 60 that is drawn is shown again blurred, cut by the border and empty; all culture days, all mechanisms.
+"""
+
+import argparse
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from acquisition.quality import assess
+from acquisition.virtual_microscope import IMAGE_FAULTS, microscopes
+from acquisition.virtual_optics import OpticsName
+from acquisition.virtual_plate import CULTURE_DAYS
+from schemas.quality import Flag
+
+GOOD = "good"
+
+
+@dataclass
+class Tally:
+    """What was flagged on the images of one microscope."""
+
+    images: Counter[str] = field(default_factory=Counter)  # by fault
+    flagged: Counter[tuple[str, Flag]] = field(default_factory=Counter)  # by fault and flag
+    any_flag: Counter[str] = field(default_factory=Counter)  # by fault
+    seconds: list[float] = field(default_factory=list)
+
+
+def stretch(planes: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
+    """Bring 12 bits to white = 65535, as reading does."""
+    white = 4095 if planes.max() <= 4095 else 65535  # noqa: PLR2004 - 12 bits
+    return np.round(planes * (65535 / white)).astype(np.uint16)
+
+
+def measure(optics: OpticsName, seeds: range, size_px: int, wells: int) -> Tally:
+    """Look at some wells of one plate a seed on every day, good and with each fault."""
+    tally = Tally()
+    for seed in seeds:
+        (scope,) = microscopes(1, seed, size_px, optics=optics)
+        rng = np.random.default_rng(seed)
+        for day in CULTURE_DAYS:
+            for well in rng.choice(len(scope.plate.wells), wells, replace=False):
+                for fault in (None, *IMAGE_FAULTS):
+                    planes = stretch(scope.look(scope.plate.wells[well], day, fault).planes)
+                    started = time.process_time()
+                    flags = assess(planes).flags
+                    tally.seconds.append(time.process_time() - started)
+                    name = str(fault or GOOD)
+                    tally.images[name] += 1
+                    tally.any_flag[name] += bool(flags)
+                    tally.flagged.update((name, flag) for flag in flags)
+    return tally
+
+
+def main() -> None:
+    """Print the share of images flagged, a row a fault."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--seeds", type=int, default=5, help="plates a microscope")
+    parser.add_argument("--first-seed", type=int, default=1)
+    parser.add_argument("--size", type=int, default=512, help="pixels a side")
+    parser.add_argument("--wells", type=int, default=4, help="wells a plate and day")
+    parser.add_argument("--optics", type=OpticsName, action="append", choices=list(OpticsName), help="may be repeated; all by default")
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    flags = (Flag.BLURRED, Flag.CUT, Flag.EMPTY, Flag.SATURATED)
+    print(f"{'optics':<10} {'images':<8} {'n':>5}" + "".join(f"{flag:>11}" for flag in flags) + f"{'any flag':>11}")
+    for optics in arguments.optics or OpticsName:
+        tally = measure(optics, range(arguments.first_seed, arguments.first_seed + arguments.seeds), arguments.size, arguments.wells)
+        for name, count in tally.images.items():
+            shares = [tally.flagged[name, flag] / count for flag in flags]
+            print(f"{optics:<10} {name:<8} {count:>5}" + "".join(f"{share:>11.1%}" for share in shares) + f"{tally.any_flag[name] / count:>11.1%}")
+        print(f"{optics:<10} {1000 * float(np.median(tally.seconds)):.1f} ms of one core an image of three planes, {arguments.size}×{arguments.size}")
+
+
+if __name__ == "__main__":
+    main()
