@@ -45,7 +45,7 @@ class Optics:
     tilt: float = 0.06  # relative change of the light from one side to the other
     clouds: float = 0.03  # relative, uneven liquid and plastic
     blur_um: float = 1.6  # of the plane in focus
-    blur_per_defocus: float = 0.11  # µm of blur a µm of defocus
+    blur_per_defocus: float = 0.15  # µm of blur a µm of defocus
     bending: float = 0.012  # twice the difference of refractive index
     rim: float = 1.0
     halo: float = 0.10  # bright seam around the body, in focus too
@@ -58,7 +58,7 @@ OPTICS: dict[OpticsName, Optics] = {
     OpticsName.DEFAULT: Optics(),
     OpticsName.DIM: Optics(light=0.22, photons=4000.0, read_noise=0.003),
     OpticsName.PHASE_RIM: Optics(bending=0.024, rim=1.8, halo=0.28),
-    OpticsName.LOW_NA: Optics(blur_um=3.5, blur_per_defocus=0.06, rim=1.6, bending=0.016),
+    OpticsName.LOW_NA: Optics(blur_um=3.5, blur_per_defocus=0.10, rim=1.6, bending=0.016),
     OpticsName.TILTED: Optics(tilt=0.45, clouds=0.07),
 }
 

@@ -15,7 +15,8 @@ _HALF = 0.5  # covered pixels belong to the mask
 _BRIGHTEST_GRAIN = np.float32(0.15)  # cells that gather light are brighter than no tissue, by this optical density
 _EXTENT = 1.9  # half side of the patch a body is drawn in, in units of its radius
 _SUBPIXEL_BITS = 3
-_BRANCHES_AT_250_UM = 20  # of a burst body this large before
+_FINEST_UM = 2.7  # a pixel, where single cells are drawn
+_BRANCHES_AT_250_UM = 21  # of a burst body this large before
 _PIECE_LIMIT_UM = 0.45 * FIELD_UM
 _MOST_LITTER = 400
 _LITTER_NEAR_BODY = 0.6  # share of it
@@ -39,19 +40,19 @@ class Scene:
 def tissue_mask(tissue: Tissue, size_px: int) -> npt.NDArray[np.bool_]:
     """Return (size, size): where the body and its spilled clumps are."""
     um_per_px = FIELD_UM / size_px
-    return _body(tissue, um_per_px, size_px).mask | _pieces(tissue, um_per_px, size_px)[0]
+    return _body(tissue, um_per_px, size_px).mask | _pieces(tissue, size_px)[0]
 
 
 def draw(tissue: Tissue, size_px: int) -> Scene:
     """Lay out the content of the field."""
     um_per_px = FIELD_UM / size_px
-    cells, specks = _litter(tissue, um_per_px, size_px)
+    cells, specks = _litter(tissue, size_px)
     density = specks.astype(np.float32) * np.float32(0.9 / 255)
     height = cells.astype(np.float32) * np.float32(1.3 * _CELL_UM / 255)
     if not tissue.present:
         return Scene(np.zeros((size_px, size_px), dtype=bool), density, height, height, tissue.rim)
     body = _body(tissue, um_per_px, size_px)
-    pieces, shades = _pieces(tissue, um_per_px, size_px)
+    pieces, shades = _pieces(tissue, size_px)
     spilled = shades.astype(np.float32) * np.float32(1 / 255)
     density += np.maximum(body.density, spilled * np.float32(0.3 + 0.5 * tissue.opacity))
     height += spilled * np.float32(2 * _CELL_UM)
@@ -108,66 +109,62 @@ def _body(tissue: Tissue, um_per_px: float, size_px: int) -> _Body:
     maps = (
         cover,
         thickness * np.float32(tissue.radius_um),
-        fine * np.float32(1 + 8 * tissue.grain) * cover,
+        fine * np.float32(0.5 + 3 * tissue.grain) * cover,
         density * cover,
     )
     covered, height, relief, dense = (_place(patch, left, top, size_px) for patch in maps)
     return _Body(covered >= _HALF, height, relief, dense)
 
 
-def _pieces(tissue: Tissue, um_per_px: float, size_px: int) -> tuple[npt.NDArray[np.bool_], Bytes]:
+def _pieces(tissue: Tissue, size_px: int) -> tuple[npt.NDArray[np.bool_], Bytes]:
     """Return two (size, size): where spilled clumps lie, chains of cells that reach out from the body, and how thick they are."""
-    cover, thickness = np.zeros((2, size_px, size_px), np.uint8)
     if tissue.burst <= 0:
-        return cover > 0, thickness
+        return np.zeros((size_px, size_px), dtype=bool), np.zeros((size_px, size_px), np.uint8)
     rng = stream(tissue.seed, Stream.PIECES, tissue.plate_index, tissue.well_key)
     branches, steps, clump = 60, 26, 4
     lengths = rng.uniform(0.3, 1.0, (branches, 1, 1))
     angles = rng.uniform(0, 2 * np.pi, (branches, 1)) + np.cumsum(rng.normal(0, 0.35, (branches, steps)), axis=1)
-    stride = rng.uniform(10, 26, (branches, steps))
+    stride_um = rng.uniform(10, 26, (branches, steps))
     start = 0.7 * tissue.radius_um * np.stack([np.cos(angles[:, :1]), np.sin(angles[:, :1])])
-    path = start + np.cumsum(stride * np.stack([np.cos(angles), np.sin(angles)]), axis=2) + np.reshape(tissue.centre_um, (2, 1, 1))
+    path = start + np.cumsum(stride_um * np.stack([np.cos(angles), np.sin(angles)]), axis=2) + np.reshape(tissue.centre_um, (2, 1, 1))
     x, y = path[..., None] + rng.normal(0, _CELL_UM, (2, branches, steps, clump))
     spilling = np.arange(branches)[:, None, None] < _BRANCHES_AT_250_UM * (tissue.whole_radius_um / 250) ** 2
     shown = spilling & (np.arange(steps)[:, None] < tissue.burst * lengths * steps) & (np.maximum(abs(x), abs(y)) < _PIECE_LIMIT_UM)
-    radii, shades = rng.uniform(0.35 * _CELL_UM, 0.7 * _CELL_UM, shown.shape), rng.integers(90, 255, shown.shape)
-    for layer, shade in ((cover, np.full_like(shades, 255)), (thickness, shades)):
-        _circles(layer, x[shown], y[shown], radii[shown], shade[shown], um_per_px)
-    return cover >= 255 * _HALF, thickness
+    radius, shade = rng.uniform(0.35 * _CELL_UM, 0.7 * _CELL_UM, shown.shape), rng.uniform(90, 255, shown.shape)
+    discs = np.stack([x, y, radius], axis=-1)[shown]
+    return _discs(discs, np.full(len(discs), 255.0), size_px) >= 255 * _HALF, _discs(discs, shade[shown], size_px)
 
 
-def _litter(tissue: Tissue, um_per_px: float, size_px: int) -> tuple[Bytes, Bytes]:
+def _litter(tissue: Tissue, size_px: int) -> tuple[Bytes, Bytes]:
     """Return two (size, size) layers: loose living cells, which bend light, and dark specks of debris."""
-    cells, specks = np.zeros((2, size_px, size_px), np.uint8)
     rng = stream(tissue.seed, Stream.LITTER, tissue.plate_index, tissue.well_key)
     moves = stream(tissue.seed, Stream.MOVES, tissue.plate_index, tissue.well_key, tissue.day, 1)
-    for layer, count, low_um, high_um in ((cells, tissue.loose_cells, 3.5, 7.5), (specks, tissue.debris, 1.2, 4.5)):
-        # The same number of draws whatever the count, so that litter stays where it is when more comes.
-        angle, far, where, radius, shade, alone = rng.uniform(0, 1, (6, _MOST_LITTER))
-        near, distance = where < _LITTER_NEAR_BODY, tissue.radius_um * (0.95 + 2.0 * far**2)
-        x = np.where(near, tissue.centre_um[0] + distance * np.cos(2 * np.pi * angle), FIELD_UM * (angle - 0.5))
-        y = np.where(near, tissue.centre_um[1] + distance * np.sin(2 * np.pi * angle), FIELD_UM * (far - 0.5))
-        x, y = np.stack([x, y]) + moves.normal(0, 5, (2, _MOST_LITTER))
-        beside = np.maximum(np.arange(_MOST_LITTER) - np.where(alone < _LITTER_ALONE, 0, 1), 0)  # the rest touches the one before
-        x, y = np.stack([x[beside], y[beside]]) + moves.normal(0, 5, (2, _MOST_LITTER))
-        _circles(layer, x[:count], y[:count], (low_um + (high_um - low_um) * radius)[:count], (100 + 155 * shade)[:count], um_per_px)
-    return cells, specks
+    cells = _scatter(rng, moves, tissue, tissue.loose_cells, (3.5, 7.5), size_px)
+    return cells, _scatter(rng, moves, tissue, tissue.debris, (1.2, 4.5), size_px)
 
 
-def _circles(
-    layer: Bytes,
-    x_um: npt.NDArray[np.float64],
-    y_um: npt.NDArray[np.float64],
-    radius_um: npt.NDArray[np.float64],
-    shade: npt.NDArray[np.float64] | npt.NDArray[np.int64],
-    um_per_px: float,
-) -> None:
-    """Draw filled, smooth discs at places counted from the middle of the field."""
-    scale = (1 << _SUBPIXEL_BITS) / um_per_px
-    middle = layer.shape[0] / 2 * (1 << _SUBPIXEL_BITS)
-    places = np.round(np.stack([x_um * scale + middle, y_um * scale + middle, radius_um * scale], axis=1)).astype(int).tolist()
-    for (x, y, radius), value in zip(places, shade.tolist(), strict=True):
-        cv2.circle(layer, (x, y), radius, value, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
+def _scatter(rng: np.random.Generator, moves: np.random.Generator, tissue: Tissue, count: int, radii_um: tuple[float, float], size_px: int) -> Bytes:
+    """Return (size, size): small round things, most of them around the body, some anywhere, half of them in pairs."""
+    # The same number of draws whatever the count, so that litter stays where it is when more comes.
+    angle, far, where, radius, shade, alone = rng.uniform(0, 1, (6, _MOST_LITTER))
+    near, distance = where < _LITTER_NEAR_BODY, tissue.radius_um * (0.95 + 2.0 * far**2)
+    x = np.where(near, tissue.centre_um[0] + distance * np.cos(2 * np.pi * angle), FIELD_UM * (angle - 0.5))
+    y = np.where(near, tissue.centre_um[1] + distance * np.sin(2 * np.pi * angle), FIELD_UM * (far - 0.5))
+    beside = np.maximum(np.arange(_MOST_LITTER) - np.where(alone < _LITTER_ALONE, 0, 1), 0)  # the rest touches the one before
+    x, y = np.stack([x[beside], y[beside]]) + moves.normal(0, 7, (2, _MOST_LITTER))
+    discs = np.stack([x, y, radii_um[0] + (radii_um[1] - radii_um[0]) * radius], axis=-1)
+    return _discs(discs[:count], 100 + 155 * shade[:count], size_px)
+
+
+def _discs(discs_um: npt.NDArray[np.float64], shades: npt.NDArray[np.float64], size_px: int) -> Bytes:
+    """Return (size, size): filled, smooth discs, (n, 3) x, y from the middle of the field and radius; drawn finely enough to have their true area."""
+    finer = max(1, round(FIELD_UM / size_px / _FINEST_UM))
+    layer = np.zeros((size_px * finer, size_px * finer), np.uint8)
+    scale = len(layer) / FIELD_UM * (1 << _SUBPIXEL_BITS)
+    middle = len(layer) / 2 * (1 << _SUBPIXEL_BITS)
+    for (x, y, radius), shade in zip(np.round(discs_um * scale + (middle, middle, 0)).astype(int).tolist(), shades.tolist(), strict=True):
+        cv2.circle(layer, (x, y), radius, shade, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
+    return np.asarray(cv2.resize(layer, (size_px, size_px), interpolation=cv2.INTER_AREA), np.uint8) if finer > 1 else layer
 
 
 def smooth_noise(rng: np.random.Generator, count: int, side: int) -> Floats:

@@ -56,14 +56,14 @@ def line_of(plate: VirtualPlate) -> Line:
     """Return the tissue line of a plate."""
     rng = stream(plate.seed, Stream.LINE, plate.index)
     return Line(
-        radius_um=float(rng.uniform(115, 205)),
+        radius_um=float(rng.uniform(150, 210)),
         doubling_days=float(rng.uniform(1.6, 1.9)),
         opacity=float(np.exp(rng.uniform(np.log(0.28), np.log(2.4)))),
         opacity_power=float(rng.uniform(0.4, 1.0)),
         rim=float(rng.uniform(0.6, 1.8)),
         grain=float(rng.uniform(0.1, 0.35)),
-        outline=float(rng.uniform(0.02, 0.18)),
-        lobes=float(rng.uniform(0, 2.5)),
+        outline=float(rng.uniform(0.02, 0.10)),
+        lobes=float(2 * rng.random() ** 2),
         loose_cells=float(rng.uniform(8, 100)),
         debris=float(rng.uniform(8, 60)),
     )
@@ -105,7 +105,7 @@ def grow(plate: VirtualPlate, plan: WellPlan, day: int, line: Line) -> Tissue:
 
 def _lobes(rng: np.random.Generator, mean: float) -> npt.NDArray[np.float64]:
     count = rng.poisson(mean)
-    angle, distance, radius = rng.uniform(0, 2 * np.pi, count), 0.8 + 0.6 * rng.random(count) ** 3, rng.uniform(0.2, 0.5, count)
+    angle, distance, radius = rng.uniform(0, 2 * np.pi, count), 0.8 + 0.6 * rng.random(count) ** 3, rng.uniform(0.15, 0.4, count)
     return np.stack([distance * np.cos(angle), distance * np.sin(angle), radius], axis=1)
 
 
