@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -107,7 +108,7 @@ class DropFolder:
         self._list_again_s = float("-inf")
         self._rest_until_s = float("-inf")
         self._watched: tuple[int, int] | None = None  # device and inode of the folder that events come from
-        self._gone: str | None = None
+        self._gone: SourceGoneError | None = None
         # Versions of files: what happened to them.
         self._taken = set(ledger.ended_files())
         self._taken_paths = {version.path for version in self._taken}
@@ -149,7 +150,7 @@ class DropFolder:
             now_s = self._clock()
             if now_s >= deadline_s:
                 if self._gone:
-                    raise SourceGoneError(self._root, self._gone)
+                    raise SourceGoneError(self._gone.where, self._gone.problem)
                 return None
             self._wait(max(0.0, min(deadline_s, max(self._list_again_s, self._rest_until_s)) - now_s))
 
@@ -165,7 +166,7 @@ class DropFolder:
         """Return what waits, what is held and whether the folder can be read."""
         pending = self._waiting + Counter(take.key.plate for take in self._takes) + Counter(reading.take.key.plate for reading in self._reading)
         pending += Counter(item.key.plate if isinstance(item, WellImage) else item.plate for item in self._out)
-        return SourceStatus(pending=dict(pending), held=dict(self._held), gone=self._gone)
+        return SourceStatus(pending=dict(pending), held=dict(self._held), gone=str(self._gone) if self._gone else None)
 
     def close(self) -> None:
         """Stop watching and reading."""
@@ -185,14 +186,13 @@ class DropFolder:
     def _list(self) -> None:
         """Read the listing; without one nothing that is known changes."""
         started_s = self._clock()
-        newly_gone = self._gone is None
         try:
             self._watch()
             listing = {version.path: version for version in list_files(self._root)}
             if not listing and self._files:
                 raise SourceGoneError(self._root, "is empty and was not before; expected the robot's files: is the share mounted?")  # noqa: TRY301 - the same end
         except SourceGoneError as error:
-            self._gone = error.problem
+            newly_gone, self._gone = self._gone is None, error
             self._list_again_s = self._clock() + self._settings.poll_s
             if newly_gone:
                 raise
@@ -203,8 +203,8 @@ class DropFolder:
         self._announced.intersection_update(listing.values())
         images = {path: self._day_in_name(path) for path in listing if is_image_name(path)}
         announced = (self._announced | announced_by_markers(images, listing)) - self._distrusted
-        # A file may change while the folder is listed, so what was seen is dated by the start of the listing.
-        self._files = observe(self._files, listing.values(), announced, started_s)
+        # Between the end of one listing and the start of another a file was unchanged for certain.
+        self._files = observe(self._files, listing.values(), announced, now_s)
         self._listed_s = started_s
         self._maps.update(self._files, lambda file: file.whole_at_s(self._rules) <= self._listed_s)
         self._regroup = True
@@ -248,9 +248,9 @@ class DropFolder:
         for plate, _ in wells:
             if plate in self._maps.unread:
                 self._waiting[plate] += 1
-            if plate not in self._maps.maps and plate not in self._held:
-                writing = "its plate map is still being written"
-                self._held[plate] = writing if plate in self._maps.unread else f"no plate map; expected {plate}.plate.toml and {plate}.wells.csv"
+                self._held[plate] = "its plate map is still being written"
+            elif plate not in self._maps.maps:
+                self._held.setdefault(plate, f"no plate map; expected {plate}.plate.toml and {plate}.wells.csv")
         self._waiting.update(plate for plate in self._maps.unread if plate not in self._waiting)
         self._list_again_s = min([self._listed_s + self._settings.poll_s, *self._moments(fresh)])
 
@@ -306,9 +306,11 @@ class DropFolder:
         )
         if day >= 1:
             yield PlacedFile(file, reading, plate, day)
-        elif file.version not in self._taken:
+        elif file.settled_at_s(self._rules) <= self._listed_s:
             reason = f"culture day {day} of a plate seeded at {plate_map.seeded_at.isoformat()}; expected day 1, the day of seeding, or later"
             self._reject((file.version,), reason, plate, reading.well)
+        else:
+            self._waiting[plate] += 1
 
     def _moments(self, fresh: list[SeenFile]) -> Iterator[float]:
         """Yield when something will be whole or ready if nothing changes: then the listing has to confirm it."""
@@ -328,13 +330,11 @@ class DropFolder:
     def _read_ahead(self) -> None:
         if self._asked:  # an image whose day is not known yet may be of an older day
             return
-        for take in list(self._takes):
-            if len(self._reading) >= READ_AHEAD:
-                return
-            if self._ready_at_s(take) <= self._listed_s:
-                self._takes.remove(take)
-                job = self._waking(self._pool.submit(read_versions, self._root, take.versions, self._limits, one_plane="plane" in self._pattern.fields))
-                self._reading.append(_Reading(take, self._listed_s, job))
+        ready = (take for take in self._takes if self._ready_at_s(take) <= self._listed_s)
+        for take in list(islice(ready, READ_AHEAD - len(self._reading))):
+            self._takes.remove(take)
+            job = self._pool.submit(read_versions, self._root, take.versions, self._limits, one_plane="plane" in self._pattern.fields)
+            self._reading.append(_Reading(take, self._listed_s, self._waking(job)))
 
     def _waking(self, job: Future[Result]) -> Future[Result]:
         job.add_done_callback(lambda _: self._wake.set())
@@ -352,15 +352,14 @@ class DropFolder:
         take = reading.take
         failed = {file: result for file, result in zip(take.files, results, strict=True) if isinstance(result, ImageError)}
         images = tuple(result for result in results if isinstance(result, RawImage))
-        if len(failed) + len(images) < len(results):
-            for file, result in zip(take.files, results, strict=True):
-                if result is None:
-                    self._files.pop(file.version.path, None)  # the next listing sees it anew, or not at all
-            self._list_again_s = min(self._list_again_s, self._clock())
+        if changed := [file for file, result in zip(take.files, results, strict=True) if result is None]:
+            for file in changed:
+                self._settle(file, self._clock())  # until a listing tells what became of it
             return False
         for file, error in failed.items():
-            if file.settled_at_s(self._rules) > reading.listed_s:
-                self._distrust(file)
+            if file.settled_at_s(self._rules) > reading.listed_s:  # an appended TIFF closes after each page
+                self._distrusted.add(file.version)
+                self._settle(file, file.since_s)
             else:
                 self._refused.add(file.version)
                 self._reject((file.version,), error.problem, take.key.plate, take.key.well)
@@ -384,11 +383,10 @@ class DropFolder:
         self._out.append(image)
         return True
 
-    def _distrust(self, file: SeenFile) -> None:
-        """Let a file settle although it was announced as whole: an appended TIFF closes after each page."""
-        self._distrusted.add(file.version)
+    def _settle(self, file: SeenFile, since_s: float) -> None:
+        """Let a file settle as if nothing had been announced, unless a listing knows a newer version of it."""
         if (known := self._files.get(file.version.path)) is not None and known.version == file.version:
-            self._files[file.version.path] = SeenFile(file.version, known.since_s)
+            self._files[file.version.path] = SeenFile(file.version, since_s)
 
     def _reject(self, versions: tuple[FileVersion, ...], reason: str, plate: str = "", well: str = "") -> None:
         """Hand out a refusal of those versions that have no outcome yet."""

@@ -36,7 +36,7 @@ class ImageLimits:
     """What a file may ask of us."""
 
     max_pixels: int = 100_000_000  # of one plane
-    max_file_bytes: int = 2 * 1024**3
+    max_file_bytes: int = 2_000_000_000  # as it lies on the disk, and decoded
     max_planes: int = 200  # pages of one file
     min_side_px: int = 64
 
@@ -189,9 +189,13 @@ def stretch(images: tuple[RawImage, ...], where: object, *, bits: int | None) ->
 def _decode_tiff(content: bytes, where: object, limits: ImageLimits) -> RawImage:
     with tifffile.TiffFile(io.BytesIO(content)) as tif:
         pages = list(_full_pages(tif, where, limits))
+        if not pages:
+            raise ImageError(where, "only thumbnails; expected a page of full size")
         for page in pages:
             _check_size(page.imagewidth, page.imagelength, where, limits)
             _check_page(page, len(content), where)
+        if (decoded := sum(page.nbytes for page in pages)) > limits.max_file_bytes:
+            raise ImageError(where, f"{decoded} bytes decoded; expected at most {limits.max_file_bytes}")
         if problem := stack_problem(tif, len(pages)):
             raise ImageError(where, problem)
         planes = tuple(_grey(_samples_last(page), where) for page in pages)

@@ -1,6 +1,7 @@
 """When files are whole and well images ready: pure functions of what was seen of the listing, by our own clock.
 
-The robot's clock is never compared with ours. ``since_s`` is when *we* first saw a file with its present size and time of change.
+The robot's clock is never compared with ours. What these functions return is compared with the start of the newest listing: only a listing can
+confirm that a file is still as it was.
 """
 
 import re
@@ -29,12 +30,12 @@ class SeenFile:
     """One file of the newest listing."""
 
     version: FileVersion
-    since_s: float  # our monotonic clock when this size and time of change were first seen
+    since_s: float  # by our monotonic clock, the end of the listing in which this size and time of change were first seen
     announced: bool = False  # a close event, a rename into place or a marker said that this version is whole
 
     def whole_at_s(self, rules: SettlingRules) -> float:
-        """Return when the file counts as whole if it does not change any more."""
-        return self.since_s if self.announced else self.settled_at_s(rules)
+        """Return when the file counts as whole if it does not change any more; minus infinity if it does already."""
+        return float("-inf") if self.announced else self.settled_at_s(rules)
 
     def settled_at_s(self, rules: SettlingRules) -> float:
         """Return when the file has settled if it does not change any more, whatever was announced."""
@@ -42,7 +43,7 @@ class SeenFile:
 
 
 def observe(seen: Mapping[str, SeenFile], listing: Iterable[FileVersion], announced: Collection[FileVersion], now_s: float) -> dict[str, SeenFile]:
-    """Return what is known after one more listing: a file that changed starts to settle anew."""
+    """Return what is known after one more listing, which ended at ``now_s``: a file that changed starts to settle anew."""
     known: dict[str, SeenFile] = {}
     for version in listing:
         file = seen.get(version.path)

@@ -531,3 +531,28 @@ def test_where_the_pattern_has_no_plate_the_setting_or_the_folder_names_it(bench
 def test_a_wrong_pattern_stops_the_start(bench: Bench) -> None:
     with pytest.raises(ConfigError, match=r"source\.pattern"):
         bench.open(pattern="{plate}/{day}.tif")
+
+
+def test_with_once_a_file_that_changes_while_it_is_read_stays_pending(bench: Bench) -> None:
+    bench.write("P1/day07/B02.tif", tiff(1))
+    source = bench.open(once=True, planes=1, pattern="{plate}/day{day}/{well}.tif")
+    assert source.next(timeout_s=1) is None
+    list_files = source._list
+
+    def overwrite_after_listing() -> None:
+        list_files()
+        bench.write("P1/day07/B02.tif", tiff(2), at_ns=MORNING_NS + 1)
+
+    source._list = overwrite_after_listing  # type: ignore[method-assign]  # the robot's hand between listing and reading
+    assert source.next(timeout_s=1.5) is None
+    assert source.status(datetime.now(UTC)).pending == {"P1": 1}
+    (image,) = images(source)
+    assert image.files[0].mtime_ns == MORNING_NS + 1
+
+
+def test_a_day_that_is_none_is_refused_once_the_file_settled(bench: Bench) -> None:
+    source = bench.open()
+    assert source.next(timeout_s=10) is None
+    bench.write("P1/day00/B02_z1.tif", tiff(1))
+    (refused,) = refusals(source)
+    assert "culture day 0" in refused.reason

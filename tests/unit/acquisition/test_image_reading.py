@@ -155,6 +155,14 @@ BAD = {
 }
 
 
+def test_a_file_that_unpacks_to_more_than_it_may_is_refused_before_it_is_unpacked() -> None:
+    small = ImageLimits(max_file_bytes=100_000)
+    content = tiff(*[np.zeros((200, 200), np.uint8)] * 3, compression="zlib")
+    assert len(content) < 2_000
+    with pytest.raises(ImageError, match="120000 bytes decoded; expected at most 100000"):
+        decode(content, "x.tif", small)
+
+
 @pytest.mark.parametrize(("content", "reason"), BAD.values(), ids=BAD.keys())
 def test_what_cannot_be_used_is_refused_with_its_reason(content: bytes, reason: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ImageError) as refusal:
