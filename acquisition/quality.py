@@ -47,7 +47,7 @@ class Region:
 
     area: float
     contrast: float  # mean local contrast inside, relative to the background
-    contact: float  # share of the border it covers, thin parts left out
+    contact: float  # share of the border it covers
     depth: float  # how far it reaches in from the border, relative to its contact
 
     @property
@@ -101,41 +101,36 @@ def measure_focus(planes: npt.NDArray[np.uint16]) -> tuple[tuple[float, ...], fl
 
 
 def _band_energies(plane: npt.NDArray[np.uint16]) -> tuple[Floats, Floats]:
-    """Return the energy of fine and of coarse detail in each block, (32, 32) each, relative to the squared background."""
+    """Return the energy of fine and of coarse detail in each inner block, (30, 30) each, relative to the squared background."""
     image = _reduce(plane, _FOCUS_SIDE_PX)
     half = _reduce(image, max(image.shape) // 2)
     smooth, half_smooth = cv2.GaussianBlur(image, (0, 0), 2.0), cv2.GaussianBlur(half, (0, 0), 1.0)
     fine = cv2.GaussianBlur(image, (0, 0), 1.0) - smooth
     coarse = half_smooth - cv2.GaussianBlur(half, (0, 0), 3.0)
     background = np.float32(max(float(np.median(_blocks(half))), 1.0) ** 2)
-    return _blocks(fine * fine) / background, _blocks(coarse * coarse) / background
+    inner = slice(1, -1)  # at the border a slope of the light would look like structure
+    return _blocks(fine * fine)[inner, inner] / background, _blocks(coarse * coarse)[inner, inner] / background
 
 
 def find_regions(plane: npt.NDArray[np.uint16]) -> list[Region]:
     """Return what stands out from the background by local contrast or darkness, (H, W) in, thin things and specks left out."""
     image = _trim(_reduce(plane, _TISSUE_SIDE_PX))
     image = image / np.float32(max(float(np.median(_blocks(image))), 1.0))
-    side = max(image.shape)
     contrast = np.sqrt(cv2.blur((cv2.GaussianBlur(image, (0, 0), 0.8) - cv2.GaussianBlur(image, (0, 0), 3.0)) ** 2, (5, 5)))
-    solid = _solid(_stands_out(image, contrast), side)
-    thick = cv2.morphologyEx(_extend(solid, side), cv2.MORPH_OPEN, _disc(side / 32))[side // 8 : -(side // 8) or None, side // 8 : -(side // 8) or None]
-    count, labels = cv2.connectedComponents(solid, connectivity=8)
-    return [_region(labels == label, thick > 0, contrast) for label in range(1, count)]
+    count, labels = cv2.connectedComponents(_solid(_stands_out(image, contrast)), connectivity=8)
+    return [_region(labels == label, contrast) for label in range(1, count)]
 
 
-def _region(inside: npt.NDArray[np.bool_], thick: npt.NDArray[np.bool_], contrast: Floats) -> Region:
-    core = inside & thick
-    edges = ((core[0], core), (core[-1], core), (core[:, 0], core.T), (core[:, -1], core.T))
+def _region(inside: npt.NDArray[np.bool_], contrast: Floats) -> Region:
+    edges = ((inside[0], inside), (inside[-1], inside), (inside[:, 0], inside.T), (inside[:, -1], inside.T))
     contacts = [int(edge.sum()) for edge, _ in edges]
-    contact = max(contacts)
-    turned = edges[contacts.index(contact)][1]
-    depth = int(turned.any(axis=1).sum())
-    border_px = 2 * sum(inside.shape)
+    widest = int(np.argmax(contacts))
+    depth = int(edges[widest][1].any(axis=1).sum())
     return Region(
         area=float(inside.mean()),
         contrast=float(contrast[inside].mean()),
-        contact=sum(contacts) / border_px,
-        depth=depth / contact if contact else 0.0,
+        contact=sum(contacts) / (2 * sum(inside.shape)),
+        depth=depth / max(contacts[widest], 1),
     )
 
 
@@ -172,20 +167,16 @@ def _spread(values: npt.NDArray[np.floating]) -> float:
     return float(high - low) / 1.349
 
 
-def _solid(mask: Mask, side: int) -> Mask:
-    """Close gaps between cells, fill holes, drop what is thinner than 1/32 of the field."""
-    margin = side // 8
-    wide = cv2.morphologyEx(_extend(mask, side), cv2.MORPH_CLOSE, _disc(side / 64))
-    _, labels = cv2.connectedComponents(cv2.copyMakeBorder(1 - wide, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1), connectivity=4)
+def _solid(mask: Mask) -> Mask:
+    """Close gaps between cells, fill holes, drop what is thinner than 1/16 of the field (contrast widens everything by about 1/32)."""
+    side = max(mask.shape)
+    margin = side // 8  # beyond the border the mask goes on, so that what is cut there is not taken for thin
+    extended = cv2.copyMakeBorder(mask, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
+    closed = cv2.morphologyEx(extended, cv2.MORPH_CLOSE, _disc(side / 64))
+    _, labels = cv2.connectedComponents(cv2.copyMakeBorder(1 - closed, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1), connectivity=4)
     filled = (labels != labels[0, 0])[1:-1, 1:-1].astype(np.uint8)
-    opened = cv2.morphologyEx(filled, cv2.MORPH_OPEN, _disc(side / 64))
+    opened = cv2.morphologyEx(filled, cv2.MORPH_OPEN, _disc(side / 32))
     return np.ascontiguousarray(opened[margin : margin + mask.shape[0], margin : margin + mask.shape[1]])
-
-
-def _extend(mask: Mask, side: int) -> Mask:
-    """Continue the mask beyond the border, so that what is cut there counts as going on."""
-    margin = side // 8
-    return np.asarray(cv2.copyMakeBorder(mask, margin, margin, margin, margin, cv2.BORDER_REPLICATE), np.uint8)
 
 
 def _disc(radius_px: float) -> Mask:

@@ -1,0 +1,179 @@
+"""Planted faults on virtual wells, simple pictures made by hand, and the real images where they are at hand. Shares of many: benchmarks/quality.py."""
+
+import os
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tifffile
+
+from acquisition.quality import assess
+from acquisition.virtual_microscope import IMAGE_FAULTS, Fault, VirtualMicroscope, microscopes
+from acquisition.virtual_plate import Mechanism
+from schemas.quality import Flag
+
+REAL_DATA = Path(os.environ.get("SPHERORANK_REAL_DATA", Path(__file__).parents[3].parent / "shared" / "data"))
+real_data = pytest.mark.skipif(not REAL_DATA.is_dir(), reason=f"no real images at {REAL_DATA}")
+Planes = npt.NDArray[np.uint16]
+
+
+@cache
+def scope(seed: int) -> VirtualMicroscope:
+    return microscopes(1, seed, 256)[0]
+
+
+def view(seed: int, day: int, fault: Fault | None = None, mechanism: Mechanism | None = None) -> Planes:
+    """Return the hardest hit well of a mechanism, or an untreated one, stretched as reading does."""
+    plan = max(scope(seed).plate.wells, key=lambda well: (well.mechanism is mechanism, well.readout_kill, -well.key))
+    planes = scope(seed).look(plan, day, fault).planes
+    return np.round(planes * (65535 / (4095 if planes.max() <= 4095 else 65535))).astype(np.uint16)
+
+
+def picture(side_px: int = 256, *, noise: float = 400.0) -> npt.NDArray[np.float64]:
+    """Return an empty field: light and noise."""
+    return np.random.default_rng(0).normal(40000, noise, (side_px, side_px))
+
+
+def draw_disc(field: npt.NDArray[np.float64], x: float, y: float, radius: float, transmission: float = 0.5) -> None:
+    """Darken a disc; place and radius are shares of the side."""
+    side = len(field)
+    rows, columns = np.indices(field.shape)
+    field[np.hypot(columns - x * side, rows - y * side) < radius * side] *= transmission
+
+
+def planes_of(*fields: npt.NDArray[np.float64]) -> Planes:
+    return np.clip(np.stack(fields), 0, 65535).astype(np.uint16)
+
+
+@pytest.mark.parametrize("day", [1, 3, 7, 10])
+@pytest.mark.parametrize("mechanism", [None, *Mechanism])
+def test_a_good_well_is_not_flagged_on_any_day_however_its_tissue_dies(day: int, mechanism: Mechanism | None) -> None:
+    assert assess(view(5, day, mechanism=mechanism)).flags == ()
+
+
+@pytest.mark.parametrize("seed", [5, 6])
+@pytest.mark.parametrize("day", [2, 7, 10])
+@pytest.mark.parametrize("fault", IMAGE_FAULTS)
+def test_a_planted_fault_is_flagged_by_its_name(fault: Fault, day: int, seed: int) -> None:
+    assert assess(view(seed, day, fault)).flags == (Flag(fault.value),)
+
+
+@pytest.mark.parametrize("side_px", [150, 512, 1024])
+def test_the_verdict_does_not_depend_on_the_camera(side_px: int) -> None:
+    field = picture(side_px)
+    draw_disc(field, 0.5, 0.5, 0.15)
+    dim = assess(planes_of(field * 0.1))
+    bright = assess(planes_of(field))
+    assert dim.flags == bright.flags == ()
+    assert dim.tissue_fraction == pytest.approx(bright.tissue_fraction, rel=0.05)
+    assert 0.07 < bright.tissue_fraction < 0.13  # the disc has 0.071; a rough share includes its edge
+
+
+def test_the_plane_in_focus_is_found_among_eleven() -> None:
+    rng = np.random.default_rng(1)
+    field = picture(noise=0.0)
+    draw_disc(field, 0.4, 0.6, 0.1)
+    stack = [cv2.GaussianBlur(field, (0, 0), 0.5 + abs(plane - 7)) + rng.normal(0, 300, field.shape) for plane in range(11)]
+    quality = assess(planes_of(*stack))
+    assert quality.sharpest_plane == 7
+    assert list(quality.focus[:8]) == sorted(quality.focus[:8])
+    assert Flag.BLURRED not in quality.flags
+
+
+def test_noise_does_not_make_a_blurred_image_sharp() -> None:
+    field = picture(512, noise=0.0)
+    draw_disc(field, 0.5, 0.5, 0.1)
+    blurred = cv2.GaussianBlur(field, (0, 0), 10) + np.random.default_rng(2).normal(0, 1200, field.shape)
+    assert assess(planes_of(blurred)).flags == (Flag.BLURRED,)
+
+
+def test_too_much_light_is_flagged_and_a_glint_is_not() -> None:
+    field = picture()
+    draw_disc(field, 0.5, 0.5, 0.15)
+    field[100:105, 100:105] = 70000
+    assert assess(planes_of(field)).flags == ()
+    quality = assess(planes_of(field * 1.7))
+    assert Flag.SATURATED in quality.flags
+    assert quality.saturated_fraction > 0.9
+
+
+def test_specks_and_a_fibre_are_no_tissue() -> None:
+    field = picture()
+    for x, y in np.random.default_rng(3).uniform(0.05, 0.95, (20, 2)):
+        draw_disc(field, x, y, 0.006)
+    cv2.line(field, (30, 40), (150, 90), 15000.0, 1)
+    quality = assess(planes_of(field))
+    assert quality.flags == (Flag.EMPTY,)
+    assert quality.tissue_fraction == 0.0
+
+
+def test_uneven_light_is_no_tissue() -> None:
+    y, x = np.indices((256, 256)) / 255 - 0.5
+    assert assess(planes_of(picture() * (1 + 0.5 * x - 0.6 * (x * x + y * y)))).flags == (Flag.EMPTY,)
+
+
+def test_a_fibre_over_the_border_does_not_make_the_tissue_cut() -> None:
+    field = picture()
+    draw_disc(field, 0.5, 0.5, 0.15)
+    cv2.line(field, (128, 128), (170, 0), 10000.0, 3)
+    assert assess(planes_of(field)).flags == ()
+
+
+def test_a_black_stripe_at_the_border_is_padding() -> None:
+    field = picture()
+    draw_disc(field, 0.5, 0.5, 0.15)
+    field[:8] = 0
+    assert assess(planes_of(field)).flags == ()
+
+
+def test_tissue_across_a_corner_is_cut() -> None:
+    field = picture()
+    draw_disc(field, 0.02, 0.98, 0.2)
+    quality = assess(planes_of(field))
+    assert quality.flags == (Flag.CUT,)
+    assert quality.border_fraction == pytest.approx(0.1, abs=0.04)
+
+
+def test_what_reading_knows_stays_and_comes_first() -> None:
+    assert assess(planes_of(picture()), flags=(Flag.DAY_DISAGREES,)).flags == (Flag.DAY_DISAGREES, Flag.EMPTY)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 3, 700), (2, 16, 16)])
+@pytest.mark.parametrize("value", [0, 30000])
+def test_a_degenerate_image_is_judged_without_failing(shape: tuple[int, int, int], value: int) -> None:
+    assert Flag.EMPTY in assess(np.full(shape, value, np.uint16)).flags
+
+
+def read_real(path: Path) -> Planes:
+    pixels = tifffile.imread(path)
+    pixels = pixels[..., 0] if pixels.ndim == 3 else pixels
+    white = {np.uint8: 255}.get(pixels.dtype.type, 4095 if pixels.max() <= 4095 else 65535)
+    return np.round(pixels * (65535 / white)).astype(np.uint16)[np.newaxis]
+
+
+@real_data
+@pytest.mark.parametrize("well", ["B06", "E04", "E11", "I03", "L06"])
+def test_a_real_patient_spheroid_is_not_flagged(well: str) -> None:
+    (path,) = (REAL_DATA / "mls11_spheroids" / "images").glob(f"*_{well}*.tif")
+    assert assess(read_real(path)).flags == ()
+
+
+@real_data
+@pytest.mark.parametrize("number", range(1, 50, 2))
+def test_of_the_real_crops_only_the_empty_and_the_burst_one_are_flagged(number: int) -> None:
+    expected = {19: (Flag.EMPTY,), 37: (Flag.CUT,)}.get(number, ())  # 37 has burst over the whole field and beyond
+    assert assess(read_real(REAL_DATA / "spheroid_morpho_ml" / "images" / f"image_{number}.tiff")).flags == expected
+
+
+@real_data
+@pytest.mark.filterwarnings("ignore")
+def test_a_real_stack_of_eleven_planes_is_sharp_in_its_middle_and_blurred_at_its_end() -> None:
+    paths = sorted((REAL_DATA / "evos_organoid_zstack").glob("*.TIF"))
+    planes = np.concatenate([read_real(path) for path in paths])
+    quality = assess(planes)
+    assert quality.sharpest_plane == 6
+    assert Flag.BLURRED not in quality.flags
+    assert Flag.BLURRED in assess(planes[:1]).flags
