@@ -1,0 +1,37 @@
+"""A small virtual plate for the real service."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from acquisition.virtual_microscope import microscopes
+from acquisition.virtual_plate import Mechanism
+from acquisition.virtual_robot import write_plates
+from tests.service_bench import DAYS, Bench
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Render a plate of 60 wells on four days, once."""
+    out = tmp_path_factory.mktemp("rendered")
+    write_plates(out, microscopes(1, 5, 128, mechanism=Mechanism.SHRINKING), days=DAYS)
+    return out
+
+
+@pytest.fixture
+def bench(tmp_path: Path, rendered: Path) -> Bench:
+    """Put the plate in a drop folder, not yet looked at by any service."""
+    made = Bench(tmp_path)
+    shutil.copytree(rendered / "drop", made.drop)
+    made.configure()
+    return made
+
+
+@pytest.fixture
+def empty_bench(tmp_path: Path) -> Bench:
+    """Make a drop folder with nothing in it."""
+    made = Bench(tmp_path)
+    made.drop.mkdir()
+    made.configure()
+    return made

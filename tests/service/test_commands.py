@@ -1,0 +1,113 @@
+"""Commands as a person calls them: what they print, and how they end."""
+
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.service_bench import PLATE, SPHERORANK, Bench
+
+
+def call(*arguments: object, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([SPHERORANK, *map(str, arguments)], capture_output=True, text=True, check=False, cwd=cwd, timeout=100)
+
+
+def test_check_prints_every_problem_at_once(empty_bench: Bench) -> None:
+    (empty_bench.folder / "logs").write_text("a file where a folder is expected")
+    empty_bench.configure(source='pattern = "{plate}/{day}.tif"\npath = "nowhere"')
+    done = call("check", "--config", empty_bench.config)
+    assert done.returncode == 78
+    for word in ("source.pattern", "{well}", "nowhere", "output.logs"):
+        assert word in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_check_is_content_with_a_good_configuration(bench: Bench) -> None:
+    done = call("check", "--config", bench.config)
+    assert (done.returncode, done.stderr) == (0, "") or done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ("[source]\nplains = 3\n", ["source.plains", "unknown", "planes"]),
+        ("[sorce]\nplanes = 3\n", ["sorce", "unknown", "source"]),
+        ('[source]\nplanes = "three"\n', ["source.planes", "'three'", "integer"]),
+        ("[ranking]\nreadout_deadline_h = -1\n", ["ranking.readout_deadline_h", "-1", "greater than or equal to 0"]),
+        ("[source\n", ["TOML"]),
+    ],
+)
+def test_a_wrong_configuration_names_file_key_value_and_expectation(tmp_path: Path, config: str, words: list[str]) -> None:
+    path = tmp_path / "spherorank.toml"
+    path.write_text(config)
+    done = call("run", "--config", path)
+    assert done.returncode == 78
+    for word in [str(path), *words]:
+        assert word in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_configuration_that_is_not_there_is_named(tmp_path: Path) -> None:
+    done = call("run", "--config", tmp_path / "none.toml")
+    assert done.returncode == 78
+    assert "none.toml: does not exist" in done.stderr
+
+
+def test_a_wrong_environment_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPHERORANK_SOURCE__PLANES", "none")
+    monkeypatch.setenv("SPHERORANK_SORCE__PLANES", "3")
+    done = call("check")
+    assert done.returncode == 78
+    assert "environment variable SPHERORANK_SOURCE__PLANES: is 'none'" in done.stderr
+    assert "environment variable SPHERORANK_SORCE__PLANES: is unknown" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("toml", "wells", "words"),
+    [
+        ("", "well,group,treatment\nB2,untreated,\nB02,untreated,\n", ["line 3", "B02", "line 2"]),
+        ("", "well,group,treatment\nB02,screening,gemcitabine 1 uM\n", ["line 2", "gemcitabine 1 uM", "compound:amount unit"]),
+        ("", "well,group,treatment\nB02,controls,\n", ["line 2", "'controls'", "untreated"]),
+        ("readout_dy = 10\n", "well,group,treatment\nB02,untreated,\n", ["readout_dy", "readout_day"]),
+    ],
+)
+def test_check_names_what_is_wrong_with_a_plate_map(empty_bench: Bench, toml: str, wells: str, words: list[str]) -> None:
+    folder = empty_bench.drop / "P"
+    folder.mkdir()
+    (folder / "P.plate.toml").write_text(f'plate = "P"\nseeded_at = 2026-11-10T09:00:00+01:00\n{toml}')
+    (folder / "P.wells.csv").write_text(wells)
+    done = call("check", "--config", empty_bench.config)
+    assert done.returncode == 78
+    for word in ["P/P.", *words]:
+        assert word in done.stderr
+
+
+def test_status_without_a_service_says_so(empty_bench: Bench) -> None:
+    done = call("status", "--config", empty_bench.config)
+    assert done.returncode == 1
+    assert "no answer" in done.stderr.lower() or "does not answer" in done.stderr.lower()
+
+
+def test_rank_needs_a_plate_or_profiles(tmp_path: Path) -> None:
+    assert call("rank", cwd=tmp_path).returncode == 2
+    assert call("rank", "--profiles", "t.csv", cwd=tmp_path).returncode == 2
+
+
+def test_rank_of_an_unknown_plate_names_the_known_ones(empty_bench: Bench) -> None:
+    done = call("rank", "--plate", "P-9", "--config", empty_bench.config)
+    assert done.returncode == 1
+    assert "P-9" in done.stderr
+
+
+def test_embed_writes_a_table_and_names_what_it_refused(bench: Bench, tmp_path: Path) -> None:
+    images = sorted((bench.drop / PLATE / "day10").glob("B0*_z2.tif"))
+    bad = tmp_path / "bad.tif"
+    bad.write_text("no image")
+    done = call("embed", *images, bad, "--out", tmp_path / "e.parquet", "--config", bench.config)
+    assert done.returncode == 1
+    assert str(bad) in done.stderr
+    table = pd.read_parquet(tmp_path / "e.parquet")
+    assert list(table["Metadata_File"]) == [str(path) for path in images]
+    assert table.filter(like="embedding_").shape == (len(images), 1280)
+    assert table.filter(like="embedding_").notna().all(axis=None)

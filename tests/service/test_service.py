@@ -1,0 +1,206 @@
+"""The real process: started, stopped, killed, fed with bad files, and always the same ranking."""
+
+import json
+import shutil
+import signal
+import subprocess
+import urllib.request
+from pathlib import Path
+
+import pytest
+import tifffile
+
+from schemas.messages import StatusData
+from tests.service_bench import DAYS, PLATE, Bench
+
+WELLS = 60
+
+
+def test_a_plate_goes_from_images_to_a_final_ranking(bench: Bench) -> None:
+    before = {path: path.stat() for path in bench.drop.rglob("*")}
+    done = bench.run_once()
+    assert done.returncode == 0, done.stderr
+    with bench.store() as store:
+        [encoder_id] = {ranking.encoder_id for ranking in store.rankings(PLATE)}
+        images = store.imaged(PLATE, encoder_id)
+        messages = store.messages_after(0, "spherorank.v1.observation.")
+    assert len({(image.key.well, image.day) for image in images}) == len(images) == len(messages) == WELLS * len(DAYS)
+    [provisional, final] = bench.rankings()
+    assert (provisional.day, provisional.final, final.day, final.final) == (8, False, 10, True)
+    assert len(final.treatments) == 13
+    assert not final.quality.missing_images
+    folder = bench.folder / "rankings" / PLATE
+    assert {path.name for path in folder.iterdir()} == {
+        *(f"{name}{end}" for name in ("day08-r1", "day10-r1") for end in (".json", ".csv", "-wells.csv", ".html")),
+        "latest.json",
+    }
+    assert json.loads((folder / "latest.json").read_text()) == json.loads((folder / "day10-r1.json").read_text())
+    after = {path: path.stat() for path in bench.drop.rglob("*")}
+    assert before.keys() == after.keys()
+    assert all((before[path].st_mtime_ns, before[path].st_size) == (after[path].st_mtime_ns, after[path].st_size) for path in before)
+
+
+def test_after_dosing_a_message_carries_the_departure_on_every_day_seen(bench: Bench) -> None:
+    bench.run_once()
+    with bench.store() as store:
+        told = [json.loads(message.body)["data"] for message in store.messages_after(0, "spherorank.v1.observation.")]
+    assert all(not data["departures"] for data in told if data["day"] <= 7)
+    last = next(data for data in reversed(told) if data["day"] == 10)
+    assert [departure["day"] for departure in last["departures"]] == [8, 10]
+    assert all(isinstance(departure["departure"], float) for departure in last["departures"])
+
+
+def test_a_second_run_makes_nothing_twice(bench: Bench) -> None:
+    bench.run_once()
+    with bench.store() as store:
+        before = [(message.topic, message.body) for message in store.messages_after(0) if ".status" not in message.topic]
+    bench.run_once()
+    with bench.store() as store:
+        after = [(message.topic, message.body) for message in store.messages_after(0) if ".status" not in message.topic]
+    assert after == before
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_it_makes_the_same_observations_and_ranking(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> None:
+    undisturbed = Bench(tmp_path_factory.mktemp("undisturbed"))
+    shutil.copytree(bench.drop, undisturbed.drop)
+    undisturbed.configure()
+    undisturbed.run_once()
+    for images in (40, 130, 200):
+        with bench.running() as process:
+            bench.wait_for(lambda images=images: len(bench.events("image.stored")) >= images)  # type: ignore[misc] # mypy cannot see through a default
+            process.kill()
+            process.wait()
+    assert bench.run_once().returncode == 0
+    results = []
+    for each in (bench, undisturbed):
+        [*_, final] = each.rankings()
+        with each.store() as store:
+            images = [(image.key, image.version, image.digest, image.day) for image in store.imaged(PLATE, final.encoder_id)]
+            messages = store.messages_after(0, limit=10_000)
+            observed = sorted((data["well"], data["day"]) for data in (json.loads(m.body)["data"] for m in messages if ".observation." in m.topic))
+        assert [message.sequence for message in messages] == list(range(1, len(messages) + 1))
+        results.append((images, observed, final.treatments, final.wells, final.inputs_digest, final.revision))
+    assert results[0] == results[1]
+
+
+def _bad_files(folder: Path) -> dict[str, str]:
+    """Spoil one file of each of six wells on the readout day; return path below the plate: a word of the reason."""
+    whole = (folder / "B02_z1.tif").read_bytes()
+    (folder / "B02_z1.tif").write_bytes(b"")
+    (folder / "B03_z2.tif").write_bytes(whole[: len(whole) // 2])
+    (folder / "B04_z3.tif").write_bytes(b"lamp warming up, please wait\n" * 40)
+    tifffile.imwrite(folder / "B05_z1.tif", tifffile.imread(folder / "B05_z2.tif").astype("float32"))
+    tifffile.imwrite(folder / "B06_z1.tif", tifffile.imread(folder / "B06_z2.tif"))
+    with tifffile.TiffFile(folder / "B06_z1.tif", mode="r+b") as tif:
+        tif.pages[0].tags["ImageWidth"].overwrite(100_000)  # type: ignore[union-attr] # the first page is a whole page
+        tif.pages[0].tags["ImageLength"].overwrite(100_000)  # type: ignore[union-attr] # as above
+    return {"B02_z1.tif": "0 bytes", "B03_z2.tif": "", "B04_z3.tif": "TIFF", "B05_z1.tif": "float32", "B06_z1.tif": "100000"}
+
+
+def test_each_bad_file_is_refused_with_its_reason_and_all_other_wells_are_ranked(bench: Bench) -> None:
+    bench.configure(ranking="readout_deadline_h = 0", source="plane_timeout_s = 0.5")
+    expected = _bad_files(bench.drop / PLATE / "day10")
+    done = bench.run_once()
+    assert done.returncode == 0, done.stderr
+    listed = subprocess.run(bench.command("rejected"), capture_output=True, text=True, check=True).stdout
+    for name, word in expected.items():
+        [line] = [line for line in listed.splitlines() if line.split("\t")[0] == f"{PLATE}/day10/{name}"]
+        assert word.lower() in line.lower()
+    with bench.store() as store:
+        refused = [json.loads(message.body)["data"]["files"] for message in store.messages_after(0, f"spherorank.v1.rejected.{PLATE}")]
+    assert sorted(path for files in refused for path in files) == sorted(f"{PLATE}/day10/{name}" for name in expected)
+    [*_, last] = bench.rankings()
+    assert last.day == 10
+    assert last.final
+    ranked = {well.well for well in last.wells if well.score is not None}
+    assert len(ranked) >= WELLS - len(expected)
+
+
+def test_a_refused_file_that_is_written_again_is_taken(bench: Bench) -> None:
+    [first, *_] = bench.well("C05", 10)
+    whole = first.read_bytes()
+    first.write_bytes(whole[:1000])
+    with bench.running():
+        bench.wait_for(lambda: bench.events("image.rejected"))
+        first.write_bytes(whole)
+        bench.wait_for(lambda: [ranking for ranking in bench.rankings() if ranking.final and not ranking.quality.missing_images])
+    assert not subprocess.run(bench.command("rejected"), capture_output=True, text=True, check=True).stdout
+
+
+def test_a_late_image_makes_a_second_revision_that_names_the_first(bench: Bench, tmp_path: Path) -> None:
+    bench.configure(ranking="readout_deadline_h = 0")
+    aside = tmp_path / "aside"
+    aside.mkdir()
+    for path in bench.well("D07", 10):
+        path.rename(aside / path.name)
+    with bench.running():
+        bench.wait_for(lambda: [ranking for ranking in bench.rankings() if ranking.final])
+        [first] = [ranking for ranking in bench.rankings() if ranking.day == 10]
+        for path in aside.iterdir():
+            shutil.copy(path, bench.drop / PLATE / "day10" / path.name)
+        bench.wait_for(lambda: [ranking for ranking in bench.rankings() if ranking.day == 10 and ranking.revision == 2])
+    [_, second] = [ranking for ranking in bench.rankings() if ranking.day == 10]
+    assert first.quality.missing_images == ("D07",)
+    assert (second.replaces, second.final, second.quality.missing_images) == (1, True, ())
+
+
+def test_images_of_an_unknown_plate_are_held_until_its_map_arrives(bench: Bench, tmp_path: Path) -> None:
+    wells = bench.drop / PLATE / f"{PLATE}.wells.csv"
+    wells.rename(tmp_path / "aside.csv")
+    with bench.running():
+        bench.wait_for(lambda: (status := _status(bench)) and status.held)
+        assert PLATE in (_status(bench) or pytest.fail("no status")).held
+        assert not bench.events("image.stored")
+        (tmp_path / "aside.csv").rename(wells)
+        bench.wait_for(lambda: [ranking for ranking in bench.rankings() if ranking.final])
+        assert not (_status(bench) or pytest.fail("no status")).held
+
+
+def _status(bench: Bench) -> StatusData | None:
+    done = subprocess.run(bench.command("status", "--json"), capture_output=True, text=True, check=False)
+    return StatusData.model_validate({key: value for key, value in json.loads(done.stdout).items() if key != "kind"}) if done.returncode == 0 else None
+
+
+def test_a_signal_ends_it_cleanly(empty_bench: Bench) -> None:
+    with empty_bench.running() as process:
+        empty_bench.wait_for(lambda: _status(empty_bench))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
+    with empty_bench.store() as store:
+        states = [json.loads(message.body)["data"]["state"] for message in store.messages_after(0, "spherorank.v1.status")]
+    assert states[0] == "online"
+    assert states[-1] == "stopping"
+
+
+def test_a_folder_that_vanishes_raises_an_alert_and_comes_back(bench: Bench, tmp_path: Path) -> None:
+    with bench.running():
+        bench.wait_for(lambda: len(bench.events("image.stored")) >= 5)
+        bench.drop.rename(tmp_path / "unmounted")
+        bench.wait_for(lambda: bench.events("alert.raised"))
+        [alert] = bench.events("alert.raised")
+        assert alert["kind"] == "source_gone"
+        (tmp_path / "unmounted").rename(bench.drop)
+        bench.wait_for(lambda: [ranking for ranking in bench.rankings() if ranking.final])
+    assert not bench.events("image.rejected")
+
+
+def test_the_page_for_monitoring_shows_health_and_metrics(empty_bench: Bench) -> None:
+    empty_bench.configure(health="127.0.0.1:19464")
+    with empty_bench.running():
+        empty_bench.wait_for(lambda: _status(empty_bench))
+        with urllib.request.urlopen("http://127.0.0.1:19464/healthz", timeout=5) as page:
+            assert json.load(page)["state"] == "running"
+        with urllib.request.urlopen("http://127.0.0.1:19464/metrics", timeout=5) as page:
+            assert b"spherorank_backlog_images 0.0" in page.read()
+
+
+def test_a_ranking_from_the_store_without_the_service_is_the_same_one_again(bench: Bench) -> None:
+    bench.run_once()
+    folder = bench.folder / "rankings" / PLATE
+    whole = (folder / "day10-r1.json").read_bytes()
+    (folder / "day10-r1.json").unlink()
+    done = subprocess.run(bench.command("rank", "--plate", PLATE), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "day10-r1.json").read_bytes() == whole
+    assert len(bench.rankings()) == 2

@@ -1,0 +1,98 @@
+"""The real service as a process of its own, on a small virtual plate."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inference.store.sql_store import SqlStore
+from schemas.ranking import Ranking
+
+SPHERORANK = Path(sys.executable).parent / "spherorank"
+DAYS = (6, 7, 8, 10)
+PLATE = "VIRTUAL-0005-01"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A drop folder, a configuration and what the service made of them."""
+
+    folder: Path
+
+    @property
+    def drop(self) -> Path:
+        return self.folder / "drop"
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "spherorank.toml"
+
+    @property
+    def requests(self) -> str:
+        return f"ipc://{self.folder}/requests"
+
+    def configure(self, *, source: str = "", ranking: str = "", health: str = "") -> None:
+        self.config.write_text(
+            f'[source]\nsettle_s = 0.3\npoll_s = 0.3\n{source}\n[ranking]\ncorrection_quiet_s = 0.5\n{ranking}\n[health]\nhttp = "{health}"\n'
+            f'[publisher]\nheartbeat_s = 0.5\nevents = "ipc://{self.folder}/events"\nrequests = "{self.requests}"\n'
+        )
+
+    def command(self, *arguments: str) -> list[str]:
+        return [str(SPHERORANK), *arguments, "--config", str(self.config)]
+
+    def run_once(self) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(self.command("run", "--once"), capture_output=True, text=True, check=False, timeout=100)
+
+    @contextmanager
+    def running(self) -> Iterator["subprocess.Popen[str]"]:
+        with subprocess.Popen(self.command("run"), stdout=subprocess.PIPE, stderr=(self.folder / "stderr.log").open("a"), text=True) as process:
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    process.kill()
+
+    @contextmanager
+    def store(self) -> Iterator[SqlStore]:
+        store = SqlStore(f"sqlite:///{self.folder}/spherorank.sqlite")
+        try:
+            yield store
+        finally:
+            store.close()
+
+    def rankings(self, plate: str = PLATE) -> list[Ranking]:
+        with self.store() as store:
+            return list(store.rankings(plate))
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Return the lines of the daily logs with this event."""
+        lines = [json.loads(line) for log in sorted((self.folder / "logs").glob("*.jsonl")) for line in log.read_text().splitlines()]
+        return [line for line in lines if line["event"] == name]
+
+    def wait_for(self, what: Callable[[], object], timeout_s: float = 60.0) -> None:
+        """Wait until something is so; fail with the service's last words if it does not become so."""
+        end = time.monotonic() + timeout_s
+        while not what():
+            if time.monotonic() > end:
+                log = self.folder / "stderr.log"
+                pytest.fail(f"waited {timeout_s:g} s in vain; the service said:\n{log.read_text()[-3000:] if log.exists() else 'nothing'}")
+            time.sleep(0.05)
+
+    def well(self, well: str, day: int) -> list[Path]:
+        return sorted((self.drop / PLATE / f"day{day:02d}").glob(f"{well}_z*.tif"))
+
+
+def real_data() -> Path:
+    """Return the folder of the real images, or skip."""
+    folder = Path(os.environ.get("SPHERORANK_REAL_DATA", Path(__file__).parents[2] / "../shared/data")).resolve()
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}; SPHERORANK_REAL_DATA names its folder")
+    return folder
