@@ -206,7 +206,7 @@ class DropFolder:
         # Between the end of one listing and the start of another a file was unchanged for certain.
         self._files = observe(self._files, listing.values(), announced, now_s)
         self._listed_s = started_s
-        self._maps.update(self._files, lambda file: file.whole_at_s(self._rules) <= self._listed_s)
+        self._maps.update(self._files, lambda file: file.settled_at_s(self._rules) <= self._listed_s)
         self._regroup = True
 
     def _watch(self) -> None:
@@ -248,7 +248,6 @@ class DropFolder:
         for plate, _ in wells:
             if plate in self._maps.unread:
                 self._waiting[plate] += 1
-                self._held[plate] = "its plate map is still being written"
             elif plate not in self._maps.maps:
                 self._held.setdefault(plate, f"no plate map; expected {plate}.plate.toml and {plate}.wells.csv")
         self._waiting.update(plate for plate in self._maps.unread if plate not in self._waiting)
@@ -316,7 +315,7 @@ class DropFolder:
         """Yield when something will be whole or ready if nothing changes: then the listing has to confirm it."""
         soon = [file.settled_at_s(self._rules) for file in fresh]
         soon += [self._ready_at_s(take) for take in self._takes]
-        soon += [file.whole_at_s(self._rules) for path, file in self._files.items() if self._maps.unread and not is_image_name(path)]
+        soon += [file.settled_at_s(self._rules) for path, file in self._files.items() if self._maps.unread and not is_image_name(path)]
         yield from (moment for moment in soon if moment > self._listed_s)
 
     # Reading.

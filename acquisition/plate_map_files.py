@@ -47,8 +47,8 @@ class PlateMapFiles:
         self.problems: dict[str, PlateMapError] = {}  # by plate: why its images wait
         self.unread: frozenset[str] = frozenset()  # plates whose first map is still being written
 
-    def update(self, files: Mapping[str, SeenFile], is_whole: Callable[[SeenFile], bool]) -> None:
-        """Read the maps that are new or changed and whole."""
+    def update(self, files: Mapping[str, SeenFile], is_settled: Callable[[SeenFile], bool]) -> None:
+        """Read the maps that are new or changed and settled: a close event speaks for one file, a map is two."""
         unread: set[str] = set()
         for path in sorted(path for path in files if f"/{path}".endswith(("/" + TOML_NAME, "." + TOML_NAME))):
             csv_path = path.removesuffix(TOML_NAME) + CSV_NAME
@@ -57,7 +57,7 @@ class PlateMapFiles:
             known = self._read.get(path)
             if known is not None and known.versions == versions:
                 continue
-            if all(file is None or is_whole(file) for file in pair):
+            if all(file is None or is_settled(file) for file in pair):
                 self._read[path] = self._read_pair(path, csv_path, versions)
             elif known is None:
                 unread.add(self._plate_by_name(path))

@@ -371,9 +371,21 @@ def test_a_plate_map_that_is_still_being_written_is_not_read(bench: Bench) -> No
     source = bench.open(once=True)
     assert source.next(timeout_s=1) is None
     assert source.status(datetime.now(UTC)).pending == {"P1": 1}
+    assert source.status(datetime.now(UTC)).held == {}
     bench.write("P1/P1.wells.csv", WELLS_CSV.encode(), at_ns=MORNING_NS + 1)
     assert source.next(timeout_s=10) is None
     assert len(source.plate_maps()["P1"].entries) == 2
+
+
+def test_a_map_whose_wells_come_a_moment_later_is_never_a_problem(bench: Bench) -> None:
+    shutil.rmtree(bench.root / "P1")
+    bench.well()
+    source = bench.open()
+    bench.close_event(bench.write("P1/P1.plate.toml", PLATE_TOML.encode()))
+    assert source.next(timeout_s=1) is None
+    assert source.status(datetime.now(UTC)).held == {}
+    bench.close_event(bench.write("P1/P1.wells.csv", WELLS_CSV.encode()))
+    assert isinstance(source.next(timeout_s=10), WellImage)
 
 
 def test_two_maps_of_one_plate_are_a_problem_and_a_moved_one_is_not(bench: Bench) -> None:
