@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from inference.forecast import Array, RidgeForecaster, forecast_untreated
+from inference.forecast import Array, RidgeForecaster, residual_of
 from inference.ports import Forecaster
-from inference.reduced_space import reduce
+from inference.reduced_space import ReducedSpace, reduce, usable
 from schemas.errors import ProfileError
 from schemas.plate_map import Group
 from schemas.trajectory import Trajectories
@@ -46,9 +46,11 @@ def measure_departures(trajectories: Trajectories, *, dosing_day: int, day: int,
     before = _days_before(trajectories, dosing_day, day)
     with_tissue = np.array([group is not Group.BLANK for group in trajectories.groups])
     at_readout = trajectories.has(day) & with_tissue
-    had_past = np.any([trajectories.has(earlier) for earlier in before], axis=0)
-    used = at_readout & had_past
-    left_out = {trajectories.wells[well]: f"no image from before dosing (day {dosing_day} or earlier)" for well in np.flatnonzero(at_readout & ~had_past)}
+    readable = usable(trajectories.on(day))
+    had_past = np.any([usable(trajectories.on(earlier)) for earlier in before], axis=0)
+    used = at_readout & readable & had_past
+    reasons = np.where(readable, f"no image from before dosing (day {dosing_day} or earlier)", f"most features of day {day} are missing")
+    left_out = {trajectories.wells[well]: str(reasons[well]) for well in np.flatnonzero(at_readout & ~used)}
     untreated = trajectories.untreated()[used]
     if untreated.sum() < FEWEST_UNTREATED:
         raise ProfileError(
@@ -56,9 +58,8 @@ def measure_departures(trajectories: Trajectories, *, dosing_day: int, day: int,
             f"{untreated.sum()} untreated wells have an image of day {day} and one from before dosing; expected at least {FEWEST_UNTREATED}",
         )
     space = reduce(trajectories, used, before, day)
-    residual = space.readout - forecast_untreated(forecaster, space.past, space.readout, untreated)
     scores = np.full(len(used), np.nan)
-    scores[used] = departure_scores(residual, space.past, untreated)
+    scores[used] = departure_scores(space, untreated, forecaster)
     return Departures(scores, left_out, space.notes)
 
 
@@ -120,15 +121,23 @@ class Metric:
         return float((self.weights**2).sum() / (2 * self.weights.sum()))
 
 
-def departure_scores(residual: Array, past: Array, untreated: Mask) -> Array:
-    """Return (n,): the length of each residual in untreated spreads from the untreated mean, an untreated one's by the metric of the others."""
-    shape = _shape_before_dosing(past)
-    metric = Metric.of(residual, _noise(residual[untreated], shape))
-    lengths = metric.lengths(residual)
+def departure_scores(space: ReducedSpace, untreated: Mask, forecaster: Forecaster) -> Array:
+    """Return (n,): how far each well is from its forecast, in untreated spreads from the untreated mean.
+
+    Each untreated well is left out of all that its own length rests on (forecast, noise and metric), as if it were a treated one.
+    """
+    shape = _shape_before_dosing(space.past)
+
+    def measured_by(teachers: Mask) -> tuple[Array, Metric]:
+        residual = residual_of(forecaster, space.past, space.readout, teachers)
+        metric = Metric.of(residual, _noise(residual[teachers], shape))
+        return metric.lengths(residual), metric
+
+    lengths, metric = measured_by(untreated)
     for well in np.flatnonzero(untreated):
         others = untreated.copy()
         others[well] = False
-        lengths[well] = Metric.of(residual, _noise(residual[others], shape)).lengths(residual[[well]])[0]
+        lengths[well] = measured_by(others)[0][well]
     return untreated_scale(lengths, untreated, metric)
 
 

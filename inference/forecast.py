@@ -8,6 +8,7 @@ import numpy.typing as npt
 from inference.ports import Forecast, Forecaster
 
 Array = npt.NDArray[np.float64]
+HIGHEST_LEVERAGE = 1 - 1e-6  # a well that is forecast from itself alone tells nothing
 
 
 @dataclass(frozen=True)
@@ -26,35 +27,31 @@ class RidgeForecaster:
         past_mean, readout_mean = past.mean(axis=0), readout.mean(axis=0)
         left, singular, right = np.linalg.svd(past - past_mean, full_matrices=False)
         variance = singular**2
-        response = left.T @ (readout - readout_mean)  # (rank, K)
+        deviation = readout - readout_mean
+        response = left.T @ deviation  # (rank, K)
 
-        def shrinkage(strength: float) -> Array:
-            if np.isinf(strength) or variance.sum() == 0:
-                return np.zeros_like(variance)
-            return np.asarray(variance / (variance + strength * variance.mean()))
+        def left_out_errors(shrunk: Array) -> Array:
+            leverage = np.minimum(1 / n + (left**2) @ shrunk, HIGHEST_LEVERAGE)
+            return np.asarray((deviation - left @ (shrunk[:, None] * response)) / (1 - leverage)[:, None])
 
-        def left_out_error(strength: float) -> float:
-            shrunk = shrinkage(strength)
-            leverage = 1 / n + (left**2) @ shrunk
-            if leverage.max() > 1 - 1e-9:  # a well that is forecast from itself alone tells nothing
-                return np.inf
-            error = (readout - readout_mean - left @ (shrunk[:, None] * response)) / (1 - leverage)[:, None]
-            return float((error**2).sum())
-
-        kept = shrinkage(min(self.strengths, key=left_out_error))
-        inverse = np.divide(kept, singular, out=np.zeros_like(kept), where=singular > 0)
+        choices = [np.zeros_like(variance) if np.isinf(strength) else _shrinkage(variance, strength) for strength in self.strengths]
+        errors = [left_out_errors(shrunk) for shrunk in choices]
+        best = int(np.argmin([(error**2).sum() for error in errors]))
+        inverse = np.divide(choices[best], singular, out=np.zeros_like(singular), where=singular > 0)
         coefficients = right.T @ (inverse[:, None] * response)  # (P, K)
-        return lambda wells: readout_mean + (wells - past_mean) @ coefficients
+        return Forecast(of=lambda wells: readout_mean + (wells - past_mean) @ coefficients, left_out=readout - errors[best])
 
 
-def forecast_untreated(forecaster: Forecaster, past: Array, readout: Array, untreated: npt.NDArray[np.bool_]) -> Array:
-    """Return the (N, K) forecast of every well; that of an untreated well is learned without it.
+def _shrinkage(variance: Array, strength: float) -> Array:
+    return np.asarray(np.divide(variance, variance + strength * variance.mean(), out=np.zeros_like(variance), where=variance > 0))
 
-    Without that, untreated wells would lie closer to their forecast than any new well, and every treated well would look active.
+
+def residual_of(forecaster: Forecaster, past: Array, readout: Array, teachers: npt.NDArray[np.bool_]) -> Array:
+    """Return (N, K): the readout of every well less its forecast, learned from ``teachers``; that of a teacher is learned from the others.
+
+    In-sample, untreated wells would lie closer to their forecast than any new well, and every treated well would look active.
     """
-    forecast = forecaster.fit(past[untreated], readout[untreated])(past)
-    for well in np.flatnonzero(untreated):
-        others = untreated.copy()
-        others[well] = False
-        forecast[well] = forecaster.fit(past[others], readout[others])(past[[well]])[0]
-    return forecast
+    forecast = forecaster.fit(past[teachers], readout[teachers])
+    residual = readout - forecast.of(past)
+    residual[teachers] = readout[teachers] - forecast.left_out
+    return residual

@@ -1,6 +1,7 @@
 """What the daemon needs from encoders, morphology and the store. Each port has one contract suite that every implementation passes."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -144,13 +145,17 @@ class Store(Protocol):
         ...
 
 
-Forecast = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
-"""From the (n, P) past of wells to the (n, K) readout they would have become untreated."""
+@dataclass(frozen=True, eq=False)
+class Forecast:
+    """What was learned from n untreated wells."""
+
+    of: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]  # (N, P) past of any wells -> (N, K) readout they would have untreated
+    left_out: npt.NDArray[np.float64]  # (n, K): the forecast of each of the n wells as learned from the others
 
 
 class Forecaster(Protocol):
     """Learns from untreated wells what a well becomes."""
 
     def fit(self, past: npt.NDArray[np.float64], readout: npt.NDArray[np.float64]) -> Forecast:
-        """Learn from the (n, P) past, days up to dosing, and the (n, K) readout of n ≥ 1 untreated wells; both are finite."""
+        """Learn from the (n, P) past, days up to dosing, and the (n, K) readout of n ≥ 2 untreated wells; both are finite."""
         ...

@@ -11,12 +11,14 @@ import pandas as pd
 from inference.ranking import RANKED_GROUPS, rank_plate
 from schemas.errors import ProfileError
 from schemas.plate_map import Group
-from schemas.ranking import TreatmentTable
+from schemas.ranking import TreatmentRank, TreatmentTable, WellRank
 from schemas.trajectory import Trajectories
 from schemas.treatment import parse_treatment
 
 METADATA = ("Metadata_Plate", "Metadata_Well", "Metadata_Day", "Metadata_Group", "Metadata_Treatment")
 PLATE, WELL, DAY, GROUP, TREATMENT = METADATA
+ENCODER = "Metadata_EncoderId"
+"""Optional: the features of such a row are an embedding, whose values share one unit; other features are each taken in their own."""
 SEED = 0
 NOT_A_NUMBER = ("", "nan", "na", "n/a", "null", "none", "<na>")
 
@@ -82,17 +84,18 @@ def trajectories_of(profiles: pd.DataFrame, *, where: str) -> list[Trajectories]
         raise ProfileError(where, "has no feature; expected columns that do not start with Metadata_")
     labels = _labels(profiles, where)
     features = np.column_stack([_numbers(profiles[name], where) for name in names])
-    return [_plate(plate, labels.iloc[rows], features[rows], tuple(names), where) for plate, rows in labels.groupby(PLATE, sort=False).indices.items()]
+    rows_of = labels.groupby(PLATE, sort=False).indices
+    return [_plate(str(plate), labels.iloc[rows], features[rows], tuple(names), where) for plate, rows in rows_of.items()]
 
 
 def write_tables(tables: dict[str, TreatmentTable], out: Path) -> None:
     """Write one row a treatment to ``out`` and one a well to ``<out>-wells.csv``; lists are joined by blanks."""
     wells_out = out.with_name(f"{out.stem}-wells{out.suffix}")
-    for path, rows in (
-        (out, [{"plate": plate, **row.model_dump(mode="json")} for plate, table in tables.items() for row in table.treatments]),
-        (wells_out, [{"plate": plate, **row.model_dump(mode="json")} for plate, table in tables.items() for row in table.wells]),
+    for path, model, rows in (
+        (out, TreatmentRank, [{"plate": plate, **row.model_dump(mode="json")} for plate, table in tables.items() for row in table.treatments]),
+        (wells_out, WellRank, [{"plate": plate, **row.model_dump(mode="json")} for plate, table in tables.items() for row in table.wells]),
     ):
-        frame = pd.DataFrame(rows)
+        frame = pd.DataFrame(rows, columns=["plate", *model.model_fields])
         for column in frame.columns.intersection(["wells", "flags"]):
             frame[column] = frame[column].map(" ".join)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,8 +103,8 @@ def write_tables(tables: dict[str, TreatmentTable], out: Path) -> None:
 
 
 def _labels(profiles: pd.DataFrame, where: str) -> pd.DataFrame:
-    """Return the checked metadata columns with a plain index: plate, well, day (int), group (Group) and treatment (canonical text)."""
-    labels = profiles[list(METADATA)].astype("string").fillna("").reset_index(drop=True)
+    """Return the checked metadata columns with a plain index: plate, well, day (int), group (Group), treatment (canonical text), encoder."""
+    labels = profiles.reindex(columns=[*METADATA, ENCODER]).astype("string").fillna("").reset_index(drop=True)
     for column, read in ((PLATE, _name), (WELL, _name), (DAY, _day), (GROUP, Group), (TREATMENT, lambda text: str(parse_treatment(text)))):
         labels[column] = _each(labels[column], read, where)
     treated = labels[GROUP].isin(RANKED_GROUPS)
@@ -158,6 +161,8 @@ def _plate(plate: str, labels: pd.DataFrame, features: npt.NDArray[np.float64], 
         well = wells[WELL][twice].iloc[0]
         said = " and ".join(f"{row[GROUP]} {row[TREATMENT]!r}" for _, row in wells[wells[WELL] == well].iterrows())
         raise ProfileError(where, f"plate {plate}, well {well} is {said}; expected one group and treatment on all days")
+    if len(encoders := sorted(labels[ENCODER].unique())) > 1:
+        raise ProfileError(where, f"plate {plate} has features of the encoders {', '.join(map(repr, encoders))}; expected one")
     days = sorted(labels[DAY].unique())
     laid_out = np.full((len(wells), len(days), len(names)), np.nan)
     laid_out[pd.Index(wells[WELL]).get_indexer(labels[WELL]), pd.Index(days).get_indexer(labels[DAY])] = features
@@ -169,4 +174,5 @@ def _plate(plate: str, labels: pd.DataFrame, features: npt.NDArray[np.float64], 
         days=tuple(map(int, days)),
         features=laid_out,
         feature_names=names,
+        encoder_id=str(encoders[0]),
     )

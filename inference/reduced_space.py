@@ -12,8 +12,11 @@ Array = npt.NDArray[np.float64]
 
 WELLS_PER_COMPONENT = 5
 """So many wells tell one direction from noise."""
+FEWEST_COMPONENTS = 3
 MOST_NON_FINITE = 0.05
 """A feature with a larger share of non-finite values is dropped, as pycytominer does; fewer are filled with the day's median."""
+LARGEST = 1e100
+"""A value beyond, whose square would no longer be a number, counts as missing, as NaN and infinity do."""
 LEAST_SPREAD = 0.1
 """Of a feature's standard deviation: the floor of its robust spread, which is 0 where most wells have one value."""
 ROUNDING = 1e-12
@@ -46,12 +49,19 @@ def reduce(trajectories: Trajectories, wells: npt.NDArray[np.bool_], before: tup
     scaled = _scaled(rows, one_unit=bool(trajectories.encoder_id))
     if not scaled.any():
         raise ProfileError(trajectories.plate, f"none of {rows.shape[1]} features varies between wells; expected at least one that does")
-    components = _principal(scaled, max(1, len(past) // WELLS_PER_COMPONENT))
+    components = _principal(scaled, max(FEWEST_COMPONENTS, len(past) // WELLS_PER_COMPONENT))
     return ReducedSpace(components[: len(past)], components[len(past) :], notes)
 
 
+def usable(features: Array) -> npt.NDArray[np.bool_]:
+    """Return (N,): which rows of (N, D) have at least half as many usable values as the fullest row; none where no row has any."""
+    counts = (np.abs(features) < LARGEST).sum(axis=1)
+    return np.asarray(counts >= max(1.0, counts.max(initial=0) / 2))
+
+
 def _from_median(features: Array) -> Array:
-    finite = np.where(np.isfinite(features), features, np.nan)
+    finite = np.where(np.abs(features) < LARGEST, features, np.nan)
+    finite[~usable(features)] = np.nan
     some = np.isfinite(finite).any(axis=0)
     finite[:, some] -= np.nanmedian(finite[:, some], axis=0)
     return finite
@@ -61,7 +71,7 @@ def _last_seen(days: list[Array]) -> Array:
     """Return (n, D): each well's row of the last of these days on which it was seen."""
     last = days[0].copy()
     for features in days[1:]:
-        seen = np.isfinite(features).any(axis=1)
+        seen = np.isfinite(features).any(axis=1)  # an unusable row is all NaN by now
         last[seen] = features[seen]
     return last
 
