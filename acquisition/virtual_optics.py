@@ -90,7 +90,7 @@ def bench_of(plate: VirtualPlate, name: OpticsName) -> Bench:
         light=float(optics.light * rng.uniform(0.85, 1.1)),
         tilt=(float(tilt * np.cos(direction)), float(tilt * np.sin(direction))),
         corners=float(rng.uniform(0, 0.12)),
-        scratches=float(rng.uniform(0.0, 1.2)),
+        scratches=float(rng.uniform(0.0, 0.5)),
         clouds=float(optics.clouds * rng.uniform(0.2, 1.6)),
         plate_slope_um=(float(rng.normal(0, 0.8)), float(rng.normal(0, 0.8))),
         focus_offset_um=float(rng.normal(0, 5)),
@@ -122,7 +122,7 @@ def render(scene: Scene, plate: VirtualPlate, plan: WellPlan, day: int, bench: B
     through = _transmitted(scene, optics, um_per_px)
     curvature *= np.float32(optics.bending)
     floor = _floor_of_well(plate, plan, size_px) * np.float32(optics.bending * 0.035 * bench.scratches)
-    offset = bench.focus_offset_um + bench.plate_slope_um[0] * (plan.row - 4.5) + bench.plate_slope_um[1] * (plan.column - 6.5) + rng.normal(0, 4)
+    offset = bench.focus_offset_um + bench.plate_slope_um[0] * (plan.row - 4.5) + bench.plate_slope_um[1] * (plan.column - 6.5) + rng.normal(0, 3)
     offset = float(np.clip(offset, -0.45 * optics.focus_step_um, 0.45 * optics.focus_step_um))
     if blurred:
         offset += float(rng.uniform(28, 45)) / optics.blur_per_defocus * float(rng.choice([-1, 1]))

@@ -29,7 +29,7 @@ class Mechanism(StrEnum):
     SHRINKING = "shrinking"  # cells are lost, what is left condenses
     BURSTING = "bursting"  # the body breaks open and spills its cells
     IN_PLACE = "in_place"  # dead cells stay; opacity and grain change
-    GROWTH_ARREST = "growth_arrest"  # nothing dies that one could see; the body stays as small as it was
+    GROWTH_ARREST = "growth_arrest"  # nothing falls apart; the body stays as small as it was and packs closely
 
 
 class Layout(StrEnum):
@@ -221,7 +221,7 @@ def _choose_treatments(rng: np.random.Generator, mechanism: Mechanism | None, la
 def _compound(rng: np.random.Generator, name: str, mechanism: Mechanism) -> Compound:
     single_dose = name == _SINGLE_DOSE.compound
     # Arrest can take away at most the growth since dosing; every other way can take nearly all.
-    emax = 0.70 if mechanism is Mechanism.GROWTH_ARREST else float(rng.uniform(0.93, 0.97))
+    emax = 0.75 if mechanism is Mechanism.GROWTH_ARREST else float(rng.uniform(0.93, 0.97))
     unit = "uM" if single_dose else str(rng.choice(["nM", "uM"]))
     hill = float(rng.uniform(0.8, 2.0))
     ec50 = float(np.exp(rng.uniform(np.log(0.2), np.log(5)) if unit == "uM" else rng.uniform(np.log(5), np.log(200))))

@@ -11,6 +11,7 @@ from acquisition.virtual_tissue import FIELD_UM, Tissue
 
 _CELL_UM = 10.0  # a cell across, roughly
 _GRAIN_UM = 9.0
+_MOST_CELLS_ACROSS = 160  # of a patch
 _HALF = 0.5  # covered pixels belong to the mask
 _BRIGHTEST_GRAIN = np.float32(0.15)  # cells that gather light are brighter than no tissue, by this optical density
 _EXTENT = 1.9  # half side of the patch a body is drawn in, in units of its radius
@@ -47,7 +48,7 @@ def draw(tissue: Tissue, size_px: int) -> Scene:
     """Lay out the content of the field."""
     um_per_px = FIELD_UM / size_px
     cells, specks = _litter(tissue, size_px)
-    density = specks.astype(np.float32) * np.float32(0.9 / 255)
+    density = specks.astype(np.float32) * np.float32(0.7 / 255)
     height = cells.astype(np.float32) * np.float32(1.3 * _CELL_UM / 255)
     if not tissue.present:
         return Scene(np.zeros((size_px, size_px), dtype=bool), density, height, height, tissue.rim)
@@ -91,9 +92,8 @@ def _body(tissue: Tissue, um_per_px: float, size_px: int) -> _Body:
     """Draw the union of a ball and its lobes, with an uneven outline, an edge of single cells, and grain inside."""
     left, top, side = _patch(tissue, um_per_px, size_px)
     rng = stream(tissue.seed, Stream.OUTLINE, tissue.plate_index, tissue.well_key)
-    cells_across = round(2 * _EXTENT * tissue.radius_um / _GRAIN_UM)
     broad, edge, middle = (smooth_noise(rng, count, side) for count in (7, 46, 20))
-    fine = smooth_noise(rng, cells_across, side)
+    fine = _grain(rng, um_per_px, side)
     axis = np.linspace(-_EXTENT, _EXTENT, side, dtype=np.float32)
     x, y = axis[None, :], axis[:, None]
     inside = 1 - x * x - y * y
@@ -165,6 +165,16 @@ def _discs(discs_um: npt.NDArray[np.float64], shades: npt.NDArray[np.float64], s
     for (x, y, radius), shade in zip(np.round(discs_um * scale + (middle, middle, 0)).astype(int).tolist(), shades.tolist(), strict=True):
         cv2.circle(layer, (x, y), radius, shade, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
     return np.asarray(cv2.resize(layer, (size_px, size_px), interpolation=cv2.INTER_AREA), np.uint8) if finer > 1 else layer
+
+
+def _grain(rng: np.random.Generator, um_per_px: float, side: int) -> Floats:
+    """Return (side, side) noise at the scale of single cells, the same from the middle outwards however large the body is."""
+    cells = rng.standard_normal((_MOST_CELLS_ACROSS, _MOST_CELLS_ACROSS), dtype=np.float32) * np.float32(1.4)
+    step = um_per_px / _GRAIN_UM
+    start = (_MOST_CELLS_ACROSS - side * step) / 2
+    placing = np.array([[step, 0, start], [0, step, start]], np.float32)
+    reading = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(cells, placing, (side, side), flags=reading, borderMode=cv2.BORDER_REFLECT), np.float32)
 
 
 def smooth_noise(rng: np.random.Generator, count: int, side: int) -> Floats:

@@ -56,23 +56,23 @@ def line_of(plate: VirtualPlate) -> Line:
     """Return the tissue line of a plate."""
     rng = stream(plate.seed, Stream.LINE, plate.index)
     return Line(
-        radius_um=float(rng.uniform(150, 210)),
-        doubling_days=float(rng.uniform(1.6, 1.9)),
-        opacity=float(np.exp(rng.uniform(np.log(0.28), np.log(2.4)))),
+        radius_um=float(rng.uniform(150, 190)),
+        doubling_days=float(rng.uniform(1.45, 1.65)),
+        opacity=float(np.exp(rng.uniform(np.log(0.4), np.log(2.4)))),
         opacity_power=float(rng.uniform(0.4, 1.0)),
         rim=float(rng.uniform(0.6, 1.8)),
         grain=float(rng.uniform(0.1, 0.35)),
-        outline=float(rng.uniform(0.02, 0.10)),
-        lobes=float(2 * rng.random() ** 2),
-        loose_cells=float(rng.uniform(8, 100)),
-        debris=float(rng.uniform(8, 60)),
+        outline=float(rng.uniform(0.02, 0.08)),
+        lobes=float(2 * rng.random() ** 3),
+        loose_cells=float(rng.uniform(8, 60)),
+        debris=float(rng.uniform(5, 35)),
     )
 
 
 def grow(plate: VirtualPlate, plan: WellPlan, day: int, line: Line) -> Tissue:
     """Return the tissue of a well on a day: as it would have grown untreated, then changed by what its kill does."""
     rng = stream(plate.seed, Stream.GROWTH, plate.index, plan.key)
-    size, pace, opacity, grain, outline, litter = np.exp(rng.normal(0, (0.06, 0.05, 0.07, 0.1, 0.2, 0.3)))
+    size, pace, opacity, grain, outline, litter = np.exp(rng.normal(0, (0.06, 0.05, 0.06, 0.08, 0.2, 0.15)))
     lobes = _lobes(rng, line.lobes)
     home = rng.normal(0, 40, 2)
     drift = stream(plate.seed, Stream.MOVES, plate.index, plan.key, day).normal(0, 7, 2)
@@ -105,7 +105,7 @@ def grow(plate: VirtualPlate, plan: WellPlan, day: int, line: Line) -> Tissue:
 
 def _lobes(rng: np.random.Generator, mean: float) -> npt.NDArray[np.float64]:
     count = rng.poisson(mean)
-    angle, distance, radius = rng.uniform(0, 2 * np.pi, count), 0.8 + 0.6 * rng.random(count) ** 3, rng.uniform(0.15, 0.4, count)
+    angle, distance, radius = rng.uniform(0, 2 * np.pi, count), 0.8 + 0.35 * rng.random(count) ** 3, rng.uniform(0.15, 0.35, count)
     return np.stack([distance * np.cos(angle), distance * np.sin(angle), radius], axis=1)
 
 
@@ -142,7 +142,14 @@ def _die(tissue: Tissue, plan: WellPlan, kill: float) -> Tissue:
                 debris=tissue.debris + int(40 * kill),
             )
         case _:
-            return replace(tissue, radius_um=tissue.radius_um * (1 - kill) ** (1 / 3), debris=tissue.debris + int(20 * kill))
+            return replace(
+                tissue,
+                radius_um=tissue.radius_um * (1 - kill) ** (1 / 3),
+                opacity=tissue.opacity * (1 + 0.7 * kill),  # resting tissue packs more closely,
+                grain=tissue.grain * (1 - 0.6 * kill),  # and is smoother
+                outline=tissue.outline * (1 - 0.5 * kill),
+                debris=tissue.debris + int(20 * kill),
+            )
 
 
 def _opacity_of_dead(opacity: float, kill: float, *, darkens: bool) -> float:
