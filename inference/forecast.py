@@ -19,7 +19,7 @@ class RidgeForecaster:
     An infinite strength is among the choices: it forecasts the mean of the untreated wells, which is right where the past says nothing.
     """
 
-    strengths: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, np.inf)  # in units of the inputs' mean variance × wells
+    strengths: tuple[float, ...] = (0.01, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, np.inf)  # in units of the inputs' mean variance × wells
 
     def fit(self, past: Array, readout: Array) -> Forecast:
         """Learn from the (n, P) past and (n, K) readout of untreated wells."""

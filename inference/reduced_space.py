@@ -61,7 +61,10 @@ def usable(features: Array) -> npt.NDArray[np.bool_]:
 
 def _from_median(features: Array) -> Array:
     finite = np.where(np.abs(features) < LARGEST, features, np.nan)
-    finite[~usable(features)] = np.nan
+    seen = usable(features)
+    finite[~seen] = np.nan
+    if np.isfinite(finite[seen]).all():  # the common case, and many times faster than nanmedian
+        return np.asarray(finite - np.median(finite[seen], axis=0))
     some = np.isfinite(finite).any(axis=0)
     finite[:, some] -= np.nanmedian(finite[:, some], axis=0)
     return finite

@@ -1,0 +1,153 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from inference.ranking import EMBEDDING_ONLY, FIRST_FORM, bootstrap_means, efficacy_ranks, rank_plate
+from schemas.plate_map import Group
+from schemas.quality import Flag
+from schemas.ranking import Gate, TreatmentTable, Verdict
+from schemas.trajectory import Trajectories
+from tests.known_plates import DOSING_DAY, READOUT_DAY, plate
+
+KILLS = (0.0, 0.1, 0.25, 0.4, 0.6, 0.8, 1.0)
+
+
+def rank(trajectories: Trajectories, **changes: object) -> TreatmentTable:
+    settings = {"dosing_day": DOSING_DAY, "readout_day": READOUT_DAY, "seed": 0, "has_positions": True} | changes
+    return rank_plate(trajectories, **settings)  # type: ignore[arg-type]
+
+
+def test_treatments_stand_in_the_order_of_their_kill() -> None:
+    table = rank(plate(KILLS))
+    kill = [KILLS[int(row.treatment[4])] for row in table.treatments]
+    assert spearmanr([row.score for row in table.treatments], kill).statistic > 0.95
+    assert [row.efficacy_rank for row in table.treatments] == list(range(1, 8))
+    assert [row.scale_position for row in table.treatments] == list(range(7, 0, -1))
+
+
+def test_strong_treatments_are_effective_and_those_that_do_nothing_are_not() -> None:
+    verdicts = {row.treatment: row.verdict for row in rank(plate(KILLS)).treatments}
+    assert verdicts["drug6:1 uM"] == verdicts["drug5:1 uM"] == Verdict.EFFECTIVE
+    assert verdicts["drug0:1 uM"] == Verdict.NO_EVIDENCE
+
+
+def test_a_treatment_score_is_the_mean_of_its_wells() -> None:
+    table = rank(plate())
+    by_well = {row.well: row.score for row in table.wells}
+    for row in table.treatments:
+        assert row.score == pytest.approx(np.mean([by_well[well] for well in row.wells]))
+        assert row.score_low <= row.score <= row.score_high
+        assert row.rank_low <= row.efficacy_rank <= row.rank_high
+
+
+def test_untreated_wells_have_a_score_and_no_rank() -> None:
+    table = rank(plate())
+    untreated = [row for row in table.wells if row.group is Group.UNTREATED]
+    assert len(untreated) == 18
+    assert all(row.score is not None and row.efficacy_rank is None and row.scale_position is None for row in untreated)
+    assert sorted(row.efficacy_rank for row in table.wells if row.efficacy_rank) == list(range(1, 10))
+    assert table.scale.n == 9
+
+
+def test_a_single_well_against_few_untreated_is_too_few_however_far_it_lies() -> None:
+    table = rank(plate((1.0, 0.0), untreated=10, replicates=1))
+    assert {row.verdict for row in table.treatments} == {Verdict.TOO_FEW_WELLS}
+
+
+def test_a_single_well_borrows_its_interval_from_the_others() -> None:
+    drawn = bootstrap_means([np.array([1.0, 2.0, 3.0]), np.array([5.0])], np.random.default_rng(0))
+    assert drawn[:, 1].std() == pytest.approx(np.std([1, 2, 3], ddof=1), rel=0.1)
+    assert drawn[:, 0].std() == pytest.approx(np.std([1, 2, 3], ddof=1) / np.sqrt(3), rel=0.1)
+
+
+def test_equal_scores_share_the_better_rank() -> None:
+    assert efficacy_ranks(np.array([3.0, 5.0, 3.0, 1.0])).tolist() == [2, 1, 2, 4]
+
+
+def test_the_same_seed_gives_the_same_table() -> None:
+    assert rank(plate()) == rank(plate())
+
+
+def test_the_order_of_wells_does_not_matter() -> None:
+    trajectories = plate(KILLS)
+    order = np.random.default_rng(3).permutation(len(trajectories.wells))
+    shuffled = replace(
+        trajectories,
+        features=trajectories.features[order],
+        **{name: tuple(np.array(getattr(trajectories, name), dtype=object)[order]) for name in ("wells", "groups", "treatments")},
+    )
+    expected = {row.treatment: row.score for row in rank(trajectories).treatments}
+    assert {row.treatment: row.score for row in rank(shuffled).treatments} == pytest.approx(expected)
+
+
+def test_one_treatment_in_two_groups_is_two_rows() -> None:
+    trajectories = plate(single_dose=3)
+    same = replace(trajectories, treatments=tuple("gemcitabine:1 uM" if text == "drug0:1 uM" else text for text in trajectories.treatments))
+    rows = [(row.group, len(row.wells)) for row in rank(same).treatments if row.treatment == "gemcitabine:1 uM"]
+    assert sorted(rows) == [(Group.SCREENING, 3), (Group.SINGLE_DOSE, 3)]
+
+
+def test_missing_and_left_out_wells_are_told_apart_and_flags_are_carried() -> None:
+    trajectories = plate()
+    features = trajectories.features.copy()
+    features[18, 1] = features[19, 0] = np.nan
+    table = rank(replace(trajectories, features=features), flags={trajectories.wells[20]: (Flag.BLURRED,)})
+    assert table.quality.missing_images == (trajectories.wells[18],)
+    assert [each.well for each in table.quality.left_out] == [trajectories.wells[19]]
+    assert table.treatments[-1].wells == (trajectories.wells[20],)
+    assert next(row for row in table.wells if row.well == trajectories.wells[20]).flags == (Flag.BLURRED,)
+
+
+def test_a_treatment_none_of_whose_wells_could_be_scored_is_named() -> None:
+    trajectories = plate()
+    features = trajectories.features.copy()
+    features[18:21, 1] = np.nan
+    table = rank(replace(trajectories, features=features))
+    assert len(table.treatments) == 2
+    assert "drug0:1 uM (screening) is not ranked: none of its wells could be scored." in table.notes
+
+
+def test_blank_wells_have_no_score_and_are_not_missed() -> None:
+    trajectories = plate()
+    blank = replace(trajectories, groups=(*trajectories.groups[:-1], Group.BLANK), treatments=(*trajectories.treatments[:-1], ""))
+    features = blank.features.copy()
+    features[-1, 1] = np.nan
+    table = rank(replace(blank, features=features))
+    assert table.wells[-1].score is None
+    assert table.quality.missing_images == ()
+
+
+def test_a_plate_of_untreated_wells_only_is_ranked_without_treatments() -> None:
+    table = rank(plate(()))
+    assert table.treatments == ()
+    assert table.scale.n == 0
+
+
+def test_a_strong_single_dose_has_a_good_z_prime_and_a_weak_one_fails_no_plate() -> None:
+    strong = rank(plate(single_dose=6)).quality
+    assert strong.z_prime is not None
+    assert strong.ssmd is not None
+    assert strong.ssmd > 3
+    assert strong.gate is Gate.PASSED
+    assert rank(plate()).quality.z_prime is None
+
+
+def test_a_plate_that_lost_most_untreated_wells_fails_its_gate() -> None:
+    trajectories = plate()
+    features = trajectories.features.copy()
+    features[:12, 1] = np.nan
+    quality = rank(replace(trajectories, features=features)).quality
+    assert quality.gate is Gate.FAILED
+    assert quality.reasons == ("only 6 of 18 untreated wells could be scored; expected at least 50%",)
+
+
+def test_wells_without_positions_have_no_edge_effect() -> None:
+    assert rank(plate(), has_positions=False).quality.edge_effect is None
+    assert rank(plate()).quality.edge_effect is not None
+
+
+def test_the_notes_say_what_the_first_form_cannot() -> None:
+    table = rank(plate(), representation="both", notes=("Known before.",))
+    assert table.notes == ("Known before.", EMBEDDING_ONLY, FIRST_FORM)
