@@ -55,7 +55,7 @@ def draw(tissue: Tissue, size_px: int) -> Scene:
     body = _body(tissue, um_per_px, size_px)
     pieces, shades = _pieces(tissue, size_px)
     spilled = shades.astype(np.float32) * np.float32(1 / 255)
-    density += np.maximum(body.density, spilled * np.float32(0.3 + 0.5 * tissue.opacity))
+    density += np.maximum(body.density, spilled * np.float32(0.6 + 0.4 * tissue.opacity))
     height += spilled * np.float32(2 * _CELL_UM)
     height += body.height_um
     return Scene(body.mask | pieces, density, height + body.relief_um, height, tissue.rim)

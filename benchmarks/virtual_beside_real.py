@@ -21,8 +21,8 @@ TILE_PX = 224
 CROP_PX, CROP_UM_PER_PX = 150, 3.26  # of the spheroid_morpho_ml images
 WHOLE_FIELDS = ("B064E58AADF", "E0405FE5043", "E11B69C508E", "I031D18437D", "L066C2A62B8")
 CROPS = (3, 7, 27, 43, 37)
-OPAQUE = ((2, 8), (4, 10), (16, 9), (19, 7), (36, 10))  # seed, day
-PALE = ((8, 4), (17, 4), (11, 4), (14, 4))
+OPAQUE = ((80, 8), (4, 8), (36, 9), (80, 9), (2, 7))  # seed, day
+PALE = ((8, 3), (29, 3), (14, 4), (21, 3))
 
 
 def tile(pixels: npt.NDArray[np.uint16], caption: str) -> npt.NDArray[np.uint8]:
@@ -36,9 +36,10 @@ def tile(pixels: npt.NDArray[np.uint16], caption: str) -> npt.NDArray[np.uint8]:
 
 
 def virtual(seed: int, day: int, size_px: int, mechanism: Mechanism | None = None) -> npt.NDArray[np.uint16]:
-    """Return the middle plane of one untreated well of a seed, or of the hardest hit of a mechanism."""
+    """Return the middle plane of one untreated well of a seed, another on another day, or of the hardest hit of a mechanism."""
     scope = VirtualMicroscope(plan_plate(seed, mechanism=mechanism), size_px)
-    plan = max(scope.plate.wells, key=lambda well: (well.kill(day) if mechanism else well.mechanism is None, -well.key))
+    untreated = [plan for plan in scope.plate.wells if plan.mechanism is None]
+    plan = max(scope.plate.wells, key=lambda well: well.kill(day)) if mechanism else untreated[day]
     return scope.look(plan, day).planes[PLANES // 2]
 
 
