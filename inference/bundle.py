@@ -13,6 +13,8 @@ from schemas.errors import BundleError
 
 MODEL_FILE = "encoder.onnx"
 CARD_FILE = "bundle.json"
+CANARY_UM_PER_PX = 4.0
+"""The canary's field is 1.28 mm wide, so that a bundle's ``field_um`` is tried too."""
 
 _HERE = Path(__file__).resolve().parent
 SHIPPED = (_HERE / "encoders", _HERE.parent / "deploy" / "encoders")

