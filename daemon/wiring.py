@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from acquisition.drop_folder import DropFolder, DropFolderSettings
 from daemon.alerts import Alerts
 from daemon.config import Config, systemd_socket
@@ -67,6 +69,8 @@ def open_days(config: Config, store: SqlStore, encoder_id: str) -> DailyPath:
 def open_service(config: Config, *, once: bool = False) -> Iterator[Service]:
     """Open everything the service drives; on leaving, what was opened last is closed first."""
     with ExitStack() as stack:
+        # The arrays are small and the cores few: several threads in one product or filter only wait for one another.
+        stack.enter_context(threadpool_limits(1, user_api="blas"))
         store = open_store(config)
         stack.callback(store.close)
         encoder = open_encoder(config)

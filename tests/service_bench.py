@@ -17,7 +17,8 @@ from inference.store.sql_store import SqlStore
 from schemas.ranking import Ranking
 
 SPHERORANK = Path(sys.executable).parent / "spherorank"
-DAYS = (6, 7, 8, 10)
+DAYS = (7, 8, 10)
+WELLS = 28  # ten untreated, three with the single dose, five treatments
 PLATE = "VIRTUAL-0005-01"
 
 
@@ -53,7 +54,7 @@ class Bench:
 
     @contextmanager
     def running(self) -> Iterator["subprocess.Popen[str]"]:
-        with subprocess.Popen(self.command("run"), stdout=subprocess.PIPE, stderr=(self.folder / "stderr.log").open("a"), text=True) as process:
+        with (self.folder / "stderr.log").open("a") as log, subprocess.Popen(self.command("run"), stderr=log, text=True) as process:
             try:
                 yield process
             finally:
@@ -85,6 +86,9 @@ class Bench:
                 log = self.folder / "stderr.log"
                 pytest.fail(f"waited {timeout_s:g} s in vain; the service said:\n{log.read_text()[-3000:] if log.exists() else 'nothing'}")
             time.sleep(0.05)
+
+    def wells(self) -> list[str]:
+        return sorted({path.name[:3] for path in (self.drop / PLATE / "day10").iterdir()})
 
     def well(self, well: str, day: int) -> list[Path]:
         return sorted((self.drop / PLATE / f"day{day:02d}").glob(f"{well}_z*.tif"))

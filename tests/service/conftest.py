@@ -1,6 +1,7 @@
 """A small virtual plate for the real service."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,14 +9,22 @@ import pytest
 from acquisition.virtual_microscope import microscopes
 from acquisition.virtual_plate import Mechanism
 from acquisition.virtual_robot import write_plates
+from schemas.plate_map import Group
 from tests.service_bench import DAYS, Bench
 
 
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Render a plate of 60 wells on four days, once."""
+    """Render a small plate on three days, once."""
     out = tmp_path_factory.mktemp("rendered")
-    write_plates(out, microscopes(1, 5, 128, mechanism=Mechanism.SHRINKING), days=DAYS)
+    (scope,) = microscopes(1, 5, 128, mechanism=Mechanism.SHRINKING)
+    treatments = list(dict.fromkeys(plan.treatment for plan in scope.plate.wells if plan.group is Group.SCREENING))[:5]
+    kept = [
+        *[plan for plan in scope.plate.wells if plan.group is Group.UNTREATED][:10],
+        *[plan for plan in scope.plate.wells if plan.group is Group.SINGLE_DOSE][:3],
+        *[plan for plan in scope.plate.wells if plan.treatment in treatments],
+    ]
+    write_plates(out, [replace(scope, plate=replace(scope.plate, wells=tuple(kept)))], days=DAYS)
     return out
 
 
