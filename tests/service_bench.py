@@ -1,7 +1,6 @@
 """The real service as a process of its own, on a small virtual plate."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -92,11 +91,3 @@ class Bench:
 
     def well(self, well: str, day: int) -> list[Path]:
         return sorted((self.drop / PLATE / f"day{day:02d}").glob(f"{well}_z*.tif"))
-
-
-def real_data() -> Path:
-    """Return the folder of the real images, or skip."""
-    folder = Path(os.environ.get("SPHERORANK_REAL_DATA", Path(__file__).parents[2] / "../shared/data")).resolve()
-    if not folder.is_dir():
-        pytest.skip(f"no real data at {folder}; SPHERORANK_REAL_DATA names its folder")
-    return folder

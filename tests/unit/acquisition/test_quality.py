@@ -1,6 +1,5 @@
 """Planted faults on virtual wells, simple pictures made by hand, and the real images where they are at hand. Shares of many: benchmarks/quality.py."""
 
-import os
 from functools import cache
 from pathlib import Path
 
@@ -14,9 +13,8 @@ from acquisition.quality import assess
 from acquisition.virtual_microscope import IMAGE_FAULTS, Fault, VirtualMicroscope, microscopes
 from acquisition.virtual_plate import Mechanism
 from schemas.quality import Flag
+from tests.real_data import real_data
 
-REAL_DATA = Path(os.environ.get("SPHERORANK_REAL_DATA", Path(__file__).parents[3].parent / "shared" / "data"))
-real_data = pytest.mark.skipif(not REAL_DATA.is_dir(), reason=f"no real images at {REAL_DATA}")
 Planes = npt.NDArray[np.uint16]
 
 
@@ -154,24 +152,21 @@ def read_real(path: Path) -> Planes:
     return np.round(pixels * (65535 / white)).astype(np.uint16)[np.newaxis]
 
 
-@real_data
 @pytest.mark.parametrize("well", ["B06", "E04", "E11", "I03", "L06"])
 def test_a_real_patient_spheroid_is_not_flagged(well: str) -> None:
-    (path,) = (REAL_DATA / "mls11_spheroids" / "images").glob(f"*_{well}*.tif")
+    (path,) = (real_data("mls11_spheroids") / "images").glob(f"*_{well}*.tif")
     assert assess(read_real(path)).flags == ()
 
 
-@real_data
 @pytest.mark.parametrize("number", range(1, 50, 2))
 def test_of_the_real_crops_only_the_empty_and_the_burst_one_are_flagged(number: int) -> None:
     expected = {19: (Flag.EMPTY,), 37: (Flag.CUT,)}.get(number, ())  # 37 has burst over the whole field and beyond
-    assert assess(read_real(REAL_DATA / "spheroid_morpho_ml" / "images" / f"image_{number}.tiff")).flags == expected
+    assert assess(read_real(real_data("spheroid_morpho_ml") / "images" / f"image_{number}.tiff")).flags == expected
 
 
-@real_data
 @pytest.mark.filterwarnings("ignore")
 def test_a_real_stack_of_eleven_planes_is_sharp_in_its_middle_and_blurred_at_its_end() -> None:
-    paths = sorted((REAL_DATA / "evos_organoid_zstack").glob("*.TIF"))
+    paths = sorted((real_data("evos_organoid_zstack")).glob("*.TIF"))
     planes = np.concatenate([read_real(path) for path in paths])
     quality = assess(planes)
     assert quality.sharpest_plane == 6

@@ -1,6 +1,5 @@
 """Images of real instruments, read as the service reads them. They are no part of the repository; without them these tests are skipped."""
 
-import os
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,20 +10,12 @@ import pytest
 from acquisition.drop_folder import DropFolder, DropFolderSettings
 from acquisition.image_reading import read_image
 from schemas.well_image import FileVersion, Rejected, WellImage
-
-ROOT = Path(__file__).parents[3]
-REAL_DATA = ROOT / os.environ.get("SPHERORANK_REAL_DATA", "../shared/data")
+from tests.real_data import real_data
 
 
 class NothingEnded:
     def ended_files(self) -> tuple[FileVersion, ...]:
         return ()
-
-
-def real(folder: str) -> Path:
-    if not (REAL_DATA / folder).is_dir():
-        pytest.skip(f"{folder} is not in {REAL_DATA}; set SPHERORANK_REAL_DATA to the folder that has it")
-    return REAL_DATA / folder
 
 
 def taken(images: Path, drop: Path, pattern: str, plate: str, seeded_at: str, planes: int) -> list[WellImage | Rejected]:
@@ -47,7 +38,7 @@ def taken(images: Path, drop: Path, pattern: str, plate: str, seeded_at: str, pl
 
 
 def test_all_metaxpress_spheroids_are_taken_with_their_scale_well_and_day(tmp_path: Path) -> None:
-    items = taken(real("mls11_spheroids/images"), tmp_path, "{name}_{well:a00}{guid}.tif", "MLS11", "2023-09-13T09:00:00+02:00", planes=1)
+    items = taken(real_data("mls11_spheroids/images"), tmp_path, "{name}_{well:a00}{guid}.tif", "MLS11", "2023-09-13T09:00:00+02:00", planes=1)
     images = [item for item in items if isinstance(item, WellImage)]
     assert len(images) == len(items) == 5
     assert {image.key.well for image in images} == {"B06", "E04", "E11", "I03", "L06"}
@@ -58,7 +49,7 @@ def test_all_metaxpress_spheroids_are_taken_with_their_scale_well_and_day(tmp_pa
 
 def test_an_evos_stack_of_grey_rgb_is_taken_whole_and_without_noise(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pattern = "D{day}_auto_{name}_p{position}_z{plane}_{n}_{well:a00}f{fov}d{channel}.TIF"
-    (image,) = taken(real("evos_organoid_zstack"), tmp_path, pattern, "EVOS", "2023-09-09T09:00:00+02:00", planes=11)
+    (image,) = taken(real_data("evos_organoid_zstack"), tmp_path, pattern, "EVOS", "2023-09-09T09:00:00+02:00", planes=11)
     assert isinstance(image, WellImage)
     assert (image.key.well, image.day, image.complete, image.flags) == ("A01", 6, True, ())
     assert image.um_per_px == pytest.approx(4.323, abs=0.001)
@@ -69,13 +60,13 @@ def test_an_evos_stack_of_grey_rgb_is_taken_whole_and_without_noise(tmp_path: Pa
 
 
 def test_jpeg_and_tiff_organoids_are_read_without_a_scale_that_a_program_made_up() -> None:
-    for path in sorted(real("orgaquant_test").glob("*.[jt]*[gf]")):
+    for path in sorted(real_data("orgaquant_test").glob("*.[jt]*[gf]")):
         image = read_image(path)
         assert (image.planes.shape, image.um_per_px) == ((1, 1125, 1500), None), path
 
 
 def test_sixteen_bit_spheroids_of_twelve_bits_are_stretched() -> None:
-    paths = sorted(real("spheroid_morpho_ml/images").glob("*.tiff"))
+    paths = sorted(real_data("spheroid_morpho_ml/images").glob("*.tiff"))
     assert paths
     for path in paths:
         image = read_image(path)

@@ -21,7 +21,7 @@ def changed(trajectories: Trajectories, well: int, day: int, value: float, featu
 
 
 def test_untreated_wells_have_mean_0_and_spread_1() -> None:
-    untreated = np.array([scores(plate(seed=seed))[:18] for seed in range(15)])
+    untreated = np.array([scores(plate(seed=seed))[:18] for seed in range(20)])
     assert untreated.mean() == pytest.approx(0, abs=1e-9)
     assert untreated.std() == pytest.approx(1, abs=0.15)
 
@@ -35,8 +35,8 @@ def test_a_stronger_kill_departs_further() -> None:
 
 @pytest.mark.parametrize(("untreated", "encoder_id"), [(18, "e"), (18, ""), (30, "e"), (6, "")])
 def test_wells_of_a_treatment_that_does_nothing_score_like_untreated_wells(untreated: int, encoder_id: str) -> None:
-    nothing = np.array([scores(plate((0.0,) * 8, untreated=untreated, seed=seed, encoder_id=encoder_id))[untreated:] for seed in range(15)])
-    assert nothing.mean() == pytest.approx(0, abs=2 / np.sqrt(untreated))
+    nothing = np.array([scores(plate((0.0,) * 8, untreated=untreated, seed=seed, encoder_id=encoder_id))[untreated:] for seed in range(20)])
+    assert nothing.mean() == pytest.approx(0, abs=3 / np.sqrt(untreated))
 
 
 def test_an_untreated_well_does_not_take_part_in_its_own_forecast_noise_or_metric() -> None:

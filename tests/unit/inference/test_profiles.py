@@ -1,4 +1,3 @@
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +10,7 @@ from inference.profiles import rank_profiles, read_profiles, trajectories_of
 from schemas.errors import ProfileError
 from schemas.trajectory import Trajectories
 from tests.known_plates import plate
-
-REAL_DATA = Path(os.environ.get("SPHERORANK_REAL_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
+from tests.real_data import real_data
 
 
 def table_of(*plates: Trajectories) -> pd.DataFrame:
@@ -129,9 +127,7 @@ def test_missing_and_infinite_values_are_numbers_that_are_missing(tmp_path: Path
 
 
 def test_the_real_time_course_is_ranked_as_promised(tmp_path: Path) -> None:
-    folder = REAL_DATA / "real_time_course"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} does not exist; SPHERORANK_REAL_DATA names the folder with the real data")
+    folder = real_data("real_time_course")
     rank_profiles(folder / "a673_profiles.csv", baseline_day=0, readout_day=2, out=tmp_path / "R.csv")
     wells = pd.read_csv(tmp_path / "R-wells.csv")
     viability = pd.read_csv(folder / "a673_viability.csv")
