@@ -27,7 +27,7 @@ app = typer.Typer(
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="The configuration file; without it every setting has its default.")]
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
-screen = Console(highlight=False)
+screen = Console(highlight=False, width=None if sys.stdout.isatty() else 140)  # a pipe has no width of its own
 
 
 def main() -> NoReturn:

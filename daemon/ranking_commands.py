@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from rich import box
 from rich.table import Table
 
 from daemon import wiring
@@ -46,25 +47,21 @@ def rank_table(profiles: Path, *, baseline_day: int, readout_day: int, out: Path
 
 def as_table(ranking: TreatmentTable, title: str, beside: Mapping[str, Mapping[str, str]] | None = None) -> Table:
     """Return the treatments of a ranking for a terminal; ``beside`` adds columns, each with a text for every treatment."""
-    table = Table(title=title, title_justify="left")
-    for name in ("rank", "treatment", "group", "wells"):
-        table.add_column(name, justify="right" if name in ("rank", "wells") else "left")
-    for name in ("score", "90 % interval", "rank interval", "p", "q", "verdict"):
-        table.add_column(name, justify="left" if name == "verdict" else "right")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for name in ("rank", "treatment", "wells", "score", "90 % interval", "ranks", "q", "verdict"):
+        table.add_column(name, justify="left" if name in ("treatment", "verdict") else "right", no_wrap=name != "treatment")
     more = beside or {}
     for name in more:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for row in ranking.treatments:
         table.add_row(
             str(row.efficacy_rank),
             row.treatment,
-            row.group,
             str(len(row.wells)),
             f"{row.score:.2f}",
             f"{row.score_low:.2f} … {row.score_high:.2f}",
             f"{row.rank_low}-{row.rank_high}",
-            f"{row.p_value:.3g}",
-            f"{row.q_value:.3g}",
+            f"{row.q_value:.3f}",
             row.verdict,
             *(texts[row.treatment] for texts in more.values()),
         )
