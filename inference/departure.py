@@ -19,7 +19,8 @@ FEWEST_UNTREATED_ROLLING = 6
 
 RIDGE = RidgeForecaster()
 SPREAD_PSEUDO_WELLS = 5
-ISOTROPIC_SHARE = 0.1
+ISOTROPIC_SHARE = 0.5
+"""A direction in which wells did not differ before dosing may still vary untreated later: half the shape says so."""
 LEAST_VARIANCE = 1e-4
 """Of an untreated residual, in squared spreads of all wells: below this, untreated wells are as good as equal."""
 
@@ -155,7 +156,7 @@ def untreated_scale(lengths: Array, untreated: Mask, metric: Metric) -> Array:
 
 
 def _shape_before_dosing(past: Array) -> Array:
-    """Return (K, K): the covariance of all wells before dosing, of mean variance 1, with a share of the identity for directions not seen then."""
+    """Return (K, K): the covariance of all wells before dosing, of mean variance 1, mixed with the identity."""
     k = past.shape[1]
     covariance = np.cov(past, rowvar=False, ddof=0).reshape(k, k)
     variance = float(np.trace(covariance)) / k
