@@ -51,13 +51,13 @@ class PlateFile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    plate: str = Field(pattern=r"^[^/\\\s][^/\\]*$", max_length=120)
+    plate: str = Field(pattern=r"^[^./\\\s][^/\\]*$", max_length=120)
     seeded_at: AwareDatetime
     dosed_on_day: int = Field(default=7, ge=1, le=1000)
     dosed_at: AwareDatetime | None = None
     readout_day: int = Field(default=10, ge=2, le=1000)
     um_per_px: float | None = Field(default=None, gt=0, le=1000, allow_inf_nan=False)
-    specimen: str | None = Field(default=None, pattern=r"^[^/\\\s][^/\\]*$", max_length=120)
+    specimen: str | None = Field(default=None, pattern=r"^[^./\\\s][^/\\]*$", max_length=120)
     wells: Literal["inner60"] | tuple[WellName, ...] = "inner60"
 
     @model_validator(mode="after")
