@@ -12,6 +12,7 @@ from schemas.messages import MessageData
 from schemas.observation import Imaged, Observation, RejectedFile
 from schemas.plate_map import PlateMap
 from schemas.ranking import Ranking
+from schemas.tissue import Segmentation
 from schemas.well_image import FileVersion, Rejected, VisitKey, WellImage
 
 
@@ -36,6 +37,14 @@ class Encoder(Protocol):
         ImageError
             If the image cannot be embedded: too small, or the wrong number of planes for the bundle.
         """
+        ...
+
+
+class Segmenter(Protocol):
+    """Finds the tissue in one plane of a well image."""
+
+    def segment(self, plane: npt.NDArray[np.uint16], um_per_px: float | None) -> Segmentation:
+        """Return the tissue of a plane, (H, W), white = 65535."""
         ...
 
 
