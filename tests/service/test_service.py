@@ -173,6 +173,16 @@ def test_a_signal_ends_it_cleanly(empty_bench: Bench) -> None:
     assert states[-1] == "stopping"
 
 
+def test_a_second_signal_ends_it_at_once(bench: Bench) -> None:
+    with bench.running() as process:
+        bench.wait_for(lambda: bench.events("image.stored"))
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) in (0, 128 + signal.SIGTERM, 128 + signal.SIGINT)
+    assert bench.run_once().returncode == 0
+    assert [ranking.final for ranking in bench.rankings()] == [False, True]
+
+
 def test_a_folder_that_vanishes_raises_an_alert_and_comes_back(bench: Bench, tmp_path: Path) -> None:
     with bench.running():
         bench.wait_for(lambda: len(bench.events("image.stored")) >= 5)
