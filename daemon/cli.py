@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -44,6 +45,14 @@ def main() -> NoReturn:
 def _end(error: SpheroRankError, code: int) -> NoReturn:
     errors.print(str(error), markup=False)
     sys.exit(code)
+
+
+def _end_if_refused(refused: Sequence[SpheroRankError]) -> None:
+    """Print what could not be used, each on a line; the rest was done, and the exit code says that it is not all."""
+    for error in refused:
+        errors.print(str(error), markup=False)
+    if refused:
+        raise typer.Exit(EXIT_FAILED)
 
 
 @app.callback(invoke_without_command=True)
@@ -134,7 +143,7 @@ def rank(
         return
     if profiles is None or baseline_day is None or readout_day is None or out is None:
         raise typer.BadParameter("--profiles needs --baseline-day, --readout-day and --out")
-    ranking_commands.rank_table(profiles, baseline_day=baseline_day, readout_day=readout_day, out=out)
+    _end_if_refused(ranking_commands.rank_table(profiles, baseline_day=baseline_day, readout_day=readout_day, out=out))
 
 
 @app.command()
@@ -193,11 +202,7 @@ def embed(
     from daemon import embedding_table  # noqa: PLC0415 - opens the encoder
 
     logs.install(None)
-    refused = embedding_table.write(images, out, load_config(config))
-    for error in refused:
-        errors.print(str(error), markup=False)
-    if refused:
-        raise typer.Exit(EXIT_FAILED)
+    _end_if_refused(embedding_table.write(images, out, load_config(config)))
 
 
 @app.command()

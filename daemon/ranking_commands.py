@@ -1,6 +1,6 @@
 """``spherorank rank``: from the store, or from a profile table; and a ranking as a table on a terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich import box
@@ -40,9 +40,9 @@ def rank_plate_again(config: Config, plate: str, day: int | None, *, final: bool
         store.close()
 
 
-def rank_table(profiles: Path, *, baseline_day: int, readout_day: int, out: Path) -> None:
-    """Rank every plate of a profile table and write the tables of treatments and wells."""
-    rank_profiles(profiles, baseline_day=baseline_day, readout_day=readout_day, out=out)
+def rank_table(profiles: Path, *, baseline_day: int, readout_day: int, out: Path) -> Sequence[ProfileError]:
+    """Rank every plate of a profile table, write the tables of treatments and wells, and return why a plate could not be ranked."""
+    return list(rank_profiles(profiles, baseline_day=baseline_day, readout_day=readout_day, out=out).refused.values())
 
 
 def as_table(ranking: TreatmentTable, title: str, beside: Mapping[str, Mapping[str, str]] | None = None) -> Table:
