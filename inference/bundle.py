@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,9 @@ from pydantic import ValidationError
 
 from schemas.encoder_bundle import BundleCard
 from schemas.errors import BundleError
+from schemas.segmenter_bundle import SegmenterCard
 
+Card = TypeVar("Card", BundleCard, SegmenterCard)
 MODEL_FILE = "encoder.onnx"
 CARD_FILE = "bundle.json"
 CANARY_UM_PER_PX = 4.0
@@ -54,19 +57,25 @@ def _find(name_or_folder: str) -> Path:
 
 
 def _read(folder: Path) -> Bundle:
-    card_file, model_file = folder / CARD_FILE, folder / MODEL_FILE
+    card, model = read_checked(folder, BundleCard, CARD_FILE, MODEL_FILE)
+    return Bundle(folder=folder, card=card, model=model)
+
+
+def read_checked(folder: Path, card_type: type[Card], card_name: str, model_name: str) -> tuple[Card, bytes]:
+    """Return card and model of a folder, the model's digest held to the card's; errors as :func:`load_bundle`."""
+    card_file, model_file = folder / card_name, folder / model_name
     try:
-        card = BundleCard.model_validate_json(card_file.read_bytes())
+        card = card_type.model_validate_json(card_file.read_bytes())
         model = model_file.read_bytes()
     except OSError as error:
-        raise BundleError(error.filename, f"cannot be read: {error.strerror}; expected {MODEL_FILE} and {CARD_FILE} in {folder}") from error
+        raise BundleError(error.filename, f"cannot be read: {error.strerror}; expected {model_name} and {card_name} in {folder}") from error
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, problem['loc'])) or 'content'}: {problem['msg']}" for problem in error.errors())
         raise BundleError(card_file, problems) from error
     found = hashlib.sha256(model).hexdigest()
     if found != card.sha256:
-        raise BundleError(model_file, f"SHA-256 is {found}; {CARD_FILE} expects {card.sha256}")
-    return Bundle(folder=folder, card=card, model=model)
+        raise BundleError(model_file, f"SHA-256 is {found}; {card_name} expects {card.sha256}")
+    return card, model
 
 
 def canary_planes(seed: int) -> npt.NDArray[np.uint16]:

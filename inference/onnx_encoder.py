@@ -1,4 +1,4 @@
-"""The encoder at run time: an ONNX bundle, checked when it is opened. The only module of the service that knows onnxruntime."""
+"""The encoder at run time: an ONNX bundle, checked when it is opened."""
 
 import contextlib
 import io
@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import structlog
-from onnxruntime.capi import onnxruntime_pybind11_state as runtime_state
 
 from inference.bundle import CANARY_UM_PER_PX, MODEL_FILE, Bundle, canary_planes
+from inference.onnx_session import CPU, RUNTIME_ERRORS, cannot_load, check_tensor, create_session
 from inference.preprocess import preprocess
 from schemas.encoder_bundle import Providers
 from schemas.errors import BundleError, ImageError
@@ -18,19 +18,7 @@ from schemas.well_image import WellImage
 
 log = structlog.get_logger(__name__)
 
-_ERRORS_ONLY = 3  # onnxruntime's severity: its warnings about graphs and missing devices are not for the operator
-_CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
-_RUNTIME_ERRORS = (
-    runtime_state.EPFail,
-    runtime_state.EngineError,
-    runtime_state.Fail,
-    runtime_state.InvalidArgument,
-    runtime_state.InvalidGraph,
-    runtime_state.InvalidProtobuf,
-    runtime_state.NotImplemented,
-    runtime_state.RuntimeException,
-    RuntimeError,  # what the binding raises where no class of its own fits
-)
+_CUDA = "CUDAExecutionProvider"
 
 
 class OnnxEncoder:
@@ -81,7 +69,7 @@ class OnnxEncoder:
             embedding = _run(self._session, self._bundle, image.planes, sharpest_plane, image.um_per_px)
         except ValueError as error:
             raise ImageError(where, str(error)) from error
-        except _RUNTIME_ERRORS as error:
+        except RUNTIME_ERRORS as error:
             raise ImageError(where, f"cannot be embedded: {error}") from error
         if not np.isfinite(embedding).all():
             raise ImageError(where, "the embedding has values that are not finite; expected finite ones only")
@@ -98,7 +86,7 @@ def _open_session(bundle: Bundle, providers: Providers, intra_op_threads: int) -
                 raise BundleError(bundle.folder, f"encoder.providers is 'cuda', but {error}; expected a working CUDA device, or 'auto'") from error
             if _CUDA in onnxruntime.get_available_providers():
                 log.warning("encoder.cuda_unavailable", reason=str(error))
-    session = _create_session(bundle, [_CPU], intra_op_threads)
+    session = _create_session(bundle, [CPU], intra_op_threads)
     _check_canary(session, bundle)
     return session, "cpu"
 
@@ -114,7 +102,7 @@ def _open_cuda(bundle: Bundle, intra_op_threads: int) -> Any:  # noqa: ANN401 - 
     with contextlib.redirect_stdout(io.StringIO()) as printed:  # the libraries' loader prints what it misses
         onnxruntime.preload_dlls()
     # TF32 rounds products to ten bits: the embeddings of a CUDA and a CPU machine would drift apart.
-    session = _create_session(bundle, [(_CUDA, {"use_tf32": "0"}), _CPU], intra_op_threads)
+    session = _create_session(bundle, [(_CUDA, {"use_tf32": "0"}), CPU], intra_op_threads)
     if session.get_providers()[0] != _CUDA:
         raise _CudaUnavailableError(" ".join(printed.getvalue().split()) or "onnxruntime could not start its CUDA provider")
     try:
@@ -125,32 +113,16 @@ def _open_cuda(bundle: Bundle, intra_op_threads: int) -> Any:  # noqa: ANN401 - 
 
 
 def _create_session(bundle: Bundle, providers: list[Any], intra_op_threads: int) -> Any:  # noqa: ANN401 - onnxruntime has no types
-    onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
-    options.intra_op_num_threads = intra_op_threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a thread that spins takes the core from whoever reads the next image
     try:
-        session = onnxruntime.InferenceSession(bundle.model, options, providers=providers, enable_fallback=0)
-    except _RUNTIME_ERRORS as error:
+        session = create_session(bundle.model, providers, intra_op_threads)
+    except RUNTIME_ERRORS as error:
         if len(providers) > 1:
             raise _CudaUnavailableError(str(error)) from error
-        raise BundleError(bundle.folder / MODEL_FILE, f"onnxruntime {onnxruntime.__version__} cannot load it: {error}") from error
-    _check_shapes(session, bundle)
+        raise cannot_load(bundle.folder / MODEL_FILE, error) from error
+    card, model_file = bundle.card, bundle.folder / MODEL_FILE
+    check_tensor("input", session.get_inputs(), card.input_name, (3, card.input_size, card.input_size), model_file)
+    check_tensor("output", session.get_outputs(), card.output_name, (card.dimension,), model_file)
     return session
-
-
-def _check_shapes(session: Any, bundle: Bundle) -> None:  # noqa: ANN401 - onnxruntime has no types
-    """Hold the model's input and output to the card; the batch may be free or 1."""
-    card = bundle.card
-    for role, found, name, shape in (
-        ("input", session.get_inputs(), card.input_name, [3, card.input_size, card.input_size]),
-        ("output", session.get_outputs(), card.output_name, [card.dimension]),
-    ):
-        described = ", ".join(f"{tensor.name} {tensor.shape} {tensor.type}" for tensor in found)
-        fits = len(found) == 1 and found[0].name == name and found[0].type == "tensor(float)" and list(found[0].shape[1:]) == shape
-        if not fits or not (found[0].shape[0] == 1 or not isinstance(found[0].shape[0], int)):
-            raise BundleError(bundle.folder / MODEL_FILE, f"{role} is {described}; the card expects {name} {['batch', *shape]} tensor(float)")
 
 
 def _check_canary(session: Any, bundle: Bundle) -> None:  # noqa: ANN401 - onnxruntime has no types
@@ -158,7 +130,7 @@ def _check_canary(session: Any, bundle: Bundle) -> None:  # noqa: ANN401 - onnxr
     canary = bundle.card.canary
     try:
         embedding = _run(session, bundle, canary_planes(canary.seed), 1, CANARY_UM_PER_PX)
-    except _RUNTIME_ERRORS as error:
+    except RUNTIME_ERRORS as error:
         raise BundleError(bundle.folder / MODEL_FILE, f"cannot compute the canary: {error}") from error
     if len(canary.expected) > len(embedding):
         raise BundleError(bundle.folder, f"canary has {len(canary.expected)} values; expected at most dimension = {len(embedding)}")

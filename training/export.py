@@ -4,12 +4,14 @@
 """
 
 import argparse
+import contextlib
 import hashlib
 import importlib.metadata
 import logging
 import shutil
 import tempfile
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,19 +112,19 @@ def imagenet_lite0() -> torch.nn.Module:
     return model.eval()
 
 
-def export_onnx(model: torch.nn.Module, input_size: int, path: Path) -> None:
-    """Write one ONNX file with a fixed spatial shape and a free batch."""
+def export_onnx(model: torch.nn.Module, shape: tuple[int, int, int], path: Path, output_name: str = OUTPUT_NAME) -> None:
+    """Write one ONNX file with a fixed ``shape``, (channels, height, width), and a free batch."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about its own internals
         program = torch.onnx.export(
             model,
-            (torch.zeros(2, 3, input_size, input_size),),
+            (torch.zeros(2, *shape),),
             dynamo=True,
             verbose=False,
             opset_version=OPSET,
             input_names=[INPUT_NAME],
-            output_names=[OUTPUT_NAME],
+            output_names=[output_name],
             dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=1024)},),
         )
     proto = program.model_proto
@@ -133,13 +135,35 @@ def export_onnx(model: torch.nn.Module, input_size: int, path: Path) -> None:
     onnx.save(proto, path)
 
 
-def measure_parity(model: torch.nn.Module, onnx_file: Path, pixels: np.ndarray) -> float:
-    """Return the largest difference between torch and onnxruntime; ``pixels`` is (batch, 3, side, side) float32."""
+def check_parity(model: torch.nn.Module, onnx_file: Path, pixels: np.ndarray) -> float:
+    """Return the largest difference between torch and onnxruntime; ``pixels`` is (batch, channels, height, width) float32.
+
+    Raises
+    ------
+    ParityError
+        If it is larger than :data:`MAX_PARITY`.
+    """
     with torch.inference_mode():
         expected = model(torch.from_numpy(pixels)).numpy()
     session = onnxruntime.InferenceSession(onnx_file, providers=["CPUExecutionProvider"])
-    (found,) = session.run([OUTPUT_NAME], {INPUT_NAME: pixels})
-    return float(np.abs(found - expected).max())
+    (found,) = session.run(None, {INPUT_NAME: pixels})
+    parity = float(np.abs(found - expected).max())
+    if not parity <= MAX_PARITY:
+        raise ParityError(f"torch and onnxruntime differ by {parity:.2g}; expected at most {MAX_PARITY:g}")
+    return parity
+
+
+@contextlib.contextmanager
+def written_aside(out: Path) -> Iterator[Path]:
+    """Give a new folder beside ``out`` that takes its place at the end; on an error ``out`` stays as it was."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
+        aside = Path(scratch) / "bundle"
+        aside.mkdir()
+        yield aside
+        if out.exists():
+            out.rename(Path(scratch) / "replaced")
+        shutil.move(aside, out)
 
 
 def write_bundle(model: torch.nn.Module, description: Description, out: Path) -> float:
@@ -150,16 +174,11 @@ def write_bundle(model: torch.nn.Module, description: Description, out: Path) ->
     ParityError
         If torch and onnxruntime differ by more than :data:`MAX_PARITY`; ``out`` is then untouched.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
-        aside = Path(scratch) / "bundle"
-        aside.mkdir()
-        export_onnx(model, description.input_size, aside / MODEL_FILE)
+    with written_aside(out) as aside:
+        export_onnx(model, (3, description.input_size, description.input_size), aside / MODEL_FILE)
         pixels = preprocess(canary_planes(CANARY_SEED), 1, CANARY_UM_PER_PX, description.preprocessing, description.input_size)
         noise = np.random.default_rng(CANARY_SEED).uniform(-1, 1, (3, *pixels.shape)).astype(np.float32)
-        parity = measure_parity(model, aside / MODEL_FILE, np.concatenate([pixels[np.newaxis], noise]))
-        if not parity <= MAX_PARITY:
-            raise ParityError(f"torch and onnxruntime differ by {parity:.2g}; expected at most {MAX_PARITY:g}")
+        parity = check_parity(model, aside / MODEL_FILE, np.concatenate([pixels[np.newaxis], noise]))
         with torch.inference_mode():
             embedding = model(torch.from_numpy(pixels[np.newaxis])).numpy()[0]
         card = _card(description, aside / MODEL_FILE, embedding)
@@ -168,9 +187,6 @@ def write_bundle(model: torch.nn.Module, description: Description, out: Path) ->
         (aside / "MODEL_CARD.md").write_text(description.model_card, encoding="utf-8")
         (aside / "LICENSE").write_text(description.licence_text, encoding="utf-8")
         OnnxEncoder(load_bundle(str(aside)), providers="cpu")
-        if out.exists():
-            out.rename(Path(scratch) / "replaced")
-        shutil.move(aside, out)
     return parity
 
 
