@@ -82,7 +82,7 @@ def main() -> None:
         for seed in range(options.first_seed, options.first_seed + options.seeds):
             (scope,) = microscopes(1, seed, options.size, mechanism=mechanism, layout=options.layout)
             table = rank_plate(
-                embed_plate(scope, encoder), dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY, seed=seed, has_positions=True, representation="embedding"
+                embed_plate(scope, encoder), dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY, seed=seed, has_positions=True
             )
             results.append(agreement(scope, table))
         over_treatments, over_wells = zip(*results, strict=True)

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from schemas.errors import ConfigError
+from schemas.trajectory import Representation
 
 _PREFIX = "SPHERORANK_"
 
@@ -78,7 +79,7 @@ class RankingSection(_Section):
     """How and when wells are ranked."""
 
     method: Literal["auto", "departure"] = "auto"
-    representation: Literal["both", "embedding"] = "both"
+    representation: Representation = "both"
     readout_deadline_h: float = Field(default=6, ge=0, le=240)
     correction_quiet_s: Seconds = 30.0  # a ranked day is corrected once no image of its plate came for this long
     seed: int = Field(default=1, ge=0)  # of bootstrap and permutations: the same inputs give the same ranking

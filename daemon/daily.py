@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
 
 import structlog
 
@@ -19,6 +18,7 @@ from schemas.messages import AlertKind, RankingData
 from schemas.observation import Imaged
 from schemas.plate_map import PlateMap
 from schemas.ranking import Gate, Ranking
+from schemas.trajectory import Representation
 
 log = structlog.get_logger()
 
@@ -29,7 +29,8 @@ class RankingSettings:
 
     readout_deadline: timedelta  # after the first image of a day was received, its ranking waits no longer
     correction_quiet: timedelta  # a ranked day is corrected once its plate had no new image for this long
-    representation: Literal["embedding", "both"]
+    representation: Representation
+    embedding_weight: float  # of the embedding beside measures, as its bundle says
     seed: int
     config_digest: str
     code_version: str
@@ -83,7 +84,13 @@ class DailyPath:
         if self.alerts.stands(AlertKind.QUALITY_GATE, due.inputs_digest):
             return None  # these very inputs could not be ranked, and a person has been told
         try:
-            plate = assemble(self.store.observations(due.images, self.encoder_id), plate_map, through_day=due.day)
+            plate = assemble(
+                self.store.observations(due.images, self.encoder_id),
+                plate_map,
+                through_day=due.day,
+                representation=self.settings.representation,
+                embedding_weight=self.settings.embedding_weight,
+            )
             table = rank_plate(
                 plate.trajectories,
                 dosing_day=plate_map.dosed_on_day,
@@ -91,8 +98,7 @@ class DailyPath:
                 seed=self.settings.seed,
                 has_positions=True,
                 flags=plate.flags,
-                representation=self.settings.representation,
-                notes=due.notes,
+                notes=(*due.notes, *plate.notes),
             )
         except ProfileError as error:
             self.alerts.raise_once(AlertKind.QUALITY_GATE, due.inputs_digest, f"day {due.day} cannot be ranked: {error}", plate_map.plate)
@@ -106,7 +112,7 @@ class DailyPath:
             replaces=due.previous.revision if due.previous else None,
             created_at=self.clock(),
             method="departure",
-            representation=self.settings.representation,
+            representation=plate.trajectories.representation,
             encoder_id=self.encoder_id,
             code_version=self.settings.code_version,
             config_digest=self.settings.config_digest,
@@ -171,7 +177,8 @@ class DailyPath:
     def _inputs_digest(self, plate_map: PlateMap, images: Sequence[Imaged], day: int) -> str:
         """Return SHA-256 of all a ranking of this day rests on: pixels, plate map, encoder, settings."""
         pixels = sorted((image.key.well, image.day, image.digest) for image in images if image.day <= plate_map.dosed_on_day or image.day == day)
-        return hashlib.sha256(json.dumps([pixels, day, plate_map.digest, self.encoder_id, self.settings.config_digest]).encode()).hexdigest()
+        rests_on = [pixels, day, plate_map.digest, self.encoder_id, self.settings.embedding_weight, self.settings.config_digest]
+        return hashlib.sha256(json.dumps(rests_on).encode()).hexdigest()
 
     def _alert_if_doubtful(self, ranking: Ranking) -> None:
         quality = ranking.quality

@@ -9,6 +9,7 @@ from inference.ports import Store
 from schemas.messages import DayDeparture
 from schemas.observation import Imaged, Observation
 from schemas.plate_map import PlateMap
+from schemas.trajectory import Representation
 
 PLATES_KEPT = 4  # in memory; a plate of 60 wells and 10 days takes about 3 MB
 
@@ -24,8 +25,10 @@ class _Plate:
 class RollingView:
     """The departures of a well on every day since dosing, by the same arithmetic as the ranking."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, representation: Representation, embedding_weight: float) -> None:
         self._store = store
+        self._representation = representation
+        self._embedding_weight = embedding_weight
         self._plates: OrderedDict[str, _Plate] = OrderedDict()
 
     def departures(self, newest: Observation, plate_map: PlateMap | None) -> tuple[DayDeparture, ...]:
@@ -45,8 +48,8 @@ class RollingView:
         rests_on = (plate_map.digest, newest.digest if newest.day == day else None, tuple(image.observation_id for image in used))
         if day not in plate.departures or plate.departures[day][0] != rests_on:
             observations = self._read(plate, used, newest.encoder_id) + ([newest] if newest.day == day else [])
-            trajectories = assemble(observations, plate_map, through_day=day).trajectories
-            plate.departures[day] = rests_on, departures_on(trajectories, dosing_day=plate_map.dosed_on_day, day=day)
+            laid_out = assemble(observations, plate_map, through_day=day, representation=self._representation, embedding_weight=self._embedding_weight)
+            plate.departures[day] = rests_on, departures_on(laid_out.trajectories, dosing_day=plate_map.dosed_on_day, day=day)
         return plate.departures[day][1]
 
     def _read(self, plate: _Plate, images: list[Imaged], encoder_id: str) -> list[Observation]:

@@ -26,6 +26,7 @@ from daemon.service import Parts, Service
 from inference.bundle import load_bundle
 from inference.onnx_encoder import OnnxEncoder
 from inference.store.sql_store import SqlStore
+from schemas.encoder_bundle import BundleCard
 
 VERSION = importlib.metadata.version("spherorank")
 
@@ -51,18 +52,19 @@ def source_settings(config: Config, *, once: bool = False) -> DropFolderSettings
     return DropFolderSettings(once=once, **source.model_dump(exclude={"kind"}))
 
 
-def open_days(config: Config, store: SqlStore, encoder_id: str) -> DailyPath:
+def open_days(config: Config, store: SqlStore, card: BundleCard) -> DailyPath:
     """Return the path of a day; the daemon and ``spherorank rank --plate`` take the same."""
     ranking = config.ranking
     settings = RankingSettings(
         readout_deadline=timedelta(hours=ranking.readout_deadline_h),
         correction_quiet=timedelta(seconds=ranking.correction_quiet_s),
         representation=ranking.representation,
+        embedding_weight=card.ranking_weight,
         seed=ranking.seed,
         config_digest=config.digest,
         code_version=VERSION,
     )
-    return DailyPath(store, encoder_id, settings, partial(write_ranking, folder=config.output.rankings), Alerts(store, now), now)
+    return DailyPath(store, card.encoder_id, settings, partial(write_ranking, folder=config.output.rankings), Alerts(store, now), now)
 
 
 @contextmanager
@@ -76,11 +78,11 @@ def open_service(config: Config, *, once: bool = False) -> Iterator[Service]:
         encoder = open_encoder(config)
         source = DropFolder(source_settings(config, once=once), store)
         stack.callback(source.close)
-        days = open_days(config, store, encoder.encoder_id)
+        days = open_days(config, store, encoder.card)
         parts = Parts(
             source=source,
             store=store,
-            images=ImagePath(encoder, store, RollingView(store), now),
+            images=ImagePath(encoder, store, RollingView(store, config.ranking.representation, encoder.card.ranking_weight), now),
             days=days,
             alerts=days.alerts,
             metrics=Metrics(),

@@ -12,7 +12,7 @@ import structlog
 from inference.bundle import CANARY_UM_PER_PX, MODEL_FILE, Bundle, canary_planes
 from inference.onnx_session import CPU, RUNTIME_ERRORS, cannot_load, check_tensor, create_session
 from inference.preprocess import preprocess
-from schemas.encoder_bundle import Providers
+from schemas.encoder_bundle import BundleCard, Providers
 from schemas.errors import BundleError, ImageError
 from schemas.well_image import WellImage
 
@@ -45,6 +45,11 @@ class OnnxEncoder:
         self._bundle = bundle
         self._session, provider = _open_session(bundle, providers, intra_op_threads)
         log.info("encoder.ready", provider=provider, dimension=self.dimension, encoder_id=self.encoder_id)
+
+    @property
+    def card(self) -> BundleCard:
+        """What the bundle says of itself."""
+        return self._bundle.card
 
     @property
     def encoder_id(self) -> str:

@@ -174,5 +174,6 @@ def _plate(plate: str, labels: pd.DataFrame, features: npt.NDArray[np.float64], 
         days=tuple(map(int, days)),
         features=laid_out,
         feature_names=names,
+        embedding_dimension=len(names) if encoders[0] else 0,
         encoder_id=str(encoders[0]),
     )

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +16,12 @@ from schemas.ranking import Scale, TreatmentRank, TreatmentTable, Verdict, WellR
 from schemas.trajectory import Trajectories
 
 Array = npt.NDArray[np.float64]
-Representation = Literal["embedding", "measures", "both"]
 
 FALSE_DISCOVERY_RATE = 0.05
 BOOTSTRAPS = 2000
 INTERVAL = (0.05, 0.95)
 RANKED_GROUPS = (Group.SINGLE_DOSE, Group.SCREENING)
 FIRST_FORM = "The sign of a departure is not judged yet: a well that grew more than untreated ones departs as well, and no verdict is `growth`."
-EMBEDDING_ONLY = "Tissue was not measured: representation `both` equals `embedding`."
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +41,6 @@ def rank_plate(
     seed: int,
     has_positions: bool,
     flags: Mapping[str, tuple[Flag, ...]] | None = None,
-    representation: Representation = "embedding",
     notes: tuple[str, ...] = (),
 ) -> TreatmentTable:
     """Rank the treatments of a plate by how far their wells are from what they would have become untreated.
@@ -68,8 +64,6 @@ def rank_plate(
     departures = measure_departures(trajectories, dosing_day=dosing_day, day=readout_day)
     treatments = _treatments(trajectories, departures)
     rows = _rank_treatments(trajectories, departures.scores, treatments, np.random.default_rng(seed))
-    if representation == "both" and trajectories.encoder_id:
-        notes = (*notes, EMBEDDING_ONLY)
     return TreatmentTable(
         treatments=rows,
         wells=_rank_wells(trajectories, departures.scores, flags or {}),

@@ -45,8 +45,8 @@ def reduce(trajectories: Trajectories, wells: npt.NDArray[np.bool_], before: tup
     """
     past = _last_seen([_from_median(trajectories.on(earlier)[wells]) for earlier in before])
     rows = np.concatenate([past, _from_median(trajectories.on(day)[wells])])
-    rows, notes = _finite(rows, trajectories)
-    scaled = _scaled(rows, one_unit=bool(trajectories.encoder_id))
+    rows, kept, notes = _finite(rows, trajectories)
+    scaled = _scaled(rows, kept[: trajectories.embedding_dimension].sum(), trajectories.embedding_weight)
     if not scaled.any():
         raise ProfileError(trajectories.plate, f"none of {rows.shape[1]} features varies between wells; expected at least one that does")
     components = _principal(scaled, max(FEWEST_COMPONENTS, len(past) // WELLS_PER_COMPONENT))
@@ -79,31 +79,51 @@ def _last_seen(days: list[Array]) -> Array:
     return last
 
 
-def _finite(rows: Array, trajectories: Trajectories) -> tuple[Array, tuple[str, ...]]:
-    """Drop features that are often not finite; fill the rest with 0, the median of their day."""
+def _finite(rows: Array, trajectories: Trajectories) -> tuple[Array, npt.NDArray[np.bool_], tuple[str, ...]]:
+    """Drop features that are often not finite, saying which stay; fill the rest with 0, the median of their day."""
     missing = ~np.isfinite(rows)
     if not missing.any():
-        return rows, ()
+        return rows, np.ones(rows.shape[1], dtype=bool), ()
     dropped = missing.mean(axis=0) > MOST_NON_FINITE
     names = [name for name, gone in zip(trajectories.feature_names, dropped, strict=True) if gone]
     notes = [f"{len(names)} features were not used, more than {MOST_NON_FINITE:.0%} of their values are missing: {', '.join(names)}."] if names else []
     if filled := int(missing[:, ~dropped].sum()):
         notes.append(f"{filled} missing values were taken to be like the median well of their day.")
-    return np.where(missing, 0.0, rows)[:, ~dropped], tuple(notes)
+    return np.where(missing, 0.0, rows)[:, ~dropped], ~dropped, tuple(notes)
 
 
-def _scaled(rows: Array, *, one_unit: bool) -> Array:
-    """Divide features by their robust spread; those of an encoder share one unit and are left as they are to one another.
+def _scaled(rows: Array, embedded: int, embedding_weight: float) -> Array:
+    """Put an embedding, the first ``embedded`` columns, and measures on one scale; columns that do not vary are left out.
+
+    Where both are there, a row of the embedding is as long as one of the measures in the mean over wells, times its weight.
+    """
+    embedding, measures = _in_one_unit(_varying(rows[:, :embedded])), _in_own_units(_varying(rows[:, embedded:]))
+    if embedding.size and measures.size:
+        embedding *= embedding_weight * _length(measures) / _length(embedding)
+    return np.concatenate([embedding, measures], axis=1)
+
+
+def _varying(rows: Array) -> Array:
+    return np.asarray(rows[:, rows.std(axis=0) > ROUNDING * np.abs(rows).max(axis=0, initial=0.0)])
+
+
+def _in_one_unit(rows: Array) -> Array:
+    """Divide an embedding by its mean spread, which leaves its features as they are to one another.
 
     An embedding has many features that are zero in nearly all images: scaled one by one, their noise would outweigh all that matters.
     """
-    deviation = rows.std(axis=0)
-    varies = deviation > ROUNDING * np.abs(rows).max(axis=0, initial=0.0)
-    rows, deviation = rows[:, varies], deviation[varies]
-    if one_unit:
-        return np.asarray(rows / np.sqrt((deviation**2).mean())) if varies.any() else rows
-    spread = np.maximum(1.4826 * np.median(np.abs(rows), axis=0), LEAST_SPREAD * deviation)
+    return np.asarray(rows / np.sqrt(rows.var(axis=0).mean())) if rows.size else rows
+
+
+def _in_own_units(rows: Array) -> Array:
+    """Divide each feature by its robust spread."""
+    spread = np.maximum(1.4826 * np.median(np.abs(rows), axis=0), LEAST_SPREAD * rows.std(axis=0))
     return np.asarray(np.clip(rows / spread, -FARTHEST, FARTHEST))
+
+
+def _length(rows: Array) -> float:
+    """Return the root mean square length of rows: one that the many wells with little change decide, not the few with much."""
+    return float(np.sqrt(np.median((rows**2).sum(axis=1))))
 
 
 def _principal(rows: Array, most: int) -> Array:

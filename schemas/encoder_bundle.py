@@ -55,6 +55,7 @@ class BundleCard(BaseModel):
     dimension: int = Field(ge=1, le=16384)
     preprocessing: Preprocessing
     canary: Canary
+    ranking_weight: float = Field(default=0.0, ge=0, le=100)  # of the embedding beside measures in a ranking of both, chosen where the truth is known
     provenance: str
     licence: str
 

@@ -1,17 +1,22 @@
 """The wells of one plate over the days, as arrays: the one input of every ranking."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from schemas.plate_map import Group
 
+Representation = Literal["embedding", "measures", "both"]
+"""What of a well image is compared: what the encoder made of it, what was measured of its tissue, or both."""
+
 
 @dataclass(frozen=True, eq=False)
 class Trajectories:
     """N wells × T days × D features; a missing image is a row of NaN.
 
+    The features are two blocks: first an embedding, whose values share one unit, then measures, each in a unit of its own. Either may be missing.
     Only wells that the plate map names stand here. ``wells`` is opaque text: it need not be a position on a plate.
     """
 
@@ -22,7 +27,16 @@ class Trajectories:
     days: tuple[int, ...]  # T, ascending culture days
     features: npt.NDArray[np.float64]  # (N, T, D)
     feature_names: tuple[str, ...]  # D
-    encoder_id: str = ""  # "" for a profile table
+    embedding_dimension: int = 0  # so many of the D, from the first
+    embedding_weight: float = 1.0  # of the whole embedding beside all measures; without measures it has no meaning
+    encoder_id: str = ""  # "" for a profile table of measures
+
+    @property
+    def representation(self) -> Representation:
+        """What the features are."""
+        if self.embedding_dimension == 0:
+            return "measures"
+        return "both" if self.embedding_dimension < len(self.feature_names) else "embedding"
 
     def has(self, day: int) -> npt.NDArray[np.bool_]:
         """Return (N,): which wells have an image of this day."""

@@ -39,5 +39,6 @@ def plate(
         days=(DOSING_DAY, READOUT_DAY),
         features=stacked,
         feature_names=tuple(f"feature_{number}" for number in range(features)),
+        embedding_dimension=features if encoder_id else 0,
         encoder_id=encoder_id,
     )

@@ -2,12 +2,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from inference.departure import departures_on, measure_departures
 from schemas.errors import ProfileError
 from schemas.plate_map import Group
 from schemas.trajectory import Trajectories
 from tests.known_plates import DOSING_DAY, READOUT_DAY, plate
+
+KILLS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 def scores(trajectories: Trajectories) -> np.ndarray:
@@ -147,3 +150,34 @@ def test_the_rolling_view_waits_for_six_untreated_wells() -> None:
     assert departures_on(replace(trajectories, features=few), dosing_day=DOSING_DAY, day=READOUT_DAY) == {}
     whole = departures_on(trajectories, dosing_day=DOSING_DAY, day=READOUT_DAY)
     assert whole == dict(zip(trajectories.wells, scores(trajectories), strict=True))
+
+
+def with_measures(weight: float, measures: int = 8) -> Trajectories:
+    """Return a plate whose measures order its wells, beside an embedding of 200 features in which wells differ for other reasons."""
+    known, other = plate(KILLS, features=measures, encoder_id=""), plate((0.0,) * len(KILLS), features=200, seed=1)
+    return replace(
+        known,
+        features=np.concatenate([other.features, known.features * 10.0 ** np.arange(measures)], axis=2),
+        feature_names=(*other.feature_names, *known.feature_names),
+        embedding_dimension=200,
+        embedding_weight=weight,
+    )
+
+
+def test_two_blocks_are_scaled_apart_so_that_many_dimensions_do_not_drown_the_few() -> None:
+    kill = np.repeat(KILLS, 3)
+    alone = scores(plate(KILLS, features=8, encoder_id=""))
+    for weight in (0.1, 0.3):
+        both = scores(with_measures(weight))
+        assert spearmanr(both[18:], kill).statistic > spearmanr(alone[18:], kill).statistic - 0.05
+    assert spearmanr(scores(with_measures(100.0))[18:], kill).statistic < 0.5
+
+
+def test_an_embedding_without_weight_changes_nothing() -> None:
+    np.testing.assert_allclose(scores(with_measures(0.0)), scores(plate(KILLS, features=8, encoder_id="")), rtol=1e-6)
+
+
+def test_the_unit_of_an_embedding_does_not_matter_beside_measures() -> None:
+    one = with_measures(0.5)
+    units = np.where(np.arange(208) < 200, 1000.0, 1.0)
+    np.testing.assert_allclose(scores(replace(one, features=one.features * units)), scores(one), rtol=1e-6)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from inference.ranking import EMBEDDING_ONLY, FIRST_FORM, bootstrap_means, efficacy_ranks, rank_plate
+from inference.ranking import FIRST_FORM, bootstrap_means, efficacy_ranks, rank_plate
 from schemas.plate_map import Group
 from schemas.quality import Flag
 from schemas.ranking import Gate, TreatmentTable, Verdict
@@ -149,5 +149,5 @@ def test_wells_without_positions_have_no_edge_effect() -> None:
 
 
 def test_the_notes_say_what_the_first_form_cannot() -> None:
-    table = rank(plate(), representation="both", notes=("Known before.",))
-    assert table.notes == ("Known before.", EMBEDDING_ONLY, FIRST_FORM)
+    table = rank(plate(), notes=("Known before.",))
+    assert table.notes == ("Known before.", FIRST_FORM)
