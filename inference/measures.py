@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from inference.loose import debris_of, pieces_of, spread_px
-from inference.optical_density import cell_px, darkness
+from inference.dispersal import dispersal
+from inference.loose import Pieces, debris_of, pieces_of
+from inference.optical_density import darkness
 from inference.outline import trace
+from inference.reduced_view import reduce
 from schemas.tissue import Segmentation
 
 Measures = dict[str, float]
@@ -31,49 +32,49 @@ def measure(plane: npt.NDArray[np.uint16], segmentation: Segmentation, um_per_px
     Names carry their unit; without a scale all sizes are in pixels and end in ``_px``. What is not defined is left out: an empty well has an area of 0,
     no pieces and its debris, and nothing else.
     """
-    sizes: dict[str, float] = {"area": 0.0}
-    plain: Measures = {"pieces": 0.0}
-    middle = None
-    if not segmentation.is_empty:
-        body = segmentation.body
-        pieces = pieces_of(body)
-        outline = trace(pieces.largest)
-        moments = cv2.moments(pieces.largest.astype(np.uint8), binaryImage=True)
-        middle = (pieces.corner_px[0] + moments["m10"] / moments["m00"], pieces.corner_px[1] + moments["m01"] / moments["m00"])
-        area = float(np.count_nonzero(body))
-        diameter = 2 * np.sqrt(area / np.pi)
-        sizes |= {
-            "area": area,
-            "perimeter": outline.perimeter_px,
-            "equivalent_diameter": float(diameter),
-            "major_diameter": outline.major_px,
-            "minor_diameter": outline.minor_px,
-            "volume": float(np.pi / 6 * outline.major_px * outline.minor_px**2),
-            "spread": spread_px(body, middle),
-        }
-        dark = darkness(plane, body, segmentation.background, cell_px(um_per_px, float(diameter)))
-        plain = {
-            "circularity": outline.circularity,
-            "solidity": outline.solidity,
-            "eccentricity": outline.eccentricity,
-            "roughness": outline.roughness,
-            "od_mean": dark.mean,
-            "od_spread": dark.spread,
-            **{f"od_depth_{number}": value for number, value in enumerate(dark.by_depth, start=1)},
-            "core_darkness": dark.core,
-            "edge_darkness": dark.edge,
-            "grain_fine": dark.grain_fine,
-            "grain_coarse": dark.grain_coarse,
-            "pieces": float(pieces.count),
-            "largest_piece_share": float(np.count_nonzero(pieces.largest)) / area,
-        }
-    debris = debris_of(segmentation.debris, middle)
-    sizes["debris_area"] = debris.area_px
+    pieces = pieces_of(segmentation.body)
+    debris = debris_of(segmentation.debris, pieces.middle_px)
+    sizes = {"area": pieces.area_px, "debris_area": debris.area_px}
     if debris.spread_px is not None:
         sizes["debris_spread"] = debris.spread_px
+    plain: Measures = {"pieces": float(pieces.count), "debris_count": float(debris.count)}
+    if not segmentation.is_empty:
+        more_sizes, more = _of_tissue(plane, segmentation, pieces, um_per_px)
+        sizes |= more_sizes
+        plain |= more
     scale = um_per_px or 1.0
-    in_units = {named(size, um_per_px): value * scale ** _POWERS.get(size, 1) for size, value in sizes.items()}
-    return {**in_units, **plain, "debris_count": float(debris.count)}
+    return {named(size, um_per_px): value * scale ** _POWERS.get(size, 1) for size, value in sizes.items()} | plain
+
+
+def _of_tissue(plane: npt.NDArray[np.uint16], segmentation: Segmentation, pieces: Pieces, um_per_px: float | None) -> tuple[Measures, Measures]:
+    """Return the sizes, in pixels, and all else that only tissue has."""
+    outline = trace(pieces.largest)
+    view = reduce(plane, segmentation, um_per_px)
+    dark, apart = darkness(view), dispersal(view)
+    sizes = {
+        "perimeter": outline.perimeter_px,
+        "equivalent_diameter": float(2 * np.sqrt(pieces.area_px / np.pi)),
+        "major_diameter": outline.major_px,
+        "minor_diameter": outline.minor_px,
+        "volume": float(np.pi / 6 * outline.major_px * outline.minor_px**2),
+        "spread": apart.spread_px,
+    }
+    return sizes, {
+        "circularity": outline.circularity,
+        "solidity": outline.solidity,
+        "eccentricity": outline.eccentricity,
+        "roughness": outline.roughness,
+        "od_mean": dark.mean,
+        "od_spread": dark.spread,
+        **{f"od_depth_{number}": value for number, value in enumerate(dark.by_depth, start=1)},
+        "core_darkness": dark.core,
+        "edge_darkness": dark.edge,
+        "grain_fine": dark.grain_fine,
+        "grain_coarse": dark.grain_coarse,
+        "largest_piece_share": float(np.count_nonzero(pieces.largest)) / pieces.area_px,
+        "spilled": apart.spilled,
+        "open_directions": apart.directions,
+    }
 
 
 def _change_of_size(name: str) -> bool:

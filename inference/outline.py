@@ -69,7 +69,7 @@ def _smooth(points: npt.NDArray[np.float64], sigma_px: float) -> npt.NDArray[np.
     closed = np.vstack([points, points[:1]])
     along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(closed, axis=0).T))])
     at = np.arange(_POINTS) * along[-1] / _POINTS
-    outline = np.interp(at, along, closed[:, 0]) + 1j * np.interp(at, along, closed[:, 1])
+    outline = np.asarray(np.interp(at, along, closed[:, 0]) + 1j * np.interp(at, along, closed[:, 1]), np.complex128)
     if along[-1] == 0:  # one pixel
         return outline
     waves = np.fft.fftfreq(_POINTS, d=along[-1] / _POINTS)  # per pixel

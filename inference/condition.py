@@ -1,0 +1,33 @@
+"""Intact or exploded, and how far."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from schemas.ranking import Condition
+
+
+@dataclass(frozen=True)
+class ConditionSettings:
+    """When tissue counts as exploded.
+
+    ``open_directions``: tissue that holds together has lobes, a second piece or a fibre, each within a few of the 36 directions: up to 0.2 on real images
+    of whole spheroids. An exploded one opens on all sides, but chains leave gaps between them and a core off the middle hides some: 0.45 and more.
+    ``spilled``: so much has left, in areas of the core, that it is not cells clinging to the edge.
+    """
+
+    open_directions: float = 0.3
+    spilled: float = 0.05
+
+
+def condition_of(measures: Mapping[str, float], settings: ConditionSettings | None = None) -> tuple[Condition, float] | None:
+    """Return the condition and the degree of explosion, or None for an empty well.
+
+    The degree is 0 for intact tissue; for exploded tissue it is its spread in units of 100 µm, and without a scale of 100 px.
+    """
+    if measures["pieces"] == 0:
+        return None
+    limits = settings or ConditionSettings()
+    if measures["open_directions"] < limits.open_directions or measures["spilled"] < limits.spilled:
+        return Condition.INTACT, 0.0
+    spread = measures["spread_um"] if "spread_um" in measures else measures["spread_px"]
+    return Condition.EXPLODED, spread / 100
