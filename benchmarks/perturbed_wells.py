@@ -1,0 +1,182 @@
+"""Virtual wells with true masks, and the same wells spoilt in the ways of real plates."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from acquisition.virtual_microscope import Fault, VirtualMicroscope, microscopes
+from acquisition.virtual_optics import OpticsName, render
+from acquisition.virtual_plate import CULTURE_DAYS, WellPlan
+from acquisition.virtual_scene import Scene, draw
+from acquisition.virtual_tissue import FIELD_UM, Tissue, grow
+
+Plane = npt.NDArray[np.uint16]  # (H, W), white = 65535
+Mask = npt.NDArray[np.bool_]  # (H, W)
+View = tuple[Plane, Mask]
+
+PLAIN = "plain"
+SHARP = 1  # the middle plane is the one in focus
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One plane with its truth; the mask of an empty well is empty."""
+
+    kind: str
+    plane: Plane
+    mask: Mask
+
+
+def cases(seeds: range, size_px: int, wells: int) -> Iterator[Case]:
+    """Yield wells of one plate a seed, every culture day in turn and another microscope a seed, plain and with every perturbation, and as often empty."""
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        (scope,) = microscopes(1, seed, size_px, optics=list(OpticsName)[seed % len(OpticsName)])
+        for number in range(wells):
+            plan = scope.plate.wells[int(rng.integers(len(scope.plate.wells)))]
+            day = CULTURE_DAYS[(seed + number) % len(CULTURE_DAYS)]
+            plain = _look(scope, plan, day)
+            yield Case(PLAIN, *plain)
+            yield Case("border-cut", *_look(scope, plan, day, Fault.CUT))
+            yield Case("debris ×5", *_render(scope, plan, day, _littered(grow(scope.plate, plan, day, scope.line))))
+            yield Case("second object", *_beside(scope, plan, day, rng))
+            for kind, change in CHANGES.items():
+                yield Case(kind, *change(*plain, rng))
+            empty = _look(scope, plan, day, Fault.EMPTY)
+            yield Case("empty", *empty)
+            littered = replace(_littered(grow(scope.plate, plan, day, scope.line)), present=False)
+            yield Case("empty, debris ×5", *_render(scope, plan, day, littered))
+            for kind in ("blur σ 5", "tilt ×3", "whole well", "12 in 16 bits"):
+                yield Case(f"empty, {kind}", *CHANGES[kind](*empty, rng))
+
+
+def _look(scope: VirtualMicroscope, plan: WellPlan, day: int, fault: Fault | None = None) -> View:
+    view = scope.look(plan, day, fault)
+    return _stretched(view.planes[SHARP], scope.bench.white), view.mask
+
+
+def _render(scope: VirtualMicroscope, plan: WellPlan, day: int, tissue: Tissue, beside: Scene | None = None) -> View:
+    scene = draw(tissue, scope.size_px)
+    mask = scene.mask
+    if beside is not None:
+        height = scene.height_um + beside.height_um
+        scene = Scene(mask | beside.mask, scene.density + beside.density, height, scene.smooth_um + beside.smooth_um, scene.rim)
+    return _stretched(render(scene, scope.plate, plan, day, scope.bench)[SHARP], scope.bench.white), mask
+
+
+def _stretched(plane: Plane, white: int) -> Plane:
+    """Bring the camera's bits to white = 65535, as reading does."""
+    return np.round(plane * (65535 / white)).astype(np.uint16)
+
+
+def _littered(tissue: Tissue) -> Tissue:
+    return replace(tissue, debris=5 * tissue.debris, loose_cells=5 * tissue.loose_cells)
+
+
+def _beside(scope: VirtualMicroscope, plan: WellPlan, day: int, rng: np.random.Generator) -> View:
+    """Return the well with something of half its size near a corner, tissue of another well or a fibre; the truth is the well's own."""
+    tissue = grow(scope.plate, plan, day, scope.line)
+    if rng.random() < 0.5:  # noqa: PLR2004 - a coin
+        plane, mask = _look(scope, plan, day)
+        return _with_fibre(plane, rng), mask
+    corner = rng.choice([-1, 1], 2) * rng.uniform(0.36, 0.40, 2) * FIELD_UM
+    stray = replace(tissue, radius_um=0.5 * min(tissue.radius_um, 0.15 * FIELD_UM), centre_um=(float(corner[0]), float(corner[1])))
+    stray = replace(stray, burst=0.0, debris=0, loose_cells=0)
+    return _render(scope, plan, day, tissue, draw(stray, scope.size_px))
+
+
+def _with_fibre(plane: Plane, rng: np.random.Generator) -> Plane:
+    """Draw a dark fibre of 15 µm from the border through a corner of the field."""
+    size = len(plane)
+    along = np.linspace(0, 0.35, 40)
+    path = np.stack([0.02 + along, 0.25 - 0.6 * along + rng.uniform(0.02, 0.05) * np.sin(12 * along)], axis=1) * size
+    shade = np.zeros(plane.shape, np.uint8)
+    cv2.polylines(shade, [np.round(path * 8).astype(np.int32)], False, 255, max(round(15 / FIELD_UM * size), 1), cv2.LINE_AA, 3)
+    shade = np.rot90(shade, int(rng.integers(4)))
+    return np.round(plane * (1 - 0.8 * shade / 255)).astype(np.uint16)
+
+
+def _blurred(sigma_px: float) -> Callable[[Plane, Mask, np.random.Generator], View]:
+    return lambda plane, mask, _rng: (cv2.GaussianBlur(plane, (0, 0), sigma_px), mask)
+
+
+def _tilted(plane: Plane, mask: Mask, rng: np.random.Generator) -> View:
+    """Let the light fall to a third from one side to the other, in any direction."""
+    angle = rng.uniform(0, 2 * np.pi)
+    y, x = np.mgrid[-0.5 : 0.5 : plane.shape[0] * 1j, -0.5 : 0.5 : plane.shape[1] * 1j]
+    along = np.cos(angle) * x + np.sin(angle) * y
+    along = (along - along.min()) / np.ptp(along)
+    return np.round(plane * ((1 + 2 * along) / 3)).astype(np.uint16), mask
+
+
+def _twelve_bits(plane: Plane, mask: Mask, _rng: np.random.Generator) -> View:
+    """Return what a 12-bit camera writes into 16 bits, not stretched: black to all who expect white at 65535."""
+    return plane >> 4, mask
+
+
+def _from_afar(plane: Plane, mask: Mask, share: float) -> View:
+    """Show the field ``share`` as large, with the light and the noise of its border going on around it."""
+    size = len(plane)
+    inner = round(share * size)
+    margin = (size - inner) // 2
+    after = size - inner - margin
+    small = cv2.resize(plane, (inner, inner), interpolation=cv2.INTER_AREA)
+    small_mask = cv2.resize(mask.astype(np.float32), (inner, inner), interpolation=cv2.INTER_AREA) >= 0.5  # noqa: PLR2004 - covered half
+    light = cv2.GaussianBlur(cv2.copyMakeBorder(small, margin, after, margin, after, cv2.BORDER_REPLICATE).astype(np.float32), (0, 0), size / 60)
+    noise = small[: inner // 8, : inner // 8].astype(np.float32)
+    noise = np.tile(noise - cv2.GaussianBlur(noise, (0, 0), 4), (size * 8 // inner + 2,) * 2)[:size, :size]
+    out = np.clip(np.round(light + noise), 0, 65535).astype(np.uint16)
+    out[margin : margin + inner, margin : margin + inner] = small
+    whole = np.zeros(mask.shape, dtype=bool)
+    whole[margin : margin + inner, margin : margin + inner] = small_mask
+    return out, whole
+
+
+def _whole_well(plane: Plane, mask: Mask, rng: np.random.Generator) -> View:
+    """Show the well from afar with its dark rim, somewhat off centre, and what lies beyond it."""
+    plane, mask = _from_afar(plane, mask, float(rng.uniform(0.35, 0.6)))
+    size = len(plane)
+    x0, y0 = rng.uniform(-0.02, 0.02, 2)
+    y, x = np.mgrid[-0.5 : 0.5 : size * 1j, -0.5 : 0.5 : size * 1j]
+    radius = np.hypot(x - x0, y - y0)
+    inner, width = rng.uniform(0.38, 0.44), rng.uniform(0.02, 0.05)
+    beyond = np.clip((radius - inner) * 200, 0, 1)
+    ring = beyond * np.clip((inner + width - radius) * 200, 0, 1)
+    through = 1 - ring * rng.uniform(0.5, 0.9) - (beyond - ring) * rng.uniform(0.0, 0.6)
+    return np.round(plane * through).astype(np.uint16), mask
+
+
+def _closer(plane: Plane, mask: Mask, _rng: np.random.Generator) -> View:
+    """Show the middle of the field twice as large, or as large as leaves some background around the tissue."""
+    size = len(plane)
+    rows, columns = np.nonzero(mask)
+    reach = max(int(np.abs(np.concatenate([rows, columns]) - size / 2).max(initial=0) * 1.15), size // 4)
+    start = max(size // 2 - reach, 0)
+    crop = slice(start, size - start)
+    larger = cv2.resize(plane[crop, crop], (size, size), interpolation=cv2.INTER_CUBIC)
+    return larger, cv2.resize(mask[crop, crop].astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR) >= 0.5  # noqa: PLR2004 - covered half
+
+
+def _sampled(factor: float) -> Callable[[Plane, Mask, np.random.Generator], View]:
+    def change(plane: Plane, mask: Mask, _rng: np.random.Generator) -> View:
+        side = round(len(plane) * factor)
+        how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+        return cv2.resize(plane, (side, side), interpolation=how), cv2.resize(mask.astype(np.float32), (side, side), interpolation=how) >= 0.5  # noqa: PLR2004 - covered half
+
+    return change
+
+
+CHANGES: dict[str, Callable[[Plane, Mask, np.random.Generator], View]] = {
+    "blur σ 5": _blurred(5),
+    "blur σ 12": _blurred(12),
+    "12 in 16 bits": _twelve_bits,
+    "whole well": _whole_well,
+    "tilt ×3": _tilted,
+    "0.5× as large": lambda plane, mask, _rng: _from_afar(plane, mask, 0.5),
+    "2× as large": _closer,
+    "0.5× the pixels": _sampled(0.5),
+    "2× the pixels": _sampled(2),
+}
