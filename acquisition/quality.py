@@ -26,6 +26,9 @@ MIN_TISSUE_SIGNAL = 0.006
 """Mean local contrast of a region × its width as a share of the field. Neither alone is enough: freshly seeded tissue is as faint as a patch
 of loose cells, but wider; a lump of debris is as strong as tissue, but narrower."""
 
+MIN_PLANE_LIGHT = 0.6
+"""Light of the darkest plane of a well relative to its brightest: planes are taken seconds apart under one lamp, and differ by a few percent."""
+
 MIN_CONTACT = 0.03
 """Share of the border that cut tissue covers: less is a fibre or a lump of debris."""
 
@@ -70,10 +73,12 @@ def assess(planes: npt.NDArray[np.uint16], flags: tuple[Flag, ...] = ()) -> Qual
     tissue = [region for region in find_regions(plane) if region.signal >= MIN_TISSUE_SIGNAL]
     # Blur takes the contrast away by which tissue is known: of a blurred image nothing else is said.
     blurred = structure >= MIN_STRUCTURE and focus[sharpest_plane] < MIN_SHARPNESS
+    levels = [float(np.median(each[::8, ::8])) for each in planes]
     conclusions = {
         Flag.BLURRED: blurred,
         Flag.SATURATED: saturated > MAX_SATURATED,
         Flag.EMPTY: not blurred and not tissue,
+        Flag.DARK_PLANE: min(levels) < MIN_PLANE_LIGHT * max(levels),
         Flag.CUT: not blurred and any(region.cut for region in tissue),
     }
     return Quality(

@@ -85,6 +85,13 @@ class RankingSection(_Section):
     seed: int = Field(default=1, ge=0)  # of bootstrap and permutations: the same inputs give the same ranking
 
 
+class TissueSection(_Section):
+    """When tissue counts as exploded; docs/measures.md gives the reasons."""
+
+    open_directions: float = Field(default=0.3, ge=0, le=1)
+    spilled: float = Field(default=0.05, ge=0, le=100)
+
+
 class PublisherSection(_Section):
     """Where subscribers connect."""
 
@@ -119,6 +126,7 @@ class Config(BaseSettings):
     encoder: EncoderSection = EncoderSection()
     store: StoreSection = StoreSection()
     ranking: RankingSection = RankingSection()
+    tissue: TissueSection = TissueSection()
     publisher: PublisherSection = PublisherSection()
     output: OutputSection = OutputSection()
     health: HealthSection = HealthSection()
@@ -126,7 +134,9 @@ class Config(BaseSettings):
     @property
     def digest(self) -> str:
         """SHA-256 over the settings that a ranking depends on."""
-        return hashlib.sha256((self.source.model_dump_json(include={"planes", "bits", "field"}) + self.ranking.model_dump_json()).encode()).hexdigest()
+        return hashlib.sha256(
+            (self.source.model_dump_json(include={"planes", "bits", "field"}) + self.ranking.model_dump_json() + self.tissue.model_dump_json()).encode()
+        ).hexdigest()
 
 
 def load_config(path: Path | None) -> Config:

@@ -5,14 +5,18 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import structlog
 
 from daemon.alerts import Alerts
+from daemon.ranking_files import Pictures
 from inference.assemble import assemble, counting, dosing_notes
+from inference.condition import ConditionSettings
 from inference.ports import Store
 from inference.ranking import rank_plate
+from inference.tissue_table import with_tissue
 from schemas.errors import ProfileError, SpheroRankError
 from schemas.messages import AlertKind, RankingData
 from schemas.observation import Imaged
@@ -30,6 +34,7 @@ class RankingSettings:
     readout_deadline: timedelta  # after the first image of a day was received, its ranking waits no longer
     correction_quiet: timedelta  # a ranked day is corrected once its plate had no new image for this long
     representation: Representation
+    condition: ConditionSettings
     embedding_weight: float  # of the embedding beside measures, as its bundle says
     seed: int
     config_digest: str
@@ -56,7 +61,7 @@ class DailyPath:
     store: Store
     encoder_id: str
     settings: RankingSettings
-    write: Callable[[Ranking], Sequence[Path]]  # the files of a ranking; those that exist already are left as they are
+    write: Callable[[Ranking, Pictures], Sequence[Path]]  # the files of a ranking; those that exist already are left as they are
     alerts: Alerts
     clock: Callable[[], datetime]
 
@@ -83,9 +88,10 @@ class DailyPath:
         plate_map = due.plate_map
         if self.alerts.stands(AlertKind.QUALITY_GATE, due.inputs_digest):
             return None  # these very inputs could not be ranked, and a person has been told
+        observations = self.store.observations(due.images, self.encoder_id)
         try:
             plate = assemble(
-                self.store.observations(due.images, self.encoder_id),
+                observations,
                 plate_map,
                 through_day=due.day,
                 representation=self.settings.representation,
@@ -103,6 +109,7 @@ class DailyPath:
         except ProfileError as error:
             self.alerts.raise_once(AlertKind.QUALITY_GATE, due.inputs_digest, f"day {due.day} cannot be ranked: {error}", plate_map.plate)
             return None
+        table = with_tissue(table, observations, dosing_day=plate_map.dosed_on_day, readout_day=due.day, settings=self.settings.condition)
         ranking = Ranking(
             **table.model_dump(),
             plate=plate_map.plate,
@@ -129,11 +136,20 @@ class DailyPath:
         """Write the files of a ranking where they are missing. The store has the ranking, so a failure raises an alert and is tried again later."""
         cause = f"{ranking.plate} {ranking.name}"
         try:
-            self.write(ranking)
+            self.write(ranking, partial(self._pictures, ranking))
         except SpheroRankError as error:
             self.alerts.raise_once(AlertKind.DISK, cause, f"the files of {cause} cannot be written: {error}", ranking.plate)
         else:
             self.alerts.clear(AlertKind.DISK, cause)
+
+    def _pictures(self, ranking: Ranking) -> dict[str, bytes]:
+        """Return the picture of each well on the ranking's day, as far as there is one."""
+        plate_map = self.store.plate_map(ranking.plate)
+        if plate_map is None:
+            return {}
+        of_day = [image for image in counting(self.store.imaged(ranking.plate, ranking.encoder_id), plate_map) if image.day == ranking.day]
+        pictures = self.store.pictures(of_day)
+        return {image.key.well: pictures[image.observation_id] for image in of_day if image.observation_id in pictures}
 
     def asked_for(self, plate_map: PlateMap, day: int, *, final: bool) -> Due:
         """Return what a person's wish to rank this day comes to.

@@ -9,12 +9,16 @@ import numpy.typing as npt
 
 from acquisition.quality import assess
 from daemon.rolling_view import RollingView
-from inference.ports import Encoder, Store
+from inference.condition import ConditionSettings, condition_of
+from inference.measures import measure
+from inference.picture import outlined
+from inference.ports import Encoder, Segmenter, Store
 from schemas.errors import ImageError
 from schemas.messages import DayDeparture, ObservationData, RejectedData
 from schemas.observation import Observation, Outcome
 from schemas.plate_map import PlateMap
 from schemas.quality import Quality
+from schemas.ranking import Condition
 from schemas.well_image import Rejected, WellImage
 
 
@@ -23,6 +27,8 @@ class ImagePath:
     """What one image passes through."""
 
     encoder: Encoder
+    segmenter: Segmenter
+    condition_settings: ConditionSettings
     store: Store
     rolling_view: RollingView
     clock: Callable[[], datetime]
@@ -46,10 +52,13 @@ class ImagePath:
             embedding = self.encoder.embed(item, quality.sharpest_plane)
         except ImageError as error:
             return self._refuse(Rejected(files=item.files, reason=error.problem, plate=item.key.plate, well=item.key.well))
-        observation = observation_of(item, digest, quality, self.encoder.encoder_id, embedding, received_at=self.clock())
+        sharpest = item.planes[quality.sharpest_plane]
+        tissue = self.segmenter.segment(sharpest, item.um_per_px)
+        measures = measure(sharpest, tissue, item.um_per_px)
+        observation = observation_of(item, digest, quality, self.encoder.encoder_id, embedding, measures, received_at=self.clock())
         departures = self.rolling_view.departures(observation, plate_map)
-        message = observation_message(observation, self.store.next_version(item.key), departures)
-        self.store.add_observation(observation, message)
+        message = observation_message(observation, self.store.next_version(item.key), condition_of(measures, self.condition_settings), departures)
+        self.store.add_observation(observation, message, outlined(sharpest, tissue))
         return Outcome.STORED
 
     def _refuse(self, rejected: Rejected) -> Outcome:
@@ -59,7 +68,14 @@ class ImagePath:
 
 
 def observation_of(
-    image: WellImage, digest: str, quality: Quality, encoder_id: str, embedding: npt.NDArray[np.float32], *, received_at: datetime
+    image: WellImage,
+    digest: str,
+    quality: Quality,
+    encoder_id: str,
+    embedding: npt.NDArray[np.float32],
+    measures: dict[str, float],
+    *,
+    received_at: datetime,
 ) -> Observation:
     """Return what is kept of a well image."""
     return Observation(
@@ -74,10 +90,13 @@ def observation_of(
         quality=quality,
         encoder_id=encoder_id,
         embedding=embedding,
+        measures=measures,
     )
 
 
-def observation_message(observation: Observation, version: int, departures: tuple[DayDeparture, ...]) -> ObservationData:
+def observation_message(
+    observation: Observation, version: int, condition: tuple[Condition, float] | None, departures: tuple[DayDeparture, ...]
+) -> ObservationData:
     """Return what subscribers are told of a stored image."""
     return ObservationData(
         plate=observation.key.plate,
@@ -93,5 +112,7 @@ def observation_message(observation: Observation, version: int, departures: tupl
         quality=observation.quality,
         flags=observation.quality.flags,
         measures=observation.measures,
+        condition=condition and condition[0],
+        explosion_degree=condition and condition[1],
         departures=departures,
     )

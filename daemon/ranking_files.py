@@ -4,7 +4,7 @@ import contextlib
 import csv
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
@@ -14,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from daemon.report import report_html
 from schemas.errors import OutputError
 from schemas.ranking import FOR_RESEARCH_USE_ONLY, Ranking, TreatmentRank, TreatmentTable, WellRank
+
+Pictures = Callable[[], Mapping[str, bytes]]
+"""The JPEG of each well that has one, asked for only where a page is written."""
 
 
 class _Identity(BaseModel):
@@ -28,7 +31,7 @@ class _Identity(BaseModel):
     inputs_digest: str
 
 
-def write_ranking(ranking: Ranking, folder: Path) -> list[Path]:
+def write_ranking(ranking: Ranking, pictures: Pictures, folder: Path) -> list[Path]:
     """Write what is missing of a ranking's files below ``folder``, ``latest.json`` last; return the paths of all of them.
 
     A revision's files are never written over. ``latest.json`` only ever goes to a later day or revision.
@@ -48,7 +51,7 @@ def write_ranking(ranking: Ranking, folder: Path) -> list[Path]:
     except OSError as error:
         raise OutputError(home, f"cannot be made ({error.strerror}); expected a folder in a writable one") from error
     for path in absent:
-        _write_aside(path, _content(ranking, path.name))
+        _write_aside(path, _content(ranking, pictures, path.name))
     return [*_revision_files(ranking, home), home / "latest.json"]
 
 
@@ -93,22 +96,26 @@ def _revision_files(ranking: Ranking, home: Path) -> list[Path]:
     return [home / f"{ranking.name}{ending}" for ending in (".json", ".csv", "-wells.csv", ".html")]
 
 
-def _content(ranking: Ranking, name: str) -> str:
+def _content(ranking: Ranking, pictures: Pictures, name: str) -> str:
     lead = ranking.model_dump(mode="json", include={"plate", "day", "revision", "final"})
     if name.endswith(".json"):
         return ranking.model_dump_json(indent=2) + "\n"
     if name.endswith(".html"):
-        return report_html(ranking)
+        return report_html(ranking, pictures())
     return wells_csv([(lead, ranking)]) if name.endswith("-wells.csv") else treatments_csv([(lead, ranking)])
 
 
-def _csv(model: type[BaseModel], tables: Sequence[tuple[Mapping[str, object], Sequence[BaseModel]]]) -> str:
+def _csv(model: type[BaseModel], tables: Sequence[tuple[Mapping[str, object], Sequence[TreatmentRank | WellRank]]]) -> str:
+    """Return the rows; each measure that any row has becomes a column of its own."""
+    fields = [name for name in model.model_fields if name != "measures"]
+    measures = sorted({name for _, rows in tables for row in rows for name in row.measures})
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*(tables[0][0] if tables else ()), *model.model_fields, "notice"])
+    writer.writerow([*(tables[0][0] if tables else ()), *fields, *measures, "notice"])
     for lead, rows in tables:
         for row in rows:
-            writer.writerow(map(_cell, (*lead.values(), *(getattr(row, name) for name in model.model_fields), FOR_RESEARCH_USE_ONLY)))
+            values = (*lead.values(), *(getattr(row, name) for name in fields), *(row.measures.get(name) for name in measures))
+            writer.writerow(map(_cell, (*values, FOR_RESEARCH_USE_ONLY)))
     return out.getvalue()
 
 

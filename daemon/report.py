@@ -1,10 +1,11 @@
 """A ranking as one HTML file that needs nothing else: readable on a screen, a phone and paper."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 from importlib.resources import files
 
+from daemon.gallery import gallery, seen_in_words
 from daemon.plate_svg import has_positions, plate_svg
 from schemas.plate_map import Group
 from schemas.ranking import Gate, Ranking, RankingQuality, TreatmentRank, Verdict
@@ -20,8 +21,8 @@ _VERDICTS = {
 _UNITS = {"departure": "untreated spreads", "deterioration": "percent of predicted deterioration"}
 
 
-def report_html(ranking: Ranking) -> str:
-    """Return the page."""
+def report_html(ranking: Ranking, pictures: Mapping[str, bytes]) -> str:
+    """Return the page; ``pictures`` are the JPEGs of wells that have one."""
     state = "Final" if ranking.final else "PROVISIONAL"
     title = f"{ranking.plate} · day {ranking.day}"
     return "\n".join(
@@ -35,6 +36,7 @@ def report_html(ranking: Ranking) -> str:
             _treatments(ranking),
             _plate(ranking),
             _wells_to_look_at(ranking),
+            gallery(ranking, pictures),
             _how(ranking),
             f"<footer>{escape(ranking.notice)}</footer>\n</body>\n</html>\n",
         ]
@@ -77,7 +79,7 @@ def _treatments(ranking: Ranking) -> str:
     unit = _UNITS[ranking.method]
     low = min([0.0, *(row.score_low for row in ranking.treatments)])
     high = max([0.0, *(row.score_high for row in ranking.treatments)])
-    heads = ("Rank", "Treatment", "Group", "Wells", f"Score ({unit}, with interval)", "Ranks possible", "p", "q", "Verdict")
+    heads = ("Rank", "Treatment", "Group", "Wells", "What is seen", f"Score ({unit}, with interval)", "Ranks possible", "p", "q", "Verdict")
     body = "\n".join(_treatment(row, low, high) for row in ranking.treatments) or f'<tr><td colspan="{len(heads)}">No treatment could be ranked.</td></tr>'
     return (
         "<section>\n<h2>Treatments, strongest effect first</h2>\n"
@@ -92,6 +94,7 @@ def _treatment(row: TreatmentRank, low: float, high: float) -> str:
         ("treatment", "", escape(row.treatment or "untreated")),
         ("", "Group", row.group.replace("_", " ")),
         ("number", "Wells", f'<span title="{escape(", ".join(row.wells))}">{len(row.wells)}</span>'),
+        ("seen", "", seen_in_words(row.measures)),
         ("score", "Score", f"<span>{row.score:.2f} <small>{row.score_low:.2f} … {row.score_high:.2f}</small></span>{_bar(row, low, high)}"),
         ("number", "Ranks possible", f"{row.rank_low}–{row.rank_high}" if row.rank_low != row.rank_high else str(row.rank_low)),
         ("number", "p", _probability(row.p_value)),

@@ -24,7 +24,10 @@ from daemon.requests import Requests
 from daemon.rolling_view import RollingView
 from daemon.service import Parts, Service
 from inference.bundle import load_bundle
+from inference.condition import ConditionSettings
 from inference.onnx_encoder import OnnxEncoder
+from inference.ports import Segmenter
+from inference.segmentation import ClassicalSegmenter
 from inference.store.sql_store import SqlStore
 from schemas.encoder_bundle import BundleCard
 
@@ -46,6 +49,11 @@ def open_encoder(config: Config) -> OnnxEncoder:
     return OnnxEncoder(load_bundle(config.encoder.bundle), providers=config.encoder.providers, intra_op_threads=config.encoder.threads)
 
 
+def segmenter() -> Segmenter:
+    """Return what finds the tissue."""
+    return ClassicalSegmenter()
+
+
 def source_settings(config: Config, *, once: bool = False) -> DropFolderSettings:
     """Return what the drop folder is read with."""
     source = config.source
@@ -59,6 +67,7 @@ def open_days(config: Config, store: SqlStore, card: BundleCard) -> DailyPath:
         readout_deadline=timedelta(hours=ranking.readout_deadline_h),
         correction_quiet=timedelta(seconds=ranking.correction_quiet_s),
         representation=ranking.representation,
+        condition=ConditionSettings(**config.tissue.model_dump()),
         embedding_weight=card.ranking_weight,
         seed=ranking.seed,
         config_digest=config.digest,
@@ -82,7 +91,9 @@ def open_service(config: Config, *, once: bool = False) -> Iterator[Service]:
         parts = Parts(
             source=source,
             store=store,
-            images=ImagePath(encoder, store, RollingView(store, config.ranking.representation, encoder.card.ranking_weight), now),
+            images=ImagePath(
+                encoder, segmenter(), days.settings.condition, store, RollingView(store, config.ranking.representation, encoder.card.ranking_weight), now
+            ),
             days=days,
             alerts=days.alerts,
             metrics=Metrics(),

@@ -1,6 +1,6 @@
 """What the daemon needs from encoders, morphology and the store. Each port has one contract suite that every implementation passes."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -85,8 +85,8 @@ class Store(Protocol):
         """Return the number the next version of this visit gets, from 1."""
         ...
 
-    def add_observation(self, observation: Observation, message: MessageData) -> int:
-        """Commit observation, message and the outcome of its files in one transaction; return the message's sequence number."""
+    def add_observation(self, observation: Observation, message: MessageData, picture: bytes = b"") -> int:
+        """Commit observation, message, picture and the outcome of its files in one transaction; return the message's sequence number."""
         ...
 
     def add_duplicate(self, image: WellImage, now: datetime) -> None:
@@ -99,6 +99,10 @@ class Store(Protocol):
 
     def rejected(self) -> Sequence[RejectedFile]:
         """Return the newest refusal of each path that no later version of it undid, oldest first."""
+        ...
+
+    def pictures(self, images: Sequence[Imaged]) -> Mapping[int, bytes]:
+        """Return the JPEG of each of these images that has one, by observation id."""
         ...
 
     def save_plate_map(self, plate_map: PlateMap, now: datetime) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from schemas.quality import Flag, Quality
-from schemas.ranking import FOR_RESEARCH_USE_ONLY, Ranking
+from schemas.ranking import FOR_RESEARCH_USE_ONLY, Condition, Ranking
 
 PREFIX = "spherorank.v1"
 
@@ -48,7 +48,11 @@ class ObservationData(_Data):
     flags: tuple[Flag, ...]
     """reasons to look twice at the image"""
     measures: dict[str, float]
-    """name with unit: value; empty until tissue is measured"""
+    """what was measured of the tissue, each name with its unit"""
+    condition: Condition | None
+    """null for an empty well"""
+    explosion_degree: float | None
+    """0 = held together, larger = the further the tissue has spread; null for an empty well"""
     departures: tuple[DayDeparture, ...]
     """the well's way so far, one entry a day seen; empty before dosing"""
 

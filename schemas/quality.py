@@ -12,6 +12,7 @@ class Flag(StrEnum):
     SATURATED = "saturated"
     EMPTY = "empty"
     CUT = "cut"  # tissue touches the border of the image
+    DARK_PLANE = "dark_plane"  # one focal plane is much darker than the others: the lamp or shutter failed
     PLANES_MISSING = "planes_missing"
     DAY_DISAGREES = "day_disagrees"  # the day in the name is not the day of the time the image was taken
 

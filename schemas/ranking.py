@@ -65,6 +65,8 @@ class TreatmentRank(_Out):
     q_value: float
     """p-value corrected for the number of treatments"""
     verdict: Verdict
+    measures: dict[str, float] = {}
+    """mean over the wells of what was measured of each"""
 
 
 class WellRank(_Out):
@@ -79,7 +81,11 @@ class WellRank(_Out):
     score: float | None
     """as a treatment's; null where the well has no usable image"""
     condition: Condition | None
-    """null until the tissue is measured"""
+    """null where the tissue was not measured"""
+    explosion_degree: float | None = None
+    """0 = held together, larger = the further the tissue has spread; null where the tissue was not measured"""
+    measures: dict[str, float] = {}
+    """of the readout image, each name with its unit, and the change of each since dosing (``…_change``)"""
     deterioration_percent: float | None
     """null until calibrated against an assay"""
     deterioration_low: float | None

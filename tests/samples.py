@@ -11,7 +11,7 @@ from schemas.messages import ObservationData, RankingData, RejectedData, Service
 from schemas.observation import Observation
 from schemas.plate_map import Group, PlateMap, WellEntry
 from schemas.quality import Quality
-from schemas.ranking import Gate, Ranking, RankingQuality, Scale, TreatmentRank, Verdict, WellRank
+from schemas.ranking import Condition, Gate, Ranking, RankingQuality, Scale, TreatmentRank, Verdict, WellRank
 from schemas.well import INNER_60
 from schemas.well_image import FileVersion, Rejected, VisitKey, WellImage
 
@@ -88,6 +88,8 @@ def observation_data(of: Observation, version: int = 1) -> ObservationData:
         quality=of.quality,
         flags=of.quality.flags,
         measures=of.measures,
+        condition=Condition.INTACT,
+        explosion_degree=0.0,
         departures=(),
     )
 

@@ -1,6 +1,6 @@
 """The store in a relational database: observations, files, plate maps, rankings, and the outbox of messages that tell of them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, fun
 from sqlalchemy.dialects import postgresql, sqlite
 
 from inference.store.database import Database
-from inference.store.tables import counters, embeddings, file_versions, messages, observations, plate_maps, rankings
+from inference.store.tables import counters, embeddings, file_versions, messages, observations, pictures, plate_maps, rankings
 from schemas.errors import StoreError
 from schemas.events import to_event
 from schemas.messages import MessageData, StatusData, topic_of
@@ -105,8 +105,8 @@ class SqlStore:
         with self._database.reading() as connection:
             return _next_version(connection, key)
 
-    def add_observation(self, observation: Observation, message: MessageData) -> int:
-        """Commit observation, message and the outcome of its files in one transaction; return the message's sequence number.
+    def add_observation(self, observation: Observation, message: MessageData, picture: bytes = b"") -> int:
+        """Commit observation, message, picture and the outcome of its files in one transaction; return the message's sequence number.
 
         Pixels of this visit that are stored already make no second observation or message: the first one's number is returned.
         """
@@ -118,7 +118,7 @@ class SqlStore:
                 self._end_files(connection, observation.files, Outcome.DUPLICATE, at=at, plate=key.plate, well=key.well)
                 return told
             sequence = self._tell(connection, message, at)
-            self._keep(connection, observation, sequence)
+            self._keep(connection, observation, sequence, picture)
             self._end_files(connection, observation.files, Outcome.STORED, at=at, plate=key.plate, well=key.well)
             return sequence
 
@@ -142,6 +142,12 @@ class SqlStore:
         )
         with self._database.reading() as connection:
             return [_observation(row) for row in connection.execute(query).all()]
+
+    def pictures(self, images: Sequence[Imaged]) -> Mapping[int, bytes]:
+        """Return the JPEG of each of these images that has one, by observation id."""
+        query = select(pictures).where(pictures.c.observation_id.in_([image.observation_id for image in images]))
+        with self._database.reading() as connection:
+            return {row.observation_id: row.jpeg for row in connection.execute(query)}
 
     # Plate maps and rankings
 
@@ -251,7 +257,7 @@ class SqlStore:
         connection.execute(messages.insert().values(service=self._service, sequence=sequence, topic=topic_of(data), body=body, created_at=at))
         return sequence
 
-    def _keep(self, connection: Connection, of: Observation, sequence: int) -> None:
+    def _keep(self, connection: Connection, of: Observation, sequence: int, picture: bytes) -> None:
         row = {
             "service": self._service,
             "sequence": sequence,
@@ -271,6 +277,8 @@ class SqlStore:
         }
         observation_id = connection.execute(observations.insert().values(row).returning(observations.c.id)).scalar_one()
         connection.execute(embeddings.insert().values(observation_id=observation_id, encoder_id=of.encoder_id, vector=of.embedding))
+        if picture:
+            connection.execute(pictures.insert().values(observation_id=observation_id, jpeg=picture))
 
     def _end_files(
         self, connection: Connection, files: Iterable[FileVersion], outcome: Outcome, *, at: datetime, plate: str, well: str, reason: str = ""

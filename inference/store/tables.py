@@ -141,6 +141,13 @@ embeddings = Table(
     PrimaryKeyConstraint("observation_id", "encoder_id"),
 )
 
+pictures = Table(
+    "picture",
+    metadata,
+    Column("observation_id", Integer, ForeignKey("observation.id"), primary_key=True),
+    Column("jpeg", LargeBinary, nullable=False),
+)
+
 file_versions = Table(
     "file_version",
     metadata,

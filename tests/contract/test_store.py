@@ -153,6 +153,14 @@ def test_only_the_images_asked_for_are_read(store: Store) -> None:
     assert second.received_at == observation().received_at
 
 
+def test_a_picture_is_kept_with_its_observation(store: Store) -> None:
+    store.add_observation(observation("B02"), observation_data(observation("B02")), b"jpeg of B02")
+    store.add_observation(observation("B03", seed=1), observation_data(observation("B03")))
+    with_picture, without = store.imaged(PLATE, ENCODER_ID)
+    assert store.pictures([with_picture, without]) == {with_picture.observation_id: b"jpeg of B02"}
+    assert store.pictures([]) == {}
+
+
 def test_versions_of_a_visit_count_from_one(store: Store) -> None:
     key = observation().key
     assert store.next_version(key) == 1

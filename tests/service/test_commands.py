@@ -3,8 +3,11 @@
 import subprocess
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 
 from tests.service_bench import PLATE, SPHERORANK, Bench
 
@@ -111,3 +114,47 @@ def test_embed_writes_a_table_and_names_what_it_refused(bench: Bench, tmp_path: 
     assert list(table["Metadata_File"]) == [str(path) for path in images]
     assert table.filter(like="embedding_").shape == (len(images), 1280)
     assert table.filter(like="embedding_").notna().all(axis=None)
+
+
+def test_measure_writes_a_row_and_a_mask_for_each_image_and_says_what_has_no_scale(bench: Bench, tmp_path: Path) -> None:
+    images = sorted((bench.drop / PLATE / "day10").glob("B0*_z2.tif"))
+    plain = tmp_path / "plain.png"
+    cv2.imwrite(str(plain), tifffile.imread(images[0]))
+    bad = tmp_path / "bad.tif"
+    bad.write_text("no image")
+    done = call("measure", *images, plain, bad, "--out", tmp_path / "m.csv", "--masks", tmp_path / "masks")
+    assert done.returncode == 1
+    assert str(bad) in done.stderr
+    assert f"{plain}: has no scale; measured in pixels" in done.stderr
+    table = pd.read_csv(tmp_path / "m.csv")
+    assert list(table["file"]) == [*map(str, images), str(plain)]
+    calibrated, counted = table.iloc[0], table.iloc[-1]
+    assert calibrated["area_um2"] == pytest.approx(counted["area_px"] * calibrated["um_per_px"] ** 2)
+    for path in (*images, plain):
+        mask = cv2.imread(str(tmp_path / "masks" / f"{path.stem}.png"), cv2.IMREAD_UNCHANGED)
+        assert set(np.unique(mask)) == {0, 255}
+    assert np.count_nonzero(mask) == counted["area_px"]
+
+
+def test_measure_takes_a_scale_for_all(bench: Bench, tmp_path: Path) -> None:
+    [image, *_] = sorted((bench.drop / PLATE / "day10").glob("*_z2.tif"))
+    assert call("measure", image, "--um-per-px", 2, "--out", tmp_path / "m.csv").returncode == 0
+    assert pd.read_csv(tmp_path / "m.csv").loc[0, "um_per_px"] == 2
+
+
+def test_measure_refuses_a_mask_folder_that_cannot_be_written_before_it_measures(bench: Bench, tmp_path: Path) -> None:
+    [image, *_] = sorted((bench.drop / PLATE / "day10").glob("*_z2.tif"))
+    (tmp_path / "masks").write_text("a file")
+    done = call("measure", image, "--out", tmp_path / "m.csv", "--masks", tmp_path / "masks")
+    assert done.returncode == 1
+    assert f"{tmp_path / 'masks'}: cannot take masks" in done.stderr
+    assert not (tmp_path / "m.csv").exists()
+
+
+def test_measure_names_pixels_outside_the_stated_bits(tmp_path: Path) -> None:
+    bright = tmp_path / "bright.tif"
+    tifffile.imwrite(bright, np.full((128, 128), 5000, dtype=np.uint16))
+    done = call("measure", bright, "--bits", 12, "--out", tmp_path / "m.csv")
+    assert done.returncode == 1
+    for word in ("bright.tif", "5000", "4095"):
+        assert word in done.stderr

@@ -16,7 +16,7 @@ def names(folder: Path) -> set[str]:
 
 
 def test_a_ranking_has_the_files_of_the_contract(tmp_path: Path) -> None:
-    written = write_ranking(ranking(), tmp_path)
+    written = write_ranking(ranking(), dict, tmp_path)
     assert [path.relative_to(tmp_path).as_posix() for path in written] == [
         "PDAC-0042/day10-r1.json",
         "PDAC-0042/day10-r1.csv",
@@ -29,7 +29,7 @@ def test_a_ranking_has_the_files_of_the_contract(tmp_path: Path) -> None:
 
 
 def test_the_json_reads_back_as_the_ranking_and_begins_with_which_one_it_is(tmp_path: Path) -> None:
-    document = write_ranking(ranking(), tmp_path)[0]
+    document = write_ranking(ranking(), dict, tmp_path)[0]
     assert Ranking.model_validate_json(document.read_bytes()) == ranking()
     content = json.loads(document.read_bytes())
     assert list(content)[:5] == ["plate", "day", "revision", "final", "replaces"]
@@ -37,49 +37,49 @@ def test_the_json_reads_back_as_the_ranking_and_begins_with_which_one_it_is(tmp_
 
 
 def test_every_file_says_what_it_may_be_used_for(tmp_path: Path) -> None:
-    for path in write_ranking(ranking(), tmp_path):
+    for path in write_ranking(ranking(), dict, tmp_path):
         assert "For research use only" in path.read_text(encoding="utf-8")
 
 
 def test_a_later_revision_leaves_the_earlier_one_and_is_the_latest(tmp_path: Path) -> None:
-    first = write_ranking(ranking(), tmp_path)
+    first = write_ranking(ranking(), dict, tmp_path)
     before = [path.read_bytes() for path in first[:-1]]
-    write_ranking(ranking(revision=2), tmp_path)
+    write_ranking(ranking(revision=2), dict, tmp_path)
     assert [path.read_bytes() for path in first[:-1]] == before
     assert json.loads(first[-1].read_bytes())["revision"] == 2
 
 
 def test_a_file_that_was_lost_is_made_again_and_the_others_stay(tmp_path: Path) -> None:
-    written = write_ranking(ranking(), tmp_path)
+    written = write_ranking(ranking(), dict, tmp_path)
     kept = {path: path.stat().st_mtime_ns for path in written}
     written[1].unlink()
     assert missing(ranking(), tmp_path) == [written[1]]
-    assert write_ranking(ranking(), tmp_path) == written
+    assert write_ranking(ranking(), dict, tmp_path) == written
     assert {path for path in written if path.stat().st_mtime_ns != kept[path]} == {written[1]}
 
 
 def test_making_an_earlier_day_again_does_not_turn_the_latest_back(tmp_path: Path) -> None:
-    write_ranking(ranking(day=8), tmp_path)
-    latest = write_ranking(ranking(day=10), tmp_path)[-1]
+    write_ranking(ranking(day=8), dict, tmp_path)
+    latest = write_ranking(ranking(day=10), dict, tmp_path)[-1]
     for path in (tmp_path / "PDAC-0042").glob("day08*"):
         path.unlink()
-    write_ranking(ranking(day=8), tmp_path)
+    write_ranking(ranking(day=8), dict, tmp_path)
     assert json.loads(latest.read_bytes())["day"] == 10
 
 
 def test_a_damaged_latest_is_mended(tmp_path: Path) -> None:
-    latest = write_ranking(ranking(), tmp_path)[-1]
+    latest = write_ranking(ranking(), dict, tmp_path)[-1]
     latest.write_text('{"day": ', encoding="utf-8")
     assert missing(ranking(), tmp_path) == [latest]
-    write_ranking(ranking(), tmp_path)
+    write_ranking(ranking(), dict, tmp_path)
     assert Ranking.model_validate_json(latest.read_bytes()) == ranking()
 
 
 def test_another_ranking_of_this_name_is_not_written_over(tmp_path: Path) -> None:
-    document = write_ranking(ranking(), tmp_path)[0]
+    document = write_ranking(ranking(), dict, tmp_path)[0]
     before = document.read_bytes()
     with pytest.raises(OutputError, match="not this ranking") as error:
-        write_ranking(ranking(created_at=NOW.replace(year=2027)), tmp_path)
+        write_ranking(ranking(created_at=NOW.replace(year=2027)), dict, tmp_path)
     assert error.value.where == str(document)
     assert document.read_bytes() == before
 
@@ -87,14 +87,14 @@ def test_another_ranking_of_this_name_is_not_written_over(tmp_path: Path) -> Non
 @pytest.mark.parametrize("plate", ["..", ".", "a/b"])
 def test_a_plate_cannot_lead_out_of_the_folder(plate: str, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot name a folder"):
-        write_ranking(ranking(plate=plate), tmp_path / "rankings")
+        write_ranking(ranking(plate=plate), dict, tmp_path / "rankings")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_is_a_file_is_named_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "rankings").write_text("no folder", encoding="utf-8")
     with pytest.raises(OutputError, match="Not a directory") as error:
-        write_ranking(ranking(), tmp_path / "rankings")
+        write_ranking(ranking(), dict, tmp_path / "rankings")
     assert str(tmp_path / "rankings") in error.value.where
 
 
@@ -105,14 +105,14 @@ def test_a_full_disk_leaves_no_half_file_and_the_next_try_succeeds(tmp_path: Pat
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", full)
         with pytest.raises(OutputError, match="No space left on device") as error:
-            write_ranking(ranking(), tmp_path)
+            write_ranking(ranking(), dict, tmp_path)
     assert error.value.where.endswith("day10-r1.json")
     assert names(tmp_path / "PDAC-0042") == set()
-    assert len(write_ranking(ranking(), tmp_path)) == 5
+    assert len(write_ranking(ranking(), dict, tmp_path)) == 5
 
 
 def test_what_a_crash_left_half_written_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / "PDAC-0042").mkdir()
     (tmp_path / "PDAC-0042" / ".day10-r1.json.part").write_text('{"pla', encoding="utf-8")
-    write_ranking(ranking(), tmp_path)
+    write_ranking(ranking(), dict, tmp_path)
     assert not [name for name in names(tmp_path / "PDAC-0042") if name.endswith(".part")]

@@ -38,6 +38,20 @@ def test_a_plate_goes_from_images_to_a_final_ranking(bench: Bench) -> None:
     assert all((before[path].st_mtime_ns, before[path].st_size) == (after[path].st_mtime_ns, after[path].st_size) for path in before)
 
 
+def test_what_is_seen_of_the_tissue_goes_into_message_ranking_and_page(bench: Bench) -> None:
+    bench.run_once()
+    with bench.store() as store:
+        told = [json.loads(message.body)["data"] for message in store.messages_after(0, "spherorank.v1.observation.")]
+    assert all(data["measures"]["area_um2"] > 1000 and data["condition"] == "intact" for data in told if data["day"] == 7)
+    [*_, final] = bench.rankings()
+    scored = [row for row in final.wells if row.score is not None]
+    assert all({"area_um2", "circularity", "od_mean", "area_um2_change"} <= row.measures.keys() for row in scored)
+    strongest, weakest = final.treatments[0], final.treatments[-1]
+    assert strongest.measures["area_um2_change"] < weakest.measures["area_um2_change"]  # on this plate treated tissue shrinks
+    page = (bench.folder / "rankings" / PLATE / "day10-r1.html").read_text()
+    assert page.count("data:image/jpeg;base64,") == len(scored)
+
+
 def test_after_dosing_a_message_carries_the_departure_on_every_day_seen(bench: Bench) -> None:
     bench.run_once()
     with bench.store() as store:

@@ -172,3 +172,10 @@ def test_a_real_stack_of_eleven_planes_is_sharp_in_its_middle_and_blurred_at_its
     assert quality.sharpest_plane == 6
     assert Flag.BLURRED not in quality.flags
     assert Flag.BLURRED in assess(planes[:1]).flags
+
+
+def test_a_plane_much_darker_than_the_others_is_flagged() -> None:
+    planes = np.full((3, 256, 256), 40_000, dtype=np.uint16)
+    assert Flag.DARK_PLANE not in assess(planes).flags
+    planes[1] //= 3
+    assert Flag.DARK_PLANE in assess(planes).flags

@@ -2,6 +2,8 @@ import csv
 import io
 import math
 
+from pydantic import BaseModel
+
 from daemon.ranking_files import treatments_csv, wells_csv
 from schemas.quality import Flag
 from schemas.ranking import FOR_RESEARCH_USE_ONLY, TreatmentRank, WellRank
@@ -12,10 +14,23 @@ def rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
+def named(model: type[BaseModel]) -> list[str]:
+    return [name for name in model.model_fields if name != "measures"]
+
+
 def test_the_columns_are_the_names_of_the_json() -> None:
     table = ranking()
-    assert list(rows(treatments_csv([({"plate": "P"}, table)]))[0]) == ["plate", *TreatmentRank.model_fields, "notice"]
-    assert list(rows(wells_csv([({"plate": "P"}, table)]))[0]) == ["plate", *WellRank.model_fields, "notice"]
+    assert list(rows(treatments_csv([({"plate": "P"}, table)]))[0]) == ["plate", *named(TreatmentRank), "notice"]
+    assert list(rows(wells_csv([({"plate": "P"}, table)]))[0]) == ["plate", *named(WellRank), "notice"]
+
+
+def test_each_measure_that_any_row_has_is_a_column() -> None:
+    base = ranking()
+    first = base.wells[0].model_copy(update={"measures": {"od_mean": 0.5, "area_um2": 2.0}})
+    second = base.wells[1].model_copy(update={"measures": {"circularity": 0.25}})
+    read = rows(wells_csv([({}, base.model_copy(update={"wells": (first, second)}))]))
+    assert list(read[0])[-4:] == ["area_um2", "circularity", "od_mean", "notice"]
+    assert [(row["area_um2"], row["circularity"]) for row in read] == [("2.0", ""), ("", "0.25")]
 
 
 def test_numbers_read_back_as_they_were() -> None:
@@ -44,7 +59,7 @@ def test_every_row_says_what_it_may_be_used_for() -> None:
 
 
 def test_a_table_without_rows_still_has_its_header() -> None:
-    assert treatments_csv([({"plate": "P"}, ranking(treatments=()))]) == ",".join(["plate", *TreatmentRank.model_fields, "notice"]) + "\n"
+    assert treatments_csv([({"plate": "P"}, ranking(treatments=()))]) == ",".join(["plate", *named(TreatmentRank), "notice"]) + "\n"
 
 
 def test_several_plates_share_one_header() -> None:

@@ -37,7 +37,7 @@ class Balanced(HTMLParser):
 
 def page(of: Ranking) -> Balanced:
     parsed = Balanced()
-    parsed.feed(report_html(of))
+    parsed.feed(report_html(of, {}))
     parsed.close()
     assert parsed.open == []
     return parsed
@@ -86,7 +86,7 @@ def test_names_from_outside_are_text_and_never_markup() -> None:
 
 
 def test_the_page_loads_nothing_from_elsewhere() -> None:
-    html = report_html(ranking())
+    html = report_html(ranking(), {})
     assert re.findall(r"""(?:src|href)\s*=|@import|url\((?!#)""", html) == []
 
 
