@@ -56,13 +56,17 @@ def _points(mask: Mask, middle: npt.NDArray[np.float64]) -> npt.NDArray[np.float
 
 def _core(body: Mask, px_per_cell: float) -> Mask:
     """Return the largest part of the body that stays when all thin parts are taken off, holes filled."""
-    contours, _ = cv2.findContours(_largest(body).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    filled = np.zeros((body.shape[0] + 2, body.shape[1] + 2), np.uint8)  # what is cut by the border ends there
+    x, y, width, height = cv2.boundingRect(body.view(np.uint8))
+    window = slice(y, y + height), slice(x, x + width)
+    contours, _ = cv2.findContours(_largest(body[window]).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = np.zeros((height + 2, width + 2), np.uint8)  # what is cut by the border ends there
     cv2.drawContours(filled, contours, -1, 1, cv2.FILLED, offset=(1, 1))
     depth = cv2.distanceTransform(filled, cv2.DIST_L2, cv2.DIST_MASK_5)
     radius = min(_OPENED_CELLS * px_per_cell, _OPENED_SHARE * float(depth.max()))
     opened = cv2.distanceTransform((depth <= radius).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5) <= radius
-    return _largest(opened[1:-1, 1:-1] & (filled[1:-1, 1:-1] > 0))
+    core = np.zeros(body.shape, dtype=bool)
+    core[window] = _largest((opened & (filled > 0))[1:-1, 1:-1])
+    return core
 
 
 def _largest(mask: Mask) -> Mask:
