@@ -1,0 +1,168 @@
+"""What every segmenter promises (inference/ports.py); then what the ONNX segmenter checks before it takes a plane.
+
+The ONNX one runs a network of two fixed weights, which marks what is dark: here it is about everything around the network.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from inference.onnx_segmenter import OnnxSegmenter, load_segmenter
+from inference.ports import Segmenter
+from inference.segmentation import ClassicalSegmenter
+from schemas.errors import BundleError
+from schemas.tissue import Unsure
+
+LIGHT = 40_000
+
+
+@pytest.fixture(scope="module")
+def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch = pytest.importorskip("torch", reason="needs the train extra")
+    pytest.importorskip("onnxscript", reason="needs the train extra")
+    from training.segmenter import Settings, write_segmenter  # noqa: PLC0415 - after the skips
+
+    marks_dark = torch.nn.Conv2d(1, 2, 5, padding=2)
+    with torch.no_grad():
+        marks_dark.weight[:] = torch.tensor([20.0, 0.0]).reshape(2, 1, 1, 1) / 25
+        marks_dark.bias[:] = torch.tensor([-8.0, -8.0])
+    folder = tmp_path_factory.mktemp("learned") / "bundle"
+    write_segmenter(marks_dark.eval(), Settings(side_px=128), folder)
+    return folder
+
+
+@pytest.fixture(params=["classical", "onnx"])
+def segmenter(request: pytest.FixtureRequest) -> Segmenter:
+    if request.param == "classical":
+        return ClassicalSegmenter()
+    return OnnxSegmenter(load_segmenter(request.getfixturevalue("bundle_folder")))
+
+
+def disc(shape: tuple[int, int], centre: tuple[int, int], radius_px: int) -> npt.NDArray[np.bool_]:
+    canvas = np.zeros(shape, np.uint8)
+    cv2.circle(canvas, centre, radius_px, 1, -1)
+    return canvas.astype(bool)
+
+
+def plane_with(tissue: npt.NDArray[np.bool_], *, light: int = LIGHT, seed: int = 0) -> npt.NDArray[np.uint16]:
+    """Return a plane on which this tissue passes a third of the light."""
+    through = cv2.GaussianBlur(np.where(tissue, 0.33, 1.0), (0, 0), 1.5)
+    noise = np.random.default_rng(seed).normal(1, 0.01, tissue.shape)
+    return np.round(light * through * noise).astype(np.uint16)
+
+
+def dice(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
+    return float(2 * (one & other).sum() / (one.sum() + other.sum()))
+
+
+SHAPES = [(512, 512), (384, 512), (150, 150)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_tissue_is_found_where_it_is(segmenter: Segmenter, shape: tuple[int, int]) -> None:
+    tissue = disc(shape, (shape[1] * 2 // 5, shape[0] // 2), min(shape) // 6)
+    assert dice(segmenter.segment(plane_with(tissue), 1.36).body, tissue) > 0.93
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_empty_well_has_no_area(segmenter: Segmenter, shape: tuple[int, int]) -> None:
+    found = segmenter.segment(plane_with(np.zeros(shape, dtype=bool)), 1.36)
+    assert found.is_empty
+    assert not found.body.any()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_masks_have_the_planes_shape_and_do_not_overlap(segmenter: Segmenter, shape: tuple[int, int]) -> None:
+    found = segmenter.segment(plane_with(disc(shape, (shape[1] // 2, shape[0] // 2), min(shape) // 8)), None)
+    assert found.body.shape == found.debris.shape == shape
+    assert found.body.dtype == found.debris.dtype == np.bool_
+    assert not (found.body & found.debris).any()
+
+
+def test_the_background_is_the_light_without_tissue(segmenter: Segmenter) -> None:
+    found = segmenter.segment(plane_with(disc((512, 512), (256, 256), 90)), None)
+    assert found.background.ndim == 2
+    assert found.background.shape <= (512, 512)
+    assert np.abs(found.background / LIGHT - 1).max() < 0.1
+
+
+def test_light_and_bits_do_not_change_the_body(segmenter: Segmenter) -> None:
+    tissue = disc((512, 512), (240, 270), 80)
+    bright, dim = (segmenter.segment(plane_with(tissue, light=light), None).body for light in (LIGHT, LIGHT // 16))
+    assert dice(bright, dim) > 0.98
+
+
+def test_tissue_over_the_border_is_said_to_be_cut(segmenter: Segmenter) -> None:
+    assert Unsure.CUT in segmenter.segment(plane_with(disc((512, 512), (20, 256), 90)), None).unsure
+    assert Unsure.CUT not in segmenter.segment(plane_with(disc((512, 512), (256, 256), 90)), None).unsure
+
+
+def test_the_same_plane_gives_the_same_and_is_left_as_it_was(segmenter: Segmenter) -> None:
+    plane = plane_with(disc((512, 512), (256, 256), 70))
+    before = plane.copy()
+    first, second = segmenter.segment(plane, None), segmenter.segment(plane, None)
+    assert np.array_equal(plane, before)
+    assert np.array_equal(first.body, second.body)
+    assert np.array_equal(first.background, second.background)
+
+
+@pytest.mark.parametrize("level", [0, 65535])
+def test_a_plane_of_one_value_is_an_empty_well(segmenter: Segmenter, level: int) -> None:
+    found = segmenter.segment(np.full((256, 256), level, np.uint16), None)
+    assert found.is_empty
+    assert np.isfinite(found.background).all()
+
+
+def changed_copy(bundle_folder: Path, folder: Path, change: Callable[[dict[str, Any]], None], model: bytes | None = None) -> Path:
+    card = json.loads((bundle_folder / "segmenter.json").read_text())
+    change(card)
+    (folder / "segmenter.json").write_text(json.dumps(card))
+    (folder / "segmenter.onnx").write_bytes(model or (bundle_folder / "segmenter.onnx").read_bytes())
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("input_size", 256, r"segmenter.onnx: input is input \['batch', 1, 128, 128\] .*; the card expects input \['batch', 1, 256, 256\]"),
+        ("output_name", "mask", r"segmenter.onnx: output is log_odds .*; the card expects mask"),
+        ("sha256", "0" * 64, r"segmenter.onnx: SHA-256 is .*; segmenter.json expects 0000"),
+        ("input_size", 100, r"segmenter.json: input_size: .* multiple of 32"),
+        ("extra", 1, r"segmenter.json: extra: "),
+    ],
+)
+def test_a_card_that_does_not_fit_its_model_stops_the_start(bundle_folder: Path, tmp_path: Path, key: str, value: object, problem: str) -> None:
+    folder = changed_copy(bundle_folder, tmp_path, lambda card: card.update({key: value}))
+    with pytest.raises(BundleError, match=problem):
+        OnnxSegmenter(load_segmenter(folder))
+
+
+def test_a_canary_that_comes_out_otherwise_stops_the_start(bundle_folder: Path, tmp_path: Path) -> None:
+    def shift(card: dict[str, Any]) -> None:
+        card["canary"]["expected"][5] += 0.1
+
+    folder = changed_copy(bundle_folder, tmp_path, shift)
+    with pytest.raises(BundleError, match=r"canary value 5 is .*; expected .* ± 0.01"):
+        OnnxSegmenter(load_segmenter(folder))
+
+
+def test_a_file_that_is_no_model_stops_the_start_though_its_digest_fits(bundle_folder: Path, tmp_path: Path) -> None:
+    content = b"not a model"
+    folder = changed_copy(bundle_folder, tmp_path, lambda card: card.update(sha256=hashlib.sha256(content).hexdigest()), content)
+    with pytest.raises(BundleError, match=r"segmenter.onnx: onnxruntime .* cannot load it"):
+        OnnxSegmenter(load_segmenter(folder))
+
+
+@pytest.mark.parametrize("missing", ["segmenter.onnx", "segmenter.json"])
+def test_a_missing_file_is_named(bundle_folder: Path, tmp_path: Path, missing: str) -> None:
+    folder = changed_copy(bundle_folder, tmp_path, lambda _card: None)
+    (folder / missing).unlink()
+    with pytest.raises(BundleError, match=rf"{missing}: cannot be read: No such file"):
+        load_segmenter(folder)
