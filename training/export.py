@@ -76,6 +76,7 @@ class Description:
     licence_text: str
     notice: str
     model_card: str
+    ranking_weight: float = 0.0  # of the embedding beside measures; benchmarks/one_mechanism.py --weights shows what each does
 
 
 def _licence_text(distribution: str) -> str:
@@ -92,6 +93,7 @@ IMAGENET = Description(
     licence_text=_licence_text("timm"),
     notice=NOTICE,
     model_card=MODEL_CARD,
+    ranking_weight=0.1,
 )
 
 
@@ -200,6 +202,7 @@ def _card(description: Description, model_file: Path, canary_embedding: np.ndarr
         dimension=len(canary_embedding),
         preprocessing=description.preprocessing,
         canary=Canary(seed=CANARY_SEED, expected=tuple(round(float(value), 6) for value in canary_embedding[:CANARY_VALUES]), tolerance=CANARY_TOLERANCE),
+        ranking_weight=description.ranking_weight,
         provenance=description.provenance,
         licence=description.licence,
     )

@@ -37,6 +37,13 @@ def test_the_default_bundle_comes_along_with_its_licence_and_is_small_enough_for
     assert len(bundle.model) <= 20_000_000
 
 
+def test_a_card_that_says_no_ranking_weight_gives_the_embedding_none_beside_measures(folder: Path) -> None:
+    card = json.loads((folder / "bundle.json").read_text())
+    assert card.pop("ranking_weight") > 0
+    (folder / "bundle.json").write_text(json.dumps(card))
+    assert load_bundle(str(folder)).card.ranking_weight == 0
+
+
 def test_the_wheel_carries_the_default_bundle_where_it_is_looked_for(tmp_path: Path) -> None:
     pytest.importorskip("hatchling", reason="needs the dev extra")
     subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)], cwd=ROOT, check=True, capture_output=True)
@@ -96,6 +103,7 @@ def test_another_preprocessing_is_another_encoder_and_another_text_is_not(folder
     brighter = card.preprocessing.model_copy(update={"background": 0.9})
     assert card.model_copy(update={"preprocessing": brighter}).encoder_id != card.encoder_id
     assert card.model_copy(update={"provenance": "elsewhere"}).encoder_id == card.encoder_id
+    assert card.model_copy(update={"ranking_weight": 0.7}).encoder_id == card.encoder_id
     assert card.encoder_id.startswith("imagenet-")
 
 
