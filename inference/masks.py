@@ -6,30 +6,34 @@ import numpy.typing as npt
 
 Bools = npt.NDArray[np.bool_]
 
-
-def closed(mask: Bools, radius_px: float) -> Bools:
-    """Fill what a disc cannot enter."""
-    return _morphology(mask, cv2.MORPH_CLOSE, radius_px)
-
-
-def opened(mask: Bools, radius_px: float) -> Bools:
-    """Drop what a disc does not fit into."""
-    return _morphology(mask, cv2.MORPH_OPEN, radius_px)
+_SMALL_PX = 2.0  # a radius from which on distances are faster than a structuring element
 
 
 def grown(mask: Bools, radius_px: float) -> Bools:
     """Add a seam."""
-    return _morphology(mask, cv2.MORPH_DILATE, radius_px)
+    if radius_px <= _SMALL_PX:
+        return np.asarray(cv2.dilate(mask.view(np.uint8), _disc(radius_px)).view(np.bool_))
+    return np.asarray(cv2.distanceTransform((~mask).view(np.uint8), cv2.DIST_L2, 3) <= radius_px) if mask.any() else mask
 
 
 def shrunk(mask: Bools, radius_px: float) -> Bools:
     """Take a seam away; the border of the image is none."""
-    return _morphology(mask, cv2.MORPH_ERODE, radius_px)
+    return ~grown(~mask, radius_px)
+
+
+def closed(mask: Bools, radius_px: float) -> Bools:
+    """Fill what a disc cannot enter."""
+    return shrunk(grown(mask, radius_px), radius_px)
+
+
+def opened(mask: Bools, radius_px: float) -> Bools:
+    """Drop what a disc does not fit into."""
+    return grown(shrunk(mask, radius_px), radius_px)
 
 
 def filled(mask: Bools) -> Bools:
     """Return the mask with its holes: everything that cannot be reached from outside the image."""
-    free = cv2.copyMakeBorder((~mask).astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
+    free = cv2.copyMakeBorder((~mask).view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
     cv2.floodFill(free, None, (0, 0), 2)
     return np.asarray((free != 2)[1:-1, 1:-1])  # noqa: PLR2004 - the value just flooded
 
@@ -39,7 +43,6 @@ def enlarged(mask: Bools, shape: tuple[int, ...]) -> Bools:
     return np.asarray(cv2.resize(mask.view(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST).view(np.bool_))
 
 
-def _morphology(mask: Bools, operation: int, radius_px: float) -> Bools:
+def _disc(radius_px: float) -> npt.NDArray[np.uint8]:
     size = 2 * max(round(radius_px), 1) + 1
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-    return np.asarray(cv2.morphologyEx(mask.view(np.uint8), operation, disc).view(np.bool_))
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)), np.uint8)
