@@ -10,14 +10,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from inference.reduced_view import Floats, Mask, ReducedView
+from inference.reduced_view import Mask, ReducedView
 
 _DIRECTIONS = 36  # sectors of 10° around the middle of the core
 _OPENED_CELLS = 3.0  # what is thinner than twice this is not core
 _OPENED_SHARE = 0.5  # of the largest depth, so that small tissue keeps a core
 _BESIDE_CELLS = 5.0  # beyond the core; nearer lie a rough edge and cells that cling to it
 _GAP_CELLS = 0.5  # cells nearer than twice this touch
-_DENSE = 0.3  # of the core's median density; debris is thinner
+_DENSE = 0.3  # of the density of the body's darkest quarter, which is never debris; debris is thinner
+_DARKEST_QUARTER = 0.75
 _SMOOTHED_CELLS = 0.3  # so that the bright middle of a cell does not part it
 _CLUMP_CELLS = 10.0  # area in squared cells of a clump away from the core: more than a pair of loose cells
 _REACH = 0.95  # share of the tissue within its spread: one stray clump does not count
@@ -34,8 +35,9 @@ class Dispersal:
 
 def dispersal(view: ReducedView) -> Dispersal:
     """Measure how the tissue lies around its core."""
-    core = _core(view.body, view.px_per_cell)
-    spilled = _spilled(view, core)
+    tissue = _dense(view)
+    core = _core(tissue & view.body, view.px_per_cell)
+    spilled = _spilled(tissue, core, view.px_per_cell)
     moments = cv2.moments(core.astype(np.uint8), binaryImage=True)
     middle = np.array([moments["m10"], moments["m01"]]) / moments["m00"]
     beyond = cv2.distanceTransform((~core).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
@@ -74,16 +76,20 @@ def _largest(mask: Mask) -> Mask:
     return np.asarray(labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])))
 
 
-def _spilled(view: ReducedView, core: Mask) -> Mask:
-    """Return dense tissue beyond the core: what hangs on to it, and clumps that do not and lie whole in the field."""
-    density: Floats = np.asarray(cv2.GaussianBlur(view.density, (0, 0), max(_SMOOTHED_CELLS * view.px_per_cell, 0.3)), np.float32)
-    dense = (view.body | view.debris) & (density > _DENSE * float(np.median(density[core])))
-    tissue = dense | core
-    grown = 2 * max(1, round(_GAP_CELLS * view.px_per_cell)) + 1
-    joined = cv2.dilate(tissue.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (grown, grown)))
+def _dense(view: ReducedView) -> Mask:
+    """Return what is nearly as dense as the body: neither debris nor the gaps between chains of cells that an outline runs across."""
+    density = cv2.GaussianBlur(view.density, (0, 0), max(_SMOOTHED_CELLS * view.px_per_cell, 0.3))
+    dense = density >= _DENSE * float(np.quantile(density[view.body], _DARKEST_QUARTER))
+    return np.asarray((view.body | view.debris) & dense if (dense & view.body).any() else view.body)
+
+
+def _spilled(tissue: Mask, core: Mask, px_per_cell: float) -> Mask:
+    """Return the tissue beyond the core: what hangs on to it, and clumps that do not and lie whole in the field."""
+    grown = 2 * max(1, round(_GAP_CELLS * px_per_cell)) + 1
+    joined = cv2.dilate((tissue | core).astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (grown, grown)))
     count, labels = cv2.connectedComponents(joined, connectivity=8)
-    labels[~tissue] = 0
-    kept = np.bincount(labels.ravel(), minlength=count) >= _CLUMP_CELLS * view.px_per_cell**2
+    labels[~(tissue | core)] = 0
+    kept = np.bincount(labels.ravel(), minlength=count) >= _CLUMP_CELLS * px_per_cell**2
     for border in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
         kept[border] = False
     kept[labels[core]] = True

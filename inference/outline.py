@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 _POINTS = 1024  # along an outline; a power of two for the transform
-_SMOOTHED_OVER = 0.02  # of the equivalent diameter: far below a lobe
-_STAIRS_PX = 0.7  # pieces less than 35 px across are smoothed over this, or the stairs would stay
+_SMOOTHED_OVER = 0.01  # of the equivalent diameter: far below a lobe
+_STAIRS_PX = 0.8  # at least, or the stairs of the pixels would stay on pieces less than 80 px across
 _ROUGH_BELOW = 0.10  # of the equivalent diameter: slower bends are the shape, faster ones roughness
 
 
@@ -29,7 +29,7 @@ class Outline:
 def trace(piece: npt.NDArray[np.bool_]) -> Outline:
     """Measure the (H, W) mask of one connected piece.
 
-    The perimeter is that of the outline through the middles of the border pixels, at equal steps of its own length, smoothed by a Gaussian of 2 % of the
+    The perimeter is that of the outline through the middles of the border pixels, at equal steps of its own length, smoothed by a Gaussian of 1 % of the
     equivalent diameter along it and moved out by half a pixel: that removes the stairs of the pixels in proportion to the piece, so that the same shape
     has the same circularity at every resolution. The first harmonic, which is the ellipse, is kept as it is, so that smoothing shrinks nothing round.
     """
