@@ -85,13 +85,12 @@ def _dense(view: ReducedView) -> Mask:
 
 def _spilled(tissue: Mask, core: Mask, px_per_cell: float) -> Mask:
     """Return the tissue beyond the core: what hangs on to it, and clumps that do not and lie whole in the field."""
+    whole = tissue | core
     grown = 2 * max(1, round(_GAP_CELLS * px_per_cell)) + 1
-    joined = cv2.dilate((tissue | core).astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (grown, grown)))
+    joined = cv2.dilate(whole.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (grown, grown)))
     count, labels = cv2.connectedComponents(joined, connectivity=8)
-    labels[~(tissue | core)] = 0
-    kept = np.bincount(labels.ravel(), minlength=count) >= _CLUMP_CELLS * px_per_cell**2
+    kept = np.bincount(labels[whole], minlength=count) >= _CLUMP_CELLS * px_per_cell**2
     for border in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
         kept[border] = False
-    kept[labels[core]] = True
-    kept[0] = False
-    return np.asarray(kept[labels] & ~core)
+    kept[labels[core][0]] = True  # the core is in one piece
+    return np.asarray(kept[labels] & tissue & ~core)
