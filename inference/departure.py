@@ -96,17 +96,19 @@ class Metric:
     weights: Array  # (K,), 0…1, of the directions in which the residuals vary
 
     @classmethod
-    def of(cls, residual: Array, noise: Array) -> "Metric":
+    def of(cls, residual: Array, noise: Array, noise_wells: int) -> "Metric":
         """Weigh each direction by the share of its variance that is more than noise.
 
-        Of residuals (n, K) whitened by the noise, a direction of variance λ has the weight max(0, 1 − (1 + √(K / n))² / λ): below that edge,
-        that of Marchenko and Pastur, n wells without any effect would vary as much. Where no direction passes, all count alike.
+        Of residuals (n, K) whitened by a noise that so many wells tell, a direction of variance λ has the weight max(0, 1 − edge / λ): below the edge,
+        n wells without any effect would vary as much, seen against that noise (the ratio of two covariances of few wells: Wachter, Ann. Stat. 8, 1980).
+        Where no direction passes, all count alike.
         """
         n, k = residual.shape
         whitening = np.linalg.inv(np.linalg.cholesky(noise))
         whitened = residual @ whitening.T
         variance, directions = np.linalg.eigh(whitened.T @ whitened / n)
-        edge = (1 + np.sqrt(k / n)) ** 2
+        of_wells, of_noise = k / n, k / (noise_wells + k)  # the noise has K pseudo-wells beside its own
+        edge = ((1 + np.sqrt(of_wells + of_noise - of_wells * of_noise)) / (1 - of_noise)) ** 2
         weights = np.where(variance > edge, 1 - edge / np.maximum(variance, edge), 0.0)
         weights = weights if weights.any() else np.ones(k)
         turned = directions.T @ whitening
@@ -131,7 +133,7 @@ def departure_scores(space: ReducedSpace, untreated: Mask, forecaster: Forecaste
 
     def measured_by(teachers: Mask) -> tuple[Array, Metric]:
         residual = residual_of(forecaster, space.past, space.readout, teachers)
-        metric = Metric.of(residual, _noise(residual[teachers], shape))
+        metric = Metric.of(residual, _noise(residual[teachers], shape), int(teachers.sum()))
         return metric.lengths(residual), metric
 
     lengths, metric = measured_by(untreated)
