@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from inference.condition import ConditionSettings
 from schemas.errors import ConfigError
 from schemas.trajectory import Representation
 
@@ -88,8 +89,8 @@ class RankingSection(_Section):
 class TissueSection(_Section):
     """When tissue counts as exploded; docs/measures.md gives the reasons."""
 
-    open_directions: float = Field(default=0.3, ge=0, le=1)
-    spilled: float = Field(default=0.05, ge=0, le=100)
+    open_directions: float = Field(default=ConditionSettings.open_directions, ge=0, le=1)
+    spilled: float = Field(default=ConditionSettings.spilled, ge=0, le=100)
 
 
 class PublisherSection(_Section):
