@@ -95,7 +95,7 @@ def _finite(rows: Array, trajectories: Trajectories) -> tuple[Array, npt.NDArray
 def _scaled(rows: Array, embedded: int, embedding_weight: float) -> Array:
     """Put an embedding, the first ``embedded`` columns, and measures on one scale; columns that do not vary are left out.
 
-    Where both are there, a row of the embedding is as long as one of the measures in the mean over wells, times its weight.
+    Where both are there, a row of the embedding is as long as one of the measures, in the median over rows, times its weight.
     """
     embedding, measures = _in_one_unit(_varying(rows[:, :embedded])), _in_own_units(_varying(rows[:, embedded:]))
     if embedding.size and measures.size:
@@ -122,8 +122,9 @@ def _in_own_units(rows: Array) -> Array:
 
 
 def _length(rows: Array) -> float:
-    """Return the root mean square length of rows: one that the many wells with little change decide, not the few with much."""
-    return float(np.sqrt(np.median((rows**2).sum(axis=1))))
+    """Return the median length of rows: one that the many wells with little change decide, not the few with much; with a floor for a median of 0."""
+    squared = (rows**2).sum(axis=1)
+    return float(max(np.sqrt(np.median(squared)), LEAST_SPREAD * np.sqrt(squared.mean())))
 
 
 def _principal(rows: Array, most: int) -> Array:

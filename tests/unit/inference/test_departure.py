@@ -181,3 +181,11 @@ def test_the_unit_of_an_embedding_does_not_matter_beside_measures() -> None:
     one = with_measures(0.5)
     units = np.where(np.arange(208) < 200, 1000.0, 1.0)
     np.testing.assert_allclose(scores(replace(one, features=one.features * units)), scores(one), rtol=1e-6)
+
+
+@pytest.mark.parametrize("block", [slice(0, 200), slice(200, 208)])
+def test_a_block_that_is_equal_in_most_wells_does_no_harm(block: slice) -> None:
+    one = with_measures(0.5)
+    features = one.features.copy()
+    features[3:, :, block] = features[3, 0, block]
+    assert np.isfinite(scores(replace(one, features=features))).all()

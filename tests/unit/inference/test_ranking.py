@@ -151,3 +151,8 @@ def test_wells_without_positions_have_no_edge_effect() -> None:
 def test_the_notes_say_what_the_first_form_cannot() -> None:
     table = rank(plate(), notes=("Known before.",))
     assert table.notes == ("Known before.", FIRST_FORM)
+
+
+def test_where_nothing_kills_few_plates_have_any_call() -> None:
+    tables = [rank(plate((0.0,) * 12, features=11, seed=seed, encoder_id="")) for seed in range(40)]
+    assert sum(any(row.verdict is Verdict.EFFECTIVE for row in table.treatments) for table in tables) <= 4
