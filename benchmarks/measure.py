@@ -15,7 +15,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import tifffile
 from perturbed_wells import PLAIN, Mask, Plane, cases
 

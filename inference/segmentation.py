@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.masks import closed, enlarged, filled, grown, opened, shrunk
-from inference.well_look import MIN_EDGE, SIDE_PX, Look, Regions, find_regions, look_at
+from inference.well_look import SIDE_PX, Look, Regions, find_regions, look_at
 from schemas.tissue import Segmentation, Unsure
 
 MIN_SIGNAL: Final = 0.005
@@ -68,24 +68,23 @@ def _choose(regions: Regions) -> _Choice:
     """Say which regions are tissue: strong and wide enough, one of them or several together."""
     width = np.maximum(regions.half_width_px - _TEXTURE_SPREAD_PX, 0)
     along_the_border = regions.contact_px**2 > 8 * regions.area_px  # a straight band or a corner; a disc cut anywhere has less than 6
-    foreign = (regions.edge < MIN_EDGE) | along_the_border | (regions.elongation > FIBRE)
+    foreign = ~regions.has_edge | along_the_border | (regions.elongation > FIBRE)
     signal = np.where(foreign, 0, regions.strength * width / SIDE_PX)
     signal[0] = 0
     leading = int(np.argmax(signal))
     if signal[leading] < MIN_SIGNAL:
-        doubts = (Unsure.FAINT,) if signal[leading] > MIN_SIGNAL / 2 else ()
-        return _Choice(np.zeros(regions.labels.shape, dtype=bool), regions.of(foreign), doubts)
+        return _Choice(np.zeros(regions.labels.shape, dtype=bool), regions.of(foreign), (Unsure.FAINT,) if signal[leading] > MIN_SIGNAL / 2 else ())
     alike = (regions.strength > _ALIKE * regions.strength[leading]) & (regions.edge > _ALIKE * regions.edge[leading]) & (width > _PIECE * width[leading])
     candidates = alike & ~foreign
     tissue = _together(regions, leading, candidates)
-    doubts = []
+    doubts: list[Unsure] = []
     if signal[leading] < 2 * MIN_SIGNAL:
         doubts.append(Unsure.FAINT)
     if regions.contact_px[tissue].sum() > SIDE_PX / 50:
         doubts.append(Unsure.CUT)
     if (candidates & ~tissue & (regions.area_px > _RIVAL / 2 * regions.area_px[leading])).any():
         doubts.append(Unsure.CROWDED)
-    if ((regions.edge < MIN_EDGE) & (regions.strength > regions.strength[leading] / 2))[1:].any():
+    if (~regions.has_edge & (regions.strength > regions.strength[leading] / 2))[1:].any():
         doubts.append(Unsure.UNEVEN)
     return _Choice(regions.of(tissue), regions.of(foreign | (candidates & ~tissue)), tuple(doubts))
 
@@ -93,13 +92,13 @@ def _choose(regions: Regions) -> _Choice:
 def _together(regions: Regions, leading: int, candidates: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Return the pieces of one tissue: the leading region, what lies near it, and what lies near that; a single rival of its size stands alone."""
     radius = float(np.sqrt(regions.area_px[leading] / np.pi))
-    tissue = np.arange(len(candidates)) == leading
+    tissue: npt.NDArray[np.bool_] = np.arange(len(candidates)) == leading
     rivals = candidates & ~tissue & (regions.area_px > _RIVAL * regions.area_px[leading]) & (_gaps(regions, tissue) > _NEAR * radius)
     if np.count_nonzero(rivals) == 1:
         candidates = candidates & ~rivals
     while True:
-        more = candidates & (_gaps(regions, tissue) < _FAR * radius) | tissue
-        if (more == tissue).all():
+        more = candidates & (_gaps(regions, tissue) < _FAR * radius)
+        if np.array_equal(more, tissue):
             return tissue
         tissue = more
 
@@ -151,18 +150,19 @@ def _edge_width(look: Look, tissue: Bools) -> float:
     """Return over how many reduced pixels the light falls along the outline."""
     if not tissue.any():
         return 0.0
-    inside = np.maximum(look.darkness, 0) * tissue
-    depth = float((inside**2).sum() / max(float(inside.sum()), 1e-6))
-    steepest = cv2.dilate(look.slope, np.ones((11, 11), np.uint8))
+    through = np.exp(-np.maximum(look.darkness, 0))
+    lost = (1 - through) * tissue
+    depth = float((lost**2).sum() / max(float(lost.sum()), 1e-6))
+    steepest = cv2.dilate(look.slope * through, np.ones((11, 11), np.uint8))
     return depth / max(float(np.median(steepest[tissue & ~shrunk(tissue, 2)])), 1e-6)
 
 
 def _half_way(look: Look, tissue: Bools, width_px: float) -> Floats:
     """Return (h, w): the share of the light half-way between what passes beside the tissue and what passes through its edge."""
     through = np.exp(look.log_light - look.surface)
-    reach = float(np.clip(width_px, 4, 24))
+    reach = float(np.clip(1.5 * width_px, 4, 24))
     inside = np.where(tissue, np.maximum(look.darkness - look.dark_limit / 2, 0) ** 2, 0).astype(np.float32)
-    outside = (~grown(tissue, max(width_px / 3, 1))).astype(np.float32)
+    outside = (~grown(tissue, max(width_px / 2, 1))).astype(np.float32)
     within = cv2.GaussianBlur(through * inside, (0, 0), reach) / (cv2.GaussianBlur(inside, (0, 0), reach) + np.float32(1e-6))
     beside = (cv2.GaussianBlur(through * outside, (0, 0), 4) + np.float32(1e-2)) / (cv2.GaussianBlur(outside, (0, 0), 4) + np.float32(1e-2))
     return np.asarray(np.minimum((within + beside) / 2, np.exp(-look.dark_limit / 2)), np.float32)

@@ -24,6 +24,7 @@ MIN_EDGE: Final = 0.008
 clouds in the light have 0.002–0.005."""
 
 _NOISES = 5.0
+_CLOUD = 3.0  # times the limit of darkness: darker than clouds are
 _GAP_PX = 4.0  # between cells of one tissue
 _NARROWEST_PX = 6.0  # half of it, texture's spread included: a thirtieth of the field
 
@@ -61,6 +62,7 @@ class Regions:
     elongation: Numbers  # 1 for a disc
     strength: Numbers  # mean darkness or texture
     edge: Numbers  # slope along the outline, harmonic mean: an edge on one side only is none
+    has_edge: npt.NDArray[np.bool_]  # ends somewhere; a cloud in the light fades away instead
     contact_px: Numbers  # with the border of the image
 
     def of(self, chosen: npt.NDArray[np.bool_]) -> Bools:
@@ -82,23 +84,34 @@ def look_at(plane: npt.NDArray[np.uint16]) -> Look:
         look = _judge(log_light, texture, slope, field, surface)
     for _ in range(2):
         regions = find_regions(look)
-        free = field & ~grown(regions.of(regions.edge > MIN_EDGE), 2 * _GAP_PX)
+        free = field & ~grown(regions.of(regions.has_edge), 2 * _GAP_PX)
         look = _judge(log_light, texture, slope, field, carry_across(log_light, surface, free, SIDE_PX / 12))
     return look
 
 
 def find_regions(look: Look) -> Regions:
-    """Return what is wide enough to be tissue."""
-    solid = _solid(look.something)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(solid.view(np.uint8), connectivity=8)
+    """Return what is wide enough to be tissue; where a cloud and something darker make one region, the darker alone."""
+    steepest = np.asarray(cv2.dilate(look.slope, np.ones((11, 11), np.uint8)), np.float32)  # texture widens a region: its edge lies within it
+    regions = _regions(look.something, look, steepest)
+    faded = regions.of(~regions.has_edge)
+    if not faded.any():
+        return regions
+    pale = (look.darkness < _CLOUD * look.dark_limit) & (look.texture < look.texture_limit)
+    return _regions(look.something & ~(faded & pale), look, steepest)
+
+
+def _regions(something: Bools, look: Look, steepest: Floats) -> Regions:
+    solid = _solid(something)
+    count, found, stats, _ = cv2.connectedComponentsWithStats(solid.view(np.uint8), connectivity=8)
+    labels = np.asarray(found, np.int32)
     rows, columns = np.nonzero(solid)
     label = labels[rows, columns]
     area = np.maximum(np.bincount(label, minlength=count), 1).astype(np.float64)
     distance = cv2.distanceTransform(cv2.copyMakeBorder(solid.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_REPLICATE), cv2.DIST_L2, 3)[1:-1, 1:-1]
     half_width = np.array([float(distance[y : y + h, x : x + w].max()) for x, y, w, h, _ in stats[1:].tolist()])
-    steepest = cv2.dilate(look.slope, np.ones((11, 11), np.uint8))  # texture widens a region: its edge lies within it
     outline = distance[rows, columns] <= 2  # noqa: PLR2004 - the outermost two pixels
     flatness = 1 / np.maximum(steepest[rows, columns][outline], 1e-4)
+    edge = np.bincount(label[outline], minlength=count) / np.maximum(np.bincount(label[outline], flatness, count), 1e-9)
     border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     return Regions(
         labels=labels,
@@ -106,7 +119,8 @@ def find_regions(look: Look) -> Regions:
         half_width_px=np.concatenate([[0.0], half_width]),
         elongation=_elongation(rows, columns, label, area),
         strength=np.bincount(label, np.maximum(np.abs(look.darkness), look.texture)[rows, columns], count) / area,
-        edge=np.bincount(label[outline], minlength=count) / np.maximum(np.bincount(label[outline], flatness, count), 1e-9),
+        edge=edge,
+        has_edge=edge > max(MIN_EDGE, 1.5 * float(np.median(steepest[::4, ::4][look.field[::4, ::4]]))),
         contact_px=np.bincount(border, minlength=count).astype(np.float64),
     )
 
