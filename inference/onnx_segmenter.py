@@ -25,8 +25,10 @@ CANARY_GRID = 8
 _LEVEL_QUANTILE = 0.75  # of a plane: in bright field the empty medium is the bright mode
 _DARKEST = 1e-6  # stands for black, so that its logarithm exists
 _LOWEST_DENSITY, _HIGHEST_DENSITY = -0.7, 3.0
+_MARGIN_SHARE = 16  # of the side, mirrored at each border
 _MARGIN = 1.5  # of a closer look, in extents of the tissue
 _CLOSER = 0.8  # a look that shows more of the plane than this is no closer one
+_AGREEMENT = 0.6  # of the areas that two looks find
 _NARROWEST_LOOK_PX = 48
 _LEAST_BODY_PX = 12  # area on the reduced plane; smaller findings are specks
 _LEAST_PIECE = 0.01  # of the largest piece; smaller ones are debris
@@ -35,7 +37,8 @@ _LONE_PIECE = (0.05, 0.5)  # of the largest piece: fragments of burst tissue are
 _BACKGROUND_SIDE_PX = 256
 _LEAST_FREE = 0.05  # of the field, to fit a background on
 
-_SURE = 0.85  # mean likelihood of a body that is not faint
+_LEAST_SURE = 0.8  # mean likelihood of a body; what is less likely is called empty, and faint
+_SURE = 0.9  # of a body that is not faint
 _BLURRED_SHARE = 0.35  # of a body's area lies along an outline that could be elsewhere
 _UNDECIDED = 1.5  # log odds within which a pixel could be either, likelihoods of 0.18…0.82
 _CROWD = 0.15  # debris in one piece, as a share of the body's area
@@ -49,6 +52,13 @@ class SegmenterBundle:
     folder: Path
     card: SegmenterCard
     model: bytes
+
+
+def shipped_segmenter() -> Path:
+    """Return the folder of the segmenter that comes with SpheroRank: package data of an installed wheel, or in a checkout."""
+    here = Path(__file__).resolve().parent
+    installed = here / "segmenters" / "default"
+    return installed if installed.is_dir() else here.parent / "deploy" / "segmenters" / "default"
 
 
 def load_segmenter(folder: Path) -> SegmenterBundle:
@@ -79,22 +89,28 @@ class OnnxSegmenter:
     def segment(self, plane: npt.NDArray[np.uint16], um_per_px: float | None) -> Segmentation:  # noqa: ARG002 - the port's; the network looks at any scale
         """Return the tissue of a plane, (H, W), white = 65535."""
         level = background_level(plane)
-        whole = slice(0, plane.shape[0]), slice(0, plane.shape[1])
         first = _look(self._session, self._card, plane, level)
         specks = _enlarged(first[1] > 0, plane.shape)
         found = _drop_specks(first[0] > self._threshold, _LEAST_BODY_PX)
         if not found.any():
             return Segmentation(np.zeros(plane.shape, dtype=bool), specks, _background(plane, specks))
-        closer = _closer_look(found, plane.shape)
-        window = closer or whole
-        odds = first if closer is None else _look(self._session, self._card, plane[window], level)
+        window, odds = (slice(0, plane.shape[0]), slice(0, plane.shape[1])), first
+        nearer = _closer_look(found, plane.shape)
+        if nearer is not None:
+            closer = _look(self._session, self._card, plane[nearer], level)
+            if _agree(first[0], closer[0], nearer, plane.shape):
+                window, odds = nearer, closer
         likely, littered = (cv2.resize(channel, plane[window].shape[::-1], interpolation=cv2.INTER_LINEAR) for channel in odds)
         body, debris = np.zeros(plane.shape, dtype=bool), specks
         tissue = likely > self._threshold
         body[window] = _main_tissue(tissue)
+        sure = float(np.mean(1 / (1 + np.exp(-np.clip(likely[body[window]], -30, 30))))) if body.any() else 0.0
+        if sure < _LEAST_SURE:
+            body[:] = False
         debris[window] = ((littered > 0) | tissue) & ~body[window]
         background = _background(plane, body | debris)
-        return Segmentation(body, debris, background, _doubts(likely[body[window]], int((np.abs(likely) < _UNDECIDED).sum()), body, debris, background))
+        undecided_px = int((np.abs(likely) < _UNDECIDED).sum())
+        return Segmentation(body, debris, background, _doubts(sure, undecided_px, body, debris, background) if body.any() else (Unsure.FAINT,))
 
     @property
     def _threshold(self) -> float:
@@ -115,13 +131,21 @@ def optical_density(seen: npt.NDArray[np.float32], level: float) -> npt.NDArray[
 
 
 def network_input(plane: npt.NDArray[np.uint16], level: float, side_px: int) -> npt.NDArray[np.float32]:
-    """Return (1, 1, side, side): the plane reduced to fit, in the upper left; what is left over is empty background."""
-    size = _reduced_size(plane.shape, side_px)
-    how = cv2.INTER_AREA if max(size) < max(plane.shape) else cv2.INTER_LINEAR
-    reduced = cv2.resize(plane, size, interpolation=how).astype(np.float32)
+    """Return (1, 1, side, side): the plane reduced to fit, mirrored at its border so that cut tissue looks whole; what is left over is empty background."""
+    width, height, margin = _placed(plane.shape, side_px)
+    how = cv2.INTER_AREA if max(width, height) < max(plane.shape) else cv2.INTER_LINEAR
+    reduced = cv2.resize(plane, (width, height), interpolation=how).astype(np.float32)
+    mirrored = cv2.copyMakeBorder(optical_density(reduced, level), margin, margin, margin, margin, cv2.BORDER_REFLECT)
     framed = np.zeros((1, 1, side_px, side_px), np.float32)
-    framed[0, 0, : size[1], : size[0]] = optical_density(reduced, level)
+    framed[0, 0, : mirrored.shape[0], : mirrored.shape[1]] = mirrored
     return framed
+
+
+def _placed(shape: tuple[int, ...], side_px: int) -> tuple[int, int, int]:
+    """Return width and height of a plane in the network's pixels, and how far in it lies."""
+    margin = side_px // _MARGIN_SHARE
+    scale = (side_px - 2 * margin) / max(shape)
+    return max(round(shape[1] * scale), 1), max(round(shape[0] * scale), 1), margin
 
 
 def canary_values(log_odds: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
@@ -168,14 +192,8 @@ def _open_session(bundle: SegmenterBundle, intra_op_threads: int) -> Any:  # noq
 def _look(session: Any, card: SegmenterCard, plane: npt.NDArray[np.uint16], level: float) -> npt.NDArray[np.float32]:  # noqa: ANN401 - onnxruntime has no types
     """Return (2, h, w): the log odds of body and of debris in the network's pixels."""
     (output,) = session.run([card.output_name], {card.input_name: network_input(plane, level, card.input_size)})
-    width, height = _reduced_size(plane.shape, card.input_size)
-    return np.asarray(output[0, :, :height, :width], np.float32)
-
-
-def _reduced_size(shape: tuple[int, ...], side_px: int) -> tuple[int, int]:
-    """Return width and height of a plane that is brought to this side."""
-    scale = side_px / max(shape)
-    return max(round(shape[1] * scale), 1), max(round(shape[0] * scale), 1)
+    width, height, margin = _placed(plane.shape, card.input_size)
+    return np.asarray(output[0, :, margin : margin + height, margin : margin + width], np.float32)
 
 
 def _closer_look(found: npt.NDArray[np.bool_], shape: tuple[int, ...]) -> tuple[slice, slice] | None:
@@ -188,6 +206,13 @@ def _closer_look(found: npt.NDArray[np.bool_], shape: tuple[int, ...]) -> tuple[
         return None
     y, x = (int(np.clip(start + length / 2 - side / 2, 0, max(0, limit - side))) for start, length, limit in ((top, rows, height), (left, columns, width)))
     return slice(y, min(y + side, height)), slice(x, min(x + side, width))
+
+
+def _agree(first: npt.NDArray[np.float32], closer: npt.NDArray[np.float32], window: tuple[slice, slice], shape: tuple[int, ...]) -> bool:
+    """Whether two looks found about as much: closer, what is far out of focus can be too smooth to be seen."""
+    pixel = (max(shape) / max(first.shape)) ** 2, ((window[0].stop - window[0].start) / closer.shape[0]) ** 2
+    areas = float((first > 0).sum() * pixel[0]), float((closer > 0).sum() * pixel[1])
+    return min(areas) > _AGREEMENT * max(areas)
 
 
 def _enlarged(mask: npt.NDArray[np.bool_], shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
@@ -220,15 +245,14 @@ def _largest_piece_px(mask: npt.NDArray[np.bool_]) -> int:
 
 
 def _doubts(
-    likely: npt.NDArray[np.float32], undecided_px: int, body: npt.NDArray[np.bool_], debris: npt.NDArray[np.bool_], background: npt.NDArray[np.float32]
+    sure: float, undecided_px: int, body: npt.NDArray[np.bool_], debris: npt.NDArray[np.bool_], background: npt.NDArray[np.float32]
 ) -> tuple[Unsure, ...]:
-    """Return the reasons to doubt an outline, from how sure the network was, (n,) log odds in the body, and from where things lie."""
-    area = int(body.sum())
-    sure = float(np.mean(1 / (1 + np.exp(-np.clip(likely, -30, 30)))))
+    """Return the reasons to doubt an outline, from how sure the network was and from where things lie."""
+    area, near = int(body.sum()), math.ceil(max(body.shape) / _BACKGROUND_SIDE_PX)
     reasons = {
         Unsure.FAINT: sure < _SURE,
         Unsure.BLURRED: undecided_px > _BLURRED_SHARE * area,
-        Unsure.CUT: any(edge.any() for edge in (body[0], body[-1], body[:, 0], body[:, -1])),
+        Unsure.CUT: any(edge.any() for edge in (body[:near], body[-near:], body[:, :near], body[:, -near:])),
         Unsure.CROWDED: _largest_piece_px(debris) > _CROWD * area,
         Unsure.UNEVEN: float(np.ptp(background)) > _UNEVEN * float(background.mean()),
     }

@@ -40,7 +40,7 @@ class Settings:
     """What decides the weights."""
 
     seed: int = 0
-    steps: int = 1200
+    steps: int = 850
     batch: int = 18
     side_px: int = 256
     peak_rate: float = 3e-3  # of learning

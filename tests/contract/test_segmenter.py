@@ -1,6 +1,7 @@
 """What every segmenter promises (inference/ports.py); then what the ONNX segmenter checks before it takes a plane.
 
-The ONNX one runs a network of two fixed weights, which marks what is dark: here it is about everything around the network.
+The ONNX one runs a network of two fixed weights, which marks what is dark: it is about everything around the network.
+The shipped one is the learned network itself.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from inference.onnx_segmenter import OnnxSegmenter, load_segmenter
+from inference.onnx_segmenter import OnnxSegmenter, load_segmenter, shipped_segmenter
 from inference.ports import Segmenter
 from inference.segmentation import ClassicalSegmenter
 from schemas.errors import BundleError
@@ -38,10 +39,12 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=["classical", "onnx"])
+@pytest.fixture(params=["classical", "onnx", "shipped"])
 def segmenter(request: pytest.FixtureRequest) -> Segmenter:
     if request.param == "classical":
         return ClassicalSegmenter()
+    if request.param == "shipped":
+        return OnnxSegmenter(load_segmenter(shipped_segmenter()))
     return OnnxSegmenter(load_segmenter(request.getfixturevalue("bundle_folder")))
 
 

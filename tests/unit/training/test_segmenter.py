@@ -15,7 +15,7 @@ from training.virtual_views import FIRST_SEED, training_views  # noqa: E402
 
 pytestmark = [pytest.mark.train, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
-SHORT = Settings(steps=100, batch=6, side_px=96)
+SHORT = Settings(steps=50, batch=6, side_px=96)
 
 
 def test_views_follow_from_seed_and_step() -> None:
