@@ -5,13 +5,15 @@ import numpy as np
 import numpy.typing as npt
 
 _BLOCKS = 32  # a side
-_ROUNDS = 8
+_ORDERS = (1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3)  # of the surface, round by round: a stiff one first, which cannot bend into wide tissue
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
 _Y, _X = np.mgrid[-1 : 1 : _BLOCKS * 1j, -1 : 1 : _BLOCKS * 1j]
-_TERMS = np.stack([_X**power * _Y**other for power in range(4) for other in range(4 - power)], axis=-1).reshape(-1, 10)
+_POWERS = [(power, total - power) for total in range(4) for power in range(total + 1)]
+_TERMS = np.stack([_X**power * _Y**other for power, other in _POWERS], axis=-1).reshape(-1, len(_POWERS))  # by order
+_COUNTS = (1, 3, 6, 10)  # of terms up to an order
 
 
 def smooth_surface(log_light: Floats, texture: Floats, field: Bools) -> Floats:
@@ -24,12 +26,12 @@ def smooth_surface(log_light: Floats, texture: Floats, field: Bools) -> Floats:
     rough = blocks(texture).ravel()
     usual = np.quantile(rough[inside > 0.5], 0.3) + 1e-4  # noqa: PLR2004 - half a block
     prior = np.where(inside > 0.5, 1 / (1 + (rough / (3 * usual)) ** 4), 0).astype(np.float64)  # noqa: PLR2004 - half a block
-    brightish = np.quantile(level[inside > 0.5], 0.6)  # noqa: PLR2004 - half a block
-    weight = prior / (1 + (np.minimum(level - brightish, 0) / 0.5) ** 2)
+    weight = prior
     surface = level
-    for _ in range(_ROUNDS):
-        weighted = _TERMS * weight[:, None]
-        surface = _TERMS @ np.linalg.solve(weighted.T @ _TERMS + 1e-3 * np.eye(10), weighted.T @ level)
+    for order in _ORDERS:
+        terms = _TERMS[:, : _COUNTS[order]]
+        weighted = terms * weight[:, None]
+        surface = terms @ np.linalg.solve(weighted.T @ terms + 1e-3 * np.eye(_COUNTS[order]), weighted.T @ level)
         residual = level - surface
         spread = weighted_spread(residual, prior) + 3e-3
         weight = prior / (1 + (residual / np.where(residual < 0, 2 * spread, 4 * spread)) ** 2) ** 2
