@@ -20,7 +20,14 @@ def problems_with(path: Path | None) -> list[str]:
         config = load_config(path)
     except ConfigError as error:
         return [f"{where}: {problem}" for where, problem in error.problems]
-    return [*_source(config), *_refused(lambda: wiring.open_encoder(config)), *_store(config), *_folders(config), *_sockets(config)]
+    return [
+        *_source(config),
+        *_refused(lambda: wiring.open_encoder(config)),
+        *_refused(lambda: wiring.open_segmenter(config)),
+        *_store(config),
+        *_folders(config),
+        *_sockets(config),
+    ]
 
 
 def _refused(attempt: Callable[[], object]) -> list[str]:

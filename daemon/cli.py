@@ -212,11 +212,12 @@ def measure(
     um_per_px: Annotated[float | None, typer.Option(min=1e-4, help="The scale of all images; without it each file's own, or pixels.")] = None,
     masks: Annotated[Path | None, typer.Option(help="A folder for the outlines, as PNG of 0 and 255.")] = None,
     bits: Annotated[int | None, typer.Option(min=8, max=16, help="Bits of a pixel in 16-bit files; without it by each file's own maximum.")] = None,
+    config: ConfigOption = None,
 ) -> None:
     """Measure the tissue in image files: size, shape, intensity, debris, focus and quality."""
     from daemon import measure_table, wiring  # noqa: PLC0415 - loads the image libraries
 
-    told = measure_table.write(images, out, masks, wiring.segmenter(), um_per_px=um_per_px, bits=bits)
+    told = measure_table.write(images, out, masks, wiring.open_segmenter(load_config(config)), um_per_px=um_per_px, bits=bits)
     for path in told.without_scale:
         errors.print(f"{path}: has no scale; measured in pixels (--um-per-px gives one)", markup=False)
     _end_if_refused(told.refused)

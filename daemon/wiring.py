@@ -26,6 +26,7 @@ from daemon.service import Parts, Service
 from inference.bundle import load_bundle
 from inference.condition import ConditionSettings
 from inference.onnx_encoder import OnnxEncoder
+from inference.onnx_segmenter import OnnxSegmenter, load_segmenter, shipped_segmenter
 from inference.ports import Segmenter
 from inference.segmentation import ClassicalSegmenter
 from inference.store.sql_store import SqlStore
@@ -49,9 +50,12 @@ def open_encoder(config: Config) -> OnnxEncoder:
     return OnnxEncoder(load_bundle(config.encoder.bundle), providers=config.encoder.providers, intra_op_threads=config.encoder.threads)
 
 
-def segmenter() -> Segmenter:
-    """Return what finds the tissue."""
-    return ClassicalSegmenter()
+def open_segmenter(config: Config) -> Segmenter:
+    """Open what finds the tissue, and check that it computes what it computed when it was made."""
+    name = config.tissue.segmenter
+    if name == "classical":
+        return ClassicalSegmenter()
+    return OnnxSegmenter(load_segmenter(shipped_segmenter() if name == "default" else Path(name).expanduser()))
 
 
 def source_settings(config: Config, *, once: bool = False) -> DropFolderSettings:
@@ -67,7 +71,7 @@ def open_days(config: Config, store: SqlStore, card: BundleCard) -> DailyPath:
         readout_deadline=timedelta(hours=ranking.readout_deadline_h),
         correction_quiet=timedelta(seconds=ranking.correction_quiet_s),
         representation=ranking.representation,
-        condition=ConditionSettings(**config.tissue.model_dump()),
+        condition=ConditionSettings(**config.tissue.model_dump(exclude={"segmenter"})),
         embedding_weight=card.ranking_weight,
         seed=ranking.seed,
         config_digest=config.digest,
@@ -92,7 +96,12 @@ def open_service(config: Config, *, once: bool = False) -> Iterator[Service]:
             source=source,
             store=store,
             images=ImagePath(
-                encoder, segmenter(), days.settings.condition, store, RollingView(store, config.ranking.representation, encoder.card.ranking_weight), now
+                encoder,
+                open_segmenter(config),
+                days.settings.condition,
+                store,
+                RollingView(store, config.ranking.representation, encoder.card.ranking_weight),
+                now,
             ),
             days=days,
             alerts=days.alerts,
