@@ -158,12 +158,15 @@ def _edge_width(look: Look, tissue: Bools) -> float:
 
 
 def _half_way(look: Look, tissue: Bools, width_px: float) -> Floats:
-    """Return (h, w): the share of the light half-way between what passes beside the tissue and what passes through its edge."""
+    """Return (h, w): the share of the light half-way between what passes beside the tissue and what passes through its edge.
+
+    The edge is the darkest nearby: at half the depth of a dark seam's surroundings, and of an edge out of focus, the outline would lie too far out.
+    """
     through = np.exp(look.log_light - look.surface)
-    reach = float(np.clip(1.5 * width_px, 4, 24))
-    inside = np.where(tissue, np.maximum(look.darkness - look.dark_limit / 2, 0) ** 2, 0).astype(np.float32)
+    reach = float(np.clip(2.5 * width_px, 4, 24))
+    inside = np.where(tissue, np.maximum(look.darkness - look.dark_limit / 2, 0) ** 4, 0).astype(np.float32)
     outside = (~grown(tissue, max(width_px / 2, 1))).astype(np.float32)
-    within = cv2.GaussianBlur(through * inside, (0, 0), reach) / (cv2.GaussianBlur(inside, (0, 0), reach) + np.float32(1e-6))
+    within = cv2.GaussianBlur(through * inside, (0, 0), reach) / (cv2.GaussianBlur(inside, (0, 0), reach) + np.float32(1e-9))
     beside = (cv2.GaussianBlur(through * outside, (0, 0), 4) + np.float32(1e-2)) / (cv2.GaussianBlur(outside, (0, 0), 4) + np.float32(1e-2))
     return np.asarray(np.minimum((within + beside) / 2, np.exp(-look.dark_limit / 2)), np.float32)
 
