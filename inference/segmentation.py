@@ -14,11 +14,11 @@ from inference.masks import closed, enlarged, filled, grown, opened, shrunk
 from inference.well_look import SIDE_PX, Look, Regions, find_regions, look_at
 from schemas.tissue import Segmentation, Unsure
 
-MIN_SIGNAL: Final = 0.005
-"""Mean darkness or texture of a region × half its width as a share of the field. Freshly seeded tissue is pale but wide and has 0.008 or more;
-heaps of debris are dark but narrow and stay below 0.003."""
+MIN_SIGNAL: Final = 0.0045
+"""Mean darkness or texture of a region × half its width as a share of the field × its coverage to the fourth power. Freshly seeded tissue is pale but wide
+and has 0.0056 or more; heaps of cells are narrow or leave gaps and stay below 0.0035."""
 
-MIN_FILLED: Final = 0.3
+MIN_FILLED: Final = 0.15
 """Share of a region that is tissue at full resolution: scattered cells fill less of the region they span."""
 
 FIBRE: Final = 4.0
@@ -69,7 +69,7 @@ def _choose(regions: Regions) -> _Choice:
     width = np.maximum(regions.half_width_px - _TEXTURE_SPREAD_PX, 0)
     along_the_border = regions.contact_px**2 > 8 * regions.area_px  # a straight band or a corner; a disc cut anywhere has less than 6
     foreign = ~regions.has_edge | along_the_border | (regions.elongation > FIBRE)
-    signal = np.where(foreign, 0, regions.strength * width / SIDE_PX)
+    signal = np.where(foreign, 0, regions.strength * width / SIDE_PX * regions.coverage**4)
     signal[0] = 0
     leading = int(np.argmax(signal))
     if signal[leading] < MIN_SIGNAL:

@@ -60,6 +60,7 @@ class Regions:
     area_px: Numbers
     half_width_px: Numbers  # of the widest place
     elongation: Numbers  # 1 for a disc
+    coverage: Numbers  # share of it that differs from the background; the rest are closed gaps and holes
     strength: Numbers  # mean darkness or texture
     edge: Numbers  # slope along the outline, harmonic mean: an edge on one side only is none
     has_edge: npt.NDArray[np.bool_]  # ends somewhere; a cloud in the light fades away instead
@@ -118,6 +119,7 @@ def _regions(something: Bools, look: Look, steepest: Floats) -> Regions:
         area_px=area,
         half_width_px=np.concatenate([[0.0], half_width]),
         elongation=_elongation(rows, columns, label, area),
+        coverage=np.bincount(label, something[rows, columns], count) / area,
         strength=np.bincount(label, np.maximum(np.abs(look.darkness), look.texture)[rows, columns], count) / area,
         edge=edge,
         has_edge=edge > max(MIN_EDGE, 1.5 * float(np.median(steepest[::4, ::4][look.field[::4, ::4]]))),
