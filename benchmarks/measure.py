@@ -109,11 +109,12 @@ def virtual(arguments: argparse.Namespace, segmenter: Segmenter, other: Spheroid
     others: dict[str, Row] = defaultdict(Row)
     seen: dict[str, int] = defaultdict(int)
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
+    every = max(arguments.seeds * arguments.wells // arguments.other_images, 1)
     for case in cases(seeds, arguments.size, arguments.wells):
         body, unsure, seconds = timed(segmenter, case.plane)
         rows[case.kind].add(body, case.mask, unsure=unsure, seconds=seconds)
         seen[case.kind] += 1
-        if other is not None and seen[case.kind] <= arguments.other_images:
+        if other is not None and seen[case.kind] % every == 0:
             body, seconds = other.segment(case.plane)
             others[case.kind].add(body, case.mask, unsure=False, seconds=seconds)
     report(arguments.segmenter, rows)

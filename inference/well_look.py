@@ -83,11 +83,9 @@ def look_at(plane: npt.NDArray[np.uint16]) -> Look:
         field = ~beyond
         surface = smooth_surface(log_light, texture, field)
         look = _judge(log_light, texture, slope, field, surface)
-    for _ in range(2):
-        regions = find_regions(look)
-        free = field & ~grown(regions.of(regions.has_edge), 2 * _GAP_PX)
-        look = _judge(log_light, texture, slope, field, carry_across(log_light, surface, free, SIDE_PX / 12))
-    return look
+    regions = find_regions(look)
+    free = field & ~grown(regions.of(regions.has_edge), 2 * _GAP_PX)
+    return _judge(log_light, texture, slope, field, carry_across(log_light, surface, free, SIDE_PX / 12))
 
 
 def find_regions(look: Look) -> Regions:
