@@ -19,11 +19,12 @@ MIN_DARKNESS: Final = 0.06
 MIN_TEXTURE, MAX_TEXTURE_LIMIT = 0.02, 0.1
 """Local contrast: below 2 % there is no tissue in the best image; 10 % is tissue even where it fills the field and nothing tells the background's."""
 
-MIN_EDGE: Final = 0.008
-"""Slope of the logarithm of the light, a pixel, along the outline. Tissue of optical density 0.3 blurred over a tenth of the field has 0.01;
-clouds in the light have 0.002–0.005."""
+MIN_EDGE: Final = 0.0065
+"""Slope of the logarithm of the light, a pixel, along the outline, above what the floor of the plate has everywhere. Tissue of optical density 0.4 blurred
+over a twentieth of the field has 0.012; clouds in the light have up to 0.006."""
 
 _NOISES = 5.0
+_LEAST_FREE = 0.05  # of the field, to know the floor's texture by
 _CLOUD = 3.0  # times the limit of darkness: darker than clouds are
 _GAP_PX = 4.0  # between cells of one tissue
 _NARROWEST_PX = 6.0  # half of it, texture's spread included: a thirtieth of the field
@@ -111,6 +112,7 @@ def _regions(something: Bools, look: Look, steepest: Floats) -> Regions:
     outline = distance[rows, columns] <= 2  # noqa: PLR2004 - the outermost two pixels
     flatness = 1 / np.maximum(steepest[rows, columns][outline], 1e-4)
     edge = np.bincount(label[outline], minlength=count) / np.maximum(np.bincount(label[outline], flatness, count), 1e-9)
+    floor = float(np.median(steepest[::4, ::4][look.field[::4, ::4]]))
     border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     return Regions(
         labels=labels,
@@ -120,9 +122,15 @@ def _regions(something: Bools, look: Look, steepest: Floats) -> Regions:
         coverage=np.bincount(label, something[rows, columns], count) / area,
         strength=np.bincount(label, np.maximum(np.abs(look.darkness), look.texture)[rows, columns], count) / area,
         edge=edge,
-        has_edge=edge > max(MIN_EDGE, 1.5 * float(np.median(steepest[::4, ::4][look.field[::4, ::4]]))),
+        has_edge=edge > floor + max(MIN_EDGE, floor / 2),
         contact_px=np.bincount(border, minlength=count).astype(np.float64),
     )
+
+
+def _floor_slope(look: Look, steepest: Floats) -> float:
+    """Return the usual steepest slope of the free field: tissue that fills most of the field must not set the limit for its own edge."""
+    free = (look.field & ~grown(look.something, 6))[::4, ::4]
+    return float(np.median(steepest[::4, ::4][free])) if free.mean() > _LEAST_FREE else 0.0
 
 
 def _elongation(rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp], label: npt.NDArray[np.int32], area: Numbers) -> Numbers:
