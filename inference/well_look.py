@@ -112,7 +112,7 @@ def _regions(something: Bools, look: Look, steepest: Floats) -> Regions:
     outline = distance[rows, columns] <= 2  # noqa: PLR2004 - the outermost two pixels
     flatness = 1 / np.maximum(steepest[rows, columns][outline], 1e-4)
     edge = np.bincount(label[outline], minlength=count) / np.maximum(np.bincount(label[outline], flatness, count), 1e-9)
-    floor = float(np.median(steepest[::4, ::4][look.field[::4, ::4]]))
+    floor = _floor_slope(look, steepest)
     border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     return Regions(
         labels=labels,
