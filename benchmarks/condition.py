@@ -21,7 +21,7 @@ from acquisition.virtual_microscope import WellView, microscopes
 from acquisition.virtual_optics import OpticsName
 from inference.condition import condition_of
 from inference.measures import measure
-from inference.onnx_segmenter import OnnxSegmenter, load_segmenter, shipped_segmenter
+from inference.segmentation import ClassicalSegmenter
 from schemas.ranking import Condition
 from schemas.tissue import Segmentation
 
@@ -78,7 +78,7 @@ def look(seeds: range, wells: int) -> Iterator[tuple[WellView, Plane, float]]:
 
 def call_real_images() -> None:
     """Print which real images are called exploded; image_37 is."""
-    segmenter = OnnxSegmenter(load_segmenter(shipped_segmenter()))
+    segmenter = ClassicalSegmenter()
     for folder, um_per_px in ((REAL_DATA / "spheroid_morpho_ml" / "images", 3.26), (REAL_DATA / "mls11_spheroids" / "images", 1.3622)):
         paths = sorted(folder.glob("*.tif*"))
         exploded = []
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--wells", type=int, default=4, help="wells a plate and day")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    segmenter = OnnxSegmenter(load_segmenter(shipped_segmenter()))
+    segmenter = ClassicalSegmenter()
     plain, no_scale, blurred, true = Tally(), Tally(), Tally(), Tally()
     for view, plane, um_per_px in look(range(arguments.first_seed, arguments.first_seed + arguments.seeds), arguments.wells):
         found = segmenter.segment(plane, um_per_px)

@@ -22,9 +22,9 @@ from inference.assemble import assemble
 from inference.bundle import load_bundle
 from inference.measures import measure
 from inference.onnx_encoder import OnnxEncoder
-from inference.onnx_segmenter import OnnxSegmenter, load_segmenter, shipped_segmenter
 from inference.ports import Encoder, Segmenter
 from inference.ranking import rank_plate
+from inference.segmentation import ClassicalSegmenter
 from schemas.observation import Observation
 from schemas.plate_map import PlateMap, WellEntry
 from schemas.ranking import TreatmentTable
@@ -103,7 +103,7 @@ def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
     started = time.perf_counter()
     bundle = load_bundle("default")
-    encoder, segmenter = OnnxEncoder(bundle, intra_op_threads=1), OnnxSegmenter(load_segmenter(shipped_segmenter()))
+    encoder, segmenter = OnnxEncoder(bundle, intra_op_threads=1), ClassicalSegmenter()
     compared: list[tuple[Representation, float]] = [("embedding", 1.0), ("measures", 0.0)]
     compared += [("both", weight) for weight in options.weights or [bundle.card.ranking_weight]]
     rows = {representation: f"{representation[0]} {representation[1]:g}" if representation[0] == "both" else representation[0] for representation in compared}

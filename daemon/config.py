@@ -89,7 +89,7 @@ class RankingSection(_Section):
 class TissueSection(_Section):
     """How tissue is found, and when it counts as exploded; docs/measures.md gives the reasons."""
 
-    segmenter: str = "default"  # or "classical", or a folder with segmenter.onnx and segmenter.json
+    segmenter: str = "classical"  # or "learned", or a folder with segmenter.onnx and segmenter.json
     open_directions: float = Field(default=ConditionSettings.open_directions, ge=0, le=1)
     spilled: float = Field(default=ConditionSettings.spilled, ge=0, le=100)
 

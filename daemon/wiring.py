@@ -55,7 +55,7 @@ def open_segmenter(config: Config) -> Segmenter:
     name = config.tissue.segmenter
     if name == "classical":
         return ClassicalSegmenter()
-    return OnnxSegmenter(load_segmenter(shipped_segmenter() if name == "default" else Path(name).expanduser()))
+    return OnnxSegmenter(load_segmenter(shipped_segmenter() if name == "learned" else Path(name).expanduser()))
 
 
 def source_settings(config: Config, *, once: bool = False) -> DropFolderSettings:
