@@ -19,7 +19,7 @@ MIN_DARKNESS: Final = 0.06
 MIN_TEXTURE, MAX_TEXTURE_LIMIT = 0.02, 0.1
 """Local contrast: below 2 % there is no tissue in the best image; 10 % is tissue even where it fills the field and nothing tells the background's."""
 
-MIN_EDGE: Final = 0.0065
+MIN_EDGE: Final = 0.008
 """Slope of the logarithm of the light, a pixel, along the outline, above what the floor of the plate has everywhere. Tissue of optical density 0.4 blurred
 over a twentieth of the field has 0.012; clouds in the light have up to 0.006."""
 
