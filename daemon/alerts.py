@@ -37,6 +37,11 @@ class Alerts:
         """Return whether this cause was raised and has not gone away."""
         return (kind, cause) in self._standing
 
+    @property
+    def standing(self) -> int:
+        """How many causes were raised and have not gone away."""
+        return len(self._standing)
+
     def clear(self, kind: AlertKind, cause: str) -> None:
         """Take note that a cause went away."""
         if self.stands(kind, cause):

@@ -33,7 +33,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.images = Counter("spherorank_images_total", "Well images by outcome", ["outcome"], registry=self.registry)
         self.rankings = Counter("spherorank_rankings_total", "Rankings published", ["final"], registry=self.registry)
-        self.alerts = Counter("spherorank_alerts_total", "Alerts raised", ["kind"], registry=self.registry)
+        self.standing_alerts = Gauge("spherorank_standing_alerts", "Alerts whose cause has not gone away", registry=self.registry)
         self.backlog = Gauge("spherorank_backlog_images", "Well images seen and not yet taken", registry=self.registry)
         self.last_image = Gauge("spherorank_last_image_timestamp_seconds", "When the last well image was stored", registry=self.registry)
         self.tick_age = Gauge("spherorank_loop_tick_age_seconds", "Time since the loop last came round", registry=self.registry)

@@ -194,6 +194,7 @@ class Service:
     def _beat(self) -> None:
         self.check_talk()
         self._tick = time.monotonic()
+        self.parts.metrics.standing_alerts.set(self.parts.alerts.standing)
         self.parts.metrics.backlog.set(sum(self._source_status.pending.values()))
         self.parts.tell_systemd("WATCHDOG=1")
 

@@ -216,7 +216,9 @@ def test_the_page_for_monitoring_shows_health_and_metrics(empty_bench: Bench) ->
         with urllib.request.urlopen("http://127.0.0.1:19464/healthz", timeout=5) as page:
             assert json.load(page)["state"] == "running"
         with urllib.request.urlopen("http://127.0.0.1:19464/metrics", timeout=5) as page:
-            assert b"spherorank_backlog_images 0.0" in page.read()
+            metrics = page.read()
+        assert b"spherorank_backlog_images 0.0" in metrics
+        assert b"spherorank_standing_alerts 0.0" in metrics
 
 
 def test_a_ranking_from_the_store_without_the_service_is_the_same_one_again(bench: Bench) -> None:
