@@ -126,6 +126,7 @@ class VirtualPlate:
     index: int
     seeded_at: datetime
     wells: tuple[WellPlan, ...]
+    size_spread: float = 0.06  # between wells, of the logarithm of the radius
 
     @property
     def dosed_at(self) -> datetime:

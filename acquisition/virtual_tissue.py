@@ -72,7 +72,7 @@ def line_of(plate: VirtualPlate) -> Line:
 def grow(plate: VirtualPlate, plan: WellPlan, day: int, line: Line) -> Tissue:
     """Return the tissue of a well on a day: as it would have grown untreated, then changed by what its kill does."""
     rng = stream(plate.seed, Stream.GROWTH, plate.index, plan.key)
-    size, pace, opacity, grain, outline, litter = np.exp(rng.normal(0, (0.06, 0.05, 0.06, 0.08, 0.2, 0.15)))
+    size, pace, opacity, grain, outline, litter = np.exp(rng.normal(0, (plate.size_spread, 0.05, 0.06, 0.08, 0.2, 0.15)))
     lobes = _lobes(rng, line.lobes)
     home = rng.normal(0, 40, 2)
     drift = stream(plate.seed, Stream.MOVES, plate.index, plan.key, day).normal(0, 7, 2)

@@ -1,0 +1,196 @@
+"""Virtual plates as the service would have seen them: rendered, judged, embedded, segmented and measured once, then kept in a folder for the next run."""
+
+import hashlib
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import structlog
+from rich.progress import track
+
+from acquisition.quality import assess
+from acquisition.virtual_microscope import VirtualMicroscope
+from acquisition.virtual_plate import DOSED_ON_DAY, READOUT_DAY, Mechanism, VirtualPlate, WellPlan, plan_plate
+from inference.bundle import load_bundle
+from inference.measures import measure
+from inference.onnx_encoder import OnnxEncoder
+from inference.ranked_measures import RANKED, for_ranking
+from inference.segmentation import ClassicalSegmenter
+from schemas.plate_map import Group
+from schemas.trajectory import Representation, Trajectories
+from schemas.well_image import VisitKey, WellImage
+
+ROOT = Path(__file__).resolve().parents[1]
+CACHE = ROOT / ".cache" / "observed_plates"
+SIZE_PX = 512
+Array = npt.NDArray[np.float64]
+
+SCREENS = (*Mechanism, "mixed")  # three wells a treatment; days 7 to 10
+WEAK_KILLS = (0.0, 0.15, 0.15, 0.3, 0.5, 0.7, 0.9)  # six wells a treatment, 18 untreated
+WIDE_SIZE_SPREAD = 0.15  # an area that varies by 30 % and more between wells
+GROWN_DAYS = (READOUT_DAY + 1, READOUT_DAY + 2)  # an untreated well seen then has grown more than one seen on the readout day
+
+
+@dataclass(frozen=True, eq=False)
+class ObservedPlate:
+    """What was seen of N wells on T days, and their truth."""
+
+    name: str
+    wells: tuple[str, ...]  # N
+    groups: tuple[Group, ...]  # N
+    treatments: tuple[str, ...]  # N
+    days: tuple[int, ...]  # T
+    embedding: Array  # (N, T, E)
+    measures: Array  # (N, T, len(RANKED))
+    kill: Array  # (N,) on the readout day
+
+    def trajectories(self, representation: Representation = "both", embedding_weight: float | None = None) -> Trajectories:
+        """Return them as a ranking takes them; without a weight that of the default bundle."""
+        weight = ranking_weight() if embedding_weight is None else embedding_weight
+        blocks = {"embedding": [self.embedding], "measures": [self.measures], "both": [self.embedding, self.measures]}[representation]
+        dimension = 0 if representation == "measures" else self.embedding.shape[2]
+        names = (*(f"embedding_{number}" for number in range(dimension)), *(() if representation == "embedding" else RANKED))
+        return Trajectories(
+            plate=self.name,
+            wells=self.wells,
+            groups=self.groups,
+            treatments=self.treatments,
+            days=self.days,
+            features=np.concatenate(blocks, axis=2),
+            feature_names=names,
+            embedding_dimension=dimension,
+            embedding_weight=weight,
+            encoder_id="default" if dimension else "",
+        )
+
+
+@cache
+def ranking_weight() -> float:
+    """Return the weight that the default bundle gives its embedding beside measures."""
+    return load_bundle("default").card.ranking_weight
+
+
+def scope_of(kind: str, seed: int) -> tuple[VirtualMicroscope, tuple[int, ...]]:
+    """Return the microscope over a plate of a kind, and the days that are looked at.
+
+    Kinds: a mechanism, ``mixed``, ``weak-<mechanism>`` (:data:`WEAK_KILLS`), ``wide-<mechanism>`` (wells differ widely at dosing), ``untreated`` (60 wells).
+    """
+    way, _, name = kind.rpartition("-")
+    mechanism = None if name in ("mixed", "untreated") else Mechanism(name)
+    plate = plan_plate(seed, mechanism=mechanism)
+    days: tuple[int, ...] = (DOSED_ON_DAY, READOUT_DAY)
+    if kind == "untreated":
+        plate, days = replace(plate, wells=tuple(_untreated(plan) for plan in plate.wells)), (*days, *GROWN_DAYS)
+    elif way == "weak" and mechanism is not None:
+        plate = _weak(plate, mechanism)
+    elif way == "wide":
+        plate = replace(plate, size_spread=WIDE_SIZE_SPREAD)
+    else:
+        days = tuple(range(DOSED_ON_DAY, READOUT_DAY + 1))
+    return VirtualMicroscope(plate, SIZE_PX), days
+
+
+def _untreated(plan: WellPlan) -> WellPlan:
+    return replace(plan, group=Group.UNTREATED, treatment="", mechanism=None, readout_kill=0.0)
+
+
+def _weak(plate: VirtualPlate, mechanism: Mechanism) -> VirtualPlate:
+    """Give all wells that are not untreated one of seven treatments of known kill."""
+    rng = np.random.default_rng(plate.seed)
+    darkens = rng.random(len(WEAK_KILLS)) < 0.5  # noqa: PLR2004 - a coin
+    treated = iter(rng.permutation(np.repeat(np.arange(len(WEAK_KILLS)), 6)).tolist())
+    wells = []
+    for plan in plate.wells:
+        if plan.group is Group.UNTREATED:
+            wells.append(plan)
+        else:
+            number = next(treated)
+            changes = {"readout_kill": WEAK_KILLS[number], "rate_per_day": 0.6, "darkens": bool(darkens[number])}
+            wells.append(replace(plan, group=Group.SCREENING, treatment=f"drug{number}:1 uM", mechanism=mechanism, **changes))
+    return replace(plate, wells=tuple(wells))
+
+
+def observed(kinds: Iterable[str], seeds: Iterable[int], *, jobs: int = 1, folder: Path = CACHE) -> Iterator[tuple[str, int, ObservedPlate]]:
+    """Yield (kind, seed, plate) for every kind and seed; what is not in the folder is rendered first, with progress."""
+    wanted = [(kind, seed) for kind in kinds for seed in seeds]
+    absent = [place for place in wanted if not _path(folder, *place).exists()]
+    if absent:
+        with ProcessPoolExecutor(jobs) as pool:
+            for _ in track(pool.map(partial(_keep, folder), *zip(*absent, strict=True)), "plates seen", total=len(absent), disable=not sys.stdout.isatty()):
+                pass
+    for kind, seed in wanted:
+        yield kind, seed, _load(_path(folder, kind, seed))
+
+
+@cache
+def _code_digest() -> str:
+    """Return a digest of all that decides what is seen of a plate, so that nothing stale is read."""
+    digest = hashlib.sha256(load_bundle("default").card.encoder_id.encode())
+    measuring = ("background", "dispersal", "loose", "masks", "measures", "optical_density", "outline", "preprocess", "ranked_measures", "reduced_view")
+    files = [*sorted((ROOT / "acquisition").glob("virtual_*.py")), ROOT / "acquisition" / "quality.py"]
+    files += [ROOT / "inference" / f"{name}.py" for name in (*measuring, "segmentation", "well_look")]
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _path(folder: Path, kind: str, seed: int) -> Path:
+    return folder / _code_digest() / f"{kind}-{seed}.npz"
+
+
+def _keep(folder: Path, kind: str, seed: int) -> None:
+    """Look at a plate and keep what was seen."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
+    scope, days = scope_of(kind, seed)
+    encoder, segmenter = OnnxEncoder(load_bundle("default"), intra_op_threads=1), ClassicalSegmenter()
+    wells = scope.plate.wells
+    embedding, measures = np.empty((len(wells), len(days), encoder.dimension), np.float32), np.empty((len(wells), len(days), len(RANKED)))
+    for row, plan in enumerate(wells):
+        for column, day in enumerate(days):
+            image = look(scope, plan, day)
+            quality = assess(image.planes)
+            sharpest = image.planes[quality.sharpest_plane]
+            embedding[row, column] = encoder.embed(image, quality.sharpest_plane)
+            measures[row, column] = for_ranking(measure(sharpest, segmenter.segment(sharpest, scope.um_per_px), scope.um_per_px))
+    path = _path(folder, kind, seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".part.npz")
+    np.savez_compressed(
+        aside,
+        wells=[plan.well for plan in wells],
+        groups=[plan.group.value for plan in wells],
+        treatments=[plan.treatment for plan in wells],
+        days=days,
+        embedding=embedding,
+        measures=measures,
+        kill=[plan.kill(READOUT_DAY) for plan in wells],
+    )
+    aside.rename(path)
+
+
+def look(scope: VirtualMicroscope, plan: WellPlan, day: int) -> WellImage:
+    """Return the image of a virtual well, as it comes out of a drop folder: white = 65535."""
+    counts = scope.look(plan, day).planes
+    planes = (counts.astype(np.uint32) * 65535 // scope.bench.white).astype(np.uint16)
+    return WellImage(
+        VisitKey(scope.plate.name, plan.well, f"day{day:02d}"), day, scope.plate.taken_at(plan, day), (), planes, scope.um_per_px, complete=True
+    )
+
+
+def _load(path: Path) -> ObservedPlate:
+    with np.load(path) as kept:
+        return ObservedPlate(
+            name=path.stem,
+            wells=tuple(kept["wells"].tolist()),
+            groups=tuple(map(Group, kept["groups"].tolist())),
+            treatments=tuple(kept["treatments"].tolist()),
+            days=tuple(kept["days"].tolist()),
+            embedding=kept["embedding"].astype(np.float64),
+            measures=kept["measures"],
+            kill=kept["kill"],
+        )
