@@ -1,0 +1,145 @@
+"""Revisions of a ranking as files: each whole or not there, never written over, and ``latest.json`` of the newest one."""
+
+import contextlib
+import csv
+import io
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from schemas.errors import OutputError
+
+LATEST = "latest.json"
+
+
+class Identity(BaseModel):
+    """What tells two revisions apart; two that agree in it are one."""
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+    revision: int
+    created_at: datetime
+    inputs_digest: str
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """Larger for a revision that takes another's place as the latest."""
+        return (self.revision,)
+
+
+@dataclass(frozen=True)
+class Revision:
+    """One revision and the files it is written as."""
+
+    home: Path
+    identity: Identity
+    files: Mapping[str, Callable[[], str]]  # by name; the JSON first, it says whose the others are. Content is made only where a file is written
+
+    @property
+    def document(self) -> str:
+        """The name of the JSON, whose content ``latest.json`` has as well."""
+        return next(iter(self.files))
+
+
+def write_revision(revision: Revision) -> list[Path]:
+    """Write what is missing of a revision's files, ``latest.json`` last; return the paths of all of them.
+
+    A revision's files are never written over. ``latest.json`` only ever goes to a later revision.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be written, or another revision of this name stands there. Trying again later goes on where it failed.
+    """
+    document = revision.home / revision.document
+    absent = missing_files(revision)
+    if document not in absent and _read(document, revision) != revision.identity:
+        raise OutputError(document, "is there and is not this ranking; expected none of this name (was the store made anew? move the old folder away)")
+    try:
+        revision.home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(revision.home, f"cannot be made ({error.strerror}); expected a folder in a writable one") from error
+    for path in absent:
+        _write_aside(path, revision.files[revision.document if path.name == LATEST else path.name]())
+    return [*_paths(revision), revision.home / LATEST]
+
+
+def missing_files(revision: Revision) -> list[Path]:
+    """Return which of a revision's files are not there; ``latest.json`` among them while it is absent or tells of an earlier one.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be looked into.
+    """
+    home = revision.home
+    try:
+        there = {path.name for path in home.iterdir()} if home.exists() else set()
+        latest = _read(home / LATEST, revision)
+    except OSError as error:
+        raise OutputError(home, f"cannot be read ({error.strerror}); expected a readable folder") from error
+    absent = [path for path in _paths(revision) if path.name not in there]
+    if latest is None or latest.order < revision.identity.order:
+        absent.append(home / LATEST)
+    return absent
+
+
+def csv_text(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """Return a table whose numbers read back as they were."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(header)
+    for row in rows:
+        writer.writerow(map(_cell, row))
+    return out.getvalue()
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case tuple():
+            return " ".join(map(_cell, value))
+        case Enum():
+            return str(value.value)
+        case _:
+            return str(value)  # of a float: the shortest text that reads back as the same number
+
+
+def _paths(revision: Revision) -> list[Path]:
+    return [revision.home / name for name in revision.files]
+
+
+def _read(path: Path, revision: Revision) -> Identity | None:
+    """Return which revision a file holds; None if there is no file, or it holds none."""
+    try:
+        return type(revision.identity).model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def _write_aside(path: Path, text: str) -> None:
+    """Make the file appear whole or not at all, and stay after a power cut."""
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        with aside.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)  # a half-written file would only hold space on a full disk
+        raise OutputError(path, f"cannot be written ({error.strerror}); expected a writable folder with free space") from error
