@@ -1,45 +1,33 @@
 """A ranking as one HTML file that needs nothing else: readable on a screen, a phone and paper."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from html import escape
-from importlib.resources import files
 
 from daemon.gallery import gallery, seen_in_words
+from daemon.page import UNITS, bullet_list, bullets, how_it_was_made, interval_bar, page, probability, ranks, table_row, verdict_mark
 from daemon.plate_svg import has_positions, plate_svg
 from schemas.plate_map import Group
-from schemas.ranking import Gate, Ranking, RankingQuality, TreatmentRank, Verdict
-
-_STYLE = files("daemon").joinpath("report.css").read_text(encoding="utf-8")
-
-_VERDICTS = {
-    Verdict.EFFECTIVE: "effective",
-    Verdict.NO_EVIDENCE: "no evidence",
-    Verdict.GROWTH: "growth",
-    Verdict.TOO_FEW_WELLS: "too few wells",
-}
-_UNITS = {"departure": "untreated spreads", "deterioration": "percent of predicted deterioration"}
+from schemas.ranking import Gate, Ranking, RankingQuality, TreatmentRank
 
 
 def report_html(ranking: Ranking, pictures: Mapping[str, bytes]) -> str:
     """Return the page; ``pictures`` are the JPEGs of wells that have one."""
-    state = "Final" if ranking.final else "PROVISIONAL"
-    title = f"{ranking.plate} · day {ranking.day}"
-    return "\n".join(
-        [
-            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{escape(title)} · r{ranking.revision} · {state}</title>\n<style>\n{_STYLE}</style>\n</head>\n<body>",
-            f'<p class="notice">{escape(ranking.notice)}</p>',
-            f'<header>\n<h1>{escape(title)} <span class="state {state.lower()}">{state}</span></h1>\n<p>{escape(_subtitle(ranking))}</p>\n</header>',
+    return page(
+        f"{ranking.plate} · day {ranking.day}",
+        revision=ranking.revision,
+        state="Final" if ranking.final else "PROVISIONAL",
+        subtitle=_subtitle(ranking),
+        notice=ranking.notice,
+        sections=(
             _gate(ranking.quality),
-            _notes(ranking.notes),
+            bullets("Read this first", ranking.notes),
             _treatments(ranking),
             _plate(ranking),
             _wells_to_look_at(ranking),
             gallery(ranking, pictures),
             _how(ranking),
-            f"<footer>{escape(ranking.notice)}</footer>\n</body>\n</html>\n",
-        ]
+        ),
     )
 
 
@@ -63,20 +51,11 @@ def _gate(quality: RankingQuality) -> str:
         ("column effect", quality.column_effect),
     ]
     cells = "".join(f"<div><dt>{name}</dt><dd>{'–' if value is None else f'{value:.2f}'}</dd></div>" for name, value in figures)
-    return f'<section class="gate {quality.gate}">\n<h2>{verdict}</h2>\n{_list(quality.reasons)}<dl>{cells}</dl>\n</section>'
-
-
-def _notes(notes: tuple[str, ...]) -> str:
-    return f'<section class="notes">\n<h2>Read this first</h2>\n{_list(notes)}</section>' if notes else ""
-
-
-def _list(lines: Iterable[str]) -> str:
-    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
-    return f"<ul>{items}</ul>\n" if items else ""
+    return f'<section class="gate {quality.gate}">\n<h2>{verdict}</h2>\n{bullet_list(quality.reasons)}<dl>{cells}</dl>\n</section>'
 
 
 def _treatments(ranking: Ranking) -> str:
-    unit = _UNITS[ranking.method]
+    unit = UNITS[ranking.method]
     low = min([0.0, *(row.score_low for row in ranking.treatments)])
     high = max([0.0, *(row.score_high for row in ranking.treatments)])
     heads = ("Rank", "Treatment", "Group", "Wells", "What is seen", f"Score ({unit}, with interval)", "Ranks possible", "p", "q", "Verdict")
@@ -89,36 +68,24 @@ def _treatments(ranking: Ranking) -> str:
 
 
 def _treatment(row: TreatmentRank, low: float, high: float) -> str:
+    bar = interval_bar(row.score, row.score_low, row.score_high, low, high)
     cells = (
         ("rank", "", str(row.efficacy_rank)),
         ("treatment", "", escape(row.treatment or "untreated")),
         ("", "Group", row.group.replace("_", " ")),
         ("number", "Wells", f'<span title="{escape(", ".join(row.wells))}">{len(row.wells)}</span>'),
         ("seen", "", seen_in_words(row.measures)),
-        ("score", "Score", f"<span>{row.score:.2f} <small>{row.score_low:.2f} … {row.score_high:.2f}</small></span>{_bar(row, low, high)}"),
-        ("number", "Ranks possible", f"{row.rank_low}–{row.rank_high}" if row.rank_low != row.rank_high else str(row.rank_low)),
-        ("number", "p", _probability(row.p_value)),
-        ("number", "q", _probability(row.q_value)),
-        ("", "Verdict", f'<span class="verdict {row.verdict}">{_VERDICTS[row.verdict]}</span>'),
+        (
+            "score",
+            "Score",
+            f"<span>{row.score:.2f} <small>{row.score_low:.2f} … {row.score_high:.2f}</small></span>{bar}",
+        ),
+        ("number", "Ranks possible", ranks(row.rank_low, row.rank_high)),
+        ("number", "p", probability(row.p_value)),
+        ("number", "q", probability(row.q_value)),
+        ("", "Verdict", verdict_mark(row.verdict)),
     )
-    tds = "".join(f'<td class="{kind}" data-label="{label}">{text}</td>' for kind, label, text in cells)
-    return f"<tr>{tds}</tr>"
-
-
-def _bar(row: TreatmentRank, low: float, high: float) -> str:
-    """Return the score and its interval on one scale for all rows, with a line at nought."""
-    span = (high - low) or 1.0
-    zero, start, end, at = (4 + 192 * (value - low) / span for value in (0.0, row.score_low, row.score_high, row.score))
-    return (
-        '<svg class="bar" viewBox="0 0 200 16" aria-hidden="true">'
-        f'<line x1="{zero:.1f}" y1="0" x2="{zero:.1f}" y2="16" stroke="#888" stroke-dasharray="2 2"/>'
-        f'<rect x="{start:.1f}" y="5" width="{end - start:.1f}" height="6" rx="3" fill="#f1a340" opacity="0.65"/>'
-        f'<circle cx="{at:.1f}" cy="8" r="4" fill="#7f3b08"/></svg>'
-    )
-
-
-def _probability(value: float) -> str:
-    return "&lt;0.001" if value < 0.001 else f"{value:.3f}"  # noqa: PLR2004 - finer than any plate can tell
+    return table_row(cells)
 
 
 def _plate(ranking: Ranking) -> str:
@@ -127,7 +94,7 @@ def _plate(ranking: Ranking) -> str:
     else:
         quality = ranking.quality
         why_not = dict.fromkeys(quality.missing_images, "no image") | {left.well: left.reason for left in quality.left_out}
-        picture = plate_svg(ranking.wells, why_not, unit=_UNITS[ranking.method])
+        picture = plate_svg(ranking.wells, why_not, unit=UNITS[ranking.method])
     return f"<section>\n<h2>Plate</h2>\n{picture}\n</section>"
 
 
@@ -156,5 +123,4 @@ def _how(ranking: Ranking) -> str:
         "Settings digest": ranking.config_digest,
         "Inputs digest": ranking.inputs_digest,
     }
-    rows = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
-    return f'<section>\n<h2>How it was made</h2>\n<dl class="lines">{rows}</dl>\n</section>'
+    return how_it_was_made(facts)

@@ -2,14 +2,13 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from math import comb
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm, rankdata
 
 from inference.plate_effects import INTERVAL, PlateEffects, Results, take_out_plates
-from inference.significance import adjust_false_discovery
+from inference.significance import adjust_false_discovery, smallest_permutation_p
 from schemas.errors import ProfileError
 from schemas.plate_map import Group
 from schemas.ranking import Gate, Ranking, TreatmentRank, Verdict
@@ -21,7 +20,6 @@ FALSE_DISCOVERY_RATE = 0.05
 DRAWS = 4000
 _NEAR_ONE = 0.999  # a p-value of 1, which few permutations can give, is no infinite evidence
 _SMALLEST_P = 1e-12
-_FLOOR_OF_SAMPLED_P = 1e-4  # of a permutation p-value whose assignments were sampled
 
 ONE_PLATE = "Only plate {plate} could be used: its own ranking stands here, with nothing to compare it with."
 NO_PLATE = "No plate could be used: there is no ranking of this specimen."
@@ -124,11 +122,10 @@ def _treatments(
     draws = rng.multivariate_normal(effects.score, effects.covariance, DRAWS, method="eigh")
     rank_lows, rank_highs = np.quantile(_places(draws), INTERVAL, axis=0, method="nearest").astype(int)
     wells = [np.array([len(row.wells) for _, row in rows]) for rows in of_key.values()]
-    p_values = np.array([combined_p(np.array([row.p_value for _, row in rows]), n) for rows, n in zip(of_key.values(), wells, strict=True)])
-    floors = np.array(
-        [combined_p(np.array([_smallest_p(row, used[number]) for number, row in rows]), n) for rows, n in zip(of_key.values(), wells, strict=True)]
-    )
-    q_values, best_q_values = adjust_false_discovery(p_values), adjust_false_discovery(floors)
+    alone = [np.array([row.p_value for _, row in rows]) for rows in of_key.values()]
+    floors = [np.array([smallest_permutation_p(len(row.wells), _untreated(used[number])) for number, row in rows]) for rows in of_key.values()]
+    p_values, best_p_values = (np.array([combined_p(*pair) for pair in zip(each, wells, strict=True)]) for each in (alone, floors))
+    q_values, best_q_values = adjust_false_discovery(p_values), adjust_false_discovery(best_p_values)
     made = []
     for i, ((group, treatment), rows) in enumerate(of_key.items()):
         verdicts = {row.verdict for _, row in rows}
@@ -171,11 +168,6 @@ def combined_p(p_values: Array, wells: npt.NDArray[np.int64]) -> float:
     return float(norm.sf(weights @ z / np.sqrt(wells.sum())))
 
 
-def _smallest_p(row: TreatmentRank, of: Ranking) -> float:
-    """Return the p-value of this row's wells if each lay beyond every untreated one."""
-    return max(1 / comb(len(row.wells) + _untreated(of), len(row.wells)), _FLOOR_OF_SAMPLED_P)
-
-
 def _agreement(verdicts: set[Verdict], heterogeneity_p: float) -> Agreement:
     if {Verdict.EFFECTIVE, Verdict.GROWTH} <= verdicts:
         return Agreement.CONTRADICT
@@ -186,9 +178,9 @@ def _agreement(verdicts: set[Verdict], heterogeneity_p: float) -> Agreement:
 
 def _verdict(verdicts: set[Verdict], agreement: Agreement, q_value: float, best_q_value: float, *, low: float, score: float) -> Verdict:
     """Return what the plates together say; where they contradict one another, or disagree so far that the score may be nought, nothing is claimed."""
-    if best_q_value > FALSE_DISCOVERY_RATE:
-        return Verdict.TOO_FEW_WELLS
-    if q_value > FALSE_DISCOVERY_RATE or agreement is Agreement.CONTRADICT:
+    if q_value > FALSE_DISCOVERY_RATE:
+        return Verdict.TOO_FEW_WELLS if best_q_value > FALSE_DISCOVERY_RATE else Verdict.NO_EVIDENCE
+    if agreement is Agreement.CONTRADICT:
         return Verdict.NO_EVIDENCE
     if Verdict.GROWTH in verdicts:
         return Verdict.GROWTH
