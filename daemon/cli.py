@@ -125,21 +125,28 @@ def rank(
     plate: Annotated[str | None, typer.Option(help="Rank this plate again from the store.")] = None,
     day: Annotated[int | None, typer.Option(help="With --plate: which culture day; without it the readout day.")] = None,
     config: ConfigOption = None,
+    specimen: Annotated[str | None, typer.Option(help="Rank the plates of this specimen together from the store.")] = None,
     profiles: Annotated[Path | None, typer.Option(help="Rank a profile table (CSV or Parquet) instead.")] = None,
     baseline_day: Annotated[int | None, typer.Option(help="With --profiles: the last day before dosing took effect.")] = None,
     readout_day: Annotated[int | None, typer.Option(help="With --profiles: the day that is ranked.")] = None,
     out: Annotated[Path | None, typer.Option(help="With --profiles: the table of treatments; the wells go to <stem>-wells.csv beside it.")] = None,
     final: Annotated[bool, typer.Option("--final", help="With --plate: no more images will come; what is missing stays missing.")] = False,
 ) -> None:
-    """Rank a plate again from the store, or any profile table with no store at all."""
+    """Rank a plate or a specimen again from the store, or any profile table with no store at all."""
     from daemon import ranking_commands  # noqa: PLC0415 - loads the statistics
 
-    if (plate is None) == (profiles is None):
-        raise typer.BadParameter("expected either --plate or --profiles")
+    if sum(each is not None for each in (plate, specimen, profiles)) != 1:
+        raise typer.BadParameter("expected one of --plate, --specimen and --profiles")
     logs.install(None)
     if plate is not None:
         ranking = ranking_commands.rank_plate_again(load_config(config), plate, day, final=final)
         screen.print(ranking_commands.as_table(ranking, f"{ranking.plate} {ranking.name}, {'final' if ranking.final else 'provisional'}"))
+        return
+    if specimen is not None:
+        of_specimen = ranking_commands.rank_specimen_again(load_config(config), specimen)
+        screen.print(ranking_commands.as_specimen_table(of_specimen))
+        for note in (*of_specimen.notes, *(f"{each.plate} is left out: {each.left_out}" for each in of_specimen.plates if each.left_out is not None)):
+            screen.print(note, markup=False)
         return
     if profiles is None or baseline_day is None or readout_day is None or out is None:
         raise typer.BadParameter("--profiles needs --baseline-day, --readout-day and --out")

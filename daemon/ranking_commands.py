@@ -1,17 +1,19 @@
 """``spherorank rank``: from the store, or from a profile table; and a ranking as a table on a terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich import box
 from rich.table import Table
 
 from daemon import wiring
+from daemon.alerts import Alerts
 from daemon.config import Config
 from inference.bundle import load_bundle
 from inference.profiles import rank_profiles
 from schemas.errors import ProfileError
-from schemas.ranking import Ranking, TreatmentTable
+from schemas.ranking import Ranking, TreatmentRank, TreatmentTable
+from schemas.specimen import SpecimenRanking, SpecimenTreatment
 
 
 def rank_plate_again(config: Config, plate: str, day: int | None, *, final: bool) -> Ranking:
@@ -35,7 +37,20 @@ def rank_plate_again(config: Config, plate: str, day: int | None, *, final: bool
         ranking = days.rank_day(due)
         if ranking is None:
             raise ProfileError(f"plate {plate}, day {due.day}", "was not ranked; the alert above says why")
+        specimens = wiring.open_specimens(config, store, days.alerts)
+        for each in store.rankings(plate):
+            specimens.note(each)
+        specimens.rank_noted()
         return ranking
+    finally:
+        store.close()
+
+
+def rank_specimen_again(config: Config, specimen: str) -> SpecimenRanking:
+    """Rank a specimen from the final rankings of its plates in the store, as :meth:`Specimens.rank_again`."""
+    store = wiring.open_store(config)
+    try:
+        return wiring.open_specimens(config, store, Alerts(store, wiring.now)).rank_again(specimen)
     finally:
         store.close()
 
@@ -47,22 +62,40 @@ def rank_table(profiles: Path, *, baseline_day: int, readout_day: int, out: Path
 
 def as_table(ranking: TreatmentTable, title: str, beside: Mapping[str, Mapping[str, str]] | None = None) -> Table:
     """Return the treatments of a ranking for a terminal; ``beside`` adds columns, each with a text for every treatment."""
+    more = beside or {}
+    table = _table(title, more)
+    for row in ranking.treatments:
+        table.add_row(*_cells(row, len(row.wells)), *(texts[row.treatment] for texts in more.values()))
+    return table
+
+
+def as_specimen_table(ranking: SpecimenRanking) -> Table:
+    """Return the treatments of a specimen for a terminal; each plate's own score stands beside, with how well they agree."""
+    plates = [plate.plate for plate in ranking.plates if plate.left_out is None]
+    table = _table(f"specimen {ranking.specimen} {ranking.name}, {len(plates)} of {len(ranking.plates)} plates", [*plates, "plates"])
+    for row in ranking.treatments:
+        alone = {each.plate: f"{each.score:.2f}" for each in row.plates}
+        table.add_row(*_cells(row, row.wells), *(alone.get(plate, "") for plate in plates), row.agreement)
+    return table
+
+
+def _table(title: str, more: Iterable[str]) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for name in ("rank", "treatment", "wells", "score", "90 % interval", "ranks", "q", "verdict"):
         table.add_column(name, justify="left" if name in ("treatment", "verdict") else "right", no_wrap=name != "treatment")
-    more = beside or {}
     for name in more:
         table.add_column(name, justify="right", no_wrap=True)
-    for row in ranking.treatments:
-        table.add_row(
-            str(row.efficacy_rank),
-            row.treatment,
-            str(len(row.wells)),
-            f"{row.score:.2f}",
-            f"{row.score_low:.2f} … {row.score_high:.2f}",
-            f"{row.rank_low}-{row.rank_high}",
-            f"{row.q_value:.3f}",
-            row.verdict,
-            *(texts[row.treatment] for texts in more.values()),
-        )
     return table
+
+
+def _cells(row: TreatmentRank | SpecimenTreatment, wells: int) -> tuple[str, ...]:
+    return (
+        str(row.efficacy_rank),
+        row.treatment,
+        str(wells),
+        f"{row.score:.2f}",
+        f"{row.score_low:.2f} … {row.score_high:.2f}",
+        f"{row.rank_low}-{row.rank_high}",
+        f"{row.q_value:.3f}",
+        row.verdict,
+    )

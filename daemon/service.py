@@ -14,6 +14,7 @@ from daemon.alerts import Alerts
 from daemon.daily import DailyPath
 from daemon.health import Metrics
 from daemon.pipeline import ImagePath
+from daemon.specimens import Specimens
 from inference.ports import Store
 from schemas.errors import SourceGoneError, StoreError
 from schemas.messages import AlertKind, ServiceState, StatusData
@@ -34,6 +35,7 @@ class Parts:
     store: Store
     images: ImagePath
     days: DailyPath
+    specimens: Specimens
     alerts: Alerts
     metrics: Metrics
     clock: Callable[[], datetime]
@@ -101,6 +103,7 @@ class Service:
         for plate in self.parts.store.plates():
             for ranking in self.parts.store.rankings(plate):
                 self.parts.days.write_files(ranking)
+                self.parts.specimens.note(ranking)
         self.parts.tell_systemd("READY=1")
         log.info("service.started", version=self.parts.version, encoder_id=self.parts.images.encoder.encoder_id)
 
@@ -147,6 +150,7 @@ class Service:
     def _look_after_days(self, item: WellImage | Rejected | None) -> None:
         try:
             self._rank_due(item)
+            self.parts.specimens.rank_noted()
         except StoreError as error:
             self.parts.alerts.raise_once(AlertKind.DISK, "ranking", f"a ranking that is due waits because of the store: {error}")
             self._wait(STORE_RETRY_S)
@@ -178,10 +182,12 @@ class Service:
     def _rank_all(self) -> None:
         for plate in self.parts.source.plate_maps():
             self._rank(plate, all_is_in=True)
+        self.parts.specimens.rank_noted()
 
     def _rank(self, plate: str, *, all_is_in: bool = False) -> None:
         for ranking in self.parts.days.run_due(plate, is_waiting=plate in self._source_status.pending, all_is_in=all_is_in):
             self.parts.metrics.rankings.labels(final=ranking.final).inc()
+            self.parts.specimens.note(ranking)
 
     def _watch_disks(self) -> None:
         for folder in self.parts.watched_folders:

@@ -23,6 +23,8 @@ from daemon.ranking_files import write_ranking
 from daemon.requests import Requests
 from daemon.rolling_view import RollingView
 from daemon.service import Parts, Service
+from daemon.specimen_files import write_specimen
+from daemon.specimens import Specimens
 from inference.bundle import load_bundle
 from inference.condition import ConditionSettings
 from inference.onnx_encoder import OnnxEncoder
@@ -80,6 +82,12 @@ def open_days(config: Config, store: SqlStore, card: BundleCard) -> DailyPath:
     return DailyPath(store, card.encoder_id, settings, partial(write_ranking, folder=config.output.rankings), Alerts(store, now), now)
 
 
+def open_specimens(config: Config, store: SqlStore, alerts: Alerts) -> Specimens:
+    """Return what ranks specimens; the daemon and ``spherorank rank`` take the same."""
+    write = partial(write_specimen, folder=config.output.rankings)
+    return Specimens(store, config.ranking.seed, config.digest, VERSION, write, alerts, now)
+
+
 @contextmanager
 def open_service(config: Config, *, once: bool = False) -> Iterator[Service]:
     """Open everything the service drives; on leaving, what was opened last is closed first."""
@@ -104,6 +112,7 @@ def open_service(config: Config, *, once: bool = False) -> Iterator[Service]:
                 now,
             ),
             days=days,
+            specimens=open_specimens(config, store, days.alerts),
             alerts=days.alerts,
             metrics=Metrics(),
             clock=now,

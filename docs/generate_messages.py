@@ -16,11 +16,12 @@ from schemas.messages import AlertData, AlertKind, DayDeparture, MessageData, to
 from tests import samples  # noqa: E402 - as above
 
 _SERVICE = "spherorank"
-_PLATE_TOPICS = {"observation", "rejected", "ranking"}
+_PLATE_TOPICS = {"observation", "rejected", "ranking", "specimen"}
 _WHEN = {
     "observation": "A well image was embedded and stored. After dosing `departures` follows the well over every day seen.",
     "rejected": "A file or image was refused.",
     "ranking": "A ranking, provisional or final. `data` has the fields of the ranking's JSON file (`ranking-file.json`).",
+    "specimen": "The plates of one specimen ranked together. `data` has the fields of its JSON file (`specimen-file.json`).",
     "status": "Every 5 s while the service takes images, and once each as `online` and `stopping`. No heartbeat for 15 s: look at the service.",
     "alert": "A person should look.",
 }
@@ -59,6 +60,7 @@ def examples() -> dict[str, MessageData]:
         "observation": samples.observation_data(samples.observation("D02", 8)).model_copy(update={"departures": departures}),
         "rejected": samples.rejected_data(samples.rejected()),
         "ranking": samples.ranking_data(samples.ranking()),
+        "specimen": samples.specimen_data(samples.specimen_ranking()),
         "status": samples.status_data(),
         "alert": AlertData(kind=AlertKind.IMAGES_MISSING, plate=samples.PLATE, message="day 9: no image for 6 h; expected 60 well images"),
     }
@@ -69,7 +71,9 @@ def _page() -> str:
     for sequence, (kind, data) in enumerate(examples().items(), start=41):
         schema = DATA[kind].model_json_schema(mode="serialization")
         event = json.loads(to_event(data, sequence=sequence, service=_SERVICE, at=samples.NOW))
-        topic = topic_of(data).replace(samples.PLATE, "<plate>") if kind in _PLATE_TOPICS else topic_of(data)
+        topic = topic_of(data)
+        if kind in _PLATE_TOPICS:
+            topic = topic.replace(samples.PLATE, "<plate>").replace(samples.SPECIMEN, "<specimen>")
         parts.append(f"## `{topic}`\n\n{_WHEN[kind]}\n\n{_tables(schema)}\nExample, topic `{topic_of(data)}`:\n\n{_fence(event)}")
     parts.append(_requests())
     return "\n".join(parts)

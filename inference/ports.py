@@ -12,6 +12,7 @@ from schemas.messages import MessageData
 from schemas.observation import Imaged, Observation, RejectedFile
 from schemas.plate_map import PlateMap
 from schemas.ranking import Ranking
+from schemas.specimen import SpecimenRanking
 from schemas.tissue import Segmentation
 from schemas.well_image import FileVersion, Rejected, VisitKey, WellImage
 
@@ -133,6 +134,18 @@ class Store(Protocol):
         """Commit a ranking and its message in one transaction; return the message's sequence number."""
         ...
 
+    def plates_of(self, specimen: str) -> Sequence[str]:
+        """Return the plates whose newest map names this specimen, in alphabetical order."""
+        ...
+
+    def specimen_rankings(self, specimen: str) -> Sequence[SpecimenRanking]:
+        """Return every ranking of a specimen, by revision."""
+        ...
+
+    def add_specimen_ranking(self, ranking: SpecimenRanking, message: MessageData) -> int:
+        """Commit a specimen's ranking and its message in one transaction; return the message's sequence number."""
+        ...
+
     def add_message(self, message: MessageData, now: datetime) -> int:
         """Put a message that belongs to no other row (status, alert) into the outbox; return its sequence number."""
         ...
@@ -159,6 +172,15 @@ class Store(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class Earlier:
+    """The m untreated wells of another plate, as they differ from their own mean."""
+
+    past: npt.NDArray[np.float64]  # (m, P)
+    readout: npt.NDArray[np.float64]  # (m, K)
+    likeness: float = 1.0  # 0…1: what one of its wells counts beside one of this plate's
+
+
+@dataclass(frozen=True, eq=False)
 class Forecast:
     """What was learned from n untreated wells."""
 
@@ -169,6 +191,9 @@ class Forecast:
 class Forecaster(Protocol):
     """Learns from untreated wells what a well becomes."""
 
-    def fit(self, past: npt.NDArray[np.float64], readout: npt.NDArray[np.float64]) -> Forecast:
-        """Learn from the (n, P) past, days up to dosing, and the (n, K) readout of n ≥ 2 untreated wells; both are finite."""
+    def fit(self, past: npt.NDArray[np.float64], readout: npt.NDArray[np.float64], earlier: Sequence[Earlier] = ()) -> Forecast:
+        """Learn from the (n, P) past, days up to dosing, and the (n, K) readout of n ≥ 2 untreated wells, and of wells of other plates; all are finite.
+
+        Past and readout are positions in the same K directions; P is K or more where more is known of a well.
+        """
         ...

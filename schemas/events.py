@@ -7,7 +7,7 @@ from urllib.parse import quote
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
-from schemas.messages import PREFIX, MessageData, StatusData, kind_of
+from schemas.messages import PREFIX, MessageData, kind_of, subject_of
 
 SEQUENCE_DIGITS = 20  # of the largest unsigned 64-bit number, so that the text sorts as the numbers do
 
@@ -32,8 +32,8 @@ def to_event(data: MessageData, *, sequence: int, service: str, at: datetime) ->
         "datacontenttype": "application/json",
         "sequence": f"{sequence:0{SEQUENCE_DIGITS}d}",
     }
-    if not isinstance(data, StatusData) and data.plate:
-        attributes["subject"] = _as_utf8(data.plate)
+    if subject := subject_of(data):
+        attributes["subject"] = _as_utf8(subject)
     return JSONFormat().write(CloudEvent(attributes, _as_utf8(data.model_dump(mode="json")))).decode()
 
 

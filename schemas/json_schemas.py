@@ -5,15 +5,17 @@ from typing import Any, get_args
 from pydantic import BaseModel, TypeAdapter
 
 from schemas.events import SEQUENCE_DIGITS
-from schemas.messages import PREFIX, AlertData, MessageKind, ObservationData, RankingData, RejectedData, StatusData
+from schemas.messages import PREFIX, AlertData, MessageKind, ObservationData, RankingData, RejectedData, SpecimenData, StatusData
 from schemas.ranking import Ranking
 from schemas.requests import Reply, Request
+from schemas.specimen import SpecimenRanking
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 DATA: dict[MessageKind, type[BaseModel]] = {
     "observation": ObservationData,
     "rejected": RejectedData,
     "ranking": RankingData,
+    "specimen": SpecimenData,
     "status": StatusData,
     "alert": AlertData,
 }
@@ -21,9 +23,10 @@ DATA: dict[MessageKind, type[BaseModel]] = {
 
 
 def json_schemas() -> dict[str, dict[str, Any]]:
-    """Return every schema by the name of its file: one a message (the whole event), the ranking's file, requests and replies."""
+    """Return every schema by the name of its file: one a message (the whole event), the files of rankings, requests and replies."""
     schemas = {f"{kind}.json": event_schema(kind) for kind in get_args(MessageKind)}
     schemas["ranking-file.json"] = Ranking.model_json_schema(mode="serialization")
+    schemas["specimen-file.json"] = SpecimenRanking.model_json_schema(mode="serialization")
     schemas["request.json"] = _request_schema()
     schemas["reply.json"] = TypeAdapter[Any](Reply).json_schema(mode="serialization") | {"title": "Reply"}
     return {name: {"$schema": DIALECT} | schema for name, schema in schemas.items()}
@@ -46,7 +49,7 @@ def event_schema(kind: MessageKind) -> dict[str, Any]:
         "source": {"type": "string", "description": "`spherorank/<service>`: whose series of sequence numbers this is"},
         "id": {"type": "string", "description": "unique within `source`"},
         "time": {"type": "string", "format": "date-time"},
-        "subject": {"type": "string", "description": "the plate, where the message is about one"},
+        "subject": {"type": "string", "description": "the plate or specimen, where the message is about one"},
         "datacontenttype": {"const": "application/json"},
         "sequence": {
             "type": "string",

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from schemas.quality import Flag, Quality
 from schemas.ranking import FOR_RESEARCH_USE_ONLY, Condition, Ranking
+from schemas.specimen import SpecimenRanking
 
 PREFIX = "spherorank.v1"
 
@@ -73,6 +74,10 @@ class RankingData(Ranking):
     """A ranking, provisional or final: the same fields as its JSON file."""
 
 
+class SpecimenData(SpecimenRanking):
+    """A ranking of a specimen, from the final rankings of its plates: the same fields as its JSON file."""
+
+
 class ServiceState(StrEnum):
     """Where the service is in its life."""
 
@@ -120,8 +125,8 @@ class AlertData(_Data):
     notice: str = FOR_RESEARCH_USE_ONLY
 
 
-MessageData = ObservationData | RejectedData | RankingData | StatusData | AlertData
-MessageKind = Literal["observation", "rejected", "ranking", "status", "alert"]
+MessageData = ObservationData | RejectedData | RankingData | SpecimenData | StatusData | AlertData
+MessageKind = Literal["observation", "rejected", "ranking", "specimen", "status", "alert"]
 
 
 def kind_of(data: MessageData) -> MessageKind:
@@ -133,19 +138,32 @@ def kind_of(data: MessageData) -> MessageKind:
             return "rejected"
         case RankingData():
             return "ranking"
+        case SpecimenData():
+            return "specimen"
         case StatusData():
             return "status"
         case AlertData():
             return "alert"
 
 
-def topic_of(data: MessageData) -> str:
-    """Return the topic, ``spherorank.v1.<kind>[.<plate>]``; only observation, rejected and ranking name a plate.
+def subject_of(data: MessageData) -> str | None:
+    """Return the plate or specimen that a message is about."""
+    match data:
+        case SpecimenData():
+            return data.specimen
+        case StatusData():
+            return None
+        case _:
+            return data.plate
 
-    A topic is ASCII: any other character of a plate's name, and blanks, become ``_`` there (the body has the name as it is).
+
+def topic_of(data: MessageData) -> str:
+    """Return the topic, ``spherorank.v1.<kind>[.<plate or specimen>]``; status and alert name neither.
+
+    A topic is ASCII: any other character of a name, and blanks, become ``_`` there (the body has the name as it is).
     """
     kind = kind_of(data)
     if isinstance(data, StatusData | AlertData):
         return f"{PREFIX}.{kind}"
-    plate = "".join(character if character.isascii() and character.isprintable() and character != " " else "_" for character in data.plate)
-    return f"{PREFIX}.{kind}.{plate or '_'}"
+    subject = "".join(character if character.isascii() and character.isprintable() and character != " " else "_" for character in subject_of(data) or "_")
+    return f"{PREFIX}.{kind}.{subject}"

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from schemas.messages import ObservationData, RankingData, RejectedData, ServiceState, StatusData
+from schemas.messages import ObservationData, RankingData, RejectedData, ServiceState, SpecimenData, StatusData
 from schemas.observation import Observation
 from schemas.plate_map import Group, PlateMap, WellEntry
 from schemas.quality import Quality
 from schemas.ranking import Condition, Gate, Ranking, RankingQuality, Scale, TreatmentRank, Verdict, WellRank
+from schemas.specimen import Agreement, OnPlate, PlateOfSpecimen, SpecimenRanking, SpecimenTreatment
 from schemas.well import INNER_60
 from schemas.well_image import FileVersion, Rejected, VisitKey, WellImage
 
@@ -19,6 +20,7 @@ NOW = datetime(2026, 11, 22, 20, 0, tzinfo=UTC)
 SEEDED_AT = datetime.fromisoformat("2026-11-10T09:00:00+01:00")
 ENCODER_ID = "e" * 64
 PLATE = "PDAC-0042"
+SPECIMEN = "PAT-07"
 
 
 def file_version(path: str = "PDAC-0042/day07/B02_z1.tif", *, size: int = 1000, mtime_ns: int = 1_794_000_000_000_000_000) -> FileVersion:
@@ -190,3 +192,53 @@ def ranking(plate: str = PLATE, day: int = 10, revision: int = 1, **changes: Any
 def ranking_data(of: Ranking) -> RankingData:
     """Return the message that tells of a ranking."""
     return RankingData(**of.model_dump())
+
+
+def specimen_ranking(revision: int = 1, **changes: Any) -> SpecimenRanking:
+    """Return a ranking of one treatment on two plates."""
+    single = {"efficacy_rank": 1, "wells": ("D02",), "score": 4.2, "score_low": 3.1, "score_high": 5.3, "p_value": 0.001, "verdict": Verdict.EFFECTIVE}
+    treatment = SpecimenTreatment(
+        efficacy_rank=1,
+        scale_position=1,
+        treatment="gemcitabine:1 uM",
+        group=Group.SINGLE_DOSE,
+        wells=2,
+        score=4.4,
+        score_low=3.3,
+        score_high=5.5,
+        rank_low=1,
+        rank_high=1,
+        p_value=0.0001,
+        q_value=0.0001,
+        verdict=Verdict.EFFECTIVE,
+        agreement=Agreement.AGREE,
+        heterogeneity_p=0.6,
+        i_squared=0.0,
+        plates=(OnPlate(plate=PLATE, **single), OnPlate(plate="PDAC-0043", **single | {"score": 4.9, "score_low": 3.8, "score_high": 6.0})),
+    )
+    plates = [
+        PlateOfSpecimen(plate=plate, day=10, revision=1, inputs_digest="a" * 64, left_out=None, offset=offset, untreated_wells=18)
+        for plate, offset in ((PLATE, -0.1), ("PDAC-0043", 0.1))
+    ]
+    fields: dict[str, Any] = {
+        "specimen": SPECIMEN,
+        "revision": revision,
+        "replaces": revision - 1 or None,
+        "created_at": NOW,
+        "code_version": "0.1.0",
+        "config_digest": "c" * 64,
+        "inputs_digest": "b" * 64,
+        "method": "departure",
+        "representation": "measures",
+        "encoder_id": ENCODER_ID,
+        "between_plates": 0.2,
+        "plates": tuple(plates),
+        "treatments": (treatment,),
+        "notes": (),
+    }
+    return SpecimenRanking(**fields | changes)
+
+
+def specimen_data(of: SpecimenRanking) -> SpecimenData:
+    """Return the message that tells of a specimen's ranking."""
+    return SpecimenData(**of.model_dump())

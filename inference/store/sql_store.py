@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, fun
 from sqlalchemy.dialects import postgresql, sqlite
 
 from inference.store.database import Database
-from inference.store.tables import counters, embeddings, file_versions, messages, observations, pictures, plate_maps, rankings
+from inference.store.tables import counters, embeddings, file_versions, messages, observations, pictures, plate_maps, rankings, specimen_rankings
 from schemas.errors import StoreError
 from schemas.events import to_event
 from schemas.messages import MessageData, StatusData, topic_of
@@ -17,6 +17,7 @@ from schemas.observation import Imaged, Observation, Outcome, RejectedFile
 from schemas.plate_map import PlateMap
 from schemas.quality import Quality
 from schemas.ranking import Ranking
+from schemas.specimen import SpecimenRanking
 from schemas.well_image import FileVersion, Rejected, VisitKey, WellImage
 
 HEARTBEATS_KEPT = timedelta(days=1)
@@ -170,6 +171,13 @@ class SqlStore:
         with self._database.reading() as connection:
             return connection.scalars(select(plate_maps.c.plate).distinct().order_by(plate_maps.c.plate)).all()
 
+    def plates_of(self, specimen: str) -> Sequence[str]:
+        """Return the plates whose newest map names this specimen, in alphabetical order."""
+        newest = select(func.max(plate_maps.c.id)).group_by(plate_maps.c.plate)
+        of_it = plate_maps.c.content["specimen"].as_string() == specimen
+        with self._database.reading() as connection:
+            return connection.scalars(select(plate_maps.c.plate).where(plate_maps.c.id.in_(newest), of_it).order_by(plate_maps.c.plate)).all()
+
     def rankings(self, plate: str) -> Sequence[Ranking]:
         """Return every ranking of a plate, by day and revision."""
         query = select(rankings.c.content).where(rankings.c.plate == plate).order_by(rankings.c.day, rankings.c.revision)
@@ -192,6 +200,31 @@ class SqlStore:
             sequence = self._tell(connection, message, ranking.created_at)
             row = {name: getattr(ranking, name) for name in ("plate", "day", "revision", "final", "created_at")}
             connection.execute(rankings.insert().values(row | {"content": ranking.model_dump(mode="json", include=set(Ranking.model_fields))}))
+            return sequence
+
+    def specimen_rankings(self, specimen: str) -> Sequence[SpecimenRanking]:
+        """Return every ranking of a specimen, by revision."""
+        query = select(specimen_rankings.c.content).where(specimen_rankings.c.specimen == specimen).order_by(specimen_rankings.c.revision)
+        with self._database.reading() as connection:
+            return [SpecimenRanking.model_validate(content) for content in connection.scalars(query)]
+
+    def add_specimen_ranking(self, ranking: SpecimenRanking, message: MessageData) -> int:
+        """Commit a specimen's ranking and its message in one transaction; return the message's sequence number.
+
+        Raises
+        ------
+        StoreError
+            Also if this revision exists: a published ranking never changes.
+        """
+        with self._database.writing() as connection:
+            this = specimen_rankings.c.specimen == ranking.specimen
+            newest = connection.scalar(select(func.max(specimen_rankings.c.revision)).where(this)) or 0
+            if ranking.revision <= newest:
+                raise StoreError(self._database.where, f"the ranking {ranking.name} of specimen {ranking.specimen} exists already; expected r{newest + 1}")
+            sequence = self._tell(connection, message, ranking.created_at)
+            row = {name: getattr(ranking, name) for name in ("specimen", "revision", "created_at")}
+            content = ranking.model_dump(mode="json", include=set(SpecimenRanking.model_fields))
+            connection.execute(specimen_rankings.insert().values(row | {"content": content}))
             return sequence
 
     # The outbox

@@ -185,3 +185,13 @@ rankings = Table(
     Column("content", JSON, nullable=False),
     PrimaryKeyConstraint("plate", "day", "revision"),
 )
+
+specimen_rankings = Table(
+    "specimen_ranking",
+    metadata,
+    Column("specimen", AnyText),
+    Column("revision", Integer),
+    Column("created_at", UtcTime, nullable=False),
+    Column("content", JSON, nullable=False),
+    PrimaryKeyConstraint("specimen", "revision"),
+)

@@ -6,7 +6,19 @@ from cloudevents.core.formats.json import JSONFormat
 
 from schemas.events import to_event
 from schemas.messages import AlertData, AlertKind, MessageData
-from tests.samples import NOW, PLATE, observation, observation_data, ranking, ranking_data, rejected, rejected_data, status_data
+from tests.samples import (
+    NOW,
+    PLATE,
+    observation,
+    observation_data,
+    ranking,
+    ranking_data,
+    rejected,
+    rejected_data,
+    specimen_data,
+    specimen_ranking,
+    status_data,
+)
 
 ALERT = AlertData(kind=AlertKind.DISK, plate=None, message="2 GB left")
 
@@ -23,6 +35,7 @@ def event_of(data: MessageData, sequence: int = 7, service: str = "spherorank", 
         (rejected_data(rejected()), "rejected", PLATE),
         (rejected_data(rejected(plate="")), "rejected", None),
         (ranking_data(ranking()), "ranking", PLATE),
+        (specimen_data(specimen_ranking()), "specimen", "PAT-07"),
         (status_data(), "status", None),
         (ALERT, "alert", None),
         (ALERT.model_copy(update={"plate": PLATE}), "alert", PLATE),

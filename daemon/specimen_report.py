@@ -1,0 +1,112 @@
+"""The ranking of a specimen as one HTML file: each treatment with what all plates say together, and each plate's own word beside it."""
+
+from html import escape
+
+from daemon.page import UNITS, bullets, how_it_was_made, interval_bar, page, probability, ranks, table_row, verdict_mark
+from schemas.specimen import Agreement, OnPlate, PlateOfSpecimen, SpecimenRanking, SpecimenTreatment
+
+_AGREEMENT = {
+    Agreement.ONE_PLATE: "one plate only",
+    Agreement.AGREE: "agree",
+    Agreement.DISAGREE: "DISAGREE",
+    Agreement.CONTRADICT: "CONTRADICT",
+}
+_HEADS = ("Rank", "Treatment", "Group", "Wells", "Score ({unit}, with interval)", "Each plate alone", "Plates", "Ranks possible", "p", "q", "Verdict")
+
+
+def specimen_html(ranking: SpecimenRanking) -> str:
+    """Return the page."""
+    made = f"made {ranking.created_at:%Y-%m-%d %H:%M %Z}".strip()
+    replaces = [] if ranking.replaces is None else [f"replaces revision {ranking.replaces}"]
+    used = sum(plate.left_out is None for plate in ranking.plates)
+    return page(
+        f"Specimen {ranking.specimen}",
+        revision=ranking.revision,
+        state="Final",
+        subtitle=" · ".join([f"Efficacy ranking of {used} of {len(ranking.plates)} plates", f"revision {ranking.revision}", *replaces, made]),
+        notice=ranking.notice,
+        sections=(bullets("Read this first", ranking.notes), _plates(ranking), _treatments(ranking), _how(ranking)),
+    )
+
+
+def _plates(ranking: SpecimenRanking) -> str:
+    body = "\n".join(_plate(plate) for plate in ranking.plates)
+    hint = "Offset: how much further everything goes on this plate than on the mean plate, in untreated spreads; it is taken out of the scores."
+    heads = "".join(f"<th>{head}</th>" for head in ("Plate", "Its ranking", "Untreated wells", "Offset", ""))
+    return f'<section>\n<h2>Plates</h2>\n<p class="hint">{hint}</p>\n<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</section>'
+
+
+def _plate(plate: PlateOfSpecimen) -> str:
+    cells = (
+        ("treatment", "", escape(plate.plate)),
+        ("number", "Its ranking", f"day {plate.day}, revision {plate.revision}"),
+        ("number", "Untreated wells", str(plate.untreated_wells)),
+        ("number", "Offset", "–" if plate.offset is None else f"{plate.offset:+.2f}"),
+        ("treatment", "", "" if plate.left_out is None else f"left out: {escape(plate.left_out)}"),
+    )
+    return table_row(cells)
+
+
+def _treatments(ranking: SpecimenRanking) -> str:
+    offsets = {plate.plate: plate.offset for plate in ranking.plates if plate.offset is not None}
+    ends = [value for row in ranking.treatments for value in (row.score_low, row.score_high, *_levelled(row, offsets))]
+    left, right = min([0.0, *ends]), max([0.0, *ends])
+    body = "\n".join(_treatment(row, offsets, left, right) for row in ranking.treatments)
+    body = body or f'<tr><td colspan="{len(_HEADS)}">No treatment could be ranked.</td></tr>'
+    heads = "".join(f"<th>{head.format(unit=UNITS[ranking.method])}</th>" for head in _HEADS)
+    return (
+        "<section>\n<h2>Treatments, strongest effect first</h2>\n"
+        '<p class="hint">0 = like untreated; larger = further towards deterioration. The dot is the score of all plates together, the bar its 90 % interval, '
+        "each blue line one plate with its offset taken out. “Each plate alone” is what that plate's own ranking says, nothing taken out.</p>\n"
+        f"<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</section>"
+    )
+
+
+def _levelled(row: SpecimenTreatment, offsets: dict[str, float]) -> list[float]:
+    return [alone.score - offsets[alone.plate] for alone in row.plates]
+
+
+def _treatment(row: SpecimenTreatment, offsets: dict[str, float], left: float, right: float) -> str:
+    bar = interval_bar(row.score, row.score_low, row.score_high, left, right, _levelled(row, offsets))
+    cells = (
+        ("rank", "", str(row.efficacy_rank)),
+        ("treatment", "", escape(row.treatment)),
+        ("", "Group", row.group.replace("_", " ")),
+        ("number", "Wells", str(row.wells)),
+        ("score", "Score", f"<span>{row.score:.2f} <small>{row.score_low:.2f} … {row.score_high:.2f}</small></span>{bar}"),
+        ("seen", "", "<br>".join(map(_alone, row.plates))),
+        ("", "Plates", _agreement(row)),
+        ("number", "Ranks possible", ranks(row.rank_low, row.rank_high)),
+        ("number", "p", probability(row.p_value)),
+        ("number", "q", probability(row.q_value)),
+        ("", "Verdict", verdict_mark(row.verdict)),
+    )
+    return table_row(cells)
+
+
+def _alone(plate: OnPlate) -> str:
+    title = f"{plate.score_low:.2f} … {plate.score_high:.2f}, p {plate.p_value:.3g}, {', '.join(plate.wells)}"
+    verdict = plate.verdict.replace("_", " ")
+    return (
+        f'<span title="{escape(title)}">{escape(plate.plate)}: <b>{plate.score:.2f}</b>, rank {plate.efficacy_rank}, {len(plate.wells)} wells, {verdict}</span>'
+    )
+
+
+def _agreement(row: SpecimenTreatment) -> str:
+    text = _AGREEMENT[row.agreement]
+    if row.heterogeneity_p is None or row.i_squared is None:
+        return text
+    return f"{text}<br><small>p {probability(row.heterogeneity_p)}, I² {row.i_squared:.0%}</small>"
+
+
+def _how(ranking: SpecimenRanking) -> str:
+    return how_it_was_made(
+        {
+            "Method": f"{ranking.method}, from {'embedding and measures' if ranking.representation == 'both' else ranking.representation}",
+            "From plate to plate": f"a treatment's effect has a standard deviation of {ranking.between_plates:.2f}, beyond its wells and the plates' offsets",
+            "Encoder": ranking.encoder_id or "none (a table of features)",
+            "Code version": ranking.code_version,
+            "Settings digest": ranking.config_digest,
+            "Inputs digest": ranking.inputs_digest,
+        }
+    )

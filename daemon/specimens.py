@@ -1,0 +1,128 @@
+"""Keeps the ranking of each specimen up to date with the final rankings of its plates."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+
+from daemon.alerts import Alerts
+from daemon.specimen_files import folder_of
+from inference.ports import Store
+from inference.specimen import rank_specimen
+from schemas.errors import OutputError, ProfileError, SpheroRankError
+from schemas.messages import AlertKind, SpecimenData
+from schemas.ranking import Ranking
+from schemas.specimen import SpecimenRanking
+
+log = structlog.get_logger()
+
+FEWEST_PLATES = 2
+
+
+@dataclass(frozen=True)
+class Specimens:
+    """The specimens whose plates were ranked, until their own ranking is committed.
+
+    What a specimen's ranking rests on is in the store, so nothing is lost by a crash: after a restart every plate is taken note of again, and only a
+    ranking that rests on something new is made.
+    """
+
+    store: Store
+    seed: int
+    config_digest: str
+    code_version: str
+    write: Callable[[SpecimenRanking], Sequence[Path]]  # the files of a ranking; those that exist already are left as they are
+    alerts: Alerts
+    clock: Callable[[], datetime]
+    _of_plate: dict[str, str | None] = field(default_factory=dict)  # the specimen that a plate's last ranking named
+    _noted: set[str] = field(default_factory=set)
+
+    def note(self, ranking: Ranking) -> None:
+        """Take note of a ranking of a plate; if the plate belonged to another specimen before, that one has to do without it now."""
+        if ranking.final:
+            before = self._of_plate.get(ranking.plate)
+            self._noted.update(specimen for specimen in (ranking.specimen, before) if specimen is not None)
+            self._of_plate[ranking.plate] = ranking.specimen
+
+    def rank_noted(self) -> None:
+        """Make the ranking of every specimen that something new is known of; one whose ranking is not committed stays noted."""
+        for specimen in sorted(self._noted):
+            for ranking in self.store.specimen_rankings(specimen):
+                self._write_files(ranking)
+            self._rank(specimen)
+            self._noted.discard(specimen)
+
+    def rank_again(self, specimen: str) -> SpecimenRanking:
+        """Return the ranking of a specimen: a new revision if its plates' rankings differ from the last one's, else the last with its files made whole.
+
+        Raises
+        ------
+        ProfileError
+            If fewer than two of its plates have a final ranking.
+        """
+        ranking = self._rank(specimen)
+        if ranking is None:
+            plates = self.store.plates_of(specimen)
+            there = [each.plate for each in self._finals(specimen)]
+            raise ProfileError(
+                f"specimen {specimen}",
+                f"is named by {', '.join(plates) or 'no plate'} in the store, of which {', '.join(there) or 'none'} has a final ranking of its readout day; "
+                f"expected {FEWEST_PLATES} plates or more",
+            )
+        self._write_files(ranking)
+        return ranking
+
+    def _rank(self, specimen: str) -> SpecimenRanking | None:
+        """Commit a new ranking with its message where there is something new, and write its files; return the newest ranking."""
+        finals = self._finals(specimen)
+        previous = max(self.store.specimen_rankings(specimen), key=lambda each: each.revision, default=None)
+        inputs_digest = _digest(finals)
+        if not finals or (previous is None and len(finals) < FEWEST_PLATES) or (previous is not None and previous.inputs_digest == inputs_digest):
+            return previous
+        ranking = SpecimenRanking(
+            **rank_specimen(finals, seed=self.seed).model_dump(),
+            specimen=specimen,
+            revision=previous.revision + 1 if previous else 1,
+            replaces=previous.revision if previous else None,
+            created_at=self.clock(),
+            code_version=self.code_version,
+            config_digest=self.config_digest,
+            inputs_digest=inputs_digest,
+        )
+        self.store.add_specimen_ranking(ranking, SpecimenData(**ranking.model_dump()))
+        used = [plate.plate for plate in ranking.plates if plate.left_out is None]
+        log.info("specimen.published", specimen=specimen, revision=ranking.revision, plates=used)
+        self._write_files(ranking)
+        return ranking
+
+    def _finals(self, specimen: str) -> list[Ranking]:
+        """Return the newest final ranking of the readout day of each plate that names the specimen, as far as there is one."""
+        newest = []
+        for plate in self.store.plates_of(specimen):
+            plate_map = self.store.plate_map(plate)
+            final = [each for each in self.store.rankings(plate) if each.final and plate_map is not None and each.day == plate_map.readout_day]
+            newest += sorted(final, key=lambda each: each.revision)[-1:]
+        return newest
+
+    def _write_files(self, ranking: SpecimenRanking) -> None:
+        """Write the files where they are missing. The store has the ranking, so a failure raises an alert and is tried again at the next start."""
+        cause = f"specimen {ranking.specimen} {ranking.name}"
+        folder = folder_of(ranking.specimen)
+        try:
+            if folder in self.store.plates():
+                raise OutputError(folder, f"is the folder of a plate of this name; expected none of that name beside a specimen {ranking.specimen}")
+            self.write(ranking)
+        except SpheroRankError as error:
+            self.alerts.raise_once(AlertKind.DISK, cause, f"the files of {cause} cannot be written: {error}")
+        else:
+            self.alerts.clear(AlertKind.DISK, cause)
+
+
+def _digest(rankings: Sequence[Ranking]) -> str:
+    """Return SHA-256 of which rankings of which plates a specimen's ranking rests on."""
+    rests_on = sorted((each.plate, each.day, each.revision, each.inputs_digest) for each in rankings)
+    return hashlib.sha256(json.dumps(rests_on).encode()).hexdigest()
