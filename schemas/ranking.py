@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.dose_response import Combination, DoseResponse
 from schemas.plate_map import Group
 from schemas.quality import Flag
 
@@ -19,6 +20,14 @@ class Verdict(StrEnum):
     NO_EVIDENCE = "no_evidence"  # cannot be told from untreated
     GROWTH = "growth"  # departs, but away from deterioration
     TOO_FEW_WELLS = "too_few_wells"  # even the strongest effect could not have been told
+
+
+class Direction(StrEnum):
+    """Which way a treatment's tissue departed from what it would have become untreated."""
+
+    DETERIORATION = "deterioration"
+    GROWTH = "growth"  # further along the way that untreated tissue goes, and nothing else
+    UNDECIDED = "undecided"  # perhaps growth; counted as deterioration
 
 
 class Gate(StrEnum):
@@ -62,8 +71,20 @@ class TreatmentRank(_Out):
     rank_high: int
     """worst efficacy rank that the uncertainty allows"""
     p_value: float
+    p_floor: float = 0.0
+    """smallest p-value that so many wells allow: 1 / C(n + m, n)"""
     q_value: float
     """p-value corrected for the number of treatments"""
+    effect_size: float = 0.0
+    """distance of the wells' mean residual from that of untreated wells in their spreads, less what noise adds; the p-value tests it"""
+    effect_low: float = 0.0
+    effect_high: float = 0.0
+    chance_best: float = 0.0
+    """probability that no other treatment of the plate has a stronger effect"""
+    direction: Direction | None = None
+    """null where there is no evidence of a departure"""
+    likeness_to_single_dose: float | None = None
+    """cosine of the two mean residuals: 1 = the same way, −1 = the opposite way; shown beside, decides nothing; null without a single dose"""
     verdict: Verdict
     measures: dict[str, float] = {}
     """mean over the wells of what was measured of each"""
@@ -80,6 +101,10 @@ class WellRank(_Out):
     scale_position: int | None
     score: float | None
     """as a treatment's; null where the well has no usable image"""
+    departures: dict[str, float] = {}
+    """by each metric, on the scale of the score; one of them is the score"""
+    p_value: float | None = None
+    """of this well alone against untreated wells (conformal); never below 1 / (1 + untreated wells), so there is no q"""
     condition: Condition | None
     """null where the tissue was not measured"""
     explosion_degree: float | None = None
@@ -109,6 +134,8 @@ class RankingQuality(_Out):
     """why the gate failed"""
     z_prime: float | None
     """of the single dose against the untreated; null without either"""
+    robust_z_prime: float | None = None
+    """from medians and median deviations"""
     ssmd: float | None
     """strictly standardised mean difference of the same two"""
     edge_effect: float | None
@@ -117,6 +144,10 @@ class RankingQuality(_Out):
     """correlation of the untreated wells' score with their row"""
     column_effect: float | None
     """correlation of the untreated wells' score with their column"""
+    corrected_for: tuple[str, ...] = ()
+    """which of row, column and edge were found to matter and taken into account"""
+    untreated_in_one_block: bool = False
+    """then what a place does and what a treatment does cannot be told apart"""
     left_out: tuple[LeftOut, ...]
     missing_images: tuple[str, ...]
     """wells of the map with tissue and no image of this day"""
@@ -142,6 +173,10 @@ class TreatmentTable(_Out):
     quality: RankingQuality
     notes: tuple[str, ...]
     """what a reader has to know, in sentences"""
+    dose_responses: tuple[DoseResponse, ...] = ()
+    """one for each compound, kind of unit and effect fitted"""
+    combinations: tuple[Combination, ...] = ()
+    """one for each combination"""
 
 
 class RankingHead(_Out):
