@@ -180,6 +180,7 @@ class Service:
                 self._kept_maps[plate] = plate_map.digest
 
     def _rank_all(self) -> None:
+        self._keep_plate_maps()
         for plate in self.parts.source.plate_maps():
             self._rank(plate, all_is_in=True)
         self.parts.specimens.rank_noted()

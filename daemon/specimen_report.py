@@ -3,15 +3,16 @@
 from html import escape
 
 from daemon.page import UNITS, bullets, how_it_was_made, interval_bar, page, probability, ranks, table_row, verdict_mark
+from schemas.plate_map import Group
 from schemas.specimen import Agreement, OnPlate, PlateOfSpecimen, SpecimenRanking, SpecimenTreatment
 
 _AGREEMENT = {
-    Agreement.ONE_PLATE: "one plate only",
-    Agreement.AGREE: "agree",
-    Agreement.DISAGREE: "DISAGREE",
-    Agreement.CONTRADICT: "CONTRADICT",
+    Agreement.ONE_PLATE: "on one plate only",
+    Agreement.AGREE: "plates agree",
+    Agreement.DISAGREE: '<b class="apart">plates disagree</b>',
+    Agreement.CONTRADICT: '<b class="apart">plates contradict one another</b>',
 }
-_HEADS = ("Rank", "Treatment", "Group", "Wells", "Score ({unit}, with interval)", "Each plate alone", "Plates", "Ranks possible", "p", "q", "Verdict")
+_HEADS = ("Rank", "Treatment", "Wells", "Ranks possible", "Score ({unit}, with interval)", "Each plate alone", "p", "q", "Verdict")
 
 
 def specimen_html(ranking: SpecimenRanking) -> str:
@@ -30,21 +31,14 @@ def specimen_html(ranking: SpecimenRanking) -> str:
 
 
 def _plates(ranking: SpecimenRanking) -> str:
-    body = "\n".join(_plate(plate) for plate in ranking.plates)
     hint = "Offset: how much further everything goes on this plate than on the mean plate, in untreated spreads; it is taken out of the scores."
-    heads = "".join(f"<th>{head}</th>" for head in ("Plate", "Its ranking", "Untreated wells", "Offset", ""))
-    return f'<section>\n<h2>Plates</h2>\n<p class="hint">{hint}</p>\n<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</section>'
+    rows = "".join(f"<div><dt>{escape(plate.plate)}</dt><dd>{escape(_plate(plate))}</dd></div>" for plate in ranking.plates)
+    return f'<section>\n<h2>Plates</h2>\n<p class="hint">{hint}</p>\n<dl class="lines">{rows}</dl>\n</section>'
 
 
 def _plate(plate: PlateOfSpecimen) -> str:
-    cells = (
-        ("treatment", "", escape(plate.plate)),
-        ("number", "Its ranking", f"day {plate.day}, revision {plate.revision}"),
-        ("number", "Untreated wells", str(plate.untreated_wells)),
-        ("number", "Offset", "–" if plate.offset is None else f"{plate.offset:+.2f}"),
-        ("treatment", "", "" if plate.left_out is None else f"left out: {escape(plate.left_out)}"),
-    )
-    return table_row(cells)
+    used = f"LEFT OUT: {plate.left_out}" if plate.offset is None else f"offset {plate.offset:+.2f}"
+    return f"{used} · day {plate.day}, revision {plate.revision}, {plate.untreated_wells} untreated wells"
 
 
 def _treatments(ranking: SpecimenRanking) -> str:
@@ -68,15 +62,14 @@ def _levelled(row: SpecimenTreatment, offsets: dict[str, float]) -> list[float]:
 
 def _treatment(row: SpecimenTreatment, offsets: dict[str, float], left: float, right: float) -> str:
     bar = interval_bar(row.score, row.score_low, row.score_high, left, right, _levelled(row, offsets))
+    name = escape(row.treatment) + (" <small>(single dose)</small>" if row.group is Group.SINGLE_DOSE else "")
     cells = (
         ("rank", "", str(row.efficacy_rank)),
-        ("treatment", "", escape(row.treatment)),
-        ("", "Group", row.group.replace("_", " ")),
+        ("treatment", "", name),
         ("number", "Wells", str(row.wells)),
-        ("score", "Score", f"<span>{row.score:.2f} <small>{row.score_low:.2f} … {row.score_high:.2f}</small></span>{bar}"),
-        ("seen", "", "<br>".join(map(_alone, row.plates))),
-        ("", "Plates", _agreement(row)),
         ("number", "Ranks possible", ranks(row.rank_low, row.rank_high)),
+        ("score", "Score", f"<span>{row.score:.2f} <small>{row.score_low:.2f} … {row.score_high:.2f}</small></span>{bar}"),
+        ("seen", "", "<br>".join([*map(_alone, row.plates), _agreement(row)])),
         ("number", "p", probability(row.p_value)),
         ("number", "q", probability(row.q_value)),
         ("", "Verdict", verdict_mark(row.verdict)),
@@ -85,18 +78,14 @@ def _treatment(row: SpecimenTreatment, offsets: dict[str, float], left: float, r
 
 
 def _alone(plate: OnPlate) -> str:
-    title = f"{plate.score_low:.2f} … {plate.score_high:.2f}, p {plate.p_value:.3g}, {', '.join(plate.wells)}"
+    title = f"{plate.score_low:.2f} … {plate.score_high:.2f}, p {plate.p_value:.3g}, wells {', '.join(plate.wells)}"
     verdict = plate.verdict.replace("_", " ")
-    return (
-        f'<span title="{escape(title)}">{escape(plate.plate)}: <b>{plate.score:.2f}</b>, rank {plate.efficacy_rank}, {len(plate.wells)} wells, {verdict}</span>'
-    )
+    return f'<span title="{escape(title)}">{escape(plate.plate)}: <b>{plate.score:.2f}</b>, rank {plate.efficacy_rank}, {verdict}</span>'
 
 
 def _agreement(row: SpecimenTreatment) -> str:
     text = _AGREEMENT[row.agreement]
-    if row.heterogeneity_p is None or row.i_squared is None:
-        return text
-    return f"{text}<br><small>p {probability(row.heterogeneity_p)}, I² {row.i_squared:.0%}</small>"
+    return text if row.heterogeneity_p is None else f"{text} (p {probability(row.heterogeneity_p)}, I² {row.i_squared or 0:.0%})"
 
 
 def _how(ranking: SpecimenRanking) -> str:

@@ -51,6 +51,9 @@ class Bench:
     def run_once(self) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(self.command("run", "--once"), capture_output=True, text=True, check=False, timeout=100)
 
+    def ask(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(self.command(*arguments), capture_output=True, text=True, check=False, timeout=60)
+
     @contextmanager
     def running(self) -> Iterator["subprocess.Popen[str]"]:
         with (self.folder / "stderr.log").open("a") as log, subprocess.Popen(self.command("run"), stderr=log, text=True) as process:
