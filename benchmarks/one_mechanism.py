@@ -65,7 +65,7 @@ def rank(scope: VirtualMicroscope, observations: list[Observation], representati
     plate, entries = scope.plate, [WellEntry(well=plan.well, group=plan.group, treatment=plan.treatment) for plan in scope.plate.wells]
     plate_map = PlateMap(plate=plate.name, seeded_at=plate.seeded_at, dosed_at=plate.dosed_at, entries=tuple(entries))
     seen = assemble(observations, plate_map, through_day=READOUT_DAY, representation=representation, embedding_weight=embedding_weight)
-    return rank_plate(seen.trajectories, dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY, seed=plate.seed, has_positions=True)
+    return rank_plate(seen.trajectories, dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY, seed=plate.seed)
 
 
 def agreement(scope: VirtualMicroscope, table: TreatmentTable) -> Agreement:

@@ -17,8 +17,7 @@ import pandas as pd
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from inference.departure import measure_departures
-from inference.forecast import RidgeForecaster
+from inference.departure import DepartureSettings, measure_departures
 from inference.profiles import rank_profiles, read_profiles, trajectories_of
 from schemas.trajectory import Trajectories
 
@@ -40,11 +39,18 @@ def ranked(table: Path) -> Scores:
 
 def readout_alone(plates: list[Trajectories]) -> Scores:
     """Score wells by the same departure from the mean untreated well, without a forecast."""
-    mean_only = RidgeForecaster(strengths=(np.inf,))
+    settings = DepartureSettings(forecaster="mean")
     return {
         (plate.plate, well): float(score)
         for plate in plates
-        for well, score in zip(plate.wells, measure_departures(plate, dosing_day=BASELINE_DAY, day=READOUT_DAY, forecaster=mean_only).scores, strict=True)
+        for well, score in zip(
+            plate.wells,
+            measure_departures(
+                plate, dosing_day=BASELINE_DAY, day=READOUT_DAY, settings=settings, others=[other for other in plates if other is not plate]
+            ).scores,
+            strict=True,
+        )
+        if np.isfinite(score)
     }
 
 

@@ -102,7 +102,6 @@ class DailyPath:
                 dosing_day=plate_map.dosed_on_day,
                 readout_day=due.day,
                 seed=self.settings.seed,
-                has_positions=True,
                 flags=plate.flags,
                 notes=(*due.notes, *plate.notes),
             )

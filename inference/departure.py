@@ -1,12 +1,17 @@
 """How far each well is from what it would have become untreated, on a scale where an untreated well has mean 0 and spread 1."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 
-from inference.forecast import Array, RidgeForecaster, residual_of
-from inference.ports import Forecaster
+from inference.forecast import FORECASTERS, Array, residual_of
+from inference.metrics import Mahalanobis, MetricName, Noise, cosine_distance, nearest_distance, shape_of
+from inference.ports import Earlier
 from inference.reduced_space import ReducedSpace, reduce, usable
 from schemas.errors import ProfileError
 from schemas.plate_map import Group
@@ -16,15 +21,97 @@ FEWEST_UNTREATED = 3
 """With one well left out, two remain: the fewest that have a spread."""
 FEWEST_UNTREATED_ROLLING = 6
 """While images of a day still come in, a spread from fewer wells is more than a third wrong, and would jump with each image."""
-
-RIDGE = RidgeForecaster()
 SPREAD_PSEUDO_WELLS = 5
-ISOTROPIC_SHARE = 0.5
-"""A direction in which wells did not differ before dosing may still vary untreated later: half the shape says so."""
-LEAST_VARIANCE = 1e-4
-"""Of an untreated residual, in squared spreads of all wells: below this, untreated wells are as good as equal."""
+"""What pure noise says of the spread counts for so many wells,"""
+EARLIER_PSEUDO_WELLS = 20
+"""and what earlier plates say for so many: 8 to 18 wells do not know their own spread."""
+FARTHEST = 4.0
+"""An untreated length farther from the others than so many of their robust spreads counts as that far."""
 
 Mask = npt.NDArray[np.bool_]
+
+
+class Form(StrEnum):
+    """What the forecast of the readout rests on."""
+
+    FROM_DOSING = "from_dosing"  # days up to dosing
+    THROUGH_LAST_DAY = "through_last_day"  # all days before the readout, those after dosing too: the forecast follows the drug
+    ONE_STEP = "one_step"  # each day after dosing from the day before; what was not foreseen is summed
+
+
+@dataclass(frozen=True)
+class DepartureSettings:
+    """How a departure is measured."""
+
+    forecaster: str = "ridge"  # a key of FORECASTERS
+    form: Form = Form.FROM_DOSING
+    metric: MetricName = MetricName.MAHALANOBIS
+
+
+DEFAULT = DepartureSettings()
+
+
+@dataclass(frozen=True, eq=False)
+class Residuals:
+    """The wells of a plate that can be scored, in K directions, and how their residuals are made."""
+
+    space: ReducedSpace
+    untreated: Mask  # (n,)
+    settings: DepartureSettings = DEFAULT
+    known: Array | None = None  # (n, Q): what else is known of a well beforehand, such as its place on the plate
+
+    @cached_property
+    def shape(self) -> Array:
+        """(K, K): which directions vary together."""
+        return shape_of(self.space.past)
+
+    def learned_from(self, teachers: Mask) -> Array:
+        """Return (n, K): each well's readout less its forecast, learned from these wells; that of each of them is learned from the others."""
+        forecaster, space = FORECASTERS[self.settings.forecaster], self.space
+        match self.settings.form:
+            case Form.FROM_DOSING:
+                return residual_of(forecaster, self._with_known(space.past), space.readout, teachers, self._earlier)
+            case Form.THROUGH_LAST_DAY:
+                newest_first = [*np.moveaxis(space.after[:, :-1], 1, 0)[::-1], space.past]
+                return residual_of(forecaster, self._with_known(np.concatenate(newest_first, axis=1)), space.readout, teachers)
+            case Form.ONE_STEP:
+                ways = np.concatenate([space.past[:, None], space.after], axis=1)
+                steps = [residual_of(forecaster, self._with_known(ways[:, day]), ways[:, day + 1], teachers) for day in range(ways.shape[1] - 1)]
+                return np.asarray(np.sum(steps, axis=0))
+
+    @cached_property
+    def of_wells(self) -> Array:
+        """(n, K): learned from the untreated wells."""
+        return self.learned_from(self.untreated)
+
+    @cached_property
+    def noise(self) -> Noise:
+        """How the untreated ones among them vary."""
+        return Noise.of(self.of_wells[self.untreated], self.shape, self.of_earlier(self.untreated))
+
+    @cached_property
+    def development(self) -> Array:
+        """(K,): the way of the mean untreated well from dosing to the readout."""
+        return np.asarray((self.space.readout - self.space.past)[self.untreated].mean(axis=0))
+
+    def of_earlier(self, teachers: Mask) -> list[tuple[Array, float]]:
+        """Return the residuals of earlier plates' untreated wells, (m, K), about their own mean as of wells left out, with the likeness of each plate."""
+        if self.settings.form is not Form.FROM_DOSING or not self.space.earlier:
+            return []
+        past = self._with_known(self.space.past)[teachers]
+        forecast = FORECASTERS[self.settings.forecaster].fit(past, self.space.readout[teachers], self._earlier).of
+        centre = past.mean(axis=0)
+        mean = forecast(centre[None])
+        return [(np.sqrt(len(one.past) / (len(one.past) - 1)) * (one.readout - forecast(centre + one.past) + mean), one.likeness) for one in self._earlier]
+
+    def _with_known(self, inputs: Array) -> Array:
+        return inputs if self.known is None else np.concatenate([inputs, self.known], axis=1)
+
+    @property
+    def _earlier(self) -> Sequence[Earlier]:
+        if self.known is None:
+            return self.space.earlier
+        return [replace(one, past=np.concatenate([one.past, np.zeros((len(one.past), self.known.shape[1]))], axis=1)) for one in self.space.earlier]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,36 +119,102 @@ class Departures:
     """The wells that could be scored, in the order of the trajectories, and why others could not."""
 
     scores: Array  # (N,), NaN where not scored
+    by_metric: Mapping[MetricName, Array]  # each (N,), on the same scale
+    earlier_scores: Array  # untreated wells of other plates about their own mean, on this plate's scale
+    untreated_spread: float  # of the untreated wells' lengths
+    earlier_spread: float | None  # of those on other plates
+    used: Mask  # (N,)
+    residuals: Residuals  # of the used wells
     left_out: dict[str, str]  # well: reason; wells without an image of the day are not among them
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = field(default=())
 
 
-def measure_departures(trajectories: Trajectories, *, dosing_day: int, day: int, forecaster: Forecaster = RIDGE) -> Departures:
+def measure_departures(
+    trajectories: Trajectories, *, dosing_day: int, day: int, settings: DepartureSettings = DEFAULT, others: Sequence[Trajectories] = ()
+) -> Departures:
     """Score every well that has an image of ``day`` and one from before dosing.
+
+    Parameters
+    ----------
+    others
+        Other plates of the same encoder, line and days, whose untreated wells tell how untreated wells vary.
 
     Raises
     ------
     ProfileError
         If the days are the wrong way round or missing, too few untreated wells remain, or no feature varies.
     """
-    before = _days_before(trajectories, dosing_day, day)
+    residuals, used, left_out = scorable(trajectories, dosing_day=dosing_day, day=day, settings=settings, others=others)
+    return departures_of(residuals, used, left_out)
+
+
+def scorable(
+    trajectories: Trajectories,
+    *,
+    dosing_day: int,
+    day: int,
+    settings: DepartureSettings = DEFAULT,
+    others: Sequence[Trajectories] = (),
+    excluded: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[Residuals, Mask, dict[str, str]]:
+    """Return the wells that can be scored, which of the trajectories (N,) they are, and why others with an image of the day cannot.
+
+    ``excluded`` wells are left out, each for its reason.
+
+    Raises
+    ------
+    ProfileError
+        As :func:`measure_departures`.
+    """
+    before, after = _days(trajectories, dosing_day, day)
     with_tissue = np.array([group is not Group.BLANK for group in trajectories.groups])
     at_readout = trajectories.has(day) & with_tissue
     readable = usable(trajectories.on(day))
     had_past = np.any([usable(trajectories.on(earlier)) for earlier in before], axis=0)
-    used = at_readout & readable & had_past
+    used = at_readout & readable & had_past & ~np.isin(trajectories.wells, list(excluded))
     reasons = np.where(readable, f"no image from before dosing (day {dosing_day} or earlier)", f"most features of day {day} are missing")
-    left_out = {trajectories.wells[well]: str(reasons[well]) for well in np.flatnonzero(at_readout & ~used)}
+    left_out = {well: excluded.get(well, str(reasons[place])) for place, well in enumerate(trajectories.wells) if (at_readout & ~used)[place]}
     untreated = trajectories.untreated()[used]
     if untreated.sum() < FEWEST_UNTREATED:
         raise ProfileError(
             trajectories.plate,
             f"{untreated.sum()} untreated wells have an image of day {day} and one from before dosing; expected at least {FEWEST_UNTREATED}",
         )
-    space = reduce(trajectories, used, before, day)
-    scores = np.full(len(used), np.nan)
-    scores[used] = departure_scores(space, untreated, forecaster)
-    return Departures(scores, left_out, space.notes)
+    return Residuals(reduce(trajectories, used, before, after, others), untreated, settings), used, left_out
+
+
+def departures_of(residuals: Residuals, used: Mask, left_out: dict[str, str]) -> Departures:
+    """Score wells by the length of their residuals.
+
+    Each untreated well is left out of all that its own length rests on (forecast, noise and metric), as if it were a treated one.
+    """
+    untreated = residuals.untreated
+    lengths, earlier, metric = _lengths(residuals, untreated)
+    for well in np.flatnonzero(untreated):
+        others = untreated.copy()
+        others[well] = False
+        without, _, _ = _lengths(residuals, others)
+        for name, of_wells in without.items():
+            lengths[name][well] = of_wells[well]
+    by_metric = {}
+    for name, of_wells in lengths.items():
+        by_noise = name is MetricName.MAHALANOBIS
+        own = _held(of_wells[untreated])
+        spread = untreated_spread(own, metric if by_noise else None, earlier if by_noise else np.empty(0))
+        by_metric[name] = np.full(len(used), np.nan)
+        by_metric[name][used] = (of_wells - own.mean()) / spread
+    own = _held(lengths[MetricName.MAHALANOBIS][untreated])
+    return Departures(
+        scores=by_metric[residuals.settings.metric],
+        by_metric=by_metric,
+        earlier_scores=earlier / untreated_spread(own, metric, earlier),
+        untreated_spread=float(own.std(ddof=1)),
+        earlier_spread=float(np.sqrt((earlier**2).mean())) if earlier.size else None,
+        used=used,
+        residuals=residuals,
+        left_out=left_out,
+        notes=residuals.space.notes,
+    )
 
 
 def departures_on(trajectories: Trajectories, *, dosing_day: int, day: int) -> dict[str, float]:
@@ -76,7 +229,8 @@ def departures_on(trajectories: Trajectories, *, dosing_day: int, day: int) -> d
     return {well: float(score) for well, score in zip(trajectories.wells, scores, strict=True) if np.isfinite(score)}
 
 
-def _days_before(trajectories: Trajectories, dosing_day: int, day: int) -> tuple[int, ...]:
+def _days(trajectories: Trajectories, dosing_day: int, day: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the days up to dosing, and those after it up to the readout."""
     if day <= dosing_day:
         raise ProfileError(trajectories.plate, f"the readout day is {day}; expected a day after day {dosing_day}")
     days = ", ".join(map(str, trajectories.days)) or "none"
@@ -85,93 +239,49 @@ def _days_before(trajectories: Trajectories, dosing_day: int, day: int) -> tuple
     before = tuple(earlier for earlier in trajectories.days if earlier <= dosing_day)
     if not before:
         raise ProfileError(trajectories.plate, f"no image of day {dosing_day} or earlier, from before dosing; days with images: {days}")
-    return before
+    return before, tuple(later for later in trajectories.days if dosing_day < later <= day)
 
 
-@dataclass(frozen=True, eq=False)
-class Metric:
-    """A weighted, shrunk Mahalanobis metric."""
-
-    matrix: Array  # (K, K)
-    weights: Array  # (K,), 0…1, of the directions in which the residuals vary
-
-    @classmethod
-    def of(cls, residual: Array, noise: Array, noise_wells: int) -> "Metric":
-        """Weigh each direction by the share of its variance that is more than noise.
-
-        Of residuals (n, K) whitened by a noise that so many wells tell, a direction of variance λ has the weight max(0, 1 − edge / λ): below the edge,
-        n wells without any effect would vary as much, seen against that noise (the ratio of two covariances of few wells: Wachter, Ann. Stat. 8, 1980).
-        Where no direction passes, all count alike.
-        """
-        n, k = residual.shape
-        whitening = np.linalg.inv(np.linalg.cholesky(noise))
-        whitened = residual @ whitening.T
-        variance, directions = np.linalg.eigh(whitened.T @ whitened / n)
-        of_wells, of_noise = k / n, k / (noise_wells + k)  # the noise has K pseudo-wells beside its own
-        edge = ((1 + np.sqrt(of_wells + of_noise - of_wells * of_noise)) / (1 - of_noise)) ** 2
-        weights = np.where(variance > edge, 1 - edge / np.maximum(variance, edge), 0.0)
-        weights = weights if weights.any() else np.ones(k)
-        turned = directions.T @ whitening
-        return cls(turned.T @ (weights[:, None] * turned), weights)
-
-    def lengths(self, residual: Array) -> Array:
-        """Return (n,): the length of each residual."""
-        return np.asarray(np.sqrt(np.einsum("nk,kl,nl->n", residual, self.matrix, residual)))
-
-    @property
-    def length_variance(self) -> float:
-        """Variance of the length of a residual that is noise: Σw² / 2Σw, that of a chi variable where the weights are equal."""
-        return float((self.weights**2).sum() / (2 * self.weights.sum()))
+def _lengths(residuals: Residuals, teachers: Mask) -> tuple[dict[MetricName, Array], Array, Mahalanobis]:
+    """Return the length of every well's residual by every metric, the Mahalanobis lengths of earlier wells about their plate's mean, and that metric."""
+    residual, earlier = residuals.learned_from(teachers), residuals.of_earlier(teachers)
+    noise = Noise.of(residual[teachers], residuals.shape, earlier)
+    metric = Mahalanobis.of(residual, noise)
+    seen = residuals.space.readout
+    of_earlier = [metric.lengths(rows) for rows, _ in earlier]
+    return (
+        {
+            MetricName.MAHALANOBIS: metric.lengths(residual),
+            MetricName.L2: np.linalg.norm(residual, axis=1),
+            MetricName.COSINE: cosine_distance(seen, seen - residual),
+            MetricName.NEAREST_CONTROLS: nearest_distance(residual, residual[teachers], noise),
+        },
+        np.concatenate([lengths - lengths.mean() for lengths in of_earlier]) if of_earlier else np.empty(0),
+        metric,
+    )
 
 
-def departure_scores(space: ReducedSpace, untreated: Mask, forecaster: Forecaster) -> Array:
-    """Return (n,): how far each well is from its forecast, in untreated spreads from the untreated mean.
+def _held(lengths: Array) -> Array:
+    """Return lengths held within so many median deviations, so that one odd untreated well does not stretch the scale of its plate."""
+    middle = np.median(lengths)
+    reach = FARTHEST * 1.4826 * float(np.median(np.abs(lengths - middle)))
+    return np.clip(lengths, middle - reach, middle + reach) if reach > 0 else lengths
 
-    Each untreated well is left out of all that its own length rests on (forecast, noise and metric), as if it were a treated one.
+
+def untreated_spread(own: Array, metric: Mahalanobis | None, earlier: Array) -> float:
+    """Return the spread of the lengths of untreated wells.
+
+    A few wells do not know their own spread. It is moderated by what the wells of earlier plates vary by, for :data:`EARLIER_PSEUDO_WELLS` wells (or as many
+    as they are), and by the spread that pure noise of this mean square has, for :data:`SPREAD_PSEUDO_WELLS`. The last is also its floor, where untreated
+    wells are all equal.
     """
-    shape = _shape_before_dosing(space.past)
-
-    def measured_by(teachers: Mask) -> tuple[Array, Metric]:
-        residual = residual_of(forecaster, space.past, space.readout, teachers)
-        metric = Metric.of(residual, _noise(residual[teachers], shape), int(teachers.sum()))
-        return metric.lengths(residual), metric
-
-    lengths, metric = measured_by(untreated)
-    for well in np.flatnonzero(untreated):
-        others = untreated.copy()
-        others[well] = False
-        lengths[well] = measured_by(others)[0][well]
-    return untreated_scale(lengths, untreated, metric)
-
-
-def untreated_scale(lengths: Array, untreated: Mask, metric: Metric) -> Array:
-    """Return lengths in untreated spreads from the untreated mean.
-
-    A few wells do not know their own spread: it is moderated as by :data:`SPREAD_PSEUDO_WELLS` more of the spread that pure noise of this mean
-    square has. That is also its floor, where untreated wells are all equal.
-    """
-    own = lengths[untreated]
-    expected = metric.length_variance * max(1.0, (own**2).mean() / metric.weights.sum())
     freedom = len(own) - 1
-    variance = (freedom * own.var(ddof=1) + SPREAD_PSEUDO_WELLS * expected) / (freedom + SPREAD_PSEUDO_WELLS)
-    return np.asarray((lengths - own.mean()) / np.sqrt(variance))
-
-
-def _shape_before_dosing(past: Array) -> Array:
-    """Return (K, K): the covariance of all wells before dosing, of mean variance 1, mixed with the identity."""
-    k = past.shape[1]
-    covariance = np.cov(past, rowvar=False, ddof=0).reshape(k, k)
-    variance = float(np.trace(covariance)) / k
-    shape = covariance / variance if variance > 0 else np.eye(k)
-    return np.asarray((1 - ISOTROPIC_SHARE) * shape + ISOTROPIC_SHARE * np.eye(k))
-
-
-def _noise(residual: Array, shape: Array) -> Array:
-    """Shrink the covariance of n untreated residuals towards the shape before dosing, with a weight of K pseudo-wells.
-
-    Untreated wells are few. Before dosing every well was one: how they differed then tells which directions vary together.
-    """
-    n, k = residual.shape
-    moment = residual.T @ residual / n
-    variance = max(float(np.trace(moment)) / k, LEAST_VARIANCE)
-    return np.asarray((n * moment + k * variance * shape) / (n + k))
+    squares, wells = freedom * float(own.var(ddof=1)), float(freedom)
+    if metric is not None:
+        squares += SPREAD_PSEUDO_WELLS * metric.length_variance * max(1.0, float((own**2).mean() / metric.weights.sum()))
+        wells += SPREAD_PSEUDO_WELLS
+    if earlier.size:
+        counted = min(EARLIER_PSEUDO_WELLS, len(earlier))
+        squares += counted * float((earlier**2).mean())
+        wells += counted
+    return float(np.sqrt(squares / wells)) or 1.0

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from inference.ranking import RANKED_GROUPS, rank_plate
+from inference.ranking import MOST_OTHERS, RANKED_GROUPS, rank_plate
 from schemas.errors import ProfileError
 from schemas.plate_map import Group
 from schemas.ranking import TreatmentRank, TreatmentTable, WellRank
@@ -42,15 +42,22 @@ def rank_profiles(table: Path, *, baseline_day: int, readout_day: int, out: Path
         If the table cannot be read or says two things at once, or if no plate of it can be ranked; the files are then not written.
     """
     ranking = ProfileRanking({}, {})
-    for trajectories in trajectories_of(read_profiles(table), where=str(table)):
+    plates = trajectories_of(read_profiles(table), where=str(table))
+    for place, trajectories in enumerate(plates):
+        others = [plates[other] for other in neighbours(place, len(plates)) if plates[other].encoder_id == trajectories.encoder_id]
         try:
-            ranking.tables[trajectories.plate] = rank_plate(trajectories, dosing_day=baseline_day, readout_day=readout_day, seed=seed, has_positions=False)
+            ranking.tables[trajectories.plate] = rank_plate(trajectories, dosing_day=baseline_day, readout_day=readout_day, seed=seed, others=others)
         except ProfileError as error:
             ranking.refused[trajectories.plate] = error
     if not ranking.tables:
         raise ProfileError(table, "no plate can be ranked: " + "; ".join(map(str, ranking.refused.values())))
     write_tables(ranking.tables, out)
     return ranking
+
+
+def neighbours(place: int, plates: int) -> list[int]:
+    """Return the places of the plates of a table nearest to one of them, :data:`MOST_OTHERS` at most."""
+    return sorted((other for other in range(plates) if other != place), key=lambda other: abs(other - place))[:MOST_OTHERS]
 
 
 def read_profiles(table: Path) -> pd.DataFrame:

@@ -1,27 +1,45 @@
-"""From the departures of wells to a ranking of treatments, with intervals, p-values and a verdict for each."""
+"""From the trajectories of a plate to a ranking of its treatments, with intervals, p-values and a verdict for each."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
-from inference.departure import Departures, measure_departures
+from inference.before_dosing import unlike
+from inference.departure import DEFAULT, Departures, DepartureSettings, Mask, Residuals, departures_of, scorable
 from inference.plate_quality import plate_quality
-from inference.significance import adjust_false_discovery, permutation_p, smallest_permutation_p
+from inference.positions import NO_PLACE_EFFECTS, PlaceEffects, place_effects
+from inference.significance import adjust_false_discovery, conformal_p, smallest_permutation_p
+from inference.treatment_test import TreatmentTest, compare, likeness
+from inference.treatments import efficacy_ranks, score_treatments
 from schemas.plate_map import Group
 from schemas.quality import Flag
-from schemas.ranking import Scale, TreatmentRank, TreatmentTable, Verdict, WellRank
+from schemas.ranking import Direction, Scale, TreatmentRank, TreatmentTable, Verdict, WellRank
 from schemas.trajectory import Trajectories
+from schemas.well import is_well
 
 Array = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.intp]
 
 FALSE_DISCOVERY_RATE = 0.05
-BOOTSTRAPS = 2000
-INTERVAL = (0.05, 0.95)
+MOST_OTHERS = 24
+"""Plates whose untreated wells are taken along: more tell nothing new."""
 RANKED_GROUPS = (Group.SINGLE_DOSE, Group.SCREENING)
-FIRST_FORM = "The sign of a departure is not judged yet: a well that grew more than untreated ones departs as well, and no verdict is `growth`."
+
+UNLIKE = "before dosing its tissue was unlike its fellows', {far:.1f} times as far as is allowed"
+EARLIER = "Untreated wells of {plates} other plates helped to tell how untreated wells vary and grow."
+PLACES = "The place on the plate matters ({places}): what untreated wells say of it was taken into account."
+ONE_BLOCK = "All untreated wells stand in one block: what their place does and what the treatments do cannot be told apart."
+UNDECIDED = "{treatment} went on as untreated tissue goes, but not only: whether it grew or deteriorated is undecided, and it counts as deterioration."
+
+
+@dataclass(frozen=True)
+class RankSettings:
+    """How a plate is ranked."""
+
+    departure: DepartureSettings = DEFAULT
+    leave_out_unlike: bool = True  # wells whose tissue up to dosing was unlike their fellows'
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +48,8 @@ class _Treatment:
 
     group: Group
     treatment: str
-    wells: tuple[int, ...]  # indices into the trajectories
+    wells: Indices  # into the trajectories
+    used: Indices  # the same wells, into those that are scored
 
 
 def rank_plate(
@@ -39,9 +58,10 @@ def rank_plate(
     dosing_day: int,
     readout_day: int,
     seed: int,
-    has_positions: bool,
     flags: Mapping[str, tuple[Flag, ...]] | None = None,
     notes: tuple[str, ...] = (),
+    others: Sequence[Trajectories] = (),
+    settings: RankSettings | None = None,
 ) -> TreatmentTable:
     """Rank the treatments of a plate by how far their wells are from what they would have become untreated.
 
@@ -49,37 +69,69 @@ def rank_plate(
     ----------
     dosing_day
         The last day whose images are from before dosing; only days up to it feed the forecast.
-    has_positions
-        Whether wells are named by their place on a plate; where not, edge, row and column effects are not looked for.
     flags
         What quality says of each well's images; carried into the ranking, no well is left out for it.
     notes
         What a reader has to know beforehand; more are added.
+    others
+        Other plates of the same encoder and line, whose untreated wells are taken along.
 
     Raises
     ------
     ProfileError
         If the plate cannot be ranked, with what is missing.
     """
-    departures = measure_departures(trajectories, dosing_day=dosing_day, day=readout_day)
+    rng = np.random.default_rng(seed)
+    departures, places = _departures(trajectories, dosing_day, readout_day, others, settings or RankSettings(), rng)
     treatments = _treatments(trajectories, departures)
-    rows = _rank_treatments(trajectories, departures.scores, treatments, np.random.default_rng(seed))
+    tests = [compare(departures.residuals, each.used, rng) for each in treatments]
+    verdicts = _verdicts(treatments, tests, int(departures.residuals.untreated.sum()))
+    towards = _towards_deterioration(departures, [each.wells for each, (_, verdict) in zip(treatments, verdicts, strict=True) if verdict is Verdict.GROWTH])
+    rows = _rank_treatments(trajectories, departures, towards, list(zip(treatments, tests, verdicts, strict=True)), rng)
     return TreatmentTable(
         treatments=rows,
-        wells=_rank_wells(trajectories, departures.scores, flags or {}),
+        wells=_rank_wells(trajectories, departures, towards, flags or {}),
         scale=Scale(x=None, n=sum(len(row.wells) for row in rows)),
-        quality=plate_quality(trajectories, departures, readout_day, has_positions=has_positions),
-        notes=(*notes, *departures.notes, *_unscored(trajectories, treatments), FIRST_FORM),
+        quality=plate_quality(trajectories, departures, places, readout_day, rng),
+        notes=(*notes, *departures.notes, *_said(departures, places, rows), *_unscored(trajectories, treatments)),
     )
+
+
+def _departures(
+    trajectories: Trajectories, dosing_day: int, day: int, others: Sequence[Trajectories], settings: RankSettings, rng: np.random.Generator
+) -> tuple[Departures, PlaceEffects]:
+    """Score wells by what is known of them before dosing: whether they were like their fellows, and where they stand."""
+
+    def score(excluded: Mapping[str, str]) -> tuple[Residuals, Mask, dict[str, str]]:
+        return scorable(trajectories, dosing_day=dosing_day, day=day, settings=settings.departure, others=others, excluded=excluded)
+
+    residuals, used, left_out = score({})
+    if settings.leave_out_unlike:
+        out, far = unlike(residuals.space.past)
+        names = np.array(trajectories.wells)[used]
+        if excluded := {str(names[well]): UNLIKE.format(far=far[well]) for well in np.flatnonzero(out)}:
+            residuals, used, left_out = score(excluded)
+    wells = tuple(well for well, is_used in zip(trajectories.wells, used, strict=True) if is_used)
+    places = place_effects(residuals, wells, rng) if all(map(is_well, trajectories.wells)) else NO_PLACE_EFFECTS
+    return departures_of(replace(residuals, known=places.known), used, left_out), places
 
 
 def _treatments(trajectories: Trajectories, departures: Departures) -> list[_Treatment]:
     """Gather scored wells by group and treatment, in the order of first appearance."""
     wells: dict[tuple[Group, str], list[int]] = {}
-    for well, (group, treatment) in enumerate(zip(trajectories.groups, trajectories.treatments, strict=True)):
-        if group in RANKED_GROUPS and np.isfinite(departures.scores[well]):
-            wells.setdefault((group, treatment), []).append(well)
-    return [_Treatment(group, treatment, tuple(members)) for (group, treatment), members in wells.items()]
+    for well in np.flatnonzero(departures.used):
+        if trajectories.groups[well] in RANKED_GROUPS:
+            wells.setdefault((trajectories.groups[well], trajectories.treatments[well]), []).append(int(well))
+    place = np.cumsum(departures.used) - 1
+    return [_Treatment(group, treatment, np.array(members), place[members]) for (group, treatment), members in wells.items()]
+
+
+def _towards_deterioration(departures: Departures, grown: Sequence[Indices]) -> dict[str, Array]:
+    """Return the departures by each metric, and as ``score``; those of wells whose treatment made them grow count the other way."""
+    sign = np.ones(len(departures.used))
+    for wells in grown:
+        sign[wells] = -1.0
+    return {"score": sign * departures.scores} | {name.value: sign * scores for name, scores in departures.by_metric.items()}
 
 
 def _unscored(trajectories: Trajectories, treatments: list[_Treatment]) -> tuple[str, ...]:
@@ -88,49 +140,87 @@ def _unscored(trajectories: Trajectories, treatments: list[_Treatment]) -> tuple
     return tuple(f"{treatment} ({group}) is not ranked: none of its wells could be scored." for group, treatment in planned)
 
 
-def _rank_treatments(trajectories: Trajectories, scores: Array, treatments: list[_Treatment], rng: np.random.Generator) -> tuple[TreatmentRank, ...]:
-    if not treatments:
-        return ()
-    by_treatment = [scores[list(each.wells)] for each in treatments]
-    untreated = scores[trajectories.untreated() & np.isfinite(scores)]
-    means = np.array([own.mean() for own in by_treatment])
-    ranks = efficacy_ranks(means)
-    drawn = bootstrap_means(by_treatment, rng)
-    lows, highs = np.quantile(drawn, INTERVAL, axis=0)
-    rank_lows, rank_highs = np.quantile(efficacy_ranks(drawn), INTERVAL, axis=0, method="nearest")
-    p_values = np.array([permutation_p(own, untreated, rng) for own in by_treatment])
-    q_values = adjust_false_discovery(p_values)
-    best_q_values = adjust_false_discovery(np.array([smallest_permutation_p(len(own), len(untreated)) for own in by_treatment]))
-    return tuple(
-        TreatmentRank(
-            efficacy_rank=int(ranks[i]),
-            scale_position=len(treatments) + 1 - int(ranks[i]),
-            treatment=treatments[i].treatment,
-            group=treatments[i].group,
-            wells=tuple(trajectories.wells[well] for well in treatments[i].wells),
-            score=float(means[i]),
-            score_low=float(min(lows[i], means[i])),
-            score_high=float(max(highs[i], means[i])),
-            rank_low=min(int(rank_lows[i]), int(ranks[i])),
-            rank_high=max(int(rank_highs[i]), int(ranks[i])),
-            p_value=float(p_values[i]),
-            q_value=float(q_values[i]),
-            verdict=_verdict(q_values[i], best_q_values[i]),
-        )
-        for i in np.argsort(ranks, kind="stable")
+def _said(departures: Departures, places: PlaceEffects, rows: Sequence[TreatmentRank]) -> tuple[str, ...]:
+    earlier = len(departures.residuals.space.earlier)
+    return (
+        *((EARLIER.format(plates=earlier),) if earlier else ()),
+        *((PLACES.format(places=", ".join(places.real)),) if places.real else ()),
+        *((ONE_BLOCK,) if places.in_one_block else ()),
+        *(UNDECIDED.format(treatment=row.treatment) for row in rows if row.direction is Direction.UNDECIDED),
     )
 
 
-def _verdict(q_value: float, best_q_value: float) -> Verdict:
-    if best_q_value > FALSE_DISCOVERY_RATE:
-        return Verdict.TOO_FEW_WELLS
-    return Verdict.EFFECTIVE if q_value <= FALSE_DISCOVERY_RATE else Verdict.NO_EVIDENCE
+def _verdicts(treatments: Sequence[_Treatment], tests: Sequence[TreatmentTest], untreated: int) -> list[tuple[float, Verdict]]:
+    """Return the q-value and verdict of each treatment."""
+    if not treatments:
+        return []
+    q_values = adjust_false_discovery(np.array([test.p_value for test in tests]))
+    best = adjust_false_discovery(np.array([smallest_permutation_p(len(each.wells), untreated) for each in treatments]))
+    verdicts = []
+    for test, q_value, best_q_value in zip(tests, q_values, best, strict=True):
+        if best_q_value > FALSE_DISCOVERY_RATE:
+            verdict = Verdict.TOO_FEW_WELLS
+        elif q_value > FALSE_DISCOVERY_RATE:
+            verdict = Verdict.NO_EVIDENCE
+        else:
+            verdict = Verdict.GROWTH if test.direction is Direction.GROWTH else Verdict.EFFECTIVE
+        verdicts.append((float(q_value), verdict))
+    return verdicts
 
 
-def _rank_wells(trajectories: Trajectories, scores: Array, flags: Mapping[str, tuple[Flag, ...]]) -> tuple[WellRank, ...]:
-    ranked = np.isfinite(scores) & np.isin(trajectories.groups, RANKED_GROUPS)
+def _rank_treatments(
+    trajectories: Trajectories,
+    departures: Departures,
+    towards: Mapping[str, Array],
+    judged: Sequence[tuple[_Treatment, TreatmentTest, tuple[float, Verdict]]],
+    rng: np.random.Generator,
+) -> tuple[TreatmentRank, ...]:
+    if not judged:
+        return ()
+    untreated = int(departures.residuals.untreated.sum())
+    scores = score_treatments([towards["score"][each.wells] for each, _, _ in judged], untreated, rng)
+    single_dose = np.concatenate([np.empty(0, np.intp), *(each.used for each, _, _ in judged if each.group is Group.SINGLE_DOSE)])
+    rows = []
+    for i in np.argsort(scores.rank, kind="stable"):
+        each, test, (q_value, verdict) = judged[i]
+        beside = single_dose.size and each.group is not Group.SINGLE_DOSE
+        rows.append(
+            TreatmentRank(
+                efficacy_rank=int(scores.rank[i]),
+                scale_position=len(judged) + 1 - int(scores.rank[i]),
+                treatment=each.treatment,
+                group=each.group,
+                wells=tuple(trajectories.wells[well] for well in each.wells),
+                score=float(scores.score[i]),
+                score_low=float(scores.low[i]),
+                score_high=float(scores.high[i]),
+                rank_low=int(scores.rank_low[i]),
+                rank_high=int(scores.rank_high[i]),
+                chance_best=float(scores.chance_best[i]),
+                p_value=test.p_value,
+                p_floor=smallest_permutation_p(len(each.wells), untreated),
+                q_value=q_value,
+                effect_size=test.effect_size,
+                effect_low=test.effect_low,
+                effect_high=test.effect_high,
+                direction=test.direction if verdict in (Verdict.EFFECTIVE, Verdict.GROWTH) else None,
+                likeness_to_single_dose=likeness(departures.residuals, each.used, single_dose) if beside else None,
+                verdict=verdict,
+            )
+        )
+    return tuple(rows)
+
+
+def _rank_wells(
+    trajectories: Trajectories, departures: Departures, towards: Mapping[str, Array], flags: Mapping[str, tuple[Flag, ...]]
+) -> tuple[WellRank, ...]:
+    scores, by_metric = towards["score"], {name: values for name, values in towards.items() if name != "score"}
+    scored = departures.used
+    ranked = scored & np.isin(trajectories.groups, RANKED_GROUPS)
     places = np.zeros(len(scores), dtype=int)
     places[ranked] = efficacy_ranks(scores[ranked])
+    controls = np.concatenate([departures.scores[scored & trajectories.untreated()], departures.earlier_scores])
+    p_values = conformal_p(departures.scores, controls)
     return tuple(
         WellRank(
             well=well,
@@ -138,7 +228,9 @@ def _rank_wells(trajectories: Trajectories, scores: Array, flags: Mapping[str, t
             treatment=trajectories.treatments[i],
             efficacy_rank=int(places[i]) if ranked[i] else None,
             scale_position=int(ranked.sum() + 1 - places[i]) if ranked[i] else None,
-            score=float(scores[i]) if np.isfinite(scores[i]) else None,
+            score=float(scores[i]) if scored[i] else None,
+            departures={name: float(values[i]) for name, values in by_metric.items()} if scored[i] else {},
+            p_value=float(p_values[i]) if ranked[i] else None,
             condition=None,
             deterioration_percent=None,
             deterioration_low=None,
@@ -147,23 +239,3 @@ def _rank_wells(trajectories: Trajectories, scores: Array, flags: Mapping[str, t
         )
         for i, well in enumerate(trajectories.wells)
     )
-
-
-def efficacy_ranks(scores: Array) -> npt.NDArray[np.int64]:
-    """Return places along the last axis, 1 = the largest score; equal scores share the better place."""
-    return np.asarray(rankdata(-scores, method="min", axis=-1), dtype=np.int64)
-
-
-def bootstrap_means(by_treatment: list[Array], rng: np.random.Generator) -> Array:
-    """Return (bootstraps, treatments): the mean score of each treatment's wells drawn with replacement.
-
-    Deviations are stretched by √(n / (n − 1)), so that small n keep their variance; a treatment of one well borrows those of all the others.
-    """
-    deviations = [(own - own.mean()) * np.sqrt(len(own) / (len(own) - 1)) if len(own) > 1 else np.empty(0) for own in by_treatment]
-    pooled = np.concatenate(deviations)
-    drawn = np.empty((BOOTSTRAPS, len(by_treatment)))
-    for column, (own, deviation) in enumerate(zip(by_treatment, deviations, strict=True)):
-        pool = deviation if deviation.size else pooled
-        shift = rng.choice(pool, (BOOTSTRAPS, len(own))).mean(axis=1) if pool.size else 0.0
-        drawn[:, column] = own.mean() + shift
-    return drawn

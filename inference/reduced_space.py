@@ -1,14 +1,17 @@
 """From the features of all wells to the few directions in which wells differ, found without looking at who was treated."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from inference.ports import Earlier
 from schemas.errors import ProfileError
 from schemas.trajectory import Trajectories
 
 Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
 WELLS_PER_COMPONENT = 5
 """So many wells tell one direction from noise."""
@@ -22,52 +25,117 @@ LEAST_SPREAD = 0.1
 ROUNDING = 1e-12
 FARTHEST = 20.0
 """Features are held within this many robust spreads, so that one wild value cannot turn the space towards itself."""
+FEWEST_EARLIER = 3
+"""An earlier plate with fewer untreated wells tells too little of how they vary."""
 
 
 @dataclass(frozen=True, eq=False)
 class ReducedSpace:
-    """The past and the readout of n wells in the same K directions; both are deviations from the wells' median of a day."""
+    """Where n wells were, in K directions, from before dosing to the readout; all positions are seen from the median well before dosing."""
 
-    past: Array  # (n, K)
-    readout: Array  # (n, K)
+    past: Array  # (n, K): on the last day up to dosing on which the well was seen, as it differed from that day's median well
+    after: Array  # (n, T, K): on each day after dosing, the readout last; a day on which a well was not seen repeats how it differed before
+    earlier: tuple[Earlier, ...]  # the untreated wells of other plates in the same directions
     notes: tuple[str, ...]
 
+    @property
+    def readout(self) -> Array:
+        """(n, K)."""
+        return self.after[:, -1]
 
-def reduce(trajectories: Trajectories, wells: npt.NDArray[np.bool_], before: tuple[int, ...], day: int) -> ReducedSpace:
-    """Return the chosen wells' last image of the days ``before`` and their image of ``day`` in the principal directions of both.
+
+@dataclass(frozen=True, eq=False)
+class _Directions:
+    """How a row of features becomes K coordinates."""
+
+    kept: Mask  # (D,): features that are used
+    factors: Array  # (kept,): 1 / spread; 0 for a feature that does not vary
+    embedded: int  # so many of the kept ones, from the first, are an embedding
+    turn: Array  # (kept, K)
+
+    def of(self, rows: Array) -> Array:
+        """Return (…, K) of rows (…, D) of differences; what is not finite counts as no difference."""
+        return _scaled(np.nan_to_num(rows[..., self.kept], nan=0.0, posinf=0.0, neginf=0.0), self.factors, self.embedded) @ self.turn
+
+
+def reduce(trajectories: Trajectories, wells: Mask, before: Sequence[int], after: Sequence[int], others: Sequence[Trajectories] = ()) -> ReducedSpace:
+    """Return where the chosen wells were, in the principal directions of how they differed before dosing and on the last of the days ``after``.
 
     A well's past is how it differed from all wells on the last day it was seen: before dosing all wells are alike, so days need not be even.
+    Of the other plates, which have the same days and features, the untreated wells are taken along.
 
     Raises
     ------
     ProfileError
         If no feature varies.
     """
-    past = _last_seen([_from_median(trajectories.on(earlier)[wells]) for earlier in before])
-    rows = np.concatenate([past, _from_median(trajectories.on(day)[wells])])
-    rows, kept, notes = _finite(rows, trajectories)
-    scaled = _scaled(rows, kept[: trajectories.embedding_dimension].sum(), trajectories.embedding_weight)
-    if not scaled.any():
+    past = _last_seen([_from_median(trajectories.on(day)[wells]) for day in before])
+    differences = [_from_median(trajectories.on(day)[wells]) for day in after]
+    rows, kept, notes = _finite(np.concatenate([past, differences[-1]]), trajectories)
+    embedded = int(kept[: trajectories.embedding_dimension].sum())
+    factors = _factors(rows, embedded, trajectories.embedding_weight)
+    if not factors.any():
         raise ProfileError(trajectories.plate, f"none of {rows.shape[1]} features varies between wells; expected at least one that does")
-    components = _principal(scaled, max(FEWEST_COMPONENTS, len(past) // WELLS_PER_COMPONENT))
-    return ReducedSpace(components[: len(past)], components[len(past) :], notes)
+    turn = _principal(_scaled(rows, factors, embedded), max(FEWEST_COMPONENTS, len(past) // WELLS_PER_COMPONENT))
+    directions = _Directions(kept, factors, embedded, turn)
+    centre = _scaled(rows, factors, embedded).mean(axis=0) @ turn
+    origin = _median(trajectories.on(before[-1])[wells])
+    positions, last = [], past
+    for day, difference in zip(after, differences, strict=True):
+        last = np.where(np.isfinite(difference).any(axis=1)[:, None], difference, last)
+        moved = _unclipped(_median(trajectories.on(day)[wells]) - origin, directions)
+        positions.append(directions.of(last) - centre + moved)
+    own = directions.of(past) - centre
+    earlier = tuple(one for other in others if (one := _earlier(other, before, after[-1], directions, own)) is not None)
+    return ReducedSpace(own, np.stack(positions, axis=1), earlier, notes)
 
 
-def usable(features: Array) -> npt.NDArray[np.bool_]:
+def usable(features: Array) -> Mask:
     """Return (N,): which rows of (N, D) have at least half as many usable values as the fullest row; none where no row has any."""
     counts = (np.abs(features) < LARGEST).sum(axis=1)
     return np.asarray(counts >= max(1.0, counts.max(initial=0) / 2))
 
 
-def _from_median(features: Array) -> Array:
-    finite = np.where(np.abs(features) < LARGEST, features, np.nan)
-    seen = usable(features)
-    finite[~seen] = np.nan
-    if np.isfinite(finite[seen]).all():  # the common case, and many times faster than nanmedian
-        return np.asarray(finite - np.median(finite[seen], axis=0))
+def _earlier(other: Trajectories, before: Sequence[int], day: int, directions: _Directions, own: Array) -> Earlier | None:
+    """Return the untreated wells of another plate as they differ from their own mean, None where they are too few."""
+    days = [earlier for earlier in before if earlier in other.days]
+    if not days or day not in other.days:
+        return None
+    untreated = other.untreated()
+    past = _last_seen([_from_median(other.on(earlier)[untreated]) for earlier in days])
+    readout = _from_median(other.on(day)[untreated])
+    seen = np.isfinite(past).any(axis=1) & np.isfinite(readout).any(axis=1)
+    if seen.sum() < FEWEST_EARLIER:
+        return None
+    past, readout = directions.of(past[seen]), directions.of(readout[seen])
+    past = past - past.mean(axis=0)
+    return Earlier(past, readout - readout.mean(axis=0), _likeness(past, own))
+
+
+def _likeness(one: Array, other: Array) -> float:
+    """Return 0…1: how alike wells of two plates varied before dosing, in shape (cosine of the covariances) and extent (1 where equal, 0.6 at twofold)."""
+    covariances = [rows.T @ rows / len(rows) for rows in (one, other - other.mean(axis=0))]
+    extents = [float(np.trace(covariance)) for covariance in covariances]
+    if min(extents) <= 0:
+        return 0.0
+    shape = float((covariances[0] * covariances[1]).sum() / np.prod([np.linalg.norm(covariance) for covariance in covariances]))
+    return float(shape * np.exp(-0.5 * np.log2(extents[0] / extents[1]) ** 2))
+
+
+def _median(features: Array) -> Array:
+    """Return (D,): the median usable well, NaN where no well has the feature."""
+    finite = np.where((np.abs(features) < LARGEST) & usable(features)[:, None], features, np.nan)
+    if np.isfinite(finite).all():  # the common case, and many times faster than nanmedian
+        return np.asarray(np.median(finite, axis=0))
     some = np.isfinite(finite).any(axis=0)
-    finite[:, some] -= np.nanmedian(finite[:, some], axis=0)
-    return finite
+    median = np.full(features.shape[1], np.nan)
+    median[some] = np.nanmedian(finite[:, some], axis=0)
+    return median
+
+
+def _from_median(features: Array) -> Array:
+    finite = np.where((np.abs(features) < LARGEST) & usable(features)[:, None], features, np.nan)
+    return np.asarray(finite - _median(features))
 
 
 def _last_seen(days: list[Array]) -> Array:
@@ -79,7 +147,7 @@ def _last_seen(days: list[Array]) -> Array:
     return last
 
 
-def _finite(rows: Array, trajectories: Trajectories) -> tuple[Array, npt.NDArray[np.bool_], tuple[str, ...]]:
+def _finite(rows: Array, trajectories: Trajectories) -> tuple[Array, Mask, tuple[str, ...]]:
     """Drop features that are often not finite, saying which stay; fill the rest with 0, the median of their day."""
     missing = ~np.isfinite(rows)
     if not missing.any():
@@ -92,33 +160,34 @@ def _finite(rows: Array, trajectories: Trajectories) -> tuple[Array, npt.NDArray
     return np.where(missing, 0.0, rows)[:, ~dropped], ~dropped, tuple(notes)
 
 
-def _scaled(rows: Array, embedded: int, embedding_weight: float) -> Array:
-    """Put an embedding, the first ``embedded`` columns, and measures on one scale; columns that do not vary are left out.
+def _factors(rows: Array, embedded: int, embedding_weight: float) -> Array:
+    """Return (D,): what puts an embedding, the first ``embedded`` columns, and measures on one scale; 0 for columns that do not vary.
 
+    An embedding is divided by its mean spread, which leaves its features as they are to one another: it has many features that are zero in nearly all
+    images, and scaled one by one, their noise would outweigh all that matters. Measures are each divided by their robust spread.
     Where both are there, a row of the embedding is as long as one of the measures, in the median over rows, times its weight.
     """
-    embedding, measures = _in_one_unit(_varying(rows[:, :embedded])), _in_own_units(_varying(rows[:, embedded:]))
-    if embedding.size and measures.size:
-        embedding *= embedding_weight * _length(measures) / _length(embedding)
-    return np.concatenate([embedding, measures], axis=1)
+    varies = np.asarray(rows.std(axis=0) > ROUNDING * np.abs(rows).max(axis=0, initial=0.0))
+    robust = np.maximum(1.4826 * np.median(np.abs(rows), axis=0), LEAST_SPREAD * rows.std(axis=0))
+    factors = np.divide(1.0, robust, out=np.zeros_like(robust), where=varies)
+    if varies[:embedded].any():
+        of_embedding = rows[:, :embedded][:, varies[:embedded]]
+        factors[:embedded] = np.where(varies[:embedded], 1 / np.sqrt(of_embedding.var(axis=0).mean()), 0.0)
+        if varies[embedded:].any():
+            scaled = _scaled(rows, factors, embedded)
+            factors[:embedded] *= embedding_weight * _length(scaled[:, embedded:]) / _length(scaled[:, :embedded])
+    return factors
 
 
-def _varying(rows: Array) -> Array:
-    return np.asarray(rows[:, rows.std(axis=0) > ROUNDING * np.abs(rows).max(axis=0, initial=0.0)])
+def _scaled(rows: Array, factors: Array, embedded: int) -> Array:
+    scaled = rows * factors
+    np.clip(scaled[..., embedded:], -FARTHEST, FARTHEST, out=scaled[..., embedded:])
+    return np.asarray(scaled)
 
 
-def _in_one_unit(rows: Array) -> Array:
-    """Divide an embedding by its mean spread, which leaves its features as they are to one another.
-
-    An embedding has many features that are zero in nearly all images: scaled one by one, their noise would outweigh all that matters.
-    """
-    return np.asarray(rows / np.sqrt(rows.var(axis=0).mean())) if rows.size else rows
-
-
-def _in_own_units(rows: Array) -> Array:
-    """Divide each feature by its robust spread."""
-    spread = np.maximum(1.4826 * np.median(np.abs(rows), axis=0), LEAST_SPREAD * rows.std(axis=0))
-    return np.asarray(np.clip(rows / spread, -FARTHEST, FARTHEST))
+def _unclipped(row: Array, directions: _Directions) -> Array:
+    """Return (K,) of how all wells moved together, which may be far."""
+    return np.asarray((np.nan_to_num(row[directions.kept]) * directions.factors) @ directions.turn)
 
 
 def _length(rows: Array) -> float:
@@ -128,13 +197,12 @@ def _length(rows: Array) -> float:
 
 
 def _principal(rows: Array, most: int) -> Array:
-    """Return (rows, K ≤ most): principal components, by the smaller of the two Gram matrices."""
+    """Return (columns, K ≤ most): the principal directions of rows, by the smaller of the two Gram matrices."""
     centred = rows - rows.mean(axis=0)
     if rows.shape[0] < rows.shape[1]:
         values, vectors = np.linalg.eigh(centred @ centred.T)
-        components = vectors * np.sqrt(np.maximum(values, 0))
+        directions = centred.T @ (vectors / np.sqrt(np.maximum(values, np.finfo(float).tiny)))
     else:
-        values, vectors = np.linalg.eigh(centred.T @ centred)
-        components = centred @ vectors
+        values, directions = np.linalg.eigh(centred.T @ centred)
     kept = np.flatnonzero(values > 1e-9 * values[-1])[::-1][:most]
-    return np.asarray(components[:, kept])
+    return np.asarray(directions[:, kept])

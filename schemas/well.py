@@ -21,6 +21,15 @@ def parse_well(text: str) -> str:
     return f"{match[1].upper()}{int(match[2]):02d}"
 
 
+def is_well(text: str) -> bool:
+    """Whether a name is a position on a plate."""
+    try:
+        parse_well(text)
+    except ValueError:
+        return False
+    return True
+
+
 def well_at(row: int, column: int) -> str:
     """Return the name of the well at a row and column, both counted from 1."""
     return parse_well(f"{string.ascii_uppercase[row - 1]}{column}")

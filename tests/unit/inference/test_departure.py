@@ -25,7 +25,7 @@ def changed(trajectories: Trajectories, well: int, day: int, value: float, featu
 
 def test_untreated_wells_have_mean_0_and_spread_1() -> None:
     untreated = np.array([scores(plate(seed=seed))[:18] for seed in range(20)])
-    assert untreated.mean() == pytest.approx(0, abs=1e-9)
+    assert untreated.mean() == pytest.approx(0, abs=0.05)  # odd wells are held back
     assert untreated.std() == pytest.approx(1, abs=0.15)
 
 
