@@ -92,15 +92,16 @@ def highest_single_agent(parts: Parts) -> Excess:
         spread = np.sqrt(parts.means.variances[_COMBINATION] + parts.means.variances[row]) / abs(parts.scale)
         freedom = _satterthwaite(parts.means.variances[[_COMBINATION, row]], parts.means.freedoms[[_COMBINATION, row]])
         differences.append((combination - float(singles[single]), float(spread), freedom))
-    p_values = [_two_sided(difference, spread, freedom) for difference, spread, freedom in differences]
     excess = min(difference for difference, _, _ in differences)
+    synergy = max(_two_sided(max(difference, 0.0), spread, freedom) for difference, spread, freedom in differences)
+    loss = len(differences) * min(_two_sided(min(difference, 0.0), spread, freedom) for difference, spread, freedom in differences)
     tail = (1 - CONFIDENCE) / 2
     return Excess(
         expected=float(singles.max()),
         excess=excess,
         low=min(difference - _quantile(tail, freedom) * spread for difference, spread, freedom in differences),
         high=min(difference + _quantile(tail / len(differences), freedom) * spread for difference, spread, freedom in differences),
-        p_value=max(p_values) if excess > 0 else min(1.0, len(p_values) * min(p_values)),
+        p_value=synergy if excess > 0 else min(1.0, loss),
     )
 
 

@@ -95,7 +95,7 @@ def _dose_of(fit: LogisticFit, effect: float) -> float:
 
 def _bounded(fit: LogisticFit, at: float, low: float | None, high: float | None) -> InhibitoryDose:
     lowest, highest = fit.levels.tested
-    if at >= highest * (1 - 1e-9):  # the midpoint is not looked for beyond the highest dose
+    if at >= highest * (1 - 1e-6):  # the midpoint is not looked for beyond the highest dose
         return InhibitoryDose(bound=Bound.ABOVE_HIGHEST, amount=highest, low=low, high=None)
     if at < lowest:
         return InhibitoryDose(bound=Bound.BELOW_LOWEST, amount=lowest, low=None, high=high)
