@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm, rankdata
+from scipy.stats import norm
 
 from inference.plate_effects import INTERVAL, PlateEffects, Results, take_out_plates
 from inference.significance import adjust_false_discovery, smallest_permutation_p
+from inference.treatments import efficacy_ranks
 from schemas.errors import ProfileError
 from schemas.plate_map import Group
 from schemas.ranking import Gate, Ranking, TreatmentRank, Verdict
@@ -118,9 +119,9 @@ def _plates(rankings: Sequence[Ranking], reasons: dict[str, str | None], effects
 def _treatments(
     of_key: dict[tuple[Group, str], list[tuple[int, TreatmentRank]]], used: Sequence[Ranking], effects: PlateEffects, rng: np.random.Generator
 ) -> tuple[SpecimenTreatment, ...]:
-    ranks = _places(effects.score)
+    ranks = efficacy_ranks(effects.score)
     draws = rng.multivariate_normal(effects.score, effects.covariance, DRAWS, method="eigh")
-    rank_lows, rank_highs = np.quantile(_places(draws), INTERVAL, axis=0, method="nearest").astype(int)
+    rank_lows, rank_highs = np.quantile(efficacy_ranks(draws), INTERVAL, axis=0, method="nearest").astype(int)
     wells = [np.array([len(row.wells) for _, row in rows]) for rows in of_key.values()]
     alone = [np.array([row.p_value for _, row in rows]) for rows in of_key.values()]
     floors = [np.array([smallest_permutation_p(len(row.wells), _untreated(used[number])) for number, row in rows]) for rows in of_key.values()]
@@ -190,11 +191,6 @@ def _verdict(verdicts: set[Verdict], agreement: Agreement, q_value: float, best_
 
 def _alone(plate: str, row: TreatmentRank) -> OnPlate:
     return OnPlate(plate=plate, **row.model_dump(include=set(OnPlate.model_fields) - {"plate"}))
-
-
-def _places(scores: Array) -> npt.NDArray[np.int64]:
-    """Return places along the last axis, 1 = the largest score; equal scores share the better place."""
-    return np.asarray(rankdata(-scores, method="min", axis=-1), dtype=np.int64)
 
 
 def _or_none(value: float) -> float | None:

@@ -1,0 +1,173 @@
+"""What is gained by ranking the plates of a specimen together: ``python benchmarks/specimen.py [--seeds 60]``.
+
+Simulated scores: 12 treatments of three wells and 18 untreated wells a plate. Half of the treatments do nothing, the others shift their wells by 0.5 to 5
+untreated spreads; on every plate those go further or less far by one offset, and each by an amount of its own. The truth is the effect on the mean plate.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.stats import spearmanr, t, ttest_ind
+
+from inference.significance import adjust_false_discovery
+from inference.specimen import rank_specimen
+from schemas.plate_map import Group
+from schemas.ranking import Gate, Ranking, RankingQuality, Scale, TreatmentRank, Verdict, WellRank
+from schemas.specimen import SpecimenTreatment
+
+Array = npt.NDArray[np.float64]
+
+TREATMENTS, WELLS, UNTREATED = 12, 3, 18
+NONE = {"efficacy_rank": None, "scale_position": None, "condition": None, "deterioration_percent": None, "deterioration_low": None, "deterioration_high": None}
+QUALITY = RankingQuality(
+    gate=Gate.PASSED, reasons=(), z_prime=None, ssmd=None, edge_effect=None, row_effect=None, column_effect=None, left_out=(), missing_images=()
+)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """How plates of one specimen differ."""
+
+    name: str
+    offset: float  # standard deviation, in untreated spreads
+    own: float  # of each treatment on each plate
+    shared: int = TREATMENTS  # treatments that stand on every plate; of the others, every plate has its part
+    spoilt: bool = False  # the strongest treatment fails on the first plate
+    effects: int = 6
+
+
+LABS = (
+    Lab("plates alike", 0.0, 0.0),
+    Lab("usual", 0.5, 0.3),
+    Lab("plates far apart", 1.5, 0.3),
+    Lab("treatments differ", 0.5, 0.6),
+    Lab("4 of 12 shared", 0.5, 0.3, shared=4),
+    Lab("far apart, 4 of 12", 1.5, 0.3, shared=4),
+    Lab("none shared", 0.5, 0.3, shared=0),
+    Lab("one spoilt", 0.5, 0.3, spoilt=True),
+    Lab("nothing works", 0.5, 0.3, effects=0),
+)
+
+
+def simulate(rng: np.random.Generator, lab: Lab, plates: int) -> tuple[list[Ranking], Array]:
+    """Return the rankings of the plates and the truth, (TREATMENTS,)."""
+    truth = np.where(np.arange(TREATMENTS) < TREATMENTS - lab.effects, 0.0, rng.uniform(0.5, 5.0, TREATMENTS))
+    rankings = []
+    for plate in range(plates):
+        on_it = [treatment for treatment in range(TREATMENTS) if treatment % 3 == 0 or lab.shared == TREATMENTS or treatment % plates == plate]
+        if lab.shared == 0:
+            on_it = [treatment for treatment in range(TREATMENTS) if treatment % plates == plate]
+        active = truth[on_it] > 0
+        effect = truth[on_it] + active * (rng.normal(0, lab.offset) + rng.normal(0, lab.own, len(on_it)))
+        if lab.spoilt and plate == 0:
+            effect[np.argmax(truth[on_it])] = 0.0
+        rankings.append(rank_alone(f"plate-{plate + 1}", rng.normal(0, 1, UNTREATED), {n: rng.normal(e, 1, WELLS) for n, e in zip(on_it, effect, strict=True)}))
+    return rankings, truth
+
+
+def rank_alone(name: str, untreated: Array, treated: dict[int, Array]) -> Ranking:
+    """Rank one plate: mean scores, a pooled variance, t intervals."""
+    location, spread = untreated.mean(), untreated.std(ddof=1)
+    means = {treatment: float((wells.mean() - location) / spread) for treatment, wells in treated.items()}
+    deviations = np.concatenate([(wells - wells.mean()) / spread for wells in treated.values()])
+    freedom = len(treated) * (WELLS - 1)
+    reach = float(t.ppf(0.95, freedom) * np.sqrt((deviations**2).sum() / freedom / WELLS))
+    p_values = np.array([ttest_ind(wells, untreated, alternative="greater").pvalue for wells in treated.values()])
+    q_values = adjust_false_discovery(p_values)
+    order = sorted(means, key=lambda treatment: -means[treatment])
+    rows = [
+        TreatmentRank(
+            efficacy_rank=order.index(treatment) + 1,
+            scale_position=len(order) - order.index(treatment),
+            treatment=f"drug-{treatment}:1 uM",
+            group=Group.SCREENING,
+            wells=tuple(f"C{number + 2:02d}" for number in range(WELLS)),
+            score=means[treatment],
+            score_low=means[treatment] - reach,
+            score_high=means[treatment] + reach,
+            rank_low=1,
+            rank_high=len(order),
+            p_value=float(p),
+            q_value=float(q),
+            verdict=Verdict.EFFECTIVE if q <= 0.05 else Verdict.NO_EVIDENCE,  # noqa: PLR2004 - the false discovery rate of a plate
+        )
+        for treatment, p, q in zip(treated, p_values, q_values, strict=True)
+    ]
+    wells = tuple(WellRank(well=f"B{number + 2:02d}", group=Group.UNTREATED, treatment="", score=0.0, flags=(), **NONE) for number in range(UNTREATED))
+    return Ranking.model_validate(
+        {
+            "plate": name,
+            "day": 10,
+            "revision": 1,
+            "final": True,
+            "replaces": None,
+            "created_at": "2026-11-22T20:00:00Z",
+            "method": "departure",
+            "representation": "measures",
+            "encoder_id": "",
+            "code_version": "",
+            "config_digest": "",
+            "inputs_digest": name,
+            "specimen": "S",
+            "treatments": tuple(rows),
+            "wells": wells,
+            "scale": Scale(x=None, n=WELLS * len(rows)),
+            "quality": QUALITY,
+            "notes": (),
+        }
+    )
+
+
+def judge(rows: Sequence[TreatmentRank | SpecimenTreatment], truth: Array) -> tuple[float, float, float, float]:
+    """Return Spearman with the truth, the share of intervals that hold it, whether one without effect is called, and the share of effects ≥ 1 that are."""
+    true = np.array([truth[_number(row.treatment)] for row in rows])
+    called = np.array([row.verdict is Verdict.EFFECTIVE for row in rows])
+    held = np.mean([row.score_low <= value <= row.score_high for row, value in zip(rows, true, strict=True)])
+    found = called[true >= 1].mean() if (true >= 1).any() else np.nan
+    return _spearman([row.score for row in rows], true), float(held), float(called[true == 0].any()), float(found)
+
+
+def mean_of_plates(rankings: Sequence[Ranking], truth: Array) -> float:
+    """Return Spearman with the truth of the plain mean of a treatment's scores, as a spreadsheet would have it."""
+    scores: dict[int, list[float]] = {}
+    for row in (row for ranking in rankings for row in ranking.treatments):
+        scores.setdefault(_number(row.treatment), []).append(row.score)
+    return _spearman([float(np.mean(own)) for own in scores.values()], truth[list(scores)])
+
+
+def _spearman(scores: Sequence[float], truth: Array) -> float:
+    return float(spearmanr(scores, truth).statistic) if np.ptp(truth) > 0 else np.nan
+
+
+def _number(treatment: str) -> int:
+    return int(treatment.removeprefix("drug-").removesuffix(":1 uM"))
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=60)
+    parser.add_argument("--first-seed", type=int, default=1)
+    arguments = parser.parse_args()
+    print(f"{arguments.seeds} specimens a row, seeds from {arguments.first_seed}; alone: mean over the plates of a specimen")
+    print(f"{'':28}{'Spearman with the truth':>26}{'90 % interval holds':>20}{'any false call':>17}{'effects ≥ 1 found':>20}")
+    print(f"{'':20}{'plates':>8}{'alone':>8}{'mean':>8}{'together':>10}" + 2 * f"{'alone':>9}{'together':>9}" + f"{'alone':>10}{'together':>9}")
+    for lab in LABS:
+        for plates in (2, 3):
+            alone, means, together = [], [], []
+            for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
+                rankings, truth = simulate(np.random.default_rng([seed, plates]), lab, plates)
+                alone += [judge(ranking.treatments, truth) for ranking in rankings]
+                means.append(mean_of_plates(rankings, truth))
+                together.append(judge(rank_specimen(rankings, seed=seed).treatments, truth))
+            one, all_of_them = (pd.DataFrame(of).mean() for of in (alone, together))  # without the NaN of specimens on which nothing works
+            print(f"{lab.name:20}{plates:8d}{one[0]:8.3f}{pd.Series(means).mean():8.3f}{all_of_them[0]:10.3f}", end="")
+            print("".join(f"{one[column]:9.3f}{all_of_them[column]:9.3f}" for column in (1, 2, 3)))
+
+
+if __name__ == "__main__":
+    main()
