@@ -14,6 +14,7 @@ from daemon.alerts import Alerts
 from daemon.ranking_files import Pictures
 from inference.assemble import assemble, counting, dosing_notes
 from inference.condition import ConditionSettings
+from inference.dose_table import with_doses
 from inference.ports import Store
 from inference.ranking import rank_plate
 from inference.tissue_table import with_tissue
@@ -109,6 +110,7 @@ class DailyPath:
             self.alerts.raise_once(AlertKind.QUALITY_GATE, due.inputs_digest, f"day {due.day} cannot be ranked: {error}", plate_map.plate)
             return None
         table = with_tissue(table, observations, dosing_day=plate_map.dosed_on_day, readout_day=due.day, settings=self.settings.condition)
+        table = with_doses(table, self.settings.seed)
         ranking = Ranking(
             **table.model_dump(),
             plate=plate_map.plate,

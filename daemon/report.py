@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from html import escape
 
+from daemon.dose_section import dose_section
 from daemon.gallery import gallery, seen_in_words
 from daemon.page import UNITS, bullet_list, bullets, how_it_was_made, interval_bar, page, probability, ranks, table_row, verdict_mark
 from daemon.plate_svg import has_positions, plate_svg
@@ -23,6 +24,7 @@ def report_html(ranking: Ranking, pictures: Mapping[str, bytes]) -> str:
             _gate(ranking.quality),
             bullets("Read this first", ranking.notes),
             _treatments(ranking),
+            dose_section(ranking),
             _plate(ranking),
             _wells_to_look_at(ranking),
             gallery(ranking, pictures),
