@@ -177,9 +177,7 @@ def look(scope: VirtualMicroscope, plan: WellPlan, day: int) -> WellImage:
     """Return the image of a virtual well, as it comes out of a drop folder: white = 65535."""
     counts = scope.look(plan, day).planes
     planes = (counts.astype(np.uint32) * 65535 // scope.bench.white).astype(np.uint16)
-    return WellImage(
-        VisitKey(scope.plate.name, plan.well, f"day{day:02d}"), day, scope.plate.taken_at(plan, day), (), planes, scope.um_per_px, complete=True
-    )
+    return WellImage(VisitKey(scope.plate.name, plan.well, f"day{day:02d}"), day, scope.plate.taken_at(plan, day), (), planes, scope.um_per_px, complete=True)
 
 
 def _load(path: Path) -> ObservedPlate:

@@ -8,7 +8,7 @@ The folder with the data is named by SPHERORANK_REAL_DATA (default ../shared/dat
 import argparse
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from sklearn.metrics import roc_auc_score
 
 from inference.departure import DepartureSettings, measure_departures
 from inference.profiles import rank_profiles, read_profiles, trajectories_of
+from inference.ranking import RankSettings, rank_plate
 from schemas.trajectory import Trajectories
 
 BASELINE_DAY, READOUT_DAY = 0, 2
@@ -75,6 +76,40 @@ def print_row(name: str, spearman: float, auc: float) -> None:
     print(f"{name:28} {spearman:9.3f} {auc:11.3f}")
 
 
+def real_plates() -> list[Trajectories]:
+    """Return the plates of the time course; none where the data are not there."""
+    table = REAL_DATA / "real_time_course" / "a673_profiles.csv"
+    return trajectories_of(read_profiles(table), where=str(table)) if table.is_file() else []
+
+
+def print_settings_table(settings: Mapping[str, RankSettings]) -> None:
+    """Print a row for each way to rank, with and without the untreated wells of the other plates."""
+    plates = real_plates()
+    if not plates:
+        print(f"The real time course is not ranked: {REAL_DATA} has no real_time_course")
+        return
+    viability = measured_viability()
+    print("Real time course, wells pooled over 3 plates")
+    print(f"{'':28} {'Spearman':>9} {f'AUC < {KILLED_BELOW} %':>11} {'each plate alone':>17} {'AUC':>6}")
+    for name, one in settings.items():
+        cells = []
+        for together in (True, False):
+            scores: Scores = {}
+            for plate in plates:
+                others = [other for other in plates if other is not plate] if together else []
+                table = rank_plate(plate, dosing_day=BASELINE_DAY, readout_day=READOUT_DAY, seed=0, others=others, settings=one)
+                scores |= {(plate.plate, well.well): well.score for well in table.wells if well.score is not None}
+            cells.append(judge(scores, viability, [well for well in viability.index if well in scores]))
+        (spearman, auc), (alone, auc_alone) = cells
+        print(f"{name:28} {spearman:9.3f} {auc:11.3f} {alone:17.3f} {auc_alone:6.3f}", flush=True)
+
+
+def measured_viability() -> pd.Series:
+    """Return the viability in % of control, by (plate, well)."""
+    table = pd.read_csv(REAL_DATA / "real_time_course" / "a673_viability.csv", dtype={"Metadata_Well": str})
+    return table.set_index(["Metadata_Plate", "Metadata_Well"])["viability_percent"]
+
+
 def main() -> None:
     """Print the table; fail if the ranking is below what was promised."""
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
@@ -82,8 +117,7 @@ def main() -> None:
     if not folder.is_dir():
         raise SystemExit(f"{folder} does not exist; set SPHERORANK_REAL_DATA to the folder with the real data")
     table = folder / "a673_profiles.csv"
-    viability = pd.read_csv(folder / "a673_viability.csv", dtype={"Metadata_Well": str}).set_index(["Metadata_Plate", "Metadata_Well"])["viability_percent"]
-    plates = trajectories_of(read_profiles(table), where=str(table))
+    viability, plates = measured_viability(), real_plates()
     scores = ranked(table)
     wells = [well for well in viability.index if well in scores]
     print(f"{len(wells)} wells with both days and a measured viability, {len(plates)} plates")

@@ -1,7 +1,8 @@
 """What a well would have become untreated: learned from untreated wells, from the days up to dosing only."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -19,49 +20,53 @@ STRENGTHS = (0.01, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, np.inf)
 class RidgeForecaster:
     """Ridge regression of the readout on how a well differed from its fellows before dosing.
 
-    Strength and share are chosen by leave-one-out error of all wells (closed form, Hastie et al., *Elements*, eq. 7.64).
-    Wells of other plates teach the slope, each plate about its own mean; what untreated wells of this plate became on average it tells itself.
+    Its penalty draws the slope not only to 0, where wells forget how they differed, but to a persistence: where nothing else can be learned from a few
+    untreated wells, they stay as different as they were. Persistence, strength and the share of other plates are chosen by leave-one-out error of all
+    wells (closed form, Hastie et al., *Elements*, eq. 7.64). Wells of other plates teach the slope, each plate about its own mean; what untreated wells of
+    this plate became on average it tells itself.
     """
 
     strengths: tuple[float, ...] = STRENGTHS  # in units of the inputs' mean variance × wells
+    persistences: tuple[float, ...] = (0.0, 0.5, 1.0)
     shares: tuple[float, ...] = (0.0, 0.2, 1.0)  # of a well of an equally varying plate beside one of this plate
 
     def fit(self, past: Array, readout: Array, earlier: Sequence[Earlier] = ()) -> Forecast:
         """Learn as the port says."""
         past_mean, readout_mean = past.mean(axis=0), readout.mean(axis=0)
-        inputs, deviation = past - past_mean, readout - readout_mean
+        own = Earlier(past - past_mean, readout - readout_mean)
         best, best_error, best_slope = np.zeros_like(readout), np.inf, np.zeros((past.shape[1], readout.shape[1]))
-        for share in self.shares if earlier else (0.0,):
-            variance, turn, response = _normal_equations(inputs, deviation, earlier if share else (), share)
+        for share, persistence in product(self.shares if earlier else (0.0,), self.persistences):
+            plates, weights = [_departed(plate, persistence) for plate in (own, *earlier)], [1.0, *(share * plate.likeness for plate in earlier)]
+            variance, turn, response = _normal_equations(plates, weights)
             varies = variance > ROUNDING * max(float(variance[-1]), np.finfo(float).tiny)
             unit = float(variance[varies].sum()) / min(len(past), len(variance))
-            turned = inputs @ turn
             for strength in self.strengths:
                 shrunk = np.divide(1.0, variance + strength * unit, out=np.zeros_like(variance), where=varies & np.isfinite(strength))
-                slope = shrunk[:, None] * response
-                errors = _left_out_errors(turned, deviation, slope, shrunk)
-                error = float((errors**2).sum())
-                for plate in earlier:
-                    error += plate.likeness * float((_left_out_errors(plate.past @ turn, plate.readout, slope, share * plate.likeness * shrunk) ** 2).sum())
+                slope = turn @ (shrunk[:, None] * response)
+                off = [_left_out_errors(plate, slope, turn, weight * shrunk) for plate, weight in zip(plates, weights, strict=True)]
+                error = sum(plate.likeness * float((errors**2).sum()) for plate, errors in zip(plates, off, strict=True))
                 if error < best_error:
-                    best, best_error, best_slope = errors, error, turn @ slope
+                    best, best_error, best_slope = off[0], error, slope + persistence * np.eye(*slope.shape)
         return Forecast(of=lambda wells: readout_mean + (wells - past_mean) @ best_slope, left_out=readout - best)
 
 
-def _left_out_errors(inputs: Array, deviation: Array, slope: Array, shrunk: Array) -> Array:
-    """Return (n, K): what each well of a plate is off by when it is left out of the slope and of its plate's mean; inputs are turned to eigenvectors."""
-    leverage = np.minimum(1 / len(inputs) + (inputs**2) @ shrunk, HIGHEST_LEVERAGE)
-    return np.asarray((deviation - inputs @ slope) / (1 - leverage)[:, None])
+def _departed(plate: Earlier, persistence: float) -> Earlier:
+    """Return a plate with what of its readout lies beyond a share of how its wells differed."""
+    return replace(plate, readout=plate.readout - persistence * plate.past[:, : plate.readout.shape[1]])
 
 
-def _normal_equations(inputs: Array, deviation: Array, earlier: Sequence[Earlier], share: float) -> tuple[Array, Array, Array]:
+def _normal_equations(plates: Sequence[Earlier], weights: Sequence[float]) -> tuple[Array, Array, Array]:
     """Return the eigenvalues (P,) and eigenvectors (P, P) of the wells' Gram matrix, and their products with the readout, (P, K), in these."""
-    gram, products = inputs.T @ inputs, inputs.T @ deviation
-    for plate in earlier:
-        gram = gram + share * plate.likeness * plate.past.T @ plate.past
-        products = products + share * plate.likeness * plate.past.T @ plate.readout
+    gram = sum((weight * plate.past.T @ plate.past for plate, weight in zip(plates, weights, strict=True)), np.zeros(()))
+    products = sum((weight * plate.past.T @ plate.readout for plate, weight in zip(plates, weights, strict=True)), np.zeros(()))
     variance, turn = np.linalg.eigh(gram)
     return variance, turn, turn.T @ products
+
+
+def _left_out_errors(plate: Earlier, slope: Array, turn: Array, shrunk: Array) -> Array:
+    """Return (n, K): what each well of a plate is off by when it is left out of the slope and of its plate's mean."""
+    leverage = np.minimum(1 / len(plate.past) + ((plate.past @ turn) ** 2) @ shrunk, HIGHEST_LEVERAGE)
+    return np.asarray((plate.readout - plate.past @ slope) / (1 - leverage)[:, None])
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,7 @@ FORECASTERS: Mapping[str, Forecaster] = {
     "kernel": KernelForecaster(),
     "drift": DriftForecaster(),
     "persistence": PersistenceForecaster(),
-    "mean": RidgeForecaster(strengths=(np.inf,)),
+    "mean": RidgeForecaster(strengths=(np.inf,), persistences=(0.0,)),
 }
 """By the name that a setting gives; ``mean`` forecasts the mean untreated well: the readout alone."""
 

@@ -1,0 +1,177 @@
+"""How well treatments are ranked: against their true kill on virtual plates, against measured viability on the real time course, and how often it errs.
+
+    python benchmarks/ranking.py --seeds 20
+    python benchmarks/ranking.py --seeds 5 --first-seed 901 --parts orders choices
+
+Plates are rendered, embedded and measured once (about 20 s each) and kept in ``.cache`` for the next run. Every row is given for all three
+representations. Parts: ``orders`` (each mechanism, mixed, wells that differ widely at dosing; beside simple rivals), ``choices`` (forecasters, forms and
+metrics), ``real`` (the real time course), ``errors`` (nothing kills, intervals, weak kills, growth).
+"""
+
+import argparse
+import os
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import structlog
+from observed_plates import SCREENS, ObservedPlate, observed
+from ranking_errors import print_errors
+from real_time_course import print_settings_table
+from scipy.stats import spearmanr, t
+
+from acquisition.virtual_plate import DOSED_ON_DAY, READOUT_DAY, Mechanism
+from inference.departure import DepartureSettings, ForecastFrom
+from inference.forecast import FORECASTERS
+from inference.metrics import MetricName
+from inference.ranked_measures import RANKED
+from inference.ranking import RankSettings, rank_plate
+from schemas.plate_map import Group
+from schemas.trajectory import Representation
+
+Array = npt.NDArray[np.float64]
+REPRESENTATIONS: tuple[Representation, ...] = ("embedding", "measures", "both")
+PARTS = ("orders", "choices", "real", "errors")
+READOUT_ALONE = RankSettings(DepartureSettings(forecaster="mean"))
+
+
+@dataclass
+class Agreement:
+    """Spearman's correlation with the true kill, one value a plate."""
+
+    over_treatments: list[float] = field(default_factory=list)
+    over_wells: list[float] = field(default_factory=list)
+
+    def add(self, plate: ObservedPlate, score: Mapping[str, float]) -> None:
+        """Take up the scores of a plate's wells; treatments are the means of theirs."""
+        kill = dict(zip(plate.wells, plate.kill, strict=True))
+        members = defaultdict(list)
+        for well, group, treatment in zip(plate.wells, plate.groups, plate.treatments, strict=True):
+            if group is not Group.UNTREATED and well in score:
+                members[group, treatment].append(well)
+        wells = [well for of_treatment in members.values() for well in of_treatment]
+        self.over_wells.append(_spearman([score[well] for well in wells], [kill[well] for well in wells]))
+        means = [[statistics.fmean(of[well] for well in of_treatment) for of_treatment in members.values()] for of in (score, kill)]
+        self.over_treatments.append(_spearman(*means))
+
+
+def _spearman(one: list[float], other: list[float]) -> float:
+    return float(spearmanr(one, other).statistic)
+
+
+def scored(plate: ObservedPlate, representation: Representation, settings: RankSettings | None = None) -> dict[str, float]:
+    """Return the score of each well that has one, as the service ranks."""
+    table = rank_plate(plate.trajectories(representation), dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY, seed=1, settings=settings)
+    return {well.well: well.score for well in table.wells if well.score is not None}
+
+
+def rivals(plate: ObservedPlate) -> dict[str, dict[str, float]]:
+    """Return what people would try first: one measure, or the root mean square of all, in untreated spreads; at the readout, or its change since dosing."""
+    untreated = np.array([group is Group.UNTREATED for group in plate.groups])
+    readout = plate.measures[:, plate.days.index(READOUT_DAY)]
+    change = readout - plate.measures[:, plate.days.index(DOSED_ON_DAY)]
+    scores: dict[str, Array] = {}
+    for name, values in (("readout", readout), ("change", change)):
+        standard = (values - values[untreated].mean(axis=0)) / values[untreated].std(axis=0, ddof=1)
+        scores[f"root mean square, {name}"] = np.sqrt((standard**2).mean(axis=1))
+        for column, measure in enumerate(RANKED):
+            scores |= {
+                f"|{measure}|, {name}": np.abs(standard[:, column]),
+                f"+{measure}, {name}": standard[:, column],
+                f"-{measure}, {name}": -standard[:, column],
+            }
+    return {name: dict(zip(plate.wells, values.tolist(), strict=True)) for name, values in scores.items()}
+
+
+def print_row(kind: str, name: str, results: Agreement) -> None:
+    """Print one row: mean and least over plates."""
+    treatments, wells = results.over_treatments, results.over_wells
+    print(f"{kind:14} {name:34} {np.mean(treatments):10.3f} {min(treatments):7.3f} {np.mean(wells):10.3f} {min(wells):7.3f}", flush=True)
+
+
+def print_orders(seeds: Iterable[int], jobs: int) -> None:
+    """Print the order of treatments and wells for each kind of plate, beside the best rivals, and the differences between them plate by plate."""
+    seeds = list(seeds)
+    print(f"Spearman's correlation with the true kill, {len(seeds)} plates a row (seeds {seeds[0]} to {seeds[-1]})")
+    print(f"{'plates':14} {'compared by':34} {'treatments':>10} {'least':>7} {'wells':>10} {'least':>7}")
+    for kind in (*SCREENS, *(f"wide-{mechanism}" for mechanism in Mechanism)):
+        results: dict[str, Agreement] = defaultdict(Agreement)
+        for _, _, plate in observed([kind], seeds, jobs=jobs):
+            for representation in REPRESENTATIONS:
+                results[representation].add(plate, scored(plate, representation))
+            results["both, readout alone"].add(plate, scored(plate, "both", READOUT_ALONE))
+            for name, score in rivals(plate).items():
+                results[name].add(plate, score)
+        shown = [*REPRESENTATIONS, "both, readout alone", "root mean square, readout", "root mean square, change", "-log_area, readout"]
+        single = max((name for name in results if "log" in name or "odds" in name or "od_" in name or "darkness" in name), key=_mean_over_wells(results))
+        for name in dict.fromkeys([*shown, single]):
+            print_row(kind, name, results[name])
+        if kind == "mixed":
+            for rival in ("measures", *shown[4:6], single):
+                print_difference("both", rival, results)
+        elif kind.startswith("wide"):
+            print_difference("both", "both, readout alone", results)
+
+
+def _mean_over_wells(results: Mapping[str, Agreement]) -> Callable[[str], float]:
+    return lambda name: statistics.fmean(results[name].over_wells)
+
+
+def print_difference(ours: str, rival: str, results: Mapping[str, Agreement]) -> None:
+    """Print the paired difference over wells with its one-sided 95 % limit."""
+    gaps = np.array(results[ours].over_wells) - np.array(results[rival].over_wells)
+    error = gaps.std(ddof=1) / np.sqrt(len(gaps)) if len(gaps) > 1 else np.nan
+    low = gaps.mean() - t.ppf(0.95, max(len(gaps) - 1, 1)) * error
+    print(f"{'':14} {ours} less {rival}: {gaps.mean():+.3f} over wells, 95 % sure above {low:+.3f}, on the worst plate {gaps.min():+.3f}", flush=True)
+
+
+def choices() -> dict[str, RankSettings]:
+    """Return the settings that are compared."""
+    by_forecaster = {f"forecaster {name}": DepartureSettings(forecaster=name) for name in FORECASTERS}
+    by_form = {f"forecast from {each}": DepartureSettings(forecast_from=each) for each in ForecastFrom}
+    by_metric = {f"metric {metric}": DepartureSettings(metric=metric) for metric in MetricName}
+    return {name: RankSettings(settings) for name, settings in (by_forecaster | by_form | by_metric).items()}
+
+
+def print_choices(seeds: Iterable[int], jobs: int) -> None:
+    """Print, for each forecaster, form and metric, the mean correlation over wells for each kind of plate."""
+    seeds = list(seeds)
+    print(f"Spearman's correlation over wells, mean of {len(seeds)} plates a kind (seeds {seeds[0]} to {seeds[-1]}); the rest as by default")
+    print(f"{'choice':28} {'compared by':11} " + " ".join(f"{kind:>13}" for kind in SCREENS) + f" {'mean':>7}")
+    results: dict[tuple[str, str], dict[str, Agreement]] = defaultdict(lambda: defaultdict(Agreement))
+    for kind, _, plate in observed(SCREENS, seeds, jobs=jobs):
+        for representation in REPRESENTATIONS:
+            trajectories = plate.trajectories(representation)
+            for name, settings in choices().items():
+                table = rank_plate(trajectories, dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY, seed=1, settings=settings)
+                results[name, representation][kind].add(plate, {well.well: well.score for well in table.wells if well.score is not None})
+    for (name, representation), by_kind in results.items():
+        means = [statistics.fmean(by_kind[kind].over_wells) for kind in SCREENS]
+        print(f"{name:28} {representation:11} " + " ".join(f"{mean:13.3f}" for mean in means) + f" {statistics.fmean(means):7.3f}", flush=True)
+
+
+def main() -> None:
+    """Print the parts asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=20, help="plates a row")
+    parser.add_argument("--first-seed", type=int, default=201)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes that render plates")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    options = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    if "orders" in options.parts:
+        print_orders(seeds, options.jobs)
+    if "choices" in options.parts:
+        print_choices(seeds, options.jobs)
+    if "real" in options.parts:
+        print_settings_table({"default": RankSettings()} | choices())
+    if "errors" in options.parts:
+        print_errors(seeds, options.jobs)
+
+
+if __name__ == "__main__":
+    main()
