@@ -11,6 +11,7 @@ from daemon import inquiries, wiring
 from daemon.config import Config, load_config
 from daemon.publisher import Publisher
 from daemon.requests import Requests
+from inference.bundle import load_bundle
 from schemas.errors import ConfigError, SpheroRankError
 
 
@@ -24,6 +25,7 @@ def problems_with(path: Path | None) -> list[str]:
         *_source(config),
         *_refused(lambda: wiring.open_encoder(config)),
         *_refused(lambda: wiring.open_segmenter(config)),
+        *_refused(lambda: wiring.open_rank_settings(config, load_bundle(config.encoder.bundle).card)),
         *_store(config),
         *_folders(config),
         *_sockets(config),

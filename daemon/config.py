@@ -11,6 +11,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from inference.condition import ConditionSettings
+from inference.departure import ForecastFrom
+from inference.metrics import MetricName
 from schemas.errors import ConfigError
 from schemas.trajectory import Representation
 
@@ -81,6 +83,10 @@ class RankingSection(_Section):
 
     method: Literal["auto", "departure"] = "auto"
     representation: Representation = "both"
+    forecaster: str = "ridge"  # or kernel, drift, persistence, mean; or a folder with forecaster.onnx and forecaster.json
+    forecast_from: ForecastFrom = ForecastFrom.DOSING
+    metric: MetricName = MetricName.MAHALANOBIS
+    leave_out_unlike: bool = True  # wells whose tissue up to dosing was unlike their fellows'
     readout_deadline_h: float = Field(default=6, ge=0, le=240)
     correction_quiet_s: Seconds = 30.0  # a ranked day is corrected once no image of its plate came for this long
     seed: int = Field(default=1, ge=0)  # of bootstrap and permutations: the same inputs give the same ranking

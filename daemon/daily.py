@@ -12,15 +12,17 @@ import structlog
 
 from daemon.alerts import Alerts
 from daemon.ranking_files import Pictures
-from inference.assemble import assemble, counting, dosing_notes
+from inference.assemble import AssembledPlate, assemble, counting, dosing_notes
 from inference.condition import ConditionSettings
+from inference.departure import ForecastFrom
 from inference.dose_table import with_doses
+from inference.earlier_plates import EarlierPlates, earlier_plates
 from inference.ports import Store
-from inference.ranking import rank_plate
+from inference.ranking import ONE_BLOCK, RankSettings, rank_plate
 from inference.tissue_table import with_tissue
 from schemas.errors import ProfileError, SpheroRankError
 from schemas.messages import AlertKind, RankingData
-from schemas.observation import Imaged
+from schemas.observation import Imaged, Observation
 from schemas.plate_map import PlateMap
 from schemas.ranking import Gate, Ranking
 from schemas.trajectory import Representation
@@ -37,6 +39,7 @@ class RankingSettings:
     representation: Representation
     condition: ConditionSettings
     embedding_weight: float  # of the embedding beside measures, as its bundle says
+    rank: RankSettings
     seed: int
     config_digest: str
     code_version: str
@@ -91,13 +94,8 @@ class DailyPath:
             return None  # these very inputs could not be ranked, and a person has been told
         observations = self.store.observations(due.images, self.encoder_id)
         try:
-            plate = assemble(
-                observations,
-                plate_map,
-                through_day=due.day,
-                representation=self.settings.representation,
-                embedding_weight=self.settings.embedding_weight,
-            )
+            plate = self._assemble(due, observations)
+            earlier = self._earlier(due, plate)
             table = rank_plate(
                 plate.trajectories,
                 dosing_day=plate_map.dosed_on_day,
@@ -105,6 +103,8 @@ class DailyPath:
                 seed=self.settings.seed,
                 flags=plate.flags,
                 notes=(*due.notes, *plate.notes),
+                others=earlier.trajectories,
+                settings=self.settings.rank,
             )
         except ProfileError as error:
             self.alerts.raise_once(AlertKind.QUALITY_GATE, due.inputs_digest, f"day {due.day} cannot be ranked: {error}", plate_map.plate)
@@ -126,12 +126,32 @@ class DailyPath:
             config_digest=self.settings.config_digest,
             inputs_digest=due.inputs_digest,
             specimen=plate_map.specimen,
+            earlier_plates=earlier.plates,
+            earlier_digest=earlier.digest,
         )
         self.store.add_ranking(ranking, RankingData(**ranking.model_dump()))
         log.info("ranking.published", plate=ranking.plate, day=ranking.day, revision=ranking.revision, final=ranking.final, gate=ranking.quality.gate)
         self._alert_if_doubtful(ranking)
         self.write_files(ranking)
         return ranking
+
+    def stands(self, due: Due) -> bool:
+        """Return whether the last ranking of this day rests on all that a new one would rest on, and would not become final by it."""
+        previous = due.previous
+        if previous is None or previous.inputs_digest != due.inputs_digest or due.final > previous.final:
+            return False
+        return previous.earlier_digest == self._earlier(due, self._assemble(due, self.store.observations(due.images, self.encoder_id))).digest
+
+    def _assemble(self, due: Due, observations: Sequence[Observation]) -> AssembledPlate:
+        settings = self.settings
+        return assemble(observations, due.plate_map, through_day=due.day, representation=settings.representation, embedding_weight=settings.embedding_weight)
+
+    def _earlier(self, due: Due, plate: AssembledPlate) -> EarlierPlates:
+        """Return what is taken along. The ranking records it, but a change of it alone is no reason to correct one."""
+        departure = self.settings.rank.departure
+        if departure.forecast_from is not ForecastFrom.DOSING:
+            return EarlierPlates()
+        return earlier_plates(self.store, due.plate_map, plate.trajectories, day=due.day, encoder_id=self.encoder_id, foresight=departure.foresight)
 
     def write_files(self, ranking: Ranking) -> None:
         """Write the files of a ranking where they are missing. The store has the ranking, so a failure raises an alert and is tried again later."""
@@ -192,20 +212,28 @@ class DailyPath:
         return due
 
     def _inputs_digest(self, plate_map: PlateMap, images: Sequence[Imaged], day: int) -> str:
-        """Return SHA-256 of all a ranking of this day rests on: pixels, plate map, encoder, settings."""
-        pixels = sorted((image.key.well, image.day, image.digest) for image in images if image.day <= plate_map.dosed_on_day or image.day == day)
-        rests_on = [pixels, day, plate_map.digest, self.encoder_id, self.settings.embedding_weight, self.settings.config_digest]
+        """Return SHA-256 of all of this plate that a ranking of this day rests on: pixels, plate map, models, settings."""
+        departure = self.settings.rank.departure
+        used = [image for image in images if departure.rests_on(image.day, dosing_day=plate_map.dosed_on_day, day=day)]
+        pixels = sorted((image.key.well, image.day, image.digest) for image in used)
+        models = [self.encoder_id, self.settings.embedding_weight, departure.foresight.name if departure.foresight else ""]
+        rests_on = [pixels, day, plate_map.digest, *models, self.settings.config_digest]
         return hashlib.sha256(json.dumps(rests_on).encode()).hexdigest()
 
     def _alert_if_doubtful(self, ranking: Ranking) -> None:
         quality = ranking.quality
         if quality.gate is Gate.FAILED:
-            self.alerts.raise_once(
-                AlertKind.QUALITY_GATE, ranking.inputs_digest, f"{ranking.name} fails its quality gate: {'; '.join(quality.reasons)}", ranking.plate
-            )
+            cause = f"{ranking.plate} {ranking.name}"  # not its inputs: they can be ranked, and are once more when they become final
+            self.alerts.raise_once(AlertKind.QUALITY_GATE, cause, f"{ranking.name} fails its quality gate: {'; '.join(quality.reasons)}", ranking.plate)
+        if quality.untreated_in_one_block and not any(each.quality.untreated_in_one_block for each in self._others_of(ranking)):
+            self.alerts.raise_once(AlertKind.LAYOUT, ranking.plate, f"plate {ranking.plate}: {ONE_BLOCK}", ranking.plate)
         if ranking.final and quality.missing_images:
             missing = ", ".join(quality.missing_images)
             self.alerts.raise_once(AlertKind.IMAGES_MISSING, ranking.inputs_digest, f"{ranking.name} is final without images of {missing}", ranking.plate)
+
+    def _others_of(self, ranking: Ranking) -> list[Ranking]:
+        """Return every other ranking of the plate."""
+        return [each for each in self.store.rankings(ranking.plate) if (each.day, each.revision) != (ranking.day, ranking.revision)]
 
 
 def _last(rankings: Sequence[Ranking], day: int) -> Ranking | None:

@@ -31,7 +31,7 @@ def rank_plate_again(config: Config, plate: str, day: int | None, *, final: bool
             raise ProfileError(f"plate {plate}", f"is not in the store {config.store.url}; expected one of {', '.join(store.plates()) or '(none yet)'}")
         days = wiring.open_days(config, store, load_bundle(config.encoder.bundle).card)
         due = days.asked_for(plate_map, plate_map.readout_day if day is None else day, final=final)
-        if due.previous is not None and due.previous.inputs_digest == due.inputs_digest and due.previous.final >= due.final:
+        if due.previous is not None and days.stands(due):
             days.write_files(due.previous)
             return due.previous
         ranking = days.rank_day(due)

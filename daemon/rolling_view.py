@@ -4,7 +4,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from inference.assemble import assemble, counting
-from inference.departure import departures_on
+from inference.departure import DepartureSettings, departures_on
 from inference.ports import Store
 from schemas.messages import DayDeparture
 from schemas.observation import Imaged, Observation
@@ -23,12 +23,13 @@ class _Plate:
 
 
 class RollingView:
-    """The departures of a well on every day since dosing, by the same arithmetic as the ranking."""
+    """The departures of a well on every day since dosing, by the same arithmetic as the ranking, but without earlier plates: an image waits for it."""
 
-    def __init__(self, store: Store, representation: Representation, embedding_weight: float) -> None:
+    def __init__(self, store: Store, representation: Representation, embedding_weight: float, settings: DepartureSettings) -> None:
         self._store = store
         self._representation = representation
         self._embedding_weight = embedding_weight
+        self._settings = settings
         self._plates: OrderedDict[str, _Plate] = OrderedDict()
 
     def departures(self, newest: Observation, plate_map: PlateMap | None) -> tuple[DayDeparture, ...]:
@@ -44,13 +45,17 @@ class RollingView:
     def _on(self, day: int, others: list[Imaged], newest: Observation, plate_map: PlateMap) -> dict[str, float]:
         """Return the departures of one day, computed anew only when an image that they rest on is new."""
         plate = self._plate(plate_map.plate)
-        used = [image for image in others if image.day <= plate_map.dosed_on_day or image.day == day]
-        rests_on = (plate_map.digest, newest.digest if newest.day == day else None, tuple(image.observation_id for image in used))
+        used = [image for image in others if self._bears_on(day, image.day, plate_map)]
+        is_used = self._bears_on(day, newest.day, plate_map)
+        rests_on = (plate_map.digest, newest.digest if is_used else None, tuple(image.observation_id for image in used))
         if day not in plate.departures or plate.departures[day][0] != rests_on:
-            observations = self._read(plate, used, newest.encoder_id) + ([newest] if newest.day == day else [])
+            observations = self._read(plate, used, newest.encoder_id) + ([newest] if is_used else [])
             laid_out = assemble(observations, plate_map, through_day=day, representation=self._representation, embedding_weight=self._embedding_weight)
-            plate.departures[day] = rests_on, departures_on(laid_out.trajectories, dosing_day=plate_map.dosed_on_day, day=day)
+            plate.departures[day] = rests_on, departures_on(laid_out.trajectories, dosing_day=plate_map.dosed_on_day, day=day, settings=self._settings)
         return plate.departures[day][1]
+
+    def _bears_on(self, day: int, seen: int, plate_map: PlateMap) -> bool:
+        return self._settings.rests_on(seen, dosing_day=plate_map.dosed_on_day, day=day)
 
     def _read(self, plate: _Plate, images: list[Imaged], encoder_id: str) -> list[Observation]:
         new = [image for image in images if image.observation_id not in plate.observations]

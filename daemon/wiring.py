@@ -25,14 +25,21 @@ from daemon.rolling_view import RollingView
 from daemon.service import Parts, Service
 from daemon.specimen_files import write_specimen
 from daemon.specimens import Specimens
+from inference.assemble import feature_names
 from inference.bundle import load_bundle
 from inference.condition import ConditionSettings
+from inference.departure import DepartureSettings, ForecastFrom
+from inference.forecast import FORECASTERS
+from inference.metrics import MetricName
 from inference.onnx_encoder import OnnxEncoder
 from inference.onnx_segmenter import OnnxSegmenter, load_segmenter, shipped_segmenter
 from inference.ports import Segmenter
+from inference.ranking import RankSettings
 from inference.segmentation import ClassicalSegmenter
+from inference.sequence_model import OnnxSequenceModel, load_forecaster
 from inference.store.sql_store import SqlStore
 from schemas.encoder_bundle import BundleCard
+from schemas.errors import BundleError, ConfigError, ProfileError
 
 VERSION = importlib.metadata.version("spherorank")
 
@@ -60,6 +67,38 @@ def open_segmenter(config: Config) -> Segmenter:
     return OnnxSegmenter(load_segmenter(shipped_segmenter() if name == "learned" else Path(name).expanduser()))
 
 
+def rank_settings(forecaster: str, forecast_from: ForecastFrom, metric: MetricName, *, leave_out_unlike: bool) -> RankSettings:
+    """Return how plates are ranked, with the sequence model opened where ``forecaster`` is the folder of one.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such forecaster, or its model does not fit its card or the rest.
+    """
+    if forecaster in FORECASTERS:
+        return RankSettings(DepartureSettings(forecaster, forecast_from, metric), leave_out_unlike=leave_out_unlike)
+    folder = Path(forecaster).expanduser()
+    if not folder.is_dir():
+        raise BundleError(forecaster, f"is no forecaster; expected one of {', '.join(FORECASTERS)}, or a folder with forecaster.onnx and forecaster.json")
+    if forecast_from is not ForecastFrom.DOSING:
+        raise ConfigError("forecast_from", f"is {forecast_from}; expected {ForecastFrom.DOSING} with the sequence model {folder}, which sees days up to dosing")
+    foresight = OnnxSequenceModel(load_forecaster(folder))
+    return RankSettings(DepartureSettings(metric=metric, foresight=foresight), leave_out_unlike=leave_out_unlike)
+
+
+def open_rank_settings(config: Config, card: BundleCard) -> RankSettings:
+    """Return how plates are ranked by this configuration and encoder; errors as :func:`rank_settings`."""
+    ranking = config.ranking
+    settings = rank_settings(ranking.forecaster, ranking.forecast_from, ranking.metric, leave_out_unlike=ranking.leave_out_unlike)
+    representation = "measures" if ranking.representation == "both" and card.ranking_weight == 0 else ranking.representation
+    if settings.departure.foresight is not None:
+        try:
+            settings.departure.foresight.check_fits(feature_names(representation, card.dimension), "" if representation == "measures" else card.encoder_id)
+        except ProfileError as error:
+            raise BundleError(error.where, error.problem) from error
+    return settings
+
+
 def source_settings(config: Config, *, once: bool = False) -> DropFolderSettings:
     """Return what the drop folder is read with."""
     source = config.source
@@ -75,6 +114,7 @@ def open_days(config: Config, store: SqlStore, card: BundleCard) -> DailyPath:
         representation=ranking.representation,
         condition=ConditionSettings(**config.tissue.model_dump(exclude={"segmenter"})),
         embedding_weight=card.ranking_weight,
+        rank=open_rank_settings(config, card),
         seed=ranking.seed,
         config_digest=config.digest,
         code_version=VERSION,
@@ -108,7 +148,7 @@ def open_service(config: Config, *, once: bool = False) -> Iterator[Service]:
                 open_segmenter(config),
                 days.settings.condition,
                 store,
-                RollingView(store, config.ranking.representation, encoder.card.ranking_weight),
+                RollingView(store, config.ranking.representation, encoder.card.ranking_weight, days.settings.rank.departure),
                 now,
             ),
             days=days,

@@ -48,6 +48,12 @@ def dosing_notes(images: Iterable[Imaged], plate_map: PlateMap) -> tuple[str, ..
     return (AFTER_DOSING.format(count=after, day=day),) if after else ()
 
 
+def feature_names(representation: Representation, dimension: int) -> tuple[str, ...]:
+    """Return the names of a row of features, of an embedding of so many values."""
+    embedded = () if representation == "measures" else tuple(f"embedding_{number}" for number in range(dimension))
+    return embedded if representation == "embedding" else (*embedded, *RANKED)
+
+
 def assemble(
     observations: Iterable[Observation], plate_map: PlateMap, *, through_day: int, representation: Representation, embedding_weight: float
 ) -> AssembledPlate:
@@ -75,7 +81,7 @@ def assemble(
     representation, notes = _possible(representation, deciding, embedding_weight)
     laid_out = used if representation == "embedding" else [seen for seen in used if seen.measures]
     dimension = len(used[0].embedding) if used and representation != "measures" else 0
-    names = (*(f"embedding_{number}" for number in range(dimension)), *(() if representation == "embedding" else RANKED))
+    names = feature_names(representation, dimension)
     rows = {entry.well: row for row, entry in enumerate(plate_map.entries)}
     days = sorted({seen.day for seen in laid_out})
     features = np.full((len(rows), len(days), len(names)), np.nan)

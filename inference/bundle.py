@@ -11,9 +11,10 @@ from pydantic import ValidationError
 
 from schemas.encoder_bundle import BundleCard
 from schemas.errors import BundleError
+from schemas.forecaster_bundle import ForecasterCard
 from schemas.segmenter_bundle import SegmenterCard
 
-Card = TypeVar("Card", BundleCard, SegmenterCard)
+Card = TypeVar("Card", BundleCard, ForecasterCard, SegmenterCard)
 MODEL_FILE = "encoder.onnx"
 CARD_FILE = "bundle.json"
 CANARY_UM_PER_PX = 4.0

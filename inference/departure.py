@@ -1,5 +1,6 @@
 """How far each well is from what it would have become untreated, on a scale where an untreated well has mean 0 and spread 1."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from inference.forecast import FORECASTERS, Array, residual_of
 from inference.metrics import Mahalanobis, MetricName, Noise, cosine_distance, nearest_distance, shape_of
-from inference.ports import Earlier
+from inference.ports import Earlier, SequenceModel
 from inference.reduced_space import ReducedSpace, reduce, usable
 from schemas.errors import ProfileError
 from schemas.plate_map import Group
@@ -31,11 +32,11 @@ FARTHEST = 4.0
 Mask = npt.NDArray[np.bool_]
 
 
-class Form(StrEnum):
+class ForecastFrom(StrEnum):
     """What the forecast of the readout rests on."""
 
-    FROM_DOSING = "from_dosing"  # days up to dosing
-    THROUGH_LAST_DAY = "through_last_day"  # all days before the readout, those after dosing too: the forecast follows the drug
+    DOSING = "dosing"  # days up to dosing
+    LAST_DAY = "last_day"  # all days before the readout, those after dosing too: the forecast follows the drug
     ONE_STEP = "one_step"  # each day after dosing from the day before; what was not foreseen is summed
 
 
@@ -44,8 +45,13 @@ class DepartureSettings:
     """How a departure is measured."""
 
     forecaster: str = "ridge"  # a key of FORECASTERS
-    form: Form = Form.FROM_DOSING
+    forecast_from: ForecastFrom = ForecastFrom.DOSING
     metric: MetricName = MetricName.MAHALANOBIS
+    foresight: SequenceModel | None = None  # what it foresees takes the place of the last image up to dosing
+
+    def rests_on(self, seen: int, *, dosing_day: int, day: int) -> bool:
+        """Return whether images of a day bear on the departures of ``day``."""
+        return seen <= dosing_day or seen == day or (seen < day and self.forecast_from is not ForecastFrom.DOSING)
 
 
 DEFAULT = DepartureSettings()
@@ -68,13 +74,13 @@ class Residuals:
     def learned_from(self, teachers: Mask) -> Array:
         """Return (n, K): each well's readout less its forecast, learned from these wells; that of each of them is learned from the others."""
         forecaster, space = FORECASTERS[self.settings.forecaster], self.space
-        match self.settings.form:
-            case Form.FROM_DOSING:
+        match self.settings.forecast_from:
+            case ForecastFrom.DOSING:
                 return residual_of(forecaster, self._with_known(space.past), space.readout, teachers, self._earlier)
-            case Form.THROUGH_LAST_DAY:
+            case ForecastFrom.LAST_DAY:
                 newest_first = [*np.moveaxis(space.after[:, :-1], 1, 0)[::-1], space.past]
                 return residual_of(forecaster, self._with_known(np.concatenate(newest_first, axis=1)), space.readout, teachers)
-            case Form.ONE_STEP:
+            case ForecastFrom.ONE_STEP:
                 ways = np.concatenate([space.past[:, None], space.after], axis=1)
                 steps = [residual_of(forecaster, self._with_known(ways[:, day]), ways[:, day + 1], teachers) for day in range(ways.shape[1] - 1)]
                 return np.asarray(np.sum(steps, axis=0))
@@ -96,7 +102,7 @@ class Residuals:
 
     def of_earlier(self, teachers: Mask) -> list[tuple[Array, float]]:
         """Return the residuals of earlier plates' untreated wells, (m, K), about their own mean as of wells left out, with the likeness of each plate."""
-        if self.settings.form is not Form.FROM_DOSING or not self.space.earlier:
+        if not self.space.earlier:
             return []
         past = self._with_known(self.space.past)[teachers]
         forecast = FORECASTERS[self.settings.forecaster].fit(past, self.space.readout[teachers], self._earlier).of
@@ -166,6 +172,8 @@ def scorable(
     ProfileError
         As :func:`measure_departures`.
     """
+    if twice := [well for well, count in Counter(trajectories.wells).items() if count > 1]:
+        raise ProfileError(trajectories.plate, f"well {twice[0]} stands in it twice; expected each well once")
     before, after = _days(trajectories, dosing_day, day)
     with_tissue = np.array([group is not Group.BLANK for group in trajectories.groups])
     at_readout = trajectories.has(day) & with_tissue
@@ -180,7 +188,8 @@ def scorable(
             trajectories.plate,
             f"{untreated.sum()} untreated wells have an image of day {day} and one from before dosing; expected at least {FEWEST_UNTREATED}",
         )
-    return Residuals(reduce(trajectories, used, before, after, others), untreated, settings), used, left_out
+    others = others if settings.forecast_from is ForecastFrom.DOSING else ()  # what follows the drug on this plate is not to be learned on another
+    return Residuals(reduce(trajectories, used, before, after, others, settings.foresight), untreated, settings), used, left_out
 
 
 def departures_of(residuals: Residuals, used: Mask, left_out: dict[str, str]) -> Departures:
@@ -217,13 +226,13 @@ def departures_of(residuals: Residuals, used: Mask, left_out: dict[str, str]) ->
     )
 
 
-def departures_on(trajectories: Trajectories, *, dosing_day: int, day: int) -> dict[str, float]:
+def departures_on(trajectories: Trajectories, *, dosing_day: int, day: int, settings: DepartureSettings = DEFAULT) -> dict[str, float]:
     """Return the departure of each well that can be scored on a day after dosing, for the rolling view; empty while too few untreated wells can."""
     seen = trajectories.has(day) & trajectories.untreated()
     if seen.sum() < FEWEST_UNTREATED_ROLLING:
         return {}
     try:
-        scores = measure_departures(trajectories, dosing_day=dosing_day, day=day).scores
+        scores = measure_departures(trajectories, dosing_day=dosing_day, day=day, settings=settings).scores
     except ProfileError:  # the ranking of the day says what is missing; the rolling view has nothing to show
         return {}
     return {well: float(score) for well, score in zip(trajectories.wells, scores, strict=True) if np.isfinite(score)}
@@ -236,10 +245,10 @@ def _days(trajectories: Trajectories, dosing_day: int, day: int) -> tuple[tuple[
     days = ", ".join(map(str, trajectories.days)) or "none"
     if not trajectories.has(day).any():
         raise ProfileError(trajectories.plate, f"no image of the readout day {day}; days with images: {days}")
-    before = tuple(earlier for earlier in trajectories.days if earlier <= dosing_day)
+    before = tuple(earlier for earlier in sorted(trajectories.days) if earlier <= dosing_day)
     if not before:
         raise ProfileError(trajectories.plate, f"no image of day {dosing_day} or earlier, from before dosing; days with images: {days}")
-    return before, tuple(later for later in trajectories.days if dosing_day < later <= day)
+    return before, tuple(later for later in sorted(trajectories.days) if dosing_day < later <= day)
 
 
 def _lengths(residuals: Residuals, teachers: Mask) -> tuple[dict[MetricName, Array], Array, Mahalanobis]:

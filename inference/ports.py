@@ -14,6 +14,7 @@ from schemas.plate_map import PlateMap
 from schemas.ranking import Ranking
 from schemas.specimen import SpecimenRanking
 from schemas.tissue import Segmentation
+from schemas.trajectory import Trajectories
 from schemas.well_image import FileVersion, Rejected, VisitKey, WellImage
 
 
@@ -118,6 +119,10 @@ class Store(Protocol):
         """Return the plates that have a map, in alphabetical order."""
         ...
 
+    def earlier_plates(self, plate_map: PlateMap, day: int, encoder_id: str, most: int) -> Sequence[PlateMap]:
+        """Return the newest maps of plates of the same line and dosing day, seeded before this one, with images of a day by this encoder, newest first."""
+        ...
+
     def imaged(self, plate: str, encoder_id: str) -> Sequence[Imaged]:
         """Return every version of every visit of a plate that this encoder embedded, by well, day, visit and version."""
         ...
@@ -186,6 +191,40 @@ class Forecast:
 
     of: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]  # (N, P) past of any wells -> (N, K) readout they would have untreated
     left_out: npt.NDArray[np.float64]  # (n, K): the forecast of each of the n wells as learned from the others
+
+
+class SequenceModel(Protocol):
+    """Foresees, from all that was seen of a well up to dosing, what its image will be if it stays untreated; learned elsewhere, on many plates."""
+
+    @property
+    def name(self) -> str:
+        """Of the model, with the digest that tells it from every other."""
+        ...
+
+    @property
+    def days(self) -> Sequence[int]:
+        """Days up to dosing of which a plate needs images."""
+        ...
+
+    def check_fits(self, feature_names: Sequence[str], encoder_id: str) -> None:
+        """Hold what wells are compared by to what the model was made for; ``encoder_id`` is that of the embedding among the features, "" without one.
+
+        Raises
+        ------
+        ProfileError
+            If they differ.
+        """
+        ...
+
+    def foresee(self, trajectories: Trajectories, before: Sequence[int], day: int) -> npt.NDArray[np.float64]:
+        """Return (N, D): the features of every well on ``day`` as foreseen from the days ``before``, NaN for a well without an image on any of these.
+
+        Raises
+        ------
+        ProfileError
+            If encoder, features or days of the plate are not those that the model was made for, or if it foresees no number.
+        """
+        ...
 
 
 class Forecaster(Protocol):

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.before_dosing import unlike
-from inference.departure import DEFAULT, Departures, DepartureSettings, Mask, Residuals, departures_of, scorable
+from inference.departure import DEFAULT, Departures, DepartureSettings, ForecastFrom, Mask, Residuals, departures_of, scorable
 from inference.plate_quality import plate_quality
 from inference.positions import NO_PLACE_EFFECTS, PlaceEffects, place_effects
 from inference.significance import adjust_false_discovery, conformal_p, smallest_permutation_p
@@ -29,6 +29,8 @@ RANKED_GROUPS = (Group.SINGLE_DOSE, Group.SCREENING)
 
 UNLIKE = "before dosing its tissue was unlike its fellows', {far:.1f} times as far as is allowed"
 EARLIER = "Untreated wells of {plates} other plates helped to tell how untreated wells vary and grow."
+FORESEEN = "What wells become untreated was foreseen by the sequence model {name}, and held to the untreated wells of this plate."
+FOLLOWS_THE_DRUG = "The forecast rests on days after dosing as well (forecast_from = {forecast_from}): it follows the drug, and departures come out too small."
 PLACES = "The place on the plate matters ({places}): what untreated wells say of it was taken into account."
 ONE_BLOCK = "All untreated wells stand in one block: what their place does and what the treatments do cannot be told apart."
 UNDECIDED = "{treatment} went on as untreated tissue goes, but not only: whether it grew or deteriorated is undecided, and it counts as deterioration."
@@ -141,8 +143,10 @@ def _unscored(trajectories: Trajectories, treatments: list[_Treatment]) -> tuple
 
 
 def _said(departures: Departures, places: PlaceEffects, rows: Sequence[TreatmentRank]) -> tuple[str, ...]:
-    earlier = len(departures.residuals.space.earlier)
+    earlier, settings = len(departures.residuals.space.earlier), departures.residuals.settings
     return (
+        *((FORESEEN.format(name=settings.foresight.name),) if settings.foresight else ()),
+        *((FOLLOWS_THE_DRUG.format(forecast_from=settings.forecast_from),) if settings.forecast_from is not ForecastFrom.DOSING else ()),
         *((EARLIER.format(plates=earlier),) if earlier else ()),
         *((PLACES.format(places=", ".join(places.real)),) if places.real else ()),
         *((ONE_BLOCK,) if places.in_one_block else ()),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from inference.ports import Earlier
+from inference.ports import Earlier, SequenceModel
 from schemas.errors import ProfileError
 from schemas.trajectory import Trajectories
 
@@ -33,7 +33,7 @@ FEWEST_EARLIER = 3
 class ReducedSpace:
     """Where n wells were, in K directions, from before dosing to the readout; all positions are seen from the median well before dosing."""
 
-    past: Array  # (n, K): on the last day up to dosing on which the well was seen, as it differed from that day's median well
+    past: Array  # (n, K): on the last day up to dosing on which the well was seen, or as a model foresaw its readout, as it differed from the median well
     after: Array  # (n, T, K): on each day after dosing, the readout last; a day on which a well was not seen repeats how it differed before
     earlier: tuple[Earlier, ...]  # the untreated wells of other plates in the same directions
     notes: tuple[str, ...]
@@ -58,35 +58,45 @@ class _Directions:
         return _scaled(np.nan_to_num(rows[..., self.kept], nan=0.0, posinf=0.0, neginf=0.0), self.factors, self.embedded) @ self.turn
 
 
-def reduce(trajectories: Trajectories, wells: Mask, before: Sequence[int], after: Sequence[int], others: Sequence[Trajectories] = ()) -> ReducedSpace:
+def reduce(
+    trajectories: Trajectories,
+    wells: Mask,
+    before: Sequence[int],
+    after: Sequence[int],
+    others: Sequence[Trajectories] = (),
+    foresight: SequenceModel | None = None,
+) -> ReducedSpace:
     """Return where the chosen wells were, in the principal directions of how they differed before dosing and on the last of the days ``after``.
 
     A well's past is how it differed from all wells on the last day it was seen: before dosing all wells are alike, so days need not be even.
     Of the other plates, which have the same days and features, the untreated wells are taken along.
+    A sequence model's forecast takes the place of the last image seen; how far that is right, untreated wells tell as they do of the image.
 
     Raises
     ------
     ProfileError
-        If no feature varies.
+        If no feature varies, another plate has other features, or the sequence model does not fit the plate.
     """
-    past = _last_seen([_from_median(trajectories.on(day)[wells]) for day in before])
+    _check_comparable(trajectories, others)
+    past = _past(trajectories, wells, before, after[-1], foresight)
     differences = [_from_median(trajectories.on(day)[wells]) for day in after]
     rows, kept, notes = _finite(np.concatenate([past, differences[-1]]), trajectories)
     embedded = int(kept[: trajectories.embedding_dimension].sum())
     factors = _factors(rows, embedded, trajectories.embedding_weight)
     if not factors.any():
-        raise ProfileError(trajectories.plate, f"none of {rows.shape[1]} features varies between wells; expected at least one that does")
+        said = "; ".join([f"none of {rows.shape[1]} features varies between wells; expected at least one that does", *notes])
+        raise ProfileError(trajectories.plate, said)
     turn = _principal(_scaled(rows, factors, embedded), max(FEWEST_COMPONENTS, len(past) // WELLS_PER_COMPONENT))
     directions = _Directions(kept, factors, embedded, turn)
     centre = _scaled(rows, factors, embedded).mean(axis=0) @ turn
-    origin = _median(trajectories.on(before[-1])[wells])
+    origin = _median(next(rows for day in reversed(before) if usable(rows := trajectories.on(day)[wells]).any()))
     positions, last = [], past
     for day, difference in zip(after, differences, strict=True):
-        last = np.where(np.isfinite(difference).any(axis=1)[:, None], difference, last)
+        last = np.where(np.asarray(np.isfinite(difference).any(axis=1))[:, None], difference, last)
         moved = _unclipped(_median(trajectories.on(day)[wells]) - origin, directions)
         positions.append(directions.of(last) - centre + moved)
     own = directions.of(past) - centre
-    earlier = tuple(one for other in others if (one := _earlier(other, before, after[-1], directions, own)) is not None)
+    earlier = tuple(one for other in others if (one := _earlier(other, before, after[-1], directions, own, foresight)) is not None)
     return ReducedSpace(own, np.stack(positions, axis=1), earlier, notes)
 
 
@@ -96,20 +106,39 @@ def usable(features: Array) -> Mask:
     return np.asarray(counts >= max(1.0, counts.max(initial=0) / 2))
 
 
-def _earlier(other: Trajectories, before: Sequence[int], day: int, directions: _Directions, own: Array) -> Earlier | None:
-    """Return the untreated wells of another plate as they differ from their own mean, None where they are too few."""
+def _check_comparable(trajectories: Trajectories, others: Sequence[Trajectories]) -> None:
+    for other in others:
+        if other.encoder_id != trajectories.encoder_id:
+            expected = f"expected {trajectories.encoder_id!r} as plate {trajectories.plate} has"
+            raise ProfileError(other.plate, f"has features of the encoder {other.encoder_id!r}; {expected}")
+        if other.feature_names != trajectories.feature_names:
+            raise ProfileError(other.plate, f"has other features than plate {trajectories.plate}; expected the same {len(trajectories.feature_names)}")
+
+
+def _past(trajectories: Trajectories, wells: Mask, before: Sequence[int], day: int, foresight: SequenceModel | None) -> Array:
+    """Return (n, D): how the chosen wells differed when they were last seen before dosing, or in what a model foresees of the day from there."""
+    if foresight is not None:
+        return _from_median(foresight.foresee(trajectories, before, day)[wells])
+    return _last_seen([_from_median(trajectories.on(earlier)[wells]) for earlier in before])
+
+
+def _earlier(other: Trajectories, before: Sequence[int], day: int, directions: _Directions, own: Array, foresight: SequenceModel | None) -> Earlier | None:
+    """Return the untreated wells of another plate as they differ from their own mean, None where they are too few or nothing like this plate's."""
     days = [earlier for earlier in before if earlier in other.days]
-    if not days or day not in other.days:
+    if not days or day not in other.days or (foresight is not None and not set(foresight.days) <= set(days)):
         return None
     untreated = other.untreated()
-    past = _last_seen([_from_median(other.on(earlier)[untreated]) for earlier in days])
+    if untreated.sum() < FEWEST_EARLIER:
+        return None
+    past = _past(other, untreated, days, day, foresight)
     readout = _from_median(other.on(day)[untreated])
     seen = np.isfinite(past).any(axis=1) & np.isfinite(readout).any(axis=1)
     if seen.sum() < FEWEST_EARLIER:
         return None
     past, readout = directions.of(past[seen]), directions.of(readout[seen])
     past = past - past.mean(axis=0)
-    return Earlier(past, readout - readout.mean(axis=0), _likeness(past, own))
+    likeness = _likeness(past, own)
+    return Earlier(past, readout - readout.mean(axis=0), likeness) if likeness > 0 else None
 
 
 def _likeness(one: Array, other: Array) -> float:
@@ -118,7 +147,8 @@ def _likeness(one: Array, other: Array) -> float:
     extents = [float(np.trace(covariance)) for covariance in covariances]
     if min(extents) <= 0:
         return 0.0
-    shape = float((covariances[0] * covariances[1]).sum() / np.prod([np.linalg.norm(covariance) for covariance in covariances]))
+    one, other = (covariance / extent for covariance, extent in zip(covariances, extents, strict=True))
+    shape = float((one * other).sum() / (np.linalg.norm(one) * np.linalg.norm(other)))
     return float(shape * np.exp(-0.5 * np.log2(extents[0] / extents[1]) ** 2))
 
 
@@ -176,7 +206,7 @@ def _factors(rows: Array, embedded: int, embedding_weight: float) -> Array:
         if varies[embedded:].any():
             scaled = _scaled(rows, factors, embedded)
             factors[:embedded] *= embedding_weight * _length(scaled[:, embedded:]) / _length(scaled[:, :embedded])
-    return factors
+    return np.asarray(factors)
 
 
 def _scaled(rows: Array, factors: Array, embedded: int) -> Array:

@@ -114,6 +114,7 @@ class AlertKind(StrEnum):
     IMAGES_MISSING = "images_missing"
     QUALITY_GATE = "quality_gate"
     PLATE_MAP = "plate_map"
+    LAYOUT = "layout"
 
 
 class AlertData(_Data):

@@ -8,13 +8,15 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from schemas.errors import PlateMapError
 from schemas.treatment import parse_treatment
 from schemas.well import INNER_60, parse_well
 
 WellName = Annotated[str, BeforeValidator(parse_well)]
+LineName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120)]
+"""A cell line or tissue, whose untreated wells vary and grow alike."""
 TreatmentText = Annotated[str, BeforeValidator(lambda text: str(parse_treatment(text)))]
 
 
@@ -58,6 +60,7 @@ class PlateFile(BaseModel):
     readout_day: int = Field(default=10, ge=2, le=1000)
     um_per_px: float | None = Field(default=None, gt=0, le=1000, allow_inf_nan=False)
     specimen: str | None = Field(default=None, pattern=r"^[^./\\\s][^/\\]*$", max_length=120)
+    line: LineName | None = None  # plates without it are of one line
     wells: Literal["inner60"] | tuple[WellName, ...] = "inner60"
 
     @model_validator(mode="after")

@@ -162,6 +162,18 @@ class Scale(_Out):
     """ranked wells"""
 
 
+class LabelDoubt(_Out):
+    """Wells whose trajectory contradicts what the plate map says of them; no label is changed and no score: people decide."""
+
+    wells: tuple[str, ...]
+    """one that slipped, two that were exchanged, or all of a plate that was turned"""
+    said: str
+    """by the plate map"""
+    seems: str
+    """the label that fits better; ``exchanged``: each has the other's; or how the plate was turned"""
+    probability: float = Field(ge=0, le=1)
+
+
 class TreatmentTable(_Out):
     """The result of the arithmetic, before it becomes the ranking of a plate and day."""
 
@@ -177,6 +189,8 @@ class TreatmentTable(_Out):
     """one for each compound, kind of unit and effect fitted"""
     combinations: tuple[Combination, ...] = ()
     """one for each combination"""
+    label_doubts: tuple[LabelDoubt, ...] = ()
+    """wells that look as if they were labelled wrongly, the most probable first"""
 
 
 class RankingHead(_Out):
@@ -201,6 +215,10 @@ class RankingHead(_Out):
     inputs_digest: str
     """of the observations, plate map and settings it rests on: equal inputs make no new revision"""
     specimen: str | None
+    earlier_plates: tuple[str, ...] = ()
+    """whose untreated wells were taken along, the newest first"""
+    earlier_digest: str = ""
+    """of their images; empty without any. A later plate, or a later image of an earlier one, makes no new revision by itself"""
 
     @property
     def name(self) -> str:

@@ -130,6 +130,7 @@ observations = Table(
     Column("measures", JSON, nullable=False),
     UniqueConstraint("plate", "well", "visit", "version"),
     UniqueConstraint("plate", "well", "visit", "digest"),
+    Index("observation_by_day", "plate", "day"),
 )
 
 embeddings = Table(
@@ -172,6 +173,10 @@ plate_maps = Table(
     Column("digest", AnyText, nullable=False),
     Column("content", JSON, nullable=False),
     Column("saved_at", UtcTime, nullable=False),
+    Column("line", AnyText),  # as in the content, as are the next two
+    Column("dosed_on_day", Integer, nullable=False),
+    Column("seeded_at", UtcTime, nullable=False),
+    Index("plate_map_by_line", "line", "dosed_on_day", "seeded_at"),
 )
 
 rankings = Table(
