@@ -5,7 +5,6 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import least_squares
 from scipy.special import expit
 from scipy.stats import f as f_distribution
 from scipy.stats import t as t_distribution
@@ -22,6 +21,8 @@ BELOW_LOWEST = 100.0
 its top runs away; below the lowest, the shape at the lowest dose still tells."""
 _GRID = (65, 33)
 _ZOOMS = 8
+_STEPS = 24
+_NEAR = np.linspace(-1.0, 1.0, 7)
 _WINDOW_CONFIDENCE = 0.999
 
 
@@ -262,21 +263,18 @@ def _grid(levels: Levels, lower: Array, upper: Array) -> Cells:
 
 
 def _polish(levels: Levels, cells: Cells, lower: Array, upper: Array) -> tuple[float, float, float]:
-    """Return log midpoint, log hill and residual of the best curve, from the best cell on."""
-
-    def residuals(at: Array) -> Array:
-        cell = Cells.of(levels, at[:1], at[1:])
-        share = _shape(_logarithm(levels.doses), at[0], at[1])
-        return np.asarray(np.sqrt(levels.weights) * (levels.means - cell.effect(share)))
-
+    """Return log midpoint, log hill and residual of the best curve: around the best cell, ever finer small grids, each moved to the best of the one before."""
+    reach = 2 * (upper - lower) / (np.array(_GRID) - 1)
     best = int(np.argmin(cells.residual))
-    start = np.array([cells.log_midpoint[best], cells.log_hill[best]])
-    margin = 1e-6 * (upper - lower)
-    found = least_squares(residuals, np.clip(start, lower + margin, upper - margin), bounds=(lower, upper), xtol=1e-8, ftol=1e-10, max_nfev=50).x
-    ends = np.stack([found, start])  # the best cell may lie on the border, where the search cannot start
-    residual = Cells.of(levels, ends[:, 0], ends[:, 1]).residual
-    better = int(np.argmin(residual))
-    return float(ends[better, 0]), float(ends[better, 1]), float(residual[better])
+    at = np.array([cells.log_midpoint[best], cells.log_hill[best]])
+    for _ in range(_STEPS):
+        near = np.clip(at[:, None] + reach[:, None] * _NEAR, lower[:, None], upper[:, None])
+        cells = Cells.of(levels, np.repeat(near[0], len(_NEAR)), np.tile(near[1], len(_NEAR)))
+        best = int(np.argmin(cells.residual))
+        before, at = at, np.array([cells.log_midpoint[best], cells.log_hill[best]])
+        if np.all(np.abs(at - before) < 0.9 * reach):
+            reach = reach / 3  # the best lies inside; at the edge of the small grid, it is followed first
+    return float(at[0]), float(at[1]), float(cells.residual[best])
 
 
 def _window(cells: Cells, residual: float, freedom: int, window: tuple[Array, Array]) -> tuple[Array, Array]:

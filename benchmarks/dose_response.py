@@ -1,0 +1,130 @@
+"""How often intervals of curves and combinations hold the truth, and tests call what is not there: ``python benchmarks/dose_response.py --seeds 200``.
+
+Simulated wells, 18 untreated ones on each plate. Where the effect is largest, wells vary as untreated ones do, or twice as much.
+"""
+
+import argparse
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from inference.combinations import Means, Parts, bliss, highest_single_agent, loewe
+from inference.logistic import Levels, Logistic, LogisticFit, fit_logistic
+from schemas.dose_response import Excess
+
+Array = npt.NDArray[np.float64]
+
+UNTREATED = 18
+HIGHEST_UM = 10.0
+DILUTION = 3.0
+REPLICATES = (3, 6)
+DOSES = (5, 6, 8)
+CALLED = 0.05
+CURVES = {
+    "midpoint inside": Logistic(0.0, 6.0, 0.7, 1.5),
+    "steep": Logistic(0.0, 6.0, 0.7, 4.0),
+    "weak": Logistic(0.0, 3.0, 0.7, 1.0),
+    "midpoint at the highest dose": Logistic(0.0, 6.0, 8.0, 1.0),
+}
+FLAT = Logistic(0.0, 0.0, 1.0, 1.0)
+FRACTION_SPREAD = 0.08  # of wells, where effects are fractions
+DRUGS = (Logistic(0.0, 1.0, 0.7, 1.2), Logistic(0.0, 1.0, 2.0, 1.2))
+
+
+def levels(curve: Logistic, doses: int, replicates: int, spread: float, rise: float, rng: np.random.Generator) -> Levels:
+    """Return the wells of one compound; ``rise`` is how much more they vary at the curve's top than untreated."""
+    tested = HIGHEST_UM / DILUTION ** np.arange(doses)
+    wells = np.concatenate([np.zeros(UNTREATED), np.repeat(tested, replicates)])
+    effects = curve.effect_at(wells)
+    share = effects / curve.top if curve.top else np.zeros_like(effects)
+    return Levels.of(wells, effects + spread * (1 + (rise - 1) * share) * rng.standard_normal(len(wells)))
+
+
+def held(limits: tuple[float | None, float | None], truth: float) -> bool:
+    """Return whether an interval, open where it has no end, holds the truth."""
+    low, high = limits
+    return (low is None or low <= truth) and (high is None or truth <= high)
+
+
+def curves(seeds: int) -> Iterator[str]:
+    """Say how often 90 % intervals hold the truth, of curves that are found to respond."""
+    yield f"{'curve':30}{'wells vary':>12}{'wells':>7}{'responds':>10}{'EC50 held':>11}{'two ends':>10}{'top held':>10}{'hill held':>11}"
+    for name, curve in CURVES.items():
+        for rise in (1.0, 2.0):
+            for replicates in REPLICATES:
+                fits = [
+                    fit_logistic(levels(curve, doses, replicates, 1.0, rise, np.random.default_rng([seed, doses, replicates])))
+                    for doses in DOSES
+                    for seed in range(seeds // len(DOSES))
+                ]
+                found = [fit for fit in fits if fit.p_flat <= CALLED]
+                yield (
+                    f"{name:30}{'equally' if rise == 1 else 'up to 2 ×':>12}{replicates:>7}{len(found) / len(fits):>10.1%}"
+                    f"{np.mean([held(fit.midpoint_limits(), curve.midpoint) for fit in found]):>11.1%}"
+                    f"{np.mean([None not in fit.midpoint_limits() for fit in found]):>10.0%}"
+                    f"{np.mean([top_held(fit, curve.top) for fit in found]):>10.1%}{np.mean([held(fit.hill_limits(), curve.hill) for fit in found]):>11.1%}"
+                )
+
+
+def top_held(fit: LogisticFit, truth: float) -> bool:
+    """Return whether the interval of the top holds it; above, it has no end where the midpoint has none."""
+    low, high = fit.effect_limits(1.0)
+    return held((low, high if fit.midpoint_limits()[1] is not None else None), truth)
+
+
+def flat(seeds: int) -> Iterator[str]:
+    """Say how often a compound without any effect is called."""
+    yield f"{'flat compounds':30}{'doses':>12}{'wells':>7}{'p ≤ 0.05':>10}{'p ≤ 0.01':>11}"
+    for replicates in REPLICATES:
+        for doses in (3, 5, 8):
+            rngs = (np.random.default_rng([seed, doses, replicates]) for seed in range(5 * seeds // 2))
+            p_values = np.array([fit_logistic(levels(FLAT, doses, replicates, 1.0, 1.0, rng)).p_flat for rng in rngs])
+            yield f"{'':30}{doses:>12}{replicates:>7}{(p_values <= CALLED).mean():>10.1%}{(p_values <= 0.01).mean():>11.1%}"  # noqa: PLR2004 - as its head says
+
+
+def combinations(seeds: int) -> Iterator[str]:
+    """Say how often an excess is called where there is none, and where 0.2 of effect are added, and how often its interval holds the truth."""
+    yield f"{'combination of two drugs':30}{'added':>12}{'wells':>7}{'p ≤ 0.05':>10}{'held':>11}"
+    for model in ("Bliss", "highest single agent", "Loewe"):
+        for added in (0.0, 0.2):
+            for replicates in REPLICATES:
+                seen = [one_combination(model, added, replicates, np.random.default_rng([seed, replicates])) for seed in range(seeds)]
+                called, holding = np.mean([each.p_value <= CALLED for each in seen]), np.mean([each.low <= added <= each.high for each in seen])
+                yield f"{model:30}{added:>12.1f}{replicates:>7}{called:>10.1%}{holding:>11.1%}"
+
+
+def one_combination(model: str, added: float, replicates: int, rng: np.random.Generator) -> Excess:
+    """Return the excess of one combination whose true one is what was added."""
+    doses = (0.4, 1.2)
+    singles = [float(drug.effect_at(np.array([dose]))[0]) for drug, dose in zip(DRUGS, doses, strict=True)]
+    expected = {"Bliss": 1 - (1 - singles[0]) * (1 - singles[1]), "highest single agent": max(singles), "Loewe": additive(doses)}[model]
+    means = (0.0, expected + added, *singles, 0.3, 0.6, 0.9)
+    wells = [mean + FRACTION_SPREAD * rng.standard_normal(UNTREATED if n == 0 else replicates) for n, mean in enumerate(means)]
+    parts = Parts(Means.moderated(wells).take(range(4)), 2, None)
+    if model == "Loewe":
+        fits = [fit_logistic(levels(drug, 6, replicates, FRACTION_SPREAD, 1.0, rng)) for drug in DRUGS]
+        return loewe(parts, fits, doses, rng)
+    return bliss(parts) if model == "Bliss" else highest_single_agent(parts)
+
+
+def additive(doses: Sequence[float]) -> float:
+    """Return the Loewe-additive effect of two drugs with one slope and top: each dose counts by its potency."""
+    potencies = sum(dose / drug.midpoint for dose, drug in zip(doses, DRUGS, strict=True))
+    return float(1 / (1 + potencies ** -DRUGS[0].hill))
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=100, help="plates of each row")
+    seeds = parser.parse_args().seeds
+    started = time.perf_counter()
+    for table in (curves, flat, combinations):
+        print(*table(seeds), "", sep="\n", flush=True)
+    print(f"{seeds} seeds, {time.perf_counter() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
