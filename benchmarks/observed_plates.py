@@ -30,7 +30,8 @@ CACHE = ROOT / ".cache" / "observed_plates"
 SIZE_PX = 512
 Array = npt.NDArray[np.float64]
 
-SCREENS = (*Mechanism, "mixed")  # three wells a treatment; days 7 to 10
+SCREENS = (*Mechanism, "mixed")  # three wells a treatment
+DAILY = tuple(f"daily-{kind}" for kind in SCREENS)  # the same, seen on every day from dosing to the readout
 WEAK_KILLS = (0.0, 0.15, 0.15, 0.3, 0.5, 0.7, 0.9)  # six wells a treatment, 18 untreated
 WIDE_SIZE_SPREAD = 0.15  # an area that varies by 30 % and more between wells
 GROWN_DAYS = (READOUT_DAY + 1, READOUT_DAY + 2)  # an untreated well seen then has grown more than one seen on the readout day
@@ -78,7 +79,7 @@ def ranking_weight() -> float:
 def scope_of(kind: str, seed: int) -> tuple[VirtualMicroscope, tuple[int, ...]]:
     """Return the microscope over a plate of a kind, and the days that are looked at.
 
-    Kinds: a mechanism, ``mixed``, ``weak-<mechanism>`` (:data:`WEAK_KILLS`), ``wide-<mechanism>`` (wells differ widely at dosing), ``untreated`` (60 wells).
+    Kinds: a mechanism, ``mixed``, ``daily-<kind>``, ``weak-<mechanism>`` (:data:`WEAK_KILLS`), ``wide-<kind>`` (wells differ widely at dosing), ``untreated``.
     """
     way, _, name = kind.rpartition("-")
     mechanism = None if name in ("mixed", "untreated") else Mechanism(name)
@@ -90,7 +91,7 @@ def scope_of(kind: str, seed: int) -> tuple[VirtualMicroscope, tuple[int, ...]]:
         plate = _weak(plate, mechanism)
     elif way == "wide":
         plate = replace(plate, size_spread=WIDE_SIZE_SPREAD)
-    else:
+    elif way == "daily":
         days = tuple(range(DOSED_ON_DAY, READOUT_DAY + 1))
     return VirtualMicroscope(plate, SIZE_PX), days
 

@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 import structlog
-from observed_plates import SCREENS, ObservedPlate, observed
+from observed_plates import DAILY, SCREENS, ObservedPlate, observed
 from ranking_errors import print_errors
 from real_time_course import print_settings_table
 from scipy.stats import spearmanr, t
 
-from acquisition.virtual_plate import DOSED_ON_DAY, READOUT_DAY, Mechanism
+from acquisition.virtual_plate import DOSED_ON_DAY, READOUT_DAY
 from inference.departure import DepartureSettings, ForecastFrom
 from inference.forecast import FORECASTERS
 from inference.metrics import MetricName
@@ -97,7 +97,7 @@ def print_orders(seeds: Iterable[int], jobs: int) -> None:
     seeds = list(seeds)
     print(f"Spearman's correlation with the true kill, {len(seeds)} plates a row (seeds {seeds[0]} to {seeds[-1]})")
     print(f"{'plates':14} {'compared by':34} {'treatments':>10} {'least':>7} {'wells':>10} {'least':>7}")
-    for kind in (*SCREENS, *(f"wide-{mechanism}" for mechanism in Mechanism)):
+    for kind in (*SCREENS, *(f"wide-{kind}" for kind in SCREENS)):
         results: dict[str, Agreement] = defaultdict(Agreement)
         for _, _, plate in observed([kind], seeds, jobs=jobs):
             for representation in REPRESENTATIONS:
@@ -140,16 +140,16 @@ def print_choices(seeds: Iterable[int], jobs: int) -> None:
     """Print, for each forecaster, form and metric, the mean correlation over wells for each kind of plate."""
     seeds = list(seeds)
     print(f"Spearman's correlation over wells, mean of {len(seeds)} plates a kind (seeds {seeds[0]} to {seeds[-1]}); the rest as by default")
-    print(f"{'choice':28} {'compared by':11} " + " ".join(f"{kind:>13}" for kind in SCREENS) + f" {'mean':>7}")
+    print(f"{'choice':28} {'compared by':11} " + " ".join(f"{kind.removeprefix('daily-'):>13}" for kind in DAILY) + f" {'mean':>7}")
     results: dict[tuple[str, str], dict[str, Agreement]] = defaultdict(lambda: defaultdict(Agreement))
-    for kind, _, plate in observed(SCREENS, seeds, jobs=jobs):
+    for kind, _, plate in observed(DAILY, seeds, jobs=jobs):
         for representation in REPRESENTATIONS:
             trajectories = plate.trajectories(representation)
             for name, settings in choices().items():
                 table = rank_plate(trajectories, dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY, seed=1, settings=settings)
                 results[name, representation][kind].add(plate, {well.well: well.score for well in table.wells if well.score is not None})
     for (name, representation), by_kind in results.items():
-        means = [statistics.fmean(by_kind[kind].over_wells) for kind in SCREENS]
+        means = [statistics.fmean(by_kind[kind].over_wells) for kind in DAILY]
         print(f"{name:28} {representation:11} " + " ".join(f"{mean:13.3f}" for mean in means) + f" {statistics.fmean(means):7.3f}", flush=True)
 
 

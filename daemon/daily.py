@@ -19,6 +19,7 @@ from inference.dose_table import with_doses
 from inference.earlier_plates import EarlierPlates, earlier_plates
 from inference.ports import Store
 from inference.ranking import ONE_BLOCK, RankSettings, rank_plate
+from inference.reasons import with_reasons
 from inference.tissue_table import with_tissue
 from schemas.errors import ProfileError, SpheroRankError
 from schemas.messages import AlertKind, RankingData
@@ -94,7 +95,7 @@ class DailyPath:
             return None  # these very inputs could not be ranked, and a person has been told
         observations = self.store.observations(due.images, self.encoder_id)
         try:
-            plate = self._assemble(due, observations)
+            plate = self._assemble(due, observations, self.settings.representation)
             earlier = self._earlier(due, plate)
             table = rank_plate(
                 plate.trajectories,
@@ -110,6 +111,8 @@ class DailyPath:
             self.alerts.raise_once(AlertKind.QUALITY_GATE, due.inputs_digest, f"day {due.day} cannot be ranked: {error}", plate_map.plate)
             return None
         table = with_tissue(table, observations, dosing_day=plate_map.dosed_on_day, readout_day=due.day, settings=self.settings.condition)
+        measured = self._assemble(due, observations, "measures").trajectories
+        table = with_reasons(table, measured, dosing_day=plate_map.dosed_on_day, readout_day=due.day)
         table = with_doses(table, self.settings.seed)
         ranking = Ranking(
             **table.model_dump(),
@@ -140,11 +143,12 @@ class DailyPath:
         previous = due.previous
         if previous is None or previous.inputs_digest != due.inputs_digest or due.final > previous.final:
             return False
-        return previous.earlier_digest == self._earlier(due, self._assemble(due, self.store.observations(due.images, self.encoder_id))).digest
+        plate = self._assemble(due, self.store.observations(due.images, self.encoder_id), self.settings.representation)
+        return previous.earlier_digest == self._earlier(due, plate).digest
 
-    def _assemble(self, due: Due, observations: Sequence[Observation]) -> AssembledPlate:
-        settings = self.settings
-        return assemble(observations, due.plate_map, through_day=due.day, representation=settings.representation, embedding_weight=settings.embedding_weight)
+    def _assemble(self, due: Due, observations: Sequence[Observation], representation: Representation) -> AssembledPlate:
+        weight = self.settings.embedding_weight
+        return assemble(observations, due.plate_map, through_day=due.day, representation=representation, embedding_weight=weight)
 
     def _earlier(self, due: Due, plate: AssembledPlate) -> EarlierPlates:
         """Return what is taken along. The ranking records it, but a change of it alone is no reason to correct one."""

@@ -1,14 +1,13 @@
 """Rankings as files: ``<plate>/day10-r1.{json,csv,html}``, ``day10-r1-wells.csv`` and ``latest.json``. What stands under its name is whole."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from pydantic import BaseModel
-
 from daemon.report import report_html
-from daemon.revision_files import Identity, Revision, csv_text, missing_files, write_revision
+from daemon.revision_files import Identity, Revision, missing_files, write_revision
 from schemas.errors import OutputError
-from schemas.ranking import FOR_RESEARCH_USE_ONLY, Ranking, TreatmentRank, TreatmentTable, WellRank
+from schemas.ranking import Ranking
+from schemas.tables import treatments_csv, wells_csv
 
 Pictures = Callable[[], Mapping[str, bytes]]
 """The JPEG of each well that has one, asked for only where a page is written."""
@@ -48,16 +47,6 @@ def missing(ranking: Ranking, folder: Path) -> list[Path]:
     return missing_files(_revision(ranking, dict, folder))
 
 
-def treatments_csv(tables: Sequence[tuple[Mapping[str, object], TreatmentTable]]) -> str:
-    """Return one row a treatment, with the names of the JSON; the mapping beside each table becomes its first columns, such as ``plate``."""
-    return _csv(TreatmentRank, [(lead, table.treatments) for lead, table in tables])
-
-
-def wells_csv(tables: Sequence[tuple[Mapping[str, object], TreatmentTable]]) -> str:
-    """Return one row a well, as :func:`treatments_csv`."""
-    return _csv(WellRank, [(lead, table.wells) for lead, table in tables])
-
-
 def _revision(ranking: Ranking, pictures: Pictures, folder: Path) -> Revision:
     if ranking.plate in (".", "..") or "/" in ranking.plate:
         raise OutputError(folder, f"plate {ranking.plate!r} cannot name a folder; expected another plate id")
@@ -71,19 +60,4 @@ def _revision(ranking: Ranking, pictures: Pictures, folder: Path) -> Revision:
             f"{ranking.name}-wells.csv": lambda: wells_csv([(lead, ranking)]),
             f"{ranking.name}.html": lambda: report_html(ranking, pictures()),
         },
-    )
-
-
-def _csv(model: type[BaseModel], tables: Sequence[tuple[Mapping[str, object], Sequence[TreatmentRank | WellRank]]]) -> str:
-    """Return the rows; each measure that any row has becomes a column of its own."""
-    fields = [name for name in model.model_fields if name != "measures"]
-    measures = sorted({name for _, rows in tables for row in rows for name in row.measures})
-    header = [*(tables[0][0] if tables else ()), *fields, *measures, "notice"]
-    return csv_text(
-        header,
-        (
-            (*lead.values(), *(getattr(row, name) for name in fields), *(row.measures.get(name) for name in measures), FOR_RESEARCH_USE_ONLY)
-            for lead, rows in tables
-            for row in rows
-        ),
     )

@@ -1,13 +1,10 @@
 """Revisions of a ranking as files: each whole or not there, never written over, and ``latest.json`` of the newest one."""
 
 import contextlib
-import csv
-import io
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -87,30 +84,6 @@ def missing_files(revision: Revision) -> list[Path]:
     if latest is None or latest.order < revision.identity.order:
         absent.append(home / LATEST)
     return absent
-
-
-def csv_text(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """Return a table whose numbers read back as they were."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
-    for row in rows:
-        writer.writerow(map(_cell, row))
-    return out.getvalue()
-
-
-def _cell(value: object) -> str:
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "true" if value else "false"
-        case tuple():
-            return " ".join(map(_cell, value))
-        case Enum():
-            return str(value.value)
-        case _:
-            return str(value)  # of a float: the shortest text that reads back as the same number
 
 
 def _paths(revision: Revision) -> list[Path]:

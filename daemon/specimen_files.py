@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from daemon.revision_files import Identity, Revision, csv_text, write_revision
+from daemon.revision_files import Identity, Revision, write_revision
 from daemon.specimen_report import specimen_html
 from schemas.errors import OutputError
 from schemas.specimen import OnPlate, SpecimenRanking, SpecimenTreatment
+from schemas.tables import csv_text
 
 _ALONE = [name for name in OnPlate.model_fields if name != "plate"]
 

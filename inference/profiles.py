@@ -1,6 +1,6 @@
 """Any profile table in, a ranking of every plate in it out: no image, encoder or store is needed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,10 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from inference.ranking import MOST_OTHERS, RANKED_GROUPS, rank_plate
+from inference.ranking import MOST_OTHERS, RANKED_GROUPS, RankSettings, rank_plate
+from inference.reasons import with_reasons
 from schemas.errors import ProfileError
 from schemas.plate_map import Group
-from schemas.ranking import TreatmentRank, TreatmentTable, WellRank
+from schemas.ranking import TreatmentTable
+from schemas.tables import treatments_csv, wells_csv
 from schemas.trajectory import Trajectories
 from schemas.treatment import parse_treatment
 
@@ -31,7 +33,7 @@ class ProfileRanking:
     refused: dict[str, ProfileError]
 
 
-def rank_profiles(table: Path, *, baseline_day: int, readout_day: int, out: Path, seed: int = SEED) -> ProfileRanking:
+def rank_profiles(table: Path, *, baseline_day: int, readout_day: int, out: Path, seed: int = SEED, settings: RankSettings | None = None) -> ProfileRanking:
     """Rank every plate of a CSV or Parquet table and write ``out`` (treatments) and ``<out>-wells.csv``, both with a ``plate`` column.
 
     Days up to ``baseline_day`` are from before dosing. A plate that cannot be ranked does not keep the others from it.
@@ -46,7 +48,8 @@ def rank_profiles(table: Path, *, baseline_day: int, readout_day: int, out: Path
     for place, trajectories in enumerate(plates):
         others = [plates[other] for other in neighbours(place, len(plates)) if plates[other].encoder_id == trajectories.encoder_id]
         try:
-            ranking.tables[trajectories.plate] = rank_plate(trajectories, dosing_day=baseline_day, readout_day=readout_day, seed=seed, others=others)
+            table_of_plate = rank_plate(trajectories, dosing_day=baseline_day, readout_day=readout_day, seed=seed, others=others, settings=settings)
+            ranking.tables[trajectories.plate] = with_reasons(table_of_plate, trajectories, dosing_day=baseline_day, readout_day=readout_day)
         except ProfileError as error:
             ranking.refused[trajectories.plate] = error
     if not ranking.tables:
@@ -95,18 +98,12 @@ def trajectories_of(profiles: pd.DataFrame, *, where: str) -> list[Trajectories]
     return [_plate(str(plate), labels.iloc[rows], features[rows], tuple(names), where) for plate, rows in rows_of.items()]
 
 
-def write_tables(tables: dict[str, TreatmentTable], out: Path) -> None:
+def write_tables(tables: Mapping[str, TreatmentTable], out: Path) -> None:
     """Write one row a treatment to ``out`` and one a well to ``<out>-wells.csv``; lists are joined by blanks."""
-    wells_out = out.with_name(f"{out.stem}-wells{out.suffix}")
-    for path, model, rows in (
-        (out, TreatmentRank, [{"plate": plate, **row.model_dump(mode="json")} for plate, table in tables.items() for row in table.treatments]),
-        (wells_out, WellRank, [{"plate": plate, **row.model_dump(mode="json")} for plate, table in tables.items() for row in table.wells]),
-    ):
-        frame = pd.DataFrame(rows, columns=["plate", *model.model_fields])
-        for column in frame.columns.intersection(["wells", "flags"]):
-            frame[column] = frame[column].map(" ".join)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        frame.to_csv(path, index=False)
+    by_plate = [({"plate": plate}, table) for plate, table in tables.items()]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for path, text in ((out, treatments_csv(by_plate)), (out.with_name(f"{out.stem}-wells{out.suffix}"), wells_csv(by_plate))):
+        path.write_text(text, encoding="utf-8")
 
 
 def _labels(profiles: pd.DataFrame, where: str) -> pd.DataFrame:

@@ -48,6 +48,21 @@ class _Out(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
+class Reason(_Out):
+    """A measure of a treatment's wells that changed since dosing unlike that of untreated wells."""
+
+    measure: str
+    """as among the features that were compared"""
+    seen: str
+    """in words, such as ``smaller`` or ``more debris``"""
+    spreads: float
+    """mean change of the wells less the mean change of untreated ones, in untreated spreads"""
+    from_day: int
+    """the first day from which on it is plain"""
+    wells: tuple[str, ...]
+    """those that share it, the strongest first"""
+
+
 class TreatmentRank(_Out):
     """One treatment of a plate."""
 
@@ -88,6 +103,8 @@ class TreatmentRank(_Out):
     verdict: Verdict
     measures: dict[str, float] = {}
     """mean over the wells of what was measured of each"""
+    reasons: tuple[Reason, ...] = ()
+    """what sets its wells apart, the strongest first; empty where nothing measured does"""
 
 
 class WellRank(_Out):

@@ -34,14 +34,16 @@ class PlateOfSpecimen(_Out):
     """of the plate's own ranking"""
     left_out: str | None
     """why this plate took no part; null if it did"""
+    gain: float | None
+    """how many times as far every effect goes on this plate as on the mean plate; taken out. null if left out"""
     offset: float | None
-    """how much further every treatment goes on this plate than on the mean plate; taken out. null if left out"""
+    """how much further everything goes besides; taken out: score = gain × (effect + offset). null if left out"""
     untreated_wells: int
     """those with a score, which the plate's scale rests on"""
 
 
 class OnPlate(_Out):
-    """What one plate alone says of a treatment, as in that plate's ranking: the offset is not taken out."""
+    """What one plate alone says of a treatment, as in that plate's ranking: nothing is taken out."""
 
     plate: str
     efficacy_rank: int
@@ -65,7 +67,7 @@ class SpecimenTreatment(_Out):
     wells: int
     """on all plates that were used"""
     score: float
-    """as a plate's: 0 = like untreated, in untreated spreads; plate offsets are taken out"""
+    """as a plate's: 0 = like untreated, in untreated spreads; gains and offsets of plates are taken out"""
     score_low: float
     """lower end of the 90 % interval, which holds the disagreement between plates"""
     score_high: float
@@ -95,7 +97,7 @@ class SpecimenTable(_Out):
     encoder_id: str
     """digest of the encoder bundle of all plates used"""
     between_plates: float
-    """standard deviation of a treatment's effect from plate to plate, beyond its wells and the offsets, in untreated spreads"""
+    """standard deviation of an effect from plate to plate, beyond its wells, gains and offsets, as a share of √(1 + effect²)"""
     plates: tuple[PlateOfSpecimen, ...]
     """by name"""
     treatments: tuple[SpecimenTreatment, ...]

@@ -1,0 +1,66 @@
+"""Rankings as tables of text: one row a treatment or a well, with the names of the JSON."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
+
+from pydantic import BaseModel
+
+from schemas.ranking import FOR_RESEARCH_USE_ONLY, Reason, TreatmentRank, TreatmentTable, WellRank
+
+Lead = Mapping[str, object]
+"""The first columns of a table's rows, such as ``plate``."""
+SPREAD_OUT = {"measures": "", "departures": "departure_"}
+"""Fields whose every entry has a column of its own, and what stands before its name."""
+
+
+def treatments_csv(tables: Sequence[tuple[Lead, TreatmentTable]]) -> str:
+    """Return one row a treatment; reasons are joined to one text."""
+    return _csv(TreatmentRank, [(lead, table.treatments) for lead, table in tables])
+
+
+def wells_csv(tables: Sequence[tuple[Lead, TreatmentTable]]) -> str:
+    """Return one row a well."""
+    return _csv(WellRank, [(lead, table.wells) for lead, table in tables])
+
+
+def csv_text(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """Return a table whose numbers read back as they were."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(header)
+    for row in rows:
+        writer.writerow(map(_cell, row))
+    return out.getvalue()
+
+
+def _csv(model: type[BaseModel], tables: Sequence[tuple[Lead, Sequence[TreatmentRank | WellRank]]]) -> str:
+    fields = [name for name in model.model_fields if name not in SPREAD_OUT]
+    kept = [field for field in SPREAD_OUT if field in model.model_fields]
+    spread_out = [(field, name) for field in kept for name in sorted({name for _, rows in tables for row in rows for name in getattr(row, field)})]
+    header = [*(tables[0][0] if tables else ()), *fields, *(SPREAD_OUT[field] + name for field, name in spread_out), "notice"]
+    return csv_text(
+        header,
+        (
+            (*lead.values(), *(getattr(row, name) for name in fields), *(getattr(row, field).get(name) for field, name in spread_out), FOR_RESEARCH_USE_ONLY)
+            for lead, rows in tables
+            for row in rows
+        ),
+    )
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case Reason():
+            return f"{value.seen} ({value.spreads:+.1f} spreads from day {value.from_day})"
+        case tuple():
+            return ("; " if value and isinstance(value[0], Reason) else " ").join(map(_cell, value))
+        case Enum():
+            return str(value.value)
+        case _:
+            return str(value)  # of a float: the shortest text that reads back as the same number
