@@ -91,7 +91,7 @@ class KernelForecaster:
             values, vectors = np.linalg.eigh(kernel)
             values = np.maximum(values, 0.0)
             for strength in self.strengths:
-                dual = np.divide(1.0, values + strength * max(values.mean(), np.finfo(float).tiny), out=np.zeros_like(values), where=np.isfinite(strength))
+                dual = np.divide(1.0, values + strength * max(values.mean(), ROUNDING), out=np.zeros_like(values), where=np.isfinite(strength))
                 smoother = (vectors * (values * dual)) @ vectors.T + 1 / n
                 left_out_errors = (readout - smoother @ readout) / (1 - np.minimum(np.diag(smoother), HIGHEST_LEVERAGE))[:, None]
                 squared = float((left_out_errors**2).sum())

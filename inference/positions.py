@@ -13,6 +13,7 @@ Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 REAL = 0.01
+ROUNDING = 1e-12
 PERMUTATIONS = 999
 FEWEST_CONTROLS = 8
 FEWEST_IN_A_BLOCK = 3
@@ -61,7 +62,7 @@ def place_effects(residuals: Residuals, wells: tuple[str, ...], rng: np.random.G
     observed = explained(np.arange(len(standard)))
     drawn = np.array([explained(rng.permutation(len(standard))) for _ in range(PERMUTATIONS)])
     p_values = (1 + (drawn >= observed).sum(axis=0)) / (1 + PERMUTATIONS)
-    real = [number for number in range(len(Place)) if spread[number] > 0 and p_values[number] <= REAL]
+    real = [number for number in range(len(Place)) if observed[number] > ROUNDING and p_values[number] <= REAL]
     if not real:
         return PlaceEffects((), None, block)
     # As far apart as the past differs most, so that the forecast's penalty holds them back no more than that.
