@@ -1,7 +1,7 @@
-"""What is gained by ranking the plates of a specimen together: ``python benchmarks/specimen.py [--seeds 60]``.
+"""What is gained by ranking the plates of a specimen together: ``python benchmarks/specimen.py [--seeds 30]``.
 
-Simulated scores: 12 treatments of three wells and 18 untreated wells a plate. Half of the treatments do nothing, the others shift their wells by 0.5 to 5
-untreated spreads; on every plate those go further or less far by one offset, and each by an amount of its own. The truth is the effect on the mean plate.
+Simulated scores: 12 treatments of three wells and 18 untreated wells a plate. Half of the treatments do nothing, the others shift their wells by 0.5 to 15
+untreated spreads. On every plate all effects go so many times as far (gain), and each differs by a share of its own. The truth is the effect at gain 1.
 """
 
 import argparse
@@ -33,8 +33,8 @@ class Lab:
     """How plates of one specimen differ."""
 
     name: str
-    offset: float  # standard deviation, in untreated spreads
-    own: float  # of each treatment on each plate
+    gain: float  # standard deviation of its logarithm
+    own: float  # standard deviation of each treatment on each plate, as a share of its effect
     shared: int = TREATMENTS  # treatments that stand on every plate; of the others, every plate has its part
     spoilt: bool = False  # the strongest treatment fails on the first plate
     effects: int = 6
@@ -42,27 +42,26 @@ class Lab:
 
 LABS = (
     Lab("plates alike", 0.0, 0.0),
-    Lab("usual", 0.5, 0.3),
-    Lab("plates far apart", 1.5, 0.3),
-    Lab("treatments differ", 0.5, 0.6),
-    Lab("4 of 12 shared", 0.5, 0.3, shared=4),
-    Lab("far apart, 4 of 12", 1.5, 0.3, shared=4),
-    Lab("none shared", 0.5, 0.3, shared=0),
-    Lab("one spoilt", 0.5, 0.3, spoilt=True),
-    Lab("nothing works", 0.5, 0.3, effects=0),
+    Lab("usual", 0.2, 0.1),
+    Lab("plates far apart", 0.5, 0.1),
+    Lab("treatments differ", 0.2, 0.3),
+    Lab("4 of 12 shared", 0.2, 0.1, shared=4),
+    Lab("far apart, 4 of 12", 0.5, 0.1, shared=4),
+    Lab("none shared", 0.2, 0.1, shared=0),
+    Lab("one spoilt", 0.2, 0.1, spoilt=True),
+    Lab("nothing works", 0.2, 0.1, effects=0),
 )
 
 
 def simulate(rng: np.random.Generator, lab: Lab, plates: int) -> tuple[list[Ranking], Array]:
     """Return the rankings of the plates and the truth, (TREATMENTS,)."""
-    truth = np.where(np.arange(TREATMENTS) < TREATMENTS - lab.effects, 0.0, rng.uniform(0.5, 5.0, TREATMENTS))
+    truth = np.where(np.arange(TREATMENTS) < TREATMENTS - lab.effects, 0.0, np.exp(rng.uniform(np.log(0.5), np.log(15), TREATMENTS)))
     rankings = []
     for plate in range(plates):
         on_it = [treatment for treatment in range(TREATMENTS) if treatment % 3 == 0 or lab.shared == TREATMENTS or treatment % plates == plate]
         if lab.shared == 0:
             on_it = [treatment for treatment in range(TREATMENTS) if treatment % plates == plate]
-        active = truth[on_it] > 0
-        effect = truth[on_it] + active * (rng.normal(0, lab.offset) + rng.normal(0, lab.own, len(on_it)))
+        effect = truth[on_it] * np.exp(rng.normal(0, lab.gain)) * (1 + rng.normal(0, lab.own, len(on_it)))
         if lab.spoilt and plate == 0:
             effect[np.argmax(truth[on_it])] = 0.0
         rankings.append(rank_alone(f"plate-{plate + 1}", rng.normal(0, 1, UNTREATED), {n: rng.normal(e, 1, WELLS) for n, e in zip(on_it, effect, strict=True)}))
@@ -150,7 +149,7 @@ def _number(treatment: str) -> int:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=60)
+    parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--first-seed", type=int, default=1)
     arguments = parser.parse_args()
     print(f"{arguments.seeds} specimens a row, seeds from {arguments.first_seed}; alone: mean over the plates of a specimen")

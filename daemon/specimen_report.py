@@ -31,37 +31,39 @@ def specimen_html(ranking: SpecimenRanking) -> str:
 
 
 def _plates(ranking: SpecimenRanking) -> str:
-    hint = "Offset: how much further everything goes on this plate than on the mean plate, in untreated spreads; it is taken out of the scores."
+    hint = (
+        "Gain and offset: how many times as far, and how much further, everything goes on this plate than on the mean plate. Both are taken out of the scores."
+    )
     rows = "".join(f"<div><dt>{escape(plate.plate)}</dt><dd>{escape(_plate(plate))}</dd></div>" for plate in ranking.plates)
     return f'<section>\n<h2>Plates</h2>\n<p class="hint">{hint}</p>\n<dl class="lines">{rows}</dl>\n</section>'
 
 
 def _plate(plate: PlateOfSpecimen) -> str:
-    used = f"LEFT OUT: {plate.left_out}" if plate.offset is None else f"offset {plate.offset:+.2f}"
+    used = f"LEFT OUT: {plate.left_out}" if plate.gain is None or plate.offset is None else f"gain × {plate.gain:.2f}, offset {plate.offset:+.2f}"
     return f"{used} · day {plate.day}, revision {plate.revision}, {plate.untreated_wells} untreated wells"
 
 
 def _treatments(ranking: SpecimenRanking) -> str:
-    offsets = {plate.plate: plate.offset for plate in ranking.plates if plate.offset is not None}
-    ends = [value for row in ranking.treatments for value in (row.score_low, row.score_high, *_levelled(row, offsets))]
+    plates = {plate.plate: (plate.gain, plate.offset) for plate in ranking.plates if plate.gain is not None and plate.offset is not None}
+    ends = [value for row in ranking.treatments for value in (row.score_low, row.score_high, *_levelled(row, plates))]
     left, right = min([0.0, *ends]), max([0.0, *ends])
-    body = "\n".join(_treatment(row, offsets, left, right) for row in ranking.treatments)
+    body = "\n".join(_treatment(row, plates, left, right) for row in ranking.treatments)
     body = body or f'<tr><td colspan="{len(_HEADS)}">No treatment could be ranked.</td></tr>'
     heads = "".join(f"<th>{head.format(unit=UNITS[ranking.method])}</th>" for head in _HEADS)
     return (
         "<section>\n<h2>Treatments, strongest effect first</h2>\n"
         '<p class="hint">0 = like untreated; larger = further towards deterioration. The dot is the score of all plates together, the bar its 90 % interval, '
-        "each blue line one plate with its offset taken out. “Each plate alone” is what that plate's own ranking says, nothing taken out.</p>\n"
+        "each blue line one plate with its gain and offset taken out. “Each plate alone” is what that plate's own ranking says, nothing taken out.</p>\n"
         f"<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</section>"
     )
 
 
-def _levelled(row: SpecimenTreatment, offsets: dict[str, float]) -> list[float]:
-    return [alone.score - offsets[alone.plate] for alone in row.plates]
+def _levelled(row: SpecimenTreatment, plates: dict[str, tuple[float, float]]) -> list[float]:
+    return [alone.score / plates[alone.plate][0] - plates[alone.plate][1] for alone in row.plates]
 
 
-def _treatment(row: SpecimenTreatment, offsets: dict[str, float], left: float, right: float) -> str:
-    bar = interval_bar(row.score, row.score_low, row.score_high, left, right, _levelled(row, offsets))
+def _treatment(row: SpecimenTreatment, plates: dict[str, tuple[float, float]], left: float, right: float) -> str:
+    bar = interval_bar(row.score, row.score_low, row.score_high, left, right, _levelled(row, plates))
     name = escape(row.treatment) + (" <small>(single dose)</small>" if row.group is Group.SINGLE_DOSE else "")
     cells = (
         ("rank", "", str(row.efficacy_rank)),
@@ -92,7 +94,7 @@ def _how(ranking: SpecimenRanking) -> str:
     return how_it_was_made(
         {
             "Method": f"{ranking.method}, from {'embedding and measures' if ranking.representation == 'both' else ranking.representation}",
-            "From plate to plate": f"a treatment's effect has a standard deviation of {ranking.between_plates:.2f}, beyond its wells and the plates' offsets",
+            "From plate to plate": f"an effect varies by {ranking.between_plates:.0%} of its size, beyond its wells and the plates' gains and offsets",
             "Encoder": ranking.encoder_id or "none (a table of features)",
             "Code version": ranking.code_version,
             "Settings digest": ranking.config_digest,

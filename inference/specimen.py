@@ -101,7 +101,8 @@ def _results(rows: list[tuple[int, TreatmentRank]], keys: list[tuple[Group, str]
 
 
 def _plates(rankings: Sequence[Ranking], reasons: dict[str, str | None], effects: PlateEffects | None) -> tuple[PlateOfSpecimen, ...]:
-    offsets = iter(effects.offset if effects else ())
+    of_used = iter(zip(effects.gain.tolist(), effects.offset.tolist(), strict=True) if effects else ())
+    taken = {ranking.plate: next(of_used) if reasons[ranking.plate] is None else (None, None) for ranking in rankings}
     return tuple(
         PlateOfSpecimen(
             plate=ranking.plate,
@@ -109,7 +110,8 @@ def _plates(rankings: Sequence[Ranking], reasons: dict[str, str | None], effects
             revision=ranking.revision,
             inputs_digest=ranking.inputs_digest,
             left_out=reasons[ranking.plate],
-            offset=float(next(offsets)) if reasons[ranking.plate] is None else None,
+            gain=taken[ranking.plate][0],
+            offset=taken[ranking.plate][1],
             untreated_wells=_untreated(ranking),
         )
         for ranking in rankings
@@ -186,7 +188,7 @@ def _verdict(verdicts: set[Verdict], agreement: Agreement, q_value: float, best_
     if Verdict.GROWTH in verdicts:
         return Verdict.GROWTH
     claimed = low > 0 if agreement is Agreement.DISAGREE else score > 0
-    return Verdict.EFFECTIVE if claimed else Verdict.NO_EVIDENCE
+    return Verdict.EFFECTIVE if claimed or verdicts == {Verdict.EFFECTIVE} else Verdict.NO_EVIDENCE
 
 
 def _alone(plate: str, row: TreatmentRank) -> OnPlate:

@@ -217,7 +217,7 @@ def specimen_ranking(revision: int = 1, **changes: Any) -> SpecimenRanking:
         plates=(OnPlate(plate=PLATE, **single), OnPlate(plate="PDAC-0043", **single | {"score": 4.9, "score_low": 3.8, "score_high": 6.0})),
     )
     plates = [
-        PlateOfSpecimen(plate=plate, day=10, revision=1, inputs_digest="a" * 64, left_out=None, offset=offset, untreated_wells=18)
+        PlateOfSpecimen(plate=plate, day=10, revision=1, inputs_digest="a" * 64, left_out=None, gain=1.0, offset=offset, untreated_wells=18)
         for plate, offset in ((PLATE, -0.1), ("PDAC-0043", 0.1))
     ]
     fields: dict[str, Any] = {

@@ -62,7 +62,7 @@ def test_plates_that_disagree_are_seen_to(agreement: Agreement, words: str) -> N
 
 def test_a_plate_that_was_left_out_is_named_with_the_reason() -> None:
     base = with_row(plates=specimen_ranking().treatments[0].plates[:1])
-    failed = base.plates[1].model_copy(update={"left_out": "its quality gate failed", "offset": None})
+    failed = base.plates[1].model_copy(update={"left_out": "its quality gate failed", "gain": None, "offset": None})
     text = text_of(base.model_copy(update={"plates": (base.plates[0], failed)}))
     assert "1 of 2 plates" in text
     assert "LEFT OUT: its quality gate failed" in text

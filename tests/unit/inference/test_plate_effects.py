@@ -34,9 +34,35 @@ def test_results_closer_than_chance_have_no_variance_between_them() -> None:
 def test_a_plate_on_which_everything_reacts_more_is_levelled() -> None:
     first = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
     effects = take_out_plates(results([first, [value + 2 for value in first]], error=0.2))
-    assert effects.offset == pytest.approx([-1, 1], abs=0.05)
-    assert effects.score == pytest.approx([value + 1 for value in first])
+    assert effects.offset == pytest.approx([-1, 1], abs=0.06)
+    assert effects.score == pytest.approx([value + 1 for value in first], abs=0.1)
     assert effects.between_plates == pytest.approx(0)
+
+
+def test_a_plate_on_which_everything_goes_further_is_levelled_and_what_does_nothing_stays_at_nought() -> None:
+    truth = np.array([0.0, 0.0, 0.1, 1.0, 3.0, 8.0, 20.0, 40.0])
+    effects = take_out_plates(results([list(truth / 1.25), list(truth * 1.25)], error=0.3))
+    assert effects.gain == pytest.approx([0.8, 1.25], rel=0.01)
+    assert effects.score == pytest.approx(truth, abs=0.05)
+    assert effects.between_plates == pytest.approx(0)
+    low, high = effects.interval
+    assert high[0] - low[0] < 1.2
+    assert (effects.heterogeneity_p > 0.9).all()
+
+
+def test_gains_are_those_of_the_plates_however_they_are_ordered() -> None:
+    table = [[1.0, 4.0, 9.0, 0.2], [2.0, 7.5, 18.0, -0.1], [1.5, 6.0, 13.0, 0.0]]
+    one, other = take_out_plates(results(table)), take_out_plates(results(table[::-1]))
+    assert one.gain == pytest.approx(other.gain[::-1])
+    assert one.score == pytest.approx(other.score)
+    assert np.log(one.gain).mean() == pytest.approx(0, abs=0.01)
+
+
+@pytest.mark.parametrize("second", [[-1.0, -4.0, -9.0], [0.0, 0.0, 0.0], [900.0, 4000.0, 9000.0]])
+def test_plates_that_have_nothing_in_common_still_give_finite_scores(second: list[float]) -> None:
+    effects = take_out_plates(results([[1.0, 4.0, 9.0], second]))
+    assert np.isfinite(effects.score).all()
+    assert np.isfinite(effects.interval).all()
 
 
 def test_offsets_have_the_mean_nought_on_plates_with_different_treatments() -> None:
@@ -77,8 +103,8 @@ def test_one_treatment_that_went_wrong_on_one_plate_is_seen_and_does_not_move_th
 def test_heterogeneity_is_cochrans_q() -> None:
     table = [[1.0, 2.0], [1.5, 2.5], [0.5, 1.5]]
     effects = take_out_plates(results([[*row, *(value + 3 for value in row)] for row in table]))
-    levelled = np.array([row[0] for row in table]) - effects.offset
-    q = ((levelled - levelled.mean()) ** 2).sum() / 0.25
+    levelled, weights = np.array([row[0] for row in table]) / effects.gain - effects.offset, effects.gain**2 / 0.25
+    q = weights @ (levelled - weights @ levelled / weights.sum()) ** 2
     assert effects.heterogeneity_p[0] == pytest.approx(chi2.sf(q, 2))
 
 
