@@ -1,7 +1,7 @@
 """What a well would have become untreated: learned from untreated wells, from the days up to dosing only."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -33,40 +33,29 @@ class RidgeForecaster:
     def fit(self, past: Array, readout: Array, earlier: Sequence[Earlier] = ()) -> Forecast:
         """Learn as the port says."""
         past_mean, readout_mean = past.mean(axis=0), readout.mean(axis=0)
-        own = Earlier(past - past_mean, readout - readout_mean)
+        plates = [Earlier(past - past_mean, readout - readout_mean), *earlier]
+        wells = [len(plate.past) for plate in plates]
+        inputs, outputs = np.concatenate([plate.past for plate in plates]), np.concatenate([plate.readout for plate in plates])
+        likeness, of_mean = np.repeat([plate.likeness for plate in plates], wells), np.repeat(np.divide(1, wells), wells)
+        is_own = np.arange(len(inputs)) < len(past)
         best, best_error, best_slope = np.zeros_like(readout), np.inf, np.zeros((past.shape[1], readout.shape[1]))
-        for share, persistence in product(self.shares if earlier else (0.0,), self.persistences):
-            plates, weights = [_departed(plate, persistence) for plate in (own, *earlier)], [1.0, *(share * plate.likeness for plate in earlier)]
-            variance, turn, response = _normal_equations(plates, weights)
+        for share in self.shares if earlier else (0.0,):
+            weights = np.where(is_own, 1.0, share * likeness)
+            variance, turn = np.linalg.eigh((inputs.T * weights) @ inputs)
             varies = variance > ROUNDING * max(float(variance[-1]), np.finfo(float).tiny)
             unit = float(variance[varies].sum()) / min(len(past), len(variance))
-            for strength in self.strengths:
+            turned = inputs @ turn
+            leverages = weights[:, None] * turned**2
+            for persistence, strength in product(self.persistences, self.strengths):
+                beyond = outputs - persistence * inputs[:, : readout.shape[1]]
                 shrunk = np.divide(1.0, variance + strength * unit, out=np.zeros_like(variance), where=varies & np.isfinite(strength))
-                slope = turn @ (shrunk[:, None] * response)
-                off = [_left_out_errors(plate, slope, turn, weight * shrunk) for plate, weight in zip(plates, weights, strict=True)]
-                error = sum(plate.likeness * float((errors**2).sum()) for plate, errors in zip(plates, off, strict=True))
+                slope = shrunk[:, None] * ((turned.T * weights) @ beyond)
+                # What each well is off by when it is left out of the slope and of its plate's mean.
+                errors = (beyond - turned @ slope) / (1 - np.minimum(of_mean + leverages @ shrunk, HIGHEST_LEVERAGE))[:, None]
+                error = float(likeness @ (errors**2).sum(axis=1))
                 if error < best_error:
-                    best, best_error, best_slope = off[0], error, slope + persistence * np.eye(*slope.shape)
+                    best, best_error, best_slope = errors[: len(past)], error, turn @ slope + persistence * np.eye(*slope.shape)
         return Forecast(of=lambda wells: readout_mean + (wells - past_mean) @ best_slope, left_out=readout - best)
-
-
-def _departed(plate: Earlier, persistence: float) -> Earlier:
-    """Return a plate with what of its readout lies beyond a share of how its wells differed."""
-    return replace(plate, readout=plate.readout - persistence * plate.past[:, : plate.readout.shape[1]])
-
-
-def _normal_equations(plates: Sequence[Earlier], weights: Sequence[float]) -> tuple[Array, Array, Array]:
-    """Return the eigenvalues (P,) and eigenvectors (P, P) of the wells' Gram matrix, and their products with the readout, (P, K), in these."""
-    gram = sum((weight * plate.past.T @ plate.past for plate, weight in zip(plates, weights, strict=True)), np.zeros(()))
-    products = sum((weight * plate.past.T @ plate.readout for plate, weight in zip(plates, weights, strict=True)), np.zeros(()))
-    variance, turn = np.linalg.eigh(gram)
-    return variance, turn, turn.T @ products
-
-
-def _left_out_errors(plate: Earlier, slope: Array, turn: Array, shrunk: Array) -> Array:
-    """Return (n, K): what each well of a plate is off by when it is left out of the slope and of its plate's mean."""
-    leverage = np.minimum(1 / len(plate.past) + ((plate.past @ turn) ** 2) @ shrunk, HIGHEST_LEVERAGE)
-    return np.asarray((plate.readout - plate.past @ slope) / (1 - leverage)[:, None])
 
 
 @dataclass(frozen=True)
