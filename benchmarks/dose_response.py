@@ -4,6 +4,7 @@ Simulated wells, 18 untreated ones on each plate. Where the effect is largest, w
 """
 
 import argparse
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 
@@ -86,27 +87,45 @@ def flat(seeds: int) -> Iterator[str]:
 
 def combinations(seeds: int) -> Iterator[str]:
     """Say how often an excess is called where there is none, and where 0.2 of effect are added, and how often its interval holds the truth."""
-    yield f"{'combination of two drugs':30}{'added':>12}{'wells':>7}{'p ≤ 0.05':>10}{'held':>11}"
+    yield f"{'combination of two drugs':30}{'wells vary':>12}{'wells':>7}{'added':>8}{'p ≤ 0.05':>10}{'held':>11}"
     for model in ("Bliss", "highest single agent", "Loewe"):
-        for added in (0.0, 0.2):
-            for replicates in REPLICATES:
-                seen = [one_combination(model, added, replicates, np.random.default_rng([seed, replicates])) for seed in range(seeds)]
+        for rise in (1.0, 4.0):
+            for replicates, added in itertools.product(REPLICATES, (0.0, 0.2)):
+                seen = [one_combination(model, added, replicates, rise, np.random.default_rng([seed, replicates])) for seed in range(seeds)]
                 called, holding = np.mean([each.p_value <= CALLED for each in seen]), np.mean([each.low <= added <= each.high for each in seen])
-                yield f"{model:30}{added:>12.1f}{replicates:>7}{called:>10.1%}{holding:>11.1%}"
+                yield f"{model:30}{'equally' if rise == 1 else '1 to 4':>12}{replicates:>7}{added:>8.1f}{called:>10.1%}{holding:>11.1%}"
 
 
-def one_combination(model: str, added: float, replicates: int, rng: np.random.Generator) -> Excess:
+def one_combination(model: str, added: float, replicates: int, rise: float, rng: np.random.Generator) -> Excess:
     """Return the excess of one combination whose true one is what was added."""
     doses = (0.4, 1.2)
     singles = [float(drug.effect_at(np.array([dose]))[0]) for drug, dose in zip(DRUGS, doses, strict=True)]
     expected = {"Bliss": 1 - (1 - singles[0]) * (1 - singles[1]), "highest single agent": max(singles), "Loewe": additive(doses)}[model]
-    means = (0.0, expected + added, *singles, 0.3, 0.6, 0.9)
-    wells = [mean + FRACTION_SPREAD * rng.standard_normal(UNTREATED if n == 0 else replicates) for n, mean in enumerate(means)]
-    parts = Parts(Means.moderated(wells).take(range(4)), 2, None)
+    spread = FRACTION_SPREAD if rise == 1 else FRACTION_SPREAD / 2
+    parts = Parts(means([0.0, expected + added, *singles, 0.3, 0.6, 0.9], replicates, spread, rise, rng).take(range(4)), 2, None)
     if model == "Loewe":
-        fits = [fit_logistic(levels(drug, 6, replicates, FRACTION_SPREAD, 1.0, rng)) for drug in DRUGS]
+        fits = [fit_logistic(levels(drug, 6, replicates, spread, rise, rng)) for drug in DRUGS]
         return loewe(parts, fits, doses, rng)
     return bliss(parts) if model == "Bliss" else highest_single_agent(parts)
+
+
+def means(truth: Sequence[float], replicates: int, spread: float, rise: float, rng: np.random.Generator) -> Means:
+    """Return what wells of these effects show, untreated first; ``rise`` is how much more wells of an effect of 1 vary."""
+    counts = [UNTREATED] + [replicates] * (len(truth) - 1)
+    wells = [mean + spread * (1 + (rise - 1) * mean) * rng.standard_normal(count) for mean, count in zip(truth, counts, strict=True)]
+    return Means.moderated(wells, 0)
+
+
+def without_assay(seeds: int) -> Iterator[str]:
+    """Say what Bliss makes of independent drugs where the strongest effect of the plate is taken for a whole."""
+    yield f"{'Bliss without an assay':30}{'strongest':>12}{'wells':>7}{'excess':>8}{'p ≤ 0.05':>10}"
+    for strongest in (1.0, 0.7, 0.5):
+        for replicates in REPLICATES:
+            truth = [0.0, 1 - 0.8 * 0.85, 0.2, 0.15, strongest, 0.1, 0.3]
+            rngs = (np.random.default_rng([seed, replicates]) for seed in range(seeds))
+            seen = [bliss(Parts(means(truth, replicates, FRACTION_SPREAD, 1.0, rng).take(range(5)), 2, 4)) for rng in rngs]
+            excess, called = np.mean([each.excess for each in seen]), np.mean([each.p_value <= CALLED for each in seen])
+            yield f"{'':30}{strongest:>12.1f}{replicates:>7}{excess:>+8.3f}{called:>10.1%}"
 
 
 def additive(doses: Sequence[float]) -> float:
@@ -121,7 +140,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=100, help="plates of each row")
     seeds = parser.parse_args().seeds
     started = time.perf_counter()
-    for table in (curves, flat, combinations):
+    for table in (curves, flat, combinations, without_assay):
         print(*table(seeds), "", sep="\n", flush=True)
     print(f"{seeds} seeds, {time.perf_counter() - started:.0f} s")
 

@@ -31,10 +31,12 @@ def combinations(
     combined = [given for given in wells.by_given if len(given) > 1]
     if not combined:
         return (), ()
-    means = Means.moderated([np.array([effects[row.well] for row in rows]) for rows in wells.by_given.values()])
-    values = dict(zip(wells.by_given, means.values.tolist(), strict=True))
+    order = list(wells.by_given)
+    untreated = order.index(UNTREATED) if UNTREATED in order else None
+    means = Means.moderated([np.array([effects[row.well] for row in wells.by_given[given]]) for given in order], untreated)
+    values = dict(zip(order, means.values.tolist(), strict=True))
     strongest = None if effect is Effect.DETERIORATION else max((given for given in values if given), key=values.__getitem__)
-    plate = _Plate(wells, effect, means, {given: row for row, given in enumerate(values)}, strongest, fits)
+    plate = _Plate(wells, effect, means, {given: row for row, given in enumerate(order)}, strongest, fits)
     notes = () if strongest is None else (SHARE_OF_STRONGEST.format(of=wells.names[strongest], score=values[strongest]),)
     return tuple(plate.combination(given, rng) for given in combined), notes
 

@@ -12,7 +12,7 @@ from schemas.dose_response import Excess
 
 Array = npt.NDArray[np.float64]
 
-PSEUDO_WELLS = 6.0
+PSEUDO_WELLS = 4.0
 """Few replicates do not know their own variance: it is shrunk towards that of all treatments as by so many wells more."""
 LOEWE_DRAWS = 400
 _BISECTIONS = 40
@@ -28,19 +28,23 @@ class Means:
     freedoms: Array  # (M,) degrees of freedom of those variances
 
     @classmethod
-    def moderated(cls, wells: Sequence[Array]) -> "Means":
+    def moderated(cls, wells: Sequence[Array], untreated: int | None) -> "Means":
         """Return the means of treatments of (n,) wells, each variance shrunk towards the pooled one (Smyth, Stat. Appl. Genet. Mol. Biol. 3, 2004, 3).
 
+        Wells with an effect vary more, so ``untreated``, the row of untreated wells, is not pooled unless nothing else has replicates.
         Without any replicate nothing is known of the variance: it is infinite.
         """
         squares = np.array([float(((of - of.mean()) ** 2).sum()) for of in wells])
         counts = np.array([len(of) for of in wells], dtype=np.float64)
-        known = float((counts - 1).sum())
+        means = np.array([of.mean() for of in wells])
+        treated = np.arange(len(wells)) != untreated
+        lends = treated if (counts[treated] > 1).any() else ~treated
+        known = float((counts[lends] - 1).sum())
+        if known <= 0:
+            return cls(means, np.full(len(wells), np.inf), np.ones(len(wells)))
         prior = min(PSEUDO_WELLS, known)
-        freedoms = np.maximum(counts - 1 + prior, 1.0)
-        pooled = squares.sum() / known if known else np.inf
-        variances = (squares + prior * pooled) / freedoms if known else np.full(len(wells), np.inf)
-        return cls(np.array([of.mean() for of in wells]), variances / counts, freedoms)
+        freedoms = counts - 1 + prior
+        return cls(means, (squares + prior * squares[lends].sum() / known) / freedoms / counts, freedoms)
 
     def take(self, rows: Sequence[int]) -> "Means":
         """Return some of the means, in this order."""

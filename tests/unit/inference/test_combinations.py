@@ -21,7 +21,7 @@ def parts(combination: float, single_agents: tuple[float, ...], *, spread: float
     rng = np.random.default_rng(seed)
     truth = [0.0, combination, *single_agents, 0.5, 0.5, 0.5, 0.5]
     wells = [mean + spread * rng.standard_normal(18 if n == 0 else replicates) for n, mean in enumerate(truth)]
-    return Parts(Means.moderated(wells).take(range(2 + len(single_agents))), len(single_agents), None)
+    return Parts(Means.moderated(wells, 0).take(range(2 + len(single_agents))), len(single_agents), None)
 
 
 def curve(midpoint: float, *, top: float = 1.0, hill: float = 1.0, spread: float = 0.0, seed: int = 0) -> LogisticFit:
@@ -157,9 +157,19 @@ def test_one_seed_gives_one_answer() -> None:
 
 
 def test_a_treatment_of_one_well_borrows_the_variance_of_the_others() -> None:
-    means = Means.moderated([np.array([0.0, 0.1, -0.1]), np.array([5.0])])
+    means = Means.moderated([np.array([0.0, 0.1, -0.1]), np.array([5.0])], None)
     assert means.variances[1] == pytest.approx(0.01)
 
 
 def test_without_any_replicate_the_error_is_not_known() -> None:
-    assert np.isinf(Means.moderated([np.array([0.0]), np.array([5.0])]).variances).all()
+    assert np.isinf(Means.moderated([np.array([0.0]), np.array([5.0])], 0).variances).all()
+
+
+def test_where_wells_with_an_effect_vary_more_bliss_still_calls_little() -> None:
+    called = []
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        truth = np.array([0.0, 0.7, 0.5, 0.4, 0.1, 0.2, 0.3, 0.6, 0.8, 0.9])
+        wells = [mean + (0.03 + 0.1 * mean) * rng.standard_normal(18 if n == 0 else 3) for n, mean in enumerate(truth)]
+        called.append(bliss(Parts(Means.moderated(wells, 0).take(range(4)), 2, None)).p_value <= 0.05)
+    assert np.mean(called) <= 0.08
