@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from inference.before_dosing import unlike
 from inference.departure import DEFAULT, Departures, DepartureSettings, ForecastFrom, Mask, Residuals, departures_of, scorable
+from inference.label_audit import BELIEVED, audit_labels
 from inference.plate_quality import plate_quality
 from inference.positions import NO_PLACE_EFFECTS, PlaceEffects, place_effects
 from inference.significance import adjust_false_discovery, conformal_p, smallest_permutation_p
@@ -15,7 +16,7 @@ from inference.treatment_test import TreatmentTest, compare, likeness
 from inference.treatments import efficacy_ranks, score_treatments
 from schemas.plate_map import Group
 from schemas.quality import Flag
-from schemas.ranking import Direction, Scale, TreatmentRank, TreatmentTable, Verdict, WellRank
+from schemas.ranking import Direction, LabelDoubt, Scale, TreatmentRank, TreatmentTable, Verdict, WellRank
 from schemas.trajectory import Trajectories
 from schemas.well import is_well
 
@@ -90,12 +91,20 @@ def rank_plate(
     verdicts = _verdicts(treatments, tests, int(departures.residuals.untreated.sum()))
     towards = _towards_deterioration(departures, [each.wells for each, (_, verdict) in zip(treatments, verdicts, strict=True) if verdict is Verdict.GROWTH])
     rows = _rank_treatments(trajectories, departures, towards, list(zip(treatments, tests, verdicts, strict=True)), rng)
+    doubts = _label_doubts(trajectories, departures)
     return TreatmentTable(
         treatments=rows,
         wells=_rank_wells(trajectories, departures, towards, flags or {}),
         scale=Scale(x=None, n=sum(len(row.wells) for row in rows)),
         quality=plate_quality(trajectories, departures, places, readout_day, rng),
-        notes=(*notes, *departures.notes, *_said(departures, places, rows), *_unscored(trajectories, treatments)),
+        notes=(
+            *notes,
+            *departures.notes,
+            *_said(departures, places, rows),
+            *_unscored(trajectories, treatments),
+            *(each.sentence for each in doubts if each.probability >= BELIEVED),
+        ),
+        label_doubts=doubts,
     )
 
 
@@ -116,6 +125,16 @@ def _departures(
     wells = tuple(well for well, is_used in zip(trajectories.wells, used, strict=True) if is_used)
     places = place_effects(residuals, wells, rng) if all(map(is_well, trajectories.wells)) else NO_PLACE_EFFECTS
     return departures_of(replace(residuals, known=places.known), used, left_out), places
+
+
+def _label_doubts(trajectories: Trajectories, departures: Departures) -> tuple[LabelDoubt, ...]:
+    scored = np.flatnonzero(departures.used).tolist()
+    return audit_labels(
+        departures.residuals,
+        wells=[trajectories.wells[well] for well in scored],
+        groups=[trajectories.groups[well] for well in scored],
+        treatments=[trajectories.treatments[well] for well in scored],
+    )
 
 
 def _treatments(trajectories: Trajectories, departures: Departures) -> list[_Treatment]:

@@ -190,6 +190,17 @@ class LabelDoubt(_Out):
     """the label that fits better; ``exchanged``: each has the other's; or how the plate was turned"""
     probability: float = Field(ge=0, le=1)
 
+    @property
+    def sentence(self) -> str:
+        """What a person should look at."""
+        surely = f"probability {min(self.probability, 0.99):.2f}"
+        match self.wells:
+            case (well,):
+                return f"Well {well} is labelled {self.said} and looks like {self.seems} ({surely}): check its label."
+            case (one, other):
+                return f"Wells {one} and {other}, labelled {self.said}, look {self.seems} ({surely}): check both labels."
+        return f"The plate looks {self.seems} ({surely}): check the plate map against the plate."
+
 
 class TreatmentTable(_Out):
     """The result of the arithmetic, before it becomes the ranking of a plate and day."""
@@ -207,7 +218,7 @@ class TreatmentTable(_Out):
     combinations: tuple[Combination, ...] = ()
     """one for each combination"""
     label_doubts: tuple[LabelDoubt, ...] = ()
-    """wells that look as if they were labelled wrongly, the most probable first"""
+    """wells that look as if they were labelled wrongly, with a probability of 0.1 or more, the most probable first"""
 
 
 class RankingHead(_Out):
