@@ -1,19 +1,26 @@
 """How often intervals of curves and combinations hold the truth, and tests call what is not there: ``python benchmarks/dose_response.py --seeds 200``.
 
-Simulated wells, 18 untreated ones on each plate. Where the effect is largest, wells vary as untreated ones do, or twice as much.
+Simulated wells, 18 untreated ones on each plate. Where the effect is largest, wells vary as untreated ones do, or more.
+The real time course is set beside its measured viability where SPHERORANK_REAL_DATA (default ../shared/data) is found.
 """
 
 import argparse
 import itertools
+import os
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from inference.combinations import Means, Parts, bliss, highest_single_agent, loewe
+from inference.dose_table import with_doses
 from inference.logistic import Levels, Logistic, LogisticFit, fit_logistic
-from schemas.dose_response import Excess
+from inference.profiles import read_profiles, trajectories_of
+from inference.ranking import rank_plate
+from schemas.dose_response import Excess, InhibitoryDose
 
 Array = npt.NDArray[np.float64]
 
@@ -31,6 +38,7 @@ CURVES = {
 }
 FLAT = Logistic(0.0, 0.0, 1.0, 1.0)
 FRACTION_SPREAD = 0.08  # of wells, where effects are fractions
+REAL_DATA = Path(os.environ.get("SPHERORANK_REAL_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 DRUGS = (Logistic(0.0, 1.0, 0.7, 1.2), Logistic(0.0, 1.0, 2.0, 1.2))
 
 
@@ -134,6 +142,30 @@ def additive(doses: Sequence[float]) -> float:
     return float(1 / (1 + potencies ** -DRUGS[0].hill))
 
 
+def real_time_course() -> Iterator[str]:
+    """Set the midpoint that the images give beside the one of measured viability, for etoposide on three real plates."""
+    folder = REAL_DATA / "real_time_course"
+    if not folder.is_dir():
+        yield f"no real time course: {folder} is missing"
+        return
+    assay = pd.read_csv(folder / "a673_viability.csv").dropna().set_index(["Metadata_Plate", "Metadata_Well"])["viability_percent"]
+    yield f"{'etoposide on A673':30}{'by images, uM':>24}{'by viability, uM':>24}"
+    for plate in trajectories_of(read_profiles(folder / "a673_profiles.csv"), where=str(folder)):
+        table = rank_plate(plate, dosing_day=0, readout_day=2, seed=0)
+        percents = {row.well: 100 - float(assay[plate.plate, row.well]) for row in table.wells if (plate.plate, row.well) in assay.index}
+        measured = tuple(row.model_copy(update={"deterioration_percent": percents[row.well]}) for row in table.wells if row.well in percents)
+        found = [with_doses(of, 0).dose_responses[0].relative_ic50 for of in (table, table.model_copy(update={"wells": measured}))]
+        yield f"{plate.plate:30}" + "".join(f"{midpoint(each):>24}" for each in found)
+
+
+def midpoint(dose: InhibitoryDose | None) -> str:
+    """Return a dose with its interval, which goes on where a question mark stands."""
+    if dose is None:
+        return "no response"
+    low, high = ("?" if end is None else f"{end:.2f}" for end in (dose.low, dose.high))
+    return f"{dose.amount:.2f} ({low} … {high})"
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -142,6 +174,7 @@ def main() -> None:
     started = time.perf_counter()
     for table in (curves, flat, combinations, without_assay):
         print(*table(seeds), "", sep="\n", flush=True)
+    print(*real_time_course(), "", sep="\n")
     print(f"{seeds} seeds, {time.perf_counter() - started:.0f} s")
 
 
