@@ -9,7 +9,7 @@ from daemon.gallery import gallery, seen_in_words
 from daemon.page import UNITS, bullet_list, bullets, how_it_was_made, interval_bar, page, probability, ranks, table_row, verdict_mark
 from daemon.plate_svg import has_positions, plate_svg
 from schemas.plate_map import Group
-from schemas.ranking import Gate, Ranking, RankingQuality, TreatmentRank
+from schemas.ranking import Direction, Gate, Ranking, RankingQuality, TreatmentRank
 
 
 def report_html(ranking: Ranking, pictures: Mapping[str, bytes]) -> str:
@@ -47,24 +47,27 @@ def _gate(quality: RankingQuality) -> str:
     verdict = "Quality gate passed" if passed else "Quality gate FAILED: do not rely on this ranking"
     figures = [
         ("Z′", quality.z_prime),
+        ("robust Z′", quality.robust_z_prime),
         ("SSMD", quality.ssmd),
         ("edge effect", quality.edge_effect),
         ("row effect", quality.row_effect),
         ("column effect", quality.column_effect),
     ]
     cells = "".join(f"<div><dt>{name}</dt><dd>{'–' if value is None else f'{value:.2f}'}</dd></div>" for name, value in figures)
-    return f'<section class="gate {quality.gate}">\n<h2>{verdict}</h2>\n{bullet_list(quality.reasons)}<dl>{cells}</dl>\n</section>'
+    taken = f'<p class="hint">Taken into account: {escape(", ".join(quality.corrected_for))}.</p>' if quality.corrected_for else ""
+    return f'<section class="gate {quality.gate}">\n<h2>{verdict}</h2>\n{bullet_list(quality.reasons)}<dl>{cells}</dl>\n{taken}</section>'
 
 
 def _treatments(ranking: Ranking) -> str:
     unit = UNITS[ranking.method]
     low = min([0.0, *(row.score_low for row in ranking.treatments)])
     high = max([0.0, *(row.score_high for row in ranking.treatments)])
-    heads = ("Rank", "Treatment", "Group", "Wells", "What is seen", f"Score ({unit}, with interval)", "Ranks possible", "p", "q", "Verdict")
+    heads = ("Rank", "Treatment", "Group", "Wells", "What is seen", f"Score ({unit}, with interval)", "Ranks possible", "p", "q and effect size", "Verdict")
     body = "\n".join(_treatment(row, low, high) for row in ranking.treatments) or f'<tr><td colspan="{len(heads)}">No treatment could be ranked.</td></tr>'
     return (
         "<section>\n<h2>Treatments, strongest effect first</h2>\n"
-        '<p class="hint">0 = like untreated; larger = further towards deterioration. The bar is the interval of the score, the dot the score.</p>\n'
+        '<p class="hint">0 = like untreated; larger = further towards deterioration. The bar is the interval of the score, the dot the score. '
+        "Changes are since dosing, in untreated spreads. The effect size is how far their mean is from untreated wells, which p and q test.</p>\n"
         f"<table>\n<thead><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</section>"
     )
 
@@ -76,18 +79,30 @@ def _treatment(row: TreatmentRank, low: float, high: float) -> str:
         ("treatment", "", escape(row.treatment or "untreated")),
         ("", "Group", row.group.replace("_", " ")),
         ("number", "Wells", f'<span title="{escape(", ".join(row.wells))}">{len(row.wells)}</span>'),
-        ("seen", "", seen_in_words(row.measures)),
+        ("seen", "", "<br>".join(filter(None, (_reasons(row), seen_in_words(row.measures))))),
         (
             "score",
             "Score",
             f"<span>{row.score:.2f} <small>{row.score_low:.2f} … {row.score_high:.2f}</small></span>{bar}",
         ),
-        ("number", "Ranks possible", ranks(row.rank_low, row.rank_high)),
+        ("number", "Ranks possible", f"{ranks(row.rank_low, row.rank_high)}<br><small>best: {row.chance_best:.0%}</small>"),
         ("number", "p", probability(row.p_value)),
-        ("number", "q", probability(row.q_value)),
-        ("", "Verdict", verdict_mark(row.verdict)),
+        ("number", "q and effect size", f"{probability(row.q_value)}<br><small>{row.effect_size:.1f} ({row.effect_low:.1f} … {row.effect_high:.1f})</small>"),
+        ("", "Verdict", f"{verdict_mark(row.verdict)}{_doubt(row)}"),
     )
     return table_row(cells)
+
+
+def _reasons(row: TreatmentRank) -> str:
+    """Return what sets the wells apart, in words; which wells share it is behind them."""
+    return ", ".join(
+        f'<b title="{escape(", ".join(reason.wells))}">{escape(reason.seen)}</b> <small>{reason.spreads:+.1f} from day {reason.from_day}</small>'
+        for reason in row.reasons
+    )
+
+
+def _doubt(row: TreatmentRank) -> str:
+    return "<br><small>or growth: undecided</small>" if row.direction is Direction.UNDECIDED else ""
 
 
 def _plate(ranking: Ranking) -> str:
@@ -121,6 +136,7 @@ def _how(ranking: Ranking) -> str:
         "Wells": f"{sum(well.group is Group.UNTREATED for well in ranking.wells)} untreated of {len(ranking.wells)} on the map; {scale.n} ranked"
         + ("" if scale.x is None else f", {scale.x} of them intact"),
         "Encoder": ranking.encoder_id or "none (a table of features)",
+        "Earlier plates": ", ".join(ranking.earlier_plates) or "none",
         "Code version": ranking.code_version,
         "Settings digest": ranking.config_digest,
         "Inputs digest": ranking.inputs_digest,
