@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
-from scipy.stats import ncx2
+from scipy.special import chndtr
 
 from inference.departure import Residuals
 from inference.metrics import Noise
@@ -86,9 +86,9 @@ def _effect_interval(gap: Array, unit: float) -> tuple[float, float]:
     observed, k = float(gap @ gap) / unit, len(gap)
 
     def noncentrality(probability: float) -> float:
-        if ncx2.cdf(observed, k, 1e-9) <= probability:
+        if chndtr(observed, k, 1e-9) <= probability:
             return 0.0
-        return float(brentq(lambda centre: ncx2.cdf(observed, k, centre) - probability, 1e-9, 4 * observed + 100 * k))
+        return float(brentq(lambda centre: chndtr(observed, k, centre) - probability, 1e-9, 4 * observed + 100 * k))
 
     low, high = (float(np.sqrt(noncentrality(probability) * unit)) for probability in INTERVAL)
     return low, high

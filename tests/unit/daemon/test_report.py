@@ -7,7 +7,7 @@ from daemon.plate_svg import has_positions, plate_svg
 from daemon.report import report_html
 from schemas.plate_map import Group
 from schemas.quality import Flag
-from schemas.ranking import FOR_RESEARCH_USE_ONLY, Gate, LeftOut, Ranking, WellRank
+from schemas.ranking import FOR_RESEARCH_USE_ONLY, Direction, Gate, LeftOut, Ranking, Reason, WellRank
 from tests.samples import ranking
 
 VOID = {"meta", "line", "rect", "circle", "br", "link"}
@@ -69,9 +69,27 @@ def test_a_failed_gate_is_said_with_its_reasons() -> None:
     assert "Z′ is 0.1; expected 0.3 or more" in text
 
 
-def test_a_treatment_stands_with_score_interval_ranks_and_verdict() -> None:
-    text = text_of(ranking())
-    assert "gemcitabine:1 uM single dose 1 4.20 3.10 … 5.30 1 0.001 0.001 effective" in text
+def with_treatment(**changes: object) -> Ranking:
+    base = ranking()
+    return base.model_copy(update={"treatments": (base.treatments[0].model_copy(update=changes),)})
+
+
+def test_a_treatment_stands_with_score_interval_ranks_effect_and_verdict() -> None:
+    text = text_of(with_treatment(chance_best=0.62, effect_size=5.0, effect_low=3.2, effect_high=6.8))
+    assert "gemcitabine:1 uM single dose 1 4.20 3.10 … 5.30 1 best: 62% 0.001 0.001 5.0 (3.2 … 6.8) effective" in text
+
+
+def test_what_sets_a_treatment_apart_is_said_with_its_day() -> None:
+    reasons = (Reason(measure="log_area", seen="smaller", spreads=-3.14, from_day=8, wells=("D02",)),)
+    assert "smaller -3.1 from day 8" in text_of(with_treatment(reasons=reasons))
+
+
+def test_undecided_growth_is_said_beside_the_verdict() -> None:
+    assert "effective or growth: undecided" in text_of(with_treatment(direction=Direction.UNDECIDED))
+
+
+def test_what_was_taken_into_account_is_said() -> None:
+    assert "Taken into account: row, edge." in text_of(with_quality(corrected_for=("row", "edge")))
 
 
 def test_names_from_outside_are_text_and_never_markup() -> None:
