@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from inference.departure import departures_on, measure_departures
+from inference.departure import DepartureSettings, ForecastFrom, departures_on, measure_departures
 from schemas.errors import ProfileError
 from schemas.plate_map import Group
 from schemas.trajectory import Trajectories
@@ -189,3 +189,60 @@ def test_a_block_that_is_equal_in_most_wells_does_no_harm(block: slice) -> None:
     features = one.features.copy()
     features[3:, :, block] = features[3, 0, block]
     assert np.isfinite(scores(replace(one, features=features))).all()
+
+
+def followed(kills: tuple[float, ...] = (0.0, 0.5, 1.0), seed: int = 0) -> Trajectories:
+    """Return a plate whose wells go evenly from day 7 to day 10, seen every day."""
+    trajectories = plate(kills, seed=seed, features=12, encoder_id="")
+    start, end = trajectories.features[:, 0], trajectories.features[:, 1]
+    noise = 0.3 * np.random.default_rng(seed).normal(size=(len(start), 2, 12))
+    between = [start + share * (end - start) for share in (1 / 3, 2 / 3)] + noise.transpose(1, 0, 2)
+    return replace(trajectories, days=(7, 8, 9, 10), features=np.stack([start, *between, end], axis=1))
+
+
+def scores_from(trajectories: Trajectories, forecast_from: ForecastFrom) -> np.ndarray:
+    return measure_departures(trajectories, dosing_day=7, day=10, settings=DepartureSettings(forecast_from=forecast_from)).scores
+
+
+def test_a_forecast_through_the_last_day_follows_the_drug_and_departs_less() -> None:
+    far = [[scores_from(followed(seed=seed), each)[-3:].mean() for each in (ForecastFrom.DOSING, ForecastFrom.LAST_DAY)] for seed in range(5)]
+    from_dosing, through = np.transpose(far)
+    assert (through < from_dosing).all()
+    assert through.mean() < 0.8 * from_dosing.mean()
+
+
+def test_one_step_forecasts_add_up_what_was_not_foreseen() -> None:
+    trajectories = followed((0.0, 0.5, 1.0))
+    result = scores_from(trajectories, ForecastFrom.ONE_STEP)
+    assert result[-3:].mean() > 3
+    assert spearmanr(result[18:], np.repeat((0.0, 0.5, 1.0), 3)).statistic > 0.8
+
+
+@pytest.mark.parametrize("forecast_from", [ForecastFrom.LAST_DAY, ForecastFrom.ONE_STEP])
+def test_days_missing_after_dosing_leave_no_well_out(forecast_from: ForecastFrom) -> None:
+    trajectories = followed()
+    features = trajectories.features.copy()
+    features[::4, 1] = features[1::5, 2] = features[-1, 1:3] = np.nan
+    result = scores_from(replace(trajectories, features=features), forecast_from)
+    assert np.isfinite(result).all()
+    assert np.median(np.abs(result[:18])) < 1.5
+    without_day_8 = replace(trajectories, days=(7, 9, 10), features=np.delete(trajectories.features, 1, axis=1))
+    assert np.isfinite(scores_from(without_day_8, forecast_from)).all()
+
+
+@pytest.mark.parametrize("forecast_from", ForecastFrom)
+def test_with_the_readout_alone_after_dosing_all_forms_are_one(forecast_from: ForecastFrom) -> None:
+    np.testing.assert_allclose(scores_from(plate(), forecast_from), scores(plate()), rtol=1e-9, atol=1e-9)
+
+
+def test_days_that_stand_in_any_order_are_taken_in_theirs() -> None:
+    trajectories = followed()
+    backward = replace(trajectories, days=trajectories.days[::-1], features=trajectories.features[:, ::-1])
+    for forecast_from in ForecastFrom:
+        np.testing.assert_allclose(scores_from(backward, forecast_from), scores_from(trajectories, forecast_from))
+
+
+def test_a_well_that_stands_twice_is_refused_by_name() -> None:
+    trajectories = plate()
+    with pytest.raises(ProfileError, match="P1: well B03 stands in it twice; expected each well once"):
+        scores(replace(trajectories, wells=(trajectories.wells[1], *trajectories.wells[1:])))

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from inference.ranking import rank_plate
+from inference.ranking import RankSettings, rank_plate
 from schemas.plate_map import Group
 from schemas.quality import Flag
-from schemas.ranking import Gate, TreatmentTable, Verdict
+from schemas.ranking import Direction, Gate, TreatmentTable, Verdict
 from schemas.trajectory import Trajectories
 from tests.known_plates import DOSING_DAY, READOUT_DAY, plate
 
@@ -146,3 +146,62 @@ def test_what_a_reader_has_to_know_beforehand_is_carried() -> None:
 def test_where_nothing_kills_few_plates_have_any_call() -> None:
     tables = [rank(plate((0.0,) * 12, features=11, seed=seed, encoder_id="")) for seed in range(40)]
     assert sum(any(row.verdict is Verdict.EFFECTIVE for row in table.treatments) for table in tables) <= 4
+
+
+def moved(trajectories: Trajectories, wells: slice, far: float) -> Trajectories:
+    features = trajectories.features.copy()
+    features[wells, 1] += far
+    return replace(trajectories, features=features)
+
+
+@pytest.mark.parametrize("encoder_id", ["e", ""])
+def test_a_treatment_that_only_grows_scores_below_nought_and_stands_last(encoder_id: str) -> None:
+    table = rank(moved(plate((0.0, 0.3, 0.6), features=12, encoder_id=encoder_id), slice(18, 21), 6.0))  # untreated wells go the same way, by 3
+    grown = table.treatments[-1]
+    assert (grown.treatment, grown.verdict, grown.direction) == ("drug0:1 uM", Verdict.GROWTH, Direction.GROWTH)
+    assert grown.score < -5
+    assert all(row.score is not None and row.score < 0 for row in table.wells if row.well in grown.wells)
+
+
+def test_undecided_treatments_are_said_and_count_as_deterioration() -> None:
+    tables = [rank(moved(plate((share, 0.3), features=12, encoder_id="", seed=seed), slice(18, 21), 5.0)) for share in (0.1, 0.2, 0.3) for seed in range(4)]
+    rows = [(table, row) for table in tables for row in table.treatments if row.direction is Direction.UNDECIDED]
+    assert rows
+    for table, row in rows:
+        assert row.verdict is Verdict.EFFECTIVE
+        assert row.score > 0
+        assert sum(note.startswith(f"{row.treatment} went on as untreated tissue goes, but not only") for note in table.notes) == 1
+
+
+def test_an_untreated_outlier_moves_no_treatment_from_its_place() -> None:
+    whole, spoiled = (rank(each) for each in (plate((0.0, 0.6, 1.0)), moved(plate((0.0, 0.6, 1.0)), slice(5, 6), 10.0)))
+    assert [row.treatment for row in spoiled.treatments] == [row.treatment for row in whole.treatments]
+    assert spoiled.treatments[0].verdict is Verdict.EFFECTIVE
+    assert spoiled.treatments[0].score > 3
+
+
+def test_p_values_and_intervals_do_not_depend_on_the_order_of_wells() -> None:
+    trajectories = plate(KILLS)
+    order = np.random.default_rng(4).permutation(len(trajectories.wells))
+    shuffled = replace(
+        trajectories,
+        features=trajectories.features[order],
+        **{name: tuple(np.array(getattr(trajectories, name), dtype=object)[order]) for name in ("wells", "groups", "treatments")},
+    )
+    one, other = ({row.treatment: row for row in rank(each).treatments} for each in (trajectories, shuffled))
+    for treatment, row in one.items():
+        again = other[treatment]
+        assert (again.p_value, again.q_value, again.verdict, again.direction) == (row.p_value, row.q_value, row.verdict, row.direction)
+        assert (again.efficacy_rank, again.rank_low, again.rank_high) == (row.efficacy_rank, row.rank_low, row.rank_high)
+        assert (again.score_low, again.score_high, again.effect_size) == pytest.approx((row.score_low, row.score_high, row.effect_size))
+
+
+def test_an_odd_well_before_dosing_is_left_out_with_the_reason_unless_it_shall_stay() -> None:
+    trajectories = plate(features=12, encoder_id="")
+    features = trajectories.features.copy()
+    features[20] *= np.array([60.0, 1.0])[:, None]
+    odd = replace(trajectories, features=features)
+    (left_out,) = rank(odd).quality.left_out
+    assert left_out.well == trajectories.wells[20]
+    assert "unlike its fellows', " in left_out.reason
+    assert rank(odd, settings=RankSettings(leave_out_unlike=False)).quality.left_out == ()
