@@ -14,6 +14,8 @@ from acquisition.virtual_plate import Layout, Mechanism
 from acquisition.virtual_robot import Delivery
 from daemon import logs
 from daemon.config import load_config
+from inference.departure import ForecastFrom
+from inference.metrics import MetricName
 from schemas.errors import ConfigError, SpheroRankError
 
 EXIT_FAILED, EXIT_CONFIG = 1, 78
@@ -130,10 +132,17 @@ def rank(
     baseline_day: Annotated[int | None, typer.Option(help="With --profiles: the last day before dosing took effect.")] = None,
     readout_day: Annotated[int | None, typer.Option(help="With --profiles: the day that is ranked.")] = None,
     out: Annotated[Path | None, typer.Option(help="With --profiles: the table of treatments; the wells go to <stem>-wells.csv beside it.")] = None,
+    forecaster: Annotated[
+        str, typer.Option(help="With --profiles: ridge, kernel, drift, persistence, mean, or a folder with forecaster.onnx and forecaster.json.")
+    ] = "ridge",
+    forecast_from: Annotated[ForecastFrom, typer.Option(help="With --profiles: last_day and one_step let days after dosing in.")] = ForecastFrom.DOSING,
+    metric: Annotated[MetricName, typer.Option(help="With --profiles: what a departure is measured by.")] = MetricName.MAHALANOBIS,
+    keep_unlike: Annotated[bool, typer.Option("--keep-unlike", help="With --profiles: keep wells that were unlike their fellows before dosing.")] = False,
+    audit: Annotated[bool, typer.Option("--audit", help="Print which wells look as if they were labelled wrongly; with --plate or --profiles.")] = False,
     final: Annotated[bool, typer.Option("--final", help="With --plate: no more images will come; what is missing stays missing.")] = False,
 ) -> None:
     """Rank a plate or a specimen again from the store, or any profile table with no store at all."""
-    from daemon import ranking_commands  # noqa: PLC0415 - loads the statistics
+    from daemon import ranking_commands, wiring  # noqa: PLC0415 - loads the statistics
 
     if sum(each is not None for each in (plate, specimen, profiles)) != 1:
         raise typer.BadParameter("expected one of --plate, --specimen and --profiles")
@@ -141,6 +150,8 @@ def rank(
     if plate is not None:
         ranking = ranking_commands.rank_plate_again(load_config(config), plate, day, final=final)
         screen.print(ranking_commands.as_table(ranking, f"{ranking.plate} {ranking.name}, {'final' if ranking.final else 'provisional'}"))
+        if audit:
+            screen.print(ranking_commands.doubts_table(ranking, ranking.plate))
         return
     if specimen is not None:
         of_specimen = ranking_commands.rank_specimen_again(load_config(config), specimen)
@@ -150,7 +161,12 @@ def rank(
         return
     if profiles is None or baseline_day is None or readout_day is None or out is None:
         raise typer.BadParameter("--profiles needs --baseline-day, --readout-day and --out")
-    _end_if_refused(ranking_commands.rank_table(profiles, baseline_day=baseline_day, readout_day=readout_day, out=out))
+    settings = wiring.rank_settings(forecaster, forecast_from, metric, leave_out_unlike=not keep_unlike)
+    ranked = ranking_commands.rank_table(profiles, baseline_day=baseline_day, readout_day=readout_day, out=out, settings=settings)
+    if audit:
+        for name, table in ranked.tables.items():
+            screen.print(ranking_commands.doubts_table(table, name))
+    _end_if_refused(list(ranked.refused.values()))
 
 
 @app.command()

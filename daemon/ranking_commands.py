@@ -1,6 +1,6 @@
 """``spherorank rank``: from the store, or from a profile table; and a ranking as a table on a terminal."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rich import box
@@ -10,10 +10,14 @@ from daemon import wiring
 from daemon.alerts import Alerts
 from daemon.config import Config
 from inference.bundle import load_bundle
-from inference.profiles import rank_profiles
+from inference.profiles import ProfileRanking, rank_profiles
+from inference.ranking import RankSettings
 from schemas.errors import ProfileError
 from schemas.ranking import Ranking, TreatmentRank, TreatmentTable
 from schemas.specimen import SpecimenRanking, SpecimenTreatment
+
+MOST_WELLS_NAMED = 2  # more are a whole plate
+NO_DOUBT = "None. Treatments of one well, and plates with fewer than 6 untreated wells, cannot be audited."
 
 
 def rank_plate_again(config: Config, plate: str, day: int | None, *, final: bool) -> Ranking:
@@ -55,9 +59,9 @@ def rank_specimen_again(config: Config, specimen: str) -> SpecimenRanking:
         store.close()
 
 
-def rank_table(profiles: Path, *, baseline_day: int, readout_day: int, out: Path) -> Sequence[ProfileError]:
-    """Rank every plate of a profile table, write the tables of treatments and wells, and return why a plate could not be ranked."""
-    return list(rank_profiles(profiles, baseline_day=baseline_day, readout_day=readout_day, out=out).refused.values())
+def rank_table(profiles: Path, *, baseline_day: int, readout_day: int, out: Path, settings: RankSettings) -> ProfileRanking:
+    """Rank every plate of a profile table and write the tables of treatments and wells."""
+    return rank_profiles(profiles, baseline_day=baseline_day, readout_day=readout_day, out=out, settings=settings)
 
 
 def as_table(ranking: TreatmentTable, title: str, beside: Mapping[str, Mapping[str, str]] | None = None) -> Table:
@@ -66,6 +70,19 @@ def as_table(ranking: TreatmentTable, title: str, beside: Mapping[str, Mapping[s
     table = _table(title, more)
     for row in ranking.treatments:
         table.add_row(*_cells(row, len(row.wells)), *(texts[row.treatment] for texts in more.values()))
+    return table
+
+
+def doubts_table(ranking: TreatmentTable, plate: str) -> Table:
+    """Return the labels that the wells of a plate contradict, for a terminal."""
+    table = Table(
+        title=f"{plate}: labels in doubt", title_justify="left", box=box.SIMPLE_HEAD, caption=None if ranking.label_doubts else NO_DOUBT, caption_justify="left"
+    )
+    for name in ("probability", "wells", "labelled", "seems"):
+        table.add_column(name, justify="right" if name == "probability" else "left")
+    for doubt in ranking.label_doubts:
+        wells = " ".join(doubt.wells) if len(doubt.wells) <= MOST_WELLS_NAMED else f"{len(doubt.wells)} wells"
+        table.add_row(f"{min(doubt.probability, 0.99):.2f}", wells, doubt.said, doubt.seems)
     return table
 
 

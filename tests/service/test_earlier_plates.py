@@ -1,0 +1,310 @@
+"""Earlier plates in the path of a day: on a real store with images that are made up, and once through the real service."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from daemon.alerts import Alerts
+from daemon.daily import DailyPath, RankingSettings
+from inference.assemble import feature_names
+from inference.condition import ConditionSettings
+from inference.departure import DepartureSettings, ForecastFrom
+from inference.ranking import MOST_OTHERS, RankSettings
+from inference.store.sql_store import SqlStore
+from schemas.messages import AlertKind
+from schemas.plate_map import Group, PlateMap, WellEntry
+from schemas.ranking import Gate, Ranking
+from schemas.trajectory import Representation, Trajectories
+from schemas.well import INNER_60
+from tests.samples import ENCODER_ID, NOW, SEEDED_AT, observation, observation_data, plate_map
+from tests.service_bench import PLATE, Bench
+
+UNTREATED = 8
+MEASURES = ("area_um2", "circularity", "solidity", "roughness", "od_mean", "od_spread", "grain_fine", "grain_coarse", "core_darkness", "edge_darkness")
+INTACT = {"pieces": 1.0, "open_directions": 0.0, "spilled": 0.0, "spread_um": 0.0}
+
+
+def small(plate: str, seeded_day: int = 0, *, one_block: bool = False, **changes: object) -> PlateMap:
+    """Return a plate of 8 untreated wells and 4 treatments of 3, scattered, seeded so many days after the first."""
+    treatments = [""] * UNTREATED + [f"drug{number}:1 uM" for number in range(4) for _ in range(3)]
+    wells = INNER_60[: len(treatments)] if one_block else np.random.default_rng(5).permutation(INNER_60)[: len(treatments)].tolist()
+    entries = tuple(
+        WellEntry(well=well, group=Group.SCREENING if treatment else Group.UNTREATED, treatment=treatment)
+        for well, treatment in zip(wells, treatments, strict=True)
+    )
+    return plate_map(plate, entries=entries, seeded_at=SEEDED_AT + timedelta(days=seeded_day), **changes)
+
+
+class Site:
+    """A store, the path of a day on it, and images that come in when a test says so."""
+
+    def __init__(self, store: SqlStore, settings: RankingSettings) -> None:
+        self.store = store
+        self.now = NOW
+        self.settings = settings
+        self.restart()
+
+    def restart(self, settings: RankSettings | None = None) -> None:
+        self.settings = self.settings if settings is None else replace(self.settings, rank=settings)
+        self.days = DailyPath(self.store, ENCODER_ID, self.settings, lambda _ranking, _pictures: (), Alerts(self.store, self.clock), self.clock)
+
+    def clock(self) -> datetime:
+        return self.now
+
+    def add(self, plate: PlateMap, days: tuple[int, ...] = (6, 7, 10), *, measured: bool = True, wells: int | None = None, seed: int = 0) -> PlateMap:
+        """Image a plate; another seed is another image of the same visits."""
+        self.store.save_plate_map(plate, self.now)
+        for day in days:
+            for entry in plate.entries[:wells]:
+                self.image(plate, entry.well, day, measured=measured, seed=seed)
+        return plate
+
+    def image(self, plate: PlateMap, well: str, day: int, *, measured: bool = True, seed: int = 0) -> None:
+        rng = np.random.default_rng([sum(plate.plate.encode()), sum(well.encode()), INNER_60.index(well), day, seed])
+        measures = dict(zip(MEASURES, rng.uniform(0.2, 0.8, len(MEASURES)).tolist(), strict=True)) | INTACT if measured else {}
+        seen = observation(
+            well,
+            day,
+            plate=plate.plate,
+            digest=f"{rng.integers(2**62):064x}",
+            embedding=rng.standard_normal(6).astype(np.float32),
+            measures=measures,
+            taken_at=plate.seeded_at + timedelta(days=day - 1),
+            received_at=self.now,
+        )
+        self.store.add_observation(seen, observation_data(seen, self.store.next_version(seen.key)))
+
+    def rank(self, plate: PlateMap) -> list[Ranking]:
+        """Let an hour pass and rank what is due."""
+        self.now += timedelta(hours=1)
+        return self.days.run_due(plate.plate, is_waiting=False)
+
+    def last(self, plate: PlateMap, day: int = 10) -> Ranking:
+        return [each for each in self.store.rankings(plate.plate) if each.day == day][-1]
+
+    def again(self, plate: PlateMap) -> Ranking | None:
+        """Do what ``spherorank rank --plate`` does."""
+        due = self.days.asked_for(plate, 10, final=False)
+        return None if self.days.stands(due) else self.days.rank_day(due)
+
+    def alerts(self, kind: AlertKind) -> list[str]:
+        bodies = [message.body for message in self.store.messages_after(0, "spherorank.v1.alert")]
+        return [body for body in bodies if f'"kind":"{kind}"' in body.replace(" ", "")]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    return_to = SqlStore(f"sqlite:///{tmp_path}/store.sqlite")
+    settings = RankingSettings(
+        readout_deadline=timedelta(minutes=30),
+        correction_quiet=timedelta(minutes=1),
+        representation="measures",
+        condition=ConditionSettings(),
+        embedding_weight=1.0,
+        rank=RankSettings(),
+        seed=1,
+        config_digest="c" * 64,
+        code_version="0.1.0",
+    )
+    yield Site(return_to, settings)
+    return_to.close()
+
+
+def test_earlier_plates_of_the_line_are_taken_along_newest_first_and_named(site: Site) -> None:
+    for name, day in (("first", 0), ("third", 2), ("second", 1), ("later", 9), ("same-hour", 5)):
+        site.add(small(name, day))
+    site.add(small("other-line", 1, line="A673"))
+    site.add(small("other-dosing", 1, dosed_on_day=6))
+    site.add(small("not-read-out", 1), days=(6, 7))
+    site.add(small("never-before", 1), days=(10,))
+    own = site.add(small("own", 5))
+    [ranking] = site.rank(own)
+    assert ranking.earlier_plates == ("third", "second", "first")
+    assert len(ranking.earlier_digest) == 64
+    assert "Untreated wells of 3 other plates helped to tell how untreated wells vary and grow." in ranking.notes
+
+
+def test_without_an_earlier_plate_nothing_is_named(site: Site) -> None:
+    [ranking] = site.rank(site.add(small("own")))
+    assert (ranking.earlier_plates, ranking.earlier_digest) == ((), "")
+
+
+def test_no_more_plates_than_tell_something_new_are_taken_along(site: Site) -> None:
+    for number in range(MOST_OTHERS + 2):
+        site.add(small(f"p{number:02d}", number), days=(7, 10), wells=UNTREATED)
+    [ranking] = site.rank(site.add(small("own", 50)))
+    assert ranking.earlier_plates == tuple(f"p{number:02d}" for number in range(MOST_OTHERS + 1, 1, -1))
+
+
+@pytest.mark.parametrize("representation", ["measures", "embedding", "both"])
+def test_earlier_plates_are_compared_as_this_one_and_passed_over_where_they_cannot(site: Site, representation: Representation) -> None:
+    site.settings = replace(site.settings, representation=representation)
+    site.restart()
+    measured, unmeasured = site.add(small("measured")), site.add(small("unmeasured", 1), measured=False)
+    [ranking] = site.rank(site.add(small("own", 2)))
+    assert ranking.earlier_plates == ((unmeasured.plate, measured.plate) if representation == "embedding" else (measured.plate,))
+    [fallen_back] = site.rank(site.add(small("own-unmeasured", 3), measured=False))
+    assert fallen_back.representation == "embedding"
+    assert fallen_back.earlier_plates == ("own", "unmeasured", "measured")
+
+
+def test_a_plate_with_too_few_untreated_wells_of_both_days_is_passed_over(site: Site) -> None:
+    few = site.add(small("few"), days=(10,))
+    for entry in few.entries[:2]:
+        site.image(few, entry.well, 7)
+    own = site.add(small("own", 2))
+    assert site.rank(own)[0].earlier_plates == ()
+    site.image(few, few.entries[2].well, 7)
+    assert (again := site.again(own)) is not None
+    assert again.earlier_plates == ("few",)
+
+
+def test_later_images_of_earlier_plates_and_later_plates_correct_nothing_by_themselves(site: Site) -> None:
+    first, second = site.add(small("first")), site.add(small("second", 1))
+    [of_first], [of_second] = site.rank(first), site.rank(second)
+    assert of_second.earlier_plates == ("first",)
+    site.add(small("third", 2))
+    site.image(first, first.entries[0].well, 10, seed=1)
+    site.now += timedelta(hours=1)
+    assert [(each.plate, each.revision) for each in site.rank(first)] == [("first", 2)]  # its own image
+    assert site.rank(second) == []
+    site.restart()
+    assert site.rank(second) == []
+    again = site.again(second)
+    assert again is not None
+    assert (again.revision, again.inputs_digest) == (2, of_second.inputs_digest)
+    assert again.earlier_digest != of_second.earlier_digest
+    assert site.again(second) is None
+    assert of_first.earlier_digest == ""
+
+
+def test_an_image_of_an_earlier_plates_treated_well_is_nobody_elses_business(site: Site) -> None:
+    first, second = site.add(small("first")), site.add(small("second", 1))
+    site.rank(second)
+    site.image(first, first.entries[-1].well, 10, seed=1)
+    site.image(first, first.entries[0].well, 6, seed=1)  # not the last before dosing
+    assert site.again(second) is None
+
+
+def test_a_forecast_from_days_after_dosing_takes_no_plates_along_and_rests_on_the_days_between(site: Site) -> None:
+    site.add(small("first"))
+    own = site.add(small("second", 1), days=(6, 7, 8, 9, 10))
+    site.restart(RankSettings(DepartureSettings(forecast_from=ForecastFrom.LAST_DAY)))
+    rankings = {each.day: each for each in site.rank(own)}
+    assert rankings[10].earlier_plates == ()
+    assert any("forecast_from = last_day" in note and "follows the drug" in note for note in rankings[10].notes)
+    site.image(own, own.entries[-1].well, 9, seed=1)
+    site.now += timedelta(hours=1)
+    assert [(each.day, each.revision) for each in site.rank(own)] == [(9, 2), (10, 2)]
+
+
+def test_an_image_of_a_day_between_does_not_correct_a_forecast_from_dosing(site: Site) -> None:
+    own = site.add(small("own"), days=(6, 7, 8, 9, 10))
+    assert len(site.rank(own)) == 3
+    site.image(own, own.entries[-1].well, 9, seed=1)
+    site.now += timedelta(hours=1)
+    assert [(each.day, each.revision) for each in site.rank(own)] == [(9, 2)]
+
+
+class Seer:
+    """A sequence model that foresees the mean of all days, and remembers which days of which plates it saw."""
+
+    name = "seer-1"
+    days = (6, 7)
+
+    def __init__(self) -> None:
+        self.seen: set[tuple[str, tuple[int, ...]]] = set()
+
+    def check_fits(self, names: tuple[str, ...], encoder_id: str) -> None:
+        assert tuple(names) == feature_names("measures", 0)
+        assert encoder_id == ""
+
+    def foresee(self, trajectories: Trajectories, before: tuple[int, ...], day: int) -> np.ndarray:
+        assert day == 10
+        self.seen.add((trajectories.plate, tuple(before)))
+        return np.asarray(np.mean([trajectories.on(each) for each in before], axis=0))
+
+
+def test_with_a_sequence_model_all_days_up_to_dosing_of_earlier_plates_are_seen(site: Site) -> None:
+    site.add(small("first"))
+    site.add(small("second", 1), days=(7, 10))  # without a day that the model needs
+    own = site.add(small("own", 2), days=(5, 6, 7, 10))
+    seer = Seer()
+    site.restart(RankSettings(DepartureSettings(foresight=seer)))
+    [ranking] = site.rank(own)
+    assert ranking.earlier_plates == ("first",)
+    assert seer.seen == {("own", (5, 6, 7)), ("first", (6, 7))}
+    assert any("seer-1" in note for note in ranking.notes)
+
+
+def test_a_layout_in_one_block_is_alerted_once(site: Site) -> None:
+    own = site.add(small("own", one_block=True), days=(6, 7, 8, 9))
+    assert all(each.quality.untreated_in_one_block for each in site.rank(own))
+    site.restart()
+    site.add(own, days=(10,))
+    [ranking] = site.rank(own)
+    assert ranking.final
+    [alert] = site.alerts(AlertKind.LAYOUT)
+    assert "plate own: All untreated wells stand in one block" in alert
+    scattered = site.add(small("scattered", 1))
+    site.rank(scattered)
+    assert len(site.alerts(AlertKind.LAYOUT)) == 1
+
+
+def test_a_plate_that_fails_its_gate_is_published_as_final_with_an_alert(site: Site) -> None:
+    own = small("own")
+    site.add(own, days=(6, 7))
+    site.store.save_plate_map(own, site.now)
+    for entry in own.entries[: UNTREATED // 2 - 1] + own.entries[UNTREATED:]:
+        site.image(own, entry.well, 10)
+    [ranking] = site.rank(own)
+    assert (ranking.final, ranking.quality.gate) == (True, Gate.FAILED)
+    assert "only 3 of 8 untreated wells could be scored" in ranking.quality.reasons[0]
+    [alert] = site.alerts(AlertKind.QUALITY_GATE)
+    assert "day10-r1 fails its quality gate" in alert
+    assert '"final":true' in [message.body for message in site.store.messages_after(0, "spherorank.v1.ranking")][-1].replace(" ", "")
+
+
+def test_a_provisional_ranking_that_fails_its_gate_still_becomes_final(site: Site) -> None:
+    own = site.add(small("own"), days=(6, 7))
+    for entry in own.entries[: UNTREATED // 2 - 1] + own.entries[UNTREATED:]:
+        site.image(own, entry.well, 10)
+    [provisional] = site.days.run_due("own", is_waiting=False, all_is_in=True)
+    assert (provisional.final, provisional.quality.gate) == (False, Gate.FAILED)
+    [final] = site.rank(own)
+    assert (final.final, final.revision, final.quality.gate) == (True, 2, Gate.FAILED)
+
+
+def add_copy(bench: Bench, plate: str, days_later: int) -> None:
+    """Put the small plate into the drop folder under another name, seeded later."""
+    folder = bench.drop / plate
+    shutil.copytree(bench.drop / PLATE, folder)
+    (folder / f"{PLATE}.wells.csv").rename(folder / f"{plate}.wells.csv")
+    (folder / f"{PLATE}.plate.toml").unlink()
+    with bench.store() as store:
+        first = store.plate_map(PLATE)
+    assert first is not None
+    seeded_at = first.seeded_at + timedelta(days=days_later)
+    (folder / f"{plate}.plate.toml").write_text(f'plate = "{plate}"\nseeded_at = {seeded_at.isoformat()}\num_per_px = {first.um_per_px}\n')
+
+
+def test_the_service_takes_the_plate_before_along_and_a_restart_makes_nothing_new(bench: Bench) -> None:
+    assert bench.run_once().returncode == 0
+    add_copy(bench, "VIRTUAL-0005-02", 3)
+    done = bench.run_once()
+    assert done.returncode == 0, done.stderr
+    before = {plate: bench.rankings(plate) for plate in (PLATE, "VIRTUAL-0005-02")}
+    assert {each.earlier_plates for each in before[PLATE]} == {()}
+    assert [(each.day, each.revision, each.earlier_plates) for each in before["VIRTUAL-0005-02"]] == [(8, 1, (PLATE,)), (10, 1, (PLATE,))]
+    add_copy(bench, "VIRTUAL-0005-03", 6)
+    assert bench.run_once().returncode == 0
+    assert {plate: bench.rankings(plate) for plate in before} == before
+    assert bench.rankings("VIRTUAL-0005-03")[-1].earlier_plates == ("VIRTUAL-0005-02", PLATE)
+    asked = bench.ask("rank", "--plate", "VIRTUAL-0005-02")
+    assert asked.returncode == 0, asked.stderr
+    assert {plate: bench.rankings(plate) for plate in before} == before

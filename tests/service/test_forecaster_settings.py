@@ -1,0 +1,134 @@
+"""From configuration and command line to how plates are ranked."""
+
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from daemon import checks, wiring
+from daemon.config import load_config
+from inference.assemble import feature_names
+from inference.bundle import load_bundle
+from inference.departure import DepartureSettings, ForecastFrom
+from inference.metrics import MetricName
+from inference.profiles import rank_profiles
+from inference.ranking import RankSettings
+from schemas.errors import BundleError, ConfigError
+from tests.known_plates import plate
+from tests.service_bench import SPHERORANK
+
+DEFAULT_ENCODER = load_bundle("default").card
+
+
+def configured(folder: Path, ranking: str) -> Path:
+    path = folder / "spherorank.toml"
+    path.write_text(f"[ranking]\n{ranking}\n")
+    return path
+
+
+def settings_of(folder: Path, ranking: str) -> RankSettings:
+    return wiring.open_rank_settings(load_config(configured(folder, ranking)), DEFAULT_ENCODER)
+
+
+def model_in(folder: Path, names: tuple[str, ...], encoder_id: str = "") -> Path:
+    """Write a model that foresees noughts."""
+    onnx = pytest.importorskip("onnx", reason="needs the train extra")
+    helper, floats, width = onnx.helper, onnx.TensorProto.FLOAT, len(names)
+    steps = [
+        helper.make_node("ReduceSum", ["features", "axis"], ["row"], keepdims=0),
+        helper.make_node("ReduceSum", ["days"], ["of_days"], keepdims=0),
+        helper.make_node("Add", ["of_days", "readout_day"], ["number"]),
+        helper.make_node("Add", ["row", "number"], ["any"]),
+        helper.make_node("Mul", ["any", "nought"], ["readout"]),
+    ]
+    constants = [helper.make_tensor("axis", onnx.TensorProto.INT64, [1], [1]), helper.make_tensor("nought", floats, [1], [0.0])]
+    inputs = [helper.make_tensor_value_info(name, floats, shape) for name, shape in (("features", ("n", "t", width)), ("days", ("t",)), ("readout_day", ()))]
+    graph = helper.make_graph(steps, "tiny", inputs, [helper.make_tensor_value_info("readout", floats, ("n", width))], constants)
+    content = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    folder.mkdir()
+    (folder / "forecaster.onnx").write_bytes(content)
+    card = {"name": "tiny", "sha256": hashlib.sha256(content).hexdigest(), "encoder_id": encoder_id, "feature_names": names, "created_by": "a test"}
+    (folder / "forecaster.json").write_text(json.dumps(card))
+    return folder
+
+
+def test_without_a_word_the_defaults_of_the_arithmetic_hold(tmp_path: Path) -> None:
+    assert settings_of(tmp_path, "") == RankSettings()
+
+
+def test_every_key_reaches_the_arithmetic_and_changes_the_digest(tmp_path: Path) -> None:
+    ranking = 'forecaster = "kernel"\nforecast_from = "one_step"\nmetric = "nearest_controls"\nleave_out_unlike = false'
+    expected = DepartureSettings("kernel", ForecastFrom.ONE_STEP, MetricName.NEAREST_CONTROLS)
+    assert settings_of(tmp_path, ranking) == RankSettings(expected, leave_out_unlike=False)
+    digests = {load_config(configured(tmp_path, line)).digest for line in ("", *ranking.splitlines())}
+    assert len(digests) == 5
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('forecast_from = "day 9"', "ranking.forecast_from: is 'day 9'; expected 'dosing', 'last_day' or 'one_step'"),
+        ('metric = "l1"', "ranking.metric: is 'l1'; expected 'mahalanobis', 'l2', 'cosine' or 'nearest_controls'"),
+        ('forecaster = "rigde"', "rigde: is no forecaster; expected one of ridge, kernel, drift, persistence, mean, or a folder with forecaster.onnx"),
+    ],
+)
+def test_a_wrong_key_is_named_with_what_is_expected(line: str, says: str, tmp_path: Path) -> None:
+    assert any(says in problem for problem in checks.problems_with(configured(tmp_path, line)))
+
+
+def test_a_sequence_model_takes_the_place_of_a_built_in_forecaster(tmp_path: Path) -> None:
+    folder = model_in(tmp_path / "model", feature_names("measures", 0))
+    settings = settings_of(tmp_path, f'representation = "measures"\nforecaster = "{folder}"')
+    assert settings.departure.forecaster == "ridge"
+    assert settings.departure.foresight is not None
+    assert settings.departure.foresight.name.startswith("tiny-")
+    with pytest.raises(ConfigError, match="forecast_from: is last_day; expected dosing with the sequence model"):
+        settings_of(tmp_path, f'representation = "measures"\nforecaster = "{folder}"\nforecast_from = "last_day"')
+
+
+def test_a_sequence_model_that_does_not_fit_the_service_is_told_at_the_start(tmp_path: Path) -> None:
+    of_measures = model_in(tmp_path / "measures", feature_names("measures", 0))
+    with pytest.raises(BundleError, match="was made for measures alone; wells are compared by the embedding of"):
+        settings_of(tmp_path, f'representation = "embedding"\nforecaster = "{of_measures}"')
+    of_another = model_in(tmp_path / "another", feature_names("embedding", 4), "another")
+    with pytest.raises(BundleError, match="was made for the embedding of another"):
+        settings_of(tmp_path, f'representation = "embedding"\nforecaster = "{of_another}"')
+    short = model_in(tmp_path / "short", feature_names("embedding", 4), DEFAULT_ENCODER.encoder_id)
+    with pytest.raises(BundleError, match=r"wells are compared by 1280 features; forecaster.json expects 4 of its own"):
+        settings_of(tmp_path, f'representation = "embedding"\nforecaster = "{short}"')
+    assert any(
+        "expects 4 of its own" in problem for problem in checks.problems_with(configured(tmp_path, f'representation = "embedding"\nforecaster = "{short}"'))
+    )
+
+
+def test_a_profile_table_is_ranked_as_the_options_say(tmp_path: Path) -> None:
+    known = plate(features=8, encoder_id="")
+    rows = [
+        {
+            "Metadata_Plate": "P1",
+            "Metadata_Well": well,
+            "Metadata_Day": day,
+            "Metadata_Group": str(known.groups[place]),
+            "Metadata_Treatment": known.treatments[place],
+        }
+        | dict(zip(known.feature_names, known.features[place, column], strict=True))
+        for place, well in enumerate(known.wells)
+        for column, day in enumerate(known.days)
+    ]
+    table = tmp_path / "profiles.parquet"
+    pd.DataFrame(rows).to_parquet(table)
+    options = ["--forecaster", "mean", "--forecast-from", "one_step", "--metric", "l2", "--keep-unlike"]
+    days = ["--baseline-day", "7", "--readout-day", "10"]
+    asked = subprocess.run(
+        [SPHERORANK, "rank", "--profiles", table, *days, "--out", tmp_path / "asked.csv", *options], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert asked.returncode == 0, asked.stderr
+    settings = RankSettings(DepartureSettings("mean", ForecastFrom.ONE_STEP, MetricName.L2), leave_out_unlike=False)
+    for name, given in (("expected", settings), ("default", None)):
+        rank_profiles(table, baseline_day=7, readout_day=10, out=tmp_path / f"{name}.csv", settings=given)
+    scores = {name: pd.read_csv(tmp_path / f"{name}-wells.csv").score for name in ("asked", "expected", "default")}
+    pd.testing.assert_series_equal(scores["asked"], scores["expected"])
+    assert (scores["asked"] - scores["default"]).abs().max() > 0.01
