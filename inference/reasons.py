@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from inference.reduced_space import LARGEST
 from schemas.ranking import Reason, TreatmentTable
 from schemas.trajectory import Trajectories
 
@@ -55,7 +56,7 @@ def with_reasons(table: TreatmentTable, measured: Trajectories, *, dosing_day: i
 
 def _changes(measured: Trajectories, dosing_day: int, readout_day: int) -> dict[int, Array]:
     """Return, by day after dosing, (N, M) changes of each measure since dosing in untreated spreads from the untreated mean; NaN where missing."""
-    values = np.where(np.isfinite(measured.features), measured.features, np.nan)[:, :, measured.embedding_dimension :]
+    values = np.where(np.abs(measured.features) < LARGEST, measured.features, np.nan)[:, :, measured.embedding_dimension :]
     before = [place for place, day in enumerate(measured.days) if day <= dosing_day]
     untreated = measured.untreated()
     if not before or readout_day not in measured.days or values.shape[2] == 0:

@@ -65,7 +65,7 @@ def conformal_p(scores: Array, controls: Array) -> Array:
 def adjust_false_discovery(p_values: Array) -> Array:
     """Return q-values: Benjamini and Hochberg, J. R. Stat. Soc. B 57 (1995) 289."""
     order = np.argsort(p_values)[::-1]
-    scaled = p_values[order] * len(p_values) / np.arange(len(p_values), 0, -1)
+    scaled = p_values[order] * (len(p_values) / np.arange(len(p_values), 0, -1))  # a factor of at least 1: never below p, not even by rounding
     q_values = np.empty_like(p_values)
     q_values[order] = np.minimum.accumulate(np.minimum(scaled, 1.0))
     return q_values
