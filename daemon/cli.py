@@ -146,6 +146,8 @@ def rank(
 
     if sum(each is not None for each in (plate, specimen, profiles)) != 1:
         raise typer.BadParameter("expected one of --plate, --specimen and --profiles")
+    if audit and specimen is not None:
+        raise typer.BadParameter("--audit goes with --plate or --profiles; a specimen's plates are audited one by one")
     logs.install(None)
     if plate is not None:
         ranking = ranking_commands.rank_plate_again(load_config(config), plate, day, final=final)

@@ -124,6 +124,8 @@ def _wells_to_look_at(ranking: Ranking) -> str:
         flagged[f"left out: {left.reason}"].append(left.well)
     if ranking.quality.missing_images:
         flagged["no image of this day"] += ranking.quality.missing_images
+    for doubt in ranking.label_doubts:
+        flagged[f"label in doubt, probability {min(doubt.probability, 0.99):.2f}: {doubt.said}, seems {doubt.seems}"] += doubt.wells
     rows = "".join(f"<div><dt>{escape(why)} ({len(wells)})</dt><dd>{escape(', '.join(wells))}</dd></div>" for why, wells in flagged.items())
     content = f'<dl class="lines">{rows}</dl>' if rows else '<p class="hint">None: no well was flagged, left out or without an image.</p>'
     return f"<section>\n<h2>Wells to look at</h2>\n{content}\n</section>"

@@ -43,7 +43,7 @@ SCATTERS = (0.0, 0.1, 0.3)
 TYPICAL_SCATTER = 0.1
 """and what they do as a rule."""
 LEAST_GAP = 6.0
-"""Two treatments whose mean wells are nearer, in units of what wells of one label vary by, cannot be told apart well by well."""
+"""Two treatments whose median wells are nearer, in units of what wells of one label vary by, cannot be told apart well by well."""
 FARTHEST = 2.0
 """Times the median distance of a well from its fellows: one farther counts as that far when scatter is learned."""
 LEAST_VARIANCE = 1e-4
@@ -73,18 +73,16 @@ class _Gathered:
     squares: Array  # (G,): Σ|z|²
     along: Array  # (G, n): Σz · z of each well
     total: Array  # (G,): |Σz|²
-    apart: Array  # (G, G): distances of the means
+    apart: Array  # (G, G): distances of the median wells, which one wrong label does not move
 
     @classmethod
     def of(cls, whitened: Array, labels: Labels, names: int) -> "_Gathered":
         member = (labels[None] == np.arange(names)[:, None]).astype(np.float64)
         products = whitened @ whitened.T
         along, count = member @ products, member.sum(axis=1)
-        sums = along @ member.T
-        means = sums / np.maximum(np.outer(count, count), 1.0)
-        squared = np.diag(means)[:, None] + np.diag(means)[None] - 2 * means
-        apart = np.sqrt(np.maximum(squared, 0.0))
-        return cls(products, whitened.shape[1], labels, count, member @ np.diag(products), along, np.diag(sums), apart)
+        middle = np.array([np.median(whitened[labels == label], axis=0) if count[label] else np.zeros(whitened.shape[1]) for label in range(names)])
+        apart = np.linalg.norm(middle[:, None] - middle[None], axis=2)
+        return cls(products, whitened.shape[1], labels, count, member @ np.diag(products), along, (along * member).sum(axis=1), apart)
 
     def evidence(self, count: Array, squares: Array, total: Array) -> Array:
         """Return the log density of so many wells (…) of one label, but for what is the same under all labels."""

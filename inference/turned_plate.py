@@ -1,6 +1,7 @@
 """Whether a whole plate was turned or mirrored: whether labels read that way gather alike wells, and the labels as given do not."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -13,14 +14,27 @@ Array = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.intp]
 
 ROUNDING = 1e-12
-TURNED_PLATES = 1e-3
-"""Of all plates, before anything is seen."""
 BELIEVED = 0.5
 LEAST_MAPPED = 0.8
 """Of the wells: fewer that lie on another one of the map once the plate is turned say nothing of all."""
 AS_MAPPED = "the plate as mapped"
-WAYS = {"turned by 180°": (True, True), "mirrored, first column last": (False, True), "mirrored, first row last": (True, False)}
-"""Whether rows and whether columns run the other way."""
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How a map and its plate can differ."""
+
+    name: str
+    rows: bool  # run the other way
+    columns: bool
+    plates: float  # of all plates, before anything is seen
+
+
+WAYS = (
+    _Way("turned by 180°", rows=True, columns=True, plates=1e-3),
+    _Way("mirrored, its columns in reverse", rows=False, columns=True, plates=1e-4),  # no plate fits a holder so, but a map can be written so
+    _Way("mirrored, its rows in reverse", rows=True, columns=False, plates=1e-4),
+)
 
 
 def turned(residuals: Residuals, wells: Sequence[str], labels: Labels) -> LabelDoubt | None:
@@ -39,7 +53,7 @@ def turned(residuals: Residuals, wells: Sequence[str], labels: Labels) -> LabelD
             continue
         read, given = labels[source[on_map]], labels[on_map]
         ways.append((way, on_map, read != given))
-        weights.append(np.log(TURNED_PLATES / len(WAYS)) + _evidence(residual[on_map], read) - _evidence(residual[on_map], given))
+        weights.append(np.log(way.plates) + _evidence(residual[on_map], read) - _evidence(residual[on_map], given))
     if not ways:
         return None
     best = int(np.argmax(weights))
@@ -47,10 +61,10 @@ def turned(residuals: Residuals, wells: Sequence[str], labels: Labels) -> LabelD
     if probability < BELIEVED:
         return None
     way, on_map, moved = ways[best]
-    return LabelDoubt(wells=tuple(np.array(wells)[on_map][moved].tolist()), said=AS_MAPPED, seems=way, probability=probability)
+    return LabelDoubt(wells=tuple(np.array(wells)[on_map][moved].tolist()), said=AS_MAPPED, seems=way.name, probability=probability)
 
 
-def _readings(positions: Sequence[tuple[int, int]]) -> list[tuple[str, npt.NDArray[np.intp]]]:
+def _readings(positions: Sequence[tuple[int, int]]) -> list[tuple[_Way, npt.NDArray[np.intp]]]:
     """Return each way a plate of every usual size that has these positions can be turned, with the well (n,) whose label each then has; -1 for none."""
     place = {position: number for number, position in enumerate(positions)}
     rows, columns = np.array(positions).max(axis=0)
@@ -58,8 +72,8 @@ def _readings(positions: Sequence[tuple[int, int]]) -> list[tuple[str, npt.NDArr
     for high, wide in PLATE_SHAPES.values():
         if rows > high or columns > wide:
             continue
-        for way, (flip_rows, flip_columns) in WAYS.items():
-            there = [(high + 1 - row if flip_rows else row, wide + 1 - column if flip_columns else column) for row, column in positions]
+        for way in WAYS:
+            there = [(high + 1 - row if way.rows else row, wide + 1 - column if way.columns else column) for row, column in positions]
             readings.append((way, np.array([place.get(position, -1) for position in there])))
     return readings
 
