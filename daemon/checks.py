@@ -21,7 +21,7 @@ def problems_with(path: Path | None) -> list[str]:
         config = load_config(path)
     except ConfigError as error:
         return [f"{where}: {problem}" for where, problem in error.problems]
-    return [
+    found = [
         *_source(config),
         *_refused(lambda: wiring.open_encoder(config)),
         *_refused(lambda: wiring.open_segmenter(config)),
@@ -30,6 +30,7 @@ def problems_with(path: Path | None) -> list[str]:
         *_folders(config),
         *_sockets(config),
     ]
+    return list(dict.fromkeys(found))  # an encoder that cannot be opened is met twice
 
 
 def _refused(attempt: Callable[[], object]) -> list[str]:

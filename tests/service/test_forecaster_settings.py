@@ -79,6 +79,11 @@ def test_a_wrong_key_is_named_with_what_is_expected(line: str, says: str, tmp_pa
     assert any(says in problem for problem in checks.problems_with(configured(tmp_path, line)))
 
 
+def test_an_encoder_that_is_not_there_is_told_once(tmp_path: Path) -> None:
+    path = configured(tmp_path, 'forecaster = "ridge"\n[encoder]\nbundle = "nowhere"')
+    assert sum("nowhere: is no encoder bundle" in problem for problem in checks.problems_with(path)) == 1
+
+
 def test_a_sequence_model_takes_the_place_of_a_built_in_forecaster(tmp_path: Path) -> None:
     folder = model_in(tmp_path / "model", feature_names("measures", 0))
     settings = settings_of(tmp_path, f'representation = "measures"\nforecaster = "{folder}"')
