@@ -17,7 +17,7 @@ from schemas.ranking import Ranking, TreatmentRank, TreatmentTable
 from schemas.specimen import SpecimenRanking, SpecimenTreatment
 
 MOST_WELLS_NAMED = 2  # more are a whole plate
-NO_DOUBT = "None. Treatments of one well, and plates with fewer than 6 untreated wells, cannot be audited."
+NO_DOUBT = "{plate}: no label is in doubt. (Treatments of one well, and plates with fewer than 6 untreated wells, cannot be audited.)"
 
 
 def rank_plate_again(config: Config, plate: str, day: int | None, *, final: bool) -> Ranking:
@@ -73,11 +73,11 @@ def as_table(ranking: TreatmentTable, title: str, beside: Mapping[str, Mapping[s
     return table
 
 
-def doubts_table(ranking: TreatmentTable, plate: str) -> Table:
+def doubts_table(ranking: TreatmentTable, plate: str) -> Table | str:
     """Return the labels that the wells of a plate contradict, for a terminal."""
-    table = Table(
-        title=f"{plate}: labels in doubt", title_justify="left", box=box.SIMPLE_HEAD, caption=None if ranking.label_doubts else NO_DOUBT, caption_justify="left"
-    )
+    if not ranking.label_doubts:
+        return NO_DOUBT.format(plate=plate)
+    table = Table(title=f"{plate}: labels in doubt", title_justify="left", box=box.SIMPLE_HEAD)
     for name in ("probability", "wells", "labelled", "seems"):
         table.add_column(name, justify="right" if name == "probability" else "left")
     for doubt in ranking.label_doubts:
