@@ -11,12 +11,15 @@ import pytest
 
 from daemon.alerts import Alerts
 from daemon.daily import DailyPath, RankingSettings
+from daemon.rolling_view import RollingView
 from inference.assemble import feature_names
 from inference.condition import ConditionSettings
 from inference.departure import DepartureSettings, ForecastFrom
+from inference.metrics import MetricName
 from inference.ranking import MOST_OTHERS, RankSettings
 from inference.store.sql_store import SqlStore
 from schemas.messages import AlertKind
+from schemas.observation import Observation
 from schemas.plate_map import Group, PlateMap, WellEntry
 from schemas.ranking import Gate, Ranking
 from schemas.trajectory import Representation, Trajectories
@@ -65,9 +68,13 @@ class Site:
         return plate
 
     def image(self, plate: PlateMap, well: str, day: int, *, measured: bool = True, seed: int = 0) -> None:
+        seen = self.look(plate, well, day, measured=measured, seed=seed)
+        self.store.add_observation(seen, observation_data(seen, self.store.next_version(seen.key)))
+
+    def look(self, plate: PlateMap, well: str, day: int, *, measured: bool = True, seed: int = 0) -> Observation:
         rng = np.random.default_rng([sum(plate.plate.encode()), sum(well.encode()), INNER_60.index(well), day, seed])
         measures = dict(zip(MEASURES, rng.uniform(0.2, 0.8, len(MEASURES)).tolist(), strict=True)) | INTACT if measured else {}
-        seen = observation(
+        return observation(
             well,
             day,
             plate=plate.plate,
@@ -77,7 +84,6 @@ class Site:
             taken_at=plate.seeded_at + timedelta(days=day - 1),
             received_at=self.now,
         )
-        self.store.add_observation(seen, observation_data(seen, self.store.next_version(seen.key)))
 
     def rank(self, plate: PlateMap) -> list[Ranking]:
         """Let an hour pass and rank what is due."""
@@ -201,6 +207,21 @@ def test_a_forecast_from_days_after_dosing_takes_no_plates_along_and_rests_on_th
     site.image(own, own.entries[-1].well, 9, seed=1)
     site.now += timedelta(hours=1)
     assert [(each.day, each.revision) for each in site.rank(own)] == [(9, 2), (10, 2)]
+
+
+def test_the_rolling_view_measures_as_the_ranking_does_but_without_earlier_plates(site: Site) -> None:
+    settings = DepartureSettings("kernel", ForecastFrom.LAST_DAY, MetricName.L2)
+    own = site.add(small("own"), days=(6, 7, 9, 10))
+    well = own.entries[-1].well
+    newest = site.look(own, well, 10, seed=1)
+    alone = RollingView(site.store, "measures", 1.0, settings).departures(newest, own)
+    site.store.add_observation(newest, observation_data(newest, 2))
+    site.restart(RankSettings(settings, leave_out_unlike=False))
+    scores = {ranking.day: next(row.score for row in ranking.wells if row.well == well) for ranking in site.rank(own)}
+    assert {each.day: each.departure for each in alone} == pytest.approx(scores)
+    before = RollingView(site.store, "measures", 1.0, DepartureSettings()).departures(site.look(own, well, 10, seed=2), own)
+    site.add(small("earlier", -3))
+    assert RollingView(site.store, "measures", 1.0, DepartureSettings()).departures(site.look(own, well, 10, seed=2), own) == before
 
 
 def test_an_image_of_a_day_between_does_not_correct_a_forecast_from_dosing(site: Site) -> None:
