@@ -97,7 +97,7 @@ def _evidence(rows: Array, labels: Labels) -> float:
     of_groups, of_wells = len(count) - 1, n - len(count)
     if not of_groups or not of_wells:
         return 0.0
-    between = ((member.T @ centred) ** 2 / count[:, None]).sum(axis=0)  # (K,)
+    between = np.maximum(((member.T @ centred) ** 2 / count[:, None]).sum(axis=0), ROUNDING)  # (K,)
     within = np.maximum((centred**2).sum(axis=0) - between, ROUNDING)
     apart = of_groups * np.log(between / of_groups) + of_wells * np.log(within / of_wells)
     alike = (of_groups + of_wells) * np.log((between + within) / (of_groups + of_wells))
