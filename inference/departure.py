@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.forecast import FORECASTERS, Array, residual_of
-from inference.metrics import Mahalanobis, MetricName, Noise, cosine_distance, nearest_distance, shape_of
+from inference.metrics import Mahalanobis, MetricName, Noise, cosine_distance, held, nearest_distance, shape_of
 from inference.ports import Earlier, SequenceModel
 from inference.reduced_space import ReducedSpace, reduce, usable
 from schemas.errors import ProfileError
@@ -26,8 +26,7 @@ SPREAD_PSEUDO_WELLS = 5
 """What pure noise says of the spread counts for so many wells,"""
 EARLIER_PSEUDO_WELLS = 20
 """and what earlier plates say for so many: 8 to 18 wells do not know their own spread."""
-FARTHEST = 4.0
-"""An untreated length farther from the others than so many of their robust spreads counts as that far."""
+NOTHING: Array = np.empty(0)
 
 Mask = npt.NDArray[np.bool_]
 
@@ -198,27 +197,27 @@ def departures_of(residuals: Residuals, used: Mask, left_out: dict[str, str]) ->
     Each untreated well is left out of all that its own length rests on (forecast, noise and metric), as if it were a treated one.
     """
     untreated = residuals.untreated
-    lengths, earlier, metric = _lengths(residuals, untreated)
+    lengths, earlier, likeness, metric = _lengths(residuals, untreated)
     for well in np.flatnonzero(untreated):
         others = untreated.copy()
         others[well] = False
-        without, _, _ = _lengths(residuals, others)
+        without, *_ = _lengths(residuals, others)
         for name, of_wells in without.items():
             lengths[name][well] = of_wells[well]
     by_metric = {}
     for name, of_wells in lengths.items():
         by_noise = name is MetricName.MAHALANOBIS
-        own = _held(of_wells[untreated])
-        spread = untreated_spread(own, metric if by_noise else None, earlier if by_noise else np.empty(0))
+        own = held(of_wells[untreated], of_wells[untreated])
+        spread = untreated_spread(own, metric if by_noise else None, *((earlier, likeness) if by_noise else ()))
         by_metric[name] = np.full(len(used), np.nan)
         by_metric[name][used] = (of_wells - own.mean()) / spread
-    own = _held(lengths[MetricName.MAHALANOBIS][untreated])
+    own = held(lengths[MetricName.MAHALANOBIS][untreated], lengths[MetricName.MAHALANOBIS][untreated])
     return Departures(
         scores=by_metric[residuals.settings.metric],
         by_metric=by_metric,
-        earlier_scores=earlier / untreated_spread(own, metric, earlier),
+        earlier_scores=earlier / untreated_spread(own, metric, earlier, likeness),
         untreated_spread=float(own.std(ddof=1)),
-        earlier_spread=float(np.sqrt((earlier**2).mean())) if earlier.size else None,
+        earlier_spread=float(np.sqrt(np.average(earlier**2, weights=likeness))) if earlier.size else None,
         used=used,
         residuals=residuals,
         left_out=left_out,
@@ -251,8 +250,11 @@ def _days(trajectories: Trajectories, dosing_day: int, day: int) -> tuple[tuple[
     return before, tuple(later for later in sorted(trajectories.days) if dosing_day < later <= day)
 
 
-def _lengths(residuals: Residuals, teachers: Mask) -> tuple[dict[MetricName, Array], Array, Mahalanobis]:
-    """Return the length of every well's residual by every metric, the Mahalanobis lengths of earlier wells about their plate's mean, and that metric."""
+def _lengths(residuals: Residuals, teachers: Mask) -> tuple[dict[MetricName, Array], Array, Array, Mahalanobis]:
+    """Return the length of every well's residual by every metric, the Mahalanobis lengths of earlier wells about their plate's mean, and that metric.
+
+    With the lengths of earlier wells comes the likeness of their plates.
+    """
     residual, earlier = residuals.learned_from(teachers), residuals.of_earlier(teachers)
     noise = Noise.of(residual[teachers], residuals.shape, earlier)
     metric = Mahalanobis.of(residual, noise)
@@ -265,24 +267,18 @@ def _lengths(residuals: Residuals, teachers: Mask) -> tuple[dict[MetricName, Arr
             MetricName.COSINE: cosine_distance(seen, seen - residual),
             MetricName.NEAREST_CONTROLS: nearest_distance(residual, residual[teachers], noise),
         },
-        np.concatenate([lengths - lengths.mean() for lengths in of_earlier]) if of_earlier else np.empty(0),
+        np.concatenate([np.empty(0), *(lengths - lengths.mean() for lengths in of_earlier)]),
+        np.concatenate([np.empty(0), *(np.full(len(rows), likeness) for rows, likeness in earlier)]),
         metric,
     )
 
 
-def _held(lengths: Array) -> Array:
-    """Return lengths held within so many median deviations, so that one odd untreated well does not stretch the scale of its plate."""
-    middle = np.median(lengths)
-    reach = FARTHEST * 1.4826 * float(np.median(np.abs(lengths - middle)))
-    return np.clip(lengths, middle - reach, middle + reach) if reach > 0 else lengths
-
-
-def untreated_spread(own: Array, metric: Mahalanobis | None, earlier: Array) -> float:
+def untreated_spread(own: Array, metric: Mahalanobis | None, earlier: Array = NOTHING, likeness: Array = NOTHING) -> float:
     """Return the spread of the lengths of untreated wells.
 
     A few wells do not know their own spread. It is moderated by what the wells of earlier plates vary by, for :data:`EARLIER_PSEUDO_WELLS` wells (or as many
-    as they are), and by the spread that pure noise of this mean square has, for :data:`SPREAD_PSEUDO_WELLS`. The last is also its floor, where untreated
-    wells are all equal.
+    as they are, each counted by the likeness of its plate), and by the spread that pure noise of this mean square has, for :data:`SPREAD_PSEUDO_WELLS`. The
+    last is also its floor, where untreated wells are all equal.
     """
     freedom = len(own) - 1
     squares, wells = freedom * float(own.var(ddof=1)), float(freedom)
@@ -290,7 +286,7 @@ def untreated_spread(own: Array, metric: Mahalanobis | None, earlier: Array) -> 
         squares += SPREAD_PSEUDO_WELLS * metric.length_variance * max(1.0, float((own**2).mean() / metric.weights.sum()))
         wells += SPREAD_PSEUDO_WELLS
     if earlier.size:
-        counted = min(EARLIER_PSEUDO_WELLS, len(earlier))
-        squares += counted * float((earlier**2).mean())
+        counted = min(EARLIER_PSEUDO_WELLS, float(likeness.sum()))
+        squares += counted * float(np.average(earlier**2, weights=likeness))
         wells += counted
     return float(np.sqrt(squares / wells)) or 1.0

@@ -16,6 +16,8 @@ LEAST_VARIANCE = 1e-4
 MOST_EARLIER_WELLS = 60.0
 """However many plates there were before, their wells never count for more than this beside the plate's own."""
 NEAREST = 5
+FARTHEST = 4.0
+"""An untreated well farther from the others than so many of their robust spreads counts as that far."""
 
 
 class MetricName(StrEnum):
@@ -41,12 +43,13 @@ class Noise:
         Untreated wells are few. Before dosing every well was one: how they differed then tells which directions vary together.
         """
         n, k = residual.shape
+        residual = held(residual, np.linalg.norm(residual, axis=1))
         moment, wells = residual.T @ residual, float(n)
         offered = sum(likeness * (len(rows) - 1) for rows, likeness in earlier)
-        held = min(1.0, MOST_EARLIER_WELLS / offered) if offered else 0.0
+        share = min(1.0, MOST_EARLIER_WELLS / offered) if offered else 0.0
         for rows, likeness in earlier:
-            moment = moment + held * likeness * rows.T @ rows
-            wells += held * likeness * (len(rows) - 1)
+            moment = moment + share * likeness * rows.T @ rows
+            wells += share * likeness * (len(rows) - 1)
         variance = max(float(np.trace(moment)) / (k * wells), LEAST_VARIANCE)
         return cls((moment + k * variance * shape) / (wells + k), wells)
 
@@ -54,6 +57,18 @@ class Noise:
     def whitening(self) -> Array:
         """(K, K): rows @ whitening.T vary by 1 in every direction."""
         return np.linalg.inv(np.linalg.cholesky(self.covariance))
+
+
+def held(rows: Array, lengths: Array) -> Array:
+    """Return rows (n, …) drawn in to the length at :data:`FARTHEST` robust spreads, so that one odd well does not say how all vary.
+
+    Where most are equally long, nothing tells what is odd, and all stay as they are.
+    """
+    middle = float(np.median(lengths))
+    spread = 1.4826 * float(np.median(np.abs(lengths - middle)))
+    reach = middle + FARTHEST * spread
+    factors = np.divide(reach, lengths, out=np.ones_like(lengths), where=(lengths > reach) & (spread > 0))
+    return np.asarray((rows.T * factors).T)
 
 
 def shape_of(past: Array) -> Array:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
-from scipy.special import chndtr
+from scipy.special import chdtri, chndtr
 
 from inference.departure import Residuals
 from inference.metrics import Noise
@@ -22,6 +22,7 @@ ACROSS_GROWTH = 0.5
 ACROSS_UNDECIDED = 1.5
 """and dying ones that went forward at all above 4."""
 INTERVAL = (0.95, 0.05)
+QUANTILES = 20
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def compare(residuals: Residuals, treated: Indices, rng: np.random.Generator) ->
     way = _unit(residuals.noise.whitening @ residuals.development)
     forward = float(gap @ way)
     across = _less_noise(gap - forward * way, unit, len(gap) - 1)
-    return TreatmentTest(p_value, _less_noise(gap, unit, len(gap)), *_effect_interval(gap, unit), _direction(p_forward, forward, across))
+    return TreatmentTest(p_value, _less_noise(gap, unit, len(gap)), *_effect_interval(gap, unit, residuals.noise.wells), _direction(p_forward, forward, across))
 
 
 def likeness(residuals: Residuals, ones: Indices, others: Indices) -> float | None:
@@ -81,14 +82,21 @@ def _direction(p_forward: float, forward: float, across: float) -> Direction:
     return Direction.GROWTH if across <= ACROSS_GROWTH * forward else Direction.UNDECIDED
 
 
-def _effect_interval(gap: Array, unit: float) -> tuple[float, float]:
-    """Return the 90 % interval of the distance, the squared one taken as noncentral χ² (Reiser, Stat. Med. 20, 2001, with the noise known)."""
-    observed, k = float(gap @ gap) / unit, len(gap)
+def _effect_interval(gap: Array, unit: float, noise_wells: float) -> tuple[float, float]:
+    """Return the 90 % interval of the distance: the squared one as noncentral χ² (Reiser, Stat. Med. 20, 2001), over how far the noise may be off.
+
+    A covariance that so many wells and K pseudo-wells tell may be larger or smaller than it is by a χ² over its degrees of freedom.
+    """
+    k = len(gap)
+    freedom = noise_wells + 1
+    off = chdtri(freedom, 1 - (np.arange(QUANTILES) + 0.5) / QUANTILES) / freedom  # the quantiles of what the noise is off by
+    observed = float(gap @ gap) / unit * freedom / (noise_wells + k) * off
 
     def noncentrality(probability: float) -> float:
-        if chndtr(observed, k, 1e-9) <= probability:
-            return 0.0
-        return float(brentq(lambda centre: chndtr(observed, k, centre) - probability, 1e-9, 4 * observed + 100 * k))
+        def excess(centre: float) -> float:
+            return float(chndtr(observed, k, centre).mean()) - probability
+
+        return 0.0 if excess(1e-9) <= 0 else float(brentq(excess, 1e-9, 4 * float(observed.max()) + 100 * k))
 
     low, high = (float(np.sqrt(noncentrality(probability) * unit)) for probability in INTERVAL)
     return low, high

@@ -71,7 +71,7 @@ def test_an_effect_has_the_size_of_the_push_in_untreated_spreads() -> None:
 @pytest.mark.parametrize("distance", [0.0, 1.0, 4.0])
 def test_the_interval_of_an_effect_covers_it_where_the_noise_is_known(distance: float) -> None:
     rng, unit = np.random.default_rng(2), 1 / 3 + 1 / 18
-    intervals = np.array([_effect_interval(distance * FORWARD + np.sqrt(unit) * rng.normal(size=6), unit) for _ in range(200)])
+    intervals = np.array([_effect_interval(distance * FORWARD + np.sqrt(unit) * rng.normal(size=6), unit, 1e6) for _ in range(200)])
     covers = ((intervals[:, 0] <= distance) & (distance <= intervals[:, 1])).mean()
     assert covers >= 0.86
     assert covers <= 0.94 or distance == 0
