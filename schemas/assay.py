@@ -1,0 +1,78 @@
+"""A viability assay of a plate: ``<plate>.assay.csv`` read into one checked object. Text in, object out; no disk here."""
+
+import csv
+import hashlib
+import io
+from collections.abc import Collection
+
+from pydantic import BaseModel, ConfigDict
+
+from schemas.errors import PlateMapError
+from schemas.well import parse_well
+
+COLUMNS = ["well", "viability_percent"]
+LARGEST_PERCENT = 200.0
+FEWEST_WELLS = 2
+
+
+class Assay(BaseModel):
+    """Measured viability of wells of one plate, in % of the control."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    plate: str
+    viability_percent: dict[str, float]  # by well, 0…200
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the content, so that a corrected assay is seen to differ."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+def parse_assay(text: str, *, plate: str, wells: Collection[str], name: str) -> Assay:
+    """Read and check an assay of a plate whose map names these wells.
+
+    Raises
+    ------
+    PlateMapError
+        With every problem found, each naming file, line, value and what was expected.
+    """
+    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
+    if reader.fieldnames is None or set(map(str.strip, reader.fieldnames)) != set(COLUMNS):
+        raise PlateMapError(name, f"line 1 has columns {reader.fieldnames}; expected {','.join(COLUMNS)}")
+    values: dict[str, float] = {}
+    problems: list[str] = []
+    for row in reader:
+        cells = {key.strip(): (value or "").strip() for key, value in row.items() if key is not None}
+        try:
+            well, value = _well(cells["well"], wells), _percent(cells["viability_percent"])
+        except ValueError as error:
+            problems.append(f"line {reader.line_num}: {error}")
+            continue
+        if well in values:
+            problems.append(f"line {reader.line_num}: well {well} stands twice; expected each well once")
+        values[well] = value
+    if not problems and len(values) < FEWEST_WELLS:
+        problems.append(f"{len(values)} wells; expected at least {FEWEST_WELLS}")
+    if not problems and len(set(values.values())) == 1:
+        problems.append(f"all {len(values)} wells have viability {next(iter(values.values())):g} %; expected values that differ")
+    if problems:
+        raise PlateMapError(name, "; ".join(problems))
+    return Assay(plate=plate, viability_percent=values)
+
+
+def _well(text: str, wells: Collection[str]) -> str:
+    well = parse_well(text)
+    if well not in wells:
+        raise ValueError(f"well {well} is not in the plate map; expected one of its {len(wells)} wells")
+    return well
+
+
+def _percent(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"viability_percent {text!r} is not a number; expected 0 to {LARGEST_PERCENT:g}") from None
+    if not 0 <= value <= LARGEST_PERCENT:  # NaN fails it too
+        raise ValueError(f"viability_percent is {text}; expected 0 to {LARGEST_PERCENT:g} (% of the control)")
+    return value

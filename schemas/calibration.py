@@ -1,0 +1,43 @@
+"""What is known of a deterioration model: from which assay plates it was learned, how far off it was on plates left out, and whether it is used."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class CalibrationCard(BaseModel):
+    """The card of one calibration; with the assay plates it is enough to make the same model again."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    digest: str
+    """of all that it was learned from: assay rows, images, maps, settings"""
+    version: int = 1
+    """of the way it is learned"""
+    encoder_id: str
+    """digest of the encoder bundle, empty for measures alone"""
+    representation: str
+    """what of a well the model looks at: embedding, measures or both"""
+    model: str
+    """chosen by leaving out one plate at a time"""
+    plates: tuple[str, ...]
+    wells: int
+    valid: bool
+    why_not: tuple[str, ...] = ()
+    """why it is not used"""
+    mean_error_points: float | None
+    """mean absolute error of plates left out, in points of percent"""
+    untreated_error_points: float | None
+    """the same if every well were taken for untreated"""
+    spearman: float | None
+    """between predicted and measured over the wells of plates left out, mean of plates"""
+    worst_spearman: float | None
+    """of the worst plate"""
+    percent_low: float | None
+    """smallest deterioration that was measured"""
+    percent_high: float | None
+    """largest"""
+    left_out_percent: tuple[float, ...] = ()
+    """predicted deterioration of each well when its plate was left out"""
+    left_out_error: tuple[float, ...] = ()
+    """measured less predicted of the same wells: what intervals are made of"""
+    left_out_treatment_error: tuple[float, ...] = ()
+    """the same for the means of treatments"""
