@@ -42,20 +42,26 @@ def score_treatments(by_treatment: Sequence[Array], untreated: int, rng: np.rand
     variance, freedom = moderated_variance(by_treatment)
     score = np.array([robust_mean(own, np.sqrt(of_well)) for own, of_well in zip(by_treatment, variance, strict=True)])
     of_mean = variance / counts
+    return place_treatments(score, of_mean, freedom, shared_variance=1 / untreated, rng=rng)
+
+
+def place_treatments(score: Array, variance: Array, freedom: Array, *, shared_variance: float, rng: np.random.Generator) -> TreatmentScores:
+    """Return intervals and places of T scores, each with the variance of its error, (T,), and the degrees of freedom that tell it, (T,).
+
+    An error that all scores share widens their intervals and changes no place.
+    """
     reach = np.asarray(t.ppf((1 + CONFIDENCE) / 2, freedom))
-    error = np.sqrt(of_mean + 1 / untreated)
     gap = score[:, None] - score[None, :]  # of the row's treatment above the column's
-    told_apart = np.abs(gap) > np.sqrt(of_mean[:, None] + of_mean[None, :]) * np.maximum(reach[:, None], reach[None, :])
-    drawn = score + np.sqrt(of_mean) * rng.standard_t(freedom, (DRAWS, len(score)))
-    best = drawn.argmax(axis=1)
+    told_apart = np.abs(gap) > np.sqrt(variance[:, None] + variance[None, :]) * np.maximum(reach[:, None], reach[None, :])
+    drawn = score + np.sqrt(variance) * rng.standard_t(freedom, (DRAWS, len(score)))
     return TreatmentScores(
         score=score,
-        low=score - reach * error,
-        high=score + reach * error,
+        low=score - reach * np.sqrt(variance + shared_variance),
+        high=score + reach * np.sqrt(variance + shared_variance),
         rank=efficacy_ranks(score),
         rank_low=1 + (told_apart & (gap < 0)).sum(axis=1),
         rank_high=len(score) - (told_apart & (gap > 0)).sum(axis=1),
-        chance_best=np.bincount(best, minlength=len(score)) / DRAWS,
+        chance_best=np.bincount(drawn.argmax(axis=1), minlength=len(score)) / DRAWS,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.calibration import CalibrationCard, Drift
 from schemas.dose_response import Combination, DoseResponse
 from schemas.plate_map import Group
 from schemas.quality import Flag
@@ -132,6 +133,8 @@ class WellRank(_Out):
     """null until calibrated against an assay"""
     deterioration_low: float | None
     deterioration_high: float | None
+    deterioration_assumed: bool = False
+    """exploded: taken for 100 %"""
     flags: tuple[Flag, ...]
     """reasons to look twice at the image"""
 
@@ -247,6 +250,10 @@ class RankingHead(_Out):
     """whose untreated wells were taken along, the newest first"""
     earlier_digest: str = ""
     """of their images; empty without any. A later plate, or a later image of an earlier one, makes no new revision by itself"""
+    calibration: CalibrationCard | None = None
+    """of the model that predicts deterioration; null where none was taken. A later assay makes no new revision by itself"""
+    drift: Drift | None = None
+    """of this plate from those of the calibration; where it is outside their range, the method is departure all the same"""
 
     @property
     def name(self) -> str:

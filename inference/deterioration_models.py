@@ -1,0 +1,117 @@
+"""From features of wells to percent of deterioration: five ways behind one port, of which the plates themselves choose."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+Array = npt.NDArray[np.float64]
+Predict = Callable[[Array], Array]
+"""(N, F) features -> (N,) percent."""
+
+TREES = 200
+MOST_FOR_KERNEL = 240
+"""Wells that settle the widths of a Gaussian process; all wells teach it then."""
+PAIRS_A_PLATE = 1500
+
+
+class DeteriorationModel(Protocol):
+    """Learns percent of deterioration from wells of several plates."""
+
+    def fit(self, features: Array, percent: Array, plates: npt.NDArray[np.int64], seed: int) -> Predict:
+        """Learn from the (n, F) features and (n,) measured percent of wells; ``plates`` (n,) tells which share one. All are finite."""
+        ...
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """Ridge regression of standardised features; the strength by leave-one-out error."""
+
+    strengths: tuple[float, ...] = tuple(np.logspace(-1, 4, 11).tolist())
+
+    def fit(self, features: Array, percent: Array, plates: npt.NDArray[np.int64], seed: int) -> Predict:
+        """Learn as the port says."""
+        del plates, seed
+        model = make_pipeline(StandardScaler(), RidgeCV(self.strengths)).fit(features, percent)
+        return lambda wells: np.asarray(model.predict(wells))
+
+
+@dataclass(frozen=True)
+class Trees:
+    """Extremely randomised trees: Geurts, Ernst and Wehenkel, Mach. Learn. 63 (2006) 3."""
+
+    def fit(self, features: Array, percent: Array, plates: npt.NDArray[np.int64], seed: int) -> Predict:
+        """Learn as the port says."""
+        del plates
+        model = ExtraTreesRegressor(TREES, min_samples_leaf=2, max_features=0.5, random_state=seed).fit(features, percent)
+        return lambda wells: np.asarray(model.predict(wells))
+
+
+@dataclass(frozen=True)
+class Boosting:
+    """Gradient boosting of small trees: Friedman, Ann. Stat. 29 (2001) 1189."""
+
+    def fit(self, features: Array, percent: Array, plates: npt.NDArray[np.int64], seed: int) -> Predict:
+        """Learn as the port says."""
+        del plates
+        model = HistGradientBoostingRegressor(
+            max_iter=150, learning_rate=0.06, max_leaf_nodes=12, min_samples_leaf=8, l2_regularization=1.0, random_state=seed, early_stopping=False
+        ).fit(features, percent)
+        return lambda wells: np.asarray(model.predict(wells))
+
+
+@dataclass(frozen=True)
+class Process:
+    """A Gaussian process with one width, on standardised features."""
+
+    def fit(self, features: Array, percent: Array, plates: npt.NDArray[np.int64], seed: int) -> Predict:
+        """Learn as the port says."""
+        del plates
+        scaler = StandardScaler().fit(features)
+        rows = scaler.transform(features)
+        some = np.random.default_rng(seed).permutation(len(rows))[:MOST_FOR_KERNEL]
+        kernel = ConstantKernel(1.0, (1e-2, 1e3)) * RBF(5.0, (0.5, 100.0)) + WhiteKernel(0.1, (1e-3, 2.0))
+        settled = GaussianProcessRegressor(kernel, normalize_y=True).fit(rows[some], percent[some]).kernel_
+        model = GaussianProcessRegressor(settled, optimizer=None, normalize_y=True).fit(rows, percent)
+        return lambda wells: np.asarray(model.predict(scaler.transform(wells)))
+
+
+@dataclass(frozen=True)
+class Pairwise:
+    """A linear score that puts the worse of two wells of a plate above the better one, then stretched to percent.
+
+    Pairs of one plate share its assay's errors of scale (RankNet's loss with a linear score: Burges et al., ICML 2005); the stretch is isotonic.
+    """
+
+    def fit(self, features: Array, percent: Array, plates: npt.NDArray[np.int64], seed: int) -> Predict:
+        """Learn as the port says."""
+        rng = np.random.default_rng(seed)
+        scaler = StandardScaler().fit(features)
+        rows = scaler.transform(features)
+        first, second = np.concatenate([_pairs(np.flatnonzero(plates == plate), rng) for plate in np.unique(plates)], axis=1)
+        gap = percent[first] - percent[second]
+        told = gap != 0
+        model = LogisticRegression(C=0.1, fit_intercept=False, max_iter=500)
+        model.fit((rows[first] - rows[second])[told], gap[told] > 0, sample_weight=np.abs(gap[told]))
+        weights = model.coef_[0]
+        stretch = IsotonicRegression(out_of_bounds="clip").fit(rows @ weights, percent)
+        return lambda wells: np.asarray(stretch.predict(scaler.transform(wells) @ weights))
+
+
+def _pairs(wells: npt.NDArray[np.intp], rng: np.random.Generator) -> npt.NDArray[np.intp]:
+    """Return (2, pairs): pairs of wells in both orders, so that neither side is the worse one by itself."""
+    one, other = rng.choice(wells, (2, PAIRS_A_PLATE))
+    return np.stack([np.concatenate([one, other]), np.concatenate([other, one])])
+
+
+MODELS: Mapping[str, DeteriorationModel] = {"ridge": Ridge(), "trees": Trees(), "boosting": Boosting(), "process": Process(), "pairwise": Pairwise()}
+"""From the simplest on."""
