@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+from acquisition.assay_files import AssayFiles
 from acquisition.file_events import FileEvents, WatchdogEvents
 from acquisition.image_reading import FileResult, ImageLimits, RawImage, read_time, read_versions
 from acquisition.listing import list_files
@@ -19,6 +20,7 @@ from acquisition.plate_map_files import PlateMapFiles
 from acquisition.ports import FileLedger
 from acquisition.settling import SeenFile, SettlingRules, announced_by_markers, observe, ready_at_s
 from acquisition.visits import PlacedFile, Take, culture_day, gather, well_image
+from schemas.assay import Assay
 from schemas.errors import ImageError, SourceGoneError
 from schemas.plate_map import PlateMap
 from schemas.well_image import FileVersion, Rejected, SourceStatus, WellImage
@@ -101,6 +103,7 @@ class DropFolder:
         self._events = events or WatchdogEvents()
         self._pool = pool or ThreadPoolExecutor(READERS, thread_name_prefix="read")
         self._maps = PlateMapFiles(settings.path)
+        self._assays = AssayFiles(settings.path)
         # The listing, and what was learnt of it.
         self._files: dict[str, SeenFile] = {}
         self._names: dict[str, NameReading | ImageError] = {}
@@ -162,11 +165,16 @@ class DropFolder:
         """Return the valid plate maps known now, by plate."""
         return dict(self._maps.maps)
 
+    def assays(self) -> dict[str, Assay]:
+        """Return the valid assays known now, by plate."""
+        return dict(self._assays.assays)
+
     def status(self, now: datetime) -> SourceStatus:  # noqa: ARG002 - the port's; what waits here has no date
         """Return what waits, what is held and whether the folder can be read."""
         pending = self._waiting + Counter(take.key.plate for take in self._takes) + Counter(reading.take.key.plate for reading in self._reading)
         pending += Counter(item.key.plate if isinstance(item, WellImage) else item.plate for item in self._out)
-        return SourceStatus(pending=dict(pending), held=dict(self._held), gone=str(self._gone) if self._gone else None)
+        wrong_assays = {plate: str(error) for plate, error in self._assays.problems.items()}
+        return SourceStatus(dict(pending), dict(self._held), wrong_assays, gone=str(self._gone) if self._gone else None)
 
     def close(self) -> None:
         """Stop watching and reading."""
@@ -206,8 +214,12 @@ class DropFolder:
         # Between the end of one listing and the start of another a file was unchanged for certain.
         self._files = observe(self._files, listing.values(), announced, now_s)
         self._listed_s = started_s
-        self._maps.update(self._files, lambda file: file.settled_at_s(self._rules) <= self._listed_s)
+        self._maps.update(self._files, self._is_settled)
+        self._assays.update(self._files, self._is_settled, self._maps)
         self._regroup = True
+
+    def _is_settled(self, file: SeenFile) -> bool:
+        return file.settled_at_s(self._rules) <= self._listed_s
 
     def _watch(self) -> None:
         """Watch the folder, and anew when another one was mounted in its place."""
@@ -250,7 +262,7 @@ class DropFolder:
                 self._waiting[plate] += 1
             elif plate not in self._maps.maps:
                 self._held.setdefault(plate, f"no plate map; expected {plate}.plate.toml and {plate}.wells.csv")
-        self._waiting.update(plate for plate in self._maps.unread if plate not in self._waiting)
+        self._waiting.update(plate for plate in self._maps.unread | self._assays.unread if plate not in self._waiting)
         self._list_again_s = min([self._listed_s + self._settings.poll_s, *self._moments(fresh)])
 
     def _place(self, file: SeenFile) -> tuple[str, str] | None:
@@ -258,7 +270,7 @@ class DropFolder:
         reading = self._read_name(file.version.path)
         if isinstance(reading, NameReading):
             return self._plate_of(file.version.path, reading), reading.well
-        if file.settled_at_s(self._rules) <= self._listed_s:
+        if self._is_settled(file):
             self._reject((file.version,), reading.problem)
         else:
             self._waiting[self._folder_of(file.version.path)] += 1
@@ -305,7 +317,7 @@ class DropFolder:
         )
         if day >= 1:
             yield PlacedFile(file, reading, plate, day)
-        elif file.settled_at_s(self._rules) <= self._listed_s:
+        elif self._is_settled(file):
             reason = f"culture day {day} of a plate seeded at {plate_map.seeded_at.isoformat()}; expected day 1, the day of seeding, or later"
             self._reject((file.version,), reason, plate, reading.well)
         else:
@@ -315,7 +327,8 @@ class DropFolder:
         """Yield when something will be whole or ready if nothing changes: then the listing has to confirm it."""
         soon = [file.settled_at_s(self._rules) for file in fresh]
         soon += [self._ready_at_s(take) for take in self._takes]
-        soon += [file.settled_at_s(self._rules) for path, file in self._files.items() if self._maps.unread and not is_image_name(path)]
+        unread = self._maps.unread | self._assays.unread
+        soon += [file.settled_at_s(self._rules) for path, file in self._files.items() if unread and not is_image_name(path)]
         yield from (moment for moment in soon if moment > self._listed_s)
 
     # Reading.

@@ -37,6 +37,32 @@ def read_plate_maps(root: Path) -> dict[str, PlateMap | PlateMapError]:
     return {**maps.maps, **maps.problems}
 
 
+def read_text(root: Path, path: str, expected: str) -> str:
+    """Return what a small file of a plate says.
+
+    Raises
+    ------
+    PlateMapError
+        If it cannot be read, is no UTF-8, or is far larger than what is expected.
+    """
+    try:
+        with (root / path).open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise PlateMapError(path, f"is larger than {MAX_BYTES} bytes; expected {expected}")
+        return content.decode("utf-8-sig")
+    except OSError as error:
+        raise PlateMapError(path, f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise PlateMapError(path, f"is not UTF-8: {error.reason} at byte {error.start}") from error
+
+
+def plate_by_name(root: Path, path: str, file_name: str) -> str:
+    """Return the plate that a file is named after: ``<plate>.<file_name>``, or its folder."""
+    name = PurePosixPath(path).name.removesuffix(file_name).removesuffix(".")
+    return name or PurePosixPath(path).parent.name or root.name
+
+
 class PlateMapFiles:
     """The plate maps below one drop folder: read again when they change, kept when they vanish."""
 
@@ -60,37 +86,31 @@ class PlateMapFiles:
             if all(file is None or is_settled(file) for file in pair):
                 self._read[path] = self._read_pair(path, csv_path, versions)
             elif known is None:
-                unread.add(self._plate_by_name(path))
+                unread.add(plate_by_name(self._root, path, TOML_NAME))
         self.unread = frozenset(unread)
         self._conclude(files)
 
+    def has_read(self, path: str) -> bool:
+        """Return whether the map whose TOML lies, or lay, at a path was read, right or wrong."""
+        return path in self._read
+
+    def map_in(self, path: str) -> PlateMap | None:
+        """Return the map whose TOML lies, or lay, at a path, if it is valid."""
+        found = self._read[path].plate_map if path in self._read else None
+        return found if found is not None and self.maps.get(found.plate) is found else None
+
     def _read_pair(self, path: str, csv_path: str, versions: tuple[FileVersion, FileVersion | None]) -> _Read:
-        plate = self._plate_by_name(path)
+        plate = plate_by_name(self._root, path, TOML_NAME)
         if versions[1] is None:
             return _Read(versions, plate, None, PlateMapError(csv_path, f"is missing; expected beside {PurePosixPath(path).name}"))
         try:
-            plate_map = parse_plate_map(self._text(path), self._text(csv_path), toml_name=path, csv_name=csv_path)
+            toml_text, csv_text = (read_text(self._root, each, "a plate map") for each in (path, csv_path))
+            plate_map = parse_plate_map(toml_text, csv_text, toml_name=path, csv_name=csv_path)
         except PlateMapError as error:
             return _Read(versions, plate, None, error)
         if PurePosixPath(path).name != TOML_NAME and plate_map.plate != plate:
             return _Read(versions, plate, None, PlateMapError(path, f"plate is {plate_map.plate!r}; expected {plate!r}, as the file is named"))
         return _Read(versions, plate_map.plate, plate_map, None)
-
-    def _text(self, path: str) -> str:
-        try:
-            with (self._root / path).open("rb") as file:
-                content = file.read(MAX_BYTES + 1)
-            if len(content) > MAX_BYTES:
-                raise PlateMapError(path, f"is larger than {MAX_BYTES} bytes; expected a plate map")
-            return content.decode("utf-8-sig")
-        except OSError as error:
-            raise PlateMapError(path, f"cannot be read: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise PlateMapError(path, f"is not UTF-8: {error.reason} at byte {error.start}") from error
-
-    def _plate_by_name(self, path: str) -> str:
-        name = PurePosixPath(path).name.removesuffix(TOML_NAME).removesuffix(".")
-        return name or PurePosixPath(path).parent.name or self._root.name
 
     def _conclude(self, present: Mapping[str, SeenFile]) -> None:
         """Sort what was read into valid maps and problems; two present maps of one plate are a problem, whichever is right."""

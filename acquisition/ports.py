@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Protocol
 
+from schemas.assay import Assay
 from schemas.plate_map import PlateMap
 from schemas.well_image import FileVersion, Rejected, SourceStatus, WellImage
 
@@ -29,6 +30,10 @@ class Source(Protocol):
 
     def plate_maps(self) -> dict[str, PlateMap]:
         """Return the valid plate maps known now, by plate id."""
+        ...
+
+    def assays(self) -> dict[str, Assay]:
+        """Return the valid assays known now, by plate id."""
         ...
 
     def status(self, now: datetime) -> SourceStatus:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from acquisition.assay_files import wrong_assays
 from acquisition.naming import compile_pattern
 from acquisition.plate_map_files import read_plate_maps
 from daemon import inquiries, wiring
@@ -53,6 +54,7 @@ def _source(config: Config) -> Iterator[str]:
     for result in read_plate_maps(folder).values():
         if isinstance(result, SpheroRankError):
             yield str(result)
+    yield from map(str, wrong_assays(folder))
 
 
 def _store(config: Config) -> list[str]:

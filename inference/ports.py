@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from schemas.assay import Assay
+from schemas.calibration import CalibrationCard, CalibrationPlate
 from schemas.messages import MessageData
 from schemas.observation import Imaged, Observation, RejectedFile
 from schemas.plate_map import PlateMap
@@ -111,8 +113,8 @@ class Store(Protocol):
         """Keep the newest map of a plate; a map equal to the kept one changes nothing."""
         ...
 
-    def plate_map(self, plate: str) -> PlateMap | None:
-        """Return the newest map of a plate."""
+    def plate_map(self, plate: str, digest: str | None = None) -> PlateMap | None:
+        """Return the newest map of a plate, or the newest with this digest."""
         ...
 
     def plates(self) -> Sequence[str]:
@@ -121,6 +123,26 @@ class Store(Protocol):
 
     def earlier_plates(self, plate_map: PlateMap, day: int, encoder_id: str, most: int) -> Sequence[PlateMap]:
         """Return the newest maps of plates of the same line and dosing day, seeded before this one, with images of a day by this encoder, newest first."""
+        ...
+
+    def save_assay(self, assay: Assay, now: datetime) -> None:
+        """Keep the newest assay of a plate; an assay equal to the kept one changes nothing."""
+        ...
+
+    def assay(self, plate: str, digest: str) -> Assay | None:
+        """Return the assay of a plate with this digest, the newest or an earlier one."""
+        ...
+
+    def assays(self) -> Sequence[Assay]:
+        """Return the newest assay of each plate that has one, in alphabetical order of plates."""
+        ...
+
+    def calibration(self, digest: str) -> tuple[CalibrationCard, Sequence[CalibrationPlate]] | None:
+        """Return the card of a calibration and what it was learned from."""
+        ...
+
+    def add_calibration(self, card: CalibrationCard, plates: Sequence[CalibrationPlate], now: datetime) -> None:
+        """Keep the card of a calibration and what it was learned from; one of its digest that is kept already stays."""
         ...
 
     def imaged(self, plate: str, encoder_id: str) -> Sequence[Imaged]:

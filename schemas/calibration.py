@@ -3,10 +3,32 @@
 from pydantic import BaseModel, ConfigDict
 
 
-class CalibrationCard(BaseModel):
-    """The card of one calibration; with the assay plates it is enough to make the same model again."""
-
+class _Out(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class CalibrationPlate(_Out):
+    """What was taken of one assay plate, by content: enough to find the very same again."""
+
+    plate: str
+    assay_digest: str
+    map_digest: str
+    images: tuple[tuple[str, str, str], ...]
+    """well, visit and digest of the pixels of each"""
+
+
+class Drift(_Out):
+    """How far the untreated and single-dose wells of a plate lie from those that a model was learned from."""
+
+    distance: float
+    percentile: float
+    """of the distance among those of the calibration plates from one another, 0…100"""
+    outside: bool
+    """of the range seen: then the model is not used for this plate"""
+
+
+class CalibrationCard(_Out):
+    """The card of one calibration; with the assay plates it is enough to make the same model again."""
 
     digest: str
     """of all that it was learned from: assay rows, images, maps, settings"""
@@ -41,3 +63,7 @@ class CalibrationCard(BaseModel):
     """measured less predicted of the same wells: what intervals are made of"""
     left_out_treatment_error: tuple[float, ...] = ()
     """the same for the means of treatments"""
+
+    def summary(self) -> "CalibrationCard":
+        """Return the card without what was left out well by well: what a ranking carries."""
+        return self.model_copy(update=dict.fromkeys(("left_out_percent", "left_out_error", "left_out_treatment_error"), ()))

@@ -115,6 +115,7 @@ class AlertKind(StrEnum):
     QUALITY_GATE = "quality_gate"
     PLATE_MAP = "plate_map"
     LAYOUT = "layout"
+    ASSAY = "assay"
 
 
 class AlertData(_Data):

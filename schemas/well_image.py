@@ -68,4 +68,5 @@ class SourceStatus:
 
     pending: dict[str, int] = field(default_factory=dict)  # plate: well images seen and not yet taken
     held: dict[str, str] = field(default_factory=dict)  # plate: why its images wait (no map yet, or what is wrong with it)
+    wrong_assays: dict[str, str] = field(default_factory=dict)  # plate: what is wrong with its assay file
     gone: str | None = None  # why the folder cannot be read, None while it can

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from schemas.assay import Assay
+from schemas.calibration import CalibrationCard
 from schemas.messages import ObservationData, RankingData, RejectedData, ServiceState, SpecimenData, StatusData
 from schemas.observation import Observation
 from schemas.plate_map import Group, PlateMap, WellEntry
@@ -134,6 +136,31 @@ def plate_map(plate: str = PLATE, **changes: Any) -> PlateMap:
         else:
             entries.append(WellEntry(well=well, group=Group.SCREENING, treatment=f"compound-{(index - 24) // 3 + 1}:100 nM"))
     return PlateMap(**{"plate": plate, "seeded_at": SEEDED_AT, "um_per_px": 1.36, "entries": tuple(entries)} | changes)
+
+
+def assay(plate: str = PLATE, **changes: float) -> Assay:
+    """Return the measured viability of two wells of the plate; changes are by well."""
+    return Assay(plate=plate, viability_percent={"B02": 101.25, "D02": 12.5} | changes)
+
+
+def calibration_card(**changes: Any) -> CalibrationCard:
+    """Return the card of a model that four plates taught."""
+    fields: dict[str, Any] = {
+        "digest": "d" * 64,
+        "encoder_id": ENCODER_ID,
+        "representation": "measures",
+        "model": "ridge",
+        "plates": ("A-1", "A-2", "A-3", "A-4"),
+        "wells": 8,
+        "valid": True,
+        "mean_error_points": 7.5,
+        "untreated_error_points": 40.0,
+        "spearman": 0.91,
+        "worst_spearman": 0.85,
+        "percent_low": -3.0,
+        "percent_high": 99.0,
+    }
+    return CalibrationCard(**fields | changes)
 
 
 def ranking(plate: str = PLATE, day: int = 10, revision: int = 1, **changes: Any) -> Ranking:

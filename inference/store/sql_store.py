@@ -5,11 +5,25 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, delete, func, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from inference.store.database import Database
-from inference.store.tables import counters, embeddings, file_versions, messages, observations, pictures, plate_maps, rankings, specimen_rankings
+from inference.store.tables import (
+    assays,
+    calibrations,
+    counters,
+    embeddings,
+    file_versions,
+    messages,
+    observations,
+    pictures,
+    plate_maps,
+    rankings,
+    specimen_rankings,
+)
+from schemas.assay import Assay
+from schemas.calibration import CalibrationCard, CalibrationPlate
 from schemas.errors import StoreError
 from schemas.events import to_event
 from schemas.messages import MessageData, StatusData, topic_of
@@ -150,20 +164,20 @@ class SqlStore:
         with self._database.reading() as connection:
             return {row.observation_id: row.jpeg for row in connection.execute(query)}
 
-    # Plate maps and rankings
+    # Plate maps
 
     def save_plate_map(self, plate_map: PlateMap, now: datetime) -> None:
         """Keep the newest map of a plate; a map equal to the kept one changes nothing."""
         with self._database.writing() as connection:
-            newest = connection.execute(_newest_map(plate_map.plate)).first()
+            newest = connection.execute(_newest(plate_maps, plate_map.plate)).first()
             if newest is None or newest.digest != plate_map.digest:
                 row = {name: getattr(plate_map, name) for name in ("plate", "digest", "line", "dosed_on_day", "seeded_at")}
                 connection.execute(plate_maps.insert().values(row | {"content": plate_map.model_dump(mode="json"), "saved_at": now}))
 
-    def plate_map(self, plate: str) -> PlateMap | None:
-        """Return the newest map of a plate."""
+    def plate_map(self, plate: str, digest: str | None = None) -> PlateMap | None:
+        """Return the newest map of a plate, or the newest with this digest."""
         with self._database.reading() as connection:
-            row = connection.execute(_newest_map(plate)).first()
+            row = connection.execute(_newest(plate_maps, plate, digest)).first()
             return None if row is None else PlateMap.model_validate(row.content)
 
     def plates(self) -> Sequence[str]:
@@ -192,6 +206,42 @@ class SqlStore:
         of_it = plate_maps.c.content["specimen"].as_string() == specimen
         with self._database.reading() as connection:
             return connection.scalars(select(plate_maps.c.plate).where(plate_maps.c.id.in_(newest), of_it).order_by(plate_maps.c.plate)).all()
+
+    # Assays and calibrations
+
+    def save_assay(self, assay: Assay, now: datetime) -> None:
+        """Keep the newest assay of a plate; an assay equal to the kept one changes nothing."""
+        with self._database.writing() as connection:
+            newest = connection.execute(_newest(assays, assay.plate)).first()
+            if newest is None or newest.digest != assay.digest:
+                connection.execute(assays.insert().values(plate=assay.plate, digest=assay.digest, content=assay.model_dump(mode="json"), saved_at=now))
+
+    def assay(self, plate: str, digest: str) -> Assay | None:
+        """Return the assay of a plate with this digest, the newest or an earlier one."""
+        with self._database.reading() as connection:
+            row = connection.execute(_newest(assays, plate, digest)).first()
+            return None if row is None else Assay.model_validate(row.content)
+
+    def assays(self) -> Sequence[Assay]:
+        """Return the newest assay of each plate that has one, in alphabetical order of plates."""
+        newest = select(func.max(assays.c.id)).group_by(assays.c.plate)
+        with self._database.reading() as connection:
+            rows = connection.scalars(select(assays.c.content).where(assays.c.id.in_(newest)).order_by(assays.c.plate))
+            return [Assay.model_validate(content) for content in rows]
+
+    def calibration(self, digest: str) -> tuple[CalibrationCard, Sequence[CalibrationPlate]] | None:
+        """Return the card of a calibration and what it was learned from."""
+        with self._database.reading() as connection:
+            row = connection.execute(select(calibrations).where(calibrations.c.digest == digest)).first()
+            return None if row is None else (CalibrationCard.model_validate(row.card), [CalibrationPlate.model_validate(plate) for plate in row.plates])
+
+    def add_calibration(self, card: CalibrationCard, plates: Sequence[CalibrationPlate], now: datetime) -> None:
+        """Keep the card of a calibration and what it was learned from; one of its digest that is kept already stays."""
+        row = {"digest": card.digest, "card": card.model_dump(mode="json"), "plates": [plate.model_dump(mode="json") for plate in plates], "saved_at": now}
+        with self._database.writing() as connection:
+            connection.execute(self._insert(calibrations).values(row).on_conflict_do_nothing(index_elements=["digest"]))
+
+    # Rankings
 
     def rankings(self, plate: str) -> Sequence[Ranking]:
         """Return every ranking of a plate, by day and revision."""
@@ -352,8 +402,10 @@ def _next_version(connection: Connection, key: VisitKey) -> int:
     return 1 + (connection.scalar(select(func.max(observations.c.version)).where(_is_of(key))) or 0)
 
 
-def _newest_map(plate: str) -> Select[Any]:
-    return select(plate_maps).where(plate_maps.c.plate == plate).order_by(plate_maps.c.id.desc()).limit(1)
+def _newest(table: Table, plate: str, digest: str | None = None) -> Select[Any]:
+    """Select the newest row of a plate, of those with a digest where one is given."""
+    of_it = table.c.plate == plate if digest is None else and_(table.c.plate == plate, table.c.digest == digest)
+    return select(table).where(of_it).order_by(table.c.id.desc()).limit(1)
 
 
 def _observation(row: Row[Any]) -> Observation:

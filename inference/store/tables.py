@@ -179,6 +179,25 @@ plate_maps = Table(
     Index("plate_map_by_line", "line", "dosed_on_day", "seeded_at"),
 )
 
+assays = Table(
+    "assay",
+    metadata,
+    Column("id", Integer, primary_key=True),  # the largest of a plate is the newest assay; earlier ones stay, so that an old calibration can be made again
+    Column("plate", AnyText, nullable=False, index=True),
+    Column("digest", AnyText, nullable=False),
+    Column("content", JSON, nullable=False),
+    Column("saved_at", UtcTime, nullable=False),
+)
+
+calibrations = Table(
+    "calibration",
+    metadata,
+    Column("digest", AnyText, primary_key=True),
+    Column("card", JSON, nullable=False),
+    Column("plates", JSON, nullable=False),  # which assay, map and images of each, by content: the model itself is never kept
+    Column("saved_at", UtcTime, nullable=False),
+)
+
 rankings = Table(
     "ranking",
     metadata,

@@ -22,6 +22,7 @@ from inference.ports import Store
 from inference.store.database import MIGRATIONS
 from inference.store.sql_store import SqlStore
 from inference.store.tables import metadata
+from schemas.calibration import CalibrationPlate
 from schemas.errors import StoreError
 from schemas.messages import AlertData, AlertKind
 from schemas.observation import Observation
@@ -34,6 +35,8 @@ from tests.samples import (
     NOW,
     PLATE,
     SEEDED_AT,
+    assay,
+    calibration_card,
     file_version,
     observation,
     observation_data,
@@ -307,6 +310,73 @@ def test_plates_are_listed_in_alphabetical_order(store: Store) -> None:
     assert store.plates() == ["B", "a-2", "a1", "b"]
 
 
+def test_an_earlier_map_of_a_plate_is_found_by_its_digest(store: Store) -> None:
+    first, corrected = plate_map(), plate_map(readout_day=11)
+    for content in (first, corrected):
+        store.save_plate_map(content, NOW)
+    assert store.plate_map(PLATE, first.digest) == first
+    assert store.plate_map(PLATE, corrected.digest) == corrected
+    assert store.plate_map(PLATE, "0" * 64) is None
+
+
+# Assays and calibrations
+
+
+def test_the_newest_assay_of_each_plate_is_kept_and_earlier_ones_are_found_by_their_digest(store: Store) -> None:
+    assert store.assays() == []
+    first, corrected, other = assay(), assay(B02=98.5), assay("a plate")
+    for content in (first, other, corrected, corrected):
+        store.save_assay(content, NOW)
+    assert store.assays() == [corrected, other]
+    assert store.assay(PLATE, first.digest) == first
+    assert store.assay(PLATE, corrected.digest) == corrected
+    assert store.assay("a plate", first.digest) is None
+    store.save_assay(first, NOW)
+    assert store.assays() == [first, other]
+
+
+def test_an_equal_assay_changes_nothing(open_store: Opener, url: str) -> None:
+    store = open_store()
+    store.save_assay(assay(), NOW)
+    store.save_assay(assay(), NOW + timedelta(hours=1))
+    assert _execute(url, "SELECT count(*) FROM assay") == 1
+
+
+def test_a_calibration_comes_back_with_its_card_and_what_it_was_learned_from(store: Store) -> None:
+    learned_from = [CalibrationPlate(plate=PLATE, assay_digest=assay().digest, map_digest=plate_map().digest, images=(("B02", "day07", "1" * 64),))]
+    card = calibration_card(left_out_percent=(1 / 3, 1e-17), left_out_error=(-0.1, 0.2))
+    assert store.calibration(card.digest) is None
+    store.add_calibration(card, learned_from, NOW)
+    assert store.calibration(card.digest) == (card, learned_from)
+    assert store.calibration("0" * 64) is None
+
+
+def test_the_first_card_of_a_digest_stays(store: Store) -> None:
+    store.add_calibration(calibration_card(), [], NOW)
+    store.add_calibration(calibration_card(spearman=0.1), [], NOW)
+    kept = store.calibration(calibration_card().digest)
+    assert kept is not None
+    assert kept[0] == calibration_card()
+
+
+def test_a_store_from_before_assays_has_none_and_takes_them(open_store: Opener) -> None:
+    store = open_store()
+    store.save_plate_map(plate_map(), NOW)
+    with store._database.writing() as connection:
+        config = Config()
+        config.set_main_option("script_location", MIGRATIONS)
+        config.attributes["connection"] = connection
+        for table in ("assay", "calibration"):
+            connection.exec_driver_sql(f"DROP TABLE {table}")
+        alembic.command.stamp(config, "0004", purge=True)
+    store.close()
+    again = open_store()
+    assert again.assays() == []
+    again.save_assay(assay(), NOW)
+    assert again.assays() == [assay()]
+    assert again.plate_map(PLATE) == plate_map()
+
+
 # Earlier plates
 
 
@@ -360,6 +430,8 @@ def test_maps_from_before_earlier_plates_could_be_found_are_found(open_store: Op
         config = Config()
         config.set_main_option("script_location", MIGRATIONS)
         config.attributes["connection"] = connection
+        for table in ("assay", "calibration"):
+            connection.exec_driver_sql(f"DROP TABLE {table}")
         _undo_earlier_plates(connection)
         alembic.command.stamp(config, "0003", purge=True)
     store.close()
