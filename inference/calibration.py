@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy.stats import spearmanr
 
 from inference.deterioration_features import Blocks, FeatureSpace, SeenPlate
-from inference.deterioration_models import MODELS, Predict
+from inference.deterioration_models import MEAN, MODELS, SINGLE, Predict
 from schemas.calibration import CalibrationCard
 from schemas.errors import ProfileError
 from schemas.trajectory import Trajectories
@@ -26,7 +26,7 @@ LARGEST_SHARE_OF_ERROR = 0.8
 INTERVAL = (0.05, 0.95)
 NEAREST = 80
 """Left-out wells of a like prediction whose errors make an interval."""
-OUTSIDE = 1.5
+OUTSIDE = 2.0
 """Times as far from the calibration plates as the farthest of these is from the others."""
 
 
@@ -108,26 +108,36 @@ class Calibration:
         return _distance(SeenPlate.of(trajectories, dosing_day=dosing_day, readout_day=readout_day), self.plates)
 
 
-def calibrate(plates: Sequence[AssayPlate], *, digest: str, seed: int, tick: Callable[[], None] = lambda: None) -> CalibrationCard:
+def calibrate(plates: Sequence[AssayPlate], *, digest: str, seed: int, tick: Callable[[], None] = lambda: None, fewest: int = FEWEST_PLATES) -> CalibrationCard:
     """Choose a model by leaving out one plate at a time and say how far it is off on plates it has not seen.
 
     Never fails for poor data: a card that is not valid says why.
+
+    Parameters
+    ----------
+    digest
+        Of all that the plates hold; the card's name.
+    tick
+        Called every few seconds.
+    fewest
+        Plates; with fewer a card is not valid.
     """
     taught, passed_over = _taught(plates)
     blank = _blank_card(plates, taught, digest)
-    if len(taught) < FEWEST_PLATES:
-        return blank.model_copy(update={"why_not": (f"{len(taught)} assay plates; expected at least {FEWEST_PLATES}", *passed_over)})
+    if len(taught) < fewest:
+        return blank.model_copy(update={"why_not": (f"{len(taught)} assay plates; expected at least {fewest}", *passed_over)})
     measured = np.concatenate([plate.percent for plate in taught])
     best: tuple[float, str, Blocks, list[Array]] | None = None
     for blocks in _blocks(taught[0].seen):
-        left_out = {name: [np.empty(0)] * len(taught) for name in MODELS}
-        for number, plate in enumerate(taught):
+        left_out: dict[str, list[Array]] = {name: [] for name in SINGLE}
+        for plate in taught:
             others = [other for other in taught if other is not plate]
             space = FeatureSpace.settle([other.seen for other in others], blocks)
             rows = space.of(plate.seen)[plate.rows]
-            for name in MODELS:
-                left_out[name][number] = np.clip(_fit(name, space, others, seed)(rows), 0.0, 100.0)
+            for name in SINGLE:
+                left_out[name].append(np.clip(_fit(name, space, others, seed)(rows), 0.0, 100.0))
                 tick()
+        left_out[MEAN] = [np.mean(of_models, axis=0) for of_models in zip(*left_out.values(), strict=True)]
         for name, predicted in left_out.items():
             error = float(np.abs(measured - np.concatenate(predicted)).mean())
             if best is None or error < best[0]:

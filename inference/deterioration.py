@@ -37,8 +37,8 @@ class Drift:
         """What a reader has to know."""
         where = "outside the range seen" if self.outside else "within the range seen"
         return (
-            f"Its untreated and single-dose wells are {self.distance:.1f} spreads from those of the calibration plates, farther than {self.percentile:.0f} % of "
-            f"these are from one another: {where}."
+            f"Its untreated and single-dose wells are {self.distance:.1f} spreads from those of the calibration plates; "
+            f"{self.percentile:.0f} % of these are nearer to one another: {where}."
         )
 
 
