@@ -37,13 +37,16 @@ def parse_assay(text: str, *, plate: str, wells: Collection[str], name: str) -> 
     PlateMapError
         With every problem found, each naming file, line, value and what was expected.
     """
-    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
-    if reader.fieldnames is None or set(map(str.strip, reader.fieldnames)) != set(COLUMNS):
+    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""))  # lines may end as on any system
+    if reader.fieldnames is None or sorted(map(str.strip, reader.fieldnames)) != sorted(COLUMNS):
         raise PlateMapError(name, f"line 1 has columns {reader.fieldnames}; expected {','.join(COLUMNS)}")
     values: dict[str, float] = {}
     problems: list[str] = []
     for row in reader:
-        cells = {key.strip(): (value or "").strip() for key, value in row.items() if key is not None}
+        if None in row:
+            problems.append(f"line {reader.line_num}: {len(row[None]) + len(COLUMNS)} values; expected {len(COLUMNS)} (a decimal point, not a comma)")
+            continue
+        cells = {key.strip(): (value or "").strip() for key, value in row.items()}
         try:
             well, value = _well(cells["well"], wells), _percent(cells["viability_percent"])
         except ValueError as error:
