@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from inference.condition import ConditionSettings
 from inference.departure import ForecastFrom
 from inference.metrics import MetricName
+from schemas.calibration import MethodChoice
 from schemas.errors import ConfigError
 from schemas.trajectory import Representation
 
@@ -81,7 +82,7 @@ class StoreSection(_Section):
 class RankingSection(_Section):
     """How and when wells are ranked."""
 
-    method: Literal["auto", "departure"] = "auto"
+    method: MethodChoice = "auto"  # deterioration once it is calibrated
     representation: Representation = "both"
     forecaster: str = "ridge"  # or kernel, drift, persistence, mean; or a folder with forecaster.onnx and forecaster.json
     forecast_from: ForecastFrom = ForecastFrom.DOSING

@@ -11,6 +11,7 @@ from pathlib import Path
 import structlog
 
 from daemon.alerts import Alerts
+from daemon.calibrating import Calibrations, Placed, resting_on
 from daemon.ranking_files import Pictures
 from inference.assemble import AssembledPlate, assemble, counting, dosing_notes
 from inference.condition import ConditionSettings
@@ -25,7 +26,7 @@ from schemas.errors import ProfileError, SpheroRankError
 from schemas.messages import AlertKind, RankingData
 from schemas.observation import Imaged, Observation
 from schemas.plate_map import PlateMap
-from schemas.ranking import Gate, Ranking
+from schemas.ranking import Gate, Ranking, TreatmentTable
 from schemas.trajectory import Representation
 
 log = structlog.get_logger()
@@ -54,8 +55,9 @@ class Due:
     day: int
     final: bool
     images: Sequence[Imaged]  # the ones that count, of all days
-    inputs_digest: str
+    inputs_digest: str  # of all that it rests on but a calibration
     previous: Ranking | None
+    follows: Ranking | None  # the ranking of the plate whose method this one takes; None: the method is chosen now
     notes: tuple[str, ...]
 
 
@@ -66,6 +68,7 @@ class DailyPath:
     store: Store
     encoder_id: str
     settings: RankingSettings
+    calibrations: Calibrations
     write: Callable[[Ranking, Pictures], Sequence[Path]]  # the files of a ranking; those that exist already are left as they are
     alerts: Alerts
     clock: Callable[[], datetime]
@@ -97,51 +100,64 @@ class DailyPath:
         try:
             plate = self._assemble(due, observations, self.settings.representation)
             earlier = self._earlier(due, plate)
-            table = rank_plate(
-                plate.trajectories,
-                dosing_day=plate_map.dosed_on_day,
-                readout_day=due.day,
-                seed=self.settings.seed,
-                flags=plate.flags,
-                notes=(*due.notes, *plate.notes),
-                others=earlier.trajectories,
-                settings=self.settings.rank,
-            )
+            table = self._by_departure(due, plate, earlier)
         except ProfileError as error:
             self.alerts.raise_once(AlertKind.QUALITY_GATE, due.inputs_digest, f"day {due.day} cannot be ranked: {error}", plate_map.plate)
             return None
         table = with_tissue(table, observations, dosing_day=plate_map.dosed_on_day, readout_day=due.day, settings=self.settings.condition)
+        choice = self.calibrations.choose(plate_map, due.follows)
+        placed = self.calibrations.place(table, choice, plate_map, observations, day=due.day)
         measured = self._assemble(due, observations, "measures").trajectories
-        table = with_reasons(table, measured, dosing_day=plate_map.dosed_on_day, readout_day=due.day)
+        table = with_reasons(placed.table, measured, dosing_day=plate_map.dosed_on_day, readout_day=due.day)
         table = with_doses(table, self.settings.seed)
-        ranking = Ranking(
+        ranking = self._ranking(due, table, plate, earlier, placed)
+        self.store.add_ranking(ranking, RankingData(**ranking.model_dump()))
+        log.info("ranking.published", plate=ranking.plate, day=ranking.day, revision=ranking.revision, final=ranking.final, gate=ranking.quality.gate)
+        self._alert_if_doubtful(ranking)
+        self._alert_if_not_as_asked(ranking, placed)
+        self.write_files(ranking)
+        return ranking
+
+    def _by_departure(self, due: Due, plate: AssembledPlate, earlier: EarlierPlates) -> TreatmentTable:
+        return rank_plate(
+            plate.trajectories,
+            dosing_day=due.plate_map.dosed_on_day,
+            readout_day=due.day,
+            seed=self.settings.seed,
+            flags=plate.flags,
+            notes=(*due.notes, *plate.notes),
+            others=earlier.trajectories,
+            settings=self.settings.rank,
+        )
+
+    def _ranking(self, due: Due, table: TreatmentTable, plate: AssembledPlate, earlier: EarlierPlates, placed: Placed) -> Ranking:
+        return Ranking(
             **table.model_dump(),
-            plate=plate_map.plate,
+            plate=due.plate_map.plate,
             day=due.day,
             revision=due.previous.revision + 1 if due.previous else 1,
             final=due.final,
             replaces=due.previous.revision if due.previous else None,
             created_at=self.clock(),
-            method="departure",
+            method=placed.method,
             representation=plate.trajectories.representation,
             encoder_id=self.encoder_id,
             code_version=self.settings.code_version,
             config_digest=self.settings.config_digest,
-            inputs_digest=due.inputs_digest,
-            specimen=plate_map.specimen,
+            inputs_digest=resting_on(due.inputs_digest, placed.calibration),
+            specimen=due.plate_map.specimen,
             earlier_plates=earlier.plates,
             earlier_digest=earlier.digest,
+            calibration=placed.calibration,
+            drift=placed.drift,
         )
-        self.store.add_ranking(ranking, RankingData(**ranking.model_dump()))
-        log.info("ranking.published", plate=ranking.plate, day=ranking.day, revision=ranking.revision, final=ranking.final, gate=ranking.quality.gate)
-        self._alert_if_doubtful(ranking)
-        self.write_files(ranking)
-        return ranking
 
     def stands(self, due: Due) -> bool:
         """Return whether the last ranking of this day rests on all that a new one would rest on, and would not become final by it."""
         previous = due.previous
-        if previous is None or previous.inputs_digest != due.inputs_digest or due.final > previous.final:
+        if previous is None or due.final > previous.final:
+            return False
+        if previous.inputs_digest != resting_on(due.inputs_digest, self.calibrations.choose(due.plate_map, due.follows).card):
             return False
         plate = self._assemble(due, self.store.observations(due.images, self.encoder_id), self.settings.representation)
         return previous.earlier_digest == self._earlier(due, plate).digest
@@ -177,7 +193,7 @@ class DailyPath:
         return {image.key.well: pictures[image.observation_id] for image in of_day if image.observation_id in pictures}
 
     def asked_for(self, plate_map: PlateMap, day: int, *, final: bool) -> Due:
-        """Return what a person's wish to rank this day comes to.
+        """Return what a person's wish to rank this day comes to: its method is chosen anew, and what was final stays so.
 
         Raises
         ------
@@ -190,7 +206,8 @@ class DailyPath:
             days = sorted({image.day for image in images})
             raise ProfileError(f"plate {plate_map.plate}, day {day}", f"no image of this day is stored; images are there of days {days}")
         previous = _last(self.store.rankings(plate_map.plate), day)
-        return Due(plate_map, day, final, images, self._inputs_digest(plate_map, images, day), previous, dosing_notes(seen, plate_map))
+        final = final or (previous is not None and previous.final)
+        return Due(plate_map, day, final, images, self._inputs_digest(plate_map, images, day), previous, None, dosing_notes(seen, plate_map))
 
     def _due(self, plate_map: PlateMap, *, is_waiting: bool, all_is_in: bool) -> list[Due]:
         now = self.clock()
@@ -208,11 +225,12 @@ class DailyPath:
             final = day == plate_map.readout_day and (complete or late)
             previous, inputs_digest = _last(rankings, day), self._inputs_digest(plate_map, images, day)
             first = previous is None and (complete or late or all_is_in)
-            corrected = previous is not None and is_quiet and previous.inputs_digest != inputs_digest
+            corrected = previous is not None and is_quiet and previous.inputs_digest != resting_on(inputs_digest, previous.calibration)
             settled = previous is not None and final and not previous.final
             if first or corrected or settled:
                 final = final or (previous is not None and previous.final)
-                due.append(Due(plate_map, day, final, images, inputs_digest, previous, dosing_notes(seen, plate_map)))
+                follows = previous or max(rankings, key=lambda ranking: ranking.created_at, default=None)
+                due.append(Due(plate_map, day, final, images, inputs_digest, previous, follows, dosing_notes(seen, plate_map)))
         return due
 
     def _inputs_digest(self, plate_map: PlateMap, images: Sequence[Imaged], day: int) -> str:
@@ -234,6 +252,11 @@ class DailyPath:
         if ranking.final and quality.missing_images:
             missing = ", ".join(quality.missing_images)
             self.alerts.raise_once(AlertKind.IMAGES_MISSING, ranking.inputs_digest, f"{ranking.name} is final without images of {missing}", ranking.plate)
+
+    def _alert_if_not_as_asked(self, ranking: Ranking, placed: Placed) -> None:
+        if self.calibrations.method == "deterioration" and placed.method == "departure":
+            message = f"{ranking.name} is ranked by departure, and ranking.method asks for deterioration: {placed.why_departure}"
+            self.alerts.raise_once(AlertKind.ASSAY, f"{ranking.plate}: {placed.why_departure}", message, ranking.plate)
 
     def _others_of(self, ranking: Ranking) -> list[Ranking]:
         """Return every other ranking of the plate."""

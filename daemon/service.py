@@ -59,6 +59,7 @@ class Service:
     _last_image_at: datetime | None = None
     _rejected: int = 0
     _kept_maps: dict[str, str] = field(default_factory=dict)  # plate: digest of the map that the store has
+    _kept_assays: dict[str, str] = field(default_factory=dict)  # as its assay
 
     def __post_init__(self) -> None:
         self._started_at = self.parts.clock()
@@ -73,7 +74,7 @@ class Service:
             elif once and not self._source_status.pending:
                 break
             self._look_after_days(item)
-            self._beat()
+            self.beat()
         if once and not self.stop_notes:
             self._rank_all()
         self._shutdown()
@@ -160,7 +161,10 @@ class Service:
     def _rank_due(self, item: WellImage | Rejected | None) -> None:
         """Look at the plate of this image once its backlog is empty, and at every plate now and then."""
         self._keep_plate_maps()
+        self._keep_assays()
         waiting = self._source_status.pending
+        if not waiting:
+            self.parts.days.calibrations.learn_noted()
         if isinstance(item, WellImage) and not waiting.get(item.key.plate):
             self._rank(item.key.plate)
         if time.monotonic() - self._last_sweep < SWEEP_S:
@@ -179,8 +183,19 @@ class Service:
                 self.parts.store.save_plate_map(plate_map, self.parts.clock())
                 self._kept_maps[plate] = plate_map.digest
 
+    def _keep_assays(self) -> None:
+        """Commit the assays that are new or corrected, and tell of wrong ones; a new one makes no new ranking by itself."""
+        for plate, assay in self.parts.source.assays().items():
+            if self._kept_assays.get(plate) != assay.digest:
+                self.parts.store.save_assay(assay, self.parts.clock())
+                self._kept_assays[plate] = assay.digest
+                self.parts.days.calibrations.note(plate)
+        for plate, problem in self._source_status.wrong_assays.items():
+            self.parts.alerts.raise_once(AlertKind.ASSAY, problem, f"the assay of plate {plate} is not used: {problem}", plate)
+
     def _rank_all(self) -> None:
         self._keep_plate_maps()
+        self._keep_assays()
         for plate in self.parts.source.plate_maps():
             self._rank(plate, all_is_in=True)
         self.parts.specimens.rank_noted()
@@ -198,7 +213,8 @@ class Service:
             else:
                 self.parts.alerts.clear(AlertKind.DISK, str(folder))
 
-    def _beat(self) -> None:
+    def beat(self) -> None:
+        """Tell that the loop lives; long work calls it every few seconds."""
         self.check_talk()
         self._tick = time.monotonic()
         self.parts.metrics.standing_alerts.set(self.parts.alerts.standing)
@@ -209,7 +225,7 @@ class Service:
         """Wait without losing the heartbeat, and not past a signal's note."""
         end = time.monotonic() + seconds
         while not self.stop_notes and time.monotonic() < end:
-            self._beat()
+            self.beat()
             time.sleep(0.1)
 
     def _shutdown(self) -> None:

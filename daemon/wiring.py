@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from acquisition.drop_folder import DropFolder, DropFolderSettings
 from daemon.alerts import Alerts
+from daemon.calibrating import Calibrations
 from daemon.config import Config, systemd_socket
 from daemon.daily import DailyPath, RankingSettings
 from daemon.health import HealthPage, Metrics, sd_notify
@@ -119,7 +120,8 @@ def open_days(config: Config, store: SqlStore, card: BundleCard) -> DailyPath:
         config_digest=config.digest,
         code_version=VERSION,
     )
-    return DailyPath(store, card.encoder_id, settings, partial(write_ranking, folder=config.output.rankings), Alerts(store, now), now)
+    calibrations = Calibrations(store, card.encoder_id, method=ranking.method, representation=ranking.representation, seed=ranking.seed, clock=now)
+    return DailyPath(store, card.encoder_id, settings, calibrations, partial(write_ranking, folder=config.output.rankings), Alerts(store, now), now)
 
 
 def open_specimens(config: Config, store: SqlStore, alerts: Alerts) -> Specimens:
@@ -162,6 +164,7 @@ def open_service(config: Config, *, once: bool = False) -> Iterator[Service]:
             version=VERSION,
         )
         service = Service(parts)
+        days.calibrations.tick = service.beat
         _open_outside(config, service, stack)
         yield service
 

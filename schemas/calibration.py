@@ -1,6 +1,13 @@
 """What is known of a deterioration model: from which assay plates it was learned, how far off it was on plates left out, and whether it is used."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict
+
+Method = Literal["departure", "deterioration"]
+"""How wells and treatments are placed."""
+MethodChoice = Literal["auto", "departure", "deterioration"]
+"""How they are to be; ``auto``: by deterioration where it is calibrated."""
 
 
 class _Out(BaseModel):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.calibration import CalibrationCard, Drift
+from schemas.calibration import CalibrationCard, Drift, Method
 from schemas.dose_response import Combination, DoseResponse
 from schemas.plate_map import Group
 from schemas.quality import Flag
@@ -237,7 +237,7 @@ class RankingHead(_Out):
     """the revision this one corrects"""
     created_at: datetime
     notice: str = FOR_RESEARCH_USE_ONLY
-    method: Literal["departure", "deterioration"]
+    method: Method
     representation: Literal["embedding", "measures", "both"]
     encoder_id: str
     """digest of the encoder bundle"""

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.calibration import Method
 from schemas.plate_map import Group
 from schemas.ranking import FOR_RESEARCH_USE_ONLY, Verdict
 
@@ -92,7 +93,7 @@ class SpecimenTreatment(_Out):
 class SpecimenTable(_Out):
     """The result of the arithmetic, before it becomes a revision."""
 
-    method: Literal["departure", "deterioration"]
+    method: Method
     representation: Literal["embedding", "measures", "both"]
     encoder_id: str
     """digest of the encoder bundle of all plates used"""

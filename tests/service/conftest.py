@@ -1,6 +1,7 @@
-"""A small virtual plate for the real service."""
+"""A small virtual plate for the real service, and a site whose images are made up."""
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import pytest
 from acquisition.virtual_microscope import microscopes
 from acquisition.virtual_plate import Mechanism
 from acquisition.virtual_robot import write_plates
+from inference.store.sql_store import SqlStore
 from schemas.plate_map import Group
+from tests.made_up_site import Site
 from tests.service_bench import DAYS, Bench
 
 
@@ -44,3 +47,11 @@ def empty_bench(tmp_path: Path) -> Bench:
     made.drop.mkdir()
     made.configure()
     return made
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """Open a store that has nothing yet."""
+    store = SqlStore(f"sqlite:///{tmp_path}/store.sqlite")
+    yield Site(store)
+    store.close()

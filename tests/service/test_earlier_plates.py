@@ -1,124 +1,23 @@
 """Earlier plates in the path of a day: on a real store with images that are made up, and once through the real service."""
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 
 import numpy as np
 import pytest
 
-from daemon.alerts import Alerts
-from daemon.daily import DailyPath, RankingSettings
 from daemon.rolling_view import RollingView
 from inference.assemble import feature_names
-from inference.condition import ConditionSettings
 from inference.departure import DepartureSettings, ForecastFrom
 from inference.metrics import MetricName
 from inference.ranking import MOST_OTHERS, RankSettings
-from inference.store.sql_store import SqlStore
 from schemas.messages import AlertKind
-from schemas.observation import Observation
-from schemas.plate_map import Group, PlateMap, WellEntry
-from schemas.ranking import Gate, Ranking
+from schemas.ranking import Gate
 from schemas.trajectory import Representation, Trajectories
-from schemas.well import INNER_60
-from tests.samples import ENCODER_ID, NOW, SEEDED_AT, observation, observation_data, plate_map
+from tests.made_up_site import UNTREATED, Site, small
+from tests.samples import observation_data
 from tests.service_bench import PLATE, Bench
-
-UNTREATED = 8
-MEASURES = ("area_um2", "circularity", "solidity", "roughness", "od_mean", "od_spread", "grain_fine", "grain_coarse", "core_darkness", "edge_darkness")
-INTACT = {"pieces": 1.0, "open_directions": 0.0, "spilled": 0.0, "spread_um": 0.0}
-
-
-def small(plate: str, seeded_day: int = 0, *, one_block: bool = False, **changes: object) -> PlateMap:
-    """Return a plate of 8 untreated wells and 4 treatments of 3, scattered, seeded so many days after the first."""
-    treatments = [""] * UNTREATED + [f"drug{number}:1 uM" for number in range(4) for _ in range(3)]
-    wells = INNER_60[: len(treatments)] if one_block else np.random.default_rng(5).permutation(INNER_60)[: len(treatments)].tolist()
-    entries = tuple(
-        WellEntry(well=well, group=Group.SCREENING if treatment else Group.UNTREATED, treatment=treatment)
-        for well, treatment in zip(wells, treatments, strict=True)
-    )
-    return plate_map(plate, entries=entries, seeded_at=SEEDED_AT + timedelta(days=seeded_day), **changes)
-
-
-class Site:
-    """A store, the path of a day on it, and images that come in when a test says so."""
-
-    def __init__(self, store: SqlStore, settings: RankingSettings) -> None:
-        self.store = store
-        self.now = NOW
-        self.settings = settings
-        self.restart()
-
-    def restart(self, settings: RankSettings | None = None) -> None:
-        self.settings = self.settings if settings is None else replace(self.settings, rank=settings)
-        self.days = DailyPath(self.store, ENCODER_ID, self.settings, lambda _ranking, _pictures: (), Alerts(self.store, self.clock), self.clock)
-
-    def clock(self) -> datetime:
-        return self.now
-
-    def add(self, plate: PlateMap, days: tuple[int, ...] = (6, 7, 10), *, measured: bool = True, wells: int | None = None, seed: int = 0) -> PlateMap:
-        """Image a plate; another seed is another image of the same visits."""
-        self.store.save_plate_map(plate, self.now)
-        for day in days:
-            for entry in plate.entries[:wells]:
-                self.image(plate, entry.well, day, measured=measured, seed=seed)
-        return plate
-
-    def image(self, plate: PlateMap, well: str, day: int, *, measured: bool = True, seed: int = 0) -> None:
-        seen = self.look(plate, well, day, measured=measured, seed=seed)
-        self.store.add_observation(seen, observation_data(seen, self.store.next_version(seen.key)))
-
-    def look(self, plate: PlateMap, well: str, day: int, *, measured: bool = True, seed: int = 0) -> Observation:
-        rng = np.random.default_rng([sum(plate.plate.encode()), sum(well.encode()), INNER_60.index(well), day, seed])
-        measures = dict(zip(MEASURES, rng.uniform(0.2, 0.8, len(MEASURES)).tolist(), strict=True)) | INTACT if measured else {}
-        return observation(
-            well,
-            day,
-            plate=plate.plate,
-            digest=f"{rng.integers(2**62):064x}",
-            embedding=rng.standard_normal(6).astype(np.float32),
-            measures=measures,
-            taken_at=plate.seeded_at + timedelta(days=day - 1),
-            received_at=self.now,
-        )
-
-    def rank(self, plate: PlateMap) -> list[Ranking]:
-        """Let an hour pass and rank what is due."""
-        self.now += timedelta(hours=1)
-        return self.days.run_due(plate.plate, is_waiting=False)
-
-    def last(self, plate: PlateMap, day: int = 10) -> Ranking:
-        return [each for each in self.store.rankings(plate.plate) if each.day == day][-1]
-
-    def again(self, plate: PlateMap) -> Ranking | None:
-        """Do what ``spherorank rank --plate`` does."""
-        due = self.days.asked_for(plate, 10, final=False)
-        return None if self.days.stands(due) else self.days.rank_day(due)
-
-    def alerts(self, kind: AlertKind) -> list[str]:
-        bodies = [message.body for message in self.store.messages_after(0, "spherorank.v1.alert")]
-        return [body for body in bodies if f'"kind":"{kind}"' in body.replace(" ", "")]
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    return_to = SqlStore(f"sqlite:///{tmp_path}/store.sqlite")
-    settings = RankingSettings(
-        readout_deadline=timedelta(minutes=30),
-        correction_quiet=timedelta(minutes=1),
-        representation="measures",
-        condition=ConditionSettings(),
-        embedding_weight=1.0,
-        rank=RankSettings(),
-        seed=1,
-        config_digest="c" * 64,
-        code_version="0.1.0",
-    )
-    yield Site(return_to, settings)
-    return_to.close()
 
 
 def test_earlier_plates_of_the_line_are_taken_along_newest_first_and_named(site: Site) -> None:

@@ -1,0 +1,192 @@
+"""How a plate's method is chosen and kept: on a real store with images that are made up."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from daemon.calibrating import ANOTHER
+from schemas.assay import Assay
+from schemas.messages import AlertKind
+from schemas.plate_map import PlateMap
+from schemas.ranking import Ranking
+from tests.made_up_site import Site, small
+
+ENOUGH = 4
+KILLS = (0.05, 0.3, 0.6, 0.95)  # of the four drugs
+
+
+def imaged(site: Site, plate: str, seeded_day: int = 0, **changes: object) -> PlateMap:
+    """Image a plate whose drugs kill by different shares."""
+    made = small(plate, seeded_day, **changes)
+    shares = {f"drug{number}:1 uM": share for number, share in enumerate(KILLS)}
+    site.kills[plate] = {entry.well: shares.get(entry.treatment, 0.0) for entry in made.entries}
+    return site.add(made, days=(7, 10))
+
+
+def measure(site: Site, plate: PlateMap, *, seed: int = 0) -> None:
+    """Measure the viability of a plate; another seed is another assay of it."""
+    noise = np.random.default_rng([sum(plate.plate.encode()), seed]).normal(0, 2, len(plate.entries))
+    percent = {well: float(np.clip(100 * (1 - kill) + off, 0, 200)) for (well, kill), off in zip(site.kills[plate.plate].items(), noise, strict=True)}
+    site.store.save_assay(Assay(plate=plate.plate, viability_percent=percent), site.now)
+
+
+def calibrated(site: Site, plates: int = ENOUGH, **changes: object) -> list[PlateMap]:
+    """Image and measure plates that teach deterioration."""
+    made = [imaged(site, f"assay-{number}", number, **changes) for number in range(plates)]
+    for plate in made:
+        measure(site, plate)
+    return made
+
+
+def told(ranking: Ranking) -> str:
+    return " ".join(ranking.notes)
+
+
+def test_without_any_assay_plates_are_ranked_by_departure_and_nothing_is_said(site: Site) -> None:
+    [ranking] = site.rank(imaged(site, "own"))
+    assert (ranking.method, ranking.calibration, ranking.drift) == ("departure", None, None)
+    assert "because" not in told(ranking)
+
+
+def test_with_too_few_assay_plates_a_ranking_says_how_many_are_missing(site: Site) -> None:
+    calibrated(site, ENOUGH - 1)
+    [ranking] = site.rank(imaged(site, "own", 9))
+    assert (ranking.method, ranking.calibration) == ("departure", None)
+    assert "Ranked by departure, because deterioration is not calibrated: 3 assay plates; expected at least 4." in ranking.notes
+
+
+def test_once_calibrated_a_plate_is_ranked_by_deterioration_with_the_card_and_stays_so(site: Site) -> None:
+    plates = calibrated(site)
+    own = imaged(site, "own", 9)
+    [ranking] = site.rank(own)
+    assert ranking.method == "deterioration", told(ranking)
+    assert ranking.calibration is not None
+    assert ranking.calibration.plates == tuple(plate.plate for plate in plates)
+    assert ranking.calibration.left_out_percent == ()
+    assert ranking.drift is not None
+    assert not ranking.drift.outside
+    assert [row.treatment for row in ranking.treatments] == [f"drug{number}:1 uM" for number in (3, 2, 1, 0)]
+    assert {curve.effect for curve in ranking.dose_responses} == {"deterioration"}
+    measure(site, imaged(site, "assay-later", 5))
+    assert site.rank(own) == []
+    site.restart()
+    assert site.rank(own) == []
+    site.image(own, own.entries[-1].well, 10, seed=1)
+    [corrected] = site.rank(own)
+    assert (corrected.revision, corrected.method, corrected.calibration) == (2, "deterioration", ranking.calibration)
+    asked = site.again(own)
+    assert asked is not None
+    assert asked.final
+    assert asked.calibration is not None
+    assert "assay-later" in asked.calibration.plates
+    assert site.again(own) is None
+    assert site.rank(own) == []
+
+
+def test_a_corrected_assay_does_not_change_what_an_old_ranking_is_corrected_by(site: Site) -> None:
+    first, *_ = calibrated(site)
+    own = imaged(site, "own", 9)
+    [ranking] = site.rank(own)
+    measure(site, first, seed=1)
+    site.image(first, first.entries[0].well, 10, seed=1)
+    site.restart()
+    site.image(own, own.entries[-1].well, 10, seed=1)
+    [corrected] = site.rank(own)
+    assert corrected.calibration == ranking.calibration
+    assert ANOTHER not in corrected.notes
+
+
+def test_a_plate_first_ranked_by_departure_stays_so_until_a_person_ranks_it_again(site: Site) -> None:
+    own = imaged(site, "own", 9)
+    site.rank(own)
+    calibrated(site)
+    assert site.rank(own) == []
+    site.image(own, own.entries[-1].well, 10, seed=1)
+    [corrected] = site.rank(own)
+    assert (corrected.revision, corrected.method) == (2, "departure")
+    assert "Ranked by departure, because the plate's first ranking was; `spherorank rank --plate own` decides anew." in corrected.notes
+    asked = site.again(own)
+    assert asked is not None
+    assert (asked.revision, asked.method) == (3, "deterioration")
+    site.image(own, own.entries[-1].well, 10, seed=2)
+    [corrected] = site.rank(own)
+    assert (corrected.revision, corrected.method) == (4, "deterioration")
+
+
+def test_a_plate_is_not_calibrated_by_its_own_assay_nor_by_another_line(site: Site) -> None:
+    first, *_ = calibrated(site)
+    assert site.rank(first)[0].method == "departure"
+    assert "because deterioration is not calibrated: 3 assay plates" in told(site.store.rankings(first.plate)[-1])
+    other = imaged(site, "other", 9, line="A673")
+    assert site.rank(other)[0].method == "departure"
+    assert "because" not in told(site.store.rankings("other")[-1])
+
+
+def test_where_departure_is_asked_for_assays_are_left_alone(site: Site) -> None:
+    site.method = "departure"
+    site.restart()
+    calibrated(site)
+    [ranking] = site.rank(imaged(site, "own", 9))
+    assert (ranking.method, "because" in told(ranking)) == ("departure", False)
+
+
+def test_where_deterioration_is_asked_for_and_cannot_be_had_the_ranking_and_an_alert_say_so(site: Site) -> None:
+    site.method = "deterioration"
+    site.restart()
+    own = imaged(site, "own", 9)
+    [ranking] = site.rank(own)
+    assert ranking.method == "departure"
+    assert "Ranked by departure, because no other plate of its line in the store has an assay." in ranking.notes
+    [alert] = site.alerts(AlertKind.ASSAY)
+    assert "day10-r1 is ranked by departure, and ranking.method asks for deterioration: no other plate" in alert
+
+
+def test_a_plate_whose_tissue_was_not_measured_is_ranked_by_departure(site: Site) -> None:
+    site.settings = replace(site.settings, representation="both")
+    site.restart()
+    calibrated(site)
+    own = small("own", 9)
+    site.kills["own"] = {entry.well: 0.0 for entry in own.entries}
+    site.add(own, days=(7, 10), measured=False)
+    [ranking] = site.rank(own)
+    assert ranking.method == "departure"
+    assert "because not every image that a score rests on was measured" in told(ranking)
+
+
+def test_a_plate_outside_the_range_seen_is_ranked_by_departure_and_says_so(site: Site) -> None:
+    calibrated(site)
+    own = small("own", 9)
+    site.kills["own"] = {entry.well: 1.0 for entry in own.entries}  # untreated tissue dies as well
+    site.add(own, days=(7, 10))
+    [ranking] = site.rank(own)
+    assert ranking.method == "departure"
+    assert ranking.drift is not None
+    assert ranking.drift.outside
+    assert "because the model does not speak for this plate" in told(ranking)
+    assert "outside the range seen" in told(ranking)
+    assert site.rank(own) == []
+
+
+def test_learning_ticks_and_is_done_once(site: Site) -> None:
+    ticks: list[int] = []
+    site.days.calibrations.tick = lambda: ticks.append(1)
+    for plate in calibrated(site):
+        site.days.calibrations.note(plate.plate)
+    site.days.calibrations.learn_noted()
+    assert len(ticks) > 3
+    learned = len(ticks)
+    assert site.rank(imaged(site, "own", 9))[0].method == "deterioration"
+    assert len(ticks) == learned
+
+
+@pytest.mark.parametrize("representation", ["both", "embedding"])
+def test_a_model_may_look_at_what_wells_are_compared_by(site: Site, representation: str) -> None:
+    site.settings = replace(site.settings, representation=representation)
+    site.restart()
+    calibrated(site)
+    [ranking] = site.rank(imaged(site, "own", 9))
+    if representation == "both":
+        assert ranking.method == "deterioration", told(ranking)
+    else:  # these embeddings know nothing
+        assert "because deterioration is not calibrated: off by" in told(ranking)
