@@ -31,6 +31,9 @@ class World(Protocol):
     def damage(self, well: str) -> None:
         """Make an image appear that cannot be read."""
 
+    def assay(self, viability_percent: dict[str, str]) -> None:
+        """Make the assay of the plate appear, or another one in its place."""
+
     def vanish(self) -> None: ...
 
     def come_back(self) -> None: ...
@@ -57,7 +60,7 @@ class DropFolderWorld:
         self.plate = root / "P1"
         self.plate.mkdir(parents=True)
         (self.plate / "P1.plate.toml").write_text('plate = "P1"\nseeded_at = 2026-11-10T09:00:00+01:00\n')
-        (self.plate / "P1.wells.csv").write_text("well,group,treatment\nB02,untreated,\n")
+        (self.plate / "P1.wells.csv").write_text("well,group,treatment\nB02,untreated,\nB03,screening,drug:1 uM\n")
 
     def open(self, ledger: FileLedger) -> Source:
         settings = DropFolderSettings(self.root, "{plate}/day{day}/{well}_z{plane}.tif", settle_s=0.05, poll_s=0.1, plane_timeout_s=0.3)
@@ -74,6 +77,10 @@ class DropFolderWorld:
     def damage(self, well: str) -> None:
         (self.plate / "day07").mkdir(exist_ok=True)
         (self.plate / "day07" / f"{well}_z1.tif").write_text("no image")
+
+    def assay(self, viability_percent: dict[str, str]) -> None:
+        rows = "".join(f"{well},{percent}\n" for well, percent in viability_percent.items())
+        (self.plate / "P1.assay.csv").write_text(f"well,viability_percent\n{rows}")
 
     def vanish(self) -> None:
         self.root.rename(self.root.with_name("away"))
@@ -195,6 +202,33 @@ def test_plate_maps_and_what_waits_are_known_after_the_first_look(world: World, 
     wait_for(source)
     status = source.status(datetime.now(UTC))
     assert (status.pending, status.held, status.gone) == ({}, {}, None)
+
+
+def test_an_assay_is_known_without_any_image_and_again_when_it_changes(world: World, opened: Callable[[FileLedger], Source]) -> None:
+    source = opened(NothingEnded())
+    assert source.next(0.5) is None
+    assert source.assays() == {}
+    for percent in (12.5, 15.0):
+        world.assay({"B02": "100", "B03": str(percent)})
+        assert source.next(0.5) is None
+        assert source.assays()["P1"].viability_percent == {"B02": 100.0, "B03": percent}
+    assert source.status(datetime.now(UTC)).wrong_assays == {}
+
+
+def test_a_wrong_assay_is_named_and_holds_no_image_back(world: World, opened: Callable[[FileLedger], Source]) -> None:
+    world.assay({"B02": "100", "B03": "-5"})
+    world.image("B02", seed=1)
+    source = opened(NothingEnded())
+    source.done(wait_for(source))
+    assert source.next(0.3) is None
+    assert source.assays() == {}
+    status = source.status(datetime.now(UTC))
+    assert "line 3: viability_percent is -5; expected 0 to 200" in status.wrong_assays["P1"]
+    assert (status.pending, status.held) == ({}, {})
+    world.assay({"B02": "100", "B03": "5"})
+    assert source.next(0.5) is None
+    assert source.assays()["P1"].viability_percent["B03"] == 5.0
+    assert source.status(datetime.now(UTC)).wrong_assays == {}
 
 
 def test_closing_twice_is_safe_and_leaves_no_thread(world: World) -> None:
