@@ -108,9 +108,8 @@ def print_real_time_course() -> None:
         pooled.append((predicted.percent[known], percent[known]))
         covered = ((predicted.low <= percent) & (percent <= predicted.high))[known].mean()
         error = np.abs(predicted.percent - percent)[known].mean()
-        print(
-            f"{plate.trajectories.plate:12} {known.sum():6} Spearman {spearmanr(*pooled[-1]).statistic:.3f}, error {error:.1f} points, covered {covered:.0%}, {card.model}"
-        )
+        order = spearmanr(*pooled[-1]).statistic
+        print(f"{plate.trajectories.plate:12} {known.sum():6} Spearman {order:.3f}, error {error:.1f} points, covered {covered:.0%}, {card.model}")
     print(f"all wells together: Spearman {spearmanr(*(np.concatenate(column) for column in zip(*pooled, strict=True))).statistic:.3f}", flush=True)
 
 

@@ -132,6 +132,7 @@ def rank(
     baseline_day: Annotated[int | None, typer.Option(help="With --profiles: the last day before dosing took effect.")] = None,
     readout_day: Annotated[int | None, typer.Option(help="With --profiles: the day that is ranked.")] = None,
     out: Annotated[Path | None, typer.Option(help="With --profiles: the table of treatments; the wells go to <stem>-wells.csv beside it.")] = None,
+    assay: Annotated[Path | None, typer.Option(help="With --profiles: measured viability (CSV); plates are then ranked by deterioration.")] = None,
     forecaster: Annotated[
         str, typer.Option(help="With --profiles: ridge, kernel, drift, persistence, mean, or a folder with forecaster.onnx and forecaster.json.")
     ] = "ridge",
@@ -164,10 +165,9 @@ def rank(
     if profiles is None or baseline_day is None or readout_day is None or out is None:
         raise typer.BadParameter("--profiles needs --baseline-day, --readout-day and --out")
     settings = wiring.rank_settings(forecaster, forecast_from, metric, leave_out_unlike=not keep_unlike)
-    ranked = ranking_commands.rank_table(profiles, baseline_day=baseline_day, readout_day=readout_day, out=out, settings=settings)
-    if audit:
-        for name, table in ranked.tables.items():
-            screen.print(ranking_commands.doubts_table(table, name))
+    ranked = ranking_commands.rank_table(profiles, baseline_day=baseline_day, readout_day=readout_day, out=out, settings=settings, assay=assay)
+    for said in ranking_commands.said_of(ranked, audit=audit):
+        screen.print(said, markup=False)
     _end_if_refused(list(ranked.refused.values()))
 
 

@@ -59,9 +59,15 @@ def rank_specimen_again(config: Config, specimen: str) -> SpecimenRanking:
         store.close()
 
 
-def rank_table(profiles: Path, *, baseline_day: int, readout_day: int, out: Path, settings: RankSettings) -> ProfileRanking:
+def rank_table(profiles: Path, *, baseline_day: int, readout_day: int, out: Path, settings: RankSettings, assay: Path | None) -> ProfileRanking:
     """Rank every plate of a profile table and write the tables of treatments and wells."""
-    return rank_profiles(profiles, baseline_day=baseline_day, readout_day=readout_day, out=out, settings=settings)
+    return rank_profiles(profiles, baseline_day=baseline_day, readout_day=readout_day, out=out, settings=settings, assay=assay)
+
+
+def said_of(ranked: ProfileRanking, *, audit: bool) -> list[Table | str]:
+    """Return what a person should know of a ranked table: which plates are ranked by departure for all their assays, and labels in doubt."""
+    by_departure = [f"{plate} is ranked by departure, not by deterioration: {why_not}." for plate, why_not in ranked.by_departure.items()]
+    return [*by_departure, *(doubts_table(table, plate) for plate, table in ranked.tables.items() if audit)]
 
 
 def as_table(ranking: TreatmentTable, title: str, beside: Mapping[str, Mapping[str, str]] | None = None) -> Table:

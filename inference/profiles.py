@@ -1,6 +1,6 @@
 """Any profile table in, a ranking of every plate in it out: no image, encoder or store is needed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from inference.profile_assays import ProfileCalibrations, read_assays
 from inference.ranking import MOST_OTHERS, RANKED_GROUPS, RankSettings, rank_plate
 from inference.reasons import with_reasons
 from schemas.errors import ProfileError
@@ -31,30 +32,49 @@ class ProfileRanking:
 
     tables: dict[str, TreatmentTable]
     refused: dict[str, ProfileError]
+    by_departure: dict[str, str]  # with an assay: why a plate is ranked by departure all the same
 
 
-def rank_profiles(table: Path, *, baseline_day: int, readout_day: int, out: Path, seed: int = SEED, settings: RankSettings | None = None) -> ProfileRanking:
+def rank_profiles(
+    table: Path,
+    *,
+    baseline_day: int,
+    readout_day: int,
+    out: Path,
+    seed: int = SEED,
+    settings: RankSettings | None = None,
+    assay: Path | None = None,
+) -> ProfileRanking:
     """Rank every plate of a CSV or Parquet table and write ``out`` (treatments) and ``<out>-wells.csv``, both with a ``plate`` column.
 
-    Days up to ``baseline_day`` are from before dosing. A plate that cannot be ranked does not keep the others from it.
+    Days up to ``baseline_day`` are from before dosing. A plate that cannot be ranked does not keep the others from it. With an assay of some plates, a
+    plate is ranked by the deterioration that the *other* measured plates teach, where these suffice.
 
     Raises
     ------
     ProfileError
-        If the table cannot be read or says two things at once, or if no plate of it can be ranked; the files are then not written.
+        If a table cannot be read or says two things at once, or if no plate of it can be ranked; the files are then not written.
     """
-    ranking = ProfileRanking({}, {})
+    ranking = ProfileRanking({}, {}, {})
     plates = trajectories_of(read_profiles(table), where=str(table))
+    calibrations = None
+    if assay is not None:
+        calibrations = ProfileCalibrations(plates, read_assays(assay, plates), baseline_day=baseline_day, readout_day=readout_day, seed=seed)
     for place, trajectories in enumerate(plates):
         others = [plates[other] for other in neighbours(place, len(plates)) if plates[other].encoder_id == trajectories.encoder_id]
         try:
-            table_of_plate = rank_plate(trajectories, dosing_day=baseline_day, readout_day=readout_day, seed=seed, others=others, settings=settings)
-            ranking.tables[trajectories.plate] = with_reasons(table_of_plate, trajectories, dosing_day=baseline_day, readout_day=readout_day)
+            ranked = rank_plate(trajectories, dosing_day=baseline_day, readout_day=readout_day, seed=seed, others=others, settings=settings)
+            if calibrations is not None:
+                ranked, why_not = calibrations.place(ranked, trajectories)
+                if why_not:
+                    ranking.by_departure[trajectories.plate] = why_not
+            ranking.tables[trajectories.plate] = with_reasons(ranked, trajectories, dosing_day=baseline_day, readout_day=readout_day)
         except ProfileError as error:
             ranking.refused[trajectories.plate] = error
     if not ranking.tables:
         raise ProfileError(table, "no plate can be ranked: " + "; ".join(map(str, ranking.refused.values())))
-    write_tables(ranking.tables, out)
+    by_deterioration = set(ranking.tables) - set(ranking.by_departure) if calibrations is not None else set()
+    write_tables(ranking.tables, out, by_deterioration)
     return ranking
 
 
@@ -98,9 +118,10 @@ def trajectories_of(profiles: pd.DataFrame, *, where: str) -> list[Trajectories]
     return [_plate(str(plate), labels.iloc[rows], features[rows], tuple(names), where) for plate, rows in rows_of.items()]
 
 
-def write_tables(tables: Mapping[str, TreatmentTable], out: Path) -> None:
+def write_tables(tables: Mapping[str, TreatmentTable], out: Path, by_deterioration: Collection[str]) -> None:
     """Write one row a treatment to ``out`` and one a well to ``<out>-wells.csv``; lists are joined by blanks."""
-    by_plate = [({"plate": plate}, table) for plate, table in tables.items()]
+    methods = {plate: "deterioration" if plate in by_deterioration else "departure" for plate in tables}
+    by_plate = [({"plate": plate, "method": methods[plate]}, table) for plate, table in tables.items()]
     out.parent.mkdir(parents=True, exist_ok=True)
     for path, text in ((out, treatments_csv(by_plate)), (out.with_name(f"{out.stem}-wells{out.suffix}"), wells_csv(by_plate))):
         path.write_text(text, encoding="utf-8")

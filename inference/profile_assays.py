@@ -1,0 +1,84 @@
+"""Measured viability of the wells of a profile table, and rankings by the deterioration learned from it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from inference.calibration import AssayPlate, Calibration, calibrate, refit
+from inference.deterioration import by_deterioration
+from schemas.assay import LARGEST_PERCENT
+from schemas.errors import ProfileError
+from schemas.ranking import TreatmentTable
+from schemas.trajectory import Trajectories
+
+PLATE, WELL, VIABILITY = "Metadata_Plate", "Metadata_Well", "viability_percent"
+SPELLINGS = {"plate": PLATE, "well": WELL}
+
+Percent = Mapping[str, float]
+"""Well: 100 − viability."""
+
+
+def read_assays(table: Path, plates: Sequence[Trajectories]) -> dict[str, Percent]:
+    """Return the deterioration of each measured plate's wells from a CSV with plate, well and viability in % of the control.
+
+    Raises
+    ------
+    ProfileError
+        With the row, value and what was expected: a plate or well that the profiles do not have, or a viability outside 0 to 200.
+    """
+    try:
+        rows = pd.read_csv(table, dtype=str, keep_default_na=False).rename(columns=lambda name: SPELLINGS.get(name.strip().lower(), name.strip()))
+    except FileNotFoundError as error:
+        raise ProfileError(table, "does not exist; expected a CSV with Metadata_Plate, Metadata_Well and viability_percent") from error
+    except (OSError, ValueError) as error:
+        raise ProfileError(table, f"cannot be read as a table: {error}") from error
+    if missing := [name for name in (PLATE, WELL, VIABILITY) if name not in rows.columns]:
+        raise ProfileError(table, f"has no column {', '.join(missing)}; expected {PLATE}, {WELL} and {VIABILITY}")
+    wells = {plate.plate: set(plate.wells) for plate in plates}
+    assays: dict[str, dict[str, float]] = {}
+    for number, (plate, well, text) in enumerate(zip(rows[PLATE].str.strip(), rows[WELL].str.strip(), rows[VIABILITY].str.strip(), strict=True), start=1):
+        if well not in wells.get(plate, ()):
+            raise ProfileError(table, f"row {number}: plate {plate}, well {well} is not in the profiles; expected one of their wells")
+        if well in assays.setdefault(plate, {}):
+            raise ProfileError(table, f"row {number}: plate {plate}, well {well} stands twice; expected each well once")
+        assays[plate][well] = 100 - _viability(text, f"{table}, row {number}")
+    return dict(assays)
+
+
+def _viability(text: str, where: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= LARGEST_PERCENT:
+        raise ProfileError(where, f"{VIABILITY} is {text!r}; expected 0 to {LARGEST_PERCENT:g} (% of the control)")
+    return value
+
+
+class ProfileCalibrations:
+    """The calibrations of a table: every plate is placed by a model that has not seen its own assay."""
+
+    def __init__(self, plates: Sequence[Trajectories], assays: Mapping[str, Percent], *, baseline_day: int, readout_day: int, seed: int) -> None:
+        self._taught = {plate.plate: AssayPlate(plate, assays[plate.plate], baseline_day, readout_day) for plate in plates if plate.plate in assays}
+        self._days = baseline_day, readout_day
+        self._seed = seed
+        self._known: dict[tuple[str, ...], Calibration | str] = {}  # by plates: the calibration, or why there is none
+
+    def place(self, table: TreatmentTable, plate: Trajectories) -> tuple[TreatmentTable, str]:
+        """Return the ranking of a plate by deterioration where a calibration is valid for it, else as it is; and why it is not, or nothing."""
+        names = tuple(name for name, each in self._taught.items() if name != plate.plate and each.trajectories.encoder_id == plate.encoder_id)
+        if names not in self._known:
+            self._known[names] = self._calibration(names)
+        calibration = self._known[names]
+        if isinstance(calibration, str):
+            return table, calibration
+        baseline_day, readout_day = self._days
+        placed, drift = by_deterioration(table, plate, calibration, dosing_day=baseline_day, readout_day=readout_day, seed=self._seed)
+        return (table, drift.sentence) if drift.outside else (placed, "")
+
+    def _calibration(self, names: tuple[str, ...]) -> Calibration | str:
+        plates = [self._taught[name] for name in names]
+        card = calibrate(plates, digest=",".join(names), seed=self._seed)
+        return refit(plates, card, seed=self._seed) if card.valid else "; ".join(card.why_not)
