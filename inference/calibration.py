@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import spearmanr
 
-from inference.deterioration_features import Blocks, FeatureSpace, SeenPlate
+from inference.deterioration_features import Blocks, FeatureSpace, SeenPlate, filled
 from inference.deterioration_models import MEAN, MODELS, SINGLE, Predict
 from schemas.calibration import CalibrationCard
 from schemas.errors import ProfileError
@@ -47,7 +47,7 @@ class _Taught:
     seen: SeenPlate
     rows: npt.NDArray[np.intp]  # of the measured wells
     percent: Array  # (rows,)
-    treatments: tuple[str, ...]  # (rows,)
+    treatments: tuple[str, ...]  # (rows,) "" for untreated wells, whatever their vehicle
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,13 +76,11 @@ class Calibration:
         ProfileError
             If the plate has no untreated wells, or other features than the model.
         """
-        plate = SeenPlate.of(trajectories, dosing_day=dosing_day, readout_day=readout_day)
-        if plate.readout.shape[1] != self.plates[0].readout.shape[1]:
-            raise ProfileError(plate.name, f"has {plate.readout.shape[1]} features; expected {self.plates[0].readout.shape[1]}, as the calibration")
+        plate = self._seen(trajectories, dosing_day, readout_day)
         percent = np.full(len(plate.wells), np.nan)
-        percent[plate.seen] = self.predict_rows(self.space.of(plate)[plate.seen])
+        percent[plate.seen] = np.clip(self.predict_rows(self.space.of(plate)[plate.seen]), 0.0, 100.0)
         low, high = self._interval(percent)
-        return Prediction(*(np.clip(values, 0.0, 100.0) for values in (percent, low, high)))
+        return Prediction(percent, np.clip(low, 0.0, 100.0), np.clip(high, 0.0, 100.0))
 
     def _interval(self, percent: Array) -> tuple[Array, Array]:
         """Return what lies within the errors of left-out plates' wells of a like prediction (conformal: Lei et al., J. Am. Stat. Assoc. 113, 2018)."""
@@ -104,8 +102,19 @@ class Calibration:
         return np.array([_distance(plate, [other for other in self.plates if other is not plate]) for plate in self.plates])
 
     def distance(self, trajectories: Trajectories, *, dosing_day: int, readout_day: int) -> float:
-        """Return how far a plate's untreated and single-dose wells are from those of the calibration plates, in their spreads from plate to plate."""
-        return _distance(SeenPlate.of(trajectories, dosing_day=dosing_day, readout_day=readout_day), self.plates)
+        """Return how far a plate's untreated and single-dose wells are from those of the calibration plates, in their spreads from plate to plate.
+
+        Raises
+        ------
+        ProfileError
+            If the plate has no untreated wells, or other features than the model.
+        """
+        return _distance(self._seen(trajectories, dosing_day, readout_day), self.plates)
+
+    def _seen(self, trajectories: Trajectories, dosing_day: int, readout_day: int) -> SeenPlate:
+        plate = SeenPlate.of(trajectories, dosing_day=dosing_day, readout_day=readout_day)
+        plate.check_comparable(self.plates[0])
+        return plate
 
 
 def calibrate(plates: Sequence[AssayPlate], *, digest: str, seed: int, tick: Callable[[], None] = lambda: None, fewest: int = FEWEST_PLATES) -> CalibrationCard:
@@ -135,10 +144,11 @@ def calibrate(plates: Sequence[AssayPlate], *, digest: str, seed: int, tick: Cal
             space = FeatureSpace.settle([other.seen for other in others], blocks)
             rows = space.of(plate.seen)[plate.rows]
             for name in SINGLE:
-                left_out[name].append(np.clip(_fit(name, space, others, seed)(rows), 0.0, 100.0))
+                left_out[name].append(_fit(name, space, others, seed)(rows))
                 tick()
         left_out[MEAN] = [np.mean(of_models, axis=0) for of_models in zip(*left_out.values(), strict=True)]
-        for name, predicted in left_out.items():
+        for name, raw in left_out.items():
+            predicted = [np.clip(of_plate, 0.0, 100.0) for of_plate in raw]
             error = float(np.abs(measured - np.concatenate(predicted)).mean())
             if best is None or error < best[0]:
                 best = error, name, blocks, predicted
@@ -182,10 +192,13 @@ def _fit(name: str, space: FeatureSpace, plates: Sequence[_Taught], seed: int) -
 
 def _taught(plates: Sequence[AssayPlate]) -> tuple[list[_Taught], tuple[str, ...]]:
     """Return what each plate teaches, and why some teach nothing."""
-    taught, passed_over = [], []
+    taught: list[_Taught] = []
+    passed_over: list[str] = []
     for plate in plates:
         try:
             seen = SeenPlate.of(plate.trajectories, dosing_day=plate.dosing_day, readout_day=plate.readout_day)
+            if taught:
+                seen.check_comparable(taught[0].seen)
         except ProfileError as error:
             passed_over.append(f"passed over: {error}")
             continue
@@ -194,7 +207,10 @@ def _taught(plates: Sequence[AssayPlate]) -> tuple[list[_Taught], tuple[str, ...
         if len(rows) == 0 or np.ptp(percent) == 0:
             passed_over.append(f"passed over: {seen.name}: {len(rows)} measured wells were seen, and their values do not differ")
             continue
-        treatments = tuple(plate.trajectories.treatments[row] for row in rows)
+        if seen.untreated[rows].all():
+            passed_over.append(f"passed over: {seen.name}: {len(rows)} measured wells were seen, and none of them was treated")
+            continue
+        treatments = tuple("" if seen.untreated[row] else plate.trajectories.treatments[row] for row in rows)
         taught.append(_Taught(seen, rows, percent, treatments))
     return taught, tuple(passed_over)
 
@@ -263,9 +279,10 @@ def _mean_well(plate: SeenPlate, wells: str) -> Array | None:
     if not chosen.any():
         return None
     own = slice(plate.embedding_dimension, None) if plate.embedding_dimension < plate.readout.shape[1] else slice(None)
+    readouts, befores = filled(plate.readout, plate)[:, own], filled(plate.before, plate)[:, own]
 
     def mean(rows: npt.NDArray[np.bool_]) -> Array:
-        readout, before = np.nan_to_num(plate.readout[rows][:, own]).mean(axis=0), np.nan_to_num(plate.before[rows][:, own]).mean(axis=0)
+        readout, before = readouts[rows].mean(axis=0), befores[rows].mean(axis=0)
         return np.concatenate([readout, readout - before])
 
     return mean(chosen) if wells == "untreated" else mean(chosen) - mean(plate.untreated)

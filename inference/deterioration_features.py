@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.decomposition import PCA
 
-from inference.reduced_space import usable
+from inference.reduced_space import LARGEST, usable
 from schemas.errors import ProfileError
 from schemas.plate_map import Group
 from schemas.trajectory import Trajectories
@@ -28,12 +28,14 @@ class SeenPlate:
 
     name: str
     wells: tuple[str, ...]  # N
+    feature_names: tuple[str, ...]  # D
     before: Array  # (N, D) the last image up to dosing
     readout: Array  # (N, D)
     untreated: Mask  # (N,) and seen
     single_dose: Mask  # (N,) and seen
     seen: Mask  # (N,)
     embedding_dimension: int
+    encoder_id: str
 
     @classmethod
     def of(cls, trajectories: Trajectories, *, dosing_day: int, readout_day: int) -> "SeenPlate":
@@ -57,13 +59,29 @@ class SeenPlate:
         return cls(
             name=trajectories.plate,
             wells=trajectories.wells,
+            feature_names=trajectories.feature_names,
             before=before,
             readout=readout,
             untreated=seen & trajectories.untreated(),
             single_dose=seen & np.array([group is Group.SINGLE_DOSE for group in trajectories.groups]),
             seen=seen,
             embedding_dimension=trajectories.embedding_dimension,
+            encoder_id=trajectories.encoder_id,
         )
+
+    def check_comparable(self, other: "SeenPlate") -> None:
+        """Make sure that both plates were looked at in the same way.
+
+        Raises
+        ------
+        ProfileError
+            If the features or the encoder are others.
+        """
+        if self.encoder_id != other.encoder_id:
+            raise ProfileError(self.name, f"has features of the encoder {self.encoder_id!r}; expected {other.encoder_id!r} as plate {other.name} has")
+        if self.feature_names != other.feature_names:
+            said = f"has {len(self.feature_names)} features, not all of them those of plate {other.name}; expected the same {len(other.feature_names)}"
+            raise ProfileError(self.name, said)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +99,7 @@ class FeatureSpace:
         positive = np.ones(plates[0].readout.shape[1] - split, dtype=bool)
         for plate in plates:
             for image in (plate.before, plate.readout):
-                positive &= (_filled(image, plate)[plate.seen, split:] > 0).all(axis=0)
+                positive &= (filled(image, plate)[plate.seen, split:] > 0).all(axis=0)
         if blocks == "measures":
             return cls(blocks, positive, None)
         differences = np.concatenate([_differences(plate)[0][plate.seen, :split] for plate in plates])
@@ -101,23 +119,23 @@ class FeatureSpace:
         return features
 
     def _ratios(self, plate: SeenPlate) -> list[Array]:
-        before, readout = (_filled(image, plate)[:, plate.embedding_dimension :][:, self.positive] for image in (plate.before, plate.readout))
+        before, readout = (filled(image, plate)[:, plate.embedding_dimension :][:, self.positive] for image in (plate.before, plate.readout))
         floors = LEAST_POSITIVE * np.abs(np.median(readout[plate.untreated], axis=0)) + np.finfo(float).tiny
         logs, since = np.log(np.maximum(readout, floors)), np.log(np.maximum(readout, floors)) - np.log(np.maximum(before, floors))
         return [block - np.median(block[plate.untreated], axis=0) for block in (logs, since)]
 
 
-def _filled(image: Array, plate: SeenPlate) -> Array:
-    """Return (N, D) with what is missing taken to be like the median untreated well; a feature no untreated well has is 0."""
-    finite = np.where(np.isfinite(image), image, np.nan)
-    controls = finite[plate.untreated]
-    some = np.isfinite(controls).any(axis=0)
+def filled(image: Array, plate: SeenPlate) -> Array:
+    """Return (N, D) with what is missing taken to be like the median untreated well; a feature no untreated well has is 0 in all wells."""
+    known = np.where(np.abs(image) < LARGEST, image, np.nan)
+    controls = known[plate.untreated]
+    compared = np.isfinite(controls).any(axis=0)
     median = np.zeros(image.shape[1])
-    median[some] = np.nanmedian(controls[:, some], axis=0)
-    return np.where(np.isfinite(finite), finite, median)
+    median[compared] = np.nanmedian(controls[:, compared], axis=0)
+    return np.where(np.isfinite(known) & compared, known, median)
 
 
 def _differences(plate: SeenPlate) -> tuple[Array, Array]:
-    before, readout = _filled(plate.before, plate), _filled(plate.readout, plate)
+    before, readout = filled(plate.before, plate), filled(plate.readout, plate)
     change = readout - before
     return readout - np.median(readout[plate.untreated], axis=0), change - np.median(change[plate.untreated], axis=0)
