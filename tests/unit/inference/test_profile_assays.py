@@ -45,7 +45,7 @@ def test_plates_are_placed_by_the_deterioration_that_other_plates_teach(tmp_path
     assert ranking.by_departure == {}
     wells = pd.read_csv(tmp_path / "R-wells.csv").merge(pd.read_csv(assay), left_on=["plate", "well"], right_on=["Metadata_Plate", "Metadata_Well"])
     assert set(wells.method) == {"deterioration"}
-    measured = 100 - wells.viability_percent
+    measured = (100 - wells.viability_percent).clip(lower=0)
     treated = wells.group == "screening"
     assert spearmanr(wells.deterioration_percent[treated], measured[treated]).statistic > 0.9
     assert (wells.deterioration_percent - measured).abs().mean() < 8
