@@ -152,7 +152,7 @@ def rank(
     logs.install(None)
     if plate is not None:
         ranking = ranking_commands.rank_plate_again(load_config(config), plate, day, final=final)
-        screen.print(ranking_commands.as_table(ranking, f"{ranking.plate} {ranking.name}, {'final' if ranking.final else 'provisional'}"))
+        screen.print(ranking_commands.as_table(ranking, ranking_commands.title_of(ranking)))
         if audit:
             screen.print(ranking_commands.doubts_table(ranking, ranking.plate))
         return

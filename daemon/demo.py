@@ -18,7 +18,7 @@ from acquisition.virtual_microscope import microscopes
 from acquisition.virtual_plate import Mechanism
 from acquisition.virtual_robot import robot_days
 from daemon.listen import Message, listen
-from daemon.ranking_commands import as_table
+from daemon.ranking_commands import as_table, title_of
 from daemon.simulate import progress_on
 from schemas.errors import ConfigError, SpheroRankError
 from schemas.ranking import FOR_RESEARCH_USE_ONLY, Ranking
@@ -125,7 +125,7 @@ class _Subscriber:
 
 def _show(ranking: Ranking, out: Path, screen: Console) -> None:
     kills = _mean_kill(out / "truth.csv", ranking)
-    table = as_table(ranking, f"{ranking.plate} {ranking.name}, final", {"true kill": {treatment: f"{kill:.2f}" for treatment, kill in kills.items()}})
+    table = as_table(ranking, title_of(ranking), {"true kill": {treatment: f"{kill:.2f}" for treatment, kill in kills.items()}})
     screen.print(table)
     agreement = stats.spearmanr([row.score for row in ranking.treatments], [kills[row.treatment] for row in ranking.treatments]).statistic
     screen.print(f"Spearman correlation of score and true kill over {len(kills)} treatments: {agreement:.3f}")

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from html import escape
 
+from daemon.deterioration_section import deterioration_in_words
 from schemas.plate_map import Group
 from schemas.ranking import Condition, Ranking, WellRank
 
@@ -40,11 +41,12 @@ def seen_in_words(measures: Mapping[str, float]) -> str:
 
 def _well(row: WellRank, picture: bytes) -> str:
     source = f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
-    score = "" if row.score is None else f" · {row.score:.1f}"
+    score = "" if row.score is None or row.deterioration_percent is not None else f" · {row.score:.1f}"
     exploded = " · exploded" if row.condition is Condition.EXPLODED else ""
+    lines = filter(None, (deterioration_in_words(row), seen_in_words(row.measures)))
     return (
         f'<figure><img src="{source}" alt="well {escape(row.well)}" loading="lazy">'
-        f"<figcaption><b>{escape(row.well)}</b>{score}{exploded}<br>{seen_in_words(row.measures)}</figcaption></figure>"
+        f"<figcaption><b>{escape(row.well)}</b>{score}{exploded}<br>{'<br>'.join(lines)}</figcaption></figure>"
     )
 
 

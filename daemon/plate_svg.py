@@ -6,6 +6,7 @@ from html import escape
 
 import numpy as np
 
+from daemon.deterioration_section import deterioration_in_words
 from schemas.plate_map import Group
 from schemas.ranking import WellRank
 from schemas.well import parse_well, plate_shape, row_column
@@ -82,6 +83,7 @@ def _well(well: WellRank, why_not: str | None, limit: float, x: int, y: int) -> 
     lines = [f"{well.well} · {well.treatment or group}"]
     if well.score is not None:
         lines.append(f"score {well.score:.2f}" + (f", rank {well.efficacy_rank}" if well.efficacy_rank is not None else ""))
+    lines += [said] if (said := deterioration_in_words(well)) else []
     lines += [f"left out: {why_not}"] if why_not else []
     lines += [f"flags: {', '.join(well.flags)}"] if well.flags else []
     fill, ink = ("none" if well.group is Group.BLANK else "url(#hatch)"), "#333"

@@ -9,6 +9,7 @@ from rich.table import Table
 from daemon import wiring
 from daemon.alerts import Alerts
 from daemon.config import Config
+from daemon.page import UNITS
 from inference.bundle import load_bundle
 from inference.profiles import ProfileRanking, rank_profiles
 from inference.ranking import RankSettings
@@ -68,6 +69,11 @@ def said_of(ranked: ProfileRanking, *, audit: bool) -> list[Table | str]:
     """Return what a person should know of a ranked table: which plates are ranked by departure for all their assays, and labels in doubt."""
     by_departure = [f"{plate} is ranked by departure, not by deterioration: {why_not}." for plate, why_not in ranked.by_departure.items()]
     return [*by_departure, *(doubts_table(table, plate) for plate, table in ranked.tables.items() if audit)]
+
+
+def title_of(ranking: Ranking) -> str:
+    """Return what stands above a ranking on a terminal: which one it is, and what a score counts."""
+    return f"{ranking.plate} {ranking.name}, {'final' if ranking.final else 'provisional'}, score in {UNITS[ranking.method]}"
 
 
 def as_table(ranking: TreatmentTable, title: str, beside: Mapping[str, Mapping[str, str]] | None = None) -> Table:

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from html import escape
 
+from daemon.deterioration_section import SCORES, deterioration_facts
 from daemon.dose_section import dose_section
 from daemon.gallery import gallery, seen_in_words
 from daemon.page import UNITS, bullet_list, bullets, how_it_was_made, interval_bar, page, probability, ranks, table_row, verdict_mark
@@ -66,7 +67,7 @@ def _treatments(ranking: Ranking) -> str:
     body = "\n".join(_treatment(row, low, high) for row in ranking.treatments) or f'<tr><td colspan="{len(heads)}">No treatment could be ranked.</td></tr>'
     return (
         "<section>\n<h2>Treatments, strongest effect first</h2>\n"
-        '<p class="hint">0 = like untreated; larger = further towards deterioration. The bar is the interval of the score, the dot the score. '
+        f'<p class="hint">{SCORES[ranking.method]} The bar is the interval of the score, the dot the score. '
         "Changes are since dosing, in untreated spreads. The effect size is how far their mean is from untreated wells, which p and q test.</p>\n"
         f"<table>\n<thead><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</section>"
     )
@@ -137,6 +138,7 @@ def _how(ranking: Ranking) -> str:
         "Method": f"{ranking.method}, from {'embedding and measures' if ranking.representation == 'both' else ranking.representation}",
         "Wells": f"{sum(well.group is Group.UNTREATED for well in ranking.wells)} untreated of {len(ranking.wells)} on the map; {scale.n} ranked"
         + ("" if scale.x is None else f", {scale.x} of them intact"),
+        **deterioration_facts(ranking),
         "Encoder": ranking.encoder_id or "none (a table of features)",
         "Earlier plates": ", ".join(ranking.earlier_plates) or "none",
         "Code version": ranking.code_version,

@@ -1,0 +1,60 @@
+"""What a report says of predicted deterioration: of a well, of the scale, and of the calibration behind it."""
+
+from schemas.calibration import CalibrationCard
+from schemas.ranking import Ranking, Scale, WellRank
+
+SCORES = {
+    "departure": "0 = like untreated; larger = further towards deterioration.",
+    "deterioration": "The score is the mean predicted deterioration of the wells: 0 = like untreated, 100 = dead; exploded wells are taken for 100.",
+}
+"""What a score means, by method."""
+
+
+def deterioration_in_words(row: WellRank) -> str:
+    """Return the predicted percent of a well and its interval; nothing where none was predicted."""
+    if row.deterioration_percent is None:
+        return ""
+    if row.deterioration_assumed:
+        return f"deterioration {row.deterioration_percent:.0f} % (assumed)"
+    known = row.deterioration_low is not None and row.deterioration_high is not None
+    interval = f" ({row.deterioration_low:.0f} … {row.deterioration_high:.0f})" if known else ""
+    return f"deterioration {row.deterioration_percent:.0f} %{interval}"
+
+
+def deterioration_facts(ranking: Ranking) -> dict[str, str]:
+    """Return how wells were placed by deterioration, or were to be; nothing where no calibration was taken."""
+    if ranking.calibration is None:
+        return {}
+    used = ranking.method == "deterioration"
+    facts = {"Calibration" if used else "Calibration (not used)": _calibration(ranking.calibration)}
+    if ranking.drift is not None:
+        where = "outside" if ranking.drift.outside else "within"
+        facts["Drift"] = (
+            f"{ranking.drift.distance:.1f} spreads from the calibration plates, further than {ranking.drift.percentile:.0f} % of these "
+            f"from one another: {where} the range seen"
+        )
+    return ({"Scale": _scale(ranking.scale)} if used else {}) | facts
+
+
+def _calibration(card: CalibrationCard) -> str:
+    parts = [
+        f"{card.model} on {'embedding and measures' if card.representation == 'both' else card.representation}",
+        f"{len(card.plates)} assay plates ({', '.join(card.plates)}), {card.wells} wells",
+    ]
+    if card.mean_error_points is not None and card.untreated_error_points is not None:
+        parts.append(
+            f"off by {card.mean_error_points:.1f} points on plates left out ({card.untreated_error_points:.1f} if every well were taken for untreated)"
+        )
+    if card.spearman is not None and card.worst_spearman is not None:
+        parts.append(f"Spearman {card.spearman:.2f} (worst plate {card.worst_spearman:.2f})")
+    if card.percent_low is not None and card.percent_high is not None:
+        parts.append(f"seen from {card.percent_low:.0f} to {card.percent_high:.0f} %")
+    return "; ".join([*parts, f"digest {card.digest}"])
+
+
+def _scale(scale: Scale) -> str:
+    if scale.x is None:
+        return f"1…{scale.n} by predicted deterioration"
+    intact = f"1…{scale.x} intact by predicted deterioration" if scale.x else "none intact"
+    exploded = f"{scale.x + 1}…{scale.n} exploded by degree" if scale.x < scale.n else "none exploded"
+    return f"{intact}, {exploded}"
