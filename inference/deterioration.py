@@ -21,6 +21,7 @@ MANY = 1000.0
 """Degrees of freedom of an error that many left-out treatments tell."""
 
 ASSUMED = "{count} exploded wells are taken for {percent:g} % deteriorated; they stand above all intact wells, by how far they burst."
+UNPREDICTED = "{treatment} ({group}) is not ranked: deterioration could be predicted of none of its wells."
 NO_CONDITION = "Whether tissue burst is not known here: all wells are placed by predicted deterioration."
 
 
@@ -74,7 +75,11 @@ def by_deterioration(
     place = {well: row for row, well in enumerate(trajectories.wells)}
     wells = [_percent_of(well, place[well.well], predicted.percent, predicted.low, predicted.high, grown) for well in table.wells]
     wells = _on_the_scale(wells)
-    treatments = _treatments(table.treatments, {well.well: well for well in wells}, calibration.treatment_error, np.random.default_rng(seed))
+    scored = {well.well: well for well in wells if well.score is not None}
+    rows = [row.model_copy(update={"wells": own}) for row in table.treatments if (own := tuple(name for name in row.wells if name in scored))]
+    treatments = _treatments(rows, scored, calibration.treatment_error, np.random.default_rng(seed))
+    kept = {(row.group, row.treatment) for row in rows}
+    unpredicted = [UNPREDICTED.format(treatment=row.treatment, group=row.group) for row in table.treatments if (row.group, row.treatment) not in kept]
     ranked = [well for well in wells if well.efficacy_rank is not None]
     exploded = sum(well.condition is Condition.EXPLODED for well in ranked)
     knows = any(well.condition is not None for well in table.wells)
@@ -85,7 +90,7 @@ def by_deterioration(
                 "wells": tuple(wells),
                 "treatments": treatments,
                 "scale": Scale(x=len(ranked) - exploded if knows else None, n=len(ranked)),
-                "notes": (*table.notes, *filter(None, (said, "" if knows else NO_CONDITION))),
+                "notes": (*table.notes, *unpredicted, *filter(None, (said, "" if knows else NO_CONDITION))),
             }
         ),
         drift,
@@ -130,7 +135,10 @@ def _treatments(rows: Sequence[TreatmentRank], wells: Mapping[str, WellRank], er
     if not rows:
         return ()
     means = np.array([fmean(wells[name].deterioration_percent or 0.0 for name in row.wells) for row in rows])
-    keys = {str(number): (mean, *_burst([wells[name] for name in row.wells])) for number, (row, mean) in enumerate(zip(rows, means, strict=True))}
+    keys = {
+        str(number): (row.verdict is not Verdict.GROWTH, mean, *_burst([wells[name] for name in row.wells]))
+        for number, (row, mean) in enumerate(zip(rows, means, strict=True))
+    }
     places = _places(keys)
     variance = np.full(len(rows), (error / NORMAL_90) ** 2)
     placed: TreatmentScores = place_treatments(means, variance, np.full(len(rows), MANY), shared_variance=0.0, rng=rng)
