@@ -4,8 +4,8 @@
     python benchmarks/ranking.py --seeds 5 --first-seed 901 --parts orders choices
 
 Plates are rendered, embedded and measured once (about 20 s each) and kept in ``.cache`` for the next run. Every row is given for all three
-representations. Parts: ``orders`` (each mechanism, mixed, wells that differ widely at dosing; beside simple rivals), ``choices`` (forecasters, forms and
-metrics), ``real`` (the real time course), ``errors`` (nothing kills, intervals, weak kills, growth).
+representations. Parts: ``orders`` (each mechanism, and mixed; beside simple rivals), ``wide`` (the same where wells differ widely at dosing), ``choices``
+(forecasters, what they forecast from, and metrics), ``real`` (the real time course), ``errors`` (nothing kills, intervals, weak kills, growth).
 """
 
 import argparse
@@ -34,7 +34,7 @@ from schemas.trajectory import Representation
 
 Array = npt.NDArray[np.float64]
 REPRESENTATIONS: tuple[Representation, ...] = ("embedding", "measures", "both")
-PARTS = ("orders", "choices", "real", "errors")
+PARTS = ("orders", "wide", "choices", "real", "errors")
 READOUT_ALONE = RankSettings(DepartureSettings(forecaster="mean"))
 
 
@@ -92,12 +92,12 @@ def print_row(kind: str, name: str, results: Agreement) -> None:
     print(f"{kind:14} {name:34} {np.mean(treatments):10.3f} {min(treatments):7.3f} {np.mean(wells):10.3f} {min(wells):7.3f}", flush=True)
 
 
-def print_orders(seeds: Iterable[int], jobs: int) -> None:
+def print_orders(kinds: Iterable[str], seeds: Iterable[int], jobs: int) -> None:
     """Print the order of treatments and wells for each kind of plate, beside the best rivals, and the differences between them plate by plate."""
     seeds = list(seeds)
     print(f"Spearman's correlation with the true kill, {len(seeds)} plates a row (seeds {seeds[0]} to {seeds[-1]})")
     print(f"{'plates':14} {'compared by':34} {'treatments':>10} {'least':>7} {'wells':>10} {'least':>7}")
-    for kind in (*SCREENS, *(f"wide-{kind}" for kind in SCREENS)):
+    for kind in kinds:
         results: dict[str, Agreement] = defaultdict(Agreement)
         for _, _, plate in observed([kind], seeds, jobs=jobs):
             for representation in REPRESENTATIONS:
@@ -164,7 +164,9 @@ def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     if "orders" in options.parts:
-        print_orders(seeds, options.jobs)
+        print_orders(SCREENS, seeds, options.jobs)
+    if "wide" in options.parts:
+        print_orders([f"wide-{kind}" for kind in SCREENS], seeds, options.jobs)
     if "choices" in options.parts:
         print_choices(seeds, options.jobs)
     if "real" in options.parts:
