@@ -72,8 +72,13 @@ def write_plate_map(scope: VirtualMicroscope, drop: Path, *, assay: bool = False
     (folder / f"{plate.name}.wells.csv").write_text(plate.wells_csv())
     (folder / f"{plate.name}.plate.toml").write_text(plate.plate_toml(scope.um_per_px))
     if assay:
-        (folder / f"{plate.name}.assay.csv").write_text(plate.assay_csv())
+        write_assay(scope, drop)
     return folder
+
+
+def write_assay(scope: VirtualMicroscope, drop: Path) -> None:
+    """Write the assay's table beside the plate map."""
+    (drop / scope.plate.name / f"{scope.plate.name}.assay.csv").write_text(scope.plate.assay_csv())
 
 
 def write_truth(path: Path, truths: Iterable[Truth]) -> None:
@@ -137,11 +142,12 @@ def run_robot(
     sleep: Callable[[float], None],
     days: Sequence[int] = CULTURE_DAYS,
     delivery: Delivery = Delivery.IN_PLACE,
+    assay: bool = False,
     progress: Progress = lambda _done, _total: None,
 ) -> None:
     """Write plates over time: day by day, back and forth over the rows, planes out of order, each file half-written for a while.
 
-    ``seconds_per_image`` is slept for each well image in all, by ``sleep``. Every well is complete at the end of its day.
+    ``seconds_per_image`` is slept for each well image in all, by ``sleep``. Every well is complete at the end of its day; an assay comes after the last day.
     """
     imaged = [(day, scope) for day in days for scope in scopes if day in robot_days(scope, seed, days)]
     total = sum(len(scope.plate.wells) for _, scope in imaged)
@@ -162,6 +168,8 @@ def run_robot(
                 progress(done, total)
         if delivery is Delivery.DAY_DONE:
             (folder.parent / f"{folder.name}.done").touch()
+    for scope in scopes if assay else ():
+        write_assay(scope, drop)
 
 
 def _order(scope: VirtualMicroscope, seed: int, day: int) -> list[tuple[WellPlan, int]]:

@@ -56,6 +56,7 @@ def simulate(
                 seed=seed,
                 sleep=time.sleep,
                 delivery=robot,
+                assay=assay,
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             )
         except OSError as error:

@@ -101,6 +101,14 @@ def test_files_come_out_of_order(scope: VirtualMicroscope, tmp_path: Path) -> No
     assert any(order[place][:3] != order[place + 1][:3] == order[place + 2][:3] != order[place][:3] for place in range(0, 178, 3))
 
 
+def test_an_assay_comes_after_the_last_image(scope: VirtualMicroscope, tmp_path: Path) -> None:
+    path = tmp_path / scope.plate.name / f"{scope.plate.name}.assay.csv"
+    seen_early: list[bool] = []
+    run_robot([scope], tmp_path, seconds_per_image=0.0, seed=2, sleep=lambda _: seen_early.append(path.exists()), days=(7,), assay=True)
+    assert not any(seen_early)
+    assert path.read_text().splitlines()[0] == "well,viability_percent"
+
+
 def test_a_robot_misses_days_before_dosing_only(scope: VirtualMicroscope) -> None:
     for seed in range(10):
         days = robot_days(scope, seed)
