@@ -41,7 +41,7 @@ def test_the_median_untreated_well_is_0_in_every_measure_on_every_plate() -> Non
 
 def test_a_factor_on_positive_measures_changes_no_ratio_and_a_sum_no_difference() -> None:
     plate = known_plate(1).trajectories
-    area, tilt = plate.features * [3.0, 1, 1, 1, 1], plate.features + [0, 0, 5.0, 0, 0]
+    area, tilt = plate.features * [3.0, 1, 1, 1, 1], plate.features + np.array([0, 0, 5.0, 0, 0])
     own, scaled, moved = rows_of(plate, replace(plate, features=area), replace(plate, features=tilt))
     ratios = slice(2 * len(MEASURES), None)  # after readout and change of every measure
     assert own.shape[1] == 2 * len(MEASURES) + 2 * 3  # area, density and grain have ratios

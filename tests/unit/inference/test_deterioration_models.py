@@ -3,7 +3,7 @@ import numpy.typing as npt
 import pytest
 from scipy.stats import spearmanr
 
-from inference.deterioration_models import MEAN, MODELS, SINGLE, Pairwise, Ridge
+from inference.deterioration_models import MEAN, MODELS, SINGLE, DeteriorationModel, Pairwise, Ridge
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -66,11 +66,12 @@ def test_the_mean_is_the_mean_of_the_single_models() -> None:
 
 
 def test_pairs_within_plates_tell_the_order_where_assays_are_off_by_a_factor_and_an_offset_of_the_plate() -> None:
-    orders: dict[str, list[float]] = {"pairwise": [], "ridge": []}
+    models: dict[str, DeteriorationModel] = {"pairwise": Pairwise(), "ridge": Ridge()}
+    orders: dict[str, list[float]] = {name: [] for name in models}
     for seed in range(8):
         told = of_plates_whose_assays_differ(seed)
         new, truth, _ = wells(100 + seed, plates=1)
-        for name, model in {"pairwise": Pairwise(), "ridge": Ridge()}.items():
+        for name, model in models.items():
             orders[name].append(float(spearmanr(model.fit(*told, 0)(new), truth).statistic))
     assert np.mean(orders["pairwise"]) > 0.85
     assert np.mean(orders["pairwise"]) > np.mean(orders["ridge"]) + 0.05
