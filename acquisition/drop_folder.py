@@ -19,7 +19,7 @@ from acquisition.naming import NameReading, compile_pattern, is_image_name
 from acquisition.plate_map_files import PlateMapFiles
 from acquisition.ports import FileLedger
 from acquisition.settling import SeenFile, SettlingRules, announced_by_markers, observe, ready_at_s
-from acquisition.visits import PlacedFile, Take, culture_day, gather, well_image
+from acquisition.visits import PlacedFile, Take, culture_day, gather, of_one_field, well_image
 from schemas.assay import Assay
 from schemas.errors import ImageError, SourceGoneError
 from schemas.plate_map import PlateMap
@@ -173,8 +173,8 @@ class DropFolder:
         """Return what waits, what is held and whether the folder can be read."""
         pending = self._waiting + Counter(take.key.plate for take in self._takes) + Counter(reading.take.key.plate for reading in self._reading)
         pending += Counter(item.key.plate if isinstance(item, WellImage) else item.plate for item in self._out)
-        wrong_assays = {plate: str(error) for plate, error in self._assays.problems.items()}
-        return SourceStatus(dict(pending), dict(self._held), wrong_assays, gone=str(self._gone) if self._gone else None)
+        wrong = {plate: str(error) for plate, error in self._assays.problems.items()}
+        return SourceStatus(dict(pending), dict(self._held), wrong_assays=wrong, gone=str(self._gone) if self._gone else None)
 
     def close(self) -> None:
         """Stop watching and reading."""
@@ -209,7 +209,8 @@ class DropFolder:
         now_s = self._clock()
         self._rest_until_s = now_s + REST_PER_LISTING * (now_s - started_s)
         self._announced.intersection_update(listing.values())
-        images = {path: self._day_in_name(path) for path in listing if is_image_name(path)}
+        named = {path: self._read_name(path) for path in listing if is_image_name(path)}
+        images = {path: reading.day if isinstance(reading, NameReading) else None for path, reading in named.items()}
         announced = (self._announced | announced_by_markers(images, listing)) - self._distrusted
         # Between the end of one listing and the start of another a file was unchanged for certain.
         self._files = observe(self._files, listing.values(), announced, now_s)
@@ -239,10 +240,6 @@ class DropFolder:
             except ImageError as error:
                 self._names[path] = error
         return self._names[path]
-
-    def _day_in_name(self, path: str) -> int | None:
-        reading = self._read_name(path)
-        return reading.day if isinstance(reading, NameReading) else None
 
     # From files to takes.
 
@@ -293,14 +290,8 @@ class DropFolder:
                 plate = self._plate_of(path, reading)
                 if (plate, reading.well) in wells and plate in self._maps.maps:
                     members.append((file, reading, plate))
-        lowest: dict[tuple[str, str], int] = {}
-        for _, reading, plate in members:
-            if reading.field is not None:
-                lowest[plate, reading.well] = min(reading.field, lowest.get((plate, reading.well), reading.field))
-        for file, reading, plate in members:
-            wanted = self._settings.field if self._settings.field is not None else lowest.get((plate, reading.well))
-            if reading.field == wanted or reading.field is None:
-                yield from self._dated(file, reading, plate)
+        for file, reading, plate in of_one_field(members, self._settings.field):
+            yield from self._dated(file, reading, plate)
 
     def _dated(self, file: SeenFile, reading: NameReading, plate: str) -> Iterator[PlacedFile]:
         """Yield the file with its culture day, once that is known."""
@@ -327,8 +318,8 @@ class DropFolder:
         """Yield when something will be whole or ready if nothing changes: then the listing has to confirm it."""
         soon = [file.settled_at_s(self._rules) for file in fresh]
         soon += [self._ready_at_s(take) for take in self._takes]
-        unread = self._maps.unread | self._assays.unread
-        soon += [file.settled_at_s(self._rules) for path, file in self._files.items() if unread and not is_image_name(path)]
+        if self._maps.unread or self._assays.unread:
+            soon += [file.settled_at_s(self._rules) for path, file in self._files.items() if not is_image_name(path)]
         yield from (moment for moment in soon if moment > self._listed_s)
 
     # Reading.

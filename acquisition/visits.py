@@ -1,7 +1,7 @@
 """From files whose names were read to well images: which files belong together, of which day, and what the image is then called."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import zip_longest
@@ -42,6 +42,17 @@ class Take:
     def order(self) -> tuple[int, VisitKey, int]:
         """Older days first: what catching up needs. Then plate, well and visit; then the older of two takes."""
         return self.day, self.key, min(version.mtime_ns for version in self.versions)
+
+
+def of_one_field(members: Sequence[tuple[SeenFile, NameReading, str]], field: int | None) -> Iterator[tuple[SeenFile, NameReading, str]]:
+    """Yield the files, each with its reading and plate, that show the field to be taken; None takes the lowest of each well."""
+    lowest: dict[tuple[str, str], int] = {}
+    for _, reading, plate in members:
+        if reading.field is not None:
+            lowest[plate, reading.well] = min(reading.field, lowest.get((plate, reading.well), reading.field))
+    for file, reading, plate in members:
+        if reading.field is None or reading.field == (lowest[plate, reading.well] if field is None else field):
+            yield file, reading, plate
 
 
 def gather(placed: Iterable[PlacedFile], is_fresh: Callable[[FileVersion], bool]) -> list[Take]:

@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +26,10 @@ log = structlog.get_logger()
 
 SWEEP_S = 5.0  # plates without new images, the disk and the plate maps are looked at this often
 STORE_RETRY_S = 5.0  # an image whose outcome could not be committed is tried again after this long
+
+
+class Stopping(Exception):  # noqa: N818 - no error: a signal's note ends long work, which is done again after the next start
+    """Leaves long work in the middle."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ class Service:
     _rejected: int = 0
     _kept_maps: dict[str, str] = field(default_factory=dict)  # plate: digest of the map that the store has
     _kept_assays: dict[str, str] = field(default_factory=dict)  # as its assay
+    _wrong_assays: dict[str, str] = field(default_factory=dict)  # plate: what was wrong with its assay when it was last looked at
 
     def __post_init__(self) -> None:
         self._started_at = self.parts.clock()
@@ -74,9 +80,10 @@ class Service:
             elif once and not self._source_status.pending:
                 break
             self._look_after_days(item)
-            self.beat()
+            self._beat()
         if once and not self.stop_notes:
-            self._rank_all()
+            with suppress(Stopping):
+                self._rank_all()
         self._shutdown()
 
     def status(self) -> StatusData:
@@ -152,6 +159,8 @@ class Service:
         try:
             self._rank_due(item)
             self.parts.specimens.rank_noted()
+        except Stopping:
+            return
         except StoreError as error:
             self.parts.alerts.raise_once(AlertKind.DISK, "ranking", f"a ranking that is due waits because of the store: {error}")
             self._wait(STORE_RETRY_S)
@@ -190,7 +199,11 @@ class Service:
                 self.parts.store.save_assay(assay, self.parts.clock())
                 self._kept_assays[plate] = assay.digest
                 self.parts.days.calibrations.note(plate)
-        for plate, problem in self._source_status.wrong_assays.items():
+        wrong = self._source_status.wrong_assays
+        for problem in set(self._wrong_assays.values()) - set(wrong.values()):
+            self.parts.alerts.clear(AlertKind.ASSAY, problem)
+        self._wrong_assays = wrong
+        for plate, problem in wrong.items():
             self.parts.alerts.raise_once(AlertKind.ASSAY, problem, f"the assay of plate {plate} is not used: {problem}", plate)
 
     def _rank_all(self) -> None:
@@ -213,8 +226,13 @@ class Service:
             else:
                 self.parts.alerts.clear(AlertKind.DISK, str(folder))
 
-    def beat(self) -> None:
-        """Tell that the loop lives; long work calls it every few seconds."""
+    def tick(self) -> None:
+        """Tell every few seconds of long work that the loop lives, and leave the work where a signal left a note."""
+        self._beat()
+        if self.stop_notes:
+            raise Stopping
+
+    def _beat(self) -> None:
         self.check_talk()
         self._tick = time.monotonic()
         self.parts.metrics.standing_alerts.set(self.parts.alerts.standing)
@@ -225,7 +243,7 @@ class Service:
         """Wait without losing the heartbeat, and not past a signal's note."""
         end = time.monotonic() + seconds
         while not self.stop_notes and time.monotonic() < end:
-            self.beat()
+            self._beat()
             time.sleep(0.1)
 
     def _shutdown(self) -> None:

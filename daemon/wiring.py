@@ -164,7 +164,7 @@ def open_service(config: Config, *, once: bool = False) -> Iterator[Service]:
             version=VERSION,
         )
         service = Service(parts)
-        days.calibrations.tick = service.beat
+        days.calibrations.tick = service.tick
         _open_outside(config, service, stack)
         yield service
 

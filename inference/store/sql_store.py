@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, delete, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from inference.store.database import Database
+from inference.store.rows import is_of, next_version_of, observation_of, select_newest
 from inference.store.tables import (
     assays,
     calibrations,
@@ -29,7 +30,6 @@ from schemas.events import to_event
 from schemas.messages import MessageData, StatusData, topic_of
 from schemas.observation import Imaged, Observation, Outcome, RejectedFile
 from schemas.plate_map import PlateMap
-from schemas.quality import Quality
 from schemas.ranking import Ranking
 from schemas.specimen import SpecimenRanking
 from schemas.well_image import FileVersion, Rejected, VisitKey, WellImage
@@ -113,12 +113,12 @@ class SqlStore:
     def version_of(self, key: VisitKey, digest: str) -> int | None:
         """Return the version under which these pixels of this visit are stored, or None if they are new."""
         with self._database.reading() as connection:
-            return connection.scalar(select(observations.c.version).where(_is_of(key), observations.c.digest == digest))
+            return connection.scalar(select(observations.c.version).where(is_of(key), observations.c.digest == digest))
 
     def next_version(self, key: VisitKey) -> int:
         """Return the number the next version of this visit gets, from 1."""
         with self._database.reading() as connection:
-            return _next_version(connection, key)
+            return next_version_of(connection, key)
 
     def add_observation(self, observation: Observation, message: MessageData, picture: bytes = b"") -> int:
         """Commit observation, message, picture and the outcome of its files in one transaction; return the message's sequence number.
@@ -127,7 +127,7 @@ class SqlStore:
         """
         at, key = observation.received_at, observation.key
         with self._database.writing() as connection:
-            same = and_(_is_of(key), observations.c.digest == observation.digest)
+            same = and_(is_of(key), observations.c.digest == observation.digest)
             told: int | None = connection.scalar(select(observations.c.sequence).where(same))
             if told is not None:
                 self._end_files(connection, observation.files, Outcome.DUPLICATE, at=at, plate=key.plate, well=key.well)
@@ -156,7 +156,7 @@ class SqlStore:
             .order_by(*_IN_ORDER)
         )
         with self._database.reading() as connection:
-            return [_observation(row) for row in connection.execute(query).all()]
+            return [observation_of(row) for row in connection.execute(query).all()]
 
     def pictures(self, images: Sequence[Imaged]) -> Mapping[int, bytes]:
         """Return the JPEG of each of these images that has one, by observation id."""
@@ -169,7 +169,7 @@ class SqlStore:
     def save_plate_map(self, plate_map: PlateMap, now: datetime) -> None:
         """Keep the newest map of a plate; a map equal to the kept one changes nothing."""
         with self._database.writing() as connection:
-            newest = connection.execute(_newest(plate_maps, plate_map.plate)).first()
+            newest = connection.execute(select_newest(plate_maps, plate_map.plate)).first()
             if newest is None or newest.digest != plate_map.digest:
                 row = {name: getattr(plate_map, name) for name in ("plate", "digest", "line", "dosed_on_day", "seeded_at")}
                 connection.execute(plate_maps.insert().values(row | {"content": plate_map.model_dump(mode="json"), "saved_at": now}))
@@ -177,7 +177,7 @@ class SqlStore:
     def plate_map(self, plate: str, digest: str | None = None) -> PlateMap | None:
         """Return the newest map of a plate, or the newest with this digest."""
         with self._database.reading() as connection:
-            row = connection.execute(_newest(plate_maps, plate, digest)).first()
+            row = connection.execute(select_newest(plate_maps, plate, digest)).first()
             return None if row is None else PlateMap.model_validate(row.content)
 
     def plates(self) -> Sequence[str]:
@@ -212,14 +212,14 @@ class SqlStore:
     def save_assay(self, assay: Assay, now: datetime) -> None:
         """Keep the newest assay of a plate; an assay equal to the kept one changes nothing."""
         with self._database.writing() as connection:
-            newest = connection.execute(_newest(assays, assay.plate)).first()
+            newest = connection.execute(select_newest(assays, assay.plate)).first()
             if newest is None or newest.digest != assay.digest:
                 connection.execute(assays.insert().values(plate=assay.plate, digest=assay.digest, content=assay.model_dump(mode="json"), saved_at=now))
 
     def assay(self, plate: str, digest: str) -> Assay | None:
         """Return the assay of a plate with this digest, the newest or an earlier one."""
         with self._database.reading() as connection:
-            row = connection.execute(_newest(assays, plate, digest)).first()
+            row = connection.execute(select_newest(assays, plate, digest)).first()
             return None if row is None else Assay.model_validate(row.content)
 
     def assays(self) -> Sequence[Assay]:
@@ -362,7 +362,7 @@ class SqlStore:
             "plate": of.key.plate,
             "well": of.key.well,
             "visit": of.key.visit,
-            "version": _next_version(connection, of.key),
+            "version": next_version_of(connection, of.key),
             "digest": of.digest,
             "day": of.day,
             "taken_at": of.taken_at,
@@ -392,34 +392,3 @@ class SqlStore:
                 where=None if outcome is Outcome.STORED else file_versions.c.outcome != Outcome.STORED,
             )
             connection.execute(ending, rows)
-
-
-def _is_of(key: VisitKey) -> ColumnElement[bool]:
-    return and_(observations.c.plate == key.plate, observations.c.well == key.well, observations.c.visit == key.visit)
-
-
-def _next_version(connection: Connection, key: VisitKey) -> int:
-    return 1 + (connection.scalar(select(func.max(observations.c.version)).where(_is_of(key))) or 0)
-
-
-def _newest(table: Table, plate: str, digest: str | None = None) -> Select[Any]:
-    """Select the newest row of a plate, of those with a digest where one is given."""
-    of_it = table.c.plate == plate if digest is None else and_(table.c.plate == plate, table.c.digest == digest)
-    return select(table).where(of_it).order_by(table.c.id.desc()).limit(1)
-
-
-def _observation(row: Row[Any]) -> Observation:
-    return Observation(
-        key=VisitKey(row.plate, row.well, row.visit),
-        digest=row.digest,
-        day=row.day,
-        taken_at=row.taken_at,
-        received_at=row.received_at,
-        complete=row.complete,
-        files=tuple(FileVersion(*file) for file in row.files),
-        um_per_px=row.um_per_px,
-        quality=Quality.model_validate(row.quality),
-        encoder_id=row.encoder_id,
-        embedding=row.vector,
-        measures=row.measures,
-    )

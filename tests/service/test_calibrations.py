@@ -180,6 +180,25 @@ def test_learning_ticks_and_is_done_once(site: Site) -> None:
     assert len(ticks) == learned
 
 
+class LeftOffError(Exception):
+    """What a service that is told to stop raises when long work ticks."""
+
+
+def test_learning_that_is_left_in_the_middle_is_done_again(site: Site) -> None:
+    def leave() -> None:
+        raise LeftOffError
+
+    for plate in calibrated(site):
+        site.days.calibrations.note(plate.plate)
+    site.days.calibrations.tick = leave
+    with pytest.raises(LeftOffError):
+        site.days.calibrations.learn_noted()
+    ticks: list[int] = []
+    site.days.calibrations.tick = lambda: ticks.append(1)
+    site.days.calibrations.learn_noted()
+    assert ticks
+
+
 @pytest.mark.parametrize("representation", ["both", "embedding"])
 def test_a_model_may_look_at_what_wells_are_compared_by(site: Site, representation: str) -> None:
     site.settings = replace(site.settings, representation=representation)

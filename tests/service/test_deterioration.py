@@ -84,3 +84,21 @@ def test_rankings_are_by_departure_until_four_plates_were_assayed_then_by_deteri
     assert asked.returncode == 0, asked.stderr
     assert "percent of predicted deterioration" in asked.stdout
     assert revisions(bench) == before
+
+
+def test_an_assay_that_comes_long_after_the_images_is_taken_in_without_a_new_one(empty_bench: Bench, five_plates: Path) -> None:
+    bench = empty_bench
+    bring(bench, five_plates, OWN)
+    for day in ("day07", "day10"):
+        shutil.rmtree(bench.drop / OWN / day)
+    assert bench.run_once().returncode == 0
+    wrong = (five_plates / OWN / f"{OWN}.assay.csv").read_text().replace("well,", "position,")
+    (bench.drop / OWN / f"{OWN}.assay.csv").write_text(wrong)
+    assert bench.run_once().returncode == 0
+    [alert] = bench.events("alert.raised")
+    assert "line 1 has columns ['position', 'viability_percent']; expected well,viability_percent" in alert["message"]
+    shutil.copy(five_plates / OWN / f"{OWN}.assay.csv", bench.drop / OWN)
+    assert bench.run_once().returncode == 0
+    with bench.store() as store:
+        [assay] = store.assays()
+    assert (assay.plate, len(assay.viability_percent)) == (OWN, 18)
