@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,9 +16,10 @@ from schemas.plate_map import Group
 from tests.assayed_plates import DOSING_DAY, MEASURES, READOUT_DAY, KnownPlate, known_plate
 
 Array = npt.NDArray[np.float64]
-Elect = Callable[[Mapping[str, DeteriorationModel]], None]
+Elect = Callable[..., None]
 
 SEEDS = range(20)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Memory:
 def elect(monkeypatch: pytest.MonkeyPatch) -> Elect:
     """Let these models alone stand for election."""
 
-    def only(models: Mapping[str, DeteriorationModel]) -> None:
+    def only(**models: DeteriorationModel) -> None:
         monkeypatch.setattr("inference.calibration.SINGLE", models)
         monkeypatch.setattr("inference.calibration.MODELS", models | {"mean": next(iter(models.values()))})
 
@@ -46,7 +47,7 @@ def elect(monkeypatch: pytest.MonkeyPatch) -> Elect:
 @pytest.fixture
 def ridge_alone(elect: Elect) -> None:
     """Make a calibration a matter of milliseconds."""
-    elect({"ridge": Ridge()})
+    elect(ridge=Ridge())
 
 
 def learn(plates: list[AssayPlate]) -> CalibrationCard:
@@ -142,7 +143,7 @@ def test_images_that_say_nothing_of_the_kill_make_no_valid_calibration() -> None
 
 
 def test_a_model_that_memorises_wells_cannot_look_good(elect: Elect) -> None:
-    elect({"memory": Memory()})
+    elect(memory=Memory())
     plates = assayed(5)
     card = learn(plates)
     assert not card.valid
@@ -154,7 +155,7 @@ def test_a_model_that_memorises_wells_cannot_look_good(elect: Elect) -> None:
 
 
 def test_the_model_that_is_least_off_on_plates_left_out_is_chosen(elect: Elect) -> None:
-    elect({"memory": Memory(), "ridge": Ridge()})
+    elect(memory=Memory(), ridge=Ridge())
     assert learn(assayed(5)).model == "ridge"
 
 

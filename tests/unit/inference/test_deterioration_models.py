@@ -9,6 +9,7 @@ Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
 PLATES, WELLS = 4, 60
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def wells(seed: int, *, plates: int = PLATES) -> tuple[Array, Array, Indices]:
