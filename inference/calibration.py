@@ -28,6 +28,7 @@ NEAREST = 80
 """Left-out wells of a like prediction whose errors make an interval."""
 OUTSIDE = 2.0
 """Times as far from the calibration plates as the farthest of these is from the others."""
+FEWEST_WITH_SPREAD = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +100,7 @@ class Calibration:
     @cached_property
     def usual_distances(self) -> Array:
         """(plates,): how far each of its plates is from the others."""
-        return np.array([_distance(plate, [other for other in self.plates if other is not plate]) for plate in self.plates])
+        return np.array([_distance(plate, [other for other in self.plates if other is not plate], FEWEST_WITH_SPREAD) for plate in self.plates])
 
     def distance(self, trajectories: Trajectories, *, dosing_day: int, readout_day: int) -> float:
         """Return how far a plate's untreated and single-dose wells are from those of the calibration plates, in their spreads from plate to plate.
@@ -109,7 +110,8 @@ class Calibration:
         ProfileError
             If the plate has no untreated wells, or other features than the model.
         """
-        return _distance(self._seen(trajectories, dosing_day, readout_day), self.plates)
+        known = FEWEST_WITH_SPREAD + 1  # so that each of them has a usual distance from the others
+        return _distance(self._seen(trajectories, dosing_day, readout_day), self.plates, known)
 
     def _seen(self, trajectories: Trajectories, dosing_day: int, readout_day: int) -> SeenPlate:
         plate = SeenPlate.of(trajectories, dosing_day=dosing_day, readout_day=readout_day)
@@ -258,14 +260,17 @@ def _treatment_errors(predicted: Array, plate: _Taught) -> list[float]:
     return [float((plate.percent - predicted)[names == name].mean()) for name in dict.fromkeys(plate.treatments) if name]
 
 
-def _distance(plate: SeenPlate, others: Sequence[SeenPlate]) -> float:
-    """Return the root mean square, over the measures (or an embedding), of how far a plate's mean wells are from other plates', in these plates' spreads."""
+def _distance(plate: SeenPlate, others: Sequence[SeenPlate], fewest: int) -> float:
+    """Return the root mean square, over the measures (or an embedding), of how far a plate's mean wells are from other plates', in these plates' spreads.
+
+    Untreated or single-dose wells that fewer than so many of the others have are not compared.
+    """
     parts = []
     for wells in ("untreated", "single_dose"):
         means = [_mean_well(other, wells) for other in others]
         known = [mean for mean in means if mean is not None]
         own = _mean_well(plate, wells)
-        if own is None or len(known) < 2:  # noqa: PLR2004 - the fewest with a spread
+        if own is None or len(known) < fewest:
             continue
         centre, spread = np.mean(known, axis=0), np.std(known, axis=0, ddof=1) * np.sqrt(1 + 1 / len(known))
         floor = 0.1 * np.median(spread[spread > 0]) if (spread > 0).any() else 1.0

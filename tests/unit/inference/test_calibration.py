@@ -351,6 +351,14 @@ def test_without_a_single_dose_anywhere_the_untreated_wells_tell_the_distance() 
     assert distance_of(calibration, known_plate(9, single_dose=0, foreign=True)) > 2 * calibration.usual_distances.max()
 
 
+def test_a_single_dose_that_only_two_calibration_plates_have_tells_no_range() -> None:
+    taught = [known_plate(seed, single_dose=4 if seed < 2 else 0).assayed() for seed in range(4)]
+    calibration = refit(taught, calibrated_by_ridge(taught), seed=1)
+    fresh = known_plate(9)
+    screening = tuple(Group.SCREENING if group is Group.SINGLE_DOSE else group for group in fresh.trajectories.groups)
+    assert distance_of(calibration, fresh) == distance_of(calibration, KnownPlate(replace(fresh.trajectories, groups=screening), fresh.percent))
+
+
 def test_a_missing_value_of_an_untreated_well_does_not_carry_a_plate_away() -> None:
     taught, fresh = assayed(4), known_plate(9)
     calibration = refit(taught, calibrated_by_ridge(taught), seed=1)
