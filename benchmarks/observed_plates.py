@@ -33,6 +33,7 @@ Array = npt.NDArray[np.float64]
 SCREENS = (*Mechanism, "mixed")  # three wells a treatment
 DAILY = tuple(f"daily-{kind}" for kind in SCREENS)  # the same, seen on every day from dosing to the readout
 WEAK_KILLS = (0.0, 0.15, 0.15, 0.3, 0.5, 0.7, 0.9)  # six wells a treatment, 18 untreated
+RENDERED_BY = ("plate", "tissue", "scene", "optics", "microscope")
 WIDE_SIZE_SPREAD = 0.15  # an area that varies by 30 % and more between wells
 GROWN_DAYS = (READOUT_DAY + 1, READOUT_DAY + 2)  # an untreated well seen then has grown more than one seen on the readout day
 
@@ -133,7 +134,7 @@ def _code_digest() -> str:
     """Return a digest of all that decides what is seen of a plate, so that nothing stale is read."""
     digest = hashlib.sha256(load_bundle("default").card.encoder_id.encode())
     measuring = ("background", "dispersal", "loose", "masks", "measures", "optical_density", "outline", "preprocess", "ranked_measures", "reduced_view")
-    files = [*sorted((ROOT / "acquisition").glob("virtual_*.py")), ROOT / "acquisition" / "quality.py"]
+    files = [ROOT / "acquisition" / f"{name}.py" for name in (*(f"virtual_{part}" for part in RENDERED_BY), "quality")]
     files += [ROOT / "inference" / f"{name}.py" for name in (*measuring, "segmentation", "well_look")]
     for file in files:
         digest.update(file.read_bytes())
