@@ -25,6 +25,7 @@ log = structlog.get_logger()
 FITTED_KEPT = 4  # models in memory; one of eight plates takes about 10 MB
 WHOLE_WEIGHT = 1.0  # a model weighs embedding and measures itself
 
+PREDICTED = "Ranked by predicted deterioration, learned from {plates} assay plates; on plates left out the model was off by {error:.1f} points."
 BECAUSE = "Ranked by departure, because {why}."
 NO_ASSAY = "no other plate of its line in the store has an assay"
 NOT_VALID = "deterioration is not calibrated: {why}"
@@ -116,7 +117,8 @@ class Calibrations:
             else:
                 drift, why = Drift(distance=found.distance, percentile=found.percentile, outside=found.outside), OUTSIDE.format(sentence=found.sentence)
                 if not found.outside:
-                    return Placed(placed.model_copy(update={"notes": (*placed.notes, *choice.notes)}), "deterioration", card, drift)
+                    said = PREDICTED.format(plates=len(card.plates), error=card.mean_error_points or 0.0)
+                    return Placed(placed.model_copy(update={"notes": (said, *placed.notes, *choice.notes)}), "deterioration", card, drift)
         return _by_departure(table, why, card, drift)
 
     def _choose_newest(self, plate_map: PlateMap) -> Choice:

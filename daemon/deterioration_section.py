@@ -8,6 +8,8 @@ SCORES = {
     "deterioration": "The score is the mean predicted deterioration of the wells: 0 = like untreated, 100 = dead; exploded wells are taken for 100.",
 }
 """What a score means, by method."""
+HIGHEST = {"departure": None, "deterioration": 100.0}
+"""The largest score there can be."""
 
 
 def deterioration_in_words(row: WellRank) -> str:

@@ -40,7 +40,7 @@ def has_positions(wells: tuple[WellRank, ...]) -> bool:
         return False
 
 
-def plate_svg(wells: tuple[WellRank, ...], why_not: Mapping[str, str], *, unit: str) -> str:
+def plate_svg(wells: tuple[WellRank, ...], why_not: Mapping[str, str], *, unit: str, highest: float | None = None) -> str:
     """Return the picture of a plate whose wells have positions.
 
     Parameters
@@ -49,10 +49,12 @@ def plate_svg(wells: tuple[WellRank, ...], why_not: Mapping[str, str], *, unit: 
         Wells that took no part, and why: they are hatched.
     unit
         What a score counts, for the legend.
+    highest
+        Of scores that begin at nought; None: as far below and above nought as any score goes.
     """
     rows, columns = plate_shape([well.well for well in wells])
     width, height = _LEFT + columns * _PITCH, _TOP + rows * _PITCH
-    limit = max((abs(well.score) for well in wells if well.score is not None), default=0.0) or 1.0
+    limit = highest or max((abs(well.score) for well in wells if well.score is not None), default=0.0) or 1.0
     named = {row_column(well.well): well for well in wells}
     parts = [
         f'<svg class="plate" viewBox="0 0 {width} {height + _LEGEND}" role="img" aria-label="Plate map coloured by score" xmlns="http://www.w3.org/2000/svg">',
@@ -67,7 +69,7 @@ def plate_svg(wells: tuple[WellRank, ...], why_not: Mapping[str, str], *, unit: 
                 parts.append(f'<circle cx="{_x(column)}" cy="{_y(row)}" r="3" fill="#ddd"/>')
             else:
                 parts.append(_well(well, why_not.get(well.well), limit, _x(column), _y(row)))
-    return "".join([*parts, _legend(limit, unit, height), "</svg>"])
+    return "".join([*parts, _legend(-limit if highest is None else 0.0, limit, unit, height), "</svg>"])
 
 
 def _x(column: int) -> int:
@@ -102,16 +104,16 @@ def _colour(value: float) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _legend(limit: float, unit: str, top: int) -> str:
+def _legend(lowest: float, highest: float, unit: str, top: int) -> str:
     steps, x, y, width = 41, _LEFT, top + 14, 220
     step = width / steps
     parts = [
         '<rect x="{:.1f}" y="{}" width="{:.1f}" height="12" fill="rgb({},{},{})"/>'.format(
-            x + index * step, y, step + 0.5, *_colour(2 * index / (steps - 1) - 1)
+            x + index * step, y, step + 0.5, *_colour(float(np.interp(index, (0, steps - 1), (lowest / highest, 1.0))))
         )
         for index in range(steps)
     ]
-    for at, text in ((x, f"{-limit:.3g}"), (x + width / 2, "0"), (x + width, f"{limit:.3g}")):
+    for at, text in ((x, f"{lowest:.3g}"), (x + width / 2, f"{(lowest + highest) / 2:.3g}"), (x + width, f"{highest:.3g}")):
         parts.append(f'<text class="axis" x="{at:.0f}" y="{y + 27}">{text}</text>')
     parts.append(f'<text class="key" x="{x + width + 24}" y="{y + 11}">score in {escape(unit)}</text>')
     outlines = [(f'<circle r="8" fill="#fff" {outline}/>', name) for outline, name in _OUTLINES.values()]

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from html import escape
 
-from daemon.deterioration_section import SCORES, deterioration_facts
+from daemon.deterioration_section import HIGHEST, SCORES, deterioration_facts
 from daemon.dose_section import dose_section
 from daemon.gallery import gallery, seen_in_words
 from daemon.page import UNITS, bullet_list, bullets, how_it_was_made, interval_bar, page, probability, ranks, table_row, verdict_mark
@@ -112,7 +112,7 @@ def _plate(ranking: Ranking) -> str:
     else:
         quality = ranking.quality
         why_not = dict.fromkeys(quality.missing_images, "no image") | {left.well: left.reason for left in quality.left_out}
-        picture = plate_svg(ranking.wells, why_not, unit=UNITS[ranking.method])
+        picture = plate_svg(ranking.wells, why_not, unit=UNITS[ranking.method], highest=HIGHEST[ranking.method])
     return f"<section>\n<h2>Plate</h2>\n{picture}\n</section>"
 
 

@@ -67,6 +67,7 @@ def test_once_calibrated_a_plate_is_ranked_by_deterioration_with_the_card_and_st
     assert ranking.drift is not None
     assert not ranking.drift.outside
     assert [row.treatment for row in ranking.treatments] == [f"drug{number}:1 uM" for number in (3, 2, 1, 0)]
+    assert ranking.notes[0].startswith("Ranked by predicted deterioration, learned from 4 assay plates; on plates left out the model was off by ")
     assert {curve.effect for curve in ranking.dose_responses} == {"deterioration"}
     measure(site, imaged(site, "assay-later", 5))
     assert site.rank(own) == []

@@ -1,5 +1,7 @@
 """What a report says of predicted deterioration."""
 
+import re
+
 import pytest
 
 from daemon.deterioration_section import deterioration_facts, deterioration_in_words
@@ -39,6 +41,7 @@ def test_it_stands_in_the_plates_picture_and_below_the_pictures_of_wells() -> No
     html = report_html(of, {})
     assert "deterioration 43 % (35 … 51)" in html
     assert "deterioration 100 % (assumed)" in html
+    assert re.findall(r">(?:0|50|100)</text>", html) == [">0</text>", ">50</text>", ">100</text>"]
     below = gallery(of, {"B02": b"jpeg", "D02": b"jpeg"})
     assert "<b>B02</b><br>deterioration 43 % (35 … 51)" in below
     assert "<b>D02</b> · exploded<br>deterioration 100 % (assumed)" in below
