@@ -44,9 +44,7 @@ def _calibration(card: CalibrationCard) -> str:
         f"{len(card.plates)} assay plates ({', '.join(card.plates)}), {card.wells} wells",
     ]
     if card.mean_error_points is not None and card.untreated_error_points is not None:
-        parts.append(
-            f"off by {card.mean_error_points:.1f} points on plates left out ({card.untreated_error_points:.1f} if every well were taken for untreated)"
-        )
+        parts.append(f"off by {card.mean_error_points:.1f} points on plates left out ({card.untreated_error_points:.1f} without images)")
     if card.spearman is not None and card.worst_spearman is not None:
         parts.append(f"Spearman {card.spearman:.2f} (worst plate {card.worst_spearman:.2f})")
     if card.percent_low is not None and card.percent_high is not None:

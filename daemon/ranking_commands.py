@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich import box
 from rich.table import Table
+from threadpoolctl import threadpool_limits
 
 from daemon import wiring
 from daemon.alerts import Alerts
@@ -21,6 +22,7 @@ MOST_WELLS_NAMED = 2  # more are a whole plate
 NO_DOUBT = "{plate}: no label is in doubt. (Treatments of one well, and plates with fewer than 6 untreated wells, cannot be audited.)"
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")  # type: ignore[untyped-decorator]  # it has no types; arrays are small, threads would wait for one another
 def rank_plate_again(config: Config, plate: str, day: int | None, *, final: bool) -> Ranking:
     """Rank a plate from the store: a new revision if its inputs differ from the last one's, else the last one with its files made whole.
 
@@ -60,6 +62,7 @@ def rank_specimen_again(config: Config, specimen: str) -> SpecimenRanking:
         store.close()
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")  # type: ignore[untyped-decorator]  # as above
 def rank_table(profiles: Path, *, baseline_day: int, readout_day: int, out: Path, settings: RankSettings, assay: Path | None) -> ProfileRanking:
     """Rank every plate of a profile table and write the tables of treatments and wells."""
     return rank_profiles(profiles, baseline_day=baseline_day, readout_day=readout_day, out=out, settings=settings, assay=assay)

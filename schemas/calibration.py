@@ -55,7 +55,7 @@ class CalibrationCard(_Out):
     mean_error_points: float | None
     """mean absolute error of plates left out, in points of percent"""
     untreated_error_points: float | None
-    """the same if every well were taken for untreated"""
+    """the same if every well were taken for untreated, or for the median well of the other plates, whichever is less"""
     spearman: float | None
     """between predicted and measured over the wells of plates left out, mean of plates"""
     worst_spearman: float | None

@@ -93,7 +93,7 @@ IMAGENET = Description(
     licence_text=_licence_text("timm"),
     notice=NOTICE,
     model_card=MODEL_CARD,
-    ranking_weight=0.3,
+    ranking_weight=0.1,
 )
 
 

@@ -63,7 +63,7 @@ def test_the_scale_is_told_in_a_sentence(x: int | None, n: int, said: str) -> No
 def test_the_calibration_is_told_with_plates_error_range_and_model() -> None:
     facts = deterioration_facts(by_deterioration())
     assert facts["Calibration"] == (
-        "ridge on measures; 4 assay plates (A-1, A-2, A-3, A-4), 8 wells; off by 7.5 points on plates left out (40.0 if every well were taken for untreated); "
+        "ridge on measures; 4 assay plates (A-1, A-2, A-3, A-4), 8 wells; off by 7.5 points on plates left out (40.0 without images); "
         f"Spearman 0.91 (worst plate 0.85); seen from -3 to 99 %; digest {'d' * 64}"
     )
     assert facts["Drift"] == "0.8 spreads from the calibration plates, further than 25 % of these from one another: within the range seen"

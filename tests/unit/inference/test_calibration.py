@@ -139,7 +139,7 @@ def test_images_that_say_nothing_of_the_kill_make_no_valid_calibration() -> None
         assert not card.valid
         (why,) = card.why_not
         assert why.startswith("off by ")
-        assert why.endswith("if every well is taken for untreated; expected at most 80% of that")
+        assert why.endswith("if every well is taken for untreated or for the usual one; expected at most 80% of that")
 
 
 def test_a_model_that_memorises_wells_cannot_look_good(elect: Elect) -> None:
