@@ -5,7 +5,8 @@
 
 Plates are rendered, embedded and measured once (about 20 s each) and kept in ``.cache`` for the next run. Every row is given for all three
 representations. Parts: ``orders`` (each mechanism, and mixed; beside simple rivals), ``wide`` (the same where wells differ widely at dosing), ``choices``
-(forecasters, what they forecast from, and metrics), ``real`` (the real time course), ``errors`` (nothing kills, intervals, weak kills, growth).
+(forecasters, what they forecast from, and metrics), ``real`` (the real time course), ``null`` (nothing kills), ``errors`` (intervals, weak
+kills, growth).
 """
 
 import argparse
@@ -19,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 from observed_plates import DAILY, SCREENS, ObservedPlate, observed
-from ranking_errors import print_errors
+from ranking_errors import print_errors, print_nothing_kills
 from real_time_course import print_settings_table
 from scipy.stats import spearmanr, t
 
@@ -34,7 +35,7 @@ from schemas.trajectory import Representation
 
 Array = npt.NDArray[np.float64]
 REPRESENTATIONS: tuple[Representation, ...] = ("embedding", "measures", "both")
-PARTS = ("orders", "wide", "choices", "real", "errors")
+PARTS = ("orders", "wide", "choices", "real", "null", "errors")
 READOUT_ALONE = RankSettings(DepartureSettings(forecaster="mean"))
 
 
@@ -171,6 +172,8 @@ def main() -> None:
         print_choices(seeds, options.jobs)
     if "real" in options.parts:
         print_settings_table({"default": RankSettings()} | choices())
+    if "null" in options.parts:
+        print_nothing_kills(seeds, options.jobs)
     if "errors" in options.parts:
         print_errors(seeds, options.jobs)
 

@@ -26,16 +26,16 @@ Array = npt.NDArray[np.float64]
 
 
 def print_errors(seeds: Iterable[int], jobs: int) -> None:
-    """Print all of them."""
+    """Print what else there is to err in."""
     seeds = list(seeds)
-    print_nothing_kills(seeds, jobs)
     print_intervals(seeds)
     print_weak_kills(seeds, jobs)
     print_growth(seeds, jobs)
 
 
-def print_nothing_kills(seeds: list[int], jobs: int) -> None:
+def print_nothing_kills(seeds: Iterable[int], jobs: int) -> None:
     """Relabel untreated wells at random and print how many plates and treatments are called."""
+    seeds = list(seeds)
     print("Nothing kills: untreated wells of a plate relabelled at random")
     print(f"{'wells of':16} {'compared by':11} {'untreated':>9} {'a treatment':>11} {'plates':>7} {'called':>7} {'p ≤ 0.05':>9} {'p ≤ 0.01':>9}")
     for representation in REPRESENTATIONS:
@@ -54,7 +54,7 @@ def relabelled(plate: Trajectories, untreated: int, replicates: int, dosing_day:
     """Yield rankings of the plate's untreated wells, of which some are called treated."""
     own = np.flatnonzero(plate.untreated() & plate.has(readout_day))
     for number in range(times):
-        order = np.random.default_rng([number, *plate.plate.encode()]).permutation(own)
+        order = np.random.default_rng([number, untreated, replicates, *f"{plate.plate} {plate.representation}".encode()]).permutation(own)
         treatments = (len(own) - untreated) // replicates
         chosen = order[: untreated + treatments * replicates]
         groups = [Group.UNTREATED] * untreated + [Group.SCREENING] * (len(chosen) - untreated)
