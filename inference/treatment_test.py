@@ -51,7 +51,10 @@ def compare(residuals: Residuals, treated: Indices, rng: np.random.Generator) ->
     way = _unit(residuals.noise.whitening @ residuals.development)
     forward = float(gap @ way)
     across = _less_noise(gap - forward * way, unit, len(gap) - 1)
-    return TreatmentTest(p_value, _less_noise(gap, unit, len(gap)), *_effect_interval(gap, unit, residuals.noise.wells), _direction(p_forward, forward, across))
+    told = np.sqrt(_freedom(residuals.noise.wells) / (residuals.noise.wells + len(gap)))  # noise told by few wells is taken for too small
+    return TreatmentTest(
+        p_value, _less_noise(gap * told, unit, len(gap)), *_effect_interval(gap, unit, residuals.noise.wells), _direction(p_forward, forward, across)
+    )
 
 
 def likeness(residuals: Residuals, ones: Indices, others: Indices) -> float | None:
@@ -82,13 +85,17 @@ def _direction(p_forward: float, forward: float, across: float) -> Direction:
     return Direction.GROWTH if across <= ACROSS_GROWTH * forward else Direction.UNDECIDED
 
 
+def _freedom(noise_wells: float) -> float:
+    """Return the degrees of freedom of the squared distance in a noise that so many wells and K pseudo-wells tell."""
+    return noise_wells + 1
+
+
 def _effect_interval(gap: Array, unit: float, noise_wells: float) -> tuple[float, float]:
     """Return the 90 % interval of the distance: the squared one as noncentral χ² (Reiser, Stat. Med. 20, 2001), over how far the noise may be off.
 
     A covariance that so many wells and K pseudo-wells tell may be larger or smaller than it is by a χ² over its degrees of freedom.
     """
-    k = len(gap)
-    freedom = noise_wells + 1
+    k, freedom = len(gap), _freedom(noise_wells)
     off = chdtri(freedom, 1 - (np.arange(QUANTILES) + 0.5) / QUANTILES) / freedom  # the quantiles of what the noise is off by
     observed = float(gap @ gap) / unit * freedom / (noise_wells + k) * off
 
