@@ -48,7 +48,7 @@ def print_card(card: CalibrationCard, seconds: float) -> None:
     """Print what was chosen and what it promises."""
     print(
         f"chosen: {card.model} on {card.representation}; on plates left out: off by {card.mean_error_points:.1f} points "
-        f"(untreated mean: {card.untreated_error_points:.1f}), Spearman {card.spearman:.3f}, worst {card.worst_spearman:.3f}; "
+        f"(without images: {card.untreated_error_points:.1f}), Spearman {card.spearman:.3f}, worst {card.worst_spearman:.3f}; "
         f"{len(card.plates)} plates, {card.wells} wells, {seconds:.0f} s",
         flush=True,
     )
