@@ -4,7 +4,8 @@
     python benchmarks/ranking.py --seeds 5 --first-seed 901 --parts orders choices
 
 Plates are rendered, embedded and measured once (about 20 s each) and kept in ``.cache`` for the next run. Every row is given for all three
-representations. Parts: ``orders`` (each mechanism, and mixed; beside simple rivals), ``wide`` (the same where wells differ widely at dosing), ``choices``
+representations. Parts: ``orders`` (each mechanism, and mixed; beside simple rivals), ``wide`` (the same where wells differ widely at dosing), ``weights``
+(of the embedding beside measures), ``choices``
 (forecasters, what they forecast from, and metrics), ``real`` (the real time course), ``null`` (nothing kills), ``errors`` (intervals, weak
 kills, growth).
 """
@@ -35,7 +36,8 @@ from schemas.trajectory import Representation
 
 Array = npt.NDArray[np.float64]
 REPRESENTATIONS: tuple[Representation, ...] = ("embedding", "measures", "both")
-PARTS = ("orders", "wide", "choices", "real", "null", "errors")
+PARTS = ("orders", "wide", "weights", "choices", "real", "null", "errors")
+WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5)
 READOUT_ALONE = RankSettings(DepartureSettings(forecaster="mean"))
 
 
@@ -63,9 +65,12 @@ def _spearman(one: list[float], other: list[float]) -> float:
     return float(spearmanr(one, other).statistic)
 
 
-def scored(plate: ObservedPlate, representation: Representation, settings: RankSettings | None = None) -> dict[str, float]:
+def scored(
+    plate: ObservedPlate, representation: Representation, settings: RankSettings | None = None, *, embedding_weight: float | None = None
+) -> dict[str, float]:
     """Return the score of each well that has one, as the service ranks."""
-    table = rank_plate(plate.trajectories(representation), dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY, seed=1, settings=settings)
+    trajectories = plate.trajectories(representation, embedding_weight)
+    table = rank_plate(trajectories, dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY, seed=1, settings=settings)
     return {well.well: well.score for well in table.wells if well.score is not None}
 
 
@@ -129,6 +134,20 @@ def print_difference(ours: str, rival: str, results: Mapping[str, Agreement]) ->
     print(f"{'':14} {ours} less {rival}: {gaps.mean():+.3f} over wells, 95 % sure above {low:+.3f}, on the worst plate {gaps.min():+.3f}", flush=True)
 
 
+def print_weights(seeds: Iterable[int], jobs: int) -> None:
+    """Print what each weight of the embedding beside measures does: the mean correlation over wells for each kind of plate."""
+    seeds = list(seeds)
+    print(f"Spearman's correlation over wells, mean of {len(seeds)} plates a kind (seeds {seeds[0]} to {seeds[-1]})")
+    print(f"{'weight':>6} " + " ".join(f"{kind:>13}" for kind in SCREENS) + f" {'mean':>7}")
+    results: dict[float, dict[str, Agreement]] = defaultdict(lambda: defaultdict(Agreement))
+    for kind, _, plate in observed(SCREENS, seeds, jobs=jobs):
+        for weight in WEIGHTS:
+            results[weight][kind].add(plate, scored(plate, "both" if weight else "measures", embedding_weight=weight))
+    for weight, by_kind in results.items():
+        means = [statistics.fmean(by_kind[kind].over_wells) for kind in SCREENS]
+        print(f"{weight:6} " + " ".join(f"{mean:13.4f}" for mean in means) + f" {statistics.fmean(means):7.4f}", flush=True)
+
+
 def choices() -> dict[str, RankSettings]:
     """Return the settings that are compared."""
     by_forecaster = {f"forecaster {name}": DepartureSettings(forecaster=name) for name in FORECASTERS}
@@ -168,6 +187,8 @@ def main() -> None:
         print_orders(SCREENS, seeds, options.jobs)
     if "wide" in options.parts:
         print_orders([f"wide-{kind}" for kind in SCREENS], seeds, options.jobs)
+    if "weights" in options.parts:
+        print_weights(seeds, options.jobs)
     if "choices" in options.parts:
         print_choices(seeds, options.jobs)
     if "real" in options.parts:

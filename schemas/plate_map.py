@@ -4,7 +4,7 @@ import csv
 import hashlib
 import io
 import tomllib
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -74,10 +74,6 @@ class PlateFile(BaseModel):
     def culture_day(self, at: datetime) -> int:
         """Return the culture day of an instant: 1 + the difference of calendar dates in ``seeded_at``'s time zone."""
         return 1 + (at.astimezone(self.seeded_at.tzinfo).date() - self.seeded_at.date()).days
-
-    def date_of(self, day: int) -> date:
-        """Return the calendar date of a culture day."""
-        return self.seeded_at.date() + timedelta(days=day - 1)
 
 
 class PlateMap(PlateFile):

@@ -177,7 +177,7 @@ class Scale(_Out):
     """The scale of the thesis: 1…x intact by deterioration, x+1…n exploded by degree."""
 
     x: int | None
-    """null until the tissue is measured"""
+    """null where wells are ranked by departure, or the tissue was not measured"""
     n: int
     """ranked wells"""
 

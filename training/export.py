@@ -76,7 +76,7 @@ class Description:
     licence_text: str
     notice: str
     model_card: str
-    ranking_weight: float = 0.0  # of the embedding beside measures; benchmarks/one_mechanism.py --weights shows what each does
+    ranking_weight: float = 0.0  # of the embedding beside measures; benchmarks/ranking.py --parts weights shows what each does
 
 
 def _licence_text(distribution: str) -> str:
