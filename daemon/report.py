@@ -12,6 +12,9 @@ from daemon.plate_svg import has_positions, plate_svg
 from schemas.plate_map import Group
 from schemas.ranking import Direction, Gate, Ranking, RankingQuality, TreatmentRank
 
+ODD_CONTROL = 4.0
+"""Untreated spreads: an untreated well farther out counts as that far in the scale, and a person should look at it."""
+
 
 def report_html(ranking: Ranking, pictures: Mapping[str, bytes]) -> str:
     """Return the page; ``pictures`` are the JPEGs of wells that have one."""
@@ -121,6 +124,8 @@ def _wells_to_look_at(ranking: Ranking) -> str:
     for well in ranking.wells:
         for flag in well.flags:
             flagged[flag.replace("_", " ")].append(well.well)
+        if well.group is Group.UNTREATED and well.departures.get("mahalanobis", 0.0) > ODD_CONTROL:
+            flagged["untreated, yet far from the other untreated wells"].append(well.well)
     for left in ranking.quality.left_out:
         flagged[f"left out: {left.reason}"].append(left.well)
     if ranking.quality.missing_images:

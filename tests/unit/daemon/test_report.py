@@ -155,3 +155,11 @@ def test_a_ranking_of_nothing_is_still_a_page() -> None:
     )
     assert "No treatment could be ranked." in text_of(ranking(treatments=(), wells=(blank,)))
     assert "no positions on a plate" in text_of(ranking(treatments=(), wells=()))
+
+
+def test_an_untreated_well_far_from_its_fellows_is_one_to_look_at() -> None:
+    base = ranking()
+    odd = tuple(row.model_copy(update={"departures": {"mahalanobis": 9.0}}) if row.group is Group.UNTREATED else row for row in base.wells)
+    words = "untreated, yet far from the other untreated wells (1)"
+    assert words in text_of(base.model_copy(update={"wells": odd}))
+    assert words not in text_of(base)
