@@ -1,8 +1,12 @@
-"""What the daemon needs from a source of well images, and a source from the daemon."""
+"""What the daemon needs from a source of well images, a source from the daemon, and a day's imaging from a microscope."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from schemas.assay import Assay
 from schemas.plate_map import PlateMap
@@ -50,4 +54,83 @@ class FileLedger(Protocol):
 
     def ended_files(self) -> Iterable[FileVersion]:
         """Return every version of a file that has an outcome."""
+        ...
+
+
+@dataclass(frozen=True)
+class FrameFormat:
+    """What every frame of the camera is like."""
+
+    width_px: int
+    height_px: int
+    bits: int  # that the camera counts in
+    um_per_px: float
+
+    @property
+    def frame_bytes(self) -> int:
+        """Size of the pixels of one plane."""
+        return self.width_px * self.height_px * (1 if self.bits <= 8 else 2)  # noqa: PLR2004 - bits of a byte
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One plane as the camera gave it, and where the stage stood."""
+
+    pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]  # (H, W)
+    x_um: float
+    y_um: float
+    z_um: float
+    exposure_ms: float
+    taken_at: datetime
+
+
+class Microscope(Protocol):
+    """A stage, a lamp and a camera. Called from one thread only, but for :meth:`lamp_off`."""
+
+    @property
+    def format(self) -> FrameFormat:
+        """What every frame is like."""
+        ...
+
+    @property
+    def has_autofocus(self) -> bool:
+        """Whether :meth:`autofocus` can work at all."""
+        ...
+
+    def move_to(self, x_um: float, y_um: float) -> None:
+        """Move the stage and return when it stands there.
+
+        Raises
+        ------
+        MicroscopeError
+            If a device failed, was too slow, or the stage does not stand where it was sent.
+        """
+        ...
+
+    def autofocus(self, near_z_um: float) -> float:
+        """Let the hardware find focus, starting from ``near_z_um``; return where.
+
+        Raises
+        ------
+        MicroscopeError
+            If it does not find it.
+        """
+        ...
+
+    def stack(self, z_um: Sequence[float]) -> list[Frame]:
+        """Return one frame at each of these heights, in this order; the lamp is on only meanwhile.
+
+        Raises
+        ------
+        MicroscopeError
+            If a device failed or was too slow, or a frame is missing.
+        """
+        ...
+
+    def lamp_off(self) -> None:
+        """Switch the lamp off, whatever else hangs. Safe from any thread and as often as one likes."""
+        ...
+
+    def close(self) -> None:
+        """Switch the lamp off and let go of the devices. Safe to call twice."""
         ...

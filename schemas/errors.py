@@ -9,6 +9,7 @@
     ├── ImageError           the robot: this file or image cannot be used; it is refused, the service goes on
     ├── ProfileError         the scientist: a table or plate cannot be ranked as it is
     ├── SourceGoneError      the operator: the drop folder vanished; nothing is deleted, the service waits
+    ├── MicroscopeError      the operator: a device failed, was too slow, or does not stand where it was sent
     ├── StoreError           the operator: the database cannot be read or written
     ├── OutputError          the operator: a ranking's files cannot be written
     └── SilentServiceError   the operator: the service that is asked does not run, or cannot answer now
@@ -55,6 +56,10 @@ class ProfileError(SpheroRankError):
 
 class SourceGoneError(SpheroRankError):
     """The drop folder cannot be listed: unmounted, renamed or without permission."""
+
+
+class MicroscopeError(SpheroRankError):
+    """A device of the microscope failed, was too slow or does not stand where it was sent; costs one try of one well."""
 
 
 class StoreError(SpheroRankError):
