@@ -109,19 +109,22 @@ def _floor(seed: int, plate_index: int, size_px: int) -> Floats:
     return np.asarray(floor, np.float32)
 
 
+@dataclass(frozen=True, eq=False)
+class Transparency:
+    """What the light of one field meets on its way, the same at every height of the objective; each map (H, W)."""
+
+    through: Floats  # share of the light that passes in focus
+    curvature: Floats  # share of it that is bent away a µm of defocus
+    floor: Floats  # the same of the plate's floor
+
+
 def render(scene: Scene, plate: VirtualPlate, plan: WellPlan, day: int, bench: Bench, *, blurred: bool = False) -> npt.NDArray[np.uint16]:
     """Return (3, H, W): the planes of one well image, from below to above the middle of the tissue."""
     size_px = scene.mask.shape[0]
-    um_per_px = FIELD_UM / size_px
     optics = bench.optics
     rng = stream(plate.seed, Stream.CAMERA, plate.index, plan.key, day)
-    light = _light(plate, plan, bench, size_px, float(rng.normal(1, 0.01)))
-    height = cv2.GaussianBlur(scene.height_um, (0, 0), max(0.5, 2.0 / um_per_px))
-    curvature = cv2.Laplacian(height, cv2.CV_32F, ksize=1) / np.float32(um_per_px**2)
-    np.clip(curvature, -0.6, 0.6, out=curvature)
-    through = _transmitted(scene, optics, um_per_px)
-    curvature *= np.float32(optics.bending)
-    floor = _floor_of_well(plate, plan, size_px) * np.float32(optics.bending * 0.035 * bench.scratches)
+    light = light_of(plate, plan, bench, size_px, float(rng.normal(1, 0.01)))
+    field = transparency(scene, plate, plan, bench)
     offset = bench.focus_offset_um + bench.plate_slope_um[0] * (plan.row - 4.5) + bench.plate_slope_um[1] * (plan.column - 6.5) + rng.normal(0, 3)
     offset = float(np.clip(offset, -0.45 * optics.focus_step_um, 0.45 * optics.focus_step_um))
     if blurred:
@@ -131,13 +134,32 @@ def render(scene: Scene, plate: VirtualPlate, plan: WellPlan, day: int, bench: B
     noise = rng.standard_normal((size_px + _NOISE_MARGIN_PX, size_px + _NOISE_MARGIN_PX), dtype=np.float32)
     for number in range(PLANES):
         z_um = (number - PLANES // 2) * optics.focus_step_um + offset
-        blur_px = math.hypot(optics.blur_um, optics.blur_per_defocus * z_um) / um_per_px
-        bending_um = np.float32(np.clip(z_um, -_LENS_LIMIT_UM, _LENS_LIMIT_UM))
-        seen = through * (1 - floor * (bending_um + _FLOOR_DEPTH_UM)) - curvature * bending_um
-        seen = cv2.GaussianBlur(seen, (0, 0), max(blur_px, 0.3))
+        seen = focused(field, optics, z_um)
         top, left = rng.integers(0, _NOISE_MARGIN_PX, 2)
-        planes[number] = _expose(seen * light, bench, noise[top : top + size_px, left : left + size_px])
+        planes[number] = expose(seen * light, bench, noise[top : top + size_px, left : left + size_px])
     return planes
+
+
+def transparency(scene: Scene, plate: VirtualPlate, plan: WellPlan, bench: Bench) -> Transparency:
+    """Return what the light meets in a well."""
+    size_px = scene.mask.shape[0]
+    um_per_px = FIELD_UM / size_px
+    height = cv2.GaussianBlur(scene.height_um, (0, 0), max(0.5, 2.0 / um_per_px))
+    curvature = cv2.Laplacian(height, cv2.CV_32F, ksize=1) / np.float32(um_per_px**2)
+    np.clip(curvature, -0.6, 0.6, out=curvature)
+    through = _transmitted(scene, bench.optics, um_per_px)
+    curvature *= np.float32(bench.optics.bending)
+    floor = _floor_of_well(plate, plan, size_px) * np.float32(bench.optics.bending * 0.035 * bench.scratches)
+    return Transparency(through, curvature, floor)
+
+
+def focused(field: Transparency, optics: Optics, z_um: float) -> Floats:
+    """Return (H, W): the share of the light that arrives with the objective focused ``z_um`` above the middle of the tissue."""
+    um_per_px = FIELD_UM / field.through.shape[0]
+    blur_px = math.hypot(optics.blur_um, optics.blur_per_defocus * z_um) / um_per_px
+    bending_um = np.float32(np.clip(z_um, -_LENS_LIMIT_UM, _LENS_LIMIT_UM))
+    seen = field.through * (1 - field.floor * (bending_um + _FLOOR_DEPTH_UM)) - field.curvature * bending_um
+    return np.asarray(cv2.GaussianBlur(seen, (0, 0), max(blur_px, 0.3)), np.float32)
 
 
 def _transmitted(scene: Scene, optics: Optics, um_per_px: float) -> Floats:
@@ -161,7 +183,7 @@ def _floor_of_well(plate: VirtualPlate, plan: WellPlan, size_px: int) -> Floats:
     return floor[top : top + size_px, left : left + size_px][:, :: int(rng.choice([-1, 1]))]
 
 
-def _light(plate: VirtualPlate, plan: WellPlan, bench: Bench, size_px: int, lamp: float) -> Floats:
+def light_of(plate: VirtualPlate, plan: WellPlan, bench: Bench, size_px: int, lamp: float) -> Floats:
     """Return (size, size): the light that arrives, as a share of the camera's range."""
     rng = stream(plate.seed, Stream.LIGHT, plate.index, plan.key)
     axis = np.linspace(-0.5, 0.5, 32, dtype=np.float32)
@@ -171,7 +193,7 @@ def _light(plate: VirtualPlate, plan: WellPlan, bench: Bench, size_px: int, lamp
     return np.asarray(cv2.resize((even * bench.light * lamp).astype(np.float32), (size_px, size_px), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
-def _expose(light: Floats, bench: Bench, noise: Floats) -> npt.NDArray[np.uint16]:
+def expose(light: Floats, bench: Bench, noise: Floats) -> npt.NDArray[np.uint16]:
     """Return what the camera counts: shot noise, read noise, its dark level and its bits."""
     np.clip(light, 0.004, 1.0, out=light)
     variance = light * np.float32(1 / bench.optics.photons)
