@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+ARCHIVE_PATTERN = "{plate}/day{day}/{well}_{taken_at}.ome.tif"  # of what the microscope saves: a later visit is a new file
+
 
 class Focusing(StrEnum):
     """How the tissue is brought into focus."""

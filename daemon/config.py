@@ -3,19 +3,34 @@
 import hashlib
 import os
 import tomllib
+from dataclasses import fields
+from datetime import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError, TomlConfigSettingsSource
 
+from acquisition.microscope_settings import ARCHIVE_PATTERN, Focusing, MicroscopeSettings
 from inference.condition import ConditionSettings
 from inference.departure import ForecastFrom
 from inference.metrics import MetricName
 from schemas.calibration import MethodChoice
 from schemas.errors import ConfigError
 from schemas.trajectory import Representation
+from schemas.well import PLATE_SHAPES
 
 _PREFIX = "SPHERORANK_"
 
@@ -40,18 +55,91 @@ def _host_port(text: str) -> str:
     return text
 
 
+def _time_of_day(value: object) -> object:
+    """Pass on a time without zone or its text; a number would be taken for seconds."""
+    if value == "":
+        return None
+    if isinstance(value, str):
+        value = time.fromisoformat(value)
+    if not isinstance(value, time) or value.tzinfo is not None:
+        raise ValueError('a time of day, such as "10:00", or an empty text')
+    return value
+
+
+def _presenting(value: object) -> object:
+    if value in ("always", "ready_file") or (isinstance(value, list | tuple) and value and all(isinstance(word, str) for word in value)):
+        return value
+    raise ValueError('"always", "ready_file", or a command as a list of words')
+
+
+def _channel(text: str) -> str:
+    group, _, preset = text.partition(":")
+    if text and not (group and preset):
+        raise ValueError('"GROUP:PRESET" as the configuration file names them, or an empty text')
+    return text
+
+
+def _plate(wells: int) -> int:
+    if wells not in PLATE_SHAPES:
+        raise ValueError(f"one of {', '.join(map(str, PLATE_SHAPES))}")
+    return wells
+
+
+def _ascending(limits: tuple[float, ...] | None) -> tuple[float, ...] | None:
+    """Check limits written as all the lower ones, then all the upper ones."""
+    if limits is not None and any(low >= high for low, high in zip(limits[: len(limits) // 2], limits[len(limits) // 2 :], strict=True)):
+        raise ValueError("lower limits first, then upper ones that are larger")
+    return limits
+
+
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
+Patience = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]  # seconds that something may take
+Micrometres = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class MicromanagerSection(_Section):
+    """The microscope that SpheroRank drives itself, and when; docs/microscope.md. Stage coordinates are µm, as Micro-Manager shows them."""
+
+    config: Path = Field(description="the hardware configuration, an MMConfig file")
+    a1_um: tuple[FiniteFloat, FiniteFloat] = Field(description="[x, y] of the stage with the middle of A1 under the objective")
+    adapters: Path | None = None  # Micro-Manager's folder; unset: where pymmcore-plus finds one
+    state: Path = Path("microscope")  # what is to be imaged, what was, where focus lay
+    plate: Annotated[int, AfterValidator(_plate)] = MicroscopeSettings.plate
+    spacing_um: Micrometres | None = None  # unset: what a plate of so many wells has
+    rotation_deg: float = Field(default=MicroscopeSettings.rotation_deg, ge=-180, le=180)
+    channel: Annotated[str, AfterValidator(_channel)] = MicroscopeSettings.channel
+    exposure_ms: float = Field(default=MicroscopeSettings.exposure_ms, gt=0, le=60_000)
+    plane_step_um: Micrometres = MicroscopeSettings.plane_step_um
+    focusing: Focusing = MicroscopeSettings.focusing
+    focus_z_um: FiniteFloat = MicroscopeSettings.focus_z_um
+    focus_range_um: Micrometres = MicroscopeSettings.focus_range_um
+    wide_range_um: Micrometres = MicroscopeSettings.wide_range_um
+    focus_step_um: Micrometres = MicroscopeSettings.focus_step_um
+    stage_limits_um: Annotated[tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat] | None, AfterValidator(_ascending)] = None
+    z_limits_um: Annotated[tuple[FiniteFloat, FiniteFloat] | None, AfterValidator(_ascending)] = None
+    um_per_px: float | None = Field(default=None, gt=0, le=1000, allow_inf_nan=False)
+    timeout_s: Patience = MicroscopeSettings.timeout_s
+    tries: int = Field(default=MicroscopeSettings.tries, ge=1, le=100)
+    backoff_s: Seconds = MicroscopeSettings.backoff_s
+    stall_s: Patience = MicroscopeSettings.stall_s
+    acquire_at: Annotated[time | None, BeforeValidator(_time_of_day)] = None  # None: only when asked
+    acquire_days: tuple[Annotated[int, Field(ge=1, le=1000)], ...] | None = None  # None: every day up to readout
+    present: Annotated[Literal["always", "ready_file"] | tuple[str, ...], BeforeValidator(_presenting)] = "always"
+    present_timeout_s: Patience = 600.0
+    linger_s: Seconds = 20.0  # a plate stays this long after its last well, for what its images ask for
+    most_uncertain: int = Field(default=0, ge=0, le=1536)  # wells of undecided treatments that are imaged again a day
+    keep_free_bytes: int = Field(default=1_000_000_000, ge=0)  # of the archive's disk, beside what a day needs
+
+
 class SourceSection(_Section):
     """Where well images come from."""
 
-    kind: Literal["drop_folder"] = "drop_folder"
+    kind: Literal["drop_folder", "micromanager"] = "drop_folder"
     path: Path = Path("drop")
     pattern: str = "{plate}/day{day}/{well}_z{plane}.tif"
     plate: str | None = None  # where neither the pattern nor the folder names the plate
@@ -63,6 +151,26 @@ class SourceSection(_Section):
     plane_timeout_s: Seconds = 60.0
     max_pixels: int = Field(default=100_000_000, ge=4096)  # of one plane
     max_file_bytes: int = Field(default=2_000_000_000, ge=1024)
+    micromanager: MicromanagerSection | None = Field(default=None, validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _archive_has_its_pattern(cls, given: Any) -> Any:  # noqa: ANN401 - whatever the file holds, checked next
+        return {"pattern": ARCHIVE_PATTERN, **given} if isinstance(given, dict) and given.get("kind") == "micromanager" else given
+
+    @field_validator("pattern")
+    @classmethod
+    def _pattern_fits_kind(cls, pattern: str, info: ValidationInfo) -> str:
+        if info.data.get("kind") == "micromanager" and pattern != ARCHIVE_PATTERN:
+            raise ValueError(f'"{ARCHIVE_PATTERN}", or no such key, with kind = "micromanager"')
+        return pattern
+
+    @field_validator("micromanager")
+    @classmethod
+    def _microscope_is_set(cls, section: MicromanagerSection | None, info: ValidationInfo) -> MicromanagerSection | None:
+        if info.data.get("kind") == "micromanager" and section is None:
+            raise ValueError('a table [source.micromanager] with config and a1_um, with kind = "micromanager"')
+        return section
 
 
 class EncoderSection(_Section):
@@ -178,6 +286,8 @@ def load_config(path: Path | None) -> Config:
         config = FileConfig()
     except ValidationError as error:
         problems += [_describe(problem, path) for problem in error.errors()]
+    except SettingsError as error:
+        problems.append(("environment", f"{error}: {error.__cause__}; expected JSON in a variable that holds a list"))
     if problems:
         raise ConfigError(*problems[0], more=tuple(problems[1:]))
     return _anchored(config, base)
@@ -207,27 +317,58 @@ def _describe(problem: Any, path: Path | None) -> tuple[str, str]:  # noqa: ANN4
     location = [str(part) for part in problem["loc"]]
     variable = _PREFIX + "__".join(location).upper()
     where = f"environment variable {variable}" if variable in {name.upper() for name in os.environ} else f"{path}, key {'.'.join(location)}"
+    model = _model_of(location)
     if problem["type"] == "extra_forbidden":
-        section = Config.model_fields.get(location[0])
-        model: Any = Config if len(location) == 1 or section is None else section.annotation
         return where, f"is unknown (value {problem['input']!r}); expected one of {', '.join(model.model_fields)}"
+    if problem["type"] == "missing":
+        key = next(part for part in reversed(location) if part in model.model_fields)
+        return where, f"is missing; expected {model.model_fields[key].description}"
     expected = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
     return where, f"is {problem['input']!r}; expected {expected}"
 
 
+def _model_of(location: list[str]) -> type[BaseModel]:
+    """Return the table in which this key stands."""
+    match location:
+        case ["source", "micromanager", _, *_]:
+            return MicromanagerSection
+        case [section, _, *_] if section in Config.model_fields:
+            return type(Config.model_fields[section].default)
+    return Config
+
+
 def _anchored(config: Config, base: Path) -> Config:
     """Return the configuration with relative paths made absolute from ``base``."""
+    source: dict[str, Any] = {"path": base / config.source.path.expanduser()}
+    if microscope := config.source.micromanager:
+        named = {"config": microscope.config, "state": microscope.state} | ({"adapters": microscope.adapters} if microscope.adapters else {})
+        source["micromanager"] = microscope.model_copy(update={key: base / path.expanduser() for key, path in named.items()})
     url = config.store.url
     sqlite_path = url.removeprefix("sqlite:///")
     if sqlite_path != url and sqlite_path and not sqlite_path.startswith("/"):
         url = f"sqlite:///{base / sqlite_path}"
     return config.model_copy(
         update={
-            "source": config.source.model_copy(update={"path": base / config.source.path.expanduser()}),
+            "source": config.source.model_copy(update=source),
             "store": StoreSection(url=url),
             "output": config.output.model_copy(update={"rankings": base / config.output.rankings.expanduser(), "logs": base / config.output.logs.expanduser()}),
         }
     )
+
+
+def microscope_settings(config: Config) -> MicroscopeSettings:
+    """Return what the microscope is driven with. Here and not in :mod:`daemon.wiring`, which loads what may not share a process with camera drivers.
+
+    Raises
+    ------
+    ConfigError
+        If the configuration has no microscope.
+    """
+    section = config.source.micromanager
+    if config.source.kind != "micromanager" or section is None:
+        raise ConfigError("source.kind", f'is "{config.source.kind}"; expected "micromanager" and a table [source.micromanager]')
+    named = {field.name: getattr(section, field.name) for field in fields(MicroscopeSettings) if field.name != "planes"}
+    return MicroscopeSettings(planes=config.source.planes, **named)
 
 
 def systemd_socket() -> str | None:

@@ -103,7 +103,7 @@ def open_rank_settings(config: Config, card: BundleCard) -> RankSettings:
 def source_settings(config: Config, *, once: bool = False) -> DropFolderSettings:
     """Return what the drop folder is read with."""
     source = config.source
-    return DropFolderSettings(once=once, **source.model_dump(exclude={"kind"}))
+    return DropFolderSettings(once=once, **source.model_dump(exclude={"kind", "micromanager"}))
 
 
 def open_days(config: Config, store: SqlStore, card: BundleCard) -> DailyPath:
