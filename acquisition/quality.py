@@ -52,6 +52,7 @@ class Region:
     contrast: float  # mean local contrast inside, relative to the background
     contact: float  # share of the border it covers
     depth: float  # how far it reaches in from the border, relative to its contact
+    centre: tuple[float, float]  # right and down of the middle of the field, in widths and heights of it
 
     @property
     def signal(self) -> float:
@@ -70,7 +71,7 @@ def assess(planes: npt.NDArray[np.uint16], flags: tuple[Flag, ...] = ()) -> Qual
     sharpest_plane = int(np.argmax(focus))
     plane = planes[sharpest_plane]
     saturated = float(np.count_nonzero(plane == np.iinfo(np.uint16).max) / plane.size)
-    tissue = [region for region in find_regions(plane) if region.signal >= MIN_TISSUE_SIGNAL]
+    tissue = find_tissue(plane)
     # Blur takes the contrast away by which tissue is known: of a blurred image nothing else is said.
     blurred = structure >= MIN_STRUCTURE and focus[sharpest_plane] < MIN_SHARPNESS
     levels = [float(np.median(each[::8, ::8])) for each in planes]
@@ -117,6 +118,11 @@ def _band_energies(plane: npt.NDArray[np.uint16]) -> tuple[Floats, Floats]:
     return _blocks(fine * fine)[inner, inner] / background, _blocks(coarse * coarse)[inner, inner] / background
 
 
+def find_tissue(plane: npt.NDArray[np.uint16]) -> list[Region]:
+    """Return the regions that are tissue, (H, W) in."""
+    return [region for region in find_regions(plane) if region.signal >= MIN_TISSUE_SIGNAL]
+
+
 def find_regions(plane: npt.NDArray[np.uint16]) -> list[Region]:
     """Return what stands out from the background by local contrast or darkness, (H, W) in, thin things and specks left out."""
     image = _trim(_reduce(plane, _TISSUE_SIDE_PX))
@@ -131,11 +137,14 @@ def _region(inside: npt.NDArray[np.bool_], contrast: Floats) -> Region:
     contacts = [int(edge.sum()) for edge, _ in edges]
     widest = int(np.argmax(contacts))
     depth = int(edges[widest][1].any(axis=1).sum())
+    height, width = inside.shape
+    y, x = (float(places.mean()) for places in np.nonzero(inside))
     return Region(
         area=float(inside.mean()),
         contrast=float(contrast[inside].mean()),
         contact=sum(contacts) / (2 * sum(inside.shape)),
         depth=depth / max(contacts[widest], 1),
+        centre=((x + 0.5) / width - 0.5, (y + 0.5) / height - 0.5),
     )
 
 
