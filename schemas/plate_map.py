@@ -3,8 +3,9 @@
 import csv
 import hashlib
 import io
+import re
 import tomllib
-from datetime import datetime
+from datetime import datetime, time
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -14,10 +15,24 @@ from schemas.errors import PlateMapError
 from schemas.treatment import parse_treatment
 from schemas.well import INNER_60, parse_well
 
+PlateId = Annotated[str, StringConstraints(pattern=r"^[^./\\\s][^/\\]*$", max_length=120)]
+"""The name of a plate, of which folders are named."""
 WellName = Annotated[str, BeforeValidator(parse_well)]
 LineName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120)]
 """A cell line or tissue, whose untreated wells vary and grow alike."""
 TreatmentText = Annotated[str, BeforeValidator(lambda text: str(parse_treatment(text)))]
+
+
+def _time_of_day(value: object) -> object:
+    """Refuse what pydantic would take for seconds since midnight, and a time with a zone."""
+    if not isinstance(value, str | time) or (isinstance(value, str) and not _TIME_OF_DAY.fullmatch(value)):
+        raise ValueError(f"{value!r} is not a time of day; expected one such as 10:00, in the time zone of seeded_at")
+    return value
+
+
+_TIME_OF_DAY = re.compile(r"\d\d:\d\d(:\d\d(\.\d+)?)?")
+TimeOfDay = Annotated[time, BeforeValidator(_time_of_day)]
+CultureDays = Annotated[tuple[Annotated[int, Field(ge=1, le=1000)], ...], Field(min_length=1)]
 
 
 class Group(StrEnum):
@@ -53,7 +68,7 @@ class PlateFile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    plate: str = Field(pattern=r"^[^./\\\s][^/\\]*$", max_length=120)
+    plate: PlateId
     seeded_at: AwareDatetime
     dosed_on_day: int = Field(default=7, ge=1, le=1000)
     dosed_at: AwareDatetime | None = None
@@ -62,6 +77,8 @@ class PlateFile(BaseModel):
     specimen: str | None = Field(default=None, pattern=r"^[^./\\\s][^/\\]*$", max_length=120)
     line: LineName | None = None  # plates without it are of one line
     wells: Literal["inner60"] | tuple[WellName, ...] = "inner60"
+    acquire_at: TimeOfDay | None = None  # with a microscope of ours; None: as configured
+    acquire_days: CultureDays | None = None  # the same
 
     @model_validator(mode="after")
     def _days_in_order(self) -> "PlateFile":
@@ -93,8 +110,8 @@ class PlateMap(PlateFile):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the content, so that a corrected map is seen to differ."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        """SHA-256 of the content, so that a corrected map is seen to differ; when images are taken is no part of what a ranking rests on."""
+        return hashlib.sha256(self.model_dump_json(exclude={"acquire_at", "acquire_days"}).encode()).hexdigest()
 
 
 def parse_plate_map(toml_text: str, csv_text: str, *, toml_name: str, csv_name: str) -> PlateMap:

@@ -1,0 +1,107 @@
+"""What the pipeline and the operator want imaged again: a list that outlives every process, one file a wish."""
+
+import hashlib
+import json
+from datetime import UTC
+from pathlib import Path
+
+import structlog
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from acquisition.durable_files import make_folder, sync_folder, write_durably
+from schemas.errors import OutputError
+from schemas.plate_map import PlateId, WellName
+
+log = structlog.get_logger()
+
+ASKED = "asked"
+"""The reason of a wish made by a person, who may want the same twice."""
+
+
+class Wish(BaseModel):
+    """Wells of one plate to be imaged on one culture day, beside what the schedule does."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    plate: PlateId
+    day: int = Field(ge=1)
+    wells: tuple[WellName, ...] = ()  # empty: all of the plate map
+    reason: str = Field(min_length=1)
+    wide: bool = False  # look for focus farther out
+    recentre: bool = False  # bring the tissue into the middle of the field first
+    made_at: AwareDatetime
+
+    @property
+    def identity(self) -> str:
+        """What two wishes for the same thing have in common."""
+        same = json.dumps([self.plate, self.day, sorted(self.wells), self.reason])
+        return hashlib.sha256(same.encode()).hexdigest()[:12]
+
+
+class Wishes:
+    """The list, as a folder: a wish waits in it, then goes to ``done``, ``dropped`` or, if nobody can read it, ``damaged``."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def add(self, wish: Wish) -> bool:
+        """Write a wish down; False if the same one was ever made before, which only a person may do.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written.
+        """
+        before = [path for folder in ("", "done", "dropped") for path in (self._folder / folder).glob(f"*-{wish.identity}-*.json")]
+        if before and wish.reason != ASKED:
+            return False
+        made_at = wish.made_at.astimezone(UTC)
+        write_durably(self._folder / f"{made_at:%Y%m%dT%H%M%S.%fZ}-{wish.identity}-{len(before) + 1}.json", wish.model_dump_json(indent=1).encode())
+        return True
+
+    def pending(self) -> list[tuple[str, Wish]]:
+        """Return the wishes that wait and their names, oldest first; a damaged one is put aside and logged."""
+        waiting: list[tuple[str, Wish]] = []
+        for path in sorted(self._folder.glob("*.json")):
+            try:
+                waiting.append((path.name, Wish.model_validate_json(path.read_bytes())))
+            except FileNotFoundError:  # ended by another process meanwhile
+                continue
+            except ValidationError as error:
+                self._move(path.name, "damaged")
+                log.warning("wish.damaged", file=str(self._folder / "damaged" / path.name), problem="; ".join(_describe(error)))
+        return waiting
+
+    def done(self, name: str) -> None:
+        """Take note that a wish came true.
+
+        Raises
+        ------
+        OutputError
+            If the note cannot be taken.
+        """
+        self._move(name, "done")
+
+    def drop(self, name: str, why: str) -> None:
+        """Give a wish up.
+
+        Raises
+        ------
+        OutputError
+            If the note cannot be taken.
+        """
+        self._move(name, "dropped")
+        log.warning("wish.dropped", file=str(self._folder / "dropped" / name), why=why)
+
+    def _move(self, name: str, to: str) -> None:
+        try:
+            make_folder(self._folder / to)
+            (self._folder / name).replace(self._folder / to / name)
+            sync_folder(self._folder / to)
+            sync_folder(self._folder)
+        except OSError as error:
+            raise OutputError(self._folder / name, f"cannot be moved to {to} ({error.strerror}); expected a writable folder") from error
+
+
+def _describe(error: ValidationError) -> list[str]:
+    return [f"{'.'.join(map(str, each['loc'])) or 'the file'}: {each['msg']}" for each in error.errors()]
