@@ -86,6 +86,25 @@ class ServiceState(StrEnum):
     STOPPING = "stopping"
 
 
+class MicroscopeState(StrEnum):
+    """What the microscope's process does."""
+
+    STARTING = "starting"
+    IDLE = "idle"
+    IMAGING = "imaging"
+    RESTARTING = "restarting"  # it ended, and is started again after a pause
+
+
+class MicroscopeData(_Data):
+    """The microscope that the service drives."""
+
+    state: MicroscopeState
+    plate: str | None = None
+    """that is being imaged"""
+    day: int | None = None
+    """culture day of it"""
+
+
 class StatusData(_Data):
     """The heartbeat, and the first and last word of a service."""
 
@@ -104,6 +123,8 @@ class StatusData(_Data):
     """plate: why its images wait"""
     source_gone: str | None
     """why the drop folder cannot be read; null while it can"""
+    microscope: MicroscopeData | None = None
+    """null where the service drives none"""
 
 
 class AlertKind(StrEnum):
@@ -116,6 +137,7 @@ class AlertKind(StrEnum):
     PLATE_MAP = "plate_map"
     LAYOUT = "layout"
     ASSAY = "assay"
+    MICROSCOPE = "microscope"
 
 
 class AlertData(_Data):
