@@ -1,4 +1,4 @@
-"""What an image file says about itself: µm per pixel and when it was taken."""
+"""What an image file says about itself: µm per pixel, when it was taken, and in how many bits the camera counts."""
 
 import re
 from collections.abc import Mapping
@@ -9,6 +9,8 @@ from xml.etree import ElementTree as ET
 import tifffile
 
 CREDIBLE_UM_PER_PX = (0.05, 20.0)  # 72…300 dots per inch, which programs write without knowing, are 85…353 µm
+OUR_CREATOR = "SpheroRank"
+_TYPE_BITS = 16  # of uint16: programs that do not know the camera's bits write these
 _UM = {"nm": 1e-3, "µm": 1.0, "μm": 1.0, "um": 1.0, "\\u00b5m": 1.0, "micron": 1.0, "microns": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6, "inch": 25_400.0}
 _TIFF_UNITS_UM = {2: 25_400.0, 3: 10_000.0}  # ResolutionUnit: inch, centimetre
 _TIFF_TIME = re.compile(r"(\d{4})[:-]?(\d\d)[:-]?(\d\d)[ T](\d\d:\d\d:\d\d)(\.\d{1,6})?")
@@ -20,6 +22,7 @@ class ImageMetadata:
 
     um_per_px: float | None = None
     taken_at: datetime | None = None  # naive where the file has no time zone
+    bits: int | None = None  # that the camera counts in
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class _OmeImage:
 
     um_per_px: float | None
     taken_at: datetime | None
+    bits: int | None
     images: int
     channels: int  # RGB is one
     times: int
@@ -37,8 +41,9 @@ def read_metadata(tif: tifffile.TiffFile) -> ImageMetadata:
     """Return scale and time from OME, else MetaSeries (MetaXpress), else ImageJ, else the TIFF's own tags."""
     scale: float | None = None
     taken_at: datetime | None = None
+    bits: int | None = None
     if (ome := _ome(tif)) is not None:
-        scale, taken_at = ome.um_per_px, ome.taken_at
+        scale, taken_at, bits = ome.um_per_px, ome.taken_at, ome.bits
     if tif.is_metaseries:
         info = _plane_info(tif)
         scale = scale or _metaseries_scale(info)
@@ -49,7 +54,7 @@ def read_metadata(tif: tifffile.TiffFile) -> ImageMetadata:
     if scale is None:
         unit = tif.pages.first.tags.valueof("ResolutionUnit", default=2)
         scale = _credible(_resolution(tif.pages.first, _TIFF_UNITS_UM.get(int(unit))))
-    return ImageMetadata(scale, taken_at or _tiff_time(tif.pages.first))
+    return ImageMetadata(scale, taken_at or _tiff_time(tif.pages.first), bits)
 
 
 def stack_problem(tif: tifffile.TiffFile, pages: int) -> str | None:
@@ -85,10 +90,16 @@ def _ome(tif: tifffile.TiffFile) -> _OmeImage | None:
     return _OmeImage(
         um_per_px=size * unit if size and size > 0 and unit else None,
         taken_at=_iso_time(when),
+        bits=_camera_bits(pixels.get("SignificantBits"), root.get("Creator", "")),
         images=len(images),
         channels=round((_number(pixels.get("SizeC")) or 1) / samples),
         times=round(_number(pixels.get("SizeT")) or 1),
     )
+
+
+def _camera_bits(significant_bits: str | None, creator: str) -> int | None:
+    bits = int(_number(significant_bits) or 0)
+    return bits if 8 <= bits < _TYPE_BITS or (bits == _TYPE_BITS and creator.startswith(OUR_CREATOR)) else None  # noqa: PLR2004 - a grey image has 8 at least
 
 
 def _local(element: ET.Element) -> str:

@@ -199,8 +199,17 @@ def _decode_tiff(content: bytes, where: object, limits: ImageLimits) -> RawImage
         if problem := stack_problem(tif, len(pages)):
             raise ImageError(where, problem)
         planes = tuple(_grey(_samples_last(page), where) for page in pages)
-        bits = {page.bitspersample for page in pages}.pop()
-        return RawImage(planes, bits if planes[0].dtype == np.uint16 and bits < 16 else None, read_metadata(tif))  # noqa: PLR2004 - packed 10 or 12 bits
+        metadata = read_metadata(tif)
+        return RawImage(planes, _known_bits(planes, {page.bitspersample for page in pages}.pop(), metadata.bits), metadata)
+
+
+def _known_bits(planes: tuple[Plane, ...], stored: int, camera: int | None) -> int | None:
+    """Return the bits that pixels are packed in, else the camera's, unless a pixel is brighter than these allow; None for uint8."""
+    if planes[0].dtype != np.uint16:
+        return None
+    if stored < 16:  # noqa: PLR2004 - packed 10 or 12 bits
+        return stored
+    return camera if camera is not None and max(int(plane.max()) for plane in planes) < 2**camera else None
 
 
 def _full_pages(tif: tifffile.TiffFile, where: object, limits: ImageLimits) -> Iterator[tifffile.TiffPage]:

@@ -62,8 +62,8 @@ class Journal:
         """Note that a try failed."""
         self._append(Entry(step=Step.FAILED, well=well, at=at, problem=problem))
 
-    def state(self) -> dict[str, WellState]:
-        """Return each well of which something is known; a try without an end failed, unless it still goes on.
+    def state(self, since: datetime | None = None) -> dict[str, WellState]:
+        """Return each well of which something is known (from ``since`` on); a try without an end failed, unless it still goes on.
 
         Raises
         ------
@@ -72,6 +72,8 @@ class Journal:
         """
         states: dict[str, WellState] = {}
         for entry in self._entries():
+            if since is not None and entry.at < since:
+                continue
             state = states.get(entry.well, WellState())
             match entry.step:
                 case Step.STARTED:

@@ -1,3 +1,4 @@
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,13 @@ def test_a_journal_that_cannot_be_written_or_read_is_an_error(tmp_path: Path) ->
         journal.started("B02", NOW)
     with pytest.raises(OutputError, match="cannot be read"):
         journal.state()
+
+
+def test_for_a_wish_only_what_happened_since_it_was_made_counts(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "P-day07.jsonl")
+    journal.started("B02", NOW)
+    journal.saved("B02", "file", NOW)
+    later = NOW + timedelta(minutes=5)
+    assert journal.state(since=later) == {}
+    journal.started("B02", later)
+    assert journal.state(since=later) == {"B02": WellState(1, saved=False, last_problem=INTERRUPTED)}
