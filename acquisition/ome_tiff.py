@@ -116,8 +116,8 @@ def check_space(root: Path, needed: int, keep_free: int) -> None:
         raise OutputError(root, f"{free} bytes free; expected {needed + keep_free}: {needed} for the images, and {keep_free} that stay free")
 
 
-def _stack(well: WellFrames) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
-    """Return (planes, H, W), checked against the camera's own word."""
+def _stack(well: WellFrames) -> npt.NDArray[np.generic]:
+    """Return (planes, H, W), uint8 or uint16, checked against the camera's own word."""
     expected = (well.format.height_px, well.format.width_px)
     dtype = np.dtype(np.uint8 if well.format.frame_bytes == math.prod(expected) else np.uint16)
     white = 2**well.format.bits - 1
