@@ -43,6 +43,10 @@ class WellState:
     saved: bool = False  # at least once
     last_problem: str | None = None  # of the last try, if that failed
 
+    def is_over(self, tries: int) -> bool:
+        """Return whether nothing more is done for it when it has been tried so often at most."""
+        return self.saved or self.tries >= tries
+
 
 class Journal:
     """The journal of one plate and day: a line a step, on the disk before the next step is taken."""

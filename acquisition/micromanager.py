@@ -70,6 +70,7 @@ class MicroManager:
                 height_px=self._core.getImageHeight(),
                 bits=self._core.getImageBitDepth(),
                 um_per_px=settings.um_per_px or self._core.getPixelSizeUm(),
+                to_stage=_to_stage(self._core.getPixelSizeAffine(), settings.um_per_px or self._core.getPixelSizeUm()),
             )
             self._set_channel()
             self._core.setAutoShutter(False)
@@ -91,6 +92,8 @@ class MicroManager:
     def move_to(self, x_um: float, y_um: float) -> None:
         """Move the stage and return when it stands there; raises :class:`MicroscopeError`."""
         stage = self._core.getXYStageDevice()
+        if (limits := self._settings.stage_limits_um) and not (limits[0] <= x_um <= limits[2] and limits[1] <= y_um <= limits[3]):
+            raise MicroscopeError(f"stage {stage}", f"was to go to ({x_um:.1f}, {y_um:.1f}) µm; expected a place within stage_limits_um = {limits}")
         with _translated(f"stage {stage}"):
             self._core.setXYPosition(x_um, y_um)
             self._core.waitForDevice(stage)
@@ -101,7 +104,9 @@ class MicroManager:
     def autofocus(self, near_z_um: float) -> float:
         """Let the hardware find focus and return where; raises :class:`MicroscopeError`."""
         with _translated(f"autofocus {self._core.getAutoFocusDevice()}"):
-            self._go_to_height(near_z_um)
+            self._check_heights([near_z_um])
+            self._core.setPosition(near_z_um)
+            self._core.waitForDevice(self._core.getFocusDevice())
             with self._lit():
                 self._core.fullFocus()
                 self._core.waitForSystem()
@@ -109,10 +114,11 @@ class MicroManager:
 
     def stack(self, z_um: Sequence[float]) -> list[Frame]:
         """Return one frame at each height, lit only meanwhile; raises :class:`MicroscopeError`."""
+        self._check_heights(z_um)
         frames: list[Frame] = []
 
-        def keep(image: np.ndarray, event: MDAEvent, meta: dict[str, Any]) -> None:
-            frames.append(self._frame(image, event, meta))
+        def keep(image: np.ndarray, _event: MDAEvent, meta: dict[str, Any]) -> None:
+            frames.append(self._frame(image, meta["position"]))
 
         events = [MDAEvent(index={"z": number}, z_pos=z, exposure=self._settings.exposure_ms, keep_shutter_open=True) for number, z in enumerate(z_um)]
         camera = f"camera {self._core.getCameraDevice()}"
@@ -155,9 +161,10 @@ class MicroManager:
         with _translated("stage"):
             return (*self._core.getXYPosition(), self._core.getPosition())
 
-    def _go_to_height(self, z_um: float) -> None:
-        self._core.setPosition(z_um)
-        self._core.waitForDevice(self._core.getFocusDevice())
+    def _check_heights(self, z_um: Sequence[float]) -> None:
+        if (limits := self._settings.z_limits_um) and (outside := [z for z in z_um if not limits[0] <= z <= limits[1]]):
+            heights = ", ".join(f"{z:.1f}" for z in outside)
+            raise MicroscopeError(f"focus drive {self._core.getFocusDevice()}", f"was to go to {heights} µm; expected heights within z_limits_um = {limits}")
 
     @contextmanager
     def _lit(self) -> Iterator[None]:
@@ -169,8 +176,7 @@ class MicroManager:
         finally:
             self.lamp_off()
 
-    def _frame(self, image: np.ndarray, event: MDAEvent, meta: dict[str, Any]) -> Frame:
-        where = meta["position"]
+    def _frame(self, image: np.ndarray, where: dict[str, float]) -> Frame:
         camera = self._core.getCameraDevice()
         stamped = self._core.hasProperty(camera, FRAME_TIME)
         return Frame(
@@ -230,6 +236,13 @@ def _cause(core: CMMCorePlus, said: str) -> str:
         where = ", ".join(core.getDeviceAdapterSearchPaths()) or "nowhere"
         text += f"; expected the adapter in {where} (source.micromanager.adapters names Micro-Manager's folder)"
     return text
+
+
+def _to_stage(affine: Sequence[float], um_per_px: float) -> tuple[float, float, float, float] | None:
+    """Return the stage's way for a pixel to the right and for one down; None for a matrix that is not the pixel size's, as the core's own 1."""
+    x_right, x_down, _, y_right, y_down, _ = affine
+    is_of_scale = math.isclose(abs(x_right * y_down - x_down * y_right), um_per_px**2, rel_tol=0.2)
+    return (x_right, y_right, x_down, y_down) if is_of_scale else None
 
 
 def _lacking(core: CMMCorePlus, settings: MicroscopeSettings) -> Iterator[tuple[str, str]]:

@@ -12,6 +12,8 @@ from schemas.assay import Assay
 from schemas.plate_map import PlateMap
 from schemas.well_image import FileVersion, Rejected, SourceStatus, WellImage
 
+Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
 
 class Source(Protocol):
     """Where well images come from. Called from the service's one loop only."""
@@ -65,18 +67,25 @@ class FrameFormat:
     height_px: int
     bits: int  # that the camera counts in
     um_per_px: float
+    to_stage: tuple[float, float, float, float] | None = None  # stage µm of a pixel to the right, (x, y), and of one down; None: as they stand
 
     @property
     def frame_bytes(self) -> int:
         """Size of the pixels of one plane."""
         return self.width_px * self.height_px * (1 if self.bits <= 8 else 2)  # noqa: PLR2004 - bits of a byte
 
+    def stage_um(self, right: float, down: float) -> tuple[float, float]:
+        """Return how far the stage goes, in x and y, to see what lies so far right and down of the middle, in widths and heights of the field."""
+        x_right, y_right, x_down, y_down = self.to_stage or (self.um_per_px, 0.0, 0.0, self.um_per_px)
+        right_px, down_px = right * self.width_px, down * self.height_px
+        return x_right * right_px + x_down * down_px, y_right * right_px + y_down * down_px
+
 
 @dataclass(frozen=True, eq=False)
 class Frame:
     """One plane as the camera gave it, and where the stage stood."""
 
-    pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]  # (H, W)
+    pixels: Pixels  # (H, W)
     x_um: float
     y_um: float
     z_um: float

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from acquisition.ports import Pixels
 from schemas.quality import Flag, Quality
 
 MIN_SHARPNESS = 0.2
@@ -118,12 +119,12 @@ def _band_energies(plane: npt.NDArray[np.uint16]) -> tuple[Floats, Floats]:
     return _blocks(fine * fine)[inner, inner] / background, _blocks(coarse * coarse)[inner, inner] / background
 
 
-def find_tissue(plane: npt.NDArray[np.uint16]) -> list[Region]:
+def find_tissue(plane: Pixels) -> list[Region]:
     """Return the regions that are tissue, (H, W) in."""
     return [region for region in find_regions(plane) if region.signal >= MIN_TISSUE_SIGNAL]
 
 
-def find_regions(plane: npt.NDArray[np.uint16]) -> list[Region]:
+def find_regions(plane: Pixels) -> list[Region]:
     """Return what stands out from the background by local contrast or darkness, (H, W) in, thin things and specks left out."""
     image = _trim(_reduce(plane, _TISSUE_SIDE_PX))
     image = image / np.float32(max(float(np.median(_blocks(image))), 1.0))
@@ -204,7 +205,7 @@ def _trim(image: Floats) -> Floats:
     return image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] if len(rows) else image
 
 
-def _reduce(image: npt.NDArray[np.uint16] | Floats, side_px: int) -> Floats:
+def _reduce(image: Pixels | Floats, side_px: int) -> Floats:
     """Return the image with its longer side at most ``side_px``; never enlarged."""
     scale = side_px / max(image.shape)
     if scale >= 1:

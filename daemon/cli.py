@@ -14,9 +14,11 @@ from acquisition.virtual_plate import Layout, Mechanism
 from acquisition.virtual_robot import Delivery
 from daemon import logs
 from daemon.config import load_config
+from daemon.signal_notes import take_notes_of_signals
 from inference.departure import ForecastFrom
 from inference.metrics import MetricName
 from schemas.errors import ConfigError, SpheroRankError
+from schemas.well import parse_well
 
 EXIT_FAILED, EXIT_CONFIG = 1, 78
 
@@ -78,8 +80,8 @@ def run(
     settings = load_config(config)
     logs.install(settings.output.logs)
     notes: list[int] = []
-    wiring.take_notes_of_signals(notes, lambda number: os._exit(128 + number))
-    with wiring.open_service(settings, once=once) as service:
+    take_notes_of_signals(notes, lambda number: os._exit(128 + number))
+    with wiring.open_service(settings, file=config, once=once) as service:
         service.stop_notes = notes
         service.run(once=once)
 
@@ -186,10 +188,20 @@ def simulate(
     faults: Annotated[float, typer.Option(min=0, max=1, help="Share of well images that go wrong, listed in faults.csv.")] = 0.0,
     robot: Annotated[Delivery | None, typer.Option(help="Let the files appear over time, as a slow and untidy robot delivers them.")] = None,
     seconds_per_image: Annotated[float, typer.Option(min=0, help="With --robot: how long it takes for one well image.")] = 0.5,
+    microscope: Annotated[bool, typer.Option("--microscope", help="Write a virtual microscope for Micro-Manager instead of images.")] = False,
+    wells: Annotated[int, typer.Option(min=12, max=60, help="With --microscope: of a plate.")] = 60,
 ) -> None:
     """Write virtual plates as a robot would drop them, with the truth beside."""
     from daemon import simulate as virtual  # noqa: PLC0415 - loads the renderer
 
+    if microscope:
+        from acquisition.virtual_world import WorldFile  # noqa: PLC0415 - as above
+
+        if masks or faults or robot is not None:
+            raise typer.BadParameter("--microscope writes no images; expected it without --masks, --faults and --robot")
+        file = WorldFile(seed=seed, plates=plates, wells=wells, size_px=size, mechanism=mechanism, layout=layout, optics=optics)
+        virtual.simulate_microscope(out, file, assay=assay)
+        return
     virtual.simulate(
         out,
         plates=plates,
@@ -259,3 +271,52 @@ def listen(
     from daemon import inquiries  # noqa: PLC0415 - loads the messaging library
 
     inquiries.print_messages(connect, requests, after=after, topic=topic)
+
+
+@app.command()
+def acquire(
+    *,
+    plate: Annotated[str | None, typer.Option(help="Image this plate; with --day.")] = None,
+    day: Annotated[int | None, typer.Option(min=1, help="With --plate: the culture day. Wells that have an image of it already are left out.")] = None,
+    well: Annotated[list[str] | None, typer.Option(help="With --plate: only this well (repeat it for more), imaged again; with --preview: look at it.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --plate: print where the stage would go; nothing moves.")] = False,
+    wait: Annotated[bool, typer.Option(help="Where the service drives the microscope: wait until it has imaged.")] = True,
+    list_devices: Annotated[bool, typer.Option("--list-devices", help="Print the devices and presets of the microscope's configuration.")] = False,
+    preview: Annotated[bool, typer.Option("--preview", help="Take one frame where the stage stands.")] = False,
+    out: Annotated[Path, typer.Option(help="With --preview: the PNG to write.")] = Path("preview.png"),
+    check: Annotated[bool, typer.Option("--check", help="Open the microscope and print each problem.")] = False,
+    lamp_off: Annotated[bool, typer.Option("--lamp-off", help="Switch the lamp off.")] = False,
+    serve: Annotated[bool, typer.Option("--serve", help="Image what is due or wished until a signal; the service starts this.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Drive the microscope: image a plate's day, or look at the devices."""
+    chosen = [list_devices, preview, check, lamp_off, serve, plate is not None]
+    if sum(chosen) != 1:
+        raise typer.BadParameter("expected one of --plate, --list-devices, --preview, --check, --lamp-off and --serve")
+    if plate is not None and day is None:
+        raise typer.BadParameter("--plate needs --day")
+    settings = load_config(config)
+    logs.install(None)
+    notes: list[int] = []
+    take_notes_of_signals(notes, lambda _number: None)
+    try:
+        from daemon import acquire as microscope  # noqa: PLC0415 - loads Micro-Manager
+    except ModuleNotFoundError as error:
+        raise ConfigError("source.kind", f"needs {error.name}, which is not installed; expected: pip install 'spherorank[micromanager]'") from error
+    try:
+        wells = [parse_well(name) for name in well or ()]
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+    def action() -> int:
+        if plate is not None and day is not None:
+            return microscope.dry_run(settings, plate, wells, screen) if dry_run else microscope.image(settings, notes, plate, day, wells, screen, wait=wait)
+        if list_devices:
+            return microscope.list_devices(settings, screen)
+        if preview:
+            return microscope.preview(settings, wells[0] if wells else None, out, screen)
+        if check:
+            return microscope.check(settings)
+        return microscope.lamp_off(settings) if lamp_off else microscope.serve(settings, notes)
+
+    microscope.leave(action, errors)

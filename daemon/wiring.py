@@ -1,9 +1,9 @@
 """The one file that names adapters: opens every part from the configuration, in order, and closes them in reverse."""
 
 import importlib.metadata
-import signal
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -12,12 +12,15 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from acquisition.drop_folder import DropFolder, DropFolderSettings
+from acquisition.imaging_wishes import Wishes
 from daemon.alerts import Alerts
 from daemon.calibrating import Calibrations
 from daemon.config import Config, systemd_socket
 from daemon.daily import DailyPath, RankingSettings
 from daemon.health import HealthPage, Metrics, sd_notify
+from daemon.imaging_policies import ImageAgainIfUnclear, MoreOftenIfUncertain, Reactions
 from daemon.io_thread import IoThread
+from daemon.microscope_care import CareLimits, MicroscopeCare
 from daemon.pipeline import ImagePath
 from daemon.publisher import Publisher
 from daemon.ranking_files import write_ranking
@@ -43,6 +46,7 @@ from schemas.encoder_bundle import BundleCard
 from schemas.errors import BundleError, ConfigError, ProfileError
 
 VERSION = importlib.metadata.version("spherorank")
+STALL_TOLD_S = 30.0  # the microscope's process notices a stall itself; only a process that cannot even do that is silent for so much longer
 
 
 def now() -> datetime:
@@ -130,9 +134,32 @@ def open_specimens(config: Config, store: SqlStore, alerts: Alerts) -> Specimens
     return Specimens(store, config.ranking.seed, config.digest, VERSION, write, alerts, now)
 
 
+def open_reactions(config: Config, store: SqlStore, encoder_id: str, alerts: Alerts) -> Reactions | None:
+    """Return what asks for images once more, where a microscope of our own can take them."""
+    section = config.source.micromanager
+    if config.source.kind != "micromanager" or section is None:
+        return None
+    policies = (ImageAgainIfUnclear(), MoreOftenIfUncertain(section.most_uncertain))
+    return Reactions(policies, Wishes(section.state / "wishes"), store, encoder_id, alerts, now)
+
+
+def acquire_command(file: Path | None, *options: str) -> list[str]:
+    """Return the command that drives the microscope, as a process of its own."""
+    return [sys.executable, "-P", "-m", "daemon", "acquire", *options, *(("--config", str(file.absolute())) if file else ())]
+
+
+def open_microscope(config: Config, file: Path | None, alerts: Alerts) -> MicroscopeCare | None:
+    """Return what keeps the microscope's process alive, where there is one; it is started by the first look."""
+    section = config.source.micromanager
+    if config.source.kind != "micromanager" or section is None:
+        return None
+    limits = CareLimits(silent_s=section.stall_s + STALL_TOLD_S)
+    return MicroscopeCare(acquire_command(file, "--serve"), acquire_command(file, "--lamp-off"), alerts, limits, time.monotonic)
+
+
 @contextmanager
-def open_service(config: Config, *, once: bool = False) -> Iterator[Service]:
-    """Open everything the service drives; on leaving, what was opened last is closed first."""
+def open_service(config: Config, *, file: Path | None = None, once: bool = False) -> Iterator[Service]:
+    """Open everything the service drives; on leaving, what was opened last is closed first. ``file`` is where the configuration was read."""
     with ExitStack() as stack:
         # The arrays are small and the cores few: several threads in one product or filter only wait for one another.
         stack.enter_context(threadpool_limits(1, user_api="blas"))
@@ -162,10 +189,14 @@ def open_service(config: Config, *, once: bool = False) -> Iterator[Service]:
             watched_folders=_watched_folders(config),
             min_free_bytes=config.output.min_free_bytes,
             version=VERSION,
+            reactions=open_reactions(config, store, encoder.encoder_id, days.alerts),
+            microscope=None if once else open_microscope(config, file, days.alerts),
         )
         service = Service(parts)
         days.calibrations.tick = service.tick
         _open_outside(config, service, stack)
+        if parts.microscope:
+            stack.callback(parts.microscope.close)
         yield service
 
 
@@ -199,15 +230,3 @@ def _watched_folders(config: Config) -> list[Path]:
     if config.store.url.startswith("sqlite:///"):
         folders.append(Path(config.store.url.removeprefix("sqlite:///")).parent)
     return folders
-
-
-def take_notes_of_signals(notes: list[int], end_now: Callable[[int], None]) -> None:
-    """Let SIGTERM and SIGINT leave a note for the loop; a second one calls ``end_now`` at once."""
-
-    def note(number: int, _frame: object) -> None:
-        notes.append(number)
-        if len(notes) > 1:
-            end_now(number)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, note)

@@ -1,0 +1,308 @@
+"""``spherorank acquire``: the process that drives the microscope, and what a person asks of it.
+
+Camera drivers can end a process in ways that Python cannot catch, at its very end too: so this one never shares its process with the encoder, and
+it leaves by :func:`os._exit` once everything is closed and written.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import NoReturn, TextIO
+
+import cv2
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from acquisition.imaging_day import outermost_heights
+from acquisition.imaging_wishes import ASKED, Wish, Wishes
+from acquisition.micromanager import MicroManager
+from acquisition.ome_tiff import bytes_needed, check_space
+from acquisition.plate_map_files import read_plate_maps
+from acquisition.plate_plan import check_z, plan_positions
+from acquisition.presenting import AlwaysThere, Arm, Presenter, ReadyFile
+from acquisition.quality import assess
+from daemon.acquisition_loop import AcquisitionLoop, Job, journal_of
+from daemon.config import Config, MicromanagerSection, microscope_settings
+from daemon.microscope_watchdog import Watchdog
+from schemas.errors import ConfigError, MicroscopeError, PlateMapError, SpheroRankError
+from schemas.plate_map import PlateMap
+
+GRACE_S = 20.0  # for the well in hand, after a signal
+EXIT_FAILED, EXIT_CONFIG = 1, 78
+
+Tell = Callable[..., None]
+
+
+def leave(action: Callable[[], int], errors: Console) -> NoReturn:
+    """Do something with the microscope and end the process with its exit code, errors as one clear text."""
+    try:
+        code = action()
+    except ConfigError as error:
+        errors.print(str(error), markup=False)
+        code = EXIT_CONFIG
+    except SpheroRankError as error:
+        errors.print(str(error), markup=False)
+        code = EXIT_FAILED
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def serve(config: Config, notes: list[int]) -> int:
+    """Image what is wished or due until a signal, as a child of the service: it is told in JSON lines, and its end is this one's end."""
+    tell = partial(_tell_in_json, sys.stdout)
+    with _loop(config, notes, tell, parent_fd=sys.stdin.fileno()) as loop:
+        loop.serve()
+    return 0
+
+
+def image(config: Config, notes: list[int], plate: str, day: int, wells: Sequence[str], screen: Console, *, wait: bool) -> int:
+    """Image a plate's day, or wells of it again; 1 if a well has no image in the end.
+
+    Where the service drives the microscope it is asked to, and does it next.
+    """
+    section, settings = _section(config), microscope_settings(config)
+    plate_map = _plate_map(config, plate)
+    wanted = tuple(wells) or plate_map.wells_with_tissue
+    plan_positions(settings, wanted)
+    wish = Wish(plate=plate, day=day, wells=tuple(wells), reason=ASKED, made_at=datetime.now(UTC))
+    wishes = Wishes(section.state / "wishes")
+    wishes.add(wish)
+    name = next(name for name, each in wishes.pending() if each == wish)
+    try:
+        with _loop(config, notes, partial(_tell_in_words, screen), parent_fd=None) as loop:
+            begun = loop.do(Job(plate, day, wish, name), plate_map) is not None
+            loop.release()
+    except MicroscopeBusyError as busy:
+        screen.print(f"{busy}; it is asked to image plate {plate}, day {day}", markup=False)
+        if not wait:
+            return 0
+        begun = True
+        while not notes and any(waiting == name for waiting, _ in wishes.pending()):
+            time.sleep(0.5)
+    if not begun or (notes and notes[0] == signal.SIGINT):  # a person thought better of it; after any other signal the next start goes on
+        wishes.drop(name, "interrupted by hand" if begun else "it could not begin")
+    states = journal_of(section, plate, day).state(wish.made_at if wells else None)
+    missing = [well for well in wanted if well not in states or not states[well].saved]
+    said = f"no image of {', '.join(missing)}" if missing else "complete"
+    screen.print(f"plate {plate}, day {day}: {len(wanted) - len(missing)} of {len(wanted)} wells imaged, {said}", markup=False)
+    return EXIT_FAILED if missing else 0
+
+
+def dry_run(config: Config, plate: str, wells: Sequence[str], screen: Console) -> int:
+    """Print where the stage would go and what it would write; nothing moves."""
+    settings, section = microscope_settings(config), _section(config)
+    plate_map = _plate_map(config, plate)
+    positions = plan_positions(settings, wells or plate_map.wells_with_tissue)
+    check_z(settings, outermost_heights(settings))
+    table = Table(title=f"plate {plate}: the way of the stage, µm")
+    for column in ("", "well", "x", "y"):
+        table.add_column(column, justify="left" if column == "well" else "right")
+    for number, position in enumerate(positions, start=1):
+        table.add_row(str(number), position.well, f"{position.x_um:.0f}", f"{position.y_um:.0f}")
+    screen.print(table)
+    with _microscope(config) as scope:
+        needed = bytes_needed(scope.format, settings.planes, len(positions))
+        form = scope.format
+    screen.print(
+        f"{len(positions)} wells × {settings.planes} planes of {form.width_px}×{form.height_px} pixels, {form.um_per_px:g} µm a pixel: {needed:,} bytes"
+    )
+    check_space(config.source.path, needed, section.keep_free_bytes)
+    return 0
+
+
+def list_devices(config: Config, screen: Console) -> int:
+    """Print the devices and presets of the configuration."""
+    with _microscope(config) as scope:
+        table = Table(title=str(microscope_settings(config).config))
+        for column in ("label", "kind", "library", "device"):
+            table.add_column(column)
+        for row in scope.devices():
+            table.add_row(*row)
+        screen.print(table)
+        for group, presets in scope.presets().items():
+            screen.print(f"presets   {', '.join(f'{group}:{preset}' for preset in presets)}", markup=False)
+        x_um, y_um, z_um = scope.position()
+        screen.print(f"position  x {x_um:.1f}, y {y_um:.1f}, z {z_um:.1f} µm\nframes    {scope.format}\nautofocus {'yes' if scope.has_autofocus else 'no'}")
+    return 0
+
+
+def preview(config: Config, well: str | None, out: Path, screen: Console) -> int:
+    """Take one frame where the stage stands, or in the middle of a well, and write it as a picture."""
+    settings = microscope_settings(config)
+    with _microscope(config) as scope:
+        if well is not None:
+            (position,) = plan_positions(settings, [well])
+            scope.move_to(position.x_um, position.y_um)
+        x_um, y_um, z_um = scope.position()
+        (frame,) = scope.stack([z_um])
+        white = 2**scope.format.bits - 1
+    stretched = np.round(frame.pixels * (65535 / white)).astype(np.uint16)
+    quality = assess(stretched[None])
+    cv2.imwrite(str(out), (stretched >> 8).astype(np.uint8))
+    flags = ", ".join(quality.flags) or "none"
+    screen.print(f"{out}: x {x_um:.1f}, y {y_um:.1f}, z {z_um:.1f} µm, {frame.exposure_ms:g} ms", markup=False)
+    screen.print(
+        f"background {np.median(stretched) / 65535:.0%} of the camera's range, saturated {quality.saturated_fraction:.2%}, "
+        f"sharpness {quality.focus[0]:.2f}, tissue {quality.tissue_fraction:.0%} of the field, flags: {flags}"
+    )
+    return 0
+
+
+def check(config: Config) -> int:
+    """Open the microscope and look at every plate's places; print each problem on a line of its own."""
+    problems: list[str] = []
+    settings = microscope_settings(config)
+    places = {str(plate): each.wells_with_tissue for plate, each in read_plate_maps(config.source.path).items() if not isinstance(each, PlateMapError)}
+    attempts: list[Callable[[], object]] = [
+        *(partial(plan_positions, settings, wells) for wells in places.values() or (("A01",),)),
+        partial(check_z, settings, outermost_heights(settings)),
+        partial(_presenter, config, lambda _seconds: True),
+        partial(_open_and_close, config),
+    ]
+    for attempt in attempts:
+        try:
+            attempt()
+        except MicroscopeBusyError:
+            continue  # the service itself drives it, and has opened it
+        except SpheroRankError as error:
+            problems += str(error).splitlines()
+    for problem in dict.fromkeys(problems):
+        sys.stdout.write(problem + "\n")
+    return EXIT_CONFIG if problems else 0
+
+
+def lamp_off(config: Config) -> int:
+    """Switch the lamp off, whoever left it on; nothing to do without a microscope."""
+    if config.source.kind == "micromanager":
+        with _microscope(config) as scope:
+            scope.lamp_off()
+    return 0
+
+
+class MicroscopeBusyError(MicroscopeError):
+    """Another process drives the microscope."""
+
+
+@contextmanager
+def _loop(config: Config, notes: list[int], tell: Tell, *, parent_fd: int | None) -> Iterator[AcquisitionLoop]:
+    """Open the microscope under a watchdog; however this ends, the lamp is off."""
+    section, settings = _section(config), microscope_settings(config)
+
+    def wait(seconds: float) -> bool:
+        end_s = time.monotonic() + seconds
+        while not notes and time.monotonic() < end_s:
+            watchdog.step()
+            time.sleep(min(0.1, seconds))
+        return not notes
+
+    watchdog = Watchdog(stall_s=settings.stall_s, grace_s=GRACE_S, tell=tell, parent_fd=parent_fd)
+    watchdog.start()
+    with _microscope(config) as scope:
+        watchdog.lamp_off = scope.lamp_off
+        yield AcquisitionLoop(
+            scope=scope,
+            settings=settings,
+            section=section,
+            archive=config.source.path,
+            presenter=_presenter(config, wait),
+            watchdog=watchdog,
+            tell=tell,
+            stop_notes=notes,
+            wait=wait,
+            clock=lambda: datetime.now().astimezone(),
+            seconds=time.monotonic,
+        )
+
+
+@contextmanager
+def _microscope(config: Config) -> Iterator[MicroManager]:
+    """Open the microscope for this process alone.
+
+    Raises
+    ------
+    MicroscopeBusyError
+        If another process drives it.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_lock(_section(config).state / "lock"))
+        scope = MicroManager(microscope_settings(config), lambda: datetime.now().astimezone())
+        stack.callback(scope.close)
+        yield scope
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Hold the microscope; the kernel lets go of it when this process ends, however that comes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise MicroscopeBusyError("the microscope", f"is driven by process {file.read().strip() or 'unknown'}") from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _presenter(config: Config, pause: Callable[[float], bool]) -> Presenter:
+    section = _section(config)
+    match section.present:
+        case "always":
+            return AlwaysThere()
+        case "ready_file":
+            return ReadyFile(config.source.path, section.present_timeout_s, pause)
+        case command:
+            return Arm(command, section.present_timeout_s, pause)
+
+
+def _open_and_close(config: Config) -> None:
+    with _microscope(config):
+        pass
+
+
+def _section(config: Config) -> MicromanagerSection:
+    section = config.source.micromanager
+    if section is None:
+        raise ConfigError("source.micromanager", "is missing; expected a table with config and a1_um")
+    return section
+
+
+def _plate_map(config: Config, plate: str) -> PlateMap:
+    """Return a plate's map from the archive; raises what is wrong with it."""
+    found = read_plate_maps(config.source.path)
+    if plate not in found:
+        raise PlateMapError(config.source.path, f"has no plate {plate}; expected one of {', '.join(sorted(found)) or 'none yet'}, as {plate}.plate.toml")
+    plate_map = found[plate]
+    if isinstance(plate_map, PlateMapError):
+        raise plate_map
+    return plate_map
+
+
+def _tell_in_json(out: TextIO, event: str, **fields: object) -> None:
+    """Write one object a line, whole, from whichever thread."""
+    with contextlib.suppress(BrokenPipeError):  # the service is gone: stdin's end says so too
+        out.write(json.dumps({"event": event, **fields}, default=str) + "\n")
+        out.flush()
+
+
+def _tell_in_words(screen: Console, event: str, **fields: object) -> None:
+    match event:
+        case "tick" | "alert.cleared" | "day.started" | "day.done":
+            return
+        case "alert":
+            screen.print(str(fields["message"]), markup=False)
+        case _:
+            screen.print(f"{event:18s} {' '.join(f'{key}={value}' for key, value in fields.items() if key not in ('plate', 'day'))}", markup=False)

@@ -1,0 +1,238 @@
+"""The life of the process that drives the microscope: whatever is wished or due next, plate by plate, until a signal."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from acquisition.durable_files import write_durably
+from acquisition.focus import FocusSurface
+from acquisition.imaging_day import DayPlan, DayResult, End, ImagingDay
+from acquisition.imaging_journal import Journal
+from acquisition.imaging_schedule import due, missed
+from acquisition.imaging_wishes import ASKED, Wish, Wishes
+from acquisition.microscope_settings import MicroscopeSettings
+from acquisition.ome_tiff import bytes_needed, check_space
+from acquisition.plate_map_files import read_plate_maps
+from acquisition.plate_plan import plan_positions
+from acquisition.ports import Microscope
+from acquisition.presenting import Presenter
+from daemon.config import MicromanagerSection
+from daemon.microscope_watchdog import Watchdog
+from schemas.errors import MicroscopeError, OutputError, SpheroRankError
+from schemas.plate_map import PlateMap
+
+IDLE_S = 1.0
+AGAIN_S = 60.0  # what could not begin is tried again after this long
+
+
+@dataclass(frozen=True)
+class Job:
+    """A plate's day, or wells of it, to be imaged now."""
+
+    plate: str
+    day: int
+    wish: Wish | None = None  # None: the schedule's
+    name: str = ""  # of the wish in the list
+
+
+@dataclass
+class AcquisitionLoop:
+    """Images what is wished or due. One thread; ``watchdog`` sees that it goes on."""
+
+    scope: Microscope
+    settings: MicroscopeSettings
+    section: MicromanagerSection
+    archive: Path
+    presenter: Presenter
+    watchdog: Watchdog
+    tell: Callable[..., None]
+    stop_notes: list[int]
+    wait: Callable[[float], bool]  # so many seconds, less and False when there is a note
+    clock: Callable[[], datetime]
+    seconds: Callable[[], float]  # that only ever grow
+    _on_stage: str | None = field(default=None, init=False)
+    _linger_until_s: float = field(default=float("-inf"), init=False)
+    _ended: set[tuple[str, int]] = field(default_factory=set, init=False)  # by the schedule, in this life
+    _last_day: dict[str, int] = field(default_factory=dict, init=False)
+    _not_before_s: dict[Job, float] = field(default_factory=dict, init=False)
+    _told_missed: set[tuple[str, int]] = field(default_factory=set, init=False)
+
+    def __post_init__(self) -> None:
+        self.wishes = Wishes(self.section.state / "wishes")
+
+    def serve(self) -> None:
+        """Go on until a signal's note arrives."""
+        while not self.stop_notes:
+            self.watchdog.step("waiting")
+            maps = self._plate_maps()
+            job = self._next(maps)
+            if job is not None:
+                self.do(job, maps[job.plate])
+            else:
+                self._tell_missed(maps)
+                self.wait(IDLE_S)
+        self.release()
+
+    def do(self, job: Job, plate_map: PlateMap) -> DayResult | None:
+        """Image one job; None if it could not begin, which is told, and tried again later."""
+        try:
+            plan = self._plan(job, plate_map)
+            self._present(job.plate)
+        except SpheroRankError as error:
+            self._not_before_s[job] = self.seconds() + AGAIN_S
+            self._alert(f"{job.plate} begin", f"plate {job.plate}, day {job.day} cannot be imaged now: {error}", job.plate)
+            return None
+        self.tell("alert.cleared", kind="microscope", cause=f"{job.plate} begin")
+        self.tell("day.started", plate=job.plate, day=job.day, wells=len(plan.positions), reason=job.wish.reason if job.wish else "due")
+        result = self._image(plan)
+        self._last_day[job.plate] = job.day
+        if result.end is End.DONE:
+            self._finish(job, result)
+            self._linger_until_s = self.seconds() + self.section.linger_s
+        return result
+
+    def release(self) -> None:
+        """Let the plate that is under the microscope be taken away."""
+        if self._on_stage is not None:
+            plate, self._on_stage = self._on_stage, None
+            try:
+                self.presenter.release(plate)
+            except MicroscopeError as error:
+                self._alert(f"{plate} release", f"plate {plate} could not be taken from the microscope: {error}", plate)
+
+    # What comes next.
+
+    def _next(self, maps: Mapping[str, PlateMap]) -> Job | None:
+        """Return the oldest wish, else what the schedule has; while a plate lingers, only wishes for it."""
+        lingers = self._on_stage is not None and self.seconds() < self._linger_until_s
+        jobs = [*self._wished(maps), *(() if lingers else self._due(maps))]
+        ready = [job for job in jobs if self._not_before_s.get(job, float("-inf")) <= self.seconds()]
+        here = [job for job in ready if job.plate == self._on_stage]
+        if lingers:
+            return next(iter(here), None)
+        if self._on_stage is not None and not here:
+            self.release()
+        return next(iter(here or ready), None)
+
+    def _wished(self, maps: Mapping[str, PlateMap]) -> list[Job]:
+        jobs = []
+        for name, wish in self.wishes.pending():
+            if wish.plate not in maps:
+                self.wishes.drop(name, f"plate {wish.plate} has no valid plate map in {self.archive}")
+            elif wish.reason != ASKED and not self._is_today(wish, maps[wish.plate]):
+                self.wishes.drop(name, f"day {wish.day} of plate {wish.plate} is past")
+            else:
+                jobs.append(Job(wish.plate, wish.day, wish, name))
+        return jobs
+
+    def _is_today(self, wish: Wish, plate_map: PlateMap) -> bool:
+        """Return whether the plate is of this day still, by the calendar or because that is the day it was imaged last."""
+        return wish.day == self._last_day.get(wish.plate, plate_map.culture_day(self.clock()))
+
+    def _due(self, maps: Mapping[str, PlateMap]) -> list[Job]:
+        section = self.section
+        found = due(maps, self.clock(), acquire_at=section.acquire_at, days=section.acquire_days, done=partial(self._is_done, maps))
+        return [Job(each.plate, each.day) for each in found]
+
+    def _tell_missed(self, maps: Mapping[str, PlateMap]) -> None:
+        section = self.section
+        for each in missed(maps, self.clock(), acquire_at=section.acquire_at, days=section.acquire_days, done=partial(self._is_done, maps)):
+            if (each.plate, each.day) not in self._told_missed:
+                self._told_missed.add((each.plate, each.day))
+                self.tell("plate.missed", plate=each.plate, day=each.day)
+                self._alert(f"{each.plate} missed {each.day}", f"plate {each.plate} was not imaged on day {each.day}", each.plate)
+
+    def _is_done(self, maps: Mapping[str, PlateMap], plate: str, day: int) -> bool:
+        """Return whether a day was ended in this life, or before it by the journal, so that no plate is asked for in vain."""
+        if (plate, day) not in self._ended:
+            known = journal_of(self.section, plate, day).state()
+            if all(well in known and known[well].is_over(self.settings.tries) for well in maps[plate].wells_with_tissue):
+                self._ended.add((plate, day))
+        return (plate, day) in self._ended
+
+    # One job.
+
+    def _plan(self, job: Job, plate_map: PlateMap) -> DayPlan:
+        """Say which wells are gone to; raises where a place makes no sense or the disk is too small, before the first move."""
+        wish = job.wish or Wish(plate=job.plate, day=job.day, reason="due", made_at=self.clock())
+        wells = wish.wells or plate_map.wells_with_tissue
+        positions = plan_positions(self.settings, wells)
+        check_space(self.archive, bytes_needed(self.scope.format, self.settings.planes, len(positions)), self.section.keep_free_bytes)
+        return DayPlan(
+            plate=job.plate,
+            day=job.day,
+            positions=positions,
+            saved_since=wish.made_at if wish.wells else None,
+            tried_since=wish.made_at if wish.wells or wish.reason == ASKED else None,
+            wide=wish.wide,
+            recentre=wish.recentre,
+        )
+
+    def _present(self, plate: str) -> None:
+        if self._on_stage == plate:
+            return
+        self.release()
+        self.watchdog.step(f"plate {plate} is put under the microscope")
+        self.presenter.present(plate)
+        self._on_stage = plate
+
+    def _image(self, plan: DayPlan) -> DayResult:
+        surface = self.section.state / "focus" / f"{plan.plate}.json"
+        day = ImagingDay(
+            scope=self.scope,
+            settings=self.settings,
+            archive=self.archive,
+            journal=journal_of(self.section, plan.plate, plan.day),
+            surface=_remembered(surface),
+            tell=self.tell,
+            step=self.watchdog.step,
+            should_stop=lambda: bool(self.stop_notes),
+            wait=self.wait,
+            clock=self.clock,
+        )
+        try:
+            return day.run(plan)
+        finally:
+            try:
+                write_durably(surface, day.surface.to_json().encode())
+            except OutputError as error:
+                self.tell("focus.not_kept", plate=plan.plate, problem=str(error))
+
+    def _finish(self, job: Job, result: DayResult) -> None:
+        """Take the job off the list, and name the wells that it leaves without an image."""
+        if job.wish is not None:
+            self.wishes.done(job.name)
+        if job.wish is None or not job.wish.wells:
+            self._ended.add((job.plate, job.day))
+        self.tell("day.done", plate=job.plate, day=job.day, saved=len(result.saved), given_up=sorted(result.given_up))
+        if result.given_up:
+            wells = ", ".join(sorted(result.given_up))
+            last = next(iter(result.given_up.values()))
+            message = f"plate {job.plate}, day {job.day}: no image of {wells} after {self.settings.tries} tries; the last problem: {last}"
+            self._alert(f"{job.plate} day {job.day} {wells}", message, job.plate)
+
+    def _plate_maps(self) -> dict[str, PlateMap]:
+        try:
+            found = read_plate_maps(self.archive)
+        except SpheroRankError as error:
+            self._alert("archive", f"the archive cannot be read: {error}", None)
+            return {}
+        return {plate: plate_map for plate, plate_map in found.items() if isinstance(plate_map, PlateMap)}
+
+    def _alert(self, cause: str, message: str, plate: str | None) -> None:
+        self.tell("alert", kind="microscope", cause=cause, message=message, plate=plate)
+
+
+def journal_of(section: MicromanagerSection, plate: str, day: int) -> Journal:
+    """Return what is written down of a plate's day."""
+    return Journal(section.state / "journal" / f"{plate}-day{day:02d}.jsonl")
+
+
+def _remembered(path: Path) -> FocusSurface:
+    """Return where focus lay before; an unreadable file is as good as none."""
+    try:
+        return FocusSurface.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return FocusSurface()
