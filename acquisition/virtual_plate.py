@@ -1,7 +1,7 @@
 """Virtual plates: which well receives what, and how much of its tissue that kills. The biology's plan and its truth; no pixels here."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta, timezone
 from enum import StrEnum
 
@@ -248,3 +248,21 @@ def _plan_treated(
     odds = fraction / (1 - fraction) * math.exp(interaction + scatter)
     kill = leading.emax * odds / (1 + odds)
     return WellPlan(well_at(row, column), row, column, group, str(treatment), leading.mechanism, kill, leading.rate_per_day, darkens=leading.darkens)
+
+
+def fewer_wells(plate: VirtualPlate, count: int) -> VirtualPlate:
+    """Return the plate with this many of its wells: of a treatment all or none, effects still spread evenly, and untreated wells as the rest."""
+    if count >= len(plate.wells):
+        return plate
+    untreated, single_dose, screening = (
+        [plan for plan in plate.wells if plan.group is group] for group in (Group.UNTREATED, Group.SINGLE_DOSE, Group.SCREENING)
+    )
+    kills: dict[str, float] = {}
+    for plan in screening:
+        kills[plan.treatment] = kills.get(plan.treatment, 0.0) + plan.readout_kill
+    treatments = sorted(kills, key=lambda treatment: kills[treatment])
+    share = -(-count * len(untreated) // len(plate.wells))
+    places = np.linspace(0, len(treatments) - 1, max(1, (count - share - _REPLICATES) // _REPLICATES)).round().astype(int)
+    treated = single_dose[:_REPLICATES] + [plan for plan in screening if plan.treatment in {treatments[place] for place in places}]
+    controls = [untreated[place] for place in np.linspace(0, len(untreated) - 1, count - len(treated)).round().astype(int)]
+    return replace(plate, wells=tuple(sorted(controls + treated, key=lambda plan: plan.key)))

@@ -1,16 +1,40 @@
-"""``spherorank simulate``: virtual plates as a robot would drop them."""
+"""``spherorank simulate``: virtual plates as a robot would drop them, or under a virtual microscope."""
 
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from acquisition.virtual_laboratory import write_maps_and_truth, write_world
 from acquisition.virtual_microscope import microscopes
 from acquisition.virtual_optics import OpticsName
 from acquisition.virtual_plate import Layout, Mechanism
 from acquisition.virtual_robot import Delivery, robot_days, run_robot, write_plates, write_truth
-from schemas.errors import SpheroRankError
+from acquisition.virtual_world import A1_UM, FOCUS_TRAVEL_UM, FOCUS_Z_UM, STAGE_TRAVEL_UM, World, WorldFile
+from schemas.errors import ConfigError, SpheroRankError
+
+_MICROSCOPE_CONFIG = f"""\
+[source]
+kind = "micromanager"
+path = "archive"
+
+[source.micromanager]
+config = "MMConfig.cfg"
+a1_um = [{A1_UM[0]:g}, {A1_UM[1]:g}]
+focus_z_um = {FOCUS_Z_UM:g}
+channel = "Channel:BF"
+stage_limits_um = [{STAGE_TRAVEL_UM[0][0]:g}, {STAGE_TRAVEL_UM[1][0]:g}, {STAGE_TRAVEL_UM[0][1]:g}, {STAGE_TRAVEL_UM[1][1]:g}]
+z_limits_um = [{FOCUS_TRAVEL_UM[0]:g}, {FOCUS_TRAVEL_UM[1]:g}]
+
+[store]
+url = "sqlite:///spherorank.sqlite"
+
+[output]
+rankings = "rankings"
+logs = "logs"
+"""
 
 
 def progress_on(console: Console) -> Progress:
@@ -61,3 +85,25 @@ def simulate(
             )
         except OSError as error:
             raise SpheroRankError(error.filename or out, f"cannot be written: {error.strerror}; expected a folder with free space") from error
+
+
+def simulate_microscope(out: Path, file: WorldFile, *, assay: bool) -> World:
+    """Write a virtual laboratory with a configuration of ours beside it: ``OUT/world``, ``OUT/MMConfig.cfg``, ``OUT/archive``, ``OUT/spherorank.toml``.
+
+    Raises
+    ------
+    SpheroRankError
+        If files cannot be written.
+    """
+    if (out / "world").exists():
+        raise ConfigError(out, "holds a virtual laboratory already; expected another folder")
+    world = World(out / "world", file, clock=lambda: datetime.now(UTC))
+    with progress_on(Console(stderr=True)) as bar:
+        task = bar.add_task("truth", total=None)
+        try:
+            write_world(out, world)
+            write_maps_and_truth(out, world, assay=assay, progress=lambda done, total: bar.update(task, completed=done, total=total))
+            (out / "spherorank.toml").write_text(_MICROSCOPE_CONFIG)
+        except OSError as error:
+            raise SpheroRankError(error.filename or out, f"cannot be written: {error.strerror}; expected a folder with free space") from error
+    return world
