@@ -29,6 +29,9 @@ def readable(status: StatusData) -> str:
         f"plates        {', '.join(status.plates) or 'none'}",
         *(f"held          {plate}: {reason}" for plate, reason in status.held.items()),
     ]
+    if status.microscope:
+        where = f", plate {status.microscope.plate}, day {status.microscope.day}" if status.microscope.plate else ""
+        lines.append(f"microscope    {status.microscope.state}{where}")
     if status.source_gone:
         lines.append(f"source gone   {status.source_gone}")
     return "\n".join(lines)

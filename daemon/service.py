@@ -14,6 +14,8 @@ from acquisition.ports import Source
 from daemon.alerts import Alerts
 from daemon.daily import DailyPath
 from daemon.health import Metrics
+from daemon.imaging_policies import Reactions
+from daemon.microscope_care import MicroscopeCare
 from daemon.pipeline import ImagePath
 from daemon.specimens import Specimens
 from inference.ports import Store
@@ -48,6 +50,8 @@ class Parts:
     watched_folders: Sequence[Path]  # whose disks must not fill up
     min_free_bytes: int
     version: str
+    reactions: Reactions | None = None  # where the images come from a microscope of our own
+    microscope: MicroscopeCare | None = None
 
 
 @dataclass
@@ -100,6 +104,7 @@ class Service:
             plates=tuple(self.parts.store.plates()),
             held=seen.held,
             source_gone=seen.gone,
+            microscope=self.parts.microscope.status() if self.parts.microscope else None,
         )
 
     def tick_age_s(self) -> float:
@@ -112,6 +117,8 @@ class Service:
             for ranking in self.parts.store.rankings(plate):
                 self.parts.days.write_files(ranking)
                 self.parts.specimens.note(ranking)
+        if self.parts.reactions:
+            self.parts.reactions.catch_up()
         self.parts.tell_systemd("READY=1")
         log.info("service.started", version=self.parts.version, encoder_id=self.parts.images.encoder.encoder_id)
 
@@ -142,6 +149,8 @@ class Service:
             self.parts.alerts.clear(AlertKind.DISK, "store")
             self.parts.source.done(item)
             self._note(item, outcome, ms=round(1000 * (time.perf_counter() - started), 1))
+            if self.parts.reactions and plate_map and outcome is Outcome.STORED and isinstance(item, WellImage):
+                self.parts.reactions.after_image(item.key, plate_map)
             return
 
     def _note(self, item: WellImage | Rejected, outcome: Outcome, *, ms: float) -> None:
@@ -217,6 +226,8 @@ class Service:
         for ranking in self.parts.days.run_due(plate, is_waiting=plate in self._source_status.pending, all_is_in=all_is_in):
             self.parts.metrics.rankings.labels(final=ranking.final).inc()
             self.parts.specimens.note(ranking)
+            if self.parts.reactions:
+                self.parts.reactions.after_ranking(ranking)
 
     def _watch_disks(self) -> None:
         for folder in self.parts.watched_folders:
@@ -234,6 +245,8 @@ class Service:
 
     def _beat(self) -> None:
         self.check_talk()
+        if self.parts.microscope:
+            self.parts.microscope.look()
         self._tick = time.monotonic()
         self.parts.metrics.standing_alerts.set(self.parts.alerts.standing)
         self.parts.metrics.backlog.set(sum(self._source_status.pending.values()))
