@@ -1,12 +1,16 @@
-# Two commands do everything: `make demo` and `make test`.
+# Two commands do everything: `make demo` and `make test`; `make demo-microscope` is the demo with a virtual microscope in place of the robot.
 
 PYTHON ?= python3.11
 PIP_FLAGS = --quiet --disable-pip-version-check -c deploy/constraints.txt
-.PHONY: demo test check bench clean
+.PHONY: demo demo-microscope test check bench clean
 
 demo: .venv/installed
 	rm -rf demo
 	.venv/bin/spherorank demo --out demo
+
+demo-microscope: .venv/microscope
+	rm -rf demo-microscope
+	.venv/bin/spherorank demo --microscope --out demo-microscope
 
 test: check .venv-dev/packages
 	.venv-dev/bin/pytest -n 2 --dist worksteal
@@ -27,10 +31,15 @@ bench: .venv-dev/installed
 	.venv/bin/pip install $(PIP_FLAGS) -e '.[cpu]'
 	touch $@
 
+# The same with Micro-Manager's core, which needs no hardware.
+.venv/microscope: .venv/installed
+	.venv/bin/pip install $(PIP_FLAGS) -e '.[cpu,micromanager]'
+	touch $@
+
 # Everything that checks and tests need, torch among it.
 .venv-dev/installed: pyproject.toml deploy/constraints.txt
 	$(PYTHON) -m venv .venv-dev
-	.venv-dev/bin/pip install $(PIP_FLAGS) -e '.[cpu,postgresql,dev,train]'
+	.venv-dev/bin/pip install $(PIP_FLAGS) -e '.[cpu,micromanager,postgresql,dev,train]'
 	touch $@
 
 # PostgreSQL's programs for the store's tests.
@@ -39,4 +48,4 @@ bench: .venv-dev/installed
 	touch $@
 
 clean:
-	rm -rf .venv .venv-dev demo build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-dev demo demo-microscope build dist .pytest_cache .mypy_cache .ruff_cache
