@@ -1,8 +1,9 @@
 """``spherorank check``: everything a start needs, tried for real, every problem collected."""
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 from acquisition.assay_files import wrong_assays
@@ -15,6 +16,9 @@ from daemon.requests import Requests
 from inference.bundle import load_bundle
 from schemas.errors import ConfigError, SpheroRankError
 
+MICROSCOPE_PACKAGES = ("pymmcore_plus", "useq", "ome_types")  # of the extra
+OPENING_S = 60.0  # what a microscope may need to open, beside one call of a device
+
 
 def problems_with(path: Path | None) -> list[str]:
     """Return every problem found, each naming file, key or address, the value and what was expected; empty if the service can start."""
@@ -22,6 +26,7 @@ def problems_with(path: Path | None) -> list[str]:
         config = load_config(path)
     except ConfigError as error:
         return [f"{where}: {problem}" for where, problem in error.problems]
+    is_running = _is_running(config)  # then the service itself holds its sockets and the microscope
     found = [
         *_source(config),
         *_refused(lambda: wiring.open_encoder(config)),
@@ -29,7 +34,7 @@ def problems_with(path: Path | None) -> list[str]:
         *_refused(lambda: wiring.open_rank_settings(config, load_bundle(config.encoder.bundle).card)),
         *_store(config),
         *_folders(config),
-        *_sockets(config),
+        *([] if is_running else [*_sockets(config), *_microscope(config, path)]),
     ]
     return list(dict.fromkeys(found))  # an encoder that cannot be opened is met twice
 
@@ -46,7 +51,8 @@ def _source(config: Config) -> Iterator[str]:
     yield from _refused(lambda: compile_pattern(config.source.pattern))
     folder = config.source.path
     if not folder.is_dir():
-        yield f"source.path: {folder} is no folder; expected the robot's drop folder"
+        expected = "the robot's drop folder" if config.source.kind == "drop_folder" else "the folder that images are to be saved in"
+        yield f"source.path: {folder} is no folder; expected {expected}"
         return
     if not os.access(folder, os.R_OK | os.X_OK):
         yield f"source.path: {folder} cannot be read; expected read permission"
@@ -62,7 +68,12 @@ def _store(config: Config) -> list[str]:
 
 
 def _folders(config: Config) -> Iterator[str]:
-    for key, folder in (("output.rankings", config.output.rankings), ("output.logs", config.output.logs)):
+    written = {"output.rankings": config.output.rankings, "output.logs": config.output.logs}
+    if config.source.kind == "micromanager" and config.source.micromanager is not None:
+        written |= {"source.micromanager.state": config.source.micromanager.state}
+        if config.source.path.is_dir():
+            written |= {"source.path": config.source.path}
+    for key, folder in written.items():
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -72,11 +83,37 @@ def _folders(config: Config) -> Iterator[str]:
                 yield f"{key}: {folder} cannot be written; expected write permission"
 
 
-def _sockets(config: Config) -> list[str]:
-    with suppress(SpheroRankError):
+def _is_running(config: Config) -> bool:
+    try:
         inquiries.ask_status(config.publisher.requests, timeout_s=0.5)
-        return []  # the service itself is running and holds its sockets
+    except SpheroRankError:
+        return False
+    return True
+
+
+def _sockets(config: Config) -> list[str]:
     return [
         *_refused(lambda: Publisher(config.publisher.events).close()),
         *_refused(lambda: Requests(config.publisher.requests).close()),
     ]
+
+
+def _microscope(config: Config, path: Path | None) -> list[str]:
+    """Let a process of its own open the microscope: camera drivers never enter this one."""
+    section = config.source.micromanager
+    if config.source.kind != "micromanager" or section is None:
+        return []
+    if missing := [name for name in MICROSCOPE_PACKAGES if find_spec(name) is None]:
+        return [f"source.kind: is \"micromanager\", and {', '.join(missing)} cannot be found; expected pip install 'spherorank[micromanager]'"]
+    limit_s = OPENING_S + section.timeout_s
+    try:
+        done = subprocess.run(  # noqa: S603 - our own command
+            wiring.acquire_command(path, "--check"), stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False, timeout=limit_s
+        )
+    except subprocess.TimeoutExpired:
+        return [f"{section.config}: the microscope did not open within {limit_s:g} s; expected it to answer"]
+    found = done.stdout.splitlines()
+    if done.returncode and not found:
+        said = done.stderr.strip().rpartition("\n")[2] or "nothing"
+        return [f"{section.config}: opening the microscope ended with exit code {done.returncode}, saying: {said}"]
+    return found if done.returncode else []

@@ -21,6 +21,7 @@ from schemas.messages import AlertKind, MicroscopeData, MicroscopeState
 log = structlog.get_logger()
 
 WRONG_CONFIGURATION = 78
+IN_ORDER = frozenset({0, 1, WRONG_CONFIGURATION})  # exit codes of a process that let go of the microscope itself, with the lamp off
 EVENTS_KEPT = 10_000  # between two looks; beyond that the oldest are forgotten rather than the memory filled
 LONGEST_LINE = 65_536  # bytes
 TROUBLE = frozenset({"well.failed", "plate.missed"})  # events that are logged as warnings
@@ -233,7 +234,7 @@ class MicroscopeCare:
 
     def _switch_lamp_off(self, code: int) -> None:
         """Switch the lamp off after an end that may have left it on."""
-        if code in (0, WRONG_CONFIGURATION):
+        if code in IN_ORDER:
             return
         try:
             self._lamp = _Child(self._lamp_off, self._clock)
