@@ -222,9 +222,20 @@ def simulate(
 def demo(
     out: Annotated[Path, typer.Option(help="The folder to write; it must be new or empty.")] = Path("spherorank-demo"),
     seed: Annotated[int, typer.Option(min=0, help="Which virtual plate.")] = 1,
+    *,
+    microscope: Annotated[bool, typer.Option("--microscope", help="With a virtual microscope, which the service drives, in place of a robot.")] = False,
+    days: Annotated[str, typer.Option(help="With --microscope: the culture days that are imaged.")] = "1,2,3,4,5,6,7,8,9,10",
+    wells: Annotated[int, typer.Option(min=12, max=60, help="With --microscope: of the plate.")] = 60,
 ) -> None:
     """Run a virtual plate through the real service to a day-10 ranking and a report."""
-    from daemon import demo as demonstration  # noqa: PLC0415 - loads the messaging library and the renderer
+    if microscope:
+        from daemon import demo_microscope  # noqa: PLC0415 - loads the messaging library and the renderer
+
+        if not all(day.strip().isdecimal() for day in days.split(",")):
+            raise typer.BadParameter(f"{days!r}; expected culture days, such as 6,7,8,10", param_hint="--days")
+        demo_microscope.demonstrate(out, seed, [int(day) for day in days.split(",")], wells, screen)
+        return
+    from daemon import demo as demonstration  # noqa: PLC0415 - as above
 
     demonstration.demonstrate(out, seed, screen)
 

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -57,10 +57,9 @@ def demonstrate(out: Path, seed: int, screen: Console) -> None:
     SpheroRankError
         If the service ends early or there is no final ranking in time.
     """
-    if out.exists() and any(out.iterdir()):
-        raise ConfigError(out, "is not empty; expected a new or empty folder")
+    refuse_used_folder(out)
     (out / "drop").mkdir(parents=True, exist_ok=True)
-    events, requests = _free_ports(2)
+    events, requests = free_ports(2)
     (out / "spherorank.toml").write_text(_CONFIG.format(events=events, requests=requests))
     screen.print(f"A robot drops a virtual plate into {out}/drop; the service watches the folder, as it would on a robot PC.")
     robot = [
@@ -78,38 +77,41 @@ def demonstrate(out: Path, seed: int, screen: Console) -> None:
         "--seconds-per-image",
         "0",
     ]
-    with (out / "service.log").open("w") as log, _process(["run", "--config", str(out / "spherorank.toml")], log) as service, _process(robot, log) as simulated:
-        subscriber = _Subscriber(f"tcp://127.0.0.1:{events}", f"tcp://127.0.0.1:{requests}", screen)
-        ranking = subscriber.final_ranking([service, simulated], _expected_images(seed))
-    if ranking is None:
+    give_up = time.monotonic() + LIMIT_S
+    with (out / "service.log").open("w") as log, running(["run", "--config", str(out / "spherorank.toml")], log) as service, running(robot, log) as simulated:
+        subscriber = Subscriber(f"tcp://127.0.0.1:{events}", f"tcp://127.0.0.1:{requests}", screen)
+
+        def is_over() -> bool:
+            return subscriber.final is not None or time.monotonic() > give_up or any(process.poll() not in (None, 0) for process in (service, simulated))
+
+        subscriber.follow("well images embedded", _expected_images(seed), is_over)
+    if subscriber.final is None:
         raise SpheroRankError(out / "service.log", f"no final ranking came within {LIMIT_S:g} s or before a process ended; the log tells why")
-    _show(ranking, out, screen)
+    show(subscriber.final, out, screen)
 
 
-class _Subscriber:
-    """Follows the service and tells the screen."""
+class Subscriber:
+    """Follows the service, tells the screen, and remembers what was seen."""
 
     def __init__(self, events: str, requests: str, screen: Console) -> None:
         self._events = events
         self._requests = requests
         self._screen = screen
-        self._final: Ranking | None = None
+        self._heard = 0  # the last sequence number
+        self.seen: set[tuple[int, str]] = set()  # day and well
+        self.final: Ranking | None = None
 
-    def final_ranking(self, processes: list["subprocess.Popen[bytes]"], expected_images: int) -> Ranking | None:
-        """Listen until a final ranking is published; None if time is over or a process failed."""
-        give_up = time.monotonic() + LIMIT_S
+    def follow(self, title: str, expected_images: int, should_stop: Callable[[], bool]) -> None:
+        """Listen on from where it stopped, with a bar of images."""
         with progress_on(self._screen) as bar:
-            task = bar.add_task("well images embedded", total=expected_images)
+            task = bar.add_task(title, total=expected_images)
 
             def on_message(message: Message) -> None:
+                self._heard = message.sequence
                 if self._tell(message.topic.split(".")[2], message.body["data"]):
                     bar.advance(task)
 
-            def should_stop() -> bool:
-                return self._final is not None or time.monotonic() > give_up or any(process.poll() not in (None, 0) for process in processes)
-
-            listen(self._events, self._requests, after=0, topic="", on_message=on_message, should_stop=should_stop, on_silence=lambda _what: None)
-        return self._final
+            listen(self._events, self._requests, after=self._heard, topic="", on_message=on_message, should_stop=should_stop, on_silence=lambda _what: None)
 
     def _tell(self, kind: str, data: dict[str, Any]) -> bool:
         """Say what a person wants to know of a message; return whether it is an image."""
@@ -117,13 +119,16 @@ class _Subscriber:
             ranking = Ranking.model_validate(data)
             best = ranking.treatments[0].treatment if ranking.treatments else "none"
             self._screen.print(f"day {ranking.day}: {'final' if ranking.final else 'provisional'} ranking published, strongest so far {best}")
-            self._final = ranking if ranking.final else None
+            self.final = ranking if ranking.final else None
+        elif kind == "observation":
+            self.seen.add((int(data["day"]), str(data["well"])))
         elif kind in ("alert", "rejected"):
             self._screen.print(f"{kind}: {data.get('message') or data.get('reason')}", markup=False)
         return kind == "observation"
 
 
-def _show(ranking: Ranking, out: Path, screen: Console) -> None:
+def show(ranking: Ranking, out: Path, screen: Console) -> None:
+    """Print a ranking beside the truth, and where its files lie."""
     kills = _mean_kill(out / "truth.csv", ranking)
     table = as_table(ranking, title_of(ranking), {"true kill": {treatment: f"{kill:.2f}" for treatment, kill in kills.items()}})
     screen.print(table)
@@ -145,8 +150,14 @@ def _expected_images(seed: int) -> int:
     return len(scope.plate.wells) * len(robot_days(scope, seed))
 
 
+def refuse_used_folder(out: Path) -> None:
+    """Raise :class:`ConfigError` unless a folder is new or empty."""
+    if out.exists() and any(out.iterdir()):
+        raise ConfigError(out, "is not empty; expected a new or empty folder")
+
+
 @contextmanager
-def _process(arguments: list[str], log: Any) -> Iterator["subprocess.Popen[bytes]"]:  # noqa: ANN401 - any writable file
+def running(arguments: list[str], log: Any) -> Iterator["subprocess.Popen[bytes]"]:  # noqa: ANN401 - any writable file
     """Start a command of ours, and end it as systemd would: SIGTERM, then patience, then SIGKILL."""
     process = subprocess.Popen([sys.executable, "-m", "daemon", *arguments], stdout=log, stderr=log)  # noqa: S603 - our own command
     try:
@@ -159,7 +170,8 @@ def _process(arguments: list[str], log: Any) -> Iterator["subprocess.Popen[bytes
             process.kill()
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens at now."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [each.getsockname()[1] for each in sockets]
     for each in sockets:
