@@ -12,7 +12,7 @@ import pytest
 from typer.main import get_command
 
 from daemon.cli import app
-from daemon.config import Config, load_config
+from daemon.config import Config, MicromanagerSection, load_config
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("schemas", "acquisition", "inference", "daemon", "training")
@@ -69,9 +69,10 @@ def test_the_example_configuration_loads_and_shows_every_key() -> None:
     config = load_config(example)
     assert config.source.path == Path("/srv/robot/drop")
     text = example.read_text()
-    for section, model in Config.model_fields.items():
-        shown = text.split(f"[{section}]")[1].split("\n[")[0]
-        for key in model.annotation.model_fields:  # type: ignore[union-attr] # every section is a model
+    models = {section: type(field.default) for section, field in Config.model_fields.items()} | {"source.micromanager": MicromanagerSection}
+    for section, model in models.items():
+        shown = re.split(r"^(?:# )?\[", text.split(f"\n[{section}]" if f"\n[{section}]" in text else f"\n# [{section}]")[1], flags=re.MULTILINE)[0]
+        for key in set(model.model_fields) - {"micromanager"}:
             assert re.search(rf"^(# )?{key} = ", shown, re.MULTILINE), f"{section}.{key} is not in the example"
 
 
@@ -83,6 +84,18 @@ def test_the_example_shows_the_defaults() -> None:
         for key, value in keys.items():
             if (section, key) not in server_paths:
                 assert value == defaults[section][key], f"{section}.{key}"
+
+
+def test_the_microscope_of_the_example_can_be_had_by_taking_its_signs_away(tmp_path: Path) -> None:
+    table = (ROOT / "deploy" / "spherorank.example.toml").read_text().split("\n# [source.micromanager]\n")[1].split("\n\n")[0]
+    without_signs = re.sub(r"^# ", "", table, flags=re.MULTILINE)
+    config = tmp_path / "spherorank.toml"
+    config.write_text(f'[source]\nkind = "micromanager"\n[source.micromanager]\n{without_signs}\n')
+    section = load_config(config).source.micromanager
+    assert section is not None
+    own = {"config", "a1_um", "adapters", "state", "spacing_um", "stage_limits_um", "z_limits_um", "um_per_px", "acquire_days"}  # a lab's own, or unset
+    for key, field in MicromanagerSection.model_fields.items():
+        assert key in own or getattr(section, key) == field.default, key
 
 
 def test_every_command_is_documented_and_has_help() -> None:
