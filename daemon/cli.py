@@ -200,7 +200,10 @@ def simulate(
         if masks or faults or robot is not None:
             raise typer.BadParameter("--microscope writes no images; expected it without --masks, --faults and --robot")
         file = WorldFile(seed=seed, plates=plates, wells=wells, size_px=size, mechanism=mechanism, layout=layout, optics=optics)
-        virtual.simulate_microscope(out, file, assay=assay)
+        world = virtual.simulate_microscope(out, file, assay=assay)
+        name = next(iter(world.scopes))
+        screen.print(f"""put a plate under the microscope: echo '{{"plate": "{name}", "day": 7}}' > {world.folder}/on_stage.json""", markup=False)
+        screen.print(f"image it: spherorank acquire --plate {name} --day 7 --config {out}/spherorank.toml", markup=False)
         return
     virtual.simulate(
         out,
@@ -313,6 +316,8 @@ def acquire(
     try:
         from daemon import acquire as microscope  # noqa: PLC0415 - loads Micro-Manager
     except ModuleNotFoundError as error:
+        if error.name not in ("pymmcore", "pymmcore_plus", "useq", "ome_types"):
+            raise
         raise ConfigError("source.kind", f"needs {error.name}, which is not installed; expected: pip install 'spherorank[micromanager]'") from error
     try:
         wells = [parse_well(name) for name in well or ()]
