@@ -1,0 +1,80 @@
+"""The virtual microscope from the command line: a plate is imaged day after day by the service's own process, up to the final ranking."""
+
+import re
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import ome_types
+import pytest
+
+from acquisition.virtual_world import World
+from tests.service_bench import SPHERORANK
+
+DAYS, WELLS = (6, 7, 8, 10), 24
+
+
+def spherorank(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([SPHERORANK, *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_service_images_a_virtual_plate_up_to_a_ranking_in_the_order_of_the_truth_whatever_the_focus_errors(tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    done = spherorank("demo", "--microscope", "--out", out, "--seed", 4, "--wells", WELLS, "--days", ",".join(map(str, DAYS)))
+
+    assert done.returncode == 0, done.stdout + done.stderr + (out / "service.log").read_text()
+    assert "day 10: final ranking" in done.stdout
+    (agreement,) = re.findall(r"Spearman correlation .*: ([\d.]+)", done.stdout)
+    assert float(agreement) >= 0.9
+    assert (out / "world" / "lamp").read_text() == "off\n"
+    world = World.load(out / "world", clock=lambda: datetime.now(UTC))
+    (plate,) = world.scopes
+    off_um = []
+    for day in DAYS:
+        world.present(plate, day)
+        files = sorted((out / "archive" / plate / f"day{day:02d}").glob("*.ome.tif"))
+        assert len(files) == WELLS
+        for plan, file in zip(world.scopes[plate].plate.wells, files, strict=True):
+            planes = ome_types.from_tiff(file).images[0].pixels.planes
+            off_um.append(abs(planes[1].position_z - world.focus_um(plan)))
+    assert len({file.name.partition("_")[0] for file in files}) == WELLS
+    assert np.mean(np.array(off_um) <= 15) >= 0.95
+    assert max(off_um) <= 30
+
+
+def test_a_virtual_laboratory_is_as_check_expects_it(tmp_path: Path) -> None:
+    made = spherorank("simulate", "--microscope", "--out", tmp_path / "lab", "--size", 128, "--wells", 12)
+    assert made.returncode == 0, made.stderr
+
+    listed = spherorank("acquire", "--list-devices", "--config", tmp_path / "lab" / "spherorank.toml")
+    assert listed.returncode == 0, listed.stderr
+    assert "VirtualCamera" in listed.stdout
+    checked = spherorank("acquire", "--check", "--config", tmp_path / "lab" / "spherorank.toml")
+    assert (checked.returncode, checked.stdout) == (0, "")
+
+
+def test_a_laboratory_is_not_written_over_another(tmp_path: Path) -> None:
+    first, second = (spherorank("simulate", "--microscope", "--out", tmp_path, "--size", 64, "--wells", 12) for _ in range(2))
+
+    assert (first.returncode, second.returncode) == (0, 78)
+    assert "holds a virtual laboratory already" in second.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("simulate", "--microscope", "--masks"), 2, "without --masks"),
+        (("demo", "--microscope", "--days", "7,8"), 78, "expected day 10"),
+        (("demo", "--microscope", "--days", "8,10"), 78, "up to dosing on day 7"),
+        (("demo", "--microscope", "--days", "six"), 2, "such as 6,7,8,10"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_is_written(tmp_path: Path, arguments: tuple[str, ...], code: int, said: str) -> None:
+    refused = spherorank(*arguments, "--out", tmp_path / "new")
+
+    assert refused.returncode == code
+    assert said in " ".join(refused.stderr.replace("│", " ").split())
+    assert not (tmp_path / "new").exists()
