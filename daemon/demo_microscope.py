@@ -3,6 +3,7 @@
 import subprocess
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
@@ -32,12 +33,14 @@ def demonstrate(out: Path, seed: int, days: Sequence[int], wells: int, screen: C
     Raises
     ------
     ConfigError
-        If the folder is not new or empty, or the days do not lead to a ranking.
+        If the folder is not new or empty, the days do not lead to a ranking, or Micro-Manager's core is not installed.
     SpheroRankError
         If a process ends early or something does not come in time.
     """
     if not (min(days) <= DOSED_ON_DAY and READOUT_DAY in days):
         raise ConfigError("--days", f"is {', '.join(map(str, days))}; expected day {READOUT_DAY}, and one up to dosing on day {DOSED_ON_DAY}")
+    if find_spec("pymmcore_plus") is None:
+        raise ConfigError("--microscope", "needs pymmcore-plus, which is not installed; expected: pip install 'spherorank[micromanager]'")
     refuse_used_folder(out)
     world = simulate_microscope(out, WorldFile(seed=seed, wells=wells, size_px=SIZE_PX, mechanism=MECHANISM), assay=False)
     (plate,) = world.scopes
