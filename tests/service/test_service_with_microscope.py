@@ -1,0 +1,122 @@
+"""The real service, the real microscope's process under its care, and a virtual plate before a real core."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pymmcore_plus", reason="needs the micromanager extra")
+
+from acquisition.virtual_world import WorldFile
+from daemon.simulate import simulate_microscope
+from inference.bundle import load_bundle
+from schemas.observation import Observation
+from tests.service_bench import Bench
+
+DAY = 7
+
+
+class Laboratory(Bench):
+    """A bench whose images come from a virtual microscope."""
+
+    def make(self, microscope: str = "") -> None:
+        world = simulate_microscope(self.folder, WorldFile(seed=3, size_px=256, wells=12), assay=False)
+        text = self.config.read_text().replace(
+            "[source.micromanager]\n", f"settle_s = 0.2\npoll_s = 0.2\n[source.micromanager]\nlinger_s = 5.0\n{microscope}\n"
+        )
+        sockets = f'[publisher]\nevents = "ipc://{self.folder}/events"\nrequests = "{self.requests}"\nheartbeat_s = 0.5\n[health]\nhttp = ""\n'
+        self.config.write_text(text + sockets)
+        world.present(self.plate, DAY)
+
+    @property
+    def plate(self) -> str:
+        (folder,) = (self.folder / "archive").iterdir()
+        return folder.name
+
+    @property
+    def lamp(self) -> str:
+        return (self.folder / "world" / "lamp").read_text().strip()
+
+    def microscope_pid(self) -> int:
+        return int(self.events("microscope.started")[-1]["pid"])
+
+    def wait_for_microscope(self) -> None:
+        """Wait until it is idle: what is wished for then is for its process and no other."""
+        self.wait_for(lambda: "microscope    idle" in self.ask("status").stdout)
+
+    def ask_for_day(self) -> None:
+        asked = self.ask("acquire", "--plate", self.plate, "--day", str(DAY), "--no-wait")
+        assert asked.returncode == 0, asked.stderr
+
+    def observations(self) -> dict[str, list[Observation]]:
+        """Return what is stored of the day, by well."""
+        encoder_id = load_bundle("default").card.encoder_id
+        found: dict[str, list[Observation]] = {}
+        with self.store() as store:
+            for seen in store.observations(store.imaged(self.plate, encoder_id), encoder_id):
+                found.setdefault(seen.key.well, []).append(seen)
+        return found
+
+    def has_whole_day(self) -> bool:
+        return len({line["well"] for line in self.events("image.stored")}) == 12
+
+
+@pytest.fixture
+def laboratory(tmp_path: Path) -> Laboratory:
+    return Laboratory(tmp_path)
+
+
+@pytest.mark.slow
+def test_wells_that_are_cut_off_are_imaged_once_more_in_the_middle_of_the_field(laboratory: Laboratory) -> None:
+    laboratory.make()
+    laboratory.config.write_text(laboratory.config.read_text().replace("a1_um = [12000, 75000]", "a1_um = [12500, 75000]"))
+    with laboratory.running():
+        laboratory.wait_for_microscope()
+        laboratory.ask_for_day()
+        laboratory.wait_for(laboratory.has_whole_day)
+        wished = {line["wells"][0] for line in laboratory.events("image.wished")}
+        laboratory.wait_for(lambda: len(laboratory.events("image.stored")) == 12 + len(wished))
+    seen = laboratory.observations()
+    assert wished
+    assert wished == {well for well, of_well in seen.items() if len(of_well) == 2}
+    assert {well for well, of_well in seen.items() if "cut" in of_well[0].quality.flags} == wished
+    assert not [well for well, of_well in seen.items() if "cut" in of_well[-1].quality.flags]
+    assert not list((laboratory.folder / "microscope" / "wishes").glob("*.json"))
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_in_the_middle_is_started_again_and_goes_on_at_the_next_well(laboratory: Laboratory) -> None:
+    laboratory.make()
+    with laboratory.running():
+        laboratory.wait_for_microscope()
+        laboratory.ask_for_day()
+        laboratory.wait_for(lambda: len(laboratory.events("well.saved")) >= 2)
+        os.kill(laboratory.microscope_pid(), signal.SIGKILL)
+        laboratory.wait_for(lambda: laboratory.events("microscope.lamp_off"))
+        laboratory.wait_for(laboratory.has_whole_day)
+    files = [path.name[:3] for path in (laboratory.folder / "archive" / laboratory.plate / f"day{DAY:02d}").glob("*.tif")]
+    assert 12 <= len(files) <= 13  # at most the well in hand was saved and not yet noted
+    assert set(files) == set(laboratory.observations())
+    (alert,) = laboratory.events("alert.raised")
+    assert "killed by signal 9" in alert["message"]
+    assert laboratory.lamp == "off"
+
+
+@pytest.mark.slow
+def test_a_service_that_is_killed_takes_the_microscope_with_it_and_the_next_one_goes_on(laboratory: Laboratory) -> None:
+    laboratory.make()
+    with laboratory.running() as service:
+        laboratory.wait_for_microscope()
+        laboratory.ask_for_day()
+        laboratory.wait_for(lambda: len(laboratory.events("well.saved")) >= 2)
+        microscope = laboratory.microscope_pid()
+        service.kill()
+        service.wait()
+        laboratory.wait_for(lambda: not Path(f"/proc/{microscope}").exists())
+    assert laboratory.lamp == "off"
+    with laboratory.running() as service:
+        laboratory.wait_for(laboratory.has_whole_day)
+        service.terminate()
+        service.wait(timeout=60)
+    assert laboratory.lamp == "off"
