@@ -25,8 +25,8 @@ MIN_CORRELATION = 0.3
 
 _SIDE_PX = 512  # planes are judged at this size: tissue has detail enough at it, and 13 planes of 2048² take 0.2 s
 _FINE, _COARSE = 1.0, 2.0  # of the band of detail, in these pixels
-_BLOCKS = 32  # a side; blocks are judged by what they have above the floor of the plate and noise, which fill every block
-_STRUCTURED_BLOCKS = 250  # the ones with most detail
+_BLOCKS = 16  # a side; each for itself, as tissue may lie at several heights, and by what it has above noise and the floor of the plate, which fill all
+_STRUCTURED_BLOCKS = 80  # the ones with most detail
 _TOP = 0.4  # of the curve: what lies above this share of its largest value says where the middle is
 
 Floats = npt.NDArray[np.float64]
@@ -49,7 +49,7 @@ def find_focus(planes: npt.NDArray[np.generic] | Sequence[Pixels], z_um: Sequenc
     if correlation < MIN_CORRELATION or not areas.any():
         return Focus(float(np.median(heights)), found=False, at_edge=False)
     at = _vertex(between, areas)
-    at_edge = not between[0] < at < between[-1]
+    at_edge = int(areas.argmax()) in (0, len(areas) - 1) or not between[0] < at < between[-1]
     sharpest = planes[int(np.abs(heights - at).argmin())]
     tissue = any(region.signal >= MIN_TISSUE_SIGNAL for region in find_regions(sharpest))
     return Focus(float(np.clip(at, heights[0], heights[-1])), found=tissue, at_edge=at_edge)
@@ -61,10 +61,11 @@ def _spanned(planes: npt.NDArray[np.generic] | Sequence[Pixels]) -> tuple[Floats
     own = np.array([_block_means(each * each) for each in details])
     shared = np.array([_block_means(a * b) for a, b in pairwise(details)])
     chosen = np.argsort(own.max(axis=0))[-_STRUCTURED_BLOCKS:]
-    alike = shared[:, chosen].mean(axis=1) ** 2 / np.maximum(own[1:, chosen].mean(axis=1) * own[:-1, chosen].mean(axis=1), 1e-30)
-    squares, products = (np.maximum(each[:, chosen].mean(axis=1) - np.median(each, axis=1), 0) for each in (own, shared))
-    areas = np.sqrt(np.maximum(squares[1:] * squares[:-1] - products**2, 0))
-    return areas, float(np.sqrt(alike.max()))
+    sums = own[:, chosen].sum(axis=1)
+    correlations = shared[:, chosen].sum(axis=1) / np.sqrt(np.maximum(sums[1:] * sums[:-1], 1e-30))
+    squares, products = (np.maximum(each[:, chosen] - np.median(each, axis=1, keepdims=True), 0) for each in (own, shared))
+    areas = np.sqrt(np.maximum(squares[1:] * squares[:-1] - products**2, 0)).sum(axis=1)
+    return areas, float(correlations.max())
 
 
 def _detail(plane: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
@@ -78,24 +79,25 @@ def _detail(plane: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
 
 
 def _block_means(energy: npt.NDArray[np.float32]) -> Floats:
-    """Return the mean of each inner block, (900,): at the border a slope of the light would look like structure."""
+    """Return the mean of each inner block, (196,): at the border a slope of the light would look like structure."""
     blocks = cv2.resize(energy, (_BLOCKS, _BLOCKS), interpolation=cv2.INTER_AREA)
     return np.asarray(blocks[1:-1, 1:-1], np.float64).ravel()
 
 
 def _vertex(z_um: Floats, areas: Floats) -> float:
-    """Return the middle of the curve's top, a parabola through its logarithm; beyond either end if it still rises there."""
+    """Return the middle of the curve's top, by a parabola through its logarithm; beyond the end if the curve still rises there."""
     share = areas / areas.max()
-    top = share >= _TOP
-    if top.sum() < 3:  # noqa: PLR2004 - a parabola has three parameters: a peak so narrow lies at its highest point and neighbours
-        peak = int(np.clip(share.argmax(), 1, len(share) - 2)) if len(share) > 2 else 0  # noqa: PLR2004 - as above
-        top[max(peak - 1, 0) : peak + 2] = True
-    rows = np.stack([np.ones(top.sum()), z_um[top] - z_um[top].mean(), (z_um[top] - z_um[top].mean()) ** 2], axis=1)
-    weight = np.maximum(share[top], 1e-6)
+    peak = int(share.argmax())
+    first, last = max(peak - 1, 0), min(peak + 1, len(share) - 1)
+    while first > 0 and share[first - 1] >= _TOP:
+        first -= 1
+    while last < len(share) - 1 and share[last + 1] >= _TOP:
+        last += 1
+    weight = np.maximum(share[first : last + 1], 1e-6)
+    off_um = z_um[first : last + 1] - z_um[peak]
+    rows = np.stack([np.ones_like(off_um), off_um, off_um**2], axis=1)
     (_, slope, bend), *_ = np.linalg.lstsq(rows * weight[:, None], np.log(weight) * weight, rcond=None)
-    if bend >= 0:  # no middle in sight
-        return float(z_um[0] if slope < 0 else z_um[-1])
-    return float(z_um[top].mean() - slope / (2 * bend))
+    return float(z_um[peak] - (slope / (2 * bend) if bend < 0 else 0))
 
 
 AGREEING = 8
