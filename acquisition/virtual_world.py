@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from acquisition.durable_files import write_durably
 from acquisition.virtual_microscope import VirtualMicroscope
-from acquisition.virtual_optics import Bench, OpticsName, Transparency, expose, focused, light_of, transparency
+from acquisition.virtual_optics import OpticsName, Transparency, expose, focused, light_of, transparency
 from acquisition.virtual_plate import Layout, Mechanism, VirtualPlate, WellPlan, fewer_wells, plan_plate
 from acquisition.virtual_scene import Floats, draw
 from acquisition.virtual_tissue import FIELD_UM, grow
@@ -46,7 +46,7 @@ _WALL_PASSES = 0.03  # of the light
 _SHIFT_FROM_DAY_TO_DAY_UM = 10.0  # a plate is never put down twice in the same way
 _NOISE_MARGIN_PX = 256
 _FIRST_WELL_AFTER = timedelta(minutes=90)  # of the hour of seeding
-_OPTICS_STREAM, _FOCUS_STREAM, _DAY_STREAM = 1, 2, 3
+_LAMP_STREAM, _FOCUS_STREAM, _DAY_STREAM = 1, 2, 3
 
 
 class WorldFile(BaseModel):
@@ -94,7 +94,7 @@ class World:
         self.file = file
         self._clock = clock
         self._fields = lru_cache(maxsize=4)(self._draw)
-        self._rng = np.random.default_rng([file.seed, _OPTICS_STREAM])
+        self._rng = np.random.default_rng([file.seed, _LAMP_STREAM])
 
     @classmethod
     def load(cls, folder: Path, clock: Callable[[], datetime]) -> Self:
@@ -223,7 +223,7 @@ class World:
 
     def _draw(self, plate: str, plan: WellPlan, day: int) -> _Field:
         scope = self.scopes[plate]
-        bench: Bench = scope.bench
+        bench = scope.bench
         tissue = grow(scope.plate, plan, day, scope.line)
         scene = draw(replace(tissue, present=plan.group is not Group.BLANK), scope.size_px)
         return _Field(transparency(scene, scope.plate, plan, bench), light_of(scope.plate, plan, bench, scope.size_px, 1.0))
