@@ -105,6 +105,8 @@ AGREEING = 8
 
 _ENOUGH_FOR_SURFACE = 3
 _SAME_WELL_UM = 1000.0
+_NEWEST = 5
+_CLEAR_SHIFT = 1.5  # in spreads: the median of five wells that stray by chance is off by less
 _FIRM_UM = 10.0  # a residual below it counts in full, one of ten times as much for a tenth
 _USUAL_ERROR_UM = 20.0  # of one well, against which …
 _USUAL_TILT = 1e-3  # … a plate's tilt, 100 µm from end to end, is weighed: a few neighbouring wells say little of it
@@ -113,7 +115,7 @@ _POINTS = TypeAdapter(tuple[tuple[float, float, float], ...])
 
 @dataclass(frozen=True)
 class FocusSurface:
-    """Where focus was found on one plate, and the plane through it, which a few wild wells do not move."""
+    """Where focus was found on one plate, oldest first, and the plane through it, which a few wild wells do not move."""
 
     points: tuple[tuple[float, float, float], ...] = ()  # x_um, y_um, z_um
 
@@ -127,7 +129,7 @@ class FocusSurface:
         if len(self.points) < _ENOUGH_FOR_SURFACE:
             return None
         middle, plane = self._plane()
-        return float(plane @ (1.0, x_um - middle[0], y_um - middle[1]))
+        return float(plane @ (1.0, x_um - middle[0], y_um - middle[1])) + self._shift_um(middle, plane)
 
     @property
     def spread_um(self) -> float:
@@ -160,6 +162,13 @@ class FocusSurface:
             weight = _FIRM_UM / np.maximum(np.abs(points[:, 2] - rows @ plane), _FIRM_UM)
             plane = np.linalg.solve(rows.T @ (rows * weight[:, None]) + prior, rows.T @ (points[:, 2] * weight))
         return middle, plane
+
+    def _shift_um(self, middle: Floats, plane: Floats) -> float:
+        """Return how far the newest wells lie off the plane if they agree on it: a plate that was taken away and put back lies a little higher or lower."""
+        newest = self._residuals(middle, plane)[-_NEWEST:]
+        shift = float(np.median(newest))
+        agree = np.median(np.abs(newest - shift)) <= max(self.spread_um, _FIRM_UM)
+        return shift if agree and abs(shift) > _CLEAR_SHIFT * self.spread_um else 0.0
 
     def _residuals(self, middle: Floats, plane: Floats) -> Floats:
         points = np.asarray(self.points, np.float64)

@@ -125,6 +125,13 @@ def test_wild_wells_do_not_move_the_surface() -> None:
     assert wild.spread_um < 15
 
 
+def test_a_plate_that_lies_higher_the_next_day_is_followed_after_three_wells() -> None:
+    surface = surface_of(60, error_um=5.0)
+    for number in range(3):
+        surface = surface.with_point(9000.0 * number, 0.0, tilted(9000.0 * number, 0.0) + 70)
+    assert surface.predict(27_000, 0) == pytest.approx(tilted(27_000, 0) + 70, abs=15)
+
+
 def test_the_first_wells_of_one_row_tell_little_of_the_plate_s_tilt() -> None:
     surface = FocusSurface(((0.0, 0.0, 80.0), (9000.0, 0.0, 110.0), (18_000.0, 0.0, 130.0)))
     assert surface.predict(99_000, -63_000) == pytest.approx(110, abs=60)  # a straight line through them would say 355
