@@ -76,7 +76,11 @@ class ReadyFile:
 
     def release(self, plate: str) -> None:
         """Ask for it no longer."""
-        (self.root / plate / WANTED).unlink(missing_ok=True)
+        wanted = self.root / plate / WANTED
+        try:
+            wanted.unlink(missing_ok=True)
+        except OSError as error:
+            raise MicroscopeError(f"plate {plate}", f"{wanted} cannot be removed ({error.strerror}); expected a writable folder") from error
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,12 @@ def test_a_plate_whose_file_lies_there_is_ready_at_once_and_wanted_until_release
     assert sorted(path.name for path in (tmp_path / "P1").iterdir()) == [READY]
 
 
+def test_a_wanted_file_that_cannot_be_removed_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "P1" / WANTED).mkdir(parents=True)
+    with pytest.raises(MicroscopeError, match=r"plate\.wanted cannot be removed"):
+        ReadyFile(tmp_path, 60, go_on).release("P1")
+
+
 def test_a_plate_is_waited_for(tmp_path: Path) -> None:
     ReadyFile(tmp_path, 60, go_on, later(3, lambda: put(tmp_path, "P1"))).present("P1")
 
