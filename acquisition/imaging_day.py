@@ -7,19 +7,17 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-import numpy as np
-
 from acquisition.centring import OffCentre, off_centre
 from acquisition.focus import FocusSurface, find_focus, scan
 from acquisition.imaging_journal import Journal, WellState
 from acquisition.microscope_settings import Focusing, MicroscopeSettings
 from acquisition.ome_tiff import WellFrames, save
 from acquisition.plate_plan import WellPosition
-from acquisition.ports import Frame, Microscope
+from acquisition.ports import Microscope
 from schemas.errors import MicroscopeError, OutputError
 
 TOO_MANY_IN_A_ROW = 3  # wells that failed one after the other: no longer the wells' fault
-LONGEST_BACKOFF_S = 60.0
+LONGEST_BACKOFF = 10  # times the first
 WELL_CENTRED = 0.1  # of the field: nearer than this is near enough
 
 
@@ -64,7 +62,7 @@ class ImagingDay:
     tell: Callable[..., None]
     step: Callable[[], None]
     should_stop: Callable[[], bool]
-    wait: Callable[[float], object]
+    wait: Callable[[float], None]
     clock: Callable[[], datetime]
     _in_a_row: int = field(default=0, init=False)
 
@@ -134,7 +132,7 @@ class ImagingDay:
             self.journal.failed(position.well, str(error), self.clock())
         except OutputError as unwritten:  # the disk is full for the journal too: the try counts all the same, it was begun
             self.tell("journal.failed", plate=plan.plate, day=plan.day, problem=str(unwritten))
-        self.wait(min(self.settings.backoff_s * 2 ** (self._in_a_row - 1), LONGEST_BACKOFF_S))
+        self.wait(self.settings.backoff_s * min(self._in_a_row, LONGEST_BACKOFF))
 
     def _focus(self, position: WellPosition, *, wide: bool) -> float:
         """Return the height of the tissue's middle, found by hardware, by software, or taken from the plate's other wells."""
@@ -152,7 +150,7 @@ class ImagingDay:
         for heights in self._scans(position, wide=wide):
             self.step()
             seen = self.scope.stack(heights)
-            focus = find_focus(_planes(seen), [frame.z_um for frame in seen])
+            focus = find_focus([frame.pixels for frame in seen], [frame.z_um for frame in seen])
             if focus.found and not focus.at_edge:
                 return self._remember(position, focus.z_um)
         self.tell("focus.not_found", well=position.well, taken_um=round(near_um, 1))
@@ -201,8 +199,3 @@ def outermost_heights(settings: MicroscopeSettings) -> tuple[float, float]:
     """Return the lowest and highest place that planes around the first focus lie at; scans keep within the limits by themselves."""
     reach_um = (settings.planes - 1) / 2 * settings.plane_step_um
     return settings.focus_z_um - reach_um, settings.focus_z_um + reach_um
-
-
-def _planes(frames: Sequence[Frame]) -> np.ndarray:
-    """Return (n, H, W)."""
-    return np.stack([frame.pixels for frame in frames])

@@ -8,10 +8,10 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pymmcore import CMMCore
 from pymmcore_plus import CMMCorePlus, configure_logging
 from pymmcore_plus.experimental.unicore import UniMMCore
 from pymmcore_plus.mda import MDAEngine
@@ -72,6 +72,7 @@ class MicroManager:
                 um_per_px=settings.um_per_px or self._core.getPixelSizeUm(),
                 to_stage=_to_stage(self._core.getPixelSizeAffine(), settings.um_per_px or self._core.getPixelSizeUm()),
             )
+            self.lamp_off()  # a crash may have left it on
             self._set_channel()
             self._core.setAutoShutter(False)
             self._core.register_mda_engine(_StrictEngine(self._core, restore_initial_state=False))
@@ -144,8 +145,7 @@ class MicroManager:
         """Close the shutter and unload the devices."""
         with suppress(Exception):  # whatever a device still says, the others are let go
             self.lamp_off()
-        with suppress(Exception):
-            self._core.unloadAllDevices()
+        _end(self._core)
 
     def devices(self) -> list[tuple[str, str, str, str]]:
         """Return label, kind, library and name of each device of the configuration."""
@@ -218,10 +218,17 @@ def _load(settings: MicroscopeSettings) -> CMMCorePlus:
     try:
         core.loadSystemConfiguration(str(path))
     except Exception as error:  # whatever a device driver or the parser raises: the configuration does not load
-        with suppress(Exception):
-            core.unloadAllDevices()
+        _end(core)
         raise ConfigError(path, f"cannot be loaded: {_cause(core, str(error))}") from error
     return core
+
+
+def _end(core: CMMCorePlus) -> None:
+    """Unload the devices, and end the thread that tells of them: it would abort the process at its end."""
+    with suppress(Exception):  # whatever a device still says
+        core.unloadAllDevices()
+    with suppress(Exception):
+        CMMCore.registerCallback(core, None)
 
 
 def _cause(core: CMMCorePlus, said: str) -> str:
@@ -232,7 +239,7 @@ def _cause(core: CMMCorePlus, said: str) -> str:
             f"; expected adapters for {core.getAPIVersionInfo()}, which this pymmcore has: "
             "take the Micro-Manager of that version (mmcore install), or the pymmcore whose version ends in the adapters' number"
         )
-    elif "Failed to load device adapter" in text:
+    elif "Failed to load device adapter" in text or "not a known Micro-manager DeviceAdapter" in text:
         where = ", ".join(core.getDeviceAdapterSearchPaths()) or "nowhere"
         text += f"; expected the adapter in {where} (source.micromanager.adapters names Micro-Manager's folder)"
     return text
@@ -281,8 +288,3 @@ def _translated(what: str) -> Iterator[None]:
         raise
     except Exception as error:  # a driver, a Python device and the core each raise what they like
         raise MicroscopeError(what, " ".join(str(error).split()) or type(error).__name__) from error
-
-
-def adapters_found(settings: MicroscopeSettings) -> list[Path]:
-    """Return the folders in which device adapters are looked for."""
-    return [settings.adapters] if settings.adapters is not None else [Path(path) for path in CMMCorePlus().getDeviceAdapterSearchPaths()]

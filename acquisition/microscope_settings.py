@@ -2,9 +2,20 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 
+from schemas.errors import ConfigError
+
 ARCHIVE_PATTERN = "{plate}/day{day}/{well}_{taken_at}.ome.tif"  # of what the microscope saves: a later visit is a new file
+
+PACKAGES = ("pymmcore_plus", "useq", "ome_types")  # of the extra
+
+
+def check_installed() -> None:
+    """Raise :class:`ConfigError` where what drives a microscope is not installed."""
+    if missing := [name for name in PACKAGES if find_spec(name) is None]:
+        raise ConfigError("source.kind", f'"micromanager" needs {", ".join(missing)}, not found here; expected: pip install "spherorank[micromanager]"')
 
 
 class Focusing(StrEnum):
@@ -40,5 +51,5 @@ class MicroscopeSettings:
     um_per_px: float | None = None  # None: the configuration's own pixel size
     timeout_s: float = 30.0  # of one device call
     tries: int = 3  # of one well on one day
-    backoff_s: float = 2.0  # before the second try, twice that before the third
+    backoff_s: float = 2.0  # after one failure; so much more after each further one in a row
     stall_s: float = 120.0  # without any step forward

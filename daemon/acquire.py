@@ -167,7 +167,7 @@ def check(config: Config) -> int:
     attempts: list[Callable[[], object]] = [
         *(partial(plan_positions, settings, wells) for wells in places.values() or (("A01",),)),
         partial(check_z, settings, outermost_heights(settings)),
-        partial(_presenter, config, lambda _seconds: True),
+        partial(_presenter, config, lambda: True),
         partial(_open_and_close, config),
     ]
     for attempt in attempts:
@@ -199,12 +199,14 @@ def _loop(config: Config, notes: list[int], tell: Tell, *, parent_fd: int | None
     """Open the microscope under a watchdog; however this ends, the lamp is off."""
     section, settings = _section(config), microscope_settings(config)
 
-    def wait(seconds: float) -> bool:
-        end_s = time.monotonic() + seconds
-        while not notes and time.monotonic() < end_s:
-            watchdog.step()
-            time.sleep(min(0.1, seconds))
+    def go_on() -> bool:
+        watchdog.step()
         return not notes
+
+    def wait(seconds: float) -> None:
+        end_s = time.monotonic() + seconds
+        while go_on() and time.monotonic() < end_s:
+            time.sleep(min(0.1, seconds))
 
     watchdog = Watchdog(stall_s=settings.stall_s, grace_s=GRACE_S, tell=tell, parent_fd=parent_fd)
     watchdog.start()
@@ -215,7 +217,7 @@ def _loop(config: Config, notes: list[int], tell: Tell, *, parent_fd: int | None
             settings=settings,
             section=section,
             archive=config.source.path,
-            presenter=_presenter(config, wait),
+            presenter=_presenter(config, go_on),
             watchdog=watchdog,
             tell=tell,
             stop_notes=notes,
@@ -257,15 +259,15 @@ def _lock(path: Path) -> Iterator[None]:
         yield
 
 
-def _presenter(config: Config, pause: Callable[[float], bool]) -> Presenter:
+def _presenter(config: Config, go_on: Callable[[], bool]) -> Presenter:
     section = _section(config)
     match section.present:
         case "always":
             return AlwaysThere()
         case "ready_file":
-            return ReadyFile(config.source.path, section.present_timeout_s, pause)
+            return ReadyFile(config.source.path, section.present_timeout_s, go_on)
         case command:
-            return Arm(command, section.present_timeout_s, pause)
+            return Arm(command, section.present_timeout_s, go_on)
 
 
 def _open_and_close(config: Config) -> None:

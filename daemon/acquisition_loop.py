@@ -49,7 +49,7 @@ class AcquisitionLoop:
     watchdog: Watchdog
     tell: Callable[..., None]
     stop_notes: list[int]
-    wait: Callable[[float], bool]  # so many seconds, less and False when there is a note
+    wait: Callable[[float], None]  # so many seconds, or until there is a note
     clock: Callable[[], datetime]
     seconds: Callable[[], float]  # that only ever grow
     _on_stage: str | None = field(default=None, init=False)

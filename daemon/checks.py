@@ -3,10 +3,10 @@
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 from acquisition.assay_files import wrong_assays
+from acquisition.microscope_settings import check_installed
 from acquisition.naming import compile_pattern
 from acquisition.plate_map_files import read_plate_maps
 from daemon import inquiries, wiring
@@ -16,7 +16,6 @@ from daemon.requests import Requests
 from inference.bundle import load_bundle
 from schemas.errors import ConfigError, SpheroRankError
 
-MICROSCOPE_PACKAGES = ("pymmcore_plus", "useq", "ome_types")  # of the extra
 OPENING_S = 60.0  # what a microscope may need to open, beside one call of a device
 
 
@@ -103,8 +102,8 @@ def _microscope(config: Config, path: Path | None) -> list[str]:
     section = config.source.micromanager
     if config.source.kind != "micromanager" or section is None:
         return []
-    if missing := [name for name in MICROSCOPE_PACKAGES if find_spec(name) is None]:
-        return [f"source.kind: is \"micromanager\", and {', '.join(missing)} cannot be found; expected pip install 'spherorank[micromanager]'"]
+    if problems := _refused(check_installed):
+        return problems
     limit_s = OPENING_S + section.timeout_s
     try:
         done = subprocess.run(  # noqa: S603 - our own command

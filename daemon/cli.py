@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
+from acquisition.microscope_settings import check_installed
 from acquisition.virtual_optics import OpticsName
 from acquisition.virtual_plate import Layout, Mechanism
 from acquisition.virtual_robot import Delivery
@@ -304,25 +305,17 @@ def acquire(
     config: ConfigOption = None,
 ) -> None:
     """Drive the microscope: image a plate's day, or look at the devices."""
-    chosen = [list_devices, preview, check, lamp_off, serve, plate is not None]
-    if sum(chosen) != 1:
+    if sum([list_devices, preview, check, lamp_off, serve, plate is not None]) != 1:
         raise typer.BadParameter("expected one of --plate, --list-devices, --preview, --check, --lamp-off and --serve")
     if plate is not None and day is None:
         raise typer.BadParameter("--plate needs --day")
-    settings = load_config(config)
+    wells = _wells(well)
+    check_installed()
+    from daemon import acquire as microscope  # noqa: PLC0415 - loads Micro-Manager
+
+    settings, notes = load_config(config), list[int]()
     logs.install(None)
-    notes: list[int] = []
-    take_notes_of_signals(notes, lambda _number: None)
-    try:
-        from daemon import acquire as microscope  # noqa: PLC0415 - loads Micro-Manager
-    except ModuleNotFoundError as error:
-        if error.name not in ("pymmcore", "pymmcore_plus", "useq", "ome_types"):
-            raise
-        raise ConfigError("source.kind", f"needs {error.name}, which is not installed; expected: pip install 'spherorank[micromanager]'") from error
-    try:
-        wells = [parse_well(name) for name in well or ()]
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+    take_notes_of_signals(notes, lambda _number: None)  # its watchdog ends what does not end by itself
 
     def action() -> int:
         if plate is not None and day is not None:
@@ -336,3 +329,10 @@ def acquire(
         return microscope.lamp_off(settings) if lamp_off else microscope.serve(settings, notes)
 
     microscope.leave(action, errors)
+
+
+def _wells(names: Sequence[str] | None) -> list[str]:
+    try:
+        return [parse_well(name) for name in names or ()]
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error

@@ -3,12 +3,12 @@
 import subprocess
 import time
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
 
 from acquisition.imaging_wishes import Wishes
+from acquisition.microscope_settings import check_installed
 from acquisition.virtual_plate import DOSED_ON_DAY, READOUT_DAY
 from acquisition.virtual_world import WorldFile
 from daemon.demo import MECHANISM, SIZE_PX, Subscriber, free_ports, refuse_used_folder, running, show
@@ -39,8 +39,7 @@ def demonstrate(out: Path, seed: int, days: Sequence[int], wells: int, screen: C
     """
     if not (min(days) <= DOSED_ON_DAY and READOUT_DAY in days):
         raise ConfigError("--days", f"is {', '.join(map(str, days))}; expected day {READOUT_DAY}, and one up to dosing on day {DOSED_ON_DAY}")
-    if find_spec("pymmcore_plus") is None:
-        raise ConfigError("--microscope", "needs pymmcore-plus, which is not installed; expected: pip install 'spherorank[micromanager]'")
+    check_installed()
     refuse_used_folder(out)
     world = simulate_microscope(out, WorldFile(seed=seed, wells=wells, size_px=SIZE_PX, mechanism=MECHANISM), assay=False)
     (plate,) = world.scopes

@@ -1,0 +1,116 @@
+"""What a day's imaging takes beyond pymmcore-plus's own run of the same sequence: a real MMCore with Micro-Manager's demo devices, one run, both.
+
+    python benchmarks/acquire.py [--wells 60] [--planes 3] [--stage-um-per-ms 10]
+
+Both go to the same wells in the same order and take the same planes. pymmcore-plus's run keeps the frames in memory; ours, besides, checks every place,
+switches the lamp, writes one synced OME-TIFF a well and a journal. Needs ``pip install mm-test-adapters``.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import useq
+from pymmcore_plus import CMMCorePlus
+
+from acquisition.focus import FocusSurface
+from acquisition.imaging_day import DayPlan, ImagingDay
+from acquisition.imaging_journal import Journal
+from acquisition.micromanager import MicroManager
+from acquisition.microscope_settings import Focusing, MicroscopeSettings
+from acquisition.plate_plan import WellPosition, plan_positions
+from schemas.well import INNER_60
+
+MM_CONFIG = """\
+Property,Core,Initialize,0
+Device,Camera,DemoCamera,DCam
+Device,XY,DemoCamera,DXYStage
+Device,Z,DemoCamera,DStage
+Device,Lamp,DemoCamera,DShutter
+Property,Core,Initialize,1
+Property,Core,Camera,Camera
+Property,Core,Shutter,Lamp
+Property,Core,Focus,Z
+Property,Core,XYStage,XY
+Property,Camera,PixelType,16bit
+Property,Camera,OnCameraCCDXSize,1024
+Property,Camera,OnCameraCCDYSize,1024
+Property,XY,Velocity,{velocity}
+"""
+
+
+def their_run(config: Path, positions: list[WellPosition], settings: MicroscopeSettings) -> float:
+    """Return seconds of pymmcore-plus's own engine."""
+    core = CMMCorePlus()
+    core.loadSystemConfiguration(str(config))
+    core.setTimeoutMs(60_000)
+    frames = []
+    core.mda.events.frameReady.connect(lambda image, _event, _meta: frames.append(image))
+    sequence = useq.MDASequence(
+        stage_positions=[useq.AbsolutePosition(x=each.x_um, y=each.y_um, z=0.0, name=each.well) for each in positions],
+        z_plan=useq.ZRangeAround(range=settings.plane_step_um * (settings.planes - 1), step=settings.plane_step_um),
+        channels=[],
+    )
+    core.setExposure(settings.exposure_ms)
+    core.setXYPosition(positions[0].x_um, positions[0].y_um)
+    core.waitForSystem()
+    started = time.perf_counter()
+    core.mda.run(sequence)
+    took_s = time.perf_counter() - started
+    if len(frames) != len(positions) * settings.planes:
+        raise RuntimeError(f"{len(frames)} frames; expected {len(positions) * settings.planes}")
+    core.unloadAllDevices()
+    return took_s
+
+
+def our_run(folder: Path, positions: list[WellPosition], settings: MicroscopeSettings) -> float:
+    """Return seconds of a day's imaging."""
+    scope = MicroManager(settings, lambda: datetime.now(UTC))
+    day = ImagingDay(
+        scope=scope,
+        settings=settings,
+        archive=folder / "archive",
+        journal=Journal(folder / "journal.jsonl"),
+        surface=FocusSurface(),
+        tell=lambda *_words, **_fields: None,
+        step=lambda: None,
+        should_stop=lambda: False,
+        wait=time.sleep,
+        clock=lambda: datetime.now(UTC),
+    )
+    scope.move_to(positions[0].x_um, positions[0].y_um)
+    started = time.perf_counter()
+    result = day.run(DayPlan("PLATE", 1, positions))
+    took_s = time.perf_counter() - started
+    if len(result.saved) != len(positions):
+        raise RuntimeError(f"{len(result.saved)} wells saved; expected {len(positions)}")
+    scope.close()
+    return took_s
+
+
+def main() -> None:
+    """Run both and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--wells", type=int, default=60)
+    parser.add_argument("--planes", type=int, default=3)
+    parser.add_argument("--stage-um-per-ms", type=float, default=10.0, help="speed of the demo stage; a usual stage has 10 to 50")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        config = folder / "MMConfig.cfg"
+        config.write_text(MM_CONFIG.format(velocity=given.stage_um_per_ms))
+        settings = MicroscopeSettings(config=config, a1_um=(0.0, 0.0), um_per_px=1.36, planes=given.planes, focusing=Focusing.OFF, timeout_s=60)
+        positions = plan_positions(settings, INNER_60[: given.wells])
+        theirs, ours = their_run(config, positions, settings), our_run(folder, positions, settings)
+    print(f"{given.wells} wells × {given.planes} planes of 1024×1024, stage {given.stage_um_per_ms:g} µm/ms")
+    print(f"pymmcore-plus's own run  {theirs:7.1f} s")
+    print(f"SpheroRank, archived     {ours:7.1f} s   {ours / theirs - 1:+.1%}, {(ours - theirs) / given.wells * 1000:+.0f} ms a well")
+    sys.stdout.flush()
+    os._exit(0)  # MMCore may abort the process at its end
+
+
+main()

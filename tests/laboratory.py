@@ -1,0 +1,120 @@
+"""A virtual laboratory in a folder, and the real ``spherorank acquire`` in it."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from acquisition.virtual_world import World, WorldFile
+from daemon.simulate import simulate_microscope
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Laboratory:
+    """A plate under a virtual microscope."""
+
+    folder: Path
+    world: World
+
+    @classmethod
+    def make(cls, folder: Path, *, wells: int = 12, size_px: int = 128, seed: int = 3, plates: int = 1, microscope: str = "", rest: str = "") -> "Laboratory":
+        world = simulate_microscope(folder, WorldFile(seed=seed, size_px=size_px, wells=wells, plates=plates), assay=False)
+        config = folder / "spherorank.toml"
+        quiet = f"backoff_s = 0.01\nkeep_free_bytes = 0\n{microscope}\n"
+        config.write_text(config.read_text().replace("[source.micromanager]\n", f"[source.micromanager]\n{quiet}") + rest)
+        made = cls(folder, world)
+        made.world.present(made.plate, 7)
+        return made
+
+    @property
+    def plate(self) -> str:
+        return next(iter(self.world.scopes))
+
+    @property
+    def wells(self) -> list[str]:
+        return [plan.well for plan in self.world.scopes[self.plate].plate.wells]
+
+    @property
+    def lamp(self) -> str:
+        return (self.folder / "world" / "lamp").read_text().strip()
+
+    def break_device(self, device: str, by: str, *, fails_at: int = 7) -> None:
+        """Put a faulty device in the place of a good one, such as VirtualStage by RaisingStage."""
+        path = self.folder / "MMConfig.cfg"
+        label = device.removeprefix("Virtual")
+        text = path.read_text().replace(f"acquisition.virtual_devices,{device}", f"tests.faulty_devices,{by}")
+        path.write_text(text + f"\n#py Property,{label},FailsAt,{fails_at}\n")
+
+    def mend(self) -> None:
+        """Put the good devices back."""
+        path = self.folder / "MMConfig.cfg"
+        lines = [line for line in path.read_text().splitlines() if "FailsAt" not in line]
+        for index, line in enumerate(lines):
+            if "tests.faulty_devices" in line:
+                label = line.split(",")[1]
+                lines[index] = f"#py pyDevice,{label},acquisition.virtual_devices,Virtual{label}"
+        path.write_text("\n".join(lines) + "\n")
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "daemon", "acquire", *arguments, "--config", str(self.folder / "spherorank.toml")]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def acquire(self, *arguments: str, timeout_s: float = 90) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(self.command(*arguments), capture_output=True, text=True, check=False, timeout=timeout_s, env=self.environment)
+
+    def image(self, day: int = 7, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        return self.acquire("--plate", self.plate, "--day", str(day), *arguments)
+
+    @contextmanager
+    def serving(self) -> Iterator["subprocess.Popen[str]"]:
+        """Start ``acquire --serve`` as the service does, with pipes."""
+        with subprocess.Popen(
+            self.command("--serve"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.environment
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def files(self, day: int = 7) -> dict[str, list[Path]]:
+        """Return the archived files of a day, by well."""
+        found: dict[str, list[Path]] = {}
+        for path in sorted((self.folder / "archive" / self.plate / f"day{day:02d}").glob("*.ome.tif")):
+            found.setdefault(path.name[:3], []).append(path)
+        return found
+
+    def journal(self, day: int = 7) -> list[dict[str, Any]]:
+        path = self.folder / "microscope" / "journal" / f"{self.plate}-day{day:02d}.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def until(condition: Callable[[], object], *, timeout_s: float = 60, every_s: float = 0.02) -> None:
+    """Wait for a condition.
+
+    Raises
+    ------
+    TimeoutError
+        If it does not come true in time.
+    """
+    end_s = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > end_s:
+            raise TimeoutError(f"not within {timeout_s} s")
+        time.sleep(every_s)
+
+
+def now() -> datetime:
+    """Return now, by the real clock."""
+    return datetime.now(UTC)

@@ -1,0 +1,297 @@
+"""``spherorank acquire`` as a process of its own, with a virtual microscope behind a real MMCore, and with what goes wrong in real ones."""
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+import tifffile
+
+from acquisition.imaging_wishes import Wish, Wishes
+from tests.laboratory import Laboratory, now, until
+
+PLANES = 3
+
+
+@pytest.fixture
+def laboratory(tmp_path: Path) -> Laboratory:
+    return Laboratory.make(tmp_path)
+
+
+def alerts_of(output: str) -> list[str]:
+    events = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    return [event["message"] for event in events if event["event"] == "alert"]
+
+
+def test_a_day_ends_with_one_file_a_well_and_the_lamp_off(laboratory: Laboratory) -> None:
+    done = laboratory.image()
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(laboratory.wells)} of {len(laboratory.wells)} wells imaged, complete" in done.stdout
+    files = laboratory.files()
+    assert sorted(files) == laboratory.wells
+    assert all(len(each) == 1 for each in files.values())
+    assert tifffile.imread(files["C04" if "C04" in files else laboratory.wells[0]][0]).shape == (PLANES, 128, 128)
+    assert laboratory.lamp == "off"
+
+
+def test_a_day_that_is_done_takes_no_image_twice(laboratory: Laboratory) -> None:
+    laboratory.image()
+    again = laboratory.image()
+
+    assert again.returncode == 0
+    assert sum(map(len, laboratory.files().values())) == len(laboratory.wells)
+
+
+def test_named_wells_are_imaged_again_beside_the_first_image(laboratory: Laboratory) -> None:
+    laboratory.image()
+    first, second = laboratory.wells[:2]
+    laboratory.image(7, "--well", first)
+
+    files = laboratory.files()
+    assert (len(files[first]), len(files[second])) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("device", "fault"),
+    [
+        ("VirtualStage", "RaisingStage"),
+        ("VirtualStage", "NeverThereStage"),
+        ("VirtualStage", "StrayingStage"),
+        ("VirtualCamera", "RaisingCamera"),
+    ],
+)
+def test_a_device_that_fails_once_costs_no_well(tmp_path: Path, device: str, fault: str) -> None:
+    laboratory = Laboratory.make(tmp_path, microscope="timeout_s = 1.0")
+    laboratory.break_device(device, fault)
+
+    done = laboratory.image()
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sorted(laboratory.files()) == laboratory.wells
+    assert len([entry for entry in laboratory.journal() if entry["step"] == "failed"]) == 1
+    assert "well.failed" in done.stdout
+    assert laboratory.lamp == "off"
+
+
+def test_a_stray_stage_never_gives_a_well_the_picture_of_its_neighbour(tmp_path: Path) -> None:
+    laboratory = Laboratory.make(tmp_path)
+    laboratory.break_device("VirtualStage", "StrayingStage", fails_at=3)
+    done = laboratory.image()
+
+    (problem,) = [entry["problem"] for entry in laboratory.journal() if entry["step"] == "failed"]
+    assert "expected" in problem
+    assert "where it was sent" in problem
+    assert done.returncode == 0
+    assert all(len(each) == 1 for each in laboratory.files().values())
+
+
+def test_a_dead_stage_gives_every_remaining_well_up_by_name_and_tells_after_three(tmp_path: Path) -> None:
+    laboratory = Laboratory.make(tmp_path)
+    laboratory.break_device("VirtualStage", "DeadStage", fails_at=7)
+
+    done = laboratory.image()
+
+    imaged = laboratory.files()
+    missing = [well for well in laboratory.wells if well not in imaged]
+    assert len(imaged) == 6
+    assert done.returncode == 1
+    assert f"no image of {', '.join(missing)}" in done.stdout
+    assert "3 wells failed one after the other" in done.stdout
+    assert "no answer from the stage controller" in done.stdout
+
+
+@pytest.mark.parametrize(("device", "fault", "at"), [("VirtualStage", "HangingStage", 7), ("VirtualCamera", "HangingCamera", 40)])
+def test_a_hanging_device_ends_the_process_with_the_lamp_off_and_the_next_start_goes_on(tmp_path: Path, device: str, fault: str, at: int) -> None:
+    laboratory = Laboratory.make(tmp_path, microscope="stall_s = 3")
+    laboratory.break_device(device, fault, fails_at=at)
+
+    stalled = laboratory.image()
+
+    assert stalled.returncode == 75
+    assert "stood still for 3 s" in stalled.stdout
+    assert "the lamp was switched off" in stalled.stdout
+    assert laboratory.lamp == "off"
+    before = laboratory.files()
+    assert 0 < len(before) < len(laboratory.wells)
+    laboratory.mend()
+    resumed = laboratory.image()
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert sorted(laboratory.files()) == laboratory.wells
+    assert all(len(each) == 1 for each in laboratory.files().values())
+
+
+def test_sigterm_in_the_middle_leaves_the_lamp_off_and_the_next_start_goes_on_at_the_next_well(laboratory: Laboratory) -> None:
+    with subprocess.Popen(laboratory.command("--plate", laboratory.plate, "--day", "7"), env=laboratory.environment, stdout=subprocess.PIPE) as process:
+        until(lambda: len(laboratory.files()) >= 3)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+    before = laboratory.files()
+    assert len(before) < len(laboratory.wells)
+    assert laboratory.lamp == "off"
+
+    assert laboratory.image().returncode == 0
+    after = laboratory.files()
+    assert sorted(after) == laboratory.wells
+    assert {well: after[well] for well in before} == before
+
+
+def test_after_kill_9_the_lamp_is_switched_off_by_a_command_and_only_the_well_in_hand_is_taken_anew(laboratory: Laboratory) -> None:
+    with subprocess.Popen(laboratory.command("--plate", laboratory.plate, "--day", "7"), env=laboratory.environment, stdout=subprocess.PIPE) as process:
+        until(lambda: len(laboratory.files()) >= 3 and laboratory.lamp == "on", every_s=0.001)
+        process.kill()
+    before = laboratory.files()
+    assert laboratory.lamp == "on"
+
+    assert laboratory.acquire("--lamp-off").returncode == 0
+    assert laboratory.lamp == "off"
+    assert laboratory.image().returncode == 0
+    after = laboratory.files()
+    assert sorted(after) == laboratory.wells
+    assert {well: after[well] for well in before} == before
+    begun_twice = [well for well in laboratory.wells if len([e for e in laboratory.journal() if (e["well"], e["step"]) == (well, "started")]) > 1]
+    assert len(begun_twice) <= 1
+
+
+def test_the_next_start_switches_a_lamp_off_that_a_crash_left_on(laboratory: Laboratory) -> None:
+    laboratory.world.switch_lamp(on=True)
+    with laboratory.serving() as process:
+        until(lambda: laboratory.lamp == "off")
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+def test_the_server_images_what_is_wished_and_ends_when_its_parent_is_gone(laboratory: Laboratory) -> None:
+    wells = tuple(laboratory.wells[:2])
+    Wishes(laboratory.folder / "microscope" / "wishes").add(Wish(plate=laboratory.plate, day=7, wells=wells, reason="asked", wide=True, made_at=now()))
+    with laboratory.serving() as process:
+        until(lambda: sorted(laboratory.files()) == sorted(wells))
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(30) == 0
+        assert process.stdout is not None
+        events = [json.loads(line)["event"] for line in process.stdout.read().splitlines()]
+
+    assert "day.started" in events
+    assert events.count("well.saved") == 2
+    assert laboratory.lamp == "off"
+    assert not list((laboratory.folder / "microscope" / "wishes").glob("*.json"))
+
+
+def test_what_the_service_wished_on_a_day_that_is_past_is_dropped_and_said(laboratory: Laboratory) -> None:
+    folder = laboratory.folder / "microscope" / "wishes"
+    Wishes(folder).add(Wish(plate=laboratory.plate, day=7, wells=("B02",), reason="unclear", made_at=now()))
+    with laboratory.serving() as process:
+        until(lambda: list((folder / "dropped").glob("*.json")))
+        process.terminate()
+        output = process.communicate(timeout=30)[0]
+
+    assert "day 7 of plate VIRTUAL-0003-01 is past" in output
+    assert not laboratory.files()
+
+
+def test_by_hand_while_the_server_drives_the_wish_is_handed_over(laboratory: Laboratory) -> None:
+    with laboratory.serving() as process:
+        until(lambda: (laboratory.folder / "microscope" / "lock").exists() and (laboratory.folder / "microscope" / "lock").read_text())
+        done = laboratory.image()
+        process.terminate()
+        process.wait(30)
+
+    assert f"is driven by process {process.pid}" in done.stdout
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sorted(laboratory.files()) == laboratory.wells
+
+
+def test_a_plate_that_is_due_is_imaged_without_being_asked_for(tmp_path: Path) -> None:
+    laboratory = Laboratory.make(tmp_path, microscope='acquire_at = "00:00"')
+    today = now().astimezone()
+    path = tmp_path / "archive" / laboratory.plate / f"{laboratory.plate}.plate.toml"
+    lines = [line for line in path.read_text().splitlines() if not line.startswith(("seeded_at", "dosed_at"))]
+    path.write_text("\n".join([*lines, f"seeded_at = {today.replace(hour=0, minute=0).isoformat(timespec='seconds')}"]) + "\n")
+    with laboratory.serving() as process:
+        until(lambda: len(laboratory.files(day=1)) == len(laboratory.wells))
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+def test_too_little_disk_refuses_the_start_with_the_bytes_needed(tmp_path: Path) -> None:
+    laboratory = Laboratory.make(tmp_path)
+    config = tmp_path / "spherorank.toml"
+    config.write_text(config.read_text().replace("keep_free_bytes = 0", "keep_free_bytes = 900_000_000_000_000"))
+
+    refused = laboratory.image()
+
+    assert refused.returncode == 1
+    assert "bytes free; expected" in refused.stdout
+    assert not laboratory.files()
+
+
+@pytest.mark.parametrize(
+    ("text", "by", "said"),
+    [
+        ("Property,Core,Initialize,1", "nonsense,1,2", "cannot be loaded"),
+        ("#py Property,Core,Shutter,Lamp", "", "expected a line Property,Core,Shutter,LABEL"),
+        ("#py Property,Core,XYStage,Stage", "", "expected a line Property,Core,XYStage,LABEL"),
+        ("acquisition.virtual_devices,VirtualFocus", "acquisition.virtual_devices,NoSuchFocus", "NoSuchFocus"),
+        ("Property,Core,Initialize,0", "Property,Core,Initialize,0\nDevice,Wheel,Prior,Wheel-1", "expected the adapter in"),
+    ],
+)
+def test_a_configuration_that_lacks_something_is_refused_before_the_first_move(laboratory: Laboratory, text: str, by: str, said: str) -> None:
+    path = laboratory.folder / "MMConfig.cfg"
+    assert text in path.read_text()
+    path.write_text(path.read_text().replace(text, by))
+
+    for arguments in (("--check",), ("--plate", laboratory.plate, "--day", "7")):
+        refused = laboratory.acquire(*arguments)
+        assert refused.returncode == 78
+        assert said in refused.stdout + refused.stderr
+    assert not laboratory.files()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("config", '"nowhere.cfg"', "expected the microscope's MMConfig file"),
+        ("channel", '"Channel:Cy5"', "expected one of Channel:BF"),
+        ("a1_um", "[100000, 75000]", "stage_limits_um"),
+        ("focus_z_um", "99999", "z_limits_um"),
+        ("adapters", '"/usr/share"', "expected Micro-Manager's folder"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_its_key_before_the_first_move(laboratory: Laboratory, key: str, value: str, said: str) -> None:
+    config = laboratory.folder / "spherorank.toml"
+    lines = [line for line in config.read_text().splitlines() if not line.startswith(f"{key} =")]
+    config.write_text("\n".join(lines).replace("[source.micromanager]", f"[source.micromanager]\n{key} = {value}"))
+
+    checked = laboratory.acquire("--check")
+
+    assert checked.returncode == 78
+    assert said in checked.stdout + checked.stderr
+
+
+def test_a_dry_run_prints_the_way_and_moves_nothing(laboratory: Laboratory) -> None:
+    printed = laboratory.image(7, "--dry-run")
+
+    assert printed.returncode == 0, printed.stdout + printed.stderr
+    assert laboratory.wells[0] in printed.stdout
+    assert "bytes" in printed.stdout
+    assert not laboratory.files()
+
+
+def test_the_devices_are_listed_and_a_preview_is_a_picture(laboratory: Laboratory) -> None:
+    listed = laboratory.acquire("--list-devices")
+    out = laboratory.folder / "seen.png"
+    seen = laboratory.acquire("--preview", "--well", laboratory.wells[0], "--out", str(out))
+
+    assert "VirtualCamera" in listed.stdout
+    assert "Channel:BF" in listed.stdout
+    assert seen.returncode == 0, seen.stdout + seen.stderr
+    assert out.read_bytes().startswith(b"\x89PNG")
+    assert laboratory.lamp == "off"
+
+
+def test_the_process_of_the_microscope_loads_no_inference_engine(laboratory: Laboratory) -> None:
+    program = "import sys, daemon.cli, daemon.acquire; sys.exit(any(name.split('.')[0] in ('onnxruntime', 'torch', 'sqlalchemy') for name in sys.modules))"
+    done = subprocess.run([laboratory.command()[0], "-c", program], check=False, env=laboratory.environment)
+    assert done.returncode == 0
