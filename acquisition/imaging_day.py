@@ -115,9 +115,12 @@ class ImagingDay:
         if plan.recentre:
             position = self._recentred(position, z_um)
         self.step()
-        frames = self.scope.stack(self._heights(z_um))
+        heights = self._heights(z_um)
+        frames = self.scope.stack(heights)
         self.step()
-        well = WellFrames(plan.plate, position.well, plan.day, tuple(frames), self.scope.format, position.x_um, position.y_um)
+        well = WellFrames(
+            plan.plate, position.well, plan.day, tuple(frames), self.scope.format, position.x_um, position.y_um, tuple(heights), self.settings.plate
+        )
         file = save(self.archive, well)
         self.journal.saved(position.well, str(file.relative_to(self.archive)), self.clock())
         self.tell("well.saved", plate=plan.plate, day=plan.day, well=position.well, file=str(file), z_um=round(z_um, 1))

@@ -128,7 +128,8 @@ def find_regions(plane: Pixels) -> list[Region]:
     """Return what stands out from the background by local contrast or darkness, (H, W) in, thin things and specks left out."""
     image = _trim(_reduce(plane, _TISSUE_SIDE_PX))
     image = image / np.float32(max(float(np.median(_blocks(image))), 1.0))
-    contrast = np.sqrt(cv2.blur((cv2.GaussianBlur(image, (0, 0), 0.8) - cv2.GaussianBlur(image, (0, 0), 3.0)) ** 2, (5, 5)))
+    energy = cv2.blur((cv2.GaussianBlur(image, (0, 0), 0.8) - cv2.GaussianBlur(image, (0, 0), 3.0)) ** 2, (5, 5))
+    contrast = np.sqrt(np.maximum(energy, 0))  # its running sums may end a little below nothing
     count, labels = cv2.connectedComponents(_solid(_stands_out(image, contrast)), connectivity=8)
     return [_region(labels == label, contrast) for label in range(1, count)]
 

@@ -183,10 +183,9 @@ def check(config: Config) -> int:
 
 
 def lamp_off(config: Config) -> int:
-    """Switch the lamp off, whoever left it on; nothing to do without a microscope."""
-    if config.source.kind == "micromanager":
-        with _microscope(config) as scope:
-            scope.lamp_off()
+    """Switch the lamp off, whoever left it on."""
+    with _microscope(config) as scope:
+        scope.lamp_off()
     return 0
 
 

@@ -310,10 +310,12 @@ def acquire(
     if plate is not None and day is None:
         raise typer.BadParameter("--plate needs --day")
     wells = _wells(well)
+    settings, notes = load_config(config), list[int]()
+    if lamp_off and settings.source.kind != "micromanager":
+        return  # systemd asks after every end of the service
     check_installed()
     from daemon import acquire as microscope  # noqa: PLC0415 - loads Micro-Manager
 
-    settings, notes = load_config(config), list[int]()
     logs.install(None)
     take_notes_of_signals(notes, lambda _number: None)  # its watchdog ends what does not end by itself
 

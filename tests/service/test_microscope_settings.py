@@ -112,7 +112,7 @@ def test_check_without_the_extra_says_what_to_install_and_checks_the_rest(empty_
     monkeypatch.setitem(sys.modules, "pymmcore_plus", None)  # as where it is not installed
     archive, microscope = checks.problems_with(empty_bench.config)
     assert archive == f"source.path: {empty_bench.drop} is no folder; expected the folder that images are to be saved in"
-    assert microscope == "source.kind: is \"micromanager\", and pymmcore_plus cannot be found; expected pip install 'spherorank[micromanager]'"
+    assert microscope == 'source.kind: "micromanager" needs pymmcore_plus, not found here; expected: pip install "spherorank[micromanager]"'
 
 
 def test_check_opens_the_microscope_in_a_process_of_its_own(empty_bench: Bench) -> None:

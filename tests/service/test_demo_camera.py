@@ -1,0 +1,175 @@
+"""A day's imaging with Micro-Manager's own demo devices behind a real MMCore, and its way through the real service."""
+
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import ome_types
+import pytest
+import tifffile
+
+from acquisition.focus import FocusSurface
+from acquisition.imaging_day import DayPlan, ImagingDay
+from acquisition.imaging_journal import Journal
+from acquisition.micromanager import MicroManager
+from acquisition.microscope_settings import MicroscopeSettings
+from acquisition.plate_plan import plan_positions
+from acquisition.ports import Frame
+from inference.bundle import load_bundle
+from inference.store.sql_store import SqlStore
+from schemas.errors import ConfigError, MicroscopeError
+from schemas.well import INNER_60
+
+PLATE, SIDE_PX, PLANES = "DEMO-1", 256, 3
+MM_CONFIG = f"""\
+Property,Core,Initialize,0
+Device,Camera,DemoCamera,DCam
+Device,XY,DemoCamera,DXYStage
+Device,Z,DemoCamera,DStage
+Device,Lamp,DemoCamera,DShutter
+Device,Finder,DemoCamera,DAutoFocus
+Property,Core,Initialize,1
+Property,Core,Camera,Camera
+Property,Core,Shutter,Lamp
+Property,Core,Focus,Z
+Property,Core,XYStage,XY
+Property,Core,AutoFocus,Finder
+Property,Camera,PixelType,16bit
+Property,Camera,BitDepth,12
+Property,Camera,OnCameraCCDXSize,{SIDE_PX}
+Property,Camera,OnCameraCCDYSize,{SIDE_PX}
+Property,XY,Velocity,1000
+ConfigPixelSize,Objective,Camera,Binning,1
+PixelSize_um,Objective,2.5
+"""
+
+
+def settings_in(folder: Path) -> MicroscopeSettings:
+    config = folder / "MMConfig.cfg"
+    config.write_text(MM_CONFIG)
+    return MicroscopeSettings(config=config, a1_um=(0.0, 0.0), exposure_ms=1.0, backoff_s=0.0, timeout_s=60)
+
+
+class CountedMicroManager(MicroManager):
+    """Notes whether the lamp was off between stacks, and can have an autofocus that fails."""
+
+    focused = 0
+    fails_every = 0
+
+    def autofocus(self, near_z_um: float) -> float:
+        self.focused += 1
+        if self.fails_every and self.focused % self.fails_every == 0:
+            raise MicroscopeError("autofocus Finder", "lost the reflection")
+        return super().autofocus(near_z_um)
+
+    def stack(self, z_um: Sequence[float]) -> list[Frame]:
+        assert not self._core.getShutterOpen()
+        frames = super().stack(z_um)
+        assert not self._core.getShutterOpen()
+        return frames
+
+
+def image_all(folder: Path, settings: MicroscopeSettings, *, fails_every: int = 0) -> list[tuple[str, dict[str, object]]]:
+    """Image the inner 60 wells and return what was told."""
+    told: list[tuple[str, dict[str, object]]] = []
+    scope = CountedMicroManager(settings, lambda: datetime.now(UTC))
+    scope.fails_every = fails_every
+    try:
+        day = ImagingDay(
+            scope=scope,
+            settings=settings,
+            archive=folder / "archive",
+            journal=Journal(folder / "journal.jsonl"),
+            surface=FocusSurface(),
+            tell=lambda event, **fields: told.append((event, fields)),
+            step=lambda: None,
+            should_stop=lambda: False,
+            wait=lambda _seconds: None,
+            clock=lambda: datetime.now(UTC),
+        )
+        result = day.run(DayPlan(PLATE, 1, plan_positions(settings, INNER_60)))
+    finally:
+        scope.close()
+    assert not result.given_up
+    return told
+
+
+@pytest.mark.slow
+def test_sixty_wells_and_three_planes_are_archived_whole_and_embedded_with_metadata_that_ome_types_reads_without_a_warning(tmp_path: Path) -> None:
+    image_all(tmp_path, settings_in(tmp_path))
+    files = sorted((tmp_path / "archive" / PLATE / "day01").iterdir())
+    assert len(files) == len(INNER_60)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for file in files:
+            ome = ome_types.from_tiff(file)
+            pixels = ome.images[0].pixels
+            assert (pixels.size_z, pixels.size_x, pixels.significant_bits) == (PLANES, SIDE_PX, 12)
+            assert pixels.physical_size_x == 2.5
+            assert len({(plane.position_x, plane.position_y) for plane in pixels.planes}) == 1
+            assert len({plane.position_z for plane in pixels.planes}) == PLANES
+            assert all(plane.exposure_time == 1.0 for plane in pixels.planes)
+    assert tifffile.imread(files[0]).shape == (PLANES, SIDE_PX, SIDE_PX)
+
+    folder = tmp_path / "archive" / PLATE
+    (folder / f"{PLATE}.plate.toml").write_text(f'plate = "{PLATE}"\nseeded_at = {datetime.now(UTC).isoformat()}\n')
+    (folder / f"{PLATE}.wells.csv").write_text("well,group,treatment\n" + "".join(f"{well},untreated,\n" for well in INNER_60))
+    config = tmp_path / "spherorank.toml"
+    config.write_text(
+        '[source]\nkind = "micromanager"\npath = "archive"\n[source.micromanager]\nconfig = "MMConfig.cfg"\na1_um = [0, 0]\n[health]\nhttp = ""\n'
+        f'[publisher]\nevents = "ipc://{tmp_path}/e"\nrequests = "ipc://{tmp_path}/r"\n'
+    )
+    subprocess.run([sys.executable, "-m", "daemon", "run", "--once", "--config", str(config)], check=True, capture_output=True, timeout=100)
+    store = SqlStore(f"sqlite:///{tmp_path}/spherorank.sqlite")
+    try:
+        seen = store.imaged(PLATE, load_bundle("default").card.encoder_id)
+        assert {image.key.well for image in seen} == set(INNER_60)
+        assert not store.rejected()
+    finally:
+        store.close()
+
+
+@pytest.mark.slow
+def test_an_autofocus_that_fails_on_every_fifth_well_costs_no_well(tmp_path: Path) -> None:
+    told = image_all(tmp_path, settings_in(tmp_path), fails_every=5)
+    assert sum(event == "autofocus.failed" for event, _ in told) == len(INNER_60) // 5
+    assert not [fields for event, fields in told if event == "well.failed"]
+
+
+def test_a_full_disk_costs_no_well_that_was_saved_and_the_rest_is_imaged_once_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_in(tmp_path)
+    written = 0
+
+    def full(descriptor: int) -> None:
+        nonlocal written
+        written += 1
+        if 40 <= written < 60:
+            raise OSError(28, os.strerror(28))
+        sync(descriptor)
+
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", full)
+    told = image_all(tmp_path, settings)
+
+    failed = [fields for event, fields in told if event == "well.failed"]
+    assert failed
+    assert all("No space left on device" in str(fields["problem"]) for fields in failed)
+    assert not list((tmp_path / "archive").rglob("*.part"))
+    assert {file.name[:3] for file in (tmp_path / "archive").rglob("*.ome.tif")} == set(INNER_60)
+
+
+def test_adapters_of_another_interface_version_are_refused_with_both_versions(tmp_path: Path) -> None:
+    source = tmp_path / "old.c"
+    source.write_text("long GetModuleVersion(void) { return 10; }\nlong GetDeviceInterfaceVersion(void) { return 74; }\n")
+    needed = ("InitializeModuleData", "CreateDevice", "DeleteDevice", "GetNumberOfDevices", "GetDeviceName", "GetDeviceType", "GetDeviceDescription")
+    source.write_text(source.read_text() + "".join(f"void {name}(void) {{}}\n" for name in needed))
+    adapters = tmp_path / "Micro-Manager"
+    adapters.mkdir()
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", str(adapters / "libmmgr_dal_DemoCamera.so.0"), str(source)], check=True)
+    settings = settings_in(tmp_path)
+    with pytest.raises(ConfigError, match=r"device adapter has 74.*expected adapters for Device API version \d+, .*which this pymmcore has"):
+        MicroManager(MicroscopeSettings(config=settings.config, a1_um=(0, 0), adapters=adapters), lambda: datetime.now(UTC))
