@@ -3,8 +3,10 @@
 import json
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tifffile
 
@@ -295,3 +297,28 @@ def test_the_process_of_the_microscope_loads_no_inference_engine(laboratory: Lab
     program = "import sys, daemon.cli, daemon.acquire; sys.exit(any(name.split('.')[0] in ('onnxruntime', 'torch', 'sqlalchemy') for name in sys.modules))"
     done = subprocess.run([laboratory.command()[0], "-c", program], check=False, env=laboratory.environment)
     assert done.returncode == 0
+
+
+def test_plates_are_presented_in_turn_by_a_command_and_each_gets_its_own_images(tmp_path: Path) -> None:
+    arm = tmp_path / "arm.py"
+    arm.write_text(
+        "import sys\nfrom datetime import UTC, datetime\nfrom pathlib import Path\nfrom acquisition.virtual_world import World\n"
+        f"world = World.load(Path({str(tmp_path / 'world')!r}), clock=lambda: datetime.now(UTC))\naction, plate = sys.argv[1:]\n"
+        f"open({str(tmp_path / 'moves')!r}, 'a').write(f'{{action}} {{plate}}\\n')\n"
+        "world.present(plate, 7) if action == 'present' else world.take_away()\n"
+    )
+    laboratory = Laboratory.make(tmp_path, plates=2, microscope=f'linger_s = 0.1\npresent = ["{sys.executable}", "{arm}", "{{action}}", "{{plate}}"]')
+    laboratory.world.take_away()
+    first, second = laboratory.world.scopes
+    wishes = Wishes(tmp_path / "microscope" / "wishes")
+    for plate in (first, second):
+        wishes.add(Wish(plate=plate, day=7, wells=("C05",), reason="asked", made_at=now()))
+    with laboratory.serving() as process:
+        until(lambda: not wishes.pending() and (tmp_path / "moves").read_text().endswith(f"release {second}\n"))
+        process.terminate()
+        assert process.wait(30) == 0
+
+    assert (tmp_path / "moves").read_text().splitlines() == [f"present {first}", f"release {first}", f"present {second}", f"release {second}"]
+    images = [tifffile.imread(next((tmp_path / "archive" / plate / "day07").glob("C05*"))) for plate in (first, second)]
+    assert not np.array_equal(*images)
+    assert all(image.mean() > 1000 for image in images)  # lit, with a plate there
