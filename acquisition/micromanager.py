@@ -27,7 +27,7 @@ FRAME_TIME = "FrameTime"  # a property of cameras that stamp their frames: ISO 8
 _PYTHON_DEVICES = "#py "  # starts the lines of a configuration that name devices written in Python
 _KEY = "source.micromanager"
 
-configure_logging(file=None, stderr_level="ERROR")
+configure_logging(file=None, stderr_level="CRITICAL")  # what it would print, our own errors say
 
 
 class _StrictEngine(MDAEngine):  # type: ignore[misc]  # pymmcore-plus is not typed here

@@ -84,7 +84,7 @@ def image(config: Config, notes: list[int], plate: str, day: int, wells: Sequenc
             begun = loop.do(Job(plate, day, wish, name), plate_map) is not None
             loop.release()
     except MicroscopeBusyError as busy:
-        screen.print(f"{busy}; it is asked to image plate {plate}, day {day}", markup=False)
+        screen.print(f"The microscope {busy.problem}; it is asked to image plate {plate}, day {day}.", markup=False)
         if not wait:
             return 0
         begun = True
