@@ -41,12 +41,6 @@ def missed(plates: Mapping[str, PlateMap], now: datetime, *, acquire_at: time | 
     return _in_order(each for each in past if now - each.since <= FORGOTTEN_AFTER and not done(each.plate, each.day))
 
 
-def next_at(plates: Mapping[str, PlateMap], now: datetime, *, acquire_at: time | None, days: Sequence[int] | None, done: Done) -> DayDue | None:
-    """Return what comes next after now, None if nothing does; the parameters are those of :func:`due`."""
-    coming = (each for each in _all_days(plates, acquire_at, days) if each.since > now and not done(each.plate, each.day))
-    return next(iter(_in_order(coming)), None)
-
-
 def _all_days(plates: Mapping[str, PlateMap], acquire_at: time | None, days: Sequence[int] | None) -> Iterator[DayDue]:
     for plate, plate_map in plates.items():
         hour = plate_map.acquire_at or acquire_at

@@ -1,7 +1,5 @@
 """Revisions of a ranking as files: each whole or not there, never written over, and ``latest.json`` of the newest one."""
 
-import contextlib
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from acquisition.durable_files import write_durably
 from schemas.errors import OutputError
 
 LATEST = "latest.json"
@@ -62,7 +61,7 @@ def write_revision(revision: Revision) -> list[Path]:
     except OSError as error:
         raise OutputError(revision.home, f"cannot be made ({error.strerror}); expected a folder in a writable one") from error
     for path in absent:
-        _write_aside(path, revision.files[revision.document if path.name == LATEST else path.name]())
+        write_durably(path, revision.files[revision.document if path.name == LATEST else path.name]().encode())
     return [*_paths(revision), revision.home / LATEST]
 
 
@@ -96,23 +95,3 @@ def _read(path: Path, revision: Revision) -> Identity | None:
         return type(revision.identity).model_validate_json(path.read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
-
-
-def _write_aside(path: Path, text: str) -> None:
-    """Make the file appear whole or not at all, and stay after a power cut."""
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        with aside.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)  # a half-written file would only hold space on a full disk
-        raise OutputError(path, f"cannot be written ({error.strerror}); expected a writable folder with free space") from error

@@ -1,9 +1,9 @@
 from collections.abc import Mapping
-from datetime import datetime, time, timedelta
+from datetime import datetime, time
 
 import pytest
 
-from acquisition.imaging_schedule import DayDue, due, missed, next_at
+from acquisition.imaging_schedule import DayDue, due, missed
 from schemas.plate_map import PlateMap
 from tests.samples import plate_map
 
@@ -83,10 +83,3 @@ def test_a_day_that_ended_without_images_is_missed_for_a_while() -> None:
     assert missed_at("2026-11-16T15:00:00+01:00") == [6]
     assert missed_at("2026-11-18T09:59:00+01:00") == [7, 8]
     assert missed_at("2027-11-18T10:00:00+01:00") == []
-
-
-def test_what_comes_next_is_known_before_it_is_due() -> None:
-    now = at("2026-11-16T15:00:00+01:00")
-    coming = next_at(plates(), now, acquire_at=TEN, days=None, done=never)
-    assert coming == DayDue("P1", 8, at("2026-11-17T10:00:00+01:00"))
-    assert next_at(plates(), now + timedelta(days=30), acquire_at=TEN, days=None, done=never) is None
