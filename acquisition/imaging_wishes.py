@@ -44,8 +44,8 @@ class Wishes:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def add(self, wish: Wish) -> bool:
-        """Write a wish down; False if the same one was ever made before, which only a person may do.
+    def add(self, wish: Wish) -> str | None:
+        """Write a wish down and return its name in the list; None if the same one was ever made before, which only a person may do.
 
         Raises
         ------
@@ -54,10 +54,11 @@ class Wishes:
         """
         before = [path for folder in ("", "done", "dropped") for path in (self._folder / folder).glob(f"*-{wish.identity}-*.json")]
         if before and wish.reason != ASKED:
-            return False
+            return None
         made_at = wish.made_at.astimezone(UTC)
-        write_durably(self._folder / f"{made_at:%Y%m%dT%H%M%S.%fZ}-{wish.identity}-{len(before) + 1}.json", wish.model_dump_json(indent=1).encode())
-        return True
+        name = f"{made_at:%Y%m%dT%H%M%S.%fZ}-{wish.identity}-{len(before) + 1}.json"
+        write_durably(self._folder / name, wish.model_dump_json(indent=1).encode())
+        return name
 
     def pending(self) -> list[tuple[str, Wish]]:
         """Return the wishes that wait and their names, oldest first; a damaged one is put aside and logged."""
@@ -67,13 +68,13 @@ class Wishes:
                 waiting.append((path.name, Wish.model_validate_json(path.read_bytes())))
             except FileNotFoundError:  # ended by another process meanwhile
                 continue
-            except ValidationError as error:
-                self._move(path.name, "damaged")
-                log.warning("wish.damaged", file=str(self._folder / "damaged" / path.name), problem="; ".join(_describe(error)))
+            except (OSError, ValidationError) as error:
+                if self._move(path.name, "damaged"):
+                    log.warning("wish.damaged", file=str(self._folder / "damaged" / path.name), problem=_describe(error))
         return waiting
 
     def done(self, name: str) -> None:
-        """Take note that a wish came true.
+        """Take note that a wish came true; nothing to do if another process ended it meanwhile.
 
         Raises
         ------
@@ -83,25 +84,30 @@ class Wishes:
         self._move(name, "done")
 
     def drop(self, name: str, why: str) -> None:
-        """Give a wish up.
+        """Give a wish up; nothing to do if another process ended it meanwhile.
 
         Raises
         ------
         OutputError
             If the note cannot be taken.
         """
-        self._move(name, "dropped")
-        log.warning("wish.dropped", file=str(self._folder / "dropped" / name), why=why)
+        if self._move(name, "dropped"):
+            log.warning("wish.dropped", file=str(self._folder / "dropped" / name), why=why)
 
-    def _move(self, name: str, to: str) -> None:
+    def _move(self, name: str, to: str) -> bool:
         try:
             make_folder(self._folder / to)
             (self._folder / name).replace(self._folder / to / name)
             sync_folder(self._folder / to)
             sync_folder(self._folder)
+        except FileNotFoundError:
+            return False
         except OSError as error:
             raise OutputError(self._folder / name, f"cannot be moved to {to} ({error.strerror}); expected a writable folder") from error
+        return True
 
 
-def _describe(error: ValidationError) -> list[str]:
-    return [f"{'.'.join(map(str, each['loc'])) or 'the file'}: {each['msg']}" for each in error.errors()]
+def _describe(error: OSError | ValidationError) -> str:
+    if isinstance(error, OSError):
+        return f"cannot be read ({error.strerror})"
+    return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'the file'}: {each['msg']}" for each in error.errors())
