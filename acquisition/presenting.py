@@ -63,16 +63,15 @@ class ReadyFile:
     wait: Callable[[float], object] = time.sleep
 
     def present(self, plate: str) -> None:
-        """Ask for the plate and wait until it, and no other, is ready."""
+        """Ask for the plate, and for no other that a crash left wanted, and wait until it alone is ready; one that does not come is not wanted any more."""
+        for other in {path.parent.name for path in self.root.glob(f"*/{WANTED}")} - {plate}:
+            self.release(other)
         write_durably(self.root / plate / WANTED, b"")
-        waited_s = 0.0
-        while (ready := sorted(path.parent.name for path in self.root.glob(f"*/{READY}"))) != [plate]:
-            if waited_s >= self.timeout_s:
-                problem = f"after {self.timeout_s:g} s there is {READY} of {' and '.join(ready) or 'no plate'}; expected of this one alone"
-                raise MicroscopeError(f"plate {plate}", problem)
-            _check_wanted(plate, self.go_on)
-            self.wait(LOOK_S)
-            waited_s += LOOK_S
+        try:
+            self._wait_for(plate)
+        except MicroscopeError:
+            self.release(plate)
+            raise
 
     def release(self, plate: str) -> None:
         """Ask for it no longer."""
@@ -81,6 +80,16 @@ class ReadyFile:
             wanted.unlink(missing_ok=True)
         except OSError as error:
             raise MicroscopeError(f"plate {plate}", f"{wanted} cannot be removed ({error.strerror}); expected a writable folder") from error
+
+    def _wait_for(self, plate: str) -> None:
+        waited_s = 0.0
+        while (ready := sorted(path.parent.name for path in self.root.glob(f"*/{READY}"))) != [plate]:
+            if waited_s >= self.timeout_s:
+                problem = f"after {self.timeout_s:g} s there is {READY} of {' and '.join(ready) or 'no plate'}; expected of this one alone"
+                raise MicroscopeError(f"plate {plate}", problem)
+            _check_wanted(plate, self.go_on)
+            self.wait(LOOK_S)
+            waited_s += LOOK_S
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,19 @@ def test_a_plate_that_does_not_come_is_waited_for_so_long_and_no_longer(tmp_path
     with pytest.raises(MicroscopeError, match=r"after 10 s there is plate\.ready of no plate"):
         ReadyFile(tmp_path, 10, go_on, waited.append).present("P1")
     assert waited == [LOOK_S] * 20
+    assert list((tmp_path / "P1").iterdir()) == []  # an arm that is slow must not bring it while another one is wanted
+
+
+def test_a_plate_that_a_crash_left_wanted_is_not_wanted_beside_the_next(tmp_path: Path) -> None:
+    left = put(tmp_path, "P2")
+    left.with_name(WANTED).touch()
+    put(tmp_path, "P1")
+
+    def arm_takes_away() -> None:
+        assert not left.with_name(WANTED).exists()
+        left.unlink()
+
+    ReadyFile(tmp_path, 60, go_on, later(2, arm_takes_away)).present("P1")
 
 
 @pytest.mark.parametrize("presenter", [ReadyFile(Path("none"), 60, stop), Arm(python("import time; time.sleep(60)"), 60, stop)])
