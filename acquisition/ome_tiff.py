@@ -13,7 +13,7 @@ import numpy.typing as npt
 import tifffile
 from ome_types import model as ome
 
-from acquisition.durable_files import write_durably
+from acquisition.durable_files import make_folder, write_durably
 from acquisition.image_metadata import OUR_CREATOR
 from acquisition.ports import Frame, FrameFormat
 from schemas.errors import MicroscopeError, OutputError
@@ -45,8 +45,27 @@ class WellFrames:
         return min(frame.taken_at for frame in self.frames)
 
 
+def prepare(root: Path, plate: str, day: int) -> None:
+    """Make the folder of a plate's day in the archive below ``root``, and remove what a crash left half-written in it.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made or looked into.
+    """
+    folder = _folder(root, plate, day)
+    try:
+        make_folder(folder)
+        for leftover in folder.glob(".*.ome.tif.part"):
+            leftover.unlink()
+    except OSError as error:
+        raise OutputError(folder, f"cannot be made or cleared ({error.strerror}); expected a writable archive") from error
+
+
 def save(root: Path, well: WellFrames) -> Path:
     """Write a visit into the archive below ``root`` and return the file; an earlier visit is never overwritten.
+
+    The folder was made by :func:`prepare`: where a share is unmounted meanwhile, nothing may be written below its empty mount point.
 
     Raises
     ------
@@ -56,12 +75,18 @@ def save(root: Path, well: WellFrames) -> Path:
         If the file cannot be written; nothing is left behind then.
     """
     content = encode(well)
-    folder = root / well.plate / f"day{well.day:02d}"
+    folder = _folder(root, well.plate, well.day)
+    if not folder.is_dir():
+        raise OutputError(folder, "is gone; expected the folder that this day's images are saved in (is the archive's share mounted?)")
     at = well.taken_at
     while (path := folder / archive_name(well.well, at)).exists():  # a camera whose clock stands still
         at += timedelta(milliseconds=1)
     write_durably(path, content)
     return path
+
+
+def _folder(root: Path, plate: str, day: int) -> Path:
+    return root / plate / f"day{day:02d}"
 
 
 def archive_name(well: str, taken_at: datetime) -> str:

@@ -22,6 +22,7 @@ from acquisition.imaging_day import DayPlan, ImagingDay
 from acquisition.imaging_journal import Journal
 from acquisition.micromanager import MicroManager
 from acquisition.microscope_settings import Focusing, MicroscopeSettings
+from acquisition.ome_tiff import prepare
 from acquisition.plate_plan import WellPosition, plan_positions
 from schemas.well import INNER_60
 
@@ -69,6 +70,7 @@ def their_run(config: Path, positions: list[WellPosition], settings: MicroscopeS
 
 def our_run(folder: Path, positions: list[WellPosition], settings: MicroscopeSettings) -> float:
     """Return seconds of a day's imaging."""
+    prepare(folder / "archive", "PLATE", 1)
     scope = MicroManager(settings, lambda: datetime.now(UTC))
     day = ImagingDay(
         scope=scope,

@@ -17,6 +17,7 @@ from acquisition.imaging_day import DayPlan, ImagingDay
 from acquisition.imaging_journal import Journal
 from acquisition.micromanager import MicroManager
 from acquisition.microscope_settings import MicroscopeSettings
+from acquisition.ome_tiff import prepare
 from acquisition.plate_plan import plan_positions
 from acquisition.ports import Frame
 from inference.bundle import load_bundle
@@ -76,6 +77,7 @@ class CountedMicroManager(MicroManager):
 def image_all(folder: Path, settings: MicroscopeSettings, *, fails_every: int = 0) -> list[tuple[str, dict[str, object]]]:
     """Image the inner 60 wells and return what was told."""
     told: list[tuple[str, dict[str, object]]] = []
+    prepare(folder / "archive", PLATE, 1)
     scope = CountedMicroManager(settings, lambda: datetime.now(UTC))
     scope.fails_every = fails_every
     try:

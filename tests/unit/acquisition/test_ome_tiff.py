@@ -19,12 +19,19 @@ import ome_types
 from acquisition.image_reading import ImageLimits, decode, read_image
 from acquisition.microscope_settings import ARCHIVE_PATTERN
 from acquisition.naming import compile_pattern
-from acquisition.ome_tiff import WellFrames, archive_name, bytes_needed, check_space, encode, save
+from acquisition.ome_tiff import WellFrames, archive_name, bytes_needed, check_space, encode, prepare, save
 from acquisition.ports import Frame, FrameFormat
 from schemas.errors import MicroscopeError, OutputError
 
 AT = datetime.fromisoformat("2026-11-16T15:00:00.123456+01:00")
 HEIGHTS_UM = (-45.0, 0.5, 45.0)
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """Return an archive that awaits the visits of a day."""
+    prepare(tmp_path, "PDAC-0042", 7)
+    return tmp_path
 
 
 def visit(bits: int = 12, brightest: int = 2000, planes: int = 3, **changes: Any) -> WellFrames:  # noqa: ANN401 - any field
@@ -38,10 +45,10 @@ def visit(bits: int = 12, brightest: int = 2000, planes: int = 3, **changes: Any
     return WellFrames(**fields | {"planned_x_um": 9000.0, "planned_y_um": -9000.0, "planned_z_um": HEIGHTS_UM[:planes]} | changes)
 
 
-def test_ome_types_reads_everything_without_a_warning(tmp_path: Path) -> None:
+def test_ome_types_reads_everything_without_a_warning(archive: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        ome = ome_types.from_tiff(save(tmp_path, visit()))
+        ome = ome_types.from_tiff(save(archive, visit()))
     (image,), (plate,) = ome.images, ome.plates
     pixels = image.pixels
     assert image.acquisition_date == AT
@@ -72,15 +79,15 @@ def test_the_pixels_come_back_as_they_were(bits: int, brightest: int) -> None:
         np.testing.assert_array_equal(tif.asarray(), np.stack([frame.pixels for frame in well.frames]))
 
 
-def test_one_plane_is_a_stack_of_one(tmp_path: Path) -> None:
-    path = save(tmp_path, visit(planes=1))
+def test_one_plane_is_a_stack_of_one(archive: Path) -> None:
+    path = save(archive, visit(planes=1))
     assert ome_types.from_tiff(path).images[0].pixels.physical_size_z is None
     assert read_image(path).planes.shape == (1, 80, 100)
 
 
 @pytest.mark.parametrize(("bits", "brightest"), [(12, 1000), (14, 3000), (16, 3000)])
-def test_white_is_the_camera_s_however_dark_the_image(tmp_path: Path, bits: int, brightest: int) -> None:
-    path = save(tmp_path, visit(bits, brightest))
+def test_white_is_the_camera_s_however_dark_the_image(archive: Path, bits: int, brightest: int) -> None:
+    path = save(archive, visit(bits, brightest))
     image = read_image(path)
     assert (image.um_per_px, image.taken_at) == (1.36, AT)
     assert int(image.planes.max()) == pytest.approx(brightest * 65535 / (2**bits - 1), abs=1)
@@ -95,37 +102,49 @@ def test_of_other_programs_bits_are_believed_if_they_say_more_than_the_type_and_
 
 
 @pytest.mark.parametrize("zone", ["+01:00", "-05:30", "+00:00"])
-def test_the_name_says_plate_day_well_and_instant(tmp_path: Path, zone: str) -> None:
+def test_the_name_says_plate_day_well_and_instant(archive: Path, zone: str) -> None:
     at = datetime.fromisoformat(f"2026-11-16T15:00:00.123456{zone}")
     well = visit()
-    path = save(tmp_path, replace(well, frames=(replace(well.frames[0], taken_at=at),), planned_z_um=()))
-    reading = compile_pattern(ARCHIVE_PATTERN).read(path.relative_to(tmp_path).as_posix())
+    path = save(archive, replace(well, frames=(replace(well.frames[0], taken_at=at),), planned_z_um=()))
+    reading = compile_pattern(ARCHIVE_PATTERN).read(path.relative_to(archive).as_posix())
     assert (reading.plate, reading.day, reading.well) == ("PDAC-0042", 7, "B02")
     assert reading.taken_at == at.replace(microsecond=123_000)
 
 
-def test_an_earlier_visit_is_never_overwritten_even_if_the_camera_s_clock_stands_still(tmp_path: Path) -> None:
-    first, second = save(tmp_path, visit()), save(tmp_path, visit())
+def test_an_earlier_visit_is_never_overwritten_even_if_the_camera_s_clock_stands_still(archive: Path) -> None:
+    first, second = save(archive, visit()), save(archive, visit())
     assert first.name == archive_name("B02", AT) == "B02_20261116T150000.123+0100.ome.tif"
     assert second.name == "B02_20261116T150000.124+0100.ome.tif"
-    assert sorted(tmp_path.rglob("*.*")) == sorted([first, second])
+    assert sorted(archive.rglob("*.*")) == sorted([first, second])
 
 
-def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_nothing_behind(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    (tmp_path / "PDAC-0042" / "day07").mkdir(parents=True)
     with pytest.raises(OutputError, match=r"B02_.*No space left on device"):
-        save(tmp_path, visit())
-    assert list((tmp_path / "PDAC-0042" / "day07").iterdir()) == []
+        save(archive, visit())
+    assert list((archive / "PDAC-0042" / "day07").iterdir()) == []
 
 
 def test_a_file_in_the_folder_s_place_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "PDAC-0042").write_text("")
     with pytest.raises(OutputError, match=r"Not a directory|File exists"):
+        prepare(tmp_path, "PDAC-0042", 7)
+
+
+def test_below_the_mount_point_of_a_share_that_vanished_nothing_is_written(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"day07: is gone; expected .*mounted"):
         save(tmp_path, visit())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_crash_left_half_written_is_removed_and_nothing_else(archive: Path) -> None:
+    kept = save(archive, visit())
+    kept.with_name(f".{kept.name}.part").write_bytes(b"half")
+    prepare(archive, "PDAC-0042", 7)
+    assert list(kept.parent.iterdir()) == [kept]
 
 
 @pytest.mark.parametrize(
@@ -137,10 +156,10 @@ def test_a_file_in_the_folder_s_place_is_an_error(tmp_path: Path) -> None:
         (visit(planes=0), "no frames"),
     ],
 )
-def test_frames_that_are_not_what_the_camera_said_are_not_saved(well: WellFrames, said: str, tmp_path: Path) -> None:
+def test_frames_that_are_not_what_the_camera_said_are_not_saved(well: WellFrames, said: str, archive: Path) -> None:
     with pytest.raises(MicroscopeError, match=said):
-        save(tmp_path, well)
-    assert list(tmp_path.rglob("*.tif")) == []
+        save(archive, well)
+    assert list(archive.rglob("*.tif")) == []
 
 
 def test_the_room_a_day_needs_is_reckoned_before_it_begins(tmp_path: Path) -> None:
