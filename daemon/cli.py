@@ -31,6 +31,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
+HANDED_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="The configuration file; without it every setting has its default.")]
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 screen = Console(highlight=False, width=None if sys.stdout.isatty() else 140)  # a pipe has no width of its own
@@ -331,6 +332,27 @@ def acquire(
         return microscope.lamp_off(settings) if lamp_off else microscope.serve(settings, notes)
 
     microscope.leave(action, errors)
+
+
+@app.command(context_settings=HANDED_ON)
+def train(context: typer.Context) -> None:
+    """Train an encoder, a forecaster or a segmenter (extra `train`)."""
+    _hand_on("train", context)
+
+
+@app.command(context_settings=HANDED_ON)
+def evaluate(context: typer.Context) -> None:
+    """Judge encoders side by side and write a report (extra `train`)."""
+    _hand_on("evaluate", context)
+
+
+def _hand_on(name: str, context: typer.Context) -> NoReturn:
+    """Give the rest of the command line, ``--help`` too, to the command of this name in a package that this one must not import."""
+    from importlib.metadata import entry_points  # noqa: PLC0415 - only for these commands
+
+    (entry,) = entry_points(group="spherorank.commands", name=name)
+    typer.main.get_command(entry.load())(context.args, prog_name=context.command_path)
+    raise AssertionError("typer exits by itself")
 
 
 def _wells(names: Sequence[str] | None) -> list[str]:

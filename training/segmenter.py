@@ -1,11 +1,10 @@
-"""A segmenter learned from virtual plates: ``python -m training.segmenter --out DIR``; the same command goes on where it was stopped.
+"""A segmenter learned from virtual plates: ``spherorank train segmenter --out DIR``; the same command goes on where it was stopped.
 
 Views (:mod:`training.virtual_views`) → a small U-Net (Ronneberger et al. 2015, doi:10.1007/978-3-319-24574-4_28), 0.8 million weights →
 cross-entropy and Dice (Milletari et al. 2016, doi:10.1109/3DV.2016.79) → ONNX, compared with torch → a bundle that
 :class:`inference.onnx_segmenter.OnnxSegmenter` opens.
 """
 
-import argparse
 import hashlib
 import itertools
 import math
@@ -152,16 +151,10 @@ def write_segmenter(model: nn.Module, settings: Settings, out: Path) -> float:
     return parity
 
 
-def main() -> None:
-    """Train a segmenter on virtual plates and write its bundle to OUT/bundle."""
-    parser = argparse.ArgumentParser(prog="python -m training.segmenter", description=main.__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint and bundle; an unfinished training there is gone on with")
-    parser.add_argument("--seed", type=int, default=Settings.seed)
-    parser.add_argument("--steps", type=int, default=Settings.steps, help="batches of 18 views")
-    parser.add_argument("--threads", type=int, default=1)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    settings = Settings(seed=arguments.seed, steps=arguments.steps)
+def run(out: Path, *, seed: int, steps: int, threads: int) -> float:
+    """Train on virtual plates, write the bundle to ``out / "bundle"``, and return the largest difference between torch and onnxruntime."""
+    torch.set_num_threads(threads)
+    settings = Settings(seed=seed, steps=steps)
     started = time.monotonic()
     recent: list[float] = []
 
@@ -171,10 +164,5 @@ def main() -> None:
             print(f"step {step + 1}/{settings.steps}  loss {np.mean(recent):.4f}  rate {rate:.5f}  {time.monotonic() - started:.0f} s", flush=True)  # noqa: T201 - progress
             recent.clear()
 
-    model = train(settings, arguments.out, progress)
-    parity = write_segmenter(model, settings, arguments.out / "bundle")
-    print(f"{arguments.out / 'bundle'}: largest difference between torch and onnxruntime {parity:.1e}")  # noqa: T201 - the command's answer
-
-
-if __name__ == "__main__":
-    main()
+    model = train(settings, out, progress)
+    return write_segmenter(model, settings, out / "bundle")
