@@ -23,6 +23,7 @@ from schemas.errors import ConfigError, MicroscopeError
 
 STAGE_TOLERANCE_UM = 25.0  # a fiftieth of a field; beyond it the stage does not stand where it was sent
 Z_TOLERANCE_UM = 5.0
+MOST_BITS = 16  # of a pixel, in the archive
 FRAME_TIME = "FrameTime"  # a property of cameras that stamp their frames: ISO 8601 with its zone
 _PYTHON_DEVICES = "#py "  # starts the lines of a configuration that name devices written in Python
 _KEY = "source.micromanager"
@@ -65,6 +66,9 @@ class MicroManager:
         try:
             if problems := list(_lacking(self._core, settings)):
                 raise ConfigError(*problems[0], more=tuple(problems[1:]))  # noqa: TRY301 - the core has to be closed
+            self.lamp_off()  # a crash may have left it on
+            self._set_channel()  # may set the camera, too
+            self.lamp_off()  # of the channel, which may name another shutter
             self._format = FrameFormat(
                 width_px=self._core.getImageWidth(),
                 height_px=self._core.getImageHeight(),
@@ -72,8 +76,6 @@ class MicroManager:
                 um_per_px=settings.um_per_px or self._core.getPixelSizeUm(),
                 to_stage=_to_stage(self._core.getPixelSizeAffine(), settings.um_per_px or self._core.getPixelSizeUm()),
             )
-            self.lamp_off()  # a crash may have left it on
-            self._set_channel()
             self._core.setAutoShutter(False)
             self._core.register_mda_engine(_StrictEngine(self._core, restore_initial_state=False))
         except BaseException:
@@ -111,7 +113,9 @@ class MicroManager:
             with self._lit():
                 self._core.fullFocus()
                 self._core.waitForSystem()
-            return float(self._core.getPosition())
+            found_um = float(self._core.getPosition())
+            self._check_heights([found_um])
+        return found_um
 
     def stack(self, z_um: Sequence[float]) -> list[Frame]:
         """Return one frame at each height, lit only meanwhile; raises :class:`MicroscopeError`."""
@@ -119,7 +123,7 @@ class MicroManager:
         frames: list[Frame] = []
 
         def keep(image: np.ndarray, _event: MDAEvent, meta: dict[str, Any]) -> None:
-            frames.append(self._frame(image, meta["position"]))
+            frames.append(self._frame(image, meta))
 
         events = [MDAEvent(index={"z": number}, z_pos=z, exposure=self._settings.exposure_ms, keep_shutter_open=True) for number, z in enumerate(z_um)]
         camera = f"camera {self._core.getCameraDevice()}"
@@ -137,9 +141,10 @@ class MicroManager:
         return frames
 
     def lamp_off(self) -> None:
-        """Close the shutter; from any thread."""
-        if self._core.getShutterDevice():
-            self._core.setShutterOpen(False)
+        """Close the shutter; from any thread. Raises :class:`MicroscopeError`."""
+        if shutter := self._core.getShutterDevice():
+            with _translated(f"shutter {shutter}, so that the lamp may be on"):
+                self._core.setShutterOpen(False)
 
     def close(self) -> None:
         """Close the shutter and unload the devices."""
@@ -176,15 +181,15 @@ class MicroManager:
         finally:
             self.lamp_off()
 
-    def _frame(self, image: np.ndarray, where: dict[str, float]) -> Frame:
-        camera = self._core.getCameraDevice()
+    def _frame(self, image: np.ndarray, meta: dict[str, Any]) -> Frame:
+        camera, where = self._core.getCameraDevice(), meta["position"]
         stamped = self._core.hasProperty(camera, FRAME_TIME)
         return Frame(
             pixels=np.array(image),
             x_um=float(where["x"]),
             y_um=float(where["y"]),
             z_um=float(where["z"]),
-            exposure_ms=self._settings.exposure_ms,
+            exposure_ms=float(meta["exposure_ms"]),  # as the camera rounds it
             taken_at=datetime.fromisoformat(self._core.getProperty(camera, FRAME_TIME)) if stamped else self._clock(),
         )
 
@@ -265,12 +270,14 @@ def _lacking(core: CMMCorePlus, settings: MicroscopeSettings) -> Iterator[tuple[
         if not label:
             yield str(settings.config), f"names no {role} (loaded are {loaded}); expected a line Property,Core,{role},LABEL with {what}"
     if settings.focusing is Focusing.HARDWARE and not core.getAutoFocusDevice():
-        yield f"{_KEY}.autofocus", f"is hardware, and {settings.config} names no AutoFocus; expected a line Property,Core,AutoFocus,LABEL, or software"
+        yield f"{_KEY}.focusing", f"is hardware, and {settings.config} names no AutoFocus; expected a line Property,Core,AutoFocus,LABEL, or software"
     if core.getCameraDevice():
         if not (settings.um_per_px or core.getPixelSizeUm()):
             yield str(settings.config), f"has no pixel size; expected a ConfigPixelSize that fits, or {_KEY}.um_per_px"
         if (components := core.getNumberOfComponents()) != 1:
             yield str(settings.config), f"its camera gives {components} components a pixel; expected grey images"
+        elif (bits := core.getImageBitDepth()) > MOST_BITS:
+            yield str(settings.config), f"its camera counts in {bits} bits; expected at most {MOST_BITS} (the camera's pixel type sets it)"
     if settings.channel:
         group, _, preset = settings.channel.partition(":")
         known = {name: core.getAvailableConfigs(name) for name in core.getAvailableConfigGroups()}

@@ -137,7 +137,13 @@ class Microscope(Protocol):
         ...
 
     def lamp_off(self) -> None:
-        """Switch the lamp off, whatever else hangs. Safe from any thread and as often as one likes."""
+        """Switch the lamp off, whatever else hangs. Safe from any thread and as often as one likes.
+
+        Raises
+        ------
+        MicroscopeError
+            If the shutter failed.
+        """
         ...
 
     def close(self) -> None:

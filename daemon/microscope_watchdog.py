@@ -79,13 +79,15 @@ class Watchdog:
                 self._tell("tick")
 
     def _give_up(self, why: str) -> None:
-        switch = threading.Thread(target=self._lamp_off, daemon=True)
-        switch.start()
-        switch.join(LAMP_PATIENCE_S)
-        lamp = "the lamp may still be on" if switch.is_alive() else "the lamp was switched off"
-        self._tell("alert", kind="microscope", cause="stalled", message=f"the microscope {why}; {lamp}, and its process ends", plate=None)
-        self._end(EXIT_STALLED)
+        is_off = threading.Event()
+        threading.Thread(target=self._lamp_off, args=(is_off,), daemon=True).start()
+        lamp = "the lamp was switched off" if is_off.wait(LAMP_PATIENCE_S) else "the lamp may still be on"
+        try:
+            self._tell("alert", kind="microscope", cause="stalled", message=f"the microscope {why}; {lamp}, and its process ends", plate=None)
+        finally:
+            self._end(EXIT_STALLED)
 
-    def _lamp_off(self) -> None:
+    def _lamp_off(self, is_off: threading.Event) -> None:
         with contextlib.suppress(Exception):  # whatever the driver says: the process ends next
             self.lamp_off()
+            is_off.set()
