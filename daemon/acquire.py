@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import NoReturn, TextIO
@@ -23,18 +24,20 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from acquisition.durable_files import write_durably
 from acquisition.imaging_day import outermost_heights
 from acquisition.imaging_wishes import ASKED, Wish, Wishes
 from acquisition.micromanager import MicroManager
 from acquisition.ome_tiff import bytes_needed, check_space
 from acquisition.plate_map_files import read_plate_maps
 from acquisition.plate_plan import check_z, plan_positions
-from acquisition.presenting import AlwaysThere, Arm, Presenter, ReadyFile
+from acquisition.ports import FrameFormat
+from acquisition.presenting import LOOK_S, AlwaysThere, Arm, Presenter, ReadyFile
 from acquisition.quality import assess
 from daemon.acquisition_loop import AcquisitionLoop, Job, journal_of
 from daemon.config import Config, MicromanagerSection, microscope_settings
 from daemon.microscope_watchdog import Watchdog
-from schemas.errors import ConfigError, MicroscopeError, PlateMapError, SpheroRankError
+from schemas.errors import ConfigError, MicroscopeError, OutputError, PlateMapError, SpheroRankError
 from schemas.plate_map import PlateMap
 
 GRACE_S = 20.0  # for the well in hand, after a signal
@@ -48,13 +51,14 @@ def leave(action: Callable[[], int], errors: Console) -> NoReturn:
     try:
         code = action()
     except ConfigError as error:
-        errors.print(str(error), markup=False)
+        _say(errors, str(error))
         code = EXIT_CONFIG
     except SpheroRankError as error:
-        errors.print(str(error), markup=False)
+        _say(errors, str(error))
         code = EXIT_FAILED
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # whoever read it is gone
+            stream.flush()
     os._exit(code)
 
 
@@ -75,28 +79,57 @@ def image(config: Config, notes: list[int], plate: str, day: int, wells: Sequenc
     plate_map = _plate_map(config, plate)
     wanted = tuple(wells) or plate_map.wells_with_tissue
     plan_positions(settings, wanted)
+    if (today := plate_map.culture_day(datetime.now(UTC))) != day:
+        _say(screen, f"By the calendar it is day {today} of plate {plate}; its images are saved as day {day}.")
     wish = Wish(plate=plate, day=day, wells=tuple(wells), reason=ASKED, made_at=datetime.now(UTC))
     wishes = Wishes(section.state / "wishes")
-    wishes.add(wish)
-    name = next(name for name, each in wishes.pending() if each == wish)
+    name = wishes.add(wish) or ""  # what is asked is always new
     try:
-        with _loop(config, notes, partial(_tell_in_words, screen), parent_fd=None) as loop:
-            begun = loop.do(Job(plate, day, wish, name), plate_map) is not None
-            loop.release()
-    except MicroscopeBusyError as busy:
-        screen.print(f"The microscope {busy.problem}; it is asked to image plate {plate}, day {day}.", markup=False)
-        if not wait:
-            return 0
-        begun = True
-        while not notes and any(waiting == name for waiting, _ in wishes.pending()):
-            time.sleep(0.5)
-    if not begun or (notes and notes[0] == signal.SIGINT):  # a person thought better of it; after any other signal the next start goes on
-        wishes.drop(name, "interrupted by hand" if begun else "it could not begin")
+        turn = _take_turn(config, notes, Job(plate, day, wish, name), plate_map, screen, wait=wait)
+    except SpheroRankError:
+        wishes.drop(name, "it could not begin")  # nobody expects what ended with an error to be done at the next start
+        raise
+    if turn is Turn.LEFT:
+        return 0
+    if turn is Turn.REFUSED and not notes:
+        wishes.drop(name, "it could not begin")
+    if notes and notes[0] == signal.SIGINT:  # a person thought better of it; after any other signal the next start goes on
+        wishes.drop(name, "interrupted by hand")
     states = journal_of(section, plate, day).state(wish.made_at if wells else None)
     missing = [well for well in wanted if well not in states or not states[well].saved]
     said = f"no image of {', '.join(missing)}" if missing else "complete"
-    screen.print(f"plate {plate}, day {day}: {len(wanted) - len(missing)} of {len(wanted)} wells imaged, {said}", markup=False)
+    _say(screen, f"plate {plate}, day {day}: {len(wanted) - len(missing)} of {len(wanted)} wells imaged, {said}")
     return EXIT_FAILED if missing else 0
+
+
+class Turn(StrEnum):
+    """What became of a job that a person asked for."""
+
+    TAKEN = "taken"  # here, or by whoever drives the microscope
+    REFUSED = "refused"  # it could not begin
+    LEFT = "left"  # to whoever drives the microscope
+
+
+def _take_turn(config: Config, notes: list[int], job: Job, plate_map: PlateMap, screen: Console, *, wait: bool) -> Turn:
+    """Image a job, or wait until whoever drives the microscope has imaged it or lets go of the microscope."""
+    wishes = Wishes(_section(config).state / "wishes")
+    is_told = False
+    while True:
+        try:
+            with _loop(config, notes, partial(_tell_in_words, screen), parent_fd=None) as loop:
+                result = loop.do(job, plate_map)
+                loop.release()
+        except MicroscopeBusyError as busy:
+            if not is_told:
+                _say(screen, f"The microscope {busy.problem}; it is asked to image plate {job.plate}, day {job.day}.")
+            is_told = True
+        else:
+            return Turn.TAKEN if result is not None else Turn.REFUSED
+        if not wait:
+            return Turn.LEFT
+        time.sleep(LOOK_S)
+        if notes or all(name != job.name for name, _ in wishes.pending()):
+            return Turn.TAKEN
 
 
 def dry_run(config: Config, plate: str, wells: Sequence[str], screen: Console) -> int:
@@ -114,9 +147,7 @@ def dry_run(config: Config, plate: str, wells: Sequence[str], screen: Console) -
     with _microscope(config) as scope:
         needed = bytes_needed(scope.format, settings.planes, len(positions))
         form = scope.format
-    screen.print(
-        f"{len(positions)} wells × {settings.planes} planes of {form.width_px}×{form.height_px} pixels, {form.um_per_px:g} µm a pixel: {needed:,} bytes"
-    )
+    _say(screen, f"{len(positions)} wells × {settings.planes} planes of {_describe(form)}: {needed:,} bytes")
     check_space(config.source.path, needed, section.keep_free_bytes)
     return 0
 
@@ -131,9 +162,11 @@ def list_devices(config: Config, screen: Console) -> int:
             table.add_row(*row)
         screen.print(table)
         for group, presets in scope.presets().items():
-            screen.print(f"presets   {', '.join(f'{group}:{preset}' for preset in presets)}", markup=False)
+            _say(screen, f"presets   {', '.join(f'{group}:{preset}' for preset in presets)}")
         x_um, y_um, z_um = scope.position()
-        screen.print(f"position  x {x_um:.1f}, y {y_um:.1f}, z {z_um:.1f} µm\nframes    {scope.format}\nautofocus {'yes' if scope.has_autofocus else 'no'}")
+        _say(screen, f"position  x {x_um:.1f}, y {y_um:.1f}, z {z_um:.1f} µm")
+        _say(screen, f"frames    {_describe(scope.format)}, {scope.format.bits} bits")
+        _say(screen, f"autofocus {'yes' if scope.has_autofocus else 'no'}")
     return 0
 
 
@@ -149,12 +182,13 @@ def preview(config: Config, well: str | None, out: Path, screen: Console) -> int
         white = 2**scope.format.bits - 1
     stretched = np.round(frame.pixels * (65535 / white)).astype(np.uint16)
     quality = assess(stretched[None])
-    cv2.imwrite(str(out), (stretched >> 8).astype(np.uint8))
+    write_durably(out, cv2.imencode(".png", (stretched >> 8).astype(np.uint8))[1].tobytes())
     flags = ", ".join(quality.flags) or "none"
-    screen.print(f"{out}: x {x_um:.1f}, y {y_um:.1f}, z {z_um:.1f} µm, {frame.exposure_ms:g} ms", markup=False)
-    screen.print(
+    _say(screen, f"{out}: x {x_um:.1f}, y {y_um:.1f}, z {z_um:.1f} µm, {frame.exposure_ms:g} ms")
+    _say(
+        screen,
         f"background {np.median(stretched) / 65535:.0%} of the camera's range, saturated {quality.saturated_fraction:.2%}, "
-        f"sharpness {quality.focus[0]:.2f}, tissue {quality.tissue_fraction:.0%} of the field, flags: {flags}"
+        f"sharpness {quality.focus[0]:.2f}, tissue {quality.tissue_fraction:.0%} of the field, flags: {flags}",
     )
     return 0
 
@@ -163,9 +197,12 @@ def check(config: Config) -> int:
     """Open the microscope and look at every plate's places; print each problem on a line of its own."""
     problems: list[str] = []
     settings = microscope_settings(config)
-    places = {str(plate): each.wells_with_tissue for plate, each in read_plate_maps(config.source.path).items() if not isinstance(each, PlateMapError)}
+    try:
+        places = [each.wells_with_tissue for each in read_plate_maps(config.source.path).values() if isinstance(each, PlateMap)]
+    except SpheroRankError as error:
+        problems, places = [str(error)], []
     attempts: list[Callable[[], object]] = [
-        *(partial(plan_positions, settings, wells) for wells in places.values() or (("A01",),)),
+        *(partial(plan_positions, settings, wells) for wells in places or (("A01",),)),
         partial(check_z, settings, outermost_heights(settings)),
         partial(_presenter, config, lambda: True),
         partial(_open_and_close, config),
@@ -184,8 +221,10 @@ def check(config: Config) -> int:
 
 def lamp_off(config: Config) -> int:
     """Switch the lamp off, whoever left it on."""
-    with _microscope(config) as scope:
-        scope.lamp_off()
+    with ExitStack() as stack:
+        with contextlib.suppress(OutputError):  # where the disk refuses the lock nobody else can drive the microscope either
+            stack.enter_context(_lock(config))
+        stack.enter_context(_opened(config)).lamp_off()
     return 0
 
 
@@ -208,8 +247,10 @@ def _loop(config: Config, notes: list[int], tell: Tell, *, parent_fd: int | None
             time.sleep(min(0.1, seconds))
 
     watchdog = Watchdog(stall_s=settings.stall_s, grace_s=GRACE_S, tell=tell, parent_fd=parent_fd)
-    watchdog.start()
-    with _microscope(config) as scope:
+    with ExitStack() as stack:
+        stack.enter_context(_lock(config))
+        watchdog.start()  # not before: who waits for the microscope takes no steps
+        scope = stack.enter_context(_opened(config))
         watchdog.lamp_off = scope.lamp_off
         yield AcquisitionLoop(
             scope=scope,
@@ -235,26 +276,44 @@ def _microscope(config: Config) -> Iterator[MicroManager]:
     MicroscopeBusyError
         If another process drives it.
     """
-    with ExitStack() as stack:
-        stack.enter_context(_lock(_section(config).state / "lock"))
-        scope = MicroManager(microscope_settings(config), lambda: datetime.now().astimezone())
-        stack.callback(scope.close)
+    with _lock(config), _opened(config) as scope:
         yield scope
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Hold the microscope; the kernel lets go of it when this process ends, however that comes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
+def _opened(config: Config) -> Iterator[MicroManager]:
+    scope = MicroManager(microscope_settings(config), lambda: datetime.now().astimezone())
+    try:
+        yield scope
+    finally:
+        scope.close()
+
+
+@contextmanager
+def _lock(config: Config) -> Iterator[None]:
+    """Hold the microscope; the kernel lets go of it when this process ends, however that comes.
+
+    Raises
+    ------
+    MicroscopeBusyError
+        If another process holds it.
+    OutputError
+        If the file cannot be made.
+    """
+    path = _section(config).state / "lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise OutputError(path, f"cannot be written ({error.strerror}); expected a folder that this user may write to") from error
+    with os.fdopen(handle, "rb+", buffering=0) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            file.seek(0)
-            raise MicroscopeBusyError("the microscope", f"is driven by process {file.read().strip() or 'unknown'}") from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+            raise MicroscopeBusyError("the microscope", f"is driven by process {file.read().decode().strip() or 'unknown'}") from error
+        with contextlib.suppress(OSError):  # on a full disk the lock holds all the same
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
         yield
 
 
@@ -304,6 +363,15 @@ def _tell_in_words(screen: Console, event: str, **fields: object) -> None:
         case "tick" | "alert.cleared" | "day.started" | "day.done":
             return
         case "alert":
-            screen.print(str(fields["message"]), markup=False)
+            _say(screen, str(fields["message"]))
         case _:
-            screen.print(f"{event:18s} {' '.join(f'{key}={value}' for key, value in fields.items() if key not in ('plate', 'day'))}", markup=False)
+            _say(screen, f"{event:18s} {' '.join(f'{key}={value}' for key, value in fields.items() if key not in ('plate', 'day'))}")
+
+
+def _say(screen: Console, text: str) -> None:
+    """Print a line as it is, so that a path in it can be copied."""
+    screen.print(text, markup=False, emoji=False, soft_wrap=True)
+
+
+def _describe(form: FrameFormat) -> str:
+    return f"{form.width_px}×{form.height_px} pixels, {form.um_per_px:g} µm a pixel"

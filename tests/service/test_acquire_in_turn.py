@@ -1,0 +1,107 @@
+"""``spherorank acquire`` beside others who want the microscope, and where its folder, its plates or its lamp are not as they should be."""
+
+import fcntl
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pymmcore_plus", reason="needs the micromanager extra")
+
+from acquisition.imaging_wishes import Wishes
+from tests.laboratory import Laboratory, now, until
+
+
+@pytest.fixture
+def laboratory(tmp_path: Path) -> Laboratory:
+    return Laboratory.make(tmp_path)
+
+
+def wishes_of(laboratory: Laboratory) -> Wishes:
+    return Wishes(laboratory.folder / "microscope" / "wishes")
+
+
+def seed_today(laboratory: Laboratory, plate: str) -> None:
+    """Let this be the plate's first day."""
+    path = laboratory.folder / "archive" / plate / f"{plate}.plate.toml"
+    lines = [line for line in path.read_text().splitlines() if not line.startswith(("seeded_at", "dosed_at"))]
+    today = now().astimezone().replace(hour=0, minute=0)
+    path.write_text("\n".join([*lines, f"seeded_at = {today.isoformat(timespec='seconds')}"]) + "\n")
+
+
+def test_who_waits_longer_than_a_stall_takes_lasts_and_takes_the_microscope_when_it_is_free(tmp_path: Path) -> None:
+    laboratory = Laboratory.make(tmp_path, microscope="stall_s = 1.0")
+    lock = tmp_path / "microscope" / "lock"
+    lock.parent.mkdir()
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        command = laboratory.command("--plate", laboratory.plate, "--day", "7")
+        process = subprocess.Popen(command, env=laboratory.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        until(lambda: wishes_of(laboratory).pending())
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(4)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, said
+    assert said.count("is driven by process") == 1
+    assert sorted(laboratory.files()) == laboratory.wells
+
+
+def test_who_is_interrupted_while_another_images_for_them_ends_nobody_else_s_process(laboratory: Laboratory) -> None:
+    with laboratory.serving() as server:
+        until(lambda: (laboratory.folder / "microscope" / "lock").exists() and (laboratory.folder / "microscope" / "lock").read_text())
+        command = laboratory.command("--plate", laboratory.plate, "--day", "7")
+        with subprocess.Popen(command, env=laboratory.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as asking:
+            until(laboratory.files)
+            asking.send_signal(signal.SIGINT)
+            said = asking.communicate(timeout=30)[0]
+        assert asking.returncode == 1
+        assert "interrupted by hand" in said
+        until(lambda: len(laboratory.files()) == len(laboratory.wells))
+        with pytest.raises(subprocess.TimeoutExpired):
+            server.wait(2)
+        server.terminate()
+        assert server.wait(30) == 0
+
+
+def test_what_could_not_begin_is_not_done_at_the_next_start(laboratory: Laboratory) -> None:
+    (laboratory.folder / "MMConfig.cfg").unlink()
+    assert laboratory.image().returncode == 78
+    assert wishes_of(laboratory).pending() == []
+
+
+def test_a_state_folder_that_cannot_be_made_is_a_clear_error_and_does_not_keep_the_lamp_on(laboratory: Laboratory) -> None:
+    (laboratory.folder / "microscope").write_text("a file where the folder should be")
+    laboratory.world.switch_lamp(on=True)
+    refused = laboratory.acquire("--list-devices")
+    assert refused.returncode == 1
+    assert refused.stderr.strip() == f"{laboratory.folder}/microscope/lock: cannot be written (File exists); expected a folder that this user may write to"
+    assert laboratory.acquire("--lamp-off").returncode == 0
+    assert laboratory.lamp == "off"
+
+
+def test_a_message_is_one_line_whatever_the_width(laboratory: Laboratory) -> None:
+    done = laboratory.image(7, "--well", laboratory.wells[0])
+    (saved,) = laboratory.files()[laboratory.wells[0]]
+    assert any(line.startswith("well.saved") and str(saved) in line for line in done.stdout.splitlines())
+
+
+def test_a_picture_that_cannot_be_written_is_an_error(laboratory: Laboratory) -> None:
+    out = laboratory.folder / "world.png" / "seen.png"
+    out.parent.write_text("")
+    seen = laboratory.acquire("--preview", "--out", str(out))
+    assert seen.returncode == 1
+    assert "seen.png: cannot be written" in seen.stderr
+
+
+def test_of_two_plates_that_are_due_none_is_imaged_in_the_other_s_name(tmp_path: Path) -> None:
+    laboratory = Laboratory.make(tmp_path, plates=2, microscope='acquire_at = "00:00"')
+    for plate in laboratory.world.scopes:
+        seed_today(laboratory, plate)
+    with laboratory.serving() as process:
+        assert process.stdout is not None
+        told = next(line for line in process.stdout if "nothing says which of them lies under the microscope" in line)
+        process.terminate()
+        process.wait(30)
+    assert all(plate in told for plate in laboratory.world.scopes)
+    assert not list((tmp_path / "archive").rglob("*.tif"))
