@@ -1,0 +1,1 @@
+"""The losses an encoder is trained with."""

@@ -1,0 +1,24 @@
+"""The objectives by name."""
+
+from torch import nn
+
+from schemas.errors import ConfigError
+from training.objectives.base import Objective, ObjectiveSettings
+from training.objectives.measures import Measures
+from training.objectives.simclr import SimCLR
+from training.objectives.vicreg import VICReg
+
+OBJECTIVES: dict[str, type[Objective]] = {objective.name: objective for objective in (Measures, SimCLR, VICReg)}
+
+
+def make_objective(name: str, backbone: nn.Module, dimension: int, settings: ObjectiveSettings) -> Objective:
+    """Return the objective of this name over a backbone, (B, channels, side, side) → (B, dimension).
+
+    Raises
+    ------
+    ConfigError
+        If there is none of this name, or it cannot use this backbone.
+    """
+    if name not in OBJECTIVES:
+        raise ConfigError("objective.name", f"is {name!r}; expected one of {', '.join(sorted(OBJECTIVES))}")
+    return OBJECTIVES[name](backbone, dimension, settings)

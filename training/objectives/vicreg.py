@@ -1,0 +1,29 @@
+"""VICReg (Bardes et al. 2021, arXiv 2105.04906): two views agree, every dimension spreads over the batch, no two say the same."""
+
+from lightly.loss import VICRegLoss
+from torch import Tensor, nn
+
+from training.objectives.base import Batch, Objective, ObjectiveSettings
+from training.objectives.simclr import projection_head
+
+
+def vicreg_loss(settings: ObjectiveSettings) -> nn.Module:
+    """Return the paper's loss of two (B, projection), its weights a 25th of the paper's by default, so that it is of the size of other losses."""
+    invariance, variance, covariance = settings.vicreg_weights
+    return VICRegLoss(invariance, variance, covariance, gather_distributed=True)
+
+
+class VICReg(Objective):
+    """Invariance, variance and covariance of two augmented views."""
+
+    name = "vicreg"
+
+    def __init__(self, backbone: nn.Module, dimension: int, settings: ObjectiveSettings) -> None:
+        super().__init__(backbone, dimension, settings)
+        self.head = projection_head(dimension, settings)
+        self.vicreg = vicreg_loss(settings)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the weighted sum of the three."""
+        first, second = self.features(batch.first, batch.second)
+        return {"loss": self.vicreg(self.head(first), self.head(second))}
