@@ -31,7 +31,8 @@ def last_words(lamp_off: Callable[[], None], *, tell_fails: bool = False) -> tup
     def end(code: int) -> NoReturn:
         codes.append(code)
         is_over.set()
-        raise SystemExit  # of this thread
+        while True:  # as nothing comes after the process's end
+            threading.Event().wait()
 
     watchdog = Watchdog(stall_s=0.05, grace_s=60, tell=tell, end=end)
     watchdog.lamp_off = lamp_off
