@@ -1,16 +1,15 @@
 """From the kept views of many plates to batches of tensors, the same for the same seed and epoch, whole or shared out among processes."""
 
-import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from schemas.errors import ConfigError
 from schemas.plate_map import Group
@@ -90,3 +89,191 @@ class BatchPlan:
     label: LabelKind = LabelKind.GROUP
     rank: int = 0  # of this process
     world_size: int = 1  # processes
+
+
+def batches(views: Sequence[WellViews], plan: BatchPlan, seed: int, epoch: int, start: int = 0) -> Iterator[Batch]:
+    """Yield this process's part of every batch of an epoch, from batch number ``start`` on; what is drawn does not depend on start or processes.
+
+    Raises
+    ------
+    ConfigError
+        If the plan does not fit the views, or no batch of two or more comes together.
+    """
+    _check(views, plan)
+    table = _table_of(views, plan)
+    chosen = _choose(table, plan, np.random.default_rng([seed, epoch]))
+    return (_make(views, table, plan, rows, _generator(seed, epoch, step)) for step, rows in enumerate(chosen) if step >= start)
+
+
+def count_batches(views: Sequence[WellViews], plan: BatchPlan) -> int:
+    """Return how many batches an epoch has: the same in every epoch and process.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`batches`.
+    """
+    _check(views, plan)
+    return len(_choose(_table_of(views, plan), plan, np.random.default_rng(0)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """All n images of all plates, one row each."""
+
+    plate: npt.NDArray[np.int64]  # (n,) index into the views
+    row: npt.NDArray[np.int64]  # (n,) index into its plate
+    well: npt.NDArray[np.int64]  # (n,)
+    day: npt.NDArray[np.int64]  # (n,)
+    dosed_on_day: npt.NDArray[np.int64]  # (n,)
+    label: npt.NDArray[np.int64]  # (n,)
+    untreated: npt.NDArray[np.bool_]  # (n,)
+    measures: npt.NDArray[np.float32]  # (n, M) standardised, 0 where there are none
+    has_measures: npt.NDArray[np.bool_]  # (n,)
+
+
+def _check(views: Sequence[WellViews], plan: BatchPlan) -> None:
+    if not views:
+        raise ConfigError("data", "has no images; expected at least two")
+    if plan.size < 2:  # noqa: PLR2004 - an objective compares images of one batch
+        raise ConfigError("batch", f"is {plan.size}; expected at least 2, as objectives compare the images of a batch")
+    if plan.size % plan.world_size:
+        raise ConfigError("batch", f"is {plan.size}; expected a multiple of the {plan.world_size} processes")
+    sides = {plate.side_px for plate in views}
+    if len(sides) > 1 or plan.side_px > max(sides):
+        raise ConfigError("side_px", f"is {plan.side_px} with crops of {sorted(sides)} pixels; expected crops of one size, no smaller than it")
+    if len({plate.background for plate in views}) > 1:
+        raise ConfigError("data", "has crops of different background levels; expected crops made alike")
+
+
+def _table_of(views: Sequence[WellViews], plan: BatchPlan) -> _Table:
+    wells = [(plate.plate, well) for plate in views for well in plate.wells]
+    labels = [_label(*row, plan.label) for plate in views for row in zip(plate.groups, plate.treatments, strict=True)]
+    measures = (np.concatenate([plate.measures for plate in views]) - plan.scale.mean) / plan.scale.spread
+    has_measures = np.isfinite(measures).all(axis=1)
+    return _Table(
+        plate=np.repeat(np.arange(len(views)), [len(plate) for plate in views]),
+        row=np.concatenate([np.arange(len(plate)) for plate in views]),
+        well=_numbered(wells),
+        day=np.concatenate([plate.days for plate in views]),
+        dosed_on_day=np.repeat([plate.dosed_on_day for plate in views], [len(plate) for plate in views]),
+        label=np.where(np.array(labels) == "", UNKNOWN_LABEL, _numbered(labels)),
+        untreated=np.array([group == Group.UNTREATED for plate in views for group in plate.groups]),
+        measures=np.where(has_measures[:, None], measures, 0).clip(-FARTHEST, FARTHEST).astype(np.float32),
+        has_measures=has_measures,
+    )
+
+
+def _label(group: str, treatment: str, kind: LabelKind) -> str:
+    """Return the label's name; "" where nothing is known. A vehicle is no treatment."""
+    return treatment if kind is LabelKind.TREATMENT and group not in (Group.UNTREATED, Group.BLANK) else group
+
+
+def _numbered(names: Sequence[Hashable]) -> npt.NDArray[np.int64]:
+    """Return the number of each name, in the order of the names."""
+    numbers = {name: number for number, name in enumerate(sorted(set(names), key=repr))}
+    return np.array([numbers[name] for name in names], np.int64)
+
+
+def _choose(table: _Table, plan: BatchPlan, rng: np.random.Generator) -> list[npt.NDArray[np.int64]]:
+    """Return the rows of each batch, (B, 1), or (B, 2) for pairs of days; what fills no whole batch waits for another epoch, unless there is nothing else."""
+    items = _pairs(table, plan.day_pairs, rng) if plan.day_pairs is not DayPairs.NONE else np.arange(len(table.plate))[:, None]
+    items = items[rng.permutation(len(items))]
+    groups = [items[table.plate[items[:, 0]] == plate] for plate in np.unique(table.plate)] if plan.within_plate else [items]
+    chosen: list[npt.NDArray[np.int64]] = []
+    for group in groups:
+        size = min(plan.size, len(group) - len(group) % plan.world_size)
+        if size >= 2 * plan.world_size or (size >= 2 and plan.world_size == 1):  # noqa: PLR2004 - of one, nothing is compared
+            chosen += [group[at : at + size] for at in range(0, len(group) - size + 1, size)]
+    if not chosen:
+        what = "image" if plan.day_pairs is DayPairs.NONE else f"pair of days ({plan.day_pairs})"
+        where = " on any plate" if plan.within_plate else ""
+        raise ConfigError("data", f"has {len(items)} {what}s, and not two for each of {plan.world_size} processes{where}; expected more, as batches need two")
+    return [chosen[at] for at in rng.permutation(len(chosen))]
+
+
+def _pairs(table: _Table, kind: DayPairs, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Return (K, 2): every image that has a later day of the same well, with one of these."""
+    by_well: defaultdict[int, list[int]] = defaultdict(list)
+    for index in np.flatnonzero((table.day > 0) & (table.untreated | (kind is not DayPairs.UNTREATED))):
+        by_well[int(table.well[index])].append(int(index))
+    pairs = []
+    for members in by_well.values():
+        for first in members:
+            later = [other for other in members if table.day[other] > table.day[first]]
+            if later and (kind is not DayPairs.SINCE_DOSING or table.day[first] == table.dosed_on_day[first]):
+                pairs.append((first, later[int(rng.integers(len(later)))]))
+    return np.array(pairs, np.int64).reshape(-1, 2)
+
+
+def _generator(seed: int, epoch: int, step: int) -> torch.Generator:
+    (state,) = np.random.SeedSequence([seed, epoch, step]).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+
+
+def _make(views: Sequence[WellViews], table: _Table, plan: BatchPlan, rows: npt.NDArray[np.int64], generator: torch.Generator) -> Batch:
+    """Return this process's part of a batch of (B, 1) or (B, 2) rows."""
+    share = len(rows) // plan.world_size
+    part = slice(plan.rank * share, (plan.rank + 1) * share)
+    later = None
+    if rows.shape[1] > 1:
+        later = _of_day(views, table, plan, rows[:, 1], part, generator)
+    first = _of_day(views, table, plan, rows[:, 0], part, generator)
+    return first if later is None else replace(first, later=later, days_apart=later.day - first.day)
+
+
+def _of_day(views: Sequence[WellViews], table: _Table, plan: BatchPlan, rows: npt.NDArray[np.int64], part: slice, generator: torch.Generator) -> Batch:
+    """Draw for all rows, as every process does, and return the part of this one."""
+    drawn = [_View(draw(preset(name), len(rows), generator), torch.rand(len(rows), generator=generator)) for name in (plan.augment_first, plan.augment_second)]
+    mine = rows[part]
+    images = _images(views, table, plan, mine)
+    masks = _masks(views, table, plan, mine) if plan.mask_background > 0 else None
+    first, second = (_augmented(images, masks, view, plan, part, views[0].background) for view in drawn)
+    return Batch(
+        first=first,
+        second=second,
+        clean=_normalised(images, plan) if plan.clean else None,
+        plate=torch.from_numpy(table.plate[mine]),
+        well=torch.from_numpy(table.well[mine]),
+        day=torch.from_numpy(table.day[mine]),
+        label=torch.from_numpy(table.label[mine]),
+        untreated=torch.from_numpy(table.untreated[mine]),
+        measures=torch.from_numpy(table.measures[mine]),
+        has_measures=torch.from_numpy(table.has_measures[mine]),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """What was drawn for one view of every image of a batch."""
+
+    draw: Draw
+    masked: Tensor  # (B,) 0…1
+
+
+def _augmented(images: Tensor, masks: Tensor | None, view: _View, plan: BatchPlan, part: slice, background: float) -> Tensor:
+    if masks is not None:
+        kept = torch.where((view.masked[part] < plan.mask_background)[:, None, None, None], masks, torch.ones(()))
+        images = background + kept * (images - background)
+    return _normalised(augment(images, view.draw.rows(part), background), plan)
+
+
+def _normalised(images: Tensor, plan: BatchPlan) -> Tensor:
+    return (images - torch.tensor(plan.mean).reshape(3, 1, 1)) / torch.tensor(plan.std).reshape(3, 1, 1)
+
+
+def _images(views: Sequence[WellViews], table: _Table, plan: BatchPlan, rows: npt.NDArray[np.int64]) -> Tensor:
+    """Return (B, 3, s, s) of 0…1."""
+    crops = (views[plate].crops[row] for plate, row in zip(table.plate[rows], table.row[rows], strict=True))
+    values = [_reduced(np.moveaxis(crop, 0, -1).astype(np.float32) / np.float32(255), plan.side_px) for crop in crops]
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(np.stack(values), -1, 1)))
+
+
+def _masks(views: Sequence[WellViews], table: _Table, plan: BatchPlan, rows: npt.NDArray[np.int64]) -> Tensor:
+    """Return (B, 1, s, s): 1 where tissue or debris is."""
+    packed = (foregrounds(views[plate])[row] for plate, row in zip(table.plate[rows], table.row[rows], strict=True))
+    return torch.from_numpy(np.stack([_reduced(np.unpackbits(each, axis=-1).astype(np.float32), plan.side_px) for each in packed]))[:, None]
+
+
+def _reduced(pixels: npt.NDArray[np.float32], side_px: int) -> npt.NDArray[np.float32]:
+    return np.asarray(cv2.resize(pixels, (side_px, side_px), interpolation=cv2.INTER_AREA), np.float32)
