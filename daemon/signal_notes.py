@@ -5,12 +5,13 @@ from collections.abc import Callable
 
 
 def take_notes_of_signals(notes: list[int], end_now: Callable[[int], None]) -> None:
-    """Let SIGTERM and SIGINT leave a note for the loop; a second one calls ``end_now`` at once."""
+    """Let SIGTERM, SIGINT and SIGHUP, of a terminal that closes, leave a note for the loop; a second one calls ``end_now`` at once."""
 
     def note(number: int, _frame: object) -> None:
         notes.append(number)
         if len(notes) > 1:
             end_now(number)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, note)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # under nohup a closed terminal is nothing
+            signal.signal(number, note)

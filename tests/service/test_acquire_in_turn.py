@@ -105,3 +105,11 @@ def test_of_two_plates_that_are_due_none_is_imaged_in_the_other_s_name(tmp_path:
         process.wait(30)
     assert all(plate in told for plate in laboratory.world.scopes)
     assert not list((tmp_path / "archive").rglob("*.tif"))
+
+
+def test_a_terminal_that_closes_in_the_middle_leaves_the_lamp_off(laboratory: Laboratory) -> None:
+    with subprocess.Popen(laboratory.command("--plate", laboratory.plate, "--day", "7"), env=laboratory.environment, stdout=subprocess.DEVNULL) as process:
+        until(lambda: laboratory.files() and laboratory.lamp == "on", every_s=0.001)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(30) == 1
+    assert laboratory.lamp == "off"
