@@ -1,7 +1,7 @@
 """From the kept views of many plates to batches of tensors, the same for the same seed and epoch, whole or shared out among processes."""
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -232,7 +232,7 @@ def _of_day(views: Sequence[WellViews], table: _Table, plan: BatchPlan, rows: np
     return Batch(
         first=first,
         second=second,
-        clean=_normalised(images, plan) if plan.clean else None,
+        clean=normalised(images, plan) if plan.clean else None,
         plate=torch.from_numpy(table.plate[mine]),
         well=torch.from_numpy(table.well[mine]),
         day=torch.from_numpy(table.day[mine]),
@@ -255,17 +255,22 @@ def _augmented(images: Tensor, masks: Tensor | None, view: _View, plan: BatchPla
     if masks is not None:
         kept = torch.where((view.masked[part] < plan.mask_background)[:, None, None, None], masks, torch.ones(()))
         images = background + kept * (images - background)
-    return _normalised(augment(images, view.draw.rows(part), background), plan)
+    return normalised(augment(images, view.draw.rows(part), background), plan)
 
 
-def _normalised(images: Tensor, plan: BatchPlan) -> Tensor:
+def normalised(images: Tensor, plan: BatchPlan) -> Tensor:
+    """Return values of 0…1, (B, 3, s, s), as the network takes them."""
     return (images - torch.tensor(plan.mean).reshape(3, 1, 1)) / torch.tensor(plan.std).reshape(3, 1, 1)
 
 
 def _images(views: Sequence[WellViews], table: _Table, plan: BatchPlan, rows: npt.NDArray[np.int64]) -> Tensor:
     """Return (B, 3, s, s) of 0…1."""
-    crops = (views[plate].crops[row] for plate, row in zip(table.plate[rows], table.row[rows], strict=True))
-    values = [_reduced(np.moveaxis(crop, 0, -1).astype(np.float32) / np.float32(255), plan.side_px) for crop in crops]
+    return value_images((views[plate].crops[row] for plate, row in zip(table.plate[rows], table.row[rows], strict=True)), plan.side_px)
+
+
+def value_images(crops: Iterable[npt.NDArray[np.uint8]], side_px: int) -> Tensor:
+    """Return kept crops, each (3, S, S), reduced to (n, 3, s, s) of 0…1."""
+    values = [_reduced(np.moveaxis(crop, 0, -1).astype(np.float32) / np.float32(255), side_px) for crop in crops]
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(np.stack(values), -1, 1)))
 
 
