@@ -4,7 +4,6 @@ A folder holds ``crops.u8``, the raw bytes of all crops, and ``table.npz`` with 
 """
 
 import hashlib
-import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterable
@@ -148,9 +147,11 @@ def keep_views(cache: Path, note: PlateNote, cropping: Cropping, views: Iterable
             treatments=treatments,
             measures=np.stack(measures),
         )
-        if out.exists():  # another process was faster
-            shutil.rmtree(out)
-        aside.rename(out)
+        try:
+            aside.rename(out)
+        except OSError:
+            if not out.exists():  # else another process was faster, with the same content
+                raise
     return open_views(out)
 
 
