@@ -117,12 +117,6 @@ def count_batches(views: Sequence[WellViews], plan: BatchPlan) -> int:
     return len(_choose(_table_of(views, plan), plan, np.random.default_rng(0)))
 
 
-def clean_images(plate: WellViews, plan: BatchPlan, most: int | None = None) -> Tensor:
-    """Return (n, 3, s, s): images of one plate as the service would see them, all or up to ``most``, spread evenly."""
-    rows = np.linspace(0, len(plate) - 1, min(len(plate), most or len(plate))).round().astype(int)
-    return _normalised(_images((plate.crops[row] for row in rows), plan.side_px), plan)
-
-
 @dataclass(frozen=True, eq=False)
 class _Table:
     """All n images of all plates, one row each."""
@@ -232,7 +226,7 @@ def _of_day(views: Sequence[WellViews], table: _Table, plan: BatchPlan, rows: np
     """Draw for all rows, as every process does, and return the part of this one."""
     drawn = [_View(draw(preset(name), len(rows), generator), torch.rand(len(rows), generator=generator)) for name in (plan.augment_first, plan.augment_second)]
     mine = rows[part]
-    images = _images((views[plate].crops[row] for plate, row in zip(table.plate[mine], table.row[mine], strict=True)), plan.side_px)
+    images = value_images((views[plate].crops[row] for plate, row in zip(table.plate[mine], table.row[mine], strict=True)), plan.side_px)
     masks = _masks(views, table, plan, mine) if plan.mask_background > 0 else None
     first, second = (_augmented(images, masks, view, plan, part, views[0].background) for view in drawn)
     return Batch(
@@ -269,8 +263,8 @@ def normalised(images: Tensor, plan: BatchPlan) -> Tensor:
     return (images - torch.tensor(plan.mean).reshape(3, 1, 1)) / torch.tensor(plan.std).reshape(3, 1, 1)
 
 
-def _images(crops: Iterable[Bytes], side_px: int) -> Tensor:
-    """Return (B, 3, s, s) of 0…1."""
+def value_images(crops: Iterable[Bytes], side_px: int) -> Tensor:
+    """Return kept crops, each (3, S, S), reduced to (B, 3, s, s) of 0…1."""
     values = [_reduced(np.moveaxis(crop, 0, -1).astype(np.float32) / np.float32(255), side_px) for crop in crops]
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(np.stack(values), -1, 1)))
 
