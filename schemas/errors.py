@@ -4,7 +4,8 @@
 
     SpheroRankError
     ├── ConfigError          the operator: a setting, encoder bundle, folder or socket is wrong (exit code 78)
-    │   └── BundleError      … the encoder bundle does not fit
+    │   ├── BundleError      … the encoder bundle does not fit
+    │   └── CollapseError    … with these settings all images come to look alike to an encoder in training
     ├── PlateMapError        the scientist: plate.toml, wells.csv or assay.csv is wrong
     ├── ImageError           the robot: this file or image cannot be used; it is refused, the service goes on
     ├── ProfileError         the scientist: a table or plate cannot be ranked as it is
@@ -40,6 +41,10 @@ class ConfigError(SpheroRankError):
 
 class BundleError(ConfigError):
     """An encoder bundle is missing, damaged or does not compute what it computed when it was made."""
+
+
+class CollapseError(ConfigError):
+    """An encoder in training gives all images nearly the same embedding; the run is stopped, its last checkpoint stays."""
 
 
 class PlateMapError(SpheroRankError):

@@ -3,12 +3,14 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import torch
 from lightly.utils import dist
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
+
+from training.batches import Batch
 
 
 class Layer(StrEnum):
@@ -46,7 +48,7 @@ class ObjectiveSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     layer: Layer = Field(default=Layer.BACKBONE, description="what the embedding is: the backbone's features, or the head's output")
-    temperature: float = Field(default=0.2, gt=0, le=10, description="of simclr, ntxent, supcon, soft_ntxent, time_aware and the student of dino")
+    temperature: float = Field(default=0.2, gt=0, le=10, description="of simclr, ntxent, supcon, soft_ntxent, time_aware")
     hidden: int = Field(default=512, ge=1, description="width inside the heads")
     projection: int = Field(default=128, ge=2, description="width of the space in which views are compared")
     momentum: float = Field(default=0.99, ge=0, lt=1, description="byol, dino: what the teacher keeps of itself at the start; grows to 1 along a cosine")
@@ -68,6 +70,7 @@ class ObjectiveSettings(BaseModel):
         default=(1.0, 1.0, 0.04), description="of invariance, variance and covariance; the paper's 25, 25, 1, over 25"
     )
     prototypes: int = Field(default=1024, ge=2, description="dino: width of the output")
+    student_temperature: float = Field(default=0.1, gt=0, description="dino: of the student")
     teacher_temperature: float = Field(default=0.04, gt=0, description="dino: of the teacher")
     mask_share: float = Field(default=0.75, gt=0, lt=1, description="mae: share of patches that are hidden")
     decoder_width: int = Field(default=128, ge=16, multiple_of=16, description="mae: width of the decoder")
@@ -83,39 +86,7 @@ class Needs:
     day_pairs: bool = False  # `later`: the same wells on another day
     untreated_pairs: bool = False  # … and these wells untreated on both days
     within_plate: bool = False  # each batch from one plate
-    labels: bool = False  # `label` known, several images of each label in a batch
-
-
-class Batch(Protocol):
-    """What an objective sees of a batch; B images, M measures."""
-
-    @property
-    def first(self) -> Tensor:
-        """(B, 3, side, side) one augmented view, normalised; the middle channel is the sharpest plane."""
-
-    @property
-    def second(self) -> Tensor:
-        """(B, 3, side, side) another."""
-
-    @property
-    def label(self) -> Tensor:
-        """(B,) long; treatment or group, −1 unknown."""
-
-    @property
-    def measures(self) -> Tensor:
-        """(B, M) hand measures of the clean images, standardised over the training set; 0 where unknown."""
-
-    @property
-    def has_measures(self) -> Tensor:
-        """(B,) bool."""
-
-    @property
-    def later(self) -> "Batch | None":
-        """The same wells on another day, in the same order."""
-
-    @property
-    def days_apart(self) -> Tensor:
-        """(B,) days from this batch to ``later``."""
+    labels: bool = False  # `label` known
 
 
 class Objective(nn.Module, ABC):  # type: ignore[misc] # torch is not typed here

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from inference.ranked_measures import RANKED
-from training.objectives.base import Batch, Companion, Needs, Objective, ObjectiveSettings
+from training.batches import Batch
+from training.objectives.base import Companion, Needs, Objective, ObjectiveSettings
 from training.objectives.simclr import nt_xent, projection_head
 from training.objectives.vicreg import vicreg_loss
 

@@ -4,11 +4,21 @@ from torch import nn
 
 from schemas.errors import ConfigError
 from training.objectives.base import Objective, ObjectiveSettings
+from training.objectives.byol import BYOL
+from training.objectives.dino import DINO
+from training.objectives.mae import MAE
 from training.objectives.measures import Measures
+from training.objectives.ntxent import NTXent
 from training.objectives.simclr import SimCLR
+from training.objectives.soft_ntxent import SoftNTXent
+from training.objectives.supcon import SupCon
+from training.objectives.time_aware import TimeAware
+from training.objectives.triplet import Triplet
 from training.objectives.vicreg import VICReg
 
-OBJECTIVES: dict[str, type[Objective]] = {objective.name: objective for objective in (Measures, SimCLR, VICReg)}
+OBJECTIVES: dict[str, type[Objective]] = {
+    objective.name: objective for objective in (BYOL, DINO, MAE, Measures, NTXent, SimCLR, SoftNTXent, SupCon, TimeAware, Triplet, VICReg)
+}
 
 
 def make_objective(name: str, backbone: nn.Module, dimension: int, settings: ObjectiveSettings) -> Objective:

@@ -4,7 +4,8 @@ from lightly.loss import NTXentLoss
 from lightly.models.modules.heads import SimCLRProjectionHead
 from torch import Tensor, nn
 
-from training.objectives.base import Batch, Objective, ObjectiveSettings
+from training.batches import Batch
+from training.objectives.base import Objective, ObjectiveSettings
 
 
 def projection_head(dimension: int, settings: ObjectiveSettings) -> nn.Module:

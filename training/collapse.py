@@ -1,0 +1,56 @@
+"""Collapse: an encoder in training that says nearly the same of every image, or always the same one or two things."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from schemas.errors import CollapseError
+
+LEAST_RANK = 1.5
+"""Of a ranking's dimensions at least more than one must be left. Healthy encoders have 5 and more here."""
+LEAST_SPREAD = 0.01
+"""A hundredth of what directions drawn at random have. Healthy encoders have 0.1 and more here."""
+
+
+@dataclass(frozen=True)
+class Collapse:
+    """How far embeddings are from being all alike."""
+
+    rank: float  # effective: 1 = one direction … min(images − 1, dimensions)
+    spread: float  # 0 = all point the same way … 1 = every way
+
+
+def measure(embeddings: Tensor) -> Collapse:
+    """Return both for (n, D) embeddings of different images.
+
+    The rank is exp of the entropy of the singular values of the centred embeddings (Roy and Vetterli, EUSIPCO 2007), the spread the mean standard
+    deviation of the dimensions of the unit vectors, times √D (Chen and He 2020, arXiv 2011.10566, section 4.1).
+    """
+    found = embeddings.detach().double()
+    values = torch.linalg.svdvals(found - found.mean(dim=0))
+    share = values / values.sum().clamp(min=torch.finfo(values.dtype).tiny)
+    entropy = torch.special.entr(share).sum()
+    spread = functional.normalize(found).std(dim=0, correction=0).mean() * found.shape[1] ** 0.5
+    return Collapse(float(entropy.exp()), float(spread))
+
+
+def check(embeddings: Tensor) -> Collapse:
+    """Return :func:`measure` of a healthy encoder's embeddings.
+
+    Raises
+    ------
+    CollapseError
+        If rank or spread is too small, or the embeddings are not finite.
+    """
+    if not embeddings.isfinite().all():
+        raise CollapseError("the encoder", "gives embeddings that are not finite numbers; expected a lower run.rate")
+    seen = measure(embeddings)
+    if seen.rank < LEAST_RANK or seen.spread < LEAST_SPREAD:
+        raise CollapseError(
+            "the encoder",
+            f"has collapsed: the embeddings of {len(embeddings)} images have effective rank {seen.rank:.2f} and spread {seen.spread:.4f}; expected at "
+            f"least {LEAST_RANK:g} and {LEAST_SPREAD:g}. A lower run.rate, a higher objective.temperature, larger batches or another objective help",
+        )
+    return seen

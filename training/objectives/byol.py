@@ -1,0 +1,36 @@
+"""BYOL (Grill et al. 2020, arXiv 2006.07733): predict what a slow teacher says of the other view; no negatives."""
+
+import torch
+from lightly.loss import NegativeCosineSimilarity
+from lightly.models.modules.heads import BYOLPredictionHead, BYOLProjectionHead
+from torch import Tensor, nn
+
+from training.batches import Batch
+from training.objectives.base import Objective, ObjectiveSettings
+from training.objectives.ema import Teacher, momentum_at
+
+
+class BYOL(Objective):
+    """A predictor of the teacher's projection, in both directions."""
+
+    name = "byol"
+
+    def __init__(self, backbone: nn.Module, dimension: int, settings: ObjectiveSettings) -> None:
+        super().__init__(backbone, dimension, settings)
+        self.head = BYOLProjectionHead(dimension, settings.hidden, settings.projection)
+        self.predictor = BYOLPredictionHead(settings.projection, settings.hidden, settings.projection)
+        self.teacher = Teacher(self.backbone, self.head)
+        self.negative_cosine = NegativeCosineSimilarity()
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the squared distance of prediction and teacher, both of length 1, summed over the two directions (equations 2 and 3)."""
+        first, second = self.features(batch.first, batch.second)
+        with torch.no_grad():
+            of_first, of_second = self.teacher(torch.cat([batch.first, batch.second])).chunk(2)
+        there = self.negative_cosine(self.predictor(self.head(first)), of_second)
+        back = self.negative_cosine(self.predictor(self.head(second)), of_first)
+        return {"loss": 4 + 2 * (there + back)}
+
+    def after_step(self, progress: float = 0.0) -> None:
+        """Let the teacher follow."""
+        self.teacher.follow(self.backbone, self.head, momentum=momentum_at(self.settings.momentum, progress))

@@ -1,0 +1,51 @@
+"""DINO (Caron et al. 2021, arXiv 2104.14294): say of a view what a slow, centred and sharpened teacher says of the other.
+
+Without the paper's small local crops: they would hide from the student how large the tissue is.
+"""
+
+import torch
+from lightly.loss import DINOLoss
+from lightly.models.modules.heads import ProjectionHead
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training.batches import Batch
+from training.objectives.base import Objective, ObjectiveSettings
+from training.objectives.ema import Teacher, momentum_at
+
+
+class Prototypes(nn.Module):  # type: ignore[misc] # torch is not typed here
+    """Cosines with learned directions: the paper's last layer, weights normalised."""
+
+    def __init__(self, width: int, count: int) -> None:
+        super().__init__()
+        self.directions = nn.Parameter(torch.randn(count, width))
+
+    def forward(self, projection: Tensor) -> Tensor:
+        """(B, width) → (B, count)."""
+        return functional.linear(functional.normalize(projection), functional.normalize(self.directions))
+
+
+class DINO(Objective):
+    """Cross-entropy of the student with the teacher, over two views."""
+
+    name = "dino"
+
+    def __init__(self, backbone: nn.Module, dimension: int, settings: ObjectiveSettings) -> None:
+        super().__init__(backbone, dimension, settings)
+        hidden, projection = settings.hidden, settings.projection
+        self.head = ProjectionHead([(dimension, hidden, None, nn.GELU()), (hidden, hidden, None, nn.GELU()), (hidden, projection, None, None)])
+        self.prototypes = Prototypes(projection, settings.prototypes)
+        self.teacher = Teacher(self.backbone, self.head, self.prototypes)
+        self.cross_entropy = DINOLoss(settings.prototypes, teacher_temp=settings.teacher_temperature, student_temp=settings.student_temperature)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the mean over the two ordered pairs of different views; the teacher's centre moves with it."""
+        said = [self.prototypes(self.head(features)) for features in self.features(batch.first, batch.second)]
+        with torch.no_grad():
+            taught = self.teacher(torch.cat([batch.first, batch.second])).chunk(2)
+        return {"loss": self.cross_entropy(list(taught), said)}
+
+    def after_step(self, progress: float = 0.0) -> None:
+        """Let the teacher follow."""
+        self.teacher.follow(self.backbone, self.head, self.prototypes, momentum=momentum_at(self.settings.momentum, progress))

@@ -1,0 +1,60 @@
+"""MAE (He et al. 2021, arXiv 2111.06377): see a quarter of the patches, paint the others. Over timm's vision transformers."""
+
+import torch
+from lightly.models import utils
+from lightly.models.modules import MaskedVisionTransformerDecoderTIMM, MaskedVisionTransformerTIMM
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+from torch.nn import functional
+
+from schemas.errors import ConfigError
+from training.batches import Batch
+from training.objectives.base import Layer, Needs, Objective, ObjectiveSettings
+
+HEAD_WIDTH = 16  # of one attention head of the decoder
+
+
+class MAE(Objective):
+    """Mean squared error of the hidden patches; the decoder is thrown away after training."""
+
+    name = "mae"
+
+    def __init__(self, backbone: nn.Module, dimension: int, settings: ObjectiveSettings) -> None:
+        super().__init__(backbone, dimension, settings)
+        if not isinstance(backbone, VisionTransformer):
+            raise ConfigError(
+                "objective.name",
+                f"is 'mae', which needs a vision transformer of three channels and not {type(backbone).__name__}; expected "
+                "model.backbone = 'vit_tiny_patch16_224' or the like",
+            )
+        if settings.layer is not Layer.BACKBONE:
+            raise ConfigError("objective.layer", f"is '{settings.layer}', and the head of 'mae' paints patches; expected 'backbone'")
+        self.needs = Needs(views=1)
+        self.patch_px = backbone.patch_embed.patch_size[0]
+        self.patches, self.prefix = backbone.patch_embed.num_patches, backbone.num_prefix_tokens
+        width = settings.decoder_width
+        self.to_decoder = nn.Linear(dimension, width)
+        self.decoder = MaskedVisionTransformerDecoderTIMM(self.patches, width, settings.decoder_depth, width // HEAD_WIDTH, self.prefix)
+        self.head = nn.Linear(width, 3 * self.patch_px**2)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Hide patches at random, another set for each image; return the error on the hidden ones."""
+        shown, hidden = utils.random_token_mask((len(batch.first), self.patches), self.settings.mask_share, mask_class_token=True, device=batch.first.device)
+        return {"loss": self.masked_loss(batch.first, shown, hidden)}
+
+    def masked_loss(self, images: Tensor, shown: Tensor, hidden: Tensor) -> Tensor:
+        """Return the error on the patches numbered by (B, ·) ``hidden`` when those of ``shown`` are seen."""
+        always = torch.arange(self.prefix, device=images.device).expand(len(images), -1)
+        seen = torch.cat([always, shown + self.prefix], dim=1)
+        tokens = self.to_decoder(self._encoder().encode(images, idx_keep=seen))
+        canvas = utils.repeat_token(self.decoder.mask_token, (len(images), self.prefix + self.patches)).to(tokens.dtype)
+        painted = self.head(utils.get_at_index(self.decoder(utils.set_at_index(canvas, seen, tokens)), hidden + self.prefix))
+        target = utils.get_at_index(utils.patchify(images, self.patch_px), hidden)
+        if self.settings.normalised_patches:
+            target = utils.normalize_mean_var(target)
+        return functional.mse_loss(painted, target)
+
+    def _encoder(self) -> nn.Module:
+        """Return the backbone in a wrapper without weights of its own that passes over what is hidden."""
+        unused = nn.Parameter(torch.empty(0), requires_grad=False)  # its token for hidden patches: only the decoder has one
+        return MaskedVisionTransformerTIMM(self.backbone, unused, weight_initialization="skip", pos_embed_initialization="skip")

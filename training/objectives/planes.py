@@ -1,0 +1,33 @@
+"""Single focal planes as images of their own. A grey image is given thrice, which a network of one channel takes as well as one of three."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+LAPLACIAN = ((0.0, 1.0, 0.0), (1.0, -4.0, 1.0), (0.0, 1.0, 0.0))
+
+
+def sharpness(images: Tensor) -> Tensor:
+    """Return (B, planes): the variance of the Laplacian of each plane (Pech-Pacheco et al. 2000, doi:10.1109/ICPR.2000.903548)."""
+    count, planes, height, width = images.shape
+    kernel = images.new_tensor(LAPLACIAN)[None, None]
+    edges = functional.conv2d(images.reshape(count * planes, 1, height, width), kernel)
+    return edges.var(dim=(1, 2, 3)).reshape(count, planes)
+
+
+def sharpest_first(images: Tensor) -> Tensor:
+    """Return the same planes, (B, planes, side, side), the sharpest of each image first; the others keep their order."""
+    sharpest = sharpness(images).argmax(dim=1, keepdim=True)
+    numbers = torch.arange(images.shape[1], device=images.device).expand(len(images), -1)
+    order = torch.where(numbers == sharpest, -1, numbers).argsort(dim=1)
+    return images.gather(1, order[:, :, None, None].expand_as(images))
+
+
+def each_plane(images: Tensor) -> tuple[Tensor, ...]:
+    """(B, planes, side, side) → planes × (B, 3, side, side), each grey."""
+    return tuple(images[:, plane : plane + 1].expand(-1, 3, -1, -1) for plane in range(images.shape[1]))
+
+
+def middle_plane(images: Tensor) -> Tensor:
+    """Return the middle channel, grey: the sharpest plane by every plane policy but ``three_planes``, which has none."""
+    return each_plane(images)[images.shape[1] // 2]

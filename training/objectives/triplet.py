@@ -1,0 +1,49 @@
+"""Triplets (FaceNet, Schroff et al. 2015, arXiv 1503.03832), the hardest of each batch (Hermans et al. 2017, arXiv 1703.07737).
+
+An image's other view is its positive; with ``supervised`` so are images of its label. All else is negative.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training.batches import Batch
+from training.objectives.base import Needs, Objective, ObjectiveSettings, gathered
+from training.objectives.pairs import image_numbers, positive_pairs
+from training.objectives.simclr import projection_head
+
+
+def batch_hard(projections: Tensor, positives: Tensor, margin: float) -> Tensor:
+    """Return the mean over anchors of [farthest positive − nearest negative + margin]₊ in squared distances of unit vectors.
+
+    ``projections`` is (n, D), ``positives`` (n, n) bool without the diagonal. With ``margin`` 0 the hinge is ln(1 + exp) instead, the second paper's soft
+    margin. An anchor without positives or negatives does not count.
+    """
+    unit = functional.normalize(projections)
+    squared = 2 - 2 * unit @ unit.T
+    negatives = ~positives & ~torch.eye(len(unit), dtype=torch.bool, device=unit.device)
+    counted = positives.any(dim=1) & negatives.any(dim=1)
+    if not counted.any():
+        return projections.sum() * 0
+    farthest = squared.masked_fill(~positives, -torch.inf)[counted].amax(dim=1)
+    nearest = squared.masked_fill(~negatives, torch.inf)[counted].amin(dim=1)
+    violated = farthest - nearest
+    return (functional.relu(violated + margin) if margin else functional.softplus(violated)).mean()
+
+
+class Triplet(Objective):
+    """The hardest positive nearer than the hardest negative, by a margin."""
+
+    name = "triplet"
+
+    def __init__(self, backbone: nn.Module, dimension: int, settings: ObjectiveSettings) -> None:
+        super().__init__(backbone, dimension, settings)
+        self.needs = Needs(labels=settings.supervised)
+        self.head = projection_head(dimension, settings)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the loss over the views of all processes."""
+        projections = gathered(self.head(torch.cat(self.features(batch.first, batch.second))))
+        labels = gathered(batch.label.repeat(2)) if self.settings.supervised else None
+        positives = positive_pairs(image_numbers(len(batch.first), 2, batch.first.device), labels)
+        return {"loss": batch_hard(projections, positives, self.settings.margin)}
