@@ -82,8 +82,17 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
+def _without_prefix(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the backbone's tensors of a checkpoint of ``spherorank train ssl``; any other file as it is."""
+    for prefix in ("objective.backbone.body.", "objective.backbone."):
+        if inside := {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}:
+            return inside
+    return tensors
+
+
 def _load(body: nn.Module, tensors: dict[str, torch.Tensor], said: str) -> None:
     """Load by name; a classifier in ``tensors`` is left over, a missing or misfitting tensor is an error."""
+    tensors = _without_prefix(tensors)
     expected = body.state_dict()
     first = body.pretrained_cfg.get("first_conv")
     stem = f"{first}.weight" if isinstance(first, str) else None
@@ -95,6 +104,12 @@ def _load(body: nn.Module, tensors: dict[str, torch.Tensor], said: str) -> None:
             "model.weights", f"{said}: {len(wrong)} of {len(expected)} tensors are missing or of another shape ({wrong[0]} first); expected this backbone's own"
         )
     body.load_state_dict({name: tensors[name] for name in expected})
+
+
+def normalisation_of(name: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Return mean and standard deviation, per channel, that pretrained weights of this network are used with."""
+    pretrained = timm.get_pretrained_cfg(name)
+    return (pretrained.mean, pretrained.std) if pretrained else ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 def late_parameters(backbone: nn.Module, last_blocks: int | None) -> list[nn.Parameter]:

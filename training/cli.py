@@ -9,7 +9,9 @@ import typer
 
 from schemas.errors import ConfigError
 
-train = typer.Typer(help="Train encoders, forecasters and segmenters. Needs the extra `train`.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+EXIT_STOPPED = 1
+
+train = typer.Typer(help="Train encoders, forecasters and segmenters (extra `train`).", no_args_is_help=True, add_completion=False)
 
 
 def _needing_torch(module: str) -> ModuleType:
@@ -22,9 +24,18 @@ def _needing_torch(module: str) -> ModuleType:
         raise ConfigError("spherorank train", f'the Python package {error.name} is missing; expected the extra: pip install "spherorank[train]"') from error
 
 
-@train.callback()
-def _group() -> None:
-    """Keep ``train`` a group of commands however many it has."""
+@train.command()
+def ssl(
+    out: Annotated[Path, typer.Option(help="Folder of checkpoint, curve and bundle; an unfinished training there is gone on with.")],
+    config: Annotated[Path | None, typer.Option(help="The training's configuration (deploy/train.example.toml shows every key).")] = None,
+) -> None:
+    """Train an encoder on well images without labels and write its bundle to OUT/bundle."""
+    settings = _needing_torch("training.config").load_training_config(config)
+    trained = _needing_torch("training.ssl").train_encoder(settings, out)
+    if trained.bundle is None:
+        typer.echo(f"{out}: stopped after {trained.steps} of {settings.run.steps} steps; the same command goes on", err=True)
+        raise typer.Exit(EXIT_STOPPED)
+    typer.echo(trained.summary)
 
 
 @train.command()

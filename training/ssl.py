@@ -1,0 +1,191 @@
+"""One training of an encoder, from images to a bundle, told from top to bottom: ``spherorank train ssl --config train.toml --out DIR``.
+
+Images → plates that are learned from and plates that are held out → backbone and objective → steps → a look at held-out plates → bundle.
+"""
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from schemas.errors import ConfigError
+from training.archive_wells import Archive
+from training.backbones import choose_what_learns, make_backbone, normalisation_of
+from training.batches import BatchPlan, DayPairs, MeasureScale
+from training.config import DataSection, TrainingConfig
+from training.data import from_archive, from_store, from_virtual, split_by_plate
+from training.export import write_bundle
+from training.learner import Embedding, Learner, Position, RunKeeper
+from training.model_card import describe
+from training.objectives.base import Objective
+from training.objectives.registry import make_objective
+from training.run_files import TENSORBOARD, RunFolder
+from training.validation import Validation, clean_pixels, validate
+from training.virtual_wells import VirtualWells
+from training.well_views import Cropping, WellViews
+
+REFERENCE_IMAGES = 128
+"""Held-out images on which collapse is looked for."""
+
+
+class Outcome(StrEnum):
+    """How a training ended."""
+
+    FINISHED = "finished"
+    STOPPED = "stopped"  # by a signal; the checkpoint is written
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training came to."""
+
+    outcome: Outcome
+    steps: int
+    bundle: Path | None = None  # None where it was stopped
+    parity: float | None = None  # largest difference between torch and onnxruntime
+    validation: Validation | None = None
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        seen = self.validation
+        if seen is None:
+            return f"{self.outcome} after {self.steps} steps"
+        r2 = "" if seen.measures_r2 is None else f", R² of the hand measures {seen.measures_r2:.2f}"
+        held_out = f"held out: effective rank {seen.rank:.1f}, spread {seen.spread:.3f}{r2}"
+        return f"{self.bundle}: {self.steps} steps; {held_out}; torch and onnxruntime differ by {self.parity:.1e}"
+
+
+def train_encoder(config: TrainingConfig, out: Path) -> Trained:
+    """Train from where ``out`` was left, or from the start, and write the bundle.
+
+    Raises
+    ------
+    ConfigError
+        If the configuration, the images or a checkpoint that lies there do not fit, or the loss is no longer a number.
+    CollapseError
+        If all images come to look alike to the network.
+    """
+    run, model = config.run, config.model
+    pl.seed_everything(run.seed, verbose=False)
+    if run.threads:
+        torch.set_num_threads(run.threads)
+
+    # The network first: a wrong name should not wait for the images.
+    backbone, dimension = make_backbone(model.backbone, model.weights, model.channels, model.input_size)
+    choose_what_learns(backbone, model.last_blocks)
+    objective = make_objective(config.objective.name, backbone, dimension, config.objective)
+    folder = RunFolder(out)
+    done = folder.open(config)
+    start = Position(*folder.read_checkpoint()["position"]) if done else Position(0, 0)
+
+    # Images. A plate is learned from or held out, never both.
+    training, held_out = split_by_plate(read_views(config.data), config.data.validation_share, run.seed)
+    plan = plan_of(config, objective, training)
+
+    # Steps.
+    learner = Learner(objective, config, training, plan, start)
+    keeper = RunKeeper(folder, clean_pixels(held_out, plan, REFERENCE_IMAGES))
+    with quiet_lightning():
+        trainer = make_trainer(config, folder, keeper, done)
+        if done < run.steps:
+            trainer.fit(learner, ckpt_path=folder.checkpoint if done else None, weights_only=True)
+        else:
+            learner.load_state_dict(folder.read_checkpoint()["state_dict"])
+    if keeper.was_stopped:
+        return Trained(Outcome.STOPPED, trainer.global_step)
+    if not trainer.is_global_zero:
+        return Trained(Outcome.FINISHED, run.steps)
+
+    # What it is worth on plates it never saw, and the bundle.
+    objective.to("cpu").eval()
+    validation = validate(objective, held_out, plan)
+    parity = write_bundle(Embedding(objective), describe(config, plan, training, validation), folder.bundle)
+    return Trained(Outcome.FINISHED, run.steps, folder.bundle, parity, validation)
+
+
+def read_views(data: DataSection) -> list[WellViews]:
+    """Return every plate of every source, cropped into the cache at the first time.
+
+    Raises
+    ------
+    ConfigError
+        If there is no source, or one of them has no usable image.
+    """
+    if not data.archives and not data.virtual_plates:
+        raise ConfigError("data", "has no images; expected tables [[data.archives]], or virtual_plates")
+    cropping = Cropping(data.crop_px, data.field_um, data.background, data.planes)
+    views: list[WellViews] = []
+    for section in data.archives:
+        archive = Archive(section.folder, section.pattern, section.bits, section.field, section.um_per_px)
+        if section.store:
+            views += from_store(section.store, archive, data.cache, cropping=cropping)
+        else:
+            views += from_archive(archive, data.cache, cropping=cropping)
+    if data.virtual_plates:
+        seeds = range(data.virtual_seed, data.virtual_seed + data.virtual_plates)
+        views += from_virtual(seeds, data.cache, cropping=cropping, wells=VirtualWells(data.virtual_wells), jobs=data.jobs)
+    return views
+
+
+def plan_of(config: TrainingConfig, objective: Objective, training: Sequence[WellViews]) -> BatchPlan:
+    """Return what a batch is made of: what the objective needs, and the normalisation that the backbone's weights were made with."""
+    needs, wished = objective.needs, config.objective.within_plate
+    pairs = DayPairs.UNTREATED if needs.untreated_pairs else DayPairs.SINCE_DOSING if needs.day_pairs else DayPairs.NONE
+    mean, std = normalisation_of(config.model.backbone)
+    return BatchPlan(
+        scale=MeasureScale.of(training),
+        size=config.run.batch,
+        side_px=config.model.input_size,
+        mean=mean,
+        std=std,
+        augment_first=config.augment.first,
+        augment_second=config.augment.second,
+        mask_background=config.augment.mask_background,
+        within_plate=needs.within_plate if wished is None else wished,
+        day_pairs=pairs,
+        label=config.objective.label,
+    )
+
+
+def make_trainer(config: TrainingConfig, folder: RunFolder, keeper: RunKeeper, done: int) -> pl.Trainer:
+    """Return Lightning's trainer for this machine, or for each of several; the same command is started on every node."""
+    run = config.run
+    return pl.Trainer(
+        accelerator=run.accelerator,
+        devices=run.devices,
+        num_nodes=run.nodes,
+        strategy="ddp" if run.devices * run.nodes > 1 else "auto",
+        precision=run.precision,
+        max_steps=run.steps,
+        gradient_clip_val=run.gradient_norm,
+        callbacks=[keeper],
+        logger=TensorBoardLogger(folder.path, name="", version=TENSORBOARD, purge_step=done or None),
+        log_every_n_steps=10,
+        enable_checkpointing=False,  # the keeper's are written aside
+        enable_progress_bar=sys.stdout.isatty(),
+        enable_model_summary=False,
+        use_distributed_sampler=False,  # each process makes its part of a batch by itself
+    )
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's advice about loaders and hardware from the terminal; errors still come through."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric|torch)\b.*")
+        yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
