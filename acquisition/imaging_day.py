@@ -186,7 +186,10 @@ class ImagingDay:
                 break
             dx_um, dy_um = self.scope.format.stage_um(*seen.towards)
             there = replace(position, x_um=position.x_um + sign * dx_um, y_um=position.y_um + sign * dy_um)
-            self.scope.move_to(there.x_um, there.y_um)
+            try:
+                self.scope.move_to(there.x_um, there.y_um)
+            except MicroscopeError:  # beyond the stage's limits: the well is imaged where it is
+                continue
             nearer = self._off_centre(z_um)
             if nearer is not None and nearer < seen:
                 position, seen = there, nearer

@@ -75,6 +75,7 @@ def test_wells_that_are_cut_off_are_imaged_once_more_in_the_middle_of_the_field(
         laboratory.wait_for_microscope()
         laboratory.ask_for_day()
         laboratory.wait_for(laboratory.has_whole_day)
+        laboratory.wait_for_microscope()  # idle once more: what the last image asked for was wished for meanwhile, and done
         wished = {line["wells"][0] for line in laboratory.events("image.wished")}
         laboratory.wait_for(lambda: len(laboratory.events("image.stored")) == 12 + len(wished))
     seen = laboratory.observations()
