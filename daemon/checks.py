@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 from acquisition.assay_files import wrong_assays
@@ -63,7 +64,13 @@ def _source(config: Config) -> Iterator[str]:
 
 
 def _store(config: Config) -> list[str]:
-    return _refused(lambda: wiring.open_store(config).close())
+    """Open the store, and ask it what the encoder has embedded."""
+
+    def look() -> None:
+        with closing(wiring.open_store(config)) as store:
+            wiring.check_encoder_switch(config, store, load_bundle(config.encoder.bundle).card.encoder_id)
+
+    return _refused(look)
 
 
 def _folders(config: Config) -> Iterator[str]:

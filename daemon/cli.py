@@ -247,15 +247,29 @@ def demo(
 
 @app.command()
 def embed(
-    images: Annotated[list[Path], typer.Argument(help="Image files; the pages of one file are its planes.")],
-    out: Annotated[Path, typer.Option(help="The Parquet table to write.")],
+    images: Annotated[list[Path] | None, typer.Argument(help="Image files; the pages of one file are its planes.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The Parquet table to write.")] = None,
     config: ConfigOption = None,
+    *,
+    store: Annotated[bool, typer.Option("--store", help="Embed all stored images that this encoder has not embedded yet, beside what is there.")] = False,
+    bundle: Annotated[str | None, typer.Option(help="The encoder bundle; without it the configuration's.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=256, help="With --store: processes that read and embed.")] = 1,
 ) -> None:
-    """Write the embeddings of image files to a Parquet table."""
-    from daemon import embedding_table  # noqa: PLC0415 - opens the encoder
+    """Write the embeddings of image files to a Parquet table, or embed the whole store with another encoder."""
+    from daemon import embedding_table, re_embedding  # noqa: PLC0415 - opens the encoder
 
+    if store == bool(images) or store == (out is not None):
+        raise typer.BadParameter("expected image files with --out, or --store")
     logs.install(None)
-    _end_if_refused(embedding_table.write(images, out, load_config(config)))
+    settings = load_config(config)
+    if bundle is not None:
+        settings = settings.model_copy(update={"encoder": settings.encoder.model_copy(update={"bundle": bundle})})
+    if not store:
+        _end_if_refused(embedding_table.write(images or [], out or Path(), settings))
+        return
+    done = re_embedding.re_embed(settings, jobs)
+    screen.print(f"{done.embedded} images embedded with {done.encoder_id}, {len(done.refused)} refused", markup=False)
+    _end_if_refused(done.refused)
 
 
 @app.command()

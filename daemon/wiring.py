@@ -4,7 +4,7 @@ import importlib.metadata
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -15,8 +15,9 @@ from acquisition.drop_folder import DropFolder, DropFolderSettings
 from acquisition.imaging_wishes import Wishes
 from daemon.alerts import Alerts
 from daemon.calibrating import Calibrations
-from daemon.config import Config, systemd_socket
+from daemon.config import Config, EncoderSection, systemd_socket
 from daemon.daily import DailyPath, RankingSettings
+from daemon.encoder_switch import check_complete
 from daemon.health import HealthPage, Metrics, sd_notify
 from daemon.imaging_policies import ImageAgainIfUnclear, MoreOftenIfUncertain, Reactions
 from daemon.io_thread import IoThread
@@ -37,10 +38,11 @@ from inference.forecast import FORECASTERS
 from inference.metrics import MetricName
 from inference.onnx_encoder import OnnxEncoder
 from inference.onnx_segmenter import OnnxSegmenter, load_segmenter, shipped_segmenter
-from inference.ports import Segmenter
+from inference.ports import Segmenter, Store
 from inference.ranking import RankSettings
 from inference.segmentation import ClassicalSegmenter
 from inference.sequence_model import OnnxSequenceModel, load_forecaster
+from inference.store.embedding_ledger import SqlEmbeddingLedger
 from inference.store.sql_store import SqlStore
 from schemas.encoder_bundle import BundleCard
 from schemas.errors import BundleError, ConfigError, ProfileError
@@ -59,9 +61,25 @@ def open_store(config: Config) -> SqlStore:
     return SqlStore(config.store.url, service=config.publisher.service)
 
 
+def open_embedding_ledger(config: Config) -> SqlEmbeddingLedger:
+    """Open what tells which images an encoder has embedded."""
+    return SqlEmbeddingLedger(config.store.url, service=config.publisher.service)
+
+
+def check_encoder_switch(config: Config, store: Store, encoder_id: str) -> None:
+    """Hold the start to what the encoder has embedded; errors as :func:`daemon.encoder_switch.check_complete`."""
+    with closing(open_embedding_ledger(config)) as ledger:
+        check_complete(ledger, store, encoder_id)
+
+
 def open_encoder(config: Config) -> OnnxEncoder:
     """Open the encoder and check that it computes what it computed when it was made."""
-    return OnnxEncoder(load_bundle(config.encoder.bundle), providers=config.encoder.providers, intra_op_threads=config.encoder.threads)
+    return open_encoder_of(config.encoder)
+
+
+def open_encoder_of(section: EncoderSection) -> OnnxEncoder:
+    """Do so from the section alone, which another process can be given."""
+    return OnnxEncoder(load_bundle(section.bundle), providers=section.providers, intra_op_threads=section.threads)
 
 
 def open_segmenter(config: Config) -> Segmenter:
@@ -166,6 +184,7 @@ def open_service(config: Config, *, file: Path | None = None, once: bool = False
         store = open_store(config)
         stack.callback(store.close)
         encoder = open_encoder(config)
+        check_encoder_switch(config, store, encoder.encoder_id)
         source = DropFolder(source_settings(config, once=once), store)
         stack.callback(source.close)
         days = open_days(config, store, encoder.card)

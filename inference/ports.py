@@ -11,7 +11,7 @@ import numpy.typing as npt
 from schemas.assay import Assay
 from schemas.calibration import CalibrationCard, CalibrationPlate
 from schemas.messages import MessageData
-from schemas.observation import Imaged, Observation, RejectedFile
+from schemas.observation import Embedded, Imaged, Observation, RejectedFile, StoredImage
 from schemas.plate_map import PlateMap
 from schemas.ranking import Ranking
 from schemas.specimen import SpecimenRanking
@@ -191,6 +191,30 @@ class Store(Protocol):
 
     def mark_published(self, sequence: int) -> None:
         """Record that messages up to here were handed to the PUB socket."""
+        ...
+
+    def close(self) -> None:
+        """Release connections. Safe to call twice."""
+        ...
+
+
+class EmbeddingLedger(Protocol):
+    """What each encoder made of the stored images, where it came to them later than the images. Errors are those of :class:`Store`."""
+
+    def embedded(self, encoder_id: str) -> Sequence[Embedded]:
+        """Return, for each plate with images, how many there are and what became of them with this encoder, by plate."""
+        ...
+
+    def not_embedded(self, plate: str, encoder_id: str) -> Sequence[StoredImage]:
+        """Return the images of a plate that this encoder has not embedded, those it was refused among them, in the order they came."""
+        ...
+
+    def add_embedding(self, observation_id: int, encoder_id: str, embedding: npt.NDArray[np.float32]) -> None:
+        """Keep the embedding of an image beside those of other encoders; one that is kept already stays. What refused it before is forgotten."""
+        ...
+
+    def add_refusal(self, observation_id: int, encoder_id: str, reason: str) -> None:
+        """Keep why an image cannot be embedded; the newest reason counts."""
         ...
 
     def close(self) -> None:

@@ -62,3 +62,31 @@ class Imaged:
     taken_at: datetime | None
     received_at: datetime
     complete: bool
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """What another encoder needs of a stored image: where its pixels lie, and how to know them again."""
+
+    observation_id: int
+    key: VisitKey
+    day: int
+    digest: str  # of the pixels
+    files: tuple[FileVersion, ...]  # in the order of their planes
+    um_per_px: float | None
+    sharpest_plane: int
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """How far an encoder came with the images of a plate."""
+
+    plate: str
+    images: int
+    embedded: int
+    refused: int  # their files are gone, changed or cannot be embedded
+
+    @property
+    def open(self) -> int:
+        """Images that the encoder has not been shown."""
+        return self.images - self.embedded - self.refused

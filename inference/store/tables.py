@@ -142,6 +142,15 @@ embeddings = Table(
     PrimaryKeyConstraint("observation_id", "encoder_id"),
 )
 
+embedding_refusals = Table(
+    "embedding_refusal",
+    metadata,
+    Column("observation_id", Integer, ForeignKey("observation.id")),
+    Column("encoder_id", AnyText),  # of an encoder that came later than the observation
+    Column("reason", AnyText, nullable=False),
+    PrimaryKeyConstraint("observation_id", "encoder_id"),
+)
+
 pictures = Table(
     "picture",
     metadata,
