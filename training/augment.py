@@ -39,7 +39,6 @@ PRESETS: Final[dict[str, Augmentation]] = {
     "spheroid": Augmentation(turn=True, flip=True, shift=0.08, gain=0.08, tilt=0.15, focus=0.5, reverse_planes=True, blur=0.0035, noise=0.01),
     "strong": Augmentation(turn=True, flip=True, shift=0.08, gain=0.1, tilt=0.25, focus=0.8, reverse_planes=True, blur=0.005, noise=0.02, grey=0.1),
     "thesis": Augmentation(flip=True, crop=(0.5, 1.0), grey=0.2, blur=0.008),
-    "crop_debris": Augmentation(turn=True, flip=True, crop=(0.2, 0.6)),  # a warning, not a choice: shows in a table what cutting debris away costs
 }
 
 
