@@ -1,0 +1,79 @@
+"""Hand measures as teachers: the clean image's measures, their change, and a companion at a small weight."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the train extra")
+
+from dataclasses import replace  # noqa: E402 - after the skip
+
+from pydantic import ValidationError  # noqa: E402 - after the skip
+
+from tests.objective_samples import Doubles, doubles, objective_of, sample_batch  # noqa: E402 - after the skip
+
+pytestmark = pytest.mark.train
+
+
+def huber(predicted: Doubles, measured: Doubles, known: list[bool]) -> float:
+    terms = []
+    for said, true, counts in zip(predicted, measured, known, strict=True):
+        errors = np.abs(said - true)
+        if counts:
+            terms.append(np.mean([e**2 / 2 if e < 1 else e - 0.5 for e in errors]))
+    return float(np.mean(terms))
+
+
+def test_measures_and_their_change_on_day_pairs() -> None:
+    objective, batch = objective_of("measures", change_weight=0.4), sample_batch()
+    known = batch.has_measures.tolist()
+    first, later = (doubles(objective.head(objective.backbone(day.first))) for day in (batch, batch.later))
+    before, after = doubles(batch.measures), doubles(batch.later.measures)
+    value = (huber(first, before, known) + huber(later, after, known)) / 2
+    change = huber(later - first, after - before, known)
+    found = objective.loss(batch)
+    assert found["measures"].item() == pytest.approx(value, rel=1e-5)
+    assert found["change"].item() == pytest.approx(change, rel=1e-5)
+    assert found["loss"].item() == pytest.approx(value + 0.4 * change, rel=1e-5)
+    assert objective.needs.day_pairs
+
+
+@pytest.mark.parametrize("companion", ["simclr", "vicreg"])
+def test_a_companion_is_added_at_its_weight(companion: str) -> None:
+    objective, batch = objective_of("measures", companion=companion, companion_weight=0.3, change_weight=0), sample_batch()
+    known, measured = batch.has_measures.tolist(), doubles(batch.measures)
+    features = [objective.backbone(view) for view in (batch.first, batch.second)]
+    value = np.mean([huber(doubles(objective.head(each)), measured, known) for each in features])
+    alone = objective_of(companion)
+    alone.head.load_state_dict(objective.projection.state_dict())
+    beside = alone.loss(batch)["loss"].item()
+    found = objective.loss(batch)
+    assert found["companion"].item() == pytest.approx(beside, rel=1e-5)
+    assert found["loss"].item() == pytest.approx(value + 0.3 * beside, rel=1e-5)
+    assert objective.needs.views == 2
+    assert not objective.needs.day_pairs
+
+
+def test_a_companion_never_weighs_more_than_three_tenths() -> None:
+    with pytest.raises(ValidationError, match="companion_weight"):
+        objective_of("measures", companion="simclr", companion_weight=0.31)
+
+
+def test_an_image_without_measures_teaches_nothing() -> None:
+    objective, batch = objective_of("measures", change_weight=0), sample_batch()
+    none = replace(batch, has_measures=torch.zeros(6, dtype=torch.bool))
+    loss = objective.loss(none)["loss"]
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.equal(objective.backbone[1].weight.grad, torch.zeros(16, 192))
+    other = replace(batch, measures=batch.measures + 100 * ~batch.has_measures[:, None])
+    assert objective.loss(other)["loss"].item() == objective.loss(batch)["loss"].item()
+
+
+@pytest.mark.parametrize(("options", "width"), [({}, 16), ({"layer": "head"}, 11), ({"layer": "head", "measures_hidden": 5}, 11)])
+def test_the_embedding_is_the_backbone_s_or_the_predicted_measures(options: dict[str, object], width: int) -> None:
+    objective, pixels = objective_of("measures", **options), sample_batch().first
+    assert objective.embed(pixels).shape == (6, width)
+
+
+def test_batches_come_from_one_plate() -> None:
+    assert objective_of("measures").needs.within_plate
