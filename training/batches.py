@@ -142,6 +142,8 @@ def _check(views: Sequence[WellViews], plan: BatchPlan) -> None:
     sides = {plate.side_px for plate in views}
     if len(sides) > 1 or plan.side_px > max(sides):
         raise ConfigError("side_px", f"is {plan.side_px} with crops of {sorted(sides)} pixels; expected crops of one size, no smaller than it")
+    for name in (plan.augment_first, plan.augment_second):
+        preset(name)
     if len({plate.background for plate in views}) > 1:
         raise ConfigError("data", "has crops of different background levels; expected crops made alike")
 
@@ -183,12 +185,12 @@ def _choose(table: _Table, plan: BatchPlan, rng: np.random.Generator) -> list[np
     chosen: list[npt.NDArray[np.int64]] = []
     for group in groups:
         size = min(plan.size, len(group) - len(group) % plan.world_size)
-        if size >= 2 * plan.world_size or (size >= 2 and plan.world_size == 1):  # noqa: PLR2004 - of one, nothing is compared
+        if size >= 2 * plan.world_size:  # of one, nothing is compared
             chosen += [group[at : at + size] for at in range(0, len(group) - size + 1, size)]
     if not chosen:
-        what = "image" if plan.day_pairs is DayPairs.NONE else f"pair of days ({plan.day_pairs})"
-        where = " on any plate" if plan.within_plate else ""
-        raise ConfigError("data", f"has {len(items)} {what}s, and not two for each of {plan.world_size} processes{where}; expected more, as batches need two")
+        what = "images" if plan.day_pairs is DayPairs.NONE else f"pairs of days ({plan.day_pairs})"
+        where = " of any one plate" if plan.within_plate else ""
+        raise ConfigError("data", f"has {len(items)} {what}; expected at least two{where}, and two for each of several processes")
     return [chosen[at] for at in rng.permutation(len(chosen))]
 
 
