@@ -32,10 +32,27 @@ def ssl(
     """Train an encoder on well images without labels and write its bundle to OUT/bundle."""
     settings = _needing_torch("training.config").load_training_config(config)
     trained = _needing_torch("training.ssl").train_encoder(settings, out)
-    if trained.bundle is None:
+    if trained.outcome == "stopped":
         typer.echo(f"{out}: stopped after {trained.steps} of {settings.run.steps} steps; the same command goes on", err=True)
         raise typer.Exit(EXIT_STOPPED)
-    typer.echo(trained.summary)
+    if trained.bundle is not None:  # only the first of several processes writes it
+        typer.echo(trained.summary)
+
+
+@train.command()
+def reduce(
+    bundle: Annotated[str, typer.Argument(help="The encoder bundle: a folder, or the name of one that is shipped.")],
+    to: Annotated[str, typer.Option(help="float16, or int8 (static quantisation).")],
+    config: Annotated[Path, typer.Option(help="A training's configuration: the images of its [data] calibrate and compare.")],
+    out: Annotated[Path, typer.Option(help="The folder of the reduced bundle; replaced if it exists.")],
+) -> None:
+    """Write a smaller bundle, held to the full one on real images."""
+    settings = _needing_torch("training.config").load_training_config(config)
+    reduced = _needing_torch("training.reduced_precision").reduce_on(bundle, to, settings.data, out)
+    megabytes = f"{reduced.bytes_before / 1e6:.1f} → {reduced.bytes_after / 1e6:.1f} MB"
+    typer.echo(
+        f"{out}: {megabytes}; likeness with float32 {reduced.likeness:.4f} (mean cosine of centred embeddings), largest difference {reduced.largest:.2g}"
+    )
 
 
 @train.command()

@@ -49,7 +49,7 @@ class Trained:
 
     outcome: Outcome
     steps: int
-    bundle: Path | None = None  # None where it was stopped
+    bundle: Path | None = None  # None where it was stopped, and in all processes but the first
     parity: float | None = None  # largest difference between torch and onnxruntime
     validation: Validation | None = None
 
@@ -112,8 +112,8 @@ def train_encoder(config: TrainingConfig, out: Path) -> Trained:
     return Trained(Outcome.FINISHED, run.steps, folder.bundle, parity, validation)
 
 
-def read_views(data: DataSection) -> list[WellViews]:
-    """Return every plate of every source, cropped into the cache at the first time.
+def read_views(data: DataSection, cropping: Cropping | None = None) -> list[WellViews]:
+    """Return every plate of every source, cropped into the cache at the first time, as ``data`` says or as the cropping given.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def read_views(data: DataSection) -> list[WellViews]:
     """
     if not data.archives and not data.virtual_plates:
         raise ConfigError("data", "has no images; expected tables [[data.archives]], or virtual_plates")
-    cropping = Cropping(data.crop_px, data.field_um, data.background, data.planes)
+    cropping = cropping or Cropping(data.crop_px, data.field_um, data.background, data.planes)
     views: list[WellViews] = []
     for section in data.archives:
         archive = Archive(section.folder, section.pattern, section.bits, section.field, section.um_per_px)

@@ -9,11 +9,10 @@ import torch
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from training import collapse
-from training.batches import BatchPlan, normalised, value_images
+from training.batches import FARTHEST, BatchPlan, normalised, value_images
 from training.learner import embeddings_of
 from training.objectives.base import Objective
 from training.well_views import WellViews
@@ -46,9 +45,9 @@ def probe_measures(embeddings: npt.NDArray[np.float32], measures: npt.NDArray[np
     known = np.isfinite(measures).all(axis=1)
     if known.sum() < MIN_IMAGES:
         return None
-    ridge = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-1, 5, 7)))
-    truth = StandardScaler().fit_transform(measures[known])
-    foreseen = cross_val_predict(ridge, embeddings[known], truth, cv=KFold(FOLDS, shuffle=True, random_state=0))
+    truth = StandardScaler().fit_transform(measures[known]).clip(-FARTHEST, FARTHEST)
+    found = embeddings[known] / max(float(embeddings[known].std(axis=0).mean()), np.finfo(np.float32).tiny)  # one scale: a dead dimension stays dead
+    foreseen = cross_val_predict(RidgeCV(np.logspace(-1, 5, 7)), found, truth, cv=KFold(FOLDS, shuffle=True, random_state=0))
     return float(r2_score(truth, foreseen))
 
 
