@@ -8,10 +8,10 @@ from torch.nn import functional
 
 from schemas.errors import CollapseError
 
-LEAST_RANK = 1.5
-"""Of a ranking's dimensions at least more than one must be left. Healthy encoders have 5 and more here."""
+LEAST_RANK = 2.0
+"""On 64 images of a virtual plate networks with random weights have 16 to 57, ImageNet weights 47, the eleven hand measures 6."""
 LEAST_SPREAD = 0.01
-"""A hundredth of what directions drawn at random have. Healthy encoders have 0.1 and more here."""
+"""There random weights have 0.09 to 0.26, ImageNet weights 0.30."""
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ class ObjectiveSettings(BaseModel):
     positives_in_denominator: bool = Field(default=True, description="ntxent: false takes the positives out of the denominator")
     supervised: bool = Field(default=False, description="ntxent: images of one label are positives of each other")
     likeness_by: LikenessBy = Field(default=LikenessBy.MEASURES, description="soft_ntxent: what likeness is judged by")
-    likeness_width: float = Field(default=0.5, gt=0, description="soft_ntxent: root mean square difference at which likeness has fallen to 0.61")
+    likeness_width: float = Field(default=0.3, gt=0, description="soft_ntxent: root mean square difference at which likeness has fallen to 0.61")
     pull: float = Field(default=0.3, ge=0, le=1, description="soft_ntxent: how strongly a fully alike image is pulled, the own other view being 1")
     margin: float = Field(default=0.2, ge=0, description="triplet: how much farther the farthest positive must be from the nearest negative; 0: soft margin")
     gap_weight: float = Field(default=0.5, ge=0, description="time_aware: weight of the days apart")
