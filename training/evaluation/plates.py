@@ -1,0 +1,164 @@
+"""The fixed plates that every encoder is judged on: rendered and measured once, kept whole, so that any field and choice of planes can be cut from them."""
+
+import hashlib
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from rich.progress import track
+
+from acquisition.quality import assess
+from acquisition.virtual_microscope import VirtualMicroscope
+from acquisition.virtual_optics import OpticsName
+from acquisition.virtual_plate import DOSED_ON_DAY, READOUT_DAY, Mechanism, fewer_wells, plan_plate
+from inference.measures import measure
+from inference.ranked_measures import RANKED, for_ranking
+from inference.segmentation import ClassicalSegmenter
+from schemas.plate_map import Group
+from schemas.well_image import VisitKey, WellImage
+
+DAYS = (DOSED_ON_DAY, READOUT_DAY)
+MIXED, SHIFTED = "mixed", "phase_rim"
+SHIFTED_OPTICS = OpticsName.PHASE_RIM
+"""A microscope that no encoder is trained on."""
+SIZE_PX = 512
+_PLANES_FILE, _FACTS_FILE = "planes.npy", "facts.npz"
+_WHITE = 255
+_SEEN_BY = (
+    *(f"acquisition/virtual_{part}" for part in ("plate", "tissue", "scene", "optics", "microscope")),
+    "acquisition/quality",
+    *(f"inference/{part}" for part in ("background", "dispersal", "loose", "masks", "measures", "optical_density", "outline", "ranked_measures")),
+    *(f"inference/{part}" for part in ("reduced_view", "segmentation")),
+)
+Array = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """Which plates: their seeds by kind, and how much of them."""
+
+    mixed: tuple[int, ...] = tuple(range(201, 213))
+    one_mechanism: tuple[int, ...] = tuple(range(201, 204))  # of each
+    shifted: tuple[int, ...] = tuple(range(201, 207))
+    size_px: int = SIZE_PX
+    wells: int = 60  # a plate
+
+    def places(self) -> tuple[tuple[str, int], ...]:
+        """Return (kind, seed) of every plate."""
+        mixed, shifted = [(MIXED, seed) for seed in self.mixed], [(SHIFTED, seed) for seed in self.shifted]
+        return (*mixed, *shifted, *((mechanism.value, seed) for mechanism in Mechanism for seed in self.one_mechanism))
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationPlate:
+    """N wells on the dosing and the readout day, with their truth."""
+
+    name: str
+    kind: str  # mixed, phase_rim or a mechanism
+    seed: int  # plates of one seed and of mixed mechanisms are the same wells under another microscope
+    wells: tuple[str, ...]  # N
+    groups: tuple[Group, ...]  # N
+    treatments: tuple[str, ...]  # N
+    kill: Array  # (N,) on the readout day
+    measures: Array  # (N, 2, len(RANKED))
+    sharpest: npt.NDArray[np.int64]  # (N, 2)
+    planes: npt.NDArray[np.uint8]  # (N, 2, 3, H, W), the brightest pixel of an image at 255; memory-mapped
+    um_per_px: float
+
+    @property
+    def untreated(self) -> Bools:
+        """(N,)."""
+        return np.array([group is Group.UNTREATED for group in self.groups])
+
+    def image(self, well: int, column: int) -> WellImage:
+        """Return one well image as the service would have read it; ``column`` 0 is the dosing day, 1 the readout day."""
+        planes = np.asarray(self.planes[well, column]).astype(np.uint16) * np.uint16(65535 // _WHITE)
+        day = DAYS[column]
+        return WellImage(VisitKey(self.name, self.wells[well], f"day{day:02d}"), day, None, (), planes, self.um_per_px, complete=True)
+
+
+def evaluation_plates(chosen: EvaluationSet, cache_folder: Path) -> list[EvaluationPlate]:
+    """Return the plates; what is not in the cache is rendered first, with progress (about 10 s a plate)."""
+    folders = {(kind, seed): _folder(chosen, cache_folder, kind, seed) for kind, seed in chosen.places()}
+    absent = [(place, folder) for place, folder in folders.items() if not folder.is_dir()]
+    for (kind, seed), folder in track(absent, "evaluation plates", disable=not absent or not sys.stderr.isatty()):
+        _keep(_scope(chosen, kind, seed), folder)
+    return [_load(folder, kind, seed) for (kind, seed), folder in folders.items()]
+
+
+def of_kind(plates: Sequence[EvaluationPlate], kind: str) -> Iterator[int]:
+    """Yield the places of the plates of a kind."""
+    return (number for number, plate in enumerate(plates) if plate.kind == kind)
+
+
+@cache
+def _code_digest() -> str:
+    """Return a digest of all that decides how a plate looks and what is measured, so that nothing stale is read."""
+    root, digest = Path(__file__).resolve().parents[2], hashlib.sha256()
+    for name in _SEEN_BY:
+        digest.update((root / f"{name}.py").read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _folder(chosen: EvaluationSet, cache_folder: Path, kind: str, seed: int) -> Path:
+    return cache_folder / f"plates-{_code_digest()}" / f"{chosen.size_px}px-{chosen.wells}wells" / f"{kind}-{seed}"
+
+
+def _scope(chosen: EvaluationSet, kind: str, seed: int) -> VirtualMicroscope:
+    mechanism = None if kind in (MIXED, SHIFTED) else Mechanism(kind)
+    plate = fewer_wells(plan_plate(seed, mechanism=mechanism), chosen.wells)
+    return VirtualMicroscope(plate, chosen.size_px, SHIFTED_OPTICS if kind == SHIFTED else OpticsName.DEFAULT)
+
+
+def _keep(scope: VirtualMicroscope, folder: Path) -> None:
+    """Look at a plate and keep what was seen; a run that is killed leaves no half plate behind."""
+    aside = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    plans, segmenter = scope.plate.wells, ClassicalSegmenter()
+    shape = (len(plans), len(DAYS), 3, scope.size_px, scope.size_px)
+    kept = np.lib.format.open_memmap(aside / _PLANES_FILE, "w+", np.uint8, shape)
+    sharpest, measures = np.empty(shape[:2], np.int64), np.empty((*shape[:2], len(RANKED)))
+    for row, plan in enumerate(plans):
+        for column, day in enumerate(DAYS):
+            counts = scope.look(plan, day).planes
+            planes = (counts.astype(np.uint32) * 65535 // scope.bench.white).astype(np.uint16)
+            sharpest[row, column] = assess(planes).sharpest_plane
+            plane = planes[sharpest[row, column]]
+            measures[row, column] = for_ranking(measure(plane, segmenter.segment(plane, scope.um_per_px), scope.um_per_px))
+            kept[row, column] = np.round(planes * (_WHITE / planes.max()))
+    kept.flush()
+    np.savez(
+        aside / _FACTS_FILE,
+        wells=[plan.well for plan in plans],
+        groups=[plan.group.value for plan in plans],
+        treatments=[plan.treatment for plan in plans],
+        kill=[plan.kill(READOUT_DAY) for plan in plans],
+        measures=measures,
+        sharpest=sharpest,
+        um_per_px=scope.um_per_px,
+    )
+    aside.rename(folder)
+
+
+def _load(folder: Path, kind: str, seed: int) -> EvaluationPlate:
+    with np.load(folder / _FACTS_FILE) as facts:
+        return EvaluationPlate(
+            name=f"{kind}-{seed}",
+            kind=kind,
+            seed=seed,
+            wells=tuple(facts["wells"].tolist()),
+            groups=tuple(map(Group, facts["groups"].tolist())),
+            treatments=tuple(facts["treatments"].tolist()),
+            kill=facts["kill"],
+            measures=facts["measures"],
+            sharpest=facts["sharpest"],
+            planes=np.load(folder / _PLANES_FILE, mmap_mode="r"),
+            um_per_px=float(facts["um_per_px"]),
+        )

@@ -1,0 +1,59 @@
+"""Real spheroids, to see whether an encoder finds the same one again: every image of a folder, and every plane of a stack."""
+
+from pathlib import Path
+
+import numpy as np
+import structlog
+
+from acquisition.image_reading import read_image
+from acquisition.naming import is_image_name
+from acquisition.quality import assess
+from schemas.errors import ImageError
+from schemas.well_image import VisitKey, WellImage
+
+log = structlog.get_logger(__name__)
+
+SETS = {"mls11_spheroids": ("images", "organoids"), "spheroid_morpho_ml": ("images",), "orgaquant_test": ("",)}
+"""Below the folder of real data, with the folders that hold images."""
+STACK = "evos_organoid_zstack"
+TILE_PX = 430
+"""Of the stack's one large field: each tile counts as a specimen of its own."""
+
+
+def real_images(folder: Path) -> list[WellImage]:
+    """Return what the sets below ``folder`` hold, in order of their names; a set that is missing and an image that cannot be read are left out."""
+    images = []
+    for name, parts in SETS.items():
+        for part in parts:
+            for path in sorted((folder / name / part).glob("*")):
+                if is_image_name(path.name):
+                    images += _read(path)
+    return images + _tiles(folder / STACK)
+
+
+def sharpest_plane(image: WellImage) -> int:
+    """Return the plane that the service would choose."""
+    return assess(image.planes).sharpest_plane
+
+
+def _read(path: Path) -> list[WellImage]:
+    try:
+        seen = read_image(path)
+    except ImageError as error:
+        log.warning("evaluation.image_left_out", reason=str(error))
+        return []
+    return [_image(path.name, seen.planes, seen.um_per_px)]
+
+
+def _tiles(folder: Path) -> list[WellImage]:
+    """Return the tiles of the stack, each with all its planes."""
+    planes = [read_image(path).planes[0] for path in sorted(folder.glob("*")) if is_image_name(path.name)]
+    if not planes:
+        return []
+    stack = np.stack(planes)
+    corners = [(top, left) for top in range(0, stack.shape[1] - TILE_PX + 1, TILE_PX) for left in range(0, stack.shape[2] - TILE_PX + 1, TILE_PX)]
+    return [_image(f"{STACK}-{top}-{left}", stack[:, top : top + TILE_PX, left : left + TILE_PX], None) for top, left in corners]
+
+
+def _image(name: str, planes: np.ndarray, um_per_px: float | None) -> WellImage:
+    return WellImage(VisitKey("real", name, "day01"), 1, None, (), np.ascontiguousarray(planes), um_per_px, complete=True)

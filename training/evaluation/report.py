@@ -1,0 +1,194 @@
+"""The rows of several encoders as one HTML file that needs nothing else, and as a text table."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import cv2
+import numpy as np
+
+from training.evaluation.charts import Line, lines, map_of_wells, scatter
+from training.evaluation.helpfulness import Help
+from training.evaluation.plates import MIXED, EvaluationPlate, of_kind
+from training.evaluation.rows import Row
+from training.evaluation.variants import VARIANTS
+
+SECTIONS: Mapping[str, Mapping[str, str]] = {
+    "Order of wells by true kill (Spearman)": {
+        "uncalibrated_mixed": "uncalibrated, mixed",
+        "uncalibrated_one_mechanism": "uncalibrated, one mechanism",
+        "uncalibrated_phase_rim": "uncalibrated, shifted optics",
+        "calibrated_mixed": "8 plates, mixed",
+        "calibrated_one_mechanism": "8 plates, one mechanism",
+        "calibrated_phase_rim": "8 plates, shifted optics",
+    },
+    "The same with measures beside": {
+        "uncalibrated_both_mixed": "uncalibrated, mixed",
+        "uncalibrated_both_one_mechanism": "uncalibrated, one mechanism",
+        "uncalibrated_both_phase_rim": "uncalibrated, shifted optics",
+        "calibrated_both_mixed": "8 plates, mixed",
+        "calibrated_both_phase_rim": "8 plates, shifted optics",
+        "deterioration_mixed": "service, encoder alone",
+        "deterioration_both_mixed": "service, with measures",
+    },
+    "Three groups (balanced accuracy, chance 0.33)": {
+        "probe_10": "probe, 10",
+        "probe_20": "probe, 20",
+        "probe_30": "probe, 30",
+        "probe_all": "probe, all",
+        "knn": "10 neighbours",
+        "resnet18_10": "ResNet-18, 10",
+        "resnet18_30": "ResNet-18, 30",
+        "resnet18_all": "ResNet-18, all",
+    },
+    "Likeness and sensitivity": {
+        "replicate_map": "replicate mAP",
+        "same_well": "same well (AUC)",
+        "plate_leakage": "plate leakage ↓",
+        "dose_order": "dose order",
+        "small_kills": "small kills (AUC)",
+        "effective_rank": "effective rank",
+        "ms_per_image": "ms an image ↓",
+    },
+    "How far another view moves the embedding (1 = as another well) ↓": {f"variation_{name}": name for name in VARIANTS},
+    "Real spheroids found again (mean reciprocal rank)": {**{f"real_{name}": name for name in VARIANTS}, "real": "mean"},
+}
+"""What is shown, in which order and under which names; ↓: less is better."""
+
+_BETTER_LESS = ("plate_leakage", "ms_per_image", *(f"variation_{name}" for name in VARIANTS))
+_NEITHER = ("effective_rank", "resnet18_10", "resnet18_20", "resnet18_30", "resnet18_all")
+_PICTURE_PX = 150
+
+STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:1180px;padding:0 1rem;color:#1c2430}
+h1{margin-bottom:0}h2{margin-top:2.2rem}table{border-collapse:collapse;margin:.6rem 0;font-variant-numeric:tabular-nums;font-size:.86rem}
+th,td{padding:.25rem .55rem;text-align:right;border-bottom:1px solid #dde3ea}th:first-child,td:first-child{text-align:left}
+thead th{vertical-align:bottom;max-width:7rem}
+.best{font-weight:700;background:#e3f1e6}.wide{overflow-x:auto}
+.pictures{display:flex;flex-wrap:wrap;gap:1.2rem}figure{margin:0}figcaption{font-size:.82rem;color:#56606e;max-width:330px}
+.hint{color:#56606e}svg text{font:11px system-ui,sans-serif;fill:#39424e}
+"""
+
+
+def shown(name: str, value: float | None) -> str:
+    """Return a number as text; a dash for what could not be computed."""
+    if value is None or not np.isfinite(value):
+        return "–"
+    return f"{value:.0f}" if name == "effective_rank" else f"{value:.1f}" if name == "ms_per_image" else f"{value:.3f}"
+
+
+def text_table(rows: Sequence[Row], helps: Sequence[Help]) -> str:
+    """Return the sections as plain tables, an encoder a row, for a terminal and docs."""
+    width = max(len(row.name) for row in rows)
+    parts = []
+    for title, columns in SECTIONS.items():
+        there = {key: head for key, head in columns.items() if any(row.numbers.get(key) is not None for row in rows)}
+        if there:
+            head = " | ".join([f"{'encoder':{width}}", *there.values()])
+            body = [" | ".join([f"{row.name:{width}}", *(f"{shown(key, row.numbers.get(key)):>{len(name)}}" for key, name in there.items())]) for row in rows]
+            parts.append("\n".join([title, head, *body]))
+    if helps:
+        told = [f"{each.test:24} {each.target:20} {each.spearman:+.2f} ({each.encoders} encoders)" for each in helps]
+        parts.append("\n".join(["Correlation over encoders with the order of wells (Spearman)", *told]))
+    return "\n\n".join(parts) + "\n"
+
+
+def report_html(rows: Sequence[Row], helps: Sequence[Help], plates: Sequence[EvaluationPlate]) -> str:
+    """Return the page."""
+    tables = "\n".join(_table(title, columns, rows) for title, columns in SECTIONS.items())
+    pictures = "\n".join(_pictures(row) for row in rows)
+    kinds = ", ".join(f"{len(list(of_kind(plates, kind)))} {kind.replace('_', ' ')}" for kind in dict.fromkeys(plate.kind for plate in plates))
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Encoders side by side</title><style>{STYLE}</style></head><body>
+<h1>Encoders side by side</h1>
+<p class="hint">For research use only. {len(rows)} rows on {len(plates)} virtual plates ({escape(kinds)}); no encoder was trained on them.
+Best of a column in bold; ↓: less is better.
+docs/encoders.md defines every number.</p>
+{tables}
+{_helps(helps)}
+<h2>Probe and supervised baseline</h2>
+{_probe_chart(rows)}
+<h2>Wells as each encoder sees them</h2>
+<p class="hint">Treated wells of the mixed plates. Left: main directions of what sets them apart from untreated wells, coloured by true kill.
+Middle: score without calibration. Right: percent predicted by plates of other seeds; on the line is right.</p>
+{pictures}
+<h2>The views</h2>
+{_view_strip(plates)}
+</body></html>
+"""
+
+
+def _table(title: str, columns: Mapping[str, str], rows: Sequence[Row]) -> str:
+    there = {key: head for key, head in columns.items() if any(row.numbers.get(key) is not None for row in rows)}
+    if not there:
+        return ""
+    best = {key: _best(key, rows) for key in there}
+    heads = "".join(f"<th>{escape(head)}</th>" for head in ("encoder", *there.values()))
+    body = ""
+    for row in rows:
+        cells = ""
+        for key in there:
+            value = row.numbers.get(key)
+            mark = ' class="best"' if value is not None and value == best[key] else ""
+            cells += f"<td{mark}>{shown(key, value)}</td>"
+        body += f'<tr><td title="{escape(row.encoder_id)}">{escape(row.name)}</td>{cells}</tr>\n'
+    return f'<h2>{escape(title)}</h2>\n<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _best(key: str, rows: Sequence[Row]) -> float | None:
+    values = [value for row in rows if (value := row.numbers.get(key)) is not None]
+    if key in _NEITHER or len(values) < 2:  # noqa: PLR2004 - a best one of several
+        return None
+    return min(values) if key in _BETTER_LESS else max(values)
+
+
+def _helps(helps: Sequence[Help]) -> str:
+    title = "<h2>Do the cheap tests help to choose?</h2>"
+    if not helps:
+        return f'{title}<p class="hint">At least four encoders are needed to tell.</p>'
+    targets = list(dict.fromkeys(each.target for each in helps))
+    found = {(each.test, each.target): each for each in helps}
+    body = ""
+    for test in dict.fromkeys(each.test for each in helps):
+        cells = "".join(f"<td>{f'{found[test, target].spearman:+.2f}' if (test, target) in found else '–'}</td>" for target in targets)
+        body += f"<tr><td>{escape(test)}</td>{cells}</tr>\n"
+    heads = "".join(f"<th>{escape(target.replace('_', ', '))}</th>" for target in targets)
+    hint = f'<p class="hint">Spearman\'s correlation over {max(each.encoders for each in helps)} encoders with the order of wells by true kill.</p>'
+    return f"{title}{hint}<table><thead><tr><th>test</th>{heads}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _probe_chart(rows: Sequence[Row]) -> str:
+    ticks = ("10", "20", "30", "all")
+    drawn = [Line(row.name, tuple(row.numbers.get(f"probe_{tick}") for tick in ticks)) for row in rows]
+    learned = {tuple(row.numbers.get(f"resnet18_{tick}") for tick in ticks): row.name for row in rows if row.numbers.get("resnet18_all") is not None}
+    for values, name in learned.items():
+        drawn.append(Line(f"ResNet-18 on the images of {name}" if len(learned) > 1 else "ResNet-18 from scratch", values, dashed=True))
+    return lines(drawn, ticks, across_name="examples a class", up_name="balanced accuracy", chance=1 / 3)
+
+
+def _pictures(row: Row) -> str:
+    points = row.points
+    return (
+        f'<h3>{escape(row.name)}</h3>\n<div class="pictures">'
+        + map_of_wells(points.across, points.up, points.kill_percent)
+        + scatter(points.kill_percent, points.uncalibrated, across_name="true kill, %", up_name="score, untreated spreads")
+        + scatter(points.kill_percent, points.calibrated, across_name="true kill, %", up_name="predicted, %", diagonal=True)
+        + "</div>"
+    )
+
+
+def _view_strip(plates: Sequence[EvaluationPlate]) -> str:
+    """Return one well as it is and in every other view."""
+    plate = plates[next(of_kind(plates, MIXED))]
+    well = int(np.argmax(~plate.untreated))
+    image, sharpest = plate.image(well, -1), int(plate.sharpest[well, -1])
+    views = {"as it is": (image, sharpest)}
+    views |= {name: change(image, sharpest, np.random.default_rng([0, place])) for place, (name, change) in enumerate(VARIANTS.items())}
+    figures = ""
+    for name, (view, plane) in views.items():
+        small = cv2.resize(view.planes[plane], (_PICTURE_PX, _PICTURE_PX), interpolation=cv2.INTER_AREA)
+        _, png = cv2.imencode(".png", (small >> 8).astype(np.uint8))
+        source = f"data:image/png;base64,{base64.b64encode(png.tobytes()).decode()}"
+        figures += f'<figure><img alt="{escape(name)}" src="{source}"><figcaption>{escape(name)}</figcaption></figure>'
+    return f'<p class="hint">{escape(plate.name)} {escape(plate.wells[well])}, day 10.</p><div class="pictures">{figures}</div>'

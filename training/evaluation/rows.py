@@ -1,0 +1,66 @@
+"""One encoder's row on disk: its numbers and what its pictures are drawn from, as JSON."""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from schemas.errors import OutputError
+
+
+class Points(BaseModel):
+    """Treated wells of mixed plates, each list as long."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kill_percent: tuple[float, ...]
+    uncalibrated: tuple[float | None, ...]  # score in untreated spreads
+    calibrated: tuple[float | None, ...]  # predicted percent
+    across: tuple[float, ...]  # first principal component of the embedding, less the plate's median untreated well
+    up: tuple[float, ...]  # second
+
+
+class Row(BaseModel):
+    """What is known of one encoder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1  # of the way the numbers are computed: a row of another version is computed again
+    name: str
+    encoder_id: str
+    evaluated_on: str  # digest of the evaluation images
+    kind: Literal["encoder", "joined", "measures"]
+    dimension: int
+    numbers: dict[str, float | None]
+    points: Points
+
+    def found(self) -> dict[str, float]:
+        """Return the numbers, NaN for what could not be computed."""
+        return {name: np.nan if value is None else value for name, value in self.numbers.items()}
+
+
+def read_row(path: Path, encoder_id: str, evaluated_on: str) -> Row | None:
+    """Return a row that was computed before from the same encoder and images in the same way, or None."""
+    try:
+        row = Row.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return row if (row.encoder_id, row.evaluated_on) == (encoder_id, evaluated_on) else None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file aside and put it in place.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_text(text, encoding="utf-8")
+        aside.rename(path)
+    except OSError as error:
+        raise OutputError(path, f"cannot be written: {error.strerror}; expected a folder that can be written to") from error
