@@ -1,0 +1,69 @@
+"""What it costs an encoder's input to be kept in 8 bits, before or after the background is levelled, beside what the camera's noise costs.
+
+``python benchmarks/eight_bits.py`` prints one row a microscope: the root mean square change of the input, in shares of white, and of the default
+encoder's embedding, in shares of its length, each against the 16-bit image. Camera noise: against the same image from a camera without any.
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from acquisition.virtual_microscope import VirtualMicroscope
+from acquisition.virtual_optics import OpticsName
+from acquisition.virtual_plate import READOUT_DAY, plan_plate
+from inference.bundle import load_bundle
+from inference.onnx_session import CPU, create_session
+from inference.preprocess import preprocess
+from schemas.encoder_bundle import Preprocessing
+
+SIZE_PX = 512
+Values = npt.NDArray[np.float32]
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--wells", type=int, default=12)
+    wells: int = parser.parse_args().wells
+    bundle = load_bundle("default")
+    card = bundle.card
+    session = create_session(bundle.model, [CPU], 1)
+    steps = card.preprocessing
+    mean, std = (np.array(values, np.float32).reshape(3, 1, 1) for values in (steps.mean, steps.std))
+    plain = steps.model_copy(update={"mean": (0, 0, 0), "std": (1, 1, 1)})
+
+    def embedding(values: Values) -> npt.NDArray[np.float32]:
+        [found] = session.run([card.output_name], {card.input_name: ((values - mean) / std)[np.newaxis]})
+        return np.asarray(found[0])
+
+    print(f"{wells} wells, plate of seed 3, day {READOUT_DAY}, {SIZE_PX}² pixels to {card.input_size}²; encoder {card.name}")
+    print("microscope    camera noise          8 bits after levelling   8 bits of the camera's range")
+    print("              input    embedding    input    embedding       input    embedding")
+    for name in (OpticsName.DEFAULT, OpticsName.DIM):
+        rows = np.array([_changes(VirtualMicroscope(plan_plate(3), SIZE_PX, name), well, plain, card.input_size, embedding) for well in range(wells)])
+        noise, after, before = rows.mean(axis=0)
+        print(f"{name:<13} {noise[0]:.5f}  {noise[1]:.4f}       {after[0]:.5f}  {after[1]:.4f}          {before[0]:.5f}  {before[1]:.4f}")
+
+
+def _changes(scope: VirtualMicroscope, well: int, steps: Preprocessing, side_px: int, embedding: Callable[[Values], Values]) -> list[tuple[float, float]]:
+    """Return (input, embedding) for a camera without noise, 8 bits after levelling, 8 bits before."""
+    quiet = replace(scope)
+    vars(quiet)["bench"] = replace(scope.bench, optics=replace(scope.bench.optics, photons=1e12, read_noise=0.0))  # where the cached property keeps it
+    planes, still = (_stretched(each, well) for each in (scope, quiet))
+    exact, noiseless, early = (preprocess(each, 1, scope.um_per_px, steps, side_px) for each in (planes, still, (planes >> 8) * np.uint16(257)))
+    after = (np.round(exact * 255) / 255).astype(np.float32)
+    seen = embedding(exact)
+    length = float(np.linalg.norm(seen))
+    return [(float(np.sqrt(np.mean((values - exact) ** 2))), float(np.linalg.norm(embedding(values) - seen)) / length) for values in (noiseless, after, early)]
+
+
+def _stretched(scope: VirtualMicroscope, well: int) -> npt.NDArray[np.uint16]:
+    counts = scope.look(scope.plate.wells[well], READOUT_DAY).planes
+    return (counts.astype(np.uint32) * 65535 // scope.bench.white).astype(np.uint16)
+
+
+if __name__ == "__main__":
+    main()
