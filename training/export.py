@@ -26,6 +26,7 @@ from inference.bundle import CANARY_UM_PER_PX, CARD_FILE, MODEL_FILE, canary_pla
 from inference.onnx_encoder import OnnxEncoder
 from inference.preprocess import preprocess
 from schemas.encoder_bundle import BundleCard, Canary, PlanePolicy, Preprocessing
+from schemas.errors import SpheroRankError
 
 INPUT_NAME, OUTPUT_NAME = "input", "embedding"
 OPSET = 18
@@ -98,8 +99,11 @@ IMAGENET = Description(
 )
 
 
-class ParityError(Exception):
+class ParityError(SpheroRankError):
     """The exported network does not compute what the torch network computes."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__("the exported network", problem)
 
 
 def imagenet_lite0() -> torch.nn.Module:
