@@ -12,6 +12,7 @@ from schemas.errors import ConfigError
 EXIT_STOPPED = 1
 
 train = typer.Typer(help="Train encoders, forecasters and segmenters (extra `train`).", no_args_is_help=True, add_completion=False)
+evaluate = typer.Typer(add_completion=False)
 
 
 def _needing_torch(module: str) -> ModuleType:
@@ -21,7 +22,7 @@ def _needing_torch(module: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "training":
             raise
-        raise ConfigError("spherorank train", f'the Python package {error.name} is missing; expected the extra: pip install "spherorank[train]"') from error
+        raise ConfigError("spherorank", f'the Python package {error.name} is missing; expected the extra: pip install "spherorank[train]"') from error
 
 
 @train.command()
@@ -56,6 +57,13 @@ def reduce(
 
 
 @train.command()
+def forecaster(config: Annotated[Path | None, typer.Option(help="The forecaster's configuration; it also names the bundle's folder.")] = None) -> None:
+    """Train a forecaster on many plates' untreated wells and write its bundle."""
+    trained = _needing_torch("training.forecaster").train_forecaster(config, typer.echo)
+    typer.echo(f"{trained.bundle}: from {trained.plates} plates; {trained.worth}")
+
+
+@train.command()
 def segmenter(
     out: Annotated[Path, typer.Option(help="Folder of checkpoint and bundle; an unfinished training there is gone on with.")],
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -65,3 +73,18 @@ def segmenter(
     """Train a segmenter on virtual plates and write its bundle to OUT/bundle."""
     parity = _needing_torch("training.segmenter").run(out, seed=seed, steps=steps, threads=threads)
     typer.echo(f"{out / 'bundle'}: largest difference between torch and onnxruntime {parity:.1e}")
+
+
+@evaluate.command(no_args_is_help=True)
+def evaluate_encoders(
+    bundles: Annotated[list[str], typer.Argument(help="Encoder bundles: folders or names of shipped ones; a+b judges two as one.")],
+    out: Annotated[Path, typer.Option(help="Folder of report.html, table.txt and one JSON an encoder; what is there is not computed again.")],
+    cache: Annotated[Path, typer.Option(help="Folder of rendered plates and embeddings; may be deleted.")] = Path("evaluation-cache"),
+    real_data: Annotated[Path | None, typer.Option(help="Folder of real images; without it they are left out.")] = None,
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+) -> None:
+    """Judge encoders side by side, hand measures beside them, and write a report."""
+    judge = _needing_torch("training.evaluate")
+    judge.evaluate_bundles(bundles, out, cache_folder=cache, real_data=real_data, threads=threads)
+    typer.echo((out / judge.TABLE).read_text(encoding="utf-8"))
+    typer.echo(out / judge.REPORT)
