@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -68,9 +69,10 @@ class MeasuresEncoder:
 def look(encoder: Encoder, plates: Sequence[EvaluationPlate], real: Sequence[WellImage], cache_folder: Path, ranking_weight: float) -> Looks:
     """Embed what is not in the cache and return it all; a plate at a time is kept, so that a run that is killed goes on where it was."""
     kept = cache_folder / "embeddings" / encoder.encoder_id
+    by_hand = isinstance(encoder, MeasuresEncoder)  # the plates bring their measures along
     embedded = [
-        _kept(kept / f"{_digest(plate)}.npy", lambda plate=plate: _embed_plate(encoder, plate))  # type: ignore[misc] # a default argument binds the loop's value
-        for plate in track(plates, f"{encoder.encoder_id}", disable=not sys.stderr.isatty())
+        plate.measures if by_hand else _kept(kept / f"{_digest(plate)}.npy", partial(_embed_plate, encoder, plate))
+        for plate in track(plates, encoder.encoder_id, disable=not sys.stderr.isatty())
     ]
     chosen = [plates[number] for number in of_kind(plates, MIXED)][-VIEWED_PLATES:]
     places = [(plate, well) for plate in chosen for well in range(min(VIEWED_WELLS, len(plate.wells)))]
@@ -90,7 +92,7 @@ def look(encoder: Encoder, plates: Sequence[EvaluationPlate], real: Sequence[Wel
         viewed_plates=np.array([plate.name for plate, _ in places]),
         real=dict(zip(names, real_views, strict=True)),
         ms_per_image=float(_kept(kept / "ms_per_image.npy", lambda: np.array(_ms_per_image(encoder, plates[0])))),
-        own_units=isinstance(encoder, MeasuresEncoder),
+        own_units=by_hand,
         ranking_weight=ranking_weight,
     )
 

@@ -1,0 +1,109 @@
+"""Encoders in one table: hand measures, random weights, bundles, and one training each for every configuration in a folder.
+
+    python benchmarks/encoders.py --bundles imagenet default --configs benchmarks/encoder_rows/*.toml
+
+Resumable: a training that was stopped goes on where it was, one that has its bundle and a row that is finished are not computed again. A row may take
+``--minutes`` of training (8); what is not finished by then is stopped, said, and gone on with by the next call. Real images are looked at if
+``SPHERORANK_REAL_DATA`` (``../shared/data`` by default) has them.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import structlog
+import torch
+
+from inference.bundle import CARD_FILE
+from schemas.errors import SpheroRankError
+from training.backbones import IMAGENET_BACKBONE, NO_WEIGHTS, make_backbone
+from training.evaluate import evaluate_bundles
+from training.evaluation.plates import EvaluationSet
+from training.export import IMAGENET, Description, write_bundle
+
+ROOT = Path(__file__).resolve().parents[1]
+CACHE = ROOT / ".cache" / "evaluation"
+REAL_DATA = (ROOT / os.environ.get("SPHERORANK_REAL_DATA", "../shared/data")).resolve()
+RANDOM_SEED = 0
+STOPPING_S = 120.0
+"""That a training may take to write its checkpoint once it is told to stop."""
+
+
+def random_bundle(folder: Path) -> Path:
+    """Return the bundle of the default network with random weights; made once."""
+    if not (folder / CARD_FILE).is_file():
+        torch.manual_seed(RANDOM_SEED)
+        network, _ = make_backbone(IMAGENET_BACKBONE, NO_WEIGHTS, 3, IMAGENET.input_size)
+        said = Description(
+            name="random",
+            preprocessing=IMAGENET.preprocessing,
+            input_size=IMAGENET.input_size,
+            provenance=f"timm {IMAGENET_BACKBONE} with random weights, seed {RANDOM_SEED}",
+            licence=IMAGENET.licence,
+            licence_text=IMAGENET.licence_text,
+            notice="Random weights: nothing was learned.\n",
+            model_card="# Random weights\n\nThe floor under every encoder. For research use only.\n",
+        )
+        write_bundle(network.eval(), said, folder)
+    return folder
+
+
+def trained_bundle(config: Path, folder: Path, minutes: float) -> Path | None:
+    """Return the bundle of a configuration, after training it for at most so long; None if it is not finished."""
+    bundle = folder / "bundle"
+    if not (bundle / CARD_FILE).is_file():
+        command = [str(Path(sys.executable).parent / "spherorank"), "train", "ssl", "--config", str(config), "--out", str(folder)]
+        with subprocess.Popen(command, stdout=sys.stderr) as training:
+            try:
+                training.wait(60 * minutes)
+            except subprocess.TimeoutExpired:
+                training.terminate()
+                training.wait(STOPPING_S)
+    return bundle if (bundle / CARD_FILE).is_file() else None
+
+
+def named(bundle: Path, name: str, folder: Path) -> str:
+    """Return a path to a bundle that ends in the name its row is to have."""
+    link = folder / name
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if not link.exists():
+        link.symlink_to(bundle.resolve(), target_is_directory=True)
+    return str(link)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundles", nargs="*", default=["default"], help="names or folders; a+b is judged as one")
+    parser.add_argument("--configs", nargs="*", type=Path, default=[], help="of trainings; a row each, named as the file")
+    parser.add_argument("--out", type=Path, default=ROOT / ".cache" / "encoders")
+    parser.add_argument("--minutes", type=float, default=8.0, help="of training a row and call")
+    parser.add_argument("--threads", type=int, default=1, help="of one embedding")
+    parser.add_argument("--mixed", type=int, default=12, help="mixed plates")
+    parser.add_argument("--one-mechanism", type=int, default=3, help="plates of each mechanism")
+    parser.add_argument("--shifted", type=int, default=6, help="plates under the microscope that nothing is trained on")
+    options = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(20))
+    torch.set_num_threads(options.threads)
+    first = 201
+    mixed, single, shifted = (tuple(range(first, first + count)) for count in (options.mixed, options.one_mechanism, options.shifted))
+    judged = [named(random_bundle(options.out / "random-weights"), "random", options.out / "bundles"), *options.bundles]
+    for config in options.configs:
+        bundle = trained_bundle(config, options.out / "trainings" / config.stem, options.minutes)
+        if bundle is None:
+            print(f"{config.stem}: not finished within {options.minutes:g} minutes; the next call goes on", file=sys.stderr)
+        else:
+            judged.append(named(bundle, config.stem, options.out / "bundles"))
+    real_data = REAL_DATA if REAL_DATA.is_dir() else None
+    chosen = EvaluationSet(mixed=mixed, one_mechanism=single, shifted=shifted)
+    try:
+        evaluate_bundles(judged, options.out, cache_folder=CACHE, real_data=real_data, chosen=chosen, threads=options.threads)
+    except SpheroRankError as error:
+        sys.exit(str(error))
+    print((options.out / "table.txt").read_text(encoding="utf-8"), end="")
+
+
+if __name__ == "__main__":
+    main()
