@@ -108,7 +108,7 @@ class TrainingConfig(_Section):
 
 
 def load_training_config(path: Path | None) -> TrainingConfig:
-    """Read a file, or take every default; relative paths count from the file.
+    """Read a file, or take every default; relative paths count from the working folder.
 
     Raises
     ------
