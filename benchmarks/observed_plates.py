@@ -67,7 +67,7 @@ class ObservedPlate:
             feature_names=names,
             embedding_dimension=dimension,
             embedding_weight=weight,
-            encoder_id="default" if dimension else "",
+            encoder_id=load_bundle("default").card.encoder_id if dimension else "",
         )
 
 

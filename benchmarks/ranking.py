@@ -4,10 +4,10 @@
     python benchmarks/ranking.py --seeds 5 --first-seed 901 --parts orders choices
 
 Plates are rendered, embedded and measured once (about 20 s each) and kept in ``.cache`` for the next run. Every row is given for all three
-representations. Parts: ``orders`` (each mechanism, and mixed; beside simple rivals), ``wide`` (the same where wells differ widely at dosing), ``weights``
-(of the embedding beside measures), ``choices``
-(forecasters, what they forecast from, and metrics), ``real`` (the real time course), ``null`` (nothing kills), ``errors`` (intervals, weak
-kills, growth).
+representations. With ``--learned FOLDER`` a sequence model (docs/forecasters.md) is a row of ``choices``.
+Parts: ``orders`` (each mechanism, and mixed; beside simple rivals), ``wide`` (the same where wells differ widely at dosing), ``weights`` (of the embedding
+beside measures), ``choices`` (forecasters, what they forecast from, and metrics), ``real`` (the real time course),
+``null`` (nothing kills), ``errors`` (intervals, weak kills, growth).
 """
 
 import argparse
@@ -16,6 +16,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -31,8 +32,10 @@ from inference.forecast import FORECASTERS
 from inference.metrics import MetricName
 from inference.ranked_measures import RANKED
 from inference.ranking import RankSettings, rank_plate
+from inference.sequence_model import OnnxSequenceModel, load_forecaster
+from schemas.errors import ProfileError
 from schemas.plate_map import Group
-from schemas.trajectory import Representation
+from schemas.trajectory import Representation, Trajectories
 
 Array = npt.NDArray[np.float64]
 REPRESENTATIONS: tuple[Representation, ...] = ("embedding", "measures", "both")
@@ -148,29 +151,43 @@ def print_weights(seeds: Iterable[int], jobs: int) -> None:
         print(f"{weight:6} " + " ".join(f"{mean:13.4f}" for mean in means) + f" {statistics.fmean(means):7.4f}", flush=True)
 
 
-def choices() -> dict[str, RankSettings]:
-    """Return the settings that are compared."""
+def choices(learned: Iterable[Path] = ()) -> dict[str, RankSettings]:
+    """Return the settings that are compared; ``learned`` are folders of sequence models."""
+    models = {f"forecaster {model.name}": DepartureSettings(foresight=model) for model in map(OnnxSequenceModel, map(load_forecaster, learned))}
     by_forecaster = {f"forecaster {name}": DepartureSettings(forecaster=name) for name in FORECASTERS}
     by_form = {f"forecast from {each}": DepartureSettings(forecast_from=each) for each in ForecastFrom}
     by_metric = {f"metric {metric}": DepartureSettings(metric=metric) for metric in MetricName}
-    return {name: RankSettings(settings) for name, settings in (by_forecaster | by_form | by_metric).items()}
+    return {name: RankSettings(settings) for name, settings in (by_forecaster | models | by_form | by_metric).items()}
 
 
-def print_choices(seeds: Iterable[int], jobs: int) -> None:
+def fits(settings: RankSettings, trajectories: Trajectories) -> bool:
+    """Return whether a sequence model was made for what these wells are compared by; built-in forecasters always are."""
+    try:
+        if settings.departure.foresight is not None:
+            settings.departure.foresight.check_fits(trajectories.feature_names, trajectories.encoder_id)
+    except ProfileError:
+        return False
+    return True
+
+
+def print_choices(seeds: Iterable[int], jobs: int, learned: Iterable[Path] = ()) -> None:
     """Print, for each forecaster, form and metric, the mean correlation over wells for each kind of plate."""
+    compared = choices(learned)
     seeds = list(seeds)
     print(f"Spearman's correlation over wells, mean of {len(seeds)} plates a kind (seeds {seeds[0]} to {seeds[-1]}); the rest as by default")
-    print(f"{'choice':28} {'compared by':11} " + " ".join(f"{kind.removeprefix('daily-'):>13}" for kind in DAILY) + f" {'mean':>7}")
+    print(f"{'choice':32} {'compared by':11} " + " ".join(f"{kind.removeprefix('daily-'):>13}" for kind in DAILY) + f" {'mean':>7}")
     results: dict[tuple[str, str], dict[str, Agreement]] = defaultdict(lambda: defaultdict(Agreement))
     for kind, _, plate in observed(DAILY, seeds, jobs=jobs):
         for representation in REPRESENTATIONS:
             trajectories = plate.trajectories(representation)
-            for name, settings in choices().items():
+            for name, settings in compared.items():
+                if not fits(settings, trajectories):
+                    continue
                 table = rank_plate(trajectories, dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY, seed=1, settings=settings)
                 results[name, representation][kind].add(plate, {well.well: well.score for well in table.wells if well.score is not None})
     for (name, representation), by_kind in results.items():
         means = [statistics.fmean(by_kind[kind].over_wells) for kind in DAILY]
-        print(f"{name:28} {representation:11} " + " ".join(f"{mean:13.3f}" for mean in means) + f" {statistics.fmean(means):7.3f}", flush=True)
+        print(f"{name:32} {representation:11} " + " ".join(f"{mean:13.3f}" for mean in means) + f" {statistics.fmean(means):7.3f}", flush=True)
 
 
 def main() -> None:
@@ -179,6 +196,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20, help="plates a row")
     parser.add_argument("--first-seed", type=int, default=201)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes that render plates")
+    parser.add_argument("--learned", type=Path, nargs="+", default=(), help="folders of sequence models, rows of the part choices")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
@@ -190,7 +208,7 @@ def main() -> None:
     if "weights" in options.parts:
         print_weights(seeds, options.jobs)
     if "choices" in options.parts:
-        print_choices(seeds, options.jobs)
+        print_choices(seeds, options.jobs, options.learned)
     if "real" in options.parts:
         print_settings_table({"default": RankSettings()} | choices())
     if "null" in options.parts:
