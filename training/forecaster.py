@@ -82,7 +82,6 @@ def learn(plates: Sequence[Trajectories], config: ForecasterConfig, tell: Callab
     model = model.cpu().eval()
     worth = worth_of(model, held_out)
     write_forecaster(model, untreated, worth, config, run.out)
-    tell(f"{run.out}: {worth}")
     return TrainedForecaster(run.out, worth, len(untreated))
 
 
