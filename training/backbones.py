@@ -61,13 +61,31 @@ def make_backbone(name: str, weights: str, channels: int, side_px: int) -> tuple
 
 
 def _create(name: str, channels: int, side_px: int, *, pretrained: bool) -> nn.Module:
-    size = {"img_size": side_px} if (timm.get_pretrained_cfg(name) or timm.models.PretrainedCfg()).fixed_input_size else {}
+    size = {"img_size": side_px} if _has_one_size(name) else {}
     try:
         return timm.create_model(name, pretrained=pretrained, num_classes=0, in_chans=channels, **size)
     except (OSError, RuntimeError) as error:
         if not pretrained:
             raise
         raise ConfigError("model.weights", f"is 'hub', and timm cannot fetch {name}: {error}; expected a network connection, or a file of weights") from error
+
+
+def _has_one_size(name: str) -> bool:
+    """Return whether a network takes images of the one size that it was made for, as transformers do."""
+    known = timm.get_pretrained_cfg(name)
+    return bool(known and known.fixed_input_size)
+
+
+def check_export_size(name: str, input_size: int, export_size: int | None) -> None:
+    """Hold a bundle's size to what the network can take.
+
+    Raises
+    ------
+    ConfigError
+        If it is another than that of the training, and the network takes only one.
+    """
+    if export_size not in (None, input_size) and timm.is_model(name) and _has_one_size(name):
+        raise ConfigError("model.export_size", f"is {export_size} with input_size = {input_size}; expected the same, as {name} takes images of one size only")
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:

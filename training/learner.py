@@ -139,8 +139,9 @@ class Learner(pl.LightningModule):  # type: ignore[misc] # pytorch-lightning is 
 class RunKeeper(pl.Callback):  # type: ignore[misc] # pytorch-lightning is not typed here
     """Writes the curve and the checkpoints, looks for collapse, and ends a run early at a signal."""
 
-    def __init__(self, folder: RunFolder, reference: Tensor) -> None:
+    def __init__(self, folder: RunFolder, reference: Tensor, tell: Callable[[int, float], None]) -> None:
         self.folder, self.reference = folder, reference  # (n, 3, side, side) clean held-out images
+        self.tell = tell  # steps done, loss
         self.was_stopped = False
         self._signals: list[int] = []
         self._before: dict[int, Any] = {}
@@ -161,6 +162,7 @@ class RunKeeper(pl.Callback):  # type: ignore[misc] # pytorch-lightning is not t
         if trainer.is_global_zero:
             spread = {"rank": seen.rank, "spread": seen.spread} if seen else {"rank": None, "spread": None}
             self.folder.add_to_curve({"step": done - 1, "loss": learner.last_loss, "rate": learner.last_rate, **spread})
+            self.tell(done, learner.last_loss)
         stop = bool(trainer.strategy.reduce_boolean_decision(bool(self._signals), all=False))
         if stop or done % run.save_every_steps == 0 or done >= run.steps:
             self._save(trainer)

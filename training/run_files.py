@@ -64,7 +64,10 @@ class RunFolder:
         ConfigError
             If the folder holds a training of another objective or configuration, or a checkpoint that cannot be read.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(self.path, f"cannot be made: {error.strerror}; expected a folder that may be written") from error
         if self.checkpoint.exists():
             saved = self.read_checkpoint()
             _check_same(self.checkpoint, saved["config"], config)

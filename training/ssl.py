@@ -10,15 +10,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from rich.progress import Progress, TaskID
 
 from schemas.errors import ConfigError
 from training.archive_wells import Archive
-from training.backbones import choose_what_learns, make_backbone, normalisation_of
+from training.backbones import check_export_size, choose_what_learns, make_backbone, normalisation_of
 from training.batches import BatchPlan, DayPairs, MeasureScale
 from training.config import DataSection, TrainingConfig
 from training.data import from_archive, from_store, from_virtual, split_by_plate
@@ -80,6 +83,7 @@ def train_encoder(config: TrainingConfig, out: Path) -> Trained:
         torch.set_num_threads(run.threads)
 
     # The network first: a wrong name should not wait for the images.
+    check_export_size(model.backbone, model.input_size, model.export_size)
     backbone, dimension = make_backbone(model.backbone, model.weights, model.channels, model.input_size)
     choose_what_learns(backbone, model.last_blocks)
     objective = make_objective(config.objective.name, backbone, dimension, config.objective)
@@ -93,8 +97,10 @@ def train_encoder(config: TrainingConfig, out: Path) -> Trained:
 
     # Steps.
     learner = Learner(objective, config, training, plan, start)
-    keeper = RunKeeper(folder, clean_pixels(held_out, plan, REFERENCE_IMAGES))
-    with quiet_lightning():
+    with quiet_lightning(), progress() as bar:
+        task = bar.add_task("steps", total=run.steps, completed=done)
+        tell = partial(_show, bar, task)
+        keeper = RunKeeper(folder, clean_pixels(held_out, plan, REFERENCE_IMAGES), tell)
         trainer = make_trainer(config, folder, keeper, done)
         if done < run.steps:
             trainer.fit(learner, ckpt_path=folder.checkpoint if done else None, weights_only=True)
@@ -132,7 +138,12 @@ def read_views(data: DataSection, cropping: Cropping | None = None) -> list[Well
             views += from_archive(archive, data.cache, cropping=cropping)
     if data.virtual_plates:
         seeds = range(data.virtual_seed, data.virtual_seed + data.virtual_plates)
-        views += from_virtual(seeds, data.cache, cropping=cropping, wells=VirtualWells(data.virtual_wells), jobs=data.jobs)
+        with progress() as bar:
+            task = bar.add_task("virtual plates", total=len(seeds))
+            wells = VirtualWells(data.virtual_wells)
+            views += from_virtual(
+                seeds, data.cache, cropping=cropping, wells=wells, jobs=data.jobs, progress=lambda done, _total: bar.update(task, completed=done)
+            )
     return views
 
 
@@ -157,7 +168,22 @@ def plan_of(config: TrainingConfig, objective: Objective, training: Sequence[Wel
 
 
 def make_trainer(config: TrainingConfig, folder: RunFolder, keeper: RunKeeper, done: int) -> pl.Trainer:
-    """Return Lightning's trainer for this machine, or for each of several; the same command is started on every node."""
+    """Return Lightning's trainer for this machine, or for each of several; the same command is started on every node.
+
+    Raises
+    ------
+    ConfigError
+        If this machine has not what ``[run]`` asks for.
+    """
+    try:
+        return _make_trainer(config, folder, keeper, done)
+    except (MisconfigurationException, ValueError) as error:
+        run = config.run
+        asked = f"accelerator = {run.accelerator!r}, devices = {run.devices}, precision = {run.precision!r}"
+        raise ConfigError("run", f"has {asked}, which this machine does not do: {error}; expected what it has, or 'auto'") from error
+
+
+def _make_trainer(config: TrainingConfig, folder: RunFolder, keeper: RunKeeper, done: int) -> pl.Trainer:
     run = config.run
     return pl.Trainer(
         accelerator=run.accelerator,
@@ -171,10 +197,19 @@ def make_trainer(config: TrainingConfig, folder: RunFolder, keeper: RunKeeper, d
         logger=TensorBoardLogger(folder.path, name="", version=TENSORBOARD, purge_step=done or None),
         log_every_n_steps=10,
         enable_checkpointing=False,  # the keeper's are written aside
-        enable_progress_bar=sys.stdout.isatty(),
+        enable_progress_bar=False,  # ours counts the steps of the whole run
         enable_model_summary=False,
         use_distributed_sampler=False,  # each process makes its part of a batch by itself
     )
+
+
+def progress() -> Progress:
+    """Return a bar for a terminal; a pipe gets nothing."""
+    return Progress(disable=not sys.stdout.isatty())
+
+
+def _show(bar: Progress, task: TaskID, done: int, loss: float) -> None:
+    bar.update(task, completed=done, description=f"loss {loss:.4f}")
 
 
 @contextmanager

@@ -46,7 +46,8 @@ def probe_measures(embeddings: npt.NDArray[np.float32], measures: npt.NDArray[np
     if known.sum() < MIN_IMAGES:
         return None
     truth = StandardScaler().fit_transform(measures[known]).clip(-FARTHEST, FARTHEST)
-    found = embeddings[known] / max(float(embeddings[known].std(axis=0).mean()), np.finfo(np.float32).tiny)  # one scale: a dead dimension stays dead
+    scale = float(embeddings[known].std(axis=0).mean()) or 1.0  # one for all: a dead dimension stays dead
+    found = embeddings[known] / scale
     foreseen = cross_val_predict(RidgeCV(np.logspace(-1, 5, 7)), found, truth, cv=KFold(FOLDS, shuffle=True, random_state=0))
     return float(r2_score(truth, foreseen))
 

@@ -108,6 +108,12 @@ def test_a_checkpoint_of_another_training_is_refused(whole: tuple[Path, Trained]
     assert (whole[0] / "checkpoint.ckpt").read_bytes() == before
 
 
+def test_a_folder_that_cannot_be_made_is_named(cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"file/run: cannot be made: Not a directory"):
+        train_encoder(config(cache), tmp_path / "file" / "run")
+
+
 def test_a_damaged_checkpoint_is_named(cache: Path, tmp_path: Path) -> None:
     (tmp_path / "checkpoint.ckpt").write_text("half")
     with pytest.raises(ConfigError, match=r"checkpoint\.ckpt: cannot be read"):
@@ -133,6 +139,8 @@ def test_a_collapsed_encoder_stops_the_training(cache: Path, tmp_path: Path, mon
         ("data", {"virtual_plates": 0}, ["data: has no images", "[[data.archives]]"]),
         ("data", {"virtual_plates": 1}, ["only plate", "expected two or more"]),
         ("model", {"backbone": "resnet-18"}, ["model.backbone", "does not know"]),
+        ("model", {"backbone": "test_vit", "export_size": 64}, ["model.export_size", "is 64", "expected the same"]),
+        ("run", {"accelerator": "gpu"}, ["run: has accelerator = 'gpu'", "this machine does not do"]),
         ("objective", {"name": "simclear"}, ["objective.name", "'simclear'", "simclr"]),
         ("augment", {"first": "wild"}, ["'wild'", "spheroid"]),
     ],

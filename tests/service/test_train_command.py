@@ -1,0 +1,151 @@
+"""Training as a person starts it: stopped by a signal, in two processes, without the extra; and nothing of it in the service."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.service_bench import SPHERORANK
+
+CONFIG = """
+[data]
+virtual_plates = 2
+virtual_wells = 6
+crop_px = 64
+validation_share = 0.5
+cache = "{cache}"
+[model]
+backbone = "test_efficientnet"
+weights = "none"
+input_size = 32
+fixed_batch_norm = true
+[objective]
+name = "simclr"
+[run]
+steps = {steps}
+batch = 8
+threads = 1
+save_every_steps = 1000
+accelerator = "cpu"
+devices = {devices}
+"""
+HEAVY = {"torch", "torchvision", "timm", "lightly", "pytorch_lightning"}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("torch", reason="needs the train extra")
+    return tmp_path_factory.mktemp("crops")
+
+
+def write_config(folder: Path, cache: Path, *, steps: int, devices: int = 1) -> Path:
+    path = folder / "train.toml"
+    path.write_text(CONFIG.format(cache=cache, steps=steps, devices=devices))
+    return path
+
+
+def call(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([SPHERORANK, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=200)
+
+
+def curve(out: Path) -> list[float]:
+    with (out / "curve.csv").open() as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+@pytest.mark.train
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_two_processes_learn_what_one_learns(cache: Path, tmp_path: Path) -> None:
+    alone = call("train", "ssl", "--config", write_config(tmp_path, cache, steps=4), "--out", tmp_path / "one")
+    assert alone.returncode == 0, alone.stderr
+    together = call("train", "ssl", "--config", write_config(tmp_path, cache, steps=4, devices=2), "--out", tmp_path / "two")
+    assert together.returncode == 0, together.stderr
+    assert curve(tmp_path / "two") == pytest.approx(curve(tmp_path / "one"), rel=1e-3)
+    assert (tmp_path / "two" / "bundle" / "bundle.json").is_file()
+
+
+@pytest.mark.train
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_signal_saves_and_the_same_command_goes_on(cache: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = [SPHERORANK, "train", "ssl", "--config", str(write_config(tmp_path, cache, steps=100_000)), "--out", str(out)]
+    training = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 90
+    while not (out / "curve.csv").exists():
+        assert training.poll() is None, training.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    training.send_signal(signal.SIGTERM)
+    _, said = training.communicate(timeout=30)
+    assert training.returncode == 1
+    assert "the same command goes on" in said
+    done = len(curve(out))
+    again = call("train", "ssl", "--config", write_config(tmp_path, cache, steps=done + 2), "--out", out)
+    assert again.returncode == 0, again.stderr
+    assert len(curve(out)) == done + 2
+    assert f"{out / 'bundle'}: {done + 2} steps" in again.stdout
+
+
+@pytest.mark.train
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[run]\nstep = 5\n", ["run.step", "unknown", "steps"]),
+        ("", ["data: has no images"]),
+    ],
+)
+def test_a_wrong_configuration_names_key_value_and_expectation(tmp_path: Path, text: str, words: list[str]) -> None:
+    pytest.importorskip("torch", reason="needs the train extra")
+    path = tmp_path / "train.toml"
+    path.write_text(text)
+    done = call("train", "ssl", "--config", path, "--out", tmp_path / "run")
+    assert done.returncode == 78
+    for word in words:
+        assert word in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["--help"], 0), (["check"], None), (["run", "--once"], None), (["train", "--help"], 0), (["train", "ssl", "--help"], 0), (["evaluate", "--help"], 0)],
+)
+def test_nothing_loads_torch_before_a_training_begins(tmp_path: Path, arguments: list[str], code: int | None) -> None:
+    (tmp_path / "drop").mkdir()
+    config = tmp_path / "spherorank.toml"
+    config.write_text(
+        f'[source]\nsettle_s = 0.1\n[health]\nhttp = ""\n[publisher]\nevents = "ipc://{tmp_path}/events"\nrequests = "ipc://{tmp_path}/requests"\n'
+    )
+    if code is None:
+        arguments = [*arguments, "--config", str(config)]
+    script = f"""
+import json, sys
+from daemon.cli import main
+sys.argv = ["spherorank", *{arguments!r}]
+try:
+    main()
+except SystemExit as end:
+    print()
+    print(json.dumps([end.code or 0, sorted(sys.modules)]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
+    found, loaded = json.loads(done.stdout.splitlines()[-1])
+    assert found == 0, done.stderr
+    assert not HEAVY & set(loaded)
+
+
+def test_without_the_extra_the_command_says_how_to_get_it(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('No module named torch', name='torch')")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    for command in (["train", "ssl", "--out", str(tmp_path / "run")], ["train", "segmenter", "--out", str(tmp_path / "run")]):
+        done = subprocess.run([SPHERORANK, *command], capture_output=True, text=True, check=False, env=environment)
+        assert done.returncode == 78, done.stderr
+        assert 'torch is missing; expected the extra: pip install "spherorank[train]"' in done.stderr
+    assert not (tmp_path / "run").exists()
