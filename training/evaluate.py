@@ -66,7 +66,8 @@ def evaluate_bundles(
     """
     judged = [_Judged(MEASURES, ()), *(_judged(name) for name in bundles)]
     _check_different(judged)
-    plates = evaluation_plates(chosen or EvaluationSet(), cache_folder)
+    chosen = chosen or EvaluationSet()
+    plates = evaluation_plates(chosen, cache_folder)
     real = real_images(real_data) if real_data is not None else []
     evaluated_on = _digest(plates, real)
     rows = []
@@ -75,6 +76,8 @@ def evaluate_bundles(
         row = read_row(path, each.encoder_id, evaluated_on)
         if row is None:
             row = _row(each, plates, real, cache_folder, evaluated_on, threads)
+            if len(each.bundles) == 1:
+                row = _with_baselines(row, each.bundles[0].card.preprocessing, plates, cache_folder, chosen.baseline_steps)
             write_text(path, row.model_dump_json(indent=1) + "\n")
             log.info("encoder.judged", encoder=each.name, uncalibrated=row.numbers["uncalibrated_mixed"], calibrated=row.numbers["calibrated_mixed"])
         rows.append(row.model_copy(update={"name": each.name}))
@@ -120,8 +123,6 @@ def _row(each: _Judged, plates: Sequence[EvaluationPlate], real: Sequence[WellIm
     else:
         looks = look(MeasuresEncoder(), plates, real, cache_folder, 0.0)
     numbers, scores = numbers_of(looks, plates)
-    if len(each.bundles) == 1:
-        numbers |= _baselines(plates, each.bundles[0].card.preprocessing, cache_folder, evaluated_on)
     return Row(
         name=each.name,
         encoder_id=each.encoder_id,
@@ -133,16 +134,16 @@ def _row(each: _Judged, plates: Sequence[EvaluationPlate], real: Sequence[WellIm
     )
 
 
-def _baselines(plates: Sequence[EvaluationPlate], preprocessing: Preprocessing, cache_folder: Path, evaluated_on: str) -> dict[str, float]:
-    """Return the supervised baseline on images of this preprocessing, learned once for all encoders that share it."""
-    digest = hashlib.sha256(f"{evaluated_on} {preprocessing.model_dump_json()}".encode()).hexdigest()[:16]
+def _with_baselines(row: Row, preprocessing: Preprocessing, plates: Sequence[EvaluationPlate], cache_folder: Path, steps: int) -> Row:
+    """Add the supervised baseline on images of this preprocessing, learned once for all encoders that share it."""
+    digest = hashlib.sha256(f"{row.evaluated_on} {steps} {preprocessing.model_dump_json()}".encode()).hexdigest()[:16]
     path = cache_folder / "baselines" / f"{digest}.json"
     if not path.exists():
         train, test = split(plates)
-        found = baselines([plates[place] for place in train], [plates[place] for place in test], preprocessing, SEED)
-        write_text(path, json.dumps(found))
+        found = baselines([plates[place] for place in train], [plates[place] for place in test], preprocessing, steps, SEED)
+        write_text(path, json.dumps(dict(found)))
     known: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
-    return known
+    return row.model_copy(update={"numbers": row.numbers | known})
 
 
 def _points(looks: Looks, plates: Sequence[EvaluationPlate], scores: Mapping[str, Sequence[npt.NDArray[np.float64]]]) -> Points:

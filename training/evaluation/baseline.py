@@ -17,7 +17,7 @@ from training.evaluation.probe import EXAMPLES, Labels, draw
 Crops = npt.NDArray[np.float32]  # (n, 3, side, side)
 
 SIDE_PX = 64
-STEPS, BATCH, RATE = 150, 24, 2e-3
+BATCH, RATE = 24, 2e-3
 _FLIPS = ((), (2,), (3,), (2, 3))
 
 
@@ -27,7 +27,7 @@ def crops_of(plate: EvaluationPlate, preprocessing: Preprocessing, side_px: int 
     return np.stack([preprocess(image.planes, sharpest, image.um_per_px, preprocessing, side_px) for image, sharpest in images])
 
 
-def supervised(train: Crops, labels: Labels, test: Crops, expected: Labels, examples: int | None, seed: int, steps: int = STEPS) -> float:
+def supervised(train: Crops, labels: Labels, test: Crops, expected: Labels, examples: int | None, steps: int, seed: int) -> float:
     """Return the balanced accuracy on other plates of a ResNet-18 trained from random weights on ``examples`` images a class (None: all).
 
     Each batch has as many of each class, turned and flipped at random; the same number of steps whatever the number of images.
@@ -53,9 +53,11 @@ def supervised(train: Crops, labels: Labels, test: Crops, expected: Labels, exam
     return float(balanced_accuracy_score(expected, classes[guessed]))
 
 
-def baselines(teaching: Sequence[EvaluationPlate], held_out: Sequence[EvaluationPlate], preprocessing: Preprocessing, seed: int) -> Mapping[str, float]:
+def baselines(
+    teaching: Sequence[EvaluationPlate], held_out: Sequence[EvaluationPlate], preprocessing: Preprocessing, steps: int, seed: int
+) -> Mapping[str, float]:
     """Return the accuracy with 10, 20, 30 and all examples a class."""
     crops = [np.concatenate([crops_of(plate, preprocessing) for plate in plates]) for plates in (teaching, held_out)]
     labels = [np.array([group.value for plate in plates for group in plate.groups]) for plates in (teaching, held_out)]
     counts: dict[str, int | None] = {str(count): count for count in EXAMPLES} | {"all": None}
-    return {f"resnet18_{name}": supervised(crops[0], labels[0], crops[1], labels[1], count, seed) for name, count in counts.items()}
+    return {f"resnet18_{name}": supervised(crops[0], labels[0], crops[1], labels[1], count, steps, seed) for name, count in counts.items()}

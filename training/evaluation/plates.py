@@ -48,6 +48,7 @@ class EvaluationSet:
     shifted: tuple[int, ...] = tuple(range(201, 207))
     size_px: int = SIZE_PX
     wells: int = 60  # a plate
+    baseline_steps: int = 150  # of the supervised baseline
 
     def places(self) -> tuple[tuple[str, int], ...]:
         """Return (kind, seed) of every plate."""
