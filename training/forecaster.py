@@ -9,7 +9,8 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from schemas.trajectory import Trajectories
 from training.forecaster_config import ForecasterConfig, load_forecaster_config
 from training.forecaster_data import from_profiles, from_store, from_virtual, untreated_only
 from training.forecaster_export import Worth, write_forecaster
+from training.forecaster_joint import JointForecaster, first_projection, projected, write_projecting_encoder
 from training.forecaster_model import GruForecaster, standardise
 from training.forecaster_views import View, Views, held_out_views, split_by_plate
 
@@ -42,8 +44,8 @@ class TrainedForecaster:
     plates: int
 
 
-def train_forecaster(config_file: Path | None, tell: Callable[[str], None] = print) -> TrainedForecaster:
-    """Read the configuration, train, write the bundle.
+def train_forecaster(config_file: Path | None, tell: Callable[[str], None] = print, *, joint: bool = False) -> TrainedForecaster:
+    """Read the configuration, train, write the bundle; ``joint`` also learns a projection of the embedding and writes that encoder to ``<out>-encoder``.
 
     Raises
     ------
@@ -51,7 +53,11 @@ def train_forecaster(config_file: Path | None, tell: Callable[[str], None] = pri
         If the configuration or the plates do not do, the loss is no number, or the checkpoint is of another run. The bundle is then as it was.
     """
     config = load_forecaster_config(config_file)
-    return learn(plates_of(config, tell), config, tell)
+    if joint and config.data.representation != "both":
+        raise ConfigError(
+            "data.representation", f"is {config.data.representation!r}; expected 'both' with --joint: embeddings, and measures to be told from them"
+        )
+    return (learn_jointly if joint else learn)(plates_of(config, tell), config, tell)
 
 
 def plates_of(config: ForecasterConfig, tell: Callable[[str], None]) -> list[Trajectories]:
@@ -68,31 +74,69 @@ def plates_of(config: ForecasterConfig, tell: Callable[[str], None]) -> list[Tra
 
 def learn(plates: Sequence[Trajectories], config: ForecasterConfig, tell: Callable[[str], None] = print) -> TrainedForecaster:
     """Train on these plates as far as the run had not come yet, and write the bundle; errors as :func:`train_forecaster`."""
-    run = config.run
-    untreated = untreated_only(plates)
-    taught, held_out = split_by_plate(untreated, config.data.validation_share, run.seed)
-    tell(f"{len(taught)} plates to learn from, {len(held_out)} held out, {len(untreated[0].feature_names)} features")
-    lightning.seed_everything(run.seed, verbose=False)
+    untreated, taught, held_out = _prepared(plates, config, tell)
     model = GruForecaster(directions_of(taught, config.model.components), config.model.hidden)
-    folder = run.out.with_name(f"{run.out.name}-training")
-    learning = Learning(model, taught, held_out, config, _digest(untreated, config))
-    _fit(learning, config, folder)
-    best = torch.load(folder / BEST, map_location="cpu", weights_only=True)
-    learning.load_state_dict(best["state_dict"])
-    model = model.cpu().eval()
+    loss = partial(loss_of, model, blocks=blocks_of(taught[0]))
+    _fit(Learning(model, loss, taught, held_out, config, _digest(untreated, config)), config)
     worth = worth_of(model, held_out)
-    write_forecaster(model, untreated, worth, config, run.out)
-    return TrainedForecaster(run.out, worth, len(untreated))
+    write_forecaster(model, untreated, worth, config, config.run.out)
+    return TrainedForecaster(config.run.out, worth, len(untreated))
+
+
+def learn_jointly(plates: Sequence[Trajectories], config: ForecasterConfig, tell: Callable[[str], None] = print) -> TrainedForecaster:
+    """Learn a projection of the embedding together with its forecaster, and write both bundles; errors as :func:`train_forecaster`."""
+    untreated, taught, held_out = _prepared(plates, config, tell)
+    bundle, out = load_bundle(config.data.encoder), config.run.out
+    width, measures = untreated[0].embedding_dimension, len(untreated[0].feature_names) - untreated[0].embedding_dimension
+    found = untreated[0].encoder_id
+    if found != bundle.card.encoder_id or not measures:
+        raise ConfigError(
+            "data", f"plates have {measures} measures and the embedding of {untreated[0].encoder_id!r}; expected both, of {bundle.card.encoder_id}"
+        )
+    embedded = [replace(plate, features=plate.features[..., :width], feature_names=plate.feature_names[:width]) for plate in taught]
+    start = first_projection(embedded, directions_of(embedded, config.model.components))
+    model = JointForecaster(start, config.model.hidden, measures)
+
+    def loss(view: View) -> torch.Tensor:
+        seen = model.view(view)
+        return loss_of(model.forecaster, seen, blocks=(slice(0, len(start)),)) + model.constraints(view)
+
+    _fit(Learning(model, loss, taught, held_out, config, _digest(untreated, config) + "-joint"), config)
+    projection = model.projection.detach().numpy()
+    card = write_projecting_encoder(bundle, projection, f"{config.model.name}-encoder", out.with_name(f"{out.name}-encoder"))
+    seen = [projected(plate, projection, card.encoder_id) for plate in untreated]
+    worth = worth_of(model.forecaster, [projected(plate, projection, card.encoder_id) for plate in held_out])
+    write_forecaster(model.forecaster, seen, worth, config, out)
+    return TrainedForecaster(out, worth, len(untreated))
+
+
+def _prepared(
+    plates: Sequence[Trajectories], config: ForecasterConfig, tell: Callable[[str], None]
+) -> tuple[list[Trajectories], list[Trajectories], list[Trajectories]]:
+    """Return the untreated wells, and of them the plates to learn from and those held out."""
+    untreated = untreated_only(plates)
+    taught, held_out = split_by_plate(untreated, config.data.validation_share, config.run.seed)
+    tell(f"{len(taught)} plates to learn from, {len(held_out)} held out, {len(untreated[0].feature_names)} features")
+    lightning.seed_everything(config.run.seed, verbose=False)
+    return untreated, taught, held_out
 
 
 class Learning(lightning.LightningModule):  # type: ignore[misc] # lightning is not typed here
     """One step: some plates' views are foreseen and compared with what their wells became."""
 
-    def __init__(self, model: GruForecaster, taught: Sequence[Trajectories], held_out: Sequence[Trajectories], config: ForecasterConfig, digest: str) -> None:
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        loss: Callable[[View], torch.Tensor],
+        taught: Sequence[Trajectories],
+        held_out: Sequence[Trajectories],
+        config: ForecasterConfig,
+        digest: str,
+    ) -> None:
         super().__init__()
-        self.model, self._run, self._taught, self._digest = model, config.run, taught, digest
+        self.model, self.digest = model, digest
+        self._loss, self._run, self._taught = loss, config.run, taught
         self._held_out = list(held_out_views(held_out))
-        self._blocks = blocks_of(taught[0])
 
     def train_dataloader(self) -> DataLoader[View]:
         """Return the views of this epoch."""
@@ -105,7 +149,7 @@ class Learning(lightning.LightningModule):  # type: ignore[misc] # lightning is 
 
     def training_step(self, view: View, _place: int) -> torch.Tensor:
         """Return the loss of a view."""
-        loss = loss_of(self.model, view, self._blocks)
+        loss = self._loss(view)
         if not torch.isfinite(loss):
             raise ConfigError("run.learning_rate", f"is {self._run.learning_rate}, and the loss became {loss.item()}; expected a lower rate")
         self.log("loss", loss, batch_size=1, on_step=False, on_epoch=True)
@@ -113,7 +157,7 @@ class Learning(lightning.LightningModule):  # type: ignore[misc] # lightning is 
 
     def validation_step(self, view: View, _place: int) -> None:
         """Take down how well a plate held out is foreseen."""
-        self.log("validation", loss_of(self.model, view, self._blocks), batch_size=1, prog_bar=True, sync_dist=True)
+        self.log("validation", self._loss(view), batch_size=1, prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return what changes the weights."""
@@ -121,38 +165,44 @@ class Learning(lightning.LightningModule):  # type: ignore[misc] # lightning is 
 
     def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
         """Note which run it is of."""
-        checkpoint["run"] = self._digest
+        checkpoint["run"] = self.digest
 
 
-def _fit(learning: Learning, config: ForecasterConfig, folder: Path) -> None:
-    """Train from the last checkpoint, or from the start; a run that has ended stays as it is."""
-    run, last = config.run, folder / LAST
-    if last.exists() and _has_ended(torch.load(last, map_location="cpu", weights_only=True), learning._digest, config, last):  # noqa: SLF001 - as above, in one file
-        return
+def _fit(learning: Learning, config: ForecasterConfig) -> None:
+    """Train from the last checkpoint, or from the start, and leave the best weights in the model, ready to be used; a run that has ended stays as it is."""
+    folder = config.run.out.with_name(f"{config.run.out.name}-training")
+    last = folder / LAST
+    if not last.exists() or not _has_ended(torch.load(last, map_location="cpu", weights_only=True), learning.digest, config, last):
+        for name in ("pytorch_lightning", "lightning_fabric"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of few workers and little logging
+            _trainer(config, folder).fit(learning, ckpt_path=last if last.exists() else None)
+    learning.load_state_dict(torch.load(folder / BEST, map_location="cpu", weights_only=True)["state_dict"])
+    learning.cpu().eval()
+
+
+def _trainer(config: ForecasterConfig, folder: Path) -> lightning.Trainer:
+    run = config.run
     best = ModelCheckpoint(folder, "best", monitor="validation", enable_version_counter=False)
     newest = ModelCheckpoint(folder, "last", enable_version_counter=False)
     stopping = EarlyStopping("validation", patience=run.patience, check_finite=False)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of few workers and little logging
-        for name in ("pytorch_lightning", "lightning_fabric"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-        trainer = lightning.Trainer(
-            accelerator=run.accelerator,
-            devices=run.devices,
-            num_nodes=run.nodes,
-            precision=run.precision,
-            max_epochs=run.epochs,
-            accumulate_grad_batches=run.plates_at_once,
-            gradient_clip_val=CLIP,
-            reload_dataloaders_every_n_epochs=1,
-            num_sanity_val_steps=0,
-            callbacks=[best, newest, stopping],
-            logger=TensorBoardLogger(folder, name="", version="curves"),
-            enable_model_summary=False,
-            enable_progress_bar=sys.stdout.isatty(),
-            default_root_dir=folder,
-        )
-        trainer.fit(learning, ckpt_path=last if last.exists() else None)
+    return lightning.Trainer(
+        accelerator=run.accelerator,
+        devices=run.devices,
+        num_nodes=run.nodes,
+        precision=run.precision,
+        max_epochs=run.epochs,
+        accumulate_grad_batches=run.plates_at_once,
+        gradient_clip_val=CLIP,
+        reload_dataloaders_every_n_epochs=1,
+        num_sanity_val_steps=0,
+        callbacks=[best, newest, stopping],
+        logger=TensorBoardLogger(folder, name="", version="curves"),
+        enable_model_summary=False,
+        enable_progress_bar=sys.stdout.isatty(),
+        default_root_dir=folder,
+    )
 
 
 def _has_ended(checkpoint: dict[str, object], digest: str, config: ForecasterConfig, where: Path) -> bool:

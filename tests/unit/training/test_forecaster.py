@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,16 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the train extra")
 pytestmark = [pytest.mark.train, pytest.mark.filterwarnings("ignore")]  # lightning's own
 
+from inference.assemble import feature_names  # noqa: E402
+from inference.bundle import load_bundle  # noqa: E402
+from inference.onnx_encoder import OnnxEncoder  # noqa: E402
 from inference.sequence_model import OnnxSequenceModel, load_forecaster  # noqa: E402 - after the question whether there is torch
 from schemas.errors import ConfigError  # noqa: E402
 from schemas.plate_map import Group  # noqa: E402
 from schemas.trajectory import Trajectories  # noqa: E402
+from tests.samples import well_image  # noqa: E402
 from training import forecaster  # noqa: E402
-from training.forecaster import learn, plates_of, train_forecaster  # noqa: E402
+from training.forecaster import learn, learn_jointly, plates_of, train_forecaster  # noqa: E402
 from training.forecaster_config import DataSection, ForecasterConfig, ModelSection, RunSection, load_forecaster_config  # noqa: E402
 from training.forecaster_data import FIRST_TRAINING_SEED, from_virtual, untreated_only  # noqa: E402
 from training.forecaster_model import GruForecaster  # noqa: E402
@@ -28,6 +33,7 @@ from training.forecaster_views import Views, split_by_plate  # noqa: E402
 
 DAYS = (5, 6, 7, 8, 9, 10)
 WIDTH = 4
+ENCODER = load_bundle("default").card
 NAMES = tuple(f"feature_{number}" for number in range(WIDTH))
 
 
@@ -168,7 +174,7 @@ def test_a_checkpoint_of_another_run_is_refused_and_the_bundle_stays(trained: Pa
 
 
 def test_a_loss_that_is_no_number_is_told_and_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forecaster, "loss_of", lambda model, *_: model.newness * torch.nan)
+    monkeypatch.setattr(forecaster, "loss_of", lambda model, *_, **__: model.newness * torch.nan)
     with pytest.raises(ConfigError, match=r"run.learning_rate: is 1.0, and the loss became nan; expected a lower rate"):
         learn(PLATES, settings(tmp_path / "gru", learning_rate=1.0), silent)
     assert not (tmp_path / "gru").exists()
@@ -224,6 +230,38 @@ def test_a_profile_table_is_learned_from_by_one_command(tmp_path: Path) -> None:
     done = train_forecaster(tmp_path / "forecaster.toml", silent)
     assert done.bundle == tmp_path / "forecaster"
     assert load_forecaster(done.bundle).card.feature_names == NAMES
+
+
+def embedded(seed: int) -> Trajectories:
+    """Return a plate whose embedding is the measures, turned somehow, and noise."""
+    plate, rng = growing(seed), np.random.default_rng(seed)
+    turned = plate.features @ np.random.default_rng(0).normal(0, 1, (WIDTH, ENCODER.dimension)) + rng.normal(
+        0, 2, (*plate.features.shape[:2], ENCODER.dimension)
+    )
+    names = (*feature_names("embedding", ENCODER.dimension), *NAMES)
+    features = np.concatenate([turned, plate.features], axis=2)
+    return replace(plate, features=features, feature_names=names, embedding_dimension=ENCODER.dimension, encoder_id=ENCODER.encoder_id)
+
+
+def test_a_projection_learned_with_its_forecaster_is_the_last_step_of_an_encoder_that_opens(tmp_path: Path) -> None:
+    config = settings(tmp_path / "gru", epochs=3)
+    config = config.model_copy(update={"model": ModelSection(hidden=8, components=6, name="joint"), "data": DataSection(representation="both")})
+    done = learn_jointly([embedded(seed) for seed in range(4)], config, silent)
+    whole, projecting = OnnxEncoder(load_bundle("default"), "cpu", 1), OnnxEncoder(load_bundle(str(tmp_path / "gru-encoder")), "cpu", 1)
+    assert (projecting.dimension, projecting.encoder_id.rsplit("-", 1)[0]) == (6, "joint-encoder")
+    images = [well_image(seed=seed) for seed in range(8)]
+    before, after = (np.stack([encoder.embed(image, 1) for image in images]).astype(float) for encoder in (whole, projecting))
+    weights = torch.load(tmp_path / "gru-training" / "best.ckpt", weights_only=True)["state_dict"]["model.projection"].double().numpy()
+    np.testing.assert_allclose(after, before @ weights.T, atol=1e-3 * np.abs(after).max())
+    OnnxSequenceModel(load_forecaster(done.bundle)).check_fits(feature_names("embedding", 6), projecting.encoder_id)
+
+
+def test_joint_learning_without_embedding_or_measures_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data: plates have 4 measures and the embedding of ''; expected both, of "):
+        learn_jointly(PLATES, settings(tmp_path / "gru"), silent)
+    (tmp_path / "forecaster.toml").write_text("")
+    with pytest.raises(ConfigError, match=r"data.representation: is 'measures'; expected 'both' with --joint"):
+        train_forecaster(tmp_path / "forecaster.toml", silent, joint=True)
 
 
 @pytest.mark.slow
