@@ -57,9 +57,13 @@ def reduce(
 
 
 @train.command()
-def forecaster(config: Annotated[Path | None, typer.Option(help="The forecaster's configuration; it also names the bundle's folder.")] = None) -> None:
+def forecaster(
+    config: Annotated[Path | None, typer.Option(help="The forecaster's configuration; it also names the bundle's folder.")] = None,
+    *,
+    joint: Annotated[bool, typer.Option("--joint", help="Also learn a projection of the embedding; that encoder goes to <out>-encoder.")] = False,
+) -> None:
     """Train a forecaster on many plates' untreated wells and write its bundle."""
-    trained = _needing_torch("training.forecaster").train_forecaster(config, typer.echo)
+    trained = _needing_torch("training.forecaster").train_forecaster(config, typer.echo, joint=joint)
     typer.echo(f"{trained.bundle}: from {trained.plates} plates; {trained.worth}")
 
 
