@@ -69,13 +69,13 @@ def evaluate_bundles(
     chosen = chosen or EvaluationSet()
     plates = evaluation_plates(chosen, cache_folder)
     real = real_images(real_data) if real_data is not None else []
-    evaluated_on = _digest(plates, real)
+    evaluated_on = _digest(chosen, plates, real)
     rows = []
     for each in judged:
         path = out / ROWS / f"{each.encoder_id}.json"
         row = read_row(path, each.encoder_id, evaluated_on)
         if row is None:
-            row = _row(each, plates, real, cache_folder, evaluated_on, threads)
+            row = _row(each, chosen, plates, real, cache_folder, evaluated_on, threads)
             if len(each.bundles) == 1:
                 row = _with_baselines(row, each.bundles[0].card.preprocessing, plates, cache_folder, chosen.baseline_steps)
             write_text(path, row.model_dump_json(indent=1) + "\n")
@@ -105,8 +105,8 @@ def _check_different(judged: Sequence[_Judged]) -> None:
         seen[each.encoder_id] = each.name
 
 
-def _digest(plates: Sequence[EvaluationPlate], real: Sequence[WellImage]) -> str:
-    content = hashlib.sha256()
+def _digest(chosen: EvaluationSet, plates: Sequence[EvaluationPlate], real: Sequence[WellImage]) -> str:
+    content = hashlib.sha256(repr(chosen).encode())
     for plate in plates:
         content.update(f"{plate.name} {plate.planes.shape}".encode() + plate.measures.tobytes())
     for image in real:
@@ -114,7 +114,9 @@ def _digest(plates: Sequence[EvaluationPlate], real: Sequence[WellImage]) -> str
     return content.hexdigest()[:16]
 
 
-def _row(each: _Judged, plates: Sequence[EvaluationPlate], real: Sequence[WellImage], cache_folder: Path, evaluated_on: str, threads: int) -> Row:
+def _row(
+    each: _Judged, chosen: EvaluationSet, plates: Sequence[EvaluationPlate], real: Sequence[WellImage], cache_folder: Path, evaluated_on: str, threads: int
+) -> Row:
     """Look at every image and compute every number."""
     if each.bundles:
         opened = [OnnxEncoder(bundle, providers="cpu", intra_op_threads=threads) for bundle in each.bundles]
@@ -122,7 +124,7 @@ def _row(each: _Judged, plates: Sequence[EvaluationPlate], real: Sequence[WellIm
         looks = parts[0] if len(parts) == 1 else joined(parts, plates)
     else:
         looks = look(MeasuresEncoder(), plates, real, cache_folder, 0.0)
-    numbers, scores = numbers_of(looks, plates)
+    numbers, scores = numbers_of(looks, plates, service_calibration=chosen.service_calibration)
     return Row(
         name=each.name,
         encoder_id=each.encoder_id,
@@ -136,7 +138,7 @@ def _row(each: _Judged, plates: Sequence[EvaluationPlate], real: Sequence[WellIm
 
 def _with_baselines(row: Row, preprocessing: Preprocessing, plates: Sequence[EvaluationPlate], cache_folder: Path, steps: int) -> Row:
     """Add the supervised baseline on images of this preprocessing, learned once for all encoders that share it."""
-    digest = hashlib.sha256(f"{row.evaluated_on} {steps} {preprocessing.model_dump_json()}".encode()).hexdigest()[:16]
+    digest = hashlib.sha256(f"{row.evaluated_on} {preprocessing.model_dump_json()}".encode()).hexdigest()[:16]
     path = cache_folder / "baselines" / f"{digest}.json"
     if not path.exists():
         train, test = split(plates)

@@ -60,7 +60,7 @@ def view_numbers(looks: Looks) -> dict[str, float]:
     return numbers
 
 
-def ranking_numbers(looks: Looks, plates: Sequence[EvaluationPlate]) -> tuple[dict[str, float], dict[str, list[Array]]]:
+def ranking_numbers(looks: Looks, plates: Sequence[EvaluationPlate], *, service_calibration: bool) -> tuple[dict[str, float], dict[str, list[Array]]]:
     """Return the order of wells by kind of plate, and the scores themselves, one array a plate, by readout.
 
     ``uncalibrated``: as the service ranks from the embedding; ``uncalibrated_both``: with measures; ``calibrated`` and ``calibrated_both``: with eight
@@ -71,15 +71,17 @@ def ranking_numbers(looks: Looks, plates: Sequence[EvaluationPlate]) -> tuple[di
     if looks.own_units:
         scores["uncalibrated"] = [departure_scores(plate, None, "measures", 1.0) for plate in plates]
         scores["calibrated"] = calibrated_percent(plates, None, with_measures=True)
-        scores["deterioration"] = deterioration_percent(plates, None, with_measures=True)
+        if service_calibration:
+            scores["deterioration"] = deterioration_percent(plates, None, with_measures=True)
     else:
         embedded, weight = list(zip(plates, looks.plates, strict=True)), looks.ranking_weight
         scores["uncalibrated"] = [departure_scores(plate, each, "embedding", 1.0) for plate, each in embedded]
         scores["uncalibrated_both"] = [departure_scores(plate, each, "both" if weight else "measures", weight) for plate, each in embedded]
         scores["calibrated"] = calibrated_percent(plates, looks.plates, with_measures=False)
         scores["calibrated_both"] = calibrated_percent(plates, looks.plates, with_measures=True)
-        scores["deterioration"] = deterioration_percent(plates, looks.plates, with_measures=False)
-        scores["deterioration_both"] = deterioration_percent(plates, looks.plates, with_measures=True)
+        if service_calibration:
+            scores["deterioration"] = deterioration_percent(plates, looks.plates, with_measures=False)
+            scores["deterioration_both"] = deterioration_percent(plates, looks.plates, with_measures=True)
     numbers = {}
     for readout, of_plates in scores.items():
         orders = [order(score, plate.kill, plate.untreated) for score, plate in zip(of_plates, plates, strict=True)]
@@ -114,9 +116,9 @@ def sensitivity_numbers(scores: Sequence[Array], plates: Sequence[EvaluationPlat
     }
 
 
-def numbers_of(looks: Looks, plates: Sequence[EvaluationPlate]) -> tuple[dict[str, float], dict[str, list[Array]]]:
+def numbers_of(looks: Looks, plates: Sequence[EvaluationPlate], *, service_calibration: bool) -> tuple[dict[str, float], dict[str, list[Array]]]:
     """Return every number of an encoder but the baseline's, and its scores by readout, one array a plate."""
     in_units = scaled(looks, plates)
-    ranked, scores = ranking_numbers(looks, plates)
+    ranked, scores = ranking_numbers(looks, plates, service_calibration=service_calibration)
     sensitive = sensitivity_numbers(scores["uncalibrated"], plates)
     return {**ranked, **label_numbers(in_units, plates), **view_numbers(in_units), **sensitive, "ms_per_image": looks.ms_per_image}, scores

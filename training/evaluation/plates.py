@@ -48,7 +48,8 @@ class EvaluationSet:
     shifted: tuple[int, ...] = tuple(range(201, 207))
     size_px: int = SIZE_PX
     wells: int = 60  # a plate
-    baseline_steps: int = 150  # of the supervised baseline
+    baseline_steps: int = 100  # of the supervised baseline
+    service_calibration: bool = True  # the service's own way from assay plates to percent too: half of the time of a row
 
     def places(self) -> tuple[tuple[str, int], ...]:
         """Return (kind, seed) of every plate."""
