@@ -367,7 +367,7 @@ def test_a_store_from_before_assays_has_none_and_takes_them(open_store: Opener) 
         config = Config()
         config.set_main_option("script_location", MIGRATIONS)
         config.attributes["connection"] = connection
-        for table in ("assay", "calibration"):
+        for table in ("embedding_refusal", "assay", "calibration"):
             connection.exec_driver_sql(f"DROP TABLE {table}")
         alembic.command.stamp(config, "0004", purge=True)
     store.close()
@@ -431,7 +431,7 @@ def test_maps_from_before_earlier_plates_could_be_found_are_found(open_store: Op
         config = Config()
         config.set_main_option("script_location", MIGRATIONS)
         config.attributes["connection"] = connection
-        for table in ("assay", "calibration"):
+        for table in ("embedding_refusal", "assay", "calibration"):
             connection.exec_driver_sql(f"DROP TABLE {table}")
         _undo_earlier_plates(connection)
         alembic.command.stamp(config, "0003", purge=True)
