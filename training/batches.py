@@ -87,6 +87,7 @@ class BatchPlan:
     within_plate: bool = False  # each batch from one plate
     day_pairs: DayPairs = DayPairs.NONE
     label: LabelKind = LabelKind.GROUP
+    kept: tuple[npt.NDArray[np.float16], ...] = ()  # of each plate, (variants, N, D): in place of pixels, what a frozen backbone makes of them
     rank: int = 0  # of this process
     world_size: int = 1  # processes
 
@@ -231,10 +232,14 @@ def _of_day(views: Sequence[WellViews], table: _Table, plan: BatchPlan, rows: np
     images = value_images((views[plate].crops[row] for plate, row in zip(table.plate[mine], table.row[mine], strict=True)), plan.side_px)
     masks = _masks(views, table, plan, mine) if plan.mask_background > 0 else None
     first, second = (_augmented(images, masks, view, plan, part, views[0].background) for view in drawn)
+    return _batch(table, mine, first, second, normalised(images, plan) if plan.clean else None)
+
+
+def _batch(table: _Table, mine: npt.NDArray[np.int64], first: Tensor, second: Tensor, clean: Tensor | None) -> Batch:
     return Batch(
         first=first,
         second=second,
-        clean=normalised(images, plan) if plan.clean else None,
+        clean=clean,
         plate=torch.from_numpy(table.plate[mine]),
         well=torch.from_numpy(table.well[mine]),
         day=torch.from_numpy(table.day[mine]),
@@ -243,6 +248,19 @@ def _of_day(views: Sequence[WellViews], table: _Table, plan: BatchPlan, rows: np
         measures=torch.from_numpy(table.measures[mine]),
         has_measures=torch.from_numpy(table.has_measures[mine]),
     )
+
+
+def _kept(table: _Table, plan: BatchPlan, rows: npt.NDArray[np.int64], drawn: Tensor) -> tuple[Tensor, Tensor]:
+    """Return two (B, D): the features of two different variants of each image, or of the same where only one is kept."""
+    variants = len(plan.kept[0])
+    first = drawn[:, 0] % variants
+    second = (first + 1 + drawn[:, 1] % max(variants - 1, 1)) % variants
+
+    def features(chosen: Tensor) -> Tensor:
+        found = [plan.kept[table.plate[row]][variant, table.row[row]] for row, variant in zip(rows, chosen.tolist(), strict=True)]
+        return torch.from_numpy(np.stack(found).astype(np.float32))
+
+    return features(first), features(second)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.encoder_bundle import PlanePolicy
 from schemas.errors import ConfigError
+from training.backbones import Pooling
 from training.batches import LabelKind
 from training.objectives.base import ObjectiveSettings
 from training.virtual_views import FIRST_SEED
@@ -60,6 +61,7 @@ class ModelSection(_Section):
     name: str = Field(default="spheroid", pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=60, description="of the bundle, in every encoder_id")
     backbone: str = Field(default="tf_efficientnet_lite0", description="a name of timm")
     weights: str = Field(default="imagenet", description="'imagenet', 'none', 'hub' or a file")
+    pooling: Pooling = Field(default="last", description="'last': what the last layer sums up; 'levels': mean and spread of every stage, of field and middle")
     channels: Literal[1, 3] = Field(default=3, description="3: planes as colours; 1: grey")
     input_size: int = Field(default=128, ge=32, le=1024, description="side of the network's input in training")
     export_size: int | None = Field(default=None, ge=32, le=2048, description="side of the bundle's input; None: input_size")
@@ -83,6 +85,7 @@ class RunSection(_Section):
 
     seed: int = Field(default=0, ge=0)
     steps: int = Field(default=2000, ge=1)
+    kept_views: int = Field(default=0, ge=0, description="with last_blocks = 0: how often each image is seen, its features then kept; 0: anew each step")
     batch: int = Field(default=32, ge=2, description="images a step, over all processes together")
     rate: float = Field(default=1e-3, gt=0, description="of learning, at its peak")
     warm_up_steps: int = Field(default=50, ge=0)

@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -18,14 +18,16 @@ import torch
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from rich.progress import Progress, TaskID
+from torch import Tensor, nn
 
 from schemas.errors import ConfigError
 from training.archive_wells import Archive
-from training.backbones import check_export_size, choose_what_learns, make_backbone, normalisation_of
+from training.backbones import check_export_size, choose_what_learns, levels_in, make_backbone, normalisation_of
 from training.batches import BatchPlan, DayPairs, MeasureScale
 from training.config import DataSection, TrainingConfig
 from training.data import from_archive, from_store, from_virtual, split_by_plate
 from training.export import write_bundle
+from training.frozen_features import Seen, frozen_features
 from training.learner import Embedding, Learner, Position, RunKeeper
 from training.model_card import describe
 from training.objectives.base import Objective
@@ -35,6 +37,10 @@ from training.validation import Validation, clean_pixels, validate
 from training.virtual_wells import VirtualWells
 from training.well_views import Cropping, WellViews
 
+SETTLING_IMAGES = 512
+"""Images to learn from whose features say what is usual, before anything is learned."""
+LEARN_FROM_FEATURES = frozenset({"measures", "simclr", "vicreg", "supcon", "triplet", "time_aware", "soft_ntxent"})
+"""Objectives that see images through the backbone only, and have no teacher with one of its own."""
 REFERENCE_IMAGES = 128
 """Held-out images on which collapse is looked for."""
 
@@ -84,7 +90,7 @@ def train_encoder(config: TrainingConfig, out: Path) -> Trained:
 
     # The network first: a wrong name should not wait for the images.
     check_export_size(model.backbone, model.input_size, model.export_size)
-    backbone, dimension = make_backbone(model.backbone, model.weights, model.channels, model.input_size)
+    backbone, dimension = make_backbone(model.backbone, model.weights, model.channels, model.input_size, model.pooling)
     choose_what_learns(backbone, model.last_blocks)
     objective = make_objective(config.objective.name, backbone, dimension, config.objective)
     folder = RunFolder(out)
@@ -94,13 +100,18 @@ def train_encoder(config: TrainingConfig, out: Path) -> Trained:
     # Images. A plate is learned from or held out, never both.
     training, held_out = split_by_plate(read_views(config.data), config.data.validation_share, run.seed)
     plan = plan_of(config, objective, training)
+    reference = clean_pixels(held_out, plan, REFERENCE_IMAGES)
+    if (levels := levels_in(backbone)) is not None:
+        levels.settle(clean_pixels(training, plan, SETTLING_IMAGES))
+    if run.kept_views:
+        plan, reference = keep_features(config, objective, plan, training, reference)
 
     # Steps.
     learner = Learner(objective, config, training, plan, start)
     with quiet_lightning(), progress() as bar:
         task = bar.add_task("steps", total=run.steps, completed=done)
         tell = partial(_show, bar, task)
-        keeper = RunKeeper(folder, clean_pixels(held_out, plan, REFERENCE_IMAGES), tell)
+        keeper = RunKeeper(folder, reference, tell)
         trainer = make_trainer(config, folder, keeper, done)
         if done < run.steps:
             trainer.fit(learner, ckpt_path=folder.checkpoint if done else None, weights_only=True)
@@ -112,6 +123,7 @@ def train_encoder(config: TrainingConfig, out: Path) -> Trained:
         return Trained(Outcome.FINISHED, run.steps)
 
     # What it is worth on plates it never saw, and the bundle.
+    objective.backbone = backbone
     objective.to("cpu").eval()
     validation = validate(objective, held_out, plan)
     parity = write_bundle(Embedding(objective), describe(config, plan, training, validation), folder.bundle)
@@ -165,6 +177,31 @@ def plan_of(config: TrainingConfig, objective: Objective, training: Sequence[Wel
         day_pairs=pairs,
         label=config.objective.label,
     )
+
+
+def keep_features(config: TrainingConfig, objective: Objective, plan: BatchPlan, training: Sequence[WellViews], reference: Tensor) -> tuple[BatchPlan, Tensor]:
+    """Let the backbone, which does not learn, see every image a few times now and never again; the objective then learns from its features.
+
+    Raises
+    ------
+    ConfigError
+        If the backbone learns, or the objective needs its pixels.
+    """
+    run, model = config.run, config.model
+    if model.last_blocks != 0 or model.frozen_steps:
+        raise ConfigError("run.kept_views", f"is {run.kept_views}, and the backbone learns; expected model.last_blocks = 0, or 0 kept views")
+    if objective.name not in LEARN_FROM_FEATURES:
+        raise ConfigError(
+            "run.kept_views", f"is {run.kept_views}, and {objective.name} needs pixels; expected 0, or one of {', '.join(sorted(LEARN_FROM_FEATURES))}"
+        )
+    how = Seen(config.augment.first, run.kept_views, plan.side_px, plan.mean, plan.std, run.seed)
+    with progress() as bar:
+        task = bar.add_task("plates seen", total=len(training))
+        kept = frozen_features(training, objective.backbone, how, config.data.cache, progress=lambda done, _total: bar.update(task, completed=done))
+    with torch.no_grad():
+        seen = torch.cat([objective.backbone.eval()(part) for part in reference.split(32)])
+    objective.backbone = nn.Identity()
+    return replace(plan, kept=tuple(kept)), seen
 
 
 def make_trainer(config: TrainingConfig, folder: RunFolder, keeper: RunKeeper, done: int) -> pl.Trainer:

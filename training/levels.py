@@ -1,0 +1,79 @@
+"""A network read at every depth: what its last layer sums up, and what lies on the way there, of the whole field and of its middle seen closer.
+
+The last layer of an ImageNet network knows what a thing is; how large, how dark and how grained tissue is stands in the layers before it, as mean
+and spread of each channel (the statistics that carry texture: Gatys, Ecker and Bethge 2015, arXiv:1505.07376).
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from schemas.errors import ConfigError
+
+FARTHEST = 6.0  # spreads from the mean that a value may lie; beyond, an odd image would rule every head
+_LEAST_VARIANCE = 1e-6
+_LEAST_SPREAD = 0.01  # a channel that hardly varies is not blown up
+
+
+class Levels(nn.Module):  # type: ignore[misc] # torch is not typed here
+    """(batch, 3, side, side) → (batch, dimension): mean and spread of every channel of every stage, standardised by :meth:`settle`.
+
+    Parameters
+    ----------
+    body
+        A timm network with the parts of an EfficientNet: ``conv_stem, bn1, blocks, conv_head, bn2``.
+
+    Raises
+    ------
+    ConfigError
+        If it has other parts.
+    """
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        parts = ("conv_stem", "bn1", "blocks", "conv_head", "bn2")
+        if missing := [part for part in parts if not hasattr(body, part)]:
+            raise ConfigError("model.pooling", f"is 'levels', and the backbone has no {', '.join(missing)}; expected one of timm's EfficientNets, or 'last'")
+        self.body = body
+        with torch.no_grad():
+            dimension = self._seen(torch.zeros(1, body.conv_stem.in_channels, 64, 64)).shape[1]
+        self.num_features = int(dimension)
+        self.register_buffer("centre", torch.zeros(self.num_features))
+        self.register_buffer("scale", torch.ones(self.num_features))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return the standardised features."""
+        return ((self._seen(pixels) - self.centre) / self.scale).clamp(-FARTHEST, FARTHEST)
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]  # torch is not typed here
+    def settle(self, pixels: Tensor, size: int = 32) -> None:
+        """Take mean and spread of the features over these images, (n, 3, side, side), as the zero and the unit of each."""
+        modes = self.training
+        self.eval()
+        seen = torch.cat([self._seen(part) for part in pixels.split(size)])
+        self.centre.copy_(seen.mean(dim=0))
+        self.scale.copy_(seen.std(dim=0).clamp(min=_LEAST_SPREAD))
+        self.train(modes)
+
+    def _seen(self, pixels: Tensor) -> Tensor:
+        """Return the features of the field and of its middle half, twice as large."""
+        quarter = pixels.shape[-1] // 4
+        middle = pixels[..., quarter : pixels.shape[-2] - quarter, quarter : pixels.shape[-1] - quarter]
+        closer = functional.interpolate(middle, scale_factor=2.0, mode="bilinear", align_corners=False)
+        return torch.cat([self._levels(pixels), self._levels(closer)], dim=1)
+
+    def _levels(self, pixels: Tensor) -> Tensor:
+        features = self.body.bn1(self.body.conv_stem(pixels))
+        pooled = [_statistics(features)]
+        for stage in self.body.blocks:
+            features = stage(features)
+            pooled.append(_statistics(features))
+        pooled.append(_statistics(self.body.bn2(self.body.conv_head(features))))
+        return torch.cat(pooled, dim=1)
+
+
+def _statistics(features: Tensor) -> Tensor:
+    """(batch, channels, h, w) → (batch, 2 · channels): mean and standard deviation of each channel."""
+    mean = features.mean(dim=(2, 3), keepdim=True)
+    variance = ((features - mean) ** 2).mean(dim=(2, 3))
+    return torch.cat([mean.flatten(1), (variance + _LEAST_VARIANCE).sqrt()], dim=1)
