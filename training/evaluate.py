@@ -77,7 +77,7 @@ def evaluate_bundles(
         if row is None:
             row = _row(each, chosen, plates, real, cache_folder, evaluated_on, threads)
             if len(each.bundles) == 1:
-                row = _with_baselines(row, each.bundles[0].card.preprocessing, plates, cache_folder, chosen.baseline_steps)
+                row = _with_baselines(row, each.bundles[0].card.preprocessing, plates, cache_folder, chosen.baseline_steps, threads)
             write_text(path, row.model_dump_json(indent=1) + "\n")
             log.info("encoder.judged", encoder=each.name, uncalibrated=row.numbers["uncalibrated_mixed"], calibrated=row.numbers["calibrated_mixed"])
         rows.append(row.model_copy(update={"name": each.name}))
@@ -120,10 +120,10 @@ def _row(
     """Look at every image and compute every number."""
     if each.bundles:
         opened = [OnnxEncoder(bundle, providers="cpu", intra_op_threads=threads) for bundle in each.bundles]
-        parts = [look(encoder, plates, real, cache_folder, encoder.card.ranking_weight) for encoder in opened]
+        parts = [look(encoder, plates, real, cache_folder, ranking_weight=encoder.card.ranking_weight, viewed_wells=chosen.viewed_wells) for encoder in opened]
         looks = parts[0] if len(parts) == 1 else joined(parts, plates)
     else:
-        looks = look(MeasuresEncoder(), plates, real, cache_folder, 0.0)
+        looks = look(MeasuresEncoder(), plates, real, cache_folder, ranking_weight=0.0, viewed_wells=chosen.viewed_wells)
     numbers, scores = numbers_of(looks, plates, service_calibration=chosen.service_calibration)
     return Row(
         name=each.name,
@@ -136,13 +136,13 @@ def _row(
     )
 
 
-def _with_baselines(row: Row, preprocessing: Preprocessing, plates: Sequence[EvaluationPlate], cache_folder: Path, steps: int) -> Row:
+def _with_baselines(row: Row, preprocessing: Preprocessing, plates: Sequence[EvaluationPlate], cache_folder: Path, steps: int, threads: int) -> Row:
     """Add the supervised baseline on images of this preprocessing, learned once for all encoders that share it."""
     digest = hashlib.sha256(f"{row.evaluated_on} {preprocessing.model_dump_json()}".encode()).hexdigest()[:16]
     path = cache_folder / "baselines" / f"{digest}.json"
     if not path.exists():
         train, test = split(plates)
-        found = baselines([plates[place] for place in train], [plates[place] for place in test], preprocessing, steps, SEED)
+        found = baselines([plates[place] for place in train], [plates[place] for place in test], preprocessing, steps=steps, seed=SEED, threads=threads)
         write_text(path, json.dumps(dict(found)))
     known: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
     return row.model_copy(update={"numbers": row.numbers | known})

@@ -54,10 +54,11 @@ def supervised(train: Crops, labels: Labels, test: Crops, expected: Labels, exam
 
 
 def baselines(
-    teaching: Sequence[EvaluationPlate], held_out: Sequence[EvaluationPlate], preprocessing: Preprocessing, steps: int, seed: int
+    teaching: Sequence[EvaluationPlate], held_out: Sequence[EvaluationPlate], preprocessing: Preprocessing, *, steps: int, seed: int, threads: int
 ) -> Mapping[str, float]:
     """Return the accuracy with 10, 20, 30 and all examples a class."""
     crops = [np.concatenate([crops_of(plate, preprocessing) for plate in plates]) for plates in (teaching, held_out)]
     labels = [np.array([group.value for plate in plates for group in plate.groups]) for plates in (teaching, held_out)]
     counts: dict[str, int | None] = {str(count): count for count in EXAMPLES} | {"all": None}
+    torch.set_num_threads(threads)
     return {f"resnet18_{name}": supervised(crops[0], labels[0], crops[1], labels[1], count, steps, seed) for name, count in counts.items()}

@@ -27,8 +27,6 @@ Array = npt.NDArray[np.float64]
 ORIGINAL = "original"
 VIEWED_PLATES = 3
 """Mixed plates, from the last, whose wells are looked at in other views too."""
-VIEWED_WELLS = 16
-"""A plate: so many from its first."""
 TIMED = 20
 
 
@@ -66,7 +64,9 @@ class MeasuresEncoder:
         return for_ranking(measure(plane, self._segmenter.segment(plane, image.um_per_px), image.um_per_px)).astype(np.float32)
 
 
-def look(encoder: Encoder, plates: Sequence[EvaluationPlate], real: Sequence[WellImage], cache_folder: Path, ranking_weight: float) -> Looks:
+def look(
+    encoder: Encoder, plates: Sequence[EvaluationPlate], real: Sequence[WellImage], cache_folder: Path, *, ranking_weight: float, viewed_wells: int
+) -> Looks:
     """Embed what is not in the cache and return it all; a plate at a time is kept, so that a run that is killed goes on where it was."""
     kept = cache_folder / "embeddings" / encoder.encoder_id
     by_hand = isinstance(encoder, MeasuresEncoder)  # the plates bring their measures along
@@ -75,10 +75,10 @@ def look(encoder: Encoder, plates: Sequence[EvaluationPlate], real: Sequence[Wel
         for plate in track(plates, encoder.encoder_id, disable=not sys.stderr.isatty())
     ]
     chosen = [plates[number] for number in of_kind(plates, MIXED)][-VIEWED_PLATES:]
-    places = [(plate, well) for plate in chosen for well in range(min(VIEWED_WELLS, len(plate.wells)))]
+    places = [(plate, well) for plate in chosen for well in range(min(viewed_wells, len(plate.wells)))]
     names = [ORIGINAL, *VARIANTS]
     views = _kept(
-        kept / f"views-{_digest(*chosen)}.npy",
+        kept / f"views-{viewed_wells}-{_digest(*chosen)}.npy",
         lambda: _embed_views(encoder, ((plate.image(well, -1), int(plate.sharpest[well, -1])) for plate, well in places)),
     )
     real_views = np.empty((len(names), 0, encoder.dimension))

@@ -48,6 +48,7 @@ class EvaluationSet:
     shifted: tuple[int, ...] = tuple(range(201, 207))
     size_px: int = SIZE_PX
     wells: int = 60  # a plate
+    viewed_wells: int = 16  # of each of the last three mixed plates, seen in other views too
     baseline_steps: int = 100  # of the supervised baseline
     service_calibration: bool = True  # the service's own way from assay plates to percent too: half of the time of a row
 

@@ -10,7 +10,9 @@ from training.evaluation.plates import EvaluationSet
 from training.evaluation.report import SECTIONS, text_table
 from training.evaluation.rows import Points, Row, read_row, write_text
 
-SMALL = EvaluationSet(mixed=(201, 202, 203), one_mechanism=(), shifted=(201,), size_px=96, wells=16, baseline_steps=2, service_calibration=False)
+SMALL = EvaluationSet(
+    mixed=(201, 202, 203), one_mechanism=(), shifted=(201,), size_px=96, wells=16, viewed_wells=3, baseline_steps=2, service_calibration=False
+)
 
 
 @pytest.mark.slow

@@ -62,9 +62,9 @@ def test_the_other_microscope_sees_the_same_wells(plates: list[EvaluationPlate])
 
 def test_an_encoder_is_asked_once_for_each_image(plates: list[EvaluationPlate], tmp_path: Path) -> None:
     encoder = Brightness()
-    first = look(encoder, plates, [plates[0].image(0, 0)], tmp_path, ranking_weight=0.1)
+    first = look(encoder, plates, [plates[0].image(0, 0)], tmp_path, ranking_weight=0.1, viewed_wells=2)
     asked = encoder.asked
-    second = look(encoder, plates, [plates[0].image(0, 0)], tmp_path, ranking_weight=0.1)
+    second = look(encoder, plates, [plates[0].image(0, 0)], tmp_path, ranking_weight=0.1, viewed_wells=2)
     assert encoder.asked == asked
     assert np.array_equal(first.plates[0], second.plates[0])
     assert first.plates[0].shape == (10, 2, 2)
@@ -72,7 +72,7 @@ def test_an_encoder_is_asked_once_for_each_image(plates: list[EvaluationPlate], 
 
 
 def test_measures_stand_in_an_encoders_place(plates: list[EvaluationPlate], tmp_path: Path) -> None:
-    looks = look(MeasuresEncoder(), plates, [], tmp_path, ranking_weight=0.0)
+    looks = look(MeasuresEncoder(), plates, [], tmp_path, ranking_weight=0.0, viewed_wells=2)
     assert looks.plates[0] is plates[0].measures
     assert len(looks.real[ORIGINAL]) == 0
 

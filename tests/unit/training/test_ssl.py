@@ -163,6 +163,46 @@ def test_the_backbone_stands_still_while_only_the_head_learns(cache: Path, tmp_p
     assert not any("conv_stem" in name for name in differing)
 
 
+KEPT = {"model": {"pooling": "levels", "last_blocks": 0}, "objective": {"layer": "head"}, "run": {"kept_views": 2}}
+
+
+def test_a_frozen_body_sees_each_image_a_few_times_and_the_head_learns_from_what_was_kept(cache: Path, tmp_path: Path) -> None:
+    trained = train_encoder(config(cache, **KEPT), tmp_path / "kept")
+    kept = sorted((cache / "features").glob("*.npy"))
+    assert [np.load(path).shape[0] for path in kept] == [2]  # one plate is learned from, the other held out
+    made_at = kept[0].stat().st_mtime_ns
+    again = train_encoder(config(cache, **KEPT), tmp_path / "again")
+
+    assert losses(tmp_path / "kept") == losses(tmp_path / "again")
+    assert kept[0].stat().st_mtime_ns == made_at
+    assert trained.bundle is not None
+    assert again.bundle is not None
+    one, other = (load_bundle(str(bundle)).card for bundle in (trained.bundle, again.bundle))
+    assert one.encoder_id == other.encoder_id
+    assert one.dimension == 11  # the measures that the head predicts
+
+
+def test_a_kept_run_that_was_killed_goes_on_with_the_same_curve(cache: Path, tmp_path: Path) -> None:
+    train_encoder(config(cache, **KEPT), tmp_path / "whole")
+    train_encoder(config(cache, **(KEPT | {"run": {"kept_views": 2, "steps": 4}})), tmp_path / "parts")
+    train_encoder(config(cache, **KEPT), tmp_path / "parts")
+    assert losses(tmp_path / "parts")[-1] == pytest.approx(losses(tmp_path / "whole")[-1], rel=0.5)  # the cosine of the rate was another's
+    assert len(losses(tmp_path / "parts")) == 6
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"model": {"pooling": "levels", "last_blocks": 1}}, "the backbone learns; expected model.last_blocks = 0"),
+        ({"objective": {"name": "byol"}}, "byol needs pixels"),
+        ({"model": {"pooling": "levels", "backbone": "resnet18", "last_blocks": 0}}, "has no conv_stem"),
+    ],
+)
+def test_features_are_kept_only_of_what_does_not_learn(cache: Path, tmp_path: Path, changed: dict[str, dict[str, object]], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        train_encoder(config(cache, **(KEPT | changed)), tmp_path)
+
+
 def test_the_curve_and_the_configuration_are_there_to_be_read(whole: tuple[Path, Trained]) -> None:
     rows = RunFolder(whole[0]).curve()
     assert [row["step"] for row in rows] == list("012345")
