@@ -229,6 +229,8 @@ def _of_day(views: Sequence[WellViews], table: _Table, plan: BatchPlan, rows: np
     """Draw for all rows, as every process does, and return the part of this one."""
     drawn = [_View(draw(preset(name), len(rows), generator), torch.rand(len(rows), generator=generator)) for name in (plan.augment_first, plan.augment_second)]
     mine = rows[part]
+    if plan.kept:
+        return _batch(table, mine, *_kept(table, plan, mine, torch.randint(2**31, (len(rows), 2), generator=generator)[part]), None)
     images = value_images((views[plate].crops[row] for plate, row in zip(table.plate[mine], table.row[mine], strict=True)), plan.side_px)
     masks = _masks(views, table, plan, mine) if plan.mask_background > 0 else None
     first, second = (_augmented(images, masks, view, plan, part, views[0].background) for view in drawn)
