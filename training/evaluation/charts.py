@@ -43,9 +43,9 @@ class _Frame:
         """Return both axes with the values at their ends."""
         bottom, left, right = HEIGHT - MARGIN, MARGIN, WIDTH - 12
         numbers = (
-            f'<text x="{left - 4}" y="{bottom}" text-anchor="end">{self.low[1]:.3g}</text>'
+            f'<text x="{left - 4}" y="{bottom - 2}" text-anchor="end">{self.low[1]:.3g}</text>'
             f'<text x="{left - 4}" y="20" text-anchor="end">{self.high[1]:.3g}</text>'
-            f'<text x="{left}" y="{bottom + 14}">{self.low[0]:.3g}</text><text x="{right}" y="{bottom + 14}" text-anchor="end">{self.high[0]:.3g}</text>'
+            f'<text x="{left + 2}" y="{bottom + 14}">{self.low[0]:.3g}</text><text x="{right}" y="{bottom + 14}" text-anchor="end">{self.high[0]:.3g}</text>'
         )
         return (
             f'<path d="M{left} 12V{bottom}H{right}" fill="none" stroke="#9aa4b1"/>{numbers}'

@@ -18,6 +18,7 @@ from inference.ports import Encoder
 from inference.ranked_measures import RANKED, for_ranking
 from inference.segmentation import ClassicalSegmenter
 from schemas.well_image import WellImage
+from training.evaluation import variants
 from training.evaluation.plates import DAYS, MIXED, EvaluationPlate, of_kind
 from training.evaluation.real_images import sharpest_plane
 from training.evaluation.variants import VARIANTS
@@ -39,7 +40,7 @@ class Looks:
     views: Mapping[str, Array]  # by variant and ORIGINAL: (V, D), readout images of some wells
     viewed_plates: npt.NDArray[np.str_]  # (V,)
     real: Mapping[str, Array]  # by variant and ORIGINAL: (R, D); R may be 0
-    ms_per_image: float  # from planes in memory, one thread
+    ms_per_image: float  # of one processor, from planes in memory: other work on the machine does not count
     own_units: bool  # each value has a unit of its own, as measures have; an embedding's values share one
     ranking_weight: float  # of the embedding beside measures in a ranking of both
 
@@ -78,20 +79,20 @@ def look(
     places = [(plate, well) for plate in chosen for well in range(min(viewed_wells, len(plate.wells)))]
     names = [ORIGINAL, *VARIANTS]
     views = _kept(
-        kept / f"views-{viewed_wells}-{_digest(*chosen)}.npy",
+        kept / f"views-{_views_digest()}-{viewed_wells}-{_digest(*chosen)}.npy",
         lambda: _embed_views(encoder, ((plate.image(well, -1), int(plate.sharpest[well, -1])) for plate, well in places)),
     )
     real_views = np.empty((len(names), 0, encoder.dimension))
     if real:
         digest = hashlib.sha256("".join(image.digest for image in real).encode()).hexdigest()[:12]
-        real_views = _kept(kept / f"real-{digest}.npy", lambda: _embed_views(encoder, ((image, sharpest_plane(image)) for image in real)))
+        real_views = _kept(kept / f"real-{_views_digest()}-{digest}.npy", lambda: _embed_views(encoder, ((image, sharpest_plane(image)) for image in real)))
     return Looks(
         encoder_id=encoder.encoder_id,
         plates=tuple(embedded),
         views=dict(zip(names, views, strict=True)),
         viewed_plates=np.array([plate.name for plate, _ in places]),
         real=dict(zip(names, real_views, strict=True)),
-        ms_per_image=float(_kept(kept / "ms_per_image.npy", lambda: np.array(_ms_per_image(encoder, plates[0])))),
+        ms_per_image=float(_kept(kept / "processor_ms_per_image.npy", lambda: np.array(_ms_per_image(encoder, plates[0])))),
         own_units=by_hand,
         ranking_weight=ranking_weight,
     )
@@ -147,6 +148,11 @@ def _digest(*plates: EvaluationPlate) -> str:
     return f"{plates[0].name}-{content.hexdigest()[:12]}"
 
 
+def _views_digest() -> str:
+    """Return a digest of what makes the views, so that no stale ones are read."""
+    return hashlib.sha256(Path(variants.__file__).read_bytes()).hexdigest()[:8]
+
+
 def _kept(path: Path, make: Callable[[], Array]) -> Array:
     """Return the array of a file; it is made first where there is none."""
     if not path.exists():
@@ -177,7 +183,7 @@ def _ms_per_image(encoder: Encoder, plate: EvaluationPlate) -> float:
     images = [(plate.image(well, -1), int(plate.sharpest[well, -1])) for well in range(min(TIMED, len(plate.wells)))]
     times = []
     for image, sharpest in images:
-        started = time.perf_counter()
+        started = time.process_time()
         encoder.embed(image, sharpest)
-        times.append(1000 * (time.perf_counter() - started))
+        times.append(1000 * (time.process_time() - started))
     return statistics.median(times)

@@ -102,7 +102,7 @@ def report_html(rows: Sequence[Row], helps: Sequence[Help], plates: Sequence[Eva
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Encoders side by side</title><style>{STYLE}</style></head><body>
 <h1>Encoders side by side</h1>
-<p class="hint">For research use only. {len(rows)} rows on {len(plates)} virtual plates ({escape(kinds)}); no encoder was trained on them.
+<p class="hint">For research use only. {len(rows)} rows on {len(plates)} virtual plates ({escape(kinds)}); trainings of SpheroRank never use their seeds.
 Best of a column in bold; ↓: less is better.
 docs/encoders.md defines every number.</p>
 {tables}
