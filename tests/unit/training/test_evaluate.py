@@ -10,9 +10,7 @@ from training.evaluation.plates import EvaluationSet
 from training.evaluation.report import SECTIONS, text_table
 from training.evaluation.rows import Points, Row, read_row, write_text
 
-SMALL = EvaluationSet(
-    mixed=(201, 202, 203), one_mechanism=(), shifted=(201,), size_px=96, wells=16, viewed_wells=3, baseline_steps=2, service_calibration=False
-)
+SMALL = EvaluationSet(mixed=(201, 202, 203), one_mechanism=(), shifted=(), size_px=96, wells=16, viewed_wells=3, baseline_steps=2, service_calibration=False)
 
 
 @pytest.mark.slow
@@ -24,7 +22,6 @@ def test_encoders_are_judged_beside_hand_measures_and_once_only(tmp_path: Path) 
     written = json.loads((out / "rows" / f"{rows[1].encoder_id}.json").read_text(encoding="utf-8"))
     for name in (
         "uncalibrated_mixed",
-        "calibrated_phase_rim",
         "calibrated_both_mixed",
         "probe_all",
         "resnet18_10",
