@@ -315,6 +315,7 @@ def test_plates_are_presented_in_turn_by_a_command_and_each_gets_its_own_images(
         wishes.add(Wish(plate=plate, day=7, wells=("C05",), reason="asked", made_at=now()))
     with laboratory.serving() as process:
         until(lambda: not wishes.pending() and (tmp_path / "moves").read_text().endswith(f"release {second}\n"))
+        until(lambda: not (tmp_path / "microscope" / "on_stage").read_text())  # the arm has ended, too: what it was stopped at is asked of it again
         process.terminate()
         assert process.wait(30) == 0
 
