@@ -32,7 +32,7 @@ configure_logging(file=None, stderr_level="CRITICAL")  # what it would print, ou
 
 
 class _StrictEngine(MDAEngine):  # type: ignore[misc]  # pymmcore-plus is not typed here
-    """Takes single frames as the usual engine does, and lets every failure out."""
+    """Takes frames one by one, and lets every failure out; a triggered sequence would tell neither where each was taken nor what failed."""
 
     def setup_single_event(self, event: MDAEvent) -> None:
         self.mmcore.setExposure(event.exposure)
@@ -77,7 +77,7 @@ class MicroManager:
                 to_stage=_to_stage(self._core.getPixelSizeAffine(), settings.um_per_px or self._core.getPixelSizeUm()),
             )
             self._core.setAutoShutter(False)
-            self._core.register_mda_engine(_StrictEngine(self._core, restore_initial_state=False))
+            self._core.register_mda_engine(_StrictEngine(self._core, use_hardware_sequencing=False, restore_initial_state=False))
         except BaseException:
             self.close()
             raise

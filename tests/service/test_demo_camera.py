@@ -142,6 +142,17 @@ def test_an_autofocus_that_fails_on_every_fifth_well_costs_no_well(tmp_path: Pat
     assert not [fields for event, fields in told if event == "well.failed"]
 
 
+def test_a_focus_drive_that_can_run_sequences_is_stepped_and_checked_all_the_same(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    settings.config.write_text(MM_CONFIG + "Property,Z,UseSequences,Yes\n")
+    scope = MicroManager(settings, lambda: datetime.now(UTC))
+    try:
+        frames = scope.stack([-45.0, 0.0, 45.0])
+    finally:
+        scope.close()
+    assert [frame.z_um for frame in frames] == [-45.0, 0.0, 45.0]
+
+
 def test_a_full_disk_costs_no_well_that_was_saved_and_the_rest_is_imaged_once_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = settings_in(tmp_path)
     written = 0
