@@ -14,7 +14,7 @@ from training.export import imagenet_lite0
 from training.levels import Levels
 
 Pooling = Literal["last", "levels"]
-IMAGENET, NO_WEIGHTS, HUB = "imagenet", "none", "hub"
+IMAGENET, HUB = "imagenet", "hub"
 IMAGENET_BACKBONE = "tf_efficientnet_lite0"
 """The one network whose ImageNet weights come with a Python package."""
 CHANNELS_KEY, NAME_KEY = "model.channels", "model.backbone"

@@ -106,18 +106,6 @@ def batches(views: Sequence[WellViews], plan: BatchPlan, seed: int, epoch: int, 
     return (_make(views, table, plan, rows, _generator(seed, epoch, step)) for step, rows in enumerate(chosen) if step >= start)
 
 
-def count_batches(views: Sequence[WellViews], plan: BatchPlan) -> int:
-    """Return how many batches an epoch has: the same in every epoch and process.
-
-    Raises
-    ------
-    ConfigError
-        As :func:`batches`.
-    """
-    _check(views, plan)
-    return len(_choose(_table_of(views, plan), plan, np.random.default_rng(0)))
-
-
 @dataclass(frozen=True, eq=False)
 class _Table:
     """All n images of all plates, one row each."""
