@@ -18,6 +18,7 @@ class Layer(StrEnum):
 
     BACKBONE = "backbone"  # the pooled features
     HEAD = "head"  # what the objective's head makes of them: the projection, or the predicted measures
+    BOTH = "both"  # measures with a companion: the predicted measures, and beside them the companion's projection, which is then linear
 
 
 class Companion(StrEnum):
@@ -47,7 +48,7 @@ class ObjectiveSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    layer: Layer = Field(default=Layer.BACKBONE, description="what the embedding is: the backbone's features, or the head's output")
+    layer: Layer = Field(default=Layer.BACKBONE, description="what the embedding is: the backbone's features, the head's output, or both heads' (measures)")
     temperature: float = Field(default=0.2, gt=0, le=10, description="of simclr, ntxent, supcon, soft_ntxent, time_aware")
     hidden: int = Field(default=512, ge=1, description="width inside the heads")
     projection: int = Field(default=128, ge=2, description="width of the space in which views are compared")
@@ -64,8 +65,12 @@ class ObjectiveSettings(BaseModel):
     gap_days: float = Field(default=3.0, gt=0, description="time_aware: the days apart that count as 1")
     companion: Companion = Field(default=Companion.NONE, description="measures: what accompanies it")
     companion_weight: float = Field(default=0.1, ge=0, le=0.3, description="measures: the companion's weight")
+    companion_length: float = Field(
+        default=3.0, gt=0, description="measures, layer 'both': length of the companion's part of the embedding; a predicted measure spreads by 1"
+    )
     change_weight: float = Field(default=0.5, ge=0, description="measures: weight of the change between two days of a well; 0 needs no day pairs")
     measures_hidden: int = Field(default=0, ge=0, description="measures: width of a hidden layer in the head; 0: the head is linear")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="measures: share of the features that the head does not see in a step")
     vicreg_weights: tuple[float, float, float] = Field(
         default=(1.0, 1.0, 0.04), description="of invariance, variance and covariance; the paper's 25, 25, 1, over 25"
     )

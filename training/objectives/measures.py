@@ -1,15 +1,18 @@
 """Hand measures as teachers: what was measured on the clean image is to be read off the embedding of the augmented one. No label enters.
 
 Day pairs add the change: the difference of two days' predictions is compared with the measured change, so that an error that a
-well carries on both days does not count against it, and one that hides the change does. SimCLR or VICReg may accompany it, at a small weight.
+well carries on both days does not count against it, and one that hides the change does. SimCLR or VICReg may accompany it, at a small weight:
+what tells wells apart whatever the light and the focus, and is no measure.
 """
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from inference.ranked_measures import RANKED
+from schemas.errors import ConfigError
 from training.batches import Batch
-from training.objectives.base import Companion, Needs, Objective, ObjectiveSettings
+from training.objectives.base import Companion, Layer, Needs, Objective, ObjectiveSettings
 from training.objectives.simclr import nt_xent, projection_head
 from training.objectives.vicreg import vicreg_loss
 
@@ -27,28 +30,41 @@ class Measures(Objective):
 
     def __init__(self, backbone: nn.Module, dimension: int, settings: ObjectiveSettings) -> None:
         super().__init__(backbone, dimension, settings)
-        alone = settings.companion is Companion.NONE
+        alone, both = settings.companion is Companion.NONE, settings.layer is Layer.BOTH
+        if both and alone:
+            raise ConfigError(
+                "objective.layer", "is 'both', and nothing accompanies the measures; expected 'head', or objective.companion = 'simclr' or 'vicreg'"
+            )
         self.needs = Needs(views=1 if alone else 2, day_pairs=settings.change_weight > 0, within_plate=True)
         width = settings.measures_hidden
-        last = nn.Linear(width or dimension, len(RANKED))
-        self.head = nn.Sequential(nn.Linear(dimension, width), nn.ReLU(), last) if width else last
+        hidden = [nn.Linear(dimension, width), nn.ReLU()] if width else []
+        self.head = nn.Sequential(nn.Dropout(settings.dropout), *hidden, nn.Linear(width or dimension, len(RANKED)))
         if not alone:
-            self.projection = projection_head(dimension, settings)
+            linear = nn.Sequential(nn.Dropout(settings.dropout), nn.Linear(dimension, settings.projection))
+            self.projection = linear if both else projection_head(dimension, settings)
             self.companion = nt_xent(settings) if settings.companion is Companion.SIMCLR else vicreg_loss(settings)
 
+    def embed(self, pixels: Tensor) -> Tensor:
+        """(B, 3, side, side) → (B, D): the embedding that is exported."""
+        if self.settings.layer is not Layer.BOTH:
+            return super().embed(pixels)
+        features = self.backbone(pixels)
+        beside = functional.normalize(self.projection(features), dim=1)
+        return torch.cat([self.head(features), self.settings.companion_length * beside], dim=1)
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the sum, and ``measures``, ``change`` and ``companion`` before their weights."""
-        views = [batch.first] if self.needs.views == 1 else [batch.first, batch.second]
-        later = batch.later if self.settings.change_weight > 0 else None
-        features = self.features(*views, *([] if later is None else [later.first]))
+        """Return the sum, and ``measures``, ``change`` and ``companion`` before their weights; of day pairs the later day is seen twice by a companion."""
+        earlier, day = (None, batch) if batch.later is None or self.settings.change_weight == 0 else (batch, batch.later)
+        views = [day.first] if self.needs.views == 1 else [day.first, day.second]
+        features = self.features(*views, *([] if earlier is None else [earlier.first]))
         predicted = [self.head(each) for each in features]
-        of_views = [masked_error(each, batch.measures, batch.has_measures) for each in predicted[: len(views)]]
-        parts = {"measures": sum(of_views) / len(of_views)}
+        errors = [masked_error(each, day.measures, day.has_measures) for each in predicted[: len(views)]]
+        parts = {"measures": sum(errors) / len(errors)}
         total = parts["measures"]
-        if later is not None:
-            known = batch.has_measures & later.has_measures
-            parts["measures"] = (parts["measures"] + masked_error(predicted[-1], later.measures, later.has_measures)) / 2
-            parts["change"] = masked_error(predicted[-1] - predicted[0], later.measures - batch.measures, known)
+        if earlier is not None:
+            parts["measures"] = (parts["measures"] + masked_error(predicted[-1], earlier.measures, earlier.has_measures)) / 2
+            known = day.has_measures & earlier.has_measures
+            parts["change"] = masked_error(predicted[0] - predicted[-1], day.measures - earlier.measures, known)
             total = parts["measures"] + self.settings.change_weight * parts["change"]
         if self.needs.views > 1:
             parts["companion"] = self.companion(self.projection(features[0]), self.projection(features[1]))

@@ -3,7 +3,7 @@
 from torch import nn
 
 from schemas.errors import ConfigError
-from training.objectives.base import Objective, ObjectiveSettings
+from training.objectives.base import Layer, Objective, ObjectiveSettings
 from training.objectives.byol import BYOL
 from training.objectives.dino import DINO
 from training.objectives.mae import MAE
@@ -31,4 +31,6 @@ def make_objective(name: str, backbone: nn.Module, dimension: int, settings: Obj
     """
     if name not in OBJECTIVES:
         raise ConfigError("objective.name", f"is {name!r}; expected one of {', '.join(sorted(OBJECTIVES))}")
+    if settings.layer is Layer.BOTH and name != Measures.name:
+        raise ConfigError("objective.layer", f"is 'both', which is for 'measures', not for {name!r}; expected 'backbone' or 'head'")
     return OBJECTIVES[name](backbone, dimension, settings)

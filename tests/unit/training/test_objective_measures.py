@@ -9,6 +9,7 @@ from dataclasses import replace  # noqa: E402 - after the skip
 
 from pydantic import ValidationError  # noqa: E402 - after the skip
 
+from schemas.errors import ConfigError  # noqa: E402 - after the skip
 from tests.objective_samples import Doubles, doubles, objective_of, sample_batch  # noqa: E402 - after the skip
 
 pytestmark = pytest.mark.train
@@ -73,6 +74,36 @@ def test_an_image_without_measures_teaches_nothing() -> None:
 def test_the_embedding_is_the_backbone_s_or_the_predicted_measures(options: dict[str, object], width: int) -> None:
     objective, pixels = objective_of("measures", **options), sample_batch().first
     assert objective.embed(pixels).shape == (6, width)
+
+
+def test_on_day_pairs_a_companion_sees_the_later_day_twice() -> None:
+    objective, batch = objective_of("measures", companion="simclr", companion_weight=0.3), sample_batch()
+    alone = objective_of("simclr")
+    alone.head.load_state_dict(objective.projection.state_dict())
+    assert objective.loss(batch)["companion"].item() == pytest.approx(alone.loss(batch.later)["loss"].item(), rel=1e-5)
+
+
+def test_both_heads_stand_side_by_side_the_companion_s_with_the_length_that_is_asked_for() -> None:
+    objective, pixels = objective_of("measures", layer="both", companion="simclr", companion_length=4.0), sample_batch().first
+    features = objective.backbone(pixels)
+    found, projected = doubles(objective.embed(pixels)), doubles(objective.projection(features))
+    assert found[:, :11] == pytest.approx(doubles(objective.head(features)))
+    assert found[:, 11:] == pytest.approx(4.0 * projected / np.linalg.norm(projected, axis=1, keepdims=True), rel=1e-5)
+
+
+def test_both_heads_need_a_companion() -> None:
+    with pytest.raises(ConfigError, match="is 'both', and nothing accompanies the measures"):
+        objective_of("measures", layer="both")
+    with pytest.raises(ConfigError, match="is for 'measures', not for 'simclr'"):
+        objective_of("simclr", layer="both")
+
+
+def test_features_are_hidden_from_the_head_in_training_only() -> None:
+    objective, batch = objective_of("measures", dropout=0.5), sample_batch()
+    torch.manual_seed(0)
+    assert objective.loss(batch)["loss"].item() != objective.loss(batch)["loss"].item()
+    objective.eval()
+    assert objective.loss(batch)["loss"].item() == objective.loss(batch)["loss"].item()
 
 
 def test_batches_come_from_one_plate() -> None:
