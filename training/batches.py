@@ -26,7 +26,7 @@ class DayPairs(StrEnum):
     NONE = "none"
     ANY = "any"  # any two of a well
     UNTREATED = "untreated"  # any two of an untreated well
-    SINCE_DOSING = "since_dosing"  # the dosing day and one after it
+    SINCE_DOSING = "since_dosing"  # the dosing day and one after it; an image of which there is no such pair stands with itself: nothing changed
 
 
 class LabelKind(StrEnum):
@@ -184,7 +184,7 @@ def _choose(table: _Table, plan: BatchPlan, rng: np.random.Generator) -> list[np
 
 
 def _pairs(table: _Table, kind: DayPairs, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Return (K, 2): every image that has a later day of the same well, with one of these."""
+    """Return (K, 2): every image that has a later day of the same well, with one of these, or with itself where the kind says so."""
     by_well: defaultdict[int, list[int]] = defaultdict(list)
     for index in np.flatnonzero((table.day > 0) & (table.untreated | (kind is not DayPairs.UNTREATED))):
         by_well[int(table.well[index])].append(int(index))
@@ -194,6 +194,9 @@ def _pairs(table: _Table, kind: DayPairs, rng: np.random.Generator) -> npt.NDArr
             later = [other for other in members if table.day[other] > table.day[first]]
             if later and (kind is not DayPairs.SINCE_DOSING or table.day[first] == table.dosed_on_day[first]):
                 pairs.append((first, later[int(rng.integers(len(later)))]))
+    if kind is DayPairs.SINCE_DOSING:
+        alone = np.setdiff1d(np.arange(len(table.day)), np.ravel(pairs))
+        pairs += zip(alone.tolist(), alone.tolist(), strict=True)
     return np.array(pairs, np.int64).reshape(-1, 2)
 
 
