@@ -92,6 +92,7 @@ def train_encoder(config: TrainingConfig, out: Path) -> Trained:
     check_export_size(model.backbone, model.input_size, model.export_size)
     backbone, dimension = make_backbone(model.backbone, model.weights, model.channels, model.input_size, model.pooling)
     choose_what_learns(backbone, model.last_blocks)
+    backbone.to(memory_format=torch.channels_last)  # a third less time on the CPU
     objective = make_objective(config.objective.name, backbone, dimension, config.objective)
     folder = RunFolder(out)
     done = folder.open(config)
