@@ -60,4 +60,5 @@ def describe(config: TrainingConfig, plan: BatchPlan, training: Sequence[WellVie
         licence_text=licence_text_of("timm") if starts_from_imagenet else f"{model.licence}\n",
         notice=f"{NOTICE}Changed further: trained on well images.\n" if starts_from_imagenet else f"encoder.onnx: {model.name}, licence: {model.licence}.\n",
         model_card=card,
+        ranking_weight=model.ranking_weight,
     )
