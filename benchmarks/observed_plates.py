@@ -1,6 +1,10 @@
-"""Virtual plates as the service would have seen them: rendered, judged, embedded, segmented and measured once, then kept in a folder for the next run."""
+"""Virtual plates as the service would have seen them: rendered, judged, embedded, segmented and measured once, then kept in a folder for the next run.
+
+The environment variable ``SPHERORANK_BENCH_ENCODER`` names another bundle than the default for every benchmark that uses them.
+"""
 
 import hashlib
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -28,6 +32,7 @@ from schemas.well_image import VisitKey, WellImage
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache" / "observed_plates"
 SIZE_PX = 512
+ENCODER = os.environ.get("SPHERORANK_BENCH_ENCODER", "default")
 Array = npt.NDArray[np.float64]
 
 SCREENS = (*Mechanism, "mixed")  # three wells a treatment
@@ -52,7 +57,7 @@ class ObservedPlate:
     kill: Array  # (N,) on the readout day
 
     def trajectories(self, representation: Representation = "both", embedding_weight: float | None = None) -> Trajectories:
-        """Return them as a ranking takes them; without a weight that of the default bundle."""
+        """Return them as a ranking takes them; without a weight that of the bundle."""
         weight = ranking_weight() if embedding_weight is None else embedding_weight
         blocks = {"embedding": [self.embedding], "measures": [self.measures], "both": [self.embedding, self.measures]}[representation]
         dimension = 0 if representation == "measures" else self.embedding.shape[2]
@@ -67,14 +72,14 @@ class ObservedPlate:
             feature_names=names,
             embedding_dimension=dimension,
             embedding_weight=weight,
-            encoder_id=load_bundle("default").card.encoder_id if dimension else "",
+            encoder_id=load_bundle(ENCODER).card.encoder_id if dimension else "",
         )
 
 
 @cache
 def ranking_weight() -> float:
-    """Return the weight that the default bundle gives its embedding beside measures."""
-    return load_bundle("default").card.ranking_weight
+    """Return the weight that the bundle gives its embedding beside measures."""
+    return load_bundle(ENCODER).card.ranking_weight
 
 
 def scope_of(kind: str, seed: int) -> tuple[VirtualMicroscope, tuple[int, ...]]:
@@ -132,7 +137,7 @@ def observed(kinds: Iterable[str], seeds: Iterable[int], *, jobs: int = 1, folde
 @cache
 def _code_digest() -> str:
     """Return a digest of all that decides what is seen of a plate, so that nothing stale is read."""
-    digest = hashlib.sha256(load_bundle("default").card.encoder_id.encode())
+    digest = hashlib.sha256(load_bundle(ENCODER).card.encoder_id.encode())
     measuring = ("background", "dispersal", "loose", "masks", "measures", "optical_density", "outline", "preprocess", "ranked_measures", "reduced_view")
     files = [ROOT / "acquisition" / f"{name}.py" for name in (*(f"virtual_{part}" for part in RENDERED_BY), "quality")]
     files += [ROOT / "inference" / f"{name}.py" for name in (*measuring, "segmentation", "well_look")]
@@ -149,7 +154,7 @@ def _keep(folder: Path, kind: str, seed: int) -> None:
     """Look at a plate and keep what was seen."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
     scope, days = scope_of(kind, seed)
-    encoder, segmenter = OnnxEncoder(load_bundle("default"), intra_op_threads=1), ClassicalSegmenter()
+    encoder, segmenter = OnnxEncoder(load_bundle(ENCODER), intra_op_threads=1), ClassicalSegmenter()
     wells = scope.plate.wells
     embedding, measures = np.empty((len(wells), len(days), encoder.dimension), np.float32), np.empty((len(wells), len(days), len(RANKED)))
     for row, plan in enumerate(wells):
