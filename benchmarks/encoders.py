@@ -18,7 +18,7 @@ import torch
 
 from inference.bundle import CARD_FILE
 from schemas.errors import SpheroRankError
-from training.backbones import IMAGENET_BACKBONE, NO_WEIGHTS, make_backbone
+from training.backbones import IMAGENET_BACKBONE, make_backbone
 from training.evaluate import evaluate_bundles
 from training.evaluation.plates import EvaluationSet
 from training.export import IMAGENET, Description, write_bundle
@@ -35,7 +35,7 @@ def random_bundle(folder: Path) -> Path:
     """Return the bundle of the default network with random weights; made once."""
     if not (folder / CARD_FILE).is_file():
         torch.manual_seed(RANDOM_SEED)
-        network, _ = make_backbone(IMAGENET_BACKBONE, NO_WEIGHTS, 3, IMAGENET.input_size)
+        network, _ = make_backbone(IMAGENET_BACKBONE, "none", 3, IMAGENET.input_size)
         said = Description(
             name="random",
             preprocessing=IMAGENET.preprocessing,
