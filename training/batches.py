@@ -26,7 +26,7 @@ class DayPairs(StrEnum):
     NONE = "none"
     ANY = "any"  # any two of a well
     UNTREATED = "untreated"  # any two of an untreated well
-    SINCE_DOSING = "since_dosing"  # the dosing day and one after it; an image of which there is no such pair stands with itself: nothing changed
+    SINCE_DOSING = "since_dosing"  # the dosing day and one after it; an image of a well that has no such pair stands with itself: nothing changed
 
 
 class LabelKind(StrEnum):
@@ -195,7 +195,7 @@ def _pairs(table: _Table, kind: DayPairs, rng: np.random.Generator) -> npt.NDArr
             if later and (kind is not DayPairs.SINCE_DOSING or table.day[first] == table.dosed_on_day[first]):
                 pairs.append((first, later[int(rng.integers(len(later)))]))
     if kind is DayPairs.SINCE_DOSING:
-        alone = np.setdiff1d(np.arange(len(table.day)), np.ravel(pairs))
+        alone = np.flatnonzero(~np.isin(table.well, table.well[[first for first, _ in pairs]]))
         pairs += zip(alone.tolist(), alone.tolist(), strict=True)
     return np.array(pairs, np.int64).reshape(-1, 2)
 

@@ -5,6 +5,8 @@ well carries on both days does not count against it, and one that hides the chan
 what tells wells apart whatever the light and the focus, and is no measure.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -12,9 +14,14 @@ from torch.nn import functional
 from inference.ranked_measures import RANKED
 from schemas.errors import ConfigError
 from training.batches import Batch
-from training.objectives.base import Companion, Layer, Needs, Objective, ObjectiveSettings
-from training.objectives.simclr import nt_xent, projection_head
+from training.objectives.base import Companion, Layer, Needs, Objective, ObjectiveSettings, gathered
+from training.objectives.ntxent import contrastive
+from training.objectives.pairs import positive_pairs
+from training.objectives.simclr import projection_head
 from training.objectives.vicreg import vicreg_loss
+
+_DAYS = 10_000
+"""More than the days of any culture: sets the images of one well apart from the next well's."""
 
 
 def masked_error(predicted: Tensor, measured: Tensor, known: Tensor) -> Tensor:
@@ -42,7 +49,7 @@ class Measures(Objective):
         if not alone:
             linear = nn.Sequential(nn.Dropout(settings.dropout), nn.Linear(dimension, settings.projection))
             self.projection = linear if both else projection_head(dimension, settings)
-            self.companion = nt_xent(settings) if settings.companion is Companion.SIMCLR else vicreg_loss(settings)
+            self.vicreg = vicreg_loss(settings)
 
     def embed(self, pixels: Tensor) -> Tensor:
         """(B, 3, side, side) → (B, D): the embedding that is exported."""
@@ -53,20 +60,30 @@ class Measures(Objective):
         return torch.cat([self.head(features), self.settings.companion_length * beside], dim=1)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the sum, and ``measures``, ``change`` and ``companion`` before their weights; of day pairs the later day is seen twice by a companion."""
-        earlier, day = (None, batch) if batch.later is None or self.settings.change_weight == 0 else (batch, batch.later)
-        views = [day.first] if self.needs.views == 1 else [day.first, day.second]
-        features = self.features(*views, *([] if earlier is None else [earlier.first]))
+        """Return the sum, and ``measures``, ``change`` and ``companion`` before their weights; of day pairs both days count."""
+        days = [batch] if batch.later is None or self.settings.change_weight == 0 else [batch, batch.later]
+        views = [view for day in days for view in (day.first, day.second)[: self.needs.views]]
+        features = self.features(*views)
         predicted = [self.head(each) for each in features]
-        errors = [masked_error(each, day.measures, day.has_measures) for each in predicted[: len(views)]]
+        of_day = [day for day in days for _ in range(self.needs.views)]
+        errors = [masked_error(each, day.measures, day.has_measures) for each, day in zip(predicted, of_day, strict=True)]
         parts = {"measures": sum(errors) / len(errors)}
         total = parts["measures"]
-        if earlier is not None:
-            parts["measures"] = (parts["measures"] + masked_error(predicted[-1], earlier.measures, earlier.has_measures)) / 2
-            known = day.has_measures & earlier.has_measures
-            parts["change"] = masked_error(predicted[0] - predicted[-1], day.measures - earlier.measures, known)
+        if len(days) > 1:
+            before, after = days
+            known = before.has_measures & after.has_measures
+            parts["change"] = masked_error(predicted[-1] - predicted[0], after.measures - before.measures, known)
             total = parts["measures"] + self.settings.change_weight * parts["change"]
         if self.needs.views > 1:
-            parts["companion"] = self.companion(self.projection(features[0]), self.projection(features[1]))
+            parts["companion"] = self.companion(features, of_day)
             total = total + self.settings.companion_weight * parts["companion"]
         return {"loss": total, **parts}
+
+    def companion(self, features: Sequence[Tensor], days: Sequence[Batch]) -> Tensor:
+        """Return the companion's loss of the views of one day or two; SimCLR's over all of them: another day of a well is another image."""
+        projected = [self.projection(each) for each in features]
+        if self.settings.companion is Companion.VICREG:
+            losses = [self.vicreg(first, second) for first, second in zip(projected[::2], projected[1::2], strict=True)]
+            return sum(losses) / len(losses)
+        images = gathered(torch.cat([_DAYS * day.well + day.day for day in days]))
+        return contrastive(gathered(torch.cat(projected)), positive_pairs(images), self.settings.temperature)

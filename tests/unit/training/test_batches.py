@@ -131,16 +131,17 @@ def test_pairs_are_one_well_on_two_days(views: list[WellViews], plan: BatchPlan,
     assert (kind is DayPairs.UNTREATED) == all(untreated for *_, untreated in seen)
 
 
-def test_since_dosing_an_image_without_a_pair_stands_with_itself(views: list[WellViews], plan: BatchPlan) -> None:
-    epoch = list(batches(views, replace(plan, size=2, day_pairs=DayPairs.SINCE_DOSING), 0, 0))
-    days = [pair for batch in epoch if batch.later is not None for pair in zip(batch.day.tolist(), batch.later.day.tolist(), strict=True)]
-    assert set(days) == {(7, 10), (5, 5)}
-    for batch in epoch:
+def test_since_dosing_an_image_of_a_well_without_a_pair_stands_with_itself(views: list[WellViews], plan: BatchPlan) -> None:
+    views = [views[0], replace(views[1], dosed_on_day=3)]
+    days: dict[int, set[tuple[int, int]]] = {0: set(), 1: set()}
+    for batch in batches(views, replace(plan, size=2, within_plate=True, day_pairs=DayPairs.SINCE_DOSING), 0, 0):
         assert batch.later is not None
+        days[int(batch.plate[0])] |= set(zip(batch.day.tolist(), batch.later.day.tolist(), strict=True))
         assert torch.equal(batch.well, batch.later.well)
         itself = batch.day == batch.later.day
         assert torch.equal(batch.measures[itself], batch.later.measures[itself])
         assert not torch.equal(batch.first, batch.later.first)
+    assert days == {0: {(7, 10)}, 1: {(5, 5), (7, 7), (10, 10)}}
 
 
 def test_the_clean_image_is_the_kept_crop_reduced_and_normalised(views: list[WellViews], plan: BatchPlan) -> None:

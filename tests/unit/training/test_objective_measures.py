@@ -76,11 +76,23 @@ def test_the_embedding_is_the_backbone_s_or_the_predicted_measures(options: dict
     assert objective.embed(pixels).shape == (6, width)
 
 
-def test_on_day_pairs_a_companion_sees_the_later_day_twice() -> None:
+def test_on_day_pairs_a_companion_sees_two_views_of_both_days_and_another_day_is_another_image() -> None:
     objective, batch = objective_of("measures", companion="simclr", companion_weight=0.3), sample_batch()
+    both_days = replace(batch, first=torch.cat([batch.first, batch.later.first]), second=torch.cat([batch.second, batch.later.second]))
     alone = objective_of("simclr")
     alone.head.load_state_dict(objective.projection.state_dict())
-    assert objective.loss(batch)["companion"].item() == pytest.approx(alone.loss(batch.later)["loss"].item(), rel=1e-5)
+    assert objective.loss(batch)["companion"].item() == pytest.approx(alone.loss(both_days)["loss"].item(), rel=1e-5)
+
+
+def test_an_image_that_stands_with_itself_is_not_its_own_negative() -> None:
+    objective, batch = objective_of("measures", companion="simclr"), sample_batch()
+    twice = replace(batch, later=replace(batch, first=batch.second, second=batch.first, later=None))
+    alone = objective_of("ntxent", supervised=True)
+    alone.head.load_state_dict(objective.projection.state_dict())
+    labelled = replace(
+        batch, first=torch.cat([batch.first, batch.second]), second=torch.cat([batch.second, batch.first]), label=torch.cat([batch.well, batch.well])
+    )
+    assert objective.loss(twice)["companion"].item() == pytest.approx(alone.loss(labelled)["loss"].item(), rel=1e-5)
 
 
 def test_both_heads_stand_side_by_side_the_companion_s_with_the_length_that_is_asked_for() -> None:
