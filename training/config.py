@@ -66,6 +66,7 @@ class ModelSection(_Section):
     input_size: int = Field(default=128, ge=32, le=1024, description="side of the network's input in training")
     export_size: int | None = Field(default=None, ge=32, le=2048, description="side of the bundle's input; None: input_size")
     licence: str = Field(default="not stated", description="of the bundle")
+    notice: str = Field(default="", description="what the bundle's NOTICE says besides: whose images it learned from")
     ranking_weight: float = Field(default=0.0, ge=0, le=100, description="of the bundle's embedding beside measures in a ranking of both; 0: measures alone")
     last_blocks: int | None = Field(default=None, ge=0, description="how many late blocks learn; 0: only the head; None: all")
     frozen_steps: int = Field(default=0, ge=0, description="steps at the start in which only the head learns")

@@ -51,6 +51,7 @@ def describe(config: TrainingConfig, plan: BatchPlan, training: Sequence[WellVie
         config=config.model_dump_json(indent=2),
     )
     starts_from_imagenet = model.weights == IMAGENET
+    notice = f"{NOTICE}Changed further: trained on well images.\n" if starts_from_imagenet else f"encoder.onnx: {model.name}, licence: {model.licence}.\n"
     return Description(
         name=model.name,
         preprocessing=Preprocessing(planes=data.planes, field_um=data.field_um, background=data.background, mean=plan.mean, std=plan.std),
@@ -58,7 +59,7 @@ def describe(config: TrainingConfig, plan: BatchPlan, training: Sequence[WellVie
         provenance=f"spherorank train ssl, {config.model_dump_json()}",
         licence=model.licence,
         licence_text=licence_text_of("timm") if starts_from_imagenet else f"{model.licence}\n",
-        notice=f"{NOTICE}Changed further: trained on well images.\n" if starts_from_imagenet else f"encoder.onnx: {model.name}, licence: {model.licence}.\n",
+        notice=f"{notice}\n{model.notice.strip()}\n" if model.notice else notice,
         model_card=card,
         ranking_weight=model.ranking_weight,
     )

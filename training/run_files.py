@@ -36,6 +36,7 @@ FREE_TO_CHANGE = {
     "model.name",
     "model.export_size",
     "model.licence",
+    "model.notice",
     "model.ranking_weight",
 }
 """Keys that may differ when a training goes on: they do not decide what was learned so far."""
