@@ -34,7 +34,7 @@ class Levels(nn.Module):  # type: ignore[misc] # torch is not typed here
         parts = ("conv_stem", "bn1", "blocks", "conv_head", "bn2")
         if missing := [part for part in parts if not hasattr(body, part)]:
             raise ConfigError("model.pooling", f"is 'levels', and the backbone has no {', '.join(missing)}; expected one of timm's EfficientNets, or 'last'")
-        self.body = body
+        self.body = body.eval()  # else BatchNorm would learn from the zeros that follow
         with torch.no_grad():
             dimension = self._seen(torch.zeros(1, body.conv_stem.in_channels, 64, 64)).shape[1]
         self.num_features = int(dimension)

@@ -26,6 +26,13 @@ def images(count: int, seed: int = 1) -> torch.Tensor:
     return torch.rand(count, 3, SIDE_PX, SIDE_PX, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
+def test_a_network_keeps_its_batchnorm_statistics_when_it_is_wrapped() -> None:
+    body = timm.create_model("test_efficientnet", num_classes=0)
+    before = {name: value.clone() for name, value in body.state_dict().items()}
+    after = Levels(body).body.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
 def test_every_stage_is_read_twice_of_the_field_and_of_its_middle(levels: Levels) -> None:
     body = levels.body
     features = body.bn1(body.conv_stem(images(1)))
