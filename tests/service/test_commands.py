@@ -112,7 +112,7 @@ def test_embed_writes_a_table_and_names_what_it_refused(bench: Bench, tmp_path: 
     assert str(bad) in done.stderr
     table = pd.read_parquet(tmp_path / "e.parquet")
     assert list(table["Metadata_File"]) == [str(path) for path in images]
-    assert table.filter(like="embedding_").shape == (len(images), 1280)
+    assert table.filter(like="embedding_").shape == (len(images), 43)
     assert table.filter(like="embedding_").notna().all(axis=None)
 
 

@@ -69,8 +69,8 @@ def test_a_network_that_computes_something_else_after_export_is_not_written(tmp_
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_shipped_bundle_computes_what_the_torch_network_computes() -> None:
-    bundle = load_bundle("default")
+def test_the_shipped_imagenet_bundle_computes_what_the_torch_network_computes() -> None:
+    bundle = load_bundle("imagenet")
     card = bundle.card
     pixels = preprocess(canary_planes(7), 1, None, card.preprocessing, card.input_size)
     with torch.inference_mode():
