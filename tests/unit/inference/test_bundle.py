@@ -104,7 +104,7 @@ def test_another_preprocessing_is_another_encoder_and_another_text_is_not(folder
     assert card.model_copy(update={"preprocessing": brighter}).encoder_id != card.encoder_id
     assert card.model_copy(update={"provenance": "elsewhere"}).encoder_id == card.encoder_id
     assert card.model_copy(update={"ranking_weight": 0.7}).encoder_id == card.encoder_id
-    assert card.encoder_id.startswith("imagenet-")
+    assert card.encoder_id.startswith(f"{card.name}-")
 
 
 def test_the_canary_is_the_same_on_every_machine() -> None:
