@@ -19,7 +19,7 @@ What it is: {backbone} (weights to start from: {weights}), trained on well image
 - Trained on: {images} images of {plates} plates, without a label of what a treatment did.
 - Input: planes `{planes}` as channels, {side} × {side} pixels of the central {field:g} µm; `bundle.json` has every step.
 - On {held_out} images of plates held out: effective rank {rank:.1f}, spread {spread:.3f}, R² of the hand measures from the embedding {r2}.
-- Use: `encoder.bundle` of the service, once `spherorank evaluate` says that it beats `imagenet`. For research use only.
+- Use: `encoder.bundle` of the service; `spherorank evaluate` sets it beside others. For research use only.
 
 ```json
 {config}

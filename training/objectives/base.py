@@ -70,7 +70,7 @@ class ObjectiveSettings(BaseModel):
     )
     change_weight: float = Field(default=0.5, ge=0, description="measures: weight of the change between two days of a well; 0 needs no day pairs")
     measures_hidden: int = Field(default=0, ge=0, description="measures: width of a hidden layer in the head; 0: the head is linear")
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="measures: share of the features that the head does not see in a step")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="measures: share of the features that a head does not see in a step")
     vicreg_weights: tuple[float, float, float] = Field(
         default=(1.0, 1.0, 0.04), description="of invariance, variance and covariance; the paper's 25, 25, 1, over 25"
     )

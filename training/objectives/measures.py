@@ -47,8 +47,8 @@ class Measures(Objective):
         hidden = [nn.Linear(dimension, width), nn.ReLU()] if width else []
         self.head = nn.Sequential(nn.Dropout(settings.dropout), *hidden, nn.Linear(width or dimension, len(RANKED)))
         if not alone:
-            linear = nn.Sequential(nn.Dropout(settings.dropout), nn.Linear(dimension, settings.projection))
-            self.projection = linear if both else projection_head(dimension, settings)
+            projection = nn.Linear(dimension, settings.projection) if both else projection_head(dimension, settings)
+            self.projection = nn.Sequential(nn.Dropout(settings.dropout), projection)
             self.vicreg = vicreg_loss(settings)
 
     def embed(self, pixels: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ def test_a_companion_is_added_at_its_weight(companion: str) -> None:
     features = [objective.backbone(view) for view in (batch.first, batch.second)]
     value = np.mean([huber(doubles(objective.head(each)), measured, known) for each in features])
     alone = objective_of(companion)
-    alone.head.load_state_dict(objective.projection.state_dict())
+    alone.head.load_state_dict(objective.projection[1].state_dict())
     beside = alone.loss(batch)["loss"].item()
     found = objective.loss(batch)
     assert found["companion"].item() == pytest.approx(beside, rel=1e-5)
@@ -80,7 +80,7 @@ def test_on_day_pairs_a_companion_sees_two_views_of_both_days_and_another_day_is
     objective, batch = objective_of("measures", companion="simclr", companion_weight=0.3), sample_batch()
     both_days = replace(batch, first=torch.cat([batch.first, batch.later.first]), second=torch.cat([batch.second, batch.later.second]))
     alone = objective_of("simclr")
-    alone.head.load_state_dict(objective.projection.state_dict())
+    alone.head.load_state_dict(objective.projection[1].state_dict())
     assert objective.loss(batch)["companion"].item() == pytest.approx(alone.loss(both_days)["loss"].item(), rel=1e-5)
 
 
@@ -88,7 +88,7 @@ def test_an_image_that_stands_with_itself_is_not_its_own_negative() -> None:
     objective, batch = objective_of("measures", companion="simclr"), sample_batch()
     twice = replace(batch, later=replace(batch, first=batch.second, second=batch.first, later=None))
     alone = objective_of("ntxent", supervised=True)
-    alone.head.load_state_dict(objective.projection.state_dict())
+    alone.head.load_state_dict(objective.projection[1].state_dict())
     labelled = replace(
         batch, first=torch.cat([batch.first, batch.second]), second=torch.cat([batch.second, batch.first]), label=torch.cat([batch.well, batch.well])
     )
