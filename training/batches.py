@@ -112,6 +112,7 @@ class _Table:
 
     plate: npt.NDArray[np.int64]  # (n,) index into the views
     row: npt.NDArray[np.int64]  # (n,) index into its plate
+    repeat: npt.NDArray[np.int64]  # (n,) how often it stands in an epoch
     well: npt.NDArray[np.int64]  # (n,)
     day: npt.NDArray[np.int64]  # (n,)
     dosed_on_day: npt.NDArray[np.int64]  # (n,)
@@ -145,6 +146,7 @@ def _table_of(views: Sequence[WellViews], plan: BatchPlan) -> _Table:
     return _Table(
         plate=np.repeat(np.arange(len(views)), [len(plate) for plate in views]),
         row=np.concatenate([np.arange(len(plate)) for plate in views]),
+        repeat=np.repeat([plate.repeat for plate in views], [len(plate) for plate in views]),
         well=_numbered(wells),
         day=np.concatenate([plate.days for plate in views]),
         dosed_on_day=np.repeat([plate.dosed_on_day for plate in views], [len(plate) for plate in views]),
@@ -169,7 +171,7 @@ def _numbered(names: Sequence[Hashable]) -> npt.NDArray[np.int64]:
 def _choose(table: _Table, plan: BatchPlan, rng: np.random.Generator) -> list[npt.NDArray[np.int64]]:
     """Return the rows of each batch, (B, 1), or (B, 2) for pairs of days; what fills no whole batch waits for another epoch, unless there is nothing else."""
     items = _pairs(table, plan.day_pairs, rng) if plan.day_pairs is not DayPairs.NONE else np.arange(len(table.plate))[:, None]
-    items = items[rng.permutation(len(items))]
+    items = _shuffled(items, table.repeat[items[:, 0]], rng)
     groups = [items[table.plate[items[:, 0]] == plate] for plate in np.unique(table.plate)] if plan.within_plate else [items]
     chosen: list[npt.NDArray[np.int64]] = []
     for group in groups:
@@ -181,6 +183,13 @@ def _choose(table: _Table, plan: BatchPlan, rng: np.random.Generator) -> list[np
         where = " of any one plate" if plan.within_plate else ""
         raise ConfigError("data", f"has {len(items)} {what}; expected at least two{where}, and two for each of several processes")
     return [chosen[at] for at in rng.permutation(len(chosen))]
+
+
+def _shuffled(items: npt.NDArray[np.int64], repeat: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Return the items in any order, each as often as it is repeated: one of r copies in each r-th of the epoch, as a batch takes two for different images."""
+    rows = np.repeat(np.arange(len(items)), repeat)
+    copy = np.arange(len(rows)) - np.searchsorted(rows, rows)  # 0 … r − 1
+    return items[rows[np.argsort((copy + rng.random(len(rows))) / repeat[rows])]]
 
 
 def _pairs(table: _Table, kind: DayPairs, rng: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -245,9 +254,9 @@ def _batch(table: _Table, mine: npt.NDArray[np.int64], first: Tensor, second: Te
 
 def _kept(table: _Table, plan: BatchPlan, rows: npt.NDArray[np.int64], drawn: Tensor) -> tuple[Tensor, Tensor]:
     """Return two (B, D): the features of two different variants of each image, or of the same where only one is kept."""
-    variants = len(plan.kept[0])
+    variants = torch.tensor([len(plan.kept[table.plate[row]]) for row in rows])
     first = drawn[:, 0] % variants
-    second = (first + 1 + drawn[:, 1] % max(variants - 1, 1)) % variants
+    second = (first + 1 + drawn[:, 1] % (variants - 1).clamp(min=1)) % variants
 
     def features(chosen: Tensor) -> Tensor:
         found = [plan.kept[table.plate[row]][variant, table.row[row]] for row, variant in zip(rows, chosen.tolist(), strict=True)]

@@ -29,6 +29,7 @@ class ArchiveSection(_Section):
     field: int | None = Field(default=None, ge=0, description="the one to take of several; None: each well's lowest")
     um_per_px: float | None = Field(default=None, gt=0, description="where neither plate map nor file tells")
     store: str | None = Field(default=None, description="URL of a service's store: only the images that count there")
+    repeat: int = Field(default=1, ge=1, le=100, description="how often each image stands in an epoch: keeps few among many from being lost")
 
 
 class DataSection(_Section):

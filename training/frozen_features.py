@@ -7,7 +7,7 @@ killed goes on at the next plate. The backbone is exported and run by onnxruntim
 import hashlib
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +40,18 @@ class Seen:
 def frozen_features(
     views: Sequence[WellViews], backbone: nn.Module, how: Seen, cache: Path, *, progress: Callable[[int, int], None] = lambda _done, _total: None
 ) -> list[Halves]:
-    """Return the features of each plate, (variants, N, dimension), made now or earlier."""
+    """Return the features of each plate, (variants, N, dimension), made now or earlier; ``repeat`` times as many variants of a plate that is repeated."""
     weights = hashlib.sha256()
     for name, tensor in sorted(backbone.state_dict().items()):
         weights.update(name.encode() + tensor.cpu().numpy().tobytes())
     kept, session = [], None
     for done, plate in enumerate(views, start=1):
-        digest = hashlib.sha256(f"{plate.digest} {how} {weights.hexdigest()}".encode()).hexdigest()[:16]
+        looked = replace(how, variants=how.variants * plate.repeat)
+        digest = hashlib.sha256(f"{plate.digest} {looked} {weights.hexdigest()}".encode()).hexdigest()[:16]
         path = cache / "features" / f"{plate.digest}-{digest}.npy"
         if not path.exists():
             session = session or _exported(backbone, how.side_px)
-            _keep(path, _look(plate, session, how))
+            _keep(path, _look(plate, session, looked))
         kept.append(np.load(path, mmap_mode="r"))
         progress(done, len(views))
     return kept

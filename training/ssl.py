@@ -146,9 +146,10 @@ def read_views(data: DataSection, cropping: Cropping | None = None) -> list[Well
     for section in data.archives:
         archive = Archive(section.folder, section.pattern, section.bits, section.field, section.um_per_px)
         if section.store:
-            views += from_store(section.store, archive, data.cache, cropping=cropping)
+            found = from_store(section.store, archive, data.cache, cropping=cropping)
         else:
-            views += from_archive(archive, data.cache, cropping=cropping)
+            found = from_archive(archive, data.cache, cropping=cropping)
+        views += [replace(plate, repeat=section.repeat) for plate in found]
     if data.virtual_plates:
         seeds = range(data.virtual_seed, data.virtual_seed + data.virtual_plates)
         with progress() as bar:

@@ -80,6 +80,7 @@ class WellViews:
     background: float  # the value that empty medium has in the crops, 0…1
     digest: str  # of the source and the cropping
     folder: Path  # where it is kept
+    repeat: int = 1  # how often each image stands in an epoch
 
     def __len__(self) -> int:
         return len(self.wells)

@@ -1,5 +1,6 @@
 """Batches are the same for the same seed and epoch, in one process or several, from the start or from where a run was stopped."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -80,6 +81,17 @@ def test_an_epoch_shows_every_image_at_most_once_and_says_how_many_batches_it_ha
     shown = [(int(p), int(w), int(d)) for batch in epoch for p, w, d in zip(batch.plate, batch.well, batch.day, strict=True)]
     assert len(epoch) == 7  # of 30 images, two wait for another epoch
     assert len(set(shown)) == len(shown) == 28
+
+
+def test_a_repeated_plate_s_images_stand_so_often_in_an_epoch_and_apart_from_their_copies(views: list[WellViews], plan: BatchPlan) -> None:
+    few = [views[0], replace(views[1], repeat=5)]
+    epoch = list(batches(few, replace(plan, size=3), seed=0, epoch=0))
+    shown = [list(zip(batch.plate.tolist(), batch.well.tolist(), batch.day.tolist(), strict=True)) for batch in epoch]
+    often = Counter(image for batch in shown for image in batch)
+    assert {plate: {often[image] for image in often if image[0] == plate} for plate in (0, 1)} == {0: {1}, 1: {5}}
+    with_a_copy = sum(len(set(batch)) < len(batch) for batch in shown)
+    assert with_a_copy <= 4  # of 30 batches: where one fifth of the epoch ends and the next begins
+    assert shown != [list(zip(b.plate.tolist(), b.well.tolist(), b.day.tolist(), strict=True)) for b in batches(few, replace(plan, size=3), 0, 1)]
 
 
 def test_the_same_seed_and_epoch_give_the_same_batches_and_others_do_not(views: list[WellViews], plan: BatchPlan) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
@@ -180,6 +181,22 @@ def test_a_frozen_body_sees_each_image_a_few_times_and_the_head_learns_from_what
     one, other = (load_bundle(str(bundle)).card for bundle in (trained.bundle, again.bundle))
     assert one.encoder_id == other.encoder_id
     assert one.dimension == 11  # the measures that the head predicts
+
+
+def test_an_archive_that_is_repeated_is_seen_in_as_many_more_ways(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    rng = np.random.default_rng(0)
+    for name in ("one", "two"):
+        (images / name).mkdir(parents=True)
+        for number in range(5):
+            tifffile.imwrite(images / name / f"{number}.tif", rng.integers(9_000, 60_000, (96, 96), dtype=np.uint16))
+    archives = [{"folder": images / "one", "repeat": 3}, {"folder": images / "two", "repeat": 3}]
+    sections = KEPT | {"data": {"archives": archives, "virtual_plates": 0}, "objective": {"name": "simclr"}}
+    trained = train_encoder(config(tmp_path / "cache", **sections), tmp_path / "run")
+    (kept,) = (np.load(path) for path in (tmp_path / "cache" / "features").glob("*.npy"))
+    assert kept.shape[:2] == (6, 5)
+    assert len(np.unique(kept[:, 0], axis=0)) == 6
+    assert trained.bundle is not None
 
 
 def test_a_kept_run_that_was_killed_goes_on_with_the_same_curve(cache: Path, tmp_path: Path) -> None:
