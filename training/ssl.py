@@ -145,10 +145,8 @@ def read_views(data: DataSection, cropping: Cropping | None = None) -> list[Well
     views: list[WellViews] = []
     for section in data.archives:
         archive = Archive(section.folder, section.pattern, section.bits, section.field, section.um_per_px)
-        if section.store:
-            found = from_store(section.store, archive, data.cache, cropping=cropping)
-        else:
-            found = from_archive(archive, data.cache, cropping=cropping)
+        stored = section.store
+        found = from_store(stored, archive, data.cache, cropping=cropping) if stored else from_archive(archive, data.cache, cropping=cropping)
         views += [replace(plate, repeat=section.repeat) for plate in found]
     if data.virtual_plates:
         seeds = range(data.virtual_seed, data.virtual_seed + data.virtual_plates)
