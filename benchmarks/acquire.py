@@ -115,4 +115,5 @@ def main() -> None:
     os._exit(0)  # MMCore may abort the process at its end
 
 
-main()
+if __name__ == "__main__":
+    main()
