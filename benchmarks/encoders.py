@@ -1,4 +1,4 @@
-"""Encoders in one table: hand measures, random weights, bundles, and one training each for every configuration in a folder.
+"""Encoders in one table: hand measures, random weights, ImageNet's on one plane, bundles, and one training each for every configuration in a folder.
 
     python benchmarks/encoders.py --bundles imagenet default --configs benchmarks/encoder_rows/*.toml
 
@@ -17,6 +17,7 @@ import structlog
 import torch
 
 from inference.bundle import CARD_FILE
+from schemas.encoder_bundle import PlanePolicy
 from schemas.errors import SpheroRankError
 from training.backbones import IMAGENET_BACKBONE, make_backbone
 from training.evaluate import evaluate_bundles
@@ -31,20 +32,20 @@ STOPPING_S = 120.0
 """That a training may take to write its checkpoint once it is told to stop."""
 
 
-def random_bundle(folder: Path) -> Path:
-    """Return the bundle of the default network with random weights; made once."""
+def untrained_bundle(folder: Path, name: str, weights: str, planes: PlanePolicy, learned: str) -> Path:
+    """Return the bundle of the default network as it comes, or with random weights; made once."""
     if not (folder / CARD_FILE).is_file():
         torch.manual_seed(RANDOM_SEED)
-        network, _ = make_backbone(IMAGENET_BACKBONE, "none", 3, IMAGENET.input_size)
+        network, _ = make_backbone(IMAGENET_BACKBONE, weights, 3, IMAGENET.input_size)
         said = Description(
-            name="random",
-            preprocessing=IMAGENET.preprocessing,
+            name=name,
+            preprocessing=IMAGENET.preprocessing.model_copy(update={"planes": planes}),
             input_size=IMAGENET.input_size,
-            provenance=f"timm {IMAGENET_BACKBONE} with random weights, seed {RANDOM_SEED}",
+            provenance=f"timm {IMAGENET_BACKBONE}, weights: {weights}, seed {RANDOM_SEED}",
             licence=IMAGENET.licence,
             licence_text=IMAGENET.licence_text,
-            notice="Random weights: nothing was learned.\n",
-            model_card="# Random weights\n\nThe floor under every encoder. For research use only.\n",
+            notice=IMAGENET.notice if weights == "imagenet" else f"{learned}\n",
+            model_card=f"# {name}\n\n{learned} For research use only.\n",
         )
         write_bundle(network.eval(), said, folder)
     return folder
@@ -89,13 +90,18 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     first = 201
     mixed, single, shifted = (tuple(range(first, first + count)) for count in (options.mixed, options.one_mechanism, options.shifted))
-    judged = [named(random_bundle(options.out / "random-weights"), "random", options.out / "bundles"), *options.bundles]
+    links = options.out / "bundles"
+    floor = untrained_bundle(options.out / "random-weights", "random", "none", IMAGENET.preprocessing.planes, "Random weights: nothing was learned.")
+    sharpest = untrained_bundle(
+        options.out / "imagenet-sharpest", "imagenet-sharpest", "imagenet", PlanePolicy.SHARPEST, "ImageNet's weights, which see the sharpest plane only."
+    )
+    judged = [named(floor, "random", links), named(sharpest, "imagenet_sharpest", links), *options.bundles]
     for config in options.configs:
         bundle = trained_bundle(config, options.out / "trainings" / config.stem, options.minutes)
         if bundle is None:
             print(f"{config.stem}: not finished within {options.minutes:g} minutes; the next call goes on", file=sys.stderr)
         else:
-            judged.append(named(bundle, config.stem, options.out / "bundles"))
+            judged.append(named(bundle, config.stem, links))
     real_data = REAL_DATA if REAL_DATA.is_dir() else None
     chosen = EvaluationSet(mixed=mixed, one_mechanism=single, shifted=shifted)
     try:

@@ -11,7 +11,7 @@ from torch import nn
 
 from schemas.errors import ConfigError
 from training.export import imagenet_lite0
-from training.levels import Levels
+from training.levels import Levels, middle_plane
 
 Pooling = Literal["last", "levels"]
 IMAGENET, HUB = "imagenet", "hub"
@@ -21,7 +21,7 @@ CHANNELS_KEY, NAME_KEY = "model.channels", "model.backbone"
 
 
 class Grey(nn.Module):  # type: ignore[misc] # torch is not typed here
-    """A network of one channel that also takes three: it then sees the middle one, which is the sharpest plane in every plane policy but ``three_planes``."""
+    """A network of one channel that also takes three: it then sees the middle one."""
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
@@ -29,8 +29,7 @@ class Grey(nn.Module):  # type: ignore[misc] # torch is not typed here
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """(batch, 1 or 3, side, side) → (batch, dimension)."""
-        middle = pixels.shape[1] // 2
-        return self.body(pixels[:, middle : middle + 1])
+        return self.body(middle_plane(pixels))
 
 
 def make_backbone(name: str, weights: str, channels: int, side_px: int, pooling: Pooling = "last") -> tuple[nn.Module, int]:
@@ -62,7 +61,8 @@ def make_backbone(name: str, weights: str, channels: int, side_px: int, pooling:
         case _:
             _load(body, _read(Path(weights)), weights)
     if pooling == "levels":
-        body = Levels(body)
+        levels = Levels(body)
+        return levels, levels.num_features
     return (Grey(body) if channels == 1 else body), body.num_features
 
 

@@ -21,7 +21,7 @@ class Levels(nn.Module):  # type: ignore[misc] # torch is not typed here
     Parameters
     ----------
     body
-        A timm network with the parts of an EfficientNet: ``conv_stem, bn1, blocks, conv_head, bn2``.
+        A timm network with the parts of an EfficientNet: ``conv_stem, bn1, blocks, conv_head, bn2``; of one channel it sees the middle plane.
 
     Raises
     ------
@@ -57,6 +57,8 @@ class Levels(nn.Module):  # type: ignore[misc] # torch is not typed here
 
     def _seen(self, pixels: Tensor) -> Tensor:
         """Return the features of the field and of its middle half, twice as large."""
+        if self.body.conv_stem.in_channels == 1:
+            pixels = middle_plane(pixels)
         quarter = pixels.shape[-1] // 4
         middle = pixels[..., quarter : pixels.shape[-2] - quarter, quarter : pixels.shape[-1] - quarter]
         closer = functional.interpolate(middle, scale_factor=2.0, mode="bilinear", align_corners=False)
@@ -70,6 +72,12 @@ class Levels(nn.Module):  # type: ignore[misc] # torch is not typed here
             pooled.append(_statistics(features))
         pooled.append(_statistics(self.body.bn2(self.body.conv_head(features))))
         return torch.cat(pooled, dim=1)
+
+
+def middle_plane(pixels: Tensor) -> Tensor:
+    """Return of (batch, channels, h, w) the middle channel, (batch, 1, h, w): the sharpest plane in every plane policy but ``three_planes``."""
+    middle = pixels.shape[1] // 2
+    return pixels[:, middle : middle + 1]
 
 
 def _statistics(features: Tensor) -> Tensor:

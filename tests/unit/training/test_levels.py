@@ -54,6 +54,19 @@ def test_the_first_numbers_are_the_mean_of_the_stem_s_channels(levels: Levels) -
     np.testing.assert_allclose(seen[:, count : 2 * count], stem.std(dim=(2, 3), unbiased=False), atol=2e-3)
 
 
+def test_a_grey_body_sees_the_middle_plane_settled_and_after() -> None:
+    levels = Levels(timm.create_model("test_efficientnet", num_classes=0, in_chans=1)).eval()
+    pixels = images(8)
+    levels.settle(pixels)
+    other = pixels.clone()
+    other[:, [0, 2]] = 0.0
+    with torch.no_grad():
+        assert torch.equal(levels(pixels), levels(other))
+        assert torch.equal(levels(pixels), levels(pixels[:, 1:2]))
+        assert not torch.equal(levels(pixels), levels(pixels.flip(0)))
+        np.testing.assert_allclose(levels(pixels).mean(dim=0), 0, atol=1e-3)
+
+
 def test_what_lies_outside_the_middle_changes_only_the_first_half(levels: Levels) -> None:
     pixels = images(1)
     other = pixels.clone()
