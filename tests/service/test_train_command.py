@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -44,9 +46,21 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("crops")
 
 
-def write_config(folder: Path, cache: Path, *, steps: int, devices: int = 1) -> Path:
+AS_THE_DEFAULT = {
+    'weights = "none"': 'weights = "none"\npooling = "levels"\nlast_blocks = 0',
+    'name = "simclr"': 'name = "measures"\nlayer = "both"\ncompanion = "simclr"\ncompanion_weight = 0.3\nwithin_plate = false',
+    "[run]": "[run]\nkept_views = 2",
+}
+"""What a frozen body under two heads changes of the configuration above."""
+
+
+def write_config(folder: Path, cache: Path, *, steps: int, devices: int = 1, changes: Mapping[str, str] = MappingProxyType({})) -> Path:
+    text = CONFIG.format(cache=cache, steps=steps, devices=devices)
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
     path = folder / "train.toml"
-    path.write_text(CONFIG.format(cache=cache, steps=steps, devices=devices))
+    path.write_text(text)
     return path
 
 
@@ -62,10 +76,11 @@ def curve(out: Path) -> list[float]:
 @pytest.mark.train
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_two_processes_learn_what_one_learns(cache: Path, tmp_path: Path) -> None:
-    alone = call("train", "ssl", "--config", write_config(tmp_path, cache, steps=4), "--out", tmp_path / "one")
+@pytest.mark.parametrize("changes", [{}, AS_THE_DEFAULT], ids=["simclr", "as the default"])
+def test_two_processes_learn_what_one_learns(cache: Path, tmp_path: Path, changes: Mapping[str, str]) -> None:
+    alone = call("train", "ssl", "--config", write_config(tmp_path, cache, steps=4, changes=changes), "--out", tmp_path / "one")
     assert alone.returncode == 0, alone.stderr
-    together = call("train", "ssl", "--config", write_config(tmp_path, cache, steps=4, devices=2), "--out", tmp_path / "two")
+    together = call("train", "ssl", "--config", write_config(tmp_path, cache, steps=4, devices=2, changes=changes), "--out", tmp_path / "two")
     assert together.returncode == 0, together.stderr
     assert curve(tmp_path / "two") == pytest.approx(curve(tmp_path / "one"), rel=1e-3)
     assert (tmp_path / "two" / "bundle" / "bundle.json").is_file()
