@@ -72,7 +72,7 @@ class StoreError(SpheroRankError):
 
 
 class OutputError(SpheroRankError):
-    """A ranking's file cannot be written: disk full, no permission, or another ranking stands there."""
+    """A ranking's file or a checkpoint cannot be written: disk full, no permission, or another ranking stands there."""
 
 
 class SilentServiceError(SpheroRankError):
