@@ -164,6 +164,14 @@ def test_the_backbone_stands_still_while_only_the_head_learns(cache: Path, tmp_p
     assert not any("conv_stem" in name for name in differing)
 
 
+def test_mixed_precision_learns_almost_the_same_and_exports_what_torch_computes(whole: tuple[Path, Trained], cache: Path, tmp_path: Path) -> None:
+    trained = train_encoder(config(cache, run={"precision": "bf16-mixed"}), tmp_path)
+    assert losses(tmp_path)[0] == pytest.approx(losses(whole[0])[0], rel=0.05)
+    assert losses(tmp_path)[0] != losses(whole[0])[0]
+    assert trained.parity is not None
+    assert trained.parity < 1e-3
+
+
 KEPT = {"model": {"pooling": "levels", "last_blocks": 0}, "objective": {"layer": "head"}, "run": {"kept_views": 2}}
 
 
