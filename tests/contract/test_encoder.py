@@ -18,6 +18,7 @@ from schemas.errors import BundleError, ImageError
 from tests.samples import well_image
 
 SHIPPED = load_bundle("default")
+VALUES = SHIPPED.card.dimension
 
 
 @pytest.fixture(scope="module", params=["onnx"])
@@ -72,7 +73,7 @@ def copy_of_bundle(folder: Path, change: Callable[[dict[str, Any]], None]) -> st
     [
         ("input_size", 192, r"encoder.onnx: input is input \['batch', 3, 256, 256\] .*; the card expects input \['batch', 3, 192, 192\]"),
         ("input_name", "pixels", r"encoder.onnx: input is input .*; the card expects pixels"),
-        ("dimension", 64, r"encoder.onnx: output is embedding \['batch', 43\] .*; the card expects embedding \['batch', 64\]"),
+        ("dimension", 64, rf"encoder.onnx: output is embedding \['batch', {VALUES}\] .*; the card expects embedding \['batch', 64\]"),
         ("output_name", "logits", r"encoder.onnx: output is embedding .*; the card expects logits"),
     ],
 )
@@ -97,8 +98,8 @@ def test_a_changed_preprocessing_is_seen_by_the_canary(tmp_path: Path) -> None:
 
 
 def test_a_canary_longer_than_the_embedding_stops_the_start(tmp_path: Path) -> None:
-    folder = copy_of_bundle(tmp_path, lambda card: card["canary"].update(expected=[0.0] * 44))
-    with pytest.raises(BundleError, match="canary has 44 values; expected at most dimension = 43"):
+    folder = copy_of_bundle(tmp_path, lambda card: card["canary"].update(expected=[0.0] * (VALUES + 1)))
+    with pytest.raises(BundleError, match=f"canary has {VALUES + 1} values; expected at most dimension = {VALUES}"):
         OnnxEncoder(load_bundle(folder), providers="cpu")
 
 
@@ -114,7 +115,7 @@ def test_a_file_that_is_no_model_stops_the_start_though_its_digest_fits(tmp_path
 def test_what_the_encoder_runs_on_is_said_in_one_line() -> None:
     with capture_logs() as lines:
         encoder = OnnxEncoder(SHIPPED, providers="cpu")
-    assert lines == [{"event": "encoder.ready", "log_level": "info", "provider": "cpu", "dimension": 43, "encoder_id": encoder.encoder_id}]
+    assert lines == [{"event": "encoder.ready", "log_level": "info", "provider": "cpu", "dimension": VALUES, "encoder_id": encoder.encoder_id}]
 
 
 @pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this onnxruntime offers CUDA")
@@ -142,7 +143,7 @@ class NotANumberSession:
     """Stands in for a network that overflows."""
 
     def run(self, outputs: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-        return [np.full((len(inputs["input"]), 43), np.nan, np.float32) for _ in outputs]
+        return [np.full((len(inputs["input"]), VALUES), np.nan, np.float32) for _ in outputs]
 
 
 def test_an_embedding_that_is_not_finite_refuses_the_image() -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import tifffile
 
+from inference.bundle import load_bundle
 from tests.service_bench import PLATE, SPHERORANK, Bench
 
 
@@ -112,7 +113,7 @@ def test_embed_writes_a_table_and_names_what_it_refused(bench: Bench, tmp_path: 
     assert str(bad) in done.stderr
     table = pd.read_parquet(tmp_path / "e.parquet")
     assert list(table["Metadata_File"]) == [str(path) for path in images]
-    assert table.filter(like="embedding_").shape == (len(images), 43)
+    assert table.filter(like="embedding_").shape == (len(images), load_bundle("default").card.dimension)
     assert table.filter(like="embedding_").notna().all(axis=None)
 
 

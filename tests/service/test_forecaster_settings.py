@@ -102,7 +102,7 @@ def test_a_sequence_model_that_does_not_fit_the_service_is_told_at_the_start(tmp
     with pytest.raises(BundleError, match="was made for the embedding of another"):
         settings_of(tmp_path, f'representation = "embedding"\nforecaster = "{of_another}"')
     short = model_in(tmp_path / "short", feature_names("embedding", 4), DEFAULT_ENCODER.encoder_id)
-    with pytest.raises(BundleError, match=r"wells are compared by 139 features; forecaster.json expects 4 of its own"):
+    with pytest.raises(BundleError, match=f"wells are compared by {DEFAULT_ENCODER.dimension} features; forecaster.json expects 4 of its own"):
         settings_of(tmp_path, f'representation = "embedding"\nforecaster = "{short}"')
     assert any(
         "expects 4 of its own" in problem for problem in checks.problems_with(configured(tmp_path, f'representation = "embedding"\nforecaster = "{short}"'))

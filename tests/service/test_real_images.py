@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from inference.bundle import load_bundle
 from schemas.observation import Observation
 from tests.real_data import real_data
 from tests.service_bench import Bench
@@ -39,7 +40,7 @@ def test_the_patient_spheroids_of_a_metaxpress_export_are_all_taken_with_their_s
     assert [each.key.well for each in found] == wells
     assert [each.um_per_px for each in found] == pytest.approx([1.3622] * 5, abs=1e-4)
     assert {each.day for each in found} == {9}  # the files were acquired on 2023-09-21
-    assert all(each.complete and len(each.embedding) == 139 for each in found)
+    assert all(each.complete and len(each.embedding) == load_bundle("default").card.dimension for each in found)
     assert not empty_bench.events("image.rejected")
 
 
