@@ -52,7 +52,7 @@ def untrained_bundle(folder: Path, name: str, weights: str, planes: PlanePolicy,
 
 
 def trained_bundle(config: Path, folder: Path, minutes: float) -> Path | None:
-    """Return the bundle of a configuration, after training it for at most so long; None if it is not finished."""
+    """Return the bundle of a configuration, after training it for at most so long; None if it is not finished, which it says."""
     bundle = folder / "bundle"
     if not (bundle / CARD_FILE).is_file():
         command = [str(Path(sys.executable).parent / "spherorank"), "train", "ssl", "--config", str(config), "--out", str(folder)]
@@ -62,6 +62,7 @@ def trained_bundle(config: Path, folder: Path, minutes: float) -> Path | None:
             except subprocess.TimeoutExpired:
                 training.terminate()
                 training.wait(STOPPING_S)
+                print(f"{config.stem}: not finished within {minutes:g} minutes; the next call goes on", file=sys.stderr)
     return bundle if (bundle / CARD_FILE).is_file() else None
 
 
@@ -98,9 +99,7 @@ def main() -> None:
     judged = [named(floor, "random", links), named(sharpest, "imagenet_sharpest", links), *options.bundles]
     for config in options.configs:
         bundle = trained_bundle(config, options.out / "trainings" / config.stem, options.minutes)
-        if bundle is None:
-            print(f"{config.stem}: not finished within {options.minutes:g} minutes; the next call goes on", file=sys.stderr)
-        else:
+        if bundle is not None:
             judged.append(named(bundle, config.stem, links))
     real_data = REAL_DATA if REAL_DATA.is_dir() else None
     chosen = EvaluationSet(mixed=mixed, one_mechanism=single, shifted=shifted)

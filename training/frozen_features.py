@@ -83,6 +83,7 @@ def _look(plate: WellViews, session: Any, how: Seen) -> Halves:  # noqa: ANN401 
 
 def _keep(path: Path, features: Halves) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(suffix=".npy", dir=path.parent, delete=False) as file:
-        np.save(file, features)
-    Path(file.name).replace(path)
+    with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as scratch:
+        aside = Path(scratch) / path.name
+        np.save(aside, features)
+        aside.replace(path)

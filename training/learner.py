@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from schemas.errors import ConfigError, OutputError
+from schemas.errors import ConfigError
 from training import collapse
 from training.backbones import fix_batch_norm
 from training.batches import Batch, BatchPlan, batches
@@ -186,10 +186,9 @@ class RunKeeper(pl.Callback):  # type: ignore[misc] # pytorch-lightning is not t
             trainer.save_checkpoint(aside)  # every process takes part
             if trainer.is_global_zero:
                 aside.replace(self.folder.checkpoint)
-        except OSError as error:
+        except OSError:
             aside.unlink(missing_ok=True)
-            expected = "expected a writable folder with free space; the same command then goes on from the checkpoint before"
-            raise OutputError(self.folder.checkpoint, f"cannot be written at step {trainer.global_step} ({error.strerror}); {expected}") from error
+            raise
 
 
 def embeddings_of(objective: Objective, pixels: Tensor, size: int = 32) -> Tensor:

@@ -118,9 +118,12 @@ class RunFolder:
     def _cut_curve(self, step: int) -> None:
         """Take away the lines after the checkpoint; these steps are made again."""
         kept = [row for row in self.curve() if row["step"].isdigit() and int(row["step"]) < step]
-        (self.path / CURVE).unlink(missing_ok=True)
-        for row in kept:
-            self.add_to_curve({key: row[key] for key in CURVE_COLUMNS})  # type: ignore[misc] # text stays text
+        aside = self.path / f"{CURVE}.part"
+        with aside.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, CURVE_COLUMNS, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(kept)
+        aside.replace(self.path / CURVE)
 
 
 def _check_same(checkpoint: Path, saved: str, config: TrainingConfig) -> None:

@@ -20,7 +20,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from rich.progress import Progress, TaskID
 from torch import Tensor, nn
 
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, OutputError
 from training.archive_wells import Archive
 from training.backbones import check_export_size, choose_what_learns, levels_in, make_backbone, normalisation_of
 from training.batches import BatchPlan, DayPairs, MeasureScale
@@ -82,7 +82,17 @@ def train_encoder(config: TrainingConfig, out: Path) -> Trained:
         If the configuration, the images or a checkpoint that lies there do not fit, or the loss is no longer a number.
     CollapseError
         If all images come to look alike to the network.
+    OutputError
+        If a file cannot be read or written, as on a full disk; the newest checkpoint stays.
     """
+    try:
+        return _train(config, out)
+    except OSError as error:
+        expected = "expected images that can be read, and free space in --out and data.cache; the same command then goes on from the newest checkpoint"
+        raise OutputError(error.filename or out, f"cannot be read or written ({error.strerror}); {expected}") from error
+
+
+def _train(config: TrainingConfig, out: Path) -> Trained:
     run, model = config.run, config.model
     pl.seed_everything(run.seed, verbose=False)
     if run.threads:
@@ -185,7 +195,7 @@ def keep_features(config: TrainingConfig, objective: Objective, plan: BatchPlan,
     Raises
     ------
     ConfigError
-        If the backbone learns, or the objective needs its pixels.
+        If the backbone learns, the objective needs its pixels, or the two views are made in different ways.
     """
     run, model = config.run, config.model
     if model.last_blocks != 0 or model.frozen_steps:
@@ -194,7 +204,11 @@ def keep_features(config: TrainingConfig, objective: Objective, plan: BatchPlan,
         raise ConfigError(
             "run.kept_views", f"is {run.kept_views}, and {objective.name} needs pixels; expected 0, or one of {', '.join(sorted(LEARN_FROM_FEATURES))}"
         )
-    how = Seen(config.augment.first, run.kept_views, plan.side_px, plan.mean, plan.std, run.seed)
+    augmented = config.augment
+    if augmented.first != augmented.second or augmented.mask_background:
+        told = f"has first = {augmented.first!r}, second = {augmented.second!r}, mask_background = {augmented.mask_background}"
+        raise ConfigError("augment", f"{told}, and features are kept of one preset without a mask; expected first = second and 0, or run.kept_views = 0")
+    how = Seen(augmented.first, run.kept_views, plan.side_px, plan.mean, plan.std, run.seed)
     with progress() as bar:
         task = bar.add_task("plates seen", total=len(training))
         kept = frozen_features(training, objective.backbone, how, config.data.cache, progress=lambda done, _total: bar.update(task, completed=done))

@@ -220,6 +220,8 @@ def test_a_kept_run_that_was_killed_goes_on_with_the_same_curve(cache: Path, tmp
     [
         ({"model": {"pooling": "levels", "last_blocks": 1}}, "the backbone learns; expected model.last_blocks = 0"),
         ({"objective": {"name": "byol"}}, "byol needs pixels"),
+        ({"augment": {"second": "strong"}}, "first = 'spheroid', second = 'strong', .* kept of one preset"),
+        ({"augment": {"mask_background": 0.5}}, "mask_background = 0.5, .* without a mask"),
         ({"model": {"pooling": "levels", "backbone": "resnet18", "last_blocks": 0}}, "has no conv_stem"),
     ],
 )
