@@ -48,19 +48,37 @@ class AssayFiles:
         self._read: dict[str, _Read] = {}  # by path
         self.assays: dict[str, Assay] = {}  # valid, by plate
         self.problems: dict[str, PlateMapError] = {}  # by plate
-        self.unread: frozenset[str] = frozenset()  # plates whose first assay, or the map beside it, is still being written
+        self.unread: frozenset[str] = (
+            frozenset()
+        )  # plates whose first assay, or the map beside it, is still being written
 
-    def update(self, files: Mapping[str, SeenFile], is_settled: Callable[[SeenFile], bool], maps: PlateMapFiles) -> None:
+    def update(
+        self,
+        files: Mapping[str, SeenFile],
+        is_settled: Callable[[SeenFile], bool],
+        maps: PlateMapFiles,
+    ) -> None:
         """Read the assays that are new or changed and settled, after the maps beside them were read."""
         unread: set[str] = set()
-        for path in sorted(path for path in files if f"/{path}".endswith(("/" + ASSAY_NAME, "." + ASSAY_NAME))):
-            file, toml_path, known = files[path], path.removesuffix(ASSAY_NAME) + TOML_NAME, self._read.get(path)
+        for path in sorted(
+            path for path in files if f"/{path}".endswith(("/" + ASSAY_NAME, "." + ASSAY_NAME))
+        ):
+            file, toml_path, known = (
+                files[path],
+                path.removesuffix(ASSAY_NAME) + TOML_NAME,
+                self._read.get(path),
+            )
             plate_map = maps.map_in(toml_path)
-            if known is not None and (known.version, known.map_digest) == (file.version, plate_map.digest if plate_map else ""):
+            if known is not None and (known.version, known.map_digest) == (
+                file.version,
+                plate_map.digest if plate_map else "",
+            ):
                 continue
             if not is_settled(file) or (toml_path in files and not maps.has_read(toml_path)):
                 unread |= set() if known else {plate_by_name(self._root, path, ASSAY_NAME)}
-            elif plate_map is not None or not maps.has_read(toml_path):  # else the map is wrong, which is told already
+            elif plate_map is not None or not maps.has_read(
+                toml_path
+            ):  # else the map is wrong, which is told already
                 self._read[path] = self._read_one(path, file.version, plate_map)
         self.unread = frozenset(unread)
         self._conclude(files)
@@ -72,7 +90,12 @@ class AssayFiles:
             return _Read(version, "", plate_by_name(self._root, path, ASSAY_NAME), missing)
         result: Assay | PlateMapError
         try:
-            result = parse_assay(read_text(self._root, path, "an assay"), plate=plate_map.plate, wells=plate_map.by_well, name=path)
+            result = parse_assay(
+                read_text(self._root, path, "an assay"),
+                plate=plate_map.plate,
+                wells=plate_map.by_well,
+                name=path,
+            )
         except PlateMapError as error:
             result = error
         return _Read(version, plate_map.digest, plate_map.plate, result)
@@ -80,7 +103,13 @@ class AssayFiles:
     def _conclude(self, present: Mapping[str, SeenFile]) -> None:
         """Sort what was read into valid assays and problems; of a file that was moved, the one that is there counts."""
         results: dict[str, Assay | PlateMapError] = {}
-        for _, read in sorted(self._read.items(), key=lambda item: (item[0] not in present, item[0])):
+        for _, read in sorted(
+            self._read.items(), key=lambda item: (item[0] not in present, item[0])
+        ):
             results.setdefault(read.plate, read.result)
-        self.assays = {plate: result for plate, result in results.items() if isinstance(result, Assay)}
-        self.problems = {plate: result for plate, result in results.items() if isinstance(result, PlateMapError)}
+        self.assays = {
+            plate: result for plate, result in results.items() if isinstance(result, Assay)
+        }
+        self.problems = {
+            plate: result for plate, result in results.items() if isinstance(result, PlateMapError)
+        }

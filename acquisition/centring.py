@@ -13,7 +13,9 @@ class OffCentre:
 
     contact: float  # share of the field's border that tissue covers
     distance: float  # of its middle from the field's, in widths of the field
-    towards: tuple[float, float] = field(compare=False)  # right and down, in widths and heights of the field
+    towards: tuple[float, float] = field(
+        compare=False
+    )  # right and down, in widths and heights of the field
 
 
 def off_centre(pixels: Pixels) -> OffCentre | None:

@@ -95,8 +95,12 @@ class DropFolder:
         self._settings = settings
         self._root = settings.path
         self._pattern = compile_pattern(settings.pattern)
-        self._rules = SettlingRules(settings.planes, settings.settle_s, settings.plane_timeout_s, once=settings.once)
-        self._limits = ImageLimits(max_pixels=settings.max_pixels, max_file_bytes=settings.max_file_bytes)
+        self._rules = SettlingRules(
+            settings.planes, settings.settle_s, settings.plane_timeout_s, once=settings.once
+        )
+        self._limits = ImageLimits(
+            max_pixels=settings.max_pixels, max_file_bytes=settings.max_file_bytes
+        )
         self._clock = clock
         self._wake = threading.Event()
         self._wait = wait or self._wake.wait
@@ -110,7 +114,9 @@ class DropFolder:
         self._listed_s = 0.0
         self._list_again_s = float("-inf")
         self._rest_until_s = float("-inf")
-        self._watched: tuple[int, int] | None = None  # device and inode of the folder that events come from
+        self._watched: tuple[int, int] | None = (
+            None  # device and inode of the folder that events come from
+        )
         self._gone: SourceGoneError | None = None
         # Versions of files: what happened to them.
         self._taken = set(ledger.ended_files())
@@ -119,7 +125,9 @@ class DropFolder:
         self._distrusted: set[FileVersion] = set()  # announced as whole, and could not be decoded
         self._refused: set[FileVersion] = set()  # cannot be decoded: no part of any well image
         self._pages: dict[FileVersion, int] = {}
-        self._times: dict[FileVersion, Future[datetime | None]] = {}  # where the name does not tell the day
+        self._times: dict[
+            FileVersion, Future[datetime | None]
+        ] = {}  # where the name does not tell the day
         self._asked: list[Future[datetime | None]] = []  # those that no grouping has looked at yet
         # On the way out.
         self._takes: list[Take] = []
@@ -155,7 +163,9 @@ class DropFolder:
                 if self._gone:
                     raise SourceGoneError(self._gone.where, self._gone.problem)
                 return None
-            self._wait(max(0.0, min(deadline_s, max(self._list_again_s, self._rest_until_s)) - now_s))
+            self._wait(
+                max(0.0, min(deadline_s, max(self._list_again_s, self._rest_until_s)) - now_s)
+            )
 
     def done(self, item: WellImage | Rejected) -> None:
         """Take note that the outcome of these versions is committed."""
@@ -171,10 +181,21 @@ class DropFolder:
 
     def status(self, now: datetime) -> SourceStatus:  # noqa: ARG002 - the port's; what waits here has no date
         """Return what waits, what is held and whether the folder can be read."""
-        pending = self._waiting + Counter(take.key.plate for take in self._takes) + Counter(reading.take.key.plate for reading in self._reading)
-        pending += Counter(item.key.plate if isinstance(item, WellImage) else item.plate for item in self._out)
+        pending = (
+            self._waiting
+            + Counter(take.key.plate for take in self._takes)
+            + Counter(reading.take.key.plate for reading in self._reading)
+        )
+        pending += Counter(
+            item.key.plate if isinstance(item, WellImage) else item.plate for item in self._out
+        )
         wrong = {plate: str(error) for plate, error in self._assays.problems.items()}
-        return SourceStatus(dict(pending), dict(self._held), wrong_assays=wrong, gone=str(self._gone) if self._gone else None)
+        return SourceStatus(
+            dict(pending),
+            dict(self._held),
+            wrong_assays=wrong,
+            gone=str(self._gone) if self._gone else None,
+        )
 
     def close(self) -> None:
         """Stop watching and reading."""
@@ -198,7 +219,10 @@ class DropFolder:
             self._watch()
             listing = {version.path: version for version in list_files(self._root)}
             if not listing and self._files:
-                raise SourceGoneError(self._root, "is empty and was not before; expected the robot's files: is the share mounted?")  # noqa: TRY301 - the same end
+                raise SourceGoneError(
+                    self._root,
+                    "is empty and was not before; expected the robot's files: is the share mounted?",
+                )  # noqa: TRY301 - the same end
         except SourceGoneError as error:
             newly_gone, self._gone = self._gone is None, error
             self._list_again_s = self._clock() + self._settings.poll_s
@@ -210,7 +234,10 @@ class DropFolder:
         self._rest_until_s = now_s + REST_PER_LISTING * (now_s - started_s)
         self._announced.intersection_update(listing.values())
         named = {path: self._read_name(path) for path in listing if is_image_name(path)}
-        images = {path: reading.day if isinstance(reading, NameReading) else None for path, reading in named.items()}
+        images = {
+            path: reading.day if isinstance(reading, NameReading) else None
+            for path, reading in named.items()
+        }
         announced = (self._announced | announced_by_markers(images, listing)) - self._distrusted
         # Between the end of one listing and the start of another a file was unchanged for certain.
         self._files = observe(self._files, listing.values(), announced, now_s)
@@ -228,7 +255,9 @@ class DropFolder:
             status = self._root.stat()
         except OSError as error:
             self._watched = None
-            raise SourceGoneError(self._root, f"{error.strerror}; expected the drop folder") from error
+            raise SourceGoneError(
+                self._root, f"{error.strerror}; expected the drop folder"
+            ) from error
         if self._watched != (status.st_dev, status.st_ino):
             self._events.start(self._root, self._wake.set)
             self._watched = status.st_dev, status.st_ino
@@ -249,17 +278,29 @@ class DropFolder:
         self._asked = [asked for asked in self._asked if not asked.done()]
         self._waiting.clear()
         busy = {version for reading in self._reading for version in reading.take.versions}
-        fresh = [file for path, file in self._files.items() if is_image_name(path) and file.version not in self._taken]
+        fresh = [
+            file
+            for path, file in self._files.items()
+            if is_image_name(path) and file.version not in self._taken
+        ]
         wells = {place for file in fresh if (place := self._place(file)) is not None}
         placed = list(self._placed(wells)) if wells else []
-        self._takes = [take for take in gather(placed, lambda version: version not in self._taken) if busy.isdisjoint(take.versions)]
+        self._takes = [
+            take
+            for take in gather(placed, lambda version: version not in self._taken)
+            if busy.isdisjoint(take.versions)
+        ]
         self._held = {plate: str(error) for plate, error in self._maps.problems.items()}
         for plate, _ in wells:
             if plate in self._maps.unread:
                 self._waiting[plate] += 1
             elif plate not in self._maps.maps:
-                self._held.setdefault(plate, f"no plate map; expected {plate}.plate.toml and {plate}.wells.csv")
-        self._waiting.update(plate for plate in self._maps.unread | self._assays.unread if plate not in self._waiting)
+                self._held.setdefault(
+                    plate, f"no plate map; expected {plate}.plate.toml and {plate}.wells.csv"
+                )
+        self._waiting.update(
+            plate for plate in self._maps.unread | self._assays.unread if plate not in self._waiting
+        )
         self._list_again_s = min([self._listed_s + self._settings.poll_s, *self._moments(fresh)])
 
     def _place(self, file: SeenFile) -> tuple[str, str] | None:
@@ -298,13 +339,18 @@ class DropFolder:
         needs_time = reading.day is None and reading.taken_at is None
         if needs_time:
             if file.version not in self._times and file.whole_at_s(self._rules) <= self._listed_s:
-                self._times[file.version] = self._waking(self._pool.submit(read_time, self._root, file.version))
+                self._times[file.version] = self._waking(
+                    self._pool.submit(read_time, self._root, file.version)
+                )
                 self._asked.append(self._times[file.version])
             if file.version not in self._times or not self._times[file.version].done():
                 self._waiting[plate] += 1
                 return
         day = culture_day(
-            reading, lambda: self._times[file.version].result() if needs_time else None, file.version.mtime_ns, plate_map := self._maps.maps[plate]
+            reading,
+            lambda: self._times[file.version].result() if needs_time else None,
+            file.version.mtime_ns,
+            plate_map := self._maps.maps[plate],
         )
         if day >= 1:
             yield PlacedFile(file, reading, plate, day)
@@ -319,16 +365,28 @@ class DropFolder:
         soon = [file.settled_at_s(self._rules) for file in fresh]
         soon += [self._ready_at_s(take) for take in self._takes]
         if self._maps.unread or self._assays.unread:
-            soon += [file.settled_at_s(self._rules) for path, file in self._files.items() if not is_image_name(path)]
+            soon += [
+                file.settled_at_s(self._rules)
+                for path, file in self._files.items()
+                if not is_image_name(path)
+            ]
         yield from (moment for moment in soon if moment > self._listed_s)
 
     # Reading.
 
     def _ready_at_s(self, take: Take, pages: int | None = None) -> float:
         if pages is None:
-            counts = [1 if "plane" in self._pattern.fields else self._pages.get(version) for version in take.versions]
+            counts = [
+                1 if "plane" in self._pattern.fields else self._pages.get(version)
+                for version in take.versions
+            ]
             pages = None if None in counts else sum(count or 0 for count in counts)
-        return ready_at_s(take.files, pages, self._rules, reopened=any(version.path in self._taken_paths for version in take.versions))
+        return ready_at_s(
+            take.files,
+            pages,
+            self._rules,
+            reopened=any(version.path in self._taken_paths for version in take.versions),
+        )
 
     def _read_ahead(self) -> None:
         if self._asked:  # an image whose day is not known yet may be of an older day
@@ -336,7 +394,13 @@ class DropFolder:
         ready = (take for take in self._takes if self._ready_at_s(take) <= self._listed_s)
         for take in list(islice(ready, READ_AHEAD - len(self._reading))):
             self._takes.remove(take)
-            job = self._pool.submit(read_versions, self._root, take.versions, self._limits, one_plane="plane" in self._pattern.fields)
+            job = self._pool.submit(
+                read_versions,
+                self._root,
+                take.versions,
+                self._limits,
+                one_plane="plane" in self._pattern.fields,
+            )
             self._reading.append(_Reading(take, self._listed_s, self._waking(job)))
 
     def _waking(self, job: Future[Result]) -> Future[Result]:
@@ -353,14 +417,22 @@ class DropFolder:
     def _conclude(self, reading: _Reading, results: tuple[FileResult, ...]) -> bool:
         """Return whether the take ended; False if something of it has to be looked at again."""
         take = reading.take
-        failed = {file: result for file, result in zip(take.files, results, strict=True) if isinstance(result, ImageError)}
+        failed = {
+            file: result
+            for file, result in zip(take.files, results, strict=True)
+            if isinstance(result, ImageError)
+        }
         images = tuple(result for result in results if isinstance(result, RawImage))
-        if changed := [file for file, result in zip(take.files, results, strict=True) if result is None]:
+        if changed := [
+            file for file, result in zip(take.files, results, strict=True) if result is None
+        ]:
             for file in changed:
                 self._settle(file, self._clock())  # until a listing tells what became of it
             return False
         for file, error in failed.items():
-            if file.settled_at_s(self._rules) > reading.listed_s:  # an appended TIFF closes after each page
+            if (
+                file.settled_at_s(self._rules) > reading.listed_s
+            ):  # an appended TIFF closes after each page
                 self._distrusted.add(file.version)
                 self._settle(file, file.since_s)
             else:
@@ -368,7 +440,12 @@ class DropFolder:
                 self._reject((file.version,), error.problem, take.key.plate, take.key.well)
         if failed:
             return False
-        self._pages.update({version: len(image.planes) for version, image in zip(take.versions, images, strict=True)})
+        self._pages.update(
+            {
+                version: len(image.planes)
+                for version, image in zip(take.versions, images, strict=True)
+            }
+        )
         if self._ready_at_s(take, sum(len(image.planes) for image in images)) > reading.listed_s:
             return False
         return self._hand_out(take, images)
@@ -378,7 +455,9 @@ class DropFolder:
         if plate_map is None:  # it broke while the images were read: they are held again
             return False
         try:
-            image = well_image(take, images, plate_map, planes=self._rules.planes, bits=self._settings.bits)
+            image = well_image(
+                take, images, plate_map, planes=self._rules.planes, bits=self._settings.bits
+            )
         except ImageError as error:
             self._reject(take.versions, error.problem, take.key.plate, take.key.well)
             return True
@@ -388,10 +467,14 @@ class DropFolder:
 
     def _settle(self, file: SeenFile, since_s: float) -> None:
         """Let a file settle as if nothing had been announced, unless a listing knows a newer version of it."""
-        if (known := self._files.get(file.version.path)) is not None and known.version == file.version:
+        if (
+            known := self._files.get(file.version.path)
+        ) is not None and known.version == file.version:
             self._files[file.version.path] = SeenFile(file.version, since_s)
 
-    def _reject(self, versions: tuple[FileVersion, ...], reason: str, plate: str = "", well: str = "") -> None:
+    def _reject(
+        self, versions: tuple[FileVersion, ...], reason: str, plate: str = "", well: str = ""
+    ) -> None:
         """Hand out a refusal of those versions that have no outcome yet."""
         if fresh := tuple(version for version in versions if version not in self._taken):
             self._out.append(Rejected(fresh, reason, plate, well))

@@ -26,8 +26,13 @@ def write_durably(path: Path, content: bytes) -> None:
         sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)  # a half-written file would only hold space on a full disk
-        raise OutputError(path, f"cannot be written ({error.strerror}); expected a writable folder with free space") from error
+            aside.unlink(
+                missing_ok=True
+            )  # a half-written file would only hold space on a full disk
+        raise OutputError(
+            path,
+            f"cannot be written ({error.strerror}); expected a writable folder with free space",
+        ) from error
 
 
 def make_folder(folder: Path) -> None:

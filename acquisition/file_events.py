@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import Protocol
 
 import structlog
-from watchdog.events import DirCreatedEvent, DirMovedEvent, FileClosedEvent, FileCreatedEvent, FileMovedEvent, FileSystemEvent, FileSystemEventHandler
+from watchdog.events import (
+    DirCreatedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
@@ -49,12 +57,23 @@ class WatchdogEvents(FileSystemEventHandler):
         try:
             self._observer = Observer()
             # Without the filter our own reading would wake us: opening and closing for reading are events too.
-            kinds = [FileClosedEvent, FileCreatedEvent, FileMovedEvent, DirCreatedEvent, DirMovedEvent]
+            kinds = [
+                FileClosedEvent,
+                FileCreatedEvent,
+                FileMovedEvent,
+                DirCreatedEvent,
+                DirMovedEvent,
+            ]
             self._observer.schedule(self, root, recursive=True, event_filter=kinds)
             self._observer.start()
         except OSError as error:
             self.stop()
-            log.warning("source.events_unavailable", path=str(root), reason=str(error), instead="the listing alone")
+            log.warning(
+                "source.events_unavailable",
+                path=str(root),
+                reason=str(error),
+                instead="the listing alone",
+            )
 
     def take(self) -> tuple[bool, set[FileVersion]]:
         """Return whether anything happened since the last call, and the versions that were closed or renamed into place."""
@@ -78,7 +97,9 @@ class WatchdogEvents(FileSystemEventHandler):
             path = Path(str(event.dest_path or event.src_path))
             try:
                 status = path.stat()
-                closed = FileVersion(path.relative_to(self._root).as_posix(), status.st_size, status.st_mtime_ns)
+                closed = FileVersion(
+                    path.relative_to(self._root).as_posix(), status.st_size, status.st_mtime_ns
+                )
             except (OSError, ValueError):  # gone already, or moved out of the folder
                 closed = None
         with self._lock:

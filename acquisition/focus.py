@@ -63,7 +63,10 @@ def _spanned(planes: npt.NDArray[np.generic] | Sequence[Pixels]) -> tuple[Floats
     chosen = np.argsort(own.max(axis=0))[-_STRUCTURED_BLOCKS:]
     sums = own[:, chosen].sum(axis=1)
     correlations = shared[:, chosen].sum(axis=1) / np.sqrt(np.maximum(sums[1:] * sums[:-1], 1e-30))
-    squares, products = (np.maximum(each[:, chosen] - np.median(each, axis=1, keepdims=True), 0) for each in (own, shared))
+    squares, products = (
+        np.maximum(each[:, chosen] - np.median(each, axis=1, keepdims=True), 0)
+        for each in (own, shared)
+    )
     areas = np.sqrt(np.maximum(squares[1:] * squares[:-1] - products**2, 0)).sum(axis=1)
     return areas, float(correlations.max())
 
@@ -75,7 +78,11 @@ def _detail(plane: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
     height, width = (max(round(length * scale), 1) for length in pixels.shape)
     small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
     background = np.float32(max(float(np.median(small[::8, ::8])), 1.0))
-    return np.asarray((cv2.GaussianBlur(small, (0, 0), _FINE) - cv2.GaussianBlur(small, (0, 0), _COARSE)) / background, np.float32)
+    return np.asarray(
+        (cv2.GaussianBlur(small, (0, 0), _FINE) - cv2.GaussianBlur(small, (0, 0), _COARSE))
+        / background,
+        np.float32,
+    )
 
 
 def _block_means(energy: npt.NDArray[np.float32]) -> Floats:
@@ -96,7 +103,9 @@ def _vertex(z_um: Floats, areas: Floats) -> float:
     weight = np.maximum(share[first : last + 1], 1e-6)
     off_um = z_um[first : last + 1] - z_um[peak]
     rows = np.stack([np.ones_like(off_um), off_um, off_um**2], axis=1)
-    (_, slope, bend), *_ = np.linalg.lstsq(rows * weight[:, None], np.log(weight) * weight, rcond=None)
+    (_, slope, bend), *_ = np.linalg.lstsq(
+        rows * weight[:, None], np.log(weight) * weight, rcond=None
+    )
     return float(z_um[peak] - (slope / (2 * bend) if bend < 0 else 0))
 
 
@@ -121,7 +130,9 @@ class FocusSurface:
 
     def with_point(self, x_um: float, y_um: float, z_um: float) -> "FocusSurface":
         """Return the surface with one more well, or a well's newest height."""
-        others = (point for point in self.points if math.dist(point[:2], (x_um, y_um)) > _SAME_WELL_UM)
+        others = (
+            point for point in self.points if math.dist(point[:2], (x_um, y_um)) > _SAME_WELL_UM
+        )
         return replace(self, points=(*others, (x_um, y_um, z_um)))
 
     def predict(self, x_um: float, y_um: float) -> float | None:
@@ -129,7 +140,9 @@ class FocusSurface:
         if len(self.points) < _ENOUGH_FOR_SURFACE:
             return None
         middle, plane = self._plane()
-        return float(plane @ (1.0, x_um - middle[0], y_um - middle[1])) + self._shift_um(middle, plane)
+        return float(plane @ (1.0, x_um - middle[0], y_um - middle[1])) + self._shift_um(
+            middle, plane
+        )
 
     @property
     def spread_um(self) -> float:
@@ -156,11 +169,15 @@ class FocusSurface:
         points = np.asarray(self.points, np.float64)
         middle = points[:, :2].mean(axis=0)
         rows = np.column_stack([np.ones(len(points)), points[:, :2] - middle])
-        prior = np.diag([0.0, (_USUAL_ERROR_UM / _USUAL_TILT) ** 2, (_USUAL_ERROR_UM / _USUAL_TILT) ** 2])
+        prior = np.diag(
+            [0.0, (_USUAL_ERROR_UM / _USUAL_TILT) ** 2, (_USUAL_ERROR_UM / _USUAL_TILT) ** 2]
+        )
         plane = np.array([np.median(points[:, 2]), 0.0, 0.0])
         for _ in range(20):
             weight = _FIRM_UM / np.maximum(np.abs(points[:, 2] - rows @ plane), _FIRM_UM)
-            plane = np.linalg.solve(rows.T @ (rows * weight[:, None]) + prior, rows.T @ (points[:, 2] * weight))
+            plane = np.linalg.solve(
+                rows.T @ (rows * weight[:, None]) + prior, rows.T @ (points[:, 2] * weight)
+            )
         return middle, plane
 
     def _shift_um(self, middle: Floats, plane: Floats) -> float:
@@ -175,13 +192,17 @@ class FocusSurface:
         return np.asarray(points[:, 2] - plane[0] - (points[:, :2] - middle) @ plane[1:])
 
 
-def scan(settings: MicroscopeSettings, surface: FocusSurface, x_um: float, y_um: float, *, wide: bool) -> tuple[float, ...]:
+def scan(
+    settings: MicroscopeSettings, surface: FocusSurface, x_um: float, y_um: float, *, wide: bool
+) -> tuple[float, ...]:
     """Return the rising heights to look at for focus: about the surface, only as far from it as wells stray once enough of them agree."""
     predicted = surface.predict(x_um, y_um)
     if wide:
         half_um = settings.wide_range_um
     elif len(surface.points) >= AGREEING:
-        half_um = min(max(2 * settings.focus_step_um, 3 * surface.spread_um), settings.focus_range_um)
+        half_um = min(
+            max(2 * settings.focus_step_um, 3 * surface.spread_um), settings.focus_range_um
+        )
     else:
         half_um = settings.focus_range_um
     lowest, highest = settings.z_limits_um or (-math.inf, math.inf)

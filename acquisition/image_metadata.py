@@ -8,10 +8,25 @@ from xml.etree import ElementTree as ET
 
 import tifffile
 
-CREDIBLE_UM_PER_PX = (0.05, 20.0)  # 72…300 dots per inch, which programs write without knowing, are 85…353 µm
+CREDIBLE_UM_PER_PX = (
+    0.05,
+    20.0,
+)  # 72…300 dots per inch, which programs write without knowing, are 85…353 µm
 OUR_CREATOR = "SpheroRank"
 _TYPE_BITS = 16  # of uint16: programs that do not know the camera's bits write these
-_UM = {"nm": 1e-3, "µm": 1.0, "μm": 1.0, "um": 1.0, "\\u00b5m": 1.0, "micron": 1.0, "microns": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6, "inch": 25_400.0}
+_UM = {
+    "nm": 1e-3,
+    "µm": 1.0,
+    "μm": 1.0,
+    "um": 1.0,
+    "\\u00b5m": 1.0,
+    "micron": 1.0,
+    "microns": 1.0,
+    "mm": 1e3,
+    "cm": 1e4,
+    "m": 1e6,
+    "inch": 25_400.0,
+}
 _TIFF_UNITS_UM = {2: 25_400.0, 3: 10_000.0}  # ResolutionUnit: inch, centimetre
 _TIFF_TIME = re.compile(r"(\d{4})[:-]?(\d\d)[:-]?(\d\d)[ T](\d\d:\d\d:\d\d)(\.\d{1,6})?")
 
@@ -50,7 +65,9 @@ def read_metadata(tif: tifffile.TiffFile) -> ImageMetadata:
         found = info.get("acquisition-time-local")
         taken_at = taken_at or (found if isinstance(found, datetime) else None)
     if scale is None and tif.is_imagej:
-        scale = _resolution(tif.pages.first, _UM.get(str((tif.imagej_metadata or {}).get("unit", "")).lower()))
+        scale = _resolution(
+            tif.pages.first, _UM.get(str((tif.imagej_metadata or {}).get("unit", "")).lower())
+        )
     if scale is None:
         unit = tif.pages.first.tags.valueof("ResolutionUnit", default=2)
         scale = _credible(_resolution(tif.pages.first, _TIFF_UNITS_UM.get(int(unit))))
@@ -65,11 +82,18 @@ def stack_problem(tif: tifffile.TiffFile, pages: int) -> str | None:
         metadata = tif.imagej_metadata or {}
         if (claimed := int(metadata.get("images", 1))) > pages:
             return f"ImageJ's description says {claimed} images, the file has {pages}; expected all of them"
-        counts = {"channels": int(metadata.get("channels", 1)), "times": int(metadata.get("frames", 1))}
+        counts = {
+            "channels": int(metadata.get("channels", 1)),
+            "times": int(metadata.get("frames", 1)),
+        }
     else:
         return None
     several = [f"{count} {what}" for what, count in counts.items() if count > 1]
-    return f"a stack of {' and '.join(several)}; expected the focal planes of one image" if several else None
+    return (
+        f"a stack of {' and '.join(several)}; expected the focal planes of one image"
+        if several
+        else None
+    )
 
 
 def _ome(tif: tifffile.TiffFile) -> _OmeImage | None:
@@ -83,10 +107,24 @@ def _ome(tif: tifffile.TiffFile) -> _OmeImage | None:
     pixels = next((element for element in root.iter() if _local(element) == "Pixels"), None)
     if pixels is None:
         return None
-    samples = max((_number(e.get("SamplesPerPixel")) or 1 for e in pixels if _local(e) == "Channel"), default=1)
+    samples = max(
+        (_number(e.get("SamplesPerPixel")) or 1 for e in pixels if _local(e) == "Channel"),
+        default=1,
+    )
     size = _number(pixels.get("PhysicalSizeX"))
     unit = _UM.get(pixels.get("PhysicalSizeXUnit", "µm"))
-    when = next((e.text or "" for e in images[0].iter() if _local(e) in ("AcquisitionDate", "CreationDate")), "") if images else ""
+    when = (
+        next(
+            (
+                e.text or ""
+                for e in images[0].iter()
+                if _local(e) in ("AcquisitionDate", "CreationDate")
+            ),
+            "",
+        )
+        if images
+        else ""
+    )
     return _OmeImage(
         um_per_px=size * unit if size and size > 0 and unit else None,
         taken_at=_iso_time(when),
@@ -99,7 +137,11 @@ def _ome(tif: tifffile.TiffFile) -> _OmeImage | None:
 
 def _camera_bits(significant_bits: str | None, creator: str) -> int | None:
     bits = int(_number(significant_bits) or 0)
-    return bits if 8 <= bits < _TYPE_BITS or (bits == _TYPE_BITS and creator.startswith(OUR_CREATOR)) else None  # noqa: PLR2004 - a grey image has 8 at least
+    return (
+        bits
+        if 8 <= bits < _TYPE_BITS or (bits == _TYPE_BITS and creator.startswith(OUR_CREATOR))
+        else None
+    )  # noqa: PLR2004 - a grey image has 8 at least
 
 
 def _local(element: ET.Element) -> str:
@@ -130,13 +172,19 @@ def _plane_info(tif: tifffile.TiffFile) -> Mapping[str, object]:
 def _metaseries_scale(info: Mapping[str, object]) -> float | None:
     value = _number(info.get("spatial-calibration-x"))
     unit = _UM.get(str(info.get("spatial-calibration-units", "")).lower())
-    return value * unit if value and value > 0 and unit and info.get("spatial-calibration-state", True) else None
+    return (
+        value * unit
+        if value and value > 0 and unit and info.get("spatial-calibration-state", True)
+        else None
+    )
 
 
 def _resolution(page: tifffile.TiffPage, unit_um: float | None) -> float | None:
     """Return µm per pixel from pixels per unit, None if the two directions differ or either is missing."""
     found = [page.tags.valueof(name) for name in ("XResolution", "YResolution")]
-    if unit_um is None or not all(isinstance(value, tuple) and len(value) == 2 and all(value) for value in found):  # noqa: PLR2004 - a rational number
+    if unit_um is None or not all(
+        isinstance(value, tuple) and len(value) == 2 and all(value) for value in found
+    ):  # noqa: PLR2004 - a rational number
         return None
     (x_count, x_per), (y_count, y_per) = found
     x_um, y_um = unit_um * x_per / x_count, unit_um * y_per / y_count
@@ -150,4 +198,6 @@ def _credible(um_per_px: float | None) -> float | None:
 
 def _tiff_time(page: tifffile.TiffPage) -> datetime | None:
     match = _TIFF_TIME.fullmatch(str(page.tags.valueof("DateTime", default="")).strip("\0 "))
-    return _iso_time(f"{match[1]}-{match[2]}-{match[3]}T{match[4]}{match[5] or ''}") if match else None
+    return (
+        _iso_time(f"{match[1]}-{match[2]}-{match[3]}T{match[4]}{match[5] or ''}") if match else None
+    )

@@ -80,8 +80,12 @@ class ImagingDay:
             if self._known(position.well, plan.saved_since).saved:
                 continue
             before = self._known(position.well, plan.tried_since)
-            if max(before.tries, failed[position.well]) >= self.settings.tries:  # a full disk keeps tries out of the journal
-                given_up[position.well] = problems.get(position.well) or before.last_problem or "tried often enough"
+            if (
+                max(before.tries, failed[position.well]) >= self.settings.tries
+            ):  # a full disk keeps tries out of the journal
+                given_up[position.well] = (
+                    problems.get(position.well) or before.last_problem or "tried often enough"
+                )
                 continue
             try:
                 self._image(plan, position)
@@ -119,18 +123,43 @@ class ImagingDay:
         frames = self.scope.stack(heights)
         self.step()
         well = WellFrames(
-            plan.plate, position.well, plan.day, tuple(frames), self.scope.format, position.x_um, position.y_um, tuple(heights), self.settings.plate
+            plan.plate,
+            position.well,
+            plan.day,
+            tuple(frames),
+            self.scope.format,
+            position.x_um,
+            position.y_um,
+            tuple(heights),
+            self.settings.plate,
         )
         file = save(self.archive, well)
         self.journal.saved(position.well, str(file.relative_to(self.archive)), self.clock())
-        self.tell("well.saved", plate=plan.plate, day=plan.day, well=position.well, file=str(file), z_um=round(z_um, 1))
+        self.tell(
+            "well.saved",
+            plate=plan.plate,
+            day=plan.day,
+            well=position.well,
+            file=str(file),
+            z_um=round(z_um, 1),
+        )
 
-    def _note_failure(self, plan: DayPlan, position: WellPosition, error: MicroscopeError | OutputError) -> None:
+    def _note_failure(
+        self, plan: DayPlan, position: WellPosition, error: MicroscopeError | OutputError
+    ) -> None:
         self._in_a_row += 1
-        self.tell("well.failed", plate=plan.plate, day=plan.day, well=position.well, problem=str(error))
+        self.tell(
+            "well.failed", plate=plan.plate, day=plan.day, well=position.well, problem=str(error)
+        )
         if self._in_a_row == TOO_MANY_IN_A_ROW:
             message = f"plate {plan.plate}, day {plan.day}: {TOO_MANY_IN_A_ROW} wells failed one after the other, the last was {position.well}: {error}"
-            self.tell("alert", kind="microscope", cause=f"{plan.plate} in a row", message=message, plate=plan.plate)
+            self.tell(
+                "alert",
+                kind="microscope",
+                cause=f"{plan.plate} in a row",
+                message=message,
+                plate=plan.plate,
+            )
         try:
             self.journal.failed(position.well, str(error), self.clock())
         except OutputError as unwritten:  # the disk is full for the journal too: the try counts all the same, it was begun
@@ -144,7 +173,10 @@ class ImagingDay:
         focusing = self.settings.focusing
         if focusing is Focusing.OFF:
             return near_um
-        if not wide and (focusing is Focusing.HARDWARE or (focusing is Focusing.AUTO and self.scope.has_autofocus)):
+        if not wide and (
+            focusing is Focusing.HARDWARE
+            or (focusing is Focusing.AUTO and self.scope.has_autofocus)
+        ):
             try:
                 self.step()
                 return self._remember(position, self.scope.autofocus(near_um))
@@ -163,7 +195,9 @@ class ImagingDay:
         """Yield the heights to look at: first where focus is expected, then farther out."""
         first = scan(self.settings, self.surface, position.x_um, position.y_um, wide=wide)
         yield first
-        if (farther := scan(self.settings, self.surface, position.x_um, position.y_um, wide=True)) != first:
+        if (
+            farther := scan(self.settings, self.surface, position.x_um, position.y_um, wide=True)
+        ) != first:
             yield farther
 
     def _remember(self, position: WellPosition, z_um: float) -> float:
@@ -173,7 +207,10 @@ class ImagingDay:
     def _heights(self, z_um: float) -> list[float]:
         """Return the heights of the planes, the middle one in focus."""
         middle = (self.settings.planes - 1) / 2
-        return [z_um + (number - middle) * self.settings.plane_step_um for number in range(self.settings.planes)]
+        return [
+            z_um + (number - middle) * self.settings.plane_step_um
+            for number in range(self.settings.planes)
+        ]
 
     def _recentred(self, position: WellPosition, z_um: float) -> WellPosition:
         """Bring the tissue into the middle of the field, as long as each move brings it nearer.
@@ -185,7 +222,9 @@ class ImagingDay:
             if seen is None or (seen.contact == 0 and seen.distance <= WELL_CENTRED):
                 break
             dx_um, dy_um = self.scope.format.stage_um(*seen.towards)
-            there = replace(position, x_um=position.x_um + sign * dx_um, y_um=position.y_um + sign * dy_um)
+            there = replace(
+                position, x_um=position.x_um + sign * dx_um, y_um=position.y_um + sign * dy_um
+            )
             try:
                 self.scope.move_to(there.x_um, there.y_um)
             except MicroscopeError:  # beyond the stage's limits: the well is imaged where it is

@@ -81,7 +81,9 @@ class Journal:
             state = states.get(entry.well, WellState())
             match entry.step:
                 case Step.STARTED:
-                    states[entry.well] = replace(state, tries=state.tries + 1, last_problem=INTERRUPTED)
+                    states[entry.well] = replace(
+                        state, tries=state.tries + 1, last_problem=INTERRUPTED
+                    )
                 case Step.SAVED:
                     states[entry.well] = replace(state, saved=True, last_problem=None)
                 case Step.FAILED:
@@ -94,7 +96,10 @@ class Journal:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise OutputError(self._path, f"cannot be read ({error.strerror}); expected the journal of a day's imaging") from error
+            raise OutputError(
+                self._path,
+                f"cannot be read ({error.strerror}); expected the journal of a day's imaging",
+            ) from error
         entries = []
         for line in lines:
             try:
@@ -115,13 +120,20 @@ class Journal:
             is_new = not self._path.exists()
             make_folder(self._path.parent)
             with self._path.open("ab+") as file:
-                file.write(_line_end_missing(file.fileno()) + entry.model_dump_json(exclude_none=True).encode() + b"\n")
+                file.write(
+                    _line_end_missing(file.fileno())
+                    + entry.model_dump_json(exclude_none=True).encode()
+                    + b"\n"
+                )
                 file.flush()
                 os.fsync(file.fileno())
             if is_new:
                 sync_folder(self._path.parent)
         except OSError as error:
-            raise OutputError(self._path, f"cannot be written ({error.strerror}); expected a writable folder with free space") from error
+            raise OutputError(
+                self._path,
+                f"cannot be written ({error.strerror}); expected a writable folder with free space",
+            ) from error
 
 
 def _line_end_missing(file: int) -> bytes:

@@ -52,7 +52,11 @@ class Wishes:
         OutputError
             If it cannot be written.
         """
-        before = [path for folder in ("", "done", "dropped") for path in (self._folder / folder).glob(f"*-{wish.identity}-*.json")]
+        before = [
+            path
+            for folder in ("", "done", "dropped")
+            for path in (self._folder / folder).glob(f"*-{wish.identity}-*.json")
+        ]
         if before and wish.reason != ASKED:
             return None
         made_at = wish.made_at.astimezone(UTC)
@@ -70,7 +74,11 @@ class Wishes:
                 continue
             except (OSError, ValidationError) as error:
                 if self._move(path.name, "damaged"):
-                    log.warning("wish.damaged", file=str(self._folder / "damaged" / path.name), problem=_describe(error))
+                    log.warning(
+                        "wish.damaged",
+                        file=str(self._folder / "damaged" / path.name),
+                        problem=_describe(error),
+                    )
         return waiting
 
     def done(self, name: str) -> None:
@@ -103,11 +111,16 @@ class Wishes:
         except FileNotFoundError:
             return False
         except OSError as error:
-            raise OutputError(self._folder / name, f"cannot be moved to {to} ({error.strerror}); expected a writable folder") from error
+            raise OutputError(
+                self._folder / name,
+                f"cannot be moved to {to} ({error.strerror}); expected a writable folder",
+            ) from error
         return True
 
 
 def _describe(error: OSError | ValidationError) -> str:
     if isinstance(error, OSError):
         return f"cannot be read ({error.strerror})"
-    return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'the file'}: {each['msg']}" for each in error.errors())
+    return "; ".join(
+        f"{'.'.join(map(str, each['loc'])) or 'the file'}: {each['msg']}" for each in error.errors()
+    )

@@ -37,7 +37,9 @@ def list_files(root: Path) -> Iterator[FileVersion]:
                         yield version
         except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
             if not folder:
-                raise SourceGoneError(root, f"{error.strerror}; expected the drop folder") from error
+                raise SourceGoneError(
+                    root, f"{error.strerror}; expected the drop folder"
+                ) from error
         except OSError as error:
             raise SourceGoneError(root / folder, f"cannot be listed: {error.strerror}") from error
 

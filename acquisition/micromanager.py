@@ -21,7 +21,9 @@ from acquisition.microscope_settings import Focusing, MicroscopeSettings
 from acquisition.ports import Frame, FrameFormat
 from schemas.errors import ConfigError, MicroscopeError
 
-STAGE_TOLERANCE_UM = 25.0  # a fiftieth of a field; beyond it the stage does not stand where it was sent
+STAGE_TOLERANCE_UM = (
+    25.0  # a fiftieth of a field; beyond it the stage does not stand where it was sent
+)
 Z_TOLERANCE_UM = 5.0
 MOST_BITS = 16  # of a pixel, in the archive
 FRAME_TIME = "FrameTime"  # a property of cameras that stamp their frames: ISO 8601 with its zone
@@ -74,10 +76,17 @@ class MicroManager:
                 height_px=self._core.getImageHeight(),
                 bits=self._core.getImageBitDepth(),
                 um_per_px=settings.um_per_px or self._core.getPixelSizeUm(),
-                to_stage=_to_stage(self._core.getPixelSizeAffine(), settings.um_per_px or self._core.getPixelSizeUm()),
+                to_stage=_to_stage(
+                    self._core.getPixelSizeAffine(),
+                    settings.um_per_px or self._core.getPixelSizeUm(),
+                ),
             )
             self._core.setAutoShutter(False)
-            self._core.register_mda_engine(_StrictEngine(self._core, use_hardware_sequencing=False, restore_initial_state=False))
+            self._core.register_mda_engine(
+                _StrictEngine(
+                    self._core, use_hardware_sequencing=False, restore_initial_state=False
+                )
+            )
         except BaseException:
             self.close()
             raise
@@ -95,14 +104,22 @@ class MicroManager:
     def move_to(self, x_um: float, y_um: float) -> None:
         """Move the stage and return when it stands there; raises :class:`MicroscopeError`."""
         stage = self._core.getXYStageDevice()
-        if (limits := self._settings.stage_limits_um) and not (limits[0] <= x_um <= limits[2] and limits[1] <= y_um <= limits[3]):
-            raise MicroscopeError(f"stage {stage}", f"was to go to ({x_um:.1f}, {y_um:.1f}) µm; expected a place within stage_limits_um = {limits}")
+        if (limits := self._settings.stage_limits_um) and not (
+            limits[0] <= x_um <= limits[2] and limits[1] <= y_um <= limits[3]
+        ):
+            raise MicroscopeError(
+                f"stage {stage}",
+                f"was to go to ({x_um:.1f}, {y_um:.1f}) µm; expected a place within stage_limits_um = {limits}",
+            )
         with _translated(f"stage {stage}"):
             self._core.setXYPosition(x_um, y_um)
             self._core.waitForDevice(stage)
             x, y = self._core.getXYPosition()
         if not math.hypot(x - x_um, y - y_um) <= STAGE_TOLERANCE_UM:
-            raise MicroscopeError(f"stage {stage}", f"stands at ({x:.1f}, {y:.1f}) µm; expected ({x_um:.1f}, {y_um:.1f}), where it was sent")
+            raise MicroscopeError(
+                f"stage {stage}",
+                f"stands at ({x:.1f}, {y:.1f}) µm; expected ({x_um:.1f}, {y_um:.1f}), where it was sent",
+            )
 
     def autofocus(self, near_z_um: float) -> float:
         """Let the hardware find focus and return where; raises :class:`MicroscopeError`."""
@@ -125,7 +142,15 @@ class MicroManager:
         def keep(image: np.ndarray, _event: MDAEvent, meta: dict[str, Any]) -> None:
             frames.append(self._frame(image, meta))
 
-        events = [MDAEvent(index={"z": number}, z_pos=z, exposure=self._settings.exposure_ms, keep_shutter_open=True) for number, z in enumerate(z_um)]
+        events = [
+            MDAEvent(
+                index={"z": number},
+                z_pos=z,
+                exposure=self._settings.exposure_ms,
+                keep_shutter_open=True,
+            )
+            for number, z in enumerate(z_um)
+        ]
         camera = f"camera {self._core.getCameraDevice()}"
         self._core.mda.events.frameReady.connect(keep)
         try:
@@ -137,7 +162,10 @@ class MicroManager:
             raise MicroscopeError(camera, f"gave {len(frames)} frames; expected {len(z_um)}")
         for frame, wanted in zip(frames, z_um, strict=True):
             if not abs(frame.z_um - wanted) <= Z_TOLERANCE_UM:
-                raise MicroscopeError(f"focus drive {self._core.getFocusDevice()}", f"stands at {frame.z_um:.1f} µm; expected {wanted:.1f}, where it was sent")
+                raise MicroscopeError(
+                    f"focus drive {self._core.getFocusDevice()}",
+                    f"stands at {frame.z_um:.1f} µm; expected {wanted:.1f}, where it was sent",
+                )
         return frames
 
     def lamp_off(self) -> None:
@@ -155,11 +183,22 @@ class MicroManager:
     def devices(self) -> list[tuple[str, str, str, str]]:
         """Return label, kind, library and name of each device of the configuration."""
         core = self._core
-        return [(label, core.getDeviceType(label).name, core.getDeviceLibrary(label), core.getDeviceName(label)) for label in core.getLoadedDevices()]
+        return [
+            (
+                label,
+                core.getDeviceType(label).name,
+                core.getDeviceLibrary(label),
+                core.getDeviceName(label),
+            )
+            for label in core.getLoadedDevices()
+        ]
 
     def presets(self) -> dict[str, tuple[str, ...]]:
         """Return the presets of each group of the configuration; one of them is the channel."""
-        return {group: tuple(self._core.getAvailableConfigs(group)) for group in self._core.getAvailableConfigGroups()}
+        return {
+            group: tuple(self._core.getAvailableConfigs(group))
+            for group in self._core.getAvailableConfigGroups()
+        }
 
     def position(self) -> tuple[float, float, float]:
         """Return x, y and z in µm."""
@@ -167,9 +206,14 @@ class MicroManager:
             return (*self._core.getXYPosition(), self._core.getPosition())
 
     def _check_heights(self, z_um: Sequence[float]) -> None:
-        if (limits := self._settings.z_limits_um) and (outside := [z for z in z_um if not limits[0] <= z <= limits[1]]):
+        if (limits := self._settings.z_limits_um) and (
+            outside := [z for z in z_um if not limits[0] <= z <= limits[1]]
+        ):
             heights = ", ".join(f"{z:.1f}" for z in outside)
-            raise MicroscopeError(f"focus drive {self._core.getFocusDevice()}", f"was to go to {heights} µm; expected heights within z_limits_um = {limits}")
+            raise MicroscopeError(
+                f"focus drive {self._core.getFocusDevice()}",
+                f"was to go to {heights} µm; expected heights within z_limits_um = {limits}",
+            )
 
     @contextmanager
     def _lit(self) -> Iterator[None]:
@@ -190,7 +234,9 @@ class MicroManager:
             y_um=float(where["y"]),
             z_um=float(where["z"]),
             exposure_ms=float(meta["exposure_ms"]),  # as the camera rounds it
-            taken_at=datetime.fromisoformat(self._core.getProperty(camera, FRAME_TIME)) if stamped else self._clock(),
+            taken_at=datetime.fromisoformat(self._core.getProperty(camera, FRAME_TIME))
+            if stamped
+            else self._clock(),
         )
 
     def _set_channel(self) -> None:
@@ -213,16 +259,28 @@ def _load(settings: MicroscopeSettings) -> CMMCorePlus:
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
-        raise ConfigError(f"{_KEY}.config", f"{path} cannot be read: {error.strerror}; expected the microscope's MMConfig file") from error
+        raise ConfigError(
+            f"{_KEY}.config",
+            f"{path} cannot be read: {error.strerror}; expected the microscope's MMConfig file",
+        ) from error
     if settings.adapters is not None and not any(settings.adapters.glob("*mmgr_dal_*")):
-        raise ConfigError(f"{_KEY}.adapters", f"{settings.adapters} holds no device adapter (…mmgr_dal_…); expected Micro-Manager's folder")
-    core = UniMMCore() if any(line.startswith(_PYTHON_DEVICES) for line in text.splitlines()) else CMMCorePlus()
+        raise ConfigError(
+            f"{_KEY}.adapters",
+            f"{settings.adapters} holds no device adapter (…mmgr_dal_…); expected Micro-Manager's folder",
+        )
+    core = (
+        UniMMCore()
+        if any(line.startswith(_PYTHON_DEVICES) for line in text.splitlines())
+        else CMMCorePlus()
+    )
     if settings.adapters is not None:
         core.setDeviceAdapterSearchPaths([str(settings.adapters)])
     core.setTimeoutMs(round(1000 * settings.timeout_s))
     try:
         core.loadSystemConfiguration(str(path))
-    except Exception as error:  # whatever a device driver or the parser raises: the configuration does not load
+    except (
+        Exception
+    ) as error:  # whatever a device driver or the parser raises: the configuration does not load
         _end(core)
         raise ConfigError(path, f"cannot be loaded: {_cause(core, str(error))}") from error
     return core
@@ -244,13 +302,17 @@ def _cause(core: CMMCorePlus, said: str) -> str:
             f"; expected adapters for {core.getAPIVersionInfo()}, which this pymmcore has: "
             "take the Micro-Manager of that version (mmcore install), or the pymmcore whose version ends in the adapters' number"
         )
-    elif "Failed to load device adapter" in text or "not a known Micro-manager DeviceAdapter" in text:
+    elif (
+        "Failed to load device adapter" in text or "not a known Micro-manager DeviceAdapter" in text
+    ):
         where = ", ".join(core.getDeviceAdapterSearchPaths()) or "nowhere"
         text += f"; expected the adapter in {where} (source.micromanager.adapters names Micro-Manager's folder)"
     return text
 
 
-def _to_stage(affine: Sequence[float], um_per_px: float) -> tuple[float, float, float, float] | None:
+def _to_stage(
+    affine: Sequence[float], um_per_px: float
+) -> tuple[float, float, float, float] | None:
     """Return the stage's way for a pixel to the right and for one down; None for a matrix that is not the pixel size's, as the core's own 1."""
     x_right, x_down, _, y_right, y_down, _ = affine
     is_of_scale = math.isclose(abs(x_right * y_down - x_down * y_right), um_per_px**2, rel_tol=0.2)
@@ -263,26 +325,47 @@ def _lacking(core: CMMCorePlus, settings: MicroscopeSettings) -> Iterator[tuple[
         "Camera": (core.getCameraDevice(), "a camera"),
         "XYStage": (core.getXYStageDevice(), "a stage for x and y"),
         "Focus": (core.getFocusDevice(), "a focus drive"),
-        "Shutter": (core.getShutterDevice(), "the lamp's shutter, so that the lamp can be switched off"),
+        "Shutter": (
+            core.getShutterDevice(),
+            "the lamp's shutter, so that the lamp can be switched off",
+        ),
     }
     loaded = ", ".join(label for label in core.getLoadedDevices() if label != "Core") or "none"
     for role, (label, what) in roles.items():
         if not label:
-            yield str(settings.config), f"names no {role} (loaded are {loaded}); expected a line Property,Core,{role},LABEL with {what}"
+            yield (
+                str(settings.config),
+                f"names no {role} (loaded are {loaded}); expected a line Property,Core,{role},LABEL with {what}",
+            )
     if settings.focusing is Focusing.HARDWARE and not core.getAutoFocusDevice():
-        yield f"{_KEY}.focusing", f"is hardware, and {settings.config} names no AutoFocus; expected a line Property,Core,AutoFocus,LABEL, or software"
+        yield (
+            f"{_KEY}.focusing",
+            f"is hardware, and {settings.config} names no AutoFocus; expected a line Property,Core,AutoFocus,LABEL, or software",
+        )
     if core.getCameraDevice():
         if not (settings.um_per_px or core.getPixelSizeUm()):
-            yield str(settings.config), f"has no pixel size; expected a ConfigPixelSize that fits, or {_KEY}.um_per_px"
+            yield (
+                str(settings.config),
+                f"has no pixel size; expected a ConfigPixelSize that fits, or {_KEY}.um_per_px",
+            )
         if (components := core.getNumberOfComponents()) != 1:
-            yield str(settings.config), f"its camera gives {components} components a pixel; expected grey images"
+            yield (
+                str(settings.config),
+                f"its camera gives {components} components a pixel; expected grey images",
+            )
         elif (bits := core.getImageBitDepth()) > MOST_BITS:
-            yield str(settings.config), f"its camera counts in {bits} bits; expected at most {MOST_BITS} (the camera's pixel type sets it)"
+            yield (
+                str(settings.config),
+                f"its camera counts in {bits} bits; expected at most {MOST_BITS} (the camera's pixel type sets it)",
+            )
     if settings.channel:
         group, _, preset = settings.channel.partition(":")
         known = {name: core.getAvailableConfigs(name) for name in core.getAvailableConfigGroups()}
         if preset not in known.get(group, ()):
-            listed = ", ".join(f"{name}:{each}" for name, presets in known.items() for each in presets) or "none"
+            listed = (
+                ", ".join(f"{name}:{each}" for name, presets in known.items() for each in presets)
+                or "none"
+            )
             yield f"{_KEY}.channel", f"is {settings.channel!r}; expected one of {listed}"
 
 

@@ -15,7 +15,10 @@ PACKAGES = ("pymmcore_plus", "useq", "ome_types")  # of the extra
 def check_installed() -> None:
     """Raise :class:`ConfigError` where what drives a microscope is not installed."""
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
-        raise ConfigError("source.kind", f'"micromanager" needs {", ".join(missing)}, not found here; expected: pip install "spherorank[micromanager]"')
+        raise ConfigError(
+            "source.kind",
+            f'"micromanager" needs {", ".join(missing)}, not found here; expected: pip install "spherorank[micromanager]"',
+        )
 
 
 class Focusing(StrEnum):
@@ -33,7 +36,9 @@ class MicroscopeSettings:
 
     config: Path  # the hardware configuration, an MMConfig file
     a1_um: tuple[float, float]  # where the stage stands with the middle of A1 under the objective
-    adapters: Path | None = None  # Micro-Manager's folder with the device adapters; None: where pymmcore-plus finds one
+    adapters: Path | None = (
+        None  # Micro-Manager's folder with the device adapters; None: where pymmcore-plus finds one
+    )
     plate: int = 96  # wells
     spacing_um: float | None = None  # from well to well; None: what a plate of so many wells has
     rotation_deg: float = 0.0  # of the plate, anticlockwise

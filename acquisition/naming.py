@@ -33,7 +33,9 @@ _STRPTIME = {
     "%": "%",
 }
 _TEMPORARY = re.compile(r"^[.~]|~$|\.(?:tmp|part|partial|crdownload)$", re.IGNORECASE)
-_SYSTEM_FOLDERS = frozenset({"@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found"})
+_SYSTEM_FOLDERS = frozenset(
+    {"@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found"}
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,9 @@ class NameReading:
     taken_at: datetime | None = None  # naive where the name has no time zone
 
     def __str__(self) -> str:
-        return ", ".join(f"{name} {value}" for name, value in vars(self).items() if value is not None)
+        return ", ".join(
+            f"{name} {value}" for name, value in vars(self).items() if value is not None
+        )
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,9 @@ class NamePattern:
     """A pattern as :func:`compile_pattern` makes it."""
 
     text: str
-    parts: int  # of the path, the file's name included: the pattern is held against the last so many
+    parts: (
+        int  # of the path, the file's name included: the pattern is held against the last so many
+    )
     fields: frozenset[str]  # the known ones that it has
     tokens: tuple[_Token, ...]
     repeated: frozenset[str]  # placeholders that stand more than once and must agree
@@ -79,13 +85,17 @@ class NamePattern:
             If the path does not fit the pattern, or fits it in two ways that mean different things.
         """
         if "\\" in path:
-            raise ImageError(path, "its name holds a backslash or bytes that are not UTF-8; expected plain text")
+            raise ImageError(
+                path, "its name holds a backslash or bytes that are not UTF-8; expected plain text"
+            )
         tail = "/".join(path.split("/")[-self.parts :])
         readings = sorted(set(map(_reading, self._matches(tail))), key=str)
         if not readings:
             raise ImageError(path, f"the name does not fit the pattern {self.text}")
         if len(readings) > 1:
-            raise ImageError(path, f"the name fits {self.text} in two ways: {readings[0]}; or {readings[1]}")
+            raise ImageError(
+                path, f"the name fits {self.text} in two ways: {readings[0]}; or {readings[1]}"
+            )
         return readings[0]
 
     def _matches(self, text: str) -> set[tuple[tuple[str, object], ...]]:
@@ -93,10 +103,20 @@ class NamePattern:
         states: set[tuple[int, tuple[tuple[str, object], ...]]] = {(0, ())}
         for index, token in enumerate(self.tokens):
             last = index == len(self.tokens) - 1
-            states = {(end, values) for start, known in states for end, values in self._steps(token, text, start, known) if not last or end == len(text)}
-        return {tuple((name, value) for name, value in values if name in KNOWN_FIELDS) for _, values in states}
+            states = {
+                (end, values)
+                for start, known in states
+                for end, values in self._steps(token, text, start, known)
+                if not last or end == len(text)
+            }
+        return {
+            tuple((name, value) for name, value in values if name in KNOWN_FIELDS)
+            for _, values in states
+        }
 
-    def _steps(self, token: _Token, text: str, start: int, known: tuple[tuple[str, object], ...]) -> Iterator[tuple[int, tuple[tuple[str, object], ...]]]:
+    def _steps(
+        self, token: _Token, text: str, start: int, known: tuple[tuple[str, object], ...]
+    ) -> Iterator[tuple[int, tuple[tuple[str, object], ...]]]:
         """Yield every way ``token`` can go on from ``start``."""
         longest = token.text.match(text, start)
         if longest is None:
@@ -111,7 +131,10 @@ class NamePattern:
             if value is None or dict(known).get(token.name, value) != value:
                 continue
             kept = token.name in KNOWN_FIELDS or token.name in self.repeated
-            yield end, (tuple(sorted({**dict(known), token.name: value}.items())) if kept else known)
+            yield (
+                end,
+                (tuple(sorted({**dict(known), token.name: value}.items())) if kept else known),
+            )
 
 
 def compile_pattern(text: str) -> NamePattern:
@@ -137,7 +160,9 @@ def compile_pattern(text: str) -> NamePattern:
         problem = f"expected a file name that ends in one of {', '.join(IMAGE_SUFFIXES)}"
     if problem:
         raise ConfigError("source.pattern", f"is {text!r}; {problem}")
-    return NamePattern(text, len(parts), fields, tokens, frozenset(name for name in names if names.count(name) > 1))
+    return NamePattern(
+        text, len(parts), fields, tokens, frozenset(name for name in names if names.count(name) > 1)
+    )
 
 
 def is_image_name(name: str) -> bool:
@@ -149,7 +174,9 @@ def is_ignored(path: str) -> bool:
     """Whether a path belongs to nobody's experiment: hidden, temporary, or an operating system's own folder."""
     *folders, name = path.split("/")
     stem = name.rsplit(".", 1)[0]
-    return any(folder.startswith(".") or folder.lower() in _SYSTEM_FOLDERS for folder in folders) or any(map(_TEMPORARY.search, (name, stem)))
+    return any(
+        folder.startswith(".") or folder.lower() in _SYSTEM_FOLDERS for folder in folders
+    ) or any(map(_TEMPORARY.search, (name, stem)))
 
 
 def _tokens(pattern: str) -> Iterator[_Token]:
@@ -166,7 +193,10 @@ def _tokens(pattern: str) -> Iterator[_Token]:
 def _literal(pattern: str, start: int, end: int) -> _Token:
     text = pattern[start:end]
     if "{" in text or "}" in text:
-        raise ConfigError("source.pattern", f"is {pattern!r}; expected placeholders such as {{well}} or {{taken_at:%Y%m%d_%H%M%S}}, found {text!r}")
+        raise ConfigError(
+            "source.pattern",
+            f"is {pattern!r}; expected placeholders such as {{well}} or {{taken_at:%Y%m%d_%H%M%S}}, found {text!r}",
+        )
     suffix = PurePosixPath(text).suffix or (text if text.startswith(".") else "")
     if end < len(pattern) or not is_image_name(suffix):
         return _Token("", re.compile(re.escape(text)))
@@ -176,14 +206,20 @@ def _literal(pattern: str, start: int, end: int) -> _Token:
 def _placeholder(pattern: str, name: str, form: str | None) -> _Token:
     fail = partial(ConfigError, "source.pattern")
     if name == "taken_at":
-        return _Token(name, _strptime_regex(pattern, form), form) if form else _Token(name, _ISO_TIME)
+        return (
+            _Token(name, _strptime_regex(pattern, form), form) if form else _Token(name, _ISO_TIME)
+        )
     if name == "well":
         if form not in (None, "a00", "a0"):
-            raise fail(f"is {pattern!r}; {{well:{form}}} is not known, expected {{well}} or {{well:a00}}")
+            raise fail(
+                f"is {pattern!r}; {{well:{form}}} is not known, expected {{well}} or {{well:a00}}"
+            )
         return _Token(name, re.compile(r"[A-Pa-p]\d{2}" if form == "a00" else r"[A-Pa-p]\d{1,2}"))
     if name in NUMBER_FIELDS or name in {"row", "col"}:
         if form is not None and form.strip("0"):
-            raise fail(f"is {pattern!r}; {{{name}:{form}}} is not known, expected {{{name}}} or as many zeros as it has digits, {{{name}:00}}")
+            raise fail(
+                f"is {pattern!r}; {{{name}:{form}}} is not known, expected {{{name}}} or as many zeros as it has digits, {{{name}:00}}"
+            )
         most = 2 if name in {"row", "col"} else 6
         digits = rf"\d{{{len(form)}}}" if form else rf"\d{{1,{most}}}"
         return _Token(name, re.compile(f"[A-Pa-p]|{digits}" if name == "row" else digits))
@@ -197,11 +233,21 @@ def _placeholder(pattern: str, name: str, form: str | None) -> _Token:
 def _strptime_regex(pattern: str, form: str) -> re.Pattern[str]:
     unknown = [code for code in re.findall(r"%(.?)", form) if code not in _STRPTIME]
     codes = set(re.findall(r"%(.)", form))
-    if unknown or not codes & {"Y", "y"} or not (codes >= {"d", "m"} or codes >= {"d", "b"} or "j" in codes):
+    if (
+        unknown
+        or not codes & {"Y", "y"}
+        or not (codes >= {"d", "m"} or codes >= {"d", "b"} or "j" in codes)
+    ):
         raise ConfigError(
-            "source.pattern", f"is {pattern!r}; {{taken_at:{form}}} is no date, expected year, month and day of {' '.join(f'%{code}' for code in _STRPTIME)}"
+            "source.pattern",
+            f"is {pattern!r}; {{taken_at:{form}}} is no date, expected year, month and day of {' '.join(f'%{code}' for code in _STRPTIME)}",
         )
-    return re.compile("".join(_STRPTIME[piece[1]] if piece.startswith("%") else re.escape(piece) for piece in re.findall(r"%.|[^%]", form)))
+    return re.compile(
+        "".join(
+            _STRPTIME[piece[1]] if piece.startswith("%") else re.escape(piece)
+            for piece in re.findall(r"%.|[^%]", form)
+        )
+    )
 
 
 def _value(token: _Token, match: re.Match[str]) -> object | None:
@@ -223,12 +269,18 @@ def _value(token: _Token, match: re.Match[str]) -> object | None:
 
 def _iso_time(match: re.Match[str]) -> datetime:
     year, month, day, hour, minute, second, fraction, zone = match.groups()
-    return datetime.fromisoformat(f"{year}-{month}-{day}T{hour}:{minute}:{second or '00'}.{(fraction or '0'):0<6.6}{zone or ''}")
+    return datetime.fromisoformat(
+        f"{year}-{month}-{day}T{hour}:{minute}:{second or '00'}.{(fraction or '0'):0<6.6}{zone or ''}"
+    )
 
 
 def _reading(values: tuple[tuple[str, object], ...]) -> NameReading:
     known = dict(values)
-    row, column, elapsed = known.pop("row", None), known.pop("col", None), known.pop("elapsed_day", None)
+    row, column, elapsed = (
+        known.pop("row", None),
+        known.pop("col", None),
+        known.pop("elapsed_day", None),
+    )
     if isinstance(row, int) and isinstance(column, int):
         known["well"] = well_at(row, column)
     if isinstance(elapsed, int):

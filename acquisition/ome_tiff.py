@@ -59,7 +59,9 @@ def prepare(root: Path, plate: str, day: int) -> None:
         for leftover in folder.glob(".*.ome.tif.part"):
             leftover.unlink()
     except OSError as error:
-        raise OutputError(folder, f"cannot be made or cleared ({error.strerror}); expected a writable archive") from error
+        raise OutputError(
+            folder, f"cannot be made or cleared ({error.strerror}); expected a writable archive"
+        ) from error
 
 
 def save(root: Path, well: WellFrames) -> Path:
@@ -77,9 +79,14 @@ def save(root: Path, well: WellFrames) -> Path:
     content = encode(well)
     folder = _folder(root, well.plate, well.day)
     if not folder.is_dir():
-        raise OutputError(folder, "is gone; expected the folder that this day's images are saved in (is the archive's share mounted?)")
+        raise OutputError(
+            folder,
+            "is gone; expected the folder that this day's images are saved in (is the archive's share mounted?)",
+        )
     at = well.taken_at
-    while (path := folder / archive_name(well.well, at)).exists():  # a camera whose clock stands still
+    while (
+        path := folder / archive_name(well.well, at)
+    ).exists():  # a camera whose clock stands still
         at += timedelta(milliseconds=1)
     write_durably(path, content)
     return path
@@ -91,7 +98,9 @@ def _folder(root: Path, plate: str, day: int) -> Path:
 
 def archive_name(well: str, taken_at: datetime) -> str:
     """Return a file's name, as :data:`acquisition.microscope_settings.ARCHIVE_PATTERN` reads it."""
-    return f"{well}_{taken_at:%Y%m%dT%H%M%S}.{taken_at.microsecond // 1000:03d}{taken_at:%z}.ome.tif"
+    return (
+        f"{well}_{taken_at:%Y%m%dT%H%M%S}.{taken_at.microsecond // 1000:03d}{taken_at:%z}.ome.tif"
+    )
 
 
 def encode(well: WellFrames) -> bytes:
@@ -136,9 +145,15 @@ def check_space(root: Path, needed: int, keep_free: int) -> None:
     try:
         free = shutil.disk_usage(there).free
     except OSError as error:
-        raise OutputError(root, f"its free space cannot be asked for ({error.strerror}); expected a folder that can be read") from error
+        raise OutputError(
+            root,
+            f"its free space cannot be asked for ({error.strerror}); expected a folder that can be read",
+        ) from error
     if free < needed + keep_free:
-        raise OutputError(root, f"{free} bytes free; expected {needed + keep_free}: {needed} for the images, and {keep_free} that stay free")
+        raise OutputError(
+            root,
+            f"{free} bytes free; expected {needed + keep_free}: {needed} for the images, and {keep_free} that stay free",
+        )
 
 
 def _stack(well: WellFrames) -> npt.NDArray[np.generic]:
@@ -151,7 +166,10 @@ def _stack(well: WellFrames) -> npt.NDArray[np.generic]:
     for frame in well.frames:
         if frame.pixels.shape != expected or frame.pixels.dtype != dtype:
             found = f"a frame of {frame.pixels.shape[::-1]} {frame.pixels.dtype}"
-            raise MicroscopeError(f"camera, well {well.well}", f"{found}; expected {expected[::-1]} {dtype}, as the camera said")
+            raise MicroscopeError(
+                f"camera, well {well.well}",
+                f"{found}; expected {expected[::-1]} {dtype}, as the camera said",
+            )
         if int(frame.pixels.max()) > white:
             # Saved all the same, it would be stretched unlike the other wells, or refused later.
             problem = f"a pixel is {frame.pixels.max()}; expected at most {white}, as it counts in {well.format.bits} bits"
@@ -183,10 +201,24 @@ def _metadata(well: WellFrames) -> ome.OME:
                 columns=columns,
                 row_naming_convention="letter",
                 column_naming_convention="number",
-                wells=[ome.Well(id="Well:0", row=row - 1, column=column - 1, external_identifier=well.well, well_samples=[sample])],
+                wells=[
+                    ome.Well(
+                        id="Well:0",
+                        row=row - 1,
+                        column=column - 1,
+                        external_identifier=well.well,
+                        well_samples=[sample],
+                    )
+                ],
             )
         ],
-        instruments=[ome.Instrument(id="Instrument:0", microscope=ome.Microscope(type="Inverted"), detectors=[ome.Detector(id="Detector:0")])],
+        instruments=[
+            ome.Instrument(
+                id="Instrument:0",
+                microscope=ome.Microscope(type="Inverted"),
+                detectors=[ome.Detector(id="Detector:0")],
+            )
+        ],
         images=[
             ome.Image(
                 id="Image:0",
@@ -234,8 +266,18 @@ def _pixels(well: WellFrames) -> ome.Pixels:
         physical_size_x=camera.um_per_px,
         physical_size_y=camera.um_per_px,
         physical_size_z=float(np.median(np.abs(steps_um))) or None if len(steps_um) else None,
-        channels=[ome.Channel(id="Channel:0", name="bright field", samples_per_pixel=1, contrast_method="Brightfield", illumination_type="Transmitted")],
-        tiff_data_blocks=[ome.TiffData(ifd=number, first_z=number, plane_count=1) for number in range(len(planes))],
+        channels=[
+            ome.Channel(
+                id="Channel:0",
+                name="bright field",
+                samples_per_pixel=1,
+                contrast_method="Brightfield",
+                illumination_type="Transmitted",
+            )
+        ],
+        tiff_data_blocks=[
+            ome.TiffData(ifd=number, first_z=number, plane_count=1) for number in range(len(planes))
+        ],
         planes=planes,
     )
 
@@ -251,4 +293,8 @@ def _plan(well: WellFrames) -> ome.MapAnnotation:
         "planned_y_um": f"{well.planned_y_um:.3f}",
         "planned_z_um": " ".join(f"{z:.3f}" for z in well.planned_z_um),
     }
-    return ome.MapAnnotation(id="Annotation:0", namespace=NAMESPACE, value=ome.Map(ms=[ome.Map.M(k=key, value=value) for key, value in known.items() if value]))
+    return ome.MapAnnotation(
+        id="Annotation:0",
+        namespace=NAMESPACE,
+        value=ome.Map(ms=[ome.Map.M(k=key, value=value) for key, value in known.items() if value]),
+    )

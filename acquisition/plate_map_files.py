@@ -33,7 +33,10 @@ def read_plate_maps(root: Path) -> dict[str, PlateMap | PlateMapError]:
         If the folder cannot be listed.
     """
     maps = PlateMapFiles(root)
-    maps.update({version.path: SeenFile(version, since_s=0.0) for version in list_files(root)}, lambda _: True)
+    maps.update(
+        {version.path: SeenFile(version, since_s=0.0) for version in list_files(root)},
+        lambda _: True,
+    )
     return {**maps.maps, **maps.problems}
 
 
@@ -76,7 +79,9 @@ class PlateMapFiles:
     def update(self, files: Mapping[str, SeenFile], is_settled: Callable[[SeenFile], bool]) -> None:
         """Read the maps that are new or changed and settled: a close event speaks for one file, a map is two."""
         unread: set[str] = set()
-        for path in sorted(path for path in files if f"/{path}".endswith(("/" + TOML_NAME, "." + TOML_NAME))):
+        for path in sorted(
+            path for path in files if f"/{path}".endswith(("/" + TOML_NAME, "." + TOML_NAME))
+        ):
             csv_path = path.removesuffix(TOML_NAME) + CSV_NAME
             pair = (files[path], files.get(csv_path))
             versions = (pair[0].version, pair[1].version if pair[1] else None)
@@ -99,17 +104,33 @@ class PlateMapFiles:
         found = self._read[path].plate_map if path in self._read else None
         return found if found is not None and self.maps.get(found.plate) is found else None
 
-    def _read_pair(self, path: str, csv_path: str, versions: tuple[FileVersion, FileVersion | None]) -> _Read:
+    def _read_pair(
+        self, path: str, csv_path: str, versions: tuple[FileVersion, FileVersion | None]
+    ) -> _Read:
         plate = plate_by_name(self._root, path, TOML_NAME)
         if versions[1] is None:
-            return _Read(versions, plate, None, PlateMapError(csv_path, f"is missing; expected beside {PurePosixPath(path).name}"))
+            return _Read(
+                versions,
+                plate,
+                None,
+                PlateMapError(csv_path, f"is missing; expected beside {PurePosixPath(path).name}"),
+            )
         try:
-            toml_text, csv_text = (read_text(self._root, each, "a plate map") for each in (path, csv_path))
+            toml_text, csv_text = (
+                read_text(self._root, each, "a plate map") for each in (path, csv_path)
+            )
             plate_map = parse_plate_map(toml_text, csv_text, toml_name=path, csv_name=csv_path)
         except PlateMapError as error:
             return _Read(versions, plate, None, error)
         if PurePosixPath(path).name != TOML_NAME and plate_map.plate != plate:
-            return _Read(versions, plate, None, PlateMapError(path, f"plate is {plate_map.plate!r}; expected {plate!r}, as the file is named"))
+            return _Read(
+                versions,
+                plate,
+                None,
+                PlateMapError(
+                    path, f"plate is {plate_map.plate!r}; expected {plate!r}, as the file is named"
+                ),
+            )
         return _Read(versions, plate_map.plate, plate_map, None)
 
     def _conclude(self, present: Mapping[str, SeenFile]) -> None:
@@ -117,11 +138,16 @@ class PlateMapFiles:
         maps: dict[str, PlateMap] = {}
         problems: dict[str, PlateMapError] = {}
         source: dict[str, str] = {}
-        for path, read in sorted(self._read.items(), key=lambda item: (item[0] not in present, item[0])):
+        for path, read in sorted(
+            self._read.items(), key=lambda item: (item[0] not in present, item[0])
+        ):
             if read.plate in source and path not in present:
                 continue  # it was moved
             if read.plate in source:
-                problems[read.plate] = PlateMapError(path, f"plate {read.plate!r} has a map in {source[read.plate]} already; expected one")
+                problems[read.plate] = PlateMapError(
+                    path,
+                    f"plate {read.plate!r} has a map in {source[read.plate]} already; expected one",
+                )
             elif read.problem is not None:
                 problems[read.plate] = read.problem
             elif read.plate_map is not None:

@@ -36,12 +36,24 @@ def plan_positions(settings: MicroscopeSettings, wells: Sequence[str]) -> list[W
     """
     _refuse([*_plate_problems(settings), *_limit_problems(settings)])
     rows, columns = PLATE_SHAPES[settings.plate]
-    if outside := [well for well in wells if row_column(well)[0] > rows or row_column(well)[1] > columns]:
+    if outside := [
+        well for well in wells if row_column(well)[0] > rows or row_column(well)[1] > columns
+    ]:
         named = ", ".join(outside)
-        raise ConfigError(f"{_SECTION}.plate", f"is {settings.plate}, whose last well is {well_at(rows, columns)}; expected a plate that has {named}")
+        raise ConfigError(
+            f"{_SECTION}.plate",
+            f"is {settings.plate}, whose last well is {well_at(rows, columns)}; expected a plate that has {named}",
+        )
     corner, *positions = _positions(settings, [(1, 1), *_serpentine(wells)])
     if not _reachable(settings, corner):
-        _refuse([(f"{_SECTION}.a1_um", f"is {_point(corner)}; expected a place within stage_limits_um = {settings.stage_limits_um}")])
+        _refuse(
+            [
+                (
+                    f"{_SECTION}.a1_um",
+                    f"is {_point(corner)}; expected a place within stage_limits_um = {settings.stage_limits_um}",
+                )
+            ]
+        )
     if unreachable := [position for position in positions if not _reachable(settings, position)]:
         named = ", ".join(f"{position.well} at {_point(position)}" for position in unreachable)
         what = f"{settings.stage_limits_um}; expected limits that hold every well: outside lie {named} (or a1_um, spacing_um or rotation_deg is wrong)"
@@ -59,27 +71,46 @@ def check_z(settings: MicroscopeSettings, z_um: Iterable[float]) -> None:
     """
     heights = list(z_um)
     if wrong := [z for z in heights if not math.isfinite(z)]:
-        raise ConfigError(f"{_SECTION}.focus_z_um", f"leads to heights of {wrong} µm; expected finite ones")
+        raise ConfigError(
+            f"{_SECTION}.focus_z_um", f"leads to heights of {wrong} µm; expected finite ones"
+        )
     if settings.z_limits_um is None:
         return
     low, high = settings.z_limits_um
     if not low < high:
-        raise ConfigError(f"{_SECTION}.z_limits_um", f"is {settings.z_limits_um}; expected the lower limit first")
+        raise ConfigError(
+            f"{_SECTION}.z_limits_um", f"is {settings.z_limits_um}; expected the lower limit first"
+        )
     if wrong := [z for z in heights if not low <= z <= high]:
         listed = ", ".join(f"{z:.1f}" for z in wrong)
-        raise ConfigError(f"{_SECTION}.z_limits_um", f"is {settings.z_limits_um}; expected limits that hold every height gone to: outside lie {listed} µm")
+        raise ConfigError(
+            f"{_SECTION}.z_limits_um",
+            f"is {settings.z_limits_um}; expected limits that hold every height gone to: outside lie {listed} µm",
+        )
 
 
 def _plate_problems(settings: MicroscopeSettings) -> _Problems:
     problems: _Problems = []
     if settings.plate not in PLATE_SHAPES:
-        problems.append(("plate", f"is {settings.plate} wells; expected one of {', '.join(map(str, PLATE_SHAPES))}"))
+        problems.append(
+            (
+                "plate",
+                f"is {settings.plate} wells; expected one of {', '.join(map(str, PLATE_SHAPES))}",
+            )
+        )
     if not all(map(math.isfinite, settings.a1_um)):
-        problems.append(("a1_um", f"is {settings.a1_um}; expected two finite stage coordinates in µm"))
+        problems.append(
+            ("a1_um", f"is {settings.a1_um}; expected two finite stage coordinates in µm")
+        )
     if not math.isfinite(settings.rotation_deg):
         problems.append(("rotation_deg", f"is {settings.rotation_deg}; expected a finite angle"))
     if settings.spacing_um is not None and not 0 < settings.spacing_um < math.inf:
-        problems.append(("spacing_um", f"is {settings.spacing_um}; expected µm from well to well, as 9000 for 96 wells"))
+        problems.append(
+            (
+                "spacing_um",
+                f"is {settings.spacing_um}; expected µm from well to well, as 9000 for 96 wells",
+            )
+        )
     return problems
 
 
@@ -89,12 +120,19 @@ def _limit_problems(settings: MicroscopeSettings) -> _Problems:
     x_from, y_from, x_to, y_to = settings.stage_limits_um
     if x_from < x_to and y_from < y_to:
         return []
-    return [("stage_limits_um", f"is {settings.stage_limits_um}; expected x from, y from, x to, y to, each from below its to")]
+    return [
+        (
+            "stage_limits_um",
+            f"is {settings.stage_limits_um}; expected x from, y from, x to, y to, each from below its to",
+        )
+    ]
 
 
 def _refuse(problems: _Problems) -> None:
     if problems:
-        (key, problem), *more = ((f"{_SECTION}.{key.removeprefix(f'{_SECTION}.')}", problem) for key, problem in problems)
+        (key, problem), *more = (
+            (f"{_SECTION}.{key.removeprefix(f'{_SECTION}.')}", problem) for key, problem in problems
+        )
         raise ConfigError(key, problem, tuple(more))
 
 
@@ -107,7 +145,9 @@ def _serpentine(wells: Iterable[str]) -> list[tuple[int, int]]:
     return ordered
 
 
-def _positions(settings: MicroscopeSettings, places: Sequence[tuple[int, int]]) -> list[WellPosition]:
+def _positions(
+    settings: MicroscopeSettings, places: Sequence[tuple[int, int]]
+) -> list[WellPosition]:
     """Return the stage coordinates of (row, column), counted from 1, in this order."""
     plate = useq.WellPlate.from_str(f"{settings.plate}-well")
     if settings.spacing_um is not None:
@@ -120,7 +160,10 @@ def _positions(settings: MicroscopeSettings, places: Sequence[tuple[int, int]]) 
         selected_wells=(tuple(row - 1 for row in rows), tuple(column - 1 for column in columns)),
     )
     found = zip(places, plan.selected_well_coordinates, strict=True)  # (y, x) in mm
-    return [WellPosition(well_at(*place), float(x_mm) * 1000, float(y_mm) * 1000) for place, (y_mm, x_mm) in found]
+    return [
+        WellPosition(well_at(*place), float(x_mm) * 1000, float(y_mm) * 1000)
+        for place, (y_mm, x_mm) in found
+    ]
 
 
 def _reachable(settings: MicroscopeSettings, position: WellPosition) -> bool:

@@ -67,7 +67,9 @@ class FrameFormat:
     height_px: int
     bits: int  # that the camera counts in
     um_per_px: float
-    to_stage: tuple[float, float, float, float] | None = None  # stage µm of a pixel to the right, (x, y), and of one down; None: y grows upwards
+    to_stage: tuple[float, float, float, float] | None = (
+        None  # stage µm of a pixel to the right, (x, y), and of one down; None: y grows upwards
+    )
 
     @property
     def frame_bytes(self) -> int:
@@ -76,7 +78,12 @@ class FrameFormat:
 
     def stage_um(self, right: float, down: float) -> tuple[float, float]:
         """Return how far the stage goes, in x and y, to see what lies so far right and down of the middle, in widths and heights of the field."""
-        x_right, y_right, x_down, y_down = self.to_stage or (self.um_per_px, 0.0, 0.0, -self.um_per_px)
+        x_right, y_right, x_down, y_down = self.to_stage or (
+            self.um_per_px,
+            0.0,
+            0.0,
+            -self.um_per_px,
+        )
         right_px, down_px = right * self.width_px, down * self.height_px
         return x_right * right_px + x_down * down_px, y_right * right_px + y_down * down_px
 

@@ -79,11 +79,16 @@ class ReadyFile:
         try:
             wanted.unlink(missing_ok=True)
         except OSError as error:
-            raise MicroscopeError(f"plate {plate}", f"{wanted} cannot be removed ({error.strerror}); expected a writable folder") from error
+            raise MicroscopeError(
+                f"plate {plate}",
+                f"{wanted} cannot be removed ({error.strerror}); expected a writable folder",
+            ) from error
 
     def _wait_for(self, plate: str) -> None:
         waited_s = 0.0
-        while (ready := sorted(path.parent.name for path in self.root.glob(f"*/{READY}"))) != [plate]:
+        while (ready := sorted(path.parent.name for path in self.root.glob(f"*/{READY}"))) != [
+            plate
+        ]:
             if waited_s >= self.timeout_s:
                 problem = f"after {self.timeout_s:g} s there is {READY} of {' and '.join(ready) or 'no plate'}; expected of this one alone"
                 raise MicroscopeError(f"plate {plate}", problem)
@@ -102,7 +107,10 @@ class Arm:
 
     def __post_init__(self) -> None:
         if not any("{plate}" in word for word in self.command):
-            raise ConfigError("source.micromanager.present", f"is {list(self.command)}; expected a command with {{plate}} among its words")
+            raise ConfigError(
+                "source.micromanager.present",
+                f"is {list(self.command)}; expected a command with {{plate}} among its words",
+            )
 
     def present(self, plate: str) -> None:
         """Run the command to its end."""
@@ -113,14 +121,20 @@ class Arm:
         self._run(plate, "release")
 
     def _run(self, plate: str, action: str) -> None:
-        words = [word.replace("{plate}", plate).replace("{action}", action) for word in self.command]
+        words = [
+            word.replace("{plate}", plate).replace("{action}", action) for word in self.command
+        ]
         where = f"plate {plate}, {action}, {words[0]}"
         with tempfile.TemporaryFile() as complaints:
             try:
                 # Without a pipe that nobody reads, and apart from our own stdout, which tells the service what happens.
-                process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=complaints)  # noqa: S603 - the operator's command
+                process = subprocess.Popen(
+                    words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=complaints
+                )  # noqa: S603 - the operator's command
             except OSError as error:
-                raise MicroscopeError(where, f"cannot be run ({error.strerror}); expected a program") from error
+                raise MicroscopeError(
+                    where, f"cannot be run ({error.strerror}); expected a program"
+                ) from error
             try:
                 code = self._ended(process, plate, where)
             finally:
@@ -129,7 +143,9 @@ class Arm:
             complaints.seek(0)
             said = complaints.read().decode(errors="replace").strip().rpartition("\n")[2]
         if code:
-            raise MicroscopeError(where, f"ended with {code}{f': {said}' if said else ''}; expected 0")
+            raise MicroscopeError(
+                where, f"ended with {code}{f': {said}' if said else ''}; expected 0"
+            )
 
     def _ended(self, process: "subprocess.Popen[bytes]", plate: str, where: str) -> int:
         waited_s = 0.0
@@ -145,4 +161,6 @@ class Arm:
 
 def _check_wanted(plate: str, go_on: GoOn) -> None:
     if not go_on():
-        raise MicroscopeError(f"plate {plate}", "waited for until told to stop; expected it to come or go")
+        raise MicroscopeError(
+            f"plate {plate}", "waited for until told to stop; expected it to come or go"
+        )

@@ -53,7 +53,9 @@ class Region:
     contrast: float  # mean local contrast inside, relative to the background
     contact: float  # share of the border it covers
     depth: float  # how far it reaches in from the border, relative to its contact
-    centre: tuple[float, float]  # right and down of the middle of the field, in widths and heights of it
+    centre: tuple[
+        float, float
+    ]  # right and down of the middle of the field, in widths and heights of it
 
     @property
     def signal(self) -> float:
@@ -89,7 +91,10 @@ def assess(planes: npt.NDArray[np.uint16], flags: tuple[Flag, ...] = ()) -> Qual
         saturated_fraction=saturated,
         tissue_fraction=min(sum(region.area for region in tissue), 1.0),
         border_fraction=min(sum(region.contact for region in tissue), 1.0),
-        flags=(*flags, *(flag for flag, holds in conclusions.items() if holds and flag not in flags)),
+        flags=(
+            *flags,
+            *(flag for flag, holds in conclusions.items() if holds and flag not in flags),
+        ),
     )
 
 
@@ -104,7 +109,9 @@ def measure_focus(planes: npt.NDArray[np.uint16]) -> tuple[tuple[float, ...], fl
     blocks = np.argsort(strongest, axis=None)[-_STRUCTURED_BLOCKS:]
     structure = max(float(strongest.ravel()[blocks].mean() - np.median(strongest)), 0.0)
     detail = [max(float(energy.ravel()[blocks].mean() - np.median(energy)), 0.0) for energy in fine]
-    return tuple(float(np.sqrt(energy / max(structure, 1e-9))) for energy in detail), float(np.sqrt(structure))
+    return tuple(float(np.sqrt(energy / max(structure, 1e-9))) for energy in detail), float(
+        np.sqrt(structure)
+    )
 
 
 def _band_energies(plane: npt.NDArray[np.uint16]) -> tuple[Floats, Floats]:
@@ -116,7 +123,9 @@ def _band_energies(plane: npt.NDArray[np.uint16]) -> tuple[Floats, Floats]:
     coarse = half_smooth - cv2.GaussianBlur(half, (0, 0), 3.0)
     background = np.float32(max(float(np.median(_blocks(half))), 1.0) ** 2)
     inner = slice(1, -1)  # at the border a slope of the light would look like structure
-    return _blocks(fine * fine)[inner, inner] / background, _blocks(coarse * coarse)[inner, inner] / background
+    return _blocks(fine * fine)[inner, inner] / background, _blocks(coarse * coarse)[
+        inner, inner
+    ] / background
 
 
 def find_tissue(plane: Pixels) -> list[Region]:
@@ -128,14 +137,21 @@ def find_regions(plane: Pixels) -> list[Region]:
     """Return what stands out from the background by local contrast or darkness, (H, W) in, thin things and specks left out."""
     image = _trim(_reduce(plane, _TISSUE_SIDE_PX))
     image = image / np.float32(max(float(np.median(_blocks(image))), 1.0))
-    energy = cv2.blur((cv2.GaussianBlur(image, (0, 0), 0.8) - cv2.GaussianBlur(image, (0, 0), 3.0)) ** 2, (5, 5))
+    energy = cv2.blur(
+        (cv2.GaussianBlur(image, (0, 0), 0.8) - cv2.GaussianBlur(image, (0, 0), 3.0)) ** 2, (5, 5)
+    )
     contrast = np.sqrt(np.maximum(energy, 0))  # its running sums may end a little below nothing
     count, labels = cv2.connectedComponents(_solid(_stands_out(image, contrast)), connectivity=8)
     return [_region(labels == label, contrast) for label in range(1, count)]
 
 
 def _region(inside: npt.NDArray[np.bool_], contrast: Floats) -> Region:
-    edges = ((inside[0], inside), (inside[-1], inside), (inside[:, 0], inside.T), (inside[:, -1], inside.T))
+    edges = (
+        (inside[0], inside),
+        (inside[-1], inside),
+        (inside[:, 0], inside.T),
+        (inside[:, -1], inside.T),
+    )
     contacts = [int(edge.sum()) for edge, _ in edges]
     widest = int(np.argmax(contacts))
     depth = int(edges[widest][1].any(axis=1).sum())
@@ -174,7 +190,9 @@ def _smooth_background(image: Floats) -> Floats:
         spread = _spread(residual) + 1e-4
         weight = 1 / (1 + (residual / np.where(residual < 0, 2 * spread, 4 * spread)) ** 2) ** 2
     fitted = np.maximum(surface, 0.05).reshape(_BLOCKS, _BLOCKS).astype(np.float32)
-    return np.asarray(cv2.resize(fitted, image.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+    return np.asarray(
+        cv2.resize(fitted, image.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32
+    )
 
 
 def _spread(values: npt.NDArray[np.floating]) -> float:
@@ -186,13 +204,19 @@ def _spread(values: npt.NDArray[np.floating]) -> float:
 def _solid(mask: Mask) -> Mask:
     """Close gaps between cells, fill holes, drop what is thinner than 1/16 of the field (contrast widens everything by about 1/32)."""
     side = max(mask.shape)
-    margin = side // 8  # beyond the border the mask goes on, so that what is cut there is not taken for thin
+    margin = (
+        side // 8
+    )  # beyond the border the mask goes on, so that what is cut there is not taken for thin
     extended = cv2.copyMakeBorder(mask, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
     closed = cv2.morphologyEx(extended, cv2.MORPH_CLOSE, _disc(side / 64))
-    _, labels = cv2.connectedComponents(cv2.copyMakeBorder(1 - closed, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1), connectivity=4)
+    _, labels = cv2.connectedComponents(
+        cv2.copyMakeBorder(1 - closed, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1), connectivity=4
+    )
     filled = (labels != labels[0, 0])[1:-1, 1:-1].astype(np.uint8)
     opened = cv2.morphologyEx(filled, cv2.MORPH_OPEN, _disc(side / 32))
-    return np.ascontiguousarray(opened[margin : margin + mask.shape[0], margin : margin + mask.shape[1]])
+    return np.ascontiguousarray(
+        opened[margin : margin + mask.shape[0], margin : margin + mask.shape[1]]
+    )
 
 
 def _disc(radius_px: float) -> Mask:
@@ -216,4 +240,6 @@ def _reduce(image: Pixels | Floats, side_px: int) -> Floats:
 
 
 def _blocks(image: Floats) -> Floats:
-    return np.asarray(cv2.resize(image, (_BLOCKS, _BLOCKS), interpolation=cv2.INTER_AREA), np.float32)
+    return np.asarray(
+        cv2.resize(image, (_BLOCKS, _BLOCKS), interpolation=cv2.INTER_AREA), np.float32
+    )

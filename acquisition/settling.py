@@ -31,7 +31,9 @@ class SeenFile:
 
     version: FileVersion
     since_s: float  # by our monotonic clock, the end of the listing in which this size and time of change were first seen
-    announced: bool = False  # a close event, a rename into place or a marker said that this version is whole
+    announced: bool = (
+        False  # a close event, a rename into place or a marker said that this version is whole
+    )
 
     def whole_at_s(self, rules: SettlingRules) -> float:
         """Return when the file counts as whole if it does not change any more; minus infinity if it does already."""
@@ -42,7 +44,12 @@ class SeenFile:
         return self.since_s + rules.settle_s
 
 
-def observe(seen: Mapping[str, SeenFile], listing: Iterable[FileVersion], announced: Collection[FileVersion], now_s: float) -> dict[str, SeenFile]:
+def observe(
+    seen: Mapping[str, SeenFile],
+    listing: Iterable[FileVersion],
+    announced: Collection[FileVersion],
+    now_s: float,
+) -> dict[str, SeenFile]:
     """Return what is known after one more listing, which ended at ``now_s``: a file that changed starts to settle anew."""
     known: dict[str, SeenFile] = {}
     for version in listing:
@@ -55,7 +62,9 @@ def observe(seen: Mapping[str, SeenFile], listing: Iterable[FileVersion], announ
     return known
 
 
-def ready_at_s(files: Sequence[SeenFile], planes_found: int | None, rules: SettlingRules, *, reopened: bool) -> float:
+def ready_at_s(
+    files: Sequence[SeenFile], planes_found: int | None, rules: SettlingRules, *, reopened: bool
+) -> float:
     """Return when the files of one well image are ready to be taken if none of them changes any more.
 
     Parameters
@@ -70,13 +79,17 @@ def ready_at_s(files: Sequence[SeenFile], planes_found: int | None, rules: Settl
         Some of it was taken before. Then the robot is replacing or adding planes, and until none has changed for ``settle_s`` it may
         replace more: an announcement speaks for one file only, so it does not end this wait.
     """
-    settled_s = max(file.settled_at_s(rules) if reopened else file.whole_at_s(rules) for file in files)
+    settled_s = max(
+        file.settled_at_s(rules) if reopened else file.whole_at_s(rules) for file in files
+    )
     if rules.once or planes_found is None or planes_found >= rules.planes:
         return settled_s
     return max(settled_s, max(file.since_s for file in files) + rules.plane_timeout_s)
 
 
-def announced_by_markers(images: Mapping[str, int | None], listing: Mapping[str, FileVersion]) -> set[FileVersion]:
+def announced_by_markers(
+    images: Mapping[str, int | None], listing: Mapping[str, FileVersion]
+) -> set[FileVersion]:
     """Return the versions of ``images`` (path: day in the name) that a ready marker says are whole.
 
     ``B02_z1.tif.ready`` speaks for the file beside it; ``day10.done`` for the images of day 10 in its folder and below. A marker older than the
@@ -92,7 +105,11 @@ def announced_by_markers(images: Mapping[str, int | None], listing: Mapping[str,
         ready = listing.get(path + READY_SUFFIX)
         markers = [ready.mtime_ns] if ready else []
         if done and day is not None:
-            markers += [done[str(folder), day] for folder in PurePosixPath(path).parents if (str(folder), day) in done]
+            markers += [
+                done[str(folder), day]
+                for folder in PurePosixPath(path).parents
+                if (str(folder), day) in done
+            ]
         if any(mtime_ns >= version.mtime_ns for mtime_ns in markers):
             announced.add(version)
     return announced

@@ -15,9 +15,21 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pymmcore_plus.experimental.unicore import ShutterDevice, SimpleCameraDevice, StageDevice, XYStageDevice
+from pymmcore_plus.experimental.unicore import (
+    ShutterDevice,
+    SimpleCameraDevice,
+    StageDevice,
+    XYStageDevice,
+)
 
-from acquisition.virtual_world import A1_UM, FOCUS_TRAVEL_UM, FOCUS_Z_UM, FULL_EXPOSURE_MS, STAGE_TRAVEL_UM, World
+from acquisition.virtual_world import (
+    A1_UM,
+    FOCUS_TRAVEL_UM,
+    FOCUS_Z_UM,
+    FULL_EXPOSURE_MS,
+    STAGE_TRAVEL_UM,
+    World,
+)
 
 _STAGE_SPEED_MM_S, _FOCUS_SPEED_MM_S = 1000.0, 50.0  # faster than real ones, which have ten and one
 
@@ -50,7 +62,9 @@ class Drive:
         if not self.moves:
             return self._to
         done = (time.monotonic() - self._started_s) / self._takes_s
-        return tuple(start + done * (end - start) for start, end in zip(self._from, self._to, strict=True))
+        return tuple(
+            start + done * (end - start) for start, end in zip(self._from, self._to, strict=True)
+        )
 
 
 @dataclass
@@ -74,7 +88,14 @@ class _InWorld:
     _stand: _Stand | None = None
 
     def _register_world(self) -> None:
-        self.register_property(name="World", default_value="", getter=_InWorld._folder, setter=_InWorld._enter, is_pre_init=True, property_type=str)  # type: ignore[attr-defined]  # the device's own, which this is mixed into
+        self.register_property(
+            name="World",
+            default_value="",
+            getter=_InWorld._folder,
+            setter=_InWorld._enter,
+            is_pre_init=True,
+            property_type=str,
+        )  # type: ignore[attr-defined]  # the device's own, which this is mixed into
 
     def _folder(self) -> str:
         return "" if self._stand is None else str(self._stand.world.folder)
@@ -86,7 +107,9 @@ class _InWorld:
     def stand(self) -> _Stand:
         """The world that was entered."""
         if self._stand is None:
-            raise RuntimeError(f"{type(self).__name__} has no World; expected a line such as #py Property,LABEL,World,FOLDER before it starts")
+            raise RuntimeError(
+                f"{type(self).__name__} has no World; expected a line such as #py Property,LABEL,World,FOLDER before it starts"
+            )
         return self._stand
 
 
@@ -98,7 +121,9 @@ class VirtualCamera(_InWorld, SimpleCameraDevice):  # type: ignore[misc]  # pymm
         self._register_world()
         self._exposure_ms = FULL_EXPOSURE_MS
         self._taken_at: datetime | None = None
-        self.register_property(name="FrameTime", getter=VirtualCamera._frame_time, property_type=str)
+        self.register_property(
+            name="FrameTime", getter=VirtualCamera._frame_time, property_type=str
+        )
 
     def initialize(self) -> None:
         """Refuse to start in no world."""
@@ -128,7 +153,13 @@ class VirtualCamera(_InWorld, SimpleCameraDevice):  # type: ignore[misc]  # pymm
         stand = self.stand
         (x, y), (z,) = stand.stage.where(), stand.focus.where()
         self._taken_at = stand.world.now()
-        buffer[:] = stand.world.look(x, y, z, lamp=stand.intensity if stand.world.lamp_is_on else 0.0, exposure_ms=self._exposure_ms)
+        buffer[:] = stand.world.look(
+            x,
+            y,
+            z,
+            lamp=stand.intensity if stand.world.lamp_is_on else 0.0,
+            exposure_ms=self._exposure_ms,
+        )
         return {"Time": self._frame_time()}
 
     def _frame_time(self) -> str:
@@ -142,13 +173,17 @@ class VirtualStage(_InWorld, XYStageDevice):  # type: ignore[misc]  # pymmcore-p
     def __init__(self) -> None:
         super().__init__()
         self._register_world()
-        self.register_property(name="Speed_mm_s", default_value=_STAGE_SPEED_MM_S, limits=(0.01, 1e6))
+        self.register_property(
+            name="Speed_mm_s", default_value=_STAGE_SPEED_MM_S, limits=(0.01, 1e6)
+        )
 
     def set_position_um(self, x: float, y: float) -> None:
         """Start to move."""
         for name, value, (low, high) in zip("xy", (x, y), STAGE_TRAVEL_UM, strict=True):
             if not low <= value <= high:
-                raise ValueError(f"the stage cannot reach {name} = {value:.1f} µm; expected {low:g} to {high:g}")
+                raise ValueError(
+                    f"the stage cannot reach {name} = {value:.1f} µm; expected {low:g} to {high:g}"
+                )
         self.stand.stage.go((x, y), float(self.get_property_value("Speed_mm_s")))
 
     def get_position_um(self) -> tuple[float, float]:
@@ -183,13 +218,17 @@ class VirtualFocus(_InWorld, StageDevice):  # type: ignore[misc]  # pymmcore-plu
     def __init__(self) -> None:
         super().__init__()
         self._register_world()
-        self.register_property(name="Speed_mm_s", default_value=_FOCUS_SPEED_MM_S, limits=(0.001, 1e6))
+        self.register_property(
+            name="Speed_mm_s", default_value=_FOCUS_SPEED_MM_S, limits=(0.001, 1e6)
+        )
 
     def set_position_um(self, val: float) -> None:
         """Start to move."""
         low, high = FOCUS_TRAVEL_UM
         if not low <= val <= high:
-            raise ValueError(f"the focus drive cannot reach {val:.1f} µm; expected {low:g} to {high:g}")
+            raise ValueError(
+                f"the focus drive cannot reach {val:.1f} µm; expected {low:g} to {high:g}"
+            )
         self.stand.focus.go((val,), float(self.get_property_value("Speed_mm_s")))
 
     def get_position_um(self) -> float:
@@ -220,7 +259,11 @@ class VirtualLamp(_InWorld, ShutterDevice):  # type: ignore[misc]  # pymmcore-pl
         super().__init__()
         self._register_world()
         self.register_property(
-            name="Intensity_percent", getter=VirtualLamp._intensity, setter=VirtualLamp._set_intensity, limits=(0.0, 100.0), property_type=float
+            name="Intensity_percent",
+            getter=VirtualLamp._intensity,
+            setter=VirtualLamp._set_intensity,
+            limits=(0.0, 100.0),
+            property_type=float,
         )
 
     def _intensity(self) -> float:

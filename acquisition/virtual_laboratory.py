@@ -42,7 +42,10 @@ def write_world(out: Path, world: World) -> None:
     """
     folder = world.folder.resolve()
     if "," in str(folder):
-        raise ConfigError(folder, "has a comma in its name, which parts the fields of an MMConfig file; expected a path without")
+        raise ConfigError(
+            folder,
+            "has a comma in its name, which parts the fields of an MMConfig file; expected a path without",
+        )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "world.toml").write_text(world.file.toml())
     world.switch_lamp(on=False)
@@ -53,7 +56,9 @@ def write_world(out: Path, world: World) -> None:
 def write_maps_and_truth(out: Path, world: World, *, assay: bool, progress: Progress) -> None:
     """Write ``OUT/archive/PLATE`` with the plate maps, and ``OUT/truth.csv`` of every well and day."""
     scopes: list[VirtualMicroscope] = list(world.scopes.values())
-    looks = [(scope, plan, day) for scope in scopes for day in CULTURE_DAYS for plan in scope.plate.wells]
+    looks = [
+        (scope, plan, day) for scope in scopes for day in CULTURE_DAYS for plan in scope.plate.wells
+    ]
     truths = []
     for scope in scopes:
         write_plate_map(scope, out / "archive", assay=assay)

@@ -9,7 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from acquisition.virtual_optics import Bench, OpticsName, bench_of, render
-from acquisition.virtual_plate import Layout, Mechanism, Stream, VirtualPlate, WellPlan, plan_plate, stream
+from acquisition.virtual_plate import (
+    Layout,
+    Mechanism,
+    Stream,
+    VirtualPlate,
+    WellPlan,
+    plan_plate,
+    stream,
+)
 from acquisition.virtual_scene import draw, tissue_mask
 from acquisition.virtual_tissue import FIELD_UM, Line, Tissue, grow, line_of
 
@@ -41,7 +49,9 @@ class Truth:
     mechanism: str
     kill: float  # 1 − viable fraction of the same well untreated
     exploded: int  # 0 or 1
-    spread_um: float  # 95 % of the tissue, spilled clumps too, lies within this distance of its centre
+    spread_um: (
+        float  # 95 % of the tissue, spilled clumps too, lies within this distance of its centre
+    )
     area_px: int  # of the mask
 
 
@@ -95,12 +105,17 @@ class VirtualMicroscope:
             return replace(tissue, present=False)
         if fault is Fault.CUT:
             rng = stream(self.plate.seed, Stream.FAULTS, self.plate.index, plan.key, day)
-            across, along = FIELD_UM / 2 - tissue.radius_um * rng.uniform(-0.4, 0.4), rng.uniform(-0.25, 0.25) * FIELD_UM
+            across, along = (
+                FIELD_UM / 2 - tissue.radius_um * rng.uniform(-0.4, 0.4),
+                rng.uniform(-0.25, 0.25) * FIELD_UM,
+            )
             sides = ((across, along), (-across, along), (along, across), (along, -across))
             return replace(tissue, centre_um=sides[int(rng.integers(4))])
         return tissue
 
-    def _truth(self, plan: WellPlan, day: int, tissue: Tissue, mask: npt.NDArray[np.bool_]) -> Truth:
+    def _truth(
+        self, plan: WellPlan, day: int, tissue: Tissue, mask: npt.NDArray[np.bool_]
+    ) -> Truth:
         rows, columns = np.nonzero(mask)
         x, y = (centre / self.um_per_px + self.size_px / 2 - 0.5 for centre in tissue.centre_um)
         spread_px = float(np.quantile(np.hypot(columns - x, rows - y), 0.95)) if len(rows) else 0.0
@@ -117,13 +132,26 @@ class VirtualMicroscope:
 
 
 def microscopes(
-    plates: int, seed: int, size_px: int, *, mechanism: Mechanism | None = None, layout: Layout = Layout.SCREEN, optics: OpticsName = OpticsName.DEFAULT
+    plates: int,
+    seed: int,
+    size_px: int,
+    *,
+    mechanism: Mechanism | None = None,
+    layout: Layout = Layout.SCREEN,
+    optics: OpticsName = OpticsName.DEFAULT,
 ) -> tuple[VirtualMicroscope, ...]:
     """Plan this many plates of a seed and put each under a microscope; without a mechanism each compound has its own."""
-    return tuple(VirtualMicroscope(plan_plate(seed, index, mechanism=mechanism, layout=layout), size_px, optics) for index in range(1, plates + 1))
+    return tuple(
+        VirtualMicroscope(
+            plan_plate(seed, index, mechanism=mechanism, layout=layout), size_px, optics
+        )
+        for index in range(1, plates + 1)
+    )
 
 
-def plan_faults(plate: VirtualPlate, days: Iterable[int], share: float, kinds: tuple[Fault, ...] = tuple(Fault)) -> dict[tuple[str, int], Fault]:
+def plan_faults(
+    plate: VirtualPlate, days: Iterable[int], share: float, kinds: tuple[Fault, ...] = tuple(Fault)
+) -> dict[tuple[str, int], Fault]:
     """Choose which well images go wrong, by (well, day): this share of them, all kinds alike."""
     faults = {}
     for plan in plate.wells:

@@ -102,10 +102,22 @@ def _floor(seed: int, plate_index: int, size_px: int) -> Floats:
     """Return a square somewhat larger than the field, standard deviation near 1: radial scratches and fine pits of a plate's moulded floor."""
     rng = stream(seed, Stream.FLOOR, plate_index)
     side = round(_FLOOR_MARGIN * size_px)
-    polar = cv2.GaussianBlur(rng.standard_normal((900, 48), dtype=np.float32), (0, 0), sigmaX=0.8, sigmaY=0.7)
-    scratches = cv2.warpPolar(polar, (side, side), (side / 2, side / 2), side * 0.75, cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    polar = cv2.GaussianBlur(
+        rng.standard_normal((900, 48), dtype=np.float32), (0, 0), sigmaX=0.8, sigmaY=0.7
+    )
+    scratches = cv2.warpPolar(
+        polar,
+        (side, side),
+        (side / 2, side / 2),
+        side * 0.75,
+        cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+    )
     blotches = smooth_noise(rng, 12, side)
-    floor = scratches / scratches.std() * np.clip(0.8 + 0.6 * blotches, 0, 2) + 0.7 * smooth_noise(rng, 240, side) + 0.5 * smooth_noise(rng, 100, side)
+    floor = (
+        scratches / scratches.std() * np.clip(0.8 + 0.6 * blotches, 0, 2)
+        + 0.7 * smooth_noise(rng, 240, side)
+        + 0.5 * smooth_noise(rng, 100, side)
+    )
     return np.asarray(floor, np.float32)
 
 
@@ -118,25 +130,42 @@ class Transparency:
     floor: Floats  # the same of the plate's floor
 
 
-def render(scene: Scene, plate: VirtualPlate, plan: WellPlan, day: int, bench: Bench, *, blurred: bool = False) -> npt.NDArray[np.uint16]:
+def render(
+    scene: Scene,
+    plate: VirtualPlate,
+    plan: WellPlan,
+    day: int,
+    bench: Bench,
+    *,
+    blurred: bool = False,
+) -> npt.NDArray[np.uint16]:
     """Return (3, H, W): the planes of one well image, from below to above the middle of the tissue."""
     size_px = scene.mask.shape[0]
     optics = bench.optics
     rng = stream(plate.seed, Stream.CAMERA, plate.index, plan.key, day)
     light = light_of(plate, plan, bench, size_px, float(rng.normal(1, 0.01)))
     field = transparency(scene, plate, plan, bench)
-    offset = bench.focus_offset_um + bench.plate_slope_um[0] * (plan.row - 4.5) + bench.plate_slope_um[1] * (plan.column - 6.5) + rng.normal(0, 3)
+    offset = (
+        bench.focus_offset_um
+        + bench.plate_slope_um[0] * (plan.row - 4.5)
+        + bench.plate_slope_um[1] * (plan.column - 6.5)
+        + rng.normal(0, 3)
+    )
     offset = float(np.clip(offset, -0.45 * optics.focus_step_um, 0.45 * optics.focus_step_um))
     if blurred:
         offset += float(rng.uniform(28, 45)) / optics.blur_per_defocus * float(rng.choice([-1, 1]))
     planes = np.empty((PLANES, size_px, size_px), np.uint16)
     # One frame of noise, of which each plane sees another part: drawing it takes longer than everything else.
-    noise = rng.standard_normal((size_px + _NOISE_MARGIN_PX, size_px + _NOISE_MARGIN_PX), dtype=np.float32)
+    noise = rng.standard_normal(
+        (size_px + _NOISE_MARGIN_PX, size_px + _NOISE_MARGIN_PX), dtype=np.float32
+    )
     for number in range(PLANES):
         z_um = (number - PLANES // 2) * optics.focus_step_um + offset
         seen = focused(field, optics, z_um)
         top, left = rng.integers(0, _NOISE_MARGIN_PX, 2)
-        planes[number] = expose(seen * light, bench, noise[top : top + size_px, left : left + size_px])
+        planes[number] = expose(
+            seen * light, bench, noise[top : top + size_px, left : left + size_px]
+        )
     return planes
 
 
@@ -149,7 +178,9 @@ def transparency(scene: Scene, plate: VirtualPlate, plan: WellPlan, bench: Bench
     np.clip(curvature, -0.6, 0.6, out=curvature)
     through = _transmitted(scene, bench.optics, um_per_px)
     curvature *= np.float32(bench.optics.bending)
-    floor = _floor_of_well(plate, plan, size_px) * np.float32(bench.optics.bending * 0.035 * bench.scratches)
+    floor = _floor_of_well(plate, plan, size_px) * np.float32(
+        bench.optics.bending * 0.035 * bench.scratches
+    )
     return Transparency(through, curvature, floor)
 
 
@@ -158,7 +189,10 @@ def focused(field: Transparency, optics: Optics, z_um: float) -> Floats:
     um_per_px = FIELD_UM / field.through.shape[0]
     blur_px = math.hypot(optics.blur_um, optics.blur_per_defocus * z_um) / um_per_px
     bending_um = np.float32(np.clip(z_um, -_LENS_LIMIT_UM, _LENS_LIMIT_UM))
-    seen = field.through * (1 - field.floor * (bending_um + _FLOOR_DEPTH_UM)) - field.curvature * bending_um
+    seen = (
+        field.through * (1 - field.floor * (bending_um + _FLOOR_DEPTH_UM))
+        - field.curvature * bending_um
+    )
     return np.asarray(cv2.GaussianBlur(seen, (0, 0), max(blur_px, 0.3)), np.float32)
 
 
@@ -170,8 +204,14 @@ def _transmitted(scene: Scene, optics: Optics, um_per_px: float) -> Floats:
     steep *= steep
     steep /= steep + np.float32(81.0)  # half of the light is lost where the surface rises 3 in 1
     through = np.exp(-scene.density - np.float32(optics.rim * scene.rim) * steep)
-    small = cv2.resize(scene.mask.astype(np.float32), None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
-    glow = cv2.resize(cv2.GaussianBlur(small, (0, 0), 12 / (4 * um_per_px)), scene.mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    small = cv2.resize(
+        scene.mask.astype(np.float32), None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA
+    )
+    glow = cv2.resize(
+        cv2.GaussianBlur(small, (0, 0), 12 / (4 * um_per_px)),
+        scene.mask.shape[::-1],
+        interpolation=cv2.INTER_LINEAR,
+    )
     return np.asarray(through + np.float32(optics.halo) * glow * ~scene.mask, np.float32)
 
 
@@ -183,14 +223,28 @@ def _floor_of_well(plate: VirtualPlate, plan: WellPlan, size_px: int) -> Floats:
     return floor[top : top + size_px, left : left + size_px][:, :: int(rng.choice([-1, 1]))]
 
 
-def light_of(plate: VirtualPlate, plan: WellPlan, bench: Bench, size_px: int, lamp: float) -> Floats:
+def light_of(
+    plate: VirtualPlate, plan: WellPlan, bench: Bench, size_px: int, lamp: float
+) -> Floats:
     """Return (size, size): the light that arrives, as a share of the camera's range."""
     rng = stream(plate.seed, Stream.LIGHT, plate.index, plan.key)
     axis = np.linspace(-0.5, 0.5, 32, dtype=np.float32)
     x, y = axis[None, :], axis[:, None]
-    even = 1 + bench.tilt[0] * x + bench.tilt[1] * y + bench.corners * np.maximum(0, 4 * (x * x + y * y) - 0.8)
+    even = (
+        1
+        + bench.tilt[0] * x
+        + bench.tilt[1] * y
+        + bench.corners * np.maximum(0, 4 * (x * x + y * y) - 0.8)
+    )
     even += np.float32(bench.clouds) * smooth_noise(rng, 4, 32)
-    return np.asarray(cv2.resize((even * bench.light * lamp).astype(np.float32), (size_px, size_px), interpolation=cv2.INTER_CUBIC), np.float32)
+    return np.asarray(
+        cv2.resize(
+            (even * bench.light * lamp).astype(np.float32),
+            (size_px, size_px),
+            interpolation=cv2.INTER_CUBIC,
+        ),
+        np.float32,
+    )
 
 
 def expose(light: Floats, bench: Bench, noise: Floats) -> npt.NDArray[np.uint16]:

@@ -20,7 +20,18 @@ _DOSED_AT = time(14, 0)
 _ROWS, _COLUMNS = range(2, 8), range(2, 12)  # the inner 60
 _REPLICATES = 3
 _SINGLE_DOSE = Dose("gemcitabine", 1.0, "uM")
-_NAMES = ("paclitaxel", "oxaliplatin", "irinotecan", "5-fluorouracil", "trametinib", "erlotinib", "everolimus", "olaparib", "doxorubicin", "bortezomib")
+_NAMES = (
+    "paclitaxel",
+    "oxaliplatin",
+    "irinotecan",
+    "5-fluorouracil",
+    "trametinib",
+    "erlotinib",
+    "everolimus",
+    "olaparib",
+    "doxorubicin",
+    "bortezomib",
+)
 
 
 class Mechanism(StrEnum):
@@ -29,7 +40,9 @@ class Mechanism(StrEnum):
     SHRINKING = "shrinking"  # cells are lost, what is left condenses
     BURSTING = "bursting"  # the body breaks open and spills its cells
     IN_PLACE = "in_place"  # dead cells stay; opacity and grain change
-    GROWTH_ARREST = "growth_arrest"  # nothing falls apart; the body stays as small as it was and packs closely
+    GROWTH_ARREST = (
+        "growth_arrest"  # nothing falls apart; the body stays as small as it was and packs closely
+    )
 
 
 class Layout(StrEnum):
@@ -83,7 +96,11 @@ class Compound:
 
     def dose_for(self, kill: float) -> Dose:
         """Return the dose, to two digits, that kills about this much."""
-        return Dose(self.name, float(f"{self.ec50 * (kill / (self.emax - kill)) ** (1 / self.hill):.2g}"), self.unit)
+        return Dose(
+            self.name,
+            float(f"{self.ec50 * (kill / (self.emax - kill)) ** (1 / self.hill):.2g}"),
+            self.unit,
+        )
 
 
 @dataclass(frozen=True)
@@ -110,7 +127,9 @@ class WellPlan:
         if day <= DOSED_ON_DAY:
             return 0.0
         whole = 1 - math.exp(-self.rate_per_day * (READOUT_DAY - DOSED_ON_DAY))
-        return self.readout_kill * min(1.0, (1 - math.exp(-self.rate_per_day * (day - DOSED_ON_DAY))) / whole)
+        return self.readout_kill * min(
+            1.0, (1 - math.exp(-self.rate_per_day * (day - DOSED_ON_DAY))) / whole
+        )
 
     def exploded(self, day: int) -> bool:
         """Whether the tissue has clearly burst."""
@@ -131,7 +150,11 @@ class VirtualPlate:
     @property
     def dosed_at(self) -> datetime:
         """The moment the drugs were added."""
-        return datetime.combine(self.seeded_at.date() + timedelta(days=DOSED_ON_DAY - 1), _DOSED_AT, self.seeded_at.tzinfo)
+        return datetime.combine(
+            self.seeded_at.date() + timedelta(days=DOSED_ON_DAY - 1),
+            _DOSED_AT,
+            self.seeded_at.tzinfo,
+        )
 
     def taken_at(self, plan: WellPlan, day: int) -> datetime:
         """Return when the robot images a well: from 90 minutes after the hour of seeding, 12 s a well, row by row."""
@@ -147,29 +170,46 @@ class VirtualPlate:
 
     def wells_csv(self) -> str:
         """Return the text of ``<plate>.wells.csv``."""
-        return "well,group,treatment\n" + "".join(f"{plan.well},{plan.group},{plan.treatment}\n" for plan in self.wells)
+        return "well,group,treatment\n" + "".join(
+            f"{plan.well},{plan.group},{plan.treatment}\n" for plan in self.wells
+        )
 
     def assay_csv(self) -> str:
         """Return the text of ``<plate>.assay.csv``: viability on the readout day as an assay measures it, in % of the untreated."""
         lines = ["well,viability_percent"]
         for plan in self.wells:
-            gain, offset = stream(self.seed, Stream.ASSAY, self.index, plan.key).normal(0, (0.05, 1.5))
-            lines.append(f"{plan.well},{max(0.0, 100 * (1 - plan.kill(READOUT_DAY)) * (1 + gain) + offset):.2f}")
+            gain, offset = stream(self.seed, Stream.ASSAY, self.index, plan.key).normal(
+                0, (0.05, 1.5)
+            )
+            lines.append(
+                f"{plan.well},{max(0.0, 100 * (1 - plan.kill(READOUT_DAY)) * (1 + gain) + offset):.2f}"
+            )
         return "\n".join(lines) + "\n"
 
 
-def plan_plate(seed: int, index: int = 1, *, mechanism: Mechanism | None = None, layout: Layout = Layout.SCREEN) -> VirtualPlate:
+def plan_plate(
+    seed: int, index: int = 1, *, mechanism: Mechanism | None = None, layout: Layout = Layout.SCREEN
+) -> VirtualPlate:
     """Plan plate number ``index`` of a seed; without a mechanism each compound has its own."""
     rng = stream(seed, Stream.PLAN, index)
     compounds, treatments = _choose_treatments(rng, mechanism, layout)
     positions = _choose_positions(rng, layout)
     wells = [
-        _plan_untreated(row, column, vehicle=layout is Layout.SCREEN and number % _REPLICATES == 0) for number, (row, column) in enumerate(positions.untreated)
+        _plan_untreated(row, column, vehicle=layout is Layout.SCREEN and number % _REPLICATES == 0)
+        for number, (row, column) in enumerate(positions.untreated)
     ]
-    single_dose = [(position, Treatment((_SINGLE_DOSE,)), 0.0) for position in positions.single_dose]
-    screening = [(position, *treatment) for position, treatment in zip(positions.screening, treatments * _REPLICATES, strict=True)]
+    single_dose = [
+        (position, Treatment((_SINGLE_DOSE,)), 0.0) for position in positions.single_dose
+    ]
+    screening = [
+        (position, *treatment)
+        for position, treatment in zip(positions.screening, treatments * _REPLICATES, strict=True)
+    ]
     for group, treated in ((Group.SINGLE_DOSE, single_dose), (Group.SCREENING, screening)):
-        wells += [_plan_treated(seed, index, position, group, treatment, compounds, interaction) for position, treatment, interaction in treated]
+        wells += [
+            _plan_treated(seed, index, position, group, treatment, compounds, interaction)
+            for position, treatment, interaction in treated
+        ]
     return VirtualPlate(
         name=f"VIRTUAL-{seed:04d}-{index:02d}",
         seed=seed,
@@ -189,7 +229,9 @@ class _Positions:
 def _choose_positions(rng: np.random.Generator, layout: Layout) -> _Positions:
     """Spread controls over all rows and everything else at random, so that position says nothing about treatment."""
     controls_a_row = 3 if layout is Layout.SCREEN else 5
-    rows_with_single_dose = set(_ROWS if layout is Layout.SCREEN else rng.permutation(_ROWS)[:_REPLICATES].tolist())
+    rows_with_single_dose = set(
+        _ROWS if layout is Layout.SCREEN else rng.permutation(_ROWS)[:_REPLICATES].tolist()
+    )
     untreated, single_dose, screening = [], [], []
     for row in _ROWS:
         wells = [(row, int(column)) for column in rng.permutation(_COLUMNS)]
@@ -199,18 +241,36 @@ def _choose_positions(rng: np.random.Generator, layout: Layout) -> _Positions:
             single_dose.append(rest.pop())
         screening += rest
     rng.shuffle(screening)
-    return _Positions(tuple(untreated), tuple(single_dose), tuple((int(row), int(column)) for row, column in screening))
+    return _Positions(
+        tuple(untreated),
+        tuple(single_dose),
+        tuple((int(row), int(column)) for row, column in screening),
+    )
 
 
-def _choose_treatments(rng: np.random.Generator, mechanism: Mechanism | None, layout: Layout) -> tuple[dict[str, Compound], list[tuple[Treatment, float]]]:
+def _choose_treatments(
+    rng: np.random.Generator, mechanism: Mechanism | None, layout: Layout
+) -> tuple[dict[str, Compound], list[tuple[Treatment, float]]]:
     """Return the compounds by name and the screening treatments, each with its interaction (of a combination; + synergy, − antagonism)."""
     count, combinations = (5, 2) if layout is Layout.SCREEN else (4, 1)
     names = [_SINGLE_DOSE.compound, *(str(name) for name in rng.permutation(_NAMES)[:count])]
-    ways = np.resize(rng.permutation(list(Mechanism)), len(names)) if mechanism is None else [mechanism] * len(names)
-    compounds = {name: _compound(rng, name, Mechanism(way)) for name, way in zip(names, ways, strict=True)}
+    ways = (
+        np.resize(rng.permutation(list(Mechanism)), len(names))
+        if mechanism is None
+        else [mechanism] * len(names)
+    )
+    compounds = {
+        name: _compound(rng, name, Mechanism(way)) for name, way in zip(names, ways, strict=True)
+    }
     # As after a pilot, concentrations are chosen so that the effects cover the whole range evenly.
-    levels = rng.permutation((np.arange(2 * count) + rng.uniform(0.2, 0.8, 2 * count)) / (2 * count)).reshape(count, 2)
-    singles = [compounds[name].dose_for(compounds[name].emax * level) for name, pair in zip(names[1:], levels, strict=True) for level in sorted(pair)]
+    levels = rng.permutation(
+        (np.arange(2 * count) + rng.uniform(0.2, 0.8, 2 * count)) / (2 * count)
+    ).reshape(count, 2)
+    singles = [
+        compounds[name].dose_for(compounds[name].emax * level)
+        for name, pair in zip(names[1:], levels, strict=True)
+        for level in sorted(pair)
+    ]
     treatments = [(Treatment((dose,)), 0.0) for dose in singles]
     low_doses = rng.permutation(np.arange(0, 2 * count, 2))
     for one, other in zip(low_doses[:combinations], low_doses[combinations:], strict=False):
@@ -225,19 +285,50 @@ def _compound(rng: np.random.Generator, name: str, mechanism: Mechanism) -> Comp
     emax = 0.75 if mechanism is Mechanism.GROWTH_ARREST else float(rng.uniform(0.93, 0.97))
     unit = "uM" if single_dose else str(rng.choice(["nM", "uM"]))
     hill = float(rng.uniform(0.8, 2.0))
-    ec50 = float(np.exp(rng.uniform(np.log(0.2), np.log(5)) if unit == "uM" else rng.uniform(np.log(5), np.log(200))))
+    ec50 = float(
+        np.exp(
+            rng.uniform(np.log(0.2), np.log(5))
+            if unit == "uM"
+            else rng.uniform(np.log(5), np.log(200))
+        )
+    )
     if single_dose:
         ec50 = _SINGLE_DOSE.amount * float(rng.uniform(0.15, 0.4))  # the recommended dose works
-    return Compound(name, unit, ec50, hill, emax, mechanism, float(rng.uniform(0.4, 0.9)), darkens=bool(rng.random() < 0.5))  # noqa: PLR2004 - a coin
+    return Compound(
+        name,
+        unit,
+        ec50,
+        hill,
+        emax,
+        mechanism,
+        float(rng.uniform(0.4, 0.9)),
+        darkens=bool(rng.random() < 0.5),
+    )  # noqa: PLR2004 - a coin
 
 
 def _plan_untreated(row: int, column: int, *, vehicle: bool) -> WellPlan:
     treatment = Treatment((Dose("DMSO", 0.1, "%"),)) if vehicle else Treatment()
-    return WellPlan(well_at(row, column), row, column, Group.UNTREATED, str(treatment), None, 0.0, 1.0, darkens=False)
+    return WellPlan(
+        well_at(row, column),
+        row,
+        column,
+        Group.UNTREATED,
+        str(treatment),
+        None,
+        0.0,
+        1.0,
+        darkens=False,
+    )
 
 
 def _plan_treated(
-    seed: int, index: int, position: tuple[int, int], group: Group, treatment: Treatment, compounds: dict[str, Compound], interaction: float
+    seed: int,
+    index: int,
+    position: tuple[int, int],
+    group: Group,
+    treatment: Treatment,
+    compounds: dict[str, Compound],
+    interaction: float,
 ) -> WellPlan:
     """Combine the doses by Bliss independence with an interaction in log odds, and let replicates differ a little."""
     row, column = position
@@ -247,7 +338,17 @@ def _plan_treated(
     scatter = float(stream(seed, Stream.REPLICATE, index, row, column).normal(0, 0.12))
     odds = fraction / (1 - fraction) * math.exp(interaction + scatter)
     kill = leading.emax * odds / (1 + odds)
-    return WellPlan(well_at(row, column), row, column, group, str(treatment), leading.mechanism, kill, leading.rate_per_day, darkens=leading.darkens)
+    return WellPlan(
+        well_at(row, column),
+        row,
+        column,
+        group,
+        str(treatment),
+        leading.mechanism,
+        kill,
+        leading.rate_per_day,
+        darkens=leading.darkens,
+    )
 
 
 def fewer_wells(plate: VirtualPlate, count: int) -> VirtualPlate:
@@ -255,14 +356,24 @@ def fewer_wells(plate: VirtualPlate, count: int) -> VirtualPlate:
     if count >= len(plate.wells):
         return plate
     untreated, single_dose, screening = (
-        [plan for plan in plate.wells if plan.group is group] for group in (Group.UNTREATED, Group.SINGLE_DOSE, Group.SCREENING)
+        [plan for plan in plate.wells if plan.group is group]
+        for group in (Group.UNTREATED, Group.SINGLE_DOSE, Group.SCREENING)
     )
     kills: dict[str, float] = {}
     for plan in screening:
         kills[plan.treatment] = kills.get(plan.treatment, 0.0) + plan.readout_kill
     treatments = sorted(kills, key=lambda treatment: kills[treatment])
     share = -(-count * len(untreated) // len(plate.wells))
-    places = np.linspace(0, len(treatments) - 1, max(1, (count - share - _REPLICATES) // _REPLICATES)).round().astype(int)
-    treated = single_dose[:_REPLICATES] + [plan for plan in screening if plan.treatment in {treatments[place] for place in places}]
-    controls = [untreated[place] for place in np.linspace(0, len(untreated) - 1, count - len(treated)).round().astype(int)]
+    places = (
+        np.linspace(0, len(treatments) - 1, max(1, (count - share - _REPLICATES) // _REPLICATES))
+        .round()
+        .astype(int)
+    )
+    treated = single_dose[:_REPLICATES] + [
+        plan for plan in screening if plan.treatment in {treatments[place] for place in places}
+    ]
+    controls = [
+        untreated[place]
+        for place in np.linspace(0, len(untreated) - 1, count - len(treated)).round().astype(int)
+    ]
     return replace(plate, wells=tuple(sorted(controls + treated, key=lambda plan: plan.key)))

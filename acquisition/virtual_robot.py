@@ -53,10 +53,15 @@ def write_plates(
             day_folder.mkdir(parents=True, exist_ok=True)
             for plan in scope.plate.wells:
                 view = scope.look(plan, day, wrong.get((plan.well, day)))
-                for name, content in plane_files(scope, plan, day, view.planes, wrong.get((plan.well, day))):
+                for name, content in plane_files(
+                    scope, plan, day, view.planes, wrong.get((plan.well, day))
+                ):
                     (day_folder / name).write_bytes(content)
                 if masks:
-                    _write_mask(out / "masks" / scope.plate.name / day_folder.name / f"{plan.well}.png", view.mask)
+                    _write_mask(
+                        out / "masks" / scope.plate.name / day_folder.name / f"{plan.well}.png",
+                        view.mask,
+                    )
                 truths.append(view.truth)
                 progress(len(truths), total)
     write_truth(out / "truth.csv", truths)
@@ -83,23 +88,41 @@ def write_assay(scope: VirtualMicroscope, drop: Path) -> None:
 
 def write_truth(path: Path, truths: Iterable[Truth]) -> None:
     """Write ``truth.csv``."""
-    _write_csv(path, [field.name for field in fields(Truth)], (asdict(truth).values() for truth in truths))
+    _write_csv(
+        path, [field.name for field in fields(Truth)], (asdict(truth).values() for truth in truths)
+    )
 
 
-def plane_files(scope: VirtualMicroscope, plan: WellPlan, day: int, planes: npt.NDArray[np.uint16], fault: Fault | None = None) -> Iterator[tuple[str, bytes]]:
+def plane_files(
+    scope: VirtualMicroscope,
+    plan: WellPlan,
+    day: int,
+    planes: npt.NDArray[np.uint16],
+    fault: Fault | None = None,
+) -> Iterator[tuple[str, bytes]]:
     """Yield name and content of each plane's file."""
     taken_at = scope.plate.taken_at(plan, day)
     broken = (plan.key + day) % PLANES if fault in FILE_FAULTS else None
     for number, plane in enumerate(planes):
         content = encode_tiff(plane, taken_at, scope.um_per_px)
-        yield f"{plan.well}_z{number + 1}.tif", _break(content, fault) if number == broken else content
+        yield (
+            f"{plan.well}_z{number + 1}.tif",
+            _break(content, fault) if number == broken else content,
+        )
 
 
 def encode_tiff(plane: npt.NDArray[np.uint16], taken_at: datetime, um_per_px: float) -> bytes:
     """Return a TIFF with its time, local as the format has it, and its scale."""
     buffer = io.BytesIO()
     per_cm = 1e4 / um_per_px
-    tifffile.imwrite(buffer, plane, datetime=taken_at.replace(tzinfo=None), resolution=(per_cm, per_cm), resolutionunit="CENTIMETER", metadata=None)
+    tifffile.imwrite(
+        buffer,
+        plane,
+        datetime=taken_at.replace(tzinfo=None),
+        resolution=(per_cm, per_cm),
+        resolutionunit="CENTIMETER",
+        metadata=None,
+    )
     return buffer.getvalue()
 
 
@@ -126,10 +149,14 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[objec
         writer.writerows(rows)
 
 
-def robot_days(scope: VirtualMicroscope, seed: int, days: Sequence[int] = CULTURE_DAYS) -> tuple[int, ...]:
+def robot_days(
+    scope: VirtualMicroscope, seed: int, days: Sequence[int] = CULTURE_DAYS
+) -> tuple[int, ...]:
     """Return the days the robot images: some days before dosing are left out, never the dosing day or a day after it."""
     early = [day for day in days if day < DOSED_ON_DAY]
-    missing = stream(seed, Stream.ROBOT, scope.plate.index).permutation(early)[: len(early) // 3].tolist()
+    missing = (
+        stream(seed, Stream.ROBOT, scope.plate.index).permutation(early)[: len(early) // 3].tolist()
+    )
     return tuple(day for day in days if day not in missing)
 
 
@@ -149,7 +176,9 @@ def run_robot(
 
     ``seconds_per_image`` is slept for each well image in all, by ``sleep``. Every well is complete at the end of its day; an assay comes after the last day.
     """
-    imaged = [(day, scope) for day in days for scope in scopes if day in robot_days(scope, seed, days)]
+    imaged = [
+        (day, scope) for day in days for scope in scopes if day in robot_days(scope, seed, days)
+    ]
     total = sum(len(scope.plate.wells) for _, scope in imaged)
     done = 0
     for scope in scopes:
@@ -160,7 +189,9 @@ def run_robot(
         waiting: dict[str, dict[int, tuple[str, bytes]]] = {}
         for plan, plane in _order(scope, seed, day):
             if plan.well not in waiting:
-                waiting[plan.well] = dict(enumerate(plane_files(scope, plan, day, scope.look(plan, day).planes)))
+                waiting[plan.well] = dict(
+                    enumerate(plane_files(scope, plan, day, scope.look(plan, day).planes))
+                )
             name, content = waiting[plan.well].pop(plane)
             _deliver(folder / name, content, delivery, seconds_per_image / PLANES, sleep)
             if not waiting[plan.well]:
@@ -175,13 +206,18 @@ def run_robot(
 def _order(scope: VirtualMicroscope, seed: int, day: int) -> list[tuple[WellPlan, int]]:
     """Return (well, plane) as the robot comes by: back and forth over the rows, neighbouring files swapped."""
     rng = stream(seed, Stream.ROBOT, scope.plate.index, day)
-    path = sorted(scope.plate.wells, key=lambda plan: (plan.row, plan.column if plan.row % 2 == 0 else -plan.column))
+    path = sorted(
+        scope.plate.wells,
+        key=lambda plan: (plan.row, plan.column if plan.row % 2 == 0 else -plan.column),
+    )
     files = [(plan, plane) for plan in path for plane in range(PLANES)]
     places = np.arange(len(files)) + rng.normal(0, 2, len(files))
     return [files[place] for place in np.argsort(places)]
 
 
-def _deliver(path: Path, content: bytes, delivery: Delivery, seconds: float, sleep: Callable[[float], None]) -> None:
+def _deliver(
+    path: Path, content: bytes, delivery: Delivery, seconds: float, sleep: Callable[[float], None]
+) -> None:
     """Let one file appear, and sleep for ``seconds`` while it is not yet whole."""
     if delivery is Delivery.RENAME:
         aside = path.with_name(f".{path.name}.part")

@@ -5,7 +5,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from acquisition.virtual_plate import DOSED_ON_DAY, Mechanism, Stream, VirtualPlate, WellPlan, stream
+from acquisition.virtual_plate import (
+    DOSED_ON_DAY,
+    Mechanism,
+    Stream,
+    VirtualPlate,
+    WellPlan,
+    stream,
+)
 
 FIELD_UM = 1395.0  # side of the square field of view
 _FARTHEST_OFF_CENTRE_UM = 110.0
@@ -72,7 +79,9 @@ def line_of(plate: VirtualPlate) -> Line:
 def grow(plate: VirtualPlate, plan: WellPlan, day: int, line: Line) -> Tissue:
     """Return the tissue of a well on a day: as it would have grown untreated, then changed by what its kill does."""
     rng = stream(plate.seed, Stream.GROWTH, plate.index, plan.key)
-    size, pace, opacity, grain, outline, litter = np.exp(rng.normal(0, (plate.size_spread, 0.05, 0.06, 0.08, 0.2, 0.15)))
+    size, pace, opacity, grain, outline, litter = np.exp(
+        rng.normal(0, (plate.size_spread, 0.05, 0.06, 0.08, 0.2, 0.15))
+    )
     lobes = _lobes(rng, line.lobes)
     home = rng.normal(0, 40, 2)
     drift = stream(plate.seed, Stream.MOVES, plate.index, plan.key, day).normal(0, 7, 2)
@@ -105,7 +114,11 @@ def grow(plate: VirtualPlate, plan: WellPlan, day: int, line: Line) -> Tissue:
 
 def _lobes(rng: np.random.Generator, mean: float) -> npt.NDArray[np.float64]:
     count = rng.poisson(mean)
-    angle, distance, radius = rng.uniform(0, 2 * np.pi, count), 0.8 + 0.35 * rng.random(count) ** 3, rng.uniform(0.15, 0.35, count)
+    angle, distance, radius = (
+        rng.uniform(0, 2 * np.pi, count),
+        0.8 + 0.35 * rng.random(count) ** 3,
+        rng.uniform(0.15, 0.35, count),
+    )
     return np.stack([distance * np.cos(angle), distance * np.sin(angle), radius], axis=1)
 
 

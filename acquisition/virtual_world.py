@@ -24,15 +24,32 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from acquisition.durable_files import write_durably
 from acquisition.virtual_microscope import VirtualMicroscope
-from acquisition.virtual_optics import OpticsName, Transparency, expose, focused, light_of, transparency
-from acquisition.virtual_plate import Layout, Mechanism, VirtualPlate, WellPlan, fewer_wells, plan_plate
+from acquisition.virtual_optics import (
+    OpticsName,
+    Transparency,
+    expose,
+    focused,
+    light_of,
+    transparency,
+)
+from acquisition.virtual_plate import (
+    Layout,
+    Mechanism,
+    VirtualPlate,
+    WellPlan,
+    fewer_wells,
+    plan_plate,
+)
 from acquisition.virtual_scene import Floats, draw
 from acquisition.virtual_tissue import FIELD_UM, grow
 from schemas.errors import ConfigError, MicroscopeError
 from schemas.plate_map import Group
 from schemas.well import PLATE_SHAPES, well_at
 
-A1_UM = (12_000.0, 75_000.0)  # where the stage stands with the middle of A1 under the objective; y falls down the rows
+A1_UM = (
+    12_000.0,
+    75_000.0,
+)  # where the stage stands with the middle of A1 under the objective; y falls down the rows
 SPACING_UM = 9000.0
 STAGE_TRAVEL_UM = ((0.0, 125_000.0), (0.0, 85_000.0))  # x and y
 FOCUS_TRAVEL_UM = (0.0, 10_000.0)
@@ -61,8 +78,13 @@ class WorldFile(BaseModel):
     mechanism: Mechanism | None = None
     layout: Layout = Layout.SCREEN
     optics: OpticsName = OpticsName.DEFAULT
-    focus_error_um: float = Field(default=30.0, ge=0, le=1000)  # each well's focus lies up to this far above or below the plate's plane
-    tilt_um: tuple[float, float] = (30.0, -20.0)  # how much higher focus lies at the last column than at the first, and at the first row than at the last
+    focus_error_um: float = Field(
+        default=30.0, ge=0, le=1000
+    )  # each well's focus lies up to this far above or below the plate's plane
+    tilt_um: tuple[float, float] = (
+        30.0,
+        -20.0,
+    )  # how much higher focus lies at the last column than at the first, and at the first row than at the last
 
     def toml(self) -> str:
         """Return the text of the file."""
@@ -109,15 +131,30 @@ class World:
         try:
             return cls(folder, WorldFile.model_validate(tomllib.loads(path.read_text())), clock)
         except OSError as error:
-            raise ConfigError(path, f"cannot be read: {error.strerror}; expected a virtual laboratory, as spherorank simulate --microscope makes it") from error
+            raise ConfigError(
+                path,
+                f"cannot be read: {error.strerror}; expected a virtual laboratory, as spherorank simulate --microscope makes it",
+            ) from error
         except (ValidationError, ValueError) as error:
-            raise ConfigError(path, f"is not a virtual laboratory: {' '.join(str(error).split())}") from error
+            raise ConfigError(
+                path, f"is not a virtual laboratory: {' '.join(str(error).split())}"
+            ) from error
 
     @cached_property
     def scopes(self) -> dict[str, VirtualMicroscope]:
         """The plates there are, by name, each with its microscope."""
-        plates = (plan_plate(self.file.seed, number, mechanism=self.file.mechanism, layout=self.file.layout) for number in range(1, self.file.plates + 1))
-        scopes = (VirtualMicroscope(fewer_wells(plate, self.file.wells), self.file.size_px, self.file.optics) for plate in plates)
+        plates = (
+            plan_plate(
+                self.file.seed, number, mechanism=self.file.mechanism, layout=self.file.layout
+            )
+            for number in range(1, self.file.plates + 1)
+        )
+        scopes = (
+            VirtualMicroscope(
+                fewer_wells(plate, self.file.wells), self.file.size_px, self.file.optics
+            )
+            for plate in plates
+        )
         return {scope.plate.name: scope for scope in scopes}
 
     @property
@@ -136,8 +173,13 @@ class World:
             If the disk is full.
         """
         if plate not in self.scopes or day < 1:
-            raise ConfigError(self.folder, f"has no {plate!r} on day {day}; expected one of {', '.join(self.scopes)} on day 1 or later")
-        write_durably(self.folder / "on_stage.json", json.dumps({"plate": plate, "day": day}).encode())
+            raise ConfigError(
+                self.folder,
+                f"has no {plate!r} on day {day}; expected one of {', '.join(self.scopes)} on day 1 or later",
+            )
+        write_durably(
+            self.folder / "on_stage.json", json.dumps({"plate": plate, "day": day}).encode()
+        )
 
     def take_away(self) -> None:
         """Leave the stage empty."""
@@ -192,13 +234,21 @@ class World:
         """Return the height at which the tissue of a well is in focus, with the plate and on the day that is on the stage."""
         stage = self.on_stage()
         plate, day = (0, 0) if stage is None else (stage.scope.plate.index, stage.day)
-        error = np.random.default_rng([self.file.seed, _FOCUS_STREAM, plate, plan.key]).uniform(-1, 1) * self.file.focus_error_um
-        put_down = np.random.default_rng([self.file.seed, _DAY_STREAM, plate, day]).uniform(-1, 1) * _SHIFT_FROM_DAY_TO_DAY_UM
+        error = (
+            np.random.default_rng([self.file.seed, _FOCUS_STREAM, plate, plan.key]).uniform(-1, 1)
+            * self.file.focus_error_um
+        )
+        put_down = (
+            np.random.default_rng([self.file.seed, _DAY_STREAM, plate, day]).uniform(-1, 1)
+            * _SHIFT_FROM_DAY_TO_DAY_UM
+        )
         along = self.file.tilt_um[0] * ((plan.column - 1) / (_COLUMNS - 1) - 0.5)
         up = self.file.tilt_um[1] * (0.5 - (plan.row - 1) / (_ROWS - 1))
         return float(FOCUS_Z_UM + along + up + put_down + error)
 
-    def look(self, x_um: float, y_um: float, z_um: float, *, lamp: float, exposure_ms: float) -> npt.NDArray[np.uint16]:
+    def look(
+        self, x_um: float, y_um: float, z_um: float, *, lamp: float, exposure_ms: float
+    ) -> npt.NDArray[np.uint16]:
         """Return (H, W): a frame with the stage here; ``lamp`` is 0 when dark, 1 when full on."""
         stage = self.on_stage()
         scope = next(iter(self.scopes.values())) if stage is None else stage.scope
@@ -209,7 +259,9 @@ class World:
             arriving: Floats = np.full((size, size), bench.light, np.float32)
         else:
             field = self._fields(scope.plate.name, plan, stage.day)
-            seen = focused(_moved(field.seen, off_um, self.um_per_px), bench.optics, z_um - self.focus_um(plan))
+            seen = focused(
+                _moved(field.seen, off_um, self.um_per_px), bench.optics, z_um - self.focus_um(plan)
+            )
             arriving = seen * field.light * _within_wall(off_um, size, self.um_per_px)
         arriving *= np.float32(lamp * exposure_ms / FULL_EXPOSURE_MS * self._rng.normal(1, 0.005))
         top, left = self._rng.integers(0, _NOISE_MARGIN_PX, 2)
@@ -226,10 +278,15 @@ class World:
         bench = scope.bench
         tissue = grow(scope.plate, plan, day, scope.line)
         scene = draw(replace(tissue, present=plan.group is not Group.BLANK), scope.size_px)
-        return _Field(transparency(scene, scope.plate, plan, bench), light_of(scope.plate, plan, bench, scope.size_px, 1.0))
+        return _Field(
+            transparency(scene, scope.plate, plan, bench),
+            light_of(scope.plate, plan, bench, scope.size_px, 1.0),
+        )
 
 
-def _nearest_well(plate: VirtualPlate, x_um: float, y_um: float) -> tuple[WellPlan, tuple[float, float]]:
+def _nearest_well(
+    plate: VirtualPlate, x_um: float, y_um: float
+) -> tuple[WellPlan, tuple[float, float]]:
     """Return the well nearest to the objective, and how far off its middle the stage stands."""
     column = int(np.clip(round((x_um - A1_UM[0]) / SPACING_UM), 0, _COLUMNS - 1))
     row = int(np.clip(round((A1_UM[1] - y_um) / SPACING_UM), 0, _ROWS - 1))
@@ -237,7 +294,17 @@ def _nearest_well(plate: VirtualPlate, x_um: float, y_um: float) -> tuple[WellPl
     for plan in plate.wells:
         if (plan.row, plan.column) == (row + 1, column + 1):
             return plan, off_um
-    return WellPlan(well_at(row + 1, column + 1), row + 1, column + 1, Group.BLANK, "", None, 0.0, 1.0, darkens=False), off_um
+    return WellPlan(
+        well_at(row + 1, column + 1),
+        row + 1,
+        column + 1,
+        Group.BLANK,
+        "",
+        None,
+        0.0,
+        1.0,
+        darkens=False,
+    ), off_um
 
 
 def _moved(seen: Transparency, off_um: tuple[float, float], um_per_px: float) -> Transparency:
@@ -249,7 +316,17 @@ def _moved(seen: Transparency, off_um: tuple[float, float], um_per_px: float) ->
 
     def move(field: Floats, beyond: float) -> Floats:
         shape = (field.shape[1], field.shape[0])
-        return np.asarray(cv2.warpAffine(field, placing, shape, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=beyond), np.float32)
+        return np.asarray(
+            cv2.warpAffine(
+                field,
+                placing,
+                shape,
+                flags=cv2.INTER_NEAREST,
+                borderMode=cv2.BORDER_CONSTANT,
+                borderValue=beyond,
+            ),
+            np.float32,
+        )
 
     return Transparency(move(seen.through, 1.0), move(seen.curvature, 0.0), move(seen.floor, 0.0))
 

@@ -44,14 +44,20 @@ class Take:
         return self.day, self.key, min(version.mtime_ns for version in self.versions)
 
 
-def of_one_field(members: Sequence[tuple[SeenFile, NameReading, str]], field: int | None) -> Iterator[tuple[SeenFile, NameReading, str]]:
+def of_one_field(
+    members: Sequence[tuple[SeenFile, NameReading, str]], field: int | None
+) -> Iterator[tuple[SeenFile, NameReading, str]]:
     """Yield the files, each with its reading and plate, that show the field to be taken; None takes the lowest of each well."""
     lowest: dict[tuple[str, str], int] = {}
     for _, reading, plate in members:
         if reading.field is not None:
-            lowest[plate, reading.well] = min(reading.field, lowest.get((plate, reading.well), reading.field))
+            lowest[plate, reading.well] = min(
+                reading.field, lowest.get((plate, reading.well), reading.field)
+            )
     for file, reading, plate in members:
-        if reading.field is None or reading.field == (lowest[plate, reading.well] if field is None else field):
+        if reading.field is None or reading.field == (
+            lowest[plate, reading.well] if field is None else field
+        ):
             yield file, reading, plate
 
 
@@ -61,16 +67,27 @@ def gather(placed: Iterable[PlacedFile], is_fresh: Callable[[FileVersion], bool]
     Files of one visit and plane are several takes of it, oldest first by the robot's clock: a well imaged twice in a day under names that differ
     in ignored text only. The first files of all planes are the first take, and so on.
     """
-    visits: defaultdict[VisitKey, defaultdict[int, list[PlacedFile]]] = defaultdict(lambda: defaultdict(list))
+    visits: defaultdict[VisitKey, defaultdict[int, list[PlacedFile]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
     for one in placed:
-        visits[VisitKey(one.plate, one.reading.well, visit_name(one))][one.reading.plane or 0].append(one)
+        visits[VisitKey(one.plate, one.reading.well, visit_name(one))][
+            one.reading.plane or 0
+        ].append(one)
     takes = []
     for key, planes in visits.items():
-        columns = [sorted(planes[plane], key=lambda one: (one.file.version.mtime_ns, one.file.version.path)) for plane in sorted(planes)]
+        columns = [
+            sorted(
+                planes[plane], key=lambda one: (one.file.version.mtime_ns, one.file.version.path)
+            )
+            for plane in sorted(planes)
+        ]
         for members in zip_longest(*columns):
             there = [one for one in members if one is not None]
             if any(is_fresh(one.file.version) for one in there):
-                takes.append(Take(key, there[0].day, there[0].reading, tuple(one.file for one in there)))
+                takes.append(
+                    Take(key, there[0].day, there[0].reading, tuple(one.file for one in there))
+                )
     return sorted(takes, key=lambda take: take.order)
 
 
@@ -82,7 +99,12 @@ def visit_name(placed: PlacedFile) -> str:
     return f"day{placed.day:02d}{time}{field}"
 
 
-def culture_day(reading: NameReading, own_time: Callable[[], datetime | None], mtime_ns: int, plate_map: PlateMap) -> int:
+def culture_day(
+    reading: NameReading,
+    own_time: Callable[[], datetime | None],
+    mtime_ns: int,
+    plate_map: PlateMap,
+) -> int:
     """Return the day in the name, else that of the time in the name, of the file's own time, or of its last change, in this order."""
     if reading.day is not None:
         return reading.day
@@ -95,7 +117,9 @@ def with_zone(at: datetime, plate_map: PlateMap) -> datetime:
     return at if at.tzinfo else at.replace(tzinfo=plate_map.seeded_at.tzinfo)
 
 
-def well_image(take: Take, images: tuple[RawImage, ...], plate_map: PlateMap, *, planes: int, bits: int | None) -> WellImage:
+def well_image(
+    take: Take, images: tuple[RawImage, ...], plate_map: PlateMap, *, planes: int, bits: int | None
+) -> WellImage:
     """Return the well image that these files hold.
 
     Raises
@@ -104,7 +128,9 @@ def well_image(take: Take, images: tuple[RawImage, ...], plate_map: PlateMap, *,
         If their planes do not fit together.
     """
     stack = stretch(images, take.key.well, bits=bits)
-    own_times = [with_zone(image.metadata.taken_at, plate_map) for image in images if image.metadata.taken_at]
+    own_times = [
+        with_zone(image.metadata.taken_at, plate_map) for image in images if image.metadata.taken_at
+    ]
     named = take.reading.taken_at
     taken_at = with_zone(named, plate_map) if named else min(own_times, default=None)
     complete = len(stack) >= planes

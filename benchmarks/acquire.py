@@ -52,8 +52,13 @@ def their_run(config: Path, positions: list[WellPosition], settings: MicroscopeS
     frames = []
     core.mda.events.frameReady.connect(lambda image, _event, _meta: frames.append(image))
     sequence = useq.MDASequence(
-        stage_positions=[useq.AbsolutePosition(x=each.x_um, y=each.y_um, z=0.0, name=each.well) for each in positions],
-        z_plan=useq.ZRangeAround(range=settings.plane_step_um * (settings.planes - 1), step=settings.plane_step_um),
+        stage_positions=[
+            useq.AbsolutePosition(x=each.x_um, y=each.y_um, z=0.0, name=each.well)
+            for each in positions
+        ],
+        z_plan=useq.ZRangeAround(
+            range=settings.plane_step_um * (settings.planes - 1), step=settings.plane_step_um
+        ),
         channels=[],
     )
     core.setExposure(settings.exposure_ms)
@@ -96,21 +101,39 @@ def our_run(folder: Path, positions: list[WellPosition], settings: MicroscopeSet
 
 def main() -> None:
     """Run both and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--wells", type=int, default=60)
     parser.add_argument("--planes", type=int, default=3)
-    parser.add_argument("--stage-um-per-ms", type=float, default=10.0, help="speed of the demo stage; a usual stage has 10 to 50")
+    parser.add_argument(
+        "--stage-um-per-ms",
+        type=float,
+        default=10.0,
+        help="speed of the demo stage; a usual stage has 10 to 50",
+    )
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         config = folder / "MMConfig.cfg"
         config.write_text(MM_CONFIG.format(velocity=given.stage_um_per_ms))
-        settings = MicroscopeSettings(config=config, a1_um=(0.0, 0.0), um_per_px=1.36, planes=given.planes, focusing=Focusing.OFF, timeout_s=60)
+        settings = MicroscopeSettings(
+            config=config,
+            a1_um=(0.0, 0.0),
+            um_per_px=1.36,
+            planes=given.planes,
+            focusing=Focusing.OFF,
+            timeout_s=60,
+        )
         positions = plan_positions(settings, INNER_60[: given.wells])
         theirs, ours = their_run(config, positions, settings), our_run(folder, positions, settings)
-    print(f"{given.wells} wells × {given.planes} planes of 1024×1024, stage {given.stage_um_per_ms:g} µm/ms")
+    print(
+        f"{given.wells} wells × {given.planes} planes of 1024×1024, stage {given.stage_um_per_ms:g} µm/ms"
+    )
     print(f"pymmcore-plus's own run  {theirs:7.1f} s")
-    print(f"SpheroRank, archived     {ours:7.1f} s   {ours / theirs - 1:+.1%}, {(ours - theirs) / given.wells * 1000:+.0f} ms a well")
+    print(
+        f"SpheroRank, archived     {ours:7.1f} s   {ours / theirs - 1:+.1%}, {(ours - theirs) / given.wells * 1000:+.0f} ms a well"
+    )
     sys.stdout.flush()
     os._exit(0)  # MMCore may abort the process at its end
 

@@ -25,7 +25,9 @@ from inference.segmentation import ClassicalSegmenter
 from schemas.ranking import Condition
 from schemas.tissue import Segmentation
 
-REAL_DATA = Path(os.environ.get("SPHERORANK_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
+REAL_DATA = Path(
+    os.environ.get("SPHERORANK_REAL_DATA", Path(__file__).parents[2] / "shared" / "data")
+)
 SIZES_PX = (256, 512, 1024)
 DAYS = (*range(1, 8), 8, 9, 10, 8, 9, 10, 10)
 BLUR_UM = 7.0  # σ 5 px at 1024 px
@@ -42,7 +44,9 @@ class Tally:
     degree: list[float] = field(default_factory=list)
     spread_um: list[float] = field(default_factory=list)
 
-    def add(self, view: WellView, plane: Plane, segmentation: Segmentation, um_per_px: float | None) -> None:
+    def add(
+        self, view: WellView, plane: Plane, segmentation: Segmentation, um_per_px: float | None
+    ) -> None:
         """Call one well; an empty one counts as not exploded."""
         condition, degree = condition_of(measure(plane, segmentation, um_per_px)) or (None, 0.0)
         self.exploded.append(bool(view.truth.exploded))
@@ -53,7 +57,9 @@ class Tally:
     def row(self) -> str:
         """Return counts, the share that is right, and the correlation of degree and true spread over truly exploded wells."""
         exploded, called = np.array(self.exploded), np.array(self.called)
-        rho = spearmanr(np.array(self.degree)[exploded], np.array(self.spread_um)[exploded]).statistic
+        rho = spearmanr(
+            np.array(self.degree)[exploded], np.array(self.spread_um)[exploded]
+        ).statistic
         missed, false = int((exploded & ~called).sum()), int((~exploded & called).sum())
         return f"{len(exploded):>6}{exploded.sum():>10}{missed:>8}{false:>7}{(exploded == called).mean():>8.1%}{rho:>10.3f}"
 
@@ -67,7 +73,9 @@ def stretch(planes: Plane) -> Plane:
 def look(seeds: range, wells: int) -> Iterator[tuple[WellView, Plane, float]]:
     """Yield wells, their sharpest plane and its µm per pixel."""
     for seed in seeds:
-        (scope,) = microscopes(1, seed, SIZES_PX[seed % len(SIZES_PX)], optics=list(OpticsName)[seed % len(OpticsName)])
+        (scope,) = microscopes(
+            1, seed, SIZES_PX[seed % len(SIZES_PX)], optics=list(OpticsName)[seed % len(OpticsName)]
+        )
         rng = np.random.default_rng(seed)
         for day in DAYS:
             for number in rng.choice(len(scope.plate.wells), wells, replace=False):
@@ -79,7 +87,10 @@ def look(seeds: range, wells: int) -> Iterator[tuple[WellView, Plane, float]]:
 def call_real_images() -> None:
     """Print which real images are called exploded; image_37 is."""
     segmenter = ClassicalSegmenter()
-    for folder, um_per_px in ((REAL_DATA / "spheroid_morpho_ml" / "images", 3.26), (REAL_DATA / "mls11_spheroids" / "images", 1.3622)):
+    for folder, um_per_px in (
+        (REAL_DATA / "spheroid_morpho_ml" / "images", 3.26),
+        (REAL_DATA / "mls11_spheroids" / "images", 1.3622),
+    ):
         paths = sorted(folder.glob("*.tif*"))
         exploded = []
         for path in paths:
@@ -87,7 +98,11 @@ def call_real_images() -> None:
             called = condition_of(measure(plane, segmenter.segment(plane, um_per_px), um_per_px))
             if called and called[0] is Condition.EXPLODED:
                 exploded.append(f"{path.stem[:19]} ({called[1]:.2f})")
-        print(f"{folder.parent.name}: {len(paths)} images, exploded: {', '.join(exploded) or 'none'}" if paths else f"{folder}: no images, skipped")
+        print(
+            f"{folder.parent.name}: {len(paths)} images, exploded: {', '.join(exploded) or 'none'}"
+            if paths
+            else f"{folder}: no images, skipped"
+        )
 
 
 def main() -> None:
@@ -100,15 +115,29 @@ def main() -> None:
     cv2.setNumThreads(1)
     segmenter = ClassicalSegmenter()
     plain, no_scale, blurred, true = Tally(), Tally(), Tally(), Tally()
-    for view, plane, um_per_px in look(range(arguments.first_seed, arguments.first_seed + arguments.seeds), arguments.wells):
+    for view, plane, um_per_px in look(
+        range(arguments.first_seed, arguments.first_seed + arguments.seeds), arguments.wells
+    ):
         found = segmenter.segment(plane, um_per_px)
         plain.add(view, plane, found, um_per_px)
         no_scale.add(view, plane, segmenter.segment(plane, None), None)
         smooth = cv2.GaussianBlur(plane, (0, 0), BLUR_UM / um_per_px)
         blurred.add(view, smooth, segmenter.segment(smooth, um_per_px), um_per_px)
-        true.add(view, plane, Segmentation(view.mask, np.zeros_like(view.mask), found.background), um_per_px)
-    print(f"{'':<22}{'wells':>6}{'exploded':>10}{'missed':>8}{'false':>7}{'right':>8}{'Spearman':>10}")
-    for name, tally in (("segmented", plain), ("blurred by 7 µm", blurred), ("true masks", true), ("without a scale", no_scale)):
+        true.add(
+            view,
+            plane,
+            Segmentation(view.mask, np.zeros_like(view.mask), found.background),
+            um_per_px,
+        )
+    print(
+        f"{'':<22}{'wells':>6}{'exploded':>10}{'missed':>8}{'false':>7}{'right':>8}{'Spearman':>10}"
+    )
+    for name, tally in (
+        ("segmented", plain),
+        ("blurred by 7 µm", blurred),
+        ("true masks", true),
+        ("without a scale", no_scale),
+    ):
         print(f"{name:<22}{tally.row()}")
     call_real_images()
 

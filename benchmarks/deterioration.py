@@ -35,13 +35,23 @@ def assay_plate(plate: ObservedPlate, representation: Representation) -> AssayPl
     """Return a plate with what an assay would have measured."""
     rng = np.random.default_rng(int(plate.name.rpartition("-")[2]))
     percent = 100 * plate.kill + rng.normal(0, ASSAY_NOISE_POINTS, len(plate.wells))
-    return AssayPlate(plate.trajectories(representation), dict(zip(plate.wells, percent.tolist(), strict=True)), DOSED_ON_DAY, READOUT_DAY)
+    return AssayPlate(
+        plate.trajectories(representation),
+        dict(zip(plate.wells, percent.tolist(), strict=True)),
+        DOSED_ON_DAY,
+        READOUT_DAY,
+    )
 
 
 def intact_and_treated(plate: ObservedPlate) -> npt.NDArray[np.bool_]:
     """Return which wells were treated and truly held together."""
     plans = {plan.well: plan for plan in plan_plate(int(plate.name.rpartition("-")[2])).wells}
-    return np.array([group is not Group.UNTREATED and not plans[well].exploded(READOUT_DAY) for well, group in zip(plate.wells, plate.groups, strict=True)])
+    return np.array(
+        [
+            group is not Group.UNTREATED and not plans[well].exploded(READOUT_DAY)
+            for well, group in zip(plate.wells, plate.groups, strict=True)
+        ]
+    )
 
 
 def print_card(card: CalibrationCard, seconds: float) -> None:
@@ -54,15 +64,26 @@ def print_card(card: CalibrationCard, seconds: float) -> None:
     )
 
 
-def print_held_out(plates: list[ObservedPlate], calibration: Calibration, representation: Representation) -> None:
+def print_held_out(
+    plates: list[ObservedPlate], calibration: Calibration, representation: Representation
+) -> None:
     """Print a row a plate, and all together, beside the departure score of the same wells."""
-    print(f"{'plate':12} {'wells':>6} {'Spearman':>9} {'departure':>10} {'error':>7} {'covered':>8} {'distance':>9}")
+    print(
+        f"{'plate':12} {'wells':>6} {'Spearman':>9} {'departure':>10} {'error':>7} {'covered':>8} {'distance':>9}"
+    )
     rows, pooled = [], []
     for plate in plates:
         trajectories, wells = plate.trajectories(representation), intact_and_treated(plate)
-        predicted = calibration.predict(trajectories, dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY)
+        predicted = calibration.predict(
+            trajectories, dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY
+        )
         score = np.array(
-            [np.nan if well.score is None else well.score for well in rank_plate(trajectories, dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY, seed=1).wells]
+            [
+                np.nan if well.score is None else well.score
+                for well in rank_plate(
+                    trajectories, dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY, seed=1
+                ).wells
+            ]
         )
         truth = 100 * plate.kill
         row = (
@@ -70,15 +91,25 @@ def print_held_out(plates: list[ObservedPlate], calibration: Calibration, repres
             float(spearmanr(score[wells], truth[wells], nan_policy="omit").statistic),
             float(np.abs(predicted.percent - truth)[wells].mean()),
             float(((predicted.low <= truth) & (truth <= predicted.high))[wells].mean()),
-            calibration.distance(trajectories, dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY) / float(calibration.usual_distances.max()),
+            calibration.distance(trajectories, dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY)
+            / float(calibration.usual_distances.max()),
         )
         rows.append(row)
         pooled.append((predicted.percent[wells], truth[wells]))
-        print(f"{plate.name:12} {wells.sum():6} {row[0]:9.3f} {row[1]:10.3f} {row[2]:7.1f} {row[3]:8.0%} {row[4]:9.2f}")
+        print(
+            f"{plate.name:12} {wells.sum():6} {row[0]:9.3f} {row[1]:10.3f} {row[2]:7.1f} {row[3]:8.0%} {row[4]:9.2f}"
+        )
     means = [statistics.fmean(column) for column in zip(*rows, strict=True)]
-    print(f"{'mean':12} {'':6} {means[0]:9.3f} {means[1]:10.3f} {means[2]:7.1f} {means[3]:8.0%} {means[4]:9.2f}")
-    together = spearmanr(*(np.concatenate(column) for column in zip(*pooled, strict=True))).statistic
-    print(f"all wells together: Spearman {together:.3f}; worst plate {min(row[0] for row in rows):.3f}", flush=True)
+    print(
+        f"{'mean':12} {'':6} {means[0]:9.3f} {means[1]:10.3f} {means[2]:7.1f} {means[3]:8.0%} {means[4]:9.2f}"
+    )
+    together = spearmanr(
+        *(np.concatenate(column) for column in zip(*pooled, strict=True))
+    ).statistic
+    print(
+        f"all wells together: Spearman {together:.3f}; worst plate {min(row[0] for row in rows):.3f}",
+        flush=True,
+    )
 
 
 def print_real_time_course() -> None:
@@ -91,7 +122,11 @@ def print_real_time_course() -> None:
     measured = [
         AssayPlate(
             plate,
-            {well: 100 - float(viability[plate.plate, well]) for well in plate.wells if (plate.plate, well) in viability.index},
+            {
+                well: 100 - float(viability[plate.plate, well])
+                for well in plate.wells
+                if (plate.plate, well) in viability.index
+            },
             BASELINE_DAY,
             REAL_READOUT_DAY,
         )
@@ -102,31 +137,48 @@ def print_real_time_course() -> None:
     for plate in measured:
         others = [other for other in measured if other is not plate]
         card = calibrate(others, digest="", seed=1, fewest=2)
-        predicted = refit(others, card, seed=1).predict(plate.trajectories, dosing_day=BASELINE_DAY, readout_day=REAL_READOUT_DAY)
-        percent = np.array([plate.deterioration_percent.get(well, np.nan) for well in plate.trajectories.wells])
+        predicted = refit(others, card, seed=1).predict(
+            plate.trajectories, dosing_day=BASELINE_DAY, readout_day=REAL_READOUT_DAY
+        )
+        percent = np.array(
+            [plate.deterioration_percent.get(well, np.nan) for well in plate.trajectories.wells]
+        )
         known = np.isfinite(percent) & np.isfinite(predicted.percent)
         pooled.append((predicted.percent[known], percent[known]))
         covered = ((predicted.low <= percent) & (percent <= predicted.high))[known].mean()
         error = np.abs(predicted.percent - percent)[known].mean()
         order = spearmanr(*pooled[-1]).statistic
-        print(f"{plate.trajectories.plate:12} {known.sum():6} Spearman {order:.3f}, error {error:.1f} points, covered {covered:.0%}, {card.model}")
-    print(f"all wells together: Spearman {spearmanr(*(np.concatenate(column) for column in zip(*pooled, strict=True))).statistic:.3f}", flush=True)
+        print(
+            f"{plate.trajectories.plate:12} {known.sum():6} Spearman {order:.3f}, error {error:.1f} points, covered {covered:.0%}, {card.model}"
+        )
+    print(
+        f"all wells together: Spearman {spearmanr(*(np.concatenate(column) for column in zip(*pooled, strict=True))).statistic:.3f}",
+        flush=True,
+    )
 
 
 def main() -> None:
     """Print a table for each representation, and the real time course."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--calibrate", type=int, default=8, help="plates with an assay")
     parser.add_argument("--hold-out", type=int, default=8, help="plates that are predicted")
     parser.add_argument("--first-seed", type=int, default=201)
-    parser.add_argument("--representations", nargs="+", choices=REPRESENTATIONS, default=REPRESENTATIONS)
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes that render plates")
+    parser.add_argument(
+        "--representations", nargs="+", choices=REPRESENTATIONS, default=REPRESENTATIONS
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="processes that render plates"
+    )
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
     seeds = range(options.first_seed, options.first_seed + options.calibrate + options.hold_out)
     plates = [plate for _, _, plate in observed(["mixed"], seeds, jobs=options.jobs)]
     for representation in options.representations:
-        print(f"\n{representation}: {options.calibrate} plates calibrate, {options.hold_out} are held out (seeds {seeds[0]} to {seeds[-1]})")
+        print(
+            f"\n{representation}: {options.calibrate} plates calibrate, {options.hold_out} are held out (seeds {seeds[0]} to {seeds[-1]})"
+        )
         teachers = [assay_plate(plate, representation) for plate in plates[: options.calibrate]]
         started = time.perf_counter()
         card = calibrate(teachers, digest="", seed=1, fewest=2)

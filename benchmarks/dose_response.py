@@ -38,17 +38,28 @@ CURVES = {
 }
 FLAT = Logistic(0.0, 0.0, 1.0, 1.0)
 FRACTION_SPREAD = 0.08  # of wells, where effects are fractions
-REAL_DATA = Path(os.environ.get("SPHERORANK_REAL_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+REAL_DATA = Path(
+    os.environ.get("SPHERORANK_REAL_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
+)
 DRUGS = (Logistic(0.0, 1.0, 0.7, 1.2), Logistic(0.0, 1.0, 2.0, 1.2))
 
 
-def levels(curve: Logistic, doses: int, replicates: int, spread: float, rise: float, rng: np.random.Generator) -> Levels:
+def levels(
+    curve: Logistic,
+    doses: int,
+    replicates: int,
+    spread: float,
+    rise: float,
+    rng: np.random.Generator,
+) -> Levels:
     """Return the wells of one compound; ``rise`` is how much more they vary at the curve's top than untreated."""
     tested = HIGHEST_UM / DILUTION ** np.arange(doses)
     wells = np.concatenate([np.zeros(UNTREATED), np.repeat(tested, replicates)])
     effects = curve.effect_at(wells)
     share = effects / curve.top if curve.top else np.zeros_like(effects)
-    return Levels.of(wells, effects + spread * (1 + (rise - 1) * share) * rng.standard_normal(len(wells)))
+    return Levels.of(
+        wells, effects + spread * (1 + (rise - 1) * share) * rng.standard_normal(len(wells))
+    )
 
 
 def held(limits: tuple[float | None, float | None], truth: float) -> bool:
@@ -64,7 +75,16 @@ def curves(seeds: int) -> Iterator[str]:
         for rise in (1.0, 2.0):
             for replicates in REPLICATES:
                 fits = [
-                    fit_logistic(levels(curve, doses, replicates, 1.0, rise, np.random.default_rng([seed, doses, replicates])))
+                    fit_logistic(
+                        levels(
+                            curve,
+                            doses,
+                            replicates,
+                            1.0,
+                            rise,
+                            np.random.default_rng([seed, doses, replicates]),
+                        )
+                    )
                     for doses in DOSES
                     for seed in range(seeds // len(DOSES))
                 ]
@@ -88,8 +108,15 @@ def flat(seeds: int) -> Iterator[str]:
     yield f"{'flat compounds':30}{'doses':>12}{'wells':>7}{'p ≤ 0.05':>10}{'p ≤ 0.01':>11}"
     for replicates in REPLICATES:
         for doses in (3, 5, 8):
-            rngs = (np.random.default_rng([seed, doses, replicates]) for seed in range(5 * seeds // 2))
-            p_values = np.array([fit_logistic(levels(FLAT, doses, replicates, 1.0, 1.0, rng)).p_flat for rng in rngs])
+            rngs = (
+                np.random.default_rng([seed, doses, replicates]) for seed in range(5 * seeds // 2)
+            )
+            p_values = np.array(
+                [
+                    fit_logistic(levels(FLAT, doses, replicates, 1.0, 1.0, rng)).p_flat
+                    for rng in rngs
+                ]
+            )
             yield f"{'':30}{doses:>12}{replicates:>7}{(p_values <= CALLED).mean():>10.1%}{(p_values <= 0.01).mean():>11.1%}"  # noqa: PLR2004 - as its head says
 
 
@@ -99,28 +126,55 @@ def combinations(seeds: int) -> Iterator[str]:
     for model in ("Bliss", "highest single agent", "Loewe"):
         for rise in (1.0, 4.0):
             for replicates, added in itertools.product(REPLICATES, (0.0, 0.2)):
-                seen = [one_combination(model, added, replicates, rise, np.random.default_rng([seed, replicates])) for seed in range(seeds)]
-                called, holding = np.mean([each.p_value <= CALLED for each in seen]), np.mean([each.low <= added <= each.high for each in seen])
+                seen = [
+                    one_combination(
+                        model, added, replicates, rise, np.random.default_rng([seed, replicates])
+                    )
+                    for seed in range(seeds)
+                ]
+                called, holding = (
+                    np.mean([each.p_value <= CALLED for each in seen]),
+                    np.mean([each.low <= added <= each.high for each in seen]),
+                )
                 yield f"{model:30}{'equally' if rise == 1 else '1 to 4':>12}{replicates:>7}{added:>8.1f}{called:>10.1%}{holding:>11.1%}"
 
 
-def one_combination(model: str, added: float, replicates: int, rise: float, rng: np.random.Generator) -> Excess:
+def one_combination(
+    model: str, added: float, replicates: int, rise: float, rng: np.random.Generator
+) -> Excess:
     """Return the excess of one combination whose true one is what was added."""
     doses = (0.4, 1.2)
-    singles = [float(drug.effect_at(np.array([dose]))[0]) for drug, dose in zip(DRUGS, doses, strict=True)]
-    expected = {"Bliss": 1 - (1 - singles[0]) * (1 - singles[1]), "highest single agent": max(singles), "Loewe": additive(doses)}[model]
+    singles = [
+        float(drug.effect_at(np.array([dose]))[0]) for drug, dose in zip(DRUGS, doses, strict=True)
+    ]
+    expected = {
+        "Bliss": 1 - (1 - singles[0]) * (1 - singles[1]),
+        "highest single agent": max(singles),
+        "Loewe": additive(doses),
+    }[model]
     spread = FRACTION_SPREAD if rise == 1 else FRACTION_SPREAD / 2
-    parts = Parts(means([0.0, expected + added, *singles, 0.3, 0.6, 0.9], replicates, spread, rise, rng).take(range(4)), 2, None)
+    parts = Parts(
+        means([0.0, expected + added, *singles, 0.3, 0.6, 0.9], replicates, spread, rise, rng).take(
+            range(4)
+        ),
+        2,
+        None,
+    )
     if model == "Loewe":
         fits = [fit_logistic(levels(drug, 6, replicates, spread, rise, rng)) for drug in DRUGS]
         return loewe(parts, fits, doses, rng)
     return bliss(parts) if model == "Bliss" else highest_single_agent(parts)
 
 
-def means(truth: Sequence[float], replicates: int, spread: float, rise: float, rng: np.random.Generator) -> Means:
+def means(
+    truth: Sequence[float], replicates: int, spread: float, rise: float, rng: np.random.Generator
+) -> Means:
     """Return what wells of these effects show, untreated first; ``rise`` is how much more wells of an effect of 1 vary."""
     counts = [UNTREATED] + [replicates] * (len(truth) - 1)
-    wells = [mean + spread * (1 + (rise - 1) * mean) * rng.standard_normal(count) for mean, count in zip(truth, counts, strict=True)]
+    wells = [
+        mean + spread * (1 + (rise - 1) * mean) * rng.standard_normal(count)
+        for mean, count in zip(truth, counts, strict=True)
+    ]
     return Means.moderated(wells, 0)
 
 
@@ -131,8 +185,16 @@ def without_assay(seeds: int) -> Iterator[str]:
         for replicates in REPLICATES:
             truth = [0.0, 1 - 0.8 * 0.85, 0.2, 0.15, strongest, 0.1, 0.3]
             rngs = (np.random.default_rng([seed, replicates]) for seed in range(seeds))
-            seen = [bliss(Parts(means(truth, replicates, FRACTION_SPREAD, 1.0, rng).take(range(5)), 2, 4)) for rng in rngs]
-            excess, called = np.mean([each.excess for each in seen]), np.mean([each.p_value <= CALLED for each in seen])
+            seen = [
+                bliss(
+                    Parts(means(truth, replicates, FRACTION_SPREAD, 1.0, rng).take(range(5)), 2, 4)
+                )
+                for rng in rngs
+            ]
+            excess, called = (
+                np.mean([each.excess for each in seen]),
+                np.mean([each.p_value <= CALLED for each in seen]),
+            )
             yield f"{'':30}{strongest:>12.1f}{replicates:>7}{excess:>+8.3f}{called:>10.1%}"
 
 
@@ -148,13 +210,28 @@ def real_time_course() -> Iterator[str]:
     if not folder.is_dir():
         yield f"no real time course: {folder} is missing"
         return
-    assay = pd.read_csv(folder / "a673_viability.csv").dropna().set_index(["Metadata_Plate", "Metadata_Well"])["viability_percent"]
+    assay = (
+        pd.read_csv(folder / "a673_viability.csv")
+        .dropna()
+        .set_index(["Metadata_Plate", "Metadata_Well"])["viability_percent"]
+    )
     yield f"{'etoposide on A673':30}{'by images, uM':>24}{'by viability, uM':>24}"
     for plate in trajectories_of(read_profiles(folder / "a673_profiles.csv"), where=str(folder)):
         table = rank_plate(plate, dosing_day=0, readout_day=2, seed=0)
-        percents = {row.well: 100 - float(assay[plate.plate, row.well]) for row in table.wells if (plate.plate, row.well) in assay.index}
-        measured = tuple(row.model_copy(update={"deterioration_percent": percents[row.well]}) for row in table.wells if row.well in percents)
-        found = [with_doses(of, 0).dose_responses[0].relative_ic50 for of in (table, table.model_copy(update={"wells": measured}))]
+        percents = {
+            row.well: 100 - float(assay[plate.plate, row.well])
+            for row in table.wells
+            if (plate.plate, row.well) in assay.index
+        }
+        measured = tuple(
+            row.model_copy(update={"deterioration_percent": percents[row.well]})
+            for row in table.wells
+            if row.well in percents
+        )
+        found = [
+            with_doses(of, 0).dose_responses[0].relative_ic50
+            for of in (table, table.model_copy(update={"wells": measured}))
+        ]
         yield f"{plate.plate:30}" + "".join(f"{midpoint(each):>24}" for each in found)
 
 

@@ -32,32 +32,70 @@ def main() -> None:
     card = bundle.card
     session = create_session(bundle.model, [CPU], 1)
     steps = card.preprocessing
-    mean, std = (np.array(values, np.float32).reshape(3, 1, 1) for values in (steps.mean, steps.std))
+    mean, std = (
+        np.array(values, np.float32).reshape(3, 1, 1) for values in (steps.mean, steps.std)
+    )
     plain = steps.model_copy(update={"mean": (0, 0, 0), "std": (1, 1, 1)})
 
     def embedding(values: Values) -> npt.NDArray[np.float32]:
-        [found] = session.run([card.output_name], {card.input_name: ((values - mean) / std)[np.newaxis]})
+        [found] = session.run(
+            [card.output_name], {card.input_name: ((values - mean) / std)[np.newaxis]}
+        )
         return np.asarray(found[0])
 
-    print(f"{wells} wells, plate of seed 3, day {READOUT_DAY}, {SIZE_PX}² pixels to {card.input_size}²; encoder {card.name}")
-    print("microscope    camera noise          8 bits after levelling   8 bits of the camera's range")
+    print(
+        f"{wells} wells, plate of seed 3, day {READOUT_DAY}, {SIZE_PX}² pixels to {card.input_size}²; encoder {card.name}"
+    )
+    print(
+        "microscope    camera noise          8 bits after levelling   8 bits of the camera's range"
+    )
     print("              input    embedding    input    embedding       input    embedding")
     for name in (OpticsName.DEFAULT, OpticsName.DIM):
-        rows = np.array([_changes(VirtualMicroscope(plan_plate(3), SIZE_PX, name), well, plain, card.input_size, embedding) for well in range(wells)])
+        rows = np.array(
+            [
+                _changes(
+                    VirtualMicroscope(plan_plate(3), SIZE_PX, name),
+                    well,
+                    plain,
+                    card.input_size,
+                    embedding,
+                )
+                for well in range(wells)
+            ]
+        )
         noise, after, before = rows.mean(axis=0)
-        print(f"{name:<13} {noise[0]:.5f}  {noise[1]:.4f}       {after[0]:.5f}  {after[1]:.4f}          {before[0]:.5f}  {before[1]:.4f}")
+        print(
+            f"{name:<13} {noise[0]:.5f}  {noise[1]:.4f}       {after[0]:.5f}  {after[1]:.4f}          {before[0]:.5f}  {before[1]:.4f}"
+        )
 
 
-def _changes(scope: VirtualMicroscope, well: int, steps: Preprocessing, side_px: int, embedding: Callable[[Values], Values]) -> list[tuple[float, float]]:
+def _changes(
+    scope: VirtualMicroscope,
+    well: int,
+    steps: Preprocessing,
+    side_px: int,
+    embedding: Callable[[Values], Values],
+) -> list[tuple[float, float]]:
     """Return (input, embedding) for a camera without noise, 8 bits after levelling, 8 bits before."""
     quiet = replace(scope)
-    vars(quiet)["bench"] = replace(scope.bench, optics=replace(scope.bench.optics, photons=1e12, read_noise=0.0))  # where the cached property keeps it
+    vars(quiet)["bench"] = replace(
+        scope.bench, optics=replace(scope.bench.optics, photons=1e12, read_noise=0.0)
+    )  # where the cached property keeps it
     planes, still = (_stretched(each, well) for each in (scope, quiet))
-    exact, noiseless, early = (preprocess(each, 1, scope.um_per_px, steps, side_px) for each in (planes, still, (planes >> 8) * np.uint16(257)))
+    exact, noiseless, early = (
+        preprocess(each, 1, scope.um_per_px, steps, side_px)
+        for each in (planes, still, (planes >> 8) * np.uint16(257))
+    )
     after = (np.round(exact * 255) / 255).astype(np.float32)
     seen = embedding(exact)
     length = float(np.linalg.norm(seen))
-    return [(float(np.sqrt(np.mean((values - exact) ** 2))), float(np.linalg.norm(embedding(values) - seen)) / length) for values in (noiseless, after, early)]
+    return [
+        (
+            float(np.sqrt(np.mean((values - exact) ** 2))),
+            float(np.linalg.norm(embedding(values) - seen)) / length,
+        )
+        for values in (noiseless, after, early)
+    ]
 
 
 def _stretched(scope: VirtualMicroscope, well: int) -> npt.NDArray[np.uint16]:

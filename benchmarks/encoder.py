@@ -28,7 +28,9 @@ def virtual_well(size_px: int) -> WellImage:
     plan = scope.plate.wells[0]
     key = VisitKey(scope.plate.name, plan.well, "day10")
     taken_at = datetime(2026, 11, 11, tzinfo=UTC)
-    return WellImage(key, 10, taken_at, (), scope.look(plan, 10).planes, scope.um_per_px, complete=True)
+    return WellImage(
+        key, 10, taken_at, (), scope.look(plan, 10).planes, scope.um_per_px, complete=True
+    )
 
 
 def median_ms(step: Callable[[], object], repeats: int) -> float:
@@ -48,10 +50,14 @@ def parity(bundle: Bundle) -> float:
 
     from training.export import imagenet_lite0  # noqa: PLC0415 - as torch
 
-    pixels = preprocess(canary_planes(0), 1, None, bundle.card.preprocessing, bundle.card.input_size)
+    pixels = preprocess(
+        canary_planes(0), 1, None, bundle.card.preprocessing, bundle.card.input_size
+    )
     with torch.inference_mode():
         expected = imagenet_lite0()(torch.from_numpy(pixels[np.newaxis])).numpy()[0]
-    image = WellImage(VisitKey("canary", "A01", "day01"), 1, None, (), canary_planes(0), None, complete=True)
+    image = WellImage(
+        VisitKey("canary", "A01", "day01"), 1, None, (), canary_planes(0), None, complete=True
+    )
     return float(np.abs(OnnxEncoder(bundle, providers="cpu").embed(image, 1) - expected).max())
 
 
@@ -64,8 +70,12 @@ def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("error"))
     bundle = load_bundle(arguments.bundle)
     card = bundle.card
-    print(f"{card.encoder_id}: {card.dimension} values from {card.input_size}×{card.input_size}, {len(bundle.model) / 1e6:.1f} MB")
-    print(f"{'planes':<14} {'threads':>7} {'quality ms':>11} {'preprocess ms':>14} {'embed ms':>9} {'images/s':>9}")
+    print(
+        f"{card.encoder_id}: {card.dimension} values from {card.input_size}×{card.input_size}, {len(bundle.model) / 1e6:.1f} MB"
+    )
+    print(
+        f"{'planes':<14} {'threads':>7} {'quality ms':>11} {'preprocess ms':>14} {'embed ms':>9} {'images/s':>9}"
+    )
     for size_px in SIZES_PX:
         image = virtual_well(size_px)
         for threads in (1, 2):
@@ -74,12 +84,21 @@ def main() -> None:
             sharpest = assess(image.planes).sharpest_plane
             quality = median_ms(lambda image=image: assess(image.planes), arguments.repeats)
             prepared = median_ms(
-                lambda image=image, sharpest=sharpest: preprocess(image.planes, sharpest, image.um_per_px, card.preprocessing, card.input_size),
+                lambda image=image, sharpest=sharpest: preprocess(
+                    image.planes, sharpest, image.um_per_px, card.preprocessing, card.input_size
+                ),
                 arguments.repeats,
             )
-            embedded = median_ms(lambda encoder=encoder, image=image, sharpest=sharpest: encoder.embed(image, sharpest), arguments.repeats)
+            embedded = median_ms(
+                lambda encoder=encoder, image=image, sharpest=sharpest: encoder.embed(
+                    image, sharpest
+                ),
+                arguments.repeats,
+            )
             shape = f"3 × {size_px}²"
-            print(f"{shape:<14} {threads:>7} {quality:>11.1f} {prepared:>14.1f} {embedded:>9.1f} {1000 / (quality + embedded):>9.0f}")
+            print(
+                f"{shape:<14} {threads:>7} {quality:>11.1f} {prepared:>14.1f} {embedded:>9.1f} {1000 / (quality + embedded):>9.0f}"
+            )
     if card.name == "imagenet" and all(importlib.util.find_spec(name) for name in TRAIN_EXTRA):
         print(f"largest difference from torch: {parity(bundle):.1e}")
 

@@ -32,7 +32,9 @@ STOPPING_S = 120.0
 """That a training may take to write its checkpoint once it is told to stop."""
 
 
-def untrained_bundle(folder: Path, name: str, weights: str, planes: PlanePolicy, learned: str) -> Path:
+def untrained_bundle(
+    folder: Path, name: str, weights: str, planes: PlanePolicy, learned: str
+) -> Path:
     """Return the bundle of the default network as it comes, or with random weights; made once."""
     if not (folder / CARD_FILE).is_file():
         torch.manual_seed(RANDOM_SEED)
@@ -55,14 +57,25 @@ def trained_bundle(config: Path, folder: Path, minutes: float) -> Path | None:
     """Return the bundle of a configuration, after training it for at most so long; None if it is not finished, which it says."""
     bundle = folder / "bundle"
     if not (bundle / CARD_FILE).is_file():
-        command = [str(Path(sys.executable).parent / "spherorank"), "train", "ssl", "--config", str(config), "--out", str(folder)]
+        command = [
+            str(Path(sys.executable).parent / "spherorank"),
+            "train",
+            "ssl",
+            "--config",
+            str(config),
+            "--out",
+            str(folder),
+        ]
         with subprocess.Popen(command, stdout=sys.stderr) as training:
             try:
                 training.wait(60 * minutes)
             except subprocess.TimeoutExpired:
                 training.terminate()
                 training.wait(STOPPING_S)
-                print(f"{config.stem}: not finished within {minutes:g} minutes; the next call goes on", file=sys.stderr)
+                print(
+                    f"{config.stem}: not finished within {minutes:g} minutes; the next call goes on",
+                    file=sys.stderr,
+                )
     return bundle if (bundle / CARD_FILE).is_file() else None
 
 
@@ -77,26 +90,58 @@ def named(bundle: Path, name: str, folder: Path) -> str:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundles", nargs="*", default=["default"], help="names or folders; a+b is judged as one")
-    parser.add_argument("--configs", nargs="*", type=Path, default=[], help="of trainings; a row each, named as the file")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--bundles", nargs="*", default=["default"], help="names or folders; a+b is judged as one"
+    )
+    parser.add_argument(
+        "--configs",
+        nargs="*",
+        type=Path,
+        default=[],
+        help="of trainings; a row each, named as the file",
+    )
     parser.add_argument("--out", type=Path, default=ROOT / ".cache" / "encoders")
     parser.add_argument("--minutes", type=float, default=8.0, help="of training a row and call")
     parser.add_argument("--threads", type=int, default=1, help="of one embedding")
     parser.add_argument("--mixed", type=int, default=12, help="mixed plates")
     parser.add_argument("--one-mechanism", type=int, default=3, help="plates of each mechanism")
-    parser.add_argument("--shifted", type=int, default=6, help="plates under the microscope that nothing is trained on")
+    parser.add_argument(
+        "--shifted",
+        type=int,
+        default=6,
+        help="plates under the microscope that nothing is trained on",
+    )
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(20))
     torch.set_num_threads(options.threads)
     first = 201
-    mixed, single, shifted = (tuple(range(first, first + count)) for count in (options.mixed, options.one_mechanism, options.shifted))
-    links = options.out / "bundles"
-    floor = untrained_bundle(options.out / "random-weights", "random", "none", IMAGENET.preprocessing.planes, "Random weights: nothing was learned.")
-    sharpest = untrained_bundle(
-        options.out / "imagenet-sharpest", "imagenet-sharpest", "imagenet", PlanePolicy.SHARPEST, "ImageNet's weights, which see the sharpest plane only."
+    mixed, single, shifted = (
+        tuple(range(first, first + count))
+        for count in (options.mixed, options.one_mechanism, options.shifted)
     )
-    judged = [named(floor, "random", links), named(sharpest, "imagenet_sharpest", links), *options.bundles]
+    links = options.out / "bundles"
+    floor = untrained_bundle(
+        options.out / "random-weights",
+        "random",
+        "none",
+        IMAGENET.preprocessing.planes,
+        "Random weights: nothing was learned.",
+    )
+    sharpest = untrained_bundle(
+        options.out / "imagenet-sharpest",
+        "imagenet-sharpest",
+        "imagenet",
+        PlanePolicy.SHARPEST,
+        "ImageNet's weights, which see the sharpest plane only.",
+    )
+    judged = [
+        named(floor, "random", links),
+        named(sharpest, "imagenet_sharpest", links),
+        *options.bundles,
+    ]
     for config in options.configs:
         bundle = trained_bundle(config, options.out / "trainings" / config.stem, options.minutes)
         if bundle is not None:
@@ -104,7 +149,14 @@ def main() -> None:
     real_data = REAL_DATA if REAL_DATA.is_dir() else None
     chosen = EvaluationSet(mixed=mixed, one_mechanism=single, shifted=shifted)
     try:
-        evaluate_bundles(judged, options.out, cache_folder=CACHE, real_data=real_data, chosen=chosen, threads=options.threads)
+        evaluate_bundles(
+            judged,
+            options.out,
+            cache_folder=CACHE,
+            real_data=real_data,
+            chosen=chosen,
+            threads=options.threads,
+        )
     except SpheroRankError as error:
         sys.exit(str(error))
     print((options.out / "table.txt").read_text(encoding="utf-8"), end="")

@@ -28,31 +28,61 @@ SIZE_PX = 512
 WITHIN_UM = 8.0
 
 
-def look(rng: np.random.Generator, optics: OpticsName, focus_um: float, *, tissue: bool = True, lamp: float = 1.0) -> npt.NDArray[np.uint16]:
+def look(
+    rng: np.random.Generator,
+    optics: OpticsName,
+    focus_um: float,
+    *,
+    tissue: bool = True,
+    lamp: float = 1.0,
+) -> npt.NDArray[np.uint16]:
     """Return the scan of some well of some plate on some day."""
     mechanism = list(Mechanism)[int(rng.integers(len(Mechanism)))]
-    (scope,) = microscopes(1, int(rng.integers(10_000)), SIZE_PX, mechanism=mechanism, optics=optics)
+    (scope,) = microscopes(
+        1, int(rng.integers(10_000)), SIZE_PX, mechanism=mechanism, optics=optics
+    )
     plan = scope.plate.wells[int(rng.integers(len(scope.plate.wells)))]
     grown = grow(scope.plate, plan, int(rng.integers(1, 11)), scope.line)
-    field = transparency(draw(grown if tissue else replace(grown, present=False), SIZE_PX), scope.plate, plan, scope.bench)
+    field = transparency(
+        draw(grown if tissue else replace(grown, present=False), SIZE_PX),
+        scope.plate,
+        plan,
+        scope.bench,
+    )
     light = light_of(scope.plate, plan, scope.bench, SIZE_PX, 1.0) * np.float32(lamp)
     return np.stack(
         [
-            expose(focused(field, scope.bench.optics, z_um - focus_um) * light, scope.bench, rng.standard_normal(light.shape, dtype=np.float32))
+            expose(
+                focused(field, scope.bench.optics, z_um - focus_um) * light,
+                scope.bench,
+                rng.standard_normal(light.shape, dtype=np.float32),
+            )
             for z_um in HEIGHTS_UM
         ]
     )
 
 
-def judged(rng: np.random.Generator, optics: OpticsName, offsets_um: Sequence[float], *, tissue: bool = True, lamp: float = 1.0) -> list[Focus]:
+def judged(
+    rng: np.random.Generator,
+    optics: OpticsName,
+    offsets_um: Sequence[float],
+    *,
+    tissue: bool = True,
+    lamp: float = 1.0,
+) -> list[Focus]:
     """Return what is said of one scan for each place of the true focus."""
-    return [find_focus(look(rng, optics, offset, tissue=tissue, lamp=lamp), HEIGHTS_UM) for offset in offsets_um]
+    return [
+        find_focus(look(rng, optics, offset, tissue=tissue, lamp=lamp), HEIGHTS_UM)
+        for offset in offsets_um
+    ]
 
 
 def cpu_s() -> float:
     """Return the seconds of CPU that 13 planes of 2048² take."""
     rng = np.random.default_rng(0)
-    planes = np.stack([cv2.resize(plane, (2048, 2048)) for plane in look(rng, OpticsName.DEFAULT, 10.0)])
+    planes = np.stack(
+        [cv2.resize(plane, (2048, 2048)) for plane in look(rng, OpticsName.DEFAULT, 10.0)]
+    )
     began = time.process_time()
     find_focus(planes, HEIGHTS_UM)
     return time.process_time() - began
@@ -60,23 +90,40 @@ def cpu_s() -> float:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--wells", type=int, default=60, help="for each optics and column")
     parser.add_argument("--seed", type=int, default=7)
     given = parser.parse_args()
-    print("| optics | ±30 µm: within 8 µm | p95 µm | ±80 µm: within 8 µm | p95 µm | beyond: at edge or not found | empty: found | dark: found |")
+    print(
+        "| optics | ±30 µm: within 8 µm | p95 µm | ±80 µm: within 8 µm | p95 µm | beyond: at edge or not found | empty: found | dark: found |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for number, optics in enumerate(OpticsName):
         rng = np.random.default_rng([given.seed, number])
         cells = []
         for reach in (30.0, 80.0):
             offsets = rng.uniform(-reach, reach, given.wells)
-            errors = np.abs([focus.z_um - offset for focus, offset in zip(judged(rng, optics, list(offsets)), offsets, strict=True)])
+            errors = np.abs(
+                [
+                    focus.z_um - offset
+                    for focus, offset in zip(
+                        judged(rng, optics, list(offsets)), offsets, strict=True
+                    )
+                ]
+            )
             cells += [f"{np.mean(errors <= WITHIN_UM):.1%}", f"{np.quantile(errors, 0.95):.1f}"]
         beyond = rng.uniform(130, 180, given.wells) * rng.choice([-1, 1], given.wells)
-        cells.append(f"{np.mean([focus.at_edge or not focus.found for focus in judged(rng, optics, list(beyond))]):.1%}")
-        cells.append(f"{np.mean([focus.found for focus in judged(rng, optics, [0.0] * given.wells, tissue=False)]):.1%}")
-        cells.append(f"{np.mean([focus.found for focus in judged(rng, optics, [0.0] * (given.wells // 4), lamp=0.0)]):.1%}")
+        cells.append(
+            f"{np.mean([focus.at_edge or not focus.found for focus in judged(rng, optics, list(beyond))]):.1%}"
+        )
+        cells.append(
+            f"{np.mean([focus.found for focus in judged(rng, optics, [0.0] * given.wells, tissue=False)]):.1%}"
+        )
+        cells.append(
+            f"{np.mean([focus.found for focus in judged(rng, optics, [0.0] * (given.wells // 4), lamp=0.0)]):.1%}"
+        )
         print(f"| {optics} | {' | '.join(cells)} |", flush=True)
     print(f"\n13 planes of 2048²: {cpu_s():.2f} s of CPU")
 

@@ -36,28 +36,57 @@ MEASURES = (
     "circularity", "solidity", "roughness", "od_mean", "od_spread", "grain_fine", "grain_coarse", "core_darkness", "edge_darkness", "debris_area_um2",
 )  # fmt: skip
 INTACT = {"pieces": 1.0, "open_directions": 0.0, "spilled": 0.0, "spread_um": 0.0}
-QUALITY = Quality(focus=(1.0, 2.0, 1.0), sharpest_plane=1, saturated_fraction=0.0, tissue_fraction=0.2, border_fraction=0.0)
+QUALITY = Quality(
+    focus=(1.0, 2.0, 1.0),
+    sharpest_plane=1,
+    saturated_fraction=0.0,
+    tissue_fraction=0.2,
+    border_fraction=0.0,
+)
 
 
 def plate_map(number: int) -> PlateMap:
     """Return the map of a plate that is seeded so many days after the first."""
-    treatments = [""] * UNTREATED + [f"compound-{place // REPLICATES}:1 uM" for place in range(len(INNER_60) - UNTREATED)]
+    treatments = [""] * UNTREATED + [
+        f"compound-{place // REPLICATES}:1 uM" for place in range(len(INNER_60) - UNTREATED)
+    ]
     entries = tuple(
-        WellEntry(well=well, group=Group.SCREENING if treatment else Group.UNTREATED, treatment=treatment)
-        for well, treatment in zip(np.random.default_rng(number).permutation(INNER_60).tolist(), treatments, strict=True)
+        WellEntry(
+            well=well, group=Group.SCREENING if treatment else Group.UNTREATED, treatment=treatment
+        )
+        for well, treatment in zip(
+            np.random.default_rng(number).permutation(INNER_60).tolist(), treatments, strict=True
+        )
     )
-    return PlateMap(plate=f"P{number:05d}", seeded_at=SEEDED_AT + timedelta(days=number), dosed_on_day=DOSED_ON_DAY, readout_day=DAYS, entries=entries)
+    return PlateMap(
+        plate=f"P{number:05d}",
+        seeded_at=SEEDED_AT + timedelta(days=number),
+        dosed_on_day=DOSED_ON_DAY,
+        readout_day=DAYS,
+        entries=entries,
+    )
 
 
-def seen(plate: PlateMap, first_id: int, card: BundleCard, rng: np.random.Generator) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+def seen(
+    plate: PlateMap, first_id: int, card: BundleCard, rng: np.random.Generator
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Yield the rows of observation and embedding of every well and day: wells differ in traits that persist, and treatments move them after dosing."""
     to_embedding = np.random.default_rng(0).standard_normal((TRAITS, card.dimension))
     to_measures = np.random.default_rng(1).standard_normal((TRAITS, len(MEASURES)))
-    effect = {entry.treatment: rng.uniform(0, 3) * rng.standard_normal(TRAITS) if entry.treatment else np.zeros(TRAITS) for entry in plate.entries}
+    effect = {
+        entry.treatment: rng.uniform(0, 3) * rng.standard_normal(TRAITS)
+        if entry.treatment
+        else np.zeros(TRAITS)
+        for entry in plate.entries
+    }
     for place, entry in enumerate(plate.entries):
         traits = rng.standard_normal(TRAITS)
         for day in range(1, DAYS + 1):
-            now = traits + 0.5 * rng.standard_normal(TRAITS) + max(0, day - DOSED_ON_DAY) * effect[entry.treatment]
+            now = (
+                traits
+                + 0.5 * rng.standard_normal(TRAITS)
+                + max(0, day - DOSED_ON_DAY) * effect[entry.treatment]
+            )
             number = first_id + place * DAYS + day - 1
             measures = np.exp(0.1 * now @ to_measures)
             yield (
@@ -77,7 +106,9 @@ def fill(store: SqlStore, plates: int, card: BundleCard) -> None:
     for number in range(plates):
         plate = plate_map(number)
         store.save_plate_map(plate, plate.seeded_at)
-        images, vectors = zip(*seen(plate, 1 + number * len(INNER_60) * DAYS, card, rng), strict=True)
+        images, vectors = zip(
+            *seen(plate, 1 + number * len(INNER_60) * DAYS, card, rng), strict=True
+        )
         with store._database.writing() as connection:  # noqa: SLF001 - the port commits image by image, which takes an hour for so many
             connection.execute(observations.insert(), list(images))
             connection.execute(embeddings.insert(), list(vectors))
@@ -85,12 +116,22 @@ def fill(store: SqlStore, plates: int, card: BundleCard) -> None:
 
 def main() -> None:
     """Fill a temporary store, rank the newest plate, and print seconds and memory."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--plates", type=int, default=1000, help="plates in the store besides the one that is ranked")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--plates",
+        type=int,
+        default=1000,
+        help="plates in the store besides the one that is ranked",
+    )
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    with tempfile.TemporaryDirectory() as folder, threadpool_limits(1, user_api="blas"):  # as in the service
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        threadpool_limits(1, user_api="blas"),
+    ):  # as in the service
         config_file = Path(folder) / "spherorank.toml"
         config_file.write_text("", encoding="utf-8")
         config, card = load_config(config_file), load_bundle("default").card
@@ -98,8 +139,12 @@ def main() -> None:
         started = time.perf_counter()
         fill(store, arguments.plates + 1, card)
         size = sum(path.stat().st_size for path in Path(folder).iterdir())
-        print(f"{arguments.plates} plates + 1 of {len(INNER_60)} wells × {DAYS} days, {card.dimension} values an image")
-        print(f"store                {size / 2**30:6.2f} GiB, filled in {time.perf_counter() - started:.0f} s, peak memory {peak_gib():.2f} GiB")
+        print(
+            f"{arguments.plates} plates + 1 of {len(INNER_60)} wells × {DAYS} days, {card.dimension} values an image"
+        )
+        print(
+            f"store                {size / 2**30:6.2f} GiB, filled in {time.perf_counter() - started:.0f} s, peak memory {peak_gib():.2f} GiB"
+        )
         days = wiring.open_days(config, store, card)
         newest = plate_map(arguments.plates)
         seconds = []
@@ -108,7 +153,9 @@ def main() -> None:
             ranking = days.rank_day(days.asked_for(newest, DAYS, final=True))
             seconds.append(time.perf_counter() - started)
         assert ranking is not None  # noqa: S101 - such a plate can be ranked
-        print(f"ranking one plate    {max(seconds):6.2f} s at most of {len(seconds)}, files included; {len(ranking.earlier_plates)} earlier plates taken along")
+        print(
+            f"ranking one plate    {max(seconds):6.2f} s at most of {len(seconds)}, files included; {len(ranking.earlier_plates)} earlier plates taken along"
+        )
         print(f"peak memory          {peak_gib():6.2f} GiB, filling included")
         store.close()
 

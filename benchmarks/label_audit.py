@@ -58,7 +58,10 @@ class Found:
         """Audit a plate and note the time."""
         residuals, used, _ = scorable(trajectories, dosing_day=DOSED_ON_DAY, day=READOUT_DAY)
         wells = np.flatnonzero(used).tolist()
-        labels = ([values[well] for well in wells] for values in (trajectories.groups, trajectories.treatments))
+        labels = (
+            [values[well] for well in wells]
+            for values in (trajectories.groups, trajectories.treatments)
+        )
         started = time.perf_counter()
         doubts = audit_labels(residuals, [trajectories.wells[well] for well in wells], *labels)
         self.seconds.append(time.perf_counter() - started)
@@ -71,15 +74,23 @@ class Found:
         self.wells += len(trajectories.wells)
         self.turned_wrongly += any(len(doubt.wells) >= WHOLE_PLATE for doubt in doubts)
         of_wells = [doubt for doubt in doubts if len(doubt.wells) < WHOLE_PLATE]
-        self.believed_wrongly += len({well for doubt in of_wells if doubt.probability >= BELIEVED for well in doubt.wells})
-        self.shown_wrongly += len({well for doubt in of_wells if doubt.probability >= SHOWN for well in doubt.wells})
+        self.believed_wrongly += len(
+            {well for doubt in of_wells if doubt.probability >= BELIEVED for well in doubt.wells}
+        )
+        self.shown_wrongly += len(
+            {well for doubt in of_wells if doubt.probability >= SHOWN for well in doubt.wells}
+        )
 
     def exchange(self, trajectories: Trajectories, one: int, other: int) -> None:
         """Exchange two labels and count whether that is found."""
         order = np.arange(len(trajectories.wells))
         order[[one, other]] = order[[other, one]]
         pair = {trajectories.wells[one], trajectories.wells[other]}
-        doubts = [doubt for doubt in self.doubts(relabelled(trajectories, order)) if doubt.probability >= BELIEVED]
+        doubts = [
+            doubt
+            for doubt in self.doubts(relabelled(trajectories, order))
+            if doubt.probability >= BELIEVED
+        ]
         named = {well for doubt in doubts for well in doubt.wells}
         self.exchanges += 1
         self.one_named += bool(named & pair)
@@ -89,9 +100,14 @@ class Found:
         """Call a treated well untreated and count whether that is found."""
         groups, treatments = list(trajectories.groups), list(trajectories.treatments)
         groups[well], treatments[well] = Group.UNTREATED, ""
-        doubts = self.doubts(replace(trajectories, groups=tuple(groups), treatments=tuple(treatments)))
+        doubts = self.doubts(
+            replace(trajectories, groups=tuple(groups), treatments=tuple(treatments))
+        )
         self.slips += 1
-        self.slips_found += any(trajectories.wells[well] in doubt.wells and doubt.probability >= BELIEVED for doubt in doubts)
+        self.slips_found += any(
+            trajectories.wells[well] in doubt.wells and doubt.probability >= BELIEVED
+            for doubt in doubts
+        )
 
     def turn(self, trajectories: Trajectories) -> None:
         """Turn the inner 60 wells and count whether that is found."""
@@ -102,7 +118,10 @@ class Found:
 
 def relabelled(trajectories: Trajectories, order: npt.NDArray[np.intp]) -> Trajectories:
     """Give each well the label of the well that stands in its place in an order."""
-    groups, treatments = (tuple(values[well] for well in order) for values in (trajectories.groups, trajectories.treatments))
+    groups, treatments = (
+        tuple(values[well] for well in order)
+        for values in (trajectories.groups, trajectories.treatments)
+    )
     return replace(trajectories, groups=groups, treatments=treatments)
 
 
@@ -110,19 +129,31 @@ def labelled_at_random(trajectories: Trajectories, rng: np.random.Generator) -> 
     """Call 18 wells of an untreated plate untreated and give the others treatments of three wells each."""
     n = len(trajectories.wells)
     groups = (Group.UNTREATED,) * CONTROLS + (Group.SCREENING,) * (n - CONTROLS)
-    treatments = ("",) * CONTROLS + tuple(f"drug{well // REPLICATES}:1 uM" for well in range(n - CONTROLS))
-    return relabelled(replace(trajectories, groups=groups, treatments=treatments), rng.permutation(n))
+    treatments = ("",) * CONTROLS + tuple(
+        f"drug{well // REPLICATES}:1 uM" for well in range(n - CONTROLS)
+    )
+    return relabelled(
+        replace(trajectories, groups=groups, treatments=treatments), rng.permutation(n)
+    )
 
 
 def killed(plate: ObservedPlate) -> Iterator[int]:
     """Yield the wells of three replicates that are killed by half or more."""
     count = Counter(plate.treatments)
-    for well, (group, treatment, kill) in enumerate(zip(plate.groups, plate.treatments, plate.kill, strict=True)):
+    for well, (group, treatment, kill) in enumerate(
+        zip(plate.groups, plate.treatments, plate.kill, strict=True)
+    ):
         if group is Group.SCREENING and count[treatment] == REPLICATES and kill >= LEAST_KILL:
             yield well
 
 
-def look_at(kind: str, plate: ObservedPlate, representation: Representation, found: Found, rng: np.random.Generator) -> None:
+def look_at(
+    kind: str,
+    plate: ObservedPlate,
+    representation: Representation,
+    found: Found,
+    rng: np.random.Generator,
+) -> None:
     """Plant every error on a plate, or none."""
     trajectories = plate.trajectories(representation)
     if kind == "untreated":
@@ -138,29 +169,54 @@ def look_at(kind: str, plate: ObservedPlate, representation: Representation, fou
 
 def print_row(kind: str, representation: Representation, found: Found) -> None:
     """Print one row of the table."""
-    shares = [(found.one_named, found.exchanges), (found.both_named, found.exchanges), (found.slips_found, found.slips)]
-    shares += [(found.believed_wrongly, found.wells), (found.shown_wrongly, found.wells), (found.turned_found, found.turned)]
+    shares = [
+        (found.one_named, found.exchanges),
+        (found.both_named, found.exchanges),
+        (found.slips_found, found.slips),
+    ]
+    shares += [
+        (found.believed_wrongly, found.wells),
+        (found.shown_wrongly, found.wells),
+        (found.turned_found, found.turned),
+    ]
     cells = " ".join(f"{f'{part / whole:.1%}' if whole else '-':>9}" for part, whole in shares)
     wrongly = f"{found.turned_wrongly}/{found.plates}"
-    print(f"{kind:14} {representation:10} {found.exchanges:5} {cells} {wrongly:>9} {1000 * float(np.median(found.seconds)):5.0f}", flush=True)
+    print(
+        f"{kind:14} {representation:10} {found.exchanges:5} {cells} {wrongly:>9} {1000 * float(np.median(found.seconds)):5.0f}",
+        flush=True,
+    )
 
 
 def main() -> None:
     """Print one row a kind and representation, and those of all kinds."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=5, help="plates a kind")
     parser.add_argument("--first-seed", type=int, default=201)
     parser.add_argument("--kinds", nargs="+", default=[*map(str, SCREENS), "untreated"])
-    parser.add_argument("--jobs", type=int, default=1, help="processes that render plates not yet kept")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="processes that render plates not yet kept"
+    )
     options = parser.parse_args()
     heads = ("one named", "both", "slips", "wrong.5", "wrong.1", "turned", "so wrong")
-    print(f"{'kind':14} {'compared':10} {'pairs':>5} {' '.join(f'{head:>9}' for head in heads)} {'ms':>5}")
+    print(
+        f"{'kind':14} {'compared':10} {'pairs':>5} {' '.join(f'{head:>9}' for head in heads)} {'ms':>5}"
+    )
     overall = {representation: Found() for representation in REPRESENTATIONS}
     for kind in options.kinds:
         of_kind = {representation: Found() for representation in REPRESENTATIONS}
-        for _, seed, plate in observed([kind], range(options.first_seed, options.first_seed + options.seeds), jobs=options.jobs):
+        for _, seed, plate in observed(
+            [kind], range(options.first_seed, options.first_seed + options.seeds), jobs=options.jobs
+        ):
             for representation in REPRESENTATIONS:
-                look_at(kind, plate, representation, of_kind[representation], np.random.default_rng(seed))
+                look_at(
+                    kind,
+                    plate,
+                    representation,
+                    of_kind[representation],
+                    np.random.default_rng(seed),
+                )
         for representation, found in of_kind.items():
             print_row(kind, representation, found)
             overall[representation].add(found)

@@ -77,7 +77,9 @@ class Spheroidkit:
 
     def __init__(self, python: str, folder: Path) -> None:
         self._folder = folder
-        self._process = subprocess.Popen([python, "-c", SPHEROIDKIT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            [python, "-c", SPHEROIDKIT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
 
     def segment(self, plane: Plane) -> tuple[Mask, float]:
         """Return the mask and the seconds of processor time it took."""
@@ -124,12 +126,16 @@ def virtual(arguments: argparse.Namespace, segmenter: Segmenter, other: Spheroid
         report("the same images:", paired)
         report("spheroidkit", others)
         plain, theirs = (float(np.median(table[PLAIN].seconds)) for table in (paired, others))
-        print(f"speed at {arguments.size}²: {1000 * plain:.1f} ms beside {1000 * theirs:.0f} ms, {theirs / plain:.0f} times as fast")
+        print(
+            f"speed at {arguments.size}²: {1000 * plain:.1f} ms beside {1000 * theirs:.0f} ms, {theirs / plain:.0f} times as fast"
+        )
 
 
 def report(name: str, rows: dict[str, Row]) -> None:
     """Print one table."""
-    print(f"\n{name:<22}{'n':>5}{'Dice':>8}{'lowest 5 %':>12}{'area bias':>11}{'lost':>7}{'empty':>8}{'unsure':>8}{'ms':>8}")
+    print(
+        f"\n{name:<22}{'n':>5}{'Dice':>8}{'lowest 5 %':>12}{'area bias':>11}{'lost':>7}{'empty':>8}{'unsure':>8}{'ms':>8}"
+    )
     for kind, row in rows.items():
         seconds = 1000 * float(np.median(row.seconds))
         quality = (
@@ -137,10 +143,18 @@ def report(name: str, rows: dict[str, Row]) -> None:
             if row.dice
             else f"{'':>38}"
         )
-        print(f"{kind:<22}{len(row.empty):>5}{quality}{np.mean(row.empty):>8.1%}{np.mean(row.unsure):>8.1%}{seconds:>8.1f}")
-    empties = [found for kind, row in rows.items() if kind.startswith("empty") for found in row.empty]
-    false = [found for kind, row in rows.items() if not kind.startswith("empty") for found in row.empty]
-    print(f"empty wells found {np.mean(empties):.1%} of {len(empties)}; false empties {np.mean(false):.1%} of {len(false)}")
+        print(
+            f"{kind:<22}{len(row.empty):>5}{quality}{np.mean(row.empty):>8.1%}{np.mean(row.unsure):>8.1%}{seconds:>8.1f}"
+        )
+    empties = [
+        found for kind, row in rows.items() if kind.startswith("empty") for found in row.empty
+    ]
+    false = [
+        found for kind, row in rows.items() if not kind.startswith("empty") for found in row.empty
+    ]
+    print(
+        f"empty wells found {np.mean(empties):.1%} of {len(empties)}; false empties {np.mean(false):.1%} of {len(false)}"
+    )
 
 
 def scribbles(segmenter: Segmenter) -> None:
@@ -149,10 +163,16 @@ def scribbles(segmenter: Segmenter) -> None:
     right, count = np.zeros(2), np.zeros(2)
     for path in sorted((folder / "scribbles").glob("*.tif")):
         drawn = tifffile.imread(path)
-        body = segmenter.segment(read_image(folder / "images" / path.name.removeprefix("Annotation of ")).planes[0], None).body
-        hits = np.array([np.count_nonzero(~body & (drawn == 1)), np.count_nonzero(body & (drawn == 2))])  # noqa: PLR2004 - 2 = spheroid
+        body = segmenter.segment(
+            read_image(folder / "images" / path.name.removeprefix("Annotation of ")).planes[0], None
+        ).body
+        hits = np.array(
+            [np.count_nonzero(~body & (drawn == 1)), np.count_nonzero(body & (drawn == 2))]
+        )  # noqa: PLR2004 - 2 = spheroid
         drawn_pixels = np.array([np.count_nonzero(drawn == 1), np.count_nonzero(drawn == 2)])  # noqa: PLR2004 - 2 = spheroid
-        print(f"  {path.stem[-36:-25]} background {hits[0] / drawn_pixels[0]:.2%}, spheroid {hits[1] / drawn_pixels[1]:.2%}")
+        print(
+            f"  {path.stem[-36:-25]} background {hits[0] / drawn_pixels[0]:.2%}, spheroid {hits[1] / drawn_pixels[1]:.2%}"
+        )
         right, count = right + hits, count + drawn_pixels
     background, spheroid = right / count
     print(f"scribbles: background {background:.2%}, spheroid {spheroid:.2%} of the pixels right")
@@ -162,9 +182,19 @@ def authors_areas(segmenter: Segmenter) -> None:
     """Print how far areas lie from the authors', after one common factor."""
     folder = DATA / "spheroid_morpho_ml"
     with (folder / "image_to_table.csv").open(newline="") as file:
-        known = {row["image"]: float(row["area_px2"]) for row in csv.DictReader(file) if row["match"] == "exact"}
+        known = {
+            row["image"]: float(row["area_px2"])
+            for row in csv.DictReader(file)
+            if row["match"] == "exact"
+        }
     paths = [path for path in sorted((folder / "images").iterdir()) if path.name in known]
-    ratios = np.array([np.count_nonzero(segmenter.segment(read_image(path).planes[0], None).body) / known[path.name] for path in paths])
+    ratios = np.array(
+        [
+            np.count_nonzero(segmenter.segment(read_image(path).planes[0], None).body)
+            / known[path.name]
+            for path in paths
+        ]
+    )
     difference = np.abs(ratios / np.median(ratios) - 1)
     worst = int(np.argmax(difference))
     print(
@@ -184,14 +214,27 @@ def speed(segmenter: Segmenter) -> None:
 
 def main() -> None:
     """Print every table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=10, help="virtual plates; the microscope changes from one to the next")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=10,
+        help="virtual plates; the microscope changes from one to the next",
+    )
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--size", type=int, default=1024, help="pixels a side")
     parser.add_argument("--wells", type=int, default=4, help="wells a plate")
-    parser.add_argument("--segmenter", default="classical", help="classical, or the folder of a learned one")
-    parser.add_argument("--spheroidkit", metavar="PYTHON", help="an interpreter that has spheroidkit 1.1.0")
-    parser.add_argument("--other-images", type=int, default=5, help="images of each kind that spheroidkit sees")
+    parser.add_argument(
+        "--segmenter", default="classical", help="classical, or the folder of a learned one"
+    )
+    parser.add_argument(
+        "--spheroidkit", metavar="PYTHON", help="an interpreter that has spheroidkit 1.1.0"
+    )
+    parser.add_argument(
+        "--other-images", type=int, default=5, help="images of each kind that spheroidkit sees"
+    )
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     segmenter = load(arguments.segmenter)

@@ -19,7 +19,14 @@ from rich.progress import track
 
 from acquisition.quality import assess
 from acquisition.virtual_microscope import VirtualMicroscope
-from acquisition.virtual_plate import DOSED_ON_DAY, READOUT_DAY, Mechanism, VirtualPlate, WellPlan, plan_plate
+from acquisition.virtual_plate import (
+    DOSED_ON_DAY,
+    READOUT_DAY,
+    Mechanism,
+    VirtualPlate,
+    WellPlan,
+    plan_plate,
+)
 from inference.bundle import load_bundle
 from inference.measures import measure
 from inference.onnx_encoder import OnnxEncoder
@@ -36,11 +43,16 @@ ENCODER = os.environ.get("SPHERORANK_BENCH_ENCODER", "default")
 Array = npt.NDArray[np.float64]
 
 SCREENS = (*Mechanism, "mixed")  # three wells a treatment
-DAILY = tuple(f"daily-{kind}" for kind in SCREENS)  # the same, seen on every day from dosing to the readout
+DAILY = tuple(
+    f"daily-{kind}" for kind in SCREENS
+)  # the same, seen on every day from dosing to the readout
 WEAK_KILLS = (0.0, 0.15, 0.15, 0.3, 0.5, 0.7, 0.9)  # six wells a treatment, 18 untreated
 RENDERED_BY = ("plate", "tissue", "scene", "optics", "microscope")
 WIDE_SIZE_SPREAD = 0.15  # an area that varies by 30 % and more between wells
-GROWN_DAYS = (READOUT_DAY + 1, READOUT_DAY + 2)  # an untreated well seen then has grown more than one seen on the readout day
+GROWN_DAYS = (
+    READOUT_DAY + 1,
+    READOUT_DAY + 2,
+)  # an untreated well seen then has grown more than one seen on the readout day
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,12 +68,21 @@ class ObservedPlate:
     measures: Array  # (N, T, len(RANKED))
     kill: Array  # (N,) on the readout day
 
-    def trajectories(self, representation: Representation = "both", embedding_weight: float | None = None) -> Trajectories:
+    def trajectories(
+        self, representation: Representation = "both", embedding_weight: float | None = None
+    ) -> Trajectories:
         """Return them as a ranking takes them; without a weight that of the bundle."""
         weight = ranking_weight() if embedding_weight is None else embedding_weight
-        blocks = {"embedding": [self.embedding], "measures": [self.measures], "both": [self.embedding, self.measures]}[representation]
+        blocks = {
+            "embedding": [self.embedding],
+            "measures": [self.measures],
+            "both": [self.embedding, self.measures],
+        }[representation]
         dimension = 0 if representation == "measures" else self.embedding.shape[2]
-        names = (*(f"embedding_{number}" for number in range(dimension)), *(() if representation == "embedding" else RANKED))
+        names = (
+            *(f"embedding_{number}" for number in range(dimension)),
+            *(() if representation == "embedding" else RANKED),
+        )
         return Trajectories(
             plate=self.name,
             wells=self.wells,
@@ -92,7 +113,10 @@ def scope_of(kind: str, seed: int) -> tuple[VirtualMicroscope, tuple[int, ...]]:
     plate = plan_plate(seed, mechanism=mechanism)
     days: tuple[int, ...] = (DOSED_ON_DAY, READOUT_DAY)
     if kind == "untreated":
-        plate, days = replace(plate, wells=tuple(_untreated(plan) for plan in plate.wells)), (*days, *GROWN_DAYS)
+        plate, days = (
+            replace(plate, wells=tuple(_untreated(plan) for plan in plate.wells)),
+            (*days, *GROWN_DAYS),
+        )
     elif way == "weak" and mechanism is not None:
         plate = _weak(plate, mechanism)
     elif way == "wide":
@@ -117,18 +141,37 @@ def _weak(plate: VirtualPlate, mechanism: Mechanism) -> VirtualPlate:
             wells.append(plan)
         else:
             number = next(treated)
-            changes = {"readout_kill": WEAK_KILLS[number], "rate_per_day": 0.6, "darkens": bool(darkens[number])}
-            wells.append(replace(plan, group=Group.SCREENING, treatment=f"drug{number}:1 uM", mechanism=mechanism, **changes))
+            changes = {
+                "readout_kill": WEAK_KILLS[number],
+                "rate_per_day": 0.6,
+                "darkens": bool(darkens[number]),
+            }
+            wells.append(
+                replace(
+                    plan,
+                    group=Group.SCREENING,
+                    treatment=f"drug{number}:1 uM",
+                    mechanism=mechanism,
+                    **changes,
+                )
+            )
     return replace(plate, wells=tuple(wells))
 
 
-def observed(kinds: Iterable[str], seeds: Iterable[int], *, jobs: int = 1, folder: Path = CACHE) -> Iterator[tuple[str, int, ObservedPlate]]:
+def observed(
+    kinds: Iterable[str], seeds: Iterable[int], *, jobs: int = 1, folder: Path = CACHE
+) -> Iterator[tuple[str, int, ObservedPlate]]:
     """Yield (kind, seed, plate) for every kind and seed; what is not in the folder is rendered first, with progress."""
     wanted = [(kind, seed) for kind in kinds for seed in seeds]
     absent = [place for place in wanted if not _path(folder, *place).exists()]
     if absent:
         with ProcessPoolExecutor(jobs) as pool:
-            for _ in track(pool.map(partial(_keep, folder), *zip(*absent, strict=True)), "plates seen", total=len(absent), disable=not sys.stdout.isatty()):
+            for _ in track(
+                pool.map(partial(_keep, folder), *zip(*absent, strict=True)),
+                "plates seen",
+                total=len(absent),
+                disable=not sys.stdout.isatty(),
+            ):
                 pass
     for kind, seed in wanted:
         yield kind, seed, _load(_path(folder, kind, seed))
@@ -138,9 +181,25 @@ def observed(kinds: Iterable[str], seeds: Iterable[int], *, jobs: int = 1, folde
 def _code_digest() -> str:
     """Return a digest of all that decides what is seen of a plate, so that nothing stale is read."""
     digest = hashlib.sha256(load_bundle(ENCODER).card.encoder_id.encode())
-    measuring = ("background", "dispersal", "loose", "masks", "measures", "optical_density", "outline", "preprocess", "ranked_measures", "reduced_view")
-    files = [ROOT / "acquisition" / f"{name}.py" for name in (*(f"virtual_{part}" for part in RENDERED_BY), "quality")]
-    files += [ROOT / "inference" / f"{name}.py" for name in (*measuring, "segmentation", "well_look")]
+    measuring = (
+        "background",
+        "dispersal",
+        "loose",
+        "masks",
+        "measures",
+        "optical_density",
+        "outline",
+        "preprocess",
+        "ranked_measures",
+        "reduced_view",
+    )
+    files = [
+        ROOT / "acquisition" / f"{name}.py"
+        for name in (*(f"virtual_{part}" for part in RENDERED_BY), "quality")
+    ]
+    files += [
+        ROOT / "inference" / f"{name}.py" for name in (*measuring, "segmentation", "well_look")
+    ]
     for file in files:
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
@@ -156,14 +215,19 @@ def _keep(folder: Path, kind: str, seed: int) -> None:
     scope, days = scope_of(kind, seed)
     encoder, segmenter = OnnxEncoder(load_bundle(ENCODER), intra_op_threads=1), ClassicalSegmenter()
     wells = scope.plate.wells
-    embedding, measures = np.empty((len(wells), len(days), encoder.dimension), np.float32), np.empty((len(wells), len(days), len(RANKED)))
+    embedding, measures = (
+        np.empty((len(wells), len(days), encoder.dimension), np.float32),
+        np.empty((len(wells), len(days), len(RANKED))),
+    )
     for row, plan in enumerate(wells):
         for column, day in enumerate(days):
             image = look(scope, plan, day)
             quality = assess(image.planes)
             sharpest = image.planes[quality.sharpest_plane]
             embedding[row, column] = encoder.embed(image, quality.sharpest_plane)
-            measures[row, column] = for_ranking(measure(sharpest, segmenter.segment(sharpest, scope.um_per_px), scope.um_per_px))
+            measures[row, column] = for_ranking(
+                measure(sharpest, segmenter.segment(sharpest, scope.um_per_px), scope.um_per_px)
+            )
     path = _path(folder, kind, seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(".part.npz")
@@ -184,7 +248,15 @@ def look(scope: VirtualMicroscope, plan: WellPlan, day: int) -> WellImage:
     """Return the image of a virtual well, as it comes out of a drop folder: white = 65535."""
     counts = scope.look(plan, day).planes
     planes = (counts.astype(np.uint32) * 65535 // scope.bench.white).astype(np.uint16)
-    return WellImage(VisitKey(scope.plate.name, plan.well, f"day{day:02d}"), day, scope.plate.taken_at(plan, day), (), planes, scope.um_per_px, complete=True)
+    return WellImage(
+        VisitKey(scope.plate.name, plan.well, f"day{day:02d}"),
+        day,
+        scope.plate.taken_at(plan, day),
+        (),
+        planes,
+        scope.um_per_px,
+        complete=True,
+    )
 
 
 def _load(path: Path) -> ObservedPlate:

@@ -41,7 +41,10 @@ def cases(seeds: range, size_px: int, wells: int) -> Iterator[Case]:
             plain = _look(scope, plan, day)
             yield Case(PLAIN, *plain)
             yield Case("border-cut", *_look(scope, plan, day, Fault.CUT))
-            yield Case("debris ×5", *_render(scope, plan, day, _littered(grow(scope.plate, plan, day, scope.line))))
+            yield Case(
+                "debris ×5",
+                *_render(scope, plan, day, _littered(grow(scope.plate, plan, day, scope.line))),
+            )
             yield Case("second object", *_beside(scope, plan, day, rng))
             for kind, change in CHANGES.items():
                 yield Case(kind, *change(*plain, rng))
@@ -58,13 +61,23 @@ def _look(scope: VirtualMicroscope, plan: WellPlan, day: int, fault: Fault | Non
     return _stretched(view.planes[SHARP], scope.bench.white), view.mask
 
 
-def _render(scope: VirtualMicroscope, plan: WellPlan, day: int, tissue: Tissue, beside: Scene | None = None) -> View:
+def _render(
+    scope: VirtualMicroscope, plan: WellPlan, day: int, tissue: Tissue, beside: Scene | None = None
+) -> View:
     scene = draw(tissue, scope.size_px)
     mask = scene.mask
     if beside is not None:
         height = scene.height_um + beside.height_um
-        scene = Scene(mask | beside.mask, scene.density + beside.density, height, scene.smooth_um + beside.smooth_um, scene.rim)
-    return _stretched(render(scene, scope.plate, plan, day, scope.bench)[SHARP], scope.bench.white), mask
+        scene = Scene(
+            mask | beside.mask,
+            scene.density + beside.density,
+            height,
+            scene.smooth_um + beside.smooth_um,
+            scene.rim,
+        )
+    return _stretched(
+        render(scene, scope.plate, plan, day, scope.bench)[SHARP], scope.bench.white
+    ), mask
 
 
 def _stretched(plane: Plane, white: int) -> Plane:
@@ -83,7 +96,11 @@ def _beside(scope: VirtualMicroscope, plan: WellPlan, day: int, rng: np.random.G
         plane, mask = _look(scope, plan, day)
         return _with_fibre(plane, rng), mask
     corner = rng.choice([-1, 1], 2) * rng.uniform(0.36, 0.40, 2) * FIELD_UM
-    stray = replace(tissue, radius_um=0.5 * min(tissue.radius_um, 0.15 * FIELD_UM), centre_um=(float(corner[0]), float(corner[1])))
+    stray = replace(
+        tissue,
+        radius_um=0.5 * min(tissue.radius_um, 0.15 * FIELD_UM),
+        centre_um=(float(corner[0]), float(corner[1])),
+    )
     stray = replace(stray, burst=0.0, debris=0, loose_cells=0)
     return _render(scope, plan, day, tissue, draw(stray, scope.size_px))
 
@@ -92,9 +109,23 @@ def _with_fibre(plane: Plane, rng: np.random.Generator) -> Plane:
     """Draw a dark fibre of 15 µm from the border through a corner of the field."""
     size = len(plane)
     along = np.linspace(0, 0.35, 40)
-    path = np.stack([0.02 + along, 0.25 - 0.6 * along + rng.uniform(0.02, 0.05) * np.sin(12 * along)], axis=1) * size
+    path = (
+        np.stack(
+            [0.02 + along, 0.25 - 0.6 * along + rng.uniform(0.02, 0.05) * np.sin(12 * along)],
+            axis=1,
+        )
+        * size
+    )
     shade = np.zeros(plane.shape, np.uint8)
-    cv2.polylines(shade, [np.round(path * 8).astype(np.int32)], False, 255, max(round(15 / FIELD_UM * size), 1), cv2.LINE_AA, 3)
+    cv2.polylines(
+        shade,
+        [np.round(path * 8).astype(np.int32)],
+        False,
+        255,
+        max(round(15 / FIELD_UM * size), 1),
+        cv2.LINE_AA,
+        3,
+    )
     shade = np.rot90(shade, int(rng.integers(4)))
     return np.round(plane * (1 - 0.8 * shade / 255)).astype(np.uint16)
 
@@ -124,10 +155,20 @@ def _from_afar(plane: Plane, mask: Mask, share: float) -> View:
     margin = (size - inner) // 2
     after = size - inner - margin
     small = cv2.resize(plane, (inner, inner), interpolation=cv2.INTER_AREA)
-    small_mask = cv2.resize(mask.astype(np.float32), (inner, inner), interpolation=cv2.INTER_AREA) >= 0.5  # noqa: PLR2004 - covered half
-    light = cv2.GaussianBlur(cv2.copyMakeBorder(small, margin, after, margin, after, cv2.BORDER_REPLICATE).astype(np.float32), (0, 0), size / 60)
+    small_mask = (
+        cv2.resize(mask.astype(np.float32), (inner, inner), interpolation=cv2.INTER_AREA) >= 0.5
+    )  # noqa: PLR2004 - covered half
+    light = cv2.GaussianBlur(
+        cv2.copyMakeBorder(small, margin, after, margin, after, cv2.BORDER_REPLICATE).astype(
+            np.float32
+        ),
+        (0, 0),
+        size / 60,
+    )
     noise = small[: inner // 8, : inner // 8].astype(np.float32)
-    noise = np.tile(noise - cv2.GaussianBlur(noise, (0, 0), 4), (size * 8 // inner + 2,) * 2)[:size, :size]
+    noise = np.tile(noise - cv2.GaussianBlur(noise, (0, 0), 4), (size * 8 // inner + 2,) * 2)[
+        :size, :size
+    ]
     out = np.clip(np.round(light + noise), 0, 65535).astype(np.uint16)
     out[margin : margin + inner, margin : margin + inner] = small
     whole = np.zeros(mask.shape, dtype=bool)
@@ -153,18 +194,24 @@ def _closer(plane: Plane, mask: Mask, _rng: np.random.Generator) -> View:
     """Show the middle of the field twice as large, or as large as leaves some background around the tissue."""
     size = len(plane)
     rows, columns = np.nonzero(mask)
-    reach = max(int(np.abs(np.concatenate([rows, columns]) - size / 2).max(initial=0) * 1.15), size // 4)
+    reach = max(
+        int(np.abs(np.concatenate([rows, columns]) - size / 2).max(initial=0) * 1.15), size // 4
+    )
     start = max(size // 2 - reach, 0)
     crop = slice(start, size - start)
     larger = cv2.resize(plane[crop, crop], (size, size), interpolation=cv2.INTER_CUBIC)
-    return larger, cv2.resize(mask[crop, crop].astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR) >= 0.5  # noqa: PLR2004 - covered half
+    return larger, cv2.resize(
+        mask[crop, crop].astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR
+    ) >= 0.5  # noqa: PLR2004 - covered half
 
 
 def _sampled(factor: float) -> Callable[[Plane, Mask, np.random.Generator], View]:
     def change(plane: Plane, mask: Mask, _rng: np.random.Generator) -> View:
         side = round(len(plane) * factor)
         how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-        return cv2.resize(plane, (side, side), interpolation=how), cv2.resize(mask.astype(np.float32), (side, side), interpolation=how) >= 0.5  # noqa: PLR2004 - covered half
+        return cv2.resize(plane, (side, side), interpolation=how), cv2.resize(
+            mask.astype(np.float32), (side, side), interpolation=how
+        ) >= 0.5  # noqa: PLR2004 - covered half
 
     return change
 

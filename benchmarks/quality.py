@@ -64,17 +64,38 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--size", type=int, default=512, help="pixels a side")
     parser.add_argument("--wells", type=int, default=4, help="wells a plate and day")
-    parser.add_argument("--optics", type=OpticsName, action="append", choices=list(OpticsName), help="may be repeated; all by default")
+    parser.add_argument(
+        "--optics",
+        type=OpticsName,
+        action="append",
+        choices=list(OpticsName),
+        help="may be repeated; all by default",
+    )
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     flags = (Flag.BLURRED, Flag.CUT, Flag.EMPTY, Flag.SATURATED)
-    print(f"{'optics':<10} {'images':<8} {'n':>5}" + "".join(f"{flag:>11}" for flag in flags) + f"{'any flag':>11}")
+    print(
+        f"{'optics':<10} {'images':<8} {'n':>5}"
+        + "".join(f"{flag:>11}" for flag in flags)
+        + f"{'any flag':>11}"
+    )
     for optics in arguments.optics or OpticsName:
-        tally = measure(optics, range(arguments.first_seed, arguments.first_seed + arguments.seeds), arguments.size, arguments.wells)
+        tally = measure(
+            optics,
+            range(arguments.first_seed, arguments.first_seed + arguments.seeds),
+            arguments.size,
+            arguments.wells,
+        )
         for name, count in tally.images.items():
             shares = [tally.flagged[name, flag] / count for flag in flags]
-            print(f"{optics:<10} {name:<8} {count:>5}" + "".join(f"{share:>11.1%}" for share in shares) + f"{tally.any_flag[name] / count:>11.1%}")
-        print(f"{optics:<10} {1000 * float(np.median(tally.seconds)):.1f} ms of one core an image of three planes, {arguments.size}×{arguments.size}")
+            print(
+                f"{optics:<10} {name:<8} {count:>5}"
+                + "".join(f"{share:>11.1%}" for share in shares)
+                + f"{tally.any_flag[name] / count:>11.1%}"
+            )
+        print(
+            f"{optics:<10} {1000 * float(np.median(tally.seconds)):.1f} ms of one core an image of three planes, {arguments.size}×{arguments.size}"
+        )
 
 
 if __name__ == "__main__":

@@ -59,8 +59,16 @@ class Agreement:
             if group is not Group.UNTREATED and well in score:
                 members[group, treatment].append(well)
         wells = [well for of_treatment in members.values() for well in of_treatment]
-        self.over_wells.append(_spearman([score[well] for well in wells], [kill[well] for well in wells]))
-        means = [[statistics.fmean(of[well] for well in of_treatment) for of_treatment in members.values()] for of in (score, kill)]
+        self.over_wells.append(
+            _spearman([score[well] for well in wells], [kill[well] for well in wells])
+        )
+        means = [
+            [
+                statistics.fmean(of[well] for well in of_treatment)
+                for of_treatment in members.values()
+            ]
+            for of in (score, kill)
+        ]
         self.over_treatments.append(_spearman(*means))
 
 
@@ -69,11 +77,17 @@ def _spearman(one: list[float], other: list[float]) -> float:
 
 
 def scored(
-    plate: ObservedPlate, representation: Representation, settings: RankSettings | None = None, *, embedding_weight: float | None = None
+    plate: ObservedPlate,
+    representation: Representation,
+    settings: RankSettings | None = None,
+    *,
+    embedding_weight: float | None = None,
 ) -> dict[str, float]:
     """Return the score of each well that has one, as the service ranks."""
     trajectories = plate.trajectories(representation, embedding_weight)
-    table = rank_plate(trajectories, dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY, seed=1, settings=settings)
+    table = rank_plate(
+        trajectories, dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY, seed=1, settings=settings
+    )
     return {well.well: well.score for well in table.wells if well.score is not None}
 
 
@@ -92,20 +106,30 @@ def rivals(plate: ObservedPlate) -> dict[str, dict[str, float]]:
                 f"+{measure}, {name}": standard[:, column],
                 f"-{measure}, {name}": -standard[:, column],
             }
-    return {name: dict(zip(plate.wells, values.tolist(), strict=True)) for name, values in scores.items()}
+    return {
+        name: dict(zip(plate.wells, values.tolist(), strict=True))
+        for name, values in scores.items()
+    }
 
 
 def print_row(kind: str, name: str, results: Agreement) -> None:
     """Print one row: mean and least over plates."""
     treatments, wells = results.over_treatments, results.over_wells
-    print(f"{kind:14} {name:34} {np.mean(treatments):10.3f} {min(treatments):7.3f} {np.mean(wells):10.3f} {min(wells):7.3f}", flush=True)
+    print(
+        f"{kind:14} {name:34} {np.mean(treatments):10.3f} {min(treatments):7.3f} {np.mean(wells):10.3f} {min(wells):7.3f}",
+        flush=True,
+    )
 
 
 def print_orders(kinds: Iterable[str], seeds: Iterable[int], jobs: int) -> None:
     """Print the order of treatments and wells for each kind of plate, beside the best rivals, and the differences between them plate by plate."""
     seeds = list(seeds)
-    print(f"Spearman's correlation with the true kill, {len(seeds)} plates a row (seeds {seeds[0]} to {seeds[-1]})")
-    print(f"{'plates':14} {'compared by':34} {'treatments':>10} {'least':>7} {'wells':>10} {'least':>7}")
+    print(
+        f"Spearman's correlation with the true kill, {len(seeds)} plates a row (seeds {seeds[0]} to {seeds[-1]})"
+    )
+    print(
+        f"{'plates':14} {'compared by':34} {'treatments':>10} {'least':>7} {'wells':>10} {'least':>7}"
+    )
     for kind in kinds:
         results: dict[str, Agreement] = defaultdict(Agreement)
         for _, _, plate in observed([kind], seeds, jobs=jobs):
@@ -114,8 +138,21 @@ def print_orders(kinds: Iterable[str], seeds: Iterable[int], jobs: int) -> None:
             results["both, readout alone"].add(plate, scored(plate, "both", READOUT_ALONE))
             for name, score in rivals(plate).items():
                 results[name].add(plate, score)
-        shown = [*REPRESENTATIONS, "both, readout alone", "root mean square, readout", "root mean square, change", "-log_area, readout"]
-        single = max((name for name in results if "log" in name or "odds" in name or "od_" in name or "darkness" in name), key=_mean_over_wells(results))
+        shown = [
+            *REPRESENTATIONS,
+            "both, readout alone",
+            "root mean square, readout",
+            "root mean square, change",
+            "-log_area, readout",
+        ]
+        single = max(
+            (
+                name
+                for name in results
+                if "log" in name or "odds" in name or "od_" in name or "darkness" in name
+            ),
+            key=_mean_over_wells(results),
+        )
         for name in dict.fromkeys([*shown, single]):
             print_row(kind, name, results[name])
         if kind == "mixed":
@@ -134,37 +171,61 @@ def print_difference(ours: str, rival: str, results: Mapping[str, Agreement]) ->
     gaps = np.array(results[ours].over_wells) - np.array(results[rival].over_wells)
     error = gaps.std(ddof=1) / np.sqrt(len(gaps)) if len(gaps) > 1 else np.nan
     low = gaps.mean() - t.ppf(0.95, max(len(gaps) - 1, 1)) * error
-    print(f"{'':14} {ours} less {rival}: {gaps.mean():+.3f} over wells, 95 % sure above {low:+.3f}, on the worst plate {gaps.min():+.3f}", flush=True)
+    print(
+        f"{'':14} {ours} less {rival}: {gaps.mean():+.3f} over wells, 95 % sure above {low:+.3f}, on the worst plate {gaps.min():+.3f}",
+        flush=True,
+    )
 
 
 def print_weights(seeds: Iterable[int], jobs: int) -> None:
     """Print what each weight of the embedding beside measures does: the mean correlation over wells for each kind of plate."""
     seeds = list(seeds)
-    print(f"Spearman's correlation over wells, mean of {len(seeds)} plates a kind (seeds {seeds[0]} to {seeds[-1]})")
+    print(
+        f"Spearman's correlation over wells, mean of {len(seeds)} plates a kind (seeds {seeds[0]} to {seeds[-1]})"
+    )
     print(f"{'weight':>6} " + " ".join(f"{kind:>13}" for kind in SCREENS) + f" {'mean':>7}")
     results: dict[float, dict[str, Agreement]] = defaultdict(lambda: defaultdict(Agreement))
     for kind, _, plate in observed(SCREENS, seeds, jobs=jobs):
         for weight in WEIGHTS:
-            results[weight][kind].add(plate, scored(plate, "both" if weight else "measures", embedding_weight=weight))
+            results[weight][kind].add(
+                plate, scored(plate, "both" if weight else "measures", embedding_weight=weight)
+            )
     for weight, by_kind in results.items():
         means = [statistics.fmean(by_kind[kind].over_wells) for kind in SCREENS]
-        print(f"{weight:6} " + " ".join(f"{mean:13.4f}" for mean in means) + f" {statistics.fmean(means):7.4f}", flush=True)
+        print(
+            f"{weight:6} "
+            + " ".join(f"{mean:13.4f}" for mean in means)
+            + f" {statistics.fmean(means):7.4f}",
+            flush=True,
+        )
 
 
 def choices(learned: Iterable[Path] = ()) -> dict[str, RankSettings]:
     """Return the settings that are compared; ``learned`` are folders of sequence models."""
-    models = {f"forecaster {model.name}": DepartureSettings(foresight=model) for model in map(OnnxSequenceModel, map(load_forecaster, learned))}
-    by_forecaster = {f"forecaster {name}": DepartureSettings(forecaster=name) for name in FORECASTERS}
-    by_form = {f"forecast from {each}": DepartureSettings(forecast_from=each) for each in ForecastFrom}
+    models = {
+        f"forecaster {model.name}": DepartureSettings(foresight=model)
+        for model in map(OnnxSequenceModel, map(load_forecaster, learned))
+    }
+    by_forecaster = {
+        f"forecaster {name}": DepartureSettings(forecaster=name) for name in FORECASTERS
+    }
+    by_form = {
+        f"forecast from {each}": DepartureSettings(forecast_from=each) for each in ForecastFrom
+    }
     by_metric = {f"metric {metric}": DepartureSettings(metric=metric) for metric in MetricName}
-    return {name: RankSettings(settings) for name, settings in (by_forecaster | models | by_form | by_metric).items()}
+    return {
+        name: RankSettings(settings)
+        for name, settings in (by_forecaster | models | by_form | by_metric).items()
+    }
 
 
 def fits(settings: RankSettings, trajectories: Trajectories) -> bool:
     """Return whether a sequence model was made for what these wells are compared by; built-in forecasters always are."""
     try:
         if settings.departure.foresight is not None:
-            settings.departure.foresight.check_fits(trajectories.feature_names, trajectories.encoder_id)
+            settings.departure.foresight.check_fits(
+                trajectories.feature_names, trajectories.encoder_id
+            )
     except ProfileError:
         return False
     return True
@@ -174,29 +235,60 @@ def print_choices(seeds: Iterable[int], jobs: int, learned: Iterable[Path] = ())
     """Print, for each forecaster, form and metric, the mean correlation over wells for each kind of plate."""
     compared = choices(learned)
     seeds = list(seeds)
-    print(f"Spearman's correlation over wells, mean of {len(seeds)} plates a kind (seeds {seeds[0]} to {seeds[-1]}); the rest as by default")
-    print(f"{'choice':32} {'compared by':11} " + " ".join(f"{kind.removeprefix('daily-'):>13}" for kind in DAILY) + f" {'mean':>7}")
-    results: dict[tuple[str, str], dict[str, Agreement]] = defaultdict(lambda: defaultdict(Agreement))
+    print(
+        f"Spearman's correlation over wells, mean of {len(seeds)} plates a kind (seeds {seeds[0]} to {seeds[-1]}); the rest as by default"
+    )
+    print(
+        f"{'choice':32} {'compared by':11} "
+        + " ".join(f"{kind.removeprefix('daily-'):>13}" for kind in DAILY)
+        + f" {'mean':>7}"
+    )
+    results: dict[tuple[str, str], dict[str, Agreement]] = defaultdict(
+        lambda: defaultdict(Agreement)
+    )
     for kind, _, plate in observed(DAILY, seeds, jobs=jobs):
         for representation in REPRESENTATIONS:
             trajectories = plate.trajectories(representation)
             for name, settings in compared.items():
                 if not fits(settings, trajectories):
                     continue
-                table = rank_plate(trajectories, dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY, seed=1, settings=settings)
-                results[name, representation][kind].add(plate, {well.well: well.score for well in table.wells if well.score is not None})
+                table = rank_plate(
+                    trajectories,
+                    dosing_day=DOSED_ON_DAY,
+                    readout_day=READOUT_DAY,
+                    seed=1,
+                    settings=settings,
+                )
+                results[name, representation][kind].add(
+                    plate, {well.well: well.score for well in table.wells if well.score is not None}
+                )
     for (name, representation), by_kind in results.items():
         means = [statistics.fmean(by_kind[kind].over_wells) for kind in DAILY]
-        print(f"{name:32} {representation:11} " + " ".join(f"{mean:13.3f}" for mean in means) + f" {statistics.fmean(means):7.3f}", flush=True)
+        print(
+            f"{name:32} {representation:11} "
+            + " ".join(f"{mean:13.3f}" for mean in means)
+            + f" {statistics.fmean(means):7.3f}",
+            flush=True,
+        )
 
 
 def main() -> None:
     """Print the parts asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=20, help="plates a row")
     parser.add_argument("--first-seed", type=int, default=201)
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes that render plates")
-    parser.add_argument("--learned", type=Path, nargs="+", default=(), help="folders of sequence models, rows of the part choices")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="processes that render plates"
+    )
+    parser.add_argument(
+        "--learned",
+        type=Path,
+        nargs="+",
+        default=(),
+        help="folders of sequence models, rows of the part choices",
+    )
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))

@@ -37,48 +37,100 @@ def print_nothing_kills(seeds: Iterable[int], jobs: int) -> None:
     """Relabel untreated wells at random and print how many plates and treatments are called."""
     seeds = list(seeds)
     print("Nothing kills: untreated wells of a plate relabelled at random")
-    print(f"{'wells of':16} {'compared by':11} {'untreated':>9} {'a treatment':>11} {'plates':>7} {'called':>7} {'p ≤ 0.05':>9} {'p ≤ 0.01':>9}")
+    print(
+        f"{'wells of':16} {'compared by':11} {'untreated':>9} {'a treatment':>11} {'plates':>7} {'called':>7} {'p ≤ 0.05':>9} {'p ≤ 0.01':>9}"
+    )
     for representation in REPRESENTATIONS:
-        plates = [plate.trajectories(representation) for _, _, plate in observed(["untreated"], seeds, jobs=jobs)]
+        plates = [
+            plate.trajectories(representation)
+            for _, _, plate in observed(["untreated"], seeds, jobs=jobs)
+        ]
         for untreated, replicates in LAYOUTS:
-            tables = [table for plate in plates for table in relabelled(plate, untreated, replicates, DOSED_ON_DAY, READOUT_DAY, RELABELLED)]
+            tables = [
+                table
+                for plate in plates
+                for table in relabelled(
+                    plate, untreated, replicates, DOSED_ON_DAY, READOUT_DAY, RELABELLED
+                )
+            ]
             print_calls("virtual", representation, untreated, replicates, tables)
     for untreated, replicates in ((8, 3), (9, 2)):
-        enough = [plate for plate in real_plates() if plate.untreated().sum() >= untreated + 2 * replicates]
-        tables = [table for plate in enough for table in relabelled(plate, untreated, replicates, REAL_BASELINE_DAY, REAL_READOUT_DAY, 300)]
+        enough = [
+            plate
+            for plate in real_plates()
+            if plate.untreated().sum() >= untreated + 2 * replicates
+        ]
+        tables = [
+            table
+            for plate in enough
+            for table in relabelled(
+                plate, untreated, replicates, REAL_BASELINE_DAY, REAL_READOUT_DAY, 300
+            )
+        ]
         if tables:
             print_calls("A673, untreated", "measures", untreated, replicates, tables)
 
 
-def relabelled(plate: Trajectories, untreated: int, replicates: int, dosing_day: int, readout_day: int, times: int) -> Iterator[TreatmentTable]:
+def relabelled(
+    plate: Trajectories,
+    untreated: int,
+    replicates: int,
+    dosing_day: int,
+    readout_day: int,
+    times: int,
+) -> Iterator[TreatmentTable]:
     """Yield rankings of the plate's untreated wells, of which some are called treated."""
     own = np.flatnonzero(plate.untreated() & plate.has(readout_day))
     for number in range(times):
-        order = np.random.default_rng([number, untreated, replicates, *f"{plate.plate} {plate.representation}".encode()]).permutation(own)
+        order = np.random.default_rng(
+            [number, untreated, replicates, *f"{plate.plate} {plate.representation}".encode()]
+        ).permutation(own)
         treatments = (len(own) - untreated) // replicates
         chosen = order[: untreated + treatments * replicates]
         groups = [Group.UNTREATED] * untreated + [Group.SCREENING] * (len(chosen) - untreated)
-        names = [""] * untreated + [f"drug{which}:1 uM" for which in range(treatments) for _ in range(replicates)]
-        yield rank_plate(part_of(plate, chosen, groups, names), dosing_day=dosing_day, readout_day=readout_day, seed=number)
+        names = [""] * untreated + [
+            f"drug{which}:1 uM" for which in range(treatments) for _ in range(replicates)
+        ]
+        yield rank_plate(
+            part_of(plate, chosen, groups, names),
+            dosing_day=dosing_day,
+            readout_day=readout_day,
+            seed=number,
+        )
 
 
-def part_of(plate: Trajectories, wells: npt.NDArray[np.intp], groups: list[Group], treatments: list[str]) -> Trajectories:
+def part_of(
+    plate: Trajectories, wells: npt.NDArray[np.intp], groups: list[Group], treatments: list[str]
+) -> Trajectories:
     """Return these wells of a plate under other labels."""
     names = tuple(plate.wells[well] for well in wells)
-    return replace(plate, wells=names, groups=tuple(groups), treatments=tuple(treatments), features=plate.features[wells])
+    return replace(
+        plate,
+        wells=names,
+        groups=tuple(groups),
+        treatments=tuple(treatments),
+        features=plate.features[wells],
+    )
 
 
-def print_calls(of: str, representation: str, untreated: int, replicates: int, tables: list[TreatmentTable]) -> None:
+def print_calls(
+    of: str, representation: str, untreated: int, replicates: int, tables: list[TreatmentTable]
+) -> None:
     """Print one row."""
     p_values = np.array([row.p_value for table in tables for row in table.treatments])
     called = np.mean([any(row.verdict in CALLED for row in table.treatments) for table in tables])
     small = " ".join(f"{(p_values <= limit).mean():9.1%}" for limit in (0.05, 0.01))
-    print(f"{of:16} {representation:11} {untreated:9} {replicates:11} {len(tables):7} {called:7.1%} {small}", flush=True)
+    print(
+        f"{of:16} {representation:11} {untreated:9} {replicates:11} {len(tables):7} {called:7.1%} {small}",
+        flush=True,
+    )
 
 
 def print_intervals(seeds: list[int], plates: int = 400) -> None:
     """Simulate scores of treatments that lie evenly apart and print how often intervals hold the truth."""
-    print("Intervals of 90 %, scores simulated: 14 treatments (7 of 6 wells) at even gaps, 18 untreated wells that set the scale")
+    print(
+        "Intervals of 90 %, scores simulated: 14 treatments (7 of 6 wells) at even gaps, 18 untreated wells that set the scale"
+    )
     print(f"{'gap':>6} {'wells':>6} {'score held':>11} {'given the scale':>16} {'rank held':>10}")
     for gap in (0.1, 0.25, 0.5):
         for replicates in (3, 6):
@@ -87,33 +139,62 @@ def print_intervals(seeds: list[int], plates: int = 400) -> None:
                 rng = np.random.default_rng([seeds[0], number, replicates, int(100 * gap)])
                 truth = gap * np.arange(14 if replicates == 3 else 7)  # noqa: PLR2004 - wells that fit on a plate
                 untreated = rng.normal(size=18)
-                middle, spread = untreated.mean(), np.sqrt((17 * untreated.var(ddof=1) + 20) / 37)  # as 20 wells of earlier plates moderate it
-                scores = score_treatments([(at + rng.normal(size=replicates) - middle) / spread for at in truth], 18, rng)
+                middle, spread = (
+                    untreated.mean(),
+                    np.sqrt((17 * untreated.var(ddof=1) + 20) / 37),
+                )  # as 20 wells of earlier plates moderate it
+                scores = score_treatments(
+                    [(at + rng.normal(size=replicates) - middle) / spread for at in truth], 18, rng
+                )
                 places, in_scale = len(truth) - np.arange(len(truth)), (truth - middle) / spread
                 held["score"].append(float(((scores.low <= truth) & (truth <= scores.high)).mean()))
-                held["in scale"].append(float(((scores.low <= in_scale) & (in_scale <= scores.high)).mean()))
-                held["rank"].append(float(((scores.rank_low <= places) & (places <= scores.rank_high)).mean()))
-            print(f"{gap:6} {replicates:6} {np.mean(held['score']):11.1%} {np.mean(held['in scale']):16.1%} {np.mean(held['rank']):10.1%}", flush=True)
+                held["in scale"].append(
+                    float(((scores.low <= in_scale) & (in_scale <= scores.high)).mean())
+                )
+                held["rank"].append(
+                    float(((scores.rank_low <= places) & (places <= scores.rank_high)).mean())
+                )
+            print(
+                f"{gap:6} {replicates:6} {np.mean(held['score']):11.1%} {np.mean(held['in scale']):16.1%} {np.mean(held['rank']):10.1%}",
+                flush=True,
+            )
 
 
 def print_weak_kills(seeds: list[int], jobs: int) -> None:
     """Print how often a weak kill is found: 6 wells a treatment, 7 treatments, 18 untreated wells."""
-    print(f"Weak kills: share of treatments with q ≤ 0.05 (6 wells each, 18 untreated, {len(seeds)} plates a mechanism)")
+    print(
+        f"Weak kills: share of treatments with q ≤ 0.05 (6 wells each, 18 untreated, {len(seeds)} plates a mechanism)"
+    )
     kills = sorted(set(WEAK_KILLS))
-    print(f"{'plates':14} {'compared by':11} " + " ".join(f"{f'kill {kill:g}':>9}" for kill in kills))
+    print(
+        f"{'plates':14} {'compared by':11} " + " ".join(f"{f'kill {kill:g}':>9}" for kill in kills)
+    )
     for mechanism in Mechanism:
         for representation in REPRESENTATIONS:
             found: dict[float, list[bool]] = defaultdict(list)
             for _, _, plate in observed([f"weak-{mechanism}"], seeds, jobs=jobs):
-                table = rank_plate(plate.trajectories(representation), dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY, seed=1)
+                table = rank_plate(
+                    plate.trajectories(representation),
+                    dosing_day=DOSED_ON_DAY,
+                    readout_day=READOUT_DAY,
+                    seed=1,
+                )
                 for row in table.treatments:
-                    found[WEAK_KILLS[int(row.treatment.removeprefix("drug").split(":")[0])]].append(row.verdict in CALLED)
-            print(f"{mechanism:14} {representation:11} " + " ".join(f"{np.mean(found[kill]):9.0%}" for kill in kills), flush=True)
+                    found[WEAK_KILLS[int(row.treatment.removeprefix("drug").split(":")[0])]].append(
+                        row.verdict in CALLED
+                    )
+            print(
+                f"{mechanism:14} {representation:11} "
+                + " ".join(f"{np.mean(found[kill]):9.0%}" for kill in kills),
+                flush=True,
+            )
 
 
 def print_growth(seeds: list[int], jobs: int) -> None:
     """Print what is said of wells that grew a day or two more, and how many killing treatments are called growth."""
-    print("Growth: untreated wells as they are a day or two after the readout, 4 treatments of 3 wells, against 18 untreated wells")
+    print(
+        "Growth: untreated wells as they are a day or two after the readout, 4 treatments of 3 wells, against 18 untreated wells"
+    )
     for representation in REPRESENTATIONS:
         for later in GROWN_DAYS:
             said: Counter[str] = Counter()
@@ -121,14 +202,42 @@ def print_growth(seeds: list[int], jobs: int) -> None:
                 trajectories = plate.trajectories(representation)
                 order = np.random.default_rng(seed).permutation(len(plate.wells))[:30]
                 features = trajectories.features.copy()
-                features[order[18:], plate.days.index(READOUT_DAY)] = features[order[18:], plate.days.index(later)]
+                features[order[18:], plate.days.index(READOUT_DAY)] = features[
+                    order[18:], plate.days.index(later)
+                ]
                 names = [""] * 18 + [f"drug{which}:1 uM" for which in range(4) for _ in range(3)]
-                labelled = part_of(replace(trajectories, features=features), order, [Group.UNTREATED] * 18 + [Group.SCREENING] * 12, names)
-                table = rank_plate(labelled, dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY, seed=1)
-                said.update("undecided" if row.direction is Direction.UNDECIDED else row.verdict.value for row in table.treatments)
-            print(f"{representation:11} {later - READOUT_DAY} days more: " + ", ".join(f"{what} {count}" for what, count in said.most_common()), flush=True)
+                labelled = part_of(
+                    replace(trajectories, features=features),
+                    order,
+                    [Group.UNTREATED] * 18 + [Group.SCREENING] * 12,
+                    names,
+                )
+                table = rank_plate(
+                    labelled, dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY, seed=1
+                )
+                said.update(
+                    "undecided" if row.direction is Direction.UNDECIDED else row.verdict.value
+                    for row in table.treatments
+                )
+            print(
+                f"{representation:11} {later - READOUT_DAY} days more: "
+                + ", ".join(f"{what} {count}" for what, count in said.most_common()),
+                flush=True,
+            )
         killing: Counter[str] = Counter()
         for _, _, plate in observed([*Mechanism, "mixed"], seeds, jobs=jobs):
-            table = rank_plate(plate.trajectories(representation), dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY, seed=1)
-            killing.update("undecided" if row.direction is Direction.UNDECIDED else row.verdict.value for row in table.treatments)
-        print(f"{representation:11} killing treatments: " + ", ".join(f"{what} {count}" for what, count in killing.most_common()), flush=True)
+            table = rank_plate(
+                plate.trajectories(representation),
+                dosing_day=DOSED_ON_DAY,
+                readout_day=READOUT_DAY,
+                seed=1,
+            )
+            killing.update(
+                "undecided" if row.direction is Direction.UNDECIDED else row.verdict.value
+                for row in table.treatments
+            )
+        print(
+            f"{representation:11} killing treatments: "
+            + ", ".join(f"{what} {count}" for what, count in killing.most_common()),
+            flush=True,
+        )

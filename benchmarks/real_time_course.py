@@ -25,7 +25,9 @@ from schemas.trajectory import Trajectories
 BASELINE_DAY, READOUT_DAY = 0, 2
 KILLED_BELOW = 50  # % viability
 SMALLEST_SPEARMAN, SMALLEST_AUC = 0.72, 0.95
-REAL_DATA = Path(os.environ.get("SPHERORANK_REAL_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+REAL_DATA = Path(
+    os.environ.get("SPHERORANK_REAL_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
+)
 
 Scores = dict[tuple[str, str], float]  # (plate, well): score
 
@@ -33,7 +35,9 @@ Scores = dict[tuple[str, str], float]  # (plate, well): score
 def ranked(table: Path) -> Scores:
     """Score wells as ``spherorank rank --profiles`` does: from the files it writes."""
     with tempfile.TemporaryDirectory() as folder:
-        rank_profiles(table, baseline_day=BASELINE_DAY, readout_day=READOUT_DAY, out=Path(folder) / "R.csv")
+        rank_profiles(
+            table, baseline_day=BASELINE_DAY, readout_day=READOUT_DAY, out=Path(folder) / "R.csv"
+        )
         wells = pd.read_csv(Path(folder) / "R-wells.csv").dropna(subset="score")
     return dict(zip(zip(wells.plate, wells.well, strict=True), wells.score, strict=True))
 
@@ -47,7 +51,11 @@ def readout_alone(plates: list[Trajectories]) -> Scores:
         for well, score in zip(
             plate.wells,
             measure_departures(
-                plate, dosing_day=BASELINE_DAY, day=READOUT_DAY, settings=settings, others=[other for other in plates if other is not plate]
+                plate,
+                dosing_day=BASELINE_DAY,
+                day=READOUT_DAY,
+                settings=settings,
+                others=[other for other in plates if other is not plate],
             ).scores,
             strict=True,
         )
@@ -58,10 +66,23 @@ def readout_alone(plates: list[Trajectories]) -> Scores:
 def single_columns(plates: list[Trajectories]) -> Iterator[tuple[str, Scores]]:
     """Yield each column as it stands on the readout day, in the direction that suits it in hindsight."""
     for column, name in enumerate(plates[0].feature_names):
-        yield name, {(plate.plate, well): float(value) for plate in plates for well, value in zip(plate.wells, plate.on(READOUT_DAY)[:, column], strict=True)}
+        yield (
+            name,
+            {
+                (plate.plate, well): float(value)
+                for plate in plates
+                for well, value in zip(plate.wells, plate.on(READOUT_DAY)[:, column], strict=True)
+            },
+        )
 
 
-def judge(scores: Scores, viability: pd.Series, wells: list[tuple[str, str]], *, either_direction: bool = False) -> tuple[float, float]:
+def judge(
+    scores: Scores,
+    viability: pd.Series,
+    wells: list[tuple[str, str]],
+    *,
+    either_direction: bool = False,
+) -> tuple[float, float]:
     """Return Spearman's correlation with 100 − viability, and the AUC for a viability below :data:`KILLED_BELOW`."""
     score: npt.NDArray[np.float64] = np.array([scores[well] for well in wells])
     measured = viability.loc[wells].to_numpy()
@@ -90,32 +111,53 @@ def print_settings_table(settings: Mapping[str, RankSettings]) -> None:
         return
     viability = measured_viability()
     print("Real time course, wells pooled over 3 plates")
-    print(f"{'':28} {'Spearman':>9} {f'AUC < {KILLED_BELOW} %':>11} {'each plate alone':>17} {'AUC':>6}")
+    print(
+        f"{'':28} {'Spearman':>9} {f'AUC < {KILLED_BELOW} %':>11} {'each plate alone':>17} {'AUC':>6}"
+    )
     for name, one in settings.items():
         cells = []
         for together in (True, False):
             scores: Scores = {}
             for plate in plates:
                 others = [other for other in plates if other is not plate] if together else []
-                table = rank_plate(plate, dosing_day=BASELINE_DAY, readout_day=READOUT_DAY, seed=0, others=others, settings=one)
-                scores |= {(plate.plate, well.well): well.score for well in table.wells if well.score is not None}
-            cells.append(judge(scores, viability, [well for well in viability.index if well in scores]))
+                table = rank_plate(
+                    plate,
+                    dosing_day=BASELINE_DAY,
+                    readout_day=READOUT_DAY,
+                    seed=0,
+                    others=others,
+                    settings=one,
+                )
+                scores |= {
+                    (plate.plate, well.well): well.score
+                    for well in table.wells
+                    if well.score is not None
+                }
+            cells.append(
+                judge(scores, viability, [well for well in viability.index if well in scores])
+            )
         (spearman, auc), (alone, auc_alone) = cells
         print(f"{name:28} {spearman:9.3f} {auc:11.3f} {alone:17.3f} {auc_alone:6.3f}", flush=True)
 
 
 def measured_viability() -> pd.Series:
     """Return the viability in % of control, by (plate, well)."""
-    table = pd.read_csv(REAL_DATA / "real_time_course" / "a673_viability.csv", dtype={"Metadata_Well": str})
+    table = pd.read_csv(
+        REAL_DATA / "real_time_course" / "a673_viability.csv", dtype={"Metadata_Well": str}
+    )
     return table.set_index(["Metadata_Plate", "Metadata_Well"])["viability_percent"]
 
 
 def main() -> None:
     """Print the table; fail if the ranking is below what was promised."""
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     folder = REAL_DATA / "real_time_course"
     if not folder.is_dir():
-        raise SystemExit(f"{folder} does not exist; set SPHERORANK_REAL_DATA to the folder with the real data")
+        raise SystemExit(
+            f"{folder} does not exist; set SPHERORANK_REAL_DATA to the folder with the real data"
+        )
     table = folder / "a673_profiles.csv"
     viability, plates = measured_viability(), real_plates()
     scores = ranked(table)
@@ -127,7 +169,9 @@ def main() -> None:
     print_row("readout without forecast", *judge(readout_alone(plates), viability, wells))
     for name, column in single_columns(plates):
         print_row(f"{name} alone", *judge(column, viability, wells, either_direction=True))
-    print("A column alone is taken in the direction that suits it in hindsight; the ranking is not told any.")
+    print(
+        "A column alone is taken in the direction that suits it in hindsight; the ranking is not told any."
+    )
     if spearman < SMALLEST_SPEARMAN or auc < SMALLEST_AUC:
         raise SystemExit(f"below the promised Spearman {SMALLEST_SPEARMAN} and AUC {SMALLEST_AUC}")
 

@@ -22,9 +22,24 @@ from schemas.specimen import SpecimenTreatment
 Array = npt.NDArray[np.float64]
 
 TREATMENTS, WELLS, UNTREATED = 12, 3, 18
-NONE = {"efficacy_rank": None, "scale_position": None, "condition": None, "deterioration_percent": None, "deterioration_low": None, "deterioration_high": None}
+NONE = {
+    "efficacy_rank": None,
+    "scale_position": None,
+    "condition": None,
+    "deterioration_percent": None,
+    "deterioration_low": None,
+    "deterioration_high": None,
+}
 QUALITY = RankingQuality(
-    gate=Gate.PASSED, reasons=(), z_prime=None, ssmd=None, edge_effect=None, row_effect=None, column_effect=None, left_out=(), missing_images=()
+    gate=Gate.PASSED,
+    reasons=(),
+    z_prime=None,
+    ssmd=None,
+    edge_effect=None,
+    row_effect=None,
+    column_effect=None,
+    left_out=(),
+    missing_images=(),
 )
 
 
@@ -35,7 +50,9 @@ class Lab:
     name: str
     gain: float  # standard deviation of its logarithm
     own: float  # standard deviation of each treatment on each plate, as a share of its effect
-    shared: int = TREATMENTS  # treatments that stand on every plate; of the others, every plate has its part
+    shared: int = (
+        TREATMENTS  # treatments that stand on every plate; of the others, every plate has its part
+    )
     spoilt: bool = False  # the strongest treatment fails on the first plate
     effects: int = 6
 
@@ -55,27 +72,49 @@ LABS = (
 
 def simulate(rng: np.random.Generator, lab: Lab, plates: int) -> tuple[list[Ranking], Array]:
     """Return the rankings of the plates and the truth, (TREATMENTS,)."""
-    truth = np.where(np.arange(TREATMENTS) < TREATMENTS - lab.effects, 0.0, np.exp(rng.uniform(np.log(0.5), np.log(15), TREATMENTS)))
+    truth = np.where(
+        np.arange(TREATMENTS) < TREATMENTS - lab.effects,
+        0.0,
+        np.exp(rng.uniform(np.log(0.5), np.log(15), TREATMENTS)),
+    )
     rankings = []
     for plate in range(plates):
-        on_it = [treatment for treatment in range(TREATMENTS) if treatment % 3 == 0 or lab.shared == TREATMENTS or treatment % plates == plate]
+        on_it = [
+            treatment
+            for treatment in range(TREATMENTS)
+            if treatment % 3 == 0 or lab.shared == TREATMENTS or treatment % plates == plate
+        ]
         if lab.shared == 0:
             on_it = [treatment for treatment in range(TREATMENTS) if treatment % plates == plate]
-        effect = truth[on_it] * np.exp(rng.normal(0, lab.gain)) * (1 + rng.normal(0, lab.own, len(on_it)))
+        effect = (
+            truth[on_it]
+            * np.exp(rng.normal(0, lab.gain))
+            * (1 + rng.normal(0, lab.own, len(on_it)))
+        )
         if lab.spoilt and plate == 0:
             effect[np.argmax(truth[on_it])] = 0.0
-        rankings.append(rank_alone(f"plate-{plate + 1}", rng.normal(0, 1, UNTREATED), {n: rng.normal(e, 1, WELLS) for n, e in zip(on_it, effect, strict=True)}))
+        rankings.append(
+            rank_alone(
+                f"plate-{plate + 1}",
+                rng.normal(0, 1, UNTREATED),
+                {n: rng.normal(e, 1, WELLS) for n, e in zip(on_it, effect, strict=True)},
+            )
+        )
     return rankings, truth
 
 
 def rank_alone(name: str, untreated: Array, treated: dict[int, Array]) -> Ranking:
     """Rank one plate: mean scores, a pooled variance, t intervals."""
     location, spread = untreated.mean(), untreated.std(ddof=1)
-    means = {treatment: float((wells.mean() - location) / spread) for treatment, wells in treated.items()}
+    means = {
+        treatment: float((wells.mean() - location) / spread) for treatment, wells in treated.items()
+    }
     deviations = np.concatenate([(wells - wells.mean()) / spread for wells in treated.values()])
     freedom = len(treated) * (WELLS - 1)
     reach = float(t.ppf(0.95, freedom) * np.sqrt((deviations**2).sum() / freedom / WELLS))
-    p_values = np.array([ttest_ind(wells, untreated, alternative="greater").pvalue for wells in treated.values()])
+    p_values = np.array(
+        [ttest_ind(wells, untreated, alternative="greater").pvalue for wells in treated.values()]
+    )
     q_values = adjust_false_discovery(p_values)
     order = sorted(means, key=lambda treatment: -means[treatment])
     rows = [
@@ -96,7 +135,17 @@ def rank_alone(name: str, untreated: Array, treated: dict[int, Array]) -> Rankin
         )
         for treatment, p, q in zip(treated, p_values, q_values, strict=True)
     ]
-    wells = tuple(WellRank(well=f"B{number + 2:02d}", group=Group.UNTREATED, treatment="", score=0.0, flags=(), **NONE) for number in range(UNTREATED))
+    wells = tuple(
+        WellRank(
+            well=f"B{number + 2:02d}",
+            group=Group.UNTREATED,
+            treatment="",
+            score=0.0,
+            flags=(),
+            **NONE,
+        )
+        for number in range(UNTREATED)
+    )
     return Ranking.model_validate(
         {
             "plate": name,
@@ -121,13 +170,22 @@ def rank_alone(name: str, untreated: Array, treated: dict[int, Array]) -> Rankin
     )
 
 
-def judge(rows: Sequence[TreatmentRank | SpecimenTreatment], truth: Array) -> tuple[float, float, float, float]:
+def judge(
+    rows: Sequence[TreatmentRank | SpecimenTreatment], truth: Array
+) -> tuple[float, float, float, float]:
     """Return Spearman with the truth, the share of intervals that hold it, whether one without effect is called, and the share of effects ≥ 1 that are."""
     true = np.array([truth[_number(row.treatment)] for row in rows])
     called = np.array([row.verdict is Verdict.EFFECTIVE for row in rows])
-    held = np.mean([row.score_low <= value <= row.score_high for row, value in zip(rows, true, strict=True)])
+    held = np.mean(
+        [row.score_low <= value <= row.score_high for row, value in zip(rows, true, strict=True)]
+    )
     found = called[true >= 1].mean() if (true >= 1).any() else np.nan
-    return _spearman([row.score for row in rows], true), float(held), float(called[true == 0].any()), float(found)
+    return (
+        _spearman([row.score for row in rows], true),
+        float(held),
+        float(called[true == 0].any()),
+        float(found),
+    )
 
 
 def mean_of_plates(rankings: Sequence[Ranking], truth: Array) -> float:
@@ -152,9 +210,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--first-seed", type=int, default=1)
     arguments = parser.parse_args()
-    print(f"{arguments.seeds} specimens a row, seeds from {arguments.first_seed}; alone: mean over the plates of a specimen")
-    print(f"{'':28}{'Spearman with the truth':>26}{'90 % interval holds':>20}{'any false call':>17}{'effects ≥ 1 found':>20}")
-    print(f"{'':20}{'plates':>8}{'alone':>8}{'mean':>8}{'together':>10}" + 2 * f"{'alone':>9}{'together':>9}" + f"{'alone':>10}{'together':>9}")
+    print(
+        f"{arguments.seeds} specimens a row, seeds from {arguments.first_seed}; alone: mean over the plates of a specimen"
+    )
+    print(
+        f"{'':28}{'Spearman with the truth':>26}{'90 % interval holds':>20}{'any false call':>17}{'effects ≥ 1 found':>20}"
+    )
+    print(
+        f"{'':20}{'plates':>8}{'alone':>8}{'mean':>8}{'together':>10}"
+        + 2 * f"{'alone':>9}{'together':>9}"
+        + f"{'alone':>10}{'together':>9}"
+    )
     for lab in LABS:
         for plates in (2, 3):
             alone, means, together = [], [], []
@@ -163,8 +229,13 @@ def main() -> None:
                 alone += [judge(ranking.treatments, truth) for ranking in rankings]
                 means.append(mean_of_plates(rankings, truth))
                 together.append(judge(rank_specimen(rankings, seed=seed).treatments, truth))
-            one, all_of_them = (pd.DataFrame(of).mean() for of in (alone, together))  # without the NaN of specimens on which nothing works
-            print(f"{lab.name:20}{plates:8d}{one[0]:8.3f}{pd.Series(means).mean():8.3f}{all_of_them[0]:10.3f}", end="")
+            one, all_of_them = (
+                pd.DataFrame(of).mean() for of in (alone, together)
+            )  # without the NaN of specimens on which nothing works
+            print(
+                f"{lab.name:20}{plates:8d}{one[0]:8.3f}{pd.Series(means).mean():8.3f}{all_of_them[0]:10.3f}",
+                end="",
+            )
             print("".join(f"{one[column]:9.3f}{all_of_them[column]:9.3f}" for column in (1, 2, 3)))
 
 

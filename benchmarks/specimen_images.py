@@ -26,7 +26,10 @@ PLATES = ("plate-1", "plate-2", "plate-3")
 def write_specimen(folder: Path, seed: int, size_px: int) -> dict[str, float]:
     """Write three plates with the same treatments and other tissue and replicates; return the mean true kill of each treatment."""
     (scope,) = microscopes(1, seed, size_px)
-    scopes = [replace(scope, plate=replace(scope.plate, index=index, name=name)) for index, name in enumerate(PLATES, start=1)]
+    scopes = [
+        replace(scope, plate=replace(scope.plate, index=index, name=name))
+        for index, name in enumerate(PLATES, start=1)
+    ]
     write_plates(folder, scopes, days=(DOSED_ON_DAY, READOUT_DAY))
     for name in PLATES:
         toml = folder / "drop" / name / f"{name}.plate.toml"
@@ -42,13 +45,23 @@ def write_specimen(folder: Path, seed: int, size_px: int) -> dict[str, float]:
 def run_service(folder: Path) -> None:
     """Let ``spherorank run --once`` rank what was written."""
     config = folder / "spherorank.toml"
-    config.write_text(f'[source]\nsettle_s = 0.3\n[health]\nhttp = ""\n[publisher]\nevents = "ipc://{folder}/events"\nrequests = "ipc://{folder}/requests"\n')
-    subprocess.run([sys.executable, "-m", "daemon", "run", "--once", "--config", str(config)], check=True, stderr=subprocess.DEVNULL)
+    config.write_text(
+        f'[source]\nsettle_s = 0.3\n[health]\nhttp = ""\n[publisher]\nevents = "ipc://{folder}/events"\nrequests = "ipc://{folder}/requests"\n'
+    )
+    subprocess.run(
+        [sys.executable, "-m", "daemon", "run", "--once", "--config", str(config)],
+        check=True,
+        stderr=subprocess.DEVNULL,
+    )
 
 
-def agreement_with(kills: Mapping[str, float], rows: Sequence[TreatmentRank | SpecimenTreatment]) -> float:
+def agreement_with(
+    kills: Mapping[str, float], rows: Sequence[TreatmentRank | SpecimenTreatment]
+) -> float:
     """Return Spearman's correlation of score and true kill."""
-    return float(spearmanr([row.score for row in rows], [kills[row.treatment] for row in rows]).statistic)
+    return float(
+        spearmanr([row.score for row in rows], [kills[row.treatment] for row in rows]).statistic
+    )
 
 
 def main() -> None:
@@ -61,14 +74,29 @@ def main() -> None:
         kills = write_specimen(Path(name), arguments.seed, arguments.size)
         run_service(Path(name))
         rankings = Path(name) / "rankings"
-        together = SpecimenRanking.model_validate_json((rankings / f"specimen-{SPECIMEN}" / "latest.json").read_bytes())
-        alone = [Ranking.model_validate_json((rankings / plate / "latest.json").read_bytes()) for plate in PLATES]
+        together = SpecimenRanking.model_validate_json(
+            (rankings / f"specimen-{SPECIMEN}" / "latest.json").read_bytes()
+        )
+        alone = [
+            Ranking.model_validate_json((rankings / plate / "latest.json").read_bytes())
+            for plate in PLATES
+        ]
     print(f"{'':14}{'Spearman with the kill':>24}{'largest score':>15}{'gain':>8}{'offset':>8}")
     for ranking, plate in zip(alone, together.plates, strict=True):
         rho, largest = agreement_with(kills, ranking.treatments), ranking.treatments[0].score
-        print(f"{plate.plate:14}{rho:24.3f}{largest:15.1f}{plate.gain or 1:8.2f}{plate.offset or 0:8.2f}")
-    print(f"{'together':14}{agreement_with(kills, together.treatments):24.3f}{together.treatments[0].score:15.1f}")
-    print("treatments:", ", ".join(f"{count} {kind}" for kind, count in Counter(row.agreement for row in together.treatments).items()))
+        print(
+            f"{plate.plate:14}{rho:24.3f}{largest:15.1f}{plate.gain or 1:8.2f}{plate.offset or 0:8.2f}"
+        )
+    print(
+        f"{'together':14}{agreement_with(kills, together.treatments):24.3f}{together.treatments[0].score:15.1f}"
+    )
+    print(
+        "treatments:",
+        ", ".join(
+            f"{count} {kind}"
+            for kind, count in Counter(row.agreement for row in together.treatments).items()
+        ),
+    )
 
 
 if __name__ == "__main__":

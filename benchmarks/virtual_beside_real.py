@@ -29,13 +29,21 @@ def tile(pixels: npt.NDArray[np.uint16], caption: str) -> npt.NDArray[np.uint8]:
     """Return (TILE_PX, TILE_PX), stretched between percentiles as a viewer would."""
     low, high = np.percentile(pixels, [0.2, 99.8])
     grey = np.clip((pixels.astype(float) - low) / (high - low) * 255, 0, 255).astype(np.uint8)
-    small = cv2.resize(grey, (TILE_PX, TILE_PX), interpolation=cv2.INTER_AREA if len(grey) > TILE_PX else cv2.INTER_CUBIC)
+    small = cv2.resize(
+        grey,
+        (TILE_PX, TILE_PX),
+        interpolation=cv2.INTER_AREA if len(grey) > TILE_PX else cv2.INTER_CUBIC,
+    )
     cv2.rectangle(small, (0, TILE_PX - 18), (TILE_PX, TILE_PX), 0, -1)
-    cv2.putText(small, caption, (6, TILE_PX - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.4, 255, 1, cv2.LINE_AA)
+    cv2.putText(
+        small, caption, (6, TILE_PX - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.4, 255, 1, cv2.LINE_AA
+    )
     return np.asarray(small, np.uint8)
 
 
-def virtual(seed: int, day: int, size_px: int, mechanism: Mechanism | None = None) -> npt.NDArray[np.uint16]:
+def virtual(
+    seed: int, day: int, size_px: int, mechanism: Mechanism | None = None
+) -> npt.NDArray[np.uint16]:
     """Return the middle plane of one untreated well of a seed, another on another day, or of the hardest hit of a mechanism."""
     scope = VirtualMicroscope(plan_plate(seed, mechanism=mechanism), size_px)
     untreated = [plan for plan in scope.plate.wells if plan.mechanism is None]
@@ -52,7 +60,9 @@ def crop(pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
 def main() -> None:
     """Draw the figure."""
     data = Path(os.environ.get("SPHERORANK_REAL_DATA", ROOT.parent / "shared" / "data"))
-    fields = [next((data / "mls11_spheroids" / "images").glob(f"*{name}*")) for name in WHOLE_FIELDS]
+    fields = [
+        next((data / "mls11_spheroids" / "images").glob(f"*{name}*")) for name in WHOLE_FIELDS
+    ]
     crops = [data / "spheroid_morpho_ml" / "images" / f"image_{number}.tiff" for number in CROPS]
     crop_size = round(FIELD_UM / CROP_UM_PER_PX)
     rows = [
@@ -60,13 +70,18 @@ def main() -> None:
         [tile(virtual(seed, day, 1024), f"virtual, day {day}") for seed, day in OPAQUE],
         [tile(tifffile.imread(path), f"real, {path.stem}") for path in crops],
         [
-            *(tile(crop(virtual(seed, day, crop_size)), f"virtual, day {day}") for seed, day in PALE),
+            *(
+                tile(crop(virtual(seed, day, crop_size)), f"virtual, day {day}")
+                for seed, day in PALE
+            ),
             tile(crop(virtual(17, 10, crop_size, Mechanism.BURSTING)), "virtual, burst"),
         ],
     ]
     target = ROOT / "docs" / "images" / "virtual_beside_real.png"
     target.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(target), np.vstack([np.hstack(row) for row in rows]), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    cv2.imwrite(
+        str(target), np.vstack([np.hstack(row) for row in rows]), [cv2.IMWRITE_PNG_COMPRESSION, 9]
+    )
     print(f"{target.relative_to(ROOT)}: {target.stat().st_size / 1000:.0f} kB")
 
 

@@ -17,8 +17,15 @@ from acquisition.virtual_plate import DOSED_ON_DAY, READOUT_DAY, Mechanism
 def area_against_kill(scope: VirtualMicroscope) -> float:
     """Return the Spearman correlation of one plate."""
     treated = [plan for plan in scope.plate.wells if plan.mechanism]
-    area = np.array([[scope.truth(plan, day).area_px for day in (DOSED_ON_DAY, READOUT_DAY)] for plan in treated])
-    return float(spearmanr(-area[:, 1] / area[:, 0], [plan.kill(READOUT_DAY) for plan in treated]).statistic)
+    area = np.array(
+        [
+            [scope.truth(plan, day).area_px for day in (DOSED_ON_DAY, READOUT_DAY)]
+            for plan in treated
+        ]
+    )
+    return float(
+        spearmanr(-area[:, 1] / area[:, 0], [plan.kill(READOUT_DAY) for plan in treated]).statistic
+    )
 
 
 def main() -> None:
@@ -27,11 +34,19 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--size", type=int, default=512, help="side of an image in pixels")
     arguments = parser.parse_args()
-    print(f"renderer {RENDERER_VERSION}, seeds 0–{arguments.seeds - 1}, {arguments.size} px, area alone, Spearman over treated wells")
+    print(
+        f"renderer {RENDERER_VERSION}, seeds 0–{arguments.seeds - 1}, {arguments.size} px, area alone, Spearman over treated wells"
+    )
     print(f"{'mechanism':<14}{'mean':>7}{'lowest':>8}{'highest':>9}")
     for mechanism in (None, *Mechanism):
-        found = [area_against_kill(microscopes(1, seed, arguments.size, mechanism=mechanism)[0]) for seed in range(arguments.seeds)]
-        print(f"{mechanism or 'mixed':<14}{np.mean(found):>7.2f}{min(found):>8.2f}{max(found):>9.2f}", flush=True)
+        found = [
+            area_against_kill(microscopes(1, seed, arguments.size, mechanism=mechanism)[0])
+            for seed in range(arguments.seeds)
+        ]
+        print(
+            f"{mechanism or 'mixed':<14}{np.mean(found):>7.2f}{min(found):>8.2f}{max(found):>9.2f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

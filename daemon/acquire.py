@@ -70,7 +70,16 @@ def serve(config: Config, notes: list[int]) -> int:
     return 0
 
 
-def image(config: Config, notes: list[int], plate: str, day: int, wells: Sequence[str], screen: Console, *, wait: bool) -> int:
+def image(
+    config: Config,
+    notes: list[int],
+    plate: str,
+    day: int,
+    wells: Sequence[str],
+    screen: Console,
+    *,
+    wait: bool,
+) -> int:
     """Image a plate's day, or wells of it again; 1 if a well has no image in the end.
 
     Where the service drives the microscope it is asked to, and does it next.
@@ -80,25 +89,35 @@ def image(config: Config, notes: list[int], plate: str, day: int, wells: Sequenc
     wanted = tuple(wells) or plate_map.wells_with_tissue
     plan_positions(settings, wanted)
     if (today := plate_map.culture_day(datetime.now(UTC))) != day:
-        _say(screen, f"By the calendar it is day {today} of plate {plate}; its images are saved as day {day}.")
+        _say(
+            screen,
+            f"By the calendar it is day {today} of plate {plate}; its images are saved as day {day}.",
+        )
     wish = Wish(plate=plate, day=day, wells=tuple(wells), reason=ASKED, made_at=datetime.now(UTC))
     wishes = Wishes(section.state / "wishes")
     name = wishes.add(wish) or ""  # what is asked is always new
     try:
         turn = _take_turn(config, notes, Job(plate, day, wish, name), plate_map, screen, wait=wait)
     except SpheroRankError:
-        wishes.drop(name, "it could not begin")  # nobody expects what ended with an error to be done at the next start
+        wishes.drop(
+            name, "it could not begin"
+        )  # nobody expects what ended with an error to be done at the next start
         raise
     if turn is Turn.LEFT:
         return 0
     if turn is Turn.REFUSED and not notes:
         wishes.drop(name, "it could not begin")
-    if notes and notes[0] == signal.SIGINT:  # a person thought better of it; after any other signal the next start goes on
+    if (
+        notes and notes[0] == signal.SIGINT
+    ):  # a person thought better of it; after any other signal the next start goes on
         wishes.drop(name, "interrupted by hand")
     states = journal_of(section, plate, day).state(wish.made_at if wells else None)
     missing = [well for well in wanted if well not in states or not states[well].saved]
     said = f"no image of {', '.join(missing)}" if missing else "complete"
-    _say(screen, f"plate {plate}, day {day}: {len(wanted) - len(missing)} of {len(wanted)} wells imaged, {said}")
+    _say(
+        screen,
+        f"plate {plate}, day {day}: {len(wanted) - len(missing)} of {len(wanted)} wells imaged, {said}",
+    )
     return EXIT_FAILED if missing else 0
 
 
@@ -110,7 +129,9 @@ class Turn(StrEnum):
     LEFT = "left"  # to whoever drives the microscope
 
 
-def _take_turn(config: Config, notes: list[int], job: Job, plate_map: PlateMap, screen: Console, *, wait: bool) -> Turn:
+def _take_turn(
+    config: Config, notes: list[int], job: Job, plate_map: PlateMap, screen: Console, *, wait: bool
+) -> Turn:
     """Image a job, or wait until whoever drives the microscope has imaged it or lets go of the microscope."""
     wishes = Wishes(_section(config).state / "wishes")
     is_told = False
@@ -121,7 +142,10 @@ def _take_turn(config: Config, notes: list[int], job: Job, plate_map: PlateMap, 
                 loop.release()
         except MicroscopeBusyError as busy:
             if not is_told:
-                _say(screen, f"The microscope {busy.problem}; it is asked to image plate {job.plate}, day {job.day}.")
+                _say(
+                    screen,
+                    f"The microscope {busy.problem}; it is asked to image plate {job.plate}, day {job.day}.",
+                )
             is_told = True
         else:
             return Turn.TAKEN if result is not None else Turn.REFUSED
@@ -147,7 +171,10 @@ def dry_run(config: Config, plate: str, wells: Sequence[str], screen: Console) -
     with _microscope(config) as scope:
         needed = bytes_needed(scope.format, settings.planes, len(positions))
         form = scope.format
-    _say(screen, f"{len(positions)} wells × {settings.planes} planes of {_describe(form)}: {needed:,} bytes")
+    _say(
+        screen,
+        f"{len(positions)} wells × {settings.planes} planes of {_describe(form)}: {needed:,} bytes",
+    )
     check_space(config.source.path, needed, section.keep_free_bytes)
     return 0
 
@@ -198,7 +225,11 @@ def check(config: Config) -> int:
     problems: list[str] = []
     settings = microscope_settings(config)
     try:
-        places = [each.wells_with_tissue for each in read_plate_maps(config.source.path).values() if isinstance(each, PlateMap)]
+        places = [
+            each.wells_with_tissue
+            for each in read_plate_maps(config.source.path).values()
+            if isinstance(each, PlateMap)
+        ]
     except SpheroRankError as error:
         problems, places = [str(error)], []
     attempts: list[Callable[[], object]] = [
@@ -222,7 +253,9 @@ def check(config: Config) -> int:
 def lamp_off(config: Config) -> int:
     """Switch the lamp off, whoever left it on."""
     with ExitStack() as stack:
-        with contextlib.suppress(OutputError):  # where the disk refuses the lock nobody else can drive the microscope either
+        with contextlib.suppress(
+            OutputError
+        ):  # where the disk refuses the lock nobody else can drive the microscope either
             stack.enter_context(_lock(config))
         stack.enter_context(_opened(config)).lamp_off()
     return 0
@@ -233,7 +266,9 @@ class MicroscopeBusyError(MicroscopeError):
 
 
 @contextmanager
-def _loop(config: Config, notes: list[int], tell: Tell, *, parent_fd: int | None) -> Iterator[AcquisitionLoop]:
+def _loop(
+    config: Config, notes: list[int], tell: Tell, *, parent_fd: int | None
+) -> Iterator[AcquisitionLoop]:
     """Open the microscope under a watchdog; however this ends, the lamp is off."""
     section, settings = _section(config), microscope_settings(config)
 
@@ -305,12 +340,18 @@ def _lock(config: Config) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        raise OutputError(path, f"cannot be written ({error.strerror}); expected a folder that this user may write to") from error
+        raise OutputError(
+            path,
+            f"cannot be written ({error.strerror}); expected a folder that this user may write to",
+        ) from error
     with os.fdopen(handle, "rb+", buffering=0) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise MicroscopeBusyError("the microscope", f"is driven by process {file.read().decode().strip() or 'unknown'}") from error
+            raise MicroscopeBusyError(
+                "the microscope",
+                f"is driven by process {file.read().decode().strip() or 'unknown'}",
+            ) from error
         with contextlib.suppress(OSError):  # on a full disk the lock holds all the same
             file.truncate(0)
             file.write(str(os.getpid()).encode())
@@ -336,7 +377,9 @@ def _open_and_close(config: Config) -> None:
 def _section(config: Config) -> MicromanagerSection:
     section = config.source.micromanager
     if section is None:
-        raise ConfigError("source.micromanager", "is missing; expected a table with config and a1_um")
+        raise ConfigError(
+            "source.micromanager", "is missing; expected a table with config and a1_um"
+        )
     return section
 
 
@@ -344,7 +387,10 @@ def _plate_map(config: Config, plate: str) -> PlateMap:
     """Return a plate's map from the archive; raises what is wrong with it."""
     found = read_plate_maps(config.source.path)
     if plate not in found:
-        raise PlateMapError(config.source.path, f"has no plate {plate}; expected one of {', '.join(sorted(found)) or 'none yet'}, as {plate}.plate.toml")
+        raise PlateMapError(
+            config.source.path,
+            f"has no plate {plate}; expected one of {', '.join(sorted(found)) or 'none yet'}, as {plate}.plate.toml",
+        )
     plate_map = found[plate]
     if isinstance(plate_map, PlateMapError):
         raise plate_map
@@ -365,7 +411,10 @@ def _tell_in_words(screen: Console, event: str, **fields: object) -> None:
         case "alert":
             _say(screen, str(fields["message"]))
         case _:
-            _say(screen, f"{event:18s} {' '.join(f'{key}={value}' for key, value in fields.items() if key not in ('plate', 'day'))}")
+            _say(
+                screen,
+                f"{event:18s} {' '.join(f'{key}={value}' for key, value in fields.items() if key not in ('plate', 'day'))}",
+            )
 
 
 def _say(screen: Console, text: str) -> None:

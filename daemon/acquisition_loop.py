@@ -27,7 +27,9 @@ from schemas.plate_map import PlateMap
 IDLE_S = 1.0
 MAPS_S = 10.0  # so old may plate maps be: to look for them is to list the whole archive
 AGAIN_S = 60.0  # what could not begin is tried again after this long
-WITHOUT_MAP = timedelta(days=2)  # a wish waits so long for its plate's map: one that is being mended, or a share that is to be mounted again
+WITHOUT_MAP = timedelta(
+    days=2
+)  # a wish waits so long for its plate's map: one that is being mended, or a share that is to be mounted again
 
 
 @dataclass(frozen=True)
@@ -56,20 +58,32 @@ class AcquisitionLoop:
     clock: Callable[[], datetime]
     seconds: Callable[[], float]  # that only ever grow
     _on_stage: str | None = field(init=False)
-    _is_left: bool = field(init=False)  # by a crash: it is fetched anew, as it may have been moved by hand since
+    _is_left: bool = field(
+        init=False
+    )  # by a crash: it is fetched anew, as it may have been moved by hand since
     _linger_until_s: float = field(default=float("-inf"), init=False)
-    _ended: dict[tuple[str, int], set[str]] = field(default_factory=dict, init=False)  # the wells of a day with which nothing more is done
+    _ended: dict[tuple[str, int], set[str]] = field(
+        default_factory=dict, init=False
+    )  # the wells of a day with which nothing more is done
     _last_day: dict[str, int] = field(default_factory=dict, init=False)
     _not_before_s: dict[Job, float] = field(default_factory=dict, init=False)
     _missed: set[tuple[str, int]] = field(default_factory=set, init=False)
-    _standing: dict[str, str | None] = field(default_factory=dict, init=False)  # causes of alerts, each with its plate
+    _standing: dict[str, str | None] = field(
+        default_factory=dict, init=False
+    )  # causes of alerts, each with its plate
     _maps: dict[str, PlateMap] = field(default_factory=dict, init=False)
     _maps_until_s: float = field(default=float("-inf"), init=False)
 
     def __post_init__(self) -> None:
         self.wishes = Wishes(self.section.state / "wishes")
-        self._stage_note = self.section.state / "on_stage"  # which plate lies there outlives a crash: an arm must not put another one on top
-        self._on_stage = (self._stage_note.read_text(encoding="utf-8") or None) if self._stage_note.exists() else None
+        self._stage_note = (
+            self.section.state / "on_stage"
+        )  # which plate lies there outlives a crash: an arm must not put another one on top
+        self._on_stage = (
+            (self._stage_note.read_text(encoding="utf-8") or None)
+            if self._stage_note.exists()
+            else None
+        )
         self._is_left = self._on_stage is not None
 
     def serve(self) -> None:
@@ -95,11 +109,21 @@ class AcquisitionLoop:
             if self.stop_notes:
                 return None  # it was on its way
             self._not_before_s[job] = self.seconds() + AGAIN_S
-            self._alert(f"{job.plate} begin", f"plate {job.plate}, day {job.day} cannot be imaged now: {error}", job.plate)
+            self._alert(
+                f"{job.plate} begin",
+                f"plate {job.plate}, day {job.day} cannot be imaged now: {error}",
+                job.plate,
+            )
             return None
         if job.wish is None or job.wish.reason == ASKED:
             self._clear_all_of(job.plate)  # what is still wrong with it will be said anew
-        self.tell("day.started", plate=job.plate, day=job.day, wells=len(plan.positions), reason=job.wish.reason if job.wish else "due")
+        self.tell(
+            "day.started",
+            plate=job.plate,
+            day=job.day,
+            wells=len(plan.positions),
+            reason=job.wish.reason if job.wish else "due",
+        )
         result = self._image(plan)
         self._last_day[job.plate] = job.day
         if result.end is End.DONE:
@@ -114,7 +138,11 @@ class AcquisitionLoop:
             self._take_away()
         except (MicroscopeError, OutputError) as error:
             self._linger_until_s = self.seconds() + AGAIN_S
-            self._alert(f"{plate} release", f"plate {plate} could not be taken from the microscope, and no other is put there: {error}", plate)
+            self._alert(
+                f"{plate} release",
+                f"plate {plate} could not be taken from the microscope, and no other is put there: {error}",
+                plate,
+            )
 
     # What comes next.
 
@@ -122,7 +150,9 @@ class AcquisitionLoop:
         """Return the oldest wish, else what the schedule has; while a plate lingers, only wishes for it."""
         lingers = self._on_stage is not None and self.seconds() < self._linger_until_s
         jobs = [*self._wished(maps), *(() if lingers else self._due(maps))]
-        ready = [job for job in jobs if self._not_before_s.get(job, float("-inf")) <= self.seconds()]
+        ready = [
+            job for job in jobs if self._not_before_s.get(job, float("-inf")) <= self.seconds()
+        ]
         here = [job for job in ready if job.plate == self._on_stage]
         if lingers:
             return next(iter(here), None)
@@ -135,7 +165,10 @@ class AcquisitionLoop:
         for name, wish in self.wishes.pending():
             if wish.plate not in maps:
                 if self.clock() - wish.made_at > WITHOUT_MAP:
-                    self.wishes.drop(name, f"plate {wish.plate} has had no valid plate map in {self.archive} for {WITHOUT_MAP.days} days")
+                    self.wishes.drop(
+                        name,
+                        f"plate {wish.plate} has had no valid plate map in {self.archive} for {WITHOUT_MAP.days} days",
+                    )
             elif wish.reason != ASKED and not self._is_today(wish, maps[wish.plate]):
                 self.wishes.drop(name, f"day {wish.day} of plate {wish.plate} is past")
             else:
@@ -148,7 +181,13 @@ class AcquisitionLoop:
 
     def _due(self, maps: Mapping[str, PlateMap]) -> list[Job]:
         section = self.section
-        today = due(maps, self.clock(), acquire_at=section.acquire_at, days=section.acquire_days, done=lambda _plate, _day: False)
+        today = due(
+            maps,
+            self.clock(),
+            acquire_at=section.acquire_at,
+            days=section.acquire_days,
+            done=lambda _plate, _day: False,
+        )
         waiting = [each for each in today if not self._is_done(maps, each.plate, each.day)]
         if section.present == "always" and self._could_be_another(waiting, today):
             return []
@@ -171,20 +210,37 @@ class AcquisitionLoop:
 
     def _tell_missed(self, maps: Mapping[str, PlateMap]) -> None:
         section = self.section
-        found = missed(maps, self.clock(), acquire_at=section.acquire_at, days=section.acquire_days, done=partial(self._is_done, maps))
+        found = missed(
+            maps,
+            self.clock(),
+            acquire_at=section.acquire_at,
+            days=section.acquire_days,
+            done=partial(self._is_done, maps),
+        )
         before, self._missed = self._missed, {(each.plate, each.day) for each in found}
         for plate, day in sorted(self._missed - before):
             self.tell("plate.missed", plate=plate, day=day)
-            self._alert(f"{plate} missed {day}", f"plate {plate} was not imaged on day {day}, or not all of it", plate)
+            self._alert(
+                f"{plate} missed {day}",
+                f"plate {plate} was not imaged on day {day}, or not all of it",
+                plate,
+            )
         for plate in {plate for plate, _ in before} - {plate for plate, _ in self._missed}:
-            self._clear_all_of(plate)  # it was imaged after all, or so long ago that nothing can be done
+            self._clear_all_of(
+                plate
+            )  # it was imaged after all, or so long ago that nothing can be done
 
     def _is_done(self, maps: Mapping[str, PlateMap], plate: str, day: int) -> bool:
         """Return whether each well of a day was ended in this life, or before it by the journal, so that no plate is asked for in vain."""
-        wells, ended = set(maps[plate].wells_with_tissue), self._ended.setdefault((plate, day), set())
+        wells, ended = (
+            set(maps[plate].wells_with_tissue),
+            self._ended.setdefault((plate, day), set()),
+        )
         if wells - ended:
             known = journal_of(self.section, plate, day).state()
-            ended.update(well for well in wells if well in known and known[well].is_over(self.settings.tries))
+            ended.update(
+                well for well in wells if well in known and known[well].is_over(self.settings.tries)
+            )
         return wells <= ended
 
     # One job.
@@ -195,7 +251,11 @@ class AcquisitionLoop:
         wells = wish.wells or plate_map.wells_with_tissue
         positions = plan_positions(self.settings, wells)
         check_z(self.settings, outermost_heights(self.settings))
-        check_space(self.archive, bytes_needed(self.scope.format, self.settings.planes, len(positions)), self.section.keep_free_bytes)
+        check_space(
+            self.archive,
+            bytes_needed(self.scope.format, self.settings.planes, len(positions)),
+            self.section.keep_free_bytes,
+        )
         prepare(self.archive, job.plate, job.day)
         return DayPlan(
             plate=job.plate,
@@ -250,8 +310,16 @@ class AcquisitionLoop:
         if job.wish is not None:
             self.wishes.done(job.name)
         if job.wish is None or not job.wish.wells:
-            self._ended.setdefault((job.plate, job.day), set()).update(result.saved, result.given_up)
-        self.tell("day.done", plate=job.plate, day=job.day, saved=len(result.saved), given_up=sorted(result.given_up))
+            self._ended.setdefault((job.plate, job.day), set()).update(
+                result.saved, result.given_up
+            )
+        self.tell(
+            "day.done",
+            plate=job.plate,
+            day=job.day,
+            saved=len(result.saved),
+            given_up=sorted(result.given_up),
+        )
         if result.given_up:
             wells = ", ".join(sorted(result.given_up))
             last = next(iter(result.given_up.values()))
@@ -268,7 +336,11 @@ class AcquisitionLoop:
                 found = {}
             else:
                 self._clear("archive")
-            self._maps = {plate: plate_map for plate, plate_map in found.items() if isinstance(plate_map, PlateMap)}
+            self._maps = {
+                plate: plate_map
+                for plate, plate_map in found.items()
+                if isinstance(plate_map, PlateMap)
+            }
             self._maps_until_s = self.seconds() + MAPS_S
         return self._maps
 

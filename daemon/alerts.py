@@ -20,14 +20,18 @@ class Alerts:
         self._clock = clock
         self._standing: set[tuple[AlertKind, str]] = set()
 
-    def raise_once(self, kind: AlertKind, cause: str, message: str, plate: str | None = None) -> None:
+    def raise_once(
+        self, kind: AlertKind, cause: str, message: str, plate: str | None = None
+    ) -> None:
         """Raise an alert unless this cause stands already. ``cause`` tells two alerts of one kind apart."""
         if self.stands(kind, cause):
             return
         self._standing.add((kind, cause))
         log.warning("alert.raised", kind=kind, plate=plate, message=message)
         try:
-            self._store.add_message(AlertData(kind=kind, plate=plate, message=message), self._clock())
+            self._store.add_message(
+                AlertData(kind=kind, plate=plate, message=message), self._clock()
+            )
         except StoreError as error:
             # The store itself may be what the alert is about; the log has said it, and the next occurrence tries again.
             self._standing.discard((kind, cause))

@@ -31,7 +31,9 @@ def problems_with(path: Path | None) -> list[str]:
         *_source(config),
         *_refused(lambda: wiring.open_encoder(config)),
         *_refused(lambda: wiring.open_segmenter(config)),
-        *_refused(lambda: wiring.open_rank_settings(config, load_bundle(config.encoder.bundle).card)),
+        *_refused(
+            lambda: wiring.open_rank_settings(config, load_bundle(config.encoder.bundle).card)
+        ),
         *_store(config),
         *_folders(config),
         *([] if is_running else [*_sockets(config), *_microscope(config, path)]),
@@ -51,7 +53,11 @@ def _source(config: Config) -> Iterator[str]:
     yield from _refused(lambda: compile_pattern(config.source.pattern))
     folder = config.source.path
     if not folder.is_dir():
-        expected = "the robot's drop folder" if config.source.kind == "drop_folder" else "the folder that images are to be saved in"
+        expected = (
+            "the robot's drop folder"
+            if config.source.kind == "drop_folder"
+            else "the folder that images are to be saved in"
+        )
         yield f"source.path: {folder} is no folder; expected {expected}"
         return
     if not os.access(folder, os.R_OK | os.X_OK):
@@ -68,7 +74,9 @@ def _store(config: Config) -> list[str]:
 
     def look() -> None:
         with closing(wiring.open_store(config)) as store:
-            wiring.check_encoder_switch(config, store, load_bundle(config.encoder.bundle).card.encoder_id)
+            wiring.check_encoder_switch(
+                config, store, load_bundle(config.encoder.bundle).card.encoder_id
+            )
 
     return _refused(look)
 
@@ -114,12 +122,22 @@ def _microscope(config: Config, path: Path | None) -> list[str]:
     limit_s = OPENING_S + section.timeout_s
     try:
         done = subprocess.run(  # noqa: S603 - our own command
-            wiring.acquire_command(path, "--check"), stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False, timeout=limit_s
+            wiring.acquire_command(path, "--check"),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=limit_s,
         )
     except subprocess.TimeoutExpired:
-        return [f"{section.config}: the microscope did not open within {limit_s:g} s; expected it to answer"]
+        return [
+            f"{section.config}: the microscope did not open within {limit_s:g} s; expected it to answer"
+        ]
     found = done.stdout.splitlines()
     if done.returncode and not found:
         said = done.stderr.strip().rpartition("\n")[2] or "nothing"
-        return [f"{section.config}: opening the microscope ended with exit code {done.returncode}, saying: {said}"]
+        return [
+            f"{section.config}: opening the microscope ended with exit code {done.returncode}, saying: {said}"
+        ]
     return found if done.returncode else []

@@ -32,9 +32,16 @@ app = typer.Typer(
 )
 
 HANDED_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="The configuration file; without it every setting has its default.")]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", help="The configuration file; without it every setting has its default."
+    ),
+]
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
-screen = Console(highlight=False, width=None if sys.stdout.isatty() else 140)  # a pipe has no width of its own
+screen = Console(
+    highlight=False, width=None if sys.stdout.isatty() else 140
+)  # a pipe has no width of its own
 
 
 def main() -> NoReturn:
@@ -62,7 +69,10 @@ def _end_if_refused(refused: Sequence[SpheroRankError]) -> None:
 
 
 @app.callback(invoke_without_command=True)
-def _version(*, version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+def _version(
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
     if version:
         from importlib.metadata import version as installed  # noqa: PLC0415 - only for this option
 
@@ -74,7 +84,9 @@ def _version(*, version: Annotated[bool, typer.Option("--version", help="Print t
 def run(
     config: ConfigOption = None,
     *,
-    once: Annotated[bool, typer.Option("--once", help="Take in all that is there, rank what is due, exit.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Take in all that is there, rank what is due, exit.")
+    ] = False,
 ) -> None:
     """Run the service in the foreground."""
     from daemon import wiring  # noqa: PLC0415 - opens the whole house
@@ -103,7 +115,11 @@ def check(config: ConfigOption = None) -> None:
 
 
 @app.command()
-def status(config: ConfigOption = None, *, as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False) -> None:
+def status(
+    config: ConfigOption = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
+) -> None:
     """Ask the running service how it is."""
     from daemon import inquiries  # noqa: PLC0415 - loads the messaging library
 
@@ -129,22 +145,68 @@ def rejected(config: ConfigOption = None) -> None:
 def rank(
     *,
     plate: Annotated[str | None, typer.Option(help="Rank this plate again from the store.")] = None,
-    day: Annotated[int | None, typer.Option(help="With --plate: which culture day; without it the readout day.")] = None,
+    day: Annotated[
+        int | None,
+        typer.Option(help="With --plate: which culture day; without it the readout day."),
+    ] = None,
     config: ConfigOption = None,
-    specimen: Annotated[str | None, typer.Option(help="Rank the plates of this specimen together from the store.")] = None,
-    profiles: Annotated[Path | None, typer.Option(help="Rank a profile table (CSV or Parquet) instead.")] = None,
-    baseline_day: Annotated[int | None, typer.Option(help="With --profiles: the last day before dosing took effect.")] = None,
-    readout_day: Annotated[int | None, typer.Option(help="With --profiles: the day that is ranked.")] = None,
-    out: Annotated[Path | None, typer.Option(help="With --profiles: the table of treatments; the wells go to <stem>-wells.csv beside it.")] = None,
-    assay: Annotated[Path | None, typer.Option(help="With --profiles: measured viability (CSV); plates are then ranked by deterioration.")] = None,
+    specimen: Annotated[
+        str | None, typer.Option(help="Rank the plates of this specimen together from the store.")
+    ] = None,
+    profiles: Annotated[
+        Path | None, typer.Option(help="Rank a profile table (CSV or Parquet) instead.")
+    ] = None,
+    baseline_day: Annotated[
+        int | None, typer.Option(help="With --profiles: the last day before dosing took effect.")
+    ] = None,
+    readout_day: Annotated[
+        int | None, typer.Option(help="With --profiles: the day that is ranked.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --profiles: the table of treatments; the wells go to <stem>-wells.csv beside it."
+        ),
+    ] = None,
+    assay: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --profiles: measured viability (CSV); plates are then ranked by deterioration."
+        ),
+    ] = None,
     forecaster: Annotated[
-        str, typer.Option(help="With --profiles: ridge, kernel, drift, persistence, mean, or a folder with forecaster.onnx and forecaster.json.")
+        str,
+        typer.Option(
+            help="With --profiles: ridge, kernel, drift, persistence, mean, or a folder with forecaster.onnx and forecaster.json."
+        ),
     ] = "ridge",
-    forecast_from: Annotated[ForecastFrom, typer.Option(help="With --profiles: last_day and one_step let days after dosing in.")] = ForecastFrom.DOSING,
-    metric: Annotated[MetricName, typer.Option(help="With --profiles: what a departure is measured by.")] = MetricName.MAHALANOBIS,
-    keep_unlike: Annotated[bool, typer.Option("--keep-unlike", help="With --profiles: keep wells that were unlike their fellows before dosing.")] = False,
-    audit: Annotated[bool, typer.Option("--audit", help="Print which wells look as if they were labelled wrongly; with --plate or --profiles.")] = False,
-    final: Annotated[bool, typer.Option("--final", help="With --plate: no more images will come; what is missing stays missing.")] = False,
+    forecast_from: Annotated[
+        ForecastFrom,
+        typer.Option(help="With --profiles: last_day and one_step let days after dosing in."),
+    ] = ForecastFrom.DOSING,
+    metric: Annotated[
+        MetricName, typer.Option(help="With --profiles: what a departure is measured by.")
+    ] = MetricName.MAHALANOBIS,
+    keep_unlike: Annotated[
+        bool,
+        typer.Option(
+            "--keep-unlike",
+            help="With --profiles: keep wells that were unlike their fellows before dosing.",
+        ),
+    ] = False,
+    audit: Annotated[
+        bool,
+        typer.Option(
+            "--audit",
+            help="Print which wells look as if they were labelled wrongly; with --plate or --profiles.",
+        ),
+    ] = False,
+    final: Annotated[
+        bool,
+        typer.Option(
+            "--final", help="With --plate: no more images will come; what is missing stays missing."
+        ),
+    ] = False,
 ) -> None:
     """Rank a plate or a specimen again from the store, or any profile table with no store at all."""
     from daemon import ranking_commands, wiring  # noqa: PLC0415 - loads the statistics
@@ -152,7 +214,9 @@ def rank(
     if sum(each is not None for each in (plate, specimen, profiles)) != 1:
         raise typer.BadParameter("expected one of --plate, --specimen and --profiles")
     if audit and specimen is not None:
-        raise typer.BadParameter("--audit goes with --plate or --profiles; a specimen's plates are audited one by one")
+        raise typer.BadParameter(
+            "--audit goes with --plate or --profiles; a specimen's plates are audited one by one"
+        )
     logs.install(None)
     if plate is not None:
         ranking = ranking_commands.rank_plate_again(load_config(config), plate, day, final=final)
@@ -163,13 +227,29 @@ def rank(
     if specimen is not None:
         of_specimen = ranking_commands.rank_specimen_again(load_config(config), specimen)
         screen.print(ranking_commands.as_specimen_table(of_specimen))
-        for note in (*of_specimen.notes, *(f"{each.plate} is left out: {each.left_out}" for each in of_specimen.plates if each.left_out is not None)):
+        for note in (
+            *of_specimen.notes,
+            *(
+                f"{each.plate} is left out: {each.left_out}"
+                for each in of_specimen.plates
+                if each.left_out is not None
+            ),
+        ):
             screen.print(note, markup=False)
         return
     if profiles is None or baseline_day is None or readout_day is None or out is None:
         raise typer.BadParameter("--profiles needs --baseline-day, --readout-day and --out")
-    settings = wiring.rank_settings(forecaster, forecast_from, metric, leave_out_unlike=not keep_unlike)
-    ranked = ranking_commands.rank_table(profiles, baseline_day=baseline_day, readout_day=readout_day, out=out, settings=settings, assay=assay)
+    settings = wiring.rank_settings(
+        forecaster, forecast_from, metric, leave_out_unlike=not keep_unlike
+    )
+    ranked = ranking_commands.rank_table(
+        profiles,
+        baseline_day=baseline_day,
+        readout_day=readout_day,
+        out=out,
+        settings=settings,
+        assay=assay,
+    )
     for said in ranking_commands.said_of(ranked, audit=audit):
         screen.print(said, markup=False)
     _end_if_refused(list(ranked.refused.values()))
@@ -177,20 +257,54 @@ def rank(
 
 @app.command()
 def simulate(
-    out: Annotated[Path, typer.Option(help="The folder to write: drop/ as a robot's, truth.csv beside it.")],
+    out: Annotated[
+        Path, typer.Option(help="The folder to write: drop/ as a robot's, truth.csv beside it.")
+    ],
     *,
     plates: Annotated[int, typer.Option(min=1, help="How many plates.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same plates.")] = 1,
-    size: Annotated[int, typer.Option(min=64, max=4096, help="Side of an image in pixels; the field of view stays the same.")] = 512,
-    mechanism: Annotated[Mechanism | None, typer.Option(help="How every treatment kills; without it each compound has a way of its own.")] = None,
+    size: Annotated[
+        int,
+        typer.Option(
+            min=64, max=4096, help="Side of an image in pixels; the field of view stays the same."
+        ),
+    ] = 512,
+    mechanism: Annotated[
+        Mechanism | None,
+        typer.Option(
+            help="How every treatment kills; without it each compound has a way of its own."
+        ),
+    ] = None,
     layout: Annotated[Layout, typer.Option(help="How the wells are divided.")] = Layout.SCREEN,
     optics: Annotated[OpticsName, typer.Option(help="The microscope.")] = OpticsName.DEFAULT,
-    masks: Annotated[bool, typer.Option("--masks", help="Write the true outline of the tissue as PNG into masks/.")] = False,
-    assay: Annotated[bool, typer.Option("--assay", help="Write measured viability into <plate>.assay.csv.")] = False,
-    faults: Annotated[float, typer.Option(min=0, max=1, help="Share of well images that go wrong, listed in faults.csv.")] = 0.0,
-    robot: Annotated[Delivery | None, typer.Option(help="Let the files appear over time, as a slow and untidy robot delivers them.")] = None,
-    seconds_per_image: Annotated[float, typer.Option(min=0, help="With --robot: how long it takes for one well image.")] = 0.5,
-    microscope: Annotated[bool, typer.Option("--microscope", help="Write a virtual microscope for Micro-Manager instead of images.")] = False,
+    masks: Annotated[
+        bool,
+        typer.Option("--masks", help="Write the true outline of the tissue as PNG into masks/."),
+    ] = False,
+    assay: Annotated[
+        bool, typer.Option("--assay", help="Write measured viability into <plate>.assay.csv.")
+    ] = False,
+    faults: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Share of well images that go wrong, listed in faults.csv."
+        ),
+    ] = 0.0,
+    robot: Annotated[
+        Delivery | None,
+        typer.Option(
+            help="Let the files appear over time, as a slow and untidy robot delivers them."
+        ),
+    ] = None,
+    seconds_per_image: Annotated[
+        float, typer.Option(min=0, help="With --robot: how long it takes for one well image.")
+    ] = 0.5,
+    microscope: Annotated[
+        bool,
+        typer.Option(
+            "--microscope", help="Write a virtual microscope for Micro-Manager instead of images."
+        ),
+    ] = False,
     wells: Annotated[int, typer.Option(min=12, max=60, help="With --microscope: of a plate.")] = 60,
 ) -> None:
     """Write virtual plates as a robot would drop them, with the truth beside."""
@@ -200,12 +314,28 @@ def simulate(
         from acquisition.virtual_world import WorldFile  # noqa: PLC0415 - as above
 
         if masks or faults or robot is not None:
-            raise typer.BadParameter("--microscope writes no images; expected it without --masks, --faults and --robot")
-        file = WorldFile(seed=seed, plates=plates, wells=wells, size_px=size, mechanism=mechanism, layout=layout, optics=optics)
+            raise typer.BadParameter(
+                "--microscope writes no images; expected it without --masks, --faults and --robot"
+            )
+        file = WorldFile(
+            seed=seed,
+            plates=plates,
+            wells=wells,
+            size_px=size,
+            mechanism=mechanism,
+            layout=layout,
+            optics=optics,
+        )
         world = virtual.simulate_microscope(out, file, assay=assay)
         name = next(iter(world.scopes))
-        screen.print(f"""put a plate under the microscope: echo '{{"plate": "{name}", "day": 7}}' > {world.folder}/on_stage.json""", markup=False)
-        screen.print(f"image it: spherorank acquire --plate {name} --day 7 --config {out}/spherorank.toml", markup=False)
+        screen.print(
+            f"""put a plate under the microscope: echo '{{"plate": "{name}", "day": 7}}' > {world.folder}/on_stage.json""",
+            markup=False,
+        )
+        screen.print(
+            f"image it: spherorank acquire --plate {name} --day 7 --config {out}/spherorank.toml",
+            markup=False,
+        )
         return
     virtual.simulate(
         out,
@@ -225,19 +355,33 @@ def simulate(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="The folder to write; it must be new or empty.")] = Path("spherorank-demo"),
+    out: Annotated[Path, typer.Option(help="The folder to write; it must be new or empty.")] = Path(
+        "spherorank-demo"
+    ),
     seed: Annotated[int, typer.Option(min=0, help="Which virtual plate.")] = 1,
     *,
-    microscope: Annotated[bool, typer.Option("--microscope", help="With a virtual microscope, which the service drives, in place of a robot.")] = False,
-    days: Annotated[str, typer.Option(help="With --microscope: the culture days that are imaged.")] = "1,2,3,4,5,6,7,8,9,10",
-    wells: Annotated[int, typer.Option(min=12, max=60, help="With --microscope: of the plate.")] = 60,
+    microscope: Annotated[
+        bool,
+        typer.Option(
+            "--microscope",
+            help="With a virtual microscope, which the service drives, in place of a robot.",
+        ),
+    ] = False,
+    days: Annotated[
+        str, typer.Option(help="With --microscope: the culture days that are imaged.")
+    ] = "1,2,3,4,5,6,7,8,9,10",
+    wells: Annotated[
+        int, typer.Option(min=12, max=60, help="With --microscope: of the plate.")
+    ] = 60,
 ) -> None:
     """Run a virtual plate through the real service to a day-10 ranking and a report."""
     if microscope:
         from daemon import demo_microscope  # noqa: PLC0415 - loads the messaging library and the renderer
 
         if not all(day.strip().isdecimal() for day in days.split(",")):
-            raise typer.BadParameter(f"{days!r}; expected culture days, such as 6,7,8,10", param_hint="--days")
+            raise typer.BadParameter(
+                f"{days!r}; expected culture days, such as 6,7,8,10", param_hint="--days"
+            )
         demo_microscope.demonstrate(out, seed, [int(day) for day in days.split(",")], wells, screen)
         return
     from daemon import demo as demonstration  # noqa: PLC0415 - as above
@@ -247,13 +391,25 @@ def demo(
 
 @app.command()
 def embed(
-    images: Annotated[list[Path] | None, typer.Argument(help="Image files; the pages of one file are its planes.")] = None,
+    images: Annotated[
+        list[Path] | None, typer.Argument(help="Image files; the pages of one file are its planes.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The Parquet table to write.")] = None,
     config: ConfigOption = None,
     *,
-    store: Annotated[bool, typer.Option("--store", help="Embed all stored images that this encoder has not embedded yet, beside what is there.")] = False,
-    bundle: Annotated[str | None, typer.Option(help="The encoder bundle; without it the configuration's.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, max=256, help="With --store: processes that read and embed.")] = 1,
+    store: Annotated[
+        bool,
+        typer.Option(
+            "--store",
+            help="Embed all stored images that this encoder has not embedded yet, beside what is there.",
+        ),
+    ] = False,
+    bundle: Annotated[
+        str | None, typer.Option(help="The encoder bundle; without it the configuration's.")
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, max=256, help="With --store: processes that read and embed.")
+    ] = 1,
 ) -> None:
     """Write the embeddings of image files to a Parquet table, or embed the whole store with another encoder."""
     from daemon import embedding_table, re_embedding  # noqa: PLC0415 - opens the encoder
@@ -263,38 +419,76 @@ def embed(
     logs.install(None)
     settings = load_config(config)
     if bundle is not None:
-        settings = settings.model_copy(update={"encoder": settings.encoder.model_copy(update={"bundle": bundle})})
+        settings = settings.model_copy(
+            update={"encoder": settings.encoder.model_copy(update={"bundle": bundle})}
+        )
     if not store:
         _end_if_refused(embedding_table.write(images or [], out or Path(), settings))
         return
     done = re_embedding.re_embed(settings, jobs)
-    screen.print(f"{done.embedded} images embedded with {done.encoder_id}, {len(done.refused)} refused", markup=False)
+    screen.print(
+        f"{done.embedded} images embedded with {done.encoder_id}, {len(done.refused)} refused",
+        markup=False,
+    )
     _end_if_refused(done.refused)
 
 
 @app.command()
 def measure(
-    images: Annotated[list[Path], typer.Argument(help="Image files; the pages of one file are its planes.")],
+    images: Annotated[
+        list[Path], typer.Argument(help="Image files; the pages of one file are its planes.")
+    ],
     out: Annotated[Path, typer.Option(help="The CSV table to write.")],
-    um_per_px: Annotated[float | None, typer.Option(min=1e-4, help="The scale of all images; without it each file's own, or pixels.")] = None,
-    masks: Annotated[Path | None, typer.Option(help="A folder for the outlines, as PNG of 0 and 255.")] = None,
-    bits: Annotated[int | None, typer.Option(min=8, max=16, help="Bits of a pixel in 16-bit files; without it by each file's own maximum.")] = None,
+    um_per_px: Annotated[
+        float | None,
+        typer.Option(
+            min=1e-4, help="The scale of all images; without it each file's own, or pixels."
+        ),
+    ] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="A folder for the outlines, as PNG of 0 and 255.")
+    ] = None,
+    bits: Annotated[
+        int | None,
+        typer.Option(
+            min=8,
+            max=16,
+            help="Bits of a pixel in 16-bit files; without it by each file's own maximum.",
+        ),
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Measure the tissue in image files: size, shape, intensity, debris, focus and quality."""
     from daemon import measure_table, wiring  # noqa: PLC0415 - loads the image libraries
 
-    told = measure_table.write(images, out, masks, wiring.open_segmenter(load_config(config)), um_per_px=um_per_px, bits=bits)
+    told = measure_table.write(
+        images,
+        out,
+        masks,
+        wiring.open_segmenter(load_config(config)),
+        um_per_px=um_per_px,
+        bits=bits,
+    )
     for path in told.without_scale:
-        errors.print(f"{path}: has no scale; measured in pixels (--um-per-px gives one)", markup=False)
+        errors.print(
+            f"{path}: has no scale; measured in pixels (--um-per-px gives one)", markup=False
+        )
     _end_if_refused(told.refused)
 
 
 @app.command()
 def listen(
-    connect: Annotated[str, typer.Option(help="Where the service publishes.")] = "tcp://127.0.0.1:5556",
-    requests: Annotated[str | None, typer.Option(help="Where the service answers requests; by default one port further.")] = None,
-    after: Annotated[int | None, typer.Option(help="First everything that was published after this sequence number.")] = None,
+    connect: Annotated[
+        str, typer.Option(help="Where the service publishes.")
+    ] = "tcp://127.0.0.1:5556",
+    requests: Annotated[
+        str | None,
+        typer.Option(help="Where the service answers requests; by default one port further."),
+    ] = None,
+    after: Annotated[
+        int | None,
+        typer.Option(help="First everything that was published after this sequence number."),
+    ] = None,
     topic: Annotated[str, typer.Option(help="Only topics that start with this.")] = "",
 ) -> None:
     """Print what the service publishes, one message a line."""
@@ -307,21 +501,59 @@ def listen(
 def acquire(
     *,
     plate: Annotated[str | None, typer.Option(help="Image this plate; with --day.")] = None,
-    day: Annotated[int | None, typer.Option(min=1, help="With --plate: the culture day. Wells that have an image of it already are left out.")] = None,
-    well: Annotated[list[str] | None, typer.Option(help="With --plate: only this well (repeat it for more), imaged again; with --preview: look at it.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --plate: print where the stage would go; nothing moves.")] = False,
-    wait: Annotated[bool, typer.Option(help="Where the service drives the microscope: wait until it has imaged.")] = True,
-    list_devices: Annotated[bool, typer.Option("--list-devices", help="Print the devices and presets of the microscope's configuration.")] = False,
-    preview: Annotated[bool, typer.Option("--preview", help="Take one frame where the stage stands.")] = False,
-    out: Annotated[Path, typer.Option(help="With --preview: the PNG to write.")] = Path("preview.png"),
-    check: Annotated[bool, typer.Option("--check", help="Open the microscope and print each problem.")] = False,
+    day: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="With --plate: the culture day. Wells that have an image of it already are left out.",
+        ),
+    ] = None,
+    well: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --plate: only this well (repeat it for more), imaged again; with --preview: look at it."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="With --plate: print where the stage would go; nothing moves."
+        ),
+    ] = False,
+    wait: Annotated[
+        bool,
+        typer.Option(help="Where the service drives the microscope: wait until it has imaged."),
+    ] = True,
+    list_devices: Annotated[
+        bool,
+        typer.Option(
+            "--list-devices",
+            help="Print the devices and presets of the microscope's configuration.",
+        ),
+    ] = False,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Take one frame where the stage stands.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="With --preview: the PNG to write.")] = Path(
+        "preview.png"
+    ),
+    check: Annotated[
+        bool, typer.Option("--check", help="Open the microscope and print each problem.")
+    ] = False,
     lamp_off: Annotated[bool, typer.Option("--lamp-off", help="Switch the lamp off.")] = False,
-    serve: Annotated[bool, typer.Option("--serve", help="Image what is due or wished until a signal; the service starts this.")] = False,
+    serve: Annotated[
+        bool,
+        typer.Option(
+            "--serve", help="Image what is due or wished until a signal; the service starts this."
+        ),
+    ] = False,
     config: ConfigOption = None,
 ) -> None:
     """Drive the microscope: image a plate's day, or look at the devices."""
     if sum([list_devices, preview, check, lamp_off, serve, plate is not None]) != 1:
-        raise typer.BadParameter("expected one of --plate, --list-devices, --preview, --check, --lamp-off and --serve")
+        raise typer.BadParameter(
+            "expected one of --plate, --list-devices, --preview, --check, --lamp-off and --serve"
+        )
     if plate is not None and day is None:
         raise typer.BadParameter("--plate needs --day")
     wells = _wells(well)
@@ -332,11 +564,17 @@ def acquire(
     from daemon import acquire as microscope  # noqa: PLC0415 - loads Micro-Manager
 
     logs.install(None)
-    take_notes_of_signals(notes, lambda _number: None)  # its watchdog ends what does not end by itself
+    take_notes_of_signals(
+        notes, lambda _number: None
+    )  # its watchdog ends what does not end by itself
 
     def action() -> int:
         if plate is not None and day is not None:
-            return microscope.dry_run(settings, plate, wells, screen) if dry_run else microscope.image(settings, notes, plate, day, wells, screen, wait=wait)
+            return (
+                microscope.dry_run(settings, plate, wells, screen)
+                if dry_run
+                else microscope.image(settings, notes, plate, day, wells, screen, wait=wait)
+            )
         if list_devices:
             return microscope.list_devices(settings, screen)
         if preview:

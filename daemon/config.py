@@ -21,7 +21,13 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
 
 from acquisition.microscope_settings import ARCHIVE_PATTERN, Focusing, MicroscopeSettings
 from inference.condition import ConditionSettings
@@ -67,7 +73,9 @@ def _time_of_day(value: object) -> object:
 
 
 def _presenting(value: object) -> object:
-    if value in ("always", "ready_file") or (isinstance(value, list | tuple) and value and all(isinstance(word, str) for word in value)):
+    if value in ("always", "ready_file") or (
+        isinstance(value, list | tuple) and value and all(isinstance(word, str) for word in value)
+    ):
         return value
     raise ValueError('"always", "ready_file", or a command as a list of words')
 
@@ -87,14 +95,19 @@ def _plate(wells: int) -> int:
 
 def _ascending(limits: tuple[float, ...] | None) -> tuple[float, ...] | None:
     """Check limits written as all the lower ones, then all the upper ones."""
-    if limits is not None and any(low >= high for low, high in zip(limits[: len(limits) // 2], limits[len(limits) // 2 :], strict=True)):
+    if limits is not None and any(
+        low >= high
+        for low, high in zip(limits[: len(limits) // 2], limits[len(limits) // 2 :], strict=True)
+    ):
         raise ValueError("lower limits first, then upper ones that are larger")
     return limits
 
 
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
-Patience = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]  # seconds that something may take
+Patience = Annotated[
+    float, Field(gt=0, le=86_400, allow_inf_nan=False)
+]  # seconds that something may take
 Micrometres = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 
 
@@ -106,7 +119,9 @@ class MicromanagerSection(_Section):
     """The microscope that SpheroRank drives itself, and when; docs/microscope.md. Stage coordinates are µm, as Micro-Manager shows them."""
 
     config: Path = Field(description="the hardware configuration, an MMConfig file")
-    a1_um: tuple[FiniteFloat, FiniteFloat] = Field(description="[x, y] of the stage with the middle of A1 under the objective")
+    a1_um: tuple[FiniteFloat, FiniteFloat] = Field(
+        description="[x, y] of the stage with the middle of A1 under the objective"
+    )
     adapters: Path | None = None  # Micro-Manager's folder; unset: where pymmcore-plus finds one
     state: Path = Path("microscope")  # what is to be imaged, what was, where focus lay
     plate: Annotated[int, AfterValidator(_plate)] = MicroscopeSettings.plate
@@ -120,20 +135,36 @@ class MicromanagerSection(_Section):
     focus_range_um: Micrometres = MicroscopeSettings.focus_range_um
     wide_range_um: Micrometres = MicroscopeSettings.wide_range_um
     focus_step_um: Micrometres = MicroscopeSettings.focus_step_um
-    stage_limits_um: Annotated[tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat] | None, AfterValidator(_ascending)] = None
-    z_limits_um: Annotated[tuple[FiniteFloat, FiniteFloat] | None, AfterValidator(_ascending)] = None
+    stage_limits_um: Annotated[
+        tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat] | None, AfterValidator(_ascending)
+    ] = None
+    z_limits_um: Annotated[tuple[FiniteFloat, FiniteFloat] | None, AfterValidator(_ascending)] = (
+        None
+    )
     um_per_px: float | None = Field(default=None, gt=0, le=1000, allow_inf_nan=False)
     timeout_s: Patience = MicroscopeSettings.timeout_s
     tries: int = Field(default=MicroscopeSettings.tries, ge=1, le=100)
     backoff_s: Seconds = MicroscopeSettings.backoff_s
     stall_s: Patience = MicroscopeSettings.stall_s
-    acquire_at: Annotated[time | None, BeforeValidator(_time_of_day)] = None  # None: only when asked
-    acquire_days: tuple[Annotated[int, Field(ge=1, le=1000)], ...] | None = None  # None: every day up to readout
-    present: Annotated[Literal["always", "ready_file"] | tuple[str, ...], BeforeValidator(_presenting)] = "always"
+    acquire_at: Annotated[time | None, BeforeValidator(_time_of_day)] = (
+        None  # None: only when asked
+    )
+    acquire_days: tuple[Annotated[int, Field(ge=1, le=1000)], ...] | None = (
+        None  # None: every day up to readout
+    )
+    present: Annotated[
+        Literal["always", "ready_file"] | tuple[str, ...], BeforeValidator(_presenting)
+    ] = "always"
     present_timeout_s: Patience = 600.0
-    linger_s: Seconds = 20.0  # a plate stays this long after its last well, for what its images ask for
-    most_uncertain: int = Field(default=0, ge=0, le=1536)  # wells of undecided treatments that are imaged again a day
-    keep_free_bytes: int = Field(default=1_000_000_000, ge=0)  # of the archive's disk, beside what a day needs
+    linger_s: Seconds = (
+        20.0  # a plate stays this long after its last well, for what its images ask for
+    )
+    most_uncertain: int = Field(
+        default=0, ge=0, le=1536
+    )  # wells of undecided treatments that are imaged again a day
+    keep_free_bytes: int = Field(
+        default=1_000_000_000, ge=0
+    )  # of the archive's disk, beside what a day needs
 
 
 class SourceSection(_Section):
@@ -143,9 +174,13 @@ class SourceSection(_Section):
     path: Path = Path("drop")
     pattern: str = "{plate}/day{day}/{well}_z{plane}.tif"
     plate: str | None = None  # where neither the pattern nor the folder names the plate
-    field: int | None = Field(default=None, ge=0)  # take only this field of view; None: each well's lowest
+    field: int | None = Field(
+        default=None, ge=0
+    )  # take only this field of view; None: each well's lowest
     planes: int = Field(default=3, ge=1, le=200)
-    bits: int | None = Field(default=None, ge=8, le=16)  # of a pixel; None: by the file's own maximum
+    bits: int | None = Field(
+        default=None, ge=8, le=16
+    )  # of a pixel; None: by the file's own maximum
     settle_s: Seconds = 2.0
     poll_s: float = Field(default=5.0, gt=0, le=3600)
     plane_timeout_s: Seconds = 60.0
@@ -156,7 +191,11 @@ class SourceSection(_Section):
     @model_validator(mode="before")
     @classmethod
     def _archive_has_its_pattern(cls, given: Any) -> Any:  # noqa: ANN401 - whatever the file holds, checked next
-        return {"pattern": ARCHIVE_PATTERN, **given} if isinstance(given, dict) and given.get("kind") == "micromanager" else given
+        return (
+            {"pattern": ARCHIVE_PATTERN, **given}
+            if isinstance(given, dict) and given.get("kind") == "micromanager"
+            else given
+        )
 
     @field_validator("pattern")
     @classmethod
@@ -167,9 +206,13 @@ class SourceSection(_Section):
 
     @field_validator("micromanager")
     @classmethod
-    def _microscope_is_set(cls, section: MicromanagerSection | None, info: ValidationInfo) -> MicromanagerSection | None:
+    def _microscope_is_set(
+        cls, section: MicromanagerSection | None, info: ValidationInfo
+    ) -> MicromanagerSection | None:
         if info.data.get("kind") == "micromanager" and section is None:
-            raise ValueError('a table [source.micromanager] with config and a1_um, with kind = "micromanager"')
+            raise ValueError(
+                'a table [source.micromanager] with config and a1_um, with kind = "micromanager"'
+            )
         return section
 
 
@@ -197,8 +240,12 @@ class RankingSection(_Section):
     metric: MetricName = MetricName.MAHALANOBIS
     leave_out_unlike: bool = True  # wells whose tissue up to dosing was unlike their fellows'
     readout_deadline_h: float = Field(default=6, ge=0, le=240)
-    correction_quiet_s: Seconds = 30.0  # a ranked day is corrected once no image of its plate came for this long
-    seed: int = Field(default=1, ge=0)  # of bootstrap and permutations: the same inputs give the same ranking
+    correction_quiet_s: Seconds = (
+        30.0  # a ranked day is corrected once no image of its plate came for this long
+    )
+    seed: int = Field(
+        default=1, ge=0
+    )  # of bootstrap and permutations: the same inputs give the same ranking
 
 
 class TissueSection(_Section):
@@ -215,9 +262,13 @@ class PublisherSection(_Section):
     events: Endpoint = "tcp://127.0.0.1:5556"
     requests: Endpoint = "tcp://127.0.0.1:5557"
     curve: Literal[False] = False
-    service: str = Field(default="spherorank", pattern=r"^[A-Za-z0-9._-]{1,64}$")  # whose series of sequence numbers
+    service: str = Field(
+        default="spherorank", pattern=r"^[A-Za-z0-9._-]{1,64}$"
+    )  # whose series of sequence numbers
     heartbeat_s: float = Field(default=5.0, gt=0, le=3600)
-    stall_s: float = Field(default=60.0, gt=0, le=3600)  # no heartbeat and no watchdog call once the loop stood still this long
+    stall_s: float = Field(
+        default=60.0, gt=0, le=3600
+    )  # no heartbeat and no watchdog call once the loop stood still this long
 
 
 class OutputSection(_Section):
@@ -225,7 +276,9 @@ class OutputSection(_Section):
 
     rankings: Path = Path("rankings")
     logs: Path = Path("logs")
-    min_free_bytes: int = Field(default=1_000_000_000, ge=0)  # less than this on the store's or rankings' disk raises an alert
+    min_free_bytes: int = Field(
+        default=1_000_000_000, ge=0
+    )  # less than this on the store's or rankings' disk raises an alert
 
 
 class HealthSection(_Section):
@@ -237,7 +290,9 @@ class HealthSection(_Section):
 class Config(BaseSettings):
     """Every setting with its default. Relative paths are relative to the configuration file's folder."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix=_PREFIX, env_nested_delimiter="__")
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=_PREFIX, env_nested_delimiter="__"
+    )
 
     source: SourceSection = SourceSection()
     encoder: EncoderSection = EncoderSection()
@@ -252,7 +307,11 @@ class Config(BaseSettings):
     def digest(self) -> str:
         """SHA-256 over the settings that a ranking depends on."""
         return hashlib.sha256(
-            (self.source.model_dump_json(include={"planes", "bits", "field"}) + self.ranking.model_dump_json() + self.tissue.model_dump_json()).encode()
+            (
+                self.source.model_dump_json(include={"planes", "bits", "field"})
+                + self.ranking.model_dump_json()
+                + self.tissue.model_dump_json()
+            ).encode()
         ).hexdigest()
 
 
@@ -278,8 +337,16 @@ def load_config(path: Path | None) -> Config:
             dotenv_settings: PydanticBaseSettingsSource,
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            del init_settings, dotenv_settings, file_secret_settings  # arguments and other files are no way in
-            return (env_settings,) if path is None else (env_settings, TomlConfigSettingsSource(settings_cls, path))
+            del (
+                init_settings,
+                dotenv_settings,
+                file_secret_settings,
+            )  # arguments and other files are no way in
+            return (
+                (env_settings,)
+                if path is None
+                else (env_settings, TomlConfigSettingsSource(settings_cls, path))
+            )
 
     problems = _unknown_variables()
     try:
@@ -287,7 +354,12 @@ def load_config(path: Path | None) -> Config:
     except ValidationError as error:
         problems += [_describe(problem, path) for problem in error.errors()]
     except SettingsError as error:
-        problems.append(("environment", f"{error}: {error.__cause__}; expected JSON in a variable that holds a list"))
+        problems.append(
+            (
+                "environment",
+                f"{error}: {error.__cause__}; expected JSON in a variable that holds a list",
+            )
+        )
     if problems:
         raise ConfigError(*problems[0], more=tuple(problems[1:]))
     return _anchored(config, base)
@@ -297,7 +369,10 @@ def _check_toml(path: Path) -> None:
     try:
         tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ConfigError(path, "does not exist; expected a TOML file (deploy/spherorank.example.toml shows every key)") from error
+        raise ConfigError(
+            path,
+            "does not exist; expected a TOML file (deploy/spherorank.example.toml shows every key)",
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(path, f"cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
@@ -309,17 +384,26 @@ def _unknown_variables() -> list[tuple[str, str]]:
     return [
         (f"environment variable {name}", f"is unknown; expected one of {sections}")
         for name in sorted(os.environ)
-        if name.upper().startswith(_PREFIX) and "__" in name and name.upper().removeprefix(_PREFIX).split("__")[0].lower() not in Config.model_fields
+        if name.upper().startswith(_PREFIX)
+        and "__" in name
+        and name.upper().removeprefix(_PREFIX).split("__")[0].lower() not in Config.model_fields
     ]
 
 
 def _describe(problem: Any, path: Path | None) -> tuple[str, str]:  # noqa: ANN401 - pydantic's own error mapping
     location = [str(part) for part in problem["loc"]]
     variable = _PREFIX + "__".join(location).upper()
-    where = f"environment variable {variable}" if variable in {name.upper() for name in os.environ} else f"{path}, key {'.'.join(location)}"
+    where = (
+        f"environment variable {variable}"
+        if variable in {name.upper() for name in os.environ}
+        else f"{path}, key {'.'.join(location)}"
+    )
     model = _model_of(location)
     if problem["type"] == "extra_forbidden":
-        return where, f"is unknown (value {problem['input']!r}); expected one of {', '.join(model.model_fields)}"
+        return (
+            where,
+            f"is unknown (value {problem['input']!r}); expected one of {', '.join(model.model_fields)}",
+        )
     if problem["type"] == "missing":
         key = next(part for part in reversed(location) if part in model.model_fields)
         return where, f"is missing; expected {model.model_fields[key].description}"
@@ -341,8 +425,12 @@ def _anchored(config: Config, base: Path) -> Config:
     """Return the configuration with relative paths made absolute from ``base``."""
     source: dict[str, Any] = {"path": base / config.source.path.expanduser()}
     if microscope := config.source.micromanager:
-        named = {"config": microscope.config, "state": microscope.state} | ({"adapters": microscope.adapters} if microscope.adapters else {})
-        source["micromanager"] = microscope.model_copy(update={key: base / path.expanduser() for key, path in named.items()})
+        named = {"config": microscope.config, "state": microscope.state} | (
+            {"adapters": microscope.adapters} if microscope.adapters else {}
+        )
+        source["micromanager"] = microscope.model_copy(
+            update={key: base / path.expanduser() for key, path in named.items()}
+        )
     url = config.store.url
     sqlite_path = url.removeprefix("sqlite:///")
     if sqlite_path != url and sqlite_path and not sqlite_path.startswith("/"):
@@ -351,7 +439,12 @@ def _anchored(config: Config, base: Path) -> Config:
         update={
             "source": config.source.model_copy(update=source),
             "store": StoreSection(url=url),
-            "output": config.output.model_copy(update={"rankings": base / config.output.rankings.expanduser(), "logs": base / config.output.logs.expanduser()}),
+            "output": config.output.model_copy(
+                update={
+                    "rankings": base / config.output.rankings.expanduser(),
+                    "logs": base / config.output.logs.expanduser(),
+                }
+            ),
         }
     )
 
@@ -366,8 +459,15 @@ def microscope_settings(config: Config) -> MicroscopeSettings:
     """
     section = config.source.micromanager
     if config.source.kind != "micromanager" or section is None:
-        raise ConfigError("source.kind", f'is "{config.source.kind}"; expected "micromanager" and a table [source.micromanager]')
-    named = {field.name: getattr(section, field.name) for field in fields(MicroscopeSettings) if field.name != "planes"}
+        raise ConfigError(
+            "source.kind",
+            f'is "{config.source.kind}"; expected "micromanager" and a table [source.micromanager]',
+        )
+    named = {
+        field.name: getattr(section, field.name)
+        for field in fields(MicroscopeSettings)
+        if field.name != "planes"
+    }
     return MicroscopeSettings(planes=config.source.planes, **named)
 
 

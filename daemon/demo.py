@@ -61,7 +61,9 @@ def demonstrate(out: Path, seed: int, screen: Console) -> None:
     (out / "drop").mkdir(parents=True, exist_ok=True)
     events, requests = free_ports(2)
     (out / "spherorank.toml").write_text(_CONFIG.format(events=events, requests=requests))
-    screen.print(f"A robot drops a virtual plate into {out}/drop; the service watches the folder, as it would on a robot PC.")
+    screen.print(
+        f"A robot drops a virtual plate into {out}/drop; the service watches the folder, as it would on a robot PC."
+    )
     robot = [
         "simulate",
         "--out",
@@ -78,15 +80,26 @@ def demonstrate(out: Path, seed: int, screen: Console) -> None:
         "0",
     ]
     give_up = time.monotonic() + LIMIT_S
-    with (out / "service.log").open("w") as log, running(["run", "--config", str(out / "spherorank.toml")], log) as service, running(robot, log) as simulated:
+    with (
+        (out / "service.log").open("w") as log,
+        running(["run", "--config", str(out / "spherorank.toml")], log) as service,
+        running(robot, log) as simulated,
+    ):
         subscriber = Subscriber(f"tcp://127.0.0.1:{events}", f"tcp://127.0.0.1:{requests}", screen)
 
         def is_over() -> bool:
-            return subscriber.final is not None or time.monotonic() > give_up or any(process.poll() not in (None, 0) for process in (service, simulated))
+            return (
+                subscriber.final is not None
+                or time.monotonic() > give_up
+                or any(process.poll() not in (None, 0) for process in (service, simulated))
+            )
 
         subscriber.follow("well images embedded", _expected_images(seed), is_over)
     if subscriber.final is None:
-        raise SpheroRankError(out / "service.log", f"no final ranking came within {LIMIT_S:g} s or before a process ended; the log tells why")
+        raise SpheroRankError(
+            out / "service.log",
+            f"no final ranking came within {LIMIT_S:g} s or before a process ended; the log tells why",
+        )
     show(subscriber.final, out, screen)
 
 
@@ -111,14 +124,24 @@ class Subscriber:
                 if self._tell(message.topic.split(".")[2], message.body["data"]):
                     bar.advance(task)
 
-            listen(self._events, self._requests, after=self._heard, topic="", on_message=on_message, should_stop=should_stop, on_silence=lambda _what: None)
+            listen(
+                self._events,
+                self._requests,
+                after=self._heard,
+                topic="",
+                on_message=on_message,
+                should_stop=should_stop,
+                on_silence=lambda _what: None,
+            )
 
     def _tell(self, kind: str, data: dict[str, Any]) -> bool:
         """Say what a person wants to know of a message; return whether it is an image."""
         if kind == "ranking":
             ranking = Ranking.model_validate(data)
             best = ranking.treatments[0].treatment if ranking.treatments else "none"
-            self._screen.print(f"day {ranking.day}: {'final' if ranking.final else 'provisional'} ranking published, strongest so far {best}")
+            self._screen.print(
+                f"day {ranking.day}: {'final' if ranking.final else 'provisional'} ranking published, strongest so far {best}"
+            )
             self.final = ranking if ranking.final else None
         elif kind == "observation":
             self.seen.add((int(data["day"]), str(data["well"])))
@@ -130,19 +153,37 @@ class Subscriber:
 def show(ranking: Ranking, out: Path, screen: Console) -> None:
     """Print a ranking beside the truth, and where its files lie."""
     kills = _mean_kill(out / "truth.csv", ranking)
-    table = as_table(ranking, title_of(ranking), {"true kill": {treatment: f"{kill:.2f}" for treatment, kill in kills.items()}})
+    table = as_table(
+        ranking,
+        title_of(ranking),
+        {"true kill": {treatment: f"{kill:.2f}" for treatment, kill in kills.items()}},
+    )
     screen.print(table)
-    agreement = stats.spearmanr([row.score for row in ranking.treatments], [kills[row.treatment] for row in ranking.treatments]).statistic
-    screen.print(f"Spearman correlation of score and true kill over {len(kills)} treatments: {agreement:.3f}")
+    agreement = stats.spearmanr(
+        [row.score for row in ranking.treatments],
+        [kills[row.treatment] for row in ranking.treatments],
+    ).statistic
+    screen.print(
+        f"Spearman correlation of score and true kill over {len(kills)} treatments: {agreement:.3f}"
+    )
     folder = out / "rankings" / ranking.plate
-    screen.print(f"ranking   {folder}/{ranking.name}.json, .csv, .html\nlatest    {folder}/latest.json\nlog       {out}/logs\n{FOR_RESEARCH_USE_ONLY}")
+    screen.print(
+        f"ranking   {folder}/{ranking.name}.json, .csv, .html\nlatest    {folder}/latest.json\nlog       {out}/logs\n{FOR_RESEARCH_USE_ONLY}"
+    )
 
 
 def _mean_kill(truth: Path, ranking: Ranking) -> dict[str, float]:
     """Return the mean true kill on the ranking's day by treatment."""
     with truth.open(newline="") as file:
-        kill = {row["well"]: float(row["kill"]) for row in csv.DictReader(file) if row["plate"] == ranking.plate and int(row["day"]) == ranking.day}
-    return {row.treatment: sum(kill[well] for well in row.wells) / len(row.wells) for row in ranking.treatments}
+        kill = {
+            row["well"]: float(row["kill"])
+            for row in csv.DictReader(file)
+            if row["plate"] == ranking.plate and int(row["day"]) == ranking.day
+        }
+    return {
+        row.treatment: sum(kill[well] for well in row.wells) / len(row.wells)
+        for row in ranking.treatments
+    }
 
 
 def _expected_images(seed: int) -> int:

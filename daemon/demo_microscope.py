@@ -11,7 +11,15 @@ from acquisition.imaging_wishes import Wishes
 from acquisition.microscope_settings import check_installed
 from acquisition.virtual_plate import DOSED_ON_DAY, READOUT_DAY
 from acquisition.virtual_world import WorldFile
-from daemon.demo import MECHANISM, SIZE_PX, Subscriber, free_ports, refuse_used_folder, running, show
+from daemon.demo import (
+    MECHANISM,
+    SIZE_PX,
+    Subscriber,
+    free_ports,
+    refuse_used_folder,
+    running,
+    show,
+)
 from daemon.simulate import simulate_microscope
 from schemas.errors import ConfigError, SpheroRankError
 
@@ -38,34 +46,52 @@ def demonstrate(out: Path, seed: int, days: Sequence[int], wells: int, screen: C
         If a process ends early or something does not come in time.
     """
     if not (min(days) <= DOSED_ON_DAY and READOUT_DAY in days):
-        raise ConfigError("--days", f"is {', '.join(map(str, days))}; expected day {READOUT_DAY}, and one up to dosing on day {DOSED_ON_DAY}")
+        raise ConfigError(
+            "--days",
+            f"is {', '.join(map(str, days))}; expected day {READOUT_DAY}, and one up to dosing on day {DOSED_ON_DAY}",
+        )
     check_installed()
     refuse_used_folder(out)
-    world = simulate_microscope(out, WorldFile(seed=seed, wells=wells, size_px=SIZE_PX, mechanism=MECHANISM), assay=False)
+    world = simulate_microscope(
+        out, WorldFile(seed=seed, wells=wells, size_px=SIZE_PX, mechanism=MECHANISM), assay=False
+    )
     (plate,) = world.scopes
     config, log_file = out / "spherorank.toml", out / "service.log"
     events, requests = free_ports(2)
     with config.open("a") as file:
         file.write(_SERVICE.format(events=events, requests=requests))
-    screen.print(f"A virtual microscope stands in {out}/world; the service drives it through Micro-Manager's core and reads what it saves in {out}/archive.")
+    screen.print(
+        f"A virtual microscope stands in {out}/world; the service drives it through Micro-Manager's core and reads what it saves in {out}/archive."
+    )
     with log_file.open("w") as log, running(["run", "--config", str(config)], log) as service:
         subscriber = Subscriber(f"tcp://127.0.0.1:{events}", f"tcp://127.0.0.1:{requests}", screen)
         demonstration = _Demonstration(out, plate, wells, service, subscriber)
         demonstration.wait_for_microscope()
         for day in sorted(set(days)):
             world.present(plate, day)
-            with running(["acquire", "--plate", plate, "--day", str(day), "--config", str(config)], log) as acquiring:
+            with running(
+                ["acquire", "--plate", plate, "--day", str(day), "--config", str(config)], log
+            ) as acquiring:
                 demonstration.image(day, acquiring)
         demonstration.wait_for_ranking()
     if subscriber.final is None:
-        raise SpheroRankError(log_file, "the service ended before the final ranking; the log tells why")
+        raise SpheroRankError(
+            log_file, "the service ended before the final ranking; the log tells why"
+        )
     show(subscriber.final, out, screen)
 
 
 class _Demonstration:
     """What is waited for between one step and the next, each with a limit."""
 
-    def __init__(self, out: Path, plate: str, wells: int, service: "subprocess.Popen[bytes]", subscriber: Subscriber) -> None:
+    def __init__(
+        self,
+        out: Path,
+        plate: str,
+        wells: int,
+        service: "subprocess.Popen[bytes]",
+        subscriber: Subscriber,
+    ) -> None:
         self._out = out
         self._plate = plate
         self._wells = wells
@@ -88,9 +114,14 @@ class _Demonstration:
         def is_through() -> bool:
             self._go_on(give_up, f"day {day} was not through the service")
             if acquiring.poll() not in (None, 0):
-                raise SpheroRankError(self._out / "service.log", f"plate {self._plate} was not imaged on day {day}; the log tells why")
+                raise SpheroRankError(
+                    self._out / "service.log",
+                    f"plate {self._plate} was not imaged on day {day}; the log tells why",
+                )
             seen = sum(seen_on == day for seen_on, _well in self._subscriber.seen)
-            return seen == self._wells and acquiring.poll() is not None and not self._wishes.pending()
+            return (
+                seen == self._wells and acquiring.poll() is not None and not self._wishes.pending()
+            )
 
         self._subscriber.follow(f"day {day}: wells embedded", self._wells, is_through)
 
@@ -107,4 +138,7 @@ class _Demonstration:
     def _go_on(self, give_up: float, problem: str) -> None:
         """Raise :class:`SpheroRankError` when time is over or the service has ended."""
         if self._service.poll() is not None or time.monotonic() > give_up:
-            raise SpheroRankError(self._out / "service.log", f"{problem} in time, or the service ended; the log tells why")
+            raise SpheroRankError(
+                self._out / "service.log",
+                f"{problem} in time, or the service ended; the log tells why",
+            )

@@ -44,7 +44,9 @@ def _calibration(card: CalibrationCard) -> str:
         f"{len(card.plates)} assay plates ({', '.join(card.plates)}), {card.wells} wells",
     ]
     if card.mean_error_points is not None and card.untreated_error_points is not None:
-        parts.append(f"off by {card.mean_error_points:.1f} points on plates left out ({card.untreated_error_points:.1f} without images)")
+        parts.append(
+            f"off by {card.mean_error_points:.1f} points on plates left out ({card.untreated_error_points:.1f} without images)"
+        )
     if card.spearman is not None and card.worst_spearman is not None:
         parts.append(f"Spearman {card.spearman:.2f} (worst plate {card.worst_spearman:.2f})")
     if card.percent_low is not None and card.percent_high is not None:
@@ -56,5 +58,7 @@ def _scale(scale: Scale) -> str:
     if scale.x is None:
         return f"1…{scale.n} by predicted deterioration"
     intact = f"1…{scale.x} intact by predicted deterioration" if scale.x else "none intact"
-    exploded = f"{scale.x + 1}…{scale.n} exploded by degree" if scale.x < scale.n else "none exploded"
+    exploded = (
+        f"{scale.x + 1}…{scale.n} exploded by degree" if scale.x < scale.n else "none exploded"
+    )
     return f"{intact}, {exploded}"

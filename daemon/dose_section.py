@@ -7,22 +7,55 @@ import numpy as np
 
 from daemon.page import probability, table_row
 from inference.logistic import Logistic
-from schemas.dose_response import Bound, Combination, DosePoint, DoseResponse, Effect, Estimate, Excess, InhibitoryDose, Response
+from schemas.dose_response import (
+    Bound,
+    Combination,
+    DosePoint,
+    DoseResponse,
+    Effect,
+    Estimate,
+    Excess,
+    InhibitoryDose,
+    Response,
+)
 from schemas.ranking import TreatmentTable
 
-_AXES = {Effect.DETERIORATION: "deterioration (fraction)", Effect.DEPARTURE: "score (untreated spreads)", Effect.GROWTH_RATE: "1 − GR of the volume"}
+_AXES = {
+    Effect.DETERIORATION: "deterioration (fraction)",
+    Effect.DEPARTURE: "score (untreated spreads)",
+    Effect.GROWTH_RATE: "1 − GR of the volume",
+}
 _HALF = {Effect.DETERIORATION: "IC50 (effect 0.5)", Effect.GROWTH_RATE: "GR50"}
 _WIDTH, _HEIGHT = 330, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 318, 10, 168
 _UNTREATED_X, _LOWEST_X = 62, 100
 _CURVE_POINTS = 80
-_HEADS = ("Combination", "Wells", "Effect (fraction)", "Bliss excess", "Highest single agent excess", "Loewe excess", "What is missing")
+_HEADS = (
+    "Combination",
+    "Wells",
+    "Effect (fraction)",
+    "Bliss excess",
+    "Highest single agent excess",
+    "Loewe excess",
+    "What is missing",
+)
 
 
 def dose_section(table: TreatmentTable) -> str:
     """Return the section; nothing where no compound has two doses and there is no combination."""
-    shown = sorted((each for each in table.dose_responses if each.verdict in (Response.RESPONDS, Response.NO_RESPONSE)), key=lambda each: each.compound)
-    short = [each for each in table.dose_responses if each not in shown and sum(point.amount > 0 for point in each.doses) > 1]
+    shown = sorted(
+        (
+            each
+            for each in table.dose_responses
+            if each.verdict in (Response.RESPONDS, Response.NO_RESPONSE)
+        ),
+        key=lambda each: each.compound,
+    )
+    short = [
+        each
+        for each in table.dose_responses
+        if each not in shown and sum(point.amount > 0 for point in each.doses) > 1
+    ]
     if not shown and not short and not table.combinations:
         return ""
     hint = (
@@ -44,7 +77,9 @@ def dose_section(table: TreatmentTable) -> str:
 def _too_short(short: Sequence[DoseResponse]) -> str:
     if not short:
         return ""
-    names = ", ".join(f"{each.compound} ({sum(point.amount > 0 for point in each.doses)} doses)" for each in short)
+    names = ", ".join(
+        f"{each.compound} ({sum(point.amount > 0 for point in each.doses)} doses)" for each in short
+    )
     return f'<p class="hint">Too few doses or wells for a curve of four parameters: {escape(names)}.</p>'
 
 
@@ -52,19 +87,32 @@ def _figure(response: DoseResponse) -> str:
     facts = []
     if response.curve is not None and response.relative_ic50 is not None:
         facts.append(f"half of its rise at {_dose(response.relative_ic50, response.unit)}")
-        facts += [f"{_HALF[response.effect]} {_dose(response.absolute_ic50, response.unit)}"] if response.absolute_ic50 else []
+        facts += (
+            [f"{_HALF[response.effect]} {_dose(response.absolute_ic50, response.unit)}"]
+            if response.absolute_ic50
+            else []
+        )
         facts.append(f"top {_estimate(response.curve.top)}; hill {_estimate(response.curve.hill)}")
     verdict = "responds" if response.verdict is Response.RESPONDS else "no response"
-    lines = [f"{verdict}, p {probability(1.0 if response.p_value is None else response.p_value)}", *map(escape, facts)]
+    lines = [
+        f"{verdict}, p {probability(1.0 if response.p_value is None else response.p_value)}",
+        *map(escape, facts),
+    ]
     title = f"<b>{escape(response.compound)}</b> · {_AXES[response.effect]}"
-    return f"<figure>{_plot(response)}<figcaption>{'<br>'.join([title, *lines])}</figcaption></figure>"
+    return (
+        f"<figure>{_plot(response)}<figcaption>{'<br>'.join([title, *lines])}</figcaption></figure>"
+    )
 
 
 def _dose(dose: InhibitoryDose, unit: str) -> str:
     if dose.bound is Bound.ABOVE_HIGHEST:
-        return f"> {_number(dose.amount)} {unit}, the highest dose tested" + (f" ({_number(dose.low)} or more)" if dose.low is not None else "")
+        return f"> {_number(dose.amount)} {unit}, the highest dose tested" + (
+            f" ({_number(dose.low)} or more)" if dose.low is not None else ""
+        )
     if dose.bound is Bound.BELOW_LOWEST:
-        return f"< {_number(dose.amount)} {unit}, the lowest dose tested" + (f" ({_number(dose.high)} or less)" if dose.high is not None else "")
+        return f"< {_number(dose.amount)} {unit}, the lowest dose tested" + (
+            f" ({_number(dose.high)} or less)" if dose.high is not None else ""
+        )
     return f"{_number(dose.amount)} {unit} ({_end(dose.low, 'below the doses tested')} … {_end(dose.high, 'above the doses tested')})"
 
 
@@ -97,7 +145,11 @@ class _Axes:
         return float(_LOWEST_X + (_RIGHT - 12 - _LOWEST_X) * np.log(amount / self.lowest) / span)
 
     def y(self, effect: float) -> float:
-        return float(_BOTTOM - 6 - (_BOTTOM - _TOP - 12) * (effect - self.low) / ((self.high - self.low) or 1.0))
+        return float(
+            _BOTTOM
+            - 6
+            - (_BOTTOM - _TOP - 12) * (effect - self.low) / ((self.high - self.low) or 1.0)
+        )
 
 
 def _plot(response: DoseResponse) -> str:
@@ -119,13 +171,26 @@ def _frame(response: DoseResponse, axes: _Axes) -> str:
         f'<path d="M{_LEFT} {_TOP}V{_BOTTOM}H{_RIGHT}" fill="none" stroke="#888"/>',
         f'<line x1="{_LEFT}" y1="{zero:.1f}" x2="{_RIGHT}" y2="{zero:.1f}" stroke="#888" stroke-dasharray="2 3"/>',
     ]
-    parts += [f'<text x="{_LEFT - 5}" y="{axes.y(value) + 4:.1f}" text-anchor="end">{_number(value)}</text>' for value in {axes.low, 0.0, axes.high}]
     parts += [
-        f'<line x1="{axes.x(point.amount):.1f}" y1="{_BOTTOM}" x2="{axes.x(point.amount):.1f}" y2="{_BOTTOM + 4}" stroke="#888"/>' for point in response.doses
+        f'<text x="{_LEFT - 5}" y="{axes.y(value) + 4:.1f}" text-anchor="end">{_number(value)}</text>'
+        for value in {axes.low, 0.0, axes.high}
     ]
-    labels = {_UNTREATED_X: "0", axes.x(axes.lowest): _number(axes.lowest), axes.x(axes.highest): _number(axes.highest)}
-    parts += [f'<text x="{x:.1f}" y="{_BOTTOM + 17}" text-anchor="middle">{label}</text>' for x, label in labels.items()]
-    parts.append(f'<text x="{(_LOWEST_X + _RIGHT) / 2:.1f}" y="{_BOTTOM + 34}" text-anchor="middle">{escape(response.unit)}, logarithmic</text>')
+    parts += [
+        f'<line x1="{axes.x(point.amount):.1f}" y1="{_BOTTOM}" x2="{axes.x(point.amount):.1f}" y2="{_BOTTOM + 4}" stroke="#888"/>'
+        for point in response.doses
+    ]
+    labels = {
+        _UNTREATED_X: "0",
+        axes.x(axes.lowest): _number(axes.lowest),
+        axes.x(axes.highest): _number(axes.highest),
+    }
+    parts += [
+        f'<text x="{x:.1f}" y="{_BOTTOM + 17}" text-anchor="middle">{label}</text>'
+        for x, label in labels.items()
+    ]
+    parts.append(
+        f'<text x="{(_LOWEST_X + _RIGHT) / 2:.1f}" y="{_BOTTOM + 34}" text-anchor="middle">{escape(response.unit)}, logarithmic</text>'
+    )
     return "".join(parts)
 
 
@@ -134,9 +199,17 @@ def _line(response: DoseResponse, axes: _Axes) -> str:
         effects = [effect for point in response.doses for effect in point.effects]
         y = axes.y(sum(effects) / len(effects))
         return f'<line x1="{_UNTREATED_X}" y1="{y:.1f}" x2="{_RIGHT - 12}" y2="{y:.1f}" stroke="#666" stroke-width="1.5" stroke-dasharray="6 4"/>'
-    curve = Logistic(response.curve.bottom.value, response.curve.top.value, response.curve.midpoint, response.curve.hill.value)
+    curve = Logistic(
+        response.curve.bottom.value,
+        response.curve.top.value,
+        response.curve.midpoint,
+        response.curve.hill.value,
+    )
     doses = np.geomspace(axes.lowest, axes.highest, _CURVE_POINTS)
-    points = " ".join(f"{axes.x(dose):.1f},{axes.y(effect):.1f}" for dose, effect in zip(doses, curve.effect_at(doses), strict=True))
+    points = " ".join(
+        f"{axes.x(dose):.1f},{axes.y(effect):.1f}"
+        for dose, effect in zip(doses, curve.effect_at(doses), strict=True)
+    )
     return f'<polyline points="{points}" fill="none" stroke="#b35806" stroke-width="2"/>'
 
 
@@ -169,7 +242,11 @@ def _combination(row: Combination) -> str:
     return table_row(
         (
             ("treatment", "", escape(row.treatment)),
-            ("number", "Wells", f'<span title="{escape(", ".join(row.wells))}">{len(row.wells)}</span>'),
+            (
+                "number",
+                "Wells",
+                f'<span title="{escape(", ".join(row.wells))}">{len(row.wells)}</span>',
+            ),
             ("number", "Effect", fraction),
             ("number", "Bliss", _excess(row.bliss)),
             ("number", "HSA", _excess(row.hsa)),

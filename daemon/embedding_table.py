@@ -49,7 +49,10 @@ def write(images: Sequence[Path], out: Path, config: Config) -> list[ImageError]
             "Metadata_Flags": " ".join(quality.flags),
             "Metadata_EmbeddedAt": datetime.now(UTC),
         }
-        rows.append(metadata | {f"embedding_{index:04d}": float(value) for index, value in enumerate(embedding)})
+        rows.append(
+            metadata
+            | {f"embedding_{index:04d}": float(value) for index, value in enumerate(embedding)}
+        )
     if not rows:
         return refused
     try:

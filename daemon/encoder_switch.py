@@ -20,7 +20,11 @@ def incomplete(ledger: EmbeddingLedger, store: Store, encoder_id: str) -> list[E
     They have images that it has not been shown, and are alive or were begun: one begun would be ranked anew from a part of its images. Plates that are
     final and were never begun stay as they are.
     """
-    return [each for each in ledger.embedded(encoder_id) if each.open and (each.open < each.images or is_alive(store, each.plate))]
+    return [
+        each
+        for each in ledger.embedded(encoder_id)
+        if each.open and (each.open < each.images or is_alive(store, each.plate))
+    ]
 
 
 def check_complete(ledger: EmbeddingLedger, store: Store, encoder_id: str) -> None:
@@ -40,5 +44,11 @@ def check_complete(ledger: EmbeddingLedger, store: Store, encoder_id: str) -> No
 
 
 def _listed(plates: Sequence[Embedded]) -> str:
-    named = ", ".join(f"{each.open} of {each.images} images of {each.plate}" for each in plates[:PLATES_NAMED])
-    return f"{named} and images of {len(plates) - PLATES_NAMED} more plates" if len(plates) > PLATES_NAMED else named
+    named = ", ".join(
+        f"{each.open} of {each.images} images of {each.plate}" for each in plates[:PLATES_NAMED]
+    )
+    return (
+        f"{named} and images of {len(plates) - PLATES_NAMED} more plates"
+        if len(plates) > PLATES_NAMED
+        else named
+    )

@@ -41,7 +41,9 @@ def seen_in_words(measures: Mapping[str, float]) -> str:
 
 def _well(row: WellRank, picture: bytes) -> str:
     source = f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
-    score = "" if row.score is None or row.deterioration_percent is not None else f" · {row.score:.1f}"
+    score = (
+        "" if row.score is None or row.deterioration_percent is not None else f" · {row.score:.1f}"
+    )
     exploded = " · exploded" if row.condition is Condition.EXPLODED else ""
     lines = filter(None, (deterioration_in_words(row), seen_in_words(row.measures)))
     return (

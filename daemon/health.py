@@ -31,30 +31,68 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.images = Counter("spherorank_images_total", "Well images by outcome", ["outcome"], registry=self.registry)
-        self.rankings = Counter("spherorank_rankings_total", "Rankings published", ["final"], registry=self.registry)
-        self.standing_alerts = Gauge("spherorank_standing_alerts", "Alerts whose cause has not gone away", registry=self.registry)
-        self.backlog = Gauge("spherorank_backlog_images", "Well images seen and not yet taken", registry=self.registry)
-        self.last_image = Gauge("spherorank_last_image_timestamp_seconds", "When the last well image was stored", registry=self.registry)
-        self.tick_age = Gauge("spherorank_loop_tick_age_seconds", "Time since the loop last came round", registry=self.registry)
+        self.images = Counter(
+            "spherorank_images_total", "Well images by outcome", ["outcome"], registry=self.registry
+        )
+        self.rankings = Counter(
+            "spherorank_rankings_total", "Rankings published", ["final"], registry=self.registry
+        )
+        self.standing_alerts = Gauge(
+            "spherorank_standing_alerts",
+            "Alerts whose cause has not gone away",
+            registry=self.registry,
+        )
+        self.backlog = Gauge(
+            "spherorank_backlog_images",
+            "Well images seen and not yet taken",
+            registry=self.registry,
+        )
+        self.last_image = Gauge(
+            "spherorank_last_image_timestamp_seconds",
+            "When the last well image was stored",
+            registry=self.registry,
+        )
+        self.tick_age = Gauge(
+            "spherorank_loop_tick_age_seconds",
+            "Time since the loop last came round",
+            registry=self.registry,
+        )
 
 
 class HealthPage:
     """``/healthz`` (200 while the loop is fresh, else 503; the status as JSON) and ``/metrics``, served by a thread of its own."""
 
-    def __init__(self, address: str, metrics: Metrics, *, status: Callable[[], StatusData], tick_age_s: Callable[[], float], stall_s: float) -> None:
+    def __init__(
+        self,
+        address: str,
+        metrics: Metrics,
+        *,
+        status: Callable[[], StatusData],
+        tick_age_s: Callable[[], float],
+        stall_s: float,
+    ) -> None:
         host, _, port = address.rpartition(":")
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 if self.path == "/metrics":
                     metrics.tick_age.set(tick_age_s())
-                    self._answer(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(metrics.registry))
+                    self._answer(
+                        HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(metrics.registry)
+                    )
                 elif self.path == "/healthz":
-                    code = HTTPStatus.OK if tick_age_s() < stall_s else HTTPStatus.SERVICE_UNAVAILABLE
-                    self._answer(code, "application/json", json.dumps(status().model_dump(mode="json")).encode())
+                    code = (
+                        HTTPStatus.OK if tick_age_s() < stall_s else HTTPStatus.SERVICE_UNAVAILABLE
+                    )
+                    self._answer(
+                        code,
+                        "application/json",
+                        json.dumps(status().model_dump(mode="json")).encode(),
+                    )
                 else:
-                    self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"expected /healthz or /metrics\n")
+                    self._answer(
+                        HTTPStatus.NOT_FOUND, "text/plain", b"expected /healthz or /metrics\n"
+                    )
 
             def _answer(self, code: HTTPStatus, content_type: str, body: bytes) -> None:
                 self.send_response(code)
@@ -69,9 +107,14 @@ class HealthPage:
         try:
             self._server = ThreadingHTTPServer((host.strip("[]"), int(port)), Handler)
         except OSError as error:
-            raise ConfigError("health.http", f"cannot listen on {address}: {error}; expected a free address, or an empty text to switch it off") from error
+            raise ConfigError(
+                "health.http",
+                f"cannot listen on {address}: {error}; expected a free address, or an empty text to switch it off",
+            ) from error
         self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, name="health", daemon=True
+        )
         self._thread.start()
 
     def close(self) -> None:

@@ -48,7 +48,17 @@ class ImageAgainIfUnclear:
         if not (wide or recentre):
             return ()
         key = observation.key
-        return (Wish(plate=key.plate, day=observation.day, wells=(key.well,), reason="unclear", wide=wide, recentre=recentre, made_at=now),)
+        return (
+            Wish(
+                plate=key.plate,
+                day=observation.day,
+                wells=(key.well,),
+                reason="unclear",
+                wide=wide,
+                recentre=recentre,
+                made_at=now,
+            ),
+        )
 
     def after_ranking(self, ranking: Ranking, now: datetime) -> Sequence[Wish]:
         """Wish for nothing."""
@@ -71,13 +81,28 @@ class MoreOftenIfUncertain:
         """Wish for the wells of undecided treatments, those that may be strongest first. A corrected ranking wishes for nothing more."""
         if ranking.final or ranking.revision > 1:
             return ()
-        weakest_effect = min((each.score for each in ranking.treatments if each.verdict is Verdict.EFFECTIVE), default=0.0)
-        undecided = [each for each in ranking.treatments if each.verdict is Verdict.NO_EVIDENCE and each.score_high > weakest_effect]
+        weakest_effect = min(
+            (each.score for each in ranking.treatments if each.verdict is Verdict.EFFECTIVE),
+            default=0.0,
+        )
+        undecided = [
+            each
+            for each in ranking.treatments
+            if each.verdict is Verdict.NO_EVIDENCE and each.score_high > weakest_effect
+        ]
         undecided.sort(key=lambda each: each.score_high, reverse=True)
         wells = [well for each in undecided for well in each.wells][: self.most]
         if not wells:
             return ()
-        return (Wish(plate=ranking.plate, day=ranking.day, wells=tuple(wells), reason="uncertain", made_at=now),)
+        return (
+            Wish(
+                plate=ranking.plate,
+                day=ranking.day,
+                wells=tuple(wells),
+                reason="uncertain",
+                made_at=now,
+            ),
+        )
 
 
 @dataclass(frozen=True)
@@ -104,19 +129,39 @@ class Reactions:
     def after_image(self, key: VisitKey, plate_map: PlateMap) -> None:
         """React to the image of a visit that was stored."""
         with self._trouble_told(key.plate):
-            self._look_at([image for image in self._newest(plate_map) if image.key == key], plate_map)
+            self._look_at(
+                [image for image in self._newest(plate_map) if image.key == key], plate_map
+            )
 
     def after_ranking(self, ranking: Ranking) -> None:
         """React to a ranking."""
         with self._trouble_told(ranking.plate):
             plate_map = self.store.plate_map(ranking.plate)
-            images = [image for image in self._newest(plate_map) if image.day == ranking.day] if plate_map else []
+            images = (
+                [image for image in self._newest(plate_map) if image.day == ranking.day]
+                if plate_map
+                else []
+            )
             if plate_map and self._of_today(images[-1:], plate_map):
-                self._write([wish for policy in self.policies for wish in policy.after_ranking(ranking, self.clock())])
+                self._write(
+                    [
+                        wish
+                        for policy in self.policies
+                        for wish in policy.after_ranking(ranking, self.clock())
+                    ]
+                )
 
     def _look_at(self, images: Sequence[Imaged], plate_map: PlateMap) -> None:
-        for observation in self._of_today([image for image in images if image.key.well in plate_map.wells_with_tissue], plate_map):
-            self._write([wish for policy in self.policies for wish in policy.after_image(observation, self.clock())])
+        for observation in self._of_today(
+            [image for image in images if image.key.well in plate_map.wells_with_tissue], plate_map
+        ):
+            self._write(
+                [
+                    wish
+                    for policy in self.policies
+                    for wish in policy.after_image(observation, self.clock())
+                ]
+            )
 
     def _newest(self, plate_map: PlateMap) -> list[Imaged]:
         """Return the images that count of the last day that was imaged."""
@@ -130,16 +175,28 @@ class Reactions:
         recent = [image for image in images if now - image.received_at < TOO_LATE]
         of_today = []
         for observation in self.store.observations(recent, self.encoder_id) if recent else ():
-            saved_at = datetime.fromtimestamp(max(file.mtime_ns for file in observation.files) / 1e9, tz=UTC)
-            by_our_clock = observation.taken_at is not None and abs(saved_at - observation.taken_at) < TOO_LATE
-            if now - saved_at < TOO_LATE and not (by_our_clock and plate_map.culture_day(now) != observation.day):
+            saved_at = datetime.fromtimestamp(
+                max(file.mtime_ns for file in observation.files) / 1e9, tz=UTC
+            )
+            by_our_clock = (
+                observation.taken_at is not None and abs(saved_at - observation.taken_at) < TOO_LATE
+            )
+            if now - saved_at < TOO_LATE and not (
+                by_our_clock and plate_map.culture_day(now) != observation.day
+            ):
                 of_today.append(observation)
         return of_today
 
     def _write(self, wishes: Sequence[Wish]) -> None:
         for wish in wishes:
             if self.wishes.add(wish):
-                log.info("image.wished", plate=wish.plate, day=wish.day, wells=wish.wells, reason=wish.reason)
+                log.info(
+                    "image.wished",
+                    plate=wish.plate,
+                    day=wish.day,
+                    wells=wish.wells,
+                    reason=wish.reason,
+                )
             self.alerts.clear(AlertKind.MICROSCOPE, CAUSE)
 
     @contextmanager
@@ -147,4 +204,9 @@ class Reactions:
         try:
             yield
         except (OutputError, StoreError) as error:
-            self.alerts.raise_once(AlertKind.MICROSCOPE, CAUSE, f"what plate {plate} needs imaged again is not asked for: {error}", plate)
+            self.alerts.raise_once(
+                AlertKind.MICROSCOPE,
+                CAUSE,
+                f"what plate {plate} needs imaged again is not asked for: {error}",
+                plate,
+            )

@@ -30,14 +30,20 @@ def readable(status: StatusData) -> str:
         *(f"held          {plate}: {reason}" for plate, reason in status.held.items()),
     ]
     if status.microscope:
-        where = f", plate {status.microscope.plate}, day {status.microscope.day}" if status.microscope.plate else ""
+        where = (
+            f", plate {status.microscope.plate}, day {status.microscope.day}"
+            if status.microscope.plate
+            else ""
+        )
         lines.append(f"microscope    {status.microscope.state}{where}")
     if status.source_gone:
         lines.append(f"source gone   {status.source_gone}")
     return "\n".join(lines)
 
 
-def print_messages(events_url: str, requests_url: str | None, *, after: int | None, topic: str) -> None:
+def print_messages(
+    events_url: str, requests_url: str | None, *, after: int | None, topic: str
+) -> None:
     """Print every message, one a line, until a signal or a closed pipe ends it."""
     notes: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):

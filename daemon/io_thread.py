@@ -91,7 +91,10 @@ class IoThread:
         self._stopping.set()
         self._thread.join(timeout_s)
         if self._thread.is_alive():
-            raise SpheroRankError("publisher", f"did not finish within {timeout_s:g} s; expected the store to answer; the rest goes out at the next start")
+            raise SpheroRankError(
+                "publisher",
+                f"did not finish within {timeout_s:g} s; expected the store to answer; the rest goes out at the next start",
+            )
         self.check()
 
     def _run(self) -> None:
@@ -108,7 +111,9 @@ class IoThread:
         """Publish and beat, then answer requests until the next turn is due."""
         wait_s = _TURN_S
         try:
-            if self._outbox.step():  # before the beat: a full disk stops what is written, not what is read
+            if (
+                self._outbox.step()
+            ):  # before the beat: a full disk stops what is written, not what is read
                 wait_s = 0.0
             self._beat()
             self._failing_since = None
@@ -116,7 +121,9 @@ class IoThread:
             self._be_patient(error)
             wait_s = _RETRY_S
         for _ in range(_SERVED_A_TURN):
-            if not self._requests.serve(lambda request: answer(request, self._store, self._status), wait_s):
+            if not self._requests.serve(
+                lambda request: answer(request, self._store, self._status), wait_s
+            ):
                 return
             wait_s = 0.0
 

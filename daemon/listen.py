@@ -28,7 +28,9 @@ class Message:
 
     def json_line(self) -> str:
         """Return ``{"topic": …, "sequence": …, "body": …}``."""
-        return json.dumps({"topic": self.topic, "sequence": self.sequence, "body": self.body}, ensure_ascii=False)
+        return json.dumps(
+            {"topic": self.topic, "sequence": self.sequence, "body": self.body}, ensure_ascii=False
+        )
 
 
 def requests_url_beside(events_url: str) -> str:
@@ -45,11 +47,21 @@ def requests_url_beside(events_url: str) -> str:
     except ValueError:
         port = None
     if parts.scheme != "tcp" or not parts.hostname or port is None:
-        raise ConfigError("--connect", f"{events_url} is no tcp address with a port; expected one such as tcp://127.0.0.1:5556, or --requests beside it")
+        raise ConfigError(
+            "--connect",
+            f"{events_url} is no tcp address with a port; expected one such as tcp://127.0.0.1:5556, or --requests beside it",
+        )
     return f"{events_url.rpartition(':')[0]}:{port + 1}"
 
 
-def ask(requests_url: str, request: BaseModel, reply: type[ReplyT], *, timeout_s: float, should_stop: Callable[[], bool] = lambda: False) -> ReplyT:
+def ask(
+    requests_url: str,
+    request: BaseModel,
+    reply: type[ReplyT],
+    *,
+    timeout_s: float,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> ReplyT:
     """Ask a running service and return its answer, a ``reply``.
 
     Raises
@@ -66,7 +78,10 @@ def ask(requests_url: str, request: BaseModel, reply: type[ReplyT], *, timeout_s
         give_up = time.monotonic() + timeout_s
         while not socket.poll(round(_POLL_S * 1000)):
             if time.monotonic() > give_up or should_stop():
-                raise SilentServiceError(requests_url, f"no answer within {timeout_s:g} s; expected a running service (spherorank run) at this address")
+                raise SilentServiceError(
+                    requests_url,
+                    f"no answer within {timeout_s:g} s; expected a running service (spherorank run) at this address",
+                )
         return _parse(socket.recv_multipart()[-1], reply, requests_url)
 
 
@@ -112,7 +127,12 @@ def write_message(message: Message, stream: TextIO) -> None:
     stream.flush()
 
 
-def _gapless(events: zmq.Socket[bytes], requests: "_Replayer", last: int | None, should_stop: Callable[[], bool]) -> Iterator[Message]:
+def _gapless(
+    events: zmq.Socket[bytes],
+    requests: "_Replayer",
+    last: int | None,
+    should_stop: Callable[[], bool],
+) -> Iterator[Message]:
     """Yield every message after ``last`` in order; without ``last``, from the first that is heard."""
     if last is not None:
         for message in requests.after(last):
@@ -137,7 +157,13 @@ def _gapless(events: zmq.Socket[bytes], requests: "_Replayer", last: int | None,
 class _Replayer:
     """Asks for messages again, as often as it takes."""
 
-    def __init__(self, url: str, timeout_s: float, should_stop: Callable[[], bool], on_silence: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        url: str,
+        timeout_s: float,
+        should_stop: Callable[[], bool],
+        on_silence: Callable[[str], None],
+    ) -> None:
         self._url = url
         self._timeout_s = timeout_s
         self._should_stop = should_stop
@@ -163,7 +189,13 @@ class _Replayer:
         """Return the reply; None if there was none, after ``timeout_s``."""
         again = time.monotonic() + self._timeout_s
         try:
-            return ask(self._url, request, ReplayReply, timeout_s=self._timeout_s, should_stop=self._should_stop)
+            return ask(
+                self._url,
+                request,
+                ReplayReply,
+                timeout_s=self._timeout_s,
+                should_stop=self._should_stop,
+            )
         except SilentServiceError as error:
             if not self._should_stop():
                 self._on_silence(f"{error}; asking again")
@@ -180,18 +212,26 @@ def _parse(content: bytes, kind: type[ReplyT], url: str) -> ReplyT:
     try:
         refusal = ErrorReply.model_validate_json(content)
     except ValidationError:
-        raise ConfigError(url, f"answered {content[:80]!r}; expected a {kind.__name__} (is this SpheroRank's requests socket?)") from unexpected
+        raise ConfigError(
+            url,
+            f"answered {content[:80]!r}; expected a {kind.__name__} (is this SpheroRank's requests socket?)",
+        ) from unexpected
     if refusal.retry:
         raise SilentServiceError(url, refusal.error)
     raise ConfigError(url, refusal.error)
 
 
 def _connect(socket: zmq.Socket[bytes], url: str) -> None:
-    socket.set(zmq.LINGER, 0)  # closing waits for nothing: a question that is not answered is asked again
+    socket.set(
+        zmq.LINGER, 0
+    )  # closing waits for nothing: a question that is not answered is asked again
     try:
         socket.connect(url)
     except zmq.ZMQError as error:
-        raise ConfigError("--connect", f"{url} cannot be used ({error.strerror}); expected an address such as tcp://127.0.0.1:5556") from error
+        raise ConfigError(
+            "--connect",
+            f"{url} cannot be used ({error.strerror}); expected an address such as tcp://127.0.0.1:5556",
+        ) from error
 
 
 def _decode(parts: list[bytes]) -> Message:
@@ -199,14 +239,37 @@ def _decode(parts: list[bytes]) -> Message:
         topic, sequence, body = parts
         return Message(topic.decode("ascii"), int.from_bytes(sequence, "big"), json.loads(body))
     except ValueError as error:
-        raise ConfigError("--connect", f"a message of {len(parts)} parts cannot be read ({error}); expected topic, sequence and a JSON body") from error
+        raise ConfigError(
+            "--connect",
+            f"a message of {len(parts)} parts cannot be read ({error}); expected topic, sequence and a JSON body",
+        ) from error
 
 
 def _readable(message: Message) -> str:
     data = message.body.get("data", {})
-    words = [str(message.sequence).rjust(8), str(message.body.get("time", ""))[:19], message.topic.removeprefix(f"{PREFIX}.")]
-    return "  ".join([*words, *(f"{key}={data[key]}" for key in _TOLD if data.get(key) not in (None, "", [], ()))])
+    words = [
+        str(message.sequence).rjust(8),
+        str(message.body.get("time", ""))[:19],
+        message.topic.removeprefix(f"{PREFIX}."),
+    ]
+    return "  ".join(
+        [
+            *words,
+            *(f"{key}={data[key]}" for key in _TOLD if data.get(key) not in (None, "", [], ())),
+        ]
+    )
 
 
-_TOLD = ("well", "day", "revision", "final", "state", "backlog", "reason", "kind", "message", "flags")
+_TOLD = (
+    "well",
+    "day",
+    "revision",
+    "final",
+    "state",
+    "backlog",
+    "reason",
+    "kind",
+    "message",
+    "flags",
+)
 """What a terminal line says of a message's data, where it has it."""

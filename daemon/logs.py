@@ -20,18 +20,24 @@ class DailyJsonLines:
         self._folder = folder
         self._failing = False
 
-    def __call__(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    def __call__(
+        self, _logger: object, _method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
         """Write the event, pass it on."""
         first = {key: event[key] for key in ("timestamp", "level", "event")}
         line = json.dumps(first | dict(event), default=str, ensure_ascii=False)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with (self._folder / f"{event['timestamp'][:10]}.jsonl").open("a", encoding="utf-8") as file:
+            with (self._folder / f"{event['timestamp'][:10]}.jsonl").open(
+                "a", encoding="utf-8"
+            ) as file:
                 file.write(line + "\n")
             self._failing = False
         except OSError as error:
             if not self._failing:
-                sys.stderr.write(f"{self._folder}: the log cannot be written: {error}; expected a writable folder\n")
+                sys.stderr.write(
+                    f"{self._folder}: the log cannot be written: {error}; expected a writable folder\n"
+                )
             self._failing = True
         return event
 

@@ -25,7 +25,15 @@ class MeasuredImages:
     without_scale: list[Path]  # measured in pixels
 
 
-def write(images: Sequence[Path], out: Path, masks: Path | None, segmenter: Segmenter, *, um_per_px: float | None, bits: int | None) -> MeasuredImages:
+def write(
+    images: Sequence[Path],
+    out: Path,
+    masks: Path | None,
+    segmenter: Segmenter,
+    *,
+    um_per_px: float | None,
+    bits: int | None,
+) -> MeasuredImages:
     """Measure the sharpest plane of each file and write a row for it, and its mask as ``<name>.png`` (0 or 255).
 
     Parameters
@@ -75,7 +83,9 @@ def write(images: Sequence[Path], out: Path, masks: Path | None, segmenter: Segm
     try:
         pd.DataFrame(rows).to_csv(out, index=False)
     except OSError as error:
-        raise OutputError(out, f"cannot be written ({error.strerror}); expected a writable folder with free space") from error
+        raise OutputError(
+            out, f"cannot be written ({error.strerror}); expected a writable folder with free space"
+        ) from error
     return told
 
 
@@ -89,11 +99,16 @@ def _make(masks: Path | None) -> None:
         trial.touch()
         trial.unlink()
     except OSError as error:
-        raise OutputError(masks, f"cannot take masks ({error.strerror}); expected a writable folder") from error
+        raise OutputError(
+            masks, f"cannot take masks ({error.strerror}); expected a writable folder"
+        ) from error
 
 
 def _write_mask(path: Path, tissue: Segmentation) -> None:
     try:
         path.write_bytes(png_encode(tissue.body.astype(np.uint8) * 255))
     except OSError as error:
-        raise OutputError(path, f"cannot be written ({error.strerror}); expected a writable folder with free space") from error
+        raise OutputError(
+            path,
+            f"cannot be written ({error.strerror}); expected a writable folder with free space",
+        ) from error

@@ -21,8 +21,12 @@ from schemas.messages import AlertKind, MicroscopeData, MicroscopeState
 log = structlog.get_logger()
 
 WRONG_CONFIGURATION = 78
-IN_ORDER = frozenset({0, 1, WRONG_CONFIGURATION})  # exit codes of a process that let go of the microscope itself, with the lamp off
-EVENTS_KEPT = 10_000  # between two looks; beyond that the oldest are forgotten rather than the memory filled
+IN_ORDER = frozenset(
+    {0, 1, WRONG_CONFIGURATION}
+)  # exit codes of a process that let go of the microscope itself, with the lamp off
+EVENTS_KEPT = (
+    10_000  # between two looks; beyond that the oldest are forgotten rather than the memory filled
+)
 LONGEST_LINE = 65_536  # bytes
 TROUBLE = frozenset({"well.failed", "plate.missed"})  # events that are logged as warnings
 PIPES_S = 1.0  # so long after its end its pipes are listened to
@@ -63,10 +67,19 @@ class _Child:
         self.last_words = ""  # the last line on its stderr
         self.started_s = self.heard_s = clock()
         # A session of its own: Ctrl-C in a terminal is for the service, which then ends this process in good order.
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)  # noqa: S603 - our own command
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )  # noqa: S603 - our own command
         self._threads = [
             threading.Thread(target=_drain, args=(pipe, take), name="microscope", daemon=True)
-            for pipe, take in ((self.process.stdout, self._take_event), (self.process.stderr, self._take_words))
+            for pipe, take in (
+                (self.process.stdout, self._take_event),
+                (self.process.stderr, self._take_words),
+            )
         ]
         for thread in self._threads:
             thread.start()
@@ -77,7 +90,9 @@ class _Child:
             return False
         if self._ended_s is None:
             self._ended_s = self._clock()
-        return self._clock() - self._ended_s >= PIPES_S or not any(thread.is_alive() for thread in self._threads)
+        return self._clock() - self._ended_s >= PIPES_S or not any(
+            thread.is_alive() for thread in self._threads
+        )
 
     def end(self, patience_s: float) -> None:
         """Ask it to end, wait, end it."""
@@ -132,7 +147,14 @@ class MicroscopeCare:
         Switches the lamp off, whatever state the process was in when it ended.
     """
 
-    def __init__(self, command: Sequence[str], lamp_off: Sequence[str], alerts: Alerts, limits: CareLimits, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        lamp_off: Sequence[str],
+        alerts: Alerts,
+        limits: CareLimits,
+        clock: Callable[[], float],
+    ) -> None:
         self._command = command
         self._lamp_off = lamp_off
         self._alerts = alerts
@@ -144,7 +166,9 @@ class MicroscopeCare:
         self._start_at_s = clock()
         self._pause_s = limits.first_pause_s
         self._life = 0  # how often it was started
-        self._raised: dict[tuple[AlertKind, str], int] = {}  # alerts, with the life in which they were raised last
+        self._raised: dict[
+            tuple[AlertKind, str], int
+        ] = {}  # alerts, with the life in which they were raised last
         self._data = MicroscopeData(state=MicroscopeState.STARTING)
 
     def status(self) -> MicroscopeData:
@@ -159,7 +183,9 @@ class MicroscopeCare:
             if self._clock() >= self._start_at_s:
                 self._start()
         else:
-            ended = self._child.has_ended()  # asked first: all that it said is then there to be heard
+            ended = (
+                self._child.has_ended()
+            )  # asked first: all that it said is then there to be heard
             self._hear(self._child)
             if ended:
                 self._after(self._child.let_go(), self._child.last_words)
@@ -197,7 +223,8 @@ class MicroscopeCare:
                 child.process.kill()
         elif now_s - child.heard_s >= self._limits.silent_s:
             self._alert(
-                "silent", f"the microscope's process said nothing for {self._limits.silent_s:g} s; it is ended, the lamp switched off, and it is started again"
+                "silent",
+                f"the microscope's process said nothing for {self._limits.silent_s:g} s; it is ended, the lamp switched off, and it is started again",
             )
             child.process.terminate()
             self._ending_since_s = now_s
@@ -239,7 +266,9 @@ class MicroscopeCare:
         try:
             self._lamp = _Child(self._lamp_off, self._clock)
         except OSError as error:
-            self._alert("lamp", f"the lamp may be on: what switches it off cannot be started: {error}")
+            self._alert(
+                "lamp", f"the lamp may be on: what switches it off cannot be started: {error}"
+            )
 
     def _watch_lamp(self, lamp: _Child) -> None:
         if lamp.has_ended():
@@ -254,7 +283,10 @@ class MicroscopeCare:
             self._clear(AlertKind.MICROSCOPE, "lamp")
             log.info("microscope.lamp_off")
         else:
-            self._alert("lamp", f"the lamp may be on: switching it off ended with exit code {code}: {lamp.last_words}")
+            self._alert(
+                "lamp",
+                f"the lamp may be on: switching it off ended with exit code {code}: {lamp.last_words}",
+            )
 
     def _hear(self, child: _Child) -> None:
         while child.events:
@@ -268,7 +300,12 @@ class MicroscopeCare:
                     self._clear(said.kind, said.cause)
                 case name:
                     say = log.warning if name in TROUBLE else log.info
-                    say(name, **said.model_dump(mode="json", exclude_unset=True, exclude={"event", "level", "timestamp"}))
+                    say(
+                        name,
+                        **said.model_dump(
+                            mode="json", exclude_unset=True, exclude={"event", "level", "timestamp"}
+                        ),
+                    )
             self._data = _seen(self._data, said)
 
     def _alert(self, cause: str, message: str) -> None:
@@ -291,4 +328,8 @@ def _seen(before: MicroscopeData, said: Event) -> MicroscopeData:
         case "day.done":
             return MicroscopeData(state=MicroscopeState.IDLE)
         case _:
-            return MicroscopeData(state=MicroscopeState.IDLE) if before.state is MicroscopeState.STARTING else before
+            return (
+                MicroscopeData(state=MicroscopeState.IDLE)
+                if before.state is MicroscopeState.STARTING
+                else before
+            )

@@ -33,7 +33,13 @@ class Watchdog:
     """
 
     def __init__(
-        self, *, stall_s: float, grace_s: float, tell: Callable[..., None], end: Callable[[int], NoReturn] = os._exit, parent_fd: int | None = None
+        self,
+        *,
+        stall_s: float,
+        grace_s: float,
+        tell: Callable[..., None],
+        end: Callable[[int], NoReturn] = os._exit,
+        parent_fd: int | None = None,
     ) -> None:
         self._stall_s = stall_s
         self._grace_s = grace_s
@@ -73,7 +79,9 @@ class Watchdog:
             if now_s - self._stepped_s > self._stall_s:
                 self._give_up(f"stood still for {self._stall_s:g} s while {self.doing}")
             if now_s > self._end_at_s:
-                self._give_up(f"did not end within {self._grace_s:g} s of a signal while {self.doing}")
+                self._give_up(
+                    f"did not end within {self._grace_s:g} s of a signal while {self.doing}"
+                )
             if now_s - told_s >= TICK_S:
                 told_s = now_s
                 self._tell("tick")
@@ -81,9 +89,19 @@ class Watchdog:
     def _give_up(self, why: str) -> None:
         is_off = threading.Event()
         threading.Thread(target=self._lamp_off, args=(is_off,), daemon=True).start()
-        lamp = "the lamp was switched off" if is_off.wait(LAMP_PATIENCE_S) else "the lamp may still be on"
+        lamp = (
+            "the lamp was switched off"
+            if is_off.wait(LAMP_PATIENCE_S)
+            else "the lamp may still be on"
+        )
         try:
-            self._tell("alert", kind="microscope", cause="stalled", message=f"the microscope {why}; {lamp}, and its process ends", plate=None)
+            self._tell(
+                "alert",
+                kind="microscope",
+                cause="stalled",
+                message=f"the microscope {why}; {lamp}, and its process ends",
+                plate=None,
+            )
         finally:
             self._end(EXIT_STALLED)
 

@@ -17,7 +17,9 @@ _VERDICTS = {
 UNITS = {"departure": "untreated spreads", "deterioration": "percent of predicted deterioration"}
 
 
-def page(title: str, *, revision: int, state: str, subtitle: str, notice: str, sections: Iterable[str]) -> str:
+def page(
+    title: str, *, revision: int, state: str, subtitle: str, notice: str, sections: Iterable[str]
+) -> str:
     """Return the whole page; ``state`` stands as a mark beside the title."""
     return "\n".join(
         [
@@ -33,7 +35,11 @@ def page(title: str, *, revision: int, state: str, subtitle: str, notice: str, s
 
 def bullets(title: str, lines: tuple[str, ...]) -> str:
     """Return a section of notes; nothing where there are none."""
-    return f'<section class="notes">\n<h2>{title}</h2>\n{bullet_list(lines)}</section>' if lines else ""
+    return (
+        f'<section class="notes">\n<h2>{title}</h2>\n{bullet_list(lines)}</section>'
+        if lines
+        else ""
+    )
 
 
 def bullet_list(lines: Iterable[str]) -> str:
@@ -44,20 +50,29 @@ def bullet_list(lines: Iterable[str]) -> str:
 
 def table_row(cells: Iterable[tuple[str, str, str]]) -> str:
     """Return a row of ``(class, label on a phone, HTML)``."""
-    tds = "".join(f'<td class="{kind}" data-label="{label}">{text}</td>' for kind, label, text in cells)
+    tds = "".join(
+        f'<td class="{kind}" data-label="{label}">{text}</td>' for kind, label, text in cells
+    )
     return f"<tr>{tds}</tr>"
 
 
-def interval_bar(score: float, low: float, high: float, left: float, right: float, marks: Iterable[float] = ()) -> str:
+def interval_bar(
+    score: float, low: float, high: float, left: float, right: float, marks: Iterable[float] = ()
+) -> str:
     """Return a score and its interval on a scale from left to right, with a line at nought; ``marks`` are what single plates say."""
     span = (right - left) or 1.0
-    zero, start, end, at, *ticks = (4 + 192 * (value - left) / span for value in (0.0, low, high, score, *marks))
+    zero, start, end, at, *ticks = (
+        4 + 192 * (value - left) / span for value in (0.0, low, high, score, *marks)
+    )
     return (
         '<svg class="bar" viewBox="0 0 200 16" aria-hidden="true">'
         f'<line x1="{zero:.1f}" y1="0" x2="{zero:.1f}" y2="16" stroke="#888" stroke-dasharray="2 2"/>'
         f'<rect x="{start:.1f}" y="5" width="{end - start:.1f}" height="6" rx="3" fill="#f1a340" opacity="0.65"/>'
         f'<circle cx="{at:.1f}" cy="8" r="4" fill="#7f3b08"/>'
-        + "".join(f'<line x1="{tick:.1f}" y1="1" x2="{tick:.1f}" y2="15" stroke="#1f6f8b" stroke-width="2"/>' for tick in ticks)
+        + "".join(
+            f'<line x1="{tick:.1f}" y1="1" x2="{tick:.1f}" y2="15" stroke="#1f6f8b" stroke-width="2"/>'
+            for tick in ticks
+        )
         + "</svg>"
     )
 
@@ -79,5 +94,7 @@ def verdict_mark(verdict: Verdict) -> str:
 
 def how_it_was_made(facts: Mapping[str, str]) -> str:
     """Return the section from which a ranking can be made again."""
-    rows = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
+    rows = "".join(
+        f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items()
+    )
     return f'<section>\n<h2>How it was made</h2>\n<dl class="lines">{rows}</dl>\n</section>'

@@ -51,18 +51,40 @@ class ImagePath:
         try:
             embedding = self.encoder.embed(item, quality.sharpest_plane)
         except ImageError as error:
-            return self._refuse(Rejected(files=item.files, reason=error.problem, plate=item.key.plate, well=item.key.well))
+            return self._refuse(
+                Rejected(
+                    files=item.files, reason=error.problem, plate=item.key.plate, well=item.key.well
+                )
+            )
         sharpest = item.planes[quality.sharpest_plane]
         tissue = self.segmenter.segment(sharpest, item.um_per_px)
         measures = measure(sharpest, tissue, item.um_per_px)
-        observation = observation_of(item, digest, quality, self.encoder.encoder_id, embedding, measures, received_at=self.clock())
+        observation = observation_of(
+            item,
+            digest,
+            quality,
+            self.encoder.encoder_id,
+            embedding,
+            measures,
+            received_at=self.clock(),
+        )
         departures = self.rolling_view.departures(observation, plate_map)
-        message = observation_message(observation, self.store.next_version(item.key), condition_of(measures, self.condition_settings), departures)
+        message = observation_message(
+            observation,
+            self.store.next_version(item.key),
+            condition_of(measures, self.condition_settings),
+            departures,
+        )
         self.store.add_observation(observation, message, outlined(sharpest, tissue))
         return Outcome.STORED
 
     def _refuse(self, rejected: Rejected) -> Outcome:
-        message = RejectedData(plate=rejected.plate, well=rejected.well, files=tuple(file.path for file in rejected.files), reason=rejected.reason)
+        message = RejectedData(
+            plate=rejected.plate,
+            well=rejected.well,
+            files=tuple(file.path for file in rejected.files),
+            reason=rejected.reason,
+        )
         self.store.add_rejected(rejected, message, self.clock())
         return Outcome.REJECTED
 
@@ -95,7 +117,10 @@ def observation_of(
 
 
 def observation_message(
-    observation: Observation, version: int, condition: tuple[Condition, float] | None, departures: tuple[DayDeparture, ...]
+    observation: Observation,
+    version: int,
+    condition: tuple[Condition, float] | None,
+    departures: tuple[DayDeparture, ...],
 ) -> ObservationData:
     """Return what subscribers are told of a stored image."""
     return ObservationData(

@@ -40,7 +40,13 @@ def has_positions(wells: tuple[WellRank, ...]) -> bool:
         return False
 
 
-def plate_svg(wells: tuple[WellRank, ...], why_not: Mapping[str, str], *, unit: str, highest: float | None = None) -> str:
+def plate_svg(
+    wells: tuple[WellRank, ...],
+    why_not: Mapping[str, str],
+    *,
+    unit: str,
+    highest: float | None = None,
+) -> str:
     """Return the picture of a plate whose wells have positions.
 
     Parameters
@@ -54,14 +60,24 @@ def plate_svg(wells: tuple[WellRank, ...], why_not: Mapping[str, str], *, unit: 
     """
     rows, columns = plate_shape([well.well for well in wells])
     width, height = _LEFT + columns * _PITCH, _TOP + rows * _PITCH
-    limit = highest or max((abs(well.score) for well in wells if well.score is not None), default=0.0) or 1.0
+    limit = (
+        highest
+        or max((abs(well.score) for well in wells if well.score is not None), default=0.0)
+        or 1.0
+    )
     named = {row_column(well.well): well for well in wells}
     parts = [
         f'<svg class="plate" viewBox="0 0 {width} {height + _LEGEND}" role="img" aria-label="Plate map coloured by score" xmlns="http://www.w3.org/2000/svg">',
         _HATCH,
     ]
-    parts += [f'<text class="axis" x="{_x(column)}" y="18">{column}</text>' for column in range(1, columns + 1)]
-    parts += [f'<text class="axis" x="12" y="{_y(row) + 5}">{string.ascii_uppercase[row - 1]}</text>' for row in range(1, rows + 1)]
+    parts += [
+        f'<text class="axis" x="{_x(column)}" y="18">{column}</text>'
+        for column in range(1, columns + 1)
+    ]
+    parts += [
+        f'<text class="axis" x="12" y="{_y(row) + 5}">{string.ascii_uppercase[row - 1]}</text>'
+        for row in range(1, rows + 1)
+    ]
     for row in range(1, rows + 1):
         for column in range(1, columns + 1):
             well = named.get((row, column))
@@ -69,7 +85,9 @@ def plate_svg(wells: tuple[WellRank, ...], why_not: Mapping[str, str], *, unit: 
                 parts.append(f'<circle cx="{_x(column)}" cy="{_y(row)}" r="3" fill="#ddd"/>')
             else:
                 parts.append(_well(well, why_not.get(well.well), limit, _x(column), _y(row)))
-    return "".join([*parts, _legend(-limit if highest is None else 0.0, limit, unit, height), "</svg>"])
+    return "".join(
+        [*parts, _legend(-limit if highest is None else 0.0, limit, unit, height), "</svg>"]
+    )
 
 
 def _x(column: int) -> int:
@@ -84,23 +102,40 @@ def _well(well: WellRank, why_not: str | None, limit: float, x: int, y: int) -> 
     outline, group = _OUTLINES[well.group]
     lines = [f"{well.well} · {well.treatment or group}"]
     if well.score is not None:
-        lines.append(f"score {well.score:.2f}" + (f", rank {well.efficacy_rank}" if well.efficacy_rank is not None else ""))
+        lines.append(
+            f"score {well.score:.2f}"
+            + (f", rank {well.efficacy_rank}" if well.efficacy_rank is not None else "")
+        )
     lines += [said] if (said := deterioration_in_words(well)) else []
     lines += [f"left out: {why_not}"] if why_not else []
     lines += [f"flags: {', '.join(well.flags)}"] if well.flags else []
     fill, ink = ("none" if well.group is Group.BLANK else "url(#hatch)"), "#333"
     if well.score is not None and why_not is None:
         rgb = _colour(well.score / limit)
-        fill, ink = "rgb({},{},{})".format(*rgb), "#fff" if 0.3 * rgb[0] + 0.59 * rgb[1] + 0.11 * rgb[2] < 128 else "#222"  # noqa: PLR2004 - half way to white
-    label = f'<text class="rank" x="{x}" y="{y + 5}" fill="{ink}">{well.efficacy_rank}</text>' if well.efficacy_rank is not None else ""
-    flag = f'<circle cx="{x + 14}" cy="{y - 14}" r="5" fill="#c2185b" stroke="#fff"/>' if well.flags else ""
+        fill, ink = (
+            "rgb({},{},{})".format(*rgb),
+            "#fff" if 0.3 * rgb[0] + 0.59 * rgb[1] + 0.11 * rgb[2] < 128 else "#222",
+        )  # noqa: PLR2004 - half way to white
+    label = (
+        f'<text class="rank" x="{x}" y="{y + 5}" fill="{ink}">{well.efficacy_rank}</text>'
+        if well.efficacy_rank is not None
+        else ""
+    )
+    flag = (
+        f'<circle cx="{x + 14}" cy="{y - 14}" r="5" fill="#c2185b" stroke="#fff"/>'
+        if well.flags
+        else ""
+    )
     title = escape("\n".join(lines))
     return f'<g><title>{title}</title><circle cx="{x}" cy="{y}" r="{_RADIUS}" fill="{fill}" {outline}/>{label}{flag}</g>'
 
 
 def _colour(value: float) -> tuple[int, int, int]:
     """Return red, green, blue for -1…1."""
-    red, green, blue = (round(float(np.interp(value, _POSITIONS, channel))) for channel in zip(*_COLOURS, strict=True))
+    red, green, blue = (
+        round(float(np.interp(value, _POSITIONS, channel)))
+        for channel in zip(*_COLOURS, strict=True)
+    )
     return red, green, blue
 
 
@@ -109,14 +144,25 @@ def _legend(lowest: float, highest: float, unit: str, top: int) -> str:
     step = width / steps
     parts = [
         '<rect x="{:.1f}" y="{}" width="{:.1f}" height="12" fill="rgb({},{},{})"/>'.format(
-            x + index * step, y, step + 0.5, *_colour(float(np.interp(index, (0, steps - 1), (lowest / highest, 1.0))))
+            x + index * step,
+            y,
+            step + 0.5,
+            *_colour(float(np.interp(index, (0, steps - 1), (lowest / highest, 1.0)))),
         )
         for index in range(steps)
     ]
-    for at, text in ((x, f"{lowest:.3g}"), (x + width / 2, f"{(lowest + highest) / 2:.3g}"), (x + width, f"{highest:.3g}")):
+    for at, text in (
+        (x, f"{lowest:.3g}"),
+        (x + width / 2, f"{(lowest + highest) / 2:.3g}"),
+        (x + width, f"{highest:.3g}"),
+    ):
         parts.append(f'<text class="axis" x="{at:.0f}" y="{y + 27}">{text}</text>')
-    parts.append(f'<text class="key" x="{x + width + 24}" y="{y + 11}">score in {escape(unit)}</text>')
-    outlines = [(f'<circle r="8" fill="#fff" {outline}/>', name) for outline, name in _OUTLINES.values()]
+    parts.append(
+        f'<text class="key" x="{x + width + 24}" y="{y + 11}">score in {escape(unit)}</text>'
+    )
+    outlines = [
+        (f'<circle r="8" fill="#fff" {outline}/>', name) for outline, name in _OUTLINES.values()
+    ]
     marks = [
         ('<circle r="8" fill="url(#hatch)" stroke="#999"/>', "left out or no image"),
         ('<circle r="5" fill="#c2185b"/>', "flagged"),
@@ -128,6 +174,8 @@ def _legend(lowest: float, highest: float, unit: str, top: int) -> str:
 def _keys(keys: list[tuple[str, str]], y: int) -> str:
     parts, x = [], _LEFT + 8
     for mark, name in keys:
-        parts.append(f'<g transform="translate({x} {y})">{mark}<text class="key" x="14" y="5">{name}</text></g>')
+        parts.append(
+            f'<g transform="translate({x} {y})">{mark}<text class="key" x="14" y="5">{name}</text></g>'
+        )
         x += 42 + 7 * len(name)
     return "".join(parts)

@@ -34,20 +34,25 @@ class Publisher:
         self._socket = self._context.socket(zmq.PUB)
         self._socket.set(zmq.LINGER, round(linger_s * 1000))
         self._socket.set(zmq.SNDHWM, high_water_mark)
-        self._socket.set(zmq.HEARTBEAT_IVL, 10_000)  # ms; a subscriber whose machine vanished is dropped instead of collecting messages
+        self._socket.set(
+            zmq.HEARTBEAT_IVL, 10_000
+        )  # ms; a subscriber whose machine vanished is dropped instead of collecting messages
         self._socket.set(zmq.HEARTBEAT_TIMEOUT, 30_000)
         try:
             self._socket.bind(url)
         except zmq.ZMQError as error:
             self.close()
             raise ConfigError(
-                "publisher.events", f"{url} cannot be bound ({error.strerror}); expected a free address of this machine, such as tcp://127.0.0.1:5556"
+                "publisher.events",
+                f"{url} cannot be bound ({error.strerror}); expected a free address of this machine, such as tcp://127.0.0.1:5556",
             ) from error
         self.url = self._socket.get_string(zmq.LAST_ENDPOINT)
 
     def send(self, topic: str, sequence: int, body: str) -> None:
         """Hand one message to the socket."""
-        self._socket.send_multipart([topic.encode("ascii"), sequence.to_bytes(8, "big"), body.encode()], flags=zmq.DONTWAIT)
+        self._socket.send_multipart(
+            [topic.encode("ascii"), sequence.to_bytes(8, "big"), body.encode()], flags=zmq.DONTWAIT
+        )
 
     def close(self) -> None:
         """Wait ``linger_s`` at most for what is on its way, then release the socket. Safe to call twice."""

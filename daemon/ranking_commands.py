@@ -35,7 +35,10 @@ def rank_plate_again(config: Config, plate: str, day: int | None, *, final: bool
     try:
         plate_map = store.plate_map(plate)
         if plate_map is None:
-            raise ProfileError(f"plate {plate}", f"is not in the store {config.store.url}; expected one of {', '.join(store.plates()) or '(none yet)'}")
+            raise ProfileError(
+                f"plate {plate}",
+                f"is not in the store {config.store.url}; expected one of {', '.join(store.plates()) or '(none yet)'}",
+            )
         days = wiring.open_days(config, store, load_bundle(config.encoder.bundle).card)
         due = days.asked_for(plate_map, plate_map.readout_day if day is None else day, final=final)
         if due.previous is not None and days.stands(due):
@@ -43,7 +46,9 @@ def rank_plate_again(config: Config, plate: str, day: int | None, *, final: bool
             return due.previous
         ranking = days.rank_day(due)
         if ranking is None:
-            raise ProfileError(f"plate {plate}, day {due.day}", "was not ranked; the alert above says why")
+            raise ProfileError(
+                f"plate {plate}, day {due.day}", "was not ranked; the alert above says why"
+            )
         specimens = wiring.open_specimens(config, store, days.alerts)
         for each in store.rankings(plate):
             specimens.note(each)
@@ -63,15 +68,36 @@ def rank_specimen_again(config: Config, specimen: str) -> SpecimenRanking:
 
 
 @threadpool_limits.wrap(limits=1, user_api="blas")  # type: ignore[untyped-decorator]  # as above
-def rank_table(profiles: Path, *, baseline_day: int, readout_day: int, out: Path, settings: RankSettings, assay: Path | None) -> ProfileRanking:
+def rank_table(
+    profiles: Path,
+    *,
+    baseline_day: int,
+    readout_day: int,
+    out: Path,
+    settings: RankSettings,
+    assay: Path | None,
+) -> ProfileRanking:
     """Rank every plate of a profile table and write the tables of treatments and wells."""
-    return rank_profiles(profiles, baseline_day=baseline_day, readout_day=readout_day, out=out, settings=settings, assay=assay)
+    return rank_profiles(
+        profiles,
+        baseline_day=baseline_day,
+        readout_day=readout_day,
+        out=out,
+        settings=settings,
+        assay=assay,
+    )
 
 
 def said_of(ranked: ProfileRanking, *, audit: bool) -> list[Table | str]:
     """Return what a person should know of a ranked table: which plates are ranked by departure for all their assays, and labels in doubt."""
-    by_departure = [f"{plate} is ranked by departure, not by deterioration: {why_not}." for plate, why_not in ranked.by_departure.items()]
-    return [*by_departure, *(doubts_table(table, plate) for plate, table in ranked.tables.items() if audit)]
+    by_departure = [
+        f"{plate} is ranked by departure, not by deterioration: {why_not}."
+        for plate, why_not in ranked.by_departure.items()
+    ]
+    return [
+        *by_departure,
+        *(doubts_table(table, plate) for plate, table in ranked.tables.items() if audit),
+    ]
 
 
 def title_of(ranking: Ranking) -> str:
@@ -79,12 +105,16 @@ def title_of(ranking: Ranking) -> str:
     return f"{ranking.plate} {ranking.name}, {'final' if ranking.final else 'provisional'}, score in {UNITS[ranking.method]}"
 
 
-def as_table(ranking: TreatmentTable, title: str, beside: Mapping[str, Mapping[str, str]] | None = None) -> Table:
+def as_table(
+    ranking: TreatmentTable, title: str, beside: Mapping[str, Mapping[str, str]] | None = None
+) -> Table:
     """Return the treatments of a ranking for a terminal; ``beside`` adds columns, each with a text for every treatment."""
     more = beside or {}
     table = _table(title, more)
     for row in ranking.treatments:
-        table.add_row(*_cells(row, len(row.wells)), *(texts[row.treatment] for texts in more.values()))
+        table.add_row(
+            *_cells(row, len(row.wells)), *(texts[row.treatment] for texts in more.values())
+        )
     return table
 
 
@@ -96,7 +126,11 @@ def doubts_table(ranking: TreatmentTable, plate: str) -> Table | str:
     for name in ("probability", "wells", "labelled", "seems"):
         table.add_column(name, justify="right" if name == "probability" else "left")
     for doubt in ranking.label_doubts:
-        wells = " ".join(doubt.wells) if len(doubt.wells) <= MOST_WELLS_NAMED else f"{len(doubt.wells)} wells"
+        wells = (
+            " ".join(doubt.wells)
+            if len(doubt.wells) <= MOST_WELLS_NAMED
+            else f"{len(doubt.wells)} wells"
+        )
         table.add_row(f"{min(doubt.probability, 0.99):.2f}", wells, doubt.said, doubt.seems)
     return table
 
@@ -104,17 +138,26 @@ def doubts_table(ranking: TreatmentTable, plate: str) -> Table | str:
 def as_specimen_table(ranking: SpecimenRanking) -> Table:
     """Return the treatments of a specimen for a terminal; each plate's own score stands beside, with how well they agree."""
     plates = [plate.plate for plate in ranking.plates if plate.left_out is None]
-    table = _table(f"specimen {ranking.specimen} {ranking.name}, {len(plates)} of {len(ranking.plates)} plates", [*plates, "plates"])
+    table = _table(
+        f"specimen {ranking.specimen} {ranking.name}, {len(plates)} of {len(ranking.plates)} plates",
+        [*plates, "plates"],
+    )
     for row in ranking.treatments:
         alone = {each.plate: f"{each.score:.2f}" for each in row.plates}
-        table.add_row(*_cells(row, row.wells), *(alone.get(plate, "") for plate in plates), row.agreement)
+        table.add_row(
+            *_cells(row, row.wells), *(alone.get(plate, "") for plate in plates), row.agreement
+        )
     return table
 
 
 def _table(title: str, more: Iterable[str]) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for name in ("rank", "treatment", "wells", "score", "90 % interval", "ranks", "q", "verdict"):
-        table.add_column(name, justify="left" if name in ("treatment", "verdict") else "right", no_wrap=name != "treatment")
+        table.add_column(
+            name,
+            justify="left" if name in ("treatment", "verdict") else "right",
+            no_wrap=name != "treatment",
+        )
     for name in more:
         table.add_column(name, justify="right", no_wrap=True)
     return table

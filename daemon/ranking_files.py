@@ -49,7 +49,9 @@ def missing(ranking: Ranking, folder: Path) -> list[Path]:
 
 def _revision(ranking: Ranking, pictures: Pictures, folder: Path) -> Revision:
     if ranking.plate in (".", "..") or "/" in ranking.plate:
-        raise OutputError(folder, f"plate {ranking.plate!r} cannot name a folder; expected another plate id")
+        raise OutputError(
+            folder, f"plate {ranking.plate!r} cannot name a folder; expected another plate id"
+        )
     lead = ranking.model_dump(mode="json", include={"plate", "day", "revision", "final"})
     return Revision(
         folder / ranking.plate,

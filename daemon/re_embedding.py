@@ -62,30 +62,43 @@ def re_embed(config: Config, jobs: int) -> Reembedding:
         plates = [each for each in ledger.embedded(encoder_id) if each.embedded < each.images]
         plates.sort(key=lambda each: not is_alive(store, each.plate))
         total = sum(each.images - each.embedded for each in plates)
-        outcomes = stack.enter_context(closing(_outcomes(ledger, [each.plate for each in plates], encoder_id, config, jobs)))
-        for image, outcome in track(outcomes, "images embedded", total=total, disable=not sys.stdout.isatty()):
+        outcomes = stack.enter_context(
+            closing(_outcomes(ledger, [each.plate for each in plates], encoder_id, config, jobs))
+        )
+        for image, outcome in track(
+            outcomes, "images embedded", total=total, disable=not sys.stdout.isatty()
+        ):
             if isinstance(outcome, str):
                 _check_is_there(config.source.path)
                 ledger.add_refusal(image.observation_id, encoder_id, outcome)
-                refused.append(ImageError(f"{image.key.plate} {image.key.well} {image.key.visit}", outcome))
+                refused.append(
+                    ImageError(f"{image.key.plate} {image.key.well} {image.key.visit}", outcome)
+                )
             else:
                 ledger.add_embedding(image.observation_id, encoder_id, outcome)
                 embedded += 1
     return Reembedding(encoder_id, embedded, refused)
 
 
-def _outcomes(ledger: EmbeddingLedger, plates: list[str], encoder_id: str, config: Config, jobs: int) -> Generator[tuple[StoredImage, Embedding | str]]:
+def _outcomes(
+    ledger: EmbeddingLedger, plates: list[str], encoder_id: str, config: Config, jobs: int
+) -> Generator[tuple[StoredImage, Embedding | str]]:
     """Yield each image with its embedding, or why it has none; processes read and embed, this one commits."""
     if not plates:
         return
     # Not forked: a forked child would hold the database and the pipes of its siblings open.
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _open_worker, (config.encoder, config.source))
+    pool = ProcessPoolExecutor(
+        jobs, multiprocessing.get_context("spawn"), _open_worker, (config.encoder, config.source)
+    )
     try:
         for plate in plates:
             images = ledger.not_embedded(plate, encoder_id)
             yield from zip(images, pool.map(_embed, images), strict=True)
     except BrokenProcessPool as error:
-        raise ConfigError("--jobs", f"one of {jobs} processes was ended from outside; expected memory for each: give fewer") from error
+        raise ConfigError(
+            "--jobs",
+            f"one of {jobs} processes was ended from outside; expected memory for each: give fewer",
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -94,9 +107,14 @@ def _check_is_there(folder: Path) -> None:
     try:
         is_empty = next(folder.iterdir(), None) is None
     except OSError as error:
-        raise SourceGoneError(folder, f"{error.strerror}; expected the folder that the images were taken in from") from error
+        raise SourceGoneError(
+            folder, f"{error.strerror}; expected the folder that the images were taken in from"
+        ) from error
     if is_empty:
-        raise SourceGoneError(folder, "is empty; expected the folder that the images were taken in from: is the share mounted?")
+        raise SourceGoneError(
+            folder,
+            "is empty; expected the folder that the images were taken in from: is the share mounted?",
+        )
 
 
 # In the processes that read and embed.
@@ -116,10 +134,19 @@ class _Worker:
                 raise result
             if result is None:
                 raise ImageError(file.path, "is gone, or not the version that was taken in")
-        planes = stretch(tuple(result for result in results if isinstance(result, RawImage)), stored.key.well, bits=source.bits)
-        image = WellImage(stored.key, stored.day, None, stored.files, planes, stored.um_per_px, complete=True)
+        planes = stretch(
+            tuple(result for result in results if isinstance(result, RawImage)),
+            stored.key.well,
+            bits=source.bits,
+        )
+        image = WellImage(
+            stored.key, stored.day, None, stored.files, planes, stored.um_per_px, complete=True
+        )
         if image.digest != stored.digest:
-            raise ImageError(stored.files[0].path, "its pixels are not those that were taken in; expected the same file, and source.bits as it was")
+            raise ImageError(
+                stored.files[0].path,
+                "its pixels are not those that were taken in; expected the same file, and source.bits as it was",
+            )
         return np.asarray(self.encoder.embed(image, stored.sharpest_plane))
 
 
@@ -127,10 +154,16 @@ _workers: list[_Worker] = []
 
 
 def _open_worker(encoder: EncoderSection, source: SourceSection) -> None:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))  # the first process has told what it runs on
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the first process ends the others
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(30)
+    )  # the first process has told what it runs on
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # a terminal sends it to all; the first process ends the others
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _workers.append(_Worker(wiring.open_encoder_of(encoder.model_copy(update={"threads": 1})), source))
+    _workers.append(
+        _Worker(wiring.open_encoder_of(encoder.model_copy(update={"threads": 1})), source)
+    )
 
 
 def _end_with_parent() -> None:

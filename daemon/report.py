@@ -7,7 +7,18 @@ from html import escape
 from daemon.deterioration_section import HIGHEST, SCORES, deterioration_facts
 from daemon.dose_section import dose_section
 from daemon.gallery import gallery, seen_in_words
-from daemon.page import UNITS, bullet_list, bullets, how_it_was_made, interval_bar, page, probability, ranks, table_row, verdict_mark
+from daemon.page import (
+    UNITS,
+    bullet_list,
+    bullets,
+    how_it_was_made,
+    interval_bar,
+    page,
+    probability,
+    ranks,
+    table_row,
+    verdict_mark,
+)
 from daemon.plate_svg import has_positions, plate_svg
 from schemas.plate_map import Group
 from schemas.ranking import Direction, Gate, Ranking, RankingQuality, TreatmentRank
@@ -38,7 +49,11 @@ def report_html(ranking: Ranking, pictures: Mapping[str, bytes]) -> str:
 
 
 def _subtitle(ranking: Ranking) -> str:
-    parts = ["Efficacy ranking", f"revision {ranking.revision}", f"made {ranking.created_at:%Y-%m-%d %H:%M %Z}".strip()]
+    parts = [
+        "Efficacy ranking",
+        f"revision {ranking.revision}",
+        f"made {ranking.created_at:%Y-%m-%d %H:%M %Z}".strip(),
+    ]
     if ranking.replaces is not None:
         parts.insert(2, f"replaces revision {ranking.replaces}")
     if ranking.specimen:
@@ -48,7 +63,9 @@ def _subtitle(ranking: Ranking) -> str:
 
 def _gate(quality: RankingQuality) -> str:
     passed = quality.gate is Gate.PASSED
-    verdict = "Quality gate passed" if passed else "Quality gate FAILED: do not rely on this ranking"
+    verdict = (
+        "Quality gate passed" if passed else "Quality gate FAILED: do not rely on this ranking"
+    )
     figures = [
         ("Z′", quality.z_prime),
         ("robust Z′", quality.robust_z_prime),
@@ -57,8 +74,15 @@ def _gate(quality: RankingQuality) -> str:
         ("row effect", quality.row_effect),
         ("column effect", quality.column_effect),
     ]
-    cells = "".join(f"<div><dt>{name}</dt><dd>{'–' if value is None else f'{value:.2f}'}</dd></div>" for name, value in figures)
-    taken = f'<p class="hint">Taken into account: {escape(", ".join(quality.corrected_for))}.</p>' if quality.corrected_for else ""
+    cells = "".join(
+        f"<div><dt>{name}</dt><dd>{'–' if value is None else f'{value:.2f}'}</dd></div>"
+        for name, value in figures
+    )
+    taken = (
+        f'<p class="hint">Taken into account: {escape(", ".join(quality.corrected_for))}.</p>'
+        if quality.corrected_for
+        else ""
+    )
     return f'<section class="gate {quality.gate}">\n<h2>{verdict}</h2>\n{bullet_list(quality.reasons)}<dl>{cells}</dl>\n{taken}</section>'
 
 
@@ -66,8 +90,22 @@ def _treatments(ranking: Ranking) -> str:
     unit = UNITS[ranking.method]
     low = min([0.0, *(row.score_low for row in ranking.treatments)])
     high = max([0.0, *(row.score_high for row in ranking.treatments)])
-    heads = ("Rank", "Treatment", "Group", "Wells", "What is seen", f"Score ({unit}, with interval)", "Ranks possible", "p", "q and effect size", "Verdict")
-    body = "\n".join(_treatment(row, low, high) for row in ranking.treatments) or f'<tr><td colspan="{len(heads)}">No treatment could be ranked.</td></tr>'
+    heads = (
+        "Rank",
+        "Treatment",
+        "Group",
+        "Wells",
+        "What is seen",
+        f"Score ({unit}, with interval)",
+        "Ranks possible",
+        "p",
+        "q and effect size",
+        "Verdict",
+    )
+    body = (
+        "\n".join(_treatment(row, low, high) for row in ranking.treatments)
+        or f'<tr><td colspan="{len(heads)}">No treatment could be ranked.</td></tr>'
+    )
     return (
         "<section>\n<h2>Treatments, strongest effect first</h2>\n"
         f'<p class="hint">{SCORES[ranking.method]} The bar is the interval of the score, the dot the score. '
@@ -82,16 +120,28 @@ def _treatment(row: TreatmentRank, low: float, high: float) -> str:
         ("rank", "", str(row.efficacy_rank)),
         ("treatment", "", escape(row.treatment or "untreated")),
         ("", "Group", row.group.replace("_", " ")),
-        ("number", "Wells", f'<span title="{escape(", ".join(row.wells))}">{len(row.wells)}</span>'),
+        (
+            "number",
+            "Wells",
+            f'<span title="{escape(", ".join(row.wells))}">{len(row.wells)}</span>',
+        ),
         ("seen", "", "<br>".join(filter(None, (_reasons(row), seen_in_words(row.measures))))),
         (
             "score",
             "Score",
             f"<span>{row.score:.2f} <small>{row.score_low:.2f} … {row.score_high:.2f}</small></span>{bar}",
         ),
-        ("number", "Ranks possible", f"{ranks(row.rank_low, row.rank_high)}<br><small>best: {row.chance_best:.0%}</small>"),
+        (
+            "number",
+            "Ranks possible",
+            f"{ranks(row.rank_low, row.rank_high)}<br><small>best: {row.chance_best:.0%}</small>",
+        ),
         ("number", "p", probability(row.p_value)),
-        ("number", "q and effect size", f"{probability(row.q_value)}<br><small>{row.effect_size:.1f} ({row.effect_low:.1f} … {row.effect_high:.1f})</small>"),
+        (
+            "number",
+            "q and effect size",
+            f"{probability(row.q_value)}<br><small>{row.effect_size:.1f} ({row.effect_low:.1f} … {row.effect_high:.1f})</small>",
+        ),
         ("", "Verdict", f"{verdict_mark(row.verdict)}{_doubt(row)}"),
     )
     return table_row(cells)
@@ -114,8 +164,12 @@ def _plate(ranking: Ranking) -> str:
         picture = '<p class="hint">The names of these wells are no positions on a plate (such as B02), so there is no map.</p>'
     else:
         quality = ranking.quality
-        why_not = dict.fromkeys(quality.missing_images, "no image") | {left.well: left.reason for left in quality.left_out}
-        picture = plate_svg(ranking.wells, why_not, unit=UNITS[ranking.method], highest=HIGHEST[ranking.method])
+        why_not = dict.fromkeys(quality.missing_images, "no image") | {
+            left.well: left.reason for left in quality.left_out
+        }
+        picture = plate_svg(
+            ranking.wells, why_not, unit=UNITS[ranking.method], highest=HIGHEST[ranking.method]
+        )
     return f"<section>\n<h2>Plate</h2>\n{picture}\n</section>"
 
 
@@ -131,9 +185,18 @@ def _wells_to_look_at(ranking: Ranking) -> str:
     if ranking.quality.missing_images:
         flagged["no image of this day"] += ranking.quality.missing_images
     for doubt in ranking.label_doubts:
-        flagged[f"label in doubt, probability {min(doubt.probability, 0.99):.2f}: {doubt.said}, seems {doubt.seems}"] += doubt.wells
-    rows = "".join(f"<div><dt>{escape(why)} ({len(wells)})</dt><dd>{escape(', '.join(wells))}</dd></div>" for why, wells in flagged.items())
-    content = f'<dl class="lines">{rows}</dl>' if rows else '<p class="hint">None: no well was flagged, left out or without an image.</p>'
+        flagged[
+            f"label in doubt, probability {min(doubt.probability, 0.99):.2f}: {doubt.said}, seems {doubt.seems}"
+        ] += doubt.wells
+    rows = "".join(
+        f"<div><dt>{escape(why)} ({len(wells)})</dt><dd>{escape(', '.join(wells))}</dd></div>"
+        for why, wells in flagged.items()
+    )
+    content = (
+        f'<dl class="lines">{rows}</dl>'
+        if rows
+        else '<p class="hint">None: no well was flagged, left out or without an image.</p>'
+    )
     return f"<section>\n<h2>Wells to look at</h2>\n{content}\n</section>"
 
 

@@ -51,7 +51,8 @@ class Requests:
         except zmq.ZMQError as error:
             self.close()
             raise ConfigError(
-                "publisher.requests", f"{url} cannot be bound ({error.strerror}); expected a free address of this machine, such as tcp://127.0.0.1:5557"
+                "publisher.requests",
+                f"{url} cannot be bound ({error.strerror}); expected a free address of this machine, such as tcp://127.0.0.1:5557",
             ) from error
         self.url = self._socket.get_string(zmq.LAST_ENDPOINT)
 
@@ -92,7 +93,11 @@ def _error(text: str, *, retry: bool = False) -> ErrorReply:
     return ErrorReply(error=text.encode(errors="backslashreplace").decode(), retry=retry)
 
 
-def _reply(request: StatusRequest | LatestRequest | ReplayRequest, store: Store, status: Callable[[], StatusData]) -> BaseModel:
+def _reply(
+    request: StatusRequest | LatestRequest | ReplayRequest,
+    store: Store,
+    status: Callable[[], StatusData],
+) -> BaseModel:
     match request:
         case StatusRequest():
             return StatusReply(**status().model_dump())
@@ -106,12 +111,19 @@ def _latest(request: LatestRequest, store: Store) -> LatestReply:
     rankings = store.rankings(request.plate)
     if not rankings:
         ranked = [plate for plate in store.plates() if store.rankings(plate)]
-        raise ValueError(f"plate {request.plate!r} has no ranking; expected one of {', '.join(ranked) or 'none so far: no plate has a ranking yet'}")
-    return LatestReply(plate=request.plate, ranking=max(rankings, key=lambda ranking: (ranking.day, ranking.revision)))
+        raise ValueError(
+            f"plate {request.plate!r} has no ranking; expected one of {', '.join(ranked) or 'none so far: no plate has a ranking yet'}"
+        )
+    return LatestReply(
+        plate=request.plate,
+        ranking=max(rankings, key=lambda ranking: (ranking.day, ranking.revision)),
+    )
 
 
 def _replay(request: ReplayRequest, store: Store) -> ReplayReply:
-    newest = store.last_sequence()  # before the messages are read: a later one is not promised by this reply
+    newest = (
+        store.last_sequence()
+    )  # before the messages are read: a later one is not promised by this reply
     found: list[ReplayedMessage] = []
     size, more = 0, False
     for message in _messages_after(request.after, request.topic, store):
@@ -119,10 +131,21 @@ def _replay(request: ReplayRequest, store: Store) -> ReplayReply:
         if len(found) == REPLAY_MESSAGES or (found and size > REPLAY_BYTES):
             more = True
             break
-        found.append(ReplayedMessage(topic=message.topic, sequence=message.sequence, body=json.loads(message.body)))
+        found.append(
+            ReplayedMessage(
+                topic=message.topic, sequence=message.sequence, body=json.loads(message.body)
+            )
+        )
     last = found[-1].sequence if found else request.after
     newest = max(newest, found[-1].sequence) if found else newest
-    return ReplayReply(after=request.after, topic=request.topic, messages=tuple(found), more=more, last=last if more else max(last, newest), newest=newest)
+    return ReplayReply(
+        after=request.after,
+        topic=request.topic,
+        messages=tuple(found),
+        more=more,
+        last=last if more else max(last, newest),
+        newest=newest,
+    )
 
 
 def _messages_after(sequence: int, topic: str, store: Store) -> Iterator[PublishedMessage]:

@@ -34,7 +34,9 @@ class Revision:
 
     home: Path
     identity: Identity
-    files: Mapping[str, Callable[[], str]]  # by name; the JSON first, it says whose the others are. Content is made only where a file is written
+    files: Mapping[
+        str, Callable[[], str]
+    ]  # by name; the JSON first, it says whose the others are. Content is made only where a file is written
 
     @property
     def document(self) -> str:
@@ -55,13 +57,20 @@ def write_revision(revision: Revision) -> list[Path]:
     document = revision.home / revision.document
     absent = missing_files(revision)
     if document not in absent and _read(document, revision) != revision.identity:
-        raise OutputError(document, "is there and is not this ranking; expected none of this name (was the store made anew? move the old folder away)")
+        raise OutputError(
+            document,
+            "is there and is not this ranking; expected none of this name (was the store made anew? move the old folder away)",
+        )
     try:
         revision.home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(revision.home, f"cannot be made ({error.strerror}); expected a folder in a writable one") from error
+        raise OutputError(
+            revision.home, f"cannot be made ({error.strerror}); expected a folder in a writable one"
+        ) from error
     for path in absent:
-        write_durably(path, revision.files[revision.document if path.name == LATEST else path.name]().encode())
+        write_durably(
+            path, revision.files[revision.document if path.name == LATEST else path.name]().encode()
+        )
     return [*_paths(revision), revision.home / LATEST]
 
 
@@ -78,7 +87,9 @@ def missing_files(revision: Revision) -> list[Path]:
         there = {path.name for path in home.iterdir()} if home.exists() else set()
         latest = _read(home / LATEST, revision)
     except OSError as error:
-        raise OutputError(home, f"cannot be read ({error.strerror}); expected a readable folder") from error
+        raise OutputError(
+            home, f"cannot be read ({error.strerror}); expected a readable folder"
+        ) from error
     absent = [path for path in _paths(revision) if path.name not in there]
     if latest is None or latest.order < revision.identity.order:
         absent.append(home / LATEST)

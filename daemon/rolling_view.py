@@ -19,39 +19,82 @@ class _Plate:
     """What was read and computed of one plate; it saves work and changes no result."""
 
     observations: dict[int, Observation] = field(default_factory=dict)  # by id
-    departures: dict[int, tuple[object, dict[str, float]]] = field(default_factory=dict)  # by day: what they rest on, and well: departure
+    departures: dict[int, tuple[object, dict[str, float]]] = field(
+        default_factory=dict
+    )  # by day: what they rest on, and well: departure
 
 
 class RollingView:
     """The departures of a well on every day since dosing, by the same arithmetic as the ranking, but without earlier plates: an image waits for it."""
 
-    def __init__(self, store: Store, representation: Representation, embedding_weight: float, settings: DepartureSettings) -> None:
+    def __init__(
+        self,
+        store: Store,
+        representation: Representation,
+        embedding_weight: float,
+        settings: DepartureSettings,
+    ) -> None:
         self._store = store
         self._representation = representation
         self._embedding_weight = embedding_weight
         self._settings = settings
         self._plates: OrderedDict[str, _Plate] = OrderedDict()
 
-    def departures(self, newest: Observation, plate_map: PlateMap | None) -> tuple[DayDeparture, ...]:
+    def departures(
+        self, newest: Observation, plate_map: PlateMap | None
+    ) -> tuple[DayDeparture, ...]:
         """Return them for the well of an observation that is not stored yet; none before dosing, or for a well that the map does not name."""
         well = newest.key.well
-        if plate_map is None or well not in plate_map.wells_with_tissue or newest.day <= plate_map.dosed_on_day:
+        if (
+            plate_map is None
+            or well not in plate_map.wells_with_tissue
+            or newest.day <= plate_map.dosed_on_day
+        ):
             return ()
         images = counting(self._store.imaged(plate_map.plate, newest.encoder_id), plate_map)
         others = [image for image in images if (image.key.well, image.day) != (well, newest.day)]
-        days = {image.day for image in others if image.key.well == well and image.day > plate_map.dosed_on_day} | {newest.day}
-        return tuple(DayDeparture(day=day, departure=self._on(day, others, newest, plate_map).get(well)) for day in sorted(days))
+        days = {
+            image.day
+            for image in others
+            if image.key.well == well and image.day > plate_map.dosed_on_day
+        } | {newest.day}
+        return tuple(
+            DayDeparture(day=day, departure=self._on(day, others, newest, plate_map).get(well))
+            for day in sorted(days)
+        )
 
-    def _on(self, day: int, others: list[Imaged], newest: Observation, plate_map: PlateMap) -> dict[str, float]:
+    def _on(
+        self, day: int, others: list[Imaged], newest: Observation, plate_map: PlateMap
+    ) -> dict[str, float]:
         """Return the departures of one day, computed anew only when an image that they rest on is new."""
         plate = self._plate(plate_map.plate)
         used = [image for image in others if self._bears_on(day, image.day, plate_map)]
         is_used = self._bears_on(day, newest.day, plate_map)
-        rests_on = (plate_map.digest, newest.digest if is_used else None, tuple(image.observation_id for image in used))
+        rests_on = (
+            plate_map.digest,
+            newest.digest if is_used else None,
+            tuple(image.observation_id for image in used),
+        )
         if day not in plate.departures or plate.departures[day][0] != rests_on:
-            observations = self._read(plate, used, newest.encoder_id) + ([newest] if is_used else [])
-            laid_out = assemble(observations, plate_map, through_day=day, representation=self._representation, embedding_weight=self._embedding_weight)
-            plate.departures[day] = rests_on, departures_on(laid_out.trajectories, dosing_day=plate_map.dosed_on_day, day=day, settings=self._settings)
+            observations = self._read(plate, used, newest.encoder_id) + (
+                [newest] if is_used else []
+            )
+            laid_out = assemble(
+                observations,
+                plate_map,
+                through_day=day,
+                representation=self._representation,
+                embedding_weight=self._embedding_weight,
+            )
+            plate.departures[day] = (
+                rests_on,
+                departures_on(
+                    laid_out.trajectories,
+                    dosing_day=plate_map.dosed_on_day,
+                    day=day,
+                    settings=self._settings,
+                ),
+            )
         return plate.departures[day][1]
 
     def _bears_on(self, day: int, seen: int, plate_map: PlateMap) -> bool:
@@ -59,7 +102,10 @@ class RollingView:
 
     def _read(self, plate: _Plate, images: list[Imaged], encoder_id: str) -> list[Observation]:
         new = [image for image in images if image.observation_id not in plate.observations]
-        plate.observations |= {image.observation_id: read for image, read in zip(new, self._store.observations(new, encoder_id), strict=True)}
+        plate.observations |= {
+            image.observation_id: read
+            for image, read in zip(new, self._store.observations(new, encoder_id), strict=True)
+        }
         return [plate.observations[image.observation_id] for image in images]
 
     def _plate(self, name: str) -> _Plate:

@@ -60,16 +60,22 @@ class Service:
 
     parts: Parts
     stop_notes: list[int] = field(default_factory=list)  # signal handlers append; the loop looks
-    check_talk: Callable[[], None] = lambda: None  # raises what ended the thread that publishes, if anything did
+    check_talk: Callable[[], None] = lambda: (
+        None
+    )  # raises what ended the thread that publishes, if anything did
     _tick: float = field(default_factory=time.monotonic)
     _last_sweep: float = float("-inf")
     _source_status: SourceStatus = field(default_factory=SourceStatus)
     _started_at: datetime = field(init=False)
     _last_image_at: datetime | None = None
     _rejected: int = 0
-    _kept_maps: dict[str, str] = field(default_factory=dict)  # plate: digest of the map that the store has
+    _kept_maps: dict[str, str] = field(
+        default_factory=dict
+    )  # plate: digest of the map that the store has
     _kept_assays: dict[str, str] = field(default_factory=dict)  # as its assay
-    _wrong_assays: dict[str, str] = field(default_factory=dict)  # plate: what was wrong with its assay when it was last looked at
+    _wrong_assays: dict[str, str] = field(
+        default_factory=dict
+    )  # plate: what was wrong with its assay when it was last looked at
 
     def __post_init__(self) -> None:
         self._started_at = self.parts.clock()
@@ -120,7 +126,11 @@ class Service:
         if self.parts.reactions:
             self.parts.reactions.catch_up()
         self.parts.tell_systemd("READY=1")
-        log.info("service.started", version=self.parts.version, encoder_id=self.parts.images.encoder.encoder_id)
+        log.info(
+            "service.started",
+            version=self.parts.version,
+            encoder_id=self.parts.images.encoder.encoder_id,
+        )
 
     def _next_image(self) -> WellImage | Rejected | None:
         try:
@@ -143,13 +153,23 @@ class Service:
             try:
                 outcome = self.parts.images.process(item, plate_map)
             except StoreError as error:
-                self.parts.alerts.raise_once(AlertKind.DISK, "store", f"an image waits because the store does not take it: {error}", plate)
+                self.parts.alerts.raise_once(
+                    AlertKind.DISK,
+                    "store",
+                    f"an image waits because the store does not take it: {error}",
+                    plate,
+                )
                 self._wait(STORE_RETRY_S)
                 continue
             self.parts.alerts.clear(AlertKind.DISK, "store")
             self.parts.source.done(item)
             self._note(item, outcome, ms=round(1000 * (time.perf_counter() - started), 1))
-            if self.parts.reactions and plate_map and outcome is Outcome.STORED and isinstance(item, WellImage):
+            if (
+                self.parts.reactions
+                and plate_map
+                and outcome is Outcome.STORED
+                and isinstance(item, WellImage)
+            ):
                 self.parts.reactions.after_image(item.key, plate_map)
             return
 
@@ -157,12 +177,25 @@ class Service:
         self.parts.metrics.images.labels(outcome=outcome).inc()
         if isinstance(item, Rejected):
             self._rejected += 1
-            log.warning("image.rejected", plate=item.plate, well=item.well, files=[file.path for file in item.files], reason=item.reason)
+            log.warning(
+                "image.rejected",
+                plate=item.plate,
+                well=item.well,
+                files=[file.path for file in item.files],
+                reason=item.reason,
+            )
             return
         self._last_image_at = self.parts.clock()
         self.parts.metrics.last_image.set(self._last_image_at.timestamp())
         stored = outcome is Outcome.STORED
-        log.info("image.stored" if stored else "image.duplicate", plate=item.key.plate, well=item.key.well, visit=item.key.visit, complete=item.complete, ms=ms)
+        log.info(
+            "image.stored" if stored else "image.duplicate",
+            plate=item.key.plate,
+            well=item.key.well,
+            visit=item.key.visit,
+            complete=item.complete,
+            ms=ms,
+        )
 
     def _look_after_days(self, item: WellImage | Rejected | None) -> None:
         try:
@@ -171,7 +204,11 @@ class Service:
         except Stopping:
             return
         except StoreError as error:
-            self.parts.alerts.raise_once(AlertKind.DISK, "ranking", f"a ranking that is due waits because of the store: {error}")
+            self.parts.alerts.raise_once(
+                AlertKind.DISK,
+                "ranking",
+                f"a ranking that is due waits because of the store: {error}",
+            )
             self._wait(STORE_RETRY_S)
         else:
             self.parts.alerts.clear(AlertKind.DISK, "ranking")
@@ -190,7 +227,12 @@ class Service:
         self._last_sweep = time.monotonic()
         self._watch_disks()
         for plate, reason in self._source_status.held.items():
-            self.parts.alerts.raise_once(AlertKind.PLATE_MAP, f"{plate}: {reason}", f"images of plate {plate} wait: {reason}", plate)
+            self.parts.alerts.raise_once(
+                AlertKind.PLATE_MAP,
+                f"{plate}: {reason}",
+                f"images of plate {plate} wait: {reason}",
+                plate,
+            )
         for plate in self.parts.store.plates():
             self._rank(plate)
 
@@ -213,7 +255,12 @@ class Service:
             self.parts.alerts.clear(AlertKind.ASSAY, problem)
         self._wrong_assays = wrong
         for plate, problem in wrong.items():
-            self.parts.alerts.raise_once(AlertKind.ASSAY, problem, f"the assay of plate {plate} is not used: {problem}", plate)
+            self.parts.alerts.raise_once(
+                AlertKind.ASSAY,
+                problem,
+                f"the assay of plate {plate} is not used: {problem}",
+                plate,
+            )
 
     def _rank_all(self) -> None:
         self._keep_plate_maps()
@@ -223,7 +270,9 @@ class Service:
         self.parts.specimens.rank_noted()
 
     def _rank(self, plate: str, *, all_is_in: bool = False) -> None:
-        for ranking in self.parts.days.run_due(plate, is_waiting=plate in self._source_status.pending, all_is_in=all_is_in):
+        for ranking in self.parts.days.run_due(
+            plate, is_waiting=plate in self._source_status.pending, all_is_in=all_is_in
+        ):
             self.parts.metrics.rankings.labels(final=ranking.final).inc()
             self.parts.specimens.note(ranking)
             if self.parts.reactions:
@@ -233,7 +282,11 @@ class Service:
         for folder in self.parts.watched_folders:
             free = shutil.disk_usage(folder).free
             if free < self.parts.min_free_bytes:
-                self.parts.alerts.raise_once(AlertKind.DISK, str(folder), f"{folder}: {free:,} bytes free; expected {self.parts.min_free_bytes:,} or more")
+                self.parts.alerts.raise_once(
+                    AlertKind.DISK,
+                    str(folder),
+                    f"{folder}: {free:,} bytes free; expected {self.parts.min_free_bytes:,} or more",
+                )
             else:
                 self.parts.alerts.clear(AlertKind.DISK, str(folder))
 

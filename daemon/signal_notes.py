@@ -13,5 +13,7 @@ def take_notes_of_signals(notes: list[int], end_now: Callable[[int], None]) -> N
             end_now(number)
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # under nohup a closed terminal is nothing
+        if (
+            number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
+        ):  # under nohup a closed terminal is nothing
             signal.signal(number, note)

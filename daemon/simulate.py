@@ -12,7 +12,14 @@ from acquisition.virtual_microscope import microscopes
 from acquisition.virtual_optics import OpticsName
 from acquisition.virtual_plate import Layout, Mechanism
 from acquisition.virtual_robot import Delivery, robot_days, run_robot, write_plates, write_truth
-from acquisition.virtual_world import A1_UM, FOCUS_TRAVEL_UM, FOCUS_Z_UM, STAGE_TRAVEL_UM, World, WorldFile
+from acquisition.virtual_world import (
+    A1_UM,
+    FOCUS_TRAVEL_UM,
+    FOCUS_Z_UM,
+    STAGE_TRAVEL_UM,
+    World,
+    WorldFile,
+)
 from schemas.errors import ConfigError, SpheroRankError
 
 _MICROSCOPE_CONFIG = f"""\
@@ -39,7 +46,12 @@ logs = "logs"
 
 def progress_on(console: Console) -> Progress:
     """Return a progress bar that shows on a terminal and is silent in a pipe."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
 
 
@@ -70,9 +82,24 @@ def simulate(
         task = bar.add_task("well images", total=None)
         try:
             if robot is None:
-                write_plates(out, scopes, masks=masks, assay=assay, faults=faults, progress=lambda done, total: bar.update(task, completed=done, total=total))
+                write_plates(
+                    out,
+                    scopes,
+                    masks=masks,
+                    assay=assay,
+                    faults=faults,
+                    progress=lambda done, total: bar.update(task, completed=done, total=total),
+                )
                 return
-            write_truth(out / "truth.csv", (scope.truth(plan, day) for scope in scopes for day in robot_days(scope, seed) for plan in scope.plate.wells))
+            write_truth(
+                out / "truth.csv",
+                (
+                    scope.truth(plan, day)
+                    for scope in scopes
+                    for day in robot_days(scope, seed)
+                    for plan in scope.plate.wells
+                ),
+            )
             run_robot(
                 scopes,
                 out / "drop",
@@ -84,7 +111,10 @@ def simulate(
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             )
         except OSError as error:
-            raise SpheroRankError(error.filename or out, f"cannot be written: {error.strerror}; expected a folder with free space") from error
+            raise SpheroRankError(
+                error.filename or out,
+                f"cannot be written: {error.strerror}; expected a folder with free space",
+            ) from error
 
 
 def simulate_microscope(out: Path, file: WorldFile, *, assay: bool) -> World:
@@ -102,8 +132,16 @@ def simulate_microscope(out: Path, file: WorldFile, *, assay: bool) -> World:
         task = bar.add_task("truth", total=None)
         try:
             write_world(out, world)
-            write_maps_and_truth(out, world, assay=assay, progress=lambda done, total: bar.update(task, completed=done, total=total))
+            write_maps_and_truth(
+                out,
+                world,
+                assay=assay,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+            )
             (out / "spherorank.toml").write_text(_MICROSCOPE_CONFIG)
         except OSError as error:
-            raise SpheroRankError(error.filename or out, f"cannot be written: {error.strerror}; expected a folder with free space") from error
+            raise SpheroRankError(
+                error.filename or out,
+                f"cannot be written: {error.strerror}; expected a folder with free space",
+            ) from error
     return world

@@ -29,7 +29,9 @@ def write_specimen(ranking: SpecimenRanking, folder: Path) -> list[Path]:
         If a file cannot be written, or another ranking of this name stands there. Trying again later goes on where it failed.
     """
     if "/" in ranking.specimen:
-        raise OutputError(folder, f"specimen {ranking.specimen!r} cannot name a folder; expected another name")
+        raise OutputError(
+            folder, f"specimen {ranking.specimen!r} cannot name a folder; expected another name"
+        )
     return write_revision(
         Revision(
             folder / folder_of(ranking.specimen),
@@ -47,11 +49,25 @@ def specimen_csv(ranking: SpecimenRanking) -> str:
     """Return one row a treatment, with the names of the JSON; what each plate says alone stands in columns such as ``PDAC-0042.score``."""
     fields = [name for name in SpecimenTreatment.model_fields if name != "plates"]
     plates = [plate.plate for plate in ranking.plates if plate.left_out is None]
-    header = ["specimen", "revision", *fields, *(f"{plate}.{name}" for plate in plates for name in _ALONE), "notice"]
+    header = [
+        "specimen",
+        "revision",
+        *fields,
+        *(f"{plate}.{name}" for plate in plates for name in _ALONE),
+        "notice",
+    ]
     return csv_text(header, (_row(ranking, row, fields, plates) for row in ranking.treatments))
 
 
-def _row(ranking: SpecimenRanking, row: SpecimenTreatment, fields: list[str], plates: list[str]) -> list[object]:
+def _row(
+    ranking: SpecimenRanking, row: SpecimenTreatment, fields: list[str], plates: list[str]
+) -> list[object]:
     alone = {each.plate: each for each in row.plates}
     of_plates = [getattr(alone.get(plate), name, None) for plate in plates for name in _ALONE]
-    return [ranking.specimen, ranking.revision, *(getattr(row, name) for name in fields), *of_plates, ranking.notice]
+    return [
+        ranking.specimen,
+        ranking.revision,
+        *(getattr(row, name) for name in fields),
+        *of_plates,
+        ranking.notice,
+    ]

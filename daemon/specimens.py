@@ -35,17 +35,23 @@ class Specimens:
     seed: int
     config_digest: str
     code_version: str
-    write: Callable[[SpecimenRanking], Sequence[Path]]  # the files of a ranking; those that exist already are left as they are
+    write: Callable[
+        [SpecimenRanking], Sequence[Path]
+    ]  # the files of a ranking; those that exist already are left as they are
     alerts: Alerts
     clock: Callable[[], datetime]
-    _of_plate: dict[str, str | None] = field(default_factory=dict)  # the specimen that a plate's last ranking named
+    _of_plate: dict[str, str | None] = field(
+        default_factory=dict
+    )  # the specimen that a plate's last ranking named
     _noted: set[str] = field(default_factory=set)
 
     def note(self, ranking: Ranking) -> None:
         """Take note of a ranking of a plate; if the plate belonged to another specimen before, that one has to do without it now."""
         if ranking.final:
             before = self._of_plate.get(ranking.plate)
-            self._noted.update(specimen for specimen in (ranking.specimen, before) if specimen is not None)
+            self._noted.update(
+                specimen for specimen in (ranking.specimen, before) if specimen is not None
+            )
             self._of_plate[ranking.plate] = ranking.specimen
 
     def rank_noted(self) -> None:
@@ -79,9 +85,15 @@ class Specimens:
     def _rank(self, specimen: str) -> SpecimenRanking | None:
         """Commit a new ranking with its message where there is something new, and write its files; return the newest ranking."""
         finals = self._finals(specimen)
-        previous = max(self.store.specimen_rankings(specimen), key=lambda each: each.revision, default=None)
+        previous = max(
+            self.store.specimen_rankings(specimen), key=lambda each: each.revision, default=None
+        )
         inputs_digest = _digest(finals)
-        if not finals or (previous is None and len(finals) < FEWEST_PLATES) or (previous is not None and previous.inputs_digest == inputs_digest):
+        if (
+            not finals
+            or (previous is None and len(finals) < FEWEST_PLATES)
+            or (previous is not None and previous.inputs_digest == inputs_digest)
+        ):
             return previous
         ranking = SpecimenRanking(
             **rank_specimen(finals, seed=self.seed).model_dump(),
@@ -104,7 +116,11 @@ class Specimens:
         newest = []
         for plate in self.store.plates_of(specimen):
             plate_map = self.store.plate_map(plate)
-            final = [each for each in self.store.rankings(plate) if each.final and plate_map is not None and each.day == plate_map.readout_day]
+            final = [
+                each
+                for each in self.store.rankings(plate)
+                if each.final and plate_map is not None and each.day == plate_map.readout_day
+            ]
             newest += sorted(final, key=lambda each: each.revision)[-1:]
         return newest
 
@@ -114,15 +130,22 @@ class Specimens:
         folder = folder_of(ranking.specimen)
         try:
             if folder in self.store.plates():
-                raise OutputError(folder, f"is the folder of a plate of this name; expected none of that name beside a specimen {ranking.specimen}")
+                raise OutputError(
+                    folder,
+                    f"is the folder of a plate of this name; expected none of that name beside a specimen {ranking.specimen}",
+                )
             self.write(ranking)
         except SpheroRankError as error:
-            self.alerts.raise_once(AlertKind.DISK, cause, f"the files of {cause} cannot be written: {error}")
+            self.alerts.raise_once(
+                AlertKind.DISK, cause, f"the files of {cause} cannot be written: {error}"
+            )
         else:
             self.alerts.clear(AlertKind.DISK, cause)
 
 
 def _digest(rankings: Sequence[Ranking]) -> str:
     """Return SHA-256 of which rankings of which plates a specimen's ranking rests on."""
-    rests_on = sorted((each.plate, each.day, each.revision, each.inputs_digest) for each in rankings)
+    rests_on = sorted(
+        (each.plate, each.day, each.revision, each.inputs_digest) for each in rankings
+    )
     return hashlib.sha256(json.dumps(rests_on).encode()).hexdigest()

@@ -79,7 +79,9 @@ def open_encoder(config: Config) -> OnnxEncoder:
 
 def open_encoder_of(section: EncoderSection) -> OnnxEncoder:
     """Do so from the section alone, which another process can be given."""
-    return OnnxEncoder(load_bundle(section.bundle), providers=section.providers, intra_op_threads=section.threads)
+    return OnnxEncoder(
+        load_bundle(section.bundle), providers=section.providers, intra_op_threads=section.threads
+    )
 
 
 def open_segmenter(config: Config) -> Segmenter:
@@ -87,10 +89,14 @@ def open_segmenter(config: Config) -> Segmenter:
     name = config.tissue.segmenter
     if name == "classical":
         return ClassicalSegmenter()
-    return OnnxSegmenter(load_segmenter(shipped_segmenter() if name == "learned" else Path(name).expanduser()))
+    return OnnxSegmenter(
+        load_segmenter(shipped_segmenter() if name == "learned" else Path(name).expanduser())
+    )
 
 
-def rank_settings(forecaster: str, forecast_from: ForecastFrom, metric: MetricName, *, leave_out_unlike: bool) -> RankSettings:
+def rank_settings(
+    forecaster: str, forecast_from: ForecastFrom, metric: MetricName, *, leave_out_unlike: bool
+) -> RankSettings:
     """Return how plates are ranked, with the sequence model opened where ``forecaster`` is the folder of one.
 
     Raises
@@ -99,24 +105,46 @@ def rank_settings(forecaster: str, forecast_from: ForecastFrom, metric: MetricNa
         If there is no such forecaster, or its model does not fit its card or the rest.
     """
     if forecaster in FORECASTERS:
-        return RankSettings(DepartureSettings(forecaster, forecast_from, metric), leave_out_unlike=leave_out_unlike)
+        return RankSettings(
+            DepartureSettings(forecaster, forecast_from, metric), leave_out_unlike=leave_out_unlike
+        )
     folder = Path(forecaster).expanduser()
     if not folder.is_dir():
-        raise BundleError(forecaster, f"is no forecaster; expected one of {', '.join(FORECASTERS)}, or a folder with forecaster.onnx and forecaster.json")
+        raise BundleError(
+            forecaster,
+            f"is no forecaster; expected one of {', '.join(FORECASTERS)}, or a folder with forecaster.onnx and forecaster.json",
+        )
     if forecast_from is not ForecastFrom.DOSING:
-        raise ConfigError("forecast_from", f"is {forecast_from}; expected {ForecastFrom.DOSING} with the sequence model {folder}, which sees days up to dosing")
+        raise ConfigError(
+            "forecast_from",
+            f"is {forecast_from}; expected {ForecastFrom.DOSING} with the sequence model {folder}, which sees days up to dosing",
+        )
     foresight = OnnxSequenceModel(load_forecaster(folder))
-    return RankSettings(DepartureSettings(metric=metric, foresight=foresight), leave_out_unlike=leave_out_unlike)
+    return RankSettings(
+        DepartureSettings(metric=metric, foresight=foresight), leave_out_unlike=leave_out_unlike
+    )
 
 
 def open_rank_settings(config: Config, card: BundleCard) -> RankSettings:
     """Return how plates are ranked by this configuration and encoder; errors as :func:`rank_settings`."""
     ranking = config.ranking
-    settings = rank_settings(ranking.forecaster, ranking.forecast_from, ranking.metric, leave_out_unlike=ranking.leave_out_unlike)
-    representation = "measures" if ranking.representation == "both" and card.ranking_weight == 0 else ranking.representation
+    settings = rank_settings(
+        ranking.forecaster,
+        ranking.forecast_from,
+        ranking.metric,
+        leave_out_unlike=ranking.leave_out_unlike,
+    )
+    representation = (
+        "measures"
+        if ranking.representation == "both" and card.ranking_weight == 0
+        else ranking.representation
+    )
     if settings.departure.foresight is not None:
         try:
-            settings.departure.foresight.check_fits(feature_names(representation, card.dimension), "" if representation == "measures" else card.encoder_id)
+            settings.departure.foresight.check_fits(
+                feature_names(representation, card.dimension),
+                "" if representation == "measures" else card.encoder_id,
+            )
         except ProfileError as error:
             raise BundleError(error.where, error.problem) from error
     return settings
@@ -142,8 +170,23 @@ def open_days(config: Config, store: SqlStore, card: BundleCard) -> DailyPath:
         config_digest=config.digest,
         code_version=VERSION,
     )
-    calibrations = Calibrations(store, card.encoder_id, method=ranking.method, representation=ranking.representation, seed=ranking.seed, clock=now)
-    return DailyPath(store, card.encoder_id, settings, calibrations, partial(write_ranking, folder=config.output.rankings), Alerts(store, now), now)
+    calibrations = Calibrations(
+        store,
+        card.encoder_id,
+        method=ranking.method,
+        representation=ranking.representation,
+        seed=ranking.seed,
+        clock=now,
+    )
+    return DailyPath(
+        store,
+        card.encoder_id,
+        settings,
+        calibrations,
+        partial(write_ranking, folder=config.output.rankings),
+        Alerts(store, now),
+        now,
+    )
 
 
 def open_specimens(config: Config, store: SqlStore, alerts: Alerts) -> Specimens:
@@ -152,7 +195,9 @@ def open_specimens(config: Config, store: SqlStore, alerts: Alerts) -> Specimens
     return Specimens(store, config.ranking.seed, config.digest, VERSION, write, alerts, now)
 
 
-def open_reactions(config: Config, store: SqlStore, encoder_id: str, alerts: Alerts) -> Reactions | None:
+def open_reactions(
+    config: Config, store: SqlStore, encoder_id: str, alerts: Alerts
+) -> Reactions | None:
     """Return what asks for images once more, where a microscope of our own can take them."""
     section = config.source.micromanager
     if config.source.kind != "micromanager" or section is None:
@@ -163,7 +208,15 @@ def open_reactions(config: Config, store: SqlStore, encoder_id: str, alerts: Ale
 
 def acquire_command(file: Path | None, *options: str) -> list[str]:
     """Return the command that drives the microscope, as a process of its own."""
-    return [sys.executable, "-P", "-m", "daemon", "acquire", *options, *(("--config", str(file.absolute())) if file else ())]
+    return [
+        sys.executable,
+        "-P",
+        "-m",
+        "daemon",
+        "acquire",
+        *options,
+        *(("--config", str(file.absolute())) if file else ()),
+    ]
 
 
 def open_microscope(config: Config, file: Path | None, alerts: Alerts) -> MicroscopeCare | None:
@@ -172,11 +225,19 @@ def open_microscope(config: Config, file: Path | None, alerts: Alerts) -> Micros
     if config.source.kind != "micromanager" or section is None:
         return None
     limits = CareLimits(silent_s=section.stall_s + STALL_TOLD_S)
-    return MicroscopeCare(acquire_command(file, "--serve"), acquire_command(file, "--lamp-off"), alerts, limits, time.monotonic)
+    return MicroscopeCare(
+        acquire_command(file, "--serve"),
+        acquire_command(file, "--lamp-off"),
+        alerts,
+        limits,
+        time.monotonic,
+    )
 
 
 @contextmanager
-def open_service(config: Config, *, file: Path | None = None, once: bool = False) -> Iterator[Service]:
+def open_service(
+    config: Config, *, file: Path | None = None, once: bool = False
+) -> Iterator[Service]:
     """Open everything the service drives; on leaving, what was opened last is closed first. ``file`` is where the configuration was read."""
     with ExitStack() as stack:
         # The arrays are small and the cores few: several threads in one product or filter only wait for one another.
@@ -196,7 +257,12 @@ def open_service(config: Config, *, file: Path | None = None, once: bool = False
                 open_segmenter(config),
                 days.settings.condition,
                 store,
-                RollingView(store, config.ranking.representation, encoder.card.ranking_weight, days.settings.rank.departure),
+                RollingView(
+                    store,
+                    config.ranking.representation,
+                    encoder.card.ranking_weight,
+                    days.settings.rank.departure,
+                ),
                 now,
             ),
             days=days,
@@ -239,7 +305,13 @@ def _open_outside(config: Config, service: Service, stack: ExitStack) -> None:
     talk.start()
     stack.callback(talk.stop, timeout_s=10.0)
     if config.health.http:
-        page = HealthPage(config.health.http, service.parts.metrics, status=service.status, tick_age_s=service.tick_age_s, stall_s=settings.stall_s)
+        page = HealthPage(
+            config.health.http,
+            service.parts.metrics,
+            status=service.status,
+            tick_age_s=service.tick_age_s,
+            stall_s=settings.stall_s,
+        )
         stack.callback(page.close)
 
 

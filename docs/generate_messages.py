@@ -49,7 +49,10 @@ JSON Schemas of the bodies, requests and replies: [`schemas/json/`](../schemas/j
 
 def files() -> dict[Path, str]:
     """Return every generated file and its content."""
-    schemas = {ROOT / "schemas" / "json" / name: json.dumps(schema, indent=2, ensure_ascii=False) + "\n" for name, schema in json_schemas().items()}
+    schemas = {
+        ROOT / "schemas" / "json" / name: json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+        for name, schema in json_schemas().items()
+    }
     return schemas | {ROOT / "docs" / "messages.md": _page()}
 
 
@@ -57,12 +60,18 @@ def examples() -> dict[str, MessageData]:
     """Return one message of each kind."""
     departures = (DayDeparture(day=7, departure=0.4), DayDeparture(day=8, departure=1.9))
     return {
-        "observation": samples.observation_data(samples.observation("D02", 8)).model_copy(update={"departures": departures}),
+        "observation": samples.observation_data(samples.observation("D02", 8)).model_copy(
+            update={"departures": departures}
+        ),
         "rejected": samples.rejected_data(samples.rejected()),
         "ranking": samples.ranking_data(samples.ranking()),
         "specimen": samples.specimen_data(samples.specimen_ranking()),
         "status": samples.status_data(),
-        "alert": AlertData(kind=AlertKind.IMAGES_MISSING, plate=samples.PLATE, message="day 9: no image for 6 h; expected 60 well images"),
+        "alert": AlertData(
+            kind=AlertKind.IMAGES_MISSING,
+            plate=samples.PLATE,
+            message="day 9: no image for 6 h; expected 60 well images",
+        ),
     }
 
 
@@ -74,7 +83,9 @@ def _page() -> str:
         topic = topic_of(data)
         if kind in _PLATE_TOPICS:
             topic = topic.replace(samples.PLATE, "<plate>").replace(samples.SPECIMEN, "<specimen>")
-        parts.append(f"## `{topic}`\n\n{_WHEN[kind]}\n\n{_tables(schema)}\nExample, topic `{topic_of(data)}`:\n\n{_fence(event)}")
+        parts.append(
+            f"## `{topic}`\n\n{_WHEN[kind]}\n\n{_tables(schema)}\nExample, topic `{topic_of(data)}`:\n\n{_fence(event)}"
+        )
     parts.append(_requests())
     return "\n".join(parts)
 
@@ -105,7 +116,10 @@ def _tables(schema: dict[str, Any]) -> str:
 
 
 def _table(schema: dict[str, Any]) -> str:
-    rows = [f"| `{name}` | {_type(field)} | {_plain(field.get('description', ''))} |" for name, field in schema["properties"].items()]
+    rows = [
+        f"| `{name}` | {_type(field)} | {_plain(field.get('description', ''))} |"
+        for name, field in schema["properties"].items()
+    ]
     return "\n".join(["| field | type | |", "|---|---|---|", *rows]) + "\n"
 
 

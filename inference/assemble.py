@@ -50,12 +50,21 @@ def dosing_notes(images: Iterable[Imaged], plate_map: PlateMap) -> tuple[str, ..
 
 def feature_names(representation: Representation, dimension: int) -> tuple[str, ...]:
     """Return the names of a row of features, of an embedding of so many values."""
-    embedded = () if representation == "measures" else tuple(f"embedding_{number}" for number in range(dimension))
+    embedded = (
+        ()
+        if representation == "measures"
+        else tuple(f"embedding_{number}" for number in range(dimension))
+    )
     return embedded if representation == "embedding" else (*embedded, *RANKED)
 
 
 def assemble(
-    observations: Iterable[Observation], plate_map: PlateMap, *, through_day: int, representation: Representation, embedding_weight: float
+    observations: Iterable[Observation],
+    plate_map: PlateMap,
+    *,
+    through_day: int,
+    representation: Representation,
+    embedding_weight: float,
 ) -> AssembledPlate:
     """Lay the features of the map's wells out as wells × days, up to a day; wells that the map does not name take no part.
 
@@ -73,10 +82,17 @@ def assemble(
     ProfileError
         If the embeddings come from more than one encoder.
     """
-    used = [seen for seen in observations if seen.key.well in plate_map.by_well and seen.day <= through_day]
+    used = [
+        seen
+        for seen in observations
+        if seen.key.well in plate_map.by_well and seen.day <= through_day
+    ]
     encoders = sorted({seen.encoder_id for seen in used})
     if len(encoders) > 1:
-        raise ProfileError(plate_map.plate, f"embeddings of {len(encoders)} encoders: {', '.join(encoders)}; expected one, embed the images again")
+        raise ProfileError(
+            plate_map.plate,
+            f"embeddings of {len(encoders)} encoders: {', '.join(encoders)}; expected one, embed the images again",
+        )
     deciding = _deciding(used, plate_map, through_day)
     representation, notes = _possible(representation, deciding, embedding_weight)
     laid_out = used if representation == "embedding" else [seen for seen in used if seen.measures]
@@ -105,19 +121,29 @@ def assemble(
     return AssembledPlate(trajectories, _flags(deciding), notes)
 
 
-def _possible(representation: Representation, deciding: list[Observation], embedding_weight: float) -> tuple[Representation, tuple[str, ...]]:
+def _possible(
+    representation: Representation, deciding: list[Observation], embedding_weight: float
+) -> tuple[Representation, tuple[str, ...]]:
     """Return what wells can be compared by, and why it is not what was asked for."""
     if representation == "embedding":
         return representation, ()
     if unmeasured := sum(not seen.measures for seen in deciding):
         return "embedding", (NOT_MEASURED.format(count=unmeasured, all=len(deciding)),)
-    return ("measures", (NO_WEIGHT,)) if representation == "both" and embedding_weight == 0 else (representation, ())
+    return (
+        ("measures", (NO_WEIGHT,))
+        if representation == "both" and embedding_weight == 0
+        else (representation, ())
+    )
 
 
 def _taken_after_dosing(seen: Imaged, plate_map: PlateMap) -> bool:
     if plate_map.dosed_at is None or seen.taken_at is None or seen.day != plate_map.dosed_on_day:
         return False
-    taken_at = seen.taken_at if seen.taken_at.tzinfo else seen.taken_at.replace(tzinfo=plate_map.seeded_at.tzinfo)
+    taken_at = (
+        seen.taken_at
+        if seen.taken_at.tzinfo
+        else seen.taken_at.replace(tzinfo=plate_map.seeded_at.tzinfo)
+    )
     return taken_at > plate_map.dosed_at
 
 
@@ -137,4 +163,8 @@ def _flags(deciding: list[Observation]) -> dict[str, tuple[Flag, ...]]:
     flags: dict[str, set[Flag]] = {}
     for seen in deciding:
         flags.setdefault(seen.key.well, set()).update(seen.quality.flags)
-    return {well: tuple(flag for flag in Flag if flag in found) for well, found in flags.items() if found}
+    return {
+        well: tuple(flag for flag in Flag if flag in found)
+        for well, found in flags.items()
+        if found
+    }

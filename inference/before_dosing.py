@@ -24,7 +24,9 @@ def unlike(past: Array) -> tuple[Mask, Array]:
     one new observation). Each well is left out of what it is held against; those found are taken away and the others looked at again.
     """
     out = np.zeros(len(past), dtype=bool)
-    for _ in range(int(MOST_SHARE * len(past)) + 1):  # one more than may be left out shows that they are no exceptions
+    for _ in range(
+        int(MOST_SHARE * len(past)) + 1
+    ):  # one more than may be left out shows that they are no exceptions
         distances = _distances(past, ~out)
         worst = int(np.where(out, -np.inf, distances).argmax())
         if distances[worst] <= FARTHEST or len(past) < FEWEST_WELLS:
@@ -38,13 +40,23 @@ def _distances(past: Array, fellows: Mask) -> Array:
     count = int(fellows.sum()) - 1
     k = min(past.shape[1], count // 3)
     rows = past[:, :k]
-    limit = float(f_distribution.isf(FALSE_WELLS_A_PLATE / len(past), k, count - k)) * k * (count**2 - 1) / (count * (count - k))
-    floor = ROUNDING * float(rows.var(axis=0).sum()) or 1.0  # fellows that are all equal have no covariance
+    limit = (
+        float(f_distribution.isf(FALSE_WELLS_A_PLATE / len(past), k, count - k))
+        * k
+        * (count**2 - 1)
+        / (count * (count - k))
+    )
+    floor = (
+        ROUNDING * float(rows.var(axis=0).sum()) or 1.0
+    )  # fellows that are all equal have no covariance
     squared = np.empty(len(rows))
     for well in range(len(rows)):
         others = rows[fellows & (np.arange(len(rows)) != well)]
         centred = others - others.mean(axis=0)
         away = rows[well] - others.mean(axis=0)
         covariance = centred.T @ centred / (len(others) - 1)
-        squared[well] = float(away @ np.linalg.solve(covariance + (1e-6 * np.trace(covariance) + floor) * np.eye(k), away))
+        squared[well] = float(
+            away
+            @ np.linalg.solve(covariance + (1e-6 * np.trace(covariance) + floor) * np.eye(k), away)
+        )
     return np.asarray(np.sqrt(squared / limit))

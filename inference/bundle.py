@@ -53,8 +53,13 @@ def _find(name_or_folder: str) -> Path:
     folder = Path(name_or_folder).expanduser()
     if folder.is_dir():
         return folder
-    names = sorted({card.parent.name for shipped in SHIPPED for card in shipped.glob(f"*/{CARD_FILE}")})
-    raise BundleError(name_or_folder, f"is no encoder bundle; expected a folder with {MODEL_FILE} and {CARD_FILE}, or one of: {', '.join(names)}")
+    names = sorted(
+        {card.parent.name for shipped in SHIPPED for card in shipped.glob(f"*/{CARD_FILE}")}
+    )
+    raise BundleError(
+        name_or_folder,
+        f"is no encoder bundle; expected a folder with {MODEL_FILE} and {CARD_FILE}, or one of: {', '.join(names)}",
+    )
 
 
 def _read(folder: Path) -> Bundle:
@@ -62,16 +67,24 @@ def _read(folder: Path) -> Bundle:
     return Bundle(folder=folder, card=card, model=model)
 
 
-def read_checked(folder: Path, card_type: type[Card], card_name: str, model_name: str) -> tuple[Card, bytes]:
+def read_checked(
+    folder: Path, card_type: type[Card], card_name: str, model_name: str
+) -> tuple[Card, bytes]:
     """Return card and model of a folder, the model's digest held to the card's; errors as :func:`load_bundle`."""
     card_file, model_file = folder / card_name, folder / model_name
     try:
         card = card_type.model_validate_json(card_file.read_bytes())
         model = model_file.read_bytes()
     except OSError as error:
-        raise BundleError(error.filename, f"cannot be read: {error.strerror}; expected {model_name} and {card_name} in {folder}") from error
+        raise BundleError(
+            error.filename,
+            f"cannot be read: {error.strerror}; expected {model_name} and {card_name} in {folder}",
+        ) from error
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, problem['loc'])) or 'content'}: {problem['msg']}" for problem in error.errors())
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc'])) or 'content'}: {problem['msg']}"
+            for problem in error.errors()
+        )
         raise BundleError(card_file, problems) from error
     found = hashlib.sha256(model).hexdigest()
     if found != card.sha256:
@@ -82,6 +95,9 @@ def read_checked(folder: Path, card_type: type[Card], card_name: str, model_name
 def canary_planes(seed: int) -> npt.NDArray[np.uint16]:
     """Return the canary, (3, 320, 320): a dark disc on grain, from whole numbers only, so that every machine makes the same."""
     plane, row, column = np.indices((3, 320, 320), dtype=np.uint64)
-    grain = ((plane * 102_400 + row * 320 + column + np.uint64(seed)) * np.uint64(6_364_136_223_846_793_005)) >> np.uint64(52)  # 0…4095
+    grain = (
+        (plane * 102_400 + row * 320 + column + np.uint64(seed))
+        * np.uint64(6_364_136_223_846_793_005)
+    ) >> np.uint64(52)  # 0…4095
     inside = (row.astype(np.int64) - 160) ** 2 + (column.astype(np.int64) - 150) ** 2 < 80**2
     return np.asarray(np.where(inside, 14_000 + 2 * grain, 40_000 + grain), dtype=np.uint16)

@@ -69,7 +69,9 @@ class Calibration:
     predict_rows: Predict
     plates: tuple[SeenPlate, ...]
 
-    def predict(self, trajectories: Trajectories, *, dosing_day: int, readout_day: int) -> Prediction:
+    def predict(
+        self, trajectories: Trajectories, *, dosing_day: int, readout_day: int
+    ) -> Prediction:
         """Predict every well that was seen up to dosing and on the readout day.
 
         Raises
@@ -79,7 +81,9 @@ class Calibration:
         """
         plate = self._seen(trajectories, dosing_day, readout_day)
         percent = np.full(len(plate.wells), np.nan)
-        percent[plate.seen] = np.clip(self.predict_rows(self.space.of(plate)[plate.seen]), 0.0, 100.0)
+        percent[plate.seen] = np.clip(
+            self.predict_rows(self.space.of(plate)[plate.seen]), 0.0, 100.0
+        )
         low, high = self._interval(percent)
         return Prediction(percent, np.clip(low, 0.0, 100.0), np.clip(high, 0.0, 100.0))
 
@@ -89,7 +93,9 @@ class Calibration:
         low, high = np.full_like(percent, np.nan), np.full_like(percent, np.nan)
         for well in np.flatnonzero(np.isfinite(percent)):
             near = errors[np.argsort(np.abs(known - percent[well]), kind="stable")[:NEAREST]]
-            low[well], high[well] = percent[well] + np.quantile(near, INTERVAL, method="inverted_cdf")
+            low[well], high[well] = percent[well] + np.quantile(
+                near, INTERVAL, method="inverted_cdf"
+            )
         return low, high
 
     @property
@@ -100,7 +106,16 @@ class Calibration:
     @cached_property
     def usual_distances(self) -> Array:
         """(plates,): how far each of its plates is from the others."""
-        return np.array([_distance(plate, [other for other in self.plates if other is not plate], FEWEST_WITH_SPREAD) for plate in self.plates])
+        return np.array(
+            [
+                _distance(
+                    plate,
+                    [other for other in self.plates if other is not plate],
+                    FEWEST_WITH_SPREAD,
+                )
+                for plate in self.plates
+            ]
+        )
 
     def distance(self, trajectories: Trajectories, *, dosing_day: int, readout_day: int) -> float:
         """Return how far a plate's untreated and single-dose wells are from those of the calibration plates, in their spreads from plate to plate.
@@ -119,7 +134,14 @@ class Calibration:
         return plate
 
 
-def calibrate(plates: Sequence[AssayPlate], *, digest: str, seed: int, tick: Callable[[], None] = lambda: None, fewest: int = FEWEST_PLATES) -> CalibrationCard:
+def calibrate(
+    plates: Sequence[AssayPlate],
+    *,
+    digest: str,
+    seed: int,
+    tick: Callable[[], None] = lambda: None,
+    fewest: int = FEWEST_PLATES,
+) -> CalibrationCard:
     """Choose a model by leaving out one plate at a time and say how far it is off on plates it has not seen.
 
     Never fails for poor data: a card that is not valid says why.
@@ -136,7 +158,11 @@ def calibrate(plates: Sequence[AssayPlate], *, digest: str, seed: int, tick: Cal
     taught, passed_over = _taught(plates)
     blank = _blank_card(plates, taught, digest)
     if len(taught) < fewest:
-        return blank.model_copy(update={"why_not": (f"{len(taught)} assay plates; expected at least {fewest}", *passed_over)})
+        return blank.model_copy(
+            update={
+                "why_not": (f"{len(taught)} assay plates; expected at least {fewest}", *passed_over)
+            }
+        )
     measured = np.concatenate([plate.percent for plate in taught])
     best: tuple[float, str, Blocks, list[Array]] | None = None
     for blocks in _blocks(taught[0].seen):
@@ -148,7 +174,9 @@ def calibrate(plates: Sequence[AssayPlate], *, digest: str, seed: int, tick: Cal
             for name in SINGLE:
                 left_out[name].append(_fit(name, space, others, seed)(rows))
                 tick()
-        left_out[MEAN] = [np.mean(of_models, axis=0) for of_models in zip(*left_out.values(), strict=True)]
+        left_out[MEAN] = [
+            np.mean(of_models, axis=0) for of_models in zip(*left_out.values(), strict=True)
+        ]
         for name, raw in left_out.items():
             predicted = [np.clip(of_plate, 0.0, 100.0) for of_plate in raw]
             error = float(np.abs(measured - np.concatenate(predicted)).mean())
@@ -174,7 +202,11 @@ def calibrate(plates: Sequence[AssayPlate], *, digest: str, seed: int, tick: Cal
             "percent_high": float(measured.max()),
             "left_out_percent": tuple(np.concatenate(predicted).tolist()),
             "left_out_error": tuple((measured - np.concatenate(predicted)).tolist()),
-            "left_out_treatment_error": tuple(error for one, plate in zip(predicted, taught, strict=True) for error in _treatment_errors(one, plate)),
+            "left_out_treatment_error": tuple(
+                error
+                for one, plate in zip(predicted, taught, strict=True)
+                for error in _treatment_errors(one, plate)
+            ),
         }
     )
 
@@ -182,15 +214,22 @@ def calibrate(plates: Sequence[AssayPlate], *, digest: str, seed: int, tick: Cal
 def refit(plates: Sequence[AssayPlate], card: CalibrationCard, *, seed: int) -> Calibration:
     """Fit the model that a valid card names on all its plates again."""
     taught, _ = _taught(plates)
-    space = FeatureSpace.settle([plate.seen for plate in taught], cast("Blocks", card.representation))
-    return Calibration(card, space, _fit(card.model, space, taught, seed), tuple(plate.seen for plate in taught))
+    space = FeatureSpace.settle(
+        [plate.seen for plate in taught], cast("Blocks", card.representation)
+    )
+    return Calibration(
+        card, space, _fit(card.model, space, taught, seed), tuple(plate.seen for plate in taught)
+    )
 
 
 def _fit(name: str, space: FeatureSpace, plates: Sequence[_Taught], seed: int) -> Predict:
     """Fit a model on all measured wells; what does not vary among them teaches nothing and is not looked at."""
     features = np.concatenate([space.of(plate.seen)[plate.rows] for plate in plates])
     varies = features.std(axis=0) > 0
-    percent, numbers = np.concatenate([plate.percent for plate in plates]), np.repeat(np.arange(len(plates)), [len(plate.rows) for plate in plates])
+    percent, numbers = (
+        np.concatenate([plate.percent for plate in plates]),
+        np.repeat(np.arange(len(plates)), [len(plate.rows) for plate in plates]),
+    )
     predict = MODELS[name].fit(features[:, varies], percent, numbers, seed)
     return lambda wells: predict(wells[:, varies])
 
@@ -201,21 +240,36 @@ def _taught(plates: Sequence[AssayPlate]) -> tuple[list[_Taught], tuple[str, ...
     passed_over: list[str] = []
     for plate in plates:
         try:
-            seen = SeenPlate.of(plate.trajectories, dosing_day=plate.dosing_day, readout_day=plate.readout_day)
+            seen = SeenPlate.of(
+                plate.trajectories, dosing_day=plate.dosing_day, readout_day=plate.readout_day
+            )
             if taught:
                 seen.check_comparable(taught[0].seen)
         except ProfileError as error:
             passed_over.append(f"passed over: {error}")
             continue
-        rows = np.array([row for row, well in enumerate(seen.wells) if seen.seen[row] and well in plate.deterioration_percent], dtype=np.intp)
+        rows = np.array(
+            [
+                row
+                for row, well in enumerate(seen.wells)
+                if seen.seen[row] and well in plate.deterioration_percent
+            ],
+            dtype=np.intp,
+        )
         percent = np.array([plate.deterioration_percent[seen.wells[row]] for row in rows])
         if len(rows) == 0 or np.ptp(percent) == 0:
-            passed_over.append(f"passed over: {seen.name}: {len(rows)} measured wells were seen, and their values do not differ")
+            passed_over.append(
+                f"passed over: {seen.name}: {len(rows)} measured wells were seen, and their values do not differ"
+            )
             continue
         if seen.untreated[rows].all():
-            passed_over.append(f"passed over: {seen.name}: {len(rows)} measured wells were seen, and none of them was treated")
+            passed_over.append(
+                f"passed over: {seen.name}: {len(rows)} measured wells were seen, and none of them was treated"
+            )
             continue
-        treatments = tuple("" if seen.untreated[row] else plate.trajectories.treatments[row] for row in rows)
+        treatments = tuple(
+            "" if seen.untreated[row] else plate.trajectories.treatments[row] for row in rows
+        )
         taught.append(_Taught(seen, rows, percent, treatments))
     return taught, tuple(passed_over)
 
@@ -224,10 +278,16 @@ def _blocks(plate: SeenPlate) -> tuple[Blocks, ...]:
     """Return what a model may look at, of what the plates have."""
     if plate.embedding_dimension == 0:
         return ("measures",)
-    return ("measures", "both") if plate.embedding_dimension < plate.readout.shape[1] else ("embedding",)
+    return (
+        ("measures", "both")
+        if plate.embedding_dimension < plate.readout.shape[1]
+        else ("embedding",)
+    )
 
 
-def _blank_card(plates: Sequence[AssayPlate], taught: Sequence[_Taught], digest: str) -> CalibrationCard:
+def _blank_card(
+    plates: Sequence[AssayPlate], taught: Sequence[_Taught], digest: str
+) -> CalibrationCard:
     return CalibrationCard(
         digest=digest,
         version=CALIBRATION_VERSION,
@@ -249,8 +309,13 @@ def _blank_card(plates: Sequence[AssayPlate], taught: Sequence[_Taught], digest:
 def _error_without_images(plates: Sequence[_Taught]) -> float:
     """Return the mean absolute error of taking every well for untreated, or for the median well of the other plates, whichever is smaller."""
     measured = np.concatenate([plate.percent for plate in plates])
-    medians = [np.median(np.concatenate([other.percent for other in plates if other is not plate])) for plate in plates]
-    usual = np.concatenate([np.abs(plate.percent - median) for plate, median in zip(plates, medians, strict=True)])
+    medians = [
+        np.median(np.concatenate([other.percent for other in plates if other is not plate]))
+        for plate in plates
+    ]
+    usual = np.concatenate(
+        [np.abs(plate.percent - median) for plate, median in zip(plates, medians, strict=True)]
+    )
     return float(min(np.abs(measured).mean(), usual.mean()))
 
 
@@ -268,7 +333,11 @@ def _spearman(one: Array, other: Array) -> float:
 def _treatment_errors(predicted: Array, plate: _Taught) -> list[float]:
     """Return measured less predicted for the mean of each treatment."""
     names = np.array(plate.treatments)
-    return [float((plate.percent - predicted)[names == name].mean()) for name in dict.fromkeys(plate.treatments) if name]
+    return [
+        float((plate.percent - predicted)[names == name].mean())
+        for name in dict.fromkeys(plate.treatments)
+        if name
+    ]
 
 
 def _distance(plate: SeenPlate, others: Sequence[SeenPlate], fewest: int) -> float:
@@ -283,7 +352,10 @@ def _distance(plate: SeenPlate, others: Sequence[SeenPlate], fewest: int) -> flo
         own = _mean_well(plate, wells)
         if own is None or len(known) < fewest:
             continue
-        centre, spread = np.mean(known, axis=0), np.std(known, axis=0, ddof=1) * np.sqrt(1 + 1 / len(known))
+        centre, spread = (
+            np.mean(known, axis=0),
+            np.std(known, axis=0, ddof=1) * np.sqrt(1 + 1 / len(known)),
+        )
         floor = 0.1 * np.median(spread[spread > 0]) if (spread > 0).any() else 1.0
         parts.append(np.sqrt(np.mean(((own - centre) / np.maximum(spread, floor)) ** 2)))
     return float(max(parts, default=0.0))
@@ -294,7 +366,11 @@ def _mean_well(plate: SeenPlate, wells: str) -> Array | None:
     chosen = plate.untreated if wells == "untreated" else plate.single_dose
     if not chosen.any():
         return None
-    own = slice(plate.embedding_dimension, None) if plate.embedding_dimension < plate.readout.shape[1] else slice(None)
+    own = (
+        slice(plate.embedding_dimension, None)
+        if plate.embedding_dimension < plate.readout.shape[1]
+        else slice(None)
+    )
     readouts, befores = filled(plate.readout, plate)[:, own], filled(plate.before, plate)[:, own]
 
     def mean(rows: npt.NDArray[np.bool_]) -> Array:

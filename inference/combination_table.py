@@ -17,7 +17,11 @@ SHARE_OF_STRONGEST = (
 
 
 def combinations(
-    wells: DosedWells, effect: Effect, effects: Mapping[str, float], fits: Mapping[Substance, LogisticFit], rng: np.random.Generator
+    wells: DosedWells,
+    effect: Effect,
+    effects: Mapping[str, float],
+    fits: Mapping[Substance, LogisticFit],
+    rng: np.random.Generator,
 ) -> tuple[tuple[Combination, ...], tuple[str, ...]]:
     """Return what each combination of a plate does beyond its parts, and what a reader has to know.
 
@@ -33,11 +37,24 @@ def combinations(
         return (), ()
     order = list(wells.by_given)
     untreated = order.index(UNTREATED) if UNTREATED in order else None
-    means = Means.moderated([np.array([effects[row.well] for row in wells.by_given[given]]) for given in order], untreated)
+    means = Means.moderated(
+        [np.array([effects[row.well] for row in wells.by_given[given]]) for given in order],
+        untreated,
+    )
     values = dict(zip(order, means.values.tolist(), strict=True))
-    strongest = None if effect is Effect.DETERIORATION else max((given for given in values if given), key=values.__getitem__)
-    plate = _Plate(wells, effect, means, {given: row for row, given in enumerate(order)}, strongest, fits)
-    notes = () if strongest is None else (SHARE_OF_STRONGEST.format(of=wells.names[strongest], score=values[strongest]),)
+    strongest = (
+        None
+        if effect is Effect.DETERIORATION
+        else max((given for given in values if given), key=values.__getitem__)
+    )
+    plate = _Plate(
+        wells, effect, means, {given: row for row, given in enumerate(order)}, strongest, fits
+    )
+    notes = (
+        ()
+        if strongest is None
+        else (SHARE_OF_STRONGEST.format(of=wells.names[strongest], score=values[strongest]),)
+    )
     return tuple(plate.combination(given, rng) for given in combined), notes
 
 
@@ -69,9 +86,23 @@ class _Plate:
         )
         if isinstance(parts, str):
             return known.model_copy(update={"missing": (parts,)})
-        not_alone = [f"No wells have {self.wells.spelled(each)} alone: no Bliss and no highest single agent." for each in given if (each,) not in self.rows]
-        itself = ["It is the plate's strongest effect, which counts as 1, so any Bliss expectation would be exceeded."] if given == self.strongest else []
-        no_curve = [f"{each.substance.compound} alone has no rising dose-response curve: no Loewe." for each in given if not self._rises(each.substance)]
+        not_alone = [
+            f"No wells have {self.wells.spelled(each)} alone: no Bliss and no highest single agent."
+            for each in given
+            if (each,) not in self.rows
+        ]
+        itself = (
+            [
+                "It is the plate's strongest effect, which counts as 1, so any Bliss expectation would be exceeded."
+            ]
+            if given == self.strongest
+            else []
+        )
+        no_curve = [
+            f"{each.substance.compound} alone has no rising dose-response curve: no Loewe."
+            for each in given
+            if not self._rises(each.substance)
+        ]
         found = {
             "full_effect": parts.scale + float(parts.means.values[0]),
             "full_effect_of": "" if self.strongest is None else self.wells.names[self.strongest],
@@ -91,7 +122,11 @@ class _Plate:
         order: list[Given] = [UNTREATED, given, *singles]
         if self.strongest is not None and self.strongest not in order:
             order.append(self.strongest)
-        parts = Parts(self.means.take([self.rows[each] for each in order]), len(singles), None if self.strongest is None else order.index(self.strongest))
+        parts = Parts(
+            self.means.take([self.rows[each] for each in order]),
+            len(singles),
+            None if self.strongest is None else order.index(self.strongest),
+        )
         if parts.scale <= 0:
             return "No treatment has a stronger effect than untreated wells: there is no fraction of it."
         if not np.isfinite(parts.means.variances).all():
@@ -104,4 +139,6 @@ class _Plate:
 
     def _curves(self, given: Given) -> tuple[Sequence[LogisticFit], Sequence[float]]:
         """Return the single agents' curves, and the doses in their units."""
-        return [self.fits[each.substance] for each in given], [each.in_unit(self.wells.units[each.substance]) for each in given]
+        return [self.fits[each.substance] for each in given], [
+            each.in_unit(self.wells.units[each.substance]) for each in given
+        ]

@@ -44,7 +44,9 @@ class Means:
             return cls(means, np.full(len(wells), np.inf), np.ones(len(wells)))
         prior = min(PSEUDO_WELLS, known)
         freedoms = counts - 1 + prior
-        return cls(means, (squares + prior * squares[lends].sum() / known) / freedoms / counts, freedoms)
+        return cls(
+            means, (squares + prior * squares[lends].sum() / known) / freedoms / counts, freedoms
+        )
 
     def take(self, rows: Sequence[int]) -> "Means":
         """Return some of the means, in this order."""
@@ -58,7 +60,9 @@ class Parts:
 
     means: Means
     singles: int
-    full: int | None  # which of the means counts as an effect of 1; None: an effect of 1 is a whole as it is
+    full: (
+        int | None
+    )  # which of the means counts as an effect of 1; None: an effect of 1 is a whole as it is
 
     @property
     def scale(self) -> float:
@@ -80,7 +84,9 @@ def bliss(parts: Parts) -> Excess:
         return float(1 - np.prod(1 - parts.fractions(values)[1]))
 
     values = parts.means.values
-    excess, variance, freedom = _propagated(parts.means, lambda at: parts.fractions(at)[0] - expected(at))
+    excess, variance, freedom = _propagated(
+        parts.means, lambda at: parts.fractions(at)[0] - expected(at)
+    )
     return _excess(expected(values), excess, variance, freedom)
 
 
@@ -93,37 +99,68 @@ def highest_single_agent(parts: Parts) -> Excess:
     differences = []
     for single in range(parts.singles):
         row = _SINGLES + single
-        spread = np.sqrt(parts.means.variances[_COMBINATION] + parts.means.variances[row]) / abs(parts.scale)
-        freedom = _satterthwaite(parts.means.variances[[_COMBINATION, row]], parts.means.freedoms[[_COMBINATION, row]])
+        spread = np.sqrt(parts.means.variances[_COMBINATION] + parts.means.variances[row]) / abs(
+            parts.scale
+        )
+        freedom = _satterthwaite(
+            parts.means.variances[[_COMBINATION, row]], parts.means.freedoms[[_COMBINATION, row]]
+        )
         differences.append((combination - float(singles[single]), float(spread), freedom))
     excess = min(difference for difference, _, _ in differences)
-    synergy = max(_two_sided(max(difference, 0.0), spread, freedom) for difference, spread, freedom in differences)
-    loss = len(differences) * min(_two_sided(min(difference, 0.0), spread, freedom) for difference, spread, freedom in differences)
+    synergy = max(
+        _two_sided(max(difference, 0.0), spread, freedom)
+        for difference, spread, freedom in differences
+    )
+    loss = len(differences) * min(
+        _two_sided(min(difference, 0.0), spread, freedom)
+        for difference, spread, freedom in differences
+    )
     tail = (1 - CONFIDENCE) / 2
     return Excess(
         expected=float(singles.max()),
         excess=excess,
-        low=min(difference - _quantile(tail, freedom) * spread for difference, spread, freedom in differences),
-        high=min(difference + _quantile(tail / len(differences), freedom) * spread for difference, spread, freedom in differences),
+        low=min(
+            difference - _quantile(tail, freedom) * spread
+            for difference, spread, freedom in differences
+        ),
+        high=min(
+            difference + _quantile(tail / len(differences), freedom) * spread
+            for difference, spread, freedom in differences
+        ),
         p_value=synergy if excess > 0 else min(1.0, loss),
     )
 
 
-def loewe(parts: Parts, fits: Sequence[LogisticFit], doses: Sequence[float], rng: np.random.Generator) -> Excess:
+def loewe(
+    parts: Parts, fits: Sequence[LogisticFit], doses: Sequence[float], rng: np.random.Generator
+) -> Excess:
     """Return the effect beyond dose additivity: the effect E with Σ dose / (dose of the single agent with effect E) = 1 (Loewe, Arzneim.-Forsch. 3, 1953, 285).
 
     A single agent adds nothing above its own top. The error of E is that of curves drawn from what the wells of the single agents leave open.
     """
-    curves = [tuple(np.array([value]) for value in (fit.curve.bottom, fit.curve.top, fit.curve.midpoint, fit.curve.hill)) for fit in fits]
+    curves = [
+        tuple(
+            np.array([value])
+            for value in (fit.curve.bottom, fit.curve.top, fit.curve.midpoint, fit.curve.hill)
+        )
+        for fit in fits
+    ]
     additive = float(_additive_effect(curves, doses)[0])
     drawn = _additive_effect([fit.draw(LOEWE_DRAWS, rng) for fit in fits], doses)
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
     of_curves = ((high - low) / (2 * t_distribution.isf(tail, np.inf))) ** 2
     variances = np.array([parts.means.variances[_COMBINATION], of_curves])
-    freedom = _satterthwaite(variances, np.array([parts.means.freedoms[_COMBINATION], min(fit.freedom for fit in fits)]))
+    freedom = _satterthwaite(
+        variances, np.array([parts.means.freedoms[_COMBINATION], min(fit.freedom for fit in fits)])
+    )
     excess = (parts.means.values[_COMBINATION] - additive) / parts.scale
-    return _excess((additive - parts.means.values[_UNTREATED]) / parts.scale, float(excess), float(variances.sum()) / parts.scale**2, freedom)
+    return _excess(
+        (additive - parts.means.values[_UNTREATED]) / parts.scale,
+        float(excess),
+        float(variances.sum()) / parts.scale**2,
+        freedom,
+    )
 
 
 def _additive_effect(curves: Sequence[tuple[Array, ...]], doses: Sequence[float]) -> Array:
@@ -132,7 +169,10 @@ def _additive_effect(curves: Sequence[tuple[Array, ...]], doses: Sequence[float]
     high = np.max([np.maximum(bottom, top) for bottom, top, *_ in curves], axis=0)
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
-        index = np.sum([dose / _dose_with(middle, *curve) for curve, dose in zip(curves, doses, strict=True)], axis=0)
+        index = np.sum(
+            [dose / _dose_with(middle, *curve) for curve, dose in zip(curves, doses, strict=True)],
+            axis=0,
+        )
         low, high = np.where(index > 1, middle, low), np.where(index > 1, high, middle)
     return np.asarray((low + high) / 2)
 
@@ -147,8 +187,15 @@ def _dose_with(effect: Array, bottom: Array, top: Array, midpoint: Array, hill: 
 def _propagated(means: Means, of: Callable[[Array], float]) -> tuple[float, float, float]:
     """Return a function of the means with its variance and degrees of freedom, by propagation of errors."""
     step = 1e-5 * max(float(np.ptp(means.values)), 1e-9)
-    gradient = np.array([(of(means.values + shift) - of(means.values - shift)) / (2 * step) for shift in step * np.eye(len(means.values))])
-    parts = np.where(gradient != 0, gradient**2 * np.where(gradient != 0, means.variances, 0.0), 0.0)
+    gradient = np.array(
+        [
+            (of(means.values + shift) - of(means.values - shift)) / (2 * step)
+            for shift in step * np.eye(len(means.values))
+        ]
+    )
+    parts = np.where(
+        gradient != 0, gradient**2 * np.where(gradient != 0, means.variances, 0.0), 0.0
+    )
     return of(means.values), float(parts.sum()), _satterthwaite(parts, means.freedoms)
 
 
@@ -163,7 +210,13 @@ def _satterthwaite(variances: Array, freedoms: Array) -> float:
 def _excess(expected: float, excess: float, variance: float, freedom: float) -> Excess:
     spread = float(np.sqrt(variance))
     reach = _quantile((1 - CONFIDENCE) / 2, freedom) * spread
-    return Excess(expected=expected, excess=excess, low=excess - reach, high=excess + reach, p_value=_two_sided(excess, spread, freedom))
+    return Excess(
+        expected=expected,
+        excess=excess,
+        low=excess - reach,
+        high=excess + reach,
+        p_value=_two_sided(excess, spread, freedom),
+    )
 
 
 def _two_sided(difference: float, spread: float, freedom: float) -> float:

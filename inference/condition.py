@@ -20,7 +20,9 @@ class ConditionSettings:
     spilled: float = 0.03
 
 
-def condition_of(measures: Mapping[str, float], settings: ConditionSettings | None = None) -> tuple[Condition, float] | None:
+def condition_of(
+    measures: Mapping[str, float], settings: ConditionSettings | None = None
+) -> tuple[Condition, float] | None:
     """Return the condition and the degree of explosion, or None for an empty well.
 
     The degree is 0 for intact tissue; for exploded tissue it is its spread in units of 100 µm, and without a scale of 100 px.

@@ -11,7 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.forecast import FORECASTERS, Array, residual_of
-from inference.metrics import Mahalanobis, MetricName, Noise, cosine_distance, held, nearest_distance, shape_of
+from inference.metrics import (
+    Mahalanobis,
+    MetricName,
+    Noise,
+    cosine_distance,
+    held,
+    nearest_distance,
+    shape_of,
+)
 from inference.ports import Earlier, SequenceModel
 from inference.reduced_space import ReducedSpace, reduce, usable
 from schemas.errors import ProfileError
@@ -36,7 +44,9 @@ class ForecastFrom(StrEnum):
 
     DOSING = "dosing"  # days up to dosing
     LAST_DAY = "last_day"  # all days before the readout, those after dosing too: the forecast follows the drug
-    ONE_STEP = "one_step"  # each day after dosing from the day before; what was not foreseen is summed
+    ONE_STEP = (
+        "one_step"  # each day after dosing from the day before; what was not foreseen is summed
+    )
 
 
 @dataclass(frozen=True)
@@ -46,11 +56,17 @@ class DepartureSettings:
     forecaster: str = "ridge"  # a key of FORECASTERS
     forecast_from: ForecastFrom = ForecastFrom.DOSING
     metric: MetricName = MetricName.MAHALANOBIS
-    foresight: SequenceModel | None = None  # what it foresees takes the place of the last image up to dosing
+    foresight: SequenceModel | None = (
+        None  # what it foresees takes the place of the last image up to dosing
+    )
 
     def rests_on(self, seen: int, *, dosing_day: int, day: int) -> bool:
         """Return whether images of a day bear on the departures of ``day``."""
-        return seen <= dosing_day or seen == day or (seen < day and self.forecast_from is not ForecastFrom.DOSING)
+        return (
+            seen <= dosing_day
+            or seen == day
+            or (seen < day and self.forecast_from is not ForecastFrom.DOSING)
+        )
 
 
 DEFAULT = DepartureSettings()
@@ -63,7 +79,9 @@ class Residuals:
     space: ReducedSpace
     untreated: Mask  # (n,)
     settings: DepartureSettings = DEFAULT
-    known: Array | None = None  # (n, Q): what else is known of a well beforehand, such as its place on the plate
+    known: Array | None = (
+        None  # (n, Q): what else is known of a well beforehand, such as its place on the plate
+    )
 
     @cached_property
     def shape(self) -> Array:
@@ -75,13 +93,25 @@ class Residuals:
         forecaster, space = FORECASTERS[self.settings.forecaster], self.space
         match self.settings.forecast_from:
             case ForecastFrom.DOSING:
-                return residual_of(forecaster, self._with_known(space.past), space.readout, teachers, self._earlier)
+                return residual_of(
+                    forecaster, self._with_known(space.past), space.readout, teachers, self._earlier
+                )
             case ForecastFrom.LAST_DAY:
                 newest_first = [*np.moveaxis(space.after[:, :-1], 1, 0)[::-1], space.past]
-                return residual_of(forecaster, self._with_known(np.concatenate(newest_first, axis=1)), space.readout, teachers)
+                return residual_of(
+                    forecaster,
+                    self._with_known(np.concatenate(newest_first, axis=1)),
+                    space.readout,
+                    teachers,
+                )
             case ForecastFrom.ONE_STEP:
                 ways = np.concatenate([space.past[:, None], space.after], axis=1)
-                steps = [residual_of(forecaster, self._with_known(ways[:, day]), ways[:, day + 1], teachers) for day in range(ways.shape[1] - 1)]
+                steps = [
+                    residual_of(
+                        forecaster, self._with_known(ways[:, day]), ways[:, day + 1], teachers
+                    )
+                    for day in range(ways.shape[1] - 1)
+                ]
                 return np.asarray(np.sum(steps, axis=0))
 
     @cached_property
@@ -104,10 +134,21 @@ class Residuals:
         if not self.space.earlier:
             return []
         past = self._with_known(self.space.past)[teachers]
-        forecast = FORECASTERS[self.settings.forecaster].fit(past, self.space.readout[teachers], self._earlier).of
+        forecast = (
+            FORECASTERS[self.settings.forecaster]
+            .fit(past, self.space.readout[teachers], self._earlier)
+            .of
+        )
         centre = past.mean(axis=0)
         mean = forecast(centre[None])
-        return [(np.sqrt(len(one.past) / (len(one.past) - 1)) * (one.readout - forecast(centre + one.past) + mean), one.likeness) for one in self._earlier]
+        return [
+            (
+                np.sqrt(len(one.past) / (len(one.past) - 1))
+                * (one.readout - forecast(centre + one.past) + mean),
+                one.likeness,
+            )
+            for one in self._earlier
+        ]
 
     def _with_known(self, inputs: Array) -> Array:
         return inputs if self.known is None else np.concatenate([inputs, self.known], axis=1)
@@ -116,7 +157,15 @@ class Residuals:
     def _earlier(self) -> Sequence[Earlier]:
         if self.known is None:
             return self.space.earlier
-        return [replace(one, past=np.concatenate([one.past, np.zeros((len(one.past), self.known.shape[1]))], axis=1)) for one in self.space.earlier]
+        return [
+            replace(
+                one,
+                past=np.concatenate(
+                    [one.past, np.zeros((len(one.past), self.known.shape[1]))], axis=1
+                ),
+            )
+            for one in self.space.earlier
+        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +174,9 @@ class Departures:
 
     scores: Array  # (N,), NaN where not scored
     by_metric: Mapping[MetricName, Array]  # each (N,), on the same scale
-    earlier_scores: Array  # untreated wells of other plates about their own mean, on this plate's scale
+    earlier_scores: (
+        Array  # untreated wells of other plates about their own mean, on this plate's scale
+    )
     untreated_spread: float  # of the untreated wells' lengths
     earlier_spread: float | None  # of those on other plates
     used: Mask  # (N,)
@@ -135,7 +186,12 @@ class Departures:
 
 
 def measure_departures(
-    trajectories: Trajectories, *, dosing_day: int, day: int, settings: DepartureSettings = DEFAULT, others: Sequence[Trajectories] = ()
+    trajectories: Trajectories,
+    *,
+    dosing_day: int,
+    day: int,
+    settings: DepartureSettings = DEFAULT,
+    others: Sequence[Trajectories] = (),
 ) -> Departures:
     """Score every well that has an image of ``day`` and one from before dosing.
 
@@ -149,7 +205,9 @@ def measure_departures(
     ProfileError
         If the days are the wrong way round or missing, too few untreated wells remain, or no feature varies.
     """
-    residuals, used, left_out = scorable(trajectories, dosing_day=dosing_day, day=day, settings=settings, others=others)
+    residuals, used, left_out = scorable(
+        trajectories, dosing_day=dosing_day, day=day, settings=settings, others=others
+    )
     return departures_of(residuals, used, left_out)
 
 
@@ -172,23 +230,43 @@ def scorable(
         As :func:`measure_departures`.
     """
     if twice := [well for well, count in Counter(trajectories.wells).items() if count > 1]:
-        raise ProfileError(trajectories.plate, f"well {twice[0]} stands in it twice; expected each well once")
+        raise ProfileError(
+            trajectories.plate, f"well {twice[0]} stands in it twice; expected each well once"
+        )
     before, after = _days(trajectories, dosing_day, day)
     with_tissue = np.array([group is not Group.BLANK for group in trajectories.groups])
     at_readout = trajectories.has(day) & with_tissue
     readable = usable(trajectories.on(day))
     had_past = np.any([usable(trajectories.on(earlier)) for earlier in before], axis=0)
     used = at_readout & readable & had_past & ~np.isin(trajectories.wells, list(excluded))
-    reasons = np.where(readable, f"no image from before dosing (day {dosing_day} or earlier)", f"most features of day {day} are missing")
-    left_out = {well: excluded.get(well, str(reasons[place])) for place, well in enumerate(trajectories.wells) if (at_readout & ~used)[place]}
+    reasons = np.where(
+        readable,
+        f"no image from before dosing (day {dosing_day} or earlier)",
+        f"most features of day {day} are missing",
+    )
+    left_out = {
+        well: excluded.get(well, str(reasons[place]))
+        for place, well in enumerate(trajectories.wells)
+        if (at_readout & ~used)[place]
+    }
     untreated = trajectories.untreated()[used]
     if untreated.sum() < FEWEST_UNTREATED:
         raise ProfileError(
             trajectories.plate,
             f"{untreated.sum()} untreated wells have an image of day {day} and one from before dosing; expected at least {FEWEST_UNTREATED}",
         )
-    others = others if settings.forecast_from is ForecastFrom.DOSING else ()  # what follows the drug on this plate is not to be learned on another
-    return Residuals(reduce(trajectories, used, before, after, others, settings.foresight), untreated, settings), used, left_out
+    others = (
+        others if settings.forecast_from is ForecastFrom.DOSING else ()
+    )  # what follows the drug on this plate is not to be learned on another
+    return (
+        Residuals(
+            reduce(trajectories, used, before, after, others, settings.foresight),
+            untreated,
+            settings,
+        ),
+        used,
+        left_out,
+    )
 
 
 def departures_of(residuals: Residuals, used: Mask, left_out: dict[str, str]) -> Departures:
@@ -208,16 +286,22 @@ def departures_of(residuals: Residuals, used: Mask, left_out: dict[str, str]) ->
     for name, of_wells in lengths.items():
         by_noise = name is MetricName.MAHALANOBIS
         own = held(of_wells[untreated], of_wells[untreated])
-        spread = untreated_spread(own, metric if by_noise else None, *((earlier, likeness) if by_noise else ()))
+        spread = untreated_spread(
+            own, metric if by_noise else None, *((earlier, likeness) if by_noise else ())
+        )
         by_metric[name] = np.full(len(used), np.nan)
         by_metric[name][used] = (of_wells - own.mean()) / spread
-    own = held(lengths[MetricName.MAHALANOBIS][untreated], lengths[MetricName.MAHALANOBIS][untreated])
+    own = held(
+        lengths[MetricName.MAHALANOBIS][untreated], lengths[MetricName.MAHALANOBIS][untreated]
+    )
     return Departures(
         scores=by_metric[residuals.settings.metric],
         by_metric=by_metric,
         earlier_scores=earlier / untreated_spread(own, metric, earlier, likeness),
         untreated_spread=float(own.std(ddof=1)),
-        earlier_spread=float(np.sqrt(np.average(earlier**2, weights=likeness))) if earlier.size else None,
+        earlier_spread=float(np.sqrt(np.average(earlier**2, weights=likeness)))
+        if earlier.size
+        else None,
         used=used,
         residuals=residuals,
         left_out=left_out,
@@ -225,32 +309,53 @@ def departures_of(residuals: Residuals, used: Mask, left_out: dict[str, str]) ->
     )
 
 
-def departures_on(trajectories: Trajectories, *, dosing_day: int, day: int, settings: DepartureSettings = DEFAULT) -> dict[str, float]:
+def departures_on(
+    trajectories: Trajectories, *, dosing_day: int, day: int, settings: DepartureSettings = DEFAULT
+) -> dict[str, float]:
     """Return the departure of each well that can be scored on a day after dosing, for the rolling view; empty while too few untreated wells can."""
     seen = trajectories.has(day) & trajectories.untreated()
     if seen.sum() < FEWEST_UNTREATED_ROLLING:
         return {}
     try:
-        scores = measure_departures(trajectories, dosing_day=dosing_day, day=day, settings=settings).scores
-    except ProfileError:  # the ranking of the day says what is missing; the rolling view has nothing to show
+        scores = measure_departures(
+            trajectories, dosing_day=dosing_day, day=day, settings=settings
+        ).scores
+    except (
+        ProfileError
+    ):  # the ranking of the day says what is missing; the rolling view has nothing to show
         return {}
-    return {well: float(score) for well, score in zip(trajectories.wells, scores, strict=True) if np.isfinite(score)}
+    return {
+        well: float(score)
+        for well, score in zip(trajectories.wells, scores, strict=True)
+        if np.isfinite(score)
+    }
 
 
-def _days(trajectories: Trajectories, dosing_day: int, day: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _days(
+    trajectories: Trajectories, dosing_day: int, day: int
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the days up to dosing, and those after it up to the readout."""
     if day <= dosing_day:
-        raise ProfileError(trajectories.plate, f"the readout day is {day}; expected a day after day {dosing_day}")
+        raise ProfileError(
+            trajectories.plate, f"the readout day is {day}; expected a day after day {dosing_day}"
+        )
     days = ", ".join(map(str, trajectories.days)) or "none"
     if not trajectories.has(day).any():
-        raise ProfileError(trajectories.plate, f"no image of the readout day {day}; days with images: {days}")
+        raise ProfileError(
+            trajectories.plate, f"no image of the readout day {day}; days with images: {days}"
+        )
     before = tuple(earlier for earlier in sorted(trajectories.days) if earlier <= dosing_day)
     if not before:
-        raise ProfileError(trajectories.plate, f"no image of day {dosing_day} or earlier, from before dosing; days with images: {days}")
+        raise ProfileError(
+            trajectories.plate,
+            f"no image of day {dosing_day} or earlier, from before dosing; days with images: {days}",
+        )
     return before, tuple(later for later in sorted(trajectories.days) if dosing_day < later <= day)
 
 
-def _lengths(residuals: Residuals, teachers: Mask) -> tuple[dict[MetricName, Array], Array, Array, Mahalanobis]:
+def _lengths(
+    residuals: Residuals, teachers: Mask
+) -> tuple[dict[MetricName, Array], Array, Array, Mahalanobis]:
     """Return the length of every well's residual by every metric, the Mahalanobis lengths of earlier wells about their plate's mean, and that metric.
 
     With the lengths of earlier wells comes the likeness of their plates.
@@ -268,12 +373,16 @@ def _lengths(residuals: Residuals, teachers: Mask) -> tuple[dict[MetricName, Arr
             MetricName.NEAREST_CONTROLS: nearest_distance(residual, residual[teachers], noise),
         },
         np.concatenate([np.empty(0), *(lengths - lengths.mean() for lengths in of_earlier)]),
-        np.concatenate([np.empty(0), *(np.full(len(rows), likeness) for rows, likeness in earlier)]),
+        np.concatenate(
+            [np.empty(0), *(np.full(len(rows), likeness) for rows, likeness in earlier)]
+        ),
         metric,
     )
 
 
-def untreated_spread(own: Array, metric: Mahalanobis | None, earlier: Array = NOTHING, likeness: Array = NOTHING) -> float:
+def untreated_spread(
+    own: Array, metric: Mahalanobis | None, earlier: Array = NOTHING, likeness: Array = NOTHING
+) -> float:
     """Return the spread of the lengths of untreated wells.
 
     A few wells do not know their own spread. It is moderated by what the wells of earlier plates vary by, for :data:`EARLIER_PSEUDO_WELLS` wells (or as many
@@ -283,7 +392,11 @@ def untreated_spread(own: Array, metric: Mahalanobis | None, earlier: Array = NO
     freedom = len(own) - 1
     squares, wells = freedom * float(own.var(ddof=1)), float(freedom)
     if metric is not None:
-        squares += SPREAD_PSEUDO_WELLS * metric.length_variance * max(1.0, float((own**2).mean() / metric.weights.sum()))
+        squares += (
+            SPREAD_PSEUDO_WELLS
+            * metric.length_variance
+            * max(1.0, float((own**2).mean() / metric.weights.sum()))
+        )
         wells += SPREAD_PSEUDO_WELLS
     if earlier.size:
         counted = min(EARLIER_PSEUDO_WELLS, float(likeness.sum()))

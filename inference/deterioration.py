@@ -21,8 +21,12 @@ MANY = 1000.0
 """Degrees of freedom of an error that many left-out treatments tell."""
 
 ASSUMED = "{count} exploded wells are taken for {percent:g} % deteriorated; they stand above all intact wells, by how far they burst."
-UNPREDICTED = "{treatment} ({group}) is not ranked: deterioration could be predicted of none of its wells."
-NO_CONDITION = "Whether tissue burst is not known here: all wells are placed by predicted deterioration."
+UNPREDICTED = (
+    "{treatment} ({group}) is not ranked: deterioration could be predicted of none of its wells."
+)
+NO_CONDITION = (
+    "Whether tissue burst is not known here: all wells are placed by predicted deterioration."
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,9 @@ class Drift:
         )
 
 
-def drift_of(trajectories: Trajectories, calibration: Calibration, *, dosing_day: int, readout_day: int) -> Drift:
+def drift_of(
+    trajectories: Trajectories, calibration: Calibration, *, dosing_day: int, readout_day: int
+) -> Drift:
     """Return how far a plate's controls are from those that the model was learned from.
 
     Raises
@@ -51,12 +57,25 @@ def drift_of(trajectories: Trajectories, calibration: Calibration, *, dosing_day
     ProfileError
         If the plate has no untreated wells that can be compared.
     """
-    distance, usual = calibration.distance(trajectories, dosing_day=dosing_day, readout_day=readout_day), calibration.usual_distances
-    return Drift(distance, float(100 * (usual < distance).mean()), outside=distance > OUTSIDE * float(usual.max()))
+    distance, usual = (
+        calibration.distance(trajectories, dosing_day=dosing_day, readout_day=readout_day),
+        calibration.usual_distances,
+    )
+    return Drift(
+        distance,
+        float(100 * (usual < distance).mean()),
+        outside=distance > OUTSIDE * float(usual.max()),
+    )
 
 
 def by_deterioration(
-    table: TreatmentTable, trajectories: Trajectories, calibration: Calibration, *, dosing_day: int, readout_day: int, seed: int
+    table: TreatmentTable,
+    trajectories: Trajectories,
+    calibration: Calibration,
+    *,
+    dosing_day: int,
+    readout_day: int,
+    seed: int,
 ) -> tuple[TreatmentTable, Drift]:
     """Return the table with wells and treatments placed by deterioration, and how far the plate is from the calibration's.
 
@@ -71,15 +90,28 @@ def by_deterioration(
     """
     drift = drift_of(trajectories, calibration, dosing_day=dosing_day, readout_day=readout_day)
     predicted = calibration.predict(trajectories, dosing_day=dosing_day, readout_day=readout_day)
-    grown = {well for row in table.treatments if row.verdict is Verdict.GROWTH for well in row.wells}
+    grown = {
+        well for row in table.treatments if row.verdict is Verdict.GROWTH for well in row.wells
+    }
     place = {well: row for row, well in enumerate(trajectories.wells)}
-    wells = [_percent_of(well, place[well.well], predicted.percent, predicted.low, predicted.high, grown) for well in table.wells]
+    wells = [
+        _percent_of(well, place[well.well], predicted.percent, predicted.low, predicted.high, grown)
+        for well in table.wells
+    ]
     wells = _on_the_scale(wells)
     scored = {well.well: well for well in wells if well.score is not None}
-    rows = [row.model_copy(update={"wells": own}) for row in table.treatments if (own := tuple(name for name in row.wells if name in scored))]
+    rows = [
+        row.model_copy(update={"wells": own})
+        for row in table.treatments
+        if (own := tuple(name for name in row.wells if name in scored))
+    ]
     treatments = _treatments(rows, scored, calibration.treatment_error, np.random.default_rng(seed))
     kept = {(row.group, row.treatment) for row in rows}
-    unpredicted = [UNPREDICTED.format(treatment=row.treatment, group=row.group) for row in table.treatments if (row.group, row.treatment) not in kept]
+    unpredicted = [
+        UNPREDICTED.format(treatment=row.treatment, group=row.group)
+        for row in table.treatments
+        if (row.group, row.treatment) not in kept
+    ]
     ranked = [well for well in wells if well.efficacy_rank is not None]
     exploded = sum(well.condition is Condition.EXPLODED for well in ranked)
     knows = any(well.condition is not None for well in table.wells)
@@ -90,21 +122,36 @@ def by_deterioration(
                 "wells": tuple(wells),
                 "treatments": treatments,
                 "scale": Scale(x=len(ranked) - exploded if knows else None, n=len(ranked)),
-                "notes": (*table.notes, *unpredicted, *filter(None, (said, "" if knows else NO_CONDITION))),
+                "notes": (
+                    *table.notes,
+                    *unpredicted,
+                    *filter(None, (said, "" if knows else NO_CONDITION)),
+                ),
             }
         ),
         drift,
     )
 
 
-def _percent_of(well: WellRank, row: int, percent: Array, low: Array, high: Array, grown: set[str]) -> WellRank:
+def _percent_of(
+    well: WellRank, row: int, percent: Array, low: Array, high: Array, grown: set[str]
+) -> WellRank:
     if well.score is None or not np.isfinite(percent[row]):
-        return well.model_copy(update={"score": None, "efficacy_rank": None, "scale_position": None})
+        return well.model_copy(
+            update={"score": None, "efficacy_rank": None, "scale_position": None}
+        )
     if well.condition is Condition.EXPLODED:
-        assumed = {"deterioration_percent": ASSUMED_PERCENT, "deterioration_assumed": True, "score": ASSUMED_PERCENT}
+        assumed = {
+            "deterioration_percent": ASSUMED_PERCENT,
+            "deterioration_assumed": True,
+            "score": ASSUMED_PERCENT,
+        }
         return well.model_copy(update=assumed)
     own = 0.0 if well.well in grown else float(percent[row])
-    interval = {"deterioration_low": min(own, float(low[row])), "deterioration_high": max(own, float(high[row]))}
+    interval = {
+        "deterioration_low": min(own, float(low[row])),
+        "deterioration_high": max(own, float(high[row])),
+    }
     return well.model_copy(update={"deterioration_percent": own, "score": own} | interval)
 
 
@@ -114,14 +161,24 @@ def _on_the_scale(wells: Sequence[WellRank]) -> list[WellRank]:
     keys = {well.well: _well_key(well) for well in ranked}
     places = _places(keys)
     return [
-        well.model_copy(update={"efficacy_rank": places[well.well], "scale_position": len(ranked) + 1 - places[well.well]}) if well.well in places else well
+        well.model_copy(
+            update={
+                "efficacy_rank": places[well.well],
+                "scale_position": len(ranked) + 1 - places[well.well],
+            }
+        )
+        if well.well in places
+        else well
         for well in wells
     ]
 
 
 def _well_key(well: WellRank) -> tuple[float, ...]:
     exploded = well.condition is Condition.EXPLODED
-    return (float(exploded), (well.explosion_degree or 0.0) if exploded else (well.deterioration_percent or 0.0))
+    return (
+        float(exploded),
+        (well.explosion_degree or 0.0) if exploded else (well.deterioration_percent or 0.0),
+    )
 
 
 def _places(keys: Mapping[str, tuple[float, ...]]) -> dict[str, int]:
@@ -130,18 +187,31 @@ def _places(keys: Mapping[str, tuple[float, ...]]) -> dict[str, int]:
     return {name: order.index(key) + 1 for name, key in keys.items()}
 
 
-def _treatments(rows: Sequence[TreatmentRank], wells: Mapping[str, WellRank], error: float, rng: np.random.Generator) -> tuple[TreatmentRank, ...]:
+def _treatments(
+    rows: Sequence[TreatmentRank],
+    wells: Mapping[str, WellRank],
+    error: float,
+    rng: np.random.Generator,
+) -> tuple[TreatmentRank, ...]:
     """Place treatments; the error of their means is that of treatments on plates that were left out."""
     if not rows:
         return ()
-    means = np.array([fmean(wells[name].deterioration_percent or 0.0 for name in row.wells) for row in rows])
+    means = np.array(
+        [fmean(wells[name].deterioration_percent or 0.0 for name in row.wells) for row in rows]
+    )
     keys = {
-        str(number): (row.verdict is not Verdict.GROWTH, mean, *_burst([wells[name] for name in row.wells]))
+        str(number): (
+            row.verdict is not Verdict.GROWTH,
+            mean,
+            *_burst([wells[name] for name in row.wells]),
+        )
         for number, (row, mean) in enumerate(zip(rows, means, strict=True))
     }
     places = _places(keys)
     variance = np.full(len(rows), (error / NORMAL_90) ** 2)
-    placed: TreatmentScores = place_treatments(means, variance, np.full(len(rows), MANY), shared_variance=0.0, rng=rng)
+    placed: TreatmentScores = place_treatments(
+        means, variance, np.full(len(rows), MANY), shared_variance=0.0, rng=rng
+    )
     ranked = [
         row.model_copy(
             update={
@@ -163,4 +233,6 @@ def _treatments(rows: Sequence[TreatmentRank], wells: Mapping[str, WellRank], er
 def _burst(wells: Sequence[WellRank]) -> tuple[float, float]:
     """Return the share of wells that exploded, and their mean degree."""
     exploded = [well for well in wells if well.condition is Condition.EXPLODED]
-    return len(exploded) / len(wells), fmean(well.explosion_degree or 0.0 for well in exploded) if exploded else 0.0
+    return len(exploded) / len(wells), fmean(
+        well.explosion_degree or 0.0 for well in exploded
+    ) if exploded else 0.0

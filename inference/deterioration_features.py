@@ -51,11 +51,18 @@ class SeenPlate:
         for day in days:
             features = trajectories.on(day)
             before[usable(features)] = features[usable(features)]
-        readout = trajectories.on(readout_day) if readout_day in trajectories.days else np.full_like(before, np.nan)
+        readout = (
+            trajectories.on(readout_day)
+            if readout_day in trajectories.days
+            else np.full_like(before, np.nan)
+        )
         with_tissue = np.array([group is not Group.BLANK for group in trajectories.groups])
         seen = usable(readout) & np.isfinite(before).any(axis=1) & with_tissue
         if not (seen & trajectories.untreated()).any():
-            raise ProfileError(trajectories.plate, f"no untreated well has an image of day {readout_day} and one up to day {dosing_day}; expected some")
+            raise ProfileError(
+                trajectories.plate,
+                f"no untreated well has an image of day {readout_day} and one up to day {dosing_day}; expected some",
+            )
         return cls(
             name=trajectories.plate,
             wells=trajectories.wells,
@@ -63,7 +70,8 @@ class SeenPlate:
             before=before,
             readout=readout,
             untreated=seen & trajectories.untreated(),
-            single_dose=seen & np.array([group is Group.SINGLE_DOSE for group in trajectories.groups]),
+            single_dose=seen
+            & np.array([group is Group.SINGLE_DOSE for group in trajectories.groups]),
             seen=seen,
             embedding_dimension=trajectories.embedding_dimension,
             encoder_id=trajectories.encoder_id,
@@ -78,7 +86,10 @@ class SeenPlate:
             If the features or the encoder are others.
         """
         if self.encoder_id != other.encoder_id:
-            raise ProfileError(self.name, f"has features of the encoder {self.encoder_id!r}; expected {other.encoder_id!r} as plate {other.name} has")
+            raise ProfileError(
+                self.name,
+                f"has features of the encoder {self.encoder_id!r}; expected {other.encoder_id!r} as plate {other.name} has",
+            )
         if self.feature_names != other.feature_names:
             said = f"has {len(self.feature_names)} features, not all of them those of plate {other.name}; expected the same {len(other.feature_names)}"
             raise ProfileError(self.name, said)
@@ -102,8 +113,14 @@ class FeatureSpace:
                 positive &= (filled(image, plate)[plate.seen, split:] > 0).all(axis=0)
         if blocks == "measures":
             return cls(blocks, positive, None)
-        differences = np.concatenate([_differences(plate)[0][plate.seen, :split] for plate in plates])
-        return cls(blocks, positive, PCA(min(EMBEDDING_COMPONENTS, *differences.shape), random_state=0).fit(differences))
+        differences = np.concatenate(
+            [_differences(plate)[0][plate.seen, :split] for plate in plates]
+        )
+        return cls(
+            blocks,
+            positive,
+            PCA(min(EMBEDDING_COMPONENTS, *differences.shape), random_state=0).fit(differences),
+        )
 
     def of(self, plate: SeenPlate) -> Array:
         """Return (N, F): differences from the untreated median, at the readout and of the change since dosing; NaN for wells that were not seen."""
@@ -113,15 +130,27 @@ class FeatureSpace:
         if self.blocks != "embedding":
             rows += [readout[:, split:], change[:, split:], *self._ratios(plate)]
         if self.components is not None:
-            rows += [self.components.transform(np.nan_to_num(block[:, :split])) for block in (readout, change)]
+            rows += [
+                self.components.transform(np.nan_to_num(block[:, :split]))
+                for block in (readout, change)
+            ]
         features = np.concatenate(rows, axis=1)
         features[~plate.seen] = np.nan
         return features
 
     def _ratios(self, plate: SeenPlate) -> list[Array]:
-        before, readout = (filled(image, plate)[:, plate.embedding_dimension :][:, self.positive] for image in (plate.before, plate.readout))
-        floors = LEAST_POSITIVE * np.abs(np.median(readout[plate.untreated], axis=0)) + np.finfo(float).tiny
-        logs, since = np.log(np.maximum(readout, floors)), np.log(np.maximum(readout, floors)) - np.log(np.maximum(before, floors))
+        before, readout = (
+            filled(image, plate)[:, plate.embedding_dimension :][:, self.positive]
+            for image in (plate.before, plate.readout)
+        )
+        floors = (
+            LEAST_POSITIVE * np.abs(np.median(readout[plate.untreated], axis=0))
+            + np.finfo(float).tiny
+        )
+        logs, since = (
+            np.log(np.maximum(readout, floors)),
+            np.log(np.maximum(readout, floors)) - np.log(np.maximum(before, floors)),
+        )
         return [block - np.median(block[plate.untreated], axis=0) for block in (logs, since)]
 
 
@@ -138,4 +167,6 @@ def filled(image: Array, plate: SeenPlate) -> Array:
 def _differences(plate: SeenPlate) -> tuple[Array, Array]:
     before, readout = filled(plate.before, plate), filled(plate.readout, plate)
     change = readout - before
-    return readout - np.median(readout[plate.untreated], axis=0), change - np.median(change[plate.untreated], axis=0)
+    return readout - np.median(readout[plate.untreated], axis=0), change - np.median(
+        change[plate.untreated], axis=0
+    )

@@ -29,7 +29,9 @@ PAIRS_A_PLATE = 1500
 class DeteriorationModel(Protocol):
     """Learns percent of deterioration from wells of several plates."""
 
-    def fit(self, features: Array, percent: Array, plates: npt.NDArray[np.int64], seed: int) -> Predict:
+    def fit(
+        self, features: Array, percent: Array, plates: npt.NDArray[np.int64], seed: int
+    ) -> Predict:
         """Learn from the (n, F) features and (n,) measured percent of wells; ``plates`` (n,) tells which share one. All are finite."""
         ...
 
@@ -40,7 +42,9 @@ class Ridge:
 
     strengths: tuple[float, ...] = tuple(np.logspace(-1, 4, 11).tolist())
 
-    def fit(self, features: Array, percent: Array, plates: npt.NDArray[np.int64], seed: int) -> Predict:
+    def fit(
+        self, features: Array, percent: Array, plates: npt.NDArray[np.int64], seed: int
+    ) -> Predict:
         """Learn as the port says."""
         del plates, seed
         model = make_pipeline(StandardScaler(), RidgeCV(self.strengths)).fit(features, percent)
@@ -51,10 +55,14 @@ class Ridge:
 class Trees:
     """Extremely randomised trees: Geurts, Ernst and Wehenkel, Mach. Learn. 63 (2006) 3."""
 
-    def fit(self, features: Array, percent: Array, plates: npt.NDArray[np.int64], seed: int) -> Predict:
+    def fit(
+        self, features: Array, percent: Array, plates: npt.NDArray[np.int64], seed: int
+    ) -> Predict:
         """Learn as the port says."""
         del plates
-        model = ExtraTreesRegressor(TREES, min_samples_leaf=2, max_features=0.5, random_state=seed).fit(features, percent)
+        model = ExtraTreesRegressor(
+            TREES, min_samples_leaf=2, max_features=0.5, random_state=seed
+        ).fit(features, percent)
         return lambda wells: np.asarray(model.predict(wells))
 
 
@@ -62,12 +70,19 @@ class Trees:
 class Boosting:
     """Gradient boosting of small trees: Friedman, Ann. Stat. 29 (2001) 1189."""
 
-    def fit(self, features: Array, percent: Array, plates: npt.NDArray[np.int64], seed: int) -> Predict:
+    def fit(
+        self, features: Array, percent: Array, plates: npt.NDArray[np.int64], seed: int
+    ) -> Predict:
         """Learn as the port says."""
         del plates
-        model = GradientBoostingRegressor(n_estimators=150, learning_rate=0.08, max_depth=3, subsample=0.7, max_features=0.5, random_state=seed).fit(
-            features, percent
-        )
+        model = GradientBoostingRegressor(
+            n_estimators=150,
+            learning_rate=0.08,
+            max_depth=3,
+            subsample=0.7,
+            max_features=0.5,
+            random_state=seed,
+        ).fit(features, percent)
         return lambda wells: np.asarray(model.predict(wells))
 
 
@@ -75,17 +90,29 @@ class Boosting:
 class Process:
     """A Gaussian process with one width, on standardised features."""
 
-    def fit(self, features: Array, percent: Array, plates: npt.NDArray[np.int64], seed: int) -> Predict:
+    def fit(
+        self, features: Array, percent: Array, plates: npt.NDArray[np.int64], seed: int
+    ) -> Predict:
         """Learn as the port says."""
         del plates
         scaler = StandardScaler().fit(features)
         rows = scaler.transform(features)
         some = np.random.default_rng(seed).permutation(len(rows))[:MOST_FOR_KERNEL]
-        kernel = ConstantKernel(1.0, (1e-2, 1e3)) * RBF(5.0, (0.5, 100.0)) + WhiteKernel(0.1, (1e-3, 2.0))
+        kernel = ConstantKernel(1.0, (1e-2, 1e3)) * RBF(5.0, (0.5, 100.0)) + WhiteKernel(
+            0.1, (1e-3, 2.0)
+        )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # a width or noise at the end of its range is an answer, too
-            settled = GaussianProcessRegressor(kernel, normalize_y=True).fit(rows[some], percent[some]).kernel_
-        model = GaussianProcessRegressor(settled, optimizer=None, normalize_y=True).fit(rows, percent)
+            warnings.simplefilter(
+                "ignore", ConvergenceWarning
+            )  # a width or noise at the end of its range is an answer, too
+            settled = (
+                GaussianProcessRegressor(kernel, normalize_y=True)
+                .fit(rows[some], percent[some])
+                .kernel_
+            )
+        model = GaussianProcessRegressor(settled, optimizer=None, normalize_y=True).fit(
+            rows, percent
+        )
         return lambda wells: np.asarray(model.predict(scaler.transform(wells)))
 
 
@@ -96,16 +123,22 @@ class Pairwise:
     Pairs of one plate share its assay's errors of scale (RankNet's loss with a linear score: Burges et al., ICML 2005); the stretch is isotonic.
     """
 
-    def fit(self, features: Array, percent: Array, plates: npt.NDArray[np.int64], seed: int) -> Predict:
+    def fit(
+        self, features: Array, percent: Array, plates: npt.NDArray[np.int64], seed: int
+    ) -> Predict:
         """Learn as the port says."""
         rng = np.random.default_rng(seed)
         scaler = StandardScaler().fit(features)
         rows = scaler.transform(features)
-        first, second = np.concatenate([_pairs(np.flatnonzero(plates == plate), rng) for plate in np.unique(plates)], axis=1)
+        first, second = np.concatenate(
+            [_pairs(np.flatnonzero(plates == plate), rng) for plate in np.unique(plates)], axis=1
+        )
         gap = percent[first] - percent[second]
         told = gap != 0
         model = LogisticRegression(C=0.1, fit_intercept=False, max_iter=500)
-        model.fit((rows[first] - rows[second])[told], gap[told] > 0, sample_weight=np.abs(gap[told]))
+        model.fit(
+            (rows[first] - rows[second])[told], gap[told] > 0, sample_weight=np.abs(gap[told])
+        )
         weights = model.coef_[0]
         stretch = IsotonicRegression(out_of_bounds="clip").fit(rows @ weights, percent)
         return lambda wells: np.asarray(stretch.predict(scaler.transform(wells) @ weights))
@@ -123,13 +156,23 @@ class Mean:
 
     models: tuple[DeteriorationModel, ...]
 
-    def fit(self, features: Array, percent: Array, plates: npt.NDArray[np.int64], seed: int) -> Predict:
+    def fit(
+        self, features: Array, percent: Array, plates: npt.NDArray[np.int64], seed: int
+    ) -> Predict:
         """Learn as the port says."""
         predictions = [model.fit(features, percent, plates, seed) for model in self.models]
-        return lambda wells: np.asarray(np.mean([predict(wells) for predict in predictions], axis=0))
+        return lambda wells: np.asarray(
+            np.mean([predict(wells) for predict in predictions], axis=0)
+        )
 
 
-SINGLE: Mapping[str, DeteriorationModel] = {"ridge": Ridge(), "trees": Trees(), "boosting": Boosting(), "process": Process(), "pairwise": Pairwise()}
+SINGLE: Mapping[str, DeteriorationModel] = {
+    "ridge": Ridge(),
+    "trees": Trees(),
+    "boosting": Boosting(),
+    "process": Process(),
+    "pairwise": Pairwise(),
+}
 MEAN = "mean"
 MODELS: Mapping[str, DeteriorationModel] = {**SINGLE, MEAN: Mean(tuple(SINGLE.values()))}
 """By the name that a card gives."""

@@ -17,10 +17,14 @@ _OPENED_CELLS = 3.0  # what is thinner than twice this is not core
 _OPENED_SHARE = 0.5  # of the largest depth, so that small tissue keeps a core
 _BESIDE_CELLS = 5.0  # beyond the core; nearer lie a rough edge and cells that cling to it
 _GAP_CELLS = 0.5  # cells nearer than twice this touch
-_DENSE = 0.3  # of the density of the body's darkest quarter, which is never debris; debris is thinner
+_DENSE = (
+    0.3  # of the density of the body's darkest quarter, which is never debris; debris is thinner
+)
 _DARKEST_QUARTER = 0.75
 _SMOOTHED_CELLS = 0.3  # so that the bright middle of a cell does not part it
-_CLUMP_CELLS = 10.0  # area in squared cells of a clump away from the core: more than a pair of loose cells
+_CLUMP_CELLS = (
+    10.0  # area in squared cells of a clump away from the core: more than a pair of loose cells
+)
 _REACH = 0.95  # share of the tissue within its spread: one stray clump does not count
 
 
@@ -46,7 +50,8 @@ def dispersal(view: ReducedView) -> Dispersal:
     return Dispersal(
         directions=len(np.unique(sector)) / _DIRECTIONS,
         spilled=float(np.count_nonzero(spilled) / np.count_nonzero(core)),
-        spread_px=float(np.quantile(np.hypot(*_points(core | spilled, middle)), _REACH)) / view.factor,
+        spread_px=float(np.quantile(np.hypot(*_points(core | spilled, middle)), _REACH))
+        / view.factor,
     )
 
 
@@ -60,12 +65,17 @@ def _core(body: Mask, px_per_cell: float) -> Mask:
     """Return the largest part of the body that stays when all thin parts are taken off, holes filled."""
     x, y, width, height = cv2.boundingRect(body.view(np.uint8))
     window = slice(y, y + height), slice(x, x + width)
-    contours, _ = cv2.findContours(_largest(body[window]).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    contours, _ = cv2.findContours(
+        _largest(body[window]).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+    )
     filled = np.zeros((height + 2, width + 2), np.uint8)  # what is cut by the border ends there
     cv2.drawContours(filled, contours, -1, 1, cv2.FILLED, offset=(1, 1))
     depth = cv2.distanceTransform(filled, cv2.DIST_L2, cv2.DIST_MASK_5)
     radius = min(_OPENED_CELLS * px_per_cell, _OPENED_SHARE * float(depth.max()))
-    opened = cv2.distanceTransform((depth <= radius).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5) <= radius
+    opened = (
+        cv2.distanceTransform((depth <= radius).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
+        <= radius
+    )
     core = np.zeros(body.shape, dtype=bool)
     core[window] = _largest((opened & (filled > 0))[1:-1, 1:-1])
     return core
@@ -87,7 +97,9 @@ def _spilled(tissue: Mask, core: Mask, px_per_cell: float) -> Mask:
     """Return the tissue beyond the core: what hangs on to it, and clumps that do not and lie whole in the field."""
     whole = tissue | core
     grown = 2 * max(1, round(_GAP_CELLS * px_per_cell)) + 1
-    joined = cv2.dilate(whole.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (grown, grown)))
+    joined = cv2.dilate(
+        whole.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (grown, grown))
+    )
     count, labels = cv2.connectedComponents(joined, connectivity=8)
     kept = np.bincount(labels[whole], minlength=count) >= _CLUMP_CELLS * px_per_cell**2
     for border in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):

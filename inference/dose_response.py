@@ -5,7 +5,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from inference.logistic import PARAMETERS, Levels, LogisticFit, fit_logistic
-from schemas.dose_response import Bound, Curve, DosePoint, DoseResponse, Effect, Estimate, InhibitoryDose, Response
+from schemas.dose_response import (
+    Bound,
+    Curve,
+    DosePoint,
+    DoseResponse,
+    Effect,
+    Estimate,
+    InhibitoryDose,
+    Response,
+)
 
 RESPONDS_P = 0.05
 HALF = 0.5
@@ -13,7 +22,9 @@ _DOSES_LOOKED_AT = 241
 _FRACTIONS = (Effect.DETERIORATION, Effect.GROWTH_RATE)
 
 
-def dose_response(compound: str, unit: str, effect: Effect, wells: Mapping[float, Sequence[tuple[str, float]]]) -> tuple[DoseResponse, LogisticFit | None]:
+def dose_response(
+    compound: str, unit: str, effect: Effect, wells: Mapping[float, Sequence[tuple[str, float]]]
+) -> tuple[DoseResponse, LogisticFit | None]:
     """Return what is known of one compound, and the fit where it responds.
 
     Parameters
@@ -21,7 +32,10 @@ def dose_response(compound: str, unit: str, effect: Effect, wells: Mapping[float
     wells
         By dose in ``unit``, 0 for untreated: each well's name and effect. Effects that are not finite are left out.
     """
-    seen = {dose: [(well, value) for well, value in of_dose if np.isfinite(value)] for dose, of_dose in sorted(wells.items())}
+    seen = {
+        dose: [(well, value) for well, value in of_dose if np.isfinite(value)]
+        for dose, of_dose in sorted(wells.items())
+    }
     seen = {dose: of_dose for dose, of_dose in seen.items() if of_dose}
     levels = Levels.of(
         np.array([dose for dose, of_dose in seen.items() for _ in of_dose], dtype=np.float64),
@@ -51,7 +65,12 @@ def _verdict(levels: int, fit: LogisticFit | None) -> Response:
 
 def _point(dose: float, of_dose: Sequence[tuple[str, float]]) -> DosePoint:
     effects = tuple(float(value) for _, value in of_dose)
-    return DosePoint(amount=dose, wells=tuple(well for well, _ in of_dose), effects=effects, mean=sum(effects) / len(effects))
+    return DosePoint(
+        amount=dose,
+        wells=tuple(well for well, _ in of_dose),
+        effects=effects,
+        mean=sum(effects) / len(effects),
+    )
 
 
 def _curve(fit: LogisticFit) -> Curve:
@@ -61,7 +80,11 @@ def _curve(fit: LogisticFit) -> Curve:
     rises = fit.curve.top > fit.curve.bottom
     return Curve(
         bottom=Estimate(value=fit.curve.bottom, low=bottom_low, high=bottom_high),
-        top=Estimate(value=fit.curve.top, low=top_low if levels_off or rises else None, high=top_high if levels_off or not rises else None),
+        top=Estimate(
+            value=fit.curve.top,
+            low=top_low if levels_off or rises else None,
+            high=top_high if levels_off or not rises else None,
+        ),
         midpoint=fit.curve.midpoint,
         hill=Estimate(value=fit.curve.hill, low=hill_low, high=hill_high),
     )
@@ -99,4 +122,9 @@ def _bounded(fit: LogisticFit, at: float, low: float | None, high: float | None)
         return InhibitoryDose(bound=Bound.ABOVE_HIGHEST, amount=highest, low=low, high=None)
     if at < lowest:
         return InhibitoryDose(bound=Bound.BELOW_LOWEST, amount=lowest, low=None, high=high)
-    return InhibitoryDose(bound=Bound.WITHIN, amount=at, low=None if low is None else min(low, at), high=None if high is None else max(high, at))
+    return InhibitoryDose(
+        bound=Bound.WITHIN,
+        amount=at,
+        low=None if low is None else min(low, at),
+        high=None if high is None else max(high, at),
+    )

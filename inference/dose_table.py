@@ -26,11 +26,25 @@ def with_doses(table: TreatmentTable, seed: int) -> TreatmentTable:
     """
     wells = DosedWells.of(table)
     effect, effects = _effects(wells)
-    fitted = {substance: dose_response(substance.compound, wells.units[substance], effect, wells.by_dose(substance, effects)) for substance in wells.alone}
+    fitted = {
+        substance: dose_response(
+            substance.compound, wells.units[substance], effect, wells.by_dose(substance, effects)
+        )
+        for substance in wells.alone
+    }
     fits = {substance: fit for substance, (_, fit) in fitted.items() if fit is not None}
-    grown, growth_notes = _growth_rates(wells, [each for each, (known, _) in fitted.items() if known.verdict is not Response.TOO_FEW_DOSES])
+    grown, growth_notes = _growth_rates(
+        wells,
+        [
+            each
+            for each, (known, _) in fitted.items()
+            if known.verdict is not Response.TOO_FEW_DOSES
+        ],
+    )
     found, share_notes = combinations(wells, effect, effects, fits, np.random.default_rng(seed))
-    unreadable = (UNREADABLE.format(treatments=", ".join(wells.unreadable)),) if wells.unreadable else ()
+    unreadable = (
+        (UNREADABLE.format(treatments=", ".join(wells.unreadable)),) if wells.unreadable else ()
+    )
     return table.model_copy(
         update={
             "dose_responses": (*(known for known, _ in fitted.values()), *grown),
@@ -43,16 +57,31 @@ def with_doses(table: TreatmentTable, seed: int) -> TreatmentTable:
 def _effects(wells: DosedWells) -> tuple[Effect, dict[str, float]]:
     """Return what is fitted, and its value for each well."""
     rows = [row for of_given in wells.by_given.values() for row in of_given]
-    fractions = {row.well: row.deterioration_percent / 100 for row in rows if row.deterioration_percent is not None}
+    fractions = {
+        row.well: row.deterioration_percent / 100
+        for row in rows
+        if row.deterioration_percent is not None
+    }
     if rows and len(fractions) == len(rows):
         return Effect.DETERIORATION, fractions
     return Effect.DEPARTURE, {row.well: row.score for row in rows if row.score is not None}
 
 
-def _growth_rates(wells: DosedWells, substances: Sequence[Substance]) -> tuple[list[DoseResponse], tuple[str, ...]]:
+def _growth_rates(
+    wells: DosedWells, substances: Sequence[Substance]
+) -> tuple[list[DoseResponse], tuple[str, ...]]:
     """Return the curves of 1 - GR of some substances, or why there are none. Where no tissue was measured there is nothing to say."""
-    volumes = {row.well: seen for rows in wells.by_given.values() for row in rows if (seen := _volumes(row.measures)) is not None}
-    untreated = [volumes[row.well] for row in wells.by_given.get(UNTREATED, ()) if row.well in volumes and volumes[row.well][1] > 0]
+    volumes = {
+        row.well: seen
+        for rows in wells.by_given.values()
+        for row in rows
+        if (seen := _volumes(row.measures)) is not None
+    }
+    untreated = [
+        volumes[row.well]
+        for row in wells.by_given.get(UNTREATED, ())
+        if row.well in volumes and volumes[row.well][1] > 0
+    ]
     if not substances or not untreated:
         return [], ()
     try:
@@ -61,7 +90,12 @@ def _growth_rates(wells: DosedWells, substances: Sequence[Substance]) -> tuple[l
         return [], (NO_GROWTH_RATE.format(problem=error.problem),)
     before, now = np.array(list(volumes.values())).T
     rates = dict(zip(volumes, (1 - gr_value(before, now, growth)).tolist(), strict=True))
-    return [dose_response(each.compound, wells.units[each], Effect.GROWTH_RATE, wells.by_dose(each, rates))[0] for each in substances], ()
+    return [
+        dose_response(
+            each.compound, wells.units[each], Effect.GROWTH_RATE, wells.by_dose(each, rates)
+        )[0]
+        for each in substances
+    ], ()
 
 
 def _volumes(measures: Mapping[str, float]) -> tuple[float, float] | None:

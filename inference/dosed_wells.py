@@ -66,14 +66,27 @@ class DosedWells:
     def of(cls, table: TreatmentTable) -> "DosedWells":
         """Gather the wells of a ranking."""
         left_out = {left.well for left in table.quality.left_out}
-        rows = [row for row in table.wells if row.group is not Group.BLANK and row.score is not None and row.well not in left_out]
+        rows = [
+            row
+            for row in table.wells
+            if row.group is not Group.BLANK and row.score is not None and row.well not in left_out
+        ]
         doses = {text: _read(text) for text in dict.fromkeys(row.treatment for row in rows)}
-        vehicles = {Amount.of(dose) for row in rows if row.group is Group.UNTREATED for dose in doses[row.treatment] or ()}
+        vehicles = {
+            Amount.of(dose)
+            for row in rows
+            if row.group is Group.UNTREATED
+            for dose in doses[row.treatment] or ()
+        }
         by_given: dict[Given, list[WellRank]] = {}
         names: dict[Given, str] = {}
         written: dict[Substance, Counter[str]] = {}
         for row in rows:
-            given = UNTREATED if row.group is Group.UNTREATED else _given(doses[row.treatment], vehicles)
+            given = (
+                UNTREATED
+                if row.group is Group.UNTREATED
+                else _given(doses[row.treatment], vehicles)
+            )
             if given is None:
                 continue
             by_given.setdefault(given, []).append(row)
@@ -81,15 +94,28 @@ class DosedWells:
             for dose in doses[row.treatment] or ():
                 written.setdefault(Amount.of(dose).substance, Counter())[dose.unit] += 1
         units = {substance: counted.most_common(1)[0][0] for substance, counted in written.items()}
-        unreadable = {row.treatment for row in rows if row.group is not Group.UNTREATED and doses[row.treatment] is None}
+        unreadable = {
+            row.treatment
+            for row in rows
+            if row.group is not Group.UNTREATED and doses[row.treatment] is None
+        }
         return cls(by_given, names, units, tuple(sorted(unreadable)))
 
-    def by_dose(self, substance: Substance, effects: Mapping[str, float]) -> dict[float, list[tuple[str, float]]]:
+    def by_dose(
+        self, substance: Substance, effects: Mapping[str, float]
+    ) -> dict[float, list[tuple[str, float]]]:
         """Return the wells and effects of each dose of a substance given alone, in its unit; 0 is untreated. Wells without an effect are left out."""
         unit = self.units[substance]
         rows = {0.0: self.by_given.get(UNTREATED, ())}
-        rows |= {given[0].in_unit(unit): of_given for given, of_given in self.by_given.items() if len(given) == 1 and given[0].substance == substance}
-        return {dose: [(row.well, effects[row.well]) for row in of_dose if row.well in effects] for dose, of_dose in rows.items()}
+        rows |= {
+            given[0].in_unit(unit): of_given
+            for given, of_given in self.by_given.items()
+            if len(given) == 1 and given[0].substance == substance
+        }
+        return {
+            dose: [(row.well, effects[row.well]) for row in of_dose if row.well in effects]
+            for dose, of_dose in rows.items()
+        }
 
     @property
     def alone(self) -> list[Substance]:
@@ -104,7 +130,10 @@ class DosedWells:
 
 def _given(doses: tuple[Dose, ...] | None, vehicles: set[Amount]) -> Given | None:
     """Return what counts of some doses; None where nothing does, in wells that are not called untreated."""
-    return tuple(sorted(amount for amount in map(Amount.of, doses or ()) if amount not in vehicles)) or None
+    return (
+        tuple(sorted(amount for amount in map(Amount.of, doses or ()) if amount not in vehicles))
+        or None
+    )
 
 
 def _read(treatment: str) -> tuple[Dose, ...] | None:

@@ -27,7 +27,15 @@ class EarlierPlates:
         return tuple(each.plate for each in self.trajectories)
 
 
-def earlier_plates(store: Store, plate_map: PlateMap, own: Trajectories, *, day: int, encoder_id: str, foresight: SequenceModel | None = None) -> EarlierPlates:
+def earlier_plates(
+    store: Store,
+    plate_map: PlateMap,
+    own: Trajectories,
+    *,
+    day: int,
+    encoder_id: str,
+    foresight: SequenceModel | None = None,
+) -> EarlierPlates:
     """Return the untreated wells of the newest earlier plates that can be held beside a plate, :data:`MOST_OTHERS` at most.
 
     A plate can where its images were made into the same features and three untreated wells or more have an image of ``day`` and one from before dosing, of
@@ -42,11 +50,22 @@ def earlier_plates(store: Store, plate_map: PlateMap, own: Trajectories, *, day:
     """
     taken, images = [], []
     for other in store.earlier_plates(plate_map, day, encoder_id, MOST_OTHERS):
-        untreated = other.model_copy(update={"entries": tuple(entry for entry in other.entries if entry.group is Group.UNTREATED)})
+        untreated = other.model_copy(
+            update={
+                "entries": tuple(entry for entry in other.entries if entry.group is Group.UNTREATED)
+            }
+        )
         before = {each for each in own.days if each <= plate_map.dosed_on_day}
-        found = _before_and_on(day, before, counting(store.imaged(other.plate, encoder_id), untreated), whole=foresight is not None)
+        found = _before_and_on(
+            day,
+            before,
+            counting(store.imaged(other.plate, encoder_id), untreated),
+            whole=foresight is not None,
+        )
         needed = set(foresight.days) if foresight else set()
-        if len({image.key.well for image in found}) < FEWEST_EARLIER or not needed <= {image.day for image in found}:
+        if len({image.key.well for image in found}) < FEWEST_EARLIER or not needed <= {
+            image.day for image in found
+        }:
             continue
         laid_out = assemble(
             store.observations(found, encoder_id),
@@ -55,14 +74,18 @@ def earlier_plates(store: Store, plate_map: PlateMap, own: Trajectories, *, day:
             representation=own.representation,
             embedding_weight=own.embedding_weight,
         ).trajectories
-        if laid_out.representation == own.representation:  # its tissue was measured, if this plate's was
+        if (
+            laid_out.representation == own.representation
+        ):  # its tissue was measured, if this plate's was
             taken.append(laid_out)
             images += [(other.plate, image.key.well, image.day, image.digest) for image in found]
     digest = hashlib.sha256(json.dumps(images).encode()).hexdigest() if images else ""
     return EarlierPlates(tuple(taken), digest)
 
 
-def _before_and_on(day: int, before: set[int], images: Sequence[Imaged], *, whole: bool) -> list[Imaged]:
+def _before_and_on(
+    day: int, before: set[int], images: Sequence[Imaged], *, whole: bool
+) -> list[Imaged]:
     """Return, of each well that has both, the image of ``day`` and the last one of the days ``before``, or all of them."""
     of_wells: dict[str, list[Imaged]] = {}
     for image in images:  # by well and day

@@ -28,17 +28,31 @@ class RidgeForecaster:
 
     strengths: tuple[float, ...] = STRENGTHS  # in units of the inputs' mean variance × wells
     persistences: tuple[float, ...] = (0.0, 0.5, 1.0)
-    shares: tuple[float, ...] = (0.0, 0.2, 1.0)  # of a well of an equally varying plate beside one of this plate
+    shares: tuple[float, ...] = (
+        0.0,
+        0.2,
+        1.0,
+    )  # of a well of an equally varying plate beside one of this plate
 
     def fit(self, past: Array, readout: Array, earlier: Sequence[Earlier] = ()) -> Forecast:
         """Learn as the port says."""
         past_mean, readout_mean = past.mean(axis=0), readout.mean(axis=0)
         plates = [Earlier(past - past_mean, readout - readout_mean), *earlier]
         wells = [len(plate.past) for plate in plates]
-        inputs, outputs = np.concatenate([plate.past for plate in plates]), np.concatenate([plate.readout for plate in plates])
-        likeness, of_mean = np.repeat([plate.likeness for plate in plates], wells), np.repeat(np.divide(1, wells), wells)
+        inputs, outputs = (
+            np.concatenate([plate.past for plate in plates]),
+            np.concatenate([plate.readout for plate in plates]),
+        )
+        likeness, of_mean = (
+            np.repeat([plate.likeness for plate in plates], wells),
+            np.repeat(np.divide(1, wells), wells),
+        )
         is_own = np.arange(len(inputs)) < len(past)
-        best, best_error, best_slope = np.zeros_like(readout), np.inf, np.zeros((past.shape[1], readout.shape[1]))
+        best, best_error, best_slope = (
+            np.zeros_like(readout),
+            np.inf,
+            np.zeros((past.shape[1], readout.shape[1])),
+        )
         for share in self.shares if earlier else (0.0,):
             weights = np.where(is_own, 1.0, share * likeness)
             variance, turn = np.linalg.eigh((inputs.T * weights) @ inputs)
@@ -48,14 +62,28 @@ class RidgeForecaster:
             leverages = weights[:, None] * turned**2
             for persistence, strength in product(self.persistences, self.strengths):
                 beyond = outputs - persistence * inputs[:, : readout.shape[1]]
-                shrunk = np.divide(1.0, variance + strength * unit, out=np.zeros_like(variance), where=varies & np.isfinite(strength))
+                shrunk = np.divide(
+                    1.0,
+                    variance + strength * unit,
+                    out=np.zeros_like(variance),
+                    where=varies & np.isfinite(strength),
+                )
                 slope = shrunk[:, None] * ((turned.T * weights) @ beyond)
                 # What each well is off by when it is left out of the slope and of its plate's mean.
-                errors = (beyond - turned @ slope) / (1 - np.minimum(of_mean + leverages @ shrunk, HIGHEST_LEVERAGE))[:, None]
+                errors = (beyond - turned @ slope) / (
+                    1 - np.minimum(of_mean + leverages @ shrunk, HIGHEST_LEVERAGE)
+                )[:, None]
                 error = float(likeness @ (errors**2).sum(axis=1))
                 if error < best_error:
-                    best, best_error, best_slope = errors[: len(past)], error, turn @ slope + persistence * np.eye(*slope.shape)
-        return Forecast(of=lambda wells: readout_mean + (wells - past_mean) @ best_slope, left_out=readout - best)
+                    best, best_error, best_slope = (
+                        errors[: len(past)],
+                        error,
+                        turn @ slope + persistence * np.eye(*slope.shape),
+                    )
+        return Forecast(
+            of=lambda wells: readout_mean + (wells - past_mean) @ best_slope,
+            left_out=readout - best,
+        )
 
 
 @dataclass(frozen=True)
@@ -74,25 +102,41 @@ class KernelForecaster:
         n, mean = len(past), readout.mean(axis=0)
         distances = _squared_distances(past, past)
         typical = float(np.median(distances[np.triu_indices(n, 1)])) or 1.0
-        best: tuple[float, float, Array, Array] | None = None  # squared error, width², dual weights, left-out errors
+        best: tuple[float, float, Array, Array] | None = (
+            None  # squared error, width², dual weights, left-out errors
+        )
         for width in self.widths:
             kernel = _centred(np.exp(-distances / (2 * typical * width**2)))
             values, vectors = np.linalg.eigh(kernel)
             values = np.maximum(values, 0.0)
             for strength in self.strengths:
-                dual = np.divide(1.0, values + strength * max(values.mean(), ROUNDING), out=np.zeros_like(values), where=np.isfinite(strength))
+                dual = np.divide(
+                    1.0,
+                    values + strength * max(values.mean(), ROUNDING),
+                    out=np.zeros_like(values),
+                    where=np.isfinite(strength),
+                )
                 smoother = (vectors * (values * dual)) @ vectors.T + 1 / n
-                left_out_errors = (readout - smoother @ readout) / (1 - np.minimum(np.diag(smoother), HIGHEST_LEVERAGE))[:, None]
+                left_out_errors = (readout - smoother @ readout) / (
+                    1 - np.minimum(np.diag(smoother), HIGHEST_LEVERAGE)
+                )[:, None]
                 squared = float((left_out_errors**2).sum())
                 if best is None or squared < best[0]:
-                    best = squared, typical * width**2, (vectors * dual) @ vectors.T @ (readout - mean), left_out_errors
+                    best = (
+                        squared,
+                        typical * width**2,
+                        (vectors * dual) @ vectors.T @ (readout - mean),
+                        left_out_errors,
+                    )
         assert best is not None  # noqa: S101 - narrows the type: there is at least one width and strength
         _, squared_width, weights, errors = best
         plain = np.exp(-distances / (2 * squared_width))
 
         def of(wells: Array) -> Array:
             kernel = np.exp(-_squared_distances(wells, past) / (2 * squared_width))
-            centred = kernel - kernel.mean(axis=1, keepdims=True) - plain.mean(axis=0) + plain.mean()
+            centred = (
+                kernel - kernel.mean(axis=1, keepdims=True) - plain.mean(axis=0) + plain.mean()
+            )
             return np.asarray(mean + centred @ weights)
 
         return Forecast(of=of, left_out=readout - errors)
@@ -108,7 +152,10 @@ class DriftForecaster:
         start = past[:, : readout.shape[1]]
         moved = readout - start
         others = (moved.sum(axis=0) - moved) / (len(moved) - 1)
-        return Forecast(of=lambda wells: wells[:, : readout.shape[1]] + moved.mean(axis=0), left_out=start + others)
+        return Forecast(
+            of=lambda wells: wells[:, : readout.shape[1]] + moved.mean(axis=0),
+            left_out=start + others,
+        )
 
 
 @dataclass(frozen=True)
@@ -118,7 +165,9 @@ class PersistenceForecaster:
     def fit(self, past: Array, readout: Array, earlier: Sequence[Earlier] = ()) -> Forecast:
         """Learn as the port says."""
         del earlier
-        return Forecast(of=lambda wells: wells[:, : readout.shape[1]], left_out=past[:, : readout.shape[1]])
+        return Forecast(
+            of=lambda wells: wells[:, : readout.shape[1]], left_out=past[:, : readout.shape[1]]
+        )
 
 
 FORECASTERS: Mapping[str, Forecaster] = {
@@ -131,7 +180,13 @@ FORECASTERS: Mapping[str, Forecaster] = {
 """By the name that a setting gives; ``mean`` forecasts the mean untreated well: the readout alone."""
 
 
-def residual_of(forecaster: Forecaster, past: Array, readout: Array, teachers: npt.NDArray[np.bool_], earlier: Sequence[Earlier] = ()) -> Array:
+def residual_of(
+    forecaster: Forecaster,
+    past: Array,
+    readout: Array,
+    teachers: npt.NDArray[np.bool_],
+    earlier: Sequence[Earlier] = (),
+) -> Array:
     """Return (N, K): the readout of every well less its forecast, learned from ``teachers``; that of a teacher is learned from the others.
 
     In-sample, untreated wells would lie closer to their forecast than any new well, and every treated well would look active.
@@ -147,4 +202,6 @@ def _squared_distances(one: Array, other: Array) -> Array:
 
 
 def _centred(kernel: Array) -> Array:
-    return np.asarray(kernel - kernel.mean(axis=0) - kernel.mean(axis=1, keepdims=True) + kernel.mean())
+    return np.asarray(
+        kernel - kernel.mean(axis=0) - kernel.mean(axis=1, keepdims=True) + kernel.mean()
+    )

@@ -19,8 +19,15 @@ def untreated_growth(size_at_dosing: Array, size_at_readout: Array) -> float:
     grew = np.log(size_at_readout / size_at_dosing)
     spread = float(grew.std(ddof=1)) if len(grew) > 1 else np.inf
     if not grew.size or grew.mean() <= spread:
-        found = "no untreated well has a size on both days" if not grew.size else f"untreated wells grew by a factor of {np.exp(grew.mean()):.3g}"
-        raise ProfileError("growth rate", f"{found}; expected growth that exceeds the spread between wells (without it a GR value is not defined)")
+        found = (
+            "no untreated well has a size on both days"
+            if not grew.size
+            else f"untreated wells grew by a factor of {np.exp(grew.mean()):.3g}"
+        )
+        raise ProfileError(
+            "growth rate",
+            f"{found}; expected growth that exceeds the spread between wells (without it a GR value is not defined)",
+        )
     return float(np.exp(grew.mean()))
 
 
@@ -42,7 +49,10 @@ def gr_value(size_at_dosing: Array, size_at_readout: Array, growth: float) -> Ar
         If the untreated did not grow: the value is not defined.
     """
     if not growth > 1:
-        raise ProfileError("growth rate", f"untreated wells grew by a factor of {growth:.3g}; expected more than 1 (without growth a GR value is not defined)")
+        raise ProfileError(
+            "growth rate",
+            f"untreated wells grew by a factor of {growth:.3g}; expected more than 1 (without growth a GR value is not defined)",
+        )
     ratio = size_at_readout / size_at_dosing
     grew = np.log2(ratio, out=np.full(np.shape(ratio), -np.inf), where=ratio > 0)
     return np.asarray(2 ** (grew / np.log2(growth)) - 1)

@@ -80,18 +80,43 @@ class _Gathered:
         member = (labels[None] == np.arange(names)[:, None]).astype(np.float64)
         products = whitened @ whitened.T
         along, count = member @ products, member.sum(axis=1)
-        middle = np.array([np.median(whitened[labels == label], axis=0) if count[label] else np.zeros(whitened.shape[1]) for label in range(names)])
+        middle = np.array(
+            [
+                np.median(whitened[labels == label], axis=0)
+                if count[label]
+                else np.zeros(whitened.shape[1])
+                for label in range(names)
+            ]
+        )
         apart = np.linalg.norm(middle[:, None] - middle[None], axis=2)
-        return cls(products, whitened.shape[1], labels, count, member @ np.diag(products), along, (along * member).sum(axis=1), apart)
+        return cls(
+            products,
+            whitened.shape[1],
+            labels,
+            count,
+            member @ np.diag(products),
+            along,
+            (along * member).sum(axis=1),
+            apart,
+        )
 
     def evidence(self, count: Array, squares: Array, total: Array) -> Array:
         """Return the log density of so many wells (…) of one label, but for what is the same under all labels."""
-        of_mean = np.divide(total, count, out=np.zeros(np.broadcast_shapes(total.shape, count.shape)), where=count > 0)[..., None]
+        of_mean = np.divide(
+            total,
+            count,
+            out=np.zeros(np.broadcast_shapes(total.shape, count.shape)),
+            where=count > 0,
+        )[..., None]
         within, count = squares[..., None] - of_mean, count[..., None]
         reach = np.repeat(REACHES, len(SCATTERS)) ** 2
         scatter = 1 + np.tile(SCATTERS, len(REACHES)) ** 2 * self.directions * reach
         mean = scatter + count * reach
-        density = WORTH * (self.directions * ((count - 1) * np.log(scatter) + np.log(mean)) + within / scatter + of_mean / mean)
+        density = WORTH * (
+            self.directions * ((count - 1) * np.log(scatter) + np.log(mean))
+            + within / scatter
+            + of_mean / mean
+        )
         return np.asarray(logsumexp(-density / 2, axis=-1) - np.log(len(reach)))
 
 
@@ -104,12 +129,17 @@ class _Weights:
     exchanged: Array  # (n, n), symmetric
 
 
-def audit_labels(residuals: Residuals, wells: Sequence[str], groups: Sequence[Group], treatments: Sequence[str]) -> tuple[LabelDoubt, ...]:
+def audit_labels(
+    residuals: Residuals, wells: Sequence[str], groups: Sequence[Group], treatments: Sequence[str]
+) -> tuple[LabelDoubt, ...]:
     """Return what contradicts the labels of the residuals' n wells, the most probable first; nothing is changed by it.
 
     Wells that are alone in their treatment cannot be doubted, nor can any well beside fewer than :data:`FEWEST_UNTREATED` untreated ones.
     """
-    keys = [(Group.UNTREATED, "") if group is Group.UNTREATED else (group, text) for group, text in zip(groups, treatments, strict=True)]
+    keys = [
+        (Group.UNTREATED, "") if group is Group.UNTREATED else (group, text)
+        for group, text in zip(groups, treatments, strict=True)
+    ]
     names = list(dict.fromkeys([(Group.UNTREATED, ""), *keys]))
     labels = np.array([names.index(key) for key in keys])
     if (labels == 0).sum() < FEWEST_UNTREATED:
@@ -137,7 +167,10 @@ def _in_units_of_noise(residuals: Residuals, untreated: Mask) -> Array:
 
     The untreated well farthest from the others is left out, again and again, while it is farther than chance makes the farthest.
     """
-    trusted, fewest = untreated.copy(), max(FEWEST_UNTREATED, int(np.ceil((1 - MOST_DISTRUSTED) * untreated.sum())))
+    trusted, fewest = (
+        untreated.copy(),
+        max(FEWEST_UNTREATED, int(np.ceil((1 - MOST_DISTRUSTED) * untreated.sum()))),
+    )
     residual, earlier = residuals.learned_from(trusted), residuals.of_earlier(trusted)
     while trusted.sum() > fewest:
         rows = residual[trusted]
@@ -148,7 +181,9 @@ def _in_units_of_noise(residuals: Residuals, untreated: Mask) -> Array:
             away = rows[well] - others.mean(axis=0)
             squared[well] = float(away @ np.linalg.solve(noise.covariance, away))
         k = rows.shape[1]
-        if squared.max() <= k * f_distribution.isf(DISTRUSTED_BY_CHANCE / len(rows), k, noise.wells):
+        if squared.max() <= k * f_distribution.isf(
+            DISTRUSTED_BY_CHANCE / len(rows), k, noise.wells
+        ):
             break
         trusted[np.flatnonzero(trusted)[squared.argmax()]] = False
         residual, earlier = residuals.learned_from(trusted), residuals.of_earlier(trusted)
@@ -167,7 +202,10 @@ def _in_units_of_scatter(whitened: Array, labels: Labels) -> Array:
         if len(own) < FEWEST_REPLICATES:
             continue
         mean = own.mean(axis=0)
-        rows.append((own - mean) * np.sqrt(len(own) / (len(own) - 1) / (1 + TYPICAL_SCATTER**2 * float(mean @ mean))))
+        rows.append(
+            (own - mean)
+            * np.sqrt(len(own) / (len(own) - 1) / (1 + TYPICAL_SCATTER**2 * float(mean @ mean)))
+        )
     about = np.concatenate(rows)
     lengths = np.linalg.norm(about, axis=1)
     reach = FARTHEST * float(np.median(lengths))
@@ -186,28 +224,55 @@ def _weigh(gathered: _Gathered, settled: Mask) -> _Weights:
     own = np.diag(gathered.products)
     among = gathered.along[of, np.arange(n)]
     now = gathered.evidence(count, gathered.squares, gathered.total)
-    left = gathered.evidence(count[of] - 1, gathered.squares[of] - own, gathered.total[of] - 2 * among + own) - now[of]
-    joined = gathered.evidence(count[None] + 1, gathered.squares[None] + own[:, None], gathered.total[None] + 2 * gathered.along.T + own[:, None]) - now
+    left = (
+        gathered.evidence(
+            count[of] - 1, gathered.squares[of] - own, gathered.total[of] - 2 * among + own
+        )
+        - now[of]
+    )
+    joined = (
+        gathered.evidence(
+            count[None] + 1,
+            gathered.squares[None] + own[:, None],
+            gathered.total[None] + 2 * gathered.along.T + own[:, None],
+        )
+        - now
+    )
     alone = gathered.evidence(np.ones(n), own, own)
     taken = gathered.evidence(  # (n, n): the label of the first well with the second in its place
         count[of][:, None],
         (gathered.squares[of] - own)[:, None] + own[None],
-        (gathered.total[of] - 2 * among + own)[:, None] + own[None] + 2 * gathered.along[of] - 2 * gathered.products,
+        (gathered.total[of] - 2 * among + own)[:, None]
+        + own[None]
+        + 2 * gathered.along[of]
+        - 2 * gathered.products,
     )
     gain = taken - now[of][:, None]
     doubtful = (labels >= 0) & (count[of] >= FEWEST_REPLICATES) & ~settled
     different = gathered.apart >= LEAST_GAP
     different[0] = different[:, 0] = True
-    shares = np.where((labels[:, None] != np.arange(len(count))) & different[of], count[None], 0.0) / np.maximum(n - count[of], 1)[:, None]
+    shares = (
+        np.where((labels[:, None] != np.arange(len(count))) & different[of], count[None], 0.0)
+        / np.maximum(n - count[of], 1)[:, None]
+    )
     with np.errstate(divide="ignore"):
-        slipped = np.where(doubtful[:, None], np.log(SLIPPED_WELLS * shares) + left[:, None] + joined, -np.inf)
+        slipped = np.where(
+            doubtful[:, None], np.log(SLIPPED_WELLS * shares) + left[:, None] + joined, -np.inf
+        )
     odd = np.where(doubtful, np.log(ODD_WELLS) + left + alone, -np.inf)
-    possible = doubtful[:, None] & doubtful[None] & (labels[:, None] != labels[None]) & different[of[:, None], of[None]]
+    possible = (
+        doubtful[:, None]
+        & doubtful[None]
+        & (labels[:, None] != labels[None])
+        & different[of[:, None], of[None]]
+    )
     exchanged = np.where(possible, np.log(EXCHANGED_WELLS / max(n - 1, 1)) + gain + gain.T, -np.inf)
     return _Weights(slipped, odd, exchanged)
 
 
-def _doubts(weights: _Weights, labels: Labels, wells: Sequence[str], names: Sequence[str]) -> tuple[list[LabelDoubt], Labels]:
+def _doubts(
+    weights: _Weights, labels: Labels, wells: Sequence[str], names: Sequence[str]
+) -> tuple[list[LabelDoubt], Labels]:
     """Return the doubts that are worth telling, and the labels with those changed that are believed to be wrong.
 
     A wrong label elsewhere on the plate must not hide one here: each is weighed against what else could be true of its own wells.
@@ -224,12 +289,26 @@ def _doubts(weights: _Weights, labels: Labels, wells: Sequence[str], names: Sequ
     doubts = []
     for well in np.flatnonzero(slips >= SHOWN).tolist():
         seems = int(weights.slipped[well].argmax())
-        doubts.append(LabelDoubt(wells=(wells[well],), said=names[labels[well]], seems=names[seems], probability=float(slips[well])))
+        doubts.append(
+            LabelDoubt(
+                wells=(wells[well],),
+                said=names[labels[well]],
+                seems=names[seems],
+                probability=float(slips[well]),
+            )
+        )
         if slips[well] >= BELIEVED:
             changed[well] = seems
     for one, other in np.argwhere(np.triu(exchanges) >= SHOWN).tolist():
         said = f"{names[labels[one]]} and {names[labels[other]]}"
-        doubts.append(LabelDoubt(wells=(wells[one], wells[other]), said=said, seems=EXCHANGED, probability=float(exchanges[one, other])))
+        doubts.append(
+            LabelDoubt(
+                wells=(wells[one], wells[other]),
+                said=said,
+                seems=EXCHANGED,
+                probability=float(exchanges[one, other]),
+            )
+        )
         if exchanges[one, other] >= BELIEVED:
             changed[[one, other]] = labels[[other, one]]
     return doubts, changed

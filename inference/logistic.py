@@ -37,7 +37,9 @@ class Logistic:
 
     def effect_at(self, doses: Array) -> Array:
         """Return the effect of each dose, 0 or more."""
-        return self.bottom + (self.top - self.bottom) * _shape(_logarithm(doses), np.log(self.midpoint), np.log(self.hill))
+        return self.bottom + (self.top - self.bottom) * _shape(
+            _logarithm(doses), np.log(self.midpoint), np.log(self.hill)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +56,15 @@ class Levels:
     def of(cls, doses: Array, effects: Array) -> "Levels":
         """Gather wells by dose; those without a finite effect are left out."""
         finite = np.isfinite(effects)
-        distinct, inverse, counts = np.unique(doses[finite], return_inverse=True, return_counts=True)
-        means = np.bincount(inverse, weights=effects[finite], minlength=len(distinct)) / np.maximum(counts, 1)
-        squares = np.bincount(inverse, weights=(effects[finite] - means[inverse]) ** 2, minlength=len(distinct)).astype(np.float64)
+        distinct, inverse, counts = np.unique(
+            doses[finite], return_inverse=True, return_counts=True
+        )
+        means = np.bincount(inverse, weights=effects[finite], minlength=len(distinct)) / np.maximum(
+            counts, 1
+        )
+        squares = np.bincount(
+            inverse, weights=(effects[finite] - means[inverse]) ** 2, minlength=len(distinct)
+        ).astype(np.float64)
         wells = counts.astype(np.float64)
         precision = _precision(squares, wells - 1, distinct > 0)
         return cls(distinct, means, wells, wells * precision, float(squares @ precision))
@@ -162,12 +170,16 @@ class LogisticFit:
         """Return the profile-likelihood interval of the midpoint; None for an end that lies beyond the doses tested."""
         lowest, highest = self.levels.tested
         low, high = self._crossings(self.cells.log_midpoint, 0)
-        return (None if low <= np.log(lowest) else float(np.exp(low))), (None if high >= np.log(highest) - 1e-9 else float(np.exp(high)))
+        return (None if low <= np.log(lowest) else float(np.exp(low))), (
+            None if high >= np.log(highest) - 1e-9 else float(np.exp(high))
+        )
 
     def hill_limits(self) -> Limits:
         """Return the profile-likelihood interval of the hill slope; None for an end that the wells do not limit."""
         low, high = np.exp(self._crossings(self.cells.log_hill, 1))
-        return (None if low <= HILL[0] * 1.001 else float(low)), (None if high >= HILL[1] * 0.999 else float(high))
+        return (None if low <= HILL[0] * 1.001 else float(low)), (
+            None if high >= HILL[1] * 0.999 else float(high)
+        )
 
     def effect_limits(self, share: float) -> tuple[float, float]:
         """Return the profile-likelihood interval of the effect where the curve has risen by a share: 0 is the bottom, 1 the top."""
@@ -195,14 +207,23 @@ class LogisticFit:
         """
         cells = self.cells
         floor = max(self.residual, np.finfo(float).tiny)
-        log_weight = -0.5 * (self.levels.wells - 2) * np.log(np.maximum(cells.residual, floor) / floor) - 0.5 * np.log(cells.information)
+        log_weight = -0.5 * (self.levels.wells - 2) * np.log(
+            np.maximum(cells.residual, floor) / floor
+        ) - 0.5 * np.log(cells.information)
         weight = np.exp(log_weight - log_weight.max())
         drawn = rng.choice(len(weight), size=count, p=weight / weight.sum())
         spread = np.sqrt(cells.residual[drawn] / rng.chisquare(self.levels.wells - 2, count))
         middle = cells.mean + spread * rng.standard_normal(count) / np.sqrt(cells.weight)
-        rise = cells.rise[drawn] + spread * rng.standard_normal(count) / np.sqrt(cells.information[drawn])
+        rise = cells.rise[drawn] + spread * rng.standard_normal(count) / np.sqrt(
+            cells.information[drawn]
+        )
         bottom = middle - rise * cells.share[drawn]
-        return bottom, bottom + rise, np.exp(cells.log_midpoint[drawn]), np.exp(cells.log_hill[drawn])
+        return (
+            bottom,
+            bottom + rise,
+            np.exp(cells.log_midpoint[drawn]),
+            np.exp(cells.log_hill[drawn]),
+        )
 
     @property
     def _limit(self) -> float:
@@ -216,7 +237,9 @@ class LogisticFit:
         inside = np.flatnonzero(profile <= self._limit)
         if not len(inside):
             return best, best
-        return min(_cross(values, profile, inside[0], -1, self._limit), best), max(_cross(values, profile, inside[-1], +1, self._limit), best)
+        return min(_cross(values, profile, inside[0], -1, self._limit), best), max(
+            _cross(values, profile, inside[-1], +1, self._limit), best
+        )
 
 
 def fit_logistic(levels: Levels) -> LogisticFit:
@@ -224,7 +247,12 @@ def fit_logistic(levels: Levels) -> LogisticFit:
     lower, upper = _search(levels)
     log_midpoint, log_hill, residual = _polish(levels, _grid(levels, lower, upper), lower, upper)
     cell = Cells.of(levels, np.array([log_midpoint]), np.array([log_hill]))
-    curve = Logistic(float(cell.effect(0.0)[0]), float(cell.effect(1.0)[0]), float(np.exp(log_midpoint)), float(np.exp(log_hill)))
+    curve = Logistic(
+        float(cell.effect(0.0)[0]),
+        float(cell.effect(1.0)[0]),
+        float(np.exp(log_midpoint)),
+        float(np.exp(log_hill)),
+    )
     return LogisticFit(curve, levels, residual, _p_against_flat(levels, residual))
 
 
@@ -273,16 +301,24 @@ def _polish(levels: Levels, cells: Cells, lower: Array, upper: Array) -> tuple[f
         best = int(np.argmin(cells.residual))
         before, at = at, np.array([cells.log_midpoint[best], cells.log_hill[best]])
         if np.all(np.abs(at - before) < 0.9 * reach):
-            reach = reach / 3  # the best lies inside; at the edge of the small grid, it is followed first
+            reach = (
+                reach / 3
+            )  # the best lies inside; at the edge of the small grid, it is followed first
     return float(at[0]), float(at[1]), float(cells.residual[best])
 
 
-def _window(cells: Cells, residual: float, freedom: int, window: tuple[Array, Array]) -> tuple[Array, Array]:
+def _window(
+    cells: Cells, residual: float, freedom: int, window: tuple[Array, Array]
+) -> tuple[Array, Array]:
     """Return the smallest box around the cells that the wells allow, with a cell of margin."""
-    near = cells.within(max(_residual_limit(residual, freedom, _WINDOW_CONFIDENCE), float(cells.residual.min())))
+    near = cells.within(
+        max(_residual_limit(residual, freedom, _WINDOW_CONFIDENCE), float(cells.residual.min()))
+    )
     step = (window[1] - window[0]) / (np.array(_GRID) - 1)
     at = np.stack([near.log_midpoint, near.log_hill])
-    return np.maximum(at.min(axis=1) - step, window[0]), np.minimum(at.max(axis=1) + step, window[1])
+    return np.maximum(at.min(axis=1) - step, window[0]), np.minimum(
+        at.max(axis=1) + step, window[1]
+    )
 
 
 def _residual_limit(residual: float, freedom: int, confidence: float) -> float:

@@ -15,7 +15,9 @@ class Debris:
 
     count: int
     area_px: float
-    spread_px: float | None  # root mean square distance from the middle of the tissue; None without debris
+    spread_px: (
+        float | None
+    )  # root mean square distance from the middle of the tissue; None without debris
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,9 @@ def pieces_of(body: Mask) -> Pieces:
     if width == 0:
         return Pieces(0, 0.0, body[:0, :0], None)
     window = body[y : y + height, x : x + width]
-    count, labels, stats, middles = cv2.connectedComponentsWithStats(np.ascontiguousarray(window).view(np.uint8), connectivity=8)
+    count, labels, stats, middles = cv2.connectedComponentsWithStats(
+        np.ascontiguousarray(window).view(np.uint8), connectivity=8
+    )
     largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
     middle_px = float(x + middles[largest][0]), float(y + middles[largest][1])
     return Pieces(count - 1, float(stats[1:, cv2.CC_STAT_AREA].sum()), labels == largest, middle_px)

@@ -13,7 +13,11 @@ def grown(mask: Bools, radius_px: float) -> Bools:
     """Add a seam."""
     if radius_px <= _SMALL_PX:
         return np.asarray(cv2.dilate(mask.view(np.uint8), _disc(radius_px)).view(np.bool_))
-    return np.asarray(cv2.distanceTransform((~mask).view(np.uint8), cv2.DIST_L2, 3) <= radius_px) if mask.any() else mask
+    return (
+        np.asarray(cv2.distanceTransform((~mask).view(np.uint8), cv2.DIST_L2, 3) <= radius_px)
+        if mask.any()
+        else mask
+    )
 
 
 def shrunk(mask: Bools, radius_px: float) -> Bools:
@@ -40,7 +44,9 @@ def filled(mask: Bools) -> Bools:
 
 def enlarged(mask: Bools, shape: tuple[int, ...]) -> Bools:
     """Return the mask at another size."""
-    return np.asarray(cv2.resize(mask.view(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST).view(np.bool_))
+    return np.asarray(
+        cv2.resize(mask.view(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST).view(np.bool_)
+    )
 
 
 def _disc(radius_px: float) -> npt.NDArray[np.uint8]:

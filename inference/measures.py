@@ -14,7 +14,17 @@ from schemas.tissue import Segmentation
 
 Measures = dict[str, float]
 
-_SIZES = ("area", "perimeter", "equivalent_diameter", "major_diameter", "minor_diameter", "volume", "spread", "debris_area", "debris_spread")
+_SIZES = (
+    "area",
+    "perimeter",
+    "equivalent_diameter",
+    "major_diameter",
+    "minor_diameter",
+    "volume",
+    "spread",
+    "debris_area",
+    "debris_spread",
+)
 _POWERS = {"area": 2, "debris_area": 2, "volume": 3}
 
 
@@ -26,7 +36,9 @@ def named(size: str, um_per_px: float | None) -> str:
     return f"{size}_um{power if power > 1 else ''}"
 
 
-def measure(plane: npt.NDArray[np.uint16], segmentation: Segmentation, um_per_px: float | None) -> Measures:
+def measure(
+    plane: npt.NDArray[np.uint16], segmentation: Segmentation, um_per_px: float | None
+) -> Measures:
     """Measure the tissue of a plane, (H, W), white = 65535.
 
     Names carry their unit; without a scale all sizes are in pixels and end in ``_px``. What is not defined is left out: an empty well has an area of 0,
@@ -43,10 +55,18 @@ def measure(plane: npt.NDArray[np.uint16], segmentation: Segmentation, um_per_px
         sizes |= more_sizes
         plain |= more
     scale = um_per_px or 1.0
-    return {named(size, um_per_px): value * scale ** _POWERS.get(size, 1) for size, value in sizes.items()} | plain
+    return {
+        named(size, um_per_px): value * scale ** _POWERS.get(size, 1)
+        for size, value in sizes.items()
+    } | plain
 
 
-def _of_tissue(plane: npt.NDArray[np.uint16], segmentation: Segmentation, pieces: Pieces, um_per_px: float | None) -> tuple[Measures, Measures]:
+def _of_tissue(
+    plane: npt.NDArray[np.uint16],
+    segmentation: Segmentation,
+    pieces: Pieces,
+    um_per_px: float | None,
+) -> tuple[Measures, Measures]:
     """Return the sizes, in pixels, and all else that only tissue has."""
     outline = trace(pieces.largest)
     view = reduce(plane, segmentation, um_per_px)
@@ -78,7 +98,10 @@ def _of_tissue(plane: npt.NDArray[np.uint16], segmentation: Segmentation, pieces
 
 
 def _change_of_size(name: str) -> bool:
-    return name.removesuffix("_px").removesuffix("_um").removesuffix("_um2").removesuffix("_um3") in _SIZES
+    return (
+        name.removesuffix("_px").removesuffix("_um").removesuffix("_um2").removesuffix("_um3")
+        in _SIZES
+    )
 
 
 def changes(now: Mapping[str, float], at_dosing: Mapping[str, float]) -> Measures:

@@ -23,7 +23,9 @@ FARTHEST = 4.0
 class MetricName(StrEnum):
     """What a departure can be measured by."""
 
-    MAHALANOBIS = "mahalanobis"  # in the directions that are more than noise, each in units of its noise
+    MAHALANOBIS = (
+        "mahalanobis"  # in the directions that are more than noise, each in units of its noise
+    )
     L2 = "l2"
     COSINE = "cosine"  # the angle between what is seen and what was forecast
     NEAREST_CONTROLS = "nearest_controls"  # mean distance to the nearest untreated residuals
@@ -37,7 +39,9 @@ class Noise:
     wells: float  # so many tell it, besides K pseudo-wells
 
     @classmethod
-    def of(cls, residual: Array, shape: Array, earlier: Sequence[tuple[Array, float]] = ()) -> "Noise":
+    def of(
+        cls, residual: Array, shape: Array, earlier: Sequence[tuple[Array, float]] = ()
+    ) -> "Noise":
         """Shrink the second moment of n residuals (n, K) towards a shape, with a weight of K pseudo-wells; earlier residuals count by their likeness.
 
         Untreated wells are few. Before dosing every well was one: how they differed then tells which directions vary together.
@@ -67,7 +71,9 @@ def held(rows: Array, lengths: Array) -> Array:
     middle = float(np.median(lengths))
     spread = 1.4826 * float(np.median(np.abs(lengths - middle)))
     reach = middle + FARTHEST * spread
-    factors = np.divide(reach, lengths, out=np.ones_like(lengths), where=(lengths > reach) & (spread > 0))
+    factors = np.divide(
+        reach, lengths, out=np.ones_like(lengths), where=(lengths > reach) & (spread > 0)
+    )
     return np.asarray((rows.T * factors).T)
 
 
@@ -99,7 +105,10 @@ class Mahalanobis:
         whitening = noise.whitening
         whitened = residual @ whitening.T
         variance, directions = np.linalg.eigh(whitened.T @ whitened / n)
-        of_wells, of_noise = k / n, k / (noise.wells + k)  # the noise has K pseudo-wells beside its own
+        of_wells, of_noise = (
+            k / n,
+            k / (noise.wells + k),
+        )  # the noise has K pseudo-wells beside its own
         edge = ((1 + np.sqrt(of_wells + of_noise - of_wells * of_noise)) / (1 - of_noise)) ** 2
         weights = np.where(variance > edge, 1 - edge / np.maximum(variance, edge), 0.0)
         weights = weights if weights.any() else np.ones(k)
@@ -119,12 +128,19 @@ class Mahalanobis:
 def cosine_distance(seen: Array, forecast: Array) -> Array:
     """Return (n,): 1 − the cosine of the angle between two positions (n, K); 0 where one of them is the origin."""
     lengths = np.linalg.norm(seen, axis=1) * np.linalg.norm(forecast, axis=1)
-    return np.asarray(1 - np.divide((seen * forecast).sum(axis=1), lengths, out=np.ones(len(seen)), where=lengths > 0))
+    return np.asarray(
+        1
+        - np.divide(
+            (seen * forecast).sum(axis=1), lengths, out=np.ones(len(seen)), where=lengths > 0
+        )
+    )
 
 
 def nearest_distance(residual: Array, controls: Array, noise: Noise) -> Array:
     """Return (n,): the mean distance of residuals (n, K) to their nearest of the controls' (m, K), in units of the noise."""
     whitening = noise.whitening
-    distances = np.linalg.norm((residual @ whitening.T)[:, None] - (controls @ whitening.T)[None], axis=2)
+    distances = np.linalg.norm(
+        (residual @ whitening.T)[:, None] - (controls @ whitening.T)[None], axis=2
+    )
     nearest = min(NEAREST, len(controls))
     return np.asarray(np.partition(distances, nearest - 1, axis=1)[:, :nearest].mean(axis=1))

@@ -41,10 +41,14 @@ class OnnxEncoder:
         If the model does not fit its card, does not compute the canary, or must run on CUDA and cannot.
     """
 
-    def __init__(self, bundle: Bundle, providers: Providers = "auto", intra_op_threads: int = 2) -> None:
+    def __init__(
+        self, bundle: Bundle, providers: Providers = "auto", intra_op_threads: int = 2
+    ) -> None:
         self._bundle = bundle
         self._session, provider = _open_session(bundle, providers, intra_op_threads)
-        log.info("encoder.ready", provider=provider, dimension=self.dimension, encoder_id=self.encoder_id)
+        log.info(
+            "encoder.ready", provider=provider, dimension=self.dimension, encoder_id=self.encoder_id
+        )
 
     @property
     def card(self) -> BundleCard:
@@ -71,13 +75,17 @@ class OnnxEncoder:
         """
         where = f"{image.key.plate} {image.key.well} {image.key.visit}"
         try:
-            embedding = _run(self._session, self._bundle, image.planes, sharpest_plane, image.um_per_px)
+            embedding = _run(
+                self._session, self._bundle, image.planes, sharpest_plane, image.um_per_px
+            )
         except ValueError as error:
             raise ImageError(where, str(error)) from error
         except RUNTIME_ERRORS as error:
             raise ImageError(where, f"cannot be embedded: {error}") from error
         if not np.isfinite(embedding).all():
-            raise ImageError(where, "the embedding has values that are not finite; expected finite ones only")
+            raise ImageError(
+                where, "the embedding has values that are not finite; expected finite ones only"
+            )
         return embedding
 
 
@@ -88,7 +96,10 @@ def _open_session(bundle: Bundle, providers: Providers, intra_op_threads: int) -
             return _open_cuda(bundle, intra_op_threads), "cuda"
         except _CudaUnavailableError as error:
             if providers == "cuda":
-                raise BundleError(bundle.folder, f"encoder.providers is 'cuda', but {error}; expected a working CUDA device, or 'auto'") from error
+                raise BundleError(
+                    bundle.folder,
+                    f"encoder.providers is 'cuda', but {error}; expected a working CUDA device, or 'auto'",
+                ) from error
             if _CUDA in onnxruntime.get_available_providers():
                 log.warning("encoder.cuda_unavailable", reason=str(error))
     session = _create_session(bundle, [CPU], intra_op_threads)
@@ -104,12 +115,16 @@ def _open_cuda(bundle: Bundle, intra_op_threads: int) -> Any:  # noqa: ANN401 - 
     available = onnxruntime.get_available_providers()
     if _CUDA not in available:
         raise _CudaUnavailableError(f"onnxruntime offers {', '.join(available)}")
-    with contextlib.redirect_stdout(io.StringIO()) as printed:  # the libraries' loader prints what it misses
+    with contextlib.redirect_stdout(
+        io.StringIO()
+    ) as printed:  # the libraries' loader prints what it misses
         onnxruntime.preload_dlls()
     # TF32 rounds products to ten bits: the embeddings of a CUDA and a CPU machine would drift apart.
     session = _create_session(bundle, [(_CUDA, {"use_tf32": "0"}), CPU], intra_op_threads)
     if session.get_providers()[0] != _CUDA:
-        raise _CudaUnavailableError(" ".join(printed.getvalue().split()) or "onnxruntime could not start its CUDA provider")
+        raise _CudaUnavailableError(
+            " ".join(printed.getvalue().split()) or "onnxruntime could not start its CUDA provider"
+        )
     try:
         _check_canary(session, bundle)
     except BundleError as error:
@@ -125,7 +140,13 @@ def _create_session(bundle: Bundle, providers: list[Any], intra_op_threads: int)
             raise _CudaUnavailableError(str(error)) from error
         raise cannot_load(bundle.folder / MODEL_FILE, error) from error
     card, model_file = bundle.card, bundle.folder / MODEL_FILE
-    check_tensor("input", session.get_inputs(), card.input_name, (3, card.input_size, card.input_size), model_file)
+    check_tensor(
+        "input",
+        session.get_inputs(),
+        card.input_name,
+        (3, card.input_size, card.input_size),
+        model_file,
+    )
     check_tensor("output", session.get_outputs(), card.output_name, (card.dimension,), model_file)
     return session
 
@@ -136,12 +157,20 @@ def _check_canary(session: Any, bundle: Bundle) -> None:  # noqa: ANN401 - onnxr
     try:
         embedding = _run(session, bundle, canary_planes(canary.seed), 1, CANARY_UM_PER_PX)
     except RUNTIME_ERRORS as error:
-        raise BundleError(bundle.folder / MODEL_FILE, f"cannot compute the canary: {error}") from error
+        raise BundleError(
+            bundle.folder / MODEL_FILE, f"cannot compute the canary: {error}"
+        ) from error
     if len(canary.expected) > len(embedding):
-        raise BundleError(bundle.folder, f"canary has {len(canary.expected)} values; expected at most dimension = {len(embedding)}")
+        raise BundleError(
+            bundle.folder,
+            f"canary has {len(canary.expected)} values; expected at most dimension = {len(embedding)}",
+        )
     for index, (found, expected) in enumerate(zip(embedding, canary.expected, strict=False)):
         if not abs(found - expected) <= canary.tolerance:  # not finite is also wrong
-            raise BundleError(bundle.folder, f"canary value {index} is {found:.6g}; expected {expected:.6g} ± {canary.tolerance:g}")
+            raise BundleError(
+                bundle.folder,
+                f"canary value {index} is {found:.6g}; expected {expected:.6g} ± {canary.tolerance:g}",
+            )
 
 
 def _run(

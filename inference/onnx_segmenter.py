@@ -33,7 +33,10 @@ _NARROWEST_LOOK_PX = 48
 _LEAST_BODY_PX = 12  # area on the reduced plane; smaller findings are specks
 _LEAST_PIECE = 0.01  # of the largest piece; smaller ones are debris
 _FAR_RADII = 3.0  # of a disc as large as the largest piece
-_LONE_PIECE = (0.05, 0.5)  # of the largest piece: fragments of burst tissue are smaller, a second body is larger
+_LONE_PIECE = (
+    0.05,
+    0.5,
+)  # of the largest piece: fragments of burst tissue are smaller, a second body is larger
 _BACKGROUND_SIDE_PX = 256
 _LEAST_FREE = 0.05  # of the field, to fit a background on
 
@@ -93,24 +96,40 @@ class OnnxSegmenter:
         specks = _enlarged(first[1] > 0, plane.shape)
         found = _drop_specks(first[0] > self._threshold, _LEAST_BODY_PX)
         if not found.any():
-            return Segmentation(np.zeros(plane.shape, dtype=bool), specks, _background(plane, specks))
+            return Segmentation(
+                np.zeros(plane.shape, dtype=bool), specks, _background(plane, specks)
+            )
         window, odds = (slice(0, plane.shape[0]), slice(0, plane.shape[1])), first
         nearer = _closer_look(found, plane.shape)
         if nearer is not None:
             closer = _look(self._session, self._card, plane[nearer], level)
             if _agree(first[0], closer[0], nearer, plane.shape):
                 window, odds = nearer, closer
-        likely, littered = (cv2.resize(channel, plane[window].shape[::-1], interpolation=cv2.INTER_LINEAR) for channel in odds)
+        likely, littered = (
+            cv2.resize(channel, plane[window].shape[::-1], interpolation=cv2.INTER_LINEAR)
+            for channel in odds
+        )
         body, debris = np.zeros(plane.shape, dtype=bool), specks
         tissue = likely > self._threshold
         body[window] = _main_tissue(tissue)
-        sure = float(np.mean(1 / (1 + np.exp(-np.clip(likely[body[window]], -30, 30))))) if body.any() else 0.0
+        sure = (
+            float(np.mean(1 / (1 + np.exp(-np.clip(likely[body[window]], -30, 30)))))
+            if body.any()
+            else 0.0
+        )
         if sure < _LEAST_SURE:
             body[:] = False
         debris[window] = ((littered > 0) | tissue) & ~body[window]
         background = _background(plane, body | debris)
         undecided_px = int((np.abs(likely) < _UNDECIDED).sum())
-        return Segmentation(body, debris, background, _doubts(sure, undecided_px, body, debris, background) if body.any() else (Unsure.FAINT,))
+        return Segmentation(
+            body,
+            debris,
+            background,
+            _doubts(sure, undecided_px, body, debris, background)
+            if body.any()
+            else (Unsure.FAINT,),
+        )
 
     @property
     def _threshold(self) -> float:
@@ -130,12 +149,16 @@ def optical_density(seen: npt.NDArray[np.float32], level: float) -> npt.NDArray[
     return np.asarray(np.clip(-np.log(through), _LOWEST_DENSITY, _HIGHEST_DENSITY), np.float32)
 
 
-def network_input(plane: npt.NDArray[np.uint16], level: float, side_px: int) -> npt.NDArray[np.float32]:
+def network_input(
+    plane: npt.NDArray[np.uint16], level: float, side_px: int
+) -> npt.NDArray[np.float32]:
     """Return (1, 1, side, side): the plane reduced to fit, mirrored at its border so that cut tissue looks whole; what is left over is empty background."""
     width, height, margin = _placed(plane.shape, side_px)
     how = cv2.INTER_AREA if max(width, height) < max(plane.shape) else cv2.INTER_LINEAR
     reduced = cv2.resize(plane, (width, height), interpolation=how).astype(np.float32)
-    mirrored = cv2.copyMakeBorder(optical_density(reduced, level), margin, margin, margin, margin, cv2.BORDER_REFLECT)
+    mirrored = cv2.copyMakeBorder(
+        optical_density(reduced, level), margin, margin, margin, margin, cv2.BORDER_REFLECT
+    )
     framed = np.zeros((1, 1, side_px, side_px), np.float32)
     framed[0, 0, : mirrored.shape[0], : mirrored.shape[1]] = mirrored
     return framed
@@ -151,7 +174,9 @@ def _placed(shape: tuple[int, ...], side_px: int) -> tuple[int, int, int]:
 def canary_values(log_odds: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     """Return the 64 values that a card keeps of the canary's (1, 2, side, side) output."""
     side = log_odds.shape[-1]
-    squares = log_odds[0, 0].reshape(CANARY_GRID, side // CANARY_GRID, CANARY_GRID, side // CANARY_GRID)
+    squares = log_odds[0, 0].reshape(
+        CANARY_GRID, side // CANARY_GRID, CANARY_GRID, side // CANARY_GRID
+    )
     return np.asarray(squares.mean(axis=(1, 3), dtype=np.float64).ravel())
 
 
@@ -161,17 +186,26 @@ def canary_input(seed: int, side_px: int) -> npt.NDArray[np.float32]:
     return network_input(plane, background_level(plane), side_px)
 
 
-def _background(plane: npt.NDArray[np.uint16], covered: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+def _background(
+    plane: npt.NDArray[np.uint16], covered: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float32]:
     """Return the light without tissue, (h, w): a smooth surface through what is not covered, and what lies around carried across."""
     scale = min(1.0, _BACKGROUND_SIDE_PX / max(plane.shape))
     size = max(round(plane.shape[1] * scale), 1), max(round(plane.shape[0] * scale), 1)
-    log_light = np.log(cv2.resize(plane, size, interpolation=cv2.INTER_AREA).astype(np.float32) + np.float32(1))
-    near = cv2.dilate(cv2.resize(covered.astype(np.float32), size, interpolation=cv2.INTER_AREA), np.ones((3, 3), np.uint8))
+    log_light = np.log(
+        cv2.resize(plane, size, interpolation=cv2.INTER_AREA).astype(np.float32) + np.float32(1)
+    )
+    near = cv2.dilate(
+        cv2.resize(covered.astype(np.float32), size, interpolation=cv2.INTER_AREA),
+        np.ones((3, 3), np.uint8),
+    )
     free = near < 0.05  # noqa: PLR2004 - share of a reduced pixel
     if free.mean() < _LEAST_FREE:
         return np.full(log_light.shape, background_level(plane), np.float32)
     surface = smooth_surface(log_light, np.zeros_like(log_light), free)
-    return np.asarray(np.exp(carry_across(log_light, surface, free, max(log_light.shape) / 12)), np.float32)
+    return np.asarray(
+        np.exp(carry_across(log_light, surface, free, max(log_light.shape) / 12)), np.float32
+    )
 
 
 def _open_session(bundle: SegmenterBundle, intra_op_threads: int) -> Any:  # noqa: ANN401 - onnxruntime has no types
@@ -180,52 +214,97 @@ def _open_session(bundle: SegmenterBundle, intra_op_threads: int) -> Any:  # noq
         session = create_session(bundle.model, [CPU], intra_op_threads)
     except RUNTIME_ERRORS as error:
         raise cannot_load(model_file, error) from error
-    check_tensor("input", session.get_inputs(), card.input_name, (1, card.input_size, card.input_size), model_file)
-    check_tensor("output", session.get_outputs(), card.output_name, (len(CHANNELS), card.input_size, card.input_size), model_file)
-    (output,) = session.run([card.output_name], {card.input_name: canary_input(card.canary.seed, card.input_size)})
-    for index, (found, expected) in enumerate(zip(canary_values(output), card.canary.expected, strict=False)):
+    check_tensor(
+        "input",
+        session.get_inputs(),
+        card.input_name,
+        (1, card.input_size, card.input_size),
+        model_file,
+    )
+    check_tensor(
+        "output",
+        session.get_outputs(),
+        card.output_name,
+        (len(CHANNELS), card.input_size, card.input_size),
+        model_file,
+    )
+    (output,) = session.run(
+        [card.output_name], {card.input_name: canary_input(card.canary.seed, card.input_size)}
+    )
+    for index, (found, expected) in enumerate(
+        zip(canary_values(output), card.canary.expected, strict=False)
+    ):
         if not abs(found - expected) <= card.canary.tolerance:  # not finite is also wrong
-            raise BundleError(bundle.folder, f"canary value {index} is {found:.6g}; expected {expected:.6g} ± {card.canary.tolerance:g}")
+            raise BundleError(
+                bundle.folder,
+                f"canary value {index} is {found:.6g}; expected {expected:.6g} ± {card.canary.tolerance:g}",
+            )
     return session
 
 
-def _look(session: Any, card: SegmenterCard, plane: npt.NDArray[np.uint16], level: float) -> npt.NDArray[np.float32]:  # noqa: ANN401 - onnxruntime has no types
+def _look(
+    session: Any, card: SegmenterCard, plane: npt.NDArray[np.uint16], level: float
+) -> npt.NDArray[np.float32]:  # noqa: ANN401 - onnxruntime has no types
     """Return (2, h, w): the log odds of body and of debris in the network's pixels."""
-    (output,) = session.run([card.output_name], {card.input_name: network_input(plane, level, card.input_size)})
+    (output,) = session.run(
+        [card.output_name], {card.input_name: network_input(plane, level, card.input_size)}
+    )
     width, height, margin = _placed(plane.shape, card.input_size)
     return np.asarray(output[0, :, margin : margin + height, margin : margin + width], np.float32)
 
 
-def _closer_look(found: npt.NDArray[np.bool_], shape: tuple[int, ...]) -> tuple[slice, slice] | None:
+def _closer_look(
+    found: npt.NDArray[np.bool_], shape: tuple[int, ...]
+) -> tuple[slice, slice] | None:
     """Return the square of the plane around all that was found on the reduced one, or None if the first look was as close."""
     height, width = shape
     scale = max(shape) / max(found.shape)
-    left, top, columns, rows = (length * scale for length in cv2.boundingRect(found.astype(np.uint8)))
+    left, top, columns, rows = (
+        length * scale for length in cv2.boundingRect(found.astype(np.uint8))
+    )
     side = math.ceil(max(_MARGIN * max(rows, columns), _NARROWEST_LOOK_PX))
     if side > _CLOSER * max(shape):
         return None
-    y, x = (int(np.clip(start + length / 2 - side / 2, 0, max(0, limit - side))) for start, length, limit in ((top, rows, height), (left, columns, width)))
+    y, x = (
+        int(np.clip(start + length / 2 - side / 2, 0, max(0, limit - side)))
+        for start, length, limit in ((top, rows, height), (left, columns, width))
+    )
     return slice(y, min(y + side, height)), slice(x, min(x + side, width))
 
 
-def _agree(first: npt.NDArray[np.float32], closer: npt.NDArray[np.float32], window: tuple[slice, slice], shape: tuple[int, ...]) -> bool:
+def _agree(
+    first: npt.NDArray[np.float32],
+    closer: npt.NDArray[np.float32],
+    window: tuple[slice, slice],
+    shape: tuple[int, ...],
+) -> bool:
     """Whether two looks found about as much: closer, what is far out of focus can be too smooth to be seen."""
-    pixel = (max(shape) / max(first.shape)) ** 2, ((window[0].stop - window[0].start) / closer.shape[0]) ** 2
+    pixel = (
+        (max(shape) / max(first.shape)) ** 2,
+        ((window[0].stop - window[0].start) / closer.shape[0]) ** 2,
+    )
     areas = float((first > 0).sum() * pixel[0]), float((closer > 0).sum() * pixel[1])
     return min(areas) > _AGREEMENT * max(areas)
 
 
 def _enlarged(mask: npt.NDArray[np.bool_], shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-    return np.asarray(cv2.resize(mask.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST).astype(bool))
+    return np.asarray(
+        cv2.resize(mask.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST).astype(bool)
+    )
 
 
 def _main_tissue(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Return the largest piece and what belongs to it: not specks, and not a lone object far away, which is something else."""
-    _, labels, stats, middles = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    _, labels, stats, middles = cv2.connectedComponentsWithStats(
+        mask.astype(np.uint8), connectivity=8
+    )
     areas = stats[:, cv2.CC_STAT_AREA].astype(float)
     areas[0] = 0
     largest = int(np.argmax(areas))
-    share, away = areas / max(areas[largest], 1), np.hypot(*(middles - middles[largest]).T) / max(math.sqrt(areas[largest] / math.pi), 1)
+    share, away = (
+        areas / max(areas[largest], 1),
+        np.hypot(*(middles - middles[largest]).T) / max(math.sqrt(areas[largest] / math.pi), 1),
+    )
     alone = (away > _FAR_RADII) & (share > _LONE_PIECE[0]) & (share < _LONE_PIECE[1])
     belongs = (share >= _LEAST_PIECE) & ~alone
     return np.asarray(belongs[labels])
@@ -245,14 +324,20 @@ def _largest_piece_px(mask: npt.NDArray[np.bool_]) -> int:
 
 
 def _doubts(
-    sure: float, undecided_px: int, body: npt.NDArray[np.bool_], debris: npt.NDArray[np.bool_], background: npt.NDArray[np.float32]
+    sure: float,
+    undecided_px: int,
+    body: npt.NDArray[np.bool_],
+    debris: npt.NDArray[np.bool_],
+    background: npt.NDArray[np.float32],
 ) -> tuple[Unsure, ...]:
     """Return the reasons to doubt an outline, from how sure the network was and from where things lie."""
     area, near = int(body.sum()), math.ceil(max(body.shape) / _BACKGROUND_SIDE_PX)
     reasons = {
         Unsure.FAINT: sure < _SURE,
         Unsure.BLURRED: undecided_px > _BLURRED_SHARE * area,
-        Unsure.CUT: any(edge.any() for edge in (body[:near], body[-near:], body[:, :near], body[:, -near:])),
+        Unsure.CUT: any(
+            edge.any() for edge in (body[:near], body[-near:], body[:, :near], body[:, -near:])
+        ),
         Unsure.CROWDED: _largest_piece_px(debris) > _CROWD * area,
         Unsure.UNEVEN: float(np.ptp(background)) > _UNEVEN * float(background.mean()),
     }

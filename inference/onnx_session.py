@@ -30,8 +30,12 @@ def create_session(model: bytes, providers: Sequence[Any], intra_op_threads: int
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     options.intra_op_num_threads = intra_op_threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a thread that spins takes the core from whoever reads the next image
-    return onnxruntime.InferenceSession(model, options, providers=list(providers), enable_fallback=0)
+    options.add_session_config_entry(
+        "session.intra_op.allow_spinning", "0"
+    )  # a thread that spins takes the core from whoever reads the next image
+    return onnxruntime.InferenceSession(
+        model, options, providers=list(providers), enable_fallback=0
+    )
 
 
 def cannot_load(model_file: Path, error: Exception) -> BundleError:
@@ -39,7 +43,9 @@ def cannot_load(model_file: Path, error: Exception) -> BundleError:
     return BundleError(model_file, f"onnxruntime {onnxruntime.__version__} cannot load it: {error}")
 
 
-def check_tensor(role: str, found: Sequence[Any], name: str, shape: Sequence[int], model_file: Path) -> None:
+def check_tensor(
+    role: str, found: Sequence[Any], name: str, shape: Sequence[int], model_file: Path
+) -> None:
     """Hold a model's only input or output, of a free batch or one of 1, to what its card says.
 
     Raises
@@ -48,6 +54,14 @@ def check_tensor(role: str, found: Sequence[Any], name: str, shape: Sequence[int
         If there are several, or name, type or shape differ.
     """
     described = ", ".join(f"{tensor.name} {tensor.shape} {tensor.type}" for tensor in found)
-    fits = len(found) == 1 and found[0].name == name and found[0].type == "tensor(float)" and list(found[0].shape[1:]) == list(shape)
+    fits = (
+        len(found) == 1
+        and found[0].name == name
+        and found[0].type == "tensor(float)"
+        and list(found[0].shape[1:]) == list(shape)
+    )
     if not fits or not (found[0].shape[0] == 1 or not isinstance(found[0].shape[0], int)):
-        raise BundleError(model_file, f"{role} is {described}; the card expects {name} {['batch', *shape]} tensor(float)")
+        raise BundleError(
+            model_file,
+            f"{role} is {described}; the card expects {name} {['batch', *shape]} tensor(float)",
+        )

@@ -8,7 +8,9 @@ import numpy.typing as npt
 
 _POINTS = 1024  # along an outline; a power of two for the transform
 _SMOOTHED_OVER = 0.01  # of the equivalent diameter: far below a lobe
-_STAIRS_PX = 0.8  # at least, or the stairs of the pixels would stay on pieces less than 80 px across
+_STAIRS_PX = (
+    0.8  # at least, or the stairs of the pixels would stay on pieces less than 80 px across
+)
 _ROUGH_BELOW = 0.10  # of the equivalent diameter: slower bends are the shape, faster ones roughness
 
 
@@ -41,10 +43,17 @@ def trace(piece: npt.NDArray[np.bool_]) -> Outline:
     area = moments["m00"]
     diameter = 2 * np.sqrt(area / np.pi)
     major, minor = _axes(moments)
-    fine, coarse = (_smooth(contour.reshape(-1, 2).astype(np.float64), max(share * diameter, _STAIRS_PX)) for share in (_SMOOTHED_OVER, _ROUGH_BELOW))
-    perimeter = float(np.abs(np.diff(fine, append=fine[:1])).sum() + np.pi)  # moving a closed curve out by d adds 2πd
+    fine, coarse = (
+        _smooth(contour.reshape(-1, 2).astype(np.float64), max(share * diameter, _STAIRS_PX))
+        for share in (_SMOOTHED_OVER, _ROUGH_BELOW)
+    )
+    perimeter = float(
+        np.abs(np.diff(fine, append=fine[:1])).sum() + np.pi
+    )  # moving a closed curve out by d adds 2πd
     hull = cv2.convexHull(np.stack([fine.real, fine.imag], axis=1).astype(np.float32))
-    hull_area = cv2.contourArea(hull) + cv2.arcLength(hull, closed=True) / 2 + np.pi / 4  # Steiner: a convex set and a disc of half a pixel
+    hull_area = (
+        cv2.contourArea(hull) + cv2.arcLength(hull, closed=True) / 2 + np.pi / 4
+    )  # Steiner: a convex set and a disc of half a pixel
     return Outline(
         area_px=float(area),
         perimeter_px=perimeter,
@@ -59,7 +68,11 @@ def trace(piece: npt.NDArray[np.bool_]) -> Outline:
 
 def _axes(moments: dict[str, float] | cv2.typing.Moments) -> tuple[float, float]:
     """Return the axes in pixels of the ellipse with the same second moments; a pixel is a square, not a point."""
-    across = np.array([[moments["mu20"], moments["mu11"]], [moments["mu11"], moments["mu02"]]]) / moments["m00"] + np.eye(2) / 12
+    across = (
+        np.array([[moments["mu20"], moments["mu11"]], [moments["mu11"], moments["mu02"]]])
+        / moments["m00"]
+        + np.eye(2) / 12
+    )
     minor, major = 4 * np.sqrt(np.linalg.eigvalsh(across))
     return float(major), float(minor)
 
@@ -69,7 +82,9 @@ def _smooth(points: npt.NDArray[np.float64], sigma_px: float) -> npt.NDArray[np.
     closed = np.vstack([points, points[:1]])
     along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(closed, axis=0).T))])
     at = np.arange(_POINTS) * along[-1] / _POINTS
-    outline = np.asarray(np.interp(at, along, closed[:, 0]) + 1j * np.interp(at, along, closed[:, 1]), np.complex128)
+    outline = np.asarray(
+        np.interp(at, along, closed[:, 0]) + 1j * np.interp(at, along, closed[:, 1]), np.complex128
+    )
     if along[-1] == 0:  # one pixel
         return outline
     waves = np.fft.fftfreq(_POINTS, d=along[-1] / _POINTS)  # per pixel

@@ -15,7 +15,9 @@ def outlined(plane: npt.NDArray[np.uint16], segmentation: Segmentation) -> bytes
     """Return a JPEG of a plane, (H, W), brightened to its own background, the body outlined in orange and debris in blue."""
     scale = SIDE_PX / max(plane.shape)
     size = max(round(plane.shape[1] * scale), 1), max(round(plane.shape[0] * scale), 1)
-    reduced = cv2.resize(plane, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR).astype(np.float32)
+    reduced = cv2.resize(
+        plane, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    ).astype(np.float32)
     level = max(float(np.median(segmentation.background)), 1.0)
     grey = np.clip(reduced * (190 / level), 0, 255).astype(np.uint8)
     picture = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)

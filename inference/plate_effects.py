@@ -19,9 +19,16 @@ Numbers = npt.NDArray[np.int64]
 
 INTERVAL = (0.05, 0.95)
 OUTLYING_Q = 0.05
-PRIOR_DEGREES = 8  # what all treatments together tell of the error of one, counted as so many more plates
-FIRST_GAIN2, FIRST_OFFSET2 = 0.3**2, 0.5**2  # variances of the gains' logarithms and of the offsets that the rounds begin with
-_SMALLEST_SHARE = 0.25  # of the median error: wells that happen to be equal do not make a score certain
+PRIOR_DEGREES = (
+    8  # what all treatments together tell of the error of one, counted as so many more plates
+)
+FIRST_GAIN2, FIRST_OFFSET2 = (
+    0.3**2,
+    0.5**2,
+)  # variances of the gains' logarithms and of the offsets that the rounds begin with
+_SMALLEST_SHARE = (
+    0.25  # of the median error: wells that happen to be equal do not make a score certain
+)
 _ROUNDS = 6
 _STEPS = 30
 _NO_STEP = 1e-9
@@ -83,19 +90,36 @@ def take_out_plates(results: Results) -> PlateEffects:
         levelled -= plates @ _robust_offsets(levelled, treatments, plates)
         size = np.hypot(1, treatments @ _medians(levelled, treatments))
         usual = _usual_variance(levelled, error2 / unit**2, treatments, size)
-        outlying = adjust_false_discovery(_upper_tail(_cochran_q(levelled, error2 / unit**2 + usual * size**2, treatments), others)) <= OUTLYING_Q
-        between = _between_plates(levelled, error2 / unit**2, treatments, outlying, (usual if shared is None else shared) * size**2)
+        outlying = (
+            adjust_false_discovery(
+                _upper_tail(
+                    _cochran_q(levelled, error2 / unit**2 + usual * size**2, treatments), others
+                )
+            )
+            <= OUTLYING_Q
+        )
+        between = _between_plates(
+            levelled,
+            error2 / unit**2,
+            treatments,
+            outlying,
+            (usual if shared is None else shared) * size**2,
+        )
         variance = error2 + unit**2 * between
         fit = _fit(results.score, variance, treatments, plates, gain2, offset2)
         unit = plates @ fit.gain
         common = treatments @ ~outlying > 0
-        shared = moment_variance(fit.residual[common], error2[common], fit.design[common], np.diag((unit * size)[common]))
+        shared = moment_variance(
+            fit.residual[common], error2[common], fit.design[common], np.diag((unit * size)[common])
+        )
         known = np.diag(fit.covariance)[treatments.shape[1] :].reshape(2, -1)
         gain2 = max(float(np.mean(np.log(fit.gain) ** 2 + known[0])), open_mean / 2)
         offset2 = max(float(np.mean(fit.offset**2 + known[1])), open_mean)
     # Hartung and Knapp, Stat. Med. 20 (2001) 3875: the spread seen between the plates, here moderated, for two plates alone know little of it.
     covariance = fit.covariance[: treatments.shape[1], : treatments.shape[1]]
-    widening = np.sqrt((PRIOR_DEGREES + treatments.T @ (fit.residual**2 / variance)) / (PRIOR_DEGREES + others))
+    widening = np.sqrt(
+        (PRIOR_DEGREES + treatments.T @ (fit.residual**2 / variance)) / (PRIOR_DEGREES + others)
+    )
     reach = t.ppf(INTERVAL[1], PRIOR_DEGREES + others) * widening * np.sqrt(np.diag(covariance))
     q = _cochran_q(results.score / unit - plates @ fit.offset, error2 / unit**2, treatments)
     return PlateEffects(
@@ -105,7 +129,9 @@ def take_out_plates(results: Results) -> PlateEffects:
         gain=fit.gain,
         offset=fit.offset,
         heterogeneity_p=np.where(others > 0, _upper_tail(q, others), np.nan),
-        i_squared=np.where(others > 0, np.maximum(0, 1 - others / np.maximum(q, np.finfo(float).tiny)), np.nan),
+        i_squared=np.where(
+            others > 0, np.maximum(0, 1 - others / np.maximum(q, np.finfo(float).tiny)), np.nan
+        ),
         between_plates=float(np.sqrt(shared or 0.0)),
     )
 
@@ -121,7 +147,9 @@ def moment_variance(score: Array, variance: Array, fixed: Array, random: Array) 
         (N, F) and (N, R) designs.
     """
     weights = np.diag(1 / variance)
-    projection = weights - weights @ fixed @ np.linalg.pinv(fixed.T @ weights @ fixed) @ fixed.T @ weights
+    projection = (
+        weights - weights @ fixed @ np.linalg.pinv(fixed.T @ weights @ fixed) @ fixed.T @ weights
+    )
     expected = float(np.trace(projection @ np.diag(variance)))
     told = float(np.trace(random.T @ projection @ random))
     return max(0.0, (float(score @ projection @ score) - expected) / told) if told > 1e-9 else 0.0  # noqa: PLR2004 - nothing is shared, but for rounding
@@ -132,7 +160,9 @@ def _alone(results: Results) -> PlateEffects:
     score, error = results.score[order], results.error[order]
     unknown = np.full(len(score), np.nan)
     interval = np.asarray(score + np.outer(norm.ppf(INTERVAL), error))
-    return PlateEffects(score, np.diag(error**2), interval, np.ones(1), np.zeros(1), unknown, unknown, 0.0)
+    return PlateEffects(
+        score, np.diag(error**2), interval, np.ones(1), np.zeros(1), unknown, unknown, 0.0
+    )
 
 
 def _variances(results: Results) -> Array:
@@ -142,25 +172,43 @@ def _variances(results: Results) -> Array:
     return np.asarray(np.maximum(results.error, floor) ** 2)
 
 
-def _fit(score: Array, variance: Array, treatments: Array, plates: Array, gain2: float, offset2: float) -> _Fit:
+def _fit(
+    score: Array, variance: Array, treatments: Array, plates: Array, gain2: float, offset2: float
+) -> _Fit:
     """Return the most probable effects, gains and offsets: Gauss and Newton's steps, halved until they lead downhill."""
     ends = [treatments.shape[1], treatments.shape[1] + plates.shape[1]]
-    prior = np.concatenate([np.zeros(ends[0]), np.full(plates.shape[1], 1 / gain2), np.full(plates.shape[1], 1 / offset2)])
+    prior = np.concatenate(
+        [
+            np.zeros(ends[0]),
+            np.full(plates.shape[1], 1 / gain2),
+            np.full(plates.shape[1], 1 / offset2),
+        ]
+    )
 
     def loss(found: Array) -> float:
         effect, log_gain, offset = np.split(found, ends)
-        return float(np.sum((score - plates @ np.exp(log_gain) * (treatments @ effect + plates @ offset)) ** 2 / variance) + prior @ found**2)
+        return float(
+            np.sum(
+                (score - plates @ np.exp(log_gain) * (treatments @ effect + plates @ offset)) ** 2
+                / variance
+            )
+            + prior @ found**2
+        )
 
     found = np.concatenate([_medians(score, treatments), np.zeros(2 * plates.shape[1])])
     for _ in range(_STEPS):
         effect, log_gain, offset = np.split(found, ends)
         unit = plates @ np.exp(log_gain)
         predicted = unit * (treatments @ effect + plates @ offset)
-        design = np.hstack([treatments * unit[:, None], plates * predicted[:, None], plates * unit[:, None]])
+        design = np.hstack(
+            [treatments * unit[:, None], plates * predicted[:, None], plates * unit[:, None]]
+        )
         weighted = design.T / variance
         covariance = np.asarray(np.linalg.inv(weighted @ design + np.diag(prior)), dtype=np.float64)
         step = covariance @ (weighted @ (score - predicted) - prior * found)
-        step /= max(1.0, np.abs(step[ends[0] : ends[1]]).max())  # of a gain, no more than e-fold at once
+        step /= max(
+            1.0, np.abs(step[ends[0] : ends[1]]).max()
+        )  # of a gain, no more than e-fold at once
         while loss(found + step) > loss(found) and np.abs(step).max() > _NO_STEP:
             step = step / 2
         if np.abs(step).max() <= _NO_STEP:
@@ -169,7 +217,9 @@ def _fit(score: Array, variance: Array, treatments: Array, plates: Array, gain2:
     return _Fit(effect, np.exp(log_gain), offset, covariance, design, score - predicted)
 
 
-def _between_plates(levelled: Array, error2: Array, treatments: Array, outlying: npt.NDArray[np.bool_], usual: Array) -> Array:
+def _between_plates(
+    levelled: Array, error2: Array, treatments: Array, outlying: npt.NDArray[np.bool_], usual: Array
+) -> Array:
     """Return (N,) the variance from plate to plate of each result's treatment.
 
     It is the usual one but for outlying treatments, whose plates lie much further apart than those of most: these have their own, so that one treatment
@@ -178,7 +228,12 @@ def _between_plates(levelled: Array, error2: Array, treatments: Array, outlying:
     between = usual.copy()
     for i in np.flatnonzero(outlying):
         own = treatments[:, i] > 0
-        between[own] = np.maximum(usual[own], moment_variance(levelled[own], error2[own], treatments[own, i : i + 1], np.eye(own.sum())))
+        between[own] = np.maximum(
+            usual[own],
+            moment_variance(
+                levelled[own], error2[own], treatments[own, i : i + 1], np.eye(own.sum())
+            ),
+        )
     return between
 
 
@@ -208,7 +263,10 @@ def _robust_offsets(score: Array, treatments: Array, plates: Array) -> Array:
     for _ in range(_ROUNDS):
         residual = score - plates @ offsets
         residual -= treatments @ _medians(residual, treatments)
-        offsets += [np.median(residual[own]) if (own := (column > 0) & shared).any() else 0.0 for column in plates.T]
+        offsets += [
+            np.median(residual[own]) if (own := (column > 0) & shared).any() else 0.0
+            for column in plates.T
+        ]
     return offsets
 
 

@@ -25,13 +25,26 @@ LARGEST_GAP_BEFORE = 1.0
 """Between untreated wells and others before dosing, in spreads of wells."""
 
 
-def plate_quality(trajectories: Trajectories, departures: Departures, places: PlaceEffects, readout_day: int, rng: np.random.Generator) -> RankingQuality:
+def plate_quality(
+    trajectories: Trajectories,
+    departures: Departures,
+    places: PlaceEffects,
+    readout_day: int,
+    rng: np.random.Generator,
+) -> RankingQuality:
     """Judge a plate by its untreated wells; the single dose is reported and fails no plate, for tissue may resist it."""
     scored = np.isfinite(departures.scores)
     untreated = trajectories.untreated()
     single_dose = np.array([group is Group.SINGLE_DOSE for group in trajectories.groups])
-    controls, positives = departures.scores[untreated & scored], departures.scores[single_dose & scored]
-    edge, row, column = position_effects(trajectories, departures.scores) if all(map(is_well, trajectories.wells)) else (None, None, None)
+    controls, positives = (
+        departures.scores[untreated & scored],
+        departures.scores[single_dose & scored],
+    )
+    edge, row, column = (
+        position_effects(trajectories, departures.scores)
+        if all(map(is_well, trajectories.wells))
+        else (None, None, None)
+    )
     reasons = (
         *_lost(int(untreated.sum()), len(controls)),
         *_too_spread(departures),
@@ -51,7 +64,9 @@ def plate_quality(trajectories: Trajectories, departures: Departures, places: Pl
         column_effect=column,
         corrected_for=tuple(places.real),
         untreated_in_one_block=places.in_one_block,
-        left_out=tuple(LeftOut(well=well, reason=reason) for well, reason in departures.left_out.items()),
+        left_out=tuple(
+            LeftOut(well=well, reason=reason) for well, reason in departures.left_out.items()
+        ),
         missing_images=tuple(trajectories.wells[well] for well in missing),
     )
 
@@ -59,7 +74,11 @@ def plate_quality(trajectories: Trajectories, departures: Departures, places: Pl
 def z_prime(positives: Array, controls: Array) -> float | None:
     """Return Z′ = 1 − 3 (σ₊ + σ₋) / |μ₊ − μ₋|: Zhang et al., J. Biomol. Screen. 4 (1999) 67; None where a spread or the gap is not there."""
     gap = _gap(positives, controls)
-    return None if not gap else float(1 - 3 * (positives.std(ddof=1) + controls.std(ddof=1)) / abs(gap))
+    return (
+        None
+        if not gap
+        else float(1 - 3 * (positives.std(ddof=1) + controls.std(ddof=1)) / abs(gap))
+    )
 
 
 def robust_z_prime(positives: Array, controls: Array) -> float | None:
@@ -67,7 +86,10 @@ def robust_z_prime(positives: Array, controls: Array) -> float | None:
     if min(len(positives), len(controls)) < 2:  # noqa: PLR2004 - the fewest with a spread
         return None
     gap = abs(float(np.median(positives) - np.median(controls)))
-    spreads = [1.4826 * float(np.median(np.abs(wells - np.median(wells)))) for wells in (positives, controls)]
+    spreads = [
+        1.4826 * float(np.median(np.abs(wells - np.median(wells))))
+        for wells in (positives, controls)
+    ]
     return 1 - 3 * sum(spreads) / gap if gap > 0 else None
 
 
@@ -78,7 +100,9 @@ def ssmd(positives: Array, controls: Array) -> float | None:
     return None if gap is None or spread == 0 else float(gap / spread)
 
 
-def position_effects(trajectories: Trajectories, scores: Array) -> tuple[float | None, float | None, float | None]:
+def position_effects(
+    trajectories: Trajectories, scores: Array
+) -> tuple[float | None, float | None, float | None]:
     """Return the untreated wells' edge effect, and the correlation of their scores with row and with column.
 
     The edge is the outermost rows and columns that the map uses.
@@ -88,12 +112,20 @@ def position_effects(trajectories: Trajectories, scores: Array) -> tuple[float |
     controls = trajectories.untreated() & np.isfinite(scores)
     outer, inner = scores[controls & edge], scores[controls & ~edge]
     effect = float(outer.mean() - inner.mean()) if outer.size and inner.size else None
-    return effect, _correlation(positions[controls, 0], scores[controls]), _correlation(positions[controls, 1], scores[controls])
+    return (
+        effect,
+        _correlation(positions[controls, 0], scores[controls]),
+        _correlation(positions[controls, 1], scores[controls]),
+    )
 
 
 def _gap(positives: Array, controls: Array) -> float | None:
     """Return the difference of means where both have at least the two wells that a spread needs."""
-    return float(positives.mean() - controls.mean()) if min(len(positives), len(controls)) > 1 else None
+    return (
+        float(positives.mean() - controls.mean())
+        if min(len(positives), len(controls)) > 1
+        else None
+    )
 
 
 def _correlation(places: npt.NDArray[np.int64], scores: Array) -> float | None:
@@ -104,7 +136,9 @@ def _correlation(places: npt.NDArray[np.int64], scores: Array) -> float | None:
 
 def _lost(planned: int, scored: int) -> tuple[str, ...]:
     if scored < LEAST_UNTREATED_SHARE * planned:
-        return (f"only {scored} of {planned} untreated wells could be scored; expected at least {LEAST_UNTREATED_SHARE:.0%}",)
+        return (
+            f"only {scored} of {planned} untreated wells could be scored; expected at least {LEAST_UNTREATED_SHARE:.0%}",
+        )
     return ()
 
 
@@ -116,12 +150,16 @@ def _too_spread(departures: Departures) -> tuple[str, ...]:
     freedom = (int(departures.residuals.untreated.sum()) - 1, len(departures.earlier_scores) - 1)
     if f_distribution.sf((own / earlier) ** 2, *freedom) > SURELY:
         return ()
-    return (f"untreated wells scatter {own / earlier:.1f} times as widely as on other plates; expected less than {FARTHEST_SPREAD:g} times",)
+    return (
+        f"untreated wells scatter {own / earlier:.1f} times as widely as on other plates; expected less than {FARTHEST_SPREAD:g} times",
+    )
 
 
 def _confounded(places: PlaceEffects) -> tuple[str, ...]:
     if places.in_one_block and places.real:
-        return (f"all untreated wells stand in one block and differ by {' and '.join(places.real)}: what treatments do cannot be told from where they stand",)
+        return (
+            f"all untreated wells stand in one block and differ by {' and '.join(places.real)}: what treatments do cannot be told from where they stand",
+        )
     return ()
 
 
@@ -132,7 +170,9 @@ def _unlike_before_dosing(residuals: Residuals, rng: np.random.Generator) -> tup
         return ()
     centred = past - past.mean(axis=0)
     spread = np.sqrt((centred**2).mean(axis=0))
-    whitened = np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0)  # principal components: hardly correlated
+    whitened = np.divide(
+        centred, spread, out=np.zeros_like(centred), where=spread > 0
+    )  # principal components: hardly correlated
     gap = float(np.abs(whitened[~untreated].mean(axis=0) - whitened[untreated].mean(axis=0)).max())
     if gap < LARGEST_GAP_BEFORE:
         return ()

@@ -89,7 +89,9 @@ class Store(Protocol):
         """Return the number the next version of this visit gets, from 1."""
         ...
 
-    def add_observation(self, observation: Observation, message: MessageData, picture: bytes = b"") -> int:
+    def add_observation(
+        self, observation: Observation, message: MessageData, picture: bytes = b""
+    ) -> int:
         """Commit observation, message, picture and the outcome of its files in one transaction; return the message's sequence number."""
         ...
 
@@ -121,7 +123,9 @@ class Store(Protocol):
         """Return the plates that have a map, in alphabetical order."""
         ...
 
-    def earlier_plates(self, plate_map: PlateMap, day: int, encoder_id: str, most: int) -> Sequence[PlateMap]:
+    def earlier_plates(
+        self, plate_map: PlateMap, day: int, encoder_id: str, most: int
+    ) -> Sequence[PlateMap]:
         """Return the newest maps of plates of the same line and dosing day, seeded before this one, with images of a day by this encoder, newest first."""
         ...
 
@@ -141,7 +145,9 @@ class Store(Protocol):
         """Return the card of a calibration and what it was learned from."""
         ...
 
-    def add_calibration(self, card: CalibrationCard, plates: Sequence[CalibrationPlate], now: datetime) -> None:
+    def add_calibration(
+        self, card: CalibrationCard, plates: Sequence[CalibrationPlate], now: datetime
+    ) -> None:
         """Keep the card of a calibration and what it was learned from; one of its digest that is kept already stays."""
         ...
 
@@ -177,7 +183,9 @@ class Store(Protocol):
         """Put a message that belongs to no other row (status, alert) into the outbox; return its sequence number."""
         ...
 
-    def messages_after(self, sequence: int, topic_prefix: str = "", limit: int = 1000) -> Sequence[PublishedMessage]:
+    def messages_after(
+        self, sequence: int, topic_prefix: str = "", limit: int = 1000
+    ) -> Sequence[PublishedMessage]:
         """Return messages of this service with a larger sequence number, in order."""
         ...
 
@@ -209,7 +217,9 @@ class EmbeddingLedger(Protocol):
         """Return the images of a plate that this encoder has not embedded, those it was refused among them, in the order they came."""
         ...
 
-    def add_embedding(self, observation_id: int, encoder_id: str, embedding: npt.NDArray[np.float32]) -> None:
+    def add_embedding(
+        self, observation_id: int, encoder_id: str, embedding: npt.NDArray[np.float32]
+    ) -> None:
         """Keep the embedding of an image beside those of other encoders; one that is kept already stays. What refused it before is forgotten."""
         ...
 
@@ -235,8 +245,12 @@ class Earlier:
 class Forecast:
     """What was learned from n untreated wells."""
 
-    of: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]  # (N, P) past of any wells -> (N, K) readout they would have untreated
-    left_out: npt.NDArray[np.float64]  # (n, K): the forecast of each of the n wells as learned from the others
+    of: Callable[
+        [npt.NDArray[np.float64]], npt.NDArray[np.float64]
+    ]  # (N, P) past of any wells -> (N, K) readout they would have untreated
+    left_out: npt.NDArray[
+        np.float64
+    ]  # (n, K): the forecast of each of the n wells as learned from the others
 
 
 class SequenceModel(Protocol):
@@ -262,7 +276,9 @@ class SequenceModel(Protocol):
         """
         ...
 
-    def foresee(self, trajectories: Trajectories, before: Sequence[int], day: int) -> npt.NDArray[np.float64]:
+    def foresee(
+        self, trajectories: Trajectories, before: Sequence[int], day: int
+    ) -> npt.NDArray[np.float64]:
         """Return (N, D): the features of every well on ``day`` as foreseen from the days ``before``, NaN for a well without an image on any of these.
 
         Raises
@@ -276,7 +292,12 @@ class SequenceModel(Protocol):
 class Forecaster(Protocol):
     """Learns from untreated wells what a well becomes."""
 
-    def fit(self, past: npt.NDArray[np.float64], readout: npt.NDArray[np.float64], earlier: Sequence[Earlier] = ()) -> Forecast:
+    def fit(
+        self,
+        past: npt.NDArray[np.float64],
+        readout: npt.NDArray[np.float64],
+        earlier: Sequence[Earlier] = (),
+    ) -> Forecast:
         """Learn from the (n, P) past, days up to dosing, and the (n, K) readout of n ≥ 2 untreated wells, and of wells of other plates; all are finite.
 
         Past and readout are positions in the same K directions; P is K or more where more is known of a well.

@@ -39,7 +39,9 @@ class PlaceEffects:
 NO_PLACE_EFFECTS = PlaceEffects((), None, in_one_block=False)
 
 
-def place_effects(residuals: Residuals, wells: tuple[str, ...], rng: np.random.Generator) -> PlaceEffects:
+def place_effects(
+    residuals: Residuals, wells: tuple[str, ...], rng: np.random.Generator
+) -> PlaceEffects:
     """Test row, column and edge by giving the places of the untreated wells to one another at random.
 
     As the B-score (Brideau et al., J. Biomol. Screen. 8 (2003) 634) it takes away what rows and columns add; but a dosed plate has no inactive majority, so
@@ -62,7 +64,11 @@ def place_effects(residuals: Residuals, wells: tuple[str, ...], rng: np.random.G
     observed = explained(np.arange(len(standard)))
     drawn = np.array([explained(rng.permutation(len(standard))) for _ in range(PERMUTATIONS)])
     p_values = (1 + (drawn >= observed).sum(axis=0)) / (1 + PERMUTATIONS)
-    real = [number for number in range(len(Place)) if observed[number] > ROUNDING and p_values[number] <= REAL]
+    real = [
+        number
+        for number in range(len(Place))
+        if observed[number] > ROUNDING and p_values[number] <= REAL
+    ]
     if not real:
         return PlaceEffects((), None, block)
     # As far apart as the past differs most, so that the forecast's penalty holds them back no more than that.

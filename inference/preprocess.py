@@ -19,7 +19,11 @@ BACKGROUND_QUANTILE = 0.75
 
 
 def preprocess(
-    planes: npt.NDArray[np.uint16], sharpest_plane: int, um_per_px: float | None, preprocessing: Preprocessing, side_px: int
+    planes: npt.NDArray[np.uint16],
+    sharpest_plane: int,
+    um_per_px: float | None,
+    preprocessing: Preprocessing,
+    side_px: int,
 ) -> npt.NDArray[np.float32]:
     """Return the encoder's input, (3, side_px, side_px), from (planes, H, W).
 
@@ -29,18 +33,26 @@ def preprocess(
         If the image is smaller than :data:`MIN_SIDE_PX`, or the number of planes does not fit the policy.
     """
     if planes.ndim != 3 or min(planes.shape[1:]) < MIN_SIDE_PX:  # noqa: PLR2004 - planes, rows, columns
-        raise ValueError(f"{'×'.join(map(str, planes.shape[1:]))} pixels; the encoder needs at least {MIN_SIDE_PX}×{MIN_SIDE_PX}")
+        raise ValueError(
+            f"{'×'.join(map(str, planes.shape[1:]))} pixels; the encoder needs at least {MIN_SIDE_PX}×{MIN_SIDE_PX}"
+        )
     channels = channel_planes(len(planes), sharpest_plane, preprocessing.planes)
     distinct = sorted(set(channels))
-    reduced = np.stack([_reduce(planes[plane], um_per_px, preprocessing.field_um, side_px) for plane in distinct])
+    reduced = np.stack(
+        [_reduce(planes[plane], um_per_px, preprocessing.field_um, side_px) for plane in distinct]
+    )
     scaled = _level_background(reduced, preprocessing.background)
-    framed = _pad(scaled, side_px, preprocessing.background)[[distinct.index(plane) for plane in channels]]
+    framed = _pad(scaled, side_px, preprocessing.background)[
+        [distinct.index(plane) for plane in channels]
+    ]
     mean = np.array(preprocessing.mean, dtype=np.float32).reshape(3, 1, 1)
     std = np.array(preprocessing.std, dtype=np.float32).reshape(3, 1, 1)
     return np.ascontiguousarray((framed - mean) / std)
 
 
-def channel_planes(plane_count: int, sharpest_plane: int, policy: PlanePolicy) -> tuple[int, int, int]:
+def channel_planes(
+    plane_count: int, sharpest_plane: int, policy: PlanePolicy
+) -> tuple[int, int, int]:
     """Return the index of the plane that each channel shows.
 
     Raises
@@ -53,33 +65,53 @@ def channel_planes(plane_count: int, sharpest_plane: int, policy: PlanePolicy) -
     match policy:
         case PlanePolicy.THREE_PLANES:
             if plane_count != 3:  # noqa: PLR2004 - the policy's name says three
-                raise ValueError(f"{plane_count} planes; the encoder's plane policy is {policy} and needs exactly 3")
+                raise ValueError(
+                    f"{plane_count} planes; the encoder's plane policy is {policy} and needs exactly 3"
+                )
             return 0, 1, 2
         case PlanePolicy.SHARPEST:
             return sharpest_plane, sharpest_plane, sharpest_plane
         case PlanePolicy.SHARPEST_NEIGHBOURS:
-            return max(sharpest_plane - 1, 0), sharpest_plane, min(sharpest_plane + 1, plane_count - 1)
+            return (
+                max(sharpest_plane - 1, 0),
+                sharpest_plane,
+                min(sharpest_plane + 1, plane_count - 1),
+            )
 
 
-def _reduce(plane: npt.NDArray[np.uint16], um_per_px: float | None, field_um: float | None, side_px: int) -> npt.NDArray[np.float32]:
+def _reduce(
+    plane: npt.NDArray[np.uint16], um_per_px: float | None, field_um: float | None, side_px: int
+) -> npt.NDArray[np.float32]:
     """Return what the image has of the field, (h, w) with h, w ≤ side_px, at the field's scale."""
     height, width = plane.shape
-    field_px = max(height, width) if field_um is None or um_per_px is None else max(round(field_um / um_per_px), 1)
+    field_px = (
+        max(height, width)
+        if field_um is None or um_per_px is None
+        else max(round(field_um / um_per_px), 1)
+    )
     rows, columns = min(height, field_px), min(width, field_px)
     top, left = (height - rows) // 2, (width - columns) // 2
     size = max(round(columns * side_px / field_px), 1), max(round(rows * side_px / field_px), 1)
     interpolation = cv2.INTER_AREA if field_px >= side_px else cv2.INTER_LINEAR
-    return cv2.resize(plane[top : top + rows, left : left + columns], size, interpolation=interpolation).astype(np.float32)
+    return cv2.resize(
+        plane[top : top + rows, left : left + columns], size, interpolation=interpolation
+    ).astype(np.float32)
 
 
-def _level_background(reduced: npt.NDArray[np.float32], background: float) -> npt.NDArray[np.float32]:
+def _level_background(
+    reduced: npt.NDArray[np.float32], background: float
+) -> npt.NDArray[np.float32]:
     """Divide by the image's own background, one level for all planes so that their differences stay; clip to 0…1."""
     level = max(float(np.quantile(reduced, BACKGROUND_QUANTILE)), 1.0)  # a black image stays black
-    scaled: npt.NDArray[np.float32] = np.minimum(reduced * np.float32(background / level), np.float32(1))
+    scaled: npt.NDArray[np.float32] = np.minimum(
+        reduced * np.float32(background / level), np.float32(1)
+    )
     return scaled
 
 
-def _pad(reduced: npt.NDArray[np.float32], side_px: int, background: float) -> npt.NDArray[np.float32]:
+def _pad(
+    reduced: npt.NDArray[np.float32], side_px: int, background: float
+) -> npt.NDArray[np.float32]:
     """Centre (n, h, w) in (n, side_px, side_px); what lies outside the image is empty background."""
     height, width = reduced.shape[1:]
     if (height, width) == (side_px, side_px):

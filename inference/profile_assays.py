@@ -29,20 +29,41 @@ def read_assays(table: Path, plates: Sequence[Trajectories]) -> dict[str, Percen
         With the row, value and what was expected: a plate or well that the profiles do not have, or a viability outside 0 to 200.
     """
     try:
-        rows = pd.read_csv(table, dtype=str, keep_default_na=False).rename(columns=lambda name: SPELLINGS.get(name.strip().lower(), name.strip()))
+        rows = pd.read_csv(table, dtype=str, keep_default_na=False).rename(
+            columns=lambda name: SPELLINGS.get(name.strip().lower(), name.strip())
+        )
     except FileNotFoundError as error:
-        raise ProfileError(table, "does not exist; expected a CSV with Metadata_Plate, Metadata_Well and viability_percent") from error
+        raise ProfileError(
+            table,
+            "does not exist; expected a CSV with Metadata_Plate, Metadata_Well and viability_percent",
+        ) from error
     except (OSError, ValueError) as error:
         raise ProfileError(table, f"cannot be read as a table: {error}") from error
     if missing := [name for name in (PLATE, WELL, VIABILITY) if name not in rows.columns]:
-        raise ProfileError(table, f"has no column {', '.join(missing)}; expected {PLATE}, {WELL} and {VIABILITY}")
+        raise ProfileError(
+            table, f"has no column {', '.join(missing)}; expected {PLATE}, {WELL} and {VIABILITY}"
+        )
     wells = {plate.plate: set(plate.wells) for plate in plates}
     assays: dict[str, dict[str, float]] = {}
-    for number, (plate, well, text) in enumerate(zip(rows[PLATE].str.strip(), rows[WELL].str.strip(), rows[VIABILITY].str.strip(), strict=True), start=1):
+    for number, (plate, well, text) in enumerate(
+        zip(
+            rows[PLATE].str.strip(),
+            rows[WELL].str.strip(),
+            rows[VIABILITY].str.strip(),
+            strict=True,
+        ),
+        start=1,
+    ):
         if well not in wells.get(plate, ()):
-            raise ProfileError(table, f"row {number}: plate {plate}, well {well} is not in the profiles; expected one of their wells")
+            raise ProfileError(
+                table,
+                f"row {number}: plate {plate}, well {well} is not in the profiles; expected one of their wells",
+            )
         if well in assays.setdefault(plate, {}):
-            raise ProfileError(table, f"row {number}: plate {plate}, well {well} stands twice; expected each well once")
+            raise ProfileError(
+                table,
+                f"row {number}: plate {plate}, well {well} stands twice; expected each well once",
+            )
         assays[plate][well] = 100 - _viability(text, f"{table}, row {number}")
     return dict(assays)
 
@@ -53,29 +74,56 @@ def _viability(text: str, where: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value <= LARGEST_PERCENT:
-        raise ProfileError(where, f"{VIABILITY} is {text!r}; expected 0 to {LARGEST_PERCENT:g} (% of the control)")
+        raise ProfileError(
+            where, f"{VIABILITY} is {text!r}; expected 0 to {LARGEST_PERCENT:g} (% of the control)"
+        )
     return value
 
 
 class ProfileCalibrations:
     """The calibrations of a table: every plate is placed by a model that has not seen its own assay."""
 
-    def __init__(self, plates: Sequence[Trajectories], assays: Mapping[str, Percent], *, baseline_day: int, readout_day: int, seed: int) -> None:
-        self._taught = {plate.plate: AssayPlate(plate, assays[plate.plate], baseline_day, readout_day) for plate in plates if plate.plate in assays}
+    def __init__(
+        self,
+        plates: Sequence[Trajectories],
+        assays: Mapping[str, Percent],
+        *,
+        baseline_day: int,
+        readout_day: int,
+        seed: int,
+    ) -> None:
+        self._taught = {
+            plate.plate: AssayPlate(plate, assays[plate.plate], baseline_day, readout_day)
+            for plate in plates
+            if plate.plate in assays
+        }
         self._days = baseline_day, readout_day
         self._seed = seed
-        self._known: dict[tuple[str, ...], Calibration | str] = {}  # by plates: the calibration, or why there is none
+        self._known: dict[
+            tuple[str, ...], Calibration | str
+        ] = {}  # by plates: the calibration, or why there is none
 
     def place(self, table: TreatmentTable, plate: Trajectories) -> tuple[TreatmentTable, str]:
         """Return the ranking of a plate by deterioration where a calibration is valid for it, else as it is; and why it is not, or nothing."""
-        names = tuple(name for name, each in self._taught.items() if name != plate.plate and each.trajectories.encoder_id == plate.encoder_id)
+        names = tuple(
+            name
+            for name, each in self._taught.items()
+            if name != plate.plate and each.trajectories.encoder_id == plate.encoder_id
+        )
         if names not in self._known:
             self._known[names] = self._calibration(names)
         calibration = self._known[names]
         if isinstance(calibration, str):
             return table, calibration
         baseline_day, readout_day = self._days
-        placed, drift = by_deterioration(table, plate, calibration, dosing_day=baseline_day, readout_day=readout_day, seed=self._seed)
+        placed, drift = by_deterioration(
+            table,
+            plate,
+            calibration,
+            dosing_day=baseline_day,
+            readout_day=readout_day,
+            seed=self._seed,
+        )
         return (table, drift.sentence) if drift.outside else (placed, "")
 
     def _calibration(self, names: tuple[str, ...]) -> Calibration | str:

@@ -18,7 +18,13 @@ from schemas.tables import treatments_csv, wells_csv
 from schemas.trajectory import Trajectories
 from schemas.treatment import parse_treatment
 
-METADATA = ("Metadata_Plate", "Metadata_Well", "Metadata_Day", "Metadata_Group", "Metadata_Treatment")
+METADATA = (
+    "Metadata_Plate",
+    "Metadata_Well",
+    "Metadata_Day",
+    "Metadata_Group",
+    "Metadata_Treatment",
+)
 PLATE, WELL, DAY, GROUP, TREATMENT = METADATA
 ENCODER = "Metadata_EncoderId"
 """Optional: the features of such a row are an embedding, whose values share one unit; other features are each taken in their own."""
@@ -59,28 +65,53 @@ def rank_profiles(
     plates = trajectories_of(read_profiles(table), where=str(table))
     calibrations = None
     if assay is not None:
-        calibrations = ProfileCalibrations(plates, read_assays(assay, plates), baseline_day=baseline_day, readout_day=readout_day, seed=seed)
+        calibrations = ProfileCalibrations(
+            plates,
+            read_assays(assay, plates),
+            baseline_day=baseline_day,
+            readout_day=readout_day,
+            seed=seed,
+        )
     for place, trajectories in enumerate(plates):
-        others = [plates[other] for other in neighbours(place, len(plates)) if plates[other].encoder_id == trajectories.encoder_id]
+        others = [
+            plates[other]
+            for other in neighbours(place, len(plates))
+            if plates[other].encoder_id == trajectories.encoder_id
+        ]
         try:
-            ranked = rank_plate(trajectories, dosing_day=baseline_day, readout_day=readout_day, seed=seed, others=others, settings=settings)
+            ranked = rank_plate(
+                trajectories,
+                dosing_day=baseline_day,
+                readout_day=readout_day,
+                seed=seed,
+                others=others,
+                settings=settings,
+            )
             if calibrations is not None:
                 ranked, why_not = calibrations.place(ranked, trajectories)
                 if why_not:
                     ranking.by_departure[trajectories.plate] = why_not
-            ranking.tables[trajectories.plate] = with_reasons(ranked, trajectories, dosing_day=baseline_day, readout_day=readout_day)
+            ranking.tables[trajectories.plate] = with_reasons(
+                ranked, trajectories, dosing_day=baseline_day, readout_day=readout_day
+            )
         except ProfileError as error:
             ranking.refused[trajectories.plate] = error
     if not ranking.tables:
-        raise ProfileError(table, "no plate can be ranked: " + "; ".join(map(str, ranking.refused.values())))
-    by_deterioration = set(ranking.tables) - set(ranking.by_departure) if calibrations is not None else set()
+        raise ProfileError(
+            table, "no plate can be ranked: " + "; ".join(map(str, ranking.refused.values()))
+        )
+    by_deterioration = (
+        set(ranking.tables) - set(ranking.by_departure) if calibrations is not None else set()
+    )
     write_tables(ranking.tables, out, by_deterioration)
     return ranking
 
 
 def neighbours(place: int, plates: int) -> list[int]:
     """Return the places of the plates of a table nearest to one of them, :data:`MOST_OTHERS` at most."""
-    return sorted((other for other in range(plates) if other != place), key=lambda other: abs(other - place))[:MOST_OTHERS]
+    return sorted(
+        (other for other in range(plates) if other != place), key=lambda other: abs(other - place)
+    )[:MOST_OTHERS]
 
 
 def read_profiles(table: Path) -> pd.DataFrame:
@@ -91,7 +122,10 @@ def read_profiles(table: Path) -> pd.DataFrame:
         return pd.read_csv(table, dtype=str, keep_default_na=False)
     except FileNotFoundError as error:
         raise ProfileError(table, "does not exist; expected a CSV or Parquet table") from error
-    except (OSError, ValueError) as error:  # what pandas and pyarrow raise for a file that is no table are ValueErrors
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # what pandas and pyarrow raise for a file that is no table are ValueErrors
         raise ProfileError(table, f"cannot be read as a table: {error}") from error
 
 
@@ -106,40 +140,74 @@ def trajectories_of(profiles: pd.DataFrame, *, where: str) -> list[Trajectories]
         With the column, row and value that do not fit, and what was expected.
     """
     if missing := [column for column in METADATA if column not in profiles.columns]:
-        raise ProfileError(where, f"has no column {', '.join(missing)}; expected {', '.join(METADATA)} and features")
+        raise ProfileError(
+            where,
+            f"has no column {', '.join(missing)}; expected {', '.join(METADATA)} and features",
+        )
     if profiles.empty:
         raise ProfileError(where, "has no rows; expected one row for each well and day")
     names = [str(column) for column in profiles.columns if not str(column).startswith("Metadata_")]
     if not names:
-        raise ProfileError(where, "has no feature; expected columns that do not start with Metadata_")
+        raise ProfileError(
+            where, "has no feature; expected columns that do not start with Metadata_"
+        )
     labels = _labels(profiles, where)
     features = np.column_stack([_numbers(profiles[name], where) for name in names])
     rows_of = labels.groupby(PLATE, sort=False).indices
-    return [_plate(str(plate), labels.iloc[rows], features[rows], tuple(names), where) for plate, rows in rows_of.items()]
+    return [
+        _plate(str(plate), labels.iloc[rows], features[rows], tuple(names), where)
+        for plate, rows in rows_of.items()
+    ]
 
 
-def write_tables(tables: Mapping[str, TreatmentTable], out: Path, by_deterioration: Collection[str]) -> None:
+def write_tables(
+    tables: Mapping[str, TreatmentTable], out: Path, by_deterioration: Collection[str]
+) -> None:
     """Write one row a treatment to ``out`` and one a well to ``<out>-wells.csv``; lists are joined by blanks."""
-    methods = {plate: "deterioration" if plate in by_deterioration else "departure" for plate in tables}
-    by_plate = [({"plate": plate, "method": methods[plate]}, table) for plate, table in tables.items()]
+    methods = {
+        plate: "deterioration" if plate in by_deterioration else "departure" for plate in tables
+    }
+    by_plate = [
+        ({"plate": plate, "method": methods[plate]}, table) for plate, table in tables.items()
+    ]
     out.parent.mkdir(parents=True, exist_ok=True)
-    for path, text in ((out, treatments_csv(by_plate)), (out.with_name(f"{out.stem}-wells{out.suffix}"), wells_csv(by_plate))):
+    for path, text in (
+        (out, treatments_csv(by_plate)),
+        (out.with_name(f"{out.stem}-wells{out.suffix}"), wells_csv(by_plate)),
+    ):
         path.write_text(text, encoding="utf-8")
 
 
 def _labels(profiles: pd.DataFrame, where: str) -> pd.DataFrame:
     """Return the checked metadata columns with a plain index: plate, well, day (int), group (Group), treatment (canonical text), encoder."""
-    labels = profiles.reindex(columns=[*METADATA, ENCODER]).astype("string").fillna("").reset_index(drop=True)
-    for column, read in ((PLATE, _name), (WELL, _name), (DAY, _day), (GROUP, Group), (TREATMENT, lambda text: str(parse_treatment(text)))):
+    labels = (
+        profiles.reindex(columns=[*METADATA, ENCODER])
+        .astype("string")
+        .fillna("")
+        .reset_index(drop=True)
+    )
+    for column, read in (
+        (PLATE, _name),
+        (WELL, _name),
+        (DAY, _day),
+        (GROUP, Group),
+        (TREATMENT, lambda text: str(parse_treatment(text))),
+    ):
         labels[column] = _each(labels[column], read, where)
     treated = labels[GROUP].isin(RANKED_GROUPS)
     if (bare := treated & (labels[TREATMENT] == "")).any():
         row = int(bare.to_numpy().argmax())
-        raise ProfileError(where, f"row {row + 1}: group {labels[GROUP][row]} has no {TREATMENT}; expected one, such as gemcitabine:1 uM")
+        raise ProfileError(
+            where,
+            f"row {row + 1}: group {labels[GROUP][row]} has no {TREATMENT}; expected one, such as gemcitabine:1 uM",
+        )
     keys = labels[[PLATE, WELL, DAY]]
     if (again := keys.duplicated()).any():
         plate, well, day = keys[again].iloc[0]
-        raise ProfileError(where, f"plate {plate}, well {well}, day {day} stands in {int((keys == (plate, well, day)).all(axis=1).sum())} rows; expected one")
+        raise ProfileError(
+            where,
+            f"plate {plate}, well {well}, day {day} stands in {int((keys == (plate, well, day)).all(axis=1).sum())} rows; expected one",
+        )
     return labels
 
 
@@ -151,7 +219,9 @@ def _each(column: pd.Series, read: Callable[[str], object], where: str) -> pd.Se
             values[text] = read(str(text).strip())
         except ValueError as error:
             expected = f"; expected one of {', '.join(Group)}" if column.name == GROUP else ""
-            raise ProfileError(where, f"row {int(str(row)) + 1}, column {column.name}: {error}{expected}") from error
+            raise ProfileError(
+                where, f"row {int(str(row)) + 1}, column {column.name}: {error}{expected}"
+            ) from error
     return column.map(values).astype(object)
 
 
@@ -175,22 +245,41 @@ def _numbers(column: pd.Series, where: str) -> npt.NDArray[np.float64]:
     wrong = np.isnan(numbers) & ~text.isin(NOT_A_NUMBER).to_numpy(dtype=bool)
     if wrong.any():
         row = int(wrong.argmax())
-        raise ProfileError(where, f"row {row + 1}, column {column.name}: {column.iloc[row]!r} is not a number; name a column that is no feature Metadata_…")
+        raise ProfileError(
+            where,
+            f"row {row + 1}, column {column.name}: {column.iloc[row]!r} is not a number; name a column that is no feature Metadata_…",
+        )
     return numbers
 
 
-def _plate(plate: str, labels: pd.DataFrame, features: npt.NDArray[np.float64], names: tuple[str, ...], where: str) -> Trajectories:
+def _plate(
+    plate: str,
+    labels: pd.DataFrame,
+    features: npt.NDArray[np.float64],
+    names: tuple[str, ...],
+    where: str,
+) -> Trajectories:
     """Lay the rows of one plate out as wells × days."""
     wells = labels.drop_duplicates([WELL, GROUP, TREATMENT])
     if (twice := wells[WELL].duplicated()).any():
         well = wells[WELL][twice].iloc[0]
-        said = " and ".join(f"{row[GROUP]} {row[TREATMENT]!r}" for _, row in wells[wells[WELL] == well].iterrows())
-        raise ProfileError(where, f"plate {plate}, well {well} is {said}; expected one group and treatment on all days")
+        said = " and ".join(
+            f"{row[GROUP]} {row[TREATMENT]!r}" for _, row in wells[wells[WELL] == well].iterrows()
+        )
+        raise ProfileError(
+            where,
+            f"plate {plate}, well {well} is {said}; expected one group and treatment on all days",
+        )
     if len(encoders := sorted(labels[ENCODER].unique())) > 1:
-        raise ProfileError(where, f"plate {plate} has features of the encoders {', '.join(map(repr, encoders))}; expected one")
+        raise ProfileError(
+            where,
+            f"plate {plate} has features of the encoders {', '.join(map(repr, encoders))}; expected one",
+        )
     days = sorted(labels[DAY].unique())
     laid_out = np.full((len(wells), len(days), len(names)), np.nan)
-    laid_out[pd.Index(wells[WELL]).get_indexer(labels[WELL]), pd.Index(days).get_indexer(labels[DAY])] = features
+    laid_out[
+        pd.Index(wells[WELL]).get_indexer(labels[WELL]), pd.Index(days).get_indexer(labels[DAY])
+    ] = features
     return Trajectories(
         plate=plate,
         wells=tuple(wells[WELL]),

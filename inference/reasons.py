@@ -37,7 +37,9 @@ WORDS: Mapping[str, tuple[str, str]] = {
 """What less and more of a measure look like."""
 
 
-def with_reasons(table: TreatmentTable, measured: Trajectories, *, dosing_day: int, readout_day: int) -> TreatmentTable:
+def with_reasons(
+    table: TreatmentTable, measured: Trajectories, *, dosing_day: int, readout_day: int
+) -> TreatmentTable:
     """Return the table with the reasons of each treatment, from the measures among the features; an embedding gives none.
 
     A reason is a mean change since dosing that lies :data:`PLAIN` untreated spreads from the untreated mean change or more; the strongest come first.
@@ -50,13 +52,17 @@ def with_reasons(table: TreatmentTable, measured: Trajectories, *, dosing_day: i
     treatments = []
     for row in table.treatments:
         wells = [place[well] for well in row.wells if well in place]
-        treatments.append(row.model_copy(update={"reasons": _reasons(changes, names, wells, measured.wells)}))
+        treatments.append(
+            row.model_copy(update={"reasons": _reasons(changes, names, wells, measured.wells)})
+        )
     return table.model_copy(update={"treatments": tuple(treatments)})
 
 
 def _changes(measured: Trajectories, dosing_day: int, readout_day: int) -> dict[int, Array]:
     """Return, by day after dosing, (N, M) changes of each measure since dosing in untreated spreads from the untreated mean; NaN where missing."""
-    values = np.where(np.abs(measured.features) < LARGEST, measured.features, np.nan)[:, :, measured.embedding_dimension :]
+    values = np.where(np.abs(measured.features) < LARGEST, measured.features, np.nan)[
+        :, :, measured.embedding_dimension :
+    ]
     before = [place for place, day in enumerate(measured.days) if day <= dosing_day]
     untreated = measured.untreated()
     if not before or readout_day not in measured.days or values.shape[2] == 0:
@@ -67,14 +73,25 @@ def _changes(measured: Trajectories, dosing_day: int, readout_day: int) -> dict[
     changes = {}
     for place, day in enumerate(measured.days):
         change = values[:, place] - start
-        if dosing_day < day <= readout_day and (np.isfinite(change[untreated]).sum(axis=0) >= FEWEST_UNTREATED).all():
-            spread = np.maximum(np.nanstd(change[untreated], axis=0, ddof=1), LEAST_SPREAD * np.nanstd(change, axis=0))
+        if (
+            dosing_day < day <= readout_day
+            and (np.isfinite(change[untreated]).sum(axis=0) >= FEWEST_UNTREATED).all()
+        ):
+            spread = np.maximum(
+                np.nanstd(change[untreated], axis=0, ddof=1),
+                LEAST_SPREAD * np.nanstd(change, axis=0),
+            )
             away = change - np.nanmean(change[untreated], axis=0)
             changes[day] = np.divide(away, spread, out=np.zeros_like(away), where=spread > 0)
     return changes if readout_day in changes else {}
 
 
-def _reasons(changes: Mapping[int, Array], names: Sequence[str], wells: Sequence[int], all_wells: Sequence[str]) -> tuple[Reason, ...]:
+def _reasons(
+    changes: Mapping[int, Array],
+    names: Sequence[str],
+    wells: Sequence[int],
+    all_wells: Sequence[str],
+) -> tuple[Reason, ...]:
     readout = changes[max(changes)][wells]
     seen = np.isfinite(readout)
     means = np.where(seen, readout, 0.0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
@@ -84,8 +101,12 @@ def _reasons(changes: Mapping[int, Array], names: Sequence[str], wells: Sequence
         if abs(mean) < PLAIN:
             break
         strength = _sign(mean) * readout[:, measure]
-        sharing = [wells[row] for row in np.argsort(-strength, kind="stable") if strength[row] >= OF_A_WELL]
-        less, more = WORDS.get(names[measure], (f"lower {names[measure]}", f"higher {names[measure]}"))
+        sharing = [
+            wells[row] for row in np.argsort(-strength, kind="stable") if strength[row] >= OF_A_WELL
+        ]
+        less, more = WORDS.get(
+            names[measure], (f"lower {names[measure]}", f"higher {names[measure]}")
+        )
         reasons.append(
             Reason(
                 measure=names[measure],
@@ -98,7 +119,9 @@ def _reasons(changes: Mapping[int, Array], names: Sequence[str], wells: Sequence
     return tuple(reasons)
 
 
-def _first_day(changes: Mapping[int, Array], wells: Sequence[int], measure: int, mean: float) -> int:
+def _first_day(
+    changes: Mapping[int, Array], wells: Sequence[int], measure: int, mean: float
+) -> int:
     """Return the first day from which on the mean change is plain and of the readout's sign."""
     first = max(changes)
     for day in sorted(changes, reverse=True):

@@ -55,7 +55,14 @@ class _Directions:
 
     def of(self, rows: Array) -> Array:
         """Return (…, K) of rows (…, D) of differences; what is not finite counts as no difference."""
-        return _scaled(np.nan_to_num(rows[..., self.kept], nan=0.0, posinf=0.0, neginf=0.0), self.factors, self.embedded) @ self.turn
+        return (
+            _scaled(
+                np.nan_to_num(rows[..., self.kept], nan=0.0, posinf=0.0, neginf=0.0),
+                self.factors,
+                self.embedded,
+            )
+            @ self.turn
+        )
 
 
 def reduce(
@@ -84,19 +91,32 @@ def reduce(
     embedded = int(kept[: trajectories.embedding_dimension].sum())
     factors = _factors(rows, embedded, trajectories.embedding_weight)
     if not factors.any():
-        said = "; ".join([f"none of {rows.shape[1]} features varies between wells; expected at least one that does", *notes])
+        said = "; ".join(
+            [
+                f"none of {rows.shape[1]} features varies between wells; expected at least one that does",
+                *notes,
+            ]
+        )
         raise ProfileError(trajectories.plate, said)
-    turn = _principal(_scaled(rows, factors, embedded), max(FEWEST_COMPONENTS, len(past) // WELLS_PER_COMPONENT))
+    turn = _principal(
+        _scaled(rows, factors, embedded), max(FEWEST_COMPONENTS, len(past) // WELLS_PER_COMPONENT)
+    )
     directions = _Directions(kept, factors, embedded, turn)
     centre = _scaled(rows, factors, embedded).mean(axis=0) @ turn
-    origin = _median(next(rows for day in reversed(before) if usable(rows := trajectories.on(day)[wells]).any()))
+    origin = _median(
+        next(rows for day in reversed(before) if usable(rows := trajectories.on(day)[wells]).any())
+    )
     positions, last = [], past
     for day, difference in zip(after, differences, strict=True):
         last = np.where(np.asarray(np.isfinite(difference).any(axis=1))[:, None], difference, last)
         moved = _unclipped(_median(trajectories.on(day)[wells]) - origin, directions)
         positions.append(directions.of(last) - centre + moved)
     own = directions.of(past) - centre
-    earlier = tuple(one for other in others if (one := _earlier(other, before, after[-1], directions, own, foresight)) is not None)
+    earlier = tuple(
+        one
+        for other in others
+        if (one := _earlier(other, before, after[-1], directions, own, foresight)) is not None
+    )
     return ReducedSpace(own, np.stack(positions, axis=1), earlier, notes)
 
 
@@ -110,22 +130,44 @@ def _check_comparable(trajectories: Trajectories, others: Sequence[Trajectories]
     for other in others:
         if other.encoder_id != trajectories.encoder_id:
             expected = f"expected {trajectories.encoder_id!r} as plate {trajectories.plate} has"
-            raise ProfileError(other.plate, f"has features of the encoder {other.encoder_id!r}; {expected}")
+            raise ProfileError(
+                other.plate, f"has features of the encoder {other.encoder_id!r}; {expected}"
+            )
         if other.feature_names != trajectories.feature_names:
-            raise ProfileError(other.plate, f"has other features than plate {trajectories.plate}; expected the same {len(trajectories.feature_names)}")
+            raise ProfileError(
+                other.plate,
+                f"has other features than plate {trajectories.plate}; expected the same {len(trajectories.feature_names)}",
+            )
 
 
-def _past(trajectories: Trajectories, wells: Mask, before: Sequence[int], day: int, foresight: SequenceModel | None) -> Array:
+def _past(
+    trajectories: Trajectories,
+    wells: Mask,
+    before: Sequence[int],
+    day: int,
+    foresight: SequenceModel | None,
+) -> Array:
     """Return (n, D): how the chosen wells differed when they were last seen before dosing, or in what a model foresees of the day from there."""
     if foresight is not None:
         return _from_median(foresight.foresee(trajectories, before, day)[wells])
     return _last_seen([_from_median(trajectories.on(earlier)[wells]) for earlier in before])
 
 
-def _earlier(other: Trajectories, before: Sequence[int], day: int, directions: _Directions, own: Array, foresight: SequenceModel | None) -> Earlier | None:
+def _earlier(
+    other: Trajectories,
+    before: Sequence[int],
+    day: int,
+    directions: _Directions,
+    own: Array,
+    foresight: SequenceModel | None,
+) -> Earlier | None:
     """Return the untreated wells of another plate as they differ from their own mean, None where they are too few or nothing like this plate's."""
     days = [earlier for earlier in before if earlier in other.days]
-    if not days or day not in other.days or (foresight is not None and not set(foresight.days) <= set(days)):
+    if (
+        not days
+        or day not in other.days
+        or (foresight is not None and not set(foresight.days) <= set(days))
+    ):
         return None
     untreated = other.untreated()
     if untreated.sum() < FEWEST_EARLIER:
@@ -147,7 +189,9 @@ def _likeness(one: Array, other: Array) -> float:
     extents = [float(np.trace(covariance)) for covariance in covariances]
     if min(extents) <= 0:
         return 0.0
-    one, other = (covariance / extent for covariance, extent in zip(covariances, extents, strict=True))
+    one, other = (
+        covariance / extent for covariance, extent in zip(covariances, extents, strict=True)
+    )
     shape = float((one * other).sum() / (np.linalg.norm(one) * np.linalg.norm(other)))
     return float(shape * np.exp(-0.5 * np.log2(extents[0] / extents[1]) ** 2))
 
@@ -184,7 +228,13 @@ def _finite(rows: Array, trajectories: Trajectories) -> tuple[Array, Mask, tuple
         return rows, np.ones(rows.shape[1], dtype=bool), ()
     dropped = missing.mean(axis=0) > MOST_NON_FINITE
     names = [name for name, gone in zip(trajectories.feature_names, dropped, strict=True) if gone]
-    notes = [f"{len(names)} features were not used, more than {MOST_NON_FINITE:.0%} of their values are missing: {', '.join(names)}."] if names else []
+    notes = (
+        [
+            f"{len(names)} features were not used, more than {MOST_NON_FINITE:.0%} of their values are missing: {', '.join(names)}."
+        ]
+        if names
+        else []
+    )
     if filled := int(missing[:, ~dropped].sum()):
         notes.append(f"{filled} missing values were taken to be like the median well of their day.")
     return np.where(missing, 0.0, rows)[:, ~dropped], ~dropped, tuple(notes)
@@ -202,10 +252,14 @@ def _factors(rows: Array, embedded: int, embedding_weight: float) -> Array:
     factors = np.divide(1.0, robust, out=np.zeros_like(robust), where=varies)
     if varies[:embedded].any():
         of_embedding = rows[:, :embedded][:, varies[:embedded]]
-        factors[:embedded] = np.where(varies[:embedded], 1 / np.sqrt(of_embedding.var(axis=0).mean()), 0.0)
+        factors[:embedded] = np.where(
+            varies[:embedded], 1 / np.sqrt(of_embedding.var(axis=0).mean()), 0.0
+        )
         if varies[embedded:].any():
             scaled = _scaled(rows, factors, embedded)
-            factors[:embedded] *= embedding_weight * _length(scaled[:, embedded:]) / _length(scaled[:, :embedded])
+            factors[:embedded] *= (
+                embedding_weight * _length(scaled[:, embedded:]) / _length(scaled[:, :embedded])
+            )
     return np.asarray(factors)
 
 

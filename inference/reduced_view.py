@@ -28,7 +28,9 @@ class ReducedView:
     factor: float  # ≤ 1: pixels here for a pixel of the plane
 
 
-def reduce(plane: npt.NDArray[np.uint16], segmentation: Segmentation, um_per_px: float | None) -> ReducedView:
+def reduce(
+    plane: npt.NDArray[np.uint16], segmentation: Segmentation, um_per_px: float | None
+) -> ReducedView:
     """Reduce a plane, (H, W), with tissue to about 3.3 µm a pixel; without a scale the tissue counts as 40 cells across."""
     diameter_px = 2 * np.sqrt(np.count_nonzero(segmentation.body) / np.pi)
     cell_px = float(CELL_UM / um_per_px if um_per_px else diameter_px / CELLS_ACROSS)
@@ -38,7 +40,8 @@ def reduce(plane: npt.NDArray[np.uint16], segmentation: Segmentation, um_per_px:
     lamp = cv2.resize(segmentation.background, size, interpolation=cv2.INTER_LINEAR)
     density = -np.log10(np.clip(np.maximum(light, 1) / np.maximum(lamp, 1), 10**-_DARKEST, None))
     body, debris = (
-        cv2.resize(mask.view(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT).astype(bool) for mask in (segmentation.body, segmentation.debris)
+        cv2.resize(mask.view(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT).astype(bool)
+        for mask in (segmentation.body, segmentation.debris)
     )
     if not body.any():  # a few pixels, none of them read
         y, x = np.argwhere(segmentation.body)[0]

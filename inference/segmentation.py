@@ -33,7 +33,10 @@ _REACH_PX = 96.0  # a quarter of the field: as far as thin chains of cells reach
 _PIECE = 0.15  # width of the smallest piece, relative to the widest region's
 _ALIKE = 0.3  # strength and edge of a piece, relative to the widest region's
 _RIVAL = 0.4  # area of a second object, relative to the first: more than a piece that fell off
-_FAR, _NEAR = 1.5, 0.5  # gaps between pieces of one tissue, in radii of its largest piece: no piece beyond the first, a rival within the second is one
+_FAR, _NEAR = (
+    1.5,
+    0.5,
+)  # gaps between pieces of one tissue, in radii of its largest piece: no piece beyond the first, a rival within the second is one
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -57,7 +60,9 @@ class ClassicalSegmenter:
         choice = _choose(find_regions(look))
         width_px = _edge_width(look, choice.tissue)
         through = _transmitted(plane, look)
-        dark = (through < np.exp(-look.dark_limit)) & enlarged(look.field & ~choice.foreign, plane.shape)
+        dark = (through < np.exp(-look.dark_limit)) & enlarged(
+            look.field & ~choice.foreign, plane.shape
+        )
         body = _outline(through, dark, look, choice.tissue, width_px)
         seam = grown(enlarged(body, look.field.shape), max(1.0, width_px / 2))
         debris = dark & ~(body | enlarged(seam, plane.shape))
@@ -67,14 +72,24 @@ class ClassicalSegmenter:
 def _choose(regions: Regions) -> _Choice:
     """Say which regions are tissue: strong and wide enough, one of them or several together."""
     width = np.maximum(regions.half_width_px - _TEXTURE_SPREAD_PX, 0)
-    along_the_border = regions.contact_px**2 > 8 * regions.area_px  # a straight band or a corner; a disc cut anywhere has less than 6
+    along_the_border = (
+        regions.contact_px**2 > 8 * regions.area_px
+    )  # a straight band or a corner; a disc cut anywhere has less than 6
     foreign = ~regions.has_edge | along_the_border | (regions.elongation > FIBRE)
     signal = np.where(foreign, 0, regions.strength * width / SIDE_PX * regions.coverage**4)
     signal[0] = 0
     leading = int(np.argmax(signal))
     if signal[leading] < MIN_SIGNAL:
-        return _Choice(np.zeros(regions.labels.shape, dtype=bool), regions.of(foreign), (Unsure.FAINT,) if signal[leading] > MIN_SIGNAL / 2 else ())
-    alike = (regions.strength > _ALIKE * regions.strength[leading]) & (regions.edge > _ALIKE * regions.edge[leading]) & (width > _PIECE * width[leading])
+        return _Choice(
+            np.zeros(regions.labels.shape, dtype=bool),
+            regions.of(foreign),
+            (Unsure.FAINT,) if signal[leading] > MIN_SIGNAL / 2 else (),
+        )
+    alike = (
+        (regions.strength > _ALIKE * regions.strength[leading])
+        & (regions.edge > _ALIKE * regions.edge[leading])
+        & (width > _PIECE * width[leading])
+    )
     candidates = alike & ~foreign
     tissue = _together(regions, leading, candidates)
     doubts: list[Unsure] = []
@@ -89,11 +104,18 @@ def _choose(regions: Regions) -> _Choice:
     return _Choice(regions.of(tissue), regions.of(foreign | (candidates & ~tissue)), tuple(doubts))
 
 
-def _together(regions: Regions, leading: int, candidates: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def _together(
+    regions: Regions, leading: int, candidates: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
     """Return the pieces of one tissue: the leading region, what lies near it, and what lies near that; a single rival of its size stands alone."""
     radius = float(np.sqrt(regions.area_px[leading] / np.pi))
     tissue: npt.NDArray[np.bool_] = np.arange(len(candidates)) == leading
-    rivals = candidates & ~tissue & (regions.area_px > _RIVAL * regions.area_px[leading]) & (_gaps(regions, tissue) > _NEAR * radius)
+    rivals = (
+        candidates
+        & ~tissue
+        & (regions.area_px > _RIVAL * regions.area_px[leading])
+        & (_gaps(regions, tissue) > _NEAR * radius)
+    )
     if np.count_nonzero(rivals) == 1:
         candidates = candidates & ~rivals
     while True:
@@ -129,21 +151,29 @@ def _outline(through: Floats, dark: Bools, look: Look, tissue: Bools, width_px: 
     box = _box(near | grown(tissue, _REACH_PX) & enlarged(dark, near.shape), shape)
     limit = np.where(near, _half_way(look, tissue, width_px), np.float32(np.exp(-look.dark_limit)))
     covered = (through[box] < _at(limit, shape)[box]) & (dark | enlarged(near, shape))[box]
-    covered |= enlarged(shrunk(tissue, 2 * _TEXTURE_SPREAD_PX + width_px) & look.something, shape)[box]
+    covered |= enlarged(shrunk(tissue, 2 * _TEXTURE_SPREAD_PX + width_px) & look.something, shape)[
+        box
+    ]
     whole = opened(filled(closed(covered, scale)), scale)
     count, labels = cv2.connectedComponents(whole.view(np.uint8), connectivity=8)
     belongs = np.zeros(count, dtype=bool)
     belongs[np.unique(labels[enlarged(shrunk(tissue, 3), shape)[box]])] = True
     belongs[0] = False
     body[box] = belongs[labels]
-    return body if np.count_nonzero(body) > MIN_FILLED * scale**2 * np.count_nonzero(tissue) else np.zeros_like(body)
+    return (
+        body
+        if np.count_nonzero(body) > MIN_FILLED * scale**2 * np.count_nonzero(tissue)
+        else np.zeros_like(body)
+    )
 
 
 def _box(mask: Bools, shape: tuple[int, ...]) -> tuple[slice, slice]:
     """Return where the mask lies in an image of another size."""
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
     down, across = shape[0] / mask.shape[0], shape[1] / mask.shape[1]
-    return slice(int(y * down), int(np.ceil((y + height) * down))), slice(int(x * across), int(np.ceil((x + width) * across)))
+    return slice(int(y * down), int(np.ceil((y + height) * down))), slice(
+        int(x * across), int(np.ceil((x + width) * across))
+    )
 
 
 def _edge_width(look: Look, tissue: Bools) -> float:
@@ -164,10 +194,16 @@ def _half_way(look: Look, tissue: Bools, width_px: float) -> Floats:
     """
     through = np.exp(look.log_light - look.surface)
     reach = float(np.clip(2.5 * width_px, 4, 24))
-    inside = np.where(tissue, np.maximum(look.darkness - look.dark_limit / 2, 0) ** 4, 0).astype(np.float32)
+    inside = np.where(tissue, np.maximum(look.darkness - look.dark_limit / 2, 0) ** 4, 0).astype(
+        np.float32
+    )
     outside = (~grown(tissue, max(width_px / 2, 1))).astype(np.float32)
-    within = cv2.GaussianBlur(through * inside, (0, 0), reach) / (cv2.GaussianBlur(inside, (0, 0), reach) + np.float32(1e-9))
-    beside = (cv2.GaussianBlur(through * outside, (0, 0), 4) + np.float32(1e-2)) / (cv2.GaussianBlur(outside, (0, 0), 4) + np.float32(1e-2))
+    within = cv2.GaussianBlur(through * inside, (0, 0), reach) / (
+        cv2.GaussianBlur(inside, (0, 0), reach) + np.float32(1e-9)
+    )
+    beside = (cv2.GaussianBlur(through * outside, (0, 0), 4) + np.float32(1e-2)) / (
+        cv2.GaussianBlur(outside, (0, 0), 4) + np.float32(1e-2)
+    )
     return np.asarray(np.minimum((within + beside) / 2, np.exp(-look.dark_limit / 2)), np.float32)
 
 

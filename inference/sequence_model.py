@@ -58,8 +58,15 @@ class OnnxSequenceModel:
         except RUNTIME_ERRORS as error:
             raise cannot_load(self._where, error) from error
         width = len(self._card.feature_names)
-        _check_tensors("inputs", self._session.get_inputs(), {"features": [None, None, width], "days": [None], "readout_day": []}, self._where)
-        _check_tensors("outputs", self._session.get_outputs(), {"readout": [None, width]}, self._where)
+        _check_tensors(
+            "inputs",
+            self._session.get_inputs(),
+            {"features": [None, None, width], "days": [None], "readout_day": []},
+            self._where,
+        )
+        _check_tensors(
+            "outputs", self._session.get_outputs(), {"readout": [None, width]}, self._where
+        )
         days = self._card.days or (1, 2)
         try:
             self._run(np.zeros((2, len(days), width)), days, max(days) + 3)
@@ -86,19 +93,43 @@ class OnnxSequenceModel:
         """
         if self._card.encoder_id != encoder_id:
             made_for, compared_by = _of(self._card.encoder_id), _of(encoder_id)
-            raise ProfileError(self._where, f"was made for {made_for}; wells are compared by {compared_by}, expected a model made for that")
+            raise ProfileError(
+                self._where,
+                f"was made for {made_for}; wells are compared by {compared_by}, expected a model made for that",
+            )
         expected = self._card.feature_names
         if tuple(feature_names) != expected:
-            place = next((place for place, pair in enumerate(zip(feature_names, expected, strict=False)) if pair[0] != pair[1]), None)
-            first = "" if place is None else f"; feature {place + 1} is {feature_names[place]}, expected {expected[place]}"
-            raise ProfileError(self._where, f"wells are compared by {len(feature_names)} features; {CARD_FILE} expects {len(expected)} of its own{first}")
+            place = next(
+                (
+                    place
+                    for place, pair in enumerate(zip(feature_names, expected, strict=False))
+                    if pair[0] != pair[1]
+                ),
+                None,
+            )
+            first = (
+                ""
+                if place is None
+                else f"; feature {place + 1} is {feature_names[place]}, expected {expected[place]}"
+            )
+            raise ProfileError(
+                self._where,
+                f"wells are compared by {len(feature_names)} features; {CARD_FILE} expects {len(expected)} of its own{first}",
+            )
 
-    def foresee(self, trajectories: Trajectories, before: Sequence[int], day: int) -> npt.NDArray[np.float64]:
+    def foresee(
+        self, trajectories: Trajectories, before: Sequence[int], day: int
+    ) -> npt.NDArray[np.float64]:
         """Return (N, D): the features of every well on ``day`` as foreseen from the days ``before``; as the port says."""
-        self.check_fits(trajectories.feature_names, trajectories.encoder_id if trajectories.embedding_dimension else "")
+        self.check_fits(
+            trajectories.feature_names,
+            trajectories.encoder_id if trajectories.embedding_dimension else "",
+        )
         if missing := [each for each in self._card.days if each not in before]:
             found = f"plate {trajectories.plate} has none of {_listed(missing)}; up to dosing it has {_listed(before)}"
-            raise ProfileError(self._where, f"needs images of the days {_listed(self._card.days)}; {found}")
+            raise ProfileError(
+                self._where, f"needs images of the days {_listed(self._card.days)}; {found}"
+            )
         features = np.stack([trajectories.on(each) for each in before], axis=1)
         features = np.where(np.abs(features) < _LARGEST, features, np.nan)
         seen = np.asarray(np.isfinite(features).any(axis=(1, 2)))
@@ -106,33 +137,55 @@ class OnnxSequenceModel:
         foreseen[seen] = self._run(features[seen], before, day)
         if (without := seen & ~np.isfinite(foreseen).all(axis=1)).any():
             wells = ", ".join(trajectories.wells[well] for well in np.flatnonzero(without))
-            raise ProfileError(self._where, f"foresees no number for plate {trajectories.plate}, wells {wells}; expected numbers also where images are missing")
+            raise ProfileError(
+                self._where,
+                f"foresees no number for plate {trajectories.plate}, wells {wells}; expected numbers also where images are missing",
+            )
         return foreseen
 
-    def _run(self, features: npt.NDArray[np.float64], days: Sequence[int], day: int) -> npt.NDArray[np.float64]:
-        given = {"features": features.astype(np.float32), "days": np.array(days, np.float32), "readout_day": np.array(day, np.float32)}
+    def _run(
+        self, features: npt.NDArray[np.float64], days: Sequence[int], day: int
+    ) -> npt.NDArray[np.float64]:
+        given = {
+            "features": features.astype(np.float32),
+            "days": np.array(days, np.float32),
+            "readout_day": np.array(day, np.float32),
+        }
         try:
             [readout] = self._session.run(["readout"], given)
         except RUNTIME_ERRORS as error:
-            raise ProfileError(self._where, f"cannot compute {' × '.join(map(str, features.shape))} (wells × days × features): {error}") from error
+            raise ProfileError(
+                self._where,
+                f"cannot compute {' × '.join(map(str, features.shape))} (wells × days × features): {error}",
+            ) from error
         expected = (features.shape[0], features.shape[2])
         if readout.shape != expected:
-            raise ProfileError(self._where, f"readout is {readout.shape}; expected {expected}, wells × features")
+            raise ProfileError(
+                self._where, f"readout is {readout.shape}; expected {expected}, wells × features"
+            )
         return np.asarray(readout, dtype=np.float64)
 
 
-def _check_tensors(role: str, found: Sequence[Any], expected: dict[str, list[int | None]], model_file: Path) -> None:
+def _check_tensors(
+    role: str, found: Sequence[Any], expected: dict[str, list[int | None]], model_file: Path
+) -> None:
     """Hold names, types and shapes to what every such model has; None stands for a size that is free."""
 
     def fits(tensor: Any) -> bool:  # noqa: ANN401 - onnxruntime has no types
         sizes = expected.get(tensor.name)
         if sizes is None or tensor.type != FLOAT or len(tensor.shape) != len(sizes):
             return False
-        return all(not isinstance(has, int) or has == size for has, size in zip(tensor.shape, sizes, strict=True))
+        return all(
+            not isinstance(has, int) or has == size
+            for has, size in zip(tensor.shape, sizes, strict=True)
+        )
 
     if len(found) != len(expected) or not all(map(fits, found)):
         described = ", ".join(f"{tensor.name} {tensor.shape} {tensor.type}" for tensor in found)
-        wanted = ", ".join(f"{name} {['any' if size is None else size for size in sizes]} {FLOAT}" for name, sizes in expected.items())
+        wanted = ", ".join(
+            f"{name} {['any' if size is None else size for size in sizes]} {FLOAT}"
+            for name, sizes in expected.items()
+        )
         raise BundleError(model_file, f"{role} are {described}; expected {wanted}")
 
 

@@ -13,7 +13,9 @@ PERMUTATIONS = 9999
 """More assignments than these are sampled, fewer are all counted."""
 
 
-def permute(treated: Array, untreated: Array, along: Array, rng: np.random.Generator) -> tuple[float, float]:
+def permute(
+    treated: Array, untreated: Array, along: Array, rng: np.random.Generator
+) -> tuple[float, float]:
     """Return how often wells drawn at random have a mean residual at least as far from the others' as the treated ones; and at least as far forward.
 
     Residuals of treated wells (n, K) and untreated ones (m, K) are whitened by a noise that knows no labels; forward is along a vector (K,) of length 1 or
@@ -22,15 +24,24 @@ def permute(treated: Array, untreated: Array, along: Array, rng: np.random.Gener
     """
     pooled = np.concatenate([treated, untreated])
     pooled = pooled - pooled.mean(axis=0)
-    drawn, is_all = _assignments(len(pooled), len(treated)), comb(len(pooled), len(treated)) <= PERMUTATIONS
+    drawn, is_all = (
+        _assignments(len(pooled), len(treated)),
+        comb(len(pooled), len(treated)) <= PERMUTATIONS,
+    )
     if not is_all:
         drawn = rng.permuted(drawn, axis=1)
-    sums = drawn @ pooled  # about the common mean, the difference of the two means is in proportion to them
+    sums = (
+        drawn @ pooled
+    )  # about the common mean, the difference of the two means is in proportion to them
     own = pooled[: len(treated)].sum(axis=0)
 
     def share(of_drawn: Array, of_own: float) -> float:
-        at_least = of_drawn >= of_own - 1e-9 * max(1.0, abs(of_own))  # the same wells added in another order are a tie
-        return float(at_least.mean()) if is_all else float((1 + at_least.sum()) / (1 + PERMUTATIONS))
+        at_least = of_drawn >= of_own - 1e-9 * max(
+            1.0, abs(of_own)
+        )  # the same wells added in another order are a tie
+        return (
+            float(at_least.mean()) if is_all else float((1 + at_least.sum()) / (1 + PERMUTATIONS))
+        )
 
     return share((sums**2).sum(axis=1), float(own @ own)), share(sums @ along, float(own @ along))
 
@@ -65,7 +76,9 @@ def conformal_p(scores: Array, controls: Array) -> Array:
 def adjust_false_discovery(p_values: Array) -> Array:
     """Return q-values: Benjamini and Hochberg, J. R. Stat. Soc. B 57 (1995) 289."""
     order = np.argsort(p_values)[::-1]
-    scaled = p_values[order] * (len(p_values) / np.arange(len(p_values), 0, -1))  # a factor of at least 1: never below p, not even by rounding
+    scaled = p_values[order] * (
+        len(p_values) / np.arange(len(p_values), 0, -1)
+    )  # a factor of at least 1: never below p, not even by rounding
     q_values = np.empty_like(p_values)
     q_values[order] = np.minimum.accumulate(np.minimum(scaled, 1.0))
     return q_values

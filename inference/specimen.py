@@ -41,17 +41,29 @@ def rank_specimen(rankings: Sequence[Ranking], *, seed: int) -> SpecimenTable:
         If there is no ranking, or two of one plate.
     """
     if not rankings:
-        raise ProfileError("specimen", "no plate has a ranking; expected the final ranking of at least one")
-    twice = [plate for plate, count in Counter(ranking.plate for ranking in rankings).items() if count > 1]
+        raise ProfileError(
+            "specimen", "no plate has a ranking; expected the final ranking of at least one"
+        )
+    twice = [
+        plate
+        for plate, count in Counter(ranking.plate for ranking in rankings).items()
+        if count > 1
+    ]
     if twice:
-        raise ProfileError(f"plate {twice[0]}", "comes with more than one ranking; expected the newest final one of each plate")
+        raise ProfileError(
+            f"plate {twice[0]}",
+            "comes with more than one ranking; expected the newest final one of each plate",
+        )
     ordered = sorted(rankings, key=lambda ranking: ranking.plate)
     like = _like_most(ordered)
     reasons = {ranking.plate: _why_left_out(ranking, like) for ranking in ordered}
     used = [ranking for ranking in ordered if reasons[ranking.plate] is None]
     rows = [(number, row) for number, ranking in enumerate(used) for row in ranking.treatments]
     keys = list(dict.fromkeys((row.group, row.treatment) for _, row in rows))
-    of_key = {key: [(number, row) for number, row in rows if (row.group, row.treatment) == key] for key in keys}
+    of_key = {
+        key: [(number, row) for number, row in rows if (row.group, row.treatment) == key]
+        for key in keys
+    }
     effects = take_out_plates(_results(rows, keys, used)) if used else None
     return SpecimenTable(
         method=like.method,
@@ -59,16 +71,24 @@ def rank_specimen(rankings: Sequence[Ranking], *, seed: int) -> SpecimenTable:
         encoder_id=like.encoder_id,
         between_plates=effects.between_plates if effects else 0.0,
         plates=_plates(ordered, reasons, effects),
-        treatments=_treatments(of_key, used, effects, np.random.default_rng(seed)) if effects else (),
+        treatments=_treatments(of_key, used, effects, np.random.default_rng(seed))
+        if effects
+        else (),
         notes=_notes(used, of_key),
     )
 
 
 def _like_most(rankings: Sequence[Ranking]) -> Ranking:
     """Return a ranking made as most are, of those that can be used; where as many were made otherwise, the newest."""
-    usable = [ranking for ranking in rankings if ranking.quality.gate is Gate.PASSED and ranking.treatments] or rankings
+    usable = [
+        ranking
+        for ranking in rankings
+        if ranking.quality.gate is Gate.PASSED and ranking.treatments
+    ] or rankings
     count = Counter(map(_how, usable))
-    return max(usable, key=lambda ranking: (count[_how(ranking)], ranking.created_at, ranking.plate))
+    return max(
+        usable, key=lambda ranking: (count[_how(ranking)], ranking.created_at, ranking.plate)
+    )
 
 
 def _how(ranking: Ranking) -> tuple[str, str, str]:
@@ -80,19 +100,35 @@ def _why_left_out(ranking: Ranking, like: Ranking) -> str | None:
         return "; ".join(["its quality gate failed", *ranking.quality.reasons])
     if not ranking.treatments:
         return "none of its treatments could be ranked"
-    differ = [(what, *pair) for what, *pair in zip(("method", "representation", "encoder"), _how(ranking), _how(like), strict=True) if pair[0] != pair[1]]
-    return "; ".join(NOT_COMPARED.format(what=what, this=this, expected=expected) for what, this, expected in differ) or None
+    differ = [
+        (what, *pair)
+        for what, *pair in zip(
+            ("method", "representation", "encoder"), _how(ranking), _how(like), strict=True
+        )
+        if pair[0] != pair[1]
+    ]
+    return (
+        "; ".join(
+            NOT_COMPARED.format(what=what, this=this, expected=expected)
+            for what, this, expected in differ
+        )
+        or None
+    )
 
 
 def _untreated(ranking: Ranking) -> int:
     return sum(well.group is Group.UNTREATED and well.score is not None for well in ranking.wells)
 
 
-def _results(rows: list[tuple[int, TreatmentRank]], keys: list[tuple[Group, str]], used: Sequence[Ranking]) -> Results:
+def _results(
+    rows: list[tuple[int, TreatmentRank]], keys: list[tuple[Group, str]], used: Sequence[Ranking]
+) -> Results:
     place = {key: number for number, key in enumerate(keys)}
     return Results(
         score=np.array([row.score for _, row in rows]),
-        error=np.array([(row.score_high - row.score_low) / 2 / norm.ppf(INTERVAL[1]) for _, row in rows]),
+        error=np.array(
+            [(row.score_high - row.score_low) / 2 / norm.ppf(INTERVAL[1]) for _, row in rows]
+        ),
         wells=np.array([len(row.wells) for _, row in rows]),
         treatment=np.array([place[row.group, row.treatment] for _, row in rows]),
         plate=np.array([number for number, _ in rows]),
@@ -100,9 +136,16 @@ def _results(rows: list[tuple[int, TreatmentRank]], keys: list[tuple[Group, str]
     )
 
 
-def _plates(rankings: Sequence[Ranking], reasons: dict[str, str | None], effects: PlateEffects | None) -> tuple[PlateOfSpecimen, ...]:
-    of_used = iter(zip(effects.gain.tolist(), effects.offset.tolist(), strict=True) if effects else ())
-    taken = {ranking.plate: next(of_used) if reasons[ranking.plate] is None else (None, None) for ranking in rankings}
+def _plates(
+    rankings: Sequence[Ranking], reasons: dict[str, str | None], effects: PlateEffects | None
+) -> tuple[PlateOfSpecimen, ...]:
+    of_used = iter(
+        zip(effects.gain.tolist(), effects.offset.tolist(), strict=True) if effects else ()
+    )
+    taken = {
+        ranking.plate: next(of_used) if reasons[ranking.plate] is None else (None, None)
+        for ranking in rankings
+    }
     return tuple(
         PlateOfSpecimen(
             plate=ranking.plate,
@@ -119,16 +162,35 @@ def _plates(rankings: Sequence[Ranking], reasons: dict[str, str | None], effects
 
 
 def _treatments(
-    of_key: dict[tuple[Group, str], list[tuple[int, TreatmentRank]]], used: Sequence[Ranking], effects: PlateEffects, rng: np.random.Generator
+    of_key: dict[tuple[Group, str], list[tuple[int, TreatmentRank]]],
+    used: Sequence[Ranking],
+    effects: PlateEffects,
+    rng: np.random.Generator,
 ) -> tuple[SpecimenTreatment, ...]:
     ranks = efficacy_ranks(effects.score)
     draws = rng.multivariate_normal(effects.score, effects.covariance, DRAWS, method="eigh")
-    rank_lows, rank_highs = np.quantile(efficacy_ranks(draws), INTERVAL, axis=0, method="nearest").astype(int)
+    rank_lows, rank_highs = np.quantile(
+        efficacy_ranks(draws), INTERVAL, axis=0, method="nearest"
+    ).astype(int)
     wells = [np.array([len(row.wells) for _, row in rows]) for rows in of_key.values()]
     alone = [np.array([row.p_value for _, row in rows]) for rows in of_key.values()]
-    floors = [np.array([smallest_permutation_p(len(row.wells), _untreated(used[number])) for number, row in rows]) for rows in of_key.values()]
-    p_values, best_p_values = (np.array([combined_p(*pair) for pair in zip(each, wells, strict=True)]) for each in (alone, floors))
-    q_values, best_q_values = adjust_false_discovery(p_values), adjust_false_discovery(best_p_values)
+    floors = [
+        np.array(
+            [
+                smallest_permutation_p(len(row.wells), _untreated(used[number]))
+                for number, row in rows
+            ]
+        )
+        for rows in of_key.values()
+    ]
+    p_values, best_p_values = (
+        np.array([combined_p(*pair) for pair in zip(each, wells, strict=True)])
+        for each in (alone, floors)
+    )
+    q_values, best_q_values = (
+        adjust_false_discovery(p_values),
+        adjust_false_discovery(best_p_values),
+    )
     made = []
     for i, ((group, treatment), rows) in enumerate(of_key.items()):
         verdicts = {row.verdict for _, row in rows}
@@ -148,7 +210,14 @@ def _treatments(
                 rank_high=max(int(rank_highs[i]), int(ranks[i])),
                 p_value=float(p_values[i]),
                 q_value=float(q_values[i]),
-                verdict=_verdict(verdicts, agreement, q_values[i], best_q_values[i], low=low, score=effects.score[i]),
+                verdict=_verdict(
+                    verdicts,
+                    agreement,
+                    q_values[i],
+                    best_q_values[i],
+                    low=low,
+                    score=effects.score[i],
+                ),
                 agreement=agreement,
                 heterogeneity_p=_or_none(effects.heterogeneity_p[i]),
                 i_squared=_or_none(effects.i_squared[i]),
@@ -179,7 +248,15 @@ def _agreement(verdicts: set[Verdict], heterogeneity_p: float) -> Agreement:
     return Agreement.DISAGREE if heterogeneity_p <= FALSE_DISCOVERY_RATE else Agreement.AGREE
 
 
-def _verdict(verdicts: set[Verdict], agreement: Agreement, q_value: float, best_q_value: float, *, low: float, score: float) -> Verdict:
+def _verdict(
+    verdicts: set[Verdict],
+    agreement: Agreement,
+    q_value: float,
+    best_q_value: float,
+    *,
+    low: float,
+    score: float,
+) -> Verdict:
     """Return what the plates together say; where they contradict one another, or disagree so far that the score may be nought, nothing is claimed."""
     if q_value > FALSE_DISCOVERY_RATE:
         return Verdict.TOO_FEW_WELLS if best_q_value > FALSE_DISCOVERY_RATE else Verdict.NO_EVIDENCE
@@ -199,7 +276,9 @@ def _or_none(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _notes(used: Sequence[Ranking], of_key: dict[tuple[Group, str], list[tuple[int, TreatmentRank]]]) -> tuple[str, ...]:
+def _notes(
+    used: Sequence[Ranking], of_key: dict[tuple[Group, str], list[tuple[int, TreatmentRank]]]
+) -> tuple[str, ...]:
     notes = []
     if not used:
         notes.append(NO_PLATE)

@@ -30,7 +30,9 @@ class TreatmentTest:
     """What the mean residual of replicates says against the untreated wells."""
 
     p_value: float
-    effect_size: float  # distance of the mean residuals in untreated spreads, less what noise adds to it
+    effect_size: (
+        float  # distance of the mean residuals in untreated spreads, less what noise adds to it
+    )
     effect_low: float
     effect_high: float
     direction: Direction  # where the p-value convinces
@@ -45,15 +47,27 @@ def compare(residuals: Residuals, treated: Indices, rng: np.random.Generator) ->
     pool = residuals.untreated.copy()
     pool[treated] = True
     residual, earlier = residuals.learned_from(pool), residuals.of_earlier(pool)
-    whitening = Noise.of(residual[pool] - residual[pool].mean(axis=0), residuals.shape, earlier).whitening
-    p_value, p_forward = permute(residual[treated] @ whitening.T, residual[residuals.untreated] @ whitening.T, _unit(whitening @ residuals.development), rng)
+    whitening = Noise.of(
+        residual[pool] - residual[pool].mean(axis=0), residuals.shape, earlier
+    ).whitening
+    p_value, p_forward = permute(
+        residual[treated] @ whitening.T,
+        residual[residuals.untreated] @ whitening.T,
+        _unit(whitening @ residuals.development),
+        rng,
+    )
     gap, unit = _gap(residuals, treated), 1 / len(treated) + 1 / int(residuals.untreated.sum())
     way = _unit(residuals.noise.whitening @ residuals.development)
     forward = float(gap @ way)
     across = _less_noise(gap - forward * way, unit, len(gap) - 1)
-    told = np.sqrt(_freedom(residuals.noise.wells) / (residuals.noise.wells + len(gap)))  # noise told by few wells is taken for too small
+    told = np.sqrt(
+        _freedom(residuals.noise.wells) / (residuals.noise.wells + len(gap))
+    )  # noise told by few wells is taken for too small
     return TreatmentTest(
-        p_value, _less_noise(gap * told, unit, len(gap)), *_effect_interval(gap, unit, residuals.noise.wells), _direction(p_forward, forward, across)
+        p_value,
+        _less_noise(gap * told, unit, len(gap)),
+        *_effect_interval(gap, unit, residuals.noise.wells),
+        _direction(p_forward, forward, across),
     )
 
 
@@ -66,7 +80,10 @@ def likeness(residuals: Residuals, ones: Indices, others: Indices) -> float | No
 def _gap(residuals: Residuals, treated: Indices) -> Array:
     """Return (K,): the mean residual of wells less that of the untreated, in units of the untreated noise."""
     residual = residuals.of_wells
-    return np.asarray(residuals.noise.whitening @ (residual[treated].mean(axis=0) - residual[residuals.untreated].mean(axis=0)))
+    return np.asarray(
+        residuals.noise.whitening
+        @ (residual[treated].mean(axis=0) - residual[residuals.untreated].mean(axis=0))
+    )
 
 
 def _unit(vector: Array) -> Array:
@@ -96,14 +113,20 @@ def _effect_interval(gap: Array, unit: float, noise_wells: float) -> tuple[float
     A covariance that so many wells and K pseudo-wells tell may be larger or smaller than it is by a χ² over its degrees of freedom.
     """
     k, freedom = len(gap), _freedom(noise_wells)
-    off = chdtri(freedom, 1 - (np.arange(QUANTILES) + 0.5) / QUANTILES) / freedom  # the quantiles of what the noise is off by
+    off = (
+        chdtri(freedom, 1 - (np.arange(QUANTILES) + 0.5) / QUANTILES) / freedom
+    )  # the quantiles of what the noise is off by
     observed = float(gap @ gap) / unit * freedom / (noise_wells + k) * off
 
     def noncentrality(probability: float) -> float:
         def excess(centre: float) -> float:
             return float(chndtr(observed, k, centre).mean()) - probability
 
-        return 0.0 if excess(1e-9) <= 0 else float(brentq(excess, 1e-9, 4 * float(observed.max()) + 100 * k))
+        return (
+            0.0
+            if excess(1e-9) <= 0
+            else float(brentq(excess, 1e-9, 4 * float(observed.max()) + 100 * k))
+        )
 
     low, high = (float(np.sqrt(noncentrality(probability) * unit)) for probability in INTERVAL)
     return low, high

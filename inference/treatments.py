@@ -32,7 +32,9 @@ class TreatmentScores:
     chance_best: Array  # (T,)
 
 
-def score_treatments(by_treatment: Sequence[Array], untreated: int, rng: np.random.Generator) -> TreatmentScores:
+def score_treatments(
+    by_treatment: Sequence[Array], untreated: int, rng: np.random.Generator
+) -> TreatmentScores:
     """Return what the scores of each treatment's wells come to; 0 is the mean of so many untreated wells, whose spread is 1.
 
     Intervals cover 90 %: of a score with the error of the untreated mean in it, in this plate's unit; of a place by pairs of treatments, each told apart
@@ -40,19 +42,33 @@ def score_treatments(by_treatment: Sequence[Array], untreated: int, rng: np.rand
     """
     counts = np.array([len(own) for own in by_treatment])
     variance, freedom = moderated_variance(by_treatment)
-    score = np.array([robust_mean(own, np.sqrt(of_well)) for own, of_well in zip(by_treatment, variance, strict=True)])
+    score = np.array(
+        [
+            robust_mean(own, np.sqrt(of_well))
+            for own, of_well in zip(by_treatment, variance, strict=True)
+        ]
+    )
     of_mean = variance / counts
     return place_treatments(score, of_mean, freedom, shared_variance=1 / untreated, rng=rng)
 
 
-def place_treatments(score: Array, variance: Array, freedom: Array, *, shared_variance: float, rng: np.random.Generator) -> TreatmentScores:
+def place_treatments(
+    score: Array,
+    variance: Array,
+    freedom: Array,
+    *,
+    shared_variance: float,
+    rng: np.random.Generator,
+) -> TreatmentScores:
     """Return intervals and places of T scores, each with the variance of its error, (T,), and the degrees of freedom that tell it, (T,).
 
     An error that all scores share widens their intervals and changes no place.
     """
     reach = np.asarray(t.ppf((1 + CONFIDENCE) / 2, freedom))
     gap = score[:, None] - score[None, :]  # of the row's treatment above the column's
-    told_apart = np.abs(gap) > np.sqrt(variance[:, None] + variance[None, :]) * np.maximum(reach[:, None], reach[None, :])
+    told_apart = np.abs(gap) > np.sqrt(variance[:, None] + variance[None, :]) * np.maximum(
+        reach[:, None], reach[None, :]
+    )
     drawn = score + np.sqrt(variance) * rng.standard_t(freedom, (DRAWS, len(score)))
     return TreatmentScores(
         score=score,
@@ -89,7 +105,13 @@ def moderated_variance(by_treatment: Sequence[Array]) -> tuple[Array, Array]:
     trend, slope = np.ones_like(means), 0.0
     for _ in range(ROUNDS):
         weights = freedom * squared / trend**2
-        slope = max(0.0, float((weights * (own - 1)).sum() / max(float((weights * squared).sum()), np.finfo(float).tiny)))
+        slope = max(
+            0.0,
+            float(
+                (weights * (own - 1)).sum()
+                / max(float((weights * squared).sum()), np.finfo(float).tiny)
+            ),
+        )
         trend = 1 + slope * squared
     common = _prior_freedom(own / trend, freedom)
     return (common * trend + freedom * own) / (common + freedom), common + freedom

@@ -32,7 +32,9 @@ class _Way:
 
 WAYS = (
     _Way("turned by 180°", rows=True, columns=True, plates=1e-3),
-    _Way("mirrored, its columns in reverse", rows=False, columns=True, plates=1e-4),  # no plate fits a holder so, but a map can be written so
+    _Way(
+        "mirrored, its columns in reverse", rows=False, columns=True, plates=1e-4
+    ),  # no plate fits a holder so, but a map can be written so
     _Way("mirrored, its rows in reverse", rows=True, columns=False, plates=1e-4),
 )
 
@@ -53,7 +55,11 @@ def turned(residuals: Residuals, wells: Sequence[str], labels: Labels) -> LabelD
             continue
         read, given = labels[source[on_map]], labels[on_map]
         ways.append((way, on_map, read != given))
-        weights.append(np.log(way.plates) + _evidence(residual[on_map], read) - _evidence(residual[on_map], given))
+        weights.append(
+            np.log(way.plates)
+            + _evidence(residual[on_map], read)
+            - _evidence(residual[on_map], given)
+        )
     if not ways:
         return None
     best = int(np.argmax(weights))
@@ -61,7 +67,12 @@ def turned(residuals: Residuals, wells: Sequence[str], labels: Labels) -> LabelD
     if probability < BELIEVED:
         return None
     way, on_map, moved = ways[best]
-    return LabelDoubt(wells=tuple(np.array(wells)[on_map][moved].tolist()), said=AS_MAPPED, seems=way.name, probability=probability)
+    return LabelDoubt(
+        wells=tuple(np.array(wells)[on_map][moved].tolist()),
+        said=AS_MAPPED,
+        seems=way.name,
+        probability=probability,
+    )
 
 
 def _readings(positions: Sequence[tuple[int, int]]) -> list[tuple[_Way, npt.NDArray[np.intp]]]:
@@ -73,7 +84,10 @@ def _readings(positions: Sequence[tuple[int, int]]) -> list[tuple[_Way, npt.NDAr
         if rows > high or columns > wide:
             continue
         for way in WAYS:
-            there = [(high + 1 - row if way.rows else row, wide + 1 - column if way.columns else column) for row, column in positions]
+            there = [
+                (high + 1 - row if way.rows else row, wide + 1 - column if way.columns else column)
+                for row, column in positions
+            ]
             readings.append((way, np.array([place.get(position, -1) for position in there])))
     return readings
 

@@ -37,14 +37,20 @@ def parse_assay(text: str, *, plate: str, wells: Collection[str], name: str) -> 
     PlateMapError
         With every problem found, each naming file, line, value and what was expected.
     """
-    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""))  # lines may end as on any system
+    reader = csv.DictReader(
+        io.StringIO(text.removeprefix("\ufeff"), newline="")
+    )  # lines may end as on any system
     if reader.fieldnames is None or sorted(map(str.strip, reader.fieldnames)) != sorted(COLUMNS):
-        raise PlateMapError(name, f"line 1 has columns {reader.fieldnames}; expected {','.join(COLUMNS)}")
+        raise PlateMapError(
+            name, f"line 1 has columns {reader.fieldnames}; expected {','.join(COLUMNS)}"
+        )
     values: dict[str, float] = {}
     problems: list[str] = []
     for row in reader:
         if None in row:
-            problems.append(f"line {reader.line_num}: {len(row[None]) + len(COLUMNS)} values; expected {len(COLUMNS)} (a decimal point, not a comma)")
+            problems.append(
+                f"line {reader.line_num}: {len(row[None]) + len(COLUMNS)} values; expected {len(COLUMNS)} (a decimal point, not a comma)"
+            )
             continue
         cells = {key.strip(): (value or "").strip() for key, value in row.items()}
         try:
@@ -53,12 +59,16 @@ def parse_assay(text: str, *, plate: str, wells: Collection[str], name: str) -> 
             problems.append(f"line {reader.line_num}: {error}")
             continue
         if well in values:
-            problems.append(f"line {reader.line_num}: well {well} stands twice; expected each well once")
+            problems.append(
+                f"line {reader.line_num}: well {well} stands twice; expected each well once"
+            )
         values[well] = value
     if not problems and len(values) < FEWEST_WELLS:
         problems.append(f"{len(values)} wells; expected at least {FEWEST_WELLS}")
     if not problems and len(set(values.values())) == 1:
-        problems.append(f"all {len(values)} wells have viability {next(iter(values.values())):g} %; expected values that differ")
+        problems.append(
+            f"all {len(values)} wells have viability {next(iter(values.values())):g} %; expected values that differ"
+        )
     if problems:
         raise PlateMapError(name, "; ".join(problems))
     return Assay(plate=plate, viability_percent=values)
@@ -67,7 +77,9 @@ def parse_assay(text: str, *, plate: str, wells: Collection[str], name: str) -> 
 def _well(text: str, wells: Collection[str]) -> str:
     well = parse_well(text)
     if well not in wells:
-        raise ValueError(f"well {well} is not in the plate map; expected one of its {len(wells)} wells")
+        raise ValueError(
+            f"well {well} is not in the plate map; expected one of its {len(wells)} wells"
+        )
     return well
 
 
@@ -75,7 +87,11 @@ def _percent(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise ValueError(f"viability_percent {text!r} is not a number; expected 0 to {LARGEST_PERCENT:g}") from None
+        raise ValueError(
+            f"viability_percent {text!r} is not a number; expected 0 to {LARGEST_PERCENT:g}"
+        ) from None
     if not 0 <= value <= LARGEST_PERCENT:  # NaN fails it too
-        raise ValueError(f"viability_percent is {text}; expected 0 to {LARGEST_PERCENT:g} (% of the control)")
+        raise ValueError(
+            f"viability_percent is {text}; expected 0 to {LARGEST_PERCENT:g} (% of the control)"
+        )
     return value

@@ -11,7 +11,9 @@ MethodChoice = Literal["auto", "departure", "deterioration"]
 
 
 class _Out(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class CalibrationPlate(_Out):
@@ -73,4 +75,8 @@ class CalibrationCard(_Out):
 
     def summary(self) -> "CalibrationCard":
         """Return the card without what was left out well by well: what a ranking carries."""
-        return self.model_copy(update=dict.fromkeys(("left_out_percent", "left_out_error", "left_out_treatment_error"), ()))
+        return self.model_copy(
+            update=dict.fromkeys(
+                ("left_out_percent", "left_out_error", "left_out_treatment_error"), ()
+            )
+        )

@@ -10,7 +10,9 @@ class Effect(StrEnum):
 
     DETERIORATION = "deterioration"  # predicted percent / 100: a fraction
     DEPARTURE = "departure"  # the score: open-ended, in untreated spreads
-    GROWTH_RATE = "growth_rate"  # 1 - GR of the volume: 0 = grows like untreated, 1 = stands still, 2 = gone
+    GROWTH_RATE = (
+        "growth_rate"  # 1 - GR of the volume: 0 = grows like untreated, 1 = stands still, 2 = gone
+    )
 
 
 class Response(StrEnum):
@@ -18,7 +20,9 @@ class Response(StrEnum):
 
     RESPONDS = "responds"  # the curve is better than a flat line, p <= 0.05
     NO_RESPONSE = "no_response"  # cannot be told from flat: there is no IC50
-    TOO_FEW_DOSES = "too_few_doses"  # a curve of four parameters needs four doses, 0 (untreated) among them
+    TOO_FEW_DOSES = (
+        "too_few_doses"  # a curve of four parameters needs four doses, 0 (untreated) among them
+    )
     TOO_FEW_WELLS = "too_few_wells"  # no more wells than parameters
 
 
@@ -31,7 +35,9 @@ class Bound(StrEnum):
 
 
 class _Out(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class DosePoint(_Out):

@@ -35,8 +35,12 @@ class Preprocessing(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     planes: PlanePolicy
-    field_um: float | None = Field(default=None, gt=0)  # side of the centred square that is embedded; None, or no scale known: the whole image
-    background: float = Field(gt=0, le=1)  # the value in 0…1 that the empty background is brought to; the same value fills what lies outside the image
+    field_um: float | None = Field(
+        default=None, gt=0
+    )  # side of the centred square that is embedded; None, or no scale known: the whole image
+    background: float = Field(
+        gt=0, le=1
+    )  # the value in 0…1 that the empty background is brought to; the same value fills what lies outside the image
     mean: tuple[float, float, float]  # subtracted per channel, then
     std: tuple[float, float, float]  # divided by
 
@@ -50,12 +54,16 @@ class BundleCard(BaseModel):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=60)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")  # of encoder.onnx
     input_name: str
-    input_size: int = Field(ge=32, le=2048)  # square side in pixels; the input is (batch, 3, side, side) float32
+    input_size: int = Field(
+        ge=32, le=2048
+    )  # square side in pixels; the input is (batch, 3, side, side) float32
     output_name: str
     dimension: int = Field(ge=1, le=16384)
     preprocessing: Preprocessing
     canary: Canary
-    ranking_weight: float = Field(default=0.0, ge=0, le=100)  # of the embedding beside measures in a ranking of both, chosen where the truth is known
+    ranking_weight: float = Field(
+        default=0.0, ge=0, le=100
+    )  # of the embedding beside measures in a ranking of both, chosen where the truth is known
     provenance: str
     licence: str
 

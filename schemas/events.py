@@ -9,7 +9,9 @@ from cloudevents.core.v1.event import CloudEvent
 
 from schemas.messages import PREFIX, MessageData, kind_of, subject_of
 
-SEQUENCE_DIGITS = 20  # of the largest unsigned 64-bit number, so that the text sorts as the numbers do
+SEQUENCE_DIGITS = (
+    20  # of the largest unsigned 64-bit number, so that the text sorts as the numbers do
+)
 
 
 def to_event(data: MessageData, *, sequence: int, service: str, at: datetime) -> str:
@@ -34,14 +36,20 @@ def to_event(data: MessageData, *, sequence: int, service: str, at: datetime) ->
     }
     if subject := subject_of(data):
         attributes["subject"] = _as_utf8(subject)
-    return JSONFormat().write(CloudEvent(attributes, _as_utf8(data.model_dump(mode="json")))).decode()
+    return (
+        JSONFormat().write(CloudEvent(attributes, _as_utf8(data.model_dump(mode="json")))).decode()
+    )
 
 
 def _as_utf8(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     """Return the value with ``�`` for each byte of a file name that is not UTF-8: strict readers of JSON refuse what Python makes of it."""
     match value:
         case str():
-            return value if value.isascii() else value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+            return (
+                value
+                if value.isascii()
+                else value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+            )
         case list():
             return [_as_utf8(item) for item in value]
         case dict():

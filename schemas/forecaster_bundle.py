@@ -19,5 +19,7 @@ class ForecasterCard(BaseModel):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")  # of forecaster.onnx
     encoder_id: str  # whose embedding is among the features; "" where all are measures
     feature_names: tuple[str, ...] = Field(min_length=1)  # in the model's order
-    days: tuple[int, ...] = ()  # up to dosing, on which a plate needs images; other days up to dosing are given to the model as well
+    days: tuple[
+        int, ...
+    ] = ()  # up to dosing, on which a plate needs images; other days up to dosing are given to the model as well
     created_by: str

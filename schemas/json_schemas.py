@@ -5,7 +5,16 @@ from typing import Any, get_args
 from pydantic import BaseModel, TypeAdapter
 
 from schemas.events import SEQUENCE_DIGITS
-from schemas.messages import PREFIX, AlertData, MessageKind, ObservationData, RankingData, RejectedData, SpecimenData, StatusData
+from schemas.messages import (
+    PREFIX,
+    AlertData,
+    MessageKind,
+    ObservationData,
+    RankingData,
+    RejectedData,
+    SpecimenData,
+    StatusData,
+)
 from schemas.ranking import Ranking
 from schemas.requests import Reply, Request
 from schemas.specimen import SpecimenRanking
@@ -28,14 +37,19 @@ def json_schemas() -> dict[str, dict[str, Any]]:
     schemas["ranking-file.json"] = Ranking.model_json_schema(mode="serialization")
     schemas["specimen-file.json"] = SpecimenRanking.model_json_schema(mode="serialization")
     schemas["request.json"] = _request_schema()
-    schemas["reply.json"] = TypeAdapter[Any](Reply).json_schema(mode="serialization") | {"title": "Reply"}
+    schemas["reply.json"] = TypeAdapter[Any](Reply).json_schema(mode="serialization") | {
+        "title": "Reply"
+    }
     return {name: {"$schema": DIALECT} | schema for name, schema in schemas.items()}
 
 
 def _request_schema() -> dict[str, Any]:
     schema = TypeAdapter[Any](Request).json_schema(mode="validation") | {"title": "Request"}
     for request in schema["$defs"].values():
-        request["required"] = ["kind", *request.get("required", ())]  # has a default only for those who make it in Python
+        request["required"] = [
+            "kind",
+            *request.get("required", ()),
+        ]  # has a default only for those who make it in Python
     return schema
 
 
@@ -46,10 +60,16 @@ def event_schema(kind: MessageKind) -> dict[str, Any]:
     properties = {
         "specversion": {"const": "1.0"},
         "type": {"const": f"{PREFIX}.{kind}"},
-        "source": {"type": "string", "description": "`spherorank/<service>`: whose series of sequence numbers this is"},
+        "source": {
+            "type": "string",
+            "description": "`spherorank/<service>`: whose series of sequence numbers this is",
+        },
         "id": {"type": "string", "description": "unique within `source`"},
         "time": {"type": "string", "format": "date-time"},
-        "subject": {"type": "string", "description": "the plate or specimen, where the message is about one"},
+        "subject": {
+            "type": "string",
+            "description": "the plate or specimen, where the message is about one",
+        },
         "datacontenttype": {"const": "application/json"},
         "sequence": {
             "type": "string",

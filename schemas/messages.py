@@ -14,7 +14,9 @@ PREFIX = "spherorank.v1"
 
 
 class _Data(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class DayDeparture(_Data):
@@ -189,5 +191,8 @@ def topic_of(data: MessageData) -> str:
     kind = kind_of(data)
     if isinstance(data, StatusData | AlertData):
         return f"{PREFIX}.{kind}"
-    subject = "".join(character if character.isascii() and character.isprintable() and character != " " else "_" for character in subject_of(data) or "_")
+    subject = "".join(
+        character if character.isascii() and character.isprintable() and character != " " else "_"
+        for character in subject_of(data) or "_"
+    )
     return f"{PREFIX}.{kind}.{subject}"

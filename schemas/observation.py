@@ -34,7 +34,9 @@ class Observation:
     quality: Quality
     encoder_id: str  # digest of the bundle
     embedding: npt.NDArray[np.float32]  # (dimension,)
-    measures: dict[str, float] = field(default_factory=dict)  # name with unit: value; empty until tissue is measured
+    measures: dict[str, float] = field(
+        default_factory=dict
+    )  # name with unit: value; empty until tissue is measured
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,16 @@ from datetime import datetime, time
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from schemas.errors import PlateMapError
 from schemas.treatment import parse_treatment
@@ -25,8 +34,12 @@ TreatmentText = Annotated[str, BeforeValidator(lambda text: str(parse_treatment(
 
 def _time_of_day(value: object) -> object:
     """Refuse what pydantic would take for seconds since midnight, and a time with a zone."""
-    if not isinstance(value, str | time) or (isinstance(value, str) and not _TIME_OF_DAY.fullmatch(value)):
-        raise ValueError(f"{value!r} is not a time of day; expected one such as 10:00, in the time zone of seeded_at")
+    if not isinstance(value, str | time) or (
+        isinstance(value, str) and not _TIME_OF_DAY.fullmatch(value)
+    ):
+        raise ValueError(
+            f"{value!r} is not a time of day; expected one such as 10:00, in the time zone of seeded_at"
+        )
     return value
 
 
@@ -57,7 +70,9 @@ class WellEntry(BaseModel):
     def _group_fits_treatment(self) -> "WellEntry":
         # An untreated well may carry a vehicle (DMSO:0.1 %), so only the other two directions are contradictions.
         if self.group in (Group.SINGLE_DOSE, Group.SCREENING) and not self.treatment:
-            raise ValueError(f"group {self.group} has no treatment; expected one, such as gemcitabine:1 uM")
+            raise ValueError(
+                f"group {self.group} has no treatment; expected one, such as gemcitabine:1 uM"
+            )
         if self.group is Group.BLANK and self.treatment:
             raise ValueError(f"group blank has treatment {self.treatment!r}; expected none")
         return self
@@ -83,9 +98,13 @@ class PlateFile(BaseModel):
     @model_validator(mode="after")
     def _days_in_order(self) -> "PlateFile":
         if self.readout_day <= self.dosed_on_day:
-            raise ValueError(f"readout_day is {self.readout_day}; expected a day after dosed_on_day = {self.dosed_on_day}")
+            raise ValueError(
+                f"readout_day is {self.readout_day}; expected a day after dosed_on_day = {self.dosed_on_day}"
+            )
         if self.dosed_at is not None and self.culture_day(self.dosed_at) != self.dosed_on_day:
-            raise ValueError(f"dosed_at falls on culture day {self.culture_day(self.dosed_at)}; expected dosed_on_day = {self.dosed_on_day}")
+            raise ValueError(
+                f"dosed_at falls on culture day {self.culture_day(self.dosed_at)}; expected dosed_on_day = {self.dosed_on_day}"
+            )
         return self
 
     def culture_day(self, at: datetime) -> int:
@@ -111,7 +130,9 @@ class PlateMap(PlateFile):
     @property
     def digest(self) -> str:
         """SHA-256 of the content, so that a corrected map is seen to differ; when images are taken is no part of what a ranking rests on."""
-        return hashlib.sha256(self.model_dump_json(exclude={"acquire_at", "acquire_days"}).encode()).hexdigest()
+        return hashlib.sha256(
+            self.model_dump_json(exclude={"acquire_at", "acquire_days"}).encode()
+        ).hexdigest()
 
 
 def parse_plate_map(toml_text: str, csv_text: str, *, toml_name: str, csv_name: str) -> PlateMap:
@@ -129,7 +150,8 @@ def parse_plate_map(toml_text: str, csv_text: str, *, toml_name: str, csv_name: 
         allowed = set(INNER_60 if plate_file.wells == "inner60" else plate_file.wells)
         if outside := [entry.well for entry in entries if entry.well not in allowed]:
             raise PlateMapError(
-                csv_name, f"{', '.join(outside)} named here, but `wells` in {toml_name} is {plate_file.wells!r}; expected only wells of that list"
+                csv_name,
+                f"{', '.join(outside)} named here, but `wells` in {toml_name} is {plate_file.wells!r}; expected only wells of that list",
             )
     return PlateMap(**plate_file.model_dump(), entries=tuple(entries))
 
@@ -140,27 +162,45 @@ def _parse_plate_file(text: str, name: str) -> PlateFile:
     except tomllib.TOMLDecodeError as error:
         raise PlateMapError(name, f"is not TOML: {error}") from error
     except ValidationError as error:
-        raise PlateMapError(name, "; ".join(_describe(problem) for problem in error.errors())) from error
+        raise PlateMapError(
+            name, "; ".join(_describe(problem) for problem in error.errors())
+        ) from error
 
 
 def _parse_wells(text: str, name: str) -> list[WellEntry]:
     reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
-    if reader.fieldnames is None or set(map(str.strip, reader.fieldnames)) != {"well", "group", "treatment"}:
-        raise PlateMapError(name, f"line 1 has columns {reader.fieldnames}; expected well,group,treatment")
+    if reader.fieldnames is None or set(map(str.strip, reader.fieldnames)) != {
+        "well",
+        "group",
+        "treatment",
+    }:
+        raise PlateMapError(
+            name, f"line 1 has columns {reader.fieldnames}; expected well,group,treatment"
+        )
     entries: list[WellEntry] = []
     seen: dict[str, int] = {}
     problems: list[str] = []
     for row in reader:
         line = reader.line_num
         try:
-            entry = WellEntry.model_validate({key.strip(): (value or "").strip() for key, value in row.items() if key is not None})
+            entry = WellEntry.model_validate(
+                {
+                    key.strip(): (value or "").strip()
+                    for key, value in row.items()
+                    if key is not None
+                }
+            )
         except ValidationError as error:
             problems += [f"line {line}: {_describe(problem)}" for problem in error.errors()]
             continue
         if None in row:
-            problems.append(f"line {line}: {len(row[None]) + 3} values; expected 3 (quote a treatment that holds a comma)")
+            problems.append(
+                f"line {line}: {len(row[None]) + 3} values; expected 3 (quote a treatment that holds a comma)"
+            )
         elif entry.well in seen:
-            problems.append(f"line {line}: well {entry.well} stands on line {seen[entry.well]} already; expected each well once")
+            problems.append(
+                f"line {line}: well {entry.well} stands on line {seen[entry.well]} already; expected each well once"
+            )
         seen[entry.well] = line
         entries.append(entry)
     if problems:

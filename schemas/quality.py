@@ -12,15 +12,21 @@ class Flag(StrEnum):
     SATURATED = "saturated"
     EMPTY = "empty"
     CUT = "cut"  # tissue touches the border of the image
-    DARK_PLANE = "dark_plane"  # one focal plane is much darker than the others: the lamp or shutter failed
+    DARK_PLANE = (
+        "dark_plane"  # one focal plane is much darker than the others: the lamp or shutter failed
+    )
     PLANES_MISSING = "planes_missing"
-    DAY_DISAGREES = "day_disagrees"  # the day in the name is not the day of the time the image was taken
+    DAY_DISAGREES = (
+        "day_disagrees"  # the day in the name is not the day of the time the image was taken
+    )
 
 
 class Quality(BaseModel):
     """Measured on the planes as they came; ``flags`` are the conclusions."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     focus: tuple[float, ...]
     """one value a plane, larger = sharper; comparable within one plate"""

@@ -13,7 +13,9 @@ _EXAMPLE = '{"kind": "status"}'
 
 
 class _Wire(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class StatusRequest(_Wire):
@@ -92,7 +94,11 @@ class ErrorReply(_Wire):
 Request = Annotated[StatusRequest | LatestRequest | ReplayRequest, Field(discriminator="kind")]
 Reply = Annotated[StatusReply | LatestReply | ReplayReply | ErrorReply, Field(discriminator="kind")]
 
-_REQUESTS: dict[str, type[_Wire]] = {"status": StatusRequest, "latest": LatestRequest, "replay": ReplayRequest}
+_REQUESTS: dict[str, type[_Wire]] = {
+    "status": StatusRequest,
+    "latest": LatestRequest,
+    "replay": ReplayRequest,
+}
 _READER: TypeAdapter[StatusRequest | LatestRequest | ReplayRequest] = TypeAdapter(Request)
 
 
@@ -107,7 +113,9 @@ def parse_request(text: bytes) -> StatusRequest | LatestRequest | ReplayRequest:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"the request is not JSON ({error}); expected an object such as {_EXAMPLE}") from error
+        raise ValueError(
+            f"the request is not JSON ({error}); expected an object such as {_EXAMPLE}"
+        ) from error
     if not isinstance(content, dict):
         raise ValueError(f"the request is {_short(content)}; expected an object such as {_EXAMPLE}")  # noqa: TRY004 - the client's text is wrong, no type of ours
     if not (isinstance(content.get("kind"), str) and content["kind"] in _REQUESTS):
@@ -116,7 +124,9 @@ def parse_request(text: bytes) -> StatusRequest | LatestRequest | ReplayRequest:
     try:
         return _READER.validate_python(content, strict=True)
     except ValidationError as error:
-        raise ValueError("; ".join(_describe(content["kind"], problem) for problem in error.errors())) from error
+        raise ValueError(
+            "; ".join(_describe(content["kind"], problem) for problem in error.errors())
+        ) from error
 
 
 def _describe(kind: str, problem: Any) -> str:  # noqa: ANN401 - pydantic's TypedDict of a problem

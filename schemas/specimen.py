@@ -21,7 +21,9 @@ class Agreement(StrEnum):
 
 
 class _Out(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class PlateOfSpecimen(_Out):

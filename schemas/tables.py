@@ -35,15 +35,33 @@ def csv_text(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     return out.getvalue()
 
 
-def _csv(model: type[BaseModel], tables: Sequence[tuple[Lead, Sequence[TreatmentRank | WellRank]]]) -> str:
+def _csv(
+    model: type[BaseModel], tables: Sequence[tuple[Lead, Sequence[TreatmentRank | WellRank]]]
+) -> str:
     fields = [name for name in model.model_fields if name not in SPREAD_OUT]
     kept = [field for field in SPREAD_OUT if field in model.model_fields]
-    spread_out = [(field, name) for field in kept for name in sorted({name for _, rows in tables for row in rows for name in getattr(row, field)})]
-    header = [*(tables[0][0] if tables else ()), *fields, *(SPREAD_OUT[field] + name for field, name in spread_out), "notice"]
+    spread_out = [
+        (field, name)
+        for field in kept
+        for name in sorted(
+            {name for _, rows in tables for row in rows for name in getattr(row, field)}
+        )
+    ]
+    header = [
+        *(tables[0][0] if tables else ()),
+        *fields,
+        *(SPREAD_OUT[field] + name for field, name in spread_out),
+        "notice",
+    ]
     return csv_text(
         header,
         (
-            (*lead.values(), *(getattr(row, name) for name in fields), *(getattr(row, field).get(name) for field, name in spread_out), FOR_RESEARCH_USE_ONLY)
+            (
+                *lead.values(),
+                *(getattr(row, name) for name in fields),
+                *(getattr(row, field).get(name) for field, name in spread_out),
+                FOR_RESEARCH_USE_ONLY,
+            )
             for lead, rows in tables
             for row in rows
         ),

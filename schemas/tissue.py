@@ -23,7 +23,9 @@ class Segmentation:
 
     body: npt.NDArray[np.bool_]  # (H, W): tissue, all its pieces
     debris: npt.NDArray[np.bool_]  # (H, W): loose material outside the body
-    background: npt.NDArray[np.float32]  # (h, w), h ≤ H and w ≤ W: the light without tissue, in the plane's unit; enlarge it to (H, W) to use it
+    background: npt.NDArray[
+        np.float32
+    ]  # (h, w), h ≤ H and w ≤ W: the light without tissue, in the plane's unit; enlarge it to (H, W) to use it
     unsure: tuple[Unsure, ...] = ()
 
     @property

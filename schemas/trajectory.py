@@ -28,7 +28,9 @@ class Trajectories:
     features: npt.NDArray[np.float64]  # (N, T, D)
     feature_names: tuple[str, ...]  # D
     embedding_dimension: int = 0  # so many of the D, from the first
-    embedding_weight: float = 1.0  # of the whole embedding beside all measures; without measures it has no meaning
+    embedding_weight: float = (
+        1.0  # of the whole embedding beside all measures; without measures it has no meaning
+    )
     encoder_id: str = ""  # "" for a profile table of measures
 
     @property

@@ -4,8 +4,15 @@ import re
 from dataclasses import dataclass
 
 UNITS = ("nM", "uM", "mM", "ng/mL", "ug/mL", "mg/mL", "%")
-_SPELLINGS = {unit.lower(): unit for unit in UNITS} | {"µm": "uM", "μm": "uM", "µg/ml": "ug/mL", "μg/ml": "ug/mL"}
-_DOSE = re.compile(r"(?P<compound>[^:+]+):\s*(?P<amount>\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+)\s*(?P<unit>\S+)")
+_SPELLINGS = {unit.lower(): unit for unit in UNITS} | {
+    "µm": "uM",
+    "μm": "uM",
+    "µg/ml": "ug/mL",
+    "μg/ml": "ug/mL",
+}
+_DOSE = re.compile(
+    r"(?P<compound>[^:+]+):\s*(?P<amount>\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+)\s*(?P<unit>\S+)"
+)
 
 
 @dataclass(frozen=True)
@@ -41,22 +48,33 @@ def parse_treatment(text: str) -> Treatment:
     if not text.strip():
         return Treatment()
     # A plus sign separates doses only between blanks or after a unit, so that "1e+3 nM" stays whole.
-    doses = sorted((_parse_dose(part.strip(), text) for part in re.split(r"(?<![eE])\+", text)), key=lambda dose: dose.compound)
+    doses = sorted(
+        (_parse_dose(part.strip(), text) for part in re.split(r"(?<![eE])\+", text)),
+        key=lambda dose: dose.compound,
+    )
     compounds = [dose.compound for dose in doses]
     for compound in compounds:
         if compounds.count(compound) > 1:
-            raise ValueError(f"treatment {text!r} names {compound!r} twice; expected each compound once")
+            raise ValueError(
+                f"treatment {text!r} names {compound!r} twice; expected each compound once"
+            )
     return Treatment(tuple(doses))
 
 
 def _parse_dose(part: str, whole: str) -> Dose:
     match = _DOSE.fullmatch(part)
     if match is None:
-        raise ValueError(f"treatment {whole!r}: {part!r} does not parse; expected compound:amount unit, such as gemcitabine:1 uM")
+        raise ValueError(
+            f"treatment {whole!r}: {part!r} does not parse; expected compound:amount unit, such as gemcitabine:1 uM"
+        )
     unit = _SPELLINGS.get(match["unit"].lower())
     if unit is None:
-        raise ValueError(f"treatment {whole!r}: unit {match['unit']!r} is unknown; expected one of {', '.join(UNITS)}")
+        raise ValueError(
+            f"treatment {whole!r}: unit {match['unit']!r} is unknown; expected one of {', '.join(UNITS)}"
+        )
     amount = float(match["amount"])
     if amount <= 0:
-        raise ValueError(f"treatment {whole!r}: the amount is {match['amount']}; expected more than 0 (an untreated well has an empty treatment)")
+        raise ValueError(
+            f"treatment {whole!r}: the amount is {match['amount']}; expected more than 0 (an untreated well has an empty treatment)"
+        )
     return Dose(match["compound"].strip(), amount, unit)

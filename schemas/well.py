@@ -4,7 +4,11 @@ import re
 import string
 
 _WELL = re.compile(r"([A-Pa-p])0*([1-9]\d?)")
-PLATE_SHAPES: dict[int, tuple[int, int]] = {24: (4, 6), 96: (8, 12), 384: (16, 24)}  # wells: (rows, columns)
+PLATE_SHAPES: dict[int, tuple[int, int]] = {
+    24: (4, 6),
+    96: (8, 12),
+    384: (16, 24),
+}  # wells: (rows, columns)
 
 
 def parse_well(text: str) -> str:
@@ -17,7 +21,9 @@ def parse_well(text: str) -> str:
     """
     match = _WELL.fullmatch(text.strip())
     if match is None or int(match[2]) > PLATE_SHAPES[384][1]:
-        raise ValueError(f"{text!r} is not a well; expected a row letter A–P and a column 1–24, such as B02")
+        raise ValueError(
+            f"{text!r} is not a well; expected a row letter A–P and a column 1–24, such as B02"
+        )
     return f"{match[1].upper()}{int(match[2]):02d}"
 
 
@@ -43,8 +49,14 @@ def row_column(well: str) -> tuple[int, int]:
 def plate_shape(wells: list[str]) -> tuple[int, int]:
     """Return (rows, columns) of the smallest usual plate that has all these wells; 96 wells at least, for a readable map."""
     rows, columns = zip(*map(row_column, wells), strict=True) if wells else ((1,), (1,))
-    return next(shape for count, shape in PLATE_SHAPES.items() if count >= 96 and max(rows) <= shape[0] and max(columns) <= shape[1])  # noqa: PLR2004 - the 96-well plate
+    return next(
+        shape
+        for count, shape in PLATE_SHAPES.items()
+        if count >= 96 and max(rows) <= shape[0] and max(columns) <= shape[1]
+    )  # noqa: PLR2004 - the 96-well plate
 
 
-INNER_60: tuple[str, ...] = tuple(well_at(row, column) for row in range(2, 8) for column in range(2, 12))
+INNER_60: tuple[str, ...] = tuple(
+    well_at(row, column) for row in range(2, 8) for column in range(2, 12)
+)
 """Rows B–G, columns 2–11: the wells in use by default, away from the evaporating edge."""

@@ -39,7 +39,9 @@ class WellImage:
     day: int  # culture day, from 1
     taken_at: datetime | None  # from the name, else the TIFF's own time; None where neither tells
     files: tuple[FileVersion, ...]
-    planes: npt.NDArray[np.uint16]  # (planes, H, W), stretched so that white = 65535 whatever the camera's bits
+    planes: npt.NDArray[
+        np.uint16
+    ]  # (planes, H, W), stretched so that white = 65535 whatever the camera's bits
     um_per_px: float | None
     complete: bool  # every expected plane is there
     flags: tuple[Flag, ...] = ()  # what reading already knows: PLANES_MISSING, DAY_DISAGREES
@@ -66,7 +68,13 @@ class Rejected:
 class SourceStatus:
     """What the source knows, for ``spherorank status``."""
 
-    pending: dict[str, int] = field(default_factory=dict)  # plate: well images seen and not yet taken
-    held: dict[str, str] = field(default_factory=dict)  # plate: why its images wait (no map yet, or what is wrong with it)
-    wrong_assays: dict[str, str] = field(default_factory=dict)  # plate: what is wrong with its assay file
+    pending: dict[str, int] = field(
+        default_factory=dict
+    )  # plate: well images seen and not yet taken
+    held: dict[str, str] = field(
+        default_factory=dict
+    )  # plate: why its images wait (no map yet, or what is wrong with it)
+    wrong_assays: dict[str, str] = field(
+        default_factory=dict
+    )  # plate: what is wrong with its assay file
     gone: str | None = None  # why the folder cannot be read, None while it can

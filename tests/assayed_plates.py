@@ -25,15 +25,39 @@ class KnownPlate:
     trajectories: Trajectories
     percent: Array  # (N,) true deterioration
 
-    def assayed(self, measured: Callable[[Group], bool] = lambda group: group is not Group.BLANK, *, noise_points: float = ASSAY_NOISE_POINTS) -> AssayPlate:
+    def assayed(
+        self,
+        measured: Callable[[Group], bool] = lambda group: group is not Group.BLANK,
+        *,
+        noise_points: float = ASSAY_NOISE_POINTS,
+    ) -> AssayPlate:
         """Return the plate with what an assay of the chosen groups' wells would have said."""
-        noise = noise_points * np.random.default_rng([*self.trajectories.plate.encode()]).standard_normal(len(self.percent))
-        said = zip(self.trajectories.wells, self.trajectories.groups, (self.percent + noise).tolist(), strict=True)
-        return AssayPlate(self.trajectories, {well: percent for well, group, percent in said if measured(group)}, DOSING_DAY, READOUT_DAY)
+        noise = noise_points * np.random.default_rng(
+            [*self.trajectories.plate.encode()]
+        ).standard_normal(len(self.percent))
+        said = zip(
+            self.trajectories.wells,
+            self.trajectories.groups,
+            (self.percent + noise).tolist(),
+            strict=True,
+        )
+        return AssayPlate(
+            self.trajectories,
+            {well: percent for well, group, percent in said if measured(group)},
+            DOSING_DAY,
+            READOUT_DAY,
+        )
 
 
 def known_plate(
-    seed: int, *, untreated: int = 20, single_dose: int = 4, treatments: int = 12, telling: bool = True, foreign: bool = False, embedding: int = 0
+    seed: int,
+    *,
+    untreated: int = 20,
+    single_dose: int = 4,
+    treatments: int = 12,
+    telling: bool = True,
+    foreign: bool = False,
+    embedding: int = 0,
 ) -> KnownPlate:
     """Return a plate whose images tell of the kill of its wells, or nothing; all plates but foreign ones are of one kind.
 
@@ -42,15 +66,31 @@ def known_plate(
     """
     rng = np.random.default_rng([seed, 5])
     screening = 3 * treatments
-    kill = np.concatenate([np.zeros(untreated), np.full(single_dose, 0.7), np.repeat(rng.permutation(np.linspace(0, 1, treatments)), 3)])
+    kill = np.concatenate(
+        [
+            np.zeros(untreated),
+            np.full(single_dose, 0.7),
+            np.repeat(rng.permutation(np.linspace(0, 1, treatments)), 3),
+        ]
+    )
     wells = len(kill)
     kill = np.clip(kill + 0.04 * rng.standard_normal(wells) * (kill > 0), 0, 1)
     seen = kill if telling else np.zeros(wells)
-    trait, offset = 0.15 * rng.standard_normal((wells, 2)), 0.1 * rng.standard_normal(3) + (1.5 if foreign else 0.0)
+    trait, offset = (
+        0.15 * rng.standard_normal((wells, 2)),
+        0.1 * rng.standard_normal(3) + (1.5 if foreign else 0.0),
+    )
     images = [
         np.column_stack(
             [
-                5e4 * np.exp(growth + trait[:, 0] + offset[0] - 1.0 * lost + 0.05 * rng.standard_normal(wells)),
+                5e4
+                * np.exp(
+                    growth
+                    + trait[:, 0]
+                    + offset[0]
+                    - 1.0 * lost
+                    + 0.05 * rng.standard_normal(wells)
+                ),
                 np.exp(trait[:, 1] + offset[1] + 0.9 * lost**2 + 0.05 * rng.standard_normal(wells)),
                 3.0 * offset[2] + 2.0 * np.sqrt(lost) + 0.3 * rng.standard_normal(wells),
                 20 + rng.standard_normal(wells),
@@ -61,14 +101,22 @@ def known_plate(
     ]
     if embedding:
         turn = np.random.default_rng(99).standard_normal((3, embedding))
-        logs = [np.column_stack([np.log(image[:, 0]), np.log(image[:, 1]), image[:, 2]]) for image in images]
-        images = [np.column_stack([log @ turn + 0.1 * rng.standard_normal((wells, embedding)), image]) for log, image in zip(logs, images, strict=True)]
+        logs = [
+            np.column_stack([np.log(image[:, 0]), np.log(image[:, 1]), image[:, 2]])
+            for image in images
+        ]
+        images = [
+            np.column_stack([log @ turn + 0.1 * rng.standard_normal((wells, embedding)), image])
+            for log, image in zip(logs, images, strict=True)
+        ]
     names = [f"drug{number}:1 uM" for number in range(treatments) for _ in range(3)]
     return KnownPlate(
         Trajectories(
             plate=f"K-{seed}",
             wells=INNER_60[:wells],
-            groups=(Group.UNTREATED,) * untreated + (Group.SINGLE_DOSE,) * single_dose + (Group.SCREENING,) * screening,
+            groups=(Group.UNTREATED,) * untreated
+            + (Group.SINGLE_DOSE,) * single_dose
+            + (Group.SCREENING,) * screening,
             treatments=("",) * untreated + ("gemcitabine:1 uM",) * single_dose + tuple(names),
             days=(DOSING_DAY, READOUT_DAY),
             features=np.stack(images, axis=1),

@@ -8,7 +8,15 @@ from schemas.plate_map import Group
 from schemas.ranking import Gate, LeftOut, RankingQuality, Scale, TreatmentTable, WellRank
 
 
-def well(name: str, treatment: str = "", score: float | None = 0.0, *, group: Group | None = None, percent: float | None = None, **measures: float) -> WellRank:
+def well(
+    name: str,
+    treatment: str = "",
+    score: float | None = 0.0,
+    *,
+    group: Group | None = None,
+    percent: float | None = None,
+    **measures: float,
+) -> WellRank:
     """Return one well; untreated where it has no treatment and no group is named."""
     return WellRank(
         well=name,
@@ -36,20 +44,46 @@ def table(wells: Iterable[WellRank], left_out: Iterable[str] = ()) -> TreatmentT
         edge_effect=None,
         row_effect=None,
         column_effect=None,
-        left_out=tuple(LeftOut(well=name, reason="unlike its fellows before dosing") for name in left_out),
+        left_out=tuple(
+            LeftOut(well=name, reason="unlike its fellows before dosing") for name in left_out
+        ),
         missing_images=(),
     )
-    return TreatmentTable(treatments=(), wells=tuple(wells), scale=Scale(x=None, n=0), quality=quality, notes=())
+    return TreatmentTable(
+        treatments=(), wells=tuple(wells), scale=Scale(x=None, n=0), quality=quality, notes=()
+    )
 
 
-def of_scores(effects: Mapping[str, float], *, replicates: int = 3, untreated: int = 18, spread: float = 1.0, seed: int = 0) -> TreatmentTable:
+def of_scores(
+    effects: Mapping[str, float],
+    *,
+    replicates: int = 3,
+    untreated: int = 18,
+    spread: float = 1.0,
+    seed: int = 0,
+) -> TreatmentTable:
     """Return a plate with the mean score of each treatment; untreated wells have 0."""
     rng = np.random.default_rng(seed)
     treatments = [""] * untreated + [name for name in effects for _ in range(replicates)]
-    return table(well(f"w{n}", name, effects.get(name, 0.0) + spread * float(rng.standard_normal())) for n, name in enumerate(treatments))
+    return table(
+        well(f"w{n}", name, effects.get(name, 0.0) + spread * float(rng.standard_normal()))
+        for n, name in enumerate(treatments)
+    )
 
 
-def of_fractions(effects: Mapping[str, float], *, replicates: int = 3, untreated: int = 18, spread: float = 0.05, seed: int = 0) -> TreatmentTable:
+def of_fractions(
+    effects: Mapping[str, float],
+    *,
+    replicates: int = 3,
+    untreated: int = 18,
+    spread: float = 0.05,
+    seed: int = 0,
+) -> TreatmentTable:
     """Return a plate with the mean deterioration of each treatment, 0…1, as an assay calibrated it."""
-    scored = of_scores(effects, replicates=replicates, untreated=untreated, spread=spread, seed=seed)
-    return table(well(row.well, row.treatment, row.score, percent=100 * (row.score or 0.0)) for row in scored.wells)
+    scored = of_scores(
+        effects, replicates=replicates, untreated=untreated, spread=spread, seed=seed
+    )
+    return table(
+        well(row.well, row.treatment, row.score, percent=100 * (row.score or 0.0))
+        for row in scored.wells
+    )

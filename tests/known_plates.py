@@ -23,19 +23,27 @@ def plate(
 ) -> Trajectories:
     """Return a plate whose wells differ in six hidden traits that persist; a kill moves them along one direction of its own, by up to 6 spreads."""
     rng = np.random.default_rng(seed)
-    kill = np.concatenate([np.zeros(untreated), np.full(single_dose, 0.9), np.repeat(kills, replicates)])
+    kill = np.concatenate(
+        [np.zeros(untreated), np.full(single_dose, 0.9), np.repeat(kills, replicates)]
+    )
     traits = rng.normal(size=(len(kill), 6))
     to_features = rng.normal(size=(6, features))
     direction = rng.normal(size=6) / np.sqrt(6)
     before = traits @ to_features
-    after = (0.8 * traits + 0.6 * rng.normal(size=traits.shape) + 6 * kill[:, None] * direction) @ to_features + 3.0
+    after = (
+        0.8 * traits + 0.6 * rng.normal(size=traits.shape) + 6 * kill[:, None] * direction
+    ) @ to_features + 3.0
     stacked = np.stack([before, after], axis=1) + 0.3 * rng.normal(size=(len(kill), 2, features))
     names = [f"drug{number}:1 uM" for number in range(len(kills))]
     return Trajectories(
         plate="P1",
         wells=INNER_60[: len(kill)],
-        groups=(Group.UNTREATED,) * untreated + (Group.SINGLE_DOSE,) * single_dose + (Group.SCREENING,) * (len(kills) * replicates),
-        treatments=("",) * untreated + ("gemcitabine:1 uM",) * single_dose + tuple(np.repeat(names, replicates).tolist()),
+        groups=(Group.UNTREATED,) * untreated
+        + (Group.SINGLE_DOSE,) * single_dose
+        + (Group.SCREENING,) * (len(kills) * replicates),
+        treatments=("",) * untreated
+        + ("gemcitabine:1 uM",) * single_dose
+        + tuple(np.repeat(names, replicates).tolist()),
         days=(DOSING_DAY, READOUT_DAY),
         features=stacked,
         feature_names=tuple(f"feature_{number}" for number in range(features)),

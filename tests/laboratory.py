@@ -26,11 +26,26 @@ class Laboratory:
     world: World
 
     @classmethod
-    def make(cls, folder: Path, *, wells: int = 12, size_px: int = 128, seed: int = 3, plates: int = 1, microscope: str = "", rest: str = "") -> "Laboratory":
-        world = simulate_microscope(folder, WorldFile(seed=seed, size_px=size_px, wells=wells, plates=plates), assay=False)
+    def make(
+        cls,
+        folder: Path,
+        *,
+        wells: int = 12,
+        size_px: int = 128,
+        seed: int = 3,
+        plates: int = 1,
+        microscope: str = "",
+        rest: str = "",
+    ) -> "Laboratory":
+        world = simulate_microscope(
+            folder, WorldFile(seed=seed, size_px=size_px, wells=wells, plates=plates), assay=False
+        )
         config = folder / "spherorank.toml"
         quiet = f"backoff_s = 0.01\nkeep_free_bytes = 0\n{microscope}\n"
-        config.write_text(config.read_text().replace("[source.micromanager]\n", f"[source.micromanager]\n{quiet}") + rest)
+        config.write_text(
+            config.read_text().replace("[source.micromanager]\n", f"[source.micromanager]\n{quiet}")
+            + rest
+        )
         made = cls(folder, world)
         made.world.present(made.plate, 7)
         return made
@@ -51,7 +66,9 @@ class Laboratory:
         """Put a faulty device in the place of a good one, such as VirtualStage by RaisingStage."""
         path = self.folder / "MMConfig.cfg"
         label = device.removeprefix("Virtual")
-        text = path.read_text().replace(f"acquisition.virtual_devices,{device}", f"tests.faulty_devices,{by}")
+        text = path.read_text().replace(
+            f"acquisition.virtual_devices,{device}", f"tests.faulty_devices,{by}"
+        )
         path.write_text(text + f"\n#py Property,{label},FailsAt,{fails_at}\n")
 
     def mend(self) -> None:
@@ -65,14 +82,29 @@ class Laboratory:
         path.write_text("\n".join(lines) + "\n")
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "daemon", "acquire", *arguments, "--config", str(self.folder / "spherorank.toml")]
+        return [
+            sys.executable,
+            "-m",
+            "daemon",
+            "acquire",
+            *arguments,
+            "--config",
+            str(self.folder / "spherorank.toml"),
+        ]
 
     @property
     def environment(self) -> dict[str, str]:
         return {**os.environ, "PYTHONPATH": str(ROOT)}
 
     def acquire(self, *arguments: str, timeout_s: float = 90) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(self.command(*arguments), capture_output=True, text=True, check=False, timeout=timeout_s, env=self.environment)
+        return subprocess.run(
+            self.command(*arguments),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout_s,
+            env=self.environment,
+        )
 
     def image(self, day: int = 7, *arguments: str) -> "subprocess.CompletedProcess[str]":
         return self.acquire("--plate", self.plate, "--day", str(day), *arguments)
@@ -81,7 +113,12 @@ class Laboratory:
     def serving(self) -> Iterator["subprocess.Popen[str]"]:
         """Start ``acquire --serve`` as the service does, with pipes."""
         with subprocess.Popen(
-            self.command("--serve"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.environment
+            self.command("--serve"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=self.environment,
         ) as process:
             try:
                 yield process
@@ -91,7 +128,9 @@ class Laboratory:
     def files(self, day: int = 7) -> dict[str, list[Path]]:
         """Return the archived files of a day, by well."""
         found: dict[str, list[Path]] = {}
-        for path in sorted((self.folder / "archive" / self.plate / f"day{day:02d}").glob("*.ome.tif")):
+        for path in sorted(
+            (self.folder / "archive" / self.plate / f"day{day:02d}").glob("*.ome.tif")
+        ):
             found.setdefault(path.name[:3], []).append(path)
         return found
 

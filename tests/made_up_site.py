@@ -20,19 +20,40 @@ from schemas.well import INNER_60
 from tests.samples import ENCODER_ID, NOW, SEEDED_AT, observation, observation_data, plate_map
 
 UNTREATED = 8
-MEASURES = ("area_um2", "circularity", "solidity", "roughness", "od_mean", "od_spread", "grain_fine", "grain_coarse", "core_darkness", "edge_darkness")
+MEASURES = (
+    "area_um2",
+    "circularity",
+    "solidity",
+    "roughness",
+    "od_mean",
+    "od_spread",
+    "grain_fine",
+    "grain_coarse",
+    "core_darkness",
+    "edge_darkness",
+)
 INTACT = {"pieces": 1.0, "open_directions": 0.0, "spilled": 0.0, "spread_um": 0.0}
 
 
-def small(plate: str, seeded_day: int = 0, *, one_block: bool = False, **changes: object) -> PlateMap:
+def small(
+    plate: str, seeded_day: int = 0, *, one_block: bool = False, **changes: object
+) -> PlateMap:
     """Return a plate of 8 untreated wells and 4 treatments of 3, scattered, seeded so many days after the first."""
     treatments = [""] * UNTREATED + [f"drug{number}:1 uM" for number in range(4) for _ in range(3)]
-    wells = INNER_60[: len(treatments)] if one_block else np.random.default_rng(5).permutation(INNER_60)[: len(treatments)].tolist()
+    wells = (
+        INNER_60[: len(treatments)]
+        if one_block
+        else np.random.default_rng(5).permutation(INNER_60)[: len(treatments)].tolist()
+    )
     entries = tuple(
-        WellEntry(well=well, group=Group.SCREENING if treatment else Group.UNTREATED, treatment=treatment)
+        WellEntry(
+            well=well, group=Group.SCREENING if treatment else Group.UNTREATED, treatment=treatment
+        )
         for well, treatment in zip(wells, treatments, strict=True)
     )
-    return plate_map(plate, entries=entries, seeded_at=SEEDED_AT + timedelta(days=seeded_day), **changes)
+    return plate_map(
+        plate, entries=entries, seeded_at=SEEDED_AT + timedelta(days=seeded_day), **changes
+    )
 
 
 SETTINGS = RankingSettings(
@@ -56,20 +77,40 @@ class Site:
         self.now = NOW
         self.settings = SETTINGS
         self.method: MethodChoice = "auto"
-        self.kills: dict[str, dict[str, float]] = {}  # of the wells of plates whose treated tissue shrinks and darkens; on other plates nothing happens
+        self.kills: dict[
+            str, dict[str, float]
+        ] = {}  # of the wells of plates whose treated tissue shrinks and darkens; on other plates nothing happens
         self.restart()
 
     def restart(self, settings: RankSettings | None = None) -> None:
         self.settings = self.settings if settings is None else replace(self.settings, rank=settings)
         of_settings = {"representation": self.settings.representation, "seed": self.settings.seed}
-        calibrations = Calibrations(self.store, ENCODER_ID, method=self.method, clock=self.clock, **of_settings)  # type: ignore[arg-type] # mypy mixes the values
+        calibrations = Calibrations(
+            self.store, ENCODER_ID, method=self.method, clock=self.clock, **of_settings
+        )  # type: ignore[arg-type] # mypy mixes the values
         alerts = Alerts(self.store, self.clock)
-        self.days = DailyPath(self.store, ENCODER_ID, self.settings, calibrations, lambda _ranking, _pictures: (), alerts, self.clock)
+        self.days = DailyPath(
+            self.store,
+            ENCODER_ID,
+            self.settings,
+            calibrations,
+            lambda _ranking, _pictures: (),
+            alerts,
+            self.clock,
+        )
 
     def clock(self) -> datetime:
         return self.now
 
-    def add(self, plate: PlateMap, days: tuple[int, ...] = (6, 7, 10), *, measured: bool = True, wells: int | None = None, seed: int = 0) -> PlateMap:
+    def add(
+        self,
+        plate: PlateMap,
+        days: tuple[int, ...] = (6, 7, 10),
+        *,
+        measured: bool = True,
+        wells: int | None = None,
+        seed: int = 0,
+    ) -> PlateMap:
         """Image a plate; another seed is another image of the same visits."""
         self.store.save_plate_map(plate, self.now)
         for day in days:
@@ -77,19 +118,31 @@ class Site:
                 self.image(plate, entry.well, day, measured=measured, seed=seed)
         return plate
 
-    def image(self, plate: PlateMap, well: str, day: int, *, measured: bool = True, seed: int = 0) -> None:
+    def image(
+        self, plate: PlateMap, well: str, day: int, *, measured: bool = True, seed: int = 0
+    ) -> None:
         seen = self.look(plate, well, day, measured=measured, seed=seed)
         self.store.add_observation(seen, observation_data(seen, self.store.next_version(seen.key)))
 
-    def look(self, plate: PlateMap, well: str, day: int, *, measured: bool = True, seed: int = 0) -> Observation:
-        rng = np.random.default_rng([sum(plate.plate.encode()), sum(well.encode()), INNER_60.index(well), day, seed])
+    def look(
+        self, plate: PlateMap, well: str, day: int, *, measured: bool = True, seed: int = 0
+    ) -> Observation:
+        rng = np.random.default_rng(
+            [sum(plate.plate.encode()), sum(well.encode()), INNER_60.index(well), day, seed]
+        )
         if plate.plate in self.kills:
             values = 0.5 * np.exp(rng.normal(0, 0.04, len(MEASURES)))
             values[0] *= 1 - 0.8 * self._killed(plate, well, day)
             values[4] *= 1 + self._killed(plate, well, day)
         else:
             values = rng.uniform(0.2, 0.8, len(MEASURES))
-        measures = dict(zip(MEASURES, values.tolist(), strict=True)) | {"area_um2": 1e5 * values[0]} | INTACT if measured else {}
+        measures = (
+            dict(zip(MEASURES, values.tolist(), strict=True))
+            | {"area_um2": 1e5 * values[0]}
+            | INTACT
+            if measured
+            else {}
+        )
         return observation(
             well,
             day,

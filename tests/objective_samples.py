@@ -48,14 +48,21 @@ def sample_batch(labels: Sequence[int] = (0, 0, 1, 1, 2, -1), seed: int = 1) -> 
         has_measures=known,
     )
     measures = torch.randn(count, MEASURES, generator=make) * known[:, None]
-    later = replace(day, first=images(), second=images(), measures=measures, day=day.day + 1 + numbers % 3)
+    later = replace(
+        day, first=images(), second=images(), measures=measures, day=day.day + 1 + numbers % 3
+    )
     return replace(day, later=later, days_apart=later.day - day.day)
 
 
 def objective_of(name: str, **options: object) -> Objective:
     """Return the objective over the small backbone, the same weights every time."""
     backbone = tiny_backbone()
-    return make_objective(name, backbone, DIMENSION, ObjectiveSettings.model_validate({"hidden": 24, "projection": 8, **options}))
+    return make_objective(
+        name,
+        backbone,
+        DIMENSION,
+        ObjectiveSettings.model_validate({"hidden": 24, "projection": 8, **options}),
+    )
 
 
 def doubles(tensor: Tensor) -> Doubles:
@@ -73,7 +80,9 @@ def part_of(batch: Batch, rows: slice) -> Batch:
     """Return some rows of a batch."""
     cut: dict[str, Any] = {field.name: getattr(batch, field.name) for field in fields(batch)}
     cut = {name: value[rows] if isinstance(value, Tensor) else value for name, value in cut.items()}
-    return replace(batch, **cut | {"later": part_of(batch.later, rows) if batch.later is not None else None})
+    return replace(
+        batch, **cut | {"later": part_of(batch.later, rows) if batch.later is not None else None}
+    )
 
 
 def learn_once(objective: Objective, batch: Batch) -> tuple[float, Tensor]:
@@ -86,10 +95,14 @@ def learn_once(objective: Objective, batch: Batch) -> tuple[float, Tensor]:
 def share_a_batch(rank: int, names: Sequence[str], folder: str) -> None:
     """Be one of two processes that have half a batch each; write the mean loss and gradient that both come to."""
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2
+    )
     found = {}
     for name in names:
-        loss, gradient = learn_once(objective_of(name), part_of(sample_batch(), slice(3 * rank, 3 * rank + 3)))
+        loss, gradient = learn_once(
+            objective_of(name), part_of(sample_batch(), slice(3 * rank, 3 * rank + 3))
+        )
         mean = torch.cat([torch.tensor([loss]), gradient.flatten()]) / 2
         torch.distributed.all_reduce(mean)
         found[name] = mean

@@ -12,16 +12,29 @@ from pathlib import Path
 
 def server_programs() -> Path | None:
     """Return the folder of initdb and pg_ctl, or None where they are not installed (Debian: the package ``postgresql``)."""
-    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: int(folder.parent.name), reverse=True)
+    versions = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin"),
+        key=lambda folder: int(folder.parent.name),
+        reverse=True,
+    )
     on_path = shutil.which("initdb")
     candidates = [*versions, *([Path(on_path).resolve().parent] if on_path else [])]
-    return next((folder for folder in candidates if (folder / "initdb").exists() and (folder / "pg_ctl").exists()), None)
+    return next(
+        (
+            folder
+            for folder in candidates
+            if (folder / "initdb").exists() and (folder / "pg_ctl").exists()
+        ),
+        None,
+    )
 
 
 @contextmanager
 def private_server(programs: Path) -> Iterator[str]:
     """Run a server that listens on a unix socket only; give the URL of its databases with ``{database}`` for the name."""
-    with tempfile.TemporaryDirectory(prefix="spherorank-pg-") as name:  # short: a socket's path has at most 107 characters
+    with tempfile.TemporaryDirectory(
+        prefix="spherorank-pg-"
+    ) as name:  # short: a socket's path has at most 107 characters
         folder = Path(name)
         owner = _unprivileged_user()
         if owner is not None:
@@ -30,9 +43,27 @@ def private_server(programs: Path) -> Iterator[str]:
         def run(*command: str) -> None:
             # To a file and not to a pipe: the server keeps what pg_ctl hands on, and a pipe would never end.
             with (folder / "log").open("ab") as log:
-                subprocess.run([str(programs / command[0]), *command[1:]], check=True, cwd=folder, user=owner, stdout=log, stderr=log, timeout=60)
+                subprocess.run(
+                    [str(programs / command[0]), *command[1:]],
+                    check=True,
+                    cwd=folder,
+                    user=owner,
+                    stdout=log,
+                    stderr=log,
+                    timeout=60,
+                )
 
-        run("initdb", "-D", f"{folder}/data", "-U", "spherorank", "--auth=trust", "-E", "UTF8", "--no-sync")
+        run(
+            "initdb",
+            "-D",
+            f"{folder}/data",
+            "-U",
+            "spherorank",
+            "--auth=trust",
+            "-E",
+            "UTF8",
+            "--no-sync",
+        )
         options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
         run("pg_ctl", "-D", f"{folder}/data", "-w", "-o", options, "start")
         try:

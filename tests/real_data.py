@@ -5,12 +5,16 @@ from pathlib import Path
 
 import pytest
 
-FOLDER = (Path(__file__).parents[1] / os.environ.get("SPHERORANK_REAL_DATA", "../shared/data")).resolve()
+FOLDER = (
+    Path(__file__).parents[1] / os.environ.get("SPHERORANK_REAL_DATA", "../shared/data")
+).resolve()
 
 
 def real_data(name: str) -> Path:
     """Return the folder of one set, or skip the test."""
     folder = FOLDER / name
     if not folder.is_dir():
-        pytest.skip(f"{folder} does not exist; SPHERORANK_REAL_DATA names the folder with the real data")
+        pytest.skip(
+            f"{folder} does not exist; SPHERORANK_REAL_DATA names the folder with the real data"
+        )
     return folder

@@ -9,11 +9,27 @@ import numpy as np
 
 from schemas.assay import Assay
 from schemas.calibration import CalibrationCard
-from schemas.messages import ObservationData, RankingData, RejectedData, ServiceState, SpecimenData, StatusData
+from schemas.messages import (
+    ObservationData,
+    RankingData,
+    RejectedData,
+    ServiceState,
+    SpecimenData,
+    StatusData,
+)
 from schemas.observation import Observation
 from schemas.plate_map import Group, PlateMap, WellEntry
 from schemas.quality import Quality
-from schemas.ranking import Condition, Gate, Ranking, RankingQuality, Scale, TreatmentRank, Verdict, WellRank
+from schemas.ranking import (
+    Condition,
+    Gate,
+    Ranking,
+    RankingQuality,
+    Scale,
+    TreatmentRank,
+    Verdict,
+    WellRank,
+)
 from schemas.specimen import Agreement, OnPlate, PlateOfSpecimen, SpecimenRanking, SpecimenTreatment
 from schemas.well import INNER_60
 from schemas.well_image import FileVersion, Rejected, VisitKey, WellImage
@@ -25,7 +41,12 @@ PLATE = "PDAC-0042"
 SPECIMEN = "PAT-07"
 
 
-def file_version(path: str = "PDAC-0042/day07/B02_z1.tif", *, size: int = 1000, mtime_ns: int = 1_794_000_000_000_000_000) -> FileVersion:
+def file_version(
+    path: str = "PDAC-0042/day07/B02_z1.tif",
+    *,
+    size: int = 1000,
+    mtime_ns: int = 1_794_000_000_000_000_000,
+) -> FileVersion:
     """Return one version of one file."""
     return FileVersion(path, size, mtime_ns)
 
@@ -37,10 +58,27 @@ def planes_of(well: str, day: int, plate: str = PLATE) -> tuple[FileVersion, ...
 
 def quality(**changes: Any) -> Quality:
     """Return the quality of a good image of three planes."""
-    return Quality(**{"focus": (1.0, 2.5, 1.5), "sharpest_plane": 1, "saturated_fraction": 0.0, "tissue_fraction": 0.2, "border_fraction": 0.0} | changes)
+    return Quality(
+        **{
+            "focus": (1.0, 2.5, 1.5),
+            "sharpest_plane": 1,
+            "saturated_fraction": 0.0,
+            "tissue_fraction": 0.2,
+            "border_fraction": 0.0,
+        }
+        | changes
+    )
 
 
-def well_image(well: str = "B02", day: int = 7, *, plate: str = PLATE, side_px: int = 64, seed: int = 0, **changes: Any) -> WellImage:
+def well_image(
+    well: str = "B02",
+    day: int = 7,
+    *,
+    plate: str = PLATE,
+    side_px: int = 64,
+    seed: int = 0,
+    **changes: Any,
+) -> WellImage:
     """Return three planes of noise as a complete well image."""
     planes = np.random.default_rng(seed).integers(0, 65536, (3, side_px, side_px), dtype=np.uint16)
     fields: dict[str, Any] = {
@@ -56,7 +94,14 @@ def well_image(well: str = "B02", day: int = 7, *, plate: str = PLATE, side_px: 
 
 
 def observation(
-    well: str = "B02", day: int = 7, *, plate: str = PLATE, visit: str | None = None, dimension: int = 8, seed: int = 0, **changes: Any
+    well: str = "B02",
+    day: int = 7,
+    *,
+    plate: str = PLATE,
+    visit: str | None = None,
+    dimension: int = 8,
+    seed: int = 0,
+    **changes: Any,
 ) -> Observation:
     """Return a complete observation; another ``seed`` is another image (digest and embedding) of the same visit."""
     fields: dict[str, Any] = {
@@ -98,14 +143,26 @@ def observation_data(of: Observation, version: int = 1) -> ObservationData:
     )
 
 
-def rejected(*paths: str, reason: str = "0 bytes; expected an image", plate: str = PLATE, well: str = "B02") -> Rejected:
+def rejected(
+    *paths: str, reason: str = "0 bytes; expected an image", plate: str = PLATE, well: str = "B02"
+) -> Rejected:
     """Return the refusal of files."""
-    return Rejected(tuple(file_version(path) for path in paths or ("PDAC-0042/day07/B02_z1.tif",)), reason, plate, well)
+    return Rejected(
+        tuple(file_version(path) for path in paths or ("PDAC-0042/day07/B02_z1.tif",)),
+        reason,
+        plate,
+        well,
+    )
 
 
 def rejected_data(of: Rejected) -> RejectedData:
     """Return the message that tells of a refusal."""
-    return RejectedData(plate=of.plate, well=of.well, files=tuple(version.path for version in of.files), reason=of.reason)
+    return RejectedData(
+        plate=of.plate,
+        well=of.well,
+        files=tuple(version.path for version in of.files),
+        reason=of.reason,
+    )
 
 
 def status_data(**changes: Any) -> StatusData:
@@ -132,10 +189,21 @@ def plate_map(plate: str = PLATE, **changes: Any) -> PlateMap:
         if index < 20:
             entries.append(WellEntry(well=well, group=Group.UNTREATED))
         elif index < 24:
-            entries.append(WellEntry(well=well, group=Group.SINGLE_DOSE, treatment="gemcitabine:1 uM"))
+            entries.append(
+                WellEntry(well=well, group=Group.SINGLE_DOSE, treatment="gemcitabine:1 uM")
+            )
         else:
-            entries.append(WellEntry(well=well, group=Group.SCREENING, treatment=f"compound-{(index - 24) // 3 + 1}:100 nM"))
-    return PlateMap(**{"plate": plate, "seeded_at": SEEDED_AT, "um_per_px": 1.36, "entries": tuple(entries)} | changes)
+            entries.append(
+                WellEntry(
+                    well=well,
+                    group=Group.SCREENING,
+                    treatment=f"compound-{(index - 24) // 3 + 1}:100 nM",
+                )
+            )
+    return PlateMap(
+        **{"plate": plate, "seeded_at": SEEDED_AT, "um_per_px": 1.36, "entries": tuple(entries)}
+        | changes
+    )
 
 
 def assay(plate: str = PLATE, **changes: float) -> Assay:
@@ -165,9 +233,29 @@ def calibration_card(**changes: Any) -> CalibrationCard:
 
 def ranking(plate: str = PLATE, day: int = 10, revision: int = 1, **changes: Any) -> Ranking:
     """Return a final ranking of one single dose against one untreated well."""
-    dosed: dict[str, Any] = {"well": "D02", "group": Group.SINGLE_DOSE, "treatment": "gemcitabine:1 uM", "efficacy_rank": 1, "scale_position": 1, "score": 4.2}
-    untreated: dict[str, Any] = {"well": "B02", "group": Group.UNTREATED, "treatment": "", "efficacy_rank": None, "scale_position": None, "score": 0.1}
-    unknown: dict[str, Any] = {"condition": None, "deterioration_percent": None, "deterioration_low": None, "deterioration_high": None, "flags": ()}
+    dosed: dict[str, Any] = {
+        "well": "D02",
+        "group": Group.SINGLE_DOSE,
+        "treatment": "gemcitabine:1 uM",
+        "efficacy_rank": 1,
+        "scale_position": 1,
+        "score": 4.2,
+    }
+    untreated: dict[str, Any] = {
+        "well": "B02",
+        "group": Group.UNTREATED,
+        "treatment": "",
+        "efficacy_rank": None,
+        "scale_position": None,
+        "score": 0.1,
+    }
+    unknown: dict[str, Any] = {
+        "condition": None,
+        "deterioration_percent": None,
+        "deterioration_low": None,
+        "deterioration_high": None,
+        "flags": (),
+    }
     treatment = TreatmentRank(
         efficacy_rank=1,
         scale_position=1,
@@ -223,7 +311,15 @@ def ranking_data(of: Ranking) -> RankingData:
 
 def specimen_ranking(revision: int = 1, **changes: Any) -> SpecimenRanking:
     """Return a ranking of one treatment on two plates."""
-    single = {"efficacy_rank": 1, "wells": ("D02",), "score": 4.2, "score_low": 3.1, "score_high": 5.3, "p_value": 0.001, "verdict": Verdict.EFFECTIVE}
+    single = {
+        "efficacy_rank": 1,
+        "wells": ("D02",),
+        "score": 4.2,
+        "score_low": 3.1,
+        "score_high": 5.3,
+        "p_value": 0.001,
+        "verdict": Verdict.EFFECTIVE,
+    }
     treatment = SpecimenTreatment(
         efficacy_rank=1,
         scale_position=1,
@@ -241,10 +337,24 @@ def specimen_ranking(revision: int = 1, **changes: Any) -> SpecimenRanking:
         agreement=Agreement.AGREE,
         heterogeneity_p=0.6,
         i_squared=0.0,
-        plates=(OnPlate(plate=PLATE, **single), OnPlate(plate="PDAC-0043", **single | {"score": 4.9, "score_low": 3.8, "score_high": 6.0})),
+        plates=(
+            OnPlate(plate=PLATE, **single),
+            OnPlate(
+                plate="PDAC-0043", **single | {"score": 4.9, "score_low": 3.8, "score_high": 6.0}
+            ),
+        ),
     )
     plates = [
-        PlateOfSpecimen(plate=plate, day=10, revision=1, inputs_digest="a" * 64, left_out=None, gain=1.0, offset=offset, untreated_wells=18)
+        PlateOfSpecimen(
+            plate=plate,
+            day=10,
+            revision=1,
+            inputs_digest="a" * 64,
+            left_out=None,
+            gain=1.0,
+            offset=offset,
+            untreated_wells=18,
+        )
         for plate, offset in ((PLATE, -0.1), ("PDAC-0043", 0.1))
     ]
     fields: dict[str, Any] = {

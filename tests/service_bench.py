@@ -49,14 +49,21 @@ class Bench:
         return [str(SPHERORANK), *arguments, "--config", str(self.config)]
 
     def run_once(self) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(self.command("run", "--once"), capture_output=True, text=True, check=False, timeout=100)
+        return subprocess.run(
+            self.command("run", "--once"), capture_output=True, text=True, check=False, timeout=100
+        )
 
     def ask(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(self.command(*arguments), capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(
+            self.command(*arguments), capture_output=True, text=True, check=False, timeout=60
+        )
 
     @contextmanager
     def running(self) -> Iterator["subprocess.Popen[str]"]:
-        with (self.folder / "stderr.log").open("a") as log, subprocess.Popen(self.command("run"), stderr=log, text=True) as process:
+        with (
+            (self.folder / "stderr.log").open("a") as log,
+            subprocess.Popen(self.command("run"), stderr=log, text=True) as process,
+        ):
             try:
                 yield process
             finally:
@@ -77,7 +84,11 @@ class Bench:
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """Return the lines of the daily logs with this event."""
-        lines = [json.loads(line) for log in sorted((self.folder / "logs").glob("*.jsonl")) for line in log.read_text().splitlines()]
+        lines = [
+            json.loads(line)
+            for log in sorted((self.folder / "logs").glob("*.jsonl"))
+            for line in log.read_text().splitlines()
+        ]
         return [line for line in lines if line["event"] == name]
 
     def wait_for(self, what: Callable[[], object], timeout_s: float = 60.0) -> None:
@@ -86,7 +97,9 @@ class Bench:
         while not what():
             if time.monotonic() > end:
                 log = self.folder / "stderr.log"
-                pytest.fail(f"waited {timeout_s:g} s in vain; the service said:\n{log.read_text()[-3000:] if log.exists() else 'nothing'}")
+                pytest.fail(
+                    f"waited {timeout_s:g} s in vain; the service said:\n{log.read_text()[-3000:] if log.exists() else 'nothing'}"
+                )
             time.sleep(0.05)
 
     def wells(self) -> list[str]:

@@ -14,7 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
-from acquisition.image_reading import FileResult, ImageLimits, RawImage, read_time, read_versions, stretch
+from acquisition.image_reading import (
+    FileResult,
+    ImageLimits,
+    RawImage,
+    read_time,
+    read_versions,
+    stretch,
+)
 from acquisition.listing import list_files
 from acquisition.naming import NamePattern, NameReading, compile_pattern, is_image_name
 from acquisition.plate_map_files import read_plate_maps
@@ -26,7 +33,16 @@ from inference.store.sql_store import SqlStore
 from schemas.errors import ConfigError, ImageError
 from schemas.plate_map import PlateMap
 from schemas.well_image import FileVersion
-from training.well_views import Cropping, PlateNote, View, WellViews, folder_of, keep_views, open_views, view_of
+from training.well_views import (
+    Cropping,
+    PlateNote,
+    View,
+    WellViews,
+    folder_of,
+    keep_views,
+    open_views,
+    view_of,
+)
 
 log = structlog.get_logger()
 
@@ -68,7 +84,9 @@ def archive_views(archive: Archive, cache: Path, cropping: Cropping) -> Iterator
     """
     if not archive.folder.is_dir():
         raise ConfigError(archive.folder, "is no folder; expected one with images")
-    versions = [version for version in sorted(list_files(archive.folder)) if is_image_name(version.path)]
+    versions = [
+        version for version in sorted(list_files(archive.folder)) if is_image_name(version.path)
+    ]
     if archive.pattern is None:
         shots: dict[str, list[_Shot]] = defaultdict(list)
         for version in versions:
@@ -79,10 +97,14 @@ def archive_views(archive: Archive, cache: Path, cropping: Cropping) -> Iterator
         return
     pattern = compile_pattern(archive.pattern)
     maps = _plate_maps(archive.folder)
-    yield from _keep_all(archive, _named_shots(archive, pattern, versions, maps), maps, cache, cropping)
+    yield from _keep_all(
+        archive, _named_shots(archive, pattern, versions, maps), maps, cache, cropping
+    )
 
 
-def stored_views(url: str, archive: Archive, cache: Path, cropping: Cropping, encoder: str) -> Iterator[WellViews]:
+def stored_views(
+    url: str, archive: Archive, cache: Path, cropping: Cropping, encoder: str
+) -> Iterator[WellViews]:
     """Yield the views of every plate of a store: the images that count, as this encoder's rankings see them, from the folder they were taken from.
 
     Raises
@@ -94,7 +116,9 @@ def stored_views(url: str, archive: Archive, cache: Path, cropping: Cropping, en
     if url.startswith("sqlite:///") and not database.is_file():
         raise ConfigError("store", f"is {url}; expected a store that a service has written")
     if not archive.folder.is_dir():
-        raise ConfigError(archive.folder, "is no folder; expected the one that the store's images were taken from")
+        raise ConfigError(
+            archive.folder, "is no folder; expected the one that the store's images were taken from"
+        )
     one_plane = archive.pattern is not None and "plane" in compile_pattern(archive.pattern).fields
     encoder_id = load_bundle(encoder).card.encoder_id
     shots: dict[str, list[_Shot]] = {}
@@ -105,8 +129,13 @@ def stored_views(url: str, archive: Archive, cache: Path, cropping: Cropping, en
             if (plate_map := store.plate_map(plate)) is None:
                 continue
             maps[plate] = plate_map
-            images = store.observations(counting(store.imaged(plate, encoder_id), plate_map), encoder_id)
-            shots[plate] = [_shot(image.key.well, image.day, image.files, plate_map, one_plane=one_plane) for image in images]
+            images = store.observations(
+                counting(store.imaged(plate, encoder_id), plate_map), encoder_id
+            )
+            shots[plate] = [
+                _shot(image.key.well, image.day, image.files, plate_map, one_plane=one_plane)
+                for image in images
+            ]
     finally:
         store.close()
     yield from _keep_all(archive, shots, maps, cache, cropping)
@@ -123,7 +152,12 @@ def _plate_maps(folder: Path) -> dict[str, PlateMap]:
     return maps
 
 
-def _named_shots(archive: Archive, pattern: NamePattern, versions: Iterable[FileVersion], maps: dict[str, PlateMap]) -> dict[str, list[_Shot]]:
+def _named_shots(
+    archive: Archive,
+    pattern: NamePattern,
+    versions: Iterable[FileVersion],
+    maps: dict[str, PlateMap],
+) -> dict[str, list[_Shot]]:
     members = []
     for version in versions:
         try:
@@ -131,7 +165,9 @@ def _named_shots(archive: Archive, pattern: NamePattern, versions: Iterable[File
         except ImageError as error:
             log.warning("image.left_out", file=version.path, reason=error.problem)
             continue
-        plate = reading.plate or str(PurePosixPath(archive.folder.resolve().name) / PurePosixPath(version.path).parent)
+        plate = reading.plate or str(
+            PurePosixPath(archive.folder.resolve().name) / PurePosixPath(version.path).parent
+        )
         members.append((SeenFile(version, since_s=0.0), reading, plate))
     placed = []
     for file, reading, plate in of_one_field(members, archive.field):
@@ -139,14 +175,22 @@ def _named_shots(archive: Archive, pattern: NamePattern, versions: Iterable[File
         if day >= (1 if plate in maps else 0):
             placed.append(PlacedFile(file, reading, plate, day))
         else:
-            log.warning("image.left_out", file=file.version.path, reason=f"culture day {day}; expected day 1, the day of seeding, or later")
+            log.warning(
+                "image.left_out",
+                file=file.version.path,
+                reason=f"culture day {day}; expected day 1, the day of seeding, or later",
+            )
     shots: dict[str, list[_Shot]] = defaultdict(list)
     for take in gather(placed, lambda _: True):
-        shots[take.key.plate].append(_shot_of(take, maps.get(take.key.plate), one_plane="plane" in pattern.fields))
+        shots[take.key.plate].append(
+            _shot_of(take, maps.get(take.key.plate), one_plane="plane" in pattern.fields)
+        )
     return shots
 
 
-def _day(folder: Path, version: FileVersion, reading: NameReading, plate_map: PlateMap | None) -> int:
+def _day(
+    folder: Path, version: FileVersion, reading: NameReading, plate_map: PlateMap | None
+) -> int:
     """Return the culture day; 0 where only a plate map could tell and there is none."""
     if plate_map is None:
         return reading.day or 0
@@ -157,45 +201,92 @@ def _shot_of(take: Take, plate_map: PlateMap | None, *, one_plane: bool) -> _Sho
     return _shot(take.key.well, take.day, take.versions, plate_map, one_plane=one_plane)
 
 
-def _shot(well: str, day: int, files: tuple[FileVersion, ...], plate_map: PlateMap | None, *, one_plane: bool) -> _Shot:
+def _shot(
+    well: str,
+    day: int,
+    files: tuple[FileVersion, ...],
+    plate_map: PlateMap | None,
+    *,
+    one_plane: bool,
+) -> _Shot:
     entry = plate_map.by_well.get(well) if plate_map else None
     group, treatment = (entry.group.value, entry.treatment) if entry else ("", "")
-    return _Shot(well, day, group, treatment, plate_map.um_per_px if plate_map else None, files, one_plane)
+    return _Shot(
+        well, day, group, treatment, plate_map.um_per_px if plate_map else None, files, one_plane
+    )
 
 
-def _keep_all(archive: Archive, shots: dict[str, list[_Shot]], maps: dict[str, PlateMap], cache: Path, cropping: Cropping) -> Iterator[WellViews]:
+def _keep_all(
+    archive: Archive,
+    shots: dict[str, list[_Shot]],
+    maps: dict[str, PlateMap],
+    cache: Path,
+    cropping: Cropping,
+) -> Iterator[WellViews]:
     for plate in sorted(shots):
-        content = hashlib.sha256(f"{shots[plate]} {archive.bits} {archive.um_per_px}".encode()).hexdigest()
-        note = PlateNote(plate, f"archive {content}", maps[plate].dosed_on_day if plate in maps else 0)
+        content = hashlib.sha256(
+            f"{shots[plate]} {archive.bits} {archive.um_per_px}".encode()
+        ).hexdigest()
+        note = PlateNote(
+            plate, f"archive {content}", maps[plate].dosed_on_day if plate in maps else 0
+        )
         folder = folder_of(cache, note, cropping)
-        views = open_views(folder) if folder.exists() else keep_views(cache, note, cropping, _read_all(archive, plate, shots[plate], cropping))
+        views = (
+            open_views(folder)
+            if folder.exists()
+            else keep_views(
+                cache, note, cropping, _read_all(archive, plate, shots[plate], cropping)
+            )
+        )
         if views is not None:
             yield views
 
 
-def _read_all(archive: Archive, plate: str, shots: Iterable[_Shot], cropping: Cropping) -> Iterator[View]:
+def _read_all(
+    archive: Archive, plate: str, shots: Iterable[_Shot], cropping: Cropping
+) -> Iterator[View]:
     """Yield what can be used, one image in memory at a time."""
     for shot in shots:
         try:
             yield _read(archive, shot, cropping)
         except (ImageError, ValueError) as error:
-            log.warning("image.left_out", plate=plate, file=shot.files[0].path, reason=error.problem if isinstance(error, ImageError) else str(error))
+            log.warning(
+                "image.left_out",
+                plate=plate,
+                file=shot.files[0].path,
+                reason=error.problem if isinstance(error, ImageError) else str(error),
+            )
 
 
 def _read(archive: Archive, shot: _Shot, cropping: Cropping) -> View:
     results = read_versions(archive.folder, shot.files, ImageLimits(), one_plane=shot.one_plane)
-    images = tuple(_usable(version, result) for version, result in zip(shot.files, results, strict=True))
+    images = tuple(
+        _usable(version, result) for version, result in zip(shot.files, results, strict=True)
+    )
     planes = stretch(images, shot.files[0].path, bits=archive.bits)
     _check_is_image(planes, shot.files[0].path)
-    scale = shot.um_per_px or next((image.metadata.um_per_px for image in images if image.metadata.um_per_px), archive.um_per_px)
-    return view_of(planes, scale, cropping, well=shot.well, day=shot.day, group=shot.group, treatment=shot.treatment)
+    scale = shot.um_per_px or next(
+        (image.metadata.um_per_px for image in images if image.metadata.um_per_px),
+        archive.um_per_px,
+    )
+    return view_of(
+        planes,
+        scale,
+        cropping,
+        well=shot.well,
+        day=shot.day,
+        group=shot.group,
+        treatment=shot.treatment,
+    )
 
 
 def _usable(version: FileVersion, result: FileResult) -> RawImage:
     if isinstance(result, ImageError):
         raise result
     if result is None:
-        raise ImageError(version.path, "is gone, or is another version than was listed; expected it unchanged")
+        raise ImageError(
+            version.path, "is gone, or is another version than was listed; expected it unchanged"
+        )
     return result
 
 

@@ -25,19 +25,47 @@ class Augmentation:
     gain: float = 0.0  # spread of the logarithm of the light
     tilt: float = 0.0  # relative change of the light from one side to the other
     focus: float = 0.0  # how far each plane may move towards its neighbour, 0…1
-    reverse_planes: bool = False  # the stack seen from the other side: the sharpest stays in the middle
+    reverse_planes: bool = (
+        False  # the stack seen from the other side: the sharpest stays in the middle
+    )
     blur: float = 0.0  # largest standard deviation, of the field; grain is at 0.01 of it
     noise: float = 0.0  # largest standard deviation, of white
-    crop: tuple[float, float] = (1.0, 1.0)  # share of the area that is kept and enlarged: takes size away, and debris with it
+    crop: tuple[float, float] = (
+        1.0,
+        1.0,
+    )  # share of the area that is kept and enlarged: takes size away, and debris with it
     grey: float = 0.0  # share of views whose planes are averaged into one
 
 
 PRESETS: Final[dict[str, Augmentation]] = {
     "none": Augmentation(),
     "weak": Augmentation(turn=True, flip=True, shift=0.02, gain=0.02),
-    "light": Augmentation(turn=True, flip=True, shift=0.04, gain=0.04, tilt=0.05, focus=0.2, blur=0.002, noise=0.005),
-    "spheroid": Augmentation(turn=True, flip=True, shift=0.08, gain=0.08, tilt=0.15, focus=0.5, reverse_planes=True, blur=0.0035, noise=0.01),
-    "strong": Augmentation(turn=True, flip=True, shift=0.08, gain=0.1, tilt=0.25, focus=0.8, reverse_planes=True, blur=0.005, noise=0.02, grey=0.1),
+    "light": Augmentation(
+        turn=True, flip=True, shift=0.04, gain=0.04, tilt=0.05, focus=0.2, blur=0.002, noise=0.005
+    ),
+    "spheroid": Augmentation(
+        turn=True,
+        flip=True,
+        shift=0.08,
+        gain=0.08,
+        tilt=0.15,
+        focus=0.5,
+        reverse_planes=True,
+        blur=0.0035,
+        noise=0.01,
+    ),
+    "strong": Augmentation(
+        turn=True,
+        flip=True,
+        shift=0.08,
+        gain=0.1,
+        tilt=0.25,
+        focus=0.8,
+        reverse_planes=True,
+        blur=0.005,
+        noise=0.02,
+        grey=0.1,
+    ),
     "thesis": Augmentation(flip=True, crop=(0.5, 1.0), grey=0.2, blur=0.008),
 }
 
@@ -120,21 +148,31 @@ def _refocused(images: Tensor, drawn: Draw) -> Tensor:
         return turned
     up, down = turned[:, [1, 2, 2]], turned[:, [0, 0, 1]]
     towards = torch.where((drawn.focus > 0)[:, None, None, None], up, down)
-    share = 0.5 * drawn.focus.abs()[:, None, None, None]  # half-way at most: farther is nearer to the other plane
+    share = (
+        0.5 * drawn.focus.abs()[:, None, None, None]
+    )  # half-way at most: farther is nearer to the other plane
     return turned + share * (towards - turned)
 
 
 def _placed(images: Tensor, drawn: Draw, background: float) -> Tensor:
     """Turn, mirror, shift and enlarge in one step, so that pixels are interpolated once."""
-    still = not bool(drawn.angle.any()) and not bool(drawn.shift.any()) and bool((drawn.scale == 1).all())
+    still = (
+        not bool(drawn.angle.any())
+        and not bool(drawn.shift.any())
+        and bool((drawn.scale == 1).all())
+    )
     if still:
         return torch.where((drawn.mirror < 0)[:, None, None, None], images.flip(3), images)
     cos, sin = drawn.angle.cos() * drawn.scale, drawn.angle.sin() * drawn.scale
     across = torch.stack([cos * drawn.mirror, -sin, 2 * drawn.shift[:, 0]], dim=1)
     along = torch.stack([sin * drawn.mirror, cos, 2 * drawn.shift[:, 1]], dim=1)
-    grid = functional.affine_grid(torch.stack([across, along], dim=1), list(images.shape), align_corners=False)
+    grid = functional.affine_grid(
+        torch.stack([across, along], dim=1), list(images.shape), align_corners=False
+    )
     # Bicubic: linear interpolation would take away grain that the service's images, which are not turned, have.
-    moved = functional.grid_sample(images - background, grid, mode="bicubic", padding_mode="zeros", align_corners=False)
+    moved = functional.grid_sample(
+        images - background, grid, mode="bicubic", padding_mode="zeros", align_corners=False
+    )
     return moved + background
 
 
@@ -146,8 +184,12 @@ def _blurred(images: Tensor, blur: Tensor) -> Tensor:
         return images
     steps = torch.arange(-reach, reach + 1, dtype=images.dtype)
     kernel = torch.exp(-0.5 * (steps / sigma_px[:, None]) ** 2)
-    kernel = (kernel / kernel.sum(dim=1, keepdim=True)).repeat_interleave(images.shape[1], dim=0)  # (B · 3, taps)
-    stack = functional.pad(images, (reach, reach, reach, reach), mode="replicate").flatten(0, 1)[None]
+    kernel = (kernel / kernel.sum(dim=1, keepdim=True)).repeat_interleave(
+        images.shape[1], dim=0
+    )  # (B · 3, taps)
+    stack = functional.pad(images, (reach, reach, reach, reach), mode="replicate").flatten(0, 1)[
+        None
+    ]
     for shape in ((-1, 1, 1, len(steps)), (-1, 1, len(steps), 1)):
         stack = functional.conv2d(stack, kernel.reshape(shape), groups=len(kernel))
     return stack[0].reshape(images.shape)
@@ -164,5 +206,8 @@ def _noisy(images: Tensor, drawn: Draw) -> Tensor:
     """Add each image's own noise; its seed makes it the same in whichever process the image is."""
     if not bool(drawn.noise.any()):
         return images
-    grains = [torch.randn(images.shape[1:], generator=torch.Generator().manual_seed(int(seed))) for seed in drawn.noise_seed]
+    grains = [
+        torch.randn(images.shape[1:], generator=torch.Generator().manual_seed(int(seed)))
+        for seed in drawn.noise_seed
+    ]
     return images + drawn.noise[:, None, None, None] * torch.stack(grains)

@@ -32,7 +32,9 @@ class Grey(nn.Module):  # type: ignore[misc] # torch is not typed here
         return self.body(middle_plane(pixels))
 
 
-def make_backbone(name: str, weights: str, channels: int, side_px: int, pooling: Pooling = "last") -> tuple[nn.Module, int]:
+def make_backbone(
+    name: str, weights: str, channels: int, side_px: int, pooling: Pooling = "last"
+) -> tuple[nn.Module, int]:
     """Return a network without its classifier, (batch, channels, side_px, side_px) → (batch, dimension), and its dimension.
 
     ``pooling``: ``last``, what the last layer sums up, or ``levels`` (:mod:`training.levels`).
@@ -44,10 +46,19 @@ def make_backbone(name: str, weights: str, channels: int, side_px: int, pooling:
         If timm does not know the name, or the weights are not to be had or are another network's.
     """
     if channels not in (1, 3):
-        raise ConfigError(CHANNELS_KEY, f"is {channels}; expected 3 (planes as colours) or 1 (grey)")
+        raise ConfigError(
+            CHANNELS_KEY, f"is {channels}; expected 3 (planes as colours) or 1 (grey)"
+        )
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=4, cutoff=0.4) or [IMAGENET_BACKBONE, "resnet18", "vit_tiny_patch16_224"]
-        raise ConfigError(NAME_KEY, f"is {name!r}, which timm {timm.__version__} does not know; expected a name such as {', '.join(near)}")
+        near = difflib.get_close_matches(name, timm.list_models(), n=4, cutoff=0.4) or [
+            IMAGENET_BACKBONE,
+            "resnet18",
+            "vit_tiny_patch16_224",
+        ]
+        raise ConfigError(
+            NAME_KEY,
+            f"is {name!r}, which timm {timm.__version__} does not know; expected a name such as {', '.join(near)}",
+        )
     body = _create(name, channels, side_px, pretrained=weights == HUB)
     match weights:
         case "none" | "hub":
@@ -55,7 +66,8 @@ def make_backbone(name: str, weights: str, channels: int, side_px: int, pooling:
         case "imagenet":
             if name != IMAGENET_BACKBONE:
                 raise ConfigError(
-                    "model.weights", f"is 'imagenet', which is there for {IMAGENET_BACKBONE} only, not for {name}; expected 'none', 'hub' or a file of weights"
+                    "model.weights",
+                    f"is 'imagenet', which is there for {IMAGENET_BACKBONE} only, not for {name}; expected 'none', 'hub' or a file of weights",
                 )
             _load(body, imagenet_lite0().state_dict(), "the ImageNet weights")
         case _:
@@ -74,11 +86,16 @@ def levels_in(backbone: nn.Module) -> Levels | None:
 def _create(name: str, channels: int, side_px: int, *, pretrained: bool) -> nn.Module:
     size = {"img_size": side_px} if _has_one_size(name) else {}
     try:
-        return timm.create_model(name, pretrained=pretrained, num_classes=0, in_chans=channels, **size)
+        return timm.create_model(
+            name, pretrained=pretrained, num_classes=0, in_chans=channels, **size
+        )
     except (OSError, RuntimeError) as error:
         if not pretrained:
             raise
-        raise ConfigError("model.weights", f"is 'hub', and timm cannot fetch {name}: {error}; expected a network connection, or a file of weights") from error
+        raise ConfigError(
+            "model.weights",
+            f"is 'hub', and timm cannot fetch {name}: {error}; expected a network connection, or a file of weights",
+        ) from error
 
 
 def _has_one_size(name: str) -> bool:
@@ -96,17 +113,26 @@ def check_export_size(name: str, input_size: int, export_size: int | None) -> No
         If it is another than that of the training, and the network takes only one.
     """
     if export_size not in (None, input_size) and timm.is_model(name) and _has_one_size(name):
-        raise ConfigError("model.export_size", f"is {export_size} with input_size = {input_size}; expected the same, as {name} takes images of one size only")
+        raise ConfigError(
+            "model.export_size",
+            f"is {export_size} with input_size = {input_size}; expected the same, as {name} takes images of one size only",
+        )
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
-        raise ConfigError("model.weights", f"is '{path}', which is no file; expected 'imagenet', 'none', 'hub' or a file of weights")
+        raise ConfigError(
+            "model.weights",
+            f"is '{path}', which is no file; expected 'imagenet', 'none', 'hub' or a file of weights",
+        )
     try:
         tensors: dict[str, torch.Tensor] = load_state_dict(str(path))
-    except Exception as error:  # torch and safetensors raise a dozen kinds for a file that is not theirs
+    except (
+        Exception
+    ) as error:  # torch and safetensors raise a dozen kinds for a file that is not theirs
         raise ConfigError(
-            "model.weights", f"is '{path}', which holds no weights: {str(error).splitlines()[0]}; expected a .pth or .safetensors file"
+            "model.weights",
+            f"is '{path}', which holds no weights: {str(error).splitlines()[0]}; expected a .pth or .safetensors file",
         ) from error
     return tensors
 
@@ -114,7 +140,11 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
 def _without_prefix(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return the backbone's tensors of a checkpoint of ``spherorank train ssl``; any other file as it is."""
     for prefix in ("objective.backbone.body.", "objective.backbone."):
-        if inside := {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}:
+        if inside := {
+            name.removeprefix(prefix): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(prefix)
+        }:
             return inside
     return tensors
 
@@ -126,11 +156,18 @@ def _load(body: nn.Module, tensors: dict[str, torch.Tensor], said: str) -> None:
     first = body.pretrained_cfg.get("first_conv")
     stem = f"{first}.weight" if isinstance(first, str) else None
     if stem in tensors and tensors[stem].shape[1] != expected[stem].shape[1]:
-        tensors = tensors | {stem: timm.models.adapt_input_conv(expected[stem].shape[1], tensors[stem])}
-    wrong = [name for name, tensor in expected.items() if name not in tensors or tensors[name].shape != tensor.shape]
+        tensors = tensors | {
+            stem: timm.models.adapt_input_conv(expected[stem].shape[1], tensors[stem])
+        }
+    wrong = [
+        name
+        for name, tensor in expected.items()
+        if name not in tensors or tensors[name].shape != tensor.shape
+    ]
     if wrong:
         raise ConfigError(
-            "model.weights", f"{said}: {len(wrong)} of {len(expected)} tensors are missing or of another shape ({wrong[0]} first); expected this backbone's own"
+            "model.weights",
+            f"{said}: {len(wrong)} of {len(expected)} tensors are missing or of another shape ({wrong[0]} first); expected this backbone's own",
         )
     body.load_state_dict({name: tensors[name] for name in expected})
 

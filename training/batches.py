@@ -67,8 +67,14 @@ class MeasureScale:
         rows = np.concatenate([plate.measures for plate in views])
         rows = rows[np.isfinite(rows).all(axis=1)].astype(np.float64)
         if not len(rows):
-            return cls(np.zeros(views[0].measures.shape[1], np.float32), np.ones(views[0].measures.shape[1], np.float32))
-        return cls(rows.mean(axis=0).astype(np.float32), np.maximum(rows.std(axis=0), 1e-6).astype(np.float32))
+            return cls(
+                np.zeros(views[0].measures.shape[1], np.float32),
+                np.ones(views[0].measures.shape[1], np.float32),
+            )
+        return cls(
+            rows.mean(axis=0).astype(np.float32),
+            np.maximum(rows.std(axis=0), 1e-6).astype(np.float32),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,17 +88,23 @@ class BatchPlan:
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     augment_first: str = "spheroid"
     augment_second: str = "spheroid"
-    mask_background: float = 0.0  # share of the augmented views in which only tissue and debris stay
+    mask_background: float = (
+        0.0  # share of the augmented views in which only tissue and debris stay
+    )
     clean: bool = False  # whether the clean images are in the batch
     within_plate: bool = False  # each batch from one plate
     day_pairs: DayPairs = DayPairs.NONE
     label: LabelKind = LabelKind.GROUP
-    kept: tuple[npt.NDArray[np.float16], ...] = ()  # of each plate, (variants, N, D): in place of pixels, what a frozen backbone makes of them
+    kept: tuple[
+        npt.NDArray[np.float16], ...
+    ] = ()  # of each plate, (variants, N, D): in place of pixels, what a frozen backbone makes of them
     rank: int = 0  # of this process
     world_size: int = 1  # processes
 
 
-def batches(views: Sequence[WellViews], plan: BatchPlan, seed: int, epoch: int, start: int = 0) -> Iterator[Batch]:
+def batches(
+    views: Sequence[WellViews], plan: BatchPlan, seed: int, epoch: int, start: int = 0
+) -> Iterator[Batch]:
     """Yield this process's part of every batch of an epoch, from batch number ``start`` on; what is drawn does not depend on start or processes.
 
     Raises
@@ -103,7 +115,11 @@ def batches(views: Sequence[WellViews], plan: BatchPlan, seed: int, epoch: int, 
     _check(views, plan)
     table = _table_of(views, plan)
     chosen = _choose(table, plan, np.random.default_rng([seed, epoch]))
-    return (_make(views, table, plan, rows, _generator(seed, epoch, step)) for step, rows in enumerate(chosen) if step >= start)
+    return (
+        _make(views, table, plan, rows, _generator(seed, epoch, step))
+        for step, rows in enumerate(chosen)
+        if step >= start
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,22 +142,38 @@ def _check(views: Sequence[WellViews], plan: BatchPlan) -> None:
     if not views:
         raise ConfigError("data", "has no images; expected at least two")
     if plan.size < 2:  # noqa: PLR2004 - an objective compares images of one batch
-        raise ConfigError("batch", f"is {plan.size}; expected at least 2, as objectives compare the images of a batch")
+        raise ConfigError(
+            "batch",
+            f"is {plan.size}; expected at least 2, as objectives compare the images of a batch",
+        )
     if plan.size % plan.world_size:
-        raise ConfigError("batch", f"is {plan.size}; expected a multiple of the {plan.world_size} processes")
+        raise ConfigError(
+            "batch", f"is {plan.size}; expected a multiple of the {plan.world_size} processes"
+        )
     sides = {plate.side_px for plate in views}
     if len(sides) > 1 or plan.side_px > max(sides):
-        raise ConfigError("side_px", f"is {plan.side_px} with crops of {sorted(sides)} pixels; expected crops of one size, no smaller than it")
+        raise ConfigError(
+            "side_px",
+            f"is {plan.side_px} with crops of {sorted(sides)} pixels; expected crops of one size, no smaller than it",
+        )
     for name in (plan.augment_first, plan.augment_second):
         preset(name)
     if len({plate.background for plate in views}) > 1:
-        raise ConfigError("data", "has crops of different background levels; expected crops made alike")
+        raise ConfigError(
+            "data", "has crops of different background levels; expected crops made alike"
+        )
 
 
 def _table_of(views: Sequence[WellViews], plan: BatchPlan) -> _Table:
     wells = [(plate.plate, well) for plate in views for well in plate.wells]
-    labels = [_label(*row, plan.label) for plate in views for row in zip(plate.groups, plate.treatments, strict=True)]
-    measures = (np.concatenate([plate.measures for plate in views]) - plan.scale.mean) / plan.scale.spread
+    labels = [
+        _label(*row, plan.label)
+        for plate in views
+        for row in zip(plate.groups, plate.treatments, strict=True)
+    ]
+    measures = (
+        np.concatenate([plate.measures for plate in views]) - plan.scale.mean
+    ) / plan.scale.spread
     has_measures = np.isfinite(measures).all(axis=1)
     return _Table(
         plate=np.repeat(np.arange(len(views)), [len(plate) for plate in views]),
@@ -149,17 +181,25 @@ def _table_of(views: Sequence[WellViews], plan: BatchPlan) -> _Table:
         repeat=np.repeat([plate.repeat for plate in views], [len(plate) for plate in views]),
         well=_numbered(wells),
         day=np.concatenate([plate.days for plate in views]),
-        dosed_on_day=np.repeat([plate.dosed_on_day for plate in views], [len(plate) for plate in views]),
+        dosed_on_day=np.repeat(
+            [plate.dosed_on_day for plate in views], [len(plate) for plate in views]
+        ),
         label=np.where(np.array(labels) == "", UNKNOWN_LABEL, _numbered(labels)),
         untreated=np.array([group == Group.UNTREATED for plate in views for group in plate.groups]),
-        measures=np.where(has_measures[:, None], measures, 0).clip(-FARTHEST, FARTHEST).astype(np.float32),
+        measures=np.where(has_measures[:, None], measures, 0)
+        .clip(-FARTHEST, FARTHEST)
+        .astype(np.float32),
         has_measures=has_measures,
     )
 
 
 def _label(group: str, treatment: str, kind: LabelKind) -> str:
     """Return the label's name; "" where nothing is known. A vehicle is no treatment."""
-    return treatment if kind is LabelKind.TREATMENT and group not in (Group.UNTREATED, Group.BLANK) else group
+    return (
+        treatment
+        if kind is LabelKind.TREATMENT and group not in (Group.UNTREATED, Group.BLANK)
+        else group
+    )
 
 
 def _numbered(names: Sequence[Hashable]) -> npt.NDArray[np.int64]:
@@ -168,11 +208,21 @@ def _numbered(names: Sequence[Hashable]) -> npt.NDArray[np.int64]:
     return np.array([numbers[name] for name in names], np.int64)
 
 
-def _choose(table: _Table, plan: BatchPlan, rng: np.random.Generator) -> list[npt.NDArray[np.int64]]:
+def _choose(
+    table: _Table, plan: BatchPlan, rng: np.random.Generator
+) -> list[npt.NDArray[np.int64]]:
     """Return the rows of each batch, (B, 1), or (B, 2) for pairs of days; what fills no whole batch waits for another epoch, unless there is nothing else."""
-    items = _pairs(table, plan.day_pairs, rng) if plan.day_pairs is not DayPairs.NONE else np.arange(len(table.plate))[:, None]
+    items = (
+        _pairs(table, plan.day_pairs, rng)
+        if plan.day_pairs is not DayPairs.NONE
+        else np.arange(len(table.plate))[:, None]
+    )
     items = _shuffled(items, table.repeat[items[:, 0]], rng)
-    groups = [items[table.plate[items[:, 0]] == plate] for plate in np.unique(table.plate)] if plan.within_plate else [items]
+    groups = (
+        [items[table.plate[items[:, 0]] == plate] for plate in np.unique(table.plate)]
+        if plan.within_plate
+        else [items]
+    )
     chosen: list[npt.NDArray[np.int64]] = []
     for group in groups:
         size = min(plan.size, len(group) - len(group) % plan.world_size)
@@ -181,11 +231,16 @@ def _choose(table: _Table, plan: BatchPlan, rng: np.random.Generator) -> list[np
     if not chosen:
         what = "images" if plan.day_pairs is DayPairs.NONE else f"pairs of days ({plan.day_pairs})"
         where = " of any one plate" if plan.within_plate else ""
-        raise ConfigError("data", f"has {len(items)} {what}; expected at least two{where}, and two for each of several processes")
+        raise ConfigError(
+            "data",
+            f"has {len(items)} {what}; expected at least two{where}, and two for each of several processes",
+        )
     return [chosen[at] for at in rng.permutation(len(chosen))]
 
 
-def _shuffled(items: npt.NDArray[np.int64], repeat: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.int64]:
+def _shuffled(
+    items: npt.NDArray[np.int64], repeat: npt.NDArray[np.int64], rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
     """Return the items in any order, each as often as it is repeated: one of r copies in each r-th of the epoch, as a batch takes two for different images."""
     rows = np.repeat(np.arange(len(items)), repeat)
     copy = np.arange(len(rows)) - np.searchsorted(rows, rows)  # 0 … r − 1
@@ -195,13 +250,17 @@ def _shuffled(items: npt.NDArray[np.int64], repeat: npt.NDArray[np.int64], rng: 
 def _pairs(table: _Table, kind: DayPairs, rng: np.random.Generator) -> npt.NDArray[np.int64]:
     """Return (K, 2): every image that has a later day of the same well, with one of these, or with itself where the kind says so."""
     by_well: defaultdict[int, list[int]] = defaultdict(list)
-    for index in np.flatnonzero((table.day > 0) & (table.untreated | (kind is not DayPairs.UNTREATED))):
+    for index in np.flatnonzero(
+        (table.day > 0) & (table.untreated | (kind is not DayPairs.UNTREATED))
+    ):
         by_well[int(table.well[index])].append(int(index))
     pairs = []
     for members in by_well.values():
         for first in members:
             later = [other for other in members if table.day[other] > table.day[first]]
-            if later and (kind is not DayPairs.SINCE_DOSING or table.day[first] == table.dosed_on_day[first]):
+            if later and (
+                kind is not DayPairs.SINCE_DOSING or table.day[first] == table.dosed_on_day[first]
+            ):
                 pairs.append((first, later[int(rng.integers(len(later)))]))
     if kind is DayPairs.SINCE_DOSING:
         alone = np.flatnonzero(~np.isin(table.well, table.well[[first for first, _ in pairs]]))
@@ -214,7 +273,13 @@ def _generator(seed: int, epoch: int, step: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 
 
-def _make(views: Sequence[WellViews], table: _Table, plan: BatchPlan, rows: npt.NDArray[np.int64], generator: torch.Generator) -> Batch:
+def _make(
+    views: Sequence[WellViews],
+    table: _Table,
+    plan: BatchPlan,
+    rows: npt.NDArray[np.int64],
+    generator: torch.Generator,
+) -> Batch:
     """Return this process's part of a batch of (B, 1) or (B, 2) rows."""
     share = len(rows) // plan.world_size
     part = slice(plan.rank * share, (plan.rank + 1) * share)
@@ -225,19 +290,46 @@ def _make(views: Sequence[WellViews], table: _Table, plan: BatchPlan, rows: npt.
     return first if later is None else replace(first, later=later, days_apart=later.day - first.day)
 
 
-def _of_day(views: Sequence[WellViews], table: _Table, plan: BatchPlan, rows: npt.NDArray[np.int64], part: slice, generator: torch.Generator) -> Batch:
+def _of_day(
+    views: Sequence[WellViews],
+    table: _Table,
+    plan: BatchPlan,
+    rows: npt.NDArray[np.int64],
+    part: slice,
+    generator: torch.Generator,
+) -> Batch:
     """Draw for all rows, as every process does, and return the part of this one."""
-    drawn = [_View(draw(preset(name), len(rows), generator), torch.rand(len(rows), generator=generator)) for name in (plan.augment_first, plan.augment_second)]
+    drawn = [
+        _View(draw(preset(name), len(rows), generator), torch.rand(len(rows), generator=generator))
+        for name in (plan.augment_first, plan.augment_second)
+    ]
     mine = rows[part]
     if plan.kept:
-        return _batch(table, mine, *_kept(table, plan, mine, torch.randint(2**31, (len(rows), 2), generator=generator)[part]), None)
-    images = value_images((views[plate].crops[row] for plate, row in zip(table.plate[mine], table.row[mine], strict=True)), plan.side_px)
+        return _batch(
+            table,
+            mine,
+            *_kept(
+                table, plan, mine, torch.randint(2**31, (len(rows), 2), generator=generator)[part]
+            ),
+            None,
+        )
+    images = value_images(
+        (
+            views[plate].crops[row]
+            for plate, row in zip(table.plate[mine], table.row[mine], strict=True)
+        ),
+        plan.side_px,
+    )
     masks = _masks(views, table, plan, mine) if plan.mask_background > 0 else None
-    first, second = (_augmented(images, masks, view, plan, part, views[0].background) for view in drawn)
+    first, second = (
+        _augmented(images, masks, view, plan, part, views[0].background) for view in drawn
+    )
     return _batch(table, mine, first, second, normalised(images, plan) if plan.clean else None)
 
 
-def _batch(table: _Table, mine: npt.NDArray[np.int64], first: Tensor, second: Tensor, clean: Tensor | None) -> Batch:
+def _batch(
+    table: _Table, mine: npt.NDArray[np.int64], first: Tensor, second: Tensor, clean: Tensor | None
+) -> Batch:
     return Batch(
         first=first,
         second=second,
@@ -252,14 +344,19 @@ def _batch(table: _Table, mine: npt.NDArray[np.int64], first: Tensor, second: Te
     )
 
 
-def _kept(table: _Table, plan: BatchPlan, rows: npt.NDArray[np.int64], drawn: Tensor) -> tuple[Tensor, Tensor]:
+def _kept(
+    table: _Table, plan: BatchPlan, rows: npt.NDArray[np.int64], drawn: Tensor
+) -> tuple[Tensor, Tensor]:
     """Return two (B, D): the features of two different variants of each image, or of the same where only one is kept."""
     variants = torch.tensor([len(plan.kept[table.plate[row]]) for row in rows])
     first = drawn[:, 0] % variants
     second = (first + 1 + drawn[:, 1] % (variants - 1).clamp(min=1)) % variants
 
     def features(chosen: Tensor) -> Tensor:
-        found = [plan.kept[table.plate[row]][variant, table.row[row]] for row, variant in zip(rows, chosen.tolist(), strict=True)]
+        found = [
+            plan.kept[table.plate[row]][variant, table.row[row]]
+            for row, variant in zip(rows, chosen.tolist(), strict=True)
+        ]
         return torch.from_numpy(np.stack(found).astype(np.float32))
 
     return features(first), features(second)
@@ -273,29 +370,57 @@ class _View:
     masked: Tensor  # (B,) 0…1
 
 
-def _augmented(images: Tensor, masks: Tensor | None, view: _View, plan: BatchPlan, part: slice, background: float) -> Tensor:
+def _augmented(
+    images: Tensor,
+    masks: Tensor | None,
+    view: _View,
+    plan: BatchPlan,
+    part: slice,
+    background: float,
+) -> Tensor:
     if masks is not None:
-        kept = torch.where((view.masked[part] < plan.mask_background)[:, None, None, None], masks, torch.ones(()))
+        kept = torch.where(
+            (view.masked[part] < plan.mask_background)[:, None, None, None], masks, torch.ones(())
+        )
         images = background + kept * (images - background)
     return normalised(augment(images, view.draw.rows(part), background), plan)
 
 
 def normalised(images: Tensor, plan: BatchPlan) -> Tensor:
     """Return values of 0…1, (B, 3, s, s), as the network takes them."""
-    return (images - torch.tensor(plan.mean).reshape(3, 1, 1)) / torch.tensor(plan.std).reshape(3, 1, 1)
+    return (images - torch.tensor(plan.mean).reshape(3, 1, 1)) / torch.tensor(plan.std).reshape(
+        3, 1, 1
+    )
 
 
 def value_images(crops: Iterable[Bytes], side_px: int) -> Tensor:
     """Return kept crops, each (3, S, S), reduced to (B, 3, s, s) of 0…1."""
-    values = [_reduced(np.moveaxis(crop, 0, -1).astype(np.float32) / np.float32(255), side_px) for crop in crops]
+    values = [
+        _reduced(np.moveaxis(crop, 0, -1).astype(np.float32) / np.float32(255), side_px)
+        for crop in crops
+    ]
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(np.stack(values), -1, 1)))
 
 
-def _masks(views: Sequence[WellViews], table: _Table, plan: BatchPlan, rows: npt.NDArray[np.int64]) -> Tensor:
+def _masks(
+    views: Sequence[WellViews], table: _Table, plan: BatchPlan, rows: npt.NDArray[np.int64]
+) -> Tensor:
     """Return (B, 1, s, s): 1 where tissue or debris is."""
-    packed = (foregrounds(views[plate])[row] for plate, row in zip(table.plate[rows], table.row[rows], strict=True))
-    return torch.from_numpy(np.stack([_reduced(np.unpackbits(each, axis=-1).astype(np.float32), plan.side_px) for each in packed]))[:, None]
+    packed = (
+        foregrounds(views[plate])[row]
+        for plate, row in zip(table.plate[rows], table.row[rows], strict=True)
+    )
+    return torch.from_numpy(
+        np.stack(
+            [
+                _reduced(np.unpackbits(each, axis=-1).astype(np.float32), plan.side_px)
+                for each in packed
+            ]
+        )
+    )[:, None]
 
 
 def _reduced(pixels: npt.NDArray[np.float32], side_px: int) -> npt.NDArray[np.float32]:
-    return np.asarray(cv2.resize(pixels, (side_px, side_px), interpolation=cv2.INTER_AREA), np.float32)
+    return np.asarray(
+        cv2.resize(pixels, (side_px, side_px), interpolation=cv2.INTER_AREA), np.float32
+    )

@@ -45,7 +45,9 @@ def check(embeddings: Tensor) -> Collapse:
         If rank or spread is too small, or the embeddings are not finite.
     """
     if not embeddings.isfinite().all():
-        raise CollapseError("the encoder", "gives embeddings that are not finite numbers; expected a lower run.rate")
+        raise CollapseError(
+            "the encoder", "gives embeddings that are not finite numbers; expected a lower run.rate"
+        )
     seen = measure(embeddings)
     if seen.rank < LEAST_RANK or seen.spread < LEAST_SPREAD:
         raise CollapseError(

@@ -24,7 +24,9 @@ def _no_progress(_done: int, _total: int) -> None:
     """Tell nobody."""
 
 
-def from_archive(archive: Archive, cache: Path, *, cropping: Cropping | None = None) -> list[WellViews]:
+def from_archive(
+    archive: Archive, cache: Path, *, cropping: Cropping | None = None
+) -> list[WellViews]:
     """Return the views of a folder of images; see :class:`training.archive_wells.Archive`.
 
     Raises
@@ -39,7 +41,14 @@ def from_archive(archive: Archive, cache: Path, *, cropping: Cropping | None = N
     return views
 
 
-def from_store(url: str, archive: Archive, cache: Path, *, cropping: Cropping | None = None, encoder: str = "default") -> list[WellViews]:
+def from_store(
+    url: str,
+    archive: Archive,
+    cache: Path,
+    *,
+    cropping: Cropping | None = None,
+    encoder: str = "default",
+) -> list[WellViews]:
     """Return the views of the images that count in a service's store; ``archive`` is the drop folder they were taken from.
 
     Raises
@@ -49,7 +58,10 @@ def from_store(url: str, archive: Archive, cache: Path, *, cropping: Cropping | 
     """
     views = list(stored_views(url, archive, cache, cropping or Cropping(), encoder))
     if not views:
-        raise ConfigError("store", f"is {url}, with no image of encoder {encoder!r} that is still in {archive.folder}; expected the images of its plates")
+        raise ConfigError(
+            "store",
+            f"is {url}, with no image of encoder {encoder!r} that is still in {archive.folder}; expected the images of its plates",
+        )
     return views
 
 
@@ -72,9 +84,17 @@ def from_virtual(
     wanted = sorted(set(seeds))
     if not wanted:
         raise ConfigError("seeds", "is empty; expected at least one")
-    folder_of_seed = partial(_virtual_folder, cache=cache, cropping=cropping or Cropping(), wells=wells or VirtualWells())
+    folder_of_seed = partial(
+        _virtual_folder, cache=cache, cropping=cropping or Cropping(), wells=wells or VirtualWells()
+    )
     with contextlib.ExitStack() as stack:
-        pool = stack.enter_context(ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))) if jobs > 1 else None
+        pool = (
+            stack.enter_context(
+                ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+            )
+            if jobs > 1
+            else None
+        )
         views = []
         for folder in (pool.map if pool else map)(folder_of_seed, wanted):
             views.append(open_views(folder))
@@ -87,7 +107,9 @@ def _virtual_folder(seed: int, cache: Path, cropping: Cropping, wells: VirtualWe
     return virtual_views(seed, cache, cropping=cropping, wells=wells).folder
 
 
-def split_by_plate(views: Sequence[WellViews], validation_share: float, seed: int) -> tuple[list[WellViews], list[WellViews]]:
+def split_by_plate(
+    views: Sequence[WellViews], validation_share: float, seed: int
+) -> tuple[list[WellViews], list[WellViews]]:
     """Return (training, validation): whole plates, at least one each.
 
     Raises
@@ -99,9 +121,14 @@ def split_by_plate(views: Sequence[WellViews], validation_share: float, seed: in
         raise ConfigError("validation_share", f"is {validation_share}; expected between 0 and 1")
     plates = sorted({plate.plate for plate in views})
     if len(plates) < 2:  # noqa: PLR2004 - one to learn from, one to judge by
-        raise ConfigError("data", f"has {'only plate ' + plates[0] if plates else 'no plate'}; expected two or more, as training and validation share no plate")
+        raise ConfigError(
+            "data",
+            f"has {'only plate ' + plates[0] if plates else 'no plate'}; expected two or more, as training and validation share no plate",
+        )
     count = min(max(round(validation_share * len(plates)), 1), len(plates) - 1)
-    chosen = {plates[index] for index in np.random.default_rng(seed).permutation(len(plates))[:count]}
+    chosen = {
+        plates[index] for index in np.random.default_rng(seed).permutation(len(plates))[:count]
+    }
     training = [plate for plate in views if plate.plate not in chosen]
     validation = [plate for plate in views if plate.plate in chosen]
     check_no_leak(training, validation)
@@ -118,4 +145,7 @@ def check_no_leak(training: Sequence[WellViews], validation: Sequence[WellViews]
     """
     both = sorted({plate.plate for plate in training} & {plate.plate for plate in validation})
     if both:
-        raise ConfigError("data", f"has plates in both training and validation: {', '.join(both)}; expected each plate on one side")
+        raise ConfigError(
+            "data",
+            f"has plates in both training and validation: {', '.join(both)}; expected each plate on one side",
+        )

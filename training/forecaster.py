@@ -27,7 +27,12 @@ from schemas.trajectory import Trajectories
 from training.forecaster_config import ForecasterConfig, load_forecaster_config
 from training.forecaster_data import from_profiles, from_store, from_virtual, untreated_only
 from training.forecaster_export import Worth, write_forecaster
-from training.forecaster_joint import JointForecaster, first_projection, projected, write_projecting_encoder
+from training.forecaster_joint import (
+    JointForecaster,
+    first_projection,
+    projected,
+    write_projecting_encoder,
+)
 from training.forecaster_model import GruForecaster, standardise
 from training.forecaster_views import View, Views, held_out_views, split_by_plate
 
@@ -44,7 +49,9 @@ class TrainedForecaster:
     plates: int
 
 
-def train_forecaster(config_file: Path | None, tell: Callable[[str], None] = print, *, joint: bool = False) -> TrainedForecaster:
+def train_forecaster(
+    config_file: Path | None, tell: Callable[[str], None] = print, *, joint: bool = False
+) -> TrainedForecaster:
     """Read the configuration, train, write the bundle; ``joint`` also learns a projection of the embedding and writes that encoder to ``<out>-encoder``.
 
     Raises
@@ -55,7 +62,8 @@ def train_forecaster(config_file: Path | None, tell: Callable[[str], None] = pri
     config = load_forecaster_config(config_file)
     if joint and config.data.representation != "both":
         raise ConfigError(
-            "data.representation", f"is {config.data.representation!r}; expected 'both' with --joint: embeddings, and measures to be told from them"
+            "data.representation",
+            f"is {config.data.representation!r}; expected 'both' with --joint: embeddings, and measures to be told from them",
         )
     return (learn_jointly if joint else learn)(plates_of(config, tell), config, tell)
 
@@ -68,11 +76,21 @@ def plates_of(config: ForecasterConfig, tell: Callable[[str], None]) -> list[Tra
         plates += from_store(data.store, load_bundle(data.encoder), data.representation)
     if data.virtual_plates:
         seeds = range(data.virtual_seed, data.virtual_seed + data.virtual_plates)
-        plates += from_virtual(seeds, data.virtual_days, data.encoder, data.representation, data.cache, jobs=config.run.jobs, tell=tell)
+        plates += from_virtual(
+            seeds,
+            data.virtual_days,
+            data.encoder,
+            data.representation,
+            data.cache,
+            jobs=config.run.jobs,
+            tell=tell,
+        )
     return plates
 
 
-def learn(plates: Sequence[Trajectories], config: ForecasterConfig, tell: Callable[[str], None] = print) -> TrainedForecaster:
+def learn(
+    plates: Sequence[Trajectories], config: ForecasterConfig, tell: Callable[[str], None] = print
+) -> TrainedForecaster:
     """Train on these plates as far as the run had not come yet, and write the bundle; errors as :func:`train_forecaster`."""
     untreated, taught, held_out = _prepared(plates, config, tell)
     model = GruForecaster(directions_of(taught, config.model.components), config.model.hidden)
@@ -83,29 +101,49 @@ def learn(plates: Sequence[Trajectories], config: ForecasterConfig, tell: Callab
     return TrainedForecaster(config.run.out, worth, len(untreated))
 
 
-def learn_jointly(plates: Sequence[Trajectories], config: ForecasterConfig, tell: Callable[[str], None] = print) -> TrainedForecaster:
+def learn_jointly(
+    plates: Sequence[Trajectories], config: ForecasterConfig, tell: Callable[[str], None] = print
+) -> TrainedForecaster:
     """Learn a projection of the embedding together with its forecaster, and write both bundles; errors as :func:`train_forecaster`."""
     untreated, taught, held_out = _prepared(plates, config, tell)
     bundle, out = load_bundle(config.data.encoder), config.run.out
-    width, measures = untreated[0].embedding_dimension, len(untreated[0].feature_names) - untreated[0].embedding_dimension
+    width, measures = (
+        untreated[0].embedding_dimension,
+        len(untreated[0].feature_names) - untreated[0].embedding_dimension,
+    )
     found = untreated[0].encoder_id
     if found != bundle.card.encoder_id or not measures:
         raise ConfigError(
-            "data", f"plates have {measures} measures and the embedding of {untreated[0].encoder_id!r}; expected both, of {bundle.card.encoder_id}"
+            "data",
+            f"plates have {measures} measures and the embedding of {untreated[0].encoder_id!r}; expected both, of {bundle.card.encoder_id}",
         )
-    embedded = [replace(plate, features=plate.features[..., :width], feature_names=plate.feature_names[:width]) for plate in taught]
+    embedded = [
+        replace(
+            plate, features=plate.features[..., :width], feature_names=plate.feature_names[:width]
+        )
+        for plate in taught
+    ]
     start = first_projection(embedded, directions_of(embedded, config.model.components))
     model = JointForecaster(start, config.model.hidden, measures)
 
     def loss(view: View) -> torch.Tensor:
         seen = model.view(view)
-        return loss_of(model.forecaster, seen, blocks=(slice(0, len(start)),)) + model.constraints(view)
+        return loss_of(model.forecaster, seen, blocks=(slice(0, len(start)),)) + model.constraints(
+            view
+        )
 
-    _fit(Learning(model, loss, taught, held_out, config, _digest(untreated, config) + "-joint"), config)
+    _fit(
+        Learning(model, loss, taught, held_out, config, _digest(untreated, config) + "-joint"),
+        config,
+    )
     projection = model.projection.detach().numpy()
-    card = write_projecting_encoder(bundle, projection, f"{config.model.name}-encoder", out.with_name(f"{out.name}-encoder"))
+    card = write_projecting_encoder(
+        bundle, projection, f"{config.model.name}-encoder", out.with_name(f"{out.name}-encoder")
+    )
     seen = [projected(plate, projection, card.encoder_id) for plate in untreated]
-    worth = worth_of(model.forecaster, [projected(plate, projection, card.encoder_id) for plate in held_out])
+    worth = worth_of(
+        model.forecaster, [projected(plate, projection, card.encoder_id) for plate in held_out]
+    )
     write_forecaster(model.forecaster, seen, worth, config, out)
     return TrainedForecaster(out, worth, len(untreated))
 
@@ -116,7 +154,9 @@ def _prepared(
     """Return the untreated wells, and of them the plates to learn from and those held out."""
     untreated = untreated_only(plates)
     taught, held_out = split_by_plate(untreated, config.data.validation_share, config.run.seed)
-    tell(f"{len(taught)} plates to learn from, {len(held_out)} held out, {len(untreated[0].feature_names)} features")
+    tell(
+        f"{len(taught)} plates to learn from, {len(held_out)} held out, {len(untreated[0].feature_names)} features"
+    )
     lightning.seed_everything(config.run.seed, verbose=False)
     return untreated, taught, held_out
 
@@ -140,7 +180,9 @@ class Learning(lightning.LightningModule):  # type: ignore[misc] # lightning is 
 
     def train_dataloader(self) -> DataLoader[View]:
         """Return the views of this epoch."""
-        views = Views(self._taught, self._run.seed, self.current_epoch, self._run.views, self._run.missing)
+        views = Views(
+            self._taught, self._run.seed, self.current_epoch, self._run.views, self._run.missing
+        )
         return DataLoader(views, batch_size=None)
 
     def val_dataloader(self) -> DataLoader[View]:
@@ -151,7 +193,10 @@ class Learning(lightning.LightningModule):  # type: ignore[misc] # lightning is 
         """Return the loss of a view."""
         loss = self._loss(view)
         if not torch.isfinite(loss):
-            raise ConfigError("run.learning_rate", f"is {self._run.learning_rate}, and the loss became {loss.item()}; expected a lower rate")
+            raise ConfigError(
+                "run.learning_rate",
+                f"is {self._run.learning_rate}, and the loss became {loss.item()}; expected a lower rate",
+            )
         self.log("loss", loss, batch_size=1, on_step=False, on_epoch=True)
         return loss
 
@@ -161,7 +206,9 @@ class Learning(lightning.LightningModule):  # type: ignore[misc] # lightning is 
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return what changes the weights."""
-        return torch.optim.AdamW(self.parameters(), lr=self._run.learning_rate, weight_decay=self._run.weight_decay)
+        return torch.optim.AdamW(
+            self.parameters(), lr=self._run.learning_rate, weight_decay=self._run.weight_decay
+        )
 
     def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
         """Note which run it is of."""
@@ -172,13 +219,17 @@ def _fit(learning: Learning, config: ForecasterConfig) -> None:
     """Train from the last checkpoint, or from the start, and leave the best weights in the model, ready to be used; a run that has ended stays as it is."""
     folder = config.run.out.with_name(f"{config.run.out.name}-training")
     last = folder / LAST
-    if not last.exists() or not _has_ended(torch.load(last, map_location="cpu", weights_only=True), learning.digest, config, last):
+    if not last.exists() or not _has_ended(
+        torch.load(last, map_location="cpu", weights_only=True), learning.digest, config, last
+    ):
         for name in ("pytorch_lightning", "lightning_fabric"):
             logging.getLogger(name).setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of few workers and little logging
             _trainer(config, folder).fit(learning, ckpt_path=last if last.exists() else None)
-    learning.load_state_dict(torch.load(folder / BEST, map_location="cpu", weights_only=True)["state_dict"])
+    learning.load_state_dict(
+        torch.load(folder / BEST, map_location="cpu", weights_only=True)["state_dict"]
+    )
     learning.cpu().eval()
 
 
@@ -205,11 +256,20 @@ def _trainer(config: ForecasterConfig, folder: Path) -> lightning.Trainer:
     )
 
 
-def _has_ended(checkpoint: dict[str, object], digest: str, config: ForecasterConfig, where: Path) -> bool:
+def _has_ended(
+    checkpoint: dict[str, object], digest: str, config: ForecasterConfig, where: Path
+) -> bool:
     if checkpoint.get("run") != digest:
-        raise ConfigError(where, "is of a run with other plates or settings; expected the same: name another run.out, or remove the folder")
+        raise ConfigError(
+            where,
+            "is of a run with other plates or settings; expected the same: name another run.out, or remove the folder",
+        )
     callbacks = checkpoint.get("callbacks", {})
-    stopped = any(state.get("stopped_epoch", 0) for state in callbacks.values()) if isinstance(callbacks, dict) else False
+    stopped = (
+        any(state.get("stopped_epoch", 0) for state in callbacks.values())
+        if isinstance(callbacks, dict)
+        else False
+    )
     epoch = checkpoint.get("epoch", 0)
     return stopped or (isinstance(epoch, int) and epoch + 1 >= config.run.epochs)
 
@@ -219,17 +279,28 @@ def directions_of(plates: Sequence[Trajectories], components: int) -> torch.Tens
     width = len(plates[0].feature_names)
     if width <= components:
         return torch.eye(width)
-    differing = [standardise(torch.from_numpy(plate.features.astype(np.float32)))[0].reshape(-1, width) for plate in plates]
+    differing = [
+        standardise(torch.from_numpy(plate.features.astype(np.float32)))[0].reshape(-1, width)
+        for plate in plates
+    ]
     stacked = torch.cat(differing)
     generator = torch.Generator().manual_seed(0)
     chosen = stacked[torch.randperm(len(stacked), generator=generator)[:20_000]]
-    return torch.linalg.svd(chosen, full_matrices=False).Vh[: min(components, len(chosen))].T.contiguous()
+    return (
+        torch.linalg.svd(chosen, full_matrices=False)
+        .Vh[: min(components, len(chosen))]
+        .T.contiguous()
+    )
 
 
 def blocks_of(plate: Trajectories) -> tuple[slice, ...]:
     """Return the features that count alike as a whole: the embedding, and the measures."""
     dimension, width = plate.embedding_dimension, len(plate.feature_names)
-    return tuple(block for block in (slice(0, dimension), slice(dimension, width)) if block.start < block.stop)
+    return tuple(
+        block
+        for block in (slice(0, dimension), slice(dimension, width))
+        if block.start < block.stop
+    )
 
 
 def errors_of(foreseen: torch.Tensor, view: View) -> tuple[torch.Tensor, torch.Tensor]:
@@ -237,20 +308,31 @@ def errors_of(foreseen: torch.Tensor, view: View) -> tuple[torch.Tensor, torch.T
 
     Only deviations count: what all wells have in common is the plate's own affair.
     """
-    deviation, _, spread, there = standardise(torch.cat([view.features, view.readout.unsqueeze(1)], dim=1))
+    deviation, _, spread, there = standardise(
+        torch.cat([view.features, view.readout.unsqueeze(1)], dim=1)
+    )
     actual, seen = deviation[:, -1], there[:, -1]
     known = torch.where(seen, foreseen, torch.zeros_like(foreseen))
     mean = known.sum(dim=0) / seen.float().sum(dim=0).clamp(min=1)
     nothing = torch.full_like(actual, torch.nan)
-    return torch.where(seen, actual - (known - mean) / spread, nothing), torch.where(seen, actual, nothing)
+    return torch.where(seen, actual - (known - mean) / spread, nothing), torch.where(
+        seen, actual, nothing
+    )
 
 
 def loss_of(model: GruForecaster, view: View, blocks: Sequence[slice]) -> torch.Tensor:
     """Return Huber's loss of the deviations, each block's mean counting alike."""
     error, _ = errors_of(model(view.features, view.days, view.readout_day), view)
     known = ~torch.isnan(error)
-    each = functional.huber_loss(torch.where(known, error, torch.zeros_like(error)), torch.zeros_like(error), reduction="none", delta=2.0)
-    return torch.stack([each[:, block].sum() / known[:, block].float().sum().clamp(min=1) for block in blocks]).mean()
+    each = functional.huber_loss(
+        torch.where(known, error, torch.zeros_like(error)),
+        torch.zeros_like(error),
+        reduction="none",
+        delta=2.0,
+    )
+    return torch.stack(
+        [each[:, block].sum() / known[:, block].float().sum().clamp(min=1) for block in blocks]
+    ).mean()
 
 
 def worth_of(model: GruForecaster, plates: Sequence[Trajectories]) -> Worth:
@@ -259,7 +341,9 @@ def worth_of(model: GruForecaster, plates: Sequence[Trajectories]) -> Worth:
     with torch.inference_mode():
         for view in held_out_views(plates):
             error, actual = errors_of(model(view.features, view.days, view.readout_day), view)
-            last = torch.where(torch.isnan(view.features[:, -1]), view.readout, view.features[:, -1])
+            last = torch.where(
+                torch.isnan(view.features[:, -1]), view.readout, view.features[:, -1]
+            )
             total = max(float(actual.square().nansum()), 1e-9)
             foreseen.append(1 - float(error.square().nansum()) / total)
             stayed.append(1 - float(errors_of(last, view)[0].square().nansum()) / total)
@@ -268,9 +352,17 @@ def worth_of(model: GruForecaster, plates: Sequence[Trajectories]) -> Worth:
 
 def _digest(plates: Sequence[Trajectories], config: ForecasterConfig) -> str:
     """Return SHA-256 of all that decides the weights; how long to train may change."""
-    settings = config.model_copy(update={"run": config.run.model_copy(update={"epochs": 1, "out": Path(), "jobs": 1})})
-    digest = hashlib.sha256(settings.model_dump_json(exclude={"data": {"cache", "profiles", "store"}}).encode())
+    settings = config.model_copy(
+        update={"run": config.run.model_copy(update={"epochs": 1, "out": Path(), "jobs": 1})}
+    )
+    digest = hashlib.sha256(
+        settings.model_dump_json(exclude={"data": {"cache", "profiles", "store"}}).encode()
+    )
     for plate in plates:
-        digest.update(repr((plate.plate, plate.wells, plate.days, plate.feature_names, plate.encoder_id)).encode())
+        digest.update(
+            repr(
+                (plate.plate, plate.wells, plate.days, plate.feature_names, plate.encoder_id)
+            ).encode()
+        )
         digest.update(np.ascontiguousarray(plate.features).data)
     return digest.hexdigest()

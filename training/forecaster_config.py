@@ -23,7 +23,9 @@ class DataSection(_Section):
     virtual_plates: int = Field(default=0, ge=0, le=100_000)  # so many, of 30 untreated wells each
     virtual_seed: int = Field(default=FIRST_TRAINING_SEED, ge=0)  # of the first
     virtual_days: tuple[int, ...] = (5, 6, 7, 8, 9, 10)
-    representation: Representation = "measures"  # of wells in a store and on virtual plates; a table has its columns
+    representation: Representation = (
+        "measures"  # of wells in a store and on virtual plates; a table has its columns
+    )
     encoder: str = "default"  # the bundle whose embeddings are taken
     cache: Path = Path("cache")  # of virtual plates
     validation_share: float = Field(default=0.25, gt=0, lt=1)  # of the plates
@@ -34,7 +36,9 @@ class ModelSection(_Section):
 
     name: str = Field(default="gru", pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=60)
     hidden: int = Field(default=32, ge=1, le=4096)
-    components: int = Field(default=16, ge=1, le=4096)  # directions that the GRU sees; features that are fewer are seen as they are
+    components: int = Field(
+        default=16, ge=1, le=4096
+    )  # directions that the GRU sees; features that are fewer are seen as they are
     needs_days: tuple[int, ...] = ()  # of which a plate has to have images, as the card will say
 
 
@@ -45,11 +49,15 @@ class RunSection(_Section):
     seed: int = Field(default=0, ge=0)
     epochs: int = Field(default=300, ge=1)  # at most
     patience: int = Field(default=30, ge=1)  # epochs without a better validation
-    views: int = Field(default=4, ge=1)  # of each plate in an epoch: other wells, days and missing images
+    views: int = Field(
+        default=4, ge=1
+    )  # of each plate in an epoch: other wells, days and missing images
     plates_at_once: int = Field(default=4, ge=1)  # a step
     learning_rate: float = Field(default=3e-3, gt=0, le=1)
     weight_decay: float = Field(default=1e-3, ge=0, le=1)
-    missing: float = Field(default=0.1, ge=0, lt=1)  # share of images that are hidden, so that missing ones are nothing new
+    missing: float = Field(
+        default=0.1, ge=0, lt=1
+    )  # share of images that are hidden, so that missing ones are nothing new
     devices: int = Field(default=1, ge=1)
     nodes: int = Field(default=1, ge=1)
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
@@ -77,13 +85,23 @@ def load_forecaster_config(file: Path | None) -> ForecasterConfig:
         content = {} if file is None else tomllib.loads(file.read_text(encoding="utf-8"))
         config = ForecasterConfig.model_validate(content)
     except OSError as error:
-        raise ConfigError(file, f"cannot be read: {error.strerror}; expected a TOML file") from error
+        raise ConfigError(
+            file, f"cannot be read: {error.strerror}; expected a TOML file"
+        ) from error
     except ValueError as error:
         if not isinstance(error, ValidationError):
             raise ConfigError(file, f"is no TOML: {error}") from error
-        first, *more = [(f"{file}, {'.'.join(map(str, one['loc']))}", f"is {one['input']!r}; {one['msg']}") for one in error.errors()]
+        first, *more = [
+            (f"{file}, {'.'.join(map(str, one['loc']))}", f"is {one['input']!r}; {one['msg']}")
+            for one in error.errors()
+        ]
         raise ConfigError(*first, more=tuple(more)) from error
     base = Path.cwd() if file is None else file.absolute().parent
     data, run = config.data, config.run
     paths = {"profiles": tuple(base / each for each in data.profiles), "cache": base / data.cache}
-    return config.model_copy(update={"data": data.model_copy(update=paths), "run": run.model_copy(update={"out": base / run.out})})
+    return config.model_copy(
+        update={
+            "data": data.model_copy(update=paths),
+            "run": run.model_copy(update={"out": base / run.out}),
+        }
+    )

@@ -17,7 +17,9 @@ from training.export import OPSET, ParityError, written_aside
 from training.forecaster_config import ForecasterConfig
 from training.forecaster_model import GruForecaster, standardise
 
-MAX_PARITY = 1e-3  # spreads of a plate's wells; rounding of a feature far from nought gives about 1e-5
+MAX_PARITY = (
+    1e-3  # spreads of a plate's wells; rounding of a feature far from nought gives about 1e-5
+)
 
 NOTICE = """\
 forecaster.onnx: a recurrent network with weights learned by SpheroRank (training/forecaster.py) from the plates that forecaster.json names.
@@ -51,7 +53,13 @@ class Worth:
         return f"{self.foreseen:.1%} of what wells differ in is foreseen on {self.plates} plates held out, {self.stayed:.1%} by the last image alone"
 
 
-def write_forecaster(model: GruForecaster, plates: Sequence[Trajectories], worth: Worth, config: ForecasterConfig, out: Path) -> float:
+def write_forecaster(
+    model: GruForecaster,
+    plates: Sequence[Trajectories],
+    worth: Worth,
+    config: ForecasterConfig,
+    out: Path,
+) -> float:
     """Write the bundle beside ``out``, open it as the service does, put it in place; return the measured parity, in spreads.
 
     Raises
@@ -76,7 +84,9 @@ def write_forecaster(model: GruForecaster, plates: Sequence[Trajectories], worth
         opened = OnnxSequenceModel(load_forecaster(aside))
         parity = max(_parity(model, opened, plate) for plate in plates[:3])
         if not parity <= MAX_PARITY:
-            raise ParityError(f"torch and onnxruntime differ by {parity:.2g} spreads; expected at most {MAX_PARITY:g}")
+            raise ParityError(
+                f"torch and onnxruntime differ by {parity:.2g} spreads; expected at most {MAX_PARITY:g}"
+            )
     return parity
 
 
@@ -93,17 +103,25 @@ def export_forecaster(model: GruForecaster, width: int, path: Path) -> None:
             opset_version=OPSET,
             input_names=["features", "days", "readout_day"],
             output_names=["readout"],
-            dynamic_axes={"features": {0: "wells", 1: "days"}, "days": {0: "days"}, "readout": {0: "wells"}},
+            dynamic_axes={
+                "features": {0: "wells", 1: "days"},
+                "days": {0: "days"},
+                "readout": {0: "wells"},
+            },
         )
     onnx.checker.check_model(onnx.load(path))
 
 
 def _parity(model: GruForecaster, opened: OnnxSequenceModel, plate: Trajectories) -> float:
     before, day = plate.days[:-1], plate.days[-1]
-    past = torch.from_numpy(np.stack([plate.on(each) for each in before], axis=1).astype(np.float32))
+    past = torch.from_numpy(
+        np.stack([plate.on(each) for each in before], axis=1).astype(np.float32)
+    )
     seen = torch.isfinite(past).any(dim=2).any(dim=1)
     with torch.inference_mode():
-        expected = model(past[seen], torch.tensor(before, dtype=torch.float32), torch.tensor(float(day)))
+        expected = model(
+            past[seen], torch.tensor(before, dtype=torch.float32), torch.tensor(float(day))
+        )
         spread = standardise(past[seen])[2]
     found = opened.foresee(plate, before, day)[seen.numpy()]
     return float(np.abs((found - expected.double().numpy()) / spread.numpy()).max())
@@ -117,7 +135,8 @@ def _described(plates: Sequence[Trajectories], worth: Worth, config: ForecasterC
         seed=config.run.seed,
         plates=len(plates),
         names=", ".join(names[:20]) + (" …" if len(names) > 20 else ""),  # noqa: PLR2004 - enough to know them by
-        features=f"{len(first.feature_names)}, " + (f"with the embedding of {first.encoder_id}" if first.encoder_id else "measures"),
+        features=f"{len(first.feature_names)}, "
+        + (f"with the embedding of {first.encoder_id}" if first.encoder_id else "measures"),
         held_out=worth.plates,
         foreseen=worth.foreseen,
         stayed=worth.stayed,

@@ -17,7 +17,14 @@ import torch
 from torch import nn
 
 from inference.assemble import feature_names
-from inference.bundle import CANARY_UM_PER_PX, CARD_FILE, MODEL_FILE, Bundle, canary_planes, load_bundle
+from inference.bundle import (
+    CANARY_UM_PER_PX,
+    CARD_FILE,
+    MODEL_FILE,
+    Bundle,
+    canary_planes,
+    load_bundle,
+)
 from inference.onnx_encoder import OnnxEncoder
 from schemas.encoder_bundle import BundleCard
 from schemas.trajectory import Trajectories
@@ -55,7 +62,9 @@ class JointForecaster(nn.Module):  # type: ignore[misc] # torch is not typed her
 
     def view(self, view: View) -> View:
         """Return a view as the forecaster sees it."""
-        return replace(view, features=self.project(view.features), readout=self.project(view.readout))
+        return replace(
+            view, features=self.project(view.features), readout=self.project(view.readout)
+        )
 
     def constraints(self, view: View) -> torch.Tensor:
         """Return how much the directions are alike, and how much of the measures they do not tell."""
@@ -63,35 +72,80 @@ class JointForecaster(nn.Module):  # type: ignore[misc] # torch is not typed her
         projected, _, _, seen = standardise(self.project(features))
         measured, _, _, known = standardise(features[..., self.embedding :])
         there = seen.all(dim=2) & known.all(dim=2)
-        places, measures = projected[there], measured[there]  # (images, dimension), (images, measures)
+        places, measures = (
+            projected[there],
+            measured[there],
+        )  # (images, dimension), (images, measures)
         alike = places.T @ places / max(len(places), 1)
         between = alike - torch.diag(torch.diagonal(alike))
-        return between.square().mean() * len(alike) + (self.reading(places) - measures).square().mean()
+        return (
+            between.square().mean() * len(alike) + (self.reading(places) - measures).square().mean()
+        )
 
 
 def projected(plate: Trajectories, projection: np.ndarray, encoder_id: str) -> Trajectories:
     """Return a plate as the projecting encoder would have seen it, without its measures; ``projection`` is (dimension, embedding)."""
     features = plate.features[..., : projection.shape[1]] @ projection.T
     names = feature_names("embedding", len(projection))
-    return replace(plate, features=features, feature_names=names, embedding_dimension=len(projection), encoder_id=encoder_id)
+    return replace(
+        plate,
+        features=features,
+        feature_names=names,
+        embedding_dimension=len(projection),
+        encoder_id=encoder_id,
+    )
 
 
-def write_projecting_encoder(bundle: Bundle, projection: np.ndarray, name: str, out: Path) -> BundleCard:
+def write_projecting_encoder(
+    bundle: Bundle, projection: np.ndarray, name: str, out: Path
+) -> BundleCard:
     """Write the encoder with the projection, (dimension, embedding) float32, as its last step; it is opened before it takes its place."""
     card = bundle.card
     model = onnx.load(io.BytesIO(bundle.model))
     graph = model.graph
-    graph.initializer.append(onnx.numpy_helper.from_array(np.ascontiguousarray(projection.T, dtype=np.float32), "projection"))
+    graph.initializer.append(
+        onnx.numpy_helper.from_array(
+            np.ascontiguousarray(projection.T, dtype=np.float32), "projection"
+        )
+    )
     graph.node.append(onnx.helper.make_node("MatMul", [card.output_name, "projection"], [OUTPUT]))
     del graph.output[:]
-    graph.output.append(onnx.helper.make_tensor_value_info(OUTPUT, onnx.TensorProto.FLOAT, ["batch", len(projection)]))
+    graph.output.append(
+        onnx.helper.make_tensor_value_info(
+            OUTPUT, onnx.TensorProto.FLOAT, ["batch", len(projection)]
+        )
+    )
     onnx.checker.check_model(model)
     content = model.SerializeToString()
-    image = WellImage(VisitKey("", "", ""), 1, None, (), canary_planes(card.canary.seed), CANARY_UM_PER_PX, complete=True)
+    image = WellImage(
+        VisitKey("", "", ""),
+        1,
+        None,
+        (),
+        canary_planes(card.canary.seed),
+        CANARY_UM_PER_PX,
+        complete=True,
+    )
     expected = OnnxEncoder(bundle, "cpu", 1).embed(image, 1) @ projection.T
-    canary = card.canary.model_copy(update={"expected": tuple(map(float, expected)), "tolerance": CANARY_TOLERANCE * max(float(np.abs(expected).max()), 1.0)})
-    changes = {"name": name, "sha256": hashlib.sha256(content).hexdigest(), "output_name": OUTPUT, "dimension": len(projection), "canary": canary}
-    made = card.model_copy(update=changes | {"provenance": f"{card.encoder_id} with a projection learned by training/forecaster_joint.py; {card.provenance}"})
+    canary = card.canary.model_copy(
+        update={
+            "expected": tuple(map(float, expected)),
+            "tolerance": CANARY_TOLERANCE * max(float(np.abs(expected).max()), 1.0),
+        }
+    )
+    changes = {
+        "name": name,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "output_name": OUTPUT,
+        "dimension": len(projection),
+        "canary": canary,
+    }
+    made = card.model_copy(
+        update=changes
+        | {
+            "provenance": f"{card.encoder_id} with a projection learned by training/forecaster_joint.py; {card.provenance}"
+        }
+    )
     with written_aside(out) as aside:
         (aside / MODEL_FILE).write_bytes(content)
         (aside / CARD_FILE).write_text(made.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -99,7 +153,9 @@ def write_projecting_encoder(bundle: Bundle, projection: np.ndarray, name: str, 
             if (bundle.folder / part).is_file():
                 (aside / part).write_bytes((bundle.folder / part).read_bytes())
         with (aside / "NOTICE").open("a", encoding="utf-8") as notice:
-            notice.write(f"\nChanged further: a linear projection to {len(projection)} values, learned by SpheroRank, is appended.\n")
+            notice.write(
+                f"\nChanged further: a linear projection to {len(projection)} values, learned by SpheroRank, is appended.\n"
+            )
         OnnxEncoder(load_bundle(str(aside)), "cpu", 1)
     return made
 
@@ -107,5 +163,10 @@ def write_projecting_encoder(bundle: Bundle, projection: np.ndarray, name: str, 
 def first_projection(plates: Sequence[Trajectories], directions: torch.Tensor) -> torch.Tensor:
     """Return (dimension, embedding): the directions in which wells of a plate differ most, each value in units of its spread."""
     width = plates[0].embedding_dimension
-    spreads = [standardise(torch.from_numpy(plate.features[..., :width].astype(np.float32)))[2] for plate in plates]
-    return (directions / torch.stack(spreads).mean(dim=0).clamp(min=1e-3).unsqueeze(1)).T.contiguous()
+    spreads = [
+        standardise(torch.from_numpy(plate.features[..., :width].astype(np.float32)))[2]
+        for plate in plates
+    ]
+    return (
+        directions / torch.stack(spreads).mean(dim=0).clamp(min=1e-3).unsqueeze(1)
+    ).T.contiguous()

@@ -25,27 +25,40 @@ class View:
 
     def to(self, device: torch.device) -> "View":
         """Return it on another device."""
-        return View(*(part.to(device) for part in (self.features, self.days, self.readout_day, self.readout)))
+        return View(
+            *(
+                part.to(device)
+                for part in (self.features, self.days, self.readout_day, self.readout)
+            )
+        )
 
 
-def split_by_plate(plates: Sequence[Trajectories], share: float, seed: int) -> tuple[list[Trajectories], list[Trajectories]]:
+def split_by_plate(
+    plates: Sequence[Trajectories], share: float, seed: int
+) -> tuple[list[Trajectories], list[Trajectories]]:
     """Return the plates to learn from and those to be held to; plates of one name stay together."""
     names = sorted({plate.plate for plate in plates})
     if len(names) < 2:  # noqa: PLR2004 - one to learn from, one to be held to
         raise ConfigError("data", f"all plates are named {names[0]}; expected two or more")
     count = min(max(round(share * len(names)), 1), len(names) - 1)
     held_out = set(np.random.default_rng(seed).permutation(names)[:count].tolist())
-    return [plate for plate in plates if plate.plate not in held_out], [plate for plate in plates if plate.plate in held_out]
+    return [plate for plate in plates if plate.plate not in held_out], [
+        plate for plate in plates if plate.plate in held_out
+    ]
 
 
 class Views(Dataset[View]):  # type: ignore[misc] # torch is not typed here
     """Views of plates, the same for the same seed and epoch: a run that goes on sees what it would have seen."""
 
-    def __init__(self, plates: Sequence[Trajectories], seed: int, epoch: int, each: int, missing: float) -> None:
+    def __init__(
+        self, plates: Sequence[Trajectories], seed: int, epoch: int, each: int, missing: float
+    ) -> None:
         self._plates = plates
         self._key = seed, epoch
         self._missing = missing
-        self._order = np.random.default_rng([seed, epoch]).permutation(np.repeat(np.arange(len(plates)), each))
+        self._order = np.random.default_rng([seed, epoch]).permutation(
+            np.repeat(np.arange(len(plates)), each)
+        )
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -55,7 +68,11 @@ class Views(Dataset[View]):  # type: ignore[misc] # torch is not typed here
         """Return one."""
         rng = np.random.default_rng([*self._key, 1, place])
         plate = self._plates[int(self._order[place])]
-        count = int(rng.integers(max(FEWEST_WELLS, round(FEWEST_SHARE * len(plate.wells))), len(plate.wells) + 1))
+        count = int(
+            rng.integers(
+                max(FEWEST_WELLS, round(FEWEST_SHARE * len(plate.wells))), len(plate.wells) + 1
+            )
+        )
         wells = rng.choice(len(plate.wells), count, replace=False)
         cut = int(rng.integers(1, len(plate.days)))
         first, target = int(rng.integers(0, cut)), int(rng.integers(cut, len(plate.days)))
@@ -69,7 +86,12 @@ def held_out_views(plates: Sequence[Trajectories]) -> Iterator[View]:
     for plate in plates:
         for cut in range(1, len(plate.days)):
             for target in range(cut, len(plate.days)):
-                yield _view(plate.features[:, :cut], plate.days[:cut], plate.days[target], plate.features[:, target])
+                yield _view(
+                    plate.features[:, :cut],
+                    plate.days[:cut],
+                    plate.days[target],
+                    plate.features[:, target],
+                )
 
 
 def _view(past: np.ndarray, days: Sequence[int], readout_day: int, readout: np.ndarray) -> View:

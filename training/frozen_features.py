@@ -38,7 +38,12 @@ class Seen:
 
 
 def frozen_features(
-    views: Sequence[WellViews], backbone: nn.Module, how: Seen, cache: Path, *, progress: Callable[[int, int], None] = lambda _done, _total: None
+    views: Sequence[WellViews],
+    backbone: nn.Module,
+    how: Seen,
+    cache: Path,
+    *,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> list[Halves]:
     """Return the features of each plate, (variants, N, dimension), made now or earlier; ``repeat`` times as many variants of a plate that is repeated."""
     weights = hashlib.sha256()
@@ -47,7 +52,9 @@ def frozen_features(
     kept, session = [], None
     for done, plate in enumerate(views, start=1):
         looked = replace(how, variants=how.variants * plate.repeat)
-        digest = hashlib.sha256(f"{plate.digest} {looked} {weights.hexdigest()}".encode()).hexdigest()[:16]
+        digest = hashlib.sha256(
+            f"{plate.digest} {looked} {weights.hexdigest()}".encode()
+        ).hexdigest()[:16]
         path = cache / "features" / f"{plate.digest}-{digest}.npy"
         if not path.exists():
             session = session or _exported(backbone, how.side_px)
@@ -66,7 +73,9 @@ def _exported(backbone: nn.Module, side_px: int) -> Any:  # noqa: ANN401 - onnxr
 
 def _look(plate: WellViews, session: Any, how: Seen) -> Halves:  # noqa: ANN401 - onnxruntime has no types
     """Return (variants, N, dimension)."""
-    (state,) = np.random.SeedSequence([how.seed, int(plate.digest, 16)]).generate_state(1, np.uint64)
+    (state,) = np.random.SeedSequence([how.seed, int(plate.digest, 16)]).generate_state(
+        1, np.uint64
+    )
     generator = torch.Generator().manual_seed(int(state >> np.uint64(1)))
     mean, std = (torch.tensor(each).reshape(3, 1, 1) for each in (how.mean, how.std))
     found = []
@@ -74,7 +83,9 @@ def _look(plate: WellViews, session: Any, how: Seen) -> Halves:  # noqa: ANN401 
         of_variant = []
         for start in range(0, len(plate), 16):
             images = value_images(plate.crops[start : start + 16], how.side_px)
-            changed = augment(images, draw(preset(how.preset), len(images), generator), plate.background)
+            changed = augment(
+                images, draw(preset(how.preset), len(images), generator), plate.background
+            )
             (seen,) = session.run(None, {INPUT_NAME: ((changed - mean) / std).numpy()})
             of_variant.append(seen.astype(np.float16))
         found.append(np.concatenate(of_variant))

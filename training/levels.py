@@ -10,7 +10,9 @@ from torch.nn import functional
 
 from schemas.errors import ConfigError
 
-FARTHEST = 6.0  # spreads from the mean that a value may lie; beyond, an odd image would rule every head
+FARTHEST = (
+    6.0  # spreads from the mean that a value may lie; beyond, an odd image would rule every head
+)
 _LEAST_VARIANCE = 1e-6
 _LEAST_SPREAD = 0.01  # a channel that hardly varies is not blown up
 
@@ -33,7 +35,10 @@ class Levels(nn.Module):  # type: ignore[misc] # torch is not typed here
         super().__init__()
         parts = ("conv_stem", "bn1", "blocks", "conv_head", "bn2")
         if missing := [part for part in parts if not hasattr(body, part)]:
-            raise ConfigError("model.pooling", f"is 'levels', and the backbone has no {', '.join(missing)}; expected one of timm's EfficientNets, or 'last'")
+            raise ConfigError(
+                "model.pooling",
+                f"is 'levels', and the backbone has no {', '.join(missing)}; expected one of timm's EfficientNets, or 'last'",
+            )
         self.body = body.eval()  # else BatchNorm would learn from the zeros that follow
         with torch.no_grad():
             dimension = self._seen(torch.zeros(1, body.conv_stem.in_channels, 64, 64)).shape[1]
@@ -60,8 +65,12 @@ class Levels(nn.Module):  # type: ignore[misc] # torch is not typed here
         if self.body.conv_stem.in_channels == 1:
             pixels = middle_plane(pixels)
         quarter = pixels.shape[-1] // 4
-        middle = pixels[..., quarter : pixels.shape[-2] - quarter, quarter : pixels.shape[-1] - quarter]
-        closer = functional.interpolate(middle, scale_factor=2.0, mode="bilinear", align_corners=False)
+        middle = pixels[
+            ..., quarter : pixels.shape[-2] - quarter, quarter : pixels.shape[-1] - quarter
+        ]
+        closer = functional.interpolate(
+            middle, scale_factor=2.0, mode="bilinear", align_corners=False
+        )
         return torch.cat([self._levels(pixels), self._levels(closer)], dim=1)
 
     def _levels(self, pixels: Tensor) -> Tensor:

@@ -27,7 +27,9 @@ What it is: {backbone} (weights to start from: {weights}), trained on well image
 """
 
 
-def describe(config: TrainingConfig, plan: BatchPlan, training: Sequence[WellViews], validation: Validation) -> Description:
+def describe(
+    config: TrainingConfig, plan: BatchPlan, training: Sequence[WellViews], validation: Validation
+) -> Description:
     """Return all that the bundle needs beside the network."""
     data, model, run = config.data, config.model, config.run
     side_px = model.export_size or model.input_size
@@ -51,10 +53,20 @@ def describe(config: TrainingConfig, plan: BatchPlan, training: Sequence[WellVie
         config=config.model_dump_json(indent=2),
     )
     starts_from_imagenet = model.weights == IMAGENET
-    notice = f"{NOTICE}Changed further: trained on well images.\n" if starts_from_imagenet else f"encoder.onnx: {model.name}, licence: {model.licence}.\n"
+    notice = (
+        f"{NOTICE}Changed further: trained on well images.\n"
+        if starts_from_imagenet
+        else f"encoder.onnx: {model.name}, licence: {model.licence}.\n"
+    )
     return Description(
         name=model.name,
-        preprocessing=Preprocessing(planes=data.planes, field_um=data.field_um, background=data.background, mean=plan.mean, std=plan.std),
+        preprocessing=Preprocessing(
+            planes=data.planes,
+            field_um=data.field_um,
+            background=data.background,
+            mean=plan.mean,
+            std=plan.std,
+        ),
         input_size=side_px,
         provenance=f"spherorank train ssl, {config.model_dump_json()}",
         licence=model.licence,

@@ -16,7 +16,14 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from inference.bundle import CANARY_UM_PER_PX, CARD_FILE, MODEL_FILE, Bundle, canary_planes, load_bundle
+from inference.bundle import (
+    CANARY_UM_PER_PX,
+    CARD_FILE,
+    MODEL_FILE,
+    Bundle,
+    canary_planes,
+    load_bundle,
+)
 from inference.onnx_encoder import OnnxEncoder
 from inference.onnx_session import CPU, create_session
 from inference.preprocess import preprocess
@@ -61,7 +68,9 @@ class _Images(CalibrationDataReader):  # type: ignore[misc] # onnxruntime is not
     """Hands images to the calibration in batches."""
 
     def __init__(self, name: str, pixels: Floats) -> None:
-        self._parts: Iterator[dict[str, Floats]] = ({name: pixels[at : at + _BATCH]} for at in range(0, len(pixels), _BATCH))
+        self._parts: Iterator[dict[str, Floats]] = (
+            {name: pixels[at : at + _BATCH]} for at in range(0, len(pixels), _BATCH)
+        )
 
     def get_next(self) -> dict[str, Floats] | None:
         """Return the next batch, None at the end."""
@@ -82,7 +91,9 @@ def reduce_on(name_or_folder: str, precision: str, data: DataSection, out: Path)
     steps, side_px = bundle.card.preprocessing, bundle.card.input_size
     views = read_views(data, Cropping(side_px, steps.field_um, steps.background, steps.planes))
     plan = BatchPlan(scale=MeasureScale.of(views), side_px=side_px, mean=steps.mean, std=steps.std)
-    return reduce_bundle(bundle, Precision(precision), clean_pixels(views, plan, IMAGES).numpy(), out)
+    return reduce_bundle(
+        bundle, Precision(precision), clean_pixels(views, plan, IMAGES).numpy(), out
+    )
 
 
 def reduce_bundle(bundle: Bundle, precision: Precision, pixels: Floats, out: Path) -> Reduction:
@@ -98,18 +109,30 @@ def reduce_bundle(bundle: Bundle, precision: Precision, pixels: Floats, out: Pat
         If the reduced network does not say what the full one says; ``out`` is then untouched.
     """
     if len(pixels) < MIN_IMAGES:
-        raise ConfigError("data", f"has {len(pixels)} images; expected at least {MIN_IMAGES} to calibrate and compare with")
+        raise ConfigError(
+            "data",
+            f"has {len(pixels)} images; expected at least {MIN_IMAGES} to calibrate and compare with",
+        )
     card = bundle.card
-    with written_aside(out) as aside, tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+    with (
+        written_aside(out) as aside,
+        tempfile.TemporaryDirectory() as scratch,
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")  # the tools' advice to each other
         if precision is Precision.FLOAT16:
-            onnx.save(convert_float_to_float16(onnx.load_from_string(bundle.model), keep_io_types=True), aside / MODEL_FILE)
+            onnx.save(
+                convert_float_to_float16(onnx.load_from_string(bundle.model), keep_io_types=True),
+                aside / MODEL_FILE,
+            )
         else:
             _quantise(bundle, pixels[::2], Path(scratch), aside / MODEL_FILE)
         model = (aside / MODEL_FILE).read_bytes()
         reduction = _compare(bundle, model, pixels[1::2])
         if not reduction.likeness >= LEAST_LIKENESS[precision]:
-            raise ParityError(f"{precision} and float32 embeddings are alike by {reduction.likeness:.3f}; expected at least {LEAST_LIKENESS[precision]:g}")
+            raise ParityError(
+                f"{precision} and float32 embeddings are alike by {reduction.likeness:.3f}; expected at least {LEAST_LIKENESS[precision]:g}"
+            )
         reduced_card = card.model_copy(
             update={
                 "name": f"{card.name}-{precision}",
@@ -118,7 +141,9 @@ def reduce_bundle(bundle: Bundle, precision: Precision, pixels: Floats, out: Pat
                 "provenance": f"{precision} of {card.encoder_id}: {card.provenance}",
             }
         )
-        (aside / CARD_FILE).write_text(reduced_card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        (aside / CARD_FILE).write_text(
+            reduced_card.model_dump_json(indent=2) + "\n", encoding="utf-8"
+        )
         for paper in sorted(bundle.folder.iterdir()):
             if paper.is_file() and paper.name not in {CARD_FILE, MODEL_FILE}:
                 shutil.copyfile(paper, aside / paper.name)
@@ -129,7 +154,14 @@ def reduce_bundle(bundle: Bundle, precision: Precision, pixels: Floats, out: Pat
 def _quantise(bundle: Bundle, pixels: Floats, scratch: Path, path: Path) -> None:
     (scratch / "float32.onnx").write_bytes(bundle.model)
     quant_pre_process(scratch / "float32.onnx", scratch / "prepared.onnx", skip_symbolic_shape=True)
-    first = next((node.name for node in onnx.load(scratch / "prepared.onnx").graph.node if node.op_type == "Conv"), None)
+    first = next(
+        (
+            node.name
+            for node in onnx.load(scratch / "prepared.onnx").graph.node
+            if node.op_type == "Conv"
+        ),
+        None,
+    )
     quantize_static(
         scratch / "prepared.onnx",
         path,
@@ -138,27 +170,44 @@ def _quantise(bundle: Bundle, pixels: Floats, scratch: Path, path: Path) -> None
         per_channel=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
-        nodes_to_exclude=[first] if first else [],  # it sees the grain of few, wide-ranging grey values: likeness 0.93 instead of 0.89
+        nodes_to_exclude=[first]
+        if first
+        else [],  # it sees the grain of few, wide-ranging grey values: likeness 0.93 instead of 0.89
     )
 
 
 def _run(model: bytes, bundle: Bundle, pixels: Floats) -> Floats:
     session = create_session(model, [CPU], 1)
-    return np.concatenate([session.run(None, {bundle.card.input_name: pixels[at : at + _BATCH]})[0] for at in range(0, len(pixels), _BATCH)])
+    return np.concatenate(
+        [
+            session.run(None, {bundle.card.input_name: pixels[at : at + _BATCH]})[0]
+            for at in range(0, len(pixels), _BATCH)
+        ]
+    )
 
 
 def _compare(bundle: Bundle, model: bytes, pixels: Floats) -> Reduction:
     expected, found = _run(bundle.model, bundle, pixels), _run(model, bundle, pixels)
     middle = expected.mean(axis=0)
     a, b = expected - middle, found - middle
-    cosine = (a * b).sum(axis=1) / np.maximum(np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1), 1e-12)
-    return Reduction(float(cosine.mean()), float(np.abs(found - expected).max()), len(bundle.model), len(model))
+    cosine = (a * b).sum(axis=1) / np.maximum(
+        np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1), 1e-12
+    )
+    return Reduction(
+        float(cosine.mean()), float(np.abs(found - expected).max()), len(bundle.model), len(model)
+    )
 
 
 def _canary(bundle: Bundle, model: bytes) -> Canary:
     """Return the canary of the reduced model. Machines round differently, but by no more than the reduction itself did."""
     card = bundle.card
-    pixels = preprocess(canary_planes(card.canary.seed), 1, CANARY_UM_PER_PX, card.preprocessing, card.input_size)[np.newaxis]
+    pixels = preprocess(
+        canary_planes(card.canary.seed), 1, CANARY_UM_PER_PX, card.preprocessing, card.input_size
+    )[np.newaxis]
     (full,), (reduced,) = _run(bundle.model, bundle, pixels), _run(model, bundle, pixels)
     tolerance = max(CANARY_TOLERANCE, float(np.abs(reduced - full).max()))
-    return Canary(seed=card.canary.seed, expected=tuple(round(float(value), 6) for value in reduced[:CANARY_VALUES]), tolerance=tolerance)
+    return Canary(
+        seed=card.canary.seed,
+        expected=tuple(round(float(value), 6) for value in reduced[:CANARY_VALUES]),
+        tolerance=tolerance,
+    )

@@ -21,7 +21,13 @@ import torch
 from schemas.errors import ConfigError
 from training.config import TrainingConfig
 
-CONFIG, CHECKPOINT, CURVE, TENSORBOARD, BUNDLE = "config.json", "checkpoint.ckpt", "curve.csv", "tensorboard", "bundle"
+CONFIG, CHECKPOINT, CURVE, TENSORBOARD, BUNDLE = (
+    "config.json",
+    "checkpoint.ckpt",
+    "curve.csv",
+    "tensorboard",
+    "bundle",
+)
 CURVE_COLUMNS = ("step", "loss", "rate", "rank", "spread")
 FREE_TO_CHANGE = {
     "data.cache",
@@ -69,7 +75,10 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigError(self.path, f"cannot be made: {error.strerror}; expected a folder that may be written") from error
+            raise ConfigError(
+                self.path,
+                f"cannot be made: {error.strerror}; expected a folder that may be written",
+            ) from error
         if self.checkpoint.exists():
             saved = self.read_checkpoint()
             _check_same(self.checkpoint, saved["config"], config)
@@ -90,11 +99,22 @@ class RunFolder:
             If it is no checkpoint of this command.
         """
         try:
-            saved: dict[str, Any] = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+            saved: dict[str, Any] = torch.load(
+                self.checkpoint, map_location="cpu", weights_only=True
+            )
         except Exception as error:  # torch raises a dozen kinds for a file that is not its own
-            raise ConfigError(self.checkpoint, f"cannot be read: {str(error).splitlines()[0]}; expected a checkpoint of `spherorank train ssl`") from error
-        if not isinstance(saved, dict) or not {"config", "position", "state_dict", "global_step"} <= saved.keys():
-            raise ConfigError(self.checkpoint, "is no checkpoint of `spherorank train ssl`; expected one, or an --out without it")
+            raise ConfigError(
+                self.checkpoint,
+                f"cannot be read: {str(error).splitlines()[0]}; expected a checkpoint of `spherorank train ssl`",
+            ) from error
+        if (
+            not isinstance(saved, dict)
+            or not {"config", "position", "state_dict", "global_step"} <= saved.keys()
+        ):
+            raise ConfigError(
+                self.checkpoint,
+                "is no checkpoint of `spherorank train ssl`; expected one, or an --out without it",
+            )
         return saved
 
     def add_to_curve(self, row: Mapping[str, float | None]) -> None:
@@ -130,15 +150,25 @@ def _check_same(checkpoint: Path, saved: str, config: TrainingConfig) -> None:
     then, now = _flat(json.loads(saved)), _flat(json.loads(config.model_dump_json()))
     if then["objective.name"] != now["objective.name"]:
         found, expected = then["objective.name"], now["objective.name"]
-        raise ConfigError(checkpoint, f"is a checkpoint of objective {found!r}; expected one of {expected!r}, or another --out")
-    differing = sorted(key for key in then.keys() | now.keys() if key not in FREE_TO_CHANGE and then.get(key) != now.get(key))
+        raise ConfigError(
+            checkpoint,
+            f"is a checkpoint of objective {found!r}; expected one of {expected!r}, or another --out",
+        )
+    differing = sorted(
+        key
+        for key in then.keys() | now.keys()
+        if key not in FREE_TO_CHANGE and then.get(key) != now.get(key)
+    )
     if differing:
         key = differing[0]
         more = f" ({', '.join(differing[1:])} differ too)" if differing[1:] else ""
         raise ConfigError(
-            checkpoint, f"was made with {key} = {then.get(key)!r}; the configuration has {now.get(key)!r}{more}: expected the same, or another --out"
+            checkpoint,
+            f"was made with {key} = {then.get(key)!r}; the configuration has {now.get(key)!r}{more}: expected the same, or another --out",
         )
 
 
 def _flat(nested: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    return {f"{section}.{key}": value for section, keys in nested.items() for key, value in keys.items()}
+    return {
+        f"{section}.{key}": value for section, keys in nested.items() for key, value in keys.items()
+    }

@@ -18,7 +18,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from inference.onnx_segmenter import CARD_FILE, CHANNELS, MODEL_FILE, OnnxSegmenter, canary_input, canary_values, load_segmenter
+from inference.onnx_segmenter import (
+    CARD_FILE,
+    CHANNELS,
+    MODEL_FILE,
+    OnnxSegmenter,
+    canary_input,
+    canary_values,
+    load_segmenter,
+)
 from schemas.encoder_bundle import Canary
 from schemas.segmenter_bundle import SegmenterCard
 from training.export import CANARY_SEED, INPUT_NAME, check_parity, export_onnx, written_aside
@@ -53,8 +61,14 @@ class UNet(nn.Module):  # type: ignore[misc] # torch is not typed here
         super().__init__()
         self.stem = nn.Conv2d(1, widths[0], 4, stride=2, padding=1)
         self.down = nn.ModuleList([_block(widths[0], widths[0])])
-        self.down.extend(nn.Sequential(_block(above, below), _block(below, below)) for above, below in itertools.pairwise(widths))
-        self.up = nn.ModuleList(_block(below + above, above) for above, below in reversed(tuple(itertools.pairwise(widths))))
+        self.down.extend(
+            nn.Sequential(_block(above, below), _block(below, below))
+            for above, below in itertools.pairwise(widths)
+        )
+        self.up = nn.ModuleList(
+            _block(below + above, above)
+            for above, below in reversed(tuple(itertools.pairwise(widths)))
+        )
         self.head = nn.Conv2d(widths[0], len(CHANNELS) * 4, 3, padding=1)
 
     def forward(self, density: torch.Tensor) -> torch.Tensor:
@@ -72,13 +86,17 @@ class UNet(nn.Module):  # type: ignore[misc] # torch is not typed here
 
 
 def _block(inner: int, outer: int) -> nn.Module:
-    return nn.Sequential(nn.Conv2d(inner, outer, 3, padding=1, bias=False), nn.BatchNorm2d(outer), nn.ReLU())
+    return nn.Sequential(
+        nn.Conv2d(inner, outer, 3, padding=1, bias=False), nn.BatchNorm2d(outer), nn.ReLU()
+    )
 
 
 def loss_of(log_odds: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """Return cross-entropy and 1 − Dice of each channel; Dice of each view, so that small tissue counts as much as large."""
     weights = log_odds.new_tensor(CHANNEL_WEIGHTS)
-    entropy = functional.binary_cross_entropy_with_logits(log_odds, truth, reduction="none").mean(dim=(0, 2, 3))
+    entropy = functional.binary_cross_entropy_with_logits(log_odds, truth, reduction="none").mean(
+        dim=(0, 2, 3)
+    )
     likely = log_odds.sigmoid()
     overlap = 2 * (likely * truth).sum(dim=(2, 3)) + SMALLEST_PX
     dice = overlap / (likely.sum(dim=(2, 3)) + truth.sum(dim=(2, 3)) + SMALLEST_PX)  # (batch, 2)
@@ -90,7 +108,9 @@ def train(settings: Settings, out: Path, progress: Callable[[int, float, float],
     torch.manual_seed(settings.seed)
     model = UNet()
     model.to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=settings.peak_rate, weight_decay=settings.weight_decay)
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=settings.peak_rate, weight_decay=settings.weight_decay
+    )
     first, checkpoint = 0, out / CHECKPOINT
     out.mkdir(parents=True, exist_ok=True)
     if checkpoint.exists():
@@ -100,10 +120,15 @@ def train(settings: Settings, out: Path, progress: Callable[[int, float, float],
         first = saved["step"]
     model.train()
     for step in range(first, settings.steps):
-        rate = settings.peak_rate * min((step + 1) / WARM_UP_STEPS, 0.5 + 0.5 * math.cos(math.pi * step / settings.steps))
+        rate = settings.peak_rate * min(
+            (step + 1) / WARM_UP_STEPS, 0.5 + 0.5 * math.cos(math.pi * step / settings.steps)
+        )
         for group in optimiser.param_groups:
             group["lr"] = rate
-        inputs, truths = (torch.from_numpy(part) for part in training_views(settings.seed, step, settings.batch, settings.side_px))
+        inputs, truths = (
+            torch.from_numpy(part)
+            for part in training_views(settings.seed, step, settings.batch, settings.side_px)
+        )
         with torch.autocast("cpu", torch.bfloat16):
             log_odds = model(inputs.to(memory_format=torch.channels_last))
         loss = loss_of(log_odds.float(), truths)
@@ -114,7 +139,14 @@ def train(settings: Settings, out: Path, progress: Callable[[int, float, float],
         progress(step, loss.item(), rate)
         if (step + 1) % SAVE_EVERY_STEPS == 0 or step + 1 == settings.steps:
             aside = checkpoint.with_suffix(".part")
-            torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1}, aside)
+            torch.save(
+                {
+                    "model": model.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                    "step": step + 1,
+                },
+                aside,
+            )
             aside.replace(checkpoint)
     model.to(memory_format=torch.contiguous_format).eval()
     return model
@@ -132,7 +164,11 @@ def write_segmenter(model: nn.Module, settings: Settings, out: Path) -> float:
     with written_aside(out) as aside:
         export_onnx(model, (1, side, side), aside / MODEL_FILE, OUTPUT_NAME)
         shown = canary_input(CANARY_SEED, side)
-        noise = np.random.default_rng(CANARY_SEED).uniform(-0.5, 2, (2, 1, side, side)).astype(np.float32)
+        noise = (
+            np.random.default_rng(CANARY_SEED)
+            .uniform(-0.5, 2, (2, 1, side, side))
+            .astype(np.float32)
+        )
         parity = check_parity(model, aside / MODEL_FILE, np.concatenate([shown, noise]))
         with torch.inference_mode():
             expected = canary_values(model(torch.from_numpy(shown)).numpy())
@@ -142,7 +178,11 @@ def write_segmenter(model: nn.Module, settings: Settings, out: Path) -> float:
             input_name=INPUT_NAME,
             output_name=OUTPUT_NAME,
             input_size=side,
-            canary=Canary(seed=CANARY_SEED, expected=tuple(round(float(value), 6) for value in expected), tolerance=CANARY_TOLERANCE),
+            canary=Canary(
+                seed=CANARY_SEED,
+                expected=tuple(round(float(value), 6) for value in expected),
+                tolerance=CANARY_TOLERANCE,
+            ),
             provenance=f"training/segmenter.py, virtual plates only, {settings}",
             licence="BSD-3-Clause",
         )
@@ -161,7 +201,10 @@ def run(out: Path, *, seed: int, steps: int, threads: int) -> float:
     def progress(step: int, loss: float, rate: float) -> None:
         recent.append(loss)
         if (step + 1) % 20 == 0:
-            print(f"step {step + 1}/{settings.steps}  loss {np.mean(recent):.4f}  rate {rate:.5f}  {time.monotonic() - started:.0f} s", flush=True)  # noqa: T201 - progress
+            print(
+                f"step {step + 1}/{settings.steps}  loss {np.mean(recent):.4f}  rate {rate:.5f}  {time.monotonic() - started:.0f} s",
+                flush=True,
+            )  # noqa: T201 - progress
             recent.clear()
 
     model = train(settings, out, progress)

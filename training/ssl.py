@@ -22,7 +22,13 @@ from torch import Tensor, nn
 
 from schemas.errors import ConfigError, OutputError
 from training.archive_wells import Archive
-from training.backbones import check_export_size, choose_what_learns, levels_in, make_backbone, normalisation_of
+from training.backbones import (
+    check_export_size,
+    choose_what_learns,
+    levels_in,
+    make_backbone,
+    normalisation_of,
+)
 from training.batches import BatchPlan, DayPairs, MeasureScale
 from training.config import DataSection, TrainingConfig
 from training.data import from_archive, from_store, from_virtual, split_by_plate
@@ -39,7 +45,9 @@ from training.well_views import Cropping, WellViews
 
 SETTLING_IMAGES = 512
 """Images to learn from whose features say what is usual, before anything is learned."""
-LEARN_FROM_FEATURES = frozenset({"measures", "simclr", "vicreg", "supcon", "triplet", "time_aware", "soft_ntxent"})
+LEARN_FROM_FEATURES = frozenset(
+    {"measures", "simclr", "vicreg", "supcon", "triplet", "time_aware", "soft_ntxent"}
+)
 """Objectives that see images through the backbone only, and have no teacher with one of its own."""
 REFERENCE_IMAGES = 128
 """Held-out images on which collapse is looked for."""
@@ -89,7 +97,9 @@ def train_encoder(config: TrainingConfig, out: Path) -> Trained:
         return _train(config, out)
     except OSError as error:
         expected = "expected images that can be read, and free space in --out and data.cache; the same command then goes on from the newest checkpoint"
-        raise OutputError(error.filename or out, f"cannot be read or written ({error.strerror}); {expected}") from error
+        raise OutputError(
+            error.filename or out, f"cannot be read or written ({error.strerror}); {expected}"
+        ) from error
 
 
 def _train(config: TrainingConfig, out: Path) -> Trained:
@@ -100,7 +110,9 @@ def _train(config: TrainingConfig, out: Path) -> Trained:
 
     # The network first: a wrong name should not wait for the images.
     check_export_size(model.backbone, model.input_size, model.export_size)
-    backbone, dimension = make_backbone(model.backbone, model.weights, model.channels, model.input_size, model.pooling)
+    backbone, dimension = make_backbone(
+        model.backbone, model.weights, model.channels, model.input_size, model.pooling
+    )
     choose_what_learns(backbone, model.last_blocks)
     backbone.to(memory_format=torch.channels_last)  # a third less time on the CPU
     objective = make_objective(config.objective.name, backbone, dimension, config.objective)
@@ -109,7 +121,9 @@ def _train(config: TrainingConfig, out: Path) -> Trained:
     start = Position(*folder.read_checkpoint()["position"]) if done else Position(0, 0)
 
     # Images. A plate is learned from or held out, never both.
-    training, held_out = split_by_plate(read_views(config.data), config.data.validation_share, run.seed)
+    training, held_out = split_by_plate(
+        read_views(config.data), config.data.validation_share, run.seed
+    )
     plan = plan_of(config, objective, training)
     reference = clean_pixels(held_out, plan, REFERENCE_IMAGES)
     if (levels := levels_in(backbone)) is not None:
@@ -137,7 +151,9 @@ def _train(config: TrainingConfig, out: Path) -> Trained:
     objective.backbone = backbone
     objective.to("cpu").eval()
     validation = validate(objective, held_out, plan)
-    parity = write_bundle(Embedding(objective), describe(config, plan, training, validation), folder.bundle)
+    parity = write_bundle(
+        Embedding(objective), describe(config, plan, training, validation), folder.bundle
+    )
     return Trained(Outcome.FINISHED, run.steps, folder.bundle, parity, validation)
 
 
@@ -150,13 +166,21 @@ def read_views(data: DataSection, cropping: Cropping | None = None) -> list[Well
         If there is no source, or one of them has no usable image.
     """
     if not data.archives and not data.virtual_plates:
-        raise ConfigError("data", "has no images; expected tables [[data.archives]], or virtual_plates")
+        raise ConfigError(
+            "data", "has no images; expected tables [[data.archives]], or virtual_plates"
+        )
     cropping = cropping or Cropping(data.crop_px, data.field_um, data.background, data.planes)
     views: list[WellViews] = []
     for section in data.archives:
-        archive = Archive(section.folder, section.pattern, section.bits, section.field, section.um_per_px)
+        archive = Archive(
+            section.folder, section.pattern, section.bits, section.field, section.um_per_px
+        )
         stored = section.store
-        found = from_store(stored, archive, data.cache, cropping=cropping) if stored else from_archive(archive, data.cache, cropping=cropping)
+        found = (
+            from_store(stored, archive, data.cache, cropping=cropping)
+            if stored
+            else from_archive(archive, data.cache, cropping=cropping)
+        )
         views += [replace(plate, repeat=section.repeat) for plate in found]
     if data.virtual_plates:
         seeds = range(data.virtual_seed, data.virtual_seed + data.virtual_plates)
@@ -164,15 +188,28 @@ def read_views(data: DataSection, cropping: Cropping | None = None) -> list[Well
             task = bar.add_task("virtual plates", total=len(seeds))
             wells = VirtualWells(data.virtual_wells)
             views += from_virtual(
-                seeds, data.cache, cropping=cropping, wells=wells, jobs=data.jobs, progress=lambda done, _total: bar.update(task, completed=done)
+                seeds,
+                data.cache,
+                cropping=cropping,
+                wells=wells,
+                jobs=data.jobs,
+                progress=lambda done, _total: bar.update(task, completed=done),
             )
     return views
 
 
-def plan_of(config: TrainingConfig, objective: Objective, training: Sequence[WellViews]) -> BatchPlan:
+def plan_of(
+    config: TrainingConfig, objective: Objective, training: Sequence[WellViews]
+) -> BatchPlan:
     """Return what a batch is made of: what the objective needs, and the normalisation that the backbone's weights were made with."""
     needs, wished = objective.needs, config.objective.within_plate
-    pairs = DayPairs.UNTREATED if needs.untreated_pairs else DayPairs.SINCE_DOSING if needs.day_pairs else DayPairs.NONE
+    pairs = (
+        DayPairs.UNTREATED
+        if needs.untreated_pairs
+        else DayPairs.SINCE_DOSING
+        if needs.day_pairs
+        else DayPairs.NONE
+    )
     mean, std = normalisation_of(config.model.backbone)
     return BatchPlan(
         scale=MeasureScale.of(training),
@@ -189,7 +226,13 @@ def plan_of(config: TrainingConfig, objective: Objective, training: Sequence[Wel
     )
 
 
-def keep_features(config: TrainingConfig, objective: Objective, plan: BatchPlan, training: Sequence[WellViews], reference: Tensor) -> tuple[BatchPlan, Tensor]:
+def keep_features(
+    config: TrainingConfig,
+    objective: Objective,
+    plan: BatchPlan,
+    training: Sequence[WellViews],
+    reference: Tensor,
+) -> tuple[BatchPlan, Tensor]:
     """Let the backbone, which does not learn, see every image a few times now and never again; the objective then learns from its features.
 
     Raises
@@ -199,26 +242,41 @@ def keep_features(config: TrainingConfig, objective: Objective, plan: BatchPlan,
     """
     run, model = config.run, config.model
     if model.last_blocks != 0 or model.frozen_steps:
-        raise ConfigError("run.kept_views", f"is {run.kept_views}, and the backbone learns; expected model.last_blocks = 0, or 0 kept views")
+        raise ConfigError(
+            "run.kept_views",
+            f"is {run.kept_views}, and the backbone learns; expected model.last_blocks = 0, or 0 kept views",
+        )
     if objective.name not in LEARN_FROM_FEATURES:
         raise ConfigError(
-            "run.kept_views", f"is {run.kept_views}, and {objective.name} needs pixels; expected 0, or one of {', '.join(sorted(LEARN_FROM_FEATURES))}"
+            "run.kept_views",
+            f"is {run.kept_views}, and {objective.name} needs pixels; expected 0, or one of {', '.join(sorted(LEARN_FROM_FEATURES))}",
         )
     augmented = config.augment
     if augmented.first != augmented.second or augmented.mask_background:
         told = f"has first = {augmented.first!r}, second = {augmented.second!r}, mask_background = {augmented.mask_background}"
-        raise ConfigError("augment", f"{told}, and features are kept of one preset without a mask; expected first = second and 0, or run.kept_views = 0")
+        raise ConfigError(
+            "augment",
+            f"{told}, and features are kept of one preset without a mask; expected first = second and 0, or run.kept_views = 0",
+        )
     how = Seen(augmented.first, run.kept_views, plan.side_px, plan.mean, plan.std, run.seed)
     with progress() as bar:
         task = bar.add_task("plates seen", total=len(training))
-        kept = frozen_features(training, objective.backbone, how, config.data.cache, progress=lambda done, _total: bar.update(task, completed=done))
+        kept = frozen_features(
+            training,
+            objective.backbone,
+            how,
+            config.data.cache,
+            progress=lambda done, _total: bar.update(task, completed=done),
+        )
     with torch.no_grad():
         seen = torch.cat([objective.backbone.eval()(part) for part in reference.split(32)])
     objective.backbone = nn.Identity()
     return replace(plan, kept=tuple(kept)), seen
 
 
-def make_trainer(config: TrainingConfig, folder: RunFolder, keeper: RunKeeper, done: int) -> pl.Trainer:
+def make_trainer(
+    config: TrainingConfig, folder: RunFolder, keeper: RunKeeper, done: int
+) -> pl.Trainer:
     """Return Lightning's trainer for this machine, or for each of several; the same command is started on every node.
 
     Raises
@@ -231,10 +289,15 @@ def make_trainer(config: TrainingConfig, folder: RunFolder, keeper: RunKeeper, d
     except (MisconfigurationException, ValueError) as error:
         run = config.run
         asked = f"accelerator = {run.accelerator!r}, devices = {run.devices}, precision = {run.precision!r}"
-        raise ConfigError("run", f"has {asked}, which this machine does not do: {error}; expected what it has, or 'auto'") from error
+        raise ConfigError(
+            "run",
+            f"has {asked}, which this machine does not do: {error}; expected what it has, or 'auto'",
+        ) from error
 
 
-def _make_trainer(config: TrainingConfig, folder: RunFolder, keeper: RunKeeper, done: int) -> pl.Trainer:
+def _make_trainer(
+    config: TrainingConfig, folder: RunFolder, keeper: RunKeeper, done: int
+) -> pl.Trainer:
     run = config.run
     return pl.Trainer(
         accelerator=run.accelerator,
@@ -245,7 +308,9 @@ def _make_trainer(config: TrainingConfig, folder: RunFolder, keeper: RunKeeper, 
         max_steps=run.steps,
         gradient_clip_val=run.gradient_norm,
         callbacks=[keeper],
-        logger=TensorBoardLogger(folder.path, name="", version=TENSORBOARD, purge_step=done or None),
+        logger=TensorBoardLogger(
+            folder.path, name="", version=TENSORBOARD, purge_step=done or None
+        ),
         log_every_n_steps=10,
         enable_checkpointing=False,  # the keeper's are written aside
         enable_progress_bar=False,  # ours counts the steps of the whole run

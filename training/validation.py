@@ -29,26 +29,38 @@ class Validation:
     images: int
     rank: float  # effective, of the embedding
     spread: float
-    measures_r2: float | None  # of a ridge regression from the embedding to the hand measures, mean over measures, out of fold; None: too few
+    measures_r2: (
+        float | None
+    )  # of a ridge regression from the embedding to the hand measures, mean over measures, out of fold; None: too few
 
 
 def validate(objective: Objective, held_out: Sequence[WellViews], plan: BatchPlan) -> Validation:
     """Embed all clean held-out images and regress their hand measures on the embedding."""
-    embeddings = torch.cat([embeddings_of(objective, clean_images(plate, plan)) for plate in held_out])
+    embeddings = torch.cat(
+        [embeddings_of(objective, clean_images(plate, plan)) for plate in held_out]
+    )
     measures = np.concatenate([plate.measures for plate in held_out])
     seen = collapse.measure(embeddings)
-    return Validation(len(embeddings), seen.rank, seen.spread, probe_measures(embeddings.numpy(), measures))
+    return Validation(
+        len(embeddings), seen.rank, seen.spread, probe_measures(embeddings.numpy(), measures)
+    )
 
 
-def probe_measures(embeddings: npt.NDArray[np.float32], measures: npt.NDArray[np.float32]) -> float | None:
+def probe_measures(
+    embeddings: npt.NDArray[np.float32], measures: npt.NDArray[np.float32]
+) -> float | None:
     """Return the mean R² over hand measures, (n, M), of a ridge regression on embeddings, (n, D), five-fold out of fold."""
     known = np.isfinite(measures).all(axis=1)
     if known.sum() < MIN_IMAGES:
         return None
     truth = StandardScaler().fit_transform(measures[known]).clip(-FARTHEST, FARTHEST)
-    scale = float(embeddings[known].std(axis=0).mean()) or 1.0  # one for all: a dead dimension stays dead
+    scale = (
+        float(embeddings[known].std(axis=0).mean()) or 1.0
+    )  # one for all: a dead dimension stays dead
     found = embeddings[known] / scale
-    foreseen = cross_val_predict(RidgeCV(np.logspace(-1, 5, 7)), found, truth, cv=KFold(FOLDS, shuffle=True, random_state=0))
+    foreseen = cross_val_predict(
+        RidgeCV(np.logspace(-1, 5, 7)), found, truth, cv=KFold(FOLDS, shuffle=True, random_state=0)
+    )
     return float(r2_score(truth, foreseen))
 
 
@@ -60,5 +72,7 @@ def clean_pixels(held_out: Sequence[WellViews], plan: BatchPlan, count: int) -> 
 
 def clean_images(plate: WellViews, plan: BatchPlan, count: int | None = None) -> torch.Tensor:
     """Return all images of a plate, or some spread evenly over it, (n, 3, side, side), as the service would see them."""
-    rows = np.unique(np.linspace(0, len(plate) - 1, min(count or len(plate), len(plate))).round().astype(int))
+    rows = np.unique(
+        np.linspace(0, len(plate) - 1, min(count or len(plate), len(plate))).round().astype(int)
+    )
     return normalised(value_images((plate.crops[row] for row in rows), plan.side_px), plan)

@@ -39,20 +39,31 @@ def training_views(seed: int, step: int, batch: int, side_px: int) -> tuple[Floa
     """Return a batch of inputs, (batch, 1, side, side), and truths, (batch, 2, side, side): the same for the same seed and step."""
     rng = np.random.default_rng([seed, step])
     wells = math.ceil(batch / (PLANES * _VIEWS_A_PLANE))
-    views = [_view(rng, frame, side_px) for frame in _frames(rng, wells) for _ in range(_VIEWS_A_PLANE)]
+    views = [
+        _view(rng, frame, side_px) for frame in _frames(rng, wells) for _ in range(_VIEWS_A_PLANE)
+    ]
     order = rng.permutation(len(views))[:batch]
-    return np.stack([views[i][0] for i in order])[:, np.newaxis], np.stack([views[i][1] for i in order])
+    return np.stack([views[i][0] for i in order])[:, np.newaxis], np.stack(
+        [views[i][1] for i in order]
+    )
 
 
 def _frames(rng: np.random.Generator, wells: int) -> Iterator[Frame]:
     """Render some wells of one plate, every plane of each."""
     plate = plan_plate(FIRST_SEED + int(rng.integers(900_000)))
     for plan in rng.choice(np.array(plate.wells, dtype=object), wells, replace=False):
-        tissue = _vary_tissue(rng, grow(plate, plan, int(rng.choice(CULTURE_DAYS)), _vary_line(rng, plate)))
+        tissue = _vary_tissue(
+            rng, grow(plate, plan, int(rng.choice(CULTURE_DAYS)), _vary_line(rng, plate))
+        )
         scene = draw(tissue, _SIZE_PX)
         bench = replace(bench_of(plate, OpticsName.DEFAULT), optics=_any_optics(rng))
         tilt = bench.optics.tilt * rng.normal(0, 0.7, 2)
-        bench = replace(bench, tilt=(float(tilt[0]), float(tilt[1])), light=bench.optics.light, scratches=float(rng.uniform(0, 0.8)))
+        bench = replace(
+            bench,
+            tilt=(float(tilt[0]), float(tilt[1])),
+            light=bench.optics.light,
+            scratches=float(rng.uniform(0, 0.8)),
+        )
         planes = render(scene, plate, plan, tissue.day, bench)
         beside = cv2.dilate(scene.mask.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0
         specks = ((scene.density > _SPECK_DENSITY) | (scene.height_um > _SPECK_UM)) & beside
@@ -81,11 +92,20 @@ def _vary_line(rng: np.random.Generator, plate: VirtualPlate) -> Line:
 def _vary_tissue(rng: np.random.Generator, tissue: Tissue) -> Tissue:
     """Move tissue farther off than plates do, over the border at times, add pieces of its own kind beside it, and leave some wells empty."""
     count = int(rng.integers(1, 5)) if rng.random() < _IN_PIECES_SHARE else 0
-    angle, distance, radius = rng.uniform(0, 2 * np.pi, count), rng.uniform(1.1, 1.7, count), rng.uniform(0.12, 0.45, count)
+    angle, distance, radius = (
+        rng.uniform(0, 2 * np.pi, count),
+        rng.uniform(1.1, 1.7, count),
+        rng.uniform(0.12, 0.45, count),
+    )
     beside = np.stack([distance * np.cos(angle), distance * np.sin(angle), radius], axis=1)
     x, y = rng.normal(0, 110, 2) if rng.random() < 0.85 else rng.uniform(-690, 690, 2)  # noqa: PLR2004 - share of wells near the middle
     present = bool(rng.random() >= _EMPTY_SHARE)
-    return replace(tissue, centre_um=(float(x), float(y)), lobes=np.concatenate([tissue.lobes, beside]), present=present)
+    return replace(
+        tissue,
+        centre_um=(float(x), float(y)),
+        lobes=np.concatenate([tissue.lobes, beside]),
+        present=present,
+    )
 
 
 def _any_optics(rng: np.random.Generator) -> Optics:
@@ -112,7 +132,12 @@ def _view(rng: np.random.Generator, frame: Frame, side_px: int) -> tuple[Floats,
         if rng.random() < share:
             seen, masks = spoil(rng, seen, masks)
     if rng.random() < 0.35:  # noqa: PLR2004 - share out of focus
-        seen = np.asarray(cv2.GaussianBlur(seen, (0, 0), float(np.exp(rng.uniform(np.log(0.6), np.log(0.03 * side_px))))), np.float32)
+        seen = np.asarray(
+            cv2.GaussianBlur(
+                seen, (0, 0), float(np.exp(rng.uniform(np.log(0.6), np.log(0.03 * side_px))))
+            ),
+            np.float32,
+        )
     slope = 1 + rng.uniform(-0.2, 0.2) * np.linspace(-1, 1, side_px)[:, None]
     noise = rng.normal(0, rng.uniform(0, 0.02) * float(np.median(seen)), seen.shape)
     seen = np.asarray(seen * slope + noise, np.float32)
@@ -121,7 +146,10 @@ def _view(rng: np.random.Generator, frame: Frame, side_px: int) -> tuple[Floats,
 
 def _turn(rng: np.random.Generator, frame: Frame) -> Frame:
     turns, step = int(rng.integers(4)), int(rng.choice([-1, 1]))
-    return Frame(np.rot90(frame.seen, turns)[:, ::step], np.rot90(frame.masks, turns, axes=(1, 2))[:, :, ::step])
+    return Frame(
+        np.rot90(frame.seen, turns)[:, ::step],
+        np.rot90(frame.masks, turns, axes=(1, 2))[:, :, ::step],
+    )
 
 
 def _reframe(rng: np.random.Generator, frame: Frame, side_px: int) -> Frame:
@@ -136,16 +164,29 @@ def _reframe(rng: np.random.Generator, frame: Frame, side_px: int) -> Frame:
         part = size * float(rng.uniform(0.5, 1.0) if kind < 0.65 else rng.uniform(1.0, 1.7))  # noqa: PLR2004 - share of other parts
         middle = size / 2 + rng.uniform(-0.5, 0.5, 2) * abs(size - part)
     scale = side_px / part
-    placing = np.array([[scale, 0, side_px / 2 - scale * middle[1]], [0, scale, side_px / 2 - scale * middle[0]]], np.float32)
+    placing = np.array(
+        [[scale, 0, side_px / 2 - scale * middle[1]], [0, scale, side_px / 2 - scale * middle[0]]],
+        np.float32,
+    )
     seen, masks = np.ascontiguousarray(frame.seen), np.ascontiguousarray(frame.masks)
     if scale < 1:  # warping does not average
         seen = np.asarray(cv2.GaussianBlur(seen, (0, 0), 0.4 / scale), np.float32)
         masks = np.stack([cv2.GaussianBlur(mask, (0, 0), 0.4 / scale) for mask in masks])
     target = side_px, side_px
-    moved = np.asarray(cv2.warpAffine(seen, placing, target, borderMode=cv2.BORDER_CONSTANT, borderValue=float("nan")), np.float32)
+    moved = np.asarray(
+        cv2.warpAffine(
+            seen, placing, target, borderMode=cv2.BORDER_CONSTANT, borderValue=float("nan")
+        ),
+        np.float32,
+    )
     outside = np.isnan(moved)
     moved[outside] = np.quantile(moved[~outside], rng.uniform(0.5, 0.9)) * rng.uniform(0.9, 1.1)
-    return Frame(moved, np.stack([cv2.warpAffine(mask, placing, target) >= _PARTLY for mask in masks]).astype(np.float32))
+    return Frame(
+        moved,
+        np.stack([cv2.warpAffine(mask, placing, target) >= _PARTLY for mask in masks]).astype(
+            np.float32
+        ),
+    )
 
 
 def _add_object(rng: np.random.Generator, seen: Floats, masks: Masks) -> tuple[Floats, Masks]:
@@ -155,12 +196,29 @@ def _add_object(rng: np.random.Generator, seen: Floats, masks: Masks) -> tuple[F
     kind = int(rng.integers(3))
     if kind == 0:
         angles = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.25, 40))
-        path = rng.uniform(0, side, 2) + np.cumsum(np.stack([np.cos(angles), np.sin(angles)], axis=1) * side * rng.uniform(0.005, 0.03), axis=0)
-        cv2.polylines(layer, [np.round(path * 8).astype(np.int32)], False, 1.0, int(rng.integers(1, 6)), cv2.LINE_AA, 3)
+        path = rng.uniform(0, side, 2) + np.cumsum(
+            np.stack([np.cos(angles), np.sin(angles)], axis=1) * side * rng.uniform(0.005, 0.03),
+            axis=0,
+        )
+        cv2.polylines(
+            layer,
+            [np.round(path * 8).astype(np.int32)],
+            False,
+            1.0,
+            int(rng.integers(1, 6)),
+            cv2.LINE_AA,
+            3,
+        )
     else:
         centre, radius = rng.uniform(0, side, 2), side * float(rng.uniform(0.02, 0.10))
-        angles = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(4, 9)))) if kind == 1 else np.linspace(0, 2 * np.pi, 60)
-        corners = centre + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1) * (1 if kind != 1 else rng.uniform(0.6, 1.2, (len(angles), 1)))
+        angles = (
+            np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(4, 9))))
+            if kind == 1
+            else np.linspace(0, 2 * np.pi, 60)
+        )
+        corners = centre + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1) * (
+            1 if kind != 1 else rng.uniform(0.6, 1.2, (len(angles), 1))
+        )
         cv2.fillPoly(layer, [np.round(corners * 8).astype(np.int32)], 1.0, cv2.LINE_AA, 3)
     solid = (layer >= 0.5).astype(np.float32)  # noqa: PLR2004 - covered pixels
     if kind == 2:  # noqa: PLR2004 - a bubble is dark at its edge only
@@ -170,7 +228,9 @@ def _add_object(rng: np.random.Generator, seen: Floats, masks: Masks) -> tuple[F
         return seen, masks
     density = float(np.exp(rng.uniform(np.log(0.25), np.log(2.5))))
     shadow = cv2.GaussianBlur(layer, (0, 0), float(rng.uniform(0.5, 2.0)))
-    return seen * np.exp(-density * shadow), np.stack([body, np.maximum(masks[1], solid * (1 - body))])
+    return seen * np.exp(-density * shadow), np.stack(
+        [body, np.maximum(masks[1], solid * (1 - body))]
+    )
 
 
 def _add_rim(rng: np.random.Generator, seen: Floats, masks: Masks) -> tuple[Floats, Masks]:
@@ -179,17 +239,28 @@ def _add_rim(rng: np.random.Generator, seen: Floats, masks: Masks) -> tuple[Floa
     whole = rng.random() < 0.5  # noqa: PLR2004 - a coin
     radius = side * float(rng.uniform(0.36, 0.52) if whole else rng.uniform(0.5, 1.5))
     angle = rng.uniform(0, 2 * np.pi)
-    off = side * float(rng.uniform(0, 0.05)) if whole else radius - side * float(rng.uniform(0.3, 0.5))
+    off = (
+        side * float(rng.uniform(0, 0.05))
+        if whole
+        else radius - side * float(rng.uniform(0.3, 0.5))
+    )
     x, y = side / 2 - off * np.cos(angle), side / 2 - off * np.sin(angle)
     axis = np.arange(side, dtype=np.float32)
-    depth = np.hypot(axis[None, :] - np.float32(x), axis[:, None] - np.float32(y)) - np.float32(radius)  # px behind the wall's inner face
+    depth = np.hypot(axis[None, :] - np.float32(x), axis[:, None] - np.float32(y)) - np.float32(
+        radius
+    )  # px behind the wall's inner face
     width, softness = side * float(rng.uniform(0.01, 0.10)), side * float(rng.uniform(0.002, 0.02))
-    wall, behind = 1 / (1 + np.exp(np.clip(-depth / softness, -30, 30))), 1 / (1 + np.exp(np.clip(-(depth - width) / softness, -30, 30)))
+    wall, behind = (
+        1 / (1 + np.exp(np.clip(-depth / softness, -30, 30))),
+        1 / (1 + np.exp(np.clip(-(depth - width) / softness, -30, 30))),
+    )
     dark, outer = rng.uniform(0.03, 0.7), rng.uniform(0.03, 1.2)
     glow = 1 + rng.uniform(-0.15, 0.25) * np.exp(-((depth / (3 * softness + 1)) ** 2))
     texture = 1 + 0.1 * smooth_noise(rng, 30, side) * wall
     level = background_level(seen)
-    seen = (seen * (1 - wall) + level * wall * (dark * (1 - behind) + outer * behind)) * glow * texture
+    seen = (
+        (seen * (1 - wall) + level * wall * (dark * (1 - behind) + outer * behind)) * glow * texture
+    )
     return np.maximum(seen, np.float32(0.001)).astype(np.float32), masks * (depth < 0)
 
 
@@ -197,5 +268,9 @@ def _darken_sides(rng: np.random.Generator, seen: Floats, masks: Masks) -> tuple
     """Let the light fall off towards one side, as beside a channel's wall or under a meniscus."""
     side = len(seen)
     reach = side * float(rng.uniform(0.02, 0.25))
-    shade = 1 - rng.uniform(0.2, 0.95) * np.exp(-((np.arange(side, dtype=np.float32) / np.float32(reach)) ** 2))
-    return np.rot90(np.rot90(seen, -1) * shade[:, None]).astype(np.float32) if rng.random() < 0.5 else seen * shade[None, :].astype(np.float32), masks  # noqa: PLR2004 - a coin
+    shade = 1 - rng.uniform(0.2, 0.95) * np.exp(
+        -((np.arange(side, dtype=np.float32) / np.float32(reach)) ** 2)
+    )
+    return np.rot90(np.rot90(seen, -1) * shade[:, None]).astype(
+        np.float32
+    ) if rng.random() < 0.5 else seen * shade[None, :].astype(np.float32), masks  # noqa: PLR2004 - a coin

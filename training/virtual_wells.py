@@ -13,12 +13,28 @@ import numpy as np
 import numpy.typing as npt
 
 from acquisition.virtual_optics import RENDERER_VERSION, Bench, Optics, OpticsName, bench_of, render
-from acquisition.virtual_plate import DOSED_ON_DAY, READOUT_DAY, Mechanism, VirtualPlate, WellPlan, plan_plate
+from acquisition.virtual_plate import (
+    DOSED_ON_DAY,
+    READOUT_DAY,
+    Mechanism,
+    VirtualPlate,
+    WellPlan,
+    plan_plate,
+)
 from acquisition.virtual_scene import draw
 from acquisition.virtual_tissue import FIELD_UM, Line, grow, line_of
 from schemas.errors import ConfigError
 from training.virtual_views import FIRST_SEED
-from training.well_views import Cropping, PlateNote, View, WellViews, folder_of, keep_views, open_views, view_of
+from training.well_views import (
+    Cropping,
+    PlateNote,
+    View,
+    WellViews,
+    folder_of,
+    keep_views,
+    open_views,
+    view_of,
+)
 
 HELD_OUT_MECHANISM = Mechanism.GROWTH_ARREST
 HELD_OUT_OPTICS = OpticsName.PHASE_RIM
@@ -47,7 +63,10 @@ def virtual_views(seed: int, cache: Path, *, cropping: Cropping, wells: VirtualW
         If plates of the seed are kept for tests and benchmarks.
     """
     if seed < FIRST_SEED:
-        raise ConfigError("seeds", f"has {seed}; expected {FIRST_SEED} or more, as plates of smaller seeds are for tests and benchmarks")
+        raise ConfigError(
+            "seeds",
+            f"has {seed}; expected {FIRST_SEED} or more, as plates of smaller seeds are for tests and benchmarks",
+        )
     plate = plan_plate(seed)
     note = PlateNote(plate.name, f"virtual {RENDERER_VERSION} {wells}", DOSED_ON_DAY)
     folder = folder_of(cache, note, cropping)
@@ -66,18 +85,32 @@ def _views(plate: VirtualPlate, cropping: Cropping, wells: VirtualWells) -> Iter
     bench = _any_bench(rng, plate)
     for plan, day in _looks(rng, plate, wells):
         planes = _look(plate, plan, day, line, bench, size_px)
-        yield view_of(planes, FIELD_UM / size_px, cropping, well=plan.well, day=day, group=plan.group.value, treatment=plan.treatment)
+        yield view_of(
+            planes,
+            FIELD_UM / size_px,
+            cropping,
+            well=plan.well,
+            day=day,
+            group=plan.group.value,
+            treatment=plan.treatment,
+        )
 
 
-def _looks(rng: np.random.Generator, plate: VirtualPlate, wells: VirtualWells) -> list[tuple[WellPlan, int]]:
+def _looks(
+    rng: np.random.Generator, plate: VirtualPlate, wells: VirtualWells
+) -> list[tuple[WellPlan, int]]:
     plans = [plan for plan in plate.wells if plan.mechanism is not HELD_OUT_MECHANISM]
     rng.shuffle(plans)
     plans = plans[: wells.wells]
     looks = [(plan, day) for plan in plans for day in wells.days]
-    return looks + [(plan, int(rng.choice(_OTHER_DAYS))) for plan in plans[: wells.wells_on_other_days]]
+    return looks + [
+        (plan, int(rng.choice(_OTHER_DAYS))) for plan in plans[: wells.wells_on_other_days]
+    ]
 
 
-def _look(plate: VirtualPlate, plan: WellPlan, day: int, line: Line, bench: Bench, size_px: int) -> npt.NDArray[np.uint16]:
+def _look(
+    plate: VirtualPlate, plan: WellPlan, day: int, line: Line, bench: Bench, size_px: int
+) -> npt.NDArray[np.uint16]:
     """Return (3, H, W), white = 65535."""
     cv2.setNumThreads(1)  # plates are rendered side by side
     counts = render(draw(grow(plate, plan, day, line), size_px), plate, plan, day, bench)
@@ -102,7 +135,11 @@ def _vary_line(rng: np.random.Generator, line: Line) -> Line:
 def _any_bench(rng: np.random.Generator, plate: VirtualPlate) -> Bench:
     optics = any_optics(rng)
     # How the light tilts and clouds stays the default microscope's: augmentation tilts it further.
-    return replace(bench_of(plate, OpticsName.DEFAULT), optics=optics, light=float(optics.light * rng.uniform(0.85, 1.1)))
+    return replace(
+        bench_of(plate, OpticsName.DEFAULT),
+        optics=optics,
+        light=float(optics.light * rng.uniform(0.85, 1.1)),
+    )
 
 
 def any_optics(rng: np.random.Generator) -> Optics:

@@ -22,7 +22,9 @@ from inference.segmentation import ClassicalSegmenter
 from schemas.encoder_bundle import PlanePolicy, Preprocessing
 from schemas.errors import ConfigError
 
-CACHE_VERSION = 1  # of what a folder holds and how it was measured; another version is another folder
+CACHE_VERSION = (
+    1  # of what a folder holds and how it was measured; another version is another folder
+)
 CROPS, TABLE, FOREGROUNDS = "crops.u8", "table.npz", "foregrounds.u8"
 FOREGROUND_SEAM = 0.02  # of the field: the bright seam around tissue and debris belongs to them
 
@@ -34,14 +36,22 @@ class Cropping:
     """How images become crops: all of :mod:`inference.preprocess` but the normalisation, which comes after augmentation."""
 
     side_px: int = 256
-    field_um: float | None = 900.0  # about twice the tissue, the same on all days: size stays visible
+    field_um: float | None = (
+        900.0  # about twice the tissue, the same on all days: size stays visible
+    )
     background: float = 0.75
     planes: PlanePolicy = PlanePolicy.SHARPEST_NEIGHBOURS
 
     @property
     def preprocessing(self) -> Preprocessing:
         """The steps up to values of 0…1."""
-        return Preprocessing(planes=self.planes, field_um=self.field_um, background=self.background, mean=(0, 0, 0), std=(1, 1, 1))
+        return Preprocessing(
+            planes=self.planes,
+            field_um=self.field_um,
+            background=self.background,
+            mean=(0, 0, 0),
+            std=(1, 1, 1),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +85,9 @@ class WellViews:
     groups: tuple[str, ...]  # N; "" unknown
     treatments: tuple[str, ...]  # N; "" none or unknown
     crops: Bytes  # (N, 3, S, S): 255 × the value after background level, mapped into memory
-    measures: npt.NDArray[np.float32]  # (N, M): inference.ranked_measures of the clean image; NaN without tissue or scale
+    measures: npt.NDArray[
+        np.float32
+    ]  # (N, M): inference.ranked_measures of the clean image; NaN without tissue or scale
     dosed_on_day: int  # 0 unknown
     background: float  # the value that empty medium has in the crops, 0…1
     digest: str  # of the source and the cropping
@@ -92,7 +104,14 @@ class WellViews:
 
 
 def view_of(
-    planes: npt.NDArray[np.uint16], um_per_px: float | None, cropping: Cropping, *, well: str, day: int = 0, group: str = "", treatment: str = ""
+    planes: npt.NDArray[np.uint16],
+    um_per_px: float | None,
+    cropping: Cropping,
+    *,
+    well: str,
+    day: int = 0,
+    group: str = "",
+    treatment: str = "",
 ) -> View:
     """Crop and measure one well image, (planes, H, W), white = 65535.
 
@@ -107,7 +126,14 @@ def view_of(
     measures = np.full(len(RANKED), np.nan)
     if um_per_px is not None and not segmentation.is_empty:
         measures = for_ranking(measure(planes[sharpest_plane], segmentation, um_per_px))
-    return View(well, day, group, treatment, np.round(values * 255).astype(np.uint8), measures.astype(np.float32))
+    return View(
+        well,
+        day,
+        group,
+        treatment,
+        np.round(values * 255).astype(np.uint8),
+        measures.astype(np.float32),
+    )
 
 
 def folder_of(cache: Path, note: PlateNote, cropping: Cropping) -> Path:
@@ -119,7 +145,9 @@ def _digest(note: PlateNote, cropping: Cropping) -> str:
     return hashlib.sha256(f"{CACHE_VERSION} {note} {cropping}".encode()).hexdigest()[:16]
 
 
-def keep_views(cache: Path, note: PlateNote, cropping: Cropping, views: Iterable[View]) -> WellViews | None:
+def keep_views(
+    cache: Path, note: PlateNote, cropping: Cropping, views: Iterable[View]
+) -> WellViews | None:
     """Write the views one by one, whatever their number; None, and no folder, where there is none."""
     out = folder_of(cache, note, cropping)
     cache.mkdir(parents=True, exist_ok=True)
@@ -167,7 +195,9 @@ def open_views(folder: Path) -> WellViews:
     try:
         with np.load(folder / TABLE) as table:
             side_px, count = int(table["side_px"]), len(table["wells"])
-            crops = np.memmap(folder / CROPS, np.uint8, mode="r", shape=(count, 3, side_px, side_px))
+            crops = np.memmap(
+                folder / CROPS, np.uint8, mode="r", shape=(count, 3, side_px, side_px)
+            )
             return WellViews(
                 plate=str(table["plate"]),
                 wells=tuple(table["wells"].tolist()),
@@ -182,7 +212,10 @@ def open_views(folder: Path) -> WellViews:
                 folder=folder,
             )
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ConfigError(folder, f"is damaged ({error}); expected crops as they were written: delete the folder and they are made again") from error
+        raise ConfigError(
+            folder,
+            f"is damaged ({error}); expected crops as they were written: delete the folder and they are made again",
+        ) from error
 
 
 def foregrounds(views: WellViews) -> Bytes:
@@ -196,6 +229,8 @@ def foregrounds(views: WellViews) -> Bytes:
             with aside.open("wb") as file:
                 for crop in views.crops:
                     tissue = segmenter.segment(crop[1].astype(np.uint16) * np.uint16(257), None)
-                    file.write(np.packbits(grown(tissue.body | tissue.debris, seam_px), axis=-1).tobytes())
+                    file.write(
+                        np.packbits(grown(tissue.body | tissue.debris, seam_px), axis=-1).tobytes()
+                    )
             aside.rename(path)
     return np.memmap(path, np.uint8, mode="r", shape=shape)

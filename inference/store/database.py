@@ -16,24 +16,41 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from schemas.errors import StoreError
 
 MIGRATIONS = "inference.store:migrations"
-_EXPECTED = "expected sqlite:////folder/file.sqlite or postgresql+psycopg://user:password@host/database"
+_EXPECTED = (
+    "expected sqlite:////folder/file.sqlite or postgresql+psycopg://user:password@host/database"
+)
 _WRITES = "spherorank_writes"
 _MIGRATING = 7_467_483  # any number that nobody else locks: one service at a time changes the tables of a PostgreSQL database
 
 # What a driver says, and what a person can do about it.
 _ADVICE = (
-    ("locked", "another process holds it; expected no backup, copy or database tool that keeps it locked"),
-    ("lock timeout", "another process holds it; expected no backup or database tool that keeps it locked"),
+    (
+        "locked",
+        "another process holds it; expected no backup, copy or database tool that keeps it locked",
+    ),
+    (
+        "lock timeout",
+        "another process holds it; expected no backup or database tool that keeps it locked",
+    ),
     ("disk is full", "nothing of this was kept; make room, then start again"),
     ("No space left", "nothing of this was kept; make room, then start again"),
-    ("unable to open", "expected a file that this user may write, in a folder that this user may write"),
+    (
+        "unable to open",
+        "expected a file that this user may write, in a folder that this user may write",
+    ),
     ("readonly", "expected a file that this user may write, in a folder that this user may write"),
     ("not a database", "expected a file that SpheroRank made; move it away and a new one is made"),
     ("malformed", "the file is damaged; put a backup in its place"),
     ("connection failed", "expected a PostgreSQL server that answers there"),
-    ("No module named 'psycopg'", "expected the extra for PostgreSQL: pip install 'spherorank[postgresql]'"),
+    (
+        "No module named 'psycopg'",
+        "expected the extra for PostgreSQL: pip install 'spherorank[postgresql]'",
+    ),
     ("Permission denied", "expected a folder that this user may write"),
-    ("permission denied", "expected a user who owns the database, or may create tables in its schema"),
+    (
+        "permission denied",
+        "expected a user who owns the database, or may create tables in its schema",
+    ),
 )
 
 
@@ -53,7 +70,11 @@ class Database:
         self.where = address.set(query={}).render_as_string(hide_password=True)
         self.dialect = address.get_backend_name()
         with self._told_plainly():
-            self._engine = _open_sqlite(address, timeout_s) if self.dialect == "sqlite" else _open_postgresql(address, timeout_s)
+            self._engine = (
+                _open_sqlite(address, timeout_s)
+                if self.dialect == "sqlite"
+                else _open_postgresql(address, timeout_s)
+            )
         self._writer = self._engine.execution_options(**{_WRITES: True})
         try:
             self._upgrade()
@@ -81,7 +102,12 @@ class Database:
     def _told_plainly(self) -> Iterator[None]:
         try:
             yield
-        except (SQLAlchemyError, ValueError, OSError, ModuleNotFoundError) as error:  # also a damaged row, the file's folder, a driver not installed
+        except (
+            SQLAlchemyError,
+            ValueError,
+            OSError,
+            ModuleNotFoundError,
+        ) as error:  # also a damaged row, the file's folder, a driver not installed
             raise StoreError(self.where, _plainly(error)) from error
 
     def _upgrade(self) -> None:
@@ -120,7 +146,9 @@ def _address(url: str) -> URL:
     if address.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
         raise StoreError(where, f"{address.drivername} is not supported; {_EXPECTED}")
     if address.get_backend_name() == "sqlite" and address.database in (None, "", ":memory:"):
-        raise StoreError(where, f"names no file, and what is kept in memory does not survive; {_EXPECTED}")
+        raise StoreError(
+            where, f"names no file, and what is kept in memory does not survive; {_EXPECTED}"
+        )
     return address
 
 
@@ -137,13 +165,18 @@ def _open_sqlite(address: URL, timeout_s: float) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         # A transaction that reads first and writes later could fail half-way; one that says so at once waits its turn.
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get(_WRITES) else "BEGIN")
+        connection.exec_driver_sql(
+            "BEGIN IMMEDIATE" if connection.get_execution_options().get(_WRITES) else "BEGIN"
+        )
 
     return engine
 
 
 def _open_postgresql(address: URL, timeout_s: float) -> Engine:
-    limits = {"connect_timeout": max(2, round(timeout_s)), "options": f"-c lock_timeout={round(timeout_s * 1000)}"}
+    limits = {
+        "connect_timeout": max(2, round(timeout_s)),
+        "options": f"-c lock_timeout={round(timeout_s * 1000)}",
+    }
     return create_engine(address, connect_args=limits, pool_pre_ping=True, hide_parameters=True)
 
 

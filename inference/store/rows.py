@@ -12,7 +12,11 @@ from schemas.well_image import FileVersion, VisitKey
 
 def is_of(key: VisitKey) -> ColumnElement[bool]:
     """Tell the observations of a visit from all others."""
-    return and_(observations.c.plate == key.plate, observations.c.well == key.well, observations.c.visit == key.visit)
+    return and_(
+        observations.c.plate == key.plate,
+        observations.c.well == key.well,
+        observations.c.visit == key.visit,
+    )
 
 
 def next_version_of(connection: Connection, key: VisitKey) -> int:
@@ -22,7 +26,11 @@ def next_version_of(connection: Connection, key: VisitKey) -> int:
 
 def select_newest(table: Table, plate: str, digest: str | None = None) -> Select[Any]:
     """Select the newest row of a plate, of those with a digest where one is given."""
-    of_it = table.c.plate == plate if digest is None else and_(table.c.plate == plate, table.c.digest == digest)
+    of_it = (
+        table.c.plate == plate
+        if digest is None
+        else and_(table.c.plate == plate, table.c.digest == digest)
+    )
     return select(table).where(of_it).order_by(table.c.id.desc()).limit(1)
 
 

@@ -43,7 +43,11 @@ class AnyText(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
         """Return what the database can hold."""
-        return value if value is None or (value.isascii() and "\0" not in value) else value.translate(_STORABLE)
+        return (
+            value
+            if value is None or (value.isascii() and "\0" not in value)
+            else value.translate(_STORABLE)
+        )
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
         """Return what was given."""
@@ -61,7 +65,9 @@ class UtcTime(TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError(f"the time {value.isoformat()} has no time zone; expected one, such as {value.isoformat()}+00:00")
+            raise ValueError(
+                f"the time {value.isoformat()} has no time zone; expected one, such as {value.isoformat()}+00:00"
+            )
         in_utc = value.astimezone(UTC)
         return in_utc.replace(tzinfo=None) if dialect.name == "sqlite" else in_utc
 
@@ -78,11 +84,15 @@ class Float32Vector(TypeDecorator[npt.NDArray[np.float32]]):
     impl = LargeBinary
     cache_ok = True
 
-    def process_bind_param(self, value: npt.NDArray[np.float32] | None, dialect: Dialect) -> bytes | None:  # noqa: ARG002 - SQLAlchemy's signature
+    def process_bind_param(
+        self, value: npt.NDArray[np.float32] | None, dialect: Dialect
+    ) -> bytes | None:  # noqa: ARG002 - SQLAlchemy's signature
         """Return the bytes."""
         return None if value is None else np.asarray(value, dtype="<f4").tobytes()
 
-    def process_result_value(self, value: bytes | None, dialect: Dialect) -> npt.NDArray[np.float32] | None:  # noqa: ARG002 - SQLAlchemy's signature
+    def process_result_value(
+        self, value: bytes | None, dialect: Dialect
+    ) -> npt.NDArray[np.float32] | None:  # noqa: ARG002 - SQLAlchemy's signature
         """Return the vector, read-only."""
         return None if value is None else np.frombuffer(value, dtype="<f4")
 
@@ -177,7 +187,9 @@ file_versions = Table(
 plate_maps = Table(
     "plate_map",
     metadata,
-    Column("id", Integer, primary_key=True),  # the largest of a plate is the newest map; earlier ones stay, so that an old ranking can be made again
+    Column(
+        "id", Integer, primary_key=True
+    ),  # the largest of a plate is the newest map; earlier ones stay, so that an old ranking can be made again
     Column("plate", AnyText, nullable=False, index=True),
     Column("digest", AnyText, nullable=False),
     Column("content", JSON, nullable=False),
@@ -191,7 +203,9 @@ plate_maps = Table(
 assays = Table(
     "assay",
     metadata,
-    Column("id", Integer, primary_key=True),  # the largest of a plate is the newest assay; earlier ones stay, so that an old calibration can be made again
+    Column(
+        "id", Integer, primary_key=True
+    ),  # the largest of a plate is the newest assay; earlier ones stay, so that an old calibration can be made again
     Column("plate", AnyText, nullable=False, index=True),
     Column("digest", AnyText, nullable=False),
     Column("content", JSON, nullable=False),
@@ -203,7 +217,9 @@ calibrations = Table(
     metadata,
     Column("digest", AnyText, primary_key=True),
     Column("card", JSON, nullable=False),
-    Column("plates", JSON, nullable=False),  # which assay, map and images of each, by content: the model itself is never kept
+    Column(
+        "plates", JSON, nullable=False
+    ),  # which assay, map and images of each, by content: the model itself is never kept
     Column("saved_at", UtcTime, nullable=False),
 )
 

@@ -16,6 +16,11 @@ def test_every_benchmark_finds_all_that_it_imports() -> None:
     assert BENCHMARKS
     told = "import importlib, sys\nfor name in sys.argv[1:]:\n    print(name, flush=True)\n    importlib.import_module(name)"
     ended = subprocess.run(
-        [sys.executable, "-c", told, *BENCHMARKS], cwd=ROOT, env={"PYTHONPATH": f"benchmarks:{ROOT}", "PATH": ""}, capture_output=True, text=True, check=False
+        [sys.executable, "-c", told, *BENCHMARKS],
+        cwd=ROOT,
+        env={"PYTHONPATH": f"benchmarks:{ROOT}", "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ended.returncode == 0, f"{ended.stdout.split()[-1]}: {ended.stderr}"

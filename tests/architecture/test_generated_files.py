@@ -14,7 +14,9 @@ REMEDY = "run `python docs/generate_messages.py`"
 
 
 def generator() -> Any:  # noqa: ANN401 - a script, loaded as a module
-    spec = importlib.util.spec_from_file_location("generate_messages", ROOT / "docs" / "generate_messages.py")
+    spec = importlib.util.spec_from_file_location(
+        "generate_messages", ROOT / "docs" / "generate_messages.py"
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -24,7 +26,9 @@ def generator() -> Any:  # noqa: ANN401 - a script, loaded as a module
 
 def test_the_json_schemas_on_disk_are_those_of_the_code() -> None:
     made = {path: text for path, text in generator().files().items() if path.suffix == ".json"}
-    on_disk = {path: path.read_text(encoding="utf-8") for path in (ROOT / "schemas" / "json").iterdir()}
+    on_disk = {
+        path: path.read_text(encoding="utf-8") for path in (ROOT / "schemas" / "json").iterdir()
+    }
     assert on_disk == made, REMEDY
 
 

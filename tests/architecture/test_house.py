@@ -20,12 +20,23 @@ LIST_MODULES = "import json, sys; json.dump(sorted(sys.modules), sys.stdout)"
 
 
 def modules_after(code: str) -> set[str]:
-    done = subprocess.run([sys.executable, "-c", f"{code}\n{LIST_MODULES}"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{LIST_MODULES}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
 def test_the_import_contracts_hold() -> None:
-    done = subprocess.run([Path(sys.executable).parent / "lint-imports"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [Path(sys.executable).parent / "lint-imports"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout
 
 
@@ -55,7 +66,9 @@ except SystemExit as end:
 
 
 def test_help_loads_no_heavy_library() -> None:
-    assert not {"onnxruntime", "sqlalchemy", "scipy", "sklearn", "pandas"} & modules_after("import daemon.cli")
+    assert not {"onnxruntime", "sqlalchemy", "scipy", "sklearn", "pandas"} & modules_after(
+        "import daemon.cli"
+    )
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -69,16 +82,29 @@ def test_the_example_configuration_loads_and_shows_every_key() -> None:
     config = load_config(example)
     assert config.source.path == Path("/srv/robot/drop")
     text = example.read_text()
-    models = {section: type(field.default) for section, field in Config.model_fields.items()} | {"source.micromanager": MicromanagerSection}
+    models = {section: type(field.default) for section, field in Config.model_fields.items()} | {
+        "source.micromanager": MicromanagerSection
+    }
     for section, model in models.items():
-        shown = re.split(r"^(?:# )?\[", text.split(f"\n[{section}]" if f"\n[{section}]" in text else f"\n# [{section}]")[1], flags=re.MULTILINE)[0]
+        shown = re.split(
+            r"^(?:# )?\[",
+            text.split(f"\n[{section}]" if f"\n[{section}]" in text else f"\n# [{section}]")[1],
+            flags=re.MULTILINE,
+        )[0]
         for key in set(model.model_fields) - {"micromanager"}:
-            assert re.search(rf"^(# )?{key} = ", shown, re.MULTILINE), f"{section}.{key} is not in the example"
+            assert re.search(rf"^(# )?{key} = ", shown, re.MULTILINE), (
+                f"{section}.{key} is not in the example"
+            )
 
 
 def test_the_example_shows_the_defaults() -> None:
     shown = tomllib.loads((ROOT / "deploy" / "spherorank.example.toml").read_text())
-    server_paths = {("source", "path"), ("store", "url"), ("output", "rankings"), ("output", "logs")}
+    server_paths = {
+        ("source", "path"),
+        ("store", "url"),
+        ("output", "rankings"),
+        ("output", "logs"),
+    }
     defaults = Config.model_construct().model_dump(mode="json")
     for section, keys in shown.items():
         for key, value in keys.items():
@@ -87,13 +113,28 @@ def test_the_example_shows_the_defaults() -> None:
 
 
 def test_the_microscope_of_the_example_can_be_had_by_taking_its_signs_away(tmp_path: Path) -> None:
-    table = (ROOT / "deploy" / "spherorank.example.toml").read_text().split("\n# [source.micromanager]\n")[1].split("\n\n")[0]
+    table = (
+        (ROOT / "deploy" / "spherorank.example.toml")
+        .read_text()
+        .split("\n# [source.micromanager]\n")[1]
+        .split("\n\n")[0]
+    )
     without_signs = re.sub(r"^# ", "", table, flags=re.MULTILINE)
     config = tmp_path / "spherorank.toml"
     config.write_text(f'[source]\nkind = "micromanager"\n[source.micromanager]\n{without_signs}\n')
     section = load_config(config).source.micromanager
     assert section is not None
-    own = {"config", "a1_um", "adapters", "state", "spacing_um", "stage_limits_um", "z_limits_um", "um_per_px", "acquire_days"}  # a lab's own, or unset
+    own = {
+        "config",
+        "a1_um",
+        "adapters",
+        "state",
+        "spacing_um",
+        "stage_limits_um",
+        "z_limits_um",
+        "um_per_px",
+        "acquire_days",
+    }  # a lab's own, or unset
     for key, field in MicromanagerSection.model_fields.items():
         assert key in own or getattr(section, key) == field.default, key
 
@@ -107,9 +148,10 @@ def test_every_command_is_documented_and_has_help() -> None:
         assert f"## spherorank {name}\n" in documented, name
         for option in command.params:
             if option.name != "help":
-                assert any(flag in documented.split(f"## spherorank {name}\n")[1].split("\n## ")[0] for flag in [*option.opts, option.name.upper()]), (
-                    f"{name} {option.name}"
-                )
+                assert any(
+                    flag in documented.split(f"## spherorank {name}\n")[1].split("\n## ")[0]
+                    for flag in [*option.opts, option.name.upper()]
+                ), f"{name} {option.name}"
     for name in re.findall(r"^## spherorank (\S+)$", documented, re.MULTILINE):
         assert name in commands, f"{name} is documented and does not exist"
 

@@ -23,7 +23,9 @@ VALUES = SHIPPED.card.dimension
 
 @pytest.fixture(scope="module", params=["onnx"])
 def encoder(request: pytest.FixtureRequest) -> Encoder:
-    return {"onnx": lambda: OnnxEncoder(SHIPPED, providers="cpu", intra_op_threads=1)}[request.param]()
+    return {"onnx": lambda: OnnxEncoder(SHIPPED, providers="cpu", intra_op_threads=1)}[
+        request.param
+    ]()
 
 
 def test_an_embedding_is_finite_float32_of_the_encoders_dimension(encoder: Encoder) -> None:
@@ -34,7 +36,9 @@ def test_an_embedding_is_finite_float32_of_the_encoders_dimension(encoder: Encod
 
 
 def test_the_same_image_has_the_same_embedding(encoder: Encoder) -> None:
-    assert np.array_equal(encoder.embed(well_image(), sharpest_plane=1), encoder.embed(well_image(), sharpest_plane=1))
+    assert np.array_equal(
+        encoder.embed(well_image(), sharpest_plane=1), encoder.embed(well_image(), sharpest_plane=1)
+    )
 
 
 def test_another_image_has_another_embedding_and_leaves_the_first_alone(encoder: Encoder) -> None:
@@ -46,12 +50,18 @@ def test_another_image_has_another_embedding_and_leaves_the_first_alone(encoder:
 
 @pytest.mark.parametrize("plane_count", [1, 3, 11])
 def test_any_number_of_planes_is_embedded(encoder: Encoder, plane_count: int) -> None:
-    planes = np.random.default_rng(3).integers(20000, 40000, (plane_count, 80, 100), dtype=np.uint16)
-    assert encoder.embed(well_image(planes=planes), sharpest_plane=plane_count - 1).shape == (encoder.dimension,)
+    planes = np.random.default_rng(3).integers(
+        20000, 40000, (plane_count, 80, 100), dtype=np.uint16
+    )
+    assert encoder.embed(well_image(planes=planes), sharpest_plane=plane_count - 1).shape == (
+        encoder.dimension,
+    )
 
 
 def test_a_black_image_is_embedded(encoder: Encoder) -> None:
-    assert np.isfinite(encoder.embed(well_image(planes=np.zeros((3, 80, 80), np.uint16)), sharpest_plane=0)).all()
+    assert np.isfinite(
+        encoder.embed(well_image(planes=np.zeros((3, 80, 80), np.uint16)), sharpest_plane=0)
+    ).all()
 
 
 def test_an_image_that_is_too_small_is_refused_by_its_well(encoder: Encoder) -> None:
@@ -71,13 +81,23 @@ def copy_of_bundle(folder: Path, change: Callable[[dict[str, Any]], None]) -> st
 @pytest.mark.parametrize(
     ("key", "value", "problem"),
     [
-        ("input_size", 192, r"encoder.onnx: input is input \['batch', 3, 256, 256\] .*; the card expects input \['batch', 3, 192, 192\]"),
+        (
+            "input_size",
+            192,
+            r"encoder.onnx: input is input \['batch', 3, 256, 256\] .*; the card expects input \['batch', 3, 192, 192\]",
+        ),
         ("input_name", "pixels", r"encoder.onnx: input is input .*; the card expects pixels"),
-        ("dimension", 64, rf"encoder.onnx: output is embedding \['batch', {VALUES}\] .*; the card expects embedding \['batch', 64\]"),
+        (
+            "dimension",
+            64,
+            rf"encoder.onnx: output is embedding \['batch', {VALUES}\] .*; the card expects embedding \['batch', 64\]",
+        ),
         ("output_name", "logits", r"encoder.onnx: output is embedding .*; the card expects logits"),
     ],
 )
-def test_a_model_that_does_not_fit_its_card_stops_the_start(tmp_path: Path, key: str, value: object, problem: str) -> None:
+def test_a_model_that_does_not_fit_its_card_stops_the_start(
+    tmp_path: Path, key: str, value: object, problem: str
+) -> None:
     folder = copy_of_bundle(tmp_path, lambda card: card.update({key: value}))
     with pytest.raises(BundleError, match=problem):
         OnnxEncoder(load_bundle(folder), providers="cpu")
@@ -98,8 +118,12 @@ def test_a_changed_preprocessing_is_seen_by_the_canary(tmp_path: Path) -> None:
 
 
 def test_a_canary_longer_than_the_embedding_stops_the_start(tmp_path: Path) -> None:
-    folder = copy_of_bundle(tmp_path, lambda card: card["canary"].update(expected=[0.0] * (VALUES + 1)))
-    with pytest.raises(BundleError, match=f"canary has {VALUES + 1} values; expected at most dimension = {VALUES}"):
+    folder = copy_of_bundle(
+        tmp_path, lambda card: card["canary"].update(expected=[0.0] * (VALUES + 1))
+    )
+    with pytest.raises(
+        BundleError, match=f"canary has {VALUES + 1} values; expected at most dimension = {VALUES}"
+    ):
         OnnxEncoder(load_bundle(folder), providers="cpu")
 
 
@@ -115,21 +139,42 @@ def test_a_file_that_is_no_model_stops_the_start_though_its_digest_fits(tmp_path
 def test_what_the_encoder_runs_on_is_said_in_one_line() -> None:
     with capture_logs() as lines:
         encoder = OnnxEncoder(SHIPPED, providers="cpu")
-    assert lines == [{"event": "encoder.ready", "log_level": "info", "provider": "cpu", "dimension": VALUES, "encoder_id": encoder.encoder_id}]
+    assert lines == [
+        {
+            "event": "encoder.ready",
+            "log_level": "info",
+            "provider": "cpu",
+            "dimension": VALUES,
+            "encoder_id": encoder.encoder_id,
+        }
+    ]
 
 
-@pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this onnxruntime offers CUDA")
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" in onnxruntime.get_available_providers(),
+    reason="this onnxruntime offers CUDA",
+)
 def test_cuda_that_is_demanded_and_missing_stops_the_start() -> None:
     with pytest.raises(
-        BundleError, match=r"encoder.providers is 'cuda', but onnxruntime offers .*CPUExecutionProvider; expected a working CUDA device, or 'auto'"
+        BundleError,
+        match=r"encoder.providers is 'cuda', but onnxruntime offers .*CPUExecutionProvider; expected a working CUDA device, or 'auto'",
     ):
         OnnxEncoder(SHIPPED, providers="cuda")
 
 
-@pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this onnxruntime offers CUDA")
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" in onnxruntime.get_available_providers(),
+    reason="this onnxruntime offers CUDA",
+)
 @pytest.mark.filterwarnings("ignore:Specified provider 'CUDAExecutionProvider'")
-def test_cuda_that_is_offered_and_does_not_start_is_said_and_the_cpu_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+def test_cuda_that_is_offered_and_does_not_start_is_said_and_the_cpu_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        onnxruntime,
+        "get_available_providers",
+        lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"],
+    )
     monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: print("Failed to load libcudnn.so.9"))  # noqa: T201 - what the real one does
     with capture_logs() as lines:
         OnnxEncoder(SHIPPED, providers="auto")

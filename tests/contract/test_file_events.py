@@ -44,7 +44,9 @@ def test_a_closed_file_is_noted_as_it_is(events: WatchdogEvents, tmp_path: Path)
     assert closed_soon(events, woken) == {version(tmp_path, "a.tif")}
 
 
-def test_a_rename_into_place_is_noted_under_its_new_name(events: WatchdogEvents, tmp_path: Path) -> None:
+def test_a_rename_into_place_is_noted_under_its_new_name(
+    events: WatchdogEvents, tmp_path: Path
+) -> None:
     (tmp_path / "a.tif.part").write_bytes(b"whole")
     woken = threading.Event()
     events.start(tmp_path, woken.set)
@@ -65,6 +67,8 @@ def test_where_no_events_come_one_line_says_so(events: WatchdogEvents, tmp_path:
     threads = threading.active_count()
     with capture_logs() as logs:
         events.start(tmp_path / "missing", lambda: None)
-    assert [(line["event"], line["path"]) for line in logs] == [("source.events_unavailable", str(tmp_path / "missing"))]
+    assert [(line["event"], line["path"]) for line in logs] == [
+        ("source.events_unavailable", str(tmp_path / "missing"))
+    ]
     assert events.take() == (False, set())
     assert threading.active_count() == threads

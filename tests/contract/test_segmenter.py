@@ -54,7 +54,9 @@ def disc(shape: tuple[int, int], centre: tuple[int, int], radius_px: int) -> npt
     return canvas.astype(bool)
 
 
-def plane_with(tissue: npt.NDArray[np.bool_], *, light: int = LIGHT, seed: int = 0) -> npt.NDArray[np.uint16]:
+def plane_with(
+    tissue: npt.NDArray[np.bool_], *, light: int = LIGHT, seed: int = 0
+) -> npt.NDArray[np.uint16]:
     """Return a plane on which this tissue passes a third of the light."""
     through = cv2.GaussianBlur(np.where(tissue, 0.33, 1.0), (0, 0), 1.5)
     noise = np.random.default_rng(seed).normal(1, 0.01, tissue.shape)
@@ -82,8 +84,12 @@ def test_an_empty_well_has_no_area(segmenter: Segmenter, shape: tuple[int, int])
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_masks_have_the_planes_shape_and_do_not_overlap(segmenter: Segmenter, shape: tuple[int, int]) -> None:
-    found = segmenter.segment(plane_with(disc(shape, (shape[1] // 2, shape[0] // 2), min(shape) // 8)), None)
+def test_masks_have_the_planes_shape_and_do_not_overlap(
+    segmenter: Segmenter, shape: tuple[int, int]
+) -> None:
+    found = segmenter.segment(
+        plane_with(disc(shape, (shape[1] // 2, shape[0] // 2), min(shape) // 8)), None
+    )
     assert found.body.shape == found.debris.shape == shape
     assert found.body.dtype == found.debris.dtype == np.bool_
     assert not (found.body & found.debris).any()
@@ -98,13 +104,19 @@ def test_the_background_is_the_light_without_tissue(segmenter: Segmenter) -> Non
 
 def test_light_and_bits_do_not_change_the_body(segmenter: Segmenter) -> None:
     tissue = disc((512, 512), (240, 270), 80)
-    bright, dim = (segmenter.segment(plane_with(tissue, light=light), None).body for light in (LIGHT, LIGHT // 16))
+    bright, dim = (
+        segmenter.segment(plane_with(tissue, light=light), None).body
+        for light in (LIGHT, LIGHT // 16)
+    )
     assert dice(bright, dim) > 0.98
 
 
 def test_tissue_over_the_border_is_said_to_be_cut(segmenter: Segmenter) -> None:
     assert Unsure.CUT in segmenter.segment(plane_with(disc((512, 512), (20, 256), 90)), None).unsure
-    assert Unsure.CUT not in segmenter.segment(plane_with(disc((512, 512), (256, 256), 90)), None).unsure
+    assert (
+        Unsure.CUT
+        not in segmenter.segment(plane_with(disc((512, 512), (256, 256), 90)), None).unsure
+    )
 
 
 def test_the_same_plane_gives_the_same_and_is_left_as_it_was(segmenter: Segmenter) -> None:
@@ -123,31 +135,46 @@ def test_a_plane_of_one_value_is_an_empty_well(segmenter: Segmenter, level: int)
     assert np.isfinite(found.background).all()
 
 
-def changed_copy(bundle_folder: Path, folder: Path, change: Callable[[dict[str, Any]], None], model: bytes | None = None) -> Path:
+def changed_copy(
+    bundle_folder: Path,
+    folder: Path,
+    change: Callable[[dict[str, Any]], None],
+    model: bytes | None = None,
+) -> Path:
     card = json.loads((bundle_folder / "segmenter.json").read_text())
     change(card)
     (folder / "segmenter.json").write_text(json.dumps(card))
-    (folder / "segmenter.onnx").write_bytes(model or (bundle_folder / "segmenter.onnx").read_bytes())
+    (folder / "segmenter.onnx").write_bytes(
+        model or (bundle_folder / "segmenter.onnx").read_bytes()
+    )
     return folder
 
 
 @pytest.mark.parametrize(
     ("key", "value", "problem"),
     [
-        ("input_size", 256, r"segmenter.onnx: input is input \['batch', 1, 128, 128\] .*; the card expects input \['batch', 1, 256, 256\]"),
+        (
+            "input_size",
+            256,
+            r"segmenter.onnx: input is input \['batch', 1, 128, 128\] .*; the card expects input \['batch', 1, 256, 256\]",
+        ),
         ("output_name", "mask", r"segmenter.onnx: output is log_odds .*; the card expects mask"),
         ("sha256", "0" * 64, r"segmenter.onnx: SHA-256 is .*; segmenter.json expects 0000"),
         ("input_size", 100, r"segmenter.json: input_size: .* multiple of 32"),
         ("extra", 1, r"segmenter.json: extra: "),
     ],
 )
-def test_a_card_that_does_not_fit_its_model_stops_the_start(bundle_folder: Path, tmp_path: Path, key: str, value: object, problem: str) -> None:
+def test_a_card_that_does_not_fit_its_model_stops_the_start(
+    bundle_folder: Path, tmp_path: Path, key: str, value: object, problem: str
+) -> None:
     folder = changed_copy(bundle_folder, tmp_path, lambda card: card.update({key: value}))
     with pytest.raises(BundleError, match=problem):
         OnnxSegmenter(load_segmenter(folder))
 
 
-def test_a_canary_that_comes_out_otherwise_stops_the_start(bundle_folder: Path, tmp_path: Path) -> None:
+def test_a_canary_that_comes_out_otherwise_stops_the_start(
+    bundle_folder: Path, tmp_path: Path
+) -> None:
     def shift(card: dict[str, Any]) -> None:
         card["canary"]["expected"][5] += 0.1
 
@@ -156,9 +183,16 @@ def test_a_canary_that_comes_out_otherwise_stops_the_start(bundle_folder: Path, 
         OnnxSegmenter(load_segmenter(folder))
 
 
-def test_a_file_that_is_no_model_stops_the_start_though_its_digest_fits(bundle_folder: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_no_model_stops_the_start_though_its_digest_fits(
+    bundle_folder: Path, tmp_path: Path
+) -> None:
     content = b"not a model"
-    folder = changed_copy(bundle_folder, tmp_path, lambda card: card.update(sha256=hashlib.sha256(content).hexdigest()), content)
+    folder = changed_copy(
+        bundle_folder,
+        tmp_path,
+        lambda card: card.update(sha256=hashlib.sha256(content).hexdigest()),
+        content,
+    )
     with pytest.raises(BundleError, match=r"segmenter.onnx: onnxruntime .* cannot load it"):
         OnnxSegmenter(load_segmenter(folder))
 

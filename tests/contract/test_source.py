@@ -59,17 +59,29 @@ class DropFolderWorld:
         self.root = root
         self.plate = root / "P1"
         self.plate.mkdir(parents=True)
-        (self.plate / "P1.plate.toml").write_text('plate = "P1"\nseeded_at = 2026-11-10T09:00:00+01:00\n')
-        (self.plate / "P1.wells.csv").write_text("well,group,treatment\nB02,untreated,\nB03,screening,drug:1 uM\n")
+        (self.plate / "P1.plate.toml").write_text(
+            'plate = "P1"\nseeded_at = 2026-11-10T09:00:00+01:00\n'
+        )
+        (self.plate / "P1.wells.csv").write_text(
+            "well,group,treatment\nB02,untreated,\nB03,screening,drug:1 uM\n"
+        )
 
     def open(self, ledger: FileLedger) -> Source:
-        settings = DropFolderSettings(self.root, "{plate}/day{day}/{well}_z{plane}.tif", settle_s=0.05, poll_s=0.1, plane_timeout_s=0.3)
+        settings = DropFolderSettings(
+            self.root,
+            "{plate}/day{day}/{well}_z{plane}.tif",
+            settle_s=0.05,
+            poll_s=0.1,
+            plane_timeout_s=0.3,
+        )
         return DropFolder(settings, ledger)
 
     def image(self, well: str, seed: int) -> None:
         day = self.plate / "day07"
         day.mkdir(exist_ok=True)
-        for plane, pixels in enumerate(np.random.default_rng(seed).integers(0, 65536, (3, 64, 64)).astype(np.uint16), start=1):
+        for plane, pixels in enumerate(
+            np.random.default_rng(seed).integers(0, 65536, (3, 64, 64)).astype(np.uint16), start=1
+        ):
             buffer = io.BytesIO()
             tifffile.imwrite(buffer, pixels, metadata=None)
             (day / f"{well}_z{plane}.tif").write_bytes(buffer.getvalue())
@@ -114,7 +126,9 @@ def wait_for(source: Source) -> WellImage | Rejected:
     return item
 
 
-def test_an_image_is_handed_out_with_its_identity_and_pixels(world: World, opened: Callable[[FileLedger], Source]) -> None:
+def test_an_image_is_handed_out_with_its_identity_and_pixels(
+    world: World, opened: Callable[[FileLedger], Source]
+) -> None:
     source = opened(NothingEnded())
     world.image("B02", seed=1)
     image = wait_for(source)
@@ -124,13 +138,17 @@ def test_an_image_is_handed_out_with_its_identity_and_pixels(world: World, opene
     assert image.files
 
 
-def test_nothing_comes_within_the_timeout_when_there_is_nothing(opened: Callable[[FileLedger], Source]) -> None:
+def test_nothing_comes_within_the_timeout_when_there_is_nothing(
+    opened: Callable[[FileLedger], Source],
+) -> None:
     started_s = time.monotonic()
     assert opened(NothingEnded()).next(0.3) is None
     assert 0.25 <= time.monotonic() - started_s < SOON_S
 
 
-def test_each_image_is_handed_out_once_whether_done_or_not(world: World, opened: Callable[[FileLedger], Source]) -> None:
+def test_each_image_is_handed_out_once_whether_done_or_not(
+    world: World, opened: Callable[[FileLedger], Source]
+) -> None:
     world.image("B02", seed=1)
     world.image("B03", seed=2)
     source = opened(NothingEnded())
@@ -142,7 +160,9 @@ def test_each_image_is_handed_out_once_whether_done_or_not(world: World, opened:
     assert source.next(0.5) is None
 
 
-def test_what_was_handed_out_and_not_done_comes_again_when_opened_anew(world: World, opened: Callable[[FileLedger], Source]) -> None:
+def test_what_was_handed_out_and_not_done_comes_again_when_opened_anew(
+    world: World, opened: Callable[[FileLedger], Source]
+) -> None:
     world.image("B02", seed=1)
     first = wait_for(opened(NothingEnded()))
     again = wait_for(opened(NothingEnded()))
@@ -152,7 +172,9 @@ def test_what_was_handed_out_and_not_done_comes_again_when_opened_anew(world: Wo
     assert opened(Ended(first.files)).next(0.5) is None
 
 
-def test_another_image_of_the_same_visit_is_handed_out_as_well(world: World, opened: Callable[[FileLedger], Source]) -> None:
+def test_another_image_of_the_same_visit_is_handed_out_as_well(
+    world: World, opened: Callable[[FileLedger], Source]
+) -> None:
     world.image("B02", seed=1)
     source = opened(NothingEnded())
     first = wait_for(source)
@@ -165,7 +187,9 @@ def test_another_image_of_the_same_visit_is_handed_out_as_well(world: World, ope
     assert second.digest != first.digest
 
 
-def test_a_damaged_image_is_refused_with_its_reason_and_the_next_one_comes(world: World, opened: Callable[[FileLedger], Source]) -> None:
+def test_a_damaged_image_is_refused_with_its_reason_and_the_next_one_comes(
+    world: World, opened: Callable[[FileLedger], Source]
+) -> None:
     world.damage("B02")
     world.image("B03", seed=3)
     source = opened(NothingEnded())
@@ -177,7 +201,9 @@ def test_a_damaged_image_is_refused_with_its_reason_and_the_next_one_comes(world
     assert [item.key.well for item in items if isinstance(item, WellImage)] == ["B03"]
 
 
-def test_a_source_that_is_gone_says_so_and_goes_on_when_it_is_back(world: World, opened: Callable[[FileLedger], Source]) -> None:
+def test_a_source_that_is_gone_says_so_and_goes_on_when_it_is_back(
+    world: World, opened: Callable[[FileLedger], Source]
+) -> None:
     world.image("B02", seed=1)
     source = opened(NothingEnded())
     source.done(wait_for(source))
@@ -194,7 +220,9 @@ def test_a_source_that_is_gone_says_so_and_goes_on_when_it_is_back(world: World,
     assert source.status(datetime.now(UTC)).gone is None
 
 
-def test_plate_maps_and_what_waits_are_known_after_the_first_look(world: World, opened: Callable[[FileLedger], Source]) -> None:
+def test_plate_maps_and_what_waits_are_known_after_the_first_look(
+    world: World, opened: Callable[[FileLedger], Source]
+) -> None:
     source = opened(NothingEnded())
     assert source.next(0.5) is None
     assert list(source.plate_maps()) == ["P1"]
@@ -204,7 +232,9 @@ def test_plate_maps_and_what_waits_are_known_after_the_first_look(world: World, 
     assert (status.pending, status.held, status.gone) == ({}, {}, None)
 
 
-def test_an_assay_is_known_without_any_image_and_again_when_it_changes(world: World, opened: Callable[[FileLedger], Source]) -> None:
+def test_an_assay_is_known_without_any_image_and_again_when_it_changes(
+    world: World, opened: Callable[[FileLedger], Source]
+) -> None:
     source = opened(NothingEnded())
     assert source.next(0.5) is None
     assert source.assays() == {}
@@ -215,7 +245,9 @@ def test_an_assay_is_known_without_any_image_and_again_when_it_changes(world: Wo
     assert source.status(datetime.now(UTC)).wrong_assays == {}
 
 
-def test_a_wrong_assay_is_named_and_holds_no_image_back(world: World, opened: Callable[[FileLedger], Source]) -> None:
+def test_a_wrong_assay_is_named_and_holds_no_image_back(
+    world: World, opened: Callable[[FileLedger], Source]
+) -> None:
     world.assay({"B02": "100", "B03": "-5"})
     world.image("B02", seed=1)
     source = opened(NothingEnded())

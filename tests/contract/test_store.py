@@ -60,7 +60,9 @@ Opener = Callable[..., SqlStore]
 def server() -> Iterator[str]:
     programs = server_programs()
     if programs is None:
-        pytest.skip("no PostgreSQL server programs (initdb, pg_ctl) on this machine; Debian has them in the package postgresql")
+        pytest.skip(
+            "no PostgreSQL server programs (initdb, pg_ctl) on this machine; Debian has them in the package postgresql"
+        )
     with private_server(programs) as url:
         yield url
 
@@ -77,7 +79,12 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     import psycopg  # noqa: PLC0415 - an extra: only where there is a server
 
     name = f"test_{next(_numbers)}"
-    with psycopg.connect(host=make_url(server_url).query["host"], user="spherorank", dbname="postgres", autocommit=True) as connection:
+    with psycopg.connect(
+        host=make_url(server_url).query["host"],
+        user="spherorank",
+        dbname="postgres",
+        autocommit=True,
+    ) as connection:
         connection.execute(f"CREATE DATABASE {name}")
     return server_url.format(database=name)
 
@@ -108,7 +115,9 @@ def add(store: Store, of: Observation) -> int:
 def same(one: Observation, other: Observation) -> bool:
     """Observations hold arrays, so they do not compare by themselves."""
     fields = [name for name in Observation.__dataclass_fields__ if name != "embedding"]
-    return all(getattr(one, name) == getattr(other, name) for name in fields) and np.array_equal(one.embedding, other.embedding)
+    return all(getattr(one, name) == getattr(other, name) for name in fields) and np.array_equal(
+        one.embedding, other.embedding
+    )
 
 
 def observed(store: Store, encoder_id: str = ENCODER_ID) -> Sequence[Observation]:
@@ -148,11 +157,24 @@ def test_embeddings_of_another_encoder_do_not_show(store: Store) -> None:
 
 
 def test_every_version_of_every_visit_is_kept_in_order(store: Store) -> None:
-    arrivals = [("day07-20261116T150000", True), ("day07", False), ("day07", True), ("day07-20261116T090000", True)]
+    arrivals = [
+        ("day07-20261116T150000", True),
+        ("day07", False),
+        ("day07", True),
+        ("day07-20261116T090000", True),
+    ]
     for seed, (visit, complete) in enumerate(arrivals):
         add(store, observation(visit=visit, complete=complete, seed=seed))
-    kept = [(image.key.visit, image.version, image.complete) for image in store.imaged(PLATE, ENCODER_ID)]
-    assert kept == [("day07", 1, False), ("day07", 2, True), ("day07-20261116T090000", 1, True), ("day07-20261116T150000", 1, True)]
+    kept = [
+        (image.key.visit, image.version, image.complete)
+        for image in store.imaged(PLATE, ENCODER_ID)
+    ]
+    assert kept == [
+        ("day07", 1, False),
+        ("day07", 2, True),
+        ("day07-20261116T090000", 1, True),
+        ("day07-20261116T150000", 1, True),
+    ]
 
 
 def test_only_the_images_asked_for_are_read(store: Store) -> None:
@@ -199,7 +221,9 @@ def test_the_same_pixels_in_another_well_are_another_observation(store: Store) -
     assert len(observed(store)) == 2
 
 
-def test_a_failure_between_message_and_observation_leaves_neither_and_gives_the_number_back(open_store: Opener, url: str) -> None:
+def test_a_failure_between_message_and_observation_leaves_neither_and_gives_the_number_back(
+    open_store: Opener, url: str
+) -> None:
     store = open_store()
     add(store, observation("B02"))
     _execute(url, "ALTER TABLE embedding RENAME TO embedding_away")
@@ -230,7 +254,13 @@ def test_a_refused_file_is_listed_with_its_reason(store: Store) -> None:
     refused = rejected("day07/B02_z1.tif", reason="0 bytes; expected an image")
     assert store.add_rejected(refused, rejected_data(refused), NOW) == 1
     [listed] = store.rejected()
-    assert (listed.path, listed.plate, listed.well, listed.reason, listed.rejected_at) == ("day07/B02_z1.tif", PLATE, "B02", refused.reason, NOW)
+    assert (listed.path, listed.plate, listed.well, listed.reason, listed.rejected_at) == (
+        "day07/B02_z1.tif",
+        PLATE,
+        "B02",
+        refused.reason,
+        NOW,
+    )
     assert store.messages_after(0)[0].topic == f"spherorank.v1.rejected.{PLATE}"
 
 
@@ -323,7 +353,9 @@ def test_an_earlier_map_of_a_plate_is_found_by_its_digest(store: Store) -> None:
 # Assays and calibrations
 
 
-def test_the_newest_assay_of_each_plate_is_kept_and_earlier_ones_are_found_by_their_digest(store: Store) -> None:
+def test_the_newest_assay_of_each_plate_is_kept_and_earlier_ones_are_found_by_their_digest(
+    store: Store,
+) -> None:
     assert store.assays() == []
     first, corrected, other = assay(), assay(B02=98.5), assay("a plate")
     for content in (first, other, corrected, corrected):
@@ -344,7 +376,14 @@ def test_an_equal_assay_changes_nothing(open_store: Opener, url: str) -> None:
 
 
 def test_a_calibration_comes_back_with_its_card_and_what_it_was_learned_from(store: Store) -> None:
-    learned_from = [CalibrationPlate(plate=PLATE, assay_digest=assay().digest, map_digest=plate_map().digest, images=(("B02", "day07", "1" * 64),))]
+    learned_from = [
+        CalibrationPlate(
+            plate=PLATE,
+            assay_digest=assay().digest,
+            map_digest=plate_map().digest,
+            images=(("B02", "day07", "1" * 64),),
+        )
+    ]
     card = calibration_card(left_out_percent=(1 / 3, 1e-17), left_out_error=(-0.1, 0.2))
     assert store.calibration(card.digest) is None
     store.add_calibration(card, learned_from, NOW)
@@ -385,7 +424,15 @@ def earlier(store: Store, of: PlateMap, most: int = 9) -> list[str]:
     return [found.plate for found in store.earlier_plates(of, 10, ENCODER_ID, most)]
 
 
-def add_plate(store: Store, plate: str, days_later: float, *, day: int = 10, encoder_id: str = ENCODER_ID, **changes: Any) -> PlateMap:  # noqa: ANN401 - any keys of the map
+def add_plate(
+    store: Store,
+    plate: str,
+    days_later: float,
+    *,
+    day: int = 10,
+    encoder_id: str = ENCODER_ID,
+    **changes: Any,
+) -> PlateMap:  # noqa: ANN401 - any keys of the map
     content = plate_map(plate, seeded_at=SEEDED_AT + timedelta(days=days_later), **changes)
     store.save_plate_map(content, NOW)
     add(store, observation(plate=plate, day=day, encoder_id=encoder_id))
@@ -398,10 +445,14 @@ def test_earlier_plates_of_a_line_are_found_the_newest_first(store: Store) -> No
         add_plate(store, plate, days_later)
     assert earlier(store, own) == ["c", "a", "b"]
     assert earlier(store, own, most=2) == ["c", "a"]
-    assert [found.digest for found in store.earlier_plates(own, 10, ENCODER_ID, 1)] == [plate_map("c", seeded_at=SEEDED_AT + timedelta(days=4)).digest]
+    assert [found.digest for found in store.earlier_plates(own, 10, ENCODER_ID, 1)] == [
+        plate_map("c", seeded_at=SEEDED_AT + timedelta(days=4)).digest
+    ]
 
 
-def test_plates_of_another_line_dosing_day_encoder_or_readout_are_no_earlier_plates(store: Store) -> None:
+def test_plates_of_another_line_dosing_day_encoder_or_readout_are_no_earlier_plates(
+    store: Store,
+) -> None:
     own, of_line = add_plate(store, "own", 5), add_plate(store, "A673-2", 5, line="A673")
     add_plate(store, "A673-1", 1, line=" A673 ")
     add_plate(store, "other dosing", 2, dosed_on_day=6)
@@ -443,7 +494,10 @@ def _undo_earlier_plates(connection: Connection) -> None:
     for statement in (
         "DROP INDEX plate_map_by_line",
         "DROP INDEX observation_by_day",
-        *(f"ALTER TABLE plate_map DROP COLUMN {name}" for name in ("line", "dosed_on_day", "seeded_at")),
+        *(
+            f"ALTER TABLE plate_map DROP COLUMN {name}"
+            for name in ("line", "dosed_on_day", "seeded_at")
+        ),
     ):
         connection.exec_driver_sql(statement)
 
@@ -477,12 +531,22 @@ def test_the_message_of_a_ranking_may_stand_for_the_ranking(store: Store) -> Non
 
 
 def test_the_plates_of_a_specimen_are_those_whose_newest_map_names_it(store: Store) -> None:
-    for plate, specimen in (("b", "PAT-07"), ("a", "PAT-07"), ("c", "PAT-08"), ("d", None), ("e", "Prüf 7")):
+    for plate, specimen in (
+        ("b", "PAT-07"),
+        ("a", "PAT-07"),
+        ("c", "PAT-08"),
+        ("d", None),
+        ("e", "Prüf 7"),
+    ):
         store.save_plate_map(plate_map(plate, specimen=specimen), NOW)
     assert store.plates_of("PAT-07") == ["a", "b"]
     assert store.plates_of("Prüf 7") == ["e"]
     store.save_plate_map(plate_map("a", specimen="PAT-08"), NOW)
-    assert (store.plates_of("PAT-07"), store.plates_of("PAT-08"), store.plates_of("PAT-09")) == (["b"], ["a", "c"], [])
+    assert (store.plates_of("PAT-07"), store.plates_of("PAT-08"), store.plates_of("PAT-09")) == (
+        ["b"],
+        ["a", "c"],
+        [],
+    )
 
 
 def test_rankings_of_a_specimen_come_back_by_revision_and_are_told_of(store: Store) -> None:
@@ -491,13 +555,17 @@ def test_rankings_of_a_specimen_come_back_by_revision_and_are_told_of(store: Sto
         assert store.add_specimen_ranking(specimen_data(of), specimen_data(of)) == revision
     assert store.specimen_rankings("PAT-07") == [specimen_ranking(), specimen_ranking(2)]
     assert store.specimen_rankings("PAT-08") == []
-    assert [message.topic for message in store.messages_after(0)] == ["spherorank.v1.specimen.PAT-07"] * 2
+    assert [message.topic for message in store.messages_after(0)] == [
+        "spherorank.v1.specimen.PAT-07"
+    ] * 2
 
 
 def test_a_ranking_of_a_specimen_that_was_published_does_not_change(store: Store) -> None:
     store.add_specimen_ranking(specimen_ranking(), specimen_data(specimen_ranking()))
     changed = specimen_ranking(notes=("another",))
-    with pytest.raises(StoreError, match="the ranking r1 of specimen PAT-07 exists already; expected r2"):
+    with pytest.raises(
+        StoreError, match="the ranking r1 of specimen PAT-07 exists already; expected r2"
+    ):
         store.add_specimen_ranking(changed, specimen_data(changed))
     assert store.specimen_rankings("PAT-07") == [specimen_ranking()]
     assert store.last_sequence() == 1
@@ -508,7 +576,9 @@ def test_a_ranking_of_a_specimen_that_was_published_does_not_change(store: Store
 
 def test_messages_are_numbered_from_one_and_hold_the_event(store: Store) -> None:
     assert store.last_sequence() == 0
-    assert store.add_message(AlertData(kind=AlertKind.DISK, plate=None, message="2 GB left"), NOW) == 1
+    assert (
+        store.add_message(AlertData(kind=AlertKind.DISK, plate=None, message="2 GB left"), NOW) == 1
+    )
     assert add(store, observation()) == 2
     first, second = store.messages_after(0)
     assert (first.sequence, first.topic) == (1, "spherorank.v1.alert")
@@ -525,14 +595,19 @@ def test_messages_are_read_after_a_number_by_topic_and_in_portions(store: Store)
     store.add_message(status_data(), NOW)
     assert [message.sequence for message in store.messages_after(3)] == [4, 5]
     assert [message.sequence for message in store.messages_after(0, limit=2)] == [1, 2]
-    assert [message.sequence for message in store.messages_after(1, "spherorank.v1.observation.PDAC-0042")] == [2, 3]
+    assert [
+        message.sequence
+        for message in store.messages_after(1, "spherorank.v1.observation.PDAC-0042")
+    ] == [2, 3]
     assert [message.sequence for message in store.messages_after(0, "spherorank.v1.status")] == [5]
     assert store.messages_after(0, "spherorank.v1.STATUS") == []
     assert store.messages_after(0, "spherorank_v1") == []
     assert store.messages_after(5) == []
 
 
-def test_heartbeats_older_than_a_day_go_and_their_numbers_are_not_used_again(open_store: Opener) -> None:
+def test_heartbeats_older_than_a_day_go_and_their_numbers_are_not_used_again(
+    open_store: Opener,
+) -> None:
     store = open_store()
     add(store, observation())
     for hours in range(3):
@@ -555,7 +630,9 @@ def test_what_was_published_is_remembered_and_never_goes_back(open_store: Opener
     assert open_store().published_through() == 2
 
 
-def test_services_that_share_a_database_have_their_own_numbers_messages_and_files(open_store: Opener) -> None:
+def test_services_that_share_a_database_have_their_own_numbers_messages_and_files(
+    open_store: Opener,
+) -> None:
     one, two = open_store("lab-1"), open_store("lab-2")
     refused = rejected("same/path.tif")
     assert one.add_rejected(refused, rejected_data(refused), NOW) == 1
@@ -575,7 +652,10 @@ def test_two_threads_take_numbers_without_gap_or_double(open_store: Opener) -> N
 
     def images() -> None:
         together.wait()
-        taken["images"] = [add(store, observation(visit=f"day07-{number:02d}", seed=number)) for number in range(30)]
+        taken["images"] = [
+            add(store, observation(visit=f"day07-{number:02d}", seed=number))
+            for number in range(30)
+        ]
 
     def heartbeats() -> None:
         together.wait()
@@ -614,11 +694,18 @@ def another_embedding(seed: int = 0) -> Any:  # noqa: ANN401 - an array
     return np.random.default_rng(seed).standard_normal(5).astype(np.float32)
 
 
-def test_an_image_carries_the_embeddings_of_several_encoders(store: Store, ledger: EmbeddingLedger) -> None:
+def test_an_image_carries_the_embeddings_of_several_encoders(
+    store: Store, ledger: EmbeddingLedger
+) -> None:
     add(store, observation("B02"))
     add(store, observation("B03", seed=1))
     first, second = ledger.not_embedded(PLATE, "another")
-    assert (first.key, first.digest, first.files, first.um_per_px) == (observation().key, observation().digest, observation().files, observation().um_per_px)
+    assert (first.key, first.digest, first.files, first.um_per_px) == (
+        observation().key,
+        observation().digest,
+        observation().files,
+        observation().um_per_px,
+    )
     assert (first.day, first.sharpest_plane) == (7, quality().sharpest_plane)
     ledger.add_embedding(first.observation_id, "another", another_embedding())
     assert ledger.not_embedded(PLATE, "another") == [second]
@@ -659,7 +746,9 @@ def test_an_image_that_was_refused_is_tried_again(store: Store, ledger: Embeddin
     assert ledger.embedded("another") == [Embedded(PLATE, 1, 1, 0)]
 
 
-def test_images_of_another_service_are_its_own_affair(store: Store, open_store: Opener, ledger: EmbeddingLedger) -> None:
+def test_images_of_another_service_are_its_own_affair(
+    store: Store, open_store: Opener, ledger: EmbeddingLedger
+) -> None:
     add(store, observation("B02"))
     add(open_store("lab-2"), observation("B03", seed=1))
     assert [image.key.well for image in ledger.not_embedded(PLATE, "another")] == ["B02"]
@@ -713,7 +802,10 @@ def test_services_that_start_together_on_an_empty_database_all_open_it(url: str)
 def test_a_database_of_a_newer_version_is_left_alone(open_store: Opener, url: str) -> None:
     open_store().close()
     _execute(url, "UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(StoreError, match=r"revision 9999, which this version of SpheroRank does not know; expected .* install the newer SpheroRank"):
+    with pytest.raises(
+        StoreError,
+        match=r"revision 9999, which this version of SpheroRank does not know; expected .* install the newer SpheroRank",
+    ):
         open_store()
 
 

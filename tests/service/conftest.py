@@ -21,7 +21,9 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Render a small plate on three days, once."""
     out = tmp_path_factory.mktemp("rendered")
     (scope,) = microscopes(1, 5, 128, mechanism=Mechanism.SHRINKING)
-    treatments = list(dict.fromkeys(plan.treatment for plan in scope.plate.wells if plan.group is Group.SCREENING))[:5]
+    treatments = list(
+        dict.fromkeys(plan.treatment for plan in scope.plate.wells if plan.group is Group.SCREENING)
+    )[:5]
     kept = [
         *[plan for plan in scope.plate.wells if plan.group is Group.UNTREATED][:10],
         *[plan for plan in scope.plate.wells if plan.group is Group.SINGLE_DOSE][:3],

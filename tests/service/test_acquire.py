@@ -30,11 +30,17 @@ def test_a_day_ends_with_one_file_a_well_and_the_lamp_off(laboratory: Laboratory
     done = laboratory.image()
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{len(laboratory.wells)} of {len(laboratory.wells)} wells imaged, complete" in done.stdout
+    assert (
+        f"{len(laboratory.wells)} of {len(laboratory.wells)} wells imaged, complete" in done.stdout
+    )
     files = laboratory.files()
     assert sorted(files) == laboratory.wells
     assert all(len(each) == 1 for each in files.values())
-    assert tifffile.imread(files["C04" if "C04" in files else laboratory.wells[0]][0]).shape == (PLANES, 128, 128)
+    assert tifffile.imread(files["C04" if "C04" in files else laboratory.wells[0]][0]).shape == (
+        PLANES,
+        128,
+        128,
+    )
     assert laboratory.lamp == "off"
 
 
@@ -89,7 +95,9 @@ def test_a_stray_stage_never_gives_a_well_the_picture_of_its_neighbour(tmp_path:
     assert all(len(each) == 1 for each in laboratory.files().values())
 
 
-def test_a_dead_stage_gives_every_remaining_well_up_by_name_and_tells_after_three(tmp_path: Path) -> None:
+def test_a_dead_stage_gives_every_remaining_well_up_by_name_and_tells_after_three(
+    tmp_path: Path,
+) -> None:
     laboratory = Laboratory.make(tmp_path)
     laboratory.break_device("VirtualStage", "DeadStage", fails_at=7)
 
@@ -104,8 +112,13 @@ def test_a_dead_stage_gives_every_remaining_well_up_by_name_and_tells_after_thre
     assert "no answer from the stage controller" in done.stdout
 
 
-@pytest.mark.parametrize(("device", "fault", "at"), [("VirtualStage", "HangingStage", 7), ("VirtualCamera", "HangingCamera", 40)])
-def test_a_hanging_device_ends_the_process_with_the_lamp_off_and_the_next_start_goes_on(tmp_path: Path, device: str, fault: str, at: int) -> None:
+@pytest.mark.parametrize(
+    ("device", "fault", "at"),
+    [("VirtualStage", "HangingStage", 7), ("VirtualCamera", "HangingCamera", 40)],
+)
+def test_a_hanging_device_ends_the_process_with_the_lamp_off_and_the_next_start_goes_on(
+    tmp_path: Path, device: str, fault: str, at: int
+) -> None:
     laboratory = Laboratory.make(tmp_path, microscope="stall_s = 3")
     laboratory.break_device(device, fault, fails_at=at)
 
@@ -124,8 +137,14 @@ def test_a_hanging_device_ends_the_process_with_the_lamp_off_and_the_next_start_
     assert all(len(each) == 1 for each in laboratory.files().values())
 
 
-def test_sigterm_in_the_middle_leaves_the_lamp_off_and_the_next_start_goes_on_at_the_next_well(laboratory: Laboratory) -> None:
-    with subprocess.Popen(laboratory.command("--plate", laboratory.plate, "--day", "7"), env=laboratory.environment, stdout=subprocess.PIPE) as process:
+def test_sigterm_in_the_middle_leaves_the_lamp_off_and_the_next_start_goes_on_at_the_next_well(
+    laboratory: Laboratory,
+) -> None:
+    with subprocess.Popen(
+        laboratory.command("--plate", laboratory.plate, "--day", "7"),
+        env=laboratory.environment,
+        stdout=subprocess.PIPE,
+    ) as process:
         until(lambda: len(laboratory.files()) >= 3)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)
@@ -139,8 +158,14 @@ def test_sigterm_in_the_middle_leaves_the_lamp_off_and_the_next_start_goes_on_at
     assert {well: after[well] for well in before} == before
 
 
-def test_after_kill_9_the_lamp_is_switched_off_by_a_command_and_only_the_well_in_hand_is_taken_anew(laboratory: Laboratory) -> None:
-    with subprocess.Popen(laboratory.command("--plate", laboratory.plate, "--day", "7"), env=laboratory.environment, stdout=subprocess.PIPE) as process:
+def test_after_kill_9_the_lamp_is_switched_off_by_a_command_and_only_the_well_in_hand_is_taken_anew(
+    laboratory: Laboratory,
+) -> None:
+    with subprocess.Popen(
+        laboratory.command("--plate", laboratory.plate, "--day", "7"),
+        env=laboratory.environment,
+        stdout=subprocess.PIPE,
+    ) as process:
         until(lambda: len(laboratory.files()) >= 3 and laboratory.lamp == "on", every_s=0.001)
         process.kill()
     before = laboratory.files()
@@ -152,7 +177,11 @@ def test_after_kill_9_the_lamp_is_switched_off_by_a_command_and_only_the_well_in
     after = laboratory.files()
     assert sorted(after) == laboratory.wells
     assert {well: after[well] for well in before} == before
-    begun_twice = [well for well in laboratory.wells if len([e for e in laboratory.journal() if (e["well"], e["step"]) == (well, "started")]) > 1]
+    begun_twice = [
+        well
+        for well in laboratory.wells
+        if len([e for e in laboratory.journal() if (e["well"], e["step"]) == (well, "started")]) > 1
+    ]
     assert len(begun_twice) <= 1
 
 
@@ -164,9 +193,13 @@ def test_the_next_start_switches_a_lamp_off_that_a_crash_left_on(laboratory: Lab
         assert process.wait(30) == 0
 
 
-def test_the_server_images_what_is_wished_and_ends_when_its_parent_is_gone(laboratory: Laboratory) -> None:
+def test_the_server_images_what_is_wished_and_ends_when_its_parent_is_gone(
+    laboratory: Laboratory,
+) -> None:
     wells = tuple(laboratory.wells[:2])
-    Wishes(laboratory.folder / "microscope" / "wishes").add(Wish(plate=laboratory.plate, day=7, wells=wells, reason="asked", wide=True, made_at=now()))
+    Wishes(laboratory.folder / "microscope" / "wishes").add(
+        Wish(plate=laboratory.plate, day=7, wells=wells, reason="asked", wide=True, made_at=now())
+    )
     with laboratory.serving() as process:
         until(lambda: sorted(laboratory.files()) == sorted(wells))
         assert process.stdin is not None
@@ -181,9 +214,13 @@ def test_the_server_images_what_is_wished_and_ends_when_its_parent_is_gone(labor
     assert not list((laboratory.folder / "microscope" / "wishes").glob("*.json"))
 
 
-def test_what_the_service_wished_on_a_day_that_is_past_is_dropped_and_said(laboratory: Laboratory) -> None:
+def test_what_the_service_wished_on_a_day_that_is_past_is_dropped_and_said(
+    laboratory: Laboratory,
+) -> None:
     folder = laboratory.folder / "microscope" / "wishes"
-    Wishes(folder).add(Wish(plate=laboratory.plate, day=7, wells=("B02",), reason="unclear", made_at=now()))
+    Wishes(folder).add(
+        Wish(plate=laboratory.plate, day=7, wells=("B02",), reason="unclear", made_at=now())
+    )
     with laboratory.serving() as process:
         until(lambda: list((folder / "dropped").glob("*.json")))
         process.terminate()
@@ -195,7 +232,12 @@ def test_what_the_service_wished_on_a_day_that_is_past_is_dropped_and_said(labor
 
 def test_by_hand_while_the_server_drives_the_wish_is_handed_over(laboratory: Laboratory) -> None:
     with laboratory.serving() as process:
-        until(lambda: (laboratory.folder / "microscope" / "lock").exists() and (laboratory.folder / "microscope" / "lock").read_text())
+        until(
+            lambda: (
+                (laboratory.folder / "microscope" / "lock").exists()
+                and (laboratory.folder / "microscope" / "lock").read_text()
+            )
+        )
         done = laboratory.image()
         process.terminate()
         process.wait(30)
@@ -209,8 +251,17 @@ def test_a_plate_that_is_due_is_imaged_without_being_asked_for(tmp_path: Path) -
     laboratory = Laboratory.make(tmp_path, microscope='acquire_at = "00:00"')
     today = now().astimezone()
     path = tmp_path / "archive" / laboratory.plate / f"{laboratory.plate}.plate.toml"
-    lines = [line for line in path.read_text().splitlines() if not line.startswith(("seeded_at", "dosed_at"))]
-    path.write_text("\n".join([*lines, f"seeded_at = {today.replace(hour=0, minute=0).isoformat(timespec='seconds')}"]) + "\n")
+    lines = [
+        line
+        for line in path.read_text().splitlines()
+        if not line.startswith(("seeded_at", "dosed_at"))
+    ]
+    path.write_text(
+        "\n".join(
+            [*lines, f"seeded_at = {today.replace(hour=0, minute=0).isoformat(timespec='seconds')}"]
+        )
+        + "\n"
+    )
     with laboratory.serving() as process:
         until(lambda: len(laboratory.files(day=1)) == len(laboratory.wells))
         process.terminate()
@@ -220,7 +271,9 @@ def test_a_plate_that_is_due_is_imaged_without_being_asked_for(tmp_path: Path) -
 def test_too_little_disk_refuses_the_start_with_the_bytes_needed(tmp_path: Path) -> None:
     laboratory = Laboratory.make(tmp_path)
     config = tmp_path / "spherorank.toml"
-    config.write_text(config.read_text().replace("keep_free_bytes = 0", "keep_free_bytes = 900_000_000_000_000"))
+    config.write_text(
+        config.read_text().replace("keep_free_bytes = 0", "keep_free_bytes = 900_000_000_000_000")
+    )
 
     refused = laboratory.image()
 
@@ -235,11 +288,21 @@ def test_too_little_disk_refuses_the_start_with_the_bytes_needed(tmp_path: Path)
         ("Property,Core,Initialize,1", "nonsense,1,2", "cannot be loaded"),
         ("#py Property,Core,Shutter,Lamp", "", "expected a line Property,Core,Shutter,LABEL"),
         ("#py Property,Core,XYStage,Stage", "", "expected a line Property,Core,XYStage,LABEL"),
-        ("acquisition.virtual_devices,VirtualFocus", "acquisition.virtual_devices,NoSuchFocus", "NoSuchFocus"),
-        ("Property,Core,Initialize,0", "Property,Core,Initialize,0\nDevice,Wheel,Prior,Wheel-1", "expected the adapter in"),
+        (
+            "acquisition.virtual_devices,VirtualFocus",
+            "acquisition.virtual_devices,NoSuchFocus",
+            "NoSuchFocus",
+        ),
+        (
+            "Property,Core,Initialize,0",
+            "Property,Core,Initialize,0\nDevice,Wheel,Prior,Wheel-1",
+            "expected the adapter in",
+        ),
     ],
 )
-def test_a_configuration_that_lacks_something_is_refused_before_the_first_move(laboratory: Laboratory, text: str, by: str, said: str) -> None:
+def test_a_configuration_that_lacks_something_is_refused_before_the_first_move(
+    laboratory: Laboratory, text: str, by: str, said: str
+) -> None:
     path = laboratory.folder / "MMConfig.cfg"
     assert text in path.read_text()
     path.write_text(path.read_text().replace(text, by))
@@ -261,10 +324,14 @@ def test_a_configuration_that_lacks_something_is_refused_before_the_first_move(l
         ("adapters", '"/usr/share"', "expected Micro-Manager's folder"),
     ],
 )
-def test_a_wrong_setting_is_refused_with_its_key_before_the_first_move(laboratory: Laboratory, key: str, value: str, said: str) -> None:
+def test_a_wrong_setting_is_refused_with_its_key_before_the_first_move(
+    laboratory: Laboratory, key: str, value: str, said: str
+) -> None:
     config = laboratory.folder / "spherorank.toml"
     lines = [line for line in config.read_text().splitlines() if not line.startswith(f"{key} =")]
-    config.write_text("\n".join(lines).replace("[source.micromanager]", f"[source.micromanager]\n{key} = {value}"))
+    config.write_text(
+        "\n".join(lines).replace("[source.micromanager]", f"[source.micromanager]\n{key} = {value}")
+    )
 
     checked = laboratory.acquire("--check")
 
@@ -295,11 +362,15 @@ def test_the_devices_are_listed_and_a_preview_is_a_picture(laboratory: Laborator
 
 def test_the_process_of_the_microscope_loads_no_inference_engine(laboratory: Laboratory) -> None:
     program = "import sys, daemon.cli, daemon.acquire; sys.exit(any(name.split('.')[0] in ('onnxruntime', 'torch', 'sqlalchemy') for name in sys.modules))"
-    done = subprocess.run([laboratory.command()[0], "-c", program], check=False, env=laboratory.environment)
+    done = subprocess.run(
+        [laboratory.command()[0], "-c", program], check=False, env=laboratory.environment
+    )
     assert done.returncode == 0
 
 
-def test_plates_are_presented_in_turn_by_a_command_and_each_gets_its_own_images(tmp_path: Path) -> None:
+def test_plates_are_presented_in_turn_by_a_command_and_each_gets_its_own_images(
+    tmp_path: Path,
+) -> None:
     arm = tmp_path / "arm.py"
     arm.write_text(
         "import sys\nfrom datetime import UTC, datetime\nfrom pathlib import Path\nfrom acquisition.virtual_world import World\n"
@@ -307,19 +378,38 @@ def test_plates_are_presented_in_turn_by_a_command_and_each_gets_its_own_images(
         f"open({str(tmp_path / 'moves')!r}, 'a').write(f'{{action}} {{plate}}\\n')\n"
         "world.present(plate, 7) if action == 'present' else world.take_away()\n"
     )
-    laboratory = Laboratory.make(tmp_path, plates=2, microscope=f'linger_s = 0.1\npresent = ["{sys.executable}", "{arm}", "{{action}}", "{{plate}}"]')
+    laboratory = Laboratory.make(
+        tmp_path,
+        plates=2,
+        microscope=f'linger_s = 0.1\npresent = ["{sys.executable}", "{arm}", "{{action}}", "{{plate}}"]',
+    )
     laboratory.world.take_away()
     first, second = laboratory.world.scopes
     wishes = Wishes(tmp_path / "microscope" / "wishes")
     for plate in (first, second):
         wishes.add(Wish(plate=plate, day=7, wells=("C05",), reason="asked", made_at=now()))
     with laboratory.serving() as process:
-        until(lambda: not wishes.pending() and (tmp_path / "moves").read_text().endswith(f"release {second}\n"))
-        until(lambda: not (tmp_path / "microscope" / "on_stage").read_text())  # the arm has ended, too: what it was stopped at is asked of it again
+        until(
+            lambda: (
+                not wishes.pending()
+                and (tmp_path / "moves").read_text().endswith(f"release {second}\n")
+            )
+        )
+        until(
+            lambda: not (tmp_path / "microscope" / "on_stage").read_text()
+        )  # the arm has ended, too: what it was stopped at is asked of it again
         process.terminate()
         assert process.wait(30) == 0
 
-    assert (tmp_path / "moves").read_text().splitlines() == [f"present {first}", f"release {first}", f"present {second}", f"release {second}"]
-    images = [tifffile.imread(next((tmp_path / "archive" / plate / "day07").glob("C05*"))) for plate in (first, second)]
+    assert (tmp_path / "moves").read_text().splitlines() == [
+        f"present {first}",
+        f"release {first}",
+        f"present {second}",
+        f"release {second}",
+    ]
+    images = [
+        tifffile.imread(next((tmp_path / "archive" / plate / "day07").glob("C05*")))
+        for plate in (first, second)
+    ]
     assert not np.array_equal(*images)
     assert all(image.mean() > 1000 for image in images)  # lit, with a plate there

@@ -25,19 +25,33 @@ def wishes_of(laboratory: Laboratory) -> Wishes:
 def seed_today(laboratory: Laboratory, plate: str) -> None:
     """Let this be the plate's first day."""
     path = laboratory.folder / "archive" / plate / f"{plate}.plate.toml"
-    lines = [line for line in path.read_text().splitlines() if not line.startswith(("seeded_at", "dosed_at"))]
+    lines = [
+        line
+        for line in path.read_text().splitlines()
+        if not line.startswith(("seeded_at", "dosed_at"))
+    ]
     today = now().astimezone().replace(hour=0, minute=0)
-    path.write_text("\n".join([*lines, f"seeded_at = {today.isoformat(timespec='seconds')}"]) + "\n")
+    path.write_text(
+        "\n".join([*lines, f"seeded_at = {today.isoformat(timespec='seconds')}"]) + "\n"
+    )
 
 
-def test_who_waits_longer_than_a_stall_takes_lasts_and_takes_the_microscope_when_it_is_free(tmp_path: Path) -> None:
+def test_who_waits_longer_than_a_stall_takes_lasts_and_takes_the_microscope_when_it_is_free(
+    tmp_path: Path,
+) -> None:
     laboratory = Laboratory.make(tmp_path, microscope="stall_s = 1.0")
     lock = tmp_path / "microscope" / "lock"
     lock.parent.mkdir()
     with lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         command = laboratory.command("--plate", laboratory.plate, "--day", "7")
-        process = subprocess.Popen(command, env=laboratory.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        process = subprocess.Popen(
+            command,
+            env=laboratory.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         until(lambda: wishes_of(laboratory).pending())
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(4)
@@ -47,11 +61,24 @@ def test_who_waits_longer_than_a_stall_takes_lasts_and_takes_the_microscope_when
     assert sorted(laboratory.files()) == laboratory.wells
 
 
-def test_who_is_interrupted_while_another_images_for_them_ends_nobody_else_s_process(laboratory: Laboratory) -> None:
+def test_who_is_interrupted_while_another_images_for_them_ends_nobody_else_s_process(
+    laboratory: Laboratory,
+) -> None:
     with laboratory.serving() as server:
-        until(lambda: (laboratory.folder / "microscope" / "lock").exists() and (laboratory.folder / "microscope" / "lock").read_text())
+        until(
+            lambda: (
+                (laboratory.folder / "microscope" / "lock").exists()
+                and (laboratory.folder / "microscope" / "lock").read_text()
+            )
+        )
         command = laboratory.command("--plate", laboratory.plate, "--day", "7")
-        with subprocess.Popen(command, env=laboratory.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as asking:
+        with subprocess.Popen(
+            command,
+            env=laboratory.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as asking:
             until(laboratory.files)
             asking.send_signal(signal.SIGINT)
             said = asking.communicate(timeout=30)[0]
@@ -70,12 +97,17 @@ def test_what_could_not_begin_is_not_done_at_the_next_start(laboratory: Laborato
     assert wishes_of(laboratory).pending() == []
 
 
-def test_a_state_folder_that_cannot_be_made_is_a_clear_error_and_does_not_keep_the_lamp_on(laboratory: Laboratory) -> None:
+def test_a_state_folder_that_cannot_be_made_is_a_clear_error_and_does_not_keep_the_lamp_on(
+    laboratory: Laboratory,
+) -> None:
     (laboratory.folder / "microscope").write_text("a file where the folder should be")
     laboratory.world.switch_lamp(on=True)
     refused = laboratory.acquire("--list-devices")
     assert refused.returncode == 1
-    assert refused.stderr.strip() == f"{laboratory.folder}/microscope/lock: cannot be written (File exists); expected a folder that this user may write to"
+    assert (
+        refused.stderr.strip()
+        == f"{laboratory.folder}/microscope/lock: cannot be written (File exists); expected a folder that this user may write to"
+    )
     assert laboratory.acquire("--lamp-off").returncode == 0
     assert laboratory.lamp == "off"
 
@@ -83,7 +115,9 @@ def test_a_state_folder_that_cannot_be_made_is_a_clear_error_and_does_not_keep_t
 def test_a_message_is_one_line_whatever_the_width(laboratory: Laboratory) -> None:
     done = laboratory.image(7, "--well", laboratory.wells[0])
     (saved,) = laboratory.files()[laboratory.wells[0]]
-    assert any(line.startswith("well.saved") and str(saved) in line for line in done.stdout.splitlines())
+    assert any(
+        line.startswith("well.saved") and str(saved) in line for line in done.stdout.splitlines()
+    )
 
 
 def test_a_picture_that_cannot_be_written_is_an_error(laboratory: Laboratory) -> None:
@@ -100,7 +134,11 @@ def test_of_two_plates_that_are_due_none_is_imaged_in_the_other_s_name(tmp_path:
         seed_today(laboratory, plate)
     with laboratory.serving() as process:
         assert process.stdout is not None
-        told = next(line for line in process.stdout if "nothing says which of them lies under the microscope" in line)
+        told = next(
+            line
+            for line in process.stdout
+            if "nothing says which of them lies under the microscope" in line
+        )
         process.terminate()
         process.wait(30)
     assert all(plate in told for plate in laboratory.world.scopes)
@@ -109,10 +147,14 @@ def test_of_two_plates_that_are_due_none_is_imaged_in_the_other_s_name(tmp_path:
 
 def test_a_terminal_that_closes_in_the_middle_leaves_the_lamp_off(laboratory: Laboratory) -> None:
     def in_a_terminal() -> None:
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests under nohup would hand on that a closed terminal is nothing
+        signal.signal(
+            signal.SIGHUP, signal.SIG_DFL
+        )  # tests under nohup would hand on that a closed terminal is nothing
 
     command = laboratory.command("--plate", laboratory.plate, "--day", "7")
-    with subprocess.Popen(command, env=laboratory.environment, stdout=subprocess.DEVNULL, preexec_fn=in_a_terminal) as process:  # noqa: PLW1509 - no threads here
+    with subprocess.Popen(
+        command, env=laboratory.environment, stdout=subprocess.DEVNULL, preexec_fn=in_a_terminal
+    ) as process:  # noqa: PLW1509 - no threads here
         until(lambda: laboratory.files() and laboratory.lamp == "on", every_s=0.001)
         process.send_signal(signal.SIGHUP)
         assert process.wait(30) == 1

@@ -26,8 +26,13 @@ def imaged(site: Site, plate: str, seeded_day: int = 0, **changes: object) -> Pl
 
 def measure(site: Site, plate: PlateMap, *, seed: int = 0) -> None:
     """Measure the viability of a plate; another seed is another assay of it."""
-    noise = np.random.default_rng([sum(plate.plate.encode()), seed]).normal(0, 2, len(plate.entries))
-    percent = {well: float(np.clip(100 * (1 - kill) + off, 0, 200)) for (well, kill), off in zip(site.kills[plate.plate].items(), noise, strict=True)}
+    noise = np.random.default_rng([sum(plate.plate.encode()), seed]).normal(
+        0, 2, len(plate.entries)
+    )
+    percent = {
+        well: float(np.clip(100 * (1 - kill) + off, 0, 200))
+        for (well, kill), off in zip(site.kills[plate.plate].items(), noise, strict=True)
+    }
     site.store.save_assay(Assay(plate=plate.plate, viability_percent=percent), site.now)
 
 
@@ -53,10 +58,15 @@ def test_with_too_few_assay_plates_a_ranking_says_how_many_are_missing(site: Sit
     calibrated(site, ENOUGH - 1)
     [ranking] = site.rank(imaged(site, "own", 9))
     assert (ranking.method, ranking.calibration) == ("departure", None)
-    assert "Ranked by departure, because deterioration is not calibrated: 3 assay plates; expected at least 4." in ranking.notes
+    assert (
+        "Ranked by departure, because deterioration is not calibrated: 3 assay plates; expected at least 4."
+        in ranking.notes
+    )
 
 
-def test_once_calibrated_a_plate_is_ranked_by_deterioration_with_the_card_and_stays_so(site: Site) -> None:
+def test_once_calibrated_a_plate_is_ranked_by_deterioration_with_the_card_and_stays_so(
+    site: Site,
+) -> None:
     plates = calibrated(site)
     own = imaged(site, "own", 9)
     [ranking] = site.rank(own)
@@ -66,8 +76,12 @@ def test_once_calibrated_a_plate_is_ranked_by_deterioration_with_the_card_and_st
     assert ranking.calibration.left_out_percent == ()
     assert ranking.drift is not None
     assert not ranking.drift.outside
-    assert [row.treatment for row in ranking.treatments] == [f"drug{number}:1 uM" for number in (3, 2, 1, 0)]
-    assert ranking.notes[0].startswith("Ranked by predicted deterioration, learned from 4 assay plates; on plates left out the model was off by ")
+    assert [row.treatment for row in ranking.treatments] == [
+        f"drug{number}:1 uM" for number in (3, 2, 1, 0)
+    ]
+    assert ranking.notes[0].startswith(
+        "Ranked by predicted deterioration, learned from 4 assay plates; on plates left out the model was off by "
+    )
     assert {curve.effect for curve in ranking.dose_responses} == {"deterioration"}
     measure(site, imaged(site, "assay-later", 5))
     assert site.rank(own) == []
@@ -75,7 +89,11 @@ def test_once_calibrated_a_plate_is_ranked_by_deterioration_with_the_card_and_st
     assert site.rank(own) == []
     site.image(own, own.entries[-1].well, 10, seed=1)
     [corrected] = site.rank(own)
-    assert (corrected.revision, corrected.method, corrected.calibration) == (2, "deterioration", ranking.calibration)
+    assert (corrected.revision, corrected.method, corrected.calibration) == (
+        2,
+        "deterioration",
+        ranking.calibration,
+    )
     asked = site.again(own)
     assert asked is not None
     assert asked.final
@@ -98,7 +116,9 @@ def test_a_corrected_assay_does_not_change_what_an_old_ranking_is_corrected_by(s
     assert ANOTHER not in corrected.notes
 
 
-def test_a_plate_first_ranked_by_departure_stays_so_until_a_person_ranks_it_again(site: Site) -> None:
+def test_a_plate_first_ranked_by_departure_stays_so_until_a_person_ranks_it_again(
+    site: Site,
+) -> None:
     own = imaged(site, "own", 9)
     site.rank(own)
     calibrated(site)
@@ -106,7 +126,10 @@ def test_a_plate_first_ranked_by_departure_stays_so_until_a_person_ranks_it_agai
     site.image(own, own.entries[-1].well, 10, seed=1)
     [corrected] = site.rank(own)
     assert (corrected.revision, corrected.method) == (2, "departure")
-    assert "Ranked by departure, because the plate's first ranking was; `spherorank rank --plate own` decides anew." in corrected.notes
+    assert (
+        "Ranked by departure, because the plate's first ranking was; `spherorank rank --plate own` decides anew."
+        in corrected.notes
+    )
     asked = site.again(own)
     assert asked is not None
     assert (asked.revision, asked.method) == (3, "deterioration")
@@ -118,7 +141,9 @@ def test_a_plate_first_ranked_by_departure_stays_so_until_a_person_ranks_it_agai
 def test_a_plate_is_not_calibrated_by_its_own_assay_nor_by_another_line(site: Site) -> None:
     first, *_ = calibrated(site)
     assert site.rank(first)[0].method == "departure"
-    assert "because deterioration is not calibrated: 3 assay plates" in told(site.store.rankings(first.plate)[-1])
+    assert "because deterioration is not calibrated: 3 assay plates" in told(
+        site.store.rankings(first.plate)[-1]
+    )
     other = imaged(site, "other", 9, line="A673")
     assert site.rank(other)[0].method == "departure"
     assert "because" not in told(site.store.rankings("other")[-1])
@@ -132,15 +157,23 @@ def test_where_departure_is_asked_for_assays_are_left_alone(site: Site) -> None:
     assert (ranking.method, "because" in told(ranking)) == ("departure", False)
 
 
-def test_where_deterioration_is_asked_for_and_cannot_be_had_the_ranking_and_an_alert_say_so(site: Site) -> None:
+def test_where_deterioration_is_asked_for_and_cannot_be_had_the_ranking_and_an_alert_say_so(
+    site: Site,
+) -> None:
     site.method = "deterioration"
     site.restart()
     own = imaged(site, "own", 9)
     [ranking] = site.rank(own)
     assert ranking.method == "departure"
-    assert "Ranked by departure, because no other plate of its line in the store has an assay." in ranking.notes
+    assert (
+        "Ranked by departure, because no other plate of its line in the store has an assay."
+        in ranking.notes
+    )
     [alert] = site.alerts(AlertKind.ASSAY)
-    assert "day10-r1 is ranked by departure, and ranking.method asks for deterioration: no other plate" in alert
+    assert (
+        "day10-r1 is ranked by departure, and ranking.method asks for deterioration: no other plate"
+        in alert
+    )
 
 
 def test_a_plate_whose_tissue_was_not_measured_is_ranked_by_departure(site: Site) -> None:

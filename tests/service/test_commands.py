@@ -14,7 +14,14 @@ from tests.service_bench import PLATE, SPHERORANK, Bench
 
 
 def call(*arguments: object, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([SPHERORANK, *map(str, arguments)], capture_output=True, text=True, check=False, cwd=cwd, timeout=100)
+    return subprocess.run(
+        [SPHERORANK, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        timeout=100,
+    )
 
 
 def test_check_prints_every_problem_at_once(empty_bench: Bench) -> None:
@@ -38,11 +45,16 @@ def test_check_is_content_with_a_good_configuration(bench: Bench) -> None:
         ("[source]\nplains = 3\n", ["source.plains", "unknown", "planes"]),
         ("[sorce]\nplanes = 3\n", ["sorce", "unknown", "source"]),
         ('[source]\nplanes = "three"\n', ["source.planes", "'three'", "integer"]),
-        ("[ranking]\nreadout_deadline_h = -1\n", ["ranking.readout_deadline_h", "-1", "greater than or equal to 0"]),
+        (
+            "[ranking]\nreadout_deadline_h = -1\n",
+            ["ranking.readout_deadline_h", "-1", "greater than or equal to 0"],
+        ),
         ("[source\n", ["TOML"]),
     ],
 )
-def test_a_wrong_configuration_names_file_key_value_and_expectation(tmp_path: Path, config: str, words: list[str]) -> None:
+def test_a_wrong_configuration_names_file_key_value_and_expectation(
+    tmp_path: Path, config: str, words: list[str]
+) -> None:
     path = tmp_path / "spherorank.toml"
     path.write_text(config)
     done = call("run", "--config", path)
@@ -71,15 +83,27 @@ def test_a_wrong_environment_variable_is_named(monkeypatch: pytest.MonkeyPatch) 
     ("toml", "wells", "words"),
     [
         ("", "well,group,treatment\nB2,untreated,\nB02,untreated,\n", ["line 3", "B02", "line 2"]),
-        ("", "well,group,treatment\nB02,screening,gemcitabine 1 uM\n", ["line 2", "gemcitabine 1 uM", "compound:amount unit"]),
+        (
+            "",
+            "well,group,treatment\nB02,screening,gemcitabine 1 uM\n",
+            ["line 2", "gemcitabine 1 uM", "compound:amount unit"],
+        ),
         ("", "well,group,treatment\nB02,controls,\n", ["line 2", "'controls'", "untreated"]),
-        ("readout_dy = 10\n", "well,group,treatment\nB02,untreated,\n", ["readout_dy", "readout_day"]),
+        (
+            "readout_dy = 10\n",
+            "well,group,treatment\nB02,untreated,\n",
+            ["readout_dy", "readout_day"],
+        ),
     ],
 )
-def test_check_names_what_is_wrong_with_a_plate_map(empty_bench: Bench, toml: str, wells: str, words: list[str]) -> None:
+def test_check_names_what_is_wrong_with_a_plate_map(
+    empty_bench: Bench, toml: str, wells: str, words: list[str]
+) -> None:
     folder = empty_bench.drop / "P"
     folder.mkdir()
-    (folder / "P.plate.toml").write_text(f'plate = "P"\nseeded_at = 2026-11-10T09:00:00+01:00\n{toml}')
+    (folder / "P.plate.toml").write_text(
+        f'plate = "P"\nseeded_at = 2026-11-10T09:00:00+01:00\n{toml}'
+    )
     (folder / "P.wells.csv").write_text(wells)
     done = call("check", "--config", empty_bench.config)
     assert done.returncode == 78
@@ -113,24 +137,33 @@ def test_embed_writes_a_table_and_names_what_it_refused(bench: Bench, tmp_path: 
     assert str(bad) in done.stderr
     table = pd.read_parquet(tmp_path / "e.parquet")
     assert list(table["Metadata_File"]) == [str(path) for path in images]
-    assert table.filter(like="embedding_").shape == (len(images), load_bundle("default").card.dimension)
+    assert table.filter(like="embedding_").shape == (
+        len(images),
+        load_bundle("default").card.dimension,
+    )
     assert table.filter(like="embedding_").notna().all(axis=None)
 
 
-def test_measure_writes_a_row_and_a_mask_for_each_image_and_says_what_has_no_scale(bench: Bench, tmp_path: Path) -> None:
+def test_measure_writes_a_row_and_a_mask_for_each_image_and_says_what_has_no_scale(
+    bench: Bench, tmp_path: Path
+) -> None:
     images = sorted((bench.drop / PLATE / "day10").glob("B0*_z2.tif"))
     plain = tmp_path / "plain.png"
     cv2.imwrite(str(plain), tifffile.imread(images[0]))
     bad = tmp_path / "bad.tif"
     bad.write_text("no image")
-    done = call("measure", *images, plain, bad, "--out", tmp_path / "m.csv", "--masks", tmp_path / "masks")
+    done = call(
+        "measure", *images, plain, bad, "--out", tmp_path / "m.csv", "--masks", tmp_path / "masks"
+    )
     assert done.returncode == 1
     assert str(bad) in done.stderr
     assert f"{plain}: has no scale; measured in pixels" in done.stderr
     table = pd.read_csv(tmp_path / "m.csv")
     assert list(table["file"]) == [*map(str, images), str(plain)]
     calibrated, counted = table.iloc[0], table.iloc[-1]
-    assert calibrated["area_um2"] == pytest.approx(counted["area_px"] * calibrated["um_per_px"] ** 2)
+    assert calibrated["area_um2"] == pytest.approx(
+        counted["area_px"] * calibrated["um_per_px"] ** 2
+    )
     for path in (*images, plain):
         mask = cv2.imread(str(tmp_path / "masks" / f"{path.stem}.png"), cv2.IMREAD_UNCHANGED)
         assert set(np.unique(mask)) == {0, 255}
@@ -143,7 +176,9 @@ def test_measure_takes_a_scale_for_all(bench: Bench, tmp_path: Path) -> None:
     assert pd.read_csv(tmp_path / "m.csv").loc[0, "um_per_px"] == 2
 
 
-def test_measure_refuses_a_mask_folder_that_cannot_be_written_before_it_measures(bench: Bench, tmp_path: Path) -> None:
+def test_measure_refuses_a_mask_folder_that_cannot_be_written_before_it_measures(
+    bench: Bench, tmp_path: Path
+) -> None:
     [image, *_] = sorted((bench.drop / PLATE / "day10").glob("*_z2.tif"))
     (tmp_path / "masks").write_text("a file")
     done = call("measure", image, "--out", tmp_path / "m.csv", "--masks", tmp_path / "masks")

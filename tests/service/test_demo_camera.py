@@ -52,7 +52,9 @@ PixelSize_um,Objective,2.5
 def settings_in(folder: Path) -> MicroscopeSettings:
     config = folder / "MMConfig.cfg"
     config.write_text(MM_CONFIG)
-    return MicroscopeSettings(config=config, a1_um=(0.0, 0.0), exposure_ms=1.0, backoff_s=0.0, timeout_s=60)
+    return MicroscopeSettings(
+        config=config, a1_um=(0.0, 0.0), exposure_ms=1.0, backoff_s=0.0, timeout_s=60
+    )
 
 
 class CountedMicroManager(MicroManager):
@@ -74,7 +76,9 @@ class CountedMicroManager(MicroManager):
         return frames
 
 
-def image_all(folder: Path, settings: MicroscopeSettings, *, fails_every: int = 0) -> list[tuple[str, dict[str, object]]]:
+def image_all(
+    folder: Path, settings: MicroscopeSettings, *, fails_every: int = 0
+) -> list[tuple[str, dict[str, object]]]:
     """Image the inner 60 wells and return what was told."""
     told: list[tuple[str, dict[str, object]]] = []
     prepare(folder / "archive", PLATE, 1)
@@ -101,7 +105,9 @@ def image_all(folder: Path, settings: MicroscopeSettings, *, fails_every: int = 
 
 
 @pytest.mark.slow
-def test_sixty_wells_and_three_planes_are_archived_whole_and_embedded_with_metadata_that_ome_types_reads_without_a_warning(tmp_path: Path) -> None:
+def test_sixty_wells_and_three_planes_are_archived_whole_and_embedded_with_metadata_that_ome_types_reads_without_a_warning(
+    tmp_path: Path,
+) -> None:
     image_all(tmp_path, settings_in(tmp_path))
     files = sorted((tmp_path / "archive" / PLATE / "day01").iterdir())
     assert len(files) == len(INNER_60)
@@ -118,14 +124,23 @@ def test_sixty_wells_and_three_planes_are_archived_whole_and_embedded_with_metad
     assert tifffile.imread(files[0]).shape == (PLANES, SIDE_PX, SIDE_PX)
 
     folder = tmp_path / "archive" / PLATE
-    (folder / f"{PLATE}.plate.toml").write_text(f'plate = "{PLATE}"\nseeded_at = {datetime.now(UTC).isoformat()}\n')
-    (folder / f"{PLATE}.wells.csv").write_text("well,group,treatment\n" + "".join(f"{well},untreated,\n" for well in INNER_60))
+    (folder / f"{PLATE}.plate.toml").write_text(
+        f'plate = "{PLATE}"\nseeded_at = {datetime.now(UTC).isoformat()}\n'
+    )
+    (folder / f"{PLATE}.wells.csv").write_text(
+        "well,group,treatment\n" + "".join(f"{well},untreated,\n" for well in INNER_60)
+    )
     config = tmp_path / "spherorank.toml"
     config.write_text(
         '[source]\nkind = "micromanager"\npath = "archive"\n[source.micromanager]\nconfig = "MMConfig.cfg"\na1_um = [0, 0]\n[health]\nhttp = ""\n'
         f'[publisher]\nevents = "ipc://{tmp_path}/e"\nrequests = "ipc://{tmp_path}/r"\n'
     )
-    subprocess.run([sys.executable, "-m", "daemon", "run", "--once", "--config", str(config)], check=True, capture_output=True, timeout=100)
+    subprocess.run(
+        [sys.executable, "-m", "daemon", "run", "--once", "--config", str(config)],
+        check=True,
+        capture_output=True,
+        timeout=100,
+    )
     store = SqlStore(f"sqlite:///{tmp_path}/spherorank.sqlite")
     try:
         seen = store.imaged(PLATE, load_bundle("default").card.encoder_id)
@@ -142,7 +157,9 @@ def test_an_autofocus_that_fails_on_every_fifth_well_costs_no_well(tmp_path: Pat
     assert not [fields for event, fields in told if event == "well.failed"]
 
 
-def test_a_focus_drive_that_can_run_sequences_is_stepped_and_checked_all_the_same(tmp_path: Path) -> None:
+def test_a_focus_drive_that_can_run_sequences_is_stepped_and_checked_all_the_same(
+    tmp_path: Path,
+) -> None:
     settings = settings_in(tmp_path)
     settings.config.write_text(MM_CONFIG + "Property,Z,UseSequences,Yes\n")
     scope = MicroManager(settings, lambda: datetime.now(UTC))
@@ -153,7 +170,9 @@ def test_a_focus_drive_that_can_run_sequences_is_stepped_and_checked_all_the_sam
     assert [frame.z_um for frame in frames] == [-45.0, 0.0, 45.0]
 
 
-def test_a_full_disk_costs_no_well_that_was_saved_and_the_rest_is_imaged_once_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_costs_no_well_that_was_saved_and_the_rest_is_imaged_once_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = settings_in(tmp_path)
     written = 0
 
@@ -175,14 +194,42 @@ def test_a_full_disk_costs_no_well_that_was_saved_and_the_rest_is_imaged_once_th
     assert {file.name[:3] for file in (tmp_path / "archive").rglob("*.ome.tif")} == set(INNER_60)
 
 
-def test_adapters_of_another_interface_version_are_refused_with_both_versions(tmp_path: Path) -> None:
+def test_adapters_of_another_interface_version_are_refused_with_both_versions(
+    tmp_path: Path,
+) -> None:
     source = tmp_path / "old.c"
-    source.write_text("long GetModuleVersion(void) { return 10; }\nlong GetDeviceInterfaceVersion(void) { return 74; }\n")
-    needed = ("InitializeModuleData", "CreateDevice", "DeleteDevice", "GetNumberOfDevices", "GetDeviceName", "GetDeviceType", "GetDeviceDescription")
+    source.write_text(
+        "long GetModuleVersion(void) { return 10; }\nlong GetDeviceInterfaceVersion(void) { return 74; }\n"
+    )
+    needed = (
+        "InitializeModuleData",
+        "CreateDevice",
+        "DeleteDevice",
+        "GetNumberOfDevices",
+        "GetDeviceName",
+        "GetDeviceType",
+        "GetDeviceDescription",
+    )
     source.write_text(source.read_text() + "".join(f"void {name}(void) {{}}\n" for name in needed))
     adapters = tmp_path / "Micro-Manager"
     adapters.mkdir()
-    subprocess.run(["gcc", "-shared", "-fPIC", "-o", str(adapters / "libmmgr_dal_DemoCamera.so.0"), str(source)], check=True)
+    subprocess.run(
+        [
+            "gcc",
+            "-shared",
+            "-fPIC",
+            "-o",
+            str(adapters / "libmmgr_dal_DemoCamera.so.0"),
+            str(source),
+        ],
+        check=True,
+    )
     settings = settings_in(tmp_path)
-    with pytest.raises(ConfigError, match=r"device adapter has 74.*expected adapters for Device API version \d+, .*which this pymmcore has"):
-        MicroManager(MicroscopeSettings(config=settings.config, a1_um=(0, 0), adapters=adapters), lambda: datetime.now(UTC))
+    with pytest.raises(
+        ConfigError,
+        match=r"device adapter has 74.*expected adapters for Device API version \d+, .*which this pymmcore has",
+    ):
+        MicroManager(
+            MicroscopeSettings(config=settings.config, a1_um=(0, 0), adapters=adapters),
+            lambda: datetime.now(UTC),
+        )

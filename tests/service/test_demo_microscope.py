@@ -16,14 +16,29 @@ DAYS, WELLS = (6, 7, 8, 10), 24
 
 
 def spherorank(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([SPHERORANK, *map(str, arguments)], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [SPHERORANK, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_the_service_images_a_virtual_plate_up_to_a_ranking_in_the_order_of_the_truth_whatever_the_focus_errors(tmp_path: Path) -> None:
+def test_the_service_images_a_virtual_plate_up_to_a_ranking_in_the_order_of_the_truth_whatever_the_focus_errors(
+    tmp_path: Path,
+) -> None:
     out = tmp_path / "demo"
-    done = spherorank("demo", "--microscope", "--out", out, "--seed", 4, "--wells", WELLS, "--days", ",".join(map(str, DAYS)))
+    done = spherorank(
+        "demo",
+        "--microscope",
+        "--out",
+        out,
+        "--seed",
+        4,
+        "--wells",
+        WELLS,
+        "--days",
+        ",".join(map(str, DAYS)),
+    )
 
     assert done.returncode == 0, done.stdout + done.stderr + (out / "service.log").read_text()
     assert "day 10: final ranking" in done.stdout
@@ -46,10 +61,14 @@ def test_the_service_images_a_virtual_plate_up_to_a_ranking_in_the_order_of_the_
 
 
 def test_a_virtual_laboratory_is_as_check_expects_it(tmp_path: Path) -> None:
-    made = spherorank("simulate", "--microscope", "--out", tmp_path / "lab", "--size", 128, "--wells", 12)
+    made = spherorank(
+        "simulate", "--microscope", "--out", tmp_path / "lab", "--size", 128, "--wells", 12
+    )
     assert made.returncode == 0, made.stderr
 
-    listed = spherorank("acquire", "--list-devices", "--config", tmp_path / "lab" / "spherorank.toml")
+    listed = spherorank(
+        "acquire", "--list-devices", "--config", tmp_path / "lab" / "spherorank.toml"
+    )
     assert listed.returncode == 0, listed.stderr
     assert "VirtualCamera" in listed.stdout
     checked = spherorank("acquire", "--check", "--config", tmp_path / "lab" / "spherorank.toml")
@@ -57,7 +76,10 @@ def test_a_virtual_laboratory_is_as_check_expects_it(tmp_path: Path) -> None:
 
 
 def test_a_laboratory_is_not_written_over_another(tmp_path: Path) -> None:
-    first, second = (spherorank("simulate", "--microscope", "--out", tmp_path, "--size", 64, "--wells", 12) for _ in range(2))
+    first, second = (
+        spherorank("simulate", "--microscope", "--out", tmp_path, "--size", 64, "--wells", 12)
+        for _ in range(2)
+    )
 
     assert (first.returncode, second.returncode) == (0, 78)
     assert "holds a virtual laboratory already" in second.stderr
@@ -72,7 +94,9 @@ def test_a_laboratory_is_not_written_over_another(tmp_path: Path) -> None:
         (("demo", "--microscope", "--days", "six"), 2, "such as 6,7,8,10"),
     ],
 )
-def test_what_makes_no_sense_is_refused_before_anything_is_written(tmp_path: Path, arguments: tuple[str, ...], code: int, said: str) -> None:
+def test_what_makes_no_sense_is_refused_before_anything_is_written(
+    tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
+) -> None:
     refused = spherorank(*arguments, "--out", tmp_path / "new")
 
     assert refused.returncode == code

@@ -31,7 +31,10 @@ def test_earlier_plates_of_the_line_are_taken_along_newest_first_and_named(site:
     [ranking] = site.rank(own)
     assert ranking.earlier_plates == ("third", "second", "first")
     assert len(ranking.earlier_digest) == 64
-    assert "Untreated wells of 3 other plates helped to tell how untreated wells vary and grow." in ranking.notes
+    assert (
+        "Untreated wells of 3 other plates helped to tell how untreated wells vary and grow."
+        in ranking.notes
+    )
 
 
 def test_without_an_earlier_plate_nothing_is_named(site: Site) -> None:
@@ -43,16 +46,25 @@ def test_no_more_plates_than_tell_something_new_are_taken_along(site: Site) -> N
     for number in range(MOST_OTHERS + 2):
         site.add(small(f"p{number:02d}", number), days=(7, 10), wells=3)
     [ranking] = site.rank(site.add(small("own", 50)))
-    assert ranking.earlier_plates == tuple(f"p{number:02d}" for number in range(MOST_OTHERS + 1, 1, -1))
+    assert ranking.earlier_plates == tuple(
+        f"p{number:02d}" for number in range(MOST_OTHERS + 1, 1, -1)
+    )
 
 
 @pytest.mark.parametrize("representation", ["measures", "embedding", "both"])
-def test_earlier_plates_are_compared_as_this_one_and_passed_over_where_they_cannot(site: Site, representation: Representation) -> None:
+def test_earlier_plates_are_compared_as_this_one_and_passed_over_where_they_cannot(
+    site: Site, representation: Representation
+) -> None:
     site.settings = replace(site.settings, representation=representation)
     site.restart()
-    measured, unmeasured = site.add(small("measured")), site.add(small("unmeasured", 1), measured=False)
+    measured, unmeasured = (
+        site.add(small("measured")),
+        site.add(small("unmeasured", 1), measured=False),
+    )
     [ranking] = site.rank(site.add(small("own", 2)))
-    assert ranking.earlier_plates == ((unmeasured.plate, measured.plate) if representation == "embedding" else (measured.plate,))
+    assert ranking.earlier_plates == (
+        (unmeasured.plate, measured.plate) if representation == "embedding" else (measured.plate,)
+    )
     [fallen_back] = site.rank(site.add(small("own-unmeasured", 3), measured=False))
     assert fallen_back.representation == "embedding"
     assert fallen_back.earlier_plates == ("own", "unmeasured", "measured")
@@ -69,14 +81,18 @@ def test_a_plate_with_too_few_untreated_wells_of_both_days_is_passed_over(site: 
     assert again.earlier_plates == ("few",)
 
 
-def test_later_images_of_earlier_plates_and_later_plates_correct_nothing_by_themselves(site: Site) -> None:
+def test_later_images_of_earlier_plates_and_later_plates_correct_nothing_by_themselves(
+    site: Site,
+) -> None:
     first, second = site.add(small("first")), site.add(small("second", 1))
     [of_first], [of_second] = site.rank(first), site.rank(second)
     assert of_second.earlier_plates == ("first",)
     site.add(small("third", 2))
     site.image(first, first.entries[0].well, 10, seed=1)
     site.now += timedelta(hours=1)
-    assert [(each.plate, each.revision) for each in site.rank(first)] == [("first", 2)]  # its own image
+    assert [(each.plate, each.revision) for each in site.rank(first)] == [
+        ("first", 2)
+    ]  # its own image
     assert site.rank(second) == []
     site.restart()
     assert site.rank(second) == []
@@ -96,19 +112,26 @@ def test_an_image_of_an_earlier_plates_treated_well_is_nobody_elses_business(sit
     assert site.again(second) is None
 
 
-def test_a_forecast_from_days_after_dosing_takes_no_plates_along_and_rests_on_the_days_between(site: Site) -> None:
+def test_a_forecast_from_days_after_dosing_takes_no_plates_along_and_rests_on_the_days_between(
+    site: Site,
+) -> None:
     site.add(small("first"))
     own = site.add(small("second", 1), days=(6, 7, 8, 9, 10))
     site.restart(RankSettings(DepartureSettings(forecast_from=ForecastFrom.LAST_DAY)))
     rankings = {each.day: each for each in site.rank(own)}
     assert rankings[10].earlier_plates == ()
-    assert any("forecast_from = last_day" in note and "follows the drug" in note for note in rankings[10].notes)
+    assert any(
+        "forecast_from = last_day" in note and "follows the drug" in note
+        for note in rankings[10].notes
+    )
     site.image(own, own.entries[-1].well, 9, seed=1)
     site.now += timedelta(hours=1)
     assert [(each.day, each.revision) for each in site.rank(own)] == [(9, 2), (10, 2)]
 
 
-def test_the_rolling_view_measures_as_the_ranking_does_but_without_earlier_plates(site: Site) -> None:
+def test_the_rolling_view_measures_as_the_ranking_does_but_without_earlier_plates(
+    site: Site,
+) -> None:
     settings = DepartureSettings("kernel", ForecastFrom.LAST_DAY, MetricName.L2)
     own = site.add(small("own"), days=(6, 7, 9, 10))
     well = own.entries[-1].well
@@ -116,11 +139,21 @@ def test_the_rolling_view_measures_as_the_ranking_does_but_without_earlier_plate
     alone = RollingView(site.store, "measures", 1.0, settings).departures(newest, own)
     site.store.add_observation(newest, observation_data(newest, 2))
     site.restart(RankSettings(settings, leave_out_unlike=False))
-    scores = {ranking.day: next(row.score for row in ranking.wells if row.well == well) for ranking in site.rank(own)}
+    scores = {
+        ranking.day: next(row.score for row in ranking.wells if row.well == well)
+        for ranking in site.rank(own)
+    }
     assert {each.day: each.departure for each in alone} == pytest.approx(scores)
-    before = RollingView(site.store, "measures", 1.0, DepartureSettings()).departures(site.look(own, well, 10, seed=2), own)
+    before = RollingView(site.store, "measures", 1.0, DepartureSettings()).departures(
+        site.look(own, well, 10, seed=2), own
+    )
     site.add(small("earlier", -3))
-    assert RollingView(site.store, "measures", 1.0, DepartureSettings()).departures(site.look(own, well, 10, seed=2), own) == before
+    assert (
+        RollingView(site.store, "measures", 1.0, DepartureSettings()).departures(
+            site.look(own, well, 10, seed=2), own
+        )
+        == before
+    )
 
 
 def test_an_image_of_a_day_between_does_not_correct_a_forecast_from_dosing(site: Site) -> None:
@@ -187,7 +220,9 @@ def test_a_plate_that_fails_its_gate_is_published_as_final_with_an_alert(site: S
     assert "only 3 of 8 untreated wells could be scored" in ranking.quality.reasons[0]
     [alert] = site.alerts(AlertKind.QUALITY_GATE)
     assert "day10-r1 fails its quality gate" in alert
-    assert '"final":true' in [message.body for message in site.store.messages_after(0, "spherorank.v1.ranking")][-1].replace(" ", "")
+    assert '"final":true' in [
+        message.body for message in site.store.messages_after(0, "spherorank.v1.ranking")
+    ][-1].replace(" ", "")
 
 
 def test_a_provisional_ranking_that_fails_its_gate_still_becomes_final(site: Site) -> None:
@@ -205,7 +240,11 @@ def add_copy(bench: Bench, plate: str, days_later: int) -> None:
     folder = bench.drop / plate
     header, *rows = (bench.drop / PLATE / f"{PLATE}.wells.csv").read_text().splitlines()
     kept = [row for row in rows if ",screening," not in row]
-    for path in (path for row in kept for path in (bench.drop / PLATE).glob(f"day*/{row.split(',')[0]}_z*.tif")):
+    for path in (
+        path
+        for row in kept
+        for path in (bench.drop / PLATE).glob(f"day*/{row.split(',')[0]}_z*.tif")
+    ):
         (folder / path.parent.name).mkdir(parents=True, exist_ok=True)
         shutil.copy(path, folder / path.parent.name)
     (folder / f"{plate}.wells.csv").write_text("\n".join([header, *kept]) + "\n")
@@ -213,18 +252,24 @@ def add_copy(bench: Bench, plate: str, days_later: int) -> None:
         first = store.plate_map(PLATE)
     assert first is not None
     seeded_at = first.seeded_at + timedelta(days=days_later)
-    (folder / f"{plate}.plate.toml").write_text(f'plate = "{plate}"\nseeded_at = {seeded_at.isoformat()}\num_per_px = {first.um_per_px}\n')
+    (folder / f"{plate}.plate.toml").write_text(
+        f'plate = "{plate}"\nseeded_at = {seeded_at.isoformat()}\num_per_px = {first.um_per_px}\n'
+    )
 
 
 @pytest.mark.slow
-def test_the_service_takes_the_plate_before_along_and_a_restart_makes_nothing_new(bench: Bench) -> None:
+def test_the_service_takes_the_plate_before_along_and_a_restart_makes_nothing_new(
+    bench: Bench,
+) -> None:
     assert bench.run_once().returncode == 0
     add_copy(bench, "VIRTUAL-0005-02", 3)
     done = bench.run_once()
     assert done.returncode == 0, done.stderr
     before = {plate: bench.rankings(plate) for plate in (PLATE, "VIRTUAL-0005-02")}
     assert {each.earlier_plates for each in before[PLATE]} == {()}
-    assert [(each.day, each.revision, each.earlier_plates) for each in before["VIRTUAL-0005-02"]] == [(8, 1, (PLATE,)), (10, 1, (PLATE,))]
+    assert [
+        (each.day, each.revision, each.earlier_plates) for each in before["VIRTUAL-0005-02"]
+    ] == [(8, 1, (PLATE,)), (10, 1, (PLATE,))]
     assert bench.run_once().returncode == 0
     assert {plate: bench.rankings(plate) for plate in before} == before
     asked = bench.ask("rank", "--plate", "VIRTUAL-0005-02")

@@ -44,13 +44,33 @@ def model_in(folder: Path, names: tuple[str, ...], encoder_id: str = "") -> Path
         helper.make_node("Add", ["row", "number"], ["any"]),
         helper.make_node("Mul", ["any", "nought"], ["readout"]),
     ]
-    constants = [helper.make_tensor("axis", onnx.TensorProto.INT64, [1], [1]), helper.make_tensor("nought", floats, [1], [0.0])]
-    inputs = [helper.make_tensor_value_info(name, floats, shape) for name, shape in (("features", ("n", "t", width)), ("days", ("t",)), ("readout_day", ()))]
-    graph = helper.make_graph(steps, "tiny", inputs, [helper.make_tensor_value_info("readout", floats, ("n", width))], constants)
-    content = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    constants = [
+        helper.make_tensor("axis", onnx.TensorProto.INT64, [1], [1]),
+        helper.make_tensor("nought", floats, [1], [0.0]),
+    ]
+    inputs = [
+        helper.make_tensor_value_info(name, floats, shape)
+        for name, shape in (("features", ("n", "t", width)), ("days", ("t",)), ("readout_day", ()))
+    ]
+    graph = helper.make_graph(
+        steps,
+        "tiny",
+        inputs,
+        [helper.make_tensor_value_info("readout", floats, ("n", width))],
+        constants,
+    )
+    content = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    ).SerializeToString()
     folder.mkdir()
     (folder / "forecaster.onnx").write_bytes(content)
-    card = {"name": "tiny", "sha256": hashlib.sha256(content).hexdigest(), "encoder_id": encoder_id, "feature_names": names, "created_by": "a test"}
+    card = {
+        "name": "tiny",
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "encoder_id": encoder_id,
+        "feature_names": names,
+        "created_by": "a test",
+    }
     (folder / "forecaster.json").write_text(json.dumps(card))
     return folder
 
@@ -63,16 +83,27 @@ def test_every_key_reaches_the_arithmetic_and_changes_the_digest(tmp_path: Path)
     ranking = 'forecaster = "kernel"\nforecast_from = "one_step"\nmetric = "nearest_controls"\nleave_out_unlike = false'
     expected = DepartureSettings("kernel", ForecastFrom.ONE_STEP, MetricName.NEAREST_CONTROLS)
     assert settings_of(tmp_path, ranking) == RankSettings(expected, leave_out_unlike=False)
-    digests = {load_config(configured(tmp_path, line)).digest for line in ("", *ranking.splitlines())}
+    digests = {
+        load_config(configured(tmp_path, line)).digest for line in ("", *ranking.splitlines())
+    }
     assert len(digests) == 5
 
 
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ('forecast_from = "day 9"', "ranking.forecast_from: is 'day 9'; expected 'dosing', 'last_day' or 'one_step'"),
-        ('metric = "l1"', "ranking.metric: is 'l1'; expected 'mahalanobis', 'l2', 'cosine' or 'nearest_controls'"),
-        ('forecaster = "rigde"', "rigde: is no forecaster; expected one of ridge, kernel, drift, persistence, mean, or a folder with forecaster.onnx"),
+        (
+            'forecast_from = "day 9"',
+            "ranking.forecast_from: is 'day 9'; expected 'dosing', 'last_day' or 'one_step'",
+        ),
+        (
+            'metric = "l1"',
+            "ranking.metric: is 'l1'; expected 'mahalanobis', 'l2', 'cosine' or 'nearest_controls'",
+        ),
+        (
+            'forecaster = "rigde"',
+            "rigde: is no forecaster; expected one of ridge, kernel, drift, persistence, mean, or a folder with forecaster.onnx",
+        ),
     ],
 )
 def test_a_wrong_key_is_named_with_what_is_expected(line: str, says: str, tmp_path: Path) -> None:
@@ -81,7 +112,10 @@ def test_a_wrong_key_is_named_with_what_is_expected(line: str, says: str, tmp_pa
 
 def test_an_encoder_that_is_not_there_is_told_once(tmp_path: Path) -> None:
     path = configured(tmp_path, 'forecaster = "ridge"\n[encoder]\nbundle = "nowhere"')
-    assert sum("nowhere: is no encoder bundle" in problem for problem in checks.problems_with(path)) == 1
+    assert (
+        sum("nowhere: is no encoder bundle" in problem for problem in checks.problems_with(path))
+        == 1
+    )
 
 
 def test_a_sequence_model_takes_the_place_of_a_built_in_forecaster(tmp_path: Path) -> None:
@@ -90,22 +124,37 @@ def test_a_sequence_model_takes_the_place_of_a_built_in_forecaster(tmp_path: Pat
     assert settings.departure.forecaster == "ridge"
     assert settings.departure.foresight is not None
     assert settings.departure.foresight.name.startswith("tiny-")
-    with pytest.raises(ConfigError, match="forecast_from: is last_day; expected dosing with the sequence model"):
-        settings_of(tmp_path, f'representation = "measures"\nforecaster = "{folder}"\nforecast_from = "last_day"')
+    with pytest.raises(
+        ConfigError, match="forecast_from: is last_day; expected dosing with the sequence model"
+    ):
+        settings_of(
+            tmp_path,
+            f'representation = "measures"\nforecaster = "{folder}"\nforecast_from = "last_day"',
+        )
 
 
-def test_a_sequence_model_that_does_not_fit_the_service_is_told_at_the_start(tmp_path: Path) -> None:
+def test_a_sequence_model_that_does_not_fit_the_service_is_told_at_the_start(
+    tmp_path: Path,
+) -> None:
     of_measures = model_in(tmp_path / "measures", feature_names("measures", 0))
-    with pytest.raises(BundleError, match="was made for measures alone; wells are compared by the embedding of"):
+    with pytest.raises(
+        BundleError, match="was made for measures alone; wells are compared by the embedding of"
+    ):
         settings_of(tmp_path, f'representation = "embedding"\nforecaster = "{of_measures}"')
     of_another = model_in(tmp_path / "another", feature_names("embedding", 4), "another")
     with pytest.raises(BundleError, match="was made for the embedding of another"):
         settings_of(tmp_path, f'representation = "embedding"\nforecaster = "{of_another}"')
     short = model_in(tmp_path / "short", feature_names("embedding", 4), DEFAULT_ENCODER.encoder_id)
-    with pytest.raises(BundleError, match=f"wells are compared by {DEFAULT_ENCODER.dimension} features; forecaster.json expects 4 of its own"):
+    with pytest.raises(
+        BundleError,
+        match=f"wells are compared by {DEFAULT_ENCODER.dimension} features; forecaster.json expects 4 of its own",
+    ):
         settings_of(tmp_path, f'representation = "embedding"\nforecaster = "{short}"')
     assert any(
-        "expects 4 of its own" in problem for problem in checks.problems_with(configured(tmp_path, f'representation = "embedding"\nforecaster = "{short}"'))
+        "expects 4 of its own" in problem
+        for problem in checks.problems_with(
+            configured(tmp_path, f'representation = "embedding"\nforecaster = "{short}"')
+        )
     )
 
 
@@ -125,15 +174,34 @@ def test_a_profile_table_is_ranked_as_the_options_say(tmp_path: Path) -> None:
     ]
     table = tmp_path / "profiles.parquet"
     pd.DataFrame(rows).to_parquet(table)
-    options = ["--forecaster", "mean", "--forecast-from", "one_step", "--metric", "l2", "--keep-unlike"]
+    options = [
+        "--forecaster",
+        "mean",
+        "--forecast-from",
+        "one_step",
+        "--metric",
+        "l2",
+        "--keep-unlike",
+    ]
     days = ["--baseline-day", "7", "--readout-day", "10"]
     asked = subprocess.run(
-        [SPHERORANK, "rank", "--profiles", table, *days, "--out", tmp_path / "asked.csv", *options], capture_output=True, text=True, check=False, timeout=60
+        [SPHERORANK, "rank", "--profiles", table, *days, "--out", tmp_path / "asked.csv", *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert asked.returncode == 0, asked.stderr
-    settings = RankSettings(DepartureSettings("mean", ForecastFrom.ONE_STEP, MetricName.L2), leave_out_unlike=False)
+    settings = RankSettings(
+        DepartureSettings("mean", ForecastFrom.ONE_STEP, MetricName.L2), leave_out_unlike=False
+    )
     for name, given in (("expected", settings), ("default", None)):
-        rank_profiles(table, baseline_day=7, readout_day=10, out=tmp_path / f"{name}.csv", settings=given)
-    scores = {name: pd.read_csv(tmp_path / f"{name}-wells.csv").score for name in ("asked", "expected", "default")}
+        rank_profiles(
+            table, baseline_day=7, readout_day=10, out=tmp_path / f"{name}.csv", settings=given
+        )
+    scores = {
+        name: pd.read_csv(tmp_path / f"{name}-wells.csv").score
+        for name in ("asked", "expected", "default")
+    }
     pd.testing.assert_series_equal(scores["asked"], scores["expected"])
     assert (scores["asked"] - scores["default"]).abs().max() > 0.01

@@ -34,8 +34,19 @@ def profiles(known: Trajectories, *, exchanged: tuple[int, int]) -> pd.DataFrame
 
 def rank(folder: Path, *options: object) -> "subprocess.CompletedProcess[str]":
     days = ["--baseline-day", 7, "--readout-day", 10]
-    command = [SPHERORANK, "rank", "--profiles", folder / "profiles.csv", "--out", folder / "r.csv", *days, *options]
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=100)
+    command = [
+        SPHERORANK,
+        "rank",
+        "--profiles",
+        folder / "profiles.csv",
+        "--out",
+        folder / "r.csv",
+        *days,
+        *options,
+    ]
+    return subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, check=False, timeout=100
+    )
 
 
 def test_rank_prints_which_labels_are_in_doubt_and_writes_nothing_more(tmp_path: Path) -> None:
@@ -47,10 +58,21 @@ def test_rank_prints_which_labels_are_in_doubt_and_writes_nothing_more(tmp_path:
     assert "P1: labels in doubt" in done.stdout
     (row,) = [line for line in done.stdout.splitlines() if "exchanged" in line]
     assert row.split()[1:3] == [known.wells[4], known.wells[killed]]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["profiles.csv", "r-wells.csv", "r.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "profiles.csv",
+        "r-wells.csv",
+        "r.csv",
+    ]
 
 
 def test_an_audit_of_a_specimen_is_refused(tmp_path: Path) -> None:
-    done = subprocess.run([SPHERORANK, "rank", "--specimen", "S", "--audit"], capture_output=True, text=True, check=False, cwd=tmp_path, timeout=100)
+    done = subprocess.run(
+        [SPHERORANK, "rank", "--specimen", "S", "--audit"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        timeout=100,
+    )
     assert done.returncode == 2
     assert "--audit" in done.stderr

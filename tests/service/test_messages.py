@@ -97,7 +97,9 @@ class Listener:
         self.silences: list[str] = []
         self.problem: Exception | None = None
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(talk.publisher.url, talk.requests.url, after, topic))
+        self._thread = threading.Thread(
+            target=self._run, args=(talk.publisher.url, talk.requests.url, after, topic)
+        )
         self._thread.start()
 
     def _run(self, events_url: str, requests_url: str, after: int | None, topic: str) -> None:
@@ -121,7 +123,11 @@ class Listener:
 
     @property
     def alerts(self) -> list[str]:
-        return [message.body["data"]["message"] for message in self.heard if message.topic.endswith(".alert")]
+        return [
+            message.body["data"]["message"]
+            for message in self.heard
+            if message.topic.endswith(".alert")
+        ]
 
     def stop(self) -> None:
         self._stop.set()
@@ -150,7 +156,9 @@ def listening(talk: Talk) -> Iterator[Callable[..., Listener]]:
 
 
 @contextmanager
-def client(kind: int, url: str, *, receive_high_water_mark: int = 1000) -> Iterator[zmq.Socket[bytes]]:
+def client(
+    kind: int, url: str, *, receive_high_water_mark: int = 1000
+) -> Iterator[zmq.Socket[bytes]]:
     with zmq.Context() as context, context.socket(kind) as socket:
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.RCVHWM, receive_high_water_mark)
@@ -190,11 +198,21 @@ def test_a_message_has_a_topic_a_big_endian_number_and_a_cloudevents_body(talk: 
     assert topic == b"spherorank.v1.alert"
     assert len(number) == 8
     assert int(event["sequence"]) == int.from_bytes(number, "big") >= 1
-    assert (event["specversion"], event["type"], event["data"]["kind"]) == ("1.0", "spherorank.v1.alert", "disk")
+    assert (event["specversion"], event["type"], event["data"]["kind"]) == (
+        "1.0",
+        "spherorank.v1.alert",
+        "disk",
+    )
 
 
-def test_every_kind_of_message_fits_its_schema(talk: Talk, listening: Callable[..., Listener]) -> None:
-    observation, refusal, ranking = samples.observation("D02", 8), samples.rejected(), samples.ranking()
+def test_every_kind_of_message_fits_its_schema(
+    talk: Talk, listening: Callable[..., Listener]
+) -> None:
+    observation, refusal, ranking = (
+        samples.observation("D02", 8),
+        samples.rejected(),
+        samples.ranking(),
+    )
     talk.store.add_observation(observation, samples.observation_data(observation))
     talk.store.add_rejected(refusal, samples.rejected_data(refusal), samples.NOW)
     talk.store.add_ranking(ranking, samples.ranking_data(ranking))
@@ -206,19 +224,25 @@ def test_every_kind_of_message_fits_its_schema(talk: Talk, listening: Callable[.
     kinds = set()
     for message in listener.heard:
         kind = message.topic.split(".")[2]
-        jsonschema.Draft202012Validator(schemas[f"{kind}.json"], format_checker=jsonschema.FormatChecker()).validate(message.body)
+        jsonschema.Draft202012Validator(
+            schemas[f"{kind}.json"], format_checker=jsonschema.FormatChecker()
+        ).validate(message.body)
         kinds.add(kind)
     assert kinds == {"observation", "rejected", "ranking", "status", "alert"}
 
 
-def test_the_first_message_is_not_lost_after_0(talk: Talk, listening: Callable[..., Listener]) -> None:
+def test_the_first_message_is_not_lost_after_0(
+    talk: Talk, listening: Callable[..., Listener]
+) -> None:
     talk.start()
     first, *_ = talk.tell("first", "second")
     listener = listening(after=first - 1)
     wait_until(lambda: listener.alerts == ["first", "second"], "both alerts")
 
 
-def test_live_messages_follow_the_replayed_ones_without_gap_or_repetition(talk: Talk, listening: Callable[..., Listener]) -> None:
+def test_live_messages_follow_the_replayed_ones_without_gap_or_repetition(
+    talk: Talk, listening: Callable[..., Listener]
+) -> None:
     talk.start()
     listener = listening(after=0)
     for n in range(100):
@@ -240,12 +264,18 @@ def test_numbers_go_on_after_a_restart_and_the_replay_reaches_back_over_it(tmp_p
     wait_until(lambda: listener.alerts == ["before", "after"], "both alerts")
     listener.stop()
     after.close()
-    states = [message.body["data"]["state"] for message in listener.heard if message.topic.endswith(".status")]
+    states = [
+        message.body["data"]["state"]
+        for message in listener.heard
+        if message.topic.endswith(".status")
+    ]
     assert states == ["online", "stopping", "online"]
     assert listener.numbers == list(range(1, len(listener.numbers) + 1))
 
 
-def test_what_was_committed_and_not_sent_before_a_crash_is_sent_at_the_next_start(talk: Talk) -> None:
+def test_what_was_committed_and_not_sent_before_a_crash_is_sent_at_the_next_start(
+    talk: Talk,
+) -> None:
     numbers = talk.tell("a", "b")
     assert talk.store.published_through() == 0
     talk.start()
@@ -266,7 +296,9 @@ def test_what_was_sent_twice_is_heard_once(talk: Talk, listening: Callable[..., 
     assert listener.alerts == ["a", "b", "c"]
 
 
-def test_a_gap_in_the_live_numbers_is_filled_in_order(talk: Talk, listening: Callable[..., Listener]) -> None:
+def test_a_gap_in_the_live_numbers_is_filled_in_order(
+    talk: Talk, listening: Callable[..., Listener]
+) -> None:
     talk.start()
     listener = listening(after=None)
     for attempt in itertools.count():
@@ -285,7 +317,9 @@ def test_a_gap_in_the_live_numbers_is_filled_in_order(talk: Talk, listening: Cal
     assert listener.numbers == list(range(listener.numbers[0], listener.numbers[-1] + 1))
 
 
-def test_a_topic_narrows_what_is_printed_and_nothing_of_it_is_missed(talk: Talk, listening: Callable[..., Listener]) -> None:
+def test_a_topic_narrows_what_is_printed_and_nothing_of_it_is_missed(
+    talk: Talk, listening: Callable[..., Listener]
+) -> None:
     talk.start(heartbeat_s=0.05)
     listener = listening(after=0, topic="spherorank.v1.alert")
     for n in range(20):
@@ -317,14 +351,19 @@ def test_the_service_says_online_beats_and_says_stopping(talk: Talk) -> None:
     talk.start(heartbeat_s=0.05)
     wait_until(lambda: talk.store.last_sequence() >= 3, "three heartbeats")
     talk.stop()
-    states = [json.loads(message.body)["data"]["state"] for message in talk.store.messages_after(0, "spherorank.v1.status")]
+    states = [
+        json.loads(message.body)["data"]["state"]
+        for message in talk.store.messages_after(0, "spherorank.v1.status")
+    ]
     assert states[0] == "online"
     assert set(states[1:-1]) == {"running"}
     assert states[-1] == "stopping"
     assert talk.store.published_through() == talk.store.last_sequence()
 
 
-def test_no_heartbeat_while_the_loop_stands_still_and_requests_are_answered_all_the_same(talk: Talk) -> None:
+def test_no_heartbeat_while_the_loop_stands_still_and_requests_are_answered_all_the_same(
+    talk: Talk,
+) -> None:
     talk.start(heartbeat_s=0.05)
     wait_until(lambda: talk.store.last_sequence() >= 2, "two heartbeats")
     talk.tick_age_s = 1000.0
@@ -360,7 +399,9 @@ def test_a_store_that_fails_for_a_while_is_waited_for_and_a_client_is_told(talk:
     assert (reply["kind"], reply["retry"]) == ("error", True)
     mend_store(talk)
     (number,) = talk.tell("after")
-    wait_until(lambda: talk.store.published_through() >= number, "the alert after the failure is sent")
+    wait_until(
+        lambda: talk.store.published_through() >= number, "the alert after the failure is sent"
+    )
     thread.check()
 
 
@@ -389,14 +430,29 @@ def test_req_and_dealer_are_answered_in_kind(talk: Talk) -> None:
     talk.start()
     ask_status = b'{"kind": "status"}'
     assert json.loads(exchange(talk.requests.url, zmq.REQ, ask_status)[0])["kind"] == "status"
-    assert [json.loads(part)["kind"] for part in exchange(talk.requests.url, zmq.DEALER, ask_status)] == ["status"]
+    assert [
+        json.loads(part)["kind"] for part in exchange(talk.requests.url, zmq.DEALER, ask_status)
+    ] == ["status"]
     empty, reply = exchange(talk.requests.url, zmq.DEALER, b"", ask_status)
     assert empty == b""
     assert json.loads(reply)["kind"] == "status"
 
 
-@pytest.mark.parametrize("request_text", [b"", b"{", b"\x00\xff", b'"status"', b'{"kind": "\\ud800"}', b'{"kind": "replay", "after": "x"}', b'{"kind": "ack"}'])
-def test_a_malformed_request_is_answered_with_what_was_expected(request_text: bytes, talk: Talk) -> None:
+@pytest.mark.parametrize(
+    "request_text",
+    [
+        b"",
+        b"{",
+        b"\x00\xff",
+        b'"status"',
+        b'{"kind": "\\ud800"}',
+        b'{"kind": "replay", "after": "x"}',
+        b'{"kind": "ack"}',
+    ],
+)
+def test_a_malformed_request_is_answered_with_what_was_expected(
+    request_text: bytes, talk: Talk
+) -> None:
     talk.start()
     (reply,) = exchange(talk.requests.url, zmq.REQ, request_text)
     content = json.loads(reply)
@@ -410,11 +466,18 @@ def test_every_reply_fits_its_schema(talk: Talk) -> None:
     talk.store.add_ranking(ranking, samples.ranking_data(ranking))
     talk.start()
     schemas = json_schemas()
-    asked: list[dict[str, object]] = [{"kind": "status"}, {"kind": "latest", "plate": samples.PLATE}, {"kind": "replay", "after": 0}, {"kind": "nonsense"}]
+    asked: list[dict[str, object]] = [
+        {"kind": "status"},
+        {"kind": "latest", "plate": samples.PLATE},
+        {"kind": "replay", "after": 0},
+        {"kind": "nonsense"},
+    ]
     for request in asked[:-1]:
         jsonschema.Draft202012Validator(schemas["request.json"]).validate(request)
     for request in asked:
-        jsonschema.Draft202012Validator(schemas["reply.json"], format_checker=jsonschema.FormatChecker()).validate(question(talk, **request))
+        jsonschema.Draft202012Validator(
+            schemas["reply.json"], format_checker=jsonschema.FormatChecker()
+        ).validate(question(talk, **request))
 
 
 def test_the_latest_ranking_is_the_last_revision_of_the_last_day(talk: Talk) -> None:
@@ -431,18 +494,27 @@ def test_the_latest_ranking_is_the_last_revision_of_the_last_day(talk: Talk) -> 
     assert samples.PLATE in refused["error"]
 
 
-def test_a_replay_says_whether_there_is_more_and_where_to_go_on(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemon.requests, "REPLAY_MESSAGES", 120)  # more than is read from the store at once
+def test_a_replay_says_whether_there_is_more_and_where_to_go_on(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        daemon.requests, "REPLAY_MESSAGES", 120
+    )  # more than is read from the store at once
     talk.tell(*(str(n) for n in range(125)))
     talk.start()
     first = question(talk, kind="replay", after=0, topic="spherorank.v1.alert")
     assert (len(first["messages"]), first["more"], first["last"]) == (120, True, 120)
     rest = question(talk, kind="replay", after=first["last"], topic="spherorank.v1.alert")
-    assert ([message["body"]["data"]["message"] for message in rest["messages"]], rest["more"]) == (["120", "121", "122", "123", "124"], False)
+    assert ([message["body"]["data"]["message"] for message in rest["messages"]], rest["more"]) == (
+        ["120", "121", "122", "123", "124"],
+        False,
+    )
     assert rest["last"] == rest["newest"] == talk.store.last_sequence()
 
 
-def test_a_replay_of_large_messages_is_cut_by_bytes_and_one_always_fits(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replay_of_large_messages_is_cut_by_bytes_and_one_always_fits(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(daemon.requests, "REPLAY_BYTES", 10_000)
     talk.tell("x" * 10_001, "y" * 5_000, "z" * 5_000, "end")
     talk.start()
@@ -466,7 +538,9 @@ def test_a_client_that_asks_and_never_reads_holds_nobody_up(talk: Talk) -> None:
 # A listener in trouble
 
 
-def test_a_listener_waits_for_a_service_that_is_not_there_yet(talk: Talk, listening: Callable[..., Listener]) -> None:
+def test_a_listener_waits_for_a_service_that_is_not_there_yet(
+    talk: Talk, listening: Callable[..., Listener]
+) -> None:
     listener = listening(after=0)
     wait_until(lambda: bool(listener.silences), "the silence is told")
     talk.tell("at last")
@@ -474,7 +548,9 @@ def test_a_listener_waits_for_a_service_that_is_not_there_yet(talk: Talk, listen
     wait_until(lambda: listener.alerts == ["at last"], "the alert")
 
 
-def test_a_number_from_another_store_is_told_and_not_waited_for(talk: Talk, listening: Callable[..., Listener]) -> None:
+def test_a_number_from_another_store_is_told_and_not_waited_for(
+    talk: Talk, listening: Callable[..., Listener]
+) -> None:
     talk.start()
     listener = listening(after=500)
     wait_until(lambda: listener.problem is not None, "the problem")
@@ -486,16 +562,26 @@ def test_asking_returns_the_status_or_says_that_nothing_answers(talk: Talk) -> N
     with pytest.raises(SilentServiceError, match=r"no answer within 0\.3 s"):
         ask(talk.requests.url, StatusRequest(), StatusReply, timeout_s=0.3)
     talk.start()
-    assert ask(talk.requests.url, StatusRequest(), StatusReply, timeout_s=PATIENCE_S).state == "running"
-    assert ask(talk.requests.url, ReplayRequest(after=0), ReplayReply, timeout_s=PATIENCE_S).newest == 1
+    assert (
+        ask(talk.requests.url, StatusRequest(), StatusReply, timeout_s=PATIENCE_S).state
+        == "running"
+    )
+    assert (
+        ask(talk.requests.url, ReplayRequest(after=0), ReplayReply, timeout_s=PATIENCE_S).newest
+        == 1
+    )
 
 
 # Addresses
 
 
 @pytest.mark.parametrize("socket", [Publisher, Requests])
-@pytest.mark.parametrize("url", ["tcp://127.0.0.1:{taken}", "tcp://no.such.host.invalid:5556", "nonsense"])
-def test_an_address_that_cannot_be_bound_is_named(socket: type[Publisher | Requests], url: str, talk: Talk) -> None:
+@pytest.mark.parametrize(
+    "url", ["tcp://127.0.0.1:{taken}", "tcp://no.such.host.invalid:5556", "nonsense"]
+)
+def test_an_address_that_cannot_be_bound_is_named(
+    socket: type[Publisher | Requests], url: str, talk: Talk
+) -> None:
     wanted = url.replace("{taken}", talk.publisher.url.rpartition(":")[2])
     with pytest.raises(ConfigError, match=re.escape(wanted)) as error:
         socket(wanted)
@@ -523,7 +609,9 @@ def test_the_subscriber_of_the_documentation_misses_nothing(talk: Talk) -> None:
             end.set()
         return not end.is_set()
 
-    follower = threading.Thread(target=namespace["follow"], args=(talk.publisher.url, talk.requests.url, 0, handle))
+    follower = threading.Thread(
+        target=namespace["follow"], args=(talk.publisher.url, talk.requests.url, 0, handle)
+    )
     follower.start()
     for n in range(20):
         talk.tell(str(n))
@@ -538,7 +626,9 @@ def test_the_subscriber_of_the_documentation_misses_nothing(talk: Talk) -> None:
     assert seen == list(range(1, len(seen) + 1))
 
 
-def test_the_drain_reports_whether_more_may_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_drain_reports_whether_more_may_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(daemon.publisher, "BATCH", 5)
     store = SqlStore(f"sqlite:///{tmp_path / 'talk.sqlite'}")
     with Publisher(ANY_PORT, linger_s=0) as publisher:

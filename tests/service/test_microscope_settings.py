@@ -15,7 +15,9 @@ from tests.service_bench import Bench
 NEEDED = 'config = "MMConfig.cfg"\na1_um = [1000.0, -500.0]\n'
 
 
-def load(folder: Path, microscope: str | None = NEEDED, source: str = 'kind = "micromanager"') -> Config:
+def load(
+    folder: Path, microscope: str | None = NEEDED, source: str = 'kind = "micromanager"'
+) -> Config:
     table = "" if microscope is None else f"[source.micromanager]\n{microscope}\n"
     file = folder / "spherorank.toml"
     file.write_text(f"[source]\n{source}\n{table}")
@@ -31,37 +33,72 @@ def section_of(folder: Path, line: str) -> MicromanagerSection:
 def test_two_keys_are_enough(tmp_path: Path) -> None:
     config = load(tmp_path)
     assert config.source.pattern == ARCHIVE_PATTERN
-    assert microscope_settings(config) == MicroscopeSettings(config=tmp_path / "MMConfig.cfg", a1_um=(1000.0, -500.0))
+    assert microscope_settings(config) == MicroscopeSettings(
+        config=tmp_path / "MMConfig.cfg", a1_um=(1000.0, -500.0)
+    )
 
 
 def test_what_is_set_reaches_the_microscope(tmp_path: Path) -> None:
     lines = 'adapters = "mm"\nfocusing = "software"\nz_limits_um = [-10, 10]\nplate = 384\nchannel = "Channel:BF"'
-    settings = microscope_settings(load(tmp_path, NEEDED + lines, 'kind = "micromanager"\nplanes = 5'))
-    assert (settings.planes, settings.plate, settings.focusing, settings.z_limits_um) == (5, 384, Focusing.SOFTWARE, (-10.0, 10.0))
+    settings = microscope_settings(
+        load(tmp_path, NEEDED + lines, 'kind = "micromanager"\nplanes = 5')
+    )
+    assert (settings.planes, settings.plate, settings.focusing, settings.z_limits_um) == (
+        5,
+        384,
+        Focusing.SOFTWARE,
+        (-10.0, 10.0),
+    )
     assert settings.adapters == tmp_path / "mm"
 
 
 @pytest.mark.parametrize(
     ("line", "expected"),
-    [('acquire_at = "10:00"', time(10)), ("acquire_at = 10:30:00", time(10, 30)), ('acquire_at = ""', None), ("", None)],
+    [
+        ('acquire_at = "10:00"', time(10)),
+        ("acquire_at = 10:30:00", time(10, 30)),
+        ('acquire_at = ""', None),
+        ("", None),
+    ],
 )
-def test_a_time_of_day_is_written_as_text_or_as_toml_has_it(tmp_path: Path, line: str, expected: time | None) -> None:
+def test_a_time_of_day_is_written_as_text_or_as_toml_has_it(
+    tmp_path: Path, line: str, expected: time | None
+) -> None:
     assert section_of(tmp_path, line).acquire_at == expected
 
 
 @pytest.mark.parametrize(
-    ("line", "expected"), [('present = "ready_file"', "ready_file"), ('present = ["arm", "{action}", "{plate}"]', ("arm", "{action}", "{plate}"))]
+    ("line", "expected"),
+    [
+        ('present = "ready_file"', "ready_file"),
+        ('present = ["arm", "{action}", "{plate}"]', ("arm", "{action}", "{plate}")),
+    ],
 )
-def test_a_plate_is_presented_by_a_file_or_a_command(tmp_path: Path, line: str, expected: object) -> None:
+def test_a_plate_is_presented_by_a_file_or_a_command(
+    tmp_path: Path, line: str, expected: object
+) -> None:
     assert section_of(tmp_path, line).present == expected
 
 
-def test_the_environment_reaches_the_microscope(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for key, value in {"A1_UM": "[3, 4]", "PRESENT": "ready_file", "ACQUIRE_AT": "09:30", "PLATE": "24", "CONFIG": "lab.cfg"}.items():
+def test_the_environment_reaches_the_microscope(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key, value in {
+        "A1_UM": "[3, 4]",
+        "PRESENT": "ready_file",
+        "ACQUIRE_AT": "09:30",
+        "PLATE": "24",
+        "CONFIG": "lab.cfg",
+    }.items():
         monkeypatch.setenv(f"SPHERORANK_SOURCE__MICROMANAGER__{key}", value)
     section = load(tmp_path, None).source.micromanager
     assert section is not None
-    assert (section.a1_um, section.present, section.acquire_at, section.plate) == ((3.0, 4.0), "ready_file", time(9, 30), 24)
+    assert (section.a1_um, section.present, section.acquire_at, section.plate) == (
+        (3.0, 4.0),
+        "ready_file",
+        time(9, 30),
+        24,
+    )
     monkeypatch.setenv("SPHERORANK_SOURCE__MICROMANAGER__A1_UM", "left")
     with pytest.raises(ConfigError, match="expected JSON"):
         load(tmp_path, None)
@@ -70,49 +107,92 @@ def test_the_environment_reaches_the_microscope(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("microscope", "said"),
     [
-        (None, r"key source.micromanager: is None; expected a table \[source.micromanager\] with config and a1_um"),
+        (
+            None,
+            r"key source.micromanager: is None; expected a table \[source.micromanager\] with config and a1_um",
+        ),
         ("", "key source.micromanager.config: is missing; expected the hardware configuration"),
-        ('config = "x.cfg"', r"key source.micromanager.a1_um: is missing; expected \[x, y\] of the stage"),
-        ('config = "x.cfg"\na1_um = [nan, 0.0]', "key source.micromanager.a1_um.0: is nan; expected a finite number"),
-        (NEEDED + "plates = 96", "key source.micromanager.plates: is unknown .*expected one of config, a1_um"),
+        (
+            'config = "x.cfg"',
+            r"key source.micromanager.a1_um: is missing; expected \[x, y\] of the stage",
+        ),
+        (
+            'config = "x.cfg"\na1_um = [nan, 0.0]',
+            "key source.micromanager.a1_um.0: is nan; expected a finite number",
+        ),
+        (
+            NEEDED + "plates = 96",
+            "key source.micromanager.plates: is unknown .*expected one of config, a1_um",
+        ),
         (NEEDED + "plate = 97", "plate: is 97; expected one of 24, 96, 384"),
         (NEEDED + 'channel = "BF"', "channel: is 'BF'; expected \"GROUP:PRESET\""),
         (NEEDED + "acquire_at = 10", 'acquire_at: is 10; expected a time of day, such as "10:00"'),
         (NEEDED + 'acquire_at = "10:00Z"', "acquire_at: is '10:00Z'; expected a time of day"),
-        (NEEDED + "acquire_days = [0]", "acquire_days.0: is 0; expected greater than or equal to 1"),
-        (NEEDED + 'present = "arm"', 'present: is \'arm\'; expected "always", "ready_file", or a command'),
-        (NEEDED + "z_limits_um = [10, -10]", r"z_limits_um: is \[10, -10\]; expected lower limits first"),
-        (NEEDED + "stage_limits_um = [0, 0, 100, 0]", "stage_limits_um: is .*; expected lower limits first"),
+        (
+            NEEDED + "acquire_days = [0]",
+            "acquire_days.0: is 0; expected greater than or equal to 1",
+        ),
+        (
+            NEEDED + 'present = "arm"',
+            'present: is \'arm\'; expected "always", "ready_file", or a command',
+        ),
+        (
+            NEEDED + "z_limits_um = [10, -10]",
+            r"z_limits_um: is \[10, -10\]; expected lower limits first",
+        ),
+        (
+            NEEDED + "stage_limits_um = [0, 0, 100, 0]",
+            "stage_limits_um: is .*; expected lower limits first",
+        ),
         (NEEDED + "spacing_um = inf", "spacing_um: is inf; expected a finite number"),
     ],
 )
-def test_a_wrong_key_is_named_with_what_was_expected(tmp_path: Path, microscope: str | None, said: str) -> None:
+def test_a_wrong_key_is_named_with_what_was_expected(
+    tmp_path: Path, microscope: str | None, said: str
+) -> None:
     with pytest.raises(ConfigError, match=said):
         load(tmp_path, microscope)
 
 
 def test_the_archive_has_a_pattern_of_its_own(tmp_path: Path) -> None:
-    assert load(tmp_path, source=f'kind = "micromanager"\npattern = "{ARCHIVE_PATTERN}"').source.pattern == ARCHIVE_PATTERN
+    assert (
+        load(
+            tmp_path, source=f'kind = "micromanager"\npattern = "{ARCHIVE_PATTERN}"'
+        ).source.pattern
+        == ARCHIVE_PATTERN
+    )
     with pytest.raises(ConfigError, match=r"key source.pattern: is '\{well\}.tif'; expected"):
         load(tmp_path, source='kind = "micromanager"\npattern = "{well}.tif"')
 
 
 def test_a_drop_folder_has_no_microscope(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r'source.kind: is "drop_folder"; expected "micromanager"'):
+    with pytest.raises(
+        ConfigError, match=r'source.kind: is "drop_folder"; expected "micromanager"'
+    ):
         microscope_settings(load(tmp_path, None, ""))
 
 
 def configure(bench: Bench) -> None:
-    bench.configure(source='kind = "micromanager"\n[source.micromanager]\nconfig = "none.cfg"\na1_um = [0.0, 0.0]\n')
+    bench.configure(
+        source='kind = "micromanager"\n[source.micromanager]\nconfig = "none.cfg"\na1_um = [0.0, 0.0]\n'
+    )
 
 
-def test_check_without_the_extra_says_what_to_install_and_checks_the_rest(empty_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_without_the_extra_says_what_to_install_and_checks_the_rest(
+    empty_bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     configure(empty_bench)
     empty_bench.drop.rmdir()
     monkeypatch.setitem(sys.modules, "pymmcore_plus", None)  # as where it is not installed
     archive, microscope = checks.problems_with(empty_bench.config)
-    assert archive == f"source.path: {empty_bench.drop} is no folder; expected the folder that images are to be saved in"
-    assert microscope == 'source.kind: "micromanager" needs pymmcore_plus, not found here; expected: pip install "spherorank[micromanager]"'
+    assert (
+        archive
+        == f"source.path: {empty_bench.drop} is no folder; expected the folder that images are to be saved in"
+    )
+    assert (
+        microscope
+        == 'source.kind: "micromanager" needs pymmcore_plus, not found here; expected: pip install "spherorank[micromanager]"'
+    )
 
 
 def test_check_opens_the_microscope_in_a_process_of_its_own(empty_bench: Bench) -> None:
@@ -127,7 +207,9 @@ def test_the_service_lives_on_beside_a_microscope_that_cannot_be_opened(empty_be
     pytest.importorskip("pymmcore_plus", reason="needs the micromanager extra")
     configure(empty_bench)
     with empty_bench.running():
-        empty_bench.wait_for(lambda: any(line["kind"] == "microscope" for line in empty_bench.events("alert.raised")))
+        empty_bench.wait_for(
+            lambda: any(line["kind"] == "microscope" for line in empty_bench.events("alert.raised"))
+        )
         status = empty_bench.ask("status").stdout
     (alert,) = empty_bench.events("alert.raised")
     assert "none.cfg" in alert["message"]

@@ -98,7 +98,9 @@ def test_a_folder_that_is_a_file_is_named_with_the_reason(tmp_path: Path) -> Non
     assert str(tmp_path / "rankings") in error.value.where
 
 
-def test_a_full_disk_leaves_no_half_file_and_the_next_try_succeeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_no_half_file_and_the_next_try_succeeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(_descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -31,14 +31,26 @@ def another(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a bundle that sees wells a little darker: other embeddings, another encoder."""
     folder = tmp_path_factory.mktemp("bundles") / "another"
     shipped = load_bundle("default")
-    preprocessing = shipped.card.preprocessing.model_copy(update={"background": 0.8 * shipped.card.preprocessing.background})
+    preprocessing = shipped.card.preprocessing.model_copy(
+        update={"background": 0.8 * shipped.card.preprocessing.background}
+    )
     session = create_session(shipped.model, [CPU], 1)
-    pixels = preprocess(canary_planes(shipped.card.canary.seed), 1, CANARY_UM_PER_PX, preprocessing, shipped.card.input_size)
-    [embedding] = session.run([shipped.card.output_name], {shipped.card.input_name: pixels[np.newaxis]})
+    pixels = preprocess(
+        canary_planes(shipped.card.canary.seed),
+        1,
+        CANARY_UM_PER_PX,
+        preprocessing,
+        shipped.card.input_size,
+    )
+    [embedding] = session.run(
+        [shipped.card.output_name], {shipped.card.input_name: pixels[np.newaxis]}
+    )
     canary = shipped.card.canary.model_copy(update={"expected": tuple(embedding[0][:8].tolist())})
     folder.mkdir()
     shutil.copy(shipped.folder / "encoder.onnx", folder)
-    card = shipped.card.model_copy(update={"name": "another", "preprocessing": preprocessing, "canary": canary})
+    card = shipped.card.model_copy(
+        update={"name": "another", "preprocessing": preprocessing, "canary": canary}
+    )
     (folder / "bundle.json").write_text(card.model_dump_json())
     return folder
 
@@ -62,7 +74,9 @@ def taken_in(tmp_path_factory: pytest.TempPathFactory, rendered: Path) -> Path:
 def stored(tmp_path: Path, taken_in: Path) -> Bench:
     """Return a site of one's own with the plate stored; copied files keep their times, so they are the versions that were taken in."""
     bench = Bench(tmp_path / "site")
-    shutil.copytree(taken_in, bench.folder, ignore=shutil.ignore_patterns("events", "requests"))  # sockets
+    shutil.copytree(
+        taken_in, bench.folder, ignore=shutil.ignore_patterns("events", "requests")
+    )  # sockets
     bench.configure()
     return bench
 
@@ -83,7 +97,9 @@ def embedded(bench: Bench, encoder_id: str) -> tuple[int, int]:
 
 
 @pytest.mark.slow
-def test_a_killed_re_embedding_goes_on_and_the_plate_is_ranked_with_both_encoders(stored: Bench, another: Path, encoder_id: str) -> None:
+def test_a_killed_re_embedding_goes_on_and_the_plate_is_ranked_with_both_encoders(
+    stored: Bench, another: Path, encoder_id: str
+) -> None:
     command = stored.command("embed", "--store", "--bundle", str(another), "--jobs", "2")
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         stored.wait_for(lambda: embedded(stored, encoder_id)[0] >= 5)
@@ -96,7 +112,10 @@ def test_a_killed_re_embedding_goes_on_and_the_plate_is_ranked_with_both_encoder
     refused, checked = stored.ask("run", "--once"), stored.ask("check")
     assert (refused.returncode, checked.returncode) == (78, 78)
     for told in (refused.stderr, checked.stderr):
-        assert f"encoder.bundle: {encoder_id} has not embedded {IMAGES - half} of {IMAGES} images of {PLATE}; expected" in told
+        assert (
+            f"encoder.bundle: {encoder_id} has not embedded {IMAGES - half} of {IMAGES} images of {PLATE}; expected"
+            in told
+        )
         assert "run spherorank embed --store" in told
 
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
@@ -106,7 +125,10 @@ def test_a_killed_re_embedding_goes_on_and_the_plate_is_ranked_with_both_encoder
 
     assert stored.run_once().returncode == 0
     *_, after = [ranking for ranking in stored.rankings() if ranking.day == 10]
-    assert (before.encoder_id, after.encoder_id) == (load_bundle("default").card.encoder_id, encoder_id)
+    assert (before.encoder_id, after.encoder_id) == (
+        load_bundle("default").card.encoder_id,
+        encoder_id,
+    )
     assert after.replaces == before.revision
     assert {well.well for well in after.wells} == {well.well for well in before.wells}
     assert [well.score for well in after.wells] != [well.score for well in before.wells]
@@ -136,17 +158,26 @@ def test_files_that_are_gone_or_changed_are_listed_and_the_rest_is_embedded(
         f"{PLATE} {third} day10: {PLATE}/day10/{third}_z1.tif: its pixels are not those that were taken in; expected the same file, and source.bits as it was",
     }
     assert embedded(stored, encoder_id) == (IMAGES - 3, 3)
-    assert stored.ask("check").returncode == 0, "what cannot be embedded does not keep the service from switching"
+    assert stored.ask("check").returncode == 0, (
+        "what cannot be embedded does not keep the service from switching"
+    )
 
 
-def test_a_folder_that_is_not_mounted_is_not_taken_for_files_that_are_gone(stored: Bench, another: Path, encoder_id: str) -> None:
+def test_a_folder_that_is_not_mounted_is_not_taken_for_files_that_are_gone(
+    stored: Bench, another: Path, encoder_id: str
+) -> None:
     aside = stored.drop.rename(stored.folder / "aside")
     done = stored.ask("embed", "--store", "--bundle", str(another))
     assert done.returncode == 1
     assert "expected the folder that the images were taken in from" in done.stderr
     aside.joinpath("nothing").mkdir()
     config = with_bundle(stored, another)
-    empty = config.model_copy(update={"source": config.source.model_copy(update={"path": aside / "nothing"}), "store": absolute_store(stored, config)})
+    empty = config.model_copy(
+        update={
+            "source": config.source.model_copy(update={"path": aside / "nothing"}),
+            "store": absolute_store(stored, config),
+        }
+    )
     with pytest.raises(SourceGoneError, match=r"is empty; .* is the share mounted"):
         re_embedding.re_embed(empty, 1)
     assert embedded(stored, encoder_id) == (0, 0)
@@ -156,11 +187,21 @@ def absolute_store(bench: Bench, config: Config) -> object:
     return config.store.model_copy(update={"url": f"sqlite:///{bench.folder}/spherorank.sqlite"})
 
 
-@pytest.mark.parametrize("arguments", [["embed"], ["embed", "--store", "a.tif"], ["embed", "--store", "--out", "e.parquet"], ["embed", "a.tif"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["embed"],
+        ["embed", "--store", "a.tif"],
+        ["embed", "--store", "--out", "e.parquet"],
+        ["embed", "a.tif"],
+    ],
+)
 def test_either_images_or_the_store_are_embedded(arguments: list[str]) -> None:
     asked = CliRunner().invoke(app, arguments)
     assert asked.exit_code == 2
-    assert "expected image files with --out, or --store" in " ".join(asked.stderr.replace("│", " ").split())
+    assert "expected image files with --out, or --store" in " ".join(
+        asked.stderr.replace("│", " ").split()
+    )
 
 
 def test_a_wrong_bundle_is_told_before_anything_is_opened(empty_bench: Bench) -> None:

@@ -17,7 +17,18 @@ from schemas.observation import Observation
 from schemas.plate_map import Group, PlateMap, WellEntry
 from schemas.quality import Flag
 from schemas.ranking import Verdict
-from tests.samples import ENCODER_ID, PLATE, SEEDED_AT, file_version, observation, observation_data, plate_map, quality, ranking, ranking_data
+from tests.samples import (
+    ENCODER_ID,
+    PLATE,
+    SEEDED_AT,
+    file_version,
+    observation,
+    observation_data,
+    plate_map,
+    quality,
+    ranking,
+    ranking_data,
+)
 
 BLURRED = quality(flags=(Flag.BLURRED,))
 
@@ -36,12 +47,23 @@ class Bench:
         self.alerts = Alerts(self.store, lambda: self.now)
         self.wishes = Wishes(self.folder / "wishes")
         policies = (ImageAgainIfUnclear(), MoreOftenIfUncertain(2))
-        self.reactions = Reactions(policies, self.wishes, self.store, ENCODER_ID, self.alerts, lambda: self.now)
+        self.reactions = Reactions(
+            policies, self.wishes, self.store, ENCODER_ID, self.alerts, lambda: self.now
+        )
 
-    def add(self, well: str, day: int, *, saved_at: datetime | None = None, **changes: Any) -> Observation:  # noqa: ANN401 - fields of an observation
+    def add(
+        self, well: str, day: int, *, saved_at: datetime | None = None, **changes: Any
+    ) -> Observation:  # noqa: ANN401 - fields of an observation
         saved_at = saved_at or self.now
-        file = file_version(f"{PLATE}/day{day:02d}/{well}.ome.tif", mtime_ns=int(saved_at.timestamp() * 1e9))
-        seen = observation(well, day, files=(file,), **{"taken_at": saved_at, "received_at": self.now, "quality": BLURRED} | changes)
+        file = file_version(
+            f"{PLATE}/day{day:02d}/{well}.ome.tif", mtime_ns=int(saved_at.timestamp() * 1e9)
+        )
+        seen = observation(
+            well,
+            day,
+            files=(file,),
+            **{"taken_at": saved_at, "received_at": self.now, "quality": BLURRED} | changes,
+        )
         self.store.add_observation(seen, observation_data(seen, self.store.next_version(seen.key)))
         return seen
 
@@ -50,7 +72,11 @@ class Bench:
         return self.wished()
 
     def rank(self, **changes: Any) -> None:  # noqa: ANN401 - fields of a ranking
-        undecided = ranking().treatments[0].model_copy(update={"verdict": Verdict.NO_EVIDENCE, "wells": ("D02",)})
+        undecided = (
+            ranking()
+            .treatments[0]
+            .model_copy(update={"verdict": Verdict.NO_EVIDENCE, "wells": ("D02",)})
+        )
         made = ranking(**{"day": 8, "final": False, "treatments": (undecided,)} | changes)
         self.store.add_ranking(made, ranking_data(made))
         self.reactions.after_ranking(made)
@@ -101,11 +127,15 @@ def test_a_day_that_is_over_by_the_images_of_the_next_is_not_imaged_again(bench:
 
 
 @pytest.mark.parametrize("taken_at", [None, SEEDED_AT + timedelta(days=900)])
-def test_where_the_microscope_has_another_clock_or_none_the_newest_day_is_today(bench: Bench, taken_at: datetime | None) -> None:
+def test_where_the_microscope_has_another_clock_or_none_the_newest_day_is_today(
+    bench: Bench, taken_at: datetime | None
+) -> None:
     assert bench.react("B02", 5, taken_at=taken_at) == [("B02", 5)]
 
 
-def test_wells_of_undecided_treatments_are_wished_for_after_a_ranking_of_today(bench: Bench) -> None:
+def test_wells_of_undecided_treatments_are_wished_for_after_a_ranking_of_today(
+    bench: Bench,
+) -> None:
     bench.add("D02", 8, quality=quality())
     bench.rank()
     assert bench.wished() == [("D02", 8)]
@@ -118,7 +148,9 @@ def test_a_ranking_of_an_earlier_day_wishes_for_nothing(bench: Bench) -> None:
     assert bench.wished() == []
 
 
-def test_what_a_crash_kept_from_being_wished_for_is_wished_for_at_the_next_start(bench: Bench) -> None:
+def test_what_a_crash_kept_from_being_wished_for_is_wished_for_at_the_next_start(
+    bench: Bench,
+) -> None:
     bench.add("B02", 8)
     bench.rank()
     (bench.folder / "wishes").rename(bench.folder / "lost")

@@ -13,14 +13,20 @@ from tests.service_bench import Bench
 PLATE_TOML = 'plate = "{plate}"\nseeded_at = {seeded_at}\nwells = [{wells}]\n'
 
 
-def plate_of(bench: Bench, plate: str, images: list[Path], wells: list[str], seeded_at: str) -> None:
+def plate_of(
+    bench: Bench, plate: str, images: list[Path], wells: list[str], seeded_at: str
+) -> None:
     folder = bench.drop / plate
     folder.mkdir()
     for image in images:
         shutil.copy(image, folder / image.name)
     listed = ", ".join(f'"{well}"' for well in wells)
-    (folder / f"{plate}.plate.toml").write_text(PLATE_TOML.format(plate=plate, seeded_at=seeded_at, wells=listed))
-    (folder / f"{plate}.wells.csv").write_text("well,group,treatment\n" + "".join(f"{well},untreated,\n" for well in wells))
+    (folder / f"{plate}.plate.toml").write_text(
+        PLATE_TOML.format(plate=plate, seeded_at=seeded_at, wells=listed)
+    )
+    (folder / f"{plate}.wells.csv").write_text(
+        "well,group,treatment\n" + "".join(f"{well},untreated,\n" for well in wells)
+    )
 
 
 def observed(bench: Bench, plate: str) -> list[Observation]:
@@ -31,7 +37,9 @@ def observed(bench: Bench, plate: str) -> list[Observation]:
         return list(store.observations(store.imaged(plate, encoder_id), encoder_id))
 
 
-def test_the_patient_spheroids_of_a_metaxpress_export_are_all_taken_with_their_scale(empty_bench: Bench) -> None:
+def test_the_patient_spheroids_of_a_metaxpress_export_are_all_taken_with_their_scale(
+    empty_bench: Bench,
+) -> None:
     images = sorted((real_data("mls11_spheroids") / "images").glob("*.tif"))
     wells = ["B06", "E04", "E11", "I03", "L06"]
     empty_bench.configure(source='pattern = "{name}_{well:a00}{guid}.tif"\nplanes = 1')
@@ -40,13 +48,18 @@ def test_the_patient_spheroids_of_a_metaxpress_export_are_all_taken_with_their_s
     assert [each.key.well for each in found] == wells
     assert [each.um_per_px for each in found] == pytest.approx([1.3622] * 5, abs=1e-4)
     assert {each.day for each in found} == {9}  # the files were acquired on 2023-09-21
-    assert all(each.complete and len(each.embedding) == load_bundle("default").card.dimension for each in found)
+    assert all(
+        each.complete and len(each.embedding) == load_bundle("default").card.dimension
+        for each in found
+    )
     assert not empty_bench.events("image.rejected")
 
 
 def test_the_focal_stack_of_an_evos_is_one_well_image_of_eleven_planes(empty_bench: Bench) -> None:
     images = sorted((real_data("evos_organoid_zstack")).glob("*.TIF"))
-    empty_bench.configure(source='pattern = "D{day}_{name}_p{p}_z{plane}_0_{well}f{field}d{d}.TIF"\nplanes = 11')
+    empty_bench.configure(
+        source='pattern = "D{day}_{name}_p{p}_z{plane}_0_{well}f{field}d{d}.TIF"\nplanes = 11'
+    )
     plate_of(empty_bench, "D6", images, ["A01"], "2023-05-01T09:00:00+02:00")
     [found] = observed(empty_bench, "D6")
     assert (found.key.well, found.day, found.complete, len(found.files)) == ("A01", 6, True, 11)

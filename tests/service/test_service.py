@@ -22,32 +22,59 @@ def test_a_plate_goes_from_images_to_a_final_ranking(bench: Bench) -> None:
         [encoder_id] = {ranking.encoder_id for ranking in store.rankings(PLATE)}
         images = store.imaged(PLATE, encoder_id)
         messages = store.messages_after(0, "spherorank.v1.observation.")
-    assert len({(image.key.well, image.day) for image in images}) == len(images) == len(messages) == WELLS * len(DAYS)
+    assert (
+        len({(image.key.well, image.day) for image in images})
+        == len(images)
+        == len(messages)
+        == WELLS * len(DAYS)
+    )
     [provisional, final] = bench.rankings()
     assert (provisional.day, provisional.final, final.day, final.final) == (8, False, 10, True)
     assert len(final.treatments) == 6
     assert not final.quality.missing_images
     folder = bench.folder / "rankings" / PLATE
     assert {path.name for path in folder.iterdir()} == {
-        *(f"{name}{end}" for name in ("day08-r1", "day10-r1") for end in (".json", ".csv", "-wells.csv", ".html")),
+        *(
+            f"{name}{end}"
+            for name in ("day08-r1", "day10-r1")
+            for end in (".json", ".csv", "-wells.csv", ".html")
+        ),
         "latest.json",
     }
-    assert json.loads((folder / "latest.json").read_text()) == json.loads((folder / "day10-r1.json").read_text())
+    assert json.loads((folder / "latest.json").read_text()) == json.loads(
+        (folder / "day10-r1.json").read_text()
+    )
     after = {path: path.stat() for path in bench.drop.rglob("*")}
     assert before.keys() == after.keys()
-    assert all((before[path].st_mtime_ns, before[path].st_size) == (after[path].st_mtime_ns, after[path].st_size) for path in before)
+    assert all(
+        (before[path].st_mtime_ns, before[path].st_size)
+        == (after[path].st_mtime_ns, after[path].st_size)
+        for path in before
+    )
 
 
 def test_what_is_seen_of_the_tissue_goes_into_message_ranking_and_page(bench: Bench) -> None:
     bench.run_once()
     with bench.store() as store:
-        told = [json.loads(message.body)["data"] for message in store.messages_after(0, "spherorank.v1.observation.")]
-    assert all(data["measures"]["area_um2"] > 1000 and data["condition"] == "intact" for data in told if data["day"] == 7)
+        told = [
+            json.loads(message.body)["data"]
+            for message in store.messages_after(0, "spherorank.v1.observation.")
+        ]
+    assert all(
+        data["measures"]["area_um2"] > 1000 and data["condition"] == "intact"
+        for data in told
+        if data["day"] == 7
+    )
     [*_, final] = bench.rankings()
     scored = [row for row in final.wells if row.score is not None]
-    assert all({"area_um2", "circularity", "od_mean", "area_um2_change"} <= row.measures.keys() for row in scored)
+    assert all(
+        {"area_um2", "circularity", "od_mean", "area_um2_change"} <= row.measures.keys()
+        for row in scored
+    )
     strongest, weakest = final.treatments[0], final.treatments[-1]
-    assert strongest.measures["area_um2_change"] < weakest.measures["area_um2_change"]  # on this plate treated tissue shrinks
+    assert (
+        strongest.measures["area_um2_change"] < weakest.measures["area_um2_change"]
+    )  # on this plate treated tissue shrinks
     page = (bench.folder / "rankings" / PLATE / "day10-r1.html").read_text()
     assert page.count("data:image/jpeg;base64,") == len(scored)
 
@@ -55,7 +82,10 @@ def test_what_is_seen_of_the_tissue_goes_into_message_ranking_and_page(bench: Be
 def test_after_dosing_a_message_carries_the_departure_on_every_day_seen(bench: Bench) -> None:
     bench.run_once()
     with bench.store() as store:
-        told = [json.loads(message.body)["data"] for message in store.messages_after(0, "spherorank.v1.observation.")]
+        told = [
+            json.loads(message.body)["data"]
+            for message in store.messages_after(0, "spherorank.v1.observation.")
+        ]
     assert all(not data["departures"] for data in told if data["day"] <= 7)
     last = next(data for data in reversed(told) if data["day"] == 10)
     assert [departure["day"] for departure in last["departures"]] == [8, 10]
@@ -65,15 +95,25 @@ def test_after_dosing_a_message_carries_the_departure_on_every_day_seen(bench: B
 def test_a_second_run_makes_nothing_twice(bench: Bench) -> None:
     bench.run_once()
     with bench.store() as store:
-        before = [(message.topic, message.body) for message in store.messages_after(0) if ".status" not in message.topic]
+        before = [
+            (message.topic, message.body)
+            for message in store.messages_after(0)
+            if ".status" not in message.topic
+        ]
     bench.run_once()
     with bench.store() as store:
-        after = [(message.topic, message.body) for message in store.messages_after(0) if ".status" not in message.topic]
+        after = [
+            (message.topic, message.body)
+            for message in store.messages_after(0)
+            if ".status" not in message.topic
+        ]
     assert after == before
 
 
 @pytest.mark.slow
-def test_killed_in_the_middle_it_makes_the_same_observations_and_ranking(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_killed_in_the_middle_it_makes_the_same_observations_and_ranking(
+    bench: Bench, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     undisturbed = Bench(tmp_path_factory.mktemp("undisturbed"))
     shutil.copytree(bench.drop, undisturbed.drop)
     undisturbed.configure()
@@ -88,11 +128,21 @@ def test_killed_in_the_middle_it_makes_the_same_observations_and_ranking(bench: 
     for each in (bench, undisturbed):
         [*_, final] = each.rankings()
         with each.store() as store:
-            images = [(image.key, image.version, image.digest, image.day) for image in store.imaged(PLATE, final.encoder_id)]
+            images = [
+                (image.key, image.version, image.digest, image.day)
+                for image in store.imaged(PLATE, final.encoder_id)
+            ]
             messages = store.messages_after(0, limit=10_000)
-            observed = sorted((data["well"], data["day"]) for data in (json.loads(m.body)["data"] for m in messages if ".observation." in m.topic))
+            observed = sorted(
+                (data["well"], data["day"])
+                for data in (
+                    json.loads(m.body)["data"] for m in messages if ".observation." in m.topic
+                )
+            )
         assert [message.sequence for message in messages] == list(range(1, len(messages) + 1))
-        results.append((images, observed, final.treatments, final.wells, final.inputs_digest, final.revision))
+        results.append(
+            (images, observed, final.treatments, final.wells, final.inputs_digest, final.revision)
+        )
     assert results[0] == results[1]
 
 
@@ -103,26 +153,45 @@ def _bad_files(folder: Path) -> dict[str, str]:
     (folder / f"{empty}_z1.tif").write_bytes(b"")
     (folder / f"{cut}_z2.tif").write_bytes(whole[: len(whole) // 2])
     (folder / f"{text}_z3.tif").write_bytes(b"lamp warming up, please wait\n" * 40)
-    tifffile.imwrite(folder / f"{floats}_z1.tif", tifffile.imread(folder / f"{floats}_z2.tif").astype("float32"))
+    tifffile.imwrite(
+        folder / f"{floats}_z1.tif", tifffile.imread(folder / f"{floats}_z2.tif").astype("float32")
+    )
     tifffile.imwrite(folder / f"{huge}_z1.tif", tifffile.imread(folder / f"{huge}_z2.tif"))
     with tifffile.TiffFile(folder / f"{huge}_z1.tif", mode="r+b") as tif:
         tif.pages[0].tags["ImageWidth"].overwrite(100_000)  # type: ignore[union-attr] # the first page is a whole page
         tif.pages[0].tags["ImageLength"].overwrite(100_000)  # type: ignore[union-attr] # as above
-    return {f"{empty}_z1.tif": "0 bytes", f"{cut}_z2.tif": "", f"{text}_z3.tif": "TIFF", f"{floats}_z1.tif": "float32", f"{huge}_z1.tif": "100000"}
+    return {
+        f"{empty}_z1.tif": "0 bytes",
+        f"{cut}_z2.tif": "",
+        f"{text}_z3.tif": "TIFF",
+        f"{floats}_z1.tif": "float32",
+        f"{huge}_z1.tif": "100000",
+    }
 
 
-def test_each_bad_file_is_refused_with_its_reason_and_all_other_wells_are_ranked(bench: Bench) -> None:
+def test_each_bad_file_is_refused_with_its_reason_and_all_other_wells_are_ranked(
+    bench: Bench,
+) -> None:
     bench.configure(ranking="readout_deadline_h = 0", source="plane_timeout_s = 0.5")
     expected = _bad_files(bench.drop / PLATE / "day10")
     done = bench.run_once()
     assert done.returncode == 0, done.stderr
-    listed = subprocess.run(bench.command("rejected"), capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        bench.command("rejected"), capture_output=True, text=True, check=True
+    ).stdout
     for name, word in expected.items():
-        [line] = [line for line in listed.splitlines() if line.split("\t")[0] == f"{PLATE}/day10/{name}"]
+        [line] = [
+            line for line in listed.splitlines() if line.split("\t")[0] == f"{PLATE}/day10/{name}"
+        ]
         assert word.lower() in line.lower()
     with bench.store() as store:
-        refused = [json.loads(message.body)["data"]["files"] for message in store.messages_after(0, f"spherorank.v1.rejected.{PLATE}")]
-    assert sorted(path for files in refused for path in files) == sorted(f"{PLATE}/day10/{name}" for name in expected)
+        refused = [
+            json.loads(message.body)["data"]["files"]
+            for message in store.messages_after(0, f"spherorank.v1.rejected.{PLATE}")
+        ]
+    assert sorted(path for files in refused for path in files) == sorted(
+        f"{PLATE}/day10/{name}" for name in expected
+    )
     [*_, last] = bench.rankings()
     assert last.day == 10
     assert last.final
@@ -137,11 +206,21 @@ def test_a_refused_file_that_is_written_again_is_taken(bench: Bench) -> None:
     with bench.running():
         bench.wait_for(lambda: bench.events("image.rejected"))
         first.write_bytes(whole)
-        bench.wait_for(lambda: [ranking for ranking in bench.rankings() if ranking.final and not ranking.quality.missing_images])
-    assert not subprocess.run(bench.command("rejected"), capture_output=True, text=True, check=True).stdout
+        bench.wait_for(
+            lambda: [
+                ranking
+                for ranking in bench.rankings()
+                if ranking.final and not ranking.quality.missing_images
+            ]
+        )
+    assert not subprocess.run(
+        bench.command("rejected"), capture_output=True, text=True, check=True
+    ).stdout
 
 
-def test_a_late_image_makes_a_second_revision_that_names_the_first(bench: Bench, tmp_path: Path) -> None:
+def test_a_late_image_makes_a_second_revision_that_names_the_first(
+    bench: Bench, tmp_path: Path
+) -> None:
     bench.configure(ranking="readout_deadline_h = 0")
     aside = tmp_path / "aside"
     aside.mkdir()
@@ -153,13 +232,21 @@ def test_a_late_image_makes_a_second_revision_that_names_the_first(bench: Bench,
         [first] = [ranking for ranking in bench.rankings() if ranking.day == 10]
         for path in aside.iterdir():
             shutil.copy(path, bench.drop / PLATE / "day10" / path.name)
-        bench.wait_for(lambda: [ranking for ranking in bench.rankings() if ranking.day == 10 and ranking.revision == 2])
+        bench.wait_for(
+            lambda: [
+                ranking
+                for ranking in bench.rankings()
+                if ranking.day == 10 and ranking.revision == 2
+            ]
+        )
     [_, second] = [ranking for ranking in bench.rankings() if ranking.day == 10]
     assert first.quality.missing_images == (late,)
     assert (second.replaces, second.final, second.quality.missing_images) == (1, True, ())
 
 
-def test_images_of_an_unknown_plate_are_held_until_its_map_arrives(bench: Bench, tmp_path: Path) -> None:
+def test_images_of_an_unknown_plate_are_held_until_its_map_arrives(
+    bench: Bench, tmp_path: Path
+) -> None:
     wells = bench.drop / PLATE / f"{PLATE}.wells.csv"
     wells.rename(tmp_path / "aside.csv")
     with bench.running():
@@ -172,8 +259,16 @@ def test_images_of_an_unknown_plate_are_held_until_its_map_arrives(bench: Bench,
 
 
 def _status(bench: Bench) -> StatusData | None:
-    done = subprocess.run(bench.command("status", "--json"), capture_output=True, text=True, check=False)
-    return StatusData.model_validate({key: value for key, value in json.loads(done.stdout).items() if key != "kind"}) if done.returncode == 0 else None
+    done = subprocess.run(
+        bench.command("status", "--json"), capture_output=True, text=True, check=False
+    )
+    return (
+        StatusData.model_validate(
+            {key: value for key, value in json.loads(done.stdout).items() if key != "kind"}
+        )
+        if done.returncode == 0
+        else None
+    )
 
 
 def test_a_signal_ends_it_cleanly(empty_bench: Bench) -> None:
@@ -182,7 +277,10 @@ def test_a_signal_ends_it_cleanly(empty_bench: Bench) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=20) == 0
     with empty_bench.store() as store:
-        states = [json.loads(message.body)["data"]["state"] for message in store.messages_after(0, "spherorank.v1.status")]
+        states = [
+            json.loads(message.body)["data"]["state"]
+            for message in store.messages_after(0, "spherorank.v1.status")
+        ]
     assert states[0] == "online"
     assert states[-1] == "stopping"
 
@@ -197,7 +295,9 @@ def test_a_second_signal_ends_it_at_once(bench: Bench) -> None:
     assert [ranking.final for ranking in bench.rankings()] == [False, True]
 
 
-def test_a_folder_that_vanishes_raises_an_alert_and_comes_back(bench: Bench, tmp_path: Path) -> None:
+def test_a_folder_that_vanishes_raises_an_alert_and_comes_back(
+    bench: Bench, tmp_path: Path
+) -> None:
     with bench.running():
         bench.wait_for(lambda: len(bench.events("image.stored")) >= 5)
         bench.drop.rename(tmp_path / "unmounted")
@@ -226,7 +326,9 @@ def test_a_ranking_from_the_store_without_the_service_is_the_same_one_again(benc
     folder = bench.folder / "rankings" / PLATE
     whole = (folder / "day10-r1.json").read_bytes()
     (folder / "day10-r1.json").unlink()
-    done = subprocess.run(bench.command("rank", "--plate", PLATE), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        bench.command("rank", "--plate", PLATE), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert (folder / "day10-r1.json").read_bytes() == whole
     assert len(bench.rankings()) == 2

@@ -21,9 +21,12 @@ class Laboratory(Bench):
     """A bench whose images come from a virtual microscope."""
 
     def make(self, microscope: str = "") -> None:
-        world = simulate_microscope(self.folder, WorldFile(seed=3, size_px=256, wells=12), assay=False)
+        world = simulate_microscope(
+            self.folder, WorldFile(seed=3, size_px=256, wells=12), assay=False
+        )
         text = self.config.read_text().replace(
-            "[source.micromanager]\n", f"settle_s = 0.2\npoll_s = 0.2\n[source.micromanager]\nlinger_s = 5.0\n{microscope}\n"
+            "[source.micromanager]\n",
+            f"settle_s = 0.2\npoll_s = 0.2\n[source.micromanager]\nlinger_s = 5.0\n{microscope}\n",
         )
         sockets = f'[publisher]\nevents = "ipc://{self.folder}/events"\nrequests = "{self.requests}"\nheartbeat_s = 0.5\n[health]\nhttp = ""\n'
         self.config.write_text(text + sockets)
@@ -68,9 +71,13 @@ def laboratory(tmp_path: Path) -> Laboratory:
 
 
 @pytest.mark.slow
-def test_wells_that_are_cut_off_are_imaged_once_more_in_the_middle_of_the_field(laboratory: Laboratory) -> None:
+def test_wells_that_are_cut_off_are_imaged_once_more_in_the_middle_of_the_field(
+    laboratory: Laboratory,
+) -> None:
     laboratory.make()
-    laboratory.config.write_text(laboratory.config.read_text().replace("a1_um = [12000, 75000]", "a1_um = [12500, 75000]"))
+    laboratory.config.write_text(
+        laboratory.config.read_text().replace("a1_um = [12000, 75000]", "a1_um = [12500, 75000]")
+    )
     with laboratory.running():
         laboratory.wait_for_microscope()
         laboratory.ask_for_day()
@@ -87,7 +94,9 @@ def test_wells_that_are_cut_off_are_imaged_once_more_in_the_middle_of_the_field(
 
 
 @pytest.mark.slow
-def test_a_process_that_is_killed_in_the_middle_is_started_again_and_goes_on_at_the_next_well(laboratory: Laboratory) -> None:
+def test_a_process_that_is_killed_in_the_middle_is_started_again_and_goes_on_at_the_next_well(
+    laboratory: Laboratory,
+) -> None:
     laboratory.make()
     with laboratory.running():
         laboratory.wait_for_microscope()
@@ -96,7 +105,12 @@ def test_a_process_that_is_killed_in_the_middle_is_started_again_and_goes_on_at_
         os.kill(laboratory.microscope_pid(), signal.SIGKILL)
         laboratory.wait_for(lambda: laboratory.events("microscope.lamp_off"))
         laboratory.wait_for(laboratory.has_whole_day)
-    files = [path.name[:3] for path in (laboratory.folder / "archive" / laboratory.plate / f"day{DAY:02d}").glob("*.tif")]
+    files = [
+        path.name[:3]
+        for path in (laboratory.folder / "archive" / laboratory.plate / f"day{DAY:02d}").glob(
+            "*.tif"
+        )
+    ]
     assert 12 <= len(files) <= 13  # at most the well in hand was saved and not yet noted
     assert set(files) == set(laboratory.observations())
     (alert,) = laboratory.events("alert.raised")
@@ -105,7 +119,9 @@ def test_a_process_that_is_killed_in_the_middle_is_started_again_and_goes_on_at_
 
 
 @pytest.mark.slow
-def test_a_service_that_is_killed_takes_the_microscope_with_it_and_the_next_one_goes_on(laboratory: Laboratory) -> None:
+def test_a_service_that_is_killed_takes_the_microscope_with_it_and_the_next_one_goes_on(
+    laboratory: Laboratory,
+) -> None:
     laboratory.make()
     with laboratory.running() as service:
         laboratory.wait_for_microscope()

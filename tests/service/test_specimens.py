@@ -32,7 +32,11 @@ def add_plate(bench: Bench, plate: str, specimen: str) -> None:
         (folder / f"{PLATE}.wells.csv").rename(folder / f"{plate}.wells.csv")
         (folder / f"{PLATE}.plate.toml").rename(folder / f"{plate}.plate.toml")
     toml = folder / f"{plate}.plate.toml"
-    lines = [line for line in toml.read_text().splitlines() if not line.startswith(("plate =", "specimen ="))]
+    lines = [
+        line
+        for line in toml.read_text().splitlines()
+        if not line.startswith(("plate =", "specimen ="))
+    ]
     toml.write_text("\n".join([f'plate = "{plate}"', f'specimen = "{specimen}"', *lines]) + "\n")
 
 
@@ -47,7 +51,9 @@ def of_specimen(bench: Bench) -> list[SpecimenRanking]:
 
 def told(bench: Bench) -> list[str]:
     with bench.store() as store:
-        return [message.topic for message in store.messages_after(0) if ".specimen." in message.topic]
+        return [
+            message.topic for message in store.messages_after(0) if ".specimen." in message.topic
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +73,9 @@ def once(tmp_path_factory: pytest.TempPathFactory, rendered: Path) -> Path:
 def ranked(tmp_path: Path, once: Path) -> Bench:
     """Return a bench whose two plates of PAT-07 have been ranked."""
     bench = Bench(tmp_path)
-    shutil.copytree(once, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("events", "requests"))
+    shutil.copytree(
+        once, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("events", "requests")
+    )
     bench.configure()
     return bench
 
@@ -76,11 +84,18 @@ def test_plates_of_one_specimen_are_ranked_together_as_well_as_alone(ranked: Ben
     [together] = of_specimen(ranked)
     assert {path.name for path in home(ranked).iterdir()} == FILES
     assert SpecimenRanking.model_validate_json((home(ranked) / "r1.json").read_bytes()) == together
-    assert json.loads((home(ranked) / "latest.json").read_bytes()) == json.loads((home(ranked) / "r1.json").read_bytes())
+    assert json.loads((home(ranked) / "latest.json").read_bytes()) == json.loads(
+        (home(ranked) / "r1.json").read_bytes()
+    )
     assert all(FOR_RESEARCH_USE_ONLY in path.read_text() for path in home(ranked).iterdir())
-    assert [(plate.plate, plate.left_out) for plate in together.plates] == [(PLATE, None), (OTHER, None)]
+    assert [(plate.plate, plate.left_out) for plate in together.plates] == [
+        (PLATE, None),
+        (OTHER, None),
+    ]
     alone = ranked.rankings()[-1]
-    assert [row.treatment for row in together.treatments] == [row.treatment for row in alone.treatments]
+    assert [row.treatment for row in together.treatments] == [
+        row.treatment for row in alone.treatments
+    ]
     assert [len(row.plates) for row in together.treatments] == [2] * len(alone.treatments)
     assert told(ranked) == ["spherorank.v1.specimen.PAT-07"]
 
@@ -101,7 +116,9 @@ def test_a_corrected_plate_makes_the_next_revision_and_a_command_shows_it(ranked
     assert (second.revision, second.replaces) == (2, first.revision)
     assert [plate.revision for plate in second.plates] == [1, 2]
     assert json.loads((home(ranked) / "latest.json").read_bytes())["revision"] == 2
-    assert FILES | {"r2.json", "r2.csv", "r2.html"} == {path.name for path in home(ranked).iterdir()}
+    assert FILES | {"r2.json", "r2.csv", "r2.html"} == {
+        path.name for path in home(ranked).iterdir()
+    }
     shown = ranked.ask("rank", "--specimen", "PAT-07")
     assert shown.returncode == 0, shown.stderr
     assert "specimen PAT-07 r2, 2 of 2 plates" in shown.stdout
@@ -122,7 +139,9 @@ class Upkeep:
     def restart(self) -> None:
         self.alerts = Alerts(self.store, lambda: NOW)
         write = partial(write_specimen, folder=self.folder)
-        self.specimens = Specimens(self.store, 1, "c" * 64, "0.1.0", write, self.alerts, lambda: NOW)
+        self.specimens = Specimens(
+            self.store, 1, "c" * 64, "0.1.0", write, self.alerts, lambda: NOW
+        )
         for plate in self.store.plates():
             for kept in self.store.rankings(plate):
                 self.specimens.note(kept)
@@ -135,7 +154,10 @@ class Upkeep:
 
     def made(self, specimen: str = "PAT-07") -> list[list[tuple[str, int]]]:
         """Return plate and revision of each plate that each revision rests on."""
-        return [[(plate.plate, plate.revision) for plate in each.plates] for each in self.store.specimen_rankings(specimen)]
+        return [
+            [(plate.plate, plate.revision) for plate in each.plates]
+            for each in self.store.specimen_rankings(specimen)
+        ]
 
     def names(self) -> set[str]:
         return {path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*.*")}
@@ -155,13 +177,18 @@ def test_one_plate_makes_no_ranking_and_provisional_ones_do_not_count(upkeep: Up
     upkeep.rank("D", None)
     upkeep.specimens.rank_noted()
     assert upkeep.made() == []
-    with pytest.raises(ProfileError, match="specimen PAT-07: is named by A, B, C in the store, of which A has a final ranking of its readout day; expected 2"):
+    with pytest.raises(
+        ProfileError,
+        match="specimen PAT-07: is named by A, B, C in the store, of which A has a final ranking of its readout day; expected 2",
+    ):
         upkeep.specimens.rank_again("PAT-07")
     with pytest.raises(ProfileError, match="specimen PAT-09: is named by no plate in the store"):
         upkeep.specimens.rank_again("PAT-09")
 
 
-def test_equal_plates_make_no_new_revision_and_a_corrected_one_makes_the_next(upkeep: Upkeep) -> None:
+def test_equal_plates_make_no_new_revision_and_a_corrected_one_makes_the_next(
+    upkeep: Upkeep,
+) -> None:
     upkeep.rank("A")
     upkeep.rank("B")
     upkeep.specimens.rank_noted()
@@ -172,7 +199,9 @@ def test_equal_plates_make_no_new_revision_and_a_corrected_one_makes_the_next(up
     upkeep.rank("A", revision=2, inputs_digest="d" * 64)
     upkeep.specimens.rank_noted()
     assert upkeep.made() == [[("A", 1), ("B", 1)], [("A", 2), ("B", 1)]]
-    assert upkeep.names() == {f"specimen-PAT-07/{name}" for name in FILES | {"r2.json", "r2.csv", "r2.html"}}
+    assert upkeep.names() == {
+        f"specimen-PAT-07/{name}" for name in FILES | {"r2.json", "r2.csv", "r2.html"}
+    }
 
 
 def test_a_crash_between_the_plates_and_the_specimen_loses_nothing(upkeep: Upkeep) -> None:
@@ -199,7 +228,9 @@ def test_a_plate_that_turns_out_to_be_of_another_specimen_leaves_the_first(upkee
     assert "Only plate A could be used" in upkeep.store.specimen_rankings("PAT-07")[-1].notes[0]
 
 
-def test_what_the_store_does_not_take_is_tried_again(upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_store_does_not_take_is_tried_again(
+    upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch
+) -> None:
     upkeep.rank("A")
     upkeep.rank("B")
 
@@ -214,7 +245,9 @@ def test_what_the_store_does_not_take_is_tried_again(upkeep: Upkeep, monkeypatch
     assert upkeep.made() == [[("A", 1), ("B", 1)]]
 
 
-def test_files_that_cannot_be_written_raise_an_alert_and_the_ranking_is_kept(upkeep: Upkeep) -> None:
+def test_files_that_cannot_be_written_raise_an_alert_and_the_ranking_is_kept(
+    upkeep: Upkeep,
+) -> None:
     upkeep.folder.write_text("no folder")
     upkeep.rank("A")
     upkeep.rank("B")

@@ -15,7 +15,16 @@ import pytest
 
 from inference.store.sql_store import SqlStore
 from schemas.errors import StoreError
-from tests.samples import ENCODER_ID, NOW, PLATE, observation, observation_data, ranking, ranking_data, status_data
+from tests.samples import (
+    ENCODER_ID,
+    NOW,
+    PLATE,
+    observation,
+    observation_data,
+    ranking,
+    ranking_data,
+    status_data,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,7 +65,13 @@ def open_store(file: Path) -> Iterator[Callable[[], SqlStore]]:
 def write_until_killed(file: Path, messages: int) -> list[int]:
     """Return the numbers that the writer had told of when SIGKILL hit it, somewhere after so many."""
     command = [sys.executable, "-c", WRITER, f"sqlite:///{file}"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}) as writer:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    ) as writer:
         assert writer.stdout is not None
         told = [int(writer.stdout.readline()) for _ in range(messages)]
         writer.send_signal(signal.SIGKILL)
@@ -65,7 +80,9 @@ def write_until_killed(file: Path, messages: int) -> list[int]:
     return told
 
 
-def test_a_writer_that_is_killed_again_and_again_loses_and_doubles_nothing(file: Path, open_store: Callable[[], SqlStore]) -> None:
+def test_a_writer_that_is_killed_again_and_again_loses_and_doubles_nothing(
+    file: Path, open_store: Callable[[], SqlStore]
+) -> None:
     expected_next = 1
     for messages in random.Random(0).choices(range(1, 40), k=4):  # noqa: S311 - where to kill, not a secret
         told = write_until_killed(file, messages)
@@ -73,36 +90,59 @@ def test_a_writer_that_is_killed_again_and_again_loses_and_doubles_nothing(file:
         kept = store.last_sequence()
         assert told == list(range(expected_next, expected_next + len(told)))
         assert kept - told[-1] in (0, 1)  # the commit may have been done and not yet told
-        assert [message.sequence for message in store.messages_after(0, limit=10_000)] == list(range(1, kept + 1))
+        assert [message.sequence for message in store.messages_after(0, limit=10_000)] == list(
+            range(1, kept + 1)
+        )
         expected_next = kept + 1
         store.close()
 
     with closing(sqlite3.connect(file)) as database:
         column = lambda query: [value for (value,) in database.execute(query)]  # noqa: E731 - one word for many questions
-        observed = column("SELECT sequence FROM message WHERE topic LIKE '%.observation.%' ORDER BY sequence")
+        observed = column(
+            "SELECT sequence FROM message WHERE topic LIKE '%.observation.%' ORDER BY sequence"
+        )
         assert column("SELECT sequence FROM observation ORDER BY id") == observed
         assert column("SELECT count(*) FROM embedding") == [len(observed)]
-        assert column("SELECT count(*) FROM file_version WHERE outcome = 'stored'") == [2 * len(observed)]
+        assert column("SELECT count(*) FROM file_version WHERE outcome = 'stored'") == [
+            2 * len(observed)
+        ]
         refused = column("SELECT count(*) FROM message WHERE topic LIKE '%.rejected.%'")
         assert column("SELECT count(*) FROM file_version WHERE outcome = 'rejected'") == refused
         assert column("PRAGMA integrity_check") == ["ok"]
 
 
-def test_every_connection_syncs_each_commit_to_the_disk_and_checks_references(open_store: Callable[[], SqlStore]) -> None:
+def test_every_connection_syncs_each_commit_to_the_disk_and_checks_references(
+    open_store: Callable[[], SqlStore],
+) -> None:
     store = open_store()
     with store._database.reading() as one, store._database.reading() as other:
         for connection in (one, other):
-            pragmas = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")}
-            assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 500}
+            pragmas = {
+                name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+                for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+            }
+            assert pragmas == {
+                "journal_mode": "wal",
+                "synchronous": 2,
+                "foreign_keys": 1,
+                "busy_timeout": 500,
+            }
 
 
-def test_a_full_disk_is_said_so_and_what_was_kept_stays(open_store: Callable[[], SqlStore], file: Path) -> None:
+def test_a_full_disk_is_said_so_and_what_was_kept_stays(
+    open_store: Callable[[], SqlStore], file: Path
+) -> None:
     store = open_store()
     with store._database.reading() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 30}")
-    images = (observation(visit=f"day07-{number:04d}", seed=number, dimension=1280) for number in range(1000))
-    with pytest.raises(StoreError, match="disk is full; nothing of this was kept; make room") as told:
+    images = (
+        observation(visit=f"day07-{number:04d}", seed=number, dimension=1280)
+        for number in range(1000)
+    )
+    with pytest.raises(
+        StoreError, match="disk is full; nothing of this was kept; make room"
+    ) as told:
         deque((store.add_observation(image, observation_data(image)) for image in images), maxlen=0)
     assert str(file) in str(told.value)
     kept = store.last_sequence()
@@ -111,7 +151,9 @@ def test_a_full_disk_is_said_so_and_what_was_kept_stays(open_store: Callable[[],
     assert open_store().add_message(status_data(), NOW) == kept + 1
 
 
-def test_a_database_that_another_program_locks_is_said_so_in_time(open_store: Callable[[], SqlStore], file: Path) -> None:
+def test_a_database_that_another_program_locks_is_said_so_in_time(
+    open_store: Callable[[], SqlStore], file: Path
+) -> None:
     store = open_store()
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -120,10 +162,15 @@ def test_a_database_that_another_program_locks_is_said_so_in_time(open_store: Ca
     assert store.add_message(status_data(), NOW) == 1
 
 
-def test_a_copy_made_while_the_service_writes_is_a_backup(open_store: Callable[[], SqlStore], file: Path, tmp_path: Path) -> None:
+def test_a_copy_made_while_the_service_writes_is_a_backup(
+    open_store: Callable[[], SqlStore], file: Path, tmp_path: Path
+) -> None:
     store = open_store()
     store.add_ranking(ranking(), ranking_data(ranking()))
-    with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(tmp_path / "backup.sqlite")) as target:
+    with (
+        closing(sqlite3.connect(file)) as source,
+        closing(sqlite3.connect(tmp_path / "backup.sqlite")) as target,
+    ):
         source.backup(target)
     with closing(SqlStore(f"sqlite:///{tmp_path}/backup.sqlite")) as backup:
         assert backup.rankings(PLATE) == [ranking()]
@@ -135,17 +182,30 @@ def test_a_copy_made_while_the_service_writes_is_a_backup(open_store: Callable[[
     [
         ("sqlite:////proc/nowhere/spherorank.sqlite", "nowhere"),
         ("sqlite:///{folder}/a file/spherorank.sqlite", "Not a directory|File exists"),
-        ("sqlite:///{folder}", "unable to open database file; expected a file that this user may write"),
+        (
+            "sqlite:///{folder}",
+            "unable to open database file; expected a file that this user may write",
+        ),
         ("sqlite:///{folder}/a file", "not a database; expected a file that SpheroRank made"),
         ("sqlite://", "what is kept in memory does not survive; expected sqlite:////folder"),
         ("sqlite:///:memory:", "what is kept in memory does not survive"),
-        ("mysql://lab:secret@host/spherorank", "mysql is not supported; expected sqlite:////folder"),
+        (
+            "mysql://lab:secret@host/spherorank",
+            "mysql is not supported; expected sqlite:////folder",
+        ),
         ("lab:secret", "is not the address of a database; expected sqlite:////folder"),
-        ("postgresql://lab:secret@127.0.0.1:1/spherorank?password=secret", "connection failed.*; expected a PostgreSQL server that answers there"),
+        (
+            "postgresql://lab:secret@127.0.0.1:1/spherorank?password=secret",
+            "connection failed.*; expected a PostgreSQL server that answers there",
+        ),
     ],
 )
-def test_a_store_that_cannot_be_opened_names_the_address_without_its_password(url: str, problem: str, tmp_path: Path) -> None:
-    (tmp_path / "a file").write_text("This is not a database, and longer than the sixteen bytes that SQLite looks at first.")
+def test_a_store_that_cannot_be_opened_names_the_address_without_its_password(
+    url: str, problem: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a file").write_text(
+        "This is not a database, and longer than the sixteen bytes that SQLite looks at first."
+    )
     with pytest.raises(StoreError, match=problem) as told:
         SqlStore(url.format(folder=tmp_path), timeout_s=2.0)
     assert "secret" not in str(told.value)
@@ -156,6 +216,8 @@ def test_a_database_that_may_only_be_read_is_said_so(open_store: Callable[[], Sq
     store = open_store()
     with store._database.reading() as connection:
         connection.exec_driver_sql("PRAGMA query_only = ON")
-    with pytest.raises(StoreError, match="readonly database; expected a file that this user may write"):
+    with pytest.raises(
+        StoreError, match="readonly database; expected a file that this user may write"
+    ):
         store.add_message(status_data(), NOW)
     assert store.last_sequence() == 0

@@ -55,7 +55,14 @@ AS_THE_DEFAULT = {
 """What a frozen body under two heads changes of the configuration above."""
 
 
-def write_config(folder: Path, cache: Path, *, steps: int, devices: int = 1, changes: Mapping[str, str] = MappingProxyType({})) -> Path:
+def write_config(
+    folder: Path,
+    cache: Path,
+    *,
+    steps: int,
+    devices: int = 1,
+    changes: Mapping[str, str] = MappingProxyType({}),
+) -> Path:
     text = CONFIG.format(cache=cache, steps=steps, devices=devices)
     for old, new in changes.items():
         assert old in text
@@ -66,7 +73,9 @@ def write_config(folder: Path, cache: Path, *, steps: int, devices: int = 1, cha
 
 
 def call(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([SPHERORANK, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=200)
+    return subprocess.run(
+        [SPHERORANK, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=200
+    )
 
 
 def curve(out: Path) -> list[float]:
@@ -78,10 +87,26 @@ def curve(out: Path) -> list[float]:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("changes", [{}, AS_THE_DEFAULT], ids=["simclr", "as the default"])
-def test_two_processes_learn_what_one_learns(cache: Path, tmp_path: Path, changes: Mapping[str, str]) -> None:
-    alone = call("train", "ssl", "--config", write_config(tmp_path, cache, steps=4, changes=changes), "--out", tmp_path / "one")
+def test_two_processes_learn_what_one_learns(
+    cache: Path, tmp_path: Path, changes: Mapping[str, str]
+) -> None:
+    alone = call(
+        "train",
+        "ssl",
+        "--config",
+        write_config(tmp_path, cache, steps=4, changes=changes),
+        "--out",
+        tmp_path / "one",
+    )
     assert alone.returncode == 0, alone.stderr
-    together = call("train", "ssl", "--config", write_config(tmp_path, cache, steps=4, devices=2, changes=changes), "--out", tmp_path / "two")
+    together = call(
+        "train",
+        "ssl",
+        "--config",
+        write_config(tmp_path, cache, steps=4, devices=2, changes=changes),
+        "--out",
+        tmp_path / "two",
+    )
     assert together.returncode == 0, together.stderr
     assert curve(tmp_path / "two") == pytest.approx(curve(tmp_path / "one"), rel=1e-3)
     assert (tmp_path / "two" / "bundle" / "bundle.json").is_file()
@@ -92,7 +117,15 @@ def test_two_processes_learn_what_one_learns(cache: Path, tmp_path: Path, change
 @pytest.mark.timeout(300)
 def test_a_signal_saves_and_the_same_command_goes_on(cache: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    command = [SPHERORANK, "train", "ssl", "--config", str(write_config(tmp_path, cache, steps=100_000)), "--out", str(out)]
+    command = [
+        SPHERORANK,
+        "train",
+        "ssl",
+        "--config",
+        str(write_config(tmp_path, cache, steps=100_000)),
+        "--out",
+        str(out),
+    ]
     training = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 90
     while not (out / "curve.csv").exists():
@@ -104,7 +137,9 @@ def test_a_signal_saves_and_the_same_command_goes_on(cache: Path, tmp_path: Path
     assert training.returncode == 1
     assert "the same command goes on" in said
     done = len(curve(out))
-    again = call("train", "ssl", "--config", write_config(tmp_path, cache, steps=done + 2), "--out", out)
+    again = call(
+        "train", "ssl", "--config", write_config(tmp_path, cache, steps=done + 2), "--out", out
+    )
     assert again.returncode == 0, again.stderr
     assert len(curve(out)) == done + 2
     assert f"{out / 'bundle'}: {done + 2} steps" in again.stdout
@@ -114,23 +149,52 @@ def test_a_signal_saves_and_the_same_command_goes_on(cache: Path, tmp_path: Path
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("room", [150_000, 40], ids=["for the curve", "for nothing"])
-def test_a_disk_that_is_full_is_said_and_the_checkpoint_before_stays(cache: Path, tmp_path: Path, room: int) -> None:
-    first = call("train", "ssl", "--config", write_config(tmp_path, cache, steps=2), "--out", tmp_path / "run")
+def test_a_disk_that_is_full_is_said_and_the_checkpoint_before_stays(
+    cache: Path, tmp_path: Path, room: int
+) -> None:
+    first = call(
+        "train",
+        "ssl",
+        "--config",
+        write_config(tmp_path, cache, steps=2),
+        "--out",
+        tmp_path / "run",
+    )
     assert first.returncode == 0, first.stderr
     before = (tmp_path / "run" / "checkpoint.ckpt").read_bytes()
     assert len(before) > room
-    command = [SPHERORANK, "train", "ssl", "--config", str(write_config(tmp_path, cache, steps=4)), "--out", str(tmp_path / "run")]
+    command = [
+        SPHERORANK,
+        "train",
+        "ssl",
+        "--config",
+        str(write_config(tmp_path, cache, steps=4)),
+        "--out",
+        str(tmp_path / "run"),
+    ]
 
     def less_room() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
 
-    full = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200, preexec_fn=less_room)
+    full = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=200, preexec_fn=less_room
+    )
     assert full.returncode == 1
-    assert "cannot be read or written (File too large); expected images that can be read, and free space" in " ".join(full.stderr.split())
+    assert (
+        "cannot be read or written (File too large); expected images that can be read, and free space"
+        in " ".join(full.stderr.split())
+    )
     assert "Traceback" not in full.stderr
     assert (tmp_path / "run" / "checkpoint.ckpt").read_bytes() == before
     assert not (tmp_path / "run" / "checkpoint.part").exists()
-    again = call("train", "ssl", "--config", write_config(tmp_path, cache, steps=4), "--out", tmp_path / "run")
+    again = call(
+        "train",
+        "ssl",
+        "--config",
+        write_config(tmp_path, cache, steps=4),
+        "--out",
+        tmp_path / "run",
+    )
     assert again.returncode == 0, again.stderr
     assert len(curve(tmp_path / "run")) == 4  # those before too
     assert not list((tmp_path / "run").glob("*.part"))
@@ -144,7 +208,9 @@ def test_a_disk_that_is_full_is_said_and_the_checkpoint_before_stays(cache: Path
         ("", ["data: has no images"]),
     ],
 )
-def test_a_wrong_configuration_names_key_value_and_expectation(tmp_path: Path, text: str, words: list[str]) -> None:
+def test_a_wrong_configuration_names_key_value_and_expectation(
+    tmp_path: Path, text: str, words: list[str]
+) -> None:
     pytest.importorskip("torch", reason="needs the train extra")
     path = tmp_path / "train.toml"
     path.write_text(text)
@@ -157,9 +223,18 @@ def test_a_wrong_configuration_names_key_value_and_expectation(tmp_path: Path, t
 
 @pytest.mark.parametrize(
     ("arguments", "code"),
-    [(["--help"], 0), (["check"], None), (["run", "--once"], None), (["train", "--help"], 0), (["train", "ssl", "--help"], 0), (["evaluate", "--help"], 0)],
+    [
+        (["--help"], 0),
+        (["check"], None),
+        (["run", "--once"], None),
+        (["train", "--help"], 0),
+        (["train", "ssl", "--help"], 0),
+        (["evaluate", "--help"], 0),
+    ],
 )
-def test_nothing_loads_torch_before_a_training_begins(tmp_path: Path, arguments: list[str], code: int | None) -> None:
+def test_nothing_loads_torch_before_a_training_begins(
+    tmp_path: Path, arguments: list[str], code: int | None
+) -> None:
     (tmp_path / "drop").mkdir()
     config = tmp_path / "spherorank.toml"
     config.write_text(
@@ -177,17 +252,28 @@ except SystemExit as end:
     print()
     print(json.dumps([end.code or 0, sorted(sys.modules)]))
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
     found, loaded = json.loads(done.stdout.splitlines()[-1])
     assert found == 0, done.stderr
     assert not HEAVY & set(loaded)
 
 
 def test_without_the_extra_the_command_says_how_to_get_it(tmp_path: Path) -> None:
-    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('No module named torch', name='torch')")
+    (tmp_path / "torch.py").write_text(
+        "raise ModuleNotFoundError('No module named torch', name='torch')"
+    )
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    for command in (["train", "ssl", "--out", str(tmp_path / "run")], ["train", "segmenter", "--out", str(tmp_path / "run")]):
-        done = subprocess.run([SPHERORANK, *command], capture_output=True, text=True, check=False, env=environment)
+    for command in (
+        ["train", "ssl", "--out", str(tmp_path / "run")],
+        ["train", "segmenter", "--out", str(tmp_path / "run")],
+    ):
+        done = subprocess.run(
+            [SPHERORANK, *command], capture_output=True, text=True, check=False, env=environment
+        )
         assert done.returncode == 78, done.stderr
-        assert 'torch is missing; expected the extra: pip install "spherorank[train]"' in done.stderr
+        assert (
+            'torch is missing; expected the extra: pip install "spherorank[train]"' in done.stderr
+        )
     assert not (tmp_path / "run").exists()

@@ -23,11 +23,26 @@ _FLIPS = ((), (2,), (3,), (2, 3))
 
 def crops_of(plate: EvaluationPlate, preprocessing: Preprocessing, side_px: int = SIDE_PX) -> Crops:
     """Return the readout images of a plate as an encoder of this preprocessing sees them, but smaller."""
-    images = [(plate.image(well, -1), int(plate.sharpest[well, -1])) for well in range(len(plate.wells))]
-    return np.stack([preprocess(image.planes, sharpest, image.um_per_px, preprocessing, side_px) for image, sharpest in images])
+    images = [
+        (plate.image(well, -1), int(plate.sharpest[well, -1])) for well in range(len(plate.wells))
+    ]
+    return np.stack(
+        [
+            preprocess(image.planes, sharpest, image.um_per_px, preprocessing, side_px)
+            for image, sharpest in images
+        ]
+    )
 
 
-def supervised(train: Crops, labels: Labels, test: Crops, expected: Labels, examples: int | None, steps: int, seed: int) -> float:
+def supervised(
+    train: Crops,
+    labels: Labels,
+    test: Crops,
+    expected: Labels,
+    examples: int | None,
+    steps: int,
+    seed: int,
+) -> float:
     """Return the balanced accuracy on other plates of a ResNet-18 trained from random weights on ``examples`` images a class (None: all).
 
     Each batch has as many of each class, turned and flipped at random; the same number of steps whatever the number of images.
@@ -41,24 +56,55 @@ def supervised(train: Crops, labels: Labels, test: Crops, expected: Labels, exam
         optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=0.05)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
         for _ in range(steps):
-            chosen = np.concatenate([rng.choice(rows[labels[rows] == label], BATCH // len(classes)) for label in classes])
-            pixels = torch.from_numpy(train[chosen]).rot90(int(rng.integers(4)), (2, 3)).flip(_FLIPS[int(rng.integers(len(_FLIPS)))])
+            chosen = np.concatenate(
+                [
+                    rng.choice(rows[labels[rows] == label], BATCH // len(classes))
+                    for label in classes
+                ]
+            )
+            pixels = (
+                torch.from_numpy(train[chosen])
+                .rot90(int(rng.integers(4)), (2, 3))
+                .flip(_FLIPS[int(rng.integers(len(_FLIPS)))])
+            )
             optimiser.zero_grad()
-            cross_entropy(network(pixels), torch.arange(len(classes)).repeat_interleave(BATCH // len(classes))).backward()
+            cross_entropy(
+                network(pixels), torch.arange(len(classes)).repeat_interleave(BATCH // len(classes))
+            ).backward()
             optimiser.step()
             schedule.step()
     network.eval()
     with torch.inference_mode():
-        guessed = np.concatenate([network(torch.from_numpy(test[start : start + 64])).argmax(1).numpy() for start in range(0, len(test), 64)])
+        guessed = np.concatenate(
+            [
+                network(torch.from_numpy(test[start : start + 64])).argmax(1).numpy()
+                for start in range(0, len(test), 64)
+            ]
+        )
     return float(balanced_accuracy_score(expected, classes[guessed]))
 
 
 def baselines(
-    teaching: Sequence[EvaluationPlate], held_out: Sequence[EvaluationPlate], preprocessing: Preprocessing, *, steps: int, seed: int, threads: int
+    teaching: Sequence[EvaluationPlate],
+    held_out: Sequence[EvaluationPlate],
+    preprocessing: Preprocessing,
+    *,
+    steps: int,
+    seed: int,
+    threads: int,
 ) -> Mapping[str, float]:
     """Return the accuracy with 10, 20, 30 and all examples a class."""
-    crops = [np.concatenate([crops_of(plate, preprocessing) for plate in plates]) for plates in (teaching, held_out)]
-    labels = [np.array([group.value for plate in plates for group in plate.groups]) for plates in (teaching, held_out)]
+    crops = [
+        np.concatenate([crops_of(plate, preprocessing) for plate in plates])
+        for plates in (teaching, held_out)
+    ]
+    labels = [
+        np.array([group.value for plate in plates for group in plate.groups])
+        for plates in (teaching, held_out)
+    ]
     counts: dict[str, int | None] = {str(count): count for count in EXAMPLES} | {"all": None}
     torch.set_num_threads(threads)
-    return {f"resnet18_{name}": supervised(crops[0], labels[0], crops[1], labels[1], count, steps, seed) for name, count in counts.items()}
+    return {
+        f"resnet18_{name}": supervised(crops[0], labels[0], crops[1], labels[1], count, steps, seed)
+        for name, count in counts.items()
+    }

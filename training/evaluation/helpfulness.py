@@ -7,7 +7,17 @@ import numpy as np
 from scipy.stats import spearmanr
 
 TARGETS = ("uncalibrated_mixed", "calibrated_mixed")
-TESTS = ("probe_10", "probe_20", "probe_30", "probe_all", "knn", "replicate_map", "same_well", "plate_leakage", "real")
+TESTS = (
+    "probe_10",
+    "probe_20",
+    "probe_30",
+    "probe_all",
+    "knn",
+    "replicate_map",
+    "same_well",
+    "plate_leakage",
+    "real",
+)
 FEWEST_ENCODERS = 4
 
 
@@ -30,7 +40,9 @@ def helpfulness(rows: Sequence[Mapping[str, float]]) -> list[Help]:
     """Return Spearman's correlation, over encoders, of each test with each kind of ranking quality; tests that fewer than four encoders have are left out."""
     tests = {test: [row.get(test, np.nan) for row in rows] for test in TESTS}
     for examples in ("10", "20", "30", "all"):
-        tests[f"probe_{examples} − resnet18_{examples}"] = [above_baseline(row, examples) for row in rows]
+        tests[f"probe_{examples} − resnet18_{examples}"] = [
+            above_baseline(row, examples) for row in rows
+        ]
     found = []
     for test, values in tests.items():
         for target in TARGETS:

@@ -40,8 +40,12 @@ class Looks:
     views: Mapping[str, Array]  # by variant and ORIGINAL: (V, D), readout images of some wells
     viewed_plates: npt.NDArray[np.str_]  # (V,)
     real: Mapping[str, Array]  # by variant and ORIGINAL: (R, D); R may be 0
-    ms_per_image: float  # of one processor, from planes in memory: other work on the machine does not count
-    own_units: bool  # each value has a unit of its own, as measures have; an embedding's values share one
+    ms_per_image: (
+        float  # of one processor, from planes in memory: other work on the machine does not count
+    )
+    own_units: (
+        bool  # each value has a unit of its own, as measures have; an embedding's values share one
+    )
     ranking_weight: float  # of the embedding beside measures in a ranking of both
 
     @property
@@ -62,37 +66,60 @@ class MeasuresEncoder:
     def embed(self, image: WellImage, sharpest_plane: int) -> npt.NDArray[np.float32]:
         """Return the measures that a ranking compares, (11,)."""
         plane = image.planes[sharpest_plane]
-        return for_ranking(measure(plane, self._segmenter.segment(plane, image.um_per_px), image.um_per_px)).astype(np.float32)
+        return for_ranking(
+            measure(plane, self._segmenter.segment(plane, image.um_per_px), image.um_per_px)
+        ).astype(np.float32)
 
 
 def look(
-    encoder: Encoder, plates: Sequence[EvaluationPlate], real: Sequence[WellImage], cache_folder: Path, *, ranking_weight: float, viewed_wells: int
+    encoder: Encoder,
+    plates: Sequence[EvaluationPlate],
+    real: Sequence[WellImage],
+    cache_folder: Path,
+    *,
+    ranking_weight: float,
+    viewed_wells: int,
 ) -> Looks:
     """Embed what is not in the cache and return it all; a plate at a time is kept, so that a run that is killed goes on where it was."""
     kept = cache_folder / "embeddings" / encoder.encoder_id
     by_hand = isinstance(encoder, MeasuresEncoder)  # the plates bring their measures along
     embedded = [
-        plate.measures if by_hand else _kept(kept / f"{_digest(plate)}.npy", partial(_embed_plate, encoder, plate))
+        plate.measures
+        if by_hand
+        else _kept(kept / f"{_digest(plate)}.npy", partial(_embed_plate, encoder, plate))
         for plate in track(plates, encoder.encoder_id, disable=not sys.stderr.isatty())
     ]
     chosen = [plates[number] for number in of_kind(plates, MIXED)][-VIEWED_PLATES:]
-    places = [(plate, well) for plate in chosen for well in range(min(viewed_wells, len(plate.wells)))]
+    places = [
+        (plate, well) for plate in chosen for well in range(min(viewed_wells, len(plate.wells)))
+    ]
     names = [ORIGINAL, *VARIANTS]
     views = _kept(
         kept / f"views-{_views_digest()}-{viewed_wells}-{_digest(*chosen)}.npy",
-        lambda: _embed_views(encoder, ((plate.image(well, -1), int(plate.sharpest[well, -1])) for plate, well in places)),
+        lambda: _embed_views(
+            encoder,
+            ((plate.image(well, -1), int(plate.sharpest[well, -1])) for plate, well in places),
+        ),
     )
     real_views = np.empty((len(names), 0, encoder.dimension))
     if real:
         digest = hashlib.sha256("".join(image.digest for image in real).encode()).hexdigest()[:12]
-        real_views = _kept(kept / f"real-{_views_digest()}-{digest}.npy", lambda: _embed_views(encoder, ((image, sharpest_plane(image)) for image in real)))
+        real_views = _kept(
+            kept / f"real-{_views_digest()}-{digest}.npy",
+            lambda: _embed_views(encoder, ((image, sharpest_plane(image)) for image in real)),
+        )
     return Looks(
         encoder_id=encoder.encoder_id,
         plates=tuple(embedded),
         views=dict(zip(names, views, strict=True)),
         viewed_plates=np.array([plate.name for plate, _ in places]),
         real=dict(zip(names, real_views, strict=True)),
-        ms_per_image=float(_kept(kept / "processor_ms_per_image.npy", lambda: np.array(_ms_per_image(encoder, plates[0])))),
+        ms_per_image=float(
+            _kept(
+                kept / "processor_ms_per_image.npy",
+                lambda: np.array(_ms_per_image(encoder, plates[0])),
+            )
+        ),
         own_units=by_hand,
         ranking_weight=ranking_weight,
     )
@@ -100,7 +127,11 @@ def look(
 
 def scaled(looks: Looks, plates: Sequence[EvaluationPlate]) -> Looks:
     """Return them in units of the spread between untreated wells of a plate: one unit for all values of an embedding, each measure in its own."""
-    spreads = [of_plate[plate.untreated, -1].var(axis=0, ddof=1) for of_plate, plate in zip(looks.plates, plates, strict=True) if plate.kind == MIXED]
+    spreads = [
+        of_plate[plate.untreated, -1].var(axis=0, ddof=1)
+        for of_plate, plate in zip(looks.plates, plates, strict=True)
+        if plate.kind == MIXED
+    ]
     spread = np.sqrt(np.mean(spreads, axis=0))
     unit = spread if looks.own_units else np.sqrt(np.mean(spread**2))
     unit = np.where(unit > 0, unit, np.inf)
@@ -117,7 +148,9 @@ def joined(parts: Sequence[Looks], plates: Sequence[EvaluationPlate]) -> Looks:
 
     return Looks(
         encoder_id=f"joined-{digest}",
-        plates=tuple(beside(of_plate) for of_plate in zip(*(part.plates for part in units), strict=True)),
+        plates=tuple(
+            beside(of_plate) for of_plate in zip(*(part.plates for part in units), strict=True)
+        ),
         views={name: beside([part.views[name] for part in units]) for name in units[0].views},
         viewed_plates=units[0].viewed_plates,
         real={name: beside([part.real[name] for part in units]) for name in units[0].real},
@@ -164,7 +197,13 @@ def _kept(path: Path, make: Callable[[], Array]) -> Array:
 
 
 def _embed_plate(encoder: Encoder, plate: EvaluationPlate) -> Array:
-    images = [[encoder.embed(plate.image(well, day), int(plate.sharpest[well, day])) for day in range(len(DAYS))] for well in range(len(plate.wells))]
+    images = [
+        [
+            encoder.embed(plate.image(well, day), int(plate.sharpest[well, day]))
+            for day in range(len(DAYS))
+        ]
+        for well in range(len(plate.wells))
+    ]
     return np.array(images, np.float32)
 
 
@@ -174,13 +213,18 @@ def _embed_views(encoder: Encoder, images: Iterator[tuple[WellImage, int]]) -> A
     for number, (image, sharpest) in enumerate(images):
         rows = [encoder.embed(image, sharpest)]
         for place, change in enumerate(VARIANTS.values()):
-            rows.append(encoder.embed(*change(image, sharpest, np.random.default_rng([number, place]))))
+            rows.append(
+                encoder.embed(*change(image, sharpest, np.random.default_rng([number, place])))
+            )
         embedded.append(rows)
     return np.swapaxes(np.array(embedded, np.float32), 0, 1)
 
 
 def _ms_per_image(encoder: Encoder, plate: EvaluationPlate) -> float:
-    images = [(plate.image(well, -1), int(plate.sharpest[well, -1])) for well in range(min(TIMED, len(plate.wells)))]
+    images = [
+        (plate.image(well, -1), int(plate.sharpest[well, -1]))
+        for well in range(min(TIMED, len(plate.wells)))
+    ]
     times = []
     for image, sharpest in images:
         started = time.process_time()

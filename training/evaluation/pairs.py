@@ -35,7 +35,9 @@ def variation(views: Array, originals: Array) -> float:
     """
     moved = ((views - originals) ** 2).sum(axis=1).mean()
     count = len(originals)
-    apart = 2 * ((originals - originals.mean(axis=0)) ** 2).sum(axis=1).mean() * count / (count - 1)  # of two different wells
+    apart = (
+        2 * ((originals - originals.mean(axis=0)) ** 2).sum(axis=1).mean() * count / (count - 1)
+    )  # of two different wells
     return float(np.sqrt(moved / apart)) if apart > 0 else float("nan")
 
 
@@ -48,7 +50,12 @@ def plate_leakage(embeddings: Array, plates: Sequence[str], seed: int) -> float:
 
 def dose_order(scores: Array, compounds: Sequence[str], doses: Array) -> float:
     """Return how often the larger of two doses of a compound scores higher: over treatments (n,), an equal score counts half; NaN without such a pair."""
-    pairs = [(one, other) for one in range(len(scores)) for other in range(len(scores)) if compounds[one] == compounds[other] and doses[one] < doses[other]]
+    pairs = [
+        (one, other)
+        for one in range(len(scores))
+        for other in range(len(scores))
+        if compounds[one] == compounds[other] and doses[one] < doses[other]
+    ]
     told = [(1 + np.sign(scores[other] - scores[one])) / 2 for one, other in pairs]
     return float(np.mean(told)) if told else float("nan")
 

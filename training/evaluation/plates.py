@@ -30,9 +30,24 @@ SIZE_PX = 512
 _PLANES_FILE, _FACTS_FILE = "planes.npy", "facts.npz"
 _WHITE = 255
 _SEEN_BY = (
-    *(f"acquisition/virtual_{part}" for part in ("plate", "tissue", "scene", "optics", "microscope")),
+    *(
+        f"acquisition/virtual_{part}"
+        for part in ("plate", "tissue", "scene", "optics", "microscope")
+    ),
     "acquisition/quality",
-    *(f"inference/{part}" for part in ("background", "dispersal", "loose", "masks", "measures", "optical_density", "outline", "ranked_measures")),
+    *(
+        f"inference/{part}"
+        for part in (
+            "background",
+            "dispersal",
+            "loose",
+            "masks",
+            "measures",
+            "optical_density",
+            "outline",
+            "ranked_measures",
+        )
+    ),
     *(f"inference/{part}" for part in ("reduced_view", "segmentation")),
 )
 Array = npt.NDArray[np.float64]
@@ -50,12 +65,21 @@ class EvaluationSet:
     wells: int = 60  # a plate
     viewed_wells: int = 16  # of each of the last three mixed plates, seen in other views too
     baseline_steps: int = 100  # of the supervised baseline
-    service_calibration: bool = True  # the service's own way from assay plates to percent too: half of the time of a row
+    service_calibration: bool = (
+        True  # the service's own way from assay plates to percent too: half of the time of a row
+    )
 
     def places(self) -> tuple[tuple[str, int], ...]:
         """Return (kind, seed) of every plate."""
-        mixed, shifted = [(MIXED, seed) for seed in self.mixed], [(SHIFTED, seed) for seed in self.shifted]
-        return (*mixed, *shifted, *((mechanism.value, seed) for mechanism in Mechanism for seed in self.one_mechanism))
+        mixed, shifted = (
+            [(MIXED, seed) for seed in self.mixed],
+            [(SHIFTED, seed) for seed in self.shifted],
+        )
+        return (
+            *mixed,
+            *shifted,
+            *((mechanism.value, seed) for mechanism in Mechanism for seed in self.one_mechanism),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +95,9 @@ class EvaluationPlate:
     kill: Array  # (N,) on the readout day
     measures: Array  # (N, 2, len(RANKED))
     sharpest: npt.NDArray[np.int64]  # (N, 2)
-    planes: npt.NDArray[np.uint8]  # (N, 2, 3, H, W), the brightest pixel of an image at 255; memory-mapped
+    planes: npt.NDArray[
+        np.uint8
+    ]  # (N, 2, 3, H, W), the brightest pixel of an image at 255; memory-mapped
     um_per_px: float
 
     @property
@@ -81,16 +107,30 @@ class EvaluationPlate:
 
     def image(self, well: int, column: int) -> WellImage:
         """Return one well image as the service would have read it; ``column`` 0 is the dosing day, 1 the readout day."""
-        planes = np.asarray(self.planes[well, column]).astype(np.uint16) * np.uint16(65535 // _WHITE)
+        planes = np.asarray(self.planes[well, column]).astype(np.uint16) * np.uint16(
+            65535 // _WHITE
+        )
         day = DAYS[column]
-        return WellImage(VisitKey(self.name, self.wells[well], f"day{day:02d}"), day, None, (), planes, self.um_per_px, complete=True)
+        return WellImage(
+            VisitKey(self.name, self.wells[well], f"day{day:02d}"),
+            day,
+            None,
+            (),
+            planes,
+            self.um_per_px,
+            complete=True,
+        )
 
 
 def evaluation_plates(chosen: EvaluationSet, cache_folder: Path) -> list[EvaluationPlate]:
     """Return the plates; what is not in the cache is rendered first, with progress (about 10 s a plate)."""
-    folders = {(kind, seed): _folder(chosen, cache_folder, kind, seed) for kind, seed in chosen.places()}
+    folders = {
+        (kind, seed): _folder(chosen, cache_folder, kind, seed) for kind, seed in chosen.places()
+    }
     absent = [(place, folder) for place, folder in folders.items() if not folder.is_dir()]
-    for (kind, seed), folder in track(absent, "evaluation plates", disable=not absent or not sys.stderr.isatty()):
+    for (kind, seed), folder in track(
+        absent, "evaluation plates", disable=not absent or not sys.stderr.isatty()
+    ):
         _keep(_scope(chosen, kind, seed), folder)
     return [_load(folder, kind, seed) for (kind, seed), folder in folders.items()]
 
@@ -110,13 +150,20 @@ def _code_digest() -> str:
 
 
 def _folder(chosen: EvaluationSet, cache_folder: Path, kind: str, seed: int) -> Path:
-    return cache_folder / f"plates-{_code_digest()}" / f"{chosen.size_px}px-{chosen.wells}wells" / f"{kind}-{seed}"
+    return (
+        cache_folder
+        / f"plates-{_code_digest()}"
+        / f"{chosen.size_px}px-{chosen.wells}wells"
+        / f"{kind}-{seed}"
+    )
 
 
 def _scope(chosen: EvaluationSet, kind: str, seed: int) -> VirtualMicroscope:
     mechanism = None if kind in (MIXED, SHIFTED) else Mechanism(kind)
     plate = fewer_wells(plan_plate(seed, mechanism=mechanism), chosen.wells)
-    return VirtualMicroscope(plate, chosen.size_px, SHIFTED_OPTICS if kind == SHIFTED else OpticsName.DEFAULT)
+    return VirtualMicroscope(
+        plate, chosen.size_px, SHIFTED_OPTICS if kind == SHIFTED else OpticsName.DEFAULT
+    )
 
 
 def _keep(scope: VirtualMicroscope, folder: Path) -> None:
@@ -134,7 +181,9 @@ def _keep(scope: VirtualMicroscope, folder: Path) -> None:
             planes = (counts.astype(np.uint32) * 65535 // scope.bench.white).astype(np.uint16)
             sharpest[row, column] = assess(planes).sharpest_plane
             plane = planes[sharpest[row, column]]
-            measures[row, column] = for_ranking(measure(plane, segmenter.segment(plane, scope.um_per_px), scope.um_per_px))
+            measures[row, column] = for_ranking(
+                measure(plane, segmenter.segment(plane, scope.um_per_px), scope.um_per_px)
+            )
             kept[row, column] = np.round(planes * (_WHITE / planes.max()))
     kept.flush()
     np.savez(

@@ -13,7 +13,11 @@ from schemas.well_image import VisitKey, WellImage
 
 log = structlog.get_logger(__name__)
 
-SETS = {"mls11_spheroids": ("images", "organoids"), "spheroid_morpho_ml": ("images",), "orgaquant_test": ("",)}
+SETS = {
+    "mls11_spheroids": ("images", "organoids"),
+    "spheroid_morpho_ml": ("images",),
+    "orgaquant_test": ("",),
+}
 """Below the folder of real data, with the folders that hold images."""
 STACK = "evos_organoid_zstack"
 TILE_PX = 430
@@ -47,13 +51,30 @@ def _read(path: Path) -> list[WellImage]:
 
 def _tiles(folder: Path) -> list[WellImage]:
     """Return the tiles of the stack, each with all its planes."""
-    planes = [read_image(path).planes[0] for path in sorted(folder.glob("*")) if is_image_name(path.name)]
+    planes = [
+        read_image(path).planes[0] for path in sorted(folder.glob("*")) if is_image_name(path.name)
+    ]
     if not planes:
         return []
     stack = np.stack(planes)
-    corners = [(top, left) for top in range(0, stack.shape[1] - TILE_PX + 1, TILE_PX) for left in range(0, stack.shape[2] - TILE_PX + 1, TILE_PX)]
-    return [_image(f"{STACK}-{top}-{left}", stack[:, top : top + TILE_PX, left : left + TILE_PX], None) for top, left in corners]
+    corners = [
+        (top, left)
+        for top in range(0, stack.shape[1] - TILE_PX + 1, TILE_PX)
+        for left in range(0, stack.shape[2] - TILE_PX + 1, TILE_PX)
+    ]
+    return [
+        _image(f"{STACK}-{top}-{left}", stack[:, top : top + TILE_PX, left : left + TILE_PX], None)
+        for top, left in corners
+    ]
 
 
 def _image(name: str, planes: np.ndarray, um_per_px: float | None) -> WellImage:
-    return WellImage(VisitKey("real", name, "day01"), 1, None, (), np.ascontiguousarray(planes), um_per_px, complete=True)
+    return WellImage(
+        VisitKey("real", name, "day01"),
+        1,
+        None,
+        (),
+        np.ascontiguousarray(planes),
+        um_per_px,
+        complete=True,
+    )

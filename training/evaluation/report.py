@@ -50,8 +50,13 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "effective_rank": "effective rank",
         "ms_per_image": "ms an image ↓",
     },
-    "How far another view moves the embedding (1 = as another well) ↓": {f"variation_{name}": name for name in VARIANTS},
-    "Real spheroids found again (mean reciprocal rank)": {**{f"real_{name}": name for name in VARIANTS}, "real": "mean"},
+    "How far another view moves the embedding (1 = as another well) ↓": {
+        f"variation_{name}": name for name in VARIANTS
+    },
+    "Real spheroids found again (mean reciprocal rank)": {
+        **{f"real_{name}": name for name in VARIANTS},
+        "real": "mean",
+    },
 }
 """What is shown, in which order and under which names; ↓: less is better."""
 
@@ -74,7 +79,13 @@ def shown(name: str, value: float | None) -> str:
     """Return a number as text; a dash for what could not be computed."""
     if value is None or not np.isfinite(value):
         return "–"
-    return f"{value:.0f}" if name == "effective_rank" else f"{value:.1f}" if name == "ms_per_image" else f"{value:.3f}"
+    return (
+        f"{value:.0f}"
+        if name == "effective_rank"
+        else f"{value:.1f}"
+        if name == "ms_per_image"
+        else f"{value:.3f}"
+    )
 
 
 def text_table(rows: Sequence[Row], helps: Sequence[Help]) -> str:
@@ -82,22 +93,47 @@ def text_table(rows: Sequence[Row], helps: Sequence[Help]) -> str:
     width = max(len(row.name) for row in rows)
     parts = []
     for title, columns in SECTIONS.items():
-        there = {key: head for key, head in columns.items() if any(row.numbers.get(key) is not None for row in rows)}
+        there = {
+            key: head
+            for key, head in columns.items()
+            if any(row.numbers.get(key) is not None for row in rows)
+        }
         if there:
             head = " | ".join([f"{'encoder':{width}}", *there.values()])
-            body = [" | ".join([f"{row.name:{width}}", *(f"{shown(key, row.numbers.get(key)):>{len(name)}}" for key, name in there.items())]) for row in rows]
+            body = [
+                " | ".join(
+                    [
+                        f"{row.name:{width}}",
+                        *(
+                            f"{shown(key, row.numbers.get(key)):>{len(name)}}"
+                            for key, name in there.items()
+                        ),
+                    ]
+                )
+                for row in rows
+            ]
             parts.append("\n".join([title, head, *body]))
     if helps:
-        told = [f"{each.test:24} {each.target:20} {each.spearman:+.2f} ({each.encoders} encoders)" for each in helps]
-        parts.append("\n".join(["Correlation over encoders with the order of wells (Spearman)", *told]))
+        told = [
+            f"{each.test:24} {each.target:20} {each.spearman:+.2f} ({each.encoders} encoders)"
+            for each in helps
+        ]
+        parts.append(
+            "\n".join(["Correlation over encoders with the order of wells (Spearman)", *told])
+        )
     return "\n\n".join(parts) + "\n"
 
 
-def report_html(rows: Sequence[Row], helps: Sequence[Help], plates: Sequence[EvaluationPlate]) -> str:
+def report_html(
+    rows: Sequence[Row], helps: Sequence[Help], plates: Sequence[EvaluationPlate]
+) -> str:
     """Return the page."""
     tables = "\n".join(_table(title, columns, rows) for title, columns in SECTIONS.items())
     pictures = "\n".join(_pictures(row) for row in rows)
-    kinds = ", ".join(f"{len(list(of_kind(plates, kind)))} {kind.replace('_', ' ')}" for kind in dict.fromkeys(plate.kind for plate in plates))
+    kinds = ", ".join(
+        f"{len(list(of_kind(plates, kind)))} {kind.replace('_', ' ')}"
+        for kind in dict.fromkeys(plate.kind for plate in plates)
+    )
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Encoders side by side</title><style>{STYLE}</style></head><body>
@@ -120,7 +156,11 @@ Middle: score without calibration. Right: percent predicted by plates of other s
 
 
 def _table(title: str, columns: Mapping[str, str], rows: Sequence[Row]) -> str:
-    there = {key: head for key, head in columns.items() if any(row.numbers.get(key) is not None for row in rows)}
+    there = {
+        key: head
+        for key, head in columns.items()
+        if any(row.numbers.get(key) is not None for row in rows)
+    }
     if not there:
         return ""
     best = {key: _best(key, rows) for key in there}
@@ -151,7 +191,10 @@ def _helps(helps: Sequence[Help]) -> str:
     found = {(each.test, each.target): each for each in helps}
     body = ""
     for test in dict.fromkeys(each.test for each in helps):
-        cells = "".join(f"<td>{f'{found[test, target].spearman:+.2f}' if (test, target) in found else '–'}</td>" for target in targets)
+        cells = "".join(
+            f"<td>{f'{found[test, target].spearman:+.2f}' if (test, target) in found else '–'}</td>"
+            for target in targets
+        )
         body += f"<tr><td>{escape(test)}</td>{cells}</tr>\n"
     heads = "".join(f"<th>{escape(target.replace('_', ', '))}</th>" for target in targets)
     hint = f'<p class="hint">Spearman\'s correlation over {max(each.encoders for each in helps)} encoders with the order of wells by true kill.</p>'
@@ -160,11 +203,27 @@ def _helps(helps: Sequence[Help]) -> str:
 
 def _probe_chart(rows: Sequence[Row]) -> str:
     ticks = ("10", "20", "30", "all")
-    drawn = [Line(row.name, tuple(row.numbers.get(f"probe_{tick}") for tick in ticks)) for row in rows]
-    learned = {tuple(row.numbers.get(f"resnet18_{tick}") for tick in ticks): row.name for row in rows if row.numbers.get("resnet18_all") is not None}
+    drawn = [
+        Line(row.name, tuple(row.numbers.get(f"probe_{tick}") for tick in ticks)) for row in rows
+    ]
+    learned = {
+        tuple(row.numbers.get(f"resnet18_{tick}") for tick in ticks): row.name
+        for row in rows
+        if row.numbers.get("resnet18_all") is not None
+    }
     for values, name in learned.items():
-        drawn.append(Line(f"ResNet-18 on the images of {name}" if len(learned) > 1 else "ResNet-18 from scratch", values, dashed=True))
-    return lines(drawn, ticks, across_name="examples a class", up_name="balanced accuracy", chance=1 / 3)
+        drawn.append(
+            Line(
+                f"ResNet-18 on the images of {name}"
+                if len(learned) > 1
+                else "ResNet-18 from scratch",
+                values,
+                dashed=True,
+            )
+        )
+    return lines(
+        drawn, ticks, across_name="examples a class", up_name="balanced accuracy", chance=1 / 3
+    )
 
 
 def _pictures(row: Row) -> str:
@@ -172,8 +231,19 @@ def _pictures(row: Row) -> str:
     return (
         f'<h3>{escape(row.name)}</h3>\n<div class="pictures">'
         + map_of_wells(points.across, points.up, points.kill_percent)
-        + scatter(points.kill_percent, points.uncalibrated, across_name="true kill, %", up_name="score, untreated spreads")
-        + scatter(points.kill_percent, points.calibrated, across_name="true kill, %", up_name="predicted, %", diagonal=True)
+        + scatter(
+            points.kill_percent,
+            points.uncalibrated,
+            across_name="true kill, %",
+            up_name="score, untreated spreads",
+        )
+        + scatter(
+            points.kill_percent,
+            points.calibrated,
+            across_name="true kill, %",
+            up_name="predicted, %",
+            diagonal=True,
+        )
         + "</div>"
     )
 
@@ -184,10 +254,15 @@ def _view_strip(plates: Sequence[EvaluationPlate]) -> str:
     well = int(np.argmax(~plate.untreated))
     image, sharpest = plate.image(well, -1), int(plate.sharpest[well, -1])
     views = {"as it is": (image, sharpest)}
-    views |= {name: change(image, sharpest, np.random.default_rng([0, place])) for place, (name, change) in enumerate(VARIANTS.items())}
+    views |= {
+        name: change(image, sharpest, np.random.default_rng([0, place]))
+        for place, (name, change) in enumerate(VARIANTS.items())
+    }
     figures = ""
     for name, (view, plane) in views.items():
-        small = cv2.resize(view.planes[plane], (_PICTURE_PX, _PICTURE_PX), interpolation=cv2.INTER_AREA)
+        small = cv2.resize(
+            view.planes[plane], (_PICTURE_PX, _PICTURE_PX), interpolation=cv2.INTER_AREA
+        )
         _, png = cv2.imencode(".png", (small >> 8).astype(np.uint8))
         source = f"data:image/png;base64,{base64.b64encode(png.tobytes()).decode()}"
         figures += f'<figure><img alt="{escape(name)}" src="{source}"><figcaption>{escape(name)}</figcaption></figure>'

@@ -25,7 +25,10 @@ class Retrieval:
 def cosine(one: Array, other: Array) -> Array:
     """Return (n, m) cosine similarities of (n, D) and (m, D); that of a row of zeros is 0."""
     lengths = [np.linalg.norm(rows, axis=1, keepdims=True) for rows in (one, other)]
-    unit = [rows / np.where(length > 0, length, 1.0) for rows, length in zip((one, other), lengths, strict=True)]
+    unit = [
+        rows / np.where(length > 0, length, 1.0)
+        for rows, length in zip((one, other), lengths, strict=True)
+    ]
     return np.asarray(unit[0] @ unit[1].T)
 
 
@@ -46,7 +49,9 @@ def chance_of(positives: int, negatives: int) -> float:
     return ((positives - 1) / (total - 1) * (total - harmonic) + harmonic) / total
 
 
-def replicate_retrieval(embeddings: Array, treatments: Sequence[str], untreated: Bools) -> Retrieval:
+def replicate_retrieval(
+    embeddings: Array, treatments: Sequence[str], untreated: Bools
+) -> Retrieval:
     """Return how well the wells of one plate, (N, D), find their replicates among untreated wells, as copairs does.
 
     Each treated well asks; its treatment's other wells are the positives, all untreated wells the negatives, by cosine similarity to the plate's
@@ -62,7 +67,12 @@ def replicate_retrieval(embeddings: Array, treatments: Sequence[str], untreated:
         precisions = []
         for well in wells:
             others = np.concatenate([wells[wells != well], np.flatnonzero(untreated)])
-            precisions.append(average_precision(cosine(centred[[well]], centred[others])[0], np.arange(len(others)) < len(wells) - 1))
+            precisions.append(
+                average_precision(
+                    cosine(centred[[well]], centred[others])[0],
+                    np.arange(len(others)) < len(wells) - 1,
+                )
+            )
         means.append(np.mean(precisions))
         chances.append(chance_of(len(wells) - 1, int(untreated.sum())))
     if not means:

@@ -17,7 +17,9 @@ class Points(BaseModel):
     kill_percent: tuple[float, ...]
     uncalibrated: tuple[float | None, ...]  # score in untreated spreads
     calibrated: tuple[float | None, ...]  # predicted percent
-    across: tuple[float, ...]  # first principal component of the embedding, less the plate's median untreated well
+    across: tuple[
+        float, ...
+    ]  # first principal component of the embedding, less the plate's median untreated well
     up: tuple[float, ...]  # second
 
 
@@ -26,7 +28,9 @@ class Row(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Literal[1] = 1  # of the way the numbers are computed: a row of another version is computed again
+    version: Literal[1] = (
+        1  # of the way the numbers are computed: a row of another version is computed again
+    )
     name: str
     encoder_id: str
     evaluated_on: str  # digest of the evaluation images
@@ -63,4 +67,6 @@ def write_text(path: Path, text: str) -> None:
         aside.write_text(text, encoding="utf-8")
         aside.rename(path)
     except OSError as error:
-        raise OutputError(path, f"cannot be written: {error.strerror}; expected a folder that can be written to") from error
+        raise OutputError(
+            path, f"cannot be written: {error.strerror}; expected a folder that can be written to"
+        ) from error

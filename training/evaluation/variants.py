@@ -30,8 +30,17 @@ def other_plane(image: WellImage, sharpest: int, rng: np.random.Generator) -> Vi
     if count > 1:
         beside = [plane for plane in (sharpest - 1, sharpest + 1) if 0 <= plane < count]
         return image, int(rng.choice(beside))
-    sigma_px = DEFOCUS_UM / image.um_per_px if image.um_per_px else DEFOCUS_SHARE * min(image.planes.shape[1:])
-    return replace(image, planes=np.stack([cv2.GaussianBlur(plane, (0, 0), max(sigma_px, 0.5)) for plane in image.planes]).astype(np.uint16)), sharpest
+    sigma_px = (
+        DEFOCUS_UM / image.um_per_px
+        if image.um_per_px
+        else DEFOCUS_SHARE * min(image.planes.shape[1:])
+    )
+    return replace(
+        image,
+        planes=np.stack(
+            [cv2.GaussianBlur(plane, (0, 0), max(sigma_px, 0.5)) for plane in image.planes]
+        ).astype(np.uint16),
+    ), sharpest
 
 
 def other_light(image: WellImage, sharpest: int, rng: np.random.Generator) -> View:
@@ -55,7 +64,12 @@ def shifted(image: WellImage, sharpest: int, rng: np.random.Generator) -> View:
     angle, by = rng.uniform(0, 2 * np.pi), SHIFT * min(image.planes.shape[1:])
     moved = np.array([[1, 0, by * np.cos(angle)], [0, 1, by * np.sin(angle)]], np.float32)
     size = image.planes.shape[2], image.planes.shape[1]
-    planes = [cv2.warpAffine(plane, moved, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101) for plane in image.planes]
+    planes = [
+        cv2.warpAffine(
+            plane, moved, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+        )
+        for plane in image.planes
+    ]
     return replace(image, planes=np.stack(planes).astype(np.uint16)), sharpest
 
 

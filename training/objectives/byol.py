@@ -18,7 +18,9 @@ class BYOL(Objective):
     def __init__(self, backbone: nn.Module, dimension: int, settings: ObjectiveSettings) -> None:
         super().__init__(backbone, dimension, settings)
         self.head = BYOLProjectionHead(dimension, settings.hidden, settings.projection)
-        self.predictor = BYOLPredictionHead(settings.projection, settings.hidden, settings.projection)
+        self.predictor = BYOLPredictionHead(
+            settings.projection, settings.hidden, settings.projection
+        )
         self.teacher = Teacher(self.backbone, self.head)
         self.negative_cosine = NegativeCosineSimilarity()
 
@@ -33,4 +35,6 @@ class BYOL(Objective):
 
     def after_step(self, progress: float = 0.0) -> None:
         """Let the teacher follow."""
-        self.teacher.follow(self.backbone, self.head, momentum=momentum_at(self.settings.momentum, progress))
+        self.teacher.follow(
+            self.backbone, self.head, momentum=momentum_at(self.settings.momentum, progress)
+        )

@@ -23,7 +23,9 @@ class Prototypes(nn.Module):  # type: ignore[misc] # torch is not typed here
 
     def forward(self, projection: Tensor) -> Tensor:
         """(B, width) → (B, count)."""
-        return functional.linear(functional.normalize(projection), functional.normalize(self.directions))
+        return functional.linear(
+            functional.normalize(projection), functional.normalize(self.directions)
+        )
 
 
 class DINO(Objective):
@@ -34,18 +36,36 @@ class DINO(Objective):
     def __init__(self, backbone: nn.Module, dimension: int, settings: ObjectiveSettings) -> None:
         super().__init__(backbone, dimension, settings)
         hidden, projection = settings.hidden, settings.projection
-        self.head = ProjectionHead([(dimension, hidden, None, nn.GELU()), (hidden, hidden, None, nn.GELU()), (hidden, projection, None, None)])
+        self.head = ProjectionHead(
+            [
+                (dimension, hidden, None, nn.GELU()),
+                (hidden, hidden, None, nn.GELU()),
+                (hidden, projection, None, None),
+            ]
+        )
         self.prototypes = Prototypes(projection, settings.prototypes)
         self.teacher = Teacher(self.backbone, self.head, self.prototypes)
-        self.cross_entropy = DINOLoss(settings.prototypes, teacher_temp=settings.teacher_temperature, student_temp=settings.student_temperature)
+        self.cross_entropy = DINOLoss(
+            settings.prototypes,
+            teacher_temp=settings.teacher_temperature,
+            student_temp=settings.student_temperature,
+        )
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the mean over the two ordered pairs of different views; the teacher's centre moves with it."""
-        said = [self.prototypes(self.head(features)) for features in self.features(batch.first, batch.second)]
+        said = [
+            self.prototypes(self.head(features))
+            for features in self.features(batch.first, batch.second)
+        ]
         with torch.no_grad():
             taught = self.teacher(torch.cat([batch.first, batch.second])).chunk(2)
         return {"loss": self.cross_entropy(list(taught), said)}
 
     def after_step(self, progress: float = 0.0) -> None:
         """Let the teacher follow."""
-        self.teacher.follow(self.backbone, self.head, self.prototypes, momentum=momentum_at(self.settings.momentum, progress))
+        self.teacher.follow(
+            self.backbone,
+            self.head,
+            self.prototypes,
+            momentum=momentum_at(self.settings.momentum, progress),
+        )

@@ -12,7 +12,9 @@ class Teacher(nn.Module):  # type: ignore[misc] # torch is not typed here
 
     def __init__(self, *students: nn.Module) -> None:
         super().__init__()
-        self.parts = nn.Sequential(*(copy.deepcopy(student) for student in students)).requires_grad_(requires_grad=False)
+        self.parts = nn.Sequential(
+            *(copy.deepcopy(student) for student in students)
+        ).requires_grad_(requires_grad=False)
 
     def forward(self, pixels: object) -> object:
         """Return what the student returned some steps ago, on the whole."""

@@ -28,18 +28,28 @@ class MAE(Objective):
                 "model.backbone = 'vit_tiny_patch16_224' or the like",
             )
         if settings.layer is not Layer.BACKBONE:
-            raise ConfigError("objective.layer", f"is '{settings.layer}', and the head of 'mae' paints patches; expected 'backbone'")
+            raise ConfigError(
+                "objective.layer",
+                f"is '{settings.layer}', and the head of 'mae' paints patches; expected 'backbone'",
+            )
         self.needs = Needs(views=1)
         self.patch_px = backbone.patch_embed.patch_size[0]
         self.patches, self.prefix = backbone.patch_embed.num_patches, backbone.num_prefix_tokens
         width = settings.decoder_width
         self.to_decoder = nn.Linear(dimension, width)
-        self.decoder = MaskedVisionTransformerDecoderTIMM(self.patches, width, settings.decoder_depth, width // HEAD_WIDTH, self.prefix)
+        self.decoder = MaskedVisionTransformerDecoderTIMM(
+            self.patches, width, settings.decoder_depth, width // HEAD_WIDTH, self.prefix
+        )
         self.head = nn.Linear(width, 3 * self.patch_px**2)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Hide patches at random, another set for each image; return the error on the hidden ones."""
-        shown, hidden = utils.random_token_mask((len(batch.first), self.patches), self.settings.mask_share, mask_class_token=True, device=batch.first.device)
+        shown, hidden = utils.random_token_mask(
+            (len(batch.first), self.patches),
+            self.settings.mask_share,
+            mask_class_token=True,
+            device=batch.first.device,
+        )
         return {"loss": self.masked_loss(batch.first, shown, hidden)}
 
     def masked_loss(self, images: Tensor, shown: Tensor, hidden: Tensor) -> Tensor:
@@ -47,8 +57,14 @@ class MAE(Objective):
         always = torch.arange(self.prefix, device=images.device).expand(len(images), -1)
         seen = torch.cat([always, shown + self.prefix], dim=1)
         tokens = self.to_decoder(self._encoder().encode(images, idx_keep=seen))
-        canvas = utils.repeat_token(self.decoder.mask_token, (len(images), self.prefix + self.patches)).to(tokens.dtype)
-        painted = self.head(utils.get_at_index(self.decoder(utils.set_at_index(canvas, seen, tokens)), hidden + self.prefix))
+        canvas = utils.repeat_token(
+            self.decoder.mask_token, (len(images), self.prefix + self.patches)
+        ).to(tokens.dtype)
+        painted = self.head(
+            utils.get_at_index(
+                self.decoder(utils.set_at_index(canvas, seen, tokens)), hidden + self.prefix
+            )
+        )
         target = utils.get_at_index(utils.patchify(images, self.patch_px), hidden)
         if self.settings.normalised_patches:
             target = utils.normalize_mean_var(target)
@@ -56,5 +72,9 @@ class MAE(Objective):
 
     def _encoder(self) -> nn.Module:
         """Return the backbone in a wrapper without weights of its own that passes over what is hidden."""
-        unused = nn.Parameter(torch.empty(0), requires_grad=False)  # its token for hidden patches: only the decoder has one
-        return MaskedVisionTransformerTIMM(self.backbone, unused, weight_initialization="skip", pos_embed_initialization="skip")
+        unused = nn.Parameter(
+            torch.empty(0), requires_grad=False
+        )  # its token for hidden patches: only the decoder has one
+        return MaskedVisionTransformerTIMM(
+            self.backbone, unused, weight_initialization="skip", pos_embed_initialization="skip"
+        )

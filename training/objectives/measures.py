@@ -40,14 +40,23 @@ class Measures(Objective):
         alone, both = settings.companion is Companion.NONE, settings.layer is Layer.BOTH
         if both and alone:
             raise ConfigError(
-                "objective.layer", "is 'both', and nothing accompanies the measures; expected 'head', or objective.companion = 'simclr' or 'vicreg'"
+                "objective.layer",
+                "is 'both', and nothing accompanies the measures; expected 'head', or objective.companion = 'simclr' or 'vicreg'",
             )
-        self.needs = Needs(views=1 if alone else 2, day_pairs=settings.change_weight > 0, within_plate=True)
+        self.needs = Needs(
+            views=1 if alone else 2, day_pairs=settings.change_weight > 0, within_plate=True
+        )
         width = settings.measures_hidden
         hidden = [nn.Linear(dimension, width), nn.ReLU()] if width else []
-        self.head = nn.Sequential(nn.Dropout(settings.dropout), *hidden, nn.Linear(width or dimension, len(RANKED)))
+        self.head = nn.Sequential(
+            nn.Dropout(settings.dropout), *hidden, nn.Linear(width or dimension, len(RANKED))
+        )
         if not alone:
-            projection = nn.Linear(dimension, settings.projection) if both else projection_head(dimension, settings)
+            projection = (
+                nn.Linear(dimension, settings.projection)
+                if both
+                else projection_head(dimension, settings)
+            )
             self.projection = nn.Sequential(nn.Dropout(settings.dropout), projection)
             self.vicreg = vicreg_loss(settings)
 
@@ -61,18 +70,27 @@ class Measures(Objective):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the sum, and ``measures``, ``change`` and ``companion`` before their weights; of day pairs both days count."""
-        days = [batch] if batch.later is None or self.settings.change_weight == 0 else [batch, batch.later]
+        days = (
+            [batch]
+            if batch.later is None or self.settings.change_weight == 0
+            else [batch, batch.later]
+        )
         views = [view for day in days for view in (day.first, day.second)[: self.needs.views]]
         features = self.features(*views)
         predicted = [self.head(each) for each in features]
         of_day = [day for day in days for _ in range(self.needs.views)]
-        errors = [masked_error(each, day.measures, day.has_measures) for each, day in zip(predicted, of_day, strict=True)]
+        errors = [
+            masked_error(each, day.measures, day.has_measures)
+            for each, day in zip(predicted, of_day, strict=True)
+        ]
         parts = {"measures": sum(errors) / len(errors)}
         total = parts["measures"]
         if len(days) > 1:
             before, after = days
             known = before.has_measures & after.has_measures
-            parts["change"] = masked_error(predicted[-1] - predicted[0], after.measures - before.measures, known)
+            parts["change"] = masked_error(
+                predicted[-1] - predicted[0], after.measures - before.measures, known
+            )
             total = parts["measures"] + self.settings.change_weight * parts["change"]
         if self.needs.views > 1:
             parts["companion"] = self.companion(features, of_day)
@@ -83,7 +101,12 @@ class Measures(Objective):
         """Return the companion's loss of the views of one day or two; SimCLR's over all of them: another day of a well is another image."""
         projected = [self.projection(each) for each in features]
         if self.settings.companion is Companion.VICREG:
-            losses = [self.vicreg(first, second) for first, second in zip(projected[::2], projected[1::2], strict=True)]
+            losses = [
+                self.vicreg(first, second)
+                for first, second in zip(projected[::2], projected[1::2], strict=True)
+            ]
             return sum(losses) / len(losses)
         images = gathered(torch.cat([_DAYS * day.well + day.day for day in days]))
-        return contrastive(gathered(torch.cat(projected)), positive_pairs(images), self.settings.temperature)
+        return contrastive(
+            gathered(torch.cat(projected)), positive_pairs(images), self.settings.temperature
+        )

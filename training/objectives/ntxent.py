@@ -42,7 +42,9 @@ def contrastive(
     if not counted.any():
         return projections.sum() * 0
     similarity = (unit[counted] @ unit.T) / temperature  # (anchors, n)
-    normaliser = similarity.masked_fill(~candidates[counted], -torch.inf).logsumexp(dim=1, keepdim=True)
+    normaliser = similarity.masked_fill(~candidates[counted], -torch.inf).logsumexp(
+        dim=1, keepdim=True
+    )
     chosen = positives[counted]
     return ((normaliser - similarity) * chosen).sum(dim=1).div(chosen.sum(dim=1)).mean()
 
@@ -60,12 +62,18 @@ class NTXent(Objective):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the loss over the views of all processes."""
-        views = each_plane(sharpest_first(batch.first)) if self.of_planes else (batch.first, batch.second)
+        views = (
+            each_plane(sharpest_first(batch.first))
+            if self.of_planes
+            else (batch.first, batch.second)
+        )
         count, device = len(batch.first), batch.first.device
         projections = gathered(self.head(torch.cat(self.features(*views))))
         images = image_numbers(count, len(views), device)
         labels = gathered(batch.label.repeat(len(views))) if self.settings.supervised else None
-        is_anchor = torch.arange(count * len(views), device=device) < (count if self.of_planes else count * len(views))
+        is_anchor = torch.arange(count * len(views), device=device) < (
+            count if self.of_planes else count * len(views)
+        )
         loss = contrastive(
             projections,
             positive_pairs(images, labels),

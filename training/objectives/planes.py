@@ -25,7 +25,9 @@ def sharpest_first(images: Tensor) -> Tensor:
 
 def each_plane(images: Tensor) -> tuple[Tensor, ...]:
     """(B, planes, side, side) → planes × (B, 3, side, side), each grey."""
-    return tuple(images[:, plane : plane + 1].expand(-1, 3, -1, -1) for plane in range(images.shape[1]))
+    return tuple(
+        images[:, plane : plane + 1].expand(-1, 3, -1, -1) for plane in range(images.shape[1])
+    )
 
 
 def middle_plane(images: Tensor) -> Tensor:

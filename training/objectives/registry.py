@@ -17,11 +17,26 @@ from training.objectives.triplet import Triplet
 from training.objectives.vicreg import VICReg
 
 OBJECTIVES: dict[str, type[Objective]] = {
-    objective.name: objective for objective in (BYOL, DINO, MAE, Measures, NTXent, SimCLR, SoftNTXent, SupCon, TimeAware, Triplet, VICReg)
+    objective.name: objective
+    for objective in (
+        BYOL,
+        DINO,
+        MAE,
+        Measures,
+        NTXent,
+        SimCLR,
+        SoftNTXent,
+        SupCon,
+        TimeAware,
+        Triplet,
+        VICReg,
+    )
 }
 
 
-def make_objective(name: str, backbone: nn.Module, dimension: int, settings: ObjectiveSettings) -> Objective:
+def make_objective(
+    name: str, backbone: nn.Module, dimension: int, settings: ObjectiveSettings
+) -> Objective:
     """Return the objective of this name over a backbone, (B, channels, side, side) → (B, dimension).
 
     Raises
@@ -30,7 +45,12 @@ def make_objective(name: str, backbone: nn.Module, dimension: int, settings: Obj
         If there is none of this name, or it cannot use this backbone.
     """
     if name not in OBJECTIVES:
-        raise ConfigError("objective.name", f"is {name!r}; expected one of {', '.join(sorted(OBJECTIVES))}")
+        raise ConfigError(
+            "objective.name", f"is {name!r}; expected one of {', '.join(sorted(OBJECTIVES))}"
+        )
     if settings.layer is Layer.BOTH and name != Measures.name:
-        raise ConfigError("objective.layer", f"is 'both', which is for 'measures', not for {name!r}; expected 'backbone' or 'head'")
+        raise ConfigError(
+            "objective.layer",
+            f"is 'both', which is for 'measures', not for {name!r}; expected 'backbone' or 'head'",
+        )
     return OBJECTIVES[name](backbone, dimension, settings)

@@ -26,7 +26,9 @@ def directions(features: Tensor) -> Tensor:
     return functional.normalize(centred) * (features.shape[1] / 2) ** 0.5
 
 
-def soft_contrastive(projections: Tensor, images: Tensor, alike: Tensor, temperature: float, pull: float) -> Tensor:
+def soft_contrastive(
+    projections: Tensor, images: Tensor, alike: Tensor, temperature: float, pull: float
+) -> Tensor:
     """Return the mean of L_i over (n, D) projections; ``images`` (n,) says which image a row shows, ``alike`` is (n, n) in 0…1."""
     unit = functional.normalize(projections)
     itself = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
@@ -35,7 +37,9 @@ def soft_contrastive(projections: Tensor, images: Tensor, alike: Tensor, tempera
     target = target / target.sum(dim=1, keepdim=True)
     weight = torch.where(own, 1.0, 1 - alike).masked_fill(itself, 0)
     similarity = unit @ unit.T / temperature
-    normaliser = (similarity + weight.log()).logsumexp(dim=1, keepdim=True)  # log 0 = −∞: not in the sum
+    normaliser = (similarity + weight.log()).logsumexp(
+        dim=1, keepdim=True
+    )  # log 0 = −∞: not in the sum
     return (target * (normaliser - similarity)).sum(dim=1).mean()
 
 
@@ -53,10 +57,21 @@ class SoftNTXent(Objective):
         """Return the loss over the views of all processes."""
         features = torch.cat(self.features(batch.first, batch.second))
         if self.settings.likeness_by is LikenessBy.MEASURES:
-            description, known = gathered(batch.measures.repeat(2, 1)), gathered(batch.has_measures.repeat(2))
+            description, known = (
+                gathered(batch.measures.repeat(2, 1)),
+                gathered(batch.has_measures.repeat(2)),
+            )
         else:
             description = directions(gathered(features))
             known = torch.ones(len(description), dtype=torch.bool, device=description.device)
         alike = likeness(description, known, self.settings.likeness_width)
         images = image_numbers(len(batch.first), 2, batch.first.device)
-        return {"loss": soft_contrastive(gathered(self.head(features)), images, alike, self.settings.temperature, self.settings.pull)}
+        return {
+            "loss": soft_contrastive(
+                gathered(self.head(features)),
+                images,
+                alike,
+                self.settings.temperature,
+                self.settings.pull,
+            )
+        }

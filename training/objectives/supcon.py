@@ -23,5 +23,7 @@ class SupCon(Objective):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return equation 2's mean over the views of all processes."""
         projections = gathered(self.head(torch.cat(self.features(batch.first, batch.second))))
-        positives = positive_pairs(image_numbers(len(batch.first), 2, batch.first.device), gathered(batch.label.repeat(2)))
+        positives = positive_pairs(
+            image_numbers(len(batch.first), 2, batch.first.device), gathered(batch.label.repeat(2))
+        )
         return {"loss": contrastive(projections, positives, self.settings.temperature)}

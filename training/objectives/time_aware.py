@@ -22,7 +22,9 @@ class TimeAware(Objective):
         super().__init__(backbone, dimension, settings)
         self.needs = Needs(views=1, day_pairs=True, untreated_pairs=True)
         self.head = projection_head(dimension, settings)
-        self.gap = nn.Linear(dimension, 1, bias=False)  # without bias: the days back are minus the days forth, and none for the same image
+        self.gap = nn.Linear(
+            dimension, 1, bias=False
+        )  # without bias: the days back are minus the days forth, and none for the same image
         self.nt_xent = nt_xent(settings)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -34,7 +36,10 @@ class TimeAware(Objective):
             If the batch has no second day.
         """
         if batch.later is None or batch.days_apart is None:
-            raise ConfigError("objective.name", "is 'time_aware', and no well has images of two days; expected an archive with at least two days of a well")
+            raise ConfigError(
+                "objective.name",
+                "is 'time_aware', and no well has images of two days; expected an archive with at least two days of a well",
+            )
         first, later = self.features(batch.first, batch.later.first)
         pair = self.nt_xent(self.head(first), self.head(later))
         days = batch.days_apart.to(first.dtype) / self.settings.gap_days

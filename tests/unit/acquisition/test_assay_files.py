@@ -46,7 +46,13 @@ def folder(tmp_path: Path) -> Folder:
     return made
 
 
-@pytest.mark.parametrize("names", [("P1.plate.toml", "P1.wells.csv", "P1.assay.csv"), ("a/plate.toml", "a/wells.csv", "a/assay.csv")])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("P1.plate.toml", "P1.wells.csv", "P1.assay.csv"),
+        ("a/plate.toml", "a/wells.csv", "a/assay.csv"),
+    ],
+)
 def test_an_assay_lies_beside_its_plates_map(tmp_path: Path, names: tuple[str, str, str]) -> None:
     for name, content in zip(names, (TOML, WELLS, ASSAY), strict=True):
         path = tmp_path / name
@@ -59,35 +65,63 @@ def test_an_assay_lies_beside_its_plates_map(tmp_path: Path, names: tuple[str, s
 
 
 WRONG: dict[str, tuple[str | bytes, str]] = {
-    "unknown well": (ASSAY + "C07,50\n", "P1/P1.assay.csv: line 4: well C07 is not in the plate map; expected one of its 2 wells"),
+    "unknown well": (
+        ASSAY + "C07,50\n",
+        "P1/P1.assay.csv: line 4: well C07 is not in the plate map; expected one of its 2 wells",
+    ),
     "no well": (ASSAY + "Z99,50\n", "line 4: 'Z99' is not a well; expected a row letter A–P"),
-    "above 200": (ASSAY.replace("99.5", "200.5"), "line 2: viability_percent is 200.5; expected 0 to 200"),
+    "above 200": (
+        ASSAY.replace("99.5", "200.5"),
+        "line 2: viability_percent is 200.5; expected 0 to 200",
+    ),
     "negative": (ASSAY.replace("99.5", "-1"), "line 2: viability_percent is -1; expected 0 to 200"),
-    "no number": (ASSAY.replace("99.5", "dead"), "line 2: viability_percent 'dead' is not a number; expected 0 to 200"),
+    "no number": (
+        ASSAY.replace("99.5", "dead"),
+        "line 2: viability_percent 'dead' is not a number; expected 0 to 200",
+    ),
     "twice": (ASSAY + "B02,50\n", "line 4: well B02 stands twice; expected each well once"),
-    "all equal": (ASSAY.replace("99.5", "12.5"), "all 2 wells have viability 12.5 %; expected values that differ"),
-    "other columns": ("well,rlu\nB02,1\n", "line 1 has columns ['well', 'rlu']; expected well,viability_percent"),
+    "all equal": (
+        ASSAY.replace("99.5", "12.5"),
+        "all 2 wells have viability 12.5 %; expected values that differ",
+    ),
+    "other columns": (
+        "well,rlu\nB02,1\n",
+        "line 1 has columns ['well', 'rlu']; expected well,viability_percent",
+    ),
     "empty": ("", "line 1 has columns"),
-    "not UTF-8": ("well,viability_percent\nB02,µ".encode("latin-1"), "P1/P1.assay.csv: is not UTF-8"),
-    "far too large": (b" " * 1_000_001, "P1/P1.assay.csv: is larger than 1000000 bytes; expected an assay"),
+    "not UTF-8": (
+        "well,viability_percent\nB02,µ".encode("latin-1"),
+        "P1/P1.assay.csv: is not UTF-8",
+    ),
+    "far too large": (
+        b" " * 1_000_001,
+        "P1/P1.assay.csv: is larger than 1000000 bytes; expected an assay",
+    ),
 }
 
 
 @pytest.mark.parametrize(("content", "problem"), WRONG.values(), ids=WRONG.keys())
-def test_a_wrong_assay_says_file_line_value_and_what_was_expected(folder: Folder, content: str | bytes, problem: str) -> None:
+def test_a_wrong_assay_says_file_line_value_and_what_was_expected(
+    folder: Folder, content: str | bytes, problem: str
+) -> None:
     folder.write(assay_csv=content)
     folder.look()
     assert folder.assays.assays == {}
     assert problem in str(folder.assays.problems["P1"])
     assert list(folder.maps.maps) == ["P1"]
-    assert [str(found) for found in wrong_assays(folder.root)] == [str(folder.assays.problems["P1"])]
+    assert [str(found) for found in wrong_assays(folder.root)] == [
+        str(folder.assays.problems["P1"])
+    ]
 
 
 def test_an_assay_without_a_map_beside_it_says_so_until_the_map_comes(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     folder.write(assay_csv=ASSAY)
     folder.look()
-    assert str(folder.assays.problems["P1"]) == "P1/P1.assay.csv: has no plate map; expected P1.plate.toml beside it"
+    assert (
+        str(folder.assays.problems["P1"])
+        == "P1/P1.assay.csv: has no plate map; expected P1.plate.toml beside it"
+    )
     folder.write(plate_toml=TOML, wells_csv=WELLS)
     folder.look()
     assert (list(folder.assays.assays), folder.assays.problems) == (["P1"], {})
@@ -96,7 +130,11 @@ def test_an_assay_without_a_map_beside_it_says_so_until_the_map_comes(tmp_path: 
 def test_an_assay_beside_a_wrong_map_waits_in_silence(folder: Folder) -> None:
     folder.write(plate_toml="plate =", assay_csv=ASSAY)
     folder.look()
-    assert (folder.assays.assays, folder.assays.problems, folder.assays.unread) == ({}, {}, frozenset())
+    assert (folder.assays.assays, folder.assays.problems, folder.assays.unread) == (
+        {},
+        {},
+        frozenset(),
+    )
     folder.write(plate_toml=TOML)
     folder.look()
     assert list(folder.assays.assays) == ["P1"]

@@ -75,7 +75,13 @@ class Ledger:
 
 def tiff(seed: int = 0, shape: tuple[int, ...] = (64, 64), **options: Any) -> bytes:  # noqa: ANN401 - whatever tifffile takes
     buffer = io.BytesIO()
-    tifffile.imwrite(buffer, np.random.default_rng(seed).integers(0, 65536, shape).astype(np.uint16), photometric="minisblack", metadata=None, **options)
+    tifffile.imwrite(
+        buffer,
+        np.random.default_rng(seed).integers(0, 65536, shape).astype(np.uint16),
+        photometric="minisblack",
+        metadata=None,
+        **options,
+    )
     return buffer.getvalue()
 
 
@@ -107,8 +113,22 @@ class Bench:
         os.utime(file, ns=(at_ns, at_ns))
         return FileVersion(path, len(content), at_ns)
 
-    def well(self, well: str = "B02", day: int = 7, planes: tuple[int, ...] = (1, 2, 3), *, at_ns: int = MORNING_NS) -> tuple[FileVersion, ...]:
-        return tuple(self.write(f"P1/day{day:02d}/{well}_z{plane}.tif", tiff(hash((well, day, plane, at_ns)) % 2**32), at_ns=at_ns) for plane in planes)
+    def well(
+        self,
+        well: str = "B02",
+        day: int = 7,
+        planes: tuple[int, ...] = (1, 2, 3),
+        *,
+        at_ns: int = MORNING_NS,
+    ) -> tuple[FileVersion, ...]:
+        return tuple(
+            self.write(
+                f"P1/day{day:02d}/{well}_z{plane}.tif",
+                tiff(hash((well, day, plane, at_ns)) % 2**32),
+                at_ns=at_ns,
+            )
+            for plane in planes
+        )
 
     def close_event(self, *versions: FileVersion) -> None:
         self.events.closed |= set(versions)
@@ -139,7 +159,13 @@ def test_three_planes_become_a_well_image(bench: Bench) -> None:
     (image,) = drain(bench.open())
     assert isinstance(image, WellImage)
     assert image.key == VisitKey("P1", "B02", "day07")
-    assert (image.day, image.complete, image.flags, image.um_per_px, image.files) == (7, True, (), 1.36, files)
+    assert (image.day, image.complete, image.flags, image.um_per_px, image.files) == (
+        7,
+        True,
+        (),
+        1.36,
+        files,
+    )
     assert (image.planes.shape, image.planes.dtype) == ((3, 64, 64), np.uint16)
 
 
@@ -176,9 +202,13 @@ def test_an_appended_tiff_that_closes_after_each_page_is_taken_whole(bench: Benc
     source = bench.open(pattern="{plate}/day{day}/{well}.tif")
     assert source.next(timeout_s=10) is None
     for pages in (1, 2):
-        bench.close_event(bench.write("P1/day07/B02.tif", tiff(shape=(pages, 64, 64)), at_ns=MORNING_NS + pages))
+        bench.close_event(
+            bench.write("P1/day07/B02.tif", tiff(shape=(pages, 64, 64)), at_ns=MORNING_NS + pages)
+        )
         assert source.next(timeout_s=1) is None
-    bench.close_event(bench.write("P1/day07/B02.tif", tiff(shape=(3, 64, 64)), at_ns=MORNING_NS + 3))
+    bench.close_event(
+        bench.write("P1/day07/B02.tif", tiff(shape=(3, 64, 64)), at_ns=MORNING_NS + 3)
+    )
     image = source.next(timeout_s=0)
     assert isinstance(image, WellImage)
     assert (len(image.planes), image.complete) == (3, True)
@@ -262,10 +292,15 @@ def test_nothing_is_handed_out_twice(bench: Bench) -> None:
 
 
 def test_a_well_imaged_twice_a_day_under_another_ignored_name_is_two_versions(bench: Bench) -> None:
-    second = bench.write("P1/x_B02second.tif", tiff(2, datetime="2026:11:16 15:00:00"), at_ns=MORNING_NS + 5)
+    second = bench.write(
+        "P1/x_B02second.tif", tiff(2, datetime="2026:11:16 15:00:00"), at_ns=MORNING_NS + 5
+    )
     first = bench.write("P1/x_B02thefirst.tif", tiff(1, datetime="2026:11:16 09:00:00"))
     taken = images(bench.open(pattern="{name}_{well:a00}{guid}.tif", planes=1))
-    assert [(image.key.visit, image.files) for image in taken] == [("day07", (first,)), ("day07", (second,))]
+    assert [(image.key.visit, image.files) for image in taken] == [
+        ("day07", (first,)),
+        ("day07", (second,)),
+    ]
 
 
 BAD = {
@@ -278,7 +313,9 @@ BAD = {
 
 
 @pytest.mark.parametrize(("content", "reason"), BAD.values(), ids=BAD.keys())
-def test_a_bad_file_is_refused_and_everything_else_goes_on(bench: Bench, content: bytes, reason: str) -> None:
+def test_a_bad_file_is_refused_and_everything_else_goes_on(
+    bench: Bench, content: bytes, reason: str
+) -> None:
     neighbours = bench.well("B03")
     others = bench.well("B02", planes=(1, 2))
     bad = bench.write("P1/day07/B02_z3.tif", content)
@@ -328,9 +365,18 @@ def test_a_file_refused_in_an_earlier_life_is_not_refused_again(bench: Bench) ->
     assert image.files == good
 
 
-def test_an_image_whose_name_does_not_fit_is_refused_and_other_files_are_ignored(bench: Bench) -> None:
+def test_an_image_whose_name_does_not_fit_is_refused_and_other_files_are_ignored(
+    bench: Bench,
+) -> None:
     stray = bench.write("P1/day07/overview.png", b"whatever")
-    for path in ("P1/P1.assay.csv", "notes.txt", "P1/day07/.B02_z1.tif", "P1/day07/B02_z1.tif.part", "Thumbs.db", "P1/day07/~B02_z1.tif"):
+    for path in (
+        "P1/P1.assay.csv",
+        "notes.txt",
+        "P1/day07/.B02_z1.tif",
+        "P1/day07/B02_z1.tif.part",
+        "Thumbs.db",
+        "P1/day07/~B02_z1.tif",
+    ):
         bench.write(path, b"whatever")
     (refused,) = drain(bench.open())
     assert isinstance(refused, Rejected)
@@ -360,7 +406,9 @@ def test_a_plate_map_that_is_wrong_holds_its_plate_until_it_is_mended(bench: Ben
     bench.well()
     source = bench.open()
     assert source.next(timeout_s=100) is None
-    assert source.status(datetime.now(UTC)).held == {"P1": "P1/P1.wells.csv: line 3: well B02 stands on line 2 already; expected each well once"}
+    assert source.status(datetime.now(UTC)).held == {
+        "P1": "P1/P1.wells.csv: line 3: well B02 stands on line 2 already; expected each well once"
+    }
     assert source.plate_maps() == {}
     bench.write("P1/P1.wells.csv", WELLS_CSV.encode(), at_ns=MORNING_NS + 1)
     assert isinstance(source.next(timeout_s=100), WellImage)
@@ -408,7 +456,9 @@ def test_older_days_come_first(bench: Bench) -> None:
     assert len(taken) == 8
 
 
-def test_a_folder_that_vanishes_is_an_error_and_forgets_nothing(bench: Bench, tmp_path: Path) -> None:
+def test_a_folder_that_vanishes_is_an_error_and_forgets_nothing(
+    bench: Bench, tmp_path: Path
+) -> None:
     bench.well("B02")
     source = bench.open()
     assert len(images(source)) == 1
@@ -451,16 +501,23 @@ def test_a_file_that_vanishes_before_it_is_read_is_no_refusal(bench: Bench) -> N
 
     source._list = remove_after_listing  # type: ignore[method-assign]  # the robot's hand between listing and reading
     items = list(drain(source))
-    assert [(item.key.well, item.complete) for item in items if isinstance(item, WellImage)] == [("B02", True), ("B03", False)]
+    assert [(item.key.well, item.complete) for item in items if isinstance(item, WellImage)] == [
+        ("B02", True),
+        ("B03", False),
+    ]
     assert len(items) == 2
 
 
 def test_the_folder_is_left_as_it_was(bench: Bench) -> None:
     bench.well()
     bench.write("P1/day07/B03_z1.tif", b"")
-    before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in bench.root.rglob("*")}
+    before = {
+        path: (path.stat().st_mtime_ns, path.stat().st_size) for path in bench.root.rglob("*")
+    }
     assert len(list(drain(bench.open()))) == 2
-    assert {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in bench.root.rglob("*")} == before
+    assert {
+        path: (path.stat().st_mtime_ns, path.stat().st_size) for path in bench.root.rglob("*")
+    } == before
 
 
 def test_with_once_all_that_is_there_is_taken_and_then_nothing_is_pending(bench: Bench) -> None:
@@ -491,11 +548,39 @@ def test_pending_counts_well_images_that_wait(bench: Bench) -> None:
 
 DAYS = {
     "the day in the name": ("{plate}/day{day}/{well}.tif", "P1/day03/B02.tif", {}, "day03", 3, ()),
-    "a day counted from 0": ("{plate}/{well}_{elapsed_day}d.tif", "P1/B02_2d.tif", {}, "day03", 3, ()),
-    "the time in the name": ("{plate}/{well}_{taken_at}.tif", "P1/B02_20261112T080000.tif", {}, "day03-20261112T080000", 3, ()),
-    "the TIFF's own time": ("{plate}/{well}.tif", "P1/B02.tif", {"datetime": "2026:11:12 08:00:00"}, "day03", 3, ()),
+    "a day counted from 0": (
+        "{plate}/{well}_{elapsed_day}d.tif",
+        "P1/B02_2d.tif",
+        {},
+        "day03",
+        3,
+        (),
+    ),
+    "the time in the name": (
+        "{plate}/{well}_{taken_at}.tif",
+        "P1/B02_20261112T080000.tif",
+        {},
+        "day03-20261112T080000",
+        3,
+        (),
+    ),
+    "the TIFF's own time": (
+        "{plate}/{well}.tif",
+        "P1/B02.tif",
+        {"datetime": "2026:11:12 08:00:00"},
+        "day03",
+        3,
+        (),
+    ),
     "the file's time": ("{plate}/{well}.tif", "P1/B02.tif", {}, "day07", 7, ()),
-    "a field": ("{plate}/day{day}/{well}_f{field}.tif", "P1/day03/B02_f2.tif", {}, "day03-f02", 3, ()),
+    "a field": (
+        "{plate}/day{day}/{well}_f{field}.tif",
+        "P1/day03/B02_f2.tif",
+        {},
+        "day03-f02",
+        3,
+        (),
+    ),
     "the name and the TIFF disagree": (
         "{plate}/day{day}/{well}.tif",
         "P1/day03/B02.tif",
@@ -507,8 +592,18 @@ DAYS = {
 }
 
 
-@pytest.mark.parametrize(("pattern", "path", "options", "visit", "day", "flags"), DAYS.values(), ids=DAYS.keys())
-def test_which_day_an_image_is_of(bench: Bench, pattern: str, path: str, options: dict[str, str], visit: str, day: int, flags: tuple[Flag, ...]) -> None:
+@pytest.mark.parametrize(
+    ("pattern", "path", "options", "visit", "day", "flags"), DAYS.values(), ids=DAYS.keys()
+)
+def test_which_day_an_image_is_of(
+    bench: Bench,
+    pattern: str,
+    path: str,
+    options: dict[str, str],
+    visit: str,
+    day: int,
+    flags: tuple[Flag, ...],
+) -> None:
     bench.write(path, tiff(**options))
     (image,) = images(bench.open(pattern=pattern, planes=1))
     assert (image.key.visit, image.day, image.flags) == (visit, day, flags)
@@ -524,15 +619,26 @@ def test_of_several_fields_the_lowest_or_the_named_one_is_taken(bench: Bench) ->
     for field in (1, 2, 3):
         bench.write(f"P1/day07/B02_f{field}.tif", tiff(field))
     pattern = "{plate}/day{day}/{well}_f{field}.tif"
-    assert [image.key.visit for image in images(bench.open(pattern=pattern, planes=1))] == ["day07-f01"]
-    assert [image.key.visit for image in images(bench.open(pattern=pattern, planes=1, field=3))] == ["day07-f03"]
+    assert [image.key.visit for image in images(bench.open(pattern=pattern, planes=1))] == [
+        "day07-f01"
+    ]
+    assert [
+        image.key.visit for image in images(bench.open(pattern=pattern, planes=1, field=3))
+    ] == ["day07-f03"]
 
 
 @pytest.mark.parametrize(
     ("path", "plate", "expected"),
-    [("P1/day07/B02.tif", None, "P1"), ("day07/B02.tif", "P1", "P1"), ("robot/day07/B02.tif", "P1", "P1"), ("day07/B02.tif", None, "drop")],
+    [
+        ("P1/day07/B02.tif", None, "P1"),
+        ("day07/B02.tif", "P1", "P1"),
+        ("robot/day07/B02.tif", "P1", "P1"),
+        ("day07/B02.tif", None, "drop"),
+    ],
 )
-def test_where_the_pattern_has_no_plate_the_setting_or_the_folder_names_it(bench: Bench, path: str, plate: str | None, expected: str) -> None:
+def test_where_the_pattern_has_no_plate_the_setting_or_the_folder_names_it(
+    bench: Bench, path: str, plate: str | None, expected: str
+) -> None:
     bench.write("maps/drop.plate.toml", PLATE_TOML.replace("P1", "drop").encode())
     bench.write("maps/drop.wells.csv", WELLS_CSV.encode())
     bench.write(path, tiff())

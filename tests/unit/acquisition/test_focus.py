@@ -21,22 +21,44 @@ SETTINGS = MicroscopeSettings(config=Path("MMConfig.cfg"), a1_um=(0.0, 0.0), foc
 
 
 def look(
-    focus_um: float, optics: OpticsName = OpticsName.DEFAULT, *, day: int = 7, tissue: bool = True, lamp: float = 1.0, heights: tuple[float, ...] = HEIGHTS_UM
+    focus_um: float,
+    optics: OpticsName = OpticsName.DEFAULT,
+    *,
+    day: int = 7,
+    tissue: bool = True,
+    lamp: float = 1.0,
+    heights: tuple[float, ...] = HEIGHTS_UM,
 ) -> npt.NDArray[np.uint16]:
     """Return (n, 512, 512): a virtual well, in focus at this height, seen from each of these."""
     (scope,) = microscopes(1, 11, 512, optics=optics)
     plan = scope.plate.wells[day]
-    field = transparency(draw(replace(grow(scope.plate, plan, day, scope.line), present=tissue), 512), scope.plate, plan, scope.bench)
+    field = transparency(
+        draw(replace(grow(scope.plate, plan, day, scope.line), present=tissue), 512),
+        scope.plate,
+        plan,
+        scope.bench,
+    )
     light = light_of(scope.plate, plan, scope.bench, 512, 1.0) * np.float32(lamp)
     rng = np.random.default_rng(day)
     return np.stack(
-        [expose(focused(field, scope.bench.optics, z - focus_um) * light, scope.bench, rng.standard_normal(light.shape, dtype=np.float32)) for z in heights]
+        [
+            expose(
+                focused(field, scope.bench.optics, z - focus_um) * light,
+                scope.bench,
+                rng.standard_normal(light.shape, dtype=np.float32),
+            )
+            for z in heights
+        ]
     )
 
 
 @pytest.mark.parametrize("optics", OpticsName)
-@pytest.mark.parametrize(("focus_um", "day"), [(-27.0, 1), (3.0, 5), (30.0, 10), (-70.0, 3), (66.0, 8)])
-def test_focus_is_found_within_8_um_by_steps_of_15(optics: OpticsName, focus_um: float, day: int) -> None:
+@pytest.mark.parametrize(
+    ("focus_um", "day"), [(-27.0, 1), (3.0, 5), (30.0, 10), (-70.0, 3), (66.0, 8)]
+)
+def test_focus_is_found_within_8_um_by_steps_of_15(
+    optics: OpticsName, focus_um: float, day: int
+) -> None:
     focus = find_focus(look(focus_um, optics, day=day), HEIGHTS_UM)
     assert (focus.found, focus.at_edge) == (True, False)
     assert focus.z_um == pytest.approx(focus_um, abs=8)
@@ -85,7 +107,10 @@ def test_of_a_real_stack_a_plane_is_chosen_that_a_person_calls_sharp() -> None:
     planes = np.concatenate([read_image(path).planes for path in files])
     focus = find_focus(planes, range(len(planes)))
     assert (focus.found, focus.at_edge) == (True, False)
-    assert round(focus.z_um) in (5, 6)  # organoids lie at several heights: in these planes most of them have sharp rims
+    assert round(focus.z_um) in (
+        5,
+        6,
+    )  # organoids lie at several heights: in these planes most of them have sharp rims
 
 
 # The surface over a plate.
@@ -100,7 +125,9 @@ def surface_of(wells: int, error_um: float = 0.0, seed: int = 1) -> FocusSurface
     surface = FocusSurface()
     for number in range(wells):
         x_um, y_um = 9000.0 * (number % 10), -9000.0 * (number // 10)
-        surface = surface.with_point(x_um, y_um, tilted(x_um, y_um) + rng.uniform(-error_um, error_um))
+        surface = surface.with_point(
+            x_um, y_um, tilted(x_um, y_um) + rng.uniform(-error_um, error_um)
+        )
     return surface
 
 
@@ -112,7 +139,9 @@ def test_a_few_wells_predict_nothing_yet() -> None:
 
 def test_a_tilted_plate_is_predicted_where_no_well_was_seen() -> None:
     assert surface_of(40).predict(81_000, -54_000) == pytest.approx(tilted(81_000, -54_000), abs=3)
-    assert surface_of(60, error_um=30.0).predict(45_000, -27_000) == pytest.approx(tilted(45_000, -27_000), abs=10)
+    assert surface_of(60, error_um=30.0).predict(45_000, -27_000) == pytest.approx(
+        tilted(45_000, -27_000), abs=10
+    )
 
 
 def test_wild_wells_do_not_move_the_surface() -> None:
@@ -134,7 +163,9 @@ def test_a_plate_that_lies_higher_the_next_day_is_followed_after_three_wells() -
 
 def test_the_first_wells_of_one_row_tell_little_of_the_plate_s_tilt() -> None:
     surface = FocusSurface(((0.0, 0.0, 80.0), (9000.0, 0.0, 110.0), (18_000.0, 0.0, 130.0)))
-    assert surface.predict(99_000, -63_000) == pytest.approx(110, abs=60)  # a straight line through them would say 355
+    assert surface.predict(99_000, -63_000) == pytest.approx(
+        110, abs=60
+    )  # a straight line through them would say 355
 
 
 def test_a_well_counts_once_with_its_newest_height() -> None:
@@ -147,7 +178,9 @@ def test_a_surface_comes_back_from_its_text() -> None:
     assert FocusSurface.from_json(FocusSurface().to_json()) == FocusSurface()
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[[1, 2]]", "[[1, 2, null]]", "[[1, 2, 1e999]]", "not json"])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[[1, 2]]", "[[1, 2, null]]", "[[1, 2, 1e999]]", "not json"]
+)
 def test_a_damaged_text_is_no_surface(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         FocusSurface.from_json(text)

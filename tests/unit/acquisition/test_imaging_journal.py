@@ -19,7 +19,10 @@ def test_saved_and_failed_wells_are_told_apart_by_whoever_reads_it_next(tmp_path
     journal.saved("B02", "P/day07/B02_1.ome.tif", NOW)
     journal.started("B03", NOW)
     journal.failed("B03", "XY: the stage does not move", NOW)
-    assert Journal(path).state() == {"B02": WellState(1, saved=True), "B03": WellState(1, saved=False, last_problem="XY: the stage does not move")}
+    assert Journal(path).state() == {
+        "B02": WellState(1, saved=True),
+        "B03": WellState(1, saved=False, last_problem="XY: the stage does not move"),
+    }
 
 
 def test_a_try_without_an_end_is_one_that_failed(tmp_path: Path) -> None:
@@ -52,7 +55,10 @@ def test_a_line_cut_short_at_any_byte_costs_that_line_only(tmp_path: Path) -> No
         path.write_bytes(whole + last[:cut])
         assert journal.state() == {"B02": WellState(1, saved=True)}
         journal.started("D04", NOW)
-        assert journal.state() == {"B02": WellState(1, saved=True), "D04": WellState(1, saved=False, last_problem=INTERRUPTED)}
+        assert journal.state() == {
+            "B02": WellState(1, saved=True),
+            "D04": WellState(1, saved=False, last_problem=INTERRUPTED),
+        }
 
 
 def test_a_journal_that_cannot_be_written_or_read_is_an_error(tmp_path: Path) -> None:
@@ -71,4 +77,6 @@ def test_for_a_wish_only_what_happened_since_it_was_made_counts(tmp_path: Path) 
     later = NOW + timedelta(minutes=5)
     assert journal.state(since=later) == {}
     journal.started("B02", later)
-    assert journal.state(since=later) == {"B02": WellState(1, saved=False, last_problem=INTERRUPTED)}
+    assert journal.state(since=later) == {
+        "B02": WellState(1, saved=False, last_problem=INTERRUPTED)
+    }

@@ -23,8 +23,16 @@ def plates(**changes: object) -> Mapping[str, PlateMap]:
     return {"P1": plate_map("P1", **changes)}
 
 
-def days_due(now: str, maps: Mapping[str, PlateMap], acquire_at: time | None = TEN, days: tuple[int, ...] | None = None) -> list[tuple[str, int]]:
-    return [(each.plate, each.day) for each in due(maps, at(now), acquire_at=acquire_at, days=days, done=never)]
+def days_due(
+    now: str,
+    maps: Mapping[str, PlateMap],
+    acquire_at: time | None = TEN,
+    days: tuple[int, ...] | None = None,
+) -> list[tuple[str, int]]:
+    return [
+        (each.plate, each.day)
+        for each in due(maps, at(now), acquire_at=acquire_at, days=days, done=never)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -42,14 +50,18 @@ def days_due(now: str, maps: Mapping[str, PlateMap], acquire_at: time | None = T
         ("2026-11-20T12:00:00+01:00", []),  # after its readout
     ],
 )
-def test_a_plate_is_due_from_its_hour_to_its_midnight_up_to_its_readout(now: str, expected: list[int]) -> None:
+def test_a_plate_is_due_from_its_hour_to_its_midnight_up_to_its_readout(
+    now: str, expected: list[int]
+) -> None:
     assert days_due(now, plates()) == [("P1", day) for day in expected]
 
 
 def test_on_the_day_of_seeding_nothing_is_due_before_it() -> None:
     early = time(7, 0)
     assert days_due("2026-11-10T08:00:00+01:00", plates(), early) == []
-    assert due(plates(), at("2026-11-10T09:30:00+01:00"), acquire_at=early, days=None, done=never) == [DayDue("P1", 1, at("2026-11-10T09:00:00+01:00"))]
+    assert due(
+        plates(), at("2026-11-10T09:30:00+01:00"), acquire_at=early, days=None, done=never
+    ) == [DayDue("P1", 1, at("2026-11-10T09:00:00+01:00"))]
 
 
 def test_a_plate_s_own_hour_and_days_come_before_the_configured_ones() -> None:
@@ -63,22 +75,51 @@ def test_a_plate_s_own_hour_and_days_come_before_the_configured_ones() -> None:
 
 def test_without_an_hour_a_plate_is_imaged_when_asked_only() -> None:
     assert days_due("2026-11-16T15:00:00+01:00", plates(), acquire_at=None) == []
-    assert days_due("2026-11-16T15:00:00+01:00", plates(acquire_at=TEN), acquire_at=None) == [("P1", 7)]
+    assert days_due("2026-11-16T15:00:00+01:00", plates(acquire_at=TEN), acquire_at=None) == [
+        ("P1", 7)
+    ]
 
 
 def test_a_day_that_is_done_is_due_no_more() -> None:
     now = at("2026-11-16T15:00:00+01:00")
-    assert due(plates(), now, acquire_at=TEN, days=None, done=lambda plate, day: (plate, day) == ("P1", 7)) == []
+    assert (
+        due(
+            plates(),
+            now,
+            acquire_at=TEN,
+            days=None,
+            done=lambda plate, day: (plate, day) == ("P1", 7),
+        )
+        == []
+    )
 
 
 def test_the_earliest_hour_comes_first_and_then_the_plate_s_name() -> None:
-    maps = {plate: plate_map(plate, acquire_at=hour) for plate, hour in {"P3": None, "P2": time(11, 0), "P1": time(11, 0), "P0": time(12, 0)}.items()}
-    assert [plate for plate, _ in days_due("2026-11-16T15:00:00+01:00", maps)] == ["P3", "P1", "P2", "P0"]
+    maps = {
+        plate: plate_map(plate, acquire_at=hour)
+        for plate, hour in {
+            "P3": None,
+            "P2": time(11, 0),
+            "P1": time(11, 0),
+            "P0": time(12, 0),
+        }.items()
+    }
+    assert [plate for plate, _ in days_due("2026-11-16T15:00:00+01:00", maps)] == [
+        "P3",
+        "P1",
+        "P2",
+        "P0",
+    ]
 
 
 def test_a_day_that_ended_without_images_is_missed_for_a_while() -> None:
     def missed_at(now: str) -> list[int]:
-        return [each.day for each in missed(plates(), at(now), acquire_at=TEN, days=None, done=lambda _, day: day <= 5)]
+        return [
+            each.day
+            for each in missed(
+                plates(), at(now), acquire_at=TEN, days=None, done=lambda _, day: day <= 5
+            )
+        ]
 
     assert missed_at("2026-11-16T15:00:00+01:00") == [6]
     assert missed_at("2026-11-18T09:59:00+01:00") == [7, 8]

@@ -12,7 +12,16 @@ from tests.samples import NOW, PLATE
 
 
 def wish(*wells: str, **changes: Any) -> Wish:  # noqa: ANN401 - any field of a wish
-    return Wish(**{"plate": PLATE, "day": 7, "wells": wells or ("B02",), "reason": "blurred", "made_at": NOW} | changes)
+    return Wish(
+        **{
+            "plate": PLATE,
+            "day": 7,
+            "wells": wells or ("B02",),
+            "reason": "blurred",
+            "made_at": NOW,
+        }
+        | changes
+    )
 
 
 def test_a_wish_is_there_for_whoever_opens_the_list_next(tmp_path: Path) -> None:
@@ -44,7 +53,9 @@ def test_the_same_wish_is_made_once_whether_it_waits_or_has_ended(tmp_path: Path
     assert not wishes.add(wish("B02", "C03", made_at=NOW + timedelta(hours=2)))
 
 
-@pytest.mark.parametrize("changes", [{"plate": "PDAC-0043"}, {"day": 8}, {"wells": ("B03",)}, {"reason": "cut"}])
+@pytest.mark.parametrize(
+    "changes", [{"plate": "PDAC-0043"}, {"day": 8}, {"wells": ("B03",)}, {"reason": "cut"}]
+)
 def test_a_wish_for_something_else_is_another_wish(tmp_path: Path, changes: dict[str, Any]) -> None:
     wishes = Wishes(tmp_path)
     wishes.add(wish("B02"))
@@ -74,12 +85,16 @@ def test_a_dropped_wish_waits_no_longer_and_says_why_in_the_log(tmp_path: Path) 
     ((name, _),) = wishes.pending()
     with capture_logs() as logs:
         wishes.drop(name, "its day is over")
-    assert [(entry["event"], entry["why"]) for entry in logs] == [("wish.dropped", "its day is over")]
+    assert [(entry["event"], entry["why"]) for entry in logs] == [
+        ("wish.dropped", "its day is over")
+    ]
     assert wishes.pending() == []
     assert not wishes.add(wish("B02"))
 
 
-@pytest.mark.parametrize("content", [b"", b'{"plate": "PDAC-00', b'{"plate": "../etc", "day": 0}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content", [b"", b'{"plate": "PDAC-00', b'{"plate": "../etc", "day": 0}', b"\xff\xfe"]
+)
 def test_a_damaged_wish_is_put_aside_and_the_others_go_on(tmp_path: Path, content: bytes) -> None:
     wishes = Wishes(tmp_path)
     wishes.add(wish("B02"))
@@ -102,7 +117,16 @@ def test_a_wish_without_a_place_to_write_it_is_an_error(tmp_path: Path) -> None:
         Wishes(tmp_path / "wishes").add(wish())
 
 
-@pytest.mark.parametrize("changes", [{"plate": "../x"}, {"day": 0}, {"wells": ("Z99",)}, {"reason": ""}, {"made_at": NOW.replace(tzinfo=None)}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"plate": "../x"},
+        {"day": 0},
+        {"wells": ("Z99",)},
+        {"reason": ""},
+        {"made_at": NOW.replace(tzinfo=None)},
+    ],
+)
 def test_what_is_no_wish_cannot_be_made(changes: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         wish(**changes)

@@ -42,19 +42,31 @@ def test_the_inner_60_are_gone_through_row_by_row_and_every_other_row_backwards(
 
 
 def test_an_empty_row_does_not_turn_the_next_one_around() -> None:
-    assert [position.well for position in plan_positions(SETTINGS, ["B03", "D02", "B02", "D03", "B02"])] == ["B02", "B03", "D03", "D02"]
+    assert [
+        position.well for position in plan_positions(SETTINGS, ["B03", "D02", "B02", "D03", "B02"])
+    ] == ["B02", "B03", "D03", "D02"]
 
 
 def test_a_plate_is_turned_anticlockwise_about_a1() -> None:
-    turned = {position.well: position for position in plan_positions(replace(SETTINGS, rotation_deg=90.0), ["A01", "A02", "B01"])}
+    turned = {
+        position.well: position
+        for position in plan_positions(replace(SETTINGS, rotation_deg=90.0), ["A01", "A02", "B01"])
+    }
     assert (turned["A01"].x_um, turned["A01"].y_um) == pytest.approx((1000, 2000))
     assert (turned["A02"].x_um, turned["A02"].y_um) == pytest.approx((1000, 11_000))
     assert (turned["B01"].x_um, turned["B01"].y_um) == pytest.approx((10_000, 2000))
 
 
-@pytest.mark.parametrize(("plate", "spacing_um", "expected_um"), [(384, None, 4500), (24, None, 19_000), (24, 18_000.0, 18_000)])
-def test_other_plates_have_their_own_spacing_unless_one_is_set(plate: int, spacing_um: float | None, expected_um: float) -> None:
-    first, second = plan_positions(replace(SETTINGS, plate=plate, spacing_um=spacing_um), ["A01", "A02"])
+@pytest.mark.parametrize(
+    ("plate", "spacing_um", "expected_um"),
+    [(384, None, 4500), (24, None, 19_000), (24, 18_000.0, 18_000)],
+)
+def test_other_plates_have_their_own_spacing_unless_one_is_set(
+    plate: int, spacing_um: float | None, expected_um: float
+) -> None:
+    first, second = plan_positions(
+        replace(SETTINGS, plate=plate, spacing_um=spacing_um), ["A01", "A02"]
+    )
     assert second.x_um - first.x_um == pytest.approx(expected_um)
 
 
@@ -72,7 +84,15 @@ def test_every_well_outside_the_stage_limits_is_named_with_where_it_lies() -> No
 
 
 def test_wells_at_the_very_limits_are_gone_to() -> None:
-    assert len(plan_positions(replace(SETTINGS, stage_limits_um=(1000.0, -7000.0, 10_000.0, 2000.0)), ["A01", "A02", "B01", "B02"])) == 4
+    assert (
+        len(
+            plan_positions(
+                replace(SETTINGS, stage_limits_um=(1000.0, -7000.0, 10_000.0, 2000.0)),
+                ["A01", "A02", "B01", "B02"],
+            )
+        )
+        == 4
+    )
 
 
 @pytest.mark.parametrize(
@@ -80,14 +100,24 @@ def test_wells_at_the_very_limits_are_gone_to() -> None:
     [
         ({"a1_um": (math.nan, 0.0)}, "a1_um", "(nan, 0.0); expected two finite"),
         ({"a1_um": (0.0, -math.inf)}, "a1_um", "expected two finite"),
-        ({"a1_um": (1000.0, 2000.0), "stage_limits_um": (0.0, 0.0, 500.0, 9000.0)}, "a1_um", "is (1000, 2000) µm; expected a place within"),
+        (
+            {"a1_um": (1000.0, 2000.0), "stage_limits_um": (0.0, 0.0, 500.0, 9000.0)},
+            "a1_um",
+            "is (1000, 2000) µm; expected a place within",
+        ),
         ({"plate": 48}, "plate", "is 48 wells; expected one of 24, 96, 384"),
         ({"spacing_um": 0.0}, "spacing_um", "expected µm from well to well"),
         ({"rotation_deg": math.nan}, "rotation_deg", "expected a finite angle"),
-        ({"stage_limits_um": (9000.0, 0.0, 0.0, 9000.0)}, "stage_limits_um", "expected x from, y from, x to, y to"),
+        (
+            {"stage_limits_um": (9000.0, 0.0, 0.0, 9000.0)},
+            "stage_limits_um",
+            "expected x from, y from, x to, y to",
+        ),
     ],
 )
-def test_what_makes_no_sense_is_refused_before_any_move(changes: dict[str, Any], key: str, said: str) -> None:
+def test_what_makes_no_sense_is_refused_before_any_move(
+    changes: dict[str, Any], key: str, said: str
+) -> None:
     error = refusal(**changes)
     assert error.where == f"source.micromanager.{key}"
     assert said in error.problem
@@ -95,7 +125,11 @@ def test_what_makes_no_sense_is_refused_before_any_move(changes: dict[str, Any],
 
 def test_everything_wrong_is_said_at_once() -> None:
     error = refusal(plate=1, spacing_um=-1.0, a1_um=(math.inf, 0.0))
-    assert [where.rpartition(".")[2] for where, _ in error.problems] == ["plate", "a1_um", "spacing_um"]
+    assert [where.rpartition(".")[2] for where, _ in error.problems] == [
+        "plate",
+        "a1_um",
+        "spacing_um",
+    ]
 
 
 def test_heights_beyond_the_focus_drive_are_refused() -> None:

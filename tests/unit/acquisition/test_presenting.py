@@ -44,7 +44,9 @@ def test_a_plate_that_is_always_there_needs_nothing() -> None:
     presenter.release("P1")
 
 
-def test_a_plate_whose_file_lies_there_is_ready_at_once_and_wanted_until_released(tmp_path: Path) -> None:
+def test_a_plate_whose_file_lies_there_is_ready_at_once_and_wanted_until_released(
+    tmp_path: Path,
+) -> None:
     put(tmp_path, "P1")
     presenter = ReadyFile(tmp_path, 60, go_on, lambda _: pytest.fail("nothing to wait for"))
     presenter.present("P1")
@@ -68,7 +70,10 @@ def test_while_another_plate_lies_there_none_is_imaged_in_its_name(tmp_path: Pat
     put(tmp_path, "P1")
     ReadyFile(tmp_path, 60, go_on, later(5, other.unlink)).present("P1")
     put(tmp_path, "P2")
-    with pytest.raises(MicroscopeError, match=r"plate P1: after 2 s there is plate\.ready of P1 and P2; expected of this one alone"):
+    with pytest.raises(
+        MicroscopeError,
+        match=r"plate P1: after 2 s there is plate\.ready of P1 and P2; expected of this one alone",
+    ):
         ReadyFile(tmp_path, 2, go_on, lambda _: None).present("P1")
 
 
@@ -77,7 +82,9 @@ def test_a_plate_that_does_not_come_is_waited_for_so_long_and_no_longer(tmp_path
     with pytest.raises(MicroscopeError, match=r"after 10 s there is plate\.ready of no plate"):
         ReadyFile(tmp_path, 10, go_on, waited.append).present("P1")
     assert waited == [LOOK_S] * 20
-    assert list((tmp_path / "P1").iterdir()) == []  # an arm that is slow must not bring it while another one is wanted
+    assert (
+        list((tmp_path / "P1").iterdir()) == []
+    )  # an arm that is slow must not bring it while another one is wanted
 
 
 def test_a_plate_that_a_crash_left_wanted_is_not_wanted_beside_the_next(tmp_path: Path) -> None:
@@ -92,28 +99,51 @@ def test_a_plate_that_a_crash_left_wanted_is_not_wanted_beside_the_next(tmp_path
     ReadyFile(tmp_path, 60, go_on, later(2, arm_takes_away)).present("P1")
 
 
-@pytest.mark.parametrize("presenter", [ReadyFile(Path("none"), 60, stop), Arm(python("import time; time.sleep(60)"), 60, stop)])
-def test_who_is_told_to_stop_waits_no_longer(presenter: Presenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "presenter",
+    [ReadyFile(Path("none"), 60, stop), Arm(python("import time; time.sleep(60)"), 60, stop)],
+)
+def test_who_is_told_to_stop_waits_no_longer(
+    presenter: Presenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(MicroscopeError, match="until told to stop"):
         presenter.present("P1")
 
 
 def test_a_command_is_told_plate_and_action(tmp_path: Path) -> None:
-    arm = Arm([*python("import sys; open(sys.argv[3], 'a').write(' '.join(sys.argv[1:3]) + ';')"), str(tmp_path / "said")], 60, go_on)
+    arm = Arm(
+        [
+            *python("import sys; open(sys.argv[3], 'a').write(' '.join(sys.argv[1:3]) + ';')"),
+            str(tmp_path / "said"),
+        ],
+        60,
+        go_on,
+    )
     arm.present("PDAC 42")
     arm.release("PDAC 42")
     assert (tmp_path / "said").read_text() == "PDAC 42 present;PDAC 42 release;"
 
 
 def test_a_command_s_output_is_not_mixed_with_ours(capfd: pytest.CaptureFixture[str]) -> None:
-    Arm(python("import sys; print('gripping'); print('warm', file=sys.stderr)"), 60, go_on).present("P1")
+    Arm(python("import sys; print('gripping'); print('warm', file=sys.stderr)"), 60, go_on).present(
+        "P1"
+    )
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_command_that_fails_says_why_in_its_last_line() -> None:
-    with pytest.raises(MicroscopeError, match=r"plate P1, present, .*python.*: ended with 3: no plate in hotel 7; expected 0"):
-        Arm(python("import sys; print('moving\\nno plate in hotel 7', file=sys.stderr); sys.exit(3)"), 60, go_on).present("P1")
+    with pytest.raises(
+        MicroscopeError,
+        match=r"plate P1, present, .*python.*: ended with 3: no plate in hotel 7; expected 0",
+    ):
+        Arm(
+            python(
+                "import sys; print('moving\\nno plate in hotel 7', file=sys.stderr); sys.exit(3)"
+            ),
+            60,
+            go_on,
+        ).present("P1")
 
 
 def test_a_command_that_hangs_is_ended() -> None:

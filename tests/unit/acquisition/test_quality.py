@@ -23,9 +23,14 @@ def scope(seed: int) -> VirtualMicroscope:
     return microscopes(1, seed, 256)[0]
 
 
-def view(seed: int, day: int, fault: Fault | None = None, mechanism: Mechanism | None = None) -> Planes:
+def view(
+    seed: int, day: int, fault: Fault | None = None, mechanism: Mechanism | None = None
+) -> Planes:
     """Return the hardest hit well of a mechanism, or an untreated one, stretched as reading does."""
-    plan = max(scope(seed).plate.wells, key=lambda well: (well.mechanism is mechanism, well.readout_kill, -well.key))
+    plan = max(
+        scope(seed).plate.wells,
+        key=lambda well: (well.mechanism is mechanism, well.readout_kill, -well.key),
+    )
     planes = scope(seed).look(plan, day, fault).planes
     return np.round(planes * (65535 / (4095 if planes.max() <= 4095 else 65535))).astype(np.uint16)
 
@@ -35,7 +40,9 @@ def picture(side_px: int = 256, *, noise: float = 400.0) -> npt.NDArray[np.float
     return np.random.default_rng(0).normal(40000, noise, (side_px, side_px))
 
 
-def draw_disc(field: npt.NDArray[np.float64], x: float, y: float, radius: float, transmission: float = 0.5) -> None:
+def draw_disc(
+    field: npt.NDArray[np.float64], x: float, y: float, radius: float, transmission: float = 0.5
+) -> None:
     """Darken a disc; place and radius are shares of the side."""
     side = len(field)
     rows, columns = np.indices(field.shape)
@@ -48,7 +55,9 @@ def planes_of(*fields: npt.NDArray[np.float64]) -> Planes:
 
 @pytest.mark.parametrize("day", [1, 3, 7, 10])
 @pytest.mark.parametrize("mechanism", [None, *Mechanism])
-def test_a_good_well_is_not_flagged_on_any_day_however_its_tissue_dies(day: int, mechanism: Mechanism | None) -> None:
+def test_a_good_well_is_not_flagged_on_any_day_however_its_tissue_dies(
+    day: int, mechanism: Mechanism | None
+) -> None:
     assert assess(view(5, day, mechanism=mechanism)).flags == ()
 
 
@@ -67,14 +76,19 @@ def test_the_verdict_does_not_depend_on_the_camera(side_px: int) -> None:
     bright = assess(planes_of(field))
     assert dim.flags == bright.flags == ()
     assert dim.tissue_fraction == pytest.approx(bright.tissue_fraction, rel=0.05)
-    assert 0.07 < bright.tissue_fraction < 0.13  # the disc has 0.071; a rough share includes its edge
+    assert (
+        0.07 < bright.tissue_fraction < 0.13
+    )  # the disc has 0.071; a rough share includes its edge
 
 
 def test_the_plane_in_focus_is_found_among_eleven() -> None:
     rng = np.random.default_rng(1)
     field = picture(noise=0.0)
     draw_disc(field, 0.4, 0.6, 0.1)
-    stack = [cv2.GaussianBlur(field, (0, 0), 0.5 + abs(plane - 7)) + rng.normal(0, 300, field.shape) for plane in range(11)]
+    stack = [
+        cv2.GaussianBlur(field, (0, 0), 0.5 + abs(plane - 7)) + rng.normal(0, 300, field.shape)
+        for plane in range(11)
+    ]
     quality = assess(planes_of(*stack))
     assert quality.sharpest_plane == 7
     assert list(quality.focus[:8]) == sorted(quality.focus[:8])
@@ -84,7 +98,9 @@ def test_the_plane_in_focus_is_found_among_eleven() -> None:
 def test_noise_does_not_make_a_blurred_image_sharp() -> None:
     field = picture(512, noise=0.0)
     draw_disc(field, 0.5, 0.5, 0.1)
-    blurred = cv2.GaussianBlur(field, (0, 0), 10) + np.random.default_rng(2).normal(0, 1200, field.shape)
+    blurred = cv2.GaussianBlur(field, (0, 0), 10) + np.random.default_rng(2).normal(
+        0, 1200, field.shape
+    )
     assert assess(planes_of(blurred)).flags == (Flag.BLURRED,)
 
 
@@ -110,7 +126,9 @@ def test_specks_and_a_fibre_are_no_tissue() -> None:
 
 def test_uneven_light_is_no_tissue() -> None:
     y, x = np.indices((256, 256)) / 255 - 0.5
-    assert assess(planes_of(picture() * (1 + 0.5 * x - 0.6 * (x * x + y * y)))).flags == (Flag.EMPTY,)
+    assert assess(planes_of(picture() * (1 + 0.5 * x - 0.6 * (x * x + y * y)))).flags == (
+        Flag.EMPTY,
+    )
 
 
 def test_a_fibre_over_the_border_does_not_make_the_tissue_cut() -> None:
@@ -136,12 +154,17 @@ def test_tissue_across_a_corner_is_cut() -> None:
 
 
 def test_what_reading_knows_stays_and_comes_first() -> None:
-    assert assess(planes_of(picture()), flags=(Flag.DAY_DISAGREES,)).flags == (Flag.DAY_DISAGREES, Flag.EMPTY)
+    assert assess(planes_of(picture()), flags=(Flag.DAY_DISAGREES,)).flags == (
+        Flag.DAY_DISAGREES,
+        Flag.EMPTY,
+    )
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 3, 700), (2, 16, 16)])
 @pytest.mark.parametrize("value", [0, 30000])
-def test_a_degenerate_image_is_judged_without_failing(shape: tuple[int, int, int], value: int) -> None:
+def test_a_degenerate_image_is_judged_without_failing(
+    shape: tuple[int, int, int], value: int
+) -> None:
     assert Flag.EMPTY in assess(np.full(shape, value, np.uint16)).flags
 
 
@@ -160,8 +183,13 @@ def test_a_real_patient_spheroid_is_not_flagged(well: str) -> None:
 
 @pytest.mark.parametrize("number", range(1, 50, 2))
 def test_of_the_real_crops_only_the_empty_and_the_burst_one_are_flagged(number: int) -> None:
-    expected = {19: (Flag.EMPTY,), 37: (Flag.CUT,)}.get(number, ())  # 37 has burst over the whole field and beyond
-    assert assess(read_real(real_data("spheroid_morpho_ml") / "images" / f"image_{number}.tiff")).flags == expected
+    expected = {19: (Flag.EMPTY,), 37: (Flag.CUT,)}.get(
+        number, ()
+    )  # 37 has burst over the whole field and beyond
+    assert (
+        assess(read_real(real_data("spheroid_morpho_ml") / "images" / f"image_{number}.tiff")).flags
+        == expected
+    )
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -18,7 +18,9 @@ class NothingEnded:
         return ()
 
 
-def taken(images: Path, drop: Path, pattern: str, plate: str, seeded_at: str, planes: int) -> list[WellImage | Rejected]:
+def taken(
+    images: Path, drop: Path, pattern: str, plate: str, seeded_at: str, planes: int
+) -> list[WellImage | Rejected]:
     """Return all that comes out of a drop folder with these images."""
     folder = drop / plate
     folder.mkdir(parents=True)
@@ -27,7 +29,10 @@ def taken(images: Path, drop: Path, pattern: str, plate: str, seeded_at: str, pl
             shutil.copy(path, folder)
     (folder / f"{plate}.plate.toml").write_text(f'plate = "{plate}"\nseeded_at = {seeded_at}\n')
     (folder / f"{plate}.wells.csv").write_text("well,group,treatment\nB06,untreated,\n")
-    source = DropFolder(DropFolderSettings(drop, pattern, planes=planes, settle_s=0.05, poll_s=0.2, once=True), NothingEnded())
+    source = DropFolder(
+        DropFolderSettings(drop, pattern, planes=planes, settle_s=0.05, poll_s=0.2, once=True),
+        NothingEnded(),
+    )
     items: list[WellImage | Rejected] = []
     try:
         while (item := source.next(0.5)) or source.status(datetime.now(UTC)).pending:
@@ -38,7 +43,14 @@ def taken(images: Path, drop: Path, pattern: str, plate: str, seeded_at: str, pl
 
 
 def test_all_metaxpress_spheroids_are_taken_with_their_scale_well_and_day(tmp_path: Path) -> None:
-    items = taken(real_data("mls11_spheroids/images"), tmp_path, "{name}_{well:a00}{guid}.tif", "MLS11", "2023-09-13T09:00:00+02:00", planes=1)
+    items = taken(
+        real_data("mls11_spheroids/images"),
+        tmp_path,
+        "{name}_{well:a00}{guid}.tif",
+        "MLS11",
+        "2023-09-13T09:00:00+02:00",
+        planes=1,
+    )
     images = [item for item in items if isinstance(item, WellImage)]
     assert len(images) == len(items) == 5
     assert {image.key.well for image in images} == {"B06", "E04", "E11", "I03", "L06"}
@@ -47,9 +59,18 @@ def test_all_metaxpress_spheroids_are_taken_with_their_scale_well_and_day(tmp_pa
     assert {image.planes.shape for image in images} == {(1, 1024, 1024)}
 
 
-def test_an_evos_stack_of_grey_rgb_is_taken_whole_and_without_noise(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_evos_stack_of_grey_rgb_is_taken_whole_and_without_noise(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     pattern = "D{day}_auto_{name}_p{position}_z{plane}_{n}_{well:a00}f{fov}d{channel}.TIF"
-    (image,) = taken(real_data("evos_organoid_zstack"), tmp_path, pattern, "EVOS", "2023-09-09T09:00:00+02:00", planes=11)
+    (image,) = taken(
+        real_data("evos_organoid_zstack"),
+        tmp_path,
+        pattern,
+        "EVOS",
+        "2023-09-09T09:00:00+02:00",
+        planes=11,
+    )
     assert isinstance(image, WellImage)
     assert (image.key.well, image.day, image.complete, image.flags) == ("A01", 6, True, ())
     assert image.um_per_px == pytest.approx(4.323, abs=0.001)

@@ -13,19 +13,43 @@ def seen(plane: int, since_s: float, *, announced: bool = False) -> SeenFile:
 
 CASES = {
     "all planes settle": ([seen(1, 10), seen(2, 11), seen(3, 12)], 3, False, 14.0),
-    "all planes announced": ([seen(1, 10, announced=True), seen(2, 11, announced=True), seen(3, 12, announced=True)], 3, False, ALREADY),
-    "the last plane is not announced": ([seen(1, 10, announced=True), seen(2, 11, announced=True), seen(3, 12)], 3, False, 14.0),
+    "all planes announced": (
+        [seen(1, 10, announced=True), seen(2, 11, announced=True), seen(3, 12, announced=True)],
+        3,
+        False,
+        ALREADY,
+    ),
+    "the last plane is not announced": (
+        [seen(1, 10, announced=True), seen(2, 11, announced=True), seen(3, 12)],
+        3,
+        False,
+        14.0,
+    ),
     "a plane is missing": ([seen(1, 10), seen(2, 11)], 2, False, 71.0),
-    "a plane is missing though all are announced": ([seen(1, 10, announced=True), seen(2, 11, announced=True)], 2, False, 71.0),
+    "a plane is missing though all are announced": (
+        [seen(1, 10, announced=True), seen(2, 11, announced=True)],
+        2,
+        False,
+        71.0,
+    ),
     "pages not counted yet": ([seen(1, 10)], None, False, 12.0),
     "pages not counted yet, announced": ([seen(1, 10, announced=True)], None, False, ALREADY),
     "more planes than expected": ([seen(1, 10)], 11, False, 12.0),
-    "a late plane after the first version": ([seen(1, 10), seen(2, 11), seen(3, 500, announced=True)], 3, True, 502.0),
+    "a late plane after the first version": (
+        [seen(1, 10), seen(2, 11), seen(3, 500, announced=True)],
+        3,
+        True,
+        502.0,
+    ),
 }
 
 
-@pytest.mark.parametrize(("files", "planes", "reopened", "expected_s"), CASES.values(), ids=CASES.keys())
-def test_when_a_well_image_is_ready(files: list[SeenFile], planes: int | None, expected_s: float, *, reopened: bool) -> None:
+@pytest.mark.parametrize(
+    ("files", "planes", "reopened", "expected_s"), CASES.values(), ids=CASES.keys()
+)
+def test_when_a_well_image_is_ready(
+    files: list[SeenFile], planes: int | None, expected_s: float, *, reopened: bool
+) -> None:
     assert ready_at_s(files, planes, RULES, reopened=reopened) == expected_s
 
 

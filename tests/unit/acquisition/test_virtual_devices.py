@@ -19,7 +19,11 @@ C04 = (A1_UM[0] + 3 * SPACING_UM, A1_UM[1] - 2 * SPACING_UM)
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    world = World(tmp_path / "world", WorldFile(seed=3, size_px=128, wells=12), clock=lambda: datetime.now(UTC))
+    world = World(
+        tmp_path / "world",
+        WorldFile(seed=3, size_px=128, wells=12),
+        clock=lambda: datetime.now(UTC),
+    )
     write_world(tmp_path, world)
     world.present(PLATE, 7)
     return world
@@ -37,7 +41,9 @@ def core(tmp_path: Path, world: World) -> Iterator[UniMMCore]:
 
 def end(core: UniMMCore) -> None:
     core.unloadAllDevices()
-    pymmcore.CMMCore.registerCallback(core, None)  # its thread of notices would abort the interpreter at its end
+    pymmcore.CMMCore.registerCallback(
+        core, None
+    )  # its thread of notices would abort the interpreter at its end
 
 
 def go(core: UniMMCore, x: float, y: float, z: float = FOCUS_Z_UM) -> None:
@@ -47,8 +53,15 @@ def go(core: UniMMCore, x: float, y: float, z: float = FOCUS_Z_UM) -> None:
     core.waitForDevice("Focus")
 
 
-def test_the_configuration_names_every_part_and_the_pixel_size(core: UniMMCore, world: World) -> None:
-    parts = (core.getCameraDevice(), core.getXYStageDevice(), core.getFocusDevice(), core.getShutterDevice())
+def test_the_configuration_names_every_part_and_the_pixel_size(
+    core: UniMMCore, world: World
+) -> None:
+    parts = (
+        core.getCameraDevice(),
+        core.getXYStageDevice(),
+        core.getFocusDevice(),
+        core.getShutterDevice(),
+    )
 
     assert parts == ("Camera", "Stage", "Focus", "Lamp")
     assert core.getPixelSizeUm() == pytest.approx(world.um_per_px, rel=1e-5)
@@ -57,7 +70,9 @@ def test_the_configuration_names_every_part_and_the_pixel_size(core: UniMMCore, 
     assert core.getPixelSizeUm() > 0
 
 
-def test_the_lamp_file_says_on_only_while_the_shutter_is_open(core: UniMMCore, world: World) -> None:
+def test_the_lamp_file_says_on_only_while_the_shutter_is_open(
+    core: UniMMCore, world: World
+) -> None:
     go(core, *C04)
     dark = core.snap().mean()
     core.setShutterOpen(True)
@@ -123,7 +138,9 @@ def test_nothing_goes_beyond_its_travel(core: UniMMCore) -> None:
         core.setPosition(10_001)
 
 
-def test_frames_are_stamped_with_the_moment_in_the_life_of_the_plate(core: UniMMCore, world: World) -> None:
+def test_frames_are_stamped_with_the_moment_in_the_life_of_the_plate(
+    core: UniMMCore, world: World
+) -> None:
     core.snap()
     stamp = datetime.fromisoformat(core.getProperty("Camera", "FrameTime"))
 
@@ -132,7 +149,9 @@ def test_frames_are_stamped_with_the_moment_in_the_life_of_the_plate(core: UniMM
     assert 0 <= (world.now() - stamp).total_seconds() < 30
 
 
-def test_a_damaged_note_of_what_is_on_the_stage_fails_the_frame(core: UniMMCore, world: World) -> None:
+def test_a_damaged_note_of_what_is_on_the_stage_fails_the_frame(
+    core: UniMMCore, world: World
+) -> None:
     (world.folder / "on_stage.json").write_text("{")
 
     with pytest.raises(Exception, match=r"on_stage\.json"):
@@ -158,8 +177,14 @@ def test_a_folder_whose_name_would_break_the_configuration_is_refused(tmp_path: 
 
 def test_plate_maps_and_truth_lie_where_the_archive_will_be(tmp_path: Path, world: World) -> None:
     steps: list[tuple[int, int]] = []
-    write_maps_and_truth(tmp_path, world, assay=True, progress=lambda done, total: steps.append((done, total)))
+    write_maps_and_truth(
+        tmp_path, world, assay=True, progress=lambda done, total: steps.append((done, total))
+    )
 
-    assert {file.name for file in (tmp_path / "archive" / PLATE).iterdir()} == {f"{PLATE}.plate.toml", f"{PLATE}.wells.csv", f"{PLATE}.assay.csv"}
+    assert {file.name for file in (tmp_path / "archive" / PLATE).iterdir()} == {
+        f"{PLATE}.plate.toml",
+        f"{PLATE}.wells.csv",
+        f"{PLATE}.assay.csv",
+    }
     assert len((tmp_path / "truth.csv").read_text().splitlines()) == 1 + 12 * 10
     assert steps[-1] == (120, 120)

@@ -3,7 +3,13 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from acquisition.virtual_microscope import UNTREATED, Fault, VirtualMicroscope, microscopes, plan_faults
+from acquisition.virtual_microscope import (
+    UNTREATED,
+    Fault,
+    VirtualMicroscope,
+    microscopes,
+    plan_faults,
+)
 from acquisition.virtual_optics import OpticsName
 from acquisition.virtual_plate import CULTURE_DAYS, READOUT_DAY, Mechanism, plan_plate
 from acquisition.virtual_scene import tissue_mask
@@ -12,12 +18,17 @@ from acquisition.virtual_tissue import grow
 SIZE_PX = 128
 
 
-def scope_of(mechanism: Mechanism | None = None, seed: int = 3, optics: OpticsName = OpticsName.DEFAULT) -> VirtualMicroscope:
+def scope_of(
+    mechanism: Mechanism | None = None, seed: int = 3, optics: OpticsName = OpticsName.DEFAULT
+) -> VirtualMicroscope:
     return VirtualMicroscope(plan_plate(seed, mechanism=mechanism), SIZE_PX, optics)
 
 
 def sharpness(plane: np.ndarray) -> float:
-    return float(cv2.Laplacian(cv2.GaussianBlur(plane.astype(np.float32), (0, 0), 1), cv2.CV_32F).var() / plane.mean() ** 2)
+    return float(
+        cv2.Laplacian(cv2.GaussianBlur(plane.astype(np.float32), (0, 0), 1), cv2.CV_32F).var()
+        / plane.mean() ** 2
+    )
 
 
 def test_a_well_image_is_the_same_whatever_was_rendered_before() -> None:
@@ -34,9 +45,17 @@ def test_a_well_image_is_the_same_whatever_was_rendered_before() -> None:
 def test_wells_days_plates_and_seeds_differ() -> None:
     scope = scope_of()
     other_plate = microscopes(2, 3, SIZE_PX)[1]
-    looks = [(scope, 0, 7), (scope, 1, 7), (scope, 0, 8), (other_plate, 0, 7), (scope_of(seed=4), 0, 7)]
+    looks = [
+        (scope, 0, 7),
+        (scope, 1, 7),
+        (scope, 0, 8),
+        (other_plate, 0, 7),
+        (scope_of(seed=4), 0, 7),
+    ]
 
-    assert len({view.look(view.plate.wells[well], day).planes.tobytes() for view, well, day in looks}) == len(looks)
+    assert len(
+        {view.look(view.plate.wells[well], day).planes.tobytes() for view, well, day in looks}
+    ) == len(looks)
 
 
 def test_planes_lie_within_the_range_of_a_camera_with_12_or_16_bits() -> None:
@@ -68,7 +87,10 @@ def test_rims_change_their_contrast_through_focus() -> None:
     far_outside = cv2.dilate(mask, np.ones((25, 25), np.uint8)) == 0
     below, _, above = view.planes.astype(float)
 
-    assert above[just_outside].mean() / above[far_outside].mean() < below[just_outside].mean() / below[far_outside].mean()
+    assert (
+        above[just_outside].mean() / above[far_outside].mean()
+        < below[just_outside].mean() / below[far_outside].mean()
+    )
 
 
 @pytest.mark.parametrize("mechanism", Mechanism)
@@ -92,7 +114,10 @@ def test_tissue_is_darker_than_its_surroundings() -> None:
 def test_exploded_wells_spread_further() -> None:
     scope = scope_of(Mechanism.BURSTING)
     truths = [scope.truth(plan, READOUT_DAY) for plan in scope.plate.wells]
-    reach = {exploded: np.mean([t.spread_um for t in truths if t.exploded == exploded]) for exploded in (0, 1)}
+    reach = {
+        exploded: np.mean([t.spread_um for t in truths if t.exploded == exploded])
+        for exploded in (0, 1)
+    }
 
     assert reach[1] > 1.15 * reach[0]
 
@@ -110,14 +135,19 @@ def test_untreated_tissue_grows_after_it_has_closed_up() -> None:
 def test_a_higher_kill_leaves_a_smaller_body(mechanism: Mechanism) -> None:
     scope = scope_of(mechanism)
     treated = [plan for plan in scope.plate.wells if plan.mechanism]
-    change = [scope.truth(plan, READOUT_DAY).area_px / scope.truth(plan, 7).area_px for plan in treated]
+    change = [
+        scope.truth(plan, READOUT_DAY).area_px / scope.truth(plan, 7).area_px for plan in treated
+    ]
 
     assert spearmanr(change, [plan.kill(READOUT_DAY) for plan in treated]).statistic < -0.9
 
 
 def test_dying_in_place_changes_opacity() -> None:
     scope = scope_of(Mechanism.IN_PLACE)
-    treated = max((plan for plan in scope.plate.wells if plan.mechanism), key=lambda plan: plan.kill(READOUT_DAY))
+    treated = max(
+        (plan for plan in scope.plate.wells if plan.mechanism),
+        key=lambda plan: plan.kill(READOUT_DAY),
+    )
     before, after = (grow(scope.plate, treated, day, scope.line) for day in (7, READOUT_DAY))
 
     assert abs(np.exp(-after.opacity) - np.exp(-before.opacity)) > 0.15
@@ -125,7 +155,9 @@ def test_dying_in_place_changes_opacity() -> None:
 
 
 def test_a_pre_dose_image_does_not_know_the_treatment() -> None:
-    shrinking, bursting = (scope_of(mechanism) for mechanism in (Mechanism.SHRINKING, Mechanism.BURSTING))
+    shrinking, bursting = (
+        scope_of(mechanism) for mechanism in (Mechanism.SHRINKING, Mechanism.BURSTING)
+    )
 
     for one, other in list(zip(shrinking.plate.wells, bursting.plate.wells, strict=True))[::9]:
         assert np.array_equal(shrinking.look(one, 7).planes, bursting.look(other, 7).planes)
@@ -144,7 +176,9 @@ def test_planted_faults_show_in_the_image() -> None:
     for seed in range(4):
         scope = scope_of(seed=seed)
         plan = scope.plate.wells[20]
-        good, blurred, cut, empty = (scope.look(plan, 7, fault) for fault in (None, Fault.BLURRED, Fault.CUT, Fault.EMPTY))
+        good, blurred, cut, empty = (
+            scope.look(plan, 7, fault) for fault in (None, Fault.BLURRED, Fault.CUT, Fault.EMPTY)
+        )
 
         border = np.ones((SIZE_PX, SIZE_PX), dtype=bool)
         border[1:-1, 1:-1] = False
@@ -179,7 +213,12 @@ def test_area_alone_ranks_mixed_plates_neither_well_nor_at_random() -> None:
     for seed in range(6):
         scope = scope_of(seed=seed)
         treated = [plan for plan in scope.plate.wells if plan.mechanism]
-        change = [scope.truth(plan, READOUT_DAY).area_px / scope.truth(plan, 7).area_px for plan in treated]
-        correlations.append(-spearmanr(change, [plan.kill(READOUT_DAY) for plan in treated]).statistic)
+        change = [
+            scope.truth(plan, READOUT_DAY).area_px / scope.truth(plan, 7).area_px
+            for plan in treated
+        ]
+        correlations.append(
+            -spearmanr(change, [plan.kill(READOUT_DAY) for plan in treated]).statistic
+        )
 
     assert 0.4 < np.mean(correlations) < 0.75

@@ -37,19 +37,32 @@ def world(tmp_path: Path, clock: Clock) -> World:
 
 def world_in(folder: Path, clock: Clock, **settings: object) -> World:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "world.toml").write_text(WorldFile(seed=3, size_px=SIZE_PX).model_copy(update=settings).toml())
+    (folder / "world.toml").write_text(
+        WorldFile(seed=3, size_px=SIZE_PX).model_copy(update=settings).toml()
+    )
     return World.load(folder, clock)
 
 
 def treated(world: World) -> WellPlan:
-    return next(plan for plan in world.scopes[PLATE].plate.wells if (plan.row, plan.column) == (3, 4))
+    return next(
+        plan for plan in world.scopes[PLATE].plate.wells if (plan.row, plan.column) == (3, 4)
+    )
 
 
 def middle_of(plan: WellPlan) -> tuple[float, float]:
     return A1_UM[0] + SPACING_UM * (plan.column - 1), A1_UM[1] - SPACING_UM * (plan.row - 1)
 
 
-def look(world: World, plan: WellPlan, *, dx: float = 0, dy: float = 0, dz: float = 0, lamp: float = 1.0, exposure_ms: float = 10.0) -> np.ndarray:
+def look(
+    world: World,
+    plan: WellPlan,
+    *,
+    dx: float = 0,
+    dy: float = 0,
+    dz: float = 0,
+    lamp: float = 1.0,
+    exposure_ms: float = 10.0,
+) -> np.ndarray:
     x, y = middle_of(plan)
     return world.look(x + dx, y + dy, world.focus_um(plan) + dz, lamp=lamp, exposure_ms=exposure_ms)
 
@@ -120,7 +133,9 @@ def test_a_well_that_holds_nothing_and_a_stage_without_a_plate_show_no_tissue(wo
     assert np.mean(empty_stage < 0.9 * np.median(empty_stage)) == 0
 
 
-def test_tissue_grows_when_the_day_is_turned_by_another_process(world: World, tmp_path: Path, clock: Clock) -> None:
+def test_tissue_grows_when_the_day_is_turned_by_another_process(
+    world: World, tmp_path: Path, clock: Clock
+) -> None:
     world.present(PLATE, 3)
     young = np.mean(look(world, treated(world)) < 30_000)
     World.load(tmp_path / "world", clock).present(PLATE, 7)
@@ -128,19 +143,30 @@ def test_tissue_grows_when_the_day_is_turned_by_another_process(world: World, tm
     assert np.mean(look(world, treated(world)) < 30_000) > 1.2 * young
 
 
-def test_every_well_lies_off_the_tilted_plane_by_no_more_than_the_focus_error(tmp_path: Path, clock: Clock) -> None:
-    even, uneven = (world_in(tmp_path / f"{error}", clock, focus_error_um=error) for error in (0.0, 30.0))
+def test_every_well_lies_off_the_tilted_plane_by_no_more_than_the_focus_error(
+    tmp_path: Path, clock: Clock
+) -> None:
+    even, uneven = (
+        world_in(tmp_path / f"{error}", clock, focus_error_um=error) for error in (0.0, 30.0)
+    )
     for world in (even, uneven):
         world.present(PLATE, 7)
-    errors = [uneven.focus_um(plan) - even.focus_um(plan) for plan in even.scopes[PLATE].plate.wells]
+    errors = [
+        uneven.focus_um(plan) - even.focus_um(plan) for plan in even.scopes[PLATE].plate.wells
+    ]
 
     assert max(map(abs, errors)) <= 30
     assert np.std(errors) > 12
-    low, high = (even.focus_um(plan) for plan in (even.scopes[PLATE].plate.wells[0], even.scopes[PLATE].plate.wells[9]))
+    low, high = (
+        even.focus_um(plan)
+        for plan in (even.scopes[PLATE].plate.wells[0], even.scopes[PLATE].plate.wells[9])
+    )
     assert high - low == pytest.approx(30 * 9 / 11)
 
 
-def test_the_virtual_day_goes_on_as_the_real_clock_does_also_when_the_plate_comes_back(world: World, clock: Clock) -> None:
+def test_the_virtual_day_goes_on_as_the_real_clock_does_also_when_the_plate_comes_back(
+    world: World, clock: Clock
+) -> None:
     plate = world.scopes[PLATE].plate
     world.present(PLATE, 6)
     first = world.now()
@@ -156,15 +182,21 @@ def test_the_virtual_day_goes_on_as_the_real_clock_does_also_when_the_plate_come
     assert world.now() == clock.now
 
 
-def test_the_lamp_is_off_at_first_and_outlives_its_process(world: World, tmp_path: Path, clock: Clock) -> None:
+def test_the_lamp_is_off_at_first_and_outlives_its_process(
+    world: World, tmp_path: Path, clock: Clock
+) -> None:
     assert not world.lamp_is_on
     world.switch_lamp(on=True)
 
     assert World.load(tmp_path / "world", clock).lamp_is_on
 
 
-@pytest.mark.parametrize("content", ["not json", '{"plate": "OTHER", "day": 7}', '{"day": 7}', '["VIRTUAL-0003-01", 7]'])
-def test_a_damaged_note_of_what_is_on_the_stage_costs_a_frame_and_says_what_was_expected(world: World, content: str) -> None:
+@pytest.mark.parametrize(
+    "content", ["not json", '{"plate": "OTHER", "day": 7}', '{"day": 7}', '["VIRTUAL-0003-01", 7]']
+)
+def test_a_damaged_note_of_what_is_on_the_stage_costs_a_frame_and_says_what_was_expected(
+    world: World, content: str
+) -> None:
     (world.folder / "on_stage.json").write_text(content)
 
     with pytest.raises(MicroscopeError, match=rf"on_stage\.json.*expected.*{PLATE}"):
@@ -201,5 +233,9 @@ def test_a_smaller_plate_keeps_whole_treatments_and_its_share_of_controls(count:
     assert len(plate.wells) == count
     assert groups.count(Group.UNTREATED) >= 0.3 * count
     for treatment in {plan.treatment for plan in plate.wells if plan.group is Group.SCREENING}:
-        assert sum(plan.treatment == treatment for plan in plate.wells) == sum(plan.treatment == treatment for plan in whole.wells) == 3
+        assert (
+            sum(plan.treatment == treatment for plan in plate.wells)
+            == sum(plan.treatment == treatment for plan in whole.wells)
+            == 3
+        )
     assert set(plate.wells) <= set(whole.wells)

@@ -18,7 +18,9 @@ from daemon.microscope_watchdog import Watchdog
 from schemas.errors import MicroscopeError
 
 NOON = datetime.fromisoformat("2026-11-16T12:00:00+01:00")
-SETTINGS = MicroscopeSettings(config=Path("MMConfig.cfg"), a1_um=(0, 0), planes=1, focusing=Focusing.OFF, tries=2)
+SETTINGS = MicroscopeSettings(
+    config=Path("MMConfig.cfg"), a1_um=(0, 0), planes=1, focusing=Focusing.OFF, tries=2
+)
 
 
 @dataclass
@@ -76,12 +78,28 @@ class Bench:
     def put_map(self, plate: str, *wells: str) -> None:
         folder = self.archive / plate
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{plate}.plate.toml").write_text(f'plate = "{plate}"\nseeded_at = 2026-11-16T09:00:00+01:00\n')
-        (folder / f"{plate}.wells.csv").write_text("well,group,treatment\n" + "".join(f"{well},untreated,\n" for well in wells))
+        (folder / f"{plate}.plate.toml").write_text(
+            f'plate = "{plate}"\nseeded_at = 2026-11-16T09:00:00+01:00\n'
+        )
+        (folder / f"{plate}.wells.csv").write_text(
+            "well,group,treatment\n" + "".join(f"{well},untreated,\n" for well in wells)
+        )
 
-    def serve(self, *steps: Callable[[AcquisitionLoop], object], present: str = "ready_file", acquire_at: str = "10:00") -> None:
+    def serve(
+        self,
+        *steps: Callable[[AcquisitionLoop], object],
+        present: str = "ready_file",
+        acquire_at: str = "10:00",
+    ) -> None:
         section = MicromanagerSection.model_validate(
-            {"config": "MMConfig.cfg", "a1_um": (0, 0), "state": self.root / "state", "present": present, "acquire_at": acquire_at, "keep_free_bytes": 0}
+            {
+                "config": "MMConfig.cfg",
+                "a1_um": (0, 0),
+                "state": self.root / "state",
+                "present": present,
+                "acquire_at": acquire_at,
+                "keep_free_bytes": 0,
+            }
         )
         notes: list[int] = []
         elapsed_s = iter(range(0, 10**9, 30))
@@ -135,11 +153,20 @@ def test_a_wish_waits_while_its_plate_s_map_is_away_or_broken(bench: Bench) -> N
 
     bench.put_map("P1", "B02")
     wells = bench.archive / "P1" / "P1.wells.csv"
-    bench.serve(lambda _: wells.write_text("well,gro"), wish, lambda _: None, lambda _: bench.put_map("P1", "B02"), lambda _: None, acquire_at="")
+    bench.serve(
+        lambda _: wells.write_text("well,gro"),
+        wish,
+        lambda _: None,
+        lambda _: bench.put_map("P1", "B02"),
+        lambda _: None,
+        acquire_at="",
+    )
     assert bench.images() == ["P1 B02"]
 
 
-def test_below_the_empty_mount_point_of_an_unmounted_archive_nothing_is_written(bench: Bench) -> None:
+def test_below_the_empty_mount_point_of_an_unmounted_archive_nothing_is_written(
+    bench: Bench,
+) -> None:
     bench.put_map("P1", "B02")
     (bench.root / "elsewhere").mkdir()
     is_mounted = True
@@ -158,7 +185,9 @@ def test_below_the_empty_mount_point_of_an_unmounted_archive_nothing_is_written(
     assert "is the archive's share mounted?" in problem
 
 
-def test_a_plate_that_a_crash_left_there_is_taken_away_before_another_is_put_on_top(bench: Bench) -> None:
+def test_a_plate_that_a_crash_left_there_is_taken_away_before_another_is_put_on_top(
+    bench: Bench,
+) -> None:
     bench.put_map("P1", "B02")
     (bench.root / "state").mkdir()
     (bench.root / "state" / "on_stage").write_text("P0")
@@ -186,10 +215,15 @@ def test_a_missing_archive_is_told_of_each_time_it_vanishes(bench: Bench) -> Non
     here.mkdir()
     steps = [lambda _: here.rename(away), lambda _: away.rename(here)] * 2
     bench.serve(*steps, lambda _: None)
-    assert (bench.causes("alert"), bench.causes("alert.cleared")) == (["archive"] * 2, ["archive"] * 2)
+    assert (bench.causes("alert"), bench.causes("alert.cleared")) == (
+        ["archive"] * 2,
+        ["archive"] * 2,
+    )
 
 
-def test_of_two_plates_that_only_a_person_puts_there_one_waits_for_its_own_hour(bench: Bench) -> None:
+def test_of_two_plates_that_only_a_person_puts_there_one_waits_for_its_own_hour(
+    bench: Bench,
+) -> None:
     bench.put_map("P1", "B02")
     bench.put_map("P2", "B02")
     toml = bench.archive / "P2" / "P2.plate.toml"

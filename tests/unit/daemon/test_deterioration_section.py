@@ -12,8 +12,19 @@ from schemas.calibration import Drift
 from schemas.ranking import Condition, Ranking, Scale
 from tests.samples import calibration_card, ranking
 
-INTACT = {"deterioration_percent": 43.2, "deterioration_low": 35.1, "deterioration_high": 51.4, "score": 43.2, "condition": Condition.INTACT}
-EXPLODED = {"deterioration_percent": 100.0, "deterioration_assumed": True, "score": 100.0, "condition": Condition.EXPLODED}
+INTACT = {
+    "deterioration_percent": 43.2,
+    "deterioration_low": 35.1,
+    "deterioration_high": 51.4,
+    "score": 43.2,
+    "condition": Condition.INTACT,
+}
+EXPLODED = {
+    "deterioration_percent": 100.0,
+    "deterioration_assumed": True,
+    "score": 100.0,
+    "condition": Condition.EXPLODED,
+}
 
 
 def by_deterioration(x: int | None = 1, n: int = 2, **changes: object) -> Ranking:
@@ -66,13 +77,20 @@ def test_the_calibration_is_told_with_plates_error_range_and_model() -> None:
         "ridge on measures; 4 assay plates (A-1, A-2, A-3, A-4), 8 wells; off by 7.5 points on plates left out (40.0 without images); "
         f"Spearman 0.91 (worst plate 0.85); seen from -3 to 99 %; digest {'d' * 64}"
     )
-    assert facts["Drift"] == "0.8 spreads from the calibration plates, further than 25 % of these from one another: within the range seen"
+    assert (
+        facts["Drift"]
+        == "0.8 spreads from the calibration plates, further than 25 % of these from one another: within the range seen"
+    )
     assert "How it was made" in (html := report_html(by_deterioration(), {}))
     assert facts["Calibration"] in html
 
 
 def test_a_calibration_that_does_not_speak_for_the_plate_is_told_as_not_used() -> None:
-    facts = deterioration_facts(by_deterioration(method="departure", drift=Drift(distance=9.0, percentile=100.0, outside=True)))
+    facts = deterioration_facts(
+        by_deterioration(
+            method="departure", drift=Drift(distance=9.0, percentile=100.0, outside=True)
+        )
+    )
     assert "Scale" not in facts
     assert "Calibration (not used)" in facts
     assert facts["Drift"].endswith("outside the range seen")
@@ -84,5 +102,8 @@ def test_without_a_calibration_nothing_is_said() -> None:
 
 
 def test_the_terminal_says_what_a_score_counts() -> None:
-    assert title_of(by_deterioration()) == "PDAC-0042 day10-r1, final, score in percent of predicted deterioration"
+    assert (
+        title_of(by_deterioration())
+        == "PDAC-0042 day10-r1, final, score in percent of predicted deterioration"
+    )
     assert title_of(ranking()) == "PDAC-0042 day10-r1, final, score in untreated spreads"

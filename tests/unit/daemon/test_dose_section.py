@@ -38,7 +38,10 @@ def test_a_compound_that_responds_has_a_curve_its_wells_and_its_ic50() -> None:
     html = section(RISING)
     assert html.count("<polyline") == 1
     assert html.count("<circle") == 18 + 15
-    assert re.search(r"a · score \(untreated spreads\) responds, p &lt;0\.001 half of its rise at [\d.]+ uM \([\d.]+ … [\d.]+\) top", text_of(html))
+    assert re.search(
+        r"a · score \(untreated spreads\) responds, p &lt;0\.001 half of its rise at [\d.]+ uM \([\d.]+ … [\d.]+\) top",
+        text_of(html),
+    )
 
 
 def test_a_flat_compound_is_no_response_and_names_no_ic50() -> None:
@@ -64,22 +67,43 @@ def test_a_plate_without_doses_to_compare_has_no_such_section() -> None:
 
 
 def test_a_combination_stands_with_its_excess_or_with_what_is_missing() -> None:
-    doubled = RISING_FRACTION | {name.replace("a:", "b:"): effect for name, effect in RISING_FRACTION.items()}
-    text = text_of(section(doubled | {"a:1 uM + b:1 uM": 0.99, "a:1 uM + c:1 uM": 0.9}, fractions=True))
-    assert re.search(r"a:1 uM \+ b:1 uM 3 \d\.\d\d(?: \+0\.\d\d \+0\.\d\d … \+0\.\d\d p (?:&lt;)?[\d.]+){3}", text)
+    doubled = RISING_FRACTION | {
+        name.replace("a:", "b:"): effect for name, effect in RISING_FRACTION.items()
+    }
+    text = text_of(
+        section(doubled | {"a:1 uM + b:1 uM": 0.99, "a:1 uM + c:1 uM": 0.9}, fractions=True)
+    )
+    assert re.search(
+        r"a:1 uM \+ b:1 uM 3 \d\.\d\d(?: \+0\.\d\d \+0\.\d\d … \+0\.\d\d p (?:&lt;)?[\d.]+){3}",
+        text,
+    )
     assert re.search(r"a:1 uM \+ c:1 uM 3 \d\.\d\d – – –", text)
-    assert "– – – No wells have c:1 uM alone: no Bliss and no highest single agent. c alone has no rising dose-response curve: no Loewe." in text
+    assert (
+        "– – – No wells have c:1 uM alone: no Bliss and no highest single agent. c alone has no rising dose-response curve: no Loewe."
+        in text
+    )
 
 
 def test_names_from_outside_are_text_and_never_markup() -> None:
     evil = '<script>alert("1")</script>'
     tags = Tags()
-    tags.feed(section({f"{evil}:{dose} uM": dose for dose in (1, 3, 10, 30)} | {f"{evil}:1 uM + b:1 uM": 3.0}))
+    tags.feed(
+        section(
+            {f"{evil}:{dose} uM": dose for dose in (1, 3, 10, 30)} | {f"{evil}:1 uM + b:1 uM": 3.0}
+        )
+    )
     assert "svg" in tags.seen
     assert "script" not in tags.seen
 
 
-@pytest.mark.parametrize("effects", [dict.fromkeys(RISING, 0.0), dict.fromkeys(RISING, 1e9), {name: -effect for name, effect in RISING.items()}])
+@pytest.mark.parametrize(
+    "effects",
+    [
+        dict.fromkeys(RISING, 0.0),
+        dict.fromkeys(RISING, 1e9),
+        {name: -effect for name, effect in RISING.items()},
+    ],
+)
 def test_odd_effects_are_still_a_picture_with_finite_places(effects: dict[str, float]) -> None:
     html = dose_section(with_doses(of_scores(effects, spread=0.0), 0))
     assert "<svg" in html
@@ -95,7 +119,12 @@ def test_the_report_shows_the_section() -> None:
 
 def test_a_compound_in_two_kinds_of_unit_has_two_plots() -> None:
     wells = [well(f"u{n}", "", 0.1 * n) for n in range(6)]
-    wells += [well(f"{unit}{dose}{n}", f"a:{dose} {unit}", dose + 0.1 * n) for unit in ("uM", "ug/mL") for dose in (1, 3, 10, 30) for n in range(3)]
+    wells += [
+        well(f"{unit}{dose}{n}", f"a:{dose} {unit}", dose + 0.1 * n)
+        for unit in ("uM", "ug/mL")
+        for dose in (1, 3, 10, 30)
+        for n in range(3)
+    ]
     html = dose_section(with_doses(table(wells), 0))
     assert "uM, logarithmic" in html
     assert "ug/mL, logarithmic" in html

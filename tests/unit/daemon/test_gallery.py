@@ -7,14 +7,24 @@ from tests.samples import ranking
 
 def with_measures() -> Ranking:
     of = ranking()
-    measures = {"area_um2": 80_000.0, "area_um2_change": -0.6931471805599453, "circularity": 0.91, "od_mean": 0.44}
-    wells = tuple(row.model_copy(update={"measures": measures, "condition": Condition.EXPLODED}) for row in of.wells)
+    measures = {
+        "area_um2": 80_000.0,
+        "area_um2_change": -0.6931471805599453,
+        "circularity": 0.91,
+        "od_mean": 0.44,
+    }
+    wells = tuple(
+        row.model_copy(update={"measures": measures, "condition": Condition.EXPLODED})
+        for row in of.wells
+    )
     return of.model_copy(update={"wells": wells})
 
 
 def test_every_well_with_a_picture_is_shown_once_with_what_was_measured() -> None:
     of = with_measures()
-    shown = {row.well for row in of.wells if row.efficacy_rank is not None or row.group == "untreated"}
+    shown = {
+        row.well for row in of.wells if row.efficacy_rank is not None or row.group == "untreated"
+    }
     html = gallery(of, dict.fromkeys(shown, b"jpeg"))
     assert sorted(re.findall(r"<b>(\w+)</b>", html)) == sorted(shown)
     assert html.count("exploded") == len(shown)

@@ -18,23 +18,53 @@ from tests.samples import NOW, PLATE, observation, quality, ranking
         ((Flag.BLURRED, Flag.CUT), True, True),
     ],
 )
-def test_an_unclear_image_asks_for_another_one(flags: tuple[Flag, ...], *, wide: bool, recentre: bool) -> None:
-    (wish,) = ImageAgainIfUnclear().after_image(observation("C05", 7, quality=quality(flags=flags)), NOW)
-    assert wish == Wish(plate=PLATE, day=7, wells=("C05",), reason="unclear", wide=wide, recentre=recentre, made_at=NOW)
+def test_an_unclear_image_asks_for_another_one(
+    flags: tuple[Flag, ...], *, wide: bool, recentre: bool
+) -> None:
+    (wish,) = ImageAgainIfUnclear().after_image(
+        observation("C05", 7, quality=quality(flags=flags)), NOW
+    )
+    assert wish == Wish(
+        plate=PLATE,
+        day=7,
+        wells=("C05",),
+        reason="unclear",
+        wide=wide,
+        recentre=recentre,
+        made_at=NOW,
+    )
 
 
-@pytest.mark.parametrize("flags", [(), (Flag.SATURATED,), (Flag.DAY_DISAGREES, Flag.PLANES_MISSING)])
+@pytest.mark.parametrize(
+    "flags", [(), (Flag.SATURATED,), (Flag.DAY_DISAGREES, Flag.PLANES_MISSING)]
+)
 def test_an_image_that_another_one_would_not_mend_asks_for_none(flags: tuple[Flag, ...]) -> None:
-    assert ImageAgainIfUnclear().after_image(observation("C05", 7, quality=quality(flags=flags)), NOW) == ()
+    assert (
+        ImageAgainIfUnclear().after_image(observation("C05", 7, quality=quality(flags=flags)), NOW)
+        == ()
+    )
 
 
 def test_whatever_was_unclear_it_is_one_and_the_same_wish() -> None:
-    blurred, cut = (ImageAgainIfUnclear().after_image(observation("C05", 7, quality=quality(flags=(flag,))), NOW)[0] for flag in (Flag.BLURRED, Flag.CUT))
+    blurred, cut = (
+        ImageAgainIfUnclear().after_image(
+            observation("C05", 7, quality=quality(flags=(flag,))), NOW
+        )[0]
+        for flag in (Flag.BLURRED, Flag.CUT)
+    )
     assert blurred.identity == cut.identity
 
 
-def of_treatment(verdict: Verdict, score: float, wells: str, *, spread: float = 1.0) -> TreatmentRank:
-    changes = {"verdict": verdict, "score": score, "score_low": score - spread, "score_high": score + spread, "wells": tuple(wells.split())}
+def of_treatment(
+    verdict: Verdict, score: float, wells: str, *, spread: float = 1.0
+) -> TreatmentRank:
+    changes = {
+        "verdict": verdict,
+        "score": score,
+        "score_low": score - spread,
+        "score_high": score + spread,
+        "wells": tuple(wells.split()),
+    }
     return ranking().treatments[0].model_copy(update=changes)
 
 
@@ -60,12 +90,16 @@ def test_treatments_that_may_work_are_imaged_again_the_most_promising_first() ->
 
 
 def test_no_more_wells_are_imaged_again_than_asked_for() -> None:
-    assert wished(MoreOftenIfUncertain(3), provisional(STRONG, WEAK, DOUBTFUL, MORE_DOUBTFUL)) == [("D02", "D03", "C02")]
+    assert wished(MoreOftenIfUncertain(3), provisional(STRONG, WEAK, DOUBTFUL, MORE_DOUBTFUL)) == [
+        ("D02", "D03", "C02")
+    ]
     assert wished(MoreOftenIfUncertain(0), provisional(STRONG, WEAK, DOUBTFUL, MORE_DOUBTFUL)) == []
 
 
 def test_where_nothing_works_yet_every_treatment_may() -> None:
-    assert wished(MoreOftenIfUncertain(9), provisional(DOUBTFUL, NOTHING)) == [("C02", "C03", "E02", "E03")]
+    assert wished(MoreOftenIfUncertain(9), provisional(DOUBTFUL, NOTHING)) == [
+        ("C02", "C03", "E02", "E03")
+    ]
 
 
 def test_a_corrected_ranking_and_a_final_one_ask_for_nothing() -> None:

@@ -7,9 +7,16 @@ from daemon.report import report_html
 from schemas.ranking import LabelDoubt, Ranking
 from tests.samples import ranking
 
-EXCHANGED = LabelDoubt(wells=("B02", "C03"), said="untreated and gemcitabine:1 uM", seems="exchanged", probability=0.999)
+EXCHANGED = LabelDoubt(
+    wells=("B02", "C03"),
+    said="untreated and gemcitabine:1 uM",
+    seems="exchanged",
+    probability=0.999,
+)
 SLIPPED = LabelDoubt(wells=("D04",), said="untreated", seems="<olaparib:1 uM>", probability=0.25)
-TURNED = LabelDoubt(wells=("B02", "C03", "D04"), said="the plate as mapped", seems="turned by 180°", probability=0.8)
+TURNED = LabelDoubt(
+    wells=("B02", "C03", "D04"), said="the plate as mapped", seems="turned by 180°", probability=0.8
+)
 
 
 def with_doubts(*doubts: LabelDoubt) -> Ranking:
@@ -24,7 +31,11 @@ def printed(of: Ranking) -> str:
 
 
 def test_each_doubt_is_a_row_and_never_quite_certain() -> None:
-    (row,) = [line.split() for line in printed(with_doubts(EXCHANGED, SLIPPED)).splitlines() if "exchanged" in line]
+    (row,) = [
+        line.split()
+        for line in printed(with_doubts(EXCHANGED, SLIPPED)).splitlines()
+        if "exchanged" in line
+    ]
     assert row == ["0.99", "B02", "C03", "untreated", "and", "gemcitabine:1", "uM", "exchanged"]
 
 
@@ -42,11 +53,22 @@ def test_where_nothing_is_doubted_it_says_what_cannot_be() -> None:
 def test_the_report_names_doubts_among_the_wells_to_look_at() -> None:
     page = report_html(with_doubts(EXCHANGED, SLIPPED), {})
     section = page[page.index("Wells to look at") :]
-    assert "label in doubt, probability 0.99: untreated and gemcitabine:1 uM, seems exchanged (2)</dt><dd>B02, C03" in section
+    assert (
+        "label in doubt, probability 0.99: untreated and gemcitabine:1 uM, seems exchanged (2)</dt><dd>B02, C03"
+        in section
+    )
     assert "seems &lt;olaparib:1 uM&gt; (1)</dt><dd>D04" in section
 
 
 def test_a_doubt_says_what_to_check() -> None:
-    assert EXCHANGED.sentence == "Wells B02 and C03, labelled untreated and gemcitabine:1 uM, look exchanged (probability 0.99): check both labels."
-    assert SLIPPED.sentence.startswith("Well D04 is labelled untreated and looks like <olaparib:1 uM> (probability 0.25)")
-    assert TURNED.sentence == "The plate looks turned by 180° (probability 0.80): check the plate map against the plate."
+    assert (
+        EXCHANGED.sentence
+        == "Wells B02 and C03, labelled untreated and gemcitabine:1 uM, look exchanged (probability 0.99): check both labels."
+    )
+    assert SLIPPED.sentence.startswith(
+        "Well D04 is labelled untreated and looks like <olaparib:1 uM> (probability 0.25)"
+    )
+    assert (
+        TURNED.sentence
+        == "The plate looks turned by 180° (probability 0.80): check the plate map against the plate."
+    )

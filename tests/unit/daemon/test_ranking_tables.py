@@ -20,8 +20,16 @@ def named(model: type[BaseModel]) -> list[str]:
 
 def test_the_columns_are_the_names_of_the_json() -> None:
     table = ranking()
-    assert list(rows(treatments_csv([({"plate": "P"}, table)]))[0]) == ["plate", *named(TreatmentRank), "notice"]
-    assert list(rows(wells_csv([({"plate": "P"}, table)]))[0]) == ["plate", *named(WellRank), "notice"]
+    assert list(rows(treatments_csv([({"plate": "P"}, table)]))[0]) == [
+        "plate",
+        *named(TreatmentRank),
+        "notice",
+    ]
+    assert list(rows(wells_csv([({"plate": "P"}, table)]))[0]) == [
+        "plate",
+        *named(WellRank),
+        "notice",
+    ]
 
 
 def test_each_measure_that_any_row_has_is_a_column() -> None:
@@ -35,14 +43,22 @@ def test_each_measure_that_any_row_has_is_a_column() -> None:
 
 def test_numbers_read_back_as_they_were() -> None:
     base = ranking()
-    odd = base.treatments[0].model_copy(update={"score": 0.1 + 0.2, "p_value": 1e-17, "score_low": -math.pi})
+    odd = base.treatments[0].model_copy(
+        update={"score": 0.1 + 0.2, "p_value": 1e-17, "score_low": -math.pi}
+    )
     read = rows(treatments_csv([({}, base.model_copy(update={"treatments": (odd,)}))]))[0]
-    assert (float(read["score"]), float(read["p_value"]), float(read["score_low"])) == (odd.score, odd.p_value, odd.score_low)
+    assert (float(read["score"]), float(read["p_value"]), float(read["score_low"])) == (
+        odd.score,
+        odd.p_value,
+        odd.score_low,
+    )
 
 
 def test_text_with_commas_quotes_and_micro_signs_reads_back() -> None:
     base = ranking()
-    odd = base.treatments[0].model_copy(update={"treatment": 'a,"b"\nµ:1 uM', "wells": ("B02", "B03")})
+    odd = base.treatments[0].model_copy(
+        update={"treatment": 'a,"b"\nµ:1 uM', "wells": ("B02", "B03")}
+    )
     read = rows(treatments_csv([({}, base.model_copy(update={"treatments": (odd,)}))]))[0]
     assert (read["treatment"], read["wells"]) == (odd.treatment, "B02 B03")
 
@@ -51,7 +67,12 @@ def test_what_is_not_known_is_empty_and_words_are_the_contracts() -> None:
     base = ranking()
     flagged = base.wells[1].model_copy(update={"flags": (Flag.BLURRED, Flag.CUT)})
     read = rows(wells_csv([({"final": False}, base.model_copy(update={"wells": (flagged,)}))]))[0]
-    assert (read["efficacy_rank"], read["group"], read["flags"], read["final"]) == ("", "untreated", "blurred cut", "false")
+    assert (read["efficacy_rank"], read["group"], read["flags"], read["final"]) == (
+        "",
+        "untreated",
+        "blurred cut",
+        "false",
+    )
 
 
 def test_every_row_says_what_it_may_be_used_for() -> None:
@@ -59,7 +80,10 @@ def test_every_row_says_what_it_may_be_used_for() -> None:
 
 
 def test_a_table_without_rows_still_has_its_header() -> None:
-    assert treatments_csv([({"plate": "P"}, ranking(treatments=()))]) == ",".join(["plate", *named(TreatmentRank), "notice"]) + "\n"
+    assert (
+        treatments_csv([({"plate": "P"}, ranking(treatments=()))])
+        == ",".join(["plate", *named(TreatmentRank), "notice"]) + "\n"
+    )
 
 
 def test_several_plates_share_one_header() -> None:

@@ -7,7 +7,15 @@ from daemon.plate_svg import has_positions, plate_svg
 from daemon.report import report_html
 from schemas.plate_map import Group
 from schemas.quality import Flag
-from schemas.ranking import FOR_RESEARCH_USE_ONLY, Direction, Gate, LeftOut, Ranking, Reason, WellRank
+from schemas.ranking import (
+    FOR_RESEARCH_USE_ONLY,
+    Direction,
+    Gate,
+    LeftOut,
+    Ranking,
+    Reason,
+    WellRank,
+)
 from tests.samples import ranking
 
 VOID = {"meta", "line", "rect", "circle", "br", "link"}
@@ -54,7 +62,15 @@ def with_quality(**changes: object) -> Ranking:
 
 def test_the_page_says_which_ranking_it_is_and_what_it_may_be_used_for() -> None:
     text = text_of(ranking(revision=2, notes=("Day 3 has no images.",), specimen="PAT-07"))
-    for words in ("PDAC-0042 · day 10", "Final", "revision 2", "replaces revision 1", "specimen PAT-07", "Day 3 has no images.", FOR_RESEARCH_USE_ONLY):
+    for words in (
+        "PDAC-0042 · day 10",
+        "Final",
+        "revision 2",
+        "replaces revision 1",
+        "specimen PAT-07",
+        "Day 3 has no images.",
+        FOR_RESEARCH_USE_ONLY,
+    ):
         assert words in text
 
 
@@ -75,17 +91,26 @@ def with_treatment(**changes: object) -> Ranking:
 
 
 def test_a_treatment_stands_with_score_interval_ranks_effect_and_verdict() -> None:
-    text = text_of(with_treatment(chance_best=0.62, effect_size=5.0, effect_low=3.2, effect_high=6.8))
-    assert "gemcitabine:1 uM single dose 1 4.20 3.10 … 5.30 1 best: 62% 0.001 0.001 5.0 (3.2 … 6.8) effective" in text
+    text = text_of(
+        with_treatment(chance_best=0.62, effect_size=5.0, effect_low=3.2, effect_high=6.8)
+    )
+    assert (
+        "gemcitabine:1 uM single dose 1 4.20 3.10 … 5.30 1 best: 62% 0.001 0.001 5.0 (3.2 … 6.8) effective"
+        in text
+    )
 
 
 def test_what_sets_a_treatment_apart_is_said_with_its_day() -> None:
-    reasons = (Reason(measure="log_area", seen="smaller", spreads=-3.14, from_day=8, wells=("D02",)),)
+    reasons = (
+        Reason(measure="log_area", seen="smaller", spreads=-3.14, from_day=8, wells=("D02",)),
+    )
     assert "smaller -3.1 from day 8" in text_of(with_treatment(reasons=reasons))
 
 
 def test_undecided_growth_is_said_beside_the_verdict() -> None:
-    assert "effective or growth: undecided" in text_of(with_treatment(direction=Direction.UNDECIDED))
+    assert "effective or growth: undecided" in text_of(
+        with_treatment(direction=Direction.UNDECIDED)
+    )
 
 
 def test_what_was_taken_into_account_is_said() -> None:
@@ -97,8 +122,12 @@ def test_names_from_outside_are_text_and_never_markup() -> None:
     base = ranking(plate=f"P {evil}", notes=(evil,), encoder_id=evil, specimen=evil)
     treatments = tuple(row.model_copy(update={"treatment": evil}) for row in base.treatments)
     wells = tuple(well.model_copy(update={"treatment": evil}) for well in base.wells)
-    quality = base.quality.model_copy(update={"reasons": (evil,), "left_out": (LeftOut(well="B02", reason=evil),)})
-    attacked = base.model_copy(update={"treatments": treatments, "wells": wells, "quality": quality})
+    quality = base.quality.model_copy(
+        update={"reasons": (evil,), "left_out": (LeftOut(well="B02", reason=evil),)}
+    )
+    attacked = base.model_copy(
+        update={"treatments": treatments, "wells": wells, "quality": quality}
+    )
     assert not {"script", "b"} & set(page(attacked).tags)
     assert evil in text_of(attacked)
 
@@ -110,32 +139,65 @@ def test_the_page_loads_nothing_from_elsewhere() -> None:
 
 def test_wells_without_positions_have_no_map_and_the_page_says_why() -> None:
     base = ranking()
-    opaque = base.model_copy(update={"wells": tuple(well.model_copy(update={"well": f"spheroid {n}"}) for n, well in enumerate(base.wells))})
+    opaque = base.model_copy(
+        update={
+            "wells": tuple(
+                well.model_copy(update={"well": f"spheroid {n}"})
+                for n, well in enumerate(base.wells)
+            )
+        }
+    )
     assert "no positions on a plate" in text_of(opaque)
     assert not has_positions(opaque.wells)
     assert has_positions(base.wells)
 
 
-@pytest.mark.parametrize(("well", "rows", "columns"), [("B02", 8, 12), ("H12", 8, 12), ("P24", 16, 24)])
+@pytest.mark.parametrize(
+    ("well", "rows", "columns"), [("B02", 8, 12), ("H12", 8, 12), ("P24", 16, 24)]
+)
 def test_the_map_is_as_large_as_the_plate(well: str, rows: int, columns: int) -> None:
     only = ranking().wells[0].model_copy(update={"well": well})
-    numbers = re.findall(r'<text class="axis" x="\d+" y="18">(\d+)<', plate_svg((only,), {}, unit="untreated spreads"))
-    letters = re.findall(r'<text class="axis" x="12" y="\d+">(\w)<', plate_svg((only,), {}, unit="untreated spreads"))
+    numbers = re.findall(
+        r'<text class="axis" x="\d+" y="18">(\d+)<',
+        plate_svg((only,), {}, unit="untreated spreads"),
+    )
+    letters = re.findall(
+        r'<text class="axis" x="12" y="\d+">(\w)<', plate_svg((only,), {}, unit="untreated spreads")
+    )
     assert (len(letters), len(numbers)) == (rows, columns)
 
 
 def test_a_strong_well_is_dark_orange_a_growing_one_purple_a_left_out_one_hatched() -> None:
     base = ranking().wells[0]
-    wells = tuple(base.model_copy(update={"well": name, "score": score}) for name, score in (("B02", 8.0), ("B03", -8.0), ("B04", 0.0), ("B05", 5.0)))
-    fills = dict(re.findall(r"<title>(\w+) ·[^<]*</title><circle [^>]*fill=\"([^\"]+)\"", plate_svg(wells, {"B05": "cut"}, unit="untreated spreads")))
-    assert fills == {"B02": "rgb(127,59,8)", "B03": "rgb(84,39,136)", "B04": "rgb(247,247,247)", "B05": "url(#hatch)"}
+    wells = tuple(
+        base.model_copy(update={"well": name, "score": score})
+        for name, score in (("B02", 8.0), ("B03", -8.0), ("B04", 0.0), ("B05", 5.0))
+    )
+    fills = dict(
+        re.findall(
+            r"<title>(\w+) ·[^<]*</title><circle [^>]*fill=\"([^\"]+)\"",
+            plate_svg(wells, {"B05": "cut"}, unit="untreated spreads"),
+        )
+    )
+    assert fills == {
+        "B02": "rgb(127,59,8)",
+        "B03": "rgb(84,39,136)",
+        "B04": "rgb(247,247,247)",
+        "B05": "url(#hatch)",
+    }
 
 
 def test_flagged_left_out_and_missing_wells_are_listed() -> None:
-    base = with_quality(left_out=(LeftOut(well="D02", reason="empty"),), missing_images=("E05", "E06"))
+    base = with_quality(
+        left_out=(LeftOut(well="D02", reason="empty"),), missing_images=("E05", "E06")
+    )
     wells = tuple(well.model_copy(update={"flags": (Flag.PLANES_MISSING,)}) for well in base.wells)
     text = text_of(base.model_copy(update={"wells": wells}))
-    for words in ("planes missing (2) D02, B02", "left out: empty (1) D02", "no image of this day (2) E05, E06"):
+    for words in (
+        "planes missing (2) D02, B02",
+        "left out: empty (1) D02",
+        "no image of this day (2) E05, E06",
+    ):
         assert words in text
 
 
@@ -159,7 +221,12 @@ def test_a_ranking_of_nothing_is_still_a_page() -> None:
 
 def test_an_untreated_well_far_from_its_fellows_is_one_to_look_at() -> None:
     base = ranking()
-    odd = tuple(row.model_copy(update={"departures": {"mahalanobis": 9.0}}) if row.group is Group.UNTREATED else row for row in base.wells)
+    odd = tuple(
+        row.model_copy(update={"departures": {"mahalanobis": 9.0}})
+        if row.group is Group.UNTREATED
+        else row
+        for row in base.wells
+    )
     words = "untreated, yet far from the other untreated wells (1)"
     assert words in text_of(base.model_copy(update={"wells": odd}))
     assert words not in text_of(base)

@@ -11,8 +11,13 @@ def test_the_distance_is_that_of_one_new_observation_from_all_others() -> None:
     away = past[3] - others.mean(axis=0)
     t_squared = away @ np.linalg.inv(np.cov(others, rowvar=False)) @ away
     assert far[3] ** 2 / far[0] ** 2 == pytest.approx(t_squared / _t_squared(past, 0), rel=1e-3)
-    beyond = [(unlike(np.random.default_rng(seed).normal(size=(60, 6)))[1] > 1).sum() for seed in range(100)]
-    assert np.mean(beyond) == pytest.approx(FALSE_WELLS_A_PLATE, abs=0.03)  # the limit is what a normal plate keeps
+    beyond = [
+        (unlike(np.random.default_rng(seed).normal(size=(60, 6)))[1] > 1).sum()
+        for seed in range(100)
+    ]
+    assert np.mean(beyond) == pytest.approx(
+        FALSE_WELLS_A_PLATE, abs=0.03
+    )  # the limit is what a normal plate keeps
 
 
 def _t_squared(past: np.ndarray, well: int) -> float:
@@ -37,11 +42,15 @@ def test_wells_odd_each_in_its_own_way_are_all_found() -> None:
 
 
 @pytest.mark.parametrize(("tails", "most"), [("normal", 0), ("t with 5 degrees of freedom", 6)])
-def test_plates_without_odd_wells_lose_less_than_a_thousandth_of_them(tails: str, most: int) -> None:
+def test_plates_without_odd_wells_lose_less_than_a_thousandth_of_them(
+    tails: str, most: int
+) -> None:
     lost = 0
     for seed in range(200):
         rng = np.random.default_rng(seed)
-        lost += unlike(rng.normal(size=(30, 6)) if tails == "normal" else rng.standard_t(5, size=(30, 6)))[0].sum()
+        lost += unlike(
+            rng.normal(size=(30, 6)) if tails == "normal" else rng.standard_t(5, size=(30, 6))
+        )[0].sum()
     assert lost <= most  # of 6000
 
 

@@ -37,7 +37,9 @@ def test_the_default_bundle_comes_along_with_its_licence_and_is_small_enough_for
     assert len(bundle.model) <= 20_000_000
 
 
-def test_a_card_that_says_no_ranking_weight_gives_the_embedding_none_beside_measures(folder: Path) -> None:
+def test_a_card_that_says_no_ranking_weight_gives_the_embedding_none_beside_measures(
+    folder: Path,
+) -> None:
     card = json.loads((folder / "bundle.json").read_text())
     assert card.pop("ranking_weight") > 0
     (folder / "bundle.json").write_text(json.dumps(card))
@@ -46,12 +48,26 @@ def test_a_card_that_says_no_ranking_weight_gives_the_embedding_none_beside_meas
 
 def test_the_wheel_carries_the_default_bundle_where_it_is_looked_for(tmp_path: Path) -> None:
     pytest.importorskip("hatchling", reason="needs the dev extra")
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
     (wheel,) = tmp_path.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     look = "from inference.bundle import load_bundle; print(load_bundle('default').folder)"
-    found = subprocess.run([sys.executable, "-c", look], cwd=tmp_path / "site", check=True, capture_output=True, text=True)
-    assert Path(found.stdout.strip()) == (tmp_path / "site" / "inference" / "encoders" / "default").resolve()
+    found = subprocess.run(
+        [sys.executable, "-c", look],
+        cwd=tmp_path / "site",
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert (
+        Path(found.stdout.strip())
+        == (tmp_path / "site" / "inference" / "encoders" / "default").resolve()
+    )
 
 
 def test_a_folder_is_read_by_its_path(folder: Path) -> None:
@@ -59,7 +75,10 @@ def test_a_folder_is_read_by_its_path(folder: Path) -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_names_there_are() -> None:
-    with pytest.raises(BundleError, match=r"resnet: is no encoder bundle; expected a folder .* or one of: .*default"):
+    with pytest.raises(
+        BundleError,
+        match=r"resnet: is no encoder bundle; expected a folder .* or one of: .*default",
+    ):
         load_bundle("resnet")
 
 
@@ -86,7 +105,9 @@ def test_a_changed_model_is_refused_with_both_digests(folder: Path) -> None:
         ({"dimension": 0}, "dimension: .* greater than or equal to 1"),
     ],
 )
-def test_a_card_that_does_not_parse_is_refused_by_its_key(folder: Path, changes: dict[str, object], problem: str) -> None:
+def test_a_card_that_does_not_parse_is_refused_by_its_key(
+    folder: Path, changes: dict[str, object], problem: str
+) -> None:
     change_card(folder, **changes)
     with pytest.raises(BundleError, match=rf"bundle.json: {problem}"):
         load_bundle(str(folder))

@@ -16,17 +16,33 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 True_ = dict[str, tuple[float, float, float]]
 
 
-def parts(combination: float, single_agents: tuple[float, ...], *, spread: float = 0.05, replicates: int = 3, seed: int = 0) -> Parts:
+def parts(
+    combination: float,
+    single_agents: tuple[float, ...],
+    *,
+    spread: float = 0.05,
+    replicates: int = 3,
+    seed: int = 0,
+) -> Parts:
     """Return wells of a combination and its single agents, beside untreated ones and others that lend their variance."""
     rng = np.random.default_rng(seed)
     truth = [0.0, combination, *single_agents, 0.5, 0.5, 0.5, 0.5]
-    wells = [mean + spread * rng.standard_normal(18 if n == 0 else replicates) for n, mean in enumerate(truth)]
-    return Parts(Means.moderated(wells, 0).take(range(2 + len(single_agents))), len(single_agents), None)
+    wells = [
+        mean + spread * rng.standard_normal(18 if n == 0 else replicates)
+        for n, mean in enumerate(truth)
+    ]
+    return Parts(
+        Means.moderated(wells, 0).take(range(2 + len(single_agents))), len(single_agents), None
+    )
 
 
-def curve(midpoint: float, *, top: float = 1.0, hill: float = 1.0, spread: float = 0.0, seed: int = 0) -> LogisticFit:
+def curve(
+    midpoint: float, *, top: float = 1.0, hill: float = 1.0, spread: float = 0.0, seed: int = 0
+) -> LogisticFit:
     doses = np.repeat([0.0, *(10.0 / 3.0 ** np.arange(7))], 3)
-    effects = Logistic(0.0, top, midpoint, hill).effect_at(doses) + spread * np.random.default_rng(seed).standard_normal(len(doses))
+    effects = Logistic(0.0, top, midpoint, hill).effect_at(doses) + spread * np.random.default_rng(
+        seed
+    ).standard_normal(len(doses))
     return fit_logistic(Levels.of(doses, effects))
 
 
@@ -34,17 +50,37 @@ def scenario(name: str, seed: int) -> tuple[TreatmentTable, True_]:
     """Return synfit's plate as deterioration, and the true excess of each combination by Bliss, highest single agent and Loewe."""
     config = scenario_config(name)
     replicates, across, down = generate_matrix(config, np.random.default_rng(seed))
-    (truth,), _, _ = generate_matrix(config | {"noise_model": "gaussian", "noise_sigma": 0.0, "n_replicates": 1})
+    (truth,), _, _ = generate_matrix(
+        config | {"noise_model": "gaussian", "noise_sigma": 0.0, "n_replicates": 1}
+    )
     independent = bliss_reference(truth[0], truth[:, 0], 1.0, 0.0)
     highest = hsa_reference(truth[0], truth[:, 0])
     drugs = config["horizontal_drug"], config["vertical_drug"]
-    additive = loewe_reference(across, down, *(drug["c50"] for drug in drugs), *(drug["hill"] for drug in drugs), config["effect_0"], config["effect_inf"])
+    additive = loewe_reference(
+        across,
+        down,
+        *(drug["c50"] for drug in drugs),
+        *(drug["hill"] for drug in drugs),
+        config["effect_0"],
+        config["effect_inf"],
+    )
     rows, excess = [], {}
     for i, j in np.ndindex(truth.shape):
-        treatment = " + ".join(f"{drug}:{dose:.9g} uM" for drug, dose in (("across", across[j]), ("down", down[i])) if dose > 0)
-        rows += [well(f"{i}-{j}-{n}", treatment, percent=100 * float(1 - replicate[i, j])) for n, replicate in enumerate(replicates)]
+        treatment = " + ".join(
+            f"{drug}:{dose:.9g} uM"
+            for drug, dose in (("across", across[j]), ("down", down[i]))
+            if dose > 0
+        )
+        rows += [
+            well(f"{i}-{j}-{n}", treatment, percent=100 * float(1 - replicate[i, j]))
+            for n, replicate in enumerate(replicates)
+        ]
         if i and j:
-            excess[treatment] = (independent[i, j] - truth[i, j], highest[i, j] - truth[i, j], additive[i, j] - truth[i, j])
+            excess[treatment] = (
+                independent[i, j] - truth[i, j],
+                highest[i, j] - truth[i, j],
+                additive[i, j] - truth[i, j],
+            )
     return table(rows), excess
 
 
@@ -58,10 +94,28 @@ def compared(name: str, seeds: int) -> dict[str, dict[str, Array]]:
                 seen = getattr(each, model)
                 assert seen is not None
                 of_model.append((seen.excess, true, seen.low <= true <= seen.high, seen.p_value))
-    return {model: dict(zip(("excess", "true", "held", "p"), map(np.array, zip(*of_model, strict=True)), strict=True)) for model, of_model in rows.items()}
+    return {
+        model: dict(
+            zip(
+                ("excess", "true", "held", "p"),
+                map(np.array, zip(*of_model, strict=True)),
+                strict=True,
+            )
+        )
+        for model, of_model in rows.items()
+    }
 
 
-@pytest.mark.parametrize("name", ["matrix_independent", "matrix_loewe_additive", "matrix_synergy", "matrix_antagonism", "matrix_steep_hills"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "matrix_independent",
+        "matrix_loewe_additive",
+        "matrix_synergy",
+        "matrix_antagonism",
+        "matrix_steep_hills",
+    ],
+)
 def test_the_excess_is_the_true_one_of_a_published_scenario(name: str) -> None:
     for model, seen in compared(name, 4).items():
         assert np.abs(np.mean(seen["excess"] - seen["true"])) < 0.02, model
@@ -94,17 +148,28 @@ def test_antagonism_has_a_bliss_excess_below_nought() -> None:
 def test_bliss_is_the_product_of_what_each_leaves() -> None:
     seen = bliss(parts(0.9, (0.5, 0.4), spread=0.0))
     assert (seen.expected, seen.excess) == pytest.approx((0.7, 0.2))
-    assert bliss(parts(0.9, (0.5, 0.4, 0.2), spread=0.0)).expected == pytest.approx(1 - 0.5 * 0.6 * 0.8)
+    assert bliss(parts(0.9, (0.5, 0.4, 0.2), spread=0.0)).expected == pytest.approx(
+        1 - 0.5 * 0.6 * 0.8
+    )
 
 
 def test_the_error_of_bliss_is_that_of_its_formula() -> None:
     given = parts(0.8, (0.5, 0.4), seed=2)
     (u, c, a, b), (vu, vc, va, vb) = given.means.values, given.means.variances
     left = (1 - a) * (1 - b) / (1 - u) ** 2  # the excess is left - (1 - c) / (1 - u)
-    slopes = np.array([(2 * left - (1 - c) / (1 - u)) / (1 - u), 1 / (1 - u), -(1 - b) / (1 - u) ** 2, -(1 - a) / (1 - u) ** 2])
+    slopes = np.array(
+        [
+            (2 * left - (1 - c) / (1 - u)) / (1 - u),
+            1 / (1 - u),
+            -(1 - b) / (1 - u) ** 2,
+            -(1 - a) / (1 - u) ** 2,
+        ]
+    )
     spread = np.sqrt((slopes**2 * np.array([vu, vc, va, vb])).sum())
     seen = bliss(given)
-    assert (seen.high - seen.low) / 2 == pytest.approx(spread * 1.70, rel=0.05)  # t quantile of about 30 degrees of freedom
+    assert (seen.high - seen.low) / 2 == pytest.approx(
+        spread * 1.70, rel=0.05
+    )  # t quantile of about 30 degrees of freedom
 
 
 def test_bliss_calls_no_more_than_it_may_where_there_is_no_excess() -> None:
@@ -138,12 +203,19 @@ def test_a_drug_combined_with_itself_is_loewe_additive() -> None:
 def test_above_its_own_top_a_drug_adds_nothing_to_loewe() -> None:
     strong, weak = curve(1.0), curve(1.0, top=0.2)
     seen = loewe(parts(0.9, (), spread=0.0), [strong, weak], [4.0, 4.0], np.random.default_rng(0))
-    assert seen.expected == pytest.approx(float(strong.curve.effect_at(np.array([4.0]))[0]), abs=1e-4)
+    assert seen.expected == pytest.approx(
+        float(strong.curve.effect_at(np.array([4.0]))[0]), abs=1e-4
+    )
 
 
 def test_the_error_of_loewe_is_that_of_curves_fitted_again() -> None:
     expected = [
-        loewe(parts(0.5, (), spread=0.0), [curve(1.0, spread=0.05, seed=2 * n), curve(3.0, spread=0.05, seed=2 * n + 1)], [0.5, 1.5], np.random.default_rng(0))
+        loewe(
+            parts(0.5, (), spread=0.0),
+            [curve(1.0, spread=0.05, seed=2 * n), curve(3.0, spread=0.05, seed=2 * n + 1)],
+            [0.5, 1.5],
+            np.random.default_rng(0),
+        )
         for n in range(60)
     ]
     spread = np.std([each.expected for each in expected])
@@ -170,6 +242,11 @@ def test_where_wells_with_an_effect_vary_more_bliss_still_calls_little() -> None
     for seed in range(400):
         rng = np.random.default_rng(seed)
         truth = np.array([0.0, 0.7, 0.5, 0.4, 0.1, 0.2, 0.3, 0.6, 0.8, 0.9])
-        wells = [mean + (0.03 + 0.1 * mean) * rng.standard_normal(18 if n == 0 else 3) for n, mean in enumerate(truth)]
-        called.append(bliss(Parts(Means.moderated(wells, 0).take(range(4)), 2, None)).p_value <= 0.05)
+        wells = [
+            mean + (0.03 + 0.1 * mean) * rng.standard_normal(18 if n == 0 else 3)
+            for n, mean in enumerate(truth)
+        ]
+        called.append(
+            bliss(Parts(Means.moderated(wells, 0).take(range(4)), 2, None)).p_value <= 0.05
+        )
     assert np.mean(called) <= 0.08

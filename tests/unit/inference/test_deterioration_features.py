@@ -18,7 +18,14 @@ def seen(trajectories: Trajectories) -> SeenPlate:
     return SeenPlate.of(trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY)
 
 
-def changed(trajectories: Trajectories, value: float, *, wells: object = slice(None), day: object = slice(None), feature: object = slice(None)) -> Trajectories:
+def changed(
+    trajectories: Trajectories,
+    value: float,
+    *,
+    wells: object = slice(None),
+    day: object = slice(None),
+    feature: object = slice(None),
+) -> Trajectories:
     """Return the plate with another value at (wells, day, feature)."""
     features = trajectories.features.copy()
     features[wells, day, feature] = value  # type: ignore[index]  # any index that numpy takes
@@ -42,7 +49,9 @@ def test_the_median_untreated_well_is_0_in_every_measure_on_every_plate() -> Non
 def test_a_factor_on_positive_measures_changes_no_ratio_and_a_sum_no_difference() -> None:
     plate = known_plate(1).trajectories
     area, tilt = plate.features * [3.0, 1, 1, 1, 1], plate.features + np.array([0, 0, 5.0, 0, 0])
-    own, scaled, moved = rows_of(plate, replace(plate, features=area), replace(plate, features=tilt))
+    own, scaled, moved = rows_of(
+        plate, replace(plate, features=area), replace(plate, features=tilt)
+    )
     ratios = slice(2 * len(MEASURES), None)  # after readout and change of every measure
     assert own.shape[1] == 2 * len(MEASURES) + 2 * 3  # area, density and grain have ratios
     assert scaled[:, ratios] == pytest.approx(own[:, ratios])
@@ -51,9 +60,21 @@ def test_a_factor_on_positive_measures_changes_no_ratio_and_a_sum_no_difference(
 
 def test_a_measure_has_a_ratio_only_where_it_is_positive_on_every_plate() -> None:
     plates = [seen(known_plate(seed).trajectories) for seed in (1, 2)]
-    assert FeatureSpace.settle(plates, "measures").positive.tolist() == [True, True, False, True, False]
+    assert FeatureSpace.settle(plates, "measures").positive.tolist() == [
+        True,
+        True,
+        False,
+        True,
+        False,
+    ]
     touched = seen(changed(known_plate(3).trajectories, 0.0, wells=7, day=1, feature=0))
-    assert FeatureSpace.settle([*plates, touched], "measures").positive.tolist() == [False, True, False, True, False]
+    assert FeatureSpace.settle([*plates, touched], "measures").positive.tolist() == [
+        False,
+        True,
+        False,
+        True,
+        False,
+    ]
 
 
 def test_a_measure_that_falls_to_0_on_a_new_plate_has_a_finite_ratio_all_the_same() -> None:
@@ -84,7 +105,11 @@ def test_the_last_image_up_to_dosing_counts_and_days_need_not_be_even() -> None:
     early = plate.features[:, 0] - 1.0
     late = plate.features[:, 0].copy()
     late[5::2] = np.nan  # not seen on the dosing day
-    days = replace(plate, days=(3, DOSING_DAY, READOUT_DAY), features=np.stack([early, late, plate.features[:, 1]], axis=1))
+    days = replace(
+        plate,
+        days=(3, DOSING_DAY, READOUT_DAY),
+        features=np.stack([early, late, plate.features[:, 1]], axis=1),
+    )
     before = seen(days).before
     assert (before[6] == late[6]).all()
     assert (before[7] == early[7]).all()
@@ -93,13 +118,17 @@ def test_the_last_image_up_to_dosing_counts_and_days_need_not_be_even() -> None:
 
 def test_days_after_dosing_but_the_readout_are_not_looked_at() -> None:
     plate = known_plate(1).trajectories
-    between = replace(plate, days=(DOSING_DAY, 8, READOUT_DAY), features=np.insert(plate.features, 1, 1e6, axis=1))
+    between = replace(
+        plate, days=(DOSING_DAY, 8, READOUT_DAY), features=np.insert(plate.features, 1, 1e6, axis=1)
+    )
     for own, with_more in zip(rows_of(plate), rows_of(between), strict=True):
         assert (own == with_more).all()
 
 
 def test_wells_without_one_of_the_two_images_are_not_seen_and_are_nan() -> None:
-    plate = changed(changed(known_plate(1).trajectories, np.nan, wells=30, day=0), np.nan, wells=[0, 40], day=1)
+    plate = changed(
+        changed(known_plate(1).trajectories, np.nan, wells=30, day=0), np.nan, wells=[0, 40], day=1
+    )
     (rows,) = rows_of(plate)
     assert np.flatnonzero(np.isnan(rows).all(axis=1)).tolist() == [0, 30, 40]
     assert np.isfinite(np.delete(rows, [0, 30, 40], axis=0)).all()
@@ -113,8 +142,13 @@ def test_wells_without_tissue_are_not_seen() -> None:
 
 
 @pytest.mark.parametrize(("dosing_day", "readout_day"), [(DOSING_DAY, 12), (3, READOUT_DAY)])
-def test_a_plate_without_one_of_the_two_days_is_refused_with_both(dosing_day: int, readout_day: int) -> None:
-    with pytest.raises(ProfileError, match=f"K-1: no untreated well has an image of day {readout_day} and one up to day {dosing_day}; expected some"):
+def test_a_plate_without_one_of_the_two_days_is_refused_with_both(
+    dosing_day: int, readout_day: int
+) -> None:
+    with pytest.raises(
+        ProfileError,
+        match=f"K-1: no untreated well has an image of day {readout_day} and one up to day {dosing_day}; expected some",
+    ):
         SeenPlate.of(known_plate(1).trajectories, dosing_day=dosing_day, readout_day=readout_day)
 
 
@@ -129,14 +163,18 @@ def test_an_embedding_is_seen_in_the_directions_that_other_plates_settled() -> N
     space = FeatureSpace.settle([teacher], "embedding")
     rows = space.of(other)
     assert rows.shape[1] == 2 * EMBEDDING_COMPONENTS
-    alone = changed(known_plate(2, embedding=40).trajectories, 1e3, wells=30, day=1, feature=slice(40))
+    alone = changed(
+        known_plate(2, embedding=40).trajectories, 1e3, wells=30, day=1, feature=slice(40)
+    )
     assert (space.of(seen(alone))[29] == rows[29]).all()
     assert np.abs(space.of(seen(alone))[30]).max() > 100 * np.abs(rows).max()
 
 
 def test_an_embedding_and_measures_stand_beside_each_other() -> None:
     plates = [known_plate(seed, embedding=40).trajectories for seed in (1, 2)]
-    measures, embedding, both = (rows_of(*plates, blocks=blocks)[0] for blocks in ("measures", "embedding", "both"))
+    measures, embedding, both = (
+        rows_of(*plates, blocks=blocks)[0] for blocks in ("measures", "embedding", "both")
+    )
     assert (np.concatenate([measures, embedding], axis=1) == both).all()
 
 
@@ -147,13 +185,18 @@ def test_a_short_embedding_has_no_more_directions_than_dimensions() -> None:
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        (known_plate(2, embedding=4).trajectories, "K-2: has features of the encoder 'eeee.*'; expected '' as plate K-1 has"),
+        (
+            known_plate(2, embedding=4).trajectories,
+            "K-2: has features of the encoder 'eeee.*'; expected '' as plate K-1 has",
+        ),
         (
             replace(known_plate(2).trajectories, feature_names=("a", *MEASURES[1:])),
             "K-2: has 5 features, not all of them those of plate K-1; expected the same 5",
         ),
     ],
 )
-def test_plates_that_were_looked_at_in_another_way_are_not_compared(other: Trajectories, said: str) -> None:
+def test_plates_that_were_looked_at_in_another_way_are_not_compared(
+    other: Trajectories, said: str
+) -> None:
     with pytest.raises(ProfileError, match=said):
         seen(other).check_comparable(seen(known_plate(1).trajectories))

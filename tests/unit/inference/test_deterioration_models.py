@@ -38,7 +38,9 @@ def test_every_model_learns_a_simple_truth_that_holds_on_wells_it_has_not_seen(n
     predicted = MODELS[name].fit(features, percent, plates, 0)(new_features)
     assert predicted.shape == new_percent.shape
     assert spearmanr(predicted, new_percent).statistic > 0.85
-    assert np.abs(predicted - new_percent).mean() < 8 < np.abs(percent.mean() - new_percent).mean() / 3
+    assert (
+        np.abs(predicted - new_percent).mean() < 8 < np.abs(percent.mean() - new_percent).mean() / 3
+    )
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -63,10 +65,14 @@ def test_the_mean_is_the_mean_of_the_single_models() -> None:
     features, percent, plates = wells(0, plates=2)
     new, _, _ = wells(1, plates=1)
     single = [model.fit(features, percent, plates, 0)(new) for model in SINGLE.values()]
-    assert MODELS[MEAN].fit(features, percent, plates, 0)(new) == pytest.approx(np.mean(single, axis=0))
+    assert MODELS[MEAN].fit(features, percent, plates, 0)(new) == pytest.approx(
+        np.mean(single, axis=0)
+    )
 
 
-def test_pairs_within_plates_tell_the_order_where_assays_are_off_by_a_factor_and_an_offset_of_the_plate() -> None:
+def test_pairs_within_plates_tell_the_order_where_assays_are_off_by_a_factor_and_an_offset_of_the_plate() -> (
+    None
+):
     models: dict[str, DeteriorationModel] = {"pairwise": Pairwise(), "ridge": Ridge()}
     orders: dict[str, list[float]] = {name: [] for name in models}
     for seed in range(8):

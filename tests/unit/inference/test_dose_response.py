@@ -15,11 +15,25 @@ TRUE = Logistic(bottom=0.0, top=8.0, midpoint=0.5, hill=1.5)
 Wells = dict[float, list[tuple[str, float]]]
 
 
-def wells(curve: Logistic, *, doses: np.ndarray = DOSES, replicates: int = 3, untreated: int = 18, spread: float = 1.0, seed: int = 0) -> Wells:
+def wells(
+    curve: Logistic,
+    *,
+    doses: np.ndarray = DOSES,
+    replicates: int = 3,
+    untreated: int = 18,
+    spread: float = 1.0,
+    seed: int = 0,
+) -> Wells:
     rng = np.random.default_rng(seed)
     counts = {0.0: untreated} | dict.fromkeys(doses.tolist(), replicates)
     truth = dict(zip(counts, curve.effect_at(np.array(list(counts))), strict=True))
-    return {dose: [(f"{dose:g}-{n}", float(truth[dose] + spread * rng.standard_normal())) for n in range(count)] for dose, count in counts.items()}
+    return {
+        dose: [
+            (f"{dose:g}-{n}", float(truth[dose] + spread * rng.standard_normal()))
+            for n in range(count)
+        ]
+        for dose, count in counts.items()
+    }
 
 
 def known(of: Wells, effect: Effect = Effect.DEPARTURE) -> DoseResponse:
@@ -27,24 +41,41 @@ def known(of: Wells, effect: Effect = Effect.DEPARTURE) -> DoseResponse:
 
 
 def fitted(of: Wells) -> LogisticFit:
-    doses, effects = zip(*((dose, value) for dose, of_dose in of.items() for _, value in of_dose), strict=True)
+    doses, effects = zip(
+        *((dose, value) for dose, of_dose in of.items() for _, value in of_dose), strict=True
+    )
     return fit_logistic(Levels.of(np.array(doses), np.array(effects)))
 
 
 def test_without_noise_the_curve_is_the_true_one() -> None:
     curve = fitted(wells(TRUE, spread=0.0)).curve
-    assert [curve.bottom, curve.top, curve.midpoint, curve.hill] == pytest.approx([0.0, 8.0, 0.5, 1.5], rel=1e-4, abs=1e-4)
+    assert [curve.bottom, curve.top, curve.midpoint, curve.hill] == pytest.approx(
+        [0.0, 8.0, 0.5, 1.5], rel=1e-4, abs=1e-4
+    )
 
 
 def test_the_best_curve_is_the_one_that_curve_fit_finds() -> None:
-    levels = Levels.of(*(np.array(column) for column in zip(*((dose, value) for dose, of in wells(TRUE).items() for _, value in of), strict=True)))
+    levels = Levels.of(
+        *(
+            np.array(column)
+            for column in zip(
+                *((dose, value) for dose, of in wells(TRUE).items() for _, value in of), strict=True
+            )
+        )
+    )
 
-    def logistic(dose: np.ndarray, bottom: float, top: float, log_midpoint: float, log_hill: float) -> np.ndarray:
+    def logistic(
+        dose: np.ndarray, bottom: float, top: float, log_midpoint: float, log_hill: float
+    ) -> np.ndarray:
         return Logistic(bottom, top, np.exp(log_midpoint), np.exp(log_hill)).effect_at(dose)
 
-    found, _ = curve_fit(logistic, levels.doses, levels.means, p0=(0, 6, 0, 0), sigma=levels.weights**-0.5)
+    found, _ = curve_fit(
+        logistic, levels.doses, levels.means, p0=(0, 6, 0, 0), sigma=levels.weights**-0.5
+    )
     ours = fit_logistic(levels).curve
-    assert [ours.bottom, ours.top, np.log(ours.midpoint), np.log(ours.hill)] == pytest.approx(found, rel=1e-3, abs=1e-3)
+    assert [ours.bottom, ours.top, np.log(ours.midpoint), np.log(ours.hill)] == pytest.approx(
+        found, rel=1e-3, abs=1e-3
+    )
 
 
 def test_the_profile_is_what_holding_a_parameter_and_fitting_the_others_leaves() -> None:
@@ -60,7 +91,10 @@ def test_the_profile_is_what_holding_a_parameter_and_fitting_the_others_leaves()
 
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     fits = [fitted(wells(TRUE, seed=seed)) for seed in range(150)]
-    held = [(low or 0) <= 0.5 <= (high or np.inf) for low, high in (fit.midpoint_limits() for fit in fits)]
+    held = [
+        (low or 0) <= 0.5 <= (high or np.inf)
+        for low, high in (fit.midpoint_limits() for fit in fits)
+    ]
     tops = [low <= 8.0 <= high for low, high in (fit.effect_limits(1.0) for fit in fits)]
     assert 0.83 <= np.mean(held) <= 0.97
     assert 0.83 <= np.mean(tops) <= 0.97
@@ -72,7 +106,14 @@ def test_where_wells_with_an_effect_vary_more_the_interval_allows_for_it() -> No
         calm = wells(TRUE, seed=seed)
         stirred = {
             dose: [
-                (name, value if dose == 0 else TRUE.effect_at(np.array([dose]))[0] + 3 * (value - TRUE.effect_at(np.array([dose]))[0])) for name, value in of
+                (
+                    name,
+                    value
+                    if dose == 0
+                    else TRUE.effect_at(np.array([dose]))[0]
+                    + 3 * (value - TRUE.effect_at(np.array([dose]))[0]),
+                )
+                for name, value in of
             ]
             for dose, of in calm.items()
         }
@@ -86,7 +127,10 @@ def test_flat_wells_are_no_response_and_have_no_ic50() -> None:
     seen = [known(wells(flat, seed=seed), Effect.DETERIORATION) for seed in range(100)]
     silent = [each for each in seen if each.verdict is Response.NO_RESPONSE]
     assert len(silent) >= 93
-    assert all(each.curve is None and each.relative_ic50 is None and each.absolute_ic50 is None for each in silent)
+    assert all(
+        each.curve is None and each.relative_ic50 is None and each.absolute_ic50 is None
+        for each in silent
+    )
     assert all(each.p_value is not None and each.p_value > 0.05 for each in silent)
 
 
@@ -109,14 +153,27 @@ def test_without_untreated_wells_four_doses_are_needed() -> None:
 
 
 def test_no_more_wells_than_parameters_are_too_few() -> None:
-    assert known(wells(TRUE, doses=DOSES[:3], replicates=1, untreated=1)).verdict is Response.TOO_FEW_WELLS
+    assert (
+        known(wells(TRUE, doses=DOSES[:3], replicates=1, untreated=1)).verdict
+        is Response.TOO_FEW_WELLS
+    )
 
 
 @pytest.mark.parametrize(
-    ("midpoint", "bound", "amount"), [(200.0, Bound.ABOVE_HIGHEST, 10.0), (0.5, Bound.WITHIN, 0.5), (0.001, Bound.BELOW_LOWEST, float(DOSES[0]))]
+    ("midpoint", "bound", "amount"),
+    [
+        (200.0, Bound.ABOVE_HIGHEST, 10.0),
+        (0.5, Bound.WITHIN, 0.5),
+        (0.001, Bound.BELOW_LOWEST, float(DOSES[0])),
+    ],
 )
-def test_an_ic50_beyond_the_doses_tested_is_said_and_not_extrapolated(midpoint: float, bound: Bound, amount: float) -> None:
-    seen = known(wells(Logistic(0.0, 1.0 if midpoint < 100 else 10.0, midpoint, 1.5), spread=0.002), Effect.DETERIORATION)
+def test_an_ic50_beyond_the_doses_tested_is_said_and_not_extrapolated(
+    midpoint: float, bound: Bound, amount: float
+) -> None:
+    seen = known(
+        wells(Logistic(0.0, 1.0 if midpoint < 100 else 10.0, midpoint, 1.5), spread=0.002),
+        Effect.DETERIORATION,
+    )
     assert seen.relative_ic50 is not None
     assert seen.relative_ic50.bound is bound
     assert seen.relative_ic50.amount == pytest.approx(amount, rel=0.1)
@@ -133,7 +190,9 @@ def test_a_top_that_no_dose_is_near_has_no_upper_limit() -> None:
 
 def test_the_absolute_ic50_is_where_the_effect_is_a_half() -> None:
     top = 0.8
-    seen = known(wells(Logistic(0.0, top, 0.5, 1.5), spread=0.03), Effect.DETERIORATION).absolute_ic50
+    seen = known(
+        wells(Logistic(0.0, top, 0.5, 1.5), spread=0.03), Effect.DETERIORATION
+    ).absolute_ic50
     assert seen is not None
     truth = 0.5 * (0.5 / (top - 0.5)) ** (1 / 1.5)
     assert seen.amount == pytest.approx(truth, rel=0.15)
@@ -158,7 +217,10 @@ def test_a_departure_is_no_fraction_and_has_no_absolute_ic50() -> None:
 
 @pytest.mark.parametrize("value", [0.0, 0.3, -7.25, 1e9])
 def test_equal_effects_are_no_response(value: float) -> None:
-    seen = known({dose: [(f"{dose}-{n}", value) for n in range(3)] for dose in (0.0, *DOSES.tolist())}, Effect.DETERIORATION)
+    seen = known(
+        {dose: [(f"{dose}-{n}", value) for n in range(3)] for dose in (0.0, *DOSES.tolist())},
+        Effect.DETERIORATION,
+    )
     assert (seen.verdict, seen.p_value) == (Response.NO_RESPONSE, 1.0)
 
 
@@ -173,14 +235,24 @@ def test_no_wells_at_all_are_too_few_doses() -> None:
     assert known({0.0: [], 1.0: [("B02", float("nan"))]}).doses == ()
 
 
-@pytest.mark.parametrize("name", ["single_drug_clean", "single_drug_noisy", "single_drug_poisson_demo", "single_drug_activation"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "single_drug_clean",
+        "single_drug_noisy",
+        "single_drug_poisson_demo",
+        "single_drug_activation",
+    ],
+)
 def test_the_truth_of_a_published_scenario_lies_in_the_intervals(name: str) -> None:
     config = scenario_config(name)
     truth = config["hill_params"]
     held = []
     for seed in range(20):
         frame = generate_single_drug(config, np.random.default_rng(seed))
-        fit = fit_logistic(Levels.of(frame["concentration"].to_numpy(float), frame["y"].to_numpy(float)))
+        fit = fit_logistic(
+            Levels.of(frame["concentration"].to_numpy(float), frame["y"].to_numpy(float))
+        )
         assert fit.p_flat < 1e-3
         assert fit.curve.midpoint == pytest.approx(truth["c50"], rel=0.6)
         low, high = fit.midpoint_limits()
@@ -194,7 +266,9 @@ def test_curves_drawn_from_what_the_wells_leave_open_spread_as_the_interval_does
     low, high = fit.midpoint_limits()
     assert low is not None
     assert high is not None
-    assert np.quantile(np.log(midpoint), [0.05, 0.95]) == pytest.approx(np.log([low, high]), abs=0.35 * np.log(high / low))
+    assert np.quantile(np.log(midpoint), [0.05, 0.95]) == pytest.approx(
+        np.log([low, high]), abs=0.35 * np.log(high / low)
+    )
     assert np.median(top) == pytest.approx(fit.curve.top, abs=1.0)
     assert np.isfinite([bottom, top, midpoint, hill]).all()
 
@@ -218,11 +292,17 @@ def test_without_growth_of_the_untreated_there_is_no_gr_value() -> None:
         gr_value(np.array([1.0]), np.array([2.0]), 1.0)
 
 
-@pytest.mark.parametrize("now", [[1.0, 1.0, 1.0], [0.5, 2.5, 1.2], [2.0], []], ids=["none", "less than they differ", "one well", "no well"])
+@pytest.mark.parametrize(
+    "now",
+    [[1.0, 1.0, 1.0], [0.5, 2.5, 1.2], [2.0], []],
+    ids=["none", "less than they differ", "one well", "no well"],
+)
 def test_growth_of_the_untreated_has_to_exceed_their_spread(now: list[float]) -> None:
     with pytest.raises(ProfileError, match="expected growth"):
         untreated_growth(np.ones(len(now)), np.array(now))
 
 
 def test_growth_of_the_untreated_is_the_geometric_mean() -> None:
-    assert untreated_growth(np.array([1.0, 2.0, 1.0]), np.array([2.0, 4.2, 1.9])) == pytest.approx((2.0 * 2.1 * 1.9) ** (1 / 3))
+    assert untreated_growth(np.array([1.0, 2.0, 1.0]), np.array([2.0, 4.2, 1.9])) == pytest.approx(
+        (2.0 * 2.1 * 1.9) ** (1 / 3)
+    )

@@ -30,7 +30,10 @@ def believed(trajectories: Trajectories) -> list[LabelDoubt]:
 
 def relabelled(trajectories: Trajectories, order: Sequence[int]) -> Trajectories:
     """Give each well the label of another."""
-    groups, treatments = (tuple(values[well] for well in order) for values in (trajectories.groups, trajectories.treatments))
+    groups, treatments = (
+        tuple(values[well] for well in order)
+        for values in (trajectories.groups, trajectories.treatments)
+    )
     return replace(trajectories, groups=groups, treatments=treatments)
 
 
@@ -56,7 +59,10 @@ def test_an_untreated_well_exchanged_with_a_killed_one_is_found_with_its_partner
         right = plate(KILLS, seed=seed)
         untreated, killed = 4, of_treatment(right, "drug5:1 uM")[1]
         pair = (right.wells[untreated], right.wells[killed])
-        found += any(doubt.wells == pair and doubt.seems == EXCHANGED for doubt in believed(exchanged(right, untreated, killed)))
+        found += any(
+            doubt.wells == pair and doubt.seems == EXCHANGED
+            for doubt in believed(exchanged(right, untreated, killed))
+        )
     assert found >= 0.9 * len(SEEDS)
 
 
@@ -66,7 +72,9 @@ def test_two_wells_of_very_different_treatments_that_were_exchanged_are_found() 
         right = plate(KILLS, seed=seed)
         one, other = of_treatment(right, "drug1:1 uM")[0], of_treatment(right, "drug6:1 uM")[2]
         pair = {right.wells[one], right.wells[other]}
-        found += pair <= {well for doubt in believed(exchanged(right, one, other)) for well in doubt.wells}
+        found += pair <= {
+            well for doubt in believed(exchanged(right, one, other)) for well in doubt.wells
+        }
     assert found >= 0.8 * len(SEEDS)
 
 
@@ -90,7 +98,11 @@ def test_an_untreated_well_that_is_called_treated_is_found() -> None:
 
 def test_several_wrong_labels_do_not_hide_one_another() -> None:
     right = plate(KILLS, seed=3)
-    wrong = exchanged(exchanged(right, 2, of_treatment(right, "drug6:1 uM")[0]), 9, of_treatment(right, "drug4:1 uM")[0])
+    wrong = exchanged(
+        exchanged(right, 2, of_treatment(right, "drug6:1 uM")[0]),
+        9,
+        of_treatment(right, "drug4:1 uM")[0],
+    )
     named = {well for doubt in believed(wrong) for well in doubt.wells}
     assert named >= {right.wells[2], right.wells[9]}
 
@@ -101,7 +113,11 @@ def test_right_labels_are_hardly_ever_doubted() -> None:
 
 
 def test_treatments_that_do_nothing_are_not_doubted_for_looking_untreated() -> None:
-    doubted = [len(doubt.wells) for seed in SEEDS for doubt in believed(plate((0.0,) * 8 + (0.1,) * 4, seed=seed))]
+    doubted = [
+        len(doubt.wells)
+        for seed in SEEDS
+        for doubt in believed(plate((0.0,) * 8 + (0.1,) * 4, seed=seed))
+    ]
     assert sum(doubted) <= 0.01 * 54 * len(SEEDS)
 
 
@@ -115,7 +131,11 @@ def test_a_well_that_is_like_nothing_else_is_no_label_in_doubt() -> None:
     right = plate((0.0, 0.1, 0.2, 0.3))
     features = right.features.copy()
     features[20, 1] += 30 * np.random.default_rng(1).normal(size=features.shape[2])
-    assert not [doubt for doubt in audit(replace(right, features=features)) if right.wells[20] in doubt.wells]
+    assert not [
+        doubt
+        for doubt in audit(replace(right, features=features))
+        if right.wells[20] in doubt.wells
+    ]
 
 
 def test_beside_few_untreated_wells_nothing_is_doubted() -> None:
@@ -148,11 +168,18 @@ def test_a_plate_turned_by_180_degrees_is_found(kills: tuple[float, ...]) -> Non
 @pytest.mark.parametrize("wells", sorted(PLATE_SHAPES))
 def test_plates_of_every_size_are_turned_about_their_own_middle(wells: int) -> None:
     rows, columns = PLATE_SHAPES[wells]
-    names = tuple(well_at(row, column) for row in range(1, rows + 1) for column in range(1, columns + 1))[: wells if wells <= 96 else 48]
+    names = tuple(
+        well_at(row, column) for row in range(1, rows + 1) for column in range(1, columns + 1)
+    )[: wells if wells <= 96 else 48]
     if wells == 384:  # two rows at the top and their mirror images at the bottom
         names = (*names[:24], *(well_at(16, column) for column in range(1, 25)))
     treated = len(names) - len(names) // 4
-    made = scattered(plate((1.0,) * (treated // 3), untreated=len(names) - 3 * (treated // 3), seed=3) if wells <= 60 else _full(len(names)), 3)
+    made = scattered(
+        plate((1.0,) * (treated // 3), untreated=len(names) - 3 * (treated // 3), seed=3)
+        if wells <= 60
+        else _full(len(names)),
+        3,
+    )
     turned = relabelled(replace(made, wells=names), range(len(names) - 1, -1, -1))
     assert [doubt.seems for doubt in audit(turned)] == ["turned by 180°"]
 
@@ -160,14 +187,18 @@ def test_plates_of_every_size_are_turned_about_their_own_middle(wells: int) -> N
 def test_a_mirrored_map_is_told_from_a_turned_plate() -> None:
     right = scattered(plate(KILLS, untreated=18, replicates=6), 4)
     order = [10 * row + 9 - column for row in range(6) for column in range(10)]
-    assert [doubt.seems for doubt in audit(relabelled(right, order))] == ["mirrored, its columns in reverse"]
+    assert [doubt.seems for doubt in audit(relabelled(right, order))] == [
+        "mirrored, its columns in reverse"
+    ]
 
 
 def test_wells_without_positions_are_audited_one_by_one() -> None:
     right = plate(KILLS, seed=3)
     wrong = exchanged(right, 4, of_treatment(right, "drug6:1 uM")[1])
     names = tuple(f"spheroid-{well}" for well in range(len(right.wells)))
-    assert {"spheroid-4"} <= {well for doubt in believed(replace(wrong, wells=names)) for well in doubt.wells}
+    assert {"spheroid-4"} <= {
+        well for doubt in believed(replace(wrong, wells=names)) for well in doubt.wells
+    }
 
 
 def test_constant_features_of_untreated_wells_raise_nothing() -> None:
@@ -182,8 +213,12 @@ def test_a_ranking_carries_doubts_and_says_those_that_are_believed() -> None:
     wrong = exchanged(right, 4, of_treatment(right, "drug6:1 uM")[1])
     table = rank_plate(wrong, dosing_day=DOSING_DAY, readout_day=READOUT_DAY, seed=0)
     assert table.label_doubts == audit(wrong)
-    assert [note for note in table.notes if "check both labels" in note] == [table.label_doubts[0].sentence]
-    assert {row.well: row.treatment for row in table.wells} == dict(zip(wrong.wells, wrong.treatments, strict=True))
+    assert [note for note in table.notes if "check both labels" in note] == [
+        table.label_doubts[0].sentence
+    ]
+    assert {row.well: row.treatment for row in table.wells} == dict(
+        zip(wrong.wells, wrong.treatments, strict=True)
+    )
 
 
 def test_an_audit_takes_no_time_that_anyone_would_notice() -> None:
@@ -200,5 +235,14 @@ def _full(wells: int) -> Trajectories:
     parts = [plate((1.0,) * 14, seed=3), plate((0.9,) * 14, seed=3)]
     features = np.concatenate([part.features for part in parts])[:wells]
     groups = sum((part.groups for part in parts), ())[:wells]
-    treatments = (*parts[0].treatments, *(text.replace("drug", "other") for text in parts[1].treatments))[:wells]
-    return replace(parts[0], wells=tuple(f"{well}" for well in range(wells)), features=features, groups=groups, treatments=treatments)
+    treatments = (
+        *parts[0].treatments,
+        *(text.replace("drug", "other") for text in parts[1].treatments),
+    )[:wells]
+    return replace(
+        parts[0],
+        wells=tuple(f"{well}" for well in range(wells)),
+        features=features,
+        groups=groups,
+        treatments=treatments,
+    )

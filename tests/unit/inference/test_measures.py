@@ -23,7 +23,9 @@ SHAPES = {
 }
 
 
-def shape(name: str, side_px: int, across: float = 0.6, middle: tuple[float, float] = (0.513, 0.493)) -> Mask:
+def shape(
+    name: str, side_px: int, across: float = 0.6, middle: tuple[float, float] = (0.513, 0.493)
+) -> Mask:
     """Return (side, side): a shape whose circle is ``across`` of the field wide."""
     at = (np.arange(side_px) + 0.5) / side_px
     x, y = at[None, :] - middle[0], at[:, None] - middle[1]
@@ -38,7 +40,11 @@ def true_perimeter(name: str) -> float:
 
 
 def segmented(body: Mask, debris: Mask | None = None) -> Segmentation:
-    return Segmentation(body, np.zeros_like(body) if debris is None else debris, np.full((16, 16), LIGHT, np.float32))
+    return Segmentation(
+        body,
+        np.zeros_like(body) if debris is None else debris,
+        np.full((16, 16), LIGHT, np.float32),
+    )
 
 
 def plane_of(density: npt.NDArray[np.float64]) -> npt.NDArray[np.uint16]:
@@ -47,7 +53,9 @@ def plane_of(density: npt.NDArray[np.float64]) -> npt.NDArray[np.uint16]:
 
 @pytest.mark.parametrize("side_px", PIXELS)
 @pytest.mark.parametrize("name", SHAPES)
-def test_perimeter_and_circularity_are_those_of_the_shape_at_every_resolution(name: str, side_px: int) -> None:
+def test_perimeter_and_circularity_are_those_of_the_shape_at_every_resolution(
+    name: str, side_px: int
+) -> None:
     mask = shape(name, side_px)
     outline = trace(mask)
     true = true_perimeter(name)
@@ -62,12 +70,20 @@ def test_a_disc_of_twenty_pixels_is_still_round() -> None:
 
 def test_a_star_with_sharp_points_has_one_circularity_at_all_resolutions() -> None:
     angles = np.arange(10) * np.pi / 5 + 0.1
-    points = 0.5 + np.where(np.arange(10) % 2, 0.15, 0.35)[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    points = 0.5 + np.where(np.arange(10) % 2, 0.15, 0.35)[:, None] * np.stack(
+        [np.cos(angles), np.sin(angles)], axis=1
+    )
     found = []
     for side_px in PIXELS[1:]:
-        canvas = np.zeros((4 * side_px, 4 * side_px), np.uint8)  # drawn finer, for drawing adds half a pixel all around
+        canvas = np.zeros(
+            (4 * side_px, 4 * side_px), np.uint8
+        )  # drawn finer, for drawing adds half a pixel all around
         cv2.fillPoly(canvas, [np.round(points * 4 * side_px).astype(np.int32)], 255)
-        found.append(trace(cv2.resize(canvas, (side_px, side_px), interpolation=cv2.INTER_AREA) > 127).circularity)
+        found.append(
+            trace(
+                cv2.resize(canvas, (side_px, side_px), interpolation=cv2.INTER_AREA) > 127
+            ).circularity
+        )
     assert max(found) / min(found) < 1.03
 
 
@@ -84,7 +100,11 @@ def test_convex_tissue_is_solid_and_lobes_are_not() -> None:
 
 
 def test_roughness_grows_with_the_waves_of_the_outline() -> None:
-    assert trace(shape("disc", 512)).roughness < trace(shape("lobed", 512)).roughness < trace(shape("flower", 512)).roughness
+    assert (
+        trace(shape("disc", 512)).roughness
+        < trace(shape("lobed", 512)).roughness
+        < trace(shape("flower", 512)).roughness
+    )
 
 
 @pytest.mark.parametrize("across", [1, 2, 3])
@@ -92,7 +112,9 @@ def test_tissue_of_a_few_pixels_has_finite_measures(across: int) -> None:
     body = np.zeros((150, 150), dtype=bool)
     body[149 - across : 149, 149 - across : 149] = True
     for um_per_px in (None, 0.5, 3.26):
-        assert np.isfinite(list(measure(plane_of(0.3 * body), segmented(body), um_per_px).values())).all()
+        assert np.isfinite(
+            list(measure(plane_of(0.3 * body), segmented(body), um_per_px).values())
+        ).all()
 
 
 def test_tissue_that_fills_the_image_has_finite_measures() -> None:
@@ -113,7 +135,9 @@ def test_sizes_are_in_micrometres_where_there_is_a_scale() -> None:
 
 def test_a_ball_has_the_volume_of_a_ball() -> None:
     body = shape("disc", 512)
-    assert measure(plane_of(0.3 * body), segmented(body), 1.0)["volume_um3"] == pytest.approx(np.pi / 6 * (0.6 * 512) ** 3, rel=0.01)
+    assert measure(plane_of(0.3 * body), segmented(body), 1.0)["volume_um3"] == pytest.approx(
+        np.pi / 6 * (0.6 * 512) ** 3, rel=0.01
+    )
 
 
 def test_darkness_is_read_against_the_light_beside_the_tissue() -> None:
@@ -146,14 +170,23 @@ def test_grain_is_told_by_its_size_at_every_resolution(wide_um: float) -> None:
         um_per_px = 1400 / side_px
         waves = np.sin(2 * np.pi * np.arange(side_px) * um_per_px / (2 * wide_um))
         body = shape("disc", side_px)
-        found.append(measure(plane_of((0.4 + 0.1 * waves[None, :] * waves[:, None]) * body), segmented(body), um_per_px))
+        found.append(
+            measure(
+                plane_of((0.4 + 0.1 * waves[None, :] * waves[:, None]) * body),
+                segmented(body),
+                um_per_px,
+            )
+        )
     assert all((one["grain_fine"] > one["grain_coarse"]) == (wide_um < 10) for one in found)
     name = "grain_fine" if wide_um < 10 else "grain_coarse"
     assert max(one[name] for one in found) < 1.15 * min(one[name] for one in found)
 
 
 def test_debris_is_counted_and_its_distance_taken_from_the_tissue() -> None:
-    body, debris = shape("disc", 512, across=0.3, middle=(0.5, 0.5)), np.zeros((512, 512), dtype=bool)
+    body, debris = (
+        shape("disc", 512, across=0.3, middle=(0.5, 0.5)),
+        np.zeros((512, 512), dtype=bool),
+    )
     for x, y in ((56, 256), (456, 256), (256, 56)):
         debris[y - 2 : y + 2, x - 2 : x + 2] = True
     measured = measure(plane_of(0.3 * body), segmented(body, debris), None)
@@ -163,7 +196,9 @@ def test_debris_is_counted_and_its_distance_taken_from_the_tissue() -> None:
 
 
 def test_pieces_are_counted_and_shape_is_that_of_the_largest() -> None:
-    body = shape("disc", 512, across=0.4, middle=(0.35, 0.5)) | shape("disc", 512, across=0.2, middle=(0.85, 0.5))
+    body = shape("disc", 512, across=0.4, middle=(0.35, 0.5)) | shape(
+        "disc", 512, across=0.2, middle=(0.85, 0.5)
+    )
     measured = measure(plane_of(0.3 * body), segmented(body), None)
     assert measured["pieces"] == 2
     assert measured["largest_piece_share"] == pytest.approx(0.8, abs=0.01)
@@ -178,13 +213,26 @@ def test_an_empty_well_has_its_debris_and_no_shape() -> None:
     empty, debris = np.zeros((256, 256), dtype=bool), np.zeros((256, 256), dtype=bool)
     debris[20:24, 20:24] = debris[220:224, 20:24] = True
     measured = measure(plane_of(0.3 * debris), segmented(empty, debris), 2.0)
-    assert measured == {"area_um2": 0, "pieces": 0, "debris_count": 2, "debris_area_um2": 128, "debris_spread_um": pytest.approx(200, abs=2)}
-    assert measure(plane_of(0.0 * empty), segmented(empty), None) == {"area_px": 0, "pieces": 0, "debris_count": 0, "debris_area_px": 0}
+    assert measured == {
+        "area_um2": 0,
+        "pieces": 0,
+        "debris_count": 2,
+        "debris_area_um2": 128,
+        "debris_spread_um": pytest.approx(200, abs=2),
+    }
+    assert measure(plane_of(0.0 * empty), segmented(empty), None) == {
+        "area_px": 0,
+        "pieces": 0,
+        "debris_count": 0,
+        "debris_area_px": 0,
+    }
 
 
 def test_measures_go_into_json() -> None:
     body = shape("flower", 150)
-    assert json.loads(json.dumps(measure(plane_of(0.3 * body), segmented(body), 3.26), allow_nan=False))
+    assert json.loads(
+        json.dumps(measure(plane_of(0.3 * body), segmented(body), 3.26), allow_nan=False)
+    )
 
 
 def test_sizes_change_by_factors_and_shapes_by_differences() -> None:
@@ -198,4 +246,6 @@ def test_sizes_change_by_factors_and_shapes_by_differences() -> None:
 
 
 def test_nothing_changes_between_what_was_not_measured_twice() -> None:
-    assert changes({"area_um2": 0.0, "pieces": 0.0}, {"area_um2": 5.0, "pieces": 1.0, "circularity": 0.9}) == {"pieces_change": -1.0}
+    assert changes(
+        {"area_um2": 0.0, "pieces": 0.0}, {"area_um2": 5.0, "pieces": 1.0, "circularity": 0.9}
+    ) == {"pieces_change": -1.0}

@@ -7,7 +7,12 @@ from inference.plate_effects import Results, moment_variance, take_out_plates
 
 def results(score: list[list[float | None]], *, error: float = 0.5, untreated: int = 18) -> Results:
     """Return one result for each number of a table, plates × treatments."""
-    there = [(plate, treatment, value) for plate, row in enumerate(score) for treatment, value in enumerate(row) if value is not None]
+    there = [
+        (plate, treatment, value)
+        for plate, row in enumerate(score)
+        for treatment, value in enumerate(row)
+        if value is not None
+    ]
     return Results(
         score=np.array([value for _, _, value in there]),
         error=np.full(len(there), error),
@@ -39,7 +44,9 @@ def test_a_plate_on_which_everything_reacts_more_is_levelled() -> None:
     assert effects.between_plates == pytest.approx(0)
 
 
-def test_a_plate_on_which_everything_goes_further_is_levelled_and_what_does_nothing_stays_at_nought() -> None:
+def test_a_plate_on_which_everything_goes_further_is_levelled_and_what_does_nothing_stays_at_nought() -> (
+    None
+):
     truth = np.array([0.0, 0.0, 0.1, 1.0, 3.0, 8.0, 20.0, 40.0])
     effects = take_out_plates(results([list(truth / 1.25), list(truth * 1.25)], error=0.3))
     assert effects.gain == pytest.approx([0.8, 1.25], rel=0.01)
@@ -66,7 +73,9 @@ def test_plates_that_have_nothing_in_common_still_give_finite_scores(second: lis
 
 
 def test_offsets_have_the_mean_nought_on_plates_with_different_treatments() -> None:
-    effects = take_out_plates(results([[0.3, 1.9, None, 4.0], [1.0, None, 2.0, 5.5], [None, 2.2, 1.1, 3.9]]))
+    effects = take_out_plates(
+        results([[0.3, 1.9, None, 4.0], [1.0, None, 2.0, 5.5], [None, 2.2, 1.1, 3.9]])
+    )
     assert effects.offset.mean() == pytest.approx(0, abs=1e-9)
 
 
@@ -75,8 +84,13 @@ def test_an_offset_that_one_noisy_treatment_tells_of_is_hardly_believed() -> Non
     assert abs(effects.offset[1] - effects.offset[0]) < 0.1
 
 
-def test_where_no_treatment_is_shared_scores_stay_as_they_are_and_the_untreated_wells_count_in_the_error() -> None:
-    few, many = (take_out_plates(results([[1.0, 2.0, None, None], [None, None, 3.0, 4.0]], untreated=wells)) for wells in (3, 300))
+def test_where_no_treatment_is_shared_scores_stay_as_they_are_and_the_untreated_wells_count_in_the_error() -> (
+    None
+):
+    few, many = (
+        take_out_plates(results([[1.0, 2.0, None, None], [None, None, 3.0, 4.0]], untreated=wells))
+        for wells in (3, 300)
+    )
     assert few.score == pytest.approx([1, 2, 3, 4])
     assert few.offset == pytest.approx([0, 0])
     assert np.isnan(few.heterogeneity_p).all()
@@ -92,7 +106,10 @@ def test_one_plate_alone_stays_as_it_is() -> None:
 def test_one_treatment_that_went_wrong_on_one_plate_is_seen_and_does_not_move_the_others() -> None:
     truth = [0.0, 0.2, 1.0, 2.0, 3.0, 4.0, 4.5, 5.0]
     wrong = [*truth[:-1], truth[-1] + 9]
-    right, spoilt = take_out_plates(results([truth, truth])), take_out_plates(results([truth, wrong]))
+    right, spoilt = (
+        take_out_plates(results([truth, truth])),
+        take_out_plates(results([truth, wrong])),
+    )
     assert spoilt.score[:-1] == pytest.approx(right.score[:-1], abs=0.05)
     assert spoilt.heterogeneity_p[-1] < 1e-6
     assert (spoilt.heterogeneity_p[:-1] > 0.5).all()
@@ -103,7 +120,10 @@ def test_one_treatment_that_went_wrong_on_one_plate_is_seen_and_does_not_move_th
 def test_heterogeneity_is_cochrans_q() -> None:
     table = [[1.0, 2.0], [1.5, 2.5], [0.5, 1.5]]
     effects = take_out_plates(results([[*row, *(value + 3 for value in row)] for row in table]))
-    levelled, weights = np.array([row[0] for row in table]) / effects.gain - effects.offset, effects.gain**2 / 0.25
+    levelled, weights = (
+        np.array([row[0] for row in table]) / effects.gain - effects.offset,
+        effects.gain**2 / 0.25,
+    )
     q = weights @ (levelled - weights @ levelled / weights.sum()) ** 2
     assert effects.heterogeneity_p[0] == pytest.approx(chi2.sf(q, 2))
 

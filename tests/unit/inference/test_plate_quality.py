@@ -19,8 +19,13 @@ def test_z_prime_and_ssmd_are_those_of_their_papers() -> None:
     assert ssmd(POSITIVES, CONTROLS) == pytest.approx(10 / np.sqrt(2))
 
 
-@pytest.mark.parametrize(("positives", "controls"), [(np.array([5.0]), CONTROLS), (np.empty(0), CONTROLS), (POSITIVES, np.empty(0))])
-def test_without_two_wells_of_each_there_is_neither(positives: np.ndarray, controls: np.ndarray) -> None:
+@pytest.mark.parametrize(
+    ("positives", "controls"),
+    [(np.array([5.0]), CONTROLS), (np.empty(0), CONTROLS), (POSITIVES, np.empty(0))],
+)
+def test_without_two_wells_of_each_there_is_neither(
+    positives: np.ndarray, controls: np.ndarray
+) -> None:
     assert z_prime(positives, controls) is None
     assert ssmd(positives, controls) is None
 
@@ -50,10 +55,14 @@ def test_untreated_wells_in_one_row_have_no_row_effect() -> None:
 
 
 def quality(trajectories: Trajectories, *others: Trajectories) -> RankingQuality:
-    return rank_plate(trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY, seed=0, others=others).quality
+    return rank_plate(
+        trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY, seed=0, others=others
+    ).quality
 
 
-def changed(trajectories: Trajectories, wells: slice, day: int, by: np.ndarray | float) -> Trajectories:
+def changed(
+    trajectories: Trajectories, wells: slice, day: int, by: np.ndarray | float
+) -> Trajectories:
     features = trajectories.features.copy()
     features[wells, trajectories.days.index(day)] += by
     return replace(trajectories, features=features)
@@ -61,8 +70,17 @@ def changed(trajectories: Trajectories, wells: slice, day: int, by: np.ndarray |
 
 def test_robust_z_prime_is_made_of_medians_and_one_odd_well_does_not_move_it() -> None:
     assert robust_z_prime(POSITIVES, CONTROLS) == pytest.approx(1 - 3 * 2 * 1.4826 / 10)
-    positives, controls = np.array([9.0, 10.0, 11.0, 10.5, 500.0]), np.array([-1.0, 0.0, 1.0, 0.5, -500.0])
-    plain = 1 - 3 * 1.4826 * (np.median(np.abs(positives - 10.5)) + np.median(np.abs(controls - 0.0))) / 10.5
+    positives, controls = (
+        np.array([9.0, 10.0, 11.0, 10.5, 500.0]),
+        np.array([-1.0, 0.0, 1.0, 0.5, -500.0]),
+    )
+    plain = (
+        1
+        - 3
+        * 1.4826
+        * (np.median(np.abs(positives - 10.5)) + np.median(np.abs(controls - 0.0)))
+        / 10.5
+    )
     assert robust_z_prime(positives, controls) == pytest.approx(plain)
     assert robust_z_prime(POSITIVES[:1], CONTROLS) is None
     assert robust_z_prime(np.ones(3), np.ones(3)) is None
@@ -74,19 +92,31 @@ def test_untreated_wells_that_scatter_far_more_than_on_earlier_plates_fail_the_p
     def part(start: int) -> Trajectories:
         wells = slice(start, start + 20)
         return replace(
-            whole, plate=f"P{start}", wells=whole.wells[wells], groups=whole.groups[wells], treatments=whole.treatments[wells], features=whole.features[wells]
+            whole,
+            plate=f"P{start}",
+            wells=whole.wells[wells],
+            groups=whole.groups[wells],
+            treatments=whole.treatments[wells],
+            features=whole.features[wells],
         )
 
     own, *others = part(0), part(20), part(40)
     assert quality(own, *others).gate is Gate.PASSED
-    wide = changed(own, slice(None), READOUT_DAY, 4.0 * np.random.default_rng(0).normal(size=(20, 12)))
+    wide = changed(
+        own, slice(None), READOUT_DAY, 4.0 * np.random.default_rng(0).normal(size=(20, 12))
+    )
     assert quality(wide).gate is Gate.PASSED  # nothing to hold it against
     assert quality(wide, *others).gate is Gate.FAILED
-    assert "times as widely as on other plates; expected less than 2 times" in quality(wide, *others).reasons[0]
+    assert (
+        "times as widely as on other plates; expected less than 2 times"
+        in quality(wide, *others).reasons[0]
+    )
 
 
 def test_untreated_wells_that_were_unlike_the_others_before_dosing_fail_the_plate() -> None:
-    result = quality(changed(plate((0.0,) * 8, features=12, encoder_id=""), slice(0, 18), DOSING_DAY, 4.0))
+    result = quality(
+        changed(plate((0.0,) * 8, features=12, encoder_id=""), slice(0, 18), DOSING_DAY, 4.0)
+    )
     assert result.gate is Gate.FAILED
     assert "before dosing untreated wells differed from all others by" in result.reasons[0]
 
@@ -97,7 +127,14 @@ def test_one_block_of_untreated_wells_fails_only_where_their_place_matters() -> 
     assert calm.untreated_in_one_block
     assert calm.gate is Gate.PASSED
     columns = np.array([row_column(well)[1] for well in block.wells])
-    steep = quality(changed(block, slice(None), READOUT_DAY, columns[:, None] * np.random.default_rng(1).normal(size=12)))
+    steep = quality(
+        changed(
+            block,
+            slice(None),
+            READOUT_DAY,
+            columns[:, None] * np.random.default_rng(1).normal(size=12),
+        )
+    )
     assert steep.corrected_for == ("column",)
     assert steep.gate is Gate.FAILED
     assert "stand in one block and differ by column" in steep.reasons[0]
@@ -107,7 +144,10 @@ def test_a_tissue_that_resists_the_single_dose_fails_no_plate() -> None:
     trajectories = plate((0.0, 1.0), replicates=6)
     resistant = replace(
         trajectories,
-        groups=tuple(Group.SINGLE_DOSE if text == "drug0:1 uM" else group for text, group in zip(trajectories.treatments, trajectories.groups, strict=True)),
+        groups=tuple(
+            Group.SINGLE_DOSE if text == "drug0:1 uM" else group
+            for text, group in zip(trajectories.treatments, trajectories.groups, strict=True)
+        ),
     )
     result = quality(resistant)
     assert result.gate is Gate.PASSED

@@ -32,7 +32,10 @@ def pushed(trajectories: Trajectories, of_place: np.ndarray) -> Trajectories:
 
 
 def test_places_are_row_column_and_whether_at_the_edge_of_the_wells_in_use() -> None:
-    np.testing.assert_array_equal(places_of(("B02", "C03", "D04", "B04", "D02")), [[2, 2, 1], [3, 3, 0], [4, 4, 1], [2, 4, 1], [4, 2, 1]])
+    np.testing.assert_array_equal(
+        places_of(("B02", "C03", "D04", "B04", "D02")),
+        [[2, 2, 1], [3, 3, 0], [4, 4, 1], [2, 4, 1], [4, 2, 1]],
+    )
 
 
 @pytest.mark.parametrize(("number", "name"), [(0, "row"), (1, "column"), (2, "edge")])
@@ -64,7 +67,9 @@ def test_wells_in_a_bad_place_no_longer_depart_once_it_is_known(number: int) -> 
         assert table.quality.corrected_for
         assert any("the place on the plate matters" in note.lower() for note in table.notes)
         scores = np.array([np.nan if row.score is None else row.score for row in table.wells])
-        raw.append(measure_departures(moved, dosing_day=DOSING_DAY, day=READOUT_DAY).scores[far].mean())
+        raw.append(
+            measure_departures(moved, dosing_day=DOSING_DAY, day=READOUT_DAY).scores[far].mean()
+        )
         corrected.append(np.nanmean(scores[far]))
     assert np.mean(raw) > 0.4
     assert abs(np.mean(corrected)) < 0.6 * np.mean(raw)
@@ -89,7 +94,9 @@ def test_untreated_wells_in_one_rectangle_without_others_are_one_block() -> None
     assert in_one_block(places, columns < 2)
     assert in_one_block(places, (rows < 2) & (columns > 2))
     assert not in_one_block(places, columns % 3 == 0)
-    assert not in_one_block(places, (columns < 2) & ~((rows == 1) & (columns == 1)))  # a treated well stands among them
+    assert not in_one_block(
+        places, (columns < 2) & ~((rows == 1) & (columns == 1))
+    )  # a treated well stands among them
     assert not in_one_block(places, np.ones(24, dtype=bool))
     assert in_one_block(places[columns != 1], columns[columns != 1] == 0)
     assert not in_one_block(places, (rows == 0) & (columns < 2))  # two wells are no block

@@ -9,11 +9,18 @@ SIDE = 96
 
 
 def settings(**changes: object) -> Preprocessing:
-    fields: dict[str, object] = {"planes": PlanePolicy.SHARPEST_NEIGHBOURS, "background": 0.5, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+    fields: dict[str, object] = {
+        "planes": PlanePolicy.SHARPEST_NEIGHBOURS,
+        "background": 0.5,
+        "mean": (0.0, 0.0, 0.0),
+        "std": (1.0, 1.0, 1.0),
+    }
     return Preprocessing.model_validate(fields | changes)
 
 
-def disc(side_px: int, *, level: int = 40000, radius: float = 0.2, planes: int = 3) -> npt.NDArray[np.uint16]:
+def disc(
+    side_px: int, *, level: int = 40000, radius: float = 0.2, planes: int = 3
+) -> npt.NDArray[np.uint16]:
     """Return (planes, side, side): a disc half as bright as its surroundings, ``radius`` a share of the side."""
     y, x = np.indices((side_px, side_px)) - (side_px - 1) / 2
     image = np.where(np.hypot(x, y) < radius * side_px, level // 2, level)
@@ -21,9 +28,18 @@ def disc(side_px: int, *, level: int = 40000, radius: float = 0.2, planes: int =
 
 
 @pytest.mark.parametrize(
-    ("plane_count", "sharpest", "channels"), [(1, 0, (0, 0, 0)), (3, 0, (0, 0, 1)), (3, 1, (0, 1, 2)), (3, 2, (1, 2, 2)), (11, 6, (5, 6, 7))]
+    ("plane_count", "sharpest", "channels"),
+    [
+        (1, 0, (0, 0, 0)),
+        (3, 0, (0, 0, 1)),
+        (3, 1, (0, 1, 2)),
+        (3, 2, (1, 2, 2)),
+        (11, 6, (5, 6, 7)),
+    ],
 )
-def test_the_sharpest_plane_stands_between_its_neighbours_and_repeats_at_the_ends(plane_count: int, sharpest: int, channels: tuple[int, int, int]) -> None:
+def test_the_sharpest_plane_stands_between_its_neighbours_and_repeats_at_the_ends(
+    plane_count: int, sharpest: int, channels: tuple[int, int, int]
+) -> None:
     assert channel_planes(plane_count, sharpest, PlanePolicy.SHARPEST_NEIGHBOURS) == channels
 
 
@@ -69,7 +85,13 @@ def test_glare_is_clipped_and_a_black_image_stays_black() -> None:
 
 
 def test_normalisation_subtracts_the_mean_and_divides_by_the_deviation_of_each_channel() -> None:
-    pixels = preprocess(np.full((1, 128, 128), 30000, np.uint16), 0, None, settings(mean=(0.5, 0.25, 0.0), std=(1.0, 0.5, 0.25)), SIDE)
+    pixels = preprocess(
+        np.full((1, 128, 128), 30000, np.uint16),
+        0,
+        None,
+        settings(mean=(0.5, 0.25, 0.0), std=(1.0, 0.5, 0.25)),
+        SIDE,
+    )
     assert pixels[:, 5, 5] == pytest.approx([0.0, 0.5, 2.0])
 
 
@@ -100,7 +122,10 @@ def test_the_field_is_cut_in_micrometres_where_the_scale_is_known() -> None:
 
 def test_without_a_scale_the_whole_image_is_the_field() -> None:
     planes = disc(200)
-    assert np.array_equal(preprocess(planes, 1, None, settings(field_um=50.0), SIDE), preprocess(planes, 1, None, settings(), SIDE))
+    assert np.array_equal(
+        preprocess(planes, 1, None, settings(field_um=50.0), SIDE),
+        preprocess(planes, 1, None, settings(), SIDE),
+    )
 
 
 def test_a_field_larger_than_the_image_is_filled_up_with_background() -> None:

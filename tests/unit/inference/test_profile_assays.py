@@ -20,15 +20,32 @@ def profiles(plates: int) -> tuple[pd.DataFrame, pd.DataFrame]:
         darkness = rng.uniform(0.5, 1.5)
         for well in range(30):
             kill = 0.0 if well < 15 else KILLS[(well - 15) % 5]
-            labels = ("untreated", "") if well < 15 else ("screening", f"drug{(well - 15) % 5}:1 uM")
+            labels = (
+                ("untreated", "") if well < 15 else ("screening", f"drug{(well - 15) % 5}:1 uM")
+            )
             size, dark = np.exp(rng.normal(0, 0.05)), np.exp(rng.normal(0, 0.05))
             for day, lost in ((7, 0.0), (10, kill)):
                 grown = 1.0 if day == 7 else 2.0
-                features = 1000 * size * grown * (1 - 0.8 * lost), darkness * dark * (1 + lost), rng.normal()
+                features = (
+                    1000 * size * grown * (1 - 0.8 * lost),
+                    darkness * dark * (1 + lost),
+                    rng.normal(),
+                )
                 rows.append((f"P{number}", f"W{well}", day, *labels, *features))
             assay.append((f"P{number}", f"W{well}", 100 * (1 - kill) + rng.normal(0, 1.0) + 2))
-    names = ["Metadata_Plate", "Metadata_Well", "Metadata_Day", "Metadata_Group", "Metadata_Treatment", "area", "darkness", "noise"]
-    return pd.DataFrame(rows, columns=names), pd.DataFrame(assay, columns=["Metadata_Plate", "Metadata_Well", "viability_percent"])
+    names = [
+        "Metadata_Plate",
+        "Metadata_Well",
+        "Metadata_Day",
+        "Metadata_Group",
+        "Metadata_Treatment",
+        "area",
+        "darkness",
+        "noise",
+    ]
+    return pd.DataFrame(rows, columns=names), pd.DataFrame(
+        assay, columns=["Metadata_Plate", "Metadata_Well", "viability_percent"]
+    )
 
 
 def written(folder: Path, plates: int) -> tuple[Path, Path]:
@@ -41,22 +58,34 @@ def written(folder: Path, plates: int) -> tuple[Path, Path]:
 @pytest.mark.slow
 def test_plates_are_placed_by_the_deterioration_that_other_plates_teach(tmp_path: Path) -> None:
     table, assay = written(tmp_path, 5)
-    ranking = rank_profiles(table, baseline_day=7, readout_day=10, out=tmp_path / "R.csv", assay=assay)
+    ranking = rank_profiles(
+        table, baseline_day=7, readout_day=10, out=tmp_path / "R.csv", assay=assay
+    )
     assert ranking.by_departure == {}
-    wells = pd.read_csv(tmp_path / "R-wells.csv").merge(pd.read_csv(assay), left_on=["plate", "well"], right_on=["Metadata_Plate", "Metadata_Well"])
+    wells = pd.read_csv(tmp_path / "R-wells.csv").merge(
+        pd.read_csv(assay), left_on=["plate", "well"], right_on=["Metadata_Plate", "Metadata_Well"]
+    )
     assert set(wells.method) == {"deterioration"}
     measured = (100 - wells.viability_percent).clip(lower=0)
     treated = wells.group == "screening"
     assert spearmanr(wells.deterioration_percent[treated], measured[treated]).statistic > 0.9
     assert (wells.deterioration_percent - measured).abs().mean() < 8
-    assert ((wells.deterioration_low <= measured) & (measured <= wells.deterioration_high)).mean() > 0.8
+    assert (
+        (wells.deterioration_low <= measured) & (measured <= wells.deterioration_high)
+    ).mean() > 0.8
     treatments = pd.read_csv(tmp_path / "R.csv")
-    assert list(treatments[treatments.plate == "P0"].treatment) == [f"drug{number}:1 uM" for number in (4, 3, 2, 1, 0)]
+    assert list(treatments[treatments.plate == "P0"].treatment) == [
+        f"drug{number}:1 uM" for number in (4, 3, 2, 1, 0)
+    ]
 
 
-def test_with_too_few_measured_plates_the_ranking_is_by_departure_and_says_why(tmp_path: Path) -> None:
+def test_with_too_few_measured_plates_the_ranking_is_by_departure_and_says_why(
+    tmp_path: Path,
+) -> None:
     table, assay = written(tmp_path, 2)
-    ranking = rank_profiles(table, baseline_day=7, readout_day=10, out=tmp_path / "R.csv", assay=assay)
+    ranking = rank_profiles(
+        table, baseline_day=7, readout_day=10, out=tmp_path / "R.csv", assay=assay
+    )
     assert set(ranking.by_departure.values()) == {"1 assay plates; expected at least 4"}
     assert set(pd.read_csv(tmp_path / "R.csv").method) == {"departure"}
 
@@ -73,7 +102,9 @@ def test_with_too_few_measured_plates_the_ranking_is_by_departure_and_says_why(t
         ([("P0", "W0", "nan")], "viability_percent is 'nan'; expected 0 to 200"),
     ],
 )
-def test_a_wrong_row_is_named_with_its_value(tmp_path: Path, rows: list[tuple[str, str, str]], problem: str) -> None:
+def test_a_wrong_row_is_named_with_its_value(
+    tmp_path: Path, rows: list[tuple[str, str, str]], problem: str
+) -> None:
     table, assay = written(tmp_path, 1)
     pd.DataFrame(rows, columns=["plate", "well", "viability_percent"]).to_csv(assay, index=False)
     with pytest.raises(ProfileError, match=r"V\.csv") as raised:

@@ -39,7 +39,9 @@ def written(table: pd.DataFrame, folder: Path, suffix: str = ".csv") -> Path:
 
 
 def rank(table: pd.DataFrame, folder: Path, suffix: str = ".csv") -> pd.DataFrame:
-    rank_profiles(written(table, folder, suffix), baseline_day=7, readout_day=10, out=folder / "R.csv")
+    rank_profiles(
+        written(table, folder, suffix), baseline_day=7, readout_day=10, out=folder / "R.csv"
+    )
     return pd.read_csv(folder / "R.csv")
 
 
@@ -55,12 +57,16 @@ def test_treatments_and_wells_are_written_with_their_plate(tmp_path: Path) -> No
 
 def test_csv_and_parquet_of_one_table_give_one_ranking(tmp_path: Path) -> None:
     table = table_of(plate(features=8))
-    pd.testing.assert_frame_equal(rank(table, tmp_path, ".csv"), rank(table, tmp_path, ".parquet"), rtol=1e-6)
+    pd.testing.assert_frame_equal(
+        rank(table, tmp_path, ".csv"), rank(table, tmp_path, ".parquet"), rtol=1e-6
+    )
 
 
 def test_well_names_and_days_are_read_as_they_are_written(tmp_path: Path) -> None:
     table = table_of(plate(features=8))
-    table["Metadata_Well"] = table.Metadata_Well.map({name: f"{number:03d}" for number, name in enumerate(table.Metadata_Well.unique())})
+    table["Metadata_Well"] = table.Metadata_Well.map(
+        {name: f"{number:03d}" for number, name in enumerate(table.Metadata_Well.unique())}
+    )
     table.loc[table.Metadata_Well == "005", "Metadata_Well"] = "NA"
     table["Metadata_Day"] = table.Metadata_Day.map({7: "7", 10: "10.0"})
     rank(table, tmp_path)
@@ -68,7 +74,9 @@ def test_well_names_and_days_are_read_as_they_are_written(tmp_path: Path) -> Non
     assert {"001", "NA"} <= set(wells)
 
 
-def test_features_of_an_encoder_are_taken_as_one_unit_and_rank_as_in_the_service(tmp_path: Path) -> None:
+def test_features_of_an_encoder_are_taken_as_one_unit_and_rank_as_in_the_service(
+    tmp_path: Path,
+) -> None:
     trajectories = plate(features=60, encoder_id="e")
     table = table_of(trajectories).assign(Metadata_EncoderId="e")
     (read,) = trajectories_of(read_profiles(written(table, tmp_path)), where="t")
@@ -78,16 +86,29 @@ def test_features_of_an_encoder_are_taken_as_one_unit_and_rank_as_in_the_service
 def test_a_plate_that_cannot_be_ranked_does_not_keep_the_others_from_it(tmp_path: Path) -> None:
     good, bad = plate(features=8), plate(features=8, untreated=2)
     table = pd.concat([table_of(good), table_of(bad).assign(Metadata_Plate="P2")])
-    ranking = rank_profiles(written(table, tmp_path), baseline_day=7, readout_day=10, out=tmp_path / "R.csv")
+    ranking = rank_profiles(
+        written(table, tmp_path), baseline_day=7, readout_day=10, out=tmp_path / "R.csv"
+    )
     assert list(ranking.tables) == ["P1"]
     assert "2 untreated wells" in str(ranking.refused["P2"])
     with pytest.raises(ProfileError, match="no plate can be ranked: P2: 2 untreated"):
-        rank_profiles(written(table[table.Metadata_Plate == "P2"], tmp_path), baseline_day=7, readout_day=10, out=tmp_path / "none.csv")
+        rank_profiles(
+            written(table[table.Metadata_Plate == "P2"], tmp_path),
+            baseline_day=7,
+            readout_day=10,
+            out=tmp_path / "none.csv",
+        )
     assert not (tmp_path / "none.csv").exists()
 
 
 def first(table: pd.DataFrame, column: str, value: object) -> pd.DataFrame:
-    return table.astype({column: object}).reset_index(drop=True).pipe(lambda each: each.where(~((each.index == 0)[:, None] & (each.columns == column)), value))
+    return (
+        table.astype({column: object})
+        .reset_index(drop=True)
+        .pipe(
+            lambda each: each.where(~((each.index == 0)[:, None] & (each.columns == column)), value)
+        )
+    )
 
 
 @pytest.mark.parametrize(
@@ -95,20 +116,54 @@ def first(table: pd.DataFrame, column: str, value: object) -> pd.DataFrame:
     [
         (lambda table: table.drop(columns="Metadata_Day"), "has no column Metadata_Day"),
         (lambda table: table.iloc[:0], "has no rows"),
-        (lambda table: table.drop(columns=[name for name in table if name.startswith("feature")]), "has no feature"),
-        (lambda table: first(table, "Metadata_Group", "control"), "row 1, column Metadata_Group: 'control' .*expected one of untreated, single_dose"),
-        (lambda table: first(table, "Metadata_Treatment", "aspirin"), "row 1, column Metadata_Treatment: .*'aspirin' does not parse"),
-        (lambda table: first(table, "Metadata_Day", "monday"), "row 1, column Metadata_Day: 'monday' is not a day"),
-        (lambda table: first(table, "Metadata_Day", "7.5"), "row 1, column Metadata_Day: '7.5' is not a day"),
+        (
+            lambda table: table.drop(
+                columns=[name for name in table if name.startswith("feature")]
+            ),
+            "has no feature",
+        ),
+        (
+            lambda table: first(table, "Metadata_Group", "control"),
+            "row 1, column Metadata_Group: 'control' .*expected one of untreated, single_dose",
+        ),
+        (
+            lambda table: first(table, "Metadata_Treatment", "aspirin"),
+            "row 1, column Metadata_Treatment: .*'aspirin' does not parse",
+        ),
+        (
+            lambda table: first(table, "Metadata_Day", "monday"),
+            "row 1, column Metadata_Day: 'monday' is not a day",
+        ),
+        (
+            lambda table: first(table, "Metadata_Day", "7.5"),
+            "row 1, column Metadata_Day: '7.5' is not a day",
+        ),
         (lambda table: first(table, "Metadata_Well", " "), "row 1, column Metadata_Well: is empty"),
-        (lambda table: first(table, "feature_3", "dark"), "row 1, column feature_3: 'dark' is not a number"),
-        (lambda table: pd.concat([table, table.iloc[[4]]]), "plate P1, well well/... of mine, day .* stands in 2 rows; expected one"),
-        (lambda table: first(table, "Metadata_Treatment", "drug9:1 uM"), "well well/... of mine is .* and .*; expected one group and treatment"),
-        (lambda table: table.assign(Metadata_Treatment=""), "row .*: group screening has no Metadata_Treatment"),
-        (lambda table: table.assign(Metadata_EncoderId=["a", *["b"] * (len(table) - 1)]), "plate P1 has features of the encoders 'a', 'b'; expected one"),
+        (
+            lambda table: first(table, "feature_3", "dark"),
+            "row 1, column feature_3: 'dark' is not a number",
+        ),
+        (
+            lambda table: pd.concat([table, table.iloc[[4]]]),
+            "plate P1, well well/... of mine, day .* stands in 2 rows; expected one",
+        ),
+        (
+            lambda table: first(table, "Metadata_Treatment", "drug9:1 uM"),
+            "well well/... of mine is .* and .*; expected one group and treatment",
+        ),
+        (
+            lambda table: table.assign(Metadata_Treatment=""),
+            "row .*: group screening has no Metadata_Treatment",
+        ),
+        (
+            lambda table: table.assign(Metadata_EncoderId=["a", *["b"] * (len(table) - 1)]),
+            "plate P1 has features of the encoders 'a', 'b'; expected one",
+        ),
     ],
 )
-def test_what_a_table_gets_wrong_is_named(spoil: Callable[[pd.DataFrame], pd.DataFrame], says: str, tmp_path: Path) -> None:
+def test_what_a_table_gets_wrong_is_named(
+    spoil: Callable[[pd.DataFrame], pd.DataFrame], says: str, tmp_path: Path
+) -> None:
     with pytest.raises(ProfileError, match=says):
         rank(spoil(table_of(plate(features=8))), tmp_path)
 
@@ -128,10 +183,14 @@ def test_missing_and_infinite_values_are_numbers_that_are_missing(tmp_path: Path
 
 def test_the_real_time_course_is_ranked_as_promised(tmp_path: Path) -> None:
     folder = real_data("real_time_course")
-    rank_profiles(folder / "a673_profiles.csv", baseline_day=0, readout_day=2, out=tmp_path / "R.csv")
+    rank_profiles(
+        folder / "a673_profiles.csv", baseline_day=0, readout_day=2, out=tmp_path / "R.csv"
+    )
     wells = pd.read_csv(tmp_path / "R-wells.csv")
     viability = pd.read_csv(folder / "a673_viability.csv")
-    both = wells.merge(viability, left_on=["plate", "well"], right_on=["Metadata_Plate", "Metadata_Well"]).dropna(subset="score")
+    both = wells.merge(
+        viability, left_on=["plate", "well"], right_on=["Metadata_Plate", "Metadata_Well"]
+    ).dropna(subset="score")
     assert len(both) >= 285  # of 291; a few were unlike their fellows before dosing
     assert spearmanr(both.score, 100 - both.viability_percent).statistic >= 0.72
     dead = both.viability_percent < 50

@@ -47,8 +47,13 @@ def test_untreated_wells_have_a_score_and_no_rank() -> None:
     table = rank(plate())
     untreated = [row for row in table.wells if row.group is Group.UNTREATED]
     assert len(untreated) == 18
-    assert all(row.score is not None and row.efficacy_rank is None and row.scale_position is None for row in untreated)
-    assert sorted(row.efficacy_rank for row in table.wells if row.efficacy_rank) == list(range(1, 10))
+    assert all(
+        row.score is not None and row.efficacy_rank is None and row.scale_position is None
+        for row in untreated
+    )
+    assert sorted(row.efficacy_rank for row in table.wells if row.efficacy_rank) == list(
+        range(1, 10)
+    )
     assert table.scale.n == 9
 
 
@@ -67,16 +72,30 @@ def test_the_order_of_wells_does_not_matter() -> None:
     shuffled = replace(
         trajectories,
         features=trajectories.features[order],
-        **{name: tuple(np.array(getattr(trajectories, name), dtype=object)[order]) for name in ("wells", "groups", "treatments")},
+        **{
+            name: tuple(np.array(getattr(trajectories, name), dtype=object)[order])
+            for name in ("wells", "groups", "treatments")
+        },
     )
     expected = {row.treatment: row.score for row in rank(trajectories).treatments}
-    assert {row.treatment: row.score for row in rank(shuffled).treatments} == pytest.approx(expected)
+    assert {row.treatment: row.score for row in rank(shuffled).treatments} == pytest.approx(
+        expected
+    )
 
 
 def test_one_treatment_in_two_groups_is_two_rows() -> None:
     trajectories = plate(single_dose=3)
-    same = replace(trajectories, treatments=tuple("gemcitabine:1 uM" if text == "drug0:1 uM" else text for text in trajectories.treatments))
-    rows = [(row.group, len(row.wells)) for row in rank(same).treatments if row.treatment == "gemcitabine:1 uM"]
+    same = replace(
+        trajectories,
+        treatments=tuple(
+            "gemcitabine:1 uM" if text == "drug0:1 uM" else text for text in trajectories.treatments
+        ),
+    )
+    rows = [
+        (row.group, len(row.wells))
+        for row in rank(same).treatments
+        if row.treatment == "gemcitabine:1 uM"
+    ]
     assert sorted(rows) == [(Group.SCREENING, 3), (Group.SINGLE_DOSE, 3)]
 
 
@@ -84,11 +103,15 @@ def test_missing_and_left_out_wells_are_told_apart_and_flags_are_carried() -> No
     trajectories = plate()
     features = trajectories.features.copy()
     features[18, 1] = features[19, 0] = np.nan
-    table = rank(replace(trajectories, features=features), flags={trajectories.wells[20]: (Flag.BLURRED,)})
+    table = rank(
+        replace(trajectories, features=features), flags={trajectories.wells[20]: (Flag.BLURRED,)}
+    )
     assert table.quality.missing_images == (trajectories.wells[18],)
     assert [each.well for each in table.quality.left_out] == [trajectories.wells[19]]
     assert table.treatments[-1].wells == (trajectories.wells[20],)
-    assert next(row for row in table.wells if row.well == trajectories.wells[20]).flags == (Flag.BLURRED,)
+    assert next(row for row in table.wells if row.well == trajectories.wells[20]).flags == (
+        Flag.BLURRED,
+    )
 
 
 def test_a_treatment_none_of_whose_wells_could_be_scored_is_named() -> None:
@@ -102,7 +125,11 @@ def test_a_treatment_none_of_whose_wells_could_be_scored_is_named() -> None:
 
 def test_blank_wells_have_no_score_and_are_not_missed() -> None:
     trajectories = plate()
-    blank = replace(trajectories, groups=(*trajectories.groups[:-1], Group.BLANK), treatments=(*trajectories.treatments[:-1], ""))
+    blank = replace(
+        trajectories,
+        groups=(*trajectories.groups[:-1], Group.BLANK),
+        treatments=(*trajectories.treatments[:-1], ""),
+    )
     features = blank.features.copy()
     features[-1, 1] = np.nan
     table = rank(replace(blank, features=features))
@@ -131,11 +158,20 @@ def test_a_plate_that_lost_most_untreated_wells_fails_its_gate() -> None:
     features[:12, 1] = np.nan
     quality = rank(replace(trajectories, features=features)).quality
     assert quality.gate is Gate.FAILED
-    assert quality.reasons == ("only 6 of 18 untreated wells could be scored; expected at least 50%",)
+    assert quality.reasons == (
+        "only 6 of 18 untreated wells could be scored; expected at least 50%",
+    )
 
 
 def test_wells_without_positions_have_no_edge_effect() -> None:
-    assert rank(replace(plate(), wells=tuple(f"spheroid {number}" for number in range(len(plate().wells))))).quality.edge_effect is None
+    assert (
+        rank(
+            replace(
+                plate(), wells=tuple(f"spheroid {number}" for number in range(len(plate().wells)))
+            )
+        ).quality.edge_effect
+        is None
+    )
     assert rank(plate()).quality.edge_effect is not None
 
 
@@ -145,7 +181,10 @@ def test_what_a_reader_has_to_know_beforehand_is_carried() -> None:
 
 def test_where_nothing_kills_few_plates_have_any_call() -> None:
     tables = [rank(plate((0.0,) * 12, features=11, seed=seed, encoder_id="")) for seed in range(40)]
-    assert sum(any(row.verdict is Verdict.EFFECTIVE for row in table.treatments) for table in tables) <= 4
+    assert (
+        sum(any(row.verdict is Verdict.EFFECTIVE for row in table.treatments) for table in tables)
+        <= 4
+    )
 
 
 def moved(trajectories: Trajectories, wells: slice, far: float) -> Trajectories:
@@ -156,26 +195,54 @@ def moved(trajectories: Trajectories, wells: slice, far: float) -> Trajectories:
 
 @pytest.mark.parametrize("encoder_id", ["e", ""])
 def test_a_treatment_that_only_grows_scores_below_nought_and_stands_last(encoder_id: str) -> None:
-    table = rank(moved(plate((0.0, 0.3, 0.6), features=12, encoder_id=encoder_id), slice(18, 21), 6.0))  # untreated wells go the same way, by 3
+    table = rank(
+        moved(plate((0.0, 0.3, 0.6), features=12, encoder_id=encoder_id), slice(18, 21), 6.0)
+    )  # untreated wells go the same way, by 3
     grown = table.treatments[-1]
-    assert (grown.treatment, grown.verdict, grown.direction) == ("drug0:1 uM", Verdict.GROWTH, Direction.GROWTH)
+    assert (grown.treatment, grown.verdict, grown.direction) == (
+        "drug0:1 uM",
+        Verdict.GROWTH,
+        Direction.GROWTH,
+    )
     assert grown.score < -5
-    assert all(row.score is not None and row.score < 0 for row in table.wells if row.well in grown.wells)
+    assert all(
+        row.score is not None and row.score < 0 for row in table.wells if row.well in grown.wells
+    )
 
 
 def test_undecided_treatments_are_said_and_count_as_deterioration() -> None:
-    tables = [rank(moved(plate((share, 0.3), features=12, encoder_id="", seed=seed), slice(18, 21), 5.0)) for share in (0.1, 0.2, 0.3) for seed in range(4)]
-    rows = [(table, row) for table in tables for row in table.treatments if row.direction is Direction.UNDECIDED]
+    tables = [
+        rank(moved(plate((share, 0.3), features=12, encoder_id="", seed=seed), slice(18, 21), 5.0))
+        for share in (0.1, 0.2, 0.3)
+        for seed in range(4)
+    ]
+    rows = [
+        (table, row)
+        for table in tables
+        for row in table.treatments
+        if row.direction is Direction.UNDECIDED
+    ]
     assert rows
     for table, row in rows:
         assert row.verdict is Verdict.EFFECTIVE
         assert row.score > 0
-        assert sum(note.startswith(f"{row.treatment} went on as untreated tissue goes, but not only") for note in table.notes) == 1
+        assert (
+            sum(
+                note.startswith(f"{row.treatment} went on as untreated tissue goes, but not only")
+                for note in table.notes
+            )
+            == 1
+        )
 
 
 def test_an_untreated_outlier_moves_no_treatment_from_its_place() -> None:
-    whole, spoiled = (rank(each) for each in (plate((0.0, 0.6, 1.0)), moved(plate((0.0, 0.6, 1.0)), slice(5, 6), 10.0)))
-    assert [row.treatment for row in spoiled.treatments] == [row.treatment for row in whole.treatments]
+    whole, spoiled = (
+        rank(each)
+        for each in (plate((0.0, 0.6, 1.0)), moved(plate((0.0, 0.6, 1.0)), slice(5, 6), 10.0))
+    )
+    assert [row.treatment for row in spoiled.treatments] == [
+        row.treatment for row in whole.treatments
+    ]
     assert spoiled.treatments[0].verdict is Verdict.EFFECTIVE
     assert spoiled.treatments[0].score > 3
 
@@ -186,14 +253,30 @@ def test_p_values_and_intervals_do_not_depend_on_the_order_of_wells() -> None:
     shuffled = replace(
         trajectories,
         features=trajectories.features[order],
-        **{name: tuple(np.array(getattr(trajectories, name), dtype=object)[order]) for name in ("wells", "groups", "treatments")},
+        **{
+            name: tuple(np.array(getattr(trajectories, name), dtype=object)[order])
+            for name in ("wells", "groups", "treatments")
+        },
     )
-    one, other = ({row.treatment: row for row in rank(each).treatments} for each in (trajectories, shuffled))
+    one, other = (
+        {row.treatment: row for row in rank(each).treatments} for each in (trajectories, shuffled)
+    )
     for treatment, row in one.items():
         again = other[treatment]
-        assert (again.p_value, again.q_value, again.verdict, again.direction) == (row.p_value, row.q_value, row.verdict, row.direction)
-        assert (again.efficacy_rank, again.rank_low, again.rank_high) == (row.efficacy_rank, row.rank_low, row.rank_high)
-        assert (again.score_low, again.score_high, again.effect_size) == pytest.approx((row.score_low, row.score_high, row.effect_size))
+        assert (again.p_value, again.q_value, again.verdict, again.direction) == (
+            row.p_value,
+            row.q_value,
+            row.verdict,
+            row.direction,
+        )
+        assert (again.efficacy_rank, again.rank_low, again.rank_high) == (
+            row.efficacy_rank,
+            row.rank_low,
+            row.rank_high,
+        )
+        assert (again.score_low, again.score_high, again.effect_size) == pytest.approx(
+            (row.score_low, row.score_high, row.effect_size)
+        )
 
 
 def test_an_odd_well_before_dosing_is_left_out_with_the_reason_unless_it_shall_stay() -> None:

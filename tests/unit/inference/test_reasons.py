@@ -20,22 +20,35 @@ def measured(seed: int = 0) -> Trajectories:
     return replace(base, days=(7, 8, 10), features=features, feature_names=NAMES)
 
 
-def reasons(trajectories: Trajectories, treatment: int = 0, measured_on: Trajectories | None = None) -> tuple[Reason, ...]:
+def reasons(
+    trajectories: Trajectories, treatment: int = 0, measured_on: Trajectories | None = None
+) -> tuple[Reason, ...]:
     table = rank_plate(trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY, seed=0)
-    seen: TreatmentTable = with_reasons(table, measured_on or trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY)
+    seen: TreatmentTable = with_reasons(
+        table, measured_on or trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY
+    )
     return next(row.reasons for row in seen.treatments if row.treatment == f"drug{treatment}:1 uM")
 
 
-def moved(trajectories: Trajectories, wells: slice, days: slice, measure: int, by: float) -> Trajectories:
+def moved(
+    trajectories: Trajectories, wells: slice, days: slice, measure: int, by: float
+) -> Trajectories:
     features = trajectories.features.copy()
     features[wells, days, measure] += by
     return replace(trajectories, features=features)
 
 
 def test_what_changed_is_said_in_words_the_strongest_first() -> None:
-    shrunk = moved(moved(measured(), slice(18, 21), slice(1, 3), 0, -3.0), slice(18, 21), slice(2, 3), 2, 1.5)
+    shrunk = moved(
+        moved(measured(), slice(18, 21), slice(1, 3), 0, -3.0), slice(18, 21), slice(2, 3), 2, 1.5
+    )
     first, second = reasons(shrunk)[:2]
-    assert (first.seen, first.from_day, second.seen, second.from_day) == ("smaller", 8, "more debris", 10)
+    assert (first.seen, first.from_day, second.seen, second.from_day) == (
+        "smaller",
+        8,
+        "more debris",
+        10,
+    )
     assert first.spreads < -10
     assert set(first.wells) == set(shrunk.wells[18:21])
 
@@ -60,7 +73,10 @@ def test_only_wells_that_share_a_reason_are_named() -> None:
 
 
 def test_a_column_of_any_table_is_said_by_its_name() -> None:
-    assert reasons(moved(measured(), slice(18, 21), slice(2, 3), 3, -2.0))[0].seen == "lower Homogeneity"
+    assert (
+        reasons(moved(measured(), slice(18, 21), slice(2, 3), 3, -2.0))[0].seen
+        == "lower Homogeneity"
+    )
 
 
 def test_an_embedding_gives_no_reasons() -> None:

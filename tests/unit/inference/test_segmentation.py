@@ -25,7 +25,9 @@ def disc(x: float, y: float, radius: float, side: int = SIDE) -> Mask:
     return np.asarray(np.hypot(columns - x, rows - y) < radius)
 
 
-def expose(density: npt.NDArray[np.floating], light: npt.NDArray[np.floating] | float = 0.6) -> Plane:
+def expose(
+    density: npt.NDArray[np.floating], light: npt.NDArray[np.floating] | float = 0.6
+) -> Plane:
     """Return what a camera sees of an optical density under a light, with one percent of noise."""
     seen = cv2.GaussianBlur(np.exp(-density.astype(np.float32)), (0, 0), 0.8) * light
     noise = np.random.default_rng(4).normal(1, 0.01, density.shape)
@@ -37,7 +39,9 @@ def segment(plane: Plane) -> Segmentation:
 
 
 def dice(found: Mask, truth: Mask) -> float:
-    return float(2 * np.count_nonzero(found & truth) / (np.count_nonzero(found) + np.count_nonzero(truth)))
+    return float(
+        2 * np.count_nonzero(found & truth) / (np.count_nonzero(found) + np.count_nonzero(truth))
+    )
 
 
 def ramp(darkest: float, brightest: float) -> npt.NDArray[np.float64]:
@@ -46,7 +50,9 @@ def ramp(darkest: float, brightest: float) -> npt.NDArray[np.float64]:
 
 @pytest.mark.parametrize(("x", "radius"), [(0.5, 0.1), (0.3, 0.1), (0.5, 0.05), (0.5, 0.3)])
 @pytest.mark.parametrize("density", [0.2, 0.6, 2.0])
-def test_a_disc_is_outlined_wherever_it_lies_and_however_dark_it_is(x: float, radius: float, density: float) -> None:
+def test_a_disc_is_outlined_wherever_it_lies_and_however_dark_it_is(
+    x: float, radius: float, density: float
+) -> None:
     truth = disc(x, 0.5, radius)
     found = segment(expose(density * truth))
     assert dice(found.body, truth) > 0.96
@@ -149,7 +155,10 @@ def test_pale_tissue_with_a_dark_edge_is_filled() -> None:
 
 
 def test_outlines_do_not_depend_on_the_number_of_pixels() -> None:
-    areas = [np.count_nonzero(segment(expose(0.6 * disc(0.5, 0.5, 0.12, side))).body) / side**2 for side in (200, 400, 1000)]
+    areas = [
+        np.count_nonzero(segment(expose(0.6 * disc(0.5, 0.5, 0.12, side))).body) / side**2
+        for side in (200, 400, 1000)
+    ]
     assert np.ptp(areas) / np.mean(areas) < 0.04
 
 
@@ -191,7 +200,9 @@ def test_scribbles_on_real_wells_are_right() -> None:
     assert paths
     for path in paths:
         drawn = tifffile.imread(path)
-        body = segment(read_image(folder / "images" / path.name.removeprefix("Annotation of ")).planes[0]).body
+        body = segment(
+            read_image(folder / "images" / path.name.removeprefix("Annotation of ")).planes[0]
+        ).body
         assert body[drawn == 2].mean() > 0.99
         assert body[drawn == 1].mean() < 0.05
 
@@ -199,12 +210,22 @@ def test_scribbles_on_real_wells_are_right() -> None:
 def test_areas_agree_with_the_authors() -> None:
     folder = real_data("spheroid_morpho_ml")
     with (folder / "image_to_table.csv").open(newline="") as file:
-        known = {row["image"]: float(row["area_px2"]) for row in csv.DictReader(file) if row["match"] == "exact"}
+        known = {
+            row["image"]: float(row["area_px2"])
+            for row in csv.DictReader(file)
+            if row["match"] == "exact"
+        }
     ratios = np.array(
-        [np.count_nonzero(segment(read_image(path).planes[0]).body) / known[path.name] for path in (folder / "images").iterdir() if path.name in known]
+        [
+            np.count_nonzero(segment(read_image(path).planes[0]).body) / known[path.name]
+            for path in (folder / "images").iterdir()
+            if path.name in known
+        ]
     )
     assert np.median(np.abs(ratios / np.median(ratios) - 1)) < 0.02
 
 
 def test_a_real_well_without_a_spheroid_is_empty() -> None:
-    assert segment(read_image(real_data("spheroid_morpho_ml") / "images" / "image_19.tiff").planes[0]).is_empty
+    assert segment(
+        read_image(real_data("spheroid_morpho_ml") / "images" / "image_19.tiff").planes[0]
+    ).is_empty

@@ -39,7 +39,11 @@ STRAIGHT_ON = (  # what changed on the last day goes on
 )  # fmt: skip
 
 
-def network(steps: Sequence[tuple[str, list[str], str]], inputs: dict[str, tuple[Any, ...]] = SEEN, width: int = WIDTH) -> bytes:
+def network(
+    steps: Sequence[tuple[str, list[str], str]],
+    inputs: dict[str, tuple[Any, ...]] = SEEN,
+    width: int = WIDTH,
+) -> bytes:
     """Return the model of these steps."""
     helper, floats = onnx.helper, onnx.TensorProto.FLOAT
     constants = {
@@ -48,7 +52,18 @@ def network(steps: Sequence[tuple[str, list[str], str]], inputs: dict[str, tuple
     }  # fmt: skip
     graph = helper.make_graph(
         [
-            helper.make_node(kind, given, [made], **({"axes": [1]} if kind == "ReduceMax" else {"keepdims": 0} if kind == "ReduceSum" else {}))
+            helper.make_node(
+                kind,
+                given,
+                [made],
+                **(
+                    {"axes": [1]}
+                    if kind == "ReduceMax"
+                    else {"keepdims": 0}
+                    if kind == "ReduceSum"
+                    else {}
+                ),
+            )
             for kind, given, made in steps
         ],
         "tiny",
@@ -56,7 +71,9 @@ def network(steps: Sequence[tuple[str, list[str], str]], inputs: dict[str, tuple
         [helper.make_tensor_value_info("readout", floats, ("n", width))],
         [onnx.numpy_helper.from_array(values, name) for name, values in constants.items()],
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    return helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    ).SerializeToString()
 
 
 def write(folder: Path, model: bytes | None = None, **changes: Any) -> Path:
@@ -76,7 +93,9 @@ def write(folder: Path, model: bytes | None = None, **changes: Any) -> Path:
     return folder
 
 
-def opened(folder: Path, steps: Sequence[tuple[str, list[str], str]] = LAST_SEEN, **changes: Any) -> OnnxSequenceModel:
+def opened(
+    folder: Path, steps: Sequence[tuple[str, list[str], str]] = LAST_SEEN, **changes: Any
+) -> OnnxSequenceModel:
     return OnnxSequenceModel(load_forecaster(write(folder, network(steps), **changes)))
 
 
@@ -88,15 +107,24 @@ def moving(seed: int = 0) -> Trajectories:
     """Return a plate whose wells each move at a pace of their own, seen on the two days up to dosing and, three days later, with the kill on top."""
     still, pace = of_measures(seed), np.random.default_rng(seed + 100).normal(size=(30, WIDTH))
     before = still.features[:, 0]
-    kill = np.where(np.arange(30) < 18, 0.0, np.repeat([0.0, 0, 0, 0, 0, 0, 0.0, 0.3, 0.6, 1.0], 3)) * 3
+    kill = (
+        np.where(np.arange(30) < 18, 0.0, np.repeat([0.0, 0, 0, 0, 0, 0, 0.0, 0.3, 0.6, 1.0], 3))
+        * 3
+    )
     noise = 0.1 * np.random.default_rng(seed + 200).normal(size=(30, 3, WIDTH))
     days = np.stack([before - pace, before, before + 3 * pace + kill[:, None]], axis=1) + noise
     return replace(still, days=(DOSING_DAY - 1, DOSING_DAY, READOUT_DAY), features=days)
 
 
-def scores(trajectories: Trajectories, foresight: OnnxSequenceModel | None, others: Sequence[Trajectories] = ()) -> np.ndarray:
+def scores(
+    trajectories: Trajectories,
+    foresight: OnnxSequenceModel | None,
+    others: Sequence[Trajectories] = (),
+) -> np.ndarray:
     settings = DepartureSettings(foresight=foresight)
-    return measure_departures(trajectories, dosing_day=DOSING_DAY, day=READOUT_DAY, settings=settings, others=others).scores
+    return measure_departures(
+        trajectories, dosing_day=DOSING_DAY, day=READOUT_DAY, settings=settings, others=others
+    ).scores
 
 
 def test_a_well_is_foreseen_from_the_last_day_it_was_seen(tmp_path: Path) -> None:
@@ -113,15 +141,22 @@ def test_a_well_is_foreseen_from_the_last_day_it_was_seen(tmp_path: Path) -> Non
 
 def test_a_model_that_moves_all_wells_alike_changes_no_score(tmp_path: Path) -> None:
     trajectories = of_measures()
-    np.testing.assert_allclose(scores(trajectories, opened(tmp_path)), scores(trajectories, None), atol=1e-4)
+    np.testing.assert_allclose(
+        scores(trajectories, opened(tmp_path)), scores(trajectories, None), atol=1e-4
+    )
 
 
-def test_a_model_that_sees_where_wells_are_going_tells_more_than_where_they_were(tmp_path: Path) -> None:
+def test_a_model_that_sees_where_wells_are_going_tells_more_than_where_they_were(
+    tmp_path: Path,
+) -> None:
     model = opened(tmp_path, STRAIGHT_ON, days=[6, 7])
     kill = np.repeat([0.0, 0.3, 0.6, 1.0], 3)
     gained = []
     for seed in range(5):
-        with_model, without = (spearmanr(scores(moving(seed), foresight)[18:], kill).statistic for foresight in (model, None))
+        with_model, without = (
+            spearmanr(scores(moving(seed), foresight)[18:], kill).statistic
+            for foresight in (model, None)
+        )
         gained.append(with_model - without)
     assert np.mean(gained) > 0.1
     assert min(gained) > -0.02
@@ -129,12 +164,20 @@ def test_a_model_that_sees_where_wells_are_going_tells_more_than_where_they_were
 
 def test_the_ranking_says_which_model_foresaw(tmp_path: Path) -> None:
     model = opened(tmp_path)
-    table = rank_plate(of_measures(), dosing_day=DOSING_DAY, readout_day=READOUT_DAY, seed=0, settings=RankSettings(DepartureSettings(foresight=model)))
+    table = rank_plate(
+        of_measures(),
+        dosing_day=DOSING_DAY,
+        readout_day=READOUT_DAY,
+        seed=0,
+        settings=RankSettings(DepartureSettings(foresight=model)),
+    )
     assert any(f"foreseen by the sequence model {model.name}" in note for note in table.notes)
     assert model.name.startswith("tiny-")
 
 
-def test_earlier_plates_are_foreseen_as_well_and_passed_over_where_a_day_is_missing(tmp_path: Path) -> None:
+def test_earlier_plates_are_foreseen_as_well_and_passed_over_where_a_day_is_missing(
+    tmp_path: Path,
+) -> None:
     model = opened(tmp_path, STRAIGHT_ON, days=[6, 7])
     alone, beside = scores(moving(), model), scores(moving(), model, [moving(1), moving(2)])
     assert np.abs(beside - alone).max() > 1e-3
@@ -145,13 +188,24 @@ def test_earlier_plates_are_foreseen_as_well_and_passed_over_where_a_day_is_miss
 @pytest.mark.parametrize(
     ("card", "says"),
     [
-        ({"encoder_id": "another"}, "was made for the embedding of another; wells are compared by measures alone"),
-        ({"feature_names": [f"feature_{number + 1}" for number in range(WIDTH)]}, "expects 8 of its own; feature 1 is feature_0, expected feature_1"),
-        ({"days": [5, 7]}, "needs images of the days 5, 7; plate P1 has none of 5; up to dosing it has 7"),
+        (
+            {"encoder_id": "another"},
+            "was made for the embedding of another; wells are compared by measures alone",
+        ),
+        (
+            {"feature_names": [f"feature_{number + 1}" for number in range(WIDTH)]},
+            "expects 8 of its own; feature 1 is feature_0, expected feature_1",
+        ),
+        (
+            {"days": [5, 7]},
+            "needs images of the days 5, 7; plate P1 has none of 5; up to dosing it has 7",
+        ),
         ({"days": [7, 8]}, "needs images of the days 7, 8; plate P1 has none of 8"),
     ],
 )
-def test_a_plate_that_the_model_was_not_made_for_is_refused_with_what_differs(card: dict[str, Any], says: str, tmp_path: Path) -> None:
+def test_a_plate_that_the_model_was_not_made_for_is_refused_with_what_differs(
+    card: dict[str, Any], says: str, tmp_path: Path
+) -> None:
     with pytest.raises(ProfileError, match=says) as error:
         scores(of_measures(), opened(tmp_path, **card))
     assert error.value.where.endswith("forecaster.onnx")
@@ -161,7 +215,10 @@ def test_a_model_that_foresees_no_number_is_refused_with_the_wells(tmp_path: Pat
     trajectories = moving()
     features = trajectories.features.copy()
     features[2, 0] = np.nan  # which a straight line cannot do without
-    with pytest.raises(ProfileError, match="foresees no number for plate P1, wells B04; expected numbers also where images are missing"):
+    with pytest.raises(
+        ProfileError,
+        match="foresees no number for plate P1, wells B04; expected numbers also where images are missing",
+    ):
         scores(replace(trajectories, features=features), opened(tmp_path, STRAIGHT_ON, days=[6, 7]))
 
 
@@ -174,7 +231,13 @@ def gone(folder: Path) -> None:
 
 
 def without_days(folder: Path) -> None:
-    write(folder, network((("ReduceMax", ["features"], "last"), ("Squeeze", ["last", "days_axis"], "readout")), {"features": ("n", "t", WIDTH)}))
+    write(
+        folder,
+        network(
+            (("ReduceMax", ["features"], "last"), ("Squeeze", ["last", "days_axis"], "readout")),
+            {"features": ("n", "t", WIDTH)},
+        ),
+    )
 
 
 def of_other_width(folder: Path) -> None:
@@ -197,16 +260,24 @@ def cannot_load(folder: Path) -> None:
     ("spoil", "says"),
     [
         (spoilt, "SHA-256 is"),
-        (gone, "cannot be read: No such file or directory; expected forecaster.onnx and forecaster.json"),
+        (
+            gone,
+            "cannot be read: No such file or directory; expected forecaster.onnx and forecaster.json",
+        ),
         (cannot_load, "cannot load it"),
-        (without_days, r"inputs are features .*; expected features \['any', 'any', 8\] tensor\(float\), days \['any'\] .*, readout_day \[\]"),
+        (
+            without_days,
+            r"inputs are features .*; expected features \['any', 'any', 8\] tensor\(float\), days \['any'\] .*, readout_day \[\]",
+        ),
         (of_other_width, r"expected features \['any', 'any', 2\]"),
         (of_one_day, r"inputs are features \['n', 1, 8\]"),
         (that_needs_another_day, r"cannot compute 2 × 1 × 8 \(wells × days × features\)"),
         (lambda folder: write(folder, dimension=3), "dimension: Extra inputs"),
     ],
 )
-def test_a_bundle_that_does_not_hold_what_it_says_is_refused(spoil: Callable[[Path], object], says: str, tmp_path: Path) -> None:
+def test_a_bundle_that_does_not_hold_what_it_says_is_refused(
+    spoil: Callable[[Path], object], says: str, tmp_path: Path
+) -> None:
     folder = write(tmp_path)
     spoil(folder)
     with pytest.raises(BundleError, match=says):

@@ -3,7 +3,13 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from inference.significance import PERMUTATIONS, adjust_false_discovery, conformal_p, permute, smallest_permutation_p
+from inference.significance import (
+    PERMUTATIONS,
+    adjust_false_discovery,
+    conformal_p,
+    permute,
+    smallest_permutation_p,
+)
 
 FORWARD = np.array([1.0, 0.0])
 
@@ -30,29 +36,42 @@ def plain_p(treated: np.ndarray, untreated: np.ndarray, along: np.ndarray) -> tu
 def test_few_assignments_are_all_counted(treated: int, untreated: int) -> None:
     drawn = rng().normal(size=(treated + untreated, 2))
     drawn[:treated] += 0.8
-    assert permute(drawn[:treated], drawn[treated:], FORWARD, rng()) == pytest.approx(plain_p(drawn[:treated], drawn[treated:], FORWARD))
+    assert permute(drawn[:treated], drawn[treated:], FORWARD, rng()) == pytest.approx(
+        plain_p(drawn[:treated], drawn[treated:], FORWARD)
+    )
 
 
 def test_sampled_assignments_agree_with_all_of_them() -> None:
     drawn = rng().normal(size=(24, 2))
     drawn[:4] += 0.5
-    assert permute(drawn[:4], drawn[4:], FORWARD, rng()) == pytest.approx(plain_p(drawn[:4], drawn[4:], FORWARD), abs=0.02)
+    assert permute(drawn[:4], drawn[4:], FORWARD, rng()) == pytest.approx(
+        plain_p(drawn[:4], drawn[4:], FORWARD), abs=0.02
+    )
 
 
 def test_the_strongest_effect_reaches_the_smallest_p() -> None:
     untreated = rng().normal(size=(18, 2))
-    assert permute(untreated[:3] + 50.0, untreated, FORWARD, rng())[0] == pytest.approx(smallest_permutation_p(3, 18)) == pytest.approx(1 / 1330)
+    assert (
+        permute(untreated[:3] + 50.0, untreated, FORWARD, rng())[0]
+        == pytest.approx(smallest_permutation_p(3, 18))
+        == pytest.approx(1 / 1330)
+    )
 
 
 def test_many_assignments_are_sampled_and_p_is_never_zero() -> None:
     untreated = rng().normal(size=(30, 2))
-    assert permute(untreated[:8] + 50.0, untreated, FORWARD, rng()) == pytest.approx((1 / (1 + PERMUTATIONS),) * 2)
+    assert permute(untreated[:8] + 50.0, untreated, FORWARD, rng()) == pytest.approx(
+        (1 / (1 + PERMUTATIONS),) * 2
+    )
     assert smallest_permutation_p(8, 30) == 1 / (1 + PERMUTATIONS)
 
 
 @pytest.mark.parametrize(("treated", "untreated"), [(3, 18), (8, 30)])
 def test_equal_wells_tell_nothing(treated: int, untreated: int) -> None:
-    assert permute(np.full((treated, 2), 0.1), np.full((untreated, 2), 0.1), FORWARD, rng()) == (1.0, 1.0)
+    assert permute(np.full((treated, 2), 0.1), np.full((untreated, 2), 0.1), FORWARD, rng()) == (
+        1.0,
+        1.0,
+    )
 
 
 def test_a_departure_backward_is_far_and_not_forward() -> None:
@@ -74,7 +93,12 @@ def test_a_small_shift_that_all_replicates_share_is_seen() -> None:
 
 def test_p_values_are_uniform_where_nothing_differs() -> None:
     random = rng()
-    p_values = np.array([permute(random.normal(size=(3, 4)), random.normal(size=(12, 4)), np.eye(4)[0], random) for _ in range(600)])
+    p_values = np.array(
+        [
+            permute(random.normal(size=(3, 4)), random.normal(size=(12, 4)), np.eye(4)[0], random)
+            for _ in range(600)
+        ]
+    )
     for each in p_values.T:
         assert (each <= 0.05).mean() == pytest.approx(0.05, abs=0.025)
         assert each.mean() == pytest.approx(0.5, abs=0.04)
@@ -82,18 +106,25 @@ def test_p_values_are_uniform_where_nothing_differs() -> None:
 
 def test_conformal_p_counts_controls_as_far_out_and_the_well_itself() -> None:
     controls = np.array([-1.0, 0.0, 1.0, 2.0])
-    np.testing.assert_allclose(conformal_p(np.array([3.0, 1.0, 0.5, -5.0]), controls), [1 / 5, 3 / 5, 3 / 5, 1.0])
+    np.testing.assert_allclose(
+        conformal_p(np.array([3.0, 1.0, 0.5, -5.0]), controls), [1 / 5, 3 / 5, 3 / 5, 1.0]
+    )
     assert np.isnan(conformal_p(np.array([np.nan]), controls)).all()
     np.testing.assert_array_equal(conformal_p(np.array([3.0]), np.empty(0)), 1.0)
 
 
 def test_conformal_p_values_are_valid_for_one_more_untreated_well() -> None:
     random = rng()
-    p_values = np.array([conformal_p(random.normal(size=1), random.normal(size=19))[0] for _ in range(4000)])
+    p_values = np.array(
+        [conformal_p(random.normal(size=1), random.normal(size=19))[0] for _ in range(4000)]
+    )
     for level in (0.05, 0.1, 0.5):
         assert (p_values <= level + 1e-9).mean() == pytest.approx(level, abs=0.025)
 
 
 def test_q_values_are_those_of_benjamini_and_hochberg() -> None:
-    np.testing.assert_allclose(adjust_false_discovery(np.array([0.01, 0.04, 0.03, 0.005, 0.9])), [0.025, 0.05, 0.05, 0.025, 0.9])
+    np.testing.assert_allclose(
+        adjust_false_discovery(np.array([0.01, 0.04, 0.03, 0.005, 0.9])),
+        [0.025, 0.05, 0.05, 0.025, 0.9],
+    )
     np.testing.assert_allclose(adjust_false_discovery(np.array([0.6])), [0.6])

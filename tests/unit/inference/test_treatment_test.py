@@ -10,7 +10,9 @@ FORWARD, ACROSS = np.eye(6)[0], np.eye(6)[1]
 NOISE = 0.6
 
 
-def residuals(seed: int, *pushes: np.ndarray, untreated: int = 18, replicates: int = 3) -> Residuals:
+def residuals(
+    seed: int, *pushes: np.ndarray, untreated: int = 18, replicates: int = 3
+) -> Residuals:
     """Return wells that develop by 3 along the first of six directions, and treatments that push their replicates on."""
     rng = np.random.default_rng(seed)
     wells = untreated + replicates * len(pushes)
@@ -26,14 +28,20 @@ def wells_of(number: int, replicates: int = 3) -> np.ndarray:
 
 
 def directions(push: np.ndarray) -> list[Direction]:
-    return [compare(residuals(seed, push), wells_of(0), np.random.default_rng(seed)).direction for seed in range(20)]
+    return [
+        compare(residuals(seed, push), wells_of(0), np.random.default_rng(seed)).direction
+        for seed in range(20)
+    ]
 
 
 def test_p_values_are_exact_where_treatments_do_nothing_though_they_share_their_controls() -> None:
     p_values = []
     for seed in range(40):
         nothing = residuals(seed, *[np.zeros(6)] * 8)
-        p_values += [compare(nothing, wells_of(number), np.random.default_rng(seed)).p_value for number in range(8)]
+        p_values += [
+            compare(nothing, wells_of(number), np.random.default_rng(seed)).p_value
+            for number in range(8)
+        ]
     assert np.mean(np.array(p_values) <= 0.05) == pytest.approx(0.05, abs=0.03)
     assert np.mean(np.array(p_values) <= 0.01) <= 0.025
     assert np.mean(p_values) == pytest.approx(0.5, abs=0.05)
@@ -41,7 +49,10 @@ def test_p_values_are_exact_where_treatments_do_nothing_though_they_share_their_
 
 def test_the_p_value_of_one_treatment_does_not_depend_on_what_others_do() -> None:
     calm, beside_a_kill = residuals(1, ACROSS, np.zeros(6)), residuals(1, ACROSS, 9.0 * FORWARD)
-    p_values = [compare(each, wells_of(0), np.random.default_rng(0)).p_value for each in (calm, beside_a_kill)]
+    p_values = [
+        compare(each, wells_of(0), np.random.default_rng(0)).p_value
+        for each in (calm, beside_a_kill)
+    ]
     assert p_values[0] == p_values[1]
 
 
@@ -49,21 +60,33 @@ def test_a_departure_further_along_the_way_of_untreated_tissue_is_growth() -> No
     assert directions(4.0 * FORWARD).count(Direction.GROWTH) >= 18
 
 
-@pytest.mark.parametrize("push", [4.0 * FORWARD + 4.0 * ACROSS, 4.0 * ACROSS, -3.0 * FORWARD, -2.0 * FORWARD + 2.0 * ACROSS])
+@pytest.mark.parametrize(
+    "push",
+    [4.0 * FORWARD + 4.0 * ACROSS, 4.0 * ACROSS, -3.0 * FORWARD, -2.0 * FORWARD + 2.0 * ACROSS],
+)
 def test_the_same_with_a_change_across_it_or_a_way_back_is_not_growth(push: np.ndarray) -> None:
     assert Direction.GROWTH not in directions(push)
 
 
 def test_what_goes_forward_and_across_is_undecided_and_arrest_is_deterioration() -> None:
-    assert set(directions(3.0 * FORWARD + 3.0 * ACROSS)) <= {Direction.UNDECIDED, Direction.DETERIORATION}
+    assert set(directions(3.0 * FORWARD + 3.0 * ACROSS)) <= {
+        Direction.UNDECIDED,
+        Direction.DETERIORATION,
+    }
     assert directions(3.0 * FORWARD + 3.0 * ACROSS).count(Direction.UNDECIDED) >= 10
     assert set(directions(-3.0 * FORWARD)) == {Direction.DETERIORATION}
 
 
 def test_an_effect_has_the_size_of_the_push_in_untreated_spreads() -> None:
-    sizes = [compare(residuals(seed, 3.0 * ACROSS), wells_of(0), np.random.default_rng(0)).effect_size for seed in range(40)]
+    sizes = [
+        compare(residuals(seed, 3.0 * ACROSS), wells_of(0), np.random.default_rng(0)).effect_size
+        for seed in range(40)
+    ]
     assert np.mean(sizes) == pytest.approx(3.0 / NOISE, rel=0.15)
-    none = [compare(residuals(seed, np.zeros(6)), wells_of(0), np.random.default_rng(0)) for seed in range(40)]
+    none = [
+        compare(residuals(seed, np.zeros(6)), wells_of(0), np.random.default_rng(0))
+        for seed in range(40)
+    ]
     assert np.mean([each.effect_size for each in none]) < 1.0
     assert np.mean([each.effect_low == 0 for each in none]) > 0.8
 
@@ -71,7 +94,12 @@ def test_an_effect_has_the_size_of_the_push_in_untreated_spreads() -> None:
 @pytest.mark.parametrize("distance", [0.0, 1.0, 4.0])
 def test_the_interval_of_an_effect_covers_it_where_the_noise_is_known(distance: float) -> None:
     rng, unit = np.random.default_rng(2), 1 / 3 + 1 / 18
-    intervals = np.array([_effect_interval(distance * FORWARD + np.sqrt(unit) * rng.normal(size=6), unit, 1e6) for _ in range(200)])
+    intervals = np.array(
+        [
+            _effect_interval(distance * FORWARD + np.sqrt(unit) * rng.normal(size=6), unit, 1e6)
+            for _ in range(200)
+        ]
+    )
     covers = ((intervals[:, 0] <= distance) & (distance <= intervals[:, 1])).mean()
     assert covers >= 0.86
     assert covers <= 0.94 or distance == 0

@@ -35,7 +35,15 @@ def test_wells_and_their_viability_are_read() -> None:
         "well,viability_percent\rB02,100\rD02,12\r",
         HEADER + '\n"B02","100"\n\nD02,1.2e1',
     ],
-    ids=["byte order mark", "lower-case wells", "spaces", "columns turned", "Windows lines", "old Mac lines", "quotes, empty lines and no last line end"],
+    ids=[
+        "byte order mark",
+        "lower-case wells",
+        "spaces",
+        "columns turned",
+        "Windows lines",
+        "old Mac lines",
+        "quotes, empty lines and no last line end",
+    ],
 )
 def test_tables_as_programs_write_them_are_read_alike(text: str) -> None:
     assert read(text).viability_percent == {"B02": 100.0, "D02": 12.0}
@@ -63,18 +71,33 @@ def test_none_left_and_twice_the_control_are_the_ends_of_what_is_taken() -> None
         ("b2,50", "well B02 stands twice; expected each well once"),
     ],
 )
-def test_a_bad_row_is_refused_with_its_line_its_value_and_what_was_expected(row: str, said: str) -> None:
+def test_a_bad_row_is_refused_with_its_line_its_value_and_what_was_expected(
+    row: str, said: str
+) -> None:
     assert refusal(f"{HEADER}B02,100\n{row}\nC02,40\n").startswith(f"line 3: {said}")
 
 
 def test_all_problems_are_told_at_once() -> None:
     problems = refusal(HEADER + "B02,100\nH12,50\nB03,high\nB04,250\nB02,90\n").split("; line ")
-    assert [problem.removeprefix("line ").partition(":")[0] for problem in problems] == ["3", "4", "5", "6"]
+    assert [problem.removeprefix("line ").partition(":")[0] for problem in problems] == [
+        "3",
+        "4",
+        "5",
+        "6",
+    ]
 
 
 @pytest.mark.parametrize(
     "header",
-    ["", "\n", "well,viability\n", "well;viability_percent\n", "well,viability_percent,plate\n", "well,well,viability_percent\n", "B02,100\n"],
+    [
+        "",
+        "\n",
+        "well,viability\n",
+        "well;viability_percent\n",
+        "well,viability_percent,plate\n",
+        "well,well,viability_percent\n",
+        "B02,100\n",
+    ],
     ids=["empty", "an empty line", "another name", "semicolons", "one more", "one twice", "none"],
 )
 def test_another_header_is_refused_with_the_one_that_was_expected(header: str) -> None:
@@ -89,9 +112,15 @@ def test_fewer_than_two_wells_are_refused(rows: str, found: str) -> None:
 
 
 def test_wells_that_all_have_one_value_are_refused() -> None:
-    assert refusal(HEADER + "B02,99.5\nD02,99.50\nC02,99.5\n") == "all 3 wells have viability 99.5 %; expected values that differ"
+    assert (
+        refusal(HEADER + "B02,99.5\nD02,99.50\nC02,99.5\n")
+        == "all 3 wells have viability 99.5 %; expected values that differ"
+    )
 
 
 def test_a_corrected_value_changes_the_digest() -> None:
-    assert read(HEADER + "B02,100\nD02,12\n").digest == read("viability_percent,well\n100.0,b2\n12.0,d2\n").digest
+    assert (
+        read(HEADER + "B02,100\nD02,12\n").digest
+        == read("viability_percent,well\n100.0,b2\n12.0,d2\n").digest
+    )
     assert read(HEADER + "B02,100\nD02,12\n").digest != read(HEADER + "B02,100\nD02,13\n").digest

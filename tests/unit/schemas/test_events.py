@@ -23,7 +23,9 @@ from tests.samples import (
 ALERT = AlertData(kind=AlertKind.DISK, plate=None, message="2 GB left")
 
 
-def event_of(data: MessageData, sequence: int = 7, service: str = "spherorank", at: datetime = NOW) -> dict[str, object]:
+def event_of(
+    data: MessageData, sequence: int = 7, service: str = "spherorank", at: datetime = NOW
+) -> dict[str, object]:
     event: dict[str, object] = json.loads(to_event(data, sequence=sequence, service=service, at=at))
     return event
 
@@ -41,7 +43,9 @@ def event_of(data: MessageData, sequence: int = 7, service: str = "spherorank", 
         (ALERT.model_copy(update={"plate": PLATE}), "alert", PLATE),
     ],
 )
-def test_every_message_is_a_cloud_event_about_its_plate(data: MessageData, kind: str, subject: str | None) -> None:
+def test_every_message_is_a_cloud_event_about_its_plate(
+    data: MessageData, kind: str, subject: str | None
+) -> None:
     event = event_of(data)
     assert event.pop("data") == json.loads(data.model_dump_json())
     assert event.pop("subject", None) == subject
@@ -72,7 +76,11 @@ def test_the_text_of_sequence_numbers_sorts_as_the_numbers_do() -> None:
 
 
 def test_ids_differ_between_services_and_numbers() -> None:
-    ids = {(event["source"], event["id"]) for service in ("lab-1", "lab-2") for event in (event_of(ALERT, 1, service), event_of(ALERT, 2, service))}
+    ids = {
+        (event["source"], event["id"])
+        for service in ("lab-1", "lab-2")
+        for event in (event_of(ALERT, 1, service), event_of(ALERT, 2, service))
+    }
     assert len(ids) == 4
 
 
@@ -81,7 +89,10 @@ def test_the_name_of_a_service_may_be_any_text() -> None:
 
 
 def test_times_are_utc_whatever_their_zone() -> None:
-    assert event_of(ALERT, at=NOW.astimezone(timezone(timedelta(hours=9))))["time"] == "2026-11-22T20:00:00Z"
+    assert (
+        event_of(ALERT, at=NOW.astimezone(timezone(timedelta(hours=9))))["time"]
+        == "2026-11-22T20:00:00Z"
+    )
 
 
 def test_a_time_without_zone_is_refused() -> None:

@@ -8,7 +8,10 @@ from schemas.requests import LatestRequest, ReplayRequest, StatusRequest, parse_
     [
         (b'{"kind": "status"}', StatusRequest()),
         (b'{"kind": "latest", "plate": "PDAC-0042"}', LatestRequest(plate="PDAC-0042")),
-        (b'{"kind": "replay", "after": 7, "topic": "spherorank.v1.ranking"}', ReplayRequest(after=7, topic="spherorank.v1.ranking")),
+        (
+            b'{"kind": "replay", "after": 7, "topic": "spherorank.v1.ranking"}',
+            ReplayRequest(after=7, topic="spherorank.v1.ranking"),
+        ),
         (b'{"kind": "replay", "after": 0}', ReplayRequest(after=0, topic="")),
     ],
 )
@@ -25,7 +28,10 @@ def test_a_request_is_read(text: bytes, expected: object) -> None:
         (b"[1]", ["[1]", "expected an object"]),
         (b"{}", ["kind is missing", "status, latest, replay"]),
         (b'{"kind": ["status"]}', ['["status"]', "status, latest, replay"]),
-        (b'{"kind": "ack", "subscriber": "lims", "sequence": 1}', ['"ack"', "status, latest, replay"]),
+        (
+            b'{"kind": "ack", "subscriber": "lims", "sequence": 1}',
+            ['"ack"', "status, latest, replay"],
+        ),
         (b'{"kind": "replay"}', ["after is missing"]),
         (b'{"kind": "replay", "after": "7"}', ['after is "7"', "integer"]),
         (b'{"kind": "replay", "after": true}', ["after is true", "integer"]),

@@ -60,7 +60,9 @@ def test_the_thesis_preset_changes_the_size_and_cuts_debris_away() -> None:
     assert darkness(apply(unlit("thesis"), images)).std() > 0.1 * darkness(images)[0]
     debris = torch.where(images == 0.4, images, torch.full_like(images, BACKGROUND))
     drawn = draw(unlit("thesis"), len(images), torch.Generator().manual_seed(0))
-    kept = darkness(augment(debris, drawn, BACKGROUND)) * drawn.scale**2 / darkness(debris)  # enlarged, it covers more
+    kept = (
+        darkness(augment(debris, drawn, BACKGROUND)) * drawn.scale**2 / darkness(debris)
+    )  # enlarged, it covers more
     assert kept.min() < 0.85
 
 
@@ -68,7 +70,13 @@ def test_the_thesis_preset_changes_the_size_and_cuts_debris_away() -> None:
 def test_blur_stays_below_grain(name: str, least: float) -> None:
     """Grain of cells, 10 µm of a field of 900, keeps most of its contrast; the thesis's blur takes more."""
     noise = torch.randn(16, 1, 2 * SIDE, 2 * SIDE, generator=torch.Generator().manual_seed(1))
-    grain = torch.nn.functional.avg_pool2d(torch.nn.functional.avg_pool2d(noise, 3, 1, 1), 2).expand(-1, 3, -1, -1) * 0.05 + 0.5
+    grain = (
+        torch.nn.functional.avg_pool2d(torch.nn.functional.avg_pool2d(noise, 3, 1, 1), 2).expand(
+            -1, 3, -1, -1
+        )
+        * 0.05
+        + 0.5
+    )
     middle = slice(SIDE // 4, -SIDE // 4)
 
     def contrast(images: "torch.Tensor") -> float:
@@ -76,7 +84,9 @@ def test_blur_stays_below_grain(name: str, least: float) -> None:
 
     kept = contrast(apply(unlit(name), grain)) / contrast(grain)
     assert kept > least
-    assert kept > 1.2 * contrast(apply(replace(preset("thesis"), crop=(1.0, 1.0)), grain)) / contrast(grain)
+    assert kept > 1.2 * contrast(
+        apply(replace(preset("thesis"), crop=(1.0, 1.0)), grain)
+    ) / contrast(grain)
 
 
 def test_light_changes_all_planes_alike_and_nothing_leaves_the_range() -> None:
@@ -97,14 +107,18 @@ def test_what_comes_in_from_outside_is_empty_background() -> None:
 
 
 def test_the_sharpest_plane_stays_in_the_middle_when_the_stack_is_reversed() -> None:
-    images = torch.stack([torch.full((3, 8, 8), 0.1), torch.full((3, 8, 8), 0.5), torch.full((3, 8, 8), 0.9)], dim=1)[0].expand(32, 3, 8, 8)
+    images = torch.stack(
+        [torch.full((3, 8, 8), 0.1), torch.full((3, 8, 8), 0.5), torch.full((3, 8, 8), 0.9)], dim=1
+    )[0].expand(32, 3, 8, 8)
     seen = apply(Augmentation(reverse_planes=True), images)
     assert (seen[:, 1] == 0.5).all()
     assert {round(float(value), 1) for value in seen[:, 0, 0, 0]} == {0.1, 0.9}
 
 
 def test_focus_mixes_neighbouring_planes_only() -> None:
-    images = torch.stack([torch.zeros(8, 8), torch.full((8, 8), 0.5), torch.ones(8, 8)]).expand(64, 3, 8, 8)
+    images = torch.stack([torch.zeros(8, 8), torch.full((8, 8), 0.5), torch.ones(8, 8)]).expand(
+        64, 3, 8, 8
+    )
     middle = apply(Augmentation(focus=1.0), images)[:, 1, 0, 0]
     assert middle.min() >= 0.25
     assert middle.max() <= 0.75
@@ -112,12 +126,19 @@ def test_focus_mixes_neighbouring_planes_only() -> None:
 
 
 def test_a_part_of_a_batch_is_augmented_as_in_the_whole() -> None:
-    images, drawn = torch.rand(6, 3, 32, 32), draw(preset("strong"), 6, torch.Generator().manual_seed(5))
+    images, drawn = (
+        torch.rand(6, 3, 32, 32),
+        draw(preset("strong"), 6, torch.Generator().manual_seed(5)),
+    )
     whole = augment(images, drawn, BACKGROUND)
     part = slice(2, 5)
-    assert torch.allclose(augment(images[part], drawn.rows(part), BACKGROUND), whole[part], atol=1e-6)
+    assert torch.allclose(
+        augment(images[part], drawn.rows(part), BACKGROUND), whole[part], atol=1e-6
+    )
 
 
 def test_an_unknown_preset_is_named_with_those_there_are() -> None:
-    with pytest.raises(ConfigError, match="is 'sphroid'; expected one of none, weak, light, spheroid"):
+    with pytest.raises(
+        ConfigError, match="is 'sphroid'; expected one of none, weak, light, spheroid"
+    ):
         preset("sphroid")

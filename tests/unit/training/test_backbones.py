@@ -12,7 +12,10 @@ from training.backbones import choose_what_learns, fix_batch_norm, make_backbone
 pytestmark = pytest.mark.train
 
 
-@pytest.mark.parametrize(("name", "channels"), [("tf_efficientnet_lite0", 3), ("resnet18", 1), ("vit_tiny_patch16_224", 3)])
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [("tf_efficientnet_lite0", 3), ("resnet18", 1), ("vit_tiny_patch16_224", 3)],
+)
 def test_a_backbone_turns_three_planes_into_its_dimension(name: str, channels: int) -> None:
     network, dimension = make_backbone(name, "none", channels, 64)
     assert network.eval()(torch.zeros(2, 3, 64, 64)).shape == (2, dimension)
@@ -34,18 +37,24 @@ def test_imagenet_weights_come_from_the_package_and_fit_a_grey_input_too() -> No
     grey, _ = make_backbone("tf_efficientnet_lite0", "imagenet", 1, 64)
     pixel = torch.rand(1, 1, 64, 64)
     with torch.inference_mode():
-        assert torch.allclose(colour.eval()(pixel.expand(-1, 3, -1, -1)), grey.eval()(pixel), atol=1e-4)
+        assert torch.allclose(
+            colour.eval()(pixel.expand(-1, 3, -1, -1)), grey.eval()(pixel), atol=1e-4
+        )
 
 
 @pytest.mark.parametrize("inside", ["", "objective.backbone."])
-def test_weights_come_from_a_file_also_from_a_checkpoint_of_ours(tmp_path: Path, inside: str) -> None:
+def test_weights_come_from_a_file_also_from_a_checkpoint_of_ours(
+    tmp_path: Path, inside: str
+) -> None:
     network, _ = make_backbone("resnet18", "none", 3, 64)
     tensors = {inside + name: tensor for name, tensor in network.state_dict().items()} | {
         "fc.weight" if not inside else "objective.head.weight": torch.zeros(3)
     }
     torch.save({"state_dict": tensors}, tmp_path / "weights.pth")
     again, _ = make_backbone("resnet18", str(tmp_path / "weights.pth"), 3, 64)
-    assert torch.equal(again.state_dict()["layer4.1.conv2.weight"], network.state_dict()["layer4.1.conv2.weight"])
+    assert torch.equal(
+        again.state_dict()["layer4.1.conv2.weight"], network.state_dict()["layer4.1.conv2.weight"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -59,7 +68,14 @@ def test_weights_come_from_a_file_also_from_a_checkpoint_of_ours(tmp_path: Path,
         ("resnet18", "none", 2, ["model.channels", "is 2", "expected 3"]),
     ],
 )
-def test_what_is_not_to_be_had_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, weights: str, channels: int, words: list[str]) -> None:
+def test_what_is_not_to_be_had_is_named(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    weights: str,
+    channels: int,
+    words: list[str],
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("text.pth").write_text("weights")
     torch.save({"conv1.weight": torch.zeros(4, 3, 7, 7)}, "other.pth")

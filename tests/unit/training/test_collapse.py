@@ -23,7 +23,9 @@ def test_rank_and_spread_are_those_of_their_definitions() -> None:
     unit = np.array([row / np.sqrt(sum(row**2)) for row in rows])
     seen = measure(embeddings)
     assert seen.rank == pytest.approx(np.exp(-sum(p * np.log(p) for p in share)))
-    assert seen.spread == pytest.approx(np.mean([np.sqrt(np.mean((column - column.mean()) ** 2)) for column in unit.T]) * np.sqrt(6))
+    assert seen.spread == pytest.approx(
+        np.mean([np.sqrt(np.mean((column - column.mean()) ** 2)) for column in unit.T]) * np.sqrt(6)
+    )
 
 
 def test_directions_at_random_have_full_rank_and_a_spread_of_one() -> None:
@@ -40,13 +42,18 @@ def test_healthy_embeddings_pass_whatever_their_mean() -> None:
     "embeddings",
     [
         pytest.param(torch.ones(50, 16), id="the same of every image"),
-        pytest.param(torch.ones(50, 16) + 1e-4 * drawn(50, 16), id="nearly the same of every image"),
+        pytest.param(
+            torch.ones(50, 16) + 1e-4 * drawn(50, 16), id="nearly the same of every image"
+        ),
         pytest.param(drawn(50, 1) @ drawn(1, 16), id="one direction"),
         pytest.param(torch.zeros(50, 16), id="nothing"),
     ],
 )
 def test_collapse_is_an_error_with_its_numbers(embeddings: torch.Tensor) -> None:
-    with pytest.raises(CollapseError, match=r"has collapsed: the embeddings of 50 images have effective rank .* and spread .* run.rate"):
+    with pytest.raises(
+        CollapseError,
+        match=r"has collapsed: the embeddings of 50 images have effective rank .* and spread .* run.rate",
+    ):
         check(embeddings)
 
 

@@ -10,7 +10,16 @@ from training.evaluation.plates import EvaluationSet
 from training.evaluation.report import SECTIONS, text_table
 from training.evaluation.rows import Points, Row, read_row, write_text
 
-SMALL = EvaluationSet(mixed=(201, 202, 203), one_mechanism=(), shifted=(), size_px=96, wells=16, viewed_wells=3, baseline_steps=2, service_calibration=False)
+SMALL = EvaluationSet(
+    mixed=(201, 202, 203),
+    one_mechanism=(),
+    shifted=(),
+    size_px=96,
+    wells=16,
+    viewed_wells=3,
+    baseline_steps=2,
+    service_calibration=False,
+)
 
 
 @pytest.mark.slow
@@ -18,7 +27,10 @@ SMALL = EvaluationSet(mixed=(201, 202, 203), one_mechanism=(), shifted=(), size_
 def test_encoders_are_judged_beside_hand_measures_and_once_only(tmp_path: Path) -> None:
     out, cache = tmp_path / "out", tmp_path / "cache"
     rows = evaluate_bundles(["default"], out, cache_folder=cache, chosen=SMALL)
-    assert [(row.name, row.kind) for row in rows] == [("measures", "measures"), ("default", "encoder")]
+    assert [(row.name, row.kind) for row in rows] == [
+        ("measures", "measures"),
+        ("default", "encoder"),
+    ]
     written = json.loads((out / "rows" / f"{rows[1].encoder_id}.json").read_text(encoding="utf-8"))
     for name in (
         "uncalibrated_mixed",
@@ -31,12 +43,16 @@ def test_encoders_are_judged_beside_hand_measures_and_once_only(tmp_path: Path) 
         "dose_order",
     ):
         assert written["numbers"][name] is not None
-    assert written["numbers"]["variation_exposure"] < 0.05  # the preprocessing takes the exposure away
+    assert (
+        written["numbers"]["variation_exposure"] < 0.05
+    )  # the preprocessing takes the exposure away
     assert rows[0].numbers["uncalibrated_mixed"] > 0.4
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "<table>" in page
     assert page.count("data:image/png") == 6  # one well and its five other views
-    before = {path: path.stat().st_mtime_ns for path in [*out.glob("rows/*"), *cache.rglob("*.np*")]}
+    before = {
+        path: path.stat().st_mtime_ns for path in [*out.glob("rows/*"), *cache.rglob("*.np*")]
+    }
     assert evaluate_bundles(["default"], out, cache_folder=cache, chosen=SMALL) == rows
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
@@ -54,7 +70,15 @@ def test_an_encoder_named_twice_is_refused(tmp_path: Path) -> None:
 
 def row(**numbers: float | None) -> Row:
     points = Points(kill_percent=(), uncalibrated=(), calibrated=(), across=(), up=())
-    return Row(name="one", encoder_id="one-1", evaluated_on="abc", kind="encoder", dimension=3, numbers=numbers, points=points)
+    return Row(
+        name="one",
+        encoder_id="one-1",
+        evaluated_on="abc",
+        kind="encoder",
+        dimension=3,
+        numbers=numbers,
+        points=points,
+    )
 
 
 def test_a_row_of_other_images_or_of_another_encoder_is_not_taken(tmp_path: Path) -> None:
@@ -74,7 +98,10 @@ def test_where_nothing_can_be_written_the_file_is_named(tmp_path: Path) -> None:
 
 
 def test_the_table_shows_what_there_is_and_a_dash_for_what_could_not_be_computed() -> None:
-    table = text_table([row(knn=0.5, probe_10=None), row(knn=0.25, probe_10=0.4)], [Help("knn", "uncalibrated_mixed", -0.5, 4)])
+    table = text_table(
+        [row(knn=0.5, probe_10=None), row(knn=0.25, probe_10=0.4)],
+        [Help("knn", "uncalibrated_mixed", -0.5, 4)],
+    )
     assert "0.500" in table
     assert "–" in table
     assert "replicate mAP" not in table

@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from training.evaluation.pairs import dose_order, effective_rank, plate_leakage, same_well, small_kills, variation
+from training.evaluation.pairs import (
+    dose_order,
+    effective_rank,
+    plate_leakage,
+    same_well,
+    small_kills,
+    variation,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -25,8 +32,15 @@ def test_variation_is_0_for_the_same_view_and_1_for_another_well() -> None:
 
 def test_variation_is_the_root_mean_square_over_pairs_of_wells() -> None:
     wells = RNG.normal(size=(6, 3))
-    squares = [((one - other) ** 2).sum() for row, one in enumerate(wells) for column, other in enumerate(wells) if row != column]
-    assert variation(wells + np.array([0.3, 0, 0]), wells) == pytest.approx(0.3 / np.sqrt(np.mean(squares)))
+    squares = [
+        ((one - other) ** 2).sum()
+        for row, one in enumerate(wells)
+        for column, other in enumerate(wells)
+        if row != column
+    ]
+    assert variation(wells + np.array([0.3, 0, 0]), wells) == pytest.approx(
+        0.3 / np.sqrt(np.mean(squares))
+    )
 
 
 def test_a_collapsed_encoder_has_no_variation_to_compare_with() -> None:
@@ -41,9 +55,15 @@ def test_plates_that_differ_leak_and_plates_alike_do_not() -> None:
     assert plate_leakage(alike, plates, seed=1) < 0.5
 
 
-@pytest.mark.parametrize(("scores", "expected"), [([1, 2, 5, 3], 0.5), ([1, 2, 3, 5], 1.0), ([2, 1, 5, 3], 0.0), ([1, 1, 3, 5], 0.75)])
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [([1, 2, 5, 3], 0.5), ([1, 2, 3, 5], 1.0), ([2, 1, 5, 3], 0.0), ([1, 1, 3, 5], 0.75)],
+)
 def test_only_doses_of_one_compound_are_compared(scores: list[float], expected: float) -> None:
-    assert dose_order(np.array(scores, float), ["a", "a", "b", "b"], np.array([1.0, 2.0, 1.0, 10.0])) == expected
+    assert (
+        dose_order(np.array(scores, float), ["a", "a", "b", "b"], np.array([1.0, 2.0, 1.0, 10.0]))
+        == expected
+    )
 
 
 def test_without_two_doses_there_is_no_order() -> None:
@@ -51,7 +71,10 @@ def test_without_two_doses_there_is_no_order() -> None:
 
 
 def test_small_kills_are_told_from_untreated_wells_and_large_ones_do_not_count() -> None:
-    kill, untreated = np.array([0.0, 0.0, 0.1, 0.2, 0.9]), np.array([True, True, False, False, False])
+    kill, untreated = (
+        np.array([0.0, 0.0, 0.1, 0.2, 0.9]),
+        np.array([True, True, False, False, False]),
+    )
     assert small_kills(np.array([1.0, 2.0, 3.0, 4.0, 0.0]), kill, untreated) == 1.0
     assert small_kills(np.array([1.0, 3.0, 2.0, 4.0, 9.0]), kill, untreated) == 0.75
     assert np.isnan(small_kills(np.ones(2), np.array([0.0, 0.9]), np.array([True, False])))

@@ -46,7 +46,9 @@ def test_plates_are_rendered_once(plates: list[EvaluationPlate], cache_folder: P
     assert np.array_equal(again[0].planes, plates[0].planes)
 
 
-def test_a_plate_left_half_rendered_is_rendered_again(cache_folder: Path, plates: list[EvaluationPlate]) -> None:
+def test_a_plate_left_half_rendered_is_rendered_again(
+    cache_folder: Path, plates: list[EvaluationPlate]
+) -> None:
     folder = next(cache_folder.rglob("mixed-201"))
     folder.rename(folder.with_name("mixed-201.part"))
     assert np.array_equal(evaluation_plates(SMALL, cache_folder)[0].planes, plates[0].planes)
@@ -55,16 +57,26 @@ def test_a_plate_left_half_rendered_is_rendered_again(cache_folder: Path, plates
 
 def test_the_other_microscope_sees_the_same_wells(plates: list[EvaluationPlate]) -> None:
     mixed, shifted = plates
-    assert (mixed.wells, mixed.treatments, mixed.kill.tolist()) == (shifted.wells, shifted.treatments, shifted.kill.tolist())
+    assert (mixed.wells, mixed.treatments, mixed.kill.tolist()) == (
+        shifted.wells,
+        shifted.treatments,
+        shifted.kill.tolist(),
+    )
     assert not np.array_equal(mixed.planes, shifted.planes)
     assert list(of_kind(plates, "phase_rim")) == [1]
 
 
-def test_an_encoder_is_asked_once_for_each_image(plates: list[EvaluationPlate], tmp_path: Path) -> None:
+def test_an_encoder_is_asked_once_for_each_image(
+    plates: list[EvaluationPlate], tmp_path: Path
+) -> None:
     encoder = Brightness()
-    first = look(encoder, plates, [plates[0].image(0, 0)], tmp_path, ranking_weight=0.1, viewed_wells=2)
+    first = look(
+        encoder, plates, [plates[0].image(0, 0)], tmp_path, ranking_weight=0.1, viewed_wells=2
+    )
     asked = encoder.asked
-    second = look(encoder, plates, [plates[0].image(0, 0)], tmp_path, ranking_weight=0.1, viewed_wells=2)
+    second = look(
+        encoder, plates, [plates[0].image(0, 0)], tmp_path, ranking_weight=0.1, viewed_wells=2
+    )
     assert encoder.asked == asked
     assert np.array_equal(first.plates[0], second.plates[0])
     assert first.plates[0].shape == (10, 2, 2)
@@ -79,20 +91,30 @@ def test_measures_stand_in_an_encoders_place(plates: list[EvaluationPlate], tmp_
 
 def made_up(values: np.ndarray, *, own_units: bool) -> Looks:
     views = dict.fromkeys((ORIGINAL, *VARIANTS), values[0, :3, -1])
-    return Looks("made-up", tuple(values), views, np.array(["mixed-201"] * 3), views, 1.0, own_units, 0.1)
+    return Looks(
+        "made-up", tuple(values), views, np.array(["mixed-201"] * 3), views, 1.0, own_units, 0.1
+    )
 
 
 @pytest.mark.parametrize("own_units", [True, False])
-def test_embeddings_are_brought_to_the_spread_of_untreated_wells(plates: list[EvaluationPlate], *, own_units: bool) -> None:
+def test_embeddings_are_brought_to_the_spread_of_untreated_wells(
+    plates: list[EvaluationPlate], *, own_units: bool
+) -> None:
     values = np.random.default_rng(0).normal(size=(2, 10, 2, 3)) * np.array([1.0, 10.0, 100.0])
-    spread = scaled(made_up(values, own_units=own_units), plates).plates[0][plates[0].untreated, -1].std(axis=0, ddof=1)
+    spread = (
+        scaled(made_up(values, own_units=own_units), plates)
+        .plates[0][plates[0].untreated, -1]
+        .std(axis=0, ddof=1)
+    )
     if own_units:
         assert spread == pytest.approx(np.ones(3))
     else:
         assert np.sqrt(np.mean(spread**2)) == pytest.approx(1.0)
 
 
-def test_encoders_joined_count_alike_whatever_their_unit_and_length(plates: list[EvaluationPlate]) -> None:
+def test_encoders_joined_count_alike_whatever_their_unit_and_length(
+    plates: list[EvaluationPlate],
+) -> None:
     rng = np.random.default_rng(1)
     short, long = rng.normal(size=(2, 10, 2, 2)), 50 * rng.normal(size=(2, 10, 2, 40))
     both = joined([made_up(short, own_units=False), made_up(long, own_units=False)], plates)
@@ -105,17 +127,25 @@ def named(kind: str, seed: int, plate: EvaluationPlate) -> EvaluationPlate:
     return replace(plate, name=f"{kind}-{seed}", kind=kind, seed=seed)
 
 
-def test_every_mixed_plate_is_held_out_once_and_teaches_otherwise(plates: list[EvaluationPlate]) -> None:
-    many = [named("mixed", seed, plates[0]) for seed in range(12)] + [named("phase_rim", 3, plates[1])]
+def test_every_mixed_plate_is_held_out_once_and_teaches_otherwise(
+    plates: list[EvaluationPlate],
+) -> None:
+    many = [named("mixed", seed, plates[0]) for seed in range(12)] + [
+        named("phase_rim", 3, plates[1])
+    ]
     found = list(folds(many))
     assert [len(fold.teaching) for fold in found] == [8, 8, 8]
     assert sorted(seed for fold in found for seed in fold.held_out) == list(range(12))
     assert all(not fold.held_out & {many[place].seed for place in fold.teaching} for fold in found)
 
 
-def test_a_plate_teaches_nothing_about_the_same_wells_under_another_microscope(plates: list[EvaluationPlate]) -> None:
+def test_a_plate_teaches_nothing_about_the_same_wells_under_another_microscope(
+    plates: list[EvaluationPlate],
+) -> None:
     """With the kill itself as embedding but on one plate, that plate reads wrong unless its own seed teaches."""
-    many = [named("mixed", seed, plates[0]) for seed in range(3)] + [named("phase_rim", 0, plates[0])]
+    many = [named("mixed", seed, plates[0]) for seed in range(3)] + [
+        named("phase_rim", 0, plates[0])
+    ]
     wells = len(plates[0].wells)
     rng = np.random.default_rng(2)
     embeddings = [rng.normal(size=(wells, 2, 4)) for _ in many]
@@ -128,7 +158,10 @@ def test_a_plate_teaches_nothing_about_the_same_wells_under_another_microscope(p
 
 
 def test_the_order_is_over_treated_wells_with_a_score() -> None:
-    kill, untreated = np.array([0.0, 0.2, 0.5, 0.9, 0.7]), np.array([True, False, False, False, False])
+    kill, untreated = (
+        np.array([0.0, 0.2, 0.5, 0.9, 0.7]),
+        np.array([True, False, False, False, False]),
+    )
     assert order(np.array([99.0, 1, 2, 3, np.nan]), kill, untreated) == pytest.approx(1.0)
     assert order(np.ones(5), kill, untreated) == 0.0
     assert np.isnan(order(np.full(5, np.nan), kill, untreated))

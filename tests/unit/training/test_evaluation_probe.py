@@ -9,7 +9,10 @@ GROUPS = np.repeat(["untreated", "single_dose", "screening"], [40, 20, 60])
 def groups_apart(distance: float, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     centres = {"untreated": [0, 0], "single_dose": [1, 0], "screening": [0, 1]}
-    return np.array([centres[group] for group in GROUPS]) * distance + rng.normal(size=(len(GROUPS), 2)) * 0.1
+    return (
+        np.array([centres[group] for group in GROUPS]) * distance
+        + rng.normal(size=(len(GROUPS), 2)) * 0.1
+    )
 
 
 def test_groups_that_stand_apart_are_told_from_ten_examples() -> None:
@@ -19,7 +22,16 @@ def test_groups_that_stand_apart_are_told_from_ten_examples() -> None:
 
 
 def test_groups_alike_are_told_no_better_than_by_chance_however_unequal_they_are() -> None:
-    found = [probes(groups_apart(0, seed), GROUPS.tolist(), groups_apart(0, seed + 50), GROUPS.tolist(), seed=seed) for seed in range(6)]
+    found = [
+        probes(
+            groups_apart(0, seed),
+            GROUPS.tolist(),
+            groups_apart(0, seed + 50),
+            GROUPS.tolist(),
+            seed=seed,
+        )
+        for seed in range(6)
+    ]
     for name in found[0]:
         assert np.mean([each[name] for each in found]) == pytest.approx(1 / 3, abs=0.08)
 
@@ -27,13 +39,21 @@ def test_groups_alike_are_told_no_better_than_by_chance_however_unequal_they_are
 def test_so_many_examples_of_each_class_are_drawn_and_all_of_a_smaller_one() -> None:
     rows = draw(GROUPS, 30, seed=3)
     assert len(set(rows.tolist())) == len(rows)
-    assert {group: int((GROUPS[rows] == group).sum()) for group in set(GROUPS)} == {"untreated": 30, "single_dose": 20, "screening": 30}
+    assert {group: int((GROUPS[rows] == group).sum()) for group in set(GROUPS)} == {
+        "untreated": 30,
+        "single_dose": 20,
+        "screening": 30,
+    }
     assert draw(GROUPS, None, seed=3).tolist() == list(range(120))
 
 
 def test_the_same_seed_draws_the_same_examples() -> None:
     wells = groups_apart(0.1, 0)
-    first, second = (linear_probe(wells, GROUPS, groups_apart(0.1, 1), GROUPS, 10, seed=5) for _ in range(2))
+    first, second = (
+        linear_probe(wells, GROUPS, groups_apart(0.1, 1), GROUPS, 10, seed=5) for _ in range(2)
+    )
     assert first == second
-    neighbours = [nearest_neighbours(wells, GROUPS, groups_apart(0.1, 1), GROUPS, seed=5) for _ in range(2)]
+    neighbours = [
+        nearest_neighbours(wells, GROUPS, groups_apart(0.1, 1), GROUPS, seed=5) for _ in range(2)
+    ]
     assert neighbours[0] == neighbours[1]

@@ -8,7 +8,9 @@ from training.evaluation.readout import Choice, differences, gram, kernel, predi
 WELLS, PLATES = 30, 6
 
 
-def plates_with(effect: float, dimension: int, seed: int, noise: float = 1.0) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+def plates_with(
+    effect: float, dimension: int, seed: int, noise: float = 1.0
+) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
     """Return (N, 2, D) a plate, percent (P, N) and which are untreated: an effect along one direction, and an offset a plate."""
     rng = np.random.default_rng(seed)
     untreated = np.arange(WELLS) < 10
@@ -22,13 +24,25 @@ def plates_with(effect: float, dimension: int, seed: int, noise: float = 1.0) ->
 
 
 def grams(plates: list[np.ndarray], untreated: np.ndarray, *, one_scale: bool) -> np.ndarray:
-    return gram([differences(plate, untreated) for plate in plates], [untreated] * PLATES, (0, 1, 2, 3), one_scale=one_scale)
+    return gram(
+        [differences(plate, untreated) for plate in plates],
+        [untreated] * PLATES,
+        (0, 1, 2, 3),
+        one_scale=one_scale,
+    )
 
 
 def test_an_effect_is_read_on_plates_that_did_not_teach_whatever_their_offset() -> None:
     plates, percent, untreated = plates_with(0.2, 12, seed=0)
     numbers = np.repeat(np.arange(PLATES), WELLS)
-    found, _ = read_out(grams(plates, untreated, one_scale=True), None, percent.ravel(), numbers, numbers < 4, (1.0,))
+    found, _ = read_out(
+        grams(plates, untreated, one_scale=True),
+        None,
+        percent.ravel(),
+        numbers,
+        numbers < 4,
+        (1.0,),
+    )
     assert spearmanr(found[numbers >= 4], percent.ravel()[numbers >= 4]).statistic > 0.9
 
 
@@ -53,14 +67,20 @@ def test_a_useless_embedding_is_given_no_weight_beside_good_measures() -> None:
 def test_a_measure_in_another_unit_says_the_same() -> None:
     plates, _, untreated = plates_with(0.2, 3, seed=4)
     in_mm = [plate * np.array([1000.0, 1.0, 1e-3]) for plate in plates]
-    assert np.allclose(grams(plates, untreated, one_scale=False), grams(in_mm, untreated, one_scale=False))
-    assert not np.allclose(grams(plates, untreated, one_scale=True), grams(in_mm, untreated, one_scale=True))
+    assert np.allclose(
+        grams(plates, untreated, one_scale=False), grams(in_mm, untreated, one_scale=False)
+    )
+    assert not np.allclose(
+        grams(plates, untreated, one_scale=True), grams(in_mm, untreated, one_scale=True)
+    )
 
 
 def test_what_does_not_vary_among_untreated_wells_has_no_unit_and_says_nothing() -> None:
     plates, _, untreated = plates_with(0.2, 3, seed=5)
     with_constant = [np.concatenate([plate, np.ones((WELLS, 2, 1))], axis=2) for plate in plates]
-    assert np.allclose(grams(plates, untreated, one_scale=False), grams(with_constant, untreated, one_scale=False))
+    assert np.allclose(
+        grams(plates, untreated, one_scale=False), grams(with_constant, untreated, one_scale=False)
+    )
 
 
 def test_it_is_the_kernel_ridge_of_scikit_learn() -> None:
@@ -70,5 +90,10 @@ def test_it_is_the_kernel_ridge_of_scikit_learn() -> None:
     squares = ((rows[:, None] - rows[None]) ** 2).sum(axis=2)
     similarity = kernel(rows @ rows.T, taught, Choice(1.0, "rbf", 0.1, 2.0))
     gamma = 1 / (2 * 2.0 * np.median(squares[:30, :30]))
-    expected = KernelRidge(alpha=0.1, kernel="rbf", gamma=gamma).fit(rows[:30], percent[:30] - percent[:30].mean()).predict(rows[30:]) + percent[:30].mean()
+    expected = (
+        KernelRidge(alpha=0.1, kernel="rbf", gamma=gamma)
+        .fit(rows[:30], percent[:30] - percent[:30].mean())
+        .predict(rows[30:])
+        + percent[:30].mean()
+    )
     assert predict(similarity, percent, taught, ~taught, 0.1) == pytest.approx(expected)

@@ -3,7 +3,13 @@ import itertools
 import numpy as np
 import pytest
 
-from training.evaluation.retrieval import average_precision, chance_of, cosine, found_again, replicate_retrieval
+from training.evaluation.retrieval import (
+    average_precision,
+    chance_of,
+    cosine,
+    found_again,
+    replicate_retrieval,
+)
 
 
 def slow_average_precision(similarity: list[float], positive: list[bool]) -> float:
@@ -21,20 +27,28 @@ def test_average_precision_is_that_of_the_definition() -> None:
     for _ in range(20):
         similarity, positive = rng.normal(size=12), rng.random(12) < 0.3
         positive[int(rng.integers(12))] = True
-        assert average_precision(similarity, positive) == pytest.approx(slow_average_precision(similarity.tolist(), positive.tolist()))
+        assert average_precision(similarity, positive) == pytest.approx(
+            slow_average_precision(similarity.tolist(), positive.tolist())
+        )
 
 
 def test_a_known_list_has_its_known_precision() -> None:
-    assert average_precision(np.array([0.9, 0.8, 0.7, 0.6]), np.array([True, False, True, False])) == pytest.approx((1 + 2 / 3) / 2)
+    assert average_precision(
+        np.array([0.9, 0.8, 0.7, 0.6]), np.array([True, False, True, False])
+    ) == pytest.approx((1 + 2 / 3) / 2)
 
 
 def test_positives_as_like_as_negatives_do_not_come_first() -> None:
-    assert average_precision(np.ones(4), np.array([True, False, False, False])) == pytest.approx(1 / 4)
+    assert average_precision(np.ones(4), np.array([True, False, False, False])) == pytest.approx(
+        1 / 4
+    )
 
 
 def test_chance_is_the_mean_over_all_orders() -> None:
     positions = list(itertools.combinations(range(6), 2))
-    mean = np.mean([average_precision(-np.arange(6.0), np.isin(np.arange(6), places)) for places in positions])
+    mean = np.mean(
+        [average_precision(-np.arange(6.0), np.isin(np.arange(6), places)) for places in positions]
+    )
     assert chance_of(2, 4) == pytest.approx(mean)
 
 
@@ -48,13 +62,22 @@ def test_replicates_that_stand_apart_are_found_and_noise_is_at_chance() -> None:
     found = replicate_retrieval(apart, treatments, untreated)
     assert found.mean_average_precision == pytest.approx(1.0)
     assert found.treatments == 2  # two replicates are too few
-    noise = [replicate_retrieval(rng.normal(size=(30, 8)), treatments, untreated) for _ in range(60)]
-    assert np.mean([each.mean_average_precision for each in noise]) == pytest.approx(noise[0].chance, abs=0.04)
+    noise = [
+        replicate_retrieval(rng.normal(size=(30, 8)), treatments, untreated) for _ in range(60)
+    ]
+    assert np.mean([each.mean_average_precision for each in noise]) == pytest.approx(
+        noise[0].chance, abs=0.04
+    )
 
 
 def test_a_collapsed_encoder_finds_no_replicates() -> None:
     untreated = np.array([True] * 20 + [False] * 4)
-    assert replicate_retrieval(np.zeros((24, 3)), [""] * 20 + ["a"] * 4, untreated).mean_average_precision < 0.15
+    assert (
+        replicate_retrieval(
+            np.zeros((24, 3)), [""] * 20 + ["a"] * 4, untreated
+        ).mean_average_precision
+        < 0.15
+    )
 
 
 def test_without_three_replicates_there_is_no_number() -> None:
@@ -64,19 +87,37 @@ def test_without_three_replicates_there_is_no_number() -> None:
 
 
 def test_precision_is_that_of_copairs() -> None:
-    copairs = pytest.importorskip("copairs.map", reason="copairs is not installed; it is an oracle for this test only")
+    copairs = pytest.importorskip(
+        "copairs.map", reason="copairs is not installed; it is an oracle for this test only"
+    )
     pandas = pytest.importorskip("pandas")
     rng = np.random.default_rng(2)
     treatments = np.array(["DMSO"] * 12 + ["a"] * 3 + ["b"] * 4)
     embeddings = rng.normal(size=(19, 6))
     embeddings[12:15] += 1
     untreated = treatments == "DMSO"
-    meta = pandas.DataFrame({"treatment": treatments, "control": untreated.astype(int), "row": np.where(untreated, np.arange(19), -1)})
+    meta = pandas.DataFrame(
+        {
+            "treatment": treatments,
+            "control": untreated.astype(int),
+            "row": np.where(untreated, np.arange(19), -1),
+        }
+    )
     centred = embeddings - embeddings[untreated].mean(axis=0)
-    found = copairs.average_precision(meta, centred, pos_sameby=["treatment", "row"], pos_diffby=[], neg_sameby=[], neg_diffby=["control"], progress_bar=False)
+    found = copairs.average_precision(
+        meta,
+        centred,
+        pos_sameby=["treatment", "row"],
+        pos_diffby=[],
+        neg_sameby=[],
+        neg_diffby=["control"],
+        progress_bar=False,
+    )
     treated = found[found["control"] == 0]
     expected = treated.groupby("treatment")["average_precision"].mean().mean()
-    assert replicate_retrieval(embeddings, treatments.tolist(), untreated).mean_average_precision == pytest.approx(expected)
+    assert replicate_retrieval(
+        embeddings, treatments.tolist(), untreated
+    ).mean_average_precision == pytest.approx(expected)
 
 
 def test_a_view_that_is_its_original_is_found_first() -> None:

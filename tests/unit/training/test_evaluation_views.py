@@ -14,7 +14,15 @@ def well(planes: int, side_px: int = 96, um_per_px: float | None = 4.0) -> WellI
     disc = np.hypot(x - side_px / 2, y - side_px / 2) < side_px / 5
     grain = np.random.default_rng(0).normal(0, 500, (planes, side_px, side_px))
     pixels = np.where(disc, 15_000, 40_000) + grain
-    return WellImage(VisitKey("p", "B02", "day10"), 10, None, (), pixels.astype(np.uint16), um_per_px, complete=True)
+    return WellImage(
+        VisitKey("p", "B02", "day10"),
+        10,
+        None,
+        (),
+        pixels.astype(np.uint16),
+        um_per_px,
+        complete=True,
+    )
 
 
 @pytest.mark.parametrize("planes", [1, 3, 11])
@@ -47,7 +55,9 @@ def test_the_stage_moves_the_tissue() -> None:
 
     image = well(1)
     view, _ = VARIANTS["shift"](image, 0, np.random.default_rng(2))
-    assert np.linalg.norm(middle(view.planes) - middle(image.planes)) == pytest.approx(0.06 * 96, rel=0.1)
+    assert np.linalg.norm(middle(view.planes) - middle(image.planes)) == pytest.approx(
+        0.06 * 96, rel=0.1
+    )
 
 
 def test_real_images_are_read_and_what_is_broken_is_left_out(tmp_path: Path) -> None:
@@ -58,7 +68,10 @@ def test_real_images_are_read_and_what_is_broken_is_left_out(tmp_path: Path) -> 
     stack = tmp_path / "evos_organoid_zstack"
     stack.mkdir()
     for plane in range(3):
-        tifffile.imwrite(stack / f"z{plane}.tif", np.random.default_rng(plane).integers(0, 60_000, (430, 870)).astype(np.uint16))
+        tifffile.imwrite(
+            stack / f"z{plane}.tif",
+            np.random.default_rng(plane).integers(0, 60_000, (430, 870)).astype(np.uint16),
+        )
     images = real_images(tmp_path)
     assert [image.planes.shape for image in images] == [(1, 96, 96), (3, 430, 430), (3, 430, 430)]
     assert sharpest_plane(images[0]) == 0

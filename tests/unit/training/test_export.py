@@ -21,7 +21,9 @@ pytestmark = [pytest.mark.train, pytest.mark.filterwarnings("ignore::Deprecation
 
 SMALL = Description(
     name="small",
-    preprocessing=Preprocessing(planes=PlanePolicy.SHARPEST, background=0.5, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)),
+    preprocessing=Preprocessing(
+        planes=PlanePolicy.SHARPEST, background=0.5, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)
+    ),
     input_size=64,
     provenance="random weights",
     licence="BSD-3-Clause",
@@ -33,7 +35,12 @@ SMALL = Description(
 
 def small_network() -> "torch.nn.Module":
     torch.manual_seed(0)
-    layers = torch.nn.Conv2d(3, 8, 5, stride=4), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
+    layers = (
+        torch.nn.Conv2d(3, 8, 5, stride=4),
+        torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(),
+    )
     return torch.nn.Sequential(*layers).eval()
 
 
@@ -42,7 +49,13 @@ def test_an_exported_network_becomes_a_bundle_that_the_service_opens(tmp_path: P
     bundle = load_bundle(str(tmp_path / "small"))
     assert parity < 1e-5
     assert OnnxEncoder(bundle, providers="cpu").embed(well_image(), sharpest_plane=1).shape == (8,)
-    assert {file.name for file in bundle.folder.iterdir()} == {"encoder.onnx", "bundle.json", "LICENSE", "NOTICE", "MODEL_CARD.md"}
+    assert {file.name for file in bundle.folder.iterdir()} == {
+        "encoder.onnx",
+        "bundle.json",
+        "LICENSE",
+        "NOTICE",
+        "MODEL_CARD.md",
+    }
     assert [file.name for file in tmp_path.iterdir()] == ["small"]  # nothing left beside it
     assert b"site-packages" not in bundle.model  # and no path of the machine it was made on
 
@@ -64,7 +77,9 @@ class TwoFaced(torch.nn.Module):
 
 
 def test_a_network_that_computes_something_else_after_export_is_not_written(tmp_path: Path) -> None:
-    with pytest.raises(ParityError, match=r"torch and onnxruntime differ by .*; expected at most 0.0001"):
+    with pytest.raises(
+        ParityError, match=r"torch and onnxruntime differ by .*; expected at most 0.0001"
+    ):
         write_bundle(TwoFaced(), SMALL, tmp_path / "two_faced")
     assert list(tmp_path.iterdir()) == []
 

@@ -19,14 +19,35 @@ pytestmark = [pytest.mark.train, pytest.mark.slow]
 
 
 @pytest.mark.timeout(300)
-def test_a_short_training_lowers_its_loss_does_not_collapse_and_probes_better_than_random_weights(tmp_path: Path) -> None:
+def test_a_short_training_lowers_its_loss_does_not_collapse_and_probes_better_than_random_weights(
+    tmp_path: Path,
+) -> None:
     config = TrainingConfig.model_validate(
         {
-            "data": {"virtual_plates": 4, "virtual_wells": 10, "cache": tmp_path / "cache", "crop_px": 64, "validation_share": 0.5},
+            "data": {
+                "virtual_plates": 4,
+                "virtual_wells": 10,
+                "cache": tmp_path / "cache",
+                "crop_px": 64,
+                "validation_share": 0.5,
+            },
             "augment": {"first": "light", "second": "light"},
-            "model": {"backbone": "test_efficientnet", "weights": "none", "input_size": 64, "fixed_batch_norm": False, "body_rate": 1.0},
+            "model": {
+                "backbone": "test_efficientnet",
+                "weights": "none",
+                "input_size": 64,
+                "fixed_batch_norm": False,
+                "body_rate": 1.0,
+            },
             "objective": {"name": "measures"},
-            "run": {"steps": 100, "batch": 16, "rate": 3e-3, "threads": 1, "accelerator": "cpu", "warm_up_steps": 10},
+            "run": {
+                "steps": 100,
+                "batch": 16,
+                "rate": 3e-3,
+                "threads": 1,
+                "accelerator": "cpu",
+                "warm_up_steps": 10,
+            },
         }
     )
     torch.set_num_threads(1)
@@ -43,7 +64,9 @@ def _of_random_weights(config: TrainingConfig) -> float:
     torch.manual_seed(1)
     backbone, dimension = make_backbone(config.model.backbone, "none", 3, config.model.input_size)
     objective = make_objective("measures", backbone, dimension, config.objective).eval()
-    training, held_out = split_by_plate(read_views(config.data), config.data.validation_share, config.run.seed)
+    training, held_out = split_by_plate(
+        read_views(config.data), config.data.validation_share, config.run.seed
+    )
     found = validate(objective, held_out, plan_of(config, objective, training)).measures_r2
     assert found is not None
     return found

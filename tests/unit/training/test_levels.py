@@ -23,7 +23,10 @@ def levels() -> Levels:
 
 
 def images(count: int, seed: int = 1) -> torch.Tensor:
-    return torch.rand(count, 3, SIDE_PX, SIDE_PX, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    return (
+        torch.rand(count, 3, SIDE_PX, SIDE_PX, generator=torch.Generator().manual_seed(seed)) * 2
+        - 1
+    )
 
 
 def test_a_network_keeps_its_batchnorm_statistics_when_it_is_wrapped() -> None:
@@ -51,7 +54,9 @@ def test_the_first_numbers_are_the_mean_of_the_stem_s_channels(levels: Levels) -
         seen = levels._seen(pixels)
     count = stem.shape[1]
     np.testing.assert_allclose(seen[:, :count], stem.mean(dim=(2, 3)), atol=1e-5)
-    np.testing.assert_allclose(seen[:, count : 2 * count], stem.std(dim=(2, 3), unbiased=False), atol=2e-3)
+    np.testing.assert_allclose(
+        seen[:, count : 2 * count], stem.std(dim=(2, 3), unbiased=False), atol=2e-3
+    )
 
 
 def test_a_grey_body_sees_the_middle_plane_settled_and_after() -> None:

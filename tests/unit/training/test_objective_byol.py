@@ -15,13 +15,21 @@ def test_byol_is_the_paper_s_loss_in_both_directions() -> None:
     objective, batch = objective_of("byol"), sample_batch()
     with torch.no_grad():  # a teacher that is another network
         for weight in objective.teacher.parameters():
-            weight.add_(0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)))
+            weight.add_(
+                0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+            )
     objective.eval()  # batch normalisation of views one by one is another thing than of both together
-    student = [doubles(objective.predictor(objective.head(objective.backbone(view)))) for view in (batch.first, batch.second)]
+    student = [
+        doubles(objective.predictor(objective.head(objective.backbone(view))))
+        for view in (batch.first, batch.second)
+    ]
     teacher = [doubles(objective.teacher(view)) for view in (batch.first, batch.second)]
     expected = 0.0
     for said, taught in ((student[0], teacher[1]), (student[1], teacher[0])):
-        distances = [np.sum((q / np.linalg.norm(q) - z / np.linalg.norm(z)) ** 2) for q, z in zip(said, taught, strict=True)]
+        distances = [
+            np.sum((q / np.linalg.norm(q) - z / np.linalg.norm(z)) ** 2)
+            for q, z in zip(said, taught, strict=True)
+        ]
         expected += float(np.mean(distances))
     assert objective.loss(batch)["loss"].item() == pytest.approx(expected, rel=1e-5)
 
@@ -38,4 +46,6 @@ def test_the_teacher_learns_by_following_only() -> None:
 
 
 def test_momentum_grows_to_one_along_a_cosine() -> None:
-    assert [momentum_at(0.99, share) for share in (0.0, 0.5, 1.0)] == pytest.approx([0.99, 0.995, 1.0])
+    assert [momentum_at(0.99, share) for share in (0.0, 0.5, 1.0)] == pytest.approx(
+        [0.99, 0.995, 1.0]
+    )

@@ -21,8 +21,14 @@ SIDE, PATCH = 32, 8
 
 def small_mae(**options: object) -> MAE:
     torch.manual_seed(0)
-    vit = timm.create_model("vit_tiny_patch16_224", num_classes=0, img_size=SIDE, patch_size=PATCH, depth=2)
-    return MAE(vit, vit.num_features, ObjectiveSettings.model_validate({"decoder_width": 32, "decoder_depth": 1, **options}))
+    vit = timm.create_model(
+        "vit_tiny_patch16_224", num_classes=0, img_size=SIDE, patch_size=PATCH, depth=2
+    )
+    return MAE(
+        vit,
+        vit.num_features,
+        ObjectiveSettings.model_validate({"decoder_width": 32, "decoder_depth": 1, **options}),
+    )
 
 
 def images(seed: int) -> torch.Tensor:
@@ -30,7 +36,9 @@ def images(seed: int) -> torch.Tensor:
 
 
 SHOWN = torch.tensor([[0, 5, 9, 15], [1, 2, 3, 4]])
-HIDDEN = torch.tensor([[number for number in range(16) if number not in shown] for shown in SHOWN.tolist()])
+HIDDEN = torch.tensor(
+    [[number for number in range(16) if number not in shown] for shown in SHOWN.tolist()]
+)
 
 
 @pytest.mark.parametrize("normalised", [True, False])
@@ -40,11 +48,15 @@ def test_mae_is_the_squared_error_of_the_hidden_patches(normalised: bool) -> Non
     objective.head.register_forward_hook(lambda _module, _inputs, output: painted.append(output))
     loss = objective.masked_loss(pixels, SHOWN, HIDDEN).item()
     errors = []
-    for image, said, numbers in zip(doubles(pixels), doubles(painted[0]), HIDDEN.tolist(), strict=True):
+    for image, said, numbers in zip(
+        doubles(pixels), doubles(painted[0]), HIDDEN.tolist(), strict=True
+    ):
         for values, number in zip(said, numbers, strict=True):
             top, left = number // 4 * PATCH, number % 4 * PATCH
             patch = image[:, top : top + PATCH, left : left + PATCH].transpose(1, 2, 0).ravel()
-            target = (patch - patch.mean()) / np.sqrt(patch.var(ddof=1) + 1e-6) if normalised else patch
+            target = (
+                (patch - patch.mean()) / np.sqrt(patch.var(ddof=1) + 1e-6) if normalised else patch
+            )
             errors.append(np.mean((values - target) ** 2))
     assert loss == pytest.approx(np.mean(errors), rel=1e-5)
 
@@ -54,7 +66,9 @@ def test_what_is_hidden_is_not_seen() -> None:
     painted: list[torch.Tensor] = []
     objective.head.register_forward_hook(lambda _module, _inputs, output: painted.append(output))
     changed = pixels.clone()
-    changed[0, :, 0:PATCH, PATCH : 2 * PATCH] += 5  # patch 1, hidden in the first image, shown in the second
+    changed[0, :, 0:PATCH, PATCH : 2 * PATCH] += (
+        5  # patch 1, hidden in the first image, shown in the second
+    )
     changed[1, :, 0:PATCH, PATCH : 2 * PATCH] += 5
     for each in (pixels, changed):
         objective.masked_loss(each, SHOWN, HIDDEN)
@@ -79,7 +93,9 @@ def test_three_quarters_are_hidden_at_random() -> None:
 
 
 def test_a_network_without_patches_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"'mae', which needs a vision transformer .* not Sequential"):
+    with pytest.raises(
+        ConfigError, match=r"'mae', which needs a vision transformer .* not Sequential"
+    ):
         objective_of("mae")
 
 

@@ -27,7 +27,9 @@ def huber(predicted: Doubles, measured: Doubles, known: list[bool]) -> float:
 def test_measures_and_their_change_on_day_pairs() -> None:
     objective, batch = objective_of("measures", change_weight=0.4), sample_batch()
     known = batch.has_measures.tolist()
-    first, later = (doubles(objective.head(objective.backbone(day.first))) for day in (batch, batch.later))
+    first, later = (
+        doubles(objective.head(objective.backbone(day.first))) for day in (batch, batch.later)
+    )
     before, after = doubles(batch.measures), doubles(batch.later.measures)
     value = (huber(first, before, known) + huber(later, after, known)) / 2
     change = huber(later - first, after - before, known)
@@ -40,7 +42,10 @@ def test_measures_and_their_change_on_day_pairs() -> None:
 
 @pytest.mark.parametrize("companion", ["simclr", "vicreg"])
 def test_a_companion_is_added_at_its_weight(companion: str) -> None:
-    objective, batch = objective_of("measures", companion=companion, companion_weight=0.3, change_weight=0), sample_batch()
+    objective, batch = (
+        objective_of("measures", companion=companion, companion_weight=0.3, change_weight=0),
+        sample_batch(),
+    )
     known, measured = batch.has_measures.tolist(), doubles(batch.measures)
     features = [objective.backbone(view) for view in (batch.first, batch.second)]
     value = np.mean([huber(doubles(objective.head(each)), measured, known) for each in features])
@@ -70,18 +75,34 @@ def test_an_image_without_measures_teaches_nothing() -> None:
     assert objective.loss(other)["loss"].item() == objective.loss(batch)["loss"].item()
 
 
-@pytest.mark.parametrize(("options", "width"), [({}, 16), ({"layer": "head"}, 11), ({"layer": "head", "measures_hidden": 5}, 11)])
-def test_the_embedding_is_the_backbone_s_or_the_predicted_measures(options: dict[str, object], width: int) -> None:
+@pytest.mark.parametrize(
+    ("options", "width"),
+    [({}, 16), ({"layer": "head"}, 11), ({"layer": "head", "measures_hidden": 5}, 11)],
+)
+def test_the_embedding_is_the_backbone_s_or_the_predicted_measures(
+    options: dict[str, object], width: int
+) -> None:
     objective, pixels = objective_of("measures", **options), sample_batch().first
     assert objective.embed(pixels).shape == (6, width)
 
 
-def test_on_day_pairs_a_companion_sees_two_views_of_both_days_and_another_day_is_another_image() -> None:
-    objective, batch = objective_of("measures", companion="simclr", companion_weight=0.3), sample_batch()
-    both_days = replace(batch, first=torch.cat([batch.first, batch.later.first]), second=torch.cat([batch.second, batch.later.second]))
+def test_on_day_pairs_a_companion_sees_two_views_of_both_days_and_another_day_is_another_image() -> (
+    None
+):
+    objective, batch = (
+        objective_of("measures", companion="simclr", companion_weight=0.3),
+        sample_batch(),
+    )
+    both_days = replace(
+        batch,
+        first=torch.cat([batch.first, batch.later.first]),
+        second=torch.cat([batch.second, batch.later.second]),
+    )
     alone = objective_of("simclr")
     alone.head.load_state_dict(objective.projection[1].state_dict())
-    assert objective.loss(batch)["companion"].item() == pytest.approx(alone.loss(both_days)["loss"].item(), rel=1e-5)
+    assert objective.loss(batch)["companion"].item() == pytest.approx(
+        alone.loss(both_days)["loss"].item(), rel=1e-5
+    )
 
 
 def test_an_image_that_stands_with_itself_is_not_its_own_negative() -> None:
@@ -90,17 +111,27 @@ def test_an_image_that_stands_with_itself_is_not_its_own_negative() -> None:
     alone = objective_of("ntxent", supervised=True)
     alone.head.load_state_dict(objective.projection[1].state_dict())
     labelled = replace(
-        batch, first=torch.cat([batch.first, batch.second]), second=torch.cat([batch.second, batch.first]), label=torch.cat([batch.well, batch.well])
+        batch,
+        first=torch.cat([batch.first, batch.second]),
+        second=torch.cat([batch.second, batch.first]),
+        label=torch.cat([batch.well, batch.well]),
     )
-    assert objective.loss(twice)["companion"].item() == pytest.approx(alone.loss(labelled)["loss"].item(), rel=1e-5)
+    assert objective.loss(twice)["companion"].item() == pytest.approx(
+        alone.loss(labelled)["loss"].item(), rel=1e-5
+    )
 
 
 def test_both_heads_stand_side_by_side_the_companion_s_with_the_length_that_is_asked_for() -> None:
-    objective, pixels = objective_of("measures", layer="both", companion="simclr", companion_length=4.0), sample_batch().first
+    objective, pixels = (
+        objective_of("measures", layer="both", companion="simclr", companion_length=4.0),
+        sample_batch().first,
+    )
     features = objective.backbone(pixels)
     found, projected = doubles(objective.embed(pixels)), doubles(objective.projection(features))
     assert found[:, :11] == pytest.approx(doubles(objective.head(features)))
-    assert found[:, 11:] == pytest.approx(4.0 * projected / np.linalg.norm(projected, axis=1, keepdims=True), rel=1e-5)
+    assert found[:, 11:] == pytest.approx(
+        4.0 * projected / np.linalg.norm(projected, axis=1, keepdims=True), rel=1e-5
+    )
 
 
 def test_both_heads_need_a_companion() -> None:

@@ -14,11 +14,17 @@ pytestmark = pytest.mark.train
 T = 0.2
 
 
-def slow(z: Doubles, classes: list[str], anchors: int, *, itself: bool, in_denominator: bool) -> float:
+def slow(
+    z: Doubles, classes: list[str], anchors: int, *, itself: bool, in_denominator: bool
+) -> float:
     terms = []
     for i in range(anchors):
         positives = [p for p in range(len(z)) if classes[p] == classes[i] and (itself or p != i)]
-        candidates = [c for c in range(len(z)) if (itself or c != i) and (in_denominator or c not in positives)]
+        candidates = [
+            c
+            for c in range(len(z))
+            if (itself or c != i) and (in_denominator or c not in positives)
+        ]
         below = sum(np.exp(z[i] @ z[c] / T) for c in candidates)
         terms.append(float(np.mean([-np.log(np.exp(z[i] @ z[p] / T) / below) for p in positives])))
     return float(np.mean(terms))
@@ -27,8 +33,16 @@ def slow(z: Doubles, classes: list[str], anchors: int, *, itself: bool, in_denom
 @pytest.mark.parametrize("itself", [False, True])
 @pytest.mark.parametrize("in_denominator", [False, True])
 @pytest.mark.parametrize(("supervised", "classes"), [(False, "abcdef"), (True, "aabbcu")])
-def test_two_augmentations(itself: bool, in_denominator: bool, supervised: bool, classes: str) -> None:  # noqa: FBT001 - cases
-    objective = objective_of("ntxent", temperature=T, anchor_is_positive=itself, positives_in_denominator=in_denominator, supervised=supervised)
+def test_two_augmentations(
+    itself: bool, in_denominator: bool, supervised: bool, classes: str
+) -> None:  # noqa: FBT001 - cases
+    objective = objective_of(
+        "ntxent",
+        temperature=T,
+        anchor_is_positive=itself,
+        positives_in_denominator=in_denominator,
+        supervised=supervised,
+    )
     batch = sample_batch()
     z = projected(objective, batch.first, batch.second)
     expected = slow(z, list(classes) * 2, 12, itself=itself, in_denominator=in_denominator)
@@ -37,8 +51,16 @@ def test_two_augmentations(itself: bool, in_denominator: bool, supervised: bool,
 
 @pytest.mark.parametrize("itself", [False, True])
 @pytest.mark.parametrize("in_denominator", [False, True])
-def test_the_sharpest_plane_is_the_anchor_and_the_others_its_views(itself: bool, in_denominator: bool) -> None:  # noqa: FBT001 - cases
-    objective = objective_of("ntxent", temperature=T, views_of="planes", anchor_is_positive=itself, positives_in_denominator=in_denominator)
+def test_the_sharpest_plane_is_the_anchor_and_the_others_its_views(
+    itself: bool, in_denominator: bool
+) -> None:  # noqa: FBT001 - cases
+    objective = objective_of(
+        "ntxent",
+        temperature=T,
+        views_of="planes",
+        anchor_is_positive=itself,
+        positives_in_denominator=in_denominator,
+    )
     batch = sample_batch()
     z = projected(objective, *each_plane(sharpest_first(batch.first)))
     expected = slow(z, list("abcdef") * 3, 6, itself=itself, in_denominator=in_denominator)
@@ -48,9 +70,17 @@ def test_the_sharpest_plane_is_the_anchor_and_the_others_its_views(itself: bool,
 
 def test_the_sharpest_plane_is_found_whatever_its_place() -> None:
     sharp = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
-    blurred = [torch.nn.functional.avg_pool2d(sharp, size, stride=1, padding=size // 2) for size in (3, 5)]
+    blurred = [
+        torch.nn.functional.avg_pool2d(sharp, size, stride=1, padding=size // 2) for size in (3, 5)
+    ]
     expected = torch.cat([sharp, *blurred], dim=1)
-    shown = torch.cat([torch.cat([blurred[0], blurred[1], sharp], dim=1), torch.cat([blurred[0], sharp, blurred[1]], dim=1), expected])
+    shown = torch.cat(
+        [
+            torch.cat([blurred[0], blurred[1], sharp], dim=1),
+            torch.cat([blurred[0], sharp, blurred[1]], dim=1),
+            expected,
+        ]
+    )
     assert torch.equal(sharpest_first(shown), expected.expand(3, -1, -1, -1))
 
 
@@ -63,7 +93,9 @@ def test_a_network_of_planes_embeds_the_middle_plane() -> None:
 
 def test_a_batch_of_one_class_without_negatives_has_no_gradient() -> None:
     projections = torch.randn(4, 8, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    loss = contrastive(projections, ~torch.eye(4, dtype=torch.bool), T, positives_in_denominator=False)
+    loss = contrastive(
+        projections, ~torch.eye(4, dtype=torch.bool), T, positives_in_denominator=False
+    )
     loss.backward()
     assert loss.item() == 0
     assert torch.equal(projections.grad, torch.zeros(4, 8))

@@ -12,19 +12,26 @@ from training.objectives.registry import OBJECTIVES  # noqa: E402 - after the sk
 
 pytestmark = pytest.mark.train
 
-STEADY = sorted(set(OBJECTIVES) - {"mae", "dino"})  # of the others, one hides at random and one moves its centre: their own files
+STEADY = sorted(
+    set(OBJECTIVES) - {"mae", "dino"}
+)  # of the others, one hides at random and one moves its centre: their own files
 COMPARING_THE_WHOLE_BATCH = ["simclr", "ntxent", "soft_ntxent", "time_aware", "triplet", "vicreg"]
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"objective.name: is 'simsiam'; expected one of byol, dino, mae, .*vicreg"):
+    with pytest.raises(
+        ConfigError,
+        match=r"objective.name: is 'simsiam'; expected one of byol, dino, mae, .*vicreg",
+    ):
         objective_of("simsiam")
 
 
 @pytest.mark.parametrize("name", STEADY)
 def test_a_few_steps_on_one_batch_lower_the_loss(name: str) -> None:
     objective, batch = objective_of(name, temperature=0.5), sample_batch()
-    optimiser = torch.optim.Adam([weight for weight in objective.parameters() if weight.requires_grad], lr=3e-3)
+    optimiser = torch.optim.Adam(
+        [weight for weight in objective.parameters() if weight.requires_grad], lr=3e-3
+    )
     losses = []
     for _ in range(15):
         loss = objective.loss(batch)["loss"]

@@ -30,6 +30,9 @@ def test_simclr_is_the_paper_s_loss(temperature: float) -> None:
 
 def test_views_that_agree_cost_less_than_views_of_other_images() -> None:
     objective, batch = objective_of("simclr"), sample_batch()
-    views = [objective.head(objective.backbone(view)) for view in (batch.first, batch.first.roll(1, dims=0))]
+    views = [
+        objective.head(objective.backbone(view))
+        for view in (batch.first, batch.first.roll(1, dims=0))
+    ]
     agreeing, exchanged = objective.nt_xent(views[0], views[0]), objective.nt_xent(*views)
     assert agreeing < exchanged

@@ -16,7 +16,10 @@ T, WEIGHT, DAYS = 0.2, 0.7, 2.0
 
 
 def test_time_aware_is_nt_xent_over_days_and_a_reading_of_the_gap() -> None:
-    objective, batch = objective_of("time_aware", temperature=T, gap_weight=WEIGHT, gap_days=DAYS), sample_batch()
+    objective, batch = (
+        objective_of("time_aware", temperature=T, gap_weight=WEIGHT, gap_days=DAYS),
+        sample_batch(),
+    )
     z = projected(objective, batch.first, batch.later.first)
     pair = []
     for i in range(12):

@@ -14,7 +14,9 @@ pytestmark = pytest.mark.train
 def hardest(z: Doubles, classes: list[str], margin: float) -> float:
     terms = []
     for a in range(len(z)):
-        same = [np.sum((z[a] - z[p]) ** 2) for p in range(len(z)) if p != a and classes[p] == classes[a]]
+        same = [
+            np.sum((z[a] - z[p]) ** 2) for p in range(len(z)) if p != a and classes[p] == classes[a]
+        ]
         other = [np.sum((z[a] - z[n]) ** 2) for n in range(len(z)) if classes[n] != classes[a]]
         violated = max(same) - min(other)
         terms.append(max(0.0, violated + margin) if margin else np.log(1 + np.exp(violated)))
@@ -23,10 +25,14 @@ def hardest(z: Doubles, classes: list[str], margin: float) -> float:
 
 @pytest.mark.parametrize("margin", [0.0, 0.2, 1.0])
 @pytest.mark.parametrize(("supervised", "classes"), [(False, "abcdef"), (True, "aabbcu")])
-def test_triplet_takes_the_hardest_of_the_batch(margin: float, supervised: bool, classes: str) -> None:  # noqa: FBT001 - a case
+def test_triplet_takes_the_hardest_of_the_batch(
+    margin: float, supervised: bool, classes: str
+) -> None:  # noqa: FBT001 - a case
     objective, batch = objective_of("triplet", margin=margin, supervised=supervised), sample_batch()
     z = projected(objective, batch.first, batch.second)
-    assert objective.loss(batch)["loss"].item() == pytest.approx(hardest(z, list(classes) * 2, margin), rel=1e-5)
+    assert objective.loss(batch)["loss"].item() == pytest.approx(
+        hardest(z, list(classes) * 2, margin), rel=1e-5
+    )
 
 
 def test_a_batch_of_one_class_has_no_triplets_and_no_gradient() -> None:

@@ -53,7 +53,9 @@ def test_a_perfect_answer_costs_nothing_and_an_empty_one_much() -> None:
 
 
 @pytest.mark.slow
-def test_a_short_training_lowers_its_loss_beats_a_trivial_mask_and_becomes_a_bundle(tmp_path: Path) -> None:
+def test_a_short_training_lowers_its_loss_beats_a_trivial_mask_and_becomes_a_bundle(
+    tmp_path: Path,
+) -> None:
     torch.set_num_threads(1)
     losses: list[float] = []
     model = train(SHORT, tmp_path, lambda _step, loss, _rate: losses.append(loss))
@@ -66,8 +68,13 @@ def test_a_short_training_lowers_its_loss_beats_a_trivial_mask_and_becomes_a_bun
     views = [scope.look(plan, 7) for plan in scope.plate.wells[:12:2]]
     overlaps = []
     for view in views:
-        tissue = segmenter.segment(np.round(view.planes[1] * (65535 / scope.bench.white)).astype(np.uint16), scope.um_per_px)
-        found = tissue.body | tissue.debris  # after so short a training it is not sure enough to call what it found a body
+        tissue = segmenter.segment(
+            np.round(view.planes[1] * (65535 / scope.bench.white)).astype(np.uint16),
+            scope.um_per_px,
+        )
+        found = (
+            tissue.body | tissue.debris
+        )  # after so short a training it is not sure enough to call what it found a body
         overlaps.append(2 * (found & view.mask).sum() / (found.sum() + view.mask.sum()))
     shares = [view.mask.mean() for view in views]
     trivial = np.mean([2 * share / (1 + share) for share in shares])  # all of the field

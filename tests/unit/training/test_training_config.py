@@ -35,10 +35,17 @@ def test_the_example_s_archive_is_one() -> None:
 
 def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
     path = tmp_path / "train.toml"
-    path.write_text("[run]\nbatch = 1\nstep = 3\n[data]\nvalidation_share = 1.5\n[[data.archives]]\n")
+    path.write_text(
+        "[run]\nbatch = 1\nstep = 3\n[data]\nvalidation_share = 1.5\n[[data.archives]]\n"
+    )
     with pytest.raises(ConfigError) as raised:
         load_training_config(path)
-    for words in ("key run.batch: is 1", "key run.step: is unknown (value 3); expected one of seed, steps", "data.validation_share", "data.archives.0.folder"):
+    for words in (
+        "key run.batch: is 1",
+        "key run.step: is unknown (value 3); expected one of seed, steps",
+        "data.validation_share",
+        "data.archives.0.folder",
+    ):
         assert words in str(raised.value)
 
 
@@ -46,12 +53,20 @@ def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("[rnu]\n", "key rnu: is unknown .* expected one of data, augment, model, objective, run"),
-        ("[data]\nvirtual_seed = 5\n", r"data\.virtual_seed: is 5; expected greater than or equal to 100000"),
-        ("[objective]\ntemprature = 1\n", r"objective\.temprature: is unknown .* expected one of layer, temperature"),
+        (
+            "[data]\nvirtual_seed = 5\n",
+            r"data\.virtual_seed: is 5; expected greater than or equal to 100000",
+        ),
+        (
+            "[objective]\ntemprature = 1\n",
+            r"objective\.temprature: is unknown .* expected one of layer, temperature",
+        ),
         ("[run\n", "is not TOML"),
     ],
 )
-def test_a_wrong_file_names_key_value_and_expectation(tmp_path: Path, text: str, words: str) -> None:
+def test_a_wrong_file_names_key_value_and_expectation(
+    tmp_path: Path, text: str, words: str
+) -> None:
     path = tmp_path / "train.toml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=words):

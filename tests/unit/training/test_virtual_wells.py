@@ -30,7 +30,12 @@ def views(cache: Path) -> WellViews:
 
 
 def test_every_well_is_seen_at_dosing_and_readout_and_some_on_another_day(views: WellViews) -> None:
-    days = {well: sorted(day for name, day in zip(views.wells, views.days.tolist(), strict=True) if name == well) for well in views.wells}
+    days = {
+        well: sorted(
+            day for name, day in zip(views.wells, views.days.tolist(), strict=True) if name == well
+        )
+        for well in views.wells
+    }
     assert len(days) == 3
     assert all({7, 10} <= set(seen) for seen in days.values())
     assert sorted(len(seen) for seen in days.values()) == [2, 3, 3]
@@ -38,7 +43,9 @@ def test_every_well_is_seen_at_dosing_and_readout_and_some_on_another_day(views:
     assert views.crops.shape == (8, 3, 64, 64)
 
 
-def test_a_plate_is_the_same_in_any_cache_and_rendered_once(views: WellViews, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plate_is_the_same_in_any_cache_and_rendered_once(
+    views: WellViews, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (again,) = from_virtual([100_001], tmp_path, cropping=SMALL, wells=FEW)
     assert np.array_equal(again.crops, views.crops)
     assert np.array_equal(again.measures, views.measures)
@@ -50,14 +57,27 @@ def test_a_plate_is_the_same_in_any_cache_and_rendered_once(views: WellViews, ca
 def test_the_true_kill_is_not_among_what_is_kept(views: WellViews) -> None:
     with np.load(views.folder / "table.npz") as table:
         kept = set(table)
-    assert kept == {"plate", "dosed_on_day", "background", "side_px", "wells", "days", "groups", "treatments", "measures"}
+    assert kept == {
+        "plate",
+        "dosed_on_day",
+        "background",
+        "side_px",
+        "wells",
+        "days",
+        "groups",
+        "treatments",
+        "measures",
+    }
 
 
 def test_the_mechanism_held_out_is_never_looked_at() -> None:
     seen = set()
     for seed in range(100_000, 100_020):
         plate = plan_plate(seed)
-        seen |= {plan.mechanism for plan, _ in module._looks(np.random.default_rng(seed), plate, VirtualWells())}
+        seen |= {
+            plan.mechanism
+            for plan, _ in module._looks(np.random.default_rng(seed), plate, VirtualWells())
+        }
     assert HELD_OUT_MECHANISM not in seen
     assert len(seen) == 4  # the other three, and untreated
 
@@ -74,7 +94,12 @@ def test_plates_for_tests_and_benchmarks_are_refused(tmp_path: Path) -> None:
         from_virtual([7, 100_000], tmp_path)
 
 
-@pytest.mark.parametrize(("seeds", "wells", "message"), [([], FEW, "seeds: is empty"), ([100_001], replace(FEW, wells=0), "wells: is 0")])
-def test_nothing_to_look_at_is_said(seeds: list[int], wells: VirtualWells, message: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("seeds", "wells", "message"),
+    [([], FEW, "seeds: is empty"), ([100_001], replace(FEW, wells=0), "wells: is 0")],
+)
+def test_nothing_to_look_at_is_said(
+    seeds: list[int], wells: VirtualWells, message: str, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError, match=message):
         from_virtual(seeds, tmp_path, cropping=SMALL, wells=wells)

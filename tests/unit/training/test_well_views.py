@@ -18,7 +18,15 @@ from inference.preprocess import preprocess
 from inference.ranked_measures import RANKED, for_ranking
 from inference.segmentation import ClassicalSegmenter
 from schemas.errors import ConfigError
-from training.well_views import Cropping, PlateNote, View, foregrounds, keep_views, open_views, view_of
+from training.well_views import (
+    Cropping,
+    PlateNote,
+    View,
+    foregrounds,
+    keep_views,
+    open_views,
+    view_of,
+)
 
 SMALL = Cropping(side_px=64)
 NOTE = PlateNote("P1", "made up", dosed_on_day=7)
@@ -29,7 +37,9 @@ def scope_of(optics: OpticsName = OpticsName.DEFAULT) -> VirtualMicroscope:
     return VirtualMicroscope(plan_plate(3), 256, optics)
 
 
-def planes_of(scope: VirtualMicroscope, well: int = 0, day: int = 7, fault: Fault | None = None) -> npt.NDArray[np.uint16]:
+def planes_of(
+    scope: VirtualMicroscope, well: int = 0, day: int = 7, fault: Fault | None = None
+) -> npt.NDArray[np.uint16]:
     counts = scope.look(scope.plate.wells[well], day, fault).planes
     return (counts.astype(np.uint32) * 65535 // scope.bench.white).astype(np.uint16)
 
@@ -49,10 +59,18 @@ def made_up(seed: int, well: str = "B02") -> View:
 
 
 def test_views_open_as_they_were_written_and_nothing_is_left_beside_them(tmp_path: Path) -> None:
-    written = [made_up(1, "B02"), replace(made_up(2, "B03"), group="screening", treatment="gemcitabine:1 uM", day=10)]
+    written = [
+        made_up(1, "B02"),
+        replace(made_up(2, "B03"), group="screening", treatment="gemcitabine:1 uM", day=10),
+    ]
     views = keep_views(tmp_path, NOTE, SMALL, iter(written))
     assert views is not None
-    assert (views.plate, views.wells, views.groups, views.treatments) == ("P1", ("B02", "B03"), ("untreated", "screening"), ("", "gemcitabine:1 uM"))
+    assert (views.plate, views.wells, views.groups, views.treatments) == (
+        "P1",
+        ("B02", "B03"),
+        ("untreated", "screening"),
+        ("", "gemcitabine:1 uM"),
+    )
     assert views.days.tolist() == [7, 10]
     assert views.dosed_on_day == 7
     assert np.array_equal(views.crops, np.stack([view.crop for view in written]))
@@ -62,8 +80,16 @@ def test_views_open_as_they_were_written_and_nothing_is_left_beside_them(tmp_pat
 
 
 def test_another_source_or_cropping_is_another_folder(tmp_path: Path) -> None:
-    notes = [(NOTE, SMALL), (replace(NOTE, source="changed"), SMALL), (NOTE, replace(SMALL, field_um=600.0))]
-    folders = {views.folder for note, cropping in notes if (views := keep_views(tmp_path, note, cropping, [made_up(1)]))}
+    notes = [
+        (NOTE, SMALL),
+        (replace(NOTE, source="changed"), SMALL),
+        (NOTE, replace(SMALL, field_um=600.0)),
+    ]
+    folders = {
+        views.folder
+        for note, cropping in notes
+        if (views := keep_views(tmp_path, note, cropping, [made_up(1)]))
+    }
     assert len(folders) == 3
 
 
@@ -110,15 +136,25 @@ def test_a_crop_normalised_is_the_encoders_input_to_half_a_grey_level() -> None:
     assert np.abs((crop / 255 - mean) / std - service).max() <= 0.5 / 255 / min(steps.std) + 1e-5
 
 
-def test_eight_bits_after_levelling_cost_less_than_the_cameras_noise_and_before_it_several_times_more() -> None:
+def test_eight_bits_after_levelling_cost_less_than_the_cameras_noise_and_before_it_several_times_more() -> (
+    None
+):
     scope = scope_of(OpticsName.DIM)
     planes = planes_of(scope)
     exact = preprocess(planes, 1, UM_PER_PX, Cropping().preprocessing, 128)
     crop = np.round(exact * 255) / 255
-    early = (planes >> 8).astype(np.uint16) * np.uint16(257)  # what a conversion of the camera's full range to 8 bits leaves of a dim image
+    early = (planes >> 8).astype(np.uint16) * np.uint16(
+        257
+    )  # what a conversion of the camera's full range to 8 bits leaves of a dim image
     before = preprocess(early, 1, UM_PER_PX, Cropping().preprocessing, 128)
-    noise = preprocess(planes_of(without_noise(scope)), 1, UM_PER_PX, Cropping().preprocessing, 128) - exact
-    after_rms, before_rms, noise_rms = (float(np.sqrt(np.mean(difference**2))) for difference in (crop - exact, before - exact, noise))
+    noise = (
+        preprocess(planes_of(without_noise(scope)), 1, UM_PER_PX, Cropping().preprocessing, 128)
+        - exact
+    )
+    after_rms, before_rms, noise_rms = (
+        float(np.sqrt(np.mean(difference**2)))
+        for difference in (crop - exact, before - exact, noise)
+    )
     assert after_rms < 0.3 * noise_rms
     assert before_rms > 2 * after_rms
 
@@ -127,13 +163,21 @@ def test_measures_are_those_of_the_clean_image_at_full_size() -> None:
     planes = planes_of(scope_of())
     view = view_of(planes, UM_PER_PX, SMALL, well="B02", day=7)
     sharpest = planes[assess(planes).sharpest_plane]
-    expected = for_ranking(measure(sharpest, ClassicalSegmenter().segment(sharpest, UM_PER_PX), UM_PER_PX))
+    expected = for_ranking(
+        measure(sharpest, ClassicalSegmenter().segment(sharpest, UM_PER_PX), UM_PER_PX)
+    )
     assert np.allclose(view.measures, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("fault", "um_per_px"), [(Fault.EMPTY, UM_PER_PX), (None, None)], ids=["no tissue", "no scale"])
-def test_without_tissue_or_scale_there_are_no_measures(fault: Fault | None, um_per_px: float | None) -> None:
-    assert np.isnan(view_of(planes_of(scope_of(), fault=fault), um_per_px, SMALL, well="B02").measures).all()
+@pytest.mark.parametrize(
+    ("fault", "um_per_px"), [(Fault.EMPTY, UM_PER_PX), (None, None)], ids=["no tissue", "no scale"]
+)
+def test_without_tissue_or_scale_there_are_no_measures(
+    fault: Fault | None, um_per_px: float | None
+) -> None:
+    assert np.isnan(
+        view_of(planes_of(scope_of(), fault=fault), um_per_px, SMALL, well="B02").measures
+    ).all()
 
 
 def test_the_foreground_holds_tissue_and_debris_and_little_else(tmp_path: Path) -> None:
@@ -149,5 +193,9 @@ def test_the_foreground_holds_tissue_and_debris_and_little_else(tmp_path: Path) 
     assert kept[tissue].mean() > 0.99
     assert kept[speck].mean() > 0.99
     assert kept.mean() < 2 * (tissue | speck).mean()
-    assert sorted(path.name for path in views.folder.iterdir()) == ["crops.u8", "foregrounds.u8", "table.npz"]
+    assert sorted(path.name for path in views.folder.iterdir()) == [
+        "crops.u8",
+        "foregrounds.u8",
+        "table.npz",
+    ]
     assert np.array_equal(foregrounds(views), foregrounds(views))

@@ -28,9 +28,21 @@ def upgrade() -> None:
 
 def _fill() -> None:
     connection = op.get_bind()
-    maps = sa.table("plate_map", sa.column("id"), sa.column("content", sa.JSON), sa.column("dosed_on_day"), sa.column("seeded_at", TIME))
-    for number, content in connection.execute(sa.select(maps.c.id, maps.c.content)).all():  # none of them names a line: the key is new
+    maps = sa.table(
+        "plate_map",
+        sa.column("id"),
+        sa.column("content", sa.JSON),
+        sa.column("dosed_on_day"),
+        sa.column("seeded_at", TIME),
+    )
+    for number, content in connection.execute(
+        sa.select(maps.c.id, maps.c.content)
+    ).all():  # none of them names a line: the key is new
         seeded_at = datetime.fromisoformat(content["seeded_at"]).astimezone(UTC)
         if connection.dialect.name == "sqlite":
             seeded_at = seeded_at.replace(tzinfo=None)
-        connection.execute(sa.update(maps).where(maps.c.id == number).values(dosed_on_day=content["dosed_on_day"], seeded_at=seeded_at))
+        connection.execute(
+            sa.update(maps)
+            .where(maps.c.id == number)
+            .values(dosed_on_day=content["dosed_on_day"], seeded_at=seeded_at)
+        )
