@@ -219,10 +219,10 @@ class DropFolder:
             self._watch()
             listing = {version.path: version for version in list_files(self._root)}
             if not listing and self._files:
-                raise SourceGoneError(
+                raise SourceGoneError(  # noqa: TRY301 - the same end
                     self._root,
                     "is empty and was not before; expected the robot's files: is the share mounted?",
-                )  # noqa: TRY301 - the same end
+                )
         except SourceGoneError as error:
             newly_gone, self._gone = self._gone is None, error
             self._list_again_s = self._clock() + self._settings.poll_s

@@ -139,9 +139,9 @@ def _camera_bits(significant_bits: str | None, creator: str) -> int | None:
     bits = int(_number(significant_bits) or 0)
     return (
         bits
-        if 8 <= bits < _TYPE_BITS or (bits == _TYPE_BITS and creator.startswith(OUR_CREATOR))
+        if 8 <= bits < _TYPE_BITS or (bits == _TYPE_BITS and creator.startswith(OUR_CREATOR))  # noqa: PLR2004 - a grey image has 8 at least
         else None
-    )  # noqa: PLR2004 - a grey image has 8 at least
+    )
 
 
 def _local(element: ET.Element) -> str:
@@ -183,8 +183,9 @@ def _resolution(page: tifffile.TiffPage, unit_um: float | None) -> float | None:
     """Return µm per pixel from pixels per unit, None if the two directions differ or either is missing."""
     found = [page.tags.valueof(name) for name in ("XResolution", "YResolution")]
     if unit_um is None or not all(
-        isinstance(value, tuple) and len(value) == 2 and all(value) for value in found
-    ):  # noqa: PLR2004 - a rational number
+        isinstance(value, tuple) and len(value) == 2 and all(value)  # noqa: PLR2004 - a rational
+        for value in found
+    ):
         return None
     (x_count, x_per), (y_count, y_per) = found
     x_um, y_um = unit_um * x_per / x_count, unit_um * y_per / y_count

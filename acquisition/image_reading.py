@@ -213,8 +213,8 @@ def stretch(
     known_bits = (
         bits
         or max((image.bits or 0 for image in images), default=0)
-        or (12 if brightest <= 4095 else 16)
-    )  # noqa: PLR2004 - 12 bits
+        or (12 if brightest <= 4095 else 16)  # noqa: PLR2004 - 12 bits
+    )
     white = 2**known_bits - 1
     if brightest > white:
         raise ImageError(
@@ -354,8 +354,8 @@ def _jpeg_size(content: bytes, where: object) -> tuple[int, int]:
                 content[position + 5 : position + 7]
             )
         position += (
-            1 if marker == 0xFF else 2 + int.from_bytes(content[position + 2 : position + 4])
-        )  # noqa: PLR2004 - fill bytes
+            1 if marker == 0xFF else 2 + int.from_bytes(content[position + 2 : position + 4])  # noqa: PLR2004 - fill bytes
+        )
     raise ImageError(
         where, "damaged or cut short: a JPEG without a frame header; expected the whole file"
     )

@@ -128,9 +128,9 @@ class Arm:
         with tempfile.TemporaryFile() as complaints:
             try:
                 # Without a pipe that nobody reads, and apart from our own stdout, which tells the service what happens.
-                process = subprocess.Popen(
+                process = subprocess.Popen(  # noqa: S603 - the operator's command
                     words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=complaints
-                )  # noqa: S603 - the operator's command
+                )
             except OSError as error:
                 raise MicroscopeError(
                     where, f"cannot be run ({error.strerror}); expected a program"

@@ -302,8 +302,8 @@ def _compound(rng: np.random.Generator, name: str, mechanism: Mechanism) -> Comp
         emax,
         mechanism,
         float(rng.uniform(0.4, 0.9)),
-        darkens=bool(rng.random() < 0.5),
-    )  # noqa: PLR2004 - a coin
+        darkens=bool(rng.random() < 0.5),  # noqa: PLR2004 - a coin
+    )
 
 
 def _plan_untreated(row: int, column: int, *, vehicle: bool) -> WellPlan:

@@ -167,8 +167,8 @@ def scribbles(segmenter: Segmenter) -> None:
             read_image(folder / "images" / path.name.removeprefix("Annotation of ")).planes[0], None
         ).body
         hits = np.array(
-            [np.count_nonzero(~body & (drawn == 1)), np.count_nonzero(body & (drawn == 2))]
-        )  # noqa: PLR2004 - 2 = spheroid
+            [np.count_nonzero(~body & (drawn == 1)), np.count_nonzero(body & (drawn == 2))]  # noqa: PLR2004 - 2 = spheroid
+        )
         drawn_pixels = np.array([np.count_nonzero(drawn == 1), np.count_nonzero(drawn == 2)])  # noqa: PLR2004 - 2 = spheroid
         print(
             f"  {path.stem[-36:-25]} background {hits[0] / drawn_pixels[0]:.2%}, spheroid {hits[1] / drawn_pixels[1]:.2%}"

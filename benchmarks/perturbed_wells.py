@@ -156,8 +156,8 @@ def _from_afar(plane: Plane, mask: Mask, share: float) -> View:
     after = size - inner - margin
     small = cv2.resize(plane, (inner, inner), interpolation=cv2.INTER_AREA)
     small_mask = (
-        cv2.resize(mask.astype(np.float32), (inner, inner), interpolation=cv2.INTER_AREA) >= 0.5
-    )  # noqa: PLR2004 - covered half
+        cv2.resize(mask.astype(np.float32), (inner, inner), interpolation=cv2.INTER_AREA) >= 0.5  # noqa: PLR2004 - covered half
+    )
     light = cv2.GaussianBlur(
         cv2.copyMakeBorder(small, margin, after, margin, after, cv2.BORDER_REPLICATE).astype(
             np.float32

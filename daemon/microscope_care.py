@@ -67,13 +67,13 @@ class _Child:
         self.last_words = ""  # the last line on its stderr
         self.started_s = self.heard_s = clock()
         # A session of its own: Ctrl-C in a terminal is for the service, which then ends this process in good order.
-        self.process = subprocess.Popen(
+        self.process = subprocess.Popen(  # noqa: S603 - our own command
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
-        )  # noqa: S603 - our own command
+        )
         self._threads = [
             threading.Thread(target=_drain, args=(pipe, take), name="microscope", daemon=True)
             for pipe, take in (

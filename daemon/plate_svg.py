@@ -114,8 +114,8 @@ def _well(well: WellRank, why_not: str | None, limit: float, x: int, y: int) -> 
         rgb = _colour(well.score / limit)
         fill, ink = (
             "rgb({},{},{})".format(*rgb),
-            "#fff" if 0.3 * rgb[0] + 0.59 * rgb[1] + 0.11 * rgb[2] < 128 else "#222",
-        )  # noqa: PLR2004 - half way to white
+            "#fff" if 0.3 * rgb[0] + 0.59 * rgb[1] + 0.11 * rgb[2] < 128 else "#222",  # noqa: PLR2004 - half way to white
+        )
     label = (
         f'<text class="rank" x="{x}" y="{y + 5}" fill="{ink}">{well.efficacy_rank}</text>'
         if well.efficacy_rank is not None

@@ -243,8 +243,11 @@ def _open_session(bundle: SegmenterBundle, intra_op_threads: int) -> Any:  # noq
 
 
 def _look(
-    session: Any, card: SegmenterCard, plane: npt.NDArray[np.uint16], level: float
-) -> npt.NDArray[np.float32]:  # noqa: ANN401 - onnxruntime has no types
+    session: Any,  # noqa: ANN401 - onnxruntime has no types
+    card: SegmenterCard,
+    plane: npt.NDArray[np.uint16],
+    level: float,
+) -> npt.NDArray[np.float32]:
     """Return (2, h, w): the log odds of body and of debris in the network's pixels."""
     (output,) = session.run(
         [card.output_name], {card.input_name: network_input(plane, level, card.input_size)}

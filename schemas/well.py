@@ -52,8 +52,8 @@ def plate_shape(wells: list[str]) -> tuple[int, int]:
     return next(
         shape
         for count, shape in PLATE_SHAPES.items()
-        if count >= 96 and max(rows) <= shape[0] and max(columns) <= shape[1]
-    )  # noqa: PLR2004 - the 96-well plate
+        if count >= 96 and max(rows) <= shape[0] and max(columns) <= shape[1]  # noqa: PLR2004 - the 96-well plate
+    )
 
 
 INNER_60: tuple[str, ...] = tuple(

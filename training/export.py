@@ -257,9 +257,9 @@ def main() -> None:
     )
     out: Path = parser.parse_args().out
     parity = write_bundle(imagenet_lite0(), IMAGENET, out)
-    print(
+    print(  # noqa: T201 - the command's answer
         f"{out}: largest difference between torch and onnxruntime {parity:.1e} (limit {MAX_PARITY:g})"
-    )  # noqa: T201 - the command's answer
+    )
 
 
 if __name__ == "__main__":

@@ -201,10 +201,10 @@ def run(out: Path, *, seed: int, steps: int, threads: int) -> float:
     def progress(step: int, loss: float, rate: float) -> None:
         recent.append(loss)
         if (step + 1) % 20 == 0:
-            print(
+            print(  # noqa: T201 - progress
                 f"step {step + 1}/{settings.steps}  loss {np.mean(recent):.4f}  rate {rate:.5f}  {time.monotonic() - started:.0f} s",
                 flush=True,
-            )  # noqa: T201 - progress
+            )
             recent.clear()
 
     model = train(settings, out, progress)

@@ -85,14 +85,18 @@ class Float32Vector(TypeDecorator[npt.NDArray[np.float32]]):
     cache_ok = True
 
     def process_bind_param(
-        self, value: npt.NDArray[np.float32] | None, dialect: Dialect
-    ) -> bytes | None:  # noqa: ARG002 - SQLAlchemy's signature
+        self,
+        value: npt.NDArray[np.float32] | None,
+        dialect: Dialect,  # noqa: ARG002 - SQLAlchemy's signature
+    ) -> bytes | None:
         """Return the bytes."""
         return None if value is None else np.asarray(value, dtype="<f4").tobytes()
 
     def process_result_value(
-        self, value: bytes | None, dialect: Dialect
-    ) -> npt.NDArray[np.float32] | None:  # noqa: ARG002 - SQLAlchemy's signature
+        self,
+        value: bytes | None,
+        dialect: Dialect,  # noqa: ARG002 - SQLAlchemy's signature
+    ) -> npt.NDArray[np.float32] | None:
         """Return the vector, read-only."""
         return None if value is None else np.frombuffer(value, dtype="<f4")
 

@@ -431,8 +431,8 @@ def add_plate(
     *,
     day: int = 10,
     encoder_id: str = ENCODER_ID,
-    **changes: Any,
-) -> PlateMap:  # noqa: ANN401 - any keys of the map
+    **changes: Any,  # noqa: ANN401 - any keys of the map
+) -> PlateMap:
     content = plate_map(plate, seeded_at=SEEDED_AT + timedelta(days=days_later), **changes)
     store.save_plate_map(content, NOW)
     add(store, observation(plate=plate, day=day, encoder_id=encoder_id))

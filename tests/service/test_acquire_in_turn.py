@@ -153,8 +153,11 @@ def test_a_terminal_that_closes_in_the_middle_leaves_the_lamp_off(laboratory: La
 
     command = laboratory.command("--plate", laboratory.plate, "--day", "7")
     with subprocess.Popen(
-        command, env=laboratory.environment, stdout=subprocess.DEVNULL, preexec_fn=in_a_terminal
-    ) as process:  # noqa: PLW1509 - no threads here
+        command,
+        env=laboratory.environment,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=in_a_terminal,  # noqa: PLW1509 - no threads here
+    ) as process:
         until(lambda: laboratory.files() and laboratory.lamp == "on", every_s=0.001)
         process.send_signal(signal.SIGHUP)
         assert process.wait(30) == 1

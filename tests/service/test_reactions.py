@@ -52,8 +52,13 @@ class Bench:
         )
 
     def add(
-        self, well: str, day: int, *, saved_at: datetime | None = None, **changes: Any
-    ) -> Observation:  # noqa: ANN401 - fields of an observation
+        self,
+        well: str,
+        day: int,
+        *,
+        saved_at: datetime | None = None,
+        **changes: Any,  # noqa: ANN401 - fields of an observation
+    ) -> Observation:
         saved_at = saved_at or self.now
         file = file_version(
             f"{PLATE}/day{day:02d}/{well}.ome.tif", mtime_ns=int(saved_at.timestamp() * 1e9)

@@ -51,8 +51,8 @@ VENDORS = {
     "time by a format": (
         "{well}_{taken_at:%Y%m%d_%H%M%S}.png",
         "C3_20261116_140000.png",
-        NameReading("C03", taken_at=datetime(2026, 11, 16, 14)),
-    ),  # noqa: DTZ001
+        NameReading("C03", taken_at=datetime(2026, 11, 16, 14)),  # noqa: DTZ001
+    ),
     "time as ISO 8601": (
         "{well}_{taken_at}.png",
         "C3_2026-11-16T14-00-05Z.png",

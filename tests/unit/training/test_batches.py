@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 
 from inference.ranked_measures import RANKED  # noqa: E402 - after the skip
 from schemas.errors import ConfigError  # noqa: E402
-from training.batches import (
+from training.batches import (  # noqa: E402
     UNKNOWN_LABEL,
     Batch,
     BatchPlan,
@@ -20,7 +20,7 @@ from training.batches import (
     LabelKind,
     MeasureScale,
     batches,
-)  # noqa: E402
+)
 from training.well_views import Cropping, PlateNote, View, WellViews, keep_views  # noqa: E402
 
 pytestmark = pytest.mark.train

@@ -26,13 +26,13 @@ from schemas.trajectory import Trajectories  # noqa: E402
 from tests.samples import well_image  # noqa: E402
 from training import forecaster  # noqa: E402
 from training.forecaster import learn, learn_jointly, plates_of, train_forecaster  # noqa: E402
-from training.forecaster_config import (
+from training.forecaster_config import (  # noqa: E402
     DataSection,
     ForecasterConfig,
     ModelSection,
     RunSection,
     load_forecaster_config,
-)  # noqa: E402
+)
 from training.forecaster_data import FIRST_TRAINING_SEED, from_virtual, untreated_only  # noqa: E402
 from training.forecaster_model import GruForecaster  # noqa: E402
 from training.forecaster_views import Views, split_by_plate  # noqa: E402

@@ -34,8 +34,11 @@ def slow(
 @pytest.mark.parametrize("in_denominator", [False, True])
 @pytest.mark.parametrize(("supervised", "classes"), [(False, "abcdef"), (True, "aabbcu")])
 def test_two_augmentations(
-    itself: bool, in_denominator: bool, supervised: bool, classes: str
-) -> None:  # noqa: FBT001 - cases
+    itself: bool,  # noqa: FBT001 - cases
+    in_denominator: bool,  # noqa: FBT001 - cases
+    supervised: bool,  # noqa: FBT001 - cases
+    classes: str,
+) -> None:
     objective = objective_of(
         "ntxent",
         temperature=T,
@@ -52,8 +55,9 @@ def test_two_augmentations(
 @pytest.mark.parametrize("itself", [False, True])
 @pytest.mark.parametrize("in_denominator", [False, True])
 def test_the_sharpest_plane_is_the_anchor_and_the_others_its_views(
-    itself: bool, in_denominator: bool
-) -> None:  # noqa: FBT001 - cases
+    itself: bool,  # noqa: FBT001 - cases
+    in_denominator: bool,  # noqa: FBT001 - cases
+) -> None:
     objective = objective_of(
         "ntxent",
         temperature=T,

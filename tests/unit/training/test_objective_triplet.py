@@ -26,8 +26,10 @@ def hardest(z: Doubles, classes: list[str], margin: float) -> float:
 @pytest.mark.parametrize("margin", [0.0, 0.2, 1.0])
 @pytest.mark.parametrize(("supervised", "classes"), [(False, "abcdef"), (True, "aabbcu")])
 def test_triplet_takes_the_hardest_of_the_batch(
-    margin: float, supervised: bool, classes: str
-) -> None:  # noqa: FBT001 - a case
+    margin: float,
+    supervised: bool,  # noqa: FBT001 - a case
+    classes: str,
+) -> None:
     objective, batch = objective_of("triplet", margin=margin, supervised=supervised), sample_batch()
     z = projected(objective, batch.first, batch.second)
     assert objective.loss(batch)["loss"].item() == pytest.approx(
