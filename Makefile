@@ -23,7 +23,7 @@ check: .venv-dev/installed
 
 # What README and docs quote, each a command that prints its table.
 bench: .venv-dev/installed
-	for script in benchmarks/*.py; do echo "== $$script"; .venv-dev/bin/python $$script; done
+	for file in $$(grep -l __main__ benchmarks/*.py); do name=$$(basename $$file .py); echo "== $$name"; .venv-dev/bin/python -m benchmarks.$$name; done
 
 # The run-time installation: no torch.
 .venv/installed: pyproject.toml deploy/constraints.txt

@@ -1,1 +1,1 @@
-"""From the world to a good well image."""
+"""From an instrument to a well image."""

@@ -1,6 +1,6 @@
 """What a day's imaging takes beyond pymmcore-plus's own run of the same sequence: a real MMCore with Micro-Manager's demo devices, one run, both.
 
-    python benchmarks/acquire.py [--wells 60] [--planes 3] [--stage-um-per-ms 10]
+    python -m benchmarks.acquire [--wells 60] [--planes 3] [--stage-um-per-ms 10]
 
 Both go to the same wells in the same order and take the same planes. pymmcore-plus's run keeps the frames in memory; ours, besides, checks every place,
 switches the lamp, writes one synced OME-TIFF a well and a journal. Needs ``pip install mm-test-adapters``.
@@ -17,13 +17,13 @@ from pathlib import Path
 import useq
 from pymmcore_plus import CMMCorePlus
 
-from acquisition.focus import FocusSurface
-from acquisition.imaging_day import DayPlan, ImagingDay
-from acquisition.imaging_journal import Journal
-from acquisition.micromanager import MicroManager
-from acquisition.microscope_settings import Focusing, MicroscopeSettings
-from acquisition.ome_tiff import prepare
-from acquisition.plate_plan import WellPosition, plan_positions
+from acquisition.microscope.focus import FocusSurface
+from acquisition.microscope.imaging_day import DayPlan, ImagingDay
+from acquisition.microscope.imaging_journal import Journal
+from acquisition.microscope.micromanager import MicroManager
+from acquisition.microscope.ome_tiff import prepare
+from acquisition.microscope.plate_plan import WellPosition, plan_positions
+from acquisition.microscope.settings import Focusing, MicroscopeSettings
 from schemas.well import INNER_60
 
 MM_CONFIG = """\

@@ -1,4 +1,4 @@
-"""How often intact and exploded virtual wells are told apart: ``python benchmarks/condition.py --seeds 5``.
+"""How often intact and exploded virtual wells are told apart: ``python -m benchmarks.condition --seeds 5``.
 
 Wells of all mechanisms, half of them from the days after dosing, under all microscopes and at several sizes in turn; by the default segmenter, the same
 without a scale and blurred, and by the true masks. The real images are called too where ``SPHERORANK_REAL_DATA`` is found.
@@ -17,13 +17,13 @@ import tifffile
 from scipy.stats import spearmanr
 
 from acquisition.quality import assess
-from acquisition.virtual_microscope import WellView, microscopes
-from acquisition.virtual_optics import OpticsName
-from inference.condition import condition_of
-from inference.measures import measure
-from inference.segmentation import ClassicalSegmenter
+from inference.tissue.condition import condition_of
+from inference.tissue.measures import measure
+from inference.tissue.segmentation import ClassicalSegmenter
 from schemas.ranking import Condition
 from schemas.tissue import Segmentation
+from simulation.microscope import WellView, microscopes
+from simulation.optics import OpticsName
 
 REAL_DATA = Path(
     os.environ.get("SPHERORANK_REAL_DATA", Path(__file__).parents[2] / "shared" / "data")

@@ -1,6 +1,6 @@
 """Deterioration learned from assay plates, against the true kill of plates it has not seen, and against measured viability on the real time course.
 
-    python benchmarks/deterioration.py --calibrate 8 --hold-out 8 --first-seed 201
+    python -m benchmarks.deterioration --calibrate 8 --hold-out 8 --first-seed 201
 
 Virtual plates of mixed mechanisms, with assay noise as on real ones; wells that held together only, untreated ones left aside. The real plates are left
 out one at a time, the model chosen on the other two.
@@ -14,17 +14,17 @@ import time
 import numpy as np
 import numpy.typing as npt
 import structlog
-from observed_plates import ObservedPlate, observed
-from real_time_course import BASELINE_DAY, REAL_DATA, measured_viability, real_plates
-from real_time_course import READOUT_DAY as REAL_READOUT_DAY
 from scipy.stats import spearmanr
 
-from acquisition.virtual_plate import DOSED_ON_DAY, READOUT_DAY, plan_plate
-from inference.calibration import AssayPlate, Calibration, calibrate, refit
-from inference.ranking import rank_plate
+from benchmarks.observed_plates import ObservedPlate, observed
+from benchmarks.real_time_course import BASELINE_DAY, REAL_DATA, measured_viability, real_plates
+from benchmarks.real_time_course import READOUT_DAY as REAL_READOUT_DAY
+from inference.deterioration.calibration import AssayPlate, Calibration, calibrate, refit
+from inference.ranking.plate_ranking import rank_plate
 from schemas.calibration import CalibrationCard
 from schemas.plate_map import Group
 from schemas.trajectory import Representation
+from simulation.plate import DOSED_ON_DAY, READOUT_DAY, plan_plate
 
 Array = npt.NDArray[np.float64]
 ASSAY_NOISE_POINTS = 3.0

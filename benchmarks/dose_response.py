@@ -1,4 +1,4 @@
-"""How often intervals of curves and combinations hold the truth, and tests call what is not there: ``python benchmarks/dose_response.py --seeds 200``.
+"""How often intervals of curves and combinations hold the truth, and tests call what is not there: ``python -m benchmarks.dose_response --seeds 200``.
 
 Simulated wells, 18 untreated ones on each plate. Where the effect is largest, wells vary as untreated ones do, or more.
 The real time course is set beside its measured viability where SPHERORANK_REAL_DATA (default ../shared/data) is found.
@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from inference.combinations import Means, Parts, bliss, highest_single_agent, loewe
-from inference.dose_table import with_doses
-from inference.logistic import Levels, Logistic, LogisticFit, fit_logistic
+from inference.dose.combinations import Means, Parts, bliss, highest_single_agent, loewe
+from inference.dose.dose_table import with_doses
+from inference.dose.logistic import Levels, Logistic, LogisticFit, fit_logistic
 from inference.profiles import read_profiles, trajectories_of
-from inference.ranking import rank_plate
+from inference.ranking.plate_ranking import rank_plate
 from schemas.dose_response import Excess, InhibitoryDose
 
 Array = npt.NDArray[np.float64]

@@ -1,6 +1,6 @@
 """What it costs an encoder's input to be kept in 8 bits, before or after the background is levelled, beside what the camera's noise costs.
 
-``python benchmarks/eight_bits.py`` prints one row a microscope: the root mean square change of the input, in shares of white, and of the default
+``python -m benchmarks.eight_bits`` prints one row a microscope: the root mean square change of the input, in shares of white, and of the default
 encoder's embedding, in shares of its length, each against the 16-bit image. Camera noise: against the same image from a camera without any.
 """
 
@@ -11,13 +11,13 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from acquisition.virtual_microscope import VirtualMicroscope
-from acquisition.virtual_optics import OpticsName
-from acquisition.virtual_plate import READOUT_DAY, plan_plate
 from inference.bundle import load_bundle
+from inference.encoding.preprocessing import preprocess
 from inference.onnx_session import CPU, create_session
-from inference.preprocess import preprocess
 from schemas.encoder_bundle import Preprocessing
+from simulation.microscope import VirtualMicroscope
+from simulation.optics import OpticsName
+from simulation.plate import READOUT_DAY, plan_plate
 
 SIZE_PX = 512
 Values = npt.NDArray[np.float32]

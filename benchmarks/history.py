@@ -1,4 +1,4 @@
-"""Time and memory of ranking one plate with many plates in the store: ``python benchmarks/history.py --plates 1000``.
+"""Time and memory of ranking one plate with many plates in the store: ``python -m benchmarks.history --plates 1000``.
 
 Each plate has 60 wells and 10 days, an embedding as long as the default encoder's, and measures. No image is needed: what was seen is made up and goes straight
 into the tables. The plate that is ranked is the newest and takes the path that the service takes, files apart.
@@ -20,12 +20,12 @@ from threadpoolctl import threadpool_limits
 from daemon import wiring
 from daemon.config import load_config
 from inference.bundle import load_bundle
-from inference.store.sql_store import SqlStore
-from inference.store.tables import embeddings, observations
 from schemas.encoder_bundle import BundleCard
 from schemas.plate_map import Group, PlateMap, WellEntry
 from schemas.quality import Quality
 from schemas.well import INNER_60
+from store.sql_store import SqlStore
+from store.tables import embeddings, observations
 
 SEEDED_AT = datetime(2020, 1, 1, 9, tzinfo=UTC)
 DAYS, DOSED_ON_DAY = 10, 7

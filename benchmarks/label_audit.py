@@ -1,7 +1,7 @@
 """How surely wrong labels are found, and how often right ones are doubted, on virtual plates whose truth is known.
 
-    python benchmarks/label_audit.py --seeds 10 --first-seed 201
-    python benchmarks/label_audit.py --seeds 10 --first-seed 201 --kinds mixed untreated
+    python -m benchmarks.label_audit --seeds 10 --first-seed 201
+    python -m benchmarks.label_audit --seeds 10 --first-seed 201 --kinds mixed untreated
 
 On every plate one untreated well is exchanged with one of a treatment of kill 0.5 or more, for every such well with three replicates in turn, with an
 untreated well drawn at random; one such well is called untreated (a slip); and the whole plate is turned. A plate of untreated wells is labelled at random.
@@ -16,13 +16,13 @@ from dataclasses import dataclass, field, fields, replace
 import numpy as np
 import numpy.typing as npt
 
-from acquisition.virtual_plate import DOSED_ON_DAY, READOUT_DAY
 from benchmarks.observed_plates import SCREENS, ObservedPlate, observed
-from inference.departure import scorable
-from inference.label_audit import BELIEVED, SHOWN, audit_labels
+from inference.departure.departures import scorable
+from inference.ranking.label_audit import BELIEVED, SHOWN, audit_labels
 from schemas.plate_map import Group
 from schemas.ranking import LabelDoubt
 from schemas.trajectory import Representation, Trajectories
+from simulation.plate import DOSED_ON_DAY, READOUT_DAY
 
 REPRESENTATIONS: tuple[Representation, ...] = ("embedding", "measures", "both")
 LEAST_KILL = 0.5

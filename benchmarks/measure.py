@@ -1,4 +1,4 @@
-"""How well tissue is found, on virtual wells with true masks and on real images: ``python benchmarks/measure.py --seeds 10``.
+"""How well tissue is found, on virtual wells with true masks and on real images: ``python -m benchmarks.measure --seeds 10``.
 
 ``--spheroidkit PYTHON`` names an interpreter that has spheroidkit (``python -m venv X && X/bin/pip install spheroidkit==1.1.0``); it sees the same images.
 """
@@ -16,11 +16,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import tifffile
-from perturbed_wells import PLAIN, Mask, Plane, cases
 
-from acquisition.image_reading import read_image
+from acquisition.drop_folder.image_reading import read_image
+from benchmarks.perturbed_wells import PLAIN, Mask, Plane, cases
 from inference.ports import Segmenter
-from inference.segmentation import ClassicalSegmenter
+from inference.tissue.segmentation import ClassicalSegmenter
 
 DATA = Path(os.environ.get("SPHERORANK_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
 ENOUGH = 0.5  # Dice below which a well counts as lost
@@ -67,7 +67,7 @@ def load(name: str) -> Segmenter:
     """Return the classical segmenter, or the learned one of a folder."""
     if name == "classical":
         return ClassicalSegmenter()
-    from inference.onnx_segmenter import OnnxSegmenter, load_segmenter  # noqa: PLC0415 - only who asks for it needs onnxruntime
+    from inference.tissue.onnx_segmenter import OnnxSegmenter, load_segmenter  # noqa: PLC0415 - only who asks for it needs onnxruntime
 
     return OnnxSegmenter(load_segmenter(Path(name)))
 

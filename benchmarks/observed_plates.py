@@ -18,8 +18,16 @@ import structlog
 from rich.progress import track
 
 from acquisition.quality import assess
-from acquisition.virtual_microscope import VirtualMicroscope
-from acquisition.virtual_plate import (
+from inference.bundle import load_bundle
+from inference.encoding.onnx_encoder import OnnxEncoder
+from inference.tissue.measures import measure
+from inference.tissue.ranked_measures import RANKED, for_ranking
+from inference.tissue.segmentation import ClassicalSegmenter
+from schemas.plate_map import Group
+from schemas.trajectory import Representation, Trajectories
+from schemas.well_image import VisitKey, WellImage
+from simulation.microscope import VirtualMicroscope
+from simulation.plate import (
     DOSED_ON_DAY,
     READOUT_DAY,
     Mechanism,
@@ -27,14 +35,6 @@ from acquisition.virtual_plate import (
     WellPlan,
     plan_plate,
 )
-from inference.bundle import load_bundle
-from inference.measures import measure
-from inference.onnx_encoder import OnnxEncoder
-from inference.ranked_measures import RANKED, for_ranking
-from inference.segmentation import ClassicalSegmenter
-from schemas.plate_map import Group
-from schemas.trajectory import Representation, Trajectories
-from schemas.well_image import VisitKey, WellImage
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache" / "observed_plates"

@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from acquisition.virtual_microscope import Fault, VirtualMicroscope, microscopes
-from acquisition.virtual_optics import OpticsName, render
-from acquisition.virtual_plate import CULTURE_DAYS, WellPlan
-from acquisition.virtual_scene import Scene, draw
-from acquisition.virtual_tissue import FIELD_UM, Tissue, grow
+from simulation.microscope import Fault, VirtualMicroscope, microscopes
+from simulation.optics import OpticsName, render
+from simulation.plate import CULTURE_DAYS, WellPlan
+from simulation.scene import Scene, draw
+from simulation.tissue import FIELD_UM, Tissue, grow
 
 Plane = npt.NDArray[np.uint16]  # (H, W), white = 65535
 Mask = npt.NDArray[np.bool_]  # (H, W)

@@ -1,4 +1,4 @@
-"""How many planted faults are flagged, and how many good images: ``python benchmarks/quality.py --seeds 5``.
+"""How many planted faults are flagged, and how many good images: ``python -m benchmarks.quality --seeds 5``.
 
 Every good image of the inner 60 that is drawn is shown again blurred, cut by the border and empty; all culture days, all mechanisms.
 """
@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from acquisition.quality import assess
-from acquisition.virtual_microscope import IMAGE_FAULTS, microscopes
-from acquisition.virtual_optics import OpticsName
-from acquisition.virtual_plate import CULTURE_DAYS
 from schemas.quality import Flag
+from simulation.microscope import IMAGE_FAULTS, microscopes
+from simulation.optics import OpticsName
+from simulation.plate import CULTURE_DAYS
 
 GOOD = "good"
 

@@ -1,7 +1,7 @@
 """How well treatments are ranked: against their true kill on virtual plates, against measured viability on the real time course, and how often it errs.
 
-    python benchmarks/ranking.py --seeds 20
-    python benchmarks/ranking.py --seeds 5 --first-seed 901 --parts orders choices
+    python -m benchmarks.ranking --seeds 20
+    python -m benchmarks.ranking --seeds 5 --first-seed 901 --parts orders choices
 
 Plates are rendered, embedded and measured once (about 20 s each) and kept in ``.cache`` for the next run. Every row is given for all three
 representations. With ``--learned FOLDER`` a sequence model (docs/forecasters.md) is a row of ``choices``.
@@ -21,21 +21,21 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import structlog
-from observed_plates import DAILY, SCREENS, ObservedPlate, observed
-from ranking_errors import print_errors, print_nothing_kills
-from real_time_course import print_settings_table
 from scipy.stats import spearmanr, t
 
-from acquisition.virtual_plate import DOSED_ON_DAY, READOUT_DAY
-from inference.departure import DepartureSettings, ForecastFrom
-from inference.forecast import FORECASTERS
-from inference.metrics import MetricName
-from inference.ranked_measures import RANKED
-from inference.ranking import RankSettings, rank_plate
-from inference.sequence_model import OnnxSequenceModel, load_forecaster
+from benchmarks.observed_plates import DAILY, SCREENS, ObservedPlate, observed
+from benchmarks.ranking_errors import print_errors, print_nothing_kills
+from benchmarks.real_time_course import print_settings_table
+from inference.departure.departures import DepartureSettings, ForecastFrom
+from inference.departure.forecasters import FORECASTERS
+from inference.departure.metrics import MetricName
+from inference.departure.sequence_model import OnnxSequenceModel, load_forecaster
+from inference.ranking.plate_ranking import RankSettings, rank_plate
+from inference.tissue.ranked_measures import RANKED
 from schemas.errors import ProfileError
 from schemas.plate_map import Group
 from schemas.trajectory import Representation, Trajectories
+from simulation.plate import DOSED_ON_DAY, READOUT_DAY
 
 Array = npt.NDArray[np.float64]
 REPRESENTATIONS: tuple[Representation, ...] = ("embedding", "measures", "both")

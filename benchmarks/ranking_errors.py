@@ -6,17 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-from observed_plates import GROWN_DAYS, WEAK_KILLS, observed
-from real_time_course import BASELINE_DAY as REAL_BASELINE_DAY
-from real_time_course import READOUT_DAY as REAL_READOUT_DAY
-from real_time_course import real_plates
 
-from acquisition.virtual_plate import DOSED_ON_DAY, READOUT_DAY, Mechanism
-from inference.ranking import rank_plate
-from inference.treatments import score_treatments
+from benchmarks.observed_plates import GROWN_DAYS, WEAK_KILLS, observed
+from benchmarks.real_time_course import BASELINE_DAY as REAL_BASELINE_DAY
+from benchmarks.real_time_course import READOUT_DAY as REAL_READOUT_DAY
+from benchmarks.real_time_course import real_plates
+from inference.ranking.plate_ranking import rank_plate
+from inference.ranking.treatment_scores import score_treatments
 from schemas.plate_map import Group
 from schemas.ranking import Direction, TreatmentTable, Verdict
 from schemas.trajectory import Representation, Trajectories
+from simulation.plate import DOSED_ON_DAY, READOUT_DAY, Mechanism
 
 REPRESENTATIONS: tuple[Representation, ...] = ("embedding", "measures", "both")
 RELABELLED = 40  # times each plate without kill

@@ -1,6 +1,6 @@
 """Order of wells by departure against their measured viability, on the one real time course (A673, dosed on day 0, read out on day 2).
 
-    python benchmarks/real_time_course.py
+    python -m benchmarks.real_time_course
 
 The folder with the data is named by SPHERORANK_REAL_DATA (default ../shared/data beside the repository). Each row is pooled over plates.
 """
@@ -17,9 +17,9 @@ import pandas as pd
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from inference.departure import DepartureSettings, measure_departures
+from inference.departure.departures import DepartureSettings, measure_departures
 from inference.profiles import rank_profiles, read_profiles, trajectories_of
-from inference.ranking import RankSettings, rank_plate
+from inference.ranking.plate_ranking import RankSettings, rank_plate
 from schemas.trajectory import Trajectories
 
 BASELINE_DAY, READOUT_DAY = 0, 2

@@ -1,4 +1,4 @@
-"""What is gained by ranking the plates of a specimen together: ``python benchmarks/specimen.py [--seeds 30]``.
+"""What is gained by ranking the plates of a specimen together: ``python -m benchmarks.specimen [--seeds 30]``.
 
 Simulated scores: 12 treatments of three wells and 18 untreated wells a plate. Half of the treatments do nothing, the others shift their wells by 0.5 to 15
 untreated spreads. On every plate all effects go so many times as far (gain), and each differs by a share of its own. The truth is the effect at gain 1.
@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import spearmanr, t, ttest_ind
 
-from inference.significance import adjust_false_discovery
-from inference.specimen import rank_specimen
+from inference.ranking.significance import adjust_false_discovery
+from inference.ranking.specimen import rank_specimen
 from schemas.plate_map import Group
 from schemas.ranking import Gate, Ranking, RankingQuality, Scale, TreatmentRank, Verdict, WellRank
 from schemas.specimen import SpecimenTreatment

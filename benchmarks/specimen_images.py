@@ -1,4 +1,4 @@
-"""Three plates of one virtual plan through the real service, alone and as one specimen: ``python benchmarks/specimen_images.py [--seed 21]``."""
+"""Three plates of one virtual plan through the real service, alone and as one specimen: ``python -m benchmarks.specimen_images [--seed 21]``."""
 
 import argparse
 import csv
@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
-from acquisition.virtual_microscope import microscopes
-from acquisition.virtual_plate import DOSED_ON_DAY, READOUT_DAY
-from acquisition.virtual_robot import write_plates
 from schemas.ranking import Ranking, TreatmentRank
 from schemas.specimen import SpecimenRanking, SpecimenTreatment
+from simulation.microscope import microscopes
+from simulation.plate import DOSED_ON_DAY, READOUT_DAY
+from simulation.robot import write_plates
 
 SPECIMEN = "PAT-07"
 PLATES = ("plate-1", "plate-2", "plate-3")

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from acquisition.virtual_microscope import VirtualMicroscope
-from acquisition.virtual_optics import PLANES
-from acquisition.virtual_plate import Mechanism, plan_plate
-from acquisition.virtual_tissue import FIELD_UM
+from simulation.microscope import VirtualMicroscope
+from simulation.optics import PLANES
+from simulation.plate import Mechanism, plan_plate
+from simulation.tissue import FIELD_UM
 
 ROOT = Path(__file__).parents[1]
 TILE_PX = 224

@@ -9,9 +9,9 @@ import argparse
 import numpy as np
 from scipy.stats import spearmanr
 
-from acquisition.virtual_microscope import VirtualMicroscope, microscopes
-from acquisition.virtual_optics import RENDERER_VERSION
-from acquisition.virtual_plate import DOSED_ON_DAY, READOUT_DAY, Mechanism
+from simulation.microscope import VirtualMicroscope, microscopes
+from simulation.optics import RENDERER_VERSION
+from simulation.plate import DOSED_ON_DAY, READOUT_DAY, Mechanism
 
 
 def area_against_kill(scope: VirtualMicroscope) -> float:

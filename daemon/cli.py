@@ -9,17 +9,17 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from acquisition.microscope_settings import check_installed
-from acquisition.virtual_optics import OpticsName
-from acquisition.virtual_plate import Layout, Mechanism
-from acquisition.virtual_robot import Delivery
+from acquisition.microscope.settings import check_installed
 from daemon import logs
 from daemon.config import load_config
 from daemon.signal_notes import take_notes_of_signals
-from inference.departure import ForecastFrom
-from inference.metrics import MetricName
+from inference.departure.departures import ForecastFrom
+from inference.departure.metrics import MetricName
 from schemas.errors import ConfigError, SpheroRankError
 from schemas.well import parse_well
+from simulation.optics import OpticsName
+from simulation.plate import Layout, Mechanism
+from simulation.robot import Delivery
 
 EXIT_FAILED, EXIT_CONFIG = 1, 78
 
@@ -103,7 +103,7 @@ def run(
 @app.command()
 def check(config: ConfigOption = None) -> None:
     """Read configuration, plate maps, encoder, folders and sockets, and print every problem at once."""
-    from daemon import checks  # noqa: PLC0415 - opens the encoder
+    from daemon.jobs import check as checks  # noqa: PLC0415 - opens the encoder
 
     logs.install(None)
     problems = checks.problems_with(config)
@@ -121,7 +121,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
     """Ask the running service how it is."""
-    from daemon import inquiries  # noqa: PLC0415 - loads the messaging library
+    from daemon.messaging import inquiries  # noqa: PLC0415 - loads the messaging library
 
     answer = inquiries.ask_status(load_config(config).publisher.requests)
     if as_json:
@@ -209,7 +209,8 @@ def rank(
     ] = False,
 ) -> None:
     """Rank a plate or a specimen again from the store, or any profile table with no store at all."""
-    from daemon import ranking_commands, wiring  # noqa: PLC0415 - loads the statistics
+    from daemon import wiring  # noqa: PLC0415 - loads the statistics
+    from daemon.jobs import rank as ranking_commands  # noqa: PLC0415 - loads the statistics
 
     if sum(each is not None for each in (plate, specimen, profiles)) != 1:
         raise typer.BadParameter("expected one of --plate, --specimen and --profiles")
@@ -308,10 +309,10 @@ def simulate(
     wells: Annotated[int, typer.Option(min=12, max=60, help="With --microscope: of a plate.")] = 60,
 ) -> None:
     """Write virtual plates as a robot would drop them, with the truth beside."""
-    from daemon import simulate as virtual  # noqa: PLC0415 - loads the renderer
+    from daemon.jobs import simulate as virtual  # noqa: PLC0415 - loads the renderer
 
     if microscope:
-        from acquisition.virtual_world import WorldFile  # noqa: PLC0415 - as above
+        from simulation.world import WorldFile  # noqa: PLC0415 - as above
 
         if masks or faults or robot is not None:
             raise typer.BadParameter(
@@ -376,7 +377,7 @@ def demo(
 ) -> None:
     """Run a virtual plate through the real service to a day-10 ranking and a report."""
     if microscope:
-        from daemon import demo_microscope  # noqa: PLC0415 - loads the messaging library and the renderer
+        from daemon.jobs import demo_microscope  # noqa: PLC0415 - loads the messaging library and the renderer
 
         if not all(day.strip().isdecimal() for day in days.split(",")):
             raise typer.BadParameter(
@@ -384,7 +385,7 @@ def demo(
             )
         demo_microscope.demonstrate(out, seed, [int(day) for day in days.split(",")], wells, screen)
         return
-    from daemon import demo as demonstration  # noqa: PLC0415 - as above
+    from daemon.jobs import demo as demonstration  # noqa: PLC0415 - as above
 
     demonstration.demonstrate(out, seed, screen)
 
@@ -412,7 +413,7 @@ def embed(
     ] = 1,
 ) -> None:
     """Write the embeddings of image files to a Parquet table, or embed the whole store with another encoder."""
-    from daemon import embedding_table, re_embedding  # noqa: PLC0415 - opens the encoder
+    from daemon.jobs import embedding_table, re_embedding  # noqa: PLC0415 - opens the encoder
 
     if store == bool(images) or store == (out is not None):
         raise typer.BadParameter("expected image files with --out, or --store")
@@ -459,7 +460,8 @@ def measure(
     config: ConfigOption = None,
 ) -> None:
     """Measure the tissue in image files: size, shape, intensity, debris, focus and quality."""
-    from daemon import measure_table, wiring  # noqa: PLC0415 - loads the image libraries
+    from daemon import wiring  # noqa: PLC0415 - loads the image libraries
+    from daemon.jobs import measure_table  # noqa: PLC0415 - loads the image libraries
 
     told = measure_table.write(
         images,
@@ -492,7 +494,7 @@ def listen(
     topic: Annotated[str, typer.Option(help="Only topics that start with this.")] = "",
 ) -> None:
     """Print what the service publishes, one message a line."""
-    from daemon import inquiries  # noqa: PLC0415 - loads the messaging library
+    from daemon.messaging import inquiries  # noqa: PLC0415 - loads the messaging library
 
     inquiries.print_messages(connect, requests, after=after, topic=topic)
 
@@ -561,7 +563,7 @@ def acquire(
     if lamp_off and settings.source.kind != "micromanager":
         return  # systemd asks after every end of the service
     check_installed()
-    from daemon import acquire as microscope  # noqa: PLC0415 - loads Micro-Manager
+    from daemon.microscope import imaging_process as microscope  # noqa: PLC0415 - loads Micro-Manager
 
     logs.install(None)
     take_notes_of_signals(

@@ -29,10 +29,10 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from acquisition.microscope_settings import ARCHIVE_PATTERN, Focusing, MicroscopeSettings
-from inference.condition import ConditionSettings
-from inference.departure import ForecastFrom
-from inference.metrics import MetricName
+from acquisition.microscope.settings import ARCHIVE_PATTERN, Focusing, MicroscopeSettings
+from inference.departure.departures import ForecastFrom
+from inference.departure.metrics import MetricName
+from inference.tissue.condition import ConditionSettings
 from schemas.calibration import MethodChoice
 from schemas.errors import ConfigError
 from schemas.trajectory import Representation

@@ -11,17 +11,17 @@ from pathlib import Path
 import structlog
 
 from daemon.alerts import Alerts
-from daemon.calibrating import Calibrations, Placed, resting_on
-from daemon.ranking_files import Pictures
-from inference.assemble import AssembledPlate, assemble, counting, dosing_notes
-from inference.condition import ConditionSettings
-from inference.departure import ForecastFrom
-from inference.dose_table import with_doses
-from inference.earlier_plates import EarlierPlates, earlier_plates
+from daemon.calibrations import Calibrations, Placed, resting_on
+from daemon.reports.ranking_files import Pictures
+from inference.departure.assembly import AssembledPlate, assemble, counting, dosing_notes
+from inference.departure.departures import ForecastFrom
+from inference.departure.earlier_plates import EarlierPlates, earlier_plates
+from inference.dose.dose_table import with_doses
 from inference.ports import Store
-from inference.ranking import ONE_BLOCK, RankSettings, rank_plate
-from inference.reasons import with_reasons
-from inference.tissue_table import with_tissue
+from inference.ranking.plate_ranking import ONE_BLOCK, RankSettings, rank_plate
+from inference.ranking.reasons import with_reasons
+from inference.ranking.tissue_table import with_tissue
+from inference.tissue.condition import ConditionSettings
 from schemas.errors import ProfileError, SpheroRankError
 from schemas.messages import AlertKind, RankingData
 from schemas.observation import Imaged, Observation

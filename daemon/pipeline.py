@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 from acquisition.quality import assess
 from daemon.rolling_view import RollingView
-from inference.condition import ConditionSettings, condition_of
-from inference.measures import measure
-from inference.picture import outlined
 from inference.ports import Encoder, Segmenter, Store
+from inference.tissue.condition import ConditionSettings, condition_of
+from inference.tissue.measures import measure
+from inference.tissue.picture import outlined
 from schemas.errors import ImageError
 from schemas.messages import DayDeparture, ObservationData, RejectedData
 from schemas.observation import Observation, Outcome

@@ -3,8 +3,8 @@
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from inference.assemble import assemble, counting
-from inference.departure import DepartureSettings, departures_on
+from inference.departure.assembly import assemble, counting
+from inference.departure.departures import DepartureSettings, departures_on
 from inference.ports import Store
 from schemas.messages import DayDeparture
 from schemas.observation import Imaged, Observation

@@ -14,8 +14,8 @@ from acquisition.ports import Source
 from daemon.alerts import Alerts
 from daemon.daily import DailyPath
 from daemon.health import Metrics
-from daemon.imaging_policies import Reactions
-from daemon.microscope_care import MicroscopeCare
+from daemon.microscope.imaging_policies import Reactions
+from daemon.microscope.supervisor import MicroscopeCare
 from daemon.pipeline import ImagePath
 from daemon.specimens import Specimens
 from inference.ports import Store

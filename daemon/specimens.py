@@ -10,9 +10,9 @@ from pathlib import Path
 import structlog
 
 from daemon.alerts import Alerts
-from daemon.specimen_files import folder_of
+from daemon.reports.specimen_files import folder_of
 from inference.ports import Store
-from inference.specimen import rank_specimen
+from inference.ranking.specimen import rank_specimen
 from schemas.errors import OutputError, ProfileError, SpheroRankError
 from schemas.messages import AlertKind, SpecimenData
 from schemas.ranking import Ranking

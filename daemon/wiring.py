@@ -11,41 +11,41 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from acquisition.drop_folder import DropFolder, DropFolderSettings
-from acquisition.imaging_wishes import Wishes
+from acquisition.drop_folder.source import DropFolder, DropFolderSettings
+from acquisition.microscope.imaging_requests import Wishes
 from daemon.alerts import Alerts
-from daemon.calibrating import Calibrations
+from daemon.calibrations import Calibrations
 from daemon.config import Config, EncoderSection, systemd_socket
 from daemon.daily import DailyPath, RankingSettings
 from daemon.encoder_switch import check_complete
 from daemon.health import HealthPage, Metrics, sd_notify
-from daemon.imaging_policies import ImageAgainIfUnclear, MoreOftenIfUncertain, Reactions
-from daemon.io_thread import IoThread
-from daemon.microscope_care import CareLimits, MicroscopeCare
+from daemon.messaging.io_thread import IoThread
+from daemon.messaging.publisher import Publisher
+from daemon.messaging.requests import Requests
+from daemon.microscope.imaging_policies import ImageAgainIfUnclear, MoreOftenIfUncertain, Reactions
+from daemon.microscope.supervisor import CareLimits, MicroscopeCare
 from daemon.pipeline import ImagePath
-from daemon.publisher import Publisher
-from daemon.ranking_files import write_ranking
-from daemon.requests import Requests
+from daemon.reports.ranking_files import write_ranking
+from daemon.reports.specimen_files import write_specimen
 from daemon.rolling_view import RollingView
 from daemon.service import Parts, Service
-from daemon.specimen_files import write_specimen
 from daemon.specimens import Specimens
-from inference.assemble import feature_names
 from inference.bundle import load_bundle
-from inference.condition import ConditionSettings
-from inference.departure import DepartureSettings, ForecastFrom
-from inference.forecast import FORECASTERS
-from inference.metrics import MetricName
-from inference.onnx_encoder import OnnxEncoder
-from inference.onnx_segmenter import OnnxSegmenter, load_segmenter, shipped_segmenter
+from inference.departure.assembly import feature_names
+from inference.departure.departures import DepartureSettings, ForecastFrom
+from inference.departure.forecasters import FORECASTERS
+from inference.departure.metrics import MetricName
+from inference.departure.sequence_model import OnnxSequenceModel, load_forecaster
+from inference.encoding.onnx_encoder import OnnxEncoder
 from inference.ports import Segmenter, Store
-from inference.ranking import RankSettings
-from inference.segmentation import ClassicalSegmenter
-from inference.sequence_model import OnnxSequenceModel, load_forecaster
-from inference.store.embedding_ledger import SqlEmbeddingLedger
-from inference.store.sql_store import SqlStore
+from inference.ranking.plate_ranking import RankSettings
+from inference.tissue.condition import ConditionSettings
+from inference.tissue.onnx_segmenter import OnnxSegmenter, load_segmenter, shipped_segmenter
+from inference.tissue.segmentation import ClassicalSegmenter
 from schemas.encoder_bundle import BundleCard
 from schemas.errors import BundleError, ConfigError, ProfileError
+from store.embedding_ledger import SqlEmbeddingLedger
+from store.sql_store import SqlStore
 
 VERSION = importlib.metadata.version("spherorank")
 STALL_TOLD_S = 30.0  # the microscope's process notices a stall itself; only a process that cannot even do that is silent for so much longer

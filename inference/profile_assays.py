@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from inference.calibration import AssayPlate, Calibration, calibrate, refit
-from inference.deterioration import by_deterioration
+from inference.deterioration.calibration import AssayPlate, Calibration, calibrate, refit
+from inference.deterioration.well_order import by_deterioration
 from schemas.assay import LARGEST_PERCENT
 from schemas.errors import ProfileError
 from schemas.ranking import TreatmentTable

@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from inference.departure.reduced_space import MOST_OTHERS
 from inference.profile_assays import ProfileCalibrations, read_assays
-from inference.ranking import MOST_OTHERS, RANKED_GROUPS, RankSettings, rank_plate
-from inference.reasons import with_reasons
+from inference.ranking.plate_ranking import RANKED_GROUPS, RankSettings, rank_plate
+from inference.ranking.reasons import with_reasons
 from schemas.errors import ProfileError
 from schemas.plate_map import Group
 from schemas.ranking import TreatmentTable

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from inference.calibration import AssayPlate
+from inference.deterioration.calibration import AssayPlate
 from schemas.plate_map import Group
 from schemas.trajectory import Trajectories
 from schemas.well import INNER_60

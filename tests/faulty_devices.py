@@ -2,7 +2,7 @@
 
 import time
 
-from acquisition.virtual_devices import VirtualCamera, VirtualStage
+from simulation.devices import VirtualCamera, VirtualStage
 
 
 class _Faulty:

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from acquisition.virtual_world import World, WorldFile
-from daemon.simulate import simulate_microscope
+from daemon.jobs.simulate import simulate_microscope
+from simulation.world import World, WorldFile
 
 ROOT = Path(__file__).parents[1]
 
@@ -67,7 +67,7 @@ class Laboratory:
         path = self.folder / "MMConfig.cfg"
         label = device.removeprefix("Virtual")
         text = path.read_text().replace(
-            f"acquisition.virtual_devices,{device}", f"tests.faulty_devices,{by}"
+            f"simulation.devices,{device}", f"tests.faulty_devices,{by}"
         )
         path.write_text(text + f"\n#py Property,{label},FailsAt,{fails_at}\n")
 
@@ -78,7 +78,7 @@ class Laboratory:
         for index, line in enumerate(lines):
             if "tests.faulty_devices" in line:
                 label = line.split(",")[1]
-                lines[index] = f"#py pyDevice,{label},acquisition.virtual_devices,Virtual{label}"
+                lines[index] = f"#py pyDevice,{label},simulation.devices,Virtual{label}"
         path.write_text("\n".join(lines) + "\n")
 
     def command(self, *arguments: str) -> list[str]:

@@ -6,17 +6,17 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from daemon.alerts import Alerts
-from daemon.calibrating import Calibrations
+from daemon.calibrations import Calibrations
 from daemon.daily import DailyPath, RankingSettings
-from inference.condition import ConditionSettings
-from inference.ranking import RankSettings
-from inference.store.sql_store import SqlStore
+from inference.ranking.plate_ranking import RankSettings
+from inference.tissue.condition import ConditionSettings
 from schemas.calibration import MethodChoice
 from schemas.messages import AlertKind
 from schemas.observation import Observation
 from schemas.plate_map import Group, PlateMap, WellEntry
 from schemas.ranking import Ranking
 from schemas.well import INNER_60
+from store.sql_store import SqlStore
 from tests.samples import ENCODER_ID, NOW, SEEDED_AT, observation, observation_data, plate_map
 
 UNTREATED = 8

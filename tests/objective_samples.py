@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from training.batches import Batch
+from training.data.batches import Batch
 from training.objectives.base import Objective, ObjectiveSettings
 from training.objectives.registry import make_objective
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from inference.store.sql_store import SqlStore
 from schemas.ranking import Ranking
+from store.sql_store import SqlStore
 
 SPHERORANK = Path(sys.executable).parent / "spherorank"
 DAYS = (7, 8, 10)

@@ -48,8 +48,8 @@ def ssl(
     ] = None,
 ) -> None:
     """Train an encoder on well images without labels and write its bundle to OUT/bundle."""
-    settings = _needing_torch("training.config").load_training_config(config)
-    trained = _needing_torch("training.ssl").train_encoder(settings, out)
+    settings = _needing_torch("training.encoder.config").load_training_config(config)
+    trained = _needing_torch("training.encoder.train").train_encoder(settings, out)
     if trained.outcome == "stopped":
         typer.echo(
             f"{out}: stopped after {trained.steps} of {settings.run.steps} steps; the same command goes on",
@@ -78,8 +78,10 @@ def reduce(
     ],
 ) -> None:
     """Write a smaller bundle, held to the full one on real images."""
-    settings = _needing_torch("training.config").load_training_config(config)
-    reduced = _needing_torch("training.reduced_precision").reduce_on(bundle, to, settings.data, out)
+    settings = _needing_torch("training.encoder.config").load_training_config(config)
+    reduced = _needing_torch("training.encoder.reduced_precision").reduce_on(
+        bundle, to, settings.data, out
+    )
     megabytes = f"{reduced.bytes_before / 1e6:.1f} → {reduced.bytes_after / 1e6:.1f} MB"
     typer.echo(
         f"{out}: {megabytes}; likeness with float32 {reduced.likeness:.4f} (mean cosine of centred embeddings), largest difference {reduced.largest:.2g}"
@@ -102,7 +104,7 @@ def forecaster(
     ] = False,
 ) -> None:
     """Train a forecaster on many plates' untreated wells and write its bundle."""
-    trained = _needing_torch("training.forecaster").train_forecaster(
+    trained = _needing_torch("training.forecaster.train").train_forecaster(
         config, typer.echo, joint=joint
     )
     typer.echo(f"{trained.bundle}: from {trained.plates} plates; {trained.worth}")
@@ -121,7 +123,9 @@ def segmenter(
     threads: Annotated[int, typer.Option(min=1)] = 1,
 ) -> None:
     """Train a segmenter on virtual plates and write its bundle to OUT/bundle."""
-    parity = _needing_torch("training.segmenter").run(out, seed=seed, steps=steps, threads=threads)
+    parity = _needing_torch("training.segmenter.train").run(
+        out, seed=seed, steps=steps, threads=threads
+    )
     typer.echo(f"{out / 'bundle'}: largest difference between torch and onnxruntime {parity:.1e}")
 
 
@@ -148,7 +152,7 @@ def evaluate_encoders(
     threads: Annotated[int, typer.Option(min=1)] = 1,
 ) -> None:
     """Judge encoders side by side, hand measures beside them, and write a report."""
-    judge = _needing_torch("training.evaluate")
+    judge = _needing_torch("training.evaluation.evaluate")
     judge.evaluate_bundles(bundles, out, cache_folder=cache, real_data=real_data, threads=threads)
     typer.echo((out / judge.TABLE).read_text(encoding="utf-8"))
     typer.echo(out / judge.REPORT)

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from schemas.errors import ConfigError
-from training.config import TrainingConfig
+from training.encoder.config import TrainingConfig
 
 CONFIG, CHECKPOINT, CURVE, TENSORBOARD, BUNDLE = (
     "config.json",

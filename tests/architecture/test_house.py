@@ -15,7 +15,7 @@ from daemon.cli import app
 from daemon.config import Config, MicromanagerSection, load_config
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("schemas", "acquisition", "inference", "daemon", "training")
+PACKAGES = ("schemas", "store", "acquisition", "inference", "simulation", "daemon", "training")
 LIST_MODULES = "import json, sys; json.dump(sorted(sys.modules), sys.stdout)"
 
 

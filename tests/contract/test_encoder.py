@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from inference.bundle import load_bundle
-from inference.onnx_encoder import OnnxEncoder
+from inference.encoding.onnx_encoder import OnnxEncoder
 from inference.ports import Encoder
 from schemas.errors import BundleError, ImageError
 from tests.samples import well_image

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from acquisition.file_events import WatchdogEvents
+from acquisition.drop_folder.file_events import WatchdogEvents
 from schemas.well_image import FileVersion
 
 SOON_S = 5.0

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from inference.onnx_segmenter import OnnxSegmenter, load_segmenter, shipped_segmenter
 from inference.ports import Segmenter
-from inference.segmentation import ClassicalSegmenter
+from inference.tissue.onnx_segmenter import OnnxSegmenter, load_segmenter, shipped_segmenter
+from inference.tissue.segmentation import ClassicalSegmenter
 from schemas.errors import BundleError
 from schemas.tissue import Unsure
 
@@ -28,7 +28,7 @@ LIGHT = 40_000
 def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch = pytest.importorskip("torch", reason="needs the train extra")
     pytest.importorskip("onnxscript", reason="needs the train extra")
-    from training.segmenter import Settings, write_segmenter  # noqa: PLC0415 - after the skips
+    from training.segmenter.train import Settings, write_segmenter  # noqa: PLC0415 - after the skips
 
     marks_dark = torch.nn.Conv2d(1, 2, 5, padding=2)
     with torch.no_grad():

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from acquisition.drop_folder import DropFolder, DropFolderSettings
+from acquisition.drop_folder.source import DropFolder, DropFolderSettings
 from acquisition.ports import FileLedger, Source
 from schemas.errors import SourceGoneError
 from schemas.well_image import FileVersion, Rejected, WellImage

@@ -19,10 +19,6 @@ from sqlalchemy import Connection, make_url, text
 
 from acquisition.ports import FileLedger
 from inference.ports import EmbeddingLedger, Store
-from inference.store.database import MIGRATIONS
-from inference.store.embedding_ledger import SqlEmbeddingLedger
-from inference.store.sql_store import SqlStore
-from inference.store.tables import metadata
 from schemas.calibration import CalibrationPlate
 from schemas.errors import StoreError
 from schemas.messages import AlertData, AlertKind
@@ -30,6 +26,10 @@ from schemas.observation import Embedded, Observation
 from schemas.plate_map import PlateMap
 from schemas.ranking import Ranking
 from schemas.well_image import FileVersion
+from store.database import MIGRATIONS
+from store.embedding_ledger import SqlEmbeddingLedger
+from store.sql_store import SqlStore
+from store.tables import metadata
 from tests.postgresql_server import private_server, server_programs
 from tests.samples import (
     ENCODER_ID,

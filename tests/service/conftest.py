@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from acquisition.virtual_microscope import microscopes
-from acquisition.virtual_plate import Mechanism
-from acquisition.virtual_robot import write_plates
-from inference.store.sql_store import SqlStore
 from schemas.plate_map import Group
+from simulation.microscope import microscopes
+from simulation.plate import Mechanism
+from simulation.robot import write_plates
+from store.sql_store import SqlStore
 from tests.made_up_site import Site
 from tests.service_bench import DAYS, Bench
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from acquisition.imaging_wishes import Wish, Wishes
+from acquisition.microscope.imaging_requests import Wish, Wishes
 from tests.laboratory import Laboratory, now, until
 
 PLANES = 3
@@ -289,8 +289,8 @@ def test_too_little_disk_refuses_the_start_with_the_bytes_needed(tmp_path: Path)
         ("#py Property,Core,Shutter,Lamp", "", "expected a line Property,Core,Shutter,LABEL"),
         ("#py Property,Core,XYStage,Stage", "", "expected a line Property,Core,XYStage,LABEL"),
         (
-            "acquisition.virtual_devices,VirtualFocus",
-            "acquisition.virtual_devices,NoSuchFocus",
+            "simulation.devices,VirtualFocus",
+            "simulation.devices,NoSuchFocus",
             "NoSuchFocus",
         ),
         (
@@ -361,7 +361,7 @@ def test_the_devices_are_listed_and_a_preview_is_a_picture(laboratory: Laborator
 
 
 def test_the_process_of_the_microscope_loads_no_inference_engine(laboratory: Laboratory) -> None:
-    program = "import sys, daemon.cli, daemon.acquire; sys.exit(any(name.split('.')[0] in ('onnxruntime', 'torch', 'sqlalchemy') for name in sys.modules))"
+    program = "import sys, daemon.cli, daemon.microscope.imaging_process; sys.exit(any(name.split('.')[0] in ('onnxruntime', 'torch', 'sqlalchemy') for name in sys.modules))"
     done = subprocess.run(
         [laboratory.command()[0], "-c", program], check=False, env=laboratory.environment
     )
@@ -373,7 +373,7 @@ def test_plates_are_presented_in_turn_by_a_command_and_each_gets_its_own_images(
 ) -> None:
     arm = tmp_path / "arm.py"
     arm.write_text(
-        "import sys\nfrom datetime import UTC, datetime\nfrom pathlib import Path\nfrom acquisition.virtual_world import World\n"
+        "import sys\nfrom datetime import UTC, datetime\nfrom pathlib import Path\nfrom simulation.world import World\n"
         f"world = World.load(Path({str(tmp_path / 'world')!r}), clock=lambda: datetime.now(UTC))\naction, plate = sys.argv[1:]\n"
         f"open({str(tmp_path / 'moves')!r}, 'a').write(f'{{action}} {{plate}}\\n')\n"
         "world.present(plate, 7) if action == 'present' else world.take_away()\n"

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("pymmcore_plus", reason="needs the micromanager extra")
 
-from acquisition.imaging_wishes import Wishes
+from acquisition.microscope.imaging_requests import Wishes
 from tests.laboratory import Laboratory, now, until
 
 

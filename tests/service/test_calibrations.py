@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from daemon.calibrating import ANOTHER
+from daemon.calibrations import ANOTHER
 from schemas.assay import Assay
 from schemas.messages import AlertKind
 from schemas.plate_map import PlateMap

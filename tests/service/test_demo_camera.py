@@ -12,18 +12,18 @@ import ome_types
 import pytest
 import tifffile
 
-from acquisition.focus import FocusSurface
-from acquisition.imaging_day import DayPlan, ImagingDay
-from acquisition.imaging_journal import Journal
-from acquisition.micromanager import MicroManager
-from acquisition.microscope_settings import MicroscopeSettings
-from acquisition.ome_tiff import prepare
-from acquisition.plate_plan import plan_positions
+from acquisition.microscope.focus import FocusSurface
+from acquisition.microscope.imaging_day import DayPlan, ImagingDay
+from acquisition.microscope.imaging_journal import Journal
+from acquisition.microscope.micromanager import MicroManager
+from acquisition.microscope.ome_tiff import prepare
+from acquisition.microscope.plate_plan import plan_positions
+from acquisition.microscope.settings import MicroscopeSettings
 from acquisition.ports import Frame
 from inference.bundle import load_bundle
-from inference.store.sql_store import SqlStore
 from schemas.errors import ConfigError, MicroscopeError
 from schemas.well import INNER_60
+from store.sql_store import SqlStore
 
 PLATE, SIDE_PX, PLANES = "DEMO-1", 256, 3
 MM_CONFIG = f"""\

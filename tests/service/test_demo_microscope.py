@@ -9,7 +9,7 @@ import numpy as np
 import ome_types
 import pytest
 
-from acquisition.virtual_world import World
+from simulation.world import World
 from tests.service_bench import SPHERORANK
 
 DAYS, WELLS = (6, 7, 8, 10), 24

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from acquisition.virtual_microscope import microscopes
-from acquisition.virtual_plate import Mechanism
-from acquisition.virtual_robot import write_plates
 from schemas.plate_map import Group
+from simulation.microscope import microscopes
+from simulation.plate import Mechanism
+from simulation.robot import write_plates
 from tests.service_bench import Bench
 
 PLATES = tuple(f"VIRTUAL-0021-0{number}" for number in range(1, 6))

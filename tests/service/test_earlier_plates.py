@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from daemon.rolling_view import RollingView
-from inference.assemble import feature_names
-from inference.departure import DepartureSettings, ForecastFrom
-from inference.metrics import MetricName
-from inference.ranking import MOST_OTHERS, RankSettings
+from inference.departure.assembly import feature_names
+from inference.departure.departures import DepartureSettings, ForecastFrom
+from inference.departure.metrics import MetricName
+from inference.departure.reduced_space import MOST_OTHERS
+from inference.ranking.plate_ranking import RankSettings
 from schemas.messages import AlertKind
 from schemas.ranking import Gate
 from schemas.trajectory import Representation, Trajectories

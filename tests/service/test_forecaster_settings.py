@@ -8,14 +8,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from daemon import checks, wiring
+from daemon import wiring
 from daemon.config import load_config
-from inference.assemble import feature_names
+from daemon.jobs import check as checks
 from inference.bundle import load_bundle
-from inference.departure import DepartureSettings, ForecastFrom
-from inference.metrics import MetricName
+from inference.departure.assembly import feature_names
+from inference.departure.departures import DepartureSettings, ForecastFrom
+from inference.departure.metrics import MetricName
 from inference.profiles import rank_profiles
-from inference.ranking import RankSettings
+from inference.ranking.plate_ranking import RankSettings
 from schemas.errors import BundleError, ConfigError
 from tests.known_plates import plate
 from tests.service_bench import SPHERORANK

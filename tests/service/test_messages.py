@@ -15,17 +15,17 @@ import jsonschema
 import pytest
 import zmq
 
-import daemon.publisher
-import daemon.requests
-from daemon.io_thread import IoThread
-from daemon.listen import Message, ask, listen
-from daemon.publisher import OutboxDrain, Publisher
-from daemon.requests import Requests
-from inference.store.sql_store import SqlStore
+import daemon.messaging.publisher
+import daemon.messaging.requests
+from daemon.messaging.io_thread import IoThread
+from daemon.messaging.listen import Message, ask, listen
+from daemon.messaging.publisher import OutboxDrain, Publisher
+from daemon.messaging.requests import Requests
 from schemas.errors import ConfigError, SilentServiceError, StoreError
 from schemas.json_schemas import json_schemas
 from schemas.messages import AlertData, AlertKind, StatusData
 from schemas.requests import ReplayReply, ReplayRequest, StatusReply, StatusRequest
+from store.sql_store import SqlStore
 from tests import samples
 
 ANY_PORT = "tcp://127.0.0.1:*"
@@ -498,7 +498,7 @@ def test_a_replay_says_whether_there_is_more_and_where_to_go_on(
     talk: Talk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        daemon.requests, "REPLAY_MESSAGES", 120
+        daemon.messaging.requests, "REPLAY_MESSAGES", 120
     )  # more than is read from the store at once
     talk.tell(*(str(n) for n in range(125)))
     talk.start()
@@ -515,7 +515,7 @@ def test_a_replay_says_whether_there_is_more_and_where_to_go_on(
 def test_a_replay_of_large_messages_is_cut_by_bytes_and_one_always_fits(
     talk: Talk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(daemon.requests, "REPLAY_BYTES", 10_000)
+    monkeypatch.setattr(daemon.messaging.requests, "REPLAY_BYTES", 10_000)
     talk.tell("x" * 10_001, "y" * 5_000, "z" * 5_000, "end")
     talk.start()
     counts, after, more = [], 0, True
@@ -629,7 +629,7 @@ def test_the_subscriber_of_the_documentation_misses_nothing(talk: Talk) -> None:
 def test_the_drain_reports_whether_more_may_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(daemon.publisher, "BATCH", 5)
+    monkeypatch.setattr(daemon.messaging.publisher, "BATCH", 5)
     store = SqlStore(f"sqlite:///{tmp_path / 'talk.sqlite'}")
     with Publisher(ANY_PORT, linger_s=0) as publisher:
         drain = OutboxDrain(store, publisher)

@@ -12,9 +12,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from daemon.alerts import Alerts
-from daemon.microscope_care import CareLimits, MicroscopeCare
-from inference.store.sql_store import SqlStore
+from daemon.microscope.supervisor import CareLimits, MicroscopeCare
 from schemas.messages import AlertKind, MicroscopeData, MicroscopeState
+from store.sql_store import SqlStore
 
 LIMITS = CareLimits(
     silent_s=30.0, end_s=0.5, close_s=5.0, lamp_s=5.0, first_pause_s=0.05, longest_pause_s=0.8

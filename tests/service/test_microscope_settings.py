@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from acquisition.microscope_settings import ARCHIVE_PATTERN, Focusing, MicroscopeSettings
-from daemon import checks, wiring
+from acquisition.microscope.settings import ARCHIVE_PATTERN, Focusing, MicroscopeSettings
+from daemon import wiring
 from daemon.config import Config, MicromanagerSection, load_config, microscope_settings
+from daemon.jobs import check as checks
 from schemas.errors import ConfigError
 from tests.service_bench import Bench
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.ranking_files import missing, write_ranking
+from daemon.reports.ranking_files import missing, write_ranking
 from schemas.errors import OutputError
 from schemas.ranking import FOR_RESEARCH_USE_ONLY, Ranking
 from tests.samples import NOW, ranking

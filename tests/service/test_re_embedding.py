@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from daemon import re_embedding
 from daemon.cli import app
 from daemon.config import Config, load_config
+from daemon.jobs import re_embedding
 from inference.bundle import canary_planes, load_bundle
+from inference.encoding.preprocessing import preprocess
 from inference.onnx_session import CPU, create_session
-from inference.preprocess import preprocess
-from inference.store.embedding_ledger import SqlEmbeddingLedger
 from schemas.encoder_bundle import BundleCard
 from schemas.errors import SourceGoneError
+from store.embedding_ledger import SqlEmbeddingLedger
 from tests.service_bench import DAYS, PLATE, WELLS, Bench
 
 IMAGES = WELLS * len(DAYS)

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from acquisition.imaging_wishes import Wishes
+from acquisition.microscope.imaging_requests import Wishes
 from daemon.alerts import Alerts
-from daemon.imaging_policies import ImageAgainIfUnclear, MoreOftenIfUncertain, Reactions
-from inference.store.sql_store import SqlStore
+from daemon.microscope.imaging_policies import ImageAgainIfUnclear, MoreOftenIfUncertain, Reactions
 from schemas.messages import AlertKind
 from schemas.observation import Observation
 from schemas.plate_map import Group, PlateMap, WellEntry
 from schemas.quality import Flag
 from schemas.ranking import Verdict
+from store.sql_store import SqlStore
 from tests.samples import (
     ENCODER_ID,
     PLATE,

@@ -8,10 +8,10 @@ import pytest
 
 pytest.importorskip("pymmcore_plus", reason="needs the micromanager extra")
 
-from acquisition.virtual_world import WorldFile
-from daemon.simulate import simulate_microscope
+from daemon.jobs.simulate import simulate_microscope
 from inference.bundle import load_bundle
 from schemas.observation import Observation
+from simulation.world import WorldFile
 from tests.service_bench import Bench
 
 DAY = 7

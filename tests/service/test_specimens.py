@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from daemon.alerts import Alerts
-from daemon.specimen_files import write_specimen
+from daemon.reports.specimen_files import write_specimen
 from daemon.specimens import Specimens
-from inference.store.sql_store import SqlStore
 from schemas.errors import ProfileError, StoreError
 from schemas.messages import AlertKind
 from schemas.ranking import FOR_RESEARCH_USE_ONLY
 from schemas.specimen import SpecimenRanking
+from store.sql_store import SqlStore
 from tests.samples import NOW, plate_map, ranking, ranking_data
 from tests.service_bench import PLATE, Bench
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from inference.store.sql_store import SqlStore
 from schemas.errors import StoreError
+from store.sql_store import SqlStore
 from tests.samples import (
     ENCODER_ID,
     NOW,
@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 # Stores image after image, with a refusal and a heartbeat between, and says each number once it is committed.
 WRITER = """
 import itertools, sys
-from inference.store.sql_store import SqlStore
+from store.sql_store import SqlStore
 from tests.samples import NOW, file_version, observation, observation_data, rejected, rejected_data, status_data
 
 store = SqlStore(sys.argv[1])

@@ -9,7 +9,7 @@ import torch
 from sklearn.metrics import balanced_accuracy_score
 from torch.nn.functional import cross_entropy
 
-from inference.preprocess import preprocess
+from inference.encoding.preprocessing import preprocess
 from schemas.encoder_bundle import Preprocessing
 from training.evaluation.plates import EvaluationPlate
 from training.evaluation.probe import EXAMPLES, Labels, draw

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import track
 
-from inference.measures import measure
 from inference.ports import Encoder
-from inference.ranked_measures import RANKED, for_ranking
-from inference.segmentation import ClassicalSegmenter
+from inference.tissue.measures import measure
+from inference.tissue.ranked_measures import RANKED, for_ranking
+from inference.tissue.segmentation import ClassicalSegmenter
 from schemas.well_image import WellImage
 from training.evaluation import variants
 from training.evaluation.plates import DAYS, MIXED, EvaluationPlate, of_kind

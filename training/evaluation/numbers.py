@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from acquisition.virtual_plate import Mechanism
 from schemas.treatment import parse_treatment
+from simulation.plate import Mechanism
 from training.evaluation.looks import ORIGINAL, Looks, scaled
 from training.evaluation.pairs import (
     dose_order,

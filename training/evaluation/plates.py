@@ -13,14 +13,14 @@ import numpy.typing as npt
 from rich.progress import track
 
 from acquisition.quality import assess
-from acquisition.virtual_microscope import VirtualMicroscope
-from acquisition.virtual_optics import OpticsName
-from acquisition.virtual_plate import DOSED_ON_DAY, READOUT_DAY, Mechanism, fewer_wells, plan_plate
-from inference.measures import measure
-from inference.ranked_measures import RANKED, for_ranking
-from inference.segmentation import ClassicalSegmenter
+from inference.tissue.measures import measure
+from inference.tissue.ranked_measures import RANKED, for_ranking
+from inference.tissue.segmentation import ClassicalSegmenter
 from schemas.plate_map import Group
 from schemas.well_image import VisitKey, WellImage
+from simulation.microscope import VirtualMicroscope
+from simulation.optics import OpticsName
+from simulation.plate import DOSED_ON_DAY, READOUT_DAY, Mechanism, fewer_wells, plan_plate
 
 DAYS = (DOSED_ON_DAY, READOUT_DAY)
 MIXED, SHIFTED = "mixed", "phase_rim"
@@ -30,17 +30,14 @@ SIZE_PX = 512
 _PLANES_FILE, _FACTS_FILE = "planes.npy", "facts.npz"
 _WHITE = 255
 _SEEN_BY = (
-    *(
-        f"acquisition/virtual_{part}"
-        for part in ("plate", "tissue", "scene", "optics", "microscope")
-    ),
+    *(f"simulation/{part}" for part in ("plate", "tissue", "scene", "optics", "microscope")),
     "acquisition/quality",
     *(
-        f"inference/{part}"
+        f"inference/tissue/{part}"
         for part in (
             "background",
             "dispersal",
-            "loose",
+            "fragments",
             "masks",
             "measures",
             "optical_density",
@@ -48,7 +45,7 @@ _SEEN_BY = (
             "ranked_measures",
         )
     ),
-    *(f"inference/{part}" for part in ("reduced_view", "segmentation")),
+    *(f"inference/tissue/{part}" for part in ("reduced_view", "segmentation")),
 )
 Array = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]

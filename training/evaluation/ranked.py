@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import spearmanr
 
-from acquisition.virtual_plate import DOSED_ON_DAY, READOUT_DAY
-from inference.calibration import AssayPlate, calibrate, refit
-from inference.ranked_measures import RANKED
-from inference.ranking import rank_plate
+from inference.deterioration.calibration import AssayPlate, calibrate, refit
+from inference.ranking.plate_ranking import rank_plate
+from inference.tissue.ranked_measures import RANKED
 from schemas.trajectory import Representation, Trajectories
+from simulation.plate import DOSED_ON_DAY, READOUT_DAY
 from training.evaluation.plates import DAYS, MIXED, EvaluationPlate, of_kind
 from training.evaluation.readout import differences, gram, read_out
 
@@ -140,7 +140,7 @@ def calibrated_percent(
 def deterioration_percent(
     plates: Sequence[EvaluationPlate], embeddings: Sequence[Array] | None, *, with_measures: bool
 ) -> list[Array]:
-    """Return, for each plate that the last fold holds out, (N,) percent by the service's own calibration (``inference.calibration``); NaN for the others."""
+    """Return, for each plate that the last fold holds out, (N,) percent by the service's own calibration (``inference.deterioration.calibration``); NaN for the others."""
     *_, fold = folds(plates)
     representation: Representation = (
         "measures" if embeddings is None else "both" if with_measures else "embedding"

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import structlog
 
-from acquisition.image_reading import read_image
-from acquisition.naming import is_image_name
+from acquisition.drop_folder.image_reading import read_image
+from acquisition.drop_folder.naming import is_image_name
 from acquisition.quality import assess
 from schemas.errors import ImageError
 from schemas.well_image import VisitKey, WellImage

@@ -10,7 +10,7 @@ from lightly.utils import dist
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from training.batches import Batch
+from training.data.batches import Batch
 
 
 class Layer(StrEnum):

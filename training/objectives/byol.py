@@ -5,7 +5,7 @@ from lightly.loss import NegativeCosineSimilarity
 from lightly.models.modules.heads import BYOLPredictionHead, BYOLProjectionHead
 from torch import Tensor, nn
 
-from training.batches import Batch
+from training.data.batches import Batch
 from training.objectives.base import Objective, ObjectiveSettings
 from training.objectives.ema import Teacher, momentum_at
 

@@ -9,7 +9,7 @@ from lightly.models.modules.heads import ProjectionHead
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.batches import Batch
+from training.data.batches import Batch
 from training.objectives.base import Objective, ObjectiveSettings
 from training.objectives.ema import Teacher, momentum_at
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from schemas.errors import ConfigError
-from training.batches import Batch
+from training.data.batches import Batch
 from training.objectives.base import Layer, Needs, Objective, ObjectiveSettings
 
 HEAD_WIDTH = 16  # of one attention head of the decoder

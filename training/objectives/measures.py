@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from inference.ranked_measures import RANKED
+from inference.tissue.ranked_measures import RANKED
 from schemas.errors import ConfigError
-from training.batches import Batch
+from training.data.batches import Batch
 from training.objectives.base import Companion, Layer, Needs, Objective, ObjectiveSettings, gathered
 from training.objectives.ntxent import contrastive
 from training.objectives.pairs import positive_pairs

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.batches import Batch
+from training.data.batches import Batch
 from training.objectives.base import Needs, Objective, ObjectiveSettings, ViewsOf, gathered
 from training.objectives.pairs import image_numbers, positive_pairs
 from training.objectives.planes import each_plane, middle_plane, sharpest_first

@@ -4,7 +4,7 @@ import torch
 from lightly.utils import dist
 from torch import Tensor
 
-from training.batches import UNKNOWN_LABEL
+from training.data.batches import UNKNOWN_LABEL
 from training.objectives.base import gathered
 
 

@@ -4,7 +4,7 @@ from lightly.loss import NTXentLoss
 from lightly.models.modules.heads import SimCLRProjectionHead
 from torch import Tensor, nn
 
-from training.batches import Batch
+from training.data.batches import Batch
 from training.objectives.base import Objective, ObjectiveSettings
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.batches import Batch
+from training.data.batches import Batch
 from training.objectives.base import LikenessBy, Needs, Objective, ObjectiveSettings, gathered
 from training.objectives.pairs import image_numbers
 from training.objectives.simclr import projection_head

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from training.batches import Batch
+from training.data.batches import Batch
 from training.objectives.base import Needs, Objective, ObjectiveSettings, gathered
 from training.objectives.ntxent import contrastive
 from training.objectives.pairs import image_numbers, positive_pairs

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from schemas.errors import ConfigError
-from training.batches import Batch
+from training.data.batches import Batch
 from training.objectives.base import Needs, Objective, ObjectiveSettings
 from training.objectives.simclr import nt_xent, projection_head
 

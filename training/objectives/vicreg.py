@@ -3,7 +3,7 @@
 from lightly.loss import VICRegLoss
 from torch import Tensor, nn
 
-from training.batches import Batch
+from training.data.batches import Batch
 from training.objectives.base import Objective, ObjectiveSettings
 from training.objectives.simclr import projection_head
 

@@ -1,4 +1,4 @@
-"""Planted faults on virtual wells, simple pictures made by hand, and the real images where they are at hand. Shares of many: benchmarks/quality.py."""
+"""Planted faults on virtual wells, simple pictures made by hand, and the real images where they are at hand. Shares of many: `python -m benchmarks.quality`."""
 
 from functools import cache
 from pathlib import Path
@@ -10,9 +10,9 @@ import pytest
 import tifffile
 
 from acquisition.quality import assess
-from acquisition.virtual_microscope import IMAGE_FAULTS, Fault, VirtualMicroscope, microscopes
-from acquisition.virtual_plate import Mechanism
 from schemas.quality import Flag
+from simulation.microscope import IMAGE_FAULTS, Fault, VirtualMicroscope, microscopes
+from simulation.plate import Mechanism
 from tests.real_data import real_data
 
 Planes = npt.NDArray[np.uint16]

@@ -1,0 +1,1 @@
+"""Well images from a microscope that SpheroRank drives itself."""

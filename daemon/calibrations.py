@@ -1,0 +1,333 @@
+"""By which calibration a plate is placed: learned once from the assay plates of its line, known by what it was learned from, fitted again after a restart."""
+
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+
+from inference.departure.assembly import assemble, counting
+from inference.deterioration.calibration import (
+    CALIBRATION_VERSION,
+    AssayPlate,
+    Calibration,
+    calibrate,
+    refit,
+)
+from inference.deterioration.well_order import by_deterioration
+from inference.ports import Store
+from schemas.calibration import CalibrationCard, CalibrationPlate, Drift, Method, MethodChoice
+from schemas.errors import ProfileError
+from schemas.observation import Imaged, Observation
+from schemas.plate_map import PlateMap
+from schemas.ranking import Ranking, TreatmentTable
+from schemas.trajectory import Representation
+
+log = structlog.get_logger()
+
+FITTED_KEPT = 4  # models in memory; one of eight plates takes about 10 MB
+WHOLE_WEIGHT = 1.0  # a model weighs embedding and measures itself
+
+PREDICTED = "Ranked by predicted deterioration, learned from {plates} assay plates; on plates left out the model was off by {error:.1f} points."
+BECAUSE = "Ranked by departure, because {why}."
+NO_ASSAY = "no other plate of its line in the store has an assay"
+NOT_VALID = "deterioration is not calibrated: {why}"
+FIRST_BY_DEPARTURE = "the plate's first ranking was; `spherorank rank --plate {plate}` decides anew"
+NOT_MEASURED = (
+    "not every image that a score rests on was measured, as those of the calibration were"
+)
+OUTSIDE = "the model does not speak for this plate: {sentence}"
+ANOTHER = "What the plate's last ranking was calibrated by is not in the store any more as it was: the newest calibration was taken."
+
+
+@dataclass(frozen=True)
+class Choice:
+    """By what a plate is to be ranked."""
+
+    card: CalibrationCard | None  # None: by departure
+    why_departure: str = ""  # empty also where nothing else was to be expected
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A table and by what its wells and treatments are placed."""
+
+    table: TreatmentTable
+    method: Method
+    calibration: CalibrationCard | None = (
+        None  # also where it turned out not to speak for the plate
+    )
+    drift: Drift | None = None
+    why_departure: str = ""
+
+
+class Calibrations:
+    """The calibrations of one store and encoder.
+
+    Parameters
+    ----------
+    representation
+        What of a well a model may look at.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        encoder_id: str,
+        *,
+        method: MethodChoice,
+        representation: Representation,
+        seed: int,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._encoder_id = encoder_id
+        self._representation = representation
+        self._seed = seed
+        self._clock = clock
+        self._fitted: OrderedDict[str, Calibration] = OrderedDict()  # by digest
+        self._noted: set[str] = set()  # plates whose assay is new
+        self.method: MethodChoice = method
+        self.tick: Callable[[], None] = lambda: (
+            None
+        )  # called every few seconds while a model is learned, which may take a minute
+
+    def note(self, plate: str) -> None:
+        """Take note of a plate's new assay."""
+        self._noted.add(plate)
+
+    def learn_noted(self) -> None:
+        """Learn from new assays before a ranking waits for it."""
+        for line in {
+            plate_map.line
+            for plate in sorted(self._noted)
+            if (plate_map := self._store.plate_map(plate)) is not None
+        }:
+            if self.method != "departure":
+                self._newest(line)
+        self._noted.clear()
+
+    def choose(self, plate_map: PlateMap, follows: Ranking | None) -> Choice:
+        """Choose for a ranking that follows another one of its plate in its method, or takes the newest calibration there is."""
+        if self.method == "departure":
+            return Choice(None)
+        if follows is None:
+            return self._choose_newest(plate_map)
+        if follows.calibration is None:
+            others = self._plates(plate_map.line, plate_map.plate)
+            return Choice(
+                None,
+                FIRST_BY_DEPARTURE.format(plate=plate_map.plate)
+                if others or self.method == "deterioration"
+                else "",
+            )
+        if self._fit(follows.calibration.digest) is not None:
+            return Choice(follows.calibration)
+        newest = self._choose_newest(plate_map)
+        return Choice(newest.card, newest.why_departure, (ANOTHER,) if newest.card else ())
+
+    def place(
+        self,
+        table: TreatmentTable,
+        choice: Choice,
+        plate_map: PlateMap,
+        observations: Sequence[Observation],
+        *,
+        day: int,
+    ) -> Placed:
+        """Place the wells and treatments of a table by deterioration where that was chosen and the model speaks for the plate."""
+        if choice.card is None:
+            return _by_departure(table, choice.why_departure)
+        card, drift, why = choice.card.summary(), None, NOT_MEASURED
+        trajectories = assemble(
+            observations,
+            plate_map,
+            through_day=day,
+            representation=self._representation,
+            embedding_weight=WHOLE_WEIGHT,
+        ).trajectories
+        calibration = self._fit(card.digest)
+        if calibration is not None and trajectories.representation == self._representation:
+            try:
+                placed, found = by_deterioration(
+                    table,
+                    trajectories,
+                    calibration,
+                    dosing_day=plate_map.dosed_on_day,
+                    readout_day=day,
+                    seed=self._seed,
+                )
+            except ProfileError as error:
+                why = str(error)
+            else:
+                drift, why = (
+                    Drift(
+                        distance=found.distance, percentile=found.percentile, outside=found.outside
+                    ),
+                    OUTSIDE.format(sentence=found.sentence),
+                )
+                if not found.outside:
+                    said = PREDICTED.format(
+                        plates=len(card.plates), error=card.mean_error_points or 0.0
+                    )
+                    return Placed(
+                        placed.model_copy(update={"notes": (said, *placed.notes, *choice.notes)}),
+                        "deterioration",
+                        card,
+                        drift,
+                    )
+        return _by_departure(table, why, card, drift)
+
+    def _choose_newest(self, plate_map: PlateMap) -> Choice:
+        card = self._newest(plate_map.line, plate_map.plate)
+        if card is None:
+            return Choice(None, NO_ASSAY if self.method == "deterioration" else "")
+        return (
+            Choice(card)
+            if card.valid
+            else Choice(None, NOT_VALID.format(why="; ".join(card.why_not)))
+        )
+
+    def _newest(self, line: str | None, without: str = "") -> CalibrationCard | None:
+        """Return what the assay plates of a line teach, without one; None where there is no such plate."""
+        plates = self._plates(line, without)
+        if not plates:
+            return None
+        digest = self._digest(plates)
+        kept = self._store.calibration(digest)
+        if kept is not None:
+            return kept[0]
+        log.info("calibration.started", plates=[each.plate for each in plates], line=line)
+        card = calibrate(self._read(plates) or [], digest=digest, seed=self._seed, tick=self.tick)
+        self._store.add_calibration(card, plates, self._clock())
+        log.info(
+            "calibration.learned",
+            plates=card.plates,
+            valid=card.valid,
+            model=card.model,
+            error=card.mean_error_points,
+            why_not=card.why_not,
+        )
+        return card
+
+    def _plates(self, line: str | None, without: str) -> list[CalibrationPlate]:
+        """Return what is newest of each other plate of a line that has an assay and images of both days."""
+        found = []
+        for assay in self._store.assays():
+            plate_map = self._store.plate_map(assay.plate)
+            if plate_map is None or plate_map.line != line or plate_map.plate == without:
+                continue
+            images = _both_days(
+                counting(self._store.imaged(plate_map.plate, self._encoder_id), plate_map),
+                plate_map,
+            )
+            if images:
+                by_content = tuple(
+                    (image.key.well, image.key.visit, image.digest) for image in images
+                )
+                found.append(
+                    CalibrationPlate(
+                        plate=plate_map.plate,
+                        assay_digest=assay.digest,
+                        map_digest=plate_map.digest,
+                        images=by_content,
+                    )
+                )
+        return found
+
+    def _digest(self, plates: Sequence[CalibrationPlate]) -> str:
+        """Return SHA-256 of all that a calibration rests on."""
+        rests_on = [
+            CALIBRATION_VERSION,
+            self._encoder_id,
+            self._representation,
+            self._seed,
+            [plate.model_dump(mode="json") for plate in plates],
+        ]
+        return hashlib.sha256(json.dumps(rests_on).encode()).hexdigest()
+
+    def _fit(self, digest: str) -> Calibration | None:
+        """Return the model of a calibration; None if what it was learned from is not in the store, or not by this encoder."""
+        if digest not in self._fitted:
+            kept = self._store.calibration(digest)
+            if (
+                kept is None
+                or self._digest(kept[1]) != digest
+                or (plates := self._read(kept[1])) is None
+            ):
+                return None
+            self._fitted[digest] = refit(plates, kept[0], seed=self._seed)
+        self._fitted.move_to_end(digest)
+        while len(self._fitted) > FITTED_KEPT:
+            self._fitted.popitem(last=False)
+        return self._fitted[digest]
+
+    def _read(self, plates: Sequence[CalibrationPlate]) -> list[AssayPlate] | None:
+        """Return the assay plates, but for those that were not measured; None if one of them is not in the store any more as it was."""
+        read = []
+        for plate in plates:
+            assay, plate_map = (
+                self._store.assay(plate.plate, plate.assay_digest),
+                self._store.plate_map(plate.plate, plate.map_digest),
+            )
+            wanted = set(plate.images)
+            images = [
+                each
+                for each in self._store.imaged(plate.plate, self._encoder_id)
+                if (each.key.well, each.key.visit, each.digest) in wanted
+            ]
+            if assay is None or plate_map is None or len(images) < len(wanted):
+                return None
+            trajectories = assemble(
+                self._store.observations(images, self._encoder_id),
+                plate_map,
+                through_day=plate_map.readout_day,
+                representation=self._representation,
+                embedding_weight=WHOLE_WEIGHT,
+            ).trajectories
+            if trajectories.representation == self._representation:
+                percent = {
+                    well: 100 - viability
+                    for well, viability in assay.viability_percent.items()
+                    if well in plate_map.wells_with_tissue
+                }
+                read.append(
+                    AssayPlate(trajectories, percent, plate_map.dosed_on_day, plate_map.readout_day)
+                )
+        return read
+
+
+def resting_on(inputs_digest: str, calibration: CalibrationCard | None) -> str:
+    """Return the digest of a ranking's inputs with the calibration among them; where none was taken they are all."""
+    return (
+        inputs_digest
+        if calibration is None
+        else hashlib.sha256(f"{inputs_digest} {calibration.digest}".encode()).hexdigest()
+    )
+
+
+def _by_departure(
+    table: TreatmentTable, why: str, card: CalibrationCard | None = None, drift: Drift | None = None
+) -> Placed:
+    said = (BECAUSE.format(why=why.rstrip(".")),) if why else ()
+    return Placed(
+        table.model_copy(update={"notes": (*table.notes, *said)}), "departure", card, drift, why
+    )
+
+
+def _both_days(images: Sequence[Imaged], plate_map: PlateMap) -> list[Imaged]:
+    """Return, of each well that has both, the last image up to dosing and the one of the readout day."""
+    of_wells: dict[str, list[Imaged]] = {}
+    for image in images:  # by well and day
+        if image.day <= plate_map.dosed_on_day or image.day == plate_map.readout_day:
+            of_wells.setdefault(image.key.well, []).append(image)
+    both = [
+        seen[-2:]
+        for seen in of_wells.values()
+        if len(seen) > 1 and seen[-1].day == plate_map.readout_day
+    ]
+    return [image for pair in both for image in pair]

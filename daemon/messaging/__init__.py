@@ -1,0 +1,1 @@
+"""ZeroMQ: the publisher, the request socket and the subscriber."""

@@ -1,0 +1,62 @@
+"""What a person at a terminal asks a running service: ``spherorank status`` and ``spherorank listen``."""
+
+import signal
+import sys
+
+from daemon.messaging.listen import ask, listen, requests_url_beside, write_message
+from schemas.messages import StatusData
+from schemas.requests import StatusReply, StatusRequest
+
+
+def ask_status(requests_url: str, timeout_s: float = 3.0) -> StatusReply:
+    """Return the running service's status.
+
+    Raises
+    ------
+    SpheroRankError
+        If nothing answers in time, or something else than SpheroRank.
+    """
+    return ask(requests_url, StatusRequest(), StatusReply, timeout_s=timeout_s)
+
+
+def readable(status: StatusData) -> str:
+    """Return a status for a person."""
+    lines = [
+        f"SpheroRank {status.version}, {status.state} since {status.started_at:%Y-%m-%d %H:%M:%S %Z}, encoder {status.encoder_id}",
+        f"last image    {status.last_image_at.isoformat(timespec='seconds') if status.last_image_at else 'none since the start'}",
+        f"backlog       {status.backlog} well images",
+        f"rejected      {status.rejected} files or images (spherorank rejected lists them)",
+        f"plates        {', '.join(status.plates) or 'none'}",
+        *(f"held          {plate}: {reason}" for plate, reason in status.held.items()),
+    ]
+    if status.microscope:
+        where = (
+            f", plate {status.microscope.plate}, day {status.microscope.day}"
+            if status.microscope.plate
+            else ""
+        )
+        lines.append(f"microscope    {status.microscope.state}{where}")
+    if status.source_gone:
+        lines.append(f"source gone   {status.source_gone}")
+    return "\n".join(lines)
+
+
+def print_messages(
+    events_url: str, requests_url: str | None, *, after: int | None, topic: str
+) -> None:
+    """Print every message, one a line, until a signal or a closed pipe ends it."""
+    notes: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _frame: notes.append(number))
+    try:
+        listen(
+            events_url,
+            requests_url or requests_url_beside(events_url),
+            after=after,
+            topic=topic,
+            on_message=lambda message: write_message(message, sys.stdout),
+            should_stop=lambda: bool(notes),
+            on_silence=lambda what: print(what, file=sys.stderr),  # noqa: T201 - said to the person who waits
+        )
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has seen enough

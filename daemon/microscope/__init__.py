@@ -1,0 +1,1 @@
+"""The process that drives the microscope, and its supervision by the service."""

@@ -1,0 +1,1 @@
+"""Rankings as files: JSON, CSV and one HTML page each."""

@@ -1,0 +1,94 @@
+"""The untreated wells of earlier plates of the same line, which a ranking takes along."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from inference.departure.assembly import assemble, counting
+from inference.departure.reduced_space import FEWEST_EARLIER, MOST_OTHERS
+from inference.ports import SequenceModel, Store
+from schemas.observation import Imaged
+from schemas.plate_map import Group, PlateMap
+from schemas.trajectory import Trajectories
+
+
+@dataclass(frozen=True, eq=False)
+class EarlierPlates:
+    """What is taken along, the newest plate first."""
+
+    trajectories: tuple[Trajectories, ...] = ()
+    digest: str = ""  # SHA-256 of which images of which wells; "" without any
+
+    @property
+    def plates(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(each.plate for each in self.trajectories)
+
+
+def earlier_plates(
+    store: Store,
+    plate_map: PlateMap,
+    own: Trajectories,
+    *,
+    day: int,
+    encoder_id: str,
+    foresight: SequenceModel | None = None,
+) -> EarlierPlates:
+    """Return the untreated wells of the newest earlier plates that can be held beside a plate, :data:`MOST_OTHERS` at most.
+
+    A plate can where its images were made into the same features and three untreated wells or more have an image of ``day`` and one from before dosing, of
+    days that this plate has images of as well.
+
+    Parameters
+    ----------
+    own
+        The plate that is ranked, as it is compared.
+    foresight
+        A sequence model sees all days up to dosing; without it the last image is enough.
+    """
+    taken, images = [], []
+    for other in store.earlier_plates(plate_map, day, encoder_id, MOST_OTHERS):
+        untreated = other.model_copy(
+            update={
+                "entries": tuple(entry for entry in other.entries if entry.group is Group.UNTREATED)
+            }
+        )
+        before = {each for each in own.days if each <= plate_map.dosed_on_day}
+        found = _before_and_on(
+            day,
+            before,
+            counting(store.imaged(other.plate, encoder_id), untreated),
+            whole=foresight is not None,
+        )
+        needed = set(foresight.days) if foresight else set()
+        if len({image.key.well for image in found}) < FEWEST_EARLIER or not needed <= {
+            image.day for image in found
+        }:
+            continue
+        laid_out = assemble(
+            store.observations(found, encoder_id),
+            untreated,
+            through_day=day,
+            representation=own.representation,
+            embedding_weight=own.embedding_weight,
+        ).trajectories
+        if (
+            laid_out.representation == own.representation
+        ):  # its tissue was measured, if this plate's was
+            taken.append(laid_out)
+            images += [(other.plate, image.key.well, image.day, image.digest) for image in found]
+    digest = hashlib.sha256(json.dumps(images).encode()).hexdigest() if images else ""
+    return EarlierPlates(tuple(taken), digest)
+
+
+def _before_and_on(
+    day: int, before: set[int], images: Sequence[Imaged], *, whole: bool
+) -> list[Imaged]:
+    """Return, of each well that has both, the image of ``day`` and the last one of the days ``before``, or all of them."""
+    of_wells: dict[str, list[Imaged]] = {}
+    for image in images:  # by well and day
+        if image.day in before or image.day == day:
+            of_wells.setdefault(image.key.well, []).append(image)
+    both = [seen for seen in of_wells.values() if seen[-1].day == day and len(seen) > 1]
+    return [image for seen in both for image in (seen if whole else seen[-2:])]

@@ -1,0 +1,1 @@
+"""Percent of deterioration, predicted from plates with a viability assay."""

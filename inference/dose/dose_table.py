@@ -1,0 +1,112 @@
+"""Sets dose-response curves and what combinations do beside a finished ranking, from its table alone."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from inference.dose.combination_table import combinations
+from inference.dose.dose_response import dose_response
+from inference.dose.dosed_wells import UNTREATED, DosedWells, Substance
+from inference.dose.growth_rate import gr_value, untreated_growth
+from schemas.dose_response import DoseResponse, Effect, Response
+from schemas.errors import ProfileError
+from schemas.ranking import TreatmentTable
+
+VOLUME_OF_AREA = 1.5
+UNREADABLE = "No dose could be read from {treatments}; expected compound:amount unit, such as gemcitabine:1 uM."
+NO_GROWTH_RATE = "No GR curves: {problem}."
+
+
+def with_doses(table: TreatmentTable, seed: int) -> TreatmentTable:
+    """Return the table with the dose-response of each compound and the excess of each combination.
+
+    The effect is the predicted deterioration as a fraction where every well has it, else the score. Where the tissue was measured at dosing and readout and
+    the untreated grew, compounds with enough doses have a curve of 1 - GR as well. Wells without a score, or left out, take no part.
+    """
+    wells = DosedWells.of(table)
+    effect, effects = _effects(wells)
+    fitted = {
+        substance: dose_response(
+            substance.compound, wells.units[substance], effect, wells.by_dose(substance, effects)
+        )
+        for substance in wells.alone
+    }
+    fits = {substance: fit for substance, (_, fit) in fitted.items() if fit is not None}
+    grown, growth_notes = _growth_rates(
+        wells,
+        [
+            each
+            for each, (known, _) in fitted.items()
+            if known.verdict is not Response.TOO_FEW_DOSES
+        ],
+    )
+    found, share_notes = combinations(wells, effect, effects, fits, np.random.default_rng(seed))
+    unreadable = (
+        (UNREADABLE.format(treatments=", ".join(wells.unreadable)),) if wells.unreadable else ()
+    )
+    return table.model_copy(
+        update={
+            "dose_responses": (*(known for known, _ in fitted.values()), *grown),
+            "combinations": found,
+            "notes": (*table.notes, *unreadable, *growth_notes, *share_notes),
+        }
+    )
+
+
+def _effects(wells: DosedWells) -> tuple[Effect, dict[str, float]]:
+    """Return what is fitted, and its value for each well."""
+    rows = [row for of_given in wells.by_given.values() for row in of_given]
+    fractions = {
+        row.well: row.deterioration_percent / 100
+        for row in rows
+        if row.deterioration_percent is not None
+    }
+    if rows and len(fractions) == len(rows):
+        return Effect.DETERIORATION, fractions
+    return Effect.DEPARTURE, {row.well: row.score for row in rows if row.score is not None}
+
+
+def _growth_rates(
+    wells: DosedWells, substances: Sequence[Substance]
+) -> tuple[list[DoseResponse], tuple[str, ...]]:
+    """Return the curves of 1 - GR of some substances, or why there are none. Where no tissue was measured there is nothing to say."""
+    volumes = {
+        row.well: seen
+        for rows in wells.by_given.values()
+        for row in rows
+        if (seen := _volumes(row.measures)) is not None
+    }
+    untreated = [
+        volumes[row.well]
+        for row in wells.by_given.get(UNTREATED, ())
+        if row.well in volumes and volumes[row.well][1] > 0
+    ]
+    if not substances or not untreated:
+        return [], ()
+    try:
+        growth = untreated_growth(*np.array(untreated).T)
+    except ProfileError as error:
+        return [], (NO_GROWTH_RATE.format(problem=error.problem),)
+    before, now = np.array(list(volumes.values())).T
+    rates = dict(zip(volumes, (1 - gr_value(before, now, growth)).tolist(), strict=True))
+    return [
+        dose_response(
+            each.compound, wells.units[each], Effect.GROWTH_RATE, wells.by_dose(each, rates)
+        )[0]
+        for each in substances
+    ], ()
+
+
+def _volumes(measures: Mapping[str, float]) -> tuple[float, float] | None:
+    """Return the volume at dosing and at readout of balls of the tissue's area, but for a factor; None where an area is missing.
+
+    A change is the natural logarithm of the ratio. An empty well has an area of 0 and no change: its tissue is gone, whatever it was.
+    """
+    for area in ("area_um2", "area_px"):
+        now, change = measures.get(area), measures.get(f"{area}_change")
+        if now == 0:
+            return 1.0, 0.0
+        if now is not None and change is not None:
+            return (now / math.exp(change)) ** VOLUME_OF_AREA, now**VOLUME_OF_AREA
+    return None

@@ -1,0 +1,1 @@
+"""Embeddings of well images, computed from an ONNX bundle."""

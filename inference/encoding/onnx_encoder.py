@@ -1,0 +1,186 @@
+"""The encoder at run time: an ONNX bundle, checked when it is opened."""
+
+import contextlib
+import io
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import structlog
+
+from inference.bundle import CANARY_UM_PER_PX, MODEL_FILE, Bundle, canary_planes
+from inference.encoding.preprocessing import preprocess
+from inference.onnx_session import CPU, RUNTIME_ERRORS, cannot_load, check_tensor, create_session
+from schemas.encoder_bundle import BundleCard, Providers
+from schemas.errors import BundleError, ImageError
+from schemas.well_image import WellImage
+
+log = structlog.get_logger(__name__)
+
+_CUDA = "CUDAExecutionProvider"
+
+
+class OnnxEncoder:
+    """Embeds one well image at a time; implements :class:`inference.ports.Encoder`.
+
+    Opening it holds the model's shapes and the canary to the card, and says in one log line what it runs on.
+
+    Parameters
+    ----------
+    bundle
+        From :func:`inference.bundle.load_bundle`.
+    providers
+        ``auto`` takes CUDA if a session computes the canary on it, else the CPU; ``cuda`` insists.
+    intra_op_threads
+        Threads of one embedding; 0 takes every physical core.
+
+    Raises
+    ------
+    BundleError
+        If the model does not fit its card, does not compute the canary, or must run on CUDA and cannot.
+    """
+
+    def __init__(
+        self, bundle: Bundle, providers: Providers = "auto", intra_op_threads: int = 2
+    ) -> None:
+        self._bundle = bundle
+        self._session, provider = _open_session(bundle, providers, intra_op_threads)
+        log.info(
+            "encoder.ready", provider=provider, dimension=self.dimension, encoder_id=self.encoder_id
+        )
+
+    @property
+    def card(self) -> BundleCard:
+        """What the bundle says of itself."""
+        return self._bundle.card
+
+    @property
+    def encoder_id(self) -> str:
+        """Name and digest of the bundle: embeddings with different ids are never compared."""
+        return self._bundle.card.encoder_id
+
+    @property
+    def dimension(self) -> int:
+        """Length of an embedding."""
+        return self._bundle.card.dimension
+
+    def embed(self, image: WellImage, sharpest_plane: int) -> npt.NDArray[np.float32]:
+        """Return the embedding, (dimension,).
+
+        Raises
+        ------
+        ImageError
+            If the image is too small, has the wrong number of planes for the bundle, or its embedding is not finite.
+        """
+        where = f"{image.key.plate} {image.key.well} {image.key.visit}"
+        try:
+            embedding = _run(
+                self._session, self._bundle, image.planes, sharpest_plane, image.um_per_px
+            )
+        except ValueError as error:
+            raise ImageError(where, str(error)) from error
+        except RUNTIME_ERRORS as error:
+            raise ImageError(where, f"cannot be embedded: {error}") from error
+        if not np.isfinite(embedding).all():
+            raise ImageError(
+                where, "the embedding has values that are not finite; expected finite ones only"
+            )
+        return embedding
+
+
+def _open_session(bundle: Bundle, providers: Providers, intra_op_threads: int) -> tuple[Any, str]:
+    """Return a checked session and the name of what it runs on."""
+    if providers != "cpu":
+        try:
+            return _open_cuda(bundle, intra_op_threads), "cuda"
+        except _CudaUnavailableError as error:
+            if providers == "cuda":
+                raise BundleError(
+                    bundle.folder,
+                    f"encoder.providers is 'cuda', but {error}; expected a working CUDA device, or 'auto'",
+                ) from error
+            if _CUDA in onnxruntime.get_available_providers():
+                log.warning("encoder.cuda_unavailable", reason=str(error))
+    session = _create_session(bundle, [CPU], intra_op_threads)
+    _check_canary(session, bundle)
+    return session, "cpu"
+
+
+class _CudaUnavailableError(Exception):
+    """CUDA is not to be had; the message is the reason."""
+
+
+def _open_cuda(bundle: Bundle, intra_op_threads: int) -> Any:  # noqa: ANN401 - onnxruntime has no types
+    available = onnxruntime.get_available_providers()
+    if _CUDA not in available:
+        raise _CudaUnavailableError(f"onnxruntime offers {', '.join(available)}")
+    with contextlib.redirect_stdout(
+        io.StringIO()
+    ) as printed:  # the libraries' loader prints what it misses
+        onnxruntime.preload_dlls()
+    # TF32 rounds products to ten bits: the embeddings of a CUDA and a CPU machine would drift apart.
+    session = _create_session(bundle, [(_CUDA, {"use_tf32": "0"}), CPU], intra_op_threads)
+    if session.get_providers()[0] != _CUDA:
+        raise _CudaUnavailableError(
+            " ".join(printed.getvalue().split()) or "onnxruntime could not start its CUDA provider"
+        )
+    try:
+        _check_canary(session, bundle)
+    except BundleError as error:
+        raise _CudaUnavailableError(error.problem) from error
+    return session
+
+
+def _create_session(bundle: Bundle, providers: list[Any], intra_op_threads: int) -> Any:  # noqa: ANN401 - onnxruntime has no types
+    try:
+        session = create_session(bundle.model, providers, intra_op_threads)
+    except RUNTIME_ERRORS as error:
+        if len(providers) > 1:
+            raise _CudaUnavailableError(str(error)) from error
+        raise cannot_load(bundle.folder / MODEL_FILE, error) from error
+    card, model_file = bundle.card, bundle.folder / MODEL_FILE
+    check_tensor(
+        "input",
+        session.get_inputs(),
+        card.input_name,
+        (3, card.input_size, card.input_size),
+        model_file,
+    )
+    check_tensor("output", session.get_outputs(), card.output_name, (card.dimension,), model_file)
+    return session
+
+
+def _check_canary(session: Any, bundle: Bundle) -> None:  # noqa: ANN401 - onnxruntime has no types
+    """Embed the canary, preprocessing and all, and hold it to what the bundle computed when it was made."""
+    canary = bundle.card.canary
+    try:
+        embedding = _run(session, bundle, canary_planes(canary.seed), 1, CANARY_UM_PER_PX)
+    except RUNTIME_ERRORS as error:
+        raise BundleError(
+            bundle.folder / MODEL_FILE, f"cannot compute the canary: {error}"
+        ) from error
+    if len(canary.expected) > len(embedding):
+        raise BundleError(
+            bundle.folder,
+            f"canary has {len(canary.expected)} values; expected at most dimension = {len(embedding)}",
+        )
+    for index, (found, expected) in enumerate(zip(embedding, canary.expected, strict=False)):
+        if not abs(found - expected) <= canary.tolerance:  # not finite is also wrong
+            raise BundleError(
+                bundle.folder,
+                f"canary value {index} is {found:.6g}; expected {expected:.6g} ± {canary.tolerance:g}",
+            )
+
+
+def _run(
+    session: Any,  # noqa: ANN401 - onnxruntime has no types
+    bundle: Bundle,
+    planes: npt.NDArray[np.uint16],
+    sharpest_plane: int,
+    um_per_px: float | None,
+) -> npt.NDArray[np.float32]:
+    card = bundle.card
+    pixels = preprocess(planes, sharpest_plane, um_per_px, card.preprocessing, card.input_size)
+    (output,) = session.run([card.output_name], {card.input_name: pixels[np.newaxis]})
+    return np.asarray(output[0], dtype=np.float32)

@@ -1,0 +1,1 @@
+"""Rankings of treatments, with their statistics and quality checks."""

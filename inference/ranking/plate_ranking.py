@@ -1,0 +1,363 @@
+"""From the trajectories of a plate to a ranking of its treatments, with intervals, p-values and a verdict for each."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from inference.departure.departures import (
+    DEFAULT,
+    Departures,
+    DepartureSettings,
+    ForecastFrom,
+    Mask,
+    Residuals,
+    departures_of,
+    scorable,
+)
+from inference.departure.place_effects import NO_PLACE_EFFECTS, PlaceEffects, place_effects
+from inference.departure.pre_dose_outliers import unlike
+from inference.ranking.label_audit import BELIEVED, audit_labels
+from inference.ranking.plate_quality import plate_quality
+from inference.ranking.significance import (
+    adjust_false_discovery,
+    conformal_p,
+    smallest_permutation_p,
+)
+from inference.ranking.treatment_comparison import TreatmentTest, compare, likeness
+from inference.ranking.treatment_scores import efficacy_ranks, score_treatments
+from schemas.plate_map import Group
+from schemas.quality import Flag
+from schemas.ranking import (
+    Direction,
+    LabelDoubt,
+    Scale,
+    TreatmentRank,
+    TreatmentTable,
+    Verdict,
+    WellRank,
+)
+from schemas.trajectory import Trajectories
+from schemas.well import is_well
+
+Array = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.intp]
+
+FALSE_DISCOVERY_RATE = 0.05
+RANKED_GROUPS = (Group.SINGLE_DOSE, Group.SCREENING)
+
+UNLIKE = "before dosing its tissue was unlike its fellows', {far:.1f} times as far as is allowed"
+EARLIER = (
+    "Untreated wells of {plates} other plates helped to tell how untreated wells vary and grow."
+)
+FORESEEN = "What wells become untreated was foreseen by the sequence model {name}, and held to the untreated wells of this plate."
+FOLLOWS_THE_DRUG = "The forecast rests on days after dosing as well (forecast_from = {forecast_from}): it follows the drug, and departures come out too small."
+PLACES = "The place on the plate matters ({places}): what untreated wells say of it was taken into account."
+ONE_BLOCK = "All untreated wells stand in one block: what their place does and what the treatments do cannot be told apart."
+UNDECIDED = "{treatment} went on as untreated tissue goes, but not only: whether it grew or deteriorated is undecided, and it counts as deterioration."
+
+
+@dataclass(frozen=True)
+class RankSettings:
+    """How a plate is ranked."""
+
+    departure: DepartureSettings = DEFAULT
+    leave_out_unlike: bool = True  # wells whose tissue up to dosing was unlike their fellows'
+
+
+@dataclass(frozen=True, eq=False)
+class _Treatment:
+    """One treatment of the plate with its scored wells."""
+
+    group: Group
+    treatment: str
+    wells: Indices  # into the trajectories
+    used: Indices  # the same wells, into those that are scored
+
+
+def rank_plate(
+    trajectories: Trajectories,
+    *,
+    dosing_day: int,
+    readout_day: int,
+    seed: int,
+    flags: Mapping[str, tuple[Flag, ...]] | None = None,
+    notes: tuple[str, ...] = (),
+    others: Sequence[Trajectories] = (),
+    settings: RankSettings | None = None,
+) -> TreatmentTable:
+    """Rank the treatments of a plate by how far their wells are from what they would have become untreated.
+
+    Parameters
+    ----------
+    dosing_day
+        The last day whose images are from before dosing; only days up to it feed the forecast.
+    flags
+        What quality says of each well's images; carried into the ranking, no well is left out for it.
+    notes
+        What a reader has to know beforehand; more are added.
+    others
+        Other plates of the same encoder and line, whose untreated wells are taken along.
+
+    Raises
+    ------
+    ProfileError
+        If the plate cannot be ranked, with what is missing.
+    """
+    rng = np.random.default_rng(seed)
+    departures, places = _departures(
+        trajectories, dosing_day, readout_day, others, settings or RankSettings(), rng
+    )
+    treatments = _treatments(trajectories, departures)
+    tests = [compare(departures.residuals, each.used, rng) for each in treatments]
+    verdicts = _verdicts(treatments, tests, int(departures.residuals.untreated.sum()))
+    towards = _towards_deterioration(
+        departures,
+        [
+            each.wells
+            for each, (_, verdict) in zip(treatments, verdicts, strict=True)
+            if verdict is Verdict.GROWTH
+        ],
+    )
+    rows = _rank_treatments(
+        trajectories, departures, towards, list(zip(treatments, tests, verdicts, strict=True)), rng
+    )
+    doubts = _label_doubts(trajectories, departures)
+    return TreatmentTable(
+        treatments=rows,
+        wells=_rank_wells(trajectories, departures, towards, flags or {}),
+        scale=Scale(x=None, n=sum(len(row.wells) for row in rows)),
+        quality=plate_quality(trajectories, departures, places, readout_day, rng),
+        notes=(
+            *notes,
+            *departures.notes,
+            *_said(departures, places, rows),
+            *_unscored(trajectories, treatments),
+            *(each.sentence for each in doubts if each.probability >= BELIEVED),
+        ),
+        label_doubts=doubts,
+    )
+
+
+def _departures(
+    trajectories: Trajectories,
+    dosing_day: int,
+    day: int,
+    others: Sequence[Trajectories],
+    settings: RankSettings,
+    rng: np.random.Generator,
+) -> tuple[Departures, PlaceEffects]:
+    """Score wells by what is known of them before dosing: whether they were like their fellows, and where they stand."""
+
+    def score(excluded: Mapping[str, str]) -> tuple[Residuals, Mask, dict[str, str]]:
+        return scorable(
+            trajectories,
+            dosing_day=dosing_day,
+            day=day,
+            settings=settings.departure,
+            others=others,
+            excluded=excluded,
+        )
+
+    residuals, used, left_out = score({})
+    if settings.leave_out_unlike:
+        out, far = unlike(residuals.space.past)
+        names = np.array(trajectories.wells)[used]
+        if excluded := {
+            str(names[well]): UNLIKE.format(far=far[well]) for well in np.flatnonzero(out)
+        }:
+            residuals, used, left_out = score(excluded)
+    wells = tuple(well for well, is_used in zip(trajectories.wells, used, strict=True) if is_used)
+    places = (
+        place_effects(residuals, wells, rng)
+        if all(map(is_well, trajectories.wells))
+        else NO_PLACE_EFFECTS
+    )
+    return departures_of(replace(residuals, known=places.known), used, left_out), places
+
+
+def _label_doubts(trajectories: Trajectories, departures: Departures) -> tuple[LabelDoubt, ...]:
+    scored = np.flatnonzero(departures.used).tolist()
+    return audit_labels(
+        departures.residuals,
+        wells=[trajectories.wells[well] for well in scored],
+        groups=[trajectories.groups[well] for well in scored],
+        treatments=[trajectories.treatments[well] for well in scored],
+    )
+
+
+def _treatments(trajectories: Trajectories, departures: Departures) -> list[_Treatment]:
+    """Gather scored wells by group and treatment, in the order of first appearance."""
+    wells: dict[tuple[Group, str], list[int]] = {}
+    for well in np.flatnonzero(departures.used):
+        if trajectories.groups[well] in RANKED_GROUPS:
+            wells.setdefault((trajectories.groups[well], trajectories.treatments[well]), []).append(
+                int(well)
+            )
+    place = np.cumsum(departures.used) - 1
+    return [
+        _Treatment(group, treatment, np.array(members), place[members])
+        for (group, treatment), members in wells.items()
+    ]
+
+
+def _towards_deterioration(departures: Departures, grown: Sequence[Indices]) -> dict[str, Array]:
+    """Return the departures by each metric, and as ``score``; those of wells whose treatment made them grow count the other way."""
+    sign = np.ones(len(departures.used))
+    for wells in grown:
+        sign[wells] = -1.0
+    return {"score": sign * departures.scores} | {
+        name.value: sign * scores for name, scores in departures.by_metric.items()
+    }
+
+
+def _unscored(trajectories: Trajectories, treatments: list[_Treatment]) -> tuple[str, ...]:
+    scored = {(each.group, each.treatment) for each in treatments}
+    planned = dict.fromkeys(
+        pair
+        for pair in zip(trajectories.groups, trajectories.treatments, strict=True)
+        if pair[0] in RANKED_GROUPS and pair not in scored
+    )
+    return tuple(
+        f"{treatment} ({group}) is not ranked: none of its wells could be scored."
+        for group, treatment in planned
+    )
+
+
+def _said(
+    departures: Departures, places: PlaceEffects, rows: Sequence[TreatmentRank]
+) -> tuple[str, ...]:
+    earlier, settings = len(departures.residuals.space.earlier), departures.residuals.settings
+    return (
+        *((FORESEEN.format(name=settings.foresight.name),) if settings.foresight else ()),
+        *(
+            (FOLLOWS_THE_DRUG.format(forecast_from=settings.forecast_from),)
+            if settings.forecast_from is not ForecastFrom.DOSING
+            else ()
+        ),
+        *((EARLIER.format(plates=earlier),) if earlier else ()),
+        *((PLACES.format(places=", ".join(places.real)),) if places.real else ()),
+        *((ONE_BLOCK,) if places.in_one_block else ()),
+        *(
+            UNDECIDED.format(treatment=row.treatment)
+            for row in rows
+            if row.direction is Direction.UNDECIDED
+        ),
+    )
+
+
+def _verdicts(
+    treatments: Sequence[_Treatment], tests: Sequence[TreatmentTest], untreated: int
+) -> list[tuple[float, Verdict]]:
+    """Return the q-value and verdict of each treatment."""
+    if not treatments:
+        return []
+    q_values = adjust_false_discovery(np.array([test.p_value for test in tests]))
+    best = adjust_false_discovery(
+        np.array([smallest_permutation_p(len(each.wells), untreated) for each in treatments])
+    )
+    verdicts = []
+    for test, q_value, best_q_value in zip(tests, q_values, best, strict=True):
+        if best_q_value > FALSE_DISCOVERY_RATE:
+            verdict = Verdict.TOO_FEW_WELLS
+        elif q_value > FALSE_DISCOVERY_RATE:
+            verdict = Verdict.NO_EVIDENCE
+        else:
+            verdict = Verdict.GROWTH if test.direction is Direction.GROWTH else Verdict.EFFECTIVE
+        verdicts.append((float(q_value), verdict))
+    return verdicts
+
+
+def _rank_treatments(
+    trajectories: Trajectories,
+    departures: Departures,
+    towards: Mapping[str, Array],
+    judged: Sequence[tuple[_Treatment, TreatmentTest, tuple[float, Verdict]]],
+    rng: np.random.Generator,
+) -> tuple[TreatmentRank, ...]:
+    if not judged:
+        return ()
+    untreated = int(departures.residuals.untreated.sum())
+    scores = score_treatments(
+        [towards["score"][each.wells] for each, _, _ in judged], untreated, rng
+    )
+    single_dose = np.concatenate(
+        [
+            np.empty(0, np.intp),
+            *(each.used for each, _, _ in judged if each.group is Group.SINGLE_DOSE),
+        ]
+    )
+    rows = []
+    for i in np.argsort(scores.rank, kind="stable"):
+        each, test, (q_value, verdict) = judged[i]
+        beside = single_dose.size and each.group is not Group.SINGLE_DOSE
+        rows.append(
+            TreatmentRank(
+                efficacy_rank=int(scores.rank[i]),
+                scale_position=len(judged) + 1 - int(scores.rank[i]),
+                treatment=each.treatment,
+                group=each.group,
+                wells=tuple(trajectories.wells[well] for well in each.wells),
+                score=float(scores.score[i]),
+                score_low=float(scores.low[i]),
+                score_high=float(scores.high[i]),
+                rank_low=int(scores.rank_low[i]),
+                rank_high=int(scores.rank_high[i]),
+                chance_best=float(scores.chance_best[i]),
+                p_value=test.p_value,
+                p_floor=smallest_permutation_p(len(each.wells), untreated),
+                q_value=q_value,
+                effect_size=test.effect_size,
+                effect_low=test.effect_low,
+                effect_high=test.effect_high,
+                direction=test.direction
+                if verdict in (Verdict.EFFECTIVE, Verdict.GROWTH)
+                else None,
+                likeness_to_single_dose=likeness(departures.residuals, each.used, single_dose)
+                if beside
+                else None,
+                verdict=verdict,
+            )
+        )
+    return tuple(rows)
+
+
+def _rank_wells(
+    trajectories: Trajectories,
+    departures: Departures,
+    towards: Mapping[str, Array],
+    flags: Mapping[str, tuple[Flag, ...]],
+) -> tuple[WellRank, ...]:
+    scores, by_metric = (
+        towards["score"],
+        {name: values for name, values in towards.items() if name != "score"},
+    )
+    scored = departures.used
+    ranked = scored & np.isin(trajectories.groups, RANKED_GROUPS)
+    places = np.zeros(len(scores), dtype=int)
+    places[ranked] = efficacy_ranks(scores[ranked])
+    controls = np.concatenate(
+        [departures.scores[scored & trajectories.untreated()], departures.earlier_scores]
+    )
+    p_values = conformal_p(departures.scores, controls)
+    return tuple(
+        WellRank(
+            well=well,
+            group=trajectories.groups[i],
+            treatment=trajectories.treatments[i],
+            efficacy_rank=int(places[i]) if ranked[i] else None,
+            scale_position=int(ranked.sum() + 1 - places[i]) if ranked[i] else None,
+            score=float(scores[i]) if scored[i] else None,
+            departures={name: float(values[i]) for name, values in by_metric.items()}
+            if scored[i]
+            else {},
+            p_value=float(p_values[i]) if ranked[i] else None,
+            condition=None,
+            deterioration_percent=None,
+            deterioration_low=None,
+            deterioration_high=None,
+            flags=flags.get(well, ()),
+        )
+        for i, well in enumerate(trajectories.wells)
+    )

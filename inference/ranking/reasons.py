@@ -1,0 +1,138 @@
+"""Why a treatment stands where it stands: which measures of which wells changed since dosing unlike untreated wells', and from which day on."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from inference.departure.reduced_space import LARGEST
+from schemas.ranking import Reason, TreatmentTable
+from schemas.trajectory import Trajectories
+
+Array = npt.NDArray[np.float64]
+
+MOST = 4
+"""Reasons a treatment: more are not read."""
+PLAIN = 1.5
+"""A mean change of fewer untreated spreads is no reason."""
+OF_A_WELL = 1.0
+"""A well with a change of fewer does not share the reason."""
+FEWEST_UNTREATED = 3
+LEAST_SPREAD = 0.1
+"""Of the spread of all wells: the floor of an untreated one."""
+
+WORDS: Mapping[str, tuple[str, str]] = {
+    "log_area": ("smaller", "larger"),
+    "circularity_odds": ("less round", "rounder"),
+    "solidity_odds": ("more ragged", "more compact in outline"),
+    "log_roughness": ("smoother edge", "rougher edge"),
+    "od_mean": ("paler", "darker"),
+    "od_spread": ("more even", "more uneven"),
+    "log_grain_fine": ("less fine grain", "more fine grain"),
+    "log_grain_coarse": ("less coarse grain", "more coarse grain"),
+    "core_darkness": ("paler core", "darker core"),
+    "edge_darkness": ("paler edge", "darker edge"),
+    "log_debris_share": ("less debris", "more debris"),
+}
+"""What less and more of a measure look like."""
+
+
+def with_reasons(
+    table: TreatmentTable, measured: Trajectories, *, dosing_day: int, readout_day: int
+) -> TreatmentTable:
+    """Return the table with the reasons of each treatment, from the measures among the features; an embedding gives none.
+
+    A reason is a mean change since dosing that lies :data:`PLAIN` untreated spreads from the untreated mean change or more; the strongest come first.
+    """
+    changes = _changes(measured, dosing_day, readout_day)
+    if not changes:
+        return table
+    names = measured.feature_names[measured.embedding_dimension :]
+    place = {well: row for row, well in enumerate(measured.wells)}
+    treatments = []
+    for row in table.treatments:
+        wells = [place[well] for well in row.wells if well in place]
+        treatments.append(
+            row.model_copy(update={"reasons": _reasons(changes, names, wells, measured.wells)})
+        )
+    return table.model_copy(update={"treatments": tuple(treatments)})
+
+
+def _changes(measured: Trajectories, dosing_day: int, readout_day: int) -> dict[int, Array]:
+    """Return, by day after dosing, (N, M) changes of each measure since dosing in untreated spreads from the untreated mean; NaN where missing."""
+    values = np.where(np.abs(measured.features) < LARGEST, measured.features, np.nan)[
+        :, :, measured.embedding_dimension :
+    ]
+    before = [place for place, day in enumerate(measured.days) if day <= dosing_day]
+    untreated = measured.untreated()
+    if not before or readout_day not in measured.days or values.shape[2] == 0:
+        return {}
+    start = values[:, before[0]].copy()
+    for place in before[1:]:
+        start = np.where(np.isfinite(values[:, place]), values[:, place], start)
+    changes = {}
+    for place, day in enumerate(measured.days):
+        change = values[:, place] - start
+        if (
+            dosing_day < day <= readout_day
+            and (np.isfinite(change[untreated]).sum(axis=0) >= FEWEST_UNTREATED).all()
+        ):
+            spread = np.maximum(
+                np.nanstd(change[untreated], axis=0, ddof=1),
+                LEAST_SPREAD * np.nanstd(change, axis=0),
+            )
+            away = change - np.nanmean(change[untreated], axis=0)
+            changes[day] = np.divide(away, spread, out=np.zeros_like(away), where=spread > 0)
+    return changes if readout_day in changes else {}
+
+
+def _reasons(
+    changes: Mapping[int, Array],
+    names: Sequence[str],
+    wells: Sequence[int],
+    all_wells: Sequence[str],
+) -> tuple[Reason, ...]:
+    readout = changes[max(changes)][wells]
+    seen = np.isfinite(readout)
+    means = np.where(seen, readout, 0.0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
+    reasons = []
+    for measure in np.argsort(-np.abs(means), kind="stable")[:MOST]:
+        mean = float(means[measure])
+        if abs(mean) < PLAIN:
+            break
+        strength = _sign(mean) * readout[:, measure]
+        sharing = [
+            wells[row] for row in np.argsort(-strength, kind="stable") if strength[row] >= OF_A_WELL
+        ]
+        less, more = WORDS.get(
+            names[measure], (f"lower {names[measure]}", f"higher {names[measure]}")
+        )
+        reasons.append(
+            Reason(
+                measure=names[measure],
+                seen=more if mean > 0 else less,
+                spreads=mean,
+                from_day=_first_day(changes, wells, int(measure), mean),
+                wells=tuple(all_wells[well] for well in sharing),
+            )
+        )
+    return tuple(reasons)
+
+
+def _first_day(
+    changes: Mapping[int, Array], wells: Sequence[int], measure: int, mean: float
+) -> int:
+    """Return the first day from which on the mean change is plain and of the readout's sign."""
+    first = max(changes)
+    for day in sorted(changes, reverse=True):
+        values = changes[day][wells, measure]
+        values = values[np.isfinite(values)]
+        if not values.size or _sign(mean) * values.mean() < PLAIN:
+            break
+        first = day
+    return first
+
+
+def _sign(value: float) -> float:
+    """Return 1 or −1."""
+    return 1.0 if value > 0 else -1.0

@@ -1,0 +1,257 @@
+"""What a bright-field microscope would show of a scene, plane by plane, down to the noise of its camera.
+
+Tissue takes light away (optical density, and the steep edge that throws light past the objective) and bends it: out of focus by z, the
+image gains −z·∇²(height), the transport of intensity (Teague 1983, doi:10.1364/JOSA.73.001434), which turns rims and cells from dark to
+bright through focus.
+"""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from simulation.plate import Stream, VirtualPlate, WellPlan, stream
+from simulation.scene import Floats, Scene, smooth_noise
+from simulation.tissue import FIELD_UM
+
+RENDERER_VERSION = 1
+PLANES = 3
+_DARK_LEVEL = np.float32(0.01)  # of the camera's range
+_NOISE_MARGIN_PX = 64
+_LENS_LIMIT_UM = 90.0  # the transport of intensity holds near focus only; farther away blur is all
+_FLOOR_DEPTH_UM = 60.0  # below the middle of the tissue
+_FLOOR_MARGIN = 1.15  # side of the floor that is drawn once a plate, in fields
+
+
+class OpticsName(StrEnum):
+    """The microscopes that plates can be seen through; the biology stays the same."""
+
+    DEFAULT = "default"
+    DIM = "dim"
+    PHASE_RIM = "phase_rim"
+    LOW_NA = "low_na"
+    TILTED = "tilted"
+
+
+@dataclass(frozen=True)
+class Optics:
+    """One microscope, before the variation from plate to plate."""
+
+    light: float = 0.6  # of the camera's range, where there is no tissue
+    tilt: float = 0.06  # relative change of the light from one side to the other
+    clouds: float = 0.03  # relative, uneven liquid and plastic
+    blur_um: float = 1.6  # of the plane in focus
+    blur_per_defocus: float = 0.15  # µm of blur a µm of defocus
+    bending: float = 0.012  # twice the difference of refractive index
+    rim: float = 1.0
+    halo: float = 0.10  # bright seam around the body, in focus too
+    photons: float = 9000.0  # that a full pixel collects
+    read_noise: float = 0.002  # of the camera's range
+    focus_step_um: float = 45.0
+
+
+OPTICS: dict[OpticsName, Optics] = {
+    OpticsName.DEFAULT: Optics(),
+    OpticsName.DIM: Optics(light=0.22, photons=4000.0, read_noise=0.003),
+    OpticsName.PHASE_RIM: Optics(bending=0.024, rim=1.8, halo=0.28),
+    OpticsName.LOW_NA: Optics(blur_um=3.5, blur_per_defocus=0.10, rim=1.6, bending=0.016),
+    OpticsName.TILTED: Optics(tilt=0.45, clouds=0.07),
+}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """How the microscope stood for one plate."""
+
+    optics: Optics
+    white: int  # 4095 or 65535
+    light: float
+    tilt: tuple[float, float]  # relative change across the field, x and y
+    corners: float  # relative brightening towards the wall of the well
+    scratches: float  # strength of the plate's floor texture
+    clouds: float
+    plate_slope_um: tuple[float, float]  # focus drift a row and a column
+    focus_offset_um: float
+
+
+def bench_of(plate: VirtualPlate, name: OpticsName) -> Bench:
+    """Return how the microscope of this name stood for a plate."""
+    rng = stream(plate.seed, Stream.BENCH, plate.index)
+    optics = OPTICS[name]
+    direction = rng.uniform(0, 2 * np.pi)
+    tilt = optics.tilt * rng.uniform(0.5, 1.5)
+    return Bench(
+        optics=optics,
+        white=int(rng.choice([4095, 65535])),
+        light=float(optics.light * rng.uniform(0.85, 1.1)),
+        tilt=(float(tilt * np.cos(direction)), float(tilt * np.sin(direction))),
+        corners=float(rng.uniform(0, 0.12)),
+        scratches=float(rng.uniform(0.0, 0.5)),
+        clouds=float(optics.clouds * rng.uniform(0.2, 1.6)),
+        plate_slope_um=(float(rng.normal(0, 0.8)), float(rng.normal(0, 0.8))),
+        focus_offset_um=float(rng.normal(0, 5)),
+    )
+
+
+@lru_cache(maxsize=4)
+def _floor(seed: int, plate_index: int, size_px: int) -> Floats:
+    """Return a square somewhat larger than the field, standard deviation near 1: radial scratches and fine pits of a plate's moulded floor."""
+    rng = stream(seed, Stream.FLOOR, plate_index)
+    side = round(_FLOOR_MARGIN * size_px)
+    polar = cv2.GaussianBlur(
+        rng.standard_normal((900, 48), dtype=np.float32), (0, 0), sigmaX=0.8, sigmaY=0.7
+    )
+    scratches = cv2.warpPolar(
+        polar,
+        (side, side),
+        (side / 2, side / 2),
+        side * 0.75,
+        cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+    )
+    blotches = smooth_noise(rng, 12, side)
+    floor = (
+        scratches / scratches.std() * np.clip(0.8 + 0.6 * blotches, 0, 2)
+        + 0.7 * smooth_noise(rng, 240, side)
+        + 0.5 * smooth_noise(rng, 100, side)
+    )
+    return np.asarray(floor, np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Transparency:
+    """What the light of one field meets on its way, the same at every height of the objective; each map (H, W)."""
+
+    through: Floats  # share of the light that passes in focus
+    curvature: Floats  # share of it that is bent away a µm of defocus
+    floor: Floats  # the same of the plate's floor
+
+
+def render(
+    scene: Scene,
+    plate: VirtualPlate,
+    plan: WellPlan,
+    day: int,
+    bench: Bench,
+    *,
+    blurred: bool = False,
+) -> npt.NDArray[np.uint16]:
+    """Return (3, H, W): the planes of one well image, from below to above the middle of the tissue."""
+    size_px = scene.mask.shape[0]
+    optics = bench.optics
+    rng = stream(plate.seed, Stream.CAMERA, plate.index, plan.key, day)
+    light = light_of(plate, plan, bench, size_px, float(rng.normal(1, 0.01)))
+    field = transparency(scene, plate, plan, bench)
+    offset = (
+        bench.focus_offset_um
+        + bench.plate_slope_um[0] * (plan.row - 4.5)
+        + bench.plate_slope_um[1] * (plan.column - 6.5)
+        + rng.normal(0, 3)
+    )
+    offset = float(np.clip(offset, -0.45 * optics.focus_step_um, 0.45 * optics.focus_step_um))
+    if blurred:
+        offset += float(rng.uniform(28, 45)) / optics.blur_per_defocus * float(rng.choice([-1, 1]))
+    planes = np.empty((PLANES, size_px, size_px), np.uint16)
+    # One frame of noise, of which each plane sees another part: drawing it takes longer than everything else.
+    noise = rng.standard_normal(
+        (size_px + _NOISE_MARGIN_PX, size_px + _NOISE_MARGIN_PX), dtype=np.float32
+    )
+    for number in range(PLANES):
+        z_um = (number - PLANES // 2) * optics.focus_step_um + offset
+        seen = focused(field, optics, z_um)
+        top, left = rng.integers(0, _NOISE_MARGIN_PX, 2)
+        planes[number] = expose(
+            seen * light, bench, noise[top : top + size_px, left : left + size_px]
+        )
+    return planes
+
+
+def transparency(scene: Scene, plate: VirtualPlate, plan: WellPlan, bench: Bench) -> Transparency:
+    """Return what the light meets in a well."""
+    size_px = scene.mask.shape[0]
+    um_per_px = FIELD_UM / size_px
+    height = cv2.GaussianBlur(scene.height_um, (0, 0), max(0.5, 2.0 / um_per_px))
+    curvature = cv2.Laplacian(height, cv2.CV_32F, ksize=1) / np.float32(um_per_px**2)
+    np.clip(curvature, -0.6, 0.6, out=curvature)
+    through = _transmitted(scene, bench.optics, um_per_px)
+    curvature *= np.float32(bench.optics.bending)
+    floor = _floor_of_well(plate, plan, size_px) * np.float32(
+        bench.optics.bending * 0.035 * bench.scratches
+    )
+    return Transparency(through, curvature, floor)
+
+
+def focused(field: Transparency, optics: Optics, z_um: float) -> Floats:
+    """Return (H, W): the share of the light that arrives with the objective focused ``z_um`` above the middle of the tissue."""
+    um_per_px = FIELD_UM / field.through.shape[0]
+    blur_px = math.hypot(optics.blur_um, optics.blur_per_defocus * z_um) / um_per_px
+    bending_um = np.float32(np.clip(z_um, -_LENS_LIMIT_UM, _LENS_LIMIT_UM))
+    seen = (
+        field.through * (1 - field.floor * (bending_um + _FLOOR_DEPTH_UM))
+        - field.curvature * bending_um
+    )
+    return np.asarray(cv2.GaussianBlur(seen, (0, 0), max(blur_px, 0.3)), np.float32)
+
+
+def _transmitted(scene: Scene, optics: Optics, um_per_px: float) -> Floats:
+    """Return (H, W), the share of the light that passes in focus: less in dense tissue and steep edges, a little more just outside."""
+    slope_x = cv2.Sobel(scene.smooth_um, cv2.CV_32F, 1, 0, ksize=3, scale=1 / (8 * um_per_px))
+    slope_y = cv2.Sobel(scene.smooth_um, cv2.CV_32F, 0, 1, ksize=3, scale=1 / (8 * um_per_px))
+    steep = slope_x * slope_x + slope_y * slope_y
+    steep *= steep
+    steep /= steep + np.float32(81.0)  # half of the light is lost where the surface rises 3 in 1
+    through = np.exp(-scene.density - np.float32(optics.rim * scene.rim) * steep)
+    small = cv2.resize(
+        scene.mask.astype(np.float32), None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA
+    )
+    glow = cv2.resize(
+        cv2.GaussianBlur(small, (0, 0), 12 / (4 * um_per_px)),
+        scene.mask.shape[::-1],
+        interpolation=cv2.INTER_LINEAR,
+    )
+    return np.asarray(through + np.float32(optics.halo) * glow * ~scene.mask, np.float32)
+
+
+def _floor_of_well(plate: VirtualPlate, plan: WellPlan, size_px: int) -> Floats:
+    """Return the plate's floor as it lies in one well: mirrored and moved, the same on every day."""
+    rng = stream(plate.seed, Stream.FLOOR, plate.index, plan.key)
+    floor = np.rot90(_floor(plate.seed, plate.index, size_px), int(rng.integers(4)))
+    top, left = rng.integers(0, floor.shape[0] - size_px, 2)
+    return floor[top : top + size_px, left : left + size_px][:, :: int(rng.choice([-1, 1]))]
+
+
+def light_of(
+    plate: VirtualPlate, plan: WellPlan, bench: Bench, size_px: int, lamp: float
+) -> Floats:
+    """Return (size, size): the light that arrives, as a share of the camera's range."""
+    rng = stream(plate.seed, Stream.LIGHT, plate.index, plan.key)
+    axis = np.linspace(-0.5, 0.5, 32, dtype=np.float32)
+    x, y = axis[None, :], axis[:, None]
+    even = (
+        1
+        + bench.tilt[0] * x
+        + bench.tilt[1] * y
+        + bench.corners * np.maximum(0, 4 * (x * x + y * y) - 0.8)
+    )
+    even += np.float32(bench.clouds) * smooth_noise(rng, 4, 32)
+    return np.asarray(
+        cv2.resize(
+            (even * bench.light * lamp).astype(np.float32),
+            (size_px, size_px),
+            interpolation=cv2.INTER_CUBIC,
+        ),
+        np.float32,
+    )
+
+
+def expose(light: Floats, bench: Bench, noise: Floats) -> npt.NDArray[np.uint16]:
+    """Return what the camera counts: shot noise, read noise, its dark level and its bits."""
+    np.clip(light, 0.004, 1.0, out=light)
+    variance = light * np.float32(1 / bench.optics.photons)
+    variance += np.float32(bench.optics.read_noise**2)
+    light += noise * np.sqrt(variance) + _DARK_LEVEL
+    light *= bench.white
+    return np.asarray(np.clip(light, 0, bench.white).astype(np.uint16))

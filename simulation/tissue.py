@@ -1,0 +1,173 @@
+"""What grows in a virtual well and how it dies: from a planned well and a day to the state of its tissue, in micrometres."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from simulation.plate import (
+    DOSED_ON_DAY,
+    Mechanism,
+    Stream,
+    VirtualPlate,
+    WellPlan,
+    stream,
+)
+
+FIELD_UM = 1395.0  # side of the square field of view
+_FARTHEST_OFF_CENTRE_UM = 110.0
+_LOST_IN_PLACE = 0.3  # share of the volume that is gone when all cells have died where they were
+
+
+@dataclass(frozen=True)
+class Line:
+    """The tissue of one plate: cell lines and patients differ much, wells of one plate little."""
+
+    radius_um: float  # on the dosing day
+    doubling_days: float  # of the volume
+    opacity: float  # optical density through the middle
+    opacity_power: float  # 1: like a solid ball, small: flat like a disc
+    rim: float  # how dark the steep edge is
+    grain: float  # relative, of the opacity
+    outline: float  # how far from round
+    lobes: float  # mean number
+    loose_cells: float  # mean number
+    debris: float  # mean number
+
+
+@dataclass(frozen=True, eq=False)
+class Tissue:
+    """The state of one well on one day; the same streams of random numbers draw it on every day, so that a well stays itself."""
+
+    seed: int
+    plate_index: int
+    well_key: int
+    day: int
+    centre_um: tuple[float, float]  # x, y from the middle of the field
+    radius_um: float
+    opacity: float
+    opacity_power: float
+    rim: float
+    grain: float
+    outline: float
+    roughness: float  # of the edge, at the scale of cells
+    lobes: npt.NDArray[np.float64]  # (n, 3): x, y, radius in units of radius_um
+    whole_radius_um: float  # it would have untreated
+    burst: float  # 0 whole … 1 all spilled
+    loose_cells: int
+    debris: int
+    present: bool = True
+
+
+def line_of(plate: VirtualPlate) -> Line:
+    """Return the tissue line of a plate."""
+    rng = stream(plate.seed, Stream.LINE, plate.index)
+    return Line(
+        radius_um=float(rng.uniform(150, 190)),
+        doubling_days=float(rng.uniform(1.45, 1.65)),
+        opacity=float(np.exp(rng.uniform(np.log(0.4), np.log(2.4)))),
+        opacity_power=float(rng.uniform(0.4, 1.0)),
+        rim=float(rng.uniform(0.6, 1.8)),
+        grain=float(rng.uniform(0.1, 0.35)),
+        outline=float(rng.uniform(0.02, 0.08)),
+        lobes=float(2 * rng.random() ** 3),
+        loose_cells=float(rng.uniform(8, 60)),
+        debris=float(rng.uniform(5, 35)),
+    )
+
+
+def grow(plate: VirtualPlate, plan: WellPlan, day: int, line: Line) -> Tissue:
+    """Return the tissue of a well on a day: as it would have grown untreated, then changed by what its kill does."""
+    rng = stream(plate.seed, Stream.GROWTH, plate.index, plan.key)
+    size, pace, opacity, grain, outline, litter = np.exp(
+        rng.normal(0, (plate.size_spread, 0.05, 0.06, 0.08, 0.2, 0.15))
+    )
+    lobes = _lobes(rng, line.lobes)
+    home = rng.normal(0, 40, 2)
+    drift = stream(plate.seed, Stream.MOVES, plate.index, plan.key, day).normal(0, 7, 2)
+    off_centre = home + drift
+    off_centre *= min(1.0, _FARTHEST_OFF_CENTRE_UM / float(np.hypot(*off_centre)))
+    doublings = (day - DOSED_ON_DAY) * pace / line.doubling_days
+    looseness = float(np.exp(-(day - 1) / 1.2))  # seeded cells need some days to close up
+    radius = line.radius_um * size * 2 ** (doublings / 3) * (1 + 0.8 * looseness)
+    untreated = Tissue(
+        seed=plate.seed,
+        plate_index=plate.index,
+        well_key=plan.key,
+        day=day,
+        centre_um=(float(off_centre[0]), float(off_centre[1])),
+        radius_um=radius,
+        opacity=line.opacity * opacity * (1 - 0.6 * looseness),
+        opacity_power=line.opacity_power,
+        rim=line.rim * (1 - 0.7 * looseness),
+        grain=line.grain * grain * (1 + looseness),
+        outline=line.outline * outline + 0.15 * looseness,
+        roughness=0.05 + 0.3 * looseness,
+        lobes=lobes,
+        whole_radius_um=radius,
+        burst=0.0,
+        loose_cells=int(line.loose_cells * litter * (1 + 4 * looseness)),
+        debris=int(line.debris * litter * (0.6 + 0.06 * day)),
+    )
+    return untreated if plan.mechanism is None else _die(untreated, plan, plan.kill(day))
+
+
+def _lobes(rng: np.random.Generator, mean: float) -> npt.NDArray[np.float64]:
+    count = rng.poisson(mean)
+    angle, distance, radius = (
+        rng.uniform(0, 2 * np.pi, count),
+        0.8 + 0.35 * rng.random(count) ** 3,
+        rng.uniform(0.15, 0.35, count),
+    )
+    return np.stack([distance * np.cos(angle), distance * np.sin(angle), radius], axis=1)
+
+
+def _die(tissue: Tissue, plan: WellPlan, kill: float) -> Tissue:
+    """Change tissue by a kill of 0…1; a kill of 0 changes nothing."""
+    match plan.mechanism:
+        case Mechanism.SHRINKING:
+            return replace(
+                tissue,
+                radius_um=tissue.radius_um * (1 - kill) ** (1 / 3),
+                opacity=tissue.opacity * (1 + 0.3 * kill),
+                roughness=tissue.roughness + 0.06 * kill,
+                loose_cells=tissue.loose_cells + int(60 * kill),
+                debris=tissue.debris + int(120 * kill),
+            )
+        case Mechanism.BURSTING:
+            return replace(
+                tissue,
+                radius_um=tissue.radius_um * (1 - 0.9 * kill) ** (1 / 3),
+                opacity=tissue.opacity * (1 - 0.25 * kill),
+                outline=tissue.outline + 0.15 * kill,
+                roughness=tissue.roughness + 0.25 * kill,
+                burst=kill,
+                loose_cells=tissue.loose_cells + int(150 * kill),
+                debris=tissue.debris + int(150 * kill),
+            )
+        case Mechanism.IN_PLACE:
+            return replace(
+                tissue,
+                radius_um=tissue.radius_um * (1 - _LOST_IN_PLACE * kill) ** (1 / 3),
+                opacity=_opacity_of_dead(tissue.opacity, kill, darkens=plan.darkens),
+                grain=tissue.grain * (1 + 1.5 * kill),
+                roughness=tissue.roughness + 0.08 * kill,
+                debris=tissue.debris + int(40 * kill),
+            )
+        case _:
+            return replace(
+                tissue,
+                radius_um=tissue.radius_um * (1 - kill) ** (1 / 3),
+                opacity=tissue.opacity * (1 + 0.7 * kill),  # resting tissue packs more closely,
+                grain=tissue.grain * (1 - 0.6 * kill),  # and is smoother
+                outline=tissue.outline * (1 - 0.5 * kill),
+                debris=tissue.debris + int(20 * kill),
+            )
+
+
+def _opacity_of_dead(opacity: float, kill: float, *, darkens: bool) -> float:
+    """Return the optical density of tissue dying in place; very dark tissue can only become paler, very pale tissue only darker."""
+    through = float(np.exp(-opacity))
+    darkens = through > 0.6 or (darkens and through > 0.3)  # noqa: PLR2004 - transmitted shares of the light
+    through = through * (1 - 0.65 * kill) if darkens else through + (1 - through) * 0.6 * kill
+    return -float(np.log(through))

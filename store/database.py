@@ -1,0 +1,187 @@
+"""One database: opened, brought to the newest tables, and every failure of it told as a :class:`StoreError`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import alembic.command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError, StatementError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from schemas.errors import StoreError
+
+MIGRATIONS = "store:migrations"
+_EXPECTED = (
+    "expected sqlite:////folder/file.sqlite or postgresql+psycopg://user:password@host/database"
+)
+_WRITES = "spherorank_writes"
+_MIGRATING = 7_467_483  # any number that nobody else locks: one service at a time changes the tables of a PostgreSQL database
+
+# What a driver says, and what a person can do about it.
+_ADVICE = (
+    (
+        "locked",
+        "another process holds it; expected no backup, copy or database tool that keeps it locked",
+    ),
+    (
+        "lock timeout",
+        "another process holds it; expected no backup or database tool that keeps it locked",
+    ),
+    ("disk is full", "nothing of this was kept; make room, then start again"),
+    ("No space left", "nothing of this was kept; make room, then start again"),
+    (
+        "unable to open",
+        "expected a file that this user may write, in a folder that this user may write",
+    ),
+    ("readonly", "expected a file that this user may write, in a folder that this user may write"),
+    ("not a database", "expected a file that SpheroRank made; move it away and a new one is made"),
+    ("malformed", "the file is damaged; put a backup in its place"),
+    ("connection failed", "expected a PostgreSQL server that answers there"),
+    (
+        "No module named 'psycopg'",
+        "expected the extra for PostgreSQL: pip install 'spherorank[postgresql]'",
+    ),
+    ("Permission denied", "expected a folder that this user may write"),
+    (
+        "permission denied",
+        "expected a user who owns the database, or may create tables in its schema",
+    ),
+)
+
+
+class Database:
+    """An engine whose transactions are real in both databases; safe to use from several threads, each with a connection of its own.
+
+    ``timeout_s`` limits every wait: for a connection, and for a lock.
+
+    Raises
+    ------
+    StoreError
+        If the database cannot be opened, made or brought to this version; from then on, by everything done with it.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float) -> None:
+        address = _address(url)
+        self.where = address.set(query={}).render_as_string(hide_password=True)
+        self.dialect = address.get_backend_name()
+        with self._told_plainly():
+            self._engine = (
+                _open_sqlite(address, timeout_s)
+                if self.dialect == "sqlite"
+                else _open_postgresql(address, timeout_s)
+            )
+        self._writer = self._engine.execution_options(**{_WRITES: True})
+        try:
+            self._upgrade()
+        except StoreError:
+            self.close()
+            raise
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Give a connection whose statements see one state of the database."""
+        with self._told_plainly(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Give a connection whose statements are all kept, or none of them."""
+        with self._told_plainly(), self._writer.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Release connections. Safe to call twice."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _told_plainly(self) -> Iterator[None]:
+        try:
+            yield
+        except (
+            SQLAlchemyError,
+            ValueError,
+            OSError,
+            ModuleNotFoundError,
+        ) as error:  # also a damaged row, the file's folder, a driver not installed
+            raise StoreError(self.where, _plainly(error)) from error
+
+    def _upgrade(self) -> None:
+        config = Config()
+        config.set_main_option("script_location", MIGRATIONS)
+        scripts = ScriptDirectory.from_config(config)
+        with self.reading() as connection:
+            if self._revision(connection, scripts) == scripts.get_current_head():
+                return  # the usual case, which a user who may only read shares
+        with self.writing() as connection:
+            if self.dialect == "postgresql":
+                connection.execute(select(func.pg_advisory_xact_lock(_MIGRATING)))
+            config.attributes["connection"] = connection
+            alembic.command.upgrade(config, "head")
+
+    def _revision(self, connection: Connection, scripts: ScriptDirectory) -> str | None:
+        found = MigrationContext.configure(connection).get_current_revision()
+        known = {script.revision for script in scripts.walk_revisions()}
+        if found is not None and found not in known:
+            raise StoreError(
+                self.where,
+                f"its tables have revision {found}, which this version of SpheroRank does not know; "
+                "expected a database of this or an earlier version: install the newer SpheroRank again, or name another database",
+            )
+        return found
+
+
+def _address(url: str) -> URL:
+    try:
+        address = make_url(url)
+    except ArgumentError as error:  # which does not repeat the text, for it may hold a password
+        raise StoreError("store.url", f"is not the address of a database; {_EXPECTED}") from error
+    where = address.set(query={}).render_as_string(hide_password=True)
+    if address.drivername in ("postgresql", "postgres"):
+        address = address.set(drivername="postgresql+psycopg")
+    if address.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
+        raise StoreError(where, f"{address.drivername} is not supported; {_EXPECTED}")
+    if address.get_backend_name() == "sqlite" and address.database in (None, "", ":memory:"):
+        raise StoreError(
+            where, f"names no file, and what is kept in memory does not survive; {_EXPECTED}"
+        )
+    return address
+
+
+def _open_sqlite(address: URL, timeout_s: float) -> Engine:
+    Path(str(address.database)).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(address, connect_args={"timeout": timeout_s}, hide_parameters=True)
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _entry: ConnectionPoolEntry) -> None:  # noqa: ANN401 - sqlite3.Connection behind SQLAlchemy's adapter
+        connection.isolation_level = None  # sqlite3 begins no transactions of its own; _begin does
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # A transaction that reads first and writes later could fail half-way; one that says so at once waits its turn.
+        connection.exec_driver_sql(
+            "BEGIN IMMEDIATE" if connection.get_execution_options().get(_WRITES) else "BEGIN"
+        )
+
+    return engine
+
+
+def _open_postgresql(address: URL, timeout_s: float) -> Engine:
+    limits = {
+        "connect_timeout": max(2, round(timeout_s)),
+        "options": f"-c lock_timeout={round(timeout_s * 1000)}",
+    }
+    return create_engine(address, connect_args=limits, pool_pre_ping=True, hide_parameters=True)
+
+
+def _plainly(error: Exception) -> str:
+    cause = error.orig if isinstance(error, StatementError) and error.orig is not None else error
+    said = "; ".join(line.strip() for line in str(cause).splitlines() if line.strip())
+    advice = next((advice for sign, advice in _ADVICE if sign in said), None)
+    return f"{said}; {advice}" if advice else said

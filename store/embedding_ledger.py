@@ -1,0 +1,116 @@
+"""What each encoder made of the stored images, where it came to them later than the images."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import and_, delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from schemas.observation import Embedded, StoredImage
+from schemas.quality import Quality
+from schemas.well_image import FileVersion, VisitKey
+from store.database import Database
+from store.tables import embedding_refusals, embeddings, observations
+
+
+class SqlEmbeddingLedger:
+    """Implements :class:`inference.ports.EmbeddingLedger` beside a :class:`store.sql_store.SqlStore`, with a connection of its own.
+
+    Parameters and errors are those of the store. Only images that this service took in are its own: the paths of others are those of other folders.
+    """
+
+    def __init__(self, url: str, *, service: str = "spherorank", timeout_s: float = 10.0) -> None:
+        self._service = service
+        self._database = Database(url, timeout_s=timeout_s)
+        self._insert = (
+            postgresql.insert if self._database.dialect == "postgresql" else sqlite.insert
+        )
+
+    def embedded(self, encoder_id: str) -> Sequence[Embedded]:
+        """Return, for each plate with images, how many there are and what became of them with this encoder, by plate."""
+        by_encoder = and_(
+            embeddings.c.observation_id == observations.c.id, embeddings.c.encoder_id == encoder_id
+        )
+        refused = and_(
+            embedding_refusals.c.observation_id == observations.c.id,
+            embedding_refusals.c.encoder_id == encoder_id,
+        )
+        query = (
+            select(
+                observations.c.plate,
+                func.count(observations.c.id),
+                func.count(embeddings.c.encoder_id),
+                func.count(embedding_refusals.c.encoder_id),
+            )
+            .select_from(
+                observations.outerjoin(embeddings, by_encoder).outerjoin(
+                    embedding_refusals, refused
+                )
+            )
+            .where(observations.c.service == self._service)
+            .group_by(observations.c.plate)
+            .order_by(observations.c.plate)
+        )
+        with self._database.reading() as connection:
+            return [Embedded(*row) for row in connection.execute(query)]
+
+    def not_embedded(self, plate: str, encoder_id: str) -> Sequence[StoredImage]:
+        """Return the images of a plate that this encoder has not embedded, those it was refused among them, in the order they came."""
+        done = and_(
+            embeddings.c.observation_id == observations.c.id, embeddings.c.encoder_id == encoder_id
+        )
+        query = (
+            select(observations)
+            .where(
+                observations.c.service == self._service,
+                observations.c.plate == plate,
+                ~select(1).where(done).exists(),
+            )
+            .order_by(observations.c.id)
+        )
+        with self._database.reading() as connection:
+            return [
+                StoredImage(
+                    observation_id=row.id,
+                    key=VisitKey(row.plate, row.well, row.visit),
+                    day=row.day,
+                    digest=row.digest,
+                    files=tuple(FileVersion(*file) for file in row.files),
+                    um_per_px=row.um_per_px,
+                    sharpest_plane=Quality.model_validate(row.quality).sharpest_plane,
+                )
+                for row in connection.execute(query)
+            ]
+
+    def add_embedding(
+        self, observation_id: int, encoder_id: str, embedding: npt.NDArray[np.float32]
+    ) -> None:
+        """Keep the embedding of an image beside those of other encoders; one that is kept already stays. What refused it before is forgotten."""
+        row = {"observation_id": observation_id, "encoder_id": encoder_id, "vector": embedding}
+        refused = and_(
+            embedding_refusals.c.observation_id == observation_id,
+            embedding_refusals.c.encoder_id == encoder_id,
+        )
+        with self._database.writing() as connection:
+            connection.execute(
+                self._insert(embeddings)
+                .values(row)
+                .on_conflict_do_nothing(index_elements=list(embeddings.primary_key))
+            )
+            connection.execute(delete(embedding_refusals).where(refused))
+
+    def add_refusal(self, observation_id: int, encoder_id: str, reason: str) -> None:
+        """Keep why an image cannot be embedded; the newest reason counts."""
+        row = {"observation_id": observation_id, "encoder_id": encoder_id, "reason": reason}
+        adding = self._insert(embedding_refusals).values(row)
+        with self._database.writing() as connection:
+            connection.execute(
+                adding.on_conflict_do_update(
+                    index_elements=list(embedding_refusals.primary_key), set_={"reason": reason}
+                )
+            )
+
+    def close(self) -> None:
+        """Release connections. Safe to call twice."""
+        self._database.close()

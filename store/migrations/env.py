@@ -1,0 +1,13 @@
+"""Run by Alembic when a database is opened; the connection, inside a transaction, comes from :mod:`store.database`."""
+
+from alembic import context
+
+from store.tables import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    render_as_batch=True,  # SQLite changes a table by copying it
+)
+with context.begin_transaction():
+    context.run_migrations()

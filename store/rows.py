@@ -1,0 +1,52 @@
+"""From rows to what they hold, and the selections that several methods of the store share."""
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, func, select
+
+from schemas.observation import Observation
+from schemas.quality import Quality
+from schemas.well_image import FileVersion, VisitKey
+from store.tables import observations
+
+
+def is_of(key: VisitKey) -> ColumnElement[bool]:
+    """Tell the observations of a visit from all others."""
+    return and_(
+        observations.c.plate == key.plate,
+        observations.c.well == key.well,
+        observations.c.visit == key.visit,
+    )
+
+
+def next_version_of(connection: Connection, key: VisitKey) -> int:
+    """Return the number the next version of a visit gets, from 1."""
+    return 1 + (connection.scalar(select(func.max(observations.c.version)).where(is_of(key))) or 0)
+
+
+def select_newest(table: Table, plate: str, digest: str | None = None) -> Select[Any]:
+    """Select the newest row of a plate, of those with a digest where one is given."""
+    of_it = (
+        table.c.plate == plate
+        if digest is None
+        else and_(table.c.plate == plate, table.c.digest == digest)
+    )
+    return select(table).where(of_it).order_by(table.c.id.desc()).limit(1)
+
+
+def observation_of(row: Row[Any]) -> Observation:
+    """Return what a row of an observation with its embedding holds."""
+    return Observation(
+        key=VisitKey(row.plate, row.well, row.visit),
+        digest=row.digest,
+        day=row.day,
+        taken_at=row.taken_at,
+        received_at=row.received_at,
+        complete=row.complete,
+        files=tuple(FileVersion(*file) for file in row.files),
+        um_per_px=row.um_per_px,
+        quality=Quality.model_validate(row.quality),
+        encoder_id=row.encoder_id,
+        embedding=row.vector,
+        measures=row.measures,
+    )

@@ -1,0 +1,214 @@
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from acquisition.drop_folder.naming import NameReading, compile_pattern, is_ignored
+from schemas.errors import ConfigError, ImageError
+
+VENDORS = {
+    "default": (
+        "{plate}/day{day}/{well}_z{plane}.tif",
+        "PDAC-0042/day07/B02_z1.tif",
+        NameReading("B02", "PDAC-0042", day=7, plane=1),
+    ),
+    "default, written otherwise": (
+        "{plate}/day{day}/{well}_z{plane}.tif",
+        "PDAC-0042/day7/b2_z01.TIF",
+        NameReading("B02", "PDAC-0042", day=7, plane=1),
+    ),
+    "MetaXpress": (
+        "{name}_{well:a00}{guid}.tif",
+        "MLS11 spheroids_B03ED7830C1-C860-4559-BEF4-CA7ACDA30D05.tif",
+        NameReading("B03"),
+    ),
+    "MetaXpress, GUID starts with digits": (
+        "{name}_{well:a00}{guid}.tif",
+        "MLS11 spheroids_E11B69C508E-C860.tif",
+        NameReading("E11"),
+    ),
+    "MetaXpress, 384 wells": (
+        "{name}_{well:a00}{guid}.tif",
+        "MLS11 spheroids_L066C2A62B8-EA1B.tif",
+        NameReading("L06"),
+    ),
+    "EVOS": (
+        "D{day}_auto_{name}_p{position}_z{plane}_{n}_{well:a00}f{field}d{channel}.TIF",
+        "D6_auto_Plate_M_p00_z01_0_A01f00d0.TIF",
+        NameReading("A01", day=6, plane=1, field=0),
+    ),
+    "Incucyte": (
+        "{plate}_{well}_{field}_{elapsed_day}d{hours}h{minutes}m.tif",
+        "VID289_B2_1_07d00h00m.tif",
+        NameReading("B02", "VID289", day=8, field=1),
+    ),
+    "Opera": (
+        "r{row}c{col}f{field}p{plane}-ch1sk{day}fk1fl1.tiff",
+        "r02c03f01p01-ch1sk1fk1fl1.tiff",
+        NameReading("B03", day=1, plane=1, field=1),
+    ),
+    "time by a format": (
+        "{well}_{taken_at:%Y%m%d_%H%M%S}.png",
+        "C3_20261116_140000.png",
+        NameReading("C03", taken_at=datetime(2026, 11, 16, 14)),  # noqa: DTZ001
+    ),
+    "time as ISO 8601": (
+        "{well}_{taken_at}.png",
+        "C3_2026-11-16T14-00-05Z.png",
+        NameReading("C03", taken_at=datetime(2026, 11, 16, 14, 0, 5, tzinfo=UTC)),
+    ),
+    "a field that stands twice": (
+        "{plate}/{plate}_{well}.jpg",
+        "P_1/P_1_H12.jpg",
+        NameReading("H12", "P_1"),
+    ),
+    "folders above the pattern": (
+        "{plate}/day{day}/{well}.tif",
+        "robot 2/P1/day03/G11.tif",
+        NameReading("G11", "P1", day=3),
+    ),
+    "rows and columns as numbers": ("{row:00}{col:00}.tif", "0203.tif", NameReading("B03")),
+    "rows as letters": ("{row}{col}.tif", "b12.tif", NameReading("B12")),
+}
+
+
+@pytest.mark.parametrize(("pattern", "path", "expected"), VENDORS.values(), ids=VENDORS.keys())
+def test_the_names_of_the_usual_instruments_are_read(
+    pattern: str, path: str, expected: NameReading
+) -> None:
+    assert compile_pattern(pattern).read(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "both"),
+    [
+        ("{name}_{well}{guid}.tif", "MLS11 spheroids_E11B69C508E.tif", ("well E01", "well E11")),
+        ("{name}_{well:a00}{rest}.tif", "run_C04_B03x.tif", ("well B03", "well C04")),
+        ("{row}{col}.tif", "123.tif", ("well A23", "well L03")),
+        ("{well}_{day}{plane}.tif", "B02_101.tif", ("day 1, plane 1", "day 10, plane 1")),
+        ("{plate}_{x}_{well}.tif", "a_b_c_B02.tif", ("well B02, plate a;", "well B02, plate a_b")),
+    ],
+)
+def test_a_name_that_two_readings_fit_is_refused_with_both_named(
+    pattern: str, name: str, both: tuple[str, str]
+) -> None:
+    with pytest.raises(ImageError, match="in two ways") as refusal:
+        compile_pattern(pattern).read(name)
+    assert all(reading in refusal.value.problem for reading in both)
+
+
+def test_readings_that_differ_in_ignored_text_only_are_one() -> None:
+    assert compile_pattern("{a}_{b}_{c}_{well:a00}.tif").read("x_y_z_u_v_w_B02.tif") == NameReading(
+        "B02"
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "B00_z1.tif",
+        "B25_z1.tif",
+        "Q02_z1.tif",
+        "B02_z.tif",
+        "B02_z1.png",
+        "B02-z1.tif",
+        "B02_z1.tif.tif",
+        "xB02_z1.tif",
+    ],
+)
+def test_a_name_that_does_not_fit_says_the_pattern(name: str) -> None:
+    with pytest.raises(ImageError, match=r"does not fit the pattern \{well\}_z\{plane\}.tif"):
+        compile_pattern("{well}_z{plane}.tif").read(name)
+
+
+def test_a_field_that_stands_twice_has_to_agree() -> None:
+    with pytest.raises(ImageError, match="does not fit"):
+        compile_pattern("{plate}/{plate}_{well}.tif").read("P1/P2_B02.tif")
+
+
+def test_a_name_that_is_not_utf8_is_refused() -> None:
+    with pytest.raises(ImageError, match="not UTF-8"):
+        compile_pattern("{name}_{well}.tif").read(r"\xff_B02.tif")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("{plate}/day{day}.tif", "either {well} or both {row} and {col}"),
+        ("{row}_{day}.tif", "either {well} or both {row} and {col}"),
+        ("{well}_{row}{col}.tif", "either {well} or both {row} and {col}"),
+        ("{well}_{day}_{elapsed_day}.tif", "not both"),
+        ("{well}.bmp", "ends in one of .tif"),
+        ("{name}_{well}", "ends in one of .tif"),
+        ("/{well}.tif", "path below the drop folder"),
+        ("../{well}.tif", "path below the drop folder"),
+        ("{well:A1}.tif", "{well} or {well:a00}"),
+        ("{Well}.tif", "expected {well}"),
+        ("{well}_{day:d}.tif", "{day:00}"),
+        ("{well}_{taken_at:%H%M}.tif", "year, month and day"),
+        ("{well}_{taken_at:%Y-%m-%d %Q}.tif", "year, month and day"),
+        ("{well.tif", "expected placeholders"),
+        ("", "expected a path"),
+    ],
+)
+def test_a_wrong_pattern_is_refused_with_what_was_expected(pattern: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        compile_pattern(pattern)
+    assert refusal.value.where == "source.pattern"
+    assert expected in refusal.value.problem
+    assert repr(pattern) in refusal.value.problem
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".hidden.tif",
+        "P/._B02.tif",
+        ".snap/B02.tif",
+        "B02.tif~",
+        "B02.tif.part",
+        "B02.tmp.tif",
+        "~B02.tif",
+        "P/@eaDir/B02.jpg",
+    ],
+)
+def test_hidden_and_temporary_files_are_ignored(path: str) -> None:
+    assert is_ignored(path)
+
+
+@given(
+    plate=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,12}", fullmatch=True),
+    row=st.sampled_from("ABCDEFGHIJKLMNOPabcdefghijklmnop"),
+    column=st.integers(1, 24),
+    day=st.integers(1, 99),
+    plane=st.integers(0, 40),
+    padded=st.booleans(),
+)
+def test_what_the_default_pattern_writes_it_reads(
+    plate: str, row: str, column: int, day: int, plane: int, *, padded: bool
+) -> None:
+    number = "02d" if padded else "d"
+    path = f"{plate}/day{day:{number}}/{row}{column:{number}}_z{plane}.tif"
+    expected = NameReading(f"{row.upper()}{column:02d}", plate, day=day, plane=plane)
+    assert compile_pattern("{plate}/day{day}/{well}_z{plane}.tif").read(path) == expected
+
+
+@given(
+    name=st.from_regex(r"[A-Za-z0-9 ]{1,20}", fullmatch=True),
+    guid=st.uuids(),
+    row=st.sampled_from("ABCDEFGHIJKLMNOP"),
+    column=st.integers(1, 24),
+)
+def test_two_digit_wells_are_read_before_any_guid(
+    name: str, guid: object, row: str, column: int
+) -> None:
+    path = f"{name}_{row}{column:02d}{str(guid).upper()}.tif"
+    assert compile_pattern("{name}_{well:a00}{guid}.tif").read(path).well == f"{row}{column:02d}"
+
+
+@given(path=st.text(alphabet="aB0129_-/T:.", max_size=40))
+def test_any_name_is_read_or_refused_by_name(path: str) -> None:
+    with pytest.raises(ImageError) as refusal:  # no such text holds the pattern's literal part
+        compile_pattern("{plate}_{well}_{taken_at}{rest}_{plane}zz.tif").read(path)
+    assert refusal.value.where == path

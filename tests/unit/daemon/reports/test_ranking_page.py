@@ -1,0 +1,232 @@
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from daemon.reports.plate_svg import has_positions, plate_svg
+from daemon.reports.ranking_page import report_html
+from schemas.plate_map import Group
+from schemas.quality import Flag
+from schemas.ranking import (
+    FOR_RESEARCH_USE_ONLY,
+    Direction,
+    Gate,
+    LeftOut,
+    Ranking,
+    Reason,
+    WellRank,
+)
+from tests.samples import ranking
+
+VOID = {"meta", "line", "rect", "circle", "br", "link"}
+
+
+class Balanced(HTMLParser):
+    """Collects the text, and fails where a tag closes that was not open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002 - the parser's signature
+        self.tags.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def page(of: Ranking) -> Balanced:
+    parsed = Balanced()
+    parsed.feed(report_html(of, {}))
+    parsed.close()
+    assert parsed.open == []
+    return parsed
+
+
+def text_of(of: Ranking) -> str:
+    return " ".join(" ".join(page(of).text).split())
+
+
+def with_quality(**changes: object) -> Ranking:
+    base = ranking()
+    return base.model_copy(update={"quality": base.quality.model_copy(update=changes)})
+
+
+def test_the_page_says_which_ranking_it_is_and_what_it_may_be_used_for() -> None:
+    text = text_of(ranking(revision=2, notes=("Day 3 has no images.",), specimen="PAT-07"))
+    for words in (
+        "PDAC-0042 · day 10",
+        "Final",
+        "revision 2",
+        "replaces revision 1",
+        "specimen PAT-07",
+        "Day 3 has no images.",
+        FOR_RESEARCH_USE_ONLY,
+    ):
+        assert words in text
+
+
+def test_a_provisional_ranking_says_so() -> None:
+    assert "PROVISIONAL" in text_of(ranking(final=False))
+    assert "PROVISIONAL" not in text_of(ranking())
+
+
+def test_a_failed_gate_is_said_with_its_reasons() -> None:
+    text = text_of(with_quality(gate=Gate.FAILED, reasons=("Z′ is 0.1; expected 0.3 or more",)))
+    assert "Quality gate FAILED" in text
+    assert "Z′ is 0.1; expected 0.3 or more" in text
+
+
+def with_treatment(**changes: object) -> Ranking:
+    base = ranking()
+    return base.model_copy(update={"treatments": (base.treatments[0].model_copy(update=changes),)})
+
+
+def test_a_treatment_stands_with_score_interval_ranks_effect_and_verdict() -> None:
+    text = text_of(
+        with_treatment(chance_best=0.62, effect_size=5.0, effect_low=3.2, effect_high=6.8)
+    )
+    assert (
+        "gemcitabine:1 uM single dose 1 4.20 3.10 … 5.30 1 best: 62% 0.001 0.001 5.0 (3.2 … 6.8) effective"
+        in text
+    )
+
+
+def test_what_sets_a_treatment_apart_is_said_with_its_day() -> None:
+    reasons = (
+        Reason(measure="log_area", seen="smaller", spreads=-3.14, from_day=8, wells=("D02",)),
+    )
+    assert "smaller -3.1 from day 8" in text_of(with_treatment(reasons=reasons))
+
+
+def test_undecided_growth_is_said_beside_the_verdict() -> None:
+    assert "effective or growth: undecided" in text_of(
+        with_treatment(direction=Direction.UNDECIDED)
+    )
+
+
+def test_what_was_taken_into_account_is_said() -> None:
+    assert "Taken into account: row, edge." in text_of(with_quality(corrected_for=("row", "edge")))
+
+
+def test_names_from_outside_are_text_and_never_markup() -> None:
+    evil = '<script>alert("1")</script>&<b>'
+    base = ranking(plate=f"P {evil}", notes=(evil,), encoder_id=evil, specimen=evil)
+    treatments = tuple(row.model_copy(update={"treatment": evil}) for row in base.treatments)
+    wells = tuple(well.model_copy(update={"treatment": evil}) for well in base.wells)
+    quality = base.quality.model_copy(
+        update={"reasons": (evil,), "left_out": (LeftOut(well="B02", reason=evil),)}
+    )
+    attacked = base.model_copy(
+        update={"treatments": treatments, "wells": wells, "quality": quality}
+    )
+    assert not {"script", "b"} & set(page(attacked).tags)
+    assert evil in text_of(attacked)
+
+
+def test_the_page_loads_nothing_from_elsewhere() -> None:
+    html = report_html(ranking(), {})
+    assert re.findall(r"""(?:src|href)\s*=|@import|url\((?!#)""", html) == []
+
+
+def test_wells_without_positions_have_no_map_and_the_page_says_why() -> None:
+    base = ranking()
+    opaque = base.model_copy(
+        update={
+            "wells": tuple(
+                well.model_copy(update={"well": f"spheroid {n}"})
+                for n, well in enumerate(base.wells)
+            )
+        }
+    )
+    assert "no positions on a plate" in text_of(opaque)
+    assert not has_positions(opaque.wells)
+    assert has_positions(base.wells)
+
+
+@pytest.mark.parametrize(
+    ("well", "rows", "columns"), [("B02", 8, 12), ("H12", 8, 12), ("P24", 16, 24)]
+)
+def test_the_map_is_as_large_as_the_plate(well: str, rows: int, columns: int) -> None:
+    only = ranking().wells[0].model_copy(update={"well": well})
+    numbers = re.findall(
+        r'<text class="axis" x="\d+" y="18">(\d+)<',
+        plate_svg((only,), {}, unit="untreated spreads"),
+    )
+    letters = re.findall(
+        r'<text class="axis" x="12" y="\d+">(\w)<', plate_svg((only,), {}, unit="untreated spreads")
+    )
+    assert (len(letters), len(numbers)) == (rows, columns)
+
+
+def test_a_strong_well_is_dark_orange_a_growing_one_purple_a_left_out_one_hatched() -> None:
+    base = ranking().wells[0]
+    wells = tuple(
+        base.model_copy(update={"well": name, "score": score})
+        for name, score in (("B02", 8.0), ("B03", -8.0), ("B04", 0.0), ("B05", 5.0))
+    )
+    fills = dict(
+        re.findall(
+            r"<title>(\w+) ·[^<]*</title><circle [^>]*fill=\"([^\"]+)\"",
+            plate_svg(wells, {"B05": "cut"}, unit="untreated spreads"),
+        )
+    )
+    assert fills == {
+        "B02": "rgb(127,59,8)",
+        "B03": "rgb(84,39,136)",
+        "B04": "rgb(247,247,247)",
+        "B05": "url(#hatch)",
+    }
+
+
+def test_flagged_left_out_and_missing_wells_are_listed() -> None:
+    base = with_quality(
+        left_out=(LeftOut(well="D02", reason="empty"),), missing_images=("E05", "E06")
+    )
+    wells = tuple(well.model_copy(update={"flags": (Flag.PLANES_MISSING,)}) for well in base.wells)
+    text = text_of(base.model_copy(update={"wells": wells}))
+    for words in (
+        "planes missing (2) D02, B02",
+        "left out: empty (1) D02",
+        "no image of this day (2) E05, E06",
+    ):
+        assert words in text
+
+
+def test_a_ranking_of_nothing_is_still_a_page() -> None:
+    blank = WellRank(
+        well="B02",
+        group=Group.BLANK,
+        treatment="",
+        efficacy_rank=None,
+        scale_position=None,
+        score=None,
+        condition=None,
+        deterioration_percent=None,
+        deterioration_low=None,
+        deterioration_high=None,
+        flags=(),
+    )
+    assert "No treatment could be ranked." in text_of(ranking(treatments=(), wells=(blank,)))
+    assert "no positions on a plate" in text_of(ranking(treatments=(), wells=()))
+
+
+def test_an_untreated_well_far_from_its_fellows_is_one_to_look_at() -> None:
+    base = ranking()
+    odd = tuple(
+        row.model_copy(update={"departures": {"mahalanobis": 9.0}})
+        if row.group is Group.UNTREATED
+        else row
+        for row in base.wells
+    )
+    words = "untreated, yet far from the other untreated wells (1)"
+    assert words in text_of(base.model_copy(update={"wells": odd}))
+    assert words not in text_of(base)

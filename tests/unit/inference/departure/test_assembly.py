@@ -1,0 +1,165 @@
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from inference.departure.assembly import NO_WEIGHT, AssembledPlate, assemble, counting, dosing_notes
+from inference.tissue.ranked_measures import RANKED, for_ranking
+from schemas.errors import ProfileError
+from schemas.observation import Imaged, Observation
+from schemas.quality import Flag
+from schemas.trajectory import Representation
+from tests.samples import SEEDED_AT, observation, plate_map, quality
+
+
+def laid_out(
+    images: list[Observation],
+    through_day: int = 10,
+    representation: Representation = "embedding",
+    weight: float = 1.0,
+) -> AssembledPlate:
+    return assemble(
+        images,
+        plate_map(),
+        through_day=through_day,
+        representation=representation,
+        embedding_weight=weight,
+    )
+
+
+def test_embeddings_are_laid_out_as_wells_by_days_and_missing_images_are_nan() -> None:
+    first, later, other = (
+        observation("B02", 6, seed=1),
+        observation("B02", 10, seed=2),
+        observation("B03", 10, seed=3),
+    )
+    trajectories = laid_out([later, other, first]).trajectories
+    assert trajectories.days == (6, 10)
+    b02, b03 = trajectories.wells.index("B02"), trajectories.wells.index("B03")
+    np.testing.assert_array_equal(trajectories.features[b02, 0], first.embedding.astype(np.float64))
+    np.testing.assert_array_equal(trajectories.features[b03, 1], other.embedding.astype(np.float64))
+    assert np.isnan(trajectories.features[b03, 0]).all()
+    assert trajectories.has(10).sum() == 2
+
+
+def test_wells_that_the_map_does_not_name_and_later_days_take_no_part() -> None:
+    trajectories = laid_out(
+        [observation("B02", 7), observation("A01", 7), observation("B02", 10)], 8
+    ).trajectories
+    assert "A01" not in trajectories.wells
+    assert trajectories.days == (7,)
+
+
+def test_the_flags_of_the_two_images_that_decide_the_score_are_carried() -> None:
+    images = [
+        observation("B02", 5, quality=quality(flags=(Flag.SATURATED,))),
+        observation("B02", 7, quality=quality(flags=(Flag.CUT,))),
+        observation("B02", 9, quality=quality(flags=(Flag.EMPTY,))),
+        observation("B02", 10, quality=quality(flags=(Flag.BLURRED, Flag.CUT))),
+        observation("B03", 10),
+    ]
+    assert laid_out(images).flags == {"B02": (Flag.BLURRED, Flag.CUT)}
+
+
+def test_two_encoders_on_one_plate_are_refused() -> None:
+    with pytest.raises(ProfileError, match="embeddings of 2 encoders: a, b; expected one"):
+        laid_out([observation("B02", 7, encoder_id="a"), observation("B03", 7, encoder_id="b")])
+
+
+def test_no_image_at_all_is_an_empty_trajectory() -> None:
+    trajectories = laid_out([]).trajectories
+    assert trajectories.days == ()
+    assert len(trajectories.wells) == len(plate_map().entries)
+
+
+def test_measures_stand_behind_the_embedding_and_each_block_can_be_had_alone() -> None:
+    seen = observation("B02", 10)
+    both, measures = (
+        laid_out([seen], representation="both").trajectories,
+        laid_out([seen], representation="measures").trajectories,
+    )
+    well = both.wells.index("B02")
+    np.testing.assert_array_equal(
+        both.features[well, 0], np.concatenate([seen.embedding, for_ranking(seen.measures)])
+    )
+    np.testing.assert_array_equal(measures.features[well, 0], for_ranking(seen.measures))
+    assert (both.representation, measures.representation) == ("both", "measures")
+    assert (both.embedding_dimension, measures.embedding_dimension) == (8, 0)
+    assert both.feature_names[8:] == measures.feature_names == RANKED
+
+
+@pytest.mark.parametrize("asked_for", ["both", "measures"])
+@pytest.mark.parametrize("day", [7, 10])
+def test_where_a_deciding_image_was_not_measured_embeddings_are_compared_and_it_is_said(
+    asked_for: Representation, day: int
+) -> None:
+    images = [
+        observation("B02", 7),
+        observation("B02", 10),
+        observation("B03", 7),
+        observation("B03", 10),
+    ]
+    images = [
+        replace(seen, measures={}) if (seen.key.well, seen.day) == ("B03", day) else seen
+        for seen in images
+    ]
+    plate = laid_out(images, representation=asked_for)
+    assert plate.trajectories.representation == "embedding"
+    assert plate.notes == (
+        "The tissue of 1 of 4 images was not measured: all wells are compared by their embedding alone.",
+    )
+
+
+def test_an_unmeasured_image_that_decides_nothing_changes_nothing() -> None:
+    images = [
+        observation("B02", 5, measures={}),
+        observation("B02", 7),
+        observation("B02", 8, measures={}),
+        observation("B02", 10),
+    ]
+    plate = laid_out(images, representation="both")
+    assert plate.notes == ()
+    assert plate.trajectories.representation == "both"
+    assert plate.trajectories.days == (7, 10)
+
+
+def test_an_embedding_without_weight_leaves_the_measures_alone_and_it_is_said() -> None:
+    plate = laid_out([observation("B02", 10)], representation="both", weight=0.0)
+    assert plate.trajectories.representation == "measures"
+    assert plate.notes == (NO_WEIGHT,)
+
+
+def imaged(well: str = "B02", day: int = 7, **changes: object) -> Imaged:
+    seen = observation(well, day)
+    fields = {
+        "observation_id": 1, "key": seen.key, "version": 1, "digest": seen.digest, "day": day,
+        "taken_at": seen.taken_at, "received_at": seen.received_at, "complete": True,
+    }  # fmt: skip
+    return Imaged(**fields | changes)  # type: ignore[arg-type]
+
+
+def test_the_newest_complete_version_of_a_day_counts() -> None:
+    incomplete = imaged(version=3, complete=False)
+    assert counting([incomplete, imaged(version=1), imaged(version=2)], plate_map()) == [
+        imaged(version=2)
+    ]
+    assert counting([incomplete], plate_map()) == [incomplete]
+
+
+def test_an_image_from_after_dosing_never_hides_one_from_before() -> None:
+    dosed_at = SEEDED_AT + timedelta(days=6, hours=7)
+    before = imaged(taken_at=dosed_at - timedelta(hours=1))
+    after = imaged(taken_at=dosed_at + timedelta(hours=1), version=2)
+    dosed = plate_map(dosed_at=dosed_at)
+    assert counting([before, after], dosed) == [before]
+    assert dosing_notes([before, after], dosed) == (
+        "1 images of the dosing day (day 7) were taken after dosed_at and not used as images from before dosing.",
+    )
+    assert dosing_notes([before], dosed) == ()
+
+
+def test_without_the_time_of_dosing_the_days_images_count_as_from_before_and_it_is_said() -> None:
+    assert counting([imaged()], plate_map()) == [imaged()]
+    (note,) = dosing_notes([imaged()], plate_map())
+    assert "no dosed_at" in note

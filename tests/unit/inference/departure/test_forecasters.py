@@ -1,0 +1,250 @@
+import numpy as np
+import pytest
+
+from inference.departure.forecasters import (
+    DriftForecaster,
+    KernelForecaster,
+    PersistenceForecaster,
+    RidgeForecaster,
+    residual_of,
+)
+from inference.ports import Earlier
+
+
+def wells(
+    seed: int = 0, n: int = 20, inputs: int = 4, outputs: int = 3, noise: float = 0.1
+) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    past = rng.normal(size=(n, inputs))
+    return past, past @ rng.normal(size=(inputs, outputs)) + 5 + noise * rng.normal(
+        size=(n, outputs)
+    )
+
+
+def test_a_linear_fate_is_forecast() -> None:
+    past, readout = wells(n=40)
+    forecast = RidgeForecaster().fit(past[:20], readout[:20]).of(past[20:])
+    assert np.abs(forecast - readout[20:]).max() < 0.5
+    assert np.abs(readout[20:] - readout[:20].mean(axis=0)).max() > 2
+
+
+def test_where_the_past_says_nothing_the_mean_untreated_well_is_forecast() -> None:
+    rng = np.random.default_rng(1)
+    past, readout = rng.normal(size=(15, 10)), rng.normal(size=(15, 3))
+    forecast = RidgeForecaster().fit(past, readout).of(past)
+    np.testing.assert_allclose(forecast, np.tile(readout.mean(axis=0), (15, 1)), atol=1e-9)
+
+
+@pytest.mark.parametrize("strength", [0.1, 3.0, np.inf])
+def test_left_out_forecasts_equal_those_of_a_fit_without_the_well(strength: float) -> None:
+    past, readout = wells(n=9)
+    forecaster = RidgeForecaster(strengths=(strength,), persistences=(0.0,))
+    centred = past - past.mean(axis=0)
+    penalty = (
+        0
+        if np.isinf(strength)
+        else strength * (np.linalg.svd(centred, compute_uv=False) ** 2).mean()
+    )
+    for well in range(len(past)):
+        others = np.delete(np.arange(len(past)), well)
+        x, y = past[others], readout[others]
+        slope = (
+            np.zeros((4, 3))
+            if np.isinf(strength)
+            else np.linalg.solve(
+                centred_gram(x) + penalty * np.eye(4), (x - x.mean(axis=0)).T @ (y - y.mean(axis=0))
+            )
+        )
+        plain = y.mean(axis=0) + (past[well] - x.mean(axis=0)) @ slope
+        np.testing.assert_allclose(forecaster.fit(past, readout).left_out[well], plain, atol=1e-9)
+
+
+def centred_gram(x: np.ndarray) -> np.ndarray:
+    centred = x - x.mean(axis=0)
+    return np.asarray(centred.T @ centred)
+
+
+def test_a_past_that_never_varies_gives_the_mean() -> None:
+    readout = np.array([[1.0], [2.0], [6.0]])
+    assert RidgeForecaster().fit(np.zeros((3, 2)), readout).of(np.zeros((1, 2))) == pytest.approx(
+        3.0
+    )
+
+
+def test_teachers_lie_as_far_from_their_forecast_as_new_wells_do() -> None:
+    far = []
+    for seed in range(40):
+        past, readout = wells(seed, n=40, inputs=10, noise=1.0)
+        teachers = np.arange(40) < 20
+        residual = residual_of(RidgeForecaster(), past, readout, teachers)
+        far.append(
+            (
+                np.linalg.norm(residual[teachers], axis=1).mean(),
+                np.linalg.norm(residual[~teachers], axis=1).mean(),
+            )
+        )
+    taught, new = np.mean(far, axis=0)
+    assert taught == pytest.approx(new, rel=0.05)
+
+
+def earlier_wells(
+    slope: np.ndarray, n: int, rng: np.random.Generator, likeness: float = 1.0
+) -> Earlier:
+    past = rng.normal(size=(n, len(slope)))
+    past -= past.mean(axis=0)
+    readout = past @ slope + 0.3 * rng.normal(size=(n, slope.shape[1]))
+    return Earlier(past, readout - readout.mean(axis=0), likeness)
+
+
+@pytest.mark.parametrize("persistence", [0.0, 0.5])
+@pytest.mark.parametrize("share", [0.2, 1.0])
+def test_left_out_forecasts_with_earlier_plates_equal_a_refit_with_an_intercept_for_each_plate(
+    share: float, persistence: float
+) -> None:
+    rng = np.random.default_rng(3)
+    past, readout = wells(n=8, noise=1.0)
+    plates = [
+        earlier_wells(rng.normal(size=(4, 3)), 7, rng, 0.5),
+        earlier_wells(rng.normal(size=(4, 3)), 9, rng),
+    ]
+    strength = 0.3
+    left_out = (
+        RidgeForecaster(strengths=(strength,), persistences=(persistence,), shares=(share,))
+        .fit(past, readout, plates)
+        .left_out
+    )
+    gram = centred_gram(past) + sum(
+        share * each.likeness * centred_gram(each.past) for each in plates
+    )
+    penalty = np.diag(
+        [strength * np.trace(gram) / 4] * 4 + [0.0] * 3
+    )  # slopes are shrunk, intercepts are not
+    for well in range(len(past)):
+        others = np.delete(np.arange(len(past)), well)
+        x, y = (
+            np.concatenate([past[others], *(each.past for each in plates)]),
+            np.concatenate([readout[others], *(each.readout for each in plates)]),
+        )
+        plate = np.repeat(np.arange(3), [7, 7, 9])
+        design = np.hstack([x, np.eye(3)[plate]])
+        weights = np.array([1.0, share * 0.5, share])[plate]
+        beyond = y - persistence * x[:, :3]
+        fitted = np.linalg.solve(
+            design.T @ (weights[:, None] * design) + penalty, design.T @ (weights[:, None] * beyond)
+        )
+        np.testing.assert_allclose(
+            left_out[well],
+            persistence * past[well, :3] + np.concatenate([past[well], [1, 0, 0]]) @ fitted,
+            atol=1e-9,
+        )
+
+
+def test_few_wells_learn_their_slopes_from_earlier_plates() -> None:
+    rng, alone, helped = np.random.default_rng(5), [], []
+    for _ in range(20):
+        slope = rng.normal(size=(6, 3))
+        past = rng.normal(size=(40, 6))
+        readout = past @ slope + 7 + rng.normal(size=(40, 3))
+        plates = [earlier_wells(slope, 18, rng) for _ in range(4)]
+        for errors, earlier in ((alone, ()), (helped, plates)):
+            errors.append(
+                (
+                    (
+                        readout[8:]
+                        - RidgeForecaster().fit(past[:8], readout[:8], earlier).of(past[8:])
+                    )
+                    ** 2
+                ).mean()
+            )
+    assert np.mean(helped) < 0.6 * np.mean(alone)
+
+
+def test_a_plate_that_is_nothing_like_this_one_teaches_nothing() -> None:
+    rng = np.random.default_rng(6)
+    past, readout = wells(n=12)
+    unlike = earlier_wells(rng.normal(size=(4, 3)), 60, rng, likeness=0.0)
+    np.testing.assert_allclose(
+        RidgeForecaster().fit(past, readout, [unlike]).of(past),
+        RidgeForecaster().fit(past, readout).of(past),
+        atol=1e-12,
+    )
+    hardly = earlier_wells(rng.normal(size=(4, 3)), 60, rng, likeness=1e-4)
+    np.testing.assert_allclose(
+        RidgeForecaster().fit(past, readout, [hardly]).of(past),
+        RidgeForecaster().fit(past, readout).of(past),
+        atol=0.05,
+    )
+
+
+@pytest.mark.parametrize("strength", [0.1, 3.0])
+def test_kernel_forecasts_left_out_equal_those_of_a_fit_without_the_well(strength: float) -> None:
+    past, readout = wells(n=9)
+    left_out = KernelForecaster(widths=(1.0,), strengths=(strength,)).fit(past, readout).left_out
+    distances = ((past[:, None] - past[None]) ** 2).sum(axis=2)
+    kernel = np.exp(
+        -distances / (2 * np.median([distances[i, j] for i in range(9) for j in range(i)]))
+    )
+    centring = np.eye(9) - 1 / 9
+    penalty = strength * np.trace(centring @ kernel @ centring) / 9
+    for well in range(9):
+        others = np.delete(np.arange(9), well)
+        bordered = np.block(
+            [
+                [kernel[np.ix_(others, others)] + penalty * np.eye(8), np.ones((8, 1))],
+                [np.ones((1, 8)), np.zeros((1, 1))],
+            ]
+        )
+        fitted = np.linalg.solve(bordered, np.vstack([readout[others], np.zeros((1, 3))]))
+        np.testing.assert_allclose(
+            left_out[well], np.append(kernel[well, others], 1.0) @ fitted, atol=1e-8
+        )
+
+
+def test_a_kernel_forecasts_a_fate_that_is_no_straight_line_and_ridge_does_not() -> None:
+    past = np.random.default_rng(7).normal(size=(80, 2))
+    readout = past[:, :1] ** 2
+    errors = [
+        np.abs(readout[40:] - each.fit(past[:40], readout[:40]).of(past[40:])).mean()
+        for each in (KernelForecaster(), RidgeForecaster())
+    ]
+    assert errors[0] < 0.5 * errors[1]
+
+
+def test_a_kernel_of_wells_that_were_all_alike_gives_the_mean() -> None:
+    readout = np.array([[1.0], [2.0], [6.0]])
+    assert KernelForecaster().fit(np.zeros((3, 2)), readout).of(np.zeros((1, 2))) == pytest.approx(
+        3.0
+    )
+
+
+def test_wells_too_few_to_learn_from_are_forecast_to_stay_as_different_as_they_were_where_they_do() -> (
+    None
+):
+    rng = np.random.default_rng(8)
+    past = rng.normal(size=(40, 8))
+    readout = past + 3 + 0.3 * rng.normal(size=(40, 8))
+    errors = [
+        ((readout[5:] - each.fit(past[:5], readout[:5]).of(past[5:])) ** 2).mean()
+        for each in (RidgeForecaster(), RidgeForecaster(persistences=(0.0,)))
+    ]
+    assert errors[0] < 0.3 < errors[1]
+
+
+def test_a_drifting_well_keeps_its_difference_and_moves_as_the_others_do() -> None:
+    past, readout = wells(n=6, inputs=5)
+    forecast = DriftForecaster().fit(past, readout)
+    np.testing.assert_allclose(
+        forecast.of(past[:2]), past[:2, :3] + (readout - past[:, :3]).mean(axis=0)
+    )
+    for well in range(6):
+        others = np.delete(np.arange(6), well)
+        np.testing.assert_allclose(
+            forecast.left_out[well], past[well, :3] + (readout - past[:, :3])[others].mean(axis=0)
+        )
+
+
+def test_a_persisting_well_stays_where_it_was() -> None:
+    past, readout = wells(n=6, inputs=5)
+    forecast = PersistenceForecaster().fit(past, readout)
+    np.testing.assert_array_equal(forecast.of(past), past[:, :3])
+    np.testing.assert_array_equal(forecast.left_out, past[:, :3])

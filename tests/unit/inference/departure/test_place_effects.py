@@ -1,0 +1,102 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from inference.departure.departures import measure_departures, scorable
+from inference.departure.place_effects import PlaceEffects, in_one_block, place_effects, places_of
+from inference.ranking.plate_ranking import rank_plate
+from schemas.trajectory import Trajectories
+from schemas.well import INNER_60
+from tests.known_plates import DOSING_DAY, READOUT_DAY, plate
+
+
+def scattered(seed: int, **changes: int) -> Trajectories:
+    """Return a plate on which nothing kills, its wells placed at random."""
+    trajectories = plate((0.0,) * 14, features=12, seed=seed, encoder_id="", **changes)  # type: ignore[arg-type]
+    places = np.random.default_rng(seed).permutation(60)[: len(trajectories.wells)]
+    return replace(trajectories, wells=tuple(INNER_60[place] for place in places))
+
+
+def effects(trajectories: Trajectories) -> PlaceEffects:
+    residuals, used, _ = scorable(trajectories, dosing_day=DOSING_DAY, day=READOUT_DAY)
+    assert used.all()
+    return place_effects(residuals, trajectories.wells, np.random.default_rng(0))
+
+
+def pushed(trajectories: Trajectories, of_place: np.ndarray) -> Trajectories:
+    """Let a place move the readout, the same way for untreated and treated wells."""
+    features = trajectories.features.copy()
+    features[:, 1] += of_place[:, None] * np.random.default_rng(99).normal(size=features.shape[2])
+    return replace(trajectories, features=features)
+
+
+def test_places_are_row_column_and_whether_at_the_edge_of_the_wells_in_use() -> None:
+    np.testing.assert_array_equal(
+        places_of(("B02", "C03", "D04", "B04", "D02")),
+        [[2, 2, 1], [3, 3, 0], [4, 4, 1], [2, 4, 1], [4, 2, 1]],
+    )
+
+
+@pytest.mark.parametrize(("number", "name"), [(0, "row"), (1, "column"), (2, "edge")])
+def test_an_effect_of_a_place_is_found_and_named(number: int, name: str) -> None:
+    for seed in range(5):
+        trajectories = scattered(seed)
+        place = places_of(trajectories.wells)[:, number]
+        found = effects(pushed(trajectories, 3.0 * (place - place.mean()) / place.std()))
+        assert name in found.real
+        assert found.known is not None
+        assert found.known.shape == (60, len(found.real))
+
+
+def test_where_places_do_not_matter_one_is_seldom_said_to() -> None:
+    assert sum(bool(effects(scattered(seed)).real) for seed in range(60)) <= 5  # three tests of 1 %
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_wells_in_a_bad_place_no_longer_depart_once_it_is_known(number: int) -> None:
+    raw, corrected = [], []
+    for seed in range(5):
+        trajectories = scattered(seed)
+        place = places_of(trajectories.wells)[:, number]
+        away = 3.0 * (place - place[:18].mean()) / place.std()
+        moved = pushed(trajectories, away)
+        far = np.abs(away) >= np.quantile(np.abs(away[18:]), 0.7)
+        far[:18] = False
+        table = rank_plate(moved, dosing_day=DOSING_DAY, readout_day=READOUT_DAY, seed=0)
+        assert table.quality.corrected_for
+        assert any("the place on the plate matters" in note.lower() for note in table.notes)
+        scores = np.array([np.nan if row.score is None else row.score for row in table.wells])
+        raw.append(
+            measure_departures(moved, dosing_day=DOSING_DAY, day=READOUT_DAY).scores[far].mean()
+        )
+        corrected.append(np.nanmean(scores[far]))
+    assert np.mean(raw) > 0.4
+    assert abs(np.mean(corrected)) < 0.6 * np.mean(raw)
+
+
+def test_wells_that_are_all_equal_have_no_place_that_matters() -> None:
+    trajectories = scattered(0)
+    features = trajectories.features.copy()
+    features[:18, 1] = features[0, 1]
+    assert effects(replace(trajectories, features=features)).real == ()
+
+
+def test_fewer_than_eight_untreated_wells_say_nothing_of_places() -> None:
+    trajectories = scattered(0, untreated=7)
+    found = effects(pushed(trajectories, 30.0 * places_of(trajectories.wells)[:, 1]))
+    assert (found.real, found.known) == ((), None)
+
+
+def test_untreated_wells_in_one_rectangle_without_others_are_one_block() -> None:
+    rows, columns = np.mgrid[0:4, 0:6].reshape(2, -1)
+    places = np.column_stack([rows, columns])
+    assert in_one_block(places, columns < 2)
+    assert in_one_block(places, (rows < 2) & (columns > 2))
+    assert not in_one_block(places, columns % 3 == 0)
+    assert not in_one_block(
+        places, (columns < 2) & ~((rows == 1) & (columns == 1))
+    )  # a treated well stands among them
+    assert not in_one_block(places, np.ones(24, dtype=bool))
+    assert in_one_block(places[columns != 1], columns[columns != 1] == 0)
+    assert not in_one_block(places, (rows == 0) & (columns < 2))  # two wells are no block

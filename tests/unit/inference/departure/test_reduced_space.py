@@ -1,0 +1,205 @@
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from inference.departure.reduced_space import ReducedSpace, reduce, usable
+from schemas.errors import ProfileError
+from schemas.plate_map import Group
+from schemas.trajectory import Trajectories
+from tests.known_plates import plate
+
+
+def reduced(trajectories: Trajectories, *others: Trajectories) -> ReducedSpace:
+    before, after = (
+        [day for day in trajectories.days if day <= 7],
+        [day for day in trajectories.days if day > 7],
+    )
+    return reduce(trajectories, np.ones(len(trajectories.wells), dtype=bool), before, after, others)
+
+
+def few_features(seed: int = 0, kills: tuple[float, ...] = (0.0, 0.5, 1.0)) -> Trajectories:
+    """Return a plate of so few features that no direction is left out."""
+    return plate(kills, features=3, encoder_id="", seed=seed)
+
+
+def with_day_8(trajectories: Trajectories) -> Trajectories:
+    middle = trajectories.features.mean(axis=1, keepdims=True)
+    return replace(
+        trajectories,
+        days=(7, 8, 10),
+        features=np.concatenate(
+            [trajectories.features[:, :1], middle, trajectories.features[:, 1:]], axis=1
+        ),
+    )
+
+
+def gaps(positions: np.ndarray) -> np.ndarray:
+    return np.asarray(np.linalg.norm(positions[:, None] - positions[None], axis=2))
+
+
+def test_wells_lie_as_far_apart_as_their_features_each_in_its_robust_spread() -> None:
+    trajectories = few_features()
+    space = reduced(trajectories)
+    rows = np.concatenate(
+        [day - np.median(day, axis=0) for day in np.moveaxis(trajectories.features, 1, 0)]
+    )
+    spread = [max(1.4826 * np.median(np.abs(column)), 0.1 * column.std()) for column in rows.T]
+    np.testing.assert_allclose(
+        gaps(np.concatenate([space.past, space.readout]))[:27, :27], gaps(rows[:27] / spread)
+    )
+    np.testing.assert_allclose(gaps(space.readout), gaps(rows[27:] / spread))
+
+
+def test_the_way_of_the_mean_well_is_in_the_positions_after_dosing() -> None:
+    trajectories = few_features()
+    moved = replace(trajectories, features=trajectories.features + np.array([0.0, 5.0])[:, None])
+    here, there = reduced(trajectories), reduced(moved)
+    np.testing.assert_allclose(there.past, here.past)
+    way = there.readout - here.readout
+    np.testing.assert_allclose(way, np.tile(way[0], (27, 1)))
+    rows = np.concatenate(
+        [day - np.median(day, axis=0) for day in np.moveaxis(trajectories.features, 1, 0)]
+    )
+    assert np.linalg.norm(way[0]) == pytest.approx(
+        np.linalg.norm(5.0 / (1.4826 * np.median(np.abs(rows), axis=0)))
+    )
+
+
+def test_the_directions_do_not_depend_on_who_was_treated() -> None:
+    trajectories = few_features()
+    relabelled = replace(
+        trajectories,
+        groups=tuple(reversed(trajectories.groups)),
+        treatments=tuple(reversed(trajectories.treatments)),
+    )
+    np.testing.assert_array_equal(reduced(relabelled).after, reduced(trajectories).after)
+
+
+def test_a_day_on_which_a_well_was_not_seen_repeats_how_it_differed_and_moves_with_the_others() -> (
+    None
+):
+    trajectories = with_day_8(few_features())
+    features = trajectories.features.copy()
+    features[20, 1] = np.nan
+    space = reduced(replace(trajectories, features=features))
+    away = space.after[:, 0] - space.past
+    others = np.delete(np.arange(27), 20)
+    on_day = np.median(features[others, 1], axis=0) - np.median(features[:, 0], axis=0)
+    assert np.isfinite(space.after).all()
+    np.testing.assert_allclose(
+        np.linalg.norm(away[20]), np.linalg.norm(on_day / _spread(features)), rtol=1e-9
+    )
+
+
+def _spread(features: np.ndarray) -> np.ndarray:
+    rows = np.concatenate(
+        [features[:, day] - np.median(features[:, day], axis=0) for day in (0, 2)]
+    )
+    return np.asarray(1.4826 * np.median(np.abs(rows), axis=0))
+
+
+def test_a_well_not_seen_on_the_last_day_before_dosing_is_taken_from_the_day_before() -> None:
+    trajectories = few_features()
+    features = np.concatenate([trajectories.features[:, :1] + 7.0, trajectories.features], axis=1)
+    features[::2, 1] = np.nan
+    space = reduced(replace(trajectories, days=(6, 7, 10), features=features))
+    assert np.isfinite(space.past).all()
+    whole = reduced(trajectories)
+    assert np.corrcoef(gaps(space.past).ravel(), gaps(whole.past).ravel())[0, 1] > 0.95
+
+
+def test_a_day_before_dosing_on_which_no_well_was_seen_does_not_hide_the_way_since() -> None:
+    trajectories = few_features()
+    features = np.insert(trajectories.features, 1, np.nan, axis=1)
+    features[:, 2] += 5.0
+    way = (
+        space := reduced(replace(trajectories, days=(6, 7, 10), features=features))
+    ).readout.mean(axis=0) - space.past.mean(axis=0)
+    assert np.linalg.norm(way) > 1.0
+
+
+def test_untreated_wells_of_another_plate_are_seen_in_the_same_directions_about_their_own_mean() -> (
+    None
+):
+    trajectories = few_features()
+    space = reduced(
+        trajectories, replace(trajectories, plate="P0", features=trajectories.features + 100.0)
+    )
+    np.testing.assert_allclose(
+        space.earlier[0].past, space.past[:18] - space.past[:18].mean(axis=0), atol=1e-9
+    )
+    np.testing.assert_allclose(
+        space.earlier[0].readout, space.readout[:18] - space.readout[:18].mean(axis=0), atol=1e-9
+    )
+
+
+def test_wells_that_vary_alike_are_of_likeness_1_and_at_twice_the_variance_of_0_6() -> None:
+    untreated = few_features(kills=())
+    twofold = replace(untreated, features=untreated.features * np.sqrt(2))
+    assert [round(each.likeness, 3) for each in reduced(untreated, untreated, twofold).earlier] == [
+        1.0,
+        0.607,
+    ]
+
+
+def without_untreated(other: Trajectories) -> Trajectories:
+    return replace(
+        other,
+        groups=(Group.SCREENING,) * len(other.wells),
+        treatments=("a:1 uM",) * len(other.wells),
+    )
+
+
+def hidden(other: Trajectories, wells: slice, value: float) -> Trajectories:
+    features = other.features.copy()
+    features[wells] = value
+    return replace(other, features=features)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        without_untreated,
+        lambda other: hidden(other, slice(2, None), np.nan),
+        lambda other: hidden(other, slice(0, 18), 1.0),
+        lambda other: hidden(other, slice(0, None), np.inf),
+        lambda other: replace(other, days=(8, 10)),
+        lambda other: replace(other, days=(7, 9)),
+    ],
+)
+def test_a_plate_that_tells_nothing_of_untreated_wells_is_not_taken_along(
+    other: Callable[[Trajectories], Trajectories],
+) -> None:
+    assert reduced(few_features(), other(few_features(1))).earlier == ()
+
+
+def test_wild_values_on_another_plate_make_it_unlike_and_nothing_worse() -> None:
+    trajectories = plate(features=12)
+    assert (
+        reduced(trajectories, replace(trajectories, features=trajectories.features * 1e98)).earlier
+        == ()
+    )
+
+
+def test_plates_whose_features_are_not_the_same_are_never_compared() -> None:
+    trajectories = plate(features=12)
+    with pytest.raises(
+        ProfileError, match="P2: has features of the encoder 'other'; expected 'e' as plate P1 has"
+    ):
+        reduced(trajectories, replace(trajectories, plate="P2", encoder_id="other"))
+    with pytest.raises(
+        ProfileError, match="P2: has other features than plate P1; expected the same 12"
+    ):
+        reduced(trajectories, replace(plate(features=11), plate="P2"))
+
+
+def test_a_row_with_less_than_half_the_values_of_the_fullest_is_not_usable() -> None:
+    rows = np.ones((4, 6))
+    rows[1, :3] = np.nan
+    rows[2, :4] = np.inf
+    rows[3, :4] = 1e200
+    np.testing.assert_array_equal(usable(rows), [True, True, False, False])
+    assert not usable(np.full((2, 3), np.nan)).any()
+    assert usable(np.empty((0, 3))).shape == (0,)

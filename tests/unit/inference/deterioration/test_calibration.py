@@ -1,0 +1,503 @@
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy.stats import spearmanr
+
+from inference.deterioration.calibration import NEAREST, AssayPlate, Calibration, calibrate, refit
+from inference.deterioration.features import FeatureSpace, SeenPlate
+from inference.deterioration.models import DeteriorationModel, Predict, Ridge
+from inference.deterioration.well_order import drift_of
+from schemas.calibration import CalibrationCard
+from schemas.errors import ProfileError
+from schemas.plate_map import Group
+from tests.assayed_plates import DOSING_DAY, MEASURES, READOUT_DAY, KnownPlate, known_plate
+
+Array = npt.NDArray[np.float64]
+Elect = Callable[..., None]
+
+SEEDS = range(20)
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Knows every well that it was taught, and nothing of others."""
+
+    def fit(
+        self, features: Array, percent: Array, plates: npt.NDArray[np.int64], seed: int
+    ) -> Predict:
+        del plates, seed
+        known = {
+            row.tobytes(): value for row, value in zip(features, percent.tolist(), strict=True)
+        }
+        usual = float(np.median(percent))
+        return lambda wells: np.array([known.get(row.tobytes(), usual) for row in wells])
+
+
+@pytest.fixture
+def elect(monkeypatch: pytest.MonkeyPatch) -> Elect:
+    """Let these models alone stand for election."""
+
+    def only(**models: DeteriorationModel) -> None:
+        monkeypatch.setattr("inference.deterioration.calibration.SINGLE", models)
+        monkeypatch.setattr(
+            "inference.deterioration.calibration.MODELS",
+            models | {"mean": next(iter(models.values()))},
+        )
+
+    return only
+
+
+@pytest.fixture
+def ridge_alone(elect: Elect) -> None:
+    """Make a calibration a matter of milliseconds."""
+    elect(ridge=Ridge())
+
+
+def learn(plates: list[AssayPlate]) -> CalibrationCard:
+    return calibrate(plates, digest="d" * 64, seed=1)
+
+
+def calibration_of(plates: list[AssayPlate]) -> Calibration:
+    return refit(plates, learn(plates), seed=1)
+
+
+def assayed(count: int, first_seed: int = 0) -> list[AssayPlate]:
+    return [known_plate(seed).assayed() for seed in range(first_seed, first_seed + count)]
+
+
+def distance_of(calibration: Calibration, plate: KnownPlate) -> float:
+    return calibration.distance(plate.trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY)
+
+
+@pytest.fixture(scope="module")
+def card() -> CalibrationCard:
+    """Learn from four plates by all models."""
+    return learn(assayed(4))
+
+
+def test_a_calibration_of_four_plates_is_valid_and_its_card_says_how_far_it_is_off(
+    card: CalibrationCard,
+) -> None:
+    assert card.valid
+    assert card.why_not == ()
+    assert (card.digest, card.plates, card.wells, card.representation) == (
+        "d" * 64,
+        ("K-0", "K-1", "K-2", "K-3"),
+        240,
+        "measures",
+    )
+    assert card.mean_error_points is not None
+    assert card.untreated_error_points is not None
+    assert card.mean_error_points < 6
+    assert card.untreated_error_points > 30
+    assert card.spearman is not None
+    assert card.worst_spearman is not None
+    assert 0.85 < card.worst_spearman < card.spearman
+    assert card.percent_low is not None
+    assert card.percent_high is not None
+    assert -15 < card.percent_low < 0
+    assert 90 < card.percent_high < 115
+    assert len(card.left_out_error) == len(card.left_out_percent) == 240
+    assert np.abs(card.left_out_error).mean() == pytest.approx(card.mean_error_points)
+    assert len(card.left_out_treatment_error) == 4 * 13  # untreated wells are no treatment
+
+
+def test_a_plate_that_was_not_measured_is_predicted_closely(card: CalibrationCard) -> None:
+    fresh = known_plate(50)
+    predicted = refit(assayed(4), card, seed=1).predict(
+        fresh.trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY
+    )
+    assert spearmanr(predicted.percent, fresh.percent).statistic > 0.9
+    assert np.abs(predicted.percent - fresh.percent).mean() < 5
+    assert (predicted.low <= predicted.percent).all()
+    assert (predicted.percent <= predicted.high).all()
+    assert predicted.low.min() >= 0
+    assert predicted.high.max() <= 100
+
+
+def test_the_card_and_the_plates_make_the_same_predictions_again(card: CalibrationCard) -> None:
+    fresh, again = (
+        known_plate(50).trajectories,
+        CalibrationCard.model_validate_json(card.model_dump_json()),
+    )
+    one, other = (
+        refit(assayed(4), each, seed=1).predict(
+            fresh, dosing_day=DOSING_DAY, readout_day=READOUT_DAY
+        )
+        for each in (card, again)
+    )
+    assert (one.percent == other.percent).all()
+    assert (one.low == other.low).all()
+    assert (one.high == other.high).all()
+    assert (
+        refit(assayed(4), again, seed=1).treatment_error
+        == refit(assayed(4), card, seed=1).treatment_error
+    )
+
+
+def test_the_same_plates_and_seed_give_the_same_card_and_a_tick_is_heard_for_each_model_and_plate(
+    card: CalibrationCard,
+) -> None:
+    ticks: list[None] = []
+    assert calibrate(assayed(4), digest="d" * 64, seed=1, tick=lambda: ticks.append(None)) == card
+    assert len(ticks) == 4 * 5
+
+
+def test_a_ranking_carries_the_card_without_what_was_left_out(card: CalibrationCard) -> None:
+    summary = card.summary()
+    assert (
+        summary.left_out_error == summary.left_out_percent == summary.left_out_treatment_error == ()
+    )
+    assert summary.mean_error_points == card.mean_error_points
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_fewer_than_four_plates_are_refused_with_their_number(count: int) -> None:
+    card = learn(assayed(count))
+    assert not card.valid
+    assert card.why_not == (f"{count} assay plates; expected at least 4",)
+    assert card.mean_error_points is None
+
+
+@pytest.mark.usefixtures("ridge_alone")
+def test_images_that_say_nothing_of_the_kill_make_no_valid_calibration() -> None:
+    for seed in SEEDS:
+        card = learn(
+            [known_plate(10 * seed + plate, telling=False).assayed() for plate in range(4)]
+        )
+        assert not card.valid
+        (why,) = card.why_not
+        assert why.startswith("off by ")
+        assert why.endswith(
+            "if every well is taken for untreated or for the usual one; expected at most 80% of that"
+        )
+
+
+def test_a_model_that_memorises_wells_cannot_look_good(elect: Elect) -> None:
+    elect(memory=Memory())
+    plates = assayed(5)
+    card = learn(plates)
+    assert not card.valid
+    assert card.mean_error_points is not None
+    assert card.mean_error_points > 25
+    assert card.spearman == 0
+    own = refit(plates, card, seed=1).predict(
+        plates[0].trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY
+    )
+    assert own.percent == pytest.approx(
+        np.clip(list(plates[0].deterioration_percent.values()), 0, 100)
+    )  # which it does on plates it has seen
+
+
+def test_the_model_that_is_least_off_on_plates_left_out_is_chosen(elect: Elect) -> None:
+    elect(memory=Memory(), ridge=Ridge())
+    assert learn(assayed(5)).model == "ridge"
+
+
+@pytest.mark.usefixtures("ridge_alone")
+@pytest.mark.parametrize("embedding", [0, 16])
+def test_residuals_come_from_models_and_directions_that_never_saw_the_plate(embedding: int) -> None:
+    plates = [known_plate(seed, embedding=embedding).assayed() for seed in range(4)]
+    seen = [
+        SeenPlate.of(plate.trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY)
+        for plate in plates
+    ]
+    percent = [np.array(list(plate.deterioration_percent.values())) for plate in plates]
+    card = learn(plates)
+    expected = []
+    for out in range(4):
+        rest = [plate for plate in range(4) if plate != out]
+        space = FeatureSpace.settle(
+            [seen[plate] for plate in rest], "both" if card.representation == "both" else "measures"
+        )
+        rows = np.concatenate([space.of(seen[plate]) for plate in rest])
+        fitted = Ridge().fit(
+            rows, np.concatenate([percent[plate] for plate in rest]), np.repeat(np.arange(3), 60), 1
+        )
+        expected += np.clip(fitted(space.of(seen[out])), 0, 100).tolist()
+    assert card.left_out_percent == pytest.approx(expected)
+    assert card.left_out_error == pytest.approx(np.concatenate(percent) - expected)
+
+
+@pytest.mark.usefixtures("ridge_alone")
+def test_intervals_cover_nine_of_ten_wells_of_fresh_plates() -> None:
+    covered = []
+    for seed in SEEDS:
+        calibration, fresh = calibration_of(assayed(4, 10 * seed)), known_plate(10 * seed + 5)
+        predicted = calibration.predict(
+            fresh.trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY
+        )
+        measured = np.clip(list(fresh.assayed().deterioration_percent.values()), 0, 100)
+        covered.append(
+            ((predicted.low <= measured) & (measured <= predicted.high))[
+                ~fresh.trajectories.untreated()
+            ].mean()
+        )
+    assert 0.85 < np.mean(covered) < 0.95
+
+
+@pytest.mark.usefixtures("ridge_alone")
+def test_an_interval_is_made_of_the_errors_of_the_left_out_wells_of_nearest_prediction() -> None:
+    calibration = calibration_of(assayed(4))
+    predicted = calibration.predict(
+        known_plate(9).trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY
+    )
+    for percent, low, high in zip(predicted.percent, predicted.low, predicted.high, strict=True):
+        near = sorted(
+            (abs(known - percent), place)
+            for place, known in enumerate(calibration.card.left_out_percent)
+        )[:NEAREST]
+        errors = sorted(calibration.card.left_out_error[place] for _, place in near)
+        assert low == pytest.approx(np.clip(percent + errors[NEAREST // 20 - 1], 0, 100))
+        assert high == pytest.approx(np.clip(percent + errors[NEAREST - NEAREST // 20 - 1], 0, 100))
+
+
+@pytest.mark.usefixtures("ridge_alone")
+def test_a_well_that_looks_better_than_untreated_ones_is_no_surer_than_they_are() -> None:
+    fresh = known_plate(9)
+    features = fresh.trajectories.features.copy()
+    features[
+        0, 1, [MEASURES.index("area_um2"), MEASURES.index("density"), MEASURES.index("tilt")]
+    ] *= [1.3, 0.8, 0.2]
+    predicted = calibration_of(assayed(4)).predict(
+        replace(fresh.trajectories, features=features),
+        dosing_day=DOSING_DAY,
+        readout_day=READOUT_DAY,
+    )
+    assert predicted.percent[0] == 0
+    assert predicted.high[0] > 3
+
+
+def without_images(plate: AssayPlate) -> AssayPlate:
+    return replace(
+        plate,
+        trajectories=replace(
+            plate.trajectories, features=np.full_like(plate.trajectories.features, np.nan)
+        ),
+    )
+
+
+def without_differences(plate: AssayPlate) -> AssayPlate:
+    return replace(plate, deterioration_percent=dict.fromkeys(plate.deterioration_percent, 40.0))
+
+
+def without_measured_wells(plate: AssayPlate) -> AssayPlate:
+    return replace(plate, deterioration_percent={"H12": 0.0, "A01": 50.0})
+
+
+def without_treated_wells(plate: AssayPlate) -> AssayPlate:
+    groups = dict(zip(plate.trajectories.wells, plate.trajectories.groups, strict=True))
+    return replace(
+        plate,
+        deterioration_percent={
+            well: value
+            for well, value in plate.deterioration_percent.items()
+            if groups[well] is Group.UNTREATED
+        },
+    )
+
+
+def with_fewer_features(plate: AssayPlate) -> AssayPlate:
+    trajectories = plate.trajectories
+    return replace(
+        plate,
+        trajectories=replace(
+            trajectories,
+            features=trajectories.features[:, :, :4],
+            feature_names=trajectories.feature_names[:4],
+        ),
+    )
+
+
+def of_another_encoder(plate: AssayPlate) -> AssayPlate:
+    return replace(plate, trajectories=replace(plate.trajectories, encoder_id="f" * 64))
+
+
+@pytest.mark.usefixtures("ridge_alone")
+@pytest.mark.parametrize(
+    ("spoilt", "said"),
+    [
+        (
+            without_images,
+            "K-2: no untreated well has an image of day 10 and one up to day 7; expected some",
+        ),
+        (without_differences, "K-2: 60 measured wells were seen, and their values do not differ"),
+        (without_measured_wells, "K-2: 0 measured wells were seen, and their values do not differ"),
+        (without_treated_wells, "K-2: 20 measured wells were seen, and none of them was treated"),
+        (
+            with_fewer_features,
+            "K-2: has 4 features, not all of them those of plate K-0; expected the same 5",
+        ),
+        (
+            of_another_encoder,
+            f"K-2: has features of the encoder '{'f' * 64}'; expected '' as plate K-0 has",
+        ),
+    ],
+)
+def test_a_plate_that_teaches_nothing_is_passed_over_and_named(
+    spoilt: Callable[[AssayPlate], AssayPlate], said: str
+) -> None:
+    plates = assayed(5)
+    plates[2] = spoilt(plates[2])
+    card = learn(plates)
+    assert card.valid
+    assert card.plates == ("K-0", "K-1", "K-3", "K-4")
+    assert card.why_not == (f"passed over: {said}",)
+    others = [plate for plate in plates if plate is not plates[2]]
+    fresh = known_plate(9).trajectories
+    one, other = (
+        refit(each, card, seed=1).predict(fresh, dosing_day=DOSING_DAY, readout_day=READOUT_DAY)
+        for each in (plates, others)
+    )
+    assert (one.percent == other.percent).all()
+    too_few = learn(plates[:4])
+    assert not too_few.valid
+    assert too_few.why_not == ("3 assay plates; expected at least 4", f"passed over: {said}")
+
+
+@pytest.mark.usefixtures("ridge_alone")
+def test_plates_of_which_only_untreated_wells_were_measured_are_refused() -> None:
+    card = learn(
+        [known_plate(seed).assayed(lambda group: group is Group.UNTREATED) for seed in range(4)]
+    )
+    assert not card.valid
+    assert card.why_not[0] == "0 assay plates; expected at least 4"
+    assert len(card.why_not) == 5
+
+
+@pytest.mark.usefixtures("ridge_alone")
+def test_plates_that_are_half_untreated_and_half_treated_calibrate() -> None:
+    halves = [
+        known_plate(seed, untreated=30, single_dose=0, treatments=10).assayed() for seed in range(4)
+    ]
+    fresh = known_plate(9)
+    predicted = calibration_of(halves).predict(
+        fresh.trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY
+    )
+    assert learn(halves).valid
+    assert spearmanr(predicted.percent, fresh.percent).statistic > 0.9
+
+
+@pytest.mark.usefixtures("ridge_alone")
+def test_plates_may_have_different_wells_measured() -> None:
+    plates = assayed(5)
+    some = [
+        replace(
+            plate,
+            deterioration_percent=dict(list(plate.deterioration_percent.items())[start::step]),
+        )
+        for plate, start, step in zip(plates, (0, 3, 1, 20, 0), (1, 4, 2, 1, 7), strict=True)
+    ]
+    card = learn(some)
+    assert card.valid
+    assert (
+        card.wells
+        == sum(len(plate.deterioration_percent) for plate in some)
+        == 60 + 15 + 30 + 40 + 9
+    )
+    assert len(card.left_out_error) == card.wells
+
+
+@pytest.mark.usefixtures("ridge_alone")
+def test_measured_wells_that_were_not_seen_teach_nothing_and_missing_values_do_no_harm() -> None:
+    plates = assayed(4)
+    features = plates[0].trajectories.features.copy()
+    features[:6, 1] = np.nan
+    features[30:40, 1, 0] = np.nan
+    features[:, :, 4] = np.nan
+    plates[0] = replace(plates[0], trajectories=replace(plates[0].trajectories, features=features))
+    card = learn(plates)
+    assert card.valid
+    assert card.wells == 234
+    predicted = refit(plates, card, seed=1).predict(
+        plates[0].trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY
+    )
+    assert np.flatnonzero(np.isnan(predicted.percent)).tolist() == [0, 1, 2, 3, 4, 5]
+    assert (np.isnan(predicted.low) == np.isnan(predicted.percent)).all()
+    assert (np.isnan(predicted.high) == np.isnan(predicted.percent)).all()
+
+
+@pytest.mark.usefixtures("ridge_alone")
+def test_a_plate_with_other_features_is_not_predicted_and_has_no_distance() -> None:
+    calibration = calibration_of(assayed(4))
+    for other in (
+        with_fewer_features(known_plate(9).assayed()),
+        of_another_encoder(known_plate(9).assayed()),
+    ):
+        for ask in (calibration.predict, calibration.distance):
+            with pytest.raises(ProfileError, match=r"K-9: has .*; expected .*"):
+                ask(other.trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY)
+
+
+@pytest.mark.usefixtures("ridge_alone")
+@pytest.mark.parametrize("plates", [4, 8])
+def test_a_plate_of_the_same_kind_lies_within_the_range_seen_and_one_of_another_kind_outside(
+    plates: int,
+) -> None:
+    within, outside = [], []
+    for seed in SEEDS:
+        taught = assayed(plates, 10 * seed)
+        calibration = refit(taught, calibrated_by_ridge(taught), seed=1)
+        drifts = [
+            drift_of(
+                known_plate(1000 + seed, foreign=foreign).trajectories,
+                calibration,
+                dosing_day=DOSING_DAY,
+                readout_day=READOUT_DAY,
+            )
+            for foreign in (False, True)
+        ]
+        within.append(not drifts[0].outside)
+        outside.append(drifts[1].outside)
+        assert drifts[1].percentile == 100
+    assert np.mean(within) >= 0.95
+    assert np.mean(outside) == 1
+
+
+def calibrated_by_ridge(plates: list[AssayPlate]) -> CalibrationCard:
+    """Return what names a model, without choosing it."""
+    return calibrate(plates, digest="", seed=1, fewest=99).model_copy(
+        update={"model": "ridge", "representation": "measures"}
+    )
+
+
+def test_without_a_single_dose_anywhere_the_untreated_wells_tell_the_distance() -> None:
+    plates = [known_plate(seed, single_dose=0) for seed in range(9)]
+    taught = [plate.assayed() for plate in plates[:8]]
+    calibration = refit(taught, calibrated_by_ridge(taught), seed=1)
+    assert 0 < distance_of(calibration, plates[8]) < 2 * calibration.usual_distances.max()
+    assert (
+        distance_of(calibration, known_plate(9)) < 2 * calibration.usual_distances.max()
+    )  # its own single dose has nothing to be held to
+    assert (
+        distance_of(calibration, known_plate(9, single_dose=0, foreign=True))
+        > 2 * calibration.usual_distances.max()
+    )
+
+
+def test_a_single_dose_that_only_two_calibration_plates_have_tells_no_range() -> None:
+    taught = [known_plate(seed, single_dose=4 if seed < 2 else 0).assayed() for seed in range(4)]
+    calibration = refit(taught, calibrated_by_ridge(taught), seed=1)
+    fresh = known_plate(9)
+    screening = tuple(
+        Group.SCREENING if group is Group.SINGLE_DOSE else group
+        for group in fresh.trajectories.groups
+    )
+    assert distance_of(calibration, fresh) == distance_of(
+        calibration, KnownPlate(replace(fresh.trajectories, groups=screening), fresh.percent)
+    )
+
+
+def test_a_missing_value_of_an_untreated_well_does_not_carry_a_plate_away() -> None:
+    taught, fresh = assayed(4), known_plate(9)
+    calibration = refit(taught, calibrated_by_ridge(taught), seed=1)
+    features = fresh.trajectories.features.copy()
+    features[:3, :, 0] = [np.nan, np.inf]
+    touched = KnownPlate(replace(fresh.trajectories, features=features), fresh.percent)
+    assert distance_of(calibration, touched) == pytest.approx(
+        distance_of(calibration, fresh), rel=0.3
+    )

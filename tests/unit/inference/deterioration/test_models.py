@@ -1,0 +1,90 @@
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy.stats import spearmanr
+
+from inference.deterioration.models import MEAN, MODELS, SINGLE, DeteriorationModel, Pairwise, Ridge
+
+Array = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+
+PLATES, WELLS = 4, 60
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def wells(seed: int, *, plates: int = PLATES) -> tuple[Array, Array, Indices]:
+    """Return features (n, 5), true percent (n,) and plates (n,): half the wells untreated, two features tell of the kill, one of them bent."""
+    rng = np.random.default_rng(seed)
+    percent = 100 * rng.uniform(size=plates * WELLS) * rng.integers(0, 2, plates * WELLS)
+    features = rng.standard_normal((plates * WELLS, 5))
+    features[:, 0] = -percent / 25 + 0.3 * features[:, 0]
+    features[:, 1] = (percent / 50) ** 2 + 0.3 * features[:, 1]
+    return features, percent, np.repeat(np.arange(plates), WELLS)
+
+
+def of_plates_whose_assays_differ(seed: int) -> tuple[Array, Array, Indices]:
+    """Return wells as their plates' assays told: each plate off by a factor and an offset, and a feature that follows the offset from plate to plate."""
+    features, percent, plates = wells(seed)
+    rng = np.random.default_rng([seed, 1])
+    factor, offset = rng.uniform(0.2, 1.0, PLATES), rng.uniform(0, 60, PLATES)
+    features[:, 2] += offset[plates] / 10
+    return features, factor[plates] * percent + offset[plates], plates
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_learns_a_simple_truth_that_holds_on_wells_it_has_not_seen(name: str) -> None:
+    features, percent, plates = wells(0)
+    new_features, new_percent, _ = wells(1, plates=1)
+    predicted = MODELS[name].fit(features, percent, plates, 0)(new_features)
+    assert predicted.shape == new_percent.shape
+    assert spearmanr(predicted, new_percent).statistic > 0.85
+    assert (
+        np.abs(predicted - new_percent).mean() < 8 < np.abs(percent.mean() - new_percent).mean() / 3
+    )
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_same_seed_gives_the_same_predictions(name: str) -> None:
+    features, percent, plates = wells(0, plates=2)
+    new, _, _ = wells(1, plates=1)
+    one, other = (MODELS[name].fit(features, percent, plates, 3)(new) for _ in range(2))
+    assert (one == other).all()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_feature_that_never_varies_and_few_wells_keep_no_model_from_learning(name: str) -> None:
+    features, percent, plates = wells(0, plates=2)
+    some = np.r_[:12, WELLS : WELLS + 12]
+    features[:, 4] = 7.0
+    predicted = MODELS[name].fit(features[some], percent[some], plates[some], 0)(features)
+    assert np.isfinite(predicted).all()
+    assert spearmanr(predicted, percent).statistic > 0.7
+
+
+def test_the_mean_is_the_mean_of_the_single_models() -> None:
+    features, percent, plates = wells(0, plates=2)
+    new, _, _ = wells(1, plates=1)
+    single = [model.fit(features, percent, plates, 0)(new) for model in SINGLE.values()]
+    assert MODELS[MEAN].fit(features, percent, plates, 0)(new) == pytest.approx(
+        np.mean(single, axis=0)
+    )
+
+
+def test_pairs_within_plates_tell_the_order_where_assays_are_off_by_a_factor_and_an_offset_of_the_plate() -> (
+    None
+):
+    models: dict[str, DeteriorationModel] = {"pairwise": Pairwise(), "ridge": Ridge()}
+    orders: dict[str, list[float]] = {name: [] for name in models}
+    for seed in range(8):
+        told = of_plates_whose_assays_differ(seed)
+        new, truth, _ = wells(100 + seed, plates=1)
+        for name, model in models.items():
+            orders[name].append(float(spearmanr(model.fit(*told, 0)(new), truth).statistic))
+    assert np.mean(orders["pairwise"]) > 0.85
+    assert np.mean(orders["pairwise"]) > np.mean(orders["ridge"]) + 0.05
+
+
+def test_a_pairwise_percent_rises_with_its_score_and_stays_within_what_was_measured() -> None:
+    features, percent, plates = wells(0)
+    predicted = Pairwise().fit(features, percent, plates, 0)(10 * features)
+    assert percent.min() <= predicted.min() < predicted.max() <= percent.max()

@@ -1,0 +1,426 @@
+"""Method 2's scale, held to its definition written out slowly."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy.stats import spearmanr
+
+from inference.deterioration.calibration import Calibration, calibrate, refit
+from inference.deterioration.well_order import (
+    ASSUMED,
+    NO_CONDITION,
+    UNPREDICTED,
+    by_deterioration,
+    drift_of,
+)
+from inference.ranking.plate_ranking import rank_plate
+from schemas.errors import ProfileError
+from schemas.plate_map import Group
+from schemas.ranking import Condition, TreatmentRank, TreatmentTable, Verdict, WellRank
+from schemas.trajectory import Trajectories
+from tests.assayed_plates import DOSING_DAY, READOUT_DAY, known_plate
+
+Array = npt.NDArray[np.float64]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+PLATE = known_plate(50)
+TREATED = [
+    well
+    for well, group in zip(PLATE.trajectories.wells, PLATE.trajectories.groups, strict=True)
+    if group is not Group.UNTREATED
+]
+BURST = dict(
+    zip(TREATED[4:40:5], (0.5, 0.1, 0.9, 0.3, 0.7, 0.2, 0.8, 0.4), strict=True)
+)  # degree by well
+
+
+@pytest.fixture(scope="module")
+def calibration() -> Calibration:
+    """Learn from four plates."""
+    plates = [known_plate(seed).assayed() for seed in range(4)]
+    return refit(plates, calibrate(plates, digest="d" * 64, seed=1), seed=1)
+
+
+@pytest.fixture(scope="module")
+def departed() -> TreatmentTable:
+    """Rank the plate by departure."""
+    return rank_plate(PLATE.trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY, seed=1)
+
+
+def with_conditions(table: TreatmentTable, degrees: Mapping[str, float]) -> TreatmentTable:
+    """Return the table with these wells exploded, so far, and all others intact."""
+    wells = [
+        well.model_copy(
+            update={
+                "condition": Condition.EXPLODED if well.well in degrees else Condition.INTACT,
+                "explosion_degree": degrees.get(well.well, 0.0),
+            }
+        )
+        for well in table.wells
+    ]
+    return table.model_copy(update={"wells": tuple(wells)})
+
+
+def place(
+    table: TreatmentTable, calibration: Calibration, trajectories: Trajectories = PLATE.trajectories
+) -> TreatmentTable:
+    return by_deterioration(
+        table, trajectories, calibration, dosing_day=DOSING_DAY, readout_day=READOUT_DAY, seed=1
+    )[0]
+
+
+def telling(
+    calibration: Calibration, percent: Mapping[str, float], default: float = 10.0
+) -> Calibration:
+    """Return a calibration that tells these percents of the plate's wells."""
+    told = np.array([percent.get(well, default) for well in PLATE.trajectories.wells])
+    return replace(calibration, predict_rows=lambda _: told)
+
+
+def by_name(table: TreatmentTable) -> dict[str, TreatmentRank]:
+    return {row.treatment: row for row in table.treatments}
+
+
+def by_well(table: TreatmentTable) -> dict[str, WellRank]:
+    return {well.well: well for well in table.wells}
+
+
+def wells_of(table: TreatmentTable, treatment: str) -> tuple[str, ...]:
+    return by_name(table)[treatment].wells
+
+
+def is_worse(one: WellRank, other: WellRank) -> bool:
+    """Say whether a well stands above another one on the scale of the thesis."""
+    if one.condition is Condition.EXPLODED and other.condition is Condition.EXPLODED:
+        assert one.explosion_degree is not None
+        assert other.explosion_degree is not None
+        return one.explosion_degree > other.explosion_degree
+    if one.condition is Condition.EXPLODED or other.condition is Condition.EXPLODED:
+        return one.condition is Condition.EXPLODED
+    assert one.deterioration_percent is not None
+    assert other.deterioration_percent is not None
+    return one.deterioration_percent > other.deterioration_percent
+
+
+def key_of(wells: Sequence[WellRank]) -> tuple[float, float, float]:
+    """Return by what a treatment is placed: mean percent, share of exploded wells, their mean degree."""
+    degrees = [
+        well.explosion_degree or 0.0 for well in wells if well.condition is Condition.EXPLODED
+    ]
+    percents = [
+        100.0 if well.condition is Condition.EXPLODED else well.deterioration_percent or 0.0
+        for well in wells
+    ]
+    return (
+        float(np.mean(percents)),
+        len(degrees) / len(wells),
+        float(np.mean(degrees)) if degrees else 0.0,
+    )
+
+
+def test_the_scale_is_the_thesis_s_1_to_x_intact_by_percent_then_exploded_by_degree(
+    calibration: Calibration, departed: TreatmentTable
+) -> None:
+    table = place(with_conditions(departed, BURST), calibration)
+    ranked = [well for well in table.wells if well.efficacy_rank is not None]
+    assert {well.well for well in ranked} == set(TREATED)
+    assert (table.scale.x, table.scale.n) == (32, 40)
+    for well in ranked:
+        above = sum(is_worse(other, well) for other in ranked)
+        assert well.efficacy_rank == 1 + above
+        assert well.scale_position == 40 - above
+    assert sorted(
+        well.scale_position or 0 for well in ranked if well.condition is Condition.EXPLODED
+    ) == list(range(33, 41))
+    assert (
+        max(well.scale_position or 0 for well in ranked if well.condition is Condition.INTACT) == 32
+    )
+
+
+def test_treatments_stand_by_mean_percent_then_share_exploded_then_degree(
+    calibration: Calibration, departed: TreatmentTable
+) -> None:
+    table = place(with_conditions(departed, BURST), calibration)
+    keys = {
+        row.treatment: key_of([by_well(table)[well] for well in row.wells])
+        for row in table.treatments
+    }
+    assert len(keys) == 13
+    for row in table.treatments:
+        above = sum(key > keys[row.treatment] for key in keys.values())
+        assert row.efficacy_rank == 1 + above
+        assert row.scale_position == 13 - above
+        assert row.score == pytest.approx(keys[row.treatment][0])
+    assert [row.efficacy_rank for row in table.treatments] == sorted(
+        row.efficacy_rank for row in table.treatments
+    )
+
+
+def test_of_treatments_with_one_mean_more_exploded_wells_stand_above_and_a_larger_degree_above_that(
+    calibration: Calibration, departed: TreatmentTable
+) -> None:
+    far, near, some, none = (wells_of(departed, f"drug{number}:1 uM") for number in (1, 2, 3, 4))
+    degrees = dict.fromkeys(far, 0.9) | dict.fromkeys(near, 0.2) | {some[0]: 2.0}
+    table = place(
+        with_conditions(departed, degrees),
+        telling(calibration, dict.fromkeys((*far, *near, *some, *none), 100.0)),
+    )
+    assert [row.treatment[:5] for row in table.treatments[:4]] == [
+        "drug1",
+        "drug2",
+        "drug3",
+        "drug4",
+    ]
+    assert {row.score for row in table.treatments[:4]} == {100.0}
+    assert {row.efficacy_rank for row in table.treatments[4:]} == {
+        5
+    }  # all at 10 %: they share the better place
+    assert {row.scale_position for row in table.treatments[4:]} == {9}
+
+
+def test_exploded_wells_are_100_percent_and_marked_as_assumed(
+    calibration: Calibration, departed: TreatmentTable
+) -> None:
+    table = place(with_conditions(departed, BURST), calibration)
+    for name, well in by_well(table).items():
+        assert well.deterioration_assumed == (name in BURST)
+        if name in BURST:
+            assert (
+                well.deterioration_percent,
+                well.score,
+                well.deterioration_low,
+                well.deterioration_high,
+            ) == (100.0, 100.0, None, None)
+    assert ASSUMED.format(count=8, percent=100.0) in table.notes
+
+
+def test_intact_wells_have_what_is_predicted_within_its_interval(
+    calibration: Calibration, departed: TreatmentTable
+) -> None:
+    table = place(with_conditions(departed, {}), calibration)
+    predicted = calibration.predict(
+        PLATE.trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY
+    )
+    for row, well in enumerate(table.wells):
+        assert well.deterioration_percent == well.score == predicted.percent[row]
+        assert (
+            well.deterioration_low
+            == predicted.low[row]
+            <= predicted.percent[row]
+            <= predicted.high[row]
+            == well.deterioration_high
+        )
+    assert spearmanr([well.score or 0.0 for well in table.wells], PLATE.percent).statistic > 0.9
+    assert table.scale.x == table.scale.n == 40
+    assert not any("exploded" in note for note in table.notes)
+
+
+def test_intervals_contain_the_score_and_the_place(
+    calibration: Calibration, departed: TreatmentTable
+) -> None:
+    for degrees in ({}, BURST, dict.fromkeys(TREATED, 1.0)):
+        for row in place(with_conditions(departed, degrees), calibration).treatments:
+            assert 0 <= row.score_low <= row.score <= row.score_high <= 100
+            assert 1 <= row.rank_low <= row.efficacy_rank <= row.rank_high <= 13
+            assert 0 <= row.chance_best <= 1
+
+
+def test_the_interval_of_a_treatment_is_as_wide_as_treatments_of_left_out_plates_were_off(
+    calibration: Calibration, departed: TreatmentTable
+) -> None:
+    table = place(departed, telling(calibration, {}, default=50.0))
+    assert 1 < calibration.treatment_error < 15
+    for row in table.treatments:
+        assert row.score_high - 50 == pytest.approx(calibration.treatment_error, rel=0.01)
+        assert 50 - row.score_low == pytest.approx(calibration.treatment_error, rel=0.01)
+
+
+def test_whether_a_treatment_departs_at_all_stays_as_it_was_judged(
+    calibration: Calibration, departed: TreatmentTable
+) -> None:
+    table = place(with_conditions(departed, BURST), calibration)
+    for name, row in by_name(table).items():
+        before = by_name(departed)[name]
+        kept = (
+            "p_value",
+            "p_floor",
+            "q_value",
+            "effect_size",
+            "effect_low",
+            "effect_high",
+            "direction",
+            "verdict",
+            "group",
+            "wells",
+        )
+        assert {field: getattr(row, field) for field in kept} == {
+            field: getattr(before, field) for field in kept
+        }
+    assert {name: well.p_value for name, well in by_well(table).items()} == {
+        name: well.p_value for name, well in by_well(departed).items()
+    }
+    assert table.quality == departed.quality
+
+
+def test_a_treatment_that_made_tissue_grow_did_not_deteriorate_and_stands_last(
+    calibration: Calibration, departed: TreatmentTable
+) -> None:
+    grown = by_name(departed)["drug3:1 uM"]
+    rows = tuple(
+        row.model_copy(update={"verdict": Verdict.GROWTH}) if row is grown else row
+        for row in departed.treatments
+    )
+    idle = wells_of(departed, "drug4:1 uM")
+    told = telling(calibration, dict.fromkeys(grown.wells, 80.0) | dict.fromkeys(idle, 0.0))
+    table = place(with_conditions(departed.model_copy(update={"treatments": rows}), {}), told)
+    assert [row.treatment for row in table.treatments[-2:]] == ["drug4:1 uM", "drug3:1 uM"]
+    last = table.treatments[-1]
+    assert (last.efficacy_rank, last.scale_position, last.score, last.score_low) == (
+        13,
+        1,
+        0.0,
+        0.0,
+    )
+    for well in (by_well(table)[name] for name in grown.wells):
+        assert well.deterioration_percent == well.score == well.deterioration_low == 0.0
+        assert well.deterioration_high is not None
+        assert well.deterioration_high > 0
+
+
+def test_where_no_condition_is_known_x_is_null_and_the_note_says_so(
+    calibration: Calibration, departed: TreatmentTable
+) -> None:
+    table = place(departed, calibration)
+    assert (table.scale.x, table.scale.n) == (None, 40)
+    assert NO_CONDITION in table.notes
+    assert not any(well.deterioration_assumed for well in table.wells)
+
+
+def test_untreated_wells_have_a_percent_and_no_place(
+    calibration: Calibration, departed: TreatmentTable
+) -> None:
+    burst = PLATE.trajectories.wells[0]
+    table = place(with_conditions(departed, BURST | {burst: 3.0}), calibration)
+    untreated = [well for well in table.wells if well.group is Group.UNTREATED]
+    assert all(
+        well.deterioration_percent is not None
+        and well.efficacy_rank is None
+        and well.scale_position is None
+        for well in untreated
+    )
+    assert by_well(table)[burst].deterioration_assumed
+    assert (table.scale.x, table.scale.n) == (
+        32,
+        40,
+    )  # a burst untreated well is none of the ranked ones
+
+
+def test_wells_that_departure_left_out_have_no_place_and_no_percent(
+    calibration: Calibration, departed: TreatmentTable
+) -> None:
+    out = TREATED[4]
+    wells = tuple(
+        well.model_copy(update={"score": None, "efficacy_rank": None, "scale_position": None})
+        if well.well == out
+        else well
+        for well in departed.wells
+    )
+    rows = tuple(
+        row.model_copy(update={"wells": tuple(name for name in row.wells if name != out)})
+        for row in departed.treatments
+    )
+    table = place(
+        with_conditions(
+            departed.model_copy(update={"wells": wells, "treatments": rows}), {out: 1.0}
+        ),
+        calibration,
+    )
+    well = by_well(table)[out]
+    assert (well.score, well.efficacy_rank, well.scale_position, well.deterioration_percent) == (
+        None,
+        None,
+        None,
+        None,
+    )
+    assert (table.scale.x, table.scale.n) == (39, 39)
+
+
+def test_a_well_that_cannot_be_predicted_counts_for_no_treatment(
+    calibration: Calibration, departed: TreatmentTable
+) -> None:
+    features = PLATE.trajectories.features.copy()
+    one, lost = wells_of(departed, "drug2:1 uM")[0], wells_of(departed, "drug5:1 uM")
+    features[[PLATE.trajectories.wells.index(well) for well in (one, *lost)], 1] = np.nan
+    table = place(
+        with_conditions(departed, {}), calibration, replace(PLATE.trajectories, features=features)
+    )
+    assert len(by_name(table)["drug2:1 uM"].wells) == 2
+    assert by_name(table)["drug2:1 uM"].score == pytest.approx(
+        np.mean([by_well(table)[well].score for well in wells_of(departed, "drug2:1 uM")[1:]])
+    )
+    assert "drug5:1 uM" not in by_name(table)
+    assert UNPREDICTED.format(treatment="drug5:1 uM", group="screening") in table.notes
+    assert sorted(row.efficacy_rank for row in table.treatments) == list(range(1, 13))
+    assert table.scale.n == 36
+
+
+def test_the_same_seed_gives_the_same_table(
+    calibration: Calibration, departed: TreatmentTable
+) -> None:
+    conditions = with_conditions(departed, BURST)
+    assert place(conditions, calibration) == place(conditions, calibration)
+
+
+def test_mechanisms_that_depart_differently_are_put_in_the_order_of_their_kill(
+    calibration: Calibration, departed: TreatmentTable
+) -> None:
+    truth = dict(zip(PLATE.trajectories.wells, PLATE.percent, strict=True))
+    rows = place(departed, calibration).treatments
+    kill = [np.mean([truth[well] for well in row.wells]) for row in rows]
+    assert spearmanr([row.score for row in rows], kill).statistic > 0.95
+    assert np.abs(np.array([row.score for row in rows]) - kill).mean() < 4
+
+
+def test_the_distance_to_the_calibration_is_told_in_words(
+    calibration: Calibration, departed: TreatmentTable
+) -> None:
+    _, drift = by_deterioration(
+        departed,
+        PLATE.trajectories,
+        calibration,
+        dosing_day=DOSING_DAY,
+        readout_day=READOUT_DAY,
+        seed=1,
+    )
+    assert not drift.outside
+    assert drift.sentence.endswith(": within the range seen.")
+    foreign = drift_of(
+        known_plate(50, foreign=True).trajectories,
+        calibration,
+        dosing_day=DOSING_DAY,
+        readout_day=READOUT_DAY,
+    )
+    assert foreign.outside
+    assert foreign.distance > drift.distance
+    assert foreign.percentile == 100
+    assert foreign.sentence.endswith(
+        "; 100 % of these are nearer to one another: outside the range seen."
+    )
+
+
+def test_a_plate_that_cannot_be_compared_is_refused(
+    calibration: Calibration, departed: TreatmentTable
+) -> None:
+    with pytest.raises(
+        ProfileError, match="K-50: has 5 features, not all of them those of plate K-0"
+    ):
+        place(
+            departed,
+            calibration,
+            replace(PLATE.trajectories, feature_names=("a", "b", "c", "d", "e")),
+        )
+    with pytest.raises(ProfileError, match="no untreated well has an image"):
+        place(departed, calibration, replace(PLATE.trajectories, days=(8, READOUT_DAY)))

@@ -1,0 +1,139 @@
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from inference.encoding.preprocessing import channel_planes, preprocess
+from schemas.encoder_bundle import PlanePolicy, Preprocessing
+
+SIDE = 96
+
+
+def settings(**changes: object) -> Preprocessing:
+    fields: dict[str, object] = {
+        "planes": PlanePolicy.SHARPEST_NEIGHBOURS,
+        "background": 0.5,
+        "mean": (0.0, 0.0, 0.0),
+        "std": (1.0, 1.0, 1.0),
+    }
+    return Preprocessing.model_validate(fields | changes)
+
+
+def disc(
+    side_px: int, *, level: int = 40000, radius: float = 0.2, planes: int = 3
+) -> npt.NDArray[np.uint16]:
+    """Return (planes, side, side): a disc half as bright as its surroundings, ``radius`` a share of the side."""
+    y, x = np.indices((side_px, side_px)) - (side_px - 1) / 2
+    image = np.where(np.hypot(x, y) < radius * side_px, level // 2, level)
+    return np.broadcast_to(image, (planes, side_px, side_px)).astype(np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("plane_count", "sharpest", "channels"),
+    [
+        (1, 0, (0, 0, 0)),
+        (3, 0, (0, 0, 1)),
+        (3, 1, (0, 1, 2)),
+        (3, 2, (1, 2, 2)),
+        (11, 6, (5, 6, 7)),
+    ],
+)
+def test_the_sharpest_plane_stands_between_its_neighbours_and_repeats_at_the_ends(
+    plane_count: int, sharpest: int, channels: tuple[int, int, int]
+) -> None:
+    assert channel_planes(plane_count, sharpest, PlanePolicy.SHARPEST_NEIGHBOURS) == channels
+
+
+def test_the_sharpest_plane_alone_fills_every_channel() -> None:
+    assert channel_planes(11, 6, PlanePolicy.SHARPEST) == (6, 6, 6)
+
+
+@pytest.mark.parametrize("plane_count", [1, 2, 11])
+def test_three_planes_refuses_any_other_number(plane_count: int) -> None:
+    with pytest.raises(ValueError, match=f"{plane_count} planes; .* needs exactly 3"):
+        channel_planes(plane_count, 0, PlanePolicy.THREE_PLANES)
+
+
+def test_a_sharpest_plane_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match="sharpest plane is 3; expected 0…2"):
+        channel_planes(3, 3, PlanePolicy.SHARPEST)
+
+
+def test_each_channel_shows_its_own_plane() -> None:
+    planes = np.stack([np.full((SIDE, SIDE), level, np.uint16) for level in (10000, 20000, 40000)])
+    pixels = preprocess(planes, 1, None, settings(), SIDE)
+    assert pixels[:, 0, 0] == pytest.approx([0.125, 0.25, 0.5])
+
+
+@pytest.mark.parametrize("level", [65535, 40000, 4000, 400])
+def test_the_background_comes_to_the_same_value_however_bright_the_lamp_was(level: int) -> None:
+    pixels = preprocess(disc(128, level=level), 1, None, settings(background=0.7), SIDE)
+    assert pixels.dtype == np.float32
+    assert pixels[0, 2, 2] == pytest.approx(0.7, abs=2e-3)
+    assert pixels[0, SIDE // 2, SIDE // 2] == pytest.approx(0.35, abs=2e-3)
+
+
+def test_tissue_over_more_than_half_of_the_field_is_not_taken_for_background() -> None:
+    pixels = preprocess(disc(128, radius=0.45), 1, None, settings(), SIDE)  # 64 % of the field
+    assert pixels[0, 2, 2] == pytest.approx(0.5, abs=1e-3)
+
+
+def test_glare_is_clipped_and_a_black_image_stays_black() -> None:
+    planes = disc(128, level=10000)
+    planes[:, 60:68, 60:68] = 65535
+    assert preprocess(planes, 1, None, settings(), SIDE).max() == 1.0
+    assert not preprocess(np.zeros((3, 128, 128), np.uint16), 1, None, settings(), SIDE).any()
+
+
+def test_normalisation_subtracts_the_mean_and_divides_by_the_deviation_of_each_channel() -> None:
+    pixels = preprocess(
+        np.full((1, 128, 128), 30000, np.uint16),
+        0,
+        None,
+        settings(mean=(0.5, 0.25, 0.0), std=(1.0, 0.5, 0.25)),
+        SIDE,
+    )
+    assert pixels[:, 5, 5] == pytest.approx([0.0, 0.5, 2.0])
+
+
+@pytest.mark.parametrize("side_px", [64, 96, 500, 2048])
+def test_the_whole_field_fills_the_input_at_every_camera_size(side_px: int) -> None:
+    pixels = preprocess(disc(side_px), 1, None, settings(), SIDE)
+    assert pixels.shape == (3, SIDE, SIDE)
+    assert float((pixels[0] < 0.375).mean()) == pytest.approx(np.pi * 0.2**2, abs=0.01)
+
+
+def test_a_wide_image_keeps_its_shape_and_loses_nothing() -> None:
+    wide = np.full((3, 200, 400), 40000, np.uint16)
+    wide[:, 80:120, :40] = 10000  # at the left end, where a centred crop would cut
+    pixels = preprocess(wide, 1, None, settings(), SIDE)
+    assert np.allclose(pixels[0, :24], 0.5)  # above the image: empty background
+    rows, columns = np.nonzero(pixels[0] < 0.3)
+    assert columns.min() == 0
+    assert np.ptp(rows) == pytest.approx(np.ptp(columns), abs=1)  # a square stays a square
+
+
+def test_the_field_is_cut_in_micrometres_where_the_scale_is_known() -> None:
+    fine, coarse = disc(400, radius=0.1), disc(200, radius=0.1)
+    of_fine = preprocess(fine, 1, 1.0, settings(field_um=200.0), SIDE)
+    of_coarse = preprocess(coarse, 1, 2.0, settings(field_um=200.0), SIDE)
+    assert float((of_fine[0] < 0.375).mean()) == pytest.approx(np.pi * 0.2**2, abs=0.01)
+    assert np.abs(of_fine - of_coarse).mean() < 0.01
+
+
+def test_without_a_scale_the_whole_image_is_the_field() -> None:
+    planes = disc(200)
+    assert np.array_equal(
+        preprocess(planes, 1, None, settings(field_um=50.0), SIDE),
+        preprocess(planes, 1, None, settings(), SIDE),
+    )
+
+
+def test_a_field_larger_than_the_image_is_filled_up_with_background() -> None:
+    pixels = preprocess(disc(100), 1, 1.0, settings(field_um=200.0), SIDE)
+    assert np.allclose(pixels[0, :20], 0.5)
+    assert float((pixels[0] < 0.375).mean()) == pytest.approx(np.pi * 0.1**2, abs=0.01)
+
+
+def test_a_thumbnail_is_refused_with_its_size() -> None:
+    with pytest.raises(ValueError, match="16×16 pixels; the encoder needs at least 64×64"):
+        preprocess(np.zeros((3, 16, 16), np.uint16), 1, None, settings(), SIDE)

@@ -1,0 +1,168 @@
+"""Intact or exploded: shapes, virtual wells, real images."""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tifffile
+
+from inference.tissue.condition import ConditionSettings, condition_of
+from inference.tissue.measures import measure
+from inference.tissue.segmentation import ClassicalSegmenter
+from schemas.ranking import Condition
+from schemas.tissue import Segmentation
+from simulation.microscope import microscopes
+from simulation.plate import Mechanism
+from tests.real_data import real_data
+
+FIELD_UM = 1400.0
+
+
+def call(
+    discs_um: list[tuple[float, float, float]],
+    side_px: int,
+    debris_um: list[tuple[float, float, float]] | None = None,
+) -> tuple[Condition, float]:
+    """Draw discs (x, y, radius) from the middle of the field as body and as debris, and call them."""
+    drawn = []
+    for discs in (discs_um, debris_um or []):
+        canvas = np.zeros((side_px, side_px), np.uint8)
+        for x, y, radius in discs:
+            at = (np.array([x, y]) / FIELD_UM + 0.5) * side_px
+            cv2.circle(
+                canvas,
+                np.round(at * 16).astype(int).tolist(),
+                round(radius / FIELD_UM * side_px * 16),
+                1,
+                -1,
+                cv2.LINE_8,
+                4,
+            )
+        drawn.append(canvas.astype(bool))
+    body, debris = drawn
+    plane = np.where(body, 16_000, np.where(debris, 28_000, 40_000)).astype(np.uint16)
+    called = condition_of(
+        measure(
+            plane,
+            Segmentation(body, debris & ~body, np.full((8, 8), 40_000, np.float32)),
+            FIELD_UM / side_px,
+        )
+    )
+    assert called is not None
+    return called
+
+
+def chains(count: int, reach_um: float, core_um: float = 180.0) -> list[tuple[float, float, float]]:
+    """Return a core with chains of cells in all directions."""
+    angles = np.arange(count) * 2 * np.pi / count
+    return [(0.0, 0.0, core_um)] + [
+        (r * np.cos(a), r * np.sin(a), 9.0)
+        for a in angles
+        for r in np.arange(core_um, core_um + reach_um, 12)
+    ]
+
+
+@pytest.mark.parametrize("side_px", [256, 512, 1024])
+def test_a_ball_is_intact(side_px: int) -> None:
+    assert call([(30, -20, 200)], side_px) == (Condition.INTACT, 0.0)
+
+
+@pytest.mark.parametrize("side_px", [256, 512, 1024])
+def test_a_ball_with_lobes_and_a_second_piece_is_intact(side_px: int) -> None:
+    assert (
+        call([(0, 0, 200), (210, 0, 60), (-120, 190, 50), (400, 300, 70)], side_px)[0]
+        is Condition.INTACT
+    )
+
+
+@pytest.mark.parametrize("side_px", [256, 512, 1024])
+def test_a_small_ball_amid_much_thin_debris_is_intact(side_px: int) -> None:
+    rng = np.random.default_rng(1)
+    debris = [
+        (float(r * np.cos(a)), float(r * np.sin(a)), 5.0)
+        for r, a in zip(rng.uniform(120, 350, 300), rng.uniform(0, 7, 300), strict=True)
+    ]
+    assert call([(0, 0, 110)], side_px, debris)[0] is Condition.INTACT
+
+
+@pytest.mark.parametrize("side_px", [256, 512, 1024])
+def test_chains_of_cells_on_all_sides_are_an_explosion(side_px: int) -> None:
+    assert call(chains(16, 200), side_px)[0] is Condition.EXPLODED
+
+
+@pytest.mark.parametrize("side_px", [256, 512, 1024])
+def test_clumps_that_came_off_on_all_sides_are_an_explosion(side_px: int) -> None:
+    angles = np.arange(18) * np.pi / 9
+    assert (
+        call([(0, 0, 150), *((290 * np.cos(a), 290 * np.sin(a), 28.0) for a in angles)], side_px)[0]
+        is Condition.EXPLODED
+    )
+
+
+def test_the_degree_grows_with_the_reach_and_not_with_the_resolution() -> None:
+    degrees = np.array(
+        [
+            [call(chains(20, reach_um), side_px)[1] for reach_um in (120, 220, 320)]
+            for side_px in (256, 512, 1024)
+        ]
+    )
+    assert (np.diff(degrees, axis=1) > 0).all()
+    assert (np.ptp(degrees, axis=0) < 0.03 * degrees[2]).all()
+
+
+def test_the_limits_are_settings() -> None:
+    measures = {"pieces": 1.0, "open_directions": 0.4, "spilled": 0.2, "spread_um": 300.0}
+    assert condition_of(measures) == (Condition.EXPLODED, 3.0)
+    assert condition_of(measures, ConditionSettings(open_directions=0.5)) == (Condition.INTACT, 0.0)
+    assert condition_of(measures, ConditionSettings(spilled=0.3)) == (Condition.INTACT, 0.0)
+
+
+def test_an_empty_well_is_neither() -> None:
+    assert condition_of({"pieces": 0.0, "area_um2": 0.0}) is None
+
+
+@pytest.mark.parametrize("mechanism", list(Mechanism))
+def test_virtual_wells_are_told_apart_by_their_true_masks(mechanism: Mechanism) -> None:
+    (scope,) = microscopes(1, 31, 512, mechanism=mechanism)
+    treated = [plan for plan in scope.plate.wells if plan.mechanism is not None]
+    # What is about to burst is neither: the truth's limit is a kill of 0.35.
+    clear = [
+        plan
+        for plan in treated
+        if mechanism is not Mechanism.BURSTING or not 0.25 < plan.kill(10) < 0.45
+    ]
+    wrong = []
+    for plan in clear[:12]:
+        view = scope.look(plan, 10)
+        light = np.full((16, 16), np.quantile(view.planes[1], 0.7), np.float32)
+        called = condition_of(
+            measure(
+                view.planes[1],
+                Segmentation(view.mask, np.zeros_like(view.mask), light),
+                scope.um_per_px,
+            )
+        )
+        assert called is not None
+        if (called[0] is Condition.EXPLODED) != bool(view.truth.exploded):
+            wrong.append((plan.well, view.truth.kill))
+    assert wrong == []
+
+
+def stretched(plane: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
+    return (plane * (65535 // 4095)).astype(np.uint16) if plane.max() <= 4095 else plane
+
+
+@pytest.mark.parametrize(
+    ("name", "um_per_px"), [("spheroid_morpho_ml", 3.26), ("mls11_spheroids", 1.3622)]
+)
+def test_of_the_real_images_only_the_burst_aggregate_is_exploded(
+    name: str, um_per_px: float
+) -> None:
+    segmenter = ClassicalSegmenter()
+    exploded = []
+    for path in sorted((real_data(name) / "images").glob("*.tif*")):
+        plane = stretched(tifffile.imread(path))
+        called = condition_of(measure(plane, segmenter.segment(plane, um_per_px), um_per_px))
+        if called and called[0] is Condition.EXPLODED:
+            exploded.append(path.stem)
+    assert exploded == (["image_37"] if name == "spheroid_morpho_ml" else [])

@@ -1,0 +1,144 @@
+"""An augmentation changes light, focus and place, and leaves what drugs change: size, grain and debris."""
+
+from dataclasses import replace
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the train extra")
+
+from schemas.errors import ConfigError  # noqa: E402 - after the skip
+from training.data.augmentation import PRESETS, Augmentation, augment, draw, preset  # noqa: E402
+
+pytestmark = pytest.mark.train
+
+SIDE = 128
+BACKGROUND = 0.75
+SHAPED_LIKE_THE_SERVICE = ("weak", "light", "spheroid", "strong")
+
+
+def well(count: int = 16) -> "torch.Tensor":
+    """Return wells with a disc of tissue a quarter of the field wide and specks of debris around it."""
+    axis = (torch.arange(SIDE) + 0.5) / SIDE - 0.5
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    image = torch.full((SIDE, SIDE), BACKGROUND)
+    image[torch.hypot(x - 0.03, y + 0.02) < 0.15] = 0.3
+    for angle in torch.arange(6) * torch.pi / 3:
+        image[torch.hypot(x - 0.3 * angle.cos(), y - 0.3 * angle.sin()) < 0.015] = 0.4
+    return image.expand(count, 3, SIDE, SIDE).clone()
+
+
+def apply(how: Augmentation, images: "torch.Tensor", seed: int = 0) -> "torch.Tensor":
+    return augment(images, draw(how, len(images), torch.Generator().manual_seed(seed)), BACKGROUND)
+
+
+def darkness(images: "torch.Tensor") -> "torch.Tensor":
+    """Return what is dark in all: tissue and debris, (B,)."""
+    return (BACKGROUND - images[:, 1]).sum(dim=(1, 2))
+
+
+def unlit(name: str) -> Augmentation:
+    """Return the preset without what changes brightness, for the geometry alone."""
+    return replace(preset(name), gain=0.0, tilt=0.0, noise=0.0)
+
+
+def test_none_changes_nothing() -> None:
+    images = torch.rand(4, 3, SIDE, SIDE)
+    assert torch.equal(apply(preset("none"), images), images)
+
+
+@pytest.mark.parametrize("name", SHAPED_LIKE_THE_SERVICE)
+def test_neither_the_size_nor_the_debris_changes(name: str) -> None:
+    images = well()
+    seen = apply(unlit(name), images)
+    assert (darkness(seen) / darkness(images) - 1).abs().max() < 0.02
+    tissue = (seen[:, 1] < 0.55).sum(dim=(1, 2)) / (images[:, 1] < 0.55).sum(dim=(1, 2))
+    assert (tissue - 1).abs().max() < 0.08
+
+
+def test_the_thesis_preset_changes_the_size_and_cuts_debris_away() -> None:
+    images = well()
+    assert darkness(apply(unlit("thesis"), images)).std() > 0.1 * darkness(images)[0]
+    debris = torch.where(images == 0.4, images, torch.full_like(images, BACKGROUND))
+    drawn = draw(unlit("thesis"), len(images), torch.Generator().manual_seed(0))
+    kept = (
+        darkness(augment(debris, drawn, BACKGROUND)) * drawn.scale**2 / darkness(debris)
+    )  # enlarged, it covers more
+    assert kept.min() < 0.85
+
+
+@pytest.mark.parametrize(("name", "least"), [("weak", 0.85), ("light", 0.8), ("spheroid", 0.7)])
+def test_blur_stays_below_grain(name: str, least: float) -> None:
+    """Grain of cells, 10 µm of a field of 900, keeps most of its contrast; the thesis's blur takes more."""
+    noise = torch.randn(16, 1, 2 * SIDE, 2 * SIDE, generator=torch.Generator().manual_seed(1))
+    grain = (
+        torch.nn.functional.avg_pool2d(torch.nn.functional.avg_pool2d(noise, 3, 1, 1), 2).expand(
+            -1, 3, -1, -1
+        )
+        * 0.05
+        + 0.5
+    )
+    middle = slice(SIDE // 4, -SIDE // 4)
+
+    def contrast(images: "torch.Tensor") -> float:
+        return float(images[:, 1, middle, middle].std(dim=(1, 2)).mean())
+
+    kept = contrast(apply(unlit(name), grain)) / contrast(grain)
+    assert kept > least
+    assert kept > 1.2 * contrast(
+        apply(replace(preset("thesis"), crop=(1.0, 1.0)), grain)
+    ) / contrast(grain)
+
+
+def test_light_changes_all_planes_alike_and_nothing_leaves_the_range() -> None:
+    images = well()
+    lit = apply(Augmentation(gain=0.1, tilt=0.2), images)
+    assert torch.allclose(lit[:, 0], lit[:, 2])
+    assert lit.mean(dim=(1, 2, 3)).std() > 0.02
+    for how in PRESETS.values():
+        seen = apply(how, torch.rand(8, 3, SIDE, SIDE))
+        assert torch.isfinite(seen).all()
+        assert seen.min() >= 0
+        assert seen.max() <= 1
+
+
+def test_what_comes_in_from_outside_is_empty_background() -> None:
+    images = torch.full((16, 3, SIDE, SIDE), BACKGROUND)
+    assert torch.allclose(apply(unlit("spheroid"), images), images, atol=1e-5)
+
+
+def test_the_sharpest_plane_stays_in_the_middle_when_the_stack_is_reversed() -> None:
+    images = torch.stack(
+        [torch.full((3, 8, 8), 0.1), torch.full((3, 8, 8), 0.5), torch.full((3, 8, 8), 0.9)], dim=1
+    )[0].expand(32, 3, 8, 8)
+    seen = apply(Augmentation(reverse_planes=True), images)
+    assert (seen[:, 1] == 0.5).all()
+    assert {round(float(value), 1) for value in seen[:, 0, 0, 0]} == {0.1, 0.9}
+
+
+def test_focus_mixes_neighbouring_planes_only() -> None:
+    images = torch.stack([torch.zeros(8, 8), torch.full((8, 8), 0.5), torch.ones(8, 8)]).expand(
+        64, 3, 8, 8
+    )
+    middle = apply(Augmentation(focus=1.0), images)[:, 1, 0, 0]
+    assert middle.min() >= 0.25
+    assert middle.max() <= 0.75
+    assert middle.std() > 0.05
+
+
+def test_a_part_of_a_batch_is_augmented_as_in_the_whole() -> None:
+    images, drawn = (
+        torch.rand(6, 3, 32, 32),
+        draw(preset("strong"), 6, torch.Generator().manual_seed(5)),
+    )
+    whole = augment(images, drawn, BACKGROUND)
+    part = slice(2, 5)
+    assert torch.allclose(
+        augment(images[part], drawn.rows(part), BACKGROUND), whole[part], atol=1e-6
+    )
+
+
+def test_an_unknown_preset_is_named_with_those_there_are() -> None:
+    with pytest.raises(
+        ConfigError, match="is 'sphroid'; expected one of none, weak, light, spheroid"
+    ):
+        preset("sphroid")

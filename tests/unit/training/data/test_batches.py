@@ -1,0 +1,337 @@
+"""Batches are the same for the same seed and epoch, in one process or several, from the start or from where a run was stopped."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the train extra")
+
+from inference.tissue.ranked_measures import RANKED  # noqa: E402 - after the skip
+from schemas.errors import ConfigError  # noqa: E402
+from training.data.batches import (  # noqa: E402
+    UNKNOWN_LABEL,
+    Batch,
+    BatchPlan,
+    DayPairs,
+    LabelKind,
+    MeasureScale,
+    batches,
+)
+from training.data.well_views import Cropping, PlateNote, View, WellViews, keep_views  # noqa: E402
+
+pytestmark = pytest.mark.train
+
+SIDE = 64
+WELLS = (
+    ("B02", "untreated", ""),
+    ("B03", "untreated", "DMSO:0.1 %"),
+    ("B04", "screening", "drug:1 uM"),
+    ("B05", "single_dose", "drug:2 uM"),
+    ("B06", "", ""),
+)
+
+
+def plate(
+    cache: Path, name: str, days: Sequence[int] = (5, 7, 10), side_px: int = SIDE
+) -> WellViews:
+    """Return five wells on some days; B06 has no measures."""
+    rng = np.random.default_rng([*name.encode()])
+    kept = []
+    for well, group, treatment in WELLS:
+        for day in days:
+            measures = (
+                np.full(len(RANKED), np.nan) if well == "B06" else rng.normal(3, 2, len(RANKED))
+            )
+            kept.append(
+                View(
+                    well,
+                    day,
+                    group,
+                    treatment,
+                    rng.integers(0, 256, (3, side_px, side_px), dtype=np.uint8),
+                    measures.astype(np.float32),
+                )
+            )
+    views = keep_views(cache, PlateNote(name, "made up", 7), Cropping(side_px=side_px), kept)
+    assert views is not None
+    return views
+
+
+@pytest.fixture(scope="module")
+def views(tmp_path_factory: pytest.TempPathFactory) -> list[WellViews]:
+    cache = tmp_path_factory.mktemp("cache")
+    return [plate(cache, "P1"), plate(cache, "P2")]
+
+
+@pytest.fixture(scope="module")
+def plan(views: list[WellViews]) -> BatchPlan:
+    return BatchPlan(
+        MeasureScale.of(views),
+        size=4,
+        side_px=32,
+        augment_first="spheroid",
+        augment_second="weak",
+        clean=True,
+    )
+
+
+def same(one: Batch, other: Batch) -> bool:
+    return all(
+        _equal(getattr(one, field.name), getattr(other, field.name)) for field in fields(Batch)
+    )
+
+
+def _equal(one: object, other: object) -> bool:
+    if isinstance(one, Batch) and isinstance(other, Batch):
+        return same(one, other)
+    return one is other or (
+        isinstance(one, torch.Tensor)
+        and isinstance(other, torch.Tensor)
+        and torch.allclose(one, other, atol=1e-6)
+    )
+
+
+def joined(parts: Sequence[Batch]) -> Batch:
+    columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(Batch)}
+    return Batch(**{name: _joined(column) for name, column in columns.items()})
+
+
+def _joined(column: list[object]) -> object:
+    if column[0] is None:
+        return None
+    return joined(column) if isinstance(column[0], Batch) else torch.cat(column)
+
+
+def test_a_batch_has_two_views_of_each_image_and_what_is_known_of_it(
+    views: list[WellViews], plan: BatchPlan
+) -> None:
+    batch = next(batches(views, plan, seed=0, epoch=0))
+    assert batch.first.shape == batch.second.shape == (4, 3, 32, 32)
+    assert batch.first.dtype == torch.float32
+    assert not torch.equal(batch.first, batch.second)
+    assert batch.measures.shape == (4, len(RANKED))
+    assert batch.later is None
+    assert {part.dtype for part in (batch.plate, batch.well, batch.day, batch.label)} == {
+        torch.int64
+    }
+
+
+def test_an_epoch_shows_every_image_at_most_once_and_says_how_many_batches_it_has(
+    views: list[WellViews], plan: BatchPlan
+) -> None:
+    epoch = list(batches(views, plan, seed=0, epoch=0))
+    shown = [
+        (int(p), int(w), int(d))
+        for batch in epoch
+        for p, w, d in zip(batch.plate, batch.well, batch.day, strict=True)
+    ]
+    assert len(epoch) == 7  # of 30 images, two wait for another epoch
+    assert len(set(shown)) == len(shown) == 28
+
+
+def test_a_repeated_plate_s_images_stand_so_often_in_an_epoch_and_apart_from_their_copies(
+    views: list[WellViews], plan: BatchPlan
+) -> None:
+    few = [views[0], replace(views[1], repeat=5)]
+    epoch = list(batches(few, replace(plan, size=3), seed=0, epoch=0))
+    shown = [
+        list(zip(batch.plate.tolist(), batch.well.tolist(), batch.day.tolist(), strict=True))
+        for batch in epoch
+    ]
+    often = Counter(image for batch in shown for image in batch)
+    assert {plate: {often[image] for image in often if image[0] == plate} for plate in (0, 1)} == {
+        0: {1},
+        1: {5},
+    }
+    with_a_copy = sum(len(set(batch)) < len(batch) for batch in shown)
+    assert with_a_copy <= 4  # of 30 batches: where one fifth of the epoch ends and the next begins
+    assert shown != [
+        list(zip(b.plate.tolist(), b.well.tolist(), b.day.tolist(), strict=True))
+        for b in batches(few, replace(plan, size=3), 0, 1)
+    ]
+
+
+def test_the_same_seed_and_epoch_give_the_same_batches_and_others_do_not(
+    views: list[WellViews], plan: BatchPlan
+) -> None:
+    first, again, epoch, seed = (
+        next(batches(views, plan, *place)) for place in ((1, 2), (1, 2), (1, 3), (2, 2))
+    )
+    assert same(first, again)
+    assert not torch.equal(first.first, epoch.first)
+    assert not torch.equal(first.first, seed.first)
+
+
+def test_a_run_that_was_stopped_goes_on_with_the_batch_that_came_next(
+    views: list[WellViews], plan: BatchPlan
+) -> None:
+    whole = list(batches(views, plan, 3, 1))
+    rest = list(batches(views, plan, 3, 1, start=5))
+    assert len(rest) == len(whole) - 5
+    assert all(same(one, other) for one, other in zip(rest, whole[5:], strict=True))
+
+
+@pytest.mark.parametrize("pairs", [DayPairs.NONE, DayPairs.ANY])
+def test_two_processes_have_together_what_one_has(
+    views: list[WellViews], plan: BatchPlan, pairs: DayPairs
+) -> None:
+    plan = replace(plan, day_pairs=pairs, augment_first="strong", mask_background=0.5)
+    alone = list(batches(views, plan, 0, 0))
+    shared = [list(batches(views, replace(plan, rank=rank, world_size=2), 0, 0)) for rank in (0, 1)]
+    assert len(alone) > 1
+    assert all(
+        same(one, joined(parts))
+        for one, parts in zip(alone, zip(*shared, strict=True), strict=True)
+    )
+
+
+def test_within_one_plate_means_every_batch(views: list[WellViews], plan: BatchPlan) -> None:
+    epoch = list(batches(views, replace(plan, within_plate=True), 0, 0))
+    assert all(len(set(batch.plate.tolist())) == 1 for batch in epoch)
+    assert {int(batch.plate[0]) for batch in epoch} == {0, 1}
+
+
+def test_a_plate_smaller_than_a_batch_is_a_batch_of_its_own(
+    views: list[WellViews], plan: BatchPlan
+) -> None:
+    epoch = list(batches(views, replace(plan, size=64, within_plate=True), 0, 0))
+    assert [len(batch.first) for batch in epoch] == [15, 15]
+
+
+@pytest.mark.parametrize("kind", [DayPairs.ANY, DayPairs.UNTREATED])
+def test_pairs_are_one_well_on_two_days(
+    views: list[WellViews], plan: BatchPlan, kind: DayPairs
+) -> None:
+    epoch = list(batches(views, replace(plan, size=2, day_pairs=kind), 0, 0))
+    seen = []
+    for batch in epoch:
+        assert batch.later is not None
+        assert batch.days_apart is not None
+        assert torch.equal(batch.well, batch.later.well)
+        assert torch.equal(batch.days_apart, batch.later.day - batch.day)
+        seen += list(
+            zip(batch.day.tolist(), batch.later.day.tolist(), batch.untreated.tolist(), strict=True)
+        )
+    assert all(first < later for first, later, _ in seen)
+    assert {(first, later) for first, later, _ in seen} <= {(5, 7), (5, 10), (7, 10)}
+    assert (kind is DayPairs.UNTREATED) == all(untreated for *_, untreated in seen)
+
+
+def test_since_dosing_an_image_of_a_well_without_a_pair_stands_with_itself(
+    views: list[WellViews], plan: BatchPlan
+) -> None:
+    views = [views[0], replace(views[1], dosed_on_day=3)]
+    days: dict[int, set[tuple[int, int]]] = {0: set(), 1: set()}
+    for batch in batches(
+        views, replace(plan, size=2, within_plate=True, day_pairs=DayPairs.SINCE_DOSING), 0, 0
+    ):
+        assert batch.later is not None
+        days[int(batch.plate[0])] |= set(
+            zip(batch.day.tolist(), batch.later.day.tolist(), strict=True)
+        )
+        assert torch.equal(batch.well, batch.later.well)
+        itself = batch.day == batch.later.day
+        assert torch.equal(batch.measures[itself], batch.later.measures[itself])
+        assert not torch.equal(batch.first, batch.later.first)
+    assert days == {0: {(7, 10)}, 1: {(5, 5), (7, 7), (10, 10)}}
+
+
+def test_the_clean_image_is_the_kept_crop_reduced_and_normalised(
+    views: list[WellViews], plan: BatchPlan
+) -> None:
+    plan = replace(
+        plan, side_px=SIDE, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4), augment_first="none"
+    )
+    batch = next(batches(views, plan, 0, 0))
+    assert batch.clean is not None
+    values = batch.clean * torch.tensor(plan.std).reshape(3, 1, 1) + torch.tensor(
+        plan.mean
+    ).reshape(3, 1, 1)
+    crops = {crop.tobytes() for kept in views for crop in kept.crops}
+    assert all(
+        np.round(image.numpy() * 255).astype(np.uint8).tobytes() in crops for image in values
+    )
+    assert torch.equal(batch.first, batch.clean)
+
+
+def test_measures_are_standardised_by_the_training_set_and_missing_ones_are_marked(
+    views: list[WellViews], plan: BatchPlan
+) -> None:
+    epoch = list(batches(views, replace(plan, size=30), 0, 0))
+    (batch,) = epoch
+    known = batch.measures[batch.has_measures]
+    assert batch.has_measures.sum() == 24  # B06 has none
+    assert known.mean(dim=0).abs().max() < 1e-5
+    assert (known.std(dim=0, correction=0) - 1).abs().max() < 1e-4
+    assert (batch.measures[~batch.has_measures] == 0).all()
+
+
+def test_labels_hold_over_plates_and_a_vehicle_is_no_treatment(
+    views: list[WellViews], plan: BatchPlan
+) -> None:
+    (by_group,) = batches(views, replace(plan, size=30), 0, 0)
+    (by_treatment,) = batches(views, replace(plan, size=30, label=LabelKind.TREATMENT), 0, 0)
+    assert len(set(by_group.label.tolist()) - {UNKNOWN_LABEL}) == 3
+    assert len(set(by_treatment.label[by_treatment.untreated].tolist())) == 1
+    assert (by_group.label == UNKNOWN_LABEL).sum() == 6
+    assert len(set(by_group.well.tolist())) == 10
+
+
+def test_a_masked_view_keeps_nothing_but_tissue_and_debris(tmp_path: Path) -> None:
+    y, x = np.mgrid[:128, :128]
+    tissue = np.hypot(x - 64, y - 64) < 25
+    noise = np.random.default_rng(0).integers(180, 200, (128, 128))
+    crop = np.stack([np.where(tissue, 60, noise)] * 3).astype(np.uint8)
+    kept = keep_views(
+        tmp_path,
+        PlateNote("P1", "made up"),
+        Cropping(side_px=128),
+        [View(well, 7, "", "", crop, np.zeros(11, np.float32)) for well in ("B02", "B03")],
+    )
+    assert kept is not None
+    plan = BatchPlan(
+        MeasureScale.of([kept]),
+        size=2,
+        side_px=128,
+        augment_first="none",
+        augment_second="none",
+        mask_background=1.0,
+        clean=True,
+    )
+    batch = next(batches([kept], plan, 0, 0))
+    assert batch.clean is not None
+    values = batch.first[0, 1] * 0.5 + 0.5
+    assert (values[~torch.from_numpy(np.hypot(x - 64, y - 64) < 40)] == 0.75).all()
+    assert torch.equal(batch.first[0][:, tissue], batch.clean[0][:, tissue])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"size": 1}, "batch: is 1; expected at least 2"),
+        ({"size": 4, "world_size": 3}, "batch: is 4; expected a multiple of the 3 processes"),
+        ({"side_px": 128}, r"side_px: is 128 with crops of \[64\] pixels"),
+        ({"augment_second": "sphroid"}, "augment: is 'sphroid'"),
+    ],
+)
+def test_a_plan_that_does_not_fit_is_refused_at_once(
+    views: list[WellViews], plan: BatchPlan, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        batches(views, replace(plan, **changes), 0, 0)  # type: ignore[arg-type] # fields by name
+
+
+def test_images_that_make_no_batch_are_said(
+    tmp_path: Path, views: list[WellViews], plan: BatchPlan
+) -> None:
+    single_day = [plate(tmp_path, "P3", days=(7,))]
+    with pytest.raises(ConfigError, match=r"has 0 pairs of days \(any\)"):
+        batches(single_day, replace(plan, day_pairs=DayPairs.ANY), 0, 0)
+    with pytest.raises(ConfigError, match="has no images"):
+        batches([], plan, 0, 0)
+    with pytest.raises(ConfigError, match="expected crops of one size"):
+        batches([*views, plate(tmp_path, "P4", side_px=32)], plan, 0, 0)

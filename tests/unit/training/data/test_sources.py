@@ -1,0 +1,333 @@
+"""Where training images come from, and that training and validation share no plate."""
+
+import shutil
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tifffile
+from structlog.testing import capture_logs
+
+from acquisition.drop_folder.listing import list_files
+from acquisition.drop_folder.plate_map_files import read_plate_maps
+from inference.bundle import load_bundle
+from schemas.errors import ConfigError
+from schemas.plate_map import PlateMap
+from schemas.well_image import VisitKey
+from simulation.microscope import VirtualMicroscope
+from simulation.plate import fewer_wells, plan_plate
+from simulation.robot import write_plates
+from store.sql_store import SqlStore
+from tests.real_data import real_data
+from tests.samples import NOW, observation, observation_data
+from training.data.archive import Archive
+from training.data.sources import check_no_leak, from_archive, from_store, split_by_plate
+from training.data.well_views import Cropping, PlateNote, View, WellViews, keep_views
+
+SMALL = Cropping(side_px=64)
+PATTERN = "{plate}/day{day}/{well}_z{plane}.tif"
+DAYS = (7, 10)
+WELLS = 6
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a drop folder of two plates."""
+    out = tmp_path_factory.mktemp("robot")
+    scopes = [VirtualMicroscope(fewer_wells(plan_plate(3, index), WELLS), 128) for index in (1, 2)]
+    write_plates(out, scopes, days=DAYS)
+    return out / "drop"
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a cache for all tests: what one has read, no other reads again."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def drop(written: Path, tmp_path: Path) -> Path:
+    """Return a copy that a test may spoil."""
+    return Path(shutil.copytree(written, tmp_path / "drop"))
+
+
+def left_out(logs: list[dict[str, object]]) -> dict[str, str]:
+    return {
+        str(entry["file"]): str(entry["reason"])
+        for entry in logs
+        if entry["event"] == "image.left_out"
+    }
+
+
+def test_a_drop_folder_gives_its_plates_with_groups_treatments_and_days(
+    written: Path, cache: Path
+) -> None:
+    before = set(list_files(written))
+    views = from_archive(Archive(written, PATTERN), cache, cropping=SMALL)
+    assert [plate.plate for plate in views] == ["VIRTUAL-0003-01", "VIRTUAL-0003-02"]
+    plan = {well.well: well for well in fewer_wells(plan_plate(3, 1), WELLS).wells}
+    first = views[0]
+    assert len(first) == 12
+    assert set(first.days.tolist()) == set(DAYS)
+    assert first.dosed_on_day == 7
+    assert first.groups == tuple(plan[well].group.value for well in first.wells)
+    assert first.treatments == tuple(plan[well].treatment for well in first.wells)
+    assert np.isfinite(first.measures).all()
+    assert set(list_files(written)) == before
+
+
+def test_a_broken_image_is_logged_and_left_out(drop: Path, cache: Path) -> None:
+    folder = drop / "VIRTUAL-0003-01" / "day07"
+    broken = min(folder.glob("*_z2.tif"))
+    broken.write_bytes(broken.read_bytes()[:500])
+    (folder / "overview.tif").write_bytes(broken.read_bytes())
+    with capture_logs() as logs:
+        views = from_archive(Archive(drop, PATTERN), cache, cropping=SMALL)
+    assert [len(plate) for plate in views] == [11, 12]
+    reasons = left_out(logs)
+    assert "does not fit the pattern" in reasons["VIRTUAL-0003-01/day07/overview.tif"]
+    assert any("cut short" in reason or "damaged" in reason for reason in reasons.values())
+    assert len(reasons) == 2
+
+
+def test_a_plate_is_read_once_and_again_when_its_images_change(drop: Path, cache: Path) -> None:
+    archive = Archive(drop, PATTERN)
+    first, other = from_archive(archive, cache, cropping=SMALL)
+    assert [plate.folder for plate in from_archive(archive, cache, cropping=SMALL)] == [
+        first.folder,
+        other.folder,
+    ]
+    for file in (drop / "VIRTUAL-0003-01" / "day10").iterdir():
+        file.unlink()
+    changed, same = from_archive(archive, cache, cropping=SMALL)
+    assert changed.folder != first.folder
+    assert len(changed) == 6
+    assert same.folder == other.folder
+
+
+def test_a_plate_whose_map_is_wrong_or_missing_is_used_without_groups(
+    drop: Path, cache: Path
+) -> None:
+    (drop / "VIRTUAL-0003-01" / "VIRTUAL-0003-01.wells.csv").write_text("nonsense\n")
+    (drop / "VIRTUAL-0003-02" / "VIRTUAL-0003-02.plate.toml").unlink()
+    with capture_logs() as logs:
+        views = from_archive(Archive(drop, PATTERN), cache, cropping=SMALL)
+    assert [
+        (plate.plate, len(plate), set(plate.groups), plate.dosed_on_day) for plate in views
+    ] == [
+        ("VIRTUAL-0003-01", 12, {""}, 0),
+        ("VIRTUAL-0003-02", 12, {""}, 0),
+    ]
+    assert [entry["plate"] for entry in logs if entry["event"] == "plate_map.left_out"] == [
+        "VIRTUAL-0003-01"
+    ]
+
+
+def grey(seed: int) -> npt.NDArray[np.uint8]:
+    """Return something round in uneven light, 8 bits."""
+    y, x = np.mgrid[:100, :120]
+    noise = np.random.default_rng(seed).normal(0, 2, (100, 120))
+    return np.clip(180 + 0.1 * x - 90 * (np.hypot(x - 60, y - 50) < 20) + noise, 0, 255).astype(
+        np.uint8
+    )
+
+
+def test_without_a_pattern_every_folder_is_a_plate_and_eight_and_sixteen_bits_and_grey_rgb_are_alike(
+    tmp_path: Path,
+) -> None:
+    images = tmp_path / "images"
+    for name in ("a", "b/c"):
+        (images / name).mkdir(parents=True)
+    cv2.imwrite(str(images / "a" / "eight.png"), grey(1))
+    cv2.imwrite(str(images / "a" / "rgb.png"), np.stack([grey(1)] * 3, axis=-1))
+    tifffile.imwrite(images / "a" / "sixteen.tif", grey(1).astype(np.uint16) * 257)
+    cv2.imwrite(str(images / "b" / "c" / "other.png"), grey(2))
+    cv2.imwrite(str(images / "b" / "c" / "mask.png"), (grey(2) < 120).astype(np.uint8) * 255)
+    cv2.imwrite(str(images / "b" / "c" / "tiny.png"), grey(2)[:40, :40])
+    with capture_logs() as logs:
+        views = from_archive(Archive(images, um_per_px=4.0), tmp_path / "cache", cropping=SMALL)
+    assert {plate.plate: plate.wells for plate in views} == {
+        "images/a": ("eight", "rgb", "sixteen"),
+        "images/b/c": ("other",),
+    }
+    eight, rgb, sixteen = views[0].crops
+    assert np.array_equal(eight, rgb)
+    assert np.array_equal(eight, sixteen)
+    assert np.isfinite(views[0].measures).all()
+    reasons = left_out(logs)
+    assert "has 2 grey values; expected an image, not a mask" in reasons["b/c/mask.png"]
+    assert "40×40 pixels" in reasons["b/c/tiny.png"]
+
+
+def test_a_folder_without_a_usable_image_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_text("no image")
+    with pytest.raises(
+        ConfigError,
+        match=r"empty: has no image that can be used; expected images named \{well\}.tif",
+    ):
+        from_archive(Archive(tmp_path / "empty", "{well}.tif"), tmp_path / "cache")
+    with pytest.raises(ConfigError, match="absent: is no folder"):
+        from_archive(Archive(tmp_path / "absent"), tmp_path / "cache")
+    with pytest.raises(ConfigError, match=r"source\.pattern"):
+        from_archive(Archive(tmp_path / "empty", "{day}.tif"), tmp_path / "cache")
+
+
+def store_of(drop: Path, folder: Path, plate_map: PlateMap) -> str:
+    """Return a store that has seen a plate: every well on both days, one of them in two versions."""
+    url = f"sqlite:///{folder / 'spherorank.sqlite'}"
+    encoder_id = load_bundle("default").card.encoder_id
+    files = {version.path: version for version in list_files(drop)}
+    with closing(SqlStore(url)) as store:
+        store.save_plate_map(plate_map, NOW)
+        for number, entry in enumerate(plate_map.entries):
+            for day in DAYS:
+                names = [
+                    f"{plate_map.plate}/day{day:02d}/{entry.well}_z{plane}.tif"
+                    for plane in (1, 2, 3)
+                ]
+                kept = tuple(files[name] for name in names)
+                versions = (kept[:1], kept) if number == 0 and day == DAYS[0] else (kept,)
+                for seed, of_version in enumerate(versions):
+                    seen = observation(
+                        entry.well,
+                        day,
+                        plate=plate_map.plate,
+                        seed=100 * number + day + 1000 * seed,
+                        files=of_version,
+                        encoder_id=encoder_id,
+                        taken_at=None,
+                    )
+                    seen = replace(seen, key=VisitKey(plate_map.plate, entry.well, f"day{day:02d}"))
+                    store.add_observation(seen, observation_data(seen))
+    return url
+
+
+def test_a_store_names_the_images_that_count_and_the_archive_has_their_pixels(
+    written: Path, tmp_path: Path, cache: Path
+) -> None:
+    plate_map = next(iter(_maps(written)))
+    url = store_of(written, tmp_path, plate_map)
+    (views,) = from_store(url, Archive(written, PATTERN), cache, cropping=SMALL)
+    (of_folder,) = [
+        plate
+        for plate in from_archive(Archive(written, PATTERN), cache, cropping=SMALL)
+        if plate.plate == plate_map.plate
+    ]
+    assert len(views) == len(of_folder) == 12
+    order = [
+        list(zip(of_folder.wells, of_folder.days.tolist(), strict=True)).index(place)
+        for place in zip(views.wells, views.days.tolist(), strict=True)
+    ]
+    assert np.array_equal(views.crops, of_folder.crops[order])
+    assert views.groups == tuple(of_folder.groups[index] for index in order)
+
+
+def _maps(drop: Path) -> list[PlateMap]:
+    return [found for found in read_plate_maps(drop).values() if isinstance(found, PlateMap)]
+
+
+def test_a_store_without_images_in_the_archive_is_refused_and_none_is_made(
+    written: Path, tmp_path: Path
+) -> None:
+    url = store_of(written, tmp_path, _maps(written)[0])
+    (tmp_path / "elsewhere").mkdir()
+    with pytest.raises(ConfigError, match="with no image of encoder 'default' that is still in"):
+        from_store(
+            url, Archive(tmp_path / "elsewhere", PATTERN), tmp_path / "cache", cropping=SMALL
+        )
+    with pytest.raises(ConfigError, match="expected a store that a service has written"):
+        from_store(
+            f"sqlite:///{tmp_path / 'absent.sqlite'}", Archive(written, PATTERN), tmp_path / "cache"
+        )
+    assert not (tmp_path / "absent.sqlite").exists()
+
+
+def test_real_images_of_every_kind_are_cropped_and_masks_left_out(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for source in (
+        real_data("mls11_spheroids") / "scribbles",
+        real_data("orgaquant_test") / "1.jpg",
+        *(
+            real_data("spheroid_morpho_ml") / "images" / f"image_{number}.tiff"
+            for number in (1, 19, 37)
+        ),
+    ):
+        (images / source.name).symlink_to(source)
+    with capture_logs() as logs:
+        views = from_archive(Archive(images, um_per_px=3.26), tmp_path / "cache", cropping=SMALL)
+    assert {plate.plate: len(plate) for plate in views} == {"images": 4}
+    assert all("expected an image, not a mask" in reason for reason in left_out(logs).values())
+    levels = [float(np.quantile(crop[1], 0.75)) / 255 for plate in views for crop in plate.crops]
+    assert all(abs(level - SMALL.background) < 0.02 for level in levels)
+
+
+def made_up(cache: Path, names: list[str]) -> list[WellViews]:
+    views = [
+        keep_views(
+            cache,
+            PlateNote(name, "made up"),
+            SMALL,
+            [View("B02", 7, "", "", np.zeros((3, 64, 64), np.uint8), np.zeros(11, np.float32))],
+        )
+        for name in names
+    ]
+    return [plate for plate in views if plate is not None]
+
+
+def test_whole_plates_go_to_one_side_the_same_for_the_same_seed(tmp_path: Path) -> None:
+    views = made_up(tmp_path, [f"P{number}" for number in range(10)])
+    training, validation = split_by_plate(views, 0.2, seed=1)
+    assert len(validation) == 2
+    assert sorted(plate.plate for plate in (*training, *validation)) == [
+        f"P{number}" for number in range(10)
+    ]
+    assert [plate.plate for plate in split_by_plate(views, 0.2, seed=1)[1]] == [
+        plate.plate for plate in validation
+    ]
+    assert (
+        len(
+            {
+                tuple(plate.plate for plate in split_by_plate(views, 0.2, seed=seed)[1])
+                for seed in range(5)
+            }
+        )
+        > 1
+    )
+
+
+def test_one_plate_from_two_sources_stays_on_one_side(tmp_path: Path) -> None:
+    views = made_up(tmp_path / "one", ["P1", "P2", "P3"]) + made_up(
+        tmp_path / "other", ["P1", "P2", "P3"]
+    )
+    for seed in range(5):
+        training, validation = split_by_plate(views, 0.3, seed)
+        assert {plate.plate for plate in training}.isdisjoint(plate.plate for plate in validation)
+        assert len(validation) == 2
+
+
+@pytest.mark.parametrize("share", [0.01, 0.99])
+def test_either_side_has_a_plate(tmp_path: Path, share: float) -> None:
+    training, validation = split_by_plate(made_up(tmp_path, ["P1", "P2"]), share, seed=0)
+    assert len(training) == len(validation) == 1
+
+
+def test_a_plate_on_both_sides_is_refused_by_name(tmp_path: Path) -> None:
+    one, two, three = made_up(tmp_path, ["P1", "P2", "P3"])
+    with pytest.raises(
+        ConfigError,
+        match="plates in both training and validation: P2; expected each plate on one side",
+    ):
+        check_no_leak([one, two], [two, three])
+
+
+def test_one_plate_only_or_no_share_cannot_be_split(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="has only plate P1; expected two or more"):
+        split_by_plate(made_up(tmp_path, ["P1"]), 0.2, seed=0)
+    with pytest.raises(ConfigError, match=r"validation_share: is 0\.0; expected between 0 and 1"):
+        split_by_plate(made_up(tmp_path, ["P1", "P2"]), 0.0, seed=0)

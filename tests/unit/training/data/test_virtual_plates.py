@@ -1,0 +1,110 @@
+"""Virtual plates to train on: repeatable, without what is held out, and without the truth."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import training.data.virtual_plates as module
+from schemas.errors import ConfigError
+from simulation.optics import OPTICS
+from simulation.plate import plan_plate
+from training.data.sources import from_virtual
+from training.data.virtual_plates import (
+    HELD_OUT_MECHANISM,
+    HELD_OUT_OPTICS,
+    VirtualWells,
+    any_optics,
+)
+from training.data.well_views import Cropping, WellViews
+
+FEW = VirtualWells(wells=3, wells_on_other_days=2)
+SMALL = Cropping(side_px=64)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def views(cache: Path) -> WellViews:
+    (views,) = from_virtual([100_001], cache, cropping=SMALL, wells=FEW)
+    return views
+
+
+def test_every_well_is_seen_at_dosing_and_readout_and_some_on_another_day(views: WellViews) -> None:
+    days = {
+        well: sorted(
+            day for name, day in zip(views.wells, views.days.tolist(), strict=True) if name == well
+        )
+        for well in views.wells
+    }
+    assert len(days) == 3
+    assert all({7, 10} <= set(seen) for seen in days.values())
+    assert sorted(len(seen) for seen in days.values()) == [2, 3, 3]
+    assert views.dosed_on_day == 7
+    assert views.crops.shape == (8, 3, 64, 64)
+
+
+def test_a_plate_is_the_same_in_any_cache_and_rendered_once(
+    views: WellViews, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (again,) = from_virtual([100_001], tmp_path, cropping=SMALL, wells=FEW)
+    assert np.array_equal(again.crops, views.crops)
+    assert np.array_equal(again.measures, views.measures)
+    monkeypatch.setattr(module, "render", None)
+    (kept,) = from_virtual([100_001], cache, cropping=SMALL, wells=FEW)
+    assert kept.folder == views.folder
+
+
+def test_the_true_kill_is_not_among_what_is_kept(views: WellViews) -> None:
+    with np.load(views.folder / "table.npz") as table:
+        kept = set(table)
+    assert kept == {
+        "plate",
+        "dosed_on_day",
+        "background",
+        "side_px",
+        "wells",
+        "days",
+        "groups",
+        "treatments",
+        "measures",
+    }
+
+
+def test_the_mechanism_held_out_is_never_looked_at() -> None:
+    seen = set()
+    for seed in range(100_000, 100_020):
+        plate = plan_plate(seed)
+        seen |= {
+            plan.mechanism
+            for plan, _ in module._looks(np.random.default_rng(seed), plate, VirtualWells())
+        }
+    assert HELD_OUT_MECHANISM not in seen
+    assert len(seen) == 4  # the other three, and untreated
+
+
+def test_no_microscope_comes_near_the_one_held_out() -> None:
+    held_out, rng = OPTICS[HELD_OUT_OPTICS], np.random.default_rng(0)
+    drawn = [any_optics(rng) for _ in range(500)]
+    for trait in ("bending", "rim", "halo"):
+        assert max(getattr(optics, trait) for optics in drawn) < 0.85 * getattr(held_out, trait)
+
+
+def test_plates_for_tests_and_benchmarks_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="has 7; expected 100000 or more"):
+        from_virtual([7, 100_000], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "wells", "message"),
+    [([], FEW, "seeds: is empty"), ([100_001], replace(FEW, wells=0), "wells: is 0")],
+)
+def test_nothing_to_look_at_is_said(
+    seeds: list[int], wells: VirtualWells, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        from_virtual(seeds, tmp_path, cropping=SMALL, wells=wells)

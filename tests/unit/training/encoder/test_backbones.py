@@ -1,0 +1,120 @@
+"""Backbones come by timm's names; what is not to be had is named."""
+
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the train extra")
+
+from schemas.errors import ConfigError  # noqa: E402 - after the skip
+from training.encoder.backbones import (  # noqa: E402
+    choose_what_learns,
+    fix_batch_norm,
+    make_backbone,
+    normalisation_of,
+)
+
+pytestmark = pytest.mark.train
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [("tf_efficientnet_lite0", 3), ("resnet18", 1), ("vit_tiny_patch16_224", 3)],
+)
+def test_a_backbone_turns_three_planes_into_its_dimension(name: str, channels: int) -> None:
+    network, dimension = make_backbone(name, "none", channels, 64)
+    assert network.eval()(torch.zeros(2, 3, 64, 64)).shape == (2, dimension)
+
+
+def test_a_grey_backbone_sees_the_middle_plane_alone() -> None:
+    network, _ = make_backbone("resnet18", "none", 1, 64)
+    pixels = torch.rand(2, 3, 64, 64)
+    others = pixels.clone()
+    others[:, [0, 2]] = 0
+    with torch.inference_mode():
+        assert torch.equal(network.eval()(pixels), network(others))
+        assert torch.equal(network(pixels), network(pixels[:, 1:2]))
+        assert not torch.equal(network(pixels), network(pixels.flip(2)[:, [2, 0, 1]]))
+
+
+def test_imagenet_weights_come_from_the_package_and_fit_a_grey_input_too() -> None:
+    colour, _ = make_backbone("tf_efficientnet_lite0", "imagenet", 3, 64)
+    grey, _ = make_backbone("tf_efficientnet_lite0", "imagenet", 1, 64)
+    pixel = torch.rand(1, 1, 64, 64)
+    with torch.inference_mode():
+        assert torch.allclose(
+            colour.eval()(pixel.expand(-1, 3, -1, -1)), grey.eval()(pixel), atol=1e-4
+        )
+
+
+@pytest.mark.parametrize("inside", ["", "objective.backbone."])
+def test_weights_come_from_a_file_also_from_a_checkpoint_of_ours(
+    tmp_path: Path, inside: str
+) -> None:
+    network, _ = make_backbone("resnet18", "none", 3, 64)
+    tensors = {inside + name: tensor for name, tensor in network.state_dict().items()} | {
+        "fc.weight" if not inside else "objective.head.weight": torch.zeros(3)
+    }
+    torch.save({"state_dict": tensors}, tmp_path / "weights.pth")
+    again, _ = make_backbone("resnet18", str(tmp_path / "weights.pth"), 3, 64)
+    assert torch.equal(
+        again.state_dict()["layer4.1.conv2.weight"], network.state_dict()["layer4.1.conv2.weight"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "channels", "words"),
+    [
+        ("resnet-18", "none", 3, ["model.backbone", "'resnet-18'", "does not know", "resnet18"]),
+        ("resnet18", "imagenet", 3, ["model.weights", "tf_efficientnet_lite0 only"]),
+        ("resnet18", "nowhere.pth", 3, ["model.weights", "nowhere.pth", "no file"]),
+        ("resnet18", "text.pth", 3, ["model.weights", "text.pth", "holds no weights"]),
+        ("resnet18", "other.pth", 3, ["other.pth", "of another shape", "conv1.weight"]),
+        ("resnet18", "none", 2, ["model.channels", "is 2", "expected 3"]),
+    ],
+)
+def test_what_is_not_to_be_had_is_named(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    weights: str,
+    channels: int,
+    words: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("text.pth").write_text("weights")
+    torch.save({"conv1.weight": torch.zeros(4, 3, 7, 7)}, "other.pth")
+    with pytest.raises(ConfigError) as raised:
+        make_backbone(name, weights, channels, 64)
+    for word in words:
+        assert word in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "resnet18", "vit_tiny_patch16_224"])
+def test_only_the_last_blocks_learn(name: str) -> None:
+    network, _ = make_backbone(name, "none", 3, 64)
+    shares = []
+    for blocks in (0, 1, 2, None):
+        learning = choose_what_learns(network, blocks)
+        assert len(learning) == sum(parameter.requires_grad for parameter in network.parameters())
+        shares.append(len(learning))
+    assert shares[0] == 0
+    assert shares == sorted(set(shares))
+    choose_what_learns(network, 1)
+    assert not next(network.parameters()).requires_grad
+    assert list(network.parameters())[-1].requires_grad
+
+
+def test_fixed_batch_norm_keeps_its_statistics_while_the_rest_trains() -> None:
+    network, _ = make_backbone("resnet18", "none", 3, 64)
+    network.train()
+    fix_batch_norm(network)
+    before = network.bn1.running_mean.clone()
+    network(torch.rand(4, 3, 64, 64))
+    assert torch.equal(network.bn1.running_mean, before)
+    assert network.training
+
+
+def test_normalisation_is_that_of_the_pretrained_weights() -> None:
+    assert normalisation_of("tf_efficientnet_lite0") == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert normalisation_of("resnet18")[0] == (0.485, 0.456, 0.406)

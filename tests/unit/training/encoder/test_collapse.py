@@ -1,0 +1,62 @@
+"""Collapse is seen, told from health, and said in words."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the train extra")
+
+from schemas.errors import CollapseError, ConfigError  # noqa: E402 - after the skip
+from training.encoder.collapse import check, measure  # noqa: E402 - after the skip
+
+pytestmark = pytest.mark.train
+
+
+def drawn(count: int, width: int) -> torch.Tensor:
+    return torch.randn(count, width, generator=torch.Generator().manual_seed(0))
+
+
+def test_rank_and_spread_are_those_of_their_definitions() -> None:
+    embeddings = drawn(20, 6)
+    rows = embeddings.double().numpy()
+    singular = np.sqrt(np.maximum(np.linalg.eigvalsh(np.cov(rows.T) * 19), 0))
+    share = singular / singular.sum()
+    unit = np.array([row / np.sqrt(sum(row**2)) for row in rows])
+    seen = measure(embeddings)
+    assert seen.rank == pytest.approx(np.exp(-sum(p * np.log(p) for p in share)))
+    assert seen.spread == pytest.approx(
+        np.mean([np.sqrt(np.mean((column - column.mean()) ** 2)) for column in unit.T]) * np.sqrt(6)
+    )
+
+
+def test_directions_at_random_have_full_rank_and_a_spread_of_one() -> None:
+    seen = measure(drawn(2000, 16))
+    assert seen.rank == pytest.approx(16, rel=0.01)
+    assert seen.spread == pytest.approx(1, rel=0.01)
+
+
+def test_healthy_embeddings_pass_whatever_their_mean() -> None:
+    assert check(drawn(100, 16) + 2).rank > 10
+
+
+@pytest.mark.parametrize(
+    "embeddings",
+    [
+        pytest.param(torch.ones(50, 16), id="the same of every image"),
+        pytest.param(
+            torch.ones(50, 16) + 1e-4 * drawn(50, 16), id="nearly the same of every image"
+        ),
+        pytest.param(drawn(50, 1) @ drawn(1, 16), id="one direction"),
+        pytest.param(torch.zeros(50, 16), id="nothing"),
+    ],
+)
+def test_collapse_is_an_error_with_its_numbers(embeddings: torch.Tensor) -> None:
+    with pytest.raises(
+        CollapseError,
+        match=r"has collapsed: the embeddings of 50 images have effective rank .* and spread .* run.rate",
+    ):
+        check(embeddings)
+
+
+def test_embeddings_that_are_no_numbers_are_an_error_of_the_settings() -> None:
+    with pytest.raises(ConfigError, match="not finite numbers"):
+        check(torch.full((4, 3), float("nan")))

@@ -1,0 +1,97 @@
+"""Smaller bundles say what the full one says, and are opened by the service as any other."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the train extra")
+
+from inference.bundle import Bundle, load_bundle  # noqa: E402 - after the skip
+from inference.encoding.onnx_encoder import OnnxEncoder  # noqa: E402
+from schemas.encoder_bundle import PlanePolicy, Preprocessing  # noqa: E402
+from schemas.errors import ConfigError  # noqa: E402
+from training.encoder.config import DataSection  # noqa: E402
+from training.encoder.export import Description, ParityError, write_bundle  # noqa: E402
+from training.encoder.reduced_precision import (  # noqa: E402
+    LEAST_LIKENESS,
+    Floats,
+    Precision,
+    reduce_bundle,
+    reduce_on,
+)
+
+pytestmark = pytest.mark.train
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 16, 5, stride=2),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(16, 32, 3),
+        torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(),
+    ).eval()
+    out = tmp_path_factory.mktemp("full") / "bundle"
+    steps = Preprocessing(
+        planes=PlanePolicy.SHARPEST, background=0.75, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
+    )
+    write_bundle(
+        network, Description("small", steps, 64, "a test", "none", "none", "none", "# small"), out
+    )
+    return load_bundle(str(out))
+
+
+@pytest.fixture(scope="module")
+def pixels() -> Floats:
+    rng = np.random.default_rng(0)
+    levels = rng.uniform(-1, 1, (32, 3, 1, 1))
+    return np.asarray(np.clip(levels + rng.normal(0, 0.3, (32, 3, 64, 64)), -1, 1), np.float32)
+
+
+@pytest.mark.parametrize("precision", Precision)
+def test_a_reduced_bundle_says_what_the_full_one_says(
+    full: Bundle, pixels: Floats, precision: Precision, tmp_path: Path
+) -> None:
+    reduction = reduce_bundle(full, precision, pixels, tmp_path / "small")
+    assert reduction.likeness >= LEAST_LIKENESS[precision]
+    assert reduction.bytes_after < reduction.bytes_before
+    encoder = OnnxEncoder(load_bundle(str(tmp_path / "small")), providers="cpu")
+    assert encoder.card.name == f"small-{precision}"
+    assert encoder.encoder_id != full.card.encoder_id
+    assert full.card.encoder_id in encoder.card.provenance
+    assert {file.name for file in (tmp_path / "small").iterdir()} == {
+        file.name for file in full.folder.iterdir()
+    }
+
+
+def test_a_reduction_that_says_something_else_is_not_written(
+    full: Bundle, pixels: Floats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(LEAST_LIKENESS, Precision.FLOAT16, 1.1)
+    with pytest.raises(
+        ParityError,
+        match=r"float16 and float32 embeddings are alike by 1\.000; expected at least 1\.1",
+    ):
+        reduce_bundle(full, Precision.FLOAT16, pixels, tmp_path / "small")
+    assert not list(tmp_path.iterdir())
+
+
+def test_too_few_images_and_another_precision_are_named(
+    full: Bundle, pixels: Floats, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="has 15 images; expected at least 16"):
+        reduce_bundle(full, Precision.INT8, pixels[:15], tmp_path / "small")
+    with pytest.raises(ConfigError, match="--to: is 'int4'; expected one of float16, int8"):
+        reduce_on(str(full.folder), "int4", DataSection(), tmp_path / "small")
+
+
+def test_images_of_a_training_are_prepared_as_the_bundle_says(full: Bundle, tmp_path: Path) -> None:
+    data = DataSection(virtual_plates=1, virtual_wells=8, cache=tmp_path / "cache", crop_px=128)
+    assert (
+        reduce_on(str(full.folder), "float16", data, tmp_path / "small").likeness
+        > LEAST_LIKENESS[Precision.FLOAT16]
+    )

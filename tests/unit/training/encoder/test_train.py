@@ -1,0 +1,354 @@
+"""A training from images to a bundle: it learns, goes on after a kill as if nothing had been, and says clearly what does not fit."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+torch = pytest.importorskip("torch", reason="needs the train extra")
+
+from inference.bundle import load_bundle  # noqa: E402 - after the skip
+from inference.encoding.onnx_encoder import OnnxEncoder  # noqa: E402
+from schemas.errors import CollapseError, ConfigError  # noqa: E402
+from training.encoder.backbones import make_backbone  # noqa: E402
+from training.encoder.config import TrainingConfig  # noqa: E402
+from training.encoder.train import Outcome, Trained, plan_of, read_views, train_encoder  # noqa: E402
+from training.objectives.registry import make_objective  # noqa: E402
+from training.run_files import RunFolder  # noqa: E402
+
+pytestmark = pytest.mark.train
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("crops")
+
+
+def config(cache: Path, **sections: dict[str, object]) -> TrainingConfig:
+    """Return a training of seconds: a network of 0.1 million weights on two virtual plates of a few wells."""
+    torch.set_num_threads(1)
+    told: dict[str, dict[str, object]] = {
+        "data": {
+            "virtual_plates": 2,
+            "virtual_wells": 5,
+            "cache": cache,
+            "crop_px": 64,
+            "validation_share": 0.5,
+        },
+        "model": {
+            "backbone": "test_efficientnet",
+            "weights": "none",
+            "input_size": 32,
+            "fixed_batch_norm": False,
+            "body_rate": 1.0,
+        },
+        "run": {
+            "steps": 6,
+            "batch": 4,
+            "threads": 1,
+            "save_every_steps": 2,
+            "check_every_steps": 3,
+            "warm_up_steps": 1,
+            "accelerator": "cpu",
+        },
+    }
+    for section, keys in sections.items():
+        told[section] = told.get(section, {}) | keys
+    return TrainingConfig.model_validate(told)
+
+
+def losses(out: Path) -> list[float]:
+    return [float(row["loss"]) for row in RunFolder(out).curve()]
+
+
+@pytest.fixture(scope="module")
+def whole(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Trained]:
+    out = tmp_path_factory.mktemp("whole")
+    return out, train_encoder(config(cache), out)
+
+
+def test_a_training_ends_in_a_bundle_that_the_service_opens(whole: tuple[Path, Trained]) -> None:
+    out, trained = whole
+    assert trained.outcome is Outcome.FINISHED
+    assert trained.bundle == out / "bundle"
+    encoder = OnnxEncoder(load_bundle(str(trained.bundle)), providers="cpu")
+    assert encoder.card.input_size == 32
+    assert encoder.card.preprocessing.field_um == 900.0
+    assert "spherorank train ssl" in (trained.bundle / "MODEL_CARD.md").read_text()
+    assert len(losses(out)) == 6
+    assert list((out / "tensorboard").glob("events.*"))
+    assert not list(out.rglob("*.part"))
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing is saved after it."""
+
+
+def test_a_killed_training_goes_on_with_the_same_curve(
+    whole: tuple[Path, Trained], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = RunFolder.add_to_curve
+
+    def add_until_killed(folder: RunFolder, row: dict[str, float | None]) -> None:
+        real(folder, row)
+        if row["step"] == 4:  # the newest checkpoint has four steps, the curve five lines
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "add_to_curve", add_until_killed)
+        with pytest.raises(Killed):
+            train_encoder(config(cache), tmp_path)
+    assert len(losses(tmp_path)) == 5
+    again = train_encoder(config(cache), tmp_path)
+    assert RunFolder(tmp_path).curve() == RunFolder(whole[0]).curve()
+    assert again.bundle is not None
+    assert whole[1].bundle is not None
+    assert (
+        load_bundle(str(again.bundle)).card.encoder_id
+        == load_bundle(str(whole[1].bundle)).card.encoder_id
+    )
+
+
+def test_a_training_goes_on_for_longer_when_asked(
+    whole: tuple[Path, Trained], cache: Path, tmp_path: Path
+) -> None:
+    train_encoder(config(cache, run={"steps": 2}), tmp_path)
+    train_encoder(config(cache, run={"steps": 3}), tmp_path)
+    assert len(losses(tmp_path)) == 3
+    assert losses(tmp_path)[0] == losses(whole[0])[0]
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "words"),
+    [
+        (
+            "objective",
+            "name",
+            "simclr",
+            ["checkpoint of objective 'measures'", "expected one of 'simclr'", "another --out"],
+        ),
+        ("run", "rate", 0.5, ["run.rate = 0.001", "has 0.5", "another --out"]),
+    ],
+)
+def test_a_checkpoint_of_another_training_is_refused(
+    whole: tuple[Path, Trained],
+    cache: Path,
+    section: str,
+    key: str,
+    value: object,
+    words: list[str],
+) -> None:
+    before = (whole[0] / "checkpoint.ckpt").read_bytes()
+    with pytest.raises(ConfigError) as raised:
+        train_encoder(config(cache, **{section: {key: value}}), whole[0])
+    for word in [str(whole[0] / "checkpoint.ckpt"), *words]:
+        assert word in str(raised.value)
+    assert (whole[0] / "checkpoint.ckpt").read_bytes() == before
+
+
+def test_a_folder_that_cannot_be_made_is_named(cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"file/run: cannot be made: Not a directory"):
+        train_encoder(config(cache), tmp_path / "file" / "run")
+
+
+def test_a_damaged_checkpoint_is_named(cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.ckpt").write_text("half")
+    with pytest.raises(ConfigError, match=r"checkpoint\.ckpt: cannot be read"):
+        train_encoder(config(cache), tmp_path)
+
+
+def test_a_loss_that_is_not_a_number_stops_with_the_key_to_change(
+    cache: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        ConfigError,
+        match=r"run\.rate: is 1e\+30 .* and the loss of step \d is (nan|inf); expected a lower rate",
+    ):
+        train_encoder(
+            config(cache, run={"rate": 1e30, "gradient_norm": 1e30, "check_every_steps": 100}),
+            tmp_path,
+        )
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_collapsed_encoder_stops_the_training(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.encoder.collapse.LEAST_RANK", 1000.0)
+    with pytest.raises(CollapseError, match="has collapsed"):
+        train_encoder(config(cache), tmp_path)
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize(
+    ("section", "keys", "words"),
+    [
+        ("data", {"virtual_plates": 0}, ["data: has no images", "[[data.archives]]"]),
+        ("data", {"virtual_plates": 1}, ["only plate", "expected two or more"]),
+        ("model", {"backbone": "resnet-18"}, ["model.backbone", "does not know"]),
+        (
+            "model",
+            {"backbone": "test_vit", "export_size": 64},
+            ["model.export_size", "is 64", "expected the same"],
+        ),
+        (
+            "run",
+            {"accelerator": "gpu"},
+            ["run: has accelerator = 'gpu'", "this machine does not do"],
+        ),
+        ("objective", {"name": "simclear"}, ["objective.name", "'simclear'", "simclr"]),
+        ("augment", {"first": "wild"}, ["'wild'", "spheroid"]),
+    ],
+)
+def test_what_does_not_fit_is_named(
+    cache: Path, tmp_path: Path, section: str, keys: dict[str, object], words: list[str]
+) -> None:
+    with pytest.raises(ConfigError) as raised:
+        train_encoder(config(cache, **{section: keys}), tmp_path)
+    for word in words:
+        assert word in str(raised.value)
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_the_backbone_stands_still_while_only_the_head_learns(cache: Path, tmp_path: Path) -> None:
+    train_encoder(
+        config(
+            cache,
+            model={"frozen_steps": 2, "last_blocks": 1, "fixed_batch_norm": True},
+            run={"steps": 2},
+        ),
+        tmp_path / "frozen",
+    )
+    train_encoder(
+        config(
+            cache,
+            model={"frozen_steps": 0, "last_blocks": 1, "fixed_batch_norm": True},
+            run={"steps": 2},
+        ),
+        tmp_path / "learning",
+    )
+    (frozen, learning) = (
+        RunFolder(tmp_path / name).read_checkpoint()["state_dict"]
+        for name in ("frozen", "learning")
+    )
+    torch.manual_seed(0)
+    differing = [name for name in frozen if not torch.equal(frozen[name], learning[name])]
+    assert any("backbone" in name for name in differing)
+    assert not any("conv_stem" in name for name in differing)
+
+
+def test_mixed_precision_learns_almost_the_same_and_exports_what_torch_computes(
+    whole: tuple[Path, Trained], cache: Path, tmp_path: Path
+) -> None:
+    trained = train_encoder(config(cache, run={"precision": "bf16-mixed"}), tmp_path)
+    assert losses(tmp_path)[0] == pytest.approx(losses(whole[0])[0], rel=0.05)
+    assert losses(tmp_path)[0] != losses(whole[0])[0]
+    assert trained.parity is not None
+    assert trained.parity < 1e-3
+
+
+KEPT = {
+    "model": {"pooling": "levels", "last_blocks": 0},
+    "objective": {"layer": "head"},
+    "run": {"kept_views": 2},
+}
+
+
+def test_a_frozen_body_sees_each_image_a_few_times_and_the_head_learns_from_what_was_kept(
+    cache: Path, tmp_path: Path
+) -> None:
+    trained = train_encoder(config(cache, **KEPT), tmp_path / "kept")
+    kept = sorted((cache / "features").glob("*.npy"))
+    assert [np.load(path).shape[0] for path in kept] == [
+        2
+    ]  # one plate is learned from, the other held out
+    made_at = kept[0].stat().st_mtime_ns
+    again = train_encoder(config(cache, **KEPT), tmp_path / "again")
+
+    assert losses(tmp_path / "kept") == losses(tmp_path / "again")
+    assert kept[0].stat().st_mtime_ns == made_at
+    assert trained.bundle is not None
+    assert again.bundle is not None
+    one, other = (load_bundle(str(bundle)).card for bundle in (trained.bundle, again.bundle))
+    assert one.encoder_id == other.encoder_id
+    assert one.dimension == 11  # the measures that the head predicts
+
+
+def test_an_archive_that_is_repeated_is_seen_in_as_many_more_ways(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    rng = np.random.default_rng(0)
+    for name in ("one", "two"):
+        (images / name).mkdir(parents=True)
+        for number in range(5):
+            tifffile.imwrite(
+                images / name / f"{number}.tif",
+                rng.integers(9_000, 60_000, (96, 96), dtype=np.uint16),
+            )
+    archives = [{"folder": images / "one", "repeat": 3}, {"folder": images / "two", "repeat": 3}]
+    sections = KEPT | {
+        "data": {"archives": archives, "virtual_plates": 0},
+        "objective": {"name": "simclr"},
+    }
+    trained = train_encoder(config(tmp_path / "cache", **sections), tmp_path / "run")
+    (kept,) = (np.load(path) for path in (tmp_path / "cache" / "features").glob("*.npy"))
+    assert kept.shape[:2] == (6, 5)
+    assert len(np.unique(kept[:, 0], axis=0)) == 6
+    assert trained.bundle is not None
+
+
+def test_a_kept_run_that_was_killed_goes_on_with_the_same_curve(
+    cache: Path, tmp_path: Path
+) -> None:
+    train_encoder(config(cache, **KEPT), tmp_path / "whole")
+    train_encoder(
+        config(cache, **(KEPT | {"run": {"kept_views": 2, "steps": 4}})), tmp_path / "parts"
+    )
+    train_encoder(config(cache, **KEPT), tmp_path / "parts")
+    assert losses(tmp_path / "parts")[-1] == pytest.approx(
+        losses(tmp_path / "whole")[-1], rel=0.5
+    )  # the cosine of the rate was another's
+    assert len(losses(tmp_path / "parts")) == 6
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (
+            {"model": {"pooling": "levels", "last_blocks": 1}},
+            "the backbone learns; expected model.last_blocks = 0",
+        ),
+        ({"objective": {"name": "byol"}}, "byol needs pixels"),
+        (
+            {"augment": {"second": "strong"}},
+            "first = 'spheroid', second = 'strong', .* kept of one preset",
+        ),
+        ({"augment": {"mask_background": 0.5}}, "mask_background = 0.5, .* without a mask"),
+        (
+            {"model": {"pooling": "levels", "backbone": "resnet18", "last_blocks": 0}},
+            "has no conv_stem",
+        ),
+    ],
+)
+def test_features_are_kept_only_of_what_does_not_learn(
+    cache: Path, tmp_path: Path, changed: dict[str, dict[str, object]], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        train_encoder(config(cache, **(KEPT | changed)), tmp_path)
+
+
+def test_the_curve_and_the_configuration_are_there_to_be_read(whole: tuple[Path, Trained]) -> None:
+    rows = RunFolder(whole[0]).curve()
+    assert [row["step"] for row in rows] == list("012345")
+    assert [bool(row["rank"]) for row in rows] == [False, False, True, False, False, True]
+    assert json.loads((whole[0] / "config.json").read_text())["run"]["steps"] == 6
+
+
+def test_images_are_normalised_as_the_backbone_s_weights_were_made(cache: Path) -> None:
+    settings = config(cache, model={"backbone": "resnet18"})
+    backbone, dimension = make_backbone("resnet18", "none", 3, 32)
+    objective = make_objective("measures", backbone, dimension, settings.objective)
+    plan = plan_of(settings, objective, read_views(settings.data))
+    assert np.allclose(plan.mean, (0.485, 0.456, 0.406))

@@ -1,0 +1,113 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import BundleError, ConfigError, OutputError
+from training.evaluation.evaluate import evaluate_bundles
+from training.evaluation.helpfulness import Help
+from training.evaluation.plates import EvaluationSet
+from training.evaluation.report import SECTIONS, text_table
+from training.evaluation.rows import Points, Row, read_row, write_text
+
+SMALL = EvaluationSet(
+    mixed=(201, 202, 203),
+    one_mechanism=(),
+    shifted=(),
+    size_px=96,
+    wells=16,
+    viewed_wells=3,
+    baseline_steps=2,
+    service_calibration=False,
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_encoders_are_judged_beside_hand_measures_and_once_only(tmp_path: Path) -> None:
+    out, cache = tmp_path / "out", tmp_path / "cache"
+    rows = evaluate_bundles(["default"], out, cache_folder=cache, chosen=SMALL)
+    assert [(row.name, row.kind) for row in rows] == [
+        ("measures", "measures"),
+        ("default", "encoder"),
+    ]
+    written = json.loads((out / "rows" / f"{rows[1].encoder_id}.json").read_text(encoding="utf-8"))
+    for name in (
+        "uncalibrated_mixed",
+        "calibrated_both_mixed",
+        "probe_all",
+        "resnet18_10",
+        "knn",
+        "replicate_map",
+        "same_well",
+        "dose_order",
+    ):
+        assert written["numbers"][name] is not None
+    assert (
+        written["numbers"]["variation_exposure"] < 0.05
+    )  # the preprocessing takes the exposure away
+    assert rows[0].numbers["uncalibrated_mixed"] > 0.4
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "<table>" in page
+    assert page.count("data:image/png") == 6  # one well and its five other views
+    before = {
+        path: path.stat().st_mtime_ns for path in [*out.glob("rows/*"), *cache.rglob("*.np*")]
+    }
+    assert evaluate_bundles(["default"], out, cache_folder=cache, chosen=SMALL) == rows
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_bundle_that_is_not_there_is_named_before_anything_is_rendered(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no-such-encoder"):
+        evaluate_bundles(["no-such-encoder"], tmp_path / "out", cache_folder=tmp_path / "cache")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_encoder_named_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="same encoder"):
+        evaluate_bundles(["default", "default"], tmp_path / "out", cache_folder=tmp_path / "cache")
+
+
+def row(**numbers: float | None) -> Row:
+    points = Points(kill_percent=(), uncalibrated=(), calibrated=(), across=(), up=())
+    return Row(
+        name="one",
+        encoder_id="one-1",
+        evaluated_on="abc",
+        kind="encoder",
+        dimension=3,
+        numbers=numbers,
+        points=points,
+    )
+
+
+def test_a_row_of_other_images_or_of_another_encoder_is_not_taken(tmp_path: Path) -> None:
+    path = tmp_path / "row.json"
+    write_text(path, row(knn=0.5).model_dump_json())
+    assert read_row(path, "one-1", "abc") == row(knn=0.5)
+    assert read_row(path, "one-1", "other images") is None
+    assert read_row(path, "other-1", "abc") is None
+    path.write_text("half a r")
+    assert read_row(path, "one-1", "abc") is None
+
+
+def test_where_nothing_can_be_written_the_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"row\.json"):
+        write_text(tmp_path / "file" / "row.json", "")
+
+
+def test_the_table_shows_what_there_is_and_a_dash_for_what_could_not_be_computed() -> None:
+    table = text_table(
+        [row(knn=0.5, probe_10=None), row(knn=0.25, probe_10=0.4)],
+        [Help("knn", "uncalibrated_mixed", -0.5, 4)],
+    )
+    assert "0.500" in table
+    assert "–" in table
+    assert "replicate mAP" not in table
+    assert "-0.50 (4 encoders)" in table
+
+
+def test_no_number_is_shown_twice() -> None:
+    shown = [name for columns in SECTIONS.values() for name in columns]
+    assert len(shown) == len(set(shown))

@@ -1,0 +1,385 @@
+"""A forecaster is learned from untreated wells that go on as they began: what the last image alone does not tell."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the train extra")
+pytestmark = [pytest.mark.train, pytest.mark.filterwarnings("ignore")]  # lightning's own
+
+from inference.bundle import load_bundle  # noqa: E402
+from inference.departure.assembly import feature_names  # noqa: E402
+from inference.departure.sequence_model import OnnxSequenceModel, load_forecaster  # noqa: E402 - after the question whether there is torch
+from inference.encoding.onnx_encoder import OnnxEncoder  # noqa: E402
+from schemas.errors import ConfigError  # noqa: E402
+from schemas.plate_map import Group  # noqa: E402
+from schemas.trajectory import Trajectories  # noqa: E402
+from tests.samples import well_image  # noqa: E402
+from training.forecaster.config import (  # noqa: E402
+    DataSection,
+    ForecasterConfig,
+    ModelSection,
+    RunSection,
+    load_forecaster_config,
+)
+from training.forecaster.data import FIRST_TRAINING_SEED, from_virtual, untreated_only  # noqa: E402
+from training.forecaster.model import GruForecaster  # noqa: E402
+from training.forecaster.train import learn, learn_jointly, plates_of, train_forecaster  # noqa: E402
+from training.forecaster.train import train as forecaster  # noqa: E402
+from training.forecaster.views import Views, split_by_plate  # noqa: E402
+
+DAYS = (5, 6, 7, 8, 9, 10)
+WIDTH = 4
+ENCODER = load_bundle("default").card
+NAMES = tuple(f"feature_{number}" for number in range(WIDTH))
+
+
+def growing(seed: int, wells: int = 14, *, treated: int = 0) -> Trajectories:
+    """Return a plate whose wells each go their own straight way; treated ones jump."""
+    rng = np.random.default_rng(seed)
+    start, speed = rng.normal(0, 0.3, (wells, 1, WIDTH)), rng.normal(0, 0.5, (wells, 1, WIDTH))
+    since = (np.array(DAYS) - 5.0)[None, :, None]
+    features = 10 + start + speed * since + rng.normal(0, 0.05, (wells, len(DAYS), WIDTH))
+    features[wells - treated :, 3:] += 1e3
+    groups = (Group.UNTREATED,) * (wells - treated) + (Group.SCREENING,) * treated
+    names = tuple(f"W{number:02d}" for number in range(wells))
+    return Trajectories(
+        f"P{seed}",
+        names,
+        groups,
+        ("",) * (wells - treated) + ("drug:1 uM",) * treated,
+        DAYS,
+        features,
+        NAMES,
+    )
+
+
+def settings(out: Path, **run: object) -> ForecasterConfig:
+    fields = {
+        "epochs": 20,
+        "patience": 20,
+        "plates_at_once": 1,
+        "learning_rate": 0.02,
+        "accelerator": "cpu",
+    } | run
+    return ForecasterConfig(model=ModelSection(hidden=12), run=RunSection(out=out, **fields))  # type: ignore[arg-type] # mypy mixes the values
+
+
+PLATES = [growing(seed) for seed in range(8)]
+
+
+def silent(_text: str) -> None:
+    """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("trained") / "gru"
+    learn(PLATES, settings(out), silent)
+    return out
+
+
+def test_wells_that_go_straight_on_are_foreseen_better_than_by_their_last_image(
+    trained: Path,
+) -> None:
+    done = learn(PLATES, settings(trained), silent)
+    assert done.worth.foreseen > done.worth.stayed + 0.03, "although from one day nobody can tell"
+
+
+def test_the_bundle_is_opened_as_the_service_opens_it_with_missing_images(trained: Path) -> None:
+    model = OnnxSequenceModel(load_forecaster(trained))
+    unseen = growing(77)
+    unseen.features[:2, 1] = np.nan
+    unseen.features[2, :3] = np.nan
+    foreseen = model.foresee(unseen, (5, 6, 7), 10)
+    assert np.isnan(foreseen[2]).all()
+    seen = np.arange(14) != 2
+    actual, last = unseen.on(10), unseen.on(7)
+    assert np.square(foreseen - actual)[seen].mean() < 0.8 * np.square(last - actual)[seen].mean()
+    assert (trained / "NOTICE").exists()
+    assert "8 plates" in (trained / "MODEL_CARD.md").read_text()
+    assert model.name.startswith("gru-")
+
+
+def test_treated_wells_teach_nothing() -> None:
+    kept = untreated_only([growing(1, treated=4), growing(2)])
+    assert [len(plate.wells) for plate in kept] == [10, 14]
+    assert max(float(np.nanmax(plate.features)) for plate in kept) < 1e3
+
+
+def test_units_and_shifts_of_a_feature_do_not_matter() -> None:
+    torch.manual_seed(1)
+    model = GruForecaster(torch.eye(WIDTH), 8).eval()
+    torch.nn.init.normal_(model.head.weight)
+    past = torch.from_numpy(PLATES[0].features[:, :3].astype(np.float32))
+    days, day = torch.tensor([5.0, 6.0, 7.0]), torch.tensor(10.0)
+    scale, shift = torch.tensor([0.5, 2.0, 8.0, 1.0]), torch.tensor([0.0, -20.0, 3.0, 1.0])
+    with torch.inference_mode():
+        assert torch.allclose(
+            model(past * scale + shift, days, day),
+            model(past, days, day) * scale + shift,
+            atol=1e-2,
+        )
+
+
+def test_a_feature_that_does_not_vary_and_one_that_is_huge_stay_numbers() -> None:
+    model = GruForecaster(torch.eye(WIDTH), 8).eval()
+    past = torch.zeros(5, 2, WIDTH)
+    past[..., 0] = 7.0
+    past[2, 0, 1] = 3e38
+    past[:, :, 2] = torch.nan
+    with torch.inference_mode():
+        foreseen = model(past, torch.tensor([6.0, 7.0]), torch.tensor(10.0))
+    assert torch.isfinite(foreseen).all()
+    assert torch.allclose(foreseen[:, 0], torch.tensor(7.0))
+
+
+def test_an_epoch_is_the_same_whenever_it_is_seen() -> None:
+    def epoch(number: int) -> list[np.ndarray]:
+        views = Views(PLATES, 3, number, 2, 0.1)
+        return [views[place].features.numpy() for place in range(len(views))]
+
+    for one, other in zip(epoch(1), epoch(1), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert any(
+        one.shape != other.shape or not np.array_equal(one, other, equal_nan=True)
+        for one, other in zip(epoch(1), epoch(2), strict=True)
+    )
+
+
+def test_a_plate_is_never_both_learned_from_and_held_out() -> None:
+    twice = [*PLATES, *(growing(seed) for seed in range(4))]
+    taught, held_out = split_by_plate(twice, 0.25, 0)
+    assert {plate.plate for plate in taught}.isdisjoint(plate.plate for plate in held_out)
+    assert len(taught) + len(held_out) == 12
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_and_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    script = textwrap.dedent(
+        f"""
+        import sys, warnings
+        from pathlib import Path
+        warnings.simplefilter("ignore")
+        sys.path.insert(0, {str(Path(__file__).parents[4])!r})
+        from tests.unit.training.test_forecaster import PLATES, settings
+        from training.forecaster.train import learn
+        learn(PLATES, settings(Path(sys.argv[1]), epochs=8), print)
+        """
+    )
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    last = tmp_path / "killed-training" / "last.ckpt"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(killed)], env=environment, stdout=subprocess.DEVNULL
+    ) as process:
+        while not last.exists() and process.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.02)
+        process.send_signal(signal.SIGKILL)
+    assert not killed.exists()
+    epoch = torch.load(last, weights_only=True)["epoch"]
+    for out in (killed, whole):
+        learn(PLATES, settings(out, epochs=8), silent)
+    ends = [
+        torch.load(folder / "last.ckpt", weights_only=True)
+        for folder in (last.parent, tmp_path / "whole-training")
+    ]
+    assert epoch < ends[0]["epoch"] == ends[1]["epoch"] == 7
+    for name, weights in ends[0]["state_dict"].items():
+        torch.testing.assert_close(weights, ends[1]["state_dict"][name])
+    assert (killed / "forecaster.onnx").read_bytes() == (whole / "forecaster.onnx").read_bytes()
+
+
+def test_a_checkpoint_of_another_run_is_refused_and_the_bundle_stays(trained: Path) -> None:
+    before = (trained / "forecaster.onnx").read_bytes()
+    with pytest.raises(
+        ConfigError,
+        match=r"last.ckpt: is of a run with other plates or settings; expected the same: name another run.out",
+    ):
+        learn(PLATES[:-1], settings(trained), silent)
+    assert (trained / "forecaster.onnx").read_bytes() == before
+
+
+def test_a_loss_that_is_no_number_is_told_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forecaster, "loss_of", lambda model, *_, **__: model.newness * torch.nan)
+    with pytest.raises(
+        ConfigError,
+        match=r"run.learning_rate: is 1.0, and the loss became nan; expected a lower rate",
+    ):
+        learn(PLATES, settings(tmp_path / "gru", learning_rate=1.0), silent)
+    assert not (tmp_path / "gru").exists()
+
+
+@pytest.mark.parametrize(
+    ("plates", "says"),
+    [
+        (
+            [],
+            "data: 0 plates have 4 untreated wells or more on two days; expected two plates or more",
+        ),
+        (PLATES[:1], "data: 1 plates have 4 untreated wells"),
+        ([PLATES[0], PLATES[0]], "data: all plates are named P0; expected two or more"),
+        ([growing(1, 3), growing(2, 3)], "data: 0 plates have"),
+    ],
+)
+def test_too_few_plates_are_told(plates: list[Trajectories], says: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=says):
+        learn(plates, settings(tmp_path / "gru"), silent)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_plates_of_different_features_are_told(tmp_path: Path) -> None:
+    other = Trajectories(
+        "other",
+        *(
+            getattr(PLATES[1], name)
+            for name in ("wells", "groups", "treatments", "days", "features")
+        ),
+        ("a", "b", "c", "d"),
+    )
+    with pytest.raises(
+        ConfigError,
+        match="plate other has 4 features of measures; expected 4 features of measures, as plate P0 has, in the same order",
+    ):
+        learn([PLATES[0], other], settings(tmp_path / "gru"), silent)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("[run]\nepoch = 3", r"forecaster.toml, run.epoch: is 3; Extra inputs are not permitted"),
+        (
+            "[model]\nhidden = 0",
+            r"forecaster.toml, model.hidden: is 0; Input should be greater than or equal to 1",
+        ),
+        ("[run", r"forecaster.toml: is no TOML"),
+        (
+            "[data]\nvirtual_plates = 1\nvirtual_seed = 5",
+            r"data.virtual_seeds: has 5; expected seeds from 100000 on, as plates below are kept for judging",
+        ),
+    ],
+)
+def test_a_wrong_configuration_is_told_with_the_key(
+    content: str, says: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "forecaster.toml"
+    file.write_text(content)
+    with pytest.raises(ConfigError, match=says):
+        train_forecaster(file, silent)
+
+
+def test_a_profile_table_is_learned_from_by_one_command(tmp_path: Path) -> None:
+    rows = [
+        {
+            "Metadata_Plate": plate.plate,
+            "Metadata_Well": well,
+            "Metadata_Day": day,
+            "Metadata_Group": "untreated",
+            "Metadata_Treatment": "",
+        }
+        | dict(zip(NAMES, plate.features[row, column], strict=True))
+        for plate in PLATES[:4]
+        for row, well in enumerate(plate.wells)
+        for column, day in enumerate(plate.days)
+    ]
+    pd.DataFrame(rows).to_parquet(tmp_path / "profiles.parquet")
+    (tmp_path / "forecaster.toml").write_text(
+        '[data]\nprofiles = ["profiles.parquet"]\n[run]\nepochs = 2\naccelerator = "cpu"\n[model]\nname = "tiny"'
+    )
+    done = train_forecaster(tmp_path / "forecaster.toml", silent)
+    assert done.bundle == tmp_path / "forecaster"
+    assert load_forecaster(done.bundle).card.feature_names == NAMES
+
+
+def embedded(seed: int) -> Trajectories:
+    """Return a plate whose embedding is the measures, turned somehow, and noise."""
+    plate, rng = growing(seed), np.random.default_rng(seed)
+    turned = plate.features @ np.random.default_rng(0).normal(
+        0, 1, (WIDTH, ENCODER.dimension)
+    ) + rng.normal(0, 2, (*plate.features.shape[:2], ENCODER.dimension))
+    names = (*feature_names("embedding", ENCODER.dimension), *NAMES)
+    features = np.concatenate([turned, plate.features], axis=2)
+    return replace(
+        plate,
+        features=features,
+        feature_names=names,
+        embedding_dimension=ENCODER.dimension,
+        encoder_id=ENCODER.encoder_id,
+    )
+
+
+def test_a_projection_learned_with_its_forecaster_is_the_last_step_of_an_encoder_that_opens(
+    tmp_path: Path,
+) -> None:
+    config = settings(tmp_path / "gru", epochs=3)
+    config = config.model_copy(
+        update={
+            "model": ModelSection(hidden=8, components=6, name="joint"),
+            "data": DataSection(representation="both"),
+        }
+    )
+    done = learn_jointly([embedded(seed) for seed in range(4)], config, silent)
+    whole, projecting = (
+        OnnxEncoder(load_bundle("default"), "cpu", 1),
+        OnnxEncoder(load_bundle(str(tmp_path / "gru-encoder")), "cpu", 1),
+    )
+    assert (projecting.dimension, projecting.encoder_id.rsplit("-", 1)[0]) == (6, "joint-encoder")
+    images = [well_image(seed=seed) for seed in range(8)]
+    before, after = (
+        np.stack([encoder.embed(image, 1) for image in images]).astype(float)
+        for encoder in (whole, projecting)
+    )
+    weights = (
+        torch.load(tmp_path / "gru-training" / "best.ckpt", weights_only=True)["state_dict"][
+            "model.projection"
+        ]
+        .double()
+        .numpy()
+    )
+    np.testing.assert_allclose(after, before @ weights.T, atol=1e-3 * np.abs(after).max())
+    OnnxSequenceModel(load_forecaster(done.bundle)).check_fits(
+        feature_names("embedding", 6), projecting.encoder_id
+    )
+
+
+def test_joint_learning_without_embedding_or_measures_is_told(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError,
+        match=r"data: plates have 4 measures and the embedding of ''; expected both, of ",
+    ):
+        learn_jointly(PLATES, settings(tmp_path / "gru"), silent)
+    (tmp_path / "forecaster.toml").write_text("")
+    with pytest.raises(
+        ConfigError, match=r"data.representation: is 'measures'; expected 'both' with --joint"
+    ):
+        train_forecaster(tmp_path / "forecaster.toml", silent, joint=True)
+
+
+@pytest.mark.slow
+def test_virtual_plates_are_looked_at_once(tmp_path: Path) -> None:
+    told: list[str] = []
+    for _ in range(2):
+        [plate] = from_virtual(
+            [FIRST_TRAINING_SEED], (7,), "default", "measures", tmp_path, tell=told.append
+        )
+    assert len(told) == 1
+    assert plate.features.shape[:2] == (30, 1)
+    assert np.isfinite(plate.features).all()
+
+
+def test_without_a_word_there_is_nothing_to_learn_from() -> None:
+    config = load_forecaster_config(None)
+    assert config.data == DataSection(cache=Path.cwd() / "cache")
+    assert plates_of(config, silent) == []

@@ -1,0 +1,92 @@
+"""A short training must learn something, go on where it was stopped, and become a bundle that the service opens."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the train extra")
+pytest.importorskip("onnxscript", reason="needs the train extra")
+
+from inference.tissue.onnx_segmenter import OnnxSegmenter, load_segmenter  # noqa: E402
+from simulation.microscope import microscopes  # noqa: E402 - after the skips
+from training.segmenter.train import Settings, UNet, loss_of, train, write_segmenter  # noqa: E402
+from training.segmenter.views import FIRST_SEED, training_views  # noqa: E402
+
+pytestmark = [pytest.mark.train, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+
+SHORT = Settings(steps=50, batch=6, side_px=96)
+
+
+def test_views_follow_from_seed_and_step() -> None:
+    first, again, other = (training_views(3, step, 6, 64) for step in (5, 5, 6))
+    assert all(np.array_equal(one, two) for one, two in zip(first, again, strict=True))
+    assert not np.array_equal(first[0], other[0])
+
+
+def test_a_view_is_finite_and_its_truths_are_disjoint_masks() -> None:
+    inputs, truths = training_views(0, 1, 12, 96)
+    assert inputs.shape == (12, 1, 96, 96)
+    assert truths.shape == (12, 2, 96, 96)
+    assert inputs.dtype == truths.dtype == np.float32
+    assert np.isfinite(inputs).all()
+    assert set(np.unique(truths)) == {0.0, 1.0}
+
+
+def test_nothing_is_trained_on_plates_of_small_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    import training.segmenter.views as module  # noqa: PLC0415 - to see which plates it plans
+
+    planned: list[int] = []
+    plan_plate = module.plan_plate
+    monkeypatch.setattr(module, "plan_plate", lambda seed: planned.append(seed) or plan_plate(seed))
+    for step in range(3):
+        training_views(0, step, 6, 64)
+    assert len(planned) == 3
+    assert min(planned) >= FIRST_SEED >= 100_000
+
+
+def test_a_perfect_answer_costs_nothing_and_an_empty_one_much() -> None:
+    truth = torch.zeros(2, 2, 32, 32)
+    truth[0, :, 8:20, 8:20] = 1
+    assert float(loss_of(40 * truth - 20, truth)) < 1e-3
+    assert float(loss_of(torch.full_like(truth, -20.0), truth)) > 0.5
+
+
+@pytest.mark.slow
+def test_a_short_training_lowers_its_loss_beats_a_trivial_mask_and_becomes_a_bundle(
+    tmp_path: Path,
+) -> None:
+    torch.set_num_threads(1)
+    losses: list[float] = []
+    model = train(SHORT, tmp_path, lambda _step, loss, _rate: losses.append(loss))
+    assert len(losses) == SHORT.steps
+    assert np.mean(losses[-10:]) < 0.75 * np.mean(losses[:10])
+
+    assert write_segmenter(model, SHORT, tmp_path / "bundle") < 1e-4
+    segmenter = OnnxSegmenter(load_segmenter(tmp_path / "bundle"))
+    (scope,) = microscopes(1, 5, 256)
+    views = [scope.look(plan, 7) for plan in scope.plate.wells[:12:2]]
+    overlaps = []
+    for view in views:
+        tissue = segmenter.segment(
+            np.round(view.planes[1] * (65535 / scope.bench.white)).astype(np.uint16),
+            scope.um_per_px,
+        )
+        found = (
+            tissue.body | tissue.debris
+        )  # after so short a training it is not sure enough to call what it found a body
+        overlaps.append(2 * (found & view.mask).sum() / (found.sum() + view.mask.sum()))
+    shares = [view.mask.mean() for view in views]
+    trivial = np.mean([2 * share / (1 + share) for share in shares])  # all of the field
+    assert np.mean(overlaps) > trivial + 0.2
+
+
+def test_a_stopped_training_goes_on_where_it_was(tmp_path: Path) -> None:
+    steps: list[int] = []
+    quick = Settings(steps=2, batch=6, side_px=64)
+    train(quick, tmp_path, lambda step, _loss, _rate: steps.append(step))
+    longer = Settings(steps=3, batch=6, side_px=64)
+    model = train(longer, tmp_path, lambda step, _loss, _rate: steps.append(step))
+    assert steps == [0, 1, 2]
+    assert isinstance(model, UNet)
+    assert not model.training

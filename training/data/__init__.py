@@ -1,0 +1,1 @@
+"""Well images to train on, and the batches that are made of them."""

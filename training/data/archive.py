@@ -1,0 +1,296 @@
+"""Real images to train on: from a folder in drop-folder layout, from any folder of images, or those that a service's store names.
+
+Nothing is written into the archive. What cannot be used is logged and left out.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+import structlog
+
+from acquisition.drop_folder.image_reading import (
+    FileResult,
+    ImageLimits,
+    RawImage,
+    read_time,
+    read_versions,
+    stretch,
+)
+from acquisition.drop_folder.listing import list_files
+from acquisition.drop_folder.naming import NamePattern, NameReading, compile_pattern, is_image_name
+from acquisition.drop_folder.plate_map_files import read_plate_maps
+from acquisition.drop_folder.settling import SeenFile
+from acquisition.drop_folder.visits import PlacedFile, Take, culture_day, gather, of_one_field
+from inference.bundle import load_bundle
+from inference.departure.assembly import counting
+from schemas.errors import ConfigError, ImageError
+from schemas.plate_map import PlateMap
+from schemas.well_image import FileVersion
+from store.sql_store import SqlStore
+from training.data.well_views import (
+    Cropping,
+    PlateNote,
+    View,
+    WellViews,
+    folder_of,
+    keep_views,
+    open_views,
+    view_of,
+)
+
+log = structlog.get_logger()
+
+LEAST_GREY_VALUES = 8
+"""A file with fewer is a mask or a label image that lies beside the images."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Where real images lie and what their names and files do not tell."""
+
+    folder: Path
+    pattern: str | None = None  # None: each file is one image, each folder one plate
+    bits: int | None = None  # of a uint16 pixel; None: by the image's own maximum
+    field: int | None = None  # the one to take; None: each well's lowest
+    um_per_px: float | None = None  # where neither plate map nor file tells
+
+
+@dataclass(frozen=True)
+class _Shot:
+    """One well image, not yet read."""
+
+    well: str
+    day: int  # 0 unknown
+    group: str
+    treatment: str
+    um_per_px: float | None  # of the plate map
+    files: tuple[FileVersion, ...]
+    one_plane: bool  # whether each file is one plane, as its name says which
+
+
+def archive_views(archive: Archive, cache: Path, cropping: Cropping) -> Iterator[WellViews]:
+    """Yield the views of every plate below a folder that has a usable image, read at the first time.
+
+    Raises
+    ------
+    ConfigError
+        If the folder or the pattern is wrong.
+    """
+    if not archive.folder.is_dir():
+        raise ConfigError(archive.folder, "is no folder; expected one with images")
+    versions = [
+        version for version in sorted(list_files(archive.folder)) if is_image_name(version.path)
+    ]
+    if archive.pattern is None:
+        shots: dict[str, list[_Shot]] = defaultdict(list)
+        for version in versions:
+            path = PurePosixPath(version.path)
+            plate = str(PurePosixPath(archive.folder.resolve().name) / path.parent)
+            shots[plate].append(_Shot(path.stem, 0, "", "", None, (version,), one_plane=False))
+        yield from _keep_all(archive, shots, {}, cache, cropping)
+        return
+    pattern = compile_pattern(archive.pattern)
+    maps = _plate_maps(archive.folder)
+    yield from _keep_all(
+        archive, _named_shots(archive, pattern, versions, maps), maps, cache, cropping
+    )
+
+
+def stored_views(
+    url: str, archive: Archive, cache: Path, cropping: Cropping, encoder: str
+) -> Iterator[WellViews]:
+    """Yield the views of every plate of a store: the images that count, as this encoder's rankings see them, from the folder they were taken from.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such store or folder, or no such encoder.
+    """
+    database = Path(url.removeprefix("sqlite:///"))
+    if url.startswith("sqlite:///") and not database.is_file():
+        raise ConfigError("store", f"is {url}; expected a store that a service has written")
+    if not archive.folder.is_dir():
+        raise ConfigError(
+            archive.folder, "is no folder; expected the one that the store's images were taken from"
+        )
+    one_plane = archive.pattern is not None and "plane" in compile_pattern(archive.pattern).fields
+    encoder_id = load_bundle(encoder).card.encoder_id
+    shots: dict[str, list[_Shot]] = {}
+    maps: dict[str, PlateMap] = {}
+    store = SqlStore(url)
+    try:
+        for plate in store.plates():
+            if (plate_map := store.plate_map(plate)) is None:
+                continue
+            maps[plate] = plate_map
+            images = store.observations(
+                counting(store.imaged(plate, encoder_id), plate_map), encoder_id
+            )
+            shots[plate] = [
+                _shot(image.key.well, image.day, image.files, plate_map, one_plane=one_plane)
+                for image in images
+            ]
+    finally:
+        store.close()
+    yield from _keep_all(archive, shots, maps, cache, cropping)
+
+
+def _plate_maps(folder: Path) -> dict[str, PlateMap]:
+    """Return the valid maps; images of a plate whose map is wrong are used as if there were none."""
+    maps = {}
+    for plate, found in read_plate_maps(folder).items():
+        if isinstance(found, PlateMap):
+            maps[plate] = found
+        else:
+            log.warning("plate_map.left_out", plate=plate, reason=str(found))
+    return maps
+
+
+def _named_shots(
+    archive: Archive,
+    pattern: NamePattern,
+    versions: Iterable[FileVersion],
+    maps: dict[str, PlateMap],
+) -> dict[str, list[_Shot]]:
+    members = []
+    for version in versions:
+        try:
+            reading = pattern.read(version.path)
+        except ImageError as error:
+            log.warning("image.left_out", file=version.path, reason=error.problem)
+            continue
+        plate = reading.plate or str(
+            PurePosixPath(archive.folder.resolve().name) / PurePosixPath(version.path).parent
+        )
+        members.append((SeenFile(version, since_s=0.0), reading, plate))
+    placed = []
+    for file, reading, plate in of_one_field(members, archive.field):
+        day = _day(archive.folder, file.version, reading, maps.get(plate))
+        if day >= (1 if plate in maps else 0):
+            placed.append(PlacedFile(file, reading, plate, day))
+        else:
+            log.warning(
+                "image.left_out",
+                file=file.version.path,
+                reason=f"culture day {day}; expected day 1, the day of seeding, or later",
+            )
+    shots: dict[str, list[_Shot]] = defaultdict(list)
+    for take in gather(placed, lambda _: True):
+        shots[take.key.plate].append(
+            _shot_of(take, maps.get(take.key.plate), one_plane="plane" in pattern.fields)
+        )
+    return shots
+
+
+def _day(
+    folder: Path, version: FileVersion, reading: NameReading, plate_map: PlateMap | None
+) -> int:
+    """Return the culture day; 0 where only a plate map could tell and there is none."""
+    if plate_map is None:
+        return reading.day or 0
+    return culture_day(reading, partial(read_time, folder, version), version.mtime_ns, plate_map)
+
+
+def _shot_of(take: Take, plate_map: PlateMap | None, *, one_plane: bool) -> _Shot:
+    return _shot(take.key.well, take.day, take.versions, plate_map, one_plane=one_plane)
+
+
+def _shot(
+    well: str,
+    day: int,
+    files: tuple[FileVersion, ...],
+    plate_map: PlateMap | None,
+    *,
+    one_plane: bool,
+) -> _Shot:
+    entry = plate_map.by_well.get(well) if plate_map else None
+    group, treatment = (entry.group.value, entry.treatment) if entry else ("", "")
+    return _Shot(
+        well, day, group, treatment, plate_map.um_per_px if plate_map else None, files, one_plane
+    )
+
+
+def _keep_all(
+    archive: Archive,
+    shots: dict[str, list[_Shot]],
+    maps: dict[str, PlateMap],
+    cache: Path,
+    cropping: Cropping,
+) -> Iterator[WellViews]:
+    for plate in sorted(shots):
+        content = hashlib.sha256(
+            f"{shots[plate]} {archive.bits} {archive.um_per_px}".encode()
+        ).hexdigest()
+        note = PlateNote(
+            plate, f"archive {content}", maps[plate].dosed_on_day if plate in maps else 0
+        )
+        folder = folder_of(cache, note, cropping)
+        views = (
+            open_views(folder)
+            if folder.exists()
+            else keep_views(
+                cache, note, cropping, _read_all(archive, plate, shots[plate], cropping)
+            )
+        )
+        if views is not None:
+            yield views
+
+
+def _read_all(
+    archive: Archive, plate: str, shots: Iterable[_Shot], cropping: Cropping
+) -> Iterator[View]:
+    """Yield what can be used, one image in memory at a time."""
+    for shot in shots:
+        try:
+            yield _read(archive, shot, cropping)
+        except (ImageError, ValueError) as error:
+            log.warning(
+                "image.left_out",
+                plate=plate,
+                file=shot.files[0].path,
+                reason=error.problem if isinstance(error, ImageError) else str(error),
+            )
+
+
+def _read(archive: Archive, shot: _Shot, cropping: Cropping) -> View:
+    results = read_versions(archive.folder, shot.files, ImageLimits(), one_plane=shot.one_plane)
+    images = tuple(
+        _usable(version, result) for version, result in zip(shot.files, results, strict=True)
+    )
+    planes = stretch(images, shot.files[0].path, bits=archive.bits)
+    _check_is_image(planes, shot.files[0].path)
+    scale = shot.um_per_px or next(
+        (image.metadata.um_per_px for image in images if image.metadata.um_per_px),
+        archive.um_per_px,
+    )
+    return view_of(
+        planes,
+        scale,
+        cropping,
+        well=shot.well,
+        day=shot.day,
+        group=shot.group,
+        treatment=shot.treatment,
+    )
+
+
+def _usable(version: FileVersion, result: FileResult) -> RawImage:
+    if isinstance(result, ImageError):
+        raise result
+    if result is None:
+        raise ImageError(
+            version.path, "is gone, or is another version than was listed; expected it unchanged"
+        )
+    return result
+
+
+def _check_is_image(planes: npt.NDArray[np.uint16], where: str) -> None:
+    values = len(np.unique(planes))
+    if values < LEAST_GREY_VALUES:
+        raise ImageError(where, f"has {values} grey values; expected an image, not a mask")

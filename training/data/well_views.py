@@ -1,0 +1,236 @@
+"""The images of one plate as training sees them: cropped once, by the way of the service, and kept in a folder that is mapped into memory.
+
+A folder holds ``crops.u8``, the raw bytes of all crops, and ``table.npz`` with all else. It is written aside and renamed, so it is whole or not there.
+"""
+
+import hashlib
+import tempfile
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from acquisition.quality import assess
+from inference.encoding.preprocessing import preprocess
+from inference.tissue.masks import grown
+from inference.tissue.measures import measure
+from inference.tissue.ranked_measures import RANKED, for_ranking
+from inference.tissue.segmentation import ClassicalSegmenter
+from schemas.encoder_bundle import PlanePolicy, Preprocessing
+from schemas.errors import ConfigError
+
+CACHE_VERSION = (
+    1  # of what a folder holds and how it was measured; another version is another folder
+)
+CROPS, TABLE, FOREGROUNDS = "crops.u8", "table.npz", "foregrounds.u8"
+FOREGROUND_SEAM = 0.02  # of the field: the bright seam around tissue and debris belongs to them
+
+Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Cropping:
+    """How images become crops: all of :mod:`inference.encoding.preprocessing` but the normalisation, which comes after augmentation."""
+
+    side_px: int = 256
+    field_um: float | None = (
+        900.0  # about twice the tissue, the same on all days: size stays visible
+    )
+    background: float = 0.75
+    planes: PlanePolicy = PlanePolicy.SHARPEST_NEIGHBOURS
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """The steps up to values of 0…1."""
+        return Preprocessing(
+            planes=self.planes,
+            field_um=self.field_um,
+            background=self.background,
+            mean=(0, 0, 0),
+            std=(1, 1, 1),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One well image as it is kept."""
+
+    well: str
+    day: int  # culture day; 0 unknown
+    group: str  # "" unknown
+    treatment: str  # "" none or unknown
+    crop: Bytes  # (3, S, S): 255 × the value after background level
+    measures: npt.NDArray[np.float32]  # (M,) of the clean image; NaN without tissue or scale
+
+
+@dataclass(frozen=True)
+class PlateNote:
+    """What is known of the plate itself."""
+
+    plate: str
+    source: str  # says all that decides the crops; its digest names the folder
+    dosed_on_day: int = 0  # 0 unknown
+
+
+@dataclass(frozen=True, eq=False)
+class WellViews:
+    """N images of one plate. True kills are never among what is kept."""
+
+    plate: str
+    wells: tuple[str, ...]  # N
+    days: npt.NDArray[np.int64]  # (N,) culture days; 0 unknown
+    groups: tuple[str, ...]  # N; "" unknown
+    treatments: tuple[str, ...]  # N; "" none or unknown
+    crops: Bytes  # (N, 3, S, S): 255 × the value after background level, mapped into memory
+    measures: npt.NDArray[
+        np.float32
+    ]  # (N, M): inference.tissue.ranked_measures of the clean image; NaN without tissue or scale
+    dosed_on_day: int  # 0 unknown
+    background: float  # the value that empty medium has in the crops, 0…1
+    digest: str  # of the source and the cropping
+    folder: Path  # where it is kept
+    repeat: int = 1  # how often each image stands in an epoch
+
+    def __len__(self) -> int:
+        return len(self.wells)
+
+    @property
+    def side_px(self) -> int:
+        """Side of a crop."""
+        return int(self.crops.shape[2])
+
+
+def view_of(
+    planes: npt.NDArray[np.uint16],
+    um_per_px: float | None,
+    cropping: Cropping,
+    *,
+    well: str,
+    day: int = 0,
+    group: str = "",
+    treatment: str = "",
+) -> View:
+    """Crop and measure one well image, (planes, H, W), white = 65535.
+
+    Raises
+    ------
+    ValueError
+        If it is too small, or its planes do not fit the policy.
+    """
+    sharpest_plane = assess(planes).sharpest_plane
+    values = preprocess(planes, sharpest_plane, um_per_px, cropping.preprocessing, cropping.side_px)
+    segmentation = ClassicalSegmenter().segment(planes[sharpest_plane], um_per_px)
+    measures = np.full(len(RANKED), np.nan)
+    if um_per_px is not None and not segmentation.is_empty:
+        measures = for_ranking(measure(planes[sharpest_plane], segmentation, um_per_px))
+    return View(
+        well,
+        day,
+        group,
+        treatment,
+        np.round(values * 255).astype(np.uint8),
+        measures.astype(np.float32),
+    )
+
+
+def folder_of(cache: Path, note: PlateNote, cropping: Cropping) -> Path:
+    """Return where the crops of a plate are kept."""
+    return cache / _digest(note, cropping)
+
+
+def _digest(note: PlateNote, cropping: Cropping) -> str:
+    return hashlib.sha256(f"{CACHE_VERSION} {note} {cropping}".encode()).hexdigest()[:16]
+
+
+def keep_views(
+    cache: Path, note: PlateNote, cropping: Cropping, views: Iterable[View]
+) -> WellViews | None:
+    """Write the views one by one, whatever their number; None, and no folder, where there is none."""
+    out = folder_of(cache, note, cropping)
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=cache) as scratch:
+        aside = Path(scratch) / out.name
+        aside.mkdir()
+        kept: list[tuple[str, int, str, str]] = []
+        measures: list[npt.NDArray[np.float32]] = []
+        with (aside / CROPS).open("wb") as file:
+            for view in views:
+                file.write(view.crop.tobytes())
+                kept.append((view.well, view.day, view.group, view.treatment))
+                measures.append(view.measures)
+        if not kept:
+            return None
+        wells, days, groups, treatments = zip(*kept, strict=True)
+        np.savez(
+            aside / TABLE,
+            plate=note.plate,
+            dosed_on_day=note.dosed_on_day,
+            background=cropping.background,
+            side_px=cropping.side_px,
+            wells=wells,
+            days=np.array(days, np.int64),
+            groups=groups,
+            treatments=treatments,
+            measures=np.stack(measures),
+        )
+        try:
+            aside.rename(out)
+        except OSError:
+            if not out.exists():  # else another process was faster, with the same content
+                raise
+    return open_views(out)
+
+
+def open_views(folder: Path) -> WellViews:
+    """Open what :func:`keep_views` wrote.
+
+    Raises
+    ------
+    ConfigError
+        If the folder is damaged.
+    """
+    try:
+        with np.load(folder / TABLE) as table:
+            side_px, count = int(table["side_px"]), len(table["wells"])
+            crops = np.memmap(
+                folder / CROPS, np.uint8, mode="r", shape=(count, 3, side_px, side_px)
+            )
+            return WellViews(
+                plate=str(table["plate"]),
+                wells=tuple(table["wells"].tolist()),
+                days=table["days"],
+                groups=tuple(table["groups"].tolist()),
+                treatments=tuple(table["treatments"].tolist()),
+                crops=crops,
+                measures=table["measures"],
+                dosed_on_day=int(table["dosed_on_day"]),
+                background=float(table["background"]),
+                digest=folder.name,
+                folder=folder,
+            )
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ConfigError(
+            folder,
+            f"is damaged ({error}); expected crops as they were written: delete the folder and they are made again",
+        ) from error
+
+
+def foregrounds(views: WellViews) -> Bytes:
+    """Return (N, S, S / 8), packed bits: tissue and debris with a seam; found once, then kept beside the crops."""
+    shape = len(views), views.side_px, views.side_px // 8
+    path = views.folder / FOREGROUNDS
+    if not path.exists():
+        segmenter, seam_px = ClassicalSegmenter(), FOREGROUND_SEAM * views.side_px
+        with tempfile.TemporaryDirectory(prefix=".foregrounds-", dir=views.folder) as scratch:
+            aside = Path(scratch) / FOREGROUNDS
+            with aside.open("wb") as file:
+                for crop in views.crops:
+                    tissue = segmenter.segment(crop[1].astype(np.uint16) * np.uint16(257), None)
+                    file.write(
+                        np.packbits(grown(tissue.body | tissue.debris, seam_px), axis=-1).tobytes()
+                    )
+            aside.rename(path)
+    return np.memmap(path, np.uint8, mode="r", shape=shape)

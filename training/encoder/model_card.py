@@ -1,0 +1,77 @@
+"""What a trained encoder's bundle says of itself: preprocessing, where it comes from, the card for people."""
+
+from collections.abc import Sequence
+
+from schemas.encoder_bundle import Preprocessing
+from training.data.batches import BatchPlan
+from training.data.well_views import WellViews
+from training.encoder.backbones import IMAGENET
+from training.encoder.config import TrainingConfig
+from training.encoder.export import NOTICE, Description, licence_text_of
+from training.encoder.validation import Validation
+
+CARD = """\
+# {name}
+
+What it is: {backbone} (weights to start from: {weights}), trained on well images with the objective `{objective}`.
+
+- Made by: `spherorank train ssl`, {steps} steps of {batch} images, seed {seed}; the configuration stands below.
+- Trained on: {images} images of {plates} plates, without a label of what a treatment did.
+- Input: planes `{planes}` as channels, {side} × {side} pixels of the central {field:g} µm; `bundle.json` has every step.
+- On {held_out} images of plates held out: effective rank {rank:.1f}, spread {spread:.3f}, R² of the hand measures from the embedding {r2}.
+- Use: `encoder.bundle` of the service; `spherorank evaluate` sets it beside others. For research use only.
+
+```json
+{config}
+```
+"""
+
+
+def describe(
+    config: TrainingConfig, plan: BatchPlan, training: Sequence[WellViews], validation: Validation
+) -> Description:
+    """Return all that the bundle needs beside the network."""
+    data, model, run = config.data, config.model, config.run
+    side_px = model.export_size or model.input_size
+    card = CARD.format(
+        name=model.name,
+        backbone=model.backbone,
+        weights=model.weights,
+        objective=config.objective.name,
+        steps=run.steps,
+        batch=run.batch,
+        seed=run.seed,
+        images=sum(len(plate) for plate in training),
+        plates=len({plate.plate for plate in training}),
+        planes=data.planes,
+        side=side_px,
+        field=data.field_um,
+        held_out=validation.images,
+        rank=validation.rank,
+        spread=validation.spread,
+        r2="not known" if validation.measures_r2 is None else f"{validation.measures_r2:.2f}",
+        config=config.model_dump_json(indent=2),
+    )
+    starts_from_imagenet = model.weights == IMAGENET
+    notice = (
+        f"{NOTICE}Changed further: trained on well images.\n"
+        if starts_from_imagenet
+        else f"encoder.onnx: {model.name}, licence: {model.licence}.\n"
+    )
+    return Description(
+        name=model.name,
+        preprocessing=Preprocessing(
+            planes=data.planes,
+            field_um=data.field_um,
+            background=data.background,
+            mean=plan.mean,
+            std=plan.std,
+        ),
+        input_size=side_px,
+        provenance=f"spherorank train ssl, {config.model_dump_json()}",
+        licence=model.licence,
+        licence_text=licence_text_of("timm") if starts_from_imagenet else f"{model.licence}\n",
+        notice=f"{notice}\n{model.notice.strip()}\n" if model.notice else notice,
+        model_card=card,
+        ranking_weight=model.ranking_weight,
+    )

@@ -1,0 +1,213 @@
+"""A bundle made smaller: float16, or int8 by static quantisation, calibrated on real preprocessed images and held to the float32 bundle."""
+
+import hashlib
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from onnxruntime.transformers.float16 import convert_float_to_float16
+
+from inference.bundle import (
+    CANARY_UM_PER_PX,
+    CARD_FILE,
+    MODEL_FILE,
+    Bundle,
+    canary_planes,
+    load_bundle,
+)
+from inference.encoding.onnx_encoder import OnnxEncoder
+from inference.encoding.preprocessing import preprocess
+from inference.onnx_session import CPU, create_session
+from schemas.encoder_bundle import Canary
+from schemas.errors import ConfigError
+from training.data.batches import BatchPlan, MeasureScale
+from training.data.well_views import Cropping
+from training.encoder.config import DataSection
+from training.encoder.export import CANARY_TOLERANCE, CANARY_VALUES, ParityError, written_aside
+from training.encoder.train import read_views
+from training.encoder.validation import clean_pixels
+
+Floats = npt.NDArray[np.float32]
+MIN_IMAGES = 16
+"""Half calibrate, half compare."""
+IMAGES = 256
+_BATCH = 16
+
+
+class Precision(StrEnum):
+    """Of weights and arithmetic inside; input and output stay float32."""
+
+    FLOAT16 = "float16"
+    INT8 = "int8"
+
+
+LEAST_LIKENESS = {Precision.FLOAT16: 0.999, Precision.INT8: 0.9}
+"""Below this the reduced network is another one, not a rounded one."""
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """What it cost and saved."""
+
+    likeness: float  # mean cosine of reduced with float32 embeddings, both less the mean float32 one, over images that did not calibrate
+    largest: float  # difference of a value
+    bytes_before: int
+    bytes_after: int
+
+
+class _Images(CalibrationDataReader):  # type: ignore[misc] # onnxruntime is not typed
+    """Hands images to the calibration in batches."""
+
+    def __init__(self, name: str, pixels: Floats) -> None:
+        self._parts: Iterator[dict[str, Floats]] = (
+            {name: pixels[at : at + _BATCH]} for at in range(0, len(pixels), _BATCH)
+        )
+
+    def get_next(self) -> dict[str, Floats] | None:
+        """Return the next batch, None at the end."""
+        return next(self._parts, None)
+
+
+def reduce_on(name_or_folder: str, precision: str, data: DataSection, out: Path) -> Reduction:
+    """Reduce a bundle with images of a training's data, cropped and normalised as the bundle says.
+
+    Raises
+    ------
+    ConfigError
+        If precision, bundle or data do not fit; else as :func:`reduce_bundle`.
+    """
+    if precision not in tuple(Precision):
+        raise ConfigError("--to", f"is {precision!r}; expected one of {', '.join(Precision)}")
+    bundle = load_bundle(name_or_folder)
+    steps, side_px = bundle.card.preprocessing, bundle.card.input_size
+    views = read_views(data, Cropping(side_px, steps.field_um, steps.background, steps.planes))
+    plan = BatchPlan(scale=MeasureScale.of(views), side_px=side_px, mean=steps.mean, std=steps.std)
+    return reduce_bundle(
+        bundle, Precision(precision), clean_pixels(views, plan, IMAGES).numpy(), out
+    )
+
+
+def reduce_bundle(bundle: Bundle, precision: Precision, pixels: Floats, out: Path) -> Reduction:
+    """Write the reduced bundle beside ``out``, open it as the service does, put it in place.
+
+    ``pixels``: preprocessed images, (n, 3, side, side); every second one calibrates, the others compare.
+
+    Raises
+    ------
+    ConfigError
+        If there are too few images.
+    ParityError
+        If the reduced network does not say what the full one says; ``out`` is then untouched.
+    """
+    if len(pixels) < MIN_IMAGES:
+        raise ConfigError(
+            "data",
+            f"has {len(pixels)} images; expected at least {MIN_IMAGES} to calibrate and compare with",
+        )
+    card = bundle.card
+    with (
+        written_aside(out) as aside,
+        tempfile.TemporaryDirectory() as scratch,
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")  # the tools' advice to each other
+        if precision is Precision.FLOAT16:
+            onnx.save(
+                convert_float_to_float16(onnx.load_from_string(bundle.model), keep_io_types=True),
+                aside / MODEL_FILE,
+            )
+        else:
+            _quantise(bundle, pixels[::2], Path(scratch), aside / MODEL_FILE)
+        model = (aside / MODEL_FILE).read_bytes()
+        reduction = _compare(bundle, model, pixels[1::2])
+        if not reduction.likeness >= LEAST_LIKENESS[precision]:
+            raise ParityError(
+                f"{precision} and float32 embeddings are alike by {reduction.likeness:.3f}; expected at least {LEAST_LIKENESS[precision]:g}"
+            )
+        reduced_card = card.model_copy(
+            update={
+                "name": f"{card.name}-{precision}",
+                "sha256": hashlib.sha256(model).hexdigest(),
+                "canary": _canary(bundle, model),
+                "provenance": f"{precision} of {card.encoder_id}: {card.provenance}",
+            }
+        )
+        (aside / CARD_FILE).write_text(
+            reduced_card.model_dump_json(indent=2) + "\n", encoding="utf-8"
+        )
+        for paper in sorted(bundle.folder.iterdir()):
+            if paper.is_file() and paper.name not in {CARD_FILE, MODEL_FILE}:
+                shutil.copyfile(paper, aside / paper.name)
+        OnnxEncoder(load_bundle(str(aside)), providers="cpu")
+    return reduction
+
+
+def _quantise(bundle: Bundle, pixels: Floats, scratch: Path, path: Path) -> None:
+    (scratch / "float32.onnx").write_bytes(bundle.model)
+    quant_pre_process(scratch / "float32.onnx", scratch / "prepared.onnx", skip_symbolic_shape=True)
+    first = next(
+        (
+            node.name
+            for node in onnx.load(scratch / "prepared.onnx").graph.node
+            if node.op_type == "Conv"
+        ),
+        None,
+    )
+    quantize_static(
+        scratch / "prepared.onnx",
+        path,
+        _Images(bundle.card.input_name, pixels),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        nodes_to_exclude=[first]
+        if first
+        else [],  # it sees the grain of few, wide-ranging grey values: likeness 0.93 instead of 0.89
+    )
+
+
+def _run(model: bytes, bundle: Bundle, pixels: Floats) -> Floats:
+    session = create_session(model, [CPU], 1)
+    return np.concatenate(
+        [
+            session.run(None, {bundle.card.input_name: pixels[at : at + _BATCH]})[0]
+            for at in range(0, len(pixels), _BATCH)
+        ]
+    )
+
+
+def _compare(bundle: Bundle, model: bytes, pixels: Floats) -> Reduction:
+    expected, found = _run(bundle.model, bundle, pixels), _run(model, bundle, pixels)
+    middle = expected.mean(axis=0)
+    a, b = expected - middle, found - middle
+    cosine = (a * b).sum(axis=1) / np.maximum(
+        np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1), 1e-12
+    )
+    return Reduction(
+        float(cosine.mean()), float(np.abs(found - expected).max()), len(bundle.model), len(model)
+    )
+
+
+def _canary(bundle: Bundle, model: bytes) -> Canary:
+    """Return the canary of the reduced model. Machines round differently, but by no more than the reduction itself did."""
+    card = bundle.card
+    pixels = preprocess(
+        canary_planes(card.canary.seed), 1, CANARY_UM_PER_PX, card.preprocessing, card.input_size
+    )[np.newaxis]
+    (full,), (reduced,) = _run(bundle.model, bundle, pixels), _run(model, bundle, pixels)
+    tolerance = max(CANARY_TOLERANCE, float(np.abs(reduced - full).max()))
+    return Canary(
+        seed=card.canary.seed,
+        expected=tuple(round(float(value), 6) for value in reduced[:CANARY_VALUES]),
+        tolerance=tolerance,
+    )

@@ -1,0 +1,78 @@
+"""A first look at an encoder on plates it never saw, at the end of a training; ``spherorank evaluate`` is the judge."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.linear_model import RidgeCV
+from sklearn.metrics import r2_score
+from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.preprocessing import StandardScaler
+
+from training.data.batches import FARTHEST, BatchPlan, normalised, value_images
+from training.data.well_views import WellViews
+from training.encoder import collapse
+from training.encoder.learner import embeddings_of
+from training.objectives.base import Objective
+
+FOLDS = 5
+MIN_IMAGES = 20
+"""With fewer held-out images a regression says nothing."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What held-out plates say."""
+
+    images: int
+    rank: float  # effective, of the embedding
+    spread: float
+    measures_r2: (
+        float | None
+    )  # of a ridge regression from the embedding to the hand measures, mean over measures, out of fold; None: too few
+
+
+def validate(objective: Objective, held_out: Sequence[WellViews], plan: BatchPlan) -> Validation:
+    """Embed all clean held-out images and regress their hand measures on the embedding."""
+    embeddings = torch.cat(
+        [embeddings_of(objective, clean_images(plate, plan)) for plate in held_out]
+    )
+    measures = np.concatenate([plate.measures for plate in held_out])
+    seen = collapse.measure(embeddings)
+    return Validation(
+        len(embeddings), seen.rank, seen.spread, probe_measures(embeddings.numpy(), measures)
+    )
+
+
+def probe_measures(
+    embeddings: npt.NDArray[np.float32], measures: npt.NDArray[np.float32]
+) -> float | None:
+    """Return the mean R² over hand measures, (n, M), of a ridge regression on embeddings, (n, D), five-fold out of fold."""
+    known = np.isfinite(measures).all(axis=1)
+    if known.sum() < MIN_IMAGES:
+        return None
+    truth = StandardScaler().fit_transform(measures[known]).clip(-FARTHEST, FARTHEST)
+    scale = (
+        float(embeddings[known].std(axis=0).mean()) or 1.0
+    )  # one for all: a dead dimension stays dead
+    found = embeddings[known] / scale
+    foreseen = cross_val_predict(
+        RidgeCV(np.logspace(-1, 5, 7)), found, truth, cv=KFold(FOLDS, shuffle=True, random_state=0)
+    )
+    return float(r2_score(truth, foreseen))
+
+
+def clean_pixels(held_out: Sequence[WellViews], plan: BatchPlan, count: int) -> torch.Tensor:
+    """Return up to ``count`` clean images spread evenly over the held-out plates, (n, 3, side, side), normalised."""
+    share = max(count // len(held_out), 1)
+    return torch.cat([clean_images(plate, plan, share) for plate in held_out])[:count]
+
+
+def clean_images(plate: WellViews, plan: BatchPlan, count: int | None = None) -> torch.Tensor:
+    """Return all images of a plate, or some spread evenly over it, (n, 3, side, side), as the service would see them."""
+    rows = np.unique(
+        np.linspace(0, len(plate) - 1, min(count or len(plate), len(plate))).round().astype(int)
+    )
+    return normalised(value_images((plate.crops[row] for row in rows), plan.side_px), plan)

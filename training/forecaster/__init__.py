@@ -1,0 +1,1 @@
+"""Training of a sequence model of untreated wells, and its export as a bundle."""

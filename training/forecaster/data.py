@@ -1,0 +1,231 @@
+"""The untreated wells of many plates over the days, which a forecaster learns from: out of a store, profile tables, or virtual plates."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from acquisition.quality import assess
+from inference.bundle import Bundle, load_bundle
+from inference.departure.assembly import assemble, counting, feature_names
+from inference.encoding.onnx_encoder import OnnxEncoder
+from inference.profiles import read_profiles, trajectories_of
+from inference.tissue.measures import measure
+from inference.tissue.ranked_measures import for_ranking
+from inference.tissue.segmentation import ClassicalSegmenter
+from schemas.errors import ConfigError
+from schemas.plate_map import Group
+from schemas.trajectory import Representation, Trajectories
+from schemas.well_image import VisitKey, WellImage
+from simulation.microscope import VirtualMicroscope
+from simulation.plate import Layout, WellPlan, plan_plate
+from store.sql_store import SqlStore
+
+FEWEST_WELLS = 4
+"""With fewer, what a well differs from is mostly itself."""
+FIRST_TRAINING_SEED = 100_000
+"""Virtual plates below this seed are kept for judging."""
+SIZE_PX = 512
+
+
+def from_profiles(tables: Iterable[Path]) -> list[Trajectories]:
+    """Return every plate of these profile tables; errors as :func:`inference.profiles.trajectories_of`."""
+    return [
+        plate
+        for table in tables
+        for plate in trajectories_of(read_profiles(table), where=str(table))
+    ]
+
+
+def from_store(url: str, encoder: Bundle, representation: Representation) -> list[Trajectories]:
+    """Return every plate of a store as a ranking would compare its wells, with all its days."""
+    store = SqlStore(url)
+    try:
+        plates = []
+        for name in store.plates():
+            plate_map = store.plate_map(name)
+            images = (
+                counting(store.imaged(name, encoder.card.encoder_id), plate_map)
+                if plate_map
+                else []
+            )
+            if plate_map is None or not images:
+                continue
+            seen = store.observations(images, encoder.card.encoder_id)
+            last = max(image.day for image in images)
+            laid_out = assemble(
+                seen,
+                plate_map,
+                through_day=last,
+                representation=representation,
+                embedding_weight=1.0,
+            ).trajectories
+            if (
+                laid_out.representation == representation
+            ):  # else the tissue of some images was not measured
+                plates.append(laid_out)
+        return plates
+    finally:
+        store.close()
+
+
+def from_virtual(
+    seeds: Sequence[int],
+    days: Sequence[int],
+    encoder: str,
+    representation: Representation,
+    cache: Path,
+    *,
+    jobs: int = 1,
+    tell: Callable[[str], None] = print,
+) -> list[Trajectories]:
+    """Return virtual plates of 30 untreated wells; each is looked at once and kept in ``cache``.
+
+    Raises
+    ------
+    ConfigError
+        If a seed is one of those kept for judging.
+    """
+    if low := [seed for seed in seeds if seed < FIRST_TRAINING_SEED]:
+        raise ConfigError(
+            "data.virtual_seeds",
+            f"has {low[0]}; expected seeds from {FIRST_TRAINING_SEED} on, as plates below are kept for judging",
+        )
+    bundle = load_bundle(encoder)
+    files = {seed: cache / f"{_digest_of(bundle, days)}-{seed}.npz" for seed in seeds}
+    absent = [seed for seed, file in files.items() if not file.exists()]
+    if absent:
+        cache.mkdir(parents=True, exist_ok=True)
+        with ProcessPoolExecutor(jobs) as pool:
+            for number, seed in enumerate(
+                pool.map(partial(_look_at, days=tuple(days), encoder=encoder, files=files), absent),
+                start=1,
+            ):
+                tell(f"virtual plate {seed} is looked at, {number} of {len(absent)}")
+    return [_plate_of(seed, file, representation, bundle) for seed, file in files.items()]
+
+
+def untreated_only(plates: Iterable[Trajectories]) -> list[Trajectories]:
+    """Return the untreated wells of the plates that have enough of them, on two days or more.
+
+    Raises
+    ------
+    ConfigError
+        If the plates do not have the same features and encoder, or fewer than two remain.
+    """
+    kept: list[Trajectories] = []
+    for plate in plates:
+        wells = np.flatnonzero(plate.untreated() & np.isfinite(plate.features).any(axis=(1, 2)))
+        if len(wells) >= FEWEST_WELLS and len(plate.days) > 1:
+            kept.append(_of_wells(plate, wells.tolist()))
+    if len(kept) < 2:  # noqa: PLR2004 - one to learn from, one to be held to
+        raise ConfigError(
+            "data",
+            f"{len(kept)} plates have {FEWEST_WELLS} untreated wells or more on two days; expected two plates or more",
+        )
+    first = kept[0]
+    for plate in kept[1:]:
+        if (plate.feature_names, plate.encoder_id) != (first.feature_names, first.encoder_id):
+            found, expected = (
+                f"{len(each.feature_names)} features of {each.encoder_id or 'measures'}"
+                for each in (plate, first)
+            )
+            raise ConfigError(
+                "data",
+                f"plate {plate.plate} has {found}; expected {expected}, as plate {first.plate} has, in the same order",
+            )
+    return kept
+
+
+def _of_wells(plate: Trajectories, wells: list[int]) -> Trajectories:
+    def chosen(values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(values[well] for well in wells)
+
+    groups = tuple(plate.groups[well] for well in wells)
+    return replace(
+        plate,
+        wells=chosen(plate.wells),
+        treatments=chosen(plate.treatments),
+        groups=groups,
+        features=plate.features[wells],
+    )
+
+
+def _digest_of(bundle: Bundle, days: Sequence[int]) -> str:
+    return hashlib.sha256(f"{bundle.card.encoder_id} {SIZE_PX} {tuple(days)}".encode()).hexdigest()[
+        :12
+    ]
+
+
+def _look_at(seed: int, days: tuple[int, ...], encoder: str, files: dict[int, Path]) -> int:
+    """Look at the untreated wells of a virtual plate and keep what was seen."""
+    scope = VirtualMicroscope(plan_plate(seed, layout=Layout.HALF), SIZE_PX)
+    wells = [plan for plan in scope.plate.wells if plan.group is Group.UNTREATED]
+    eye, segmenter = (
+        OnnxEncoder(load_bundle(encoder), providers="cpu", intra_op_threads=1),
+        ClassicalSegmenter(),
+    )
+    embedding, measures = np.empty((len(wells), len(days), eye.dimension), np.float32), []
+    for row, plan in enumerate(wells):
+        for column, day in enumerate(days):
+            image = _image(scope, plan, day)
+            quality = assess(image.planes)
+            sharpest = image.planes[quality.sharpest_plane]
+            embedding[row, column] = eye.embed(image, quality.sharpest_plane)
+            measures.append(
+                for_ranking(
+                    measure(sharpest, segmenter.segment(sharpest, scope.um_per_px), scope.um_per_px)
+                )
+            )
+    aside = files[seed].with_suffix(".part.npz")
+    seen = np.reshape(measures, (len(wells), len(days), -1))
+    np.savez_compressed(
+        aside, wells=[plan.well for plan in wells], days=days, embedding=embedding, measures=seen
+    )
+    aside.rename(files[seed])
+    return seed
+
+
+def _image(scope: VirtualMicroscope, plan: WellPlan, day: int) -> WellImage:
+    """Return the image of a virtual well as it comes out of a drop folder, white = 65535."""
+    planes = (scope.look(plan, day).planes.astype(np.uint32) * 65535 // scope.bench.white).astype(
+        np.uint16
+    )
+    return WellImage(
+        VisitKey(scope.plate.name, plan.well, f"day{day:02d}"),
+        day,
+        scope.plate.taken_at(plan, day),
+        (),
+        planes,
+        scope.um_per_px,
+        complete=True,
+    )
+
+
+def _plate_of(
+    seed: int, file: Path, representation: Representation, bundle: Bundle
+) -> Trajectories:
+    with np.load(file) as kept:
+        wells, days = tuple(kept["wells"].tolist()), tuple(kept["days"].tolist())
+        blocks = {
+            "embedding": ["embedding"],
+            "measures": ["measures"],
+            "both": ["embedding", "measures"],
+        }[representation]
+        features = np.concatenate([kept[block].astype(np.float64) for block in blocks], axis=2)
+    dimension = 0 if representation == "measures" else bundle.card.dimension
+    return Trajectories(
+        plate=f"virtual-{seed}",
+        wells=wells,
+        groups=(Group.UNTREATED,) * len(wells),
+        treatments=("",) * len(wells),
+        days=days,
+        features=features,
+        feature_names=feature_names(representation, bundle.card.dimension),
+        embedding_dimension=dimension,
+        encoder_id=bundle.card.encoder_id if dimension else "",
+    )

@@ -1,0 +1,148 @@
+"""From a torch forecaster to a bundle: ONNX, compared with torch on a plate, with card, notice and description."""
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+
+from inference.departure.sequence_model import (
+    CARD_FILE,
+    MODEL_FILE,
+    OnnxSequenceModel,
+    load_forecaster,
+)
+from schemas.forecaster_bundle import ForecasterCard
+from schemas.trajectory import Trajectories
+from training.encoder.export import OPSET, ParityError, written_aside
+from training.forecaster.config import ForecasterConfig
+from training.forecaster.model import GruForecaster, standardise
+
+MAX_PARITY = (
+    1e-3  # spreads of a plate's wells; rounding of a feature far from nought gives about 1e-5
+)
+
+NOTICE = """\
+forecaster.onnx: a recurrent network with weights learned by SpheroRank (training/forecaster/train.py) from the plates that forecaster.json names.
+Its licence is that of SpheroRank, BSD-3-Clause, as far as whoever owns the plates agrees.
+"""
+
+MODEL_CARD = """\
+# {name}: what untreated wells become
+
+A GRU ({hidden} units) that sees the days up to dosing of all wells of a plate, each feature in units of its spread over the wells,
+and foresees each on a later day.
+
+- Made by: `spherorank train forecaster`, seed {seed}, from the untreated wells of {plates} plates: {names}.
+- Features: {features}.
+- Measured on {held_out} plates that were held out, over all days and days after them: {foreseen:.1%} of what wells differ in is foreseen;
+  if every well stayed as different as it was, {stayed:.1%}.
+- Use: `ranking.forecaster` (docs/forecasters.md). For research use only.
+- Limits: it knows the tissue, the days and the microscope of its plates. The ranking's own regression learns on each plate how far it is right.
+"""
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What a forecaster is worth on plates that were held out: shares of the square of what wells differ in on a later day."""
+
+    foreseen: float
+    stayed: float  # by wells that stay as different as they were
+    plates: int
+
+    def __str__(self) -> str:
+        return f"{self.foreseen:.1%} of what wells differ in is foreseen on {self.plates} plates held out, {self.stayed:.1%} by the last image alone"
+
+
+def write_forecaster(
+    model: GruForecaster,
+    plates: Sequence[Trajectories],
+    worth: Worth,
+    config: ForecasterConfig,
+    out: Path,
+) -> float:
+    """Write the bundle beside ``out``, open it as the service does, put it in place; return the measured parity, in spreads.
+
+    Raises
+    ------
+    ParityError
+        If torch and onnxruntime differ by more than :data:`MAX_PARITY`; ``out`` is then untouched.
+    """
+    first = plates[0]
+    with written_aside(out) as aside:
+        export_forecaster(model, len(first.feature_names), aside / MODEL_FILE)
+        card = ForecasterCard(
+            name=config.model.name,
+            sha256=hashlib.sha256((aside / MODEL_FILE).read_bytes()).hexdigest(),
+            encoder_id=first.encoder_id,
+            feature_names=first.feature_names,
+            days=config.model.needs_days,
+            created_by=f"spherorank train forecaster, seed {config.run.seed}, {len(plates)} plates",
+        )
+        (aside / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        (aside / "NOTICE").write_text(NOTICE, encoding="utf-8")
+        (aside / "MODEL_CARD.md").write_text(_described(plates, worth, config), encoding="utf-8")
+        opened = OnnxSequenceModel(load_forecaster(aside))
+        parity = max(_parity(model, opened, plate) for plate in plates[:3])
+        if not parity <= MAX_PARITY:
+            raise ParityError(
+                f"torch and onnxruntime differ by {parity:.2g} spreads; expected at most {MAX_PARITY:g}"
+            )
+    return parity
+
+
+def export_forecaster(model: GruForecaster, width: int, path: Path) -> None:
+    """Write the network with free numbers of wells and days."""
+    example = torch.zeros(5, 3, width), torch.tensor([5.0, 6.0, 7.0]), torch.tensor(10.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            model,
+            example,
+            path,
+            dynamo=False,  # the newer exporter unrolls a GRU over a fixed number of days
+            opset_version=OPSET,
+            input_names=["features", "days", "readout_day"],
+            output_names=["readout"],
+            dynamic_axes={
+                "features": {0: "wells", 1: "days"},
+                "days": {0: "days"},
+                "readout": {0: "wells"},
+            },
+        )
+    onnx.checker.check_model(onnx.load(path))
+
+
+def _parity(model: GruForecaster, opened: OnnxSequenceModel, plate: Trajectories) -> float:
+    before, day = plate.days[:-1], plate.days[-1]
+    past = torch.from_numpy(
+        np.stack([plate.on(each) for each in before], axis=1).astype(np.float32)
+    )
+    seen = torch.isfinite(past).any(dim=2).any(dim=1)
+    with torch.inference_mode():
+        expected = model(
+            past[seen], torch.tensor(before, dtype=torch.float32), torch.tensor(float(day))
+        )
+        spread = standardise(past[seen])[2]
+    found = opened.foresee(plate, before, day)[seen.numpy()]
+    return float(np.abs((found - expected.double().numpy()) / spread.numpy()).max())
+
+
+def _described(plates: Sequence[Trajectories], worth: Worth, config: ForecasterConfig) -> str:
+    first, names = plates[0], [plate.plate for plate in plates]
+    return MODEL_CARD.format(
+        name=config.model.name,
+        hidden=config.model.hidden,
+        seed=config.run.seed,
+        plates=len(plates),
+        names=", ".join(names[:20]) + (" …" if len(names) > 20 else ""),  # noqa: PLR2004 - enough to know them by
+        features=f"{len(first.feature_names)}, "
+        + (f"with the embedding of {first.encoder_id}" if first.encoder_id else "measures"),
+        held_out=worth.plates,
+        foreseen=worth.foreseen,
+        stayed=worth.stayed,
+    )

@@ -1,0 +1,172 @@
+"""``spherorank train forecaster --joint``: a small projection of an encoder's embedding, learned together with the forecaster of it.
+
+The projection keeps what can be foreseen of untreated wells. By itself that would be a single direction, or one of the light, so its directions are to differ
+from one another and to tell the measures of the tissue. It becomes the last step of the encoder's ONNX file: another encoder, to which
+:mod:`daemon.jobs.re_embedding` goes over as to any other.
+"""
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import nn
+
+from inference.bundle import (
+    CANARY_UM_PER_PX,
+    CARD_FILE,
+    MODEL_FILE,
+    Bundle,
+    canary_planes,
+    load_bundle,
+)
+from inference.departure.assembly import feature_names
+from inference.encoding.onnx_encoder import OnnxEncoder
+from schemas.encoder_bundle import BundleCard
+from schemas.trajectory import Trajectories
+from schemas.well_image import VisitKey, WellImage
+from training.encoder.export import written_aside
+from training.forecaster.model import GruForecaster, standardise
+from training.forecaster.views import View
+
+OUTPUT = "projected"
+CANARY_TOLERANCE = 1e-3  # of the projection's largest value
+
+
+class JointForecaster(nn.Module):  # type: ignore[misc] # torch is not typed here
+    """Projection, forecaster, and what the projection tells of the measures.
+
+    Parameters
+    ----------
+    projection
+        (dimension, embedding): where to start.
+    """
+
+    def __init__(self, projection: torch.Tensor, hidden: int, measures: int) -> None:
+        super().__init__()
+        dimension, self.embedding = projection.shape
+        self.projection = nn.Parameter(projection.clone())
+        self.forecaster = GruForecaster(torch.eye(dimension), hidden)
+        self.reading = nn.Linear(dimension, measures)
+
+    def project(self, features: torch.Tensor) -> torch.Tensor:
+        """(…, embedding + measures) → (…, dimension), NaN where there is no image."""
+        embedding = features[..., : self.embedding]
+        missing = torch.isnan(embedding).any(dim=-1, keepdim=True)
+        projected = torch.where(missing, torch.zeros_like(embedding), embedding) @ self.projection.T
+        return torch.where(missing, torch.full_like(projected, torch.nan), projected)
+
+    def view(self, view: View) -> View:
+        """Return a view as the forecaster sees it."""
+        return replace(
+            view, features=self.project(view.features), readout=self.project(view.readout)
+        )
+
+    def constraints(self, view: View) -> torch.Tensor:
+        """Return how much the directions are alike, and how much of the measures they do not tell."""
+        features = torch.cat([view.features, view.readout.unsqueeze(1)], dim=1)
+        projected, _, _, seen = standardise(self.project(features))
+        measured, _, _, known = standardise(features[..., self.embedding :])
+        there = seen.all(dim=2) & known.all(dim=2)
+        places, measures = (
+            projected[there],
+            measured[there],
+        )  # (images, dimension), (images, measures)
+        alike = places.T @ places / max(len(places), 1)
+        between = alike - torch.diag(torch.diagonal(alike))
+        return (
+            between.square().mean() * len(alike) + (self.reading(places) - measures).square().mean()
+        )
+
+
+def projected(plate: Trajectories, projection: np.ndarray, encoder_id: str) -> Trajectories:
+    """Return a plate as the projecting encoder would have seen it, without its measures; ``projection`` is (dimension, embedding)."""
+    features = plate.features[..., : projection.shape[1]] @ projection.T
+    names = feature_names("embedding", len(projection))
+    return replace(
+        plate,
+        features=features,
+        feature_names=names,
+        embedding_dimension=len(projection),
+        encoder_id=encoder_id,
+    )
+
+
+def write_projecting_encoder(
+    bundle: Bundle, projection: np.ndarray, name: str, out: Path
+) -> BundleCard:
+    """Write the encoder with the projection, (dimension, embedding) float32, as its last step; it is opened before it takes its place."""
+    card = bundle.card
+    model = onnx.load(io.BytesIO(bundle.model))
+    graph = model.graph
+    graph.initializer.append(
+        onnx.numpy_helper.from_array(
+            np.ascontiguousarray(projection.T, dtype=np.float32), "projection"
+        )
+    )
+    graph.node.append(onnx.helper.make_node("MatMul", [card.output_name, "projection"], [OUTPUT]))
+    del graph.output[:]
+    graph.output.append(
+        onnx.helper.make_tensor_value_info(
+            OUTPUT, onnx.TensorProto.FLOAT, ["batch", len(projection)]
+        )
+    )
+    onnx.checker.check_model(model)
+    content = model.SerializeToString()
+    image = WellImage(
+        VisitKey("", "", ""),
+        1,
+        None,
+        (),
+        canary_planes(card.canary.seed),
+        CANARY_UM_PER_PX,
+        complete=True,
+    )
+    expected = OnnxEncoder(bundle, "cpu", 1).embed(image, 1) @ projection.T
+    canary = card.canary.model_copy(
+        update={
+            "expected": tuple(map(float, expected)),
+            "tolerance": CANARY_TOLERANCE * max(float(np.abs(expected).max()), 1.0),
+        }
+    )
+    changes = {
+        "name": name,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "output_name": OUTPUT,
+        "dimension": len(projection),
+        "canary": canary,
+    }
+    made = card.model_copy(
+        update=changes
+        | {
+            "provenance": f"{card.encoder_id} with a projection learned by training/forecaster/joint.py; {card.provenance}"
+        }
+    )
+    with written_aside(out) as aside:
+        (aside / MODEL_FILE).write_bytes(content)
+        (aside / CARD_FILE).write_text(made.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        for part in ("NOTICE", "LICENSE", "MODEL_CARD.md"):
+            if (bundle.folder / part).is_file():
+                (aside / part).write_bytes((bundle.folder / part).read_bytes())
+        with (aside / "NOTICE").open("a", encoding="utf-8") as notice:
+            notice.write(
+                f"\nChanged further: a linear projection to {len(projection)} values, learned by SpheroRank, is appended.\n"
+            )
+        OnnxEncoder(load_bundle(str(aside)), "cpu", 1)
+    return made
+
+
+def first_projection(plates: Sequence[Trajectories], directions: torch.Tensor) -> torch.Tensor:
+    """Return (dimension, embedding): the directions in which wells of a plate differ most, each value in units of its spread."""
+    width = plates[0].embedding_dimension
+    spreads = [
+        standardise(torch.from_numpy(plate.features[..., :width].astype(np.float32)))[2]
+        for plate in plates
+    ]
+    return (
+        directions / torch.stack(spreads).mean(dim=0).clamp(min=1e-3).unsqueeze(1)
+    ).T.contiguous()

@@ -1,0 +1,1 @@
+"""Training of a segmenter on virtual wells, and its export as a bundle."""

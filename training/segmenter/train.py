@@ -1,0 +1,217 @@
+"""A segmenter learned from virtual plates: ``spherorank train segmenter --out DIR``; the same command goes on where it was stopped.
+
+Views (:mod:`training.segmenter.views`) → a small U-Net (Ronneberger et al. 2015, doi:10.1007/978-3-319-24574-4_28), 0.8 million weights →
+cross-entropy and Dice (Milletari et al. 2016, doi:10.1109/3DV.2016.79) → ONNX, compared with torch → a bundle that
+:class:`inference.tissue.onnx_segmenter.OnnxSegmenter` opens.
+"""
+
+import hashlib
+import itertools
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from inference.tissue.onnx_segmenter import (
+    CARD_FILE,
+    CHANNELS,
+    MODEL_FILE,
+    OnnxSegmenter,
+    canary_input,
+    canary_values,
+    load_segmenter,
+)
+from schemas.encoder_bundle import Canary
+from schemas.segmenter_bundle import SegmenterCard
+from training.encoder.export import (
+    CANARY_SEED,
+    INPUT_NAME,
+    check_parity,
+    export_onnx,
+    written_aside,
+)
+from training.segmenter.views import training_views
+
+OUTPUT_NAME = "log_odds"
+CANARY_TOLERANCE = 0.01  # log odds; machines differ by about 1e-5
+CHECKPOINT = "checkpoint.pt"
+WIDTHS = (16, 32, 64, 96, 128)
+CHANNEL_WEIGHTS = (1.0, 0.3)  # body, debris
+SMALLEST_PX = 20.0  # keeps Dice of an empty view defined
+WARM_UP_STEPS = 50
+SAVE_EVERY_STEPS = 100
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the weights."""
+
+    seed: int = 0
+    steps: int = 850
+    batch: int = 18
+    side_px: int = 256
+    peak_rate: float = 3e-3  # of learning
+    weight_decay: float = 1e-4
+
+
+class UNet(nn.Module):  # type: ignore[misc] # torch is not typed here
+    """(batch, 1, side, side) optical density → (batch, 2, side, side) log odds; the finest level works at half of the side."""
+
+    def __init__(self, widths: tuple[int, ...] = WIDTHS) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, widths[0], 4, stride=2, padding=1)
+        self.down = nn.ModuleList([_block(widths[0], widths[0])])
+        self.down.extend(
+            nn.Sequential(_block(above, below), _block(below, below))
+            for above, below in itertools.pairwise(widths)
+        )
+        self.up = nn.ModuleList(
+            _block(below + above, above)
+            for above, below in reversed(tuple(itertools.pairwise(widths)))
+        )
+        self.head = nn.Conv2d(widths[0], len(CHANNELS) * 4, 3, padding=1)
+
+    def forward(self, density: torch.Tensor) -> torch.Tensor:
+        """Return the log odds of body and debris."""
+        features = functional.relu(self.stem(density))  # (batch, 16, side/2, side/2)
+        kept = []
+        for depth, block in enumerate(self.down):
+            features = block(functional.max_pool2d(features, 2) if depth else features)
+            kept.append(features)
+        features = kept.pop()  # (batch, 128, side/32, side/32)
+        for block in self.up:
+            larger = functional.interpolate(features, scale_factor=2.0, mode="nearest")
+            features = block(torch.cat([larger, kept.pop()], dim=1))
+        return functional.pixel_shuffle(self.head(features), 2)
+
+
+def _block(inner: int, outer: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(inner, outer, 3, padding=1, bias=False), nn.BatchNorm2d(outer), nn.ReLU()
+    )
+
+
+def loss_of(log_odds: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Return cross-entropy and 1 − Dice of each channel; Dice of each view, so that small tissue counts as much as large."""
+    weights = log_odds.new_tensor(CHANNEL_WEIGHTS)
+    entropy = functional.binary_cross_entropy_with_logits(log_odds, truth, reduction="none").mean(
+        dim=(0, 2, 3)
+    )
+    likely = log_odds.sigmoid()
+    overlap = 2 * (likely * truth).sum(dim=(2, 3)) + SMALLEST_PX
+    dice = overlap / (likely.sum(dim=(2, 3)) + truth.sum(dim=(2, 3)) + SMALLEST_PX)  # (batch, 2)
+    return (weights * (3 * entropy + 1 - dice.mean(dim=0))).sum()
+
+
+def train(settings: Settings, out: Path, progress: Callable[[int, float, float], None]) -> UNet:
+    """Train from where ``out`` was left, or from the start; ``progress`` is told step, loss and rate."""
+    torch.manual_seed(settings.seed)
+    model = UNet()
+    model.to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=settings.peak_rate, weight_decay=settings.weight_decay
+    )
+    first, checkpoint = 0, out / CHECKPOINT
+    out.mkdir(parents=True, exist_ok=True)
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(saved["model"])
+        optimiser.load_state_dict(saved["optimiser"])
+        first = saved["step"]
+    model.train()
+    for step in range(first, settings.steps):
+        rate = settings.peak_rate * min(
+            (step + 1) / WARM_UP_STEPS, 0.5 + 0.5 * math.cos(math.pi * step / settings.steps)
+        )
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        inputs, truths = (
+            torch.from_numpy(part)
+            for part in training_views(settings.seed, step, settings.batch, settings.side_px)
+        )
+        with torch.autocast("cpu", torch.bfloat16):
+            log_odds = model(inputs.to(memory_format=torch.channels_last))
+        loss = loss_of(log_odds.float(), truths)
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        progress(step, loss.item(), rate)
+        if (step + 1) % SAVE_EVERY_STEPS == 0 or step + 1 == settings.steps:
+            aside = checkpoint.with_suffix(".part")
+            torch.save(
+                {
+                    "model": model.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                    "step": step + 1,
+                },
+                aside,
+            )
+            aside.replace(checkpoint)
+    model.to(memory_format=torch.contiguous_format).eval()
+    return model
+
+
+def write_segmenter(model: nn.Module, settings: Settings, out: Path) -> float:
+    """Write the bundle beside ``out``, open it as the service does, put it in place; return the difference from torch.
+
+    Raises
+    ------
+    ParityError
+        If onnxruntime does not compute what torch computes; ``out`` is then untouched.
+    """
+    side = settings.side_px
+    with written_aside(out) as aside:
+        export_onnx(model, (1, side, side), aside / MODEL_FILE, OUTPUT_NAME)
+        shown = canary_input(CANARY_SEED, side)
+        noise = (
+            np.random.default_rng(CANARY_SEED)
+            .uniform(-0.5, 2, (2, 1, side, side))
+            .astype(np.float32)
+        )
+        parity = check_parity(model, aside / MODEL_FILE, np.concatenate([shown, noise]))
+        with torch.inference_mode():
+            expected = canary_values(model(torch.from_numpy(shown)).numpy())
+        card = SegmenterCard(
+            name="learned",
+            sha256=hashlib.sha256((aside / MODEL_FILE).read_bytes()).hexdigest(),
+            input_name=INPUT_NAME,
+            output_name=OUTPUT_NAME,
+            input_size=side,
+            canary=Canary(
+                seed=CANARY_SEED,
+                expected=tuple(round(float(value), 6) for value in expected),
+                tolerance=CANARY_TOLERANCE,
+            ),
+            provenance=f"training/segmenter/train.py, virtual plates only, {settings}",
+            licence="BSD-3-Clause",
+        )
+        (aside / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        OnnxSegmenter(load_segmenter(aside))
+    return parity
+
+
+def run(out: Path, *, seed: int, steps: int, threads: int) -> float:
+    """Train on virtual plates, write the bundle to ``out / "bundle"``, and return the largest difference between torch and onnxruntime."""
+    torch.set_num_threads(threads)
+    settings = Settings(seed=seed, steps=steps)
+    started = time.monotonic()
+    recent: list[float] = []
+
+    def progress(step: int, loss: float, rate: float) -> None:
+        recent.append(loss)
+        if (step + 1) % 20 == 0:
+            print(  # noqa: T201 - progress
+                f"step {step + 1}/{settings.steps}  loss {np.mean(recent):.4f}  rate {rate:.5f}  {time.monotonic() - started:.0f} s",
+                flush=True,
+            )
+            recent.clear()
+
+    model = train(settings, out, progress)
+    return write_segmenter(model, settings, out / "bundle")
