@@ -1,4 +1,4 @@
-"""Write ``schemas/json/*.json`` and ``docs/messages.md`` from the models: ``python docs/generate_messages.py``. A test holds the files to the code."""
+"""Write ``schemas/json/*.json`` and ``docs/reference/messages.md`` from the models: ``python docs/generate_messages.py``. A test holds the files to the code."""
 
 # ruff: noqa: INP001 - a script beside the pages it writes, no package
 
@@ -28,9 +28,11 @@ _WHEN = {
 _INTRODUCTION = """\
 # Messages
 
+For developers of lab control systems who read the messages and call the request socket.
+
 <!-- made by docs/generate_messages.py from schemas/; edit those -->
 
-How to subscribe, step by step: [subscribing.md](subscribing.md).
+To subscribe, step by step: [Follow the messages](../how-to/follow-messages.md).
 
 A message on the PUB socket (`publisher.events`) has three parts:
 
@@ -43,7 +45,7 @@ A message on the PUB socket (`publisher.events`) has three parts:
 A message may come twice (after a crash everything that is not known to have been sent is sent again): drop a number that was seen.
 A number that is skipped is a message that was lost on the way: ask for a replay.
 
-JSON Schemas of the bodies, requests and replies: [`schemas/json/`](../schemas/json/). They are installed with the package.
+JSON Schemas of the bodies, requests and replies: [`schemas/json/`](../../schemas/json/). They are installed with the package.
 """
 
 
@@ -53,7 +55,7 @@ def files() -> dict[Path, str]:
         ROOT / "schemas" / "json" / name: json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
         for name, schema in json_schemas().items()
     }
-    return schemas | {ROOT / "docs" / "messages.md": _page()}
+    return schemas | {ROOT / "docs" / "reference" / "messages.md": _page()}
 
 
 def examples() -> dict[str, MessageData]:

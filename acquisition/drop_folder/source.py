@@ -79,7 +79,7 @@ class _Reading:
 
 
 class DropFolder:
-    """A :class:`acquisition.ports.Source`. See ``docs/drop_folder.md`` for when files are whole and well images ready.
+    """A :class:`acquisition.ports.Source`. See ``docs/reference/drop-folder.md`` for when files are whole and well images ready.
 
     With ``once``, everything that was there has been handed out when :meth:`next` returns None and ``status().pending`` is empty; images that are
     held for want of a plate map are not pending.

@@ -1,4 +1,4 @@
-"""What people can see of the tissue, as numbers with names; ``docs/measures.md`` defines each."""
+"""What people can see of the tissue, as numbers with names; ``docs/reference/measures.md`` defines each."""
 
 from collections.abc import Mapping
 

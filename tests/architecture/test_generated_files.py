@@ -33,7 +33,7 @@ def test_the_json_schemas_on_disk_are_those_of_the_code() -> None:
 
 
 def test_the_page_of_messages_is_that_of_the_code() -> None:
-    path = ROOT / "docs" / "messages.md"
+    path = ROOT / "docs" / "reference" / "messages.md"
     assert path.read_text(encoding="utf-8") == generator().files()[path], REMEDY
 
 

@@ -593,7 +593,7 @@ def test_an_address_that_cannot_be_bound_is_named(
 
 
 def test_the_subscriber_of_the_documentation_misses_nothing(talk: Talk) -> None:
-    page = Path(__file__).parents[2] / "docs" / "subscribing.md"
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "follow-messages.md"
     code = re.search(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     assert code is not None
     namespace: dict[str, Any] = {}

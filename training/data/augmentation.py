@@ -1,6 +1,6 @@
 """What may change in a view without the well being another: named presets, on value images of 0…1, after the reduction and before normalisation.
 
-Light, focus and place differ between images of the same tissue; size, outline, grain and debris are what drugs change. Cautions: ``docs/training_data.md``.
+Light, focus and place differ between images of the same tissue; size, outline, grain and debris are what drugs change. Cautions: ``docs/explanation/training-data.md``.
 All lengths are shares of the field.
 """
 

@@ -140,7 +140,7 @@ def report_html(
 <h1>Encoders side by side</h1>
 <p class="hint">For research use only. {len(rows)} rows on {len(plates)} virtual plates ({escape(kinds)}); trainings of SpheroRank never use their seeds.
 Best of a column in bold; ↓: less is better.
-docs/encoders.md defines every number.</p>
+docs/reference/evaluation.md defines every number.</p>
 {tables}
 {_helps(helps)}
 <h2>Probe and supervised baseline</h2>

@@ -41,7 +41,7 @@ and foresees each on a later day.
 - Features: {features}.
 - Measured on {held_out} plates that were held out, over all days and days after them: {foreseen:.1%} of what wells differ in is foreseen;
   if every well stayed as different as it was, {stayed:.1%}.
-- Use: `ranking.forecaster` (docs/forecasters.md). For research use only.
+- Use: `ranking.forecaster` (docs/reference/forecasters.md). For research use only.
 - Limits: it knows the tissue, the days and the microscope of its plates. The ranking's own regression learns on each plate how far it is right.
 """
 

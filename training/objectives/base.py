@@ -46,7 +46,7 @@ class LikenessBy(StrEnum):
 
 
 class ObjectiveSettings(BaseModel):
-    """Every option of every objective; ``docs/objectives.md`` tells what each does."""
+    """Every option of every objective; ``docs/reference/objectives.md`` tells what each does."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

@@ -50,7 +50,7 @@ def contrastive(
 
 
 class NTXent(Objective):
-    """The variants by option; ``docs/objectives.md`` names them."""
+    """The variants by option; ``docs/reference/objectives.md`` names them."""
 
     name = "ntxent"
 
