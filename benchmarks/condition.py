@@ -22,8 +22,8 @@ from inference.tissue.measures import measure
 from inference.tissue.segmentation import ClassicalSegmenter
 from schemas.ranking import Condition
 from schemas.tissue import Segmentation
+from simulation.kinds import OpticsName
 from simulation.microscope import WellView, microscopes
-from simulation.optics import OpticsName
 
 REAL_DATA = Path(
     os.environ.get("SPHERORANK_REAL_DATA", Path(__file__).parents[2] / "shared" / "data")

@@ -15,8 +15,8 @@ from inference.bundle import load_bundle
 from inference.encoding.preprocessing import preprocess
 from inference.onnx_session import CPU, create_session
 from schemas.encoder_bundle import Preprocessing
+from simulation.kinds import OpticsName
 from simulation.microscope import VirtualMicroscope
-from simulation.optics import OpticsName
 from simulation.plate import READOUT_DAY, plan_plate
 
 SIZE_PX = 512

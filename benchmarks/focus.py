@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from acquisition.microscope.focus import Focus, find_focus
+from simulation.kinds import Mechanism, OpticsName
 from simulation.microscope import microscopes
-from simulation.optics import OpticsName, expose, focused, light_of, transparency
-from simulation.plate import Mechanism
+from simulation.optics import expose, focused, light_of, transparency
 from simulation.scene import draw
 from simulation.tissue import grow
 

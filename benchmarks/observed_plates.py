@@ -26,11 +26,11 @@ from inference.tissue.segmentation import ClassicalSegmenter
 from schemas.plate_map import Group
 from schemas.trajectory import Representation, Trajectories
 from schemas.well_image import VisitKey, WellImage
+from simulation.kinds import Mechanism
 from simulation.microscope import VirtualMicroscope
 from simulation.plate import (
     DOSED_ON_DAY,
     READOUT_DAY,
-    Mechanism,
     VirtualPlate,
     WellPlan,
     plan_plate,

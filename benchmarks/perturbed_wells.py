@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from simulation.kinds import OpticsName
 from simulation.microscope import Fault, VirtualMicroscope, microscopes
-from simulation.optics import OpticsName, render
+from simulation.optics import render
 from simulation.plate import CULTURE_DAYS, WellPlan
 from simulation.scene import Scene, draw
 from simulation.tissue import FIELD_UM, Tissue, grow

@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from acquisition.quality import assess
 from schemas.quality import Flag
+from simulation.kinds import OpticsName
 from simulation.microscope import IMAGE_FAULTS, microscopes
-from simulation.optics import OpticsName
 from simulation.plate import CULTURE_DAYS
 
 GOOD = "good"

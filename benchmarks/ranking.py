@@ -4,7 +4,7 @@
     python -m benchmarks.ranking --seeds 5 --first-seed 901 --parts orders choices
 
 Plates are rendered, embedded and measured once (about 20 s each) and kept in ``.cache`` for the next run. Every row is given for all three
-representations. With ``--learned FOLDER`` a sequence model (docs/forecasters.md) is a row of ``choices``.
+representations. With ``--learned FOLDER`` a sequence model (docs/reference/forecasters.md) is a row of ``choices``.
 Parts: ``orders`` (each mechanism, and mixed; beside simple rivals), ``wide`` (the same where wells differ widely at dosing), ``weights`` (of the embedding
 beside measures), ``choices`` (forecasters, what they forecast from, and metrics), ``real`` (the real time course),
 ``null`` (nothing kills), ``errors`` (intervals, weak kills, growth).
@@ -26,13 +26,13 @@ from scipy.stats import spearmanr, t
 from benchmarks.observed_plates import DAILY, SCREENS, ObservedPlate, observed
 from benchmarks.ranking_errors import print_errors, print_nothing_kills
 from benchmarks.real_time_course import print_settings_table
-from inference.departure.departures import DepartureSettings, ForecastFrom
+from inference.departure.departures import DepartureSettings
 from inference.departure.forecasters import FORECASTERS
-from inference.departure.metrics import MetricName
 from inference.departure.sequence_model import OnnxSequenceModel, load_forecaster
 from inference.ranking.plate_ranking import RankSettings, rank_plate
 from inference.tissue.ranked_measures import RANKED
 from schemas.errors import ProfileError
+from schemas.forecast import ForecastFrom, MetricName
 from schemas.plate_map import Group
 from schemas.trajectory import Representation, Trajectories
 from simulation.plate import DOSED_ON_DAY, READOUT_DAY

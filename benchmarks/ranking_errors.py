@@ -16,7 +16,8 @@ from inference.ranking.treatment_scores import score_treatments
 from schemas.plate_map import Group
 from schemas.ranking import Direction, TreatmentTable, Verdict
 from schemas.trajectory import Representation, Trajectories
-from simulation.plate import DOSED_ON_DAY, READOUT_DAY, Mechanism
+from simulation.kinds import Mechanism
+from simulation.plate import DOSED_ON_DAY, READOUT_DAY
 
 REPRESENTATIONS: tuple[Representation, ...] = ("embedding", "measures", "both")
 RELABELLED = 40  # times each plate without kill

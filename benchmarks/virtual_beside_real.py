@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
+from simulation.kinds import Mechanism
 from simulation.microscope import VirtualMicroscope
 from simulation.optics import PLANES
-from simulation.plate import Mechanism, plan_plate
+from simulation.plate import plan_plate
 from simulation.tissue import FIELD_UM
 
 ROOT = Path(__file__).parents[1]

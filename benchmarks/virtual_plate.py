@@ -9,9 +9,10 @@ import argparse
 import numpy as np
 from scipy.stats import spearmanr
 
+from simulation.kinds import Mechanism
 from simulation.microscope import VirtualMicroscope, microscopes
 from simulation.optics import RENDERER_VERSION
-from simulation.plate import DOSED_ON_DAY, READOUT_DAY, Mechanism
+from simulation.plate import DOSED_ON_DAY, READOUT_DAY
 
 
 def area_against_kill(scope: VirtualMicroscope) -> float:

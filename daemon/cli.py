@@ -13,13 +13,10 @@ from acquisition.microscope.settings import check_installed
 from daemon import logs
 from daemon.config import load_config
 from daemon.signal_notes import take_notes_of_signals
-from inference.departure.departures import ForecastFrom
-from inference.departure.metrics import MetricName
 from schemas.errors import ConfigError, SpheroRankError
+from schemas.forecast import ForecastFrom, MetricName
 from schemas.well import parse_well
-from simulation.optics import OpticsName
-from simulation.plate import Layout, Mechanism
-from simulation.robot import Delivery
+from simulation.kinds import Delivery, Layout, Mechanism, OpticsName
 
 EXIT_FAILED, EXIT_CONFIG = 1, 78
 

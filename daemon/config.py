@@ -30,11 +30,10 @@ from pydantic_settings import (
 )
 
 from acquisition.microscope.settings import ARCHIVE_PATTERN, Focusing, MicroscopeSettings
-from inference.departure.departures import ForecastFrom
-from inference.departure.metrics import MetricName
 from inference.tissue.condition import ConditionSettings
 from schemas.calibration import MethodChoice
 from schemas.errors import ConfigError
+from schemas.forecast import ForecastFrom, MetricName
 from schemas.trajectory import Representation
 from schemas.well import PLATE_SHAPES
 
@@ -116,7 +115,7 @@ class _Section(BaseModel):
 
 
 class MicromanagerSection(_Section):
-    """The microscope that SpheroRank drives itself, and when; docs/microscope.md. Stage coordinates are µm, as Micro-Manager shows them."""
+    """The microscope that SpheroRank drives itself, and when; docs/reference/microscope.md. Stage coordinates are µm, as Micro-Manager shows them."""
 
     config: Path = Field(description="the hardware configuration, an MMConfig file")
     a1_um: tuple[FiniteFloat, FiniteFloat] = Field(
@@ -249,7 +248,7 @@ class RankingSection(_Section):
 
 
 class TissueSection(_Section):
-    """How tissue is found, and when it counts as exploded; docs/measures.md gives the reasons."""
+    """How tissue is found, and when it counts as exploded; docs/reference/measures.md gives the reasons."""
 
     segmenter: str = "classical"  # or "learned", or a folder with segmenter.onnx and segmenter.json
     open_directions: float = Field(default=ConditionSettings.open_directions, ge=0, le=1)

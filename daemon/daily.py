@@ -14,7 +14,6 @@ from daemon.alerts import Alerts
 from daemon.calibrations import Calibrations, Placed, resting_on
 from daemon.reports.ranking_files import Pictures
 from inference.departure.assembly import AssembledPlate, assemble, counting, dosing_notes
-from inference.departure.departures import ForecastFrom
 from inference.departure.earlier_plates import EarlierPlates, earlier_plates
 from inference.dose.dose_table import with_doses
 from inference.ports import Store
@@ -23,6 +22,7 @@ from inference.ranking.reasons import with_reasons
 from inference.ranking.tissue_table import with_tissue
 from inference.tissue.condition import ConditionSettings
 from schemas.errors import ProfileError, SpheroRankError
+from schemas.forecast import ForecastFrom
 from schemas.messages import AlertKind, RankingData
 from schemas.observation import Imaged, Observation
 from schemas.plate_map import PlateMap

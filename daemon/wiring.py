@@ -32,9 +32,8 @@ from daemon.service import Parts, Service
 from daemon.specimens import Specimens
 from inference.bundle import load_bundle
 from inference.departure.assembly import feature_names
-from inference.departure.departures import DepartureSettings, ForecastFrom
+from inference.departure.departures import DepartureSettings
 from inference.departure.forecasters import FORECASTERS
-from inference.departure.metrics import MetricName
 from inference.departure.sequence_model import OnnxSequenceModel, load_forecaster
 from inference.encoding.onnx_encoder import OnnxEncoder
 from inference.ports import Segmenter, Store
@@ -44,6 +43,7 @@ from inference.tissue.onnx_segmenter import OnnxSegmenter, load_segmenter, shipp
 from inference.tissue.segmentation import ClassicalSegmenter
 from schemas.encoder_bundle import BundleCard
 from schemas.errors import BundleError, ConfigError, ProfileError
+from schemas.forecast import ForecastFrom, MetricName
 from store.embedding_ledger import SqlEmbeddingLedger
 from store.sql_store import SqlStore
 

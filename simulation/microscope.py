@@ -8,10 +8,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from simulation.optics import Bench, OpticsName, bench_of, render
+from simulation.kinds import Layout, Mechanism, OpticsName
+from simulation.optics import Bench, bench_of, render
 from simulation.plate import (
-    Layout,
-    Mechanism,
     Stream,
     VirtualPlate,
     WellPlan,

@@ -7,13 +7,13 @@ bright through focus.
 
 import math
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import lru_cache
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from simulation.kinds import OpticsName
 from simulation.plate import Stream, VirtualPlate, WellPlan, stream
 from simulation.scene import Floats, Scene, smooth_noise
 from simulation.tissue import FIELD_UM
@@ -25,16 +25,6 @@ _NOISE_MARGIN_PX = 64
 _LENS_LIMIT_UM = 90.0  # the transport of intensity holds near focus only; farther away blur is all
 _FLOOR_DEPTH_UM = 60.0  # below the middle of the tissue
 _FLOOR_MARGIN = 1.15  # side of the floor that is drawn once a plate, in fields
-
-
-class OpticsName(StrEnum):
-    """The microscopes that plates can be seen through; the biology stays the same."""
-
-    DEFAULT = "default"
-    DIM = "dim"
-    PHASE_RIM = "phase_rim"
-    LOW_NA = "low_na"
-    TILTED = "tilted"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 from schemas.plate_map import Group
 from schemas.treatment import Dose, Treatment
 from schemas.well import well_at
+from simulation.kinds import Layout, Mechanism
 
 DOSED_ON_DAY = 7
 READOUT_DAY = 10
@@ -32,24 +33,6 @@ _NAMES = (
     "doxorubicin",
     "bortezomib",
 )
-
-
-class Mechanism(StrEnum):
-    """How treated tissue comes to have fewer viable cells than untreated tissue."""
-
-    SHRINKING = "shrinking"  # cells are lost, what is left condenses
-    BURSTING = "bursting"  # the body breaks open and spills its cells
-    IN_PLACE = "in_place"  # dead cells stay; opacity and grain change
-    GROWTH_ARREST = (
-        "growth_arrest"  # nothing falls apart; the body stays as small as it was and packs closely
-    )
-
-
-class Layout(StrEnum):
-    """How the inner 60 wells are divided."""
-
-    SCREEN = "screen"  # 18 untreated (6 of them vehicle), 6 with the single dose, 12 treatments × 3
-    HALF = "half"  # 30 untreated, 3 with the single dose, 9 treatments × 3
 
 
 class Stream(StrEnum):

@@ -5,7 +5,6 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 
 import cv2
@@ -13,21 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
+from simulation.kinds import Delivery
 from simulation.microscope import FILE_FAULTS, Fault, Truth, VirtualMicroscope, plan_faults
 from simulation.optics import PLANES
 from simulation.plate import CULTURE_DAYS, DOSED_ON_DAY, Stream, WellPlan, stream
 
 Progress = Callable[[int, int], None]  # well images done, of how many
 Faults = Mapping[tuple[str, int], Fault]  # by well and day, of one plate
-
-
-class Delivery(StrEnum):
-    """How a robot's files come to be complete."""
-
-    IN_PLACE = "in_place"  # half of the bytes first, the rest later
-    RENAME = "rename"  # written under a hidden name, renamed when whole
-    READY = "ready"  # as IN_PLACE, and <name>.ready beside each file when it is whole
-    DAY_DONE = "day_done"  # as IN_PLACE, and dayNN.done beside the folder of a day that is whole
 
 
 def write_plates(

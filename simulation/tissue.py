@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from simulation.kinds import Mechanism
 from simulation.plate import (
     DOSED_ON_DAY,
-    Mechanism,
     Stream,
     VirtualPlate,
     WellPlan,

@@ -26,9 +26,9 @@ from acquisition.durable_files import write_durably
 from schemas.errors import ConfigError, MicroscopeError
 from schemas.plate_map import Group
 from schemas.well import PLATE_SHAPES, well_at
+from simulation.kinds import Layout, Mechanism, OpticsName
 from simulation.microscope import VirtualMicroscope
 from simulation.optics import (
-    OpticsName,
     Transparency,
     expose,
     focused,
@@ -36,8 +36,6 @@ from simulation.optics import (
     transparency,
 )
 from simulation.plate import (
-    Layout,
-    Mechanism,
     VirtualPlate,
     WellPlan,
     fewer_wells,

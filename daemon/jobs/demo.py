@@ -19,8 +19,8 @@ from daemon.jobs.simulate import progress_on
 from daemon.messaging.listen import Message, listen
 from schemas.errors import ConfigError, SpheroRankError
 from schemas.ranking import FOR_RESEARCH_USE_ONLY, Ranking
+from simulation.kinds import Mechanism
 from simulation.microscope import microscopes
-from simulation.plate import Mechanism
 from simulation.robot import robot_days
 
 LIMIT_S = 240.0  # the service and the robot together

@@ -8,11 +8,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from schemas.errors import ConfigError, SpheroRankError
+from simulation.kinds import Delivery, Layout, Mechanism, OpticsName
 from simulation.laboratory import write_maps_and_truth, write_world
 from simulation.microscope import microscopes
-from simulation.optics import OpticsName
-from simulation.plate import Layout, Mechanism
-from simulation.robot import Delivery, robot_days, run_robot, write_plates, write_truth
+from simulation.robot import robot_days, run_robot, write_plates, write_truth
 from simulation.world import (
     A1_UM,
     FOCUS_TRAVEL_UM,

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from functools import cached_property
 from types import MappingProxyType
 
@@ -13,7 +12,6 @@ import numpy.typing as npt
 from inference.departure.forecasters import FORECASTERS, Array, residual_of
 from inference.departure.metrics import (
     Mahalanobis,
-    MetricName,
     Noise,
     cosine_distance,
     held,
@@ -23,6 +21,7 @@ from inference.departure.metrics import (
 from inference.departure.reduced_space import ReducedSpace, reduce, usable
 from inference.ports import Earlier, SequenceModel
 from schemas.errors import ProfileError
+from schemas.forecast import ForecastFrom, MetricName
 from schemas.plate_map import Group
 from schemas.trajectory import Trajectories
 
@@ -37,16 +36,6 @@ EARLIER_PSEUDO_WELLS = 20
 NOTHING: Array = np.empty(0)
 
 Mask = npt.NDArray[np.bool_]
-
-
-class ForecastFrom(StrEnum):
-    """What the forecast of the readout rests on."""
-
-    DOSING = "dosing"  # days up to dosing
-    LAST_DAY = "last_day"  # all days before the readout, those after dosing too: the forecast follows the drug
-    ONE_STEP = (
-        "one_step"  # each day after dosing from the day before; what was not foreseen is summed
-    )
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -18,17 +17,6 @@ MOST_EARLIER_WELLS = 60.0
 NEAREST = 5
 FARTHEST = 4.0
 """An untreated well farther from the others than so many of their robust spreads counts as that far."""
-
-
-class MetricName(StrEnum):
-    """What a departure can be measured by."""
-
-    MAHALANOBIS = (
-        "mahalanobis"  # in the directions that are more than noise, each in units of its noise
-    )
-    L2 = "l2"
-    COSINE = "cosine"  # the angle between what is seen and what was forecast
-    NEAREST_CONTROLS = "nearest_controls"  # mean distance to the nearest untreated residuals
 
 
 @dataclass(frozen=True, eq=False)

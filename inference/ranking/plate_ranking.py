@@ -10,7 +10,6 @@ from inference.departure.departures import (
     DEFAULT,
     Departures,
     DepartureSettings,
-    ForecastFrom,
     Mask,
     Residuals,
     departures_of,
@@ -27,6 +26,7 @@ from inference.ranking.significance import (
 )
 from inference.ranking.treatment_comparison import TreatmentTest, compare, likeness
 from inference.ranking.treatment_scores import efficacy_ranks, score_treatments
+from schemas.forecast import ForecastFrom
 from schemas.plate_map import Group
 from schemas.quality import Flag
 from schemas.ranking import (

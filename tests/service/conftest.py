@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from schemas.plate_map import Group
+from simulation.kinds import Mechanism
 from simulation.microscope import microscopes
-from simulation.plate import Mechanism
 from simulation.robot import write_plates
 from store.sql_store import SqlStore
 from tests.made_up_site import Site

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from schemas.plate_map import Group
+from simulation.kinds import Mechanism
 from simulation.microscope import microscopes
-from simulation.plate import Mechanism
 from simulation.robot import write_plates
 from tests.service_bench import Bench
 

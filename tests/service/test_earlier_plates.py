@@ -9,10 +9,10 @@ import pytest
 
 from daemon.rolling_view import RollingView
 from inference.departure.assembly import feature_names
-from inference.departure.departures import DepartureSettings, ForecastFrom
-from inference.departure.metrics import MetricName
+from inference.departure.departures import DepartureSettings
 from inference.departure.reduced_space import MOST_OTHERS
 from inference.ranking.plate_ranking import RankSettings
+from schemas.forecast import ForecastFrom, MetricName
 from schemas.messages import AlertKind
 from schemas.ranking import Gate
 from schemas.trajectory import Representation, Trajectories

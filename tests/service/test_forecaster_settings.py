@@ -13,11 +13,11 @@ from daemon.config import load_config
 from daemon.jobs import check as checks
 from inference.bundle import load_bundle
 from inference.departure.assembly import feature_names
-from inference.departure.departures import DepartureSettings, ForecastFrom
-from inference.departure.metrics import MetricName
+from inference.departure.departures import DepartureSettings
 from inference.profiles import rank_profiles
 from inference.ranking.plate_ranking import RankSettings
 from schemas.errors import BundleError, ConfigError
+from schemas.forecast import ForecastFrom, MetricName
 from tests.known_plates import plate
 from tests.service_bench import SPHERORANK
 

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.errors import ConfigError
-from simulation.optics import RENDERER_VERSION, Bench, Optics, OpticsName, bench_of, render
+from simulation.kinds import Mechanism, OpticsName
+from simulation.optics import RENDERER_VERSION, Bench, Optics, bench_of, render
 from simulation.plate import (
     DOSED_ON_DAY,
     READOUT_DAY,
-    Mechanism,
     VirtualPlate,
     WellPlan,
     plan_plate,

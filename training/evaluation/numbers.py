@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.treatment import parse_treatment
-from simulation.plate import Mechanism
+from simulation.kinds import Mechanism
 from training.evaluation.looks import ORIGINAL, Looks, scaled
 from training.evaluation.pairs import (
     dose_order,

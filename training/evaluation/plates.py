@@ -18,9 +18,9 @@ from inference.tissue.ranked_measures import RANKED, for_ranking
 from inference.tissue.segmentation import ClassicalSegmenter
 from schemas.plate_map import Group
 from schemas.well_image import VisitKey, WellImage
+from simulation.kinds import Mechanism, OpticsName
 from simulation.microscope import VirtualMicroscope
-from simulation.optics import OpticsName
-from simulation.plate import DOSED_ON_DAY, READOUT_DAY, Mechanism, fewer_wells, plan_plate
+from simulation.plate import DOSED_ON_DAY, READOUT_DAY, fewer_wells, plan_plate
 
 DAYS = (DOSED_ON_DAY, READOUT_DAY)
 MIXED, SHIFTED = "mixed", "phase_rim"

@@ -21,8 +21,9 @@ from schemas.errors import ConfigError
 from schemas.plate_map import Group
 from schemas.trajectory import Representation, Trajectories
 from schemas.well_image import VisitKey, WellImage
+from simulation.kinds import Layout
 from simulation.microscope import VirtualMicroscope
-from simulation.plate import Layout, WellPlan, plan_plate
+from simulation.plate import WellPlan, plan_plate
 from store.sql_store import SqlStore
 
 FEWEST_WELLS = 4

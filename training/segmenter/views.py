@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.tissue.onnx_segmenter import background_level, optical_density
-from simulation.optics import PLANES, Optics, OpticsName, bench_of, render
+from simulation.kinds import OpticsName
+from simulation.optics import PLANES, Optics, bench_of, render
 from simulation.plate import CULTURE_DAYS, VirtualPlate, plan_plate
 from simulation.scene import Floats, draw, smooth_noise
 from simulation.tissue import Line, Tissue, grow, line_of

@@ -11,8 +11,8 @@ import tifffile
 
 from acquisition.quality import assess
 from schemas.quality import Flag
+from simulation.kinds import Mechanism
 from simulation.microscope import IMAGE_FAULTS, Fault, VirtualMicroscope, microscopes
-from simulation.plate import Mechanism
 from tests.real_data import real_data
 
 Planes = npt.NDArray[np.uint16]

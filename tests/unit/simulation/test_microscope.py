@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from simulation.kinds import Mechanism, OpticsName
 from simulation.microscope import (
     UNTREATED,
     Fault,
@@ -10,8 +11,7 @@ from simulation.microscope import (
     microscopes,
     plan_faults,
 )
-from simulation.optics import OpticsName
-from simulation.plate import CULTURE_DAYS, READOUT_DAY, Mechanism, plan_plate
+from simulation.plate import CULTURE_DAYS, READOUT_DAY, plan_plate
 from simulation.scene import tissue_mask
 from simulation.tissue import grow
 

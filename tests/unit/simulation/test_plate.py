@@ -6,13 +6,12 @@ import pytest
 from schemas.plate_map import Group, parse_plate_map
 from schemas.treatment import parse_treatment
 from schemas.well import INNER_60
+from simulation.kinds import Layout, Mechanism
 from simulation.plate import (
     CULTURE_DAYS,
     DOSED_ON_DAY,
     READOUT_DAY,
     Compound,
-    Layout,
-    Mechanism,
     plan_plate,
 )
 

@@ -7,9 +7,10 @@ import pytest
 import tifffile
 
 from schemas.plate_map import parse_plate_map
+from simulation.kinds import Delivery
 from simulation.microscope import Fault, VirtualMicroscope, microscopes
 from simulation.plate import CULTURE_DAYS, DOSED_ON_DAY
-from simulation.robot import Delivery, robot_days, run_robot, write_plates
+from simulation.robot import robot_days, run_robot, write_plates
 
 SIZE_PX = 64
 TRUTH = ["plate", "well", "day", "mechanism", "kill", "exploded", "spread_um", "area_px"]

@@ -10,8 +10,9 @@ import pytest
 from acquisition.drop_folder.image_reading import read_image
 from acquisition.microscope.focus import AGREEING, FocusSurface, find_focus, scan
 from acquisition.microscope.settings import MicroscopeSettings
+from simulation.kinds import OpticsName
 from simulation.microscope import microscopes
-from simulation.optics import OpticsName, expose, focused, light_of, transparency
+from simulation.optics import expose, focused, light_of, transparency
 from simulation.scene import draw
 from simulation.tissue import grow
 from tests.real_data import real_data

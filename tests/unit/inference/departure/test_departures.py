@@ -6,11 +6,11 @@ from scipy.stats import spearmanr
 
 from inference.departure.departures import (
     DepartureSettings,
-    ForecastFrom,
     departures_on,
     measure_departures,
 )
 from schemas.errors import ProfileError
+from schemas.forecast import ForecastFrom
 from schemas.plate_map import Group
 from schemas.trajectory import Trajectories
 from tests.known_plates import DOSING_DAY, READOUT_DAY, plate

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from inference.departure.departures import DepartureSettings, ForecastFrom
+from inference.departure.departures import DepartureSettings
 from inference.departure.forecasters import FORECASTERS
-from inference.departure.metrics import MetricName
 from inference.profiles import rank_profiles
 from inference.ranking.plate_ranking import RankSettings, rank_plate
 from schemas.errors import ProfileError
+from schemas.forecast import ForecastFrom, MetricName
 from schemas.plate_map import Group
 from schemas.ranking import TreatmentTable, Verdict
 from schemas.trajectory import Trajectories

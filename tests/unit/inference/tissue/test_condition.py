@@ -11,8 +11,8 @@ from inference.tissue.measures import measure
 from inference.tissue.segmentation import ClassicalSegmenter
 from schemas.ranking import Condition
 from schemas.tissue import Segmentation
+from simulation.kinds import Mechanism
 from simulation.microscope import microscopes
-from simulation.plate import Mechanism
 from tests.real_data import real_data
 
 FIELD_UM = 1400.0

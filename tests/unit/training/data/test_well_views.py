@@ -15,8 +15,8 @@ from inference.tissue.measures import measure
 from inference.tissue.ranked_measures import RANKED, for_ranking
 from inference.tissue.segmentation import ClassicalSegmenter
 from schemas.errors import ConfigError
+from simulation.kinds import OpticsName
 from simulation.microscope import Fault, VirtualMicroscope
-from simulation.optics import OpticsName
 from simulation.plate import plan_plate
 from training.data.well_views import (
     Cropping,
