@@ -12,7 +12,7 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from acquisition.drop_folder.source import DropFolder, DropFolderSettings
-from acquisition.microscope.imaging_requests import Wishes
+from acquisition.microscope.imaging_requests import open_imaging_requests
 from daemon.alerts import Alerts
 from daemon.calibrations import Calibrations
 from daemon.config import Config, EncoderSection, systemd_socket
@@ -38,9 +38,9 @@ from inference.departure.sequence_model import OnnxSequenceModel, load_forecaste
 from inference.encoding.onnx_encoder import OnnxEncoder
 from inference.ports import Segmenter, Store
 from inference.ranking.plate_ranking import RankSettings
+from inference.tissue.classical_segmenter import ClassicalSegmenter
 from inference.tissue.condition import ConditionSettings
 from inference.tissue.onnx_segmenter import OnnxSegmenter, load_segmenter, shipped_segmenter
-from inference.tissue.segmentation import ClassicalSegmenter
 from schemas.encoder_bundle import BundleCard
 from schemas.errors import BundleError, ConfigError, ProfileError
 from schemas.forecast import ForecastFrom, MetricName
@@ -203,7 +203,7 @@ def open_reactions(
     if config.source.kind != "micromanager" or section is None:
         return None
     policies = (ImageAgainIfUnclear(), MoreOftenIfUncertain(section.most_uncertain))
-    return Reactions(policies, Wishes(section.state / "wishes"), store, encoder_id, alerts, now)
+    return Reactions(policies, open_imaging_requests(section.state), store, encoder_id, alerts, now)
 
 
 def acquire_command(file: Path | None, *options: str) -> list[str]:

@@ -1,5 +1,6 @@
-"""What the pipeline and the operator want imaged again: a list that outlives every process, one file a wish."""
+"""Imaging requests of the service and of operators, stored as one file per request."""
 
+import contextlib
 import hashlib
 import json
 from datetime import UTC
@@ -14,95 +15,133 @@ from schemas.plate_map import PlateId, WellName
 
 log = structlog.get_logger()
 
+FOLDER = "imaging_requests"
+FORMER_FOLDER = "wishes"  # the name of the folder up to version 0.1
 ASKED = "asked"
-"""The reason of a wish made by a person, who may want the same twice."""
+"""The reason of a request that an operator makes; the same one may be made several times."""
 
 
-class Wish(BaseModel):
-    """Wells of one plate to be imaged on one culture day, beside what the schedule does."""
+class ImagingRequest(BaseModel):
+    """A request to image wells of one plate on one culture day, in addition to the schedule."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     plate: PlateId
     day: int = Field(ge=1)
-    wells: tuple[WellName, ...] = ()  # empty: all of the plate map
+    wells: tuple[WellName, ...] = ()  # empty: every well with tissue in the plate map
     reason: str = Field(min_length=1)
-    wide: bool = False  # look for focus farther out
-    recentre: bool = False  # bring the tissue into the middle of the field first
+    wide: bool = False  # scan a wider range of heights for focus
+    recentre: bool = False  # move the tissue into the middle of the field first
     made_at: AwareDatetime
 
     @property
     def identity(self) -> str:
-        """What two wishes for the same thing have in common."""
+        """The digest of plate, day, wells and reason: the same for two equal requests."""
         same = json.dumps([self.plate, self.day, sorted(self.wells), self.reason])
         return hashlib.sha256(same.encode()).hexdigest()[:12]
 
 
-class Wishes:
-    """The list, as a folder: a wish waits in it, then goes to ``done``, ``dropped`` or, if nobody can read it, ``damaged``."""
+def open_imaging_requests(state: Path) -> "ImagingRequests":
+    """Return the imaging requests stored in the state folder of the microscope.
+
+    The folder of former versions, ``STATE/wishes``, is renamed if it is the only one.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be renamed.
+    """
+    folder, former = state / FOLDER, state / FORMER_FOLDER
+    try:
+        if former.is_dir() and not folder.exists():
+            with contextlib.suppress(FileNotFoundError):  # another process renames it, too
+                former.rename(folder)
+            sync_folder(state)
+    except OSError as error:
+        raise OutputError(
+            former,
+            f"cannot be renamed to {folder.name} ({error.strerror}); expected a writable folder",
+        ) from error
+    return ImagingRequests(folder)
+
+
+class ImagingRequests:
+    """A folder of imaging requests, one JSON file each.
+
+    Pending requests lie in the folder itself. A finished request is moved to ``done``, an abandoned
+    one to ``dropped``, and a file that is no valid request to ``damaged``.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def add(self, wish: Wish) -> str | None:
-        """Write a wish down and return its name in the list; None if the same one was ever made before, which only a person may do.
+    def add(self, request: ImagingRequest) -> str | None:
+        """Store a request durably and return the name of its file, or None for a duplicate.
+
+        A request is a duplicate if an equal one was ever stored. Only an operator may repeat one.
 
         Raises
         ------
         OutputError
-            If it cannot be written.
+            If the file cannot be written.
         """
         before = [
             path
             for folder in ("", "done", "dropped")
-            for path in (self._folder / folder).glob(f"*-{wish.identity}-*.json")
+            for path in (self._folder / folder).glob(f"*-{request.identity}-*.json")
         ]
-        if before and wish.reason != ASKED:
+        if before and request.reason != ASKED:
             return None
-        made_at = wish.made_at.astimezone(UTC)
-        name = f"{made_at:%Y%m%dT%H%M%S.%fZ}-{wish.identity}-{len(before) + 1}.json"
-        write_durably(self._folder / name, wish.model_dump_json(indent=1).encode())
+        made_at = request.made_at.astimezone(UTC)
+        name = f"{made_at:%Y%m%dT%H%M%S.%fZ}-{request.identity}-{len(before) + 1}.json"
+        write_durably(self._folder / name, request.model_dump_json(indent=1).encode())
         return name
 
-    def pending(self) -> list[tuple[str, Wish]]:
-        """Return the wishes that wait and their names, oldest first; a damaged one is put aside and logged."""
-        waiting: list[tuple[str, Wish]] = []
+    def pending(self) -> list[tuple[str, ImagingRequest]]:
+        """Return the pending requests with the names of their files, oldest first.
+
+        A damaged file is moved to ``damaged`` and logged.
+        """
+        found: list[tuple[str, ImagingRequest]] = []
         for path in sorted(self._folder.glob("*.json")):
             try:
-                waiting.append((path.name, Wish.model_validate_json(path.read_bytes())))
-            except FileNotFoundError:  # ended by another process meanwhile
+                found.append((path.name, ImagingRequest.model_validate_json(path.read_bytes())))
+            except FileNotFoundError:  # another process finished it after the listing
                 continue
             except (OSError, ValidationError) as error:
                 if self._move(path.name, "damaged"):
                     log.warning(
-                        "wish.damaged",
+                        "imaging_request.damaged",
                         file=str(self._folder / "damaged" / path.name),
                         problem=_describe(error),
                     )
-        return waiting
+        return found
 
-    def done(self, name: str) -> None:
-        """Take note that a wish came true; nothing to do if another process ended it meanwhile.
+    def finish(self, name: str) -> None:
+        """Move a request to ``done``; do nothing if another process moved it already.
 
         Raises
         ------
         OutputError
-            If the note cannot be taken.
+            If the file cannot be moved.
         """
         self._move(name, "done")
 
     def drop(self, name: str, why: str) -> None:
-        """Give a wish up; nothing to do if another process ended it meanwhile.
+        """Move a request to ``dropped`` and log why; do nothing if another process moved it.
 
         Raises
         ------
         OutputError
-            If the note cannot be taken.
+            If the file cannot be moved.
         """
         if self._move(name, "dropped"):
-            log.warning("wish.dropped", file=str(self._folder / "dropped" / name), why=why)
+            log.warning(
+                "imaging_request.dropped", file=str(self._folder / "dropped" / name), why=why
+            )
 
     def _move(self, name: str, to: str) -> bool:
+        """Move a file into a subfolder durably and return whether it was still there."""
         try:
             make_folder(self._folder / to)
             (self._folder / name).replace(self._folder / to / name)
@@ -119,6 +158,7 @@ class Wishes:
 
 
 def _describe(error: OSError | ValidationError) -> str:
+    """Return why a file is no valid request, in one line."""
     if isinstance(error, OSError):
         return f"cannot be read ({error.strerror})"
     return "; ".join(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from acquisition.microscope.imaging_requests import Wishes
+from acquisition.microscope.imaging_requests import open_imaging_requests
 from acquisition.microscope.settings import check_installed
 from daemon.jobs.demo import (
     MECHANISM,
@@ -97,7 +97,7 @@ class _Demonstration:
         self._wells = wells
         self._service = service
         self._subscriber = subscriber
-        self._wishes = Wishes(out / "microscope" / "wishes")
+        self._requests = open_imaging_requests(out / "microscope")
 
     def wait_for_microscope(self) -> None:
         """Wait until the service's own process holds the microscope, so that nobody else takes it first."""
@@ -119,9 +119,8 @@ class _Demonstration:
                     f"plate {self._plate} was not imaged on day {day}; the log tells why",
                 )
             seen = sum(seen_on == day for seen_on, _well in self._subscriber.seen)
-            return (
-                seen == self._wells and acquiring.poll() is not None and not self._wishes.pending()
-            )
+            is_imaged = acquiring.poll() is not None and not self._requests.pending()
+            return seen == self._wells and is_imaged
 
         self._subscriber.follow(f"day {day}: wells embedded", self._wells, is_through)
 

@@ -1,4 +1,4 @@
-"""The life of the process that drives the microscope: whatever is wished or due next, plate by plate, until a signal."""
+"""The life of the process that drives the microscope: whatever is requested or due next, plate by plate, until a signal."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from acquisition.microscope.imaging_day import (
     outermost_heights,
 )
 from acquisition.microscope.imaging_journal import Journal
-from acquisition.microscope.imaging_requests import ASKED, Wish, Wishes
+from acquisition.microscope.imaging_requests import ASKED, ImagingRequest, open_imaging_requests
 from acquisition.microscope.imaging_schedule import DayDue, due, missed
 from acquisition.microscope.ome_tiff import bytes_needed, check_space, prepare
 from acquisition.microscope.plate_plan import check_z, plan_positions
@@ -35,7 +35,7 @@ MAPS_S = 10.0  # so old may plate maps be: to look for them is to list the whole
 AGAIN_S = 60.0  # what could not begin is tried again after this long
 WITHOUT_MAP = timedelta(
     days=2
-)  # a wish waits so long for its plate's map: one that is being mended, or a share that is to be mounted again
+)  # a request waits so long for its plate's map: one that is being mended, or a share that is to be mounted again
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class Job:
 
     plate: str
     day: int
-    wish: Wish | None = None  # None: the schedule's
-    name: str = ""  # of the wish in the list
+    request: ImagingRequest | None = None  # None: the schedule's
+    name: str = ""  # the file of the request
 
 
 @dataclass
 class AcquisitionLoop:
-    """Images what is wished or due. One thread; ``watchdog`` sees that it goes on."""
+    """Images what is requested or due. One thread; ``watchdog`` sees that it goes on."""
 
     scope: Microscope
     settings: MicroscopeSettings
@@ -81,7 +81,7 @@ class AcquisitionLoop:
     _maps_until_s: float = field(default=float("-inf"), init=False)
 
     def __post_init__(self) -> None:
-        self.wishes = Wishes(self.section.state / "wishes")
+        self.requests = open_imaging_requests(self.section.state)
         self._stage_note = (
             self.section.state / "on_stage"
         )  # which plate lies there outlives a crash: an arm must not put another one on top
@@ -121,14 +121,14 @@ class AcquisitionLoop:
                 job.plate,
             )
             return None
-        if job.wish is None or job.wish.reason == ASKED:
+        if job.request is None or job.request.reason == ASKED:
             self._clear_all_of(job.plate)  # what is still wrong with it will be said anew
         self.tell(
             "day.started",
             plate=job.plate,
             day=job.day,
             wells=len(plan.positions),
-            reason=job.wish.reason if job.wish else "due",
+            reason=job.request.reason if job.request else "due",
         )
         result = self._image(plan)
         self._last_day[job.plate] = job.day
@@ -153,9 +153,9 @@ class AcquisitionLoop:
     # What comes next.
 
     def _next(self, maps: Mapping[str, PlateMap]) -> Job | None:
-        """Return the oldest wish, else what the schedule has; while a plate lingers, only wishes for it."""
+        """Return the oldest request, else what the schedule has; while a plate lingers, only requests for it."""
         lingers = self._on_stage is not None and self.seconds() < self._linger_until_s
-        jobs = [*self._wished(maps), *(() if lingers else self._due(maps))]
+        jobs = [*self._requested(maps), *(() if lingers else self._due(maps))]
         ready = [
             job for job in jobs if self._not_before_s.get(job, float("-inf")) <= self.seconds()
         ]
@@ -166,24 +166,24 @@ class AcquisitionLoop:
             self.release()
         return next(iter(here or ready), None)
 
-    def _wished(self, maps: Mapping[str, PlateMap]) -> list[Job]:
+    def _requested(self, maps: Mapping[str, PlateMap]) -> list[Job]:
         jobs = []
-        for name, wish in self.wishes.pending():
-            if wish.plate not in maps:
-                if self.clock() - wish.made_at > WITHOUT_MAP:
-                    self.wishes.drop(
+        for name, request in self.requests.pending():
+            if request.plate not in maps:
+                if self.clock() - request.made_at > WITHOUT_MAP:
+                    self.requests.drop(
                         name,
-                        f"plate {wish.plate} has had no valid plate map in {self.archive} for {WITHOUT_MAP.days} days",
+                        f"plate {request.plate} has had no valid plate map in {self.archive} for {WITHOUT_MAP.days} days",
                     )
-            elif wish.reason != ASKED and not self._is_today(wish, maps[wish.plate]):
-                self.wishes.drop(name, f"day {wish.day} of plate {wish.plate} is past")
+            elif request.reason != ASKED and not self._is_today(request, maps[request.plate]):
+                self.requests.drop(name, f"day {request.day} of plate {request.plate} is past")
             else:
-                jobs.append(Job(wish.plate, wish.day, wish, name))
+                jobs.append(Job(request.plate, request.day, request, name))
         return jobs
 
-    def _is_today(self, wish: Wish, plate_map: PlateMap) -> bool:
+    def _is_today(self, request: ImagingRequest, plate_map: PlateMap) -> bool:
         """Return whether the plate is of this day still, by the calendar or because that is the day it was imaged last."""
-        return wish.day == self._last_day.get(wish.plate, plate_map.culture_day(self.clock()))
+        return request.day == self._last_day.get(request.plate, plate_map.culture_day(self.clock()))
 
     def _due(self, maps: Mapping[str, PlateMap]) -> list[Job]:
         section = self.section
@@ -253,8 +253,10 @@ class AcquisitionLoop:
 
     def _plan(self, job: Job, plate_map: PlateMap) -> DayPlan:
         """Say which wells are gone to; raises where a place makes no sense or the disk is too small, before the first move."""
-        wish = job.wish or Wish(plate=job.plate, day=job.day, reason="due", made_at=self.clock())
-        wells = wish.wells or plate_map.wells_with_tissue
+        request = job.request or ImagingRequest(
+            plate=job.plate, day=job.day, reason="due", made_at=self.clock()
+        )
+        wells = request.wells or plate_map.wells_with_tissue
         positions = plan_positions(self.settings, wells)
         check_z(self.settings, outermost_heights(self.settings))
         check_space(
@@ -267,10 +269,10 @@ class AcquisitionLoop:
             plate=job.plate,
             day=job.day,
             positions=positions,
-            saved_since=wish.made_at if wish.wells else None,
-            tried_since=wish.made_at if wish.wells or wish.reason == ASKED else None,
-            wide=wish.wide,
-            recentre=wish.recentre,
+            saved_since=request.made_at if request.wells else None,
+            tried_since=request.made_at if request.wells or request.reason == ASKED else None,
+            wide=request.wide,
+            recentre=request.recentre,
         )
 
     def _present(self, plate: str) -> None:
@@ -313,9 +315,9 @@ class AcquisitionLoop:
 
     def _finish(self, job: Job, result: DayResult) -> None:
         """Take the job off the list, and name the wells that it leaves without an image."""
-        if job.wish is not None:
-            self.wishes.done(job.name)
-        if job.wish is None or not job.wish.wells:
+        if job.request is not None:
+            self.requests.finish(job.name)
+        if job.request is None or not job.request.wells:
             self._ended.setdefault((job.plate, job.day), set()).update(
                 result.saved, result.given_up
             )

@@ -1,4 +1,4 @@
-"""What the service wants imaged again because of what it saw. Policies only say it; :class:`Reactions` writes it into the durable list of wishes."""
+"""What the service wants imaged again because of what it saw. Policies only say it; :class:`Reactions` writes it into the durable list of imaging requests."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from typing import Protocol
 
 import structlog
 
-from acquisition.microscope.imaging_requests import Wish, Wishes
+from acquisition.microscope.imaging_requests import ImagingRequest, ImagingRequests
 from daemon.alerts import Alerts
 from inference.departure.assembly import counting
 from inference.ports import Store
@@ -23,17 +23,17 @@ from schemas.well_image import VisitKey
 log = structlog.get_logger()
 
 TOO_LATE = timedelta(hours=12)  # after an image was saved, its well is no longer what it was
-CAUSE = "wishes"  # of the alert
+CAUSE = "imaging_requests"  # of the alert
 
 
 class ImagingPolicy(Protocol):
-    """Says what is to be imaged again. Called after the commit, with images and rankings of today only; asked twice, it wishes for the same."""
+    """Says what is to be imaged again. Called after the commit, with images and rankings of today only; asked twice, it requests the same."""
 
-    def after_image(self, observation: Observation, now: datetime) -> Sequence[Wish]:
+    def after_image(self, observation: Observation, now: datetime) -> Sequence[ImagingRequest]:
         """Return what a stored image asks for."""
         ...
 
-    def after_ranking(self, ranking: Ranking, now: datetime) -> Sequence[Wish]:
+    def after_ranking(self, ranking: Ranking, now: datetime) -> Sequence[ImagingRequest]:
         """Return what a ranking asks for."""
         ...
 
@@ -41,15 +41,15 @@ class ImagingPolicy(Protocol):
 class ImageAgainIfUnclear:
     """A well that is out of focus, cut off or seems empty is imaged once more that day: with a wider scan for focus, or its tissue brought into the middle."""
 
-    def after_image(self, observation: Observation, now: datetime) -> Sequence[Wish]:
-        """Wish for the well of an image that shows too little."""
+    def after_image(self, observation: Observation, now: datetime) -> Sequence[ImagingRequest]:
+        """Request the well of an image that shows too little."""
         flags = set(observation.quality.flags)
         wide, recentre = bool(flags & {Flag.BLURRED, Flag.EMPTY}), Flag.CUT in flags
         if not (wide or recentre):
             return ()
         key = observation.key
         return (
-            Wish(
+            ImagingRequest(
                 plate=key.plate,
                 day=observation.day,
                 wells=(key.well,),
@@ -60,8 +60,8 @@ class ImageAgainIfUnclear:
             ),
         )
 
-    def after_ranking(self, ranking: Ranking, now: datetime) -> Sequence[Wish]:
-        """Wish for nothing."""
+    def after_ranking(self, ranking: Ranking, now: datetime) -> Sequence[ImagingRequest]:
+        """Request nothing."""
         del ranking, now
         return ()
 
@@ -72,13 +72,13 @@ class MoreOftenIfUncertain:
 
     most: int  # wells a day
 
-    def after_image(self, observation: Observation, now: datetime) -> Sequence[Wish]:
-        """Wish for nothing."""
+    def after_image(self, observation: Observation, now: datetime) -> Sequence[ImagingRequest]:
+        """Request nothing."""
         del observation, now
         return ()
 
-    def after_ranking(self, ranking: Ranking, now: datetime) -> Sequence[Wish]:
-        """Wish for the wells of undecided treatments, those that may be strongest first. A corrected ranking wishes for nothing more."""
+    def after_ranking(self, ranking: Ranking, now: datetime) -> Sequence[ImagingRequest]:
+        """Request the wells of undecided treatments, those that may be strongest first. A corrected ranking requests nothing more."""
         if ranking.final or ranking.revision > 1:
             return ()
         weakest_effect = min(
@@ -95,7 +95,7 @@ class MoreOftenIfUncertain:
         if not wells:
             return ()
         return (
-            Wish(
+            ImagingRequest(
                 plate=ranking.plate,
                 day=ranking.day,
                 wells=tuple(wells),
@@ -107,10 +107,10 @@ class MoreOftenIfUncertain:
 
 @dataclass(frozen=True)
 class Reactions:
-    """Asks the policies about what was just committed, and writes down what they wish for. A list that cannot be written is an alert, no more."""
+    """Asks the policies about what was just committed, and writes down what they request. A list that cannot be written is an alert, no more."""
 
     policies: Sequence[ImagingPolicy]
-    wishes: Wishes
+    requests: ImagingRequests
     store: Store
     encoder_id: str
     alerts: Alerts
@@ -145,9 +145,9 @@ class Reactions:
             if plate_map and self._of_today(images[-1:], plate_map):
                 self._write(
                     [
-                        wish
+                        request
                         for policy in self.policies
-                        for wish in policy.after_ranking(ranking, self.clock())
+                        for request in policy.after_ranking(ranking, self.clock())
                     ]
                 )
 
@@ -157,9 +157,9 @@ class Reactions:
         ):
             self._write(
                 [
-                    wish
+                    request
                     for policy in self.policies
-                    for wish in policy.after_image(observation, self.clock())
+                    for request in policy.after_image(observation, self.clock())
                 ]
             )
 
@@ -187,15 +187,15 @@ class Reactions:
                 of_today.append(observation)
         return of_today
 
-    def _write(self, wishes: Sequence[Wish]) -> None:
-        for wish in wishes:
-            if self.wishes.add(wish):
+    def _write(self, requests: Sequence[ImagingRequest]) -> None:
+        for request in requests:
+            if self.requests.add(request):
                 log.info(
-                    "image.wished",
-                    plate=wish.plate,
-                    day=wish.day,
-                    wells=wish.wells,
-                    reason=wish.reason,
+                    "image.requested",
+                    plate=request.plate,
+                    day=request.day,
+                    wells=request.wells,
+                    reason=request.reason,
                 )
             self.alerts.clear(AlertKind.MICROSCOPE, CAUSE)
 

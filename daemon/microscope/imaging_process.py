@@ -27,7 +27,7 @@ from rich.table import Table
 from acquisition.drop_folder.plate_map_files import read_plate_maps
 from acquisition.durable_files import write_durably
 from acquisition.microscope.imaging_day import outermost_heights
-from acquisition.microscope.imaging_requests import ASKED, Wish, Wishes
+from acquisition.microscope.imaging_requests import ASKED, ImagingRequest, open_imaging_requests
 from acquisition.microscope.micromanager import MicroManager
 from acquisition.microscope.ome_tiff import bytes_needed, check_space
 from acquisition.microscope.plate_plan import check_z, plan_positions
@@ -63,7 +63,7 @@ def leave(action: Callable[[], int], errors: Console) -> NoReturn:
 
 
 def serve(config: Config, notes: list[int]) -> int:
-    """Image what is wished or due until a signal, as a child of the service: it is told in JSON lines, and its end is this one's end."""
+    """Image what is requested or due until a signal, as a child of the service: it is told in JSON lines, and its end is this one's end."""
     tell = partial(_tell_in_json, sys.stdout)
     with _loop(config, notes, tell, parent_fd=sys.stdin.fileno()) as loop:
         loop.serve()
@@ -93,25 +93,29 @@ def image(
             screen,
             f"By the calendar it is day {today} of plate {plate}; its images are saved as day {day}.",
         )
-    wish = Wish(plate=plate, day=day, wells=tuple(wells), reason=ASKED, made_at=datetime.now(UTC))
-    wishes = Wishes(section.state / "wishes")
-    name = wishes.add(wish) or ""  # what is asked is always new
+    request = ImagingRequest(
+        plate=plate, day=day, wells=tuple(wells), reason=ASKED, made_at=datetime.now(UTC)
+    )
+    requests = open_imaging_requests(section.state)
+    name = requests.add(request) or ""  # what is asked is always new
     try:
-        turn = _take_turn(config, notes, Job(plate, day, wish, name), plate_map, screen, wait=wait)
+        turn = _take_turn(
+            config, notes, Job(plate, day, request, name), plate_map, screen, wait=wait
+        )
     except SpheroRankError:
-        wishes.drop(
+        requests.drop(
             name, "it could not begin"
         )  # nobody expects what ended with an error to be done at the next start
         raise
     if turn is Turn.LEFT:
         return 0
     if turn is Turn.REFUSED and not notes:
-        wishes.drop(name, "it could not begin")
+        requests.drop(name, "it could not begin")
     if (
         notes and notes[0] == signal.SIGINT
     ):  # a person thought better of it; after any other signal the next start goes on
-        wishes.drop(name, "interrupted by hand")
-    states = journal_of(section, plate, day).state(wish.made_at if wells else None)
+        requests.drop(name, "interrupted by hand")
+    states = journal_of(section, plate, day).state(request.made_at if wells else None)
     missing = [well for well in wanted if well not in states or not states[well].saved]
     said = f"no image of {', '.join(missing)}" if missing else "complete"
     _say(
@@ -133,7 +137,7 @@ def _take_turn(
     config: Config, notes: list[int], job: Job, plate_map: PlateMap, screen: Console, *, wait: bool
 ) -> Turn:
     """Image a job, or wait until whoever drives the microscope has imaged it or lets go of the microscope."""
-    wishes = Wishes(_section(config).state / "wishes")
+    requests = open_imaging_requests(_section(config).state)
     is_told = False
     while True:
         try:
@@ -152,7 +156,7 @@ def _take_turn(
         if not wait:
             return Turn.LEFT
         time.sleep(LOOK_S)
-        if notes or all(name != job.name for name, _ in wishes.pending()):
+        if notes or all(name != job.name for name, _ in requests.pending()):
             return Turn.TAKEN
 
 

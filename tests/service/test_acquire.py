@@ -10,8 +10,14 @@ import numpy as np
 import pytest
 import tifffile
 
-from acquisition.microscope.imaging_requests import Wish, Wishes
+from acquisition.microscope.imaging_requests import (
+    ImagingRequest,
+    ImagingRequests,
+    open_imaging_requests,
+)
 from tests.laboratory import Laboratory, now, until
+
+pytestmark = pytest.mark.micromanager
 
 PLANES = 3
 
@@ -193,12 +199,14 @@ def test_the_next_start_switches_a_lamp_off_that_a_crash_left_on(laboratory: Lab
         assert process.wait(30) == 0
 
 
-def test_the_server_images_what_is_wished_and_ends_when_its_parent_is_gone(
+def test_the_server_images_requested_wells_and_ends_when_its_parent_process_ends(
     laboratory: Laboratory,
 ) -> None:
     wells = tuple(laboratory.wells[:2])
-    Wishes(laboratory.folder / "microscope" / "wishes").add(
-        Wish(plate=laboratory.plate, day=7, wells=wells, reason="asked", wide=True, made_at=now())
+    open_imaging_requests(laboratory.folder / "microscope").add(
+        ImagingRequest(
+            plate=laboratory.plate, day=7, wells=wells, reason="asked", wide=True, made_at=now()
+        )
     )
     with laboratory.serving() as process:
         until(lambda: sorted(laboratory.files()) == sorted(wells))
@@ -211,15 +219,17 @@ def test_the_server_images_what_is_wished_and_ends_when_its_parent_is_gone(
     assert "day.started" in events
     assert events.count("well.saved") == 2
     assert laboratory.lamp == "off"
-    assert not list((laboratory.folder / "microscope" / "wishes").glob("*.json"))
+    assert not list((laboratory.folder / "microscope" / "imaging_requests").glob("*.json"))
 
 
-def test_what_the_service_wished_on_a_day_that_is_past_is_dropped_and_said(
+def test_a_request_of_the_service_for_a_past_day_is_dropped_with_a_log_event(
     laboratory: Laboratory,
 ) -> None:
-    folder = laboratory.folder / "microscope" / "wishes"
-    Wishes(folder).add(
-        Wish(plate=laboratory.plate, day=7, wells=("B02",), reason="unclear", made_at=now())
+    folder = laboratory.folder / "microscope" / "imaging_requests"
+    ImagingRequests(folder).add(
+        ImagingRequest(
+            plate=laboratory.plate, day=7, wells=("B02",), reason="unclear", made_at=now()
+        )
     )
     with laboratory.serving() as process:
         until(lambda: list((folder / "dropped").glob("*.json")))
@@ -230,7 +240,7 @@ def test_what_the_service_wished_on_a_day_that_is_past_is_dropped_and_said(
     assert not laboratory.files()
 
 
-def test_by_hand_while_the_server_drives_the_wish_is_handed_over(laboratory: Laboratory) -> None:
+def test_a_manual_request_is_handed_over_to_a_running_server(laboratory: Laboratory) -> None:
     with laboratory.serving() as process:
         until(
             lambda: (
@@ -385,13 +395,15 @@ def test_plates_are_presented_in_turn_by_a_command_and_each_gets_its_own_images(
     )
     laboratory.world.take_away()
     first, second = laboratory.world.scopes
-    wishes = Wishes(tmp_path / "microscope" / "wishes")
+    requests = open_imaging_requests(tmp_path / "microscope")
     for plate in (first, second):
-        wishes.add(Wish(plate=plate, day=7, wells=("C05",), reason="asked", made_at=now()))
+        requests.add(
+            ImagingRequest(plate=plate, day=7, wells=("C05",), reason="asked", made_at=now())
+        )
     with laboratory.serving() as process:
         until(
             lambda: (
-                not wishes.pending()
+                not requests.pending()
                 and (tmp_path / "moves").read_text().endswith(f"release {second}\n")
             )
         )

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("pymmcore_plus", reason="needs the micromanager extra")
-
-from acquisition.microscope.imaging_requests import Wishes
+from acquisition.microscope.imaging_requests import ImagingRequests, open_imaging_requests
 from tests.laboratory import Laboratory, now, until
+
+pytestmark = pytest.mark.micromanager
 
 
 @pytest.fixture
@@ -18,8 +18,8 @@ def laboratory(tmp_path: Path) -> Laboratory:
     return Laboratory.make(tmp_path)
 
 
-def wishes_of(laboratory: Laboratory) -> Wishes:
-    return Wishes(laboratory.folder / "microscope" / "wishes")
+def requests_of(laboratory: Laboratory) -> ImagingRequests:
+    return open_imaging_requests(laboratory.folder / "microscope")
 
 
 def seed_today(laboratory: Laboratory, plate: str) -> None:
@@ -52,7 +52,7 @@ def test_who_waits_longer_than_a_stall_takes_lasts_and_takes_the_microscope_when
             stderr=subprocess.STDOUT,
             text=True,
         )
-        until(lambda: wishes_of(laboratory).pending())
+        until(lambda: requests_of(laboratory).pending())
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(4)
     said = process.communicate(timeout=60)[0]
@@ -94,7 +94,7 @@ def test_who_is_interrupted_while_another_images_for_them_ends_nobody_else_s_pro
 def test_what_could_not_begin_is_not_done_at_the_next_start(laboratory: Laboratory) -> None:
     (laboratory.folder / "MMConfig.cfg").unlink()
     assert laboratory.image().returncode == 78
-    assert wishes_of(laboratory).pending() == []
+    assert requests_of(laboratory).pending() == []
 
 
 def test_a_state_folder_that_cannot_be_made_is_a_clear_error_and_does_not_keep_the_lamp_on(

@@ -12,6 +12,8 @@ import pytest
 from simulation.world import World
 from tests.service_bench import SPHERORANK
 
+pytestmark = pytest.mark.micromanager
+
 DAYS, WELLS = (6, 7, 8, 10), 24
 
 

@@ -1,4 +1,4 @@
-"""What is written into the list of wishes, from a real store."""
+"""The imaging requests that stored images and rankings cause, with a real store."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from acquisition.microscope.imaging_requests import Wishes
+from acquisition.microscope.imaging_requests import open_imaging_requests
 from daemon.alerts import Alerts
 from daemon.microscope.imaging_policies import ImageAgainIfUnclear, MoreOftenIfUncertain, Reactions
 from schemas.messages import AlertKind
@@ -45,10 +45,10 @@ class Bench:
     def __post_init__(self) -> None:
         self.store.save_plate_map(self.plate, self.now)
         self.alerts = Alerts(self.store, lambda: self.now)
-        self.wishes = Wishes(self.folder / "wishes")
+        self.requests = open_imaging_requests(self.folder)
         policies = (ImageAgainIfUnclear(), MoreOftenIfUncertain(2))
         self.reactions = Reactions(
-            policies, self.wishes, self.store, ENCODER_ID, self.alerts, lambda: self.now
+            policies, self.requests, self.store, ENCODER_ID, self.alerts, lambda: self.now
         )
 
     def add(
@@ -74,7 +74,7 @@ class Bench:
 
     def react(self, well: str, day: int, **changes: Any) -> list[tuple[str, int]]:  # noqa: ANN401 - as above
         self.reactions.after_image(self.add(well, day, **changes).key, self.plate)
-        return self.wished()
+        return self.requested()
 
     def rank(self, **changes: Any) -> None:  # noqa: ANN401 - fields of a ranking
         undecided = (
@@ -86,8 +86,8 @@ class Bench:
         self.store.add_ranking(made, ranking_data(made))
         self.reactions.after_ranking(made)
 
-    def wished(self) -> list[tuple[str, int]]:
-        return [(" ".join(wish.wells), wish.day) for _, wish in self.wishes.pending()]
+    def requested(self) -> list[tuple[str, int]]:
+        return [(" ".join(request.wells), request.day) for _, request in self.requests.pending()]
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     store.close()
 
 
-def test_an_unclear_image_of_today_is_wished_for_again(bench: Bench) -> None:
+def test_an_unclear_image_of_today_is_requested_again(bench: Bench) -> None:
     assert bench.react("B02", 8) == [("B02", 8)]
 
 
@@ -106,10 +106,10 @@ def test_a_clear_image_is_not(bench: Bench) -> None:
     assert bench.react("B02", 8, quality=quality()) == []
 
 
-def test_the_same_well_is_wished_for_once_a_day(bench: Bench) -> None:
+def test_a_well_is_requested_once_a_day(bench: Bench) -> None:
     bench.react("B02", 8)
-    ((name, _),) = bench.wishes.pending()
-    bench.wishes.done(name)
+    ((name, _),) = bench.requests.pending()
+    bench.requests.finish(name)
     assert bench.react("B02", 8, visit="day08-20261117T110000", seed=1) == []
 
 
@@ -138,37 +138,37 @@ def test_where_the_microscope_has_another_clock_or_none_the_newest_day_is_today(
     assert bench.react("B02", 5, taken_at=taken_at) == [("B02", 5)]
 
 
-def test_wells_of_undecided_treatments_are_wished_for_after_a_ranking_of_today(
+def test_wells_of_undecided_treatments_are_requested_after_a_ranking_of_today(
     bench: Bench,
 ) -> None:
     bench.add("D02", 8, quality=quality())
     bench.rank()
-    assert bench.wished() == [("D02", 8)]
+    assert bench.requested() == [("D02", 8)]
 
 
-def test_a_ranking_of_an_earlier_day_wishes_for_nothing(bench: Bench) -> None:
+def test_a_ranking_of_an_earlier_day_requests_nothing(bench: Bench) -> None:
     bench.add("D02", 8, quality=quality())
     bench.add("D02", 9, quality=quality())
     bench.rank()
-    assert bench.wished() == []
+    assert bench.requested() == []
 
 
-def test_what_a_crash_kept_from_being_wished_for_is_wished_for_at_the_next_start(
+def test_requests_that_a_crash_prevented_are_made_at_the_next_start(
     bench: Bench,
 ) -> None:
     bench.add("B02", 8)
     bench.rank()
-    (bench.folder / "wishes").rename(bench.folder / "lost")
+    (bench.folder / "imaging_requests").rename(bench.folder / "lost")
     bench.reactions.catch_up()
     bench.reactions.catch_up()
-    assert sorted(bench.wished()) == [("B02", 8), ("D02", 8)]
+    assert sorted(bench.requested()) == [("B02", 8), ("D02", 8)]
 
 
 def test_a_list_that_cannot_be_written_is_an_alert_until_it_can(bench: Bench) -> None:
-    in_its_way = bench.folder / "wishes"
+    in_its_way = bench.folder / "imaging_requests"
     in_its_way.write_text("a file where a folder should be")
     assert bench.react("B02", 8) == []
-    assert bench.alerts.stands(AlertKind.MICROSCOPE, "wishes")
+    assert bench.alerts.stands(AlertKind.MICROSCOPE, "imaging_requests")
     in_its_way.unlink()
     assert bench.react("B03", 8) == [("B03", 8)]
-    assert not bench.alerts.stands(AlertKind.MICROSCOPE, "wishes")
+    assert not bench.alerts.stands(AlertKind.MICROSCOPE, "imaging_requests")

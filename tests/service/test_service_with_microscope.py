@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("pymmcore_plus", reason="needs the micromanager extra")
-
 from daemon.jobs.simulate import simulate_microscope
 from inference.bundle import load_bundle
 from schemas.observation import Observation
 from simulation.world import WorldFile
 from tests.service_bench import Bench
+
+pytestmark = pytest.mark.micromanager
 
 DAY = 7
 
@@ -45,7 +45,7 @@ class Laboratory(Bench):
         return int(self.events("microscope.started")[-1]["pid"])
 
     def wait_for_microscope(self) -> None:
-        """Wait until it is idle: what is wished for then is for its process and no other."""
+        """Wait until it is idle: a request made then is for its process."""
         self.wait_for(lambda: "microscope    idle" in self.ask("status").stdout)
 
     def ask_for_day(self) -> None:
@@ -82,15 +82,17 @@ def test_wells_that_are_cut_off_are_imaged_once_more_in_the_middle_of_the_field(
         laboratory.wait_for_microscope()
         laboratory.ask_for_day()
         laboratory.wait_for(laboratory.has_whole_day)
-        laboratory.wait_for_microscope()  # idle once more: what the last image asked for was wished for meanwhile, and done
-        wished = {line["wells"][0] for line in laboratory.events("image.wished")}
-        laboratory.wait_for(lambda: len(laboratory.events("image.stored")) == 12 + len(wished))
+        laboratory.wait_for_microscope()  # idle again: the requests caused by the last image were made and finished
+        requested = {line["wells"][0] for line in laboratory.events("image.requested")}
+        laboratory.wait_for(lambda: len(laboratory.events("image.stored")) == 12 + len(requested))
     seen = laboratory.observations()
-    assert wished
-    assert wished == {well for well, of_well in seen.items() if len(of_well) == 2}
-    assert {well for well, of_well in seen.items() if "cut" in of_well[0].quality.flags} == wished
+    assert requested
+    assert requested == {well for well, of_well in seen.items() if len(of_well) == 2}
+    assert {
+        well for well, of_well in seen.items() if "cut" in of_well[0].quality.flags
+    } == requested
     assert not [well for well, of_well in seen.items() if "cut" in of_well[-1].quality.flags]
-    assert not list((laboratory.folder / "microscope" / "wishes").glob("*.json"))
+    assert not list((laboratory.folder / "microscope" / "imaging_requests").glob("*.json"))
 
 
 @pytest.mark.slow

@@ -70,7 +70,7 @@ def test_a_journal_that_cannot_be_written_or_read_is_an_error(tmp_path: Path) ->
         journal.state()
 
 
-def test_for_a_wish_only_what_happened_since_it_was_made_counts(tmp_path: Path) -> None:
+def test_only_events_after_a_request_count_for_it(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "P-day07.jsonl")
     journal.started("B02", NOW)
     journal.saved("B02", "file", NOW)

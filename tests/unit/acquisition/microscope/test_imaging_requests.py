@@ -1,3 +1,5 @@
+import errno
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -6,13 +8,18 @@ import pytest
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 
-from acquisition.microscope.imaging_requests import ASKED, Wish, Wishes
+from acquisition.microscope.imaging_requests import (
+    ASKED,
+    ImagingRequest,
+    ImagingRequests,
+    open_imaging_requests,
+)
 from schemas.errors import OutputError
 from tests.samples import NOW, PLATE
 
 
-def wish(*wells: str, **changes: Any) -> Wish:  # noqa: ANN401 - any field of a wish
-    return Wish(
+def imaging_request(*wells: str, **changes: Any) -> ImagingRequest:  # noqa: ANN401 - any field of a request
+    return ImagingRequest(
         **{
             "plate": PLATE,
             "day": 7,
@@ -24,97 +31,103 @@ def wish(*wells: str, **changes: Any) -> Wish:  # noqa: ANN401 - any field of a 
     )
 
 
-def test_a_wish_is_there_for_whoever_opens_the_list_next(tmp_path: Path) -> None:
-    made = wish("B02", "c3", wide=True, recentre=True)
-    assert Wishes(tmp_path / "state" / "wishes").add(made)
-    ((_, found),) = Wishes(tmp_path / "state" / "wishes").pending()
+def test_a_request_is_found_when_the_folder_is_opened_again(tmp_path: Path) -> None:
+    made = imaging_request("B02", "c3", wide=True, recentre=True)
+    assert ImagingRequests(tmp_path / "state" / "imaging_requests").add(made)
+    ((_, found),) = ImagingRequests(tmp_path / "state" / "imaging_requests").pending()
     assert found == made
     assert found.wells == ("B02", "C03")
 
 
-def test_no_wish_was_ever_made_where_there_is_no_folder(tmp_path: Path) -> None:
-    assert Wishes(tmp_path / "none").pending() == []
+def test_a_missing_folder_contains_no_requests(tmp_path: Path) -> None:
+    assert ImagingRequests(tmp_path / "none").pending() == []
 
 
-def test_wishes_come_oldest_first_whatever_their_time_zone(tmp_path: Path) -> None:
-    wishes = Wishes(tmp_path)
+def test_pending_requests_are_listed_oldest_first(tmp_path: Path) -> None:
+    requests = ImagingRequests(tmp_path)
     for minutes, well in ((5, "D05"), (1, "B02"), (3, "C03")):
-        wishes.add(wish(well, made_at=NOW + timedelta(minutes=minutes)))
-    assert [each.wells[0] for _, each in wishes.pending()] == ["B02", "C03", "D05"]
+        requests.add(imaging_request(well, made_at=NOW + timedelta(minutes=minutes)))
+    assert [each.wells[0] for _, each in requests.pending()] == ["B02", "C03", "D05"]
 
 
-def test_the_same_wish_is_made_once_whether_it_waits_or_has_ended(tmp_path: Path) -> None:
-    wishes = Wishes(tmp_path)
-    assert wishes.add(wish("B02", "C03"))
-    assert not wishes.add(wish("C03", "B02", made_at=NOW + timedelta(hours=1), wide=True))
-    ((name, _),) = wishes.pending()
-    wishes.done(name)
-    assert wishes.pending() == []
-    assert not wishes.add(wish("B02", "C03", made_at=NOW + timedelta(hours=2)))
+def test_an_equal_request_is_stored_once_even_after_the_first_was_finished(tmp_path: Path) -> None:
+    requests = ImagingRequests(tmp_path)
+    assert requests.add(imaging_request("B02", "C03"))
+    assert not requests.add(
+        imaging_request("C03", "B02", made_at=NOW + timedelta(hours=1), wide=True)
+    )
+    ((name, _),) = requests.pending()
+    requests.finish(name)
+    assert requests.pending() == []
+    assert not requests.add(imaging_request("B02", "C03", made_at=NOW + timedelta(hours=2)))
 
 
 @pytest.mark.parametrize(
     "changes", [{"plate": "PDAC-0043"}, {"day": 8}, {"wells": ("B03",)}, {"reason": "cut"}]
 )
-def test_a_wish_for_something_else_is_another_wish(tmp_path: Path, changes: dict[str, Any]) -> None:
-    wishes = Wishes(tmp_path)
-    wishes.add(wish("B02"))
-    assert wishes.add(wish("B02", **changes))
+def test_a_request_that_differs_in_one_field_is_stored_too(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    requests = ImagingRequests(tmp_path)
+    requests.add(imaging_request("B02"))
+    assert requests.add(imaging_request("B02", **changes))
 
 
-def test_a_person_may_ask_for_the_same_as_often_as_they_like(tmp_path: Path) -> None:
-    wishes = Wishes(tmp_path)
-    names = [wishes.add(wish("B02", reason=ASKED)) for _ in range(3)]
-    assert [name for name, _ in wishes.pending()] == names
+def test_an_operator_may_make_the_same_request_several_times(tmp_path: Path) -> None:
+    requests = ImagingRequests(tmp_path)
+    names = [requests.add(imaging_request("B02", reason=ASKED)) for _ in range(3)]
+    assert [name for name, _ in requests.pending()] == names
 
 
-def test_a_wish_that_another_process_ended_meanwhile_is_nobody_s_trouble(tmp_path: Path) -> None:
-    wishes = Wishes(tmp_path)
-    name = wishes.add(wish("B02"))
+def test_finishing_a_request_that_another_process_moved_does_nothing(tmp_path: Path) -> None:
+    requests = ImagingRequests(tmp_path)
+    name = requests.add(imaging_request("B02"))
     assert name is not None
-    wishes.drop(name, "a person thought better of it")
+    requests.drop(name, "a person thought better of it")
     with capture_logs() as logs:
-        wishes.done(name)
-        wishes.drop(name, "its day is over")
+        requests.finish(name)
+        requests.drop(name, "its day is over")
     assert logs == []
 
 
-def test_a_dropped_wish_waits_no_longer_and_says_why_in_the_log(tmp_path: Path) -> None:
-    wishes = Wishes(tmp_path)
-    wishes.add(wish("B02"))
-    ((name, _),) = wishes.pending()
+def test_a_dropped_request_is_not_pending_and_the_reason_is_logged(tmp_path: Path) -> None:
+    requests = ImagingRequests(tmp_path)
+    requests.add(imaging_request("B02"))
+    ((name, _),) = requests.pending()
     with capture_logs() as logs:
-        wishes.drop(name, "its day is over")
+        requests.drop(name, "its day is over")
     assert [(entry["event"], entry["why"]) for entry in logs] == [
-        ("wish.dropped", "its day is over")
+        ("imaging_request.dropped", "its day is over")
     ]
-    assert wishes.pending() == []
-    assert not wishes.add(wish("B02"))
+    assert requests.pending() == []
+    assert not requests.add(imaging_request("B02"))
 
 
 @pytest.mark.parametrize(
     "content", [b"", b'{"plate": "PDAC-00', b'{"plate": "../etc", "day": 0}', b"\xff\xfe"]
 )
-def test_a_damaged_wish_is_put_aside_and_the_others_go_on(tmp_path: Path, content: bytes) -> None:
-    wishes = Wishes(tmp_path)
-    wishes.add(wish("B02"))
+def test_a_damaged_file_is_moved_and_the_other_requests_stay_pending(
+    tmp_path: Path, content: bytes
+) -> None:
+    requests = ImagingRequests(tmp_path)
+    requests.add(imaging_request("B02"))
     (tmp_path / "20200101T000000.000000Z-0-1.json").write_bytes(content)
     with capture_logs() as logs:
-        assert [each.wells for _, each in wishes.pending()] == [("B02",)]
-    assert [entry["event"] for entry in logs] == ["wish.damaged"]
+        assert [each.wells for _, each in requests.pending()] == [("B02",)]
+    assert [entry["event"] for entry in logs] == ["imaging_request.damaged"]
     assert Path(logs[0]["file"]).read_bytes() == content
-    assert len(wishes.pending()) == 1
+    assert len(requests.pending()) == 1
 
 
-def test_a_wish_that_was_cut_short_by_a_crash_is_no_wish(tmp_path: Path) -> None:
+def test_a_half_written_file_is_not_a_request(tmp_path: Path) -> None:
     (tmp_path / ".20200101T000000.000000Z-0-1.json.part").write_text("{")
-    assert Wishes(tmp_path).pending() == []
+    assert ImagingRequests(tmp_path).pending() == []
 
 
-def test_a_wish_without_a_place_to_write_it_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "wishes").write_text("a file where the folder should be")
+def test_a_request_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "imaging_requests").write_text("a file where the folder should be")
     with pytest.raises(OutputError, match="cannot be written"):
-        Wishes(tmp_path / "wishes").add(wish())
+        ImagingRequests(tmp_path / "imaging_requests").add(imaging_request())
 
 
 @pytest.mark.parametrize(
@@ -127,6 +140,48 @@ def test_a_wish_without_a_place_to_write_it_is_an_error(tmp_path: Path) -> None:
         {"made_at": NOW.replace(tzinfo=None)},
     ],
 )
-def test_what_is_no_wish_cannot_be_made(changes: dict[str, Any]) -> None:
+def test_a_request_with_an_invalid_field_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        wish(**changes)
+        imaging_request(**changes)
+
+
+def test_opening_the_state_folder_renames_the_folder_of_former_versions(tmp_path: Path) -> None:
+    former = ImagingRequests(tmp_path / "wishes")
+    finished, pending = former.add(imaging_request("B02")), former.add(imaging_request("C03"))
+    assert finished is not None
+    former.finish(finished)
+    requests = open_imaging_requests(tmp_path)
+    assert [name for name, _ in requests.pending()] == [pending]
+    assert requests.add(imaging_request("B02")) is None
+    assert [path.name for path in tmp_path.iterdir()] == ["imaging_requests"]
+
+
+def test_a_folder_of_former_versions_is_not_renamed_over_the_present_one(tmp_path: Path) -> None:
+    ImagingRequests(tmp_path / "wishes").add(imaging_request("B02"))
+    present = ImagingRequests(tmp_path / "imaging_requests")
+    present.add(imaging_request("C03"))
+    assert open_imaging_requests(tmp_path).pending() == present.pending()
+
+
+def test_a_folder_of_former_versions_that_cannot_be_renamed_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(_path: Path, _to: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    ImagingRequests(tmp_path / "wishes").add(imaging_request("B02"))
+    monkeypatch.setattr(Path, "rename", read_only)
+    with pytest.raises(OutputError, match="wishes: cannot be renamed to imaging_requests"):
+        open_imaging_requests(tmp_path)
+
+
+def test_a_folder_that_another_process_renames_at_the_same_time_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def renamed_before(path: Path, to: Path) -> None:
+        path.replace(to)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    ImagingRequests(tmp_path / "wishes").add(imaging_request("B02"))
+    monkeypatch.setattr(Path, "rename", renamed_before)
+    assert len(open_imaging_requests(tmp_path).pending()) == 1

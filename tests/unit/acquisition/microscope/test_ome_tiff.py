@@ -9,12 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import ome_types
 import pytest
 import tifffile
-
-pytest.importorskip("ome_types", reason="needs the extra micromanager")
-
-import ome_types
 
 from acquisition.drop_folder.image_reading import ImageLimits, decode, read_image
 from acquisition.drop_folder.naming import compile_pattern
@@ -30,6 +27,8 @@ from acquisition.microscope.ome_tiff import (
 from acquisition.microscope.settings import ARCHIVE_PATTERN
 from acquisition.ports import Frame, FrameFormat
 from schemas.errors import MicroscopeError, OutputError
+
+pytestmark = pytest.mark.micromanager
 
 AT = datetime.fromisoformat("2026-11-16T15:00:00.123456+01:00")
 HEIGHTS_UM = (-45.0, 0.5, 45.0)

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("useq", reason="needs the extra micromanager")
-
 from acquisition.microscope.plate_plan import WellPosition, check_z, plan_positions
 from acquisition.microscope.settings import MicroscopeSettings
 from schemas.errors import ConfigError
 from schemas.well import INNER_60
+
+pytestmark = pytest.mark.micromanager
 
 SETTINGS = MicroscopeSettings(config=Path("MMConfig.cfg"), a1_um=(1000.0, 2000.0))
 

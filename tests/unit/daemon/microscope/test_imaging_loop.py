@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("ome_types", reason="needs the micromanager extra")
-
-from acquisition.microscope.imaging_requests import Wish
+from acquisition.microscope.imaging_requests import ImagingRequest
 from acquisition.microscope.settings import Focusing, MicroscopeSettings
 from acquisition.ports import Frame, FrameFormat
 from daemon.config import MicromanagerSection
 from daemon.microscope.driver_watchdog import Watchdog
 from daemon.microscope.imaging_loop import IDLE_S, AcquisitionLoop
 from schemas.errors import MicroscopeError
+
+pytestmark = pytest.mark.micromanager
 
 NOON = datetime.fromisoformat("2026-11-16T12:00:00+01:00")
 SETTINGS = MicroscopeSettings(
@@ -147,15 +147,17 @@ def test_wells_that_the_map_names_later_that_day_are_imaged_too(bench: Bench) ->
     assert bench.images() == ["P1 B02", "P1 B03"]
 
 
-def test_a_wish_waits_while_its_plate_s_map_is_away_or_broken(bench: Bench) -> None:
-    def wish(loop: AcquisitionLoop) -> None:
-        loop.wishes.add(Wish(plate="P1", day=1, wells=("B02",), reason="asked", made_at=NOON))
+def test_an_imaging_request_waits_while_its_plate_map_is_missing_or_broken(bench: Bench) -> None:
+    def add_request(loop: AcquisitionLoop) -> None:
+        loop.requests.add(
+            ImagingRequest(plate="P1", day=1, wells=("B02",), reason="asked", made_at=NOON)
+        )
 
     bench.put_map("P1", "B02")
     wells = bench.archive / "P1" / "P1.wells.csv"
     bench.serve(
         lambda _: wells.write_text("well,gro"),
-        wish,
+        add_request,
         lambda _: None,
         lambda _: bench.put_map("P1", "B02"),
         lambda _: None,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from acquisition.microscope.imaging_requests import Wish
+from acquisition.microscope.imaging_requests import ImagingRequest
 from daemon.microscope.imaging_policies import ImageAgainIfUnclear, MoreOftenIfUncertain
 from schemas.quality import Flag
 from schemas.ranking import Ranking, TreatmentRank, Verdict
@@ -21,10 +21,10 @@ from tests.samples import NOW, PLATE, observation, quality, ranking
 def test_an_unclear_image_asks_for_another_one(
     flags: tuple[Flag, ...], *, wide: bool, recentre: bool
 ) -> None:
-    (wish,) = ImageAgainIfUnclear().after_image(
+    (request,) = ImageAgainIfUnclear().after_image(
         observation("C05", 7, quality=quality(flags=flags)), NOW
     )
-    assert wish == Wish(
+    assert request == ImagingRequest(
         plate=PLATE,
         day=7,
         wells=("C05",),
@@ -45,7 +45,7 @@ def test_an_image_that_another_one_would_not_mend_asks_for_none(flags: tuple[Fla
     )
 
 
-def test_whatever_was_unclear_it_is_one_and_the_same_wish() -> None:
+def test_two_unclear_images_of_a_well_make_the_same_imaging_request() -> None:
     blurred, cut = (
         ImageAgainIfUnclear().after_image(
             observation("C05", 7, quality=quality(flags=(flag,))), NOW
@@ -80,29 +80,31 @@ NOTHING = of_treatment(Verdict.NO_EVIDENCE, 0.1, "E02 E03")
 TOO_FEW = of_treatment(Verdict.TOO_FEW_WELLS, 4.0, "F02")
 
 
-def wished(policy: MoreOftenIfUncertain, of: Ranking) -> list[tuple[str, ...]]:
-    return [wish.wells for wish in policy.after_ranking(of, NOW)]
+def requested(policy: MoreOftenIfUncertain, of: Ranking) -> list[tuple[str, ...]]:
+    return [request.wells for request in policy.after_ranking(of, NOW)]
 
 
 def test_treatments_that_may_work_are_imaged_again_the_most_promising_first() -> None:
     of = provisional(STRONG, WEAK, TOO_FEW, DOUBTFUL, MORE_DOUBTFUL, NOTHING)
-    assert wished(MoreOftenIfUncertain(9), of) == [("D02", "D03", "C02", "C03")]
+    assert requested(MoreOftenIfUncertain(9), of) == [("D02", "D03", "C02", "C03")]
 
 
 def test_no_more_wells_are_imaged_again_than_asked_for() -> None:
-    assert wished(MoreOftenIfUncertain(3), provisional(STRONG, WEAK, DOUBTFUL, MORE_DOUBTFUL)) == [
-        ("D02", "D03", "C02")
-    ]
-    assert wished(MoreOftenIfUncertain(0), provisional(STRONG, WEAK, DOUBTFUL, MORE_DOUBTFUL)) == []
+    assert requested(
+        MoreOftenIfUncertain(3), provisional(STRONG, WEAK, DOUBTFUL, MORE_DOUBTFUL)
+    ) == [("D02", "D03", "C02")]
+    assert (
+        requested(MoreOftenIfUncertain(0), provisional(STRONG, WEAK, DOUBTFUL, MORE_DOUBTFUL)) == []
+    )
 
 
 def test_where_nothing_works_yet_every_treatment_may() -> None:
-    assert wished(MoreOftenIfUncertain(9), provisional(DOUBTFUL, NOTHING)) == [
+    assert requested(MoreOftenIfUncertain(9), provisional(DOUBTFUL, NOTHING)) == [
         ("C02", "C03", "E02", "E03")
     ]
 
 
 def test_a_corrected_ranking_and_a_final_one_ask_for_nothing() -> None:
     """Images that were taken again correct a ranking: it must not go round in a circle."""
-    assert wished(MoreOftenIfUncertain(9), provisional(WEAK, DOUBTFUL, revision=2)) == []
-    assert wished(MoreOftenIfUncertain(9), ranking(treatments=(WEAK, DOUBTFUL))) == []
+    assert requested(MoreOftenIfUncertain(9), provisional(WEAK, DOUBTFUL, revision=2)) == []
+    assert requested(MoreOftenIfUncertain(9), ranking(treatments=(WEAK, DOUBTFUL))) == []
