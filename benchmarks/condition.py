@@ -17,9 +17,9 @@ import tifffile
 from scipy.stats import spearmanr
 
 from acquisition.quality import assess
-from inference.tissue.condition import condition_of
-from inference.tissue.measures import measure
-from inference.tissue.segmentation import ClassicalSegmenter
+from inference.tissue.classical_segmenter import ClassicalSegmenter
+from inference.tissue.condition import classify_condition
+from inference.tissue.measures import measure_tissue
 from schemas.ranking import Condition
 from schemas.tissue import Segmentation
 from simulation.kinds import OpticsName
@@ -48,7 +48,10 @@ class Tally:
         self, view: WellView, plane: Plane, segmentation: Segmentation, um_per_px: float | None
     ) -> None:
         """Call one well; an empty one counts as not exploded."""
-        condition, degree = condition_of(measure(plane, segmentation, um_per_px)) or (None, 0.0)
+        condition, degree = classify_condition(measure_tissue(plane, segmentation, um_per_px)) or (
+            None,
+            0.0,
+        )
         self.exploded.append(bool(view.truth.exploded))
         self.called.append(condition is Condition.EXPLODED)
         self.degree.append(degree)
@@ -95,7 +98,9 @@ def call_real_images() -> None:
         exploded = []
         for path in paths:
             plane = stretch(tifffile.imread(path))
-            called = condition_of(measure(plane, segmenter.segment(plane, um_per_px), um_per_px))
+            called = classify_condition(
+                measure_tissue(plane, segmenter.segment(plane, um_per_px), um_per_px)
+            )
             if called and called[0] is Condition.EXPLODED:
                 exploded.append(f"{path.stem[:19]} ({called[1]:.2f})")
         print(

@@ -20,7 +20,7 @@ import tifffile
 from acquisition.drop_folder.image_reading import read_image
 from benchmarks.perturbed_wells import PLAIN, Mask, Plane, cases
 from inference.ports import Segmenter
-from inference.tissue.segmentation import ClassicalSegmenter
+from inference.tissue.classical_segmenter import ClassicalSegmenter
 
 DATA = Path(os.environ.get("SPHERORANK_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
 ENOUGH = 0.5  # Dice below which a well counts as lost

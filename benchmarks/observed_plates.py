@@ -20,9 +20,9 @@ from rich.progress import track
 from acquisition.quality import assess
 from inference.bundle import load_bundle
 from inference.encoding.onnx_encoder import OnnxEncoder
-from inference.tissue.measures import measure
-from inference.tissue.ranked_measures import RANKED, for_ranking
-from inference.tissue.segmentation import ClassicalSegmenter
+from inference.tissue.classical_segmenter import ClassicalSegmenter
+from inference.tissue.measures import measure_tissue
+from inference.tissue.ranked_measures import RANKED_MEASURES, ranked_values
 from schemas.plate_map import Group
 from schemas.trajectory import Representation, Trajectories
 from schemas.well_image import VisitKey, WellImage
@@ -81,7 +81,7 @@ class ObservedPlate:
         dimension = 0 if representation == "measures" else self.embedding.shape[2]
         names = (
             *(f"embedding_{number}" for number in range(dimension)),
-            *(() if representation == "embedding" else RANKED),
+            *(() if representation == "embedding" else RANKED_MEASURES),
         )
         return Trajectories(
             plate=self.name,
@@ -217,7 +217,7 @@ def _keep(folder: Path, kind: str, seed: int) -> None:
     wells = scope.plate.wells
     embedding, measures = (
         np.empty((len(wells), len(days), encoder.dimension), np.float32),
-        np.empty((len(wells), len(days), len(RANKED))),
+        np.empty((len(wells), len(days), len(RANKED_MEASURES))),
     )
     for row, plan in enumerate(wells):
         for column, day in enumerate(days):
@@ -225,8 +225,10 @@ def _keep(folder: Path, kind: str, seed: int) -> None:
             quality = assess(image.planes)
             sharpest = image.planes[quality.sharpest_plane]
             embedding[row, column] = encoder.embed(image, quality.sharpest_plane)
-            measures[row, column] = for_ranking(
-                measure(sharpest, segmenter.segment(sharpest, scope.um_per_px), scope.um_per_px)
+            measures[row, column] = ranked_values(
+                measure_tissue(
+                    sharpest, segmenter.segment(sharpest, scope.um_per_px), scope.um_per_px
+                )
             )
     path = _path(folder, kind, seed)
     path.parent.mkdir(parents=True, exist_ok=True)

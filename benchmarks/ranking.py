@@ -30,7 +30,7 @@ from inference.departure.departures import DepartureSettings
 from inference.departure.forecasters import FORECASTERS
 from inference.departure.sequence_model import OnnxSequenceModel, load_forecaster
 from inference.ranking.plate_ranking import RankSettings, rank_plate
-from inference.tissue.ranked_measures import RANKED
+from inference.tissue.ranked_measures import RANKED_MEASURES
 from schemas.errors import ProfileError
 from schemas.forecast import ForecastFrom, MetricName
 from schemas.plate_map import Group
@@ -100,7 +100,7 @@ def rivals(plate: ObservedPlate) -> dict[str, dict[str, float]]:
     for name, values in (("readout", readout), ("change", change)):
         standard = (values - values[untreated].mean(axis=0)) / values[untreated].std(axis=0, ddof=1)
         scores[f"root mean square, {name}"] = np.sqrt((standard**2).mean(axis=1))
-        for column, measure in enumerate(RANKED):
+        for column, measure in enumerate(RANKED_MEASURES):
             scores |= {
                 f"|{measure}|, {name}": np.abs(standard[:, column]),
                 f"+{measure}, {name}": standard[:, column],

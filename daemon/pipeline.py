@@ -10,9 +10,9 @@ import numpy.typing as npt
 from acquisition.quality import assess
 from daemon.rolling_view import RollingView
 from inference.ports import Encoder, Segmenter, Store
-from inference.tissue.condition import ConditionSettings, condition_of
-from inference.tissue.measures import measure
-from inference.tissue.picture import outlined
+from inference.tissue.condition import ConditionSettings, classify_condition
+from inference.tissue.measures import measure_tissue
+from inference.tissue.picture import draw_outline_picture
 from schemas.errors import ImageError
 from schemas.messages import DayDeparture, ObservationData, RejectedData
 from schemas.observation import Observation, Outcome
@@ -58,7 +58,7 @@ class ImagePath:
             )
         sharpest = item.planes[quality.sharpest_plane]
         tissue = self.segmenter.segment(sharpest, item.um_per_px)
-        measures = measure(sharpest, tissue, item.um_per_px)
+        measures = measure_tissue(sharpest, tissue, item.um_per_px)
         observation = observation_of(
             item,
             digest,
@@ -72,10 +72,10 @@ class ImagePath:
         message = observation_message(
             observation,
             self.store.next_version(item.key),
-            condition_of(measures, self.condition_settings),
+            classify_condition(measures, self.condition_settings),
             departures,
         )
-        self.store.add_observation(observation, message, outlined(sharpest, tissue))
+        self.store.add_observation(observation, message, draw_outline_picture(sharpest, tissue))
         return Outcome.STORED
 
     def _refuse(self, rejected: Rejected) -> Outcome:

@@ -11,8 +11,8 @@ from imagecodecs import png_encode
 from acquisition.drop_folder.image_reading import read_image
 from acquisition.quality import assess
 from inference.ports import Segmenter
-from inference.tissue.condition import condition_of
-from inference.tissue.measures import measure
+from inference.tissue.condition import classify_condition
+from inference.tissue.measures import measure_tissue
 from schemas.errors import ImageError, OutputError
 from schemas.tissue import Segmentation
 
@@ -61,8 +61,8 @@ def write(
         quality = assess(read.planes)
         plane = read.planes[quality.sharpest_plane]
         tissue = segmenter.segment(plane, scale)
-        measures = measure(plane, tissue, scale)
-        condition, degree = condition_of(measures) or (None, None)
+        measures = measure_tissue(plane, tissue, scale)
+        condition, degree = classify_condition(measures) or (None, None)
         rows.append(
             {
                 "file": str(path),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from inference.tissue.ranked_measures import RANKED, for_ranking
+from inference.tissue.ranked_measures import RANKED_MEASURES, ranked_values
 from schemas.errors import ProfileError
 from schemas.observation import Imaged, Observation
 from schemas.plate_map import PlateMap
@@ -55,7 +55,7 @@ def feature_names(representation: Representation, dimension: int) -> tuple[str, 
         if representation == "measures"
         else tuple(f"embedding_{number}" for number in range(dimension))
     )
-    return embedded if representation == "embedding" else (*embedded, *RANKED)
+    return embedded if representation == "embedding" else (*embedded, *RANKED_MEASURES)
 
 
 def assemble(
@@ -105,7 +105,7 @@ def assemble(
         well = features[rows[seen.key.well], days.index(seen.day)]
         well[:dimension] = seen.embedding[:dimension]
         if representation != "embedding":
-            well[dimension:] = for_ranking(seen.measures)
+            well[dimension:] = ranked_values(seen.measures)
     trajectories = Trajectories(
         plate=plate_map.plate,
         wells=tuple(rows),

@@ -30,16 +30,16 @@ _TERMS = np.stack([_X**power * _Y**other for power, other in _POWERS], axis=-1).
 _COUNTS = (1, 3, 6, 10)  # of terms up to an order
 
 
-def smooth_surface(log_light: Floats, texture: Floats, field: Bools) -> Floats:
+def fit_light_surface(log_light: Floats, texture: Floats, field: Bools) -> Floats:
     """Return (h, w): a surface of third order through the background of the logarithm of an image.
 
     Blocks count less the more texture they have, and soon not at all when they are far from the surface: dark ones, which may be tissue, sooner.
     """
-    inside = blocks(field.astype(np.float32)).ravel()
-    level = (blocks(np.where(field, log_light, 0)).ravel() / np.maximum(inside, 1e-3)).astype(
+    inside = block_means(field.astype(np.float32)).ravel()
+    level = (block_means(np.where(field, log_light, 0)).ravel() / np.maximum(inside, 1e-3)).astype(
         np.float64
     )
-    rough = blocks(texture).ravel()
+    rough = block_means(texture).ravel()
     usual = np.quantile(rough[inside > 0.5], 0.3) + 1e-4  # noqa: PLR2004 - half a block
     prior = np.where(inside > 0.5, 1 / (1 + (rough / (3 * usual)) ** 4), 0).astype(np.float64)  # noqa: PLR2004 - half a block
     weight = prior
@@ -51,7 +51,7 @@ def smooth_surface(log_light: Floats, texture: Floats, field: Bools) -> Floats:
             weighted.T @ terms + 1e-3 * np.eye(_COUNTS[order]), weighted.T @ level
         )
         residual = level - surface
-        spread = weighted_spread(residual, prior) + 3e-3
+        spread = weighted_robust_deviation(residual, prior) + 3e-3
         weight = prior / (1 + (residual / np.where(residual < 0, 2 * spread, 4 * spread)) ** 2) ** 2
     fitted = surface.reshape(_BLOCKS, _BLOCKS).astype(np.float32)
     return np.asarray(
@@ -59,7 +59,9 @@ def smooth_surface(log_light: Floats, texture: Floats, field: Bools) -> Floats:
     )
 
 
-def carry_across(log_light: Floats, surface: Floats, free: Bools, reach_px: float) -> Floats:
+def refine_light_surface(
+    log_light: Floats, surface: Floats, free: Bools, reach_px: float
+) -> Floats:
     """Return (h, w): the surface corrected by what is seen where nothing lies (``free``), averaged over ``reach_px``; far from there, the surface itself."""
     small = tuple(max(length // 4, 8) for length in log_light.shape[::-1])
     weight = cv2.resize(free.astype(np.float32), small, interpolation=cv2.INTER_AREA)
@@ -80,7 +82,9 @@ def carry_across(log_light: Floats, surface: Floats, free: Bools, reach_px: floa
     )
 
 
-def weighted_spread(values: npt.NDArray[np.floating], weight: npt.NDArray[np.floating]) -> float:
+def weighted_robust_deviation(
+    values: npt.NDArray[np.floating], weight: npt.NDArray[np.floating]
+) -> float:
     """Return the standard deviation that the weighted median of the absolute values suggests."""
     order = np.argsort(np.abs(values))
     total = np.cumsum(weight[order])
@@ -88,7 +92,7 @@ def weighted_spread(values: npt.NDArray[np.floating], weight: npt.NDArray[np.flo
     return float(abs(values[middle]) * 1.4826)
 
 
-def blocks(image: Floats) -> Floats:
+def block_means(image: Floats) -> Floats:
     """Return (32, 32) means."""
     return np.asarray(
         cv2.resize(image, (_BLOCKS, _BLOCKS), interpolation=cv2.INTER_AREA), np.float32

@@ -20,7 +20,7 @@ class ConditionSettings:
     spilled: float = 0.03
 
 
-def condition_of(
+def classify_condition(
     measures: Mapping[str, float], settings: ConditionSettings | None = None
 ) -> tuple[Condition, float] | None:
     """Return the condition and the degree of explosion, or None for an empty well.

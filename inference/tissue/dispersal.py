@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from inference.tissue.reduced_view import Mask, ReducedView
+from inference.tissue.downscaled_plane import DownscaledPlane, Mask
 
 _DIRECTIONS = 36  # sectors of 10° around the middle of the core
 _OPENED_CELLS = 3.0  # what is thinner than twice this is not core
@@ -37,7 +37,7 @@ class Dispersal:
     spread_px: float  # of the plane: distance from the middle of the core within which 95 % of the tissue lies
 
 
-def dispersal(view: ReducedView) -> Dispersal:
+def measure_dispersal(view: DownscaledPlane) -> Dispersal:
     """Measure how the tissue lies around its core."""
     tissue = _dense(view)
     core = _core(tissue & view.body, view.px_per_cell)
@@ -86,7 +86,7 @@ def _largest(mask: Mask) -> Mask:
     return np.asarray(labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])))
 
 
-def _dense(view: ReducedView) -> Mask:
+def _dense(view: DownscaledPlane) -> Mask:
     """Return what is nearly as dense as the body: neither debris nor the gaps between chains of cells that an outline runs across."""
     density = cv2.GaussianBlur(view.density, (0, 0), max(_SMOOTHED_CELLS * view.px_per_cell, 0.3))
     dense = density >= _DENSE * float(np.quantile(density[view.body], _DARKEST_QUARTER))

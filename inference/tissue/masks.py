@@ -9,7 +9,7 @@ Bools = npt.NDArray[np.bool_]
 _SMALL_PX = 2.0  # a radius from which on distances are faster than a structuring element
 
 
-def grown(mask: Bools, radius_px: float) -> Bools:
+def dilate_mask(mask: Bools, radius_px: float) -> Bools:
     """Add a seam."""
     if radius_px <= _SMALL_PX:
         return np.asarray(cv2.dilate(mask.view(np.uint8), _disc(radius_px)).view(np.bool_))
@@ -20,29 +20,29 @@ def grown(mask: Bools, radius_px: float) -> Bools:
     )
 
 
-def shrunk(mask: Bools, radius_px: float) -> Bools:
+def erode_mask(mask: Bools, radius_px: float) -> Bools:
     """Take a seam away; the border of the image is none."""
-    return ~grown(~mask, radius_px)
+    return ~dilate_mask(~mask, radius_px)
 
 
-def closed(mask: Bools, radius_px: float) -> Bools:
+def close_mask(mask: Bools, radius_px: float) -> Bools:
     """Fill what a disc cannot enter."""
-    return shrunk(grown(mask, radius_px), radius_px)
+    return erode_mask(dilate_mask(mask, radius_px), radius_px)
 
 
-def opened(mask: Bools, radius_px: float) -> Bools:
+def open_mask(mask: Bools, radius_px: float) -> Bools:
     """Drop what a disc does not fit into."""
-    return grown(shrunk(mask, radius_px), radius_px)
+    return dilate_mask(erode_mask(mask, radius_px), radius_px)
 
 
-def filled(mask: Bools) -> Bools:
+def fill_holes(mask: Bools) -> Bools:
     """Return the mask with its holes: everything that cannot be reached from outside the image."""
     free = cv2.copyMakeBorder((~mask).view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
     cv2.floodFill(free, None, (0, 0), 2)
     return np.asarray((free != 2)[1:-1, 1:-1])  # noqa: PLR2004 - the value just flooded
 
 
-def enlarged(mask: Bools, shape: tuple[int, ...]) -> Bools:
+def resize_mask(mask: Bools, shape: tuple[int, ...]) -> Bools:
     """Return the mask at another size."""
     return np.asarray(
         cv2.resize(mask.view(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST).view(np.bool_)

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from inference.tissue.dispersal import dispersal
-from inference.tissue.fragments import Pieces, debris_of, pieces_of
-from inference.tissue.optical_density import darkness
-from inference.tissue.outline import trace
-from inference.tissue.reduced_view import reduce
+from inference.tissue.dispersal import measure_dispersal
+from inference.tissue.downscaled_plane import downscale_plane
+from inference.tissue.fragments import PieceMeasures, measure_debris, measure_pieces
+from inference.tissue.optical_density import measure_density
+from inference.tissue.outline import measure_outline
 from schemas.tissue import Segmentation
 
 Measures = dict[str, float]
@@ -28,7 +28,7 @@ _SIZES = (
 _POWERS = {"area": 2, "debris_area": 2, "volume": 3}
 
 
-def named(size: str, um_per_px: float | None) -> str:
+def name_with_unit(size: str, um_per_px: float | None) -> str:
     """Return the name of a size with its unit: ``area_um2``, or ``area_px`` where there is no scale."""
     if um_per_px is None:
         return f"{size}_px"
@@ -36,7 +36,7 @@ def named(size: str, um_per_px: float | None) -> str:
     return f"{size}_um{power if power > 1 else ''}"
 
 
-def measure(
+def measure_tissue(
     plane: npt.NDArray[np.uint16], segmentation: Segmentation, um_per_px: float | None
 ) -> Measures:
     """Measure the tissue of a plane, (H, W), white = 65535.
@@ -44,8 +44,8 @@ def measure(
     Names carry their unit; without a scale all sizes are in pixels and end in ``_px``. What is not defined is left out: an empty well has an area of 0,
     no pieces and its debris, and nothing else.
     """
-    pieces = pieces_of(segmentation.body)
-    debris = debris_of(segmentation.debris, pieces.middle_px)
+    pieces = measure_pieces(segmentation.body)
+    debris = measure_debris(segmentation.debris, pieces.middle_px)
     sizes = {"area": pieces.area_px, "debris_area": debris.area_px}
     if debris.spread_px is not None:
         sizes["debris_spread"] = debris.spread_px
@@ -56,7 +56,7 @@ def measure(
         plain |= more
     scale = um_per_px or 1.0
     return {
-        named(size, um_per_px): value * scale ** _POWERS.get(size, 1)
+        name_with_unit(size, um_per_px): value * scale ** _POWERS.get(size, 1)
         for size, value in sizes.items()
     } | plain
 
@@ -64,13 +64,13 @@ def measure(
 def _of_tissue(
     plane: npt.NDArray[np.uint16],
     segmentation: Segmentation,
-    pieces: Pieces,
+    pieces: PieceMeasures,
     um_per_px: float | None,
 ) -> tuple[Measures, Measures]:
     """Return the sizes, in pixels, and all else that only tissue has."""
-    outline = trace(pieces.largest)
-    view = reduce(plane, segmentation, um_per_px)
-    dark, apart = darkness(view), dispersal(view)
+    outline = measure_outline(pieces.largest)
+    view = downscale_plane(plane, segmentation, um_per_px)
+    dark, apart = measure_density(view), measure_dispersal(view)
     sizes = {
         "perimeter": outline.perimeter_px,
         "equivalent_diameter": float(2 * np.sqrt(pieces.area_px / np.pi)),
@@ -104,7 +104,7 @@ def _change_of_size(name: str) -> bool:
     )
 
 
-def changes(now: Mapping[str, float], at_dosing: Mapping[str, float]) -> Measures:
+def changes_since_dosing(now: Mapping[str, float], at_dosing: Mapping[str, float]) -> Measures:
     """Return what changed since dosing, each name with ``_change``: natural log ratios of sizes, differences of all else.
 
     What either day lacks is left out, and so is the log ratio with a size of 0.

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from inference.bundle import canary_planes, read_checked
 from inference.onnx_session import CPU, RUNTIME_ERRORS, cannot_load, check_tensor, create_session
-from inference.tissue.background import carry_across, smooth_surface
+from inference.tissue.background import fit_light_surface, refine_light_surface
 from schemas.errors import BundleError
 from schemas.segmenter_bundle import SegmenterCard
 from schemas.tissue import Segmentation, Unsure
@@ -202,9 +202,10 @@ def _background(
     free = near < 0.05  # noqa: PLR2004 - share of a reduced pixel
     if free.mean() < _LEAST_FREE:
         return np.full(log_light.shape, background_level(plane), np.float32)
-    surface = smooth_surface(log_light, np.zeros_like(log_light), free)
+    surface = fit_light_surface(log_light, np.zeros_like(log_light), free)
     return np.asarray(
-        np.exp(carry_across(log_light, surface, free, max(log_light.shape) / 12)), np.float32
+        np.exp(refine_light_surface(log_light, surface, free, max(log_light.shape) / 12)),
+        np.float32,
     )
 
 

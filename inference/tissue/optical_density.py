@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from inference.tissue.reduced_view import Floats, Mask, ReducedView
+from inference.tissue.downscaled_plane import DownscaledPlane, Floats, Mask
 
 DEPTHS = 5  # rings of equal width from the outline inwards
 _FINE_CELLS, _MIDDLE_CELLS, _COARSE_CELLS = (
@@ -16,7 +16,7 @@ _FINE_CELLS, _MIDDLE_CELLS, _COARSE_CELLS = (
 
 
 @dataclass(frozen=True)
-class Darkness:
+class DensityMeasures:
     """Of the body of tissue; optical densities, base 10."""
 
     mean: float
@@ -28,7 +28,7 @@ class Darkness:
     grain_coarse: float
 
 
-def darkness(view: ReducedView) -> Darkness:
+def measure_density(view: DownscaledPlane) -> DensityMeasures:
     """Measure the body."""
     x, y, width, height = cv2.boundingRect(view.body.astype(np.uint8))
     window = slice(y, y + height), slice(x, x + width)
@@ -37,7 +37,7 @@ def darkness(view: ReducedView) -> Darkness:
     by_depth = _by_depth(density, inside)
     middle = by_depth[DEPTHS // 2]
     fine, coarse = _grain(density, inside, view.px_per_cell)
-    return Darkness(
+    return DensityMeasures(
         mean=float(values.mean()),
         spread=float(values.std()),
         by_depth=by_depth,

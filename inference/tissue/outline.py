@@ -15,7 +15,7 @@ _ROUGH_BELOW = 0.10  # of the equivalent diameter: slower bends are the shape, f
 
 
 @dataclass(frozen=True)
-class Outline:
+class OutlineMeasures:
     """Of one piece, holes filled; lengths in pixels."""
 
     area_px: float
@@ -28,7 +28,7 @@ class Outline:
     roughness: float
 
 
-def trace(piece: npt.NDArray[np.bool_]) -> Outline:
+def measure_outline(piece: npt.NDArray[np.bool_]) -> OutlineMeasures:
     """Measure the (H, W) mask of one connected piece.
 
     The perimeter is that of the outline through the middles of the border pixels, at equal steps of its own length, smoothed by a Gaussian of 1 % of the
@@ -54,7 +54,7 @@ def trace(piece: npt.NDArray[np.bool_]) -> Outline:
     hull_area = (
         cv2.contourArea(hull) + cv2.arcLength(hull, closed=True) / 2 + np.pi / 4
     )  # Steiner: a convex set and a disc of half a pixel
-    return Outline(
+    return OutlineMeasures(
         area_px=float(area),
         perimeter_px=perimeter,
         major_px=major,

@@ -11,7 +11,7 @@ QUALITY = 82  # of the JPEG: a picture takes about 8 kB
 BODY_BGR, DEBRIS_BGR = (0, 120, 255), (200, 160, 60)
 
 
-def outlined(plane: npt.NDArray[np.uint16], segmentation: Segmentation) -> bytes:
+def draw_outline_picture(plane: npt.NDArray[np.uint16], segmentation: Segmentation) -> bytes:
     """Return a JPEG of a plane, (H, W), brightened to its own background, the body outlined in orange and debris in blue."""
     scale = SIDE_PX / max(plane.shape)
     size = max(round(plane.shape[1] * scale), 1), max(round(plane.shape[0] * scale), 1)

@@ -13,7 +13,7 @@ _LEAST_DENSITY = 1e-3
 _CIRCULARITY_BLUR, _SOLIDITY_BLUR = 0.01, 0.003
 """Differences from a disc that are the outline's own noise."""
 
-RANKED = (
+RANKED_MEASURES = (
     "log_area",
     "circularity_odds",
     "solidity_odds",
@@ -29,7 +29,7 @@ RANKED = (
 """Neither the number of pieces nor how far they lie apart: one fibre that is taken for a piece moves them further than most drugs do."""
 
 
-def for_ranking(measures: Mapping[str, float]) -> npt.NDArray[np.float64]:
+def ranked_values(measures: Mapping[str, float]) -> npt.NDArray[np.float64]:
     """Return (len(RANKED),): logarithms of what differs by factors, log odds of shares, all else as it is.
 
     Without a scale the values are the same but for a constant.

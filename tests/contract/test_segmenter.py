@@ -16,8 +16,8 @@ import numpy.typing as npt
 import pytest
 
 from inference.ports import Segmenter
+from inference.tissue.classical_segmenter import ClassicalSegmenter
 from inference.tissue.onnx_segmenter import OnnxSegmenter, load_segmenter, shipped_segmenter
-from inference.tissue.segmentation import ClassicalSegmenter
 from schemas.errors import BundleError
 from schemas.tissue import Unsure
 
@@ -26,9 +26,9 @@ LIGHT = 40_000
 
 @pytest.fixture(scope="module")
 def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch = pytest.importorskip("torch", reason="needs the train extra")
-    pytest.importorskip("onnxscript", reason="needs the train extra")
-    from training.segmenter.train import Settings, write_segmenter  # noqa: PLC0415 - after the skips
+    import torch  # noqa: PLC0415 - of the extra train; the other segmenters are tested without it
+
+    from training.segmenter.train import Settings, write_segmenter  # noqa: PLC0415 - imports torch
 
     marks_dark = torch.nn.Conv2d(1, 2, 5, padding=2)
     with torch.no_grad():
@@ -39,7 +39,7 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=["classical", "onnx", "shipped"])
+@pytest.fixture(params=["classical", pytest.param("onnx", marks=pytest.mark.train), "shipped"])
 def segmenter(request: pytest.FixtureRequest) -> Segmenter:
     if request.param == "classical":
         return ClassicalSegmenter()
@@ -150,6 +150,7 @@ def changed_copy(
     return folder
 
 
+@pytest.mark.train
 @pytest.mark.parametrize(
     ("key", "value", "problem"),
     [
@@ -172,6 +173,7 @@ def test_a_card_that_does_not_fit_its_model_stops_the_start(
         OnnxSegmenter(load_segmenter(folder))
 
 
+@pytest.mark.train
 def test_a_canary_that_comes_out_otherwise_stops_the_start(
     bundle_folder: Path, tmp_path: Path
 ) -> None:
@@ -183,6 +185,7 @@ def test_a_canary_that_comes_out_otherwise_stops_the_start(
         OnnxSegmenter(load_segmenter(folder))
 
 
+@pytest.mark.train
 def test_a_file_that_is_no_model_stops_the_start_though_its_digest_fits(
     bundle_folder: Path, tmp_path: Path
 ) -> None:
@@ -197,6 +200,7 @@ def test_a_file_that_is_no_model_stops_the_start_though_its_digest_fits(
         OnnxSegmenter(load_segmenter(folder))
 
 
+@pytest.mark.train
 @pytest.mark.parametrize("missing", ["segmenter.onnx", "segmenter.json"])
 def test_a_missing_file_is_named(bundle_folder: Path, tmp_path: Path, missing: str) -> None:
     folder = changed_copy(bundle_folder, tmp_path, lambda _card: None)

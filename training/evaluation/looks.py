@@ -14,9 +14,9 @@ import numpy.typing as npt
 from rich.progress import track
 
 from inference.ports import Encoder
-from inference.tissue.measures import measure
-from inference.tissue.ranked_measures import RANKED, for_ranking
-from inference.tissue.segmentation import ClassicalSegmenter
+from inference.tissue.classical_segmenter import ClassicalSegmenter
+from inference.tissue.measures import measure_tissue
+from inference.tissue.ranked_measures import RANKED_MEASURES, ranked_values
 from schemas.well_image import WellImage
 from training.evaluation import variants
 from training.evaluation.plates import DAYS, MIXED, EvaluationPlate, of_kind
@@ -58,7 +58,7 @@ class MeasuresEncoder:
     """The hand measures in an encoder's place: the rival of every embedding."""
 
     encoder_id = "measures"
-    dimension = len(RANKED)
+    dimension = len(RANKED_MEASURES)
 
     def __init__(self) -> None:
         self._segmenter = ClassicalSegmenter()
@@ -66,8 +66,8 @@ class MeasuresEncoder:
     def embed(self, image: WellImage, sharpest_plane: int) -> npt.NDArray[np.float32]:
         """Return the measures that a ranking compares, (11,)."""
         plane = image.planes[sharpest_plane]
-        return for_ranking(
-            measure(plane, self._segmenter.segment(plane, image.um_per_px), image.um_per_px)
+        return ranked_values(
+            measure_tissue(plane, self._segmenter.segment(plane, image.um_per_px), image.um_per_px)
         ).astype(np.float32)
 
 

@@ -13,9 +13,9 @@ import numpy.typing as npt
 from rich.progress import track
 
 from acquisition.quality import assess
-from inference.tissue.measures import measure
-from inference.tissue.ranked_measures import RANKED, for_ranking
-from inference.tissue.segmentation import ClassicalSegmenter
+from inference.tissue.classical_segmenter import ClassicalSegmenter
+from inference.tissue.measures import measure_tissue
+from inference.tissue.ranked_measures import RANKED_MEASURES, ranked_values
 from schemas.plate_map import Group
 from schemas.well_image import VisitKey, WellImage
 from simulation.kinds import Mechanism, OpticsName
@@ -36,7 +36,10 @@ _SEEN_BY = (
         f"inference/tissue/{part}"
         for part in (
             "background",
+            "candidate_regions",
+            "classical_segmenter",
             "dispersal",
+            "downscaled_plane",
             "fragments",
             "masks",
             "measures",
@@ -45,7 +48,6 @@ _SEEN_BY = (
             "ranked_measures",
         )
     ),
-    *(f"inference/tissue/{part}" for part in ("reduced_view", "segmentation")),
 )
 Array = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -171,15 +173,15 @@ def _keep(scope: VirtualMicroscope, folder: Path) -> None:
     plans, segmenter = scope.plate.wells, ClassicalSegmenter()
     shape = (len(plans), len(DAYS), 3, scope.size_px, scope.size_px)
     kept = np.lib.format.open_memmap(aside / _PLANES_FILE, "w+", np.uint8, shape)
-    sharpest, measures = np.empty(shape[:2], np.int64), np.empty((*shape[:2], len(RANKED)))
+    sharpest, measures = np.empty(shape[:2], np.int64), np.empty((*shape[:2], len(RANKED_MEASURES)))
     for row, plan in enumerate(plans):
         for column, day in enumerate(DAYS):
             counts = scope.look(plan, day).planes
             planes = (counts.astype(np.uint32) * 65535 // scope.bench.white).astype(np.uint16)
             sharpest[row, column] = assess(planes).sharpest_plane
             plane = planes[sharpest[row, column]]
-            measures[row, column] = for_ranking(
-                measure(plane, segmenter.segment(plane, scope.um_per_px), scope.um_per_px)
+            measures[row, column] = ranked_values(
+                measure_tissue(plane, segmenter.segment(plane, scope.um_per_px), scope.um_per_px)
             )
             kept[row, column] = np.round(planes * (_WHITE / planes.max()))
     kept.flush()

@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 
 from inference.deterioration.calibration import AssayPlate, calibrate, refit
 from inference.ranking.plate_ranking import rank_plate
-from inference.tissue.ranked_measures import RANKED
+from inference.tissue.ranked_measures import RANKED_MEASURES
 from schemas.trajectory import Representation, Trajectories
 from simulation.plate import DOSED_ON_DAY, READOUT_DAY
 from training.evaluation.plates import DAYS, MIXED, EvaluationPlate, of_kind
@@ -69,7 +69,7 @@ def trajectories_of(
         features=features,
         feature_names=(
             *(f"embedding_{number}" for number in range(dimension)),
-            *(RANKED if features.shape[2] > dimension else ()),
+            *(RANKED_MEASURES if features.shape[2] > dimension else ()),
         ),
         embedding_dimension=dimension,
         embedding_weight=weight,

@@ -14,9 +14,9 @@ from inference.bundle import Bundle, load_bundle
 from inference.departure.assembly import assemble, counting, feature_names
 from inference.encoding.onnx_encoder import OnnxEncoder
 from inference.profiles import read_profiles, trajectories_of
-from inference.tissue.measures import measure
-from inference.tissue.ranked_measures import for_ranking
-from inference.tissue.segmentation import ClassicalSegmenter
+from inference.tissue.classical_segmenter import ClassicalSegmenter
+from inference.tissue.measures import measure_tissue
+from inference.tissue.ranked_measures import ranked_values
 from schemas.errors import ConfigError
 from schemas.plate_map import Group
 from schemas.trajectory import Representation, Trajectories
@@ -178,8 +178,10 @@ def _look_at(seed: int, days: tuple[int, ...], encoder: str, files: dict[int, Pa
             sharpest = image.planes[quality.sharpest_plane]
             embedding[row, column] = eye.embed(image, quality.sharpest_plane)
             measures.append(
-                for_ranking(
-                    measure(sharpest, segmenter.segment(sharpest, scope.um_per_px), scope.um_per_px)
+                ranked_values(
+                    measure_tissue(
+                        sharpest, segmenter.segment(sharpest, scope.um_per_px), scope.um_per_px
+                    )
                 )
             )
     aside = files[seed].with_suffix(".part.npz")

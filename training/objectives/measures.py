@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from inference.tissue.ranked_measures import RANKED
+from inference.tissue.ranked_measures import RANKED_MEASURES
 from schemas.errors import ConfigError
-from training.data.batches import Batch
+from training.data.batch_plan import Batch
 from training.objectives.base import Companion, Layer, Needs, Objective, ObjectiveSettings, gathered
 from training.objectives.ntxent import contrastive
 from training.objectives.pairs import positive_pairs
@@ -49,7 +49,9 @@ class Measures(Objective):
         width = settings.measures_hidden
         hidden = [nn.Linear(dimension, width), nn.ReLU()] if width else []
         self.head = nn.Sequential(
-            nn.Dropout(settings.dropout), *hidden, nn.Linear(width or dimension, len(RANKED))
+            nn.Dropout(settings.dropout),
+            *hidden,
+            nn.Linear(width or dimension, len(RANKED_MEASURES)),
         )
         if not alone:
             projection = (

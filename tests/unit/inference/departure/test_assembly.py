@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from inference.departure.assembly import NO_WEIGHT, AssembledPlate, assemble, counting, dosing_notes
-from inference.tissue.ranked_measures import RANKED, for_ranking
+from inference.tissue.ranked_measures import RANKED_MEASURES, ranked_values
 from schemas.errors import ProfileError
 from schemas.observation import Imaged, Observation
 from schemas.quality import Flag
@@ -81,12 +81,12 @@ def test_measures_stand_behind_the_embedding_and_each_block_can_be_had_alone() -
     )
     well = both.wells.index("B02")
     np.testing.assert_array_equal(
-        both.features[well, 0], np.concatenate([seen.embedding, for_ranking(seen.measures)])
+        both.features[well, 0], np.concatenate([seen.embedding, ranked_values(seen.measures)])
     )
-    np.testing.assert_array_equal(measures.features[well, 0], for_ranking(seen.measures))
+    np.testing.assert_array_equal(measures.features[well, 0], ranked_values(seen.measures))
     assert (both.representation, measures.representation) == ("both", "measures")
     assert (both.embedding_dimension, measures.embedding_dimension) == (8, 0)
-    assert both.feature_names[8:] == measures.feature_names == RANKED
+    assert both.feature_names[8:] == measures.feature_names == RANKED_MEASURES
 
 
 @pytest.mark.parametrize("asked_for", ["both", "measures"])

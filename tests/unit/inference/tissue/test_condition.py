@@ -6,9 +6,9 @@ import numpy.typing as npt
 import pytest
 import tifffile
 
-from inference.tissue.condition import ConditionSettings, condition_of
-from inference.tissue.measures import measure
-from inference.tissue.segmentation import ClassicalSegmenter
+from inference.tissue.classical_segmenter import ClassicalSegmenter
+from inference.tissue.condition import ConditionSettings, classify_condition
+from inference.tissue.measures import measure_tissue
 from schemas.ranking import Condition
 from schemas.tissue import Segmentation
 from simulation.kinds import Mechanism
@@ -41,8 +41,8 @@ def call(
         drawn.append(canvas.astype(bool))
     body, debris = drawn
     plane = np.where(body, 16_000, np.where(debris, 28_000, 40_000)).astype(np.uint16)
-    called = condition_of(
-        measure(
+    called = classify_condition(
+        measure_tissue(
             plane,
             Segmentation(body, debris & ~body, np.full((8, 8), 40_000, np.float32)),
             FIELD_UM / side_px,
@@ -112,13 +112,16 @@ def test_the_degree_grows_with_the_reach_and_not_with_the_resolution() -> None:
 
 def test_the_limits_are_settings() -> None:
     measures = {"pieces": 1.0, "open_directions": 0.4, "spilled": 0.2, "spread_um": 300.0}
-    assert condition_of(measures) == (Condition.EXPLODED, 3.0)
-    assert condition_of(measures, ConditionSettings(open_directions=0.5)) == (Condition.INTACT, 0.0)
-    assert condition_of(measures, ConditionSettings(spilled=0.3)) == (Condition.INTACT, 0.0)
+    assert classify_condition(measures) == (Condition.EXPLODED, 3.0)
+    assert classify_condition(measures, ConditionSettings(open_directions=0.5)) == (
+        Condition.INTACT,
+        0.0,
+    )
+    assert classify_condition(measures, ConditionSettings(spilled=0.3)) == (Condition.INTACT, 0.0)
 
 
 def test_an_empty_well_is_neither() -> None:
-    assert condition_of({"pieces": 0.0, "area_um2": 0.0}) is None
+    assert classify_condition({"pieces": 0.0, "area_um2": 0.0}) is None
 
 
 @pytest.mark.parametrize("mechanism", list(Mechanism))
@@ -135,8 +138,8 @@ def test_virtual_wells_are_told_apart_by_their_true_masks(mechanism: Mechanism) 
     for plan in clear[:12]:
         view = scope.look(plan, 10)
         light = np.full((16, 16), np.quantile(view.planes[1], 0.7), np.float32)
-        called = condition_of(
-            measure(
+        called = classify_condition(
+            measure_tissue(
                 view.planes[1],
                 Segmentation(view.mask, np.zeros_like(view.mask), light),
                 scope.um_per_px,
@@ -162,7 +165,9 @@ def test_of_the_real_images_only_the_burst_aggregate_is_exploded(
     exploded = []
     for path in sorted((real_data(name) / "images").glob("*.tif*")):
         plane = stretched(tifffile.imread(path))
-        called = condition_of(measure(plane, segmenter.segment(plane, um_per_px), um_per_px))
+        called = classify_condition(
+            measure_tissue(plane, segmenter.segment(plane, um_per_px), um_per_px)
+        )
         if called and called[0] is Condition.EXPLODED:
             exploded.append(path.stem)
     assert exploded == (["image_37"] if name == "spheroid_morpho_ml" else [])

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from inference.tissue.fragments import pieces_of
-from inference.tissue.measures import changes, measure
-from inference.tissue.outline import trace
+from inference.tissue.fragments import measure_pieces
+from inference.tissue.measures import changes_since_dosing, measure_tissue
+from inference.tissue.outline import measure_outline
 from schemas.tissue import Segmentation
 
 Mask = npt.NDArray[np.bool_]
@@ -57,7 +57,7 @@ def test_perimeter_and_circularity_are_those_of_the_shape_at_every_resolution(
     name: str, side_px: int
 ) -> None:
     mask = shape(name, side_px)
-    outline = trace(mask)
+    outline = measure_outline(mask)
     true = true_perimeter(name)
     assert outline.perimeter_px / (0.6 * side_px) == pytest.approx(true, rel=0.011)
     true_area = np.pi / 4 * np.mean(SHAPES[name](np.linspace(0, 2 * np.pi, 10_000)) ** 2)
@@ -65,7 +65,7 @@ def test_perimeter_and_circularity_are_those_of_the_shape_at_every_resolution(
 
 
 def test_a_disc_of_twenty_pixels_is_still_round() -> None:
-    assert trace(shape("disc", 100, across=0.2)).circularity > 0.95
+    assert measure_outline(shape("disc", 100, across=0.2)).circularity > 0.95
 
 
 def test_a_star_with_sharp_points_has_one_circularity_at_all_resolutions() -> None:
@@ -80,7 +80,7 @@ def test_a_star_with_sharp_points_has_one_circularity_at_all_resolutions() -> No
         )  # drawn finer, for drawing adds half a pixel all around
         cv2.fillPoly(canvas, [np.round(points * 4 * side_px).astype(np.int32)], 255)
         found.append(
-            trace(
+            measure_outline(
                 cv2.resize(canvas, (side_px, side_px), interpolation=cv2.INTER_AREA) > 127
             ).circularity
         )
@@ -88,22 +88,22 @@ def test_a_star_with_sharp_points_has_one_circularity_at_all_resolutions() -> No
 
 
 def test_the_axes_of_an_ellipse_are_found() -> None:
-    outline = trace(shape("ellipse", 512))
+    outline = measure_outline(shape("ellipse", 512))
     assert outline.major_px == pytest.approx(0.6 * 1.4 * 512, rel=0.01)
     assert outline.minor_px == pytest.approx(0.6 / 1.4 * 512, rel=0.01)
     assert outline.eccentricity == pytest.approx(np.sqrt(1 - 1 / 1.4**4), rel=0.01)
 
 
 def test_convex_tissue_is_solid_and_lobes_are_not() -> None:
-    assert trace(shape("disc", 512)).solidity == pytest.approx(1, abs=0.005)
-    assert trace(shape("flower", 512)).solidity < 0.8
+    assert measure_outline(shape("disc", 512)).solidity == pytest.approx(1, abs=0.005)
+    assert measure_outline(shape("flower", 512)).solidity < 0.8
 
 
 def test_roughness_grows_with_the_waves_of_the_outline() -> None:
     assert (
-        trace(shape("disc", 512)).roughness
-        < trace(shape("lobed", 512)).roughness
-        < trace(shape("flower", 512)).roughness
+        measure_outline(shape("disc", 512)).roughness
+        < measure_outline(shape("lobed", 512)).roughness
+        < measure_outline(shape("flower", 512)).roughness
     )
 
 
@@ -113,19 +113,24 @@ def test_tissue_of_a_few_pixels_has_finite_measures(across: int) -> None:
     body[149 - across : 149, 149 - across : 149] = True
     for um_per_px in (None, 0.5, 3.26):
         assert np.isfinite(
-            list(measure(plane_of(0.3 * body), segmented(body), um_per_px).values())
+            list(measure_tissue(plane_of(0.3 * body), segmented(body), um_per_px).values())
         ).all()
 
 
 def test_tissue_that_fills_the_image_has_finite_measures() -> None:
     body = np.ones((150, 150), dtype=bool)
-    assert np.isfinite(list(measure(plane_of(0.3 * body), segmented(body), 3.26).values())).all()
+    assert np.isfinite(
+        list(measure_tissue(plane_of(0.3 * body), segmented(body), 3.26).values())
+    ).all()
 
 
 def test_sizes_are_in_micrometres_where_there_is_a_scale() -> None:
     body = shape("disc", 512)
     plane = plane_of(0.3 * body)
-    scaled, plain = measure(plane, segmented(body), 2.0), measure(plane, segmented(body), None)
+    scaled, plain = (
+        measure_tissue(plane, segmented(body), 2.0),
+        measure_tissue(plane, segmented(body), None),
+    )
     assert scaled["area_um2"] == 4 * plain["area_px"]
     assert scaled["perimeter_um"] == 2 * plain["perimeter_px"]
     assert scaled["volume_um3"] == pytest.approx(8 * plain["volume_px"])
@@ -135,9 +140,9 @@ def test_sizes_are_in_micrometres_where_there_is_a_scale() -> None:
 
 def test_a_ball_has_the_volume_of_a_ball() -> None:
     body = shape("disc", 512)
-    assert measure(plane_of(0.3 * body), segmented(body), 1.0)["volume_um3"] == pytest.approx(
-        np.pi / 6 * (0.6 * 512) ** 3, rel=0.01
-    )
+    assert measure_tissue(plane_of(0.3 * body), segmented(body), 1.0)[
+        "volume_um3"
+    ] == pytest.approx(np.pi / 6 * (0.6 * 512) ** 3, rel=0.01)
 
 
 def test_darkness_is_read_against_the_light_beside_the_tissue() -> None:
@@ -146,7 +151,7 @@ def test_darkness_is_read_against_the_light_beside_the_tissue() -> None:
     slope = np.linspace(0.5, 1.5, side)[None, :] * np.ones((side, 1))
     plane = np.round(LIGHT * slope * np.where(body, 10**-0.4, 1)).astype(np.uint16)
     light = cv2.resize((LIGHT * slope).astype(np.float32), (64, 64), interpolation=cv2.INTER_AREA)
-    measured = measure(plane, Segmentation(body, np.zeros_like(body), light), 5.0)
+    measured = measure_tissue(plane, Segmentation(body, np.zeros_like(body), light), 5.0)
     assert measured["od_mean"] == pytest.approx(0.4, abs=0.01)
     assert measured["od_spread"] < 0.03
     assert measured["grain_fine"] < 0.01
@@ -156,7 +161,7 @@ def test_depths_run_from_the_rim_to_the_core() -> None:
     at = (np.arange(512) + 0.5) / 512 - 0.5
     depth = 1 - np.hypot(at[None, :] - 0.013, at[:, None] + 0.007) / 0.3
     body = depth > 0
-    measured = measure(plane_of(np.where(body, 0.2 + 0.5 * depth, 0)), segmented(body), 2.7)
+    measured = measure_tissue(plane_of(np.where(body, 0.2 + 0.5 * depth, 0)), segmented(body), 2.7)
     rings = [measured[f"od_depth_{number}"] for number in range(1, 6)]
     np.testing.assert_allclose(rings, [0.25, 0.35, 0.45, 0.55, 0.65], atol=0.02)
     assert measured["core_darkness"] == pytest.approx(0.2, abs=0.02)
@@ -171,7 +176,7 @@ def test_grain_is_told_by_its_size_at_every_resolution(wide_um: float) -> None:
         waves = np.sin(2 * np.pi * np.arange(side_px) * um_per_px / (2 * wide_um))
         body = shape("disc", side_px)
         found.append(
-            measure(
+            measure_tissue(
                 plane_of((0.4 + 0.1 * waves[None, :] * waves[:, None]) * body),
                 segmented(body),
                 um_per_px,
@@ -189,7 +194,7 @@ def test_debris_is_counted_and_its_distance_taken_from_the_tissue() -> None:
     )
     for x, y in ((56, 256), (456, 256), (256, 56)):
         debris[y - 2 : y + 2, x - 2 : x + 2] = True
-    measured = measure(plane_of(0.3 * body), segmented(body, debris), None)
+    measured = measure_tissue(plane_of(0.3 * body), segmented(body, debris), None)
     assert measured["debris_count"] == 3
     assert measured["debris_area_px"] == 48
     assert measured["debris_spread_px"] == pytest.approx(200, abs=2)
@@ -199,12 +204,12 @@ def test_pieces_are_counted_and_shape_is_that_of_the_largest() -> None:
     body = shape("disc", 512, across=0.4, middle=(0.35, 0.5)) | shape(
         "disc", 512, across=0.2, middle=(0.85, 0.5)
     )
-    measured = measure(plane_of(0.3 * body), segmented(body), None)
+    measured = measure_tissue(plane_of(0.3 * body), segmented(body), None)
     assert measured["pieces"] == 2
     assert measured["largest_piece_share"] == pytest.approx(0.8, abs=0.01)
     assert measured["circularity"] > 0.98
     assert measured["area_px"] == np.count_nonzero(body)
-    middle = pieces_of(body).middle_px
+    middle = measure_pieces(body).middle_px
     assert middle is not None
     assert middle == pytest.approx((0.35 * 512, 0.5 * 512), abs=1)
 
@@ -212,7 +217,7 @@ def test_pieces_are_counted_and_shape_is_that_of_the_largest() -> None:
 def test_an_empty_well_has_its_debris_and_no_shape() -> None:
     empty, debris = np.zeros((256, 256), dtype=bool), np.zeros((256, 256), dtype=bool)
     debris[20:24, 20:24] = debris[220:224, 20:24] = True
-    measured = measure(plane_of(0.3 * debris), segmented(empty, debris), 2.0)
+    measured = measure_tissue(plane_of(0.3 * debris), segmented(empty, debris), 2.0)
     assert measured == {
         "area_um2": 0,
         "pieces": 0,
@@ -220,7 +225,7 @@ def test_an_empty_well_has_its_debris_and_no_shape() -> None:
         "debris_area_um2": 128,
         "debris_spread_um": pytest.approx(200, abs=2),
     }
-    assert measure(plane_of(0.0 * empty), segmented(empty), None) == {
+    assert measure_tissue(plane_of(0.0 * empty), segmented(empty), None) == {
         "area_px": 0,
         "pieces": 0,
         "debris_count": 0,
@@ -231,14 +236,16 @@ def test_an_empty_well_has_its_debris_and_no_shape() -> None:
 def test_measures_go_into_json() -> None:
     body = shape("flower", 150)
     assert json.loads(
-        json.dumps(measure(plane_of(0.3 * body), segmented(body), 3.26), allow_nan=False)
+        json.dumps(measure_tissue(plane_of(0.3 * body), segmented(body), 3.26), allow_nan=False)
     )
 
 
 def test_sizes_change_by_factors_and_shapes_by_differences() -> None:
     then, now = shape("disc", 512, across=0.3), shape("disc", 512, across=0.6)
-    before, after = (measure(plane_of(0.3 * body), segmented(body), 2.0) for body in (then, now))
-    changed = changes(after, before)
+    before, after = (
+        measure_tissue(plane_of(0.3 * body), segmented(body), 2.0) for body in (then, now)
+    )
+    changed = changes_since_dosing(after, before)
     assert changed["area_um2_change"] == pytest.approx(np.log(4), abs=0.01)
     assert changed["volume_um3_change"] == pytest.approx(np.log(8), abs=0.02)
     assert changed["circularity_change"] == pytest.approx(0, abs=0.01)
@@ -246,6 +253,6 @@ def test_sizes_change_by_factors_and_shapes_by_differences() -> None:
 
 
 def test_nothing_changes_between_what_was_not_measured_twice() -> None:
-    assert changes(
+    assert changes_since_dosing(
         {"area_um2": 0.0, "pieces": 0.0}, {"area_um2": 5.0, "pieces": 1.0, "circularity": 0.9}
     ) == {"pieces_change": -1.0}

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from inference.tissue.ranked_measures import RANKED, for_ranking
+from inference.tissue.ranked_measures import RANKED_MEASURES, ranked_values
 
 MEASURED = {
     "area_um2": 50_000.0, "debris_area_um2": 400.0, "debris_count": 3.0, "pieces": 1.0,
@@ -11,7 +11,7 @@ MEASURED = {
 
 
 def test_every_measure_has_a_name() -> None:
-    assert for_ranking(MEASURED).shape == (len(RANKED),)
+    assert ranked_values(MEASURED).shape == (len(RANKED_MEASURES),)
 
 
 def test_without_a_scale_only_the_area_moves_by_a_constant() -> None:
@@ -19,7 +19,7 @@ def test_without_a_scale_only_the_area_moves_by_a_constant() -> None:
         name.replace("_um2", "_px"): value / 4.0 if name.endswith("_um2") else value
         for name, value in MEASURED.items()
     }
-    difference = for_ranking(MEASURED) - for_ranking(unscaled)
+    difference = ranked_values(MEASURED) - ranked_values(unscaled)
     assert difference[0] == pytest.approx(np.log(4.0))
     np.testing.assert_allclose(difference[1:], 0, atol=1e-9)
 
@@ -32,13 +32,13 @@ def test_without_a_scale_only_the_area_moves_by_a_constant() -> None:
     ],
 )
 def test_an_empty_well_is_finite_and_far_below_any_tissue(empty: dict[str, float]) -> None:
-    assert np.isfinite(for_ranking(empty)).all()
-    assert for_ranking(empty)[0] < for_ranking(MEASURED)[0] - 5
+    assert np.isfinite(ranked_values(empty)).all()
+    assert ranked_values(empty)[0] < ranked_values(MEASURED)[0] - 5
 
 
 def test_breaking_open_counts_by_factors_so_that_the_broken_do_not_outweigh_all_else() -> None:
     whole, dented, broken = (
-        for_ranking(MEASURED | {"circularity": value})[RANKED.index("circularity_odds")]
+        ranked_values(MEASURED | {"circularity": value})[RANKED_MEASURES.index("circularity_odds")]
         for value in (0.97, 0.9, 0.3)
     )
     assert (whole - dented) > (dented - broken) / 3

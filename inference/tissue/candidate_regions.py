@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from inference.tissue.background import blocks, carry_across, smooth_surface
-from inference.tissue.masks import closed, filled, grown, opened, shrunk
+from inference.tissue.background import block_means, fit_light_surface, refine_light_surface
+from inference.tissue.masks import close_mask, dilate_mask, erode_mask, fill_holes, open_mask
 
 SIDE_PX: Final = 384
 """Of the reduced image, its longer side: 3.6 µm a pixel of a usual field, finer than single cells. Lengths here are in its pixels."""
@@ -35,7 +35,7 @@ Numbers = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class CoarsePlane:
     """The reduced image against a background, each map (h, w)."""
 
     log_light: Floats
@@ -56,7 +56,7 @@ class Look:
 
 
 @dataclass(frozen=True, eq=False)
-class Regions:
+class CandidateRegions:
     """What is wide enough to be tissue; arrays by label, of which 0 is none."""
 
     labels: npt.NDArray[np.int32]  # (h, w)
@@ -76,26 +76,30 @@ class Regions:
         return np.asarray((chosen & (np.arange(len(chosen)) > 0))[self.labels])
 
 
-def look_at(plane: npt.NDArray[np.uint16]) -> Look:
+def analyse_coarse_plane(plane: npt.NDArray[np.uint16]) -> CoarsePlane:
     """Reduce a plane and find its background; what stands out from a first one is left out of the next one."""
     log_light = np.log(_fill_padding(_resize(plane, SIDE_PX)) + np.float32(1))
     texture, slope = _texture(log_light), _slope(log_light)
     field = np.ones(log_light.shape, dtype=bool)
-    surface = smooth_surface(log_light, texture, field)
+    surface = fit_light_surface(log_light, texture, field)
     look = _judge(log_light, texture, slope, field, surface)
     beyond = _wall(look.something)
     if beyond.any():
         field = ~beyond
-        surface = smooth_surface(log_light, texture, field)
+        surface = fit_light_surface(log_light, texture, field)
         look = _judge(log_light, texture, slope, field, surface)
-    regions = find_regions(look)
-    free = field & ~grown(regions.of(regions.has_edge), 2 * _GAP_PX)
+    regions = find_candidate_regions(look)
+    free = field & ~dilate_mask(regions.of(regions.has_edge), 2 * _GAP_PX)
     return _judge(
-        log_light, texture, slope, field, carry_across(log_light, surface, free, SIDE_PX / 12)
+        log_light,
+        texture,
+        slope,
+        field,
+        refine_light_surface(log_light, surface, free, SIDE_PX / 12),
     )
 
 
-def find_regions(look: Look) -> Regions:
+def find_candidate_regions(look: CoarsePlane) -> CandidateRegions:
     """Return what is wide enough to be tissue; where a cloud and something darker make one region, the darker alone."""
     steepest = np.asarray(
         cv2.dilate(look.slope, np.ones((11, 11), np.uint8)), np.float32
@@ -108,7 +112,7 @@ def find_regions(look: Look) -> Regions:
     return _regions(look.something & ~(faded & pale), look, steepest)
 
 
-def _regions(something: Bools, look: Look, steepest: Floats) -> Regions:
+def _regions(something: Bools, look: CoarsePlane, steepest: Floats) -> CandidateRegions:
     solid = _solid(something)
     count, found, stats, _ = cv2.connectedComponentsWithStats(solid.view(np.uint8), connectivity=8)
     labels = np.asarray(found, np.int32)
@@ -128,7 +132,7 @@ def _regions(something: Bools, look: Look, steepest: Floats) -> Regions:
     )
     floor = _floor_slope(look, steepest)
     border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
-    return Regions(
+    return CandidateRegions(
         labels=labels,
         area_px=area,
         half_width_px=np.concatenate([[0.0], half_width]),
@@ -144,9 +148,9 @@ def _regions(something: Bools, look: Look, steepest: Floats) -> Regions:
     )
 
 
-def _floor_slope(look: Look, steepest: Floats) -> float:
+def _floor_slope(look: CoarsePlane, steepest: Floats) -> float:
     """Return the usual steepest slope of the free field: tissue that fills most of the field must not set the limit for its own edge."""
-    free = (look.field & ~grown(look.something, 6))[::4, ::4]
+    free = (look.field & ~dilate_mask(look.something, 6))[::4, ::4]
     return float(np.median(steepest[::4, ::4][free])) if free.mean() > _LEAST_FREE else 0.0
 
 
@@ -168,14 +172,14 @@ def _elongation(
 
 def _judge(
     log_light: Floats, texture: Floats, slope: Floats, field: Bools, surface: Floats
-) -> Look:
+) -> CoarsePlane:
     darkness = np.asarray(cv2.GaussianBlur(surface - log_light, (0, 0), 1.0), np.float32)
     sample = darkness[::4, ::4][field[::4, ::4]]
     low, high = np.quantile(sample, (0.1, 0.4))  # tissue may cover half of the field, and is dark
     noise = float(high - low) / 1.03  # of a normal distribution
     floor = float(np.quantile(texture[::4, ::4][field[::4, ::4]], 0.3))
     texture_limit = float(np.clip(4 * floor, MIN_TEXTURE, MAX_TEXTURE_LIMIT))
-    return Look(
+    return CoarsePlane(
         log_light,
         texture,
         slope,
@@ -189,7 +193,7 @@ def _judge(
 
 def _wall(something: Bools) -> Bools:
     """Return the wall of the well and all beyond it: what encloses a large part of the field."""
-    free = ~closed(something, 2)
+    free = ~close_mask(something, 2)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(free.view(np.uint8), connectivity=4)
     start = stats[:, [cv2.CC_STAT_LEFT, cv2.CC_STAT_TOP]]
     end = start + stats[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]]
@@ -201,7 +205,7 @@ def _wall(something: Bools) -> Bools:
     enclosed[0] = False
     if not enclosed.any():
         return np.zeros(something.shape, dtype=bool)
-    return ~shrunk(filled(labels == int(np.flatnonzero(enclosed)[0])), 5)
+    return ~erode_mask(fill_holes(labels == int(np.flatnonzero(enclosed)[0])), 5)
 
 
 def _texture(log_light: Floats) -> Floats:
@@ -229,7 +233,9 @@ def _solid(mask: Bools) -> Bools:
         mask.view(np.uint8), margin, margin, margin, margin, cv2.BORDER_REPLICATE
     ).view(np.bool_)
     return np.ascontiguousarray(
-        opened(filled(closed(extended, _GAP_PX)), _NARROWEST_PX)[margin:-margin, margin:-margin]
+        open_mask(fill_holes(close_mask(extended, _GAP_PX)), _NARROWEST_PX)[
+            margin:-margin, margin:-margin
+        ]
     )
 
 
@@ -246,7 +252,7 @@ def _resize(plane: npt.NDArray[np.uint16], side_px: int) -> Floats:
 
 def _fill_padding(image: Floats) -> Floats:
     """Replace rows and columns at the border that are black, padding and not light, by the nearest others."""
-    black = 0.1 * float(np.median(blocks(image)))
+    black = 0.1 * float(np.median(block_means(image)))
     rows, columns = (
         np.flatnonzero(image.max(axis=1) > black),
         np.flatnonzero(image.max(axis=0) > black),

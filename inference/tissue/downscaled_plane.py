@@ -18,7 +18,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
-class ReducedView:
+class DownscaledPlane:
     """A plane with tissue, each map (h, w)."""
 
     density: Floats  # optical density, base 10, against the light without tissue
@@ -28,9 +28,9 @@ class ReducedView:
     factor: float  # ≤ 1: pixels here for a pixel of the plane
 
 
-def reduce(
+def downscale_plane(
     plane: npt.NDArray[np.uint16], segmentation: Segmentation, um_per_px: float | None
-) -> ReducedView:
+) -> DownscaledPlane:
     """Reduce a plane, (H, W), with tissue to about 3.3 µm a pixel; without a scale the tissue counts as 40 cells across."""
     diameter_px = 2 * np.sqrt(np.count_nonzero(segmentation.body) / np.pi)
     cell_px = float(CELL_UM / um_per_px if um_per_px else diameter_px / CELLS_ACROSS)
@@ -46,4 +46,4 @@ def reduce(
     if not body.any():  # a few pixels, none of them read
         y, x = np.argwhere(segmentation.body)[0]
         body[y * size[1] // plane.shape[0], x * size[0] // plane.shape[1]] = True
-    return ReducedView(density.astype(np.float32), body, debris, cell_px * factor, factor)
+    return DownscaledPlane(density.astype(np.float32), body, debris, cell_px * factor, factor)

@@ -10,8 +10,21 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from inference.tissue.coarse_search import SIDE_PX, Look, Regions, find_regions, look_at
-from inference.tissue.masks import closed, enlarged, filled, grown, opened, shrunk
+from inference.tissue.candidate_regions import (
+    SIDE_PX,
+    CandidateRegions,
+    CoarsePlane,
+    analyse_coarse_plane,
+    find_candidate_regions,
+)
+from inference.tissue.masks import (
+    close_mask,
+    dilate_mask,
+    erode_mask,
+    fill_holes,
+    open_mask,
+    resize_mask,
+)
 from schemas.tissue import Segmentation, Unsure
 
 MIN_SIGNAL: Final = 0.0045
@@ -56,20 +69,20 @@ class ClassicalSegmenter:
 
     def segment(self, plane: npt.NDArray[np.uint16], um_per_px: float | None) -> Segmentation:  # noqa: ARG002 - every length is a share of the field
         """Return the tissue of a plane, (H, W), white = 65535."""
-        look = look_at(plane)
-        choice = _choose(find_regions(look))
+        look = analyse_coarse_plane(plane)
+        choice = _choose(find_candidate_regions(look))
         width_px = _edge_width(look, choice.tissue)
         through = _transmitted(plane, look)
-        dark = (through < np.exp(-look.dark_limit)) & enlarged(
+        dark = (through < np.exp(-look.dark_limit)) & resize_mask(
             look.field & ~choice.foreign, plane.shape
         )
         body = _outline(through, dark, look, choice.tissue, width_px)
-        seam = grown(enlarged(body, look.field.shape), max(1.0, width_px / 2))
-        debris = dark & ~(body | enlarged(seam, plane.shape))
+        seam = dilate_mask(resize_mask(body, look.field.shape), max(1.0, width_px / 2))
+        debris = dark & ~(body | resize_mask(seam, plane.shape))
         return Segmentation(body, debris, np.exp(look.surface), _doubts(choice, body, width_px))
 
 
-def _choose(regions: Regions) -> _Choice:
+def _choose(regions: CandidateRegions) -> _Choice:
     """Say which regions are tissue: strong and wide enough, one of them or several together."""
     width = np.maximum(regions.half_width_px - _TEXTURE_SPREAD_PX, 0)
     along_the_border = (
@@ -105,7 +118,7 @@ def _choose(regions: Regions) -> _Choice:
 
 
 def _together(
-    regions: Regions, leading: int, candidates: npt.NDArray[np.bool_]
+    regions: CandidateRegions, leading: int, candidates: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.bool_]:
     """Return the pieces of one tissue: the leading region, what lies near it, and what lies near that; a single rival of its size stands alone."""
     radius = float(np.sqrt(regions.area_px[leading] / np.pi))
@@ -125,7 +138,7 @@ def _together(
         tissue = more
 
 
-def _gaps(regions: Regions, tissue: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+def _gaps(regions: CandidateRegions, tissue: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
     """Return how far each region lies from the tissue, in pixels."""
     away = cv2.distanceTransform((~regions.of(tissue)).view(np.uint8), cv2.DIST_L2, 3)
     rows, columns = np.nonzero(regions.labels)
@@ -134,30 +147,32 @@ def _gaps(regions: Regions, tissue: npt.NDArray[np.bool_]) -> npt.NDArray[np.flo
     return gap
 
 
-def _transmitted(plane: npt.NDArray[np.uint16], look: Look) -> Floats:
+def _transmitted(plane: npt.NDArray[np.uint16], look: CoarsePlane) -> Floats:
     """Return (H, W): the share of the light that passes."""
     sigma_px = max(0.3 * max(plane.shape) / SIDE_PX, 0.6)
     light = cv2.GaussianBlur(plane, (0, 0), sigma_px).astype(np.float32)
     return np.asarray(cv2.multiply(light, _at(np.exp(-look.surface), plane.shape)), np.float32)
 
 
-def _outline(through: Floats, dark: Bools, look: Look, tissue: Bools, width_px: float) -> Bools:
+def _outline(
+    through: Floats, dark: Bools, look: CoarsePlane, tissue: Bools, width_px: float
+) -> Bools:
     """Return (H, W): where less than half-way the light passes in and around the coarse tissue, with its holes and what hangs on to it."""
     body = np.zeros(through.shape, dtype=bool)
     if not tissue.any():
         return body
     shape, scale = through.shape, max(through.shape) / SIDE_PX
-    near = grown(tissue, _BAND_PX)
-    box = _box(near | grown(tissue, _REACH_PX) & enlarged(dark, near.shape), shape)
+    near = dilate_mask(tissue, _BAND_PX)
+    box = _box(near | dilate_mask(tissue, _REACH_PX) & resize_mask(dark, near.shape), shape)
     limit = np.where(near, _half_way(look, tissue, width_px), np.float32(np.exp(-look.dark_limit)))
-    covered = (through[box] < _at(limit, shape)[box]) & (dark | enlarged(near, shape))[box]
-    covered |= enlarged(shrunk(tissue, 2 * _TEXTURE_SPREAD_PX + width_px) & look.something, shape)[
-        box
-    ]
-    whole = opened(filled(closed(covered, scale)), scale)
+    covered = (through[box] < _at(limit, shape)[box]) & (dark | resize_mask(near, shape))[box]
+    covered |= resize_mask(
+        erode_mask(tissue, 2 * _TEXTURE_SPREAD_PX + width_px) & look.something, shape
+    )[box]
+    whole = open_mask(fill_holes(close_mask(covered, scale)), scale)
     count, labels = cv2.connectedComponents(whole.view(np.uint8), connectivity=8)
     belongs = np.zeros(count, dtype=bool)
-    belongs[np.unique(labels[enlarged(shrunk(tissue, 3), shape)[box]])] = True
+    belongs[np.unique(labels[resize_mask(erode_mask(tissue, 3), shape)[box]])] = True
     belongs[0] = False
     body[box] = belongs[labels]
     return (
@@ -176,7 +191,7 @@ def _box(mask: Bools, shape: tuple[int, ...]) -> tuple[slice, slice]:
     )
 
 
-def _edge_width(look: Look, tissue: Bools) -> float:
+def _edge_width(look: CoarsePlane, tissue: Bools) -> float:
     """Return over how many reduced pixels the light falls along the outline."""
     if not tissue.any():
         return 0.0
@@ -184,10 +199,10 @@ def _edge_width(look: Look, tissue: Bools) -> float:
     lost = (1 - through) * tissue
     depth = float((lost**2).sum() / max(float(lost.sum()), 1e-6))
     steepest = cv2.dilate(look.slope * through, np.ones((11, 11), np.uint8))
-    return depth / max(float(np.median(steepest[tissue & ~shrunk(tissue, 2)])), 1e-6)
+    return depth / max(float(np.median(steepest[tissue & ~erode_mask(tissue, 2)])), 1e-6)
 
 
-def _half_way(look: Look, tissue: Bools, width_px: float) -> Floats:
+def _half_way(look: CoarsePlane, tissue: Bools, width_px: float) -> Floats:
     """Return (h, w): the share of the light half-way between what passes beside the tissue and what passes through its edge.
 
     The edge is the darkest nearby: at half the depth of a dark seam's surroundings, and of an edge out of focus, the outline would lie too far out.
@@ -197,7 +212,7 @@ def _half_way(look: Look, tissue: Bools, width_px: float) -> Floats:
     inside = np.where(tissue, np.maximum(look.darkness - look.dark_limit / 2, 0) ** 4, 0).astype(
         np.float32
     )
-    outside = (~grown(tissue, max(width_px / 2, 1))).astype(np.float32)
+    outside = (~dilate_mask(tissue, max(width_px / 2, 1))).astype(np.float32)
     within = cv2.GaussianBlur(through * inside, (0, 0), reach) / (
         cv2.GaussianBlur(inside, (0, 0), reach) + np.float32(1e-9)
     )

@@ -9,7 +9,7 @@ import pytest
 import tifffile
 
 from acquisition.drop_folder.image_reading import read_image
-from inference.tissue.segmentation import ClassicalSegmenter
+from inference.tissue.classical_segmenter import ClassicalSegmenter
 from schemas.tissue import Segmentation, Unsure
 from simulation.microscope import Fault, microscopes
 from tests.real_data import real_data
