@@ -14,7 +14,6 @@ BENCHMARKS = sorted(
 
 @pytest.mark.train
 def test_every_benchmark_finds_all_that_it_imports() -> None:
-    pytest.importorskip("torch", reason="needs the train extra")
     assert BENCHMARKS
     told = "import importlib, sys\nfor name in sys.argv[1:]:\n    print(name, flush=True)\n    importlib.import_module(f'benchmarks.{name}')"
     ended = subprocess.run(

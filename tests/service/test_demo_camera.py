@@ -25,6 +25,8 @@ from schemas.errors import ConfigError, MicroscopeError
 from schemas.well import INNER_60
 from store.sql_store import SqlStore
 
+pytestmark = pytest.mark.micromanager
+
 PLATE, SIDE_PX, PLANES = "DEMO-1", 256, 3
 MM_CONFIG = f"""\
 Property,Core,Initialize,0

@@ -36,7 +36,8 @@ def settings_of(folder: Path, ranking: str) -> RankSettings:
 
 def model_in(folder: Path, names: tuple[str, ...], encoder_id: str = "") -> Path:
     """Write a model that foresees noughts."""
-    onnx = pytest.importorskip("onnx", reason="needs the train extra")
+    import onnx  # noqa: PLC0415 - of the extra train; the other tests here run without it
+
     helper, floats, width = onnx.helper, onnx.TensorProto.FLOAT, len(names)
     steps = [
         helper.make_node("ReduceSum", ["features", "axis"], ["row"], keepdims=0),
@@ -119,6 +120,7 @@ def test_an_encoder_that_is_not_there_is_told_once(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.train
 def test_a_sequence_model_takes_the_place_of_a_built_in_forecaster(tmp_path: Path) -> None:
     folder = model_in(tmp_path / "model", feature_names("measures", 0))
     settings = settings_of(tmp_path, f'representation = "measures"\nforecaster = "{folder}"')
@@ -134,6 +136,7 @@ def test_a_sequence_model_takes_the_place_of_a_built_in_forecaster(tmp_path: Pat
         )
 
 
+@pytest.mark.train
 def test_a_sequence_model_that_does_not_fit_the_service_is_told_at_the_start(
     tmp_path: Path,
 ) -> None:

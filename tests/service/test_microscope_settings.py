@@ -196,16 +196,16 @@ def test_check_without_the_extra_says_what_to_install_and_checks_the_rest(
     )
 
 
+@pytest.mark.micromanager
 def test_check_opens_the_microscope_in_a_process_of_its_own(empty_bench: Bench) -> None:
-    pytest.importorskip("pymmcore_plus", reason="needs the micromanager extra")
     configure(empty_bench)
     problems = checks.problems_with(empty_bench.config)
     assert len(problems) == 1
     assert str(empty_bench.folder / "none.cfg") in problems[0]
 
 
+@pytest.mark.micromanager
 def test_the_service_lives_on_beside_a_microscope_that_cannot_be_opened(empty_bench: Bench) -> None:
-    pytest.importorskip("pymmcore_plus", reason="needs the micromanager extra")
     configure(empty_bench)
     with empty_bench.running():
         empty_bench.wait_for(

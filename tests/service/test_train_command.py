@@ -43,7 +43,6 @@ HEAVY = {"torch", "torchvision", "timm", "lightly", "pytorch_lightning"}
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("torch", reason="needs the train extra")
     return tmp_path_factory.mktemp("crops")
 
 
@@ -211,7 +210,6 @@ def test_a_disk_that_is_full_is_said_and_the_checkpoint_before_stays(
 def test_a_wrong_configuration_names_key_value_and_expectation(
     tmp_path: Path, text: str, words: list[str]
 ) -> None:
-    pytest.importorskip("torch", reason="needs the train extra")
     path = tmp_path / "train.toml"
     path.write_text(text)
     done = call("train", "ssl", "--config", path, "--out", tmp_path / "run")

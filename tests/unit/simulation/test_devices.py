@@ -13,6 +13,8 @@ from schemas.errors import ConfigError
 from simulation.laboratory import write_maps_and_truth, write_world
 from simulation.world import A1_UM, FOCUS_Z_UM, SPACING_UM, World, WorldFile
 
+pytestmark = pytest.mark.micromanager
+
 PLATE = "VIRTUAL-0003-01"
 C04 = (A1_UM[0] + 3 * SPACING_UM, A1_UM[1] - 2 * SPACING_UM)
 

@@ -11,7 +11,7 @@ from schemas.errors import OutputError
 from schemas.ranking import FOR_RESEARCH_USE_ONLY
 from schemas.specimen import Agreement, SpecimenRanking
 from tests.samples import NOW, specimen_ranking
-from tests.unit.daemon.test_report import Balanced
+from tests.unit.daemon.reports.test_ranking_page import Balanced
 
 
 def parsed(of: SpecimenRanking) -> Balanced:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from scipy.stats import spearmanr
 
@@ -20,7 +21,8 @@ from schemas.errors import BundleError, ProfileError
 from schemas.trajectory import Trajectories
 from tests.known_plates import DOSING_DAY, READOUT_DAY, plate
 
-onnx = pytest.importorskip("onnx", reason="needs the train extra")
+pytestmark = pytest.mark.train  # it writes small ONNX networks
+
 WIDTH = 8
 DRIFT = 0.5  # a day
 SEEN = {"features": ("n", "t", WIDTH), "days": ("t",), "readout_day": ()}

@@ -12,6 +12,8 @@ from inference.dose.logistic import Levels, Logistic, LogisticFit, fit_logistic
 from schemas.ranking import TreatmentTable
 from tests.dosed_plates import table, well
 
+pytestmark = pytest.mark.synfit
+
 Array = np.ndarray[Any, np.dtype[np.float64]]
 True_ = dict[str, tuple[float, float, float]]
 

@@ -10,6 +10,8 @@ from inference.dose.logistic import Levels, Logistic, LogisticFit, fit_logistic
 from schemas.dose_response import Bound, DoseResponse, Effect, Response
 from schemas.errors import ProfileError
 
+pytestmark = pytest.mark.synfit
+
 DOSES = 10.0 / 3.0 ** np.arange(7)[::-1]  # 0.014 … 10
 TRUE = Logistic(bottom=0.0, top=8.0, midpoint=0.5, hill=1.5)
 Wells = dict[float, list[tuple[str, float]]]

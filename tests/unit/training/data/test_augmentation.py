@@ -3,11 +3,10 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
-
-from schemas.errors import ConfigError  # noqa: E402 - after the skip
-from training.data.augmentation import PRESETS, Augmentation, augment, draw, preset  # noqa: E402
+from schemas.errors import ConfigError
+from training.data.augmentation import PRESETS, Augmentation, augment, draw, preset
 
 pytestmark = pytest.mark.train
 

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
-
-from inference.tissue.ranked_measures import RANKED  # noqa: E402 - after the skip
-from schemas.errors import ConfigError  # noqa: E402
-from training.data.batches import (  # noqa: E402
+from inference.tissue.ranked_measures import RANKED
+from schemas.errors import ConfigError
+from training.data.batches import (
     UNKNOWN_LABEL,
     Batch,
     BatchPlan,
@@ -21,7 +20,7 @@ from training.data.batches import (  # noqa: E402
     MeasureScale,
     batches,
 )
-from training.data.well_views import Cropping, PlateNote, View, WellViews, keep_views  # noqa: E402
+from training.data.well_views import Cropping, PlateNote, View, WellViews, keep_views
 
 pytestmark = pytest.mark.train
 

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
-
-from schemas.errors import ConfigError  # noqa: E402 - after the skip
-from training.encoder.backbones import (  # noqa: E402
+from schemas.errors import ConfigError
+from training.encoder.backbones import (
     choose_what_learns,
     fix_batch_norm,
     make_backbone,

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
-
-from schemas.errors import CollapseError, ConfigError  # noqa: E402 - after the skip
-from training.encoder.collapse import check, measure  # noqa: E402 - after the skip
+from schemas.errors import CollapseError, ConfigError
+from training.encoder.collapse import check, measure
 
 pytestmark = pytest.mark.train
 

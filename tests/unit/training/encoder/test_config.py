@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("torch", reason="needs the train extra")
-
 from schemas.errors import ConfigError
 from training.encoder.config import ArchiveSection, TrainingConfig, load_training_config
 

@@ -5,17 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
-pytest.importorskip("timm", reason="needs the train extra")
-pytest.importorskip("onnxscript", reason="needs the train extra")
-
-from inference.bundle import canary_planes, load_bundle  # noqa: E402 - after the skips
-from inference.encoding.onnx_encoder import OnnxEncoder  # noqa: E402
-from inference.encoding.preprocessing import preprocess  # noqa: E402
-from schemas.encoder_bundle import PlanePolicy, Preprocessing  # noqa: E402
-from tests.samples import well_image  # noqa: E402
-from training.encoder.export import Description, ParityError, imagenet_lite0, write_bundle  # noqa: E402
+from inference.bundle import canary_planes, load_bundle
+from inference.encoding.onnx_encoder import OnnxEncoder
+from inference.encoding.preprocessing import preprocess
+from schemas.encoder_bundle import PlanePolicy, Preprocessing
+from tests.samples import well_image
+from training.encoder.export import Description, ParityError, imagenet_lite0, write_bundle
 
 pytestmark = [pytest.mark.train, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 

@@ -4,16 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
-
-from training.data.sources import split_by_plate  # noqa: E402
-from training.encoder.backbones import make_backbone  # noqa: E402 - after the skip
-from training.encoder.config import TrainingConfig  # noqa: E402
-from training.encoder.train import plan_of, read_views, train_encoder  # noqa: E402
-from training.encoder.validation import probe_measures, validate  # noqa: E402
-from training.objectives.registry import make_objective  # noqa: E402
-from training.run_files import RunFolder  # noqa: E402
+from training.data.sources import split_by_plate
+from training.encoder.backbones import make_backbone
+from training.encoder.config import TrainingConfig
+from training.encoder.train import plan_of, read_views, train_encoder
+from training.encoder.validation import probe_measures, validate
+from training.objectives.registry import make_objective
+from training.run_files import RunFolder
 
 pytestmark = [pytest.mark.train, pytest.mark.slow]
 

@@ -4,13 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
+import torch
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
-timm = pytest.importorskip("timm", reason="needs the train extra")
-
-from schemas.errors import ConfigError  # noqa: E402 - after the skip
-from training.encoder.export import check_parity, export_onnx  # noqa: E402 - as above
-from training.encoder.levels import FARTHEST, Levels  # noqa: E402 - as above
+from schemas.errors import ConfigError
+from training.encoder.export import check_parity, export_onnx
+from training.encoder.levels import FARTHEST, Levels
 
 pytestmark = pytest.mark.train
 SIDE_PX = 64

@@ -4,16 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
-
-from inference.bundle import Bundle, load_bundle  # noqa: E402 - after the skip
-from inference.encoding.onnx_encoder import OnnxEncoder  # noqa: E402
-from schemas.encoder_bundle import PlanePolicy, Preprocessing  # noqa: E402
-from schemas.errors import ConfigError  # noqa: E402
-from training.encoder.config import DataSection  # noqa: E402
-from training.encoder.export import Description, ParityError, write_bundle  # noqa: E402
-from training.encoder.reduced_precision import (  # noqa: E402
+from inference.bundle import Bundle, load_bundle
+from inference.encoding.onnx_encoder import OnnxEncoder
+from schemas.encoder_bundle import PlanePolicy, Preprocessing
+from schemas.errors import ConfigError
+from training.encoder.config import DataSection
+from training.encoder.export import Description, ParityError, write_bundle
+from training.encoder.reduced_precision import (
     LEAST_LIKENESS,
     Floats,
     Precision,

@@ -6,17 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import torch
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
-
-from inference.bundle import load_bundle  # noqa: E402 - after the skip
-from inference.encoding.onnx_encoder import OnnxEncoder  # noqa: E402
-from schemas.errors import CollapseError, ConfigError  # noqa: E402
-from training.encoder.backbones import make_backbone  # noqa: E402
-from training.encoder.config import TrainingConfig  # noqa: E402
-from training.encoder.train import Outcome, Trained, plan_of, read_views, train_encoder  # noqa: E402
-from training.objectives.registry import make_objective  # noqa: E402
-from training.run_files import RunFolder  # noqa: E402
+from inference.bundle import load_bundle
+from inference.encoding.onnx_encoder import OnnxEncoder
+from schemas.errors import CollapseError, ConfigError
+from training.encoder.backbones import make_backbone
+from training.encoder.config import TrainingConfig
+from training.encoder.train import Outcome, Trained, plan_of, read_views, train_encoder
+from training.objectives.registry import make_objective
+from training.run_files import RunFolder
 
 pytestmark = pytest.mark.train
 

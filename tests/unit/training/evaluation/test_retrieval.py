@@ -1,6 +1,7 @@
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from training.evaluation.retrieval import (
@@ -86,17 +87,16 @@ def test_without_three_replicates_there_is_no_number() -> None:
     assert np.isnan(found.mean_average_precision)
 
 
+@pytest.mark.copairs
 def test_precision_is_that_of_copairs() -> None:
-    copairs = pytest.importorskip(
-        "copairs.map", reason="copairs is not installed; it is an oracle for this test only"
-    )
-    pandas = pytest.importorskip("pandas")
+    import copairs.map  # noqa: PLC0415 - no extra installs it
+
     rng = np.random.default_rng(2)
     treatments = np.array(["DMSO"] * 12 + ["a"] * 3 + ["b"] * 4)
     embeddings = rng.normal(size=(19, 6))
     embeddings[12:15] += 1
     untreated = treatments == "DMSO"
-    meta = pandas.DataFrame(
+    meta = pd.DataFrame(
         {
             "treatment": treatments,
             "control": untreated.astype(int),
@@ -104,7 +104,7 @@ def test_precision_is_that_of_copairs() -> None:
         }
     )
     centred = embeddings - embeddings[untreated].mean(axis=0)
-    found = copairs.average_precision(
+    found = copairs.map.average_precision(
         meta,
         centred,
         pos_sameby=["treatment", "row"],

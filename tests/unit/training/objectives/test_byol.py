@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
-
-from tests.objective_samples import doubles, objective_of, sample_batch  # noqa: E402 - after the skip
-from training.objectives.ema import momentum_at  # noqa: E402 - after the skip
+from tests.objective_samples import doubles, objective_of, sample_batch
+from training.objectives.ema import momentum_at
 
 pytestmark = pytest.mark.train
 

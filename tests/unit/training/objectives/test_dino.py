@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
-
-from tests.objective_samples import Doubles, doubles, objective_of, sample_batch  # noqa: E402 - after the skip
+from tests.objective_samples import Doubles, doubles, objective_of, sample_batch
 
 pytestmark = pytest.mark.train
 

@@ -1,18 +1,16 @@
 """MAE, arXiv 2111.06377, section 3."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import timm
+import torch
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
-
-timm = pytest.importorskip("timm", reason="needs the train extra")
-
-from dataclasses import replace  # noqa: E402 - after the skip
-
-from schemas.errors import ConfigError  # noqa: E402 - after the skip
-from tests.objective_samples import doubles, objective_of, sample_batch  # noqa: E402 - after the skip
-from training.objectives.base import ObjectiveSettings  # noqa: E402 - after the skip
-from training.objectives.mae import MAE  # noqa: E402 - after the skip
+from schemas.errors import ConfigError
+from tests.objective_samples import doubles, objective_of, sample_batch
+from training.objectives.base import ObjectiveSettings
+from training.objectives.mae import MAE
 
 pytestmark = pytest.mark.train
 

@@ -1,16 +1,14 @@
 """Hand measures as teachers: the clean image's measures, their change, and a companion at a small weight."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
+from pydantic import ValidationError
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
-
-from dataclasses import replace  # noqa: E402 - after the skip
-
-from pydantic import ValidationError  # noqa: E402 - after the skip
-
-from schemas.errors import ConfigError  # noqa: E402 - after the skip
-from tests.objective_samples import Doubles, doubles, objective_of, sample_batch  # noqa: E402 - after the skip
+from schemas.errors import ConfigError
+from tests.objective_samples import Doubles, doubles, objective_of, sample_batch
 
 pytestmark = pytest.mark.train
 

@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
-
-from tests.objective_samples import Doubles, objective_of, projected, sample_batch  # noqa: E402 - after the skip
-from training.objectives.ntxent import contrastive  # noqa: E402 - after the skip
-from training.objectives.planes import each_plane, sharpest_first  # noqa: E402 - after the skip
+from tests.objective_samples import Doubles, objective_of, projected, sample_batch
+from training.objectives.ntxent import contrastive
+from training.objectives.planes import each_plane, sharpest_first
 
 pytestmark = pytest.mark.train
 

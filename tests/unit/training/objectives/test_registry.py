@@ -1,14 +1,13 @@
 """Every objective by name, alone and in two processes that share a batch."""
 
+from pathlib import Path
+
 import pytest
+import torch
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
-
-from pathlib import Path  # noqa: E402 - after the skip
-
-from schemas.errors import ConfigError  # noqa: E402 - after the skip
-from tests.objective_samples import learn_once, objective_of, sample_batch, share_a_batch  # noqa: E402 - after the skip
-from training.objectives.registry import OBJECTIVES  # noqa: E402 - after the skip
+from schemas.errors import ConfigError
+from tests.objective_samples import learn_once, objective_of, sample_batch, share_a_batch
+from training.objectives.registry import OBJECTIVES
 
 pytestmark = pytest.mark.train
 

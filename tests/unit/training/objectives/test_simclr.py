@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
-
-from tests.objective_samples import Doubles, objective_of, projected, sample_batch  # noqa: E402 - after the skip
+from tests.objective_samples import Doubles, objective_of, projected, sample_batch
 
 pytestmark = pytest.mark.train
 

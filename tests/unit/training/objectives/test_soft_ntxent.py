@@ -1,13 +1,12 @@
 """Soft negatives against the formula of the module, term by term."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
-
-from dataclasses import replace  # noqa: E402 - after the skip
-
-from tests.objective_samples import Doubles, doubles, objective_of, projected, sample_batch  # noqa: E402 - after the skip
+from tests.objective_samples import Doubles, doubles, objective_of, projected, sample_batch
 
 pytestmark = pytest.mark.train
 

@@ -1,14 +1,12 @@
 """Two days of a well as positives, and the days between them as a target, term by term."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
-
-from dataclasses import replace  # noqa: E402 - after the skip
-
-from schemas.errors import ConfigError  # noqa: E402 - after the skip
-from tests.objective_samples import doubles, objective_of, projected, sample_batch  # noqa: E402 - after the skip
+from schemas.errors import ConfigError
+from tests.objective_samples import doubles, objective_of, projected, sample_batch
 
 pytestmark = pytest.mark.train
 

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
-
-from tests.objective_samples import Doubles, objective_of, projected, sample_batch  # noqa: E402 - after the skip
-from training.objectives.triplet import batch_hard  # noqa: E402 - after the skip
+from tests.objective_samples import Doubles, objective_of, projected, sample_batch
+from training.objectives.triplet import batch_hard
 
 pytestmark = pytest.mark.train
 
