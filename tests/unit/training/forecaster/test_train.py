@@ -12,30 +12,30 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
-pytestmark = [pytest.mark.train, pytest.mark.filterwarnings("ignore")]  # lightning's own
-
-from inference.bundle import load_bundle  # noqa: E402
-from inference.departure.assembly import feature_names  # noqa: E402
-from inference.departure.sequence_model import OnnxSequenceModel, load_forecaster  # noqa: E402 - after the question whether there is torch
-from inference.encoding.onnx_encoder import OnnxEncoder  # noqa: E402
-from schemas.errors import ConfigError  # noqa: E402
-from schemas.plate_map import Group  # noqa: E402
-from schemas.trajectory import Trajectories  # noqa: E402
-from tests.samples import well_image  # noqa: E402
-from training.forecaster.config import (  # noqa: E402
+from inference.bundle import load_bundle
+from inference.departure.assembly import feature_names
+from inference.departure.sequence_model import OnnxSequenceModel, load_forecaster
+from inference.encoding.onnx_encoder import OnnxEncoder
+from schemas.errors import ConfigError
+from schemas.plate_map import Group
+from schemas.trajectory import Trajectories
+from tests.samples import well_image
+from training.forecaster.config import (
     DataSection,
     ForecasterConfig,
     ModelSection,
     RunSection,
     load_forecaster_config,
 )
-from training.forecaster.data import FIRST_TRAINING_SEED, from_virtual, untreated_only  # noqa: E402
-from training.forecaster.model import GruForecaster  # noqa: E402
-from training.forecaster.train import learn, learn_jointly, plates_of, train_forecaster  # noqa: E402
-from training.forecaster.train import train as forecaster  # noqa: E402
-from training.forecaster.views import Views, split_by_plate  # noqa: E402
+from training.forecaster.data import FIRST_TRAINING_SEED, from_virtual, untreated_only
+from training.forecaster.model import GruForecaster
+from training.forecaster.train import learn, learn_jointly, plates_of, train_forecaster
+from training.forecaster.train import train as forecaster
+from training.forecaster.views import Views, split_by_plate
+
+pytestmark = [pytest.mark.train, pytest.mark.filterwarnings("ignore")]  # lightning's own
 
 DAYS = (5, 6, 7, 8, 9, 10)
 WIDTH = 4

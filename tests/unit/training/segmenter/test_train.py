@@ -4,14 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch", reason="needs the train extra")
-pytest.importorskip("onnxscript", reason="needs the train extra")
-
-from inference.tissue.onnx_segmenter import OnnxSegmenter, load_segmenter  # noqa: E402
-from simulation.microscope import microscopes  # noqa: E402 - after the skips
-from training.segmenter.train import Settings, UNet, loss_of, train, write_segmenter  # noqa: E402
-from training.segmenter.views import FIRST_SEED, training_views  # noqa: E402
+from inference.tissue.onnx_segmenter import OnnxSegmenter, load_segmenter
+from simulation.microscope import microscopes
+from training.segmenter.train import Settings, UNet, loss_of, train, write_segmenter
+from training.segmenter.views import FIRST_SEED, training_views
 
 pytestmark = [pytest.mark.train, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
