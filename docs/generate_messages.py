@@ -11,8 +11,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from schemas.events import to_event  # noqa: E402 - the repository's root has to be on the path first
-from schemas.json_schemas import DATA, json_schemas  # noqa: E402 - as above
-from schemas.messages import AlertData, AlertKind, DayDeparture, MessageData, topic_of  # noqa: E402 - as above
+from schemas.json_schemas import MESSAGE_MODELS, json_schemas  # noqa: E402 - as above
+from schemas.messages import AlertData, AlertKind, DayDeparture, MessageData, MessageKind, topic_of  # noqa: E402 - as above
 from tests import samples  # noqa: E402 - as above
 
 _SERVICE = "spherorank"
@@ -58,7 +58,7 @@ def files() -> dict[Path, str]:
     return schemas | {ROOT / "docs" / "reference" / "messages.md": _page()}
 
 
-def examples() -> dict[str, MessageData]:
+def examples() -> dict[MessageKind, MessageData]:
     """Return one message of each kind."""
     departures = (DayDeparture(day=7, departure=0.4), DayDeparture(day=8, departure=1.9))
     return {
@@ -80,7 +80,7 @@ def examples() -> dict[str, MessageData]:
 def _page() -> str:
     parts = [_INTRODUCTION]
     for sequence, (kind, data) in enumerate(examples().items(), start=41):
-        schema = DATA[kind].model_json_schema(mode="serialization")
+        schema = MESSAGE_MODELS[kind].model_json_schema(mode="serialization")
         event = json.loads(to_event(data, sequence=sequence, service=_SERVICE, at=samples.NOW))
         topic = topic_of(data)
         if kind in _PLATE_TOPICS:

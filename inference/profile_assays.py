@@ -8,7 +8,7 @@ import pandas as pd
 
 from inference.deterioration.calibration import AssayPlate, Calibration, calibrate, refit
 from inference.deterioration.well_order import by_deterioration
-from schemas.assay import LARGEST_PERCENT
+from schemas.assay import MAX_PERCENT
 from schemas.errors import ProfileError
 from schemas.ranking import TreatmentTable
 from schemas.trajectory import Trajectories
@@ -62,7 +62,7 @@ def read_assays(table: Path, plates: Sequence[Trajectories]) -> dict[str, Percen
         if well in assays.setdefault(plate, {}):
             raise ProfileError(
                 table,
-                f"row {number}: plate {plate}, well {well} stands twice; expected each well once",
+                f"row {number}: plate {plate}, well {well} occurs twice; expected each well once",
             )
         assays[plate][well] = 100 - _viability(text, f"{table}, row {number}")
     return dict(assays)
@@ -73,9 +73,9 @@ def _viability(text: str, where: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0 <= value <= LARGEST_PERCENT:
+    if not 0 <= value <= MAX_PERCENT:
         raise ProfileError(
-            where, f"{VIABILITY} is {text!r}; expected 0 to {LARGEST_PERCENT:g} (% of the control)"
+            where, f"{VIABILITY} is {text!r}; expected 0 to {MAX_PERCENT:g} (% of the control)"
         )
     return value
 

@@ -5,20 +5,17 @@ import hashlib
 import io
 from collections.abc import Collection
 
-from pydantic import BaseModel, ConfigDict
-
 from schemas.errors import PlateMapError
+from schemas.frozen_model import FrozenModel
 from schemas.well import parse_well
 
 COLUMNS = ["well", "viability_percent"]
-LARGEST_PERCENT = 200.0
-FEWEST_WELLS = 2
+MAX_PERCENT = 200.0
+MIN_WELLS = 2
 
 
-class Assay(BaseModel):
+class Assay(FrozenModel):
     """Measured viability of wells of one plate, in % of the control."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     plate: str
     viability_percent: dict[str, float]  # by well, 0…200
@@ -49,32 +46,37 @@ def parse_assay(text: str, *, plate: str, wells: Collection[str], name: str) -> 
     for row in reader:
         if None in row:
             problems.append(
-                f"line {reader.line_num}: {len(row[None]) + len(COLUMNS)} values; expected {len(COLUMNS)} (a decimal point, not a comma)"
+                f"line {reader.line_num}: {len(row[None]) + len(COLUMNS)} values; "
+                f"expected {len(COLUMNS)} (a decimal point, not a comma)"
             )
             continue
         cells = {key.strip(): (value or "").strip() for key, value in row.items()}
         try:
-            well, value = _well(cells["well"], wells), _percent(cells["viability_percent"])
+            well, value = (
+                _parse_assay_well(cells["well"], wells),
+                _parse_percent(cells["viability_percent"]),
+            )
         except ValueError as error:
             problems.append(f"line {reader.line_num}: {error}")
             continue
         if well in values:
             problems.append(
-                f"line {reader.line_num}: well {well} stands twice; expected each well once"
+                f"line {reader.line_num}: well {well} occurs twice; expected each well once"
             )
         values[well] = value
-    if not problems and len(values) < FEWEST_WELLS:
-        problems.append(f"{len(values)} wells; expected at least {FEWEST_WELLS}")
+    if not problems and len(values) < MIN_WELLS:
+        problems.append(f"{len(values)} wells; expected at least {MIN_WELLS}")
     if not problems and len(set(values.values())) == 1:
         problems.append(
-            f"all {len(values)} wells have viability {next(iter(values.values())):g} %; expected values that differ"
+            f"all {len(values)} wells have viability {next(iter(values.values())):g} %; "
+            "expected values that differ"
         )
     if problems:
         raise PlateMapError(name, "; ".join(problems))
     return Assay(plate=plate, viability_percent=values)
 
 
-def _well(text: str, wells: Collection[str]) -> str:
+def _parse_assay_well(text: str, wells: Collection[str]) -> str:
     well = parse_well(text)
     if well not in wells:
         raise ValueError(
@@ -83,15 +85,15 @@ def _well(text: str, wells: Collection[str]) -> str:
     return well
 
 
-def _percent(text: str) -> float:
+def _parse_percent(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
         raise ValueError(
-            f"viability_percent {text!r} is not a number; expected 0 to {LARGEST_PERCENT:g}"
+            f"viability_percent {text!r} is not a number; expected 0 to {MAX_PERCENT:g}"
         ) from None
-    if not 0 <= value <= LARGEST_PERCENT:  # NaN fails it too
+    if not 0 <= value <= MAX_PERCENT:  # NaN fails it too
         raise ValueError(
-            f"viability_percent is {text}; expected 0 to {LARGEST_PERCENT:g} (% of the control)"
+            f"viability_percent is {text}; expected 0 to {MAX_PERCENT:g} (% of the control)"
         )
     return value

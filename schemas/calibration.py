@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from schemas.frozen_model import FrozenModel
 
 Method = Literal["departure", "deterioration"]
 """How wells and treatments are placed."""
@@ -10,13 +10,7 @@ MethodChoice = Literal["auto", "departure", "deterioration"]
 """How they are to be; ``auto``: by deterioration where it is calibrated."""
 
 
-class _Out(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-
-class CalibrationPlate(_Out):
+class CalibrationPlate(FrozenModel):
     """What was taken of one assay plate, by content: enough to find the very same again."""
 
     plate: str
@@ -26,7 +20,7 @@ class CalibrationPlate(_Out):
     """well, visit and digest of the pixels of each"""
 
 
-class Drift(_Out):
+class Drift(FrozenModel):
     """How far the untreated and single-dose wells of a plate lie from those that a model was learned from."""
 
     distance: float
@@ -36,7 +30,7 @@ class Drift(_Out):
     """of the range seen: then the model is not used for this plate"""
 
 
-class CalibrationCard(_Out):
+class CalibrationCard(FrozenModel):
     """The card of one calibration; with the assay plates it is enough to make the same model again."""
 
     digest: str

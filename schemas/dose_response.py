@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
+from schemas.frozen_model import FrozenModel
 
 
 class Effect(StrEnum):
@@ -34,13 +34,7 @@ class Bound(StrEnum):
     BELOW_LOWEST = "below_lowest"  # < the lowest dose tested
 
 
-class _Out(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-
-class DosePoint(_Out):
+class DosePoint(FrozenModel):
     """The wells of one dose."""
 
     amount: float
@@ -51,7 +45,7 @@ class DosePoint(_Out):
     mean: float
 
 
-class Estimate(_Out):
+class Estimate(FrozenModel):
     """A number with its 90 % interval."""
 
     value: float
@@ -61,7 +55,7 @@ class Estimate(_Out):
     """null where the wells set no limit"""
 
 
-class InhibitoryDose(_Out):
+class InhibitoryDose(FrozenModel):
     """A dose with an effect of interest, with its 90 % interval; never extrapolated."""
 
     bound: Bound
@@ -73,7 +67,7 @@ class InhibitoryDose(_Out):
     """null where the interval reaches above the highest dose tested"""
 
 
-class Curve(_Out):
+class Curve(FrozenModel):
     """effect = bottom + (top - bottom) / (1 + (midpoint / dose)^hill), between the doses tested."""
 
     bottom: Estimate
@@ -85,7 +79,7 @@ class Curve(_Out):
     hill: Estimate
 
 
-class DoseResponse(_Out):
+class DoseResponse(FrozenModel):
     """One compound's effect against its dose."""
 
     compound: str
@@ -105,7 +99,7 @@ class DoseResponse(_Out):
     """where the effect is 0.5; of ``growth_rate`` the GR50; null of ``departure``, which is no fraction"""
 
 
-class Excess(_Out):
+class Excess(FrozenModel):
     """Effect beyond what a reference model expects, as a fraction; above 0 = synergy."""
 
     expected: float
@@ -118,7 +112,7 @@ class Excess(_Out):
     """of no excess, two-sided"""
 
 
-class Combination(_Out):
+class Combination(FrozenModel):
     """What a combination does beyond its parts."""
 
     treatment: str

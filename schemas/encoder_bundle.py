@@ -4,7 +4,9 @@ import hashlib
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from schemas.frozen_model import FrozenModel
 
 
 class PlanePolicy(StrEnum):
@@ -19,20 +21,16 @@ Providers = Literal["auto", "cpu", "cuda"]
 """What the encoder runs on; ``auto`` takes CUDA where it works, else the CPU."""
 
 
-class Canary(BaseModel):
+class Canary(FrozenModel):
     """A fixed well image, made by formula from ``seed``, and the first values of its embedding when the bundle was made."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     seed: int
     expected: tuple[float, ...] = Field(min_length=1)
     tolerance: float = Field(gt=0)  # largest absolute difference of a value
 
 
-class Preprocessing(BaseModel):
+class Preprocessing(FrozenModel):
     """What happens between the planes of a well image and the encoder's input, in this order."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     planes: PlanePolicy
     field_um: float | None = Field(
@@ -45,10 +43,8 @@ class Preprocessing(BaseModel):
     std: tuple[float, float, float]  # divided by
 
 
-class BundleCard(BaseModel):
+class BundleCard(FrozenModel):
     """The content of ``bundle.json``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     format: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=60)

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
-from schemas.messages import PREFIX, MessageData, kind_of, subject_of
+from schemas.messages import TOPIC_PREFIX, MessageData, kind_of, subject_of
 
 SEQUENCE_DIGITS = (
     20  # of the largest unsigned 64-bit number, so that the text sorts as the numbers do
@@ -25,9 +25,9 @@ def to_event(data: MessageData, *, sequence: int, service: str, at: datetime) ->
         If ``at`` has no time zone.
     """
     if at.tzinfo is None:
-        raise ValueError(f"the time {at.isoformat()} has no time zone; an event's has one")
+        raise ValueError(f"the time {at.isoformat()} has no time zone; expected a time with one")
     attributes = {
-        "type": f"{PREFIX}.{kind_of(data)}",
+        "type": f"{TOPIC_PREFIX}.{kind_of(data)}",
         "source": f"spherorank/{quote(service, safe='')}",
         "id": f"{service}-{sequence}",
         "time": at.astimezone(UTC),

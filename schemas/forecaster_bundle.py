@@ -2,17 +2,17 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from schemas.frozen_model import FrozenModel
 
 
-class ForecasterCard(BaseModel):
+class ForecasterCard(FrozenModel):
     """The content of ``forecaster.json``.
 
     The model takes ``features`` (wells, days, features) float32 with NaN for a missing image, ``days`` (days,) float32 and ``readout_day`` () float32, and
     gives ``readout`` (wells, features) float32: what each well would have become untreated.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     format: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=60)

@@ -6,7 +6,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from schemas.events import SEQUENCE_DIGITS
 from schemas.messages import (
-    PREFIX,
+    TOPIC_PREFIX,
     AlertData,
     MessageKind,
     ObservationData,
@@ -20,7 +20,7 @@ from schemas.requests import Reply, Request
 from schemas.specimen import SpecimenRanking
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-DATA: dict[MessageKind, type[BaseModel]] = {
+MESSAGE_MODELS: dict[MessageKind, type[BaseModel]] = {
     "observation": ObservationData,
     "rejected": RejectedData,
     "ranking": RankingData,
@@ -55,11 +55,11 @@ def _request_schema() -> dict[str, Any]:
 
 def event_schema(kind: MessageKind) -> dict[str, Any]:
     """Return the schema of a message's body: a CloudEvents 1.0 event in structured mode."""
-    data = DATA[kind].model_json_schema(mode="serialization")
+    data = MESSAGE_MODELS[kind].model_json_schema(mode="serialization")
     definitions = data.pop("$defs", {})
     properties = {
         "specversion": {"const": "1.0"},
-        "type": {"const": f"{PREFIX}.{kind}"},
+        "type": {"const": f"{TOPIC_PREFIX}.{kind}"},
         "source": {
             "type": "string",
             "description": "`spherorank/<service>`: whose series of sequence numbers this is",
@@ -79,7 +79,7 @@ def event_schema(kind: MessageKind) -> dict[str, Any]:
         "data": data,
     }
     return {
-        "title": f"{PREFIX}.{kind}",
+        "title": f"{TOPIC_PREFIX}.{kind}",
         "description": data["description"],
         "type": "object",
         "properties": properties,

@@ -4,22 +4,15 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from schemas.frozen_model import FrozenModel
 from schemas.quality import Flag, Quality
 from schemas.ranking import FOR_RESEARCH_USE_ONLY, Condition, Ranking
 from schemas.specimen import SpecimenRanking
 
-PREFIX = "spherorank.v1"
+TOPIC_PREFIX = "spherorank.v1"
 
 
-class _Data(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-
-class DayDeparture(_Data):
+class DayDeparture(FrozenModel):
     """How far a well was, on one day, from what it would have become untreated, in untreated spreads."""
 
     day: int
@@ -27,7 +20,7 @@ class DayDeparture(_Data):
     """null while too few untreated wells have an image of that day"""
 
 
-class ObservationData(_Data):
+class ObservationData(FrozenModel):
     """A well image was embedded and stored; after dosing with the well's departure on every day seen."""
 
     plate: str
@@ -60,7 +53,7 @@ class ObservationData(_Data):
     """the well's way so far, one entry a day seen; empty before dosing"""
 
 
-class RejectedData(_Data):
+class RejectedData(FrozenModel):
     """A file or image was refused."""
 
     plate: str
@@ -97,7 +90,7 @@ class MicroscopeState(StrEnum):
     RESTARTING = "restarting"  # it ended, and is started again after a pause
 
 
-class MicroscopeData(_Data):
+class MicroscopeData(FrozenModel):
     """The microscope that the service drives."""
 
     state: MicroscopeState
@@ -107,7 +100,7 @@ class MicroscopeData(_Data):
     """culture day of it"""
 
 
-class StatusData(_Data):
+class StatusData(FrozenModel):
     """The heartbeat, and the first and last word of a service."""
 
     state: ServiceState
@@ -142,7 +135,7 @@ class AlertKind(StrEnum):
     MICROSCOPE = "microscope"
 
 
-class AlertData(_Data):
+class AlertData(FrozenModel):
     """A person should look."""
 
     kind: AlertKind
@@ -190,9 +183,9 @@ def topic_of(data: MessageData) -> str:
     """
     kind = kind_of(data)
     if isinstance(data, StatusData | AlertData):
-        return f"{PREFIX}.{kind}"
+        return f"{TOPIC_PREFIX}.{kind}"
     subject = "".join(
         character if character.isascii() and character.isprintable() and character != " " else "_"
         for character in subject_of(data) or "_"
     )
-    return f"{PREFIX}.{kind}.{subject}"
+    return f"{TOPIC_PREFIX}.{kind}.{subject}"

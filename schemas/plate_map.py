@@ -38,7 +38,8 @@ def _time_of_day(value: object) -> object:
         isinstance(value, str) and not _TIME_OF_DAY.fullmatch(value)
     ):
         raise ValueError(
-            f"{value!r} is not a time of day; expected one such as 10:00, in the time zone of seeded_at"
+            f"{value!r} is not a time of day; expected one such as 10:00, "
+            "in the time zone of seeded_at"
         )
     return value
 
@@ -99,11 +100,13 @@ class PlateFile(BaseModel):
     def _days_in_order(self) -> "PlateFile":
         if self.readout_day <= self.dosed_on_day:
             raise ValueError(
-                f"readout_day is {self.readout_day}; expected a day after dosed_on_day = {self.dosed_on_day}"
+                f"readout_day is {self.readout_day}; "
+                f"expected a day after dosed_on_day = {self.dosed_on_day}"
             )
         if self.dosed_at is not None and self.culture_day(self.dosed_at) != self.dosed_on_day:
             raise ValueError(
-                f"dosed_at falls on culture day {self.culture_day(self.dosed_at)}; expected dosed_on_day = {self.dosed_on_day}"
+                f"dosed_at is on culture day {self.culture_day(self.dosed_at)}; "
+                f"expected dosed_on_day = {self.dosed_on_day}"
             )
         return self
 
@@ -151,7 +154,8 @@ def parse_plate_map(toml_text: str, csv_text: str, *, toml_name: str, csv_name: 
         if outside := [entry.well for entry in entries if entry.well not in allowed]:
             raise PlateMapError(
                 csv_name,
-                f"{', '.join(outside)} named here, but `wells` in {toml_name} is {plate_file.wells!r}; expected only wells of that list",
+                f"{', '.join(outside)} listed here, but `wells` in {toml_name} is "
+                f"{plate_file.wells!r}; expected only wells of that list",
             )
     return PlateMap(**plate_file.model_dump(), entries=tuple(entries))
 
@@ -195,11 +199,13 @@ def _parse_wells(text: str, name: str) -> list[WellEntry]:
             continue
         if None in row:
             problems.append(
-                f"line {line}: {len(row[None]) + 3} values; expected 3 (quote a treatment that holds a comma)"
+                f"line {line}: {len(row[None]) + 3} values; "
+                "expected 3 (quote a treatment that contains a comma)"
             )
         elif entry.well in seen:
             problems.append(
-                f"line {line}: well {entry.well} stands on line {seen[entry.well]} already; expected each well once"
+                f"line {line}: well {entry.well} is already on line {seen[entry.well]}; "
+                "expected each well once"
             )
         seen[entry.well] = line
         entries.append(entry)

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
+from schemas.frozen_model import FrozenModel
 
 
 class Flag(StrEnum):
@@ -21,12 +21,8 @@ class Flag(StrEnum):
     )
 
 
-class Quality(BaseModel):
+class Quality(FrozenModel):
     """Measured on the planes as they came; ``flags`` are the conclusions."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
     focus: tuple[float, ...]
     """one value a plane, larger = sharper; comparable within one plate"""

@@ -4,10 +4,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from schemas.calibration import CalibrationCard, Drift, Method
 from schemas.dose_response import Combination, DoseResponse
+from schemas.frozen_model import FrozenModel
 from schemas.plate_map import Group
 from schemas.quality import Flag
 
@@ -45,13 +46,7 @@ class Condition(StrEnum):
     EXPLODED = "exploded"
 
 
-class _Out(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-
-class Reason(_Out):
+class Reason(FrozenModel):
     """A measure of a treatment's wells that changed since dosing unlike that of untreated wells."""
 
     measure: str
@@ -66,7 +61,7 @@ class Reason(_Out):
     """those that share it, the strongest first"""
 
 
-class TreatmentRank(_Out):
+class TreatmentRank(FrozenModel):
     """One treatment of a plate."""
 
     efficacy_rank: int
@@ -104,13 +99,13 @@ class TreatmentRank(_Out):
     likeness_to_single_dose: float | None = None
     """cosine of the two mean residuals: 1 = the same way, −1 = the opposite way; shown beside, decides nothing; null without a single dose"""
     verdict: Verdict
-    measures: dict[str, float] = {}
+    measures: dict[str, float] = Field(default={})
     """mean over the wells of what was measured of each"""
     reasons: tuple[Reason, ...] = ()
     """what sets its wells apart, the strongest first; empty where nothing measured does"""
 
 
-class WellRank(_Out):
+class WellRank(FrozenModel):
     """One well of the map."""
 
     well: str
@@ -121,7 +116,7 @@ class WellRank(_Out):
     scale_position: int | None
     score: float | None
     """as a treatment's; null where the well has no usable image"""
-    departures: dict[str, float] = {}
+    departures: dict[str, float] = Field(default={})
     """by each metric, on the scale of the score; one of them is the score"""
     p_value: float | None = None
     """of this well alone against untreated wells (conformal); never below 1 / (1 + untreated wells), so there is no q"""
@@ -129,7 +124,7 @@ class WellRank(_Out):
     """null where the tissue was not measured"""
     explosion_degree: float | None = None
     """0 = held together, larger = the further the tissue has spread; null where the tissue was not measured"""
-    measures: dict[str, float] = {}
+    measures: dict[str, float] = Field(default={})
     """of the readout image, each name with its unit, and the change of each since dosing (``…_change``)"""
     deterioration_percent: float | None
     """null until calibrated against an assay"""
@@ -141,14 +136,14 @@ class WellRank(_Out):
     """reasons to look twice at the image"""
 
 
-class LeftOut(_Out):
+class LeftOut(FrozenModel):
     """A well that took no part, and why."""
 
     well: str
     reason: str
 
 
-class RankingQuality(_Out):
+class RankingQuality(FrozenModel):
     """Whether to believe it."""
 
     gate: Gate
@@ -175,7 +170,7 @@ class RankingQuality(_Out):
     """wells of the map with tissue and no image of this day"""
 
 
-class Scale(_Out):
+class Scale(FrozenModel):
     """The scale of the thesis: 1…x intact by deterioration, x+1…n exploded by degree."""
 
     x: int | None
@@ -184,7 +179,7 @@ class Scale(_Out):
     """ranked wells"""
 
 
-class LabelDoubt(_Out):
+class LabelDoubt(FrozenModel):
     """Wells whose trajectory contradicts what the plate map says of them; no label is changed and no score: people decide."""
 
     wells: tuple[str, ...]
@@ -198,16 +193,24 @@ class LabelDoubt(_Out):
     @property
     def sentence(self) -> str:
         """What a person should look at."""
-        surely = f"probability {min(self.probability, 0.99):.2f}"
+        probability = f"probability {min(self.probability, 0.99):.2f}"
         match self.wells:
             case (well,):
-                return f"Well {well} is labelled {self.said} and looks like {self.seems} ({surely}): check its label."
+                return (
+                    f"Well {well} is labelled {self.said} and looks like {self.seems} "
+                    f"({probability}): check its label."
+                )
             case (one, other):
-                return f"Wells {one} and {other}, labelled {self.said}, look {self.seems} ({surely}): check both labels."
-        return f"The plate looks {self.seems} ({surely}): check the plate map against the plate."
+                return (
+                    f"Wells {one} and {other}, labelled {self.said}, look {self.seems} "
+                    f"({probability}): check both labels."
+                )
+        return (
+            f"The plate looks {self.seems} ({probability}): check the plate map against the plate."
+        )
 
 
-class TreatmentTable(_Out):
+class TreatmentTable(FrozenModel):
     """The result of the arithmetic, before it becomes the ranking of a plate and day."""
 
     treatments: tuple[TreatmentRank, ...]
@@ -226,7 +229,7 @@ class TreatmentTable(_Out):
     """wells that look as if they were labelled wrongly, with a probability of 0.1 or more, the most probable first"""
 
 
-class RankingHead(_Out):
+class RankingHead(FrozenModel):
     """Which ranking this is and how it was made: enough to make it again."""
 
     plate: str

@@ -3,39 +3,34 @@
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
+from schemas.frozen_model import FrozenModel
 from schemas.messages import StatusData
 from schemas.ranking import Ranking
 
-LARGEST_SEQUENCE = 2**63 - 1
+MAX_SEQUENCE = 2**63 - 1
 _EXAMPLE = '{"kind": "status"}'
 
 
-class _Wire(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-
-class StatusRequest(_Wire):
+class StatusRequest(FrozenModel):
     """Asks how the service is."""
 
     kind: Literal["status"] = "status"
 
 
-class LatestRequest(_Wire):
+class LatestRequest(FrozenModel):
     """Asks for the newest ranking of a plate."""
 
     kind: Literal["latest"] = "latest"
     plate: str
 
 
-class ReplayRequest(_Wire):
+class ReplayRequest(FrozenModel):
     """Asks for what was said after a message."""
 
     kind: Literal["replay"] = "replay"
-    after: int = Field(ge=0, le=LARGEST_SEQUENCE)
+    after: int = Field(ge=0, le=MAX_SEQUENCE)
     """sequence number of the last message the client has; 0: none"""
     topic: str = ""
     """only topics that begin so"""
@@ -47,7 +42,7 @@ class StatusReply(StatusData):
     kind: Literal["status"] = "status"
 
 
-class LatestReply(_Wire):
+class LatestReply(FrozenModel):
     """The newest ranking of a plate: of its last ranked day the last revision."""
 
     kind: Literal["latest"] = "latest"
@@ -55,7 +50,7 @@ class LatestReply(_Wire):
     ranking: Ranking
 
 
-class ReplayedMessage(_Wire):
+class ReplayedMessage(FrozenModel):
     """A message as it was, or will be, published."""
 
     topic: str
@@ -64,7 +59,7 @@ class ReplayedMessage(_Wire):
     """the CloudEvents event"""
 
 
-class ReplayReply(_Wire):
+class ReplayReply(FrozenModel):
     """The next messages in order, as many as one reply holds."""
 
     kind: Literal["replay"] = "replay"
@@ -81,7 +76,7 @@ class ReplayReply(_Wire):
     """largest number the service has issued; smaller than ``after`` where the service has another store than the client remembers"""
 
 
-class ErrorReply(_Wire):
+class ErrorReply(FrozenModel):
     """The request was not understood or cannot be answered."""
 
     kind: Literal["error"] = "error"
@@ -94,7 +89,7 @@ class ErrorReply(_Wire):
 Request = Annotated[StatusRequest | LatestRequest | ReplayRequest, Field(discriminator="kind")]
 Reply = Annotated[StatusReply | LatestReply | ReplayReply | ErrorReply, Field(discriminator="kind")]
 
-_REQUESTS: dict[str, type[_Wire]] = {
+_REQUESTS: dict[str, type[FrozenModel]] = {
     "status": StatusRequest,
     "latest": LatestRequest,
     "replay": ReplayRequest,
@@ -117,9 +112,11 @@ def parse_request(text: bytes) -> StatusRequest | LatestRequest | ReplayRequest:
             f"the request is not JSON ({error}); expected an object such as {_EXAMPLE}"
         ) from error
     if not isinstance(content, dict):
-        raise ValueError(f"the request is {_short(content)}; expected an object such as {_EXAMPLE}")  # noqa: TRY004 - the client's text is wrong, no type of ours
+        raise ValueError(  # noqa: TRY004 - the text is wrong, not a Python type
+            f"the request is {_shortened(content)}; expected an object such as {_EXAMPLE}"
+        )
     if not (isinstance(content.get("kind"), str) and content["kind"] in _REQUESTS):
-        found = f"is {_short(content['kind'])}" if "kind" in content else "is missing"
+        found = f"is {_shortened(content['kind'])}" if "kind" in content else "is missing"
         raise ValueError(f"key kind {found}; expected one of {', '.join(_REQUESTS)}")
     try:
         return _READER.validate_python(content, strict=True)
@@ -134,10 +131,12 @@ def _describe(kind: str, problem: Any) -> str:  # noqa: ANN401 - pydantic's Type
     if problem["type"] == "missing":
         return f"key {key} is missing; expected it in a request of kind {kind}"
     if problem["type"] == "extra_forbidden":
-        return f"key {key} is unknown; expected only {', '.join(_REQUESTS[kind].model_fields)} in a request of kind {kind}"
-    return f"key {key} is {_short(problem['input'])}; expected {problem['msg'].removeprefix('Input should be ')}"
+        fields = ", ".join(_REQUESTS[kind].model_fields)
+        return f"key {key} is unknown; expected only {fields} in a request of kind {kind}"
+    expected = problem["msg"].removeprefix("Input should be ")
+    return f"key {key} is {_shortened(problem['input'])}; expected {expected}"
 
 
-def _short(value: object) -> str:
+def _shortened(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 80 else f"{text[:79]}…"  # noqa: PLR2004 - about one line

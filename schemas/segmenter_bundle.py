@@ -2,15 +2,14 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from schemas.encoder_bundle import Canary
+from schemas.frozen_model import FrozenModel
 
 
-class SegmenterCard(BaseModel):
+class SegmenterCard(FrozenModel):
     """The content of ``segmenter.json``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     format: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=60)

@@ -4,9 +4,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from schemas.calibration import Method
+from schemas.frozen_model import FrozenModel
 from schemas.plate_map import Group
 from schemas.ranking import FOR_RESEARCH_USE_ONLY, Verdict
 
@@ -20,13 +21,7 @@ class Agreement(StrEnum):
     CONTRADICT = "contradict"  # effective on one plate, growth on another
 
 
-class _Out(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-
-class PlateOfSpecimen(_Out):
+class PlateOfSpecimen(FrozenModel):
     """One plate of the specimen and the ranking that was taken from it."""
 
     plate: str
@@ -45,7 +40,7 @@ class PlateOfSpecimen(_Out):
     """those with a score, which the plate's scale rests on"""
 
 
-class OnPlate(_Out):
+class OnPlate(FrozenModel):
     """What one plate alone says of a treatment, as in that plate's ranking: nothing is taken out."""
 
     plate: str
@@ -58,7 +53,7 @@ class OnPlate(_Out):
     verdict: Verdict
 
 
-class SpecimenTreatment(_Out):
+class SpecimenTreatment(FrozenModel):
     """One treatment, all plates of the specimen together."""
 
     efficacy_rank: int
@@ -92,7 +87,7 @@ class SpecimenTreatment(_Out):
     """what each plate says alone"""
 
 
-class SpecimenTable(_Out):
+class SpecimenTable(FrozenModel):
     """The result of the arithmetic, before it becomes a revision."""
 
     method: Method
@@ -109,7 +104,7 @@ class SpecimenTable(_Out):
     """what a reader has to know, in sentences"""
 
 
-class SpecimenHead(_Out):
+class SpecimenHead(FrozenModel):
     """Which ranking of a specimen this is."""
 
     specimen: str

@@ -9,20 +9,20 @@ from pydantic import BaseModel
 
 from schemas.ranking import FOR_RESEARCH_USE_ONLY, Reason, TreatmentRank, TreatmentTable, WellRank
 
-Lead = Mapping[str, object]
+LeadingColumns = Mapping[str, object]
 """The first columns of a table's rows, such as ``plate``."""
-SPREAD_OUT = {"measures": "", "departures": "departure_"}
+EXPANDED_FIELDS = {"measures": "", "departures": "departure_"}
 """Fields whose every entry has a column of its own, and what stands before its name."""
 
 
-def treatments_csv(tables: Sequence[tuple[Lead, TreatmentTable]]) -> str:
+def treatments_csv(tables: Sequence[tuple[LeadingColumns, TreatmentTable]]) -> str:
     """Return one row a treatment; reasons are joined to one text."""
-    return _csv(TreatmentRank, [(lead, table.treatments) for lead, table in tables])
+    return _csv(TreatmentRank, [(leading, table.treatments) for leading, table in tables])
 
 
-def wells_csv(tables: Sequence[tuple[Lead, TreatmentTable]]) -> str:
+def wells_csv(tables: Sequence[tuple[LeadingColumns, TreatmentTable]]) -> str:
     """Return one row a well."""
-    return _csv(WellRank, [(lead, table.wells) for lead, table in tables])
+    return _csv(WellRank, [(leading, table.wells) for leading, table in tables])
 
 
 def csv_text(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
@@ -36,13 +36,14 @@ def csv_text(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 
 
 def _csv(
-    model: type[BaseModel], tables: Sequence[tuple[Lead, Sequence[TreatmentRank | WellRank]]]
+    model: type[BaseModel],
+    tables: Sequence[tuple[LeadingColumns, Sequence[TreatmentRank | WellRank]]],
 ) -> str:
-    fields = [name for name in model.model_fields if name not in SPREAD_OUT]
-    kept = [field for field in SPREAD_OUT if field in model.model_fields]
-    spread_out = [
+    fields = [name for name in model.model_fields if name not in EXPANDED_FIELDS]
+    expanded = [
         (field, name)
-        for field in kept
+        for field in EXPANDED_FIELDS
+        if field in model.model_fields
         for name in sorted(
             {name for _, rows in tables for row in rows for name in getattr(row, field)}
         )
@@ -50,19 +51,19 @@ def _csv(
     header = [
         *(tables[0][0] if tables else ()),
         *fields,
-        *(SPREAD_OUT[field] + name for field, name in spread_out),
+        *(EXPANDED_FIELDS[field] + name for field, name in expanded),
         "notice",
     ]
     return csv_text(
         header,
         (
             (
-                *lead.values(),
+                *leading.values(),
                 *(getattr(row, name) for name in fields),
-                *(getattr(row, field).get(name) for field, name in spread_out),
+                *(getattr(row, field).get(name) for field, name in expanded),
                 FOR_RESEARCH_USE_ONLY,
             )
-            for lead, rows in tables
+            for leading, rows in tables
             for row in rows
         ),
     )

@@ -65,16 +65,19 @@ def _parse_dose(part: str, whole: str) -> Dose:
     match = _DOSE.fullmatch(part)
     if match is None:
         raise ValueError(
-            f"treatment {whole!r}: {part!r} does not parse; expected compound:amount unit, such as gemcitabine:1 uM"
+            f"treatment {whole!r}: {part!r} does not parse; "
+            "expected compound:amount unit, such as gemcitabine:1 uM"
         )
     unit = _SPELLINGS.get(match["unit"].lower())
     if unit is None:
         raise ValueError(
-            f"treatment {whole!r}: unit {match['unit']!r} is unknown; expected one of {', '.join(UNITS)}"
+            f"treatment {whole!r}: unit {match['unit']!r} is unknown; "
+            f"expected one of {', '.join(UNITS)}"
         )
     amount = float(match["amount"])
     if amount <= 0:
         raise ValueError(
-            f"treatment {whole!r}: the amount is {match['amount']}; expected more than 0 (an untreated well has an empty treatment)"
+            f"treatment {whole!r}: the amount is {match['amount']}; "
+            "expected more than 0 (an untreated well has an empty treatment)"
         )
     return Dose(match["compound"].strip(), amount, unit)

@@ -11,7 +11,7 @@ import zmq
 from pydantic import BaseModel, ValidationError
 
 from schemas.errors import ConfigError, SilentServiceError
-from schemas.messages import PREFIX
+from schemas.messages import TOPIC_PREFIX
 from schemas.requests import ErrorReply, ReplayReply, ReplayRequest
 
 ReplyT = TypeVar("ReplyT", bound=BaseModel)
@@ -113,7 +113,7 @@ def listen(
         If an address cannot be used, the service refuses the replay, or it has issued fewer messages than ``after`` (another store).
     """
     with zmq.Context() as context, context.socket(zmq.SUB) as events:
-        events.subscribe(PREFIX)
+        events.subscribe(TOPIC_PREFIX)
         _connect(events, events_url)
         requests = _Replayer(requests_url, reply_timeout_s, should_stop, on_silence)
         for message in _gapless(events, requests, after, should_stop):
@@ -250,7 +250,7 @@ def _readable(message: Message) -> str:
     words = [
         str(message.sequence).rjust(8),
         str(message.body.get("time", ""))[:19],
-        message.topic.removeprefix(f"{PREFIX}."),
+        message.topic.removeprefix(f"{TOPIC_PREFIX}."),
     ]
     return "  ".join(
         [

@@ -95,7 +95,7 @@ def test_with_too_few_measured_plates_the_ranking_is_by_departure_and_says_why(
     [
         ([("P9", "W0", "50")], "row 1: plate P9, well W0 is not in the profiles"),
         ([("P0", "X1", "50")], "row 1: plate P0, well X1 is not in the profiles"),
-        ([("P0", "W0", "50"), ("P0", "W0", "60")], "row 2: plate P0, well W0 stands twice"),
+        ([("P0", "W0", "50"), ("P0", "W0", "60")], "row 2: plate P0, well W0 occurs twice"),
         ([("P0", "W0", "-1")], "viability_percent is '-1'; expected 0 to 200"),
         ([("P0", "W0", "201")], "viability_percent is '201'; expected 0 to 200"),
         ([("P0", "W0", "")], "viability_percent is ''; expected 0 to 200"),

@@ -68,7 +68,7 @@ def test_none_left_and_twice_the_control_are_the_ends_of_what_is_taken() -> None
         ("D02,", "viability_percent '' is not a number; expected 0 to 200"),
         ("D02", "viability_percent '' is not a number; expected 0 to 200"),
         ("D02,87,5", "3 values; expected 2 (a decimal point, not a comma)"),
-        ("b2,50", "well B02 stands twice; expected each well once"),
+        ("b2,50", "well B02 occurs twice; expected each well once"),
     ],
 )
 def test_a_bad_row_is_refused_with_its_line_its_value_and_what_was_expected(

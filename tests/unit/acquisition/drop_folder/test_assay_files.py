@@ -79,7 +79,7 @@ WRONG: dict[str, tuple[str | bytes, str]] = {
         ASSAY.replace("99.5", "dead"),
         "line 2: viability_percent 'dead' is not a number; expected 0 to 200",
     ),
-    "twice": (ASSAY + "B02,50\n", "line 4: well B02 stands twice; expected each well once"),
+    "twice": (ASSAY + "B02,50\n", "line 4: well B02 occurs twice; expected each well once"),
     "all equal": (
         ASSAY.replace("99.5", "12.5"),
         "all 2 wells have viability 12.5 %; expected values that differ",

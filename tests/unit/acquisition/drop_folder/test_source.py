@@ -407,7 +407,7 @@ def test_a_plate_map_that_is_wrong_holds_its_plate_until_it_is_mended(bench: Ben
     source = bench.open()
     assert source.next(timeout_s=100) is None
     assert source.status(datetime.now(UTC)).held == {
-        "P1": "P1/P1.wells.csv: line 3: well B02 stands on line 2 already; expected each well once"
+        "P1": "P1/P1.wells.csv: line 3: well B02 is already on line 2; expected each well once"
     }
     assert source.plate_maps() == {}
     bench.write("P1/P1.wells.csv", WELLS_CSV.encode(), at_ns=MORNING_NS + 1)

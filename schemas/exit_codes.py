@@ -1,0 +1,22 @@
+"""Exit codes of every command and process of SpheroRank."""
+
+from enum import IntEnum
+
+from schemas.errors import ConfigError, SpheroRankError
+
+
+class ExitCode(IntEnum):
+    """Exit code of a process; systemd and lab control systems act on it."""
+
+    DONE = 0
+    FAILED = 1
+    WRONG_USAGE = 2  # typer's own code for a wrong option or argument
+    MICROSCOPE_STALLED = 75  # EX_TEMPFAIL of sysexits.h: a later start may succeed
+    WRONG_CONFIGURATION = 78  # EX_CONFIG of sysexits.h: systemd does not restart the service
+
+
+def exit_code_of(error: SpheroRankError) -> ExitCode:
+    """Return the exit code of a process that ends with this error."""
+    if isinstance(error, ConfigError):
+        return ExitCode.WRONG_CONFIGURATION
+    return ExitCode.FAILED
