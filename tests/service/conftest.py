@@ -13,7 +13,7 @@ from simulation.microscope import microscopes
 from simulation.robot import write_plates
 from store.sql_store import SqlStore
 from tests.made_up_site import Site
-from tests.service_bench import DAYS, Bench
+from tests.service_process import DAYS, ServiceProcess
 
 
 @pytest.fixture(scope="session")
@@ -34,18 +34,18 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, rendered: Path) -> Bench:
+def service(tmp_path: Path, rendered: Path) -> ServiceProcess:
     """Put the plate in a drop folder, not yet looked at by any service."""
-    made = Bench(tmp_path)
+    made = ServiceProcess(tmp_path)
     shutil.copytree(rendered / "drop", made.drop)
     made.configure()
     return made
 
 
 @pytest.fixture
-def empty_bench(tmp_path: Path) -> Bench:
+def empty_service(tmp_path: Path) -> ServiceProcess:
     """Make a drop folder with nothing in it."""
-    made = Bench(tmp_path)
+    made = ServiceProcess(tmp_path)
     made.drop.mkdir()
     made.configure()
     return made

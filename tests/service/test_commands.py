@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from inference.bundle import load_bundle
-from tests.service_bench import PLATE, SPHERORANK, Bench
+from tests.service_process import PLATE, SPHERORANK, ServiceProcess
 
 
 def call(*arguments: object, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
@@ -24,18 +24,18 @@ def call(*arguments: object, cwd: Path | None = None) -> "subprocess.CompletedPr
     )
 
 
-def test_check_prints_every_problem_at_once(empty_bench: Bench) -> None:
-    (empty_bench.folder / "logs").write_text("a file where a folder is expected")
-    empty_bench.configure(source='pattern = "{plate}/{day}.tif"\npath = "nowhere"')
-    done = call("check", "--config", empty_bench.config)
+def test_check_prints_every_problem_at_once(empty_service: ServiceProcess) -> None:
+    (empty_service.folder / "logs").write_text("a file where a folder is expected")
+    empty_service.configure(source='pattern = "{plate}/{day}.tif"\npath = "nowhere"')
+    done = call("check", "--config", empty_service.config)
     assert done.returncode == 78
     for word in ("source.pattern", "{well}", "nowhere", "output.logs"):
         assert word in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_check_is_content_with_a_good_configuration(bench: Bench) -> None:
-    done = call("check", "--config", bench.config)
+def test_check_is_content_with_a_good_configuration(service: ServiceProcess) -> None:
+    done = call("check", "--config", service.config)
     assert (done.returncode, done.stderr) == (0, "") or done.returncode == 0
 
 
@@ -97,22 +97,22 @@ def test_a_wrong_environment_variable_is_named(monkeypatch: pytest.MonkeyPatch) 
     ],
 )
 def test_check_names_what_is_wrong_with_a_plate_map(
-    empty_bench: Bench, toml: str, wells: str, words: list[str]
+    empty_service: ServiceProcess, toml: str, wells: str, words: list[str]
 ) -> None:
-    folder = empty_bench.drop / "P"
+    folder = empty_service.drop / "P"
     folder.mkdir()
     (folder / "P.plate.toml").write_text(
         f'plate = "P"\nseeded_at = 2026-11-10T09:00:00+01:00\n{toml}'
     )
     (folder / "P.wells.csv").write_text(wells)
-    done = call("check", "--config", empty_bench.config)
+    done = call("check", "--config", empty_service.config)
     assert done.returncode == 78
     for word in ["P/P.", *words]:
         assert word in done.stderr
 
 
-def test_status_without_a_service_says_so(empty_bench: Bench) -> None:
-    done = call("status", "--config", empty_bench.config)
+def test_status_without_a_service_says_so(empty_service: ServiceProcess) -> None:
+    done = call("status", "--config", empty_service.config)
     assert done.returncode == 1
     assert "no answer" in done.stderr.lower() or "does not answer" in done.stderr.lower()
 
@@ -122,17 +122,19 @@ def test_rank_needs_a_plate_or_profiles(tmp_path: Path) -> None:
     assert call("rank", "--profiles", "t.csv", cwd=tmp_path).returncode == 2
 
 
-def test_rank_of_an_unknown_plate_names_the_known_ones(empty_bench: Bench) -> None:
-    done = call("rank", "--plate", "P-9", "--config", empty_bench.config)
+def test_rank_of_an_unknown_plate_names_the_known_ones(empty_service: ServiceProcess) -> None:
+    done = call("rank", "--plate", "P-9", "--config", empty_service.config)
     assert done.returncode == 1
     assert "P-9" in done.stderr
 
 
-def test_embed_writes_a_table_and_names_what_it_refused(bench: Bench, tmp_path: Path) -> None:
-    images = sorted((bench.drop / PLATE / "day10").glob("B0*_z2.tif"))
+def test_embed_writes_a_table_and_names_what_it_refused(
+    service: ServiceProcess, tmp_path: Path
+) -> None:
+    images = sorted((service.drop / PLATE / "day10").glob("B0*_z2.tif"))
     bad = tmp_path / "bad.tif"
     bad.write_text("no image")
-    done = call("embed", *images, bad, "--out", tmp_path / "e.parquet", "--config", bench.config)
+    done = call("embed", *images, bad, "--out", tmp_path / "e.parquet", "--config", service.config)
     assert done.returncode == 1
     assert str(bad) in done.stderr
     table = pd.read_parquet(tmp_path / "e.parquet")
@@ -145,9 +147,9 @@ def test_embed_writes_a_table_and_names_what_it_refused(bench: Bench, tmp_path: 
 
 
 def test_measure_writes_a_row_and_a_mask_for_each_image_and_says_what_has_no_scale(
-    bench: Bench, tmp_path: Path
+    service: ServiceProcess, tmp_path: Path
 ) -> None:
-    images = sorted((bench.drop / PLATE / "day10").glob("B0*_z2.tif"))
+    images = sorted((service.drop / PLATE / "day10").glob("B0*_z2.tif"))
     plain = tmp_path / "plain.png"
     cv2.imwrite(str(plain), tifffile.imread(images[0]))
     bad = tmp_path / "bad.tif"
@@ -170,16 +172,16 @@ def test_measure_writes_a_row_and_a_mask_for_each_image_and_says_what_has_no_sca
     assert np.count_nonzero(mask) == counted["area_px"]
 
 
-def test_measure_takes_a_scale_for_all(bench: Bench, tmp_path: Path) -> None:
-    [image, *_] = sorted((bench.drop / PLATE / "day10").glob("*_z2.tif"))
+def test_measure_takes_a_scale_for_all(service: ServiceProcess, tmp_path: Path) -> None:
+    [image, *_] = sorted((service.drop / PLATE / "day10").glob("*_z2.tif"))
     assert call("measure", image, "--um-per-px", 2, "--out", tmp_path / "m.csv").returncode == 0
     assert pd.read_csv(tmp_path / "m.csv").loc[0, "um_per_px"] == 2
 
 
 def test_measure_refuses_a_mask_folder_that_cannot_be_written_before_it_measures(
-    bench: Bench, tmp_path: Path
+    service: ServiceProcess, tmp_path: Path
 ) -> None:
-    [image, *_] = sorted((bench.drop / PLATE / "day10").glob("*_z2.tif"))
+    [image, *_] = sorted((service.drop / PLATE / "day10").glob("*_z2.tif"))
     (tmp_path / "masks").write_text("a file")
     done = call("measure", image, "--out", tmp_path / "m.csv", "--masks", tmp_path / "masks")
     assert done.returncode == 1

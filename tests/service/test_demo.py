@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service_bench import SPHERORANK
+from tests.service_process import SPHERORANK
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import ome_types
 import pytest
 
 from simulation.world import World
-from tests.service_bench import SPHERORANK
+from tests.service_process import SPHERORANK
 
 pytestmark = pytest.mark.micromanager
 

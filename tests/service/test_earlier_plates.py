@@ -18,7 +18,7 @@ from schemas.ranking import Gate
 from schemas.trajectory import Representation, Trajectories
 from tests.made_up_site import UNTREATED, Site, small
 from tests.samples import observation_data
-from tests.service_bench import PLATE, Bench
+from tests.service_process import PLATE, ServiceProcess
 
 
 def test_earlier_plates_of_the_line_are_taken_along_newest_first_and_named(site: Site) -> None:
@@ -236,20 +236,20 @@ def test_a_provisional_ranking_that_fails_its_gate_still_becomes_final(site: Sit
     assert (final.final, final.revision, final.quality.gate) == (True, 2, Gate.FAILED)
 
 
-def add_copy(bench: Bench, plate: str, days_later: int) -> None:
+def add_copy(service: ServiceProcess, plate: str, days_later: int) -> None:
     """Put the untreated wells and the single dose of the small plate into the drop folder under another name, seeded later."""
-    folder = bench.drop / plate
-    header, *rows = (bench.drop / PLATE / f"{PLATE}.wells.csv").read_text().splitlines()
+    folder = service.drop / plate
+    header, *rows = (service.drop / PLATE / f"{PLATE}.wells.csv").read_text().splitlines()
     kept = [row for row in rows if ",screening," not in row]
     for path in (
         path
         for row in kept
-        for path in (bench.drop / PLATE).glob(f"day*/{row.split(',')[0]}_z*.tif")
+        for path in (service.drop / PLATE).glob(f"day*/{row.split(',')[0]}_z*.tif")
     ):
         (folder / path.parent.name).mkdir(parents=True, exist_ok=True)
         shutil.copy(path, folder / path.parent.name)
     (folder / f"{plate}.wells.csv").write_text("\n".join([header, *kept]) + "\n")
-    with bench.store() as store:
+    with service.store() as store:
         first = store.plate_map(PLATE)
     assert first is not None
     seeded_at = first.seeded_at + timedelta(days=days_later)
@@ -260,19 +260,19 @@ def add_copy(bench: Bench, plate: str, days_later: int) -> None:
 
 @pytest.mark.slow
 def test_the_service_takes_the_plate_before_along_and_a_restart_makes_nothing_new(
-    bench: Bench,
+    service: ServiceProcess,
 ) -> None:
-    assert bench.run_once().returncode == 0
-    add_copy(bench, "VIRTUAL-0005-02", 3)
-    done = bench.run_once()
+    assert service.run_once().returncode == 0
+    add_copy(service, "VIRTUAL-0005-02", 3)
+    done = service.run_once()
     assert done.returncode == 0, done.stderr
-    before = {plate: bench.rankings(plate) for plate in (PLATE, "VIRTUAL-0005-02")}
+    before = {plate: service.rankings(plate) for plate in (PLATE, "VIRTUAL-0005-02")}
     assert {each.earlier_plates for each in before[PLATE]} == {()}
     assert [
         (each.day, each.revision, each.earlier_plates) for each in before["VIRTUAL-0005-02"]
     ] == [(8, 1, (PLATE,)), (10, 1, (PLATE,))]
-    assert bench.run_once().returncode == 0
-    assert {plate: bench.rankings(plate) for plate in before} == before
-    asked = bench.ask("rank", "--plate", "VIRTUAL-0005-02")
+    assert service.run_once().returncode == 0
+    assert {plate: service.rankings(plate) for plate in before} == before
+    asked = service.ask("rank", "--plate", "VIRTUAL-0005-02")
     assert asked.returncode == 0, asked.stderr
-    assert {plate: bench.rankings(plate) for plate in before} == before
+    assert {plate: service.rankings(plate) for plate in before} == before

@@ -19,7 +19,7 @@ from inference.ranking.plate_ranking import RankSettings
 from schemas.errors import BundleError, ConfigError
 from schemas.forecast import ForecastFrom, MetricName
 from tests.known_plates import plate
-from tests.service_bench import SPHERORANK
+from tests.service_process import SPHERORANK
 
 DEFAULT_ENCODER = load_bundle("default").card
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from schemas.trajectory import Trajectories
 from tests.known_plates import plate
-from tests.service_bench import SPHERORANK
+from tests.service_process import SPHERORANK
 
 KILLS = (0.0, 0.2, 0.5, 1.0, 1.2, 1.5, 2.0)
 

@@ -39,7 +39,7 @@ while True:
 """
 
 
-class Bench:
+class SupervisedScript:
     """A care with a script as the microscope's process, and what came of it."""
 
     def __init__(self, folder: Path, store: SqlStore) -> None:
@@ -89,9 +89,9 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+def bench(tmp_path: Path) -> Iterator[SupervisedScript]:
     store = SqlStore(f"sqlite:///{tmp_path}/store.sqlite")
-    made = Bench(tmp_path, store)
+    made = SupervisedScript(tmp_path, store)
     yield made
     if made.care is not None:
         made.care.close()
@@ -106,7 +106,7 @@ def is_running(pid: int) -> bool:
     return True
 
 
-def test_what_the_process_says_goes_to_the_log_and_the_status(bench: Bench) -> None:
+def test_what_the_process_says_goes_to_the_log_and_the_status(bench: SupervisedScript) -> None:
     care = bench.look_after(
         "tell('day.started', plate='P1', day=7, wells=60)\ntell('well.saved', plate='P1', day=7, well='B02', event_id=3)\n"
         "print('a driver prints what it likes', flush=True)\ntell('well.failed', plate='P1', day=7, well='B03', problem='too slow')\n"
@@ -133,7 +133,7 @@ def test_what_the_process_says_goes_to_the_log_and_the_status(bench: Bench) -> N
     assert care.status() == MicroscopeData(state=MicroscopeState.IMAGING, plate="P1", day=7)
 
 
-def test_a_process_with_nothing_to_do_is_idle(bench: Bench) -> None:
+def test_a_process_with_nothing_to_do_is_idle(bench: SupervisedScript) -> None:
     care = bench.look_after(
         "tell('day.started', plate='P1', day=7)\ntell('day.done', plate='P1', day=7)\n" + TICKS
     )
@@ -141,7 +141,7 @@ def test_a_process_with_nothing_to_do_is_idle(bench: Bench) -> None:
     bench.look_until(lambda: care.status().state is MicroscopeState.IDLE)
 
 
-def test_an_alert_of_the_process_is_published_once_and_cleared(bench: Bench) -> None:
+def test_an_alert_of_the_process_is_published_once_and_cleared(bench: SupervisedScript) -> None:
     alert = "tell('alert', kind='disk', cause='archive', message='1,000 bytes free; expected 9,000', plate='P1')\n"
     bench.look_after(
         alert
@@ -156,7 +156,9 @@ def test_an_alert_of_the_process_is_published_once_and_cleared(bench: Bench) -> 
     assert "1,000 bytes free; expected 9,000" in said
 
 
-def test_a_process_that_dies_is_started_again_ever_later_with_an_alert(bench: Bench) -> None:
+def test_a_process_that_dies_is_started_again_ever_later_with_an_alert(
+    bench: SupervisedScript,
+) -> None:
     bench.look_after("sys.exit('the camera is not connected')")
     with capture_logs() as logged:
         bench.look_until(lambda: len(bench.lives) == 4)
@@ -171,7 +173,7 @@ def test_a_process_that_dies_is_started_again_ever_later_with_an_alert(bench: Be
 
 
 def test_a_killed_process_leaves_the_lamp_to_be_switched_off_before_the_next_start(
-    bench: Bench,
+    bench: SupervisedScript,
 ) -> None:
     bench.look_after(
         "if life == 1: os.kill(os.getpid(), signal.SIGKILL)\n(here / f'lamp_was_off_{(here / \"lamp\").exists()}').touch()\n"
@@ -182,7 +184,7 @@ def test_a_killed_process_leaves_the_lamp_to_be_switched_off_before_the_next_sta
     assert "killed by signal 9" in bench.said()[0]
 
 
-def test_a_lamp_that_cannot_be_switched_off_is_an_alert(bench: Bench) -> None:
+def test_a_lamp_that_cannot_be_switched_off_is_an_alert(bench: SupervisedScript) -> None:
     bench.look_after(
         "if life == 1: os.abort()\n" + TICKS, lamp_off="sys.exit('the lamp does not answer')"
     )
@@ -191,7 +193,7 @@ def test_a_lamp_that_cannot_be_switched_off_is_an_alert(bench: Bench) -> None:
     assert "the lamp does not answer" in bench.said()[1]
 
 
-def test_a_silent_process_is_ended_and_started_again(bench: Bench) -> None:
+def test_a_silent_process_is_ended_and_started_again(bench: SupervisedScript) -> None:
     bench.look_after("if life == 1: time.sleep(60)\n" + TICKS, IMPATIENT)
     bench.look_until(lambda: len(bench.lives) == 2)
     assert not is_running(bench.lives[0])
@@ -199,7 +201,7 @@ def test_a_silent_process_is_ended_and_started_again(bench: Bench) -> None:
     assert "said nothing for 1 s" in bench.said()[0]
 
 
-def test_a_silent_process_that_ignores_sigterm_is_killed(bench: Bench) -> None:
+def test_a_silent_process_that_ignores_sigterm_is_killed(bench: SupervisedScript) -> None:
     bench.look_after(
         "if life == 1:\n    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n    time.sleep(60)\n"
         + TICKS,
@@ -210,7 +212,9 @@ def test_a_silent_process_that_ignores_sigterm_is_killed(bench: Bench) -> None:
     assert bench.lamp_is_off
 
 
-def test_a_wrong_configuration_is_tried_again_after_the_longest_pause_only(bench: Bench) -> None:
+def test_a_wrong_configuration_is_tried_again_after_the_longest_pause_only(
+    bench: SupervisedScript,
+) -> None:
     bench.look_after(
         "sys.stderr.write('spherorank.toml, key source.micromanager.config: does not exist\\n')\nsys.exit(78)"
     )
@@ -221,7 +225,7 @@ def test_a_wrong_configuration_is_tried_again_after_the_longest_pause_only(bench
     assert not bench.lamp_is_off
 
 
-def test_a_command_that_does_not_exist_is_an_alert(bench: Bench, tmp_path: Path) -> None:
+def test_a_command_that_does_not_exist_is_an_alert(bench: SupervisedScript, tmp_path: Path) -> None:
     bench.care = MicroscopeCare(
         [str(tmp_path / "none")], [str(tmp_path / "none")], bench.alerts, LIMITS, time.monotonic
     )
@@ -229,7 +233,9 @@ def test_a_command_that_does_not_exist_is_an_alert(bench: Bench, tmp_path: Path)
     assert "cannot be started" in bench.said()[0]
 
 
-def test_what_was_wrong_in_an_earlier_life_goes_away_with_a_life_that_lasts(bench: Bench) -> None:
+def test_what_was_wrong_in_an_earlier_life_goes_away_with_a_life_that_lasts(
+    bench: SupervisedScript,
+) -> None:
     bench.look_after(
         "if life == 1:\n    tell('alert', cause='B02', message='no image of B02')\n    sys.exit(1)\n"
         + TICKS
@@ -239,7 +245,7 @@ def test_what_was_wrong_in_an_earlier_life_goes_away_with_a_life_that_lasts(benc
     assert len(bench.lives) == 2
 
 
-def test_a_look_never_waits_and_a_flood_never_stops_the_process(bench: Bench) -> None:
+def test_a_look_never_waits_and_a_flood_never_stops_the_process(bench: SupervisedScript) -> None:
     care = bench.look_after(
         "for number in range(200_000): print('{\"event\": \"tick\"}')\nprint('x' * 1_000_000, file=sys.stderr, flush=True)\n(here / 'through').touch()\n"
         + TICKS
@@ -256,7 +262,7 @@ def test_a_look_never_waits_and_a_flood_never_stops_the_process(bench: Bench) ->
     assert time.monotonic() - started < 1.0
 
 
-def test_closing_ends_the_process_in_order(bench: Bench) -> None:
+def test_closing_ends_the_process_in_order(bench: SupervisedScript) -> None:
     care = bench.look_after(TICKS)
     bench.look_until(lambda: care.status().state is MicroscopeState.IDLE)
     care.close()
@@ -268,7 +274,7 @@ def test_closing_ends_the_process_in_order(bench: Bench) -> None:
 
 
 def test_closing_kills_a_process_that_ignores_sigterm_and_switches_the_lamp_off(
-    bench: Bench,
+    bench: SupervisedScript,
 ) -> None:
     care = bench.look_after(
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\ntell('tick')\ntime.sleep(60)",
@@ -280,7 +286,9 @@ def test_closing_kills_a_process_that_ignores_sigterm_and_switches_the_lamp_off(
     assert bench.lamp_is_off
 
 
-def test_what_a_process_leaves_behind_does_not_hold_up_the_next_start(bench: Bench) -> None:
+def test_what_a_process_leaves_behind_does_not_hold_up_the_next_start(
+    bench: SupervisedScript,
+) -> None:
     bench.look_after(
         "import subprocess\nif life == 1:\n    subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(4)'])\n    sys.exit(1)\n"
         + TICKS
@@ -290,7 +298,7 @@ def test_what_a_process_leaves_behind_does_not_hold_up_the_next_start(bench: Ben
     assert time.monotonic() - started < 4
 
 
-def test_the_end_of_the_service_is_the_end_of_stdin(bench: Bench) -> None:
+def test_the_end_of_the_service_is_the_end_of_stdin(bench: SupervisedScript) -> None:
     """Whatever ends the service, kill -9 too, closes this pipe; here the service's side is closed alone."""
     care = bench.look_after(
         "tell('tick')\nsys.stdin.read()\n(here / 'parent_gone').touch()\nos._exit(0)"

@@ -11,7 +11,7 @@ from daemon import wiring
 from daemon.config import Config, MicromanagerSection, load_config, microscope_settings
 from daemon.jobs import check as checks
 from schemas.errors import ConfigError
-from tests.service_bench import Bench
+from tests.service_process import ServiceProcess
 
 NEEDED = 'config = "MMConfig.cfg"\na1_um = [1000.0, -500.0]\n'
 
@@ -173,22 +173,22 @@ def test_a_drop_folder_has_no_microscope(tmp_path: Path) -> None:
         microscope_settings(load(tmp_path, None, ""))
 
 
-def configure(bench: Bench) -> None:
-    bench.configure(
+def configure(service: ServiceProcess) -> None:
+    service.configure(
         source='kind = "micromanager"\n[source.micromanager]\nconfig = "none.cfg"\na1_um = [0.0, 0.0]\n'
     )
 
 
 def test_check_without_the_extra_says_what_to_install_and_checks_the_rest(
-    empty_bench: Bench, monkeypatch: pytest.MonkeyPatch
+    empty_service: ServiceProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    configure(empty_bench)
-    empty_bench.drop.rmdir()
+    configure(empty_service)
+    empty_service.drop.rmdir()
     monkeypatch.setitem(sys.modules, "pymmcore_plus", None)  # as where it is not installed
-    archive, microscope = checks.problems_with(empty_bench.config)
+    archive, microscope = checks.problems_with(empty_service.config)
     assert (
         archive
-        == f"source.path: {empty_bench.drop} is no folder; expected the folder that images are to be saved in"
+        == f"source.path: {empty_service.drop} is no folder; expected the folder that images are to be saved in"
     )
     assert (
         microscope
@@ -197,32 +197,36 @@ def test_check_without_the_extra_says_what_to_install_and_checks_the_rest(
 
 
 @pytest.mark.micromanager
-def test_check_opens_the_microscope_in_a_process_of_its_own(empty_bench: Bench) -> None:
-    configure(empty_bench)
-    problems = checks.problems_with(empty_bench.config)
+def test_check_opens_the_microscope_in_a_process_of_its_own(empty_service: ServiceProcess) -> None:
+    configure(empty_service)
+    problems = checks.problems_with(empty_service.config)
     assert len(problems) == 1
-    assert str(empty_bench.folder / "none.cfg") in problems[0]
+    assert str(empty_service.folder / "none.cfg") in problems[0]
 
 
 @pytest.mark.micromanager
-def test_the_service_lives_on_beside_a_microscope_that_cannot_be_opened(empty_bench: Bench) -> None:
-    configure(empty_bench)
-    with empty_bench.running():
-        empty_bench.wait_for(
-            lambda: any(line["kind"] == "microscope" for line in empty_bench.events("alert.raised"))
+def test_the_service_lives_on_beside_a_microscope_that_cannot_be_opened(
+    empty_service: ServiceProcess,
+) -> None:
+    configure(empty_service)
+    with empty_service.running():
+        empty_service.wait_for(
+            lambda: any(
+                line["kind"] == "microscope" for line in empty_service.events("alert.raised")
+            )
         )
-        status = empty_bench.ask("status").stdout
-    (alert,) = empty_bench.events("alert.raised")
+        status = empty_service.ask("status").stdout
+    (alert,) = empty_service.events("alert.raised")
     assert "none.cfg" in alert["message"]
     assert "exit code 78" in alert["message"]
     assert "microscope    restarting" in status
 
 
-def test_once_never_starts_the_microscope(empty_bench: Bench) -> None:
-    configure(empty_bench)
-    assert empty_bench.run_once().returncode == 0
-    assert not empty_bench.events("microscope.started")
-    assert not empty_bench.events("alert.raised")
+def test_once_never_starts_the_microscope(empty_service: ServiceProcess) -> None:
+    configure(empty_service)
+    assert empty_service.run_once().returncode == 0
+    assert not empty_service.events("microscope.started")
+    assert not empty_service.events("alert.raised")
 
 
 def test_the_command_of_the_microscope_names_the_file(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from inference.onnx_session import CPU, create_session
 from schemas.encoder_bundle import BundleCard
 from schemas.errors import SourceGoneError
 from store.embedding_ledger import SqlEmbeddingLedger
-from tests.service_bench import DAYS, PLATE, WELLS, Bench
+from tests.service_process import DAYS, PLATE, WELLS, ServiceProcess
 
 IMAGES = WELLS * len(DAYS)
 CANARY_UM_PER_PX = 4.0
@@ -63,34 +63,34 @@ def encoder_id(another: Path) -> str:
 @pytest.fixture(scope="module")
 def taken_in(tmp_path_factory: pytest.TempPathFactory, rendered: Path) -> Path:
     """Let the service take in the plate, once."""
-    bench = Bench(tmp_path_factory.mktemp("taken_in"))
-    shutil.copytree(rendered / "drop", bench.drop)
-    bench.configure()
-    assert bench.run_once().returncode == 0
-    return bench.folder
+    service = ServiceProcess(tmp_path_factory.mktemp("taken_in"))
+    shutil.copytree(rendered / "drop", service.drop)
+    service.configure()
+    assert service.run_once().returncode == 0
+    return service.folder
 
 
 @pytest.fixture
-def stored(tmp_path: Path, taken_in: Path) -> Bench:
+def stored(tmp_path: Path, taken_in: Path) -> ServiceProcess:
     """Return a site of one's own with the plate stored; copied files keep their times, so they are the versions that were taken in."""
-    bench = Bench(tmp_path / "site")
+    service = ServiceProcess(tmp_path / "site")
     shutil.copytree(
-        taken_in, bench.folder, ignore=shutil.ignore_patterns("events", "requests")
+        taken_in, service.folder, ignore=shutil.ignore_patterns("events", "requests")
     )  # sockets
-    bench.configure()
-    return bench
+    service.configure()
+    return service
 
 
-def with_bundle(bench: Bench, bundle: Path) -> Config:
+def with_bundle(service: ServiceProcess, bundle: Path) -> Config:
     """Name another bundle in the configuration and return what it then says, with paths that hold from everywhere."""
-    if "[encoder]" not in bench.config.read_text():
-        bench.config.write_text(bench.config.read_text() + f'[encoder]\nbundle = "{bundle}"\n')
-    return load_config(bench.config)
+    if "[encoder]" not in service.config.read_text():
+        service.config.write_text(service.config.read_text() + f'[encoder]\nbundle = "{bundle}"\n')
+    return load_config(service.config)
 
 
-def embedded(bench: Bench, encoder_id: str) -> tuple[int, int]:
+def embedded(service: ServiceProcess, encoder_id: str) -> tuple[int, int]:
     """Return how many images the encoder embedded, and how many it was refused."""
-    with closing(SqlEmbeddingLedger(f"sqlite:///{bench.folder}/spherorank.sqlite")) as ledger:
+    with closing(SqlEmbeddingLedger(f"sqlite:///{service.folder}/spherorank.sqlite")) as ledger:
         [of_plate] = ledger.embedded(encoder_id)
     assert of_plate.images == IMAGES
     return of_plate.embedded, of_plate.refused
@@ -98,7 +98,7 @@ def embedded(bench: Bench, encoder_id: str) -> tuple[int, int]:
 
 @pytest.mark.slow
 def test_a_killed_re_embedding_goes_on_and_the_plate_is_ranked_with_both_encoders(
-    stored: Bench, another: Path, encoder_id: str
+    stored: ServiceProcess, another: Path, encoder_id: str
 ) -> None:
     command = stored.command("embed", "--store", "--bundle", str(another), "--jobs", "2")
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
@@ -135,7 +135,7 @@ def test_a_killed_re_embedding_goes_on_and_the_plate_is_ranked_with_both_encoder
 
 
 def test_files_that_are_gone_or_changed_are_listed_and_the_rest_is_embedded(
-    stored: Bench, another: Path, encoder_id: str, monkeypatch: pytest.MonkeyPatch
+    stored: ServiceProcess, another: Path, encoder_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second, third = stored.wells()[:3]
     stored.well(first, 7)[0].unlink()
@@ -164,7 +164,7 @@ def test_files_that_are_gone_or_changed_are_listed_and_the_rest_is_embedded(
 
 
 def test_a_folder_that_is_not_mounted_is_not_taken_for_files_that_are_gone(
-    stored: Bench, another: Path, encoder_id: str
+    stored: ServiceProcess, another: Path, encoder_id: str
 ) -> None:
     aside = stored.drop.rename(stored.folder / "aside")
     done = stored.ask("embed", "--store", "--bundle", str(another))
@@ -183,8 +183,8 @@ def test_a_folder_that_is_not_mounted_is_not_taken_for_files_that_are_gone(
     assert embedded(stored, encoder_id) == (0, 0)
 
 
-def absolute_store(bench: Bench, config: Config) -> object:
-    return config.store.model_copy(update={"url": f"sqlite:///{bench.folder}/spherorank.sqlite"})
+def absolute_store(service: ServiceProcess, config: Config) -> object:
+    return config.store.model_copy(update={"url": f"sqlite:///{service.folder}/spherorank.sqlite"})
 
 
 @pytest.mark.parametrize(
@@ -204,8 +204,8 @@ def test_either_images_or_the_store_are_embedded(arguments: list[str]) -> None:
     )
 
 
-def test_a_wrong_bundle_is_told_before_anything_is_opened(empty_bench: Bench) -> None:
-    asked = empty_bench.ask("embed", "--store", "--bundle", "nowhere")
+def test_a_wrong_bundle_is_told_before_anything_is_opened(empty_service: ServiceProcess) -> None:
+    asked = empty_service.ask("embed", "--store", "--bundle", "nowhere")
     assert asked.returncode == 78
     assert "nowhere: is no encoder bundle" in asked.stderr
-    assert not (empty_bench.folder / "spherorank.sqlite").exists()
+    assert not (empty_service.folder / "spherorank.sqlite").exists()

@@ -34,7 +34,7 @@ BLURRED = quality(flags=(Flag.BLURRED,))
 
 
 @dataclass
-class Bench:
+class StoreWithReactions:
     """A store, a clock and the reactions to what is stored."""
 
     store: SqlStore
@@ -91,62 +91,68 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+def bench(tmp_path: Path) -> Iterator[StoreWithReactions]:
     store = SqlStore(f"sqlite:///{tmp_path}/store.sqlite")
     blank = WellEntry(well="A01", group=Group.BLANK)
-    yield Bench(store, tmp_path, plate_map(entries=(*plate_map().entries, blank)))
+    yield StoreWithReactions(store, tmp_path, plate_map(entries=(*plate_map().entries, blank)))
     store.close()
 
 
-def test_an_unclear_image_of_today_is_requested_again(bench: Bench) -> None:
+def test_an_unclear_image_of_today_is_requested_again(bench: StoreWithReactions) -> None:
     assert bench.react("B02", 8) == [("B02", 8)]
 
 
-def test_a_clear_image_is_not(bench: Bench) -> None:
+def test_a_clear_image_is_not(bench: StoreWithReactions) -> None:
     assert bench.react("B02", 8, quality=quality()) == []
 
 
-def test_a_well_is_requested_once_a_day(bench: Bench) -> None:
+def test_a_well_is_requested_once_a_day(bench: StoreWithReactions) -> None:
     bench.react("B02", 8)
     ((name, _),) = bench.requests.pending()
     bench.requests.finish(name)
     assert bench.react("B02", 8, visit="day08-20261117T110000", seed=1) == []
 
 
-def test_a_blank_well_may_be_empty_and_a_well_outside_the_map_may_be_anything(bench: Bench) -> None:
+def test_a_blank_well_may_be_empty_and_a_well_outside_the_map_may_be_anything(
+    bench: StoreWithReactions,
+) -> None:
     assert bench.react("A01", 8, quality=quality(flags=(Flag.EMPTY,))) == []
     assert bench.react("H12", 8) == []
 
 
-def test_an_archive_of_long_ago_is_not_imaged_again(bench: Bench) -> None:
+def test_an_archive_of_long_ago_is_not_imaged_again(bench: StoreWithReactions) -> None:
     assert bench.react("B02", 8, saved_at=bench.now - timedelta(hours=13)) == []
 
 
-def test_an_image_that_was_left_lying_past_midnight_is_not_imaged_again(bench: Bench) -> None:
+def test_an_image_that_was_left_lying_past_midnight_is_not_imaged_again(
+    bench: StoreWithReactions,
+) -> None:
     assert bench.react("B02", 7, saved_at=bench.now - timedelta(hours=11)) == []
 
 
-def test_a_day_that_is_over_by_the_images_of_the_next_is_not_imaged_again(bench: Bench) -> None:
+def test_a_day_that_is_over_by_the_images_of_the_next_is_not_imaged_again(
+    bench: StoreWithReactions,
+) -> None:
     bench.add("C02", 8)
     assert bench.react("B02", 7) == []
 
 
 @pytest.mark.parametrize("taken_at", [None, SEEDED_AT + timedelta(days=900)])
 def test_where_the_microscope_has_another_clock_or_none_the_newest_day_is_today(
-    bench: Bench, taken_at: datetime | None
+    bench: StoreWithReactions, taken_at: datetime | None
 ) -> None:
     assert bench.react("B02", 5, taken_at=taken_at) == [("B02", 5)]
 
 
 def test_wells_of_undecided_treatments_are_requested_after_a_ranking_of_today(
-    bench: Bench,
+    bench: StoreWithReactions,
 ) -> None:
     bench.add("D02", 8, quality=quality())
     bench.rank()
     assert bench.requested() == [("D02", 8)]
 
 
-def test_a_ranking_of_an_earlier_day_requests_nothing(bench: Bench) -> None:
+def test_a_ranking_of_an_earlier_day_requests_nothing(bench: StoreWithReactions) -> None:
     bench.add("D02", 8, quality=quality())
     bench.add("D02", 9, quality=quality())
     bench.rank()
@@ -154,7 +160,7 @@ def test_a_ranking_of_an_earlier_day_requests_nothing(bench: Bench) -> None:
 
 
 def test_requests_that_a_crash_prevented_are_made_at_the_next_start(
-    bench: Bench,
+    bench: StoreWithReactions,
 ) -> None:
     bench.add("B02", 8)
     bench.rank()
@@ -164,7 +170,7 @@ def test_requests_that_a_crash_prevented_are_made_at_the_next_start(
     assert sorted(bench.requested()) == [("B02", 8), ("D02", 8)]
 
 
-def test_a_list_that_cannot_be_written_is_an_alert_until_it_can(bench: Bench) -> None:
+def test_a_list_that_cannot_be_written_is_an_alert_until_it_can(bench: StoreWithReactions) -> None:
     in_its_way = bench.folder / "imaging_requests"
     in_its_way.write_text("a file where a folder should be")
     assert bench.react("B02", 8) == []

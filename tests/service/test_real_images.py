@@ -8,15 +8,15 @@ import pytest
 from inference.bundle import load_bundle
 from schemas.observation import Observation
 from tests.real_data import real_data
-from tests.service_bench import Bench
+from tests.service_process import ServiceProcess
 
 PLATE_TOML = 'plate = "{plate}"\nseeded_at = {seeded_at}\nwells = [{wells}]\n'
 
 
 def plate_of(
-    bench: Bench, plate: str, images: list[Path], wells: list[str], seeded_at: str
+    service: ServiceProcess, plate: str, images: list[Path], wells: list[str], seeded_at: str
 ) -> None:
-    folder = bench.drop / plate
+    folder = service.drop / plate
     folder.mkdir()
     for image in images:
         shutil.copy(image, folder / image.name)
@@ -29,22 +29,22 @@ def plate_of(
     )
 
 
-def observed(bench: Bench, plate: str) -> list[Observation]:
-    done = bench.run_once()
+def observed(service: ServiceProcess, plate: str) -> list[Observation]:
+    done = service.run_once()
     assert done.returncode == 0, done.stderr
-    with bench.store() as store:
-        [encoder_id] = {line["encoder_id"] for line in bench.events("encoder.ready")}
+    with service.store() as store:
+        [encoder_id] = {line["encoder_id"] for line in service.events("encoder.ready")}
         return list(store.observations(store.imaged(plate, encoder_id), encoder_id))
 
 
 def test_the_patient_spheroids_of_a_metaxpress_export_are_all_taken_with_their_scale(
-    empty_bench: Bench,
+    empty_service: ServiceProcess,
 ) -> None:
     images = sorted((real_data("mls11_spheroids") / "images").glob("*.tif"))
     wells = ["B06", "E04", "E11", "I03", "L06"]
-    empty_bench.configure(source='pattern = "{name}_{well:a00}{guid}.tif"\nplanes = 1')
-    plate_of(empty_bench, "MLS11", images, wells, "2023-09-13T09:00:00+02:00")
-    found = observed(empty_bench, "MLS11")
+    empty_service.configure(source='pattern = "{name}_{well:a00}{guid}.tif"\nplanes = 1')
+    plate_of(empty_service, "MLS11", images, wells, "2023-09-13T09:00:00+02:00")
+    found = observed(empty_service, "MLS11")
     assert [each.key.well for each in found] == wells
     assert [each.um_per_px for each in found] == pytest.approx([1.3622] * 5, abs=1e-4)
     assert {each.day for each in found} == {9}  # the files were acquired on 2023-09-21
@@ -52,18 +52,20 @@ def test_the_patient_spheroids_of_a_metaxpress_export_are_all_taken_with_their_s
         each.complete and len(each.embedding) == load_bundle("default").card.dimension
         for each in found
     )
-    assert not empty_bench.events("image.rejected")
+    assert not empty_service.events("image.rejected")
 
 
-def test_the_focal_stack_of_an_evos_is_one_well_image_of_eleven_planes(empty_bench: Bench) -> None:
+def test_the_focal_stack_of_an_evos_is_one_well_image_of_eleven_planes(
+    empty_service: ServiceProcess,
+) -> None:
     images = sorted((real_data("evos_organoid_zstack")).glob("*.TIF"))
-    empty_bench.configure(
+    empty_service.configure(
         source='pattern = "D{day}_{name}_p{p}_z{plane}_0_{well}f{field}d{d}.TIF"\nplanes = 11'
     )
-    plate_of(empty_bench, "D6", images, ["A01"], "2023-05-01T09:00:00+02:00")
-    [found] = observed(empty_bench, "D6")
+    plate_of(empty_service, "D6", images, ["A01"], "2023-05-01T09:00:00+02:00")
+    [found] = observed(empty_service, "D6")
     assert (found.key.well, found.day, found.complete, len(found.files)) == ("A01", 6, True, 11)
     assert found.um_per_px == pytest.approx(4.32, abs=0.01)
     assert len(found.quality.focus) == 11
     assert found.quality.sharpest_plane not in (0, 10)
-    assert not empty_bench.events("image.rejected")
+    assert not empty_service.events("image.rejected")

@@ -11,14 +11,14 @@ import pytest
 import tifffile
 
 from schemas.messages import StatusData
-from tests.service_bench import DAYS, PLATE, WELLS, Bench
+from tests.service_process import DAYS, PLATE, WELLS, ServiceProcess
 
 
-def test_a_plate_goes_from_images_to_a_final_ranking(bench: Bench) -> None:
-    before = {path: path.stat() for path in bench.drop.rglob("*")}
-    done = bench.run_once()
+def test_a_plate_goes_from_images_to_a_final_ranking(service: ServiceProcess) -> None:
+    before = {path: path.stat() for path in service.drop.rglob("*")}
+    done = service.run_once()
     assert done.returncode == 0, done.stderr
-    with bench.store() as store:
+    with service.store() as store:
         [encoder_id] = {ranking.encoder_id for ranking in store.rankings(PLATE)}
         images = store.imaged(PLATE, encoder_id)
         messages = store.messages_after(0, "spherorank.v1.observation.")
@@ -28,11 +28,11 @@ def test_a_plate_goes_from_images_to_a_final_ranking(bench: Bench) -> None:
         == len(messages)
         == WELLS * len(DAYS)
     )
-    [provisional, final] = bench.rankings()
+    [provisional, final] = service.rankings()
     assert (provisional.day, provisional.final, final.day, final.final) == (8, False, 10, True)
     assert len(final.treatments) == 6
     assert not final.quality.missing_images
-    folder = bench.folder / "rankings" / PLATE
+    folder = service.folder / "rankings" / PLATE
     assert {path.name for path in folder.iterdir()} == {
         *(
             f"{name}{end}"
@@ -44,7 +44,7 @@ def test_a_plate_goes_from_images_to_a_final_ranking(bench: Bench) -> None:
     assert json.loads((folder / "latest.json").read_text()) == json.loads(
         (folder / "day10-r1.json").read_text()
     )
-    after = {path: path.stat() for path in bench.drop.rglob("*")}
+    after = {path: path.stat() for path in service.drop.rglob("*")}
     assert before.keys() == after.keys()
     assert all(
         (before[path].st_mtime_ns, before[path].st_size)
@@ -53,9 +53,11 @@ def test_a_plate_goes_from_images_to_a_final_ranking(bench: Bench) -> None:
     )
 
 
-def test_what_is_seen_of_the_tissue_goes_into_message_ranking_and_page(bench: Bench) -> None:
-    bench.run_once()
-    with bench.store() as store:
+def test_what_is_seen_of_the_tissue_goes_into_message_ranking_and_page(
+    service: ServiceProcess,
+) -> None:
+    service.run_once()
+    with service.store() as store:
         told = [
             json.loads(message.body)["data"]
             for message in store.messages_after(0, "spherorank.v1.observation.")
@@ -65,7 +67,7 @@ def test_what_is_seen_of_the_tissue_goes_into_message_ranking_and_page(bench: Be
         for data in told
         if data["day"] == 7
     )
-    [*_, final] = bench.rankings()
+    [*_, final] = service.rankings()
     scored = [row for row in final.wells if row.score is not None]
     assert all(
         {"area_um2", "circularity", "od_mean", "area_um2_change"} <= row.measures.keys()
@@ -75,13 +77,15 @@ def test_what_is_seen_of_the_tissue_goes_into_message_ranking_and_page(bench: Be
     assert (
         strongest.measures["area_um2_change"] < weakest.measures["area_um2_change"]
     )  # on this plate treated tissue shrinks
-    page = (bench.folder / "rankings" / PLATE / "day10-r1.html").read_text()
+    page = (service.folder / "rankings" / PLATE / "day10-r1.html").read_text()
     assert page.count("data:image/jpeg;base64,") == len(scored)
 
 
-def test_after_dosing_a_message_carries_the_departure_on_every_day_seen(bench: Bench) -> None:
-    bench.run_once()
-    with bench.store() as store:
+def test_after_dosing_a_message_carries_the_departure_on_every_day_seen(
+    service: ServiceProcess,
+) -> None:
+    service.run_once()
+    with service.store() as store:
         told = [
             json.loads(message.body)["data"]
             for message in store.messages_after(0, "spherorank.v1.observation.")
@@ -92,16 +96,16 @@ def test_after_dosing_a_message_carries_the_departure_on_every_day_seen(bench: B
     assert all(isinstance(departure["departure"], float) for departure in last["departures"])
 
 
-def test_a_second_run_makes_nothing_twice(bench: Bench) -> None:
-    bench.run_once()
-    with bench.store() as store:
+def test_a_second_run_makes_nothing_twice(service: ServiceProcess) -> None:
+    service.run_once()
+    with service.store() as store:
         before = [
             (message.topic, message.body)
             for message in store.messages_after(0)
             if ".status" not in message.topic
         ]
-    bench.run_once()
-    with bench.store() as store:
+    service.run_once()
+    with service.store() as store:
         after = [
             (message.topic, message.body)
             for message in store.messages_after(0)
@@ -112,20 +116,20 @@ def test_a_second_run_makes_nothing_twice(bench: Bench) -> None:
 
 @pytest.mark.slow
 def test_killed_in_the_middle_it_makes_the_same_observations_and_ranking(
-    bench: Bench, tmp_path_factory: pytest.TempPathFactory
+    service: ServiceProcess, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    undisturbed = Bench(tmp_path_factory.mktemp("undisturbed"))
-    shutil.copytree(bench.drop, undisturbed.drop)
+    undisturbed = ServiceProcess(tmp_path_factory.mktemp("undisturbed"))
+    shutil.copytree(service.drop, undisturbed.drop)
     undisturbed.configure()
     undisturbed.run_once()
     for images in (10, 40, 70):
-        with bench.running() as process:
-            bench.wait_for(lambda images=images: len(bench.events("image.stored")) >= images)  # type: ignore[misc] # mypy cannot see through a default
+        with service.running() as process:
+            service.wait_for(lambda images=images: len(service.events("image.stored")) >= images)  # type: ignore[misc] # mypy cannot see through a default
             process.kill()
             process.wait()
-    assert bench.run_once().returncode == 0
+    assert service.run_once().returncode == 0
     results = []
-    for each in (bench, undisturbed):
+    for each in (service, undisturbed):
         [*_, final] = each.rankings()
         with each.store() as store:
             images = [
@@ -170,21 +174,21 @@ def _bad_files(folder: Path) -> dict[str, str]:
 
 
 def test_each_bad_file_is_refused_with_its_reason_and_all_other_wells_are_ranked(
-    bench: Bench,
+    service: ServiceProcess,
 ) -> None:
-    bench.configure(ranking="readout_deadline_h = 0", source="plane_timeout_s = 0.5")
-    expected = _bad_files(bench.drop / PLATE / "day10")
-    done = bench.run_once()
+    service.configure(ranking="readout_deadline_h = 0", source="plane_timeout_s = 0.5")
+    expected = _bad_files(service.drop / PLATE / "day10")
+    done = service.run_once()
     assert done.returncode == 0, done.stderr
     listed = subprocess.run(
-        bench.command("rejected"), capture_output=True, text=True, check=True
+        service.command("rejected"), capture_output=True, text=True, check=True
     ).stdout
     for name, word in expected.items():
         [line] = [
             line for line in listed.splitlines() if line.split("\t")[0] == f"{PLATE}/day10/{name}"
         ]
         assert word.lower() in line.lower()
-    with bench.store() as store:
+    with service.store() as store:
         refused = [
             json.loads(message.body)["data"]["files"]
             for message in store.messages_after(0, f"spherorank.v1.rejected.{PLATE}")
@@ -192,75 +196,75 @@ def test_each_bad_file_is_refused_with_its_reason_and_all_other_wells_are_ranked
     assert sorted(path for files in refused for path in files) == sorted(
         f"{PLATE}/day10/{name}" for name in expected
     )
-    [*_, last] = bench.rankings()
+    [*_, last] = service.rankings()
     assert last.day == 10
     assert last.final
     ranked = {well.well for well in last.wells if well.score is not None}
     assert len(ranked) >= WELLS - len(expected)
 
 
-def test_a_refused_file_that_is_written_again_is_taken(bench: Bench) -> None:
-    [first, *_] = bench.well(bench.wells()[0], 10)
+def test_a_refused_file_that_is_written_again_is_taken(service: ServiceProcess) -> None:
+    [first, *_] = service.well(service.wells()[0], 10)
     whole = first.read_bytes()
     first.write_bytes(whole[:1000])
-    with bench.running():
-        bench.wait_for(lambda: bench.events("image.rejected"))
+    with service.running():
+        service.wait_for(lambda: service.events("image.rejected"))
         first.write_bytes(whole)
-        bench.wait_for(
+        service.wait_for(
             lambda: [
                 ranking
-                for ranking in bench.rankings()
+                for ranking in service.rankings()
                 if ranking.final and not ranking.quality.missing_images
             ]
         )
     assert not subprocess.run(
-        bench.command("rejected"), capture_output=True, text=True, check=True
+        service.command("rejected"), capture_output=True, text=True, check=True
     ).stdout
 
 
 def test_a_late_image_makes_a_second_revision_that_names_the_first(
-    bench: Bench, tmp_path: Path
+    service: ServiceProcess, tmp_path: Path
 ) -> None:
-    bench.configure(ranking="readout_deadline_h = 0")
+    service.configure(ranking="readout_deadline_h = 0")
     aside = tmp_path / "aside"
     aside.mkdir()
-    late = bench.wells()[5]
-    for path in bench.well(late, 10):
+    late = service.wells()[5]
+    for path in service.well(late, 10):
         path.rename(aside / path.name)
-    with bench.running():
-        bench.wait_for(lambda: [ranking for ranking in bench.rankings() if ranking.final])
-        [first] = [ranking for ranking in bench.rankings() if ranking.day == 10]
+    with service.running():
+        service.wait_for(lambda: [ranking for ranking in service.rankings() if ranking.final])
+        [first] = [ranking for ranking in service.rankings() if ranking.day == 10]
         for path in aside.iterdir():
-            shutil.copy(path, bench.drop / PLATE / "day10" / path.name)
-        bench.wait_for(
+            shutil.copy(path, service.drop / PLATE / "day10" / path.name)
+        service.wait_for(
             lambda: [
                 ranking
-                for ranking in bench.rankings()
+                for ranking in service.rankings()
                 if ranking.day == 10 and ranking.revision == 2
             ]
         )
-    [_, second] = [ranking for ranking in bench.rankings() if ranking.day == 10]
+    [_, second] = [ranking for ranking in service.rankings() if ranking.day == 10]
     assert first.quality.missing_images == (late,)
     assert (second.replaces, second.final, second.quality.missing_images) == (1, True, ())
 
 
 def test_images_of_an_unknown_plate_are_held_until_its_map_arrives(
-    bench: Bench, tmp_path: Path
+    service: ServiceProcess, tmp_path: Path
 ) -> None:
-    wells = bench.drop / PLATE / f"{PLATE}.wells.csv"
+    wells = service.drop / PLATE / f"{PLATE}.wells.csv"
     wells.rename(tmp_path / "aside.csv")
-    with bench.running():
-        bench.wait_for(lambda: (status := _status(bench)) and status.held)
-        assert PLATE in (_status(bench) or pytest.fail("no status")).held
-        assert not bench.events("image.stored")
+    with service.running():
+        service.wait_for(lambda: (status := _status(service)) and status.held)
+        assert PLATE in (_status(service) or pytest.fail("no status")).held
+        assert not service.events("image.stored")
         (tmp_path / "aside.csv").rename(wells)
-        bench.wait_for(lambda: [ranking for ranking in bench.rankings() if ranking.final])
-        assert not (_status(bench) or pytest.fail("no status")).held
+        service.wait_for(lambda: [ranking for ranking in service.rankings() if ranking.final])
+        assert not (_status(service) or pytest.fail("no status")).held
 
 
-def _status(bench: Bench) -> StatusData | None:
+def _status(service: ServiceProcess) -> StatusData | None:
     done = subprocess.run(
-        bench.command("status", "--json"), capture_output=True, text=True, check=False
+        service.command("status", "--json"), capture_output=True, text=True, check=False
     )
     return (
         StatusData.model_validate(
@@ -271,12 +275,12 @@ def _status(bench: Bench) -> StatusData | None:
     )
 
 
-def test_a_signal_ends_it_cleanly(empty_bench: Bench) -> None:
-    with empty_bench.running() as process:
-        empty_bench.wait_for(lambda: _status(empty_bench))
+def test_a_signal_ends_it_cleanly(empty_service: ServiceProcess) -> None:
+    with empty_service.running() as process:
+        empty_service.wait_for(lambda: _status(empty_service))
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=20) == 0
-    with empty_bench.store() as store:
+    with empty_service.store() as store:
         states = [
             json.loads(message.body)["data"]["state"]
             for message in store.messages_after(0, "spherorank.v1.status")
@@ -285,34 +289,34 @@ def test_a_signal_ends_it_cleanly(empty_bench: Bench) -> None:
     assert states[-1] == "stopping"
 
 
-def test_a_second_signal_ends_it_at_once(bench: Bench) -> None:
-    with bench.running() as process:
-        bench.wait_for(lambda: bench.events("image.stored"))
+def test_a_second_signal_ends_it_at_once(service: ServiceProcess) -> None:
+    with service.running() as process:
+        service.wait_for(lambda: service.events("image.stored"))
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=20) in (0, 128 + signal.SIGTERM, 128 + signal.SIGINT)
-    assert bench.run_once().returncode == 0
-    assert [ranking.final for ranking in bench.rankings()] == [False, True]
+    assert service.run_once().returncode == 0
+    assert [ranking.final for ranking in service.rankings()] == [False, True]
 
 
 def test_a_folder_that_vanishes_raises_an_alert_and_comes_back(
-    bench: Bench, tmp_path: Path
+    service: ServiceProcess, tmp_path: Path
 ) -> None:
-    with bench.running():
-        bench.wait_for(lambda: len(bench.events("image.stored")) >= 5)
-        bench.drop.rename(tmp_path / "unmounted")
-        bench.wait_for(lambda: bench.events("alert.raised"))
-        [alert] = bench.events("alert.raised")
+    with service.running():
+        service.wait_for(lambda: len(service.events("image.stored")) >= 5)
+        service.drop.rename(tmp_path / "unmounted")
+        service.wait_for(lambda: service.events("alert.raised"))
+        [alert] = service.events("alert.raised")
         assert alert["kind"] == "source_gone"
-        (tmp_path / "unmounted").rename(bench.drop)
-        bench.wait_for(lambda: [ranking for ranking in bench.rankings() if ranking.final])
-    assert not bench.events("image.rejected")
+        (tmp_path / "unmounted").rename(service.drop)
+        service.wait_for(lambda: [ranking for ranking in service.rankings() if ranking.final])
+    assert not service.events("image.rejected")
 
 
-def test_the_page_for_monitoring_shows_health_and_metrics(empty_bench: Bench) -> None:
-    empty_bench.configure(health="127.0.0.1:19464")
-    with empty_bench.running():
-        empty_bench.wait_for(lambda: _status(empty_bench))
+def test_the_page_for_monitoring_shows_health_and_metrics(empty_service: ServiceProcess) -> None:
+    empty_service.configure(health="127.0.0.1:19464")
+    with empty_service.running():
+        empty_service.wait_for(lambda: _status(empty_service))
         with urllib.request.urlopen("http://127.0.0.1:19464/healthz", timeout=5) as page:
             assert json.load(page)["state"] == "running"
         with urllib.request.urlopen("http://127.0.0.1:19464/metrics", timeout=5) as page:
@@ -321,14 +325,16 @@ def test_the_page_for_monitoring_shows_health_and_metrics(empty_bench: Bench) ->
         assert b"spherorank_standing_alerts 0.0" in metrics
 
 
-def test_a_ranking_from_the_store_without_the_service_is_the_same_one_again(bench: Bench) -> None:
-    bench.run_once()
-    folder = bench.folder / "rankings" / PLATE
+def test_a_ranking_from_the_store_without_the_service_is_the_same_one_again(
+    service: ServiceProcess,
+) -> None:
+    service.run_once()
+    folder = service.folder / "rankings" / PLATE
     whole = (folder / "day10-r1.json").read_bytes()
     (folder / "day10-r1.json").unlink()
     done = subprocess.run(
-        bench.command("rank", "--plate", PLATE), capture_output=True, text=True, check=False
+        service.command("rank", "--plate", PLATE), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert (folder / "day10-r1.json").read_bytes() == whole
-    assert len(bench.rankings()) == 2
+    assert len(service.rankings()) == 2

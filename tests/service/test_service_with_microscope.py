@@ -10,15 +10,15 @@ from daemon.jobs.simulate import simulate_microscope
 from inference.bundle import load_bundle
 from schemas.observation import Observation
 from simulation.world import WorldFile
-from tests.service_bench import Bench
+from tests.service_process import ServiceProcess
 
 pytestmark = pytest.mark.micromanager
 
 DAY = 7
 
 
-class Laboratory(Bench):
-    """A bench whose images come from a virtual microscope."""
+class MicroscopeService(ServiceProcess):
+    """A service whose images come from a virtual microscope."""
 
     def make(self, microscope: str = "") -> None:
         world = simulate_microscope(
@@ -66,13 +66,13 @@ class Laboratory(Bench):
 
 
 @pytest.fixture
-def laboratory(tmp_path: Path) -> Laboratory:
-    return Laboratory(tmp_path)
+def laboratory(tmp_path: Path) -> MicroscopeService:
+    return MicroscopeService(tmp_path)
 
 
 @pytest.mark.slow
 def test_wells_that_are_cut_off_are_imaged_once_more_in_the_middle_of_the_field(
-    laboratory: Laboratory,
+    laboratory: MicroscopeService,
 ) -> None:
     laboratory.make()
     laboratory.config.write_text(
@@ -97,7 +97,7 @@ def test_wells_that_are_cut_off_are_imaged_once_more_in_the_middle_of_the_field(
 
 @pytest.mark.slow
 def test_a_process_that_is_killed_in_the_middle_is_started_again_and_goes_on_at_the_next_well(
-    laboratory: Laboratory,
+    laboratory: MicroscopeService,
 ) -> None:
     laboratory.make()
     with laboratory.running():
@@ -122,7 +122,7 @@ def test_a_process_that_is_killed_in_the_middle_is_started_again_and_goes_on_at_
 
 @pytest.mark.slow
 def test_a_service_that_is_killed_takes_the_microscope_with_it_and_the_next_one_goes_on(
-    laboratory: Laboratory,
+    laboratory: MicroscopeService,
 ) -> None:
     laboratory.make()
     with laboratory.running() as service:

@@ -18,17 +18,17 @@ from schemas.ranking import FOR_RESEARCH_USE_ONLY
 from schemas.specimen import SpecimenRanking
 from store.sql_store import SqlStore
 from tests.samples import NOW, plate_map, ranking, ranking_data
-from tests.service_bench import PLATE, Bench
+from tests.service_process import PLATE, ServiceProcess
 
 OTHER = "VIRTUAL-0005-02"
 FILES = {"r1.json", "r1.csv", "r1.html", "latest.json"}
 
 
-def add_plate(bench: Bench, plate: str, specimen: str) -> None:
+def add_plate(service: ServiceProcess, plate: str, specimen: str) -> None:
     """Put the small plate into the drop folder under another name, as another plate of a specimen."""
-    folder = bench.drop / plate
+    folder = service.drop / plate
     if plate != PLATE:
-        shutil.copytree(bench.drop / PLATE, folder)
+        shutil.copytree(service.drop / PLATE, folder)
         (folder / f"{PLATE}.wells.csv").rename(folder / f"{plate}.wells.csv")
         (folder / f"{PLATE}.plate.toml").rename(folder / f"{plate}.plate.toml")
     toml = folder / f"{plate}.plate.toml"
@@ -40,17 +40,17 @@ def add_plate(bench: Bench, plate: str, specimen: str) -> None:
     toml.write_text("\n".join([f'plate = "{plate}"', f'specimen = "{specimen}"', *lines]) + "\n")
 
 
-def home(bench: Bench) -> Path:
-    return bench.folder / "rankings" / "specimen-PAT-07"
+def home(service: ServiceProcess) -> Path:
+    return service.folder / "rankings" / "specimen-PAT-07"
 
 
-def of_specimen(bench: Bench) -> list[SpecimenRanking]:
-    with bench.store() as store:
+def of_specimen(service: ServiceProcess) -> list[SpecimenRanking]:
+    with service.store() as store:
         return list(store.specimen_rankings("PAT-07"))
 
 
-def told(bench: Bench) -> list[str]:
-    with bench.store() as store:
+def told(service: ServiceProcess) -> list[str]:
+    with service.store() as store:
         return [
             message.topic for message in store.messages_after(0) if ".specimen." in message.topic
         ]
@@ -59,28 +59,30 @@ def told(bench: Bench) -> list[str]:
 @pytest.fixture(scope="module")
 def once(tmp_path_factory: pytest.TempPathFactory, rendered: Path) -> Path:
     """Let the service rank two plates of PAT-07, once for all tests."""
-    bench = Bench(tmp_path_factory.mktemp("once"))
-    shutil.copytree(rendered / "drop", bench.drop)
-    bench.configure()
-    add_plate(bench, OTHER, "PAT-07")
-    add_plate(bench, PLATE, "PAT-07")
-    done = bench.run_once()
+    service = ServiceProcess(tmp_path_factory.mktemp("once"))
+    shutil.copytree(rendered / "drop", service.drop)
+    service.configure()
+    add_plate(service, OTHER, "PAT-07")
+    add_plate(service, PLATE, "PAT-07")
+    done = service.run_once()
     assert done.returncode == 0, done.stderr
-    return bench.folder
+    return service.folder
 
 
 @pytest.fixture
-def ranked(tmp_path: Path, once: Path) -> Bench:
-    """Return a bench whose two plates of PAT-07 have been ranked."""
-    bench = Bench(tmp_path)
+def ranked(tmp_path: Path, once: Path) -> ServiceProcess:
+    """Return a service whose two plates of PAT-07 have been ranked."""
+    service = ServiceProcess(tmp_path)
     shutil.copytree(
         once, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("events", "requests")
     )
-    bench.configure()
-    return bench
+    service.configure()
+    return service
 
 
-def test_plates_of_one_specimen_are_ranked_together_as_well_as_alone(ranked: Bench) -> None:
+def test_plates_of_one_specimen_are_ranked_together_as_well_as_alone(
+    ranked: ServiceProcess,
+) -> None:
     [together] = of_specimen(ranked)
     assert {path.name for path in home(ranked).iterdir()} == FILES
     assert SpecimenRanking.model_validate_json((home(ranked) / "r1.json").read_bytes()) == together
@@ -106,7 +108,9 @@ def test_plates_of_one_specimen_are_ranked_together_as_well_as_alone(ranked: Ben
     assert of_specimen(ranked) == [together]
 
 
-def test_a_corrected_plate_makes_the_next_revision_and_a_command_shows_it(ranked: Bench) -> None:
+def test_a_corrected_plate_makes_the_next_revision_and_a_command_shows_it(
+    ranked: ServiceProcess,
+) -> None:
     wells = ranked.drop / OTHER / f"{OTHER}.wells.csv"
     lines = wells.read_text().splitlines()
     dropped = next(number for number, line in enumerate(lines) if ",screening," in line)

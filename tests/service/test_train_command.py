@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 import pytest
 
-from tests.service_bench import SPHERORANK
+from tests.service_process import SPHERORANK
 
 CONFIG = """
 [data]

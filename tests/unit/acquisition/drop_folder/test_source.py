@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from datetime import UTC, datetime
@@ -85,8 +86,8 @@ def tiff(seed: int = 0, shape: tuple[int, ...] = (64, 64), **options: Any) -> by
     return buffer.getvalue()
 
 
-class Bench:
-    """A drop folder on a bench: a robot's hand, a clock and the source that is looked at."""
+class RobotFolder:
+    """A drop folder that the test fills as a robot does, with the clock and events of its source."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -124,7 +125,7 @@ class Bench:
         return tuple(
             self.write(
                 f"P1/day{day:02d}/{well}_z{plane}.tif",
-                tiff(hash((well, day, plane, at_ns)) % 2**32),
+                tiff(zlib.crc32(f"{well} {day} {plane} {at_ns}".encode())),
                 at_ns=at_ns,
             )
             for plane in planes
@@ -135,8 +136,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path / "drop")
+def bench(tmp_path: Path) -> RobotFolder:
+    return RobotFolder(tmp_path / "drop")
 
 
 def drain(source: DropFolder, timeout_s: float = 300.0) -> Iterator[WellImage | Rejected]:
@@ -154,7 +155,7 @@ def refusals(source: DropFolder, timeout_s: float = 300.0) -> list[Rejected]:
     return [item for item in drain(source, timeout_s) if isinstance(item, Rejected)]
 
 
-def test_three_planes_become_a_well_image(bench: Bench) -> None:
+def test_three_planes_become_a_well_image(bench: RobotFolder) -> None:
     files = bench.well()
     (image,) = drain(bench.open())
     assert isinstance(image, WellImage)
@@ -169,7 +170,7 @@ def test_three_planes_become_a_well_image(bench: Bench) -> None:
     assert (image.planes.shape, image.planes.dtype) == ((3, 64, 64), np.uint16)
 
 
-def test_a_half_copied_file_is_not_taken(bench: Bench) -> None:
+def test_a_half_copied_file_is_not_taken(bench: RobotFolder) -> None:
     whole = tiff(3)
     bench.well(planes=(1, 2))
     bench.write("P1/day07/B02_z3.tif", whole[:3000])
@@ -183,7 +184,7 @@ def test_a_half_copied_file_is_not_taken(bench: Bench) -> None:
     assert image.complete
 
 
-def test_a_file_settles_by_our_clock_whatever_the_robots_clock_says(bench: Bench) -> None:
+def test_a_file_settles_by_our_clock_whatever_the_robots_clock_says(bench: RobotFolder) -> None:
     bench.well(at_ns=MORNING_NS + 10**18)  # thirty years ahead
     source = bench.open()
     start_s = bench.clock.now_s
@@ -191,14 +192,14 @@ def test_a_file_settles_by_our_clock_whatever_the_robots_clock_says(bench: Bench
     assert 2.0 <= bench.clock.now_s - start_s < 3.0
 
 
-def test_close_events_of_all_planes_end_the_wait(bench: Bench) -> None:
+def test_close_events_of_all_planes_end_the_wait(bench: RobotFolder) -> None:
     source = bench.open()
     assert source.next(timeout_s=10) is None
     bench.close_event(*bench.well())
     assert source.next(timeout_s=0) is not None
 
 
-def test_an_appended_tiff_that_closes_after_each_page_is_taken_whole(bench: Bench) -> None:
+def test_an_appended_tiff_that_closes_after_each_page_is_taken_whole(bench: RobotFolder) -> None:
     source = bench.open(pattern="{plate}/day{day}/{well}.tif")
     assert source.next(timeout_s=10) is None
     for pages in (1, 2):
@@ -214,7 +215,9 @@ def test_an_appended_tiff_that_closes_after_each_page_is_taken_whole(bench: Benc
     assert (len(image.planes), image.complete) == (3, True)
 
 
-def test_a_closed_file_that_does_not_decode_yet_settles_before_it_is_refused(bench: Bench) -> None:
+def test_a_closed_file_that_does_not_decode_yet_settles_before_it_is_refused(
+    bench: RobotFolder,
+) -> None:
     source = bench.open()
     assert source.next(timeout_s=10) is None
     files = bench.well(planes=(1, 2))
@@ -227,7 +230,7 @@ def test_a_closed_file_that_does_not_decode_yet_settles_before_it_is_refused(ben
 
 
 @pytest.mark.parametrize("marker", ["P1/day07.done", "P1/day07/day07.done"])
-def test_a_done_marker_ends_the_wait_of_its_day(bench: Bench, marker: str) -> None:
+def test_a_done_marker_ends_the_wait_of_its_day(bench: RobotFolder, marker: str) -> None:
     source = bench.open()
     assert source.next(timeout_s=4) is None
     bench.well(day=7)
@@ -239,7 +242,7 @@ def test_a_done_marker_ends_the_wait_of_its_day(bench: Bench, marker: str) -> No
     assert source.next(timeout_s=0.1) is None
 
 
-def test_ready_markers_end_the_wait_of_their_files(bench: Bench) -> None:
+def test_ready_markers_end_the_wait_of_their_files(bench: RobotFolder) -> None:
     source = bench.open()
     assert source.next(timeout_s=4) is None
     for version in bench.well():
@@ -247,7 +250,7 @@ def test_ready_markers_end_the_wait_of_their_files(bench: Bench) -> None:
     assert isinstance(source.next(timeout_s=3.5), WellImage)  # as above
 
 
-def test_a_well_image_whose_planes_stay_incomplete_goes_on_flagged(bench: Bench) -> None:
+def test_a_well_image_whose_planes_stay_incomplete_goes_on_flagged(bench: RobotFolder) -> None:
     bench.well(planes=(1, 3))
     source = bench.open()
     assert source.next(timeout_s=59) is None
@@ -256,7 +259,7 @@ def test_a_well_image_whose_planes_stay_incomplete_goes_on_flagged(bench: Bench)
     assert (len(image.planes), image.complete, image.flags) == (2, False, (Flag.PLANES_MISSING,))
 
 
-def test_a_late_plane_makes_a_new_version_with_all_files(bench: Bench) -> None:
+def test_a_late_plane_makes_a_new_version_with_all_files(bench: RobotFolder) -> None:
     early = bench.well(planes=(1, 2))
     source = bench.open()
     assert [image.complete for image in images(source)] == [False]
@@ -265,14 +268,14 @@ def test_a_late_plane_makes_a_new_version_with_all_files(bench: Bench) -> None:
     assert (image.complete, image.files) == (True, early + late)
 
 
-def test_a_late_plane_is_seen_after_a_restart(bench: Bench) -> None:
+def test_a_late_plane_is_seen_after_a_restart(bench: RobotFolder) -> None:
     early = bench.well(planes=(1, 2))
     late = bench.well(planes=(3,))
     (image,) = images(bench.open(*early))
     assert image.files == early + late
 
 
-def test_planes_that_are_replaced_one_by_one_make_one_new_version(bench: Bench) -> None:
+def test_planes_that_are_replaced_one_by_one_make_one_new_version(bench: RobotFolder) -> None:
     bench.well()
     source = bench.open()
     assert len(images(source)) == 1
@@ -283,7 +286,7 @@ def test_planes_that_are_replaced_one_by_one_make_one_new_version(bench: Bench) 
     assert {version.mtime_ns for version in image.files} == {MORNING_NS + SECOND_NS}
 
 
-def test_nothing_is_handed_out_twice(bench: Bench) -> None:
+def test_nothing_is_handed_out_twice(bench: RobotFolder) -> None:
     files = bench.well()
     source = bench.open()
     assert source.next(timeout_s=10) is not None  # and never told that it is done
@@ -291,7 +294,9 @@ def test_nothing_is_handed_out_twice(bench: Bench) -> None:
     assert list(drain(bench.open(*files))) == []
 
 
-def test_a_well_imaged_twice_a_day_under_another_ignored_name_is_two_versions(bench: Bench) -> None:
+def test_a_well_imaged_twice_a_day_under_another_ignored_name_is_two_versions(
+    bench: RobotFolder,
+) -> None:
     second = bench.write(
         "P1/x_B02second.tif", tiff(2, datetime="2026:11:16 15:00:00"), at_ns=MORNING_NS + 5
     )
@@ -314,7 +319,7 @@ BAD = {
 
 @pytest.mark.parametrize(("content", "reason"), BAD.values(), ids=BAD.keys())
 def test_a_bad_file_is_refused_and_everything_else_goes_on(
-    bench: Bench, content: bytes, reason: str
+    bench: RobotFolder, content: bytes, reason: str
 ) -> None:
     neighbours = bench.well("B03")
     others = bench.well("B02", planes=(1, 2))
@@ -327,13 +332,13 @@ def test_a_bad_file_is_refused_and_everything_else_goes_on(
     assert taken == {neighbours: True, others: False}
 
 
-def test_a_file_over_the_limit_is_refused_unread(bench: Bench) -> None:
+def test_a_file_over_the_limit_is_refused_unread(bench: RobotFolder) -> None:
     bench.write("P1/day07/B02_z1.tif", tiff(1))
     (refused,) = refusals(bench.open(max_file_bytes=5000))
     assert "expected at most 5000" in refused.reason
 
 
-def test_planes_of_two_sizes_are_refused_together_and_mended_by_one(bench: Bench) -> None:
+def test_planes_of_two_sizes_are_refused_together_and_mended_by_one(bench: RobotFolder) -> None:
     bench.well(planes=(1, 2))
     bench.write("P1/day07/B02_z3.tif", tiff(3, (80, 80)))
     source = bench.open()
@@ -345,7 +350,7 @@ def test_planes_of_two_sizes_are_refused_together_and_mended_by_one(bench: Bench
     assert (image.complete, len(image.files)) == (True, 3)
 
 
-def test_a_refused_file_that_changes_is_read_again(bench: Bench) -> None:
+def test_a_refused_file_that_changes_is_read_again(bench: RobotFolder) -> None:
     bench.well(planes=(1, 2))
     bench.write("P1/day07/B02_z3.tif", b"")
     source = bench.open()
@@ -357,7 +362,7 @@ def test_a_refused_file_that_changes_is_read_again(bench: Bench) -> None:
     assert image.complete
 
 
-def test_a_file_refused_in_an_earlier_life_is_not_refused_again(bench: Bench) -> None:
+def test_a_file_refused_in_an_earlier_life_is_not_refused_again(bench: RobotFolder) -> None:
     bad = bench.write("P1/day07/B02_z3.tif", b"")
     good = bench.well(planes=(1, 2))
     (image,) = drain(bench.open(bad))
@@ -366,7 +371,7 @@ def test_a_file_refused_in_an_earlier_life_is_not_refused_again(bench: Bench) ->
 
 
 def test_an_image_whose_name_does_not_fit_is_refused_and_other_files_are_ignored(
-    bench: Bench,
+    bench: RobotFolder,
 ) -> None:
     stray = bench.write("P1/day07/overview.png", b"whatever")
     for path in (
@@ -384,7 +389,7 @@ def test_an_image_whose_name_does_not_fit_is_refused_and_other_files_are_ignored
     assert "does not fit the pattern {plate}/day{day}/{well}_z{plane}.tif" in refused.reason
 
 
-def test_images_of_a_plate_without_a_map_are_held_until_it_comes(bench: Bench) -> None:
+def test_images_of_a_plate_without_a_map_are_held_until_it_comes(bench: RobotFolder) -> None:
     shutil.rmtree(bench.root / "P1")
     bench.well()
     source = bench.open()
@@ -401,7 +406,7 @@ def test_images_of_a_plate_without_a_map_are_held_until_it_comes(bench: Bench) -
     assert list(source.plate_maps()) == ["P1"]
 
 
-def test_a_plate_map_that_is_wrong_holds_its_plate_until_it_is_mended(bench: Bench) -> None:
+def test_a_plate_map_that_is_wrong_holds_its_plate_until_it_is_mended(bench: RobotFolder) -> None:
     bench.write("P1/P1.wells.csv", b"well,group,treatment\nB02,untreated,\nB2,blank,\n")
     bench.well()
     source = bench.open()
@@ -414,7 +419,7 @@ def test_a_plate_map_that_is_wrong_holds_its_plate_until_it_is_mended(bench: Ben
     assert isinstance(source.next(timeout_s=100), WellImage)
 
 
-def test_a_plate_map_that_is_still_being_written_is_not_read(bench: Bench) -> None:
+def test_a_plate_map_that_is_still_being_written_is_not_read(bench: RobotFolder) -> None:
     bench.write("P1/P1.wells.csv", WELLS_CSV[:40].encode())
     source = bench.open(once=True)
     assert source.next(timeout_s=1) is None
@@ -425,7 +430,7 @@ def test_a_plate_map_that_is_still_being_written_is_not_read(bench: Bench) -> No
     assert len(source.plate_maps()["P1"].entries) == 2
 
 
-def test_a_map_whose_wells_come_a_moment_later_is_never_a_problem(bench: Bench) -> None:
+def test_a_map_whose_wells_come_a_moment_later_is_never_a_problem(bench: RobotFolder) -> None:
     shutil.rmtree(bench.root / "P1")
     bench.well()
     source = bench.open()
@@ -436,7 +441,7 @@ def test_a_map_whose_wells_come_a_moment_later_is_never_a_problem(bench: Bench) 
     assert isinstance(source.next(timeout_s=10), WellImage)
 
 
-def test_two_maps_of_one_plate_are_a_problem_and_a_moved_one_is_not(bench: Bench) -> None:
+def test_two_maps_of_one_plate_are_a_problem_and_a_moved_one_is_not(bench: RobotFolder) -> None:
     bench.write("maps/P1.plate.toml", PLATE_TOML.encode())
     bench.write("maps/P1.wells.csv", WELLS_CSV.encode())
     source = bench.open()
@@ -447,7 +452,7 @@ def test_two_maps_of_one_plate_are_a_problem_and_a_moved_one_is_not(bench: Bench
     assert list(source.plate_maps()) == ["P1"]
 
 
-def test_older_days_come_first(bench: Bench) -> None:
+def test_older_days_come_first(bench: RobotFolder) -> None:
     for day in (9, 1, 10, 2):
         bench.well("B03", day)
         bench.well("B02", day)
@@ -457,7 +462,7 @@ def test_older_days_come_first(bench: Bench) -> None:
 
 
 def test_a_folder_that_vanishes_is_an_error_and_forgets_nothing(
-    bench: Bench, tmp_path: Path
+    bench: RobotFolder, tmp_path: Path
 ) -> None:
     bench.well("B02")
     source = bench.open()
@@ -478,7 +483,9 @@ def test_a_folder_that_vanishes_is_an_error_and_forgets_nothing(
     assert bench.events.starts == 3  # each folder that stands at the path is watched once
 
 
-def test_a_folder_that_is_not_there_from_the_start_may_come(bench: Bench, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_from_the_start_may_come(
+    bench: RobotFolder, tmp_path: Path
+) -> None:
     bench.well()
     bench.root.rename(tmp_path / "later")
     source = bench.open()
@@ -488,7 +495,7 @@ def test_a_folder_that_is_not_there_from_the_start_may_come(bench: Bench, tmp_pa
     assert len(images(source)) == 1
 
 
-def test_a_file_that_vanishes_before_it_is_read_is_no_refusal(bench: Bench) -> None:
+def test_a_file_that_vanishes_before_it_is_read_is_no_refusal(bench: RobotFolder) -> None:
     bench.well("B02")
     (gone, *_) = bench.well("B03")
     source = bench.open()
@@ -508,7 +515,7 @@ def test_a_file_that_vanishes_before_it_is_read_is_no_refusal(bench: Bench) -> N
     assert len(items) == 2
 
 
-def test_the_folder_is_left_as_it_was(bench: Bench) -> None:
+def test_the_folder_is_left_as_it_was(bench: RobotFolder) -> None:
     bench.well()
     bench.write("P1/day07/B03_z1.tif", b"")
     before = {
@@ -520,7 +527,9 @@ def test_the_folder_is_left_as_it_was(bench: Bench) -> None:
     } == before
 
 
-def test_with_once_all_that_is_there_is_taken_and_then_nothing_is_pending(bench: Bench) -> None:
+def test_with_once_all_that_is_there_is_taken_and_then_nothing_is_pending(
+    bench: RobotFolder,
+) -> None:
     bench.well("B02", planes=(1, 2))
     bench.well("B03")
     bench.write("P2/day07/B02_z1.tif", tiff())  # no map: held
@@ -536,7 +545,7 @@ def test_with_once_all_that_is_there_is_taken_and_then_nothing_is_pending(bench:
     assert list(source.status(datetime.now(UTC)).held) == ["P2"]
 
 
-def test_pending_counts_well_images_that_wait(bench: Bench) -> None:
+def test_pending_counts_well_images_that_wait(bench: RobotFolder) -> None:
     bench.well("B02")
     bench.well("B03", planes=(1,))
     source = bench.open()
@@ -596,7 +605,7 @@ DAYS = {
     ("pattern", "path", "options", "visit", "day", "flags"), DAYS.values(), ids=DAYS.keys()
 )
 def test_which_day_an_image_is_of(
-    bench: Bench,
+    bench: RobotFolder,
     pattern: str,
     path: str,
     options: dict[str, str],
@@ -609,13 +618,13 @@ def test_which_day_an_image_is_of(
     assert (image.key.visit, image.day, image.flags) == (visit, day, flags)
 
 
-def test_a_day_before_seeding_is_refused(bench: Bench) -> None:
+def test_a_day_before_seeding_is_refused(bench: RobotFolder) -> None:
     bench.write("P1/B02.tif", tiff(datetime="2023:09:21 08:00:00"))
     (refused,) = refusals(bench.open(pattern="{plate}/{well}.tif", planes=1))
     assert "culture day -1145 of a plate seeded at 2026-11-10T09:00:00+01:00" in refused.reason
 
 
-def test_of_several_fields_the_lowest_or_the_named_one_is_taken(bench: Bench) -> None:
+def test_of_several_fields_the_lowest_or_the_named_one_is_taken(bench: RobotFolder) -> None:
     for field in (1, 2, 3):
         bench.write(f"P1/day07/B02_f{field}.tif", tiff(field))
     pattern = "{plate}/day{day}/{well}_f{field}.tif"
@@ -637,7 +646,7 @@ def test_of_several_fields_the_lowest_or_the_named_one_is_taken(bench: Bench) ->
     ],
 )
 def test_where_the_pattern_has_no_plate_the_setting_or_the_folder_names_it(
-    bench: Bench, path: str, plate: str | None, expected: str
+    bench: RobotFolder, path: str, plate: str | None, expected: str
 ) -> None:
     bench.write("maps/drop.plate.toml", PLATE_TOML.replace("P1", "drop").encode())
     bench.write("maps/drop.wells.csv", WELLS_CSV.encode())
@@ -646,12 +655,12 @@ def test_where_the_pattern_has_no_plate_the_setting_or_the_folder_names_it(
     assert image.key.plate == expected
 
 
-def test_a_wrong_pattern_stops_the_start(bench: Bench) -> None:
+def test_a_wrong_pattern_stops_the_start(bench: RobotFolder) -> None:
     with pytest.raises(ConfigError, match=r"source\.pattern"):
         bench.open(pattern="{plate}/{day}.tif")
 
 
-def test_with_once_a_file_that_changes_while_it_is_read_stays_pending(bench: Bench) -> None:
+def test_with_once_a_file_that_changes_while_it_is_read_stays_pending(bench: RobotFolder) -> None:
     bench.write("P1/day07/B02.tif", tiff(1))
     source = bench.open(once=True, planes=1, pattern="{plate}/day{day}/{well}.tif")
     assert source.next(timeout_s=1) is None
@@ -668,7 +677,7 @@ def test_with_once_a_file_that_changes_while_it_is_read_stays_pending(bench: Ben
     assert image.files[0].mtime_ns == MORNING_NS + 1
 
 
-def test_a_day_that_is_none_is_refused_once_the_file_settled(bench: Bench) -> None:
+def test_a_day_that_is_none_is_refused_once_the_file_settled(bench: RobotFolder) -> None:
     source = bench.open()
     assert source.next(timeout_s=10) is None
     bench.write("P1/day00/B02_z1.tif", tiff(1))

@@ -62,7 +62,7 @@ class Hotel:
 
 
 @dataclass
-class Bench:
+class ScriptedLoop:
     """A loop that idles from step to step: each happens while it has nothing to do, the last is its end."""
 
     root: Path
@@ -137,17 +137,19 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
+def bench(tmp_path: Path) -> ScriptedLoop:
+    return ScriptedLoop(tmp_path)
 
 
-def test_wells_that_the_map_names_later_that_day_are_imaged_too(bench: Bench) -> None:
+def test_wells_that_the_map_names_later_that_day_are_imaged_too(bench: ScriptedLoop) -> None:
     bench.put_map("P1", "B02")
     bench.serve(lambda _: bench.put_map("P1", "B02", "B03"), lambda _: None)
     assert bench.images() == ["P1 B02", "P1 B03"]
 
 
-def test_an_imaging_request_waits_while_its_plate_map_is_missing_or_broken(bench: Bench) -> None:
+def test_an_imaging_request_waits_while_its_plate_map_is_missing_or_broken(
+    bench: ScriptedLoop,
+) -> None:
     def add_request(loop: AcquisitionLoop) -> None:
         loop.requests.add(
             ImagingRequest(plate="P1", day=1, wells=("B02",), reason="asked", made_at=NOON)
@@ -167,7 +169,7 @@ def test_an_imaging_request_waits_while_its_plate_map_is_missing_or_broken(bench
 
 
 def test_below_the_empty_mount_point_of_an_unmounted_archive_nothing_is_written(
-    bench: Bench,
+    bench: ScriptedLoop,
 ) -> None:
     bench.put_map("P1", "B02")
     (bench.root / "elsewhere").mkdir()
@@ -188,7 +190,7 @@ def test_below_the_empty_mount_point_of_an_unmounted_archive_nothing_is_written(
 
 
 def test_a_plate_that_a_crash_left_there_is_taken_away_before_another_is_put_on_top(
-    bench: Bench,
+    bench: ScriptedLoop,
 ) -> None:
     bench.put_map("P1", "B02")
     (bench.root / "state").mkdir()
@@ -197,7 +199,7 @@ def test_a_plate_that_a_crash_left_there_is_taken_away_before_another_is_put_on_
     assert bench.hotel.moves == ["release P0", "present P1", "release P1"]
 
 
-def test_an_alert_goes_when_the_plate_s_imaging_begins_anew(bench: Bench) -> None:
+def test_an_alert_goes_when_the_plate_s_imaging_begins_anew(bench: ScriptedLoop) -> None:
     bench.put_map("P1", "B02", "B03")
     bench.scope.is_broken = True
 
@@ -212,7 +214,7 @@ def test_an_alert_goes_when_the_plate_s_imaging_begins_anew(bench: Bench) -> Non
     assert set(bench.causes("alert.cleared")) == set(raised)
 
 
-def test_a_missing_archive_is_told_of_each_time_it_vanishes(bench: Bench) -> None:
+def test_a_missing_archive_is_told_of_each_time_it_vanishes(bench: ScriptedLoop) -> None:
     away, here = bench.root / "away", bench.archive
     here.mkdir()
     steps = [lambda _: here.rename(away), lambda _: away.rename(here)] * 2
@@ -224,7 +226,7 @@ def test_a_missing_archive_is_told_of_each_time_it_vanishes(bench: Bench) -> Non
 
 
 def test_of_two_plates_that_only_a_person_puts_there_one_waits_for_its_own_hour(
-    bench: Bench,
+    bench: ScriptedLoop,
 ) -> None:
     bench.put_map("P1", "B02")
     bench.put_map("P2", "B02")

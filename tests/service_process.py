@@ -22,7 +22,7 @@ PLATE = "VIRTUAL-0005-01"
 
 
 @dataclass(frozen=True)
-class Bench:
+class ServiceProcess:
     """A drop folder, a configuration and what the service made of them."""
 
     folder: Path
