@@ -23,7 +23,7 @@ from inference.tissue.measures import measure_tissue
 from schemas.ranking import Condition
 from schemas.tissue import Segmentation
 from simulation.kinds import OpticsName
-from simulation.microscope import WellView, microscopes
+from simulation.microscope import RenderedWell, virtual_microscopes
 
 REAL_DATA = Path(
     os.environ.get("SPHERORANK_REAL_DATA", Path(__file__).parents[2] / "shared" / "data")
@@ -45,7 +45,7 @@ class Tally:
     spread_um: list[float] = field(default_factory=list)
 
     def add(
-        self, view: WellView, plane: Plane, segmentation: Segmentation, um_per_px: float | None
+        self, view: RenderedWell, plane: Plane, segmentation: Segmentation, um_per_px: float | None
     ) -> None:
         """Call one well; an empty one counts as not exploded."""
         condition, degree = classify_condition(measure_tissue(plane, segmentation, um_per_px)) or (
@@ -73,16 +73,16 @@ def stretch(planes: Plane) -> Plane:
     return np.round(planes * (65535 / white)).astype(np.uint16)
 
 
-def look(seeds: range, wells: int) -> Iterator[tuple[WellView, Plane, float]]:
+def look(seeds: range, wells: int) -> Iterator[tuple[RenderedWell, Plane, float]]:
     """Yield wells, their sharpest plane and its µm per pixel."""
     for seed in seeds:
-        (scope,) = microscopes(
+        (scope,) = virtual_microscopes(
             1, seed, SIZES_PX[seed % len(SIZES_PX)], optics=list(OpticsName)[seed % len(OpticsName)]
         )
         rng = np.random.default_rng(seed)
         for day in DAYS:
             for number in rng.choice(len(scope.plate.wells), wells, replace=False):
-                view = scope.look(scope.plate.wells[number], day)
+                view = scope.render(scope.plate.wells[number], day)
                 planes = stretch(view.planes)
                 yield view, planes[assess(planes).sharpest_plane], scope.um_per_px
 

@@ -78,8 +78,8 @@ def _changes(
 ) -> list[tuple[float, float]]:
     """Return (input, embedding) for a camera without noise, 8 bits after levelling, 8 bits before."""
     quiet = replace(scope)
-    vars(quiet)["bench"] = replace(
-        scope.bench, optics=replace(scope.bench.optics, photons=1e12, read_noise=0.0)
+    vars(quiet)["conditions"] = replace(
+        scope.conditions, optics=replace(scope.conditions.optics, photons=1e12, read_noise=0.0)
     )  # where the cached property keeps it
     planes, still = (_stretched(each, well) for each in (scope, quiet))
     exact, noiseless, early = (
@@ -99,8 +99,8 @@ def _changes(
 
 
 def _stretched(scope: VirtualMicroscope, well: int) -> npt.NDArray[np.uint16]:
-    counts = scope.look(scope.plate.wells[well], READOUT_DAY).planes
-    return (counts.astype(np.uint32) * 65535 // scope.bench.white).astype(np.uint16)
+    counts = scope.render(scope.plate.wells[well], READOUT_DAY).planes
+    return (counts.astype(np.uint32) * 65535 // scope.conditions.white).astype(np.uint16)
 
 
 if __name__ == "__main__":

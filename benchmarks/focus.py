@@ -18,10 +18,10 @@ import numpy.typing as npt
 
 from acquisition.microscope.focus import Focus, find_focus
 from simulation.kinds import Mechanism, OpticsName
-from simulation.microscope import microscopes
-from simulation.optics import expose, focused, light_of, transparency
-from simulation.scene import draw
-from simulation.tissue import grow
+from simulation.microscope import virtual_microscopes
+from simulation.optics import compute_transmission, expose_camera, illumination, transmitted_light
+from simulation.scene import draw_scene
+from simulation.tissue import simulate_tissue
 
 HEIGHTS_UM = tuple(float(z) for z in range(-90, 91, 15))
 SIZE_PX = 512
@@ -38,23 +38,23 @@ def look(
 ) -> npt.NDArray[np.uint16]:
     """Return the scan of some well of some plate on some day."""
     mechanism = list(Mechanism)[int(rng.integers(len(Mechanism)))]
-    (scope,) = microscopes(
+    (scope,) = virtual_microscopes(
         1, int(rng.integers(10_000)), SIZE_PX, mechanism=mechanism, optics=optics
     )
     plan = scope.plate.wells[int(rng.integers(len(scope.plate.wells)))]
-    grown = grow(scope.plate, plan, int(rng.integers(1, 11)), scope.line)
-    field = transparency(
-        draw(grown if tissue else replace(grown, present=False), SIZE_PX),
+    grown = simulate_tissue(scope.plate, plan, int(rng.integers(1, 11)), scope.cell_line)
+    field = compute_transmission(
+        draw_scene(grown if tissue else replace(grown, present=False), SIZE_PX),
         scope.plate,
         plan,
-        scope.bench,
+        scope.conditions,
     )
-    light = light_of(scope.plate, plan, scope.bench, SIZE_PX, 1.0) * np.float32(lamp)
+    light = illumination(scope.plate, plan, scope.conditions, SIZE_PX, 1.0) * np.float32(lamp)
     return np.stack(
         [
-            expose(
-                focused(field, scope.bench.optics, z_um - focus_um) * light,
-                scope.bench,
+            expose_camera(
+                transmitted_light(field, scope.conditions.optics, z_um - focus_um) * light,
+                scope.conditions,
                 rng.standard_normal(light.shape, dtype=np.float32),
             )
             for z_um in HEIGHTS_UM

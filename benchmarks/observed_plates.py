@@ -248,8 +248,8 @@ def _keep(folder: Path, kind: str, seed: int) -> None:
 
 def look(scope: VirtualMicroscope, plan: WellPlan, day: int) -> WellImage:
     """Return the image of a virtual well, as it comes out of a drop folder: white = 65535."""
-    counts = scope.look(plan, day).planes
-    planes = (counts.astype(np.uint32) * 65535 // scope.bench.white).astype(np.uint16)
+    counts = scope.render(plan, day).planes
+    planes = (counts.astype(np.uint32) * 65535 // scope.conditions.white).astype(np.uint16)
     return WellImage(
         VisitKey(scope.plate.name, plan.well, f"day{day:02d}"),
         day,

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from simulation.kinds import OpticsName
-from simulation.microscope import Fault, VirtualMicroscope, microscopes
-from simulation.optics import render
+from simulation.microscope import Fault, VirtualMicroscope, virtual_microscopes
+from simulation.optics import render_planes
 from simulation.plate import CULTURE_DAYS, WellPlan
-from simulation.scene import Scene, draw
-from simulation.tissue import FIELD_UM, Tissue, grow
+from simulation.scene import Scene, draw_scene
+from simulation.tissue import FIELD_UM, Tissue, simulate_tissue
 
 Plane = npt.NDArray[np.uint16]  # (H, W), white = 65535
 Mask = npt.NDArray[np.bool_]  # (H, W)
@@ -35,7 +35,9 @@ def cases(seeds: range, size_px: int, wells: int) -> Iterator[Case]:
     """Yield wells of one plate a seed, every culture day in turn and another microscope a seed, plain and with every perturbation, and as often empty."""
     for seed in seeds:
         rng = np.random.default_rng(seed)
-        (scope,) = microscopes(1, seed, size_px, optics=list(OpticsName)[seed % len(OpticsName)])
+        (scope,) = virtual_microscopes(
+            1, seed, size_px, optics=list(OpticsName)[seed % len(OpticsName)]
+        )
         for number in range(wells):
             plan = scope.plate.wells[int(rng.integers(len(scope.plate.wells)))]
             day = CULTURE_DAYS[(seed + number) % len(CULTURE_DAYS)]
@@ -44,28 +46,35 @@ def cases(seeds: range, size_px: int, wells: int) -> Iterator[Case]:
             yield Case("border-cut", *_look(scope, plan, day, Fault.CUT))
             yield Case(
                 "debris ×5",
-                *_render(scope, plan, day, _littered(grow(scope.plate, plan, day, scope.line))),
+                *_render(
+                    scope,
+                    plan,
+                    day,
+                    _littered(simulate_tissue(scope.plate, plan, day, scope.cell_line)),
+                ),
             )
             yield Case("second object", *_beside(scope, plan, day, rng))
             for kind, change in CHANGES.items():
                 yield Case(kind, *change(*plain, rng))
             empty = _look(scope, plan, day, Fault.EMPTY)
             yield Case("empty", *empty)
-            littered = replace(_littered(grow(scope.plate, plan, day, scope.line)), present=False)
+            littered = replace(
+                _littered(simulate_tissue(scope.plate, plan, day, scope.cell_line)), present=False
+            )
             yield Case("empty, debris ×5", *_render(scope, plan, day, littered))
             for kind in ("blur σ 5", "tilt ×3", "whole well", "12 in 16 bits"):
                 yield Case(f"empty, {kind}", *CHANGES[kind](*empty, rng))
 
 
 def _look(scope: VirtualMicroscope, plan: WellPlan, day: int, fault: Fault | None = None) -> View:
-    view = scope.look(plan, day, fault)
-    return _stretched(view.planes[SHARP], scope.bench.white), view.mask
+    view = scope.render(plan, day, fault)
+    return _stretched(view.planes[SHARP], scope.conditions.white), view.mask
 
 
 def _render(
     scope: VirtualMicroscope, plan: WellPlan, day: int, tissue: Tissue, beside: Scene | None = None
 ) -> View:
-    scene = draw(tissue, scope.size_px)
+    scene = draw_scene(tissue, scope.size_px)
     mask = scene.mask
     if beside is not None:
         height = scene.height_um + beside.height_um
@@ -77,7 +86,8 @@ def _render(
             scene.rim,
         )
     return _stretched(
-        render(scene, scope.plate, plan, day, scope.bench)[SHARP], scope.bench.white
+        render_planes(scene, scope.plate, plan, day, scope.conditions)[SHARP],
+        scope.conditions.white,
     ), mask
 
 
@@ -92,7 +102,7 @@ def _littered(tissue: Tissue) -> Tissue:
 
 def _beside(scope: VirtualMicroscope, plan: WellPlan, day: int, rng: np.random.Generator) -> View:
     """Return the well with something of half its size near a corner, tissue of another well or a fibre; the truth is the well's own."""
-    tissue = grow(scope.plate, plan, day, scope.line)
+    tissue = simulate_tissue(scope.plate, plan, day, scope.cell_line)
     if rng.random() < 0.5:  # noqa: PLR2004 - a coin
         plane, mask = _look(scope, plan, day)
         return _with_fibre(plane, rng), mask
@@ -103,7 +113,7 @@ def _beside(scope: VirtualMicroscope, plan: WellPlan, day: int, rng: np.random.G
         centre_um=(float(corner[0]), float(corner[1])),
     )
     stray = replace(stray, burst=0.0, debris=0, loose_cells=0)
-    return _render(scope, plan, day, tissue, draw(stray, scope.size_px))
+    return _render(scope, plan, day, tissue, draw_scene(stray, scope.size_px))
 
 
 def _with_fibre(plane: Plane, rng: np.random.Generator) -> Plane:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from acquisition.quality import assess
 from schemas.quality import Flag
 from simulation.kinds import OpticsName
-from simulation.microscope import IMAGE_FAULTS, microscopes
+from simulation.microscope import IMAGE_FAULTS, virtual_microscopes
 from simulation.plate import CULTURE_DAYS
 
 GOOD = "good"
@@ -41,12 +41,12 @@ def measure(optics: OpticsName, seeds: range, size_px: int, wells: int) -> Tally
     """Look at some wells of one plate a seed on every day, good and with each fault."""
     tally = Tally()
     for seed in seeds:
-        (scope,) = microscopes(1, seed, size_px, optics=optics)
+        (scope,) = virtual_microscopes(1, seed, size_px, optics=optics)
         rng = np.random.default_rng(seed)
         for day in CULTURE_DAYS:
             for well in rng.choice(len(scope.plate.wells), wells, replace=False):
                 for fault in (None, *IMAGE_FAULTS):
-                    planes = stretch(scope.look(scope.plate.wells[well], day, fault).planes)
+                    planes = stretch(scope.render(scope.plate.wells[well], day, fault).planes)
                     started = time.process_time()
                     flags = assess(planes).flags
                     tally.seconds.append(time.process_time() - started)

@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 
 from schemas.ranking import Ranking, TreatmentRank
 from schemas.specimen import SpecimenRanking, SpecimenTreatment
-from simulation.microscope import microscopes
+from simulation.microscope import virtual_microscopes
 from simulation.plate import DOSED_ON_DAY, READOUT_DAY
 from simulation.robot import write_plates
 
@@ -25,7 +25,7 @@ PLATES = ("plate-1", "plate-2", "plate-3")
 
 def write_specimen(folder: Path, seed: int, size_px: int) -> dict[str, float]:
     """Write three plates with the same treatments and other tissue and replicates; return the mean true kill of each treatment."""
-    (scope,) = microscopes(1, seed, size_px)
+    (scope,) = virtual_microscopes(1, seed, size_px)
     scopes = [
         replace(scope, plate=replace(scope.plate, index=index, name=name))
         for index, name in enumerate(PLATES, start=1)

@@ -49,7 +49,7 @@ def virtual(
     scope = VirtualMicroscope(plan_plate(seed, mechanism=mechanism), size_px)
     untreated = [plan for plan in scope.plate.wells if plan.mechanism is None]
     plan = max(scope.plate.wells, key=lambda well: well.kill(day)) if mechanism else untreated[day]
-    return scope.look(plan, day).planes[PLANES // 2]
+    return scope.render(plan, day).planes[PLANES // 2]
 
 
 def crop(pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from simulation.kinds import Mechanism
-from simulation.microscope import VirtualMicroscope, microscopes
+from simulation.microscope import VirtualMicroscope, virtual_microscopes
 from simulation.optics import RENDERER_VERSION
 from simulation.plate import DOSED_ON_DAY, READOUT_DAY
 
@@ -41,7 +41,7 @@ def main() -> None:
     print(f"{'mechanism':<14}{'mean':>7}{'lowest':>8}{'highest':>9}")
     for mechanism in (None, *Mechanism):
         found = [
-            area_against_kill(microscopes(1, seed, arguments.size, mechanism=mechanism)[0])
+            area_against_kill(virtual_microscopes(1, seed, arguments.size, mechanism=mechanism)[0])
             for seed in range(arguments.seeds)
         ]
         print(

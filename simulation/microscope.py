@@ -9,18 +9,18 @@ import numpy as np
 import numpy.typing as npt
 
 from simulation.kinds import Layout, Mechanism, OpticsName
-from simulation.optics import Bench, bench_of, render
+from simulation.optics import ImagingConditions, choose_imaging_conditions, render_planes
 from simulation.plate import (
-    Stream,
+    RandomPurpose,
     VirtualPlate,
     WellPlan,
     plan_plate,
-    stream,
+    random_generator,
 )
-from simulation.scene import draw, tissue_mask
-from simulation.tissue import FIELD_UM, Line, Tissue, grow, line_of
+from simulation.scene import draw_scene, tissue_mask
+from simulation.tissue import FIELD_UM, CellLine, Tissue, choose_cell_line, simulate_tissue
 
-UNTREATED = "untreated"  # stands for the mechanism of an untreated well
+NO_MECHANISM = "untreated"  # stands for the mechanism of an untreated well
 
 
 class Fault(StrEnum):
@@ -55,7 +55,7 @@ class Truth:
 
 
 @dataclass(frozen=True, eq=False)
-class WellView:
+class RenderedWell:
     """One well image with everything that is known about it."""
 
     planes: npt.NDArray[np.uint16]  # (3, H, W)
@@ -77,21 +77,23 @@ class VirtualMicroscope:
         return FIELD_UM / self.size_px
 
     @cached_property
-    def line(self) -> Line:
+    def cell_line(self) -> CellLine:
         """The plate's tissue."""
-        return line_of(self.plate)
+        return choose_cell_line(self.plate)
 
     @cached_property
-    def bench(self) -> Bench:
+    def conditions(self) -> ImagingConditions:
         """How the microscope stands."""
-        return bench_of(self.plate, self.optics)
+        return choose_imaging_conditions(self.plate, self.optics)
 
-    def look(self, plan: WellPlan, day: int, fault: Fault | None = None) -> WellView:
+    def render(self, plan: WellPlan, day: int, fault: Fault | None = None) -> RenderedWell:
         """Return the image of a well; the same pixels whatever else was looked at before."""
         tissue = self._tissue(plan, day, fault)
-        scene = draw(tissue, self.size_px)
-        planes = render(scene, self.plate, plan, day, self.bench, blurred=fault is Fault.BLURRED)
-        return WellView(planes, scene.mask, self._truth(plan, day, tissue, scene.mask))
+        scene = draw_scene(tissue, self.size_px)
+        planes = render_planes(
+            scene, self.plate, plan, day, self.conditions, blurred=fault is Fault.BLURRED
+        )
+        return RenderedWell(planes, scene.mask, self._truth(plan, day, tissue, scene.mask))
 
     def truth(self, plan: WellPlan, day: int) -> Truth:
         """Return what is known of a well without rendering it."""
@@ -99,11 +101,13 @@ class VirtualMicroscope:
         return self._truth(plan, day, tissue, tissue_mask(tissue, self.size_px))
 
     def _tissue(self, plan: WellPlan, day: int, fault: Fault | None) -> Tissue:
-        tissue = grow(self.plate, plan, day, self.line)
+        tissue = simulate_tissue(self.plate, plan, day, self.cell_line)
         if fault is Fault.EMPTY:
             return replace(tissue, present=False)
         if fault is Fault.CUT:
-            rng = stream(self.plate.seed, Stream.FAULTS, self.plate.index, plan.key, day)
+            rng = random_generator(
+                self.plate.seed, RandomPurpose.FAULTS, self.plate.index, plan.key, day
+            )
             across, along = (
                 FIELD_UM / 2 - tissue.radius_um * rng.uniform(-0.4, 0.4),
                 rng.uniform(-0.25, 0.25) * FIELD_UM,
@@ -122,7 +126,7 @@ class VirtualMicroscope:
             plate=self.plate.name,
             well=plan.well,
             day=day,
-            mechanism=plan.mechanism or UNTREATED,
+            mechanism=plan.mechanism or NO_MECHANISM,
             kill=round(plan.kill(day), 4),
             exploded=int(plan.exploded(day)),
             spread_um=round(spread_px * self.um_per_px, 1),
@@ -130,7 +134,7 @@ class VirtualMicroscope:
         )
 
 
-def microscopes(
+def virtual_microscopes(
     plates: int,
     seed: int,
     size_px: int,
@@ -155,7 +159,7 @@ def plan_faults(
     faults = {}
     for plan in plate.wells:
         for day in days:
-            rng = stream(plate.seed, Stream.FAULTS, plate.index, plan.key, day, 1)
+            rng = random_generator(plate.seed, RandomPurpose.FAULTS, plate.index, plan.key, day, 1)
             if rng.random() < share:
                 faults[plan.well, day] = kinds[int(rng.integers(len(kinds)))]
     return faults

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simulation.kinds import OpticsName
-from simulation.plate import Stream, VirtualPlate, WellPlan, stream
+from simulation.plate import RandomPurpose, VirtualPlate, WellPlan, random_generator
 from simulation.scene import Floats, Scene, smooth_noise
 from simulation.tissue import FIELD_UM
 
@@ -54,7 +54,7 @@ OPTICS: dict[OpticsName, Optics] = {
 
 
 @dataclass(frozen=True)
-class Bench:
+class ImagingConditions:
     """How the microscope stood for one plate."""
 
     optics: Optics
@@ -68,13 +68,13 @@ class Bench:
     focus_offset_um: float
 
 
-def bench_of(plate: VirtualPlate, name: OpticsName) -> Bench:
+def choose_imaging_conditions(plate: VirtualPlate, name: OpticsName) -> ImagingConditions:
     """Return how the microscope of this name stood for a plate."""
-    rng = stream(plate.seed, Stream.BENCH, plate.index)
+    rng = random_generator(plate.seed, RandomPurpose.IMAGING_CONDITIONS, plate.index)
     optics = OPTICS[name]
     direction = rng.uniform(0, 2 * np.pi)
     tilt = optics.tilt * rng.uniform(0.5, 1.5)
-    return Bench(
+    return ImagingConditions(
         optics=optics,
         white=int(rng.choice([4095, 65535])),
         light=float(optics.light * rng.uniform(0.85, 1.1)),
@@ -90,7 +90,7 @@ def bench_of(plate: VirtualPlate, name: OpticsName) -> Bench:
 @lru_cache(maxsize=4)
 def _floor(seed: int, plate_index: int, size_px: int) -> Floats:
     """Return a square somewhat larger than the field, standard deviation near 1: radial scratches and fine pits of a plate's moulded floor."""
-    rng = stream(seed, Stream.FLOOR, plate_index)
+    rng = random_generator(seed, RandomPurpose.FLOOR, plate_index)
     side = round(_FLOOR_MARGIN * size_px)
     polar = cv2.GaussianBlur(
         rng.standard_normal((900, 48), dtype=np.float32), (0, 0), sigmaX=0.8, sigmaY=0.7
@@ -112,7 +112,7 @@ def _floor(seed: int, plate_index: int, size_px: int) -> Floats:
 
 
 @dataclass(frozen=True, eq=False)
-class Transparency:
+class Transmission:
     """What the light of one field meets on its way, the same at every height of the objective; each map (H, W)."""
 
     through: Floats  # share of the light that passes in focus
@@ -120,25 +120,25 @@ class Transparency:
     floor: Floats  # the same of the plate's floor
 
 
-def render(
+def render_planes(
     scene: Scene,
     plate: VirtualPlate,
     plan: WellPlan,
     day: int,
-    bench: Bench,
+    conditions: ImagingConditions,
     *,
     blurred: bool = False,
 ) -> npt.NDArray[np.uint16]:
     """Return (3, H, W): the planes of one well image, from below to above the middle of the tissue."""
     size_px = scene.mask.shape[0]
-    optics = bench.optics
-    rng = stream(plate.seed, Stream.CAMERA, plate.index, plan.key, day)
-    light = light_of(plate, plan, bench, size_px, float(rng.normal(1, 0.01)))
-    field = transparency(scene, plate, plan, bench)
+    optics = conditions.optics
+    rng = random_generator(plate.seed, RandomPurpose.CAMERA, plate.index, plan.key, day)
+    light = illumination(plate, plan, conditions, size_px, float(rng.normal(1, 0.01)))
+    field = compute_transmission(scene, plate, plan, conditions)
     offset = (
-        bench.focus_offset_um
-        + bench.plate_slope_um[0] * (plan.row - 4.5)
-        + bench.plate_slope_um[1] * (plan.column - 6.5)
+        conditions.focus_offset_um
+        + conditions.plate_slope_um[0] * (plan.row - 4.5)
+        + conditions.plate_slope_um[1] * (plan.column - 6.5)
         + rng.normal(0, 3)
     )
     offset = float(np.clip(offset, -0.45 * optics.focus_step_um, 0.45 * optics.focus_step_um))
@@ -151,30 +151,32 @@ def render(
     )
     for number in range(PLANES):
         z_um = (number - PLANES // 2) * optics.focus_step_um + offset
-        seen = focused(field, optics, z_um)
+        seen = transmitted_light(field, optics, z_um)
         top, left = rng.integers(0, _NOISE_MARGIN_PX, 2)
-        planes[number] = expose(
-            seen * light, bench, noise[top : top + size_px, left : left + size_px]
+        planes[number] = expose_camera(
+            seen * light, conditions, noise[top : top + size_px, left : left + size_px]
         )
     return planes
 
 
-def transparency(scene: Scene, plate: VirtualPlate, plan: WellPlan, bench: Bench) -> Transparency:
+def compute_transmission(
+    scene: Scene, plate: VirtualPlate, plan: WellPlan, conditions: ImagingConditions
+) -> Transmission:
     """Return what the light meets in a well."""
     size_px = scene.mask.shape[0]
     um_per_px = FIELD_UM / size_px
     height = cv2.GaussianBlur(scene.height_um, (0, 0), max(0.5, 2.0 / um_per_px))
     curvature = cv2.Laplacian(height, cv2.CV_32F, ksize=1) / np.float32(um_per_px**2)
     np.clip(curvature, -0.6, 0.6, out=curvature)
-    through = _transmitted(scene, bench.optics, um_per_px)
-    curvature *= np.float32(bench.optics.bending)
+    through = _transmitted(scene, conditions.optics, um_per_px)
+    curvature *= np.float32(conditions.optics.bending)
     floor = _floor_of_well(plate, plan, size_px) * np.float32(
-        bench.optics.bending * 0.035 * bench.scratches
+        conditions.optics.bending * 0.035 * conditions.scratches
     )
-    return Transparency(through, curvature, floor)
+    return Transmission(through, curvature, floor)
 
 
-def focused(field: Transparency, optics: Optics, z_um: float) -> Floats:
+def transmitted_light(field: Transmission, optics: Optics, z_um: float) -> Floats:
     """Return (H, W): the share of the light that arrives with the objective focused ``z_um`` above the middle of the tissue."""
     um_per_px = FIELD_UM / field.through.shape[0]
     blur_px = math.hypot(optics.blur_um, optics.blur_per_defocus * z_um) / um_per_px
@@ -207,29 +209,29 @@ def _transmitted(scene: Scene, optics: Optics, um_per_px: float) -> Floats:
 
 def _floor_of_well(plate: VirtualPlate, plan: WellPlan, size_px: int) -> Floats:
     """Return the plate's floor as it lies in one well: mirrored and moved, the same on every day."""
-    rng = stream(plate.seed, Stream.FLOOR, plate.index, plan.key)
+    rng = random_generator(plate.seed, RandomPurpose.FLOOR, plate.index, plan.key)
     floor = np.rot90(_floor(plate.seed, plate.index, size_px), int(rng.integers(4)))
     top, left = rng.integers(0, floor.shape[0] - size_px, 2)
     return floor[top : top + size_px, left : left + size_px][:, :: int(rng.choice([-1, 1]))]
 
 
-def light_of(
-    plate: VirtualPlate, plan: WellPlan, bench: Bench, size_px: int, lamp: float
+def illumination(
+    plate: VirtualPlate, plan: WellPlan, conditions: ImagingConditions, size_px: int, lamp: float
 ) -> Floats:
     """Return (size, size): the light that arrives, as a share of the camera's range."""
-    rng = stream(plate.seed, Stream.LIGHT, plate.index, plan.key)
+    rng = random_generator(plate.seed, RandomPurpose.LIGHT, plate.index, plan.key)
     axis = np.linspace(-0.5, 0.5, 32, dtype=np.float32)
     x, y = axis[None, :], axis[:, None]
     even = (
         1
-        + bench.tilt[0] * x
-        + bench.tilt[1] * y
-        + bench.corners * np.maximum(0, 4 * (x * x + y * y) - 0.8)
+        + conditions.tilt[0] * x
+        + conditions.tilt[1] * y
+        + conditions.corners * np.maximum(0, 4 * (x * x + y * y) - 0.8)
     )
-    even += np.float32(bench.clouds) * smooth_noise(rng, 4, 32)
+    even += np.float32(conditions.clouds) * smooth_noise(rng, 4, 32)
     return np.asarray(
         cv2.resize(
-            (even * bench.light * lamp).astype(np.float32),
+            (even * conditions.light * lamp).astype(np.float32),
             (size_px, size_px),
             interpolation=cv2.INTER_CUBIC,
         ),
@@ -237,11 +239,13 @@ def light_of(
     )
 
 
-def expose(light: Floats, bench: Bench, noise: Floats) -> npt.NDArray[np.uint16]:
+def expose_camera(
+    light: Floats, conditions: ImagingConditions, noise: Floats
+) -> npt.NDArray[np.uint16]:
     """Return what the camera counts: shot noise, read noise, its dark level and its bits."""
     np.clip(light, 0.004, 1.0, out=light)
-    variance = light * np.float32(1 / bench.optics.photons)
-    variance += np.float32(bench.optics.read_noise**2)
+    variance = light * np.float32(1 / conditions.optics.photons)
+    variance += np.float32(conditions.optics.read_noise**2)
     light += noise * np.sqrt(variance) + _DARK_LEVEL
-    light *= bench.white
-    return np.asarray(np.clip(light, 0, bench.white).astype(np.uint16))
+    light *= conditions.white
+    return np.asarray(np.clip(light, 0, conditions.white).astype(np.uint16))

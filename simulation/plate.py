@@ -35,7 +35,7 @@ _NAMES = (
 )
 
 
-class Stream(StrEnum):
+class RandomPurpose(StrEnum):
     """What a stream of random numbers is for: each purpose has its own, so that one never shifts another."""
 
     PLAN = "plan"
@@ -47,7 +47,7 @@ class Stream(StrEnum):
     PIECES = "pieces"
     LITTER = "litter"
     MOVES = "moves"
-    BENCH = "bench"
+    IMAGING_CONDITIONS = "bench"
     FLOOR = "floor"
     LIGHT = "light"
     CAMERA = "camera"
@@ -55,7 +55,7 @@ class Stream(StrEnum):
     ROBOT = "robot"
 
 
-def stream(seed: int, purpose: Stream, *keys: int) -> np.random.Generator:
+def random_generator(seed: int, purpose: RandomPurpose, *keys: int) -> np.random.Generator:
     """Return the random numbers of one purpose of one plate, well or day, whatever else is drawn before or after."""
     return np.random.default_rng([seed, *purpose.encode(), *keys])
 
@@ -161,9 +161,9 @@ class VirtualPlate:
         """Return the text of ``<plate>.assay.csv``: viability on the readout day as an assay measures it, in % of the untreated."""
         lines = ["well,viability_percent"]
         for plan in self.wells:
-            gain, offset = stream(self.seed, Stream.ASSAY, self.index, plan.key).normal(
-                0, (0.05, 1.5)
-            )
+            gain, offset = random_generator(
+                self.seed, RandomPurpose.ASSAY, self.index, plan.key
+            ).normal(0, (0.05, 1.5))
             lines.append(
                 f"{plan.well},{max(0.0, 100 * (1 - plan.kill(READOUT_DAY)) * (1 + gain) + offset):.2f}"
             )
@@ -174,7 +174,7 @@ def plan_plate(
     seed: int, index: int = 1, *, mechanism: Mechanism | None = None, layout: Layout = Layout.SCREEN
 ) -> VirtualPlate:
     """Plan plate number ``index`` of a seed; without a mechanism each compound has its own."""
-    rng = stream(seed, Stream.PLAN, index)
+    rng = random_generator(seed, RandomPurpose.PLAN, index)
     compounds, treatments = _choose_treatments(rng, mechanism, layout)
     positions = _choose_positions(rng, layout)
     wells = [
@@ -318,7 +318,9 @@ def _plan_treated(
     kills = {dose.compound: compounds[dose.compound].kill(dose.amount) for dose in treatment.doses}
     leading = compounds[max(kills, key=lambda name: kills[name])]
     fraction = min((1 - math.prod(1 - kill for kill in kills.values())) / leading.emax, 0.98)
-    scatter = float(stream(seed, Stream.REPLICATE, index, row, column).normal(0, 0.12))
+    scatter = float(
+        random_generator(seed, RandomPurpose.REPLICATE, index, row, column).normal(0, 0.12)
+    )
     odds = fraction / (1 - fraction) * math.exp(interaction + scatter)
     kill = leading.emax * odds / (1 + odds)
     return WellPlan(

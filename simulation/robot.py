@@ -15,7 +15,7 @@ import tifffile
 from simulation.kinds import Delivery
 from simulation.microscope import FILE_FAULTS, Fault, Truth, VirtualMicroscope, plan_faults
 from simulation.optics import PLANES
-from simulation.plate import CULTURE_DAYS, DOSED_ON_DAY, Stream, WellPlan, stream
+from simulation.plate import CULTURE_DAYS, DOSED_ON_DAY, RandomPurpose, WellPlan, random_generator
 
 Progress = Callable[[int, int], None]  # well images done, of how many
 Faults = Mapping[tuple[str, int], Fault]  # by well and day, of one plate
@@ -43,7 +43,7 @@ def write_plates(
             day_folder = folder / f"day{day:02d}"
             day_folder.mkdir(parents=True, exist_ok=True)
             for plan in scope.plate.wells:
-                view = scope.look(plan, day, wrong.get((plan.well, day)))
+                view = scope.render(plan, day, wrong.get((plan.well, day)))
                 for name, content in plane_files(
                     scope, plan, day, view.planes, wrong.get((plan.well, day))
                 ):
@@ -140,13 +140,15 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[objec
         writer.writerows(rows)
 
 
-def robot_days(
+def imaged_days(
     scope: VirtualMicroscope, seed: int, days: Sequence[int] = CULTURE_DAYS
 ) -> tuple[int, ...]:
     """Return the days the robot images: some days before dosing are left out, never the dosing day or a day after it."""
     early = [day for day in days if day < DOSED_ON_DAY]
     missing = (
-        stream(seed, Stream.ROBOT, scope.plate.index).permutation(early)[: len(early) // 3].tolist()
+        random_generator(seed, RandomPurpose.ROBOT, scope.plate.index)
+        .permutation(early)[: len(early) // 3]
+        .tolist()
     )
     return tuple(day for day in days if day not in missing)
 
@@ -168,7 +170,7 @@ def run_robot(
     ``seconds_per_image`` is slept for each well image in all, by ``sleep``. Every well is complete at the end of its day; an assay comes after the last day.
     """
     imaged = [
-        (day, scope) for day in days for scope in scopes if day in robot_days(scope, seed, days)
+        (day, scope) for day in days for scope in scopes if day in imaged_days(scope, seed, days)
     ]
     total = sum(len(scope.plate.wells) for _, scope in imaged)
     done = 0
@@ -181,7 +183,7 @@ def run_robot(
         for plan, plane in _order(scope, seed, day):
             if plan.well not in waiting:
                 waiting[plan.well] = dict(
-                    enumerate(plane_files(scope, plan, day, scope.look(plan, day).planes))
+                    enumerate(plane_files(scope, plan, day, scope.render(plan, day).planes))
                 )
             name, content = waiting[plan.well].pop(plane)
             _deliver(folder / name, content, delivery, seconds_per_image / PLANES, sleep)
@@ -196,7 +198,7 @@ def run_robot(
 
 def _order(scope: VirtualMicroscope, seed: int, day: int) -> list[tuple[WellPlan, int]]:
     """Return (well, plane) as the robot comes by: back and forth over the rows, neighbouring files swapped."""
-    rng = stream(seed, Stream.ROBOT, scope.plate.index, day)
+    rng = random_generator(seed, RandomPurpose.ROBOT, scope.plate.index, day)
     path = sorted(
         scope.plate.wells,
         key=lambda plan: (plan.row, plan.column if plan.row % 2 == 0 else -plan.column),

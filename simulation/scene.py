@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from simulation.plate import Stream, stream
+from simulation.plate import RandomPurpose, random_generator
 from simulation.tissue import FIELD_UM, Tissue
 
 _CELL_UM = 10.0  # a cell across, roughly
@@ -26,7 +26,7 @@ _LITTER_NEAR_BODY = 0.6  # share of it
 _LITTER_ALONE = 0.5  # share of it
 
 Floats = npt.NDArray[np.float32]
-Bytes = npt.NDArray[np.uint8]
+UInt8Map = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ def tissue_mask(tissue: Tissue, size_px: int) -> npt.NDArray[np.bool_]:
     return _body(tissue, um_per_px, size_px).mask | _pieces(tissue, size_px)[0]
 
 
-def draw(tissue: Tissue, size_px: int) -> Scene:
+def draw_scene(tissue: Tissue, size_px: int) -> Scene:
     """Lay out the content of the field."""
     um_per_px = FIELD_UM / size_px
     cells, specks = _litter(tissue, size_px)
@@ -98,7 +98,7 @@ class _Body:
 def _body(tissue: Tissue, um_per_px: float, size_px: int) -> _Body:
     """Draw the union of a ball and its lobes, with an uneven outline, an edge of single cells, and grain inside."""
     left, top, side = _patch(tissue, um_per_px, size_px)
-    rng = stream(tissue.seed, Stream.OUTLINE, tissue.plate_index, tissue.well_key)
+    rng = random_generator(tissue.seed, RandomPurpose.OUTLINE, tissue.plate_index, tissue.well_key)
     broad, edge, middle = (smooth_noise(rng, count, side) for count in (7, 46, 20))
     fine = _grain(rng, um_per_px, side)
     axis = np.linspace(-_EXTENT, _EXTENT, side, dtype=np.float32)
@@ -131,11 +131,11 @@ def _body(tissue: Tissue, um_per_px: float, size_px: int) -> _Body:
     return _Body(covered >= _HALF, height, relief, dense)
 
 
-def _pieces(tissue: Tissue, size_px: int) -> tuple[npt.NDArray[np.bool_], Bytes]:
+def _pieces(tissue: Tissue, size_px: int) -> tuple[npt.NDArray[np.bool_], UInt8Map]:
     """Return two (size, size): where spilled clumps lie, chains of cells that reach out from the body, and how thick they are."""
     if tissue.burst <= 0:
         return np.zeros((size_px, size_px), dtype=bool), np.zeros((size_px, size_px), np.uint8)
-    rng = stream(tissue.seed, Stream.PIECES, tissue.plate_index, tissue.well_key)
+    rng = random_generator(tissue.seed, RandomPurpose.PIECES, tissue.plate_index, tissue.well_key)
     branches, steps, clump = 60, 26, 4
     lengths = rng.uniform(0.3, 1.0, (branches, 1, 1))
     angles = rng.uniform(0, 2 * np.pi, (branches, 1)) + np.cumsum(
@@ -168,10 +168,12 @@ def _pieces(tissue: Tissue, size_px: int) -> tuple[npt.NDArray[np.bool_], Bytes]
     )
 
 
-def _litter(tissue: Tissue, size_px: int) -> tuple[Bytes, Bytes]:
+def _litter(tissue: Tissue, size_px: int) -> tuple[UInt8Map, UInt8Map]:
     """Return two (size, size) layers: loose living cells, which bend light, and dark specks of debris."""
-    rng = stream(tissue.seed, Stream.LITTER, tissue.plate_index, tissue.well_key)
-    moves = stream(tissue.seed, Stream.MOVES, tissue.plate_index, tissue.well_key, tissue.day, 1)
+    rng = random_generator(tissue.seed, RandomPurpose.LITTER, tissue.plate_index, tissue.well_key)
+    moves = random_generator(
+        tissue.seed, RandomPurpose.MOVES, tissue.plate_index, tissue.well_key, tissue.day, 1
+    )
     cells = _scatter(rng, moves, tissue, tissue.loose_cells, (3.5, 7.5), size_px)
     return cells, _scatter(rng, moves, tissue, tissue.debris, (1.2, 4.5), size_px)
 
@@ -183,7 +185,7 @@ def _scatter(
     count: int,
     radii_um: tuple[float, float],
     size_px: int,
-) -> Bytes:
+) -> UInt8Map:
     """Return (size, size): small round things, most of them around the body, some anywhere, half of them in pairs."""
     # The same number of draws whatever the count, so that litter stays where it is when more comes.
     angle, far, where, radius, shade, alone = rng.uniform(0, 1, (6, _MOST_LITTER))
@@ -204,7 +206,7 @@ def _scatter(
 
 def _discs(
     discs_um: npt.NDArray[np.float64], shades: npt.NDArray[np.float64], size_px: int
-) -> Bytes:
+) -> UInt8Map:
     """Return (size, size): filled, smooth discs, (n, 3) x, y from the middle of the field and radius; drawn finely enough to have their true area."""
     finer = max(1, round(FIELD_UM / size_px / _FINEST_UM))
     layer = np.zeros((size_px * finer, size_px * finer), np.uint8)

@@ -8,10 +8,10 @@ import numpy.typing as npt
 from simulation.kinds import Mechanism
 from simulation.plate import (
     DOSED_ON_DAY,
-    Stream,
+    RandomPurpose,
     VirtualPlate,
     WellPlan,
-    stream,
+    random_generator,
 )
 
 FIELD_UM = 1395.0  # side of the square field of view
@@ -20,7 +20,7 @@ _LOST_IN_PLACE = 0.3  # share of the volume that is gone when all cells have die
 
 
 @dataclass(frozen=True)
-class Line:
+class CellLine:
     """The tissue of one plate: cell lines and patients differ much, wells of one plate little."""
 
     radius_um: float  # on the dosing day
@@ -59,10 +59,10 @@ class Tissue:
     present: bool = True
 
 
-def line_of(plate: VirtualPlate) -> Line:
+def choose_cell_line(plate: VirtualPlate) -> CellLine:
     """Return the tissue line of a plate."""
-    rng = stream(plate.seed, Stream.LINE, plate.index)
-    return Line(
+    rng = random_generator(plate.seed, RandomPurpose.LINE, plate.index)
+    return CellLine(
         radius_um=float(rng.uniform(150, 190)),
         doubling_days=float(rng.uniform(1.45, 1.65)),
         opacity=float(np.exp(rng.uniform(np.log(0.4), np.log(2.4)))),
@@ -76,15 +76,17 @@ def line_of(plate: VirtualPlate) -> Line:
     )
 
 
-def grow(plate: VirtualPlate, plan: WellPlan, day: int, line: Line) -> Tissue:
+def simulate_tissue(plate: VirtualPlate, plan: WellPlan, day: int, line: CellLine) -> Tissue:
     """Return the tissue of a well on a day: as it would have grown untreated, then changed by what its kill does."""
-    rng = stream(plate.seed, Stream.GROWTH, plate.index, plan.key)
+    rng = random_generator(plate.seed, RandomPurpose.GROWTH, plate.index, plan.key)
     size, pace, opacity, grain, outline, litter = np.exp(
         rng.normal(0, (plate.size_spread, 0.05, 0.06, 0.08, 0.2, 0.15))
     )
     lobes = _lobes(rng, line.lobes)
     home = rng.normal(0, 40, 2)
-    drift = stream(plate.seed, Stream.MOVES, plate.index, plan.key, day).normal(0, 7, 2)
+    drift = random_generator(plate.seed, RandomPurpose.MOVES, plate.index, plan.key, day).normal(
+        0, 7, 2
+    )
     off_centre = home + drift
     off_centre *= min(1.0, _FARTHEST_OFF_CENTRE_UM / float(np.hypot(*off_centre)))
     doublings = (day - DOSED_ON_DAY) * pace / line.doubling_days

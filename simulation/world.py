@@ -29,11 +29,11 @@ from schemas.well import PLATE_SHAPES, well_at
 from simulation.kinds import Layout, Mechanism, OpticsName
 from simulation.microscope import VirtualMicroscope
 from simulation.optics import (
-    Transparency,
-    expose,
-    focused,
-    light_of,
-    transparency,
+    Transmission,
+    compute_transmission,
+    expose_camera,
+    illumination,
+    transmitted_light,
 )
 from simulation.plate import (
     VirtualPlate,
@@ -41,8 +41,8 @@ from simulation.plate import (
     fewer_wells,
     plan_plate,
 )
-from simulation.scene import Floats, draw
-from simulation.tissue import FIELD_UM, grow
+from simulation.scene import Floats, draw_scene
+from simulation.tissue import FIELD_UM, simulate_tissue
 
 A1_UM = (
     12_000.0,
@@ -102,7 +102,7 @@ class OnStage:
 class _Field:
     """What is seen with the middle of a well under the objective; maps (H, W)."""
 
-    seen: Transparency
+    seen: Transmission
     light: Floats
 
 
@@ -250,20 +250,24 @@ class World:
         """Return (H, W): a frame with the stage here; ``lamp`` is 0 when dark, 1 when full on."""
         stage = self.on_stage()
         scope = next(iter(self.scopes.values())) if stage is None else stage.scope
-        bench = replace(scope.bench, white=WHITE)
+        conditions = replace(scope.conditions, white=WHITE)
         plan, off_um = _nearest_well(scope.plate, x_um, y_um)
         size = self.file.size_px
         if stage is None:
-            arriving: Floats = np.full((size, size), bench.light, np.float32)
+            arriving: Floats = np.full((size, size), conditions.light, np.float32)
         else:
             field = self._fields(scope.plate.name, plan, stage.day)
-            seen = focused(
-                _moved(field.seen, off_um, self.um_per_px), bench.optics, z_um - self.focus_um(plan)
+            seen = transmitted_light(
+                _moved(field.seen, off_um, self.um_per_px),
+                conditions.optics,
+                z_um - self.focus_um(plan),
             )
             arriving = seen * field.light * _within_wall(off_um, size, self.um_per_px)
         arriving *= np.float32(lamp * exposure_ms / FULL_EXPOSURE_MS * self._rng.normal(1, 0.005))
         top, left = self._rng.integers(0, _NOISE_MARGIN_PX, 2)
-        return expose(arriving, bench, self._noise[top : top + size, left : left + size])
+        return expose_camera(
+            arriving, conditions, self._noise[top : top + size, left : left + size]
+        )
 
     @cached_property
     def _noise(self) -> Floats:
@@ -273,12 +277,12 @@ class World:
 
     def _draw(self, plate: str, plan: WellPlan, day: int) -> _Field:
         scope = self.scopes[plate]
-        bench = scope.bench
-        tissue = grow(scope.plate, plan, day, scope.line)
-        scene = draw(replace(tissue, present=plan.group is not Group.BLANK), scope.size_px)
+        conditions = scope.conditions
+        tissue = simulate_tissue(scope.plate, plan, day, scope.cell_line)
+        scene = draw_scene(replace(tissue, present=plan.group is not Group.BLANK), scope.size_px)
         return _Field(
-            transparency(scene, scope.plate, plan, bench),
-            light_of(scope.plate, plan, bench, scope.size_px, 1.0),
+            compute_transmission(scene, scope.plate, plan, conditions),
+            illumination(scope.plate, plan, conditions, scope.size_px, 1.0),
         )
 
 
@@ -305,7 +309,7 @@ def _nearest_well(
     ), off_um
 
 
-def _moved(seen: Transparency, off_um: tuple[float, float], um_per_px: float) -> Transparency:
+def _moved(seen: Transmission, off_um: tuple[float, float], um_per_px: float) -> Transmission:
     """Return what is seen with the stage off the middle; beyond what was drawn the well is empty. To the right in the image is +x, upwards +y."""
     right, down = (round(-off_um[0] / um_per_px), round(off_um[1] / um_per_px))
     if right == down == 0:
@@ -326,7 +330,7 @@ def _moved(seen: Transparency, off_um: tuple[float, float], um_per_px: float) ->
             np.float32,
         )
 
-    return Transparency(move(seen.through, 1.0), move(seen.curvature, 0.0), move(seen.floor, 0.0))
+    return Transmission(move(seen.through, 1.0), move(seen.curvature, 0.0), move(seen.floor, 0.0))
 
 
 def _within_wall(off_um: tuple[float, float], size: int, um_per_px: float) -> Floats:

@@ -20,8 +20,8 @@ from daemon.messaging.listen import Message, listen
 from schemas.errors import ConfigError, SpheroRankError
 from schemas.ranking import FOR_RESEARCH_USE_ONLY, Ranking
 from simulation.kinds import Mechanism
-from simulation.microscope import microscopes
-from simulation.robot import robot_days
+from simulation.microscope import virtual_microscopes
+from simulation.robot import imaged_days
 
 LIMIT_S = 240.0  # the service and the robot together
 SIZE_PX = 512
@@ -187,8 +187,8 @@ def _mean_kill(truth: Path, ranking: Ranking) -> dict[str, float]:
 
 
 def _expected_images(seed: int) -> int:
-    (scope,) = microscopes(1, seed, SIZE_PX, mechanism=MECHANISM)
-    return len(scope.plate.wells) * len(robot_days(scope, seed))
+    (scope,) = virtual_microscopes(1, seed, SIZE_PX, mechanism=MECHANISM)
+    return len(scope.plate.wells) * len(imaged_days(scope, seed))
 
 
 def refuse_used_folder(out: Path) -> None:

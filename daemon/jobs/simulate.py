@@ -10,8 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from schemas.errors import ConfigError, SpheroRankError
 from simulation.kinds import Delivery, Layout, Mechanism, OpticsName
 from simulation.laboratory import write_maps_and_truth, write_world
-from simulation.microscope import microscopes
-from simulation.robot import robot_days, run_robot, write_plates, write_truth
+from simulation.microscope import virtual_microscopes
+from simulation.robot import imaged_days, run_robot, write_plates, write_truth
 from simulation.world import (
     A1_UM,
     FOCUS_TRAVEL_UM,
@@ -76,7 +76,9 @@ def simulate(
     SpheroRankError
         If files cannot be written.
     """
-    scopes = microscopes(plates, seed, size_px, mechanism=mechanism, layout=layout, optics=optics)
+    scopes = virtual_microscopes(
+        plates, seed, size_px, mechanism=mechanism, layout=layout, optics=optics
+    )
     with progress_on(Console(stderr=True)) as bar:
         task = bar.add_task("well images", total=None)
         try:
@@ -95,7 +97,7 @@ def simulate(
                 (
                     scope.truth(plan, day)
                     for scope in scopes
-                    for day in robot_days(scope, seed)
+                    for day in imaged_days(scope, seed)
                     for plan in scope.plate.wells
                 ),
             )

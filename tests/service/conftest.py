@@ -9,7 +9,7 @@ import pytest
 
 from schemas.plate_map import Group
 from simulation.kinds import Mechanism
-from simulation.microscope import microscopes
+from simulation.microscope import virtual_microscopes
 from simulation.robot import write_plates
 from store.sql_store import SqlStore
 from tests.made_up_site import Site
@@ -20,7 +20,7 @@ from tests.service_process import DAYS, ServiceProcess
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Render a small plate on three days, once."""
     out = tmp_path_factory.mktemp("rendered")
-    (scope,) = microscopes(1, 5, 128, mechanism=Mechanism.SHRINKING)
+    (scope,) = virtual_microscopes(1, 5, 128, mechanism=Mechanism.SHRINKING)
     treatments = list(
         dict.fromkeys(plan.treatment for plan in scope.plate.wells if plan.group is Group.SCREENING)
     )[:5]

@@ -9,7 +9,7 @@ import pytest
 
 from schemas.plate_map import Group
 from simulation.kinds import Mechanism
-from simulation.microscope import microscopes
+from simulation.microscope import virtual_microscopes
 from simulation.robot import write_plates
 from tests.service_process import ServiceProcess
 
@@ -22,7 +22,7 @@ def five_plates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Render five plates of 18 wells on the dosing and the readout day, with their assays."""
     out = tmp_path_factory.mktemp("five")
     scopes = []
-    for scope in microscopes(len(PLATES), 21, 96, mechanism=Mechanism.SHRINKING):
+    for scope in virtual_microscopes(len(PLATES), 21, 96, mechanism=Mechanism.SHRINKING):
         treatments = list(
             dict.fromkeys(
                 plan.treatment for plan in scope.plate.wells if plan.group is Group.SCREENING

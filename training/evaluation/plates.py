@@ -176,8 +176,8 @@ def _keep(scope: VirtualMicroscope, folder: Path) -> None:
     sharpest, measures = np.empty(shape[:2], np.int64), np.empty((*shape[:2], len(RANKED_MEASURES)))
     for row, plan in enumerate(plans):
         for column, day in enumerate(DAYS):
-            counts = scope.look(plan, day).planes
-            planes = (counts.astype(np.uint32) * 65535 // scope.bench.white).astype(np.uint16)
+            counts = scope.render(plan, day).planes
+            planes = (counts.astype(np.uint32) * 65535 // scope.conditions.white).astype(np.uint16)
             sharpest[row, column] = assess(planes).sharpest_plane
             plane = planes[sharpest[row, column]]
             measures[row, column] = ranked_values(

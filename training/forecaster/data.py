@@ -25,11 +25,10 @@ from simulation.kinds import Layout
 from simulation.microscope import VirtualMicroscope
 from simulation.plate import WellPlan, plan_plate
 from store.sql_store import SqlStore
+from training.data.virtual_plates import FIRST_TRAINING_SEED
 
 FEWEST_WELLS = 4
 """With fewer, what a well differs from is mostly itself."""
-FIRST_TRAINING_SEED = 100_000
-"""Virtual plates below this seed are kept for judging."""
 SIZE_PX = 512
 
 
@@ -58,13 +57,9 @@ def from_store(url: str, encoder: Bundle, representation: Representation) -> lis
                 continue
             seen = store.observations(images, encoder.card.encoder_id)
             last = max(image.day for image in images)
-            laid_out = assemble(
-                seen,
-                plate_map,
-                through_day=last,
-                representation=representation,
-                embedding_weight=1.0,
-            ).trajectories
+            laid_out = assemble(seen, plate_map, through_day=last).trajectories(
+                representation, embedding_weight=1.0
+            )
             if (
                 laid_out.representation == representation
             ):  # else the tissue of some images was not measured
@@ -195,9 +190,9 @@ def _look_at(seed: int, days: tuple[int, ...], encoder: str, files: dict[int, Pa
 
 def _image(scope: VirtualMicroscope, plan: WellPlan, day: int) -> WellImage:
     """Return the image of a virtual well as it comes out of a drop folder, white = 65535."""
-    planes = (scope.look(plan, day).planes.astype(np.uint32) * 65535 // scope.bench.white).astype(
-        np.uint16
-    )
+    planes = (
+        scope.render(plan, day).planes.astype(np.uint32) * 65535 // scope.conditions.white
+    ).astype(np.uint16)
     return WellImage(
         VisitKey(scope.plate.name, plan.well, f"day{day:02d}"),
         day,

@@ -10,13 +10,11 @@ import numpy.typing as npt
 
 from inference.tissue.onnx_segmenter import background_level, optical_density
 from simulation.kinds import OpticsName
-from simulation.optics import PLANES, Optics, bench_of, render
+from simulation.optics import PLANES, Optics, choose_imaging_conditions, render_planes
 from simulation.plate import CULTURE_DAYS, VirtualPlate, plan_plate
-from simulation.scene import Floats, draw, smooth_noise
-from simulation.tissue import Line, Tissue, grow, line_of
-
-FIRST_SEED = 100_000
-"""Plates of smaller seeds are for tests and benchmarks: nothing is trained on them."""
+from simulation.scene import Floats, draw_scene, smooth_noise
+from simulation.tissue import CellLine, Tissue, choose_cell_line, simulate_tissue
+from training.data.virtual_plates import FIRST_TRAINING_SEED
 
 _SIZE_PX = 448  # of a rendered field
 _VIEWS_A_PLANE = 2
@@ -51,31 +49,33 @@ def training_views(seed: int, step: int, batch: int, side_px: int) -> tuple[Floa
 
 def _frames(rng: np.random.Generator, wells: int) -> Iterator[Frame]:
     """Render some wells of one plate, every plane of each."""
-    plate = plan_plate(FIRST_SEED + int(rng.integers(900_000)))
+    plate = plan_plate(FIRST_TRAINING_SEED + int(rng.integers(900_000)))
     for plan in rng.choice(np.array(plate.wells, dtype=object), wells, replace=False):
         tissue = _vary_tissue(
-            rng, grow(plate, plan, int(rng.choice(CULTURE_DAYS)), _vary_line(rng, plate))
+            rng, simulate_tissue(plate, plan, int(rng.choice(CULTURE_DAYS)), _vary_line(rng, plate))
         )
-        scene = draw(tissue, _SIZE_PX)
-        bench = replace(bench_of(plate, OpticsName.DEFAULT), optics=_any_optics(rng))
-        tilt = bench.optics.tilt * rng.normal(0, 0.7, 2)
-        bench = replace(
-            bench,
+        scene = draw_scene(tissue, _SIZE_PX)
+        conditions = replace(
+            choose_imaging_conditions(plate, OpticsName.DEFAULT), optics=_any_optics(rng)
+        )
+        tilt = conditions.optics.tilt * rng.normal(0, 0.7, 2)
+        conditions = replace(
+            conditions,
             tilt=(float(tilt[0]), float(tilt[1])),
-            light=bench.optics.light,
+            light=conditions.optics.light,
             scratches=float(rng.uniform(0, 0.8)),
         )
-        planes = render(scene, plate, plan, tissue.day, bench)
+        planes = render_planes(scene, plate, plan, tissue.day, conditions)
         beside = cv2.dilate(scene.mask.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0
         specks = ((scene.density > _SPECK_DENSITY) | (scene.height_um > _SPECK_UM)) & beside
         masks = np.stack([scene.mask, specks]).astype(np.float32)
         for plane in planes:
-            yield Frame(plane.astype(np.float32) / np.float32(bench.white), masks)
+            yield Frame(plane.astype(np.float32) / np.float32(conditions.white), masks)
 
 
-def _vary_line(rng: np.random.Generator, plate: VirtualPlate) -> Line:
+def _vary_line(rng: np.random.Generator, plate: VirtualPlate) -> CellLine:
     """Widen what tissue lines look like beyond what virtual plates have."""
-    line = line_of(plate)
+    line = choose_cell_line(plate)
     return replace(
         line,
         radius_um=float(rng.uniform(90, 260)),

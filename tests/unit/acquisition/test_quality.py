@@ -12,7 +12,7 @@ import tifffile
 from acquisition.quality import assess
 from schemas.quality import Flag
 from simulation.kinds import Mechanism
-from simulation.microscope import IMAGE_FAULTS, Fault, VirtualMicroscope, microscopes
+from simulation.microscope import IMAGE_FAULTS, Fault, VirtualMicroscope, virtual_microscopes
 from tests.real_data import real_data
 
 Planes = npt.NDArray[np.uint16]
@@ -20,7 +20,7 @@ Planes = npt.NDArray[np.uint16]
 
 @cache
 def scope(seed: int) -> VirtualMicroscope:
-    return microscopes(1, seed, 256)[0]
+    return virtual_microscopes(1, seed, 256)[0]
 
 
 def view(
@@ -31,7 +31,7 @@ def view(
         scope(seed).plate.wells,
         key=lambda well: (well.mechanism is mechanism, well.readout_kill, -well.key),
     )
-    planes = scope(seed).look(plan, day, fault).planes
+    planes = scope(seed).render(plan, day, fault).planes
     return np.round(planes * (65535 / (4095 if planes.max() <= 4095 else 65535))).astype(np.uint16)
 
 

@@ -5,15 +5,15 @@ from scipy.stats import spearmanr
 
 from simulation.kinds import Mechanism, OpticsName
 from simulation.microscope import (
-    UNTREATED,
+    NO_MECHANISM,
     Fault,
     VirtualMicroscope,
-    microscopes,
     plan_faults,
+    virtual_microscopes,
 )
 from simulation.plate import CULTURE_DAYS, READOUT_DAY, plan_plate
 from simulation.scene import tissue_mask
-from simulation.tissue import grow
+from simulation.tissue import simulate_tissue
 
 SIZE_PX = 128
 
@@ -34,9 +34,9 @@ def sharpness(plane: np.ndarray) -> float:
 def test_a_well_image_is_the_same_whatever_was_rendered_before() -> None:
     first, second = scope_of(), scope_of()
     for plan in second.plate.wells[:3]:
-        second.look(plan, 2)
+        second.render(plan, 2)
 
-    one, other = (scope.look(scope.plate.wells[9], 8) for scope in (first, second))
+    one, other = (scope.render(scope.plate.wells[9], 8) for scope in (first, second))
 
     assert np.array_equal(one.planes, other.planes)
     assert one.truth == other.truth
@@ -44,7 +44,7 @@ def test_a_well_image_is_the_same_whatever_was_rendered_before() -> None:
 
 def test_wells_days_plates_and_seeds_differ() -> None:
     scope = scope_of()
-    other_plate = microscopes(2, 3, SIZE_PX)[1]
+    other_plate = virtual_microscopes(2, 3, SIZE_PX)[1]
     looks = [
         (scope, 0, 7),
         (scope, 1, 7),
@@ -54,7 +54,7 @@ def test_wells_days_plates_and_seeds_differ() -> None:
     ]
 
     assert len(
-        {view.look(view.plate.wells[well], day).planes.tobytes() for view, well, day in looks}
+        {view.render(view.plate.wells[well], day).planes.tobytes() for view, well, day in looks}
     ) == len(looks)
 
 
@@ -62,26 +62,26 @@ def test_planes_lie_within_the_range_of_a_camera_with_12_or_16_bits() -> None:
     whites = set()
     for seed in range(6):
         scope = scope_of(seed=seed)
-        planes = scope.look(scope.plate.wells[30], 7).planes
-        whites.add(scope.bench.white)
+        planes = scope.render(scope.plate.wells[30], 7).planes
+        whites.add(scope.conditions.white)
 
         assert planes.shape == (3, SIZE_PX, SIZE_PX)
         assert planes.dtype == np.uint16
-        assert planes.max() < scope.bench.white
+        assert planes.max() < scope.conditions.white
     assert whites == {4095, 65535}
 
 
 def test_the_middle_plane_is_the_sharpest() -> None:
     for seed in range(6):
         scope = VirtualMicroscope(plan_plate(seed), 384)
-        below, middle, above = map(sharpness, scope.look(scope.plate.wells[30], 7).planes)
+        below, middle, above = map(sharpness, scope.render(scope.plate.wells[30], 7).planes)
 
         assert middle > max(below, above)
 
 
 def test_rims_change_their_contrast_through_focus() -> None:
     scope = scope_of(seed=8)
-    view = scope.look(scope.plate.wells[5], 7)
+    view = scope.render(scope.plate.wells[5], 7)
     mask = view.mask.astype(np.uint8)
     just_outside = (cv2.dilate(mask, np.ones((5, 5), np.uint8)) > 0) & ~view.mask
     far_outside = cv2.dilate(mask, np.ones((25, 25), np.uint8)) == 0
@@ -97,17 +97,17 @@ def test_rims_change_their_contrast_through_focus() -> None:
 def test_the_truth_fits_the_mask_and_needs_no_rendering(mechanism: Mechanism) -> None:
     scope = scope_of(mechanism)
     for plan in scope.plate.wells[::7]:
-        view = scope.look(plan, READOUT_DAY)
+        view = scope.render(plan, READOUT_DAY)
 
         assert view.truth == scope.truth(plan, READOUT_DAY)
         assert view.truth.area_px == view.mask.sum()
-        assert view.truth.mechanism == (mechanism if plan.mechanism else UNTREATED)
+        assert view.truth.mechanism == (mechanism if plan.mechanism else NO_MECHANISM)
 
 
 def test_tissue_is_darker_than_its_surroundings() -> None:
     for seed in range(8):
         scope = scope_of(seed=seed)
-        view = scope.look(scope.plate.wells[11], 7)
+        view = scope.render(scope.plate.wells[11], 7)
         assert view.planes[1][view.mask].mean() < 0.9 * view.planes[1][~view.mask].mean()
 
 
@@ -148,7 +148,9 @@ def test_dying_in_place_changes_opacity() -> None:
         (plan for plan in scope.plate.wells if plan.mechanism),
         key=lambda plan: plan.kill(READOUT_DAY),
     )
-    before, after = (grow(scope.plate, treated, day, scope.line) for day in (7, READOUT_DAY))
+    before, after = (
+        simulate_tissue(scope.plate, treated, day, scope.cell_line) for day in (7, READOUT_DAY)
+    )
 
     assert abs(np.exp(-after.opacity) - np.exp(-before.opacity)) > 0.15
     assert after.grain > 1.5 * before.grain
@@ -160,13 +162,13 @@ def test_a_pre_dose_image_does_not_know_the_treatment() -> None:
     )
 
     for one, other in list(zip(shrinking.plate.wells, bursting.plate.wells, strict=True))[::9]:
-        assert np.array_equal(shrinking.look(one, 7).planes, bursting.look(other, 7).planes)
+        assert np.array_equal(shrinking.render(one, 7).planes, bursting.render(other, 7).planes)
 
 
 @pytest.mark.parametrize("optics", OpticsName)
 def test_another_microscope_shows_the_same_tissue(optics: OpticsName) -> None:
     usual, other = scope_of(), scope_of(optics=optics)
-    one, shifted = (scope.look(scope.plate.wells[4], 9) for scope in (usual, other))
+    one, shifted = (scope.render(scope.plate.wells[4], 9) for scope in (usual, other))
 
     assert np.array_equal(one.mask, shifted.mask)
     assert np.array_equal(one.planes, shifted.planes) is (optics is OpticsName.DEFAULT)
@@ -177,7 +179,7 @@ def test_planted_faults_show_in_the_image() -> None:
         scope = scope_of(seed=seed)
         plan = scope.plate.wells[20]
         good, blurred, cut, empty = (
-            scope.look(plan, 7, fault) for fault in (None, Fault.BLURRED, Fault.CUT, Fault.EMPTY)
+            scope.render(plan, 7, fault) for fault in (None, Fault.BLURRED, Fault.CUT, Fault.EMPTY)
         )
 
         border = np.ones((SIZE_PX, SIZE_PX), dtype=bool)
@@ -192,7 +194,9 @@ def test_tissue_stays_within_the_field_even_when_it_bursts() -> None:
     for seed in range(2):
         scope = scope_of(Mechanism.BURSTING, seed=seed)
         for plan in scope.plate.wells:
-            mask = tissue_mask(grow(scope.plate, plan, READOUT_DAY, scope.line), SIZE_PX)
+            mask = tissue_mask(
+                simulate_tissue(scope.plate, plan, READOUT_DAY, scope.cell_line), SIZE_PX
+            )
             assert mask.any()
             assert not mask[1:-1, 1:-1].sum() < mask.sum()
 

@@ -8,9 +8,9 @@ import tifffile
 
 from schemas.plate_map import parse_plate_map
 from simulation.kinds import Delivery
-from simulation.microscope import Fault, VirtualMicroscope, microscopes
+from simulation.microscope import Fault, VirtualMicroscope, virtual_microscopes
 from simulation.plate import CULTURE_DAYS, DOSED_ON_DAY
-from simulation.robot import robot_days, run_robot, write_plates
+from simulation.robot import imaged_days, run_robot, write_plates
 
 SIZE_PX = 64
 TRUTH = ["plate", "well", "day", "mechanism", "kill", "exploded", "spread_um", "area_px"]
@@ -23,7 +23,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 @pytest.fixture
 def scope() -> VirtualMicroscope:
-    return microscopes(1, 7, SIZE_PX)[0]
+    return virtual_microscopes(1, 7, SIZE_PX)[0]
 
 
 def test_written_plates_have_the_names_of_the_contract(
@@ -155,8 +155,8 @@ def test_an_assay_comes_after_the_last_image(scope: VirtualMicroscope, tmp_path:
 
 def test_a_robot_misses_days_before_dosing_only(scope: VirtualMicroscope) -> None:
     for seed in range(10):
-        days = robot_days(scope, seed)
+        days = imaged_days(scope, seed)
         missing = set(CULTURE_DAYS) - set(days)
         assert len(missing) == 2
         assert max(missing) < DOSED_ON_DAY
-    assert robot_days(scope, 1, (7, 8, 9, 10)) == (7, 8, 9, 10)
+    assert imaged_days(scope, 1, (7, 8, 9, 10)) == (7, 8, 9, 10)

@@ -11,10 +11,10 @@ from acquisition.drop_folder.image_reading import read_image
 from acquisition.microscope.focus import AGREEING, FocusSurface, find_focus, scan
 from acquisition.microscope.settings import MicroscopeSettings
 from simulation.kinds import OpticsName
-from simulation.microscope import microscopes
-from simulation.optics import expose, focused, light_of, transparency
-from simulation.scene import draw
-from simulation.tissue import grow
+from simulation.microscope import virtual_microscopes
+from simulation.optics import compute_transmission, expose_camera, illumination, transmitted_light
+from simulation.scene import draw_scene
+from simulation.tissue import simulate_tissue
 from tests.real_data import real_data
 
 HEIGHTS_UM = tuple(float(z) for z in range(-90, 91, 15))
@@ -31,21 +31,23 @@ def look(
     heights: tuple[float, ...] = HEIGHTS_UM,
 ) -> npt.NDArray[np.uint16]:
     """Return (n, 512, 512): a virtual well, in focus at this height, seen from each of these."""
-    (scope,) = microscopes(1, 11, 512, optics=optics)
+    (scope,) = virtual_microscopes(1, 11, 512, optics=optics)
     plan = scope.plate.wells[day]
-    field = transparency(
-        draw(replace(grow(scope.plate, plan, day, scope.line), present=tissue), 512),
+    field = compute_transmission(
+        draw_scene(
+            replace(simulate_tissue(scope.plate, plan, day, scope.cell_line), present=tissue), 512
+        ),
         scope.plate,
         plan,
-        scope.bench,
+        scope.conditions,
     )
-    light = light_of(scope.plate, plan, scope.bench, 512, 1.0) * np.float32(lamp)
+    light = illumination(scope.plate, plan, scope.conditions, 512, 1.0) * np.float32(lamp)
     rng = np.random.default_rng(day)
     return np.stack(
         [
-            expose(
-                focused(field, scope.bench.optics, z - focus_um) * light,
-                scope.bench,
+            expose_camera(
+                transmitted_light(field, scope.conditions.optics, z - focus_um) * light,
+                scope.conditions,
                 rng.standard_normal(light.shape, dtype=np.float32),
             )
             for z in heights

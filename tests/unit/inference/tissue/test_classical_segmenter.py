@@ -11,7 +11,7 @@ import tifffile
 from acquisition.drop_folder.image_reading import read_image
 from inference.tissue.classical_segmenter import ClassicalSegmenter
 from schemas.tissue import Segmentation, Unsure
-from simulation.microscope import Fault, microscopes
+from simulation.microscope import Fault, virtual_microscopes
 from tests.real_data import real_data
 
 SIDE = 400
@@ -184,11 +184,11 @@ def test_the_background_is_the_light_without_tissue() -> None:
 
 @pytest.mark.parametrize("seed", [51, 52, 53])
 def test_virtual_wells_are_outlined_and_empty_ones_are_empty(seed: int) -> None:
-    (scope,) = microscopes(1, seed, 384)
+    (scope,) = virtual_microscopes(1, seed, 384)
     scores = []
     for number, day in enumerate((3, 5, 7, 9)):
         plan = scope.plate.wells[7 * number]
-        view, empty = scope.look(plan, day), scope.look(plan, day, Fault.EMPTY)
+        view, empty = scope.render(plan, day), scope.render(plan, day, Fault.EMPTY)
         scores.append(dice(segment(view.planes[1]).body, view.mask))
         assert segment(empty.planes[1]).is_empty
     assert np.median(scores) > 0.95

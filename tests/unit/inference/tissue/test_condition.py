@@ -12,7 +12,7 @@ from inference.tissue.measures import measure_tissue
 from schemas.ranking import Condition
 from schemas.tissue import Segmentation
 from simulation.kinds import Mechanism
-from simulation.microscope import microscopes
+from simulation.microscope import virtual_microscopes
 from tests.real_data import real_data
 
 FIELD_UM = 1400.0
@@ -126,7 +126,7 @@ def test_an_empty_well_is_neither() -> None:
 
 @pytest.mark.parametrize("mechanism", list(Mechanism))
 def test_virtual_wells_are_told_apart_by_their_true_masks(mechanism: Mechanism) -> None:
-    (scope,) = microscopes(1, 31, 512, mechanism=mechanism)
+    (scope,) = virtual_microscopes(1, 31, 512, mechanism=mechanism)
     treated = [plan for plan in scope.plate.wells if plan.mechanism is not None]
     # What is about to burst is neither: the truth's limit is a kill of 0.35.
     clear = [
@@ -136,7 +136,7 @@ def test_virtual_wells_are_told_apart_by_their_true_masks(mechanism: Mechanism) 
     ]
     wrong = []
     for plan in clear[:12]:
-        view = scope.look(plan, 10)
+        view = scope.render(plan, 10)
         light = np.full((16, 16), np.quantile(view.planes[1], 0.7), np.float32)
         called = classify_condition(
             measure_tissue(

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from inference.tissue.onnx_segmenter import OnnxSegmenter, load_segmenter
-from simulation.microscope import microscopes
+from simulation.microscope import virtual_microscopes
+from training.data.virtual_plates import FIRST_TRAINING_SEED
 from training.segmenter.train import Settings, UNet, loss_of, train, write_segmenter
-from training.segmenter.views import FIRST_SEED, training_views
+from training.segmenter.views import training_views
 
 pytestmark = [pytest.mark.train, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
@@ -40,7 +41,7 @@ def test_nothing_is_trained_on_plates_of_small_seeds(monkeypatch: pytest.MonkeyP
     for step in range(3):
         training_views(0, step, 6, 64)
     assert len(planned) == 3
-    assert min(planned) >= FIRST_SEED >= 100_000
+    assert min(planned) >= FIRST_TRAINING_SEED >= 100_000
 
 
 def test_a_perfect_answer_costs_nothing_and_an_empty_one_much() -> None:
@@ -62,12 +63,12 @@ def test_a_short_training_lowers_its_loss_beats_a_trivial_mask_and_becomes_a_bun
 
     assert write_segmenter(model, SHORT, tmp_path / "bundle") < 1e-4
     segmenter = OnnxSegmenter(load_segmenter(tmp_path / "bundle"))
-    (scope,) = microscopes(1, 5, 256)
-    views = [scope.look(plan, 7) for plan in scope.plate.wells[:12:2]]
+    (scope,) = virtual_microscopes(1, 5, 256)
+    views = [scope.render(plan, 7) for plan in scope.plate.wells[:12:2]]
     overlaps = []
     for view in views:
         tissue = segmenter.segment(
-            np.round(view.planes[1] * (65535 / scope.bench.white)).astype(np.uint16),
+            np.round(view.planes[1] * (65535 / scope.conditions.white)).astype(np.uint16),
             scope.um_per_px,
         )
         found = (
