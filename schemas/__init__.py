@@ -1,1 +1,1 @@
-"""What crosses a seam: the words that every other package speaks."""
+"""Data models that all packages share: well images, plate maps, rankings, messages and errors."""

@@ -1,4 +1,4 @@
-"""A viability assay of a plate: ``<plate>.assay.csv`` read into one checked object. Text in, object out; no disk here."""
+"""Parse the viability assay of a plate, ``<plate>.assay.csv``, from text into an :class:`Assay`."""
 
 import csv
 import hashlib
@@ -10,33 +10,49 @@ from schemas.frozen_model import FrozenModel
 from schemas.well import parse_well
 
 COLUMNS = ["well", "viability_percent"]
+"""Required columns of an assay file."""
 MAX_PERCENT = 200.0
+"""Largest accepted viability in % of the control."""
 MIN_WELLS = 2
+"""Smallest number of measured wells in an assay file."""
 
 
 class Assay(FrozenModel):
     """Measured viability of wells of one plate, in % of the control."""
 
     plate: str
-    viability_percent: dict[str, float]  # by well, 0…200
+    viability_percent: dict[str, float]
+    """Viability by well, from 0 to 200."""
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the content, so that a corrected assay is seen to differ."""
+        """SHA-256 of the content; a corrected assay has another digest."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
 def parse_assay(text: str, *, plate: str, wells: Collection[str], name: str) -> Assay:
-    """Read and check an assay of a plate whose map names these wells.
+    """Parse the CSV text of an assay file into an assay.
+
+    Parameters
+    ----------
+    text
+        Content of the file.
+    plate
+        Plate id.
+    wells
+        Wells of the plate map; other wells are refused.
+    name
+        Name of the file, for error messages.
 
     Raises
     ------
     PlateMapError
-        With every problem found, each naming file, line, value and what was expected.
+        If the text is not valid. The message lists every problem with file, line, value and
+        expectation.
     """
     reader = csv.DictReader(
         io.StringIO(text.removeprefix("\ufeff"), newline="")
-    )  # lines may end as on any system
+    )  # newline="": the csv module accepts the line ends of every system
     if reader.fieldnames is None or sorted(map(str.strip, reader.fieldnames)) != sorted(COLUMNS):
         raise PlateMapError(
             name, f"line 1 has columns {reader.fieldnames}; expected {','.join(COLUMNS)}"
@@ -77,6 +93,7 @@ def parse_assay(text: str, *, plate: str, wells: Collection[str], name: str) -> 
 
 
 def _parse_assay_well(text: str, wells: Collection[str]) -> str:
+    """Return the normalised name of a well; raise ValueError if it is not in the plate map."""
     well = parse_well(text)
     if well not in wells:
         raise ValueError(
@@ -86,13 +103,14 @@ def _parse_assay_well(text: str, wells: Collection[str]) -> str:
 
 
 def _parse_percent(text: str) -> float:
+    """Return a viability in percent as a number; raise ValueError unless it is from 0 to 200."""
     try:
         value = float(text)
     except ValueError:
         raise ValueError(
             f"viability_percent {text!r} is not a number; expected 0 to {MAX_PERCENT:g}"
         ) from None
-    if not 0 <= value <= MAX_PERCENT:  # NaN fails it too
+    if not 0 <= value <= MAX_PERCENT:  # also refuses NaN
         raise ValueError(
             f"viability_percent is {text}; expected 0 to {MAX_PERCENT:g} (% of the control)"
         )

@@ -1,74 +1,92 @@
-"""What is known of a deterioration model: from which assay plates it was learned, how far off it was on plates left out, and whether it is used."""
+"""Description of a deterioration model: training plates, errors and range of validity."""
 
 from typing import Literal
 
 from schemas.frozen_model import FrozenModel
 
 Method = Literal["departure", "deterioration"]
-"""How wells and treatments are placed."""
+"""Method by which wells and treatments are ranked."""
 MethodChoice = Literal["auto", "departure", "deterioration"]
-"""How they are to be; ``auto``: by deterioration where it is calibrated."""
+"""Configured method; ``auto`` selects deterioration where a valid calibration exists."""
 
 
 class CalibrationPlate(FrozenModel):
-    """What was taken of one assay plate, by content: enough to find the very same again."""
+    """Inputs that a calibration used from one assay plate, identified by their digests."""
 
     plate: str
+    """Plate id."""
     assay_digest: str
+    """Digest of the assay."""
     map_digest: str
+    """Digest of the plate map."""
     images: tuple[tuple[str, str, str], ...]
-    """well, visit and digest of the pixels of each"""
+    """Well, visit and pixel digest of each image."""
 
 
 class Drift(FrozenModel):
-    """How far the untreated and single-dose wells of a plate lie from those that a model was learned from."""
+    """Distance of a plate's untreated and single-dose wells from the calibration plates."""
 
     distance: float
+    """Distance in standard deviations between calibration plates."""
     percentile: float
-    """of the distance among those of the calibration plates from one another, 0…100"""
+    """Percentage of calibration plates that are closer to the other calibration plates, 0…100."""
     outside: bool
-    """of the range seen: then the model is not used for this plate"""
+    """True if the distance is beyond the accepted range; the model is then not used
+    for this plate.
+    """
 
 
 class CalibrationCard(FrozenModel):
-    """The card of one calibration; with the assay plates it is enough to make the same model again."""
+    """Metadata of one calibration.
+
+    With the assay plates, it is sufficient to fit the same model again.
+    """
 
     digest: str
-    """of all that it was learned from: assay rows, images, maps, settings"""
+    """Digest of the training inputs: assay rows, images, plate maps and settings."""
     version: int = 1
-    """of the way it is learned"""
+    """Version of the training procedure."""
     encoder_id: str
-    """digest of the encoder bundle, empty for measures alone"""
+    """Digest of the encoder bundle; empty for measures alone."""
     representation: str
-    """what of a well the model looks at: embedding, measures or both"""
+    """Features that the model uses: embedding, measures or both."""
     model: str
-    """chosen by leaving out one plate at a time"""
+    """Name of the model selected by leave-one-plate-out error."""
     plates: tuple[str, ...]
+    """Assay plates that were used for training."""
     wells: int
+    """Number of measured wells on these plates."""
     valid: bool
+    """True if the error is small enough to use the model."""
     why_not: tuple[str, ...] = ()
-    """why it is not used"""
+    """Reasons why the model is not used, or why plates were skipped."""
     mean_error_points: float | None
-    """mean absolute error of plates left out, in points of percent"""
+    """Mean absolute error on left-out plates, in percentage points."""
     untreated_error_points: float | None
-    """the same if every well were taken for untreated, or for the median well of the other plates, whichever is less"""
+    """Mean absolute error in percentage points without images: every well is predicted as
+    untreated, or as the median well of the other plates, whichever error is smaller.
+    """
     spearman: float | None
-    """between predicted and measured over the wells of plates left out, mean of plates"""
+    """Spearman correlation between predicted and measured deterioration on left-out plates, mean
+    over plates.
+    """
     worst_spearman: float | None
-    """of the worst plate"""
+    """Lowest Spearman correlation of a left-out plate."""
     percent_low: float | None
-    """smallest deterioration that was measured"""
+    """Smallest measured deterioration in percent."""
     percent_high: float | None
-    """largest"""
+    """Largest measured deterioration in percent."""
     left_out_percent: tuple[float, ...] = ()
-    """predicted deterioration of each well when its plate was left out"""
+    """Predicted deterioration of each well when its plate was left out."""
     left_out_error: tuple[float, ...] = ()
-    """measured less predicted of the same wells: what intervals are made of"""
+    """Measured minus predicted deterioration of the same wells; prediction intervals use these
+    errors.
+    """
     left_out_treatment_error: tuple[float, ...] = ()
-    """the same for the means of treatments"""
+    """Measured minus predicted deterioration of treatment means when their plate was left out."""
 
     def summary(self) -> "CalibrationCard":
-        """Return the card without what was left out well by well: what a ranking carries."""
+        """Return a copy of the card without the values of single wells, for use in a ranking."""
         return self.model_copy(
             update=dict.fromkeys(
                 ("left_out_percent", "left_out_error", "left_out_treatment_error"), ()

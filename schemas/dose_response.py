@@ -1,4 +1,4 @@
-"""How effect follows dose, and what combinations do beyond their parts, as they stand in a ranking."""
+"""Dose-response curves and combination effects as they are written in a ranking."""
 
 from enum import StrEnum
 
@@ -6,129 +6,159 @@ from schemas.frozen_model import FrozenModel
 
 
 class Effect(StrEnum):
-    """What was fitted, larger = further towards deterioration."""
+    """Quantity that a dose-response curve describes; larger means more deterioration."""
 
-    DETERIORATION = "deterioration"  # predicted percent / 100: a fraction
-    DEPARTURE = "departure"  # the score: open-ended, in untreated spreads
-    GROWTH_RATE = (
-        "growth_rate"  # 1 - GR of the volume: 0 = grows like untreated, 1 = stands still, 2 = gone
-    )
+    DETERIORATION = "deterioration"
+    """Predicted deterioration as a fraction, percent / 100."""
+    DEPARTURE = "departure"
+    """Departure score in untreated standard deviations; it has no upper limit."""
+    GROWTH_RATE = "growth_rate"
+    """1 − GR of the volume: 0 = growth like untreated, 1 = no growth, 2 = no tissue."""
 
 
 class Response(StrEnum):
-    """Whether a compound's effect follows its dose."""
+    """Result of the test whether the effect of a compound depends on its dose."""
 
-    RESPONDS = "responds"  # the curve is better than a flat line, p <= 0.05
-    NO_RESPONSE = "no_response"  # cannot be told from flat: there is no IC50
-    TOO_FEW_DOSES = (
-        "too_few_doses"  # a curve of four parameters needs four doses, 0 (untreated) among them
-    )
-    TOO_FEW_WELLS = "too_few_wells"  # no more wells than parameters
+    RESPONDS = "responds"
+    """The curve fits better than a flat line, p ≤ 0.05."""
+    NO_RESPONSE = "no_response"
+    """The curve does not fit better than a flat line, so there is no IC50."""
+    TOO_FEW_DOSES = "too_few_doses"
+    """Fewer than four doses; a curve with four parameters needs four, including 0 (untreated)."""
+    TOO_FEW_WELLS = "too_few_wells"
+    """Not more wells than parameters of the curve."""
 
 
 class Bound(StrEnum):
-    """Where a dose lies beside the doses tested."""
+    """Position of an inhibitory dose relative to the tested doses."""
 
     WITHIN = "within"
-    ABOVE_HIGHEST = "above_highest"  # > the highest dose tested, or never
-    BELOW_LOWEST = "below_lowest"  # < the lowest dose tested
+    """Between the lowest and the highest tested dose."""
+    ABOVE_HIGHEST = "above_highest"
+    """Above the highest tested dose, or never reached."""
+    BELOW_LOWEST = "below_lowest"
+    """Below the lowest tested dose."""
 
 
 class DosePoint(FrozenModel):
-    """The wells of one dose."""
+    """Wells that received one dose, with their effects."""
 
     amount: float
-    """in the curve's unit; 0 = untreated"""
+    """Dose in the unit of the curve; 0 = untreated."""
     wells: tuple[str, ...]
+    """Names of the wells."""
     effects: tuple[float, ...]
-    """of each of the wells"""
+    """Effect of each well, in the order of ``wells``."""
     mean: float
+    """Mean effect of the wells."""
 
 
 class Estimate(FrozenModel):
-    """A number with its 90 % interval."""
+    """Estimated value with its 90 % interval."""
 
     value: float
     low: float | None
-    """null where the wells set no limit"""
+    """Lower limit; null where the wells do not set a limit."""
     high: float | None
-    """null where the wells set no limit"""
+    """Upper limit; null where the wells do not set a limit."""
 
 
 class InhibitoryDose(FrozenModel):
-    """A dose with an effect of interest, with its 90 % interval; never extrapolated."""
+    """Dose with a given effect and its 90 % interval, never beyond the tested doses."""
 
     bound: Bound
+    """Position of the dose relative to the tested doses."""
     amount: float
-    """in the curve's unit; where the dose lies beyond the doses tested, the outermost dose tested: read ``bound``"""
+    """Dose in the unit of the curve; where it is beyond the tested doses, the nearest tested dose:
+    see ``bound``.
+    """
     low: float | None
-    """null where the interval reaches below the lowest dose tested"""
+    """Lower limit; null where the interval extends below the lowest tested dose."""
     high: float | None
-    """null where the interval reaches above the highest dose tested"""
+    """Upper limit; null where the interval extends above the highest tested dose."""
 
 
 class Curve(FrozenModel):
-    """effect = bottom + (top - bottom) / (1 + (midpoint / dose)^hill), between the doses tested."""
+    """effect = bottom + (top − bottom) / (1 + (midpoint / dose)^hill), between the tested doses."""
 
     bottom: Estimate
-    """effect of dose 0, with the untreated wells among the wells fitted"""
+    """Effect of dose 0, fitted with the untreated wells."""
     top: Estimate
-    """effect that the curve rises to; without a limit where no dose tested is near it"""
+    """Effect that the curve approaches at high doses; a limit is null where no tested dose is near
+    it.
+    """
     midpoint: float
-    """dose of half the rise, for drawing: ``relative_ic50`` says how much of it is known"""
+    """Dose at half of the rise, for drawing; its uncertainty is in ``relative_ic50``."""
     hill: Estimate
+    """Hill slope."""
 
 
 class DoseResponse(FrozenModel):
-    """One compound's effect against its dose."""
+    """Effect of one compound as a function of its dose."""
 
     compound: str
+    """Name of the compound."""
     unit: str
-    """of every amount here: doses in units of one kind are converted, kinds (molar, mass, percent) are kept apart"""
+    """Unit of every amount in this entry; units of one kind (molar, mass, percent) are
+    converted.
+    """
     effect: Effect
+    """Quantity that the curve describes."""
     doses: tuple[DosePoint, ...]
-    """ascending, untreated first"""
+    """Tested doses, ascending, untreated first."""
     verdict: Response
+    """Result of the test against a flat line."""
     p_value: float | None
-    """F test of the curve against a flat line; null without a fit"""
+    """p-value of the F test of the curve against a flat line; null without a fit."""
     curve: Curve | None
-    """null unless it responds"""
+    """Fitted curve; null unless the compound responds."""
     relative_ic50: InhibitoryDose | None
-    """midpoint of the curve: half of its own rise"""
+    """Midpoint of the curve: the dose with half of the curve's own rise."""
     absolute_ic50: InhibitoryDose | None
-    """where the effect is 0.5; of ``growth_rate`` the GR50; null of ``departure``, which is no fraction"""
+    """Dose with effect 0.5; for ``growth_rate`` the GR50; null for ``departure``, which is not a
+    fraction.
+    """
 
 
 class Excess(FrozenModel):
-    """Effect beyond what a reference model expects, as a fraction; above 0 = synergy."""
+    """Effect of a combination beyond a reference model, as a fraction; above 0 = synergy."""
 
     expected: float
+    """Effect that the reference model expects."""
     excess: float
+    """Observed minus expected effect."""
     low: float
-    """lower end of the 90 % interval"""
+    """Lower end of the 90 % interval."""
     high: float
-    """upper end of the 90 % interval"""
+    """Upper end of the 90 % interval."""
     p_value: float
-    """of no excess, two-sided"""
+    """Two-sided p-value of the hypothesis that the excess is 0."""
 
 
 class Combination(FrozenModel):
-    """What a combination does beyond its parts."""
+    """Effect of a combination compared with the effects of its single agents."""
 
     treatment: str
+    """Text of the combination, as in the plate map."""
     wells: tuple[str, ...]
+    """Wells that received the combination."""
     effect: Effect
+    """Quantity that is compared."""
     observed: float
-    """mean effect of the wells, in the unit of ``effect``"""
+    """Mean effect of the wells, in the unit of ``effect``."""
     full_effect: float | None
-    """the effect that counts as a fraction of 1; null where no treatment has an effect"""
+    """Effect that corresponds to a fraction of 1; null where no treatment has an effect."""
     full_effect_of: str
-    """the treatment it was taken from: the plate's strongest; empty where the assay says what is a whole"""
+    """Treatment that defines ``full_effect``: the strongest of the plate; empty where the assay
+    defines it.
+    """
     fraction: float | None
-    """observed effect as a fraction: 0 = untreated, 1 = ``full_effect``"""
+    """Observed effect as a fraction: 0 = untreated, 1 = ``full_effect``."""
     bliss: Excess | None
+    """Excess over Bliss independence."""
     hsa: Excess | None
-    """beyond the highest single agent"""
+    """Excess over the highest single agent."""
     loewe: Excess | None
+    """Excess over Loewe additivity."""
     missing: tuple[str, ...]
-    """why an excess is null, in sentences"""
+    """Reasons why an excess is null, as sentences."""

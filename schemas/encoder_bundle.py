@@ -1,4 +1,4 @@
-"""The encoder bundle: ``encoder.onnx`` and ``bundle.json`` side by side, and what the JSON promises."""
+"""Content of an encoder bundle's ``bundle.json``, which describes the file ``encoder.onnx``."""
 
 import hashlib
 from enum import StrEnum
@@ -10,37 +10,51 @@ from schemas.frozen_model import FrozenModel
 
 
 class PlanePolicy(StrEnum):
-    """How the focal planes of a well image become the encoder's three channels."""
+    """Rule that selects three input channels from the focal planes of a well image."""
 
-    THREE_PLANES = "three_planes"  # planes 1, 2, 3 as channels; needs exactly three
-    SHARPEST = "sharpest"  # the sharpest plane, three times
-    SHARPEST_NEIGHBOURS = "sharpest_neighbours"  # the sharpest and its neighbours, repeated at the ends; serves 1 and 11 planes too
+    THREE_PLANES = "three_planes"
+    """Planes 1, 2 and 3 as channels; the image needs exactly three planes."""
+    SHARPEST = "sharpest"
+    """The sharpest plane as all three channels."""
+    SHARPEST_NEIGHBOURS = "sharpest_neighbours"
+    """The sharpest plane between its two neighbours; at the ends a plane is repeated. Any number of
+    planes is accepted.
+    """
 
 
 Providers = Literal["auto", "cpu", "cuda"]
-"""What the encoder runs on; ``auto`` takes CUDA where it works, else the CPU."""
+"""Execution provider of the encoder; ``auto`` uses CUDA where it works, else the CPU."""
 
 
 class Canary(FrozenModel):
-    """A fixed well image, made by formula from ``seed``, and the first values of its embedding when the bundle was made."""
+    """Test image and the first values of its expected embedding, to verify an encoder at start.
+
+    The image is computed by a formula from ``seed``.
+    """
 
     seed: int
+    """Seed of the test image."""
     expected: tuple[float, ...] = Field(min_length=1)
-    tolerance: float = Field(gt=0)  # largest absolute difference of a value
+    """First values of the embedding when the bundle was made."""
+    tolerance: float = Field(gt=0)
+    """Largest accepted absolute difference of a value."""
 
 
 class Preprocessing(FrozenModel):
-    """What happens between the planes of a well image and the encoder's input, in this order."""
+    """Steps from the planes of a well image to the encoder's input, in the order of the fields."""
 
     planes: PlanePolicy
-    field_um: float | None = Field(
-        default=None, gt=0
-    )  # side of the centred square that is embedded; None, or no scale known: the whole image
-    background: float = Field(
-        gt=0, le=1
-    )  # the value in 0…1 that the empty background is brought to; the same value fills what lies outside the image
-    mean: tuple[float, float, float]  # subtracted per channel, then
-    std: tuple[float, float, float]  # divided by
+    """Selection of the three channels."""
+    field_um: float | None = Field(default=None, gt=0)
+    """Side in µm of the centred square that is embedded; None, or an unknown scale: the whole
+    image.
+    """
+    background: float = Field(gt=0, le=1)
+    """Value in 0…1 to which the empty background is scaled; also fills pixels outside the image."""
+    mean: tuple[float, float, float]
+    """Value subtracted from each channel."""
+    std: tuple[float, float, float]
+    """Value by which each channel is then divided."""
 
 
 class BundleCard(FrozenModel):
@@ -48,23 +62,34 @@ class BundleCard(FrozenModel):
 
     format: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=60)
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")  # of encoder.onnx
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """SHA-256 of ``encoder.onnx``."""
     input_name: str
-    input_size: int = Field(
-        ge=32, le=2048
-    )  # square side in pixels; the input is (batch, 3, side, side) float32
+    """Name of the input, (batch, 3, side, side) float32."""
+    input_size: int = Field(ge=32, le=2048)
+    """Side of the square input in pixels."""
     output_name: str
+    """Name of the output, (batch, dimension) float32."""
     dimension: int = Field(ge=1, le=16384)
+    """Number of values of an embedding."""
     preprocessing: Preprocessing
     canary: Canary
-    ranking_weight: float = Field(
-        default=0.0, ge=0, le=100
-    )  # of the embedding beside measures in a ranking of both, chosen where the truth is known
+    ranking_weight: float = Field(default=0.0, ge=0, le=100)
+    """Weight of the embedding relative to the measures in a ranking that uses both.
+
+    It was chosen on plates with known ground truth.
+    """
     provenance: str
+    """Origin of the weights and of the training data."""
     licence: str
+    """Licence of the weights."""
 
     @property
     def encoder_id(self) -> str:
-        """Name and digest of all that decides an embedding: weights, input size and preprocessing. Different ids are never compared."""
+        """Name and digest of the weights, input size and preprocessing.
+
+        Everything that determines an embedding is included. Embeddings with different ids are never
+        compared.
+        """
         decisive = f"{self.sha256} {self.input_size} {self.preprocessing.model_dump_json()}"
         return f"{self.name}-{hashlib.sha256(decisive.encode()).hexdigest()[:16]}"

@@ -1,26 +1,35 @@
-"""Every error SpheroRank raises on purpose, in one tree, named by who must act.
+"""The exceptions that SpheroRank raises, in one tree, named by the person who must act.
 
 ::
 
     SpheroRankError
-    ├── ConfigError          the operator: a setting, encoder bundle, folder or socket is wrong (exit code 78)
-    │   ├── BundleError      … the encoder bundle does not fit
-    │   └── CollapseError    … with these settings all images come to look alike to an encoder in training
-    ├── PlateMapError        the scientist: plate.toml, wells.csv or assay.csv is wrong
-    ├── ImageError           the robot: this file or image cannot be used; it is refused, the service goes on
-    ├── ProfileError         the scientist: a table or plate cannot be ranked as it is
-    ├── SourceGoneError      the operator: the drop folder vanished; nothing is deleted, the service waits
-    ├── MicroscopeError      the operator: a device failed, was too slow, or does not stand where it was sent
-    ├── StoreError           the operator: the database cannot be read or written
-    ├── OutputError          the operator: a ranking's files cannot be written
-    └── SilentServiceError   the operator: the service that is asked does not run, or cannot answer now
+    ├── ConfigError          operator: a setting, bundle, folder or socket is wrong (exit code 78)
+    │   ├── BundleError      operator: the encoder bundle is missing, damaged or unsuitable
+    │   └── CollapseError    operator: these training settings give all images one embedding
+    ├── PlateMapError        scientist: plate.toml, wells.csv or assay.csv is wrong
+    ├── ImageError           robot: a file or image cannot be used; it is rejected
+    ├── ProfileError         scientist: a table or plate cannot be ranked
+    ├── SourceGoneError      operator: the drop folder is unreachable; the service waits
+    ├── MicroscopeError      operator: a device failed, was too slow or is at the wrong position
+    ├── StoreError           operator: the database cannot be reached, read or written
+    ├── OutputError          operator: the files of a ranking cannot be written
+    └── SilentServiceError   operator: the service does not run or cannot answer now
 
-Every one names what it is about (a file, key or plate), the value found and what was expected, and keeps them as attributes.
+Every exception has the attributes ``where`` (a file, key or plate) and ``problem`` (the value found
+and the expected value).
 """
 
 
 class SpheroRankError(Exception):
-    """The root. ``where`` is a file, key or plate; ``problem`` is the value found and what was expected."""
+    """Base class of all SpheroRank exceptions.
+
+    Parameters
+    ----------
+    where
+        The file, key or plate with the problem.
+    problem
+        The value found and the expected value.
+    """
 
     def __init__(self, where: object, problem: str) -> None:
         self.where = str(where)
@@ -29,7 +38,7 @@ class SpheroRankError(Exception):
 
 
 class ConfigError(SpheroRankError):
-    """A setting is wrong; ``problems`` lists every one found, each as ``(where, problem)``."""
+    """A setting is wrong; ``problems`` lists every wrong setting as ``(where, problem)``."""
 
     def __init__(self, where: object, problem: str, more: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__(where, problem)
@@ -40,31 +49,37 @@ class ConfigError(SpheroRankError):
 
 
 class BundleError(ConfigError):
-    """An encoder bundle is missing, damaged or does not compute what it computed when it was made."""
+    """An encoder bundle is missing, damaged or gives other results than when it was made."""
 
 
 class CollapseError(ConfigError):
-    """An encoder in training gives all images nearly the same embedding; the run is stopped, its last checkpoint stays."""
+    """An encoder in training gives all images nearly the same embedding.
+
+    The training stops; its last checkpoint is kept.
+    """
 
 
 class PlateMapError(SpheroRankError):
-    """A plate map or assay file is wrong; ``where`` is ``file``, ``file, line N`` or ``file, key K``."""
+    """A plate map or assay file is wrong; ``where`` names the file and the line or key."""
 
 
 class ImageError(SpheroRankError):
-    """A file or well image cannot be used; it is refused with this reason and everything else goes on."""
+    """A file or well image cannot be used; it is rejected and processing continues."""
 
 
 class ProfileError(SpheroRankError):
-    """A profile table or a plate's trajectories cannot be ranked; the message says what is missing."""
+    """A profile table or the trajectories of a plate cannot be ranked."""
 
 
 class SourceGoneError(SpheroRankError):
-    """The drop folder cannot be listed: unmounted, renamed or without permission."""
+    """The drop folder cannot be listed: it is unmounted, renamed or not readable."""
 
 
 class MicroscopeError(SpheroRankError):
-    """A device of the microscope failed, was too slow or does not stand where it was sent; costs one try of one well."""
+    """A microscope device failed, was too slow or is not at the requested position.
+
+    The current attempt to image a well has failed.
+    """
 
 
 class StoreError(SpheroRankError):
@@ -72,8 +87,11 @@ class StoreError(SpheroRankError):
 
 
 class OutputError(SpheroRankError):
-    """A ranking's file or a checkpoint cannot be written: disk full, no permission, or another ranking stands there."""
+    """A ranking file or checkpoint cannot be written.
+
+    The disk is full, permission is missing or another ranking has the same file name.
+    """
 
 
 class SilentServiceError(SpheroRankError):
-    """Nothing answers at the requests socket, or the service cannot answer now; asking again later may help."""
+    """The service does not answer on the requests socket; a later request may succeed."""

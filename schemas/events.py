@@ -1,4 +1,4 @@
-"""The envelope of every message: a CloudEvents 1.0 event in structured mode, as JSON."""
+"""Envelope of every message: a CloudEvents 1.0 event in structured mode, as JSON."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -9,15 +9,26 @@ from cloudevents.core.v1.event import CloudEvent
 
 from schemas.messages import TOPIC_PREFIX, MessageData, kind_of, subject_of
 
-SEQUENCE_DIGITS = (
-    20  # of the largest unsigned 64-bit number, so that the text sorts as the numbers do
-)
+SEQUENCE_DIGITS = 20
+"""Digits of the largest unsigned 64-bit number; padded texts sort like the numbers."""
 
 
 def to_event(data: MessageData, *, sequence: int, service: str, at: datetime) -> str:
-    """Return the JSON of one event: what a subscriber receives, and what the outbox keeps.
+    """Return the CloudEvents JSON of a message, as it is stored in the outbox and published.
 
-    ``sequencetype`` is left out on purpose: its only value, ``Integer``, means 32 bits and no padding.
+    The attribute ``sequencetype`` is omitted: its only value, ``Integer``, means 32 bits without
+    padding.
+
+    Parameters
+    ----------
+    data
+        Content of the message.
+    sequence
+        Sequence number of the message.
+    service
+        Name of the service that sends it.
+    at
+        Time of the message.
 
     Raises
     ------
@@ -42,7 +53,11 @@ def to_event(data: MessageData, *, sequence: int, service: str, at: datetime) ->
 
 
 def _as_utf8(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """Return the value with ``�`` for each byte of a file name that is not UTF-8: strict readers of JSON refuse what Python makes of it."""
+    """Return a JSON value with ``�`` in place of every byte that is not valid UTF-8.
+
+    Python represents such bytes of a file name as lone surrogates, which strict JSON readers
+    refuse.
+    """
     match value:
         case str():
             return (

@@ -1,10 +1,10 @@
-"""The pydantic base class of the data that SpheroRank writes to files and messages."""
+"""Pydantic base class of the models that are written to files, messages and bundles."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class FrozenModel(BaseModel):
-    """An immutable model that refuses unknown keys, NaN and infinity.
+    """Immutable model that refuses unknown keys, NaN and infinity.
 
     The string below a field becomes the field's description in the JSON Schema.
     """

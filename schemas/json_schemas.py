@@ -1,4 +1,7 @@
-"""The JSON Schemas of everything that goes out or is asked, made from the models; ``schemas/json/`` holds them as files."""
+"""JSON Schemas of all messages, ranking files, requests and replies, generated from the models.
+
+``docs/generate_messages.py`` writes them to ``schemas/json/``.
+"""
 
 from typing import Any, get_args
 
@@ -20,6 +23,7 @@ from schemas.requests import Reply, Request
 from schemas.specimen import SpecimenRanking
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+"""JSON Schema dialect of the generated schemas."""
 MESSAGE_MODELS: dict[MessageKind, type[BaseModel]] = {
     "observation": ObservationData,
     "rejected": RejectedData,
@@ -28,11 +32,11 @@ MESSAGE_MODELS: dict[MessageKind, type[BaseModel]] = {
     "status": StatusData,
     "alert": AlertData,
 }
-"""The model of each kind of message, in the order of a plate's life."""
+"""Model of the data of each kind of message."""
 
 
 def json_schemas() -> dict[str, dict[str, Any]]:
-    """Return every schema by the name of its file: one a message (the whole event), the files of rankings, requests and replies."""
+    """Return the JSON Schemas of messages, ranking files, requests and replies by file name."""
     schemas = {f"{kind}.json": event_schema(kind) for kind in get_args(MessageKind)}
     schemas["ranking-file.json"] = Ranking.model_json_schema(mode="serialization")
     schemas["specimen-file.json"] = SpecimenRanking.model_json_schema(mode="serialization")
@@ -44,17 +48,18 @@ def json_schemas() -> dict[str, dict[str, Any]]:
 
 
 def _request_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a request, in which ``kind`` is required."""
     schema = TypeAdapter[Any](Request).json_schema(mode="validation") | {"title": "Request"}
     for request in schema["$defs"].values():
         request["required"] = [
             "kind",
             *request.get("required", ()),
-        ]  # has a default only for those who make it in Python
+        ]  # the default of kind exists only in Python
     return schema
 
 
 def event_schema(kind: MessageKind) -> dict[str, Any]:
-    """Return the schema of a message's body: a CloudEvents 1.0 event in structured mode."""
+    """Return the JSON Schema of the CloudEvents event of one kind of message."""
     data = MESSAGE_MODELS[kind].model_json_schema(mode="serialization")
     definitions = data.pop("$defs", {})
     properties = {
@@ -62,19 +67,19 @@ def event_schema(kind: MessageKind) -> dict[str, Any]:
         "type": {"const": f"{TOPIC_PREFIX}.{kind}"},
         "source": {
             "type": "string",
-            "description": "`spherorank/<service>`: whose series of sequence numbers this is",
+            "description": "`spherorank/<service>`; each service has its own series of sequence numbers.",
         },
-        "id": {"type": "string", "description": "unique within `source`"},
+        "id": {"type": "string", "description": "Unique within `source`."},
         "time": {"type": "string", "format": "date-time"},
         "subject": {
             "type": "string",
-            "description": "the plate or specimen, where the message is about one",
+            "description": "Plate or specimen of the message, if it has one.",
         },
         "datacontenttype": {"const": "application/json"},
         "sequence": {
             "type": "string",
             "pattern": f"^[0-9]{{{SEQUENCE_DIGITS}}}$",
-            "description": "the message's number, padded so that text sorts as numbers do",
+            "description": "Sequence number with leading zeros, so that texts sort like numbers.",
         },
         "data": data,
     }

@@ -1,4 +1,4 @@
-"""What is published: topics, and the data each message carries inside a CloudEvents 1.0 event."""
+"""Messages that the service publishes: their topics and the data of their CloudEvents."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -10,71 +10,81 @@ from schemas.ranking import FOR_RESEARCH_USE_ONLY, Condition, Ranking
 from schemas.specimen import SpecimenRanking
 
 TOPIC_PREFIX = "spherorank.v1"
+"""First part of every topic; ``v1`` is the version of the message format."""
 
 
 class DayDeparture(FrozenModel):
-    """How far a well was, on one day, from what it would have become untreated, in untreated spreads."""
+    """Departure of one well on one culture day, in untreated standard deviations."""
 
     day: int
+    """Culture day."""
     departure: float | None
-    """null while too few untreated wells have an image of that day"""
+    """Distance from the expected untreated state; null while too few untreated wells have an image
+    of that day.
+    """
 
 
 class ObservationData(FrozenModel):
-    """A well image was embedded and stored; after dosing with the well's departure on every day seen."""
+    """A well image was embedded and stored.
+
+    After dosing, the message also contains the departure of the well on every imaged day.
+    """
 
     plate: str
     well: str
     day: int
-    """culture day; day 1 is the day of seeding"""
+    """Culture day; day 1 is the day of seeding."""
     visit: str
-    """which imaging of the well this is, such as ``day07``"""
+    """Identifier of the visit, such as ``day07``."""
     version: int
-    """of this visit, from 1: a repeated or completed visit is a new version"""
+    """Version of this visit, from 1; a repeated or completed visit is a new version."""
     taken_at: datetime | None
-    """by the microscope, where the name or file tells"""
+    """Time of the microscope, where the name or file contains it."""
     received_at: datetime
-    """by this service's clock"""
+    """Time of this service's clock."""
     um_per_px: float | None
+    """Scale in µm per pixel; null if unknown."""
     complete: bool
-    """every expected focal plane was there"""
+    """True if every expected focal plane was present."""
     encoder_id: str
-    """digest of the encoder bundle"""
+    """Digest of the encoder bundle."""
     quality: Quality
+    """Quality measurements of the image."""
     flags: tuple[Flag, ...]
-    """reasons to look twice at the image"""
+    """Reasons to inspect the image."""
     measures: dict[str, float]
-    """what was measured of the tissue, each name with its unit"""
+    """Measures of the tissue; each name contains its unit."""
     condition: Condition | None
-    """null for an empty well"""
+    """Condition of the tissue; null for an empty well."""
     explosion_degree: float | None
-    """0 = held together, larger = the further the tissue has spread; null for an empty well"""
+    """0 = intact; larger = tissue spread further; null for an empty well."""
     departures: tuple[DayDeparture, ...]
-    """the well's way so far, one entry a day seen; empty before dosing"""
+    """Departure of the well on each imaged day; empty before dosing."""
 
 
 class RejectedData(FrozenModel):
-    """A file or image was refused."""
+    """A file or image was rejected."""
 
     plate: str
-    """empty where the name does not tell"""
+    """Plate id; empty where the name does not contain it."""
     well: str
-    """empty where the name does not tell"""
+    """Name of the well; empty where the file name does not contain it."""
     files: tuple[str, ...]
-    """relative to the drop folder"""
+    """Paths relative to the drop folder."""
     reason: str
+    """Value found and expected value."""
 
 
 class RankingData(Ranking):
-    """A ranking, provisional or final: the same fields as its JSON file."""
+    """Provisional or final ranking of a plate, with the same fields as its JSON file."""
 
 
 class SpecimenData(SpecimenRanking):
-    """A ranking of a specimen, from the final rankings of its plates: the same fields as its JSON file."""
+    """Ranking of a specimen from the final rankings of its plates; same fields as its JSON file."""
 
 
 class ServiceState(StrEnum):
-    """Where the service is in its life."""
+    """State in the life cycle of the service."""
 
     ONLINE = "online"
     RUNNING = "running"
@@ -82,48 +92,55 @@ class ServiceState(StrEnum):
 
 
 class MicroscopeState(StrEnum):
-    """What the microscope's process does."""
+    """State of the imaging process."""
 
     STARTING = "starting"
     IDLE = "idle"
     IMAGING = "imaging"
-    RESTARTING = "restarting"  # it ended, and is started again after a pause
+    RESTARTING = "restarting"
+    """The process has ended and starts again after a pause."""
 
 
 class MicroscopeData(FrozenModel):
-    """The microscope that the service drives."""
+    """State of the microscope that the service controls."""
 
     state: MicroscopeState
+    """State of the imaging process."""
     plate: str | None = None
-    """that is being imaged"""
+    """Plate that is being imaged."""
     day: int | None = None
-    """culture day of it"""
+    """Culture day of that plate."""
 
 
 class StatusData(FrozenModel):
-    """The heartbeat, and the first and last word of a service."""
+    """Periodic status of the service; also its first and last message."""
 
     state: ServiceState
+    """State of the service."""
     version: str
+    """Version of SpheroRank."""
     encoder_id: str
+    """Digest of the encoder bundle."""
     started_at: datetime
+    """Start time of the service."""
     last_image_at: datetime | None
+    """Time of the last stored image."""
     backlog: int
-    """well images seen and not yet taken"""
+    """Number of well images that were found and not yet ingested."""
     rejected: int
-    """files refused so far"""
+    """Number of rejected files."""
     plates: tuple[str, ...]
-    """plates that have a map"""
+    """Plates that have a plate map."""
     held: dict[str, str]
-    """plate: why its images wait"""
+    """Reason why the images of a plate are pending, by plate."""
     source_gone: str | None
-    """why the drop folder cannot be read; null while it can"""
+    """Reason why the drop folder cannot be read; null while it can."""
     microscope: MicroscopeData | None = None
-    """null where the service drives none"""
+    """State of the microscope; null where the service controls none."""
 
 
 class AlertKind(StrEnum):
-    """What a person should look at."""
+    """Subject of an alert."""
 
     DISK = "disk"
     SOURCE_GONE = "source_gone"
@@ -136,20 +153,25 @@ class AlertKind(StrEnum):
 
 
 class AlertData(FrozenModel):
-    """A person should look."""
+    """A problem that needs the attention of a person."""
 
     kind: AlertKind
+    """Subject of the alert."""
     plate: str | None
+    """Plate of the alert; null if it is about the service."""
     message: str
+    """Description of the problem."""
     notice: str = FOR_RESEARCH_USE_ONLY
 
 
 MessageData = ObservationData | RejectedData | RankingData | SpecimenData | StatusData | AlertData
+"""Data of any message."""
 MessageKind = Literal["observation", "rejected", "ranking", "specimen", "status", "alert"]
+"""Kind of a message: the third part of its topic."""
 
 
 def kind_of(data: MessageData) -> MessageKind:
-    """Return the kind of a message: the third word of its topic."""
+    """Return the kind of a message, the third part of its topic."""
     match data:
         case ObservationData():
             return "observation"
@@ -166,7 +188,7 @@ def kind_of(data: MessageData) -> MessageKind:
 
 
 def subject_of(data: MessageData) -> str | None:
-    """Return the plate or specimen that a message is about."""
+    """Return the plate or specimen of a message, or None if the message has none."""
     match data:
         case SpecimenData():
             return data.specimen
@@ -177,9 +199,10 @@ def subject_of(data: MessageData) -> str | None:
 
 
 def topic_of(data: MessageData) -> str:
-    """Return the topic, ``spherorank.v1.<kind>[.<plate or specimen>]``; status and alert name neither.
+    """Return the topic of a message: ``spherorank.v1.<kind>[.<plate or specimen>]``.
 
-    A topic is ASCII: any other character of a name, and blanks, become ``_`` there (the body has the name as it is).
+    The topics of status and alert end after the kind. Topics are ASCII: blanks and other characters
+    of a name are replaced by ``_``; the body contains the unchanged name.
     """
     kind = kind_of(data)
     if isinstance(data, StatusData | AlertData):

@@ -1,4 +1,4 @@
-"""What is kept of one well image."""
+"""Stored records of well images: observations, rejected files and versions of visits."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,36 +12,41 @@ from schemas.well_image import FileVersion, VisitKey
 
 
 class Outcome(StrEnum):
-    """How a version of a file ended; every version ends in exactly one."""
+    """Final result of processing one version of a file; every version has exactly one."""
 
     STORED = "stored"
-    DUPLICATE = "duplicate"  # the same pixels of the same visit were stored before
+    DUPLICATE = "duplicate"
+    """The same pixels of the same visit were already stored."""
     REJECTED = "rejected"
 
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """A well image after the encoder: everything a ranking needs, without the pixels."""
+    """A well image after encoding and measuring: the data that a ranking needs, without pixels."""
 
     key: VisitKey
-    digest: str  # of the pixels
+    digest: str
+    """SHA-256 of the pixels."""
     day: int
+    """Culture day."""
     taken_at: datetime | None
-    received_at: datetime  # by this computer's clock
+    """Time of the microscope; None if unknown."""
+    received_at: datetime
+    """Time of this computer's clock."""
     complete: bool
     files: tuple[FileVersion, ...]
     um_per_px: float | None
     quality: Quality
-    encoder_id: str  # digest of the bundle
+    encoder_id: str
+    """Digest of the encoder bundle."""
     embedding: npt.NDArray[np.float32]  # (dimension,)
-    measures: dict[str, float] = field(
-        default_factory=dict
-    )  # name with unit: value; empty until tissue is measured
+    measures: dict[str, float] = field(default_factory=dict)
+    """Value of each measure by its name with unit; empty if the tissue was not measured."""
 
 
 @dataclass(frozen=True)
 class RejectedFile:
-    """One row of ``spherorank rejected``."""
+    """One row of the output of ``spherorank rejected``."""
 
     path: str
     size: int
@@ -54,11 +59,15 @@ class RejectedFile:
 
 @dataclass(frozen=True)
 class Imaged:
-    """One stored version of one visit, without its embedding: enough to decide what counts and what is due."""
+    """One stored version of a visit without its embedding.
+
+    It is sufficient to select images and to find due plates.
+    """
 
     observation_id: int
     key: VisitKey
-    version: int  # of this visit, from 1
+    version: int
+    """Version of the visit, from 1."""
     digest: str
     day: int
     taken_at: datetime | None
@@ -68,27 +77,30 @@ class Imaged:
 
 @dataclass(frozen=True)
 class StoredImage:
-    """What another encoder needs of a stored image: where its pixels lie, and how to know them again."""
+    """Location and digest of a stored image's pixels, to embed it with another encoder."""
 
     observation_id: int
     key: VisitKey
     day: int
-    digest: str  # of the pixels
-    files: tuple[FileVersion, ...]  # in the order of their planes
+    digest: str
+    """SHA-256 of the pixels."""
+    files: tuple[FileVersion, ...]
+    """Files in the order of their planes."""
     um_per_px: float | None
     sharpest_plane: int
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """How far an encoder came with the images of a plate."""
+    """Number of images of a plate that one encoder has embedded or refused."""
 
     plate: str
     images: int
     embedded: int
-    refused: int  # their files are gone, changed or cannot be embedded
+    refused: int
+    """Images whose files are missing, changed or cannot be embedded."""
 
     @property
     def open(self) -> int:
-        """Images that the encoder has not been shown."""
+        """Number of images that the encoder has not processed."""
         return self.images - self.embedded - self.refused

@@ -1,4 +1,4 @@
-"""The plate map: ``plate.toml`` and ``wells.csv`` read into one checked object. Text in, object out; no disk here."""
+"""Parse the plate map of a plate, ``plate.toml`` and ``wells.csv``, from text into a PlateMap."""
 
 import csv
 import hashlib
@@ -25,15 +25,20 @@ from schemas.treatment import parse_treatment
 from schemas.well import INNER_60, parse_well
 
 PlateId = Annotated[str, StringConstraints(pattern=r"^[^./\\\s][^/\\]*$", max_length=120)]
-"""The name of a plate, of which folders are named."""
+"""Plate id; folders are named by it."""
 WellName = Annotated[str, BeforeValidator(parse_well)]
+"""Name of a well, normalised to a row letter and two digits."""
 LineName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120)]
-"""A cell line or tissue, whose untreated wells vary and grow alike."""
+"""Name of a cell line or tissue; the untreated wells of one line vary and grow alike."""
 TreatmentText = Annotated[str, BeforeValidator(lambda text: str(parse_treatment(text)))]
+"""Canonical text of a treatment."""
 
 
 def _time_of_day(value: object) -> object:
-    """Refuse what pydantic would take for seconds since midnight, and a time with a zone."""
+    """Return a time of day unchanged; raise ValueError for a number or a time with a zone.
+
+    Pydantic would interpret a number as seconds since midnight.
+    """
     if not isinstance(value, str | time) or (
         isinstance(value, str) and not _TIME_OF_DAY.fullmatch(value)
     ):
@@ -46,11 +51,13 @@ def _time_of_day(value: object) -> object:
 
 _TIME_OF_DAY = re.compile(r"\d\d:\d\d(:\d\d(\.\d+)?)?")
 TimeOfDay = Annotated[time, BeforeValidator(_time_of_day)]
+"""Local time of day, in the time zone of ``seeded_at``."""
 CultureDays = Annotated[tuple[Annotated[int, Field(ge=1, le=1000)], ...], Field(min_length=1)]
+"""Culture days, each from 1 to 1000."""
 
 
 class Group(StrEnum):
-    """What a well is for."""
+    """Role of a well on the plate."""
 
     UNTREATED = "untreated"
     SINGLE_DOSE = "single_dose"
@@ -69,7 +76,8 @@ class WellEntry(BaseModel):
 
     @model_validator(mode="after")
     def _group_fits_treatment(self) -> "WellEntry":
-        # An untreated well may carry a vehicle (DMSO:0.1 %), so only the other two directions are contradictions.
+        # An untreated well may have a vehicle (DMSO:0.1 %), so only these two cases are
+        # contradictory.
         if self.group in (Group.SINGLE_DOSE, Group.SCREENING) and not self.treatment:
             raise ValueError(
                 f"group {self.group} has no treatment; expected one, such as gemcitabine:1 uM"
@@ -91,10 +99,13 @@ class PlateFile(BaseModel):
     readout_day: int = Field(default=10, ge=2, le=1000)
     um_per_px: float | None = Field(default=None, gt=0, le=1000, allow_inf_nan=False)
     specimen: str | None = Field(default=None, pattern=r"^[^./\\\s][^/\\]*$", max_length=120)
-    line: LineName | None = None  # plates without it are of one line
+    line: LineName | None = None
+    """Cell line; plates without this key belong to one line."""
     wells: Literal["inner60"] | tuple[WellName, ...] = "inner60"
-    acquire_at: TimeOfDay | None = None  # with a microscope of ours; None: as configured
-    acquire_days: CultureDays | None = None  # the same
+    acquire_at: TimeOfDay | None = None
+    """Time of imaging with a microscope of this service; None: the configured time."""
+    acquire_days: CultureDays | None = None
+    """Culture days of imaging with a microscope of this service; None: the configured days."""
 
     @model_validator(mode="after")
     def _days_in_order(self) -> "PlateFile":
@@ -111,45 +122,59 @@ class PlateFile(BaseModel):
         return self
 
     def culture_day(self, at: datetime) -> int:
-        """Return the culture day of an instant: 1 + the difference of calendar dates in ``seeded_at``'s time zone."""
+        """Return the culture day of a time: 1 + the difference of calendar dates since seeding.
+
+        Dates are in the time zone of ``seeded_at``.
+        """
         return 1 + (at.astimezone(self.seeded_at.tzinfo).date() - self.seeded_at.date()).days
 
 
 class PlateMap(PlateFile):
-    """A plate and what each of its wells received."""
+    """The settings of a plate and the group and treatment of each of its wells."""
 
     entries: tuple[WellEntry, ...]
 
     @property
     def by_well(self) -> dict[str, WellEntry]:
-        """The entries by the name of their well."""
+        """Entries by the name of their well."""
         return {entry.well: entry for entry in self.entries}
 
     @property
     def wells_with_tissue(self) -> tuple[str, ...]:
-        """All wells of the map that are not blank: the ones a complete day has an image of."""
+        """Wells of the map that are not blank; a complete day has an image of each."""
         return tuple(entry.well for entry in self.entries if entry.group is not Group.BLANK)
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the content, so that a corrected map is seen to differ; when images are taken is no part of what a ranking rests on."""
+        """SHA-256 of the content without the imaging times; a corrected map has another digest.
+
+        Imaging times do not influence a ranking.
+        """
         return hashlib.sha256(
             self.model_dump_json(exclude={"acquire_at", "acquire_days"}).encode()
         ).hexdigest()
 
 
 def parse_plate_map(toml_text: str, csv_text: str, *, toml_name: str, csv_name: str) -> PlateMap:
-    """Read and check a plate map.
+    """Parse the texts of ``plate.toml`` and ``wells.csv`` into a plate map.
+
+    Parameters
+    ----------
+    toml_text, csv_text
+        Contents of the two files.
+    toml_name, csv_name
+        Names of the two files, for error messages.
 
     Raises
     ------
     PlateMapError
-        With every problem found, each naming file, line or key, the value and what was expected.
+        If a text is not valid. The message lists every problem with file, line or key, value
+        and expectation.
     """
     plate_file = _parse_plate_file(toml_text, toml_name)
     entries = _parse_wells(csv_text, csv_name)
     if "wells" in plate_file.model_fields_set:
-        # Without the key, wells.csv itself says which wells are in use, and outer ones are the scientist's choice.
+        # Without the key `wells`, wells.csv lists the wells in use, outer wells included.
         allowed = set(INNER_60 if plate_file.wells == "inner60" else plate_file.wells)
         if outside := [entry.well for entry in entries if entry.well not in allowed]:
             raise PlateMapError(
@@ -161,6 +186,7 @@ def parse_plate_map(toml_text: str, csv_text: str, *, toml_name: str, csv_name: 
 
 
 def _parse_plate_file(text: str, name: str) -> PlateFile:
+    """Return the content of ``plate.toml``; raise PlateMapError with every problem."""
     try:
         return PlateFile.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
@@ -172,6 +198,7 @@ def _parse_plate_file(text: str, name: str) -> PlateFile:
 
 
 def _parse_wells(text: str, name: str) -> list[WellEntry]:
+    """Return the rows of ``wells.csv``; raise PlateMapError with every problem."""
     reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
     if reader.fieldnames is None or set(map(str.strip, reader.fieldnames)) != {
         "well",
@@ -217,7 +244,7 @@ def _parse_wells(text: str, name: str) -> list[WellEntry]:
 
 
 def _describe(problem: object) -> str:
-    """Turn one pydantic error into ``key K is V; expected …``."""
+    """Return one pydantic error as text: ``key K is V; expected …``."""
     assert isinstance(problem, dict)  # noqa: S101 - narrows pydantic's TypedDict for mypy
     key = ".".join(map(str, problem["loc"])) or "the file"
     message = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")

@@ -1,4 +1,4 @@
-"""What is known about how good a well image is."""
+"""Quality measurements and flags of a well image."""
 
 from enum import StrEnum
 
@@ -6,32 +6,32 @@ from schemas.frozen_model import FrozenModel
 
 
 class Flag(StrEnum):
-    """A reason to look twice at a well image; flags travel with it into every ranking."""
+    """Reason to inspect a well image; rankings contain the flags of their wells."""
 
     BLURRED = "blurred"
     SATURATED = "saturated"
     EMPTY = "empty"
-    CUT = "cut"  # tissue touches the border of the image
-    DARK_PLANE = (
-        "dark_plane"  # one focal plane is much darker than the others: the lamp or shutter failed
-    )
+    CUT = "cut"
+    """Tissue touches the border of the image."""
+    DARK_PLANE = "dark_plane"
+    """One focal plane is much darker than the others: the lamp or shutter failed."""
     PLANES_MISSING = "planes_missing"
-    DAY_DISAGREES = (
-        "day_disagrees"  # the day in the name is not the day of the time the image was taken
-    )
+    DAY_DISAGREES = "day_disagrees"
+    """The day in the name differs from the day on which the image was taken."""
 
 
 class Quality(FrozenModel):
-    """Measured on the planes as they came; ``flags`` are the conclusions."""
+    """Measurements on the original planes of a well image, and the flags that follow from them."""
 
     focus: tuple[float, ...]
-    """one value a plane, larger = sharper; comparable within one plate"""
+    """Focus measure of each plane; larger = sharper; comparable within one plate."""
     sharpest_plane: int
-    """index from 0"""
+    """Index of the sharpest plane, from 0."""
     saturated_fraction: float
-    """of the pixels of the sharpest plane, 0…1"""
+    """Fraction of saturated pixels in the sharpest plane, 0…1."""
     tissue_fraction: float
-    """rough share of the field that differs from the background, 0…1"""
+    """Approximate fraction of the field that differs from the background, 0…1."""
     border_fraction: float
-    """share of the image's border that tissue covers, 0…1"""
+    """Fraction of the image border that tissue covers, 0…1."""
     flags: tuple[Flag, ...] = ()
+    """Reasons to inspect the image."""

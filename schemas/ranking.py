@@ -1,4 +1,7 @@
-"""A ranking as it is written to files and sent to subscribers; the field names are the contract's."""
+"""The ranking of a plate as it is written to files and published.
+
+CONTRACT.md fixes the field names.
+"""
 
 from datetime import datetime
 from enum import StrEnum
@@ -13,186 +16,231 @@ from schemas.plate_map import Group
 from schemas.quality import Flag
 
 FOR_RESEARCH_USE_ONLY = "For research use only. Not for use in diagnostic procedures."
+"""Notice in every ranking, report and page."""
 
 
 class Verdict(StrEnum):
-    """What can be said of a treatment."""
+    """Conclusion about the effect of a treatment."""
 
     EFFECTIVE = "effective"
-    NO_EVIDENCE = "no_evidence"  # cannot be told from untreated
-    GROWTH = "growth"  # departs, but away from deterioration
-    TOO_FEW_WELLS = "too_few_wells"  # even the strongest effect could not have been told
+    NO_EVIDENCE = "no_evidence"
+    """No significant difference from untreated wells."""
+    GROWTH = "growth"
+    """Significant departure, but away from deterioration."""
+    TOO_FEW_WELLS = "too_few_wells"
+    """Even the strongest effect would not be significant with this number of wells."""
 
 
 class Direction(StrEnum):
-    """Which way a treatment's tissue departed from what it would have become untreated."""
+    """Direction in which the tissue of a treatment departed from the expected untreated state."""
 
     DETERIORATION = "deterioration"
-    GROWTH = "growth"  # further along the way that untreated tissue goes, and nothing else
-    UNDECIDED = "undecided"  # perhaps growth; counted as deterioration
+    GROWTH = "growth"
+    """Further along the development of untreated tissue, and in no other direction."""
+    UNDECIDED = "undecided"
+    """Possibly growth; treated as deterioration."""
 
 
 class Gate(StrEnum):
-    """Whether the plate's own untreated wells allow a ranking to be believed."""
+    """Result of the plate quality check, which uses the plate's own untreated wells."""
 
     PASSED = "passed"
     FAILED = "failed"
 
 
 class Condition(StrEnum):
-    """Whether the tissue held together."""
+    """Condition of the tissue of a well."""
 
     INTACT = "intact"
     EXPLODED = "exploded"
 
 
 class Reason(FrozenModel):
-    """A measure of a treatment's wells that changed since dosing unlike that of untreated wells."""
+    """A measure whose change since dosing differs between treated and untreated wells."""
 
     measure: str
-    """as among the features that were compared"""
+    """Name of the feature."""
     seen: str
-    """in words, such as ``smaller`` or ``more debris``"""
+    """Visible change in words, such as ``smaller`` or ``more debris``."""
     spreads: float
-    """mean change of the wells less the mean change of untreated ones, in untreated spreads"""
+    """Mean change of the treated wells minus mean change of untreated wells, in untreated standard
+    deviations.
+    """
     from_day: int
-    """the first day from which on it is plain"""
+    """First culture day of a clear change that continues until the readout."""
     wells: tuple[str, ...]
-    """those that share it, the strongest first"""
+    """Wells with this change, the strongest first."""
 
 
 class TreatmentRank(FrozenModel):
-    """One treatment of a plate."""
+    """Rank, score and statistics of one treatment of a plate."""
 
     efficacy_rank: int
-    """1 = strongest effect"""
+    """1 = strongest effect."""
     scale_position: int
-    """1 = weakest: the thesis's 1…n"""
+    """Position on the scale of the thesis, 1…n; 1 = weakest effect."""
     treatment: str
-    """as in ``gemcitabine:0.5 uM + paclitaxel:10 nM``"""
+    """Text of the treatment, such as ``gemcitabine:0.5 uM + paclitaxel:10 nM``."""
     group: Group
+    """Group of the wells in the plate map."""
     wells: tuple[str, ...]
-    """those that the score rests on"""
+    """Wells that the score uses."""
     score: float
-    """0 = like untreated, in units of the untreated spread, larger = further towards deterioration"""
+    """0 = like untreated, in untreated standard deviations; larger = more deterioration."""
     score_low: float
-    """lower end of the score's interval"""
+    """Lower end of the score's 90 % interval."""
     score_high: float
-    """upper end of the score's interval"""
+    """Upper end of the score's 90 % interval."""
     rank_low: int
-    """best efficacy rank that the uncertainty allows"""
+    """Best efficacy rank that the uncertainty allows."""
     rank_high: int
-    """worst efficacy rank that the uncertainty allows"""
+    """Worst efficacy rank that the uncertainty allows."""
     p_value: float
+    """p-value of a permutation test against the untreated wells."""
     p_floor: float = 0.0
-    """smallest p-value that so many wells allow: 1 / C(n + m, n)"""
+    """Smallest possible p-value with this number of wells: 1 / C(n + m, n)."""
     q_value: float
-    """p-value corrected for the number of treatments"""
+    """p-value adjusted for the number of treatments."""
     effect_size: float = 0.0
-    """distance of the wells' mean residual from that of untreated wells in their spreads, less what noise adds; the p-value tests it"""
+    """Distance between the mean residuals of treated and untreated wells in untreated standard
+    deviations, corrected for noise; the p-value tests this distance.
+    """
     effect_low: float = 0.0
+    """Lower end of the 90 % interval of the uncorrected distance."""
     effect_high: float = 0.0
+    """Upper end of the 90 % interval of the uncorrected distance."""
     chance_best: float = 0.0
-    """probability that no other treatment of the plate has a stronger effect"""
+    """Probability that this treatment has the strongest effect of the plate."""
     direction: Direction | None = None
-    """null where there is no evidence of a departure"""
+    """Direction of the departure; null without evidence of a departure."""
     likeness_to_single_dose: float | None = None
-    """cosine of the two mean residuals: 1 = the same way, −1 = the opposite way; shown beside, decides nothing; null without a single dose"""
+    """Cosine between the mean residuals of this treatment and of the single dose: 1 = same
+    direction, −1 = opposite direction. For information only; null without a single dose.
+    """
     verdict: Verdict
+    """Conclusion about the effect."""
     measures: dict[str, float] = Field(default={})
-    """mean over the wells of what was measured of each"""
+    """Mean of each measure over the wells."""
     reasons: tuple[Reason, ...] = ()
-    """what sets its wells apart, the strongest first; empty where nothing measured does"""
+    """Measures that changed differently than in untreated wells, the strongest first; empty if
+    there are none.
+    """
 
 
 class WellRank(FrozenModel):
-    """One well of the map."""
+    """Rank, score and measurements of one well of the plate map."""
 
     well: str
+    """Name of the well."""
     group: Group
+    """Group in the plate map."""
     treatment: str
+    """Treatment in the plate map."""
     efficacy_rank: int | None
-    """among the treated wells; null for untreated wells and wells that were left out"""
+    """Rank among the treated wells, 1 = strongest effect; null for untreated and left-out wells."""
     scale_position: int | None
+    """Position on the scale of the thesis; 1 = weakest effect."""
     score: float | None
-    """as a treatment's; null where the well has no usable image"""
+    """Score with the same meaning as for treatments; null if the well has no usable image."""
     departures: dict[str, float] = Field(default={})
-    """by each metric, on the scale of the score; one of them is the score"""
+    """Departure by each metric, in the unit of the score; one of them is the score."""
     p_value: float | None = None
-    """of this well alone against untreated wells (conformal); never below 1 / (1 + untreated wells), so there is no q"""
+    """Conformal p-value of this well alone against untreated wells. It is never below 1 / (1 +
+    untreated wells), so there is no q-value.
+    """
     condition: Condition | None
-    """null where the tissue was not measured"""
+    """Condition of the tissue; null if the tissue was not measured."""
     explosion_degree: float | None = None
-    """0 = held together, larger = the further the tissue has spread; null where the tissue was not measured"""
+    """0 = intact; larger = tissue spread further; null if the tissue was not measured."""
     measures: dict[str, float] = Field(default={})
-    """of the readout image, each name with its unit, and the change of each since dosing (``…_change``)"""
+    """Measures of the readout image, each name with its unit, and their change since dosing
+    (``…_change``).
+    """
     deterioration_percent: float | None
-    """null until calibrated against an assay"""
+    """Predicted deterioration in percent; null without a calibration."""
     deterioration_low: float | None
+    """Lower end of the 90 % prediction interval in percent."""
     deterioration_high: float | None
+    """Upper end of the 90 % prediction interval in percent."""
     deterioration_assumed: bool = False
-    """exploded: taken for 100 %"""
+    """True for exploded tissue, for which 100 % is assumed."""
     flags: tuple[Flag, ...]
-    """reasons to look twice at the image"""
+    """Reasons to inspect the image."""
 
 
 class LeftOut(FrozenModel):
-    """A well that took no part, and why."""
+    """A well that was excluded from the ranking, with the reason."""
 
     well: str
+    """Name of the well."""
     reason: str
+    """Reason for the exclusion."""
 
 
 class RankingQuality(FrozenModel):
-    """Whether to believe it."""
+    """Quality of a plate: control statistics, position effects, excluded and missing wells."""
 
     gate: Gate
+    """Result of the quality check."""
     reasons: tuple[str, ...]
-    """why the gate failed"""
+    """Reasons why the check failed."""
     z_prime: float | None
-    """of the single dose against the untreated; null without either"""
+    """Z′ of the single dose against untreated wells; null without either."""
     robust_z_prime: float | None = None
-    """from medians and median deviations"""
+    """Z′ from medians and median absolute deviations."""
     ssmd: float | None
-    """strictly standardised mean difference of the same two"""
+    """Strictly standardised mean difference of the single dose and untreated wells."""
     edge_effect: float | None
-    """mean score of untreated outer minus inner wells of the map, in untreated spreads; null where wells have no positions"""
+    """Mean score of untreated outer wells minus inner wells of the map, in untreated standard
+    deviations; null if wells have no positions.
+    """
     row_effect: float | None
-    """correlation of the untreated wells' score with their row"""
+    """Correlation between the scores of untreated wells and their row."""
     column_effect: float | None
-    """correlation of the untreated wells' score with their column"""
+    """Correlation between the scores of untreated wells and their column."""
     corrected_for: tuple[str, ...] = ()
-    """which of row, column and edge were found to matter and taken into account"""
+    """Significant position effects (row, column, edge) that the scores are corrected for."""
     untreated_in_one_block: bool = False
-    """then what a place does and what a treatment does cannot be told apart"""
+    """True if all untreated wells form one block; then position effects and treatment effects
+    cannot be distinguished.
+    """
     left_out: tuple[LeftOut, ...]
+    """Excluded wells with their reasons."""
     missing_images: tuple[str, ...]
-    """wells of the map with tissue and no image of this day"""
+    """Wells of the map with tissue and without an image of this day."""
 
 
 class Scale(FrozenModel):
-    """The scale of the thesis: 1…x intact by deterioration, x+1…n exploded by degree."""
+    """Scale of the thesis: 1…x are intact wells by deterioration, x+1…n exploded by degree."""
 
     x: int | None
-    """null where wells are ranked by departure, or the tissue was not measured"""
+    """Number of intact wells; null if wells are ranked by departure or the tissue was
+    not measured.
+    """
     n: int
-    """ranked wells"""
+    """Number of ranked wells."""
 
 
 class LabelDoubt(FrozenModel):
-    """Wells whose trajectory contradicts what the plate map says of them; no label is changed and no score: people decide."""
+    """Wells whose trajectories contradict their labels in the plate map.
+
+    No label and no score is changed; a person decides.
+    """
 
     wells: tuple[str, ...]
-    """one that slipped, two that were exchanged, or all of a plate that was turned"""
+    """One mislabelled well, two exchanged wells, or all moved wells of a turned plate."""
     said: str
-    """by the plate map"""
+    """Label in the plate map."""
     seems: str
-    """the label that fits better; ``exchanged``: each has the other's; or how the plate was turned"""
+    """Label that fits better; ``exchanged`` for two wells with each other's label; or the
+    orientation of a turned plate.
+    """
     probability: float = Field(ge=0, le=1)
+    """Probability that the label is wrong."""
 
     @property
     def sentence(self) -> str:
-        """What a person should look at."""
+        """Sentence that asks a person to check the label."""
         probability = f"probability {min(self.probability, 0.99):.2f}"
         match self.wells:
             case (well,):
@@ -211,58 +259,74 @@ class LabelDoubt(FrozenModel):
 
 
 class TreatmentTable(FrozenModel):
-    """The result of the arithmetic, before it becomes the ranking of a plate and day."""
+    """Ranked treatments and wells of a plate before plate id, day and revision are added."""
 
     treatments: tuple[TreatmentRank, ...]
-    """by efficacy rank"""
+    """Treatments, ordered by efficacy rank."""
     wells: tuple[WellRank, ...]
-    """every well of the map"""
+    """All wells of the plate map."""
     scale: Scale
+    """Scale of the thesis."""
     quality: RankingQuality
+    """Quality of the plate."""
     notes: tuple[str, ...]
-    """what a reader has to know, in sentences"""
+    """Notes for the reader, as sentences."""
     dose_responses: tuple[DoseResponse, ...] = ()
-    """one for each compound, kind of unit and effect fitted"""
+    """One entry per compound, kind of unit and fitted effect."""
     combinations: tuple[Combination, ...] = ()
-    """one for each combination"""
+    """One entry per combination."""
     label_doubts: tuple[LabelDoubt, ...] = ()
-    """wells that look as if they were labelled wrongly, with a probability of 0.1 or more, the most probable first"""
+    """Wells with a probability of at least 0.1 of a wrong label, the most probable first."""
 
 
 class RankingHead(FrozenModel):
-    """Which ranking this is and how it was made: enough to make it again."""
+    """Identity of a ranking and all settings that are needed to compute it again."""
 
     plate: str
+    """Plate id."""
     day: int
-    """culture day of the images; day 1 is the day of seeding"""
+    """Culture day of the images; day 1 is the day of seeding."""
     revision: int = Field(ge=1)
+    """Revision of the ranking of this plate and day, from 1."""
     final: bool
-    """false: provisional, more images or days are to come"""
+    """False for a provisional ranking: more images or days will follow."""
     replaces: int | None
-    """the revision this one corrects"""
+    """Revision that this one corrects."""
     created_at: datetime
+    """Time of the computation."""
     notice: str = FOR_RESEARCH_USE_ONLY
     method: Method
+    """Method by which wells and treatments are ranked."""
     representation: Literal["embedding", "measures", "both"]
+    """Features that were compared."""
     encoder_id: str
-    """digest of the encoder bundle"""
+    """Digest of the encoder bundle."""
     code_version: str
+    """Version of SpheroRank."""
     config_digest: str
+    """Digest of the settings that influence a ranking."""
     inputs_digest: str
-    """of the observations, plate map and settings it rests on: equal inputs make no new revision"""
+    """Digest of the observations, plate map and settings; equal inputs make no new revision."""
     specimen: str | None
+    """Specimen of the plate; null if the plate map names none."""
     earlier_plates: tuple[str, ...] = ()
-    """whose untreated wells were taken along, the newest first"""
+    """Earlier plates whose untreated wells were used, the newest first."""
     earlier_digest: str = ""
-    """of their images; empty without any. A later plate, or a later image of an earlier one, makes no new revision by itself"""
+    """Digest of the images of these wells; empty without earlier plates. A later plate, or a later
+    image of an earlier plate, makes no new revision by itself.
+    """
     calibration: CalibrationCard | None = None
-    """of the model that predicts deterioration; null where none was taken. A later assay makes no new revision by itself"""
+    """Card of the deterioration model; null if none was used. A later assay makes no new revision
+    by itself.
+    """
     drift: Drift | None = None
-    """of this plate from those of the calibration; where it is outside their range, the method is departure all the same"""
+    """Distance of this plate from the calibration plates; if it is outside their range, the method
+    is departure.
+    """
 
     @property
     def name(self) -> str:
-        """``day10-r1``: the stem of its files."""
+        """Stem of the file names of this ranking, such as ``day10-r1``."""
         return f"day{self.day:02d}-r{self.revision}"
 
 

@@ -1,4 +1,4 @@
-"""What a client may ask on the requests socket, and what it is answered; JSON both ways."""
+"""Requests that a client sends to the requests socket, and the replies; both are JSON."""
 
 import json
 from typing import Annotated, Any, Literal
@@ -10,40 +10,41 @@ from schemas.messages import StatusData
 from schemas.ranking import Ranking
 
 MAX_SEQUENCE = 2**63 - 1
+"""Largest sequence number that the store can hold."""
 _EXAMPLE = '{"kind": "status"}'
 
 
 class StatusRequest(FrozenModel):
-    """Asks how the service is."""
+    """Request for the status of the service."""
 
     kind: Literal["status"] = "status"
 
 
 class LatestRequest(FrozenModel):
-    """Asks for the newest ranking of a plate."""
+    """Request for the newest ranking of a plate."""
 
     kind: Literal["latest"] = "latest"
     plate: str
 
 
 class ReplayRequest(FrozenModel):
-    """Asks for what was said after a message."""
+    """Request for the messages after a sequence number."""
 
     kind: Literal["replay"] = "replay"
     after: int = Field(ge=0, le=MAX_SEQUENCE)
-    """sequence number of the last message the client has; 0: none"""
+    """Sequence number of the last message that the client has; 0 if it has none."""
     topic: str = ""
-    """only topics that begin so"""
+    """Prefix of the requested topics."""
 
 
 class StatusReply(StatusData):
-    """The service's status, as in its heartbeat."""
+    """Status of the service, with the fields of its periodic status message."""
 
     kind: Literal["status"] = "status"
 
 
 class LatestReply(FrozenModel):
-    """The newest ranking of a plate: of its last ranked day the last revision."""
+    """Newest ranking of a plate: the last revision of its last ranked day."""
 
     kind: Literal["latest"] = "latest"
     plate: str
@@ -51,43 +52,47 @@ class LatestReply(FrozenModel):
 
 
 class ReplayedMessage(FrozenModel):
-    """A message as it was, or will be, published."""
+    """A message with the content and number under which it is published."""
 
     topic: str
     sequence: int
     body: dict[str, Any]
-    """the CloudEvents event"""
+    """The CloudEvents event."""
 
 
 class ReplayReply(FrozenModel):
-    """The next messages in order, as many as one reply holds."""
+    """Next messages in order, as many as one reply can contain."""
 
     kind: Literal["replay"] = "replay"
     after: int
-    """as asked"""
+    """Value of the request."""
     topic: str
-    """as asked"""
+    """Value of the request."""
     messages: tuple[ReplayedMessage, ...]
     more: bool
-    """true: ask again with ``after`` = ``last``"""
+    """True if more messages exist: send another request with ``after`` = ``last``."""
     last: int
-    """everything of this topic up to this number is now with the client"""
+    """The client now has every message of this topic up to this number."""
     newest: int
-    """largest number the service has issued; smaller than ``after`` where the service has another store than the client remembers"""
+    """Largest number that the service has issued; smaller than ``after`` if the service has another
+    store than before.
+    """
 
 
 class ErrorReply(FrozenModel):
-    """The request was not understood or cannot be answered."""
+    """Error that explains why a request cannot be answered."""
 
     kind: Literal["error"] = "error"
     error: str
-    """what was found and what was expected"""
+    """Value found and expected value."""
     retry: bool = False
-    """true: nothing is wrong with the request, ask again later"""
+    """True if the request is valid and may succeed later."""
 
 
 Request = Annotated[StatusRequest | LatestRequest | ReplayRequest, Field(discriminator="kind")]
+"""Any request."""
 Reply = Annotated[StatusReply | LatestReply | ReplayReply | ErrorReply, Field(discriminator="kind")]
+"""Any reply."""
 
 _REQUESTS: dict[str, type[FrozenModel]] = {
     "status": StatusRequest,
@@ -98,12 +103,13 @@ _READER: TypeAdapter[StatusRequest | LatestRequest | ReplayRequest] = TypeAdapte
 
 
 def parse_request(text: bytes) -> StatusRequest | LatestRequest | ReplayRequest:
-    """Read a request.
+    """Parse the JSON text of a request.
 
     Raises
     ------
     ValueError
-        Saying what was found and what was expected.
+        If the text is not a valid request; the message names the value found and the expected
+        value.
     """
     try:
         content = json.loads(text)
@@ -127,6 +133,7 @@ def parse_request(text: bytes) -> StatusRequest | LatestRequest | ReplayRequest:
 
 
 def _describe(kind: str, problem: Any) -> str:  # noqa: ANN401 - pydantic's TypedDict of a problem
+    """Return one pydantic error of a request as text: ``key K is V; expected …``."""
     key = problem["loc"][-1]
     if problem["type"] == "missing":
         return f"key {key} is missing; expected it in a request of kind {kind}"
@@ -138,5 +145,6 @@ def _describe(kind: str, problem: Any) -> str:  # noqa: ANN401 - pydantic's Type
 
 
 def _shortened(value: object) -> str:
+    """Return a value as JSON text of at most 80 characters."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 80 else f"{text[:79]}…"  # noqa: PLR2004 - about one line

@@ -1,4 +1,4 @@
-"""The segmenter bundle: ``segmenter.onnx`` and ``segmenter.json`` side by side, and what the JSON promises."""
+"""Content of a bundle's ``segmenter.json``, which describes the file ``segmenter.onnx``."""
 
 from typing import Literal
 
@@ -13,15 +13,19 @@ class SegmenterCard(FrozenModel):
 
     format: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=60)
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")  # of segmenter.onnx
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """SHA-256 of ``segmenter.onnx``."""
     input_name: str
-    output_name: str  # (batch, 2, side, side) float32: body and debris, in log odds
-    input_size: int = Field(
-        ge=64, le=1024, multiple_of=32
-    )  # square side in pixels; the input is (batch, 1, side, side) float32, optical density
-    threshold: float = Field(
-        default=0.5, gt=0, lt=1
-    )  # what is at least this likely to be body is body
-    canary: Canary  # its values are mean log odds of body on a grid of 8 × 8
+    """Name of the input, (batch, 1, side, side) float32 optical density."""
+    output_name: str
+    """Name of the output, (batch, 2, side, side) float32 log odds of body and debris."""
+    input_size: int = Field(ge=64, le=1024, multiple_of=32)
+    """Side of the square input in pixels."""
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+    """Smallest probability at which a pixel belongs to the body."""
+    canary: Canary
+    """Test image; its expected values are mean log odds of body on a grid of 8 × 8."""
     provenance: str
+    """Origin of the weights and of the training data."""
     licence: str
+    """Licence of the weights."""

@@ -1,4 +1,4 @@
-"""The ranking of a specimen, from the plates that carry its tissue; one file and one message each."""
+"""The ranking of a specimen from the rankings of its plates, as written to files and published."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -13,35 +13,45 @@ from schemas.ranking import FOR_RESEARCH_USE_ONLY, Verdict
 
 
 class Agreement(StrEnum):
-    """What the plates of a specimen say of one treatment, beside one another."""
+    """Agreement between the plates of a specimen about one treatment."""
 
-    ONE_PLATE = "one_plate"  # nothing to compare with
-    AGREE = "agree"  # no further apart than their wells are
-    DISAGREE = "disagree"  # further apart than their wells explain, after the offsets of the plates
-    CONTRADICT = "contradict"  # effective on one plate, growth on another
+    ONE_PLATE = "one_plate"
+    """Only one plate has this treatment."""
+    AGREE = "agree"
+    """The plates do not differ more than their wells explain."""
+    DISAGREE = "disagree"
+    """The plates differ more than their wells explain, after correction for plate effects."""
+    CONTRADICT = "contradict"
+    """Effective on one plate, growth on another."""
 
 
 class PlateOfSpecimen(FrozenModel):
-    """One plate of the specimen and the ranking that was taken from it."""
+    """One plate of a specimen, with the plate ranking that was used and its plate effects."""
 
     plate: str
+    """Plate id."""
     day: int
+    """Culture day of the plate's ranking."""
     revision: int
-    """of the plate's own ranking"""
+    """Revision of the plate's ranking."""
     inputs_digest: str
-    """of the plate's own ranking"""
+    """Inputs digest of the plate's ranking."""
     left_out: str | None
-    """why this plate took no part; null if it did"""
+    """Reason why this plate was excluded; null if it was used."""
     gain: float | None
-    """how many times as far every effect goes on this plate as on the mean plate; taken out. null if left out"""
+    """Factor between effects on this plate and on the mean plate, which scores are corrected for;
+    null if excluded.
+    """
     offset: float | None
-    """how much further everything goes besides; taken out: score = gain × (effect + offset). null if left out"""
+    """Offset of this plate, which scores are corrected for: score = gain × (effect + offset); null
+    if excluded.
+    """
     untreated_wells: int
-    """those with a score, which the plate's scale rests on"""
+    """Number of untreated wells with a score; they determine the plate's scale."""
 
 
 class OnPlate(FrozenModel):
-    """What one plate alone says of a treatment, as in that plate's ranking: nothing is taken out."""
+    """Result of a treatment in the ranking of one plate, without correction for plate effects."""
 
     plate: str
     efficacy_rank: int
@@ -54,73 +64,81 @@ class OnPlate(FrozenModel):
 
 
 class SpecimenTreatment(FrozenModel):
-    """One treatment, all plates of the specimen together."""
+    """Rank, score and agreement of one treatment over all plates of a specimen."""
 
     efficacy_rank: int
-    """1 = strongest effect"""
+    """1 = strongest effect."""
     scale_position: int
-    """1 = weakest"""
+    """1 = weakest effect."""
     treatment: str
     group: Group
     wells: int
-    """on all plates that were used"""
+    """Number of wells on all plates that were used."""
     score: float
-    """as a plate's: 0 = like untreated, in untreated spreads; gains and offsets of plates are taken out"""
+    """0 = like untreated, in untreated standard deviations, corrected for gains and offsets of
+    plates.
+    """
     score_low: float
-    """lower end of the 90 % interval, which holds the disagreement between plates"""
+    """Lower end of the 90 % interval, which includes the disagreement between plates."""
     score_high: float
+    """Upper end of the 90 % interval."""
     rank_low: int
-    """best efficacy rank that the uncertainty allows"""
+    """Best efficacy rank that the uncertainty allows."""
     rank_high: int
-    """worst efficacy rank that the uncertainty allows"""
+    """Worst efficacy rank that the uncertainty allows."""
     p_value: float
-    """the plates' p-values combined"""
+    """Combined p-value of the plates."""
     q_value: float
-    """p-value corrected for the number of treatments"""
+    """p-value adjusted for the number of treatments."""
     verdict: Verdict
     agreement: Agreement
     heterogeneity_p: float | None
-    """Cochran's Q: chance that plates which agree lie so far apart; null with one plate"""
+    """p-value of Cochran's Q: the probability of such a difference between plates that agree; null
+    with one plate.
+    """
     i_squared: float | None
-    """share of the variation between plates that is more than chance, 0…1; null with one plate"""
+    """Fraction of the variation between plates that is not chance, 0…1; null with one plate."""
     plates: tuple[OnPlate, ...]
-    """what each plate says alone"""
+    """Result on each plate alone."""
 
 
 class SpecimenTable(FrozenModel):
-    """The result of the arithmetic, before it becomes a revision."""
+    """Ranked treatments of a specimen before the specimen id and revision are added."""
 
     method: Method
     representation: Literal["embedding", "measures", "both"]
     encoder_id: str
-    """digest of the encoder bundle of all plates used"""
+    """Digest of the encoder bundle of all plates used."""
     between_plates: float
-    """standard deviation of an effect from plate to plate, beyond its wells, gains and offsets, as a share of √(1 + effect²)"""
+    """Standard deviation of an effect between plates, without well noise, gains and offsets, as a
+    fraction of √(1 + effect²).
+    """
     plates: tuple[PlateOfSpecimen, ...]
-    """by name"""
+    """Plates, ordered by name."""
     treatments: tuple[SpecimenTreatment, ...]
-    """by efficacy rank"""
+    """Treatments, ordered by efficacy rank."""
     notes: tuple[str, ...]
-    """what a reader has to know, in sentences"""
+    """Notes for the reader, as sentences."""
 
 
 class SpecimenHead(FrozenModel):
-    """Which ranking of a specimen this is."""
+    """Identity of a specimen ranking and digests of its inputs."""
 
     specimen: str
     revision: int = Field(ge=1)
+    """Revision of the ranking of this specimen, from 1."""
     replaces: int | None
-    """the revision this one corrects"""
+    """Revision that this one corrects."""
     created_at: datetime
     notice: str = FOR_RESEARCH_USE_ONLY
     code_version: str
     config_digest: str
     inputs_digest: str
-    """of the plates' rankings it rests on: equal inputs make no new revision"""
+    """Digest of the plate rankings that were used; equal inputs make no new revision."""
 
     @property
     def name(self) -> str:
-        """``r1``: the stem of its files."""
+        """Stem of the file names of this ranking, such as ``r1``."""
         return f"r{self.revision}"
 
 

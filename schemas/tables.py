@@ -1,4 +1,4 @@
-"""Rankings as tables of text: one row a treatment or a well, with the names of the JSON."""
+"""CSV text of rankings: one row per treatment or well, with the field names of the JSON."""
 
 import csv
 import io
@@ -10,23 +10,23 @@ from pydantic import BaseModel
 from schemas.ranking import FOR_RESEARCH_USE_ONLY, Reason, TreatmentRank, TreatmentTable, WellRank
 
 LeadingColumns = Mapping[str, object]
-"""The first columns of a table's rows, such as ``plate``."""
+"""Names and values of the first columns of a table's rows, such as ``plate``."""
 EXPANDED_FIELDS = {"measures": "", "departures": "departure_"}
-"""Fields whose every entry has a column of its own, and what stands before its name."""
+"""Fields with one column per entry, and the prefix of the names of these columns."""
 
 
 def treatments_csv(tables: Sequence[tuple[LeadingColumns, TreatmentTable]]) -> str:
-    """Return one row a treatment; reasons are joined to one text."""
+    """Return the treatments of several tables as CSV text, one row per treatment."""
     return _csv(TreatmentRank, [(leading, table.treatments) for leading, table in tables])
 
 
 def wells_csv(tables: Sequence[tuple[LeadingColumns, TreatmentTable]]) -> str:
-    """Return one row a well."""
+    """Return the wells of several tables as CSV text, one row per well."""
     return _csv(WellRank, [(leading, table.wells) for leading, table in tables])
 
 
 def csv_text(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """Return a table whose numbers read back as they were."""
+    """Return a header and rows as CSV text; numbers keep their full precision."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(header)
@@ -39,6 +39,7 @@ def _csv(
     model: type[BaseModel],
     tables: Sequence[tuple[LeadingColumns, Sequence[TreatmentRank | WellRank]]],
 ) -> str:
+    """Return the rows of several tables as CSV text, with the model's fields as columns."""
     fields = [name for name in model.model_fields if name not in EXPANDED_FIELDS]
     expanded = [
         (field, name)
@@ -70,6 +71,7 @@ def _csv(
 
 
 def _cell(value: object) -> str:
+    """Return a value as the text of one CSV cell."""
     match value:
         case None:
             return ""
@@ -82,4 +84,4 @@ def _cell(value: object) -> str:
         case Enum():
             return str(value.value)
         case _:
-            return str(value)  # of a float: the shortest text that reads back as the same number
+            return str(value)  # the shortest text of a float that reads back as the same number

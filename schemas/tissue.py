@@ -1,4 +1,4 @@
-"""Where the tissue is in a well image, and what was measured of it."""
+"""The segmentation of a well image: the outline of the tissue, debris and background."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,27 +8,36 @@ import numpy.typing as npt
 
 
 class Unsure(StrEnum):
-    """A reason to doubt an outline; the outline is the best guess all the same."""
+    """Reason to doubt an outline; the outline is still the best estimate."""
 
-    FAINT = "faint"  # tissue hardly differs from the background
-    BLURRED = "blurred"  # the outline is out of focus
-    CUT = "cut"  # tissue touches the border of the image: sizes are lower bounds
-    CROWDED = "crowded"  # something else of its size is in the field
-    UNEVEN = "uneven"  # the light changes as much as tissue would
+    FAINT = "faint"
+    """The tissue hardly differs from the background."""
+    BLURRED = "blurred"
+    """The outline is out of focus."""
+    CUT = "cut"
+    """The tissue touches the border of the image, so sizes are lower bounds."""
+    CROWDED = "crowded"
+    """The field contains another object of similar size."""
+    UNEVEN = "uneven"
+    """The illumination varies as much as tissue would."""
 
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """The tissue of one plane. An empty well has an empty body, never an area."""
+    """The tissue, debris and background of one plane; an empty well has an empty body."""
 
-    body: npt.NDArray[np.bool_]  # (H, W): tissue, all its pieces
-    debris: npt.NDArray[np.bool_]  # (H, W): loose material outside the body
-    background: npt.NDArray[
-        np.float32
-    ]  # (h, w), h ≤ H and w ≤ W: the light without tissue, in the plane's unit; enlarge it to (H, W) to use it
+    body: npt.NDArray[np.bool_]
+    """(H, W): pixels of the tissue, all its pieces."""
+    debris: npt.NDArray[np.bool_]
+    """(H, W): pixels of loose material outside the body."""
+    background: npt.NDArray[np.float32]
+    """(h, w) with h ≤ H and w ≤ W: intensity without tissue, in the unit of the plane. It must be
+    enlarged to (H, W) for use.
+    """
     unsure: tuple[Unsure, ...] = ()
+    """Reasons to doubt the outline."""
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no tissue."""
+        """True if the plane contains no tissue."""
         return not self.body.any()

@@ -1,9 +1,10 @@
-"""The treatment grammar: ``""``, ``gemcitabine:1 uM`` or ``gemcitabine:0.5 uM + paclitaxel:10 nM``."""
+"""Parse treatment texts, such as ``gemcitabine:0.5 uM + paclitaxel:10 nM`` or ``""``."""
 
 import re
 from dataclasses import dataclass
 
 UNITS = ("nM", "uM", "mM", "ng/mL", "ug/mL", "mg/mL", "%")
+"""Units of a dose."""
 _SPELLINGS = {unit.lower(): unit for unit in UNITS} | {
     "µm": "uM",
     "μm": "uM",
@@ -29,7 +30,7 @@ class Dose:
 
 @dataclass(frozen=True)
 class Treatment:
-    """What a well received: no dose (untreated), one, or a combination, ordered by compound."""
+    """The doses of a well, ordered by compound: none (untreated), one, or a combination."""
 
     doses: tuple[Dose, ...] = ()
 
@@ -38,16 +39,17 @@ class Treatment:
 
 
 def parse_treatment(text: str) -> Treatment:
-    """Read a treatment; two spellings of one treatment give equal results and one text.
+    """Parse a treatment text; equivalent texts give equal results.
 
     Raises
     ------
     ValueError
-        If a part is not ``compound:amount unit`` with a positive amount and a known unit, or names a compound twice.
+        If a part is not ``compound:amount unit`` with a positive amount and a known unit, or a
+        compound occurs twice.
     """
     if not text.strip():
         return Treatment()
-    # A plus sign separates doses only between blanks or after a unit, so that "1e+3 nM" stays whole.
+    # The look-behind keeps "1e+3 nM" in one part.
     doses = sorted(
         (_parse_dose(part.strip(), text) for part in re.split(r"(?<![eE])\+", text)),
         key=lambda dose: dose.compound,
@@ -62,6 +64,7 @@ def parse_treatment(text: str) -> Treatment:
 
 
 def _parse_dose(part: str, whole: str) -> Dose:
+    """Return the dose in one part of a treatment text; raise ValueError if it is not valid."""
     match = _DOSE.fullmatch(part)
     if match is None:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Names of wells and the geometry of plates."""
+"""Well names, such as ``B02``, and the shapes of well plates."""
 
 import re
 import string
@@ -8,11 +8,12 @@ PLATE_SHAPES: dict[int, tuple[int, int]] = {
     24: (4, 6),
     96: (8, 12),
     384: (16, 24),
-}  # wells: (rows, columns)
+}
+"""Rows and columns of a plate by its number of wells."""
 
 
 def parse_well(text: str) -> str:
-    """Return the well's one name, ``B02``, for ``b2``, ``B2`` or ``B02``.
+    """Return the normalised well name, ``B02``, for ``b2``, ``B2`` or ``B02``.
 
     Raises
     ------
@@ -28,7 +29,7 @@ def parse_well(text: str) -> str:
 
 
 def is_well(text: str) -> bool:
-    """Whether a name is a position on a plate."""
+    """Return True if a text is the name of a well on a plate."""
     try:
         parse_well(text)
     except ValueError:
@@ -42,12 +43,15 @@ def well_at(row: int, column: int) -> str:
 
 
 def row_column(well: str) -> tuple[int, int]:
-    """Return row and column, both counted from 1, of a well's name as :func:`parse_well` writes it."""
+    """Return row and column, both counted from 1, of a normalised well name."""
     return string.ascii_uppercase.index(well[0]) + 1, int(well[1:])
 
 
 def plate_shape(wells: list[str]) -> tuple[int, int]:
-    """Return (rows, columns) of the smallest usual plate that has all these wells; 96 wells at least, for a readable map."""
+    """Return (rows, columns) of the smallest standard plate that contains all these wells.
+
+    The smallest plate is the 96-well plate, so that maps stay readable.
+    """
     rows, columns = zip(*map(row_column, wells), strict=True) if wells else ((1,), (1,))
     return next(
         shape

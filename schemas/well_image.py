@@ -1,4 +1,4 @@
-"""One visit to one well, from the files that were found to the pixels that are embedded."""
+"""A well image with its files and pixels, before it is embedded; rejected files; source status."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -12,7 +12,10 @@ from schemas.quality import Flag
 
 @dataclass(frozen=True, order=True)
 class FileVersion:
-    """One version of one file: a file whose size or time changed is another version. ``path`` is relative to the drop folder."""
+    """One version of one file; a file with another size or time is another version.
+
+    ``path`` is relative to the drop folder.
+    """
 
     path: str
     size: int
@@ -21,9 +24,10 @@ class FileVersion:
 
 @dataclass(frozen=True, order=True)
 class VisitKey:
-    """Which imaging of which well: the identity under which versions replace one another.
+    """Identity of one imaging of one well; a new version of the visit replaces the previous one.
 
-    ``visit`` is unique within plate and well, sorts by time within a day and reads like ``day07``, ``day07-20261116T150000`` or ``day07-f02``.
+    ``visit`` is unique within plate and well, and sorts by time within a day. Examples: ``day07``,
+    ``day07-20261116T150000``, ``day07-f02``.
     """
 
     plate: str
@@ -36,19 +40,22 @@ class WellImage:
     """All planes of one well at one time: the unit that is embedded."""
 
     key: VisitKey
-    day: int  # culture day, from 1
-    taken_at: datetime | None  # from the name, else the TIFF's own time; None where neither tells
+    day: int
+    """Culture day, from 1."""
+    taken_at: datetime | None
+    """Time in the file name, else in the TIFF; None if neither contains it."""
     files: tuple[FileVersion, ...]
-    planes: npt.NDArray[
-        np.uint16
-    ]  # (planes, H, W), stretched so that white = 65535 whatever the camera's bits
+    planes: npt.NDArray[np.uint16]
+    """(planes, H, W), scaled so that white is 65535 for every bit depth."""
     um_per_px: float | None
-    complete: bool  # every expected plane is there
-    flags: tuple[Flag, ...] = ()  # what reading already knows: PLANES_MISSING, DAY_DISAGREES
+    complete: bool
+    """True if every expected plane is present."""
+    flags: tuple[Flag, ...] = ()
+    """Flags that follow from reading the files: PLANES_MISSING, DAY_DISAGREES."""
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the pixels and their number of planes: equal content is one version however often it is written."""
+        """SHA-256 of the pixels and their shape; equal content has one digest."""
         content = hashlib.sha256(repr(self.planes.shape).encode())
         content.update(np.ascontiguousarray(self.planes).data)
         return content.hexdigest()
@@ -56,7 +63,10 @@ class WellImage:
 
 @dataclass(frozen=True)
 class Rejected:
-    """Files that cannot become a well image, and why. ``plate`` and ``well`` are empty where the name does not tell."""
+    """Files that cannot become a well image, with the reason.
+
+    ``plate`` and ``well`` are empty if the file name does not contain them.
+    """
 
     files: tuple[FileVersion, ...]
     reason: str
@@ -66,15 +76,13 @@ class Rejected:
 
 @dataclass(frozen=True)
 class SourceStatus:
-    """What the source knows, for ``spherorank status``."""
+    """State of the image source, for ``spherorank status``."""
 
-    pending: dict[str, int] = field(
-        default_factory=dict
-    )  # plate: well images seen and not yet taken
-    held: dict[str, str] = field(
-        default_factory=dict
-    )  # plate: why its images wait (no map yet, or what is wrong with it)
-    wrong_assays: dict[str, str] = field(
-        default_factory=dict
-    )  # plate: what is wrong with its assay file
-    gone: str | None = None  # why the folder cannot be read, None while it can
+    pending: dict[str, int] = field(default_factory=dict)
+    """Number of well images that were found and not yet ingested, by plate."""
+    held: dict[str, str] = field(default_factory=dict)
+    """Reason why the images of a plate are pending (no valid plate map), by plate."""
+    wrong_assays: dict[str, str] = field(default_factory=dict)
+    """Problem of the assay file, by plate."""
+    gone: str | None = None
+    """Reason why the folder cannot be read; None while it can."""
