@@ -15,9 +15,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from inference.dose.combinations import Means, Parts, bliss, highest_single_agent, loewe
+from inference.dose.combinations import (
+    ExcessInputs,
+    MeanEffects,
+    bliss_excess,
+    highest_single_agent_excess,
+    loewe_excess,
+)
 from inference.dose.dose_table import with_doses
-from inference.dose.logistic import Levels, Logistic, LogisticFit, fit_logistic
+from inference.dose.logistic import DoseLevels, Logistic, LogisticFit, fit_logistic
 from inference.profiles import read_profiles, trajectories_of
 from inference.ranking.plate_ranking import rank_plate
 from schemas.dose_response import Excess, InhibitoryDose
@@ -51,13 +57,13 @@ def levels(
     spread: float,
     rise: float,
     rng: np.random.Generator,
-) -> Levels:
+) -> DoseLevels:
     """Return the wells of one compound; ``rise`` is how much more they vary at the curve's top than untreated."""
     tested = HIGHEST_UM / DILUTION ** np.arange(doses)
     wells = np.concatenate([np.zeros(UNTREATED), np.repeat(tested, replicates)])
     effects = curve.effect_at(wells)
     share = effects / curve.top if curve.top else np.zeros_like(effects)
-    return Levels.of(
+    return DoseLevels.from_wells(
         wells, effects + spread * (1 + (rise - 1) * share) * rng.standard_normal(len(wells))
     )
 
@@ -153,29 +159,29 @@ def one_combination(
         "Loewe": additive(doses),
     }[model]
     spread = FRACTION_SPREAD if rise == 1 else FRACTION_SPREAD / 2
-    parts = Parts(
-        means([0.0, expected + added, *singles, 0.3, 0.6, 0.9], replicates, spread, rise, rng).take(
-            range(4)
-        ),
+    parts = ExcessInputs(
+        means(
+            [0.0, expected + added, *singles, 0.3, 0.6, 0.9], replicates, spread, rise, rng
+        ).select(range(4)),
         2,
         None,
     )
     if model == "Loewe":
         fits = [fit_logistic(levels(drug, 6, replicates, spread, rise, rng)) for drug in DRUGS]
-        return loewe(parts, fits, doses, rng)
-    return bliss(parts) if model == "Bliss" else highest_single_agent(parts)
+        return loewe_excess(parts, fits, doses, rng)
+    return bliss_excess(parts) if model == "Bliss" else highest_single_agent_excess(parts)
 
 
 def means(
     truth: Sequence[float], replicates: int, spread: float, rise: float, rng: np.random.Generator
-) -> Means:
+) -> MeanEffects:
     """Return what wells of these effects show, untreated first; ``rise`` is how much more wells of an effect of 1 vary."""
     counts = [UNTREATED] + [replicates] * (len(truth) - 1)
     wells = [
         mean + spread * (1 + (rise - 1) * mean) * rng.standard_normal(count)
         for mean, count in zip(truth, counts, strict=True)
     ]
-    return Means.moderated(wells, 0)
+    return MeanEffects.moderated(wells, 0)
 
 
 def without_assay(seeds: int) -> Iterator[str]:
@@ -186,8 +192,10 @@ def without_assay(seeds: int) -> Iterator[str]:
             truth = [0.0, 1 - 0.8 * 0.85, 0.2, 0.15, strongest, 0.1, 0.3]
             rngs = (np.random.default_rng([seed, replicates]) for seed in range(seeds))
             seen = [
-                bliss(
-                    Parts(means(truth, replicates, FRACTION_SPREAD, 1.0, rng).take(range(5)), 2, 4)
+                bliss_excess(
+                    ExcessInputs(
+                        means(truth, replicates, FRACTION_SPREAD, 1.0, rng).select(range(5)), 2, 4
+                    )
                 )
                 for rng in rngs
             ]

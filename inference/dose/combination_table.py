@@ -5,18 +5,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from inference.dose.combinations import Means, Parts, bliss, highest_single_agent, loewe
-from inference.dose.dosed_wells import UNTREATED, DosedWells, Given, Substance
+from inference.dose.combinations import (
+    ExcessInputs,
+    MeanEffects,
+    bliss_excess,
+    highest_single_agent_excess,
+    loewe_excess,
+)
+from inference.dose.dosed_wells import UNTREATED, DosedWells, Substance, TreatmentKey
 from inference.dose.logistic import LogisticFit
 from schemas.dose_response import Combination, Effect
 
-SHARE_OF_STRONGEST = (
-    "Without an assay a fraction of effect is a share of the strongest effect seen on this plate ({of}, score {score:.3g}): "
-    "Bliss excess rests on that choice; highest single agent and Loewe do not, but for their scale."
+FRACTION_NOTE = (
+    "Without an assay, effects are fractions of the strongest effect on this plate ({of}, score "
+    "{score:.3g}). The Bliss excess depends on this choice; for highest single agent and Loewe it "
+    "only changes the scale."
 )
 
 
-def combinations(
+def evaluate_combinations(
     wells: DosedWells,
     effect: Effect,
     effects: Mapping[str, float],
@@ -32,50 +39,52 @@ def combinations(
     fits
         Of the compounds that respond.
     """
-    combined = [given for given in wells.by_given if len(given) > 1]
+    combined = [key for key in wells.by_treatment if len(key) > 1]
     if not combined:
         return (), ()
-    order = list(wells.by_given)
+    order = list(wells.by_treatment)
     untreated = order.index(UNTREATED) if UNTREATED in order else None
-    means = Means.moderated(
-        [np.array([effects[row.well] for row in wells.by_given[given]]) for given in order],
+    means = MeanEffects.moderated(
+        [np.array([effects[row.well] for row in wells.by_treatment[key]]) for key in order],
         untreated,
     )
     values = dict(zip(order, means.values.tolist(), strict=True))
     strongest = (
         None
         if effect is Effect.DETERIORATION
-        else max((given for given in values if given), key=values.__getitem__)
+        else max((key for key in values if key), key=values.__getitem__)
     )
-    plate = _Plate(
-        wells, effect, means, {given: row for row, given in enumerate(order)}, strongest, fits
+    plate = _CombinationEvaluator(
+        wells, effect, means, {key: row for row, key in enumerate(order)}, strongest, fits
     )
     notes = (
         ()
         if strongest is None
-        else (SHARE_OF_STRONGEST.format(of=wells.names[strongest], score=values[strongest]),)
+        else (FRACTION_NOTE.format(of=wells.names[strongest], score=values[strongest]),)
     )
-    return tuple(plate.combination(given, rng) for given in combined), notes
+    return tuple(plate.combination(key, rng) for key in combined), notes
 
 
 @dataclass(frozen=True, eq=False)
-class _Plate:
+class _CombinationEvaluator:
     """What all combinations of a plate share."""
 
     wells: DosedWells
     effect: Effect
-    means: Means
-    rows: Mapping[Given, int]  # of the means
-    strongest: Given | None  # whose effect counts as 1; None: an effect of 1 is a whole as it is
+    means: MeanEffects
+    rows: Mapping[TreatmentKey, int]  # of the means
+    strongest: (
+        TreatmentKey | None
+    )  # whose effect counts as 1; None: an effect of 1 is a whole as it is
     fits: Mapping[Substance, LogisticFit]
 
-    def combination(self, given: Given, rng: np.random.Generator) -> Combination:
-        parts = self._parts(given)
-        known = Combination(
-            treatment=self.wells.names[given],
-            wells=tuple(row.well for row in self.wells.by_given[given]),
+    def combination(self, key: TreatmentKey, rng: np.random.Generator) -> Combination:
+        inputs = self._excess_inputs(key)
+        base = Combination(
+            treatment=self.wells.names[key],
+            wells=tuple(row.well for row in self.wells.by_treatment[key]),
             effect=self.effect,
-            observed=float(self.means.values[self.rows[given]]),
+            observed=float(self.means.values[self.rows[key]]),
             full_effect=None,
             full_effect_of="",
             fraction=None,
@@ -84,61 +93,64 @@ class _Plate:
             loewe=None,
             missing=(),
         )
-        if isinstance(parts, str):
-            return known.model_copy(update={"missing": (parts,)})
-        not_alone = [
-            f"No wells have {self.wells.spelled(each)} alone: no Bliss and no highest single agent."
-            for each in given
+        if isinstance(inputs, str):
+            return base.model_copy(update={"missing": (inputs,)})
+        not_given_alone = [
+            f"No wells received {self.wells.format_amount(each)} alone, "
+            "so there is no Bliss and no highest-single-agent excess."
+            for each in key
             if (each,) not in self.rows
         ]
-        itself = (
+        strongest_note = (
             [
-                "It is the plate's strongest effect, which counts as 1, so any Bliss expectation would be exceeded."
+                "This combination is the strongest treatment of the plate and defines the effect "
+                "of 1, so there is no Bliss excess."
             ]
-            if given == self.strongest
+            if key == self.strongest
             else []
         )
-        no_curve = [
-            f"{each.substance.compound} alone has no rising dose-response curve: no Loewe."
-            for each in given
-            if not self._rises(each.substance)
+        without_curve = [
+            f"{each.substance.compound} alone has no rising dose-response curve, "
+            "so there is no Loewe excess."
+            for each in key
+            if not self._has_rising_curve(each.substance)
         ]
         found = {
-            "full_effect": parts.scale + float(parts.means.values[0]),
+            "full_effect": inputs.scale + float(inputs.means.values[0]),
             "full_effect_of": "" if self.strongest is None else self.wells.names[self.strongest],
-            "fraction": parts.fractions(parts.means.values)[0],
-            "bliss": None if not_alone or itself else bliss(parts),
-            "hsa": None if not_alone else highest_single_agent(parts),
-            "loewe": None if no_curve else loewe(parts, *self._curves(given), rng),
-            "missing": (*not_alone, *itself, *no_curve),
+            "fraction": inputs.fractions(inputs.means.values)[0],
+            "bliss": None if not_given_alone or strongest_note else bliss_excess(inputs),
+            "hsa": None if not_given_alone else highest_single_agent_excess(inputs),
+            "loewe": None if without_curve else loewe_excess(inputs, *self._curves(key), rng),
+            "missing": (*not_given_alone, *strongest_note, *without_curve),
         }
-        return known.model_copy(update=found)
+        return base.model_copy(update=found)
 
-    def _parts(self, given: Given) -> Parts | str:
+    def _excess_inputs(self, key: TreatmentKey) -> ExcessInputs | str:
         """Return what an excess rests on, or why there can be none."""
         if UNTREATED not in self.rows:
-            return "There are no untreated wells to measure an effect from."
-        singles = [(each,) for each in given if (each,) in self.rows]
-        order: list[Given] = [UNTREATED, given, *singles]
+            return "There are no untreated wells, which define the effect of 0."
+        singles = [(each,) for each in key if (each,) in self.rows]
+        order: list[TreatmentKey] = [UNTREATED, key, *singles]
         if self.strongest is not None and self.strongest not in order:
             order.append(self.strongest)
-        parts = Parts(
-            self.means.take([self.rows[each] for each in order]),
+        inputs = ExcessInputs(
+            self.means.select([self.rows[each] for each in order]),
             len(singles),
             None if self.strongest is None else order.index(self.strongest),
         )
-        if parts.scale <= 0:
-            return "No treatment has a stronger effect than untreated wells: there is no fraction of it."
-        if not np.isfinite(parts.means.variances).all():
-            return "No treatment has replicates: the error of an effect is not known."
-        return parts
+        if inputs.scale <= 0:
+            return "No treatment has a stronger effect than untreated wells."
+        if not np.isfinite(inputs.means.variances).all():
+            return "No treatment has replicates, so the error of an effect is unknown."
+        return inputs
 
-    def _rises(self, substance: Substance) -> bool:
+    def _has_rising_curve(self, substance: Substance) -> bool:
         fit = self.fits.get(substance)
         return fit is not None and fit.curve.top > fit.curve.bottom
 
-    def _curves(self, given: Given) -> tuple[Sequence[LogisticFit], Sequence[float]]:
+    def _curves(self, key: TreatmentKey) -> tuple[Sequence[LogisticFit], Sequence[float]]:
         """Return the single agents' curves, and the doses in their units."""
-        return [self.fits[each.substance] for each in given], [
-            each.in_unit(self.wells.units[each.substance]) for each in given
+        return [self.fits[each.substance] for each in key], [
+            each.in_unit(self.wells.units[each.substance]) for each in key
         ]

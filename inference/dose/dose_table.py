@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from inference.dose.combination_table import combinations
-from inference.dose.dose_response import dose_response
+from inference.dose.combination_table import evaluate_combinations
+from inference.dose.dose_response import fit_dose_response
 from inference.dose.dosed_wells import UNTREATED, DosedWells, Substance
 from inference.dose.growth_rate import gr_value, untreated_growth
 from schemas.dose_response import DoseResponse, Effect, Response
@@ -27,10 +27,10 @@ def with_doses(table: TreatmentTable, seed: int) -> TreatmentTable:
     wells = DosedWells.of(table)
     effect, effects = _effects(wells)
     fitted = {
-        substance: dose_response(
+        substance: fit_dose_response(
             substance.compound, wells.units[substance], effect, wells.by_dose(substance, effects)
         )
-        for substance in wells.alone
+        for substance in wells.single_agents
     }
     fits = {substance: fit for substance, (_, fit) in fitted.items() if fit is not None}
     grown, growth_notes = _growth_rates(
@@ -41,7 +41,9 @@ def with_doses(table: TreatmentTable, seed: int) -> TreatmentTable:
             if known.verdict is not Response.TOO_FEW_DOSES
         ],
     )
-    found, share_notes = combinations(wells, effect, effects, fits, np.random.default_rng(seed))
+    found, share_notes = evaluate_combinations(
+        wells, effect, effects, fits, np.random.default_rng(seed)
+    )
     unreadable = (
         (UNREADABLE.format(treatments=", ".join(wells.unreadable)),) if wells.unreadable else ()
     )
@@ -56,7 +58,7 @@ def with_doses(table: TreatmentTable, seed: int) -> TreatmentTable:
 
 def _effects(wells: DosedWells) -> tuple[Effect, dict[str, float]]:
     """Return what is fitted, and its value for each well."""
-    rows = [row for of_given in wells.by_given.values() for row in of_given]
+    rows = [row for of_given in wells.by_treatment.values() for row in of_given]
     fractions = {
         row.well: row.deterioration_percent / 100
         for row in rows
@@ -73,13 +75,13 @@ def _growth_rates(
     """Return the curves of 1 - GR of some substances, or why there are none. Where no tissue was measured there is nothing to say."""
     volumes = {
         row.well: seen
-        for rows in wells.by_given.values()
+        for rows in wells.by_treatment.values()
         for row in rows
         if (seen := _volumes(row.measures)) is not None
     }
     untreated = [
         volumes[row.well]
-        for row in wells.by_given.get(UNTREATED, ())
+        for row in wells.by_treatment.get(UNTREATED, ())
         if row.well in volumes and volumes[row.well][1] > 0
     ]
     if not substances or not untreated:
@@ -91,7 +93,7 @@ def _growth_rates(
     before, now = np.array(list(volumes.values())).T
     rates = dict(zip(volumes, (1 - gr_value(before, now, growth)).tolist(), strict=True))
     return [
-        dose_response(
+        fit_dose_response(
             each.compound, wells.units[each], Effect.GROWTH_RATE, wells.by_dose(each, rates)
         )[0]
         for each in substances

@@ -8,7 +8,7 @@ from schemas.plate_map import Group
 from schemas.ranking import TreatmentTable, WellRank
 from schemas.treatment import Dose, parse_treatment
 
-_IN_SMALLEST = {
+_UNIT_FACTORS = {
     "nM": ("molar", 1.0),
     "uM": ("molar", 1e3),
     "mM": ("molar", 1e6),
@@ -37,17 +37,17 @@ class Amount:
     @classmethod
     def of(cls, dose: Dose) -> "Amount":
         """Convert a dose."""
-        kind, factor = _IN_SMALLEST[dose.unit]
-        return cls(Substance(dose.compound, kind), _rounded(dose.amount * factor))
+        kind, factor = _UNIT_FACTORS[dose.unit]
+        return cls(Substance(dose.compound, kind), _round_amount(dose.amount * factor))
 
     def in_unit(self, unit: str) -> float:
         """Return the amount in a unit of the same kind."""
-        return _rounded(self.smallest_units / _IN_SMALLEST[unit][1])
+        return _round_amount(self.smallest_units / _UNIT_FACTORS[unit][1])
 
 
-Given = tuple[Amount, ...]
+TreatmentKey = tuple[Amount, ...]
 """What a well was given, ordered by compound; () is untreated."""
-UNTREATED: Given = ()
+UNTREATED: TreatmentKey = ()
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class DosedWells:
     A dose that untreated wells carry is the vehicle, and counts as nothing in other wells too.
     """
 
-    by_given: Mapping[Given, Sequence[WellRank]]
-    names: Mapping[Given, str]  # a treatment as the plate map spells it
+    by_treatment: Mapping[TreatmentKey, Sequence[WellRank]]
+    names: Mapping[TreatmentKey, str]  # a treatment as the plate map spells it
     units: Mapping[Substance, str]  # the unit that most wells of it are written in
     unreadable: tuple[str, ...]  # treatments that are no doses
 
@@ -71,46 +71,48 @@ class DosedWells:
             for row in table.wells
             if row.group is not Group.BLANK and row.score is not None and row.well not in left_out
         ]
-        doses = {text: _read(text) for text in dict.fromkeys(row.treatment for row in rows)}
+        doses = {text: _parse_doses(text) for text in dict.fromkeys(row.treatment for row in rows)}
         vehicles = {
             Amount.of(dose)
             for row in rows
             if row.group is Group.UNTREATED
             for dose in doses[row.treatment] or ()
         }
-        by_given: dict[Given, list[WellRank]] = {}
-        names: dict[Given, str] = {}
-        written: dict[Substance, Counter[str]] = {}
+        by_treatment: dict[TreatmentKey, list[WellRank]] = {}
+        names: dict[TreatmentKey, str] = {}
+        unit_counts: dict[Substance, Counter[str]] = {}
         for row in rows:
-            given = (
+            key = (
                 UNTREATED
                 if row.group is Group.UNTREATED
-                else _given(doses[row.treatment], vehicles)
+                else _treatment_key(doses[row.treatment], vehicles)
             )
-            if given is None:
+            if key is None:
                 continue
-            by_given.setdefault(given, []).append(row)
-            names.setdefault(given, row.treatment)
+            by_treatment.setdefault(key, []).append(row)
+            names.setdefault(key, row.treatment)
             for dose in doses[row.treatment] or ():
-                written.setdefault(Amount.of(dose).substance, Counter())[dose.unit] += 1
-        units = {substance: counted.most_common(1)[0][0] for substance, counted in written.items()}
+                unit_counts.setdefault(Amount.of(dose).substance, Counter())[dose.unit] += 1
+        units = {
+            substance: counted.most_common(1)[0][0] for substance, counted in unit_counts.items()
+        }
         unreadable = {
             row.treatment
             for row in rows
             if row.group is not Group.UNTREATED and doses[row.treatment] is None
         }
-        return cls(by_given, names, units, tuple(sorted(unreadable)))
+        return cls(by_treatment, names, units, tuple(sorted(unreadable)))
 
     def by_dose(
         self, substance: Substance, effects: Mapping[str, float]
     ) -> dict[float, list[tuple[str, float]]]:
         """Return the wells and effects of each dose of a substance given alone, in its unit; 0 is untreated. Wells without an effect are left out."""
         unit = self.units[substance]
-        rows = {0.0: self.by_given.get(UNTREATED, ())}
+        rows = {0.0: self.by_treatment.get(UNTREATED, ())}
         rows |= {
-            given[0].in_unit(unit): of_given
-            for given, of_given in self.by_given.items()
-            if len(given) == 1 and given[0].substance == substance
+            key[0].in_unit(unit): rows_of_key
+            for key, rows_of_key in self.by_treatment.items()
+            if len(key) == 1 and key[0].substance == substance
         }
         return {
             dose: [(row.well, effects[row.well]) for row in of_dose if row.well in effects]
@@ -118,17 +120,17 @@ class DosedWells:
         }
 
     @property
-    def alone(self) -> list[Substance]:
+    def single_agents(self) -> list[Substance]:
         """The substances that some wells were given alone."""
-        return sorted({given[0].substance for given in self.by_given if len(given) == 1})
+        return sorted({key[0].substance for key in self.by_treatment if len(key) == 1})
 
-    def spelled(self, amount: Amount) -> str:
+    def format_amount(self, amount: Amount) -> str:
         """Return an amount as a treatment is written."""
         unit = self.units[amount.substance]
         return str(Dose(amount.substance.compound, amount.in_unit(unit), unit))
 
 
-def _given(doses: tuple[Dose, ...] | None, vehicles: set[Amount]) -> Given | None:
+def _treatment_key(doses: tuple[Dose, ...] | None, vehicles: set[Amount]) -> TreatmentKey | None:
     """Return what counts of some doses; None where nothing does, in wells that are not called untreated."""
     return (
         tuple(sorted(amount for amount in map(Amount.of, doses or ()) if amount not in vehicles))
@@ -136,12 +138,12 @@ def _given(doses: tuple[Dose, ...] | None, vehicles: set[Amount]) -> Given | Non
     )
 
 
-def _read(treatment: str) -> tuple[Dose, ...] | None:
+def _parse_doses(treatment: str) -> tuple[Dose, ...] | None:
     try:
         return parse_treatment(treatment).doses
     except ValueError:  # a profile table may name treatments as it likes
         return None
 
 
-def _rounded(amount: float) -> float:
+def _round_amount(amount: float) -> float:
     return float(f"{amount:.9g}")  # 0.57 uM x 1000 is not quite 570 nM

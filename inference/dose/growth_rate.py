@@ -1,14 +1,12 @@
 """Growth since dosing beside that of untreated wells: the GR value, which does not depend on how fast the tissue grows."""
 
 import numpy as np
-import numpy.typing as npt
 
+from schemas.arrays import Float64Array
 from schemas.errors import ProfileError
 
-Array = npt.NDArray[np.float64]
 
-
-def untreated_growth(size_at_dosing: Array, size_at_readout: Array) -> float:
+def untreated_growth(size_at_dosing: Float64Array, size_at_readout: Float64Array) -> float:
     """Return by what factor untreated wells (N,) grew: the geometric mean.
 
     Raises
@@ -16,22 +14,24 @@ def untreated_growth(size_at_dosing: Array, size_at_readout: Array) -> float:
     ProfileError
         If they did not grow by more than they differ: a GR value would be mostly noise.
     """
-    grew = np.log(size_at_readout / size_at_dosing)
-    spread = float(grew.std(ddof=1)) if len(grew) > 1 else np.inf
-    if not grew.size or grew.mean() <= spread:
+    log_growth = np.log(size_at_readout / size_at_dosing)
+    spread = float(log_growth.std(ddof=1)) if len(log_growth) > 1 else np.inf
+    if not log_growth.size or log_growth.mean() <= spread:
         found = (
             "no untreated well has a size on both days"
-            if not grew.size
-            else f"untreated wells grew by a factor of {np.exp(grew.mean()):.3g}"
+            if not log_growth.size
+            else f"untreated wells grew by a factor of {np.exp(log_growth.mean()):.3g}"
         )
         raise ProfileError(
             "growth rate",
             f"{found}; expected growth that exceeds the spread between wells (without it a GR value is not defined)",
         )
-    return float(np.exp(grew.mean()))
+    return float(np.exp(log_growth.mean()))
 
 
-def gr_value(size_at_dosing: Array, size_at_readout: Array, growth: float) -> Array:
+def gr_value(
+    size_at_dosing: Float64Array, size_at_readout: Float64Array, growth: float
+) -> Float64Array:
     """Return GR = 2^(log2(x / x0) / log2(untreated growth)) - 1: 1 = grows like untreated, 0 = stands still, -1 = gone.
 
     Hafner et al., Nat. Methods 13 (2016) 521, with each well's own size at dosing as x0. Any power of a length serves as size: the exponent cancels.
@@ -54,5 +54,5 @@ def gr_value(size_at_dosing: Array, size_at_readout: Array, growth: float) -> Ar
             f"untreated wells grew by a factor of {growth:.3g}; expected more than 1 (without growth a GR value is not defined)",
         )
     ratio = size_at_readout / size_at_dosing
-    grew = np.log2(ratio, out=np.full(np.shape(ratio), -np.inf), where=ratio > 0)
-    return np.asarray(2 ** (grew / np.log2(growth)) - 1)
+    log_ratio = np.log2(ratio, out=np.full(np.shape(ratio), -np.inf), where=ratio > 0)
+    return np.asarray(2 ** (log_ratio / np.log2(growth)) - 1)

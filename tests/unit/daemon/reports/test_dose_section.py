@@ -79,8 +79,8 @@ def test_a_combination_stands_with_its_excess_or_with_what_is_missing() -> None:
     )
     assert re.search(r"a:1 uM \+ c:1 uM 3 \d\.\d\d – – –", text)
     assert (
-        "– – – No wells have c:1 uM alone: no Bliss and no highest single agent. c alone has no rising dose-response curve: no Loewe."
-        in text
+        "– – – No wells received c:1 uM alone, so there is no Bliss and no highest-single-agent "
+        "excess. c alone has no rising dose-response curve, so there is no Loewe excess." in text
     )
 
 

@@ -6,9 +6,15 @@ from synfit.bliss import bliss_reference, hsa_reference
 from synfit.loewe import loewe_reference
 from synfit.synthetic import generate_matrix, scenario_config
 
-from inference.dose.combinations import Means, Parts, bliss, highest_single_agent, loewe
+from inference.dose.combinations import (
+    ExcessInputs,
+    MeanEffects,
+    bliss_excess,
+    highest_single_agent_excess,
+    loewe_excess,
+)
 from inference.dose.dose_table import with_doses
-from inference.dose.logistic import Levels, Logistic, LogisticFit, fit_logistic
+from inference.dose.logistic import DoseLevels, Logistic, LogisticFit, fit_logistic
 from schemas.ranking import TreatmentTable
 from tests.dosed_plates import table, well
 
@@ -25,7 +31,7 @@ def parts(
     spread: float = 0.05,
     replicates: int = 3,
     seed: int = 0,
-) -> Parts:
+) -> ExcessInputs:
     """Return wells of a combination and its single agents, beside untreated ones and others that lend their variance."""
     rng = np.random.default_rng(seed)
     truth = [0.0, combination, *single_agents, 0.5, 0.5, 0.5, 0.5]
@@ -33,8 +39,10 @@ def parts(
         mean + spread * rng.standard_normal(18 if n == 0 else replicates)
         for n, mean in enumerate(truth)
     ]
-    return Parts(
-        Means.moderated(wells, 0).take(range(2 + len(single_agents))), len(single_agents), None
+    return ExcessInputs(
+        MeanEffects.moderated(wells, 0).select(range(2 + len(single_agents))),
+        len(single_agents),
+        None,
     )
 
 
@@ -45,7 +53,7 @@ def curve(
     effects = Logistic(0.0, top, midpoint, hill).effect_at(doses) + spread * np.random.default_rng(
         seed
     ).standard_normal(len(doses))
-    return fit_logistic(Levels.of(doses, effects))
+    return fit_logistic(DoseLevels.from_wells(doses, effects))
 
 
 def scenario(name: str, seed: int) -> tuple[TreatmentTable, True_]:
@@ -148,9 +156,9 @@ def test_antagonism_has_a_bliss_excess_below_nought() -> None:
 
 
 def test_bliss_is_the_product_of_what_each_leaves() -> None:
-    seen = bliss(parts(0.9, (0.5, 0.4), spread=0.0))
+    seen = bliss_excess(parts(0.9, (0.5, 0.4), spread=0.0))
     assert (seen.expected, seen.excess) == pytest.approx((0.7, 0.2))
-    assert bliss(parts(0.9, (0.5, 0.4, 0.2), spread=0.0)).expected == pytest.approx(
+    assert bliss_excess(parts(0.9, (0.5, 0.4, 0.2), spread=0.0)).expected == pytest.approx(
         1 - 0.5 * 0.6 * 0.8
     )
 
@@ -168,27 +176,29 @@ def test_the_error_of_bliss_is_that_of_its_formula() -> None:
         ]
     )
     spread = np.sqrt((slopes**2 * np.array([vu, vc, va, vb])).sum())
-    seen = bliss(given)
+    seen = bliss_excess(given)
     assert (seen.high - seen.low) / 2 == pytest.approx(
         spread * 1.70, rel=0.05
     )  # t quantile of about 30 degrees of freedom
 
 
 def test_bliss_calls_no_more_than_it_may_where_there_is_no_excess() -> None:
-    seen = [bliss(parts(0.7, (0.5, 0.4), seed=seed)) for seed in range(600)]
+    seen = [bliss_excess(parts(0.7, (0.5, 0.4), seed=seed)) for seed in range(600)]
     assert 0.02 <= np.mean([each.p_value <= 0.05 for each in seen]) <= 0.075
     assert 0.86 <= np.mean([each.low <= 0 <= each.high for each in seen]) <= 0.94
 
 
 @pytest.mark.parametrize("single_agents", [(0.5, 0.5), (0.5, 0.1)], ids=["equal", "unequal"])
 def test_highest_single_agent_calls_no_more_than_it_may(single_agents: tuple[float, float]) -> None:
-    seen = [highest_single_agent(parts(0.5, single_agents, seed=seed)) for seed in range(600)]
+    seen = [
+        highest_single_agent_excess(parts(0.5, single_agents, seed=seed)) for seed in range(600)
+    ]
     assert np.mean([each.p_value <= 0.05 for each in seen]) <= 0.075
     assert np.mean([each.low <= 0 <= each.high for each in seen]) >= 0.87
 
 
 def test_highest_single_agent_compares_with_the_stronger_part() -> None:
-    seen = highest_single_agent(parts(0.9, (0.5, 0.7), spread=0.02))
+    seen = highest_single_agent_excess(parts(0.9, (0.5, 0.7), spread=0.02))
     assert seen.expected == pytest.approx(0.7, abs=0.05)
     assert seen.excess == pytest.approx(0.2, abs=0.05)
     assert seen.low <= seen.excess <= seen.high
@@ -198,13 +208,15 @@ def test_a_drug_combined_with_itself_is_loewe_additive() -> None:
     doses = [1.0, 2.0]
     fit = curve(4.0, hill=1.7)
     alone = float(fit.curve.effect_at(np.array([3.0]))[0])
-    seen = loewe(parts(alone, (), spread=0.0), [fit, fit], doses, np.random.default_rng(0))
+    seen = loewe_excess(parts(alone, (), spread=0.0), [fit, fit], doses, np.random.default_rng(0))
     assert (seen.expected, seen.excess) == pytest.approx((alone, 0.0), abs=1e-4)
 
 
 def test_above_its_own_top_a_drug_adds_nothing_to_loewe() -> None:
     strong, weak = curve(1.0), curve(1.0, top=0.2)
-    seen = loewe(parts(0.9, (), spread=0.0), [strong, weak], [4.0, 4.0], np.random.default_rng(0))
+    seen = loewe_excess(
+        parts(0.9, (), spread=0.0), [strong, weak], [4.0, 4.0], np.random.default_rng(0)
+    )
     assert seen.expected == pytest.approx(
         float(strong.curve.effect_at(np.array([4.0]))[0]), abs=1e-4
     )
@@ -212,7 +224,7 @@ def test_above_its_own_top_a_drug_adds_nothing_to_loewe() -> None:
 
 def test_the_error_of_loewe_is_that_of_curves_fitted_again() -> None:
     expected = [
-        loewe(
+        loewe_excess(
             parts(0.5, (), spread=0.0),
             [curve(1.0, spread=0.05, seed=2 * n), curve(3.0, spread=0.05, seed=2 * n + 1)],
             [0.5, 1.5],
@@ -231,12 +243,12 @@ def test_one_seed_gives_one_answer() -> None:
 
 
 def test_a_treatment_of_one_well_borrows_the_variance_of_the_others() -> None:
-    means = Means.moderated([np.array([0.0, 0.1, -0.1]), np.array([5.0])], None)
+    means = MeanEffects.moderated([np.array([0.0, 0.1, -0.1]), np.array([5.0])], None)
     assert means.variances[1] == pytest.approx(0.01)
 
 
 def test_without_any_replicate_the_error_is_not_known() -> None:
-    assert np.isinf(Means.moderated([np.array([0.0]), np.array([5.0])], 0).variances).all()
+    assert np.isinf(MeanEffects.moderated([np.array([0.0]), np.array([5.0])], 0).variances).all()
 
 
 def test_where_wells_with_an_effect_vary_more_bliss_still_calls_little() -> None:
@@ -249,6 +261,9 @@ def test_where_wells_with_an_effect_vary_more_bliss_still_calls_little() -> None
             for n, mean in enumerate(truth)
         ]
         called.append(
-            bliss(Parts(Means.moderated(wells, 0).take(range(4)), 2, None)).p_value <= 0.05
+            bliss_excess(
+                ExcessInputs(MeanEffects.moderated(wells, 0).select(range(4)), 2, None)
+            ).p_value
+            <= 0.05
         )
     assert np.mean(called) <= 0.08

@@ -4,9 +4,9 @@ from scipy.optimize import curve_fit
 from scipy.stats import f as f_distribution
 from synfit.synthetic import generate_single_drug, scenario_config
 
-from inference.dose.dose_response import dose_response
+from inference.dose.dose_response import fit_dose_response
 from inference.dose.growth_rate import gr_value, untreated_growth
-from inference.dose.logistic import Levels, Logistic, LogisticFit, fit_logistic
+from inference.dose.logistic import DoseLevels, Logistic, LogisticFit, fit_logistic
 from schemas.dose_response import Bound, DoseResponse, Effect, Response
 from schemas.errors import ProfileError
 
@@ -39,14 +39,14 @@ def wells(
 
 
 def known(of: Wells, effect: Effect = Effect.DEPARTURE) -> DoseResponse:
-    return dose_response("gemcitabine", "uM", effect, of)[0]
+    return fit_dose_response("gemcitabine", "uM", effect, of)[0]
 
 
 def fitted(of: Wells) -> LogisticFit:
     doses, effects = zip(
         *((dose, value) for dose, of_dose in of.items() for _, value in of_dose), strict=True
     )
-    return fit_logistic(Levels.of(np.array(doses), np.array(effects)))
+    return fit_logistic(DoseLevels.from_wells(np.array(doses), np.array(effects)))
 
 
 def test_without_noise_the_curve_is_the_true_one() -> None:
@@ -57,7 +57,7 @@ def test_without_noise_the_curve_is_the_true_one() -> None:
 
 
 def test_the_best_curve_is_the_one_that_curve_fit_finds() -> None:
-    levels = Levels.of(
+    levels = DoseLevels.from_wells(
         *(
             np.array(column)
             for column in zip(
@@ -87,7 +87,7 @@ def test_the_profile_is_what_holding_a_parameter_and_fitting_the_others_leaves()
     assert high is not None
     for end in (low, high):
         hills = np.linspace(np.log(0.25), np.log(8), 4001)
-        held = type(fit.cells).of(fit.levels, np.full(4001, np.log(end)), hills).residual.min()
+        held = type(fit.cells).fit(fit.levels, np.full(4001, np.log(end)), hills).residual.min()
         assert held == pytest.approx(fit._limit, rel=0.01)
 
 
@@ -140,7 +140,7 @@ def test_the_p_value_is_that_of_the_extra_sum_of_squares() -> None:
     of = wells(Logistic(0.0, 1.0, 0.5, 1.0), replicates=4, untreated=4, seed=1)
     fit = fitted(of)
     levels = fit.levels
-    by_hand = ((levels.about_mean - fit.residual) / 3) / (fit.residual / (levels.wells - 4))
+    by_hand = ((levels.total_squares - fit.residual) / 3) / (fit.residual / (levels.wells - 4))
     assert fit.p_flat == pytest.approx(f_distribution.sf(by_hand, 3, levels.wells - 4))
 
 
@@ -253,7 +253,9 @@ def test_the_truth_of_a_published_scenario_lies_in_the_intervals(name: str) -> N
     for seed in range(20):
         frame = generate_single_drug(config, np.random.default_rng(seed))
         fit = fit_logistic(
-            Levels.of(frame["concentration"].to_numpy(float), frame["y"].to_numpy(float))
+            DoseLevels.from_wells(
+                frame["concentration"].to_numpy(float), frame["y"].to_numpy(float)
+            )
         )
         assert fit.p_flat < 1e-3
         assert fit.curve.midpoint == pytest.approx(truth["c50"], rel=0.6)

@@ -212,12 +212,14 @@ def test_a_part_that_was_not_given_alone_is_named() -> None:
     )
     assert (seen.bliss, seen.hsa) == (None, None)
     assert seen.loewe is not None
-    assert seen.missing == ("No wells have b:2 uM alone: no Bliss and no highest single agent.",)
+    assert seen.missing == (
+        "No wells received b:2 uM alone, so there is no Bliss and no highest-single-agent excess.",
+    )
     other = of(with_doses(combined({"a:1 uM + c:5 nM": 0.8}), 0).combinations, "a:1 uM + c:5 nM")
     assert other.loewe is None
     assert other.missing == (
-        "No wells have c:5 nM alone: no Bliss and no highest single agent.",
-        "c alone has no rising dose-response curve: no Loewe.",
+        "No wells received c:5 nM alone, so there is no Bliss and no highest-single-agent excess.",
+        "c alone has no rising dose-response curve, so there is no Loewe excess.",
     )
 
 
@@ -233,7 +235,7 @@ def test_without_an_assay_a_fraction_is_a_share_of_the_strongest_and_that_is_sai
     assert both.full_effect_of == "a:10 uM"
     assert both.full_effect == pytest.approx(9.1, abs=1.0)
     assert both.fraction == pytest.approx(8.0 / 9.1, abs=0.1)
-    assert "a share of the strongest effect seen on this plate (a:10 uM, score" in seen.notes[-1]
+    assert "fractions of the strongest effect on this plate (a:10 uM, score" in seen.notes[-1]
 
 
 def test_a_combination_that_is_itself_the_strongest_has_no_bliss_excess() -> None:
@@ -249,7 +251,7 @@ def test_a_combination_that_is_itself_the_strongest_has_no_bliss_excess() -> Non
 @pytest.mark.parametrize(
     ("plate", "why"),
     [
-        (of_scores({"a:1 uM + b:1 uM": 5.0}, untreated=0), "no untreated wells"),
+        (of_scores({"a:1 uM + b:1 uM": 5.0}, untreated=0), "There are no untreated wells"),
         (of_scores({"a:1 uM + b:1 uM": -5.0}), "No treatment has a stronger effect"),
         (
             of_scores(
