@@ -33,7 +33,7 @@ Scores = dict[tuple[str, str], float]  # (plate, well): score
 
 
 def ranked(table: Path) -> Scores:
-    """Score wells as ``spherorank rank --profiles`` does: from the files it writes."""
+    """Score wells as ``spherorank rank profiles`` does: from the files it writes."""
     with tempfile.TemporaryDirectory() as folder:
         rank_profiles(
             table, baseline_day=BASELINE_DAY, readout_day=READOUT_DAY, out=Path(folder) / "R.csv"
@@ -165,7 +165,7 @@ def main() -> None:
     print(f"{len(wells)} wells with both days and a measured viability, {len(plates)} plates")
     print(f"{'':28} {'Spearman':>9} {f'AUC < {KILLED_BELOW} %':>11}")
     spearman, auc = judge(scores, viability, wells)
-    print_row("rank --profiles", spearman, auc)
+    print_row("rank profiles", spearman, auc)
     print_row("readout without forecast", *judge(readout_alone(plates), viability, wells))
     for name, column in single_columns(plates):
         print_row(f"{name} alone", *judge(column, viability, wells, either_direction=True))

@@ -1,5 +1,5 @@
-"""``python -m daemon``: the same as ``spherorank``."""
+"""Run the command line with ``python -m daemon``, the same as ``spherorank``."""
 
-from daemon.cli import main
+from daemon.commands import main
 
 main()

@@ -1,54 +1,59 @@
-"""Whether the service may switch to another encoder: only when it has embedded all images that rankings still need."""
+"""Check that an encoder has embedded all images that the service still ranks.
+
+Embeddings of two encoders are never compared, so the service switches to another encoder only then.
+"""
 
 from collections.abc import Sequence
 
-from inference.ports import EmbeddingLedger, Store
 from schemas.errors import ConfigError
 from schemas.observation import Embedded
+from store.ports import EmbeddingLedger, RankingStore
 
-PLATES_NAMED = 5
+PLATES_NAMED = 5  # in an error message
 
 
-def is_alive(store: Store, plate: str) -> bool:
-    """Return whether a plate has no final ranking yet, by whatever encoder."""
+def is_unfinished(store: RankingStore, plate: str) -> bool:
+    """Return whether a plate has no final ranking, by any encoder."""
     return not any(ranking.final for ranking in store.rankings(plate))
 
 
-def incomplete(ledger: EmbeddingLedger, store: Store, encoder_id: str) -> list[Embedded]:
-    """Return the plates that keep the service from this encoder.
+def blocking_plates(
+    ledger: EmbeddingLedger, store: RankingStore, encoder_id: str
+) -> list[Embedded]:
+    """Return the plates whose missing embeddings prevent a switch to the encoder.
 
-    They have images that it has not been shown, and are alive or were begun: one begun would be ranked anew from a part of its images. Plates that are
-    final and were never begun stay as they are.
+    Such a plate has images that the encoder has neither embedded nor refused. It is unfinished, or
+    the encoder has embedded only a part of its images, and a ranking would use that part alone.
+    A finished plate without any embedding by the encoder is never ranked again.
     """
     return [
-        each
-        for each in ledger.embedded(encoder_id)
-        if each.open and (each.open < each.images or is_alive(store, each.plate))
+        plate
+        for plate in ledger.embedded(encoder_id)
+        if plate.open and (plate.open < plate.images or is_unfinished(store, plate.plate))
     ]
 
 
-def check_complete(ledger: EmbeddingLedger, store: Store, encoder_id: str) -> None:
-    """Hold the start to it.
+def check_all_embedded(ledger: EmbeddingLedger, store: RankingStore, encoder_id: str) -> None:
+    """Raise ConfigError unless the encoder has embedded every image that is still ranked.
 
     Raises
     ------
     ConfigError
-        If the encoder has not embedded all images of the plates that are alive or begun.
+        If :func:`blocking_plates` finds any plate. The message names up to :data:`PLATES_NAMED`.
     """
-    if plates := incomplete(ledger, store, encoder_id):
+    if plates := blocking_plates(ledger, store, encoder_id):
         raise ConfigError(
             "encoder.bundle",
-            f"{encoder_id} has not embedded {_listed(plates)}; expected all images of plates without a final ranking: "
+            f"{encoder_id} has not embedded {_named(plates)}; "
+            "expected all images of plates without a final ranking: "
             "run spherorank embed --store with this configuration, or name the bundle used so far",
         )
 
 
-def _listed(plates: Sequence[Embedded]) -> str:
+def _named(plates: Sequence[Embedded]) -> str:
     named = ", ".join(
-        f"{each.open} of {each.images} images of {each.plate}" for each in plates[:PLATES_NAMED]
+        f"{plate.open} of {plate.images} images of {plate.plate}" for plate in plates[:PLATES_NAMED]
     )
-    return (
-        f"{named} and images of {len(plates) - PLATES_NAMED} more plates"
-        if len(plates) > PLATES_NAMED
-        else named
-    )
+    if len(plates) <= PLATES_NAMED:
+        return named
+    return f"{named} and images of {len(plates) - PLATES_NAMED} more plates"

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from daemon.jobs.simulate import simulate_microscope
+from daemon.jobs.simulate import write_virtual_microscope
 from simulation.world import World, WorldFile
 
 ROOT = Path(__file__).parents[1]
@@ -37,7 +37,7 @@ class Laboratory:
         microscope: str = "",
         rest: str = "",
     ) -> "Laboratory":
-        world = simulate_microscope(
+        world = write_virtual_microscope(
             folder, WorldFile(seed=seed, size_px=size_px, wells=wells, plates=plates), assay=False
         )
         config = folder / "spherorank.toml"
@@ -107,13 +107,13 @@ class Laboratory:
         )
 
     def image(self, day: int = 7, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        return self.acquire("--plate", self.plate, "--day", str(day), *arguments)
+        return self.acquire("run", self.plate, "--day", str(day), *arguments)
 
     @contextmanager
     def serving(self) -> Iterator["subprocess.Popen[str]"]:
-        """Start ``acquire --serve`` as the service does, with pipes."""
+        """Start ``acquire serve`` as the service does, with pipes."""
         with subprocess.Popen(
-            self.command("--serve"),
+            self.command("serve"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -166,7 +166,7 @@ class Site:
         return [each for each in self.store.rankings(plate.plate) if each.day == day][-1]
 
     def again(self, plate: PlateMap) -> Ranking | None:
-        """Do what ``spherorank rank --plate`` does."""
+        """Do what ``spherorank rank plate`` does."""
         due = self.days.asked_for(plate, 10, final=False)
         return None if self.days.stands(due) else self.days.rank_day(due)
 

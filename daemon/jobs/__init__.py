@@ -1,1 +1,1 @@
-"""Work that a command starts and that ends by itself: check, demo, tables, offline rankings."""
+"""Work of single commands that ends by itself: start check, demonstrations, tables, rankings."""

@@ -1,4 +1,4 @@
-"""``spherorank demo --microscope``: the real service drives a virtual microscope over a virtual plate, day after day, until the final ranking."""
+"""Work of ``spherorank demo --microscope``: the real service drives a virtual microscope."""
 
 import subprocess
 import time
@@ -12,19 +12,19 @@ from acquisition.microscope.settings import check_installed
 from daemon.jobs.demo import (
     MECHANISM,
     SIZE_PX,
-    Subscriber,
+    DemoSubscriber,
+    check_is_new_or_empty,
     free_ports,
-    refuse_used_folder,
-    running,
-    show,
+    print_ranking_beside_truth,
+    running_command,
 )
-from daemon.jobs.simulate import simulate_microscope
+from daemon.jobs.simulate import write_virtual_microscope
 from schemas.errors import ConfigError, SpheroRankError
 from simulation.plate import DOSED_ON_DAY, READOUT_DAY
 from simulation.world import WorldFile
 
-START_S = 60.0  # for the service to take the microscope
-DAY_S = 300.0
+START_S = 60.0  # until the service has opened the microscope
+DAY_S = 300.0  # until all images of one day are embedded
 _SERVICE = """
 [publisher]
 events = "tcp://127.0.0.1:{events}"
@@ -35,24 +35,41 @@ http = ""
 """
 
 
-def demonstrate(out: Path, seed: int, days: Sequence[int], wells: int, screen: Console) -> None:
-    """Image a plate's days one after the other, as soon as each is through the service, and show the final ranking beside the truth.
+def run_microscope_demo(
+    out: Path, seed: int, days: Sequence[int], wells: int, screen: Console
+) -> None:
+    """Image a virtual plate day by day and print the final ranking with the true kill.
+
+    Each day starts as soon as the service has embedded all images of the day before.
+
+    Parameters
+    ----------
+    out
+        The folder to write; it must be new or empty.
+    seed
+        Seed of the virtual plate.
+    days
+        The culture days that are imaged.
+    wells
+        Number of wells of the plate, 12 to 60.
 
     Raises
     ------
     ConfigError
-        If the folder is not new or empty, the days do not lead to a ranking, or Micro-Manager's core is not installed.
+        If the folder is not new or empty, the days do not lead to a ranking, or the extra
+        ``micromanager`` is not installed.
     SpheroRankError
-        If a process ends early or something does not come in time.
+        If a process ends early or a time limit passes.
     """
     if not (min(days) <= DOSED_ON_DAY and READOUT_DAY in days):
         raise ConfigError(
             "--days",
-            f"is {', '.join(map(str, days))}; expected day {READOUT_DAY}, and one up to dosing on day {DOSED_ON_DAY}",
+            f"is {', '.join(map(str, days))}; "
+            f"expected day {READOUT_DAY}, and one up to dosing on day {DOSED_ON_DAY}",
         )
     check_installed()
-    refuse_used_folder(out)
-    world = simulate_microscope(
+    check_is_new_or_empty(out)
+    world = write_virtual_microscope(
         out, WorldFile(seed=seed, wells=wells, size_px=SIZE_PX, mechanism=MECHANISM), assay=False
     )
     (plate,) = world.scopes
@@ -61,28 +78,31 @@ def demonstrate(out: Path, seed: int, days: Sequence[int], wells: int, screen: C
     with config.open("a") as file:
         file.write(_SERVICE.format(events=events, requests=requests))
     screen.print(
-        f"A virtual microscope stands in {out}/world; the service drives it through Micro-Manager's core and reads what it saves in {out}/archive."
+        f"A virtual microscope is simulated in {out}/world. The service drives it through "
+        f"Micro-Manager and reads the images that it saves in {out}/archive."
     )
-    with log_file.open("w") as log, running(["run", "--config", str(config)], log) as service:
-        subscriber = Subscriber(f"tcp://127.0.0.1:{events}", f"tcp://127.0.0.1:{requests}", screen)
-        demonstration = _Demonstration(out, plate, wells, service, subscriber)
-        demonstration.wait_for_microscope()
+    with (
+        log_file.open("w") as log,
+        running_command(["run", "--config", str(config)], log) as service,
+    ):
+        subscriber = DemoSubscriber(
+            f"tcp://127.0.0.1:{events}", f"tcp://127.0.0.1:{requests}", screen
+        )
+        steps = _DemoSteps(out, plate, wells, service, subscriber)
+        steps.wait_for_microscope()
         for day in sorted(set(days)):
             world.present(plate, day)
-            with running(
-                ["acquire", "--plate", plate, "--day", str(day), "--config", str(config)], log
-            ) as acquiring:
-                demonstration.image(day, acquiring)
-        demonstration.wait_for_ranking()
+            command = ["acquire", "run", plate, "--day", str(day), "--config", str(config)]
+            with running_command(command, log) as acquiring:
+                steps.wait_for_day(day, acquiring)
+        steps.wait_for_ranking()
     if subscriber.final is None:
-        raise SpheroRankError(
-            log_file, "the service ended before the final ranking; the log tells why"
-        )
-    show(subscriber.final, out, screen)
+        raise SpheroRankError(log_file, "shows why the service ended before the final ranking")
+    print_ranking_beside_truth(subscriber.final, out, screen)
 
 
-class _Demonstration:
-    """What is waited for between one step and the next, each with a limit."""
+class _DemoSteps:
+    """Waits for the end of each step of the demonstration, each with a time limit."""
 
     def __init__(
         self,
@@ -90,7 +110,7 @@ class _Demonstration:
         plate: str,
         wells: int,
         service: "subprocess.Popen[bytes]",
-        subscriber: Subscriber,
+        subscriber: DemoSubscriber,
     ) -> None:
         self._out = out
         self._plate = plate
@@ -100,44 +120,44 @@ class _Demonstration:
         self._requests = open_imaging_requests(out / "microscope")
 
     def wait_for_microscope(self) -> None:
-        """Wait until the service's own process holds the microscope, so that nobody else takes it first."""
+        """Wait until the service has locked the microscope, so that no other process opens it."""
         lock = self._out / "microscope" / "lock"
-        give_up = time.monotonic() + START_S
+        end_s = time.monotonic() + START_S
         while not (lock.exists() and lock.read_text()):
-            self._go_on(give_up, "the service did not take the microscope")
+            self._check_time_and_service(end_s, "the service has not opened the microscope")
             time.sleep(0.1)
 
-    def image(self, day: int, acquiring: "subprocess.Popen[bytes]") -> None:
-        """Follow a day until each of its wells is through the service, and none is to be imaged again."""
-        give_up = time.monotonic() + DAY_S
+    def wait_for_day(self, day: int, acquiring: "subprocess.Popen[bytes]") -> None:
+        """Follow the service until it has embedded each well of a day and no request is open."""
+        end_s = time.monotonic() + DAY_S
 
-        def is_through() -> bool:
-            self._go_on(give_up, f"day {day} was not through the service")
+        def is_done() -> bool:
+            self._check_time_and_service(end_s, f"day {day} is not embedded")
             if acquiring.poll() not in (None, 0):
                 raise SpheroRankError(
                     self._out / "service.log",
-                    f"plate {self._plate} was not imaged on day {day}; the log tells why",
+                    f"shows why plate {self._plate} was not imaged on day {day}",
                 )
-            seen = sum(seen_on == day for seen_on, _well in self._subscriber.seen)
+            embedded = sum(of_day == day for of_day, _well in self._subscriber.embedded)
             is_imaged = acquiring.poll() is not None and not self._requests.pending()
-            return seen == self._wells and is_imaged
+            return embedded == self._wells and is_imaged
 
-        self._subscriber.follow(f"day {day}: wells embedded", self._wells, is_through)
+        self._subscriber.follow(f"day {day}: wells embedded", self._wells, is_done)
 
     def wait_for_ranking(self) -> None:
         """Follow the service until it publishes the final ranking."""
-        give_up = time.monotonic() + DAY_S
+        end_s = time.monotonic() + DAY_S
 
-        def has_come() -> bool:
-            self._go_on(give_up, "no final ranking came")
+        def is_published() -> bool:
+            self._check_time_and_service(end_s, "the final ranking is not published")
             return self._subscriber.final is not None
 
-        self._subscriber.follow("ranking", 1, has_come)
+        self._subscriber.follow("ranking", 1, is_published)
 
-    def _go_on(self, give_up: float, problem: str) -> None:
-        """Raise :class:`SpheroRankError` when time is over or the service has ended."""
-        if self._service.poll() is not None or time.monotonic() > give_up:
+    def _check_time_and_service(self, end_s: float, problem: str) -> None:
+        """Raise :class:`SpheroRankError` if the time is over or the service has ended."""
+        if self._service.poll() is not None or time.monotonic() > end_s:
             raise SpheroRankError(
                 self._out / "service.log",
-                f"{problem} in time, or the service ended; the log tells why",
+                f"shows why {problem} in time, or why the service ended",
             )

@@ -1,4 +1,7 @@
-"""``spherorank embed``: image files to a Parquet table of embeddings, with the columns of pycytominer."""
+"""Work of ``spherorank embed``: write the embeddings of image files to a Parquet file.
+
+The columns follow pycytominer: ``Metadata_`` columns first, then one column per dimension.
+"""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -10,49 +13,39 @@ from acquisition.drop_folder.image_reading import read_image
 from acquisition.quality import assess
 from daemon import wiring
 from daemon.config import Config
+from inference.ports import Encoder
 from schemas.errors import ConfigError, ImageError
 from schemas.well_image import VisitKey, WellImage
 
 
-def write(images: Sequence[Path], out: Path, config: Config) -> list[ImageError]:
-    """Embed each file and write the table; return the errors of the files that were refused.
+def write_embeddings(images: Sequence[Path], out: Path, config: Config) -> list[ImageError]:
+    """Embed image files with the configured encoder and write a Parquet file with one row per file.
+
+    No file is written if no image can be embedded.
+
+    Parameters
+    ----------
+    images
+        Image files; the pages of one file are its planes.
+
+    Returns
+    -------
+    list[ImageError]
+        One error for each file that was refused.
 
     Raises
     ------
     ConfigError
-        If the table cannot be written, or no image could be embedded.
+        If the encoder cannot be opened or the Parquet file cannot be written.
     """
     encoder = wiring.open_encoder(config)
     rows: list[dict[str, object]] = []
     refused: list[ImageError] = []
     for path in images:
         try:
-            read = read_image(path, bits=config.source.bits)
-            quality = assess(read.planes)
-            image = WellImage(
-                key=VisitKey(plate="", well="", visit=""),
-                day=1,
-                taken_at=None,
-                files=(),
-                planes=read.planes,
-                um_per_px=read.um_per_px,
-                complete=True,
-            )
-            embedding = encoder.embed(image, quality.sharpest_plane)
+            rows.append(_row(path, encoder, bits=config.source.bits))
         except ImageError as error:
             refused.append(ImageError(path, error.problem))
-            continue
-        metadata: dict[str, object] = {
-            "Metadata_File": str(path),
-            "Metadata_EncoderId": encoder.encoder_id,
-            "Metadata_UmPerPx": read.um_per_px,
-            "Metadata_Flags": " ".join(quality.flags),
-            "Metadata_EmbeddedAt": datetime.now(UTC),
-        }
-        rows.append(
-            metadata
-            | {f"embedding_{index:04d}": float(value) for index, value in enumerate(embedding)}
-        )
     if not rows:
         return refused
     try:
@@ -60,3 +53,29 @@ def write(images: Sequence[Path], out: Path, config: Config) -> list[ImageError]
     except OSError as error:
         raise ConfigError(out, f"cannot be written: {error}; expected a writable folder") from error
     return refused
+
+
+def _row(path: Path, encoder: Encoder, *, bits: int | None) -> dict[str, object]:
+    """Return the row of one image file: its metadata and its embedding."""
+    read = read_image(path, bits=bits)
+    quality = assess(read.planes)
+    image = WellImage(
+        key=VisitKey(plate="", well="", visit=""),
+        day=1,
+        taken_at=None,
+        files=(),
+        planes=read.planes,
+        um_per_px=read.um_per_px,
+        complete=True,
+    )
+    embedding = encoder.embed(image, quality.sharpest_plane)
+    metadata: dict[str, object] = {
+        "Metadata_File": str(path),
+        "Metadata_EncoderId": encoder.encoder_id,
+        "Metadata_UmPerPx": read.um_per_px,
+        "Metadata_Flags": " ".join(quality.flags),
+        "Metadata_EmbeddedAt": datetime.now(UTC),
+    }
+    return metadata | {
+        f"embedding_{index:04d}": float(value) for index, value in enumerate(embedding)
+    }

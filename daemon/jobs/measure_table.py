@@ -1,4 +1,7 @@
-"""``spherorank measure``: size, shape, intensity, debris, focus and quality of images, as a table, with masks."""
+"""Work of ``spherorank measure``: write the tissue measures of image files to a CSV file.
+
+The tissue masks are written as PNG on request.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,14 +21,14 @@ from schemas.tissue import Segmentation
 
 
 @dataclass(frozen=True)
-class MeasuredImages:
-    """What a person is told beside the table."""
+class MeasureReport:
+    """The image files to report after a measure table was written."""
 
     refused: list[ImageError]
     without_scale: list[Path]  # measured in pixels
 
 
-def write(
+def write_measures(
     images: Sequence[Path],
     out: Path,
     masks: Path | None,
@@ -33,31 +36,45 @@ def write(
     *,
     um_per_px: float | None,
     bits: int | None,
-) -> MeasuredImages:
-    """Measure the sharpest plane of each file and write a row for it, and its mask as ``<name>.png`` (0 or 255).
+) -> MeasureReport:
+    """Measure the tissue in the sharpest plane of image files and write a CSV file.
+
+    The CSV file has one row per image file.
 
     Parameters
     ----------
+    images
+        Image files; the pages of one file are its planes.
+    masks
+        Folder for the tissue masks, written as ``<name>.png`` with 0 and 255; None writes no masks.
     um_per_px
-        The scale of all images; None takes each file's own.
+        Scale of all images in µm per pixel; None uses each file's own scale.
+    bits
+        Bits per pixel in 16-bit files; None estimates them from each file's maximum.
+
+    Returns
+    -------
+    MeasureReport
+        The files that were refused and the files without scale.
 
     Raises
     ------
     OutputError
-        If the table or a mask cannot be written.
+        If the CSV file or a mask cannot be written.
     """
-    _make(masks)
+    if masks is not None:
+        _check_writable(masks)
     rows: list[dict[str, object]] = []
-    told = MeasuredImages([], [])
+    report = MeasureReport([], [])
     for path in images:
         try:
             read = read_image(path, bits=bits)
         except ImageError as error:
-            told.refused.append(ImageError(path, error.problem))
+            report.refused.append(ImageError(path, error.problem))
             continue
         scale = um_per_px or read.um_per_px
         if scale is None:
-            told.without_scale.append(path)
+            report.without_scale.append(path)
         quality = assess(read.planes)
         plane = read.planes[quality.sharpest_plane]
         tissue = segmenter.segment(plane, scale)
@@ -86,13 +103,11 @@ def write(
         raise OutputError(
             out, f"cannot be written ({error.strerror}); expected a writable folder with free space"
         ) from error
-    return told
+    return report
 
 
-def _make(masks: Path | None) -> None:
-    """Find out before the first image whether masks can be written."""
-    if masks is None:
-        return
+def _check_writable(masks: Path) -> None:
+    """Make the folder for masks and write a trial file, before the first image is measured."""
     try:
         masks.mkdir(parents=True, exist_ok=True)
         trial = masks / ".spherorank-trial"

@@ -1,6 +1,7 @@
-"""``spherorank embed --store``: what another encoder makes of all stored images, kept beside what is there.
+"""Work of ``spherorank embed --store``: embed all stored images with another encoder.
 
-The pixels are read again from the files as they were recorded. Each embedding is committed by itself, so the same command goes on where it was stopped.
+The earlier embeddings are kept. The pixels are read again from the recorded image files. Each
+embedding is committed by itself, so after an interruption the same command continues.
 """
 
 import multiprocessing
@@ -11,7 +12,7 @@ import threading
 from collections.abc import Generator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -24,108 +25,127 @@ from rich.progress import track
 from acquisition.drop_folder.image_reading import ImageLimits, RawImage, read_versions, stretch
 from daemon import wiring
 from daemon.config import Config, EncoderSection, SourceSection
-from daemon.encoder_switch import is_alive
-from inference.ports import EmbeddingLedger, Encoder
+from daemon.encoder_switch import is_unfinished
+from inference.ports import Encoder
 from schemas.errors import ConfigError, ImageError, SourceGoneError
 from schemas.observation import StoredImage
 from schemas.well_image import WellImage
+from store.ports import EmbeddingLedger
 
-Embedding = npt.NDArray[np.float32]
+Embedding = npt.NDArray[np.float32]  # (dimension,)
 
 
 @dataclass(frozen=True)
-class Reembedding:
-    """What became of the images that the encoder had not embedded."""
+class ReembeddingReport:
+    """Numbers of stored images that an encoder embedded and refused in one call."""
 
     encoder_id: str
     embedded: int
-    refused: list[ImageError]  # gone, changed since they were taken in, or not to be embedded
+    refused: list[ImageError]  # file missing or changed since it was stored, or not embeddable
 
 
-def re_embed(config: Config, jobs: int) -> Reembedding:
-    """Embed what the configured encoder has not embedded yet, plates without a final ranking first; progress shows on a terminal.
+def re_embed(config: Config, jobs: int) -> ReembeddingReport:
+    """Embed every stored image that the configured encoder has not embedded, with worker processes.
+
+    Plates without a final ranking come first. A progress bar shows on a terminal.
+
+    Parameters
+    ----------
+    jobs
+        Number of worker processes, each with its own encoder.
 
     Raises
     ------
+    ConfigError
+        If the encoder cannot be opened, or a worker process is killed.
     SourceGoneError
-        If the folder of the images is not there: nothing is then taken to be gone.
+        If the folder of the images is missing or empty: its files are then not counted as missing.
     """
     encoder_id = wiring.open_encoder(config).encoder_id
     refused: list[ImageError] = []
     embedded = 0
-    with ExitStack() as stack:
-        store = wiring.open_store(config)
-        stack.callback(store.close)
-        ledger = wiring.open_embedding_ledger(config)
-        stack.callback(ledger.close)
-        _check_is_there(config.source.path)
-        plates = [each for each in ledger.embedded(encoder_id) if each.embedded < each.images]
-        plates.sort(key=lambda each: not is_alive(store, each.plate))
-        total = sum(each.images - each.embedded for each in plates)
-        outcomes = stack.enter_context(
-            closing(_outcomes(ledger, [each.plate for each in plates], encoder_id, config, jobs))
-        )
-        for image, outcome in track(
-            outcomes, "images embedded", total=total, disable=not sys.stdout.isatty()
-        ):
-            if isinstance(outcome, str):
-                _check_is_there(config.source.path)
-                ledger.add_refusal(image.observation_id, encoder_id, outcome)
-                refused.append(
-                    ImageError(f"{image.key.plate} {image.key.well} {image.key.visit}", outcome)
-                )
-            else:
-                ledger.add_embedding(image.observation_id, encoder_id, outcome)
-                embedded += 1
-    return Reembedding(encoder_id, embedded, refused)
+    with (
+        closing(wiring.open_store(config)) as store,
+        closing(wiring.open_embedding_ledger(config)) as ledger,
+    ):
+        _check_has_files(config.source.path)
+        plates = [plate for plate in ledger.embedded(encoder_id) if plate.embedded < plate.images]
+        plates.sort(key=lambda plate: not is_unfinished(store, plate.plate))
+        total = sum(plate.images - plate.embedded for plate in plates)
+        names = [plate.plate for plate in plates]
+        with closing(_embed_plates(ledger, names, encoder_id, config, jobs)) as results:
+            for image, result in track(
+                results, "images embedded", total=total, disable=not sys.stdout.isatty()
+            ):
+                if isinstance(result, str):
+                    _check_has_files(config.source.path)
+                    ledger.add_refusal(image.observation_id, encoder_id, result)
+                    key = image.key
+                    refused.append(ImageError(f"{key.plate} {key.well} {key.visit}", result))
+                else:
+                    ledger.add_embedding(image.observation_id, encoder_id, result)
+                    embedded += 1
+    return ReembeddingReport(encoder_id, embedded, refused)
 
 
-def _outcomes(
+def _embed_plates(
     ledger: EmbeddingLedger, plates: list[str], encoder_id: str, config: Config, jobs: int
 ) -> Generator[tuple[StoredImage, Embedding | str]]:
-    """Yield each image with its embedding, or why it has none; processes read and embed, this one commits."""
+    """Yield each image without embedding, with its embedding or the reason why it has none.
+
+    Worker processes read and embed; only this process writes to the store.
+    """
     if not plates:
         return
-    # Not forked: a forked child would hold the database and the pipes of its siblings open.
+    # Not forked: a forked process would keep the database and the pipes of the others open.
     pool = ProcessPoolExecutor(
         jobs, multiprocessing.get_context("spawn"), _open_worker, (config.encoder, config.source)
     )
     try:
         for plate in plates:
             images = ledger.not_embedded(plate, encoder_id)
-            yield from zip(images, pool.map(_embed, images), strict=True)
+            yield from zip(images, pool.map(_embed_in_worker, images), strict=True)
     except BrokenProcessPool as error:
         raise ConfigError(
             "--jobs",
-            f"one of {jobs} processes was ended from outside; expected memory for each: give fewer",
+            f"one of {jobs} worker processes was killed; "
+            "expected enough memory for each: give a smaller number",
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _check_is_there(folder: Path) -> None:
+def _check_has_files(folder: Path) -> None:
+    """Raise :class:`SourceGoneError` if the folder of the images is missing or empty."""
     try:
         is_empty = next(folder.iterdir(), None) is None
     except OSError as error:
         raise SourceGoneError(
-            folder, f"{error.strerror}; expected the folder that the images were taken in from"
+            folder, f"{error.strerror}; expected the folder from which the images were ingested"
         ) from error
     if is_empty:
         raise SourceGoneError(
             folder,
-            "is empty; expected the folder that the images were taken in from: is the share mounted?",
+            "is empty; expected the folder from which the images were ingested: "
+            "is the share mounted?",
         )
-
-
-# In the processes that read and embed.
 
 
 @dataclass(frozen=True)
 class _Worker:
+    """The encoder and the source settings of one worker process."""
+
     encoder: Encoder
     source: SourceSection
 
     def embed(self, stored: StoredImage) -> Embedding:
+        """Read the files of a stored image again and return its embedding.
+
+        Raises
+        ------
+        ImageError
+            If a file is missing or changed, or its pixels differ from the stored digest.
+        """
         source = self.source
         limits = ImageLimits(max_pixels=source.max_pixels, max_file_bytes=source.max_file_bytes)
         results = read_versions(source.path, stored.files, limits, one_plane=False)
@@ -133,7 +153,7 @@ class _Worker:
             if isinstance(result, ImageError):
                 raise result
             if result is None:
-                raise ImageError(file.path, "is gone, or not the version that was taken in")
+                raise ImageError(file.path, "is missing, or not the version that was ingested")
         planes = stretch(
             tuple(result for result in results if isinstance(result, RawImage)),
             stored.key.well,
@@ -145,35 +165,35 @@ class _Worker:
         if image.digest != stored.digest:
             raise ImageError(
                 stored.files[0].path,
-                "its pixels are not those that were taken in; expected the same file, and source.bits as it was",
+                "its pixels differ from the ingested ones; "
+                "expected the same file and the same source.bits",
             )
         return np.asarray(self.encoder.embed(image, stored.sharpest_plane))
 
 
-_workers: list[_Worker] = []
+_workers: list[_Worker] = []  # the one worker of this process, once it is opened
 
 
 def _open_worker(encoder: EncoderSection, source: SourceSection) -> None:
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(30)
-    )  # the first process has told what it runs on
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # a terminal sends it to all; the first process ends the others
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    """Open the worker of this process; called once in each worker process."""
+    # Only warnings: the main process has logged the execution provider of the encoder.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
+    # Ctrl-C in a terminal reaches every process; the main process ends the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     _workers.append(
         _Worker(wiring.open_encoder_of(encoder.model_copy(update={"threads": 1})), source)
     )
 
 
-def _end_with_parent() -> None:
-    """Leave no process behind when the first one is killed."""
+def _exit_with_parent() -> None:
+    """Wait for the end of the main process, also by SIGKILL, and end this worker process."""
     if (parent := multiprocessing.parent_process()) is not None:
         wait([parent.sentinel])
         os._exit(1)
 
 
-def _embed(stored: StoredImage) -> Embedding | str:
+def _embed_in_worker(stored: StoredImage) -> Embedding | str:
     try:
         return _workers[0].embed(stored)
     except ImageError as error:

@@ -1,4 +1,4 @@
-"""``spherorank simulate``: virtual plates as a robot would drop them, or under a virtual microscope."""
+"""Work of ``spherorank simulate``: write virtual plates, or a virtual microscope with plates."""
 
 import time
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from simulation.world import (
     WorldFile,
 )
 
+_STAGE_LIMITS_UM = (*(low for low, _ in STAGE_TRAVEL_UM), *(high for _, high in STAGE_TRAVEL_UM))
 _MICROSCOPE_CONFIG = f"""\
 [source]
 kind = "micromanager"
@@ -31,7 +32,7 @@ config = "MMConfig.cfg"
 a1_um = [{A1_UM[0]:g}, {A1_UM[1]:g}]
 focus_z_um = {FOCUS_Z_UM:g}
 channel = "Channel:BF"
-stage_limits_um = [{STAGE_TRAVEL_UM[0][0]:g}, {STAGE_TRAVEL_UM[1][0]:g}, {STAGE_TRAVEL_UM[0][1]:g}, {STAGE_TRAVEL_UM[1][1]:g}]
+stage_limits_um = [{", ".join(f"{end:g}" for end in _STAGE_LIMITS_UM)}]
 z_limits_um = [{FOCUS_TRAVEL_UM[0]:g}, {FOCUS_TRAVEL_UM[1]:g}]
 
 [store]
@@ -43,8 +44,8 @@ logs = "logs"
 """
 
 
-def progress_on(console: Console) -> Progress:
-    """Return a progress bar that shows on a terminal and is silent in a pipe."""
+def progress_bar(console: Console) -> Progress:
+    """Return a progress bar for a console; it shows nothing if the console is not a terminal."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -54,7 +55,7 @@ def progress_on(console: Console) -> Progress:
     return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
 
 
-def simulate(
+def write_virtual_plates(
     out: Path,
     *,
     plates: int,
@@ -69,7 +70,29 @@ def simulate(
     robot: Delivery | None,
     seconds_per_image: float,
 ) -> None:
-    """Write virtual plates: all at once, or with ``robot`` over time.
+    """Render virtual plates and write their images, plate maps and true values into a folder.
+
+    Parameters
+    ----------
+    out
+        The folder: images and plate maps go to ``drop``, true values to ``truth.csv``.
+    seed
+        The same seed gives the same plates.
+    size_px
+        Image side in pixels; the field of view does not change.
+    mechanism
+        Death mechanism of every treatment; None gives each compound its own.
+    masks
+        Whether to write the true tissue masks.
+    assay
+        Whether to write measured viability as ``<plate>.assay.csv``.
+    faults
+        Fraction of well images with a fault, 0 to 1.
+    robot
+        None writes all files at once. Otherwise the files appear over time in this way, without
+        masks and faults.
+    seconds_per_image
+        With ``robot``: seconds for each well image.
 
     Raises
     ------
@@ -79,7 +102,7 @@ def simulate(
     scopes = virtual_microscopes(
         plates, seed, size_px, mechanism=mechanism, layout=layout, optics=optics
     )
-    with progress_on(Console(stderr=True)) as bar:
+    with progress_bar(Console(stderr=True)) as bar:
         task = bar.add_task("well images", total=None)
         try:
             if robot is None:
@@ -118,18 +141,35 @@ def simulate(
             ) from error
 
 
-def simulate_microscope(out: Path, file: WorldFile, *, assay: bool) -> World:
-    """Write a virtual laboratory with a configuration of ours beside it: ``OUT/world``, ``OUT/MMConfig.cfg``, ``OUT/archive``, ``OUT/spherorank.toml``.
+def write_virtual_microscope(out: Path, file: WorldFile, *, assay: bool) -> World:
+    """Write a virtual microscope with plates and a configuration of SpheroRank that drives it.
+
+    Parameters
+    ----------
+    out
+        The folder. It receives ``world`` (state of the microscope), ``MMConfig.cfg`` (hardware
+        configuration), ``archive`` (plate maps), ``truth.csv`` and ``spherorank.toml``.
+    file
+        The settings of the plates and the microscope.
+    assay
+        Whether to write measured viability as ``<plate>.assay.csv``.
+
+    Returns
+    -------
+    World
+        The state of the microscope, with which plates are put under it.
 
     Raises
     ------
+    ConfigError
+        If the folder already contains a virtual microscope.
     SpheroRankError
         If files cannot be written.
     """
     if (out / "world").exists():
-        raise ConfigError(out, "holds a virtual laboratory already; expected another folder")
+        raise ConfigError(out, "already has a virtual microscope; expected another folder")
     world = World(out / "world", file, clock=lambda: datetime.now(UTC))
-    with progress_on(Console(stderr=True)) as bar:
+    with progress_bar(Console(stderr=True)) as bar:
         task = bar.add_task("truth", total=None)
         try:
             write_world(out, world)

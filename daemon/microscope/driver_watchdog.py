@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
-EXIT_STALLED = 75  # EX_TEMPFAIL: the next start may work
+from schemas.exit_codes import ExitCode
+
 LAMP_PATIENCE_S = 5.0
 TICK_S = 5.0
 
@@ -103,7 +104,7 @@ class Watchdog:
                 plate=None,
             )
         finally:
-            self._end(EXIT_STALLED)
+            self._end(ExitCode.MICROSCOPE_STALLED)
 
     def _lamp_off(self, is_off: threading.Event) -> None:
         with contextlib.suppress(Exception):  # whatever the driver says: the process ends next

@@ -208,7 +208,7 @@ class AcquisitionLoop:
             return False
         message = (
             f"plates {', '.join(plates)} are to be imaged, and nothing says which of them lies under the microscope, so none is: "
-            "image each by hand (spherorank acquire --plate ID --day N), give each an acquire_at of its own in its plate.toml, "
+            "image each by hand (spherorank acquire run ID --day N), give each an acquire_at of its own in its plate.toml, "
             'or set source.micromanager.present to "ready_file" or a command'
         )
         self._alert("which plate", message, None)

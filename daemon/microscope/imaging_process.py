@@ -38,10 +38,10 @@ from daemon.config import Config, MicromanagerSection, microscope_settings
 from daemon.microscope.driver_watchdog import Watchdog
 from daemon.microscope.imaging_loop import AcquisitionLoop, Job, journal_of
 from schemas.errors import ConfigError, MicroscopeError, OutputError, PlateMapError, SpheroRankError
+from schemas.exit_codes import ExitCode, exit_code_of
 from schemas.plate_map import PlateMap
 
 GRACE_S = 20.0  # for the well in hand, after a signal
-EXIT_FAILED, EXIT_CONFIG = 1, 78
 
 Tell = Callable[..., None]
 
@@ -50,12 +50,9 @@ def leave(action: Callable[[], int], errors: Console) -> NoReturn:
     """Do something with the microscope and end the process with its exit code, errors as one clear text."""
     try:
         code = action()
-    except ConfigError as error:
-        _say(errors, str(error))
-        code = EXIT_CONFIG
     except SpheroRankError as error:
         _say(errors, str(error))
-        code = EXIT_FAILED
+        code = exit_code_of(error)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):  # whoever read it is gone
             stream.flush()
@@ -122,7 +119,7 @@ def image(
         screen,
         f"plate {plate}, day {day}: {len(wanted) - len(missing)} of {len(wanted)} wells imaged, {said}",
     )
-    return EXIT_FAILED if missing else 0
+    return ExitCode.FAILED if missing else ExitCode.DONE
 
 
 class Turn(StrEnum):
@@ -251,7 +248,7 @@ def check(config: Config) -> int:
             problems += str(error).splitlines()
     for problem in dict.fromkeys(problems):
         sys.stdout.write(problem + "\n")
-    return EXIT_CONFIG if problems else 0
+    return ExitCode.WRONG_CONFIGURATION if problems else ExitCode.DONE
 
 
 def lamp_off(config: Config) -> int:

@@ -16,13 +16,13 @@ import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from daemon.alerts import Alerts
+from schemas.exit_codes import ExitCode
 from schemas.messages import AlertKind, MicroscopeData, MicroscopeState
 
 log = structlog.get_logger()
 
-WRONG_CONFIGURATION = 78
 IN_ORDER = frozenset(
-    {0, 1, WRONG_CONFIGURATION}
+    {ExitCode.DONE, ExitCode.FAILED, ExitCode.WRONG_CONFIGURATION}
 )  # exit codes of a process that let go of the microscope itself, with the lamp off
 EVENTS_KEPT = (
     10_000  # between two looks; beyond that the oldest are forgotten rather than the memory filled
@@ -235,7 +235,7 @@ class MicroscopeCare:
         """Pause after the process ended, with the lamp off."""
         self._child = None
         said = f": {last_words}" if last_words else ""
-        if code == WRONG_CONFIGURATION:
+        if code == ExitCode.WRONG_CONFIGURATION:
             self._pause_s = self._limits.longest_pause_s
         if self._ending_since_s is None:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"

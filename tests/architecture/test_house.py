@@ -5,17 +5,24 @@ import json
 import re
 import subprocess
 import sys
+import time
 import tomllib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from daemon.cli import app
+from daemon.commands import app
 from daemon.config import Config, MicromanagerSection, load_config
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("schemas", "store", "acquisition", "inference", "simulation", "daemon", "training")
+SLOW_TO_IMPORT = {
+    *("numpy", "cv2", "pandas", "scipy", "sklearn", "onnxruntime", "sqlalchemy", "pyarrow"),
+    *("structlog", "zmq", "pymmcore_plus"),
+}
 LIST_MODULES = "import json, sys; json.dump(sorted(sys.modules), sys.stdout)"
 
 
@@ -51,7 +58,7 @@ def test_the_service_never_loads_torch(command: str, tmp_path: Path) -> None:
     loaded = modules_after(
         f"""
 import sys
-from daemon.cli import main
+from daemon.commands import main
 sys.argv = ['spherorank', *{arguments!r}]
 try:
     main()
@@ -59,16 +66,46 @@ except SystemExit as end:
     assert not end.code, end.code
 """
     )
-    assert "daemon.cli" in loaded
+    assert "daemon.commands" in loaded
     if "--once" in command:
         assert "onnxruntime" in loaded
     assert not {"torch", "torchvision", "timm", "lightly", "pytorch_lightning", "training"} & loaded
 
 
-def test_help_loads_no_heavy_library() -> None:
-    assert not {"onnxruntime", "sqlalchemy", "scipy", "sklearn", "pandas"} & modules_after(
-        "import daemon.cli"
-    )
+@pytest.mark.parametrize("arguments", ["", "--help", "rank --help", "acquire --help"])
+def test_the_first_import_and_help_of_the_command_line_load_no_heavy_library(
+    arguments: str,
+) -> None:
+    call_help = f"""
+import sys
+sys.argv = ["spherorank", *{arguments.split()!r}]
+try:
+    daemon.commands.main()
+except SystemExit as end:
+    assert not end.code, end.code
+"""
+    loaded = modules_after("import daemon.commands" + (call_help if arguments else ""))
+    assert "daemon.commands" in loaded
+    assert not SLOW_TO_IMPORT & loaded
+    is_sub_command = " " in arguments
+    assert is_sub_command or "pydantic" not in loaded  # typer itself imports it for a sub-command
+
+
+def test_help_starts_about_as_fast_as_its_libraries() -> None:
+    libraries = [sys.executable, "-c", "import typer, rich.console"]
+    help_page = [Path(sys.executable).parent / "spherorank", "--help"]
+    library_s, help_s = map(min, zip(*(timed(libraries, help_page) for _ in range(7)), strict=True))
+    assert help_s <= 2.5 * library_s, f"{help_s:.3f} s against {library_s:.3f} s"
+
+
+def timed(*commands: Sequence[object]) -> list[float]:
+    """Run each command and return its wall times in seconds."""
+    times_s = []
+    for command in commands:
+        started_s = time.perf_counter()
+        subprocess.run([str(part) for part in command], stdout=subprocess.DEVNULL, check=True)
+        times_s.append(time.perf_counter() - started_s)
+    return times_s
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -139,21 +176,33 @@ def test_the_microscope_of_the_example_can_be_had_by_taking_its_signs_away(tmp_p
         assert key in own or getattr(section, key) == field.default, key
 
 
-def test_every_command_is_documented_and_has_help() -> None:
-    documented = (ROOT / "docs" / "commands.md").read_text()
-    commands = get_command(app).commands  # type: ignore[attr-defined] # a typer app with several commands is a click group
-    assert len(commands) > 5
+def all_commands(
+    command: TyperCommand | TyperGroup, name: str = ""
+) -> Iterator[tuple[str, TyperCommand | TyperGroup]]:
+    """Yield the full name of each typer command and group below a command, with the command."""
+    for part, below in getattr(command, "commands", {}).items():
+        yield f"{name} {part}".strip(), below
+        yield from all_commands(below, f"{name} {part}".strip())
+
+
+def test_every_command_and_option_has_help_and_is_documented() -> None:
+    page = (ROOT / "docs" / "reference" / "commands.md").read_text()
+    headed = re.split(r"^#{2,3} spherorank (.+)\n", page, flags=re.MULTILINE)[1:]
+    sections = dict(zip(headed[::2], headed[1::2], strict=True))
+    commands = dict(all_commands(get_command(app)))
+    for entry in importlib.metadata.entry_points(group="spherorank.commands"):
+        commands[entry.name] = get_command(entry.load())
+        commands |= dict(all_commands(commands[entry.name], entry.name))
+    assert {"run", "rank plate", "acquire lamp-off", "train ssl"} <= set(commands)
+    assert set(sections) == set(commands)
     for name, command in commands.items():
         assert command.help, name
-        assert f"## spherorank {name}\n" in documented, name
-        for option in command.params:
-            if option.name != "help":
-                assert any(
-                    flag in documented.split(f"## spherorank {name}\n")[1].split("\n## ")[0]
-                    for flag in [*option.opts, option.name.upper()]
-                ), f"{name} {option.name}"
-    for name in re.findall(r"^## spherorank (\S+)$", documented, re.MULTILINE):
-        assert name in commands, f"{name} is documented and does not exist"
+        for parameter in command.params:
+            if parameter.name == "help":
+                continue
+            assert parameter.help, f"{name} {parameter.name}"
+            shown = [f"`{flag}" for flag in parameter.opts] + [f"`{parameter.name.upper()}"]
+            assert any(text in sections[name] for text in shown), f"{name} {parameter.name}"
 
 
 def test_no_package_has_a_junk_drawer() -> None:

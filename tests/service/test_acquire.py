@@ -147,7 +147,7 @@ def test_sigterm_in_the_middle_leaves_the_lamp_off_and_the_next_start_goes_on_at
     laboratory: Laboratory,
 ) -> None:
     with subprocess.Popen(
-        laboratory.command("--plate", laboratory.plate, "--day", "7"),
+        laboratory.command("run", laboratory.plate, "--day", "7"),
         env=laboratory.environment,
         stdout=subprocess.PIPE,
     ) as process:
@@ -168,7 +168,7 @@ def test_after_kill_9_the_lamp_is_switched_off_by_a_command_and_only_the_well_in
     laboratory: Laboratory,
 ) -> None:
     with subprocess.Popen(
-        laboratory.command("--plate", laboratory.plate, "--day", "7"),
+        laboratory.command("run", laboratory.plate, "--day", "7"),
         env=laboratory.environment,
         stdout=subprocess.PIPE,
     ) as process:
@@ -177,7 +177,7 @@ def test_after_kill_9_the_lamp_is_switched_off_by_a_command_and_only_the_well_in
     before = laboratory.files()
     assert laboratory.lamp == "on"
 
-    assert laboratory.acquire("--lamp-off").returncode == 0
+    assert laboratory.acquire("lamp-off").returncode == 0
     assert laboratory.lamp == "off"
     assert laboratory.image().returncode == 0
     after = laboratory.files()
@@ -317,7 +317,7 @@ def test_a_configuration_that_lacks_something_is_refused_before_the_first_move(
     assert text in path.read_text()
     path.write_text(path.read_text().replace(text, by))
 
-    for arguments in (("--check",), ("--plate", laboratory.plate, "--day", "7")):
+    for arguments in (("check",), ("run", laboratory.plate, "--day", "7")):
         refused = laboratory.acquire(*arguments)
         assert refused.returncode == 78
         assert said in refused.stdout + refused.stderr
@@ -343,7 +343,7 @@ def test_a_wrong_setting_is_refused_with_its_key_before_the_first_move(
         "\n".join(lines).replace("[source.micromanager]", f"[source.micromanager]\n{key} = {value}")
     )
 
-    checked = laboratory.acquire("--check")
+    checked = laboratory.acquire("check")
 
     assert checked.returncode == 78
     assert said in checked.stdout + checked.stderr
@@ -359,9 +359,9 @@ def test_a_dry_run_prints_the_way_and_moves_nothing(laboratory: Laboratory) -> N
 
 
 def test_the_devices_are_listed_and_a_preview_is_a_picture(laboratory: Laboratory) -> None:
-    listed = laboratory.acquire("--list-devices")
+    listed = laboratory.acquire("devices")
     out = laboratory.folder / "seen.png"
-    seen = laboratory.acquire("--preview", "--well", laboratory.wells[0], "--out", str(out))
+    seen = laboratory.acquire("preview", "--well", laboratory.wells[0], "--out", str(out))
 
     assert "VirtualCamera" in listed.stdout
     assert "Channel:BF" in listed.stdout
@@ -371,7 +371,7 @@ def test_the_devices_are_listed_and_a_preview_is_a_picture(laboratory: Laborator
 
 
 def test_the_process_of_the_microscope_loads_no_inference_engine(laboratory: Laboratory) -> None:
-    program = "import sys, daemon.cli, daemon.microscope.imaging_process; sys.exit(any(name.split('.')[0] in ('onnxruntime', 'torch', 'sqlalchemy') for name in sys.modules))"
+    program = "import sys, daemon.commands, daemon.microscope.imaging_process; sys.exit(any(name.split('.')[0] in ('onnxruntime', 'torch', 'sqlalchemy') for name in sys.modules))"
     done = subprocess.run(
         [laboratory.command()[0], "-c", program], check=False, env=laboratory.environment
     )

@@ -44,7 +44,7 @@ def test_who_waits_longer_than_a_stall_takes_lasts_and_takes_the_microscope_when
     lock.parent.mkdir()
     with lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        command = laboratory.command("--plate", laboratory.plate, "--day", "7")
+        command = laboratory.command("run", laboratory.plate, "--day", "7")
         process = subprocess.Popen(
             command,
             env=laboratory.environment,
@@ -71,7 +71,7 @@ def test_who_is_interrupted_while_another_images_for_them_ends_nobody_else_s_pro
                 and (laboratory.folder / "microscope" / "lock").read_text()
             )
         )
-        command = laboratory.command("--plate", laboratory.plate, "--day", "7")
+        command = laboratory.command("run", laboratory.plate, "--day", "7")
         with subprocess.Popen(
             command,
             env=laboratory.environment,
@@ -102,13 +102,13 @@ def test_a_state_folder_that_cannot_be_made_is_a_clear_error_and_does_not_keep_t
 ) -> None:
     (laboratory.folder / "microscope").write_text("a file where the folder should be")
     laboratory.world.switch_lamp(on=True)
-    refused = laboratory.acquire("--list-devices")
+    refused = laboratory.acquire("devices")
     assert refused.returncode == 1
     assert (
         refused.stderr.strip()
         == f"{laboratory.folder}/microscope/lock: cannot be written (File exists); expected a folder that this user may write to"
     )
-    assert laboratory.acquire("--lamp-off").returncode == 0
+    assert laboratory.acquire("lamp-off").returncode == 0
     assert laboratory.lamp == "off"
 
 
@@ -123,7 +123,7 @@ def test_a_message_is_one_line_whatever_the_width(laboratory: Laboratory) -> Non
 def test_a_picture_that_cannot_be_written_is_an_error(laboratory: Laboratory) -> None:
     out = laboratory.folder / "world.png" / "seen.png"
     out.parent.write_text("")
-    seen = laboratory.acquire("--preview", "--out", str(out))
+    seen = laboratory.acquire("preview", "--out", str(out))
     assert seen.returncode == 1
     assert "seen.png: cannot be written" in seen.stderr
 
@@ -151,7 +151,7 @@ def test_a_terminal_that_closes_in_the_middle_leaves_the_lamp_off(laboratory: La
             signal.SIGHUP, signal.SIG_DFL
         )  # tests under nohup would hand on that a closed terminal is nothing
 
-    command = laboratory.command("--plate", laboratory.plate, "--day", "7")
+    command = laboratory.command("run", laboratory.plate, "--day", "7")
     with subprocess.Popen(
         command,
         env=laboratory.environment,

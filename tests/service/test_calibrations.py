@@ -127,7 +127,7 @@ def test_a_plate_first_ranked_by_departure_stays_so_until_a_person_ranks_it_agai
     [corrected] = site.rank(own)
     assert (corrected.revision, corrected.method) == (2, "departure")
     assert (
-        "Ranked by departure, because the plate's first ranking was; `spherorank rank --plate own` decides anew."
+        "Ranked by departure, because the plate's first ranking was; `spherorank rank plate own` decides anew."
         in corrected.notes
     )
     asked = site.again(own)

@@ -10,6 +10,7 @@ import pytest
 import tifffile
 
 from inference.bundle import load_bundle
+from schemas.exit_codes import ExitCode
 from tests.service_process import PLATE, SPHERORANK, ServiceProcess
 
 
@@ -117,13 +118,36 @@ def test_status_without_a_service_says_so(empty_service: ServiceProcess) -> None
     assert "no answer" in done.stderr.lower() or "does not answer" in done.stderr.lower()
 
 
-def test_rank_needs_a_plate_or_profiles(tmp_path: Path) -> None:
-    assert call("rank", cwd=tmp_path).returncode == 2
-    assert call("rank", "--profiles", "t.csv", cwd=tmp_path).returncode == 2
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--version"], ExitCode.DONE),
+        (["acquire", "lamp-off"], ExitCode.DONE),  # without a microscope there is no lamp
+        (["rank", "plate", "P-9"], ExitCode.FAILED),
+        (["rank", "specimen", "PAT-07"], ExitCode.FAILED),
+        (["status", "--config", "{config}"], ExitCode.FAILED),
+        ([], ExitCode.WRONG_USAGE),
+        (["rank"], ExitCode.WRONG_USAGE),
+        (["rank", "plate"], ExitCode.WRONG_USAGE),
+        (["rank", "plate", "P-9", "--day", "seven"], ExitCode.WRONG_USAGE),
+        (["rank", "profiles", "t.csv"], ExitCode.WRONG_USAGE),
+        (["acquire", "run", "P-9"], ExitCode.WRONG_USAGE),
+        (["acquire", "run", "P-9", "--day", "7", "--well", "Z9"], ExitCode.WRONG_USAGE),
+        (["run", "--config", "none.toml"], ExitCode.WRONG_CONFIGURATION),
+        (["embed", "--store", "--bundle", "nowhere"], ExitCode.WRONG_CONFIGURATION),
+        (["acquire", "devices"], ExitCode.WRONG_CONFIGURATION),  # no microscope is configured
+    ],
+)
+def test_each_command_ends_with_the_exit_code_of_its_outcome(
+    empty_service: ServiceProcess, tmp_path: Path, arguments: list[str], code: ExitCode
+) -> None:
+    done = call(*(text.format(config=empty_service.config) for text in arguments), cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_rank_of_an_unknown_plate_names_the_known_ones(empty_service: ServiceProcess) -> None:
-    done = call("rank", "--plate", "P-9", "--config", empty_service.config)
+    done = call("rank", "plate", "P-9", "--config", empty_service.config)
     assert done.returncode == 1
     assert "P-9" in done.stderr
 

@@ -68,12 +68,10 @@ def test_a_virtual_laboratory_is_as_check_expects_it(tmp_path: Path) -> None:
     )
     assert made.returncode == 0, made.stderr
 
-    listed = spherorank(
-        "acquire", "--list-devices", "--config", tmp_path / "lab" / "spherorank.toml"
-    )
+    listed = spherorank("acquire", "devices", "--config", tmp_path / "lab" / "spherorank.toml")
     assert listed.returncode == 0, listed.stderr
     assert "VirtualCamera" in listed.stdout
-    checked = spherorank("acquire", "--check", "--config", tmp_path / "lab" / "spherorank.toml")
+    checked = spherorank("acquire", "check", "--config", tmp_path / "lab" / "spherorank.toml")
     assert (checked.returncode, checked.stdout) == (0, "")
 
 
@@ -84,7 +82,7 @@ def test_a_laboratory_is_not_written_over_another(tmp_path: Path) -> None:
     )
 
     assert (first.returncode, second.returncode) == (0, 78)
-    assert "holds a virtual laboratory already" in second.stderr
+    assert "already has a virtual microscope" in second.stderr
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_rankings_are_by_departure_until_four_plates_were_assayed_then_by_deteri
     assert service.run_once().returncode == 0
     assert revisions(service) == before
     assert len(service.events("calibration.learned")) == learned
-    asked = service.ask("rank", "--plate", OWN)
+    asked = service.ask("rank", "plate", OWN)
     assert asked.returncode == 0, asked.stderr
     assert "percent of predicted deterioration" in asked.stdout
     assert revisions(service) == before

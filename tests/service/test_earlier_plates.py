@@ -273,6 +273,6 @@ def test_the_service_takes_the_plate_before_along_and_a_restart_makes_nothing_ne
     ] == [(8, 1, (PLATE,)), (10, 1, (PLATE,))]
     assert service.run_once().returncode == 0
     assert {plate: service.rankings(plate) for plate in before} == before
-    asked = service.ask("rank", "--plate", "VIRTUAL-0005-02")
+    asked = service.ask("rank", "plate", "VIRTUAL-0005-02")
     assert asked.returncode == 0, asked.stderr
     assert {plate: service.rankings(plate) for plate in before} == before

@@ -10,7 +10,7 @@ import pytest
 
 from daemon import wiring
 from daemon.config import load_config
-from daemon.jobs import check as checks
+from daemon.jobs import start_check
 from inference.bundle import load_bundle
 from inference.departure.assembly import feature_names
 from inference.departure.departures import DepartureSettings
@@ -109,13 +109,18 @@ def test_every_key_reaches_the_arithmetic_and_changes_the_digest(tmp_path: Path)
     ],
 )
 def test_a_wrong_key_is_named_with_what_is_expected(line: str, says: str, tmp_path: Path) -> None:
-    assert any(says in problem for problem in checks.problems_with(configured(tmp_path, line)))
+    assert any(
+        says in problem for problem in start_check.find_start_problems(configured(tmp_path, line))
+    )
 
 
 def test_an_encoder_that_is_not_there_is_told_once(tmp_path: Path) -> None:
     path = configured(tmp_path, 'forecaster = "ridge"\n[encoder]\nbundle = "nowhere"')
     assert (
-        sum("nowhere: is no encoder bundle" in problem for problem in checks.problems_with(path))
+        sum(
+            "nowhere: is no encoder bundle" in problem
+            for problem in start_check.find_start_problems(path)
+        )
         == 1
     )
 
@@ -156,7 +161,7 @@ def test_a_sequence_model_that_does_not_fit_the_service_is_told_at_the_start(
         settings_of(tmp_path, f'representation = "embedding"\nforecaster = "{short}"')
     assert any(
         "expects 4 of its own" in problem
-        for problem in checks.problems_with(
+        for problem in start_check.find_start_problems(
             configured(tmp_path, f'representation = "embedding"\nforecaster = "{short}"')
         )
     )
@@ -189,7 +194,7 @@ def test_a_profile_table_is_ranked_as_the_options_say(tmp_path: Path) -> None:
     ]
     days = ["--baseline-day", "7", "--readout-day", "10"]
     asked = subprocess.run(
-        [SPHERORANK, "rank", "--profiles", table, *days, "--out", tmp_path / "asked.csv", *options],
+        [SPHERORANK, "rank", "profiles", table, *days, "--out", tmp_path / "asked.csv", *options],
         capture_output=True,
         text=True,
         check=False,

@@ -1,4 +1,4 @@
-"""``spherorank rank --audit`` as a person calls it."""
+"""``--audit`` of ``spherorank rank`` as a person calls it."""
 
 import subprocess
 from pathlib import Path
@@ -37,7 +37,7 @@ def rank(folder: Path, *options: object) -> "subprocess.CompletedProcess[str]":
     command = [
         SPHERORANK,
         "rank",
-        "--profiles",
+        "profiles",
         folder / "profiles.csv",
         "--out",
         folder / "r.csv",
@@ -67,7 +67,7 @@ def test_rank_prints_which_labels_are_in_doubt_and_writes_nothing_more(tmp_path:
 
 def test_an_audit_of_a_specimen_is_refused(tmp_path: Path) -> None:
     done = subprocess.run(
-        [SPHERORANK, "rank", "--specimen", "S", "--audit"],
+        [SPHERORANK, "rank", "specimen", "S", "--audit"],
         capture_output=True,
         text=True,
         check=False,

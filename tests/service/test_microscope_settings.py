@@ -9,7 +9,7 @@ import pytest
 from acquisition.microscope.settings import ARCHIVE_PATTERN, Focusing, MicroscopeSettings
 from daemon import wiring
 from daemon.config import Config, MicromanagerSection, load_config, microscope_settings
-from daemon.jobs import check as checks
+from daemon.jobs import start_check
 from schemas.errors import ConfigError
 from tests.service_process import ServiceProcess
 
@@ -185,7 +185,7 @@ def test_check_without_the_extra_says_what_to_install_and_checks_the_rest(
     configure(empty_service)
     empty_service.drop.rmdir()
     monkeypatch.setitem(sys.modules, "pymmcore_plus", None)  # as where it is not installed
-    archive, microscope = checks.problems_with(empty_service.config)
+    archive, microscope = start_check.find_start_problems(empty_service.config)
     assert (
         archive
         == f"source.path: {empty_service.drop} is no folder; expected the folder that images are to be saved in"
@@ -199,7 +199,7 @@ def test_check_without_the_extra_says_what_to_install_and_checks_the_rest(
 @pytest.mark.micromanager
 def test_check_opens_the_microscope_in_a_process_of_its_own(empty_service: ServiceProcess) -> None:
     configure(empty_service)
-    problems = checks.problems_with(empty_service.config)
+    problems = start_check.find_start_problems(empty_service.config)
     assert len(problems) == 1
     assert str(empty_service.folder / "none.cfg") in problems[0]
 
@@ -230,5 +230,5 @@ def test_once_never_starts_the_microscope(empty_service: ServiceProcess) -> None
 
 
 def test_the_command_of_the_microscope_names_the_file(tmp_path: Path) -> None:
-    command = wiring.acquire_command(tmp_path / "spherorank.toml", "--serve")
-    assert command[-4:] == ["acquire", "--serve", "--config", str(tmp_path / "spherorank.toml")]
+    command = wiring.acquire_command(tmp_path / "spherorank.toml", "serve")
+    assert command[-4:] == ["acquire", "serve", "--config", str(tmp_path / "spherorank.toml")]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from daemon.cli import app
+from daemon.commands import app
 from daemon.config import Config, load_config
 from daemon.jobs import re_embedding
 from inference.bundle import canary_planes, load_bundle
@@ -151,11 +151,14 @@ def test_files_that_are_gone_or_changed_are_listed_and_the_rest_is_embedded(
     monkeypatch.chdir(stored.folder)
     done = re_embedding.re_embed(with_bundle(stored, another), 1)
     assert done.embedded == IMAGES - 3
-    gone = "is gone, or not the version that was taken in"
+    missing = "is missing, or not the version that was ingested"
+    changed_pixels = (
+        "its pixels differ from the ingested ones; expected the same file and the same source.bits"
+    )
     assert {str(error) for error in done.refused} == {
-        f"{PLATE} {first} day07: {PLATE}/day07/{first}_z1.tif: {gone}",
-        f"{PLATE} {second} day08: {PLATE}/day08/{second}_z2.tif: {gone}",
-        f"{PLATE} {third} day10: {PLATE}/day10/{third}_z1.tif: its pixels are not those that were taken in; expected the same file, and source.bits as it was",
+        f"{PLATE} {first} day07: {PLATE}/day07/{first}_z1.tif: {missing}",
+        f"{PLATE} {second} day08: {PLATE}/day08/{second}_z2.tif: {missing}",
+        f"{PLATE} {third} day10: {PLATE}/day10/{third}_z1.tif: {changed_pixels}",
     }
     assert embedded(stored, encoder_id) == (IMAGES - 3, 3)
     assert stored.ask("check").returncode == 0, (
@@ -169,7 +172,7 @@ def test_a_folder_that_is_not_mounted_is_not_taken_for_files_that_are_gone(
     aside = stored.drop.rename(stored.folder / "aside")
     done = stored.ask("embed", "--store", "--bundle", str(another))
     assert done.returncode == 1
-    assert "expected the folder that the images were taken in from" in done.stderr
+    assert "expected the folder from which the images were ingested" in done.stderr
     aside.joinpath("nothing").mkdir()
     config = with_bundle(stored, another)
     empty = config.model_copy(

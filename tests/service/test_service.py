@@ -333,7 +333,7 @@ def test_a_ranking_from_the_store_without_the_service_is_the_same_one_again(
     whole = (folder / "day10-r1.json").read_bytes()
     (folder / "day10-r1.json").unlink()
     done = subprocess.run(
-        service.command("rank", "--plate", PLATE), capture_output=True, text=True, check=False
+        service.command("rank", "plate", PLATE), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert (folder / "day10-r1.json").read_bytes() == whole

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.jobs.simulate import simulate_microscope
+from daemon.jobs.simulate import write_virtual_microscope
 from inference.bundle import load_bundle
 from schemas.observation import Observation
 from simulation.world import WorldFile
@@ -21,7 +21,7 @@ class MicroscopeService(ServiceProcess):
     """A service whose images come from a virtual microscope."""
 
     def make(self, microscope: str = "") -> None:
-        world = simulate_microscope(
+        world = write_virtual_microscope(
             self.folder, WorldFile(seed=3, size_px=256, wells=12), assay=False
         )
         text = self.config.read_text().replace(
@@ -49,7 +49,7 @@ class MicroscopeService(ServiceProcess):
         self.wait_for(lambda: "microscope    idle" in self.ask("status").stdout)
 
     def ask_for_day(self) -> None:
-        asked = self.ask("acquire", "--plate", self.plate, "--day", str(DAY), "--no-wait")
+        asked = self.ask("acquire", "run", self.plate, "--day", str(DAY), "--no-wait")
         assert asked.returncode == 0, asked.stderr
 
     def observations(self) -> dict[str, list[Observation]]:

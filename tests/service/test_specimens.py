@@ -123,7 +123,7 @@ def test_a_corrected_plate_makes_the_next_revision_and_a_command_shows_it(
     assert FILES | {"r2.json", "r2.csv", "r2.html"} == {
         path.name for path in home(ranked).iterdir()
     }
-    shown = ranked.ask("rank", "--specimen", "PAT-07")
+    shown = ranked.ask("rank", "specimen", "PAT-07")
     assert shown.returncode == 0, shown.stderr
     assert "specimen PAT-07 r2, 2 of 2 plates" in shown.stdout
     assert len(of_specimen(ranked)) == 2

@@ -242,7 +242,7 @@ def test_nothing_loads_torch_before_a_training_begins(
         arguments = [*arguments, "--config", str(config)]
     script = f"""
 import json, sys
-from daemon.cli import main
+from daemon.commands import main
 sys.argv = ["spherorank", *{arguments!r}]
 try:
     main()

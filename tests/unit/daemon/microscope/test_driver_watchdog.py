@@ -6,8 +6,9 @@ from typing import NoReturn
 
 import pytest
 
-from daemon.microscope.driver_watchdog import EXIT_STALLED, Watchdog
+from daemon.microscope.driver_watchdog import Watchdog
 from schemas.errors import MicroscopeError
+from schemas.exit_codes import ExitCode
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +44,7 @@ def last_words(lamp_off: Callable[[], None], *, tell_fails: bool = False) -> tup
 
 def test_a_lamp_that_was_switched_off_before_the_end_is_told_of() -> None:
     said, code = last_words(lambda: None)
-    assert code == EXIT_STALLED
+    assert code == ExitCode.MICROSCOPE_STALLED
     assert "the lamp was switched off" in said[0]
 
 
@@ -55,4 +56,4 @@ def test_a_shutter_that_fails_is_not_told_of_as_if_the_lamp_were_off() -> None:
 
 
 def test_the_process_ends_even_if_nobody_can_be_told() -> None:
-    assert last_words(lambda: None, tell_fails=True)[1] == EXIT_STALLED
+    assert last_words(lambda: None, tell_fails=True)[1] == ExitCode.MICROSCOPE_STALLED

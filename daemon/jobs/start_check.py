@@ -1,4 +1,7 @@
-"""``spherorank check``: everything a start needs, tried for real, every problem collected."""
+"""Work of ``spherorank check``: try everything that the service needs at its start.
+
+Every problem is collected, so that one call shows them all.
+"""
 
 import os
 import subprocess
@@ -18,31 +21,47 @@ from daemon.messaging.requests import Requests
 from inference.bundle import load_bundle
 from schemas.errors import ConfigError, SpheroRankError
 
-OPENING_S = 60.0  # what a microscope may need to open, beside one call of a device
+OPENING_S = 60.0  # time in which a microscope opens, besides the time limit of one device call
+STATUS_TIMEOUT_S = 0.5
 
 
-def problems_with(path: Path | None) -> list[str]:
-    """Return every problem found, each naming file, key or address, the value and what was expected; empty if the service can start."""
+def find_start_problems(path: Path | None) -> list[str]:
+    """Return every problem of a configuration file that the start of the service would meet.
+
+    If the service runs, its sockets and its microscope are not checked: the service uses them.
+
+    Parameters
+    ----------
+    path
+        The configuration file; None for the default settings.
+
+    Returns
+    -------
+    list[str]
+        Each text names the file, key or address, the value found and the value expected. The list
+        is empty if the service can start.
+    """
     try:
         config = load_config(path)
     except ConfigError as error:
         return [f"{where}: {problem}" for where, problem in error.problems]
-    is_running = _is_running(config)  # then the service itself holds its sockets and the microscope
+    is_running = _is_running(config)
     found = [
-        *_source(config),
-        *_refused(lambda: wiring.open_encoder(config)),
-        *_refused(lambda: wiring.open_segmenter(config)),
-        *_refused(
+        *_source_problems(config),
+        *_errors_of(lambda: wiring.open_encoder(config)),
+        *_errors_of(lambda: wiring.open_segmenter(config)),
+        *_errors_of(
             lambda: wiring.open_rank_settings(config, load_bundle(config.encoder.bundle).card)
         ),
-        *_store(config),
-        *_folders(config),
-        *([] if is_running else [*_sockets(config), *_microscope(config, path)]),
+        *_store_problems(config),
+        *_folder_problems(config),
+        *([] if is_running else [*_socket_problems(config), *_microscope_problems(config, path)]),
     ]
-    return list(dict.fromkeys(found))  # an encoder that cannot be opened is met twice
+    return list(dict.fromkeys(found))  # a wrong encoder bundle is found by three of the checks
 
 
-def _refused(attempt: Callable[[], object]) -> list[str]:
+def _errors_of(attempt: Callable[[], object]) -> list[str]:
+    """Call a function and return the lines of the error that it raises, or an empty list."""
     try:
         attempt()
     except SpheroRankError as error:
@@ -50,8 +69,8 @@ def _refused(attempt: Callable[[], object]) -> list[str]:
     return []
 
 
-def _source(config: Config) -> Iterator[str]:
-    yield from _refused(lambda: compile_pattern(config.source.pattern))
+def _source_problems(config: Config) -> Iterator[str]:
+    yield from _errors_of(lambda: compile_pattern(config.source.pattern))
     folder = config.source.path
     if not folder.is_dir():
         expected = (
@@ -70,19 +89,18 @@ def _source(config: Config) -> Iterator[str]:
     yield from map(str, wrong_assays(folder))
 
 
-def _store(config: Config) -> list[str]:
-    """Open the store, and ask it what the encoder has embedded."""
+def _store_problems(config: Config) -> list[str]:
+    """Open the store and check that the encoder has embedded every image that is still ranked."""
 
-    def look() -> None:
+    def open_and_check() -> None:
+        encoder_id = load_bundle(config.encoder.bundle).card.encoder_id
         with closing(wiring.open_store(config)) as store:
-            wiring.check_encoder_switch(
-                config, store, load_bundle(config.encoder.bundle).card.encoder_id
-            )
+            wiring.check_encoder_switch(config, store, encoder_id)
 
-    return _refused(look)
+    return _errors_of(open_and_check)
 
 
-def _folders(config: Config) -> Iterator[str]:
+def _folder_problems(config: Config) -> Iterator[str]:
     written = {"output.rankings": config.output.rankings, "output.logs": config.output.logs}
     if config.source.kind == "micromanager" and config.source.micromanager is not None:
         written |= {"source.micromanager.state": config.source.micromanager.state}
@@ -92,7 +110,10 @@ def _folders(config: Config) -> Iterator[str]:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            yield f"{key}: {folder} cannot be made: {error.strerror}; expected a folder that can be written"
+            yield (
+                f"{key}: {folder} cannot be made: {error.strerror}; "
+                "expected a folder that can be written"
+            )
         else:
             if not os.access(folder, os.W_OK):
                 yield f"{key}: {folder} cannot be written; expected write permission"
@@ -100,30 +121,30 @@ def _folders(config: Config) -> Iterator[str]:
 
 def _is_running(config: Config) -> bool:
     try:
-        inquiries.ask_status(config.publisher.requests, timeout_s=0.5)
+        inquiries.ask_status(config.publisher.requests, timeout_s=STATUS_TIMEOUT_S)
     except SpheroRankError:
         return False
     return True
 
 
-def _sockets(config: Config) -> list[str]:
+def _socket_problems(config: Config) -> list[str]:
     return [
-        *_refused(lambda: Publisher(config.publisher.events).close()),
-        *_refused(lambda: Requests(config.publisher.requests).close()),
+        *_errors_of(lambda: Publisher(config.publisher.events).close()),
+        *_errors_of(lambda: Requests(config.publisher.requests).close()),
     ]
 
 
-def _microscope(config: Config, path: Path | None) -> list[str]:
-    """Let a process of its own open the microscope: camera drivers never enter this one."""
+def _microscope_problems(config: Config, path: Path | None) -> list[str]:
+    """Open the microscope in a process of its own, since a camera driver can end the process."""
     section = config.source.micromanager
     if config.source.kind != "micromanager" or section is None:
         return []
-    if problems := _refused(check_installed):
+    if problems := _errors_of(check_installed):
         return problems
     limit_s = OPENING_S + section.timeout_s
     try:
         done = subprocess.run(  # noqa: S603 - our own command
-            wiring.acquire_command(path, "--check"),
+            wiring.acquire_command(path, "check"),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -132,13 +153,11 @@ def _microscope(config: Config, path: Path | None) -> list[str]:
             timeout=limit_s,
         )
     except subprocess.TimeoutExpired:
-        return [
-            f"{section.config}: the microscope did not open within {limit_s:g} s; expected it to answer"
-        ]
+        problem = f"the microscope did not open within {limit_s:g} s; expected it to answer"
+        return [f"{section.config}: {problem}"]
     found = done.stdout.splitlines()
     if done.returncode and not found:
-        said = done.stderr.strip().rpartition("\n")[2] or "nothing"
-        return [
-            f"{section.config}: opening the microscope ended with exit code {done.returncode}, saying: {said}"
-        ]
+        last_line = done.stderr.strip().rpartition("\n")[2] or "nothing"
+        problem = f"opening the microscope ended with exit code {done.returncode}"
+        return [f"{section.config}: {problem}, saying: {last_line}"]
     return found if done.returncode else []

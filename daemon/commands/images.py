@@ -1,0 +1,100 @@
+"""Commands that process image files: ``embed`` and ``measure``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from daemon.commands.console import ConfigOption, errors, exit_if_refused, screen
+
+
+def embed(
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Image files; the pages of one file are its planes."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Parquet file to write.")] = None,
+    config: ConfigOption = None,
+    *,
+    store: Annotated[
+        bool,
+        typer.Option(
+            "--store",
+            help="Embed the stored images that have no embedding by this encoder yet.",
+        ),
+    ] = False,
+    bundle: Annotated[
+        str | None,
+        typer.Option(help="Encoder bundle. Without it, the bundle of the configuration."),
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, max=256, help="With --store: number of worker processes.")
+    ] = 1,
+) -> None:
+    """Write the embeddings of image files to a Parquet file, or embed all stored images."""
+    from daemon import logs
+    from daemon.config import load_config
+    from daemon.jobs import embedding_table, re_embedding
+
+    if store == bool(images) or store == (out is not None):
+        raise typer.BadParameter("expected image files with --out, or --store")
+    logs.install(None)
+    settings = load_config(config)
+    if bundle is not None:
+        encoder = settings.encoder.model_copy(update={"bundle": bundle})
+        settings = settings.model_copy(update={"encoder": encoder})
+    if not store:
+        exit_if_refused(embedding_table.write_embeddings(images or [], out or Path(), settings))
+        return
+    done = re_embedding.re_embed(settings, jobs)
+    screen.print(
+        f"{done.embedded} images embedded with {done.encoder_id}, {len(done.refused)} refused",
+        markup=False,
+    )
+    exit_if_refused(done.refused)
+
+
+def measure(
+    images: Annotated[
+        list[Path], typer.Argument(help="Image files; the pages of one file are its planes.")
+    ],
+    out: Annotated[Path, typer.Option(help="CSV file to write.")],
+    um_per_px: Annotated[
+        float | None,
+        typer.Option(
+            min=1e-4,
+            help="Scale of all images in µm per pixel. Without it, each file's own scale; "
+            "a file without scale is measured in pixels.",
+        ),
+    ] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="Folder for the tissue masks, as PNG with 0 and 255.")
+    ] = None,
+    bits: Annotated[
+        int | None,
+        typer.Option(
+            min=8,
+            max=16,
+            help="Bits per pixel in 16-bit files. Without it, estimated from each file's maximum.",
+        ),
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Measure the tissue in image files: size, shape, intensity, debris, focus and quality."""
+    from daemon import wiring
+    from daemon.config import load_config
+    from daemon.jobs.measure_table import write_measures
+
+    done = write_measures(
+        images,
+        out,
+        masks,
+        wiring.open_segmenter(load_config(config)),
+        um_per_px=um_per_px,
+        bits=bits,
+    )
+    for path in done.without_scale:
+        errors.print(
+            f"{path}: has no scale; measured in pixels (--um-per-px gives one)", markup=False
+        )
+    exit_if_refused(done.refused)

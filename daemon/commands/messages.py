@@ -1,0 +1,32 @@
+"""Command that subscribes to the service: ``listen``."""
+
+from typing import Annotated
+
+import typer
+
+
+def listen(
+    connect: Annotated[
+        str, typer.Option(help="Address at which the service publishes.")
+    ] = "tcp://127.0.0.1:5556",
+    requests: Annotated[
+        str | None,
+        typer.Option(
+            help="Address at which the service answers requests. Without it, the same host and "
+            "the next port."
+        ),
+    ] = None,
+    after: Annotated[
+        int | None,
+        typer.Option(
+            help="First print the messages that were published after this sequence number."
+        ),
+    ] = None,
+    topic: Annotated[
+        str, typer.Option(help="Print only messages whose topic starts with this text.")
+    ] = "",
+) -> None:
+    """Print each message that the service publishes, one per line."""
+    from daemon.messaging import inquiries
+
+    inquiries.print_messages(connect, requests, after=after, topic=topic)

@@ -1,0 +1,133 @@
+"""Commands that rank without the service: ``rank plate``, ``specimen`` and ``profiles``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from daemon.commands.console import ConfigOption, exit_if_refused, screen
+from schemas.forecast import ForecastFrom, MetricName
+
+group = typer.Typer(
+    help="Rank a stored plate or specimen again, or a table of profiles, without the service.",
+    no_args_is_help=True,
+)
+
+AuditOption = Annotated[
+    bool,
+    typer.Option("--audit", help="Also print the wells whose label in the plate map is in doubt."),
+]
+
+
+@group.command()
+def plate(
+    plate: Annotated[str, typer.Argument(help="Plate id.")],
+    *,
+    day: Annotated[
+        int | None, typer.Option(help="Culture day to rank. Without it, the plate's readout day.")
+    ] = None,
+    final: Annotated[
+        bool,
+        typer.Option(
+            "--final", help="Make the ranking final: images that are missing now stay missing."
+        ),
+    ] = False,
+    audit: AuditOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Rank one stored plate again and print the treatments, strongest effect first."""
+    from daemon import logs
+    from daemon.config import load_config
+    from daemon.jobs import offline_ranking, ranking_tables
+
+    logs.install(None)
+    ranking = offline_ranking.rank_plate_again(load_config(config), plate, day, final=final)
+    screen.print(ranking_tables.treatments_table(ranking, ranking_tables.title_of(ranking)))
+    if audit:
+        screen.print(ranking_tables.label_doubts_table(ranking, ranking.plate))
+
+
+@group.command()
+def specimen(
+    specimen: Annotated[str, typer.Argument(help="Specimen id, as the plate maps name it.")],
+    config: ConfigOption = None,
+) -> None:
+    """Rank the stored plates of one specimen together and print the treatments."""
+    from daemon import logs
+    from daemon.config import load_config
+    from daemon.jobs import offline_ranking, ranking_tables
+
+    logs.install(None)
+    ranking = offline_ranking.rank_specimen_again(load_config(config), specimen)
+    screen.print(ranking_tables.specimen_table(ranking))
+    for note in ranking_tables.specimen_notes(ranking):
+        screen.print(note, markup=False)
+
+
+@group.command()
+def profiles(
+    table: Annotated[
+        Path,
+        typer.Argument(help="Table of profiles, CSV or Parquet, with Metadata_ columns."),
+    ],
+    *,
+    baseline_day: Annotated[
+        int, typer.Option(help="Last culture day before the treatments took effect.")
+    ],
+    readout_day: Annotated[int, typer.Option(help="Culture day that is ranked.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="CSV file for the treatments; the wells go to <stem>-wells.csv beside it."
+        ),
+    ],
+    assay: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV file of measured viability; plates are then ranked by deterioration."
+        ),
+    ] = None,
+    forecaster: Annotated[
+        str,
+        typer.Option(
+            help="Forecaster of the untreated state: ridge, kernel, drift, persistence, mean, "
+            "or a folder with forecaster.onnx and forecaster.json."
+        ),
+    ] = "ridge",
+    forecast_from: Annotated[
+        ForecastFrom,
+        typer.Option(
+            help="Culture days in the forecast; last_day and one_step include days after dosing."
+        ),
+    ] = ForecastFrom.DOSING,
+    metric: Annotated[
+        MetricName, typer.Option(help="Metric of the departure from the forecast.")
+    ] = MetricName.MAHALANOBIS,
+    keep_unlike: Annotated[
+        bool,
+        typer.Option(
+            "--keep-unlike",
+            help="Keep pre-dose outliers: wells that differed from the other wells before dosing.",
+        ),
+    ] = False,
+    audit: AuditOption = False,
+) -> None:
+    """Rank every plate of a table of profiles, without images and without a store."""
+    from daemon import logs, wiring
+    from daemon.jobs import offline_ranking, ranking_tables
+
+    logs.install(None)
+    settings = wiring.rank_settings(
+        forecaster, forecast_from, metric, leave_out_unlike=not keep_unlike
+    )
+    ranked = offline_ranking.rank_profile_table(
+        table,
+        baseline_day=baseline_day,
+        readout_day=readout_day,
+        out=out,
+        settings=settings,
+        assay=assay,
+    )
+    for part in ranking_tables.profile_notes(ranked, audit=audit):
+        screen.print(part, markup=False)
+    exit_if_refused(list(ranked.refused.values()))

@@ -1,0 +1,77 @@
+"""Commands of the service: ``run``, ``check``, ``status`` and ``rejected``."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from daemon.commands.console import ConfigOption, errors, screen
+from schemas.exit_codes import ExitCode
+
+
+def run(
+    config: ConfigOption = None,
+    *,
+    once: Annotated[
+        bool,
+        typer.Option(
+            "--once", help="Ingest the images that are there, rank the days that are due, and exit."
+        ),
+    ] = False,
+) -> None:
+    """Run the service in the foreground until SIGTERM or SIGINT."""
+    from daemon import logs, wiring
+    from daemon.config import load_config
+    from daemon.stop_signals import record_stop_signals
+
+    settings = load_config(config)
+    logs.install(settings.output.logs)
+    stop_signals: list[int] = []
+    record_stop_signals(stop_signals, on_second=lambda number: os._exit(128 + number))
+    with wiring.open_service(
+        settings, file=config, once=once, stop_signals=stop_signals
+    ) as service:
+        service.run(once=once)
+
+
+def check(config: ConfigOption = None) -> None:
+    """Check configuration, plate maps, encoder, folders and sockets; print every problem."""
+    from daemon import logs
+    from daemon.jobs.start_check import find_start_problems
+
+    logs.install(None)
+    problems = find_start_problems(config)
+    for problem in problems:
+        errors.print(problem, markup=False)
+    if problems:
+        raise typer.Exit(ExitCode.WRONG_CONFIGURATION)
+    screen.print("No problem found.")
+
+
+def status(
+    config: ConfigOption = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False,
+) -> None:
+    """Print the status of the running service: plates, last image, backlog, rejected files."""
+    from daemon.config import load_config
+    from daemon.messaging import inquiries
+
+    answer = inquiries.ask_status(load_config(config).publisher.requests)
+    if as_json:
+        typer.echo(answer.model_dump_json(indent=2))
+    else:
+        screen.print(inquiries.readable(answer))
+
+
+def rejected(config: ConfigOption = None) -> None:
+    """Print each rejected file with the time and the reason, separated by tabs."""
+    from contextlib import closing
+
+    from daemon import wiring
+    from daemon.config import load_config
+
+    with closing(wiring.open_store(load_config(config))) as store:
+        for file in store.rejected():
+            rejected_at = file.rejected_at.isoformat(timespec="seconds")
+            typer.echo(f"{file.path}\t{rejected_at}\t{file.reason}")
