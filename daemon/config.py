@@ -1,4 +1,8 @@
-"""The configuration: one TOML file, environment over it, read once at the top. The only file that looks at ``os.environ``."""
+"""The configuration of SpheroRank: a TOML file, overridden by environment variables.
+
+The command line reads it once; all other parts receive plain values. Only this module reads
+``os.environ``.
+"""
 
 import hashlib
 import os
@@ -61,7 +65,10 @@ def _host_port(text: str) -> str:
 
 
 def _time_of_day(value: object) -> object:
-    """Pass on a time without zone or its text; a number would be taken for seconds."""
+    """Return a time of day without time zone from a time or text, or None for an empty text.
+
+    A number is refused, since pydantic would read it as seconds.
+    """
     if value == "":
         return None
     if isinstance(value, str):
@@ -93,7 +100,7 @@ def _plate(wells: int) -> int:
 
 
 def _ascending(limits: tuple[float, ...] | None) -> tuple[float, ...] | None:
-    """Check limits written as all the lower ones, then all the upper ones."""
+    """Return limits, all lower ones first, if each lower limit is below its upper limit."""
     if limits is not None and any(
         low >= high
         for low, high in zip(limits[: len(limits) // 2], limits[len(limits) // 2 :], strict=True)
@@ -104,9 +111,7 @@ def _ascending(limits: tuple[float, ...] | None) -> tuple[float, ...] | None:
 
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
-Patience = Annotated[
-    float, Field(gt=0, le=86_400, allow_inf_nan=False)
-]  # seconds that something may take
+Patience = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]  # a time limit, in s
 Micrometres = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 
 
@@ -115,16 +120,20 @@ class _Section(BaseModel):
 
 
 class MicromanagerSection(_Section):
-    """The microscope that SpheroRank drives itself, and when; docs/reference/microscope.md. Stage coordinates are µm, as Micro-Manager shows them."""
+    """Settings of a microscope that SpheroRank drives, and of its schedule.
+
+    Stage coordinates are in µm, as Micro-Manager shows them. ``docs/reference/microscope.md``
+    explains each key.
+    """
 
     config: Path = Field(description="the hardware configuration, an MMConfig file")
     a1_um: tuple[FiniteFloat, FiniteFloat] = Field(
         description="[x, y] of the stage with the middle of A1 under the objective"
     )
-    adapters: Path | None = None  # Micro-Manager's folder; unset: where pymmcore-plus finds one
-    state: Path = Path("microscope")  # what is to be imaged, what was, where focus lay
+    adapters: Path | None = None  # Micro-Manager's folder; None: found by pymmcore-plus
+    state: Path = Path("microscope")  # folder of imaging requests, journals and focus heights
     plate: Annotated[int, AfterValidator(_plate)] = MicroscopeSettings.plate
-    spacing_um: Micrometres | None = None  # unset: what a plate of so many wells has
+    spacing_um: Micrometres | None = None  # None: the standard spacing of this plate format
     rotation_deg: float = Field(default=MicroscopeSettings.rotation_deg, ge=-180, le=180)
     channel: Annotated[str, AfterValidator(_channel)] = MicroscopeSettings.channel
     exposure_ms: float = Field(default=MicroscopeSettings.exposure_ms, gt=0, le=60_000)
@@ -145,51 +154,44 @@ class MicromanagerSection(_Section):
     tries: int = Field(default=MicroscopeSettings.tries, ge=1, le=100)
     backoff_s: Seconds = MicroscopeSettings.backoff_s
     stall_s: Patience = MicroscopeSettings.stall_s
-    acquire_at: Annotated[time | None, BeforeValidator(_time_of_day)] = (
-        None  # None: only when asked
-    )
-    acquire_days: tuple[Annotated[int, Field(ge=1, le=1000)], ...] | None = (
-        None  # None: every day up to readout
-    )
+    # None: plates are imaged only on request.
+    acquire_at: Annotated[time | None, BeforeValidator(_time_of_day)] = None
+    # None: every culture day up to the readout day.
+    acquire_days: tuple[Annotated[int, Field(ge=1, le=1000)], ...] | None = None
     present: Annotated[
         Literal["always", "ready_file"] | tuple[str, ...], BeforeValidator(_presenting)
     ] = "always"
     present_timeout_s: Patience = 600.0
-    linger_s: Seconds = (
-        20.0  # a plate stays this long after its last well, for what its images ask for
-    )
-    most_uncertain: int = Field(
-        default=0, ge=0, le=1536
-    )  # wells of undecided treatments that are imaged again a day
-    keep_free_bytes: int = Field(
-        default=1_000_000_000, ge=0
-    )  # of the archive's disk, beside what a day needs
+    # A plate stays this long after its last well, so that requests for its wells can arrive.
+    linger_s: Seconds = 20.0
+    # Largest number of wells of undecided treatments that are imaged again each day.
+    most_uncertain: int = Field(default=0, ge=0, le=1536)
+    # Free space that stays on the disk of the archive, besides the images of a day.
+    keep_free_bytes: int = Field(default=1_000_000_000, ge=0)
 
 
 class SourceSection(_Section):
-    """Where well images come from."""
+    """Settings of the source of well images."""
 
     kind: Literal["drop_folder", "micromanager"] = "drop_folder"
     path: Path = Path("drop")
     pattern: str = "{plate}/day{day}/{well}_z{plane}.tif"
-    plate: str | None = None  # where neither the pattern nor the folder names the plate
-    field: int | None = Field(
-        default=None, ge=0
-    )  # take only this field of view; None: each well's lowest
+    plate: str | None = None  # the plate id, if neither pattern nor folder contains it
+    # The only field of view that is ingested; None: the lowest one of each well.
+    field: int | None = Field(default=None, ge=0)
     planes: int = Field(default=3, ge=1, le=200)
-    bits: int | None = Field(
-        default=None, ge=8, le=16
-    )  # of a pixel; None: by the file's own maximum
+    # Bits per pixel in 16-bit files; None: estimated from the maximum of each file.
+    bits: int | None = Field(default=None, ge=8, le=16)
     settle_s: Seconds = 2.0
     poll_s: float = Field(default=5.0, gt=0, le=3600)
     plane_timeout_s: Seconds = 60.0
-    max_pixels: int = Field(default=100_000_000, ge=4096)  # of one plane
+    max_pixels: int = Field(default=100_000_000, ge=4096)  # per plane
     max_file_bytes: int = Field(default=2_000_000_000, ge=1024)
     micromanager: MicromanagerSection | None = Field(default=None, validate_default=True)
 
     @model_validator(mode="before")
     @classmethod
-    def _archive_has_its_pattern(cls, given: Any) -> Any:  # noqa: ANN401 - whatever the file holds, checked next
+    def _archive_has_its_pattern(cls, given: Any) -> Any:  # noqa: ANN401 - any TOML value; pydantic checks it next
         return (
             {"pattern": ARCHIVE_PATTERN, **given}
             if isinstance(given, dict) and given.get("kind") == "micromanager"
@@ -216,7 +218,7 @@ class SourceSection(_Section):
 
 
 class EncoderSection(_Section):
-    """What turns an image into an embedding."""
+    """Settings of the encoder, which computes the embedding of a well image."""
 
     bundle: str = "default"
     providers: Literal["auto", "cuda", "cpu"] = "auto"
@@ -224,70 +226,74 @@ class EncoderSection(_Section):
 
 
 class StoreSection(_Section):
-    """Where everything that survives a restart is kept."""
+    """Address of the database."""
 
     url: str = "sqlite:///spherorank.sqlite"
 
 
 class RankingSection(_Section):
-    """How and when wells are ranked."""
+    """Settings of the ranking: method, forecast, and time limits."""
 
-    method: MethodChoice = "auto"  # deterioration once it is calibrated
+    method: MethodChoice = "auto"  # departure; deterioration once it is calibrated
     representation: Representation = "both"
-    forecaster: str = "ridge"  # or kernel, drift, persistence, mean; or a folder with forecaster.onnx and forecaster.json
+    # ridge, kernel, drift, persistence, mean, or a folder with forecaster.onnx and forecaster.json
+    forecaster: str = "ridge"
     forecast_from: ForecastFrom = ForecastFrom.DOSING
     metric: MetricName = MetricName.MAHALANOBIS
-    leave_out_unlike: bool = True  # wells whose tissue up to dosing was unlike their fellows'
+    leave_out_unlike: bool = True  # pre-dose outliers take no part in the ranking
     readout_deadline_h: float = Field(default=6, ge=0, le=240)
-    correction_quiet_s: Seconds = (
-        30.0  # a ranked day is corrected once no image of its plate came for this long
-    )
-    seed: int = Field(
-        default=1, ge=0
-    )  # of bootstrap and permutations: the same inputs give the same ranking
+    # A ranked day is corrected when no image of its plate has arrived for this long.
+    correction_quiet_s: Seconds = 30.0
+    # Seed of bootstrap and permutations: the same inputs give the same ranking.
+    seed: int = Field(default=1, ge=0)
 
 
 class TissueSection(_Section):
-    """How tissue is found, and when it counts as exploded; docs/reference/measures.md gives the reasons."""
+    """Settings of the segmenter and of the limits between intact and exploded tissue.
 
-    segmenter: str = "classical"  # or "learned", or a folder with segmenter.onnx and segmenter.json
+    ``docs/reference/measures.md`` defines the limits.
+    """
+
+    # "classical", "learned", or a folder with segmenter.onnx and segmenter.json
+    segmenter: str = "classical"
     open_directions: float = Field(default=ConditionSettings.open_directions, ge=0, le=1)
     spilled: float = Field(default=ConditionSettings.spilled, ge=0, le=100)
 
 
 class PublisherSection(_Section):
-    """Where subscribers connect."""
+    """Settings of the sockets to which subscribers connect."""
 
     events: Endpoint = "tcp://127.0.0.1:5556"
     requests: Endpoint = "tcp://127.0.0.1:5557"
     curve: Literal[False] = False
-    service: str = Field(
-        default="spherorank", pattern=r"^[A-Za-z0-9._-]{1,64}$"
-    )  # whose series of sequence numbers
+    # Name of the service; each service has its own series of sequence numbers.
+    service: str = Field(default="spherorank", pattern=r"^[A-Za-z0-9._-]{1,64}$")
     heartbeat_s: float = Field(default=5.0, gt=0, le=3600)
-    stall_s: float = Field(
-        default=60.0, gt=0, le=3600
-    )  # no heartbeat and no watchdog call once the loop stood still this long
+    # Without progress of the main loop for this long, heartbeat and watchdog calls stop.
+    stall_s: float = Field(default=60.0, gt=0, le=3600)
 
 
 class OutputSection(_Section):
-    """Folders written to."""
+    """Folders to which the service writes rankings and logs."""
 
     rankings: Path = Path("rankings")
     logs: Path = Path("logs")
-    min_free_bytes: int = Field(
-        default=1_000_000_000, ge=0
-    )  # less than this on the store's or rankings' disk raises an alert
+    # Less free space on the disk of the store or of the rankings raises an alert.
+    min_free_bytes: int = Field(default=1_000_000_000, ge=0)
 
 
 class HealthSection(_Section):
-    """The page for monitoring."""
+    """Address of the HTTP page for monitoring (health and metrics)."""
 
     http: Annotated[str, AfterValidator(_host_port)] = "127.0.0.1:9464"
 
 
 class Config(BaseSettings):
-    """Every setting with its default. Relative paths are relative to the configuration file's folder."""
+    """All settings with their defaults.
+
+    :func:`load_config` returns relative paths as absolute paths in the folder of the configuration
+    file.
+    """
 
     model_config = SettingsConfigDict(
         frozen=True, extra="forbid", env_prefix=_PREFIX, env_nested_delimiter="__"
@@ -315,12 +321,18 @@ class Config(BaseSettings):
 
 
 def load_config(path: Path | None) -> Config:
-    """Read the file, lay the environment over it and check everything at once.
+    """Read a configuration file, apply environment variables, and return the checked settings.
+
+    Parameters
+    ----------
+    path
+        The TOML file; None uses the defaults and the environment, with paths in the working folder.
 
     Raises
     ------
     ConfigError
-        With every problem found, each naming the file or variable, the key, the value and what was expected.
+        If any setting is wrong. The error lists all problems, each with the file or variable, the
+        key, the value found and the value expected.
     """
     base = Path.cwd() if path is None else path.absolute().parent
     if path is not None:
@@ -336,11 +348,8 @@ def load_config(path: Path | None) -> Config:
             dotenv_settings: PydanticBaseSettingsSource,
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            del (
-                init_settings,
-                dotenv_settings,
-                file_secret_settings,
-            )  # arguments and other files are no way in
+            # Settings come from the file and the environment only.
+            del init_settings, dotenv_settings, file_secret_settings
             return (
                 (env_settings,)
                 if path is None
@@ -389,7 +398,7 @@ def _unknown_variables() -> list[tuple[str, str]]:
     ]
 
 
-def _describe(problem: Any, path: Path | None) -> tuple[str, str]:  # noqa: ANN401 - pydantic's own error mapping
+def _describe(problem: Any, path: Path | None) -> tuple[str, str]:  # noqa: ANN401 - a TypedDict of pydantic_core
     location = [str(part) for part in problem["loc"]]
     variable = _PREFIX + "__".join(location).upper()
     where = (
@@ -399,10 +408,8 @@ def _describe(problem: Any, path: Path | None) -> tuple[str, str]:  # noqa: ANN4
     )
     model = _model_of(location)
     if problem["type"] == "extra_forbidden":
-        return (
-            where,
-            f"is unknown (value {problem['input']!r}); expected one of {', '.join(model.model_fields)}",
-        )
+        expected = f"expected one of {', '.join(model.model_fields)}"
+        return where, f"is unknown (value {problem['input']!r}); {expected}"
     if problem["type"] == "missing":
         key = next(part for part in reversed(location) if part in model.model_fields)
         return where, f"is missing; expected {model.model_fields[key].description}"
@@ -411,7 +418,7 @@ def _describe(problem: Any, path: Path | None) -> tuple[str, str]:  # noqa: ANN4
 
 
 def _model_of(location: list[str]) -> type[BaseModel]:
-    """Return the table in which this key stands."""
+    """Return the settings class that contains a key, given as its path of tables."""
     match location:
         case ["source", "micromanager", _, *_]:
             return MicromanagerSection
@@ -421,7 +428,7 @@ def _model_of(location: list[str]) -> type[BaseModel]:
 
 
 def _anchored(config: Config, base: Path) -> Config:
-    """Return the configuration with relative paths made absolute from ``base``."""
+    """Return a configuration with each relative path made absolute from the folder ``base``."""
     source: dict[str, Any] = {"path": base / config.source.path.expanduser()}
     if microscope := config.source.micromanager:
         named = {"config": microscope.config, "state": microscope.state} | (
@@ -449,7 +456,10 @@ def _anchored(config: Config, base: Path) -> Config:
 
 
 def microscope_settings(config: Config) -> MicroscopeSettings:
-    """Return what the microscope is driven with. Here and not in :mod:`daemon.wiring`, which loads what may not share a process with camera drivers.
+    """Return the settings of the microscope from the configuration.
+
+    This function is not in :mod:`daemon.wiring`, because that module loads inference libraries,
+    which must not share a process with camera drivers.
 
     Raises
     ------
@@ -471,5 +481,5 @@ def microscope_settings(config: Config) -> MicroscopeSettings:
 
 
 def systemd_socket() -> str | None:
-    """Return the address of systemd's notification socket, None when systemd did not start us."""
+    """Return the address of systemd's notification socket, or None without systemd."""
     return os.environ.get("NOTIFY_SOCKET")
