@@ -136,7 +136,7 @@ def print_real_time_course() -> None:
     print("Real time course, each plate by the other two")
     for plate in measured:
         others = [other for other in measured if other is not plate]
-        card = calibrate(others, digest="", seed=1, fewest=2)
+        card = calibrate(others, digest="", seed=1, min_plates=2)
         predicted = refit(others, card, seed=1).predict(
             plate.trajectories, dosing_day=BASELINE_DAY, readout_day=REAL_READOUT_DAY
         )
@@ -181,7 +181,7 @@ def main() -> None:
         )
         teachers = [assay_plate(plate, representation) for plate in plates[: options.calibrate]]
         started = time.perf_counter()
-        card = calibrate(teachers, digest="", seed=1, fewest=2)
+        card = calibrate(teachers, digest="", seed=1, min_plates=2)
         print_card(card, time.perf_counter() - started)
         print_held_out(plates[options.calibrate :], refit(teachers, card, seed=1), representation)
     print_real_time_course()

@@ -7,28 +7,26 @@ from statistics import fmean
 from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import spearmanr
 
-from inference.deterioration.features import Blocks, FeatureSpace, SeenPlate, filled
-from inference.deterioration.models import MEAN, MODELS, SINGLE, Predict
+from inference.deterioration.features import FeatureSpace, PlateFeatures, fill_missing
+from inference.deterioration.models import MEAN_OF_MODELS, MODELS, SINGLE_MODELS, Predictor
+from schemas.arrays import BoolArray, Float64Array, IndexArray
 from schemas.calibration import CalibrationCard
 from schemas.errors import ProfileError
-from schemas.trajectory import Trajectories
-
-Array = npt.NDArray[np.float64]
+from schemas.trajectory import Representation, Trajectories
 
 CALIBRATION_VERSION = 1
 """Of the way models are learned: another way makes another calibration."""
-FEWEST_PLATES = 4
-LARGEST_SHARE_OF_ERROR = 0.8
+MIN_PLATES = 4
+MAX_ERROR_SHARE = 0.8
 """Of the error that takes no image: a model that is off by more has learned too little."""
 INTERVAL = (0.05, 0.95)
-NEAREST = 80
+INTERVAL_NEIGHBOURS = 80
 """Left-out wells of a like prediction whose errors make an interval."""
-OUTSIDE = 2.0
+MAX_RELATIVE_DISTANCE = 2.0
 """Times as far from the calibration plates as the farthest of these is from the others."""
-FEWEST_WITH_SPREAD = 2
+MIN_PLATES_FOR_SPREAD = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,22 +40,32 @@ class AssayPlate:
 
 
 @dataclass(frozen=True, eq=False)
-class _Taught:
+class _TrainingPlate:
     """What one plate teaches."""
 
-    seen: SeenPlate
-    rows: npt.NDArray[np.intp]  # of the measured wells
-    percent: Array  # (rows,)
+    features: PlateFeatures
+    rows: IndexArray  # of the measured wells
+    percent: Float64Array  # (rows,)
     treatments: tuple[str, ...]  # (rows,) "" for untreated wells, whatever their vehicle
+
+
+@dataclass(frozen=True, eq=False)
+class _Candidate:
+    """A model and representation with its predictions of left-out plates."""
+
+    error: float
+    model: str
+    representation: Representation
+    predicted: list[Float64Array]
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
     """Percent of deterioration of N wells, NaN where a well was not seen."""
 
-    percent: Array  # (N,) 0…100
-    low: Array  # (N,) of the 90 % interval
-    high: Array  # (N,)
+    percent: Float64Array  # (N,) 0…100
+    low: Float64Array  # (N,) of the 90 % interval
+    high: Float64Array  # (N,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +74,8 @@ class Calibration:
 
     card: CalibrationCard
     space: FeatureSpace
-    predict_rows: Predict
-    plates: tuple[SeenPlate, ...]
+    predict_rows: Predictor
+    plates: tuple[PlateFeatures, ...]
 
     def predict(
         self, trajectories: Trajectories, *, dosing_day: int, readout_day: int
@@ -79,20 +87,22 @@ class Calibration:
         ProfileError
             If the plate has no untreated wells, or other features than the model.
         """
-        plate = self._seen(trajectories, dosing_day, readout_day)
+        plate = self._plate_features(trajectories, dosing_day, readout_day)
         percent = np.full(len(plate.wells), np.nan)
-        percent[plate.seen] = np.clip(
-            self.predict_rows(self.space.of(plate)[plate.seen]), 0.0, 100.0
+        percent[plate.has_both] = np.clip(
+            self.predict_rows(self.space.transform(plate)[plate.has_both]), 0.0, 100.0
         )
         low, high = self._interval(percent)
         return Prediction(percent, np.clip(low, 0.0, 100.0), np.clip(high, 0.0, 100.0))
 
-    def _interval(self, percent: Array) -> tuple[Array, Array]:
+    def _interval(self, percent: Float64Array) -> tuple[Float64Array, Float64Array]:
         """Return what lies within the errors of left-out plates' wells of a like prediction (conformal: Lei et al., J. Am. Stat. Assoc. 113, 2018)."""
         known, errors = np.array(self.card.left_out_percent), np.array(self.card.left_out_error)
         low, high = np.full_like(percent, np.nan), np.full_like(percent, np.nan)
         for well in np.flatnonzero(np.isfinite(percent)):
-            near = errors[np.argsort(np.abs(known - percent[well]), kind="stable")[:NEAREST]]
+            near = errors[
+                np.argsort(np.abs(known - percent[well]), kind="stable")[:INTERVAL_NEIGHBOURS]
+            ]
             low[well], high[well] = percent[well] + np.quantile(
                 near, INTERVAL, method="inverted_cdf"
             )
@@ -104,14 +114,14 @@ class Calibration:
         return float(np.quantile(np.abs(self.card.left_out_treatment_error), 0.9, method="higher"))
 
     @cached_property
-    def usual_distances(self) -> Array:
+    def usual_distances(self) -> Float64Array:
         """(plates,): how far each of its plates is from the others."""
         return np.array(
             [
                 _distance(
                     plate,
                     [other for other in self.plates if other is not plate],
-                    FEWEST_WITH_SPREAD,
+                    MIN_PLATES_FOR_SPREAD,
                 )
                 for plate in self.plates
             ]
@@ -125,11 +135,16 @@ class Calibration:
         ProfileError
             If the plate has no untreated wells, or other features than the model.
         """
-        known = FEWEST_WITH_SPREAD + 1  # so that each of them has a usual distance from the others
-        return _distance(self._seen(trajectories, dosing_day, readout_day), self.plates, known)
+        plate = self._plate_features(trajectories, dosing_day, readout_day)
+        # One plate more, so that each calibration plate has a distance from the others.
+        return _distance(plate, self.plates, MIN_PLATES_FOR_SPREAD + 1)
 
-    def _seen(self, trajectories: Trajectories, dosing_day: int, readout_day: int) -> SeenPlate:
-        plate = SeenPlate.of(trajectories, dosing_day=dosing_day, readout_day=readout_day)
+    def _plate_features(
+        self, trajectories: Trajectories, dosing_day: int, readout_day: int
+    ) -> PlateFeatures:
+        plate = PlateFeatures.from_trajectories(
+            trajectories, dosing_day=dosing_day, readout_day=readout_day
+        )
         plate.check_comparable(self.plates[0])
         return plate
 
@@ -140,7 +155,7 @@ def calibrate(
     digest: str,
     seed: int,
     tick: Callable[[], None] = lambda: None,
-    fewest: int = FEWEST_PLATES,
+    min_plates: int = MIN_PLATES,
 ) -> CalibrationCard:
     """Choose a model by leaving out one plate at a time and say how far it is off on plates it has not seen.
 
@@ -155,76 +170,87 @@ def calibrate(
     fewest
         Plates; with fewer a card is not valid.
     """
-    taught, passed_over = _taught(plates)
-    blank = _blank_card(plates, taught, digest)
-    if len(taught) < fewest:
-        return blank.model_copy(
-            update={
-                "why_not": (f"{len(taught)} assay plates; expected at least {fewest}", *passed_over)
-            }
-        )
-    measured = np.concatenate([plate.percent for plate in taught])
-    best: tuple[float, str, Blocks, list[Array]] | None = None
-    for blocks in _blocks(taught[0].seen):
-        left_out: dict[str, list[Array]] = {name: [] for name in SINGLE}
-        for plate in taught:
-            others = [other for other in taught if other is not plate]
-            space = FeatureSpace.settle([other.seen for other in others], blocks)
-            rows = space.of(plate.seen)[plate.rows]
-            for name in SINGLE:
+    training, skipped = _training_plates(plates)
+    blank = _blank_card(plates, training, digest)
+    if len(training) < min_plates:
+        too_few = f"{len(training)} assay plates; expected at least {min_plates}"
+        return blank.model_copy(update={"why_not": (too_few, *skipped)})
+    best = min(_evaluate_candidates(training, seed, tick), key=lambda each: each.error)
+    return blank.model_copy(update=_card_entries(best, training, skipped))
+
+
+def _evaluate_candidates(
+    training: Sequence[_TrainingPlate], seed: int, tick: Callable[[], None]
+) -> list[_Candidate]:
+    measured = np.concatenate([plate.percent for plate in training])
+    candidates = []
+    for representation in _candidate_representations(training[0].features):
+        left_out: dict[str, list[Float64Array]] = {name: [] for name in SINGLE_MODELS}
+        for plate in training:
+            others = [other for other in training if other is not plate]
+            space = FeatureSpace.fit([other.features for other in others], representation)
+            rows = space.transform(plate.features)[plate.rows]
+            for name in SINGLE_MODELS:
                 left_out[name].append(_fit(name, space, others, seed)(rows))
                 tick()
-        left_out[MEAN] = [
+        left_out[MEAN_OF_MODELS] = [
             np.mean(of_models, axis=0) for of_models in zip(*left_out.values(), strict=True)
         ]
         for name, raw in left_out.items():
             predicted = [np.clip(of_plate, 0.0, 100.0) for of_plate in raw]
             error = float(np.abs(measured - np.concatenate(predicted)).mean())
-            if best is None or error < best[0]:
-                best = error, name, blocks, predicted
-    assert best is not None  # noqa: S101 - narrows the type: there is a block and a model
-    error, name, blocks, predicted = best
-    without_images = _error_without_images(taught)
-    valid = error <= LARGEST_SHARE_OF_ERROR * without_images
-    why_not = passed_over if valid else (_too_far(error, without_images), *passed_over)
-    orders = [_spearman(one, plate.percent) for one, plate in zip(predicted, taught, strict=True)]
-    return blank.model_copy(
-        update={
-            "model": name,
-            "representation": blocks,
-            "valid": valid,
-            "why_not": why_not,
-            "mean_error_points": error,
-            "untreated_error_points": without_images,
-            "spearman": fmean(orders),
-            "worst_spearman": min(orders),
-            "percent_low": float(measured.min()),
-            "percent_high": float(measured.max()),
-            "left_out_percent": tuple(np.concatenate(predicted).tolist()),
-            "left_out_error": tuple((measured - np.concatenate(predicted)).tolist()),
-            "left_out_treatment_error": tuple(
-                error
-                for one, plate in zip(predicted, taught, strict=True)
-                for error in _treatment_errors(one, plate)
-            ),
-        }
-    )
+            candidates.append(_Candidate(error, name, representation, predicted))
+    return candidates
+
+
+def _card_entries(
+    best: _Candidate, training: Sequence[_TrainingPlate], skipped: tuple[str, ...]
+) -> dict[str, object]:
+    measured = np.concatenate([plate.percent for plate in training])
+    predicted = np.concatenate(best.predicted)
+    without_images = _error_without_images(training)
+    valid = best.error <= MAX_ERROR_SHARE * without_images
+    correlations = [
+        _spearman(one, plate.percent) for one, plate in zip(best.predicted, training, strict=True)
+    ]
+    return {
+        "model": best.model,
+        "representation": best.representation,
+        "valid": valid,
+        "why_not": skipped if valid else (_error_too_large(best.error, without_images), *skipped),
+        "mean_error_points": best.error,
+        "untreated_error_points": without_images,
+        "spearman": fmean(correlations),
+        "worst_spearman": min(correlations),
+        "percent_low": float(measured.min()),
+        "percent_high": float(measured.max()),
+        "left_out_percent": tuple(predicted.tolist()),
+        "left_out_error": tuple((measured - predicted).tolist()),
+        "left_out_treatment_error": tuple(
+            error
+            for one, plate in zip(best.predicted, training, strict=True)
+            for error in _treatment_errors(one, plate)
+        ),
+    }
 
 
 def refit(plates: Sequence[AssayPlate], card: CalibrationCard, *, seed: int) -> Calibration:
     """Fit the model that a valid card names on all its plates again."""
-    taught, _ = _taught(plates)
-    space = FeatureSpace.settle(
-        [plate.seen for plate in taught], cast("Blocks", card.representation)
+    training, _ = _training_plates(plates)
+    space = FeatureSpace.fit(
+        [plate.features for plate in training], cast("Representation", card.representation)
     )
     return Calibration(
-        card, space, _fit(card.model, space, taught, seed), tuple(plate.seen for plate in taught)
+        card,
+        space,
+        _fit(card.model, space, training, seed),
+        tuple(plate.features for plate in training),
     )
 
 
-def _fit(name: str, space: FeatureSpace, plates: Sequence[_Taught], seed: int) -> Predict:
+def _fit(name: str, space: FeatureSpace, plates: Sequence[_TrainingPlate], seed: int) -> Predictor:
     """Fit a model on all measured wells; what does not vary among them teaches nothing and is not looked at."""
-    features = np.concatenate([space.of(plate.seen)[plate.rows] for plate in plates])
+    features = np.concatenate([space.transform(plate.features)[plate.rows] for plate in plates])
     varies = features.std(axis=0) > 0
     percent, numbers = (
         np.concatenate([plate.percent for plate in plates]),
@@ -234,47 +260,46 @@ def _fit(name: str, space: FeatureSpace, plates: Sequence[_Taught], seed: int) -
     return lambda wells: predict(wells[:, varies])
 
 
-def _taught(plates: Sequence[AssayPlate]) -> tuple[list[_Taught], tuple[str, ...]]:
-    """Return what each plate teaches, and why some teach nothing."""
-    taught: list[_Taught] = []
-    passed_over: list[str] = []
+def _training_plates(plates: Sequence[AssayPlate]) -> tuple[list[_TrainingPlate], tuple[str, ...]]:
+    """Return the plates that a model can be trained on, and the reasons why others are skipped."""
+    training: list[_TrainingPlate] = []
+    skipped: list[str] = []
     for plate in plates:
         try:
-            seen = SeenPlate.of(
-                plate.trajectories, dosing_day=plate.dosing_day, readout_day=plate.readout_day
-            )
-            if taught:
-                seen.check_comparable(taught[0].seen)
+            training.append(_training_plate(plate, training[0].features if training else None))
         except ProfileError as error:
-            passed_over.append(f"passed over: {error}")
-            continue
-        rows = np.array(
-            [
-                row
-                for row, well in enumerate(seen.wells)
-                if seen.seen[row] and well in plate.deterioration_percent
-            ],
-            dtype=np.intp,
-        )
-        percent = np.array([plate.deterioration_percent[seen.wells[row]] for row in rows])
-        if len(rows) == 0 or np.ptp(percent) == 0:
-            passed_over.append(
-                f"passed over: {seen.name}: {len(rows)} measured wells were seen, and their values do not differ"
-            )
-            continue
-        if seen.untreated[rows].all():
-            passed_over.append(
-                f"passed over: {seen.name}: {len(rows)} measured wells were seen, and none of them was treated"
-            )
-            continue
-        treatments = tuple(
-            "" if seen.untreated[row] else plate.trajectories.treatments[row] for row in rows
-        )
-        taught.append(_Taught(seen, rows, percent, treatments))
-    return taught, tuple(passed_over)
+            skipped.append(f"skipped: {error}")
+    return training, tuple(skipped)
 
 
-def _blocks(plate: SeenPlate) -> tuple[Blocks, ...]:
+def _training_plate(plate: AssayPlate, first: PlateFeatures | None) -> _TrainingPlate:
+    """Return the measured wells of a plate; raise ProfileError if it is unsuitable for training."""
+    features = PlateFeatures.from_trajectories(
+        plate.trajectories, dosing_day=plate.dosing_day, readout_day=plate.readout_day
+    )
+    if first is not None:
+        features.check_comparable(first)
+    rows = np.array(
+        [
+            row
+            for row, well in enumerate(features.wells)
+            if features.has_both[row] and well in plate.deterioration_percent
+        ],
+        dtype=np.intp,
+    )
+    percent = np.array([plate.deterioration_percent[features.wells[row]] for row in rows])
+    found = f"{len(rows)} measured wells have images"
+    if len(rows) == 0 or np.ptp(percent) == 0:
+        raise ProfileError(features.name, f"{found}, and their values do not differ")
+    if features.untreated[rows].all():
+        raise ProfileError(features.name, f"{found}, and none of them was treated")
+    treatments = tuple(
+        "" if features.untreated[row] else plate.trajectories.treatments[row] for row in rows
+    )
+    return _TrainingPlate(features, rows, percent, treatments)
+
+
+def _candidate_representations(plate: PlateFeatures) -> tuple[Representation, ...]:
     """Return what a model may look at, of what the plates have."""
     if plate.embedding_dimension == 0:
         return ("measures",)
@@ -286,7 +311,7 @@ def _blocks(plate: SeenPlate) -> tuple[Blocks, ...]:
 
 
 def _blank_card(
-    plates: Sequence[AssayPlate], taught: Sequence[_Taught], digest: str
+    plates: Sequence[AssayPlate], training: Sequence[_TrainingPlate], digest: str
 ) -> CalibrationCard:
     return CalibrationCard(
         digest=digest,
@@ -294,8 +319,8 @@ def _blank_card(
         encoder_id=plates[0].trajectories.encoder_id if plates else "",
         representation=plates[0].trajectories.representation if plates else "measures",
         model="",
-        plates=tuple(plate.seen.name for plate in taught),
-        wells=sum(len(plate.rows) for plate in taught),
+        plates=tuple(plate.features.name for plate in training),
+        wells=sum(len(plate.rows) for plate in training),
         valid=False,
         mean_error_points=None,
         untreated_error_points=None,
@@ -306,7 +331,7 @@ def _blank_card(
     )
 
 
-def _error_without_images(plates: Sequence[_Taught]) -> float:
+def _error_without_images(plates: Sequence[_TrainingPlate]) -> float:
     """Return the mean absolute error of taking every well for untreated, or for the median well of the other plates, whichever is smaller."""
     measured = np.concatenate([plate.percent for plate in plates])
     medians = [
@@ -319,18 +344,18 @@ def _error_without_images(plates: Sequence[_Taught]) -> float:
     return float(min(np.abs(measured).mean(), usual.mean()))
 
 
-def _too_far(error: float, without_images: float) -> str:
+def _error_too_large(error: float, without_images: float) -> str:
     return (
-        f"off by {error:.1f} points on plates left out, and by {without_images:.1f} if every well is taken for untreated or for the usual one; "
-        f"expected at most {LARGEST_SHARE_OF_ERROR:.0%} of that"
+        f"mean error {error:.1f} points on left-out plates, and {without_images:.1f} points without "
+        f"images; expected at most {MAX_ERROR_SHARE:.0%} of the latter"
     )
 
 
-def _spearman(one: Array, other: Array) -> float:
+def _spearman(one: Float64Array, other: Float64Array) -> float:
     return float(spearmanr(one, other).statistic) if np.ptp(one) > 0 and np.ptp(other) > 0 else 0.0
 
 
-def _treatment_errors(predicted: Array, plate: _Taught) -> list[float]:
+def _treatment_errors(predicted: Float64Array, plate: _TrainingPlate) -> list[float]:
     """Return measured less predicted for the mean of each treatment."""
     names = np.array(plate.treatments)
     return [
@@ -340,7 +365,7 @@ def _treatment_errors(predicted: Array, plate: _Taught) -> list[float]:
     ]
 
 
-def _distance(plate: SeenPlate, others: Sequence[SeenPlate], fewest: int) -> float:
+def _distance(plate: PlateFeatures, others: Sequence[PlateFeatures], min_plates: int) -> float:
     """Return the root mean square, over the measures (or an embedding), of how far a plate's mean wells are from other plates', in these plates' spreads.
 
     Untreated or single-dose wells that fewer than so many of the others have are not compared.
@@ -350,7 +375,7 @@ def _distance(plate: SeenPlate, others: Sequence[SeenPlate], fewest: int) -> flo
         means = [_mean_well(other, wells) for other in others]
         known = [mean for mean in means if mean is not None]
         own = _mean_well(plate, wells)
-        if own is None or len(known) < fewest:
+        if own is None or len(known) < min_plates:
             continue
         centre, spread = (
             np.mean(known, axis=0),
@@ -361,7 +386,7 @@ def _distance(plate: SeenPlate, others: Sequence[SeenPlate], fewest: int) -> flo
     return float(max(parts, default=0.0))
 
 
-def _mean_well(plate: SeenPlate, wells: str) -> Array | None:
+def _mean_well(plate: PlateFeatures, wells: str) -> Float64Array | None:
     """Return the readout and the change since dosing of the mean untreated well, or of the mean single-dose well as it differs from that."""
     chosen = plate.untreated if wells == "untreated" else plate.single_dose
     if not chosen.any():
@@ -371,9 +396,12 @@ def _mean_well(plate: SeenPlate, wells: str) -> Array | None:
         if plate.embedding_dimension < plate.readout.shape[1]
         else slice(None)
     )
-    readouts, befores = filled(plate.readout, plate)[:, own], filled(plate.before, plate)[:, own]
+    readouts, befores = (
+        fill_missing(plate.readout, plate)[:, own],
+        fill_missing(plate.before, plate)[:, own],
+    )
 
-    def mean(rows: npt.NDArray[np.bool_]) -> Array:
+    def mean(rows: BoolArray) -> Float64Array:
         readout, before = readouts[rows].mean(axis=0), befores[rows].mean(axis=0)
         return np.concatenate([readout, readout - before])
 

@@ -2,43 +2,40 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.decomposition import PCA
 
 from inference.departure.reduced_space import LARGEST, usable
+from schemas.arrays import BoolArray, Float64Array
 from schemas.errors import ProfileError
 from schemas.plate_map import Group
-from schemas.trajectory import Trajectories
-
-Array = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
-Blocks = Literal["embedding", "measures", "both"]
+from schemas.trajectory import Representation, Trajectories
 
 EMBEDDING_COMPONENTS = 12
-LEAST_POSITIVE = 1e-3
+MIN_POSITIVE_SHARE = 1e-3
 """Of a feature's median: the floor under a logarithm."""
 
 
 @dataclass(frozen=True, eq=False)
-class SeenPlate:
+class PlateFeatures:
     """A plate at dosing and at the readout; rows of wells that lack one of them are NaN."""
 
     name: str
     wells: tuple[str, ...]  # N
     feature_names: tuple[str, ...]  # D
-    before: Array  # (N, D) the last image up to dosing
-    readout: Array  # (N, D)
-    untreated: Mask  # (N,) and seen
-    single_dose: Mask  # (N,) and seen
-    seen: Mask  # (N,)
+    before: Float64Array  # (N, D) the last image up to dosing
+    readout: Float64Array  # (N, D)
+    untreated: BoolArray  # (N,) and seen
+    single_dose: BoolArray  # (N,) and seen
+    has_both: BoolArray  # (N,)
     embedding_dimension: int
     encoder_id: str
 
     @classmethod
-    def of(cls, trajectories: Trajectories, *, dosing_day: int, readout_day: int) -> "SeenPlate":
+    def from_trajectories(
+        cls, trajectories: Trajectories, *, dosing_day: int, readout_day: int
+    ) -> "PlateFeatures":
         """Take the two images from trajectories.
 
         Raises
@@ -57,11 +54,12 @@ class SeenPlate:
             else np.full_like(before, np.nan)
         )
         with_tissue = np.array([group is not Group.BLANK for group in trajectories.groups])
-        seen = usable(readout) & np.isfinite(before).any(axis=1) & with_tissue
-        if not (seen & trajectories.untreated()).any():
+        has_both = usable(readout) & np.isfinite(before).any(axis=1) & with_tissue
+        if not (has_both & trajectories.untreated()).any():
             raise ProfileError(
                 trajectories.plate,
-                f"no untreated well has an image of day {readout_day} and one up to day {dosing_day}; expected some",
+                f"no untreated well has an image of day {readout_day} and one up to day "
+                f"{dosing_day}; expected some",
             )
         return cls(
             name=trajectories.plate,
@@ -69,15 +67,15 @@ class SeenPlate:
             feature_names=trajectories.feature_names,
             before=before,
             readout=readout,
-            untreated=seen & trajectories.untreated(),
-            single_dose=seen
+            untreated=has_both & trajectories.untreated(),
+            single_dose=has_both
             & np.array([group is Group.SINGLE_DOSE for group in trajectories.groups]),
-            seen=seen,
+            has_both=has_both,
             embedding_dimension=trajectories.embedding_dimension,
             encoder_id=trajectories.encoder_id,
         )
 
-    def check_comparable(self, other: "SeenPlate") -> None:
+    def check_comparable(self, other: "PlateFeatures") -> None:
         """Make sure that both plates were looked at in the same way.
 
         Raises
@@ -88,46 +86,50 @@ class SeenPlate:
         if self.encoder_id != other.encoder_id:
             raise ProfileError(
                 self.name,
-                f"has features of the encoder {self.encoder_id!r}; expected {other.encoder_id!r} as plate {other.name} has",
+                f"has features of the encoder {self.encoder_id!r}; expected {other.encoder_id!r} "
+                f"as plate {other.name} has",
             )
         if self.feature_names != other.feature_names:
-            said = f"has {len(self.feature_names)} features, not all of them those of plate {other.name}; expected the same {len(other.feature_names)}"
-            raise ProfileError(self.name, said)
+            raise ProfileError(
+                self.name,
+                f"has {len(self.feature_names)} features that differ from those of plate "
+                f"{other.name}; expected the same {len(other.feature_names)}",
+            )
 
 
 @dataclass(frozen=True, eq=False)
 class FeatureSpace:
     """How wells of any plate become rows of F numbers, settled on the plates that a model is learned from."""
 
-    blocks: Blocks
-    positive: Mask  # (M,) measures that are above 0 on every plate: their ratio to untreated wells says more than their difference
+    representation: Representation
+    positive: BoolArray  # (M,) measures that are above 0 on every plate: their ratio to untreated wells says more than their difference
     components: PCA | None  # of an embedding's differences; None without one
 
     @classmethod
-    def settle(cls, plates: Sequence[SeenPlate], blocks: Blocks) -> "FeatureSpace":
+    def fit(cls, plates: Sequence[PlateFeatures], representation: Representation) -> "FeatureSpace":
         """Learn which measures have ratios, and the main directions of an embedding."""
         split = plates[0].embedding_dimension
         positive = np.ones(plates[0].readout.shape[1] - split, dtype=bool)
         for plate in plates:
             for image in (plate.before, plate.readout):
-                positive &= (filled(image, plate)[plate.seen, split:] > 0).all(axis=0)
-        if blocks == "measures":
-            return cls(blocks, positive, None)
+                positive &= (fill_missing(image, plate)[plate.has_both, split:] > 0).all(axis=0)
+        if representation == "measures":
+            return cls(representation, positive, None)
         differences = np.concatenate(
-            [_differences(plate)[0][plate.seen, :split] for plate in plates]
+            [_differences(plate)[0][plate.has_both, :split] for plate in plates]
         )
         return cls(
-            blocks,
+            representation,
             positive,
             PCA(min(EMBEDDING_COMPONENTS, *differences.shape), random_state=0).fit(differences),
         )
 
-    def of(self, plate: SeenPlate) -> Array:
+    def transform(self, plate: PlateFeatures) -> Float64Array:
         """Return (N, F): differences from the untreated median, at the readout and of the change since dosing; NaN for wells that were not seen."""
         split = plate.embedding_dimension
         readout, change = _differences(plate)
-        rows: list[Array] = []
-        if self.blocks != "embedding":
+        rows: list[Float64Array] = []
+        if self.representation != "embedding":
             rows += [readout[:, split:], change[:, split:], *self._ratios(plate)]
         if self.components is not None:
             rows += [
@@ -135,37 +137,37 @@ class FeatureSpace:
                 for block in (readout, change)
             ]
         features = np.concatenate(rows, axis=1)
-        features[~plate.seen] = np.nan
+        features[~plate.has_both] = np.nan
         return features
 
-    def _ratios(self, plate: SeenPlate) -> list[Array]:
+    def _ratios(self, plate: PlateFeatures) -> list[Float64Array]:
         before, readout = (
-            filled(image, plate)[:, plate.embedding_dimension :][:, self.positive]
+            fill_missing(image, plate)[:, plate.embedding_dimension :][:, self.positive]
             for image in (plate.before, plate.readout)
         )
         floors = (
-            LEAST_POSITIVE * np.abs(np.median(readout[plate.untreated], axis=0))
+            MIN_POSITIVE_SHARE * np.abs(np.median(readout[plate.untreated], axis=0))
             + np.finfo(float).tiny
         )
-        logs, since = (
-            np.log(np.maximum(readout, floors)),
-            np.log(np.maximum(readout, floors)) - np.log(np.maximum(before, floors)),
-        )
-        return [block - np.median(block[plate.untreated], axis=0) for block in (logs, since)]
+        log_readout = np.log(np.maximum(readout, floors))
+        log_change = log_readout - np.log(np.maximum(before, floors))
+        return [
+            block - np.median(block[plate.untreated], axis=0) for block in (log_readout, log_change)
+        ]
 
 
-def filled(image: Array, plate: SeenPlate) -> Array:
+def fill_missing(image: Float64Array, plate: PlateFeatures) -> Float64Array:
     """Return (N, D) with what is missing taken to be like the median untreated well; a feature no untreated well has is 0 in all wells."""
-    known = np.where(np.abs(image) < LARGEST, image, np.nan)
-    controls = known[plate.untreated]
-    compared = np.isfinite(controls).any(axis=0)
+    finite = np.where(np.abs(image) < LARGEST, image, np.nan)
+    untreated = finite[plate.untreated]
+    has_values = np.isfinite(untreated).any(axis=0)
     median = np.zeros(image.shape[1])
-    median[compared] = np.nanmedian(controls[:, compared], axis=0)
-    return np.where(np.isfinite(known) & compared, known, median)
+    median[has_values] = np.nanmedian(untreated[:, has_values], axis=0)
+    return np.where(np.isfinite(finite) & has_values, finite, median)
 
 
-def _differences(plate: SeenPlate) -> tuple[Array, Array]:
-    before, readout = filled(plate.before, plate), filled(plate.readout, plate)
+def _differences(plate: PlateFeatures) -> tuple[Float64Array, Float64Array]:
+    before, readout = fill_missing(plate.before, plate), fill_missing(plate.readout, plate)
     change = readout - before
     return readout - np.median(readout[plate.untreated], axis=0), change - np.median(
         change[plate.untreated], axis=0

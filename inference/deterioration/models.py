@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.ensemble import ExtraTreesRegressor, GradientBoostingRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
@@ -16,35 +15,36 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-Array = npt.NDArray[np.float64]
-Predict = Callable[[Array], Array]
+from schemas.arrays import Float64Array, IndexArray, Int64Array
+
+Predictor = Callable[[Float64Array], Float64Array]
 """(N, F) features -> (N,) percent."""
 
-TREES = 200
-MOST_FOR_KERNEL = 240
+TREE_COUNT = 200
+MAX_WELLS_FOR_KERNEL = 240
 """Wells that settle the widths of a Gaussian process; all wells teach it then."""
-PAIRS_A_PLATE = 1500
+PAIRS_PER_PLATE = 1500
 
 
 class DeteriorationModel(Protocol):
     """Learns percent of deterioration from wells of several plates."""
 
     def fit(
-        self, features: Array, percent: Array, plates: npt.NDArray[np.int64], seed: int
-    ) -> Predict:
+        self, features: Float64Array, percent: Float64Array, plates: Int64Array, seed: int
+    ) -> Predictor:
         """Learn from the (n, F) features and (n,) measured percent of wells; ``plates`` (n,) tells which share one. All are finite."""
         ...
 
 
 @dataclass(frozen=True)
-class Ridge:
+class RidgeModel:
     """Ridge regression of standardised features; the strength by leave-one-out error."""
 
     strengths: tuple[float, ...] = tuple(np.logspace(-1, 4, 11).tolist())
 
     def fit(
-        self, features: Array, percent: Array, plates: npt.NDArray[np.int64], seed: int
-    ) -> Predict:
+        self, features: Float64Array, percent: Float64Array, plates: Int64Array, seed: int
+    ) -> Predictor:
         """Learn as the port says."""
         del plates, seed
         model = make_pipeline(StandardScaler(), RidgeCV(self.strengths)).fit(features, percent)
@@ -52,27 +52,27 @@ class Ridge:
 
 
 @dataclass(frozen=True)
-class Trees:
+class ExtraTreesModel:
     """Extremely randomised trees: Geurts, Ernst and Wehenkel, Mach. Learn. 63 (2006) 3."""
 
     def fit(
-        self, features: Array, percent: Array, plates: npt.NDArray[np.int64], seed: int
-    ) -> Predict:
+        self, features: Float64Array, percent: Float64Array, plates: Int64Array, seed: int
+    ) -> Predictor:
         """Learn as the port says."""
         del plates
         model = ExtraTreesRegressor(
-            TREES, min_samples_leaf=2, max_features=0.5, random_state=seed
+            TREE_COUNT, min_samples_leaf=2, max_features=0.5, random_state=seed
         ).fit(features, percent)
         return lambda wells: np.asarray(model.predict(wells))
 
 
 @dataclass(frozen=True)
-class Boosting:
+class BoostingModel:
     """Gradient boosting of small trees: Friedman, Ann. Stat. 29 (2001) 1189."""
 
     def fit(
-        self, features: Array, percent: Array, plates: npt.NDArray[np.int64], seed: int
-    ) -> Predict:
+        self, features: Float64Array, percent: Float64Array, plates: Int64Array, seed: int
+    ) -> Predictor:
         """Learn as the port says."""
         del plates
         model = GradientBoostingRegressor(
@@ -87,17 +87,17 @@ class Boosting:
 
 
 @dataclass(frozen=True)
-class Process:
+class GaussianProcessModel:
     """A Gaussian process with one width, on standardised features."""
 
     def fit(
-        self, features: Array, percent: Array, plates: npt.NDArray[np.int64], seed: int
-    ) -> Predict:
+        self, features: Float64Array, percent: Float64Array, plates: Int64Array, seed: int
+    ) -> Predictor:
         """Learn as the port says."""
         del plates
         scaler = StandardScaler().fit(features)
         rows = scaler.transform(features)
-        some = np.random.default_rng(seed).permutation(len(rows))[:MOST_FOR_KERNEL]
+        chosen = np.random.default_rng(seed).permutation(len(rows))[:MAX_WELLS_FOR_KERNEL]
         kernel = ConstantKernel(1.0, (1e-2, 1e3)) * RBF(5.0, (0.5, 100.0)) + WhiteKernel(
             0.1, (1e-3, 2.0)
         )
@@ -105,60 +105,66 @@ class Process:
             warnings.simplefilter(
                 "ignore", ConvergenceWarning
             )  # a width or noise at the end of its range is an answer, too
-            settled = (
+            fitted_kernel = (
                 GaussianProcessRegressor(kernel, normalize_y=True)
-                .fit(rows[some], percent[some])
+                .fit(rows[chosen], percent[chosen])
                 .kernel_
             )
-        model = GaussianProcessRegressor(settled, optimizer=None, normalize_y=True).fit(
+        model = GaussianProcessRegressor(fitted_kernel, optimizer=None, normalize_y=True).fit(
             rows, percent
         )
         return lambda wells: np.asarray(model.predict(scaler.transform(wells)))
 
 
 @dataclass(frozen=True)
-class Pairwise:
+class PairwiseModel:
     """A linear score that puts the worse of two wells of a plate above the better one, then stretched to percent.
 
     Pairs of one plate share its assay's errors of scale (RankNet's loss with a linear score: Burges et al., ICML 2005); the stretch is isotonic.
     """
 
     def fit(
-        self, features: Array, percent: Array, plates: npt.NDArray[np.int64], seed: int
-    ) -> Predict:
+        self, features: Float64Array, percent: Float64Array, plates: Int64Array, seed: int
+    ) -> Predictor:
         """Learn as the port says."""
         rng = np.random.default_rng(seed)
         scaler = StandardScaler().fit(features)
         rows = scaler.transform(features)
         first, second = np.concatenate(
-            [_pairs(np.flatnonzero(plates == plate), rng) for plate in np.unique(plates)], axis=1
+            [
+                _pairs_in_both_orders(np.flatnonzero(plates == plate), rng)
+                for plate in np.unique(plates)
+            ],
+            axis=1,
         )
         gap = percent[first] - percent[second]
-        told = gap != 0
+        differs = gap != 0
         model = LogisticRegression(C=0.1, fit_intercept=False, max_iter=500)
         model.fit(
-            (rows[first] - rows[second])[told], gap[told] > 0, sample_weight=np.abs(gap[told])
+            (rows[first] - rows[second])[differs],
+            gap[differs] > 0,
+            sample_weight=np.abs(gap[differs]),
         )
         weights = model.coef_[0]
         stretch = IsotonicRegression(out_of_bounds="clip").fit(rows @ weights, percent)
         return lambda wells: np.asarray(stretch.predict(scaler.transform(wells) @ weights))
 
 
-def _pairs(wells: npt.NDArray[np.intp], rng: np.random.Generator) -> npt.NDArray[np.intp]:
+def _pairs_in_both_orders(wells: IndexArray, rng: np.random.Generator) -> IndexArray:
     """Return (2, pairs): pairs of wells in both orders, so that neither side is the worse one by itself."""
-    one, other = rng.choice(wells, (2, PAIRS_A_PLATE))
+    one, other = rng.choice(wells, (2, PAIRS_PER_PLATE))
     return np.stack([np.concatenate([one, other]), np.concatenate([other, one])])
 
 
 @dataclass(frozen=True)
-class Mean:
+class MeanModel:
     """The mean of several models, which is off by less than most of them where plates are few."""
 
     models: tuple[DeteriorationModel, ...]
 
     def fit(
-        self, features: Array, percent: Array, plates: npt.NDArray[np.int64], seed: int
-    ) -> Predict:
+        self, features: Float64Array, percent: Float64Array, plates: Int64Array, seed: int
+    ) -> Predictor:
         """Learn as the port says."""
         predictions = [model.fit(features, percent, plates, seed) for model in self.models]
         return lambda wells: np.asarray(
@@ -166,13 +172,16 @@ class Mean:
         )
 
 
-SINGLE: Mapping[str, DeteriorationModel] = {
-    "ridge": Ridge(),
-    "trees": Trees(),
-    "boosting": Boosting(),
-    "process": Process(),
-    "pairwise": Pairwise(),
+SINGLE_MODELS: Mapping[str, DeteriorationModel] = {
+    "ridge": RidgeModel(),
+    "trees": ExtraTreesModel(),
+    "boosting": BoostingModel(),
+    "process": GaussianProcessModel(),
+    "pairwise": PairwiseModel(),
 }
-MEAN = "mean"
-MODELS: Mapping[str, DeteriorationModel] = {**SINGLE, MEAN: Mean(tuple(SINGLE.values()))}
+MEAN_OF_MODELS = "mean"
+MODELS: Mapping[str, DeteriorationModel] = {
+    **SINGLE_MODELS,
+    MEAN_OF_MODELS: MeanModel(tuple(SINGLE_MODELS.values())),
+}
 """By the name that a card gives."""

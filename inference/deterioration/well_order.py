@@ -7,7 +7,7 @@ from statistics import fmean
 import numpy as np
 import numpy.typing as npt
 
-from inference.deterioration.calibration import OUTSIDE, Calibration
+from inference.deterioration.calibration import MAX_RELATIVE_DISTANCE, Calibration
 from inference.ranking.treatment_scores import TreatmentScores, place_treatments
 from schemas.ranking import Condition, Scale, TreatmentRank, TreatmentTable, Verdict, WellRank
 from schemas.trajectory import Trajectories
@@ -64,7 +64,7 @@ def drift_of(
     return Drift(
         distance,
         float(100 * (usual < distance).mean()),
-        outside=distance > OUTSIDE * float(usual.max()),
+        outside=distance > MAX_RELATIVE_DISTANCE * float(usual.max()),
     )
 
 

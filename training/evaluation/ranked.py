@@ -152,7 +152,7 @@ def deterioration_percent(
         for place, plate in enumerate(plates)
     ]
     taught = [_assayed(plates[place], seen[place]) for place in fold.teaching]
-    model = refit(taught, calibrate(taught, digest="", seed=_SEED, fewest=2), seed=_SEED)
+    model = refit(taught, calibrate(taught, digest="", seed=_SEED, min_plates=2), seed=_SEED)
     held_out = [plate.seed in fold.held_out for plate in plates]
     return [
         model.predict(trajectories, dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY).percent

@@ -6,9 +6,15 @@ import numpy.typing as npt
 import pytest
 from scipy.stats import spearmanr
 
-from inference.deterioration.calibration import NEAREST, AssayPlate, Calibration, calibrate, refit
-from inference.deterioration.features import FeatureSpace, SeenPlate
-from inference.deterioration.models import DeteriorationModel, Predict, Ridge
+from inference.deterioration.calibration import (
+    INTERVAL_NEIGHBOURS,
+    AssayPlate,
+    Calibration,
+    calibrate,
+    refit,
+)
+from inference.deterioration.features import FeatureSpace, PlateFeatures
+from inference.deterioration.models import DeteriorationModel, Predictor, RidgeModel
 from inference.deterioration.well_order import drift_of
 from schemas.calibration import CalibrationCard
 from schemas.errors import ProfileError
@@ -28,7 +34,7 @@ class Memory:
 
     def fit(
         self, features: Array, percent: Array, plates: npt.NDArray[np.int64], seed: int
-    ) -> Predict:
+    ) -> Predictor:
         del plates, seed
         known = {
             row.tobytes(): value for row, value in zip(features, percent.tolist(), strict=True)
@@ -42,7 +48,7 @@ def elect(monkeypatch: pytest.MonkeyPatch) -> Elect:
     """Let these models alone stand for election."""
 
     def only(**models: DeteriorationModel) -> None:
-        monkeypatch.setattr("inference.deterioration.calibration.SINGLE", models)
+        monkeypatch.setattr("inference.deterioration.calibration.SINGLE_MODELS", models)
         monkeypatch.setattr(
             "inference.deterioration.calibration.MODELS",
             models | {"mean": next(iter(models.values()))},
@@ -54,7 +60,7 @@ def elect(monkeypatch: pytest.MonkeyPatch) -> Elect:
 @pytest.fixture
 def ridge_alone(elect: Elect) -> None:
     """Make a calibration a matter of milliseconds."""
-    elect(ridge=Ridge())
+    elect(ridge=RidgeModel())
 
 
 def learn(plates: list[AssayPlate]) -> CalibrationCard:
@@ -171,10 +177,8 @@ def test_images_that_say_nothing_of_the_kill_make_no_valid_calibration() -> None
         )
         assert not card.valid
         (why,) = card.why_not
-        assert why.startswith("off by ")
-        assert why.endswith(
-            "if every well is taken for untreated or for the usual one; expected at most 80% of that"
-        )
+        assert why.startswith("mean error ")
+        assert why.endswith("points without images; expected at most 80% of the latter")
 
 
 def test_a_model_that_memorises_wells_cannot_look_good(elect: Elect) -> None:
@@ -194,7 +198,7 @@ def test_a_model_that_memorises_wells_cannot_look_good(elect: Elect) -> None:
 
 
 def test_the_model_that_is_least_off_on_plates_left_out_is_chosen(elect: Elect) -> None:
-    elect(memory=Memory(), ridge=Ridge())
+    elect(memory=Memory(), ridge=RidgeModel())
     assert learn(assayed(5)).model == "ridge"
 
 
@@ -203,7 +207,9 @@ def test_the_model_that_is_least_off_on_plates_left_out_is_chosen(elect: Elect) 
 def test_residuals_come_from_models_and_directions_that_never_saw_the_plate(embedding: int) -> None:
     plates = [known_plate(seed, embedding=embedding).assayed() for seed in range(4)]
     seen = [
-        SeenPlate.of(plate.trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY)
+        PlateFeatures.from_trajectories(
+            plate.trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY
+        )
         for plate in plates
     ]
     percent = [np.array(list(plate.deterioration_percent.values())) for plate in plates]
@@ -211,14 +217,14 @@ def test_residuals_come_from_models_and_directions_that_never_saw_the_plate(embe
     expected = []
     for out in range(4):
         rest = [plate for plate in range(4) if plate != out]
-        space = FeatureSpace.settle(
+        space = FeatureSpace.fit(
             [seen[plate] for plate in rest], "both" if card.representation == "both" else "measures"
         )
-        rows = np.concatenate([space.of(seen[plate]) for plate in rest])
-        fitted = Ridge().fit(
+        rows = np.concatenate([space.transform(seen[plate]) for plate in rest])
+        fitted = RidgeModel().fit(
             rows, np.concatenate([percent[plate] for plate in rest]), np.repeat(np.arange(3), 60), 1
         )
-        expected += np.clip(fitted(space.of(seen[out])), 0, 100).tolist()
+        expected += np.clip(fitted(space.transform(seen[out])), 0, 100).tolist()
     assert card.left_out_percent == pytest.approx(expected)
     assert card.left_out_error == pytest.approx(np.concatenate(percent) - expected)
 
@@ -250,10 +256,14 @@ def test_an_interval_is_made_of_the_errors_of_the_left_out_wells_of_nearest_pred
         near = sorted(
             (abs(known - percent), place)
             for place, known in enumerate(calibration.card.left_out_percent)
-        )[:NEAREST]
+        )[:INTERVAL_NEIGHBOURS]
         errors = sorted(calibration.card.left_out_error[place] for _, place in near)
-        assert low == pytest.approx(np.clip(percent + errors[NEAREST // 20 - 1], 0, 100))
-        assert high == pytest.approx(np.clip(percent + errors[NEAREST - NEAREST // 20 - 1], 0, 100))
+        assert low == pytest.approx(
+            np.clip(percent + errors[INTERVAL_NEIGHBOURS // 20 - 1], 0, 100)
+        )
+        assert high == pytest.approx(
+            np.clip(percent + errors[INTERVAL_NEIGHBOURS - INTERVAL_NEIGHBOURS // 20 - 1], 0, 100)
+        )
 
 
 @pytest.mark.usefixtures("ridge_alone")
@@ -325,12 +335,15 @@ def of_another_encoder(plate: AssayPlate) -> AssayPlate:
             without_images,
             "K-2: no untreated well has an image of day 10 and one up to day 7; expected some",
         ),
-        (without_differences, "K-2: 60 measured wells were seen, and their values do not differ"),
-        (without_measured_wells, "K-2: 0 measured wells were seen, and their values do not differ"),
-        (without_treated_wells, "K-2: 20 measured wells were seen, and none of them was treated"),
+        (without_differences, "K-2: 60 measured wells have images, and their values do not differ"),
+        (
+            without_measured_wells,
+            "K-2: 0 measured wells have images, and their values do not differ",
+        ),
+        (without_treated_wells, "K-2: 20 measured wells have images, and none of them was treated"),
         (
             with_fewer_features,
-            "K-2: has 4 features, not all of them those of plate K-0; expected the same 5",
+            "K-2: has 4 features that differ from those of plate K-0; expected the same 5",
         ),
         (
             of_another_encoder,
@@ -346,7 +359,7 @@ def test_a_plate_that_teaches_nothing_is_passed_over_and_named(
     card = learn(plates)
     assert card.valid
     assert card.plates == ("K-0", "K-1", "K-3", "K-4")
-    assert card.why_not == (f"passed over: {said}",)
+    assert card.why_not == (f"skipped: {said}",)
     others = [plate for plate in plates if plate is not plates[2]]
     fresh = known_plate(9).trajectories
     one, other = (
@@ -356,7 +369,7 @@ def test_a_plate_that_teaches_nothing_is_passed_over_and_named(
     assert (one.percent == other.percent).all()
     too_few = learn(plates[:4])
     assert not too_few.valid
-    assert too_few.why_not == ("3 assay plates; expected at least 4", f"passed over: {said}")
+    assert too_few.why_not == ("3 assay plates; expected at least 4", f"skipped: {said}")
 
 
 @pytest.mark.usefixtures("ridge_alone")
@@ -460,7 +473,7 @@ def test_a_plate_of_the_same_kind_lies_within_the_range_seen_and_one_of_another_
 
 def calibrated_by_ridge(plates: list[AssayPlate]) -> CalibrationCard:
     """Return what names a model, without choosing it."""
-    return calibrate(plates, digest="", seed=1, fewest=99).model_copy(
+    return calibrate(plates, digest="", seed=1, min_plates=99).model_copy(
         update={"model": "ridge", "representation": "measures"}
     )
 

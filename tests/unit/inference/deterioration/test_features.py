@@ -4,18 +4,20 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from inference.deterioration.features import EMBEDDING_COMPONENTS, Blocks, FeatureSpace, SeenPlate
+from inference.deterioration.features import EMBEDDING_COMPONENTS, FeatureSpace, PlateFeatures
 from schemas.errors import ProfileError
 from schemas.plate_map import Group
-from schemas.trajectory import Trajectories
+from schemas.trajectory import Representation, Trajectories
 from tests.assayed_plates import DOSING_DAY, MEASURES, READOUT_DAY, known_plate
 
 Array = npt.NDArray[np.float64]
 TILT = MEASURES.index("tilt")
 
 
-def seen(trajectories: Trajectories) -> SeenPlate:
-    return SeenPlate.of(trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY)
+def seen(trajectories: Trajectories) -> PlateFeatures:
+    return PlateFeatures.from_trajectories(
+        trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY
+    )
 
 
 def changed(
@@ -32,11 +34,11 @@ def changed(
     return replace(trajectories, features=features)
 
 
-def rows_of(*plates: Trajectories, blocks: Blocks = "measures") -> list[Array]:
+def rows_of(*plates: Trajectories, representation: Representation = "measures") -> list[Array]:
     """Return the features of plates in the space that they settle together."""
     all_seen = [seen(plate) for plate in plates]
-    space = FeatureSpace.settle(all_seen, blocks)
-    return [space.of(plate) for plate in all_seen]
+    space = FeatureSpace.fit(all_seen, representation)
+    return [space.transform(plate) for plate in all_seen]
 
 
 def test_the_median_untreated_well_is_0_in_every_measure_on_every_plate() -> None:
@@ -60,7 +62,7 @@ def test_a_factor_on_positive_measures_changes_no_ratio_and_a_sum_no_difference(
 
 def test_a_measure_has_a_ratio_only_where_it_is_positive_on_every_plate() -> None:
     plates = [seen(known_plate(seed).trajectories) for seed in (1, 2)]
-    assert FeatureSpace.settle(plates, "measures").positive.tolist() == [
+    assert FeatureSpace.fit(plates, "measures").positive.tolist() == [
         True,
         True,
         False,
@@ -68,7 +70,7 @@ def test_a_measure_has_a_ratio_only_where_it_is_positive_on_every_plate() -> Non
         False,
     ]
     touched = seen(changed(known_plate(3).trajectories, 0.0, wells=7, day=1, feature=0))
-    assert FeatureSpace.settle([*plates, touched], "measures").positive.tolist() == [
+    assert FeatureSpace.fit([*plates, touched], "measures").positive.tolist() == [
         False,
         True,
         False,
@@ -78,8 +80,10 @@ def test_a_measure_has_a_ratio_only_where_it_is_positive_on_every_plate() -> Non
 
 
 def test_a_measure_that_falls_to_0_on_a_new_plate_has_a_finite_ratio_all_the_same() -> None:
-    space = FeatureSpace.settle([seen(known_plate(1).trajectories)], "measures")
-    rows = space.of(seen(changed(known_plate(2).trajectories, 0.0, wells=30, day=1, feature=0)))
+    space = FeatureSpace.fit([seen(known_plate(1).trajectories)], "measures")
+    rows = space.transform(
+        seen(changed(known_plate(2).trajectories, 0.0, wells=30, day=1, feature=0))
+    )
     assert np.isfinite(rows).all()
     assert rows[30, 2 * len(MEASURES)] == pytest.approx(np.log(1e-3), abs=0.2)
 
@@ -113,7 +117,7 @@ def test_the_last_image_up_to_dosing_counts_and_days_need_not_be_even() -> None:
     before = seen(days).before
     assert (before[6] == late[6]).all()
     assert (before[7] == early[7]).all()
-    assert seen(days).seen.all()
+    assert seen(days).has_both.all()
 
 
 def test_days_after_dosing_but_the_readout_are_not_looked_at() -> None:
@@ -138,7 +142,7 @@ def test_wells_without_one_of_the_two_images_are_not_seen_and_are_nan() -> None:
 def test_wells_without_tissue_are_not_seen() -> None:
     plate = known_plate(1).trajectories
     blank = replace(plate, groups=(*plate.groups[:-1], Group.BLANK))
-    assert np.flatnonzero(~seen(blank).seen).tolist() == [59]
+    assert np.flatnonzero(~seen(blank).has_both).tolist() == [59]
 
 
 @pytest.mark.parametrize(("dosing_day", "readout_day"), [(DOSING_DAY, 12), (3, READOUT_DAY)])
@@ -149,7 +153,9 @@ def test_a_plate_without_one_of_the_two_days_is_refused_with_both(
         ProfileError,
         match=f"K-1: no untreated well has an image of day {readout_day} and one up to day {dosing_day}; expected some",
     ):
-        SeenPlate.of(known_plate(1).trajectories, dosing_day=dosing_day, readout_day=readout_day)
+        PlateFeatures.from_trajectories(
+            known_plate(1).trajectories, dosing_day=dosing_day, readout_day=readout_day
+        )
 
 
 def test_a_plate_without_untreated_wells_is_refused() -> None:
@@ -160,26 +166,30 @@ def test_a_plate_without_untreated_wells_is_refused() -> None:
 
 def test_an_embedding_is_seen_in_the_directions_that_other_plates_settled() -> None:
     teacher, other = (seen(known_plate(seed, embedding=40).trajectories) for seed in (1, 2))
-    space = FeatureSpace.settle([teacher], "embedding")
-    rows = space.of(other)
+    space = FeatureSpace.fit([teacher], "embedding")
+    rows = space.transform(other)
     assert rows.shape[1] == 2 * EMBEDDING_COMPONENTS
     alone = changed(
         known_plate(2, embedding=40).trajectories, 1e3, wells=30, day=1, feature=slice(40)
     )
-    assert (space.of(seen(alone))[29] == rows[29]).all()
-    assert np.abs(space.of(seen(alone))[30]).max() > 100 * np.abs(rows).max()
+    assert (space.transform(seen(alone))[29] == rows[29]).all()
+    assert np.abs(space.transform(seen(alone))[30]).max() > 100 * np.abs(rows).max()
 
 
 def test_an_embedding_and_measures_stand_beside_each_other() -> None:
     plates = [known_plate(seed, embedding=40).trajectories for seed in (1, 2)]
     measures, embedding, both = (
-        rows_of(*plates, blocks=blocks)[0] for blocks in ("measures", "embedding", "both")
+        rows_of(*plates, representation=representation)[0]
+        for representation in ("measures", "embedding", "both")
     )
     assert (np.concatenate([measures, embedding], axis=1) == both).all()
 
 
 def test_a_short_embedding_has_no_more_directions_than_dimensions() -> None:
-    assert rows_of(known_plate(1, embedding=3).trajectories, blocks="embedding")[0].shape[1] == 6
+    assert (
+        rows_of(known_plate(1, embedding=3).trajectories, representation="embedding")[0].shape[1]
+        == 6
+    )
 
 
 @pytest.mark.parametrize(
@@ -191,7 +201,7 @@ def test_a_short_embedding_has_no_more_directions_than_dimensions() -> None:
         ),
         (
             replace(known_plate(2).trajectories, feature_names=("a", *MEASURES[1:])),
-            "K-2: has 5 features, not all of them those of plate K-1; expected the same 5",
+            "K-2: has 5 features that differ from those of plate K-1; expected the same 5",
         ),
     ],
 )

@@ -3,7 +3,14 @@ import numpy.typing as npt
 import pytest
 from scipy.stats import spearmanr
 
-from inference.deterioration.models import MEAN, MODELS, SINGLE, DeteriorationModel, Pairwise, Ridge
+from inference.deterioration.models import (
+    MEAN_OF_MODELS,
+    MODELS,
+    SINGLE_MODELS,
+    DeteriorationModel,
+    PairwiseModel,
+    RidgeModel,
+)
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -64,8 +71,8 @@ def test_a_feature_that_never_varies_and_few_wells_keep_no_model_from_learning(n
 def test_the_mean_is_the_mean_of_the_single_models() -> None:
     features, percent, plates = wells(0, plates=2)
     new, _, _ = wells(1, plates=1)
-    single = [model.fit(features, percent, plates, 0)(new) for model in SINGLE.values()]
-    assert MODELS[MEAN].fit(features, percent, plates, 0)(new) == pytest.approx(
+    single = [model.fit(features, percent, plates, 0)(new) for model in SINGLE_MODELS.values()]
+    assert MODELS[MEAN_OF_MODELS].fit(features, percent, plates, 0)(new) == pytest.approx(
         np.mean(single, axis=0)
     )
 
@@ -73,7 +80,7 @@ def test_the_mean_is_the_mean_of_the_single_models() -> None:
 def test_pairs_within_plates_tell_the_order_where_assays_are_off_by_a_factor_and_an_offset_of_the_plate() -> (
     None
 ):
-    models: dict[str, DeteriorationModel] = {"pairwise": Pairwise(), "ridge": Ridge()}
+    models: dict[str, DeteriorationModel] = {"pairwise": PairwiseModel(), "ridge": RidgeModel()}
     orders: dict[str, list[float]] = {name: [] for name in models}
     for seed in range(8):
         told = of_plates_whose_assays_differ(seed)
@@ -86,5 +93,5 @@ def test_pairs_within_plates_tell_the_order_where_assays_are_off_by_a_factor_and
 
 def test_a_pairwise_percent_rises_with_its_score_and_stays_within_what_was_measured() -> None:
     features, percent, plates = wells(0)
-    predicted = Pairwise().fit(features, percent, plates, 0)(10 * features)
+    predicted = PairwiseModel().fit(features, percent, plates, 0)(10 * features)
     assert percent.min() <= predicted.min() < predicted.max() <= percent.max()

@@ -415,7 +415,7 @@ def test_a_plate_that_cannot_be_compared_is_refused(
     calibration: Calibration, departed: TreatmentTable
 ) -> None:
     with pytest.raises(
-        ProfileError, match="K-50: has 5 features, not all of them those of plate K-0"
+        ProfileError, match="K-50: has 5 features that differ from those of plate K-0"
     ):
         place(
             departed,
