@@ -1,6 +1,5 @@
 """The one file that names adapters: opens every part from the configuration, in order, and closes them in reverse."""
 
-import importlib.metadata
 import sys
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from acquisition.drop_folder.source import DropFolder, DropFolderSettings
 from acquisition.microscope.imaging_requests import open_imaging_requests
 from daemon.alerts import Alerts
 from daemon.calibrations import Calibrations
+from daemon.code_version import code_version
 from daemon.config import Config, EncoderSection, systemd_socket
 from daemon.daily import DailyPath, RankingSettings
 from daemon.encoder_switch import check_complete
@@ -47,7 +47,7 @@ from schemas.forecast import ForecastFrom, MetricName
 from store.embedding_ledger import SqlEmbeddingLedger
 from store.sql_store import SqlStore
 
-VERSION = importlib.metadata.version("spherorank")
+VERSION = code_version()
 STALL_TOLD_S = 30.0  # the microscope's process notices a stall itself; only a process that cannot even do that is silent for so much longer
 
 
