@@ -1,4 +1,7 @@
-"""``spherorank train …`` and ``spherorank evaluate``: reads its input, calls one thing. torch is loaded when a command runs, not for ``--help``."""
+"""The commands ``spherorank train`` and ``spherorank evaluate``.
+
+Each command imports the module that does its work when it runs, so that ``--help`` loads no torch.
+"""
 
 import importlib
 from pathlib import Path
@@ -8,8 +11,7 @@ from typing import Annotated
 import typer
 
 from schemas.errors import ConfigError
-
-EXIT_STOPPED = 1
+from schemas.exit_codes import ExitCode
 
 train = typer.Typer(
     help="Train encoders, forecasters and segmenters (extra `train`).",
@@ -20,7 +22,13 @@ evaluate = typer.Typer(add_completion=False)
 
 
 def _needing_torch(module: str) -> ModuleType:
-    """Import a module of this package that needs the extra ``train``; without it say how to get it."""
+    """Import a module of this package that needs torch, and return it.
+
+    Raises
+    ------
+    ConfigError
+        If the extra ``train`` is not installed.
+    """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -28,7 +36,8 @@ def _needing_torch(module: str) -> ModuleType:
             raise
         raise ConfigError(
             "spherorank",
-            f'the Python package {error.name} is missing; expected the extra: pip install "spherorank[train]"',
+            f"the Python package {error.name} is missing; "
+            'expected the extra: pip install "spherorank[train]"',
         ) from error
 
 
@@ -37,54 +46,54 @@ def ssl(
     out: Annotated[
         Path,
         typer.Option(
-            help="Folder of checkpoint, curve and bundle; an unfinished training there is gone on with."
+            help="Folder for checkpoint, curve and bundle; an unfinished training is continued."
         ),
     ],
     config: Annotated[
         Path | None,
-        typer.Option(
-            help="The training's configuration (deploy/train.example.toml shows every key)."
-        ),
+        typer.Option(help="Training configuration (deploy/train.example.toml shows every key)."),
     ] = None,
 ) -> None:
     """Train an encoder on well images without labels and write its bundle to OUT/bundle."""
-    settings = _needing_torch("training.encoder.config").load_training_config(config)
+    settings = _needing_torch("training.encoder.config").load_encoder_training_config(config)
     trained = _needing_torch("training.encoder.train").train_encoder(settings, out)
-    if trained.outcome == "stopped":
+    if trained.status == "stopped":
         typer.echo(
-            f"{out}: stopped after {trained.steps} of {settings.run.steps} steps; the same command goes on",
+            f"{out}: stopped after {trained.steps} of {settings.run.steps} steps; "
+            "the same command continues",
             err=True,
         )
-        raise typer.Exit(EXIT_STOPPED)
+        raise typer.Exit(ExitCode.FAILED)
     if trained.bundle is not None:  # only the first of several processes writes it
         typer.echo(trained.summary)
 
 
-@train.command()
-def reduce(
+@train.command("reduce")
+def reduce_encoder(
     bundle: Annotated[
         str,
-        typer.Argument(help="The encoder bundle: a folder, or the name of one that is shipped."),
+        typer.Argument(help="Encoder bundle: a folder, or the name of a shipped one."),
     ],
-    to: Annotated[str, typer.Option(help="float16, or int8 (static quantisation).")],
+    to: Annotated[str, typer.Option(help="Number format: float16, or int8 (static quantisation).")],
     config: Annotated[
         Path,
         typer.Option(
-            help="A training's configuration: the images of its [data] calibrate and compare."
+            help="Training configuration; the images of its [data] calibrate and compare."
         ),
     ],
     out: Annotated[
-        Path, typer.Option(help="The folder of the reduced bundle; replaced if it exists.")
+        Path, typer.Option(help="Folder for the reduced bundle; replaced if it exists.")
     ],
 ) -> None:
-    """Write a smaller bundle, held to the full one on real images."""
-    settings = _needing_torch("training.encoder.config").load_training_config(config)
-    reduced = _needing_torch("training.encoder.reduced_precision").reduce_on(
+    """Write a smaller encoder bundle and compare its embeddings with those of the full one."""
+    settings = _needing_torch("training.encoder.config").load_encoder_training_config(config)
+    reduced = _needing_torch("training.encoder.reduced_precision").reduce_with_training_data(
         bundle, to, settings.data, out
     )
     megabytes = f"{reduced.bytes_before / 1e6:.1f} → {reduced.bytes_after / 1e6:.1f} MB"
     typer.echo(
-        f"{out}: {megabytes}; likeness with float32 {reduced.likeness:.4f} (mean cosine of centred embeddings), largest difference {reduced.largest:.2g}"
+        f"{out}: {megabytes}; mean cosine of centred embeddings with float32 "
+        f"{reduced.similarity:.4f}, largest difference {reduced.largest_difference:.2g}"
     )
 
 
@@ -92,18 +101,18 @@ def reduce(
 def forecaster(
     config: Annotated[
         Path | None,
-        typer.Option(help="The forecaster's configuration; it also names the bundle's folder."),
+        typer.Option(help="Forecaster configuration; it also names the folder of the bundle."),
     ] = None,
     *,
     joint: Annotated[
         bool,
         typer.Option(
             "--joint",
-            help="Also learn a projection of the embedding; that encoder goes to <out>-encoder.",
+            help="Also learn a projection of the embedding, and write it to <out>-encoder.",
         ),
     ] = False,
 ) -> None:
-    """Train a forecaster on many plates' untreated wells and write its bundle."""
+    """Train a forecaster on the untreated wells of many plates and write its bundle."""
     trained = _needing_torch("training.forecaster.train").train_forecaster(
         config, typer.echo, joint=joint
     )
@@ -114,13 +123,11 @@ def forecaster(
 def segmenter(
     out: Annotated[
         Path,
-        typer.Option(
-            help="Folder of checkpoint and bundle; an unfinished training there is gone on with."
-        ),
+        typer.Option(help="Folder for checkpoint and bundle; an unfinished training is continued."),
     ],
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    steps: Annotated[int, typer.Option(min=1, help="Batches of 18 views.")] = 850,
-    threads: Annotated[int, typer.Option(min=1)] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the training.")] = 0,
+    steps: Annotated[int, typer.Option(min=1, help="Number of batches, each of 18 views.")] = 850,
+    threads: Annotated[int, typer.Option(min=1, help="Number of CPU threads.")] = 1,
 ) -> None:
     """Train a segmenter on virtual plates and write its bundle to OUT/bundle."""
     parity = _needing_torch("training.segmenter.train").run(
@@ -134,24 +141,26 @@ def evaluate_encoders(
     bundles: Annotated[
         list[str],
         typer.Argument(
-            help="Encoder bundles: folders or names of shipped ones; a+b judges two as one."
+            help="Encoder bundles: folders, or names of shipped ones; a+b evaluates two as one."
         ),
     ],
     out: Annotated[
         Path,
         typer.Option(
-            help="Folder of report.html, table.txt and one JSON an encoder; what is there is not computed again."
+            help="Folder for report.html, table.txt and one JSON file per encoder; "
+            "existing JSON files are not computed again."
         ),
     ],
     cache: Annotated[
         Path, typer.Option(help="Folder of rendered plates and embeddings; may be deleted.")
     ] = Path("evaluation-cache"),
     real_data: Annotated[
-        Path | None, typer.Option(help="Folder of real images; without it they are left out.")
+        Path | None,
+        typer.Option(help="Folder of real images. Without it, these rows are left out."),
     ] = None,
-    threads: Annotated[int, typer.Option(min=1)] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Number of encoder threads.")] = 1,
 ) -> None:
-    """Judge encoders side by side, hand measures beside them, and write a report."""
+    """Compare encoders with each other and with the tissue measures, and write a report."""
     judge = _needing_torch("training.evaluation.evaluate")
     judge.evaluate_bundles(bundles, out, cache_folder=cache, real_data=real_data, threads=threads)
     typer.echo((out / judge.TABLE).read_text(encoding="utf-8"))

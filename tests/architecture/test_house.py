@@ -1,4 +1,4 @@
-"""The rules of the house, held by the house itself."""
+"""Rules of the whole repository: imports, packages, the command line and the example settings."""
 
 import importlib.metadata
 import json
@@ -52,7 +52,8 @@ def test_the_service_never_loads_torch(command: str, tmp_path: Path) -> None:
     (tmp_path / "drop").mkdir()
     config = tmp_path / "spherorank.toml"
     config.write_text(
-        f'[source]\nsettle_s = 0.1\n[health]\nhttp = ""\n[publisher]\nevents = "ipc://{tmp_path}/events"\nrequests = "ipc://{tmp_path}/requests"\n'
+        '[source]\nsettle_s = 0.1\n[health]\nhttp = ""\n[publisher]\n'
+        f'events = "ipc://{tmp_path}/events"\nrequests = "ipc://{tmp_path}/requests"\n'
     )
     arguments = command.format(config=config).split()
     loaded = modules_after(
@@ -109,7 +110,7 @@ def timed(*commands: Sequence[object]) -> list[float]:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_nobody_else_owns_our_package_names(package: str) -> None:
+def test_no_other_distribution_installs_a_package_of_the_same_name(package: str) -> None:
     assert set(importlib.metadata.packages_distributions().get(package, ())) <= {"spherorank"}
     assert __import__(package).__file__ == str(ROOT / package / "__init__.py")
 
@@ -149,7 +150,9 @@ def test_the_example_shows_the_defaults() -> None:
                 assert value == defaults[section][key], f"{section}.{key}"
 
 
-def test_the_microscope_of_the_example_can_be_had_by_taking_its_signs_away(tmp_path: Path) -> None:
+def test_the_microscope_section_of_the_example_is_valid_without_its_comment_signs(
+    tmp_path: Path,
+) -> None:
     table = (
         (ROOT / "deploy" / "spherorank.example.toml")
         .read_text()
@@ -171,7 +174,7 @@ def test_the_microscope_of_the_example_can_be_had_by_taking_its_signs_away(tmp_p
         "z_limits_um",
         "um_per_px",
         "acquire_days",
-    }  # a lab's own, or unset
+    }  # set by each laboratory, or unset
     for key, field in MicromanagerSection.model_fields.items():
         assert key in own or getattr(section, key) == field.default, key
 
@@ -205,7 +208,7 @@ def test_every_command_and_option_has_help_and_is_documented() -> None:
             assert any(text in sections[name] for text in shown), f"{name} {parameter.name}"
 
 
-def test_no_package_has_a_junk_drawer() -> None:
+def test_no_module_is_named_for_unrelated_functions() -> None:
     names = {path.stem for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
     assert not {"utils", "helpers", "util", "misc", "common"} & names
 

@@ -1,4 +1,4 @@
-"""The first thing a stranger runs."""
+"""The demonstration with a virtual robot, run as a real process."""
 
 import re
 import subprocess
@@ -11,7 +11,7 @@ from tests.service_process import SPHERORANK
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_the_demo_ends_with_a_final_ranking_in_the_order_of_the_truth(tmp_path: Path) -> None:
+def test_the_demo_ends_with_a_final_ranking_in_the_order_of_the_true_kill(tmp_path: Path) -> None:
     done = subprocess.run(
         [SPHERORANK, "demo", "--out", tmp_path / "demo", "--seed", "4"],
         capture_output=True,

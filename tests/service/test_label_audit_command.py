@@ -1,4 +1,4 @@
-"""``--audit`` of ``spherorank rank`` as a person calls it."""
+"""The option ``--audit`` of ``spherorank rank``, run as a real process."""
 
 import subprocess
 from pathlib import Path
@@ -13,7 +13,7 @@ KILLS = (0.0, 0.2, 0.5, 1.0, 1.2, 1.5, 2.0)
 
 
 def profiles(known: Trajectories, *, exchanged: tuple[int, int]) -> pd.DataFrame:
-    """Return a plate as a profile table, with two labels exchanged."""
+    """Return a plate as a table of profiles, with the labels of two wells exchanged."""
     label = list(range(len(known.wells)))
     one, other = exchanged
     label[one], label[other] = other, one
@@ -49,7 +49,7 @@ def rank(folder: Path, *options: object) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_rank_prints_which_labels_are_in_doubt_and_writes_nothing_more(tmp_path: Path) -> None:
+def test_rank_prints_the_labels_in_doubt_and_writes_no_extra_file(tmp_path: Path) -> None:
     known = plate(KILLS, encoder_id="")
     killed = known.treatments.index("drug6:1 uM")
     profiles(known, exchanged=(4, killed)).to_csv(tmp_path / "profiles.csv", index=False)

@@ -1,4 +1,7 @@
-"""From one encoder to another: the stored images are embedded again, beside what is there, and only then does the service switch."""
+"""The switch to another encoder: all stored images are embedded before the service uses it.
+
+The embeddings by the earlier encoder are kept.
+"""
 
 import os
 import shutil
@@ -28,7 +31,7 @@ CANARY_UM_PER_PX = 4.0
 
 @pytest.fixture(scope="module")
 def another(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a bundle that sees wells a little darker: other embeddings, another encoder."""
+    """Return the folder of a second encoder bundle, which scales the background and so differs."""
     folder = tmp_path_factory.mktemp("bundles") / "another"
     shipped = load_bundle("default")
     preprocessing = shipped.card.preprocessing.model_copy(
@@ -61,9 +64,9 @@ def encoder_id(another: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def taken_in(tmp_path_factory: pytest.TempPathFactory, rendered: Path) -> Path:
-    """Let the service take in the plate, once."""
-    service = ServiceProcess(tmp_path_factory.mktemp("taken_in"))
+def ingested(tmp_path_factory: pytest.TempPathFactory, rendered: Path) -> Path:
+    """Return the folder of a service that has ingested the plate."""
+    service = ServiceProcess(tmp_path_factory.mktemp("ingested"))
     shutil.copytree(rendered / "drop", service.drop)
     service.configure()
     assert service.run_once().returncode == 0
@@ -71,25 +74,28 @@ def taken_in(tmp_path_factory: pytest.TempPathFactory, rendered: Path) -> Path:
 
 
 @pytest.fixture
-def stored(tmp_path: Path, taken_in: Path) -> ServiceProcess:
-    """Return a site of one's own with the plate stored; copied files keep their times, so they are the versions that were taken in."""
+def stored(tmp_path: Path, ingested: Path) -> ServiceProcess:
+    """Return a copy of the service with the ingested plate.
+
+    Copied files keep their modification times, so they are the ingested versions.
+    """
     service = ServiceProcess(tmp_path / "site")
     shutil.copytree(
-        taken_in, service.folder, ignore=shutil.ignore_patterns("events", "requests")
+        ingested, service.folder, ignore=shutil.ignore_patterns("events", "requests")
     )  # sockets
     service.configure()
     return service
 
 
 def with_bundle(service: ServiceProcess, bundle: Path) -> Config:
-    """Name another bundle in the configuration and return what it then says, with paths that hold from everywhere."""
+    """Set another encoder bundle in the configuration file and return the loaded settings."""
     if "[encoder]" not in service.config.read_text():
         service.config.write_text(service.config.read_text() + f'[encoder]\nbundle = "{bundle}"\n')
     return load_config(service.config)
 
 
 def embedded(service: ServiceProcess, encoder_id: str) -> tuple[int, int]:
-    """Return how many images the encoder embedded, and how many it was refused."""
+    """Return the numbers of images that an encoder embedded and refused."""
     with closing(SqlEmbeddingLedger(f"sqlite:///{service.folder}/spherorank.sqlite")) as ledger:
         [of_plate] = ledger.embedded(encoder_id)
     assert of_plate.images == IMAGES
@@ -97,7 +103,7 @@ def embedded(service: ServiceProcess, encoder_id: str) -> tuple[int, int]:
 
 
 @pytest.mark.slow
-def test_a_killed_re_embedding_goes_on_and_the_plate_is_ranked_with_both_encoders(
+def test_a_killed_re_embedding_continues_and_the_plate_is_ranked_with_both_encoders(
     stored: ServiceProcess, another: Path, encoder_id: str
 ) -> None:
     command = stored.command("embed", "--store", "--bundle", str(another), "--jobs", "2")
@@ -111,12 +117,10 @@ def test_a_killed_re_embedding_goes_on_and_the_plate_is_ranked_with_both_encoder
     with_bundle(stored, another)
     refused, checked = stored.ask("run", "--once"), stored.ask("check")
     assert (refused.returncode, checked.returncode) == (78, 78)
-    for told in (refused.stderr, checked.stderr):
-        assert (
-            f"encoder.bundle: {encoder_id} has not embedded {IMAGES - half} of {IMAGES} images of {PLATE}; expected"
-            in told
-        )
-        assert "run spherorank embed --store" in told
+    for text in (refused.stderr, checked.stderr):
+        missing = f"{IMAGES - half} of {IMAGES} images of {PLATE}"
+        assert f"encoder.bundle: {encoder_id} has not embedded {missing}; expected" in text
+        assert "run spherorank embed --store" in text
 
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode == 0, done.stderr
@@ -134,7 +138,7 @@ def test_a_killed_re_embedding_goes_on_and_the_plate_is_ranked_with_both_encoder
     assert [well.score for well in after.wells] != [well.score for well in before.wells]
 
 
-def test_files_that_are_gone_or_changed_are_listed_and_the_rest_is_embedded(
+def test_missing_and_changed_files_are_listed_and_the_rest_is_embedded(
     stored: ServiceProcess, another: Path, encoder_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second, third = stored.wells()[:3]
@@ -162,11 +166,11 @@ def test_files_that_are_gone_or_changed_are_listed_and_the_rest_is_embedded(
     }
     assert embedded(stored, encoder_id) == (IMAGES - 3, 3)
     assert stored.ask("check").returncode == 0, (
-        "what cannot be embedded does not keep the service from switching"
+        "an image that cannot be embedded does not prevent the switch"
     )
 
 
-def test_a_folder_that_is_not_mounted_is_not_taken_for_files_that_are_gone(
+def test_an_unmounted_folder_is_not_mistaken_for_missing_files(
     stored: ServiceProcess, another: Path, encoder_id: str
 ) -> None:
     aside = stored.drop.rename(stored.folder / "aside")
@@ -199,7 +203,7 @@ def absolute_store(service: ServiceProcess, config: Config) -> object:
         ["embed", "a.tif"],
     ],
 )
-def test_either_images_or_the_store_are_embedded(arguments: list[str]) -> None:
+def test_embed_needs_either_image_files_or_the_store(arguments: list[str]) -> None:
     asked = CliRunner().invoke(app, arguments)
     assert asked.exit_code == 2
     assert "expected image files with --out, or --store" in " ".join(
@@ -207,7 +211,7 @@ def test_either_images_or_the_store_are_embedded(arguments: list[str]) -> None:
     )
 
 
-def test_a_wrong_bundle_is_told_before_anything_is_opened(empty_service: ServiceProcess) -> None:
+def test_a_wrong_bundle_is_named_before_the_store_is_opened(empty_service: ServiceProcess) -> None:
     asked = empty_service.ask("embed", "--store", "--bundle", "nowhere")
     assert asked.returncode == 78
     assert "nowhere: is no encoder bundle" in asked.stderr
