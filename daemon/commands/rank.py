@@ -117,8 +117,8 @@ def profiles(
     from daemon.jobs import offline_ranking, ranking_tables
 
     logs.install(None)
-    settings = wiring.rank_settings(
-        forecaster, forecast_from, metric, leave_out_unlike=not keep_unlike
+    settings = wiring.departure_settings(
+        forecaster, forecast_from, metric, leave_out_outliers=not keep_unlike
     )
     ranked = offline_ranking.rank_profile_table(
         table,

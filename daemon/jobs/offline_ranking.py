@@ -9,8 +9,8 @@ from daemon import wiring
 from daemon.alerts import Alerts
 from daemon.config import Config
 from inference.bundle import load_bundle
+from inference.departure.departures import DepartureSettings
 from inference.profiles import ProfileRanking, rank_profiles
-from inference.ranking.plate_ranking import RankSettings
 from schemas.errors import ProfileError
 from schemas.ranking import Ranking
 from schemas.specimen import SpecimenRanking
@@ -46,7 +46,8 @@ def rank_plate_again(config: Config, plate: str, day: int | None, *, final: bool
                 f"is not in the store {config.store.url}; "
                 f"expected one of {', '.join(store.plates()) or '(none yet)'}",
             )
-        days = wiring.open_days(config, store, load_bundle(config.encoder.bundle).card)
+        card = load_bundle(config.encoder.bundle).card
+        days = wiring.open_days(config, store, card, Alerts(store, wiring.now))
         due = days.due_days.requested(
             plate_map, plate_map.readout_day if day is None else day, final=final
         )
@@ -84,7 +85,7 @@ def rank_profile_table(
     baseline_day: int,
     readout_day: int,
     out: Path,
-    settings: RankSettings,
+    settings: DepartureSettings,
     assay: Path | None,
 ) -> ProfileRanking:
     """Rank every plate of a table of profiles and write the CSV files of treatments and wells.

@@ -51,7 +51,7 @@ def find_start_problems(path: Path | None) -> list[str]:
         *_errors_of(lambda: wiring.open_encoder(config)),
         *_errors_of(lambda: wiring.open_segmenter(config)),
         *_errors_of(
-            lambda: wiring.open_rank_settings(config, load_bundle(config.encoder.bundle).card)
+            lambda: wiring.open_departure_settings(config, load_bundle(config.encoder.bundle).card)
         ),
         *_store_problems(config),
         *_folder_problems(config),
