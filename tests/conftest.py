@@ -60,7 +60,7 @@ def is_importable(module: str) -> bool:
 
 
 def markers_of_file(path: Path) -> set[str]:
-    """Return the names of all markers in the ``pytestmark`` of a test file, without importing it."""
+    """Return the names of the markers in the ``pytestmark`` of a test file that is not imported."""
     statements = ast.parse(path.read_bytes(), path).body
     values = [
         statement.value
