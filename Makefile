@@ -42,9 +42,9 @@ bench: .venv-dev/installed
 	.venv-dev/bin/pip install $(PIP_FLAGS) -e '.[cpu,micromanager,postgresql,dev,train]'
 	touch $@
 
-# PostgreSQL's programs for the store's tests.
-.venv-dev/packages:
-	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql; }
+# Programs that the tests run and pip cannot install; the script lists them.
+.venv-dev/packages: deploy/install-debian-packages.sh | .venv-dev/installed
+	deploy/install-debian-packages.sh
 	touch $@
 
 clean:
