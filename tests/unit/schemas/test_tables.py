@@ -63,7 +63,7 @@ def test_text_with_commas_quotes_and_micro_signs_reads_back() -> None:
     assert (read["treatment"], read["wells"]) == (odd.treatment, "B02 B03")
 
 
-def test_what_is_not_known_is_empty_and_words_are_the_contracts() -> None:
+def test_unknown_values_are_empty_and_enumerations_are_words() -> None:
     base = ranking()
     flagged = base.wells[1].model_copy(update={"flags": (Flag.BLURRED, Flag.CUT)})
     read = rows(wells_csv([({"final": False}, base.model_copy(update={"wells": (flagged,)}))]))[0]
@@ -75,7 +75,7 @@ def test_what_is_not_known_is_empty_and_words_are_the_contracts() -> None:
     )
 
 
-def test_every_row_says_what_it_may_be_used_for() -> None:
+def test_every_row_has_the_research_use_notice() -> None:
     assert {row["notice"] for row in rows(wells_csv([({}, ranking())]))} == {FOR_RESEARCH_USE_ONLY}
 
 
