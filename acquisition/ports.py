@@ -51,7 +51,7 @@ class Source(Protocol):
         ...
 
 
-class FileLedger(Protocol):
+class EndedFiles(Protocol):
     """Which versions of files ended already; kept by the store, asked by the source when it starts."""
 
     def ended_files(self) -> Iterable[FileVersion]:

@@ -11,7 +11,7 @@ from acquisition.drop_folder.plate_map_files import (
     plate_by_name,
     read_text,
 )
-from acquisition.drop_folder.settling import SeenFile
+from acquisition.drop_folder.settling import ListedFile
 from schemas.assay import Assay, parse_assay
 from schemas.errors import PlateMapError
 from schemas.plate_map import PlateMap
@@ -38,7 +38,9 @@ def wrong_assays(root: Path) -> list[PlateMapError]:
     SourceGoneError
         If the folder cannot be listed.
     """
-    files = {version.path: SeenFile(version, since_s=0.0) for version in list_files(root)}
+    files = {
+        version.path: ListedFile(version, unchanged_since_s=0.0) for version in list_files(root)
+    }
     maps, assays = PlateMapFiles(root), AssayFiles(root)
     maps.update(files, lambda _: True)
     assays.update(files, lambda _: True, maps)
@@ -59,8 +61,8 @@ class AssayFiles:
 
     def update(
         self,
-        files: Mapping[str, SeenFile],
-        is_settled: Callable[[SeenFile], bool],
+        files: Mapping[str, ListedFile],
+        is_settled: Callable[[ListedFile], bool],
         maps: PlateMapFiles,
     ) -> None:
         """Read the assays that are new or changed and settled, after the maps beside them were read."""
@@ -105,7 +107,7 @@ class AssayFiles:
             result = error
         return _Read(version, plate_map.digest, plate_map.plate, result)
 
-    def _conclude(self, present: Mapping[str, SeenFile]) -> None:
+    def _conclude(self, present: Mapping[str, ListedFile]) -> None:
         """Sort what was read into valid assays and problems; of a file that was moved, the one that is there counts."""
         results: dict[str, Assay | PlateMapError] = {}
         for _, read in sorted(

@@ -30,7 +30,7 @@ class FileEvents(Protocol):
         """Watch ``root``, anew if it was watched before; ``wake`` is called from another thread."""
         ...
 
-    def take(self) -> tuple[bool, set[FileVersion]]:
+    def drain(self) -> tuple[bool, set[FileVersion]]:
         """Return whether anything happened since the last call, and the versions of files that were closed or renamed into place."""
         ...
 
@@ -75,7 +75,7 @@ class WatchdogEvents(FileSystemEventHandler):
                 instead="the listing alone",
             )
 
-    def take(self) -> tuple[bool, set[FileVersion]]:
+    def drain(self) -> tuple[bool, set[FileVersion]]:
         """Return whether anything happened since the last call, and the versions that were closed or renamed into place."""
         with self._lock:
             stirred, closed = self._stirred, self._closed

@@ -39,7 +39,7 @@ _SYSTEM_FOLDERS = frozenset(
 
 
 @dataclass(frozen=True)
-class NameReading:
+class ParsedName:
     """What a name says. None: the pattern has no such field."""
 
     well: str  # as B02
@@ -69,14 +69,17 @@ class NamePattern:
     """A pattern as :func:`compile_pattern` makes it."""
 
     text: str
-    parts: (
-        int  # of the path, the file's name included: the pattern is held against the last so many
-    )
+    part_count: int  # of a path, with the file name: the pattern describes the last parts
     fields: frozenset[str]  # the known ones that it has
     tokens: tuple[_Token, ...]
-    repeated: frozenset[str]  # placeholders that stand more than once and must agree
+    repeated: frozenset[str]  # placeholders that occur more than once and must agree
 
-    def read(self, path: str) -> NameReading:
+    @property
+    def one_plane_per_file(self) -> bool:
+        """Whether a name contains the plane, so that each file holds one plane."""
+        return "plane" in self.fields
+
+    def parse(self, path: str) -> ParsedName:
         """Return what the last parts of a path below the drop folder say.
 
         Raises
@@ -88,7 +91,7 @@ class NamePattern:
             raise ImageError(
                 path, "its name holds a backslash or bytes that are not UTF-8; expected plain text"
             )
-        tail = "/".join(path.split("/")[-self.parts :])
+        tail = "/".join(path.split("/")[-self.part_count :])
         readings = sorted(set(map(_reading, self._matches(tail))), key=str)
         if not readings:
             raise ImageError(path, f"the name does not fit the pattern {self.text}")
@@ -274,7 +277,7 @@ def _iso_time(match: re.Match[str]) -> datetime:
     )
 
 
-def _reading(values: tuple[tuple[str, object], ...]) -> NameReading:
+def _reading(values: tuple[tuple[str, object], ...]) -> ParsedName:
     known = dict(values)
     row, column, elapsed = (
         known.pop("row", None),
@@ -285,4 +288,4 @@ def _reading(values: tuple[tuple[str, object], ...]) -> NameReading:
         known["well"] = well_at(row, column)
     if isinstance(elapsed, int):
         known["day"] = elapsed + 1
-    return NameReading(**known)  # type: ignore[arg-type]  # each value was made for its field by _value
+    return ParsedName(**known)  # type: ignore[arg-type]  # each value was made for its field by _value

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from acquisition.drop_folder.listing import list_files
-from acquisition.drop_folder.settling import SeenFile
+from acquisition.drop_folder.settling import ListedFile
 from schemas.errors import PlateMapError
 from schemas.plate_map import PlateMap, parse_plate_map
 from schemas.well_image import FileVersion
@@ -34,7 +34,7 @@ def read_plate_maps(root: Path) -> dict[str, PlateMap | PlateMapError]:
     """
     maps = PlateMapFiles(root)
     maps.update(
-        {version.path: SeenFile(version, since_s=0.0) for version in list_files(root)},
+        {version.path: ListedFile(version, unchanged_since_s=0.0) for version in list_files(root)},
         lambda _: True,
     )
     return {**maps.maps, **maps.problems}
@@ -76,7 +76,9 @@ class PlateMapFiles:
         self.problems: dict[str, PlateMapError] = {}  # by plate: why its images wait
         self.unread: frozenset[str] = frozenset()  # plates whose first map is still being written
 
-    def update(self, files: Mapping[str, SeenFile], is_settled: Callable[[SeenFile], bool]) -> None:
+    def update(
+        self, files: Mapping[str, ListedFile], is_settled: Callable[[ListedFile], bool]
+    ) -> None:
         """Read the maps that are new or changed and settled: a close event speaks for one file, a map is two."""
         unread: set[str] = set()
         for path in sorted(
@@ -133,7 +135,7 @@ class PlateMapFiles:
             )
         return _Read(versions, plate_map.plate, plate_map, None)
 
-    def _conclude(self, present: Mapping[str, SeenFile]) -> None:
+    def _conclude(self, present: Mapping[str, ListedFile]) -> None:
         """Sort what was read into valid maps and problems; two present maps of one plate are a problem, whichever is right."""
         maps: dict[str, PlateMap] = {}
         problems: dict[str, PlateMapError] = {}

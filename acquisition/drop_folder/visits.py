@@ -1,4 +1,4 @@
-"""From files whose names were read to well images: which files belong together, of which day, and what the image is then called."""
+"""Group named files by visit to a well, and build the well image of each group."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -7,142 +7,199 @@ from datetime import UTC, datetime
 from itertools import zip_longest
 
 from acquisition.drop_folder.image_reading import RawImage, stretch
-from acquisition.drop_folder.naming import NameReading
-from acquisition.drop_folder.settling import SeenFile
+from acquisition.drop_folder.naming import ParsedName
+from acquisition.drop_folder.settling import ListedFile
 from schemas.plate_map import PlateMap
 from schemas.quality import Flag
 from schemas.well_image import FileVersion, VisitKey, WellImage
 
 
 @dataclass(frozen=True)
-class PlacedFile:
-    """A file of a plate whose map is known, and of which culture day it is."""
+class NamedFile:
+    """An image file whose name was parsed, with the id of its plate."""
 
-    file: SeenFile
-    reading: NameReading
-    plate: str
-    day: int
+    file: ListedFile
+    name: ParsedName
+    plate: str  # from the name, the settings or the folder
 
 
 @dataclass(frozen=True)
-class Take:
+class VisitFile:
+    """An image file of a known plate and culture day: one file of one visit to a well."""
+
+    file: ListedFile
+    name: ParsedName
+    plate: str
+    day: int
+
+    @property
+    def key(self) -> VisitKey:
+        """The visit that the file belongs to."""
+        return VisitKey(self.plate, self.name.well, visit_name(self.name, self.day))
+
+
+@dataclass(frozen=True)
+class FileGroup:
     """The files of one well image, in the order of their planes."""
 
     key: VisitKey
     day: int
-    reading: NameReading  # of the first file
-    files: tuple[SeenFile, ...]
+    name: ParsedName  # of the first file
+    files: tuple[ListedFile, ...]
 
     @property
     def versions(self) -> tuple[FileVersion, ...]:
-        """The versions of its files."""
+        """The version of each file."""
         return tuple(file.version for file in self.files)
 
     @property
-    def order(self) -> tuple[int, VisitKey, int]:
-        """Older days first: what catching up needs. Then plate, well and visit; then the older of two takes."""
+    def sort_key(self) -> tuple[int, VisitKey, int]:
+        """Culture day, visit and oldest modification time in ns: the reading order of groups."""
         return self.day, self.key, min(version.mtime_ns for version in self.versions)
 
 
-def of_one_field(
-    members: Sequence[tuple[SeenFile, NameReading, str]], field: int | None
-) -> Iterator[tuple[SeenFile, NameReading, str]]:
-    """Yield the files, each with its reading and plate, that show the field to be taken; None takes the lowest of each well."""
-    lowest: dict[tuple[str, str], int] = {}
-    for _, reading, plate in members:
-        if reading.field is not None:
-            lowest[plate, reading.well] = min(
-                reading.field, lowest.get((plate, reading.well), reading.field)
-            )
-    for file, reading, plate in members:
-        if reading.field is None or reading.field == (
-            lowest[plate, reading.well] if field is None else field
-        ):
-            yield file, reading, plate
+def select_field(files: Sequence[NamedFile], field: int | None) -> Iterator[NamedFile]:
+    """Yield the files that show one field (site) of each well, and files whose name has no field.
 
-
-def gather(placed: Iterable[PlacedFile], is_fresh: Callable[[FileVersion], bool]) -> list[Take]:
-    """Return the well images of which at least one file is fresh, in the order in which they are to be taken.
-
-    Files of one visit and plane are several takes of it, oldest first by the robot's clock: a well imaged twice in a day under names that differ
-    in ignored text only. The first files of all planes are the first take, and so on.
+    Parameters
+    ----------
+    files
+        Files of any number of wells.
+    field
+        The number of the field; None selects the lowest number of each well.
     """
-    visits: defaultdict[VisitKey, defaultdict[int, list[PlacedFile]]] = defaultdict(
+    lowest: dict[tuple[str, str], int] = {}
+    for each in files:
+        if each.name.field is not None:
+            well = each.plate, each.name.well
+            lowest[well] = min(each.name.field, lowest.get(well, each.name.field))
+    for each in files:
+        selected = lowest.get((each.plate, each.name.well)) if field is None else field
+        if each.name.field is None or each.name.field == selected:
+            yield each
+
+
+def group_by_visit(
+    files: Iterable[VisitFile], is_new: Callable[[FileVersion], bool]
+) -> list[FileGroup]:
+    """Return the groups of files of one well image each that contain a new file, in reading order.
+
+    Two files of the same visit and plane belong to two well images: a well was imaged twice in a
+    day under names that differ in ignored text only. The files of each plane are sorted by the
+    robot's clock; the first files of all planes form the first group.
+
+    Parameters
+    ----------
+    files
+        Files of any number of visits.
+    is_new
+        Whether a version of a file has no outcome yet.
+    """
+    visits: defaultdict[VisitKey, defaultdict[int, list[VisitFile]]] = defaultdict(
         lambda: defaultdict(list)
     )
-    for one in placed:
-        visits[VisitKey(one.plate, one.reading.well, visit_name(one))][
-            one.reading.plane or 0
-        ].append(one)
-    takes = []
+    for each in files:
+        visits[each.key][each.name.plane or 0].append(each)
+    groups = []
     for key, planes in visits.items():
-        columns = [
-            sorted(
-                planes[plane], key=lambda one: (one.file.version.mtime_ns, one.file.version.path)
-            )
-            for plane in sorted(planes)
-        ]
-        for members in zip_longest(*columns):
-            there = [one for one in members if one is not None]
-            if any(is_fresh(one.file.version) for one in there):
-                takes.append(
-                    Take(key, there[0].day, there[0].reading, tuple(one.file for one in there))
-                )
-    return sorted(takes, key=lambda take: take.order)
+        columns = [sorted(planes[plane], key=_file_time) for plane in sorted(planes)]
+        for row in zip_longest(*columns):
+            members = [each for each in row if each is not None]
+            if any(is_new(each.file.version) for each in members):
+                first = members[0]
+                files_of_group = tuple(each.file for each in members)
+                groups.append(FileGroup(key, first.day, first.name, files_of_group))
+    return sorted(groups, key=lambda group: group.sort_key)
 
 
-def visit_name(placed: PlacedFile) -> str:
-    """Return ``day07``, ``day07-20261116T150000`` or ``day07-f02``, by what the name tells."""
-    reading = placed.reading
-    time = f"-{reading.taken_at:%Y%m%dT%H%M%S}" if reading.taken_at else ""
-    field = f"-f{reading.field:02d}" if reading.field is not None else ""
-    return f"day{placed.day:02d}{time}{field}"
+def _file_time(each: VisitFile) -> tuple[int, str]:
+    """Return the modification time of a file in ns and its path."""
+    return each.file.version.mtime_ns, each.file.version.path
+
+
+def visit_name(name: ParsedName, day: int) -> str:
+    """Return the name of a visit from a parsed file name and its culture day.
+
+    It is ``day07``, or ``day07-20261116T150000`` if the file name has a time, or ``day07-f02`` if
+    it has a field.
+    """
+    time = f"-{name.taken_at:%Y%m%dT%H%M%S}" if name.taken_at else ""
+    field = f"-f{name.field:02d}" if name.field is not None else ""
+    return f"day{day:02d}{time}{field}"
 
 
 def culture_day(
-    reading: NameReading,
-    own_time: Callable[[], datetime | None],
+    name: ParsedName,
+    file_time: Callable[[], datetime | None],
     mtime_ns: int,
     plate_map: PlateMap,
 ) -> int:
-    """Return the day in the name, else that of the time in the name, of the file's own time, or of its last change, in this order."""
-    if reading.day is not None:
-        return reading.day
-    at = reading.taken_at or own_time() or datetime.fromtimestamp(mtime_ns / 1e9, tz=UTC)
-    return plate_map.culture_day(with_zone(at, plate_map))
+    """Return the culture day of a file from its name, acquisition time or modification time.
+
+    Parameters
+    ----------
+    name
+        The parsed name; a day in it wins, then a time in it.
+    file_time
+        Returns the acquisition time inside the file; called if the name has neither day nor time.
+    mtime_ns
+        The file's modification time, used if ``file_time`` returns None.
+    plate_map
+        The plate map with the time of seeding.
+    """
+    if name.day is not None:
+        return name.day
+    taken_at = name.taken_at or file_time() or datetime.fromtimestamp(mtime_ns / 1e9, tz=UTC)
+    return plate_map.culture_day(with_time_zone(taken_at, plate_map))
 
 
-def with_zone(at: datetime, plate_map: PlateMap) -> datetime:
-    """Return an instant; a clock that names no zone is read in the zone of ``seeded_at``."""
-    return at if at.tzinfo else at.replace(tzinfo=plate_map.seeded_at.tzinfo)
+def with_time_zone(time: datetime, plate_map: PlateMap) -> datetime:
+    """Return a time with the time zone of ``seeded_at`` in the plate map, unless it has a zone."""
+    return time if time.tzinfo else time.replace(tzinfo=plate_map.seeded_at.tzinfo)
 
 
-def well_image(
-    take: Take, images: tuple[RawImage, ...], plate_map: PlateMap, *, planes: int, bits: int | None
+def build_well_image(
+    group: FileGroup,
+    images: tuple[RawImage, ...],
+    plate_map: PlateMap,
+    *,
+    planes: int,
+    bits: int | None,
 ) -> WellImage:
-    """Return the well image that these files hold.
+    """Return the well image of a group of files from the decoded files and the plate map.
+
+    Parameters
+    ----------
+    images
+        The decoded image of each file of the group, in the same order.
+    planes
+        The number of planes of a complete well image.
+    bits
+        Significant bits of a uint16 pixel; None: from the file, else from the brightest pixel.
 
     Raises
     ------
     ImageError
-        If their planes do not fit together.
+        If the planes differ in size or type.
     """
-    stack = stretch(images, take.key.well, bits=bits)
-    own_times = [
-        with_zone(image.metadata.taken_at, plate_map) for image in images if image.metadata.taken_at
+    stack = stretch(images, group.key.well, bits=bits)
+    file_times = [
+        with_time_zone(image.metadata.taken_at, plate_map)
+        for image in images
+        if image.metadata.taken_at
     ]
-    named = take.reading.taken_at
-    taken_at = with_zone(named, plate_map) if named else min(own_times, default=None)
+    named = group.name.taken_at
+    taken_at = with_time_zone(named, plate_map) if named else min(file_times, default=None)
     complete = len(stack) >= planes
     flags = [] if complete else [Flag.PLANES_MISSING]
-    if taken_at is not None and plate_map.culture_day(taken_at) != take.day:
+    if taken_at is not None and plate_map.culture_day(taken_at) != group.day:
         flags.append(Flag.DAY_DISAGREES)
     scales = (image.metadata.um_per_px for image in images if image.metadata.um_per_px)
     return WellImage(
-        key=take.key,
-        day=take.day,
+        key=group.key,
+        day=group.day,
         taken_at=taken_at,
-        files=take.versions,
+        files=group.versions,
         planes=stack,
         um_per_px=plate_map.um_per_px or next(scales, None),
         complete=complete,

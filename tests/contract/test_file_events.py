@@ -28,7 +28,7 @@ def closed_soon(events: WatchdogEvents, woken: threading.Event) -> set[FileVersi
     while not closed and time.monotonic() < deadline_s:
         woken.wait(0.1)
         woken.clear()
-        closed |= events.take()[1]
+        closed |= events.drain()[1]
     return closed
 
 
@@ -70,5 +70,5 @@ def test_where_no_events_come_one_line_says_so(events: WatchdogEvents, tmp_path:
     assert [(line["event"], line["path"]) for line in logs] == [
         ("source.events_unavailable", str(tmp_path / "missing"))
     ]
-    assert events.take() == (False, set())
+    assert events.drain() == (False, set())
     assert threading.active_count() == threads

@@ -13,7 +13,7 @@ import pytest
 import tifffile
 
 from acquisition.drop_folder.source import DropFolder, DropFolderSettings
-from acquisition.ports import FileLedger, Source
+from acquisition.ports import EndedFiles, Source
 from schemas.errors import SourceGoneError
 from schemas.well_image import FileVersion, Rejected, WellImage
 
@@ -23,7 +23,7 @@ SOON_S = 10.0  # far more than anything takes here
 class World(Protocol):
     """The place a source takes its images from, as a test changes it."""
 
-    def open(self, ledger: FileLedger) -> Source: ...
+    def open(self, ledger: EndedFiles) -> Source: ...
 
     def image(self, well: str, seed: int) -> None:
         """Make one complete image of day 7 appear."""
@@ -66,7 +66,7 @@ class DropFolderWorld:
             "well,group,treatment\nB02,untreated,\nB03,screening,drug:1 uM\n"
         )
 
-    def open(self, ledger: FileLedger) -> Source:
+    def open(self, ledger: EndedFiles) -> Source:
         settings = DropFolderSettings(
             self.root,
             "{plate}/day{day}/{well}_z{plane}.tif",
@@ -108,10 +108,10 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
 
 
 @pytest.fixture
-def opened(world: World) -> Iterator[Callable[[FileLedger], Source]]:
+def opened(world: World) -> Iterator[Callable[[EndedFiles], Source]]:
     sources: list[Source] = []
 
-    def open_source(ledger: FileLedger) -> Source:
+    def open_source(ledger: EndedFiles) -> Source:
         sources.append(world.open(ledger))
         return sources[-1]
 
@@ -127,7 +127,7 @@ def wait_for(source: Source) -> WellImage | Rejected:
 
 
 def test_an_image_is_handed_out_with_its_identity_and_pixels(
-    world: World, opened: Callable[[FileLedger], Source]
+    world: World, opened: Callable[[EndedFiles], Source]
 ) -> None:
     source = opened(NothingEnded())
     world.image("B02", seed=1)
@@ -139,7 +139,7 @@ def test_an_image_is_handed_out_with_its_identity_and_pixels(
 
 
 def test_nothing_comes_within_the_timeout_when_there_is_nothing(
-    opened: Callable[[FileLedger], Source],
+    opened: Callable[[EndedFiles], Source],
 ) -> None:
     started_s = time.monotonic()
     assert opened(NothingEnded()).next(0.3) is None
@@ -147,7 +147,7 @@ def test_nothing_comes_within_the_timeout_when_there_is_nothing(
 
 
 def test_each_image_is_handed_out_once_whether_done_or_not(
-    world: World, opened: Callable[[FileLedger], Source]
+    world: World, opened: Callable[[EndedFiles], Source]
 ) -> None:
     world.image("B02", seed=1)
     world.image("B03", seed=2)
@@ -161,7 +161,7 @@ def test_each_image_is_handed_out_once_whether_done_or_not(
 
 
 def test_what_was_handed_out_and_not_done_comes_again_when_opened_anew(
-    world: World, opened: Callable[[FileLedger], Source]
+    world: World, opened: Callable[[EndedFiles], Source]
 ) -> None:
     world.image("B02", seed=1)
     first = wait_for(opened(NothingEnded()))
@@ -173,7 +173,7 @@ def test_what_was_handed_out_and_not_done_comes_again_when_opened_anew(
 
 
 def test_another_image_of_the_same_visit_is_handed_out_as_well(
-    world: World, opened: Callable[[FileLedger], Source]
+    world: World, opened: Callable[[EndedFiles], Source]
 ) -> None:
     world.image("B02", seed=1)
     source = opened(NothingEnded())
@@ -188,7 +188,7 @@ def test_another_image_of_the_same_visit_is_handed_out_as_well(
 
 
 def test_a_damaged_image_is_refused_with_its_reason_and_the_next_one_comes(
-    world: World, opened: Callable[[FileLedger], Source]
+    world: World, opened: Callable[[EndedFiles], Source]
 ) -> None:
     world.damage("B02")
     world.image("B03", seed=3)
@@ -202,7 +202,7 @@ def test_a_damaged_image_is_refused_with_its_reason_and_the_next_one_comes(
 
 
 def test_a_source_that_is_gone_says_so_and_goes_on_when_it_is_back(
-    world: World, opened: Callable[[FileLedger], Source]
+    world: World, opened: Callable[[EndedFiles], Source]
 ) -> None:
     world.image("B02", seed=1)
     source = opened(NothingEnded())
@@ -221,7 +221,7 @@ def test_a_source_that_is_gone_says_so_and_goes_on_when_it_is_back(
 
 
 def test_plate_maps_and_what_waits_are_known_after_the_first_look(
-    world: World, opened: Callable[[FileLedger], Source]
+    world: World, opened: Callable[[EndedFiles], Source]
 ) -> None:
     source = opened(NothingEnded())
     assert source.next(0.5) is None
@@ -233,7 +233,7 @@ def test_plate_maps_and_what_waits_are_known_after_the_first_look(
 
 
 def test_an_assay_is_known_without_any_image_and_again_when_it_changes(
-    world: World, opened: Callable[[FileLedger], Source]
+    world: World, opened: Callable[[EndedFiles], Source]
 ) -> None:
     source = opened(NothingEnded())
     assert source.next(0.5) is None
@@ -246,7 +246,7 @@ def test_an_assay_is_known_without_any_image_and_again_when_it_changes(
 
 
 def test_a_wrong_assay_is_named_and_holds_no_image_back(
-    world: World, opened: Callable[[FileLedger], Source]
+    world: World, opened: Callable[[EndedFiles], Source]
 ) -> None:
     world.assay({"B02": "100", "B03": "-5"})
     world.image("B02", seed=1)

@@ -17,7 +17,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, make_url, text
 
-from acquisition.ports import FileLedger
+from acquisition.ports import EndedFiles
 from inference.ports import EmbeddingLedger, Store
 from schemas.calibration import CalibrationPlate
 from schemas.errors import StoreError
@@ -243,7 +243,7 @@ def test_every_file_that_ended_is_told_to_a_source_that_starts(open_store: Opene
     add(store, stored)
     store.add_duplicate(image, NOW)
     store.add_rejected(refused, rejected_data(refused), NOW)
-    ledger: FileLedger = open_store()
+    ledger: EndedFiles = open_store()
     assert sorted(ledger.ended_files()) == sorted([*stored.files, *image.files, *refused.files])
 
 

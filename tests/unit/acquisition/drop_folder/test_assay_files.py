@@ -7,7 +7,7 @@ import pytest
 from acquisition.drop_folder.assay_files import AssayFiles, wrong_assays
 from acquisition.drop_folder.listing import list_files
 from acquisition.drop_folder.plate_map_files import PlateMapFiles
-from acquisition.drop_folder.settling import SeenFile
+from acquisition.drop_folder.settling import ListedFile
 
 TOML = 'plate = "P1"\nseeded_at = 2026-11-10T09:00:00+01:00\n'
 WELLS = "well,group,treatment\nB02,untreated,\nB03,screening,drug:1 uM\n"
@@ -30,9 +30,12 @@ class Folder:
             path.write_bytes(content if isinstance(content, bytes) else content.encode())
 
     def look(self, still_written: str = "nothing") -> None:
-        files = {version.path: SeenFile(version, since_s=0.0) for version in list_files(self.root)}
+        files = {
+            version.path: ListedFile(version, unchanged_since_s=0.0)
+            for version in list_files(self.root)
+        }
 
-        def is_settled(file: SeenFile) -> bool:
+        def is_settled(file: ListedFile) -> bool:
             return not file.version.path.endswith(still_written)
 
         self.maps.update(files, is_settled)

@@ -4,80 +4,80 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acquisition.drop_folder.naming import NameReading, compile_pattern, is_ignored
+from acquisition.drop_folder.naming import ParsedName, compile_pattern, is_ignored
 from schemas.errors import ConfigError, ImageError
 
 VENDORS = {
     "default": (
         "{plate}/day{day}/{well}_z{plane}.tif",
         "PDAC-0042/day07/B02_z1.tif",
-        NameReading("B02", "PDAC-0042", day=7, plane=1),
+        ParsedName("B02", "PDAC-0042", day=7, plane=1),
     ),
     "default, written otherwise": (
         "{plate}/day{day}/{well}_z{plane}.tif",
         "PDAC-0042/day7/b2_z01.TIF",
-        NameReading("B02", "PDAC-0042", day=7, plane=1),
+        ParsedName("B02", "PDAC-0042", day=7, plane=1),
     ),
     "MetaXpress": (
         "{name}_{well:a00}{guid}.tif",
         "MLS11 spheroids_B03ED7830C1-C860-4559-BEF4-CA7ACDA30D05.tif",
-        NameReading("B03"),
+        ParsedName("B03"),
     ),
     "MetaXpress, GUID starts with digits": (
         "{name}_{well:a00}{guid}.tif",
         "MLS11 spheroids_E11B69C508E-C860.tif",
-        NameReading("E11"),
+        ParsedName("E11"),
     ),
     "MetaXpress, 384 wells": (
         "{name}_{well:a00}{guid}.tif",
         "MLS11 spheroids_L066C2A62B8-EA1B.tif",
-        NameReading("L06"),
+        ParsedName("L06"),
     ),
     "EVOS": (
         "D{day}_auto_{name}_p{position}_z{plane}_{n}_{well:a00}f{field}d{channel}.TIF",
         "D6_auto_Plate_M_p00_z01_0_A01f00d0.TIF",
-        NameReading("A01", day=6, plane=1, field=0),
+        ParsedName("A01", day=6, plane=1, field=0),
     ),
     "Incucyte": (
         "{plate}_{well}_{field}_{elapsed_day}d{hours}h{minutes}m.tif",
         "VID289_B2_1_07d00h00m.tif",
-        NameReading("B02", "VID289", day=8, field=1),
+        ParsedName("B02", "VID289", day=8, field=1),
     ),
     "Opera": (
         "r{row}c{col}f{field}p{plane}-ch1sk{day}fk1fl1.tiff",
         "r02c03f01p01-ch1sk1fk1fl1.tiff",
-        NameReading("B03", day=1, plane=1, field=1),
+        ParsedName("B03", day=1, plane=1, field=1),
     ),
     "time by a format": (
         "{well}_{taken_at:%Y%m%d_%H%M%S}.png",
         "C3_20261116_140000.png",
-        NameReading("C03", taken_at=datetime(2026, 11, 16, 14)),  # noqa: DTZ001
+        ParsedName("C03", taken_at=datetime(2026, 11, 16, 14)),  # noqa: DTZ001
     ),
     "time as ISO 8601": (
         "{well}_{taken_at}.png",
         "C3_2026-11-16T14-00-05Z.png",
-        NameReading("C03", taken_at=datetime(2026, 11, 16, 14, 0, 5, tzinfo=UTC)),
+        ParsedName("C03", taken_at=datetime(2026, 11, 16, 14, 0, 5, tzinfo=UTC)),
     ),
     "a field that stands twice": (
         "{plate}/{plate}_{well}.jpg",
         "P_1/P_1_H12.jpg",
-        NameReading("H12", "P_1"),
+        ParsedName("H12", "P_1"),
     ),
     "folders above the pattern": (
         "{plate}/day{day}/{well}.tif",
         "robot 2/P1/day03/G11.tif",
-        NameReading("G11", "P1", day=3),
+        ParsedName("G11", "P1", day=3),
     ),
-    "rows and columns as numbers": ("{row:00}{col:00}.tif", "0203.tif", NameReading("B03")),
-    "rows as letters": ("{row}{col}.tif", "b12.tif", NameReading("B12")),
+    "rows and columns as numbers": ("{row:00}{col:00}.tif", "0203.tif", ParsedName("B03")),
+    "rows as letters": ("{row}{col}.tif", "b12.tif", ParsedName("B12")),
 }
 
 
 @pytest.mark.parametrize(("pattern", "path", "expected"), VENDORS.values(), ids=VENDORS.keys())
 def test_the_names_of_the_usual_instruments_are_read(
-    pattern: str, path: str, expected: NameReading
+    pattern: str, path: str, expected: ParsedName
 ) -> None:
-    assert compile_pattern(pattern).read(path) == expected
+    assert compile_pattern(pattern).parse(path) == expected
 
 
 @pytest.mark.parametrize(
@@ -94,12 +94,12 @@ def test_a_name_that_two_readings_fit_is_refused_with_both_named(
     pattern: str, name: str, both: tuple[str, str]
 ) -> None:
     with pytest.raises(ImageError, match="in two ways") as refusal:
-        compile_pattern(pattern).read(name)
+        compile_pattern(pattern).parse(name)
     assert all(reading in refusal.value.problem for reading in both)
 
 
 def test_readings_that_differ_in_ignored_text_only_are_one() -> None:
-    assert compile_pattern("{a}_{b}_{c}_{well:a00}.tif").read("x_y_z_u_v_w_B02.tif") == NameReading(
+    assert compile_pattern("{a}_{b}_{c}_{well:a00}.tif").parse("x_y_z_u_v_w_B02.tif") == ParsedName(
         "B02"
     )
 
@@ -119,17 +119,17 @@ def test_readings_that_differ_in_ignored_text_only_are_one() -> None:
 )
 def test_a_name_that_does_not_fit_says_the_pattern(name: str) -> None:
     with pytest.raises(ImageError, match=r"does not fit the pattern \{well\}_z\{plane\}.tif"):
-        compile_pattern("{well}_z{plane}.tif").read(name)
+        compile_pattern("{well}_z{plane}.tif").parse(name)
 
 
 def test_a_field_that_stands_twice_has_to_agree() -> None:
     with pytest.raises(ImageError, match="does not fit"):
-        compile_pattern("{plate}/{plate}_{well}.tif").read("P1/P2_B02.tif")
+        compile_pattern("{plate}/{plate}_{well}.tif").parse("P1/P2_B02.tif")
 
 
 def test_a_name_that_is_not_utf8_is_refused() -> None:
     with pytest.raises(ImageError, match="not UTF-8"):
-        compile_pattern("{name}_{well}.tif").read(r"\xff_B02.tif")
+        compile_pattern("{name}_{well}.tif").parse(r"\xff_B02.tif")
 
 
 @pytest.mark.parametrize(
@@ -190,8 +190,8 @@ def test_what_the_default_pattern_writes_it_reads(
 ) -> None:
     number = "02d" if padded else "d"
     path = f"{plate}/day{day:{number}}/{row}{column:{number}}_z{plane}.tif"
-    expected = NameReading(f"{row.upper()}{column:02d}", plate, day=day, plane=plane)
-    assert compile_pattern("{plate}/day{day}/{well}_z{plane}.tif").read(path) == expected
+    expected = ParsedName(f"{row.upper()}{column:02d}", plate, day=day, plane=plane)
+    assert compile_pattern("{plate}/day{day}/{well}_z{plane}.tif").parse(path) == expected
 
 
 @given(
@@ -204,11 +204,11 @@ def test_two_digit_wells_are_read_before_any_guid(
     name: str, guid: object, row: str, column: int
 ) -> None:
     path = f"{name}_{row}{column:02d}{str(guid).upper()}.tif"
-    assert compile_pattern("{name}_{well:a00}{guid}.tif").read(path).well == f"{row}{column:02d}"
+    assert compile_pattern("{name}_{well:a00}{guid}.tif").parse(path).well == f"{row}{column:02d}"
 
 
 @given(path=st.text(alphabet="aB0129_-/T:.", max_size=40))
 def test_any_name_is_read_or_refused_by_name(path: str) -> None:
     with pytest.raises(ImageError) as refusal:  # no such text holds the pattern's literal part
-        compile_pattern("{plate}_{well}_{taken_at}{rest}_{plane}zz.tif").read(path)
+        compile_pattern("{plate}_{well}_{taken_at}{rest}_{plane}zz.tif").parse(path)
     assert refusal.value.where == path

@@ -1,11 +1,11 @@
 import pytest
 
 from acquisition.drop_folder.settling import (
-    SeenFile,
+    ListedFile,
     SettlingRules,
-    announced_by_markers,
-    observe,
+    merge_listing,
     ready_at_s,
+    versions_with_markers,
 )
 from schemas.well_image import FileVersion
 
@@ -13,36 +13,36 @@ ALREADY = float("-inf")
 RULES = SettlingRules(planes=3, settle_s=2.0, plane_timeout_s=60.0)
 
 
-def seen(plane: int, since_s: float, *, announced: bool = False) -> SeenFile:
-    return SeenFile(FileVersion(f"B02_z{plane}.tif", 100, plane), since_s, announced)
+def seen(plane: int, since_s: float, *, signalled: bool = False) -> ListedFile:
+    return ListedFile(FileVersion(f"B02_z{plane}.tif", 100, plane), since_s, signalled)
 
 
 CASES = {
     "all planes settle": ([seen(1, 10), seen(2, 11), seen(3, 12)], 3, False, 14.0),
     "all planes announced": (
-        [seen(1, 10, announced=True), seen(2, 11, announced=True), seen(3, 12, announced=True)],
+        [seen(1, 10, signalled=True), seen(2, 11, signalled=True), seen(3, 12, signalled=True)],
         3,
         False,
         ALREADY,
     ),
     "the last plane is not announced": (
-        [seen(1, 10, announced=True), seen(2, 11, announced=True), seen(3, 12)],
+        [seen(1, 10, signalled=True), seen(2, 11, signalled=True), seen(3, 12)],
         3,
         False,
         14.0,
     ),
     "a plane is missing": ([seen(1, 10), seen(2, 11)], 2, False, 71.0),
     "a plane is missing though all are announced": (
-        [seen(1, 10, announced=True), seen(2, 11, announced=True)],
+        [seen(1, 10, signalled=True), seen(2, 11, signalled=True)],
         2,
         False,
         71.0,
     ),
     "pages not counted yet": ([seen(1, 10)], None, False, 12.0),
-    "pages not counted yet, announced": ([seen(1, 10, announced=True)], None, False, ALREADY),
+    "pages not counted yet, announced": ([seen(1, 10, signalled=True)], None, False, ALREADY),
     "more planes than expected": ([seen(1, 10)], 11, False, 12.0),
     "a late plane after the first version": (
-        [seen(1, 10), seen(2, 11), seen(3, 500, announced=True)],
+        [seen(1, 10), seen(2, 11), seen(3, 500, signalled=True)],
         3,
         True,
         502.0,
@@ -54,7 +54,7 @@ CASES = {
     ("files", "planes", "reopened", "expected_s"), CASES.values(), ids=CASES.keys()
 )
 def test_when_a_well_image_is_ready(
-    files: list[SeenFile], planes: int | None, expected_s: float, *, reopened: bool
+    files: list[ListedFile], planes: int | None, expected_s: float, *, reopened: bool
 ) -> None:
     assert ready_at_s(files, planes, RULES, reopened=reopened) == expected_s
 
@@ -66,20 +66,20 @@ def test_with_once_an_incomplete_well_image_is_ready_when_its_files_settled() ->
 
 def test_a_file_that_grows_starts_to_settle_anew() -> None:
     half, whole = FileVersion("a.tif", 50, 1), FileVersion("a.tif", 100, 2)
-    files = observe({}, [half], (), 10.0)
-    files = observe(files, [whole], (), 15.0)
-    files = observe(files, [whole], (), 20.0)
-    assert files == {"a.tif": SeenFile(whole, 15.0)}
+    files = merge_listing({}, [half], (), 10.0)
+    files = merge_listing(files, [whole], (), 15.0)
+    files = merge_listing(files, [whole], (), 20.0)
+    assert files == {"a.tif": ListedFile(whole, 15.0)}
 
 
 def test_a_close_event_of_an_earlier_version_says_nothing_of_this_one() -> None:
     half, whole = FileVersion("a.tif", 50, 1), FileVersion("a.tif", 100, 2)
-    assert not observe({}, [whole], {half}, 10.0)["a.tif"].announced
-    assert observe({}, [whole], {whole}, 10.0)["a.tif"].announced
+    assert not merge_listing({}, [whole], {half}, 10.0)["a.tif"].signalled
+    assert merge_listing({}, [whole], {whole}, 10.0)["a.tif"].signalled
 
 
 def test_a_file_that_left_the_listing_is_forgotten() -> None:
-    assert observe({"a.tif": seen(1, 1.0)}, [], (), 10.0) == {}
+    assert merge_listing({"a.tif": seen(1, 1.0)}, [], (), 10.0) == {}
 
 
 @pytest.mark.parametrize(
@@ -98,10 +98,10 @@ def test_a_file_that_left_the_listing_is_forgotten() -> None:
 def test_which_images_a_marker_speaks_for(marker: str, day: int | None, *, speaks: bool) -> None:
     image = FileVersion("P/day10/B02_z1.tif", 100, mtime_ns=5)
     listing = {image.path: image, marker: FileVersion(marker, 0, mtime_ns=6)}
-    assert announced_by_markers({image.path: day}, listing) == ({image} if speaks else set())
+    assert versions_with_markers({image.path: day}, listing) == ({image} if speaks else set())
 
 
 def test_a_marker_older_than_the_file_does_not_count() -> None:
     image = FileVersion("P/day10/B02_z1.tif", 100, mtime_ns=7)
     listing = {image.path: image, "P/day10.done": FileVersion("P/day10.done", 0, mtime_ns=6)}
-    assert announced_by_markers({image.path: 10}, listing) == set()
+    assert versions_with_markers({image.path: 10}, listing) == set()

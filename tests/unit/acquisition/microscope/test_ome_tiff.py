@@ -165,7 +165,7 @@ def test_the_name_says_plate_day_well_and_instant(archive: Path, zone: str) -> N
     path = save(
         archive, replace(well, frames=(replace(well.frames[0], taken_at=at),), planned_z_um=())
     )
-    reading = compile_pattern(ARCHIVE_PATTERN).read(path.relative_to(archive).as_posix())
+    reading = compile_pattern(ARCHIVE_PATTERN).parse(path.relative_to(archive).as_posix())
     assert (reading.plate, reading.day, reading.well) == ("PDAC-0042", 7, "B02")
     assert reading.taken_at == at.replace(microsecond=123_000)
 

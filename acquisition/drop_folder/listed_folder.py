@@ -1,0 +1,190 @@
+"""Keep the newest listing of the drop folder, and decide when to list the folder again."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from acquisition.drop_folder.file_events import FileEvents
+from acquisition.drop_folder.listing import list_files
+from acquisition.drop_folder.naming import NamePattern, ParsedName, is_image_name
+from acquisition.drop_folder.settling import (
+    ListedFile,
+    Listing,
+    SettlingRules,
+    merge_listing,
+    versions_with_markers,
+)
+from schemas.errors import ImageError, SourceGoneError
+from schemas.well_image import FileVersion
+
+PAUSE_PER_LISTING = 9
+"""Pause after each listing, in durations of that listing: a tenth of the time is for listings."""
+
+
+class ListedFolder:
+    """The drop folder as it was last listed, and the time of the next listing.
+
+    Parameters
+    ----------
+    root
+        The drop folder.
+    pattern
+        The pattern of the file names.
+    rules
+        The settings that decide when a file has settled.
+    poll_s
+        The longest time between two listings.
+    clock
+        Returns seconds that never decrease.
+    events
+        The file events of the operating system; a listing follows soon after an event.
+    wake
+        Called from another thread after a file event.
+
+    Attributes
+    ----------
+    listing : Listing
+        The newest complete listing.
+    problem : SourceGoneError or None
+        Why the last attempt to list the folder failed; None after a success.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        pattern: NamePattern,
+        rules: SettlingRules,
+        *,
+        poll_s: float,
+        clock: Callable[[], float],
+        events: FileEvents,
+        wake: Callable[[], None],
+    ) -> None:
+        self._root = root
+        self._pattern = pattern
+        self._rules = rules
+        self._poll_s = poll_s
+        self._clock = clock
+        self._events = events
+        self._wake = wake
+        self._next_listing_s = float("-inf")
+        self._pause_until_s = float("-inf")
+        self._event_seen = False  # since the last listing
+        self._watched_folder: tuple[int, int] | None = None  # device and inode
+        self._closed: set[FileVersion] = set()  # closed by the writer or renamed into place
+        self._ignored_signals: set[FileVersion] = set()
+        self.listing = Listing()
+        self.problem: SourceGoneError | None = None
+
+    @property
+    def next_listing_s(self) -> float:
+        """The time at which the next listing is due; in the past if it is due now."""
+        due_s = float("-inf") if self._event_seen else self._next_listing_s
+        return max(due_s, self._pause_until_s)
+
+    def is_due(self) -> bool:
+        """Collect the file events since the last call and return whether to list the folder now."""
+        any_event, closed = self._events.drain()
+        self._event_seen |= any_event
+        self._closed |= closed
+        return self._clock() >= self.next_listing_s
+
+    def schedule(self, moment_s: float) -> None:
+        """Plan the next listing for a time, at the latest ``poll_s`` after the newest listing."""
+        self._next_listing_s = min(moment_s, self.listing.started_s + self._poll_s)
+
+    def refresh(self) -> bool:
+        """List the folder and return whether that succeeded; else the listing stays unchanged.
+
+        Raises
+        ------
+        SourceGoneError
+            If the folder cannot be listed, or is empty and was not before. Only the first of
+            several failures is raised.
+        """
+        self._event_seen = False
+        started_s = self._clock()
+        try:
+            versions = self._list()
+        except SourceGoneError as error:
+            is_first, self.problem = self.problem is None, error
+            self._next_listing_s = self._clock() + self._poll_s
+            if is_first:
+                raise
+            return False
+        self.problem = None
+        now_s = self._clock()
+        self._pause_until_s = now_s + PAUSE_PER_LISTING * (now_s - started_s)
+        names = {path: self._parsed_name(path) for path in versions if is_image_name(path)}
+        signalled = self._signalled(names, versions)
+        files = merge_listing(self.listing.files, versions.values(), signalled, now_s)
+        self.listing = Listing(started_s, files, names)
+        self.schedule(float("inf"))
+        return True
+
+    def is_settled(self, file: ListedFile) -> bool:
+        """Return whether the newest listing confirms that a file has settled."""
+        return self.listing.confirms(file.settled_at_s(self._rules))
+
+    def restart_settling(self, file: ListedFile, since_s: float) -> None:
+        """Let a file settle from ``since_s`` without its completion signal.
+
+        Nothing happens if another version of the file is listed.
+        """
+        listed = self.listing.files.get(file.version.path)
+        if listed is not None and listed.version == file.version:
+            restarted = ListedFile(file.version, since_s)
+            files = {**self.listing.files, file.version.path: restarted}
+            self.listing = replace(self.listing, files=files)
+
+    def ignore_signal(self, file: ListedFile) -> None:
+        """Ignore all completion signals of a file version from now on, so that it has to settle."""
+        self._ignored_signals.add(file.version)
+        self.restart_settling(file, file.unchanged_since_s)
+
+    def close(self) -> None:
+        """Stop the file events. Safe to call twice."""
+        self._events.stop()
+
+    def _list(self) -> dict[str, FileVersion]:
+        """Watch the folder and return the version of every file in it by path."""
+        self._watch()
+        versions = {version.path: version for version in list_files(self._root)}
+        if not versions and self.listing.files:
+            raise SourceGoneError(
+                self._root,
+                "is empty and was not before; expected the robot's files: is the share mounted?",
+            )
+        return versions
+
+    def _watch(self) -> None:
+        """Start the file events; start them again if another folder is mounted at the same path."""
+        try:
+            status = self._root.stat()
+        except OSError as error:
+            self._watched_folder = None
+            problem = f"{error.strerror}; expected the drop folder"
+            raise SourceGoneError(self._root, problem) from error
+        folder = status.st_dev, status.st_ino
+        if self._watched_folder != folder:
+            self._events.start(self._root, self._wake)
+            self._watched_folder = folder
+
+    def _parsed_name(self, path: str) -> ParsedName | ImageError:
+        """Return the parsed name of an image file, or the error if it does not fit the pattern."""
+        if known := self.listing.names.get(path):
+            return known
+        try:
+            return self._pattern.parse(path)
+        except ImageError as error:
+            return error
+
+    def _signalled(
+        self, names: Mapping[str, ParsedName | ImageError], versions: Mapping[str, FileVersion]
+    ) -> set[FileVersion]:
+        """Return the file versions whose completion was signalled by a file event or a marker."""
+        self._closed.intersection_update(versions.values())
+        days = {
+            path: name.day if isinstance(name, ParsedName) else None for path, name in names.items()
+        }
+        return (self._closed | versions_with_markers(days, versions)) - self._ignored_signals
