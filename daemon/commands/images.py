@@ -32,12 +32,12 @@ def embed(
     ] = 1,
 ) -> None:
     """Write the embeddings of image files to a Parquet file, or embed all stored images."""
+    if store == bool(images) or store == (out is not None):
+        raise typer.BadParameter("expected image files with --out, or --store")
     from daemon import logs
     from daemon.config import load_config
     from daemon.jobs import embedding_table, re_embedding
 
-    if store == bool(images) or store == (out is not None):
-        raise typer.BadParameter("expected image files with --out, or --store")
     logs.install(None)
     settings = load_config(config)
     if bundle is not None:

@@ -19,7 +19,7 @@ def run(
         ),
     ] = False,
 ) -> None:
-    """Run the service in the foreground until SIGTERM or SIGINT."""
+    """Run the service in the foreground until SIGTERM, SIGINT or SIGHUP."""
     from daemon import logs, wiring
     from daemon.config import load_config
     from daemon.stop_signals import record_stop_signals
