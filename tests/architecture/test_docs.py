@@ -17,10 +17,21 @@ MOST_README_LINES = 150
 
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 CODE_BLOCK = re.compile(r"^\s*```.*?^\s*```", re.MULTILINE | re.DOTALL)
-REPOSITORY_FILE = re.compile(
-    r"`((?:acquisition|benchmarks|daemon|deploy|inference|schemas|simulation|store|systemd|tests|"
-    r"training)/[\w./*-]+)`"
+PAGE_NAME = re.compile(r"\bdocs/[\w/.-]+\.(?:md|png)\b")
+FOLDERS = (
+    "acquisition",
+    "benchmarks",
+    "daemon",
+    "deploy",
+    "inference",
+    "schemas",
+    "simulation",
+    "store",
+    "systemd",
+    "tests",
+    "training",
 )
+REPOSITORY_FILE = re.compile(rf"`((?:{'|'.join(FOLDERS)})/[\w./*-]+)`")
 
 
 def page_name(page: Path) -> str:
@@ -70,6 +81,22 @@ def test_every_page_states_its_reader_below_the_title(page: Path) -> None:
 def test_every_named_file_of_the_repository_exists(page: Path) -> None:
     named = REPOSITORY_FILE.findall(text_without_code_blocks(page))
     assert [name for name in named if not list(ROOT.glob(name.rstrip("/")))] == []
+
+
+def test_every_page_that_the_code_names_exists() -> None:
+    files = [
+        path
+        for folder in FOLDERS
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in {".py", ".toml", ".service", ".sh"} and path != Path(__file__)
+    ]
+    missing = {
+        f"{page_name(path)}: {name}"
+        for path in files
+        for name in PAGE_NAME.findall(path.read_text(encoding="utf-8"))
+        if not (ROOT / name).exists()
+    }
+    assert missing == set()
 
 
 def test_the_index_lists_every_page() -> None:
