@@ -1,6 +1,7 @@
 """The ranking of a plate as it is written to files and published.
 
-CONTRACT.md fixes the field names.
+The field names are fixed, because other programs read them. ``docs/reference/numbers.md`` defines
+each field.
 """
 
 from datetime import datetime
