@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from daemon.reports.ranking_page import ranking_html
 from schemas.ranking import Ranking
 from schemas.specimen import SpecimenRanking
+from tests import samples
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -115,3 +117,10 @@ def test_every_field_of_a_ranking_is_explained(model: type[BaseModel]) -> None:
     page = (DOCS / "reference" / "numbers.md").read_text(encoding="utf-8")
     explained = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", page))))
     assert sorted(field_names(model) - explained) == []
+
+
+def test_every_column_of_the_report_is_explained() -> None:
+    page = (DOCS / "reference" / "numbers.md").read_text(encoding="utf-8")
+    heads = re.findall(r"<th>([^<(]+)", ranking_html(samples.ranking(), {}))
+    assert heads
+    assert [head for head in heads if f" {head.strip()}" not in page] == []
