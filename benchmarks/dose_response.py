@@ -24,7 +24,7 @@ from inference.dose.combinations import (
 )
 from inference.dose.dose_table import with_doses
 from inference.dose.logistic import DoseLevels, Logistic, LogisticFit, fit_logistic
-from inference.profiles import read_profiles, trajectories_of
+from inference.profiles import read_profiles, trajectories_from_profiles
 from inference.ranking.plate_ranking import rank_plate
 from schemas.dose_response import Excess, InhibitoryDose
 
@@ -224,7 +224,9 @@ def real_time_course() -> Iterator[str]:
         .set_index(["Metadata_Plate", "Metadata_Well"])["viability_percent"]
     )
     yield f"{'etoposide on A673':30}{'by images, uM':>24}{'by viability, uM':>24}"
-    for plate in trajectories_of(read_profiles(folder / "a673_profiles.csv"), where=str(folder)):
+    for plate in trajectories_from_profiles(
+        read_profiles(folder / "a673_profiles.csv"), where=str(folder)
+    ):
         table = rank_plate(plate, dosing_day=0, readout_day=2, seed=0)
         percents = {
             row.well: 100 - float(assay[plate.plate, row.well])

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.observed_plates import SCREENS, ObservedPlate, observed
-from inference.departure.departures import scorable
-from inference.ranking.label_audit import BELIEVED, SHOWN, audit_labels
+from inference.departure.departures import residuals_of_scorable_wells
+from inference.ranking.label_audit import ACCEPTED_PROBABILITY, REPORTED_PROBABILITY, audit_labels
 from schemas.plate_map import Group
 from schemas.ranking import LabelDoubt
 from schemas.trajectory import Representation, Trajectories
@@ -56,7 +56,9 @@ class Found:
 
     def doubts(self, trajectories: Trajectories) -> tuple[LabelDoubt, ...]:
         """Audit a plate and note the time."""
-        residuals, used, _ = scorable(trajectories, dosing_day=DOSED_ON_DAY, day=READOUT_DAY)
+        residuals, used, _ = residuals_of_scorable_wells(
+            trajectories, dosing_day=DOSED_ON_DAY, day=READOUT_DAY
+        )
         wells = np.flatnonzero(used).tolist()
         labels = (
             [values[well] for well in wells]
@@ -75,10 +77,20 @@ class Found:
         self.turned_wrongly += any(len(doubt.wells) >= WHOLE_PLATE for doubt in doubts)
         of_wells = [doubt for doubt in doubts if len(doubt.wells) < WHOLE_PLATE]
         self.believed_wrongly += len(
-            {well for doubt in of_wells if doubt.probability >= BELIEVED for well in doubt.wells}
+            {
+                well
+                for doubt in of_wells
+                if doubt.probability >= ACCEPTED_PROBABILITY
+                for well in doubt.wells
+            }
         )
         self.shown_wrongly += len(
-            {well for doubt in of_wells if doubt.probability >= SHOWN for well in doubt.wells}
+            {
+                well
+                for doubt in of_wells
+                if doubt.probability >= REPORTED_PROBABILITY
+                for well in doubt.wells
+            }
         )
 
     def exchange(self, trajectories: Trajectories, one: int, other: int) -> None:
@@ -89,7 +101,7 @@ class Found:
         doubts = [
             doubt
             for doubt in self.doubts(relabelled(trajectories, order))
-            if doubt.probability >= BELIEVED
+            if doubt.probability >= ACCEPTED_PROBABILITY
         ]
         named = {well for doubt in doubts for well in doubt.wells}
         self.exchanges += 1
@@ -105,7 +117,7 @@ class Found:
         )
         self.slips += 1
         self.slips_found += any(
-            trajectories.wells[well] in doubt.wells and doubt.probability >= BELIEVED
+            trajectories.wells[well] in doubt.wells and doubt.probability >= ACCEPTED_PROBABILITY
             for doubt in doubts
         )
 

@@ -203,7 +203,7 @@ def print_weights(seeds: Iterable[int], jobs: int) -> None:
 def choices(learned: Iterable[Path] = ()) -> dict[str, RankSettings]:
     """Return the settings that are compared; ``learned`` are folders of sequence models."""
     models = {
-        f"forecaster {model.name}": DepartureSettings(foresight=model)
+        f"forecaster {model.name}": DepartureSettings(sequence_model=model)
         for model in map(OnnxSequenceModel, map(load_forecaster, learned))
     }
     by_forecaster = {
@@ -222,8 +222,8 @@ def choices(learned: Iterable[Path] = ()) -> dict[str, RankSettings]:
 def fits(settings: RankSettings, trajectories: Trajectories) -> bool:
     """Return whether a sequence model was made for what these wells are compared by; built-in forecasters always are."""
     try:
-        if settings.departure.foresight is not None:
-            settings.departure.foresight.check_fits(
+        if settings.departure.sequence_model is not None:
+            settings.departure.sequence_model.check_fits(
                 trajectories.feature_names, trajectories.encoder_id
             )
     except ProfileError:

@@ -18,7 +18,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from inference.departure.departures import DepartureSettings, measure_departures
-from inference.profiles import rank_profiles, read_profiles, trajectories_of
+from inference.profiles import rank_profiles, read_profiles, trajectories_from_profiles
 from inference.ranking.plate_ranking import RankSettings, rank_plate
 from schemas.trajectory import Trajectories
 
@@ -100,7 +100,11 @@ def print_row(name: str, spearman: float, auc: float) -> None:
 def real_plates() -> list[Trajectories]:
     """Return the plates of the time course; none where the data are not there."""
     table = REAL_DATA / "real_time_course" / "a673_profiles.csv"
-    return trajectories_of(read_profiles(table), where=str(table)) if table.is_file() else []
+    return (
+        trajectories_from_profiles(read_profiles(table), where=str(table))
+        if table.is_file()
+        else []
+    )
 
 
 def print_settings_table(settings: Mapping[str, RankSettings]) -> None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import spearmanr, t, ttest_ind
 
-from inference.ranking.significance import adjust_false_discovery
+from inference.ranking.significance import false_discovery_q_values
 from inference.ranking.specimen import rank_specimen
 from schemas.plate_map import Group
 from schemas.ranking import Gate, Ranking, RankingQuality, Scale, TreatmentRank, Verdict, WellRank
@@ -115,7 +115,7 @@ def rank_alone(name: str, untreated: Array, treated: dict[int, Array]) -> Rankin
     p_values = np.array(
         [ttest_ind(wells, untreated, alternative="greater").pvalue for wells in treated.values()]
     )
-    q_values = adjust_false_discovery(p_values)
+    q_values = false_discovery_q_values(p_values)
     order = sorted(means, key=lambda treatment: -means[treatment])
     rows = [
         TreatmentRank(

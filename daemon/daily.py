@@ -226,7 +226,7 @@ class DailyPath:
             plate.trajectories,
             day=due.day,
             encoder_id=self.encoder_id,
-            foresight=departure.foresight,
+            sequence_model=departure.sequence_model,
         )
 
     def write_files(self, ranking: Ranking) -> None:
@@ -354,7 +354,7 @@ class DailyPath:
         models = [
             self.encoder_id,
             self.settings.embedding_weight,
-            departure.foresight.name if departure.foresight else "",
+            departure.sequence_model.name if departure.sequence_model else "",
         ]
         rests_on = [pixels, day, plate_map.digest, *models, self.settings.config_digest]
         return hashlib.sha256(json.dumps(rests_on).encode()).hexdigest()

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from inference.departure.assembly import assemble, counting
-from inference.departure.departures import DepartureSettings, departures_on
+from inference.departure.departures import DepartureSettings, departures_on_day
 from inference.ports import Store
 from schemas.messages import DayDeparture
 from schemas.observation import Imaged, Observation
@@ -70,12 +70,12 @@ class RollingView:
         plate = self._plate(plate_map.plate)
         used = [image for image in others if self._bears_on(day, image.day, plate_map)]
         is_used = self._bears_on(day, newest.day, plate_map)
-        rests_on = (
+        uses_day = (
             plate_map.digest,
             newest.digest if is_used else None,
             tuple(image.observation_id for image in used),
         )
-        if day not in plate.departures or plate.departures[day][0] != rests_on:
+        if day not in plate.departures or plate.departures[day][0] != uses_day:
             observations = self._read(plate, used, newest.encoder_id) + (
                 [newest] if is_used else []
             )
@@ -87,8 +87,8 @@ class RollingView:
                 embedding_weight=self._embedding_weight,
             )
             plate.departures[day] = (
-                rests_on,
-                departures_on(
+                uses_day,
+                departures_on_day(
                     laid_out.trajectories,
                     dosing_day=plate_map.dosed_on_day,
                     day=day,
@@ -98,7 +98,7 @@ class RollingView:
         return plate.departures[day][1]
 
     def _bears_on(self, day: int, seen: int, plate_map: PlateMap) -> bool:
-        return self._settings.rests_on(seen, dosing_day=plate_map.dosed_on_day, day=day)
+        return self._settings.uses_day(seen, dosing_day=plate_map.dosed_on_day, day=day)
 
     def _read(self, plate: _Plate, images: list[Imaged], encoder_id: str) -> list[Observation]:
         new = [image for image in images if image.observation_id not in plate.observations]

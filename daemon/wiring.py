@@ -119,9 +119,10 @@ def rank_settings(
             "forecast_from",
             f"is {forecast_from}; expected {ForecastFrom.DOSING} with the sequence model {folder}, which sees days up to dosing",
         )
-    foresight = OnnxSequenceModel(load_forecaster(folder))
+    sequence_model = OnnxSequenceModel(load_forecaster(folder))
     return RankSettings(
-        DepartureSettings(metric=metric, foresight=foresight), leave_out_unlike=leave_out_unlike
+        DepartureSettings(metric=metric, sequence_model=sequence_model),
+        leave_out_unlike=leave_out_unlike,
     )
 
 
@@ -139,9 +140,9 @@ def open_rank_settings(config: Config, card: BundleCard) -> RankSettings:
         if ranking.representation == "both" and card.ranking_weight == 0
         else ranking.representation
     )
-    if settings.departure.foresight is not None:
+    if settings.departure.sequence_model is not None:
         try:
-            settings.departure.foresight.check_fits(
+            settings.departure.sequence_model.check_fits(
                 feature_names(representation, card.dimension),
                 "" if representation == "measures" else card.encoder_id,
             )

@@ -233,19 +233,19 @@ class EmbeddingLedger(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Earlier:
+class EarlierWells:
     """The m untreated wells of another plate, as they differ from their own mean."""
 
     past: npt.NDArray[np.float64]  # (m, P)
     readout: npt.NDArray[np.float64]  # (m, K)
-    likeness: float = 1.0  # 0…1: what one of its wells counts beside one of this plate's
+    similarity: float = 1.0  # 0…1: what one of its wells counts beside one of this plate's
 
 
 @dataclass(frozen=True, eq=False)
 class Forecast:
     """What was learned from n untreated wells."""
 
-    of: Callable[
+    predict: Callable[
         [npt.NDArray[np.float64]], npt.NDArray[np.float64]
     ]  # (N, P) past of any wells -> (N, K) readout they would have untreated
     left_out: npt.NDArray[
@@ -276,7 +276,7 @@ class SequenceModel(Protocol):
         """
         ...
 
-    def foresee(
+    def predict(
         self, trajectories: Trajectories, before: Sequence[int], day: int
     ) -> npt.NDArray[np.float64]:
         """Return (N, D): the features of every well on ``day`` as foreseen from the days ``before``, NaN for a well without an image on any of these.
@@ -296,7 +296,7 @@ class Forecaster(Protocol):
         self,
         past: npt.NDArray[np.float64],
         readout: npt.NDArray[np.float64],
-        earlier: Sequence[Earlier] = (),
+        earlier: Sequence[EarlierWells] = (),
     ) -> Forecast:
         """Learn from the (n, P) past, days up to dosing, and the (n, K) readout of n ≥ 2 untreated wells, and of wells of other plates; all are finite.
 

@@ -16,11 +16,11 @@ from schemas.trajectory import Trajectories
 PLATE, WELL, VIABILITY = "Metadata_Plate", "Metadata_Well", "viability_percent"
 SPELLINGS = {"plate": PLATE, "well": WELL}
 
-Percent = Mapping[str, float]
+DeteriorationPercent = Mapping[str, float]
 """Well: 100 − viability."""
 
 
-def read_assays(table: Path, plates: Sequence[Trajectories]) -> dict[str, Percent]:
+def read_assays(table: Path, plates: Sequence[Trajectories]) -> dict[str, DeteriorationPercent]:
     """Return the deterioration of each measured plate's wells from a CSV with plate, well and viability in % of the control.
 
     Raises
@@ -64,11 +64,11 @@ def read_assays(table: Path, plates: Sequence[Trajectories]) -> dict[str, Percen
                 table,
                 f"row {number}: plate {plate}, well {well} occurs twice; expected each well once",
             )
-        assays[plate][well] = 100 - _viability(text, f"{table}, row {number}")
+        assays[plate][well] = 100 - _parse_viability(text, f"{table}, row {number}")
     return dict(assays)
 
 
-def _viability(text: str, where: str) -> float:
+def _parse_viability(text: str, where: str) -> float:
     try:
         value = float(text)
     except ValueError:
@@ -86,20 +86,20 @@ class ProfileCalibrations:
     def __init__(
         self,
         plates: Sequence[Trajectories],
-        assays: Mapping[str, Percent],
+        assays: Mapping[str, DeteriorationPercent],
         *,
         baseline_day: int,
         readout_day: int,
         seed: int,
     ) -> None:
-        self._taught = {
+        self._assay_plates = {
             plate.plate: AssayPlate(plate, assays[plate.plate], baseline_day, readout_day)
             for plate in plates
             if plate.plate in assays
         }
         self._days = baseline_day, readout_day
         self._seed = seed
-        self._known: dict[
+        self._calibrations: dict[
             tuple[str, ...], Calibration | str
         ] = {}  # by plates: the calibration, or why there is none
 
@@ -107,12 +107,12 @@ class ProfileCalibrations:
         """Return the ranking of a plate by deterioration where a calibration is valid for it, else as it is; and why it is not, or nothing."""
         names = tuple(
             name
-            for name, each in self._taught.items()
+            for name, each in self._assay_plates.items()
             if name != plate.plate and each.trajectories.encoder_id == plate.encoder_id
         )
-        if names not in self._known:
-            self._known[names] = self._calibration(names)
-        calibration = self._known[names]
+        if names not in self._calibrations:
+            self._calibrations[names] = self._calibration(names)
+        calibration = self._calibrations[names]
         if isinstance(calibration, str):
             return table, calibration
         baseline_day, readout_day = self._days
@@ -127,6 +127,6 @@ class ProfileCalibrations:
         return (table, drift.sentence) if drift.outside else (placed, "")
 
     def _calibration(self, names: tuple[str, ...]) -> Calibration | str:
-        plates = [self._taught[name] for name in names]
+        plates = [self._assay_plates[name] for name in names]
         card = calibrate(plates, digest=",".join(names), seed=self._seed)
         return refit(plates, card, seed=self._seed) if card.valid else "; ".join(card.why_not)

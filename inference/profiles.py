@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from inference.departure.reduced_space import MOST_OTHERS
+from inference.departure.reduced_space import MAX_OTHER_PLATES
 from inference.profile_assays import ProfileCalibrations, read_assays
 from inference.ranking.plate_ranking import RANKED_GROUPS, RankSettings, rank_plate
 from inference.ranking.reasons import with_reasons
@@ -29,7 +29,7 @@ METADATA = (
 PLATE, WELL, DAY, GROUP, TREATMENT = METADATA
 ENCODER = "Metadata_EncoderId"
 """Optional: the features of such a row are an embedding, whose values share one unit; other features are each taken in their own."""
-SEED = 0
+DEFAULT_SEED = 0
 NOT_A_NUMBER = ("", "nan", "na", "n/a", "null", "none", "<na>")
 
 
@@ -48,7 +48,7 @@ def rank_profiles(
     baseline_day: int,
     readout_day: int,
     out: Path,
-    seed: int = SEED,
+    seed: int = DEFAULT_SEED,
     settings: RankSettings | None = None,
     assay: Path | None = None,
 ) -> ProfileRanking:
@@ -63,7 +63,7 @@ def rank_profiles(
         If a table cannot be read or says two things at once, or if no plate of it can be ranked; the files are then not written.
     """
     ranking = ProfileRanking({}, {}, {})
-    plates = trajectories_of(read_profiles(table), where=str(table))
+    plates = trajectories_from_profiles(read_profiles(table), where=str(table))
     calibrations = None
     if assay is not None:
         calibrations = ProfileCalibrations(
@@ -76,7 +76,7 @@ def rank_profiles(
     for place, trajectories in enumerate(plates):
         others = [
             plates[other]
-            for other in neighbours(place, len(plates))
+            for other in nearest_plates(place, len(plates))
             if plates[other].encoder_id == trajectories.encoder_id
         ]
         try:
@@ -108,11 +108,11 @@ def rank_profiles(
     return ranking
 
 
-def neighbours(place: int, plates: int) -> list[int]:
-    """Return the places of the plates of a table nearest to one of them, :data:`MOST_OTHERS` at most."""
+def nearest_plates(place: int, plates: int) -> list[int]:
+    """Return the places of the plates of a table nearest to one of them, :data:`MAX_OTHER_PLATES` at most."""
     return sorted(
         (other for other in range(plates) if other != place), key=lambda other: abs(other - place)
-    )[:MOST_OTHERS]
+    )[:MAX_OTHER_PLATES]
 
 
 def read_profiles(table: Path) -> pd.DataFrame:
@@ -130,7 +130,7 @@ def read_profiles(table: Path) -> pd.DataFrame:
         raise ProfileError(table, f"cannot be read as a table: {error}") from error
 
 
-def trajectories_of(profiles: pd.DataFrame, *, where: str) -> list[Trajectories]:
+def trajectories_from_profiles(profiles: pd.DataFrame, *, where: str) -> list[Trajectories]:
     """Return the trajectories of each plate of a table, in the order of first appearance.
 
     Every column that does not start with ``Metadata_`` is a feature.
@@ -152,11 +152,11 @@ def trajectories_of(profiles: pd.DataFrame, *, where: str) -> list[Trajectories]
         raise ProfileError(
             where, "has no feature; expected columns that do not start with Metadata_"
         )
-    labels = _labels(profiles, where)
-    features = np.column_stack([_numbers(profiles[name], where) for name in names])
+    labels = _parse_metadata(profiles, where)
+    features = np.column_stack([_parse_feature(profiles[name], where) for name in names])
     rows_of = labels.groupby(PLATE, sort=False).indices
     return [
-        _plate(str(plate), labels.iloc[rows], features[rows], tuple(names), where)
+        _plate_trajectories(str(plate), labels.iloc[rows], features[rows], tuple(names), where)
         for plate, rows in rows_of.items()
     ]
 
@@ -179,7 +179,7 @@ def write_tables(
         path.write_text(text, encoding="utf-8")
 
 
-def _labels(profiles: pd.DataFrame, where: str) -> pd.DataFrame:
+def _parse_metadata(profiles: pd.DataFrame, where: str) -> pd.DataFrame:
     """Return the checked metadata columns with a plain index: plate, well, day (int), group (Group), treatment (canonical text), encoder."""
     labels = (
         profiles.reindex(columns=[*METADATA, ENCODER])
@@ -188,13 +188,13 @@ def _labels(profiles: pd.DataFrame, where: str) -> pd.DataFrame:
         .reset_index(drop=True)
     )
     for column, read in (
-        (PLATE, _name),
-        (WELL, _name),
-        (DAY, _day),
+        (PLATE, _parse_name),
+        (WELL, _parse_name),
+        (DAY, _parse_day),
         (GROUP, Group),
         (TREATMENT, lambda text: str(parse_treatment(text))),
     ):
-        labels[column] = _each(labels[column], read, where)
+        labels[column] = _parse_column(labels[column], read, where)
     treated = labels[GROUP].isin(RANKED_GROUPS)
     if (bare := treated & (labels[TREATMENT] == "")).any():
         row = int(bare.to_numpy().argmax())
@@ -212,7 +212,7 @@ def _labels(profiles: pd.DataFrame, where: str) -> pd.DataFrame:
     return labels
 
 
-def _each(column: pd.Series, read: Callable[[str], object], where: str) -> pd.Series:
+def _parse_column(column: pd.Series, read: Callable[[str], object], where: str) -> pd.Series:
     """Read each different text once; name column, row and value of the first that does not read."""
     values = {}
     for row, text in column.drop_duplicates().items():
@@ -226,20 +226,20 @@ def _each(column: pd.Series, read: Callable[[str], object], where: str) -> pd.Se
     return column.map(values).astype(object)
 
 
-def _name(text: str) -> str:
+def _parse_name(text: str) -> str:
     if not text:
         raise ValueError("is empty; expected a name")
     return text
 
 
-def _day(text: str) -> int:
+def _parse_day(text: str) -> int:
     number = float(text) if text.replace(".", "", 1).isdecimal() else None
     if number is None or not number.is_integer():
         raise ValueError(f"{text!r} is not a day; expected a whole number")
     return int(number)
 
 
-def _numbers(column: pd.Series, where: str) -> npt.NDArray[np.float64]:
+def _parse_feature(column: pd.Series, where: str) -> npt.NDArray[np.float64]:
     """Return a feature as floats; empty and NA are NaN, anything else that is no number is an error."""
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     text = column.astype("string").fillna("").str.strip().str.lower()
@@ -253,7 +253,7 @@ def _numbers(column: pd.Series, where: str) -> npt.NDArray[np.float64]:
     return numbers
 
 
-def _plate(
+def _plate_trajectories(
     plate: str,
     labels: pd.DataFrame,
     features: npt.NDArray[np.float64],

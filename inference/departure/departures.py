@@ -1,4 +1,7 @@
-"""How far each well is from what it would have become untreated, on a scale where an untreated well has mean 0 and spread 1."""
+"""Departure of every well of a plate from its forecast untreated state, as a score.
+
+The scores of untreated wells have mean 0 and standard deviation 1.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,170 +10,197 @@ from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
-import numpy.typing as npt
 
-from inference.departure.forecasters import FORECASTERS, Array, residual_of
+from inference.departure.forecasters import FORECASTERS, leave_one_out_residuals
 from inference.departure.metrics import (
     Mahalanobis,
     Noise,
+    clip_outliers,
     cosine_distance,
-    held,
     nearest_distance,
-    shape_of,
+    pre_dose_shape,
 )
-from inference.departure.reduced_space import ReducedSpace, reduce, usable
-from inference.ports import Earlier, SequenceModel
+from inference.departure.reduced_space import ReducedPlate, reduce_plate, usable_rows
+from inference.ports import EarlierWells, SequenceModel
+from schemas.arrays import BoolArray, Float64Array
 from schemas.errors import ProfileError
 from schemas.forecast import ForecastFrom, MetricName
 from schemas.plate_map import Group
 from schemas.trajectory import Trajectories
 
-FEWEST_UNTREATED = 3
-"""With one well left out, two remain: the fewest that have a spread."""
-FEWEST_UNTREATED_ROLLING = 6
-"""While images of a day still come in, a spread from fewer wells is more than a third wrong, and would jump with each image."""
-SPREAD_PSEUDO_WELLS = 5
-"""What pure noise says of the spread counts for so many wells,"""
-EARLIER_PSEUDO_WELLS = 20
-"""and what earlier plates say for so many: 8 to 18 wells do not know their own spread."""
-NOTHING: Array = np.empty(0)
+MIN_UNTREATED = 3
+"""Smallest number of untreated wells: one is left out, and two have a standard deviation."""
+MIN_UNTREATED_ROLLING = 6
+"""Smallest number of untreated wells for the rolling view.
 
-Mask = npt.NDArray[np.bool_]
+With fewer wells the standard deviation has an error of more than a third and would change strongly
+with each new image.
+"""
+SPREAD_PSEUDO_WELLS = 5
+"""Weight, in wells, of the standard deviation that pure noise has."""
+EARLIER_PSEUDO_WELLS = 20
+"""Largest weight, in wells, of the standard deviation on earlier plates.
+
+The 8 to 18 untreated wells of a plate do not determine their own standard deviation well.
+"""
 
 
 @dataclass(frozen=True)
 class DepartureSettings:
-    """How a departure is measured."""
+    """Settings of the forecast and of the departure metric."""
 
-    forecaster: str = "ridge"  # a key of FORECASTERS
+    forecaster: str = "ridge"
+    """Key of :data:`FORECASTERS`."""
     forecast_from: ForecastFrom = ForecastFrom.DOSING
     metric: MetricName = MetricName.MAHALANOBIS
-    foresight: SequenceModel | None = (
-        None  # what it foresees takes the place of the last image up to dosing
-    )
+    leave_out_outliers: bool = True
+    """Exclude wells whose tissue differed from the other wells before dosing."""
+    sequence_model: SequenceModel | None = None
+    """Model whose prediction replaces the last image up to dosing."""
 
-    def rests_on(self, seen: int, *, dosing_day: int, day: int) -> bool:
-        """Return whether images of a day bear on the departures of ``day``."""
+    def uses_day(self, imaged_day: int, *, dosing_day: int, day: int) -> bool:
+        """Return True if images of ``imaged_day`` influence the departures of day ``day``."""
         return (
-            seen <= dosing_day
-            or seen == day
-            or (seen < day and self.forecast_from is not ForecastFrom.DOSING)
+            imaged_day <= dosing_day
+            or imaged_day == day
+            or (imaged_day < day and self.forecast_from is not ForecastFrom.DOSING)
         )
 
 
-DEFAULT = DepartureSettings()
+DEFAULT_DEPARTURE_SETTINGS = DepartureSettings()
 
 
 @dataclass(frozen=True, eq=False)
 class Residuals:
-    """The wells of a plate that can be scored, in K directions, and how their residuals are made."""
+    """Readouts minus forecasts of the n scorable wells of a plate, in K directions."""
 
-    space: ReducedSpace
-    untreated: Mask  # (n,)
-    settings: DepartureSettings = DEFAULT
-    known: Array | None = (
-        None  # (n, Q): what else is known of a well beforehand, such as its place on the plate
-    )
+    reduced: ReducedPlate
+    untreated: BoolArray  # (n,)
+    settings: DepartureSettings = DEFAULT_DEPARTURE_SETTINGS
+    covariates: Float64Array | None = None
+    """(n, Q) further inputs of the forecast, such as the position on the plate."""
 
     @cached_property
-    def shape(self) -> Array:
-        """(K, K): which directions vary together."""
-        return shape_of(self.space.past)
+    def shape(self) -> Float64Array:
+        """(K, K) covariance of all wells before dosing, normalised and shrunk."""
+        return pre_dose_shape(self.reduced.past)
 
-    def learned_from(self, teachers: Mask) -> Array:
-        """Return (n, K): each well's readout less its forecast, learned from these wells; that of each of them is learned from the others."""
-        forecaster, space = FORECASTERS[self.settings.forecaster], self.space
+    def fitted_on(self, training_wells: BoolArray) -> Float64Array:
+        """Return (n, K) residuals of all wells from a forecast that these wells train.
+
+        The forecast of a training well is trained on the other training wells.
+        """
+        forecaster, reduced = FORECASTERS[self.settings.forecaster], self.reduced
         match self.settings.forecast_from:
             case ForecastFrom.DOSING:
-                return residual_of(
-                    forecaster, self._with_known(space.past), space.readout, teachers, self._earlier
+                return leave_one_out_residuals(
+                    forecaster,
+                    self._with_covariates(reduced.past),
+                    reduced.readout,
+                    training_wells,
+                    self._earlier_wells,
                 )
             case ForecastFrom.LAST_DAY:
-                newest_first = [*np.moveaxis(space.after[:, :-1], 1, 0)[::-1], space.past]
-                return residual_of(
+                newest_first = [*np.moveaxis(reduced.after[:, :-1], 1, 0)[::-1], reduced.past]
+                return leave_one_out_residuals(
                     forecaster,
-                    self._with_known(np.concatenate(newest_first, axis=1)),
-                    space.readout,
-                    teachers,
+                    self._with_covariates(np.concatenate(newest_first, axis=1)),
+                    reduced.readout,
+                    training_wells,
                 )
             case ForecastFrom.ONE_STEP:
-                ways = np.concatenate([space.past[:, None], space.after], axis=1)
+                path = np.concatenate([reduced.past[:, None], reduced.after], axis=1)
                 steps = [
-                    residual_of(
-                        forecaster, self._with_known(ways[:, day]), ways[:, day + 1], teachers
+                    leave_one_out_residuals(
+                        forecaster,
+                        self._with_covariates(path[:, step]),
+                        path[:, step + 1],
+                        training_wells,
                     )
-                    for day in range(ways.shape[1] - 1)
+                    for step in range(path.shape[1] - 1)
                 ]
                 return np.asarray(np.sum(steps, axis=0))
 
     @cached_property
-    def of_wells(self) -> Array:
-        """(n, K): learned from the untreated wells."""
-        return self.learned_from(self.untreated)
+    def of_all_wells(self) -> Float64Array:
+        """(n, K) residuals from a forecast that the untreated wells train."""
+        return self.fitted_on(self.untreated)
 
     @cached_property
     def noise(self) -> Noise:
-        """How the untreated ones among them vary."""
-        return Noise.of(self.of_wells[self.untreated], self.shape, self.of_earlier(self.untreated))
+        """Covariance of the residuals of untreated wells."""
+        return Noise.estimate(
+            self.of_all_wells[self.untreated],
+            self.shape,
+            self.of_earlier_wells(self.untreated),
+        )
 
     @cached_property
-    def development(self) -> Array:
-        """(K,): the way of the mean untreated well from dosing to the readout."""
-        return np.asarray((self.space.readout - self.space.past)[self.untreated].mean(axis=0))
+    def development(self) -> Float64Array:
+        """(K,) mean change of untreated wells from dosing to the readout."""
+        return np.asarray((self.reduced.readout - self.reduced.past)[self.untreated].mean(axis=0))
 
-    def of_earlier(self, teachers: Mask) -> list[tuple[Array, float]]:
-        """Return the residuals of earlier plates' untreated wells, (m, K), about their own mean as of wells left out, with the likeness of each plate."""
-        if not self.space.earlier:
+    def of_earlier_wells(self, training_wells: BoolArray) -> list[tuple[Float64Array, float]]:
+        """Return the (m, K) residuals and the similarity of each earlier plate's untreated wells.
+
+        Residuals are centred per plate and scaled to the size of left-out residuals. The forecast
+        is trained on ``training_wells`` of this plate and on the earlier plates.
+        """
+        if not self.reduced.earlier:
             return []
-        past = self._with_known(self.space.past)[teachers]
-        forecast = (
+        past = self._with_covariates(self.reduced.past)[training_wells]
+        predict = (
             FORECASTERS[self.settings.forecaster]
-            .fit(past, self.space.readout[teachers], self._earlier)
-            .of
+            .fit(past, self.reduced.readout[training_wells], self._earlier_wells)
+            .predict
         )
         centre = past.mean(axis=0)
-        mean = forecast(centre[None])
+        mean = predict(centre[None])
         return [
             (
-                np.sqrt(len(one.past) / (len(one.past) - 1))
-                * (one.readout - forecast(centre + one.past) + mean),
-                one.likeness,
+                np.sqrt(len(plate.past) / (len(plate.past) - 1))
+                * (plate.readout - predict(centre + plate.past) + mean),
+                plate.similarity,
             )
-            for one in self._earlier
+            for plate in self._earlier_wells
         ]
 
-    def _with_known(self, inputs: Array) -> Array:
-        return inputs if self.known is None else np.concatenate([inputs, self.known], axis=1)
+    def _with_covariates(self, inputs: Float64Array) -> Float64Array:
+        if self.covariates is None:
+            return inputs
+        return np.concatenate([inputs, self.covariates], axis=1)
 
     @property
-    def _earlier(self) -> Sequence[Earlier]:
-        if self.known is None:
-            return self.space.earlier
+    def _earlier_wells(self) -> Sequence[EarlierWells]:
+        """Wells of earlier plates, with covariates of 0 where this plate has covariates."""
+        if self.covariates is None:
+            return self.reduced.earlier
+        count = self.covariates.shape[1]
         return [
             replace(
-                one,
-                past=np.concatenate(
-                    [one.past, np.zeros((len(one.past), self.known.shape[1]))], axis=1
-                ),
+                plate, past=np.concatenate([plate.past, np.zeros((len(plate.past), count))], axis=1)
             )
-            for one in self.space.earlier
+            for plate in self.reduced.earlier
         ]
 
 
 @dataclass(frozen=True, eq=False)
 class Departures:
-    """The wells that could be scored, in the order of the trajectories, and why others could not."""
+    """Departure scores of the N wells of a plate, and reasons why wells were left out."""
 
-    scores: Array  # (N,), NaN where not scored
-    by_metric: Mapping[MetricName, Array]  # each (N,), on the same scale
-    earlier_scores: (
-        Array  # untreated wells of other plates about their own mean, on this plate's scale
-    )
-    untreated_spread: float  # of the untreated wells' lengths
-    earlier_spread: float | None  # of those on other plates
-    used: Mask  # (N,)
-    residuals: Residuals  # of the used wells
-    left_out: dict[str, str]  # well: reason; wells without an image of the day are not among them
+    scores: Float64Array  # (N,), NaN where not scored
+    by_metric: Mapping[MetricName, Float64Array]
+    """(N,) scores by each metric, on the same scale."""
+    earlier_scores: Float64Array
+    """Centred scores of the untreated wells of earlier plates, on the scale of this plate."""
+    untreated_spread: float
+    """Standard deviation of the residual lengths of untreated wells."""
+    earlier_spread: float | None
+    """Standard deviation of the residual lengths of untreated wells on earlier plates."""
+    used: BoolArray  # (N,), True where scored
+    residuals: Residuals  # of the scored wells
+    left_out: dict[str, str]
+    """Reason by well; wells without an image of the day are not included."""
     notes: tuple[str, ...] = field(default=())
 
 
@@ -179,143 +209,187 @@ def measure_departures(
     *,
     dosing_day: int,
     day: int,
-    settings: DepartureSettings = DEFAULT,
+    settings: DepartureSettings = DEFAULT_DEPARTURE_SETTINGS,
     others: Sequence[Trajectories] = (),
 ) -> Departures:
-    """Score every well that has an image of ``day`` and one from before dosing.
+    """Return the departures of all wells with an image of culture day ``day`` and a pre-dose image.
 
     Parameters
     ----------
+    trajectories
+        Wells of the plate.
+    dosing_day
+        Last culture day whose images were taken before dosing.
+    day
+        Culture day of the readout.
+    settings
+        Settings of forecast and metric.
     others
-        Other plates of the same encoder, line and days, whose untreated wells tell how untreated wells vary.
+        Other plates of the same encoder, line and days. Their untreated wells improve the estimate
+        of the variation between untreated wells.
 
     Raises
     ------
     ProfileError
-        If the days are the wrong way round or missing, too few untreated wells remain, or no feature varies.
+        If ``day`` is not after ``dosing_day``, a day has no images, too few untreated wells remain,
+        or no feature varies.
     """
-    residuals, used, left_out = scorable(
+    residuals, used, left_out = residuals_of_scorable_wells(
         trajectories, dosing_day=dosing_day, day=day, settings=settings, others=others
     )
-    return departures_of(residuals, used, left_out)
+    return score_residuals(residuals, used, left_out)
 
 
-def scorable(
+def residuals_of_scorable_wells(
     trajectories: Trajectories,
     *,
     dosing_day: int,
     day: int,
-    settings: DepartureSettings = DEFAULT,
+    settings: DepartureSettings = DEFAULT_DEPARTURE_SETTINGS,
     others: Sequence[Trajectories] = (),
     excluded: Mapping[str, str] = MappingProxyType({}),
-) -> tuple[Residuals, Mask, dict[str, str]]:
-    """Return the wells that can be scored, which of the trajectories (N,) they are, and why others with an image of the day cannot.
+) -> tuple[Residuals, BoolArray, dict[str, str]]:
+    """Return the residuals of scorable wells, a mask of these wells, and reasons for the others.
 
-    ``excluded`` wells are left out, each for its reason.
+    Parameters
+    ----------
+    trajectories, dosing_day, day, settings, others
+        As in :func:`measure_departures`.
+    excluded
+        Wells to leave out, with the reason of each.
+
+    Returns
+    -------
+    residuals
+        Residuals of the n scorable wells.
+    used
+        (N,), True for the scorable wells.
+    left_out
+        Reason by well, for wells with an image of ``day`` that cannot be scored.
 
     Raises
     ------
     ProfileError
-        As :func:`measure_departures`.
+        As in :func:`measure_departures`.
     """
-    if twice := [well for well, count in Counter(trajectories.wells).items() if count > 1]:
+    repeated = [well for well, count in Counter(trajectories.wells).items() if count > 1]
+    if repeated:
         raise ProfileError(
-            trajectories.plate, f"well {twice[0]} stands in it twice; expected each well once"
+            trajectories.plate, f"well {repeated[0]} occurs twice; expected each well once"
         )
     before, after = _days(trajectories, dosing_day, day)
+    used, left_out = _scorable_wells(trajectories, before, dosing_day, day, excluded)
+    untreated = trajectories.untreated()[used]
+    if untreated.sum() < MIN_UNTREATED:
+        raise ProfileError(
+            trajectories.plate,
+            f"{untreated.sum()} untreated wells have an image of day {day} and one from before "
+            f"dosing; expected at least {MIN_UNTREATED}",
+        )
+    if settings.forecast_from is not ForecastFrom.DOSING:
+        others = ()  # a forecast from post-dose days depends on the drugs of this plate
+    reduced = reduce_plate(trajectories, used, before, after, others, settings.sequence_model)
+    return Residuals(reduced, untreated, settings), used, left_out
+
+
+def _scorable_wells(
+    trajectories: Trajectories,
+    before: Sequence[int],
+    dosing_day: int,
+    day: int,
+    excluded: Mapping[str, str],
+) -> tuple[BoolArray, dict[str, str]]:
+    """Return a mask (N,) of the wells that can be scored, and the reasons why others cannot."""
     with_tissue = np.array([group is not Group.BLANK for group in trajectories.groups])
     at_readout = trajectories.has(day) & with_tissue
-    readable = usable(trajectories.on(day))
-    had_past = np.any([usable(trajectories.on(earlier)) for earlier in before], axis=0)
-    used = at_readout & readable & had_past & ~np.isin(trajectories.wells, list(excluded))
+    usable = usable_rows(trajectories.on(day))
+    has_past = np.any([usable_rows(trajectories.on(earlier)) for earlier in before], axis=0)
+    used = at_readout & usable & has_past & ~np.isin(trajectories.wells, list(excluded))
     reasons = np.where(
-        readable,
+        usable,
         f"no image from before dosing (day {dosing_day} or earlier)",
         f"most features of day {day} are missing",
     )
     left_out = {
-        well: excluded.get(well, str(reasons[place]))
-        for place, well in enumerate(trajectories.wells)
-        if (at_readout & ~used)[place]
+        well: excluded.get(well, str(reasons[row]))
+        for row, well in enumerate(trajectories.wells)
+        if (at_readout & ~used)[row]
     }
-    untreated = trajectories.untreated()[used]
-    if untreated.sum() < FEWEST_UNTREATED:
-        raise ProfileError(
-            trajectories.plate,
-            f"{untreated.sum()} untreated wells have an image of day {day} and one from before dosing; expected at least {FEWEST_UNTREATED}",
-        )
-    others = (
-        others if settings.forecast_from is ForecastFrom.DOSING else ()
-    )  # what follows the drug on this plate is not to be learned on another
-    return (
-        Residuals(
-            reduce(trajectories, used, before, after, others, settings.foresight),
-            untreated,
-            settings,
-        ),
-        used,
-        left_out,
-    )
+    return used, left_out
 
 
-def departures_of(residuals: Residuals, used: Mask, left_out: dict[str, str]) -> Departures:
-    """Score wells by the length of their residuals.
+def score_residuals(residuals: Residuals, used: BoolArray, left_out: dict[str, str]) -> Departures:
+    """Return the departure scores of wells from the lengths of their residuals.
 
-    Each untreated well is left out of all that its own length rests on (forecast, noise and metric), as if it were a treated one.
+    An untreated well is left out of the forecast, the noise and the metric that determine its own
+    length, so that it is treated like a treated well.
+
+    Parameters
+    ----------
+    residuals
+        Residuals of n wells.
+    used
+        (N,), True for these n wells.
+    left_out
+        Reason by well, for wells that cannot be scored.
     """
     untreated = residuals.untreated
-    lengths, earlier, likeness, metric = _lengths(residuals, untreated)
+    lengths = _lengths(residuals, untreated)
     for well in np.flatnonzero(untreated):
         others = untreated.copy()
         others[well] = False
-        without, *_ = _lengths(residuals, others)
-        for name, of_wells in without.items():
-            lengths[name][well] = of_wells[well]
-    by_metric = {}
-    for name, of_wells in lengths.items():
-        by_noise = name is MetricName.MAHALANOBIS
-        own = held(of_wells[untreated], of_wells[untreated])
-        spread = untreated_spread(
-            own, metric if by_noise else None, *((earlier, likeness) if by_noise else ())
+        for name, values in _lengths(residuals, others).by_metric.items():
+            lengths.by_metric[name][well] = values[well]
+    scores, spreads = {}, {}
+    for name, values in lengths.by_metric.items():
+        own = clip_outliers(values[untreated], values[untreated])
+        spreads[name] = (
+            moderated_spread(own, lengths.metric, lengths.earlier, lengths.similarity)
+            if name is MetricName.MAHALANOBIS
+            else moderated_spread(own, None)
         )
-        by_metric[name] = np.full(len(used), np.nan)
-        by_metric[name][used] = (of_wells - own.mean()) / spread
-    own = held(
-        lengths[MetricName.MAHALANOBIS][untreated], lengths[MetricName.MAHALANOBIS][untreated]
-    )
+        scores[name] = np.full(len(used), np.nan)
+        scores[name][used] = (values - own.mean()) / spreads[name]
+    own = lengths.by_metric[MetricName.MAHALANOBIS][untreated]
+    earlier = lengths.earlier
     return Departures(
-        scores=by_metric[residuals.settings.metric],
-        by_metric=by_metric,
-        earlier_scores=earlier / untreated_spread(own, metric, earlier, likeness),
-        untreated_spread=float(own.std(ddof=1)),
-        earlier_spread=float(np.sqrt(np.average(earlier**2, weights=likeness)))
+        scores=scores[residuals.settings.metric],
+        by_metric=scores,
+        earlier_scores=earlier / spreads[MetricName.MAHALANOBIS],
+        untreated_spread=float(clip_outliers(own, own).std(ddof=1)),
+        earlier_spread=float(np.sqrt(np.average(earlier**2, weights=lengths.similarity)))
         if earlier.size
         else None,
         used=used,
         residuals=residuals,
         left_out=left_out,
-        notes=residuals.space.notes,
+        notes=residuals.reduced.notes,
     )
 
 
-def departures_on(
-    trajectories: Trajectories, *, dosing_day: int, day: int, settings: DepartureSettings = DEFAULT
+def departures_on_day(
+    trajectories: Trajectories,
+    *,
+    dosing_day: int,
+    day: int,
+    settings: DepartureSettings = DEFAULT_DEPARTURE_SETTINGS,
 ) -> dict[str, float]:
-    """Return the departure of each well that can be scored on a day after dosing, for the rolling view; empty while too few untreated wells can."""
-    seen = trajectories.has(day) & trajectories.untreated()
-    if seen.sum() < FEWEST_UNTREATED_ROLLING:
+    """Return the departure of each scorable well on a day after dosing, for the rolling view.
+
+    The result is empty while too few untreated wells can be scored.
+    """
+    imaged = trajectories.has(day) & trajectories.untreated()
+    if imaged.sum() < MIN_UNTREATED_ROLLING:
         return {}
     try:
-        scores = measure_departures(
+        departures = measure_departures(
             trajectories, dosing_day=dosing_day, day=day, settings=settings
-        ).scores
-    except (
-        ProfileError
-    ):  # the ranking of the day says what is missing; the rolling view has nothing to show
+        )
+    except ProfileError:  # the ranking of the day reports the problem
         return {}
     return {
         well: float(score)
-        for well, score in zip(trajectories.wells, scores, strict=True)
+        for well, score in zip(trajectories.wells, departures.scores, strict=True)
         if np.isfinite(score)
     }
 
@@ -323,7 +397,7 @@ def departures_on(
 def _days(
     trajectories: Trajectories, dosing_day: int, day: int
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the days up to dosing, and those after it up to the readout."""
+    """Return the imaged days up to dosing, and the imaged days after it up to the readout."""
     if day <= dosing_day:
         raise ProfileError(
             trajectories.plate, f"the readout day is {day}; expected a day after day {dosing_day}"
@@ -337,49 +411,74 @@ def _days(
     if not before:
         raise ProfileError(
             trajectories.plate,
-            f"no image of day {dosing_day} or earlier, from before dosing; days with images: {days}",
+            f"no image of day {dosing_day} or earlier, from before dosing; "
+            f"days with images: {days}",
         )
     return before, tuple(later for later in sorted(trajectories.days) if dosing_day < later <= day)
 
 
-def _lengths(
-    residuals: Residuals, teachers: Mask
-) -> tuple[dict[MetricName, Array], Array, Array, Mahalanobis]:
-    """Return the length of every well's residual by every metric, the Mahalanobis lengths of earlier wells about their plate's mean, and that metric.
+@dataclass(frozen=True, eq=False)
+class _Lengths:
+    """Lengths of residuals by each metric, with those of earlier plates."""
 
-    With the lengths of earlier wells comes the likeness of their plates.
-    """
-    residual, earlier = residuals.learned_from(teachers), residuals.of_earlier(teachers)
-    noise = Noise.of(residual[teachers], residuals.shape, earlier)
-    metric = Mahalanobis.of(residual, noise)
-    seen = residuals.space.readout
-    of_earlier = [metric.lengths(rows) for rows, _ in earlier]
-    return (
-        {
+    by_metric: dict[MetricName, Float64Array]  # each (n,)
+    earlier: Float64Array  # (E,) Mahalanobis lengths of earlier wells, centred per plate
+    similarity: Float64Array  # (E,) similarity of their plates
+    metric: Mahalanobis
+
+
+def _lengths(residuals: Residuals, training_wells: BoolArray) -> _Lengths:
+    """Return the lengths of all residuals, with forecast and noise from the training wells."""
+    residual = residuals.fitted_on(training_wells)
+    earlier = residuals.of_earlier_wells(training_wells)
+    noise = Noise.estimate(residual[training_wells], residuals.shape, earlier)
+    metric = Mahalanobis.fit(residual, noise)
+    readout = residuals.reduced.readout
+    earlier_lengths = [metric.lengths(rows) for rows, _ in earlier]
+    return _Lengths(
+        by_metric={
             MetricName.MAHALANOBIS: metric.lengths(residual),
             MetricName.L2: np.linalg.norm(residual, axis=1),
-            MetricName.COSINE: cosine_distance(seen, seen - residual),
-            MetricName.NEAREST_CONTROLS: nearest_distance(residual, residual[teachers], noise),
+            MetricName.COSINE: cosine_distance(readout, readout - residual),
+            MetricName.NEAREST_CONTROLS: nearest_distance(
+                residual, residual[training_wells], noise
+            ),
         },
-        np.concatenate([np.empty(0), *(lengths - lengths.mean() for lengths in of_earlier)]),
-        np.concatenate(
-            [np.empty(0), *(np.full(len(rows), likeness) for rows, likeness in earlier)]
+        earlier=np.concatenate(
+            [np.empty(0), *(lengths - lengths.mean() for lengths in earlier_lengths)]
         ),
-        metric,
+        similarity=np.concatenate(
+            [np.empty(0), *(np.full(len(rows), similarity) for rows, similarity in earlier)]
+        ),
+        metric=metric,
     )
 
 
-def untreated_spread(
-    own: Array, metric: Mahalanobis | None, earlier: Array = NOTHING, likeness: Array = NOTHING
+def moderated_spread(
+    own: Float64Array,
+    metric: Mahalanobis | None,
+    earlier: Float64Array | None = None,
+    similarity: Float64Array | None = None,
 ) -> float:
-    """Return the spread of the lengths of untreated wells.
+    """Return the standard deviation of the lengths of untreated wells, moderated by prior values.
 
-    A few wells do not know their own spread. It is moderated by what the wells of earlier plates vary by, for :data:`EARLIER_PSEUDO_WELLS` wells (or as many
-    as they are, each counted by the likeness of its plate), and by the spread that pure noise of this mean square has, for :data:`SPREAD_PSEUDO_WELLS`. The
-    last is also its floor, where untreated wells are all equal.
+    Few wells do not determine their own standard deviation well. Two prior values are combined with
+    it, each with a weight in wells: that of earlier plates, with at most
+    :data:`EARLIER_PSEUDO_WELLS` wells (each well is weighted by the similarity of its plate), and
+    that of pure noise with the same mean square, with :data:`SPREAD_PSEUDO_WELLS` wells. The latter
+    is also the lower limit where all untreated wells are equal.
+
+    Parameters
+    ----------
+    own
+        (n,) lengths of the untreated wells of this plate.
+    metric
+        Metric of the lengths, for the variance of pure noise; None: without this prior value.
+    earlier, similarity
+        (E,) centred lengths of untreated wells of earlier plates, and similarities of their plates.
     """
-    freedom = len(own) - 1
-    squares, wells = freedom * float(own.var(ddof=1)), float(freedom)
+    degrees_of_freedom = len(own) - 1
+    squares, wells = degrees_of_freedom * float(own.var(ddof=1)), float(degrees_of_freedom)
     if metric is not None:
         squares += (
             SPREAD_PSEUDO_WELLS
@@ -387,8 +486,8 @@ def untreated_spread(
             * max(1.0, float((own**2).mean() / metric.weights.sum()))
         )
         wells += SPREAD_PSEUDO_WELLS
-    if earlier.size:
-        counted = min(EARLIER_PSEUDO_WELLS, float(likeness.sum()))
-        squares += counted * float(np.average(earlier**2, weights=likeness))
-        wells += counted
+    if earlier is not None and similarity is not None and earlier.size:
+        weight = min(EARLIER_PSEUDO_WELLS, float(similarity.sum()))
+        squares += weight * float(np.average(earlier**2, weights=similarity))
+        wells += weight
     return float(np.sqrt(squares / wells)) or 1.0

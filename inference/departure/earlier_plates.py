@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from inference.departure.assembly import assemble, counting
-from inference.departure.reduced_space import FEWEST_EARLIER, MOST_OTHERS
+from inference.departure.reduced_space import MAX_OTHER_PLATES, MIN_EARLIER_WELLS
 from inference.ports import SequenceModel, Store
 from schemas.observation import Imaged
 from schemas.plate_map import Group, PlateMap
@@ -33,9 +33,9 @@ def earlier_plates(
     *,
     day: int,
     encoder_id: str,
-    foresight: SequenceModel | None = None,
+    sequence_model: SequenceModel | None = None,
 ) -> EarlierPlates:
-    """Return the untreated wells of the newest earlier plates that can be held beside a plate, :data:`MOST_OTHERS` at most.
+    """Return the untreated wells of the newest earlier plates that can be held beside a plate, :data:`MAX_OTHER_PLATES` at most.
 
     A plate can where its images were made into the same features and three untreated wells or more have an image of ``day`` and one from before dosing, of
     days that this plate has images of as well.
@@ -48,7 +48,7 @@ def earlier_plates(
         A sequence model sees all days up to dosing; without it the last image is enough.
     """
     taken, images = [], []
-    for other in store.earlier_plates(plate_map, day, encoder_id, MOST_OTHERS):
+    for other in store.earlier_plates(plate_map, day, encoder_id, MAX_OTHER_PLATES):
         untreated = other.model_copy(
             update={
                 "entries": tuple(entry for entry in other.entries if entry.group is Group.UNTREATED)
@@ -59,10 +59,10 @@ def earlier_plates(
             day,
             before,
             counting(store.imaged(other.plate, encoder_id), untreated),
-            whole=foresight is not None,
+            whole=sequence_model is not None,
         )
-        needed = set(foresight.days) if foresight else set()
-        if len({image.key.well for image in found}) < FEWEST_EARLIER or not needed <= {
+        needed = set(sequence_model.days) if sequence_model else set()
+        if len({image.key.well for image in found}) < MIN_EARLIER_WELLS or not needed <= {
             image.day for image in found
         }:
             continue

@@ -1,50 +1,62 @@
-"""What a well would have become untreated: learned from untreated wells, from the days up to dosing only."""
+"""Forecasters that predict the untreated readout of a well from its days up to dosing.
+
+They are trained on untreated wells.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-import numpy.typing as npt
 
-from inference.ports import Earlier, Forecast, Forecaster
+from inference.ports import EarlierWells, Forecast, Forecaster
+from schemas.arrays import BoolArray, Float64Array
 
-Array = npt.NDArray[np.float64]
-HIGHEST_LEVERAGE = 1 - 1e-6  # a well that is forecast from itself alone tells nothing
-ROUNDING = 1e-12
-STRENGTHS = (0.01, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, np.inf)
-"""Of the penalty; an infinite one forecasts the mean of the untreated wells, which is right where the past says nothing."""
+MAX_LEVERAGE = 1 - 1e-6  # 1 would mean that a well determines its own forecast
+ROUNDING_ERROR = 1e-12
+"""Relative size of numerical rounding errors."""
+PENALTY_STRENGTHS = (0.01, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, np.inf)
+"""Candidate strengths of the penalty; an infinite strength forecasts the mean of the untreated
+wells, which is best if the past contains no information.
+"""
 
 
 @dataclass(frozen=True)
 class RidgeForecaster:
-    """Ridge regression of the readout on how a well differed from its fellows before dosing.
+    """Ridge regression of the readout on the differences between wells before dosing.
 
-    Its penalty draws the slope not only to 0, where wells forget how they differed, but to a persistence: where nothing else can be learned from a few
-    untreated wells, they stay as different as they were. Persistence, strength and the share of other plates are chosen by leave-one-out error of all
-    wells (closed form, Hastie et al., *Elements*, eq. 7.64). Wells of other plates teach the slope, each plate about its own mean; what untreated wells of
-    this plate became on average it tells itself.
+    The penalty shrinks the slope towards a multiple of the identity (the persistence), not only
+    towards 0: with few untreated wells, wells are expected to keep their differences. Persistence,
+    strength and the weight of other plates are selected by the leave-one-out error of all wells
+    (closed form, Hastie, Tibshirani and Friedman, *The Elements of Statistical Learning*, eq.
+    7.64). Wells of other plates, centred per plate, contribute to the slope; the mean readout is
+    that of this plate alone.
     """
 
-    strengths: tuple[float, ...] = STRENGTHS  # in units of the inputs' mean variance × wells
+    strengths: tuple[float, ...] = PENALTY_STRENGTHS
+    """Candidate strengths in units of the inputs' mean variance × wells."""
     persistences: tuple[float, ...] = (0.0, 0.5, 1.0)
+    """Candidate persistences."""
     shares: tuple[float, ...] = (
         0.0,
         0.2,
         1.0,
-    )  # of a well of an equally varying plate beside one of this plate
+    )
+    """Candidate weights of a well of an equally varying plate relative to a well of this plate."""
 
-    def fit(self, past: Array, readout: Array, earlier: Sequence[Earlier] = ()) -> Forecast:
-        """Learn as the port says."""
+    def fit(
+        self, past: Float64Array, readout: Float64Array, earlier: Sequence[EarlierWells] = ()
+    ) -> Forecast:
+        """Train on untreated wells; see :meth:`inference.ports.Forecaster.fit`."""
         past_mean, readout_mean = past.mean(axis=0), readout.mean(axis=0)
-        plates = [Earlier(past - past_mean, readout - readout_mean), *earlier]
+        plates = [EarlierWells(past - past_mean, readout - readout_mean), *earlier]
         wells = [len(plate.past) for plate in plates]
         inputs, outputs = (
             np.concatenate([plate.past for plate in plates]),
             np.concatenate([plate.readout for plate in plates]),
         )
-        likeness, of_mean = (
-            np.repeat([plate.likeness for plate in plates], wells),
+        similarity, mean_leverage = (
+            np.repeat([plate.similarity for plate in plates], wells),
             np.repeat(np.divide(1, wells), wells),
         )
         is_own = np.arange(len(inputs)) < len(past)
@@ -54,119 +66,132 @@ class RidgeForecaster:
             np.zeros((past.shape[1], readout.shape[1])),
         )
         for share in self.shares if earlier else (0.0,):
-            weights = np.where(is_own, 1.0, share * likeness)
-            variance, turn = np.linalg.eigh((inputs.T * weights) @ inputs)
-            varies = variance > ROUNDING * max(float(variance[-1]), np.finfo(float).tiny)
+            weights = np.where(is_own, 1.0, share * similarity)
+            variance, directions = np.linalg.eigh((inputs.T * weights) @ inputs)
+            varies = variance > ROUNDING_ERROR * max(float(variance[-1]), np.finfo(float).tiny)
             unit = float(variance[varies].sum()) / min(len(past), len(variance))
-            turned = inputs @ turn
-            leverages = weights[:, None] * turned**2
+            projected = inputs @ directions
+            leverages = weights[:, None] * projected**2
             for persistence, strength in product(self.persistences, self.strengths):
-                beyond = outputs - persistence * inputs[:, : readout.shape[1]]
-                shrunk = np.divide(
+                target = outputs - persistence * inputs[:, : readout.shape[1]]
+                inverse = np.divide(
                     1.0,
                     variance + strength * unit,
                     out=np.zeros_like(variance),
                     where=varies & np.isfinite(strength),
                 )
-                slope = shrunk[:, None] * ((turned.T * weights) @ beyond)
-                # What each well is off by when it is left out of the slope and of its plate's mean.
-                errors = (beyond - turned @ slope) / (
-                    1 - np.minimum(of_mean + leverages @ shrunk, HIGHEST_LEVERAGE)
+                slope = inverse[:, None] * ((projected.T * weights) @ target)
+                # Error of each well when it is left out of the slope and of its plate's mean.
+                errors = (target - projected @ slope) / (
+                    1 - np.minimum(mean_leverage + leverages @ inverse, MAX_LEVERAGE)
                 )[:, None]
-                error = float(likeness @ (errors**2).sum(axis=1))
+                error = float(similarity @ (errors**2).sum(axis=1))
                 if error < best_error:
                     best, best_error, best_slope = (
                         errors[: len(past)],
                         error,
-                        turn @ slope + persistence * np.eye(*slope.shape),
+                        directions @ slope + persistence * np.eye(*slope.shape),
                     )
         return Forecast(
-            of=lambda wells: readout_mean + (wells - past_mean) @ best_slope,
+            predict=lambda wells: readout_mean + (wells - past_mean) @ best_slope,
             left_out=readout - best,
         )
 
 
 @dataclass(frozen=True)
 class KernelForecaster:
-    """Kernel ridge regression with a Gaussian kernel: the mean of a Gaussian process, for fates that are no straight line of the past.
+    """Kernel ridge regression with a Gaussian kernel, for readouts that are not linear in the past.
 
-    Width and strength are chosen by leave-one-out error (closed form; Rasmussen and Williams, *Gaussian Processes*, 5.4.2). It learns from the plate alone.
+    This is the mean of a Gaussian process. Width and strength are selected by the leave-one-out
+    error (closed form; Rasmussen and Williams, *Gaussian Processes for Machine Learning*, 5.4.2).
+    Other plates are not used.
     """
 
-    widths: tuple[float, ...] = (1.0, 2.0, 4.0)  # in units of the median distance between wells
-    strengths: tuple[float, ...] = STRENGTHS  # in units of the kernel's mean eigenvalue
+    widths: tuple[float, ...] = (1.0, 2.0, 4.0)
+    """Candidate kernel widths in units of the median distance between wells."""
+    strengths: tuple[float, ...] = PENALTY_STRENGTHS
+    """Candidate strengths in units of the kernel's mean eigenvalue."""
 
-    def fit(self, past: Array, readout: Array, earlier: Sequence[Earlier] = ()) -> Forecast:
-        """Learn as the port says."""
+    def fit(
+        self, past: Float64Array, readout: Float64Array, earlier: Sequence[EarlierWells] = ()
+    ) -> Forecast:
+        """Train on untreated wells; see :meth:`inference.ports.Forecaster.fit`."""
         del earlier
         n, mean = len(past), readout.mean(axis=0)
         distances = _squared_distances(past, past)
-        typical = float(np.median(distances[np.triu_indices(n, 1)])) or 1.0
-        best: tuple[float, float, Array, Array] | None = (
+        median_distance = float(np.median(distances[np.triu_indices(n, 1)])) or 1.0
+        best: tuple[float, float, Float64Array, Float64Array] | None = (
             None  # squared error, width², dual weights, left-out errors
         )
         for width in self.widths:
-            kernel = _centred(np.exp(-distances / (2 * typical * width**2)))
+            kernel = _centre_kernel(np.exp(-distances / (2 * median_distance * width**2)))
             values, vectors = np.linalg.eigh(kernel)
             values = np.maximum(values, 0.0)
             for strength in self.strengths:
-                dual = np.divide(
+                inverse = np.divide(
                     1.0,
-                    values + strength * max(values.mean(), ROUNDING),
+                    values + strength * max(values.mean(), ROUNDING_ERROR),
                     out=np.zeros_like(values),
                     where=np.isfinite(strength),
                 )
-                smoother = (vectors * (values * dual)) @ vectors.T + 1 / n
+                smoother = (vectors * (values * inverse)) @ vectors.T + 1 / n
                 left_out_errors = (readout - smoother @ readout) / (
-                    1 - np.minimum(np.diag(smoother), HIGHEST_LEVERAGE)
+                    1 - np.minimum(np.diag(smoother), MAX_LEVERAGE)
                 )[:, None]
                 squared = float((left_out_errors**2).sum())
                 if best is None or squared < best[0]:
                     best = (
                         squared,
-                        typical * width**2,
-                        (vectors * dual) @ vectors.T @ (readout - mean),
+                        median_distance * width**2,
+                        (vectors * inverse) @ vectors.T @ (readout - mean),
                         left_out_errors,
                     )
         assert best is not None  # noqa: S101 - narrows the type: there is at least one width and strength
         _, squared_width, weights, errors = best
-        plain = np.exp(-distances / (2 * squared_width))
+        training_kernel = np.exp(-distances / (2 * squared_width))
 
-        def of(wells: Array) -> Array:
+        def predict(wells: Float64Array) -> Float64Array:
             kernel = np.exp(-_squared_distances(wells, past) / (2 * squared_width))
             centred = (
-                kernel - kernel.mean(axis=1, keepdims=True) - plain.mean(axis=0) + plain.mean()
+                kernel
+                - kernel.mean(axis=1, keepdims=True)
+                - training_kernel.mean(axis=0)
+                + training_kernel.mean()
             )
             return np.asarray(mean + centred @ weights)
 
-        return Forecast(of=of, left_out=readout - errors)
+        return Forecast(predict=predict, left_out=readout - errors)
 
 
 @dataclass(frozen=True)
 class DriftForecaster:
-    """A well stays as different from its fellows as it was, and moves as untreated wells move on average."""
+    """Forecast that a well keeps its difference from the others and changes like the mean well."""
 
-    def fit(self, past: Array, readout: Array, earlier: Sequence[Earlier] = ()) -> Forecast:
-        """Learn as the port says."""
+    def fit(
+        self, past: Float64Array, readout: Float64Array, earlier: Sequence[EarlierWells] = ()
+    ) -> Forecast:
+        """Train on untreated wells; see :meth:`inference.ports.Forecaster.fit`."""
         del earlier
         start = past[:, : readout.shape[1]]
-        moved = readout - start
-        others = (moved.sum(axis=0) - moved) / (len(moved) - 1)
+        change = readout - start
+        left_out_change = (change.sum(axis=0) - change) / (len(change) - 1)
         return Forecast(
-            of=lambda wells: wells[:, : readout.shape[1]] + moved.mean(axis=0),
-            left_out=start + others,
+            predict=lambda wells: wells[:, : readout.shape[1]] + change.mean(axis=0),
+            left_out=start + left_out_change,
         )
 
 
 @dataclass(frozen=True)
 class PersistenceForecaster:
-    """A well stays where it was."""
+    """Forecast that a well does not change."""
 
-    def fit(self, past: Array, readout: Array, earlier: Sequence[Earlier] = ()) -> Forecast:
-        """Learn as the port says."""
+    def fit(
+        self, past: Float64Array, readout: Float64Array, earlier: Sequence[EarlierWells] = ()
+    ) -> Forecast:
+        """Train on untreated wells; see :meth:`inference.ports.Forecaster.fit`."""
         del earlier
         return Forecast(
-            of=lambda wells: wells[:, : readout.shape[1]], left_out=past[:, : readout.shape[1]]
+            predict=lambda wells: wells[:, : readout.shape[1]], left_out=past[:, : readout.shape[1]]
         )
 
 
@@ -177,31 +202,46 @@ FORECASTERS: Mapping[str, Forecaster] = {
     "persistence": PersistenceForecaster(),
     "mean": RidgeForecaster(strengths=(np.inf,), persistences=(0.0,)),
 }
-"""By the name that a setting gives; ``mean`` forecasts the mean untreated well: the readout alone."""
+"""Forecasters by the name in the settings; ``mean`` forecasts the mean untreated readout."""
 
 
-def residual_of(
+def leave_one_out_residuals(
     forecaster: Forecaster,
-    past: Array,
-    readout: Array,
-    teachers: npt.NDArray[np.bool_],
-    earlier: Sequence[Earlier] = (),
-) -> Array:
-    """Return (N, K): the readout of every well less its forecast, learned from ``teachers``; that of a teacher is learned from the others.
+    past: Float64Array,
+    readout: Float64Array,
+    training_wells: BoolArray,
+    earlier: Sequence[EarlierWells] = (),
+) -> Float64Array:
+    """Return (N, K) readouts minus forecasts, with a forecaster trained on the training wells.
 
-    In-sample, untreated wells would lie closer to their forecast than any new well, and every treated well would look active.
+    The forecast of a training well is trained on the other training wells. Otherwise untreated
+    wells would be closer to their forecasts than new wells, and every treated well would appear to
+    depart.
+
+    Parameters
+    ----------
+    forecaster
+        Untrained forecaster.
+    past, readout
+        (N, P) inputs and (N, K) readouts of all wells.
+    training_wells
+        (N,), True for the untreated wells that train the forecaster.
+    earlier
+        Untreated wells of earlier plates.
     """
-    forecast = forecaster.fit(past[teachers], readout[teachers], earlier)
-    residual = readout - forecast.of(past)
-    residual[teachers] = readout[teachers] - forecast.left_out
+    forecast = forecaster.fit(past[training_wells], readout[training_wells], earlier)
+    residual = readout - forecast.predict(past)
+    residual[training_wells] = readout[training_wells] - forecast.left_out
     return residual
 
 
-def _squared_distances(one: Array, other: Array) -> Array:
+def _squared_distances(one: Float64Array, other: Float64Array) -> Float64Array:
+    """Return (n, m) squared distances between rows (n, K) and rows (m, K)."""
     return np.asarray(((one[:, None, :] - other[None, :, :]) ** 2).sum(axis=2))
 
 
-def _centred(kernel: Array) -> Array:
+def _centre_kernel(kernel: Float64Array) -> Float64Array:
+    """Return a kernel matrix that is centred in feature space."""
     return np.asarray(
         kernel - kernel.mean(axis=0) - kernel.mean(axis=1, keepdims=True) + kernel.mean()
     )

@@ -1,72 +1,98 @@
-"""How long a residual is: four answers, each learned from untreated wells."""
+"""Metrics that measure the length of a residual, each estimated from untreated wells."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from schemas.arrays import Float64Array
 
 ISOTROPIC_SHARE = 0.5
-"""A direction in which wells did not differ before dosing may still vary untreated later: half the shape says so."""
-LEAST_VARIANCE = 1e-4
-"""Of an untreated residual, in squared spreads of all wells: below this, untreated wells are as good as equal."""
-MOST_EARLIER_WELLS = 60.0
-"""However many plates there were before, their wells never count for more than this beside the plate's own."""
-NEAREST = 5
-FARTHEST = 4.0
-"""An untreated well farther from the others than so many of their robust spreads counts as that far."""
+"""Weight of the identity in the pre-dose shape: a direction without differences before dosing may
+still vary later.
+"""
+MIN_VARIANCE = 1e-4
+"""Smallest mean variance of untreated residuals, in squared standard deviations of all wells."""
+MAX_EARLIER_WELLS = 60.0
+"""Largest total weight, in wells, of the untreated wells of earlier plates."""
+NEAREST_COUNT = 5
+"""Number of nearest untreated residuals in the nearest-controls metric."""
+OUTLIER_LIMIT = 4.0
+"""Lengths above the median plus this number of robust standard deviations are clipped."""
 
 
 @dataclass(frozen=True, eq=False)
 class Noise:
-    """How untreated residuals vary."""
+    """Covariance of the residuals of untreated wells."""
 
-    covariance: Array  # (K, K), positive definite
-    wells: float  # so many tell it, besides K pseudo-wells
+    covariance: Float64Array  # (K, K), positive definite
+    effective_wells: float
+    """Number of wells in the estimate, without the K pseudo-wells of the shape."""
 
     @classmethod
-    def of(
-        cls, residual: Array, shape: Array, earlier: Sequence[tuple[Array, float]] = ()
+    def estimate(
+        cls,
+        residual: Float64Array,
+        shape: Float64Array,
+        earlier: Sequence[tuple[Float64Array, float]] = (),
     ) -> "Noise":
-        """Shrink the second moment of n residuals (n, K) towards a shape, with a weight of K pseudo-wells; earlier residuals count by their likeness.
+        """Estimate the noise from the (n, K) residuals of untreated wells, shrunk towards a shape.
 
-        Untreated wells are few. Before dosing every well was one: how they differed then tells which directions vary together.
+        Untreated wells are few. Before dosing all wells were untreated, so their differences then
+        show which directions vary together; this shape has the weight of K pseudo-wells.
+
+        Parameters
+        ----------
+        residual
+            (n, K) residuals of the untreated wells of this plate.
+        shape
+            (K, K) covariance of mean variance 1, from :func:`pre_dose_shape`.
+        earlier
+            (m, K) residuals of untreated wells of each earlier plate, with the plate's
+            similarity, which is their weight.
         """
         n, k = residual.shape
-        residual = held(residual, np.linalg.norm(residual, axis=1))
+        residual = clip_outliers(residual, np.linalg.norm(residual, axis=1))
         moment, wells = residual.T @ residual, float(n)
-        offered = sum(likeness * (len(rows) - 1) for rows, likeness in earlier)
-        share = min(1.0, MOST_EARLIER_WELLS / offered) if offered else 0.0
-        for rows, likeness in earlier:
-            moment = moment + share * likeness * rows.T @ rows
-            wells += share * likeness * (len(rows) - 1)
-        variance = max(float(np.trace(moment)) / (k * wells), LEAST_VARIANCE)
+        available = sum(similarity * (len(rows) - 1) for rows, similarity in earlier)
+        share = min(1.0, MAX_EARLIER_WELLS / available) if available else 0.0
+        for rows, similarity in earlier:
+            moment = moment + share * similarity * rows.T @ rows
+            wells += share * similarity * (len(rows) - 1)
+        variance = max(float(np.trace(moment)) / (k * wells), MIN_VARIANCE)
         return cls((moment + k * variance * shape) / (wells + k), wells)
 
     @property
-    def whitening(self) -> Array:
-        """(K, K): rows @ whitening.T vary by 1 in every direction."""
+    def whitening(self) -> Float64Array:
+        """(K, K) matrix W; ``rows @ W.T`` has variance 1 in every direction."""
         return np.linalg.inv(np.linalg.cholesky(self.covariance))
 
 
-def held(rows: Array, lengths: Array) -> Array:
-    """Return rows (n, …) drawn in to the length at :data:`FARTHEST` robust spreads, so that one odd well does not say how all vary.
+def clip_outliers(rows: Float64Array, lengths: Float64Array) -> Float64Array:
+    """Return rows (n, …), scaled down where their lengths (n,) exceed :data:`OUTLIER_LIMIT`.
 
-    Where most are equally long, nothing tells what is odd, and all stay as they are.
+    Single outliers then do not dominate the variance. If most lengths are equal, outliers cannot be
+    identified and all rows are unchanged.
     """
     middle = float(np.median(lengths))
     spread = 1.4826 * float(np.median(np.abs(lengths - middle)))
-    reach = middle + FARTHEST * spread
+    reach = middle + OUTLIER_LIMIT * spread
     factors = np.divide(
         reach, lengths, out=np.ones_like(lengths), where=(lengths > reach) & (spread > 0)
     )
     return np.asarray((rows.T * factors).T)
 
 
-def shape_of(past: Array) -> Array:
-    """Return (K, K): the covariance of all wells before dosing, of mean variance 1, mixed with the identity."""
+def pre_dose_shape(past: Float64Array) -> Float64Array:
+    """Return the (K, K) covariance of all wells before dosing, with mean variance 1.
+
+    The covariance is mixed with the identity, with weight :data:`ISOTROPIC_SHARE`.
+
+    Parameters
+    ----------
+    past
+        (n, K) positions before dosing.
+    """
     k = past.shape[1]
     covariance = np.cov(past, rowvar=False, ddof=0).reshape(k, k)
     variance = float(np.trace(covariance)) / k
@@ -76,59 +102,68 @@ def shape_of(past: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Mahalanobis:
-    """A weighted, shrunk Mahalanobis metric."""
+    """Weighted Mahalanobis metric with shrunk covariance."""
 
-    matrix: Array  # (K, K)
-    weights: Array  # (K,), 0…1, of the directions in which the residuals vary
+    matrix: Float64Array  # (K, K)
+    weights: Float64Array
+    """(K,) weights, 0…1, of the principal directions of the residuals."""
 
     @classmethod
-    def of(cls, residual: Array, noise: Noise) -> "Mahalanobis":
-        """Weigh each direction by the share of its variance that is more than noise.
+    def fit(cls, residual: Float64Array, noise: Noise) -> "Mahalanobis":
+        """Fit the metric to residuals (n, K), with weights for directions above the noise.
 
-        Of residuals (n, K) whitened by a noise that so many wells tell, a direction of variance λ has the weight max(0, 1 − edge / λ): below the edge,
-        n wells without any effect would vary as much, seen against that noise (the ratio of two covariances of few wells: Wachter, Ann. Stat. 8, 1980).
-        Where no direction passes, all count alike.
+        In whitened residuals, a direction of variance λ has the weight max(0, 1 − edge / λ). Below
+        the edge, n wells without effect would have the same variance, given the uncertainty of the
+        noise (largest eigenvalue of a ratio of two sample covariances: Wachter, Ann. Stat. 8,
+        1980). If no direction exceeds the edge, all weights are 1.
         """
         n, k = residual.shape
         whitening = noise.whitening
         whitened = residual @ whitening.T
         variance, directions = np.linalg.eigh(whitened.T @ whitened / n)
-        of_wells, of_noise = (
-            k / n,
-            k / (noise.wells + k),
-        )  # the noise has K pseudo-wells beside its own
-        edge = ((1 + np.sqrt(of_wells + of_noise - of_wells * of_noise)) / (1 - of_noise)) ** 2
+        ratio = k / n
+        noise_ratio = k / (noise.effective_wells + k)  # the noise includes K pseudo-wells
+        edge = ((1 + np.sqrt(ratio + noise_ratio - ratio * noise_ratio)) / (1 - noise_ratio)) ** 2
         weights = np.where(variance > edge, 1 - edge / np.maximum(variance, edge), 0.0)
         weights = weights if weights.any() else np.ones(k)
-        turned = directions.T @ whitening
-        return cls(turned.T @ (weights[:, None] * turned), weights)
+        projection = directions.T @ whitening
+        return cls(projection.T @ (weights[:, None] * projection), weights)
 
-    def lengths(self, residual: Array) -> Array:
-        """Return (n,): the length of each residual."""
+    def lengths(self, residual: Float64Array) -> Float64Array:
+        """Return (n,) lengths of residuals (n, K)."""
         return np.asarray(np.sqrt(np.einsum("nk,kl,nl->n", residual, self.matrix, residual)))
 
     @property
     def length_variance(self) -> float:
-        """Variance of the length of a residual that is noise: Σw² / 2Σw, that of a chi variable where the weights are equal."""
+        """Variance of the length of a residual that is only noise: Σw² / 2Σw.
+
+        With equal weights, this is the variance of a chi-distributed variable.
+        """
         return float((self.weights**2).sum() / (2 * self.weights.sum()))
 
 
-def cosine_distance(seen: Array, forecast: Array) -> Array:
-    """Return (n,): 1 − the cosine of the angle between two positions (n, K); 0 where one of them is the origin."""
-    lengths = np.linalg.norm(seen, axis=1) * np.linalg.norm(forecast, axis=1)
+def cosine_distance(readout: Float64Array, forecast: Float64Array) -> Float64Array:
+    """Return (n,): 1 − cosine of the angle between observed and forecast positions (n, K).
+
+    The distance is 0 where one of them is the origin.
+    """
+    lengths = np.linalg.norm(readout, axis=1) * np.linalg.norm(forecast, axis=1)
     return np.asarray(
         1
         - np.divide(
-            (seen * forecast).sum(axis=1), lengths, out=np.ones(len(seen)), where=lengths > 0
+            (readout * forecast).sum(axis=1), lengths, out=np.ones(len(readout)), where=lengths > 0
         )
     )
 
 
-def nearest_distance(residual: Array, controls: Array, noise: Noise) -> Array:
-    """Return (n,): the mean distance of residuals (n, K) to their nearest of the controls' (m, K), in units of the noise."""
+def nearest_distance(residual: Float64Array, controls: Float64Array, noise: Noise) -> Float64Array:
+    """Return (n,): mean distance of residuals (n, K) to the nearest untreated residuals (m, K).
+
+    Distances are in units of the noise; the :data:`NEAREST_COUNT` nearest are used.
+    """
     whitening = noise.whitening
     distances = np.linalg.norm(
         (residual @ whitening.T)[:, None] - (controls @ whitening.T)[None], axis=2
     )
-    nearest = min(NEAREST, len(controls))
+    nearest = min(NEAREST_COUNT, len(controls))
     return np.asarray(np.partition(distances, nearest - 1, axis=1)[:, :nearest].mean(axis=1))

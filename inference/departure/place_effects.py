@@ -1,92 +1,128 @@
-"""Whether a well's place on the plate decides what becomes of it, told by untreated wells; and what is known of a well when it does."""
+"""Effects of the position on the plate (row, column, edge) on the tissue of untreated wells."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-import numpy.typing as npt
 
 from inference.departure.departures import Residuals
+from schemas.arrays import BoolArray, Float64Array, IndexArray, Int64Array
 from schemas.well import parse_well, row_column
 
-Array = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
-
-REAL = 0.01
-ROUNDING = 1e-12
+SIGNIFICANCE_LEVEL = 0.01
+"""Largest p-value of a position effect that is corrected."""
+ROUNDING_ERROR = 1e-12
+"""Relative size of numerical rounding errors."""
 PERMUTATIONS = 999
-FEWEST_CONTROLS = 8
-FEWEST_IN_A_BLOCK = 3
+"""Number of random permutations of the untreated wells."""
+MIN_UNTREATED = 8
+"""Smallest number of untreated wells for the test."""
+MIN_BLOCK_WELLS = 3
+"""Smallest number of untreated wells that form a block."""
 
 
-class Place(StrEnum):
-    """What about a place can matter."""
+class PositionFactor(StrEnum):
+    """Property of a well's position that may influence its tissue."""
 
     ROW = "row"
     COLUMN = "column"
-    EDGE = "edge"  # the outermost rows and columns that the map uses
+    EDGE = "edge"
+    """The outermost rows and columns of the plate map."""
 
 
 @dataclass(frozen=True, eq=False)
 class PlaceEffects:
-    """What the untreated wells say of places."""
+    """Significant position effects of a plate."""
 
-    real: tuple[Place, ...]
-    known: Array | None  # (n, real): to be told to the forecast; None where no effect is real
-    in_one_block: bool  # all untreated wells fill one rectangle with nothing else in it
+    significant: tuple[PositionFactor, ...]
+    """Significant factors."""
+    covariates: Float64Array | None
+    """(n, significant factors) covariates for the forecast; None without a significant factor."""
+    in_one_block: bool
+    """True if all untreated wells form one rectangle without other wells."""
 
 
 NO_PLACE_EFFECTS = PlaceEffects((), None, in_one_block=False)
 
 
-def place_effects(
+def find_place_effects(
     residuals: Residuals, wells: tuple[str, ...], rng: np.random.Generator
 ) -> PlaceEffects:
-    """Test row, column and edge by giving the places of the untreated wells to one another at random.
+    """Test row, column and edge effects by permuting the positions of the untreated wells.
 
-    As the B-score (Brideau et al., J. Biomol. Screen. 8 (2003) 634) it takes away what rows and columns add; but a dosed plate has no inactive majority, so
-    only untreated wells teach it, and too few of them for a median of each row: a slope along rows, one along columns and one step at the edge.
+    Like the B-score (Brideau et al., J. Biomol. Screen. 8 (2003) 634), this corrects for rows and
+    columns. But a dosed plate has no inactive majority, so only untreated wells are used. They are
+    too few for a median of each row, so the model has one slope along rows, one slope along columns
+    and one step at the edge.
+
+    Parameters
+    ----------
+    residuals
+        Residuals of n wells.
+    wells
+        Names of these n wells.
+    rng
+        Random generator of the permutations.
     """
-    places = places_of(wells)
+    places = position_factors(wells)
     untreated = residuals.untreated
     block = in_one_block(places[:, :2].astype(np.int64), untreated)
-    if untreated.sum() < FEWEST_CONTROLS:
+    if untreated.sum() < MIN_UNTREATED:
         return PlaceEffects((), None, block)
-    controls = places[untreated] - places[untreated].mean(axis=0)
-    spread = controls.std(axis=0)
-    standard = np.divide(controls, spread, out=np.zeros_like(controls), where=spread > 0)
-    whitened = residuals.of_wells[untreated] @ residuals.noise.whitening.T
+    centred = places[untreated] - places[untreated].mean(axis=0)
+    spread = centred.std(axis=0)
+    standard = np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0)
+    whitened = residuals.of_all_wells[untreated] @ residuals.noise.whitening.T
     whitened = whitened - whitened.mean(axis=0)
 
-    def explained(order: npt.NDArray[np.intp]) -> Array:
+    def explained_squares(order: IndexArray) -> Float64Array:
         return np.asarray(((standard[order].T @ whitened) ** 2).sum(axis=1))
 
-    observed = explained(np.arange(len(standard)))
-    drawn = np.array([explained(rng.permutation(len(standard))) for _ in range(PERMUTATIONS)])
-    p_values = (1 + (drawn >= observed).sum(axis=0)) / (1 + PERMUTATIONS)
-    real = [
+    observed = explained_squares(np.arange(len(standard)))
+    permuted = np.array(
+        [explained_squares(rng.permutation(len(standard))) for _ in range(PERMUTATIONS)]
+    )
+    p_values = (1 + (permuted >= observed).sum(axis=0)) / (1 + PERMUTATIONS)
+    significant = [
         number
-        for number in range(len(Place))
-        if observed[number] > ROUNDING and p_values[number] <= REAL
+        for number, _ in enumerate(PositionFactor)
+        if observed[number] > ROUNDING_ERROR and p_values[number] <= SIGNIFICANCE_LEVEL
     ]
-    if not real:
+    if not significant:
         return PlaceEffects((), None, block)
-    # As far apart as the past differs most, so that the forecast's penalty holds them back no more than that.
-    widest = float(residuals.space.past.std(axis=0).max()) or 1.0
-    known = (places[:, real] - places[untreated][:, real].mean(axis=0)) / spread[real] * widest
-    return PlaceEffects(tuple(tuple(Place)[number] for number in real), known, block)
+    # Scaled like the widest direction of the past, so that the penalty of the forecast shrinks the
+    # covariates no more than that direction.
+    widest = float(residuals.reduced.past.std(axis=0).max()) or 1.0
+    covariates = (
+        (places[:, significant] - places[untreated][:, significant].mean(axis=0))
+        / spread[significant]
+        * widest
+    )
+    return PlaceEffects(
+        tuple(tuple(PositionFactor)[number] for number in significant), covariates, block
+    )
 
 
-def places_of(wells: tuple[str, ...]) -> Array:
-    """Return (n, 3): row, column, and 1 at the edge of these wells, else 0."""
+def position_factors(wells: tuple[str, ...]) -> Float64Array:
+    """Return (n, 3): row, column, and 1 for wells at the edge of these wells, else 0."""
     positions = np.array([row_column(parse_well(well)) for well in wells])
     edge = ((positions == positions.min(axis=0)) | (positions == positions.max(axis=0))).any(axis=1)
     return np.column_stack([positions, edge]).astype(np.float64)
 
 
-def in_one_block(positions: npt.NDArray[np.int64], untreated: Mask) -> bool:
-    """Whether the untreated wells fill one rectangle that holds no other well: then layout and treatment cannot be told apart."""
-    if untreated.sum() < FEWEST_IN_A_BLOCK or untreated.all():
+def in_one_block(positions: Int64Array, untreated: BoolArray) -> bool:
+    """Return True if the untreated wells form one rectangle that contains no other well.
+
+    Effects of position and of treatment can then not be distinguished.
+
+    Parameters
+    ----------
+    positions
+        (n, 2) row and column of each well.
+    untreated
+        (n,), True for untreated wells.
+    """
+    if untreated.sum() < MIN_BLOCK_WELLS or untreated.all():
         return False
     low, high = positions[untreated].min(axis=0), positions[untreated].max(axis=0)
     inside = ((positions >= low) & (positions <= high)).all(axis=1)

@@ -1,62 +1,81 @@
-"""Which wells were unlike their fellows before dosing, when all wells were alike: what becomes of them says nothing of a drug."""
+"""Detection of wells whose tissue differed from all other wells before dosing.
+
+Such wells say nothing about the effect of a treatment.
+"""
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import f as f_distribution
 
-Array = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
+from schemas.arrays import BoolArray, Float64Array
 
-FALSE_WELLS_A_PLATE = 1e-3
-"""Expected of a plate of normal wells at the limit;"""
-FARTHEST = 3.0
-"""real ones have longer tails: only wells this many times as far are left out."""
-MOST_SHARE = 0.1
-"""More unlike wells than this are no exceptions: the plate is uneven, and all stay."""
-FEWEST_WELLS = 12
-ROUNDING = 1e-12
+EXPECTED_FALSE_OUTLIERS = 1e-3
+"""Expected number of wells above the limit on a plate with normally distributed wells."""
+OUTLIER_FACTOR = 3.0
+"""Factor above the limit at which a well is an outlier, because real wells have longer tails."""
+MAX_OUTLIER_SHARE = 0.1
+"""Largest fraction of outliers; with more, the plate is uneven and no well is an outlier."""
+MIN_WELLS = 12
+"""Smallest number of wells for the test."""
+ROUNDING_ERROR = 1e-12
+"""Relative size of numerical rounding errors."""
 
 
-def unlike(past: Array) -> tuple[Mask, Array]:
-    """Return (n,) which wells lie too far from all others before dosing, and (n,) how far, in units of the limit for normal wells.
+def find_pre_dose_outliers(past: Float64Array) -> tuple[BoolArray, Float64Array]:
+    """Return a mask (n,) of pre-dose outliers, and the distance (n,) of each well from the others.
 
-    The squared distance of one well from n − 1 others in K directions, in units of their covariance, is F-distributed for normal wells (Hotelling's T² of
-    one new observation). Each well is left out of what it is held against; those found are taken away and the others looked at again.
+    The squared distance of one well from n − 1 others in K directions, in units of their
+    covariance, is F-distributed for normally distributed wells (Hotelling's T² of one new
+    observation). Distances are in units of the limit of this distribution. A well is not part of
+    its own reference. The farthest outlier is removed and the distances are computed again.
+
+    Parameters
+    ----------
+    past
+        (n, K) positions before dosing.
     """
-    out = np.zeros(len(past), dtype=bool)
-    for _ in range(
-        int(MOST_SHARE * len(past)) + 1
-    ):  # one more than may be left out shows that they are no exceptions
-        distances = _distances(past, ~out)
-        worst = int(np.where(out, -np.inf, distances).argmax())
-        if distances[worst] <= FARTHEST or len(past) < FEWEST_WELLS:
+    outliers = np.zeros(len(past), dtype=bool)
+    # One outlier more than the largest fraction shows that the plate is uneven.
+    for _ in range(int(MAX_OUTLIER_SHARE * len(past)) + 1):
+        distances = _distances(past, ~outliers)
+        worst = int(np.where(outliers, -np.inf, distances).argmax())
+        if distances[worst] <= OUTLIER_FACTOR or len(past) < MIN_WELLS:
             break
-        out[worst] = True
-    return (out if out.mean() <= MOST_SHARE else np.zeros_like(out)), distances
+        outliers[worst] = True
+    if outliers.mean() > MAX_OUTLIER_SHARE:
+        outliers = np.zeros_like(outliers)
+    return outliers, distances
 
 
-def _distances(past: Array, fellows: Mask) -> Array:
-    """Return (n,): how far each well is from the fellows other than itself, in units of the limit."""
-    count = int(fellows.sum()) - 1
+def _distances(past: Float64Array, reference: BoolArray) -> Float64Array:
+    """Return (n,) distances of wells from the reference wells, in units of the limit.
+
+    Parameters
+    ----------
+    past
+        (n, K) positions before dosing.
+    reference
+        (n,), True for wells that are no outliers; a well is not part of its own reference.
+    """
+    count = int(reference.sum()) - 1
     k = min(past.shape[1], count // 3)
     rows = past[:, :k]
     limit = (
-        float(f_distribution.isf(FALSE_WELLS_A_PLATE / len(past), k, count - k))
+        float(f_distribution.isf(EXPECTED_FALSE_OUTLIERS / len(past), k, count - k))
         * k
         * (count**2 - 1)
         / (count * (count - k))
     )
-    floor = (
-        ROUNDING * float(rows.var(axis=0).sum()) or 1.0
-    )  # fellows that are all equal have no covariance
+    floor = ROUNDING_ERROR * float(rows.var(axis=0).sum()) or 1.0  # equal wells have no covariance
     squared = np.empty(len(rows))
     for well in range(len(rows)):
-        others = rows[fellows & (np.arange(len(rows)) != well)]
+        others = rows[reference & (np.arange(len(rows)) != well)]
         centred = others - others.mean(axis=0)
-        away = rows[well] - others.mean(axis=0)
+        difference = rows[well] - others.mean(axis=0)
         covariance = centred.T @ centred / (len(others) - 1)
         squared[well] = float(
-            away
-            @ np.linalg.solve(covariance + (1e-6 * np.trace(covariance) + floor) * np.eye(k), away)
+            difference
+            @ np.linalg.solve(
+                covariance + (1e-6 * np.trace(covariance) + floor) * np.eye(k), difference
+            )
         )
     return np.asarray(np.sqrt(squared / limit))

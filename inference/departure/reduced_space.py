@@ -1,134 +1,198 @@
-"""From the features of all wells to the few directions in which wells differ, found without looking at who was treated."""
+"""Reduction of the features of a plate to the few directions in which its wells differ.
+
+The directions do not depend on which wells were treated.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from inference.ports import Earlier, SequenceModel
+from inference.ports import EarlierWells, SequenceModel
+from schemas.arrays import BoolArray, Float64Array
 from schemas.errors import ProfileError
 from schemas.trajectory import Trajectories
 
-Array = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
-
 WELLS_PER_COMPONENT = 5
-"""So many wells tell one direction from noise."""
-FEWEST_COMPONENTS = 3
-MOST_NON_FINITE = 0.05
-"""A feature with a larger share of non-finite values is dropped, as pycytominer does; fewer are filled with the day's median."""
-LARGEST = 1e100
-"""A value beyond, whose square would no longer be a number, counts as missing, as NaN and infinity do."""
-LEAST_SPREAD = 0.1
-"""Of a feature's standard deviation: the floor of its robust spread, which is 0 where most wells have one value."""
-ROUNDING = 1e-12
-FARTHEST = 20.0
-"""Features are held within this many robust spreads, so that one wild value cannot turn the space towards itself."""
-FEWEST_EARLIER = 3
-"""An earlier plate with fewer untreated wells tells too little of how they vary."""
-MOST_OTHERS = 24
-"""A ranking uses the untreated wells of at most this many other plates; more add no accuracy."""
+"""Number of wells per direction that is kept."""
+MIN_COMPONENTS = 3
+"""Smallest number of directions, where so many exist."""
+MAX_NON_FINITE_SHARE = 0.05
+"""Features with a larger fraction of non-finite values are dropped, as in pycytominer; other
+missing values are replaced by the day's median.
+"""
+MAX_ABSOLUTE_VALUE = 1e100
+"""Larger values count as missing, like NaN and infinity, because their squares overflow."""
+MIN_SPREAD_SHARE = 0.1
+"""Smallest robust standard deviation as a fraction of the standard deviation; it would be 0 if most
+wells have the same value.
+"""
+ROUNDING_ERROR = 1e-12
+"""Relative size of numerical rounding errors."""
+CLIP_SPREADS = 20.0
+"""Measures are clipped to this number of robust standard deviations, so that single extreme values
+do not determine the directions.
+"""
+MIN_EARLIER_WELLS = 3
+"""Smallest number of untreated wells of an earlier plate that is used."""
+MAX_OTHER_PLATES = 24
+"""Largest number of other plates whose untreated wells are used; more do not improve
+the accuracy.
+"""
 
 
 @dataclass(frozen=True, eq=False)
-class ReducedSpace:
-    """Where n wells were, in K directions, from before dosing to the readout; all positions are seen from the median well before dosing."""
+class ReducedPlate:
+    """Positions of n wells in K principal directions, before dosing and on each later day.
 
-    past: Array  # (n, K): on the last day up to dosing on which the well was seen, or as a model foresaw its readout, as it differed from the median well
-    after: Array  # (n, T, K): on each day after dosing, the readout last; a day on which a well was not seen repeats how it differed before
-    earlier: tuple[Earlier, ...]  # the untreated wells of other plates in the same directions
+    The origin is the median well before dosing.
+    """
+
+    past: Float64Array
+    """(n, K) differences from the median well on the last imaged day up to dosing, or in the
+    readout that a sequence model predicts.
+    """
+    after: Float64Array
+    """(n, T, K) positions on each day after dosing, the readout last. A well without an image of a
+    day keeps its previous difference from the median well.
+    """
+    earlier: tuple[EarlierWells, ...]
+    """Untreated wells of other plates in the same directions."""
     notes: tuple[str, ...]
 
     @property
-    def readout(self) -> Array:
-        """(n, K)."""
+    def readout(self) -> Float64Array:
+        """(n, K) positions on the readout day."""
         return self.after[:, -1]
 
 
 @dataclass(frozen=True, eq=False)
-class _Directions:
-    """How a row of features becomes K coordinates."""
+class _Projection:
+    """Projection of rows of D features onto K directions."""
 
-    kept: Mask  # (D,): features that are used
-    factors: Array  # (kept,): 1 / spread; 0 for a feature that does not vary
-    embedded: int  # so many of the kept ones, from the first, are an embedding
-    turn: Array  # (kept, K)
+    kept: BoolArray
+    """(D,): features that are used."""
+    factors: Float64Array
+    """(kept,): 1 / standard deviation; 0 for features that do not vary."""
+    embedded: int
+    """Number of kept features, from the first, that are an embedding."""
+    directions: Float64Array  # (kept, K)
 
-    def of(self, rows: Array) -> Array:
-        """Return (…, K) of rows (…, D) of differences; what is not finite counts as no difference."""
+    def project(self, rows: Float64Array) -> Float64Array:
+        """Return (…, K) positions of rows (…, D) of differences; missing differences count as 0."""
         return (
-            _scaled(
+            _scale(
                 np.nan_to_num(rows[..., self.kept], nan=0.0, posinf=0.0, neginf=0.0),
                 self.factors,
                 self.embedded,
             )
-            @ self.turn
+            @ self.directions
         )
 
+    def project_unclipped(self, row: Float64Array) -> Float64Array:
+        """Return the (K,) position of a difference (D,) of all wells together, without clipping."""
+        return np.asarray((np.nan_to_num(row[self.kept]) * self.factors) @ self.directions)
 
-def reduce(
+
+def reduce_plate(
     trajectories: Trajectories,
-    wells: Mask,
+    wells: BoolArray,
     before: Sequence[int],
     after: Sequence[int],
     others: Sequence[Trajectories] = (),
-    foresight: SequenceModel | None = None,
-) -> ReducedSpace:
-    """Return where the chosen wells were, in the principal directions of how they differed before dosing and on the last of the days ``after``.
+    sequence_model: SequenceModel | None = None,
+) -> ReducedPlate:
+    """Reduce the features of the chosen wells to positions in their principal directions.
 
-    A well's past is how it differed from all wells on the last day it was seen: before dosing all wells are alike, so days need not be even.
-    Of the other plates, which have the same days and features, the untreated wells are taken along.
-    A sequence model's forecast takes the place of the last image seen; how far that is right, untreated wells tell as they do of the image.
+    The directions are those of the differences between wells before dosing and on the readout day.
+    Differences are taken from the median well of each day, so that wells may be imaged on different
+    days before dosing.
+
+    Parameters
+    ----------
+    trajectories
+        Wells of the plate.
+    wells
+        (N,), True for the n chosen wells.
+    before, after
+        Imaged days up to dosing, and after it up to the readout day.
+    others
+        Other plates with the same days and features, whose untreated wells are reduced as well.
+    sequence_model
+        Model whose prediction of the readout replaces the last image up to dosing.
 
     Raises
     ------
     ProfileError
-        If no feature varies, another plate has other features, or the sequence model does not fit the plate.
+        If no feature varies, another plate has other features, or the sequence model does not
+        fit the plate.
     """
     _check_comparable(trajectories, others)
-    past = _past(trajectories, wells, before, after[-1], foresight)
-    differences = [_from_median(trajectories.on(day)[wells]) for day in after]
-    rows, kept, notes = _finite(np.concatenate([past, differences[-1]]), trajectories)
-    embedded = int(kept[: trajectories.embedding_dimension].sum())
-    factors = _factors(rows, embedded, trajectories.embedding_weight)
-    if not factors.any():
-        said = "; ".join(
-            [
-                f"none of {rows.shape[1]} features varies between wells; expected at least one that does",
-                *notes,
-            ]
-        )
-        raise ProfileError(trajectories.plate, said)
-    turn = _principal(
-        _scaled(rows, factors, embedded), max(FEWEST_COMPONENTS, len(past) // WELLS_PER_COMPONENT)
+    past = _pre_dose_differences(trajectories, wells, before, after[-1], sequence_model)
+    differences = [_differences_from_median(trajectories.on(day)[wells]) for day in after]
+    projection, centre, notes = _fit_projection(
+        np.concatenate([past, differences[-1]]), len(past), trajectories
     )
-    directions = _Directions(kept, factors, embedded, turn)
-    centre = _scaled(rows, factors, embedded).mean(axis=0) @ turn
-    origin = _median(
-        next(rows for day in reversed(before) if usable(rows := trajectories.on(day)[wells]).any())
-    )
+    before_features = (trajectories.on(day)[wells] for day in reversed(before))
+    origin = _median(next(rows for rows in before_features if usable_rows(rows).any()))
     positions, last = [], past
     for day, difference in zip(after, differences, strict=True):
         last = np.where(np.asarray(np.isfinite(difference).any(axis=1))[:, None], difference, last)
-        moved = _unclipped(_median(trajectories.on(day)[wells]) - origin, directions)
-        positions.append(directions.of(last) - centre + moved)
-    own = directions.of(past) - centre
+        shift = projection.project_unclipped(_median(trajectories.on(day)[wells]) - origin)
+        positions.append(projection.project(last) - centre + shift)
+    own = projection.project(past) - centre
     earlier = tuple(
-        one
+        reduced
         for other in others
-        if (one := _earlier(other, before, after[-1], directions, own, foresight)) is not None
+        if (reduced := _earlier_wells(other, before, after[-1], projection, own, sequence_model))
+        is not None
     )
-    return ReducedSpace(own, np.stack(positions, axis=1), earlier, notes)
+    return ReducedPlate(own, np.stack(positions, axis=1), earlier, notes)
 
 
-def usable(features: Array) -> Mask:
-    """Return (N,): which rows of (N, D) have at least half as many usable values as the fullest row; none where no row has any."""
-    counts = (np.abs(features) < LARGEST).sum(axis=1)
+def _fit_projection(
+    rows: Float64Array, wells: int, trajectories: Trajectories
+) -> tuple[_Projection, Float64Array, tuple[str, ...]]:
+    """Return the projection, the mean (K,) of the projected rows, and notes about missing values.
+
+    Parameters
+    ----------
+    rows
+        (2 n, D) differences before dosing and on the readout day.
+    wells
+        Number of wells n.
+    trajectories
+        The plate, for names and kinds of the features.
+    """
+    rows, kept, notes = _drop_incomplete_features(rows, trajectories)
+    embedded = int(kept[: trajectories.embedding_dimension].sum())
+    factors = _scale_factors(rows, embedded, trajectories.embedding_weight)
+    if not factors.any():
+        problem = (
+            f"none of {rows.shape[1]} features varies between wells; "
+            "expected at least one that does"
+        )
+        raise ProfileError(trajectories.plate, "; ".join([problem, *notes]))
+    scaled = _scale(rows, factors, embedded)
+    directions = _principal_directions(scaled, max(MIN_COMPONENTS, wells // WELLS_PER_COMPONENT))
+    return (
+        _Projection(kept, factors, embedded, directions),
+        scaled.mean(axis=0) @ directions,
+        notes,
+    )
+
+
+def usable_rows(features: Float64Array) -> BoolArray:
+    """Return (N,): True for rows of (N, D) with at least half the usable values of the fullest row.
+
+    No row is usable if no row has a usable value.
+    """
+    counts = (np.abs(features) < MAX_ABSOLUTE_VALUE).sum(axis=1)
     return np.asarray(counts >= max(1.0, counts.max(initial=0) / 2))
 
 
 def _check_comparable(trajectories: Trajectories, others: Sequence[Trajectories]) -> None:
+    """Raise ProfileError if another plate has another encoder or other features."""
     for other in others:
         if other.encoder_id != trajectories.encoder_id:
             expected = f"expected {trajectories.encoder_id!r} as plate {trajectories.plate} has"
@@ -138,55 +202,71 @@ def _check_comparable(trajectories: Trajectories, others: Sequence[Trajectories]
         if other.feature_names != trajectories.feature_names:
             raise ProfileError(
                 other.plate,
-                f"has other features than plate {trajectories.plate}; expected the same {len(trajectories.feature_names)}",
+                f"has other features than plate {trajectories.plate}; "
+                f"expected the same {len(trajectories.feature_names)}",
             )
 
 
-def _past(
+def _pre_dose_differences(
     trajectories: Trajectories,
-    wells: Mask,
+    wells: BoolArray,
     before: Sequence[int],
     day: int,
-    foresight: SequenceModel | None,
-) -> Array:
-    """Return (n, D): how the chosen wells differed when they were last seen before dosing, or in what a model foresees of the day from there."""
-    if foresight is not None:
-        return _from_median(foresight.foresee(trajectories, before, day)[wells])
-    return _last_seen([_from_median(trajectories.on(earlier)[wells]) for earlier in before])
+    sequence_model: SequenceModel | None,
+) -> Float64Array:
+    """Return (n, D) differences from the median well in the last image before dosing.
+
+    With a sequence model, the differences are those in its predictions for ``day``.
+    """
+    if sequence_model is not None:
+        return _differences_from_median(sequence_model.predict(trajectories, before, day)[wells])
+    return _last_imaged(
+        [_differences_from_median(trajectories.on(earlier)[wells]) for earlier in before]
+    )
 
 
-def _earlier(
+def _earlier_wells(
     other: Trajectories,
     before: Sequence[int],
     day: int,
-    directions: _Directions,
-    own: Array,
-    foresight: SequenceModel | None,
-) -> Earlier | None:
-    """Return the untreated wells of another plate as they differ from their own mean, None where they are too few or nothing like this plate's."""
+    projection: _Projection,
+    own: Float64Array,
+    sequence_model: SequenceModel | None,
+) -> EarlierWells | None:
+    """Return the centred untreated wells of another plate, or None if they cannot be used.
+
+    They cannot be used if an image day is missing, they are too few, or their variation is not
+    similar to that of this plate's wells (n, K) ``own``.
+    """
     days = [earlier for earlier in before if earlier in other.days]
     if (
         not days
         or day not in other.days
-        or (foresight is not None and not set(foresight.days) <= set(days))
+        or (sequence_model is not None and not set(sequence_model.days) <= set(days))
     ):
         return None
     untreated = other.untreated()
-    if untreated.sum() < FEWEST_EARLIER:
+    if untreated.sum() < MIN_EARLIER_WELLS:
         return None
-    past = _past(other, untreated, days, day, foresight)
-    readout = _from_median(other.on(day)[untreated])
-    seen = np.isfinite(past).any(axis=1) & np.isfinite(readout).any(axis=1)
-    if seen.sum() < FEWEST_EARLIER:
+    past = _pre_dose_differences(other, untreated, days, day, sequence_model)
+    readout = _differences_from_median(other.on(day)[untreated])
+    imaged = np.isfinite(past).any(axis=1) & np.isfinite(readout).any(axis=1)
+    if imaged.sum() < MIN_EARLIER_WELLS:
         return None
-    past, readout = directions.of(past[seen]), directions.of(readout[seen])
+    past, readout = projection.project(past[imaged]), projection.project(readout[imaged])
     past = past - past.mean(axis=0)
-    likeness = _likeness(past, own)
-    return Earlier(past, readout - readout.mean(axis=0), likeness) if likeness > 0 else None
+    similarity = _similarity(past, own)
+    return (
+        EarlierWells(past, readout - readout.mean(axis=0), similarity) if similarity > 0 else None
+    )
 
 
-def _likeness(one: Array, other: Array) -> float:
-    """Return 0…1: how alike wells of two plates varied before dosing, in shape (cosine of the covariances) and extent (1 where equal, 0.6 at twofold)."""
+def _similarity(one: Float64Array, other: Float64Array) -> float:
+    """Return the similarity, 0…1, of the pre-dose variation of wells (m, K) and wells (n, K).
+
+    It is the cosine between the covariances times a factor for their sizes, which is 1 for equal
+    variances and 0.6 for twofold variances.
+    """
     covariances = [rows.T @ rows / len(rows) for rows in (one, other - other.mean(axis=0))]
     extents = [float(np.trace(covariance)) for covariance in covariances]
     if min(extents) <= 0:
@@ -198,10 +278,11 @@ def _likeness(one: Array, other: Array) -> float:
     return float(shape * np.exp(-0.5 * np.log2(extents[0] / extents[1]) ** 2))
 
 
-def _median(features: Array) -> Array:
-    """Return (D,): the median usable well, NaN where no well has the feature."""
-    finite = np.where((np.abs(features) < LARGEST) & usable(features)[:, None], features, np.nan)
-    if np.isfinite(finite).all():  # the common case, and many times faster than nanmedian
+def _median(features: Float64Array) -> Float64Array:
+    """Return the (D,) median of the usable wells, NaN for features without a value."""
+    finite = _usable_values(features)
+    # This is the frequent case, and median is much faster than nanmedian.
+    if np.isfinite(finite).all():
         return np.asarray(np.median(finite, axis=0))
     some = np.isfinite(finite).any(axis=0)
     median = np.full(features.shape[1], np.nan)
@@ -209,48 +290,67 @@ def _median(features: Array) -> Array:
     return median
 
 
-def _from_median(features: Array) -> Array:
-    finite = np.where((np.abs(features) < LARGEST) & usable(features)[:, None], features, np.nan)
+def _usable_values(features: Float64Array) -> Float64Array:
+    """Return (n, D) features with NaN in place of unusable values and rows."""
+    usable = (np.abs(features) < MAX_ABSOLUTE_VALUE) & usable_rows(features)[:, None]
+    return np.where(usable, features, np.nan)
+
+
+def _differences_from_median(features: Float64Array) -> Float64Array:
+    """Return (n, D) differences of the wells from the median well."""
+    finite = _usable_values(features)
     return np.asarray(finite - _median(features))
 
 
-def _last_seen(days: list[Array]) -> Array:
-    """Return (n, D): each well's row of the last of these days on which it was seen."""
+def _last_imaged(days: list[Float64Array]) -> Float64Array:
+    """Return (n, D): the row of each well on the last of the days on which it has an image."""
     last = days[0].copy()
     for features in days[1:]:
-        seen = np.isfinite(features).any(axis=1)  # an unusable row is all NaN by now
-        last[seen] = features[seen]
+        imaged = np.isfinite(features).any(axis=1)  # unusable rows are already NaN
+        last[imaged] = features[imaged]
     return last
 
 
-def _finite(rows: Array, trajectories: Trajectories) -> tuple[Array, Mask, tuple[str, ...]]:
-    """Drop features that are often not finite, saying which stay; fill the rest with 0, the median of their day."""
+def _drop_incomplete_features(
+    rows: Float64Array, trajectories: Trajectories
+) -> tuple[Float64Array, BoolArray, tuple[str, ...]]:
+    """Return the rows without often missing features, a mask (D,) of the kept features, and notes.
+
+    Remaining missing differences are replaced by 0, the median of their day.
+    """
     missing = ~np.isfinite(rows)
     if not missing.any():
         return rows, np.ones(rows.shape[1], dtype=bool), ()
-    dropped = missing.mean(axis=0) > MOST_NON_FINITE
-    names = [name for name, gone in zip(trajectories.feature_names, dropped, strict=True) if gone]
-    notes = (
-        [
-            f"{len(names)} features were not used, more than {MOST_NON_FINITE:.0%} of their values are missing: {', '.join(names)}."
-        ]
-        if names
-        else []
-    )
+    dropped = missing.mean(axis=0) > MAX_NON_FINITE_SHARE
+    names = [
+        name
+        for name, is_dropped in zip(trajectories.feature_names, dropped, strict=True)
+        if is_dropped
+    ]
+    notes = []
+    if names:
+        notes.append(
+            f"{len(names)} features were not used because more than {MAX_NON_FINITE_SHARE:.0%} "
+            f"of their values are missing: {', '.join(names)}."
+        )
     if filled := int(missing[:, ~dropped].sum()):
-        notes.append(f"{filled} missing values were taken to be like the median well of their day.")
+        notes.append(f"{filled} missing values were replaced by the median of their day.")
     return np.where(missing, 0.0, rows)[:, ~dropped], ~dropped, tuple(notes)
 
 
-def _factors(rows: Array, embedded: int, embedding_weight: float) -> Array:
-    """Return (D,): what puts an embedding, the first ``embedded`` columns, and measures on one scale; 0 for columns that do not vary.
+def _scale_factors(rows: Float64Array, embedded: int, embedding_weight: float) -> Float64Array:
+    """Return (D,) factors that bring the embedding and the measures to one scale.
 
-    An embedding is divided by its mean spread, which leaves its features as they are to one another: it has many features that are zero in nearly all
-    images, and scaled one by one, their noise would outweigh all that matters. Measures are each divided by their robust spread.
-    Where both are there, a row of the embedding is as long as one of the measures, in the median over rows, times its weight.
+    The first ``embedded`` columns are the embedding. All its features are divided by their common
+    standard deviation: many features are 0 in nearly all images, and scaling them one by one would
+    amplify their noise. Measures are divided by their own robust standard deviation. If both exist,
+    the median length of the embedding's rows equals that of the measures, times the embedding's
+    weight. Columns that do not vary have the factor 0.
     """
-    varies = np.asarray(rows.std(axis=0) > ROUNDING * np.abs(rows).max(axis=0, initial=0.0))
-    robust = np.maximum(1.4826 * np.median(np.abs(rows), axis=0), LEAST_SPREAD * rows.std(axis=0))
+    varies = np.asarray(rows.std(axis=0) > ROUNDING_ERROR * np.abs(rows).max(axis=0, initial=0.0))
+    robust = np.maximum(
+        1.4826 * np.median(np.abs(rows), axis=0), MIN_SPREAD_SHARE * rows.std(axis=0)
+    )
     factors = np.divide(1.0, robust, out=np.zeros_like(robust), where=varies)
     if varies[:embedded].any():
         of_embedding = rows[:, :embedded][:, varies[:embedded]]
@@ -258,37 +358,42 @@ def _factors(rows: Array, embedded: int, embedding_weight: float) -> Array:
             varies[:embedded], 1 / np.sqrt(of_embedding.var(axis=0).mean()), 0.0
         )
         if varies[embedded:].any():
-            scaled = _scaled(rows, factors, embedded)
+            scaled = _scale(rows, factors, embedded)
             factors[:embedded] *= (
-                embedding_weight * _length(scaled[:, embedded:]) / _length(scaled[:, :embedded])
+                embedding_weight
+                * _median_length(scaled[:, embedded:])
+                / _median_length(scaled[:, :embedded])
             )
     return np.asarray(factors)
 
 
-def _scaled(rows: Array, factors: Array, embedded: int) -> Array:
+def _scale(rows: Float64Array, factors: Float64Array, embedded: int) -> Float64Array:
+    """Return rows times factors, with the measures clipped to :data:`CLIP_SPREADS`."""
     scaled = rows * factors
-    np.clip(scaled[..., embedded:], -FARTHEST, FARTHEST, out=scaled[..., embedded:])
+    np.clip(scaled[..., embedded:], -CLIP_SPREADS, CLIP_SPREADS, out=scaled[..., embedded:])
     return np.asarray(scaled)
 
 
-def _unclipped(row: Array, directions: _Directions) -> Array:
-    """Return (K,) of how all wells moved together, which may be far."""
-    return np.asarray((np.nan_to_num(row[directions.kept]) * directions.factors) @ directions.turn)
+def _median_length(rows: Float64Array) -> float:
+    """Return the median length of rows (n, D), with a lower limit where the median is 0.
 
-
-def _length(rows: Array) -> float:
-    """Return the median length of rows: one that the many wells with little change decide, not the few with much; with a floor for a median of 0."""
+    The median is determined by the many wells with small changes, not by the few with large
+    changes.
+    """
     squared = (rows**2).sum(axis=1)
-    return float(max(np.sqrt(np.median(squared)), LEAST_SPREAD * np.sqrt(squared.mean())))
+    return float(max(np.sqrt(np.median(squared)), MIN_SPREAD_SHARE * np.sqrt(squared.mean())))
 
 
-def _principal(rows: Array, most: int) -> Array:
-    """Return (columns, K ≤ most): the principal directions of rows, by the smaller of the two Gram matrices."""
+def _principal_directions(rows: Float64Array, max_count: int) -> Float64Array:
+    """Return (D, K) principal directions of rows (n, D), with K ≤ ``max_count``.
+
+    They are computed from the smaller of the two Gram matrices.
+    """
     centred = rows - rows.mean(axis=0)
     if rows.shape[0] < rows.shape[1]:
         values, vectors = np.linalg.eigh(centred @ centred.T)
         directions = centred.T @ (vectors / np.sqrt(np.maximum(values, np.finfo(float).tiny)))
     else:
         values, directions = np.linalg.eigh(centred.T @ centred)
-    kept = np.flatnonzero(values > 1e-9 * values[-1])[::-1][:most]
+    kept = np.flatnonzero(values > 1e-9 * values[-1])[::-1][:max_count]
     return np.asarray(directions[:, kept])

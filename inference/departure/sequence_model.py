@@ -1,4 +1,4 @@
-"""A learned sequence model, as ONNX, that foresees what a well becomes if it stays untreated."""
+"""Sequence model in ONNX format that predicts the untreated readout of wells."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,23 +6,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from inference.bundle import read_checked
 from inference.onnx_session import CPU, RUNTIME_ERRORS, cannot_load, create_session
+from schemas.arrays import Float64Array
 from schemas.errors import BundleError, ProfileError
 from schemas.forecaster_bundle import ForecasterCard
 from schemas.trajectory import Trajectories
 
 MODEL_FILE = "forecaster.onnx"
+"""File name of the network in a forecaster bundle."""
 CARD_FILE = "forecaster.json"
+"""File name of the card in a forecaster bundle."""
 FLOAT = "tensor(float)"
-_LARGEST = float(np.finfo(np.float32).max)
+"""Name of the float32 tensor type in ONNX Runtime."""
+_MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
 class ForecasterBundle:
-    """A model and the card that describes it."""
+    """A sequence model with the card that describes it."""
 
     folder: Path
     card: ForecasterCard
@@ -30,24 +33,24 @@ class ForecasterBundle:
 
 
 def load_forecaster(folder: Path) -> ForecasterBundle:
-    """Read a folder with ``forecaster.onnx`` and ``forecaster.json``.
+    """Load a forecaster bundle from a folder with ``forecaster.onnx`` and ``forecaster.json``.
 
     Raises
     ------
     BundleError
-        If a file is missing, the card does not parse, or the digest differs.
+        If a file is missing, the card is not valid, or the digest differs.
     """
     card, model = read_checked(folder, ForecasterCard, CARD_FILE, MODEL_FILE)
     return ForecasterBundle(folder, card, model)
 
 
 class OnnxSequenceModel:
-    """Foresees with a bundle's network; implements :class:`inference.ports.SequenceModel`.
+    """Sequence model of a forecaster bundle; implements :class:`inference.ports.SequenceModel`.
 
     Raises
     ------
     BundleError
-        If the model does not fit its card, or computes nothing on two wells and two days.
+        If the model does not match its card, or fails on two wells and two days.
     """
 
     def __init__(self, bundle: ForecasterBundle, intra_op_threads: int = 1) -> None:
@@ -75,7 +78,7 @@ class OnnxSequenceModel:
 
     @property
     def name(self) -> str:
-        """Of the model, with the digest that tells it from every other."""
+        """Name of the model and the first digits of its digest."""
         return f"{self._card.name}-{self._card.sha256[:16]}"
 
     @property
@@ -84,75 +87,83 @@ class OnnxSequenceModel:
         return self._card.days
 
     def check_fits(self, feature_names: Sequence[str], encoder_id: str) -> None:
-        """Hold what wells are compared by to what the model was made for; ``encoder_id`` is that of the embedding among the features, "" without one.
+        """Raise ProfileError unless the model was trained on these features of this encoder.
 
-        Raises
-        ------
-        ProfileError
-            If they differ.
+        Parameters
+        ----------
+        feature_names
+            Names of the features by which wells are compared.
+        encoder_id
+            Encoder of the embedding among the features; "" without an embedding.
         """
         if self._card.encoder_id != encoder_id:
-            made_for, compared_by = _of(self._card.encoder_id), _of(encoder_id)
+            trained_on, compared_by = _inputs_of(self._card.encoder_id), _inputs_of(encoder_id)
             raise ProfileError(
                 self._where,
-                f"was made for {made_for}; wells are compared by {compared_by}, expected a model made for that",
+                f"was trained on {trained_on}; expected a model trained on {compared_by}, by which "
+                "wells are compared",
             )
         expected = self._card.feature_names
         if tuple(feature_names) != expected:
-            place = next(
+            index = next(
                 (
-                    place
-                    for place, pair in enumerate(zip(feature_names, expected, strict=False))
+                    index
+                    for index, pair in enumerate(zip(feature_names, expected, strict=False))
                     if pair[0] != pair[1]
                 ),
                 None,
             )
             first = (
                 ""
-                if place is None
-                else f"; feature {place + 1} is {feature_names[place]}, expected {expected[place]}"
+                if index is None
+                else f"; feature {index + 1} is {feature_names[index]}, expected {expected[index]}"
             )
             raise ProfileError(
                 self._where,
-                f"wells are compared by {len(feature_names)} features; {CARD_FILE} expects {len(expected)} of its own{first}",
+                f"wells are compared by {len(feature_names)} features; {CARD_FILE} names "
+                f"{len(expected)} other features{first}",
             )
 
-    def foresee(
-        self, trajectories: Trajectories, before: Sequence[int], day: int
-    ) -> npt.NDArray[np.float64]:
-        """Return (N, D): the features of every well on ``day`` as foreseen from the days ``before``; as the port says."""
+    def predict(self, trajectories: Trajectories, before: Sequence[int], day: int) -> Float64Array:
+        """Return the (N, D) predicted features of all wells on ``day`` from the days ``before``.
+
+        See :meth:`inference.ports.SequenceModel.predict`.
+        """
         self.check_fits(
             trajectories.feature_names,
             trajectories.encoder_id if trajectories.embedding_dimension else "",
         )
         if missing := [each for each in self._card.days if each not in before]:
-            found = f"plate {trajectories.plate} has none of {_listed(missing)}; up to dosing it has {_listed(before)}"
+            found = (
+                f"plate {trajectories.plate} has none of {_listed(missing)}; "
+                f"up to dosing it has {_listed(before)}"
+            )
             raise ProfileError(
                 self._where, f"needs images of the days {_listed(self._card.days)}; {found}"
             )
         features = np.stack([trajectories.on(each) for each in before], axis=1)
-        features = np.where(np.abs(features) < _LARGEST, features, np.nan)
-        seen = np.asarray(np.isfinite(features).any(axis=(1, 2)))
-        foreseen = np.full((len(trajectories.wells), features.shape[2]), np.nan)
-        foreseen[seen] = self._run(features[seen], before, day)
-        if (without := seen & ~np.isfinite(foreseen).all(axis=1)).any():
+        features = np.where(np.abs(features) < _MAX_FLOAT32, features, np.nan)
+        imaged = np.asarray(np.isfinite(features).any(axis=(1, 2)))
+        predicted = np.full((len(trajectories.wells), features.shape[2]), np.nan)
+        predicted[imaged] = self._run(features[imaged], before, day)
+        if (without := imaged & ~np.isfinite(predicted).all(axis=1)).any():
             wells = ", ".join(trajectories.wells[well] for well in np.flatnonzero(without))
             raise ProfileError(
                 self._where,
-                f"foresees no number for plate {trajectories.plate}, wells {wells}; expected numbers also where images are missing",
+                f"predicts no number for plate {trajectories.plate}, wells {wells}; "
+                "expected numbers also where images are missing",
             )
-        return foreseen
+        return predicted
 
-    def _run(
-        self, features: npt.NDArray[np.float64], days: Sequence[int], day: int
-    ) -> npt.NDArray[np.float64]:
-        given = {
+    def _run(self, features: Float64Array, days: Sequence[int], day: int) -> Float64Array:
+        """Return the (n, D) output of the network for (n, T, D) features."""
+        inputs = {
             "features": features.astype(np.float32),
             "days": np.array(days, np.float32),
             "readout_day": np.array(day, np.float32),
         }
         try:
-            [readout] = self._session.run(["readout"], given)
+            [readout] = self._session.run(["readout"], inputs)
         except RUNTIME_ERRORS as error:
             raise ProfileError(
                 self._where,
@@ -169,7 +180,19 @@ class OnnxSequenceModel:
 def _check_tensors(
     role: str, found: Sequence[Any], expected: dict[str, list[int | None]], model_file: Path
 ) -> None:
-    """Hold names, types and shapes to what every such model has; None stands for a size that is free."""
+    """Raise BundleError unless the tensors have the expected names, types and shapes.
+
+    Parameters
+    ----------
+    role
+        "inputs" or "outputs", for the message.
+    found
+        Tensors of the ONNX session.
+    expected
+        Sizes by name; None stands for any size.
+    model_file
+        File of the model, for the message.
+    """
 
     def fits(tensor: Any) -> bool:  # noqa: ANN401 - onnxruntime has no types
         sizes = expected.get(tensor.name)
@@ -189,9 +212,11 @@ def _check_tensors(
         raise BundleError(model_file, f"{role} are {described}; expected {wanted}")
 
 
-def _of(encoder_id: str) -> str:
+def _inputs_of(encoder_id: str) -> str:
+    """Return a description of the features with an encoder id, for messages."""
     return f"the embedding of {encoder_id}" if encoder_id else "measures alone"
 
 
 def _listed(days: Sequence[int]) -> str:
+    """Return days as text, for messages."""
     return ", ".join(map(str, days)) or "none"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.decomposition import PCA
 
-from inference.departure.reduced_space import LARGEST, usable
+from inference.departure.reduced_space import MAX_ABSOLUTE_VALUE, usable_rows
 from schemas.arrays import BoolArray, Float64Array
 from schemas.errors import ProfileError
 from schemas.plate_map import Group
@@ -47,14 +47,14 @@ class PlateFeatures:
         before = np.full(trajectories.features[:, 0].shape, np.nan)
         for day in days:
             features = trajectories.on(day)
-            before[usable(features)] = features[usable(features)]
+            before[usable_rows(features)] = features[usable_rows(features)]
         readout = (
             trajectories.on(readout_day)
             if readout_day in trajectories.days
             else np.full_like(before, np.nan)
         )
         with_tissue = np.array([group is not Group.BLANK for group in trajectories.groups])
-        has_both = usable(readout) & np.isfinite(before).any(axis=1) & with_tissue
+        has_both = usable_rows(readout) & np.isfinite(before).any(axis=1) & with_tissue
         if not (has_both & trajectories.untreated()).any():
             raise ProfileError(
                 trajectories.plate,
@@ -158,7 +158,7 @@ class FeatureSpace:
 
 def fill_missing(image: Float64Array, plate: PlateFeatures) -> Float64Array:
     """Return (N, D) with what is missing taken to be like the median untreated well; a feature no untreated well has is 0 in all wells."""
-    finite = np.where(np.abs(image) < LARGEST, image, np.nan)
+    finite = np.where(np.abs(image) < MAX_ABSOLUTE_VALUE, image, np.nan)
     untreated = finite[plate.untreated]
     has_values = np.isfinite(untreated).any(axis=0)
     median = np.zeros(image.shape[1])

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.deterioration.calibration import MAX_RELATIVE_DISTANCE, Calibration
-from inference.ranking.treatment_scores import TreatmentScores, place_treatments
+from inference.ranking.treatment_scores import TreatmentScores, rank_treatments
 from schemas.ranking import Condition, Scale, TreatmentRank, TreatmentTable, Verdict, WellRank
 from schemas.trajectory import Trajectories
 
@@ -209,7 +209,7 @@ def _treatments(
     }
     places = _places(keys)
     variance = np.full(len(rows), (error / NORMAL_90) ** 2)
-    placed: TreatmentScores = place_treatments(
+    placed: TreatmentScores = rank_treatments(
         means, variance, np.full(len(rows), MANY), shared_variance=0.0, rng=rng
     )
     ranked = [

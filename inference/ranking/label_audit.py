@@ -1,86 +1,101 @@
-"""Wells whose trajectory contradicts their label: one that slipped, two that were exchanged, a whole plate that was turned.
+"""Detection of wells whose trajectories contradict their labels in the plate map.
 
-A label that is right gathers wells of one kind. The wells of a label are taken as normal about a mean of their own, which is drawn from a normal
-distribution about the untreated ones; how far treatments reach and how much more the wells of a far one scatter is not known and averaged over. All that a
-label says of its wells is then one number, their evidence, in closed form, and a suspicion is the evidence that is won by changing labels, against how
-seldom that is the truth. What looks wrong is held against what a well would be that is like nothing else on the plate, for debris is no wrong label.
+The audit finds single mislabelled wells, exchanged pairs of wells, and plates that were turned.
+
+Wells of one label are modelled as normally distributed around their own mean. This mean is normally
+distributed around that of untreated wells. The size of treatment effects and the additional scatter
+of wells with large effects are unknown and averaged over. The evidence of a set of labels then has
+a closed form. The probability of a wrong label follows from the gain in evidence and from the prior
+probability of such an error. A well that is like no other well of the plate, such as debris, is an
+alternative explanation.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import logsumexp
 from scipy.stats import f as f_distribution
 
-from inference.departure.departures import Mask, Residuals
+from inference.departure.departures import Residuals
 from inference.departure.metrics import Noise
-from inference.ranking.turned_plate import turned
+from inference.ranking.turned_plate import find_turned_plate
+from schemas.arrays import BoolArray, Float64Array, IndexArray
 from schemas.plate_map import Group
 from schemas.ranking import LabelDoubt
 
-Array = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.intp]
-"""(n,): 0 = untreated, 1…G − 1 = treatments, -1 = like no label of the plate."""
-
-SHOWN = 0.1
-"""Doubts below are not told."""
-BELIEVED = 0.5
-"""With this probability a label is taken for wrong while the others are looked at."""
-EXCHANGED_WELLS = 1 / 100
-"""Of all wells, before anything is seen: those that have another well's label, which has theirs,"""
-SLIPPED_WELLS = 1 / 400
-"""those that have another label alone,"""
-ODD_WELLS = 1 / 400
-"""and those that are like nothing else on the plate."""
-WORTH = 0.6
-"""Of the evidence: wells have longer tails than normal ones and directions vary together, so that it says less than it seems to."""
-REACHES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
-"""What the mean of a treatment's wells may vary by in each direction, in units of what wells of one label vary by."""
-SCATTERS = (0.0, 0.1, 0.3)
-"""What its wells may scatter by besides, in each direction, in units of how far they are;"""
+REPORTED_PROBABILITY = 0.1
+"""Smallest probability of a doubt that is reported."""
+ACCEPTED_PROBABILITY = 0.5
+"""Probability from which a label is treated as wrong while the other labels are checked."""
+EXCHANGED_FRACTION = 1 / 100
+"""Prior fraction of wells that have exchanged labels with another well."""
+SLIPPED_FRACTION = 1 / 400
+"""Prior fraction of wells that have a wrong label without an exchange."""
+ODD_FRACTION = 1 / 400
+"""Prior fraction of wells that are like no other well of the plate."""
+EVIDENCE_WEIGHT = 0.6
+"""Weight of the evidence below 1, because wells have longer tails than normal distributions and
+directions are correlated.
+"""
+EFFECT_SPREADS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+"""Candidate standard deviations of treatment means per direction, in units of the standard
+deviation within a label.
+"""
+RELATIVE_SCATTERS = (0.0, 0.1, 0.3)
+"""Candidate additional scatters of treated wells per direction, as fractions of their effect."""
 TYPICAL_SCATTER = 0.1
-"""and what they do as a rule."""
-LEAST_GAP = 6.0
-"""Two treatments whose median wells are nearer, in units of what wells of one label vary by, cannot be told apart well by well."""
-FARTHEST = 2.0
-"""Times the median distance of a well from its fellows: one farther counts as that far when scatter is learned."""
-LEAST_VARIANCE = 1e-4
-"""Of scatter, in units of the noise: below, wells of one label are as good as equal."""
-FEWEST_UNTREATED = 6
-"""Fewer do not know what untreated wells vary by without the one in doubt."""
-FEWEST_REPLICATES = 2
-"""A treatment of one well has nothing that the well could contradict."""
-MOST_DISTRUSTED = 0.25
-"""Of the untreated wells: not more are left out of what untreated wells are,"""
-DISTRUSTED_BY_CHANCE = 0.01
-"""and of a plate without a wrong label, one on so many plates."""
-MOST_ROUNDS = 8
+"""Typical additional scatter of treated wells, as a fraction of their effect."""
+MIN_TREATMENT_DISTANCE = 6.0
+"""Smallest distance between the median wells of two treatments that can be distinguished well by
+well, in standard deviations within a label.
+"""
+CLIP_MEDIANS = 2.0
+"""Distances from the label mean are clipped to this multiple of their median when the scatter is
+estimated.
+"""
+MIN_SCATTER_VARIANCE = 1e-4
+"""Smallest variance within a label, in units of the noise."""
+MIN_UNTREATED = 6
+"""Smallest number of untreated wells for an audit; with fewer, their variation without the doubtful
+well is unknown.
+"""
+MIN_REPLICATES = 2
+"""Smallest number of wells of a label that can be doubted."""
+MAX_DISTRUSTED_SHARE = 0.25
+"""Largest fraction of untreated wells that are excluded from the estimate of the noise."""
+DISTRUST_LEVEL = 0.01
+"""Probability that an untreated well is excluded on a plate without wrong labels."""
+MAX_ROUNDS = 8
+"""Largest number of rounds in which labels are corrected."""
 
 UNTREATED = "untreated"
 EXCHANGED = "exchanged"
 
 
 @dataclass(frozen=True, eq=False)
-class _Gathered:
-    """What the evidence of labels rests on: the wells' residuals in units of the noise, as products."""
+class _LabelStatistics:
+    """Sums and products of the wells' residuals z, in units of the noise, for G labels."""
 
-    products: Array  # (n, n)
-    directions: int
-    labels: Labels
-    count: Array  # (G,)
-    squares: Array  # (G,): Σ|z|²
-    along: Array  # (G, n): Σz · z of each well
-    total: Array  # (G,): |Σz|²
-    apart: Array  # (G, G): distances of the median wells, which one wrong label does not move
+    products: Float64Array  # (n, n): z · z of each pair of wells
+    directions: int  # K
+    labels: IndexArray  # (n,): 0 = untreated, 1…G − 1 = treatments, -1 = no label
+    count: Float64Array  # (G,) wells
+    squares: Float64Array  # (G,): Σ|z|²
+    sum_products: Float64Array  # (G, n): Σz · z of each well
+    squared_sums: Float64Array  # (G,): |Σz|²
+    median_distances: Float64Array
+    """(G, G) distances between median wells, which one wrong label does not change."""
 
     @classmethod
-    def of(cls, whitened: Array, labels: Labels, names: int) -> "_Gathered":
+    def from_residuals(
+        cls, whitened: Float64Array, labels: IndexArray, names: int
+    ) -> "_LabelStatistics":
+        """Compute the statistics of residuals (n, K) with labels (n,) for ``names`` labels."""
         member = (labels[None] == np.arange(names)[:, None]).astype(np.float64)
         products = whitened @ whitened.T
-        along, count = member @ products, member.sum(axis=1)
-        middle = np.array(
+        sum_products, count = member @ products, member.sum(axis=1)
+        medians = np.array(
             [
                 np.median(whitened[labels == label], axis=0)
                 if count[label]
@@ -88,53 +103,75 @@ class _Gathered:
                 for label in range(names)
             ]
         )
-        apart = np.linalg.norm(middle[:, None] - middle[None], axis=2)
+        distances = np.linalg.norm(medians[:, None] - medians[None], axis=2)
         return cls(
             products,
             whitened.shape[1],
             labels,
             count,
             member @ np.diag(products),
-            along,
-            (along * member).sum(axis=1),
-            apart,
+            sum_products,
+            (sum_products * member).sum(axis=1),
+            distances,
         )
 
-    def evidence(self, count: Array, squares: Array, total: Array) -> Array:
-        """Return the log density of so many wells (…) of one label, but for what is the same under all labels."""
-        of_mean = np.divide(
-            total,
+    def evidence(
+        self, count: Float64Array, squares: Float64Array, squared_sum: Float64Array
+    ) -> Float64Array:
+        """Return the log evidence of groups of wells that share a label, up to a constant.
+
+        Parameters
+        ----------
+        count
+            (…) number of wells of each group.
+        squares
+            (…) sum of |z|² of its wells.
+        squared_sum
+            (…) |Σz|² of its wells.
+        """
+        mean_part = np.divide(
+            squared_sum,
             count,
-            out=np.zeros(np.broadcast_shapes(total.shape, count.shape)),
+            out=np.zeros(np.broadcast_shapes(squared_sum.shape, count.shape)),
             where=count > 0,
         )[..., None]
-        within, count = squares[..., None] - of_mean, count[..., None]
-        reach = np.repeat(REACHES, len(SCATTERS)) ** 2
-        scatter = 1 + np.tile(SCATTERS, len(REACHES)) ** 2 * self.directions * reach
-        mean = scatter + count * reach
-        density = WORTH * (
-            self.directions * ((count - 1) * np.log(scatter) + np.log(mean))
-            + within / scatter
-            + of_mean / mean
+        scatter_part, count = squares[..., None] - mean_part, count[..., None]
+        effect = np.repeat(EFFECT_SPREADS, len(RELATIVE_SCATTERS)) ** 2
+        scatter = (
+            1 + np.tile(RELATIVE_SCATTERS, len(EFFECT_SPREADS)) ** 2 * self.directions * effect
         )
-        return np.asarray(logsumexp(-density / 2, axis=-1) - np.log(len(reach)))
+        mean = scatter + count * effect
+        density = EVIDENCE_WEIGHT * (
+            self.directions * ((count - 1) * np.log(scatter) + np.log(mean))
+            + scatter_part / scatter
+            + mean_part / mean
+        )
+        return np.asarray(logsumexp(-density / 2, axis=-1) - np.log(len(effect)))
 
 
 @dataclass(frozen=True, eq=False)
-class _Weights:
-    """How probable wrong labels are, each against all labels being right; logarithms."""
+class _LogOdds:
+    """Logarithms of the odds of wrong labels against correct labels."""
 
-    slipped: Array  # (n, G): the well is one of these
-    odd: Array  # (n,): it is like none
-    exchanged: Array  # (n, n), symmetric
+    slipped: Float64Array  # (n, G): the well has this other label
+    odd: Float64Array  # (n,): the well has no label of the plate
+    exchanged: Float64Array  # (n, n), symmetric: the two wells have each other's label
 
 
 def audit_labels(
     residuals: Residuals, wells: Sequence[str], groups: Sequence[Group], treatments: Sequence[str]
 ) -> tuple[LabelDoubt, ...]:
-    """Return what contradicts the labels of the residuals' n wells, the most probable first; nothing is changed by it.
+    """Return the doubts about the labels of wells, the most probable first.
 
-    Wells that are alone in their treatment cannot be doubted, nor can any well beside fewer than :data:`FEWEST_UNTREATED` untreated ones.
+    No label is changed. A well that is alone in its treatment cannot be doubted. With fewer than
+    :data:`MIN_UNTREATED` untreated wells, there are no doubts.
+
+    Parameters
+    ----------
+    residuals
+        Residuals of n wells.
+    wells, groups, treatments
+        Names, groups and treatments of these n wells.
     """
     keys = [
         (Group.UNTREATED, "") if group is Group.UNTREATED else (group, text)
@@ -142,164 +179,194 @@ def audit_labels(
     ]
     names = list(dict.fromkeys([(Group.UNTREATED, ""), *keys]))
     labels = np.array([names.index(key) for key in keys])
-    if (labels == 0).sum() < FEWEST_UNTREATED:
+    if (labels == 0).sum() < MIN_UNTREATED:
         return ()
-    if (doubt := turned(residuals, wells, labels)) is not None:
+    if (doubt := find_turned_plate(residuals, wells, labels)) is not None:
         return (doubt,)
     texts = [UNTREATED, *(text for _, text in names[1:])]
     settled = np.zeros(len(labels), dtype=bool)
     found: list[LabelDoubt] = []
-    for _ in range(MOST_ROUNDS):
+    for _ in range(MAX_ROUNDS):
         rows = _in_units_of_scatter(_in_units_of_noise(residuals, labels == 0), labels)
-        gathered = _Gathered.of(rows, labels, len(names))
-        doubts, changed = _doubts(_weigh(gathered, settled), labels, wells, texts)
-        found += [doubt for doubt in doubts if doubt.probability >= BELIEVED]
+        statistics = _LabelStatistics.from_residuals(rows, labels, len(names))
+        doubts, changed = _find_doubts(_log_odds(statistics, settled), labels, wells, texts)
+        found += [doubt for doubt in doubts if doubt.probability >= ACCEPTED_PROBABILITY]
         settled |= changed != labels
-        if (changed == labels).all() or (changed == 0).sum() < FEWEST_UNTREATED:
+        if (changed == labels).all() or (changed == 0).sum() < MIN_UNTREATED:
             break
         labels = changed
-    found += [doubt for doubt in doubts if doubt.probability < BELIEVED]
+    found += [doubt for doubt in doubts if doubt.probability < ACCEPTED_PROBABILITY]
     return tuple(sorted(found, key=lambda doubt: -doubt.probability))
 
 
-def _in_units_of_noise(residuals: Residuals, untreated: Mask) -> Array:
-    """Return (n, K): residuals that no untreated well in doubt has taught, in units of the noise.
+def _in_units_of_noise(residuals: Residuals, untreated: BoolArray) -> Float64Array:
+    """Return (n, K) residuals in units of the noise, estimated without doubtful untreated wells.
 
-    The untreated well farthest from the others is left out, again and again, while it is farther than chance makes the farthest.
+    The untreated well farthest from the others is excluded repeatedly, while its distance is larger
+    than expected by chance.
     """
-    trusted, fewest = (
-        untreated.copy(),
-        max(FEWEST_UNTREATED, int(np.ceil((1 - MOST_DISTRUSTED) * untreated.sum()))),
-    )
-    residual, earlier = residuals.learned_from(trusted), residuals.of_earlier(trusted)
-    while trusted.sum() > fewest:
+    trusted = untreated.copy()
+    min_trusted = max(MIN_UNTREATED, int(np.ceil((1 - MAX_DISTRUSTED_SHARE) * untreated.sum())))
+    residual, earlier = residuals.fitted_on(trusted), residuals.of_earlier_wells(trusted)
+    while trusted.sum() > min_trusted:
         rows = residual[trusted]
         squared = np.empty(len(rows))
         for well in range(len(rows)):
             others = np.delete(rows, well, axis=0)
-            noise = Noise.of(others, residuals.shape, earlier)
-            away = rows[well] - others.mean(axis=0)
-            squared[well] = float(away @ np.linalg.solve(noise.covariance, away))
+            noise = Noise.estimate(others, residuals.shape, earlier)
+            difference = rows[well] - others.mean(axis=0)
+            squared[well] = float(difference @ np.linalg.solve(noise.covariance, difference))
         k = rows.shape[1]
         if squared.max() <= k * f_distribution.isf(
-            DISTRUSTED_BY_CHANCE / len(rows), k, noise.wells
+            DISTRUST_LEVEL / len(rows), k, noise.effective_wells
         ):
             break
         trusted[np.flatnonzero(trusted)[squared.argmax()]] = False
-        residual, earlier = residuals.learned_from(trusted), residuals.of_earlier(trusted)
-    return np.asarray(residual @ Noise.of(residual[trusted], residuals.shape, earlier).whitening.T)
+        residual, earlier = residuals.fitted_on(trusted), residuals.of_earlier_wells(trusted)
+    noise = Noise.estimate(residual[trusted], residuals.shape, earlier)
+    return np.asarray(residual @ noise.whitening.T)
 
 
-def _in_units_of_scatter(whitened: Array, labels: Labels) -> Array:
-    """Return rows (n, K) in units of what the wells of one label vary by about their mean: not alike in all directions, and more where they are far.
+def _in_units_of_scatter(whitened: Float64Array, labels: IndexArray) -> Float64Array:
+    """Return residuals (n, K) in units of the scatter of wells around the mean of their label.
 
-    Rows that are far from their fellows are drawn in, so that wrong labels do not make themselves likely.
+    The scatter differs between directions and increases with the effect. Distant wells are clipped,
+    so that wrong labels do not increase the scatter.
     """
     k = whitened.shape[1]
     rows = []
     for label in np.unique(labels[labels >= 0]):
         own = whitened[labels == label]
-        if len(own) < FEWEST_REPLICATES:
+        if len(own) < MIN_REPLICATES:
             continue
         mean = own.mean(axis=0)
         rows.append(
             (own - mean)
             * np.sqrt(len(own) / (len(own) - 1) / (1 + TYPICAL_SCATTER**2 * float(mean @ mean)))
         )
-    about = np.concatenate(rows)
-    lengths = np.linalg.norm(about, axis=1)
-    reach = FARTHEST * float(np.median(lengths))
-    about *= np.minimum(1.0, reach / np.maximum(lengths, reach))[:, None] if reach > 0 else 1.0
-    moment = about.T @ about
-    variance = max(float(np.trace(moment)) / (k * len(about)), LEAST_VARIANCE)
-    covariance = (moment + k * variance * np.eye(k)) / (len(about) + k)
+    centred = np.concatenate(rows)
+    lengths = np.linalg.norm(centred, axis=1)
+    limit = CLIP_MEDIANS * float(np.median(lengths))
+    centred *= np.minimum(1.0, limit / np.maximum(lengths, limit))[:, None] if limit > 0 else 1.0
+    moment = centred.T @ centred
+    variance = max(float(np.trace(moment)) / (k * len(centred)), MIN_SCATTER_VARIANCE)
+    covariance = (moment + k * variance * np.eye(k)) / (len(centred) + k)
     return np.asarray(whitened @ np.linalg.inv(np.linalg.cholesky(covariance)).T)
 
 
-def _weigh(gathered: _Gathered, settled: Mask) -> _Weights:
-    """Weigh every label that one well could have instead, and every exchange of two, by what was known before and the evidence won."""
-    labels, count = gathered.labels, gathered.count
+@dataclass(frozen=True, eq=False)
+class _EvidenceGains:
+    """Gains in log evidence when a single well changes its label."""
+
+    leaving: Float64Array  # (n,): the well leaves its label
+    joining: Float64Array  # (n, G): the well joins another label
+    alone: Float64Array  # (n,): evidence of the well as a label of its own
+    replacing: Float64Array  # (n, n): the second well replaces the first in its label
+
+
+def _evidence_gains(statistics: _LabelStatistics) -> _EvidenceGains:
+    """Return the gains in log evidence for all changes of the label of one well."""
+    count, wells = statistics.count, len(statistics.labels)
+    of = np.maximum(statistics.labels, 0)
+    own = np.diag(statistics.products)
+    among = statistics.sum_products[of, np.arange(wells)]
+    current = statistics.evidence(count, statistics.squares, statistics.squared_sums)
+    squares_without = statistics.squares[of] - own
+    sums_without = statistics.squared_sums[of] - 2 * among + own
+    return _EvidenceGains(
+        leaving=statistics.evidence(count[of] - 1, squares_without, sums_without) - current[of],
+        joining=statistics.evidence(
+            count[None] + 1,
+            statistics.squares[None] + own[:, None],
+            statistics.squared_sums[None] + 2 * statistics.sum_products.T + own[:, None],
+        )
+        - current,
+        alone=statistics.evidence(np.ones(wells), own, own),
+        replacing=statistics.evidence(
+            count[of][:, None],
+            squares_without[:, None] + own[None],
+            sums_without[:, None]
+            + own[None]
+            + 2 * statistics.sum_products[of]
+            - 2 * statistics.products,
+        )
+        - current[of][:, None],
+    )
+
+
+def _log_odds(statistics: _LabelStatistics, settled: BoolArray) -> _LogOdds:
+    """Return the log odds of every other label of a well and of every exchange of two wells.
+
+    Parameters
+    ----------
+    statistics
+        Statistics of the current labels.
+    settled
+        (n,), True for wells whose label was already changed; they are not doubted again.
+    """
+    gains = _evidence_gains(statistics)
+    labels, count = statistics.labels, statistics.count
     n = len(labels)
     of = np.maximum(labels, 0)
-    own = np.diag(gathered.products)
-    among = gathered.along[of, np.arange(n)]
-    now = gathered.evidence(count, gathered.squares, gathered.total)
-    left = (
-        gathered.evidence(
-            count[of] - 1, gathered.squares[of] - own, gathered.total[of] - 2 * among + own
-        )
-        - now[of]
-    )
-    joined = (
-        gathered.evidence(
-            count[None] + 1,
-            gathered.squares[None] + own[:, None],
-            gathered.total[None] + 2 * gathered.along.T + own[:, None],
-        )
-        - now
-    )
-    alone = gathered.evidence(np.ones(n), own, own)
-    taken = gathered.evidence(  # (n, n): the label of the first well with the second in its place
-        count[of][:, None],
-        (gathered.squares[of] - own)[:, None] + own[None],
-        (gathered.total[of] - 2 * among + own)[:, None]
-        + own[None]
-        + 2 * gathered.along[of]
-        - 2 * gathered.products,
-    )
-    gain = taken - now[of][:, None]
-    doubtful = (labels >= 0) & (count[of] >= FEWEST_REPLICATES) & ~settled
-    different = gathered.apart >= LEAST_GAP
-    different[0] = different[:, 0] = True
+    doubtful = (labels >= 0) & (count[of] >= MIN_REPLICATES) & ~settled
+    distinguishable = statistics.median_distances >= MIN_TREATMENT_DISTANCE
+    distinguishable[0] = distinguishable[:, 0] = True
     shares = (
-        np.where((labels[:, None] != np.arange(len(count))) & different[of], count[None], 0.0)
+        np.where((labels[:, None] != np.arange(len(count))) & distinguishable[of], count[None], 0.0)
         / np.maximum(n - count[of], 1)[:, None]
     )
     with np.errstate(divide="ignore"):
         slipped = np.where(
-            doubtful[:, None], np.log(SLIPPED_WELLS * shares) + left[:, None] + joined, -np.inf
+            doubtful[:, None],
+            np.log(SLIPPED_FRACTION * shares) + gains.leaving[:, None] + gains.joining,
+            -np.inf,
         )
-    odd = np.where(doubtful, np.log(ODD_WELLS) + left + alone, -np.inf)
+    odd = np.where(doubtful, np.log(ODD_FRACTION) + gains.leaving + gains.alone, -np.inf)
     possible = (
         doubtful[:, None]
         & doubtful[None]
         & (labels[:, None] != labels[None])
-        & different[of[:, None], of[None]]
+        & distinguishable[of[:, None], of[None]]
     )
-    exchanged = np.where(possible, np.log(EXCHANGED_WELLS / max(n - 1, 1)) + gain + gain.T, -np.inf)
-    return _Weights(slipped, odd, exchanged)
+    exchanged = np.where(
+        possible,
+        np.log(EXCHANGED_FRACTION / max(n - 1, 1)) + gains.replacing + gains.replacing.T,
+        -np.inf,
+    )
+    return _LogOdds(slipped, odd, exchanged)
 
 
-def _doubts(
-    weights: _Weights, labels: Labels, wells: Sequence[str], names: Sequence[str]
-) -> tuple[list[LabelDoubt], Labels]:
-    """Return the doubts that are worth telling, and the labels with those changed that are believed to be wrong.
+def _find_doubts(
+    odds: _LogOdds, labels: IndexArray, wells: Sequence[str], names: Sequence[str]
+) -> tuple[list[LabelDoubt], IndexArray]:
+    """Return the reported doubts, and the labels (n,) in which accepted errors are corrected.
 
-    A wrong label elsewhere on the plate must not hide one here: each is weighed against what else could be true of its own wells.
+    Each error is compared with all other errors of the same wells only, so that an error elsewhere
+    on the plate does not hide it.
     """
-    of_slips = logsumexp(weights.slipped, axis=1)
-    alone = np.logaddexp(0.0, np.logaddexp(of_slips, weights.odd))
-    pairs = np.exp(np.minimum(weights.exchanged - alone[:, None] - alone[None], 500.0))
-    of_pairs = pairs.sum(axis=1)
-    slips = np.exp(of_slips - alone) / (1 + of_pairs)
-    odd = np.exp(weights.odd - alone) / (1 + of_pairs)
-    exchanges = pairs / (1 + of_pairs[:, None] + of_pairs[None] - pairs)
+    slip_odds = logsumexp(odds.slipped, axis=1)
+    alone = np.logaddexp(0.0, np.logaddexp(slip_odds, odds.odd))
+    pairs = np.exp(np.minimum(odds.exchanged - alone[:, None] - alone[None], 500.0))
+    pair_sums = pairs.sum(axis=1)
+    slips = np.exp(slip_odds - alone) / (1 + pair_sums)
+    odd = np.exp(odds.odd - alone) / (1 + pair_sums)
+    exchanges = pairs / (1 + pair_sums[:, None] + pair_sums[None] - pairs)
     changed = labels.copy()
-    changed[odd >= BELIEVED] = -1
+    changed[odd >= ACCEPTED_PROBABILITY] = -1
     doubts = []
-    for well in np.flatnonzero(slips >= SHOWN).tolist():
-        seems = int(weights.slipped[well].argmax())
+    for well in np.flatnonzero(slips >= REPORTED_PROBABILITY).tolist():
+        likely = int(odds.slipped[well].argmax())
         doubts.append(
             LabelDoubt(
                 wells=(wells[well],),
                 said=names[labels[well]],
-                seems=names[seems],
+                seems=names[likely],
                 probability=float(slips[well]),
             )
         )
-        if slips[well] >= BELIEVED:
-            changed[well] = seems
-    for one, other in np.argwhere(np.triu(exchanges) >= SHOWN).tolist():
+        if slips[well] >= ACCEPTED_PROBABILITY:
+            changed[well] = likely
+    for one, other in np.argwhere(np.triu(exchanges) >= REPORTED_PROBABILITY).tolist():
         said = f"{names[labels[one]]} and {names[labels[other]]}"
         doubts.append(
             LabelDoubt(
@@ -309,6 +376,6 @@ def _doubts(
                 probability=float(exchanges[one, other]),
             )
         )
-        if exchanges[one, other] >= BELIEVED:
+        if exchanges[one, other] >= ACCEPTED_PROBABILITY:
             changed[[one, other]] = labels[[other, one]]
     return doubts, changed

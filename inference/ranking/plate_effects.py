@@ -1,126 +1,198 @@
-"""Scores on several plates, the plates' gains and offsets taken out: one score a treatment, with the disagreement between plates in its error.
+"""Estimation of treatment effects from the scores on several plates, corrected for plate effects.
 
-The bilinear model of Mandel, Technometrics 3 (1961) 169, score = gain × (effect + offset), with gains and offsets as random effects (Laird and Ware,
-Biometrics 38 (1982) 963); the variance from plate to plate by moments (DerSimonian and Laird, Control. Clin. Trials 7 (1986) 177; for any linear model
-DerSimonian and Kacker, Contemp. Clin. Trials 28 (2007) 105).
+The model is bilinear, score = gain × (effect + offset): Mandel, Technometrics 3 (1961) 169. Gains
+and offsets of plates are random effects: Laird and Ware, Biometrics 38 (1982) 963. The variance
+between plates is estimated by moments: DerSimonian and Laird, Control. Clin. Trials 7 (1986) 177;
+for any linear model DerSimonian and Kacker, Contemp. Clin. Trials 28 (2007) 105.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import brentq
 from scipy.stats import chi2, norm, t
 
-from inference.ranking.significance import adjust_false_discovery
-
-Array = npt.NDArray[np.float64]
-Numbers = npt.NDArray[np.int64]
+from inference.ranking.significance import false_discovery_q_values
+from schemas.arrays import BoolArray, Float64Array, Int64Array
 
 INTERVAL = (0.05, 0.95)
-OUTLYING_Q = 0.05
-PRIOR_DEGREES = (
-    8  # what all treatments together tell of the error of one, counted as so many more plates
-)
-FIRST_GAIN2, FIRST_OFFSET2 = (
-    0.3**2,
-    0.5**2,
-)  # variances of the gains' logarithms and of the offsets that the rounds begin with
-_SMALLEST_SHARE = (
-    0.25  # of the median error: wells that happen to be equal do not make a score certain
-)
+"""Quantiles of the 90 % interval."""
+OUTLIER_Q = 0.05
+"""Largest q-value of Cochran's Q at which a treatment has its own variance between plates."""
+PRIOR_PLATES = 8
+"""Weight, in plates, of the error of all treatments in the error of one treatment."""
+INITIAL_GAIN_VARIANCE = 0.3**2
+"""Variance of the logarithms of the gains in the first round."""
+INITIAL_OFFSET_VARIANCE = 0.5**2
+"""Variance of the offsets in the first round."""
+_MIN_ERROR_SHARE = 0.25
+"""Smallest standard error as a fraction of the median error; wells that are equal by chance do not
+make a score certain.
+"""
 _ROUNDS = 6
-_STEPS = 30
-_NO_STEP = 1e-9
+"""Number of rounds in which variances and effects are estimated in turn."""
+_MAX_STEPS = 30
+"""Largest number of Gauss-Newton steps."""
+_CONVERGED_STEP = 1e-9
+"""Largest step at which the fit has converged."""
+_NO_INFORMATION = 1e-9
+"""Information below which nothing is shared between plates, except for rounding."""
 
 
 @dataclass(frozen=True, eq=False)
-class Results:
-    """Every result of every plate: N results of T treatments on P plates."""
+class PlateResults:
+    """N results of T treatments on P plates."""
 
-    score: Array  # (N,)
-    error: Array  # (N,) standard error
-    wells: Numbers  # (N,)
-    treatment: Numbers  # (N,) 0…T−1, each at least once
-    plate: Numbers  # (N,) 0…P−1, each at least once
-    untreated: Numbers  # (P,) wells on which the plate's own nought and spread rest
+    score: Float64Array  # (N,)
+    error: Float64Array  # (N,) standard errors
+    wells: Int64Array  # (N,) number of wells
+    treatment: Int64Array  # (N,) 0…T − 1, each at least once
+    plate: Int64Array  # (N,) 0…P − 1, each at least once
+    untreated: Int64Array  # (P,) number of untreated wells, which determine the plate's scale
 
 
 @dataclass(frozen=True, eq=False)
 class PlateEffects:
-    """What treatments do on the mean plate."""
+    """Effects of T treatments on the mean plate, and gains and offsets of P plates."""
 
-    score: Array  # (T,)
-    covariance: Array  # (T, T) of the scores
-    interval: Array  # (2, T) the 90 % interval
-    gain: Array  # (P,), about 1
-    offset: Array  # (P,), of mean 0
-    heterogeneity_p: Array  # (T,) Cochran's Q; NaN on one plate
-    i_squared: Array  # (T,) NaN on one plate
+    score: Float64Array  # (T,) effects
+    covariance: Float64Array  # (T, T) of the effects
+    interval: Float64Array  # (2, T) limits of the 90 % interval
+    gain: Float64Array  # (P,), about 1
+    offset: Float64Array  # (P,), with mean 0
+    heterogeneity_p: Float64Array  # (T,) p-value of Cochran's Q; NaN on one plate
+    i_squared: Float64Array  # (T,), NaN on one plate
     between_plates: float
+    """Standard deviation between plates as a fraction of √(1 + effect²)."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Fit:
-    """Scores as gain × (effect + offset), with what is known of each."""
+    """Fit of score = gain × (effect + offset), with its covariance."""
 
-    effect: Array  # (T,)
-    gain: Array  # (P,)
-    offset: Array  # (P,)
-    covariance: Array  # (T + 2 P, T + 2 P) of effects, logarithms of gains, and offsets
-    design: Array  # (N, T + 2 P) how far each of them moves each score
-    residual: Array  # (N,)
+    effect: Float64Array  # (T,)
+    gain: Float64Array  # (P,)
+    offset: Float64Array  # (P,)
+    covariance: Float64Array  # (T + 2 P, T + 2 P) of effects, log gains and offsets
+    design: Float64Array  # (N, T + 2 P) derivatives of the scores
+    residual: Float64Array  # (N,)
+    variance: Float64Array  # (N,) of the scores
 
 
-def take_out_plates(results: Results) -> PlateEffects:
-    """Fit score = gain × (effect + offset + effect on this plate alone) + error of its wells; one plate alone stays as it is.
+@dataclass(frozen=True)
+class _Variances:
+    """Variances of log gains, of offsets, and between plates (None before the first round)."""
 
-    Gains and offsets have the variances that the plates show, and never less than what the m untreated wells of a plate leave open of their own spread
-    and mean, the plate's unit and nought: 1/(2 m) and 1/m. Where no treatment is shared, nothing else is known of them.
+    gain: float
+    offset: float
+    between: float | None
+
+
+def fit_plate_effects(results: PlateResults) -> PlateEffects:
+    """Fit score = gain × (effect + offset + effect on this plate alone) + error to several plates.
+
+    Variances of gains and offsets are estimated from the plates. They are not smaller than the
+    uncertainty from the m untreated wells of a plate, which determine the plate's unit and zero:
+    1/(2 m) and 1/m. If no treatment is shared between plates, these are the variances. The result
+    of a single plate is unchanged.
     """
     if len(results.untreated) == 1:
-        return _alone(results)
+        return _effects_of_one_plate(results)
     treatments = np.eye(results.treatment.max() + 1)[results.treatment]  # (N, T)
     plates = np.eye(len(results.untreated))[results.plate]  # (N, P)
-    error2, others = _variances(results), treatments.sum(axis=0) - 1
-    open_mean = float(np.mean(1 / np.maximum(results.untreated, 1)))
-    unit, gain2, offset2, shared = np.ones(len(error2)), FIRST_GAIN2, FIRST_OFFSET2, None
+    error2 = _variances(results)
+    fit, variances = None, _Variances(INITIAL_GAIN_VARIANCE, INITIAL_OFFSET_VARIANCE, None)
     for _ in range(_ROUNDS):
-        levelled = results.score / unit
-        levelled -= plates @ _robust_offsets(levelled, treatments, plates)
-        size = np.hypot(1, treatments @ _medians(levelled, treatments))
-        usual = _usual_variance(levelled, error2 / unit**2, treatments, size)
-        outlying = (
-            adjust_false_discovery(
-                _upper_tail(
-                    _cochran_q(levelled, error2 / unit**2 + usual * size**2, treatments), others
-                )
-            )
-            <= OUTLYING_Q
-        )
-        between = _between_plates(
-            levelled,
-            error2 / unit**2,
-            treatments,
-            outlying,
-            (usual if shared is None else shared) * size**2,
-        )
-        variance = error2 + unit**2 * between
-        fit = _fit(results.score, variance, treatments, plates, gain2, offset2)
-        unit = plates @ fit.gain
-        common = treatments @ ~outlying > 0
-        shared = moment_variance(
-            fit.residual[common], error2[common], fit.design[common], np.diag((unit * size)[common])
-        )
-        known = np.diag(fit.covariance)[treatments.shape[1] :].reshape(2, -1)
-        gain2 = max(float(np.mean(np.log(fit.gain) ** 2 + known[0])), open_mean / 2)
-        offset2 = max(float(np.mean(fit.offset**2 + known[1])), open_mean)
-    # Hartung and Knapp, Stat. Med. 20 (2001) 3875: the spread seen between the plates, here moderated, for two plates alone know little of it.
-    covariance = fit.covariance[: treatments.shape[1], : treatments.shape[1]]
-    widening = np.sqrt(
-        (PRIOR_DEGREES + treatments.T @ (fit.residual**2 / variance)) / (PRIOR_DEGREES + others)
+        unit = np.ones(len(error2)) if fit is None else plates @ fit.gain
+        fit, variances = _fit_round(results, error2, treatments, plates, unit, variances)
+    assert fit is not None  # noqa: S101 - narrows the type: there is at least one round
+    return _plate_effects(results, error2, treatments, plates, fit, variances.between or 0.0)
+
+
+def _fit_round(
+    results: PlateResults,
+    error2: Float64Array,
+    treatments: Float64Array,
+    plates: Float64Array,
+    unit: Float64Array,
+    variances: _Variances,
+) -> tuple[_Fit, _Variances]:
+    """Estimate the variance between plates, then fit effects, gains and offsets.
+
+    Parameters
+    ----------
+    results
+        All results.
+    error2
+        (N,) squared standard errors.
+    treatments, plates
+        (N, T) and (N, P) indicator matrices of the results.
+    unit
+        (N,) gain of the plate of each result.
+    variances
+        Variances of the previous round.
+
+    Returns
+    -------
+    fit
+        Effects, gains and offsets.
+    variances
+        Variances for the next round.
+    """
+    levelled = results.score / unit
+    levelled -= plates @ _robust_offsets(levelled, treatments, plates)
+    size = np.hypot(1, treatments @ _medians(levelled, treatments))
+    typical = _typical_variance(levelled, error2 / unit**2, treatments, size)
+    q = _cochran_q(levelled, error2 / unit**2 + typical * size**2, treatments)
+    p_values = _upper_tail(q, treatments.sum(axis=0) - 1)
+    outlying = false_discovery_q_values(p_values) <= OUTLIER_Q
+    between = _between_plates(
+        levelled,
+        error2 / unit**2,
+        treatments,
+        outlying,
+        (typical if variances.between is None else variances.between) * size**2,
     )
-    reach = t.ppf(INTERVAL[1], PRIOR_DEGREES + others) * widening * np.sqrt(np.diag(covariance))
+    fit = _fit(
+        results.score,
+        error2 + unit**2 * between,
+        treatments,
+        plates,
+        variances.gain,
+        variances.offset,
+    )
+    common = treatments @ ~outlying > 0
+    scale = np.diag((plates @ fit.gain * size)[common])
+    shared = moment_variance(fit.residual[common], error2[common], fit.design[common], scale)
+    known = np.diag(fit.covariance)[treatments.shape[1] :].reshape(2, -1)
+    mean_uncertainty = float(np.mean(1 / np.maximum(results.untreated, 1)))
+    return fit, _Variances(
+        gain=max(float(np.mean(np.log(fit.gain) ** 2 + known[0])), mean_uncertainty / 2),
+        offset=max(float(np.mean(fit.offset**2 + known[1])), mean_uncertainty),
+        between=shared,
+    )
+
+
+def _plate_effects(
+    results: PlateResults,
+    error2: Float64Array,
+    treatments: Float64Array,
+    plates: Float64Array,
+    fit: _Fit,
+    between: float,
+) -> PlateEffects:
+    """Return effects with intervals and heterogeneity from the fit of the last round.
+
+    Parameters are those of :func:`_fit_round`; ``between`` is the variance between plates.
+    """
+    others, unit = treatments.sum(axis=0) - 1, plates @ fit.gain
+    covariance = fit.covariance[: treatments.shape[1], : treatments.shape[1]]
+    # Hartung and Knapp, Stat. Med. 20 (2001) 3875: the variation between the plates, moderated here
+    # because two plates alone determine it poorly.
+    widening = np.sqrt(
+        (PRIOR_PLATES + treatments.T @ (fit.residual**2 / fit.variance)) / (PRIOR_PLATES + others)
+    )
+    reach = t.ppf(INTERVAL[1], PRIOR_PLATES + others) * widening * np.sqrt(np.diag(covariance))
     q = _cochran_q(results.score / unit - plates @ fit.offset, error2 / unit**2, treatments)
     return PlateEffects(
         score=fit.effect,
@@ -132,17 +204,21 @@ def take_out_plates(results: Results) -> PlateEffects:
         i_squared=np.where(
             others > 0, np.maximum(0, 1 - others / np.maximum(q, np.finfo(float).tiny)), np.nan
         ),
-        between_plates=float(np.sqrt(shared or 0.0)),
+        between_plates=float(np.sqrt(between)),
     )
 
 
-def moment_variance(score: Array, variance: Array, fixed: Array, random: Array) -> float:
-    """Return the variance of random effects that explains how far scores lie from a weighted fit of the fixed ones, at least 0.
+def moment_variance(
+    score: Float64Array, variance: Float64Array, fixed: Float64Array, random: Float64Array
+) -> float:
+    """Return the moment estimate of the variance of random effects, at least 0.
+
+    It explains the distances of the scores from a weighted fit of the fixed effects.
 
     Parameters
     ----------
     score, variance
-        (N,) scores and what is known of their error.
+        (N,) scores and the variances of their errors.
     fixed, random
         (N, F) and (N, R) designs.
     """
@@ -151,11 +227,14 @@ def moment_variance(score: Array, variance: Array, fixed: Array, random: Array) 
         weights - weights @ fixed @ np.linalg.pinv(fixed.T @ weights @ fixed) @ fixed.T @ weights
     )
     expected = float(np.trace(projection @ np.diag(variance)))
-    told = float(np.trace(random.T @ projection @ random))
-    return max(0.0, (float(score @ projection @ score) - expected) / told) if told > 1e-9 else 0.0  # noqa: PLR2004 - nothing is shared, but for rounding
+    information = float(np.trace(random.T @ projection @ random))
+    if information <= _NO_INFORMATION:
+        return 0.0
+    return max(0.0, (float(score @ projection @ score) - expected) / information)
 
 
-def _alone(results: Results) -> PlateEffects:
+def _effects_of_one_plate(results: PlateResults) -> PlateEffects:
+    """Return the results of a single plate without changes."""
     order = np.argsort(results.treatment)
     score, error = results.score[order], results.error[order]
     unknown = np.full(len(score), np.nan)
@@ -165,27 +244,45 @@ def _alone(results: Results) -> PlateEffects:
     )
 
 
-def _variances(results: Results) -> Array:
-    """Return (N,) variances, none so small that one result would silence all others."""
+def _variances(results: PlateResults) -> Float64Array:
+    """Return (N,) squared standard errors with a lower limit.
+
+    Without the limit, a single result with a small error would dominate all others.
+    """
     known = results.error[results.error > 0]
-    floor = _SMALLEST_SHARE * float(np.median(known)) if known.size else 1 / np.sqrt(results.wells)
+    floor = _MIN_ERROR_SHARE * float(np.median(known)) if known.size else 1 / np.sqrt(results.wells)
     return np.asarray(np.maximum(results.error, floor) ** 2)
 
 
 def _fit(
-    score: Array, variance: Array, treatments: Array, plates: Array, gain2: float, offset2: float
+    score: Float64Array,
+    variance: Float64Array,
+    treatments: Float64Array,
+    plates: Float64Array,
+    gain_variance: float,
+    offset_variance: float,
 ) -> _Fit:
-    """Return the most probable effects, gains and offsets: Gauss and Newton's steps, halved until they lead downhill."""
+    """Return the most probable effects, gains and offsets, found with damped Gauss-Newton steps.
+
+    Parameters
+    ----------
+    score, variance
+        (N,) scores and the variances of their errors.
+    treatments, plates
+        (N, T) and (N, P) indicator matrices of the scores.
+    gain_variance, offset_variance
+        Prior variances of log gains and offsets.
+    """
     ends = [treatments.shape[1], treatments.shape[1] + plates.shape[1]]
     prior = np.concatenate(
         [
             np.zeros(ends[0]),
-            np.full(plates.shape[1], 1 / gain2),
-            np.full(plates.shape[1], 1 / offset2),
+            np.full(plates.shape[1], 1 / gain_variance),
+            np.full(plates.shape[1], 1 / offset_variance),
         ]
     )
 
-    def loss(found: Array) -> float:
+    def loss(found: Float64Array) -> float:
         effect, log_gain, offset = np.split(found, ends)
         return float(
             np.sum(
@@ -196,7 +293,7 @@ def _fit(
         )
 
     found = np.concatenate([_medians(score, treatments), np.zeros(2 * plates.shape[1])])
-    for _ in range(_STEPS):
+    for _ in range(_MAX_STEPS):
         effect, log_gain, offset = np.split(found, ends)
         unit = plates @ np.exp(log_gain)
         predicted = unit * (treatments @ effect + plates @ offset)
@@ -208,28 +305,46 @@ def _fit(
         step = covariance @ (weighted @ (score - predicted) - prior * found)
         step /= max(
             1.0, np.abs(step[ends[0] : ends[1]]).max()
-        )  # of a gain, no more than e-fold at once
-        while loss(found + step) > loss(found) and np.abs(step).max() > _NO_STEP:
+        )  # a gain changes by at most a factor of e per step
+        while loss(found + step) > loss(found) and np.abs(step).max() > _CONVERGED_STEP:
             step = step / 2
-        if np.abs(step).max() <= _NO_STEP:
+        if np.abs(step).max() <= _CONVERGED_STEP:
             break
         found = found + step
-    return _Fit(effect, np.exp(log_gain), offset, covariance, design, score - predicted)
+    return _Fit(effect, np.exp(log_gain), offset, covariance, design, score - predicted, variance)
 
 
 def _between_plates(
-    levelled: Array, error2: Array, treatments: Array, outlying: npt.NDArray[np.bool_], usual: Array
-) -> Array:
-    """Return (N,) the variance from plate to plate of each result's treatment.
+    levelled: Float64Array,
+    error2: Float64Array,
+    treatments: Float64Array,
+    outlying: BoolArray,
+    typical: Float64Array,
+) -> Float64Array:
+    """Return (N,) the variance between plates of the treatment of each result.
 
-    It is the usual one but for outlying treatments, whose plates lie much further apart than those of most: these have their own, so that one treatment
-    that went wrong on one plate does not make every score uncertain, nor move every other one with its plate.
+    It is the typical variance, except for outlying treatments, whose plates differ much more than
+    those of most treatments: they have their own variance. So one treatment that failed on one
+    plate neither makes every score uncertain nor shifts all scores of its plate.
+
+    Parameters
+    ----------
+    levelled
+        (N,) scores corrected for gains and offsets.
+    error2
+        (N,) squared standard errors.
+    treatments
+        (N, T) indicator matrix of the results.
+    outlying
+        (T,), True for outlying treatments.
+    typical
+        (N,) typical variance.
     """
-    between = usual.copy()
+    between = typical.copy()
     for i in np.flatnonzero(outlying):
         own = treatments[:, i] > 0
         between[own] = np.maximum(
-            usual[own],
+            typical[own],
             moment_variance(
                 levelled[own], error2[own], treatments[own, i : i + 1], np.eye(own.sum())
             ),
@@ -237,8 +352,13 @@ def _between_plates(
     return between
 
 
-def _usual_variance(levelled: Array, error2: Array, treatments: Array, size: Array) -> float:
-    """Return the variance from plate to plate, in units of size, at which half of the treatments lie further apart than their median chance would have it."""
+def _typical_variance(
+    levelled: Float64Array, error2: Float64Array, treatments: Float64Array, size: Float64Array
+) -> float:
+    """Return the variance between plates, relative to size², that explains the median Cochran's Q.
+
+    Half of the treatments then differ more between plates than the median of chance.
+    """
     others = treatments.sum(axis=0) - 1
     shared = others > 0
     if not shared.any():
@@ -256,8 +376,13 @@ def _usual_variance(levelled: Array, error2: Array, treatments: Array, size: Arr
     return float(brentq(excess, 0.0, largest))
 
 
-def _robust_offsets(score: Array, treatments: Array, plates: Array) -> Array:
-    """Return (P,) offsets by median polish (Tukey, Exploratory Data Analysis, 1977) over the treatments that stand on several plates; 0 for a plate without."""
+def _robust_offsets(
+    score: Float64Array, treatments: Float64Array, plates: Float64Array
+) -> Float64Array:
+    """Return (P,) offsets by median polish over the treatments that occur on several plates.
+
+    The offset of a plate without such treatments is 0. Tukey, *Exploratory Data Analysis*, 1977.
+    """
     shared = treatments @ (treatments.sum(axis=0) > 1) > 0
     offsets = np.zeros(plates.shape[1])
     for _ in range(_ROUNDS):
@@ -270,18 +395,26 @@ def _robust_offsets(score: Array, treatments: Array, plates: Array) -> Array:
     return offsets
 
 
-def _medians(score: Array, treatments: Array) -> Array:
+def _medians(score: Float64Array, treatments: Float64Array) -> Float64Array:
     """Return (T,) the median result of each treatment."""
     return np.array([np.median(score[column > 0]) for column in treatments.T])
 
 
-def _cochran_q(score: Array, variance: Array, treatments: Array) -> Array:
-    """Return (T,): squared distances of a treatment's results from their weighted mean, in units of their variance."""
+def _cochran_q(
+    score: Float64Array, variance: Float64Array, treatments: Float64Array
+) -> Float64Array:
+    """Return (T,) Cochran's Q: weighted squared distances of the results of each treatment.
+
+    The distances are taken from the weighted mean of the treatment.
+    """
     weights = treatments / variance[:, None]
     mean = weights.T @ score / weights.sum(axis=0)
     return np.asarray(treatments.T @ ((score - treatments @ mean) ** 2 / variance))
 
 
-def _upper_tail(q: Array, others: Array) -> Array:
-    """Return (T,): the chance of so large a Q if plates agree (Cochran, Biometrics 10 (1954) 101); 1 for a treatment of one plate."""
+def _upper_tail(q: Float64Array, others: Float64Array) -> Float64Array:
+    """Return (T,) the p-values of Cochran's Q (Cochran, Biometrics 10 (1954) 101).
+
+    The p-value of a treatment on one plate is 1.
+    """
     return np.where(others > 0, chi2.sf(q, np.maximum(others, 1)), 1.0)

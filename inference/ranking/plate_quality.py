@@ -1,28 +1,31 @@
-"""Whether a plate's ranking is to be believed: what its controls say, what is missing and what was left out."""
+"""Quality of a plate from its controls: control statistics, position effects, quality gate."""
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import f as f_distribution
 
 from inference.departure.departures import Departures, Residuals
 from inference.departure.place_effects import PlaceEffects
-from inference.ranking.significance import permute
+from inference.ranking.significance import permutation_p_values
+from schemas.arrays import Float64Array, Int64Array
 from schemas.plate_map import Group
 from schemas.ranking import Gate, LeftOut, RankingQuality
 from schemas.trajectory import Trajectories
 from schemas.well import is_well, parse_well, row_column
 
-Array = npt.NDArray[np.float64]
-
-FEWEST_FOR_CORRELATION = 4
-LEAST_UNTREATED_SHARE = 0.5
-"""Of the map's untreated wells: with fewer left, those that remain are not a fair sample of them."""
-FARTHEST_SPREAD = 2.0
-"""Times that of earlier plates: then this plate's untreated wells are not what they usually are,"""
-SURELY = 0.001
-"""if chance does that so seldom."""
-LARGEST_GAP_BEFORE = 1.0
-"""Between untreated wells and others before dosing, in spreads of wells."""
+MIN_WELLS_FOR_CORRELATION = 4
+"""Smallest number of untreated wells for a correlation with row or column."""
+MIN_UNTREATED_SHARE = 0.5
+"""Smallest fraction of the planned untreated wells that must have a score; fewer may not represent
+them.
+"""
+MAX_SPREAD_RATIO = 2.0
+"""Standard deviation of untreated wells, relative to earlier plates, at which a plate fails."""
+SIGNIFICANCE_LEVEL = 0.001
+"""Largest p-value at which a difference fails a plate."""
+MAX_PRE_DOSE_GAP = 1.0
+"""Difference between untreated and other wells before dosing at which a plate fails, in standard
+deviations of wells.
+"""
 
 
 def plate_quality(
@@ -32,25 +35,40 @@ def plate_quality(
     readout_day: int,
     rng: np.random.Generator,
 ) -> RankingQuality:
-    """Judge a plate by its untreated wells; the single dose is reported and fails no plate, for tissue may resist it."""
+    """Return the quality of a plate, which its untreated wells determine.
+
+    The single dose is reported but does not fail a plate, because a tissue may be resistant to it.
+
+    Parameters
+    ----------
+    trajectories
+        All wells of the plate map.
+    departures
+        Departures on the readout day.
+    places
+        Position effects of the plate.
+    readout_day
+        Culture day of the readout.
+    rng
+        Random generator of the permutation test.
+    """
     scored = np.isfinite(departures.scores)
     untreated = trajectories.untreated()
     single_dose = np.array([group is Group.SINGLE_DOSE for group in trajectories.groups])
-    controls, positives = (
-        departures.scores[untreated & scored],
-        departures.scores[single_dose & scored],
-    )
+    controls = departures.scores[untreated & scored]
+    positives = departures.scores[single_dose & scored]
     edge, row, column = (
         position_effects(trajectories, departures.scores)
         if all(map(is_well, trajectories.wells))
         else (None, None, None)
     )
-    reasons = (
-        *_lost(int(untreated.sum()), len(controls)),
-        *_too_spread(departures),
-        *_confounded(places),
-        *_unlike_before_dosing(departures.residuals, rng),
+    problems = (
+        _too_few_untreated(int(untreated.sum()), len(controls)),
+        _too_variable(departures),
+        _confounded(places),
+        _different_before_dosing(departures.residuals, rng),
     )
+    reasons = tuple(problem for problem in problems if problem)
     blank = np.array([group is Group.BLANK for group in trajectories.groups])
     missing = np.flatnonzero(~trajectories.has(readout_day) & ~blank)
     return RankingQuality(
@@ -62,7 +80,7 @@ def plate_quality(
         edge_effect=edge,
         row_effect=row,
         column_effect=column,
-        corrected_for=tuple(places.real),
+        corrected_for=tuple(places.significant),
         untreated_in_one_block=places.in_one_block,
         left_out=tuple(
             LeftOut(well=well, reason=reason) for well, reason in departures.left_out.items()
@@ -71,8 +89,12 @@ def plate_quality(
     )
 
 
-def z_prime(positives: Array, controls: Array) -> float | None:
-    """Return Z′ = 1 − 3 (σ₊ + σ₋) / |μ₊ − μ₋|: Zhang et al., J. Biomol. Screen. 4 (1999) 67; None where a spread or the gap is not there."""
+def z_prime(positives: Float64Array, controls: Float64Array) -> float | None:
+    """Return Z′ = 1 − 3 (σ₊ + σ₋) / |μ₊ − μ₋|, or None if it is not defined.
+
+    Zhang et al., J. Biomol. Screen. 4 (1999) 67. It is not defined for fewer than two wells of a
+    kind or for equal means.
+    """
     gap = _gap(positives, controls)
     return (
         None
@@ -81,9 +103,12 @@ def z_prime(positives: Array, controls: Array) -> float | None:
     )
 
 
-def robust_z_prime(positives: Array, controls: Array) -> float | None:
-    """Return Z′ from medians and 1.4826 MAD, which single odd wells do not move (Birmingham et al., Nat. Methods 6 (2009) 569)."""
-    if min(len(positives), len(controls)) < 2:  # noqa: PLR2004 - the fewest with a spread
+def robust_z_prime(positives: Float64Array, controls: Float64Array) -> float | None:
+    """Return Z′ from medians and 1.4826 MAD, which single outliers do not change.
+
+    Birmingham et al., Nat. Methods 6 (2009) 569. The result is None if it is not defined.
+    """
+    if min(len(positives), len(controls)) < 2:  # noqa: PLR2004 - needs two wells
         return None
     gap = abs(float(np.median(positives) - np.median(controls)))
     spreads = [
@@ -93,19 +118,24 @@ def robust_z_prime(positives: Array, controls: Array) -> float | None:
     return 1 - 3 * sum(spreads) / gap if gap > 0 else None
 
 
-def ssmd(positives: Array, controls: Array) -> float | None:
-    """Return SSMD = (μ₊ − μ₋) / √(σ₊² + σ₋²): Zhang, Genomics 89 (2007) 552; None where a spread is not there."""
+def ssmd(positives: Float64Array, controls: Float64Array) -> float | None:
+    """Return SSMD = (μ₊ − μ₋) / √(σ₊² + σ₋²), or None if it is not defined.
+
+    Zhang, Genomics 89 (2007) 552.
+    """
     gap = _gap(positives, controls)
     spread = np.hypot(positives.std(ddof=1), controls.std(ddof=1)) if gap is not None else 0.0
     return None if gap is None or spread == 0 else float(gap / spread)
 
 
 def position_effects(
-    trajectories: Trajectories, scores: Array
+    trajectories: Trajectories, scores: Float64Array
 ) -> tuple[float | None, float | None, float | None]:
-    """Return the untreated wells' edge effect, and the correlation of their scores with row and with column.
+    """Return the edge, row and column effect on the scores (N,) of untreated wells.
 
-    The edge is the outermost rows and columns that the map uses.
+    The edge effect is the mean score of outer minus inner wells; the edge is the outermost rows and
+    columns of the plate map. Row and column effect are correlations. An effect is None if it cannot
+    be computed.
     """
     positions = np.array([row_column(parse_well(well)) for well in trajectories.wells])
     edge = ((positions == positions.min(axis=0)) | (positions == positions.max(axis=0))).any(axis=1)
@@ -119,8 +149,8 @@ def position_effects(
     )
 
 
-def _gap(positives: Array, controls: Array) -> float | None:
-    """Return the difference of means where both have at least the two wells that a spread needs."""
+def _gap(positives: Float64Array, controls: Float64Array) -> float | None:
+    """Return the difference of means, or None if one of them has fewer than two wells."""
     return (
         float(positives.mean() - controls.mean())
         if min(len(positives), len(controls)) > 1
@@ -128,57 +158,71 @@ def _gap(positives: Array, controls: Array) -> float | None:
     )
 
 
-def _correlation(places: npt.NDArray[np.int64], scores: Array) -> float | None:
-    if len(scores) < FEWEST_FOR_CORRELATION or np.ptp(places) == 0 or np.ptp(scores) == 0:
+def _correlation(places: Int64Array, scores: Float64Array) -> float | None:
+    """Return the correlation of scores with row or column numbers, or None if it is not defined."""
+    if len(scores) < MIN_WELLS_FOR_CORRELATION or np.ptp(places) == 0 or np.ptp(scores) == 0:
         return None
     return float(np.corrcoef(places, scores)[0, 1])
 
 
-def _lost(planned: int, scored: int) -> tuple[str, ...]:
-    if scored < LEAST_UNTREATED_SHARE * planned:
-        return (
-            f"only {scored} of {planned} untreated wells could be scored; expected at least {LEAST_UNTREATED_SHARE:.0%}",
-        )
-    return ()
-
-
-def _too_spread(departures: Departures) -> tuple[str, ...]:
-    """Compare the untreated wells' spread with that on earlier plates."""
-    own, earlier = departures.untreated_spread, departures.earlier_spread
-    if earlier is None or own / earlier < FARTHEST_SPREAD:
-        return ()
-    freedom = (int(departures.residuals.untreated.sum()) - 1, len(departures.earlier_scores) - 1)
-    if f_distribution.sf((own / earlier) ** 2, *freedom) > SURELY:
-        return ()
+def _too_few_untreated(planned: int, scored: int) -> str:
+    """Return a problem if too few of the planned untreated wells could be scored, else ""."""
+    if scored >= MIN_UNTREATED_SHARE * planned:
+        return ""
     return (
-        f"untreated wells scatter {own / earlier:.1f} times as widely as on other plates; expected less than {FARTHEST_SPREAD:g} times",
+        f"only {scored} of {planned} untreated wells could be scored; "
+        f"expected at least {MIN_UNTREATED_SHARE:.0%}"
     )
 
 
-def _confounded(places: PlaceEffects) -> tuple[str, ...]:
-    if places.in_one_block and places.real:
-        return (
-            f"all untreated wells stand in one block and differ by {' and '.join(places.real)}: what treatments do cannot be told from where they stand",
-        )
-    return ()
+def _too_variable(departures: Departures) -> str:
+    """Return a problem if untreated wells vary much more than on earlier plates, else ""."""
+    own, earlier = departures.untreated_spread, departures.earlier_spread
+    if earlier is None or own / earlier < MAX_SPREAD_RATIO:
+        return ""
+    degrees_of_freedom = (
+        int(departures.residuals.untreated.sum()) - 1,
+        len(departures.earlier_scores) - 1,
+    )
+    if f_distribution.sf((own / earlier) ** 2, *degrees_of_freedom) > SIGNIFICANCE_LEVEL:
+        return ""
+    return (
+        f"the scores of untreated wells vary {own / earlier:.1f} times as much as on other plates; "
+        f"expected less than {MAX_SPREAD_RATIO:g} times"
+    )
 
 
-def _unlike_before_dosing(residuals: Residuals, rng: np.random.Generator) -> tuple[str, ...]:
-    """Compare untreated with other wells before dosing, when nothing but chance told them apart."""
-    untreated, past = residuals.untreated, residuals.space.past
+def _confounded(places: PlaceEffects) -> str:
+    """Return a problem if position and treatment effects cannot be distinguished, else ""."""
+    if not (places.in_one_block and places.significant):
+        return ""
+    return (
+        f"all untreated wells are in one block and differ by {' and '.join(places.significant)}: "
+        "treatment effects cannot be distinguished from position effects"
+    )
+
+
+def _different_before_dosing(residuals: Residuals, rng: np.random.Generator) -> str:
+    """Return a problem if untreated and other wells differed before dosing, else "".
+
+    Before dosing, only chance should cause differences between them.
+    """
+    untreated, past = residuals.untreated, residuals.reduced.past
     if untreated.all():
-        return ()
+        return ""
+    # The columns are principal components and hardly correlated, so scaling them is whitening.
     centred = past - past.mean(axis=0)
     spread = np.sqrt((centred**2).mean(axis=0))
-    whitened = np.divide(
-        centred, spread, out=np.zeros_like(centred), where=spread > 0
-    )  # principal components: hardly correlated
+    whitened = np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0)
     gap = float(np.abs(whitened[~untreated].mean(axis=0) - whitened[untreated].mean(axis=0)).max())
-    if gap < LARGEST_GAP_BEFORE:
-        return ()
-    p_value, _ = permute(whitened[~untreated], whitened[untreated], np.zeros(past.shape[1]), rng)
-    if p_value > SURELY:
-        return ()
+    if gap < MAX_PRE_DOSE_GAP:
+        return ""
+    p_value, _ = permutation_p_values(
+        whitened[~untreated], whitened[untreated], np.zeros(past.shape[1]), rng
+    )
+    if p_value > SIGNIFICANCE_LEVEL:
+        return ""
     return (
-        f"before dosing untreated wells differed from all others by {gap:.1f} spreads; expected less than {LARGEST_GAP_BEFORE:g}, as wells are dosed at random",
+        f"before dosing, untreated wells differed from all others by {gap:.1f} standard "
+        f"deviations; expected less than {MAX_PRE_DOSE_GAP:g}, as wells are dosed at random"
     )

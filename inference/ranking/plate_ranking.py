@@ -7,25 +7,29 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.departure.departures import (
-    DEFAULT,
+    DEFAULT_DEPARTURE_SETTINGS,
     Departures,
     DepartureSettings,
-    Mask,
     Residuals,
-    departures_of,
-    scorable,
+    residuals_of_scorable_wells,
+    score_residuals,
 )
-from inference.departure.place_effects import NO_PLACE_EFFECTS, PlaceEffects, place_effects
-from inference.departure.pre_dose_outliers import unlike
-from inference.ranking.label_audit import BELIEVED, audit_labels
+from inference.departure.place_effects import NO_PLACE_EFFECTS, PlaceEffects, find_place_effects
+from inference.departure.pre_dose_outliers import find_pre_dose_outliers
+from inference.ranking.label_audit import ACCEPTED_PROBABILITY, audit_labels
 from inference.ranking.plate_quality import plate_quality
 from inference.ranking.significance import (
-    adjust_false_discovery,
-    conformal_p,
+    conformal_p_values,
+    false_discovery_q_values,
     smallest_permutation_p,
 )
-from inference.ranking.treatment_comparison import TreatmentTest, compare, likeness
+from inference.ranking.treatment_comparison import (
+    TreatmentTest,
+    compare_with_untreated,
+    residual_cosine,
+)
 from inference.ranking.treatment_scores import efficacy_ranks, score_treatments
+from schemas.arrays import BoolArray
 from schemas.forecast import ForecastFrom
 from schemas.plate_map import Group
 from schemas.quality import Flag
@@ -51,7 +55,7 @@ UNLIKE = "before dosing its tissue was unlike its fellows', {far:.1f} times as f
 EARLIER = (
     "Untreated wells of {plates} other plates helped to tell how untreated wells vary and grow."
 )
-FORESEEN = "What wells become untreated was foreseen by the sequence model {name}, and held to the untreated wells of this plate."
+SEQUENCE_MODEL_NOTE = "What wells become untreated was foreseen by the sequence model {name}, and held to the untreated wells of this plate."
 FOLLOWS_THE_DRUG = "The forecast rests on days after dosing as well (forecast_from = {forecast_from}): it follows the drug, and departures come out too small."
 PLACES = "The place on the plate matters ({places}): what untreated wells say of it was taken into account."
 ONE_BLOCK = "All untreated wells stand in one block: what their place does and what the treatments do cannot be told apart."
@@ -62,7 +66,7 @@ UNDECIDED = "{treatment} went on as untreated tissue goes, but not only: whether
 class RankSettings:
     """How a plate is ranked."""
 
-    departure: DepartureSettings = DEFAULT
+    departure: DepartureSettings = DEFAULT_DEPARTURE_SETTINGS
     leave_out_unlike: bool = True  # wells whose tissue up to dosing was unlike their fellows'
 
 
@@ -110,7 +114,7 @@ def rank_plate(
         trajectories, dosing_day, readout_day, others, settings or RankSettings(), rng
     )
     treatments = _treatments(trajectories, departures)
-    tests = [compare(departures.residuals, each.used, rng) for each in treatments]
+    tests = [compare_with_untreated(departures.residuals, each.used, rng) for each in treatments]
     verdicts = _verdicts(treatments, tests, int(departures.residuals.untreated.sum()))
     towards = _towards_deterioration(
         departures,
@@ -134,7 +138,7 @@ def rank_plate(
             *departures.notes,
             *_said(departures, places, rows),
             *_unscored(trajectories, treatments),
-            *(each.sentence for each in doubts if each.probability >= BELIEVED),
+            *(each.sentence for each in doubts if each.probability >= ACCEPTED_PROBABILITY),
         ),
         label_doubts=doubts,
     )
@@ -150,8 +154,8 @@ def _departures(
 ) -> tuple[Departures, PlaceEffects]:
     """Score wells by what is known of them before dosing: whether they were like their fellows, and where they stand."""
 
-    def score(excluded: Mapping[str, str]) -> tuple[Residuals, Mask, dict[str, str]]:
-        return scorable(
+    def score(excluded: Mapping[str, str]) -> tuple[Residuals, BoolArray, dict[str, str]]:
+        return residuals_of_scorable_wells(
             trajectories,
             dosing_day=dosing_day,
             day=day,
@@ -162,7 +166,7 @@ def _departures(
 
     residuals, used, left_out = score({})
     if settings.leave_out_unlike:
-        out, far = unlike(residuals.space.past)
+        out, far = find_pre_dose_outliers(residuals.reduced.past)
         names = np.array(trajectories.wells)[used]
         if excluded := {
             str(names[well]): UNLIKE.format(far=far[well]) for well in np.flatnonzero(out)
@@ -170,11 +174,11 @@ def _departures(
             residuals, used, left_out = score(excluded)
     wells = tuple(well for well, is_used in zip(trajectories.wells, used, strict=True) if is_used)
     places = (
-        place_effects(residuals, wells, rng)
+        find_place_effects(residuals, wells, rng)
         if all(map(is_well, trajectories.wells))
         else NO_PLACE_EFFECTS
     )
-    return departures_of(replace(residuals, known=places.known), used, left_out), places
+    return score_residuals(replace(residuals, covariates=places.covariates), used, left_out), places
 
 
 def _label_doubts(trajectories: Trajectories, departures: Departures) -> tuple[LabelDoubt, ...]:
@@ -228,16 +232,20 @@ def _unscored(trajectories: Trajectories, treatments: list[_Treatment]) -> tuple
 def _said(
     departures: Departures, places: PlaceEffects, rows: Sequence[TreatmentRank]
 ) -> tuple[str, ...]:
-    earlier, settings = len(departures.residuals.space.earlier), departures.residuals.settings
+    earlier, settings = len(departures.residuals.reduced.earlier), departures.residuals.settings
     return (
-        *((FORESEEN.format(name=settings.foresight.name),) if settings.foresight else ()),
+        *(
+            (SEQUENCE_MODEL_NOTE.format(name=settings.sequence_model.name),)
+            if settings.sequence_model
+            else ()
+        ),
         *(
             (FOLLOWS_THE_DRUG.format(forecast_from=settings.forecast_from),)
             if settings.forecast_from is not ForecastFrom.DOSING
             else ()
         ),
         *((EARLIER.format(plates=earlier),) if earlier else ()),
-        *((PLACES.format(places=", ".join(places.real)),) if places.real else ()),
+        *((PLACES.format(places=", ".join(places.significant)),) if places.significant else ()),
         *((ONE_BLOCK,) if places.in_one_block else ()),
         *(
             UNDECIDED.format(treatment=row.treatment)
@@ -253,8 +261,8 @@ def _verdicts(
     """Return the q-value and verdict of each treatment."""
     if not treatments:
         return []
-    q_values = adjust_false_discovery(np.array([test.p_value for test in tests]))
-    best = adjust_false_discovery(
+    q_values = false_discovery_q_values(np.array([test.p_value for test in tests]))
+    best = false_discovery_q_values(
         np.array([smallest_permutation_p(len(each.wells), untreated) for each in treatments])
     )
     verdicts = []
@@ -314,7 +322,9 @@ def _rank_treatments(
                 direction=test.direction
                 if verdict in (Verdict.EFFECTIVE, Verdict.GROWTH)
                 else None,
-                likeness_to_single_dose=likeness(departures.residuals, each.used, single_dose)
+                likeness_to_single_dose=residual_cosine(
+                    departures.residuals, each.used, single_dose
+                )
                 if beside
                 else None,
                 verdict=verdict,
@@ -340,7 +350,7 @@ def _rank_wells(
     controls = np.concatenate(
         [departures.scores[scored & trajectories.untreated()], departures.earlier_scores]
     )
-    p_values = conformal_p(departures.scores, controls)
+    p_values = conformal_p_values(departures.scores, controls)
     return tuple(
         WellRank(
             well=well,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from inference.departure.reduced_space import LARGEST
+from inference.departure.reduced_space import MAX_ABSOLUTE_VALUE
 from schemas.ranking import Reason, TreatmentTable
 from schemas.trajectory import Trajectories
 
@@ -60,7 +60,7 @@ def with_reasons(
 
 def _changes(measured: Trajectories, dosing_day: int, readout_day: int) -> dict[int, Array]:
     """Return, by day after dosing, (N, M) changes of each measure since dosing in untreated spreads from the untreated mean; NaN where missing."""
-    values = np.where(np.abs(measured.features) < LARGEST, measured.features, np.nan)[
+    values = np.where(np.abs(measured.features) < MAX_ABSOLUTE_VALUE, measured.features, np.nan)[
         :, :, measured.embedding_dimension :
     ]
     before = [place for place, day in enumerate(measured.days) if day <= dosing_day]

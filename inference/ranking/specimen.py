@@ -1,101 +1,129 @@
-"""Plates of one specimen ranked together: what each treatment does to this tissue, plate effects taken out, disagreement kept."""
+"""Ranking of the treatments of a specimen from the final rankings of its plates.
+
+Scores are corrected for plate effects; disagreement between plates is reported.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import norm
 
-from inference.ranking.plate_effects import INTERVAL, PlateEffects, Results, take_out_plates
-from inference.ranking.significance import adjust_false_discovery, smallest_permutation_p
+from inference.ranking.plate_effects import INTERVAL, PlateEffects, PlateResults, fit_plate_effects
+from inference.ranking.significance import false_discovery_q_values, smallest_permutation_p
 from inference.ranking.treatment_scores import efficacy_ranks
+from schemas.arrays import Float64Array, Int64Array
 from schemas.errors import ProfileError
 from schemas.plate_map import Group
 from schemas.ranking import Gate, Ranking, TreatmentRank, Verdict
 from schemas.specimen import Agreement, OnPlate, PlateOfSpecimen, SpecimenTable, SpecimenTreatment
 
-Array = npt.NDArray[np.float64]
-
 FALSE_DISCOVERY_RATE = 0.05
+"""Largest q-value of a significant treatment, and largest p-value of disagreement
+between plates.
+"""
 DRAWS = 4000
-_NEAR_ONE = 0.999  # a p-value of 1, which few permutations can give, is no infinite evidence
+"""Number of random draws for rank intervals."""
+_LARGEST_P = 0.999
+"""Limit of p-values near 1, so that a p-value of 1 is not infinite evidence."""
 _SMALLEST_P = 1e-12
+"""Limit of p-values near 0."""
 
-ONE_PLATE = "Only plate {plate} could be used: its own ranking stands here, with nothing to compare it with."
+ONE_PLATE = "Only plate {plate} could be used, so this is the ranking of that plate."
 NO_PLATE = "No plate could be used: there is no ranking of this specimen."
-NOT_LINKED = "No treatment stands on two plates: the plates are linked by their untreated wells alone, and offsets between plates cannot be told from effects."
-ON_ONE_PLATE = "{count} of {all} treatments stand on one plate only: no other plate confirms them."
+NOT_LINKED = (
+    "No treatment is on two plates. The plates are compared by their untreated wells alone, so "
+    "offsets between plates cannot be distinguished from effects."
+)
+ON_ONE_PLATE = "{count} of {all} treatments are on one plate only; no other plate confirms them."
 DAYS_DIFFER = "The plates were read out on different culture days: {days}."
-NOT_COMPARED = "its {what} is {this}; expected {expected} as on the other plates: scores of the two are never compared"
+NOT_COMPARED = (
+    "its {what} is {this}; expected {expected} as on the other plates, because their scores cannot "
+    "be compared"
+)
 
 
 def rank_specimen(rankings: Sequence[Ranking], *, seed: int) -> SpecimenTable:
-    """Rank the treatments of a specimen from the final rankings of its plates, one a plate.
+    """Rank the treatments of a specimen from the final rankings of its plates, one per plate.
 
-    Plates whose gate failed, without treatments, or made by another method, representation or encoder than most are left out, and named with the reason.
+    Plates are excluded, with a reason, if their gate failed, they have no treatments, or their
+    method, representation or encoder differs from that of most plates.
+
+    Parameters
+    ----------
+    rankings
+        Newest final ranking of each plate.
+    seed
+        Seed of the random draws.
 
     Raises
     ------
     ProfileError
-        If there is no ranking, or two of one plate.
+        If there is no ranking, or two rankings of one plate.
     """
     if not rankings:
         raise ProfileError(
             "specimen", "no plate has a ranking; expected the final ranking of at least one"
         )
-    twice = [
+    repeated = [
         plate
         for plate, count in Counter(ranking.plate for ranking in rankings).items()
         if count > 1
     ]
-    if twice:
+    if repeated:
         raise ProfileError(
-            f"plate {twice[0]}",
-            "comes with more than one ranking; expected the newest final one of each plate",
+            f"plate {repeated[0]}",
+            "has more than one ranking; expected only the newest final one",
         )
     ordered = sorted(rankings, key=lambda ranking: ranking.plate)
-    like = _like_most(ordered)
-    reasons = {ranking.plate: _why_left_out(ranking, like) for ranking in ordered}
+    typical = _typical_ranking(ordered)
+    reasons = {ranking.plate: _exclusion_reason(ranking, typical) for ranking in ordered}
     used = [ranking for ranking in ordered if reasons[ranking.plate] is None]
     rows = [(number, row) for number, ranking in enumerate(used) for row in ranking.treatments]
     keys = list(dict.fromkeys((row.group, row.treatment) for _, row in rows))
-    of_key = {
+    rows_by_key = {
         key: [(number, row) for number, row in rows if (row.group, row.treatment) == key]
         for key in keys
     }
-    effects = take_out_plates(_results(rows, keys, used)) if used else None
+    effects = fit_plate_effects(_results(rows, keys, used)) if used else None
     return SpecimenTable(
-        method=like.method,
-        representation=like.representation,
-        encoder_id=like.encoder_id,
+        method=typical.method,
+        representation=typical.representation,
+        encoder_id=typical.encoder_id,
         between_plates=effects.between_plates if effects else 0.0,
-        plates=_plates(ordered, reasons, effects),
-        treatments=_treatments(of_key, used, effects, np.random.default_rng(seed))
+        plates=_plate_entries(ordered, reasons, effects),
+        treatments=_rank_treatments(rows_by_key, used, effects, np.random.default_rng(seed))
         if effects
         else (),
-        notes=_notes(used, of_key),
+        notes=_notes(used, rows_by_key),
     )
 
 
-def _like_most(rankings: Sequence[Ranking]) -> Ranking:
-    """Return a ranking made as most are, of those that can be used; where as many were made otherwise, the newest."""
-    usable = [
+def _typical_ranking(rankings: Sequence[Ranking]) -> Ranking:
+    """Return a ranking with the most frequent method, representation and encoder.
+
+    Rankings that cannot be used do not count. If two kinds are equally frequent, the newest ranking
+    decides.
+    """
+    candidates = [
         ranking
         for ranking in rankings
         if ranking.quality.gate is Gate.PASSED and ranking.treatments
     ] or rankings
-    count = Counter(map(_how, usable))
+    count = Counter(map(_comparison_key, candidates))
     return max(
-        usable, key=lambda ranking: (count[_how(ranking)], ranking.created_at, ranking.plate)
+        candidates,
+        key=lambda ranking: (count[_comparison_key(ranking)], ranking.created_at, ranking.plate),
     )
 
 
-def _how(ranking: Ranking) -> tuple[str, str, str]:
+def _comparison_key(ranking: Ranking) -> tuple[str, str, str]:
+    """Return method, representation and encoder, which must be equal to compare scores."""
     return ranking.method, ranking.representation, ranking.encoder_id
 
 
-def _why_left_out(ranking: Ranking, like: Ranking) -> str | None:
+def _exclusion_reason(ranking: Ranking, typical: Ranking) -> str | None:
+    """Return the reason why a plate is excluded, or None if it is used."""
     if ranking.quality.gate is Gate.FAILED:
         return "; ".join(["its quality gate failed", *ranking.quality.reasons])
     if not ranking.treatments:
@@ -103,7 +131,10 @@ def _why_left_out(ranking: Ranking, like: Ranking) -> str | None:
     differ = [
         (what, *pair)
         for what, *pair in zip(
-            ("method", "representation", "encoder"), _how(ranking), _how(like), strict=True
+            ("method", "representation", "encoder"),
+            _comparison_key(ranking),
+            _comparison_key(typical),
+            strict=True,
         )
         if pair[0] != pair[1]
     ]
@@ -116,34 +147,47 @@ def _why_left_out(ranking: Ranking, like: Ranking) -> str | None:
     )
 
 
-def _untreated(ranking: Ranking) -> int:
+def _untreated_count(ranking: Ranking) -> int:
+    """Return the number of untreated wells with a score."""
     return sum(well.group is Group.UNTREATED and well.score is not None for well in ranking.wells)
 
 
 def _results(
     rows: list[tuple[int, TreatmentRank]], keys: list[tuple[Group, str]], used: Sequence[Ranking]
-) -> Results:
-    place = {key: number for number, key in enumerate(keys)}
-    return Results(
+) -> PlateResults:
+    """Return the scores of all treatments on all plates as arrays.
+
+    Parameters
+    ----------
+    rows
+        Index of the plate and row of each result.
+    keys
+        Group and treatment of each treatment.
+    used
+        Rankings of the plates.
+    """
+    index = {key: number for number, key in enumerate(keys)}
+    return PlateResults(
         score=np.array([row.score for _, row in rows]),
         error=np.array(
             [(row.score_high - row.score_low) / 2 / norm.ppf(INTERVAL[1]) for _, row in rows]
         ),
         wells=np.array([len(row.wells) for _, row in rows]),
-        treatment=np.array([place[row.group, row.treatment] for _, row in rows]),
+        treatment=np.array([index[row.group, row.treatment] for _, row in rows]),
         plate=np.array([number for number, _ in rows]),
-        untreated=np.array([_untreated(ranking) for ranking in used]),
+        untreated=np.array([_untreated_count(ranking) for ranking in used]),
     )
 
 
-def _plates(
+def _plate_entries(
     rankings: Sequence[Ranking], reasons: dict[str, str | None], effects: PlateEffects | None
 ) -> tuple[PlateOfSpecimen, ...]:
-    of_used = iter(
+    """Return the entry of each plate, with gain and offset for the plates that were used."""
+    used_effects = iter(
         zip(effects.gain.tolist(), effects.offset.tolist(), strict=True) if effects else ()
     )
-    taken = {
-        ranking.plate: next(of_used) if reasons[ranking.plate] is None else (None, None)
+    gain_and_offset = {
+        ranking.plate: next(used_effects) if reasons[ranking.plate] is None else (None, None)
         for ranking in rankings
     }
     return tuple(
@@ -153,56 +197,61 @@ def _plates(
             revision=ranking.revision,
             inputs_digest=ranking.inputs_digest,
             left_out=reasons[ranking.plate],
-            gain=taken[ranking.plate][0],
-            offset=taken[ranking.plate][1],
-            untreated_wells=_untreated(ranking),
+            gain=gain_and_offset[ranking.plate][0],
+            offset=gain_and_offset[ranking.plate][1],
+            untreated_wells=_untreated_count(ranking),
         )
         for ranking in rankings
     )
 
 
-def _treatments(
-    of_key: dict[tuple[Group, str], list[tuple[int, TreatmentRank]]],
+def _rank_treatments(
+    rows_by_key: dict[tuple[Group, str], list[tuple[int, TreatmentRank]]],
     used: Sequence[Ranking],
     effects: PlateEffects,
     rng: np.random.Generator,
 ) -> tuple[SpecimenTreatment, ...]:
+    """Return the ranked treatments with combined p-values, verdicts and agreement.
+
+    Parameters
+    ----------
+    rows_by_key
+        By group and treatment: index of the plate and row of each result.
+    used
+        Rankings of the plates.
+    effects
+        Effects of the treatments, in the order of ``rows_by_key``.
+    rng
+        Random generator of the draws for rank intervals.
+    """
     ranks = efficacy_ranks(effects.score)
     draws = rng.multivariate_normal(effects.score, effects.covariance, DRAWS, method="eigh")
     rank_lows, rank_highs = np.quantile(
         efficacy_ranks(draws), INTERVAL, axis=0, method="nearest"
     ).astype(int)
-    wells = [np.array([len(row.wells) for _, row in rows]) for rows in of_key.values()]
-    alone = [np.array([row.p_value for _, row in rows]) for rows in of_key.values()]
-    floors = [
-        np.array(
-            [
-                smallest_permutation_p(len(row.wells), _untreated(used[number]))
-                for number, row in rows
-            ]
-        )
-        for rows in of_key.values()
-    ]
-    p_values, best_p_values = (
-        np.array([combined_p(*pair) for pair in zip(each, wells, strict=True)])
-        for each in (alone, floors)
-    )
-    q_values, best_q_values = (
-        adjust_false_discovery(p_values),
-        adjust_false_discovery(best_p_values),
-    )
-    made = []
-    for i, ((group, treatment), rows) in enumerate(of_key.items()):
+    p_values, smallest_p_values = _combined_p_values(list(rows_by_key.values()), used)
+    q_values = false_discovery_q_values(p_values)
+    smallest_q_values = false_discovery_q_values(smallest_p_values)
+    treatments = []
+    for i, ((group, treatment), rows) in enumerate(rows_by_key.items()):
         verdicts = {row.verdict for _, row in rows}
         agreement = _agreement(verdicts, effects.heterogeneity_p[i])
         low, high = effects.interval[:, i]
-        made.append(
+        verdict = _verdict(
+            verdicts,
+            agreement,
+            q_values[i],
+            smallest_q_values[i],
+            low=low,
+            score=effects.score[i],
+        )
+        treatments.append(
             SpecimenTreatment(
                 efficacy_rank=int(ranks[i]),
-                scale_position=len(of_key) + 1 - int(ranks[i]),
+                scale_position=len(rows_by_key) + 1 - int(ranks[i]),
                 treatment=treatment,
                 group=group,
-                wells=int(wells[i].sum()),
+                wells=sum(len(row.wells) for _, row in rows),
                 score=float(effects.score[i]),
                 score_low=float(low),
                 score_high=float(high),
@@ -210,37 +259,56 @@ def _treatments(
                 rank_high=max(int(rank_highs[i]), int(ranks[i])),
                 p_value=float(p_values[i]),
                 q_value=float(q_values[i]),
-                verdict=_verdict(
-                    verdicts,
-                    agreement,
-                    q_values[i],
-                    best_q_values[i],
-                    low=low,
-                    score=effects.score[i],
-                ),
+                verdict=verdict,
                 agreement=agreement,
                 heterogeneity_p=_or_none(effects.heterogeneity_p[i]),
                 i_squared=_or_none(effects.i_squared[i]),
-                plates=tuple(_alone(used[number].plate, row) for number, row in rows),
+                plates=tuple(_on_plate(used[number].plate, row) for number, row in rows),
             )
         )
-    return tuple(sorted(made, key=lambda row: row.efficacy_rank))
+    return tuple(sorted(treatments, key=lambda row: row.efficacy_rank))
 
 
-def combined_p(p_values: Array, wells: npt.NDArray[np.int64]) -> float:
-    """Return one p-value of several plates: Stouffer's z weighted by √wells (Lipták, Magyar Tud. Akad. Mat. Kut. Int. Közl. 3, 1958).
+def _combined_p_values(
+    rows_of_treatments: Sequence[list[tuple[int, TreatmentRank]]], used: Sequence[Ranking]
+) -> tuple[Float64Array, Float64Array]:
+    """Return (T,) combined p-values of treatments, and the smallest values that they could have."""
+    p_values, smallest_p_values = [], []
+    for rows in rows_of_treatments:
+        wells = np.array([len(row.wells) for _, row in rows])
+        smallest = [
+            smallest_permutation_p(len(row.wells), _untreated_count(used[number]))
+            for number, row in rows
+        ]
+        p_values.append(combine_p_values(np.array([row.p_value for _, row in rows]), wells))
+        smallest_p_values.append(combine_p_values(np.array(smallest), wells))
+    return np.array(p_values), np.array(smallest_p_values)
 
-    A plate with more wells counts for more, and a p-value near 1 on one plate counts against a small one on another, which Fisher's product does not
-    do (Whitlock, J. Evol. Biol. 18, 2005). A p-value of one plate stays as it is.
+
+def combine_p_values(p_values: Float64Array, wells: Int64Array) -> float:
+    """Return one p-value from those of several plates: Stouffer's method, weighted by √wells.
+
+    Lipták, Magyar Tud. Akad. Mat. Kut. Int. Közl. 3, 1958. A plate with more wells has more weight,
+    and a p-value near 1 on one plate is evidence against a small one on another plate. Fisher's
+    method does not have this property (Whitlock, J. Evol. Biol. 18, 2005). A single p-value is
+    unchanged.
+
+    Parameters
+    ----------
+    p_values
+        (P,) p-value of each plate.
+    wells
+        (P,) number of wells on each plate.
     """
     if len(p_values) == 1:
         return float(p_values[0])
     weights = np.sqrt(wells)
-    z = norm.isf(np.clip(p_values, _SMALLEST_P, _NEAR_ONE))
+    z = norm.isf(np.clip(p_values, _SMALLEST_P, _LARGEST_P))
     return float(norm.sf(weights @ z / np.sqrt(wells.sum())))
 
 
 def _agreement(verdicts: set[Verdict], heterogeneity_p: float) -> Agreement:
+    """Return the agreement between plates from their verdicts and the p-value of heterogeneity."""
     if {Verdict.EFFECTIVE, Verdict.GROWTH} <= verdicts:
         return Agreement.CONTRADICT
     if np.isnan(heterogeneity_p):
@@ -252,33 +320,46 @@ def _verdict(
     verdicts: set[Verdict],
     agreement: Agreement,
     q_value: float,
-    best_q_value: float,
+    smallest_q_value: float,
     *,
     low: float,
     score: float,
 ) -> Verdict:
-    """Return what the plates together say; where they contradict one another, or disagree so far that the score may be nought, nothing is claimed."""
+    """Return the verdict over all plates.
+
+    If the plates contradict each other, or disagree so much that the score may be 0, there is no
+    evidence of an effect.
+    """
     if q_value > FALSE_DISCOVERY_RATE:
-        return Verdict.TOO_FEW_WELLS if best_q_value > FALSE_DISCOVERY_RATE else Verdict.NO_EVIDENCE
+        return (
+            Verdict.TOO_FEW_WELLS
+            if smallest_q_value > FALSE_DISCOVERY_RATE
+            else Verdict.NO_EVIDENCE
+        )
     if agreement is Agreement.CONTRADICT:
         return Verdict.NO_EVIDENCE
     if Verdict.GROWTH in verdicts:
         return Verdict.GROWTH
-    claimed = low > 0 if agreement is Agreement.DISAGREE else score > 0
-    return Verdict.EFFECTIVE if claimed or verdicts == {Verdict.EFFECTIVE} else Verdict.NO_EVIDENCE
+    has_effect = low > 0 if agreement is Agreement.DISAGREE else score > 0
+    return (
+        Verdict.EFFECTIVE if has_effect or verdicts == {Verdict.EFFECTIVE} else Verdict.NO_EVIDENCE
+    )
 
 
-def _alone(plate: str, row: TreatmentRank) -> OnPlate:
+def _on_plate(plate: str, row: TreatmentRank) -> OnPlate:
+    """Return the result of one plate from its ranking row."""
     return OnPlate(plate=plate, **row.model_dump(include=set(OnPlate.model_fields) - {"plate"}))
 
 
 def _or_none(value: float) -> float | None:
+    """Return None for NaN, else the value."""
     return None if np.isnan(value) else float(value)
 
 
 def _notes(
-    used: Sequence[Ranking], of_key: dict[tuple[Group, str], list[tuple[int, TreatmentRank]]]
+    used: Sequence[Ranking], rows_by_key: dict[tuple[Group, str], list[tuple[int, TreatmentRank]]]
 ) -> tuple[str, ...]:
+    """Return notes for the reader about the plates and treatments."""
     notes = []
     if not used:
         notes.append(NO_PLATE)
@@ -287,9 +368,9 @@ def _notes(
     days = sorted({ranking.day for ranking in used})
     if len(days) > 1:
         notes.append(DAYS_DIFFER.format(days=", ".join(map(str, days))))
-    alone = sum(len(rows) == 1 for rows in of_key.values())
-    if len(used) > 1 and alone == len(of_key):
+    alone = sum(len(rows) == 1 for rows in rows_by_key.values())
+    if len(used) > 1 and alone == len(rows_by_key):
         notes.append(NOT_LINKED)
     elif len(used) > 1 and alone:
-        notes.append(ON_ONE_PLATE.format(count=alone, all=len(of_key)))
+        notes.append(ON_ONE_PLATE.format(count=alone, all=len(rows_by_key)))
     return tuple(notes)

@@ -1,122 +1,177 @@
-"""Whether a treatment's wells lie elsewhere than they would have untreated, how far, and which way."""
+"""Comparison of the residuals of a treatment's wells with those of untreated wells.
+
+The result is a p-value, an effect size with interval, and the direction of the departure.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import brentq
 from scipy.special import chdtri, chndtr
 
 from inference.departure.departures import Residuals
 from inference.departure.metrics import Noise
-from inference.ranking.significance import permute
+from inference.ranking.significance import permutation_p_values
+from schemas.arrays import Float64Array, IndexArray
 from schemas.ranking import Direction
 
-Array = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.intp]
+MAX_FORWARD_P = 0.05
+"""Largest p-value of a departure in the direction of untreated development that can be growth."""
+MAX_ACROSS_OF_GROWTH = 0.5
+"""Largest ratio of the departures across and along the development for the direction growth.
 
-FORWARD = 0.05
-"""Growth is a departure forward along the untreated wells' own way, this surely,"""
-ACROSS_GROWTH = 0.5
-"""and hardly anything across it: half as far at most, for the way bends. Virtual wells that grew a day or two more lie below 0.9,"""
-ACROSS_UNDECIDED = 1.5
-"""and dying ones that went forward at all above 4."""
+The development is curved, so it is not 0. For virtual wells that grew one or two days more, the
+ratio is below 0.9.
+"""
+MAX_ACROSS_OF_UNDECIDED = 1.5
+"""Largest ratio of the departures across and along the development for an undecided direction.
+
+For virtual dying wells that moved forward at all, the ratio is above 4.
+"""
 INTERVAL = (0.95, 0.05)
-QUANTILES = 20
+"""Quantiles of the 90 % interval, upper tail first."""
+NOISE_QUANTILES = 20
+"""Number of quantiles that represent the uncertainty of the noise."""
 
 
 @dataclass(frozen=True)
 class TreatmentTest:
-    """What the mean residual of replicates says against the untreated wells."""
+    """Result of the comparison of replicate wells with untreated wells."""
 
     p_value: float
-    effect_size: (
-        float  # distance of the mean residuals in untreated spreads, less what noise adds to it
-    )
+    effect_size: float
+    """Distance of the mean residuals in untreated standard deviations, corrected for noise."""
     effect_low: float
     effect_high: float
-    direction: Direction  # where the p-value convinces
+    direction: Direction
+    """Direction of the departure; only meaningful if the p-value is significant."""
 
 
-def compare(residuals: Residuals, treated: Indices, rng: np.random.Generator) -> TreatmentTest:
-    """Compare the wells ``treated``, indices into the residuals' n wells, with the untreated ones.
+def compare_with_untreated(
+    residuals: Residuals, treated: IndexArray, rng: np.random.Generator
+) -> TreatmentTest:
+    """Compare treated wells with the untreated wells of their plate.
 
-    Nothing that the p-value rests on knows which of these wells were treated: forecast and noise are learned from all of them, each well left out of
-    its own forecast. Without effect every assignment of labels is then equally likely, and the p-value is exact.
+    The p-value does not depend on the labels of these wells: forecast and noise are trained on
+    treated and untreated wells together, and each well is left out of its own forecast. Without an
+    effect, every assignment of labels is equally likely, so the p-value is exact.
+
+    Parameters
+    ----------
+    residuals
+        Residuals of n wells.
+    treated
+        Indices of the treated wells among them.
+    rng
+        Random generator of the permutations.
     """
     pool = residuals.untreated.copy()
     pool[treated] = True
-    residual, earlier = residuals.learned_from(pool), residuals.of_earlier(pool)
-    whitening = Noise.of(
+    residual, earlier = residuals.fitted_on(pool), residuals.of_earlier_wells(pool)
+    whitening = Noise.estimate(
         residual[pool] - residual[pool].mean(axis=0), residuals.shape, earlier
     ).whitening
-    p_value, p_forward = permute(
+    p_value, p_forward = permutation_p_values(
         residual[treated] @ whitening.T,
         residual[residuals.untreated] @ whitening.T,
-        _unit(whitening @ residuals.development),
+        _unit_vector(whitening @ residuals.development),
         rng,
     )
-    gap, unit = _gap(residuals, treated), 1 / len(treated) + 1 / int(residuals.untreated.sum())
-    way = _unit(residuals.noise.whitening @ residuals.development)
-    forward = float(gap @ way)
-    across = _less_noise(gap - forward * way, unit, len(gap) - 1)
-    told = np.sqrt(
-        _freedom(residuals.noise.wells) / (residuals.noise.wells + len(gap))
-    )  # noise told by few wells is taken for too small
+    difference = _mean_difference(residuals, treated)
+    noise_variance = 1 / len(treated) + 1 / int(residuals.untreated.sum())
+    direction = _unit_vector(residuals.noise.whitening @ residuals.development)
+    forward = float(difference @ direction)
+    across = _noise_corrected_length(
+        difference - forward * direction, noise_variance, len(difference) - 1
+    )
+    wells = residuals.noise.effective_wells
+    # The noise of few wells is underestimated.
+    correction = np.sqrt(_degrees_of_freedom(wells) / (wells + len(difference)))
     return TreatmentTest(
         p_value,
-        _less_noise(gap * told, unit, len(gap)),
-        *_effect_interval(gap, unit, residuals.noise.wells),
+        _noise_corrected_length(difference * correction, noise_variance, len(difference)),
+        *_effect_interval(difference, noise_variance, wells),
         _direction(p_forward, forward, across),
     )
 
 
-def likeness(residuals: Residuals, ones: Indices, others: Indices) -> float | None:
-    """Return the cosine of two mean residuals in units of the untreated noise; None where one of them is nothing."""
-    one, other = _unit(_gap(residuals, ones)), _unit(_gap(residuals, others))
+def residual_cosine(residuals: Residuals, ones: IndexArray, others: IndexArray) -> float | None:
+    """Return the cosine between the mean residuals of two groups of wells, in units of the noise.
+
+    The result is None if one of the mean residuals is 0.
+    """
+    one = _unit_vector(_mean_difference(residuals, ones))
+    other = _unit_vector(_mean_difference(residuals, others))
     return float(one @ other) if one.any() and other.any() else None
 
 
-def _gap(residuals: Residuals, treated: Indices) -> Array:
-    """Return (K,): the mean residual of wells less that of the untreated, in units of the untreated noise."""
-    residual = residuals.of_wells
+def _mean_difference(residuals: Residuals, treated: IndexArray) -> Float64Array:
+    """Return (K,) mean residual of treated minus untreated wells, in units of the noise."""
+    residual = residuals.of_all_wells
     return np.asarray(
         residuals.noise.whitening
         @ (residual[treated].mean(axis=0) - residual[residuals.untreated].mean(axis=0))
     )
 
 
-def _unit(vector: Array) -> Array:
+def _unit_vector(vector: Float64Array) -> Float64Array:
+    """Return a vector scaled to length 1, or 0 for a zero vector."""
     length = float(np.linalg.norm(vector))
     return vector / length if length > 0 else np.zeros_like(vector)
 
 
-def _less_noise(gap: Array, unit: float, directions: int) -> float:
-    """Return the length of a gap less what noise of variance ``unit`` in each of its directions adds to its square."""
-    return float(np.sqrt(max(0.0, float(gap @ gap) - unit * directions)))
+def _noise_corrected_length(
+    difference: Float64Array, noise_variance: float, directions: int
+) -> float:
+    """Return the length of a difference vector after subtraction of the noise from its square.
+
+    The noise has the variance ``noise_variance`` in each of the directions.
+    """
+    return float(np.sqrt(max(0.0, float(difference @ difference) - noise_variance * directions)))
 
 
 def _direction(p_forward: float, forward: float, across: float) -> Direction:
-    if p_forward > FORWARD or across > ACROSS_UNDECIDED * forward:
+    """Return the direction of a departure from its components along and across the development."""
+    if p_forward > MAX_FORWARD_P or across > MAX_ACROSS_OF_UNDECIDED * forward:
         return Direction.DETERIORATION
-    return Direction.GROWTH if across <= ACROSS_GROWTH * forward else Direction.UNDECIDED
+    return Direction.GROWTH if across <= MAX_ACROSS_OF_GROWTH * forward else Direction.UNDECIDED
 
 
-def _freedom(noise_wells: float) -> float:
-    """Return the degrees of freedom of the squared distance in a noise that so many wells and K pseudo-wells tell."""
+def _degrees_of_freedom(noise_wells: float) -> float:
+    """Return the degrees of freedom of a squared distance from the effective wells of the noise."""
     return noise_wells + 1
 
 
-def _effect_interval(gap: Array, unit: float, noise_wells: float) -> tuple[float, float]:
-    """Return the 90 % interval of the distance: the squared one as noncentral χ² (Reiser, Stat. Med. 20, 2001), over how far the noise may be off.
+def _effect_interval(
+    difference: Float64Array, noise_variance: float, noise_wells: float
+) -> tuple[float, float]:
+    """Return the 90 % interval of the distance between mean residuals.
 
-    A covariance that so many wells and K pseudo-wells tell may be larger or smaller than it is by a χ² over its degrees of freedom.
+    The squared distance is noncentral χ² (Reiser, Stat. Med. 20, 2001), averaged over the
+    uncertainty of the noise: an estimated covariance differs from the true one by a factor χ² /
+    degrees of freedom.
+
+    Parameters
+    ----------
+    difference
+        (K,) difference of mean residuals in units of the noise.
+    noise_variance
+        Variance of the difference per direction.
+    noise_wells
+        Effective wells of the noise.
     """
-    k, freedom = len(gap), _freedom(noise_wells)
-    off = (
-        chdtri(freedom, 1 - (np.arange(QUANTILES) + 0.5) / QUANTILES) / freedom
-    )  # the quantiles of what the noise is off by
-    observed = float(gap @ gap) / unit * freedom / (noise_wells + k) * off
+    k, degrees_of_freedom = len(difference), _degrees_of_freedom(noise_wells)
+    noise_factor = (
+        chdtri(degrees_of_freedom, 1 - (np.arange(NOISE_QUANTILES) + 0.5) / NOISE_QUANTILES)
+        / degrees_of_freedom
+    )  # quantiles of the error factor of the noise
+    observed = (
+        float(difference @ difference)
+        / noise_variance
+        * degrees_of_freedom
+        / (noise_wells + k)
+        * noise_factor
+    )
 
     def noncentrality(probability: float) -> float:
         def excess(centre: float) -> float:
@@ -128,5 +183,7 @@ def _effect_interval(gap: Array, unit: float, noise_wells: float) -> tuple[float
             else float(brentq(excess, 1e-9, 4 * float(observed.max()) + 100 * k))
         )
 
-    low, high = (float(np.sqrt(noncentrality(probability) * unit)) for probability in INTERVAL)
+    low, high = (
+        float(np.sqrt(noncentrality(probability) * noise_variance)) for probability in INTERVAL
+    )
     return low, high

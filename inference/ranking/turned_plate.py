@@ -1,118 +1,155 @@
-"""Whether a whole plate was turned or mirrored: whether labels read that way gather alike wells, and the labels as given do not."""
+"""Detection of plates that were turned or mirrored against their plate map.
+
+Wells of one label are similar. On a turned plate, this holds for the labels of the turned map.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from inference.departure.departures import Residuals
+from schemas.arrays import Float64Array, IndexArray
 from schemas.ranking import LabelDoubt
 from schemas.well import PLATE_SHAPES, is_well, parse_well, row_column
 
-Array = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.intp]
-
-ROUNDING = 1e-12
-BELIEVED = 0.5
-LEAST_MAPPED = 0.8
-"""Of the wells: fewer that lie on another one of the map once the plate is turned say nothing of all."""
-AS_MAPPED = "the plate as mapped"
+ROUNDING_ERROR = 1e-12
+"""Smallest sum of squares, to avoid the logarithm of 0."""
+ACCEPTED_PROBABILITY = 0.5
+"""Smallest probability at which a turned plate is reported."""
+MIN_MAPPED_SHARE = 0.8
+"""Smallest fraction of wells that have a label after the plate is turned."""
+MAPPED_ORIENTATION = "the plate as mapped"
+"""Name of the orientation in the plate map."""
 
 
 @dataclass(frozen=True)
-class _Way:
-    """How a map and its plate can differ."""
+class _Orientation:
+    """An orientation of a plate that differs from the plate map."""
 
     name: str
-    rows: bool  # run the other way
-    columns: bool
-    plates: float  # of all plates, before anything is seen
+    reverse_rows: bool
+    reverse_columns: bool
+    prior: float
+    """Prior fraction of plates with this orientation."""
 
 
-WAYS = (
-    _Way("turned by 180°", rows=True, columns=True, plates=1e-3),
-    _Way(
-        "mirrored, its columns in reverse", rows=False, columns=True, plates=1e-4
-    ),  # no plate fits a holder so, but a map can be written so
-    _Way("mirrored, its rows in reverse", rows=True, columns=False, plates=1e-4),
+ORIENTATIONS = (
+    _Orientation("turned by 180°", reverse_rows=True, reverse_columns=True, prior=1e-3),
+    _Orientation(
+        "mirrored, its columns in reverse", reverse_rows=False, reverse_columns=True, prior=1e-4
+    ),  # no plate fits a holder mirrored, but a map can be written mirrored
+    _Orientation(
+        "mirrored, its rows in reverse", reverse_rows=True, reverse_columns=False, prior=1e-4
+    ),
 )
 
 
-def turned(residuals: Residuals, wells: Sequence[str], labels: Labels) -> LabelDoubt | None:
-    """Return the way in which a plate was turned, if that is believed; None where wells have no positions.
+def find_turned_plate(
+    residuals: Residuals, wells: Sequence[str], labels: IndexArray
+) -> LabelDoubt | None:
+    """Return a doubt if a plate was probably turned, else None.
 
-    Labels (n,) number what each of the residuals' wells is said to be. Nothing that this rests on knows them: forecast and scale are learned from all wells.
+    The result is None if wells have no positions. Forecast and scale are trained on all wells and
+    do not depend on the labels.
+
+    Parameters
+    ----------
+    residuals
+        Residuals of n wells.
+    wells
+        Names of these wells.
+    labels
+        (n,) number of the label of each well.
     """
     if not all(map(is_well, wells)):
         return None
-    teachers = np.ones(len(wells), dtype=bool)
-    residual = _standardised(residuals.learned_from(teachers))
-    ways, weights = [], []
-    for way, source in _readings([row_column(parse_well(well)) for well in wells]):
-        on_map = source >= 0
-        if on_map.mean() < LEAST_MAPPED:
+    all_wells = np.ones(len(wells), dtype=bool)
+    residual = _standardise(residuals.fitted_on(all_wells))
+    candidates, log_odds = [], []
+    for orientation, source in _orientations([row_column(parse_well(well)) for well in wells]):
+        is_mapped = source >= 0
+        if is_mapped.mean() < MIN_MAPPED_SHARE:
             continue
-        read, given = labels[source[on_map]], labels[on_map]
-        ways.append((way, on_map, read != given))
-        weights.append(
-            np.log(way.plates)
-            + _evidence(residual[on_map], read)
-            - _evidence(residual[on_map], given)
+        read, given = labels[source[is_mapped]], labels[is_mapped]
+        candidates.append((orientation, is_mapped, read != given))
+        log_odds.append(
+            np.log(orientation.prior)
+            + _evidence(residual[is_mapped], read)
+            - _evidence(residual[is_mapped], given)
         )
-    if not ways:
+    if not candidates:
         return None
-    best = int(np.argmax(weights))
-    probability = float(np.exp(weights[best] - np.logaddexp(0.0, np.logaddexp.reduce(weights))))
-    if probability < BELIEVED:
+    best = int(np.argmax(log_odds))
+    probability = float(np.exp(log_odds[best] - np.logaddexp(0.0, np.logaddexp.reduce(log_odds))))
+    if probability < ACCEPTED_PROBABILITY:
         return None
-    way, on_map, moved = ways[best]
+    orientation, is_mapped, moved = candidates[best]
     return LabelDoubt(
-        wells=tuple(np.array(wells)[on_map][moved].tolist()),
-        said=AS_MAPPED,
-        seems=way.name,
+        wells=tuple(np.array(wells)[is_mapped][moved].tolist()),
+        said=MAPPED_ORIENTATION,
+        seems=orientation.name,
         probability=probability,
     )
 
 
-def _readings(positions: Sequence[tuple[int, int]]) -> list[tuple[_Way, npt.NDArray[np.intp]]]:
-    """Return each way a plate of every usual size that has these positions can be turned, with the well (n,) whose label each then has; -1 for none."""
-    place = {position: number for number, position in enumerate(positions)}
+def _orientations(positions: Sequence[tuple[int, int]]) -> list[tuple[_Orientation, IndexArray]]:
+    """Return the orientations of every plate size with the index (n,) of the well at each position.
+
+    The index of a position in the turned plate is -1 where no well was in the map.
+    """
+    well_at = {position: number for number, position in enumerate(positions)}
     rows, columns = np.array(positions).max(axis=0)
-    readings = []
-    for high, wide in PLATE_SHAPES.values():
-        if rows > high or columns > wide:
+    found = []
+    for height, width in PLATE_SHAPES.values():
+        if rows > height or columns > width:
             continue
-        for way in WAYS:
-            there = [
-                (high + 1 - row if way.rows else row, wide + 1 - column if way.columns else column)
+        for orientation in ORIENTATIONS:
+            moved = [
+                (
+                    height + 1 - row if orientation.reverse_rows else row,
+                    width + 1 - column if orientation.reverse_columns else column,
+                )
                 for row, column in positions
             ]
-            readings.append((way, np.array([place.get(position, -1) for position in there])))
-    return readings
+            found.append((orientation, np.array([well_at.get(position, -1) for position in moved])))
+    return found
 
 
-def _standardised(residual: Array) -> Array:
-    """Return (n, K): the residuals in directions that do not vary together, far ones drawn in so that few cannot decide for all."""
+def _standardise(residual: Float64Array) -> Float64Array:
+    """Return (n, K) residuals in uncorrelated directions, with compressed outliers."""
     centred = residual - np.median(residual, axis=0)
     spread = 1.4826 * np.median(np.abs(centred), axis=0)
-    drawn_in = np.arcsinh(np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0))
-    drawn_in = drawn_in - drawn_in.mean(axis=0)
-    left, values, _ = np.linalg.svd(drawn_in, full_matrices=False)
+    compressed = np.arcsinh(
+        np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0)
+    )
+    compressed = compressed - compressed.mean(axis=0)
+    left, values, _ = np.linalg.svd(compressed, full_matrices=False)
     return np.asarray(left[:, values > 1e-6 * values[0]] * np.sqrt(len(residual)))
 
 
-def _evidence(rows: Array, labels: Labels) -> float:
-    """Return the log density of rows (n, K) where in each direction the means of labels vary by the most probable amount: a one-way layout in each."""
+def _evidence(rows: Float64Array, labels: IndexArray) -> float:
+    """Return the log evidence of labels (n,) for rows (n, K), from a one-way layout per direction.
+
+    The variance between labels has its most probable value in each direction.
+    """
     n = len(rows)
     centred = rows - rows.mean(axis=0)
     member = (labels[:, None] == np.unique(labels)).astype(np.float64)
     count = member.sum(axis=0)
-    of_groups, of_wells = len(count) - 1, n - len(count)
-    if not of_groups or not of_wells:
+    between_freedom, within_freedom = len(count) - 1, n - len(count)
+    if not between_freedom or not within_freedom:
         return 0.0
-    between = np.maximum(((member.T @ centred) ** 2 / count[:, None]).sum(axis=0), ROUNDING)  # (K,)
-    within = np.maximum((centred**2).sum(axis=0) - between, ROUNDING)
-    apart = of_groups * np.log(between / of_groups) + of_wells * np.log(within / of_wells)
-    alike = (of_groups + of_wells) * np.log((between + within) / (of_groups + of_wells))
-    return float(-np.where(between / of_groups > within / of_wells, apart, alike).sum() / 2)
+    between = np.maximum(
+        ((member.T @ centred) ** 2 / count[:, None]).sum(axis=0), ROUNDING_ERROR
+    )  # (K,)
+    within = np.maximum((centred**2).sum(axis=0) - between, ROUNDING_ERROR)
+    separate = between_freedom * np.log(between / between_freedom) + within_freedom * np.log(
+        within / within_freedom
+    )
+    equal = (between_freedom + within_freedom) * np.log(
+        (between + within) / (between_freedom + within_freedom)
+    )
+    return float(
+        -np.where(between / between_freedom > within / within_freedom, separate, equal).sum() / 2
+    )

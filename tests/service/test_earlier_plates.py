@@ -10,7 +10,7 @@ import pytest
 from daemon.rolling_view import RollingView
 from inference.departure.assembly import feature_names
 from inference.departure.departures import DepartureSettings
-from inference.departure.reduced_space import MOST_OTHERS
+from inference.departure.reduced_space import MAX_OTHER_PLATES
 from inference.ranking.plate_ranking import RankSettings
 from schemas.forecast import ForecastFrom, MetricName
 from schemas.messages import AlertKind
@@ -44,11 +44,11 @@ def test_without_an_earlier_plate_nothing_is_named(site: Site) -> None:
 
 
 def test_no_more_plates_than_tell_something_new_are_taken_along(site: Site) -> None:
-    for number in range(MOST_OTHERS + 2):
+    for number in range(MAX_OTHER_PLATES + 2):
         site.add(small(f"p{number:02d}", number), days=(7, 10), wells=3)
     [ranking] = site.rank(site.add(small("own", 50)))
     assert ranking.earlier_plates == tuple(
-        f"p{number:02d}" for number in range(MOST_OTHERS + 1, 1, -1)
+        f"p{number:02d}" for number in range(MAX_OTHER_PLATES + 1, 1, -1)
     )
 
 
@@ -178,7 +178,7 @@ class Seer:
         assert tuple(names) == feature_names("measures", 0)
         assert encoder_id == ""
 
-    def foresee(self, trajectories: Trajectories, before: tuple[int, ...], day: int) -> np.ndarray:
+    def predict(self, trajectories: Trajectories, before: tuple[int, ...], day: int) -> np.ndarray:
         assert day == 10
         self.seen.add((trajectories.plate, tuple(before)))
         return np.asarray(np.mean([trajectories.on(each) for each in before], axis=0))
@@ -189,7 +189,7 @@ def test_with_a_sequence_model_all_days_up_to_dosing_of_earlier_plates_are_seen(
     site.add(small("second", 1), days=(7, 10))  # without a day that the model needs
     own = site.add(small("own", 2), days=(5, 6, 7, 10))
     seer = Seer()
-    site.restart(RankSettings(DepartureSettings(foresight=seer)))
+    site.restart(RankSettings(DepartureSettings(sequence_model=seer)))
     [ranking] = site.rank(own)
     assert ranking.earlier_plates == ("first",)
     assert seer.seen == {("own", (5, 6, 7)), ("first", (6, 7))}

@@ -130,8 +130,8 @@ def test_a_sequence_model_takes_the_place_of_a_built_in_forecaster(tmp_path: Pat
     folder = model_in(tmp_path / "model", feature_names("measures", 0))
     settings = settings_of(tmp_path, f'representation = "measures"\nforecaster = "{folder}"')
     assert settings.departure.forecaster == "ridge"
-    assert settings.departure.foresight is not None
-    assert settings.departure.foresight.name.startswith("tiny-")
+    assert settings.departure.sequence_model is not None
+    assert settings.departure.sequence_model.name.startswith("tiny-")
     with pytest.raises(
         ConfigError, match="forecast_from: is last_day; expected dosing with the sequence model"
     ):
@@ -147,20 +147,21 @@ def test_a_sequence_model_that_does_not_fit_the_service_is_told_at_the_start(
 ) -> None:
     of_measures = model_in(tmp_path / "measures", feature_names("measures", 0))
     with pytest.raises(
-        BundleError, match="was made for measures alone; wells are compared by the embedding of"
+        BundleError,
+        match="was trained on measures alone; expected a model trained on the embedding of",
     ):
         settings_of(tmp_path, f'representation = "embedding"\nforecaster = "{of_measures}"')
     of_another = model_in(tmp_path / "another", feature_names("embedding", 4), "another")
-    with pytest.raises(BundleError, match="was made for the embedding of another"):
+    with pytest.raises(BundleError, match="was trained on the embedding of another"):
         settings_of(tmp_path, f'representation = "embedding"\nforecaster = "{of_another}"')
     short = model_in(tmp_path / "short", feature_names("embedding", 4), DEFAULT_ENCODER.encoder_id)
     with pytest.raises(
         BundleError,
-        match=f"wells are compared by {DEFAULT_ENCODER.dimension} features; forecaster.json expects 4 of its own",
+        match=f"wells are compared by {DEFAULT_ENCODER.dimension} features; forecaster.json names 4 other features",
     ):
         settings_of(tmp_path, f'representation = "embedding"\nforecaster = "{short}"')
     assert any(
-        "expects 4 of its own" in problem
+        "names 4 other features" in problem
         for problem in start_check.find_start_problems(
             configured(tmp_path, f'representation = "embedding"\nforecaster = "{short}"')
         )

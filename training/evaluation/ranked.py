@@ -40,7 +40,7 @@ def departure_scores(
 ) -> Array:
     """Return (N,) as the service scores the wells of a plate whose embeddings, (N, 2, D), are given; NaN where a well has no score."""
     table = rank_plate(
-        trajectories_of(plate, embedding, representation, weight),
+        trajectories_from_profiles(plate, embedding, representation, weight),
         dosing_day=DOSED_ON_DAY,
         readout_day=READOUT_DAY,
         seed=_SEED,
@@ -49,7 +49,7 @@ def departure_scores(
     return np.array([scores.get(well, np.nan) for well in plate.wells])
 
 
-def trajectories_of(
+def trajectories_from_profiles(
     plate: EvaluationPlate, embedding: Array | None, representation: Representation, weight: float
 ) -> Trajectories:
     """Return a plate as the service ranks it."""
@@ -146,7 +146,7 @@ def deterioration_percent(
         "measures" if embeddings is None else "both" if with_measures else "embedding"
     )
     seen = [
-        trajectories_of(
+        trajectories_from_profiles(
             plate, None if embeddings is None else embeddings[place], representation, 1.0
         )
         for place, plate in enumerate(plates)

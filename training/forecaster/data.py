@@ -13,7 +13,7 @@ from acquisition.quality import assess
 from inference.bundle import Bundle, load_bundle
 from inference.departure.assembly import assemble, counting, feature_names
 from inference.encoding.onnx_encoder import OnnxEncoder
-from inference.profiles import read_profiles, trajectories_of
+from inference.profiles import read_profiles, trajectories_from_profiles
 from inference.tissue.classical_segmenter import ClassicalSegmenter
 from inference.tissue.measures import measure_tissue
 from inference.tissue.ranked_measures import ranked_values
@@ -33,11 +33,11 @@ SIZE_PX = 512
 
 
 def from_profiles(tables: Iterable[Path]) -> list[Trajectories]:
-    """Return every plate of these profile tables; errors as :func:`inference.profiles.trajectories_of`."""
+    """Return every plate of these profile tables; errors as :func:`inference.profiles.trajectories_from_profiles`."""
     return [
         plate
         for table in tables
-        for plate in trajectories_of(read_profiles(table), where=str(table))
+        for plate in trajectories_from_profiles(read_profiles(table), where=str(table))
     ]
 
 

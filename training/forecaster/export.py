@@ -128,7 +128,7 @@ def _parity(model: GruForecaster, opened: OnnxSequenceModel, plate: Trajectories
             past[seen], torch.tensor(before, dtype=torch.float32), torch.tensor(float(day))
         )
         spread = standardise(past[seen])[2]
-    found = opened.foresee(plate, before, day)[seen.numpy()]
+    found = opened.predict(plate, before, day)[seen.numpy()]
     return float(np.abs((found - expected.double().numpy()) / spread.numpy()).max())
 
 

@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from inference.profile_assays import read_assays
-from inference.profiles import rank_profiles, read_profiles, trajectories_of
+from inference.profiles import rank_profiles, read_profiles, trajectories_from_profiles
 from schemas.errors import ProfileError
 
 KILLS = (0.0, 0.2, 0.4, 0.6, 0.8)
@@ -108,13 +108,13 @@ def test_a_wrong_row_is_named_with_its_value(
     table, assay = written(tmp_path, 1)
     pd.DataFrame(rows, columns=["plate", "well", "viability_percent"]).to_csv(assay, index=False)
     with pytest.raises(ProfileError, match=r"V\.csv") as raised:
-        read_assays(assay, trajectories_of(read_profiles(table), where="T"))
+        read_assays(assay, trajectories_from_profiles(read_profiles(table), where="T"))
     assert problem in str(raised.value)
 
 
 def test_a_missing_column_or_file_is_named(tmp_path: Path) -> None:
     table, assay = written(tmp_path, 1)
-    plates = trajectories_of(read_profiles(table), where="T")
+    plates = trajectories_from_profiles(read_profiles(table), where="T")
     assay.write_text("well,viability_percent\nW0,50\n")
     with pytest.raises(ProfileError, match="has no column Metadata_Plate"):
         read_assays(assay, plates)

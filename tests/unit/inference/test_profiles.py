@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from inference.profiles import rank_profiles, read_profiles, trajectories_of
+from inference.profiles import rank_profiles, read_profiles, trajectories_from_profiles
 from schemas.errors import ProfileError
 from schemas.trajectory import Trajectories
 from tests.known_plates import plate
@@ -79,7 +79,7 @@ def test_features_of_an_encoder_are_taken_as_one_unit_and_rank_as_in_the_service
 ) -> None:
     trajectories = plate(features=60, encoder_id="e")
     table = table_of(trajectories).assign(Metadata_EncoderId="e")
-    (read,) = trajectories_of(read_profiles(written(table, tmp_path)), where="t")
+    (read,) = trajectories_from_profiles(read_profiles(written(table, tmp_path)), where="t")
     assert read.encoder_id == "e"
 
 

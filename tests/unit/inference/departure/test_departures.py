@@ -6,7 +6,7 @@ from scipy.stats import spearmanr
 
 from inference.departure.departures import (
     DepartureSettings,
-    departures_on,
+    departures_on_day,
     measure_departures,
 )
 from schemas.errors import ProfileError
@@ -123,9 +123,7 @@ def test_single_wild_values_change_little_and_are_said(value: float) -> None:
         changed(plate(), 3, READOUT_DAY, value, 5), dosing_day=DOSING_DAY, day=READOUT_DAY
     )
     np.testing.assert_allclose(departures.scores, whole, atol=1.0)
-    assert departures.notes == (
-        "1 missing values were taken to be like the median well of their day.",
-    )
+    assert departures.notes == ("1 missing values were replaced by the median of their day.",)
 
 
 def test_a_feature_that_is_often_missing_is_dropped_and_named() -> None:
@@ -212,10 +210,12 @@ def test_the_rolling_view_waits_for_six_untreated_wells() -> None:
     few = trajectories.features.copy()
     few[5:18, 1] = np.nan
     assert (
-        departures_on(replace(trajectories, features=few), dosing_day=DOSING_DAY, day=READOUT_DAY)
+        departures_on_day(
+            replace(trajectories, features=few), dosing_day=DOSING_DAY, day=READOUT_DAY
+        )
         == {}
     )
-    whole = departures_on(trajectories, dosing_day=DOSING_DAY, day=READOUT_DAY)
+    whole = departures_on_day(trajectories, dosing_day=DOSING_DAY, day=READOUT_DAY)
     assert whole == dict(zip(trajectories.wells, scores(trajectories), strict=True))
 
 
@@ -338,7 +338,5 @@ def test_days_that_stand_in_any_order_are_taken_in_theirs() -> None:
 
 def test_a_well_that_stands_twice_is_refused_by_name() -> None:
     trajectories = plate()
-    with pytest.raises(
-        ProfileError, match="P1: well B03 stands in it twice; expected each well once"
-    ):
+    with pytest.raises(ProfileError, match="P1: well B03 occurs twice; expected each well once"):
         scores(replace(trajectories, wells=(trajectories.wells[1], *trajectories.wells[1:])))

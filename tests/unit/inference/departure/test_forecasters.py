@@ -6,9 +6,9 @@ from inference.departure.forecasters import (
     KernelForecaster,
     PersistenceForecaster,
     RidgeForecaster,
-    residual_of,
+    leave_one_out_residuals,
 )
-from inference.ports import Earlier
+from inference.ports import EarlierWells
 
 
 def wells(
@@ -23,7 +23,7 @@ def wells(
 
 def test_a_linear_fate_is_forecast() -> None:
     past, readout = wells(n=40)
-    forecast = RidgeForecaster().fit(past[:20], readout[:20]).of(past[20:])
+    forecast = RidgeForecaster().fit(past[:20], readout[:20]).predict(past[20:])
     assert np.abs(forecast - readout[20:]).max() < 0.5
     assert np.abs(readout[20:] - readout[:20].mean(axis=0)).max() > 2
 
@@ -31,7 +31,7 @@ def test_a_linear_fate_is_forecast() -> None:
 def test_where_the_past_says_nothing_the_mean_untreated_well_is_forecast() -> None:
     rng = np.random.default_rng(1)
     past, readout = rng.normal(size=(15, 10)), rng.normal(size=(15, 3))
-    forecast = RidgeForecaster().fit(past, readout).of(past)
+    forecast = RidgeForecaster().fit(past, readout).predict(past)
     np.testing.assert_allclose(forecast, np.tile(readout.mean(axis=0), (15, 1)), atol=1e-9)
 
 
@@ -66,21 +66,21 @@ def centred_gram(x: np.ndarray) -> np.ndarray:
 
 def test_a_past_that_never_varies_gives_the_mean() -> None:
     readout = np.array([[1.0], [2.0], [6.0]])
-    assert RidgeForecaster().fit(np.zeros((3, 2)), readout).of(np.zeros((1, 2))) == pytest.approx(
-        3.0
-    )
+    assert RidgeForecaster().fit(np.zeros((3, 2)), readout).predict(
+        np.zeros((1, 2))
+    ) == pytest.approx(3.0)
 
 
 def test_teachers_lie_as_far_from_their_forecast_as_new_wells_do() -> None:
     far = []
     for seed in range(40):
         past, readout = wells(seed, n=40, inputs=10, noise=1.0)
-        teachers = np.arange(40) < 20
-        residual = residual_of(RidgeForecaster(), past, readout, teachers)
+        training_wells = np.arange(40) < 20
+        residual = leave_one_out_residuals(RidgeForecaster(), past, readout, training_wells)
         far.append(
             (
-                np.linalg.norm(residual[teachers], axis=1).mean(),
-                np.linalg.norm(residual[~teachers], axis=1).mean(),
+                np.linalg.norm(residual[training_wells], axis=1).mean(),
+                np.linalg.norm(residual[~training_wells], axis=1).mean(),
             )
         )
     taught, new = np.mean(far, axis=0)
@@ -88,12 +88,12 @@ def test_teachers_lie_as_far_from_their_forecast_as_new_wells_do() -> None:
 
 
 def earlier_wells(
-    slope: np.ndarray, n: int, rng: np.random.Generator, likeness: float = 1.0
-) -> Earlier:
+    slope: np.ndarray, n: int, rng: np.random.Generator, similarity: float = 1.0
+) -> EarlierWells:
     past = rng.normal(size=(n, len(slope)))
     past -= past.mean(axis=0)
     readout = past @ slope + 0.3 * rng.normal(size=(n, slope.shape[1]))
-    return Earlier(past, readout - readout.mean(axis=0), likeness)
+    return EarlierWells(past, readout - readout.mean(axis=0), similarity)
 
 
 @pytest.mark.parametrize("persistence", [0.0, 0.5])
@@ -114,7 +114,7 @@ def test_left_out_forecasts_with_earlier_plates_equal_a_refit_with_an_intercept_
         .left_out
     )
     gram = centred_gram(past) + sum(
-        share * each.likeness * centred_gram(each.past) for each in plates
+        share * each.similarity * centred_gram(each.past) for each in plates
     )
     penalty = np.diag(
         [strength * np.trace(gram) / 4] * 4 + [0.0] * 3
@@ -151,7 +151,7 @@ def test_few_wells_learn_their_slopes_from_earlier_plates() -> None:
                 (
                     (
                         readout[8:]
-                        - RidgeForecaster().fit(past[:8], readout[:8], earlier).of(past[8:])
+                        - RidgeForecaster().fit(past[:8], readout[:8], earlier).predict(past[8:])
                     )
                     ** 2
                 ).mean()
@@ -162,16 +162,16 @@ def test_few_wells_learn_their_slopes_from_earlier_plates() -> None:
 def test_a_plate_that_is_nothing_like_this_one_teaches_nothing() -> None:
     rng = np.random.default_rng(6)
     past, readout = wells(n=12)
-    unlike = earlier_wells(rng.normal(size=(4, 3)), 60, rng, likeness=0.0)
+    unlike = earlier_wells(rng.normal(size=(4, 3)), 60, rng, similarity=0.0)
     np.testing.assert_allclose(
-        RidgeForecaster().fit(past, readout, [unlike]).of(past),
-        RidgeForecaster().fit(past, readout).of(past),
+        RidgeForecaster().fit(past, readout, [unlike]).predict(past),
+        RidgeForecaster().fit(past, readout).predict(past),
         atol=1e-12,
     )
-    hardly = earlier_wells(rng.normal(size=(4, 3)), 60, rng, likeness=1e-4)
+    hardly = earlier_wells(rng.normal(size=(4, 3)), 60, rng, similarity=1e-4)
     np.testing.assert_allclose(
-        RidgeForecaster().fit(past, readout, [hardly]).of(past),
-        RidgeForecaster().fit(past, readout).of(past),
+        RidgeForecaster().fit(past, readout, [hardly]).predict(past),
+        RidgeForecaster().fit(past, readout).predict(past),
         atol=0.05,
     )
 
@@ -204,7 +204,7 @@ def test_a_kernel_forecasts_a_fate_that_is_no_straight_line_and_ridge_does_not()
     past = np.random.default_rng(7).normal(size=(80, 2))
     readout = past[:, :1] ** 2
     errors = [
-        np.abs(readout[40:] - each.fit(past[:40], readout[:40]).of(past[40:])).mean()
+        np.abs(readout[40:] - each.fit(past[:40], readout[:40]).predict(past[40:])).mean()
         for each in (KernelForecaster(), RidgeForecaster())
     ]
     assert errors[0] < 0.5 * errors[1]
@@ -212,9 +212,9 @@ def test_a_kernel_forecasts_a_fate_that_is_no_straight_line_and_ridge_does_not()
 
 def test_a_kernel_of_wells_that_were_all_alike_gives_the_mean() -> None:
     readout = np.array([[1.0], [2.0], [6.0]])
-    assert KernelForecaster().fit(np.zeros((3, 2)), readout).of(np.zeros((1, 2))) == pytest.approx(
-        3.0
-    )
+    assert KernelForecaster().fit(np.zeros((3, 2)), readout).predict(
+        np.zeros((1, 2))
+    ) == pytest.approx(3.0)
 
 
 def test_wells_too_few_to_learn_from_are_forecast_to_stay_as_different_as_they_were_where_they_do() -> (
@@ -224,7 +224,7 @@ def test_wells_too_few_to_learn_from_are_forecast_to_stay_as_different_as_they_w
     past = rng.normal(size=(40, 8))
     readout = past + 3 + 0.3 * rng.normal(size=(40, 8))
     errors = [
-        ((readout[5:] - each.fit(past[:5], readout[:5]).of(past[5:])) ** 2).mean()
+        ((readout[5:] - each.fit(past[:5], readout[:5]).predict(past[5:])) ** 2).mean()
         for each in (RidgeForecaster(), RidgeForecaster(persistences=(0.0,)))
     ]
     assert errors[0] < 0.3 < errors[1]
@@ -234,7 +234,7 @@ def test_a_drifting_well_keeps_its_difference_and_moves_as_the_others_do() -> No
     past, readout = wells(n=6, inputs=5)
     forecast = DriftForecaster().fit(past, readout)
     np.testing.assert_allclose(
-        forecast.of(past[:2]), past[:2, :3] + (readout - past[:, :3]).mean(axis=0)
+        forecast.predict(past[:2]), past[:2, :3] + (readout - past[:, :3]).mean(axis=0)
     )
     for well in range(6):
         others = np.delete(np.arange(6), well)
@@ -246,5 +246,5 @@ def test_a_drifting_well_keeps_its_difference_and_moves_as_the_others_do() -> No
 def test_a_persisting_well_stays_where_it_was() -> None:
     past, readout = wells(n=6, inputs=5)
     forecast = PersistenceForecaster().fit(past, readout)
-    np.testing.assert_array_equal(forecast.of(past), past[:, :3])
+    np.testing.assert_array_equal(forecast.predict(past), past[:, :3])
     np.testing.assert_array_equal(forecast.left_out, past[:, :3])

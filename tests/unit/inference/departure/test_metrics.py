@@ -3,14 +3,14 @@ import pytest
 
 from inference.departure.metrics import (
     ISOTROPIC_SHARE,
-    LEAST_VARIANCE,
-    MOST_EARLIER_WELLS,
-    NEAREST,
+    MAX_EARLIER_WELLS,
+    MIN_VARIANCE,
+    NEAREST_COUNT,
     Mahalanobis,
     Noise,
     cosine_distance,
     nearest_distance,
-    shape_of,
+    pre_dose_shape,
 )
 
 
@@ -24,16 +24,16 @@ def test_the_shape_is_half_the_covariance_before_dosing_and_half_a_sphere() -> N
     expected = (1 - ISOTROPIC_SHARE) * covariance / (
         np.trace(covariance) / 5
     ) + ISOTROPIC_SHARE * np.eye(5)
-    np.testing.assert_allclose(shape_of(past), expected)
-    np.testing.assert_array_equal(shape_of(np.ones((4, 3))), np.eye(3))
+    np.testing.assert_allclose(pre_dose_shape(past), expected)
+    np.testing.assert_array_equal(pre_dose_shape(np.ones((4, 3))), np.eye(3))
 
 
 def test_noise_is_shrunk_towards_the_shape_by_as_many_wells_as_there_are_directions() -> None:
-    residual, shape = rows(7), shape_of(rows(30, seed=1))
+    residual, shape = rows(7), pre_dose_shape(rows(30, seed=1))
     moment = sum(np.outer(row, row) for row in residual)
     expected = (moment + 5 * (np.trace(moment) / 35) * shape) / 12
-    np.testing.assert_allclose(Noise.of(residual, shape).covariance, expected)
-    assert np.trace(Noise.of(residual, shape).covariance) == pytest.approx(
+    np.testing.assert_allclose(Noise.estimate(residual, shape).covariance, expected)
+    assert np.trace(Noise.estimate(residual, shape).covariance) == pytest.approx(
         np.trace(moment) / 7
     )  # shrinking moves variance, it does not add any
 
@@ -44,24 +44,26 @@ def test_wells_of_earlier_plates_tell_the_noise_by_their_likeness_and_never_drow
     residual, few, many = rows(7), rows(11, seed=2), 3 * rows(2001, seed=3)
     moment = residual.T @ residual + 0.5 * few.T @ few
     expected = (moment + 5 * (np.trace(moment) / (5 * 12)) * np.eye(5)) / 17
-    np.testing.assert_allclose(Noise.of(residual, np.eye(5), [(few, 0.5)]).covariance, expected)
-    assert Noise.of(residual, np.eye(5), [(many, 1.0)]).wells == pytest.approx(
-        7 + MOST_EARLIER_WELLS
+    np.testing.assert_allclose(
+        Noise.estimate(residual, np.eye(5), [(few, 0.5)]).covariance, expected
+    )
+    assert Noise.estimate(residual, np.eye(5), [(many, 1.0)]).effective_wells == pytest.approx(
+        7 + MAX_EARLIER_WELLS
     )
     np.testing.assert_allclose(
-        Noise.of(residual, np.eye(5), [(many, 0.0)]).covariance,
-        Noise.of(residual, np.eye(5)).covariance,
+        Noise.estimate(residual, np.eye(5), [(many, 0.0)]).covariance,
+        Noise.estimate(residual, np.eye(5)).covariance,
     )
 
 
 def test_untreated_wells_that_are_all_equal_still_have_a_noise() -> None:
     np.testing.assert_allclose(
-        Noise.of(np.zeros((4, 3)), np.eye(3)).covariance, LEAST_VARIANCE * 3 / 7 * np.eye(3)
+        Noise.estimate(np.zeros((4, 3)), np.eye(3)).covariance, MIN_VARIANCE * 3 / 7 * np.eye(3)
     )
 
 
 def test_whitened_rows_vary_by_one_in_every_direction() -> None:
-    noise = Noise.of(rows(9) * np.arange(1.0, 6.0), np.eye(5))
+    noise = Noise.estimate(rows(9) * np.arange(1.0, 6.0), np.eye(5))
     np.testing.assert_allclose(
         noise.whitening @ noise.covariance @ noise.whitening.T, np.eye(5), atol=1e-12
     )
@@ -70,9 +72,9 @@ def test_whitened_rows_vary_by_one_in_every_direction() -> None:
 def test_where_no_direction_is_more_than_noise_the_length_is_the_plain_mahalanobis_distance() -> (
     None
 ):
-    noise = Noise.of(rows(30), np.eye(5))
+    noise = Noise.estimate(rows(30), np.eye(5))
     residual = 0.5 * rows(40, seed=4)
-    metric = Mahalanobis.of(residual, noise)
+    metric = Mahalanobis.fit(residual, noise)
     np.testing.assert_array_equal(metric.weights, 1.0)
     np.testing.assert_allclose(
         metric.lengths(residual),
@@ -83,7 +85,7 @@ def test_where_no_direction_is_more_than_noise_the_length_is_the_plain_mahalanob
 def test_a_direction_counts_by_the_share_of_its_variance_that_noise_of_so_few_wells_cannot_explain() -> (
     None
 ):
-    noise = Noise.of(rows(30), np.eye(5))
+    noise = Noise.estimate(rows(30), np.eye(5))
     residual = rows(40, seed=5) + np.where(np.arange(40) < 12, 20.0, 0.0)[:, None] * np.eye(5)[2]
     whitened = [noise.whitening @ row for row in residual]
     variances, directions = np.linalg.eigh(sum(np.outer(row, row) for row in whitened) / 40)
@@ -101,7 +103,7 @@ def test_a_direction_counts_by_the_share_of_its_variance_that_noise_of_so_few_we
         )
         for row in whitened
     ]
-    metric = Mahalanobis.of(residual, noise)
+    metric = Mahalanobis.fit(residual, noise)
     np.testing.assert_allclose(metric.lengths(residual), plain)
     assert sum(weight > 0 for weight in weights) == 1
 
@@ -109,8 +111,8 @@ def test_a_direction_counts_by_the_share_of_its_variance_that_noise_of_so_few_we
 def test_noise_of_as_many_wells_hardly_ever_passes_the_edge() -> None:
     passed = [
         (
-            Mahalanobis.of(
-                rows(60, 8, 2 * seed), Noise.of(rows(20, 8, 2 * seed + 1), np.eye(8))
+            Mahalanobis.fit(
+                rows(60, 8, 2 * seed), Noise.estimate(rows(20, 8, 2 * seed + 1), np.eye(8))
             ).weights
             < 1
         ).any()
@@ -139,11 +141,11 @@ def test_the_cosine_distance_is_one_less_the_cosine_and_nothing_at_the_origin() 
 @pytest.mark.parametrize("count", [3, 12])
 def test_the_nearest_controls_are_the_five_nearest_or_all_there_are(count: int) -> None:
     controls, residual = rows(count, seed=1), rows(6)
-    noise = Noise.of(controls, np.eye(5))
+    noise = Noise.estimate(controls, np.eye(5))
     plain = [
         np.mean(
             sorted(np.linalg.norm(noise.whitening @ (row - control)) for control in controls)[
-                : min(NEAREST, count)
+                : min(NEAREST_COUNT, count)
             ]
         )
         for row in residual

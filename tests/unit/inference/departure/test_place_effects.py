@@ -3,8 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from inference.departure.departures import measure_departures, scorable
-from inference.departure.place_effects import PlaceEffects, in_one_block, place_effects, places_of
+from inference.departure.departures import measure_departures, residuals_of_scorable_wells
+from inference.departure.place_effects import (
+    PlaceEffects,
+    find_place_effects,
+    in_one_block,
+    position_factors,
+)
 from inference.ranking.plate_ranking import rank_plate
 from schemas.trajectory import Trajectories
 from schemas.well import INNER_60
@@ -19,9 +24,11 @@ def scattered(seed: int, **changes: int) -> Trajectories:
 
 
 def effects(trajectories: Trajectories) -> PlaceEffects:
-    residuals, used, _ = scorable(trajectories, dosing_day=DOSING_DAY, day=READOUT_DAY)
+    residuals, used, _ = residuals_of_scorable_wells(
+        trajectories, dosing_day=DOSING_DAY, day=READOUT_DAY
+    )
     assert used.all()
-    return place_effects(residuals, trajectories.wells, np.random.default_rng(0))
+    return find_place_effects(residuals, trajectories.wells, np.random.default_rng(0))
 
 
 def pushed(trajectories: Trajectories, of_place: np.ndarray) -> Trajectories:
@@ -33,7 +40,7 @@ def pushed(trajectories: Trajectories, of_place: np.ndarray) -> Trajectories:
 
 def test_places_are_row_column_and_whether_at_the_edge_of_the_wells_in_use() -> None:
     np.testing.assert_array_equal(
-        places_of(("B02", "C03", "D04", "B04", "D02")),
+        position_factors(("B02", "C03", "D04", "B04", "D02")),
         [[2, 2, 1], [3, 3, 0], [4, 4, 1], [2, 4, 1], [4, 2, 1]],
     )
 
@@ -42,15 +49,17 @@ def test_places_are_row_column_and_whether_at_the_edge_of_the_wells_in_use() -> 
 def test_an_effect_of_a_place_is_found_and_named(number: int, name: str) -> None:
     for seed in range(5):
         trajectories = scattered(seed)
-        place = places_of(trajectories.wells)[:, number]
+        place = position_factors(trajectories.wells)[:, number]
         found = effects(pushed(trajectories, 3.0 * (place - place.mean()) / place.std()))
-        assert name in found.real
-        assert found.known is not None
-        assert found.known.shape == (60, len(found.real))
+        assert name in found.significant
+        assert found.covariates is not None
+        assert found.covariates.shape == (60, len(found.significant))
 
 
 def test_where_places_do_not_matter_one_is_seldom_said_to() -> None:
-    assert sum(bool(effects(scattered(seed)).real) for seed in range(60)) <= 5  # three tests of 1 %
+    assert (
+        sum(bool(effects(scattered(seed)).significant) for seed in range(60)) <= 5
+    )  # three tests of 1 %
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -58,7 +67,7 @@ def test_wells_in_a_bad_place_no_longer_depart_once_it_is_known(number: int) -> 
     raw, corrected = [], []
     for seed in range(5):
         trajectories = scattered(seed)
-        place = places_of(trajectories.wells)[:, number]
+        place = position_factors(trajectories.wells)[:, number]
         away = 3.0 * (place - place[:18].mean()) / place.std()
         moved = pushed(trajectories, away)
         far = np.abs(away) >= np.quantile(np.abs(away[18:]), 0.7)
@@ -79,13 +88,13 @@ def test_wells_that_are_all_equal_have_no_place_that_matters() -> None:
     trajectories = scattered(0)
     features = trajectories.features.copy()
     features[:18, 1] = features[0, 1]
-    assert effects(replace(trajectories, features=features)).real == ()
+    assert effects(replace(trajectories, features=features)).significant == ()
 
 
 def test_fewer_than_eight_untreated_wells_say_nothing_of_places() -> None:
     trajectories = scattered(0, untreated=7)
-    found = effects(pushed(trajectories, 30.0 * places_of(trajectories.wells)[:, 1]))
-    assert (found.real, found.known) == ((), None)
+    found = effects(pushed(trajectories, 30.0 * position_factors(trajectories.wells)[:, 1]))
+    assert (found.significant, found.covariates) == ((), None)
 
 
 def test_untreated_wells_in_one_rectangle_without_others_are_one_block() -> None:

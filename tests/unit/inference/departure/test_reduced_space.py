@@ -4,19 +4,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from inference.departure.reduced_space import ReducedSpace, reduce, usable
+from inference.departure.reduced_space import ReducedPlate, reduce_plate, usable_rows
 from schemas.errors import ProfileError
 from schemas.plate_map import Group
 from schemas.trajectory import Trajectories
 from tests.known_plates import plate
 
 
-def reduced(trajectories: Trajectories, *others: Trajectories) -> ReducedSpace:
+def reduced(trajectories: Trajectories, *others: Trajectories) -> ReducedPlate:
     before, after = (
         [day for day in trajectories.days if day <= 7],
         [day for day in trajectories.days if day > 7],
     )
-    return reduce(trajectories, np.ones(len(trajectories.wells), dtype=bool), before, after, others)
+    return reduce_plate(
+        trajectories, np.ones(len(trajectories.wells), dtype=bool), before, after, others
+    )
 
 
 def few_features(seed: int = 0, kills: tuple[float, ...] = (0.0, 0.5, 1.0)) -> Trajectories:
@@ -138,7 +140,9 @@ def test_untreated_wells_of_another_plate_are_seen_in_the_same_directions_about_
 def test_wells_that_vary_alike_are_of_likeness_1_and_at_twice_the_variance_of_0_6() -> None:
     untreated = few_features(kills=())
     twofold = replace(untreated, features=untreated.features * np.sqrt(2))
-    assert [round(each.likeness, 3) for each in reduced(untreated, untreated, twofold).earlier] == [
+    assert [
+        round(each.similarity, 3) for each in reduced(untreated, untreated, twofold).earlier
+    ] == [
         1.0,
         0.607,
     ]
@@ -200,6 +204,6 @@ def test_a_row_with_less_than_half_the_values_of_the_fullest_is_not_usable() -> 
     rows[1, :3] = np.nan
     rows[2, :4] = np.inf
     rows[3, :4] = 1e200
-    np.testing.assert_array_equal(usable(rows), [True, True, False, False])
-    assert not usable(np.full((2, 3), np.nan)).any()
-    assert usable(np.empty((0, 3))).shape == (0,)
+    np.testing.assert_array_equal(usable_rows(rows), [True, True, False, False])
+    assert not usable_rows(np.full((2, 3), np.nan)).any()
+    assert usable_rows(np.empty((0, 3))).shape == (0,)

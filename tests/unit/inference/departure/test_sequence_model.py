@@ -120,10 +120,10 @@ def moving(seed: int = 0) -> Trajectories:
 
 def scores(
     trajectories: Trajectories,
-    foresight: OnnxSequenceModel | None,
+    sequence_model: OnnxSequenceModel | None,
     others: Sequence[Trajectories] = (),
 ) -> np.ndarray:
-    settings = DepartureSettings(foresight=foresight)
+    settings = DepartureSettings(sequence_model=sequence_model)
     return measure_departures(
         trajectories, dosing_day=DOSING_DAY, day=READOUT_DAY, settings=settings, others=others
     ).scores
@@ -134,7 +134,7 @@ def test_a_well_is_foreseen_from_the_last_day_it_was_seen(tmp_path: Path) -> Non
     features = trajectories.features.copy()
     features[3, 1], features[4, :2] = np.nan, np.nan
     features[5, 1, 2] = np.inf
-    foreseen = opened(tmp_path).foresee(replace(trajectories, features=features), (6, 7), 10)
+    foreseen = opened(tmp_path).predict(replace(trajectories, features=features), (6, 7), 10)
     np.testing.assert_allclose(foreseen[:3], features[:3, 1] + 3 * DRIFT, rtol=1e-5)
     np.testing.assert_allclose(foreseen[3], features[3, 0] + 3 * DRIFT, rtol=1e-5)
     assert np.isnan(foreseen[4]).all()
@@ -156,8 +156,8 @@ def test_a_model_that_sees_where_wells_are_going_tells_more_than_where_they_were
     gained = []
     for seed in range(5):
         with_model, without = (
-            spearmanr(scores(moving(seed), foresight)[18:], kill).statistic
-            for foresight in (model, None)
+            spearmanr(scores(moving(seed), sequence_model)[18:], kill).statistic
+            for sequence_model in (model, None)
         )
         gained.append(with_model - without)
     assert np.mean(gained) > 0.1
@@ -171,7 +171,7 @@ def test_the_ranking_says_which_model_foresaw(tmp_path: Path) -> None:
         dosing_day=DOSING_DAY,
         readout_day=READOUT_DAY,
         seed=0,
-        settings=RankSettings(DepartureSettings(foresight=model)),
+        settings=RankSettings(DepartureSettings(sequence_model=model)),
     )
     assert any(f"foreseen by the sequence model {model.name}" in note for note in table.notes)
     assert model.name.startswith("tiny-")
@@ -192,11 +192,11 @@ def test_earlier_plates_are_foreseen_as_well_and_passed_over_where_a_day_is_miss
     [
         (
             {"encoder_id": "another"},
-            "was made for the embedding of another; wells are compared by measures alone",
+            "was trained on the embedding of another; expected a model trained on measures alone",
         ),
         (
             {"feature_names": [f"feature_{number + 1}" for number in range(WIDTH)]},
-            "expects 8 of its own; feature 1 is feature_0, expected feature_1",
+            "names 8 other features; feature 1 is feature_0, expected feature_1",
         ),
         (
             {"days": [5, 7]},
@@ -219,7 +219,7 @@ def test_a_model_that_foresees_no_number_is_refused_with_the_wells(tmp_path: Pat
     features[2, 0] = np.nan  # which a straight line cannot do without
     with pytest.raises(
         ProfileError,
-        match="foresees no number for plate P1, wells B04; expected numbers also where images are missing",
+        match="predicts no number for plate P1, wells B04; expected numbers also where images are missing",
     ):
         scores(replace(trajectories, features=features), opened(tmp_path, STRAIGHT_ON, days=[6, 7]))
 

@@ -5,11 +5,11 @@ from time import process_time
 import numpy as np
 import pytest
 
-from inference.departure.departures import scorable
+from inference.departure.departures import residuals_of_scorable_wells
 from inference.ranking.label_audit import (
-    BELIEVED,
+    ACCEPTED_PROBABILITY,
     EXCHANGED,
-    FEWEST_UNTREATED,
+    MIN_UNTREATED,
     UNTREATED,
     audit_labels,
 )
@@ -25,13 +25,15 @@ SEEDS = range(20)
 
 
 def audit(trajectories: Trajectories) -> tuple[LabelDoubt, ...]:
-    residuals, used, _ = scorable(trajectories, dosing_day=DOSING_DAY, day=READOUT_DAY)
+    residuals, used, _ = residuals_of_scorable_wells(
+        trajectories, dosing_day=DOSING_DAY, day=READOUT_DAY
+    )
     assert used.all()
     return audit_labels(residuals, trajectories.wells, trajectories.groups, trajectories.treatments)
 
 
 def believed(trajectories: Trajectories) -> list[LabelDoubt]:
-    return [doubt for doubt in audit(trajectories) if doubt.probability >= BELIEVED]
+    return [doubt for doubt in audit(trajectories) if doubt.probability >= ACCEPTED_PROBABILITY]
 
 
 def relabelled(trajectories: Trajectories, order: Sequence[int]) -> Trajectories:
@@ -145,11 +147,11 @@ def test_a_well_that_is_like_nothing_else_is_no_label_in_doubt() -> None:
 
 
 def test_beside_few_untreated_wells_nothing_is_doubted() -> None:
-    assert audit(plate(KILLS, untreated=FEWEST_UNTREATED - 1)) == ()
+    assert audit(plate(KILLS, untreated=MIN_UNTREATED - 1)) == ()
 
 
 def test_few_untreated_wells_are_enough_for_a_plain_exchange() -> None:
-    right = plate(KILLS, untreated=FEWEST_UNTREATED, seed=0)
+    right = plate(KILLS, untreated=MIN_UNTREATED, seed=0)
     killed = of_treatment(right, "drug6:1 uM")[0]
     named = {well for doubt in audit(exchanged(right, 1, killed)) for well in doubt.wells}
     assert {right.wells[1], right.wells[killed]} & named
@@ -229,7 +231,7 @@ def test_a_ranking_carries_doubts_and_says_those_that_are_believed() -> None:
 
 def test_an_audit_takes_no_time_that_anyone_would_notice() -> None:
     right = plate(KILLS, untreated=18, replicates=6)
-    residuals, _, _ = scorable(right, dosing_day=DOSING_DAY, day=READOUT_DAY)
+    residuals, _, _ = residuals_of_scorable_wells(right, dosing_day=DOSING_DAY, day=READOUT_DAY)
     audit_labels(residuals, right.wells, right.groups, right.treatments)
     started = process_time()
     audit_labels(residuals, right.wells, right.groups, right.treatments)

@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from inference.ranking.plate_effects import Results, moment_variance, take_out_plates
+from inference.ranking.plate_effects import PlateResults, fit_plate_effects, moment_variance
 
 
-def results(score: list[list[float | None]], *, error: float = 0.5, untreated: int = 18) -> Results:
+def results(
+    score: list[list[float | None]], *, error: float = 0.5, untreated: int = 18
+) -> PlateResults:
     """Return one result for each number of a table, plates × treatments."""
     there = [
         (plate, treatment, value)
@@ -13,7 +15,7 @@ def results(score: list[list[float | None]], *, error: float = 0.5, untreated: i
         for treatment, value in enumerate(row)
         if value is not None
     ]
-    return Results(
+    return PlateResults(
         score=np.array([value for _, _, value in there]),
         error=np.full(len(there), error),
         wells=np.full(len(there), 3),
@@ -38,7 +40,7 @@ def test_results_closer_than_chance_have_no_variance_between_them() -> None:
 
 def test_a_plate_on_which_everything_reacts_more_is_levelled() -> None:
     first = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
-    effects = take_out_plates(results([first, [value + 2 for value in first]], error=0.2))
+    effects = fit_plate_effects(results([first, [value + 2 for value in first]], error=0.2))
     assert effects.offset == pytest.approx([-1, 1], abs=0.06)
     assert effects.score == pytest.approx([value + 1 for value in first], abs=0.1)
     assert effects.between_plates == pytest.approx(0)
@@ -48,7 +50,7 @@ def test_a_plate_on_which_everything_goes_further_is_levelled_and_what_does_noth
     None
 ):
     truth = np.array([0.0, 0.0, 0.1, 1.0, 3.0, 8.0, 20.0, 40.0])
-    effects = take_out_plates(results([list(truth / 1.25), list(truth * 1.25)], error=0.3))
+    effects = fit_plate_effects(results([list(truth / 1.25), list(truth * 1.25)], error=0.3))
     assert effects.gain == pytest.approx([0.8, 1.25], rel=0.01)
     assert effects.score == pytest.approx(truth, abs=0.05)
     assert effects.between_plates == pytest.approx(0)
@@ -59,7 +61,7 @@ def test_a_plate_on_which_everything_goes_further_is_levelled_and_what_does_noth
 
 def test_gains_are_those_of_the_plates_however_they_are_ordered() -> None:
     table = [[1.0, 4.0, 9.0, 0.2], [2.0, 7.5, 18.0, -0.1], [1.5, 6.0, 13.0, 0.0]]
-    one, other = take_out_plates(results(table)), take_out_plates(results(table[::-1]))
+    one, other = fit_plate_effects(results(table)), fit_plate_effects(results(table[::-1]))
     assert one.gain == pytest.approx(other.gain[::-1])
     assert one.score == pytest.approx(other.score)
     assert np.log(one.gain).mean() == pytest.approx(0, abs=0.01)
@@ -67,20 +69,20 @@ def test_gains_are_those_of_the_plates_however_they_are_ordered() -> None:
 
 @pytest.mark.parametrize("second", [[-1.0, -4.0, -9.0], [0.0, 0.0, 0.0], [900.0, 4000.0, 9000.0]])
 def test_plates_that_have_nothing_in_common_still_give_finite_scores(second: list[float]) -> None:
-    effects = take_out_plates(results([[1.0, 4.0, 9.0], second]))
+    effects = fit_plate_effects(results([[1.0, 4.0, 9.0], second]))
     assert np.isfinite(effects.score).all()
     assert np.isfinite(effects.interval).all()
 
 
 def test_offsets_have_the_mean_nought_on_plates_with_different_treatments() -> None:
-    effects = take_out_plates(
+    effects = fit_plate_effects(
         results([[0.3, 1.9, None, 4.0], [1.0, None, 2.0, 5.5], [None, 2.2, 1.1, 3.9]])
     )
     assert effects.offset.mean() == pytest.approx(0, abs=1e-9)
 
 
 def test_an_offset_that_one_noisy_treatment_tells_of_is_hardly_believed() -> None:
-    effects = take_out_plates(results([[1.0, 2.0, None], [1.6, None, 3.0]], error=1.0))
+    effects = fit_plate_effects(results([[1.0, 2.0, None], [1.6, None, 3.0]], error=1.0))
     assert abs(effects.offset[1] - effects.offset[0]) < 0.1
 
 
@@ -88,7 +90,9 @@ def test_where_no_treatment_is_shared_scores_stay_as_they_are_and_the_untreated_
     None
 ):
     few, many = (
-        take_out_plates(results([[1.0, 2.0, None, None], [None, None, 3.0, 4.0]], untreated=wells))
+        fit_plate_effects(
+            results([[1.0, 2.0, None, None], [None, None, 3.0, 4.0]], untreated=wells)
+        )
         for wells in (3, 300)
     )
     assert few.score == pytest.approx([1, 2, 3, 4])
@@ -98,7 +102,7 @@ def test_where_no_treatment_is_shared_scores_stay_as_they_are_and_the_untreated_
 
 
 def test_one_plate_alone_stays_as_it_is() -> None:
-    effects = take_out_plates(results([[1.0, 2.0]], error=0.5))
+    effects = fit_plate_effects(results([[1.0, 2.0]], error=0.5))
     assert effects.score == pytest.approx([1, 2])
     assert effects.interval == pytest.approx(np.array([[0.178, 1.178], [1.822, 2.822]]), abs=1e-3)
 
@@ -107,8 +111,8 @@ def test_one_treatment_that_went_wrong_on_one_plate_is_seen_and_does_not_move_th
     truth = [0.0, 0.2, 1.0, 2.0, 3.0, 4.0, 4.5, 5.0]
     wrong = [*truth[:-1], truth[-1] + 9]
     right, spoilt = (
-        take_out_plates(results([truth, truth])),
-        take_out_plates(results([truth, wrong])),
+        fit_plate_effects(results([truth, truth])),
+        fit_plate_effects(results([truth, wrong])),
     )
     assert spoilt.score[:-1] == pytest.approx(right.score[:-1], abs=0.05)
     assert spoilt.heterogeneity_p[-1] < 1e-6
@@ -119,7 +123,7 @@ def test_one_treatment_that_went_wrong_on_one_plate_is_seen_and_does_not_move_th
 
 def test_heterogeneity_is_cochrans_q() -> None:
     table = [[1.0, 2.0], [1.5, 2.5], [0.5, 1.5]]
-    effects = take_out_plates(results([[*row, *(value + 3 for value in row)] for row in table]))
+    effects = fit_plate_effects(results([[*row, *(value + 3 for value in row)] for row in table]))
     levelled, weights = (
         np.array([row[0] for row in table]) / effects.gain - effects.offset,
         effects.gain**2 / 0.25,
@@ -131,12 +135,12 @@ def test_heterogeneity_is_cochrans_q() -> None:
 def test_wells_that_happen_to_be_equal_do_not_make_a_score_certain() -> None:
     of = results([[1.0, 2.0, 3.0], [2.0, 3.0, 4.0]])
     of.error[0] = 0.0
-    effects = take_out_plates(of)
+    effects = fit_plate_effects(of)
     assert effects.interval[1, 0] - effects.interval[0, 0] > 0.2
 
 
 def test_errors_that_are_all_nought_are_taken_to_be_those_of_untreated_wells() -> None:
-    effects = take_out_plates(results([[1.0, 2.0], [1.0, 2.0]], error=0.0))
+    effects = fit_plate_effects(results([[1.0, 2.0], [1.0, 2.0]], error=0.0))
     assert np.isfinite(effects.interval).all()
     assert (effects.interval[1] - effects.interval[0] > 0.5).all()
 
@@ -147,6 +151,6 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
         rng = np.random.default_rng(seed)
         truth, offset = rng.uniform(0, 5, 12), rng.normal(0, 0.4, 3)
         table = truth + offset[:, None] + rng.normal(0, 0.3, (3, 12)) + rng.normal(0, 0.5, (3, 12))
-        low, high = take_out_plates(results(table.tolist())).interval
+        low, high = fit_plate_effects(results(table.tolist())).interval
         held.append(((low <= truth) & (truth <= high)).mean())
     assert 0.86 <= np.mean(held) <= 0.95

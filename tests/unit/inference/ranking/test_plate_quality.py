@@ -108,7 +108,7 @@ def test_untreated_wells_that_scatter_far_more_than_on_earlier_plates_fail_the_p
     assert quality(wide).gate is Gate.PASSED  # nothing to hold it against
     assert quality(wide, *others).gate is Gate.FAILED
     assert (
-        "times as widely as on other plates; expected less than 2 times"
+        "times as much as on other plates; expected less than 2 times"
         in quality(wide, *others).reasons[0]
     )
 
@@ -118,7 +118,7 @@ def test_untreated_wells_that_were_unlike_the_others_before_dosing_fail_the_plat
         changed(plate((0.0,) * 8, features=12, encoder_id=""), slice(0, 18), DOSING_DAY, 4.0)
     )
     assert result.gate is Gate.FAILED
-    assert "before dosing untreated wells differed from all others by" in result.reasons[0]
+    assert "before dosing, untreated wells differed from all others by" in result.reasons[0]
 
 
 def test_one_block_of_untreated_wells_fails_only_where_their_place_matters() -> None:
@@ -137,7 +137,7 @@ def test_one_block_of_untreated_wells_fails_only_where_their_place_matters() -> 
     )
     assert steep.corrected_for == ("column",)
     assert steep.gate is Gate.FAILED
-    assert "stand in one block and differ by column" in steep.reasons[0]
+    assert "are in one block and differ by column" in steep.reasons[0]
 
 
 def test_a_tissue_that_resists_the_single_dose_fails_no_plate() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from inference.ranking.specimen import combined_p, rank_specimen
+from inference.ranking.specimen import combine_p_values, rank_specimen
 from schemas.errors import ProfileError
 from schemas.plate_map import Group
 from schemas.ranking import Gate, Ranking, TreatmentRank, Verdict, WellRank
@@ -124,7 +124,7 @@ def test_treatments_of_one_plate_are_ranked_and_marked() -> None:
         len(only.plates),
     ) == ("only:1 nM", Agreement.ONE_PLATE, None, None, 1)
     assert only.p_value == 0.001
-    assert any("1 of 4 treatments stand on one plate only" in note for note in table.notes)
+    assert any("1 of 4 treatments are on one plate only" in note for note in table.notes)
 
 
 def test_plates_that_share_no_treatment_are_said_to_be_linked_by_their_untreated_wells_alone() -> (
@@ -201,9 +201,7 @@ def test_one_plate_is_its_own_ranking_and_says_so() -> None:
         pytest.approx(3.18),
         pytest.approx(4.82),
     )
-    assert table.notes == (
-        "Only plate A could be used: its own ranking stands here, with nothing to compare it with.",
-    )
+    assert table.notes == ("Only plate A could be used, so this is the ranking of that plate.",)
 
 
 def test_a_plate_that_failed_its_gate_is_left_out_with_the_reason() -> None:
@@ -234,7 +232,7 @@ def test_plates_ranked_otherwise_than_most_are_never_compared(
     other = plate("A", *scores(9, 9), **changes)
     table = rank_specimen([other, plate("B", *scores(0, 4)), plate("C", *scores(0, 4))], seed=1)
     assert left_out(table) == {
-        "A": f"{words} as on the other plates: scores of the two are never compared"
+        "A": f"{words} as on the other plates, because their scores cannot be compared"
     }
 
 
@@ -273,21 +271,23 @@ def test_different_readout_days_are_said() -> None:
 def test_no_ranking_and_two_of_one_plate_are_refused() -> None:
     with pytest.raises(ProfileError, match="no plate has a ranking"):
         rank_specimen([], seed=1)
-    with pytest.raises(ProfileError, match="plate A: comes with more than one ranking"):
+    with pytest.raises(ProfileError, match="plate A: has more than one ranking"):
         rank_specimen([plate("A", *scores(1)), plate("A", *scores(1), revision=2)], seed=1)
 
 
 def test_p_values_are_combined_as_published() -> None:
     p, wells = np.array([0.03, 0.2]), np.array([3, 6])
     z = (np.sqrt(3) * norm.isf(0.03) + np.sqrt(6) * norm.isf(0.2)) / 3
-    assert combined_p(p, wells) == pytest.approx(norm.sf(z))
-    assert combined_p(np.array([0.04]), np.array([3])) == 0.04
-    assert 0 < combined_p(np.array([1.0, 1e-4]), np.array([3, 3])) < 0.6
+    assert combine_p_values(p, wells) == pytest.approx(norm.sf(z))
+    assert combine_p_values(np.array([0.04]), np.array([3])) == 0.04
+    assert 0 < combine_p_values(np.array([1.0, 1e-4]), np.array([3, 3])) < 0.6
 
 
 def test_combined_p_values_of_nothing_are_uniform() -> None:
     rng = np.random.default_rng(1)
-    made = np.array([combined_p(rng.uniform(size=3), np.array([3, 2, 6])) for _ in range(4000)])
+    made = np.array(
+        [combine_p_values(rng.uniform(size=3), np.array([3, 2, 6])) for _ in range(4000)]
+    )
     assert [np.mean(made <= level) for level in (0.01, 0.05, 0.5)] == pytest.approx(
         [0.01, 0.05, 0.5], abs=0.02
     )

@@ -2,8 +2,12 @@ import numpy as np
 import pytest
 
 from inference.departure.departures import Residuals
-from inference.departure.reduced_space import ReducedSpace
-from inference.ranking.treatment_comparison import _effect_interval, compare, likeness
+from inference.departure.reduced_space import ReducedPlate
+from inference.ranking.treatment_comparison import (
+    _effect_interval,
+    compare_with_untreated,
+    residual_cosine,
+)
 from schemas.ranking import Direction
 
 FORWARD, ACROSS = np.eye(6)[0], np.eye(6)[1]
@@ -20,7 +24,7 @@ def residuals(
     after = 0.8 * past + NOISE * rng.normal(size=(wells, 6)) + 3.0 * FORWARD
     for number, push in enumerate(pushes):
         after[untreated + replicates * number :][:replicates] += push
-    return Residuals(ReducedSpace(past, after[:, None], (), ()), np.arange(wells) < untreated)
+    return Residuals(ReducedPlate(past, after[:, None], (), ()), np.arange(wells) < untreated)
 
 
 def wells_of(number: int, replicates: int = 3) -> np.ndarray:
@@ -29,7 +33,9 @@ def wells_of(number: int, replicates: int = 3) -> np.ndarray:
 
 def directions(push: np.ndarray) -> list[Direction]:
     return [
-        compare(residuals(seed, push), wells_of(0), np.random.default_rng(seed)).direction
+        compare_with_untreated(
+            residuals(seed, push), wells_of(0), np.random.default_rng(seed)
+        ).direction
         for seed in range(20)
     ]
 
@@ -39,7 +45,7 @@ def test_p_values_are_exact_where_treatments_do_nothing_though_they_share_their_
     for seed in range(40):
         nothing = residuals(seed, *[np.zeros(6)] * 8)
         p_values += [
-            compare(nothing, wells_of(number), np.random.default_rng(seed)).p_value
+            compare_with_untreated(nothing, wells_of(number), np.random.default_rng(seed)).p_value
             for number in range(8)
         ]
     assert np.mean(np.array(p_values) <= 0.05) == pytest.approx(0.05, abs=0.03)
@@ -50,7 +56,7 @@ def test_p_values_are_exact_where_treatments_do_nothing_though_they_share_their_
 def test_the_p_value_of_one_treatment_does_not_depend_on_what_others_do() -> None:
     calm, beside_a_kill = residuals(1, ACROSS, np.zeros(6)), residuals(1, ACROSS, 9.0 * FORWARD)
     p_values = [
-        compare(each, wells_of(0), np.random.default_rng(0)).p_value
+        compare_with_untreated(each, wells_of(0), np.random.default_rng(0)).p_value
         for each in (calm, beside_a_kill)
     ]
     assert p_values[0] == p_values[1]
@@ -79,12 +85,14 @@ def test_what_goes_forward_and_across_is_undecided_and_arrest_is_deterioration()
 
 def test_an_effect_has_the_size_of_the_push_in_untreated_spreads() -> None:
     sizes = [
-        compare(residuals(seed, 3.0 * ACROSS), wells_of(0), np.random.default_rng(0)).effect_size
+        compare_with_untreated(
+            residuals(seed, 3.0 * ACROSS), wells_of(0), np.random.default_rng(0)
+        ).effect_size
         for seed in range(40)
     ]
     assert np.mean(sizes) == pytest.approx(3.0 / NOISE, rel=0.15)
     none = [
-        compare(residuals(seed, np.zeros(6)), wells_of(0), np.random.default_rng(0))
+        compare_with_untreated(residuals(seed, np.zeros(6)), wells_of(0), np.random.default_rng(0))
         for seed in range(40)
     ]
     assert np.mean([each.effect_size for each in none]) < 1.0
@@ -107,19 +115,21 @@ def test_the_interval_of_an_effect_covers_it_where_the_noise_is_known(distance: 
 
 def test_an_effect_stands_within_its_interval() -> None:
     for seed in range(20):
-        test = compare(residuals(seed, 2.0 * ACROSS), wells_of(0), np.random.default_rng(0))
+        test = compare_with_untreated(
+            residuals(seed, 2.0 * ACROSS), wells_of(0), np.random.default_rng(0)
+        )
         assert test.effect_low <= test.effect_size <= test.effect_high
 
 
 def test_treatments_that_push_the_same_way_are_alike_and_opposite_ones_are_not() -> None:
     three = residuals(3, 9.0 * ACROSS, 6.0 * ACROSS, -9.0 * ACROSS)
-    assert likeness(three, wells_of(0), wells_of(1)) == pytest.approx(1, abs=0.1)
-    assert likeness(three, wells_of(0), wells_of(2)) == pytest.approx(-1, abs=0.1)
+    assert residual_cosine(three, wells_of(0), wells_of(1)) == pytest.approx(1, abs=0.1)
+    assert residual_cosine(three, wells_of(0), wells_of(2)) == pytest.approx(-1, abs=0.1)
 
 
 def test_wells_that_are_all_equal_have_no_effect_and_no_likeness() -> None:
     past = np.random.default_rng(4).normal(size=(24, 6))
-    same = Residuals(ReducedSpace(past, np.zeros((24, 1, 6)), (), ()), np.arange(24) < 18)
-    test = compare(same, wells_of(0), np.random.default_rng(0))
+    same = Residuals(ReducedPlate(past, np.zeros((24, 1, 6)), (), ()), np.arange(24) < 18)
+    test = compare_with_untreated(same, wells_of(0), np.random.default_rng(0))
     assert (test.p_value, test.effect_size, test.effect_low) == (1.0, 0.0, 0.0)
-    assert likeness(same, wells_of(0), wells_of(1)) is None
+    assert residual_cosine(same, wells_of(0), wells_of(1)) is None

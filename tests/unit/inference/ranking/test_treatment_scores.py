@@ -5,9 +5,9 @@ from scipy.special import polygamma
 from scipy.stats import t
 
 from inference.ranking.treatment_scores import (
-    HUBER,
-    LEAST_FREEDOM,
-    MOST_FREEDOM,
+    HUBER_LIMIT,
+    MAX_DEGREES_OF_FREEDOM,
+    MIN_DEGREES_OF_FREEDOM,
     efficacy_ranks,
     moderated_variance,
     robust_mean,
@@ -27,7 +27,9 @@ def test_the_robust_mean_of_wells_that_agree_is_their_mean() -> None:
 def test_one_odd_well_moves_the_robust_mean_no_further_than_a_well_two_spreads_away() -> None:
     for odd in (10.0, 1000.0):
         mean = robust_mean(np.array([0.0, 0.1, -0.1, 0.2, odd]), 1.0)
-        pulls = [np.clip(well - mean, -HUBER, HUBER) for well in (0.0, 0.1, -0.1, 0.2, odd)]
+        pulls = [
+            np.clip(well - mean, -HUBER_LIMIT, HUBER_LIMIT) for well in (0.0, 0.1, -0.1, 0.2, odd)
+        ]
         assert sum(pulls) == pytest.approx(0, abs=1e-3)  # what defines Huber's mean
         assert mean < 1.0
 
@@ -36,10 +38,13 @@ def limma(variances: np.ndarray, freedom: float) -> float:
     """Return the prior degrees of freedom as in Smyth 2004, for variances about a known common one."""
     e = np.log(variances) - polygamma(0, freedom / 2) + np.log(freedom / 2)
     scatter = ((e - e.mean()) ** 2).sum() / (len(e) - 1) - polygamma(1, freedom / 2)
-    if scatter <= polygamma(1, MOST_FREEDOM / 2):
-        return MOST_FREEDOM
+    if scatter <= polygamma(1, MAX_DEGREES_OF_FREEDOM / 2):
+        return MAX_DEGREES_OF_FREEDOM
     return float(
-        max(LEAST_FREEDOM, brentq(lambda d: polygamma(1, d / 2) - scatter, 0.1, MOST_FREEDOM))
+        max(
+            MIN_DEGREES_OF_FREEDOM,
+            brentq(lambda d: polygamma(1, d / 2) - scatter, 0.1, MAX_DEGREES_OF_FREEDOM),
+        )
     )
 
 
@@ -103,7 +108,7 @@ def test_single_wells_have_intervals_from_the_untreated_spread_alone() -> None:
     scores = score_treatments([np.array([value]) for value in (0.0, 3.0, 6.0)], 18, rng())
     np.testing.assert_allclose(scores.score, [0.0, 3.0, 6.0])
     np.testing.assert_allclose(
-        scores.high - scores.low, 2 * t.ppf(0.95, LEAST_FREEDOM) * np.sqrt(1 + 1 / 18)
+        scores.high - scores.low, 2 * t.ppf(0.95, MIN_DEGREES_OF_FREEDOM) * np.sqrt(1 + 1 / 18)
     )
     np.testing.assert_array_equal(scores.rank, [3, 2, 1])
 

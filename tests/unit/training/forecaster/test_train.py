@@ -100,7 +100,7 @@ def test_the_bundle_is_opened_as_the_service_opens_it_with_missing_images(traine
     unseen = growing(77)
     unseen.features[:2, 1] = np.nan
     unseen.features[2, :3] = np.nan
-    foreseen = model.foresee(unseen, (5, 6, 7), 10)
+    foreseen = model.predict(unseen, (5, 6, 7), 10)
     assert np.isnan(foreseen[2]).all()
     seen = np.arange(14) != 2
     actual, last = unseen.on(10), unseen.on(7)
