@@ -1,1 +1,1 @@
-"""Percent of deterioration, predicted from plates with a viability assay."""
+"""Prediction of the percentage of deterioration, calibrated on plates with a viability assay."""

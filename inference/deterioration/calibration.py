@@ -1,4 +1,8 @@
-"""A deterioration model learned from plates with a viability assay: which one, how far off on plates it has not seen, and for which plates it speaks."""
+"""Calibration of a deterioration model on plates with a viability assay.
+
+The model is selected by its error on left-out plates. The calibration also predicts intervals and
+the distance of a plate from the calibration plates.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,60 +21,69 @@ from schemas.errors import ProfileError
 from schemas.trajectory import Representation, Trajectories
 
 CALIBRATION_VERSION = 1
-"""Of the way models are learned: another way makes another calibration."""
+"""Version of the training procedure; another version gives another calibration."""
 MIN_PLATES = 4
+"""Smallest number of assay plates of a valid calibration."""
 MAX_ERROR_SHARE = 0.8
-"""Of the error that takes no image: a model that is off by more has learned too little."""
+"""Largest error of a valid model, as a fraction of the error without images."""
 INTERVAL = (0.05, 0.95)
+"""Quantiles of the 90 % prediction interval."""
 INTERVAL_NEIGHBOURS = 80
-"""Left-out wells of a like prediction whose errors make an interval."""
+"""Number of left-out wells with similar predictions whose errors form an interval."""
 MAX_RELATIVE_DISTANCE = 2.0
-"""Times as far from the calibration plates as the farthest of these is from the others."""
+"""Largest distance of a plate, relative to the largest distance of a calibration plate from the
+others.
+"""
 MIN_PLATES_FOR_SPREAD = 2
+"""Smallest number of plates for a standard deviation between plates."""
 
 
 @dataclass(frozen=True, eq=False)
 class AssayPlate:
-    """A plate whose wells, or some of them, were measured."""
+    """A plate with measured viability of some or all of its wells."""
 
     trajectories: Trajectories
-    deterioration_percent: Mapping[str, float]  # 100 − viability, by well
+    deterioration_percent: Mapping[str, float]
+    """100 − viability in percent, by well."""
     dosing_day: int
     readout_day: int
 
 
 @dataclass(frozen=True, eq=False)
 class _TrainingPlate:
-    """What one plate teaches."""
+    """Features and measured deterioration of one assay plate."""
 
     features: PlateFeatures
-    rows: IndexArray  # of the measured wells
-    percent: Float64Array  # (rows,)
-    treatments: tuple[str, ...]  # (rows,) "" for untreated wells, whatever their vehicle
+    rows: IndexArray  # indices of the measured wells
+    percent: Float64Array  # (rows,) measured deterioration
+    treatments: tuple[str, ...]
+    """(rows,) treatments; "" for untreated wells with any vehicle."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Candidate:
-    """A model and representation with its predictions of left-out plates."""
+    """A model and representation with its predictions for left-out plates."""
 
     error: float
+    """Mean absolute error in percentage points."""
     model: str
     representation: Representation
     predicted: list[Float64Array]
+    """Predicted percent of the measured wells of each plate."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """Percent of deterioration of N wells, NaN where a well was not seen."""
+    """Predicted deterioration in percent of N wells; NaN for wells without both images."""
 
     percent: Float64Array  # (N,) 0…100
-    low: Float64Array  # (N,) of the 90 % interval
-    high: Float64Array  # (N,)
+    low: Float64Array  # (N,) lower limit of the 90 % interval
+    high: Float64Array  # (N,) upper limit of the 90 % interval
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """A model with its card, fitted on all its plates."""
+    """A deterioration model that is fitted on all plates of its card."""
 
     card: CalibrationCard
     space: FeatureSpace
@@ -80,7 +93,7 @@ class Calibration:
     def predict(
         self, trajectories: Trajectories, *, dosing_day: int, readout_day: int
     ) -> Prediction:
-        """Predict every well that was seen up to dosing and on the readout day.
+        """Predict the deterioration of all wells with an image up to dosing and a readout image.
 
         Raises
         ------
@@ -96,12 +109,19 @@ class Calibration:
         return Prediction(percent, np.clip(low, 0.0, 100.0), np.clip(high, 0.0, 100.0))
 
     def _interval(self, percent: Float64Array) -> tuple[Float64Array, Float64Array]:
-        """Return what lies within the errors of left-out plates' wells of a like prediction (conformal: Lei et al., J. Am. Stat. Assoc. 113, 2018)."""
-        known, errors = np.array(self.card.left_out_percent), np.array(self.card.left_out_error)
+        """Return the 90 % interval of each prediction from errors on left-out plates.
+
+        The errors are those of wells with similar predictions (conformal prediction: Lei et al., J.
+        Am. Stat. Assoc. 113, 2018).
+        """
+        predictions, errors = (
+            np.array(self.card.left_out_percent),
+            np.array(self.card.left_out_error),
+        )
         low, high = np.full_like(percent, np.nan), np.full_like(percent, np.nan)
         for well in np.flatnonzero(np.isfinite(percent)):
             near = errors[
-                np.argsort(np.abs(known - percent[well]), kind="stable")[:INTERVAL_NEIGHBOURS]
+                np.argsort(np.abs(predictions - percent[well]), kind="stable")[:INTERVAL_NEIGHBOURS]
             ]
             low[well], high[well] = percent[well] + np.quantile(
                 near, INTERVAL, method="inverted_cdf"
@@ -110,12 +130,12 @@ class Calibration:
 
     @property
     def treatment_error(self) -> float:
-        """How far the mean of a treatment is off, in points, 90 % of the time."""
+        """90 % quantile of the absolute error of treatment means, in percentage points."""
         return float(np.quantile(np.abs(self.card.left_out_treatment_error), 0.9, method="higher"))
 
     @cached_property
     def usual_distances(self) -> Float64Array:
-        """(plates,): how far each of its plates is from the others."""
+        """(plates,) distance of each calibration plate from the others."""
         return np.array(
             [
                 _distance(
@@ -128,7 +148,10 @@ class Calibration:
         )
 
     def distance(self, trajectories: Trajectories, *, dosing_day: int, readout_day: int) -> float:
-        """Return how far a plate's untreated and single-dose wells are from those of the calibration plates, in their spreads from plate to plate.
+        """Return the distance of a plate's controls from those of the calibration plates.
+
+        Controls are untreated and single-dose wells. The unit is the standard deviation between
+        calibration plates.
 
         Raises
         ------
@@ -142,6 +165,7 @@ class Calibration:
     def _plate_features(
         self, trajectories: Trajectories, dosing_day: int, readout_day: int
     ) -> PlateFeatures:
+        """Return the features of a plate; raise ProfileError if the model has other features."""
         plate = PlateFeatures.from_trajectories(
             trajectories, dosing_day=dosing_day, readout_day=readout_day
         )
@@ -157,18 +181,22 @@ def calibrate(
     tick: Callable[[], None] = lambda: None,
     min_plates: int = MIN_PLATES,
 ) -> CalibrationCard:
-    """Choose a model by leaving out one plate at a time and say how far it is off on plates it has not seen.
+    """Select a model by leaving out one plate at a time, and return its card with the errors.
 
-    Never fails for poor data: a card that is not valid says why.
+    Unsuitable data raise no exception: the card is then not valid and contains the reasons.
 
     Parameters
     ----------
+    plates
+        Plates with an assay.
     digest
-        Of all that the plates hold; the card's name.
+        Digest of the training inputs; identifies the card.
+    seed
+        Seed of random draws.
     tick
         Called every few seconds.
-    fewest
-        Plates; with fewer a card is not valid.
+    min_plates
+        Smallest number of plates of a valid card.
     """
     training, skipped = _training_plates(plates)
     blank = _blank_card(plates, training, digest)
@@ -182,6 +210,7 @@ def calibrate(
 def _evaluate_candidates(
     training: Sequence[_TrainingPlate], seed: int, tick: Callable[[], None]
 ) -> list[_Candidate]:
+    """Return every model and representation with its predictions for left-out plates."""
     measured = np.concatenate([plate.percent for plate in training])
     candidates = []
     for representation in _candidate_representations(training[0].features):
@@ -206,6 +235,7 @@ def _evaluate_candidates(
 def _card_entries(
     best: _Candidate, training: Sequence[_TrainingPlate], skipped: tuple[str, ...]
 ) -> dict[str, object]:
+    """Return the entries of the card about the selected model."""
     measured = np.concatenate([plate.percent for plate in training])
     predicted = np.concatenate(best.predicted)
     without_images = _error_without_images(training)
@@ -235,7 +265,7 @@ def _card_entries(
 
 
 def refit(plates: Sequence[AssayPlate], card: CalibrationCard, *, seed: int) -> Calibration:
-    """Fit the model that a valid card names on all its plates again."""
+    """Fit the model that a valid card names on all its plates."""
     training, _ = _training_plates(plates)
     space = FeatureSpace.fit(
         [plate.features for plate in training], cast("Representation", card.representation)
@@ -249,7 +279,7 @@ def refit(plates: Sequence[AssayPlate], card: CalibrationCard, *, seed: int) -> 
 
 
 def _fit(name: str, space: FeatureSpace, plates: Sequence[_TrainingPlate], seed: int) -> Predictor:
-    """Fit a model on all measured wells; what does not vary among them teaches nothing and is not looked at."""
+    """Fit a model on all measured wells, without features that are constant among them."""
     features = np.concatenate([space.transform(plate.features)[plate.rows] for plate in plates])
     varies = features.std(axis=0) > 0
     percent, numbers = (
@@ -300,7 +330,7 @@ def _training_plate(plate: AssayPlate, first: PlateFeatures | None) -> _Training
 
 
 def _candidate_representations(plate: PlateFeatures) -> tuple[Representation, ...]:
-    """Return what a model may look at, of what the plates have."""
+    """Return the representations that the features of the plates allow."""
     if plate.embedding_dimension == 0:
         return ("measures",)
     return (
@@ -313,6 +343,7 @@ def _candidate_representations(plate: PlateFeatures) -> tuple[Representation, ..
 def _blank_card(
     plates: Sequence[AssayPlate], training: Sequence[_TrainingPlate], digest: str
 ) -> CalibrationCard:
+    """Return a card that is not valid and names the training plates."""
     return CalibrationCard(
         digest=digest,
         version=CALIBRATION_VERSION,
@@ -332,7 +363,11 @@ def _blank_card(
 
 
 def _error_without_images(plates: Sequence[_TrainingPlate]) -> float:
-    """Return the mean absolute error of taking every well for untreated, or for the median well of the other plates, whichever is smaller."""
+    """Return the mean absolute error of predictions that use no image.
+
+    They predict every well as untreated, or as the median well of the other plates, whichever error
+    is smaller.
+    """
     measured = np.concatenate([plate.percent for plate in plates])
     medians = [
         np.median(np.concatenate([other.percent for other in plates if other is not plate]))
@@ -345,18 +380,20 @@ def _error_without_images(plates: Sequence[_TrainingPlate]) -> float:
 
 
 def _error_too_large(error: float, without_images: float) -> str:
+    """Return the reason why a model is not valid."""
     return (
-        f"mean error {error:.1f} points on left-out plates, and {without_images:.1f} points without "
-        f"images; expected at most {MAX_ERROR_SHARE:.0%} of the latter"
+        f"mean error {error:.1f} points on left-out plates, and {without_images:.1f} points "
+        f"without images; expected at most {MAX_ERROR_SHARE:.0%} of the latter"
     )
 
 
 def _spearman(one: Float64Array, other: Float64Array) -> float:
+    """Return the Spearman correlation, or 0 if one of the variables is constant."""
     return float(spearmanr(one, other).statistic) if np.ptp(one) > 0 and np.ptp(other) > 0 else 0.0
 
 
 def _treatment_errors(predicted: Float64Array, plate: _TrainingPlate) -> list[float]:
-    """Return measured less predicted for the mean of each treatment."""
+    """Return measured minus predicted deterioration of the mean of each treatment."""
     names = np.array(plate.treatments)
     return [
         float((plate.percent - predicted)[names == name].mean())
@@ -366,9 +403,19 @@ def _treatment_errors(predicted: Float64Array, plate: _TrainingPlate) -> list[fl
 
 
 def _distance(plate: PlateFeatures, others: Sequence[PlateFeatures], min_plates: int) -> float:
-    """Return the root mean square, over the measures (or an embedding), of how far a plate's mean wells are from other plates', in these plates' spreads.
+    """Return the distance of a plate from other plates, in standard deviations between them.
 
-    Untreated or single-dose wells that fewer than so many of the others have are not compared.
+    It is the root mean square over the measures (or the embedding) of the differences between mean
+    wells. The larger value of untreated and single-dose wells is returned.
+
+    Parameters
+    ----------
+    plate
+        Plate of interest.
+    others
+        Plates for comparison.
+    min_plates
+        Kinds of wells that fewer of these plates have are not compared.
     """
     parts = []
     for wells in ("untreated", "single_dose"):
@@ -387,7 +434,11 @@ def _distance(plate: PlateFeatures, others: Sequence[PlateFeatures], min_plates:
 
 
 def _mean_well(plate: PlateFeatures, wells: str) -> Float64Array | None:
-    """Return the readout and the change since dosing of the mean untreated well, or of the mean single-dose well as it differs from that."""
+    """Return the readout and the change since dosing of the mean well of a kind.
+
+    ``wells`` is ``untreated`` or ``single_dose``; single-dose values are differences from untreated
+    wells. The result is None if the plate has no such wells.
+    """
     chosen = plate.untreated if wells == "untreated" else plate.single_dose
     if not chosen.any():
         return None

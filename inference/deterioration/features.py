@@ -1,4 +1,7 @@
-"""What a deterioration model looks at: how a well differs from its plate's untreated wells at the readout, and in its change since dosing."""
+"""Features of a deterioration model: differences of wells from the untreated wells of their plate.
+
+The differences are taken at the readout and in the change since dosing.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,22 +16,23 @@ from schemas.plate_map import Group
 from schemas.trajectory import Representation, Trajectories
 
 EMBEDDING_COMPONENTS = 12
+"""Number of principal components of an embedding."""
 MIN_POSITIVE_SHARE = 1e-3
-"""Of a feature's median: the floor under a logarithm."""
+"""Smallest value before a logarithm, as a fraction of the feature's untreated median."""
 
 
 @dataclass(frozen=True, eq=False)
 class PlateFeatures:
-    """A plate at dosing and at the readout; rows of wells that lack one of them are NaN."""
+    """Features of N wells before dosing and at the readout; NaN where an image is missing."""
 
     name: str
     wells: tuple[str, ...]  # N
     feature_names: tuple[str, ...]  # D
-    before: Float64Array  # (N, D) the last image up to dosing
+    before: Float64Array  # (N, D) last image up to dosing
     readout: Float64Array  # (N, D)
-    untreated: BoolArray  # (N,) and seen
-    single_dose: BoolArray  # (N,) and seen
-    has_both: BoolArray  # (N,)
+    untreated: BoolArray  # (N,), True for untreated wells with both images
+    single_dose: BoolArray  # (N,), True for single-dose wells with both images
+    has_both: BoolArray  # (N,), True for wells with tissue and both images
     embedding_dimension: int
     encoder_id: str
 
@@ -36,12 +40,12 @@ class PlateFeatures:
     def from_trajectories(
         cls, trajectories: Trajectories, *, dosing_day: int, readout_day: int
     ) -> "PlateFeatures":
-        """Take the two images from trajectories.
+        """Select the last image up to dosing and the readout image of each well.
 
         Raises
         ------
         ProfileError
-            If no untreated well has both.
+            If no untreated well has both images.
         """
         days = [day for day in trajectories.days if day <= dosing_day]
         before = np.full(trajectories.features[:, 0].shape, np.nan)
@@ -76,13 +80,7 @@ class PlateFeatures:
         )
 
     def check_comparable(self, other: "PlateFeatures") -> None:
-        """Make sure that both plates were looked at in the same way.
-
-        Raises
-        ------
-        ProfileError
-            If the features or the encoder are others.
-        """
+        """Raise ProfileError unless another plate has the same features and encoder."""
         if self.encoder_id != other.encoder_id:
             raise ProfileError(
                 self.name,
@@ -99,15 +97,22 @@ class PlateFeatures:
 
 @dataclass(frozen=True, eq=False)
 class FeatureSpace:
-    """How wells of any plate become rows of F numbers, settled on the plates that a model is learned from."""
+    """Transformation of the features of any plate to rows of F numbers.
+
+    It is fitted on training plates.
+    """
 
     representation: Representation
-    positive: BoolArray  # (M,) measures that are above 0 on every plate: their ratio to untreated wells says more than their difference
-    components: PCA | None  # of an embedding's differences; None without one
+    positive: BoolArray
+    """(M,): measures that are positive on every plate; for these, ratios to untreated wells are
+    used in addition to differences.
+    """
+    components: PCA | None
+    """Principal components of the embedding's differences; None without an embedding."""
 
     @classmethod
     def fit(cls, plates: Sequence[PlateFeatures], representation: Representation) -> "FeatureSpace":
-        """Learn which measures have ratios, and the main directions of an embedding."""
+        """Find the positive measures and the principal components of an embedding."""
         split = plates[0].embedding_dimension
         positive = np.ones(plates[0].readout.shape[1] - split, dtype=bool)
         for plate in plates:
@@ -125,7 +130,10 @@ class FeatureSpace:
         )
 
     def transform(self, plate: PlateFeatures) -> Float64Array:
-        """Return (N, F): differences from the untreated median, at the readout and of the change since dosing; NaN for wells that were not seen."""
+        """Return (N, F) differences from the untreated median, at the readout and since dosing.
+
+        Rows of wells without both images are NaN.
+        """
         split = plate.embedding_dimension
         readout, change = _differences(plate)
         rows: list[Float64Array] = []
@@ -141,6 +149,7 @@ class FeatureSpace:
         return features
 
     def _ratios(self, plate: PlateFeatures) -> list[Float64Array]:
+        """Return log ratios of positive measures to the untreated median: readout and change."""
         before, readout = (
             fill_missing(image, plate)[:, plate.embedding_dimension :][:, self.positive]
             for image in (plate.before, plate.readout)
@@ -157,7 +166,10 @@ class FeatureSpace:
 
 
 def fill_missing(image: Float64Array, plate: PlateFeatures) -> Float64Array:
-    """Return (N, D) with what is missing taken to be like the median untreated well; a feature no untreated well has is 0 in all wells."""
+    """Return (N, D) features with missing values replaced by the untreated median.
+
+    A feature that no untreated well has is 0 in all wells.
+    """
     finite = np.where(np.abs(image) < MAX_ABSOLUTE_VALUE, image, np.nan)
     untreated = finite[plate.untreated]
     has_values = np.isfinite(untreated).any(axis=0)
@@ -167,6 +179,7 @@ def fill_missing(image: Float64Array, plate: PlateFeatures) -> Float64Array:
 
 
 def _differences(plate: PlateFeatures) -> tuple[Float64Array, Float64Array]:
+    """Return (N, D) differences from the untreated median: at the readout and of the change."""
     before, readout = fill_missing(plate.before, plate), fill_missing(plate.readout, plate)
     change = readout - before
     return readout - np.median(readout[plate.untreated], axis=0), change - np.median(

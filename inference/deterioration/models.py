@@ -1,4 +1,7 @@
-"""From features of wells to percent of deterioration: five ways behind one port, of which the plates themselves choose."""
+"""Regression models that predict the percentage of deterioration from features of wells.
+
+All models implement one protocol; the calibration selects the best one.
+"""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -18,34 +21,48 @@ from sklearn.preprocessing import StandardScaler
 from schemas.arrays import Float64Array, IndexArray, Int64Array
 
 Predictor = Callable[[Float64Array], Float64Array]
-"""(N, F) features -> (N,) percent."""
+"""Function from (N, F) features to (N,) percent."""
 
 TREE_COUNT = 200
+"""Number of randomised trees."""
 MAX_WELLS_FOR_KERNEL = 240
-"""Wells that settle the widths of a Gaussian process; all wells teach it then."""
+"""Largest number of wells for the fit of kernel parameters; the final model uses all wells."""
 PAIRS_PER_PLATE = 1500
+"""Number of random pairs of wells per plate."""
 
 
 class DeteriorationModel(Protocol):
-    """Learns percent of deterioration from wells of several plates."""
+    """Model that is trained on the measured deterioration of wells of several plates."""
 
     def fit(
         self, features: Float64Array, percent: Float64Array, plates: Int64Array, seed: int
     ) -> Predictor:
-        """Learn from the (n, F) features and (n,) measured percent of wells; ``plates`` (n,) tells which share one. All are finite."""
+        """Train the model and return a function that predicts percent from features.
+
+        Parameters
+        ----------
+        features
+            (n, F) finite features.
+        percent
+            (n,) measured deterioration in percent.
+        plates
+            (n,) number of the plate of each well.
+        seed
+            Seed of random draws.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class RidgeModel:
-    """Ridge regression of standardised features; the strength by leave-one-out error."""
+    """Ridge regression of standardised features, with strength selected by leave-one-out error."""
 
     strengths: tuple[float, ...] = tuple(np.logspace(-1, 4, 11).tolist())
 
     def fit(
         self, features: Float64Array, percent: Float64Array, plates: Int64Array, seed: int
     ) -> Predictor:
-        """Learn as the port says."""
+        """Train the model; see :meth:`DeteriorationModel.fit`."""
         del plates, seed
         model = make_pipeline(StandardScaler(), RidgeCV(self.strengths)).fit(features, percent)
         return lambda wells: np.asarray(model.predict(wells))
@@ -58,7 +75,7 @@ class ExtraTreesModel:
     def fit(
         self, features: Float64Array, percent: Float64Array, plates: Int64Array, seed: int
     ) -> Predictor:
-        """Learn as the port says."""
+        """Train the model; see :meth:`DeteriorationModel.fit`."""
         del plates
         model = ExtraTreesRegressor(
             TREE_COUNT, min_samples_leaf=2, max_features=0.5, random_state=seed
@@ -73,7 +90,7 @@ class BoostingModel:
     def fit(
         self, features: Float64Array, percent: Float64Array, plates: Int64Array, seed: int
     ) -> Predictor:
-        """Learn as the port says."""
+        """Train the model; see :meth:`DeteriorationModel.fit`."""
         del plates
         model = GradientBoostingRegressor(
             n_estimators=150,
@@ -88,12 +105,12 @@ class BoostingModel:
 
 @dataclass(frozen=True)
 class GaussianProcessModel:
-    """A Gaussian process with one width, on standardised features."""
+    """Gaussian process with one length scale, on standardised features."""
 
     def fit(
         self, features: Float64Array, percent: Float64Array, plates: Int64Array, seed: int
     ) -> Predictor:
-        """Learn as the port says."""
+        """Train the model; see :meth:`DeteriorationModel.fit`."""
         del plates
         scaler = StandardScaler().fit(features)
         rows = scaler.transform(features)
@@ -104,7 +121,7 @@ class GaussianProcessModel:
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore", ConvergenceWarning
-            )  # a width or noise at the end of its range is an answer, too
+            )  # a parameter at the limit of its range is also a valid result
             fitted_kernel = (
                 GaussianProcessRegressor(kernel, normalize_y=True)
                 .fit(rows[chosen], percent[chosen])
@@ -118,15 +135,17 @@ class GaussianProcessModel:
 
 @dataclass(frozen=True)
 class PairwiseModel:
-    """A linear score that puts the worse of two wells of a plate above the better one, then stretched to percent.
+    """Linear score that orders the wells of each plate, followed by an isotonic map to percent.
 
-    Pairs of one plate share its assay's errors of scale (RankNet's loss with a linear score: Burges et al., ICML 2005); the stretch is isotonic.
+    Pairs of wells of one plate have the same scale error of the assay, so the order is more
+    reliable than the values. The score is fitted with the loss of RankNet: Burges et al., ICML
+    2005.
     """
 
     def fit(
         self, features: Float64Array, percent: Float64Array, plates: Int64Array, seed: int
     ) -> Predictor:
-        """Learn as the port says."""
+        """Train the model; see :meth:`DeteriorationModel.fit`."""
         rng = np.random.default_rng(seed)
         scaler = StandardScaler().fit(features)
         rows = scaler.transform(features)
@@ -151,21 +170,21 @@ class PairwiseModel:
 
 
 def _pairs_in_both_orders(wells: IndexArray, rng: np.random.Generator) -> IndexArray:
-    """Return (2, pairs): pairs of wells in both orders, so that neither side is the worse one by itself."""
+    """Return (2, pairs) random pairs of wells, each in both orders to balance the classes."""
     one, other = rng.choice(wells, (2, PAIRS_PER_PLATE))
     return np.stack([np.concatenate([one, other]), np.concatenate([other, one])])
 
 
 @dataclass(frozen=True)
 class MeanModel:
-    """The mean of several models, which is off by less than most of them where plates are few."""
+    """Mean of several models; its error is smaller than that of most of them if plates are few."""
 
     models: tuple[DeteriorationModel, ...]
 
     def fit(
         self, features: Float64Array, percent: Float64Array, plates: Int64Array, seed: int
     ) -> Predictor:
-        """Learn as the port says."""
+        """Train the model; see :meth:`DeteriorationModel.fit`."""
         predictions = [model.fit(features, percent, plates, seed) for model in self.models]
         return lambda wells: np.asarray(
             np.mean([predict(wells) for predict in predictions], axis=0)
@@ -179,9 +198,11 @@ SINGLE_MODELS: Mapping[str, DeteriorationModel] = {
     "process": GaussianProcessModel(),
     "pairwise": PairwiseModel(),
 }
+"""Models that are trained separately."""
 MEAN_OF_MODELS = "mean"
+"""Name of the mean of all single models."""
 MODELS: Mapping[str, DeteriorationModel] = {
     **SINGLE_MODELS,
     MEAN_OF_MODELS: MeanModel(tuple(SINGLE_MODELS.values())),
 }
-"""By the name that a card gives."""
+"""Models by the name in a calibration card."""

@@ -1,4 +1,4 @@
-"""The combinations of a plate, each beside the single agents it is made of, and what could not be said and why."""
+"""Excess of every combination of a plate over its single agents, or why it is missing."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +21,12 @@ FRACTION_NOTE = (
     "{score:.3g}). The Bliss excess depends on this choice; for highest single agent and Loewe it "
     "only changes the scale."
 )
+"""Note of a ranking without an assay, in which effects are not fractions."""
+STRONGEST_NOTE = (
+    "This combination is the strongest treatment of the plate and defines the effect of 1, so "
+    "there is no Bliss excess."
+)
+"""Reason for a missing Bliss excess: any expectation would be exceeded."""
 
 
 def evaluate_combinations(
@@ -30,14 +36,20 @@ def evaluate_combinations(
     fits: Mapping[Substance, LogisticFit],
     rng: np.random.Generator,
 ) -> tuple[tuple[Combination, ...], tuple[str, ...]]:
-    """Return what each combination of a plate does beyond its parts, and what a reader has to know.
+    """Return the excess of every combination of a plate, and notes for the reader.
 
     Parameters
     ----------
+    wells
+        Wells of the plate by treatment.
+    effect
+        Quantity of the effects.
     effects
-        Of every well that takes part.
+        Effect by well.
     fits
-        Of the compounds that respond.
+        Dose-response curves of the compounds that respond.
+    rng
+        Random generator of the Loewe errors.
     """
     combined = [key for key in wells.by_treatment if len(key) > 1]
     if not combined:
@@ -54,7 +66,7 @@ def evaluate_combinations(
         if effect is Effect.DETERIORATION
         else max((key for key in values if key), key=values.__getitem__)
     )
-    plate = _CombinationEvaluator(
+    evaluator = _CombinationEvaluator(
         wells, effect, means, {key: row for row, key in enumerate(order)}, strongest, fits
     )
     notes = (
@@ -62,24 +74,25 @@ def evaluate_combinations(
         if strongest is None
         else (FRACTION_NOTE.format(of=wells.names[strongest], score=values[strongest]),)
     )
-    return tuple(plate.combination(key, rng) for key in combined), notes
+    return tuple(evaluator.evaluate(key, rng) for key in combined), notes
 
 
 @dataclass(frozen=True, eq=False)
 class _CombinationEvaluator:
-    """What all combinations of a plate share."""
+    """Data that all combinations of a plate share."""
 
     wells: DosedWells
     effect: Effect
     means: MeanEffects
-    rows: Mapping[TreatmentKey, int]  # of the means
-    strongest: (
-        TreatmentKey | None
-    )  # whose effect counts as 1; None: an effect of 1 is a whole as it is
+    rows: Mapping[TreatmentKey, int]
+    """Index of each treatment in ``means``."""
+    strongest: TreatmentKey | None
+    """Treatment whose effect is the fraction 1; None if the effects are fractions already."""
     fits: Mapping[Substance, LogisticFit]
 
-    def combination(self, key: TreatmentKey, rng: np.random.Generator) -> Combination:
-        inputs = self._excess_inputs(key)
+    def evaluate(self, key: TreatmentKey, rng: np.random.Generator) -> Combination:
+        """Return the excess of one combination with the reasons for missing values."""
+        inputs = self._inputs(key)
         base = Combination(
             treatment=self.wells.names[key],
             wells=tuple(row.well for row in self.wells.by_treatment[key]),
@@ -101,14 +114,7 @@ class _CombinationEvaluator:
             for each in key
             if (each,) not in self.rows
         ]
-        strongest_note = (
-            [
-                "This combination is the strongest treatment of the plate and defines the effect "
-                "of 1, so there is no Bliss excess."
-            ]
-            if key == self.strongest
-            else []
-        )
+        strongest_note = [STRONGEST_NOTE] if key == self.strongest else []
         without_curve = [
             f"{each.substance.compound} alone has no rising dose-response curve, "
             "so there is no Loewe excess."
@@ -126,8 +132,8 @@ class _CombinationEvaluator:
         }
         return base.model_copy(update=found)
 
-    def _excess_inputs(self, key: TreatmentKey) -> ExcessInputs | str:
-        """Return what an excess rests on, or why there can be none."""
+    def _inputs(self, key: TreatmentKey) -> ExcessInputs | str:
+        """Return the mean effects for the excess of a combination, or why it is missing."""
         if UNTREATED not in self.rows:
             return "There are no untreated wells, which define the effect of 0."
         singles = [(each,) for each in key if (each,) in self.rows]
@@ -146,11 +152,12 @@ class _CombinationEvaluator:
         return inputs
 
     def _has_rising_curve(self, substance: Substance) -> bool:
+        """Return True if a compound has a curve whose effect increases with its dose."""
         fit = self.fits.get(substance)
         return fit is not None and fit.curve.top > fit.curve.bottom
 
     def _curves(self, key: TreatmentKey) -> tuple[Sequence[LogisticFit], Sequence[float]]:
-        """Return the single agents' curves, and the doses in their units."""
+        """Return the curves of the single agents, and their doses in the units of the curves."""
         return [self.fits[each.substance] for each in key], [
             each.in_unit(self.wells.units[each.substance]) for each in key
         ]

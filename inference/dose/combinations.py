@@ -1,4 +1,4 @@
-"""What a combination does beyond its parts: Bliss, highest single agent and Loewe, each with an interval and a test of no excess."""
+"""Excess of a combination over Bliss, highest-single-agent and Loewe expectations."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,30 +11,39 @@ from schemas.arrays import Float64Array
 from schemas.dose_response import Excess
 
 PSEUDO_WELLS = 4.0
-"""Few replicates do not know their own variance: it is shrunk towards that of all treatments as by so many wells more."""
+"""Weight, in wells, of the pooled variance in the variance of each treatment."""
 LOEWE_DRAWS = 400
+"""Number of random curves for the error of the Loewe expectation."""
 _BISECTION_STEPS = 40
 _UNTREATED_ROW, _COMBINATION_ROW, _FIRST_SINGLE_ROW = 0, 1, 2
 
 
 @dataclass(frozen=True, eq=False)
 class MeanEffects:
-    """Mean effects of equally treated wells, and how well each is known."""
+    """Mean effects of M treatments with the variances of the means."""
 
     values: Float64Array  # (M,)
     variances: Float64Array  # (M,) of the means
-    degrees_of_freedom: Float64Array  # (M,) degrees of freedom of those variances
+    degrees_of_freedom: Float64Array  # (M,) of the variances
 
     @classmethod
     def moderated(cls, wells: Sequence[Float64Array], untreated: int | None) -> "MeanEffects":
-        """Return the means of treatments of (n,) wells, each variance shrunk towards the pooled one (Smyth, Stat. Appl. Genet. Mol. Biol. 3, 2004, 3).
+        """Return the mean effects of treatments, with variances shrunk towards the pooled variance.
 
-        Wells with an effect vary more, so ``untreated``, the row of untreated wells, is not pooled unless nothing else has replicates.
-        Without any replicate nothing is known of the variance: it is infinite.
+        Smyth, Stat. Appl. Genet. Mol. Biol. 3, 2004, 3. Wells with an effect vary more, so
+        untreated wells are not pooled, unless no other treatment has replicates. Without replicates
+        the variance is infinite.
+
+        Parameters
+        ----------
+        wells
+            (n,) effects of the wells of each treatment.
+        untreated
+            Index of the untreated wells among the treatments, or None.
         """
-        squares = np.array([float(((of - of.mean()) ** 2).sum()) for of in wells])
-        counts = np.array([len(of) for of in wells], dtype=np.float64)
-        means = np.array([of.mean() for of in wells])
+        squares = np.array([float(((effects - effects.mean()) ** 2).sum()) for effects in wells])
+        counts = np.array([len(effects) for effects in wells], dtype=np.float64)
+        means = np.array([effects.mean() for effects in wells])
         treated = np.arange(len(wells)) != untreated
         pooled = treated if (counts[treated] > 1).any() else ~treated
         pooled_degrees = float((counts[pooled] - 1).sum())
@@ -51,40 +60,57 @@ class MeanEffects:
         )
 
     def select(self, rows: Sequence[int]) -> "MeanEffects":
-        """Return some of the means, in this order."""
+        """Return the mean effects of some treatments, in the order of their indices."""
         at = list(rows)
         return MeanEffects(self.values[at], self.variances[at], self.degrees_of_freedom[at])
 
 
 @dataclass(frozen=True, eq=False)
 class ExcessInputs:
-    """All that the excess of one combination rests on: untreated, combination, its single agents, and the strongest treatment where that is none of these."""
+    """Mean effects that determine the excess of one combination.
+
+    The treatments are: untreated, combination, single agents, and the strongest treatment if it is
+    none of these.
+    """
 
     means: MeanEffects
     single_count: int
-    full_row: (
-        int | None
-    )  # which of the means counts as an effect of 1; None: an effect of 1 is a whole as it is
+    """Number of single agents."""
+    full_row: int | None
+    """Index of the treatment whose effect is a fraction of 1; None if the effects are fractions
+    already.
+    """
 
     @property
     def scale(self) -> float:
-        """The difference of effects that is a fraction of 1."""
+        """Difference of effects that corresponds to a fraction of 1."""
         values = self.means.values
         return float(
             (1.0 if self.full_row is None else values[self.full_row]) - values[_UNTREATED_ROW]
         )
 
     def fractions(self, values: Float64Array) -> tuple[float, Float64Array]:
-        """Return the combination's and its single agents' effects beyond untreated wells (Abbott, J. Econ. Entomol. 18, 1925, 265)."""
-        whole = 1.0 if self.full_row is None else values[self.full_row]
-        beyond = (values - values[_UNTREATED_ROW]) / (whole - values[_UNTREATED_ROW])
+        """Return the effects of the combination and its single agents as fractions above 0.
+
+        Untreated wells have the fraction 0: Abbott, J. Econ. Entomol. 18, 1925, 265.
+
+        Parameters
+        ----------
+        values
+            (M,) mean effects.
+        """
+        full = 1.0 if self.full_row is None else values[self.full_row]
+        beyond = (values - values[_UNTREATED_ROW]) / (full - values[_UNTREATED_ROW])
         return float(beyond[_COMBINATION_ROW]), beyond[
             _FIRST_SINGLE_ROW : _FIRST_SINGLE_ROW + self.single_count
         ]
 
 
 def bliss_excess(inputs: ExcessInputs) -> Excess:
-    """Return the effect beyond independent action, 1 - Π (1 - f) (Bliss, Ann. Appl. Biol. 26, 1939, 585)."""
+    """Return the excess over independent action, 1 − Π (1 − f): Bliss, Ann.
+
+    Appl. Biol. 26, 1939, 585.
+    """
 
     def expected_effect(values: Float64Array) -> float:
         return float(1 - np.prod(1 - inputs.fractions(values)[1]))
@@ -97,9 +123,11 @@ def bliss_excess(inputs: ExcessInputs) -> Excess:
 
 
 def highest_single_agent_excess(inputs: ExcessInputs) -> Excess:
-    """Return the effect beyond the strongest of the single agents.
+    """Return the excess over the strongest single agent.
 
-    That is the least of the differences to each of them, so synergy needs all of them to be told from 0, and a loss any one, adjusted for their number.
+    It is the smallest of the differences to the single agents. So synergy requires that all
+    differences are significant, and antagonism requires one significant difference, adjusted for
+    their number.
     """
     combination, singles = inputs.fractions(inputs.means.values)
     differences = []
@@ -146,9 +174,22 @@ def loewe_excess(
     doses: Sequence[float],
     rng: np.random.Generator,
 ) -> Excess:
-    """Return the effect beyond dose additivity: the effect E with Σ dose / (dose of the single agent with effect E) = 1 (Loewe, Arzneim.-Forsch. 3, 1953, 285).
+    """Return the excess over dose additivity: Loewe, Arzneim.-Forsch. 3, 1953, 285.
 
-    A single agent adds nothing above its own top. The error of E is that of curves drawn from what the wells of the single agents leave open.
+    The expected effect E satisfies Σ dose / (dose of the single agent with effect E) = 1. A single
+    agent adds nothing above its own top. The error of E is estimated from random curves of the
+    single agents.
+
+    Parameters
+    ----------
+    inputs
+        Mean effects of the combination and of untreated wells.
+    fits
+        Curve of each single agent.
+    doses
+        Dose of each single agent in the combination, in the unit of its curve.
+    rng
+        Random generator of the curves.
     """
     curves = [
         tuple(
@@ -161,8 +202,8 @@ def loewe_excess(
     drawn = _additive_effect([fit.draw(LOEWE_DRAWS, rng) for fit in fits], doses)
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
-    of_curves = ((high - low) / (2 * t_distribution.isf(tail, np.inf))) ** 2
-    variances = np.array([inputs.means.variances[_COMBINATION_ROW], of_curves])
+    curve_variance = ((high - low) / (2 * t_distribution.isf(tail, np.inf))) ** 2
+    variances = np.array([inputs.means.variances[_COMBINATION_ROW], curve_variance])
     degrees_of_freedom = _satterthwaite(
         variances,
         np.array(
@@ -184,7 +225,15 @@ def loewe_excess(
 def _additive_effect(
     curves: Sequence[tuple[Float64Array, ...]], doses: Sequence[float]
 ) -> Float64Array:
-    """Return (N,): for each draw of (bottom, top, midpoint, hill) the effect at which the doses add up to one, by bisection."""
+    """Return (N,) additive effects, found by bisection.
+
+    Parameters
+    ----------
+    curves
+        For each single agent: bottom, top, midpoint and hill slope, each (N,).
+    doses
+        Dose of each single agent.
+    """
     low = np.min([bottom for bottom, *_ in curves], axis=0)
     high = np.max([np.maximum(bottom, top) for bottom, top, *_ in curves], axis=0)
     for _ in range(_BISECTION_STEPS):
@@ -214,24 +263,34 @@ def _dose_for_effect(
 
 
 def _propagate_errors(
-    means: MeanEffects, of: Callable[[Float64Array], float]
+    means: MeanEffects, function: Callable[[Float64Array], float]
 ) -> tuple[float, float, float]:
-    """Return a function of the means with its variance and degrees of freedom, by propagation of errors."""
+    """Return a function of the mean effects with its variance and degrees of freedom.
+
+    The variance follows from numerical derivatives by propagation of errors.
+    """
     step = 1e-5 * max(float(np.ptp(means.values)), 1e-9)
     gradient = np.array(
         [
-            (of(means.values + shift) - of(means.values - shift)) / (2 * step)
+            (function(means.values + shift) - function(means.values - shift)) / (2 * step)
             for shift in step * np.eye(len(means.values))
         ]
     )
     shares = np.where(
         gradient != 0, gradient**2 * np.where(gradient != 0, means.variances, 0.0), 0.0
     )
-    return of(means.values), float(shares.sum()), _satterthwaite(shares, means.degrees_of_freedom)
+    return (
+        function(means.values),
+        float(shares.sum()),
+        _satterthwaite(shares, means.degrees_of_freedom),
+    )
 
 
 def _satterthwaite(variances: Float64Array, degrees_of_freedom: Float64Array) -> float:
-    """Return the degrees of freedom of a sum of variances (Satterthwaite, Biometrics Bull. 2, 1946, 110)."""
+    """Return the degrees of freedom of a sum of variances: Satterthwaite, Biometrics Bull.
+
+    2, 1946, 110.
+    """
     total = float(variances.sum())
     if not 0 < total < np.inf:
         return float(degrees_of_freedom.min())
@@ -241,6 +300,7 @@ def _satterthwaite(variances: Float64Array, degrees_of_freedom: Float64Array) ->
 def _excess_with_interval(
     expected: float, excess: float, variance: float, degrees_of_freedom: float
 ) -> Excess:
+    """Return an excess with its 90 % interval and two-sided p-value."""
     spread = float(np.sqrt(variance))
     reach = _upper_quantile((1 - CONFIDENCE) / 2, degrees_of_freedom) * spread
     return Excess(
@@ -253,10 +313,12 @@ def _excess_with_interval(
 
 
 def _two_sided_p(difference: float, spread: float, degrees_of_freedom: float) -> float:
-    if spread <= 1e-12:  # noqa: PLR2004 - wells that agree to rounding
+    """Return the two-sided p-value of a difference with standard error ``spread``."""
+    if spread <= 1e-12:  # noqa: PLR2004 - wells are equal, except for rounding
         return 1.0 if abs(difference) <= 1e-9 else 0.0  # noqa: PLR2004 - as above
     return float(2 * t_distribution.sf(abs(difference) / spread, degrees_of_freedom))
 
 
 def _upper_quantile(tail: float, degrees_of_freedom: float) -> float:
+    """Return the quantile of the t distribution with an upper tail probability."""
     return float(t_distribution.isf(tail, degrees_of_freedom))

@@ -1,4 +1,4 @@
-"""What the wells of one compound say about its dose: a verdict, a curve and the doses of half effect, each with its interval."""
+"""Dose-response of one compound: verdict, curve and inhibitory doses with intervals."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,20 +17,29 @@ from schemas.dose_response import (
 )
 
 SIGNIFICANT_P = 0.05
+"""Largest p-value of a compound that responds."""
 HALF_EFFECT = 0.5
+"""Effect at the absolute IC50."""
 _SCANNED_DOSES = 241
+"""Number of doses that are tested for the interval of the absolute IC50."""
 _FRACTION_EFFECTS = (Effect.DETERIORATION, Effect.GROWTH_RATE)
+"""Effects that are fractions, so that they have an absolute IC50."""
 
 
 def fit_dose_response(
     compound: str, unit: str, effect: Effect, wells: Mapping[float, Sequence[tuple[str, float]]]
 ) -> tuple[DoseResponse, LogisticFit | None]:
-    """Return what is known of one compound, and the fit where it responds.
+    """Return the dose-response of one compound, and its fit if the compound responds.
 
     Parameters
     ----------
+    compound, unit
+        Name of the compound, and unit of its doses.
+    effect
+        Quantity of the effects.
     wells
-        By dose in ``unit``, 0 for untreated: each well's name and effect. Effects that are not finite are left out.
+        Name and effect of each well by dose in ``unit``; 0 = untreated. Effects that are not
+        finite are omitted.
     """
     effects_by_dose = {
         dose: [(well, value) for well, value in wells_of_dose if np.isfinite(value)]
@@ -55,7 +64,7 @@ def fit_dose_response(
         else None
     )
     responds = fit is not None and fit.p_flat <= SIGNIFICANT_P
-    known = DoseResponse(
+    response = DoseResponse(
         compound=compound,
         unit=unit,
         effect=effect,
@@ -70,16 +79,18 @@ def fit_dose_response(
         if fit and responds and effect in _FRACTION_EFFECTS
         else None,
     )
-    return known, fit if responds else None
+    return response, fit if responds else None
 
 
 def _verdict(levels: int, fit: LogisticFit | None) -> Response:
+    """Return the verdict from the number of dose levels and the fit."""
     if fit is None:
         return Response.TOO_FEW_DOSES if levels < PARAMETER_COUNT else Response.TOO_FEW_WELLS
     return Response.RESPONDS if fit.p_flat <= SIGNIFICANT_P else Response.NO_RESPONSE
 
 
 def _dose_point(dose: float, wells_of_dose: Sequence[tuple[str, float]]) -> DosePoint:
+    """Return the wells of one dose with their effects."""
     effects = tuple(float(value) for _, value in wells_of_dose)
     return DosePoint(
         amount=dose,
@@ -90,16 +101,17 @@ def _dose_point(dose: float, wells_of_dose: Sequence[tuple[str, float]]) -> Dose
 
 
 def _curve(fit: LogisticFit) -> Curve:
+    """Return the fitted curve with intervals; limits of the top that are not set are None."""
     (bottom_low, bottom_high), (top_low, top_high) = fit.effect_limits(0.0), fit.effect_limits(1.0)
     hill_low, hill_high = fit.hill_limits()
-    levels_off = fit.midpoint_limits()[1] is not None
+    is_top_limited = fit.midpoint_limits()[1] is not None
     rises = fit.curve.top > fit.curve.bottom
     return Curve(
         bottom=Estimate(value=fit.curve.bottom, low=bottom_low, high=bottom_high),
         top=Estimate(
             value=fit.curve.top,
-            low=top_low if levels_off or rises else None,
-            high=top_high if levels_off or not rises else None,
+            low=top_low if is_top_limited or rises else None,
+            high=top_high if is_top_limited or not rises else None,
         ),
         midpoint=fit.curve.midpoint,
         hill=Estimate(value=fit.curve.hill, low=hill_low, high=hill_high),
@@ -107,12 +119,13 @@ def _curve(fit: LogisticFit) -> Curve:
 
 
 def _relative_ic50(fit: LogisticFit) -> InhibitoryDose:
+    """Return the midpoint of the curve with its interval."""
     low, high = fit.midpoint_limits()
     return _inhibitory_dose(fit, fit.curve.midpoint, low, high)
 
 
 def _absolute_ic50(fit: LogisticFit) -> InhibitoryDose:
-    """Return where the curve passes an effect of 0.5, and every dose at which a curve that is not much worse passes it."""
+    """Return the dose with effect 0.5 and the range of doses where allowed curves have it."""
     lowest, highest = fit.levels.dose_range
     doses = np.geomspace(lowest, highest, _SCANNED_DOSES)
     reached = fit.curve.effect_at(doses) >= HALF_EFFECT
@@ -124,7 +137,7 @@ def _absolute_ic50(fit: LogisticFit) -> InhibitoryDose:
         else _dose_for_effect(fit, HALF_EFFECT)
     )
     possible = doses[fit.doses_reaching(HALF_EFFECT, doses)]
-    if not possible.size:  # known more finely than these doses tell
+    if not possible.size:  # the interval is narrower than the distance between the doses
         return _inhibitory_dose(
             fit, at, min(max(at, lowest), highest), min(max(at, lowest), highest)
         )
@@ -136,15 +149,16 @@ def _absolute_ic50(fit: LogisticFit) -> InhibitoryDose:
 def _dose_for_effect(fit: LogisticFit, effect: float) -> float:
     """Return the dose at which the curve has an effect between its bottom and top."""
     curve = fit.curve
-    share = (effect - curve.bottom) / (curve.top - curve.bottom)
-    return float(curve.midpoint * (share / (1 - share)) ** (1 / curve.hill))
+    fraction = (effect - curve.bottom) / (curve.top - curve.bottom)
+    return float(curve.midpoint * (fraction / (1 - fraction)) ** (1 / curve.hill))
 
 
 def _inhibitory_dose(
     fit: LogisticFit, at: float, low: float | None, high: float | None
 ) -> InhibitoryDose:
+    """Return a dose with its limits, or the outermost dose where it is beyond the doses."""
     lowest, highest = fit.levels.dose_range
-    if at >= highest * (1 - 1e-6):  # the midpoint is not looked for beyond the highest dose
+    if at >= highest * (1 - 1e-6):  # the largest midpoint of a fit is the highest dose
         return InhibitoryDose(bound=Bound.ABOVE_HIGHEST, amount=highest, low=low, high=None)
     if at < lowest:
         return InhibitoryDose(bound=Bound.BELOW_LOWEST, amount=lowest, low=None, high=high)

@@ -1,4 +1,4 @@
-"""Growth since dosing beside that of untreated wells: the GR value, which does not depend on how fast the tissue grows."""
+"""Growth-rate (GR) values: growth since dosing relative to the growth of untreated wells."""
 
 import numpy as np
 
@@ -7,12 +7,18 @@ from schemas.errors import ProfileError
 
 
 def untreated_growth(size_at_dosing: Float64Array, size_at_readout: Float64Array) -> float:
-    """Return by what factor untreated wells (N,) grew: the geometric mean.
+    """Return the geometric mean of the growth factors of untreated wells.
+
+    Parameters
+    ----------
+    size_at_dosing, size_at_readout
+        (N,) sizes of the untreated wells.
 
     Raises
     ------
     ProfileError
-        If they did not grow by more than they differ: a GR value would be mostly noise.
+        If the growth does not exceed the standard deviation between wells; GR values would then
+        be mostly noise.
     """
     log_growth = np.log(size_at_readout / size_at_dosing)
     spread = float(log_growth.std(ddof=1)) if len(log_growth) > 1 else np.inf
@@ -24,7 +30,8 @@ def untreated_growth(size_at_dosing: Float64Array, size_at_readout: Float64Array
         )
         raise ProfileError(
             "growth rate",
-            f"{found}; expected growth that exceeds the spread between wells (without it a GR value is not defined)",
+            f"{found}; expected growth that exceeds the spread between wells "
+            "(without it a GR value is not defined)",
         )
     return float(np.exp(log_growth.mean()))
 
@@ -32,26 +39,29 @@ def untreated_growth(size_at_dosing: Float64Array, size_at_readout: Float64Array
 def gr_value(
     size_at_dosing: Float64Array, size_at_readout: Float64Array, growth: float
 ) -> Float64Array:
-    """Return GR = 2^(log2(x / x0) / log2(untreated growth)) - 1: 1 = grows like untreated, 0 = stands still, -1 = gone.
+    """Return (N,) GR = 2^(log2(x / x0) / log2(untreated growth)) − 1.
 
-    Hafner et al., Nat. Methods 13 (2016) 521, with each well's own size at dosing as x0. Any power of a length serves as size: the exponent cancels.
+    1 = growth like untreated wells, 0 = no growth, −1 = no tissue. Hafner et al., Nat. Methods 13
+    (2016) 521, with the size of each well at dosing as x0. Any power of a length can be the size,
+    because the exponent cancels.
 
     Parameters
     ----------
     size_at_dosing, size_at_readout
-        (N,) in one unit, above 0; at readout 0 is a well whose tissue is gone.
+        (N,) sizes in one unit, above 0; at the readout, 0 means that the tissue is gone.
     growth
-        Factor by which untreated wells grew in the same time.
+        Growth factor of untreated wells in the same time.
 
     Raises
     ------
     ProfileError
-        If the untreated did not grow: the value is not defined.
+        If untreated wells did not grow; the value is then not defined.
     """
     if not growth > 1:
         raise ProfileError(
             "growth rate",
-            f"untreated wells grew by a factor of {growth:.3g}; expected more than 1 (without growth a GR value is not defined)",
+            f"untreated wells grew by a factor of {growth:.3g}; expected more than 1 "
+            "(without growth a GR value is not defined)",
         )
     ratio = size_at_readout / size_at_dosing
     log_ratio = np.log2(ratio, out=np.full(np.shape(ratio), -np.inf), where=ratio > 0)

@@ -1,4 +1,4 @@
-"""Four-parameter logistic curves of effect against dose, fitted so that everything the wells still allow is known beside the best curve."""
+"""Least-squares fits of four-parameter logistic curves to effects and doses, with intervals."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,19 +11,32 @@ from scipy.stats import t as t_distribution
 from schemas.arrays import BoolArray, Float64Array
 
 OptionalLimits = tuple[float | None, float | None]
+"""Lower and upper limit; None where the data do not set one."""
 
 CONFIDENCE = 0.90
+"""Confidence level of all intervals."""
 PARAMETER_COUNT = 4
+"""Parameters of the curve: bottom, top, midpoint, hill."""
 PSEUDO_WELLS = 3
+"""Weight, in wells, of the pooled variance in the variances of untreated and of treated wells."""
 HILL_LIMITS = (0.25, 8.0)
+"""Smallest and largest hill slope."""
 LOWEST_DOSE_OVER_MIDPOINT = 100.0
-"""A midpoint is looked for from the lowest dose over this number to the highest dose. Beyond the highest, the curve between the doses keeps its shape and only
-its top runs away; below the lowest, the shape at the lowest dose still tells."""
+"""Ratio of the lowest dose to the smallest midpoint; the largest midpoint is the highest dose.
+
+For a midpoint above the highest dose, the curve between the doses keeps its shape and only its top
+increases. For a midpoint below the lowest dose, the shape at the lowest dose is still informative.
+"""
 _GRID_SHAPE = (65, 33)
+"""Number of midpoints and hill slopes of the grid."""
 _MAX_ZOOMS = 8
+"""Largest number of steps in which the grid is adapted to the allowed parameters."""
 _REFINEMENT_STEPS = 24
+"""Number of steps in which the best parameters are refined."""
 _FINE_OFFSETS = np.linspace(-1.0, 1.0, 7)
+"""Offsets of the refinement grid, in units of its size."""
 _GRID_CONFIDENCE = 0.999
+"""Confidence level of the region that the grid covers."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +49,7 @@ class Logistic:
     hill: float
 
     def effect_at(self, doses: Float64Array) -> Float64Array:
-        """Return the effect of each dose, 0 or more."""
+        """Return the effects of doses; dose 0 has the effect ``bottom``."""
         return self.bottom + (self.top - self.bottom) * _risen_fraction(
             _log_doses(doses), np.log(self.midpoint), np.log(self.hill)
         )
@@ -44,17 +57,21 @@ class Logistic:
 
 @dataclass(frozen=True, eq=False)
 class DoseLevels:
-    """The wells of one compound by dose: all that a curve of equally good wells depends on."""
+    """Wells of one compound, summarised by L dose levels, which is sufficient to fit a curve."""
 
-    doses: Float64Array  # (L,), ascending; 0 is untreated
-    means: Float64Array  # (L,)
-    counts: Float64Array  # (L,) wells
-    weights: Float64Array  # (L,) counts over the variance of a well, in units of the mean variance
-    within_squares: float  # weighted sum of squares of wells about the mean of their dose
+    doses: Float64Array  # (L,), ascending; 0 = untreated
+    means: Float64Array  # (L,) mean effects
+    counts: Float64Array  # (L,) number of wells
+    weights: Float64Array  # (L,) counts / variance of a well, relative to the pooled variance
+    within_squares: float
+    """Weighted sum of squares of the wells around the mean of their dose."""
 
     @classmethod
     def from_wells(cls, doses: Float64Array, effects: Float64Array) -> "DoseLevels":
-        """Gather wells by dose; those without a finite effect are left out."""
+        """Summarise the doses and effects of wells, each (n,).
+
+        Effects that are not finite are omitted.
+        """
         finite = np.isfinite(effects)
         distinct, inverse, counts = np.unique(
             doses[finite], return_inverse=True, return_counts=True
@@ -71,69 +88,75 @@ class DoseLevels:
 
     @property
     def wells(self) -> int:
-        """How many wells there are."""
+        """Number of wells."""
         return int(self.counts.sum())
 
     @property
     def mean(self) -> float:
-        """The mean of all wells: the best flat line."""
+        """Weighted mean of all wells: the best flat line."""
         return float(self.weights @ self.means / self.weights.sum())
 
     @property
     def total_squares(self) -> float:
-        """The sum of squares of all wells about their mean: what a flat line leaves."""
+        """Weighted sum of squares of all wells around their mean: the residual of a flat line."""
         return self.within_squares + float(self.weights @ (self.means - self.mean) ** 2)
 
     @property
     def dose_range(self) -> tuple[float, float]:
-        """The lowest and the highest dose above 0."""
+        """Lowest and highest dose above 0."""
         above = self.doses[self.doses > 0]
         return float(above[0]), float(above[-1])
 
 
 @dataclass(frozen=True, eq=False)
 class GridCells:
-    """For each midpoint and hill (C,), the bottom and top that fit best: those enter linearly (Golub and Pereyra, SIAM J. Numer. Anal. 10, 1973, 413)."""
+    """Best bottom and top for each of C pairs of midpoint and hill slope.
 
-    log_midpoint: Float64Array
-    log_hill: Float64Array
-    share: Float64Array  # mean over the wells of how far the curve has risen, 0…1
-    information: Float64Array  # sum of squares of that share about its mean
-    rise: Float64Array  # top − bottom
-    residual: Float64Array  # sum of squares
-    mean: float
-    weight: float  # of all wells
+    Bottom and top are linear parameters (Golub and Pereyra, SIAM J. Numer. Anal. 10, 1973, 413).
+    The risen fraction of a curve is 0 at its bottom and 1 at its top.
+    """
+
+    log_midpoint: Float64Array  # (C,)
+    log_hill: Float64Array  # (C,)
+    mean_fraction: Float64Array  # (C,) weighted mean of the risen fraction over the wells
+    information: Float64Array  # (C,) weighted sum of squares of the risen fraction around its mean
+    rise: Float64Array  # (C,) top − bottom
+    residual: Float64Array  # (C,) weighted sum of squares
+    mean: float  # weighted mean effect
+    weight: float  # total weight of the wells
 
     @classmethod
     def fit(
         cls, levels: DoseLevels, log_midpoint: Float64Array, log_hill: Float64Array
     ) -> "GridCells":
-        """Fit bottom and top in each cell."""
-        shape = _risen_fraction(_log_doses(levels.doses), log_midpoint[:, None], log_hill[:, None])
+        """Fit bottom and top for each pair of log midpoint and log hill slope, each (C,)."""
+        risen = _risen_fraction(_log_doses(levels.doses), log_midpoint[:, None], log_hill[:, None])
         weight = float(levels.weights.sum())
-        share = shape @ levels.weights / weight
-        deviation = shape - share[:, None]
+        mean_fraction = risen @ levels.weights / weight
+        deviation = risen - mean_fraction[:, None]
         information = np.maximum(deviation**2 @ levels.weights, 1e-12 * weight)
         covariance = deviation @ (levels.weights * (levels.means - levels.mean))
         rise = covariance / information
         residual = np.maximum(levels.total_squares - rise * covariance, 0.0)
-        return cls(log_midpoint, log_hill, share, information, rise, residual, levels.mean, weight)
+        return cls(
+            log_midpoint, log_hill, mean_fraction, information, rise, residual, levels.mean, weight
+        )
 
-    def effect_at_fraction(self, share: Float64Array | float) -> Float64Array:
-        """Return each cell's effect where its curve has risen by a share: 0 is the bottom, 1 the top."""
-        return np.asarray(self.mean + self.rise * (share - self.share))
+    def effect_at(self, fraction: Float64Array | float) -> Float64Array:
+        """Return (C,) effects at a risen fraction."""
+        return np.asarray(self.mean + self.rise * (fraction - self.mean_fraction))
 
-    def effect_variance(self, share: Float64Array | float) -> Float64Array:
-        """Return the variance of that effect over the variance of a well."""
-        return np.asarray(1 / self.weight + (share - self.share) ** 2 / self.information)
+    def effect_variance(self, fraction: Float64Array | float) -> Float64Array:
+        """Return (C,) variances of the effect at a risen fraction, relative to that of a well."""
+        return np.asarray(1 / self.weight + (fraction - self.mean_fraction) ** 2 / self.information)
 
     def with_residual_up_to(self, limit: float) -> "GridCells":
-        """Return the cells whose residual is not above a limit."""
+        """Return the cells whose residual does not exceed a limit."""
         kept = self.residual <= limit
         return GridCells(
             self.log_midpoint[kept],
             self.log_hill[kept],
-            self.share[kept],
+            self.mean_fraction[kept],
             self.information[kept],
             self.rise[kept],
             self.residual[kept],
@@ -144,12 +167,14 @@ class GridCells:
 
 @dataclass(frozen=True, eq=False)
 class LogisticFit:
-    """The best curve, and every curve that is not much worse."""
+    """Best curve of a compound, and all curves that fit nearly as well."""
 
     curve: Logistic
     levels: DoseLevels
-    residual: float  # sum of squares about the best curve
-    p_flat: float  # of the extra-sum-of-squares F test against a flat line
+    residual: float
+    """Weighted sum of squares of the best curve."""
+    p_flat: float
+    """p-value of the extra-sum-of-squares F test against a flat line."""
 
     @property
     def degrees_of_freedom(self) -> int:
@@ -158,7 +183,7 @@ class LogisticFit:
 
     @cached_property
     def cells(self) -> GridCells:
-        """A grid of midpoint by hill, _GRID, as wide as all that the wells allow."""
+        """Grid of midpoint and hill slope that covers all allowed parameters."""
         window = _search_limits(self.levels)
         cells = _grid(self.levels, *window)
         for _ in range(_MAX_ZOOMS):
@@ -169,7 +194,7 @@ class LogisticFit:
         return cells
 
     def midpoint_limits(self) -> OptionalLimits:
-        """Return the profile-likelihood interval of the midpoint; None for an end that lies beyond the doses tested."""
+        """Return the profile-likelihood limits of the midpoint; None beyond the doses."""
         lowest, highest = self.levels.dose_range
         low, high = self._crossings(self.cells.log_midpoint, 0)
         return (None if low <= np.log(lowest) else float(np.exp(low))), (
@@ -177,39 +202,40 @@ class LogisticFit:
         )
 
     def hill_limits(self) -> OptionalLimits:
-        """Return the profile-likelihood interval of the hill slope; None for an end that the wells do not limit."""
+        """Return the profile-likelihood limits of the hill slope; None for limits not set."""
         low, high = np.exp(self._crossings(self.cells.log_hill, 1))
         return (None if low <= HILL_LIMITS[0] * 1.001 else float(low)), (
             None if high >= HILL_LIMITS[1] * 0.999 else float(high)
         )
 
-    def effect_limits(self, share: float) -> tuple[float, float]:
-        """Return the profile-likelihood interval of the effect where the curve has risen by a share: 0 is the bottom, 1 the top."""
+    def effect_limits(self, fraction: float) -> tuple[float, float]:
+        """Return the profile-likelihood interval of the effect at a risen fraction."""
         cells = self.cells.with_residual_up_to(self._limit)
         if not len(cells.residual):
-            at_best = self.curve.bottom + share * (self.curve.top - self.curve.bottom)
+            at_best = self.curve.bottom + fraction * (self.curve.top - self.curve.bottom)
             return at_best, at_best
-        reach = np.sqrt(cells.effect_variance(share) * (self._limit - cells.residual))
-        effect = cells.effect_at_fraction(share)
+        reach = np.sqrt(cells.effect_variance(fraction) * (self._limit - cells.residual))
+        effect = cells.effect_at(fraction)
         return float((effect - reach).min()), float((effect + reach).max())
 
     def doses_reaching(self, effect: float, doses: Float64Array) -> BoolArray:
-        """Return which of the doses may be where the curve reaches an effect: where a curve held to it is not much worse than the best."""
+        """Return a mask of the doses at which an allowed curve may have an effect."""
         cells = self.cells.with_residual_up_to(self._limit)
         if not len(cells.residual):
             return np.zeros(len(doses), dtype=bool)
-        share = _risen_fraction(_log_doses(doses)[:, None], cells.log_midpoint, cells.log_hill)
+        fraction = _risen_fraction(_log_doses(doses)[:, None], cells.log_midpoint, cells.log_hill)
         constrained = cells.residual + (
-            effect - cells.effect_at_fraction(share)
-        ) ** 2 / cells.effect_variance(share)
+            effect - cells.effect_at(fraction)
+        ) ** 2 / cells.effect_variance(fraction)
         return np.asarray(constrained.min(axis=1) <= self._limit)
 
     def draw(
         self, count: int, rng: np.random.Generator
     ) -> tuple[Float64Array, Float64Array, Float64Array, Float64Array]:
-        """Return bottoms, tops, midpoints and hills, each (count,), drawn from what the wells leave open.
+        """Draw curves from the posterior; return bottoms, tops, midpoints and hills, each (count,).
 
-        The posterior under flat priors on bottom, top, log midpoint, log hill and log variance, on the grid.
+        The priors of bottom, top, log midpoint, log hill and log variance are flat. Midpoints and
+        hill slopes are drawn from the grid.
         """
         cells = self.cells
         floor = max(self.residual, np.finfo(float).tiny)
@@ -223,7 +249,7 @@ class LogisticFit:
         rise = cells.rise[drawn] + spread * rng.standard_normal(count) / np.sqrt(
             cells.information[drawn]
         )
-        bottom = middle - rise * cells.share[drawn]
+        bottom = middle - rise * cells.mean_fraction[drawn]
         return (
             bottom,
             bottom + rise,
@@ -233,10 +259,19 @@ class LogisticFit:
 
     @property
     def _limit(self) -> float:
+        """Largest residual of an allowed curve."""
         return _residual_limit(self.residual, self.degrees_of_freedom, CONFIDENCE)
 
     def _crossings(self, axis_values: Float64Array, axis: int) -> tuple[float, float]:
-        """Return where the residual, least over the other parameter, passes the limit on the way out from the best curve."""
+        """Return the limits where the profile of one parameter crosses the largest residual.
+
+        Parameters
+        ----------
+        axis_values
+            (C,) values of the parameter in the grid.
+        axis
+            0 for the midpoint, 1 for the hill slope.
+        """
         values = np.unique(axis_values)
         profile = self.cells.residual.reshape(_GRID_SHAPE).min(axis=1 - axis)
         best = float(np.log((self.curve.midpoint, self.curve.hill)[axis]))
@@ -249,13 +284,16 @@ class LogisticFit:
 
 
 def fit_logistic(levels: DoseLevels) -> LogisticFit:
-    """Fit a four-parameter logistic by least squares to at least 4 dose levels (0 counts) and more wells than parameters."""
+    """Fit a four-parameter logistic curve by weighted least squares.
+
+    At least four dose levels (0 included) and more wells than parameters are required.
+    """
     lower, upper = _search_limits(levels)
     log_midpoint, log_hill, residual = _refine(levels, _grid(levels, lower, upper), lower, upper)
     cell = GridCells.fit(levels, np.array([log_midpoint]), np.array([log_hill]))
     curve = Logistic(
-        float(cell.effect_at_fraction(0.0)[0]),
-        float(cell.effect_at_fraction(1.0)[0]),
+        float(cell.effect_at(0.0)[0]),
+        float(cell.effect_at(1.0)[0]),
         float(np.exp(log_midpoint)),
         float(np.exp(log_hill)),
     )
@@ -263,9 +301,10 @@ def fit_logistic(levels: DoseLevels) -> LogisticFit:
 
 
 def _p_against_flat(levels: DoseLevels, residual: float) -> float:
-    """Return the p-value of the F test: 3 more parameters than a flat line."""
+    """Return the p-value of the F test against a flat line, which has three parameters less."""
     flat, degrees_of_freedom = levels.total_squares, levels.wells - PARAMETER_COUNT
-    if flat <= 1e-12 * (levels.weights @ levels.means**2):  # all wells are equal but for rounding
+    # all wells are equal, except for rounding
+    if flat <= 1e-12 * (levels.weights @ levels.means**2):
         return 1.0
     ratio = (flat - residual) / (PARAMETER_COUNT - 1) / max(residual / degrees_of_freedom, 1e-300)
     return float(f_distribution.sf(ratio, PARAMETER_COUNT - 1, degrees_of_freedom))
@@ -274,9 +313,17 @@ def _p_against_flat(levels: DoseLevels, residual: float) -> float:
 def _relative_precision(
     squares: Float64Array, degrees_of_freedom: Float64Array, treated: BoolArray
 ) -> Float64Array:
-    """Return (L,): the pooled variance of a well over its own, where untreated wells and treated ones may vary differently.
+    """Return (L,) precision of a well at each dose, relative to the pooled precision.
 
-    Wells with an effect vary more. Each of the two variances is moderated by pseudo-wells of the pooled one.
+    The precision is 1 / variance. Wells with an effect vary more, so untreated and treated wells
+    have different variances. Each is moderated by pseudo-wells with the pooled variance.
+
+    Parameters
+    ----------
+    squares, freedom
+        (L,) sums of squares within each dose, and their degrees of freedom.
+    treated
+        (L,), True for doses above 0.
     """
     pooled = squares.sum() / max(degrees_of_freedom.sum(), 1.0)
     if pooled <= 0:
@@ -287,7 +334,7 @@ def _relative_precision(
 
 
 def _search_limits(levels: DoseLevels) -> tuple[Float64Array, Float64Array]:
-    """Return the lower and upper end of log midpoint and log hill."""
+    """Return the lower and upper limits of log midpoint and log hill slope, each (2,)."""
     lowest, highest = levels.dose_range
     return np.log([lowest / LOWEST_DOSE_OVER_MIDPOINT, HILL_LIMITS[0]]), np.log(
         [highest, HILL_LIMITS[1]]
@@ -295,6 +342,7 @@ def _search_limits(levels: DoseLevels) -> tuple[Float64Array, Float64Array]:
 
 
 def _grid(levels: DoseLevels, lower: Float64Array, upper: Float64Array) -> GridCells:
+    """Return the cells of a regular grid between the limits."""
     log_midpoint, log_hill = (
         np.linspace(*ends) for ends in zip(lower, upper, _GRID_SHAPE, strict=True)
     )
@@ -305,7 +353,11 @@ def _grid(levels: DoseLevels, lower: Float64Array, upper: Float64Array) -> GridC
 def _refine(
     levels: DoseLevels, cells: GridCells, lower: Float64Array, upper: Float64Array
 ) -> tuple[float, float, float]:
-    """Return log midpoint, log hill and residual of the best curve: around the best cell, ever finer small grids, each moved to the best of the one before."""
+    """Return log midpoint, log hill slope and residual of the best curve.
+
+    Small grids around the best cell become finer in each step. Each grid is centred on the best
+    cell of the previous one.
+    """
     reach = 2 * (upper - lower) / (np.array(_GRID_SHAPE) - 1)
     best = int(np.argmin(cells.residual))
     at = np.array([cells.log_midpoint[best], cells.log_hill[best]])
@@ -317,9 +369,9 @@ def _refine(
         best = int(np.argmin(cells.residual))
         before, at = at, np.array([cells.log_midpoint[best], cells.log_hill[best]])
         if np.all(np.abs(at - before) < 0.9 * reach):
-            reach = (
-                reach / 3
-            )  # the best lies inside; at the edge of the small grid, it is followed first
+            # The best cell is inside; a best cell at the edge is followed before the grid becomes
+            # finer.
+            reach = reach / 3
     return float(at[0]), float(at[1]), float(cells.residual[best])
 
 
@@ -329,7 +381,7 @@ def _shrink_window(
     degrees_of_freedom: int,
     window: tuple[Float64Array, Float64Array],
 ) -> tuple[Float64Array, Float64Array]:
-    """Return the smallest box around the cells that the wells allow, with a cell of margin."""
+    """Return the limits of the smallest box around the allowed cells, with a margin of one cell."""
     near = cells.with_residual_up_to(
         max(
             _residual_limit(residual, degrees_of_freedom, _GRID_CONFIDENCE),
@@ -344,7 +396,7 @@ def _shrink_window(
 
 
 def _residual_limit(residual: float, degrees_of_freedom: int, confidence: float) -> float:
-    """Return the largest residual of a curve with one parameter held that the wells still allow."""
+    """Return the largest residual of an allowed curve with one fixed parameter."""
     return residual * (
         1
         + float(t_distribution.ppf((1 + confidence) / 2, degrees_of_freedom)) ** 2
@@ -355,6 +407,7 @@ def _residual_limit(residual: float, degrees_of_freedom: int, confidence: float)
 def _interpolate_crossing(
     values: Float64Array, profile: Float64Array, inside: int, step: int, limit: float
 ) -> float:
+    """Return the parameter value between two grid points at which the profile crosses the limit."""
     outside = inside + step
     if not 0 <= outside < len(values):
         return float(values[inside])
@@ -365,9 +418,10 @@ def _interpolate_crossing(
 def _risen_fraction(
     log_dose: Float64Array, log_midpoint: Float64Array | float, log_hill: Float64Array | float
 ) -> Float64Array:
+    """Return the risen fraction of a curve at log doses: 0 at the bottom, 1 at the top."""
     return np.asarray(expit(np.exp(log_hill) * (log_dose - log_midpoint)))
 
 
 def _log_doses(doses: Float64Array) -> Float64Array:
-    """Return log doses; of 0, minus infinity."""
+    """Return the logarithms of doses; minus infinity for dose 0."""
     return np.log(doses, out=np.full(doses.shape, -np.inf), where=doses > 0)
