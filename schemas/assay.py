@@ -50,36 +50,13 @@ def parse_assay(text: str, *, plate: str, wells: Collection[str], name: str) -> 
         If the text is not valid. The message lists every problem with file, line, value and
         expectation.
     """
-    reader = csv.DictReader(
-        io.StringIO(text.removeprefix("\ufeff"), newline="")
-    )  # newline="": the csv module accepts the line ends of every system
+    # newline="": the csv module accepts the line ends of every system.
+    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""))
     if reader.fieldnames is None or sorted(map(str.strip, reader.fieldnames)) != sorted(COLUMNS):
         raise PlateMapError(
             name, f"line 1 has columns {reader.fieldnames}; expected {','.join(COLUMNS)}"
         )
-    values: dict[str, float] = {}
-    problems: list[str] = []
-    for row in reader:
-        if None in row:
-            problems.append(
-                f"line {reader.line_num}: {len(row[None]) + len(COLUMNS)} values; "
-                f"expected {len(COLUMNS)} (a decimal point, not a comma)"
-            )
-            continue
-        cells = {key.strip(): (value or "").strip() for key, value in row.items()}
-        try:
-            well, value = (
-                _parse_assay_well(cells["well"], wells),
-                _parse_percent(cells["viability_percent"]),
-            )
-        except ValueError as error:
-            problems.append(f"line {reader.line_num}: {error}")
-            continue
-        if well in values:
-            problems.append(
-                f"line {reader.line_num}: well {well} occurs twice; expected each well once"
-            )
-        values[well] = value
+    values, problems = _parse_rows(reader, wells)
     if not problems and len(values) < MIN_WELLS:
         problems.append(f"{len(values)} wells; expected at least {MIN_WELLS}")
     if not problems and len(set(values.values())) == 1:
@@ -90,6 +67,33 @@ def parse_assay(text: str, *, plate: str, wells: Collection[str], name: str) -> 
     if problems:
         raise PlateMapError(name, "; ".join(problems))
     return Assay(plate=plate, viability_percent=values)
+
+
+def _parse_rows(
+    reader: "csv.DictReader[str]", wells: Collection[str]
+) -> tuple[dict[str, float], list[str]]:
+    """Return the viability by well, and a description of every wrong row."""
+    values: dict[str, float] = {}
+    problems: list[str] = []
+    for row in reader:
+        line = reader.line_num
+        if None in row:
+            problems.append(
+                f"line {line}: {len(row[None]) + len(COLUMNS)} values; "
+                f"expected {len(COLUMNS)} (a decimal point, not a comma)"
+            )
+            continue
+        cells = {key.strip(): (value or "").strip() for key, value in row.items()}
+        try:
+            well = _parse_assay_well(cells["well"], wells)
+            value = _parse_percent(cells["viability_percent"])
+        except ValueError as error:
+            problems.append(f"line {line}: {error}")
+            continue
+        if well in values:
+            problems.append(f"line {line}: well {well} occurs twice; expected each well once")
+        values[well] = value
+    return values, problems
 
 
 def _parse_assay_well(text: str, wells: Collection[str]) -> str:

@@ -51,20 +51,13 @@ class RidgeForecaster:
         past_mean, readout_mean = past.mean(axis=0), readout.mean(axis=0)
         plates = [EarlierWells(past - past_mean, readout - readout_mean), *earlier]
         wells = [len(plate.past) for plate in plates]
-        inputs, outputs = (
-            np.concatenate([plate.past for plate in plates]),
-            np.concatenate([plate.readout for plate in plates]),
-        )
-        similarity, mean_leverage = (
-            np.repeat([plate.similarity for plate in plates], wells),
-            np.repeat(np.divide(1, wells), wells),
-        )
+        inputs = np.concatenate([plate.past for plate in plates])
+        outputs = np.concatenate([plate.readout for plate in plates])
+        similarity = np.repeat([plate.similarity for plate in plates], wells)
+        mean_leverage = np.repeat(np.divide(1, wells), wells)
         is_own = np.arange(len(inputs)) < len(past)
-        best, best_error, best_slope = (
-            np.zeros_like(readout),
-            np.inf,
-            np.zeros((past.shape[1], readout.shape[1])),
-        )
+        best_errors, best_error = np.zeros_like(readout), np.inf
+        best_slope = np.zeros((past.shape[1], readout.shape[1]))
         for share in self.shares if earlier else (0.0,):
             weights = np.where(is_own, 1.0, share * similarity)
             variance, directions = np.linalg.eigh((inputs.T * weights) @ inputs)
@@ -87,14 +80,11 @@ class RidgeForecaster:
                 )[:, None]
                 error = float(similarity @ (errors**2).sum(axis=1))
                 if error < best_error:
-                    best, best_error, best_slope = (
-                        errors[: len(past)],
-                        error,
-                        directions @ slope + persistence * np.eye(*slope.shape),
-                    )
+                    best_errors, best_error = errors[: len(past)], error
+                    best_slope = directions @ slope + persistence * np.eye(*slope.shape)
         return Forecast(
             predict=lambda wells: readout_mean + (wells - past_mean) @ best_slope,
-            left_out=readout - best,
+            left_out=readout - best_errors,
         )
 
 

@@ -73,21 +73,7 @@ def find_place_effects(
     spread = centred.std(axis=0)
     standard = np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0)
     whitened = residuals.of_all_wells[untreated] @ residuals.noise.whitening.T
-    whitened = whitened - whitened.mean(axis=0)
-
-    def explained_squares(order: IndexArray) -> Float64Array:
-        return np.asarray(((standard[order].T @ whitened) ** 2).sum(axis=1))
-
-    observed = explained_squares(np.arange(len(standard)))
-    permuted = np.array(
-        [explained_squares(rng.permutation(len(standard))) for _ in range(PERMUTATIONS)]
-    )
-    p_values = (1 + (permuted >= observed).sum(axis=0)) / (1 + PERMUTATIONS)
-    significant = [
-        number
-        for number, _ in enumerate(PositionFactor)
-        if observed[number] > ROUNDING_ERROR and p_values[number] <= SIGNIFICANCE_LEVEL
-    ]
+    significant = _significant_factors(standard, whitened - whitened.mean(axis=0), rng)
     if not significant:
         return PlaceEffects((), None, block)
     # Scaled like the widest direction of the past, so that the penalty of the forecast shrinks the
@@ -101,6 +87,33 @@ def find_place_effects(
     return PlaceEffects(
         tuple(tuple(PositionFactor)[number] for number in significant), covariates, block
     )
+
+
+def _significant_factors(
+    factors: Float64Array, residual: Float64Array, rng: np.random.Generator
+) -> list[int]:
+    """Return the indices of the factors that explain residuals significantly.
+
+    Parameters
+    ----------
+    factors
+        (n, F) standardised factors of untreated wells.
+    residual
+        (n, K) centred and whitened residuals of these wells.
+    rng
+        Random generator of the permutations.
+    """
+
+    def explained_squares(order: IndexArray) -> Float64Array:
+        return np.asarray(((factors[order].T @ residual) ** 2).sum(axis=1))
+
+    observed = explained_squares(np.arange(len(factors)))
+    permuted = np.array(
+        [explained_squares(rng.permutation(len(factors))) for _ in range(PERMUTATIONS)]
+    )
+    p_values = (1 + (permuted >= observed).sum(axis=0)) / (1 + PERMUTATIONS)
+    significant = (observed > ROUNDING_ERROR) & (p_values <= SIGNIFICANCE_LEVEL)
+    return np.flatnonzero(significant).tolist()
 
 
 def position_factors(wells: tuple[str, ...]) -> Float64Array:

@@ -77,9 +77,10 @@ class _Projection:
     embedded: int
     """Number of kept features, from the first, that are an embedding."""
     directions: Float64Array  # (kept, K)
+    centre: Float64Array  # (K,) mean of the projected rows of the fit
 
     def project(self, rows: Float64Array) -> Float64Array:
-        """Return (…, K) positions of rows (…, D) of differences; missing differences count as 0."""
+        """Return (…, K) projections of differences (…, D); missing differences count as 0."""
         return (
             _scale(
                 np.nan_to_num(rows[..., self.kept], nan=0.0, posinf=0.0, neginf=0.0),
@@ -88,6 +89,10 @@ class _Projection:
             )
             @ self.directions
         )
+
+    def position(self, rows: Float64Array) -> Float64Array:
+        """Return (…, K) positions of rows (…, D) relative to the centre."""
+        return np.asarray(self.project(rows) - self.centre)
 
     def project_unclipped(self, row: Float64Array) -> Float64Array:
         """Return the (K,) position of a difference (D,) of all wells together, without clipping."""
@@ -130,17 +135,16 @@ def reduce_plate(
     _check_comparable(trajectories, others)
     past = _pre_dose_differences(trajectories, wells, before, after[-1], sequence_model)
     differences = [_differences_from_median(trajectories.on(day)[wells]) for day in after]
-    projection, centre, notes = _fit_projection(
+    projection, notes = _fit_projection(
         np.concatenate([past, differences[-1]]), len(past), trajectories
     )
-    before_features = (trajectories.on(day)[wells] for day in reversed(before))
-    origin = _median(next(rows for rows in before_features if usable_rows(rows).any()))
+    origin = _last_pre_dose_median(trajectories, wells, before)
     positions, last = [], past
     for day, difference in zip(after, differences, strict=True):
         last = np.where(np.asarray(np.isfinite(difference).any(axis=1))[:, None], difference, last)
         shift = projection.project_unclipped(_median(trajectories.on(day)[wells]) - origin)
-        positions.append(projection.project(last) - centre + shift)
-    own = projection.project(past) - centre
+        positions.append(projection.position(last) + shift)
+    own = projection.position(past)
     earlier = tuple(
         reduced
         for other in others
@@ -152,8 +156,8 @@ def reduce_plate(
 
 def _fit_projection(
     rows: Float64Array, wells: int, trajectories: Trajectories
-) -> tuple[_Projection, Float64Array, tuple[str, ...]]:
-    """Return the projection, the mean (K,) of the projected rows, and notes about missing values.
+) -> tuple[_Projection, tuple[str, ...]]:
+    """Return the projection fitted to rows of differences, and notes about missing values.
 
     Parameters
     ----------
@@ -175,11 +179,16 @@ def _fit_projection(
         raise ProfileError(trajectories.plate, "; ".join([problem, *notes]))
     scaled = _scale(rows, factors, embedded)
     directions = _principal_directions(scaled, max(MIN_COMPONENTS, wells // WELLS_PER_COMPONENT))
-    return (
-        _Projection(kept, factors, embedded, directions),
-        scaled.mean(axis=0) @ directions,
-        notes,
-    )
+    centre = scaled.mean(axis=0) @ directions
+    return _Projection(kept, factors, embedded, directions, centre), notes
+
+
+def _last_pre_dose_median(
+    trajectories: Trajectories, wells: BoolArray, before: Sequence[int]
+) -> Float64Array:
+    """Return the (D,) median of the chosen wells on the last day up to dosing with images."""
+    features = (trajectories.on(day)[wells] for day in reversed(before))
+    return _median(next(rows for rows in features if usable_rows(rows).any()))
 
 
 def usable_rows(features: Float64Array) -> BoolArray:

@@ -191,6 +191,23 @@ def loewe_excess(
     rng
         Random generator of the curves.
     """
+    additive, curve_variance = _expected_loewe(fits, doses, rng)
+    variances = np.array([inputs.means.variances[_COMBINATION_ROW], curve_variance])
+    curve_freedom = min(fit.degrees_of_freedom for fit in fits)
+    freedoms = np.array([inputs.means.degrees_of_freedom[_COMBINATION_ROW], curve_freedom])
+    excess = (inputs.means.values[_COMBINATION_ROW] - additive) / inputs.scale
+    return _excess_with_interval(
+        (additive - inputs.means.values[_UNTREATED_ROW]) / inputs.scale,
+        float(excess),
+        float(variances.sum()) / inputs.scale**2,
+        _satterthwaite(variances, freedoms),
+    )
+
+
+def _expected_loewe(
+    fits: Sequence[LogisticFit], doses: Sequence[float], rng: np.random.Generator
+) -> tuple[float, float]:
+    """Return the additive effect of doses of single agents, and the variance of its error."""
     curves = [
         tuple(
             np.array([value])
@@ -202,24 +219,7 @@ def loewe_excess(
     drawn = _additive_effect([fit.draw(LOEWE_DRAWS, rng) for fit in fits], doses)
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
-    curve_variance = ((high - low) / (2 * t_distribution.isf(tail, np.inf))) ** 2
-    variances = np.array([inputs.means.variances[_COMBINATION_ROW], curve_variance])
-    degrees_of_freedom = _satterthwaite(
-        variances,
-        np.array(
-            [
-                inputs.means.degrees_of_freedom[_COMBINATION_ROW],
-                min(fit.degrees_of_freedom for fit in fits),
-            ]
-        ),
-    )
-    excess = (inputs.means.values[_COMBINATION_ROW] - additive) / inputs.scale
-    return _excess_with_interval(
-        (additive - inputs.means.values[_UNTREATED_ROW]) / inputs.scale,
-        float(excess),
-        float(variances.sum()) / inputs.scale**2,
-        degrees_of_freedom,
-    )
+    return additive, float(((high - low) / (2 * t_distribution.isf(tail, np.inf))) ** 2)
 
 
 def _additive_effect(

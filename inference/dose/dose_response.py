@@ -41,13 +41,7 @@ def fit_dose_response(
         Name and effect of each well by dose in ``unit``; 0 = untreated. Effects that are not
         finite are omitted.
     """
-    effects_by_dose = {
-        dose: [(well, value) for well, value in wells_of_dose if np.isfinite(value)]
-        for dose, wells_of_dose in sorted(wells.items())
-    }
-    effects_by_dose = {
-        dose: wells_of_dose for dose, wells_of_dose in effects_by_dose.items() if wells_of_dose
-    }
+    effects_by_dose = _finite_effects(wells)
     levels = DoseLevels.from_wells(
         np.array(
             [dose for dose, wells_of_dose in effects_by_dose.items() for _ in wells_of_dose],
@@ -80,6 +74,17 @@ def fit_dose_response(
         else None,
     )
     return response, fit if responds else None
+
+
+def _finite_effects(
+    wells: Mapping[float, Sequence[tuple[str, float]]],
+) -> dict[float, list[tuple[str, float]]]:
+    """Return the wells with finite effects by ascending dose, without empty doses."""
+    finite = {
+        dose: [(well, value) for well, value in wells_of_dose if np.isfinite(value)]
+        for dose, wells_of_dose in sorted(wells.items())
+    }
+    return {dose: wells_of_dose for dose, wells_of_dose in finite.items() if wells_of_dose}
 
 
 def _verdict(levels: int, fit: LogisticFit | None) -> Response:

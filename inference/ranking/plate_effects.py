@@ -74,7 +74,7 @@ class _Fit:
     gain: Float64Array  # (P,)
     offset: Float64Array  # (P,)
     covariance: Float64Array  # (T + 2 P, T + 2 P) of effects, log gains and offsets
-    design: Float64Array  # (N, T + 2 P) derivatives of the scores
+    jacobian: Float64Array  # (N, T + 2 P) derivatives of the scores
     residual: Float64Array  # (N,)
     variance: Float64Array  # (N,) of the scores
 
@@ -88,6 +88,29 @@ class _Variances:
     between: float | None
 
 
+@dataclass(frozen=True, eq=False)
+class _Design:
+    """Scores of N results with their variances, and indicator matrices of treatments and plates."""
+
+    score: Float64Array  # (N,)
+    error2: Float64Array  # (N,) squared standard errors
+    treatments: Float64Array  # (N, T)
+    plates: Float64Array  # (N, P)
+    mean_uncertainty: float
+    """Mean variance of a plate's zero from the number of its untreated wells."""
+
+    @classmethod
+    def of(cls, results: PlateResults) -> "_Design":
+        """Return the design of all results."""
+        return cls(
+            score=results.score,
+            error2=_variances(results),
+            treatments=np.eye(results.treatment.max() + 1)[results.treatment],
+            plates=np.eye(len(results.untreated))[results.plate],
+            mean_uncertainty=float(np.mean(1 / np.maximum(results.untreated, 1))),
+        )
+
+
 def fit_plate_effects(results: PlateResults) -> PlateEffects:
     """Fit score = gain × (effect + offset + effect on this plate alone) + error to several plates.
 
@@ -98,93 +121,55 @@ def fit_plate_effects(results: PlateResults) -> PlateEffects:
     """
     if len(results.untreated) == 1:
         return _effects_of_one_plate(results)
-    treatments = np.eye(results.treatment.max() + 1)[results.treatment]  # (N, T)
-    plates = np.eye(len(results.untreated))[results.plate]  # (N, P)
-    error2 = _variances(results)
+    design = _Design.of(results)
     fit, variances = None, _Variances(INITIAL_GAIN_VARIANCE, INITIAL_OFFSET_VARIANCE, None)
     for _ in range(_ROUNDS):
-        unit = np.ones(len(error2)) if fit is None else plates @ fit.gain
-        fit, variances = _fit_round(results, error2, treatments, plates, unit, variances)
+        unit = np.ones(len(design.score)) if fit is None else design.plates @ fit.gain
+        fit, variances = _fit_round(design, unit, variances)
     assert fit is not None  # noqa: S101 - narrows the type: there is at least one round
-    return _plate_effects(results, error2, treatments, plates, fit, variances.between or 0.0)
+    return _plate_effects(design, fit, variances.between or 0.0)
 
 
 def _fit_round(
-    results: PlateResults,
-    error2: Float64Array,
-    treatments: Float64Array,
-    plates: Float64Array,
-    unit: Float64Array,
-    variances: _Variances,
+    design: _Design, unit: Float64Array, variances: _Variances
 ) -> tuple[_Fit, _Variances]:
     """Estimate the variance between plates, then fit effects, gains and offsets.
 
-    Parameters
-    ----------
-    results
-        All results.
-    error2
-        (N,) squared standard errors.
-    treatments, plates
-        (N, T) and (N, P) indicator matrices of the results.
-    unit
-        (N,) gain of the plate of each result.
-    variances
-        Variances of the previous round.
-
-    Returns
-    -------
-    fit
-        Effects, gains and offsets.
-    variances
-        Variances for the next round.
+    ``unit`` is the (N,) gain of the plate of each result in the previous round. The variances of
+    that round are used, and those for the next round are returned.
     """
-    levelled = results.score / unit
+    treatments, plates, error2 = design.treatments, design.plates, design.error2 / unit**2
+    levelled = design.score / unit
     levelled -= plates @ _robust_offsets(levelled, treatments, plates)
     size = np.hypot(1, treatments @ _medians(levelled, treatments))
-    typical = _typical_variance(levelled, error2 / unit**2, treatments, size)
-    q = _cochran_q(levelled, error2 / unit**2 + typical * size**2, treatments)
+    typical = _typical_variance(levelled, error2, treatments, size)
+    q = _cochran_q(levelled, error2 + typical * size**2, treatments)
     p_values = _upper_tail(q, treatments.sum(axis=0) - 1)
     outlying = false_discovery_q_values(p_values) <= OUTLIER_Q
-    between = _between_plates(
-        levelled,
-        error2 / unit**2,
-        treatments,
-        outlying,
-        (typical if variances.between is None else variances.between) * size**2,
-    )
-    fit = _fit(
-        results.score,
-        error2 + unit**2 * between,
-        treatments,
-        plates,
-        variances.gain,
-        variances.offset,
-    )
+    typical = typical if variances.between is None else variances.between
+    between = _between_plates(levelled, error2, treatments, outlying, typical * size**2)
+    fit = _fit(design, design.error2 + unit**2 * between, variances)
     common = treatments @ ~outlying > 0
     scale = np.diag((plates @ fit.gain * size)[common])
-    shared = moment_variance(fit.residual[common], error2[common], fit.design[common], scale)
+    shared = moment_variance(
+        fit.residual[common], design.error2[common], fit.jacobian[common], scale
+    )
     known = np.diag(fit.covariance)[treatments.shape[1] :].reshape(2, -1)
-    mean_uncertainty = float(np.mean(1 / np.maximum(results.untreated, 1)))
+    gain_variance = float(np.mean(np.log(fit.gain) ** 2 + known[0]))
+    offset_variance = float(np.mean(fit.offset**2 + known[1]))
     return fit, _Variances(
-        gain=max(float(np.mean(np.log(fit.gain) ** 2 + known[0])), mean_uncertainty / 2),
-        offset=max(float(np.mean(fit.offset**2 + known[1])), mean_uncertainty),
+        gain=max(gain_variance, design.mean_uncertainty / 2),
+        offset=max(offset_variance, design.mean_uncertainty),
         between=shared,
     )
 
 
-def _plate_effects(
-    results: PlateResults,
-    error2: Float64Array,
-    treatments: Float64Array,
-    plates: Float64Array,
-    fit: _Fit,
-    between: float,
-) -> PlateEffects:
+def _plate_effects(design: _Design, fit: _Fit, between: float) -> PlateEffects:
     """Return effects with intervals and heterogeneity from the fit of the last round.
 
-    Parameters are those of :func:`_fit_round`; ``between`` is the variance between plates.
+    ``between`` is the variance between plates relative to size².
     """
+    treatments, plates = design.treatments, design.plates
     others, unit = treatments.sum(axis=0) - 1, plates @ fit.gain
     covariance = fit.covariance[: treatments.shape[1], : treatments.shape[1]]
     # Hartung and Knapp, Stat. Med. 20 (2001) 3875: the variation between the plates, moderated here
@@ -193,7 +178,7 @@ def _plate_effects(
         (PRIOR_PLATES + treatments.T @ (fit.residual**2 / fit.variance)) / (PRIOR_PLATES + others)
     )
     reach = t.ppf(INTERVAL[1], PRIOR_PLATES + others) * widening * np.sqrt(np.diag(covariance))
-    q = _cochran_q(results.score / unit - plates @ fit.offset, error2 / unit**2, treatments)
+    q = _cochran_q(design.score / unit - plates @ fit.offset, design.error2 / unit**2, treatments)
     return PlateEffects(
         score=fit.effect,
         covariance=covariance * np.outer(widening, widening),
@@ -254,64 +239,48 @@ def _variances(results: PlateResults) -> Float64Array:
     return np.asarray(np.maximum(results.error, floor) ** 2)
 
 
-def _fit(
-    score: Float64Array,
-    variance: Float64Array,
-    treatments: Float64Array,
-    plates: Float64Array,
-    gain_variance: float,
-    offset_variance: float,
-) -> _Fit:
+def _fit(design: _Design, variance: Float64Array, variances: _Variances) -> _Fit:
     """Return the most probable effects, gains and offsets, found with damped Gauss-Newton steps.
 
-    Parameters
-    ----------
-    score, variance
-        (N,) scores and the variances of their errors.
-    treatments, plates
-        (N, T) and (N, P) indicator matrices of the scores.
-    gain_variance, offset_variance
-        Prior variances of log gains and offsets.
+    ``variance`` (N,) are the variances of the scores.
     """
+    score, treatments, plates = design.score, design.treatments, design.plates
     ends = [treatments.shape[1], treatments.shape[1] + plates.shape[1]]
     prior = np.concatenate(
         [
             np.zeros(ends[0]),
-            np.full(plates.shape[1], 1 / gain_variance),
-            np.full(plates.shape[1], 1 / offset_variance),
+            np.full(plates.shape[1], 1 / variances.gain),
+            np.full(plates.shape[1], 1 / variances.offset),
         ]
     )
 
     def loss(found: Float64Array) -> float:
         effect, log_gain, offset = np.split(found, ends)
-        return float(
-            np.sum(
-                (score - plates @ np.exp(log_gain) * (treatments @ effect + plates @ offset)) ** 2
-                / variance
-            )
-            + prior @ found**2
-        )
+        predicted = plates @ np.exp(log_gain) * (treatments @ effect + plates @ offset)
+        return float(np.sum((score - predicted) ** 2 / variance) + prior @ found**2)
 
     found = np.concatenate([_medians(score, treatments), np.zeros(2 * plates.shape[1])])
     for _ in range(_MAX_STEPS):
         effect, log_gain, offset = np.split(found, ends)
         unit = plates @ np.exp(log_gain)
         predicted = unit * (treatments @ effect + plates @ offset)
-        design = np.hstack(
+        jacobian = np.hstack(
             [treatments * unit[:, None], plates * predicted[:, None], plates * unit[:, None]]
         )
-        weighted = design.T / variance
-        covariance = np.asarray(np.linalg.inv(weighted @ design + np.diag(prior)), dtype=np.float64)
+        weighted = jacobian.T / variance
+        covariance = np.asarray(
+            np.linalg.inv(weighted @ jacobian + np.diag(prior)), dtype=np.float64
+        )
         step = covariance @ (weighted @ (score - predicted) - prior * found)
-        step /= max(
-            1.0, np.abs(step[ends[0] : ends[1]]).max()
-        )  # a gain changes by at most a factor of e per step
+        # A gain changes by at most a factor of e per step.
+        step /= max(1.0, np.abs(step[ends[0] : ends[1]]).max())
         while loss(found + step) > loss(found) and np.abs(step).max() > _CONVERGED_STEP:
             step = step / 2
         if np.abs(step).max() <= _CONVERGED_STEP:
             break
         found = found + step
-    return _Fit(effect, np.exp(log_gain), offset, covariance, design, score - predicted, variance)
+    residual = score - predicted
+    return _Fit(effect, np.exp(log_gain), offset, covariance, jacobian, residual, variance)
 
 
 def _between_plates(

@@ -38,30 +38,15 @@ def plate_quality(
     """Return the quality of a plate, which its untreated wells determine.
 
     The single dose is reported but does not fail a plate, because a tissue may be resistant to it.
-
-    Parameters
-    ----------
-    trajectories
-        All wells of the plate map.
-    departures
-        Departures on the readout day.
-    places
-        Position effects of the plate.
-    readout_day
-        Culture day of the readout.
-    rng
-        Random generator of the permutation test.
     """
     scored = np.isfinite(departures.scores)
     untreated = trajectories.untreated()
     single_dose = np.array([group is Group.SINGLE_DOSE for group in trajectories.groups])
     controls = departures.scores[untreated & scored]
     positives = departures.scores[single_dose & scored]
-    edge, row, column = (
-        position_effects(trajectories, departures.scores)
-        if all(map(is_well, trajectories.wells))
-        else (None, None, None)
-    )
+    edge, row, column = None, None, None
+    if all(map(is_well, trajectories.wells)):
+        edge, row, column = position_effects(trajectories, departures.scores)
     problems = (
         _too_few_untreated(int(untreated.sum()), len(controls)),
         _too_variable(departures),

@@ -61,20 +61,7 @@ def rank_specimen(rankings: Sequence[Ranking], *, seed: int) -> SpecimenTable:
     ProfileError
         If there is no ranking, or two rankings of one plate.
     """
-    if not rankings:
-        raise ProfileError(
-            "specimen", "no plate has a ranking; expected the final ranking of at least one"
-        )
-    repeated = [
-        plate
-        for plate, count in Counter(ranking.plate for ranking in rankings).items()
-        if count > 1
-    ]
-    if repeated:
-        raise ProfileError(
-            f"plate {repeated[0]}",
-            "has more than one ranking; expected only the newest final one",
-        )
+    _check_one_per_plate(rankings)
     ordered = sorted(rankings, key=lambda ranking: ranking.plate)
     typical = _typical_ranking(ordered)
     reasons = {ranking.plate: _exclusion_reason(ranking, typical) for ranking in ordered}
@@ -97,6 +84,19 @@ def rank_specimen(rankings: Sequence[Ranking], *, seed: int) -> SpecimenTable:
         else (),
         notes=_notes(used, rows_by_key),
     )
+
+
+def _check_one_per_plate(rankings: Sequence[Ranking]) -> None:
+    """Raise ProfileError if there is no ranking, or two rankings of one plate."""
+    if not rankings:
+        raise ProfileError(
+            "specimen", "no plate has a ranking; expected the final ranking of at least one"
+        )
+    counts = Counter(ranking.plate for ranking in rankings)
+    if repeated := [plate for plate, count in counts.items() if count > 1]:
+        raise ProfileError(
+            f"plate {repeated[0]}", "has more than one ranking; expected only the newest final one"
+        )
 
 
 def _typical_ranking(rankings: Sequence[Ranking]) -> Ranking:
@@ -213,16 +213,8 @@ def _rank_treatments(
 ) -> tuple[SpecimenTreatment, ...]:
     """Return the ranked treatments with combined p-values, verdicts and agreement.
 
-    Parameters
-    ----------
-    rows_by_key
-        By group and treatment: index of the plate and row of each result.
-    used
-        Rankings of the plates.
-    effects
-        Effects of the treatments, in the order of ``rows_by_key``.
-    rng
-        Random generator of the draws for rank intervals.
+    ``rows_by_key`` contains, by group and treatment, the index of the plate and the row of each
+    result. ``effects`` has the same order.
     """
     ranks = efficacy_ranks(effects.score)
     draws = rng.multivariate_normal(effects.score, effects.covariance, DRAWS, method="eigh")
@@ -236,27 +228,23 @@ def _rank_treatments(
     for i, ((group, treatment), rows) in enumerate(rows_by_key.items()):
         verdicts = {row.verdict for _, row in rows}
         agreement = _agreement(verdicts, effects.heterogeneity_p[i])
-        low, high = effects.interval[:, i]
+        low, high = effects.interval[:, i].tolist()
+        score, rank = float(effects.score[i]), int(ranks[i])
         verdict = _verdict(
-            verdicts,
-            agreement,
-            q_values[i],
-            smallest_q_values[i],
-            low=low,
-            score=effects.score[i],
+            verdicts, agreement, q_values[i], smallest_q_values[i], low=low, score=score
         )
         treatments.append(
             SpecimenTreatment(
-                efficacy_rank=int(ranks[i]),
-                scale_position=len(rows_by_key) + 1 - int(ranks[i]),
+                efficacy_rank=rank,
+                scale_position=len(rows_by_key) + 1 - rank,
                 treatment=treatment,
                 group=group,
                 wells=sum(len(row.wells) for _, row in rows),
-                score=float(effects.score[i]),
-                score_low=float(low),
-                score_high=float(high),
-                rank_low=min(int(rank_lows[i]), int(ranks[i])),
-                rank_high=max(int(rank_highs[i]), int(ranks[i])),
+                score=score,
+                score_low=low,
+                score_high=high,
+                rank_low=min(int(rank_lows[i]), rank),
+                rank_high=max(int(rank_highs[i]), rank),
                 p_value=float(p_values[i]),
                 q_value=float(q_values[i]),
                 verdict=verdict,
