@@ -21,7 +21,7 @@ from inference.deterioration.well_order import by_deterioration
 from inference.ports import Store
 from schemas.calibration import CalibrationCard, CalibrationPlate, Drift, Method, MethodChoice
 from schemas.errors import ProfileError
-from schemas.observation import Imaged, Observation
+from schemas.observation import Observation, VisitVersion
 from schemas.plate_map import PlateMap
 from schemas.ranking import Ranking, TreatmentTable
 from schemas.trajectory import Representation
@@ -319,9 +319,9 @@ def _by_departure(
     )
 
 
-def _both_days(images: Sequence[Imaged], plate_map: PlateMap) -> list[Imaged]:
+def _both_days(images: Sequence[VisitVersion], plate_map: PlateMap) -> list[VisitVersion]:
     """Return, of each well that has both, the last image up to dosing and the one of the readout day."""
-    of_wells: dict[str, list[Imaged]] = {}
+    of_wells: dict[str, list[VisitVersion]] = {}
     for image in images:  # by well and day
         if image.day <= plate_map.dosed_on_day or image.day == plate_map.readout_day:
             of_wells.setdefault(image.key.well, []).append(image)

@@ -24,7 +24,7 @@ from inference.tissue.condition import ConditionSettings
 from schemas.errors import ProfileError, SpheroRankError
 from schemas.forecast import ForecastFrom
 from schemas.messages import AlertKind, RankingData
-from schemas.observation import Imaged, Observation
+from schemas.observation import Observation, VisitVersion
 from schemas.plate_map import PlateMap
 from schemas.ranking import Gate, Ranking, TreatmentTable
 from schemas.trajectory import Representation
@@ -58,7 +58,7 @@ class Due:
     plate_map: PlateMap
     day: int
     final: bool
-    images: Sequence[Imaged]  # the ones that count, of all days
+    images: Sequence[VisitVersion]  # the ones that count, of all days
     inputs_digest: str  # of all that it rests on but a calibration
     previous: Ranking | None
     follows: (
@@ -342,7 +342,7 @@ class DailyPath:
                 )
         return due
 
-    def _inputs_digest(self, plate_map: PlateMap, images: Sequence[Imaged], day: int) -> str:
+    def _inputs_digest(self, plate_map: PlateMap, images: Sequence[VisitVersion], day: int) -> str:
         """Return SHA-256 of all of this plate that a ranking of this day rests on: pixels, plate map, models, settings."""
         departure = self.settings.rank.departure
         used = [

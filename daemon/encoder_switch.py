@@ -6,7 +6,7 @@ Embeddings of two encoders are never compared, so the service switches to anothe
 from collections.abc import Sequence
 
 from schemas.errors import ConfigError
-from schemas.observation import Embedded
+from schemas.observation import EmbeddingProgress
 from store.ports import EmbeddingLedger, RankingStore
 
 PLATES_NAMED = 5  # in an error message
@@ -19,7 +19,7 @@ def is_unfinished(store: RankingStore, plate: str) -> bool:
 
 def blocking_plates(
     ledger: EmbeddingLedger, store: RankingStore, encoder_id: str
-) -> list[Embedded]:
+) -> list[EmbeddingProgress]:
     """Return the plates whose missing embeddings prevent a switch to the encoder.
 
     Such a plate has images that the encoder has neither embedded nor refused. It is unfinished, or
@@ -50,7 +50,7 @@ def check_all_embedded(ledger: EmbeddingLedger, store: RankingStore, encoder_id:
         )
 
 
-def _named(plates: Sequence[Embedded]) -> str:
+def _named(plates: Sequence[EmbeddingProgress]) -> str:
     named = ", ".join(
         f"{plate.open} of {plate.images} images of {plate.plate}" for plate in plates[:PLATES_NAMED]
     )

@@ -7,7 +7,7 @@ from inference.departure.assembly import assemble, counting
 from inference.departure.departures import DepartureSettings, departures_on_day
 from inference.ports import Store
 from schemas.messages import DayDeparture
-from schemas.observation import Imaged, Observation
+from schemas.observation import Observation, VisitVersion
 from schemas.plate_map import PlateMap
 from schemas.trajectory import Representation
 
@@ -64,7 +64,7 @@ class RollingView:
         )
 
     def _on(
-        self, day: int, others: list[Imaged], newest: Observation, plate_map: PlateMap
+        self, day: int, others: list[VisitVersion], newest: Observation, plate_map: PlateMap
     ) -> dict[str, float]:
         """Return the departures of one day, computed anew only when an image that they rest on is new."""
         plate = self._plate(plate_map.plate)
@@ -100,7 +100,9 @@ class RollingView:
     def _bears_on(self, day: int, seen: int, plate_map: PlateMap) -> bool:
         return self._settings.uses_day(seen, dosing_day=plate_map.dosed_on_day, day=day)
 
-    def _read(self, plate: _Plate, images: list[Imaged], encoder_id: str) -> list[Observation]:
+    def _read(
+        self, plate: _Plate, images: list[VisitVersion], encoder_id: str
+    ) -> list[Observation]:
         new = [image for image in images if image.observation_id not in plate.observations]
         plate.observations |= {
             image.observation_id: read

@@ -11,7 +11,13 @@ import numpy.typing as npt
 from schemas.assay import Assay
 from schemas.calibration import CalibrationCard, CalibrationPlate
 from schemas.messages import MessageData
-from schemas.observation import Embedded, Imaged, Observation, RejectedFile, StoredImage
+from schemas.observation import (
+    EmbeddingProgress,
+    Observation,
+    RejectedFile,
+    StoredImage,
+    VisitVersion,
+)
 from schemas.plate_map import PlateMap
 from schemas.ranking import Ranking
 from schemas.specimen import SpecimenRanking
@@ -107,7 +113,7 @@ class Store(Protocol):
         """Return the newest refusal of each path that no later version of it undid, oldest first."""
         ...
 
-    def pictures(self, images: Sequence[Imaged]) -> Mapping[int, bytes]:
+    def pictures(self, images: Sequence[VisitVersion]) -> Mapping[int, bytes]:
         """Return the JPEG of each of these images that has one, by observation id."""
         ...
 
@@ -151,11 +157,13 @@ class Store(Protocol):
         """Keep the card of a calibration and what it was learned from; one of its digest that is kept already stays."""
         ...
 
-    def imaged(self, plate: str, encoder_id: str) -> Sequence[Imaged]:
+    def imaged(self, plate: str, encoder_id: str) -> Sequence[VisitVersion]:
         """Return every version of every visit of a plate that this encoder embedded, by well, day, visit and version."""
         ...
 
-    def observations(self, images: Sequence[Imaged], encoder_id: str) -> Sequence[Observation]:
+    def observations(
+        self, images: Sequence[VisitVersion], encoder_id: str
+    ) -> Sequence[Observation]:
         """Return these images with their embeddings, by well, day, visit and version."""
         ...
 
@@ -209,7 +217,7 @@ class Store(Protocol):
 class EmbeddingLedger(Protocol):
     """What each encoder made of the stored images, where it came to them later than the images. Errors are those of :class:`Store`."""
 
-    def embedded(self, encoder_id: str) -> Sequence[Embedded]:
+    def embedded(self, encoder_id: str) -> Sequence[EmbeddingProgress]:
         """Return, for each plate with images, how many there are and what became of them with this encoder, by plate."""
         ...
 

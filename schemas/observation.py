@@ -58,7 +58,7 @@ class RejectedFile:
 
 
 @dataclass(frozen=True)
-class Imaged:
+class VisitVersion:
     """One stored version of a visit without its embedding.
 
     It is sufficient to select images and to find due plates.
@@ -91,7 +91,7 @@ class StoredImage:
 
 
 @dataclass(frozen=True)
-class Embedded:
+class EmbeddingProgress:
     """Number of images of a plate that one encoder has embedded or refused."""
 
     plate: str

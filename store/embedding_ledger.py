@@ -7,7 +7,7 @@ import numpy.typing as npt
 from sqlalchemy import and_, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from schemas.observation import Embedded, StoredImage
+from schemas.observation import EmbeddingProgress, StoredImage
 from schemas.quality import Quality
 from schemas.well_image import FileVersion, VisitKey
 from store.database import Database
@@ -27,7 +27,7 @@ class SqlEmbeddingLedger:
             postgresql.insert if self._database.dialect == "postgresql" else sqlite.insert
         )
 
-    def embedded(self, encoder_id: str) -> Sequence[Embedded]:
+    def embedded(self, encoder_id: str) -> Sequence[EmbeddingProgress]:
         """Return, for each plate with images, how many there are and what became of them with this encoder, by plate."""
         by_encoder = and_(
             embeddings.c.observation_id == observations.c.id, embeddings.c.encoder_id == encoder_id
@@ -53,7 +53,7 @@ class SqlEmbeddingLedger:
             .order_by(observations.c.plate)
         )
         with self._database.reading() as connection:
-            return [Embedded(*row) for row in connection.execute(query)]
+            return [EmbeddingProgress(*row) for row in connection.execute(query)]
 
     def not_embedded(self, plate: str, encoder_id: str) -> Sequence[StoredImage]:
         """Return the images of a plate that this encoder has not embedded, those it was refused among them, in the order they came."""

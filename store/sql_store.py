@@ -13,7 +13,7 @@ from schemas.calibration import CalibrationCard, CalibrationPlate
 from schemas.errors import StoreError
 from schemas.events import to_event
 from schemas.messages import MessageData, StatusData, topic_of
-from schemas.observation import Imaged, Observation, Outcome, RejectedFile
+from schemas.observation import Observation, Outcome, RejectedFile, VisitVersion
 from schemas.plate_map import PlateMap
 from schemas.ranking import Ranking
 from schemas.specimen import SpecimenRanking
@@ -179,7 +179,7 @@ class SqlStore:
             )
             return sequence
 
-    def imaged(self, plate: str, encoder_id: str) -> Sequence[Imaged]:
+    def imaged(self, plate: str, encoder_id: str) -> Sequence[VisitVersion]:
         """Return every version of every visit of a plate that this encoder embedded, by well, day, visit and version."""
         columns = [
             observations.c[name]
@@ -204,7 +204,7 @@ class SqlStore:
         )
         with self._database.reading() as connection:
             return [
-                Imaged(
+                VisitVersion(
                     row.id,
                     VisitKey(row.plate, row.well, row.visit),
                     row.version,
@@ -217,7 +217,9 @@ class SqlStore:
                 for row in connection.execute(query)
             ]
 
-    def observations(self, images: Sequence[Imaged], encoder_id: str) -> Sequence[Observation]:
+    def observations(
+        self, images: Sequence[VisitVersion], encoder_id: str
+    ) -> Sequence[Observation]:
         """Return these images with their embeddings, by well, day, visit and version."""
         query = (
             select(observations, embeddings.c.encoder_id, embeddings.c.vector)
@@ -231,7 +233,7 @@ class SqlStore:
         with self._database.reading() as connection:
             return [observation_of(row) for row in connection.execute(query).all()]
 
-    def pictures(self, images: Sequence[Imaged]) -> Mapping[int, bytes]:
+    def pictures(self, images: Sequence[VisitVersion]) -> Mapping[int, bytes]:
         """Return the JPEG of each of these images that has one, by observation id."""
         query = select(pictures).where(
             pictures.c.observation_id.in_([image.observation_id for image in images])

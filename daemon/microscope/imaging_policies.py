@@ -14,7 +14,7 @@ from inference.departure.assembly import counting
 from inference.ports import Store
 from schemas.errors import OutputError, StoreError
 from schemas.messages import AlertKind
-from schemas.observation import Imaged, Observation
+from schemas.observation import Observation, VisitVersion
 from schemas.plate_map import PlateMap
 from schemas.quality import Flag
 from schemas.ranking import Ranking, Verdict
@@ -151,7 +151,7 @@ class Reactions:
                     ]
                 )
 
-    def _look_at(self, images: Sequence[Imaged], plate_map: PlateMap) -> None:
+    def _look_at(self, images: Sequence[VisitVersion], plate_map: PlateMap) -> None:
         for observation in self._of_today(
             [image for image in images if image.key.well in plate_map.wells_with_tissue], plate_map
         ):
@@ -163,13 +163,13 @@ class Reactions:
                 ]
             )
 
-    def _newest(self, plate_map: PlateMap) -> list[Imaged]:
+    def _newest(self, plate_map: PlateMap) -> list[VisitVersion]:
         """Return the images that count of the last day that was imaged."""
         images = counting(self.store.imaged(plate_map.plate, self.encoder_id), plate_map)
         newest_day = max((image.day for image in images), default=None)
         return [image for image in images if image.day == newest_day]
 
-    def _of_today(self, images: Sequence[Imaged], plate_map: PlateMap) -> list[Observation]:
+    def _of_today(self, images: Sequence[VisitVersion], plate_map: PlateMap) -> list[Observation]:
         """Return those of which the plate can be imaged once more as on that day; the microscope's clock may be another than ours, as in a simulation."""
         now = self.clock()
         recent = [image for image in images if now - image.received_at < TOO_LATE]

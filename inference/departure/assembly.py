@@ -7,7 +7,7 @@ import numpy as np
 
 from inference.tissue.ranked_measures import RANKED_MEASURES, ranked_values
 from schemas.errors import ProfileError
-from schemas.observation import Imaged, Observation
+from schemas.observation import Observation, VisitVersion
 from schemas.plate_map import PlateMap
 from schemas.quality import Flag
 from schemas.trajectory import Representation, Trajectories
@@ -27,19 +27,19 @@ class AssembledPlate:
     notes: tuple[str, ...]  # why wells are not compared by what was asked for
 
 
-def counting(images: Iterable[Imaged], plate_map: PlateMap) -> list[Imaged]:
+def counting(images: Iterable[VisitVersion], plate_map: PlateMap) -> list[VisitVersion]:
     """Return the images that count: for each well of the map and each day the newest complete one, or the newest if none is complete.
 
     Images of the dosing day that were taken after ``dosed_at`` never count: they are no longer from before dosing.
     """
-    newest: dict[tuple[str, int], Imaged] = {}
+    newest: dict[tuple[str, int], VisitVersion] = {}
     for image in sorted(images, key=lambda each: (each.complete, each.key.visit, each.version)):
         if image.key.well in plate_map.by_well and not _taken_after_dosing(image, plate_map):
             newest[image.key.well, image.day] = image
     return [newest[place] for place in sorted(newest)]
 
 
-def dosing_notes(images: Iterable[Imaged], plate_map: PlateMap) -> tuple[str, ...]:
+def dosing_notes(images: Iterable[VisitVersion], plate_map: PlateMap) -> tuple[str, ...]:
     """Return what a reader has to know of the dosing day's images."""
     day = plate_map.dosed_on_day
     if plate_map.dosed_at is None:
@@ -136,7 +136,7 @@ def _possible(
     )
 
 
-def _taken_after_dosing(seen: Imaged, plate_map: PlateMap) -> bool:
+def _taken_after_dosing(seen: VisitVersion, plate_map: PlateMap) -> bool:
     if plate_map.dosed_at is None or seen.taken_at is None or seen.day != plate_map.dosed_on_day:
         return False
     taken_at = (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from inference.departure.assembly import assemble, counting
 from inference.departure.reduced_space import MAX_OTHER_PLATES, MIN_EARLIER_WELLS
 from inference.ports import SequenceModel, Store
-from schemas.observation import Imaged
+from schemas.observation import VisitVersion
 from schemas.plate_map import Group, PlateMap
 from schemas.trajectory import Trajectories
 
@@ -83,10 +83,10 @@ def earlier_plates(
 
 
 def _before_and_on(
-    day: int, before: set[int], images: Sequence[Imaged], *, whole: bool
-) -> list[Imaged]:
+    day: int, before: set[int], images: Sequence[VisitVersion], *, whole: bool
+) -> list[VisitVersion]:
     """Return, of each well that has both, the image of ``day`` and the last one of the days ``before``, or all of them."""
-    of_wells: dict[str, list[Imaged]] = {}
+    of_wells: dict[str, list[VisitVersion]] = {}
     for image in images:  # by well and day
         if image.day in before or image.day == day:
             of_wells.setdefault(image.key.well, []).append(image)

@@ -115,8 +115,6 @@ def reduce_plate(
 
     Parameters
     ----------
-    trajectories
-        Wells of the plate.
     wells
         (N,), True for the n chosen wells.
     before, after
@@ -145,13 +143,11 @@ def reduce_plate(
         shift = projection.project_unclipped(_median(trajectories.on(day)[wells]) - origin)
         positions.append(projection.position(last) + shift)
     own = projection.position(past)
-    earlier = tuple(
-        reduced
+    earlier = (
+        _earlier_wells(other, before, after[-1], projection, own, sequence_model)
         for other in others
-        if (reduced := _earlier_wells(other, before, after[-1], projection, own, sequence_model))
-        is not None
     )
-    return ReducedPlate(own, np.stack(positions, axis=1), earlier, notes)
+    return ReducedPlate(own, np.stack(positions, axis=1), tuple(filter(None, earlier)), notes)
 
 
 def _fit_projection(

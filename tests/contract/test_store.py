@@ -22,7 +22,7 @@ from inference.ports import EmbeddingLedger, Store
 from schemas.calibration import CalibrationPlate
 from schemas.errors import StoreError
 from schemas.messages import AlertData, AlertKind
-from schemas.observation import Embedded, Observation
+from schemas.observation import EmbeddingProgress, Observation
 from schemas.plate_map import PlateMap
 from schemas.ranking import Ranking
 from schemas.well_image import FileVersion
@@ -724,12 +724,18 @@ def test_how_far_an_encoder_came_is_told_by_plate(store: Store, ledger: Embeddin
     for number, well in enumerate(("B02", "B03", "B04")):
         add(store, observation(well, seed=number))
     add(store, observation("B02", plate="P2", seed=4))
-    assert ledger.embedded(ENCODER_ID) == [Embedded("P2", 1, 1, 0), Embedded(PLATE, 3, 3, 0)]
+    assert ledger.embedded(ENCODER_ID) == [
+        EmbeddingProgress("P2", 1, 1, 0),
+        EmbeddingProgress(PLATE, 3, 3, 0),
+    ]
     first, second, _ = ledger.not_embedded(PLATE, "another")
     ledger.add_embedding(first.observation_id, "another", another_embedding())
     ledger.add_refusal(second.observation_id, "another", "is gone")
     of_plate = {each.plate: each for each in ledger.embedded("another")}
-    assert of_plate == {PLATE: Embedded(PLATE, 3, 1, 1), "P2": Embedded("P2", 1, 0, 0)}
+    assert of_plate == {
+        PLATE: EmbeddingProgress(PLATE, 3, 1, 1),
+        "P2": EmbeddingProgress("P2", 1, 0, 0),
+    }
     assert of_plate[PLATE].open == 1
 
 
@@ -740,7 +746,7 @@ def test_an_image_that_was_refused_is_tried_again(store: Store, ledger: Embeddin
         ledger.add_refusal(image.observation_id, "another", reason)
     assert ledger.not_embedded(PLATE, "another") == [image]
     ledger.add_embedding(image.observation_id, "another", another_embedding())
-    assert ledger.embedded("another") == [Embedded(PLATE, 1, 1, 0)]
+    assert ledger.embedded("another") == [EmbeddingProgress(PLATE, 1, 1, 0)]
 
 
 def test_images_of_another_service_are_its_own_affair(
@@ -749,7 +755,7 @@ def test_images_of_another_service_are_its_own_affair(
     add(store, observation("B02"))
     add(open_store("lab-2"), observation("B03", seed=1))
     assert [image.key.well for image in ledger.not_embedded(PLATE, "another")] == ["B02"]
-    assert ledger.embedded(ENCODER_ID) == [Embedded(PLATE, 1, 1, 0)]
+    assert ledger.embedded(ENCODER_ID) == [EmbeddingProgress(PLATE, 1, 1, 0)]
 
 
 def test_an_embedding_of_no_image_is_refused(ledger: EmbeddingLedger) -> None:

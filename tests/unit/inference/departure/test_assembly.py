@@ -7,7 +7,7 @@ import pytest
 from inference.departure.assembly import NO_WEIGHT, AssembledPlate, assemble, counting, dosing_notes
 from inference.tissue.ranked_measures import RANKED_MEASURES, ranked_values
 from schemas.errors import ProfileError
-from schemas.observation import Imaged, Observation
+from schemas.observation import Observation, VisitVersion
 from schemas.quality import Flag
 from schemas.trajectory import Representation
 from tests.samples import SEEDED_AT, observation, plate_map, quality
@@ -130,13 +130,13 @@ def test_an_embedding_without_weight_leaves_the_measures_alone_and_it_is_said() 
     assert plate.notes == (NO_WEIGHT,)
 
 
-def imaged(well: str = "B02", day: int = 7, **changes: object) -> Imaged:
+def imaged(well: str = "B02", day: int = 7, **changes: object) -> VisitVersion:
     seen = observation(well, day)
     fields = {
         "observation_id": 1, "key": seen.key, "version": 1, "digest": seen.digest, "day": day,
         "taken_at": seen.taken_at, "received_at": seen.received_at, "complete": True,
     }  # fmt: skip
-    return Imaged(**fields | changes)  # type: ignore[arg-type]
+    return VisitVersion(**fields | changes)  # type: ignore[arg-type]
 
 
 def test_the_newest_complete_version_of_a_day_counts() -> None:
