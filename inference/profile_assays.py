@@ -1,4 +1,4 @@
-"""Measured viability of the wells of a profile table, and rankings by the deterioration learned from it."""
+"""Viability assays of a profile table, and rankings by deterioration calibrated on them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,28 +14,39 @@ from schemas.ranking import TreatmentTable
 from schemas.trajectory import Trajectories
 
 PLATE, WELL, VIABILITY = "Metadata_Plate", "Metadata_Well", "viability_percent"
-SPELLINGS = {"plate": PLATE, "well": WELL}
+COLUMN_NAMES = {"plate": PLATE, "well": WELL}
+"""Column names that are accepted in place of the standard names."""
 
 DeteriorationPercent = Mapping[str, float]
-"""Well: 100 − viability."""
+"""100 − viability in percent, by well."""
 
 
 def read_assays(table: Path, plates: Sequence[Trajectories]) -> dict[str, DeteriorationPercent]:
-    """Return the deterioration of each measured plate's wells from a CSV with plate, well and viability in % of the control.
+    """Read the measured deterioration of wells by plate from a CSV file.
+
+    The columns are plate, well and viability in % of the control.
+
+    Parameters
+    ----------
+    table
+        Path of the file.
+    plates
+        Plates of the profile table; other plates and wells are refused.
 
     Raises
     ------
     ProfileError
-        With the row, value and what was expected: a plate or well that the profiles do not have, or a viability outside 0 to 200.
+        If the file is not valid. The message names row, value and expectation.
     """
     try:
         rows = pd.read_csv(table, dtype=str, keep_default_na=False).rename(
-            columns=lambda name: SPELLINGS.get(name.strip().lower(), name.strip())
+            columns=lambda name: COLUMN_NAMES.get(name.strip().lower(), name.strip())
         )
     except FileNotFoundError as error:
         raise ProfileError(
             table,
-            "does not exist; expected a CSV with Metadata_Plate, Metadata_Well and viability_percent",
+            "does not exist; "
+            "expected a CSV with Metadata_Plate, Metadata_Well and viability_percent",
         ) from error
     except (OSError, ValueError) as error:
         raise ProfileError(table, f"cannot be read as a table: {error}") from error
@@ -57,7 +68,8 @@ def read_assays(table: Path, plates: Sequence[Trajectories]) -> dict[str, Deteri
         if well not in wells.get(plate, ()):
             raise ProfileError(
                 table,
-                f"row {number}: plate {plate}, well {well} is not in the profiles; expected one of their wells",
+                f"row {number}: plate {plate}, well {well} is not in the profiles; "
+                "expected one of their wells",
             )
         if well in assays.setdefault(plate, {}):
             raise ProfileError(
@@ -69,6 +81,7 @@ def read_assays(table: Path, plates: Sequence[Trajectories]) -> dict[str, Deteri
 
 
 def _parse_viability(text: str, where: str) -> float:
+    """Return a viability in percent as a number; raise ProfileError unless it is from 0 to 200."""
     try:
         value = float(text)
     except ValueError:
@@ -81,7 +94,7 @@ def _parse_viability(text: str, where: str) -> float:
 
 
 class ProfileCalibrations:
-    """The calibrations of a table: every plate is placed by a model that has not seen its own assay."""
+    """Calibrations of a profile table; a plate's own assay is never used for its prediction."""
 
     def __init__(
         self,
@@ -99,19 +112,18 @@ class ProfileCalibrations:
         }
         self._days = baseline_day, readout_day
         self._seed = seed
-        self._calibrations: dict[
-            tuple[str, ...], Calibration | str
-        ] = {}  # by plates: the calibration, or why there is none
+        # By the training plates: the calibration, or the reason why there is none.
+        self._calibrations: dict[tuple[str, ...], Calibration | str] = {}
 
     def place(self, table: TreatmentTable, plate: Trajectories) -> tuple[TreatmentTable, str]:
-        """Return the ranking of a plate by deterioration where a calibration is valid for it, else as it is; and why it is not, or nothing."""
+        """Return the ranking of a plate by deterioration, or by departure with the reason."""
         names = tuple(
             name
             for name, each in self._assay_plates.items()
             if name != plate.plate and each.trajectories.encoder_id == plate.encoder_id
         )
         if names not in self._calibrations:
-            self._calibrations[names] = self._calibration(names)
+            self._calibrations[names] = self._calibrate(names)
         calibration = self._calibrations[names]
         if isinstance(calibration, str):
             return table, calibration
@@ -126,7 +138,8 @@ class ProfileCalibrations:
         )
         return (table, drift.sentence) if drift.outside else (placed, "")
 
-    def _calibration(self, names: tuple[str, ...]) -> Calibration | str:
+    def _calibrate(self, names: tuple[str, ...]) -> Calibration | str:
+        """Return the calibration on these plates, or the reason why it is not valid."""
         plates = [self._assay_plates[name] for name in names]
         card = calibrate(plates, digest=",".join(names), seed=self._seed)
         return refit(plates, card, seed=self._seed) if card.valid else "; ".join(card.why_not)

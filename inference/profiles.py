@@ -1,4 +1,4 @@
-"""Any profile table in, a ranking of every plate in it out: no image, encoder or store is needed."""
+"""Ranking of every plate of a profile table, without images, encoder or store."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -26,20 +26,28 @@ METADATA = (
     "Metadata_Group",
     "Metadata_Treatment",
 )
+"""Required columns of a profile table."""
 PLATE, WELL, DAY, GROUP, TREATMENT = METADATA
 ENCODER = "Metadata_EncoderId"
-"""Optional: the features of such a row are an embedding, whose values share one unit; other features are each taken in their own."""
+"""Optional column. The features of a row with an encoder id are an embedding, whose values share
+one unit; other features are measures, each with its own unit.
+"""
 DEFAULT_SEED = 0
+"""Seed of the random draws."""
 NOT_A_NUMBER = ("", "nan", "na", "n/a", "null", "none", "<na>")
+"""Lower-case texts of missing values."""
 
 
 @dataclass(frozen=True, eq=False)
 class ProfileRanking:
-    """What became of each plate of a table; a plate is in exactly one of the two."""
+    """Rankings of the plates of a table, and errors of plates that could not be ranked."""
 
     tables: dict[str, TreatmentTable]
+    """Ranking by plate."""
     refused: dict[str, ProfileError]
-    by_departure: dict[str, str]  # with an assay: why a plate is ranked by departure all the same
+    """Error by plate, for plates that could not be ranked."""
+    by_departure: dict[str, str]
+    """Reason by plate why a plate is ranked by departure although an assay was given."""
 
 
 def rank_profiles(
@@ -52,15 +60,22 @@ def rank_profiles(
     settings: RankSettings | None = None,
     assay: Path | None = None,
 ) -> ProfileRanking:
-    """Rank every plate of a CSV or Parquet table and write ``out`` (treatments) and ``<out>-wells.csv``, both with a ``plate`` column.
+    """Rank all plates of a CSV or Parquet table and write their treatments and wells as CSV.
 
-    Days up to ``baseline_day`` are from before dosing. A plate that cannot be ranked does not keep the others from it. With an assay of some plates, a
-    plate is ranked by the deterioration that the *other* measured plates teach, where these suffice.
+    The files are ``out`` (treatments) and ``<out>-wells.csv``, both with a ``plate`` column. If a
+    plate cannot be ranked, the other plates are still ranked. With an assay of some plates, a plate
+    is ranked by deterioration if the calibration on the *other* measured plates is valid.
+
+    Parameters
+    ----------
+    baseline_day, readout_day
+        Last day before dosing, and day that is ranked.
 
     Raises
     ------
     ProfileError
-        If a table cannot be read or says two things at once, or if no plate of it can be ranked; the files are then not written.
+        If a table cannot be read or is contradictory, or no plate can be ranked. No file is
+        written.
     """
     ranking = ProfileRanking({}, {}, {})
     plates = trajectories_from_profiles(read_profiles(table), where=str(table))
@@ -108,15 +123,26 @@ def rank_profiles(
     return ranking
 
 
-def nearest_plates(place: int, plates: int) -> list[int]:
-    """Return the places of the plates of a table nearest to one of them, :data:`MAX_OTHER_PLATES` at most."""
+def nearest_plates(index: int, plates: int) -> list[int]:
+    """Return the indices of the plates closest to a plate in the table.
+
+    At most :data:`MAX_OTHER_PLATES` indices are returned.
+    """
     return sorted(
-        (other for other in range(plates) if other != place), key=lambda other: abs(other - place)
+        (other for other in range(plates) if other != index), key=lambda other: abs(other - index)
     )[:MAX_OTHER_PLATES]
 
 
 def read_profiles(table: Path) -> pd.DataFrame:
-    """Read a profile table; a CSV's values stay text, so that a well named 007 or NA keeps its name and a bad number its spelling."""
+    """Read a profile table from a CSV or Parquet file.
+
+    Values of a CSV remain text, so that well names such as 007 or NA are unchanged.
+
+    Raises
+    ------
+    ProfileError
+        If the file does not exist or is not a table.
+    """
     try:
         if table.suffix.lower() == ".parquet":
             return pd.read_parquet(table)
@@ -131,14 +157,21 @@ def read_profiles(table: Path) -> pd.DataFrame:
 
 
 def trajectories_from_profiles(profiles: pd.DataFrame, *, where: str) -> list[Trajectories]:
-    """Return the trajectories of each plate of a table, in the order of first appearance.
+    """Return the trajectories of each plate of a profile table, in the order of first appearance.
 
-    Every column that does not start with ``Metadata_`` is a feature.
+    Every column whose name does not start with ``Metadata_`` is a feature.
+
+    Parameters
+    ----------
+    profiles
+        The profile table.
+    where
+        Name of the table, for error messages.
 
     Raises
     ------
     ProfileError
-        With the column, row and value that do not fit, and what was expected.
+        If the table is not valid. The message names column, row, value and expectation.
     """
     if missing := [column for column in METADATA if column not in profiles.columns]:
         raise ProfileError(
@@ -164,7 +197,17 @@ def trajectories_from_profiles(profiles: pd.DataFrame, *, where: str) -> list[Tr
 def write_tables(
     tables: Mapping[str, TreatmentTable], out: Path, by_deterioration: Collection[str]
 ) -> None:
-    """Write one row a treatment to ``out`` and one a well to ``<out>-wells.csv``; lists are joined by blanks."""
+    """Write the treatments of rankings to ``out`` and their wells to ``<out>-wells.csv``.
+
+    Parameters
+    ----------
+    tables
+        Ranking by plate.
+    out
+        Path of the first file.
+    by_deterioration
+        Plates that are ranked by deterioration.
+    """
     methods = {
         plate: "deterioration" if plate in by_deterioration else "departure" for plate in tables
     }
@@ -180,44 +223,48 @@ def write_tables(
 
 
 def _parse_metadata(profiles: pd.DataFrame, where: str) -> pd.DataFrame:
-    """Return the checked metadata columns with a plain index: plate, well, day (int), group (Group), treatment (canonical text), encoder."""
+    """Return the validated metadata columns: plate, well, day, group, treatment, encoder.
+
+    Days are int, groups are :class:`Group`, treatments are canonical text.
+    """
     labels = (
         profiles.reindex(columns=[*METADATA, ENCODER])
         .astype("string")
         .fillna("")
         .reset_index(drop=True)
     )
-    for column, read in (
+    for column, parse in (
         (PLATE, _parse_name),
         (WELL, _parse_name),
         (DAY, _parse_day),
         (GROUP, Group),
         (TREATMENT, lambda text: str(parse_treatment(text))),
     ):
-        labels[column] = _parse_column(labels[column], read, where)
+        labels[column] = _parse_column(labels[column], parse, where)
     treated = labels[GROUP].isin(RANKED_GROUPS)
-    if (bare := treated & (labels[TREATMENT] == "")).any():
-        row = int(bare.to_numpy().argmax())
+    if (missing := treated & (labels[TREATMENT] == "")).any():
+        row = int(missing.to_numpy().argmax())
         raise ProfileError(
             where,
-            f"row {row + 1}: group {labels[GROUP][row]} has no {TREATMENT}; expected one, such as gemcitabine:1 uM",
+            f"row {row + 1}: group {labels[GROUP][row]} has no {TREATMENT}; "
+            "expected one, such as gemcitabine:1 uM",
         )
     keys = labels[[PLATE, WELL, DAY]]
-    if (again := keys.duplicated()).any():
-        plate, well, day = keys[again].iloc[0]
+    if (repeated := keys.duplicated()).any():
+        plate, well, day = keys[repeated].iloc[0]
+        count = int((keys == (plate, well, day)).all(axis=1).sum())
         raise ProfileError(
-            where,
-            f"plate {plate}, well {well}, day {day} stands in {int((keys == (plate, well, day)).all(axis=1).sum())} rows; expected one",
+            where, f"plate {plate}, well {well}, day {day} is in {count} rows; expected one"
         )
     return labels
 
 
-def _parse_column(column: pd.Series, read: Callable[[str], object], where: str) -> pd.Series:
-    """Read each different text once; name column, row and value of the first that does not read."""
+def _parse_column(column: pd.Series, parse: Callable[[str], object], where: str) -> pd.Series:
+    """Parse each distinct text of a column once; raise ProfileError for the first that fails."""
     values = {}
     for row, text in column.drop_duplicates().items():
         try:
-            values[text] = read(str(text).strip())
+            values[text] = parse(str(text).strip())
         except ValueError as error:
             expected = f"; expected one of {', '.join(Group)}" if column.name == GROUP else ""
             raise ProfileError(
@@ -227,12 +274,14 @@ def _parse_column(column: pd.Series, read: Callable[[str], object], where: str) 
 
 
 def _parse_name(text: str) -> str:
+    """Return a name; raise ValueError if it is empty."""
     if not text:
         raise ValueError("is empty; expected a name")
     return text
 
 
 def _parse_day(text: str) -> int:
+    """Return a day as a number; raise ValueError if it is not a whole number."""
     number = float(text) if text.replace(".", "", 1).isdecimal() else None
     if number is None or not number.is_integer():
         raise ValueError(f"{text!r} is not a day; expected a whole number")
@@ -240,7 +289,10 @@ def _parse_day(text: str) -> int:
 
 
 def _parse_feature(column: pd.Series, where: str) -> npt.NDArray[np.float64]:
-    """Return a feature as floats; empty and NA are NaN, anything else that is no number is an error."""
+    """Return a feature column as floats with NaN for missing values.
+
+    Raise ProfileError for any other text that is not a number.
+    """
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     text = column.astype("string").fillna("").str.strip().str.lower()
     wrong = np.isnan(numbers) & ~text.isin(NOT_A_NUMBER).to_numpy(dtype=bool)
@@ -248,7 +300,8 @@ def _parse_feature(column: pd.Series, where: str) -> npt.NDArray[np.float64]:
         row = int(wrong.argmax())
         raise ProfileError(
             where,
-            f"row {row + 1}, column {column.name}: {column.iloc[row]!r} is not a number; name a column that is no feature Metadata_…",
+            f"row {row + 1}, column {column.name}: {column.iloc[row]!r} is not a number; "
+            "expected a number, or a column name that starts with Metadata_",
         )
     return numbers
 
@@ -260,25 +313,29 @@ def _plate_trajectories(
     names: tuple[str, ...],
     where: str,
 ) -> Trajectories:
-    """Lay the rows of one plate out as wells × days."""
+    """Return the trajectories of one plate from its rows.
+
+    Raise ProfileError if a well has two labels, or the plate has two encoders.
+    """
     wells = labels.drop_duplicates([WELL, GROUP, TREATMENT])
-    if (twice := wells[WELL].duplicated()).any():
-        well = wells[WELL][twice].iloc[0]
-        said = " and ".join(
+    if (repeated := wells[WELL].duplicated()).any():
+        well = wells[WELL][repeated].iloc[0]
+        labelled = " and ".join(
             f"{row[GROUP]} {row[TREATMENT]!r}" for _, row in wells[wells[WELL] == well].iterrows()
         )
         raise ProfileError(
             where,
-            f"plate {plate}, well {well} is {said}; expected one group and treatment on all days",
+            f"plate {plate}, well {well} is {labelled}; "
+            "expected one group and treatment on all days",
         )
     if len(encoders := sorted(labels[ENCODER].unique())) > 1:
+        found = ", ".join(map(repr, encoders))
         raise ProfileError(
-            where,
-            f"plate {plate} has features of the encoders {', '.join(map(repr, encoders))}; expected one",
+            where, f"plate {plate} has features of the encoders {found}; expected one"
         )
     days = sorted(labels[DAY].unique())
-    laid_out = np.full((len(wells), len(days), len(names)), np.nan)
-    laid_out[
+    by_well_and_day = np.full((len(wells), len(days), len(names)), np.nan)
+    by_well_and_day[
         pd.Index(wells[WELL]).get_indexer(labels[WELL]), pd.Index(days).get_indexer(labels[DAY])
     ] = features
     return Trajectories(
@@ -287,7 +344,7 @@ def _plate_trajectories(
         groups=tuple(wells[GROUP]),
         treatments=tuple(wells[TREATMENT]),
         days=tuple(map(int, days)),
-        features=laid_out,
+        features=by_well_and_day,
         feature_names=names,
         embedding_dimension=len(names) if encoders[0] else 0,
         encoder_id=str(encoders[0]),

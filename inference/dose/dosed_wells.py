@@ -1,4 +1,4 @@
-"""The scored wells of a plate by what they were given, whatever unit it was written in."""
+"""Scored wells of a plate grouped by treatment, with doses converted to common units."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,15 @@ _UNIT_FACTORS = {
     "mg/mL": ("mass", 1e6),
     "%": ("percent", 1.0),
 }
+"""Kind of each unit, and its factor to the smallest unit of this kind."""
 
 
 @dataclass(frozen=True, order=True)
 class Substance:
-    """A compound measured in one kind of unit; kinds are never mixed: a molar mass is not known."""
+    """Compound with the kind of its unit: molar, mass or percent.
+
+    Kinds are never converted into each other, because molar masses are unknown.
+    """
 
     compound: str
     kind: str
@@ -29,42 +33,47 @@ class Substance:
 
 @dataclass(frozen=True, order=True)
 class Amount:
-    """A dose in the smallest unit of its kind, so that 0.1 uM and 100 nM are one."""
+    """Dose in the smallest unit of its kind, so that 0.1 uM equals 100 nM."""
 
     substance: Substance
-    smallest_units: float
+    value: float
 
     @classmethod
     def of(cls, dose: Dose) -> "Amount":
-        """Convert a dose."""
+        """Return a dose as an amount."""
         kind, factor = _UNIT_FACTORS[dose.unit]
         return cls(Substance(dose.compound, kind), _round_amount(dose.amount * factor))
 
     def in_unit(self, unit: str) -> float:
-        """Return the amount in a unit of the same kind."""
-        return _round_amount(self.smallest_units / _UNIT_FACTORS[unit][1])
+        """Return the value of the amount in a unit of the same kind."""
+        return _round_amount(self.value / _UNIT_FACTORS[unit][1])
 
 
 TreatmentKey = tuple[Amount, ...]
-"""What a well was given, ordered by compound; () is untreated."""
+"""Amounts of a treatment, ordered by compound; () = untreated."""
 UNTREATED: TreatmentKey = ()
+"""Key of untreated wells."""
 
 
 @dataclass(frozen=True)
 class DosedWells:
-    """The wells that take part: scored, not left out, and with a treatment that can be read.
+    """Wells of a plate that are scored, not left out, and have a readable treatment.
 
-    A dose that untreated wells carry is the vehicle, and counts as nothing in other wells too.
+    A dose of untreated wells is a vehicle and is ignored in all wells.
     """
 
     by_treatment: Mapping[TreatmentKey, Sequence[WellRank]]
-    names: Mapping[TreatmentKey, str]  # a treatment as the plate map spells it
-    units: Mapping[Substance, str]  # the unit that most wells of it are written in
-    unreadable: tuple[str, ...]  # treatments that are no doses
+    """Wells by treatment."""
+    names: Mapping[TreatmentKey, str]
+    """Text of each treatment in the plate map."""
+    units: Mapping[Substance, str]
+    """Most frequent unit of each substance in the plate map."""
+    unreadable: tuple[str, ...]
+    """Treatment texts that contain no readable dose."""
 
     @classmethod
     def of(cls, table: TreatmentTable) -> "DosedWells":
-        """Gather the wells of a ranking."""
+        """Group the scored wells of a ranking by treatment."""
         left_out = {left.well for left in table.quality.left_out}
         rows = [
             row
@@ -106,32 +115,42 @@ class DosedWells:
     def by_dose(
         self, substance: Substance, effects: Mapping[str, float]
     ) -> dict[float, list[tuple[str, float]]]:
-        """Return the wells and effects of each dose of a substance given alone, in its unit; 0 is untreated. Wells without an effect are left out."""
+        """Return names and effects of wells by dose of a substance that was given alone.
+
+        Dose 0 is untreated. Wells without an effect are omitted.
+
+        Parameters
+        ----------
+        substance
+            Compound and kind of unit; doses are in ``units[substance]``.
+        effects
+            Effect by well.
+        """
         unit = self.units[substance]
-        rows = {0.0: self.by_treatment.get(UNTREATED, ())}
-        rows |= {
-            key[0].in_unit(unit): rows_of_key
-            for key, rows_of_key in self.by_treatment.items()
+        by_dose = {0.0: self.by_treatment.get(UNTREATED, ())}
+        by_dose |= {
+            key[0].in_unit(unit): rows
+            for key, rows in self.by_treatment.items()
             if len(key) == 1 and key[0].substance == substance
         }
         return {
-            dose: [(row.well, effects[row.well]) for row in of_dose if row.well in effects]
-            for dose, of_dose in rows.items()
+            dose: [(row.well, effects[row.well]) for row in rows_of_dose if row.well in effects]
+            for dose, rows_of_dose in by_dose.items()
         }
 
     @property
     def single_agents(self) -> list[Substance]:
-        """The substances that some wells were given alone."""
+        """Substances that some wells received alone."""
         return sorted({key[0].substance for key in self.by_treatment if len(key) == 1})
 
     def format_amount(self, amount: Amount) -> str:
-        """Return an amount as a treatment is written."""
+        """Return the text of an amount, such as ``gemcitabine:1 uM``."""
         unit = self.units[amount.substance]
         return str(Dose(amount.substance.compound, amount.in_unit(unit), unit))
 
 
 def _treatment_key(doses: tuple[Dose, ...] | None, vehicles: set[Amount]) -> TreatmentKey | None:
-    """Return what counts of some doses; None where nothing does, in wells that are not called untreated."""
+    """Return the key of doses without vehicles, or None if no dose remains."""
     return (
         tuple(sorted(amount for amount in map(Amount.of, doses or ()) if amount not in vehicles))
         or None
@@ -139,11 +158,13 @@ def _treatment_key(doses: tuple[Dose, ...] | None, vehicles: set[Amount]) -> Tre
 
 
 def _parse_doses(treatment: str) -> tuple[Dose, ...] | None:
+    """Return the doses of a treatment text, or None if it is not readable."""
     try:
         return parse_treatment(treatment).doses
-    except ValueError:  # a profile table may name treatments as it likes
+    except ValueError:  # treatment names in a profile table are free text
         return None
 
 
 def _round_amount(amount: float) -> float:
+    """Return an amount rounded to 9 digits."""
     return float(f"{amount:.9g}")  # 0.57 uM x 1000 is not quite 570 nM

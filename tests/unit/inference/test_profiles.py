@@ -145,7 +145,7 @@ def first(table: pd.DataFrame, column: str, value: object) -> pd.DataFrame:
         ),
         (
             lambda table: pd.concat([table, table.iloc[[4]]]),
-            "plate P1, well well/... of mine, day .* stands in 2 rows; expected one",
+            "plate P1, well well/... of mine, day .* is in 2 rows; expected one",
         ),
         (
             lambda table: first(table, "Metadata_Treatment", "drug9:1 uM"),
@@ -191,7 +191,7 @@ def test_the_real_time_course_is_ranked_as_promised(tmp_path: Path) -> None:
     both = wells.merge(
         viability, left_on=["plate", "well"], right_on=["Metadata_Plate", "Metadata_Well"]
     ).dropna(subset="score")
-    assert len(both) >= 285  # of 291; a few were unlike their fellows before dosing
+    assert len(both) >= 285  # of 291; a few are pre-dose outliers
     assert spearmanr(both.score, 100 - both.viability_percent).statistic >= 0.72
     dead = both.viability_percent < 50
     higher = np.subtract.outer(both.score[dead].to_numpy(), both.score[~dead].to_numpy())
