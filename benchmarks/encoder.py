@@ -48,13 +48,13 @@ def parity(bundle: Bundle) -> float:
     """Return the largest difference between the bundle and the torch network it was exported from, on the canary."""
     import torch  # noqa: PLC0415 - only where the train extra is installed
 
-    from training.encoder.export import imagenet_lite0  # noqa: PLC0415 - as torch
+    from training.encoder.export import make_imagenet_lite0  # noqa: PLC0415 - as torch
 
     pixels = preprocess(
         canary_planes(0), 1, None, bundle.card.preprocessing, bundle.card.input_size
     )
     with torch.inference_mode():
-        expected = imagenet_lite0()(torch.from_numpy(pixels[np.newaxis])).numpy()[0]
+        expected = make_imagenet_lite0()(torch.from_numpy(pixels[np.newaxis])).numpy()[0]
     image = WellImage(
         VisitKey("canary", "A01", "day01"), 1, None, (), canary_planes(0), None, complete=True
     )

@@ -20,7 +20,7 @@ from inference.bundle import CARD_FILE
 from schemas.encoder_bundle import PlanePolicy
 from schemas.errors import SpheroRankError
 from training.encoder.backbones import IMAGENET_BACKBONE, make_backbone
-from training.encoder.export import IMAGENET, Description, write_bundle
+from training.encoder.export import IMAGENET_BUNDLE, BundleDescription, write_bundle
 from training.evaluation.evaluate import evaluate_bundles
 from training.evaluation.plates import EvaluationSet
 
@@ -38,15 +38,15 @@ def untrained_bundle(
     """Return the bundle of the default network as it comes, or with random weights; made once."""
     if not (folder / CARD_FILE).is_file():
         torch.manual_seed(RANDOM_SEED)
-        network, _ = make_backbone(IMAGENET_BACKBONE, weights, 3, IMAGENET.input_size)
-        said = Description(
+        network, _ = make_backbone(IMAGENET_BACKBONE, weights, 3, IMAGENET_BUNDLE.input_size)
+        said = BundleDescription(
             name=name,
-            preprocessing=IMAGENET.preprocessing.model_copy(update={"planes": planes}),
-            input_size=IMAGENET.input_size,
+            preprocessing=IMAGENET_BUNDLE.preprocessing.model_copy(update={"planes": planes}),
+            input_size=IMAGENET_BUNDLE.input_size,
             provenance=f"timm {IMAGENET_BACKBONE}, weights: {weights}, seed {RANDOM_SEED}",
-            licence=IMAGENET.licence,
-            licence_text=IMAGENET.licence_text,
-            notice=IMAGENET.notice if weights == "imagenet" else f"{learned}\n",
+            licence=IMAGENET_BUNDLE.licence,
+            licence_text=IMAGENET_BUNDLE.licence_text,
+            notice=IMAGENET_BUNDLE.notice if weights == "imagenet" else f"{learned}\n",
             model_card=f"# {name}\n\n{learned} For research use only.\n",
         )
         write_bundle(network.eval(), said, folder)
@@ -127,7 +127,7 @@ def main() -> None:
         options.out / "random-weights",
         "random",
         "none",
-        IMAGENET.preprocessing.planes,
+        IMAGENET_BUNDLE.preprocessing.planes,
         "Random weights: nothing was learned.",
     )
     sharpest = untrained_bundle(

@@ -1,4 +1,4 @@
-"""A small backbone, a batch of wells, and two processes that share one batch, for tests of objectives. Needs torch."""
+"""A small backbone, a batch of wells, and two processes that share one batch, for tests of objectives. BatchNeeds torch."""
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from training.data.batches import Batch
+from training.data.batch_plan import Batch
 from training.objectives.base import Objective, ObjectiveSettings
 from training.objectives.registry import make_objective
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from schemas.errors import ConfigError
-from training.encoder.config import TrainingConfig
+from training.encoder.config import EncoderTrainingConfig
 
 CONFIG, CHECKPOINT, CURVE, TENSORBOARD, BUNDLE = (
     "config.json",
@@ -64,7 +64,7 @@ class RunFolder:
         """Where the encoder is written."""
         return self.path / BUNDLE
 
-    def open(self, config: TrainingConfig) -> int:
+    def open(self, config: EncoderTrainingConfig) -> int:
         """Make the folder, or hold what is there to ``config``; return the step that a checkpoint there has reached, else 0.
 
         Raises
@@ -146,7 +146,7 @@ class RunFolder:
         aside.replace(self.path / CURVE)
 
 
-def _check_same(checkpoint: Path, saved: str, config: TrainingConfig) -> None:
+def _check_same(checkpoint: Path, saved: str, config: EncoderTrainingConfig) -> None:
     then, now = _flat(json.loads(saved)), _flat(json.loads(config.model_dump_json()))
     if then["objective.name"] != now["objective.name"]:
         found, expected = then["objective.name"], now["objective.name"]

@@ -23,25 +23,32 @@ from acquisition.drop_folder.image_reading import (
     stretch,
 )
 from acquisition.drop_folder.listing import list_files
-from acquisition.drop_folder.naming import NamePattern, NameReading, compile_pattern, is_image_name
+from acquisition.drop_folder.naming import NamePattern, ParsedName, compile_pattern, is_image_name
 from acquisition.drop_folder.plate_map_files import read_plate_maps
-from acquisition.drop_folder.settling import SeenFile
-from acquisition.drop_folder.visits import PlacedFile, Take, culture_day, gather, of_one_field
+from acquisition.drop_folder.settling import ListedFile
+from acquisition.drop_folder.visits import (
+    FileGroup,
+    NamedFile,
+    VisitFile,
+    culture_day,
+    group_by_visit,
+    select_field,
+)
 from inference.bundle import load_bundle
 from inference.departure.assembly import counting
 from schemas.errors import ConfigError, ImageError
 from schemas.plate_map import PlateMap
 from schemas.well_image import FileVersion
 from store.sql_store import SqlStore
-from training.data.well_views import (
+from training.data.crops import (
     Cropping,
+    PlateCrops,
     PlateNote,
-    View,
-    WellViews,
-    folder_of,
-    keep_views,
-    open_views,
-    view_of,
+    WellCrop,
+    crop_folder,
+    crop_well_image,
+    open_crops,
+    write_crops,
 )
 
 log = structlog.get_logger()
@@ -74,7 +81,7 @@ class _Shot:
     one_plane: bool  # whether each file is one plane, as its name says which
 
 
-def archive_views(archive: Archive, cache: Path, cropping: Cropping) -> Iterator[WellViews]:
+def crop_archive(archive: Archive, cache: Path, cropping: Cropping) -> Iterator[PlateCrops]:
     """Yield the views of every plate below a folder that has a usable image, read at the first time.
 
     Raises
@@ -83,7 +90,7 @@ def archive_views(archive: Archive, cache: Path, cropping: Cropping) -> Iterator
         If the folder or the pattern is wrong.
     """
     if not archive.folder.is_dir():
-        raise ConfigError(archive.folder, "is no folder; expected one with images")
+        raise ConfigError(archive.folder, "is not a folder; expected a folder with images")
     versions = [
         version for version in sorted(list_files(archive.folder)) if is_image_name(version.path)
     ]
@@ -93,18 +100,18 @@ def archive_views(archive: Archive, cache: Path, cropping: Cropping) -> Iterator
             path = PurePosixPath(version.path)
             plate = str(PurePosixPath(archive.folder.resolve().name) / path.parent)
             shots[plate].append(_Shot(path.stem, 0, "", "", None, (version,), one_plane=False))
-        yield from _keep_all(archive, shots, {}, cache, cropping)
+        yield from _write_all_crops(archive, shots, {}, cache, cropping)
         return
     pattern = compile_pattern(archive.pattern)
     maps = _plate_maps(archive.folder)
-    yield from _keep_all(
+    yield from _write_all_crops(
         archive, _named_shots(archive, pattern, versions, maps), maps, cache, cropping
     )
 
 
-def stored_views(
+def crop_stored_images(
     url: str, archive: Archive, cache: Path, cropping: Cropping, encoder: str
-) -> Iterator[WellViews]:
+) -> Iterator[PlateCrops]:
     """Yield the views of every plate of a store: the images that count, as this encoder's rankings see them, from the folder they were taken from.
 
     Raises
@@ -114,10 +121,11 @@ def stored_views(
     """
     database = Path(url.removeprefix("sqlite:///"))
     if url.startswith("sqlite:///") and not database.is_file():
-        raise ConfigError("store", f"is {url}; expected a store that a service has written")
+        raise ConfigError("store", f"is {url}; expected the store of a service")
     if not archive.folder.is_dir():
         raise ConfigError(
-            archive.folder, "is no folder; expected the one that the store's images were taken from"
+            archive.folder,
+            "is not a folder; expected the drop folder that the images of the store came from",
         )
     one_plane = archive.pattern is not None and "plane" in compile_pattern(archive.pattern).fields
     encoder_id = load_bundle(encoder).card.encoder_id
@@ -138,7 +146,7 @@ def stored_views(
             ]
     finally:
         store.close()
-    yield from _keep_all(archive, shots, maps, cache, cropping)
+    yield from _write_all_crops(archive, shots, maps, cache, cropping)
 
 
 def _plate_maps(folder: Path) -> dict[str, PlateMap]:
@@ -158,47 +166,47 @@ def _named_shots(
     versions: Iterable[FileVersion],
     maps: dict[str, PlateMap],
 ) -> dict[str, list[_Shot]]:
-    members = []
+    named: list[NamedFile] = []
     for version in versions:
         try:
-            reading = pattern.read(version.path)
+            name = pattern.parse(version.path)
         except ImageError as error:
             log.warning("image.left_out", file=version.path, reason=error.problem)
             continue
-        plate = reading.plate or str(
+        plate = name.plate or str(
             PurePosixPath(archive.folder.resolve().name) / PurePosixPath(version.path).parent
         )
-        members.append((SeenFile(version, since_s=0.0), reading, plate))
-    placed = []
-    for file, reading, plate in of_one_field(members, archive.field):
-        day = _day(archive.folder, file.version, reading, maps.get(plate))
+        named.append(NamedFile(ListedFile(version, unchanged_since_s=0.0), name, plate))
+    dated: list[VisitFile] = []
+    for each in select_field(named, archive.field):
+        version, plate = each.file.version, each.plate
+        day = _day(archive.folder, version, each.name, maps.get(plate))
         if day >= (1 if plate in maps else 0):
-            placed.append(PlacedFile(file, reading, plate, day))
+            dated.append(VisitFile(each.file, each.name, plate, day))
         else:
             log.warning(
                 "image.left_out",
-                file=file.version.path,
+                file=version.path,
                 reason=f"culture day {day}; expected day 1, the day of seeding, or later",
             )
     shots: dict[str, list[_Shot]] = defaultdict(list)
-    for take in gather(placed, lambda _: True):
-        shots[take.key.plate].append(
-            _shot_of(take, maps.get(take.key.plate), one_plane="plane" in pattern.fields)
+    for group in group_by_visit(dated, lambda _: True):
+        plate_map = maps.get(group.key.plate)
+        shots[group.key.plate].append(
+            _shot_of(group, plate_map, one_plane=pattern.one_plane_per_file)
         )
     return shots
 
 
-def _day(
-    folder: Path, version: FileVersion, reading: NameReading, plate_map: PlateMap | None
-) -> int:
+def _day(folder: Path, version: FileVersion, name: ParsedName, plate_map: PlateMap | None) -> int:
     """Return the culture day; 0 where only a plate map could tell and there is none."""
     if plate_map is None:
-        return reading.day or 0
-    return culture_day(reading, partial(read_time, folder, version), version.mtime_ns, plate_map)
+        return name.day or 0
+    return culture_day(name, partial(read_time, folder, version), version.mtime_ns, plate_map)
 
 
-def _shot_of(take: Take, plate_map: PlateMap | None, *, one_plane: bool) -> _Shot:
-    return _shot(take.key.well, take.day, take.versions, plate_map, one_plane=one_plane)
+def _shot_of(group: FileGroup, plate_map: PlateMap | None, *, one_plane: bool) -> _Shot:
+    return _shot(group.key.well, group.day, group.versions, plate_map, one_plane=one_plane)
 
 
 def _shot(
@@ -216,13 +224,13 @@ def _shot(
     )
 
 
-def _keep_all(
+def _write_all_crops(
     archive: Archive,
     shots: dict[str, list[_Shot]],
     maps: dict[str, PlateMap],
     cache: Path,
     cropping: Cropping,
-) -> Iterator[WellViews]:
+) -> Iterator[PlateCrops]:
     for plate in sorted(shots):
         content = hashlib.sha256(
             f"{shots[plate]} {archive.bits} {archive.um_per_px}".encode()
@@ -230,25 +238,25 @@ def _keep_all(
         note = PlateNote(
             plate, f"archive {content}", maps[plate].dosed_on_day if plate in maps else 0
         )
-        folder = folder_of(cache, note, cropping)
-        views = (
-            open_views(folder)
+        folder = crop_folder(cache, note, cropping)
+        crops = (
+            open_crops(folder)
             if folder.exists()
-            else keep_views(
-                cache, note, cropping, _read_all(archive, plate, shots[plate], cropping)
+            else write_crops(
+                cache, note, cropping, _crop_readable_images(archive, plate, shots[plate], cropping)
             )
         )
-        if views is not None:
-            yield views
+        if crops is not None:
+            yield crops
 
 
-def _read_all(
+def _crop_readable_images(
     archive: Archive, plate: str, shots: Iterable[_Shot], cropping: Cropping
-) -> Iterator[View]:
+) -> Iterator[WellCrop]:
     """Yield what can be used, one image in memory at a time."""
     for shot in shots:
         try:
-            yield _read(archive, shot, cropping)
+            yield _read_and_crop(archive, shot, cropping)
         except (ImageError, ValueError) as error:
             log.warning(
                 "image.left_out",
@@ -258,18 +266,18 @@ def _read_all(
             )
 
 
-def _read(archive: Archive, shot: _Shot, cropping: Cropping) -> View:
+def _read_and_crop(archive: Archive, shot: _Shot, cropping: Cropping) -> WellCrop:
     results = read_versions(archive.folder, shot.files, ImageLimits(), one_plane=shot.one_plane)
     images = tuple(
-        _usable(version, result) for version, result in zip(shot.files, results, strict=True)
+        _require_image(version, result) for version, result in zip(shot.files, results, strict=True)
     )
     planes = stretch(images, shot.files[0].path, bits=archive.bits)
-    _check_is_image(planes, shot.files[0].path)
+    _check_not_mask(planes, shot.files[0].path)
     scale = shot.um_per_px or next(
         (image.metadata.um_per_px for image in images if image.metadata.um_per_px),
         archive.um_per_px,
     )
-    return view_of(
+    return crop_well_image(
         planes,
         scale,
         cropping,
@@ -280,17 +288,17 @@ def _read(archive: Archive, shot: _Shot, cropping: Cropping) -> View:
     )
 
 
-def _usable(version: FileVersion, result: FileResult) -> RawImage:
+def _require_image(version: FileVersion, result: FileResult) -> RawImage:
     if isinstance(result, ImageError):
         raise result
     if result is None:
         raise ImageError(
-            version.path, "is gone, or is another version than was listed; expected it unchanged"
+            version.path, "was deleted or changed after it was listed; expected an unchanged file"
         )
     return result
 
 
-def _check_is_image(planes: npt.NDArray[np.uint16], where: str) -> None:
+def _check_not_mask(planes: npt.NDArray[np.uint16], where: str) -> None:
     values = len(np.unique(planes))
     if values < LEAST_GREY_VALUES:
         raise ImageError(where, f"has {values} grey values; expected an image, not a mask")

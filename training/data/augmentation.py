@@ -70,7 +70,7 @@ PRESETS: Final[dict[str, Augmentation]] = {
 }
 
 
-def preset(name: str) -> Augmentation:
+def get_preset(name: str) -> Augmentation:
     """Return a preset by its name.
 
     Raises
@@ -84,7 +84,7 @@ def preset(name: str) -> Augmentation:
 
 
 @dataclass(frozen=True, eq=False)
-class Draw:
+class DrawnAugmentations:
     """What was drawn for B images; all tensors have B rows, so a process that holds part of a batch takes its rows."""
 
     angle: Tensor  # (B,) radians
@@ -100,13 +100,15 @@ class Draw:
     noise_seed: Tensor  # (B,) long
     grey: Tensor  # (B,) bool
 
-    def rows(self, part: slice) -> "Draw":
+    def rows(self, part: slice) -> "DrawnAugmentations":
         """Return the draw of some of the images."""
-        return Draw(*(getattr(self, field.name)[part] for field in fields(self)))
+        return DrawnAugmentations(*(getattr(self, field.name)[part] for field in fields(self)))
 
 
-def draw(how: Augmentation, count: int, generator: torch.Generator) -> Draw:
-    """Draw what happens to ``count`` images; every preset uses up the same random numbers."""
+def draw_augmentations(
+    how: Augmentation, count: int, generator: torch.Generator
+) -> DrawnAugmentations:
+    """DrawnAugmentations what happens to ``count`` images; every preset uses up the same random numbers."""
     u = torch.rand(count, 16, generator=generator)
     seeds = torch.randint(2**62, (count,), generator=generator)
     signed = 2 * u - 1
@@ -114,7 +116,7 @@ def draw(how: Augmentation, count: int, generator: torch.Generator) -> Draw:
     scale = (low + (high - low) * u[:, 2]).sqrt()
     room = (1 - scale)[:, None] / 2
     direction = 2 * math.pi * u[:, 6]
-    return Draw(
+    return DrawnAugmentations(
         angle=2 * math.pi * u[:, 0] * how.turn,
         mirror=torch.where((u[:, 1] < 0.5) & torch.tensor(how.flip), -1.0, 1.0),  # noqa: PLR2004 - a coin
         shift=signed[:, 3:5] * (how.shift + room),
@@ -130,7 +132,7 @@ def draw(how: Augmentation, count: int, generator: torch.Generator) -> Draw:
     )
 
 
-def augment(images: Tensor, drawn: Draw, background: float) -> Tensor:
+def augment(images: Tensor, drawn: DrawnAugmentations, background: float) -> Tensor:
     """Return the images, (B, 3, s, s) of 0…1, as they were drawn to be; what comes in from outside has the value ``background``."""
     images = _refocused(images, drawn)
     images = _placed(images, drawn, background)
@@ -141,7 +143,7 @@ def augment(images: Tensor, drawn: Draw, background: float) -> Tensor:
     return torch.where(drawn.grey[:, None, None, None], grey, images).clamp(0, 1)
 
 
-def _refocused(images: Tensor, drawn: Draw) -> Tensor:
+def _refocused(images: Tensor, drawn: DrawnAugmentations) -> Tensor:
     """Move every plane towards the next one up or down, as if the focus had drifted, and see some stacks from the other side."""
     turned = torch.where(drawn.reverse[:, None, None, None], images.flip(1), images)
     if not bool(drawn.focus.any()):
@@ -154,7 +156,7 @@ def _refocused(images: Tensor, drawn: Draw) -> Tensor:
     return turned + share * (towards - turned)
 
 
-def _placed(images: Tensor, drawn: Draw, background: float) -> Tensor:
+def _placed(images: Tensor, drawn: DrawnAugmentations, background: float) -> Tensor:
     """Turn, mirror, shift and enlarge in one step, so that pixels are interpolated once."""
     still = (
         not bool(drawn.angle.any())
@@ -195,14 +197,14 @@ def _blurred(images: Tensor, blur: Tensor) -> Tensor:
     return stack[0].reshape(images.shape)
 
 
-def _lit(images: Tensor, drawn: Draw) -> Tensor:
+def _lit(images: Tensor, drawn: DrawnAugmentations) -> Tensor:
     """Change the light: one gain for all planes, and a tilt from side to side."""
     axis = torch.linspace(-0.5, 0.5, images.shape[-1])
     light = 1 + drawn.tilt[:, 0, None, None] * axis + drawn.tilt[:, 1, None, None] * axis[:, None]
     return images * (drawn.gain[:, None, None] * light)[:, None]
 
 
-def _noisy(images: Tensor, drawn: Draw) -> Tensor:
+def _noisy(images: Tensor, drawn: DrawnAugmentations) -> Tensor:
     """Add each image's own noise; its seed makes it the same in whichever process the image is."""
     if not bool(drawn.noise.any()):
         return images

@@ -1,6 +1,6 @@
 """What encoders are trained on, plate by plate: where it comes from, and how it is split.
 
-Every source gives :class:`training.data.well_views.WellViews`, one a plate, cropped once into the cache; :mod:`training.data.batches` makes batches of them.
+Every source gives :class:`training.data.crops.PlateCrops`, one a plate, cropped once into the cache; :mod:`training.data.batches` makes batches of them.
 """
 
 import contextlib
@@ -13,20 +13,20 @@ from pathlib import Path
 import numpy as np
 
 from schemas.errors import ConfigError
-from training.data.archive import Archive, archive_views, stored_views
-from training.data.virtual_plates import VirtualWells, virtual_views
-from training.data.well_views import Cropping, WellViews, open_views
+from training.data.archive import Archive, crop_archive, crop_stored_images
+from training.data.crops import Cropping, PlateCrops, open_crops
+from training.data.virtual_plates import VirtualWells, crop_virtual_plate
 
-Progress = Callable[[int, int], None]  # plates done, of how many
-
-
-def _no_progress(_done: int, _total: int) -> None:
-    """Tell nobody."""
+ProgressCallback = Callable[[int, int], None]  # plates done, of how many
 
 
-def from_archive(
+def _ignore_progress(_done: int, _total: int) -> None:
+    """Ignore the progress."""
+
+
+def crops_from_archive(
     archive: Archive, cache: Path, *, cropping: Cropping | None = None
-) -> list[WellViews]:
+) -> list[PlateCrops]:
     """Return the views of a folder of images; see :class:`training.data.archive.Archive`.
 
     Raises
@@ -34,21 +34,21 @@ def from_archive(
     ConfigError
         If the folder or the pattern is wrong, or no image can be used.
     """
-    views = list(archive_views(archive, cache, cropping or Cropping()))
-    if not views:
+    plates = list(crop_archive(archive, cache, cropping or Cropping()))
+    if not plates:
         expected = f"images named {archive.pattern}" if archive.pattern else "images"
-        raise ConfigError(archive.folder, f"has no image that can be used; expected {expected}")
-    return views
+        raise ConfigError(archive.folder, f"has no usable image; expected {expected}")
+    return plates
 
 
-def from_store(
+def crops_from_store(
     url: str,
     archive: Archive,
     cache: Path,
     *,
     cropping: Cropping | None = None,
     encoder: str = "default",
-) -> list[WellViews]:
+) -> list[PlateCrops]:
     """Return the views of the images that count in a service's store; ``archive`` is the drop folder they were taken from.
 
     Raises
@@ -56,24 +56,25 @@ def from_store(
     ConfigError
         If store, folder or encoder is wrong, or no image can be used.
     """
-    views = list(stored_views(url, archive, cache, cropping or Cropping(), encoder))
-    if not views:
+    plates = list(crop_stored_images(url, archive, cache, cropping or Cropping(), encoder))
+    if not plates:
         raise ConfigError(
             "store",
-            f"is {url}, with no image of encoder {encoder!r} that is still in {archive.folder}; expected the images of its plates",
+            f"is {url}, and {archive.folder} has no image that encoder {encoder!r} embedded there; "
+            "expected the images of its plates",
         )
-    return views
+    return plates
 
 
-def from_virtual(
+def crops_from_virtual_plates(
     seeds: Iterable[int],
     cache: Path,
     *,
     cropping: Cropping | None = None,
     wells: VirtualWells | None = None,
     jobs: int = 1,
-    progress: Progress = _no_progress,
-) -> list[WellViews]:
+    progress: ProgressCallback = _ignore_progress,
+) -> list[PlateCrops]:
     """Return the views of virtual plates, one a seed, by up to ``jobs`` processes.
 
     Raises
@@ -81,11 +82,14 @@ def from_virtual(
     ConfigError
         If there is no seed, or plates of a seed are kept for tests and benchmarks.
     """
-    wanted = sorted(set(seeds))
-    if not wanted:
+    distinct = sorted(set(seeds))
+    if not distinct:
         raise ConfigError("seeds", "is empty; expected at least one")
-    folder_of_seed = partial(
-        _virtual_folder, cache=cache, cropping=cropping or Cropping(), wells=wells or VirtualWells()
+    crop_seed = partial(
+        _crop_folder_of_seed,
+        cache=cache,
+        cropping=cropping or Cropping(),
+        wells=wells or VirtualWells(),
     )
     with contextlib.ExitStack() as stack:
         pool = (
@@ -95,21 +99,21 @@ def from_virtual(
             if jobs > 1
             else None
         )
-        views = []
-        for folder in (pool.map if pool else map)(folder_of_seed, wanted):
-            views.append(open_views(folder))
-            progress(len(views), len(wanted))
-    return views
+        plates = []
+        for folder in (pool.map if pool else map)(crop_seed, distinct):
+            plates.append(open_crops(folder))
+            progress(len(plates), len(distinct))
+    return plates
 
 
-def _virtual_folder(seed: int, cache: Path, cropping: Cropping, wells: VirtualWells) -> Path:
+def _crop_folder_of_seed(seed: int, cache: Path, cropping: Cropping, wells: VirtualWells) -> Path:
     """Return where the views of a seed are kept: a path crosses between processes, crops would be copied."""
-    return virtual_views(seed, cache, cropping=cropping, wells=wells).folder
+    return crop_virtual_plate(seed, cache, cropping=cropping, wells=wells).folder
 
 
-def split_by_plate(
-    views: Sequence[WellViews], validation_share: float, seed: int
-) -> tuple[list[WellViews], list[WellViews]]:
+def split_crops_by_plate(
+    plates: Sequence[PlateCrops], validation_share: float, seed: int
+) -> tuple[list[PlateCrops], list[PlateCrops]]:
     """Return (training, validation): whole plates, at least one each.
 
     Raises
@@ -119,23 +123,22 @@ def split_by_plate(
     """
     if not 0 < validation_share < 1:
         raise ConfigError("validation_share", f"is {validation_share}; expected between 0 and 1")
-    plates = sorted({plate.plate for plate in views})
-    if len(plates) < 2:  # noqa: PLR2004 - one to learn from, one to judge by
+    names = sorted({plate.plate for plate in plates})
+    if len(names) < 2:  # noqa: PLR2004 - one for training, one for validation
         raise ConfigError(
             "data",
-            f"has {'only plate ' + plates[0] if plates else 'no plate'}; expected two or more, as training and validation share no plate",
+            f"has {'only plate ' + names[0] if names else 'no plate'}; "
+            "expected two or more, as training and validation share no plate",
         )
-    count = min(max(round(validation_share * len(plates)), 1), len(plates) - 1)
-    chosen = {
-        plates[index] for index in np.random.default_rng(seed).permutation(len(plates))[:count]
-    }
-    training = [plate for plate in views if plate.plate not in chosen]
-    validation = [plate for plate in views if plate.plate in chosen]
-    check_no_leak(training, validation)
+    count = min(max(round(validation_share * len(names)), 1), len(names) - 1)
+    chosen = {names[index] for index in np.random.default_rng(seed).permutation(len(names))[:count]}
+    training = [plate for plate in plates if plate.plate not in chosen]
+    validation = [plate for plate in plates if plate.plate in chosen]
+    check_plates_disjoint(training, validation)
     return training, validation
 
 
-def check_no_leak(training: Sequence[WellViews], validation: Sequence[WellViews]) -> None:
+def check_plates_disjoint(training: Sequence[PlateCrops], validation: Sequence[PlateCrops]) -> None:
     """Refuse a plate that is on both sides.
 
     Raises
@@ -147,5 +150,6 @@ def check_no_leak(training: Sequence[WellViews], validation: Sequence[WellViews]
     if both:
         raise ConfigError(
             "data",
-            f"has plates in both training and validation: {', '.join(both)}; expected each plate on one side",
+            f"has plates in both training and validation: {', '.join(both)}; "
+            "expected each plate in one of them",
         )

@@ -1,7 +1,7 @@
 """Plates to train an encoder on that nobody had to grow: virtual wells, of tissue lines and through microscopes that vary more than real ones do.
 
 The kill of a well is never kept. One mechanism, :data:`HELD_OUT_MECHANISM`, and one microscope, :data:`HELD_OUT_OPTICS`, are left out, and plates of
-seeds below :data:`training.segmenter.views.FIRST_SEED` are for tests and benchmarks: what an encoder makes of these tells how it does on what it never saw.
+seeds below :data:`FIRST_TRAINING_SEED` are for tests and benchmarks: what an encoder makes of these tells how it does on what it never saw.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,13 @@ import numpy.typing as npt
 
 from schemas.errors import ConfigError
 from simulation.kinds import Mechanism, OpticsName
-from simulation.optics import RENDERER_VERSION, Bench, Optics, bench_of, render
+from simulation.optics import (
+    RENDERER_VERSION,
+    ImagingConditions,
+    Optics,
+    choose_imaging_conditions,
+    render_planes,
+)
 from simulation.plate import (
     DOSED_ON_DAY,
     READOUT_DAY,
@@ -22,26 +28,27 @@ from simulation.plate import (
     WellPlan,
     plan_plate,
 )
-from simulation.scene import draw
-from simulation.tissue import FIELD_UM, Line, grow, line_of
-from training.data.well_views import (
+from simulation.scene import draw_scene
+from simulation.tissue import FIELD_UM, CellLine, choose_cell_line, simulate_tissue
+from training.data.crops import (
     Cropping,
+    PlateCrops,
     PlateNote,
-    View,
-    WellViews,
-    folder_of,
-    keep_views,
-    open_views,
-    view_of,
+    WellCrop,
+    crop_folder,
+    crop_well_image,
+    open_crops,
+    write_crops,
 )
-from training.segmenter.views import FIRST_SEED
 
+FIRST_TRAINING_SEED = 100_000
+"""Smallest seed of a virtual plate for training; smaller ones are for tests and benchmarks."""
 HELD_OUT_MECHANISM = Mechanism.GROWTH_ARREST
 HELD_OUT_OPTICS = OpticsName.PHASE_RIM
 
-_STREAM = 7  # sets these random numbers apart from a plate's own
+_STREAM = 7  # separates these random numbers from those of the plate
 _SIZES_PX = (400, 512, 512, 640)
-_LINE_VARIED = 0.7  # share of plates whose line is varied beyond what virtual plates have
+_VARIED_LINE_SHARE = 0.7  # of plates; their tissue line varies more than that of virtual plates
 _OTHER_DAYS = (3, 4, 5, 6, 8, 9)
 
 
@@ -54,7 +61,9 @@ class VirtualWells:
     wells_on_other_days: int = 14  # each on one day more
 
 
-def virtual_views(seed: int, cache: Path, *, cropping: Cropping, wells: VirtualWells) -> WellViews:
+def crop_virtual_plate(
+    seed: int, cache: Path, *, cropping: Cropping, wells: VirtualWells
+) -> PlateCrops:
     """Return the views of the plate of a seed, rendered at the first time.
 
     Raises
@@ -62,30 +71,31 @@ def virtual_views(seed: int, cache: Path, *, cropping: Cropping, wells: VirtualW
     ConfigError
         If plates of the seed are kept for tests and benchmarks.
     """
-    if seed < FIRST_SEED:
+    if seed < FIRST_TRAINING_SEED:
         raise ConfigError(
             "seeds",
-            f"has {seed}; expected {FIRST_SEED} or more, as plates of smaller seeds are for tests and benchmarks",
+            f"has {seed}; expected {FIRST_TRAINING_SEED} or more, "
+            "as plates of smaller seeds are reserved for tests and benchmarks",
         )
     plate = plan_plate(seed)
     note = PlateNote(plate.name, f"virtual {RENDERER_VERSION} {wells}", DOSED_ON_DAY)
-    folder = folder_of(cache, note, cropping)
+    folder = crop_folder(cache, note, cropping)
     if folder.exists():
-        return open_views(folder)
-    views = keep_views(cache, note, cropping, _views(plate, cropping, wells))
-    if views is None:
+        return open_crops(folder)
+    crops = write_crops(cache, note, cropping, _crop_wells(plate, cropping, wells))
+    if crops is None:
         raise ConfigError("wells", f"is {wells.wells}; expected at least 1 well of a virtual plate")
-    return views
+    return crops
 
 
-def _views(plate: VirtualPlate, cropping: Cropping, wells: VirtualWells) -> Iterator[View]:
+def _crop_wells(plate: VirtualPlate, cropping: Cropping, wells: VirtualWells) -> Iterator[WellCrop]:
     rng = np.random.default_rng([_STREAM, plate.seed])
-    line = _vary_line(rng, line_of(plate))
+    line = _vary_line(rng, choose_cell_line(plate))
     size_px = int(rng.choice(_SIZES_PX))
-    bench = _any_bench(rng, plate)
-    for plan, day in _looks(rng, plate, wells):
-        planes = _look(plate, plan, day, line, bench, size_px)
-        yield view_of(
+    conditions = _random_bench(rng, plate)
+    for plan, day in _choose_wells_and_days(rng, plate, wells):
+        planes = _render_planes(plate, plan, day, line, conditions, size_px)
+        yield crop_well_image(
             planes,
             FIELD_UM / size_px,
             cropping,
@@ -96,29 +106,36 @@ def _views(plate: VirtualPlate, cropping: Cropping, wells: VirtualWells) -> Iter
         )
 
 
-def _looks(
+def _choose_wells_and_days(
     rng: np.random.Generator, plate: VirtualPlate, wells: VirtualWells
 ) -> list[tuple[WellPlan, int]]:
     plans = [plan for plan in plate.wells if plan.mechanism is not HELD_OUT_MECHANISM]
     rng.shuffle(plans)
     plans = plans[: wells.wells]
-    looks = [(plan, day) for plan in plans for day in wells.days]
-    return looks + [
+    images = [(plan, day) for plan in plans for day in wells.days]
+    return images + [
         (plan, int(rng.choice(_OTHER_DAYS))) for plan in plans[: wells.wells_on_other_days]
     ]
 
 
-def _look(
-    plate: VirtualPlate, plan: WellPlan, day: int, line: Line, bench: Bench, size_px: int
+def _render_planes(
+    plate: VirtualPlate,
+    plan: WellPlan,
+    day: int,
+    line: CellLine,
+    conditions: ImagingConditions,
+    size_px: int,
 ) -> npt.NDArray[np.uint16]:
     """Return (3, H, W), white = 65535."""
     cv2.setNumThreads(1)  # plates are rendered side by side
-    counts = render(draw(grow(plate, plan, day, line), size_px), plate, plan, day, bench)
-    return (counts.astype(np.uint32) * 65535 // bench.white).astype(np.uint16)
+    counts = render_planes(
+        draw_scene(simulate_tissue(plate, plan, day, line), size_px), plate, plan, day, conditions
+    )
+    return (counts.astype(np.uint32) * 65535 // conditions.white).astype(np.uint16)
 
 
-def _vary_line(rng: np.random.Generator, line: Line) -> Line:
-    if rng.random() >= _LINE_VARIED:
+def _vary_line(rng: np.random.Generator, line: CellLine) -> CellLine:
+    if rng.random() >= _VARIED_LINE_SHARE:
         return line
     return replace(
         line,
@@ -132,17 +149,17 @@ def _vary_line(rng: np.random.Generator, line: Line) -> Line:
     )
 
 
-def _any_bench(rng: np.random.Generator, plate: VirtualPlate) -> Bench:
-    optics = any_optics(rng)
+def _random_bench(rng: np.random.Generator, plate: VirtualPlate) -> ImagingConditions:
+    optics = random_optics(rng)
     # How the light tilts and clouds stays the default microscope's: augmentation tilts it further.
     return replace(
-        bench_of(plate, OpticsName.DEFAULT),
+        choose_imaging_conditions(plate, OpticsName.DEFAULT),
         optics=optics,
         light=float(optics.light * rng.uniform(0.85, 1.1)),
     )
 
 
-def any_optics(rng: np.random.Generator) -> Optics:
+def random_optics(rng: np.random.Generator) -> Optics:
     """Return a microscope between the known ones and somewhat beyond, short of the one held out in all that sets that apart."""
     return Optics(
         light=float(rng.uniform(0.15, 0.75)),

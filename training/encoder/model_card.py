@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from schemas.encoder_bundle import Preprocessing
-from training.data.batches import BatchPlan
-from training.data.well_views import WellViews
-from training.encoder.backbones import IMAGENET
-from training.encoder.config import TrainingConfig
-from training.encoder.export import NOTICE, Description, licence_text_of
+from training.data.batch_plan import BatchPlan
+from training.data.crops import PlateCrops
+from training.encoder.backbones import IMAGENET_WEIGHTS
+from training.encoder.config import EncoderTrainingConfig
+from training.encoder.export import NOTICE, BundleDescription, read_licence
 from training.encoder.validation import Validation
 
 CARD = """\
@@ -27,9 +27,12 @@ What it is: {backbone} (weights to start from: {weights}), trained on well image
 """
 
 
-def describe(
-    config: TrainingConfig, plan: BatchPlan, training: Sequence[WellViews], validation: Validation
-) -> Description:
+def describe_bundle(
+    config: EncoderTrainingConfig,
+    plan: BatchPlan,
+    training: Sequence[PlateCrops],
+    validation: Validation,
+) -> BundleDescription:
     """Return all that the bundle needs beside the network."""
     data, model, run = config.data, config.model, config.run
     side_px = model.export_size or model.input_size
@@ -52,13 +55,13 @@ def describe(
         r2="not known" if validation.measures_r2 is None else f"{validation.measures_r2:.2f}",
         config=config.model_dump_json(indent=2),
     )
-    starts_from_imagenet = model.weights == IMAGENET
+    starts_from_imagenet = model.weights == IMAGENET_WEIGHTS
     notice = (
         f"{NOTICE}Changed further: trained on well images.\n"
         if starts_from_imagenet
         else f"encoder.onnx: {model.name}, licence: {model.licence}.\n"
     )
-    return Description(
+    return BundleDescription(
         name=model.name,
         preprocessing=Preprocessing(
             planes=data.planes,
@@ -70,7 +73,7 @@ def describe(
         input_size=side_px,
         provenance=f"spherorank train ssl, {config.model_dump_json()}",
         licence=model.licence,
-        licence_text=licence_text_of("timm") if starts_from_imagenet else f"{model.licence}\n",
+        licence_text=read_licence("timm") if starts_from_imagenet else f"{model.licence}\n",
         notice=f"{notice}\n{model.notice.strip()}\n" if model.notice else notice,
         model_card=card,
         ranking_weight=model.ranking_weight,

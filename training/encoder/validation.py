@@ -11,10 +11,11 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
-from training.data.batches import FARTHEST, BatchPlan, normalised, value_images
-from training.data.well_views import WellViews
+from training.data.batch_plan import MAX_MEASURE_SPREADS, BatchPlan
+from training.data.batches import normalise, value_images
+from training.data.crops import PlateCrops
 from training.encoder import collapse
-from training.encoder.learner import embeddings_of
+from training.encoder.learner import compute_embeddings
 from training.objectives.base import Objective
 
 FOLDS = 5
@@ -34,26 +35,32 @@ class Validation:
     )  # of a ridge regression from the embedding to the hand measures, mean over measures, out of fold; None: too few
 
 
-def validate(objective: Objective, held_out: Sequence[WellViews], plan: BatchPlan) -> Validation:
+def validate_encoder(
+    objective: Objective, held_out: Sequence[PlateCrops], plan: BatchPlan
+) -> Validation:
     """Embed all clean held-out images and regress their hand measures on the embedding."""
     embeddings = torch.cat(
-        [embeddings_of(objective, clean_images(plate, plan)) for plate in held_out]
+        [compute_embeddings(objective, clean_images(plate, plan)) for plate in held_out]
     )
     measures = np.concatenate([plate.measures for plate in held_out])
-    seen = collapse.measure(embeddings)
+    seen = collapse.embedding_statistics(embeddings)
     return Validation(
-        len(embeddings), seen.rank, seen.spread, probe_measures(embeddings.numpy(), measures)
+        len(embeddings), seen.rank, seen.spread, regress_measures(embeddings.numpy(), measures)
     )
 
 
-def probe_measures(
+def regress_measures(
     embeddings: npt.NDArray[np.float32], measures: npt.NDArray[np.float32]
 ) -> float | None:
     """Return the mean R² over hand measures, (n, M), of a ridge regression on embeddings, (n, D), five-fold out of fold."""
     known = np.isfinite(measures).all(axis=1)
     if known.sum() < MIN_IMAGES:
         return None
-    truth = StandardScaler().fit_transform(measures[known]).clip(-FARTHEST, FARTHEST)
+    truth = (
+        StandardScaler()
+        .fit_transform(measures[known])
+        .clip(-MAX_MEASURE_SPREADS, MAX_MEASURE_SPREADS)
+    )
     scale = (
         float(embeddings[known].std(axis=0).mean()) or 1.0
     )  # one for all: a dead dimension stays dead
@@ -64,15 +71,17 @@ def probe_measures(
     return float(r2_score(truth, foreseen))
 
 
-def clean_pixels(held_out: Sequence[WellViews], plan: BatchPlan, count: int) -> torch.Tensor:
+def sample_clean_images(
+    held_out: Sequence[PlateCrops], plan: BatchPlan, count: int
+) -> torch.Tensor:
     """Return up to ``count`` clean images spread evenly over the held-out plates, (n, 3, side, side), normalised."""
     share = max(count // len(held_out), 1)
     return torch.cat([clean_images(plate, plan, share) for plate in held_out])[:count]
 
 
-def clean_images(plate: WellViews, plan: BatchPlan, count: int | None = None) -> torch.Tensor:
+def clean_images(plate: PlateCrops, plan: BatchPlan, count: int | None = None) -> torch.Tensor:
     """Return all images of a plate, or some spread evenly over it, (n, 3, side, side), as the service would see them."""
     rows = np.unique(
         np.linspace(0, len(plate) - 1, min(count or len(plate), len(plate))).round().astype(int)
     )
-    return normalised(value_images((plate.crops[row] for row in rows), plan.side_px), plan)
+    return normalise(value_images((plate.crops[row] for row in rows), plan.side_px), plan)

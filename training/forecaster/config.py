@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.errors import ConfigError
 from schemas.trajectory import Representation
-from training.forecaster.data import FIRST_TRAINING_SEED
+from training.data.virtual_plates import FIRST_TRAINING_SEED
 
 
 class _Section(BaseModel):

@@ -18,7 +18,7 @@ from inference.departure.sequence_model import (
 )
 from schemas.forecaster_bundle import ForecasterCard
 from schemas.trajectory import Trajectories
-from training.encoder.export import OPSET, ParityError, written_aside
+from training.encoder.export import OPSET, ParityError, replace_folder
 from training.forecaster.config import ForecasterConfig
 from training.forecaster.model import GruForecaster, standardise
 
@@ -73,7 +73,7 @@ def write_forecaster(
         If torch and onnxruntime differ by more than :data:`MAX_PARITY`; ``out`` is then untouched.
     """
     first = plates[0]
-    with written_aside(out) as aside:
+    with replace_folder(out) as aside:
         export_forecaster(model, len(first.feature_names), aside / MODEL_FILE)
         card = ForecasterCard(
             name=config.model.name,

@@ -29,7 +29,7 @@ from inference.encoding.onnx_encoder import OnnxEncoder
 from schemas.encoder_bundle import BundleCard
 from schemas.trajectory import Trajectories
 from schemas.well_image import VisitKey, WellImage
-from training.encoder.export import written_aside
+from training.encoder.export import replace_folder
 from training.forecaster.model import GruForecaster, standardise
 from training.forecaster.views import View
 
@@ -146,7 +146,7 @@ def write_projecting_encoder(
             "provenance": f"{card.encoder_id} with a projection learned by training/forecaster/joint.py; {card.provenance}"
         }
     )
-    with written_aside(out) as aside:
+    with replace_folder(out) as aside:
         (aside / MODEL_FILE).write_bytes(content)
         (aside / CARD_FILE).write_text(made.model_dump_json(indent=2) + "\n", encoding="utf-8")
         for part in ("NOTICE", "LICENSE", "MODEL_CARD.md"):

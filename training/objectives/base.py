@@ -1,4 +1,8 @@
-"""What every objective is: a loss over a batch of wells, on top of a backbone; one file an objective, all named in :mod:`training.objectives.registry`."""
+"""Base class of the training objectives, and the settings of all of them.
+
+An objective is a backbone, the layers that the objective adds to it, and a loss over a batch of
+well images. Each objective has one file; :mod:`training.objectives.registry` lists them.
+"""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -10,54 +14,56 @@ from lightly.utils import dist
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from training.data.batches import Batch
+from training.data.batch_plan import Batch
 
 
-class Layer(StrEnum):
-    """What of the network is the embedding."""
+class EmbeddingLayer(StrEnum):
+    """The layer whose output is the embedding."""
 
-    BACKBONE = "backbone"  # the pooled features
-    HEAD = (
-        "head"  # what the objective's head makes of them: the projection, or the predicted measures
-    )
-    BOTH = "both"  # measures with a companion: the predicted measures, and beside them the companion's projection, which is then linear
+    BACKBONE = "backbone"  # pooled features of the backbone
+    HEAD = "head"  # output of the objective's head: a projection, or predicted measures
+    BOTH = "both"  # `measures` with a companion: predicted measures and linear projection
 
 
-class Companion(StrEnum):
-    """What the objective ``measures`` is accompanied by."""
+class CompanionLoss(StrEnum):
+    """The second loss that the objective ``measures`` adds to its own."""
 
     NONE = "none"
     SIMCLR = "simclr"
     VICREG = "vicreg"
 
 
-class ViewsOf(StrEnum):
-    """What the objective ``ntxent`` takes for views of one image."""
+class ViewSource(StrEnum):
+    """The images that the objective ``ntxent`` uses as views of one well image."""
 
-    AUGMENTATIONS = "augmentations"  # two augmented images, planes as colours
-    PLANES = "planes"  # the sharpest plane is the anchor, the other two are its views; one augmented image is enough
+    AUGMENTATIONS = "augmentations"  # two augmented images, with planes as colours
+    PLANES = "planes"  # planes of one augmented image: the sharpest is the anchor
 
 
-class LikenessBy(StrEnum):
-    """What the objective ``soft_ntxent`` judges likeness by."""
+class SimilarityBasis(StrEnum):
+    """The vectors from which the objective ``soft_ntxent`` computes the similarity of images."""
 
-    MEASURES = "measures"  # the hand measures of the clean images
-    EMBEDDING = "embedding"  # the embedding itself, without gradient
+    MEASURES = "measures"  # tissue measures of the clean images
+    EMBEDDING = "embedding"  # the embedding, without gradient
 
 
 class ObjectiveSettings(BaseModel):
-    """Every option of every objective; ``docs/reference/objectives.md`` tells what each does."""
+    """Settings of all objectives; ``docs/reference/objectives.md`` explains each."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    layer: Layer = Field(
-        default=Layer.BACKBONE,
-        description="what the embedding is: the backbone's features, the head's output, or both heads' (measures)",
+    layer: EmbeddingLayer = Field(
+        default=EmbeddingLayer.BACKBONE,
+        description="embedding: features of the backbone, output of the head, "
+        "or outputs of both heads (measures)",
     )
     temperature: float = Field(
-        default=0.2, gt=0, le=10, description="of simclr, ntxent, supcon, soft_ntxent, time_aware"
+        default=0.2,
+        gt=0,
+        le=10,
+        description="simclr, ntxent, supcon, soft_ntxent, time_aware: temperature of the softmax",
     )
-    hidden: int = Field(default=512, ge=1, description="width inside the heads")
+    hidden: int = Field(default=512, ge=1, description="width of hidden layers of the heads")
     projection: int = Field(
         default=128, ge=2, description="width of the space in which views are compared"
     )
@@ -65,58 +71,64 @@ class ObjectiveSettings(BaseModel):
         default=0.99,
         ge=0,
         lt=1,
-        description="byol, dino: what the teacher keeps of itself at the start; grows to 1 along a cosine",
+        description="byol, dino: momentum of the teacher at the start; grows to 1 along a cosine",
     )
-    views_of: ViewsOf = Field(
-        default=ViewsOf.AUGMENTATIONS, description="ntxent: what counts as two views"
+    views_of: ViewSource = Field(
+        default=ViewSource.AUGMENTATIONS, description="ntxent: source of the views of an image"
     )
     anchor_is_positive: bool = Field(
-        default=False, description="ntxent: the anchor counts among its own positives"
+        default=False, description="ntxent: the anchor is one of its own positives"
     )
     positives_in_denominator: bool = Field(
-        default=True, description="ntxent: false takes the positives out of the denominator"
+        default=True, description="ntxent: false removes the positives from the denominator"
     )
     supervised: bool = Field(
-        default=False, description="ntxent: images of one label are positives of each other"
+        default=False, description="ntxent, triplet: images of one label are positives"
     )
-    likeness_by: LikenessBy = Field(
-        default=LikenessBy.MEASURES, description="soft_ntxent: what likeness is judged by"
+    likeness_by: SimilarityBasis = Field(
+        default=SimilarityBasis.MEASURES,
+        description="soft_ntxent: basis of the similarity of two images",
     )
     likeness_width: float = Field(
         default=0.3,
         gt=0,
-        description="soft_ntxent: root mean square difference at which likeness has fallen to 0.61",
+        description="soft_ntxent: root mean square difference at which similarity is 0.61",
     )
     pull: float = Field(
         default=0.3,
         ge=0,
         le=1,
-        description="soft_ntxent: how strongly a fully alike image is pulled, the own other view being 1",
+        description="soft_ntxent: target of an image of similarity 1, relative to the own view",
     )
     margin: float = Field(
         default=0.2,
         ge=0,
-        description="triplet: how much farther the farthest positive must be from the nearest negative; 0: soft margin",
+        description="triplet: required distance between the farthest positive and the nearest "
+        "negative; 0: soft margin",
     )
-    gap_weight: float = Field(default=0.5, ge=0, description="time_aware: weight of the days apart")
+    gap_weight: float = Field(
+        default=0.5, ge=0, description="time_aware: weight of the loss of the days apart"
+    )
     gap_days: float = Field(
-        default=3.0, gt=0, description="time_aware: the days apart that count as 1"
+        default=3.0, gt=0, description="time_aware: number of days that has the target 1"
     )
-    companion: Companion = Field(
-        default=Companion.NONE, description="measures: what accompanies it"
+    companion: CompanionLoss = Field(
+        default=CompanionLoss.NONE, description="measures: loss that is added"
     )
     companion_weight: float = Field(
-        default=0.1, ge=0, le=0.3, description="measures: the companion's weight"
+        default=0.1, ge=0, le=0.3, description="measures: weight of the companion's loss"
     )
     companion_length: float = Field(
         default=3.0,
         gt=0,
-        description="measures, layer 'both': length of the companion's part of the embedding; a predicted measure spreads by 1",
+        description="measures, layer 'both': length of the companion's part of the embedding; "
+        "a predicted measure has a standard deviation of 1",
     )
     change_weight: float = Field(
         default=0.5,
         ge=0,
-        description="measures: weight of the change between two days of a well; 0 needs no day pairs",
+        description="measures: weight of the change between two days of a well; "
+        "0 needs no pairs of days",
     )
     measures_hidden: int = Field(
         default=0,
@@ -127,44 +139,49 @@ class ObjectiveSettings(BaseModel):
         default=0.0,
         ge=0,
         lt=1,
-        description="measures: share of the features that a head does not see in a step",
+        description="measures: share of the features that are dropped before a head",
     )
     vicreg_weights: tuple[float, float, float] = Field(
         default=(1.0, 1.0, 0.04),
-        description="of invariance, variance and covariance; the paper's 25, 25, 1, over 25",
+        description="vicreg: weights of invariance, variance and covariance; "
+        "the paper's 25, 25 and 1, divided by 25",
     )
     prototypes: int = Field(default=1024, ge=2, description="dino: width of the output")
-    student_temperature: float = Field(default=0.1, gt=0, description="dino: of the student")
-    teacher_temperature: float = Field(default=0.04, gt=0, description="dino: of the teacher")
+    student_temperature: float = Field(
+        default=0.1, gt=0, description="dino: temperature of the student"
+    )
+    teacher_temperature: float = Field(
+        default=0.04, gt=0, description="dino: temperature of the teacher"
+    )
     mask_share: float = Field(
-        default=0.75, gt=0, lt=1, description="mae: share of patches that are hidden"
+        default=0.75, gt=0, lt=1, description="mae: share of patches that are masked"
     )
     decoder_width: int = Field(
         default=128, ge=16, multiple_of=16, description="mae: width of the decoder"
     )
-    decoder_depth: int = Field(default=2, ge=1, description="mae: blocks of the decoder")
+    decoder_depth: int = Field(default=2, ge=1, description="mae: number of blocks of the decoder")
     normalised_patches: bool = Field(
         default=True,
-        description="mae: each hidden patch is predicted after its own mean and spread are taken away",
+        description="mae: the target of each masked patch has mean 0 and variance 1",
     )
 
 
 @dataclass(frozen=True)
-class Needs:
-    """What an objective wants of its batches."""
+class BatchNeeds:
+    """The parts of a batch that an objective needs."""
 
-    views: int = 2  # 1: `second` is not looked at
-    day_pairs: bool = False  # `later`: the same wells on another day
-    untreated_pairs: bool = False  # … and these wells untreated on both days
-    within_plate: bool = False  # each batch from one plate
-    labels: bool = False  # `label` known
+    views: int = 2  # 1: `second` is not used
+    day_pairs: bool = False  # needs `later`, the same wells on another day
+    untreated_pairs: bool = False  # `later` must be of wells that are untreated
+    within_plate: bool = False  # each batch is of one plate
+    labels: bool = False  # needs a known `label`
 
 
 class Objective(nn.Module, ABC):  # type: ignore[misc] # torch is not typed here
-    """A backbone, what the objective adds to it, and the loss."""
+    """A backbone with the layers and the loss of one training objective."""
 
     name: ClassVar[str]
-    needs: Needs
+    needs: BatchNeeds
     head: nn.Module  # (B, dimension) → (B, …)
 
     def __init__(self, backbone: nn.Module, dimension: int, settings: ObjectiveSettings) -> None:
@@ -172,26 +189,39 @@ class Objective(nn.Module, ABC):  # type: ignore[misc] # torch is not typed here
         self.backbone = backbone
         self.dimension = dimension
         self.settings = settings
-        self.needs = Needs()
+        self.needs = BatchNeeds()
 
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return ``loss``, the number to minimise, and under other names what it is made of."""
+        """Return the value to minimise as ``loss``, and its parts under other names."""
 
     def embed(self, pixels: Tensor) -> Tensor:
-        """(B, 3, side, side) → (B, D): the embedding that is exported."""
+        """Return the embeddings of images, (B, 3, side, side) → (B, D), as they are exported."""
         features = self.backbone(pixels)
-        return features if self.settings.layer is Layer.BACKBONE else self.head(features)
+        return features if self.settings.layer is EmbeddingLayer.BACKBONE else self.head(features)
 
     def after_step(self, progress: float = 0.0) -> None:
-        """Let a teacher follow, after each step of the optimiser; ``progress`` is the share of the run that is done."""
+        """Update a teacher network after an optimiser step; the default does nothing.
 
-    def features(self, *views: Tensor) -> tuple[Tensor, ...]:
-        """Return the backbone's features of each view, made in one pass, so that batch normalisation sees all views alike."""
+        Parameters
+        ----------
+        progress
+            Share of the training that is done, 0…1.
+        """
+
+    def backbone_features(self, *views: Tensor) -> tuple[Tensor, ...]:
+        """Return the backbone's features of each view, (B, dimension).
+
+        All views pass the backbone together, so that batch normalisation uses the statistics of
+        all of them.
+        """
         together: Tensor = self.backbone(torch.cat(views))
         return tuple(together.chunk(len(views)))
 
 
-def gathered(local: Tensor) -> Tensor:
-    """Return the tensors of all processes, one after the other, with gradients: images of every process are each other's positives and negatives."""
+def gather_from_processes(local: Tensor) -> Tensor:
+    """Return the rows of all processes in one tensor, with gradients.
+
+    So the images of every process are positives and negatives of each other.
+    """
     return torch.cat(dist.gather(local)) if dist.world_size() > 1 else local

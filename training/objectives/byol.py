@@ -5,9 +5,9 @@ from lightly.loss import NegativeCosineSimilarity
 from lightly.models.modules.heads import BYOLPredictionHead, BYOLProjectionHead
 from torch import Tensor, nn
 
-from training.data.batches import Batch
+from training.data.batch_plan import Batch
 from training.objectives.base import Objective, ObjectiveSettings
-from training.objectives.ema import Teacher, momentum_at
+from training.objectives.teacher import Teacher, cosine_momentum
 
 
 class BYOL(Objective):
@@ -26,15 +26,17 @@ class BYOL(Objective):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the squared distance of prediction and teacher, both of length 1, summed over the two directions (equations 2 and 3)."""
-        first, second = self.features(batch.first, batch.second)
+        first, second = self.backbone_features(batch.first, batch.second)
         with torch.no_grad():
-            of_first, of_second = self.teacher(torch.cat([batch.first, batch.second])).chunk(2)
-        there = self.negative_cosine(self.predictor(self.head(first)), of_second)
-        back = self.negative_cosine(self.predictor(self.head(second)), of_first)
-        return {"loss": 4 + 2 * (there + back)}
+            target_first, target_second = self.teacher(
+                torch.cat([batch.first, batch.second])
+            ).chunk(2)
+        to_second = self.negative_cosine(self.predictor(self.head(first)), target_second)
+        to_first = self.negative_cosine(self.predictor(self.head(second)), target_first)
+        return {"loss": 4 + 2 * (to_second + to_first)}
 
     def after_step(self, progress: float = 0.0) -> None:
         """Let the teacher follow."""
-        self.teacher.follow(
-            self.backbone, self.head, momentum=momentum_at(self.settings.momentum, progress)
+        self.teacher.update(
+            self.backbone, self.head, momentum=cosine_momentum(self.settings.momentum, progress)
         )

@@ -9,12 +9,12 @@ from lightly.models.modules.heads import ProjectionHead
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.data.batches import Batch
+from training.data.batch_plan import Batch
 from training.objectives.base import Objective, ObjectiveSettings
-from training.objectives.ema import Teacher, momentum_at
+from training.objectives.teacher import Teacher, cosine_momentum
 
 
-class Prototypes(nn.Module):  # type: ignore[misc] # torch is not typed here
+class PrototypeLayer(nn.Module):  # type: ignore[misc] # torch is not typed here
     """Cosines with learned directions: the paper's last layer, weights normalised."""
 
     def __init__(self, width: int, count: int) -> None:
@@ -43,7 +43,7 @@ class DINO(Objective):
                 (hidden, projection, None, None),
             ]
         )
-        self.prototypes = Prototypes(projection, settings.prototypes)
+        self.prototypes = PrototypeLayer(projection, settings.prototypes)
         self.teacher = Teacher(self.backbone, self.head, self.prototypes)
         self.cross_entropy = DINOLoss(
             settings.prototypes,
@@ -53,19 +53,19 @@ class DINO(Objective):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the mean over the two ordered pairs of different views; the teacher's centre moves with it."""
-        said = [
+        student = [
             self.prototypes(self.head(features))
-            for features in self.features(batch.first, batch.second)
+            for features in self.backbone_features(batch.first, batch.second)
         ]
         with torch.no_grad():
-            taught = self.teacher(torch.cat([batch.first, batch.second])).chunk(2)
-        return {"loss": self.cross_entropy(list(taught), said)}
+            teacher = self.teacher(torch.cat([batch.first, batch.second])).chunk(2)
+        return {"loss": self.cross_entropy(list(teacher), student)}
 
     def after_step(self, progress: float = 0.0) -> None:
         """Let the teacher follow."""
-        self.teacher.follow(
+        self.teacher.update(
             self.backbone,
             self.head,
             self.prototypes,
-            momentum=momentum_at(self.settings.momentum, progress),
+            momentum=cosine_momentum(self.settings.momentum, progress),
         )

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from schemas.errors import ConfigError
-from training.data.batches import Batch
-from training.objectives.base import Layer, Needs, Objective, ObjectiveSettings
+from training.data.batch_plan import Batch
+from training.objectives.base import BatchNeeds, EmbeddingLayer, Objective, ObjectiveSettings
 
 HEAD_WIDTH = 16  # of one attention head of the decoder
 
@@ -24,15 +24,17 @@ class MAE(Objective):
         if not isinstance(backbone, VisionTransformer):
             raise ConfigError(
                 "objective.name",
-                f"is 'mae', which needs a vision transformer of three channels and not {type(backbone).__name__}; expected "
-                "model.backbone = 'vit_tiny_patch16_224' or the like",
+                "is 'mae', which needs a vision transformer of three channels and not "
+                f"{type(backbone).__name__}; expected, for example, "
+                "model.backbone = 'vit_tiny_patch16_224'",
             )
-        if settings.layer is not Layer.BACKBONE:
+        if settings.layer is not EmbeddingLayer.BACKBONE:
             raise ConfigError(
                 "objective.layer",
-                f"is '{settings.layer}', and the head of 'mae' paints patches; expected 'backbone'",
+                f"is '{settings.layer}', and the head of 'mae' predicts patches; "
+                "expected 'backbone'",
             )
-        self.needs = Needs(views=1)
+        self.needs = BatchNeeds(views=1)
         self.patch_px = backbone.patch_embed.patch_size[0]
         self.patches, self.prefix = backbone.patch_embed.num_patches, backbone.num_prefix_tokens
         width = settings.decoder_width
@@ -60,7 +62,7 @@ class MAE(Objective):
         canvas = utils.repeat_token(
             self.decoder.mask_token, (len(images), self.prefix + self.patches)
         ).to(tokens.dtype)
-        painted = self.head(
+        predicted = self.head(
             utils.get_at_index(
                 self.decoder(utils.set_at_index(canvas, seen, tokens)), hidden + self.prefix
             )
@@ -68,7 +70,7 @@ class MAE(Objective):
         target = utils.get_at_index(utils.patchify(images, self.patch_px), hidden)
         if self.settings.normalised_patches:
             target = utils.normalize_mean_var(target)
-        return functional.mse_loss(painted, target)
+        return functional.mse_loss(predicted, target)
 
     def _encoder(self) -> nn.Module:
         """Return the backbone in a wrapper without weights of its own that passes over what is hidden."""

@@ -14,36 +14,47 @@ from torch.nn import functional
 from inference.tissue.ranked_measures import RANKED_MEASURES
 from schemas.errors import ConfigError
 from training.data.batch_plan import Batch
-from training.objectives.base import Companion, Layer, Needs, Objective, ObjectiveSettings, gathered
-from training.objectives.ntxent import contrastive
-from training.objectives.pairs import positive_pairs
-from training.objectives.simclr import projection_head
-from training.objectives.vicreg import vicreg_loss
+from training.objectives.base import (
+    BatchNeeds,
+    CompanionLoss,
+    EmbeddingLayer,
+    Objective,
+    ObjectiveSettings,
+    gather_from_processes,
+)
+from training.objectives.ntxent import contrastive_loss
+from training.objectives.positives import positive_mask
+from training.objectives.simclr import make_projection_head
+from training.objectives.vicreg import make_vicreg_loss
 
-_DAYS = 10_000
-"""More than the days of any culture: sets the images of one well apart from the next well's."""
+_DAYS_PER_WELL = 10_000
+"""More days than any culture has, so that well and day together give one number."""
 
 
-def masked_error(predicted: Tensor, measured: Tensor, known: Tensor) -> Tensor:
+def masked_huber_error(predicted: Tensor, measured: Tensor, known: Tensor) -> Tensor:
     """Return the mean Huber error (Huber 1964) of (B, M) over the (B,) images that are known; 0 if there is none."""
     errors = functional.smooth_l1_loss(predicted, measured, reduction="none").mean(dim=1)
     return (errors * known).sum() / known.sum().clamp(min=1)
 
 
-class Measures(Objective):
+class MeasuresObjective(Objective):
     """Predict the standardised measures, and on day pairs their change."""
 
     name = "measures"
 
     def __init__(self, backbone: nn.Module, dimension: int, settings: ObjectiveSettings) -> None:
         super().__init__(backbone, dimension, settings)
-        alone, both = settings.companion is Companion.NONE, settings.layer is Layer.BOTH
+        alone, both = (
+            settings.companion is CompanionLoss.NONE,
+            settings.layer is EmbeddingLayer.BOTH,
+        )
         if both and alone:
             raise ConfigError(
                 "objective.layer",
-                "is 'both', and nothing accompanies the measures; expected 'head', or objective.companion = 'simclr' or 'vicreg'",
+                "is 'both', and objective.companion is 'none'; "
+                "expected 'head', or objective.companion = 'simclr' or 'vicreg'",
             )
-        self.needs = Needs(
+        self.needs = BatchNeeds(
             views=1 if alone else 2, day_pairs=settings.change_weight > 0, within_plate=True
         )
         width = settings.measures_hidden
@@ -57,18 +68,18 @@ class Measures(Objective):
             projection = (
                 nn.Linear(dimension, settings.projection)
                 if both
-                else projection_head(dimension, settings)
+                else make_projection_head(dimension, settings)
             )
             self.projection = nn.Sequential(nn.Dropout(settings.dropout), projection)
-            self.vicreg = vicreg_loss(settings)
+            self.vicreg = make_vicreg_loss(settings)
 
     def embed(self, pixels: Tensor) -> Tensor:
         """(B, 3, side, side) → (B, D): the embedding that is exported."""
-        if self.settings.layer is not Layer.BOTH:
+        if self.settings.layer is not EmbeddingLayer.BOTH:
             return super().embed(pixels)
         features = self.backbone(pixels)
-        beside = functional.normalize(self.projection(features), dim=1)
-        return torch.cat([self.head(features), self.settings.companion_length * beside], dim=1)
+        direction = functional.normalize(self.projection(features), dim=1)
+        return torch.cat([self.head(features), self.settings.companion_length * direction], dim=1)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the sum, and ``measures``, ``change`` and ``companion`` before their weights; of day pairs both days count."""
@@ -78,11 +89,11 @@ class Measures(Objective):
             else [batch, batch.later]
         )
         views = [view for day in days for view in (day.first, day.second)[: self.needs.views]]
-        features = self.features(*views)
+        features = self.backbone_features(*views)
         predicted = [self.head(each) for each in features]
         of_day = [day for day in days for _ in range(self.needs.views)]
         errors = [
-            masked_error(each, day.measures, day.has_measures)
+            masked_huber_error(each, day.measures, day.has_measures)
             for each, day in zip(predicted, of_day, strict=True)
         ]
         parts = {"measures": sum(errors) / len(errors)}
@@ -90,25 +101,29 @@ class Measures(Objective):
         if len(days) > 1:
             before, after = days
             known = before.has_measures & after.has_measures
-            parts["change"] = masked_error(
+            parts["change"] = masked_huber_error(
                 predicted[-1] - predicted[0], after.measures - before.measures, known
             )
             total = parts["measures"] + self.settings.change_weight * parts["change"]
         if self.needs.views > 1:
-            parts["companion"] = self.companion(features, of_day)
+            parts["companion"] = self.companion_loss(features, of_day)
             total = total + self.settings.companion_weight * parts["companion"]
         return {"loss": total, **parts}
 
-    def companion(self, features: Sequence[Tensor], days: Sequence[Batch]) -> Tensor:
+    def companion_loss(self, features: Sequence[Tensor], days: Sequence[Batch]) -> Tensor:
         """Return the companion's loss of the views of one day or two; SimCLR's over all of them: another day of a well is another image."""
         projected = [self.projection(each) for each in features]
-        if self.settings.companion is Companion.VICREG:
+        if self.settings.companion is CompanionLoss.VICREG:
             losses = [
                 self.vicreg(first, second)
                 for first, second in zip(projected[::2], projected[1::2], strict=True)
             ]
             return sum(losses) / len(losses)
-        images = gathered(torch.cat([_DAYS * day.well + day.day for day in days]))
-        return contrastive(
-            gathered(torch.cat(projected)), positive_pairs(images), self.settings.temperature
+        images = gather_from_processes(
+            torch.cat([_DAYS_PER_WELL * day.well + day.day for day in days])
+        )
+        return contrastive_loss(
+            gather_from_processes(torch.cat(projected)),
+            positive_mask(images),
+            self.settings.temperature,
         )

@@ -8,14 +8,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.data.batches import Batch
-from training.objectives.base import Needs, Objective, ObjectiveSettings, ViewsOf, gathered
-from training.objectives.pairs import image_numbers, positive_pairs
-from training.objectives.planes import each_plane, middle_plane, sharpest_first
-from training.objectives.simclr import projection_head
+from training.data.batch_plan import Batch
+from training.objectives.base import (
+    BatchNeeds,
+    Objective,
+    ObjectiveSettings,
+    ViewSource,
+    gather_from_processes,
+)
+from training.objectives.planes import middle_plane_as_grey, planes_as_grey, sharpest_first
+from training.objectives.positives import number_images, positive_mask
+from training.objectives.simclr import make_projection_head
 
 
-def contrastive(
+def contrastive_loss(
     projections: Tensor,
     positives: Tensor,
     temperature: float,
@@ -56,29 +62,33 @@ class NTXent(Objective):
 
     def __init__(self, backbone: nn.Module, dimension: int, settings: ObjectiveSettings) -> None:
         super().__init__(backbone, dimension, settings)
-        self.of_planes = settings.views_of is ViewsOf.PLANES
-        self.needs = Needs(views=1 if self.of_planes else 2, labels=settings.supervised)
-        self.head = projection_head(dimension, settings)
+        self.of_planes = settings.views_of is ViewSource.PLANES
+        self.needs = BatchNeeds(views=1 if self.of_planes else 2, labels=settings.supervised)
+        self.head = make_projection_head(dimension, settings)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the loss over the views of all processes."""
         views = (
-            each_plane(sharpest_first(batch.first))
+            planes_as_grey(sharpest_first(batch.first))
             if self.of_planes
             else (batch.first, batch.second)
         )
         count, device = len(batch.first), batch.first.device
-        projections = gathered(self.head(torch.cat(self.features(*views))))
-        images = image_numbers(count, len(views), device)
-        labels = gathered(batch.label.repeat(len(views))) if self.settings.supervised else None
+        projections = gather_from_processes(self.head(torch.cat(self.backbone_features(*views))))
+        images = number_images(count, len(views), device)
+        labels = (
+            gather_from_processes(batch.label.repeat(len(views)))
+            if self.settings.supervised
+            else None
+        )
         is_anchor = torch.arange(count * len(views), device=device) < (
             count if self.of_planes else count * len(views)
         )
-        loss = contrastive(
+        loss = contrastive_loss(
             projections,
-            positive_pairs(images, labels),
+            positive_mask(images, labels),
             self.settings.temperature,
-            anchors=gathered(is_anchor),
+            anchors=gather_from_processes(is_anchor),
             anchor_is_positive=self.settings.anchor_is_positive,
             positives_in_denominator=self.settings.positives_in_denominator,
         )
@@ -86,4 +96,4 @@ class NTXent(Objective):
 
     def embed(self, pixels: Tensor) -> Tensor:
         """(B, 3, side, side) → (B, D); a network that learned from single planes is shown the sharpest."""
-        return super().embed(middle_plane(pixels) if self.of_planes else pixels)
+        return super().embed(middle_plane_as_grey(pixels) if self.of_planes else pixels)

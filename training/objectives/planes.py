@@ -23,13 +23,13 @@ def sharpest_first(images: Tensor) -> Tensor:
     return images.gather(1, order[:, :, None, None].expand_as(images))
 
 
-def each_plane(images: Tensor) -> tuple[Tensor, ...]:
+def planes_as_grey(images: Tensor) -> tuple[Tensor, ...]:
     """(B, planes, side, side) → planes × (B, 3, side, side), each grey."""
     return tuple(
         images[:, plane : plane + 1].expand(-1, 3, -1, -1) for plane in range(images.shape[1])
     )
 
 
-def middle_plane(images: Tensor) -> Tensor:
+def middle_plane_as_grey(images: Tensor) -> Tensor:
     """Return the middle channel, grey: the sharpest plane by every plane policy but ``three_planes``, which has none."""
-    return each_plane(images)[images.shape[1] // 2]
+    return planes_as_grey(images)[images.shape[1] // 2]

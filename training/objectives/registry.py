@@ -3,11 +3,11 @@
 from torch import nn
 
 from schemas.errors import ConfigError
-from training.objectives.base import Layer, Objective, ObjectiveSettings
+from training.objectives.base import EmbeddingLayer, Objective, ObjectiveSettings
 from training.objectives.byol import BYOL
 from training.objectives.dino import DINO
 from training.objectives.mae import MAE
-from training.objectives.measures import Measures
+from training.objectives.measures import MeasuresObjective
 from training.objectives.ntxent import NTXent
 from training.objectives.simclr import SimCLR
 from training.objectives.soft_ntxent import SoftNTXent
@@ -22,7 +22,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
         BYOL,
         DINO,
         MAE,
-        Measures,
+        MeasuresObjective,
         NTXent,
         SimCLR,
         SoftNTXent,
@@ -48,7 +48,7 @@ def make_objective(
         raise ConfigError(
             "objective.name", f"is {name!r}; expected one of {', '.join(sorted(OBJECTIVES))}"
         )
-    if settings.layer is Layer.BOTH and name != Measures.name:
+    if settings.layer is EmbeddingLayer.BOTH and name != MeasuresObjective.name:
         raise ConfigError(
             "objective.layer",
             f"is 'both', which is for 'measures', not for {name!r}; expected 'backbone' or 'head'",

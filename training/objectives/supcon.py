@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-from training.data.batches import Batch
-from training.objectives.base import Needs, Objective, ObjectiveSettings, gathered
-from training.objectives.ntxent import contrastive
-from training.objectives.pairs import image_numbers, positive_pairs
-from training.objectives.simclr import projection_head
+from training.data.batch_plan import Batch
+from training.objectives.base import BatchNeeds, Objective, ObjectiveSettings, gather_from_processes
+from training.objectives.ntxent import contrastive_loss
+from training.objectives.positives import number_images, positive_mask
+from training.objectives.simclr import make_projection_head
 
 
 class SupCon(Objective):
@@ -17,13 +17,16 @@ class SupCon(Objective):
 
     def __init__(self, backbone: nn.Module, dimension: int, settings: ObjectiveSettings) -> None:
         super().__init__(backbone, dimension, settings)
-        self.needs = Needs(labels=True)
-        self.head = projection_head(dimension, settings)
+        self.needs = BatchNeeds(labels=True)
+        self.head = make_projection_head(dimension, settings)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return equation 2's mean over the views of all processes."""
-        projections = gathered(self.head(torch.cat(self.features(batch.first, batch.second))))
-        positives = positive_pairs(
-            image_numbers(len(batch.first), 2, batch.first.device), gathered(batch.label.repeat(2))
+        projections = gather_from_processes(
+            self.head(torch.cat(self.backbone_features(batch.first, batch.second)))
         )
-        return {"loss": contrastive(projections, positives, self.settings.temperature)}
+        positives = positive_mask(
+            number_images(len(batch.first), 2, batch.first.device),
+            gather_from_processes(batch.label.repeat(2)),
+        )
+        return {"loss": contrastive_loss(projections, positives, self.settings.temperature)}

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from schemas.errors import ConfigError
-from training.data.batches import Batch
-from training.objectives.base import Needs, Objective, ObjectiveSettings
-from training.objectives.simclr import nt_xent, projection_head
+from training.data.batch_plan import Batch
+from training.objectives.base import BatchNeeds, Objective, ObjectiveSettings
+from training.objectives.simclr import make_nt_xent_loss, make_projection_head
 
 
 class TimeAware(Objective):
@@ -20,12 +20,12 @@ class TimeAware(Objective):
 
     def __init__(self, backbone: nn.Module, dimension: int, settings: ObjectiveSettings) -> None:
         super().__init__(backbone, dimension, settings)
-        self.needs = Needs(views=1, day_pairs=True, untreated_pairs=True)
-        self.head = projection_head(dimension, settings)
+        self.needs = BatchNeeds(views=1, day_pairs=True, untreated_pairs=True)
+        self.head = make_projection_head(dimension, settings)
         self.gap = nn.Linear(
             dimension, 1, bias=False
         )  # without bias: the days back are minus the days forth, and none for the same image
-        self.nt_xent = nt_xent(settings)
+        self.nt_xent = make_nt_xent_loss(settings)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the weighted sum of ``pair`` and ``gap``.
@@ -38,9 +38,10 @@ class TimeAware(Objective):
         if batch.later is None or batch.days_apart is None:
             raise ConfigError(
                 "objective.name",
-                "is 'time_aware', and no well has images of two days; expected an archive with at least two days of a well",
+                "is 'time_aware', and no well has images of two days; "
+                "expected an archive with at least two days of a well",
             )
-        first, later = self.features(batch.first, batch.later.first)
+        first, later = self.backbone_features(batch.first, batch.later.first)
         pair = self.nt_xent(self.head(first), self.head(later))
         days = batch.days_apart.to(first.dtype) / self.settings.gap_days
         gap = functional.smooth_l1_loss(self.gap(later - first)[:, 0], days)

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.data.batches import Batch
-from training.objectives.base import Needs, Objective, ObjectiveSettings, gathered
-from training.objectives.pairs import image_numbers, positive_pairs
-from training.objectives.simclr import projection_head
+from training.data.batch_plan import Batch
+from training.objectives.base import BatchNeeds, Objective, ObjectiveSettings, gather_from_processes
+from training.objectives.positives import number_images, positive_mask
+from training.objectives.simclr import make_projection_head
 
 
-def batch_hard(projections: Tensor, positives: Tensor, margin: float) -> Tensor:
+def batch_hard_loss(projections: Tensor, positives: Tensor, margin: float) -> Tensor:
     """Return the mean over anchors of [farthest positive − nearest negative + margin]₊ in squared distances of unit vectors.
 
     ``projections`` is (n, D), ``positives`` (n, n) bool without the diagonal. With ``margin`` 0 the hinge is ln(1 + exp) instead, the second paper's soft
@@ -38,12 +38,14 @@ class Triplet(Objective):
 
     def __init__(self, backbone: nn.Module, dimension: int, settings: ObjectiveSettings) -> None:
         super().__init__(backbone, dimension, settings)
-        self.needs = Needs(labels=settings.supervised)
-        self.head = projection_head(dimension, settings)
+        self.needs = BatchNeeds(labels=settings.supervised)
+        self.head = make_projection_head(dimension, settings)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the loss over the views of all processes."""
-        projections = gathered(self.head(torch.cat(self.features(batch.first, batch.second))))
-        labels = gathered(batch.label.repeat(2)) if self.settings.supervised else None
-        positives = positive_pairs(image_numbers(len(batch.first), 2, batch.first.device), labels)
-        return {"loss": batch_hard(projections, positives, self.settings.margin)}
+        projections = gather_from_processes(
+            self.head(torch.cat(self.backbone_features(batch.first, batch.second)))
+        )
+        labels = gather_from_processes(batch.label.repeat(2)) if self.settings.supervised else None
+        positives = positive_mask(number_images(len(batch.first), 2, batch.first.device), labels)
+        return {"loss": batch_hard_loss(projections, positives, self.settings.margin)}

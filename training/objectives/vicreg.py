@@ -3,12 +3,12 @@
 from lightly.loss import VICRegLoss
 from torch import Tensor, nn
 
-from training.data.batches import Batch
+from training.data.batch_plan import Batch
 from training.objectives.base import Objective, ObjectiveSettings
-from training.objectives.simclr import projection_head
+from training.objectives.simclr import make_projection_head
 
 
-def vicreg_loss(settings: ObjectiveSettings) -> nn.Module:
+def make_vicreg_loss(settings: ObjectiveSettings) -> nn.Module:
     """Return the paper's loss of two (B, projection), its weights a 25th of the paper's by default, so that it is of the size of other losses."""
     invariance, variance, covariance = settings.vicreg_weights
     return VICRegLoss(invariance, variance, covariance, gather_distributed=True)
@@ -21,10 +21,10 @@ class VICReg(Objective):
 
     def __init__(self, backbone: nn.Module, dimension: int, settings: ObjectiveSettings) -> None:
         super().__init__(backbone, dimension, settings)
-        self.head = projection_head(dimension, settings)
-        self.vicreg = vicreg_loss(settings)
+        self.head = make_projection_head(dimension, settings)
+        self.vicreg = make_vicreg_loss(settings)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the weighted sum of the three."""
-        first, second = self.features(batch.first, batch.second)
+        first, second = self.backbone_features(batch.first, batch.second)
         return {"loss": self.vicreg(self.head(first), self.head(second))}

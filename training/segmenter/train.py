@@ -34,7 +34,7 @@ from training.encoder.export import (
     INPUT_NAME,
     check_parity,
     export_onnx,
-    written_aside,
+    replace_folder,
 )
 from training.segmenter.views import training_views
 
@@ -167,7 +167,7 @@ def write_segmenter(model: nn.Module, settings: Settings, out: Path) -> float:
         If onnxruntime does not compute what torch computes; ``out`` is then untouched.
     """
     side = settings.side_px
-    with written_aside(out) as aside:
+    with replace_folder(out) as aside:
         export_onnx(model, (1, side, side), aside / MODEL_FILE, OUTPUT_NAME)
         shown = canary_input(CANARY_SEED, side)
         noise = (

@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from schemas.errors import ConfigError
-from training.data.augmentation import PRESETS, Augmentation, augment, draw, preset
+from training.data.augmentation import (
+    PRESETS,
+    Augmentation,
+    augment,
+    draw_augmentations,
+    get_preset,
+)
 
 pytestmark = pytest.mark.train
 
@@ -27,7 +33,11 @@ def well(count: int = 16) -> "torch.Tensor":
 
 
 def apply(how: Augmentation, images: "torch.Tensor", seed: int = 0) -> "torch.Tensor":
-    return augment(images, draw(how, len(images), torch.Generator().manual_seed(seed)), BACKGROUND)
+    return augment(
+        images,
+        draw_augmentations(how, len(images), torch.Generator().manual_seed(seed)),
+        BACKGROUND,
+    )
 
 
 def darkness(images: "torch.Tensor") -> "torch.Tensor":
@@ -37,12 +47,12 @@ def darkness(images: "torch.Tensor") -> "torch.Tensor":
 
 def unlit(name: str) -> Augmentation:
     """Return the preset without what changes brightness, for the geometry alone."""
-    return replace(preset(name), gain=0.0, tilt=0.0, noise=0.0)
+    return replace(get_preset(name), gain=0.0, tilt=0.0, noise=0.0)
 
 
 def test_none_changes_nothing() -> None:
     images = torch.rand(4, 3, SIDE, SIDE)
-    assert torch.equal(apply(preset("none"), images), images)
+    assert torch.equal(apply(get_preset("none"), images), images)
 
 
 @pytest.mark.parametrize("name", SHAPED_LIKE_THE_SERVICE)
@@ -58,7 +68,7 @@ def test_the_thesis_preset_changes_the_size_and_cuts_debris_away() -> None:
     images = well()
     assert darkness(apply(unlit("thesis"), images)).std() > 0.1 * darkness(images)[0]
     debris = torch.where(images == 0.4, images, torch.full_like(images, BACKGROUND))
-    drawn = draw(unlit("thesis"), len(images), torch.Generator().manual_seed(0))
+    drawn = draw_augmentations(unlit("thesis"), len(images), torch.Generator().manual_seed(0))
     kept = (
         darkness(augment(debris, drawn, BACKGROUND)) * drawn.scale**2 / darkness(debris)
     )  # enlarged, it covers more
@@ -84,7 +94,7 @@ def test_blur_stays_below_grain(name: str, least: float) -> None:
     kept = contrast(apply(unlit(name), grain)) / contrast(grain)
     assert kept > least
     assert kept > 1.2 * contrast(
-        apply(replace(preset("thesis"), crop=(1.0, 1.0)), grain)
+        apply(replace(get_preset("thesis"), crop=(1.0, 1.0)), grain)
     ) / contrast(grain)
 
 
@@ -127,7 +137,7 @@ def test_focus_mixes_neighbouring_planes_only() -> None:
 def test_a_part_of_a_batch_is_augmented_as_in_the_whole() -> None:
     images, drawn = (
         torch.rand(6, 3, 32, 32),
-        draw(preset("strong"), 6, torch.Generator().manual_seed(5)),
+        draw_augmentations(get_preset("strong"), 6, torch.Generator().manual_seed(5)),
     )
     whole = augment(images, drawn, BACKGROUND)
     part = slice(2, 5)
@@ -140,4 +150,4 @@ def test_an_unknown_preset_is_named_with_those_there_are() -> None:
     with pytest.raises(
         ConfigError, match="is 'sphroid'; expected one of none, weak, light, spheroid"
     ):
-        preset("sphroid")
+        get_preset("sphroid")

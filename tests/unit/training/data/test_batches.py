@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from inference.tissue.ranked_measures import RANKED
+from inference.tissue.ranked_measures import RANKED_MEASURES
 from schemas.errors import ConfigError
-from training.data.batches import (
+from training.data.batch_plan import (
     UNKNOWN_LABEL,
     Batch,
     BatchPlan,
     DayPairs,
     LabelKind,
     MeasureScale,
-    batches,
 )
-from training.data.well_views import Cropping, PlateNote, View, WellViews, keep_views
+from training.data.batches import batches
+from training.data.crops import Cropping, PlateCrops, PlateNote, WellCrop, write_crops
 
 pytestmark = pytest.mark.train
 
@@ -36,17 +36,19 @@ WELLS = (
 
 def plate(
     cache: Path, name: str, days: Sequence[int] = (5, 7, 10), side_px: int = SIDE
-) -> WellViews:
+) -> PlateCrops:
     """Return five wells on some days; B06 has no measures."""
     rng = np.random.default_rng([*name.encode()])
     kept = []
     for well, group, treatment in WELLS:
         for day in days:
             measures = (
-                np.full(len(RANKED), np.nan) if well == "B06" else rng.normal(3, 2, len(RANKED))
+                np.full(len(RANKED_MEASURES), np.nan)
+                if well == "B06"
+                else rng.normal(3, 2, len(RANKED_MEASURES))
             )
             kept.append(
-                View(
+                WellCrop(
                     well,
                     day,
                     group,
@@ -55,19 +57,19 @@ def plate(
                     measures.astype(np.float32),
                 )
             )
-    views = keep_views(cache, PlateNote(name, "made up", 7), Cropping(side_px=side_px), kept)
+    views = write_crops(cache, PlateNote(name, "made up", 7), Cropping(side_px=side_px), kept)
     assert views is not None
     return views
 
 
 @pytest.fixture(scope="module")
-def views(tmp_path_factory: pytest.TempPathFactory) -> list[WellViews]:
+def views(tmp_path_factory: pytest.TempPathFactory) -> list[PlateCrops]:
     cache = tmp_path_factory.mktemp("cache")
     return [plate(cache, "P1"), plate(cache, "P2")]
 
 
 @pytest.fixture(scope="module")
-def plan(views: list[WellViews]) -> BatchPlan:
+def plan(views: list[PlateCrops]) -> BatchPlan:
     return BatchPlan(
         MeasureScale.of(views),
         size=4,
@@ -106,13 +108,13 @@ def _joined(column: list[object]) -> object:
 
 
 def test_a_batch_has_two_views_of_each_image_and_what_is_known_of_it(
-    views: list[WellViews], plan: BatchPlan
+    views: list[PlateCrops], plan: BatchPlan
 ) -> None:
     batch = next(batches(views, plan, seed=0, epoch=0))
     assert batch.first.shape == batch.second.shape == (4, 3, 32, 32)
     assert batch.first.dtype == torch.float32
     assert not torch.equal(batch.first, batch.second)
-    assert batch.measures.shape == (4, len(RANKED))
+    assert batch.measures.shape == (4, len(RANKED_MEASURES))
     assert batch.later is None
     assert {part.dtype for part in (batch.plate, batch.well, batch.day, batch.label)} == {
         torch.int64
@@ -120,7 +122,7 @@ def test_a_batch_has_two_views_of_each_image_and_what_is_known_of_it(
 
 
 def test_an_epoch_shows_every_image_at_most_once_and_says_how_many_batches_it_has(
-    views: list[WellViews], plan: BatchPlan
+    views: list[PlateCrops], plan: BatchPlan
 ) -> None:
     epoch = list(batches(views, plan, seed=0, epoch=0))
     shown = [
@@ -133,7 +135,7 @@ def test_an_epoch_shows_every_image_at_most_once_and_says_how_many_batches_it_ha
 
 
 def test_a_repeated_plate_s_images_stand_so_often_in_an_epoch_and_apart_from_their_copies(
-    views: list[WellViews], plan: BatchPlan
+    views: list[PlateCrops], plan: BatchPlan
 ) -> None:
     few = [views[0], replace(views[1], repeat=5)]
     epoch = list(batches(few, replace(plan, size=3), seed=0, epoch=0))
@@ -155,7 +157,7 @@ def test_a_repeated_plate_s_images_stand_so_often_in_an_epoch_and_apart_from_the
 
 
 def test_the_same_seed_and_epoch_give_the_same_batches_and_others_do_not(
-    views: list[WellViews], plan: BatchPlan
+    views: list[PlateCrops], plan: BatchPlan
 ) -> None:
     first, again, epoch, seed = (
         next(batches(views, plan, *place)) for place in ((1, 2), (1, 2), (1, 3), (2, 2))
@@ -166,7 +168,7 @@ def test_the_same_seed_and_epoch_give_the_same_batches_and_others_do_not(
 
 
 def test_a_run_that_was_stopped_goes_on_with_the_batch_that_came_next(
-    views: list[WellViews], plan: BatchPlan
+    views: list[PlateCrops], plan: BatchPlan
 ) -> None:
     whole = list(batches(views, plan, 3, 1))
     rest = list(batches(views, plan, 3, 1, start=5))
@@ -176,7 +178,7 @@ def test_a_run_that_was_stopped_goes_on_with_the_batch_that_came_next(
 
 @pytest.mark.parametrize("pairs", [DayPairs.NONE, DayPairs.ANY])
 def test_two_processes_have_together_what_one_has(
-    views: list[WellViews], plan: BatchPlan, pairs: DayPairs
+    views: list[PlateCrops], plan: BatchPlan, pairs: DayPairs
 ) -> None:
     plan = replace(plan, day_pairs=pairs, augment_first="strong", mask_background=0.5)
     alone = list(batches(views, plan, 0, 0))
@@ -188,14 +190,14 @@ def test_two_processes_have_together_what_one_has(
     )
 
 
-def test_within_one_plate_means_every_batch(views: list[WellViews], plan: BatchPlan) -> None:
+def test_within_one_plate_means_every_batch(views: list[PlateCrops], plan: BatchPlan) -> None:
     epoch = list(batches(views, replace(plan, within_plate=True), 0, 0))
     assert all(len(set(batch.plate.tolist())) == 1 for batch in epoch)
     assert {int(batch.plate[0]) for batch in epoch} == {0, 1}
 
 
 def test_a_plate_smaller_than_a_batch_is_a_batch_of_its_own(
-    views: list[WellViews], plan: BatchPlan
+    views: list[PlateCrops], plan: BatchPlan
 ) -> None:
     epoch = list(batches(views, replace(plan, size=64, within_plate=True), 0, 0))
     assert [len(batch.first) for batch in epoch] == [15, 15]
@@ -203,7 +205,7 @@ def test_a_plate_smaller_than_a_batch_is_a_batch_of_its_own(
 
 @pytest.mark.parametrize("kind", [DayPairs.ANY, DayPairs.UNTREATED])
 def test_pairs_are_one_well_on_two_days(
-    views: list[WellViews], plan: BatchPlan, kind: DayPairs
+    views: list[PlateCrops], plan: BatchPlan, kind: DayPairs
 ) -> None:
     epoch = list(batches(views, replace(plan, size=2, day_pairs=kind), 0, 0))
     seen = []
@@ -221,7 +223,7 @@ def test_pairs_are_one_well_on_two_days(
 
 
 def test_since_dosing_an_image_of_a_well_without_a_pair_stands_with_itself(
-    views: list[WellViews], plan: BatchPlan
+    views: list[PlateCrops], plan: BatchPlan
 ) -> None:
     views = [views[0], replace(views[1], dosed_on_day=3)]
     days: dict[int, set[tuple[int, int]]] = {0: set(), 1: set()}
@@ -240,7 +242,7 @@ def test_since_dosing_an_image_of_a_well_without_a_pair_stands_with_itself(
 
 
 def test_the_clean_image_is_the_kept_crop_reduced_and_normalised(
-    views: list[WellViews], plan: BatchPlan
+    views: list[PlateCrops], plan: BatchPlan
 ) -> None:
     plan = replace(
         plan, side_px=SIDE, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4), augment_first="none"
@@ -258,7 +260,7 @@ def test_the_clean_image_is_the_kept_crop_reduced_and_normalised(
 
 
 def test_measures_are_standardised_by_the_training_set_and_missing_ones_are_marked(
-    views: list[WellViews], plan: BatchPlan
+    views: list[PlateCrops], plan: BatchPlan
 ) -> None:
     epoch = list(batches(views, replace(plan, size=30), 0, 0))
     (batch,) = epoch
@@ -270,7 +272,7 @@ def test_measures_are_standardised_by_the_training_set_and_missing_ones_are_mark
 
 
 def test_labels_hold_over_plates_and_a_vehicle_is_no_treatment(
-    views: list[WellViews], plan: BatchPlan
+    views: list[PlateCrops], plan: BatchPlan
 ) -> None:
     (by_group,) = batches(views, replace(plan, size=30), 0, 0)
     (by_treatment,) = batches(views, replace(plan, size=30, label=LabelKind.TREATMENT), 0, 0)
@@ -285,11 +287,11 @@ def test_a_masked_view_keeps_nothing_but_tissue_and_debris(tmp_path: Path) -> No
     tissue = np.hypot(x - 64, y - 64) < 25
     noise = np.random.default_rng(0).integers(180, 200, (128, 128))
     crop = np.stack([np.where(tissue, 60, noise)] * 3).astype(np.uint8)
-    kept = keep_views(
+    kept = write_crops(
         tmp_path,
         PlateNote("P1", "made up"),
         Cropping(side_px=128),
-        [View(well, 7, "", "", crop, np.zeros(11, np.float32)) for well in ("B02", "B03")],
+        [WellCrop(well, 7, "", "", crop, np.zeros(11, np.float32)) for well in ("B02", "B03")],
     )
     assert kept is not None
     plan = BatchPlan(
@@ -318,14 +320,14 @@ def test_a_masked_view_keeps_nothing_but_tissue_and_debris(tmp_path: Path) -> No
     ],
 )
 def test_a_plan_that_does_not_fit_is_refused_at_once(
-    views: list[WellViews], plan: BatchPlan, changes: dict[str, object], message: str
+    views: list[PlateCrops], plan: BatchPlan, changes: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         batches(views, replace(plan, **changes), 0, 0)  # type: ignore[arg-type] # fields by name
 
 
 def test_images_that_make_no_batch_are_said(
-    tmp_path: Path, views: list[WellViews], plan: BatchPlan
+    tmp_path: Path, views: list[PlateCrops], plan: BatchPlan
 ) -> None:
     single_day = [plate(tmp_path, "P3", days=(7,))]
     with pytest.raises(ConfigError, match=r"has 0 pairs of days \(any\)"):

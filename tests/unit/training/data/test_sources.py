@@ -25,8 +25,13 @@ from store.sql_store import SqlStore
 from tests.real_data import real_data
 from tests.samples import NOW, observation, observation_data
 from training.data.archive import Archive
-from training.data.sources import check_no_leak, from_archive, from_store, split_by_plate
-from training.data.well_views import Cropping, PlateNote, View, WellViews, keep_views
+from training.data.crops import Cropping, PlateCrops, PlateNote, WellCrop, write_crops
+from training.data.sources import (
+    check_plates_disjoint,
+    crops_from_archive,
+    crops_from_store,
+    split_crops_by_plate,
+)
 
 SMALL = Cropping(side_px=64)
 PATTERN = "{plate}/day{day}/{well}_z{plane}.tif"
@@ -67,7 +72,7 @@ def test_a_drop_folder_gives_its_plates_with_groups_treatments_and_days(
     written: Path, cache: Path
 ) -> None:
     before = set(list_files(written))
-    views = from_archive(Archive(written, PATTERN), cache, cropping=SMALL)
+    views = crops_from_archive(Archive(written, PATTERN), cache, cropping=SMALL)
     assert [plate.plate for plate in views] == ["VIRTUAL-0003-01", "VIRTUAL-0003-02"]
     plan = {well.well: well for well in fewer_wells(plan_plate(3, 1), WELLS).wells}
     first = views[0]
@@ -86,7 +91,7 @@ def test_a_broken_image_is_logged_and_left_out(drop: Path, cache: Path) -> None:
     broken.write_bytes(broken.read_bytes()[:500])
     (folder / "overview.tif").write_bytes(broken.read_bytes())
     with capture_logs() as logs:
-        views = from_archive(Archive(drop, PATTERN), cache, cropping=SMALL)
+        views = crops_from_archive(Archive(drop, PATTERN), cache, cropping=SMALL)
     assert [len(plate) for plate in views] == [11, 12]
     reasons = left_out(logs)
     assert "does not fit the pattern" in reasons["VIRTUAL-0003-01/day07/overview.tif"]
@@ -96,14 +101,14 @@ def test_a_broken_image_is_logged_and_left_out(drop: Path, cache: Path) -> None:
 
 def test_a_plate_is_read_once_and_again_when_its_images_change(drop: Path, cache: Path) -> None:
     archive = Archive(drop, PATTERN)
-    first, other = from_archive(archive, cache, cropping=SMALL)
-    assert [plate.folder for plate in from_archive(archive, cache, cropping=SMALL)] == [
+    first, other = crops_from_archive(archive, cache, cropping=SMALL)
+    assert [plate.folder for plate in crops_from_archive(archive, cache, cropping=SMALL)] == [
         first.folder,
         other.folder,
     ]
     for file in (drop / "VIRTUAL-0003-01" / "day10").iterdir():
         file.unlink()
-    changed, same = from_archive(archive, cache, cropping=SMALL)
+    changed, same = crops_from_archive(archive, cache, cropping=SMALL)
     assert changed.folder != first.folder
     assert len(changed) == 6
     assert same.folder == other.folder
@@ -115,7 +120,7 @@ def test_a_plate_whose_map_is_wrong_or_missing_is_used_without_groups(
     (drop / "VIRTUAL-0003-01" / "VIRTUAL-0003-01.wells.csv").write_text("nonsense\n")
     (drop / "VIRTUAL-0003-02" / "VIRTUAL-0003-02.plate.toml").unlink()
     with capture_logs() as logs:
-        views = from_archive(Archive(drop, PATTERN), cache, cropping=SMALL)
+        views = crops_from_archive(Archive(drop, PATTERN), cache, cropping=SMALL)
     assert [
         (plate.plate, len(plate), set(plate.groups), plate.dosed_on_day) for plate in views
     ] == [
@@ -149,7 +154,9 @@ def test_without_a_pattern_every_folder_is_a_plate_and_eight_and_sixteen_bits_an
     cv2.imwrite(str(images / "b" / "c" / "mask.png"), (grey(2) < 120).astype(np.uint8) * 255)
     cv2.imwrite(str(images / "b" / "c" / "tiny.png"), grey(2)[:40, :40])
     with capture_logs() as logs:
-        views = from_archive(Archive(images, um_per_px=4.0), tmp_path / "cache", cropping=SMALL)
+        views = crops_from_archive(
+            Archive(images, um_per_px=4.0), tmp_path / "cache", cropping=SMALL
+        )
     assert {plate.plate: plate.wells for plate in views} == {
         "images/a": ("eight", "rgb", "sixteen"),
         "images/b/c": ("other",),
@@ -168,13 +175,13 @@ def test_a_folder_without_a_usable_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty" / "notes.txt").write_text("no image")
     with pytest.raises(
         ConfigError,
-        match=r"empty: has no image that can be used; expected images named \{well\}.tif",
+        match=r"empty: has no usable image; expected images named \{well\}.tif",
     ):
-        from_archive(Archive(tmp_path / "empty", "{well}.tif"), tmp_path / "cache")
-    with pytest.raises(ConfigError, match="absent: is no folder"):
-        from_archive(Archive(tmp_path / "absent"), tmp_path / "cache")
+        crops_from_archive(Archive(tmp_path / "empty", "{well}.tif"), tmp_path / "cache")
+    with pytest.raises(ConfigError, match="absent: is not a folder"):
+        crops_from_archive(Archive(tmp_path / "absent"), tmp_path / "cache")
     with pytest.raises(ConfigError, match=r"source\.pattern"):
-        from_archive(Archive(tmp_path / "empty", "{day}.tif"), tmp_path / "cache")
+        crops_from_archive(Archive(tmp_path / "empty", "{day}.tif"), tmp_path / "cache")
 
 
 def store_of(drop: Path, folder: Path, plate_map: PlateMap) -> str:
@@ -212,10 +219,10 @@ def test_a_store_names_the_images_that_count_and_the_archive_has_their_pixels(
 ) -> None:
     plate_map = next(iter(_maps(written)))
     url = store_of(written, tmp_path, plate_map)
-    (views,) = from_store(url, Archive(written, PATTERN), cache, cropping=SMALL)
+    (views,) = crops_from_store(url, Archive(written, PATTERN), cache, cropping=SMALL)
     (of_folder,) = [
         plate
-        for plate in from_archive(Archive(written, PATTERN), cache, cropping=SMALL)
+        for plate in crops_from_archive(Archive(written, PATTERN), cache, cropping=SMALL)
         if plate.plate == plate_map.plate
     ]
     assert len(views) == len(of_folder) == 12
@@ -236,12 +243,12 @@ def test_a_store_without_images_in_the_archive_is_refused_and_none_is_made(
 ) -> None:
     url = store_of(written, tmp_path, _maps(written)[0])
     (tmp_path / "elsewhere").mkdir()
-    with pytest.raises(ConfigError, match="with no image of encoder 'default' that is still in"):
-        from_store(
+    with pytest.raises(ConfigError, match="has no image that encoder 'default' embedded there"):
+        crops_from_store(
             url, Archive(tmp_path / "elsewhere", PATTERN), tmp_path / "cache", cropping=SMALL
         )
-    with pytest.raises(ConfigError, match="expected a store that a service has written"):
-        from_store(
+    with pytest.raises(ConfigError, match="expected the store of a service"):
+        crops_from_store(
             f"sqlite:///{tmp_path / 'absent.sqlite'}", Archive(written, PATTERN), tmp_path / "cache"
         )
     assert not (tmp_path / "absent.sqlite").exists()
@@ -260,20 +267,22 @@ def test_real_images_of_every_kind_are_cropped_and_masks_left_out(tmp_path: Path
     ):
         (images / source.name).symlink_to(source)
     with capture_logs() as logs:
-        views = from_archive(Archive(images, um_per_px=3.26), tmp_path / "cache", cropping=SMALL)
+        views = crops_from_archive(
+            Archive(images, um_per_px=3.26), tmp_path / "cache", cropping=SMALL
+        )
     assert {plate.plate: len(plate) for plate in views} == {"images": 4}
     assert all("expected an image, not a mask" in reason for reason in left_out(logs).values())
     levels = [float(np.quantile(crop[1], 0.75)) / 255 for plate in views for crop in plate.crops]
     assert all(abs(level - SMALL.background) < 0.02 for level in levels)
 
 
-def made_up(cache: Path, names: list[str]) -> list[WellViews]:
+def made_up(cache: Path, names: list[str]) -> list[PlateCrops]:
     views = [
-        keep_views(
+        write_crops(
             cache,
             PlateNote(name, "made up"),
             SMALL,
-            [View("B02", 7, "", "", np.zeros((3, 64, 64), np.uint8), np.zeros(11, np.float32))],
+            [WellCrop("B02", 7, "", "", np.zeros((3, 64, 64), np.uint8), np.zeros(11, np.float32))],
         )
         for name in names
     ]
@@ -282,18 +291,18 @@ def made_up(cache: Path, names: list[str]) -> list[WellViews]:
 
 def test_whole_plates_go_to_one_side_the_same_for_the_same_seed(tmp_path: Path) -> None:
     views = made_up(tmp_path, [f"P{number}" for number in range(10)])
-    training, validation = split_by_plate(views, 0.2, seed=1)
+    training, validation = split_crops_by_plate(views, 0.2, seed=1)
     assert len(validation) == 2
     assert sorted(plate.plate for plate in (*training, *validation)) == [
         f"P{number}" for number in range(10)
     ]
-    assert [plate.plate for plate in split_by_plate(views, 0.2, seed=1)[1]] == [
+    assert [plate.plate for plate in split_crops_by_plate(views, 0.2, seed=1)[1]] == [
         plate.plate for plate in validation
     ]
     assert (
         len(
             {
-                tuple(plate.plate for plate in split_by_plate(views, 0.2, seed=seed)[1])
+                tuple(plate.plate for plate in split_crops_by_plate(views, 0.2, seed=seed)[1])
                 for seed in range(5)
             }
         )
@@ -306,14 +315,14 @@ def test_one_plate_from_two_sources_stays_on_one_side(tmp_path: Path) -> None:
         tmp_path / "other", ["P1", "P2", "P3"]
     )
     for seed in range(5):
-        training, validation = split_by_plate(views, 0.3, seed)
+        training, validation = split_crops_by_plate(views, 0.3, seed)
         assert {plate.plate for plate in training}.isdisjoint(plate.plate for plate in validation)
         assert len(validation) == 2
 
 
 @pytest.mark.parametrize("share", [0.01, 0.99])
 def test_either_side_has_a_plate(tmp_path: Path, share: float) -> None:
-    training, validation = split_by_plate(made_up(tmp_path, ["P1", "P2"]), share, seed=0)
+    training, validation = split_crops_by_plate(made_up(tmp_path, ["P1", "P2"]), share, seed=0)
     assert len(training) == len(validation) == 1
 
 
@@ -321,13 +330,13 @@ def test_a_plate_on_both_sides_is_refused_by_name(tmp_path: Path) -> None:
     one, two, three = made_up(tmp_path, ["P1", "P2", "P3"])
     with pytest.raises(
         ConfigError,
-        match="plates in both training and validation: P2; expected each plate on one side",
+        match="plates in both training and validation: P2; expected each plate in one of them",
     ):
-        check_no_leak([one, two], [two, three])
+        check_plates_disjoint([one, two], [two, three])
 
 
 def test_one_plate_only_or_no_share_cannot_be_split(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has only plate P1; expected two or more"):
-        split_by_plate(made_up(tmp_path, ["P1"]), 0.2, seed=0)
+        split_crops_by_plate(made_up(tmp_path, ["P1"]), 0.2, seed=0)
     with pytest.raises(ConfigError, match=r"validation_share: is 0\.0; expected between 0 and 1"):
-        split_by_plate(made_up(tmp_path, ["P1", "P2"]), 0.0, seed=0)
+        split_crops_by_plate(made_up(tmp_path, ["P1", "P2"]), 0.0, seed=0)

@@ -10,14 +10,14 @@ import training.data.virtual_plates as module
 from schemas.errors import ConfigError
 from simulation.optics import OPTICS
 from simulation.plate import plan_plate
-from training.data.sources import from_virtual
+from training.data.crops import Cropping, PlateCrops
+from training.data.sources import crops_from_virtual_plates
 from training.data.virtual_plates import (
     HELD_OUT_MECHANISM,
     HELD_OUT_OPTICS,
     VirtualWells,
-    any_optics,
+    random_optics,
 )
-from training.data.well_views import Cropping, WellViews
 
 FEW = VirtualWells(wells=3, wells_on_other_days=2)
 SMALL = Cropping(side_px=64)
@@ -29,12 +29,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def views(cache: Path) -> WellViews:
-    (views,) = from_virtual([100_001], cache, cropping=SMALL, wells=FEW)
+def views(cache: Path) -> PlateCrops:
+    (views,) = crops_from_virtual_plates([100_001], cache, cropping=SMALL, wells=FEW)
     return views
 
 
-def test_every_well_is_seen_at_dosing_and_readout_and_some_on_another_day(views: WellViews) -> None:
+def test_every_well_is_seen_at_dosing_and_readout_and_some_on_another_day(
+    views: PlateCrops,
+) -> None:
     days = {
         well: sorted(
             day for name, day in zip(views.wells, views.days.tolist(), strict=True) if name == well
@@ -49,17 +51,17 @@ def test_every_well_is_seen_at_dosing_and_readout_and_some_on_another_day(views:
 
 
 def test_a_plate_is_the_same_in_any_cache_and_rendered_once(
-    views: WellViews, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    views: PlateCrops, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (again,) = from_virtual([100_001], tmp_path, cropping=SMALL, wells=FEW)
+    (again,) = crops_from_virtual_plates([100_001], tmp_path, cropping=SMALL, wells=FEW)
     assert np.array_equal(again.crops, views.crops)
     assert np.array_equal(again.measures, views.measures)
-    monkeypatch.setattr(module, "render", None)
-    (kept,) = from_virtual([100_001], cache, cropping=SMALL, wells=FEW)
+    monkeypatch.setattr(module, "render_planes", None)
+    (kept,) = crops_from_virtual_plates([100_001], cache, cropping=SMALL, wells=FEW)
     assert kept.folder == views.folder
 
 
-def test_the_true_kill_is_not_among_what_is_kept(views: WellViews) -> None:
+def test_the_true_kill_is_not_among_what_is_kept(views: PlateCrops) -> None:
     with np.load(views.folder / "table.npz") as table:
         kept = set(table)
     assert kept == {
@@ -81,7 +83,9 @@ def test_the_mechanism_held_out_is_never_looked_at() -> None:
         plate = plan_plate(seed)
         seen |= {
             plan.mechanism
-            for plan, _ in module._looks(np.random.default_rng(seed), plate, VirtualWells())
+            for plan, _ in module._choose_wells_and_days(
+                np.random.default_rng(seed), plate, VirtualWells()
+            )
         }
     assert HELD_OUT_MECHANISM not in seen
     assert len(seen) == 4  # the other three, and untreated
@@ -89,14 +93,14 @@ def test_the_mechanism_held_out_is_never_looked_at() -> None:
 
 def test_no_microscope_comes_near_the_one_held_out() -> None:
     held_out, rng = OPTICS[HELD_OUT_OPTICS], np.random.default_rng(0)
-    drawn = [any_optics(rng) for _ in range(500)]
+    drawn = [random_optics(rng) for _ in range(500)]
     for trait in ("bending", "rim", "halo"):
         assert max(getattr(optics, trait) for optics in drawn) < 0.85 * getattr(held_out, trait)
 
 
 def test_plates_for_tests_and_benchmarks_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has 7; expected 100000 or more"):
-        from_virtual([7, 100_000], tmp_path)
+        crops_from_virtual_plates([7, 100_000], tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -107,4 +111,4 @@ def test_nothing_to_look_at_is_said(
     seeds: list[int], wells: VirtualWells, message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        from_virtual(seeds, tmp_path, cropping=SMALL, wells=wells)
+        crops_from_virtual_plates(seeds, tmp_path, cropping=SMALL, wells=wells)

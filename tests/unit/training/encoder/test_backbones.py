@@ -7,10 +7,10 @@ import torch
 
 from schemas.errors import ConfigError
 from training.encoder.backbones import (
-    choose_what_learns,
     fix_batch_norm,
+    freeze_early_blocks,
     make_backbone,
-    normalisation_of,
+    pretrained_normalisation,
 )
 
 pytestmark = pytest.mark.train
@@ -66,9 +66,9 @@ def test_weights_come_from_a_file_also_from_a_checkpoint_of_ours(
     [
         ("resnet-18", "none", 3, ["model.backbone", "'resnet-18'", "does not know", "resnet18"]),
         ("resnet18", "imagenet", 3, ["model.weights", "tf_efficientnet_lite0 only"]),
-        ("resnet18", "nowhere.pth", 3, ["model.weights", "nowhere.pth", "no file"]),
-        ("resnet18", "text.pth", 3, ["model.weights", "text.pth", "holds no weights"]),
-        ("resnet18", "other.pth", 3, ["other.pth", "of another shape", "conv1.weight"]),
+        ("resnet18", "nowhere.pth", 3, ["model.weights", "nowhere.pth", "not a file"]),
+        ("resnet18", "text.pth", 3, ["model.weights", "text.pth", "contains no weights"]),
+        ("resnet18", "other.pth", 3, ["other.pth", "have another shape", "conv1.weight"]),
         ("resnet18", "none", 2, ["model.channels", "is 2", "expected 3"]),
     ],
 )
@@ -94,12 +94,12 @@ def test_only_the_last_blocks_learn(name: str) -> None:
     network, _ = make_backbone(name, "none", 3, 64)
     shares = []
     for blocks in (0, 1, 2, None):
-        learning = choose_what_learns(network, blocks)
+        learning = freeze_early_blocks(network, blocks)
         assert len(learning) == sum(parameter.requires_grad for parameter in network.parameters())
         shares.append(len(learning))
     assert shares[0] == 0
     assert shares == sorted(set(shares))
-    choose_what_learns(network, 1)
+    freeze_early_blocks(network, 1)
     assert not next(network.parameters()).requires_grad
     assert list(network.parameters())[-1].requires_grad
 
@@ -115,5 +115,5 @@ def test_fixed_batch_norm_keeps_its_statistics_while_the_rest_trains() -> None:
 
 
 def test_normalisation_is_that_of_the_pretrained_weights() -> None:
-    assert normalisation_of("tf_efficientnet_lite0") == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    assert normalisation_of("resnet18")[0] == (0.485, 0.456, 0.406)
+    assert pretrained_normalisation("tf_efficientnet_lite0") == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert pretrained_normalisation("resnet18")[0] == (0.485, 0.456, 0.406)

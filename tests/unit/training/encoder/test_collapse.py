@@ -1,11 +1,11 @@
-"""Collapse is seen, told from health, and said in words."""
+"""EmbeddingStatistics is seen, told from health, and said in words."""
 
 import numpy as np
 import pytest
 import torch
 
 from schemas.errors import CollapseError, ConfigError
-from training.encoder.collapse import check, measure
+from training.encoder.collapse import check_not_collapsed, embedding_statistics
 
 pytestmark = pytest.mark.train
 
@@ -20,7 +20,7 @@ def test_rank_and_spread_are_those_of_their_definitions() -> None:
     singular = np.sqrt(np.maximum(np.linalg.eigvalsh(np.cov(rows.T) * 19), 0))
     share = singular / singular.sum()
     unit = np.array([row / np.sqrt(sum(row**2)) for row in rows])
-    seen = measure(embeddings)
+    seen = embedding_statistics(embeddings)
     assert seen.rank == pytest.approx(np.exp(-sum(p * np.log(p) for p in share)))
     assert seen.spread == pytest.approx(
         np.mean([np.sqrt(np.mean((column - column.mean()) ** 2)) for column in unit.T]) * np.sqrt(6)
@@ -28,13 +28,13 @@ def test_rank_and_spread_are_those_of_their_definitions() -> None:
 
 
 def test_directions_at_random_have_full_rank_and_a_spread_of_one() -> None:
-    seen = measure(drawn(2000, 16))
+    seen = embedding_statistics(drawn(2000, 16))
     assert seen.rank == pytest.approx(16, rel=0.01)
     assert seen.spread == pytest.approx(1, rel=0.01)
 
 
 def test_healthy_embeddings_pass_whatever_their_mean() -> None:
-    assert check(drawn(100, 16) + 2).rank > 10
+    assert check_not_collapsed(drawn(100, 16) + 2).rank > 10
 
 
 @pytest.mark.parametrize(
@@ -53,9 +53,9 @@ def test_collapse_is_an_error_with_its_numbers(embeddings: torch.Tensor) -> None
         CollapseError,
         match=r"has collapsed: the embeddings of 50 images have effective rank .* and spread .* run.rate",
     ):
-        check(embeddings)
+        check_not_collapsed(embeddings)
 
 
 def test_embeddings_that_are_no_numbers_are_an_error_of_the_settings() -> None:
     with pytest.raises(ConfigError, match="not finite numbers"):
-        check(torch.full((4, 3), float("nan")))
+        check_not_collapsed(torch.full((4, 3), float("nan")))

@@ -6,7 +6,11 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import ConfigError
-from training.encoder.config import ArchiveSection, TrainingConfig, load_training_config
+from training.encoder.config import (
+    ArchiveSection,
+    EncoderTrainingConfig,
+    load_encoder_training_config,
+)
 
 pytestmark = pytest.mark.train
 
@@ -14,13 +18,17 @@ EXAMPLE = Path(__file__).parents[4] / "deploy" / "train.example.toml"
 
 
 def test_the_example_holds_the_defaults() -> None:
-    assert load_training_config(EXAMPLE) == TrainingConfig() == load_training_config(None)
+    assert (
+        load_encoder_training_config(EXAMPLE)
+        == EncoderTrainingConfig()
+        == load_encoder_training_config(None)
+    )
 
 
-@pytest.mark.parametrize("section", TrainingConfig.model_fields)
+@pytest.mark.parametrize("section", EncoderTrainingConfig.model_fields)
 def test_the_example_shows_every_key(section: str) -> None:
     shown = EXAMPLE.read_text().split(f"\n[{section}]")[1].split("\n[")[0]
-    for key in type(TrainingConfig.model_fields[section].default).model_fields:
+    for key in type(EncoderTrainingConfig.model_fields[section].default).model_fields:
         assert re.search(rf"^(# )?{key} = ", shown, flags=re.MULTILINE), key
 
 
@@ -37,7 +45,7 @@ def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
         "[run]\nbatch = 1\nstep = 3\n[data]\nvalidation_share = 1.5\n[[data.archives]]\n"
     )
     with pytest.raises(ConfigError) as raised:
-        load_training_config(path)
+        load_encoder_training_config(path)
     for words in (
         "key run.batch: is 1",
         "key run.step: is unknown (value 3); expected one of seed, steps",
@@ -68,9 +76,9 @@ def test_a_wrong_file_names_key_value_and_expectation(
     path = tmp_path / "train.toml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=words):
-        load_training_config(path)
+        load_encoder_training_config(path)
 
 
 def test_a_configuration_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.toml: does not exist"):
-        load_training_config(tmp_path / "none.toml")
+        load_encoder_training_config(tmp_path / "none.toml")

@@ -12,11 +12,16 @@ from inference.encoding.onnx_encoder import OnnxEncoder
 from inference.encoding.preprocessing import preprocess
 from schemas.encoder_bundle import PlanePolicy, Preprocessing
 from tests.samples import well_image
-from training.encoder.export import Description, ParityError, imagenet_lite0, write_bundle
+from training.encoder.export import (
+    BundleDescription,
+    ParityError,
+    make_imagenet_lite0,
+    write_bundle,
+)
 
 pytestmark = [pytest.mark.train, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
-SMALL = Description(
+SMALL = BundleDescription(
     name="small",
     preprocessing=Preprocessing(
         planes=PlanePolicy.SHARPEST, background=0.5, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)
@@ -86,7 +91,7 @@ def test_the_shipped_imagenet_bundle_computes_what_the_torch_network_computes() 
     card = bundle.card
     pixels = preprocess(canary_planes(7), 1, None, card.preprocessing, card.input_size)
     with torch.inference_mode():
-        expected = imagenet_lite0()(torch.from_numpy(pixels[np.newaxis])).numpy()[0]
+        expected = make_imagenet_lite0()(torch.from_numpy(pixels[np.newaxis])).numpy()[0]
     image = well_image(planes=canary_planes(7), um_per_px=None)
     found = OnnxEncoder(bundle, providers="cpu").embed(image, sharpest_plane=1)
     assert np.abs(found - expected).max() < 1e-4

@@ -10,14 +10,14 @@ from inference.bundle import Bundle, load_bundle
 from inference.encoding.onnx_encoder import OnnxEncoder
 from schemas.encoder_bundle import PlanePolicy, Preprocessing
 from schemas.errors import ConfigError
-from training.encoder.config import DataSection
-from training.encoder.export import Description, ParityError, write_bundle
+from training.encoder.config import EncoderDataSection
+from training.encoder.export import BundleDescription, ParityError, write_bundle
 from training.encoder.reduced_precision import (
-    LEAST_LIKENESS,
+    MIN_SIMILARITY,
     Floats,
     Precision,
     reduce_bundle,
-    reduce_on,
+    reduce_with_training_data,
 )
 
 pytestmark = pytest.mark.train
@@ -39,7 +39,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         planes=PlanePolicy.SHARPEST, background=0.75, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
     )
     write_bundle(
-        network, Description("small", steps, 64, "a test", "none", "none", "none", "# small"), out
+        network, BundleDescription("small", steps, 64, "a test", "none", "none", "none", "# small"), out
     )
     return load_bundle(str(out))
 
@@ -56,7 +56,7 @@ def test_a_reduced_bundle_says_what_the_full_one_says(
     full: Bundle, pixels: Floats, precision: Precision, tmp_path: Path
 ) -> None:
     reduction = reduce_bundle(full, precision, pixels, tmp_path / "small")
-    assert reduction.likeness >= LEAST_LIKENESS[precision]
+    assert reduction.similarity >= MIN_SIMILARITY[precision]
     assert reduction.bytes_after < reduction.bytes_before
     encoder = OnnxEncoder(load_bundle(str(tmp_path / "small")), providers="cpu")
     assert encoder.card.name == f"small-{precision}"
@@ -70,10 +70,10 @@ def test_a_reduced_bundle_says_what_the_full_one_says(
 def test_a_reduction_that_says_something_else_is_not_written(
     full: Bundle, pixels: Floats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(LEAST_LIKENESS, Precision.FLOAT16, 1.1)
+    monkeypatch.setitem(MIN_SIMILARITY, Precision.FLOAT16, 1.1)
     with pytest.raises(
         ParityError,
-        match=r"float16 and float32 embeddings are alike by 1\.000; expected at least 1\.1",
+        match=r"float16 and float32 embeddings have a similarity of 1\.000; expected at least 1\.1",
     ):
         reduce_bundle(full, Precision.FLOAT16, pixels, tmp_path / "small")
     assert not list(tmp_path.iterdir())
@@ -85,12 +85,12 @@ def test_too_few_images_and_another_precision_are_named(
     with pytest.raises(ConfigError, match="has 15 images; expected at least 16"):
         reduce_bundle(full, Precision.INT8, pixels[:15], tmp_path / "small")
     with pytest.raises(ConfigError, match="--to: is 'int4'; expected one of float16, int8"):
-        reduce_on(str(full.folder), "int4", DataSection(), tmp_path / "small")
+        reduce_with_training_data(str(full.folder), "int4", EncoderDataSection(), tmp_path / "small")
 
 
 def test_images_of_a_training_are_prepared_as_the_bundle_says(full: Bundle, tmp_path: Path) -> None:
-    data = DataSection(virtual_plates=1, virtual_wells=8, cache=tmp_path / "cache", crop_px=128)
+    data = EncoderDataSection(virtual_plates=1, virtual_wells=8, cache=tmp_path / "cache", crop_px=128)
     assert (
-        reduce_on(str(full.folder), "float16", data, tmp_path / "small").likeness
-        > LEAST_LIKENESS[Precision.FLOAT16]
+        reduce_with_training_data(str(full.folder), "float16", data, tmp_path / "small").similarity
+        > MIN_SIMILARITY[Precision.FLOAT16]
     )

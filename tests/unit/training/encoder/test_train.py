@@ -12,8 +12,9 @@ from inference.bundle import load_bundle
 from inference.encoding.onnx_encoder import OnnxEncoder
 from schemas.errors import CollapseError, ConfigError
 from training.encoder.backbones import make_backbone
-from training.encoder.config import TrainingConfig
-from training.encoder.train import Outcome, Trained, plan_of, read_views, train_encoder
+from training.encoder.config import EncoderTrainingConfig
+from training.encoder.train import TrainedEncoder, TrainingStatus, train_encoder
+from training.encoder.training_data import load_crops, make_batch_plan
 from training.objectives.registry import make_objective
 from training.run_files import RunFolder
 
@@ -25,7 +26,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("crops")
 
 
-def config(cache: Path, **sections: dict[str, object]) -> TrainingConfig:
+def config(cache: Path, **sections: dict[str, object]) -> EncoderTrainingConfig:
     """Return a training of seconds: a network of 0.1 million weights on two virtual plates of a few wells."""
     torch.set_num_threads(1)
     told: dict[str, dict[str, object]] = {
@@ -55,7 +56,7 @@ def config(cache: Path, **sections: dict[str, object]) -> TrainingConfig:
     }
     for section, keys in sections.items():
         told[section] = told.get(section, {}) | keys
-    return TrainingConfig.model_validate(told)
+    return EncoderTrainingConfig.model_validate(told)
 
 
 def losses(out: Path) -> list[float]:
@@ -63,14 +64,16 @@ def losses(out: Path) -> list[float]:
 
 
 @pytest.fixture(scope="module")
-def whole(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Trained]:
+def whole(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainedEncoder]:
     out = tmp_path_factory.mktemp("whole")
     return out, train_encoder(config(cache), out)
 
 
-def test_a_training_ends_in_a_bundle_that_the_service_opens(whole: tuple[Path, Trained]) -> None:
+def test_a_training_ends_in_a_bundle_that_the_service_opens(
+    whole: tuple[Path, TrainedEncoder],
+) -> None:
     out, trained = whole
-    assert trained.outcome is Outcome.FINISHED
+    assert trained.status is TrainingStatus.FINISHED
     assert trained.bundle == out / "bundle"
     encoder = OnnxEncoder(load_bundle(str(trained.bundle)), providers="cpu")
     assert encoder.card.input_size == 32
@@ -86,7 +89,7 @@ class Killed(BaseException):
 
 
 def test_a_killed_training_goes_on_with_the_same_curve(
-    whole: tuple[Path, Trained], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: tuple[Path, TrainedEncoder], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = RunFolder.add_to_curve
 
@@ -111,7 +114,7 @@ def test_a_killed_training_goes_on_with_the_same_curve(
 
 
 def test_a_training_goes_on_for_longer_when_asked(
-    whole: tuple[Path, Trained], cache: Path, tmp_path: Path
+    whole: tuple[Path, TrainedEncoder], cache: Path, tmp_path: Path
 ) -> None:
     train_encoder(config(cache, run={"steps": 2}), tmp_path)
     train_encoder(config(cache, run={"steps": 3}), tmp_path)
@@ -132,7 +135,7 @@ def test_a_training_goes_on_for_longer_when_asked(
     ],
 )
 def test_a_checkpoint_of_another_training_is_refused(
-    whole: tuple[Path, Trained],
+    whole: tuple[Path, TrainedEncoder],
     cache: Path,
     section: str,
     key: str,
@@ -176,7 +179,7 @@ def test_a_loss_that_is_not_a_number_stops_with_the_key_to_change(
 def test_a_collapsed_encoder_stops_the_training(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.encoder.collapse.LEAST_RANK", 1000.0)
+    monkeypatch.setattr("training.encoder.collapse.MIN_RANK", 1000.0)
     with pytest.raises(CollapseError, match="has collapsed"):
         train_encoder(config(cache), tmp_path)
     assert not (tmp_path / "bundle").exists()
@@ -196,7 +199,7 @@ def test_a_collapsed_encoder_stops_the_training(
         (
             "run",
             {"accelerator": "gpu"},
-            ["run: has accelerator = 'gpu'", "this machine does not do"],
+            ["run: has accelerator = 'gpu'", "this machine does not support"],
         ),
         ("objective", {"name": "simclear"}, ["objective.name", "'simclear'", "simclr"]),
         ("augment", {"first": "wild"}, ["'wild'", "spheroid"]),
@@ -240,7 +243,7 @@ def test_the_backbone_stands_still_while_only_the_head_learns(cache: Path, tmp_p
 
 
 def test_mixed_precision_learns_almost_the_same_and_exports_what_torch_computes(
-    whole: tuple[Path, Trained], cache: Path, tmp_path: Path
+    whole: tuple[Path, TrainedEncoder], cache: Path, tmp_path: Path
 ) -> None:
     trained = train_encoder(config(cache, run={"precision": "bf16-mixed"}), tmp_path)
     assert losses(tmp_path)[0] == pytest.approx(losses(whole[0])[0], rel=0.05)
@@ -317,14 +320,14 @@ def test_a_kept_run_that_was_killed_goes_on_with_the_same_curve(
     [
         (
             {"model": {"pooling": "levels", "last_blocks": 1}},
-            "the backbone learns; expected model.last_blocks = 0",
+            "the backbone is trained; expected model.last_blocks = 0",
         ),
         ({"objective": {"name": "byol"}}, "byol needs pixels"),
         (
             {"augment": {"second": "strong"}},
-            "first = 'spheroid', second = 'strong', .* kept of one preset",
+            "first = 'spheroid', second = 'strong', .* features have one preset",
         ),
-        ({"augment": {"mask_background": 0.5}}, "mask_background = 0.5, .* without a mask"),
+        ({"augment": {"mask_background": 0.5}}, "mask_background = 0.5, .* and no mask"),
         (
             {"model": {"pooling": "levels", "backbone": "resnet18", "last_blocks": 0}},
             "has no conv_stem",
@@ -338,7 +341,9 @@ def test_features_are_kept_only_of_what_does_not_learn(
         train_encoder(config(cache, **(KEPT | changed)), tmp_path)
 
 
-def test_the_curve_and_the_configuration_are_there_to_be_read(whole: tuple[Path, Trained]) -> None:
+def test_the_curve_and_the_configuration_are_there_to_be_read(
+    whole: tuple[Path, TrainedEncoder],
+) -> None:
     rows = RunFolder(whole[0]).curve()
     assert [row["step"] for row in rows] == list("012345")
     assert [bool(row["rank"]) for row in rows] == [False, False, True, False, False, True]
@@ -349,5 +354,5 @@ def test_images_are_normalised_as_the_backbone_s_weights_were_made(cache: Path) 
     settings = config(cache, model={"backbone": "resnet18"})
     backbone, dimension = make_backbone("resnet18", "none", 3, 32)
     objective = make_objective("measures", backbone, dimension, settings.objective)
-    plan = plan_of(settings, objective, read_views(settings.data))
+    plan = make_batch_plan(settings, objective, load_crops(settings.data))
     assert np.allclose(plan.mean, (0.485, 0.456, 0.406))

@@ -22,6 +22,7 @@ from schemas.errors import ConfigError
 from schemas.plate_map import Group
 from schemas.trajectory import Trajectories
 from tests.samples import well_image
+from training.data.virtual_plates import FIRST_TRAINING_SEED
 from training.forecaster.config import (
     DataSection,
     ForecasterConfig,
@@ -29,7 +30,7 @@ from training.forecaster.config import (
     RunSection,
     load_forecaster_config,
 )
-from training.forecaster.data import FIRST_TRAINING_SEED, from_virtual, untreated_only
+from training.forecaster.data import from_virtual, untreated_only
 from training.forecaster.model import GruForecaster
 from training.forecaster.train import learn, learn_jointly, plates_of, train_forecaster
 from training.forecaster.train import train as forecaster

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.objective_samples import doubles, objective_of, sample_batch
-from training.objectives.ema import momentum_at
+from training.objectives.teacher import cosine_momentum
 
 pytestmark = pytest.mark.train
 
@@ -45,6 +45,6 @@ def test_the_teacher_learns_by_following_only() -> None:
 
 
 def test_momentum_grows_to_one_along_a_cosine() -> None:
-    assert [momentum_at(0.99, share) for share in (0.0, 0.5, 1.0)] == pytest.approx(
+    assert [cosine_momentum(0.99, share) for share in (0.0, 0.5, 1.0)] == pytest.approx(
         [0.99, 0.995, 1.0]
     )

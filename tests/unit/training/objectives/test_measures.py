@@ -133,7 +133,7 @@ def test_both_heads_stand_side_by_side_the_companion_s_with_the_length_that_is_a
 
 
 def test_both_heads_need_a_companion() -> None:
-    with pytest.raises(ConfigError, match="is 'both', and nothing accompanies the measures"):
+    with pytest.raises(ConfigError, match=r"is 'both', and objective\.companion is 'none'"):
         objective_of("measures", layer="both")
     with pytest.raises(ConfigError, match="is for 'measures', not for 'simclr'"):
         objective_of("simclr", layer="both")

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from tests.objective_samples import Doubles, objective_of, projected, sample_batch
-from training.objectives.ntxent import contrastive
-from training.objectives.planes import each_plane, sharpest_first
+from training.objectives.ntxent import contrastive_loss
+from training.objectives.planes import planes_as_grey, sharpest_first
 
 pytestmark = pytest.mark.train
 
@@ -65,7 +65,7 @@ def test_the_sharpest_plane_is_the_anchor_and_the_others_its_views(
         positives_in_denominator=in_denominator,
     )
     batch = sample_batch()
-    z = projected(objective, *each_plane(sharpest_first(batch.first)))
+    z = projected(objective, *planes_as_grey(sharpest_first(batch.first)))
     expected = slow(z, list("abcdef") * 3, 6, itself=itself, in_denominator=in_denominator)
     assert objective.loss(batch)["loss"].item() == pytest.approx(expected, rel=1e-5)
     assert objective.needs.views == 1
@@ -96,7 +96,7 @@ def test_a_network_of_planes_embeds_the_middle_plane() -> None:
 
 def test_a_batch_of_one_class_without_negatives_has_no_gradient() -> None:
     projections = torch.randn(4, 8, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    loss = contrastive(
+    loss = contrastive_loss(
         projections, ~torch.eye(4, dtype=torch.bool), T, positives_in_denominator=False
     )
     loss.backward()

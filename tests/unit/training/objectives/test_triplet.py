@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.objective_samples import Doubles, objective_of, projected, sample_batch
-from training.objectives.triplet import batch_hard
+from training.objectives.triplet import batch_hard_loss
 
 pytestmark = pytest.mark.train
 
@@ -38,7 +38,7 @@ def test_triplet_takes_the_hardest_of_the_batch(
 
 def test_a_batch_of_one_class_has_no_triplets_and_no_gradient() -> None:
     projections = torch.randn(4, 8, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    loss = batch_hard(projections, ~torch.eye(4, dtype=torch.bool), 0.2)
+    loss = batch_hard_loss(projections, ~torch.eye(4, dtype=torch.bool), 0.2)
     loss.backward()
     assert loss.item() == 0
     assert torch.equal(projections.grad, torch.zeros(4, 8))

@@ -10,15 +10,15 @@ from torch.nn import functional
 
 from schemas.errors import ConfigError
 
-FARTHEST = (
+MAX_FEATURE_SPREADS = (
     6.0  # spreads from the mean that a value may lie; beyond, an odd image would rule every head
 )
-_LEAST_VARIANCE = 1e-6
-_LEAST_SPREAD = 0.01  # a channel that hardly varies is not blown up
+_MIN_VARIANCE = 1e-6
+_MIN_SPREAD = 0.01  # a channel that hardly varies is not blown up
 
 
-class Levels(nn.Module):  # type: ignore[misc] # torch is not typed here
-    """(batch, 3, side, side) → (batch, dimension): mean and spread of every channel of every stage, standardised by :meth:`settle`.
+class MultiLevelBackbone(nn.Module):  # type: ignore[misc] # torch is not typed here
+    """(batch, 3, side, side) → (batch, dimension): mean and spread of every channel of every stage, standardised by :meth:`fit_standardisation`.
 
     Parameters
     ----------
@@ -37,33 +37,38 @@ class Levels(nn.Module):  # type: ignore[misc] # torch is not typed here
         if missing := [part for part in parts if not hasattr(body, part)]:
             raise ConfigError(
                 "model.pooling",
-                f"is 'levels', and the backbone has no {', '.join(missing)}; expected one of timm's EfficientNets, or 'last'",
+                f"is 'levels', and the backbone has no {', '.join(missing)}; "
+                "expected one of timm's EfficientNets, or 'last'",
             )
         self.body = body.eval()  # else BatchNorm would learn from the zeros that follow
         with torch.no_grad():
-            dimension = self._seen(torch.zeros(1, body.conv_stem.in_channels, 64, 64)).shape[1]
+            dimension = self._pool_field_and_middle(
+                torch.zeros(1, body.conv_stem.in_channels, 64, 64)
+            ).shape[1]
         self.num_features = int(dimension)
         self.register_buffer("centre", torch.zeros(self.num_features))
         self.register_buffer("scale", torch.ones(self.num_features))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return the standardised features."""
-        return ((self._seen(pixels) - self.centre) / self.scale).clamp(-FARTHEST, FARTHEST)
+        return ((self._pool_field_and_middle(pixels) - self.centre) / self.scale).clamp(
+            -MAX_FEATURE_SPREADS, MAX_FEATURE_SPREADS
+        )
 
     @torch.no_grad()  # type: ignore[untyped-decorator]  # torch is not typed here
-    def settle(self, pixels: Tensor, size: int = 32) -> None:
+    def fit_standardisation(self, pixels: Tensor, size: int = 32) -> None:
         """Take mean and spread of the features over these images, (n, 3, side, side), as the zero and the unit of each."""
-        modes = self.training
+        mode = self.training
         self.eval()
-        seen = torch.cat([self._seen(part) for part in pixels.split(size)])
-        self.centre.copy_(seen.mean(dim=0))
-        self.scale.copy_(seen.std(dim=0).clamp(min=_LEAST_SPREAD))
-        self.train(modes)
+        features = torch.cat([self._pool_field_and_middle(part) for part in pixels.split(size)])
+        self.centre.copy_(features.mean(dim=0))
+        self.scale.copy_(features.std(dim=0).clamp(min=_MIN_SPREAD))
+        self.train(mode)
 
-    def _seen(self, pixels: Tensor) -> Tensor:
+    def _pool_field_and_middle(self, pixels: Tensor) -> Tensor:
         """Return the features of the field and of its middle half, twice as large."""
         if self.body.conv_stem.in_channels == 1:
-            pixels = middle_plane(pixels)
+            pixels = middle_channel(pixels)
         quarter = pixels.shape[-1] // 4
         middle = pixels[
             ..., quarter : pixels.shape[-2] - quarter, quarter : pixels.shape[-1] - quarter
@@ -71,26 +76,26 @@ class Levels(nn.Module):  # type: ignore[misc] # torch is not typed here
         closer = functional.interpolate(
             middle, scale_factor=2.0, mode="bilinear", align_corners=False
         )
-        return torch.cat([self._levels(pixels), self._levels(closer)], dim=1)
+        return torch.cat([self._pool_stages(pixels), self._pool_stages(closer)], dim=1)
 
-    def _levels(self, pixels: Tensor) -> Tensor:
+    def _pool_stages(self, pixels: Tensor) -> Tensor:
         features = self.body.bn1(self.body.conv_stem(pixels))
-        pooled = [_statistics(features)]
+        pooled = [_channel_statistics(features)]
         for stage in self.body.blocks:
             features = stage(features)
-            pooled.append(_statistics(features))
-        pooled.append(_statistics(self.body.bn2(self.body.conv_head(features))))
+            pooled.append(_channel_statistics(features))
+        pooled.append(_channel_statistics(self.body.bn2(self.body.conv_head(features))))
         return torch.cat(pooled, dim=1)
 
 
-def middle_plane(pixels: Tensor) -> Tensor:
+def middle_channel(pixels: Tensor) -> Tensor:
     """Return of (batch, channels, h, w) the middle channel, (batch, 1, h, w): the sharpest plane in every plane policy but ``three_planes``."""
     middle = pixels.shape[1] // 2
     return pixels[:, middle : middle + 1]
 
 
-def _statistics(features: Tensor) -> Tensor:
+def _channel_statistics(features: Tensor) -> Tensor:
     """(batch, channels, h, w) → (batch, 2 · channels): mean and standard deviation of each channel."""
     mean = features.mean(dim=(2, 3), keepdim=True)
     variance = ((features - mean) ** 2).mean(dim=(2, 3))
-    return torch.cat([mean.flatten(1), (variance + _LEAST_VARIANCE).sqrt()], dim=1)
+    return torch.cat([mean.flatten(1), (variance + _MIN_VARIANCE).sqrt()], dim=1)

@@ -20,12 +20,12 @@ class Teacher(nn.Module):  # type: ignore[misc] # torch is not typed here
         """Return what the student returned some steps ago, on the whole."""
         return self.parts(pixels)
 
-    def follow(self, *students: nn.Module, momentum: float) -> None:
+    def update(self, *students: nn.Module, momentum: float) -> None:
         """Keep ``momentum`` of itself and take the rest from the students."""
         for part, student in zip(self.parts, students, strict=True):
             update_momentum(student, part, momentum)
 
 
-def momentum_at(start: float, progress: float) -> float:
+def cosine_momentum(start: float, progress: float) -> float:
     """Return the momentum when the share ``progress`` of a run is done: from ``start`` to 1 along a cosine (BYOL, arXiv 2006.07733, section 3.3)."""
     return 1 - (1 - start) * (math.cos(math.pi * progress) + 1) / 2

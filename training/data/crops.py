@@ -15,10 +15,10 @@ import numpy.typing as npt
 
 from acquisition.quality import assess
 from inference.encoding.preprocessing import preprocess
-from inference.tissue.masks import grown
-from inference.tissue.measures import measure
-from inference.tissue.ranked_measures import RANKED, for_ranking
-from inference.tissue.segmentation import ClassicalSegmenter
+from inference.tissue.classical_segmenter import ClassicalSegmenter
+from inference.tissue.masks import dilate_mask
+from inference.tissue.measures import measure_tissue
+from inference.tissue.ranked_measures import RANKED_MEASURES, ranked_values
 from schemas.encoder_bundle import PlanePolicy, Preprocessing
 from schemas.errors import ConfigError
 
@@ -55,14 +55,14 @@ class Cropping:
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class WellCrop:
     """One well image as it is kept."""
 
     well: str
     day: int  # culture day; 0 unknown
     group: str  # "" unknown
     treatment: str  # "" none or unknown
-    crop: Bytes  # (3, S, S): 255 × the value after background level
+    pixels: Bytes  # (3, S, S): 255 × the value after background level
     measures: npt.NDArray[np.float32]  # (M,) of the clean image; NaN without tissue or scale
 
 
@@ -76,7 +76,7 @@ class PlateNote:
 
 
 @dataclass(frozen=True, eq=False)
-class WellViews:
+class PlateCrops:
     """N images of one plate. True kills are never among what is kept."""
 
     plate: str
@@ -103,7 +103,7 @@ class WellViews:
         return int(self.crops.shape[2])
 
 
-def view_of(
+def crop_well_image(
     planes: npt.NDArray[np.uint16],
     um_per_px: float | None,
     cropping: Cropping,
@@ -112,7 +112,7 @@ def view_of(
     day: int = 0,
     group: str = "",
     treatment: str = "",
-) -> View:
+) -> WellCrop:
     """Crop and measure one well image, (planes, H, W), white = 65535.
 
     Raises
@@ -123,10 +123,10 @@ def view_of(
     sharpest_plane = assess(planes).sharpest_plane
     values = preprocess(planes, sharpest_plane, um_per_px, cropping.preprocessing, cropping.side_px)
     segmentation = ClassicalSegmenter().segment(planes[sharpest_plane], um_per_px)
-    measures = np.full(len(RANKED), np.nan)
+    measures = np.full(len(RANKED_MEASURES), np.nan)
     if um_per_px is not None and not segmentation.is_empty:
-        measures = for_ranking(measure(planes[sharpest_plane], segmentation, um_per_px))
-    return View(
+        measures = ranked_values(measure_tissue(planes[sharpest_plane], segmentation, um_per_px))
+    return WellCrop(
         well,
         day,
         group,
@@ -136,7 +136,7 @@ def view_of(
     )
 
 
-def folder_of(cache: Path, note: PlateNote, cropping: Cropping) -> Path:
+def crop_folder(cache: Path, note: PlateNote, cropping: Cropping) -> Path:
     """Return where the crops of a plate are kept."""
     return cache / _digest(note, cropping)
 
@@ -145,25 +145,25 @@ def _digest(note: PlateNote, cropping: Cropping) -> str:
     return hashlib.sha256(f"{CACHE_VERSION} {note} {cropping}".encode()).hexdigest()[:16]
 
 
-def keep_views(
-    cache: Path, note: PlateNote, cropping: Cropping, views: Iterable[View]
-) -> WellViews | None:
+def write_crops(
+    cache: Path, note: PlateNote, cropping: Cropping, crops: Iterable[WellCrop]
+) -> PlateCrops | None:
     """Write the views one by one, whatever their number; None, and no folder, where there is none."""
-    out = folder_of(cache, note, cropping)
+    out = crop_folder(cache, note, cropping)
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=cache) as scratch:
         aside = Path(scratch) / out.name
         aside.mkdir()
-        kept: list[tuple[str, int, str, str]] = []
+        labels: list[tuple[str, int, str, str]] = []
         measures: list[npt.NDArray[np.float32]] = []
         with (aside / CROPS).open("wb") as file:
-            for view in views:
-                file.write(view.crop.tobytes())
-                kept.append((view.well, view.day, view.group, view.treatment))
-                measures.append(view.measures)
-        if not kept:
+            for crop in crops:
+                file.write(crop.pixels.tobytes())
+                labels.append((crop.well, crop.day, crop.group, crop.treatment))
+                measures.append(crop.measures)
+        if not labels:
             return None
-        wells, days, groups, treatments = zip(*kept, strict=True)
+        wells, days, groups, treatments = zip(*labels, strict=True)
         np.savez(
             aside / TABLE,
             plate=note.plate,
@@ -179,13 +179,13 @@ def keep_views(
         try:
             aside.rename(out)
         except OSError:
-            if not out.exists():  # else another process was faster, with the same content
+            if not out.exists():  # otherwise another process has written the same crops
                 raise
-    return open_views(out)
+    return open_crops(out)
 
 
-def open_views(folder: Path) -> WellViews:
-    """Open what :func:`keep_views` wrote.
+def open_crops(folder: Path) -> PlateCrops:
+    """Open what :func:`write_crops` wrote.
 
     Raises
     ------
@@ -198,7 +198,7 @@ def open_views(folder: Path) -> WellViews:
             crops = np.memmap(
                 folder / CROPS, np.uint8, mode="r", shape=(count, 3, side_px, side_px)
             )
-            return WellViews(
+            return PlateCrops(
                 plate=str(table["plate"]),
                 wells=tuple(table["wells"].tolist()),
                 days=table["days"],
@@ -214,23 +214,26 @@ def open_views(folder: Path) -> WellViews:
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ConfigError(
             folder,
-            f"is damaged ({error}); expected crops as they were written: delete the folder and they are made again",
+            f"is damaged ({error}); expected the crops as they were written: "
+            "delete the folder, and the next training makes them again",
         ) from error
 
 
-def foregrounds(views: WellViews) -> Bytes:
+def foreground_masks(plate: PlateCrops) -> Bytes:
     """Return (N, S, S / 8), packed bits: tissue and debris with a seam; found once, then kept beside the crops."""
-    shape = len(views), views.side_px, views.side_px // 8
-    path = views.folder / FOREGROUNDS
+    shape = len(plate), plate.side_px, plate.side_px // 8
+    path = plate.folder / FOREGROUNDS
     if not path.exists():
-        segmenter, seam_px = ClassicalSegmenter(), FOREGROUND_SEAM * views.side_px
-        with tempfile.TemporaryDirectory(prefix=".foregrounds-", dir=views.folder) as scratch:
+        segmenter, seam_px = ClassicalSegmenter(), FOREGROUND_SEAM * plate.side_px
+        with tempfile.TemporaryDirectory(prefix=".foregrounds-", dir=plate.folder) as scratch:
             aside = Path(scratch) / FOREGROUNDS
             with aside.open("wb") as file:
-                for crop in views.crops:
+                for crop in plate.crops:
                     tissue = segmenter.segment(crop[1].astype(np.uint16) * np.uint16(257), None)
                     file.write(
-                        np.packbits(grown(tissue.body | tissue.debris, seam_px), axis=-1).tobytes()
+                        np.packbits(
+                            dilate_mask(tissue.body | tissue.debris, seam_px), axis=-1
+                        ).tobytes()
                     )
             aside.rename(path)
     return np.memmap(path, np.uint8, mode="r", shape=shape)

@@ -11,21 +11,21 @@ import pytest
 from acquisition.quality import assess
 from inference.bundle import load_bundle
 from inference.encoding.preprocessing import preprocess
-from inference.tissue.measures import measure
-from inference.tissue.ranked_measures import RANKED, for_ranking
-from inference.tissue.segmentation import ClassicalSegmenter
+from inference.tissue.classical_segmenter import ClassicalSegmenter
+from inference.tissue.measures import measure_tissue
+from inference.tissue.ranked_measures import RANKED_MEASURES, ranked_values
 from schemas.errors import ConfigError
 from simulation.kinds import OpticsName
 from simulation.microscope import Fault, VirtualMicroscope
 from simulation.plate import plan_plate
-from training.data.well_views import (
+from training.data.crops import (
     Cropping,
     PlateNote,
-    View,
-    foregrounds,
-    keep_views,
-    open_views,
-    view_of,
+    WellCrop,
+    crop_well_image,
+    foreground_masks,
+    open_crops,
+    write_crops,
 )
 
 SMALL = Cropping(side_px=64)
@@ -40,22 +40,26 @@ def scope_of(optics: OpticsName = OpticsName.DEFAULT) -> VirtualMicroscope:
 def planes_of(
     scope: VirtualMicroscope, well: int = 0, day: int = 7, fault: Fault | None = None
 ) -> npt.NDArray[np.uint16]:
-    counts = scope.look(scope.plate.wells[well], day, fault).planes
-    return (counts.astype(np.uint32) * 65535 // scope.bench.white).astype(np.uint16)
+    counts = scope.render(scope.plate.wells[well], day, fault).planes
+    return (counts.astype(np.uint32) * 65535 // scope.conditions.white).astype(np.uint16)
 
 
 def without_noise(scope: VirtualMicroscope) -> VirtualMicroscope:
     """Return the same microscope with a camera that adds no noise."""
-    bench = replace(scope.bench, optics=replace(scope.bench.optics, photons=1e12, read_noise=0.0))
+    conditions = replace(
+        scope.conditions, optics=replace(scope.conditions.optics, photons=1e12, read_noise=0.0)
+    )
     quiet = replace(scope)
-    vars(quiet)["bench"] = bench  # where the cached property keeps it
+    vars(quiet)["conditions"] = conditions  # where the cached property keeps it
     return quiet
 
 
-def made_up(seed: int, well: str = "B02") -> View:
+def made_up(seed: int, well: str = "B02") -> WellCrop:
     rng = np.random.default_rng(seed)
     crop = rng.integers(0, 256, (3, 64, 64), dtype=np.uint8)
-    return View(well, 7, "untreated", "", crop, rng.standard_normal(len(RANKED)).astype(np.float32))
+    return WellCrop(
+        well, 7, "untreated", "", crop, rng.standard_normal(len(RANKED_MEASURES)).astype(np.float32)
+    )
 
 
 def test_views_open_as_they_were_written_and_nothing_is_left_beside_them(tmp_path: Path) -> None:
@@ -63,7 +67,7 @@ def test_views_open_as_they_were_written_and_nothing_is_left_beside_them(tmp_pat
         made_up(1, "B02"),
         replace(made_up(2, "B03"), group="screening", treatment="gemcitabine:1 uM", day=10),
     ]
-    views = keep_views(tmp_path, NOTE, SMALL, iter(written))
+    views = write_crops(tmp_path, NOTE, SMALL, iter(written))
     assert views is not None
     assert (views.plate, views.wells, views.groups, views.treatments) == (
         "P1",
@@ -73,7 +77,7 @@ def test_views_open_as_they_were_written_and_nothing_is_left_beside_them(tmp_pat
     )
     assert views.days.tolist() == [7, 10]
     assert views.dosed_on_day == 7
-    assert np.array_equal(views.crops, np.stack([view.crop for view in written]))
+    assert np.array_equal(views.crops, np.stack([view.pixels for view in written]))
     assert isinstance(views.crops, np.memmap)
     assert np.array_equal(views.measures, np.stack([view.measures for view in written]))
     assert [path.name for path in tmp_path.iterdir()] == [views.digest]
@@ -88,29 +92,29 @@ def test_another_source_or_cropping_is_another_folder(tmp_path: Path) -> None:
     folders = {
         views.folder
         for note, cropping in notes
-        if (views := keep_views(tmp_path, note, cropping, [made_up(1)]))
+        if (views := write_crops(tmp_path, note, cropping, [made_up(1)]))
     }
     assert len(folders) == 3
 
 
 def test_a_plate_without_an_image_leaves_no_folder(tmp_path: Path) -> None:
-    assert keep_views(tmp_path, NOTE, SMALL, []) is None
+    assert write_crops(tmp_path, NOTE, SMALL, []) is None
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_error_on_the_way_leaves_nothing_half_written(tmp_path: Path) -> None:
-    def views() -> Iterator[View]:
+    def views() -> Iterator[WellCrop]:
         yield made_up(1)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        keep_views(tmp_path, NOTE, SMALL, views())
+        write_crops(tmp_path, NOTE, SMALL, views())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_of_two_processes_that_keep_one_plate_the_later_takes_what_is_there(tmp_path: Path) -> None:
-    first = keep_views(tmp_path, NOTE, SMALL, [made_up(1)])
-    second = keep_views(tmp_path, NOTE, SMALL, [made_up(1)])
+    first = write_crops(tmp_path, NOTE, SMALL, [made_up(1)])
+    second = write_crops(tmp_path, NOTE, SMALL, [made_up(1)])
     assert first is not None
     assert second is not None
     assert second.folder == first.folder
@@ -118,11 +122,11 @@ def test_of_two_processes_that_keep_one_plate_the_later_takes_what_is_there(tmp_
 
 
 def test_a_damaged_folder_is_named(tmp_path: Path) -> None:
-    views = keep_views(tmp_path, NOTE, SMALL, [made_up(1)])
+    views = write_crops(tmp_path, NOTE, SMALL, [made_up(1)])
     assert views is not None
     (views.folder / "crops.u8").write_bytes(b"short")
     with pytest.raises(ConfigError, match=rf"{views.digest}.*is damaged.*delete the folder"):
-        open_views(views.folder)
+        open_crops(views.folder)
 
 
 def test_a_crop_normalised_is_the_encoders_input_to_half_a_grey_level() -> None:
@@ -130,7 +134,7 @@ def test_a_crop_normalised_is_the_encoders_input_to_half_a_grey_level() -> None:
     steps = card.preprocessing
     cropping = Cropping(card.input_size, steps.field_um, steps.background, steps.planes)
     planes = planes_of(scope_of())
-    crop = view_of(planes, UM_PER_PX, cropping, well="B02").crop
+    crop = crop_well_image(planes, UM_PER_PX, cropping, well="B02").pixels
     service = preprocess(planes, assess(planes).sharpest_plane, UM_PER_PX, steps, card.input_size)
     mean, std = (np.array(values).reshape(3, 1, 1) for values in (steps.mean, steps.std))
     assert np.abs((crop / 255 - mean) / std - service).max() <= 0.5 / 255 / min(steps.std) + 1e-5
@@ -161,10 +165,10 @@ def test_eight_bits_after_levelling_cost_less_than_the_cameras_noise_and_before_
 
 def test_measures_are_those_of_the_clean_image_at_full_size() -> None:
     planes = planes_of(scope_of())
-    view = view_of(planes, UM_PER_PX, SMALL, well="B02", day=7)
+    view = crop_well_image(planes, UM_PER_PX, SMALL, well="B02", day=7)
     sharpest = planes[assess(planes).sharpest_plane]
-    expected = for_ranking(
-        measure(sharpest, ClassicalSegmenter().segment(sharpest, UM_PER_PX), UM_PER_PX)
+    expected = ranked_values(
+        measure_tissue(sharpest, ClassicalSegmenter().segment(sharpest, UM_PER_PX), UM_PER_PX)
     )
     assert np.allclose(view.measures, expected, rtol=1e-5)
 
@@ -176,7 +180,7 @@ def test_without_tissue_or_scale_there_are_no_measures(
     fault: Fault | None, um_per_px: float | None
 ) -> None:
     assert np.isnan(
-        view_of(planes_of(scope_of(), fault=fault), um_per_px, SMALL, well="B02").measures
+        crop_well_image(planes_of(scope_of(), fault=fault), um_per_px, SMALL, well="B02").measures
     ).all()
 
 
@@ -186,10 +190,12 @@ def test_the_foreground_holds_tissue_and_debris_and_little_else(tmp_path: Path) 
     tissue, speck = np.hypot(x - 128, y - 128) < 50, np.hypot(x - 215, y - 60) < 4
     noise = np.random.default_rng(0).normal(190, 1.5, (side, side))
     crop = np.clip(np.where(tissue | speck, noise - 110, noise), 0, 255).astype(np.uint8)
-    view = View("B02", 7, "", "", np.stack([crop] * 3), np.zeros(len(RANKED), np.float32))
-    views = keep_views(tmp_path, NOTE, Cropping(side_px=side), [view])
+    view = WellCrop(
+        "B02", 7, "", "", np.stack([crop] * 3), np.zeros(len(RANKED_MEASURES), np.float32)
+    )
+    views = write_crops(tmp_path, NOTE, Cropping(side_px=side), [view])
     assert views is not None
-    kept = np.unpackbits(foregrounds(views)[0], axis=-1).astype(bool)
+    kept = np.unpackbits(foreground_masks(views)[0], axis=-1).astype(bool)
     assert kept[tissue].mean() > 0.99
     assert kept[speck].mean() > 0.99
     assert kept.mean() < 2 * (tissue | speck).mean()
@@ -198,4 +204,4 @@ def test_the_foreground_holds_tissue_and_debris_and_little_else(tmp_path: Path) 
         "foregrounds.u8",
         "table.npz",
     ]
-    assert np.array_equal(foregrounds(views), foregrounds(views))
+    assert np.array_equal(foreground_masks(views), foreground_masks(views))

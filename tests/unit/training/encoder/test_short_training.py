@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from training.data.sources import split_by_plate
+from training.data.sources import split_crops_by_plate
 from training.encoder.backbones import make_backbone
-from training.encoder.config import TrainingConfig
-from training.encoder.train import plan_of, read_views, train_encoder
-from training.encoder.validation import probe_measures, validate
+from training.encoder.config import EncoderTrainingConfig
+from training.encoder.train import train_encoder
+from training.encoder.training_data import load_crops, make_batch_plan
+from training.encoder.validation import regress_measures, validate_encoder
 from training.objectives.registry import make_objective
 from training.run_files import RunFolder
 
@@ -21,7 +22,7 @@ pytestmark = [pytest.mark.train, pytest.mark.slow]
 def test_a_short_training_lowers_its_loss_does_not_collapse_and_probes_better_than_random_weights(
     tmp_path: Path,
 ) -> None:
-    config = TrainingConfig.model_validate(
+    config = EncoderTrainingConfig.model_validate(
         {
             "data": {
                 "virtual_plates": 4,
@@ -59,14 +60,16 @@ def test_a_short_training_lowers_its_loss_does_not_collapse_and_probes_better_th
     assert trained.validation.measures_r2 > _of_random_weights(config)
 
 
-def _of_random_weights(config: TrainingConfig) -> float:
+def _of_random_weights(config: EncoderTrainingConfig) -> float:
     torch.manual_seed(1)
     backbone, dimension = make_backbone(config.model.backbone, "none", 3, config.model.input_size)
     objective = make_objective("measures", backbone, dimension, config.objective).eval()
-    training, held_out = split_by_plate(
-        read_views(config.data), config.data.validation_share, config.run.seed
+    training, held_out = split_crops_by_plate(
+        load_crops(config.data), config.data.validation_share, config.run.seed
     )
-    found = validate(objective, held_out, plan_of(config, objective, training)).measures_r2
+    found = validate_encoder(
+        objective, held_out, make_batch_plan(config, objective, training)
+    ).measures_r2
     assert found is not None
     return found
 
@@ -75,6 +78,6 @@ def test_a_probe_reads_measures_that_are_there_and_none_that_are_not() -> None:
     rng = np.random.default_rng(0)
     measures = rng.normal(size=(80, 3)).astype(np.float32)
     telling = measures @ rng.normal(size=(3, 20)).astype(np.float32)
-    assert (probe_measures(telling, measures) or 0) > 0.99
-    assert (probe_measures(rng.normal(size=(80, 20)).astype(np.float32), measures) or 0) < 0.1
-    assert probe_measures(telling[:10], measures[:10]) is None
+    assert (regress_measures(telling, measures) or 0) > 0.99
+    assert (regress_measures(rng.normal(size=(80, 20)).astype(np.float32), measures) or 0) < 0.1
+    assert regress_measures(telling[:10], measures[:10]) is None

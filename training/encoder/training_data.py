@@ -1,0 +1,186 @@
+"""Input of an encoder training: crops of all sources, the batch plan, and stored features."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from rich.progress import Progress
+from torch import Tensor, nn
+
+from schemas.errors import ConfigError
+from training.data.archive import Archive
+from training.data.batch_plan import BatchPlan, DayPairs, MeasureScale
+from training.data.crops import Cropping, PlateCrops
+from training.data.sources import (
+    crops_from_archive,
+    crops_from_store,
+    crops_from_virtual_plates,
+)
+from training.data.virtual_plates import VirtualWells
+from training.encoder.backbones import pretrained_normalisation
+from training.encoder.config import EncoderDataSection, EncoderTrainingConfig
+from training.encoder.frozen_features import FeatureSettings, compute_frozen_features
+from training.objectives.base import BatchNeeds, Objective
+
+FEATURE_OBJECTIVES = frozenset(
+    {"measures", "simclr", "vicreg", "supcon", "triplet", "time_aware", "soft_ntxent"}
+)
+"""Objectives that use images only through the backbone, without a teacher network of their own."""
+
+
+def progress_bar() -> Progress:
+    """Return a progress bar for a terminal; it is silent if the output is a pipe."""
+    return Progress(disable=not sys.stdout.isatty())
+
+
+def load_crops(data: EncoderDataSection, cropping: Cropping | None = None) -> list[PlateCrops]:
+    """Return the crops of every plate of every source in the ``[data]`` section.
+
+    Crops that are not in the cache are made first.
+
+    Parameters
+    ----------
+    data
+        The sources, and the cropping if none is given.
+    cropping
+        Used in place of the one in ``data``.
+
+    Raises
+    ------
+    ConfigError
+        If there is no source, or a source has no usable image.
+    """
+    if not data.archives and not data.virtual_plates:
+        raise ConfigError(
+            "data", "has no images; expected tables [[data.archives]], or virtual_plates"
+        )
+    cropping = cropping or Cropping(data.crop_px, data.field_um, data.background, data.planes)
+    plates: list[PlateCrops] = []
+    for section in data.archives:
+        archive = Archive(
+            section.folder, section.pattern, section.bits, section.field, section.um_per_px
+        )
+        found = (
+            crops_from_store(section.store, archive, data.cache, cropping=cropping)
+            if section.store
+            else crops_from_archive(archive, data.cache, cropping=cropping)
+        )
+        plates += [replace(plate, repeat=section.repeat) for plate in found]
+    if data.virtual_plates:
+        seeds = range(data.virtual_seed, data.virtual_seed + data.virtual_plates)
+        with progress_bar() as bar:
+            task = bar.add_task("virtual plates", total=len(seeds))
+            plates += crops_from_virtual_plates(
+                seeds,
+                data.cache,
+                cropping=cropping,
+                wells=VirtualWells(data.virtual_wells),
+                jobs=data.jobs,
+                progress=lambda done, _total: bar.update(task, completed=done),
+            )
+    return plates
+
+
+def make_batch_plan(
+    config: EncoderTrainingConfig, objective: Objective, training: Sequence[PlateCrops]
+) -> BatchPlan:
+    """Return the batch plan from the configuration, the objective's needs and the training crops.
+
+    Images are normalised as the pretrained weights of the backbone expect it.
+    """
+    within_plate = config.objective.within_plate
+    mean, std = pretrained_normalisation(config.model.backbone)
+    return BatchPlan(
+        scale=MeasureScale.of(training),
+        size=config.run.batch,
+        side_px=config.model.input_size,
+        mean=mean,
+        std=std,
+        augment_first=config.augment.first,
+        augment_second=config.augment.second,
+        mask_background=config.augment.mask_background,
+        within_plate=objective.needs.within_plate if within_plate is None else within_plate,
+        day_pairs=_day_pairs(objective.needs),
+        label=config.objective.label,
+    )
+
+
+def _day_pairs(needs: BatchNeeds) -> DayPairs:
+    if needs.untreated_pairs:
+        return DayPairs.UNTREATED
+    return DayPairs.SINCE_DOSING if needs.day_pairs else DayPairs.NONE
+
+
+def replace_pixels_with_features(
+    config: EncoderTrainingConfig,
+    objective: Objective,
+    plan: BatchPlan,
+    training: Sequence[PlateCrops],
+    reference: Tensor,
+) -> tuple[BatchPlan, Tensor]:
+    """Compute the features of a frozen backbone once, and let the objective train on them.
+
+    Each training image is augmented ``run.kept_views`` times. The backbone of the objective is
+    replaced by an identity.
+
+    Parameters
+    ----------
+    reference
+        Clean validation images, (n, 3, side, side), normalised.
+
+    Returns
+    -------
+    plan : BatchPlan
+        The plan with the features in place of pixels.
+    reference : Tensor
+        Features of the validation images, (n, D).
+
+    Raises
+    ------
+    ConfigError
+        If the backbone is trained, the objective needs pixels, or the two views of an image are
+        made in different ways.
+    """
+    _check_features_suffice(config, objective)
+    run = config.run
+    settings = FeatureSettings(
+        config.augment.first, run.kept_views, plan.side_px, plan.mean, plan.std, run.seed
+    )
+    with progress_bar() as bar:
+        task = bar.add_task("features", total=len(training))
+        features = compute_frozen_features(
+            training,
+            objective.backbone,
+            settings,
+            config.data.cache,
+            progress=lambda done, _total: bar.update(task, completed=done),
+        )
+    with torch.no_grad():
+        of_reference = torch.cat([objective.backbone.eval()(part) for part in reference.split(32)])
+    objective.backbone = nn.Identity()
+    return replace(plan, kept=tuple(features)), of_reference
+
+
+def _check_features_suffice(config: EncoderTrainingConfig, objective: Objective) -> None:
+    """Raise ConfigError unless the training can use stored features in place of pixels."""
+    run, model, augmented = config.run, config.model, config.augment
+    if model.last_blocks != 0 or model.frozen_steps:
+        raise ConfigError(
+            "run.kept_views",
+            f"is {run.kept_views}, and the backbone is trained; "
+            "expected model.last_blocks = 0, or run.kept_views = 0",
+        )
+    if objective.name not in FEATURE_OBJECTIVES:
+        raise ConfigError(
+            "run.kept_views",
+            f"is {run.kept_views}, and {objective.name} needs pixels; "
+            f"expected 0, or one of {', '.join(sorted(FEATURE_OBJECTIVES))}",
+        )
+    if augmented.first != augmented.second or augmented.mask_background:
+        raise ConfigError(
+            "augment",
+            f"has first = {augmented.first!r}, second = {augmented.second!r}, "
+            f"mask_background = {augmented.mask_background}, and stored features have one preset "
+            "and no mask; expected first = second and mask_background = 0, or run.kept_views = 0",
+        )
