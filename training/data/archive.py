@@ -53,7 +53,7 @@ from training.data.crops import (
 
 log = structlog.get_logger()
 
-LEAST_GREY_VALUES = 8
+MIN_GREY_VALUES = 8
 """A file with fewer is a mask or a label image that lies beside the images."""
 
 
@@ -300,5 +300,5 @@ def _require_image(version: FileVersion, result: FileResult) -> RawImage:
 
 def _check_not_mask(planes: npt.NDArray[np.uint16], where: str) -> None:
     values = len(np.unique(planes))
-    if values < LEAST_GREY_VALUES:
+    if values < MIN_GREY_VALUES:
         raise ImageError(where, f"has {values} grey values; expected an image, not a mask")

@@ -92,9 +92,9 @@ def _crop_wells(plate: VirtualPlate, cropping: Cropping, wells: VirtualWells) ->
     rng = np.random.default_rng([_STREAM, plate.seed])
     line = _vary_line(rng, choose_cell_line(plate))
     size_px = int(rng.choice(_SIZES_PX))
-    conditions = _random_bench(rng, plate)
+    conditions = _random_imaging_conditions(rng, plate)
     for plan, day in _choose_wells_and_days(rng, plate, wells):
-        planes = _render_planes(plate, plan, day, line, conditions, size_px)
+        planes = _render_well(plate, plan, day, line, conditions, size_px)
         yield crop_well_image(
             planes,
             FIELD_UM / size_px,
@@ -118,7 +118,7 @@ def _choose_wells_and_days(
     ]
 
 
-def _render_planes(
+def _render_well(
     plate: VirtualPlate,
     plan: WellPlan,
     day: int,
@@ -149,7 +149,7 @@ def _vary_line(rng: np.random.Generator, line: CellLine) -> CellLine:
     )
 
 
-def _random_bench(rng: np.random.Generator, plate: VirtualPlate) -> ImagingConditions:
+def _random_imaging_conditions(rng: np.random.Generator, plate: VirtualPlate) -> ImagingConditions:
     optics = random_optics(rng)
     # How the light tilts and clouds stays the default microscope's: augmentation tilts it further.
     return replace(
