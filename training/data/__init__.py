@@ -1,1 +1,1 @@
-"""Well images to train on, and the batches that are made of them."""
+"""Crops of well images for training, their augmentation, and the batches made of them."""

@@ -1,6 +1,6 @@
-"""Real images to train on: from a folder in drop-folder layout, from any folder of images, or those that a service's store names.
+"""Crops of real well images: from an archive folder, or from the plates of a service's store.
 
-Nothing is written into the archive. What cannot be used is logged and left out.
+Nothing is written into the archive folder. An unusable image is logged and left out.
 """
 
 import hashlib
@@ -54,40 +54,46 @@ from training.data.crops import (
 log = structlog.get_logger()
 
 MIN_GREY_VALUES = 8
-"""A file with fewer is a mask or a label image that lies beside the images."""
+"""A file with fewer grey values is a mask or a label image, not a photograph."""
 
 
 @dataclass(frozen=True)
 class Archive:
-    """Where real images lie and what their names and files do not tell."""
+    """A folder of real images, and the facts that file names and metadata do not give."""
 
     folder: Path
-    pattern: str | None = None  # None: each file is one image, each folder one plate
-    bits: int | None = None  # of a uint16 pixel; None: by the image's own maximum
-    field: int | None = None  # the one to take; None: each well's lowest
-    um_per_px: float | None = None  # where neither plate map nor file tells
+    pattern: str | None = None  # None: each file is one image, and each folder one plate
+    bits: int | None = None  # bits of a uint16 pixel; None: by the maximum of each image
+    field: int | None = None  # number of the field to use; None: the lowest of each well
+    um_per_px: float | None = None  # used if neither plate map nor file gives a scale
 
 
 @dataclass(frozen=True)
 class _Shot:
-    """One well image, not yet read."""
+    """The files and the plate-map entry of one well image that has not been read yet.
+
+    The text of these objects decides the name of the crop folder, and so the random augmentations
+    of stored features: a renamed class or field changes both.
+    """
 
     well: str
-    day: int  # 0 unknown
-    group: str
-    treatment: str
-    um_per_px: float | None  # of the plate map
+    day: int  # culture day; 0 if unknown
+    group: str  # "" if unknown
+    treatment: str  # "" if unknown or none
+    um_per_px: float | None  # from the plate map
     files: tuple[FileVersion, ...]
-    one_plane: bool  # whether each file is one plane, as its name says which
+    one_plane: bool  # whether each file is one plane, because the pattern has a plane field
 
 
 def crop_archive(archive: Archive, cache: Path, cropping: Cropping) -> Iterator[PlateCrops]:
-    """Yield the views of every plate below a folder that has a usable image, read at the first time.
+    """Yield the crops of every plate below an archive folder; a plate is read only once.
+
+    A plate without a usable image is left out.
 
     Raises
     ------
     ConfigError
-        If the folder or the pattern is wrong.
+        If the folder does not exist or the pattern is invalid.
     """
     if not archive.folder.is_dir():
         raise ConfigError(archive.folder, "is not a folder; expected a folder with images")
@@ -112,12 +118,14 @@ def crop_archive(archive: Archive, cache: Path, cropping: Cropping) -> Iterator[
 def crop_stored_images(
     url: str, archive: Archive, cache: Path, cropping: Cropping, encoder: str
 ) -> Iterator[PlateCrops]:
-    """Yield the views of every plate of a store: the images that count, as this encoder's rankings see them, from the folder they were taken from.
+    """Yield the crops of every plate of a store, read from the drop folder of its images.
+
+    Only the selected version of each image is used, as in the rankings of the encoder.
 
     Raises
     ------
     ConfigError
-        If there is no such store or folder, or no such encoder.
+        If the store, the folder or the encoder does not exist.
     """
     database = Path(url.removeprefix("sqlite:///"))
     if url.startswith("sqlite:///") and not database.is_file():
@@ -150,7 +158,10 @@ def crop_stored_images(
 
 
 def _plate_maps(folder: Path) -> dict[str, PlateMap]:
-    """Return the valid maps; images of a plate whose map is wrong are used as if there were none."""
+    """Return the valid plate maps of a folder by plate.
+
+    An invalid map is logged; the images of its plate are used as if they had no map.
+    """
     maps = {}
     for plate, found in read_plate_maps(folder).items():
         if isinstance(found, PlateMap):
@@ -166,6 +177,7 @@ def _named_shots(
     versions: Iterable[FileVersion],
     maps: dict[str, PlateMap],
 ) -> dict[str, list[_Shot]]:
+    """Return the well images that the pattern finds among the files, by plate."""
     named: list[NamedFile] = []
     for version in versions:
         try:
@@ -199,7 +211,7 @@ def _named_shots(
 
 
 def _day(folder: Path, version: FileVersion, name: ParsedName, plate_map: PlateMap | None) -> int:
-    """Return the culture day; 0 where only a plate map could tell and there is none."""
+    """Return the culture day of a file, or 0 if it is unknown because the plate has no map."""
     if plate_map is None:
         return name.day or 0
     return culture_day(name, partial(read_time, folder, version), version.mtime_ns, plate_map)
@@ -253,7 +265,7 @@ def _write_all_crops(
 def _crop_readable_images(
     archive: Archive, plate: str, shots: Iterable[_Shot], cropping: Cropping
 ) -> Iterator[WellCrop]:
-    """Yield what can be used, one image in memory at a time."""
+    """Yield the crops of all usable images of a plate, with one image in memory at a time."""
     for shot in shots:
         try:
             yield _read_and_crop(archive, shot, cropping)

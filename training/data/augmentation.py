@@ -1,7 +1,9 @@
-"""What may change in a view without the well being another: named presets, on value images of 0…1, after the reduction and before normalisation.
+"""Random augmentation of images by named presets: limits, drawing, and application.
 
-Light, focus and place differ between images of the same tissue; size, outline, grain and debris are what drugs change. Cautions: ``docs/explanation/training-data.md``.
-All lengths are shares of the field.
+Light, focus, position and orientation differ between images of the same tissue. Size, outline,
+grain and debris are changed by drugs, so most presets keep them:
+``docs/explanation/training-data.md``. Images have values of 0…1, before normalisation. All lengths
+are shares of the field.
 """
 
 import math
@@ -17,24 +19,21 @@ from schemas.errors import ConfigError
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far each change may go; 0 or False: not at all."""
+    """Largest change of each kind; 0 or False switches it off."""
 
-    turn: bool = False  # by any angle; what comes in from outside is empty background
+    turn: bool = False  # by any angle; pixels from outside are empty background
     flip: bool = False
-    shift: float = 0.0  # of the field, each way
-    gain: float = 0.0  # spread of the logarithm of the light
+    shift: float = 0.0  # share of the field, in both directions
+    gain: float = 0.0  # standard deviation of the logarithm of the light
     tilt: float = 0.0  # relative change of the light from one side to the other
-    focus: float = 0.0  # how far each plane may move towards its neighbour, 0…1
-    reverse_planes: bool = (
-        False  # the stack seen from the other side: the sharpest stays in the middle
-    )
-    blur: float = 0.0  # largest standard deviation, of the field; grain is at 0.01 of it
-    noise: float = 0.0  # largest standard deviation, of white
-    crop: tuple[float, float] = (
-        1.0,
-        1.0,
-    )  # share of the area that is kept and enlarged: takes size away, and debris with it
-    grey: float = 0.0  # share of views whose planes are averaged into one
+    focus: float = 0.0  # 0…1: 1 mixes a plane half and half with its neighbour
+    reverse_planes: bool = False  # reverse half of the stacks; the middle plane stays
+    blur: float = 0.0  # standard deviation, share of the field; grain of cells is about 0.01
+    noise: float = 0.0  # standard deviation, share of white
+    crop: tuple[float, float] = (1.0, 1.0)
+    """Smallest and largest share of the area that is cut out and enlarged to the whole view. A
+    share below 1 hides the size of the tissue and cuts debris away."""
+    grey: float = 0.0  # share of views whose three planes are replaced by their mean
 
 
 PRESETS: Final[dict[str, Augmentation]] = {
@@ -66,17 +65,21 @@ PRESETS: Final[dict[str, Augmentation]] = {
         noise=0.02,
         grey=0.1,
     ),
+    # The operations that B. Babu, "Determination of Drug Efficacy on Pancreatic Tumor 3D Spheroidal
+    # Tissues", master thesis, Technical University of Applied Sciences Würzburg-Schweinfurt with
+    # Fraunhofer TLZ-RT Würzburg, 2024, uses for its baseline, but with stronger cropping: the
+    # thesis keeps 80–100 % of the area. The amounts of grey and blur are our own.
     "thesis": Augmentation(flip=True, crop=(0.5, 1.0), grey=0.2, blur=0.008),
 }
 
 
 def get_preset(name: str) -> Augmentation:
-    """Return a preset by its name.
+    """Return the augmentation preset of a name.
 
     Raises
     ------
     ConfigError
-        If there is none of this name.
+        If there is no preset of this name.
     """
     if name not in PRESETS:
         raise ConfigError("augment", f"is {name!r}; expected one of {', '.join(PRESETS)}")
@@ -85,30 +88,36 @@ def get_preset(name: str) -> Augmentation:
 
 @dataclass(frozen=True, eq=False)
 class DrawnAugmentations:
-    """What was drawn for B images; all tensors have B rows, so a process that holds part of a batch takes its rows."""
+    """Random changes drawn for B images; all tensors have B rows.
+
+    A process that has a part of a batch takes the rows of its part.
+    """
 
     angle: Tensor  # (B,) radians
-    mirror: Tensor  # (B,) ±1
-    shift: Tensor  # (B, 2) of the field, x and y
-    scale: Tensor  # (B,) side of the part that is shown
-    gain: Tensor  # (B,)
-    tilt: Tensor  # (B, 2) relative change across the field, x and y
-    focus: Tensor  # (B,) −1…1: towards the plane above or below
-    reverse: Tensor  # (B,) bool
-    blur: Tensor  # (B,) of the field
-    noise: Tensor  # (B,) of white
-    noise_seed: Tensor  # (B,) long
-    grey: Tensor  # (B,) bool
+    mirror: Tensor  # (B,) −1: mirrored; 1: not
+    shift: Tensor  # (B, 2) share of the field, x and y
+    scale: Tensor  # (B,) side of the part that is shown, share of the field
+    gain: Tensor  # (B,) factor of the light
+    tilt: Tensor  # (B, 2) relative change of the light across the field, x and y
+    focus: Tensor  # (B,) −1…1: towards the previous or the next plane
+    reverse: Tensor  # (B,) bool: whether the planes are reversed
+    blur: Tensor  # (B,) standard deviation, share of the field
+    noise: Tensor  # (B,) standard deviation, share of white
+    noise_seed: Tensor  # (B,) int64
+    grey: Tensor  # (B,) bool: whether the planes are averaged
 
     def rows(self, part: slice) -> "DrawnAugmentations":
-        """Return the draw of some of the images."""
+        """Return the changes of some of the images."""
         return DrawnAugmentations(*(getattr(self, field.name)[part] for field in fields(self)))
 
 
 def draw_augmentations(
     how: Augmentation, count: int, generator: torch.Generator
 ) -> DrawnAugmentations:
-    """DrawnAugmentations what happens to ``count`` images; every preset uses up the same random numbers."""
+    """Draw random changes within the limits for ``count`` images.
+
+    Every preset uses the same number of random numbers.
+    """
     u = torch.rand(count, 16, generator=generator)
     seeds = torch.randint(2**62, (count,), generator=generator)
     signed = 2 * u - 1
@@ -118,13 +127,13 @@ def draw_augmentations(
     direction = 2 * math.pi * u[:, 6]
     return DrawnAugmentations(
         angle=2 * math.pi * u[:, 0] * how.turn,
-        mirror=torch.where((u[:, 1] < 0.5) & torch.tensor(how.flip), -1.0, 1.0),  # noqa: PLR2004 - a coin
+        mirror=torch.where((u[:, 1] < 0.5) & torch.tensor(how.flip), -1.0, 1.0),  # noqa: PLR2004 - half
         shift=signed[:, 3:5] * (how.shift + room),
         scale=scale,
         gain=torch.exp(how.gain * torch.special.ndtri(0.001 + 0.998 * u[:, 5])),
         tilt=how.tilt * u[:, 7:8] * torch.stack([direction.cos(), direction.sin()], dim=1),
         focus=how.focus * signed[:, 8],
-        reverse=(u[:, 9] < 0.5) & torch.tensor(how.reverse_planes),  # noqa: PLR2004 - a coin
+        reverse=(u[:, 9] < 0.5) & torch.tensor(how.reverse_planes),  # noqa: PLR2004 - half
         blur=how.blur * u[:, 10],
         noise=how.noise * u[:, 11],
         noise_seed=seeds,
@@ -133,7 +142,10 @@ def draw_augmentations(
 
 
 def augment(images: Tensor, drawn: DrawnAugmentations, background: float) -> Tensor:
-    """Return the images, (B, 3, s, s) of 0…1, as they were drawn to be; what comes in from outside has the value ``background``."""
+    """Apply drawn changes to images, (B, 3, s, s) of 0…1, and return the changed images.
+
+    Pixels from outside the image get the value ``background``.
+    """
     images = _refocused(images, drawn)
     images = _placed(images, drawn, background)
     images = _blurred(images, drawn.blur)
@@ -144,20 +156,19 @@ def augment(images: Tensor, drawn: DrawnAugmentations, background: float) -> Ten
 
 
 def _refocused(images: Tensor, drawn: DrawnAugmentations) -> Tensor:
-    """Move every plane towards the next one up or down, as if the focus had drifted, and see some stacks from the other side."""
+    """Mix each plane with the next or previous one, as focus drift does, and reverse some stacks."""
     turned = torch.where(drawn.reverse[:, None, None, None], images.flip(1), images)
     if not bool(drawn.focus.any()):
         return turned
     up, down = turned[:, [1, 2, 2]], turned[:, [0, 0, 1]]
     towards = torch.where((drawn.focus > 0)[:, None, None, None], up, down)
-    share = (
-        0.5 * drawn.focus.abs()[:, None, None, None]
-    )  # half-way at most: farther is nearer to the other plane
+    # At most half: a larger share would make the neighbour the main plane.
+    share = 0.5 * drawn.focus.abs()[:, None, None, None]
     return turned + share * (towards - turned)
 
 
 def _placed(images: Tensor, drawn: DrawnAugmentations, background: float) -> Tensor:
-    """Turn, mirror, shift and enlarge in one step, so that pixels are interpolated once."""
+    """Turn, mirror, shift and enlarge images in one step, so that pixels are interpolated once."""
     still = (
         not bool(drawn.angle.any())
         and not bool(drawn.shift.any())
@@ -171,7 +182,7 @@ def _placed(images: Tensor, drawn: DrawnAugmentations, background: float) -> Ten
     grid = functional.affine_grid(
         torch.stack([across, along], dim=1), list(images.shape), align_corners=False
     )
-    # Bicubic: linear interpolation would take away grain that the service's images, which are not turned, have.
+    # Bicubic, because linear interpolation removes grain that the images of the service have.
     moved = functional.grid_sample(
         images - background, grid, mode="bicubic", padding_mode="zeros", align_corners=False
     )
@@ -179,10 +190,10 @@ def _placed(images: Tensor, drawn: DrawnAugmentations, background: float) -> Ten
 
 
 def _blurred(images: Tensor, blur: Tensor) -> Tensor:
-    """Blur each image by its own Gaussian; less than a fifth of a pixel is nothing."""
+    """Blur each image with its own Gaussian; a batch with less than 0.2 pixels is unchanged."""
     sigma_px = (blur * images.shape[-1]).clamp(min=1e-3)
     reach = math.ceil(3 * float(sigma_px.max()))
-    if float(sigma_px.max()) < 0.2:  # noqa: PLR2004 - of a pixel
+    if float(sigma_px.max()) < 0.2:  # noqa: PLR2004 - pixels; a smaller blur has no effect
         return images
     steps = torch.arange(-reach, reach + 1, dtype=images.dtype)
     kernel = torch.exp(-0.5 * (steps / sigma_px[:, None]) ** 2)
@@ -198,14 +209,14 @@ def _blurred(images: Tensor, blur: Tensor) -> Tensor:
 
 
 def _lit(images: Tensor, drawn: DrawnAugmentations) -> Tensor:
-    """Change the light: one gain for all planes, and a tilt from side to side."""
+    """Change the light by one gain for all planes and a gradient across the field."""
     axis = torch.linspace(-0.5, 0.5, images.shape[-1])
     light = 1 + drawn.tilt[:, 0, None, None] * axis + drawn.tilt[:, 1, None, None] * axis[:, None]
     return images * (drawn.gain[:, None, None] * light)[:, None]
 
 
 def _noisy(images: Tensor, drawn: DrawnAugmentations) -> Tensor:
-    """Add each image's own noise; its seed makes it the same in whichever process the image is."""
+    """Add noise from a seed of each image, so that it does not depend on the process."""
     if not bool(drawn.noise.any()):
         return images
     grains = [

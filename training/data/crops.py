@@ -1,6 +1,8 @@
-"""The images of one plate as training sees them: cropped once, by the way of the service, and kept in a folder that is mapped into memory.
+"""Cropped images of one plate, stored in a folder that is mapped into memory.
 
-A folder holds ``crops.u8``, the raw bytes of all crops, and ``table.npz`` with all else. It is written aside and renamed, so it is whole or not there.
+Images are cropped with the preprocessing of the service. A folder holds ``crops.u8``, the raw bytes
+of all crops, and ``table.npz`` with everything else. It is written under another name and renamed,
+so it is complete or does not exist.
 """
 
 import hashlib
@@ -22,29 +24,31 @@ from inference.tissue.ranked_measures import RANKED_MEASURES, ranked_values
 from schemas.encoder_bundle import PlanePolicy, Preprocessing
 from schemas.errors import ConfigError
 
-CACHE_VERSION = (
-    1  # of what a folder holds and how it was measured; another version is another folder
-)
+CACHE_VERSION = 1
+"""Version of the content of a crop folder; crops of another version are made again."""
 CROPS, TABLE, FOREGROUNDS = "crops.u8", "table.npz", "foregrounds.u8"
-FOREGROUND_SEAM = 0.02  # of the field: the bright seam around tissue and debris belongs to them
+FOREGROUND_SEAM = 0.02  # share of the field: the bright seam around tissue and debris
 
 Bytes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Cropping:
-    """How images become crops: all of :mod:`inference.encoding.preprocessing` but the normalisation, which comes after augmentation."""
+    """Settings of the crop: the preprocessing of the service without its normalisation.
+
+    Normalisation comes after augmentation. The text of this object decides the name of the crop
+    folder, and so the random augmentations of stored features: a renamed class or field changes
+    both.
+    """
 
     side_px: int = 256
-    field_um: float | None = (
-        900.0  # about twice the tissue, the same on all days: size stays visible
-    )
+    field_um: float | None = 900.0  # about twice the tissue; constant, so that size is visible
     background: float = 0.75
     planes: PlanePolicy = PlanePolicy.SHARPEST_NEIGHBOURS
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """The steps up to values of 0…1."""
+        """Return the preprocessing steps up to values of 0…1."""
         return Preprocessing(
             planes=self.planes,
             field_um=self.field_um,
@@ -56,50 +60,53 @@ class Cropping:
 
 @dataclass(frozen=True, eq=False)
 class WellCrop:
-    """One well image as it is kept."""
+    """The crop of one well image, with its labels and measures."""
 
     well: str
-    day: int  # culture day; 0 unknown
-    group: str  # "" unknown
-    treatment: str  # "" none or unknown
-    pixels: Bytes  # (3, S, S): 255 × the value after background level
+    day: int  # culture day; 0 if unknown
+    group: str  # "" if unknown
+    treatment: str  # "" if unknown or none
+    pixels: Bytes  # (3, S, S): 255 × the value after background correction
     measures: npt.NDArray[np.float32]  # (M,) of the clean image; NaN without tissue or scale
 
 
 @dataclass(frozen=True)
 class PlateNote:
-    """What is known of the plate itself."""
+    """Identity and source of a plate; decides the name of its crop folder.
+
+    The text of this object is part of the digest: a renamed class or field changes the folder, and
+    the random augmentations of stored features.
+    """
 
     plate: str
-    source: str  # says all that decides the crops; its digest names the folder
-    dosed_on_day: int = 0  # 0 unknown
+    source: str  # everything that decides the crops, such as digests of the files
+    dosed_on_day: int = 0  # 0 if unknown
 
 
 @dataclass(frozen=True, eq=False)
 class PlateCrops:
-    """N images of one plate. True kills are never among what is kept."""
+    """The crops of N images of one plate, with labels and measures; without any true kill."""
 
     plate: str
     wells: tuple[str, ...]  # N
-    days: npt.NDArray[np.int64]  # (N,) culture days; 0 unknown
-    groups: tuple[str, ...]  # N; "" unknown
-    treatments: tuple[str, ...]  # N; "" none or unknown
-    crops: Bytes  # (N, 3, S, S): 255 × the value after background level, mapped into memory
-    measures: npt.NDArray[
-        np.float32
-    ]  # (N, M): inference.tissue.ranked_measures of the clean image; NaN without tissue or scale
-    dosed_on_day: int  # 0 unknown
-    background: float  # the value that empty medium has in the crops, 0…1
-    digest: str  # of the source and the cropping
-    folder: Path  # where it is kept
-    repeat: int = 1  # how often each image stands in an epoch
+    days: npt.NDArray[np.int64]  # (N,) culture days; 0 if unknown
+    groups: tuple[str, ...]  # N; "" if unknown
+    treatments: tuple[str, ...]  # N; "" if unknown or none
+    crops: Bytes  # (N, 3, S, S): 255 × the value after background correction, memory-mapped
+    measures: npt.NDArray[np.float32]
+    """(N, M): the ranked measures of the clean images; NaN without tissue or scale."""
+    dosed_on_day: int  # 0 if unknown
+    background: float  # value of empty medium in a crop, 0…1
+    digest: str  # of the plate note and the cropping
+    folder: Path
+    repeat: int = 1  # number of times that each image is in an epoch
 
     def __len__(self) -> int:
         return len(self.wells)
 
     @property
     def side_px(self) -> int:
-        """Side of a crop."""
+        """Return the side of a crop in pixels."""
         return int(self.crops.shape[2])
 
 
@@ -113,12 +120,12 @@ def crop_well_image(
     group: str = "",
     treatment: str = "",
 ) -> WellCrop:
-    """Crop and measure one well image, (planes, H, W), white = 65535.
+    """Crop and measure one well image, (planes, H, W) uint16 with white = 65535.
 
     Raises
     ------
     ValueError
-        If it is too small, or its planes do not fit the policy.
+        If the image is too small, or its planes do not fit the plane policy.
     """
     sharpest_plane = assess(planes).sharpest_plane
     values = preprocess(planes, sharpest_plane, um_per_px, cropping.preprocessing, cropping.side_px)
@@ -137,7 +144,7 @@ def crop_well_image(
 
 
 def crop_folder(cache: Path, note: PlateNote, cropping: Cropping) -> Path:
-    """Return where the crops of a plate are kept."""
+    """Return the folder below the cache that stores the crops of a plate."""
     return cache / _digest(note, cropping)
 
 
@@ -148,7 +155,13 @@ def _digest(note: PlateNote, cropping: Cropping) -> str:
 def write_crops(
     cache: Path, note: PlateNote, cropping: Cropping, crops: Iterable[WellCrop]
 ) -> PlateCrops | None:
-    """Write the views one by one, whatever their number; None, and no folder, where there is none."""
+    """Write the crops of a plate one by one to its folder, and open the folder.
+
+    Returns
+    -------
+    PlateCrops or None
+        None, and no folder, if there is no crop.
+    """
     out = crop_folder(cache, note, cropping)
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=cache) as scratch:
@@ -185,7 +198,7 @@ def write_crops(
 
 
 def open_crops(folder: Path) -> PlateCrops:
-    """Open what :func:`write_crops` wrote.
+    """Open a folder that :func:`write_crops` wrote.
 
     Raises
     ------
@@ -220,7 +233,10 @@ def open_crops(folder: Path) -> PlateCrops:
 
 
 def foreground_masks(plate: PlateCrops) -> Bytes:
-    """Return (N, S, S / 8), packed bits: tissue and debris with a seam; found once, then kept beside the crops."""
+    """Return packed masks of tissue and debris with their seam, (N, S, S / 8) uint8.
+
+    The masks are computed once and stored beside the crops.
+    """
     shape = len(plate), plate.side_px, plate.side_px // 8
     path = plate.folder / FOREGROUNDS
     if not path.exists():

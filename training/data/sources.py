@@ -1,6 +1,6 @@
-"""What encoders are trained on, plate by plate: where it comes from, and how it is split.
+"""Crops of all sources of training images, and their split into training and validation plates.
 
-Every source gives :class:`training.data.crops.PlateCrops`, one a plate, cropped once into the cache; :mod:`training.data.batches` makes batches of them.
+Every source gives one :class:`training.data.crops.PlateCrops` for each plate.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from training.data.archive import Archive, crop_archive, crop_stored_images
 from training.data.crops import Cropping, PlateCrops, open_crops
 from training.data.virtual_plates import VirtualWells, crop_virtual_plate
 
-ProgressCallback = Callable[[int, int], None]  # plates done, of how many
+ProgressCallback = Callable[[int, int], None]  # number of plates done, number of plates
 
 
 def _ignore_progress(_done: int, _total: int) -> None:
@@ -27,12 +27,12 @@ def _ignore_progress(_done: int, _total: int) -> None:
 def crops_from_archive(
     archive: Archive, cache: Path, *, cropping: Cropping | None = None
 ) -> list[PlateCrops]:
-    """Return the views of a folder of images; see :class:`training.data.archive.Archive`.
+    """Return the crops of every plate below an archive folder.
 
     Raises
     ------
     ConfigError
-        If the folder or the pattern is wrong, or no image can be used.
+        If the folder does not exist, the pattern is invalid, or no image is usable.
     """
     plates = list(crop_archive(archive, cache, cropping or Cropping()))
     if not plates:
@@ -49,12 +49,21 @@ def crops_from_store(
     cropping: Cropping | None = None,
     encoder: str = "default",
 ) -> list[PlateCrops]:
-    """Return the views of the images that count in a service's store; ``archive`` is the drop folder they were taken from.
+    """Return the crops of the selected images of a service's store.
+
+    Parameters
+    ----------
+    url
+        Database URL of the store.
+    archive
+        The drop folder that the images came from.
+    encoder
+        Bundle whose rankings decide the selected images.
 
     Raises
     ------
     ConfigError
-        If store, folder or encoder is wrong, or no image can be used.
+        If the store, folder or encoder does not exist, or no image is usable.
     """
     plates = list(crop_stored_images(url, archive, cache, cropping or Cropping(), encoder))
     if not plates:
@@ -75,12 +84,12 @@ def crops_from_virtual_plates(
     jobs: int = 1,
     progress: ProgressCallback = _ignore_progress,
 ) -> list[PlateCrops]:
-    """Return the views of virtual plates, one a seed, by up to ``jobs`` processes.
+    """Return the crops of one virtual plate for each seed, made by up to ``jobs`` processes.
 
     Raises
     ------
     ConfigError
-        If there is no seed, or plates of a seed are kept for tests and benchmarks.
+        If there is no seed, or a seed is reserved for tests and benchmarks.
     """
     distinct = sorted(set(seeds))
     if not distinct:
@@ -107,19 +116,22 @@ def crops_from_virtual_plates(
 
 
 def _crop_folder_of_seed(seed: int, cache: Path, cropping: Cropping, wells: VirtualWells) -> Path:
-    """Return where the views of a seed are kept: a path crosses between processes, crops would be copied."""
+    """Make the crops of a virtual plate and return their folder.
+
+    The crops stay on disk, because only a path is cheap to send between processes.
+    """
     return crop_virtual_plate(seed, cache, cropping=cropping, wells=wells).folder
 
 
 def split_crops_by_plate(
     plates: Sequence[PlateCrops], validation_share: float, seed: int
 ) -> tuple[list[PlateCrops], list[PlateCrops]]:
-    """Return (training, validation): whole plates, at least one each.
+    """Return the crops for training and those for validation: whole plates, at least one each.
 
     Raises
     ------
     ConfigError
-        If there is one plate only, or the share is not between 0 and 1.
+        If there is only one plate, or the share is not between 0 and 1.
     """
     if not 0 < validation_share < 1:
         raise ConfigError("validation_share", f"is {validation_share}; expected between 0 and 1")
@@ -139,13 +151,7 @@ def split_crops_by_plate(
 
 
 def check_plates_disjoint(training: Sequence[PlateCrops], validation: Sequence[PlateCrops]) -> None:
-    """Refuse a plate that is on both sides.
-
-    Raises
-    ------
-    ConfigError
-        Naming the plates.
-    """
+    """Raise ConfigError if a plate is both in the training and in the validation crops."""
     both = sorted({plate.plate for plate in training} & {plate.plate for plate in validation})
     if both:
         raise ConfigError(

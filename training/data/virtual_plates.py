@@ -1,7 +1,8 @@
-"""Plates to train an encoder on that nobody had to grow: virtual wells, of tissue lines and through microscopes that vary more than real ones do.
+"""Crops of virtual plates for training, with more varied cell lines and optics than real plates.
 
-The kill of a well is never kept. One mechanism, :data:`HELD_OUT_MECHANISM`, and one microscope, :data:`HELD_OUT_OPTICS`, are left out, and plates of
-seeds below :data:`FIRST_TRAINING_SEED` are for tests and benchmarks: what an encoder makes of these tells how it does on what it never saw.
+The true kill of a well is never stored. One death mechanism, :data:`HELD_OUT_MECHANISM`, one
+microscope, :data:`HELD_OUT_OPTICS`, and plates of seeds below :data:`FIRST_TRAINING_SEED` are left
+out of training, so that an encoder can be evaluated on unseen conditions.
 """
 
 from collections.abc import Iterator
@@ -48,28 +49,28 @@ HELD_OUT_OPTICS = OpticsName.PHASE_RIM
 
 _STREAM = 7  # separates these random numbers from those of the plate
 _SIZES_PX = (400, 512, 512, 640)
-_VARIED_LINE_SHARE = 0.7  # of plates; their tissue line varies more than that of virtual plates
+_VARIED_LINE_SHARE = 0.7  # share of plates whose cell line is varied beyond the simulated ones
 _OTHER_DAYS = (3, 4, 5, 6, 8, 9)
 
 
 @dataclass(frozen=True)
 class VirtualWells:
-    """Which wells of a plate are looked at, and on which days."""
+    """Number of imaged wells of a virtual plate, and the culture days of their images."""
 
     wells: int = 26
-    days: tuple[int, ...] = (DOSED_ON_DAY, READOUT_DAY)  # of every well
-    wells_on_other_days: int = 14  # each on one day more
+    days: tuple[int, ...] = (DOSED_ON_DAY, READOUT_DAY)  # culture days of every imaged well
+    wells_on_other_days: int = 14  # number of wells with one image on another day
 
 
 def crop_virtual_plate(
     seed: int, cache: Path, *, cropping: Cropping, wells: VirtualWells
 ) -> PlateCrops:
-    """Return the views of the plate of a seed, rendered at the first time.
+    """Return the crops of the virtual plate of a seed, rendered unless they are in the cache.
 
     Raises
     ------
     ConfigError
-        If plates of the seed are kept for tests and benchmarks.
+        If the seed is reserved for tests and benchmarks, or no well is imaged.
     """
     if seed < FIRST_TRAINING_SEED:
         raise ConfigError(
@@ -126,8 +127,8 @@ def _render_well(
     conditions: ImagingConditions,
     size_px: int,
 ) -> npt.NDArray[np.uint16]:
-    """Return (3, H, W), white = 65535."""
-    cv2.setNumThreads(1)  # plates are rendered side by side
+    """Return the planes of a virtual well on a culture day, (3, H, W) uint16, white = 65535."""
+    cv2.setNumThreads(1)  # several processes render plates at the same time
     counts = render_planes(
         draw_scene(simulate_tissue(plate, plan, day, line), size_px), plate, plan, day, conditions
     )
@@ -151,7 +152,8 @@ def _vary_line(rng: np.random.Generator, line: CellLine) -> CellLine:
 
 def _random_imaging_conditions(rng: np.random.Generator, plate: VirtualPlate) -> ImagingConditions:
     optics = random_optics(rng)
-    # How the light tilts and clouds stays the default microscope's: augmentation tilts it further.
+    # Gradient and clouds of the light stay as the default optics have them, because augmentation
+    # adds a gradient.
     return replace(
         choose_imaging_conditions(plate, OpticsName.DEFAULT),
         optics=optics,
@@ -160,7 +162,10 @@ def _random_imaging_conditions(rng: np.random.Generator, plate: VirtualPlate) ->
 
 
 def random_optics(rng: np.random.Generator) -> Optics:
-    """Return a microscope between the known ones and somewhat beyond, short of the one held out in all that sets that apart."""
+    """Return random optics over a range that is wider than the known microscopes have.
+
+    In bending, rim and halo the range stays clearly below the held-out microscope.
+    """
     return Optics(
         light=float(rng.uniform(0.15, 0.75)),
         tilt=float(rng.uniform(0, 0.35)),
