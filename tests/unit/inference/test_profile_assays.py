@@ -13,7 +13,7 @@ KILLS = (0.0, 0.2, 0.4, 0.6, 0.8)
 
 
 def profiles(plates: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return a table of plates that lose area, or darken, as they die, and their viability."""
+    """Return a profile table whose wells lose area or darken as they die, and an assay."""
     rows, assay = [], []
     for number in range(plates):
         rng = np.random.default_rng(number)
@@ -56,7 +56,7 @@ def written(folder: Path, plates: int) -> tuple[Path, Path]:
 
 
 @pytest.mark.slow
-def test_plates_are_placed_by_the_deterioration_that_other_plates_teach(tmp_path: Path) -> None:
+def test_plates_are_ranked_by_deterioration_calibrated_on_other_plates(tmp_path: Path) -> None:
     table, assay = written(tmp_path, 5)
     ranking = rank_profiles(
         table, baseline_day=7, readout_day=10, out=tmp_path / "R.csv", assay=assay
@@ -79,7 +79,7 @@ def test_plates_are_placed_by_the_deterioration_that_other_plates_teach(tmp_path
     ]
 
 
-def test_with_too_few_measured_plates_the_ranking_is_by_departure_and_says_why(
+def test_with_too_few_measured_plates_the_ranking_is_by_departure_with_the_reason(
     tmp_path: Path,
 ) -> None:
     table, assay = written(tmp_path, 2)

@@ -14,7 +14,7 @@ from tests.real_data import real_data
 
 
 def table_of(*plates: Trajectories) -> pd.DataFrame:
-    """Return a profile table, rows in no order, wells named by opaque text."""
+    """Return a profile table with rows in random order and free text as well names."""
     rows = [
         {
             "Metadata_Plate": each.plate,
@@ -62,7 +62,7 @@ def test_csv_and_parquet_of_one_table_give_one_ranking(tmp_path: Path) -> None:
     )
 
 
-def test_well_names_and_days_are_read_as_they_are_written(tmp_path: Path) -> None:
+def test_well_names_and_days_are_read_as_text(tmp_path: Path) -> None:
     table = table_of(plate(features=8))
     table["Metadata_Well"] = table.Metadata_Well.map(
         {name: f"{number:03d}" for number, name in enumerate(table.Metadata_Well.unique())}
@@ -74,7 +74,7 @@ def test_well_names_and_days_are_read_as_they_are_written(tmp_path: Path) -> Non
     assert {"001", "NA"} <= set(wells)
 
 
-def test_features_of_an_encoder_are_taken_as_one_unit_and_rank_as_in_the_service(
+def test_features_with_an_encoder_id_are_one_embedding(
     tmp_path: Path,
 ) -> None:
     trajectories = plate(features=60, encoder_id="e")
@@ -83,7 +83,7 @@ def test_features_of_an_encoder_are_taken_as_one_unit_and_rank_as_in_the_service
     assert read.encoder_id == "e"
 
 
-def test_a_plate_that_cannot_be_ranked_does_not_keep_the_others_from_it(tmp_path: Path) -> None:
+def test_if_one_plate_cannot_be_ranked_the_others_are_ranked(tmp_path: Path) -> None:
     good, bad = plate(features=8), plate(features=8, untreated=2)
     table = pd.concat([table_of(good), table_of(bad).assign(Metadata_Plate="P2")])
     ranking = rank_profiles(
@@ -112,7 +112,7 @@ def first(table: pd.DataFrame, column: str, value: object) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "says"),
+    ("corrupt", "message"),
     [
         (lambda table: table.drop(columns="Metadata_Day"), "has no column Metadata_Day"),
         (lambda table: table.iloc[:0], "has no rows"),
@@ -161,14 +161,14 @@ def first(table: pd.DataFrame, column: str, value: object) -> pd.DataFrame:
         ),
     ],
 )
-def test_what_a_table_gets_wrong_is_named(
-    spoil: Callable[[pd.DataFrame], pd.DataFrame], says: str, tmp_path: Path
+def test_an_error_in_a_table_is_refused_with_its_place(
+    corrupt: Callable[[pd.DataFrame], pd.DataFrame], message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(ProfileError, match=says):
-        rank(spoil(table_of(plate(features=8))), tmp_path)
+    with pytest.raises(ProfileError, match=message):
+        rank(corrupt(table_of(plate(features=8))), tmp_path)
 
 
-def test_a_file_that_is_no_table_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_no_table_is_refused_by_name(tmp_path: Path) -> None:
     broken = tmp_path / "broken.parquet"
     broken.write_bytes(b"not parquet")
     for path in (broken, tmp_path / "missing.csv", tmp_path):
@@ -176,12 +176,12 @@ def test_a_file_that_is_no_table_is_named(tmp_path: Path) -> None:
             read_profiles(path)
 
 
-def test_missing_and_infinite_values_are_numbers_that_are_missing(tmp_path: Path) -> None:
+def test_empty_and_infinite_values_count_as_missing(tmp_path: Path) -> None:
     table = first(first(table_of(plate(features=8)), "feature_1", "inf"), "feature_2", "")
     assert len(rank(table, tmp_path)) == 3
 
 
-def test_the_real_time_course_is_ranked_as_promised(tmp_path: Path) -> None:
+def test_the_real_time_course_reaches_the_documented_correlation(tmp_path: Path) -> None:
     folder = real_data("real_time_course")
     rank_profiles(
         folder / "a673_profiles.csv", baseline_day=0, readout_day=2, out=tmp_path / "R.csv"

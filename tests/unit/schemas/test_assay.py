@@ -45,16 +45,16 @@ def test_wells_and_their_viability_are_read() -> None:
         "quotes, empty lines and no last line end",
     ],
 )
-def test_tables_as_programs_write_them_are_read_alike(text: str) -> None:
+def test_csv_variants_of_common_programs_give_the_same_assay(text: str) -> None:
     assert read(text).viability_percent == {"B02": 100.0, "D02": 12.0}
 
 
-def test_none_left_and_twice_the_control_are_the_ends_of_what_is_taken() -> None:
+def test_viabilities_from_0_to_200_percent_are_accepted() -> None:
     assert read(HEADER + "B02,0\nD02,200\n").viability_percent == {"B02": 0.0, "D02": 200.0}
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         ("H12,50", "well H12 is not in the plate map; expected one of its 60 wells"),
         ("Z99,50", "'Z99' is not a well; expected a row letter A–P and a column 1–24"),
@@ -71,13 +71,11 @@ def test_none_left_and_twice_the_control_are_the_ends_of_what_is_taken() -> None
         ("b2,50", "well B02 occurs twice; expected each well once"),
     ],
 )
-def test_a_bad_row_is_refused_with_its_line_its_value_and_what_was_expected(
-    row: str, said: str
-) -> None:
-    assert refusal(f"{HEADER}B02,100\n{row}\nC02,40\n").startswith(f"line 3: {said}")
+def test_a_bad_row_is_refused_with_line_value_and_expectation(row: str, message: str) -> None:
+    assert refusal(f"{HEADER}B02,100\n{row}\nC02,40\n").startswith(f"line 3: {message}")
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_together() -> None:
     problems = refusal(HEADER + "B02,100\nH12,50\nB03,high\nB04,250\nB02,90\n").split("; line ")
     assert [problem.removeprefix("line ").partition(":")[0] for problem in problems] == [
         "3",
@@ -100,7 +98,7 @@ def test_all_problems_are_told_at_once() -> None:
     ],
     ids=["empty", "an empty line", "another name", "semicolons", "one more", "one twice", "none"],
 )
-def test_another_header_is_refused_with_the_one_that_was_expected(header: str) -> None:
+def test_another_header_is_refused_with_the_expected_header(header: str) -> None:
     problem = refusal(header + "B02,100\n" * bool(header.strip()))
     assert problem.startswith("line 1 has columns ")
     assert problem.endswith("; expected well,viability_percent")
@@ -111,7 +109,7 @@ def test_fewer_than_two_wells_are_refused(rows: str, found: str) -> None:
     assert refusal(HEADER + rows) == f"{found}; expected at least 2"
 
 
-def test_wells_that_all_have_one_value_are_refused() -> None:
+def test_an_assay_with_equal_values_in_all_wells_is_refused() -> None:
     assert (
         refusal(HEADER + "B02,99.5\nD02,99.50\nC02,99.5\n")
         == "all 3 wells have viability 99.5 %; expected values that differ"

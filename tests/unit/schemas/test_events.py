@@ -60,7 +60,7 @@ def test_every_message_is_a_cloud_event_about_its_plate(
     }
 
 
-def test_the_cloudevents_library_reads_what_is_published() -> None:
+def test_the_cloudevents_library_reads_a_published_event() -> None:
     data = observation_data(observation())
     event = JSONFormat().read(None, to_event(data, sequence=7, service="spherorank", at=NOW))
     assert event.get_time() == NOW
@@ -68,7 +68,7 @@ def test_the_cloudevents_library_reads_what_is_published() -> None:
     assert type(data).model_validate(event.get_data()) == data
 
 
-def test_the_text_of_sequence_numbers_sorts_as_the_numbers_do() -> None:
+def test_sequence_numbers_as_text_sort_like_numbers() -> None:
     numbers = [1, 9, 10, 2**32, 2**64 - 1]
     texts = [str(event_of(ALERT, number)["sequence"]) for number in numbers]
     assert sorted(texts) == texts
@@ -88,7 +88,7 @@ def test_the_name_of_a_service_may_be_any_text() -> None:
     assert event_of(ALERT, service="Labor 1/Süd")["source"] == "spherorank/Labor%201%2FS%C3%BCd"
 
 
-def test_times_are_utc_whatever_their_zone() -> None:
+def test_times_are_converted_to_utc() -> None:
     assert (
         event_of(ALERT, at=NOW.astimezone(timezone(timedelta(hours=9))))["time"]
         == "2026-11-22T20:00:00Z"
@@ -100,7 +100,7 @@ def test_a_time_without_zone_is_refused() -> None:
         event_of(ALERT, at=NOW.replace(tzinfo=None))
 
 
-def test_a_name_that_is_not_utf8_becomes_json_that_strict_readers_take() -> None:
+def test_a_name_that_is_not_utf8_gives_valid_json() -> None:
     refused = rejected("plaque-\udce9/µ🔬.tif", plate="plaque-\udce9")
     body = to_event(rejected_data(refused), sequence=1, service="spherorank", at=NOW)
     event = json.loads(body)

@@ -26,7 +26,7 @@ def test_a_plate_may_have_its_own_imaging_days_or_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         ("acquire_at = 36000\n", "36000 is not a time of day; expected one such as 10:00"),
         ('acquire_at = "10:00Z"\n', "'10:00Z' is not a time of day"),
@@ -38,20 +38,20 @@ def test_a_plate_may_have_its_own_imaging_days_or_none() -> None:
         ('acquire_days = "all"\n', "acquire_days is 'all'; expected"),
     ],
 )
-def test_an_hour_or_day_that_makes_no_sense_is_refused_by_name(more: str, said: str) -> None:
+def test_an_invalid_imaging_time_or_day_is_refused_with_its_key(more: str, message: str) -> None:
     with pytest.raises(PlateMapError) as refused:
         read(more)
     assert refused.value.where == "P.plate.toml"
-    assert said in refused.value.problem
+    assert message in refused.value.problem
 
 
-def test_when_a_plate_is_imaged_says_nothing_about_its_ranking() -> None:
-    # The constant is of the version that knew no imaging times: rankings made with it must not look stale.
+def test_imaging_times_do_not_change_the_digest_of_a_plate_map() -> None:
+    # The constant is from a version without imaging times; its rankings must stay valid.
     assert plate_map().digest == "ef0d259d3b681a237ad720a80f9d83c72d98de66131e531f8d1a8def69ba95db"
     assert plate_map(acquire_at="10:00", acquire_days=(1, 7)).digest == plate_map().digest
     assert plate_map(readout_day=9).digest != plate_map().digest
 
 
-def test_a_map_with_imaging_times_comes_back_as_it_was_kept() -> None:
+def test_a_map_with_imaging_times_survives_serialisation() -> None:
     kept = plate_map(acquire_at=time(10, 0, 0, 500), acquire_days=(1, 7))
     assert PlateMap.model_validate(kept.model_dump(mode="json")) == kept

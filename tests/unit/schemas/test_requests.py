@@ -42,7 +42,9 @@ def test_a_request_is_read(text: bytes, expected: object) -> None:
         (b'{"kind": "latest", "plate": "P", "day": 10}', ["day is unknown", "kind, plate"]),
     ],
 )
-def test_a_wrong_request_is_told_what_was_found_and_expected(text: bytes, words: list[str]) -> None:
+def test_the_error_of_a_wrong_request_names_found_and_expected_value(
+    text: bytes, words: list[str]
+) -> None:
     with pytest.raises(ValueError, match=r"expected") as error:
         parse_request(text)
     assert [word for word in words if word not in str(error.value)] == []

@@ -41,26 +41,26 @@ def test_each_measure_that_any_row_has_is_a_column() -> None:
     assert [(row["area_um2"], row["circularity"]) for row in read] == [("2.0", ""), ("", "0.25")]
 
 
-def test_numbers_read_back_as_they_were() -> None:
+def test_numbers_keep_their_full_precision() -> None:
     base = ranking()
-    odd = base.treatments[0].model_copy(
+    unusual = base.treatments[0].model_copy(
         update={"score": 0.1 + 0.2, "p_value": 1e-17, "score_low": -math.pi}
     )
-    read = rows(treatments_csv([({}, base.model_copy(update={"treatments": (odd,)}))]))[0]
+    read = rows(treatments_csv([({}, base.model_copy(update={"treatments": (unusual,)}))]))[0]
     assert (float(read["score"]), float(read["p_value"]), float(read["score_low"])) == (
-        odd.score,
-        odd.p_value,
-        odd.score_low,
+        unusual.score,
+        unusual.p_value,
+        unusual.score_low,
     )
 
 
-def test_text_with_commas_quotes_and_micro_signs_reads_back() -> None:
+def test_text_with_commas_quotes_and_micro_signs_is_unchanged_after_reading() -> None:
     base = ranking()
-    odd = base.treatments[0].model_copy(
+    unusual = base.treatments[0].model_copy(
         update={"treatment": 'a,"b"\nµ:1 uM', "wells": ("B02", "B03")}
     )
-    read = rows(treatments_csv([({}, base.model_copy(update={"treatments": (odd,)}))]))[0]
-    assert (read["treatment"], read["wells"]) == (odd.treatment, "B02 B03")
+    read = rows(treatments_csv([({}, base.model_copy(update={"treatments": (unusual,)}))]))[0]
+    assert (read["treatment"], read["wells"]) == (unusual.treatment, "B02 B03")
 
 
 def test_unknown_values_are_empty_and_enumerations_are_words() -> None:

@@ -36,11 +36,11 @@ def changed(
 
 def test_untreated_wells_have_mean_0_and_spread_1() -> None:
     untreated = np.array([scores(plate(seed=seed))[:18] for seed in range(20)])
-    assert untreated.mean() == pytest.approx(0, abs=0.05)  # odd wells are held back
+    assert untreated.mean() == pytest.approx(0, abs=0.05)  # outliers are clipped
     assert untreated.std() == pytest.approx(1, abs=0.15)
 
 
-def test_a_stronger_kill_departs_further() -> None:
+def test_the_departure_increases_with_the_kill() -> None:
     result = scores(plate((0.0, 0.3, 0.6, 1.0)))
     means = result[18:].reshape(4, 3).mean(axis=1)
     assert (np.diff(means) > 0).all()
@@ -48,7 +48,7 @@ def test_a_stronger_kill_departs_further() -> None:
 
 
 @pytest.mark.parametrize(("untreated", "encoder_id"), [(18, "e"), (18, ""), (30, "e"), (6, "")])
-def test_wells_of_a_treatment_that_does_nothing_score_like_untreated_wells(
+def test_wells_of_a_treatment_without_effect_score_like_untreated_wells(
     untreated: int, encoder_id: str
 ) -> None:
     nothing = np.array(
@@ -63,36 +63,36 @@ def test_wells_of_a_treatment_that_does_nothing_score_like_untreated_wells(
 
 
 def test_an_untreated_well_does_not_take_part_in_its_own_forecast_noise_or_metric() -> None:
-    odd = plate()
-    odd = replace(
-        odd,
-        features=odd.features
-        + np.where(np.arange(len(odd.wells)) == 0, 40.0, 0.0)[:, None, None]
+    outlier = plate()
+    outlier = replace(
+        outlier,
+        features=outlier.features
+        + np.where(np.arange(len(outlier.wells)) == 0, 40.0, 0.0)[:, None, None]
         * (np.arange(2) == 1)[:, None],
     )
-    assert scores(odd)[0] > 3 * np.abs(scores(odd)[1:18]).max()
+    assert scores(outlier)[0] > 3 * np.abs(scores(outlier)[1:18]).max()
 
 
 def test_days_after_dosing_do_not_feed_the_forecast() -> None:
     trajectories = plate()
     features = np.insert(
         trajectories.features, 1, trajectories.features[:, 1], axis=1
-    )  # day 8 shows what day 10 will
+    )  # day 8 equals day 10
     with_day_8 = replace(trajectories, days=(7, 8, 10), features=features)
     np.testing.assert_array_equal(scores(with_day_8), scores(trajectories))
 
 
-def test_wells_may_have_been_seen_last_on_different_days() -> None:
+def test_the_last_pre_dose_images_may_be_of_different_days() -> None:
     trajectories = plate((0.2, 0.6, 1.0))
     earlier = (
         trajectories.features[:, :1] - 2.0
-    )  # everything was smaller the day before, and all wells alike
+    )  # On the day before, all wells had smaller features.
     features = np.concatenate([earlier, trajectories.features], axis=1)
     features[::2, 1] = np.nan
     uneven = replace(trajectories, days=(6, 7, 10), features=features)
     assert (
         np.corrcoef(scores(uneven), scores(trajectories))[0, 1] > 0.95
-    )  # only the day's median is of fewer wells
+    )  # the median of the day is computed from fewer wells
 
 
 def test_a_well_without_an_image_from_before_dosing_is_left_out_with_the_reason() -> None:
@@ -105,9 +105,7 @@ def test_a_well_without_an_image_from_before_dosing_is_left_out_with_the_reason(
     }
 
 
-def test_a_well_most_of_whose_features_are_missing_is_left_out_not_taken_for_an_average_one() -> (
-    None
-):
+def test_a_well_with_mostly_missing_features_is_left_out() -> None:
     departures = measure_departures(
         changed(plate(), 20, READOUT_DAY, np.nan, slice(0, 30)),
         dosing_day=DOSING_DAY,
@@ -117,7 +115,7 @@ def test_a_well_most_of_whose_features_are_missing_is_left_out_not_taken_for_an_
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e308])
-def test_single_wild_values_change_little_and_are_said(value: float) -> None:
+def test_single_extreme_values_change_scores_little_and_are_noted(value: float) -> None:
     whole = scores(plate())
     departures = measure_departures(
         changed(plate(), 3, READOUT_DAY, value, 5), dosing_day=DOSING_DAY, day=READOUT_DAY
@@ -147,7 +145,7 @@ def test_features_of_any_unit_give_the_same_scores_in_a_table() -> None:
     )
 
 
-def test_constant_features_and_features_that_are_zero_in_most_wells_do_no_harm() -> None:
+def test_constant_and_mostly_zero_features_do_not_change_the_order() -> None:
     trajectories = plate(encoder_id="")
     rare = np.zeros((*trajectories.features.shape[:2], 2))
     rare[2, 1, 0] = 1e13
@@ -161,7 +159,7 @@ def test_constant_features_and_features_that_are_zero_in_most_wells_do_no_harm()
 
 
 @pytest.mark.parametrize(
-    ("spoil", "says"),
+    ("corrupt", "message"),
     [
         (
             lambda each: replace(each, features=np.ones_like(each.features)),
@@ -181,9 +179,11 @@ def test_constant_features_and_features_that_are_zero_in_most_wells_do_no_harm()
         ),
     ],
 )
-def test_what_cannot_be_scored_says_what_is_missing(spoil: object, says: str) -> None:
-    with pytest.raises(ProfileError, match=says):
-        scores(spoil(plate()))  # type: ignore[operator]
+def test_a_plate_that_cannot_be_scored_is_refused_with_the_reason(
+    corrupt: object, message: str
+) -> None:
+    with pytest.raises(ProfileError, match=message):
+        scores(corrupt(plate()))  # type: ignore[operator]
 
 
 def test_a_readout_day_up_to_dosing_is_refused() -> None:
@@ -220,7 +220,7 @@ def test_the_rolling_view_waits_for_six_untreated_wells() -> None:
 
 
 def with_measures(weight: float, measures: int = 8) -> Trajectories:
-    """Return a plate whose measures order its wells, beside an embedding of 200 features in which wells differ for other reasons."""
+    """Return a plate with 8 informative measures and an embedding of 200 uninformative features."""
     known, other = (
         plate(KILLS, features=measures, encoder_id=""),
         plate((0.0,) * len(KILLS), features=200, seed=1),
@@ -236,7 +236,7 @@ def with_measures(weight: float, measures: int = 8) -> Trajectories:
     )
 
 
-def test_two_blocks_are_scaled_apart_so_that_many_dimensions_do_not_drown_the_few() -> None:
+def test_embedding_and_measures_are_scaled_separately() -> None:
     kill = np.repeat(KILLS, 3)
     alone = scores(plate(KILLS, features=8, encoder_id=""))
     for weight in (0.1, 0.3):
@@ -245,13 +245,13 @@ def test_two_blocks_are_scaled_apart_so_that_many_dimensions_do_not_drown_the_fe
     assert spearmanr(scores(with_measures(100.0))[18:], kill).statistic < 0.5
 
 
-def test_an_embedding_without_weight_changes_nothing() -> None:
+def test_an_embedding_with_weight_0_changes_no_score() -> None:
     np.testing.assert_allclose(
         scores(with_measures(0.0)), scores(plate(KILLS, features=8, encoder_id="")), rtol=1e-6
     )
 
 
-def test_the_unit_of_an_embedding_does_not_matter_beside_measures() -> None:
+def test_the_unit_of_an_embedding_does_not_change_scores() -> None:
     one = with_measures(0.5)
     units = np.where(np.arange(208) < 200, 1000.0, 1.0)
     np.testing.assert_allclose(
@@ -260,7 +260,7 @@ def test_the_unit_of_an_embedding_does_not_matter_beside_measures() -> None:
 
 
 @pytest.mark.parametrize("block", [slice(0, 200), slice(200, 208)])
-def test_a_block_that_is_equal_in_most_wells_does_no_harm(block: slice) -> None:
+def test_a_block_that_is_equal_in_most_wells_gives_finite_scores(block: slice) -> None:
     one = with_measures(0.5)
     features = one.features.copy()
     features[3:, :, block] = features[3, 0, block]
@@ -268,7 +268,7 @@ def test_a_block_that_is_equal_in_most_wells_does_no_harm(block: slice) -> None:
 
 
 def followed(kills: tuple[float, ...] = (0.0, 0.5, 1.0), seed: int = 0) -> Trajectories:
-    """Return a plate whose wells go evenly from day 7 to day 10, seen every day."""
+    """Return a plate with images on days 7 to 10 whose wells change evenly."""
     trajectories = plate(kills, seed=seed, features=12, encoder_id="")
     start, end = trajectories.features[:, 0], trajectories.features[:, 1]
     noise = 0.3 * np.random.default_rng(seed).normal(size=(len(start), 2, 12))
@@ -284,7 +284,7 @@ def scores_from(trajectories: Trajectories, forecast_from: ForecastFrom) -> np.n
     ).scores
 
 
-def test_a_forecast_through_the_last_day_follows_the_drug_and_departs_less() -> None:
+def test_a_forecast_from_the_last_day_follows_the_drug_and_departs_less() -> None:
     far = [
         [
             scores_from(followed(seed=seed), each)[-3:].mean()
@@ -297,7 +297,7 @@ def test_a_forecast_through_the_last_day_follows_the_drug_and_departs_less() -> 
     assert through.mean() < 0.8 * from_dosing.mean()
 
 
-def test_one_step_forecasts_add_up_what_was_not_foreseen() -> None:
+def test_residuals_of_one_step_forecasts_are_summed() -> None:
     trajectories = followed((0.0, 0.5, 1.0))
     result = scores_from(trajectories, ForecastFrom.ONE_STEP)
     assert result[-3:].mean() > 3
@@ -305,7 +305,7 @@ def test_one_step_forecasts_add_up_what_was_not_foreseen() -> None:
 
 
 @pytest.mark.parametrize("forecast_from", [ForecastFrom.LAST_DAY, ForecastFrom.ONE_STEP])
-def test_days_missing_after_dosing_leave_no_well_out(forecast_from: ForecastFrom) -> None:
+def test_missing_days_after_dosing_exclude_no_well(forecast_from: ForecastFrom) -> None:
     trajectories = followed()
     features = trajectories.features.copy()
     features[::4, 1] = features[1::5, 2] = features[-1, 1:3] = np.nan
@@ -319,13 +319,15 @@ def test_days_missing_after_dosing_leave_no_well_out(forecast_from: ForecastFrom
 
 
 @pytest.mark.parametrize("forecast_from", ForecastFrom)
-def test_with_the_readout_alone_after_dosing_all_forms_are_one(forecast_from: ForecastFrom) -> None:
+def test_with_only_the_readout_after_dosing_all_forecast_modes_are_equal(
+    forecast_from: ForecastFrom,
+) -> None:
     np.testing.assert_allclose(
         scores_from(plate(), forecast_from), scores(plate()), rtol=1e-9, atol=1e-9
     )
 
 
-def test_days_that_stand_in_any_order_are_taken_in_theirs() -> None:
+def test_the_order_of_days_in_the_trajectories_does_not_matter() -> None:
     trajectories = followed()
     backward = replace(
         trajectories, days=trajectories.days[::-1], features=trajectories.features[:, ::-1]
@@ -336,7 +338,7 @@ def test_days_that_stand_in_any_order_are_taken_in_theirs() -> None:
         )
 
 
-def test_a_well_that_stands_twice_is_refused_by_name() -> None:
+def test_a_repeated_well_is_refused_by_name() -> None:
     trajectories = plate()
     with pytest.raises(ProfileError, match="P1: well B03 occurs twice; expected each well once"):
         scores(replace(trajectories, wells=(trajectories.wells[1], *trajectories.wells[1:])))

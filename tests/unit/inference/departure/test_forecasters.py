@@ -21,14 +21,14 @@ def wells(
     )
 
 
-def test_a_linear_fate_is_forecast() -> None:
+def test_a_linear_development_is_forecast() -> None:
     past, readout = wells(n=40)
     forecast = RidgeForecaster().fit(past[:20], readout[:20]).predict(past[20:])
     assert np.abs(forecast - readout[20:]).max() < 0.5
     assert np.abs(readout[20:] - readout[:20].mean(axis=0)).max() > 2
 
 
-def test_where_the_past_says_nothing_the_mean_untreated_well_is_forecast() -> None:
+def test_without_information_in_the_past_the_mean_untreated_well_is_forecast() -> None:
     rng = np.random.default_rng(1)
     past, readout = rng.normal(size=(15, 10)), rng.normal(size=(15, 3))
     forecast = RidgeForecaster().fit(past, readout).predict(past)
@@ -71,7 +71,7 @@ def test_a_past_that_never_varies_gives_the_mean() -> None:
     ) == pytest.approx(3.0)
 
 
-def test_teachers_lie_as_far_from_their_forecast_as_new_wells_do() -> None:
+def test_residuals_of_training_wells_are_as_large_as_those_of_new_wells() -> None:
     far = []
     for seed in range(40):
         past, readout = wells(seed, n=40, inputs=10, noise=1.0)
@@ -83,8 +83,8 @@ def test_teachers_lie_as_far_from_their_forecast_as_new_wells_do() -> None:
                 np.linalg.norm(residual[~training_wells], axis=1).mean(),
             )
         )
-    taught, new = np.mean(far, axis=0)
-    assert taught == pytest.approx(new, rel=0.05)
+    training, new = np.mean(far, axis=0)
+    assert training == pytest.approx(new, rel=0.05)
 
 
 def earlier_wells(
@@ -128,9 +128,9 @@ def test_left_out_forecasts_with_earlier_plates_equal_a_refit_with_an_intercept_
         plate = np.repeat(np.arange(3), [7, 7, 9])
         design = np.hstack([x, np.eye(3)[plate]])
         weights = np.array([1.0, share * 0.5, share])[plate]
-        beyond = y - persistence * x[:, :3]
+        target = y - persistence * x[:, :3]
         fitted = np.linalg.solve(
-            design.T @ (weights[:, None] * design) + penalty, design.T @ (weights[:, None] * beyond)
+            design.T @ (weights[:, None] * design) + penalty, design.T @ (weights[:, None] * target)
         )
         np.testing.assert_allclose(
             left_out[well],
@@ -139,7 +139,7 @@ def test_left_out_forecasts_with_earlier_plates_equal_a_refit_with_an_intercept_
         )
 
 
-def test_few_wells_learn_their_slopes_from_earlier_plates() -> None:
+def test_earlier_plates_improve_the_slope_of_few_wells() -> None:
     rng, alone, helped = np.random.default_rng(5), [], []
     for _ in range(20):
         slope = rng.normal(size=(6, 3))
@@ -159,18 +159,18 @@ def test_few_wells_learn_their_slopes_from_earlier_plates() -> None:
     assert np.mean(helped) < 0.6 * np.mean(alone)
 
 
-def test_a_plate_that_is_nothing_like_this_one_teaches_nothing() -> None:
+def test_a_plate_with_similarity_0_does_not_change_the_forecast() -> None:
     rng = np.random.default_rng(6)
     past, readout = wells(n=12)
-    unlike = earlier_wells(rng.normal(size=(4, 3)), 60, rng, similarity=0.0)
+    different = earlier_wells(rng.normal(size=(4, 3)), 60, rng, similarity=0.0)
     np.testing.assert_allclose(
-        RidgeForecaster().fit(past, readout, [unlike]).predict(past),
+        RidgeForecaster().fit(past, readout, [different]).predict(past),
         RidgeForecaster().fit(past, readout).predict(past),
         atol=1e-12,
     )
-    hardly = earlier_wells(rng.normal(size=(4, 3)), 60, rng, similarity=1e-4)
+    nearly_different = earlier_wells(rng.normal(size=(4, 3)), 60, rng, similarity=1e-4)
     np.testing.assert_allclose(
-        RidgeForecaster().fit(past, readout, [hardly]).predict(past),
+        RidgeForecaster().fit(past, readout, [nearly_different]).predict(past),
         RidgeForecaster().fit(past, readout).predict(past),
         atol=0.05,
     )
@@ -200,7 +200,7 @@ def test_kernel_forecasts_left_out_equal_those_of_a_fit_without_the_well(strengt
         )
 
 
-def test_a_kernel_forecasts_a_fate_that_is_no_straight_line_and_ridge_does_not() -> None:
+def test_a_kernel_forecasts_a_nonlinear_development_better_than_ridge() -> None:
     past = np.random.default_rng(7).normal(size=(80, 2))
     readout = past[:, :1] ** 2
     errors = [
@@ -210,16 +210,14 @@ def test_a_kernel_forecasts_a_fate_that_is_no_straight_line_and_ridge_does_not()
     assert errors[0] < 0.5 * errors[1]
 
 
-def test_a_kernel_of_wells_that_were_all_alike_gives_the_mean() -> None:
+def test_a_kernel_forecast_of_equal_wells_is_the_mean() -> None:
     readout = np.array([[1.0], [2.0], [6.0]])
     assert KernelForecaster().fit(np.zeros((3, 2)), readout).predict(
         np.zeros((1, 2))
     ) == pytest.approx(3.0)
 
 
-def test_wells_too_few_to_learn_from_are_forecast_to_stay_as_different_as_they_were_where_they_do() -> (
-    None
-):
+def test_the_forecast_from_few_wells_keeps_their_differences() -> None:
     rng = np.random.default_rng(8)
     past = rng.normal(size=(40, 8))
     readout = past + 3 + 0.3 * rng.normal(size=(40, 8))
@@ -230,7 +228,7 @@ def test_wells_too_few_to_learn_from_are_forecast_to_stay_as_different_as_they_w
     assert errors[0] < 0.3 < errors[1]
 
 
-def test_a_drifting_well_keeps_its_difference_and_moves_as_the_others_do() -> None:
+def test_the_drift_forecast_adds_the_mean_change_of_the_other_wells() -> None:
     past, readout = wells(n=6, inputs=5)
     forecast = DriftForecaster().fit(past, readout)
     np.testing.assert_allclose(
@@ -243,7 +241,7 @@ def test_a_drifting_well_keeps_its_difference_and_moves_as_the_others_do() -> No
         )
 
 
-def test_a_persisting_well_stays_where_it_was() -> None:
+def test_the_persistence_forecast_is_the_past() -> None:
     past, readout = wells(n=6, inputs=5)
     forecast = PersistenceForecaster().fit(past, readout)
     np.testing.assert_array_equal(forecast.predict(past), past[:, :3])

@@ -28,19 +28,17 @@ def test_the_shape_is_half_the_covariance_before_dosing_and_half_a_sphere() -> N
     np.testing.assert_array_equal(pre_dose_shape(np.ones((4, 3))), np.eye(3))
 
 
-def test_noise_is_shrunk_towards_the_shape_by_as_many_wells_as_there_are_directions() -> None:
+def test_noise_is_shrunk_towards_the_shape_with_one_pseudo_well_per_direction() -> None:
     residual, shape = rows(7), pre_dose_shape(rows(30, seed=1))
     moment = sum(np.outer(row, row) for row in residual)
     expected = (moment + 5 * (np.trace(moment) / 35) * shape) / 12
     np.testing.assert_allclose(Noise.estimate(residual, shape).covariance, expected)
     assert np.trace(Noise.estimate(residual, shape).covariance) == pytest.approx(
         np.trace(moment) / 7
-    )  # shrinking moves variance, it does not add any
+    )  # shrinkage does not change the total variance
 
 
-def test_wells_of_earlier_plates_tell_the_noise_by_their_likeness_and_never_drown_the_plate() -> (
-    None
-):
+def test_wells_of_earlier_plates_have_limited_weight_by_their_similarity() -> None:
     residual, few, many = rows(7), rows(11, seed=2), 3 * rows(2001, seed=3)
     moment = residual.T @ residual + 0.5 * few.T @ few
     expected = (moment + 5 * (np.trace(moment) / (5 * 12)) * np.eye(5)) / 17
@@ -69,9 +67,7 @@ def test_whitened_rows_vary_by_one_in_every_direction() -> None:
     )
 
 
-def test_where_no_direction_is_more_than_noise_the_length_is_the_plain_mahalanobis_distance() -> (
-    None
-):
+def test_with_no_direction_above_the_noise_the_length_is_the_mahalanobis_distance() -> None:
     noise = Noise.estimate(rows(30), np.eye(5))
     residual = 0.5 * rows(40, seed=4)
     metric = Mahalanobis.fit(residual, noise)
@@ -82,9 +78,7 @@ def test_where_no_direction_is_more_than_noise_the_length_is_the_plain_mahalanob
     )
 
 
-def test_a_direction_counts_by_the_share_of_its_variance_that_noise_of_so_few_wells_cannot_explain() -> (
-    None
-):
+def test_the_weight_of_a_direction_is_its_variance_fraction_above_the_noise_edge() -> None:
     noise = Noise.estimate(rows(30), np.eye(5))
     residual = rows(40, seed=5) + np.where(np.arange(40) < 12, 20.0, 0.0)[:, None] * np.eye(5)[2]
     whitened = [noise.whitening @ row for row in residual]
@@ -92,7 +86,7 @@ def test_a_direction_counts_by_the_share_of_its_variance_that_noise_of_so_few_we
     c, y = (
         5 / 40,
         5 / 35,
-    )  # Wachter's two ratios: directions per well, and per well that tells the noise
+    )  # Wachter's ratios: directions per well, for residuals and for the noise
     edge = ((1 + np.sqrt(c + y - c * y)) / (1 - y)) ** 2
     weights = [max(0.0, 1 - edge / variance) for variance in variances]
     plain = [
@@ -108,7 +102,7 @@ def test_a_direction_counts_by_the_share_of_its_variance_that_noise_of_so_few_we
     assert sum(weight > 0 for weight in weights) == 1
 
 
-def test_noise_of_as_many_wells_hardly_ever_passes_the_edge() -> None:
+def test_pure_noise_seldom_exceeds_the_edge() -> None:
     passed = [
         (
             Mahalanobis.fit(
@@ -121,25 +115,25 @@ def test_noise_of_as_many_wells_hardly_ever_passes_the_edge() -> None:
     assert np.mean(passed) <= 0.1
 
 
-def test_the_variance_of_a_length_is_that_of_noise() -> None:
+def test_the_length_variance_is_that_of_noise_lengths() -> None:
     lengths = np.linalg.norm(rows(20000, 8), axis=1)
     assert Mahalanobis(np.eye(8), np.ones(8)).length_variance == pytest.approx(
         lengths.var(), rel=0.1
     )
 
 
-def test_the_cosine_distance_is_one_less_the_cosine_and_nothing_at_the_origin() -> None:
-    seen, forecast = rows(6), rows(6, seed=1)
+def test_the_cosine_distance_is_one_minus_the_cosine_and_0_at_the_origin() -> None:
+    readout, forecast = rows(6), rows(6, seed=1)
     plain = [
         1 - one @ other / np.sqrt((one @ one) * (other @ other))
-        for one, other in zip(seen, forecast, strict=True)
+        for one, other in zip(readout, forecast, strict=True)
     ]
-    np.testing.assert_allclose(cosine_distance(seen, forecast), plain)
+    np.testing.assert_allclose(cosine_distance(readout, forecast), plain)
     np.testing.assert_array_equal(cosine_distance(np.zeros((2, 5)), forecast[:2]), 0.0)
 
 
 @pytest.mark.parametrize("count", [3, 12])
-def test_the_nearest_controls_are_the_five_nearest_or_all_there_are(count: int) -> None:
+def test_the_nearest_distance_uses_five_controls_or_all(count: int) -> None:
     controls, residual = rows(count, seed=1), rows(6)
     noise = Noise.estimate(controls, np.eye(5))
     plain = [

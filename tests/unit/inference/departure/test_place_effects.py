@@ -17,7 +17,7 @@ from tests.known_plates import DOSING_DAY, READOUT_DAY, plate
 
 
 def scattered(seed: int, **changes: int) -> Trajectories:
-    """Return a plate on which nothing kills, its wells placed at random."""
+    """Return a plate without treatment effects whose wells are at random positions."""
     trajectories = plate((0.0,) * 14, features=12, seed=seed, encoder_id="", **changes)  # type: ignore[arg-type]
     places = np.random.default_rng(seed).permutation(60)[: len(trajectories.wells)]
     return replace(trajectories, wells=tuple(INNER_60[place] for place in places))
@@ -32,13 +32,13 @@ def effects(trajectories: Trajectories) -> PlaceEffects:
 
 
 def pushed(trajectories: Trajectories, of_place: np.ndarray) -> Trajectories:
-    """Let a place move the readout, the same way for untreated and treated wells."""
+    """Return the plate with a readout change that depends on the position of each well."""
     features = trajectories.features.copy()
     features[:, 1] += of_place[:, None] * np.random.default_rng(99).normal(size=features.shape[2])
     return replace(trajectories, features=features)
 
 
-def test_places_are_row_column_and_whether_at_the_edge_of_the_wells_in_use() -> None:
+def test_position_factors_are_row_column_and_edge_of_the_wells_in_use() -> None:
     np.testing.assert_array_equal(
         position_factors(("B02", "C03", "D04", "B04", "D02")),
         [[2, 2, 1], [3, 3, 0], [4, 4, 1], [2, 4, 1], [4, 2, 1]],
@@ -46,7 +46,7 @@ def test_places_are_row_column_and_whether_at_the_edge_of_the_wells_in_use() -> 
 
 
 @pytest.mark.parametrize(("number", "name"), [(0, "row"), (1, "column"), (2, "edge")])
-def test_an_effect_of_a_place_is_found_and_named(number: int, name: str) -> None:
+def test_a_position_effect_is_found_and_named(number: int, name: str) -> None:
     for seed in range(5):
         trajectories = scattered(seed)
         place = position_factors(trajectories.wells)[:, number]
@@ -56,14 +56,14 @@ def test_an_effect_of_a_place_is_found_and_named(number: int, name: str) -> None
         assert found.covariates.shape == (60, len(found.significant))
 
 
-def test_where_places_do_not_matter_one_is_seldom_said_to() -> None:
+def test_without_position_effects_false_effects_are_rare() -> None:
     assert (
         sum(bool(effects(scattered(seed)).significant) for seed in range(60)) <= 5
     )  # three tests of 1 %
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_wells_in_a_bad_place_no_longer_depart_once_it_is_known(number: int) -> None:
+def test_correction_removes_the_departure_that_a_position_causes(number: int) -> None:
     raw, corrected = [], []
     for seed in range(5):
         trajectories = scattered(seed)
@@ -84,14 +84,14 @@ def test_wells_in_a_bad_place_no_longer_depart_once_it_is_known(number: int) -> 
     assert abs(np.mean(corrected)) < 0.6 * np.mean(raw)
 
 
-def test_wells_that_are_all_equal_have_no_place_that_matters() -> None:
+def test_equal_wells_have_no_position_effect() -> None:
     trajectories = scattered(0)
     features = trajectories.features.copy()
     features[:18, 1] = features[0, 1]
     assert effects(replace(trajectories, features=features)).significant == ()
 
 
-def test_fewer_than_eight_untreated_wells_say_nothing_of_places() -> None:
+def test_fewer_than_eight_untreated_wells_give_no_position_effect() -> None:
     trajectories = scattered(0, untreated=7)
     found = effects(pushed(trajectories, 30.0 * position_factors(trajectories.wells)[:, 1]))
     assert (found.significant, found.covariates) == ((), None)
@@ -105,7 +105,7 @@ def test_untreated_wells_in_one_rectangle_without_others_are_one_block() -> None
     assert not in_one_block(places, columns % 3 == 0)
     assert not in_one_block(
         places, (columns < 2) & ~((rows == 1) & (columns == 1))
-    )  # a treated well stands among them
+    )  # one treated well is inside
     assert not in_one_block(places, np.ones(24, dtype=bool))
     assert in_one_block(places[columns != 1], columns[columns != 1] == 0)
-    assert not in_one_block(places, (rows == 0) & (columns < 2))  # two wells are no block
+    assert not in_one_block(places, (rows == 0) & (columns < 2))  # two wells are too few

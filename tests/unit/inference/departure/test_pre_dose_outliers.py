@@ -17,7 +17,7 @@ def test_the_distance_is_that_of_one_new_observation_from_all_others() -> None:
     ]
     assert np.mean(beyond) == pytest.approx(
         EXPECTED_FALSE_OUTLIERS, abs=0.03
-    )  # the limit is what a normal plate keeps
+    )  # expected number of wells above the limit
 
 
 def _t_squared(past: np.ndarray, well: int) -> float:
@@ -27,7 +27,7 @@ def _t_squared(past: np.ndarray, well: int) -> float:
 
 
 @pytest.mark.parametrize("wells", [27, 60])
-def test_an_odd_well_is_found_and_no_other(wells: int) -> None:
+def test_only_the_outlier_is_found(wells: int) -> None:
     for seed in range(20):
         rng = np.random.default_rng(seed)
         past = rng.normal(size=(wells, wells // 5))
@@ -35,14 +35,14 @@ def test_an_odd_well_is_found_and_no_other(wells: int) -> None:
         np.testing.assert_array_equal(np.flatnonzero(find_pre_dose_outliers(past)[0]), [4])
 
 
-def test_wells_odd_each_in_its_own_way_are_all_found() -> None:
+def test_outliers_in_different_directions_are_all_found() -> None:
     past = np.random.default_rng(1).normal(size=(60, 12))
     past[[7, 40], [0, 1]] += 60
     np.testing.assert_array_equal(np.flatnonzero(find_pre_dose_outliers(past)[0]), [7, 40])
 
 
 @pytest.mark.parametrize(("tails", "most"), [("normal", 0), ("t with 5 degrees of freedom", 6)])
-def test_plates_without_odd_wells_lose_less_than_a_thousandth_of_them(
+def test_plates_without_outliers_lose_less_than_a_thousandth_of_their_wells(
     tails: str, most: int
 ) -> None:
     lost = 0
@@ -54,7 +54,7 @@ def test_plates_without_odd_wells_lose_less_than_a_thousandth_of_them(
     assert lost <= most  # of 6000
 
 
-def test_where_a_tenth_is_unlike_the_plate_is_uneven_and_all_stay() -> None:
+def test_more_than_a_tenth_of_outliers_is_an_uneven_plate_without_outliers() -> None:
     past = np.random.default_rng(2).normal(size=(40, 4))
     past[:6] += 1e3 * 10.0 ** np.arange(6)[:, None]
     assert not find_pre_dose_outliers(past)[0].any()
@@ -62,13 +62,13 @@ def test_where_a_tenth_is_unlike_the_plate_is_uneven_and_all_stay() -> None:
 
 
 @pytest.mark.parametrize("wells", [2, 3, 11])
-def test_few_wells_are_never_held_against_each_other(wells: int) -> None:
+def test_plates_with_few_wells_have_no_outliers(wells: int) -> None:
     past = np.random.default_rng(3).normal(size=(wells, 3))
     past[0] += 1e6
     assert not find_pre_dose_outliers(past)[0].any()
 
 
-def test_wells_that_are_all_equal_are_alike_and_one_that_is_not_is_found() -> None:
+def test_one_well_that_differs_from_equal_wells_is_found() -> None:
     past = np.ones((20, 3))
     assert not find_pre_dose_outliers(past)[0].any()
     past[5] += 1.0

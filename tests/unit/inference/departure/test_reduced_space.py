@@ -22,7 +22,7 @@ def reduced(trajectories: Trajectories, *others: Trajectories) -> ReducedPlate:
 
 
 def few_features(seed: int = 0, kills: tuple[float, ...] = (0.0, 0.5, 1.0)) -> Trajectories:
-    """Return a plate of so few features that no direction is left out."""
+    """Return a plate with three features, so that no direction is dropped."""
     return plate(kills, features=3, encoder_id="", seed=seed)
 
 
@@ -41,7 +41,7 @@ def gaps(positions: np.ndarray) -> np.ndarray:
     return np.asarray(np.linalg.norm(positions[:, None] - positions[None], axis=2))
 
 
-def test_wells_lie_as_far_apart_as_their_features_each_in_its_robust_spread() -> None:
+def test_distances_of_wells_equal_those_of_robustly_scaled_features() -> None:
     trajectories = few_features()
     space = reduced(trajectories)
     rows = np.concatenate(
@@ -54,17 +54,17 @@ def test_wells_lie_as_far_apart_as_their_features_each_in_its_robust_spread() ->
     np.testing.assert_allclose(gaps(space.readout), gaps(rows[27:] / spread))
 
 
-def test_the_way_of_the_mean_well_is_in_the_positions_after_dosing() -> None:
+def test_positions_after_dosing_include_the_change_of_the_mean_well() -> None:
     trajectories = few_features()
     moved = replace(trajectories, features=trajectories.features + np.array([0.0, 5.0])[:, None])
     here, there = reduced(trajectories), reduced(moved)
     np.testing.assert_allclose(there.past, here.past)
-    way = there.readout - here.readout
-    np.testing.assert_allclose(way, np.tile(way[0], (27, 1)))
+    change = there.readout - here.readout
+    np.testing.assert_allclose(change, np.tile(change[0], (27, 1)))
     rows = np.concatenate(
         [day - np.median(day, axis=0) for day in np.moveaxis(trajectories.features, 1, 0)]
     )
-    assert np.linalg.norm(way[0]) == pytest.approx(
+    assert np.linalg.norm(change[0]) == pytest.approx(
         np.linalg.norm(5.0 / (1.4826 * np.median(np.abs(rows), axis=0)))
     )
 
@@ -79,9 +79,7 @@ def test_the_directions_do_not_depend_on_who_was_treated() -> None:
     np.testing.assert_array_equal(reduced(relabelled).after, reduced(trajectories).after)
 
 
-def test_a_day_on_which_a_well_was_not_seen_repeats_how_it_differed_and_moves_with_the_others() -> (
-    None
-):
+def test_a_missing_day_repeats_the_difference_and_moves_with_the_other_wells() -> None:
     trajectories = with_day_8(few_features())
     features = trajectories.features.copy()
     features[20, 1] = np.nan
@@ -102,7 +100,7 @@ def _spread(features: np.ndarray) -> np.ndarray:
     return np.asarray(1.4826 * np.median(np.abs(rows), axis=0))
 
 
-def test_a_well_not_seen_on_the_last_day_before_dosing_is_taken_from_the_day_before() -> None:
+def test_a_well_without_an_image_of_the_dosing_day_uses_the_day_before() -> None:
     trajectories = few_features()
     features = np.concatenate([trajectories.features[:, :1] + 7.0, trajectories.features], axis=1)
     features[::2, 1] = np.nan
@@ -112,19 +110,17 @@ def test_a_well_not_seen_on_the_last_day_before_dosing_is_taken_from_the_day_bef
     assert np.corrcoef(gaps(space.past).ravel(), gaps(whole.past).ravel())[0, 1] > 0.95
 
 
-def test_a_day_before_dosing_on_which_no_well_was_seen_does_not_hide_the_way_since() -> None:
+def test_an_empty_day_before_dosing_does_not_hide_the_change_since() -> None:
     trajectories = few_features()
     features = np.insert(trajectories.features, 1, np.nan, axis=1)
     features[:, 2] += 5.0
-    way = (
+    change = (
         space := reduced(replace(trajectories, days=(6, 7, 10), features=features))
     ).readout.mean(axis=0) - space.past.mean(axis=0)
-    assert np.linalg.norm(way) > 1.0
+    assert np.linalg.norm(change) > 1.0
 
 
-def test_untreated_wells_of_another_plate_are_seen_in_the_same_directions_about_their_own_mean() -> (
-    None
-):
+def test_wells_of_another_plate_are_projected_and_centred_on_their_own_mean() -> None:
     trajectories = few_features()
     space = reduced(
         trajectories, replace(trajectories, plate="P0", features=trajectories.features + 100.0)
@@ -137,7 +133,7 @@ def test_untreated_wells_of_another_plate_are_seen_in_the_same_directions_about_
     )
 
 
-def test_wells_that_vary_alike_are_of_likeness_1_and_at_twice_the_variance_of_0_6() -> None:
+def test_the_similarity_is_1_for_equal_variation_and_0_6_for_twofold_variance() -> None:
     untreated = few_features(kills=())
     twofold = replace(untreated, features=untreated.features * np.sqrt(2))
     assert [
@@ -173,13 +169,13 @@ def hidden(other: Trajectories, wells: slice, value: float) -> Trajectories:
         lambda other: replace(other, days=(7, 9)),
     ],
 )
-def test_a_plate_that_tells_nothing_of_untreated_wells_is_not_taken_along(
+def test_a_plate_without_usable_untreated_wells_is_not_used(
     other: Callable[[Trajectories], Trajectories],
 ) -> None:
     assert reduced(few_features(), other(few_features(1))).earlier == ()
 
 
-def test_wild_values_on_another_plate_make_it_unlike_and_nothing_worse() -> None:
+def test_a_plate_with_extreme_values_has_similarity_0() -> None:
     trajectories = plate(features=12)
     assert (
         reduced(trajectories, replace(trajectories, features=trajectories.features * 1e98)).earlier
@@ -187,7 +183,7 @@ def test_wild_values_on_another_plate_make_it_unlike_and_nothing_worse() -> None
     )
 
 
-def test_plates_whose_features_are_not_the_same_are_never_compared() -> None:
+def test_plates_with_different_features_are_refused() -> None:
     trajectories = plate(features=12)
     with pytest.raises(
         ProfileError, match="P2: has features of the encoder 'other'; expected 'e' as plate P1 has"

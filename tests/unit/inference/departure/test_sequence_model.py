@@ -1,4 +1,7 @@
-"""A learned sequence model, as two tiny real networks: the last image seen with a drift, and a straight line through the last two days."""
+"""Tests of the sequence model with two small ONNX networks.
+
+One predicts the last image with a drift, the other a linear trend through the last two days.
+"""
 
 # ruff: noqa: ANN401 - `changes` are any fields of a card
 
@@ -25,33 +28,54 @@ pytestmark = pytest.mark.train  # it writes small ONNX networks
 
 WIDTH = 8
 DRIFT = 0.5  # a day
-SEEN = {"features": ("n", "t", WIDTH), "days": ("t",), "readout_day": ()}
+INPUTS = {"features": ("n", "t", WIDTH), "days": ("t",), "readout_day": ()}
 
-LAST_SEEN = (  # the newest row that is not NaN, and DRIFT for each day since
-    ("IsNaN", ["features"], "missing"), ("Not", ["missing"], "seen"), ("Unsqueeze", ["days", "day_axes"], "each_day"),
-    ("Where", ["seen", "each_day", "never"], "when"), ("ReduceMax", ["when"], "last"), ("Equal", ["when", "last"], "is_last"),
-    ("And", ["is_last", "seen"], "picked"), ("Where", ["picked", "features", "nought"], "kept"), ("ReduceSum", ["kept", "days_axis"], "row"),
-    ("Slice", ["days", "minus_1", "end"], "newest"), ("Sub", ["readout_day", "newest"], "ahead"), ("Mul", ["ahead", "drift"], "moved"),
+# The newest row that is not NaN, plus DRIFT for each day since.
+LAST_IMAGE = (
+    ("IsNaN", ["features"], "missing"),
+    ("Not", ["missing"], "imaged"),
+    ("Unsqueeze", ["days", "day_axes"], "each_day"),
+    ("Where", ["imaged", "each_day", "never"], "when"),
+    ("ReduceMax", ["when"], "last"),
+    ("Equal", ["when", "last"], "is_last"),
+    ("And", ["is_last", "imaged"], "picked"),
+    ("Where", ["picked", "features", "zero"], "kept"),
+    ("ReduceSum", ["kept", "days_axis"], "row"),
+    ("Slice", ["days", "minus_1", "end"], "newest"),
+    ("Sub", ["readout_day", "newest"], "ahead"),
+    ("Mul", ["ahead", "drift"], "moved"),
     ("Add", ["row", "moved"], "readout"),
-)  # fmt: skip
-STRAIGHT_ON = (  # what changed on the last day goes on
-    ("Slice", ["features", "minus_1", "end", "days_axis"], "now"), ("Slice", ["features", "minus_2", "minus_1", "days_axis"], "before"),
-    ("Slice", ["days", "minus_1", "end"], "newest"), ("Sub", ["readout_day", "newest"], "ahead"), ("Sub", ["now", "before"], "change"),
-    ("Mul", ["change", "ahead"], "moved"), ("Add", ["now", "moved"], "with_day"), ("Squeeze", ["with_day", "days_axis"], "readout"),
-)  # fmt: skip
+)
+# The change of the last day continues.
+LINEAR_TREND = (
+    ("Slice", ["features", "minus_1", "end", "days_axis"], "now"),
+    ("Slice", ["features", "minus_2", "minus_1", "days_axis"], "before"),
+    ("Slice", ["days", "minus_1", "end"], "newest"),
+    ("Sub", ["readout_day", "newest"], "ahead"),
+    ("Sub", ["now", "before"], "change"),
+    ("Mul", ["change", "ahead"], "moved"),
+    ("Add", ["now", "moved"], "with_day"),
+    ("Squeeze", ["with_day", "days_axis"], "readout"),
+)
 
 
 def network(
     steps: Sequence[tuple[str, list[str], str]],
-    inputs: dict[str, tuple[Any, ...]] = SEEN,
+    inputs: dict[str, tuple[Any, ...]] = INPUTS,
     width: int = WIDTH,
 ) -> bytes:
-    """Return the model of these steps."""
+    """Return the ONNX model of these steps."""
     helper, floats = onnx.helper, onnx.TensorProto.FLOAT
     constants = {
-        "day_axes": np.array([0, 2]), "days_axis": np.array([1]), "minus_1": np.array([-1]), "minus_2": np.array([-2]), "end": np.array([2**31 - 1]),
-        "never": np.array([-1.0], np.float32), "nought": np.array([0.0], np.float32), "drift": np.array([DRIFT], np.float32),
-    }  # fmt: skip
+        "day_axes": np.array([0, 2]),
+        "days_axis": np.array([1]),
+        "minus_1": np.array([-1]),
+        "minus_2": np.array([-2]),
+        "end": np.array([2**31 - 1]),
+        "never": np.array([-1.0], np.float32),
+        "zero": np.array([0.0], np.float32),
+        "drift": np.array([DRIFT], np.float32),
+    }
     graph = helper.make_graph(
         [
             helper.make_node(
@@ -79,9 +103,9 @@ def network(
 
 
 def write(folder: Path, model: bytes | None = None, **changes: Any) -> Path:
-    """Write a bundle; the card fits the plates of this file unless something is changed."""
+    """Write a forecaster bundle; its card fits the plates of this file, except for ``changes``."""
     folder.mkdir(exist_ok=True)
-    content = network(LAST_SEEN) if model is None else model
+    content = network(LAST_IMAGE) if model is None else model
     card = {
         "name": "tiny",
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -96,7 +120,7 @@ def write(folder: Path, model: bytes | None = None, **changes: Any) -> Path:
 
 
 def opened(
-    folder: Path, steps: Sequence[tuple[str, list[str], str]] = LAST_SEEN, **changes: Any
+    folder: Path, steps: Sequence[tuple[str, list[str], str]] = LAST_IMAGE, **changes: Any
 ) -> OnnxSequenceModel:
     return OnnxSequenceModel(load_forecaster(write(folder, network(steps), **changes)))
 
@@ -106,7 +130,10 @@ def of_measures(seed: int = 0) -> Trajectories:
 
 
 def moving(seed: int = 0) -> Trajectories:
-    """Return a plate whose wells each move at a pace of their own, seen on the two days up to dosing and, three days later, with the kill on top."""
+    """Return a plate whose wells have a linear trend each, and an effect of the kill.
+
+    The wells have images on the two days up to dosing, and three days later.
+    """
     still, pace = of_measures(seed), np.random.default_rng(seed + 100).normal(size=(30, WIDTH))
     before = still.features[:, 0]
     kill = (
@@ -129,29 +156,29 @@ def scores(
     ).scores
 
 
-def test_a_well_is_foreseen_from_the_last_day_it_was_seen(tmp_path: Path) -> None:
+def test_a_well_is_predicted_from_its_last_image(tmp_path: Path) -> None:
     trajectories = moving()
     features = trajectories.features.copy()
     features[3, 1], features[4, :2] = np.nan, np.nan
     features[5, 1, 2] = np.inf
-    foreseen = opened(tmp_path).predict(replace(trajectories, features=features), (6, 7), 10)
-    np.testing.assert_allclose(foreseen[:3], features[:3, 1] + 3 * DRIFT, rtol=1e-5)
-    np.testing.assert_allclose(foreseen[3], features[3, 0] + 3 * DRIFT, rtol=1e-5)
-    assert np.isnan(foreseen[4]).all()
-    np.testing.assert_allclose(foreseen[5, 2], features[5, 0, 2] + 3 * DRIFT, rtol=1e-5)
+    predicted = opened(tmp_path).predict(replace(trajectories, features=features), (6, 7), 10)
+    np.testing.assert_allclose(predicted[:3], features[:3, 1] + 3 * DRIFT, rtol=1e-5)
+    np.testing.assert_allclose(predicted[3], features[3, 0] + 3 * DRIFT, rtol=1e-5)
+    assert np.isnan(predicted[4]).all()
+    np.testing.assert_allclose(predicted[5, 2], features[5, 0, 2] + 3 * DRIFT, rtol=1e-5)
 
 
-def test_a_model_that_moves_all_wells_alike_changes_no_score(tmp_path: Path) -> None:
+def test_a_prediction_that_moves_all_wells_equally_changes_no_score(tmp_path: Path) -> None:
     trajectories = of_measures()
     np.testing.assert_allclose(
         scores(trajectories, opened(tmp_path)), scores(trajectories, None), atol=1e-4
     )
 
 
-def test_a_model_that_sees_where_wells_are_going_tells_more_than_where_they_were(
+def test_a_model_of_the_trend_improves_the_correlation_with_the_kill(
     tmp_path: Path,
 ) -> None:
-    model = opened(tmp_path, STRAIGHT_ON, days=[6, 7])
+    model = opened(tmp_path, LINEAR_TREND, days=[6, 7])
     kill = np.repeat([0.0, 0.3, 0.6, 1.0], 3)
     gained = []
     for seed in range(5):
@@ -164,7 +191,7 @@ def test_a_model_that_sees_where_wells_are_going_tells_more_than_where_they_were
     assert min(gained) > -0.02
 
 
-def test_the_ranking_says_which_model_foresaw(tmp_path: Path) -> None:
+def test_the_ranking_names_the_sequence_model(tmp_path: Path) -> None:
     model = opened(tmp_path)
     table = rank_plate(
         of_measures(),
@@ -177,10 +204,10 @@ def test_the_ranking_says_which_model_foresaw(tmp_path: Path) -> None:
     assert model.name.startswith("tiny-")
 
 
-def test_earlier_plates_are_foreseen_as_well_and_passed_over_where_a_day_is_missing(
+def test_earlier_plates_are_predicted_as_well_and_skipped_if_a_day_is_missing(
     tmp_path: Path,
 ) -> None:
-    model = opened(tmp_path, STRAIGHT_ON, days=[6, 7])
+    model = opened(tmp_path, LINEAR_TREND, days=[6, 7])
     alone, beside = scores(moving(), model), scores(moving(), model, [moving(1), moving(2)])
     assert np.abs(beside - alone).max() > 1e-3
     without_a_day = [replace(of_measures(seed), plate="short") for seed in (1, 2)]
@@ -188,7 +215,7 @@ def test_earlier_plates_are_foreseen_as_well_and_passed_over_where_a_day_is_miss
 
 
 @pytest.mark.parametrize(
-    ("card", "says"),
+    ("card", "message"),
     [
         (
             {"encoder_id": "another"},
@@ -205,26 +232,28 @@ def test_earlier_plates_are_foreseen_as_well_and_passed_over_where_a_day_is_miss
         ({"days": [7, 8]}, "needs images of the days 7, 8; plate P1 has none of 8"),
     ],
 )
-def test_a_plate_that_the_model_was_not_made_for_is_refused_with_what_differs(
-    card: dict[str, Any], says: str, tmp_path: Path
+def test_a_plate_that_does_not_fit_the_model_is_refused_with_the_difference(
+    card: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(ProfileError, match=says) as error:
+    with pytest.raises(ProfileError, match=message) as error:
         scores(of_measures(), opened(tmp_path, **card))
     assert error.value.where.endswith("forecaster.onnx")
 
 
-def test_a_model_that_foresees_no_number_is_refused_with_the_wells(tmp_path: Path) -> None:
+def test_a_model_that_predicts_no_number_is_refused_with_the_wells(tmp_path: Path) -> None:
     trajectories = moving()
     features = trajectories.features.copy()
-    features[2, 0] = np.nan  # which a straight line cannot do without
+    features[2, 0] = np.nan  # a linear trend needs both days
     with pytest.raises(
         ProfileError,
-        match="predicts no number for plate P1, wells B04; expected numbers also where images are missing",
+        match="predicts no number for plate P1, wells B04; expected numbers also where images",
     ):
-        scores(replace(trajectories, features=features), opened(tmp_path, STRAIGHT_ON, days=[6, 7]))
+        scores(
+            replace(trajectories, features=features), opened(tmp_path, LINEAR_TREND, days=[6, 7])
+        )
 
 
-def spoilt(folder: Path) -> None:
+def corrupted(folder: Path) -> None:
     (folder / "forecaster.onnx").write_bytes(b"no model")
 
 
@@ -247,11 +276,11 @@ def of_other_width(folder: Path) -> None:
 
 
 def of_one_day(folder: Path) -> None:
-    write(folder, network(LAST_SEEN, SEEN | {"features": ("n", 1, WIDTH)}))
+    write(folder, network(LAST_IMAGE, INPUTS | {"features": ("n", 1, WIDTH)}))
 
 
 def that_needs_another_day(folder: Path) -> None:
-    write(folder, network(STRAIGHT_ON))
+    write(folder, network(LINEAR_TREND))
 
 
 def cannot_load(folder: Path) -> None:
@@ -259,17 +288,23 @@ def cannot_load(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "says"),
+    ("corrupt", "message"),
     [
-        (spoilt, "SHA-256 is"),
+        (corrupted, "SHA-256 is"),
         (
             gone,
-            "cannot be read: No such file or directory; expected forecaster.onnx and forecaster.json",
+            (
+                "cannot be read: No such file or directory; "
+                "expected forecaster.onnx and forecaster.json"
+            ),
         ),
         (cannot_load, "cannot load it"),
         (
             without_days,
-            r"inputs are features .*; expected features \['any', 'any', 8\] tensor\(float\), days \['any'\] .*, readout_day \[\]",
+            (
+                r"inputs are features .*; expected features \['any', 'any', 8\] tensor\(float\), "
+                r"days \['any'\] .*, readout_day \[\]"
+            ),
         ),
         (of_other_width, r"expected features \['any', 'any', 2\]"),
         (of_one_day, r"inputs are features \['n', 1, 8\]"),
@@ -277,10 +312,10 @@ def cannot_load(folder: Path) -> None:
         (lambda folder: write(folder, dimension=3), "dimension: Extra inputs"),
     ],
 )
-def test_a_bundle_that_does_not_hold_what_it_says_is_refused(
-    spoil: Callable[[Path], object], says: str, tmp_path: Path
+def test_a_bundle_that_contradicts_its_card_is_refused(
+    corrupt: Callable[[Path], object], message: str, tmp_path: Path
 ) -> None:
     folder = write(tmp_path)
-    spoil(folder)
-    with pytest.raises(BundleError, match=says):
+    corrupt(folder)
+    with pytest.raises(BundleError, match=message):
         OnnxSequenceModel(load_forecaster(folder))

@@ -22,7 +22,7 @@ from schemas.plate_map import Group
 from tests.assayed_plates import DOSING_DAY, MEASURES, READOUT_DAY, KnownPlate, known_plate
 
 Array = npt.NDArray[np.float64]
-Elect = Callable[..., None]
+UseOnly = Callable[..., None]
 
 SEEDS = range(20)
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @dataclass(frozen=True)
 class Memory:
-    """Knows every well that it was taught, and nothing of others."""
+    """Model that predicts its training wells exactly and all other wells by the median."""
 
     def fit(
         self, features: Array, percent: Array, plates: npt.NDArray[np.int64], seed: int
@@ -44,8 +44,8 @@ class Memory:
 
 
 @pytest.fixture
-def elect(monkeypatch: pytest.MonkeyPatch) -> Elect:
-    """Let these models alone stand for election."""
+def use_only(monkeypatch: pytest.MonkeyPatch) -> UseOnly:
+    """Return a function that replaces the candidate models."""
 
     def only(**models: DeteriorationModel) -> None:
         monkeypatch.setattr("inference.deterioration.calibration.SINGLE_MODELS", models)
@@ -58,9 +58,9 @@ def elect(monkeypatch: pytest.MonkeyPatch) -> Elect:
 
 
 @pytest.fixture
-def ridge_alone(elect: Elect) -> None:
-    """Make a calibration a matter of milliseconds."""
-    elect(ridge=RidgeModel())
+def ridge_alone(use_only: UseOnly) -> None:
+    """Use only ridge regression, so that a calibration takes milliseconds."""
+    use_only(ridge=RidgeModel())
 
 
 def learn(plates: list[AssayPlate]) -> CalibrationCard:
@@ -81,11 +81,11 @@ def distance_of(calibration: Calibration, plate: KnownPlate) -> float:
 
 @pytest.fixture(scope="module")
 def card() -> CalibrationCard:
-    """Learn from four plates by all models."""
+    """Return the card of a calibration on four plates with all models."""
     return learn(assayed(4))
 
 
-def test_a_calibration_of_four_plates_is_valid_and_its_card_says_how_far_it_is_off(
+def test_a_calibration_of_four_plates_is_valid_and_its_card_contains_the_errors(
     card: CalibrationCard,
 ) -> None:
     assert card.valid
@@ -112,7 +112,7 @@ def test_a_calibration_of_four_plates_is_valid_and_its_card_says_how_far_it_is_o
     assert len(card.left_out_treatment_error) == 4 * 13  # untreated wells are no treatment
 
 
-def test_a_plate_that_was_not_measured_is_predicted_closely(card: CalibrationCard) -> None:
+def test_a_plate_without_assay_is_predicted_accurately(card: CalibrationCard) -> None:
     fresh = known_plate(50)
     predicted = refit(assayed(4), card, seed=1).predict(
         fresh.trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY
@@ -145,7 +145,7 @@ def test_the_card_and_the_plates_make_the_same_predictions_again(card: Calibrati
     )
 
 
-def test_the_same_plates_and_seed_give_the_same_card_and_a_tick_is_heard_for_each_model_and_plate(
+def test_calibration_is_reproducible_and_ticks_for_each_model_and_plate(
     card: CalibrationCard,
 ) -> None:
     ticks: list[None] = []
@@ -153,7 +153,7 @@ def test_the_same_plates_and_seed_give_the_same_card_and_a_tick_is_heard_for_eac
     assert len(ticks) == 4 * 5
 
 
-def test_a_ranking_carries_the_card_without_what_was_left_out(card: CalibrationCard) -> None:
+def test_the_summary_of_a_card_has_no_values_of_single_wells(card: CalibrationCard) -> None:
     summary = card.summary()
     assert (
         summary.left_out_error == summary.left_out_percent == summary.left_out_treatment_error == ()
@@ -170,7 +170,7 @@ def test_fewer_than_four_plates_are_refused_with_their_number(count: int) -> Non
 
 
 @pytest.mark.usefixtures("ridge_alone")
-def test_images_that_say_nothing_of_the_kill_make_no_valid_calibration() -> None:
+def test_images_without_information_give_no_valid_calibration() -> None:
     for seed in SEEDS:
         card = learn(
             [known_plate(10 * seed + plate, telling=False).assayed() for plate in range(4)]
@@ -181,8 +181,8 @@ def test_images_that_say_nothing_of_the_kill_make_no_valid_calibration() -> None
         assert why.endswith("points without images; expected at most 80% of the latter")
 
 
-def test_a_model_that_memorises_wells_cannot_look_good(elect: Elect) -> None:
-    elect(memory=Memory())
+def test_a_model_that_memorises_wells_is_not_valid(use_only: UseOnly) -> None:
+    use_only(memory=Memory())
     plates = assayed(5)
     card = learn(plates)
     assert not card.valid
@@ -194,19 +194,21 @@ def test_a_model_that_memorises_wells_cannot_look_good(elect: Elect) -> None:
     )
     assert own.percent == pytest.approx(
         np.clip(list(plates[0].deterioration_percent.values()), 0, 100)
-    )  # which it does on plates it has seen
+    )  # training plates are predicted exactly
 
 
-def test_the_model_that_is_least_off_on_plates_left_out_is_chosen(elect: Elect) -> None:
-    elect(memory=Memory(), ridge=RidgeModel())
+def test_the_model_with_the_smallest_error_on_left_out_plates_is_selected(
+    use_only: UseOnly,
+) -> None:
+    use_only(memory=Memory(), ridge=RidgeModel())
     assert learn(assayed(5)).model == "ridge"
 
 
 @pytest.mark.usefixtures("ridge_alone")
 @pytest.mark.parametrize("embedding", [0, 16])
-def test_residuals_come_from_models_and_directions_that_never_saw_the_plate(embedding: int) -> None:
+def test_left_out_predictions_use_nothing_of_their_plate(embedding: int) -> None:
     plates = [known_plate(seed, embedding=embedding).assayed() for seed in range(4)]
-    seen = [
+    features = [
         PlateFeatures.from_trajectories(
             plate.trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY
         )
@@ -218,13 +220,14 @@ def test_residuals_come_from_models_and_directions_that_never_saw_the_plate(embe
     for out in range(4):
         rest = [plate for plate in range(4) if plate != out]
         space = FeatureSpace.fit(
-            [seen[plate] for plate in rest], "both" if card.representation == "both" else "measures"
+            [features[plate] for plate in rest],
+            "both" if card.representation == "both" else "measures",
         )
-        rows = np.concatenate([space.transform(seen[plate]) for plate in rest])
+        rows = np.concatenate([space.transform(features[plate]) for plate in rest])
         fitted = RidgeModel().fit(
             rows, np.concatenate([percent[plate] for plate in rest]), np.repeat(np.arange(3), 60), 1
         )
-        expected += np.clip(fitted(space.transform(seen[out])), 0, 100).tolist()
+        expected += np.clip(fitted(space.transform(features[out])), 0, 100).tolist()
     assert card.left_out_percent == pytest.approx(expected)
     assert card.left_out_error == pytest.approx(np.concatenate(percent) - expected)
 
@@ -247,7 +250,7 @@ def test_intervals_cover_nine_of_ten_wells_of_fresh_plates() -> None:
 
 
 @pytest.mark.usefixtures("ridge_alone")
-def test_an_interval_is_made_of_the_errors_of_the_left_out_wells_of_nearest_prediction() -> None:
+def test_an_interval_consists_of_errors_of_wells_with_similar_predictions() -> None:
     calibration = calibration_of(assayed(4))
     predicted = calibration.predict(
         known_plate(9).trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY
@@ -267,7 +270,7 @@ def test_an_interval_is_made_of_the_errors_of_the_left_out_wells_of_nearest_pred
 
 
 @pytest.mark.usefixtures("ridge_alone")
-def test_a_well_that_looks_better_than_untreated_ones_is_no_surer_than_they_are() -> None:
+def test_a_prediction_below_0_keeps_the_interval_of_untreated_wells() -> None:
     fresh = known_plate(9)
     features = fresh.trajectories.features.copy()
     features[
@@ -329,7 +332,7 @@ def of_another_encoder(plate: AssayPlate) -> AssayPlate:
 
 @pytest.mark.usefixtures("ridge_alone")
 @pytest.mark.parametrize(
-    ("spoilt", "said"),
+    ("corrupt", "message"),
     [
         (
             without_images,
@@ -351,15 +354,15 @@ def of_another_encoder(plate: AssayPlate) -> AssayPlate:
         ),
     ],
 )
-def test_a_plate_that_teaches_nothing_is_passed_over_and_named(
-    spoilt: Callable[[AssayPlate], AssayPlate], said: str
+def test_an_unsuitable_plate_is_skipped_with_the_reason(
+    corrupt: Callable[[AssayPlate], AssayPlate], message: str
 ) -> None:
     plates = assayed(5)
-    plates[2] = spoilt(plates[2])
+    plates[2] = corrupt(plates[2])
     card = learn(plates)
     assert card.valid
     assert card.plates == ("K-0", "K-1", "K-3", "K-4")
-    assert card.why_not == (f"skipped: {said}",)
+    assert card.why_not == (f"skipped: {message}",)
     others = [plate for plate in plates if plate is not plates[2]]
     fresh = known_plate(9).trajectories
     one, other = (
@@ -369,11 +372,11 @@ def test_a_plate_that_teaches_nothing_is_passed_over_and_named(
     assert (one.percent == other.percent).all()
     too_few = learn(plates[:4])
     assert not too_few.valid
-    assert too_few.why_not == ("3 assay plates; expected at least 4", f"skipped: {said}")
+    assert too_few.why_not == ("3 assay plates; expected at least 4", f"skipped: {message}")
 
 
 @pytest.mark.usefixtures("ridge_alone")
-def test_plates_of_which_only_untreated_wells_were_measured_are_refused() -> None:
+def test_plates_with_only_untreated_wells_measured_are_refused() -> None:
     card = learn(
         [known_plate(seed).assayed(lambda group: group is Group.UNTREATED) for seed in range(4)]
     )
@@ -416,7 +419,7 @@ def test_plates_may_have_different_wells_measured() -> None:
 
 
 @pytest.mark.usefixtures("ridge_alone")
-def test_measured_wells_that_were_not_seen_teach_nothing_and_missing_values_do_no_harm() -> None:
+def test_wells_without_images_are_not_used_and_missing_values_are_accepted() -> None:
     plates = assayed(4)
     features = plates[0].trajectories.features.copy()
     features[:6, 1] = np.nan
@@ -448,13 +451,13 @@ def test_a_plate_with_other_features_is_not_predicted_and_has_no_distance() -> N
 
 @pytest.mark.usefixtures("ridge_alone")
 @pytest.mark.parametrize("plates", [4, 8])
-def test_a_plate_of_the_same_kind_lies_within_the_range_seen_and_one_of_another_kind_outside(
+def test_a_similar_plate_is_within_the_range_and_a_foreign_plate_outside(
     plates: int,
 ) -> None:
     within, outside = [], []
     for seed in SEEDS:
-        taught = assayed(plates, 10 * seed)
-        calibration = refit(taught, calibrated_by_ridge(taught), seed=1)
+        training = assayed(plates, 10 * seed)
+        calibration = refit(training, calibrated_by_ridge(training), seed=1)
         drifts = [
             drift_of(
                 known_plate(1000 + seed, foreign=foreign).trajectories,
@@ -472,29 +475,29 @@ def test_a_plate_of_the_same_kind_lies_within_the_range_seen_and_one_of_another_
 
 
 def calibrated_by_ridge(plates: list[AssayPlate]) -> CalibrationCard:
-    """Return what names a model, without choosing it."""
+    """Return a card that names ridge regression on measures, without model selection."""
     return calibrate(plates, digest="", seed=1, min_plates=99).model_copy(
         update={"model": "ridge", "representation": "measures"}
     )
 
 
-def test_without_a_single_dose_anywhere_the_untreated_wells_tell_the_distance() -> None:
+def test_without_single_doses_the_distance_uses_untreated_wells() -> None:
     plates = [known_plate(seed, single_dose=0) for seed in range(9)]
-    taught = [plate.assayed() for plate in plates[:8]]
-    calibration = refit(taught, calibrated_by_ridge(taught), seed=1)
+    training = [plate.assayed() for plate in plates[:8]]
+    calibration = refit(training, calibrated_by_ridge(training), seed=1)
     assert 0 < distance_of(calibration, plates[8]) < 2 * calibration.usual_distances.max()
     assert (
         distance_of(calibration, known_plate(9)) < 2 * calibration.usual_distances.max()
-    )  # its own single dose has nothing to be held to
+    )  # no calibration plate has a single dose
     assert (
         distance_of(calibration, known_plate(9, single_dose=0, foreign=True))
         > 2 * calibration.usual_distances.max()
     )
 
 
-def test_a_single_dose_that_only_two_calibration_plates_have_tells_no_range() -> None:
-    taught = [known_plate(seed, single_dose=4 if seed < 2 else 0).assayed() for seed in range(4)]
-    calibration = refit(taught, calibrated_by_ridge(taught), seed=1)
+def test_a_single_dose_on_only_two_calibration_plates_is_not_compared() -> None:
+    training = [known_plate(seed, single_dose=4 if seed < 2 else 0).assayed() for seed in range(4)]
+    calibration = refit(training, calibrated_by_ridge(training), seed=1)
     fresh = known_plate(9)
     screening = tuple(
         Group.SCREENING if group is Group.SINGLE_DOSE else group
@@ -505,9 +508,9 @@ def test_a_single_dose_that_only_two_calibration_plates_have_tells_no_range() ->
     )
 
 
-def test_a_missing_value_of_an_untreated_well_does_not_carry_a_plate_away() -> None:
-    taught, fresh = assayed(4), known_plate(9)
-    calibration = refit(taught, calibrated_by_ridge(taught), seed=1)
+def test_a_missing_value_of_an_untreated_well_changes_the_distance_little() -> None:
+    training, fresh = assayed(4), known_plate(9)
+    calibration = refit(training, calibrated_by_ridge(training), seed=1)
     features = fresh.trajectories.features.copy()
     features[:3, :, 0] = [np.nan, np.inf]
     touched = KnownPlate(replace(fresh.trajectories, features=features), fresh.percent)

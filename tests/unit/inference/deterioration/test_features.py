@@ -14,7 +14,7 @@ Array = npt.NDArray[np.float64]
 TILT = MEASURES.index("tilt")
 
 
-def seen(trajectories: Trajectories) -> PlateFeatures:
+def features_of(trajectories: Trajectories) -> PlateFeatures:
     return PlateFeatures.from_trajectories(
         trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY
     )
@@ -35,10 +35,10 @@ def changed(
 
 
 def rows_of(*plates: Trajectories, representation: Representation = "measures") -> list[Array]:
-    """Return the features of plates in the space that they settle together."""
-    all_seen = [seen(plate) for plate in plates]
-    space = FeatureSpace.fit(all_seen, representation)
-    return [space.transform(plate) for plate in all_seen]
+    """Return the features of plates in the space that is fitted on them."""
+    all_features = [features_of(plate) for plate in plates]
+    space = FeatureSpace.fit(all_features, representation)
+    return [space.transform(plate) for plate in all_features]
 
 
 def test_the_median_untreated_well_is_0_in_every_measure_on_every_plate() -> None:
@@ -48,7 +48,7 @@ def test_the_median_untreated_well_is_0_in_every_measure_on_every_plate() -> Non
         assert np.abs(rows[~plate.untreated()]).max() > 1
 
 
-def test_a_factor_on_positive_measures_changes_no_ratio_and_a_sum_no_difference() -> None:
+def test_ratios_ignore_a_factor_and_differences_ignore_an_offset() -> None:
     plate = known_plate(1).trajectories
     area, tilt = plate.features * [3.0, 1, 1, 1, 1], plate.features + np.array([0, 0, 5.0, 0, 0])
     own, scaled, moved = rows_of(
@@ -61,7 +61,7 @@ def test_a_factor_on_positive_measures_changes_no_ratio_and_a_sum_no_difference(
 
 
 def test_a_measure_has_a_ratio_only_where_it_is_positive_on_every_plate() -> None:
-    plates = [seen(known_plate(seed).trajectories) for seed in (1, 2)]
+    plates = [features_of(known_plate(seed).trajectories) for seed in (1, 2)]
     assert FeatureSpace.fit(plates, "measures").positive.tolist() == [
         True,
         True,
@@ -69,7 +69,7 @@ def test_a_measure_has_a_ratio_only_where_it_is_positive_on_every_plate() -> Non
         True,
         False,
     ]
-    touched = seen(changed(known_plate(3).trajectories, 0.0, wells=7, day=1, feature=0))
+    touched = features_of(changed(known_plate(3).trajectories, 0.0, wells=7, day=1, feature=0))
     assert FeatureSpace.fit([*plates, touched], "measures").positive.tolist() == [
         False,
         True,
@@ -79,17 +79,17 @@ def test_a_measure_has_a_ratio_only_where_it_is_positive_on_every_plate() -> Non
     ]
 
 
-def test_a_measure_that_falls_to_0_on_a_new_plate_has_a_finite_ratio_all_the_same() -> None:
-    space = FeatureSpace.fit([seen(known_plate(1).trajectories)], "measures")
+def test_a_measure_that_falls_to_0_on_a_new_plate_has_a_finite_ratio() -> None:
+    space = FeatureSpace.fit([features_of(known_plate(1).trajectories)], "measures")
     rows = space.transform(
-        seen(changed(known_plate(2).trajectories, 0.0, wells=30, day=1, feature=0))
+        features_of(changed(known_plate(2).trajectories, 0.0, wells=30, day=1, feature=0))
     )
     assert np.isfinite(rows).all()
     assert rows[30, 2 * len(MEASURES)] == pytest.approx(np.log(1e-3), abs=0.2)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e200])
-def test_a_missing_or_wild_value_is_taken_for_the_median_untreated_one(value: float) -> None:
+def test_a_missing_or_extreme_value_is_replaced_by_the_untreated_median(value: float) -> None:
     plate = known_plate(1).trajectories
     (rows,) = rows_of(changed(plate, value, wells=30, day=1, feature=TILT))
     assert np.isfinite(rows).all()
@@ -97,30 +97,30 @@ def test_a_missing_or_wild_value_is_taken_for_the_median_untreated_one(value: fl
     assert rows[31, TILT] != 0
 
 
-def test_a_measure_that_no_untreated_well_has_says_nothing_of_any_well() -> None:
+def test_a_measure_without_untreated_values_is_0_in_all_wells() -> None:
     plate = known_plate(1).trajectories
     (rows,) = rows_of(changed(plate, np.nan, wells=plate.untreated(), feature=0))
     assert (rows[:, [0, len(MEASURES)]] == 0).all()
     assert np.isfinite(rows).all()
 
 
-def test_the_last_image_up_to_dosing_counts_and_days_need_not_be_even() -> None:
+def test_the_last_image_up_to_dosing_is_used_for_each_well() -> None:
     plate = known_plate(1).trajectories
     early = plate.features[:, 0] - 1.0
     late = plate.features[:, 0].copy()
-    late[5::2] = np.nan  # not seen on the dosing day
+    late[5::2] = np.nan  # no image of the dosing day
     days = replace(
         plate,
         days=(3, DOSING_DAY, READOUT_DAY),
         features=np.stack([early, late, plate.features[:, 1]], axis=1),
     )
-    before = seen(days).before
+    before = features_of(days).before
     assert (before[6] == late[6]).all()
     assert (before[7] == early[7]).all()
-    assert seen(days).has_both.all()
+    assert features_of(days).has_both.all()
 
 
-def test_days_after_dosing_but_the_readout_are_not_looked_at() -> None:
+def test_days_between_dosing_and_readout_are_not_used() -> None:
     plate = known_plate(1).trajectories
     between = replace(
         plate, days=(DOSING_DAY, 8, READOUT_DAY), features=np.insert(plate.features, 1, 1e6, axis=1)
@@ -129,29 +129,30 @@ def test_days_after_dosing_but_the_readout_are_not_looked_at() -> None:
         assert (own == with_more).all()
 
 
-def test_wells_without_one_of_the_two_images_are_not_seen_and_are_nan() -> None:
+def test_wells_without_both_images_have_nan_features() -> None:
     plate = changed(
         changed(known_plate(1).trajectories, np.nan, wells=30, day=0), np.nan, wells=[0, 40], day=1
     )
     (rows,) = rows_of(plate)
     assert np.flatnonzero(np.isnan(rows).all(axis=1)).tolist() == [0, 30, 40]
     assert np.isfinite(np.delete(rows, [0, 30, 40], axis=0)).all()
-    assert not seen(plate).untreated[0]
+    assert not features_of(plate).untreated[0]
 
 
-def test_wells_without_tissue_are_not_seen() -> None:
+def test_wells_without_tissue_are_not_used() -> None:
     plate = known_plate(1).trajectories
     blank = replace(plate, groups=(*plate.groups[:-1], Group.BLANK))
-    assert np.flatnonzero(~seen(blank).has_both).tolist() == [59]
+    assert np.flatnonzero(~features_of(blank).has_both).tolist() == [59]
 
 
 @pytest.mark.parametrize(("dosing_day", "readout_day"), [(DOSING_DAY, 12), (3, READOUT_DAY)])
-def test_a_plate_without_one_of_the_two_days_is_refused_with_both(
+def test_a_plate_without_one_of_the_days_is_refused_with_both_days(
     dosing_day: int, readout_day: int
 ) -> None:
     with pytest.raises(
         ProfileError,
-        match=f"K-1: no untreated well has an image of day {readout_day} and one up to day {dosing_day}; expected some",
+        match=f"K-1: no untreated well has an image of day {readout_day} and one up to day "
+        f"{dosing_day}; expected some",
     ):
         PlateFeatures.from_trajectories(
             known_plate(1).trajectories, dosing_day=dosing_day, readout_day=readout_day
@@ -161,22 +162,22 @@ def test_a_plate_without_one_of_the_two_days_is_refused_with_both(
 def test_a_plate_without_untreated_wells_is_refused() -> None:
     plate = known_plate(1).trajectories
     with pytest.raises(ProfileError, match="no untreated well"):
-        seen(replace(plate, groups=(Group.SCREENING,) * len(plate.wells)))
+        features_of(replace(plate, groups=(Group.SCREENING,) * len(plate.wells)))
 
 
-def test_an_embedding_is_seen_in_the_directions_that_other_plates_settled() -> None:
-    teacher, other = (seen(known_plate(seed, embedding=40).trajectories) for seed in (1, 2))
-    space = FeatureSpace.fit([teacher], "embedding")
+def test_an_embedding_is_projected_on_components_of_the_training_plates() -> None:
+    training, other = (features_of(known_plate(seed, embedding=40).trajectories) for seed in (1, 2))
+    space = FeatureSpace.fit([training], "embedding")
     rows = space.transform(other)
     assert rows.shape[1] == 2 * EMBEDDING_COMPONENTS
     alone = changed(
         known_plate(2, embedding=40).trajectories, 1e3, wells=30, day=1, feature=slice(40)
     )
-    assert (space.transform(seen(alone))[29] == rows[29]).all()
-    assert np.abs(space.transform(seen(alone))[30]).max() > 100 * np.abs(rows).max()
+    assert (space.transform(features_of(alone))[29] == rows[29]).all()
+    assert np.abs(space.transform(features_of(alone))[30]).max() > 100 * np.abs(rows).max()
 
 
-def test_an_embedding_and_measures_stand_beside_each_other() -> None:
+def test_features_of_both_are_those_of_measures_and_embedding() -> None:
     plates = [known_plate(seed, embedding=40).trajectories for seed in (1, 2)]
     measures, embedding, both = (
         rows_of(*plates, representation=representation)[0]
@@ -185,7 +186,7 @@ def test_an_embedding_and_measures_stand_beside_each_other() -> None:
     assert (np.concatenate([measures, embedding], axis=1) == both).all()
 
 
-def test_a_short_embedding_has_no_more_directions_than_dimensions() -> None:
+def test_a_short_embedding_has_as_many_components_as_dimensions() -> None:
     assert (
         rows_of(known_plate(1, embedding=3).trajectories, representation="embedding")[0].shape[1]
         == 6
@@ -193,7 +194,7 @@ def test_a_short_embedding_has_no_more_directions_than_dimensions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("other", "said"),
+    ("other", "message"),
     [
         (
             known_plate(2, embedding=4).trajectories,
@@ -205,8 +206,8 @@ def test_a_short_embedding_has_no_more_directions_than_dimensions() -> None:
         ),
     ],
 )
-def test_plates_that_were_looked_at_in_another_way_are_not_compared(
-    other: Trajectories, said: str
+def test_plates_with_another_encoder_or_features_are_not_compared(
+    other: Trajectories, message: str
 ) -> None:
-    with pytest.raises(ProfileError, match=said):
-        seen(other).check_comparable(seen(known_plate(1).trajectories))
+    with pytest.raises(ProfileError, match=message):
+        features_of(other).check_comparable(features_of(known_plate(1).trajectories))

@@ -20,7 +20,10 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def wells(seed: int, *, plates: int = PLATES) -> tuple[Array, Array, Indices]:
-    """Return features (n, 5), true percent (n,) and plates (n,): half the wells untreated, two features tell of the kill, one of them bent."""
+    """Return features (n, 5), percent (n,) and plates (n,) of wells, half of them untreated.
+
+    Two features depend on the percentage, one of them nonlinearly.
+    """
     rng = np.random.default_rng(seed)
     percent = 100 * rng.uniform(size=plates * WELLS) * rng.integers(0, 2, plates * WELLS)
     features = rng.standard_normal((plates * WELLS, 5))
@@ -30,7 +33,10 @@ def wells(seed: int, *, plates: int = PLATES) -> tuple[Array, Array, Indices]:
 
 
 def of_plates_whose_assays_differ(seed: int) -> tuple[Array, Array, Indices]:
-    """Return wells as their plates' assays told: each plate off by a factor and an offset, and a feature that follows the offset from plate to plate."""
+    """Return wells of plates whose assays have a factor and an offset each.
+
+    One feature follows the offset of the plate.
+    """
     features, percent, plates = wells(seed)
     rng = np.random.default_rng([seed, 1])
     factor, offset = rng.uniform(0.2, 1.0, PLATES), rng.uniform(0, 60, PLATES)
@@ -39,7 +45,7 @@ def of_plates_whose_assays_differ(seed: int) -> tuple[Array, Array, Indices]:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_model_learns_a_simple_truth_that_holds_on_wells_it_has_not_seen(name: str) -> None:
+def test_every_model_predicts_new_wells_of_a_simple_relation(name: str) -> None:
     features, percent, plates = wells(0)
     new_features, new_percent, _ = wells(1, plates=1)
     predicted = MODELS[name].fit(features, percent, plates, 0)(new_features)
@@ -59,7 +65,7 @@ def test_the_same_seed_gives_the_same_predictions(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_feature_that_never_varies_and_few_wells_keep_no_model_from_learning(name: str) -> None:
+def test_every_model_learns_from_few_wells_with_a_constant_feature(name: str) -> None:
     features, percent, plates = wells(0, plates=2)
     some = np.r_[:12, WELLS : WELLS + 12]
     features[:, 4] = 7.0
@@ -77,21 +83,19 @@ def test_the_mean_is_the_mean_of_the_single_models() -> None:
     )
 
 
-def test_pairs_within_plates_tell_the_order_where_assays_are_off_by_a_factor_and_an_offset_of_the_plate() -> (
-    None
-):
+def test_the_pairwise_model_tolerates_scale_errors_of_assays() -> None:
     models: dict[str, DeteriorationModel] = {"pairwise": PairwiseModel(), "ridge": RidgeModel()}
     orders: dict[str, list[float]] = {name: [] for name in models}
     for seed in range(8):
-        told = of_plates_whose_assays_differ(seed)
+        measured = of_plates_whose_assays_differ(seed)
         new, truth, _ = wells(100 + seed, plates=1)
         for name, model in models.items():
-            orders[name].append(float(spearmanr(model.fit(*told, 0)(new), truth).statistic))
+            orders[name].append(float(spearmanr(model.fit(*measured, 0)(new), truth).statistic))
     assert np.mean(orders["pairwise"]) > 0.85
     assert np.mean(orders["pairwise"]) > np.mean(orders["ridge"]) + 0.05
 
 
-def test_a_pairwise_percent_rises_with_its_score_and_stays_within_what_was_measured() -> None:
+def test_pairwise_predictions_stay_within_the_measured_range() -> None:
     features, percent, plates = wells(0)
     predicted = PairwiseModel().fit(features, percent, plates, 0)(10 * features)
     assert percent.min() <= predicted.min() < predicted.max() <= percent.max()

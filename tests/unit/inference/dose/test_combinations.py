@@ -32,7 +32,7 @@ def parts(
     replicates: int = 3,
     seed: int = 0,
 ) -> ExcessInputs:
-    """Return wells of a combination and its single agents, beside untreated ones and others that lend their variance."""
+    """Return the inputs of an excess: untreated, combination, single agents, other treatments."""
     rng = np.random.default_rng(seed)
     truth = [0.0, combination, *single_agents, 0.5, 0.5, 0.5, 0.5]
     wells = [
@@ -57,7 +57,7 @@ def curve(
 
 
 def scenario(name: str, seed: int) -> tuple[TreatmentTable, True_]:
-    """Return synfit's plate as deterioration, and the true excess of each combination by Bliss, highest single agent and Loewe."""
+    """Return a plate of synfit, and the true Bliss, HSA and Loewe excess of each combination."""
     config = scenario_config(name)
     replicates, across, down = generate_matrix(config, np.random.default_rng(seed))
     (truth,), _, _ = generate_matrix(
@@ -95,19 +95,21 @@ def scenario(name: str, seed: int) -> tuple[TreatmentTable, True_]:
 
 
 def compared(name: str, seeds: int) -> dict[str, dict[str, Array]]:
-    """Return excess, truth, whether the interval holds it and p-values, by model, over all combinations of some plates."""
+    """Return excess, true excess, coverage and p-value of all combinations by model."""
     rows: dict[str, list[tuple[float, float, bool, float]]] = {"bliss": [], "hsa": [], "loewe": []}
     for seed in range(seeds):
         plate, truth = scenario(name, seed)
         for each in with_doses(plate, seed).combinations:
             for (model, of_model), true in zip(rows.items(), truth[each.treatment], strict=True):
-                seen = getattr(each, model)
-                assert seen is not None
-                of_model.append((seen.excess, true, seen.low <= true <= seen.high, seen.p_value))
+                result = getattr(each, model)
+                assert result is not None
+                of_model.append(
+                    (result.excess, true, result.low <= true <= result.high, result.p_value)
+                )
     return {
         model: dict(
             zip(
-                ("excess", "true", "held", "p"),
+                ("excess", "true", "covered", "p"),
                 map(np.array, zip(*of_model, strict=True)),
                 strict=True,
             )
@@ -126,44 +128,44 @@ def compared(name: str, seeds: int) -> dict[str, dict[str, Array]]:
         "matrix_steep_hills",
     ],
 )
-def test_the_excess_is_the_true_one_of_a_published_scenario(name: str) -> None:
-    for model, seen in compared(name, 4).items():
-        assert np.abs(np.mean(seen["excess"] - seen["true"])) < 0.02, model
-        assert np.mean(seen["held"]) >= 0.8, model
+def test_the_excess_equals_that_of_a_published_scenario(name: str) -> None:
+    for model, result in compared(name, 4).items():
+        assert np.abs(np.mean(result["excess"] - result["true"])) < 0.02, model
+        assert np.mean(result["covered"]) >= 0.8, model
 
 
 def test_independent_drugs_have_no_bliss_excess_and_additive_ones_no_loewe_excess() -> None:
-    # Synfit's drugs leave 2 % whatever the dose, and a whole is 1 here: the last percent are no excess of either kind.
+    # Synfit's drugs have a largest effect of 98 %, but the full effect is 1 here.
     assert np.mean(compared("matrix_independent", 4)["bliss"]["p"] <= 0.05) <= 0.07
     assert np.mean(compared("matrix_loewe_additive", 4)["loewe"]["p"] <= 0.05) <= 0.07
     assert np.mean(compared("matrix_loewe_sham", 4)["loewe"]["p"] <= 0.05) <= 0.07
 
 
-def test_strong_synergy_is_found_by_every_model_where_it_is_large() -> None:
-    for seen in compared("matrix_strong_synergy", 4).values():
-        large = seen["true"] > 0.15
+def test_every_model_finds_strong_synergy() -> None:
+    for result in compared("matrix_strong_synergy", 4).values():
+        large = result["true"] > 0.15
         assert large.sum() >= 16
-        assert np.mean((seen["p"] <= 0.05)[large]) >= 0.9
-        assert (seen["excess"][large] > 0).all()
+        assert np.mean((result["p"] <= 0.05)[large]) >= 0.9
+        assert (result["excess"][large] > 0).all()
 
 
-def test_antagonism_has_a_bliss_excess_below_nought() -> None:
-    seen = compared("matrix_antagonism", 4)["bliss"]
-    large = seen["true"] < -0.08
+def test_antagonism_has_a_negative_bliss_excess() -> None:
+    result = compared("matrix_antagonism", 4)["bliss"]
+    large = result["true"] < -0.08
     assert large.sum() > 10
-    assert np.mean((seen["p"] <= 0.05)[large]) >= 0.8
-    assert (seen["excess"][large] < 0).all()
+    assert np.mean((result["p"] <= 0.05)[large]) >= 0.8
+    assert (result["excess"][large] < 0).all()
 
 
-def test_bliss_is_the_product_of_what_each_leaves() -> None:
-    seen = bliss_excess(parts(0.9, (0.5, 0.4), spread=0.0))
-    assert (seen.expected, seen.excess) == pytest.approx((0.7, 0.2))
+def test_the_bliss_expectation_is_the_product_of_surviving_fractions() -> None:
+    result = bliss_excess(parts(0.9, (0.5, 0.4), spread=0.0))
+    assert (result.expected, result.excess) == pytest.approx((0.7, 0.2))
     assert bliss_excess(parts(0.9, (0.5, 0.4, 0.2), spread=0.0)).expected == pytest.approx(
         1 - 0.5 * 0.6 * 0.8
     )
 
 
-def test_the_error_of_bliss_is_that_of_its_formula() -> None:
+def test_the_bliss_interval_follows_from_error_propagation() -> None:
     given = parts(0.8, (0.5, 0.4), seed=2)
     (u, c, a, b), (vu, vc, va, vb) = given.means.values, given.means.variances
     left = (1 - a) * (1 - b) / (1 - u) ** 2  # the excess is left - (1 - c) / (1 - u)
@@ -176,53 +178,55 @@ def test_the_error_of_bliss_is_that_of_its_formula() -> None:
         ]
     )
     spread = np.sqrt((slopes**2 * np.array([vu, vc, va, vb])).sum())
-    seen = bliss_excess(given)
-    assert (seen.high - seen.low) / 2 == pytest.approx(
+    result = bliss_excess(given)
+    assert (result.high - result.low) / 2 == pytest.approx(
         spread * 1.70, rel=0.05
     )  # t quantile of about 30 degrees of freedom
 
 
-def test_bliss_calls_no_more_than_it_may_where_there_is_no_excess() -> None:
-    seen = [bliss_excess(parts(0.7, (0.5, 0.4), seed=seed)) for seed in range(600)]
-    assert 0.02 <= np.mean([each.p_value <= 0.05 for each in seen]) <= 0.075
-    assert 0.86 <= np.mean([each.low <= 0 <= each.high for each in seen]) <= 0.94
+def test_bliss_keeps_the_false_positive_rate_without_excess() -> None:
+    result = [bliss_excess(parts(0.7, (0.5, 0.4), seed=seed)) for seed in range(600)]
+    assert 0.02 <= np.mean([each.p_value <= 0.05 for each in result]) <= 0.075
+    assert 0.86 <= np.mean([each.low <= 0 <= each.high for each in result]) <= 0.94
 
 
 @pytest.mark.parametrize("single_agents", [(0.5, 0.5), (0.5, 0.1)], ids=["equal", "unequal"])
-def test_highest_single_agent_calls_no_more_than_it_may(single_agents: tuple[float, float]) -> None:
-    seen = [
+def test_highest_single_agent_keeps_the_false_positive_rate(
+    single_agents: tuple[float, float],
+) -> None:
+    result = [
         highest_single_agent_excess(parts(0.5, single_agents, seed=seed)) for seed in range(600)
     ]
-    assert np.mean([each.p_value <= 0.05 for each in seen]) <= 0.075
-    assert np.mean([each.low <= 0 <= each.high for each in seen]) >= 0.87
+    assert np.mean([each.p_value <= 0.05 for each in result]) <= 0.075
+    assert np.mean([each.low <= 0 <= each.high for each in result]) >= 0.87
 
 
-def test_highest_single_agent_compares_with_the_stronger_part() -> None:
-    seen = highest_single_agent_excess(parts(0.9, (0.5, 0.7), spread=0.02))
-    assert seen.expected == pytest.approx(0.7, abs=0.05)
-    assert seen.excess == pytest.approx(0.2, abs=0.05)
-    assert seen.low <= seen.excess <= seen.high
+def test_highest_single_agent_compares_with_the_stronger_drug() -> None:
+    result = highest_single_agent_excess(parts(0.9, (0.5, 0.7), spread=0.02))
+    assert result.expected == pytest.approx(0.7, abs=0.05)
+    assert result.excess == pytest.approx(0.2, abs=0.05)
+    assert result.low <= result.excess <= result.high
 
 
 def test_a_drug_combined_with_itself_is_loewe_additive() -> None:
     doses = [1.0, 2.0]
     fit = curve(4.0, hill=1.7)
     alone = float(fit.curve.effect_at(np.array([3.0]))[0])
-    seen = loewe_excess(parts(alone, (), spread=0.0), [fit, fit], doses, np.random.default_rng(0))
-    assert (seen.expected, seen.excess) == pytest.approx((alone, 0.0), abs=1e-4)
+    result = loewe_excess(parts(alone, (), spread=0.0), [fit, fit], doses, np.random.default_rng(0))
+    assert (result.expected, result.excess) == pytest.approx((alone, 0.0), abs=1e-4)
 
 
-def test_above_its_own_top_a_drug_adds_nothing_to_loewe() -> None:
+def test_a_drug_adds_nothing_to_loewe_above_its_own_top() -> None:
     strong, weak = curve(1.0), curve(1.0, top=0.2)
-    seen = loewe_excess(
+    result = loewe_excess(
         parts(0.9, (), spread=0.0), [strong, weak], [4.0, 4.0], np.random.default_rng(0)
     )
-    assert seen.expected == pytest.approx(
+    assert result.expected == pytest.approx(
         float(strong.curve.effect_at(np.array([4.0]))[0]), abs=1e-4
     )
 
 
-def test_the_error_of_loewe_is_that_of_curves_fitted_again() -> None:
+def test_the_loewe_error_equals_that_of_refitted_curves() -> None:
     expected = [
         loewe_excess(
             parts(0.5, (), spread=0.0),
@@ -233,25 +237,25 @@ def test_the_error_of_loewe_is_that_of_curves_fitted_again() -> None:
         for n in range(60)
     ]
     spread = np.std([each.expected for each in expected])
-    said = np.median([(each.high - each.low) / (2 * 1.74) for each in expected])
-    assert said == pytest.approx(spread, rel=0.35)
+    from_interval = np.median([(each.high - each.low) / (2 * 1.74) for each in expected])
+    assert from_interval == pytest.approx(spread, rel=0.35)
 
 
-def test_one_seed_gives_one_answer() -> None:
+def test_the_same_seed_gives_the_same_result() -> None:
     plate, _ = scenario("matrix_noisy", 0)
     assert with_doses(plate, 3) == with_doses(plate, 3)
 
 
-def test_a_treatment_of_one_well_borrows_the_variance_of_the_others() -> None:
+def test_a_treatment_of_one_well_has_the_variance_of_the_others() -> None:
     means = MeanEffects.moderated([np.array([0.0, 0.1, -0.1]), np.array([5.0])], None)
     assert means.variances[1] == pytest.approx(0.01)
 
 
-def test_without_any_replicate_the_error_is_not_known() -> None:
+def test_without_replicates_the_variance_is_infinite() -> None:
     assert np.isinf(MeanEffects.moderated([np.array([0.0]), np.array([5.0])], 0).variances).all()
 
 
-def test_where_wells_with_an_effect_vary_more_bliss_still_calls_little() -> None:
+def test_bliss_keeps_the_false_positive_rate_if_variance_increases_with_effect() -> None:
     called = []
     for seed in range(400):
         rng = np.random.default_rng(seed)

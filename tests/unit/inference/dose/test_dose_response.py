@@ -49,14 +49,14 @@ def fitted(of: Wells) -> LogisticFit:
     return fit_logistic(DoseLevels.from_wells(np.array(doses), np.array(effects)))
 
 
-def test_without_noise_the_curve_is_the_true_one() -> None:
+def test_without_noise_the_true_curve_is_fitted() -> None:
     curve = fitted(wells(TRUE, spread=0.0)).curve
     assert [curve.bottom, curve.top, curve.midpoint, curve.hill] == pytest.approx(
         [0.0, 8.0, 0.5, 1.5], rel=1e-4, abs=1e-4
     )
 
 
-def test_the_best_curve_is_the_one_that_curve_fit_finds() -> None:
+def test_the_best_curve_equals_that_of_scipy_curve_fit() -> None:
     levels = DoseLevels.from_wells(
         *(
             np.array(column)
@@ -80,33 +80,33 @@ def test_the_best_curve_is_the_one_that_curve_fit_finds() -> None:
     )
 
 
-def test_the_profile_is_what_holding_a_parameter_and_fitting_the_others_leaves() -> None:
+def test_the_profile_limit_is_the_residual_with_a_fixed_midpoint() -> None:
     fit = fitted(wells(TRUE, seed=3))
     low, high = fit.midpoint_limits()
     assert low is not None
     assert high is not None
     for end in (low, high):
         hills = np.linspace(np.log(0.25), np.log(8), 4001)
-        held = type(fit.cells).fit(fit.levels, np.full(4001, np.log(end)), hills).residual.min()
-        assert held == pytest.approx(fit._limit, rel=0.01)
+        covered = type(fit.cells).fit(fit.levels, np.full(4001, np.log(end)), hills).residual.min()
+        assert covered == pytest.approx(fit._limit, rel=0.01)
 
 
-def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
+def test_intervals_have_their_nominal_coverage() -> None:
     fits = [fitted(wells(TRUE, seed=seed)) for seed in range(150)]
-    held = [
+    covered = [
         (low or 0) <= 0.5 <= (high or np.inf)
         for low, high in (fit.midpoint_limits() for fit in fits)
     ]
     tops = [low <= 8.0 <= high for low, high in (fit.effect_limits(1.0) for fit in fits)]
-    assert 0.83 <= np.mean(held) <= 0.97
+    assert 0.83 <= np.mean(covered) <= 0.97
     assert 0.83 <= np.mean(tops) <= 0.97
 
 
-def test_where_wells_with_an_effect_vary_more_the_interval_allows_for_it() -> None:
+def test_intervals_are_wider_if_wells_with_an_effect_vary_more() -> None:
     equal, wider = [], []
     for seed in range(20):
-        calm = wells(TRUE, seed=seed)
-        stirred = {
+        equal_noise = wells(TRUE, seed=seed)
+        unequal_noise = {
             dose: [
                 (
                     name,
@@ -117,23 +117,23 @@ def test_where_wells_with_an_effect_vary_more_the_interval_allows_for_it() -> No
                 )
                 for name, value in of
             ]
-            for dose, of in calm.items()
+            for dose, of in equal_noise.items()
         }
-        equal.append(np.ptp(fitted(calm).effect_limits(1.0)))
-        wider.append(np.ptp(fitted(stirred).effect_limits(1.0)))
+        equal.append(np.ptp(fitted(equal_noise).effect_limits(1.0)))
+        wider.append(np.ptp(fitted(unequal_noise).effect_limits(1.0)))
     assert np.median(wider) > 2 * np.median(equal)
 
 
 def test_flat_wells_are_no_response_and_have_no_ic50() -> None:
     flat = Logistic(0.0, 0.0, 1.0, 1.0)
-    seen = [known(wells(flat, seed=seed), Effect.DETERIORATION) for seed in range(100)]
-    silent = [each for each in seen if each.verdict is Response.NO_RESPONSE]
-    assert len(silent) >= 93
+    result = [known(wells(flat, seed=seed), Effect.DETERIORATION) for seed in range(100)]
+    not_responding = [each for each in result if each.verdict is Response.NO_RESPONSE]
+    assert len(not_responding) >= 93
     assert all(
         each.curve is None and each.relative_ic50 is None and each.absolute_ic50 is None
-        for each in silent
+        for each in not_responding
     )
-    assert all(each.p_value is not None and each.p_value > 0.05 for each in silent)
+    assert all(each.p_value is not None and each.p_value > 0.05 for each in not_responding)
 
 
 def test_the_p_value_is_that_of_the_extra_sum_of_squares() -> None:
@@ -144,7 +144,7 @@ def test_the_p_value_is_that_of_the_extra_sum_of_squares() -> None:
     assert fit.p_flat == pytest.approx(f_distribution.sf(by_hand, 3, levels.wells - 4))
 
 
-def test_two_doses_are_too_few_and_three_with_the_untreated_are_enough() -> None:
+def test_two_doses_are_too_few_and_three_with_untreated_wells_are_enough() -> None:
     assert known(wells(TRUE, doses=DOSES[-2:])).verdict is Response.TOO_FEW_DOSES
     assert known(wells(TRUE, doses=DOSES[-5::2])).verdict is Response.RESPONDS
 
@@ -169,18 +169,18 @@ def test_no_more_wells_than_parameters_are_too_few() -> None:
         (0.001, Bound.BELOW_LOWEST, float(DOSES[0])),
     ],
 )
-def test_an_ic50_beyond_the_doses_tested_is_said_and_not_extrapolated(
+def test_an_ic50_beyond_the_doses_is_reported_and_not_extrapolated(
     midpoint: float, bound: Bound, amount: float
 ) -> None:
-    seen = known(
+    result = known(
         wells(Logistic(0.0, 1.0 if midpoint < 100 else 10.0, midpoint, 1.5), spread=0.002),
         Effect.DETERIORATION,
     )
-    assert seen.relative_ic50 is not None
-    assert seen.relative_ic50.bound is bound
-    assert seen.relative_ic50.amount == pytest.approx(amount, rel=0.1)
-    assert (seen.relative_ic50.low is None) == (bound is Bound.BELOW_LOWEST)
-    assert (seen.relative_ic50.high is None) == (bound is Bound.ABOVE_HIGHEST)
+    assert result.relative_ic50 is not None
+    assert result.relative_ic50.bound is bound
+    assert result.relative_ic50.amount == pytest.approx(amount, rel=0.1)
+    assert (result.relative_ic50.low is None) == (bound is Bound.BELOW_LOWEST)
+    assert (result.relative_ic50.high is None) == (bound is Bound.ABOVE_HIGHEST)
 
 
 def test_a_top_that_no_dose_is_near_has_no_upper_limit() -> None:
@@ -192,38 +192,38 @@ def test_a_top_that_no_dose_is_near_has_no_upper_limit() -> None:
 
 def test_the_absolute_ic50_is_where_the_effect_is_a_half() -> None:
     top = 0.8
-    seen = known(
+    result = known(
         wells(Logistic(0.0, top, 0.5, 1.5), spread=0.03), Effect.DETERIORATION
     ).absolute_ic50
-    assert seen is not None
+    assert result is not None
     truth = 0.5 * (0.5 / (top - 0.5)) ** (1 / 1.5)
-    assert seen.amount == pytest.approx(truth, rel=0.15)
-    assert seen.low is not None
-    assert seen.high is not None
-    assert seen.low < truth < seen.high
+    assert result.amount == pytest.approx(truth, rel=0.15)
+    assert result.low is not None
+    assert result.high is not None
+    assert result.low < truth < result.high
 
 
 def test_an_effect_that_never_reaches_a_half_has_its_absolute_ic50_above_the_highest_dose() -> None:
-    seen = known(wells(Logistic(0.0, 0.3, 0.5, 1.5), spread=0.02), Effect.DETERIORATION)
-    assert seen.absolute_ic50 is not None
-    assert seen.absolute_ic50.bound is Bound.ABOVE_HIGHEST
-    assert seen.relative_ic50 is not None
-    assert seen.relative_ic50.bound is Bound.WITHIN
+    result = known(wells(Logistic(0.0, 0.3, 0.5, 1.5), spread=0.02), Effect.DETERIORATION)
+    assert result.absolute_ic50 is not None
+    assert result.absolute_ic50.bound is Bound.ABOVE_HIGHEST
+    assert result.relative_ic50 is not None
+    assert result.relative_ic50.bound is Bound.WITHIN
 
 
 def test_a_departure_is_no_fraction_and_has_no_absolute_ic50() -> None:
-    seen = known(wells(TRUE))
-    assert seen.relative_ic50 is not None
-    assert seen.absolute_ic50 is None
+    result = known(wells(TRUE))
+    assert result.relative_ic50 is not None
+    assert result.absolute_ic50 is None
 
 
 @pytest.mark.parametrize("value", [0.0, 0.3, -7.25, 1e9])
 def test_equal_effects_are_no_response(value: float) -> None:
-    seen = known(
+    result = known(
         {dose: [(f"{dose}-{n}", value) for n in range(3)] for dose in (0.0, *DOSES.tolist())},
         Effect.DETERIORATION,
     )
-    assert (seen.verdict, seen.p_value) == (Response.NO_RESPONSE, 1.0)
+    assert (result.verdict, result.p_value) == (Response.NO_RESPONSE, 1.0)
 
 
 def test_wells_without_an_effect_take_no_part() -> None:
@@ -246,10 +246,10 @@ def test_no_wells_at_all_are_too_few_doses() -> None:
         "single_drug_activation",
     ],
 )
-def test_the_truth_of_a_published_scenario_lies_in_the_intervals(name: str) -> None:
+def test_intervals_contain_the_truth_of_published_scenarios(name: str) -> None:
     config = scenario_config(name)
     truth = config["hill_params"]
-    held = []
+    covered = []
     for seed in range(20):
         frame = generate_single_drug(config, np.random.default_rng(seed))
         fit = fit_logistic(
@@ -260,11 +260,11 @@ def test_the_truth_of_a_published_scenario_lies_in_the_intervals(name: str) -> N
         assert fit.p_flat < 1e-3
         assert fit.curve.midpoint == pytest.approx(truth["c50"], rel=0.6)
         low, high = fit.midpoint_limits()
-        held.append((low or 0) <= truth["c50"] <= (high or np.inf))
-    assert np.mean(held) >= 0.7
+        covered.append((low or 0) <= truth["c50"] <= (high or np.inf))
+    assert np.mean(covered) >= 0.7
 
 
-def test_curves_drawn_from_what_the_wells_leave_open_spread_as_the_interval_does() -> None:
+def test_random_curves_vary_like_the_interval() -> None:
     fit = fitted(wells(TRUE, seed=5))
     bottom, top, midpoint, hill = fit.draw(4000, np.random.default_rng(0))
     low, high = fit.midpoint_limits()
@@ -282,7 +282,7 @@ def test_curves_drawn_from_what_the_wells_leave_open_spread_as_the_interval_does
     [(4.0, 1.0), (1.0, 0.0), (2.0, 2**0.5 - 1), (0.5, 2**-0.5 - 1), (0.0, -1.0)],
     ids=["grows like untreated", "stands still", "grows half as fast", "shrinks", "gone"],
 )
-def test_the_gr_value_is_that_of_the_paper(readout: float, expected: float) -> None:
+def test_gr_values_equal_those_of_the_paper(readout: float, expected: float) -> None:
     assert gr_value(np.array([1.0]), np.array([readout]), 4.0) == pytest.approx([expected])
 
 
@@ -301,7 +301,7 @@ def test_without_growth_of_the_untreated_there_is_no_gr_value() -> None:
     [[1.0, 1.0, 1.0], [0.5, 2.5, 1.2], [2.0], []],
     ids=["none", "less than they differ", "one well", "no well"],
 )
-def test_growth_of_the_untreated_has_to_exceed_their_spread(now: list[float]) -> None:
+def test_growth_must_exceed_the_spread_between_untreated_wells(now: list[float]) -> None:
     with pytest.raises(ProfileError, match="expected growth"):
         untreated_growth(np.ones(len(now)), np.array(now))
 

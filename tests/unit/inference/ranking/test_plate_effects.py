@@ -8,19 +8,19 @@ from inference.ranking.plate_effects import PlateResults, fit_plate_effects, mom
 def results(
     score: list[list[float | None]], *, error: float = 0.5, untreated: int = 18
 ) -> PlateResults:
-    """Return one result for each number of a table, plates × treatments."""
-    there = [
+    """Return one result for each number of a table (plates × treatments)."""
+    present = [
         (plate, treatment, value)
         for plate, row in enumerate(score)
         for treatment, value in enumerate(row)
         if value is not None
     ]
     return PlateResults(
-        score=np.array([value for _, _, value in there]),
-        error=np.full(len(there), error),
-        wells=np.full(len(there), 3),
-        treatment=np.array([treatment for _, treatment, _ in there]),
-        plate=np.array([plate for plate, _, _ in there]),
+        score=np.array([value for _, _, value in present]),
+        error=np.full(len(present), error),
+        wells=np.full(len(present), 3),
+        treatment=np.array([treatment for _, treatment, _ in present]),
+        plate=np.array([plate for plate, _, _ in present]),
         untreated=np.full(len(score), untreated),
     )
 
@@ -34,11 +34,11 @@ def test_the_variance_between_studies_is_that_of_dersimonian_and_laird() -> None
     assert moment_variance(score, variance, np.ones((4, 1)), np.eye(4)) == pytest.approx(published)
 
 
-def test_results_closer_than_chance_have_no_variance_between_them() -> None:
+def test_results_closer_than_chance_have_variance_0() -> None:
     assert moment_variance(np.array([1.0, 1.01, 0.99]), np.ones(3), np.ones((3, 1)), np.eye(3)) == 0
 
 
-def test_a_plate_on_which_everything_reacts_more_is_levelled() -> None:
+def test_an_offset_between_plates_is_corrected() -> None:
     first = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
     effects = fit_plate_effects(results([first, [value + 2 for value in first]], error=0.2))
     assert effects.offset == pytest.approx([-1, 1], abs=0.06)
@@ -46,9 +46,7 @@ def test_a_plate_on_which_everything_reacts_more_is_levelled() -> None:
     assert effects.between_plates == pytest.approx(0)
 
 
-def test_a_plate_on_which_everything_goes_further_is_levelled_and_what_does_nothing_stays_at_nought() -> (
-    None
-):
+def test_a_gain_between_plates_is_corrected_without_changing_zero_effects() -> None:
     truth = np.array([0.0, 0.0, 0.1, 1.0, 3.0, 8.0, 20.0, 40.0])
     effects = fit_plate_effects(results([list(truth / 1.25), list(truth * 1.25)], error=0.3))
     assert effects.gain == pytest.approx([0.8, 1.25], rel=0.01)
@@ -59,7 +57,7 @@ def test_a_plate_on_which_everything_goes_further_is_levelled_and_what_does_noth
     assert (effects.heterogeneity_p > 0.9).all()
 
 
-def test_gains_are_those_of_the_plates_however_they_are_ordered() -> None:
+def test_gains_do_not_depend_on_the_order_of_plates() -> None:
     table = [[1.0, 4.0, 9.0, 0.2], [2.0, 7.5, 18.0, -0.1], [1.5, 6.0, 13.0, 0.0]]
     one, other = fit_plate_effects(results(table)), fit_plate_effects(results(table[::-1]))
     assert one.gain == pytest.approx(other.gain[::-1])
@@ -74,19 +72,19 @@ def test_plates_that_have_nothing_in_common_still_give_finite_scores(second: lis
     assert np.isfinite(effects.interval).all()
 
 
-def test_offsets_have_the_mean_nought_on_plates_with_different_treatments() -> None:
+def test_offsets_have_mean_0_on_plates_with_different_treatments() -> None:
     effects = fit_plate_effects(
         results([[0.3, 1.9, None, 4.0], [1.0, None, 2.0, 5.5], [None, 2.2, 1.1, 3.9]])
     )
     assert effects.offset.mean() == pytest.approx(0, abs=1e-9)
 
 
-def test_an_offset_that_one_noisy_treatment_tells_of_is_hardly_believed() -> None:
+def test_an_offset_from_one_noisy_treatment_is_shrunk() -> None:
     effects = fit_plate_effects(results([[1.0, 2.0, None], [1.6, None, 3.0]], error=1.0))
     assert abs(effects.offset[1] - effects.offset[0]) < 0.1
 
 
-def test_where_no_treatment_is_shared_scores_stay_as_they_are_and_the_untreated_wells_count_in_the_error() -> (
+def test_without_shared_treatments_scores_are_unchanged_and_errors_include_untreated_wells() -> (
     None
 ):
     few, many = (
@@ -101,23 +99,23 @@ def test_where_no_treatment_is_shared_scores_stay_as_they_are_and_the_untreated_
     assert (np.diag(few.covariance) > np.diag(many.covariance)).all()
 
 
-def test_one_plate_alone_stays_as_it_is() -> None:
+def test_the_results_of_one_plate_are_unchanged() -> None:
     effects = fit_plate_effects(results([[1.0, 2.0]], error=0.5))
     assert effects.score == pytest.approx([1, 2])
     assert effects.interval == pytest.approx(np.array([[0.178, 1.178], [1.822, 2.822]]), abs=1e-3)
 
 
-def test_one_treatment_that_went_wrong_on_one_plate_is_seen_and_does_not_move_the_others() -> None:
+def test_one_outlying_treatment_is_found_and_does_not_change_the_others() -> None:
     truth = [0.0, 0.2, 1.0, 2.0, 3.0, 4.0, 4.5, 5.0]
     wrong = [*truth[:-1], truth[-1] + 9]
-    right, spoilt = (
+    correct, with_outlier = (
         fit_plate_effects(results([truth, truth])),
         fit_plate_effects(results([truth, wrong])),
     )
-    assert spoilt.score[:-1] == pytest.approx(right.score[:-1], abs=0.05)
-    assert spoilt.heterogeneity_p[-1] < 1e-6
-    assert (spoilt.heterogeneity_p[:-1] > 0.5).all()
-    low, high = spoilt.interval
+    assert with_outlier.score[:-1] == pytest.approx(correct.score[:-1], abs=0.05)
+    assert with_outlier.heterogeneity_p[-1] < 1e-6
+    assert (with_outlier.heterogeneity_p[:-1] > 0.5).all()
+    low, high = with_outlier.interval
     assert high[-1] - low[-1] > 3 * (high[0] - low[0])
 
 
@@ -139,18 +137,18 @@ def test_wells_that_happen_to_be_equal_do_not_make_a_score_certain() -> None:
     assert effects.interval[1, 0] - effects.interval[0, 0] > 0.2
 
 
-def test_errors_that_are_all_nought_are_taken_to_be_those_of_untreated_wells() -> None:
+def test_errors_of_0_are_replaced_by_those_of_untreated_wells() -> None:
     effects = fit_plate_effects(results([[1.0, 2.0], [1.0, 2.0]], error=0.0))
     assert np.isfinite(effects.interval).all()
     assert (effects.interval[1] - effects.interval[0] > 0.5).all()
 
 
-def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
-    held = []
+def test_intervals_have_their_nominal_coverage() -> None:
+    covered = []
     for seed in range(60):
         rng = np.random.default_rng(seed)
         truth, offset = rng.uniform(0, 5, 12), rng.normal(0, 0.4, 3)
         table = truth + offset[:, None] + rng.normal(0, 0.3, (3, 12)) + rng.normal(0, 0.5, (3, 12))
         low, high = fit_plate_effects(results(table.tolist())).interval
-        held.append(((low <= truth) & (truth <= high)).mean())
-    assert 0.86 <= np.mean(held) <= 0.95
+        covered.append(((low <= truth) & (truth <= high)).mean())
+    assert 0.86 <= np.mean(covered) <= 0.95

@@ -14,7 +14,7 @@ from tests.known_plates import DOSING_DAY, READOUT_DAY, plate
 POSITIVES, CONTROLS = np.array([9.0, 10.0, 11.0]), np.array([-1.0, 0.0, 1.0])
 
 
-def test_z_prime_and_ssmd_are_those_of_their_papers() -> None:
+def test_z_prime_and_ssmd_follow_their_published_formulas() -> None:
     assert z_prime(POSITIVES, CONTROLS) == pytest.approx(1 - 3 * 2 / 10)
     assert ssmd(POSITIVES, CONTROLS) == pytest.approx(10 / np.sqrt(2))
 
@@ -23,7 +23,7 @@ def test_z_prime_and_ssmd_are_those_of_their_papers() -> None:
     ("positives", "controls"),
     [(np.array([5.0]), CONTROLS), (np.empty(0), CONTROLS), (POSITIVES, np.empty(0))],
 )
-def test_without_two_wells_of_each_there_is_neither(
+def test_fewer_than_two_wells_of_a_kind_give_no_z_prime_and_ssmd(
     positives: np.ndarray, controls: np.ndarray
 ) -> None:
     assert z_prime(positives, controls) is None
@@ -68,7 +68,7 @@ def changed(
     return replace(trajectories, features=features)
 
 
-def test_robust_z_prime_is_made_of_medians_and_one_odd_well_does_not_move_it() -> None:
+def test_robust_z_prime_uses_medians_and_ignores_an_outlier() -> None:
     assert robust_z_prime(POSITIVES, CONTROLS) == pytest.approx(1 - 3 * 2 * 1.4826 / 10)
     positives, controls = (
         np.array([9.0, 10.0, 11.0, 10.5, 500.0]),
@@ -86,7 +86,7 @@ def test_robust_z_prime_is_made_of_medians_and_one_odd_well_does_not_move_it() -
     assert robust_z_prime(np.ones(3), np.ones(3)) is None
 
 
-def test_untreated_wells_that_scatter_far_more_than_on_earlier_plates_fail_the_plate() -> None:
+def test_a_plate_fails_if_untreated_wells_vary_more_than_on_earlier_plates() -> None:
     whole = plate((), untreated=60, features=12, encoder_id="")
 
     def part(start: int) -> Trajectories:
@@ -105,7 +105,7 @@ def test_untreated_wells_that_scatter_far_more_than_on_earlier_plates_fail_the_p
     wide = changed(
         own, slice(None), READOUT_DAY, 4.0 * np.random.default_rng(0).normal(size=(20, 12))
     )
-    assert quality(wide).gate is Gate.PASSED  # nothing to hold it against
+    assert quality(wide).gate is Gate.PASSED  # there are no earlier plates
     assert quality(wide, *others).gate is Gate.FAILED
     assert (
         "times as much as on other plates; expected less than 2 times"
@@ -113,7 +113,7 @@ def test_untreated_wells_that_scatter_far_more_than_on_earlier_plates_fail_the_p
     )
 
 
-def test_untreated_wells_that_were_unlike_the_others_before_dosing_fail_the_plate() -> None:
+def test_a_plate_fails_if_untreated_wells_differed_before_dosing() -> None:
     result = quality(
         changed(plate((0.0,) * 8, features=12, encoder_id=""), slice(0, 18), DOSING_DAY, 4.0)
     )
@@ -121,7 +121,7 @@ def test_untreated_wells_that_were_unlike_the_others_before_dosing_fail_the_plat
     assert "before dosing, untreated wells differed from all others by" in result.reasons[0]
 
 
-def test_one_block_of_untreated_wells_fails_only_where_their_place_matters() -> None:
+def test_one_block_of_untreated_wells_fails_only_with_a_position_effect() -> None:
     block = plate((0.0, 1.0), untreated=20, features=12, encoder_id="")
     calm = quality(block)
     assert calm.untreated_in_one_block
@@ -140,7 +140,7 @@ def test_one_block_of_untreated_wells_fails_only_where_their_place_matters() -> 
     assert "are in one block and differ by column" in steep.reasons[0]
 
 
-def test_a_tissue_that_resists_the_single_dose_fails_no_plate() -> None:
+def test_a_resistant_tissue_does_not_fail_the_plate() -> None:
     trajectories = plate((0.0, 1.0), replicates=6)
     resistant = replace(
         trajectories,

@@ -19,7 +19,7 @@ def rng() -> np.random.Generator:
 
 
 def plain_p(treated: np.ndarray, untreated: np.ndarray, along: np.ndarray) -> tuple[float, float]:
-    """Count, one assignment after the other, how often the means lie as far apart, and as far forward."""
+    """Return both p-values by enumeration of all assignments."""
     pooled, n = np.concatenate([treated, untreated]), len(treated)
 
     def gap(chosen: tuple[int, ...]) -> np.ndarray:
@@ -33,7 +33,7 @@ def plain_p(treated: np.ndarray, untreated: np.ndarray, along: np.ndarray) -> tu
 
 
 @pytest.mark.parametrize(("treated", "untreated"), [(1, 6), (2, 5), (3, 8)])
-def test_few_assignments_are_all_counted(treated: int, untreated: int) -> None:
+def test_few_assignments_are_all_used(treated: int, untreated: int) -> None:
     drawn = rng().normal(size=(treated + untreated, 2))
     drawn[:treated] += 0.8
     assert permutation_p_values(drawn[:treated], drawn[treated:], FORWARD, rng()) == pytest.approx(
@@ -67,7 +67,7 @@ def test_many_assignments_are_sampled_and_p_is_never_zero() -> None:
 
 
 @pytest.mark.parametrize(("treated", "untreated"), [(3, 18), (8, 30)])
-def test_equal_wells_tell_nothing(treated: int, untreated: int) -> None:
+def test_equal_wells_have_p_value_1(treated: int, untreated: int) -> None:
     assert permutation_p_values(
         np.full((treated, 2), 0.1), np.full((untreated, 2), 0.1), FORWARD, rng()
     ) == (
@@ -76,7 +76,7 @@ def test_equal_wells_tell_nothing(treated: int, untreated: int) -> None:
     )
 
 
-def test_a_departure_backward_is_far_and_not_forward() -> None:
+def test_a_backward_departure_is_significant_but_not_forward() -> None:
     untreated = rng().normal(size=(12, 2))
     far, forward = permutation_p_values(untreated[:3] - 20 * FORWARD, untreated, FORWARD, rng())
     assert far == pytest.approx(1 / 455)
@@ -88,7 +88,7 @@ def test_a_small_shift_that_all_replicates_share_is_seen() -> None:
     found = []
     for _ in range(50):
         drawn = random.normal(size=(24, 8))
-        drawn[:6, 0] += 3.0  # the mean length of these wells is hardly more than of others
+        drawn[:6, 0] += 3.0  # their mean length is hardly larger than that of other wells
         found.append(permutation_p_values(drawn[:6], drawn[6:], np.eye(8)[0], random)[0] <= 0.05)
     assert np.mean(found) > 0.9
 
@@ -108,7 +108,7 @@ def test_p_values_are_uniform_where_nothing_differs() -> None:
         assert each.mean() == pytest.approx(0.5, abs=0.04)
 
 
-def test_conformal_p_counts_controls_as_far_out_and_the_well_itself() -> None:
+def test_conformal_p_counts_larger_controls_and_the_well_itself() -> None:
     controls = np.array([-1.0, 0.0, 1.0, 2.0])
     np.testing.assert_allclose(
         conformal_p_values(np.array([3.0, 1.0, 0.5, -5.0]), controls), [1 / 5, 3 / 5, 3 / 5, 1.0]

@@ -67,7 +67,7 @@ def left_out(table: SpecimenTable) -> dict[str, str]:
     return {each.plate: each.left_out for each in table.plates if each.left_out is not None}
 
 
-def test_two_plates_give_one_ranking_that_shows_what_each_says() -> None:
+def test_two_plates_give_one_ranking_with_the_result_of_each_plate() -> None:
     table = rank_specimen(
         [plate("B", *scores(0, 2, 4, 6, shift=1)), plate("A", *scores(0, 2, 4, 6))], seed=1
     )
@@ -83,7 +83,7 @@ def test_two_plates_give_one_ranking_that_shows_what_each_says() -> None:
     assert (best.rank_low, best.rank_high) == (1, 1)
 
 
-def test_the_offset_of_a_plate_is_named() -> None:
+def test_the_offset_of_a_plate_is_reported() -> None:
     first, second = rank_specimen(
         [plate("A", *scores(0, 1, 2, 3, 4, 5)), plate("B", *scores(0, 1, 2, 3, 4, 5, shift=2))],
         seed=1,
@@ -102,7 +102,7 @@ def test_the_same_seed_and_plates_in_any_order_give_the_same_ranking() -> None:
     assert rank_specimen(plates, seed=5) == rank_specimen(plates[::-1], seed=5)
 
 
-def test_scores_that_cannot_be_told_apart_have_rank_intervals_that_overlap() -> None:
+def test_indistinguishable_scores_have_overlapping_rank_intervals() -> None:
     table = rank_specimen([plate("A", *scores(3, 3.1, 9)), plate("B", *scores(3.1, 3, 9))], seed=1)
     assert [(each.rank_low, each.rank_high) for each in table.treatments] == [
         (1, 1),
@@ -127,9 +127,7 @@ def test_treatments_of_one_plate_are_ranked_and_marked() -> None:
     assert any("1 of 4 treatments are on one plate only" in note for note in table.notes)
 
 
-def test_plates_that_share_no_treatment_are_said_to_be_linked_by_their_untreated_wells_alone() -> (
-    None
-):
+def test_plates_without_shared_treatments_are_noted() -> None:
     table = rank_specimen(
         [plate("A", row("a:1 uM", 1.0), row("b:1 uM", 3.0)), plate("B", row("c:1 uM", 2.0))], seed=1
     )
@@ -162,7 +160,7 @@ def test_growth_on_every_plate_is_growth() -> None:
     )
 
 
-def test_plates_so_far_apart_that_the_score_may_be_nought_claim_nothing() -> None:
+def test_plates_that_disagree_about_the_sign_give_no_evidence() -> None:
     table = rank_specimen(
         [plate("A", *scores(12, 2, 2, 3, 1, 0)), plate("B", *scores(0, 2, 2, 3, 1, 0))], seed=1
     )
@@ -175,7 +173,7 @@ def test_plates_so_far_apart_that_the_score_may_be_nought_claim_nothing() -> Non
     assert (torn.agreement, torn.verdict) == (Agreement.DISAGREE, Verdict.NO_EVIDENCE)
 
 
-def test_wells_too_few_on_each_plate_can_suffice_together() -> None:
+def test_plates_with_too_few_wells_can_be_significant_together() -> None:
     rows = [
         row(
             f"drug-{number}:1 uM",
@@ -193,7 +191,7 @@ def test_wells_too_few_on_each_plate_can_suffice_together() -> None:
     assert {each.verdict for each in together.treatments} == {Verdict.EFFECTIVE}
 
 
-def test_one_plate_is_its_own_ranking_and_says_so() -> None:
+def test_the_ranking_of_one_plate_is_unchanged_and_noted() -> None:
     table = rank_specimen([plate("A", *scores(0, 2, 4))], seed=1)
     best = table.treatments[0]
     assert (best.score, best.score_low, best.score_high) == (
@@ -226,9 +224,7 @@ def test_a_plate_without_treatments_is_left_out() -> None:
         ({"representation": "measures"}, "its representation is measures; expected embedding"),
     ],
 )
-def test_plates_ranked_otherwise_than_most_are_never_compared(
-    changes: dict[str, str], words: str
-) -> None:
+def test_plates_ranked_by_another_method_are_excluded(changes: dict[str, str], words: str) -> None:
     other = plate("A", *scores(9, 9), **changes)
     table = rank_specimen([other, plate("B", *scores(0, 4)), plate("C", *scores(0, 4))], seed=1)
     assert left_out(table) == {
@@ -236,14 +232,14 @@ def test_plates_ranked_otherwise_than_most_are_never_compared(
     }
 
 
-def test_of_as_many_plates_of_two_encoders_the_newest_counts() -> None:
+def test_with_equally_many_plates_of_two_encoders_the_newest_decides() -> None:
     newer = plate("A", *scores(0, 4), encoder_id="f" * 64, created_at=NOW.replace(year=2027))
     table = rank_specimen([newer, plate("B", *scores(0, 4))], seed=1)
     assert table.encoder_id == "f" * 64
     assert set(left_out(table)) == {"B"}
 
 
-def test_a_plate_that_cannot_be_used_does_not_decide_which_encoder_counts() -> None:
+def test_an_excluded_plate_does_not_determine_the_encoder() -> None:
     broken = [
         failed("A", *scores(1)).model_copy(update={"encoder_id": "f" * 64}),
         plate("B", encoder_id="f" * 64),
@@ -253,13 +249,13 @@ def test_a_plate_that_cannot_be_used_does_not_decide_which_encoder_counts() -> N
     assert set(left_out(table)) == {"A", "B"}
 
 
-def test_a_specimen_without_a_plate_that_can_be_used_has_no_treatments_and_says_so() -> None:
+def test_a_specimen_without_usable_plates_has_no_treatments_and_a_note() -> None:
     table = rank_specimen([failed("A", *scores(1, 2)), plate("B")], seed=1)
     assert table.treatments == ()
     assert "No plate could be used: there is no ranking of this specimen." in table.notes
 
 
-def test_different_readout_days_are_said() -> None:
+def test_different_readout_days_are_noted() -> None:
     assert any(
         "days: 10, 12" in note
         for note in rank_specimen(
@@ -283,7 +279,7 @@ def test_p_values_are_combined_as_published() -> None:
     assert 0 < combine_p_values(np.array([1.0, 1e-4]), np.array([3, 3])) < 0.6
 
 
-def test_combined_p_values_of_nothing_are_uniform() -> None:
+def test_combined_p_values_without_effect_are_uniform() -> None:
     rng = np.random.default_rng(1)
     made = np.array(
         [combine_p_values(rng.uniform(size=3), np.array([3, 2, 6])) for _ in range(4000)]

@@ -15,15 +15,15 @@ NOISE = 0.6
 
 
 def residuals(
-    seed: int, *pushes: np.ndarray, untreated: int = 18, replicates: int = 3
+    seed: int, *shifts: np.ndarray, untreated: int = 18, replicates: int = 3
 ) -> Residuals:
-    """Return wells that develop by 3 along the first of six directions, and treatments that push their replicates on."""
+    """Return wells that develop by 3 along the first of six directions, and shifted replicates."""
     rng = np.random.default_rng(seed)
-    wells = untreated + replicates * len(pushes)
+    wells = untreated + replicates * len(shifts)
     past = rng.normal(size=(wells, 6))
     after = 0.8 * past + NOISE * rng.normal(size=(wells, 6)) + 3.0 * FORWARD
-    for number, push in enumerate(pushes):
-        after[untreated + replicates * number :][:replicates] += push
+    for number, shift in enumerate(shifts):
+        after[untreated + replicates * number :][:replicates] += shift
     return Residuals(ReducedPlate(past, after[:, None], (), ()), np.arange(wells) < untreated)
 
 
@@ -31,16 +31,16 @@ def wells_of(number: int, replicates: int = 3) -> np.ndarray:
     return np.arange(18 + replicates * number, 18 + replicates * (number + 1))
 
 
-def directions(push: np.ndarray) -> list[Direction]:
+def directions(shift: np.ndarray) -> list[Direction]:
     return [
         compare_with_untreated(
-            residuals(seed, push), wells_of(0), np.random.default_rng(seed)
+            residuals(seed, shift), wells_of(0), np.random.default_rng(seed)
         ).direction
         for seed in range(20)
     ]
 
 
-def test_p_values_are_exact_where_treatments_do_nothing_though_they_share_their_controls() -> None:
+def test_p_values_are_exact_without_effect_although_controls_are_shared() -> None:
     p_values = []
     for seed in range(40):
         nothing = residuals(seed, *[np.zeros(6)] * 8)
@@ -53,7 +53,7 @@ def test_p_values_are_exact_where_treatments_do_nothing_though_they_share_their_
     assert np.mean(p_values) == pytest.approx(0.5, abs=0.05)
 
 
-def test_the_p_value_of_one_treatment_does_not_depend_on_what_others_do() -> None:
+def test_the_p_value_of_a_treatment_does_not_depend_on_other_treatments() -> None:
     calm, beside_a_kill = residuals(1, ACROSS, np.zeros(6)), residuals(1, ACROSS, 9.0 * FORWARD)
     p_values = [
         compare_with_untreated(each, wells_of(0), np.random.default_rng(0)).p_value
@@ -62,19 +62,19 @@ def test_the_p_value_of_one_treatment_does_not_depend_on_what_others_do() -> Non
     assert p_values[0] == p_values[1]
 
 
-def test_a_departure_further_along_the_way_of_untreated_tissue_is_growth() -> None:
+def test_a_departure_along_the_untreated_development_is_growth() -> None:
     assert directions(4.0 * FORWARD).count(Direction.GROWTH) >= 18
 
 
 @pytest.mark.parametrize(
-    "push",
+    "shift",
     [4.0 * FORWARD + 4.0 * ACROSS, 4.0 * ACROSS, -3.0 * FORWARD, -2.0 * FORWARD + 2.0 * ACROSS],
 )
-def test_the_same_with_a_change_across_it_or_a_way_back_is_not_growth(push: np.ndarray) -> None:
-    assert Direction.GROWTH not in directions(push)
+def test_a_departure_across_or_against_the_development_is_not_growth(shift: np.ndarray) -> None:
+    assert Direction.GROWTH not in directions(shift)
 
 
-def test_what_goes_forward_and_across_is_undecided_and_arrest_is_deterioration() -> None:
+def test_forward_and_across_is_undecided_and_arrest_is_deterioration() -> None:
     assert set(directions(3.0 * FORWARD + 3.0 * ACROSS)) <= {
         Direction.UNDECIDED,
         Direction.DETERIORATION,
@@ -83,7 +83,7 @@ def test_what_goes_forward_and_across_is_undecided_and_arrest_is_deterioration()
     assert set(directions(-3.0 * FORWARD)) == {Direction.DETERIORATION}
 
 
-def test_an_effect_has_the_size_of_the_push_in_untreated_spreads() -> None:
+def test_the_effect_size_is_the_shift_in_untreated_standard_deviations() -> None:
     sizes = [
         compare_with_untreated(
             residuals(seed, 3.0 * ACROSS), wells_of(0), np.random.default_rng(0)
@@ -100,7 +100,7 @@ def test_an_effect_has_the_size_of_the_push_in_untreated_spreads() -> None:
 
 
 @pytest.mark.parametrize("distance", [0.0, 1.0, 4.0])
-def test_the_interval_of_an_effect_covers_it_where_the_noise_is_known(distance: float) -> None:
+def test_the_effect_interval_has_nominal_coverage_with_known_noise(distance: float) -> None:
     rng, unit = np.random.default_rng(2), 1 / 3 + 1 / 18
     intervals = np.array(
         [
@@ -113,7 +113,7 @@ def test_the_interval_of_an_effect_covers_it_where_the_noise_is_known(distance: 
     assert covers <= 0.94 or distance == 0
 
 
-def test_an_effect_stands_within_its_interval() -> None:
+def test_the_effect_is_within_its_interval() -> None:
     for seed in range(20):
         test = compare_with_untreated(
             residuals(seed, 2.0 * ACROSS), wells_of(0), np.random.default_rng(0)
@@ -121,13 +121,13 @@ def test_an_effect_stands_within_its_interval() -> None:
         assert test.effect_low <= test.effect_size <= test.effect_high
 
 
-def test_treatments_that_push_the_same_way_are_alike_and_opposite_ones_are_not() -> None:
+def test_the_cosine_of_equal_directions_is_1_and_of_opposite_ones_minus_1() -> None:
     three = residuals(3, 9.0 * ACROSS, 6.0 * ACROSS, -9.0 * ACROSS)
     assert residual_cosine(three, wells_of(0), wells_of(1)) == pytest.approx(1, abs=0.1)
     assert residual_cosine(three, wells_of(0), wells_of(2)) == pytest.approx(-1, abs=0.1)
 
 
-def test_wells_that_are_all_equal_have_no_effect_and_no_likeness() -> None:
+def test_equal_wells_have_no_effect_and_no_cosine() -> None:
     past = np.random.default_rng(4).normal(size=(24, 6))
     same = Residuals(ReducedPlate(past, np.zeros((24, 1, 6)), (), ()), np.arange(24) < 18)
     test = compare_with_untreated(same, wells_of(0), np.random.default_rng(0))

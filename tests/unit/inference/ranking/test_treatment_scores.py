@@ -24,18 +24,18 @@ def test_the_robust_mean_of_wells_that_agree_is_their_mean() -> None:
     assert robust_mean(wells, 1.0) == pytest.approx(wells.mean())
 
 
-def test_one_odd_well_moves_the_robust_mean_no_further_than_a_well_two_spreads_away() -> None:
+def test_an_outlier_moves_the_robust_mean_like_a_well_at_two_standard_deviations() -> None:
     for odd in (10.0, 1000.0):
         mean = robust_mean(np.array([0.0, 0.1, -0.1, 0.2, odd]), 1.0)
         pulls = [
             np.clip(well - mean, -HUBER_LIMIT, HUBER_LIMIT) for well in (0.0, 0.1, -0.1, 0.2, odd)
         ]
-        assert sum(pulls) == pytest.approx(0, abs=1e-3)  # what defines Huber's mean
+        assert sum(pulls) == pytest.approx(0, abs=1e-3)  # the definition of Huber's mean
         assert mean < 1.0
 
 
 def limma(variances: np.ndarray, freedom: float) -> float:
-    """Return the prior degrees of freedom as in Smyth 2004, for variances about a known common one."""
+    """Return the prior degrees of freedom of Smyth 2004 for a known common variance."""
     e = np.log(variances) - polygamma(0, freedom / 2) + np.log(freedom / 2)
     scatter = ((e - e.mean()) ** 2).sum() / (len(e) - 1) - polygamma(1, freedom / 2)
     if scatter <= polygamma(1, MAX_DEGREES_OF_FREEDOM / 2):
@@ -55,9 +55,7 @@ def test_without_effect_variances_are_moderated_as_limma_does(seed: int) -> None
     by_treatment = []
     for spread in spreads:
         wells = spread * random.normal(size=5)
-        by_treatment.append(
-            wells - wells.mean() - 1.0
-        )  # no departure outward: the trend has nothing to rest on
+        by_treatment.append(wells - wells.mean() - 1.0)  # without a departure, the trend is flat
     own = np.array([wells.var(ddof=1) for wells in by_treatment])
     prior = limma(own, 4)
     variance, freedom = moderated_variance(by_treatment)
@@ -96,7 +94,7 @@ def test_intervals_of_scores_and_ranks_cover_the_truth(gap: float, replicates: i
     assert np.mean(in_rank) >= 0.85
 
 
-def test_treatments_that_do_all_the_same_are_hardly_told_apart() -> None:
+def test_equal_treatments_have_wide_rank_intervals() -> None:
     random = rng()
     scores = [
         score_treatments([random.normal(size=3) for _ in range(12)], 18, random) for _ in range(50)
@@ -113,7 +111,7 @@ def test_single_wells_have_intervals_from_the_untreated_spread_alone() -> None:
     np.testing.assert_array_equal(scores.rank, [3, 2, 1])
 
 
-def test_ties_share_the_better_place_and_the_same_interval() -> None:
+def test_equal_scores_share_the_better_rank_and_the_interval() -> None:
     scores = score_treatments(
         [np.array([1.0, 2.0]), np.array([2.0, 1.0]), np.array([9.0, 9.5]), np.array([-1.0, 0.0])],
         18,
@@ -127,7 +125,7 @@ def test_ties_share_the_better_place_and_the_same_interval() -> None:
     )
 
 
-def test_chances_to_be_best_add_up_and_are_those_of_the_distance() -> None:
+def test_probabilities_of_the_strongest_effect_add_up_to_1() -> None:
     close, far = (
         score_treatments(
             [np.array([0.0, 0.5, 1.0]), gap + np.array([0.0, 0.5, 1.0])], 18, rng()
