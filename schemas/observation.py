@@ -4,9 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-import numpy as np
-import numpy.typing as npt
-
+from schemas.arrays import Float32Array
 from schemas.quality import Quality
 from schemas.well_image import FileVersion, VisitKey
 
@@ -39,7 +37,7 @@ class Observation:
     quality: Quality
     encoder_id: str
     """Digest of the encoder bundle."""
-    embedding: npt.NDArray[np.float32]  # (dimension,)
+    embedding: Float32Array  # (dimension,)
     measures: dict[str, float] = field(default_factory=dict)
     """Value of each measure by its name with unit; empty if the tissue was not measured."""
 

@@ -107,9 +107,9 @@ class TreatmentRank(FrozenModel):
     deviations, corrected for noise; the p-value tests this distance.
     """
     effect_low: float = 0.0
-    """Lower end of the 90 % interval of the uncorrected distance."""
+    """Lower end of the 90 % interval of the effect size."""
     effect_high: float = 0.0
-    """Upper end of the 90 % interval of the uncorrected distance."""
+    """Upper end of the 90 % interval of the effect size."""
     chance_best: float = 0.0
     """Probability that this treatment has the strongest effect of the plate."""
     direction: Direction | None = None

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-import numpy as np
-import numpy.typing as npt
+from schemas.arrays import BoolArray, Float32Array
 
 
 class Unsure(StrEnum):
@@ -26,11 +25,11 @@ class Unsure(StrEnum):
 class Segmentation:
     """The tissue, debris and background of one plane; an empty well has an empty body."""
 
-    body: npt.NDArray[np.bool_]
+    body: BoolArray
     """(H, W): pixels of the tissue, all its pieces."""
-    debris: npt.NDArray[np.bool_]
+    debris: BoolArray
     """(H, W): pixels of loose material outside the body."""
-    background: npt.NDArray[np.float32]
+    background: Float32Array
     """(h, w) with h ≤ H and w ≤ W: intensity without tissue, in the unit of the plane. It must be
     enlarged to (H, W) for use.
     """

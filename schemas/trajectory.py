@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from schemas.arrays import BoolArray, Float64Array
 from schemas.plate_map import Group
 
 Representation = Literal["embedding", "measures", "both"]
@@ -27,7 +27,7 @@ class Trajectories:
     treatments: tuple[str, ...]
     """N canonical treatment texts; "" for an untreated well without vehicle."""
     days: tuple[int, ...]  # T ascending culture days
-    features: npt.NDArray[np.float64]  # (N, T, D)
+    features: Float64Array  # (N, T, D)
     feature_names: tuple[str, ...]  # D
     embedding_dimension: int = 0
     """Number of features, from the first, that are an embedding."""
@@ -43,16 +43,16 @@ class Trajectories:
             return "measures"
         return "both" if self.embedding_dimension < len(self.feature_names) else "embedding"
 
-    def has(self, day: int) -> npt.NDArray[np.bool_]:
+    def has(self, day: int) -> BoolArray:
         """Return (N,): True for wells with an image of a culture day."""
         if day not in self.days:
             return np.zeros(len(self.wells), dtype=bool)
         return np.asarray(np.isfinite(self.on(day)).any(axis=1), dtype=np.bool_)
 
-    def on(self, day: int) -> npt.NDArray[np.float64]:
+    def on(self, day: int) -> Float64Array:
         """Return (N, D): the features of one culture day, NaN where missing."""
         return self.features[:, self.days.index(day)]
 
-    def untreated(self) -> npt.NDArray[np.bool_]:
+    def untreated(self) -> BoolArray:
         """Return (N,): True for untreated wells."""
         return np.array([group is Group.UNTREATED for group in self.groups], dtype=bool)

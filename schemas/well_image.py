@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
-import numpy.typing as npt
 
+from schemas.arrays import Uint16Array
 from schemas.quality import Flag
 
 
@@ -45,7 +45,7 @@ class WellImage:
     taken_at: datetime | None
     """Time in the file name, else in the TIFF; None if neither contains it."""
     files: tuple[FileVersion, ...]
-    planes: npt.NDArray[np.uint16]
+    planes: Uint16Array
     """(planes, H, W), scaled so that white is 65535 for every bit depth."""
     um_per_px: float | None
     complete: bool

@@ -45,7 +45,7 @@ the accuracy.
 class ReducedPlate:
     """Positions of n wells in K principal directions, before dosing and on each later day.
 
-    The origin is the median well before dosing.
+    Positions after dosing include the change of the median well since dosing.
     """
 
     past: Float64Array
