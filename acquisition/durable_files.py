@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and stay after a power cut."""
+"""Write files and folders so that they are complete or absent after a power cut."""
 
 import contextlib
 import os
@@ -8,27 +8,27 @@ from schemas.errors import OutputError
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Write beside, sync and rename into place; folders that are missing are made.
+    """Write the content of a file to a temporary file, sync it to disk and rename it to ``path``.
+
+    Missing folders are created.
 
     Raises
     ------
     OutputError
-        If the disk is full or the folder not writable; nothing is left behind then.
+        If the disk is full or the folder is not writable. No temporary file is left then.
     """
-    aside = path.with_name(f".{path.name}.part")
+    temporary = path.with_name(f".{path.name}.part")
     try:
         make_folder(path.parent)
-        with aside.open("wb") as file:
+        with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(path)
+        temporary.replace(path)
         sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
-            aside.unlink(
-                missing_ok=True
-            )  # a half-written file would only hold space on a full disk
+            temporary.unlink(missing_ok=True)  # it would take space on a full disk
         raise OutputError(
             path,
             f"cannot be written ({error.strerror}); expected a writable folder with free space",
@@ -36,7 +36,7 @@ def write_durably(path: Path, content: bytes) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, so that each is still there after a power cut."""
+    """Create a folder and its parent folders, each synced to disk, unless they exist."""
     if not folder.is_dir():
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
@@ -44,7 +44,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk."""
+    """Sync the file names of a folder to disk."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""What the daemon needs from a source of well images, a source from the daemon, and a day's imaging from a microscope."""
+"""Ports of acquisition: a source of well images, the files it may skip, and a microscope."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,68 +16,80 @@ Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 
 class Source(Protocol):
-    """Where well images come from. Called from the service's one loop only."""
+    """A source of well images, with their plate maps and assays.
+
+    All methods are called from one thread, the main loop of the service.
+    """
 
     def next(self, timeout_s: float) -> WellImage | Rejected | None:
-        """Return the next image that is ready or refused, or None when none became ready in ``timeout_s``.
+        """Return the next well image or refusal; None if none is ready within ``timeout_s``.
 
-        Each is handed out once until :meth:`done` is called or the source is opened anew.
+        Each result is returned once. If the process ends before :meth:`done` is called for it, a
+        new source returns it again.
 
         Raises
         ------
         SourceGoneError
-            While the place the images come from cannot be read; the next call tries again.
+            While the images cannot be read, for example because a share is not mounted. The next
+            call tries again.
         """
         ...
 
     def done(self, item: WellImage | Rejected) -> None:
-        """Take note that the outcome of these file versions is committed: they are never handed out again."""
+        """Record that the outcome of a well image or refusal is committed to the store."""
         ...
 
     def plate_maps(self) -> dict[str, PlateMap]:
-        """Return the valid plate maps known now, by plate id."""
+        """Return the valid plate maps that are known now, by plate id."""
         ...
 
     def assays(self) -> dict[str, Assay]:
-        """Return the valid assays known now, by plate id."""
+        """Return the valid assays that are known now, by plate id."""
         ...
 
     def status(self, now: datetime) -> SourceStatus:
-        """Return what waits, what is held and whether the source can be read."""
+        """Return the waiting images, pending plates, invalid assays and problem of the source."""
         ...
 
     def close(self) -> None:
-        """Release threads and handles. Safe to call twice."""
+        """Release threads and file handles. Safe to call twice."""
         ...
 
 
 class EndedFiles(Protocol):
-    """Which versions of files ended already; kept by the store, asked by the source when it starts."""
+    """The recorded outcomes of file versions; a source reads them once, when it is opened."""
 
     def ended_files(self) -> Iterable[FileVersion]:
-        """Return every version of a file that has an outcome."""
+        """Return every file version that has an outcome."""
         ...
 
 
 @dataclass(frozen=True)
 class FrameFormat:
-    """What every frame of the camera is like."""
+    """Size, bit depth and scale that all frames of a camera have in common."""
 
     width_px: int
     height_px: int
-    bits: int  # that the camera counts in
+    bits: int  # of a pixel: 8 to 16
     um_per_px: float
-    to_stage: tuple[float, float, float, float] | None = (
-        None  # stage µm of a pixel to the right, (x, y), and of one down; None: y grows upwards
-    )
+    to_stage: tuple[float, float, float, float] | None = None
+    """Stage distance in µm of one pixel to the right (x, y) and one pixel down (x, y).
+
+    None: the axes of stage and image are parallel, and y of the stage points up in the image.
+    """
 
     @property
     def frame_bytes(self) -> int:
-        """Size of the pixels of one plane."""
-        return self.width_px * self.height_px * (1 if self.bits <= 8 else 2)  # noqa: PLR2004 - bits of a byte
+        """Number of bytes of the pixels of one frame."""
+        bytes_per_px = 1 if self.bits <= 8 else 2  # noqa: PLR2004 - bits of a byte
+        return self.width_px * self.height_px * bytes_per_px
 
     def stage_um(self, right: float, down: float) -> tuple[float, float]:
-        """Return how far the stage goes, in x and y, to see what lies so far right and down of the middle, in widths and heights of the field."""
+        """Return the stage movement (x, y) in µm that brings a place in the image to its centre.
+
+        ``right`` and ``down`` are the distances of the place from the centre of the image, in
+        widths and heights of the image.
+        """
         x_right, y_right, x_down, y_down = self.to_stage or (
             self.um_per_px,
             0.0,
@@ -90,9 +102,9 @@ class FrameFormat:
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One plane as the camera gave it, and where the stage stood."""
+    """One plane as read from the camera, with the stage position and the exposure time."""
 
-    pixels: Pixels  # (H, W)
+    pixels: Pixels  # (H, W) uint8 or uint16
     x_um: float
     y_um: float
     z_um: float
@@ -101,40 +113,45 @@ class Frame:
 
 
 class Microscope(Protocol):
-    """A stage, a lamp and a camera. Called from one thread only, but for :meth:`lamp_off`."""
+    """A microscope with a stage, a lamp and a camera.
+
+    All methods are called from one thread, except :meth:`lamp_off`.
+    """
 
     @property
     def format(self) -> FrameFormat:
-        """What every frame is like."""
+        """Size, bit depth and scale of the frames."""
         ...
 
     @property
     def has_autofocus(self) -> bool:
-        """Whether :meth:`autofocus` can work at all."""
+        """True if the microscope has a hardware autofocus for :meth:`autofocus`."""
         ...
 
     def move_to(self, x_um: float, y_um: float) -> None:
-        """Move the stage and return when it stands there.
+        """Move the stage to a position in µm and return when the position is reached.
 
         Raises
         ------
         MicroscopeError
-            If a device failed, was too slow, or the stage does not stand where it was sent.
+            If a device failed or was too slow, or the stage reports another position.
         """
         ...
 
     def autofocus(self, near_z_um: float) -> float:
-        """Let the hardware find focus, starting from ``near_z_um``; return where.
+        """Run the hardware autofocus from a height in µm and return the height of the focus in µm.
 
         Raises
         ------
         MicroscopeError
-            If it does not find it.
+            If no focus was found.
         """
         ...
 
     def stack(self, z_um: Sequence[float]) -> list[Frame]:
-        """Return one frame at each of these heights, in this order; the lamp is on only meanwhile.
+        """Return one frame for each height in µm, in the given order.
+
+        The lamp is on during exposures only.
 
         Raises
         ------
@@ -144,7 +161,9 @@ class Microscope(Protocol):
         ...
 
     def lamp_off(self) -> None:
-        """Switch the lamp off, whatever else hangs. Safe from any thread and as often as one likes.
+        """Switch the lamp off.
+
+        May be called from any thread and any number of times, also while another method hangs.
 
         Raises
         ------
@@ -154,5 +173,5 @@ class Microscope(Protocol):
         ...
 
     def close(self) -> None:
-        """Switch the lamp off and let go of the devices. Safe to call twice."""
+        """Switch the lamp off and release the devices. Safe to call twice."""
         ...
