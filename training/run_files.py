@@ -29,7 +29,7 @@ CONFIG, CHECKPOINT, CURVE, TENSORBOARD, BUNDLE = (
     "bundle",
 )
 CURVE_COLUMNS = ("step", "loss", "rate", "rank", "spread")
-FREE_TO_CHANGE = {
+MAY_CHANGE_ON_RESUME = {
     "data.cache",
     "data.jobs",
     "run.steps",
@@ -77,17 +77,17 @@ class RunFolder:
         except OSError as error:
             raise ConfigError(
                 self.path,
-                f"cannot be made: {error.strerror}; expected a folder that may be written",
+                f"cannot be created: {error.strerror}; expected a writable folder",
             ) from error
         if self.checkpoint.exists():
             saved = self.read_checkpoint()
-            _check_same(self.checkpoint, saved["config"], config)
-            self._cut_curve(saved["global_step"])
+            _check_same_training(self.checkpoint, saved["config"], config)
+            self._drop_curve_from(saved["global_step"])
             return int(saved["global_step"])
         (self.path / CURVE).unlink(missing_ok=True)
-        written = self.path / f"{CONFIG}.part"
-        written.write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        written.replace(self.path / CONFIG)
+        aside = self.path / f"{CONFIG}.part"
+        aside.write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        aside.replace(self.path / CONFIG)
         return 0
 
     def read_checkpoint(self) -> dict[str, Any]:
@@ -105,7 +105,8 @@ class RunFolder:
         except Exception as error:  # torch raises a dozen kinds for a file that is not its own
             raise ConfigError(
                 self.checkpoint,
-                f"cannot be read: {str(error).splitlines()[0]}; expected a checkpoint of `spherorank train ssl`",
+                f"cannot be read: {str(error).splitlines()[0]}; "
+                "expected a checkpoint of `spherorank train ssl`",
             ) from error
         if (
             not isinstance(saved, dict)
@@ -113,7 +114,8 @@ class RunFolder:
         ):
             raise ConfigError(
                 self.checkpoint,
-                "is no checkpoint of `spherorank train ssl`; expected one, or an --out without it",
+                "is not a checkpoint of `spherorank train ssl`; "
+                "expected one, or an --out without this file",
             )
         return saved
 
@@ -135,7 +137,7 @@ class RunFolder:
         with path.open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
-    def _cut_curve(self, step: int) -> None:
+    def _drop_curve_from(self, step: int) -> None:
         """Take away the lines after the checkpoint; these steps are made again."""
         kept = [row for row in self.curve() if row["step"].isdigit() and int(row["step"]) < step]
         aside = self.path / f"{CURVE}.part"
@@ -146,29 +148,31 @@ class RunFolder:
         aside.replace(self.path / CURVE)
 
 
-def _check_same(checkpoint: Path, saved: str, config: EncoderTrainingConfig) -> None:
-    then, now = _flat(json.loads(saved)), _flat(json.loads(config.model_dump_json()))
+def _check_same_training(checkpoint: Path, saved: str, config: EncoderTrainingConfig) -> None:
+    then, now = _flatten(json.loads(saved)), _flatten(json.loads(config.model_dump_json()))
     if then["objective.name"] != now["objective.name"]:
         found, expected = then["objective.name"], now["objective.name"]
         raise ConfigError(
             checkpoint,
-            f"is a checkpoint of objective {found!r}; expected one of {expected!r}, or another --out",
+            f"is a checkpoint of objective {found!r}; "
+            f"expected one of {expected!r}, or another --out",
         )
     differing = sorted(
         key
         for key in then.keys() | now.keys()
-        if key not in FREE_TO_CHANGE and then.get(key) != now.get(key)
+        if key not in MAY_CHANGE_ON_RESUME and then.get(key) != now.get(key)
     )
     if differing:
         key = differing[0]
-        more = f" ({', '.join(differing[1:])} differ too)" if differing[1:] else ""
+        more = f" ({', '.join(differing[1:])} also differ)" if differing[1:] else ""
         raise ConfigError(
             checkpoint,
-            f"was made with {key} = {then.get(key)!r}; the configuration has {now.get(key)!r}{more}: expected the same, or another --out",
+            f"was made with {key} = {then.get(key)!r}; the configuration has "
+            f"{now.get(key)!r}{more}: expected the same, or another --out",
         )
 
 
-def _flat(nested: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _flatten(nested: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return {
         f"{section}.{key}": value for section, keys in nested.items() for key, value in keys.items()
     }

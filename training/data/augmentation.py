@@ -156,7 +156,7 @@ def augment(images: Tensor, drawn: DrawnAugmentations, background: float) -> Ten
 
 
 def _refocused(images: Tensor, drawn: DrawnAugmentations) -> Tensor:
-    """Mix each plane with the next or previous one, as focus drift does, and reverse some stacks."""
+    """Mix each plane with a neighbour, as focus drift does, and reverse some stacks of planes."""
     turned = torch.where(drawn.reverse[:, None, None, None], images.flip(1), images)
     if not bool(drawn.focus.any()):
         return turned

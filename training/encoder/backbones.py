@@ -61,19 +61,16 @@ def make_backbone(
             f"expected a name such as {', '.join(near)}",
         )
     body = _create_network(name, channels, side_px, pretrained=weights == HUB)
-    match weights:
-        case "none" | "hub":
-            pass
-        case "imagenet":
-            if name != IMAGENET_BACKBONE:
-                raise ConfigError(
-                    "model.weights",
-                    f"is 'imagenet', which is available for {IMAGENET_BACKBONE} only, "
-                    f"not for {name}; expected 'none', 'hub' or a file of weights",
-                )
-            _load_weights(body, make_imagenet_lite0().state_dict(), "the ImageNet weights")
-        case _:
-            _load_weights(body, _read_weights(Path(weights)), weights)
+    if weights == IMAGENET_WEIGHTS:
+        if name != IMAGENET_BACKBONE:
+            raise ConfigError(
+                "model.weights",
+                f"is 'imagenet', which is available for {IMAGENET_BACKBONE} only, "
+                f"not for {name}; expected 'none', 'hub' or a file of weights",
+            )
+        _load_weights(body, make_imagenet_lite0().state_dict(), "the ImageNet weights")
+    elif weights not in ("none", HUB):
+        _load_weights(body, _read_weights(Path(weights)), weights)
     if pooling == "levels":
         levels = MultiLevelBackbone(body)
         return levels, levels.num_features

@@ -10,16 +10,21 @@ from training.encoder.config import EncoderTrainingConfig
 from training.encoder.export import NOTICE, BundleDescription, read_licence
 from training.encoder.validation import Validation
 
-CARD = """\
+CARD_TEMPLATE = """\
 # {name}
 
-What it is: {backbone} (weights to start from: {weights}), trained on well images with the objective `{objective}`.
+An image encoder: {backbone} (initial weights: {weights}), trained on well images with the objective
+`{objective}`.
 
-- Made by: `spherorank train ssl`, {steps} steps of {batch} images, seed {seed}; the configuration stands below.
-- Trained on: {images} images of {plates} plates, without a label of what a treatment did.
-- Input: planes `{planes}` as channels, {side} × {side} pixels of the central {field:g} µm; `bundle.json` has every step.
-- On {held_out} images of plates held out: effective rank {rank:.1f}, spread {spread:.3f}, R² of the hand measures from the embedding {r2}.
-- Use: `encoder.bundle` of the service; `spherorank evaluate` sets it beside others. For research use only.
+- Made by: `spherorank train ssl`, {steps} steps of {batch} images, seed {seed}; the configuration is
+  below.
+- Trained on: {images} images of {plates} plates, without a label of the effect of a treatment.
+- Input: planes `{planes}` as channels, {side} × {side} pixels of the central {field:g} µm;
+  `bundle.json` has every preprocessing step.
+- Validated on {held_out} images of other plates: effective rank {rank:.1f}, spread {spread:.3f}, R² of
+  the tissue measures predicted from the embedding {r2}.
+- Use: `encoder.bundle` of the service; `spherorank evaluate` compares it with others. For research
+  use only.
 
 ```json
 {config}
@@ -34,27 +39,7 @@ def describe_bundle(
     validation: Validation,
 ) -> BundleDescription:
     """Return all that the bundle needs beside the network."""
-    data, model, run = config.data, config.model, config.run
-    side_px = model.export_size or model.input_size
-    card = CARD.format(
-        name=model.name,
-        backbone=model.backbone,
-        weights=model.weights,
-        objective=config.objective.name,
-        steps=run.steps,
-        batch=run.batch,
-        seed=run.seed,
-        images=sum(len(plate) for plate in training),
-        plates=len({plate.plate for plate in training}),
-        planes=data.planes,
-        side=side_px,
-        field=data.field_um,
-        held_out=validation.images,
-        rank=validation.rank,
-        spread=validation.spread,
-        r2="not known" if validation.measures_r2 is None else f"{validation.measures_r2:.2f}",
-        config=config.model_dump_json(indent=2),
-    )
+    data, model = config.data, config.model
     starts_from_imagenet = model.weights == IMAGENET_WEIGHTS
     notice = (
         f"{NOTICE}Changed further: trained on well images.\n"
@@ -70,11 +55,36 @@ def describe_bundle(
             mean=plan.mean,
             std=plan.std,
         ),
-        input_size=side_px,
+        input_size=model.export_size or model.input_size,
         provenance=f"spherorank train ssl, {config.model_dump_json()}",
         licence=model.licence,
         licence_text=read_licence("timm") if starts_from_imagenet else f"{model.licence}\n",
         notice=f"{notice}\n{model.notice.strip()}\n" if model.notice else notice,
-        model_card=card,
+        model_card=_fill_card(config, training, validation),
         ranking_weight=model.ranking_weight,
+    )
+
+
+def _fill_card(
+    config: EncoderTrainingConfig, training: Sequence[PlateCrops], validation: Validation
+) -> str:
+    data, model, run = config.data, config.model, config.run
+    return CARD_TEMPLATE.format(
+        name=model.name,
+        backbone=model.backbone,
+        weights=model.weights,
+        objective=config.objective.name,
+        steps=run.steps,
+        batch=run.batch,
+        seed=run.seed,
+        images=sum(len(plate) for plate in training),
+        plates=len({plate.plate for plate in training}),
+        planes=data.planes,
+        side=model.export_size or model.input_size,
+        field=data.field_um,
+        held_out=validation.images,
+        rank=validation.rank,
+        spread=validation.spread,
+        r2="not known" if validation.measures_r2 is None else f"{validation.measures_r2:.2f}",
+        config=config.model_dump_json(indent=2),
     )

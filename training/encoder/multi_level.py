@@ -10,9 +10,8 @@ from torch.nn import functional
 
 from schemas.errors import ConfigError
 
-MAX_FEATURE_SPREADS = (
-    6.0  # spreads from the mean that a value may lie; beyond, an odd image would rule every head
-)
+MAX_FEATURE_SPREADS = 6.0
+"""Limit of a standardised feature, so that one unusual image does not dominate every head."""
 _MIN_VARIANCE = 1e-6
 _MIN_SPREAD = 0.01  # a channel that hardly varies is not blown up
 
@@ -40,7 +39,7 @@ class MultiLevelBackbone(nn.Module):  # type: ignore[misc] # torch is not typed 
                 f"is 'levels', and the backbone has no {', '.join(missing)}; "
                 "expected one of timm's EfficientNets, or 'last'",
             )
-        self.body = body.eval()  # else BatchNorm would learn from the zeros that follow
+        self.body = body.eval()  # BatchNorm must not update its statistics from the zeros below
         with torch.no_grad():
             dimension = self._pool_field_and_middle(
                 torch.zeros(1, body.conv_stem.in_channels, 64, 64)

@@ -117,7 +117,6 @@ def reduce_bundle(
             f"has {len(pixels)} images; "
             f"expected at least {MIN_IMAGES} for calibration and comparison",
         )
-    card = bundle.card
     with (
         replace_folder(out) as aside,
         tempfile.TemporaryDirectory() as scratch,
@@ -138,22 +137,27 @@ def reduce_bundle(
                 f"{precision} and float32 embeddings have a similarity of "
                 f"{reduction.similarity:.3f}; expected at least {MIN_SIMILARITY[precision]:g}"
             )
-        reduced_card = card.model_copy(
-            update={
-                "name": f"{card.name}-{precision}",
-                "sha256": hashlib.sha256(model).hexdigest(),
-                "canary": _canary(bundle, model),
-                "provenance": f"{precision} of {card.encoder_id}: {card.provenance}",
-            }
-        )
-        (aside / CARD_FILE).write_text(
-            reduced_card.model_dump_json(indent=2) + "\n", encoding="utf-8"
-        )
-        for notice in sorted(bundle.folder.iterdir()):
-            if notice.is_file() and notice.name not in {CARD_FILE, MODEL_FILE}:
-                shutil.copyfile(notice, aside / notice.name)
+        _write_card_and_notices(bundle, precision, model, aside)
         OnnxEncoder(load_bundle(str(aside)), providers="cpu")
     return reduction
+
+
+def _write_card_and_notices(
+    bundle: Bundle, precision: Precision, model: bytes, folder: Path
+) -> None:
+    card = bundle.card
+    reduced_card = card.model_copy(
+        update={
+            "name": f"{card.name}-{precision}",
+            "sha256": hashlib.sha256(model).hexdigest(),
+            "canary": _canary(bundle, model),
+            "provenance": f"{precision} of {card.encoder_id}: {card.provenance}",
+        }
+    )
+    (folder / CARD_FILE).write_text(reduced_card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    for notice in sorted(bundle.folder.iterdir()):
+        if notice.is_file() and notice.name not in {CARD_FILE, MODEL_FILE}:
+            shutil.copyfile(notice, folder / notice.name)
 
 
 def _quantise(bundle: Bundle, pixels: Floats, scratch: Path, path: Path) -> None:

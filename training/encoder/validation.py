@@ -30,22 +30,25 @@ class Validation:
     images: int
     rank: float  # effective, of the embedding
     spread: float
-    measures_r2: (
-        float | None
-    )  # of a ridge regression from the embedding to the hand measures, mean over measures, out of fold; None: too few
+    measures_r2: float | None
+    """Mean cross-validated R² of the tissue measures, predicted from the embedding by ridge
+    regression; None with fewer than MIN_IMAGES images."""
 
 
 def validate_encoder(
-    objective: Objective, held_out: Sequence[PlateCrops], plan: BatchPlan
+    objective: Objective, plates: Sequence[PlateCrops], plan: BatchPlan
 ) -> Validation:
     """Embed all clean held-out images and regress their hand measures on the embedding."""
     embeddings = torch.cat(
-        [compute_embeddings(objective, clean_images(plate, plan)) for plate in held_out]
+        [compute_embeddings(objective, clean_images(plate, plan)) for plate in plates]
     )
-    measures = np.concatenate([plate.measures for plate in held_out])
-    seen = collapse.embedding_statistics(embeddings)
+    measures = np.concatenate([plate.measures for plate in plates])
+    statistics = collapse.embedding_statistics(embeddings)
     return Validation(
-        len(embeddings), seen.rank, seen.spread, regress_measures(embeddings.numpy(), measures)
+        len(embeddings),
+        statistics.rank,
+        statistics.spread,
+        regress_measures(embeddings.numpy(), measures),
     )
 
 
@@ -61,22 +64,21 @@ def regress_measures(
         .fit_transform(measures[known])
         .clip(-MAX_MEASURE_SPREADS, MAX_MEASURE_SPREADS)
     )
-    scale = (
-        float(embeddings[known].std(axis=0).mean()) or 1.0
-    )  # one for all: a dead dimension stays dead
-    found = embeddings[known] / scale
-    foreseen = cross_val_predict(
-        RidgeCV(np.logspace(-1, 5, 7)), found, truth, cv=KFold(FOLDS, shuffle=True, random_state=0)
+    # One scale for all dimensions, so that a constant dimension stays constant.
+    scale = float(embeddings[known].std(axis=0).mean()) or 1.0
+    scaled = embeddings[known] / scale
+    predicted = cross_val_predict(
+        RidgeCV(np.logspace(-1, 5, 7)), scaled, truth, cv=KFold(FOLDS, shuffle=True, random_state=0)
     )
-    return float(r2_score(truth, foreseen))
+    return float(r2_score(truth, predicted))
 
 
 def sample_clean_images(
-    held_out: Sequence[PlateCrops], plan: BatchPlan, count: int
+    plates: Sequence[PlateCrops], plan: BatchPlan, count: int
 ) -> torch.Tensor:
     """Return up to ``count`` clean images spread evenly over the held-out plates, (n, 3, side, side), normalised."""
-    share = max(count // len(held_out), 1)
-    return torch.cat([clean_images(plate, plan, share) for plate in held_out])[:count]
+    share = max(count // len(plates), 1)
+    return torch.cat([clean_images(plate, plan, share) for plate in plates])[:count]
 
 
 def clean_images(plate: PlateCrops, plan: BatchPlan, count: int | None = None) -> torch.Tensor:

@@ -74,9 +74,8 @@ class MAE(Objective):
 
     def _encoder(self) -> nn.Module:
         """Return the backbone in a wrapper without weights of its own that passes over what is hidden."""
-        unused = nn.Parameter(
-            torch.empty(0), requires_grad=False
-        )  # its token for hidden patches: only the decoder has one
+        # The wrapper requires a mask token; only the decoder uses one.
+        unused = nn.Parameter(torch.empty(0), requires_grad=False)
         return MaskedVisionTransformerTIMM(
             self.backbone, unused, weight_initialization="skip", pos_embed_initialization="skip"
         )

@@ -22,9 +22,8 @@ class TimeAware(Objective):
         super().__init__(backbone, dimension, settings)
         self.needs = BatchNeeds(views=1, day_pairs=True, untreated_pairs=True)
         self.head = make_projection_head(dimension, settings)
-        self.gap = nn.Linear(
-            dimension, 1, bias=False
-        )  # without bias: the days back are minus the days forth, and none for the same image
+        # Without bias, so that the days back are minus the days forth, and 0 for the same image.
+        self.gap = nn.Linear(dimension, 1, bias=False)
         self.nt_xent = make_nt_xent_loss(settings)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:

@@ -152,7 +152,7 @@ def test_a_checkpoint_of_another_training_is_refused(
 
 def test_a_folder_that_cannot_be_made_is_named(cache: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=r"file/run: cannot be made: Not a directory"):
+    with pytest.raises(ConfigError, match=r"file/run: cannot be created: Not a directory"):
         train_encoder(config(cache), tmp_path / "file" / "run")
 
 
