@@ -22,7 +22,7 @@ from inference.dose.combinations import (
     highest_single_agent_excess,
     loewe_excess,
 )
-from inference.dose.dose_table import with_doses
+from inference.dose.dose_effects import dose_effects
 from inference.dose.logistic import DoseLevels, Logistic, LogisticFit, fit_logistic
 from inference.profiles import read_profiles, trajectories_from_profiles
 from inference.ranking.plate_ranking import rank_plate
@@ -224,9 +224,7 @@ def real_time_course() -> Iterator[str]:
         .set_index(["Metadata_Plate", "Metadata_Well"])["viability_percent"]
     )
     yield f"{'etoposide on A673':30}{'by images, uM':>24}{'by viability, uM':>24}"
-    for plate in trajectories_from_profiles(
-        read_profiles(folder / "a673_profiles.csv"), where=str(folder)
-    ):
+    for plate in trajectories_from_profiles(read_profiles(folder / "a673_profiles.csv"), where=str(folder)):
         table = rank_plate(plate, dosing_day=0, readout_day=2, seed=0)
         percents = {
             row.well: 100 - float(assay[plate.plate, row.well])
@@ -238,9 +236,10 @@ def real_time_course() -> Iterator[str]:
             for row in table.wells
             if row.well in percents
         )
+        left_out = {each.well for each in table.quality.left_out}
         found = [
-            with_doses(of, 0).dose_responses[0].relative_ic50
-            for of in (table, table.model_copy(update={"wells": measured}))
+            dose_effects(wells, left_out, 0).dose_responses[0].relative_ic50
+            for wells in (table.wells, measured)
         ]
         yield f"{plate.plate:30}" + "".join(f"{midpoint(each):>24}" for each in found)
 

@@ -18,6 +18,7 @@ import structlog
 from threadpoolctl import threadpool_limits
 
 from daemon import wiring
+from daemon.alerts import Alerts
 from daemon.config import load_config
 from inference.bundle import load_bundle
 from schemas.encoder_bundle import BundleCard
@@ -145,12 +146,12 @@ def main() -> None:
         print(
             f"store                {size / 2**30:6.2f} GiB, filled in {time.perf_counter() - started:.0f} s, peak memory {peak_gib():.2f} GiB"
         )
-        days = wiring.open_days(config, store, card)
+        days = wiring.open_days(config, store, card, Alerts(store, wiring.now))
         newest = plate_map(arguments.plates)
         seconds = []
         for _ in range(arguments.repeats):
             started = time.perf_counter()
-            ranking = days.rank_day(days.asked_for(newest, DAYS, final=True))
+            ranking = days.rank_day(days.due_days.requested(newest, DAYS, final=True))
             seconds.append(time.perf_counter() - started)
         assert ranking is not None  # noqa: S101 - such a plate can be ranked
         print(

@@ -26,10 +26,10 @@ from scipy.stats import spearmanr, t
 from benchmarks.observed_plates import DAILY, SCREENS, ObservedPlate, observed
 from benchmarks.ranking_errors import print_errors, print_nothing_kills
 from benchmarks.real_time_course import print_settings_table
-from inference.departure.departures import DepartureSettings
+from inference.departure.departures import DEFAULT_DEPARTURE_SETTINGS, DepartureSettings
 from inference.departure.forecasters import FORECASTERS
 from inference.departure.sequence_model import OnnxSequenceModel, load_forecaster
-from inference.ranking.plate_ranking import RankSettings, rank_plate
+from inference.ranking.plate_ranking import rank_plate
 from inference.tissue.ranked_measures import RANKED_MEASURES
 from schemas.errors import ProfileError
 from schemas.forecast import ForecastFrom, MetricName
@@ -41,7 +41,7 @@ Array = npt.NDArray[np.float64]
 REPRESENTATIONS: tuple[Representation, ...] = ("embedding", "measures", "both")
 PARTS = ("orders", "wide", "weights", "choices", "real", "null", "errors")
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5)
-READOUT_ALONE = RankSettings(DepartureSettings(forecaster="mean"))
+READOUT_ALONE = DepartureSettings(forecaster="mean")
 
 
 @dataclass
@@ -79,7 +79,7 @@ def _spearman(one: list[float], other: list[float]) -> float:
 def scored(
     plate: ObservedPlate,
     representation: Representation,
-    settings: RankSettings | None = None,
+    settings: DepartureSettings = DEFAULT_DEPARTURE_SETTINGS,
     *,
     embedding_weight: float | None = None,
 ) -> dict[str, float]:
@@ -200,7 +200,7 @@ def print_weights(seeds: Iterable[int], jobs: int) -> None:
         )
 
 
-def choices(learned: Iterable[Path] = ()) -> dict[str, RankSettings]:
+def choices(learned: Iterable[Path] = ()) -> dict[str, DepartureSettings]:
     """Return the settings that are compared; ``learned`` are folders of sequence models."""
     models = {
         f"forecaster {model.name}": DepartureSettings(sequence_model=model)
@@ -214,12 +214,12 @@ def choices(learned: Iterable[Path] = ()) -> dict[str, RankSettings]:
     }
     by_metric = {f"metric {metric}": DepartureSettings(metric=metric) for metric in MetricName}
     return {
-        name: RankSettings(settings)
+        name: settings
         for name, settings in (by_forecaster | models | by_form | by_metric).items()
     }
 
 
-def fits(settings: RankSettings, trajectories: Trajectories) -> bool:
+def fits(settings: DepartureSettings, trajectories: Trajectories) -> bool:
     """Return whether a sequence model was made for what these wells are compared by; built-in forecasters always are."""
     try:
         if settings.departure.sequence_model is not None:
@@ -302,7 +302,7 @@ def main() -> None:
     if "choices" in options.parts:
         print_choices(seeds, options.jobs, options.learned)
     if "real" in options.parts:
-        print_settings_table({"default": RankSettings()} | choices())
+        print_settings_table({"default": DepartureSettings()} | choices())
     if "null" in options.parts:
         print_nothing_kills(seeds, options.jobs)
     if "errors" in options.parts:

@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score
 
 from inference.departure.departures import DepartureSettings, measure_departures
 from inference.profiles import rank_profiles, read_profiles, trajectories_from_profiles
-from inference.ranking.plate_ranking import RankSettings, rank_plate
+from inference.ranking.plate_ranking import rank_plate
 from schemas.trajectory import Trajectories
 
 BASELINE_DAY, READOUT_DAY = 0, 2
@@ -100,14 +100,10 @@ def print_row(name: str, spearman: float, auc: float) -> None:
 def real_plates() -> list[Trajectories]:
     """Return the plates of the time course; none where the data are not there."""
     table = REAL_DATA / "real_time_course" / "a673_profiles.csv"
-    return (
-        trajectories_from_profiles(read_profiles(table), where=str(table))
-        if table.is_file()
-        else []
-    )
+    return trajectories_from_profiles(read_profiles(table), where=str(table)) if table.is_file() else []
 
 
-def print_settings_table(settings: Mapping[str, RankSettings]) -> None:
+def print_settings_table(settings: Mapping[str, DepartureSettings]) -> None:
     """Print a row for each way to rank, with and without the untreated wells of the other plates."""
     plates = real_plates()
     if not plates:

@@ -5,9 +5,9 @@ from datetime import datetime
 
 import structlog
 
-from inference.ports import Store
 from schemas.errors import StoreError
 from schemas.messages import AlertData, AlertKind
+from store.ports import Outbox
 
 log = structlog.get_logger()
 
@@ -15,7 +15,7 @@ log = structlog.get_logger()
 class Alerts:
     """Raises alerts into the log and the outbox."""
 
-    def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
+    def __init__(self, store: Outbox, clock: Callable[[], datetime]) -> None:
         self._store = store
         self._clock = clock
         self._standing: set[tuple[AlertKind, str]] = set()

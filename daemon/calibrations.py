@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Protocol
 
 import structlog
 
-from inference.departure.assembly import assemble, counting
+from inference.departure.assembly import AssembledPlate, assemble, counting
 from inference.deterioration.calibration import (
     CALIBRATION_VERSION,
     AssayPlate,
@@ -17,14 +18,16 @@ from inference.deterioration.calibration import (
     calibrate,
     refit,
 )
-from inference.deterioration.well_order import by_deterioration
-from inference.ports import Store
-from schemas.calibration import CalibrationCard, CalibrationPlate, Drift, Method, MethodChoice
+from inference.deterioration.well_order import by_deterioration, drift_sentence
+from inference.ranking.placement import Placement, ScoredPlate
+from inference.ranking.well_tissue import WellTissue
+from schemas.calibration import CalibrationCard, CalibrationPlate, Drift, MethodChoice
 from schemas.errors import ProfileError
-from schemas.observation import Observation, VisitVersion
+from schemas.observation import VisitVersion
 from schemas.plate_map import PlateMap
-from schemas.ranking import Ranking, TreatmentTable
+from schemas.ranking import Ranking
 from schemas.trajectory import Representation
+from store.ports import AssayStore, ObservationReader, PlateMapStore
 
 log = structlog.get_logger()
 
@@ -35,7 +38,7 @@ PREDICTED = "Ranked by predicted deterioration, learned from {plates} assay plat
 BECAUSE = "Ranked by departure, because {why}."
 NO_ASSAY = "no other plate of its line in the store has an assay"
 NOT_VALID = "deterioration is not calibrated: {why}"
-FIRST_BY_DEPARTURE = "the plate's first ranking was; `spherorank rank --plate {plate}` decides anew"
+FIRST_BY_DEPARTURE = "the plate's first ranking was; `spherorank rank plate {plate}` decides anew"
 NOT_MEASURED = (
     "not every image that a score rests on was measured, as those of the calibration were"
 )
@@ -45,24 +48,25 @@ ANOTHER = "What the plate's last ranking was calibrated by is not in the store a
 
 @dataclass(frozen=True)
 class Choice:
-    """By what a plate is to be ranked."""
+    """The calibration by which a plate is to be ranked."""
 
     card: CalibrationCard | None  # None: by departure
-    why_departure: str = ""  # empty also where nothing else was to be expected
+    why_departure: str = ""  # empty where departure is the expected method
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Placed:
-    """A table and by what its wells and treatments are placed."""
+class Calibrated:
+    """The order of a plate's wells and treatments, with the calibration that was considered for it."""
 
-    table: TreatmentTable
-    method: Method
-    calibration: CalibrationCard | None = (
-        None  # also where it turned out not to speak for the plate
-    )
+    placement: Placement
+    calibration: CalibrationCard | None = None  # also where it does not apply to the plate
     drift: Drift | None = None
     why_departure: str = ""
+
+
+class CalibrationStore(AssayStore, PlateMapStore, ObservationReader, Protocol):
+    """The parts of the store that calibrations are learned from."""
 
 
 class Calibrations:
@@ -71,18 +75,21 @@ class Calibrations:
     Parameters
     ----------
     representation
-        What of a well a model may look at.
+        The features that a model may use: embedding, measures, or both.
+    tick
+        Called every few seconds while a model is learned, which may take a minute.
     """
 
     def __init__(
         self,
-        store: Store,
+        store: CalibrationStore,
         encoder_id: str,
         *,
         method: MethodChoice,
         representation: Representation,
         seed: int,
         clock: Callable[[], datetime],
+        tick: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._encoder_id = encoder_id
@@ -91,10 +98,8 @@ class Calibrations:
         self._clock = clock
         self._fitted: OrderedDict[str, Calibration] = OrderedDict()  # by digest
         self._noted: set[str] = set()  # plates whose assay is new
+        self._tick = tick
         self.method: MethodChoice = method
-        self.tick: Callable[[], None] = lambda: (
-            None
-        )  # called every few seconds while a model is learned, which may take a minute
 
     def note(self, plate: str) -> None:
         """Take note of a plate's new assay."""
@@ -132,55 +137,39 @@ class Calibrations:
 
     def place(
         self,
-        table: TreatmentTable,
+        scored: ScoredPlate,
+        tissue: Mapping[str, WellTissue],
+        plate: AssembledPlate,
         choice: Choice,
-        plate_map: PlateMap,
-        observations: Sequence[Observation],
         *,
         day: int,
-    ) -> Placed:
-        """Place the wells and treatments of a table by deterioration where that was chosen and the model speaks for the plate."""
+    ) -> Calibrated:
+        """Order the wells and treatments of a plate by deterioration, or by departure where no calibration applies."""
         if choice.card is None:
-            return _by_departure(table, choice.why_departure)
-        card, drift, why = choice.card.summary(), None, NOT_MEASURED
-        trajectories = assemble(
-            observations,
-            plate_map,
-            through_day=day,
-            representation=self._representation,
-            embedding_weight=WHOLE_WEIGHT,
-        ).trajectories
+            return _by_departure(scored.placement, choice.why_departure)
+        card = choice.card.summary()
         calibration = self._fit(card.digest)
-        if calibration is not None and trajectories.representation == self._representation:
-            try:
-                placed, found = by_deterioration(
-                    table,
-                    trajectories,
-                    calibration,
-                    dosing_day=plate_map.dosed_on_day,
-                    readout_day=day,
-                    seed=self._seed,
-                )
-            except ProfileError as error:
-                why = str(error)
-            else:
-                drift, why = (
-                    Drift(
-                        distance=found.distance, percentile=found.percentile, outside=found.outside
-                    ),
-                    OUTSIDE.format(sentence=found.sentence),
-                )
-                if not found.outside:
-                    said = PREDICTED.format(
-                        plates=len(card.plates), error=card.mean_error_points or 0.0
-                    )
-                    return Placed(
-                        placed.model_copy(update={"notes": (said, *placed.notes, *choice.notes)}),
-                        "deterioration",
-                        card,
-                        drift,
-                    )
-        return _by_departure(table, why, card, drift)
+        trajectories = plate.trajectories(self._representation, WHOLE_WEIGHT)
+        if calibration is None or trajectories.representation != self._representation:
+            return _by_departure(scored.placement, NOT_MEASURED, card)
+        try:
+            placement, drift = by_deterioration(
+                scored,
+                tissue,
+                trajectories,
+                calibration,
+                dosing_day=plate.plate_map.dosed_on_day,
+                readout_day=day,
+                seed=self._seed,
+            )
+        except ProfileError as error:
+            return _by_departure(scored.placement, str(error), card)
+        if drift.outside:
+            why = OUTSIDE.format(sentence=drift_sentence(drift))
+            return _by_departure(scored.placement, why, card, drift)
+        predicted = PREDICTED.format(plates=len(card.plates), error=card.mean_error_points or 0.0)
+        notes = (predicted, *placement.notes, *choice.notes)
+        return Calibrated(replace(placement, notes=notes), card, drift)
 
     def _choose_newest(self, plate_map: PlateMap) -> Choice:
         card = self._newest(plate_map.line, plate_map.plate)
@@ -202,7 +191,7 @@ class Calibrations:
         if kept is not None:
             return kept[0]
         log.info("calibration.started", plates=[each.plate for each in plates], line=line)
-        card = calibrate(self._read(plates) or [], digest=digest, seed=self._seed, tick=self.tick)
+        card = calibrate(self._read(plates) or [], digest=digest, seed=self._seed, tick=self._tick)
         self._store.add_calibration(card, plates, self._clock())
         log.info(
             "calibration.learned",
@@ -286,9 +275,7 @@ class Calibrations:
                 self._store.observations(images, self._encoder_id),
                 plate_map,
                 through_day=plate_map.readout_day,
-                representation=self._representation,
-                embedding_weight=WHOLE_WEIGHT,
-            ).trajectories
+            ).trajectories(self._representation, WHOLE_WEIGHT)
             if trajectories.representation == self._representation:
                 percent = {
                     well: 100 - viability
@@ -301,8 +288,8 @@ class Calibrations:
         return read
 
 
-def resting_on(inputs_digest: str, calibration: CalibrationCard | None) -> str:
-    """Return the digest of a ranking's inputs with the calibration among them; where none was taken they are all."""
+def digest_with_calibration(inputs_digest: str, calibration: CalibrationCard | None) -> str:
+    """Return the digest of the inputs of a ranking including its calibration, where there is one."""
     return (
         inputs_digest
         if calibration is None
@@ -311,12 +298,11 @@ def resting_on(inputs_digest: str, calibration: CalibrationCard | None) -> str:
 
 
 def _by_departure(
-    table: TreatmentTable, why: str, card: CalibrationCard | None = None, drift: Drift | None = None
-) -> Placed:
-    said = (BECAUSE.format(why=why.rstrip(".")),) if why else ()
-    return Placed(
-        table.model_copy(update={"notes": (*table.notes, *said)}), "departure", card, drift, why
-    )
+    placement: Placement, why: str, card: CalibrationCard | None = None, drift: Drift | None = None
+) -> Calibrated:
+    """Return the order by departure, with a note on the reason where there is one."""
+    notes = (BECAUSE.format(why=why.rstrip(".")),) if why else ()
+    return Calibrated(replace(placement, notes=(*placement.notes, *notes)), card, drift, why)
 
 
 def _both_days(images: Sequence[VisitVersion], plate_map: PlateMap) -> list[VisitVersion]:

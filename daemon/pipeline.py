@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from acquisition.quality import assess
 from daemon.rolling_view import RollingView
-from inference.ports import Encoder, Segmenter, Store
+from inference.ports import Encoder, Segmenter
 from inference.tissue.condition import ConditionSettings, classify_condition
 from inference.tissue.measures import measure_tissue
 from inference.tissue.picture import draw_outline_picture
@@ -20,6 +20,7 @@ from schemas.plate_map import PlateMap
 from schemas.quality import Quality
 from schemas.ranking import Condition
 from schemas.well_image import Rejected, WellImage
+from store.ports import ObservationWriter
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class ImagePath:
     encoder: Encoder
     segmenter: Segmenter
     condition_settings: ConditionSettings
-    store: Store
+    store: ObservationWriter
     rolling_view: RollingView
     clock: Callable[[], datetime]
 

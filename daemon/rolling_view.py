@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 
 from inference.departure.assembly import assemble, counting
 from inference.departure.departures import DepartureSettings, departures_on_day
-from inference.ports import Store
 from schemas.messages import DayDeparture
 from schemas.observation import Observation, VisitVersion
 from schemas.plate_map import PlateMap
 from schemas.trajectory import Representation
+from store.ports import ObservationReader
 
 PLATES_KEPT = 4  # in memory; a plate of 60 wells and 10 days takes about 3 MB
 
@@ -29,7 +29,7 @@ class RollingView:
 
     def __init__(
         self,
-        store: Store,
+        store: ObservationReader,
         representation: Representation,
         embedding_weight: float,
         settings: DepartureSettings,
@@ -79,17 +79,11 @@ class RollingView:
             observations = self._read(plate, used, newest.encoder_id) + (
                 [newest] if is_used else []
             )
-            laid_out = assemble(
-                observations,
-                plate_map,
-                through_day=day,
-                representation=self._representation,
-                embedding_weight=self._embedding_weight,
-            )
+            assembled = assemble(observations, plate_map, through_day=day)
             plate.departures[day] = (
                 uses_day,
                 departures_on_day(
-                    laid_out.trajectories,
+                    assembled.trajectories(self._representation, self._embedding_weight),
                     dosing_day=plate_map.dosed_on_day,
                     day=day,
                     settings=self._settings,

@@ -6,21 +6,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 
 from daemon.alerts import Alerts
-from daemon.reports.specimen_files import folder_of
-from inference.ports import Store
+from daemon.reports.specimen_files import specimen_folder_name
 from inference.ranking.specimen import rank_specimen
 from schemas.errors import OutputError, ProfileError, SpheroRankError
 from schemas.messages import AlertKind, SpecimenData
 from schemas.ranking import Ranking
 from schemas.specimen import SpecimenRanking
+from store.ports import PlateMapStore, RankingStore, SpecimenStore
 
 log = structlog.get_logger()
 
 FEWEST_PLATES = 2
+
+
+class SpecimenRankingStore(PlateMapStore, RankingStore, SpecimenStore, Protocol):
+    """The parts of the store that the ranking of a specimen reads and writes."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class Specimens:
     ranking that rests on something new is made.
     """
 
-    store: Store
+    store: SpecimenRankingStore
     seed: int
     config_digest: str
     code_version: str
@@ -72,7 +77,7 @@ class Specimens:
         """
         ranking = self._rank(specimen)
         if ranking is None:
-            plates = self.store.plates_of(specimen)
+            plates = self.store.plates_of_specimen(specimen)
             there = [each.plate for each in self._finals(specimen)]
             raise ProfileError(
                 f"specimen {specimen}",
@@ -114,7 +119,7 @@ class Specimens:
     def _finals(self, specimen: str) -> list[Ranking]:
         """Return the newest final ranking of the readout day of each plate that names the specimen, as far as there is one."""
         newest = []
-        for plate in self.store.plates_of(specimen):
+        for plate in self.store.plates_of_specimen(specimen):
             plate_map = self.store.plate_map(plate)
             final = [
                 each
@@ -127,7 +132,7 @@ class Specimens:
     def _write_files(self, ranking: SpecimenRanking) -> None:
         """Write the files where they are missing. The store has the ranking, so a failure raises an alert and is tried again at the next start."""
         cause = f"specimen {ranking.specimen} {ranking.name}"
-        folder = folder_of(ranking.specimen)
+        folder = specimen_folder_name(ranking.specimen)
         try:
             if folder in self.store.plates():
                 raise OutputError(

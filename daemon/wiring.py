@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -16,19 +16,24 @@ from daemon.alerts import Alerts
 from daemon.calibrations import Calibrations
 from daemon.code_version import code_version
 from daemon.config import Config, EncoderSection, systemd_socket
-from daemon.daily import DailyPath, RankingSettings
-from daemon.encoder_switch import check_complete
+from daemon.daily import DailyPath
+from daemon.due_days import DaySettings, DueDays
+from daemon.encoder_switch import check_all_embedded
 from daemon.health import HealthPage, Metrics, sd_notify
+from daemon.heartbeat import Heartbeat, LoopClock
 from daemon.messaging.io_thread import IoThread
 from daemon.messaging.publisher import Publisher
 from daemon.messaging.requests import Requests
-from daemon.microscope.imaging_policies import ImageAgainIfUnclear, MoreOftenIfUncertain, Reactions
-from daemon.microscope.supervisor import CareLimits, MicroscopeCare
+from daemon.microscope.imaging_feedback import ImagingFeedback
+from daemon.microscope.imaging_policies import ReimageUnclearWells, ReimageUndecidedTreatments
+from daemon.microscope.supervisor import MicroscopeSupervisor, SupervisorLimits
 from daemon.pipeline import ImagePath
+from daemon.plate_inputs import PlateInputs
 from daemon.reports.ranking_files import write_ranking
 from daemon.reports.specimen_files import write_specimen
 from daemon.rolling_view import RollingView
-from daemon.service import Parts, Service
+from daemon.service import Service
+from daemon.service_status import ServiceStatus
 from daemon.specimens import Specimens
 from inference.bundle import load_bundle
 from inference.departure.assembly import feature_names
@@ -36,8 +41,7 @@ from inference.departure.departures import DepartureSettings
 from inference.departure.forecasters import FORECASTERS
 from inference.departure.sequence_model import OnnxSequenceModel, load_forecaster
 from inference.encoding.onnx_encoder import OnnxEncoder
-from inference.ports import Segmenter, Store
-from inference.ranking.plate_ranking import RankSettings
+from inference.ports import Segmenter
 from inference.tissue.classical_segmenter import ClassicalSegmenter
 from inference.tissue.condition import ConditionSettings
 from inference.tissue.onnx_segmenter import OnnxSegmenter, load_segmenter, shipped_segmenter
@@ -66,10 +70,10 @@ def open_embedding_ledger(config: Config) -> SqlEmbeddingLedger:
     return SqlEmbeddingLedger(config.store.url, service=config.publisher.service)
 
 
-def check_encoder_switch(config: Config, store: Store, encoder_id: str) -> None:
-    """Hold the start to what the encoder has embedded; errors as :func:`daemon.encoder_switch.check_complete`."""
+def check_encoder_switch(config: Config, store: SqlStore, encoder_id: str) -> None:
+    """Hold the start to what the encoder has embedded; errors as :func:`daemon.encoder_switch.check_all_embedded`."""
     with closing(open_embedding_ledger(config)) as ledger:
-        check_complete(ledger, store, encoder_id)
+        check_all_embedded(ledger, store, encoder_id)
 
 
 def open_encoder(config: Config) -> OnnxEncoder:
@@ -94,55 +98,57 @@ def open_segmenter(config: Config) -> Segmenter:
     )
 
 
-def rank_settings(
-    forecaster: str, forecast_from: ForecastFrom, metric: MetricName, *, leave_out_unlike: bool
-) -> RankSettings:
-    """Return how plates are ranked, with the sequence model opened where ``forecaster`` is the folder of one.
+def departure_settings(
+    forecaster: str, forecast_from: ForecastFrom, metric: MetricName, *, leave_out_outliers: bool
+) -> DepartureSettings:
+    """Return the settings of a departure; open the sequence model where ``forecaster`` is its folder.
 
     Raises
     ------
     ConfigError
-        If there is no such forecaster, or its model does not fit its card or the rest.
+        If there is no such forecaster, or its model does not fit its card or the other settings.
     """
     if forecaster in FORECASTERS:
-        return RankSettings(
-            DepartureSettings(forecaster, forecast_from, metric), leave_out_unlike=leave_out_unlike
+        return DepartureSettings(
+            forecaster, forecast_from, metric, leave_out_outliers=leave_out_outliers
         )
     folder = Path(forecaster).expanduser()
     if not folder.is_dir():
         raise BundleError(
             forecaster,
-            f"is no forecaster; expected one of {', '.join(FORECASTERS)}, or a folder with forecaster.onnx and forecaster.json",
+            f"is no forecaster; expected one of {', '.join(FORECASTERS)}, "
+            "or a folder with forecaster.onnx and forecaster.json",
         )
     if forecast_from is not ForecastFrom.DOSING:
         raise ConfigError(
             "forecast_from",
-            f"is {forecast_from}; expected {ForecastFrom.DOSING} with the sequence model {folder}, which sees days up to dosing",
+            f"is {forecast_from}; expected {ForecastFrom.DOSING} with the sequence model {folder}, "
+            "which uses days up to dosing",
         )
-    sequence_model = OnnxSequenceModel(load_forecaster(folder))
-    return RankSettings(
-        DepartureSettings(metric=metric, sequence_model=sequence_model),
-        leave_out_unlike=leave_out_unlike,
+    return DepartureSettings(
+        metric=metric,
+        leave_out_outliers=leave_out_outliers,
+        sequence_model=OnnxSequenceModel(load_forecaster(folder)),
     )
 
 
-def open_rank_settings(config: Config, card: BundleCard) -> RankSettings:
-    """Return how plates are ranked by this configuration and encoder; errors as :func:`rank_settings`."""
+def open_departure_settings(config: Config, card: BundleCard) -> DepartureSettings:
+    """Return the settings of a departure for a configuration and an encoder bundle.
+
+    Errors are those of :func:`departure_settings`.
+    """
     ranking = config.ranking
-    settings = rank_settings(
+    settings = departure_settings(
         ranking.forecaster,
         ranking.forecast_from,
         ranking.metric,
-        leave_out_unlike=ranking.leave_out_unlike,
+        leave_out_outliers=ranking.leave_out_unlike,
     )
-    representation = (
-        "measures"
-        if ranking.representation == "both" and card.ranking_weight == 0
-        else ranking.representation
-    )
-    if settings.departure.sequence_model is not None:
+    is_measures_alone = ranking.representation == "both" and card.ranking_weight == 0
+    representation = "measures" if is_measures_alone else ranking.representation
+    if settings.sequence_model is not None:
         try:
-            settings.departure.sequence_model.check_fits(
+            settings.sequence_model.check_fits(
                 feature_names(representation, card.dimension),
                 "" if representation == "measures" else card.encoder_id,
             )
@@ -157,16 +163,28 @@ def source_settings(config: Config, *, once: bool = False) -> DropFolderSettings
     return DropFolderSettings(once=once, **source.model_dump(exclude={"kind", "micromanager"}))
 
 
-def open_days(config: Config, store: SqlStore, card: BundleCard) -> DailyPath:
-    """Return the path of a day; the daemon and ``spherorank rank --plate`` take the same."""
+def open_days(
+    config: Config,
+    store: SqlStore,
+    card: BundleCard,
+    alerts: Alerts,
+    tick: Callable[[], None] = lambda: None,
+) -> DailyPath:
+    """Return the path of one day, for the service and for ``spherorank rank plate``.
+
+    Parameters
+    ----------
+    tick
+        Called every few seconds while a calibration is learned.
+    """
     ranking = config.ranking
-    settings = RankingSettings(
+    settings = DaySettings(
         readout_deadline=timedelta(hours=ranking.readout_deadline_h),
         correction_quiet=timedelta(seconds=ranking.correction_quiet_s),
         representation=ranking.representation,
         condition=ConditionSettings(**config.tissue.model_dump(exclude={"segmenter"})),
         embedding_weight=card.ranking_weight,
-        rank=open_rank_settings(config, card),
+        departure=open_departure_settings(config, card),
         seed=ranking.seed,
         config_digest=config.digest,
         code_version=VERSION,
@@ -178,33 +196,36 @@ def open_days(config: Config, store: SqlStore, card: BundleCard) -> DailyPath:
         representation=ranking.representation,
         seed=ranking.seed,
         clock=now,
+        tick=tick,
     )
     return DailyPath(
-        store,
-        card.encoder_id,
-        settings,
-        calibrations,
-        partial(write_ranking, folder=config.output.rankings),
-        Alerts(store, now),
-        now,
+        store=store,
+        due_days=DueDays(store, card.encoder_id, settings, now),
+        encoder_id=card.encoder_id,
+        settings=settings,
+        calibrations=calibrations,
+        write=partial(write_ranking, folder=config.output.rankings),
+        alerts=alerts,
+        clock=now,
     )
 
 
 def open_specimens(config: Config, store: SqlStore, alerts: Alerts) -> Specimens:
-    """Return what ranks specimens; the daemon and ``spherorank rank`` take the same."""
+    """Return what ranks specimens; the daemon and ``spherorank rank specimen`` take the same."""
     write = partial(write_specimen, folder=config.output.rankings)
     return Specimens(store, config.ranking.seed, config.digest, VERSION, write, alerts, now)
 
 
-def open_reactions(
+def open_imaging_feedback(
     config: Config, store: SqlStore, encoder_id: str, alerts: Alerts
-) -> Reactions | None:
+) -> ImagingFeedback | None:
     """Return what asks for images once more, where a microscope of our own can take them."""
     section = config.source.micromanager
     if config.source.kind != "micromanager" or section is None:
         return None
-    policies = (ImageAgainIfUnclear(), MoreOftenIfUncertain(section.most_uncertain))
-    return Reactions(policies, open_imaging_requests(section.state), store, encoder_id, alerts, now)
+    policies = (ReimageUnclearWells(), ReimageUndecidedTreatments(section.most_uncertain))
+    requests = open_imaging_requests(section.state)
+    return ImagingFeedback(policies, requests, store, encoder_id, alerts, now)
 
 
 def acquire_command(file: Path | None, *options: str) -> list[str]:
@@ -220,15 +241,17 @@ def acquire_command(file: Path | None, *options: str) -> list[str]:
     ]
 
 
-def open_microscope(config: Config, file: Path | None, alerts: Alerts) -> MicroscopeCare | None:
+def open_microscope(
+    config: Config, file: Path | None, alerts: Alerts
+) -> MicroscopeSupervisor | None:
     """Return what keeps the microscope's process alive, where there is one; it is started by the first look."""
     section = config.source.micromanager
     if config.source.kind != "micromanager" or section is None:
         return None
-    limits = CareLimits(silent_s=section.stall_s + STALL_TOLD_S)
-    return MicroscopeCare(
-        acquire_command(file, "--serve"),
-        acquire_command(file, "--lamp-off"),
+    limits = SupervisorLimits(silent_s=section.stall_s + STALL_TOLD_S)
+    return MicroscopeSupervisor(
+        acquire_command(file, "serve"),
+        acquire_command(file, "lamp-off"),
         alerts,
         limits,
         time.monotonic,
@@ -237,81 +260,120 @@ def open_microscope(config: Config, file: Path | None, alerts: Alerts) -> Micros
 
 @contextmanager
 def open_service(
-    config: Config, *, file: Path | None = None, once: bool = False
+    config: Config,
+    *,
+    file: Path | None = None,
+    once: bool = False,
+    stop_signals: Sequence[int] = (),
 ) -> Iterator[Service]:
-    """Open everything the service drives; on leaving, what was opened last is closed first. ``file`` is where the configuration was read."""
+    """Open every part of the service in order, and close them in reverse order.
+
+    Parameters
+    ----------
+    file
+        The file of the configuration; the imaging process reads it again.
+    once
+        Whether the service ends when everything present is processed; no microscope is driven then.
+    stop_signals
+        Signal handlers append to it; the service stops when it is not empty.
+    """
     with ExitStack() as stack:
-        # The arrays are small and the cores few: several threads in one product or filter only wait for one another.
+        # The arrays are small and the cores few: several threads in one product only wait for one another.
         stack.enter_context(threadpool_limits(1, user_api="blas"))
         store = open_store(config)
         stack.callback(store.close)
         encoder = open_encoder(config)
         check_encoder_switch(config, store, encoder.encoder_id)
+        alerts, metrics, loop_clock = Alerts(store, now), Metrics(), LoopClock()
+        microscope = None if once else open_microscope(config, file, alerts)
+        status = ServiceStatus(
+            version=VERSION,
+            encoder_id=encoder.encoder_id,
+            started_at=now(),
+            plate_maps=store,
+            microscope=microscope.status if microscope else lambda: None,
+            rejected=len(store.rejected()),
+        )
+        io_thread = _open_io_thread(config, store, status, loop_clock, stack)
+        notify_systemd = partial(sd_notify, address=systemd_socket())
+        heartbeat = Heartbeat(
+            loop_clock=loop_clock,
+            stop_signals=stop_signals,
+            checks=(io_thread.check, *((microscope.poll,) if microscope else ())),
+            notify_systemd=notify_systemd,
+        )
         source = DropFolder(source_settings(config, once=once), store)
         stack.callback(source.close)
-        days = open_days(config, store, encoder.card)
-        parts = Parts(
+        days = open_days(config, store, encoder.card, alerts, tick=heartbeat.tick)
+        service = Service(
             source=source,
             store=store,
-            images=ImagePath(
-                encoder,
-                open_segmenter(config),
-                days.settings.condition,
-                store,
-                RollingView(
-                    store,
-                    config.ranking.representation,
-                    encoder.card.ranking_weight,
-                    days.settings.rank.departure,
-                ),
-                now,
-            ),
+            inputs=PlateInputs(source, store, days.calibrations, alerts, now),
+            images=open_images(config, store, encoder, days.settings),
             days=days,
-            specimens=open_specimens(config, store, days.alerts),
-            alerts=days.alerts,
-            metrics=Metrics(),
+            specimens=open_specimens(config, store, alerts),
+            alerts=alerts,
+            metrics=metrics,
+            status=status,
+            heartbeat=heartbeat,
             clock=now,
-            tell_systemd=partial(sd_notify, address=systemd_socket()),
+            notify_systemd=notify_systemd,
             watched_folders=_watched_folders(config),
             min_free_bytes=config.output.min_free_bytes,
-            version=VERSION,
-            reactions=open_reactions(config, store, encoder.encoder_id, days.alerts),
-            microscope=None if once else open_microscope(config, file, days.alerts),
+            imaging_feedback=open_imaging_feedback(config, store, encoder.encoder_id, alerts),
         )
-        service = Service(parts)
-        days.calibrations.tick = service.tick
-        _open_outside(config, service, stack)
-        if parts.microscope:
-            stack.callback(parts.microscope.close)
+        io_thread.start()
+        stack.callback(io_thread.stop, timeout_s=10.0)
+        _open_health_page(config, metrics, status, loop_clock, stack)
+        if microscope:
+            stack.callback(microscope.close)
         yield service
 
 
-def _open_outside(config: Config, service: Service, stack: ExitStack) -> None:
-    """Open what others connect to: the publisher, the request socket and the page for monitoring."""
-    store, settings = service.parts.store, config.publisher
-    publisher = stack.enter_context(Publisher(settings.events))
-    requests = stack.enter_context(Requests(settings.requests))
-    talk = IoThread(
+def open_images(
+    config: Config, store: SqlStore, encoder: OnnxEncoder, settings: DaySettings
+) -> ImagePath:
+    """Return the path of one image."""
+    rolling_view = RollingView(
+        store, settings.representation, settings.embedding_weight, settings.departure
+    )
+    segmenter = open_segmenter(config)
+    return ImagePath(encoder, segmenter, settings.condition, store, rolling_view, now)
+
+
+def _open_io_thread(
+    config: Config, store: SqlStore, status: ServiceStatus, loop_clock: LoopClock, stack: ExitStack
+) -> IoThread:
+    """Open the sockets that others connect to, and return the thread that serves them, not yet started."""
+    settings = config.publisher
+    return IoThread(
         store,
-        publisher,
-        requests,
-        status=service.status,
-        tick_age_s=service.tick_age_s,
+        stack.enter_context(Publisher(settings.events)),
+        stack.enter_context(Requests(settings.requests)),
+        status=status.message,
+        tick_age_s=loop_clock.age_s,
         clock=time.monotonic,
         now=now,
         heartbeat_s=settings.heartbeat_s,
         stall_s=settings.stall_s,
     )
-    service.check_talk = talk.check
-    talk.start()
-    stack.callback(talk.stop, timeout_s=10.0)
+
+
+def _open_health_page(
+    config: Config,
+    metrics: Metrics,
+    status: ServiceStatus,
+    loop_clock: LoopClock,
+    stack: ExitStack,
+) -> None:
+    """Serve the page for monitoring where the configuration asks for it."""
     if config.health.http:
         page = HealthPage(
             config.health.http,
-            service.parts.metrics,
-            status=service.status,
-            tick_age_s=service.tick_age_s,
-            stall_s=settings.stall_s,
+            metrics,
+            status=status.message,
+            tick_age_s=loop_clock.age_s,
+            stall_s=config.publisher.stall_s,
         )
         stack.callback(page.close)
 

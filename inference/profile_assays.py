@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from inference.deterioration.calibration import AssayPlate, Calibration, calibrate, refit
-from inference.deterioration.well_order import by_deterioration
+from inference.deterioration.well_order import by_deterioration, drift_sentence
+from inference.ranking.placement import Placement, ScoredPlate
 from schemas.assay import MAX_PERCENT
 from schemas.errors import ProfileError
-from schemas.ranking import TreatmentTable
 from schemas.trajectory import Trajectories
 
 PLATE, WELL, VIABILITY = "Metadata_Plate", "Metadata_Well", "viability_percent"
@@ -115,8 +115,11 @@ class ProfileCalibrations:
         # By the training plates: the calibration, or the reason why there is none.
         self._calibrations: dict[tuple[str, ...], Calibration | str] = {}
 
-    def place(self, table: TreatmentTable, plate: Trajectories) -> tuple[TreatmentTable, str]:
-        """Return the ranking of a plate by deterioration, or by departure with the reason."""
+    def place(self, scored: ScoredPlate, plate: Trajectories) -> tuple[Placement, str]:
+        """Return the order of a plate by deterioration, or by departure with the reason.
+
+        The reason is empty where the order is by deterioration.
+        """
         names = tuple(
             name
             for name, each in self._assay_plates.items()
@@ -126,17 +129,20 @@ class ProfileCalibrations:
             self._calibrations[names] = self._calibrate(names)
         calibration = self._calibrations[names]
         if isinstance(calibration, str):
-            return table, calibration
+            return scored.placement, calibration
         baseline_day, readout_day = self._days
-        placed, drift = by_deterioration(
-            table,
+        placement, drift = by_deterioration(
+            scored,
+            {},
             plate,
             calibration,
             dosing_day=baseline_day,
             readout_day=readout_day,
             seed=self._seed,
         )
-        return (table, drift.sentence) if drift.outside else (placed, "")
+        if drift.outside:
+            return scored.placement, drift_sentence(drift)
+        return placement, ""
 
     def _calibrate(self, names: tuple[str, ...]) -> Calibration | str:
         """Return the calibration on these plates, or the reason why it is not valid."""

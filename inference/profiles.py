@@ -1,17 +1,17 @@
 """Ranking of every plate of a profile table, without images, encoder or store."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from inference.departure.departures import DEFAULT_DEPARTURE_SETTINGS, DepartureSettings
 from inference.departure.reduced_space import MAX_OTHER_PLATES
 from inference.profile_assays import ProfileCalibrations, read_assays
-from inference.ranking.plate_ranking import RANKED_GROUPS, RankSettings, rank_plate
-from inference.ranking.reasons import with_reasons
+from inference.ranking.plate_ranking import RANKED_GROUPS, ranking_table, score_plate
+from schemas.arrays import Float64Array
 from schemas.errors import ProfileError
 from schemas.plate_map import Group
 from schemas.ranking import TreatmentTable
@@ -57,27 +57,22 @@ def rank_profiles(
     readout_day: int,
     out: Path,
     seed: int = DEFAULT_SEED,
-    settings: RankSettings | None = None,
+    settings: DepartureSettings = DEFAULT_DEPARTURE_SETTINGS,
     assay: Path | None = None,
 ) -> ProfileRanking:
     """Rank all plates of a CSV or Parquet table and write their treatments and wells as CSV.
 
-    The files are ``out`` (treatments) and ``<out>-wells.csv``, both with a ``plate`` column. If a
-    plate cannot be ranked, the other plates are still ranked. With an assay of some plates, a plate
-    is ranked by deterioration if the calibration on the *other* measured plates is valid.
-
-    Parameters
-    ----------
-    baseline_day, readout_day
-        Last day before dosing, and day that is ranked.
+    The files are ``out`` (treatments) and ``<out>-wells.csv``. Days up to ``baseline_day`` are
+    before dosing. If a plate cannot be ranked, the other plates are still ranked. With an assay of
+    some plates, a plate is ranked by deterioration if the calibration on the *other* measured
+    plates is valid.
 
     Raises
     ------
     ProfileError
-        If a table cannot be read or is contradictory, or no plate can be ranked. No file is
-        written.
+        If a table is not valid, or no plate can be ranked. No file is written.
     """
-    ranking = ProfileRanking({}, {}, {})
+    options = _Options(baseline_day, readout_day, seed, settings)
     plates = trajectories_from_profiles(read_profiles(table), where=str(table))
     calibrations = None
     if assay is not None:
@@ -88,39 +83,64 @@ def rank_profiles(
             readout_day=readout_day,
             seed=seed,
         )
-    for place, trajectories in enumerate(plates):
-        others = [
-            plates[other]
-            for other in nearest_plates(place, len(plates))
-            if plates[other].encoder_id == trajectories.encoder_id
-        ]
+    ranking = ProfileRanking({}, {}, {})
+    for index, trajectories in enumerate(plates):
+        others = [plates[other] for other in nearest_plates(index, len(plates))]
         try:
-            ranked = rank_plate(
-                trajectories,
-                dosing_day=baseline_day,
-                readout_day=readout_day,
-                seed=seed,
-                others=others,
-                settings=settings,
-            )
-            if calibrations is not None:
-                ranked, why_not = calibrations.place(ranked, trajectories)
-                if why_not:
-                    ranking.by_departure[trajectories.plate] = why_not
-            ranking.tables[trajectories.plate] = with_reasons(
-                ranked, trajectories, dosing_day=baseline_day, readout_day=readout_day
-            )
+            ranked, why_departure = _rank_plate(trajectories, others, calibrations, options)
         except ProfileError as error:
             ranking.refused[trajectories.plate] = error
+            continue
+        ranking.tables[trajectories.plate] = ranked
+        if why_departure:
+            ranking.by_departure[trajectories.plate] = why_departure
     if not ranking.tables:
-        raise ProfileError(
-            table, "no plate can be ranked: " + "; ".join(map(str, ranking.refused.values()))
-        )
-    by_deterioration = (
-        set(ranking.tables) - set(ranking.by_departure) if calibrations is not None else set()
-    )
-    write_tables(ranking.tables, out, by_deterioration)
+        problems = "; ".join(map(str, ranking.refused.values()))
+        raise ProfileError(table, f"no plate can be ranked: {problems}")
+    by_departure = ranking.tables if calibrations is None else ranking.by_departure
+    write_tables(ranking.tables, out, set(ranking.tables) - set(by_departure))
     return ranking
+
+
+@dataclass(frozen=True)
+class _Options:
+    """Options of a ranking that are equal for all plates."""
+
+    baseline_day: int
+    readout_day: int
+    seed: int
+    settings: DepartureSettings
+
+
+def _rank_plate(
+    trajectories: Trajectories,
+    others: Sequence[Trajectories],
+    calibrations: ProfileCalibrations | None,
+    options: _Options,
+) -> tuple[TreatmentTable, str]:
+    """Return the ranking of one plate, and the reason if calibrations exist but none is valid.
+
+    Other plates of the same encoder improve the estimate of the variation between untreated wells.
+    """
+    scored = score_plate(
+        trajectories,
+        dosing_day=options.baseline_day,
+        readout_day=options.readout_day,
+        seed=options.seed,
+        others=[other for other in others if other.encoder_id == trajectories.encoder_id],
+        settings=options.settings,
+    )
+    placement, why_departure = scored.placement, ""
+    if calibrations is not None:
+        placement, why_departure = calibrations.place(scored, trajectories)
+    table = ranking_table(
+        scored,
+        placement,
+        trajectories,
+        dosing_day=options.baseline_day,
+        readout_day=options.readout_day,
+    )
+    return table, why_departure
 
 
 def nearest_plates(index: int, plates: int) -> list[int]:
@@ -288,7 +308,7 @@ def _parse_day(text: str) -> int:
     return int(number)
 
 
-def _parse_feature(column: pd.Series, where: str) -> npt.NDArray[np.float64]:
+def _parse_feature(column: pd.Series, where: str) -> Float64Array:
     """Return a feature column as floats with NaN for missing values.
 
     Raise ProfileError for any other text that is not a number.
@@ -309,7 +329,7 @@ def _parse_feature(column: pd.Series, where: str) -> npt.NDArray[np.float64]:
 def _plate_trajectories(
     plate: str,
     labels: pd.DataFrame,
-    features: npt.NDArray[np.float64],
+    features: Float64Array,
     names: tuple[str, ...],
     where: str,
 ) -> Trajectories:

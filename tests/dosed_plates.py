@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from inference.dose.dose_effects import dose_effects
 from schemas.plate_map import Group
 from schemas.ranking import Gate, LeftOut, RankingQuality, Scale, TreatmentTable, WellRank
 
@@ -51,6 +52,19 @@ def table(wells: Iterable[WellRank], left_out: Iterable[str] = ()) -> TreatmentT
     )
     return TreatmentTable(
         treatments=(), wells=tuple(wells), scale=Scale(x=None, n=0), quality=quality, notes=()
+    )
+
+
+def with_doses(table: TreatmentTable, seed: int) -> TreatmentTable:
+    """Return the table with its dose-response curves, combination effects and their notes."""
+    left_out = {each.well for each in table.quality.left_out}
+    effects = dose_effects(table.wells, left_out, seed)
+    return table.model_copy(
+        update={
+            "dose_responses": effects.dose_responses,
+            "combinations": effects.combinations,
+            "notes": (*table.notes, *effects.notes),
+        }
     )
 
 

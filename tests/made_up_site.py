@@ -1,5 +1,6 @@
 """The path of a day on a real store, with images that are made up: a site of any number of plates in no time."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -7,8 +8,9 @@ import numpy as np
 
 from daemon.alerts import Alerts
 from daemon.calibrations import Calibrations
-from daemon.daily import DailyPath, RankingSettings
-from inference.ranking.plate_ranking import RankSettings
+from daemon.daily import DailyPath
+from daemon.due_days import DaySettings, DueDays
+from inference.departure.departures import DepartureSettings
 from inference.tissue.condition import ConditionSettings
 from schemas.calibration import MethodChoice
 from schemas.messages import AlertKind
@@ -56,13 +58,13 @@ def small(
     )
 
 
-SETTINGS = RankingSettings(
+SETTINGS = DaySettings(
     readout_deadline=timedelta(minutes=30),
     correction_quiet=timedelta(minutes=1),
     representation="measures",
     condition=ConditionSettings(),
     embedding_weight=1.0,
-    rank=RankSettings(),
+    departure=DepartureSettings(),
     seed=1,
     config_digest="c" * 64,
     code_version="0.1.0",
@@ -77,26 +79,28 @@ class Site:
         self.now = NOW
         self.settings = SETTINGS
         self.method: MethodChoice = "auto"
+        self.tick: Callable[[], object] = lambda: None
         self.kills: dict[
             str, dict[str, float]
         ] = {}  # of the wells of plates whose treated tissue shrinks and darkens; on other plates nothing happens
         self.restart()
 
-    def restart(self, settings: RankSettings | None = None) -> None:
-        self.settings = self.settings if settings is None else replace(self.settings, rank=settings)
+    def restart(self, settings: DepartureSettings | None = None) -> None:
+        self.settings = self.settings if settings is None else replace(self.settings, departure=settings)
         of_settings = {"representation": self.settings.representation, "seed": self.settings.seed}
         calibrations = Calibrations(
-            self.store, ENCODER_ID, method=self.method, clock=self.clock, **of_settings
+            self.store, ENCODER_ID, method=self.method, clock=self.clock, tick=lambda: self.tick(), **of_settings
         )  # type: ignore[arg-type] # mypy mixes the values
         alerts = Alerts(self.store, self.clock)
         self.days = DailyPath(
-            self.store,
-            ENCODER_ID,
-            self.settings,
-            calibrations,
-            lambda _ranking, _pictures: (),
-            alerts,
-            self.clock,
+            store=self.store,
+            due_days=DueDays(self.store, ENCODER_ID, self.settings, self.clock),
+            encoder_id=ENCODER_ID,
+            settings=self.settings,
+            calibrations=calibrations,
+            write=lambda _ranking, _pictures: (),
+            alerts=alerts,
+            clock=self.clock,
         )
 
     def clock(self) -> datetime:
@@ -167,7 +171,7 @@ class Site:
 
     def again(self, plate: PlateMap) -> Ranking | None:
         """Do what ``spherorank rank plate`` does."""
-        due = self.days.asked_for(plate, 10, final=False)
+        due = self.days.due_days.requested(plate, 10, final=False)
         return None if self.days.stands(due) else self.days.rank_day(due)
 
     def alerts(self, kind: AlertKind) -> list[str]:

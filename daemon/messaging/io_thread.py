@@ -7,8 +7,7 @@ from datetime import datetime
 import structlog
 
 from daemon.messaging.publisher import OutboxDrain, Publisher
-from daemon.messaging.requests import Requests, answer
-from inference.ports import Store
+from daemon.messaging.requests import Requests, RequestStore, answer
 from schemas.errors import SpheroRankError, StoreError
 from schemas.messages import ServiceState, StatusData
 
@@ -42,7 +41,7 @@ class IoThread:
 
     def __init__(
         self,
-        store: Store,
+        store: RequestStore,
         publisher: Publisher,
         requests: Requests,
         *,

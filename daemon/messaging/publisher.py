@@ -4,8 +4,8 @@ from typing import Self
 
 import zmq
 
-from inference.ports import Store
 from schemas.errors import ConfigError
+from store.ports import Outbox
 
 BATCH = 500  # messages read from the outbox at once
 
@@ -69,7 +69,7 @@ class Publisher:
 class OutboxDrain:
     """Publishes what the store holds and has not published; at least once, because the mark follows the message."""
 
-    def __init__(self, store: Store, publisher: Publisher) -> None:
+    def __init__(self, store: Outbox, publisher: Publisher) -> None:
         self._store = store
         self._publisher = publisher
         self._published: int | None = None  # through this number; asked once, then known

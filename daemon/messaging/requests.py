@@ -2,12 +2,11 @@
 
 import json
 from collections.abc import Callable, Iterator
-from typing import Self
+from typing import Protocol, Self
 
 import zmq
 from pydantic import BaseModel
 
-from inference.ports import PublishedMessage, Store
 from schemas.errors import ConfigError, StoreError
 from schemas.messages import StatusData
 from schemas.requests import (
@@ -21,11 +20,16 @@ from schemas.requests import (
     StatusRequest,
     parse_request,
 )
+from store.ports import Outbox, PlateMapStore, PublishedMessage, RankingStore
 
 REPLAY_MESSAGES = 1000  # in one reply at most
 REPLAY_BYTES = 8_000_000  # of bodies in one reply; one message always fits
 _REPLAY_BATCH = 100  # messages read from the store at once
 _LARGEST_REQUEST_BYTES = 65_536
+
+
+class RequestStore(Outbox, PlateMapStore, RankingStore, Protocol):
+    """The parts of the store that requests are answered from."""
 
 
 class Requests:
@@ -77,7 +81,7 @@ class Requests:
         self.close()
 
 
-def answer(request: bytes, store: Store, status: Callable[[], StatusData]) -> str:
+def answer(request: bytes, store: RequestStore, status: Callable[[], StatusData]) -> str:
     """Return the reply to a request as JSON; whatever is wrong with the request or the store is an error reply."""
     try:
         reply: BaseModel = _reply(parse_request(request), store, status)
@@ -95,7 +99,7 @@ def _error(text: str, *, retry: bool = False) -> ErrorReply:
 
 def _reply(
     request: StatusRequest | LatestRequest | ReplayRequest,
-    store: Store,
+    store: RequestStore,
     status: Callable[[], StatusData],
 ) -> BaseModel:
     match request:
@@ -107,7 +111,7 @@ def _reply(
             return _replay(request, store)
 
 
-def _latest(request: LatestRequest, store: Store) -> LatestReply:
+def _latest(request: LatestRequest, store: RequestStore) -> LatestReply:
     rankings = store.rankings(request.plate)
     if not rankings:
         ranked = [plate for plate in store.plates() if store.rankings(plate)]
@@ -120,7 +124,7 @@ def _latest(request: LatestRequest, store: Store) -> LatestReply:
     )
 
 
-def _replay(request: ReplayRequest, store: Store) -> ReplayReply:
+def _replay(request: ReplayRequest, store: RequestStore) -> ReplayReply:
     newest = (
         store.last_sequence()
     )  # before the messages are read: a later one is not promised by this reply
@@ -148,7 +152,7 @@ def _replay(request: ReplayRequest, store: Store) -> ReplayReply:
     )
 
 
-def _messages_after(sequence: int, topic: str, store: Store) -> Iterator[PublishedMessage]:
+def _messages_after(sequence: int, topic: str, store: RequestStore) -> Iterator[PublishedMessage]:
     while batch := store.messages_after(sequence, topic, limit=_REPLAY_BATCH):
         yield from batch
         sequence = batch[-1].sequence

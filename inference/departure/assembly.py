@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from inference.tissue.ranked_measures import RANKED_MEASURES, ranked_values
 from schemas.errors import ProfileError
@@ -20,11 +21,62 @@ NO_WEIGHT = "The embedding has no weight beside the measures: wells are compared
 
 @dataclass(frozen=True, eq=False)
 class AssembledPlate:
-    """What a ranking needs of a plate."""
+    """The selected observations of one plate up to one culture day, arranged as N wells × T days.
 
-    trajectories: Trajectories
-    flags: dict[str, tuple[Flag, ...]]  # well: what quality says of any image used
-    notes: tuple[str, ...]  # why wells are not compared by what was asked for
+    Values are NaN where a well has no image of a day, or where its tissue was not measured.
+    """
+
+    plate_map: PlateMap
+    encoder_id: str  # "" without observations
+    days: tuple[int, ...]  # T, ascending culture days with an observation
+    embeddings: npt.NDArray[np.float64]  # (N, T, E)
+    measures: npt.NDArray[np.float64]  # (N, T, M), the measures that a ranking compares
+    is_measured: npt.NDArray[np.bool_]  # (N, T)
+    deciding: int  # observations that decide a score: the last pre-dose image and the readout image
+    deciding_unmeasured: int  # those of them whose tissue was not measured
+    flags: dict[str, tuple[Flag, ...]]  # quality flags of the deciding images, by well
+
+    def possible(
+        self, representation: Representation, embedding_weight: float
+    ) -> tuple[Representation, tuple[str, ...]]:
+        """Return the representation that the plate allows, and notes where it differs from the requested one."""
+        if representation == "embedding":
+            return representation, ()
+        if self.deciding_unmeasured:
+            note = NOT_MEASURED.format(count=self.deciding_unmeasured, all=self.deciding)
+            return "embedding", (note,)
+        if representation == "both" and embedding_weight == 0:
+            return "measures", (NO_WEIGHT,)
+        return representation, ()
+
+    def trajectories(self, representation: Representation, embedding_weight: float) -> Trajectories:
+        """Return the trajectories of all wells of the plate map in the representation that the plate allows.
+
+        Parameters
+        ----------
+        embedding_weight
+            Weight of the whole embedding against all measures, where both are compared.
+        """
+        representation, _ = self.possible(representation, embedding_weight)
+        dimension = 0 if representation == "measures" else self.embeddings.shape[2]
+        used = np.ones(len(self.days), dtype=np.bool_)
+        features = self.embeddings
+        if representation != "embedding":
+            used &= self.is_measured.any(axis=0)
+            embeddings = np.where(self.is_measured[:, :, None], self.embeddings, np.nan)
+            features = np.concatenate([embeddings[:, :, :dimension], self.measures], axis=2)
+        return Trajectories(
+            plate=self.plate_map.plate,
+            wells=tuple(entry.well for entry in self.plate_map.entries),
+            groups=tuple(entry.group for entry in self.plate_map.entries),
+            treatments=tuple(entry.treatment for entry in self.plate_map.entries),
+            days=tuple(day for day, is_used in zip(self.days, used, strict=True) if is_used),
+            features=features[:, used],
+            feature_names=feature_names(representation, dimension),
+            embedding_dimension=dimension,
+            embedding_weight=embedding_weight,
+            encoder_id=self.encoder_id,
+        )
 
 
 def counting(images: Iterable[VisitVersion], plate_map: PlateMap) -> list[VisitVersion]:
@@ -59,81 +111,59 @@ def feature_names(representation: Representation, dimension: int) -> tuple[str, 
 
 
 def assemble(
-    observations: Iterable[Observation],
-    plate_map: PlateMap,
-    *,
-    through_day: int,
-    representation: Representation,
-    embedding_weight: float,
+    observations: Iterable[Observation], plate_map: PlateMap, *, through_day: int
 ) -> AssembledPlate:
-    """Lay the features of the map's wells out as wells × days, up to a day; wells that the map does not name take no part.
+    """Arrange the observations of a plate up to a culture day as wells × days.
 
-    The observations are those that :func:`counting` chose. Flags are carried and no well is dropped for them: tissue that dies can look
-    blurred, cut or empty, and is then the one that matters. Where an image that decides a score was not measured (measuring came later than the
-    image), all wells are compared by their embedding, whatever was asked for.
+    Wells that the plate map does not name take no part. No well is dropped because of a quality
+    flag: dying tissue can look blurred, cut or empty, and is then the tissue of interest.
 
     Parameters
     ----------
-    embedding_weight
-        Of the whole embedding beside all measures, where the representation is both.
+    observations
+        The selected observation of each well and day, as :func:`counting` selects them.
 
     Raises
     ------
     ProfileError
         If the embeddings come from more than one encoder.
     """
-    used = [
-        seen
-        for seen in observations
-        if seen.key.well in plate_map.by_well and seen.day <= through_day
-    ]
+    used = [seen for seen in observations if _is_used(seen, plate_map, through_day)]
     encoders = sorted({seen.encoder_id for seen in used})
     if len(encoders) > 1:
         raise ProfileError(
             plate_map.plate,
-            f"embeddings of {len(encoders)} encoders: {', '.join(encoders)}; expected one, embed the images again",
+            f"embeddings of {len(encoders)} encoders: {', '.join(encoders)}; "
+            "expected one, embed the images again",
         )
+    row_of = {entry.well: row for row, entry in enumerate(plate_map.entries)}
+    days = sorted({seen.day for seen in used})
+    shape = len(row_of), len(days)
+    embeddings = np.full((*shape, len(used[0].embedding) if used else 0), np.nan)
+    measures = np.full((*shape, len(RANKED_MEASURES)), np.nan)
+    is_measured = np.zeros(shape, dtype=bool)
+    for seen in used:
+        place = row_of[seen.key.well], days.index(seen.day)
+        embeddings[place] = seen.embedding
+        if seen.measures:
+            is_measured[place] = True
+            measures[place] = ranked_values(seen.measures)
     deciding = _deciding(used, plate_map, through_day)
-    representation, notes = _possible(representation, deciding, embedding_weight)
-    laid_out = used if representation == "embedding" else [seen for seen in used if seen.measures]
-    dimension = len(used[0].embedding) if used and representation != "measures" else 0
-    names = feature_names(representation, dimension)
-    rows = {entry.well: row for row, entry in enumerate(plate_map.entries)}
-    days = sorted({seen.day for seen in laid_out})
-    features = np.full((len(rows), len(days), len(names)), np.nan)
-    for seen in laid_out:
-        well = features[rows[seen.key.well], days.index(seen.day)]
-        well[:dimension] = seen.embedding[:dimension]
-        if representation != "embedding":
-            well[dimension:] = ranked_values(seen.measures)
-    trajectories = Trajectories(
-        plate=plate_map.plate,
-        wells=tuple(rows),
-        groups=tuple(entry.group for entry in plate_map.entries),
-        treatments=tuple(entry.treatment for entry in plate_map.entries),
-        days=tuple(days),
-        features=features,
-        feature_names=names,
-        embedding_dimension=dimension,
-        embedding_weight=embedding_weight,
+    return AssembledPlate(
+        plate_map=plate_map,
         encoder_id=encoders[0] if encoders else "",
+        days=tuple(days),
+        embeddings=embeddings,
+        measures=measures,
+        is_measured=is_measured,
+        deciding=len(deciding),
+        deciding_unmeasured=sum(not seen.measures for seen in deciding),
+        flags=_flags(deciding),
     )
-    return AssembledPlate(trajectories, _flags(deciding), notes)
 
 
-def _possible(
-    representation: Representation, deciding: list[Observation], embedding_weight: float
-) -> tuple[Representation, tuple[str, ...]]:
-    """Return what wells can be compared by, and why it is not what was asked for."""
-    if representation == "embedding":
-        return representation, ()
-    if unmeasured := sum(not seen.measures for seen in deciding):
-        return "embedding", (NOT_MEASURED.format(count=unmeasured, all=len(deciding)),)
-    return (
-        ("measures", (NO_WEIGHT,))
-        if representation == "both" and embedding_weight == 0
-        else (representation, ())
-    )
+def _is_used(seen: Observation, plate_map: PlateMap, through_day: int) -> bool:
+    return seen.key.well in plate_map.by_well and seen.day <= through_day
 
 
 def _taken_after_dosing(seen: VisitVersion, plate_map: PlateMap) -> bool:

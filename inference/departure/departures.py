@@ -17,6 +17,7 @@ from inference.departure.metrics import (
     Noise,
     clip_outliers,
     cosine_distance,
+    moderated_spread,
     nearest_distance,
     pre_dose_shape,
 )
@@ -35,13 +36,6 @@ MIN_UNTREATED_ROLLING = 6
 
 With fewer wells the standard deviation has an error of more than a third and would change strongly
 with each new image.
-"""
-SPREAD_PSEUDO_WELLS = 5
-"""Weight, in wells, of the standard deviation that pure noise has."""
-EARLIER_PSEUDO_WELLS = 20
-"""Largest weight, in wells, of the standard deviation on earlier plates.
-
-The 8 to 18 untreated wells of a plate do not determine their own standard deviation well.
 """
 
 
@@ -452,42 +446,3 @@ def _lengths(residuals: Residuals, training_wells: BoolArray) -> _Lengths:
         ),
         metric=metric,
     )
-
-
-def moderated_spread(
-    own: Float64Array,
-    metric: Mahalanobis | None,
-    earlier: Float64Array | None = None,
-    similarity: Float64Array | None = None,
-) -> float:
-    """Return the standard deviation of the lengths of untreated wells, moderated by prior values.
-
-    Few wells do not determine their own standard deviation well. Two prior values are combined with
-    it, each with a weight in wells: that of earlier plates, with at most
-    :data:`EARLIER_PSEUDO_WELLS` wells (each well is weighted by the similarity of its plate), and
-    that of pure noise with the same mean square, with :data:`SPREAD_PSEUDO_WELLS` wells. The latter
-    is also the lower limit where all untreated wells are equal.
-
-    Parameters
-    ----------
-    own
-        (n,) lengths of the untreated wells of this plate.
-    metric
-        Metric of the lengths, for the variance of pure noise; None: without this prior value.
-    earlier, similarity
-        (E,) centred lengths of untreated wells of earlier plates, and similarities of their plates.
-    """
-    degrees_of_freedom = len(own) - 1
-    squares, wells = degrees_of_freedom * float(own.var(ddof=1)), float(degrees_of_freedom)
-    if metric is not None:
-        squares += (
-            SPREAD_PSEUDO_WELLS
-            * metric.length_variance
-            * max(1.0, float((own**2).mean() / metric.weights.sum()))
-        )
-        wells += SPREAD_PSEUDO_WELLS
-    if earlier is not None and similarity is not None and earlier.size:
-        weight = min(EARLIER_PSEUDO_WELLS, float(similarity.sum()))
-        squares += weight * float(np.average(earlier**2, weights=similarity))
-        wells += weight
-    return float(np.sqrt(squares / wells)) or 1.0

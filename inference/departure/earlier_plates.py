@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from inference.departure.assembly import assemble, counting
 from inference.departure.reduced_space import MAX_OTHER_PLATES, MIN_EARLIER_WELLS
-from inference.ports import SequenceModel, Store
+from inference.ports import EarlierPlateReader, SequenceModel
 from schemas.observation import VisitVersion
 from schemas.plate_map import Group, PlateMap
 from schemas.trajectory import Trajectories
@@ -27,7 +27,7 @@ class EarlierPlates:
 
 
 def earlier_plates(
-    store: Store,
+    reader: EarlierPlateReader,
     plate_map: PlateMap,
     own: Trajectories,
     *,
@@ -48,7 +48,7 @@ def earlier_plates(
         A sequence model sees all days up to dosing; without it the last image is enough.
     """
     taken, images = [], []
-    for other in store.earlier_plates(plate_map, day, encoder_id, MAX_OTHER_PLATES):
+    for other in reader.earlier_plates(plate_map, day, encoder_id, MAX_OTHER_PLATES):
         untreated = other.model_copy(
             update={
                 "entries": tuple(entry for entry in other.entries if entry.group is Group.UNTREATED)
@@ -58,7 +58,7 @@ def earlier_plates(
         found = _before_and_on(
             day,
             before,
-            counting(store.imaged(other.plate, encoder_id), untreated),
+            counting(reader.imaged(other.plate, encoder_id), untreated),
             whole=sequence_model is not None,
         )
         needed = set(sequence_model.days) if sequence_model else set()
@@ -67,12 +67,10 @@ def earlier_plates(
         }:
             continue
         laid_out = assemble(
-            store.observations(found, encoder_id),
+            reader.observations(found, encoder_id),
             untreated,
             through_day=day,
-            representation=own.representation,
-            embedding_weight=own.embedding_weight,
-        ).trajectories
+        ).trajectories(own.representation, own.embedding_weight)
         if (
             laid_out.representation == own.representation
         ):  # its tissue was measured, if this plate's was

@@ -13,9 +13,10 @@ from typing import cast
 import numpy as np
 from scipy.stats import spearmanr
 
-from inference.deterioration.features import FeatureSpace, PlateFeatures, fill_missing
+from inference.deterioration.features import FeatureSpace, PlateFeatures
 from inference.deterioration.models import MEAN_OF_MODELS, MODELS, SINGLE_MODELS, Predictor
-from schemas.arrays import BoolArray, Float64Array, IndexArray
+from inference.deterioration.plate_distance import plate_distance
+from schemas.arrays import Float64Array, IndexArray
 from schemas.calibration import CalibrationCard
 from schemas.errors import ProfileError
 from schemas.trajectory import Representation, Trajectories
@@ -138,7 +139,7 @@ class Calibration:
         """(plates,) distance of each calibration plate from the others."""
         return np.array(
             [
-                _distance(
+                plate_distance(
                     plate,
                     [other for other in self.plates if other is not plate],
                     MIN_PLATES_FOR_SPREAD,
@@ -160,7 +161,7 @@ class Calibration:
         """
         plate = self._plate_features(trajectories, dosing_day, readout_day)
         # One plate more, so that each calibration plate has a distance from the others.
-        return _distance(plate, self.plates, MIN_PLATES_FOR_SPREAD + 1)
+        return plate_distance(plate, self.plates, MIN_PLATES_FOR_SPREAD + 1)
 
     def _plate_features(
         self, trajectories: Trajectories, dosing_day: int, readout_day: int
@@ -400,60 +401,3 @@ def _treatment_errors(predicted: Float64Array, plate: _TrainingPlate) -> list[fl
         for name in dict.fromkeys(plate.treatments)
         if name
     ]
-
-
-def _distance(plate: PlateFeatures, others: Sequence[PlateFeatures], min_plates: int) -> float:
-    """Return the distance of a plate from other plates, in standard deviations between them.
-
-    It is the root mean square over the measures (or the embedding) of the differences between mean
-    wells. The larger value of untreated and single-dose wells is returned.
-
-    Parameters
-    ----------
-    plate
-        Plate of interest.
-    others
-        Plates for comparison.
-    min_plates
-        Kinds of wells that fewer of these plates have are not compared.
-    """
-    parts = []
-    for wells in ("untreated", "single_dose"):
-        means = [_mean_well(other, wells) for other in others]
-        known = [mean for mean in means if mean is not None]
-        own = _mean_well(plate, wells)
-        if own is None or len(known) < min_plates:
-            continue
-        centre, spread = (
-            np.mean(known, axis=0),
-            np.std(known, axis=0, ddof=1) * np.sqrt(1 + 1 / len(known)),
-        )
-        floor = 0.1 * np.median(spread[spread > 0]) if (spread > 0).any() else 1.0
-        parts.append(np.sqrt(np.mean(((own - centre) / np.maximum(spread, floor)) ** 2)))
-    return float(max(parts, default=0.0))
-
-
-def _mean_well(plate: PlateFeatures, wells: str) -> Float64Array | None:
-    """Return the readout and the change since dosing of the mean well of a kind.
-
-    ``wells`` is ``untreated`` or ``single_dose``; single-dose values are differences from untreated
-    wells. The result is None if the plate has no such wells.
-    """
-    chosen = plate.untreated if wells == "untreated" else plate.single_dose
-    if not chosen.any():
-        return None
-    own = (
-        slice(plate.embedding_dimension, None)
-        if plate.embedding_dimension < plate.readout.shape[1]
-        else slice(None)
-    )
-    readouts, befores = (
-        fill_missing(plate.readout, plate)[:, own],
-        fill_missing(plate.before, plate)[:, own],
-    )
-
-    def mean(rows: BoolArray) -> Float64Array:
-        readout, before = readouts[rows].mean(axis=0), befores[rows].mean(axis=0)
-        return np.concatenate([readout, readout - before])
-
-    return mean(chosen) if wells == "untreated" else mean(chosen) - mean(plate.untreated)

@@ -1,15 +1,21 @@
-"""Method 2: wells that held together in the order of their predicted deterioration, burst wells after them by how far they burst."""
+"""Method 2: the order of wells and treatments by predicted percent of deterioration.
+
+Intact wells are ordered by their predicted percent. Exploded wells follow, by degree of explosion.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from statistics import fmean
 
 import numpy as np
 import numpy.typing as npt
 
 from inference.deterioration.calibration import MAX_RELATIVE_DISTANCE, Calibration
+from inference.ranking.placement import Placement, ScoredPlate, TreatmentPlace, WellPlace
 from inference.ranking.treatment_scores import TreatmentScores, rank_treatments
-from schemas.ranking import Condition, Scale, TreatmentRank, TreatmentTable, Verdict, WellRank
+from inference.ranking.well_tissue import WellTissue
+from schemas.calibration import Drift
+from schemas.ranking import Condition, Scale, Verdict
 from schemas.trajectory import Trajectories
 
 Array = npt.NDArray[np.float64]
@@ -29,28 +35,19 @@ NO_CONDITION = (
 )
 
 
-@dataclass(frozen=True)
-class Drift:
-    """How unlike the calibration plates a plate is."""
-
-    distance: float  # in the spread from plate to plate
-    percentile: float  # 0…100 of the calibration plates that are nearer to their fellows
-    outside: bool
-
-    @property
-    def sentence(self) -> str:
-        """What a reader has to know."""
-        where = "outside the range seen" if self.outside else "within the range seen"
-        return (
-            f"Its untreated and single-dose wells are {self.distance:.1f} spreads from those of the calibration plates; "
-            f"{self.percentile:.0f} % of these are nearer to one another: {where}."
-        )
+def drift_sentence(drift: Drift) -> str:
+    """Return a sentence for readers of a ranking on the distance of a plate from its calibration."""
+    where = "outside the range seen" if drift.outside else "within the range seen"
+    return (
+        f"Its untreated and single-dose wells are {drift.distance:.1f} spreads from those of the "
+        f"calibration plates; {drift.percentile:.0f} % of these are nearer to one another: {where}."
+    )
 
 
 def drift_of(
     trajectories: Trajectories, calibration: Calibration, *, dosing_day: int, readout_day: int
 ) -> Drift:
-    """Return how far a plate's controls are from those that the model was learned from.
+    """Return the distance of a plate's controls from the controls of the calibration plates.
 
     Raises
     ------
@@ -62,177 +59,213 @@ def drift_of(
         calibration.usual_distances,
     )
     return Drift(
-        distance,
-        float(100 * (usual < distance).mean()),
+        distance=distance,
+        percentile=float(100 * (usual < distance).mean()),
         outside=distance > MAX_RELATIVE_DISTANCE * float(usual.max()),
     )
 
 
 def by_deterioration(
-    table: TreatmentTable,
+    scored: ScoredPlate,
+    tissue: Mapping[str, WellTissue],
     trajectories: Trajectories,
     calibration: Calibration,
     *,
     dosing_day: int,
     readout_day: int,
     seed: int,
-) -> tuple[TreatmentTable, Drift]:
-    """Return the table with wells and treatments placed by deterioration, and how far the plate is from the calibration's.
+) -> tuple[Placement, Drift]:
+    """Order the wells and treatments of a scored plate by predicted deterioration, and return the drift.
 
-    On the scale of the thesis, 1…x are the intact wells by predicted percent and x + 1…n the exploded ones by degree. A treatment is placed by the mean
-    percent of its wells, then its share of exploded wells, then their degree. p, q, effect size and verdict stay: they ask whether it departs at all.
-    A treatment whose verdict is growth did not deteriorate and stands below all others.
+    On the scale of the thesis, positions 1…x are the intact wells by predicted percent, and
+    x + 1…n the exploded wells by degree. A treatment is ordered by the mean percent of its wells,
+    then by its share of exploded wells, then by their degree. A treatment with the verdict growth
+    did not deteriorate and is ordered below all others. The tests of the treatments are unchanged:
+    they answer whether a treatment departs at all.
 
     Raises
     ------
     ProfileError
-        If the plate has no untreated wells that can be compared, or other features than the calibration.
+        If the plate has no untreated wells that can be compared, or other features than the
+        calibration.
     """
     drift = drift_of(trajectories, calibration, dosing_day=dosing_day, readout_day=readout_day)
     predicted = calibration.predict(trajectories, dosing_day=dosing_day, readout_day=readout_day)
+    departed = scored.placement
     grown = {
-        well for row in table.treatments if row.verdict is Verdict.GROWTH for well in row.wells
+        well
+        for each in departed.treatments
+        if each.evidence.verdict is Verdict.GROWTH
+        for well in each.wells
     }
-    place = {well: row for row, well in enumerate(trajectories.wells)}
-    wells = [
-        _percent_of(well, place[well.well], predicted.percent, predicted.low, predicted.high, grown)
-        for well in table.wells
+    row_of = {well: row for row, well in enumerate(trajectories.wells)}
+    percents = {
+        well: _percent_of(
+            tissue.get(well),
+            row_of[well],
+            predicted.percent,
+            predicted.low,
+            predicted.high,
+            has_grown=well in grown,
+        )
+        for well, place in departed.wells.items()
+        if place.score is not None
+    }
+    percents = {well: place for well, place in percents.items() if place.score is not None}
+    treated = [well for well in percents if departed.wells[well].efficacy_rank is not None]
+    wells = {well: WellPlace() for well in departed.wells} | percents
+    wells |= _on_the_scale({well: percents[well] for well in treated}, tissue)
+    predictable = [
+        replace(each, wells=own)
+        for each in departed.treatments
+        if (own := tuple(well for well in each.wells if well in percents))
     ]
-    wells = _on_the_scale(wells)
-    scored = {well.well: well for well in wells if well.score is not None}
-    rows = [
-        row.model_copy(update={"wells": own})
-        for row in table.treatments
-        if (own := tuple(name for name in row.wells if name in scored))
-    ]
-    treatments = _treatments(rows, scored, calibration.treatment_error, np.random.default_rng(seed))
-    kept = {(row.group, row.treatment) for row in rows}
-    unpredicted = [
-        UNPREDICTED.format(treatment=row.treatment, group=row.group)
-        for row in table.treatments
-        if (row.group, row.treatment) not in kept
-    ]
-    ranked = [well for well in wells if well.efficacy_rank is not None]
-    exploded = sum(well.condition is Condition.EXPLODED for well in ranked)
-    knows = any(well.condition is not None for well in table.wells)
-    said = ASSUMED.format(count=exploded, percent=ASSUMED_PERCENT) if exploded else ""
+    exploded = sum(_exploded(tissue.get(well)) for well in treated)
+    is_condition_known = any(each.condition is not None for each in tissue.values())
     return (
-        table.model_copy(
-            update={
-                "wells": tuple(wells),
-                "treatments": treatments,
-                "scale": Scale(x=len(ranked) - exploded if knows else None, n=len(ranked)),
-                "notes": (
-                    *table.notes,
-                    *unpredicted,
-                    *filter(None, (said, "" if knows else NO_CONDITION)),
-                ),
-            }
+        Placement(
+            method="deterioration",
+            treatments=_place_treatments(
+                predictable,
+                percents,
+                tissue,
+                calibration.treatment_error,
+                np.random.default_rng(seed),
+            ),
+            wells=wells,
+            scale=Scale(x=len(treated) - exploded if is_condition_known else None, n=len(treated)),
+            notes=(
+                *departed.notes,
+                *_unpredicted(departed.treatments, predictable),
+                *((ASSUMED.format(count=exploded, percent=ASSUMED_PERCENT),) if exploded else ()),
+                *(() if is_condition_known else (NO_CONDITION,)),
+            ),
         ),
         drift,
     )
 
 
 def _percent_of(
-    well: WellRank, row: int, percent: Array, low: Array, high: Array, grown: set[str]
-) -> WellRank:
-    if well.score is None or not np.isfinite(percent[row]):
-        return well.model_copy(
-            update={"score": None, "efficacy_rank": None, "scale_position": None}
+    tissue: WellTissue | None,
+    row: int,
+    percent: Array,
+    low: Array,
+    high: Array,
+    *,
+    has_grown: bool,
+) -> WellPlace:
+    """Return the percent of deterioration of one well; no score where it cannot be predicted."""
+    if not np.isfinite(percent[row]):
+        return WellPlace()
+    if _exploded(tissue):
+        return WellPlace(
+            score=ASSUMED_PERCENT,
+            deterioration_percent=ASSUMED_PERCENT,
+            deterioration_assumed=True,
         )
-    if well.condition is Condition.EXPLODED:
-        assumed = {
-            "deterioration_percent": ASSUMED_PERCENT,
-            "deterioration_assumed": True,
-            "score": ASSUMED_PERCENT,
-        }
-        return well.model_copy(update=assumed)
-    own = 0.0 if well.well in grown else float(percent[row])
-    interval = {
-        "deterioration_low": min(own, float(low[row])),
-        "deterioration_high": max(own, float(high[row])),
-    }
-    return well.model_copy(update={"deterioration_percent": own, "score": own} | interval)
-
-
-def _on_the_scale(wells: Sequence[WellRank]) -> list[WellRank]:
-    """Place the treated wells; equal ones share the better place."""
-    ranked = [well for well in wells if well.efficacy_rank is not None]
-    keys = {well.well: _well_key(well) for well in ranked}
-    places = _places(keys)
-    return [
-        well.model_copy(
-            update={
-                "efficacy_rank": places[well.well],
-                "scale_position": len(ranked) + 1 - places[well.well],
-            }
-        )
-        if well.well in places
-        else well
-        for well in wells
-    ]
-
-
-def _well_key(well: WellRank) -> tuple[float, ...]:
-    exploded = well.condition is Condition.EXPLODED
-    return (
-        float(exploded),
-        (well.explosion_degree or 0.0) if exploded else (well.deterioration_percent or 0.0),
+    own = 0.0 if has_grown else float(percent[row])
+    return WellPlace(
+        score=own,
+        deterioration_percent=own,
+        deterioration_low=min(own, float(low[row])),
+        deterioration_high=max(own, float(high[row])),
     )
 
 
-def _places(keys: Mapping[str, tuple[float, ...]]) -> dict[str, int]:
-    """Return the place of each name, 1 = the largest key; equal keys share the better place."""
+def _on_the_scale(
+    treated: Mapping[str, WellPlace], tissue: Mapping[str, WellTissue]
+) -> dict[str, WellPlace]:
+    """Return the treated wells with their ranks and scale positions; equal wells share the better rank."""
+    ranks = _ranks({well: _well_key(place, tissue.get(well)) for well, place in treated.items()})
+    return {
+        well: replace(
+            place, efficacy_rank=ranks[well], scale_position=len(treated) + 1 - ranks[well]
+        )
+        for well, place in treated.items()
+    }
+
+
+def _well_key(place: WellPlace, tissue: WellTissue | None) -> tuple[float, ...]:
+    """Return the sort key of a well: exploded wells by degree above intact wells by percent."""
+    if tissue is not None and _exploded(tissue):
+        return 1.0, tissue.explosion_degree or 0.0
+    return 0.0, place.deterioration_percent or 0.0
+
+
+def _exploded(tissue: WellTissue | None) -> bool:
+    return tissue is not None and tissue.condition is Condition.EXPLODED
+
+
+def _ranks(keys: Mapping[str, tuple[float, ...]]) -> dict[str, int]:
+    """Return the rank of each name, 1 = the largest key; equal keys share the better rank."""
     order = sorted(keys.values(), reverse=True)
     return {name: order.index(key) + 1 for name, key in keys.items()}
 
 
-def _treatments(
-    rows: Sequence[TreatmentRank],
-    wells: Mapping[str, WellRank],
+def _unpredicted(
+    treatments: Sequence[TreatmentPlace], predictable: Sequence[TreatmentPlace]
+) -> list[str]:
+    """Return one note for each treatment none of whose wells has a prediction."""
+    kept = {(each.evidence.group, each.evidence.treatment) for each in predictable}
+    return [
+        UNPREDICTED.format(treatment=each.evidence.treatment, group=each.evidence.group)
+        for each in treatments
+        if (each.evidence.group, each.evidence.treatment) not in kept
+    ]
+
+
+def _place_treatments(
+    treatments: Sequence[TreatmentPlace],
+    wells: Mapping[str, WellPlace],
+    tissue: Mapping[str, WellTissue],
     error: float,
     rng: np.random.Generator,
-) -> tuple[TreatmentRank, ...]:
-    """Place treatments; the error of their means is that of treatments on plates that were left out."""
-    if not rows:
+) -> tuple[TreatmentPlace, ...]:
+    """Return the treatments by efficacy rank.
+
+    ``error`` is the mean absolute error of a treatment's mean percent on plates that were left out.
+    """
+    if not treatments:
         return ()
     means = np.array(
-        [fmean(wells[name].deterioration_percent or 0.0 for name in row.wells) for row in rows]
+        [
+            fmean(wells[name].deterioration_percent or 0.0 for name in each.wells)
+            for each in treatments
+        ]
     )
     keys = {
         str(number): (
-            row.verdict is not Verdict.GROWTH,
+            each.evidence.verdict is not Verdict.GROWTH,
             mean,
-            *_burst([wells[name] for name in row.wells]),
+            *_burst([tissue.get(name) for name in each.wells]),
         )
-        for number, (row, mean) in enumerate(zip(rows, means, strict=True))
+        for number, (each, mean) in enumerate(zip(treatments, means, strict=True))
     }
-    places = _places(keys)
-    variance = np.full(len(rows), (error / NORMAL_90) ** 2)
-    placed: TreatmentScores = rank_treatments(
-        means, variance, np.full(len(rows), MANY), shared_variance=0.0, rng=rng
+    ranks = _ranks(keys)
+    variance = np.full(len(treatments), (error / NORMAL_90) ** 2)
+    drawn: TreatmentScores = rank_treatments(
+        means, variance, np.full(len(treatments), MANY), shared_variance=0.0, rng=rng
     )
-    ranked = [
-        row.model_copy(
-            update={
-                "efficacy_rank": places[str(number)],
-                "scale_position": len(rows) + 1 - places[str(number)],
-                "score": float(means[number]),
-                "score_low": float(max(0.0, placed.low[number])),
-                "score_high": float(min(100.0, placed.high[number])),
-                "rank_low": min(int(placed.rank_low[number]), places[str(number)]),
-                "rank_high": max(int(placed.rank_high[number]), places[str(number)]),
-                "chance_best": float(placed.chance_best[number]),
-            }
+    placed = [
+        replace(
+            each,
+            efficacy_rank=ranks[str(number)],
+            scale_position=len(treatments) + 1 - ranks[str(number)],
+            score=float(means[number]),
+            score_low=float(max(0.0, drawn.low[number])),
+            score_high=float(min(100.0, drawn.high[number])),
+            rank_low=min(int(drawn.rank_low[number]), ranks[str(number)]),
+            rank_high=max(int(drawn.rank_high[number]), ranks[str(number)]),
+            chance_best=float(drawn.chance_best[number]),
         )
-        for number, row in enumerate(rows)
+        for number, each in enumerate(treatments)
     ]
-    return tuple(sorted(ranked, key=lambda row: row.efficacy_rank))
+    return tuple(sorted(placed, key=lambda each: each.efficacy_rank))
 
 
-def _burst(wells: Sequence[WellRank]) -> tuple[float, float]:
-    """Return the share of wells that exploded, and their mean degree."""
-    exploded = [well for well in wells if well.condition is Condition.EXPLODED]
-    return len(exploded) / len(wells), fmean(
-        well.explosion_degree or 0.0 for well in exploded
-    ) if exploded else 0.0
+def _burst(wells: Sequence[WellTissue | None]) -> tuple[float, float]:
+    """Return the share of exploded wells, and the mean of their degrees of explosion."""
+    degrees = [
+        well.explosion_degree or 0.0 for well in wells if well is not None and _exploded(well)
+    ]
+    return len(degrees) / len(wells), fmean(degrees) if degrees else 0.0

@@ -1,11 +1,11 @@
 """Scored wells of a plate grouped by treatment, with doses converted to common units."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from schemas.plate_map import Group
-from schemas.ranking import TreatmentTable, WellRank
+from schemas.ranking import WellRank
 from schemas.treatment import Dose, parse_treatment
 
 _UNIT_FACTORS = {
@@ -72,12 +72,11 @@ class DosedWells:
     """Treatment texts that contain no readable dose."""
 
     @classmethod
-    def of(cls, table: TreatmentTable) -> "DosedWells":
+    def of(cls, wells: Iterable[WellRank], left_out: Collection[str]) -> "DosedWells":
         """Group the scored wells of a ranking by treatment."""
-        left_out = {left.well for left in table.quality.left_out}
         rows = [
             row
-            for row in table.wells
+            for row in wells
             if row.group is not Group.BLANK and row.score is not None and row.well not in left_out
         ]
         doses = {text: _parse_doses(text) for text in dict.fromkeys(row.treatment for row in rows)}

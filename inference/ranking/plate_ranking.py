@@ -1,4 +1,4 @@
-"""From the trajectories of a plate to a ranking of its treatments, with intervals, p-values and a verdict for each."""
+"""Ranking of the treatments of one plate by departure, with intervals, p-values and verdicts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +17,17 @@ from inference.departure.departures import (
 from inference.departure.place_effects import NO_PLACE_EFFECTS, PlaceEffects, find_place_effects
 from inference.departure.pre_dose_outliers import find_pre_dose_outliers
 from inference.ranking.label_audit import ACCEPTED_PROBABILITY, audit_labels
+from inference.ranking.placement import (
+    Placement,
+    ScoredPlate,
+    ScoredWell,
+    TreatmentEvidence,
+    TreatmentPlace,
+    WellPlace,
+)
 from inference.ranking.plate_quality import plate_quality
+from inference.ranking.reasons import reasons_by_treatment
+from inference.ranking.rows import treatment_ranks, well_ranks
 from inference.ranking.significance import (
     conformal_p_values,
     false_discovery_q_values,
@@ -37,10 +47,8 @@ from schemas.ranking import (
     Direction,
     LabelDoubt,
     Scale,
-    TreatmentRank,
     TreatmentTable,
     Verdict,
-    WellRank,
 )
 from schemas.trajectory import Trajectories
 from schemas.well import is_well
@@ -62,14 +70,6 @@ ONE_BLOCK = "All untreated wells stand in one block: what their place does and w
 UNDECIDED = "{treatment} went on as untreated tissue goes, but not only: whether it grew or deteriorated is undecided, and it counts as deterioration."
 
 
-@dataclass(frozen=True)
-class RankSettings:
-    """How a plate is ranked."""
-
-    departure: DepartureSettings = DEFAULT_DEPARTURE_SETTINGS
-    leave_out_unlike: bool = True  # wells whose tissue up to dosing was unlike their fellows'
-
-
 @dataclass(frozen=True, eq=False)
 class _Treatment:
     """One treatment of the plate with its scored wells."""
@@ -89,57 +89,116 @@ def rank_plate(
     flags: Mapping[str, tuple[Flag, ...]] | None = None,
     notes: tuple[str, ...] = (),
     others: Sequence[Trajectories] = (),
-    settings: RankSettings | None = None,
+    settings: DepartureSettings = DEFAULT_DEPARTURE_SETTINGS,
 ) -> TreatmentTable:
-    """Rank the treatments of a plate by how far their wells are from what they would have become untreated.
+    """Rank the treatments of one plate by departure, from the trajectories of its wells alone.
+
+    The table has no condition and no measures of the tissue, and no dose-response curves.
+    Parameters and errors are those of :func:`score_plate`.
+    """
+    scored = score_plate(
+        trajectories,
+        dosing_day=dosing_day,
+        readout_day=readout_day,
+        seed=seed,
+        flags=flags,
+        notes=notes,
+        others=others,
+        settings=settings,
+    )
+    return ranking_table(
+        scored, scored.placement, trajectories, dosing_day=dosing_day, readout_day=readout_day
+    )
+
+
+def ranking_table(
+    scored: ScoredPlate,
+    placement: Placement,
+    trajectories: Trajectories,
+    *,
+    dosing_day: int,
+    readout_day: int,
+) -> TreatmentTable:
+    """Build the ranking table of a plate that is known by its trajectories alone."""
+    reasons = reasons_by_treatment(
+        placement.treatments, trajectories, dosing_day=dosing_day, readout_day=readout_day
+    )
+    return TreatmentTable(
+        treatments=treatment_ranks(placement, {}, reasons),
+        wells=well_ranks(scored, placement, {}),
+        scale=placement.scale,
+        quality=scored.quality,
+        notes=placement.notes,
+        label_doubts=scored.label_doubts,
+    )
+
+
+def score_plate(
+    trajectories: Trajectories,
+    *,
+    dosing_day: int,
+    readout_day: int,
+    seed: int,
+    flags: Mapping[str, tuple[Flag, ...]] | None = None,
+    notes: tuple[str, ...] = (),
+    others: Sequence[Trajectories] = (),
+    settings: DepartureSettings = DEFAULT_DEPARTURE_SETTINGS,
+) -> ScoredPlate:
+    """Score every well and treatment of a plate by its departure from the predicted untreated state.
 
     Parameters
     ----------
+    trajectories
+        All wells of the plate map, (N wells, T days, D features).
     dosing_day
-        The last day whose images are from before dosing; only days up to it feed the forecast.
+        The last culture day whose images were taken before dosing; the forecast uses days up to it.
+    readout_day
+        The culture day that is ranked.
+    seed
+        Seed of all random draws: equal inputs and seeds give equal results.
     flags
-        What quality says of each well's images; carried into the ranking, no well is left out for it.
+        Quality flags of the images of each well. They are copied to the result; a flag excludes no well.
     notes
-        What a reader has to know beforehand; more are added.
+        Sentences for the reader of the ranking, placed before those that are added here.
     others
-        Other plates of the same encoder and line, whose untreated wells are taken along.
+        Trajectories of other plates with the same encoder and line; their untreated wells are used too.
 
     Raises
     ------
     ProfileError
-        If the plate cannot be ranked, with what is missing.
+        If the plate cannot be ranked; the message names the missing data.
     """
     rng = np.random.default_rng(seed)
-    departures, places = _departures(
-        trajectories, dosing_day, readout_day, others, settings or RankSettings(), rng
-    )
+    departures, places = _departures(trajectories, dosing_day, readout_day, others, settings, rng)
     treatments = _treatments(trajectories, departures)
     tests = [compare_with_untreated(departures.residuals, each.used, rng) for each in treatments]
     verdicts = _verdicts(treatments, tests, int(departures.residuals.untreated.sum()))
-    towards = _towards_deterioration(
-        departures,
-        [
-            each.wells
-            for each, (_, verdict) in zip(treatments, verdicts, strict=True)
-            if verdict is Verdict.GROWTH
-        ],
-    )
-    rows = _rank_treatments(
-        trajectories, departures, towards, list(zip(treatments, tests, verdicts, strict=True)), rng
-    )
+    grown = [
+        each.wells
+        for each, (_, verdict) in zip(treatments, verdicts, strict=True)
+        if verdict is Verdict.GROWTH
+    ]
+    towards = _towards_deterioration(departures, grown)
+    evidence = _evidence(trajectories, departures, treatments, tests, verdicts)
+    ordered = _place_treatments(departures, towards, treatments, evidence, rng)
     doubts = _label_doubts(trajectories, departures)
-    return TreatmentTable(
-        treatments=rows,
-        wells=_rank_wells(trajectories, departures, towards, flags or {}),
-        scale=Scale(x=None, n=sum(len(row.wells) for row in rows)),
-        quality=plate_quality(trajectories, departures, places, readout_day, rng),
+    placement = Placement(
+        method="departure",
+        treatments=ordered,
+        wells=_place_wells(trajectories, departures, towards),
+        scale=Scale(x=None, n=sum(len(each.wells) for each in ordered)),
         notes=(
             *notes,
             *departures.notes,
-            *_said(departures, places, rows),
+            *_notes(departures, places, [each.evidence for each in ordered]),
             *_unscored(trajectories, treatments),
             *(each.sentence for each in doubts if each.probability >= ACCEPTED_PROBABILITY),
         ),
+    )
+    return ScoredPlate(
+        wells=_scored_wells(trajectories, departures, towards, flags or {}),
+        placement=placement,
+        quality=plate_quality(trajectories, departures, places, readout_day, rng),
         label_doubts=doubts,
     )
 
@@ -149,7 +208,7 @@ def _departures(
     dosing_day: int,
     day: int,
     others: Sequence[Trajectories],
-    settings: RankSettings,
+    settings: DepartureSettings,
     rng: np.random.Generator,
 ) -> tuple[Departures, PlaceEffects]:
     """Score wells by what is known of them before dosing: whether they were like their fellows, and where they stand."""
@@ -159,13 +218,13 @@ def _departures(
             trajectories,
             dosing_day=dosing_day,
             day=day,
-            settings=settings.departure,
+            settings=settings,
             others=others,
             excluded=excluded,
         )
 
     residuals, used, left_out = score({})
-    if settings.leave_out_unlike:
+    if settings.leave_out_outliers:
         out, far = find_pre_dose_outliers(residuals.reduced.past)
         names = np.array(trajectories.wells)[used]
         if excluded := {
@@ -229,16 +288,12 @@ def _unscored(trajectories: Trajectories, treatments: list[_Treatment]) -> tuple
     )
 
 
-def _said(
-    departures: Departures, places: PlaceEffects, rows: Sequence[TreatmentRank]
+def _notes(
+    departures: Departures, places: PlaceEffects, evidence: Sequence[TreatmentEvidence]
 ) -> tuple[str, ...]:
     earlier, settings = len(departures.residuals.reduced.earlier), departures.residuals.settings
     return (
-        *(
-            (SEQUENCE_MODEL_NOTE.format(name=settings.sequence_model.name),)
-            if settings.sequence_model
-            else ()
-        ),
+        *((SEQUENCE_MODEL_NOTE.format(name=settings.sequence_model.name),) if settings.sequence_model else ()),
         *(
             (FOLLOWS_THE_DRUG.format(forecast_from=settings.forecast_from),)
             if settings.forecast_from is not ForecastFrom.DOSING
@@ -249,7 +304,7 @@ def _said(
         *((ONE_BLOCK,) if places.in_one_block else ()),
         *(
             UNDECIDED.format(treatment=row.treatment)
-            for row in rows
+            for row in evidence
             if row.direction is Direction.UNDECIDED
         ),
     )
@@ -277,96 +332,114 @@ def _verdicts(
     return verdicts
 
 
-def _rank_treatments(
+def _evidence(
     trajectories: Trajectories,
     departures: Departures,
-    towards: Mapping[str, Array],
-    judged: Sequence[tuple[_Treatment, TreatmentTest, tuple[float, Verdict]]],
-    rng: np.random.Generator,
-) -> tuple[TreatmentRank, ...]:
-    if not judged:
-        return ()
+    treatments: Sequence[_Treatment],
+    tests: Sequence[TreatmentTest],
+    verdicts: Sequence[tuple[float, Verdict]],
+) -> list[TreatmentEvidence]:
+    """Return the test result of each treatment, in the order of ``treatments``."""
     untreated = int(departures.residuals.untreated.sum())
-    scores = score_treatments(
-        [towards["score"][each.wells] for each, _, _ in judged], untreated, rng
-    )
     single_dose = np.concatenate(
         [
             np.empty(0, np.intp),
-            *(each.used for each, _, _ in judged if each.group is Group.SINGLE_DOSE),
+            *(each.used for each in treatments if each.group is Group.SINGLE_DOSE),
         ]
     )
-    rows = []
-    for i in np.argsort(scores.rank, kind="stable"):
-        each, test, (q_value, verdict) = judged[i]
-        beside = single_dose.size and each.group is not Group.SINGLE_DOSE
-        rows.append(
-            TreatmentRank(
-                efficacy_rank=int(scores.rank[i]),
-                scale_position=len(judged) + 1 - int(scores.rank[i]),
-                treatment=each.treatment,
-                group=each.group,
-                wells=tuple(trajectories.wells[well] for well in each.wells),
-                score=float(scores.score[i]),
-                score_low=float(scores.low[i]),
-                score_high=float(scores.high[i]),
-                rank_low=int(scores.rank_low[i]),
-                rank_high=int(scores.rank_high[i]),
-                chance_best=float(scores.chance_best[i]),
-                p_value=test.p_value,
-                p_floor=smallest_permutation_p(len(each.wells), untreated),
-                q_value=q_value,
-                effect_size=test.effect_size,
-                effect_low=test.effect_low,
-                effect_high=test.effect_high,
-                direction=test.direction
-                if verdict in (Verdict.EFFECTIVE, Verdict.GROWTH)
-                else None,
-                likeness_to_single_dose=residual_cosine(
-                    departures.residuals, each.used, single_dose
-                )
-                if beside
-                else None,
-                verdict=verdict,
-            )
+    return [
+        TreatmentEvidence(
+            group=each.group,
+            treatment=each.treatment,
+            wells=tuple(trajectories.wells[well] for well in each.wells),
+            p_value=test.p_value,
+            p_floor=smallest_permutation_p(len(each.wells), untreated),
+            q_value=q_value,
+            effect_size=test.effect_size,
+            effect_low=test.effect_low,
+            effect_high=test.effect_high,
+            direction=(test.direction if verdict in (Verdict.EFFECTIVE, Verdict.GROWTH) else None),
+            likeness_to_single_dose=(
+                residual_cosine(departures.residuals, each.used, single_dose)
+                if single_dose.size and each.group is not Group.SINGLE_DOSE
+                else None
+            ),
+            verdict=verdict,
         )
-    return tuple(rows)
+        for each, test, (q_value, verdict) in zip(treatments, tests, verdicts, strict=True)
+    ]
 
 
-def _rank_wells(
+def _place_treatments(
+    departures: Departures,
+    towards: Mapping[str, Array],
+    treatments: Sequence[_Treatment],
+    evidence: Sequence[TreatmentEvidence],
+    rng: np.random.Generator,
+) -> tuple[TreatmentPlace, ...]:
+    """Return the score and place of each treatment, strongest effect first."""
+    if not treatments:
+        return ()
+    untreated = int(departures.residuals.untreated.sum())
+    scores = score_treatments([towards["score"][each.wells] for each in treatments], untreated, rng)
+    return tuple(
+        TreatmentPlace(
+            evidence=evidence[i],
+            wells=evidence[i].wells,
+            efficacy_rank=int(scores.rank[i]),
+            scale_position=len(treatments) + 1 - int(scores.rank[i]),
+            score=float(scores.score[i]),
+            score_low=float(scores.low[i]),
+            score_high=float(scores.high[i]),
+            rank_low=int(scores.rank_low[i]),
+            rank_high=int(scores.rank_high[i]),
+            chance_best=float(scores.chance_best[i]),
+        )
+        for i in np.argsort(scores.rank, kind="stable")
+    )
+
+
+def _place_wells(
+    trajectories: Trajectories, departures: Departures, towards: Mapping[str, Array]
+) -> dict[str, WellPlace]:
+    """Return the score and place of each well of the plate map; only treated wells have a place."""
+    scores, scored = towards["score"], departures.used
+    ranked = scored & np.isin(trajectories.groups, RANKED_GROUPS)
+    ranks = np.zeros(len(scores), dtype=int)
+    ranks[ranked] = efficacy_ranks(scores[ranked])
+    return {
+        well: WellPlace(
+            score=float(scores[i]) if scored[i] else None,
+            efficacy_rank=int(ranks[i]) if ranked[i] else None,
+            scale_position=int(ranked.sum() + 1 - ranks[i]) if ranked[i] else None,
+        )
+        for i, well in enumerate(trajectories.wells)
+    }
+
+
+def _scored_wells(
     trajectories: Trajectories,
     departures: Departures,
     towards: Mapping[str, Array],
     flags: Mapping[str, tuple[Flag, ...]],
-) -> tuple[WellRank, ...]:
-    scores, by_metric = (
-        towards["score"],
-        {name: values for name, values in towards.items() if name != "score"},
-    )
+) -> tuple[ScoredWell, ...]:
+    """Return the departures of each well of the plate map by every metric, with its own p-value."""
+    by_metric = {name: values for name, values in towards.items() if name != "score"}
     scored = departures.used
     ranked = scored & np.isin(trajectories.groups, RANKED_GROUPS)
-    places = np.zeros(len(scores), dtype=int)
-    places[ranked] = efficacy_ranks(scores[ranked])
     controls = np.concatenate(
         [departures.scores[scored & trajectories.untreated()], departures.earlier_scores]
     )
     p_values = conformal_p_values(departures.scores, controls)
     return tuple(
-        WellRank(
+        ScoredWell(
             well=well,
             group=trajectories.groups[i],
             treatment=trajectories.treatments[i],
-            efficacy_rank=int(places[i]) if ranked[i] else None,
-            scale_position=int(ranked.sum() + 1 - places[i]) if ranked[i] else None,
-            score=float(scores[i]) if scored[i] else None,
-            departures={name: float(values[i]) for name, values in by_metric.items()}
-            if scored[i]
-            else {},
+            departures=(
+                {name: float(values[i]) for name, values in by_metric.items()} if scored[i] else {}
+            ),
             p_value=float(p_values[i]) if ranked[i] else None,
-            condition=None,
-            deterioration_percent=None,
-            deterioration_low=None,
-            deterioration_high=None,
             flags=flags.get(well, ()),
         )
         for i, well in enumerate(trajectories.wells)

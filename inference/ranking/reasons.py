@@ -1,12 +1,14 @@
-"""Why a treatment stands where it stands: which measures of which wells changed since dosing unlike untreated wells', and from which day on."""
+"""Reasons for the place of a treatment: the measures that changed since dosing more than in untreated wells."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from inference.departure.reduced_space import MAX_ABSOLUTE_VALUE
-from schemas.ranking import Reason, TreatmentTable
+from inference.ranking.placement import TreatmentPlace
+from inference.ranking.rows import TreatmentKey
+from schemas.ranking import Reason
 from schemas.trajectory import Trajectories
 
 Array = npt.NDArray[np.float64]
@@ -37,25 +39,34 @@ WORDS: Mapping[str, tuple[str, str]] = {
 """What less and more of a measure look like."""
 
 
-def with_reasons(
-    table: TreatmentTable, measured: Trajectories, *, dosing_day: int, readout_day: int
-) -> TreatmentTable:
-    """Return the table with the reasons of each treatment, from the measures among the features; an embedding gives none.
+def reasons_by_treatment(
+    treatments: Iterable[TreatmentPlace],
+    measured: Trajectories,
+    *,
+    dosing_day: int,
+    readout_day: int,
+) -> dict[TreatmentKey, tuple[Reason, ...]]:
+    """Return the reasons of each treatment, strongest first, by group and treatment.
 
-    A reason is a mean change since dosing that lies :data:`PLAIN` untreated spreads from the untreated mean change or more; the strongest come first.
+    A reason is a measure whose mean change since dosing is at least :data:`PLAIN` untreated spreads
+    away from the mean change of the untreated wells.
+
+    Parameters
+    ----------
+    measured
+        Trajectories whose features include measures of the tissue; an embedding gives no reasons.
     """
     changes = _changes(measured, dosing_day, readout_day)
     if not changes:
-        return table
+        return {}
     names = measured.feature_names[measured.embedding_dimension :]
-    place = {well: row for row, well in enumerate(measured.wells)}
-    treatments = []
-    for row in table.treatments:
-        wells = [place[well] for well in row.wells if well in place]
-        treatments.append(
-            row.model_copy(update={"reasons": _reasons(changes, names, wells, measured.wells)})
+    row_of = {well: row for row, well in enumerate(measured.wells)}
+    return {
+        (each.evidence.group, each.evidence.treatment): _reasons(
+            changes, names, [row_of[well] for well in each.wells if well in row_of], measured.wells
         )
-    return table.model_copy(update={"treatments": tuple(treatments)})
+        for each in treatments
+    }
 
 
 def _changes(measured: Trajectories, dosing_day: int, readout_day: int) -> dict[int, Array]:

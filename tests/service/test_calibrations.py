@@ -204,7 +204,7 @@ def test_a_plate_outside_the_range_seen_is_ranked_by_departure_and_says_so(site:
 
 def test_learning_ticks_and_is_done_once(site: Site) -> None:
     ticks: list[int] = []
-    site.days.calibrations.tick = lambda: ticks.append(1)
+    site.tick = lambda: ticks.append(1)
     for plate in calibrated(site):
         site.days.calibrations.note(plate.plate)
     site.days.calibrations.learn_noted()
@@ -224,11 +224,11 @@ def test_learning_that_is_left_in_the_middle_is_done_again(site: Site) -> None:
 
     for plate in calibrated(site):
         site.days.calibrations.note(plate.plate)
-    site.days.calibrations.tick = leave
+    site.tick = leave
     with pytest.raises(LeftOffError):
         site.days.calibrations.learn_noted()
     ticks: list[int] = []
-    site.days.calibrations.tick = lambda: ticks.append(1)
+    site.tick = lambda: ticks.append(1)
     site.days.calibrations.learn_noted()
     assert ticks
 
@@ -242,4 +242,4 @@ def test_a_model_may_look_at_what_wells_are_compared_by(site: Site, representati
     if representation == "both":
         assert ranking.method == "deterioration", told(ranking)
     else:  # these embeddings know nothing
-        assert "because deterioration is not calibrated: off by" in told(ranking)
+        assert "because deterioration is not calibrated: mean error" in told(ranking)

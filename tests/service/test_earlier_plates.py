@@ -11,7 +11,6 @@ from daemon.rolling_view import RollingView
 from inference.departure.assembly import feature_names
 from inference.departure.departures import DepartureSettings
 from inference.departure.reduced_space import MAX_OTHER_PLATES
-from inference.ranking.plate_ranking import RankSettings
 from schemas.forecast import ForecastFrom, MetricName
 from schemas.messages import AlertKind
 from schemas.ranking import Gate
@@ -118,7 +117,7 @@ def test_a_forecast_from_days_after_dosing_takes_no_plates_along_and_rests_on_th
 ) -> None:
     site.add(small("first"))
     own = site.add(small("second", 1), days=(6, 7, 8, 9, 10))
-    site.restart(RankSettings(DepartureSettings(forecast_from=ForecastFrom.LAST_DAY)))
+    site.restart(DepartureSettings(forecast_from=ForecastFrom.LAST_DAY))
     rankings = {each.day: each for each in site.rank(own)}
     assert rankings[10].earlier_plates == ()
     assert any(
@@ -139,7 +138,7 @@ def test_the_rolling_view_measures_as_the_ranking_does_but_without_earlier_plate
     newest = site.look(own, well, 10, seed=1)
     alone = RollingView(site.store, "measures", 1.0, settings).departures(newest, own)
     site.store.add_observation(newest, observation_data(newest, 2))
-    site.restart(RankSettings(settings, leave_out_unlike=False))
+    site.restart(replace(settings, leave_out_outliers=False))
     scores = {
         ranking.day: next(row.score for row in ranking.wells if row.well == well)
         for ranking in site.rank(own)
@@ -189,7 +188,7 @@ def test_with_a_sequence_model_all_days_up_to_dosing_of_earlier_plates_are_seen(
     site.add(small("second", 1), days=(7, 10))  # without a day that the model needs
     own = site.add(small("own", 2), days=(5, 6, 7, 10))
     seer = Seer()
-    site.restart(RankSettings(DepartureSettings(sequence_model=seer)))
+    site.restart(DepartureSettings(sequence_model=seer))
     [ranking] = site.rank(own)
     assert ranking.earlier_plates == ("first",)
     assert seer.seen == {("own", (5, 6, 7)), ("first", (6, 7))}

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +16,6 @@ from inference.bundle import load_bundle
 from inference.departure.assembly import feature_names
 from inference.departure.departures import DepartureSettings
 from inference.profiles import rank_profiles
-from inference.ranking.plate_ranking import RankSettings
 from schemas.errors import BundleError, ConfigError
 from schemas.forecast import ForecastFrom, MetricName
 from tests.known_plates import plate
@@ -30,7 +30,7 @@ def configured(folder: Path, ranking: str) -> Path:
     return path
 
 
-def settings_of(folder: Path, ranking: str) -> RankSettings:
+def settings_of(folder: Path, ranking: str) -> DepartureSettings:
     return wiring.open_rank_settings(load_config(configured(folder, ranking)), DEFAULT_ENCODER)
 
 
@@ -78,13 +78,13 @@ def model_in(folder: Path, names: tuple[str, ...], encoder_id: str = "") -> Path
 
 
 def test_without_a_word_the_defaults_of_the_arithmetic_hold(tmp_path: Path) -> None:
-    assert settings_of(tmp_path, "") == RankSettings()
+    assert settings_of(tmp_path, "") == DepartureSettings()
 
 
 def test_every_key_reaches_the_arithmetic_and_changes_the_digest(tmp_path: Path) -> None:
     ranking = 'forecaster = "kernel"\nforecast_from = "one_step"\nmetric = "nearest_controls"\nleave_out_unlike = false'
     expected = DepartureSettings("kernel", ForecastFrom.ONE_STEP, MetricName.NEAREST_CONTROLS)
-    assert settings_of(tmp_path, ranking) == RankSettings(expected, leave_out_unlike=False)
+    assert settings_of(tmp_path, ranking) == replace(expected, leave_out_outliers=False)
     digests = {
         load_config(configured(tmp_path, line)).digest for line in ("", *ranking.splitlines())
     }
@@ -147,8 +147,7 @@ def test_a_sequence_model_that_does_not_fit_the_service_is_told_at_the_start(
 ) -> None:
     of_measures = model_in(tmp_path / "measures", feature_names("measures", 0))
     with pytest.raises(
-        BundleError,
-        match="was trained on measures alone; expected a model trained on the embedding of",
+        BundleError, match="was trained on measures alone; expected a model trained on the embedding of"
     ):
         settings_of(tmp_path, f'representation = "embedding"\nforecaster = "{of_measures}"')
     of_another = model_in(tmp_path / "another", feature_names("embedding", 4), "another")
@@ -202,7 +201,7 @@ def test_a_profile_table_is_ranked_as_the_options_say(tmp_path: Path) -> None:
         timeout=60,
     )
     assert asked.returncode == 0, asked.stderr
-    settings = RankSettings(
+    settings = DepartureSettings(
         DepartureSettings("mean", ForecastFrom.ONE_STEP, MetricName.L2), leave_out_unlike=False
     )
     for name, given in (("expected", settings), ("default", None)):

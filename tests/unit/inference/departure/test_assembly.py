@@ -9,23 +9,16 @@ from inference.tissue.ranked_measures import RANKED_MEASURES, ranked_values
 from schemas.errors import ProfileError
 from schemas.observation import Observation, VisitVersion
 from schemas.quality import Flag
-from schemas.trajectory import Representation
+from schemas.trajectory import Representation, Trajectories
 from tests.samples import SEEDED_AT, observation, plate_map, quality
 
 
-def laid_out(
-    images: list[Observation],
-    through_day: int = 10,
-    representation: Representation = "embedding",
-    weight: float = 1.0,
-) -> AssembledPlate:
-    return assemble(
-        images,
-        plate_map(),
-        through_day=through_day,
-        representation=representation,
-        embedding_weight=weight,
-    )
+def laid_out(images: list[Observation], through_day: int = 10) -> AssembledPlate:
+    return assemble(images, plate_map(), through_day=through_day)
+
+
+def embedded(images: list[Observation], through_day: int = 10) -> Trajectories:
+    return laid_out(images, through_day).trajectories("embedding", 1.0)
 
 
 def test_embeddings_are_laid_out_as_wells_by_days_and_missing_images_are_nan() -> None:
@@ -34,7 +27,7 @@ def test_embeddings_are_laid_out_as_wells_by_days_and_missing_images_are_nan() -
         observation("B02", 10, seed=2),
         observation("B03", 10, seed=3),
     )
-    trajectories = laid_out([later, other, first]).trajectories
+    trajectories = embedded([later, other, first])
     assert trajectories.days == (6, 10)
     b02, b03 = trajectories.wells.index("B02"), trajectories.wells.index("B03")
     np.testing.assert_array_equal(trajectories.features[b02, 0], first.embedding.astype(np.float64))
@@ -44,9 +37,9 @@ def test_embeddings_are_laid_out_as_wells_by_days_and_missing_images_are_nan() -
 
 
 def test_wells_that_the_map_does_not_name_and_later_days_take_no_part() -> None:
-    trajectories = laid_out(
+    trajectories = embedded(
         [observation("B02", 7), observation("A01", 7), observation("B02", 10)], 8
-    ).trajectories
+    )
     assert "A01" not in trajectories.wells
     assert trajectories.days == (7,)
 
@@ -68,7 +61,7 @@ def test_two_encoders_on_one_plate_are_refused() -> None:
 
 
 def test_no_image_at_all_is_an_empty_trajectory() -> None:
-    trajectories = laid_out([]).trajectories
+    trajectories = embedded([])
     assert trajectories.days == ()
     assert len(trajectories.wells) == len(plate_map().entries)
 
@@ -76,8 +69,8 @@ def test_no_image_at_all_is_an_empty_trajectory() -> None:
 def test_measures_stand_behind_the_embedding_and_each_block_can_be_had_alone() -> None:
     seen = observation("B02", 10)
     both, measures = (
-        laid_out([seen], representation="both").trajectories,
-        laid_out([seen], representation="measures").trajectories,
+        laid_out([seen]).trajectories("both", 1.0),
+        laid_out([seen]).trajectories("measures", 1.0),
     )
     well = both.wells.index("B02")
     np.testing.assert_array_equal(
@@ -104,9 +97,9 @@ def test_where_a_deciding_image_was_not_measured_embeddings_are_compared_and_it_
         replace(seen, measures={}) if (seen.key.well, seen.day) == ("B03", day) else seen
         for seen in images
     ]
-    plate = laid_out(images, representation=asked_for)
-    assert plate.trajectories.representation == "embedding"
-    assert plate.notes == (
+    plate = laid_out(images)
+    assert plate.trajectories(asked_for, 1.0).representation == "embedding"
+    assert plate.possible(asked_for, 1.0)[1] == (
         "The tissue of 1 of 4 images was not measured: all wells are compared by their embedding alone.",
     )
 
@@ -118,16 +111,16 @@ def test_an_unmeasured_image_that_decides_nothing_changes_nothing() -> None:
         observation("B02", 8, measures={}),
         observation("B02", 10),
     ]
-    plate = laid_out(images, representation="both")
-    assert plate.notes == ()
-    assert plate.trajectories.representation == "both"
-    assert plate.trajectories.days == (7, 10)
+    plate = laid_out(images)
+    assert plate.possible("both", 1.0) == ("both", ())
+    assert plate.trajectories("both", 1.0).representation == "both"
+    assert plate.trajectories("both", 1.0).days == (7, 10)
 
 
 def test_an_embedding_without_weight_leaves_the_measures_alone_and_it_is_said() -> None:
-    plate = laid_out([observation("B02", 10)], representation="both", weight=0.0)
-    assert plate.trajectories.representation == "measures"
-    assert plate.notes == (NO_WEIGHT,)
+    plate = laid_out([observation("B02", 10)])
+    assert plate.trajectories("both", 0.0).representation == "measures"
+    assert plate.possible("both", 0.0) == ("measures", (NO_WEIGHT,))
 
 
 def imaged(well: str = "B02", day: int = 7, **changes: object) -> VisitVersion:

@@ -19,7 +19,7 @@ from scipy.stats import spearmanr
 
 from inference.departure.departures import DepartureSettings, measure_departures
 from inference.departure.sequence_model import OnnxSequenceModel, load_forecaster
-from inference.ranking.plate_ranking import RankSettings, rank_plate
+from inference.ranking.plate_ranking import rank_plate
 from schemas.errors import BundleError, ProfileError
 from schemas.trajectory import Trajectories
 from tests.known_plates import DOSING_DAY, READOUT_DAY, plate
@@ -198,7 +198,7 @@ def test_the_ranking_names_the_sequence_model(tmp_path: Path) -> None:
         dosing_day=DOSING_DAY,
         readout_day=READOUT_DAY,
         seed=0,
-        settings=RankSettings(DepartureSettings(sequence_model=model)),
+        settings=DepartureSettings(sequence_model=model),
     )
     assert any(f"foreseen by the sequence model {model.name}" in note for note in table.notes)
     assert model.name.startswith("tiny-")

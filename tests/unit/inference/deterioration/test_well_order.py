@@ -1,7 +1,7 @@
 """Method 2's scale, held to its definition written out slowly."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,12 @@ from inference.deterioration.well_order import (
     UNPREDICTED,
     by_deterioration,
     drift_of,
+    drift_sentence,
 )
-from inference.ranking.plate_ranking import rank_plate
+from inference.ranking.placement import ScoredPlate, WellPlace
+from inference.ranking.plate_ranking import score_plate
+from inference.ranking.rows import treatment_ranks, well_ranks
+from inference.ranking.well_tissue import WellTissue
 from schemas.errors import ProfileError
 from schemas.plate_map import Group
 from schemas.ranking import Condition, TreatmentRank, TreatmentTable, Verdict, WellRank
@@ -44,32 +48,63 @@ def calibration() -> Calibration:
     return refit(plates, calibrate(plates, digest="d" * 64, seed=1), seed=1)
 
 
+@dataclass(frozen=True)
+class Departed:
+    """A plate that was scored by departure, with the tissue of its wells."""
+
+    scored: ScoredPlate
+    tissue: Mapping[str, WellTissue] = field(default_factory=dict)
+
+    @property
+    def treatments(self) -> tuple[TreatmentRank, ...]:
+        return treatment_ranks(self.scored.placement, self.tissue, {})
+
+    @property
+    def wells(self) -> tuple[WellRank, ...]:
+        return well_ranks(self.scored, self.scored.placement, self.tissue)
+
+
 @pytest.fixture(scope="module")
-def departed() -> TreatmentTable:
-    """Rank the plate by departure."""
-    return rank_plate(PLATE.trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY, seed=1)
+def departed() -> Departed:
+    """Score the plate by departure."""
+    return Departed(
+        score_plate(PLATE.trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY, seed=1)
+    )
 
 
-def with_conditions(table: TreatmentTable, degrees: Mapping[str, float]) -> TreatmentTable:
-    """Return the table with these wells exploded, so far, and all others intact."""
-    wells = [
-        well.model_copy(
-            update={
-                "condition": Condition.EXPLODED if well.well in degrees else Condition.INTACT,
-                "explosion_degree": degrees.get(well.well, 0.0),
-            }
+def with_conditions(plate: Departed, degrees: Mapping[str, float]) -> Departed:
+    """Return the plate with the wells of ``degrees`` exploded and all other wells intact."""
+    tissue = {
+        well.well: WellTissue(
+            measures={},
+            condition=Condition.EXPLODED if well.well in degrees else Condition.INTACT,
+            explosion_degree=degrees.get(well.well, 0.0),
         )
-        for well in table.wells
-    ]
-    return table.model_copy(update={"wells": tuple(wells)})
+        for well in plate.scored.wells
+    }
+    return replace(plate, tissue=tissue)
 
 
 def place(
-    table: TreatmentTable, calibration: Calibration, trajectories: Trajectories = PLATE.trajectories
+    plate: Departed, calibration: Calibration, trajectories: Trajectories = PLATE.trajectories
 ) -> TreatmentTable:
-    return by_deterioration(
-        table, trajectories, calibration, dosing_day=DOSING_DAY, readout_day=READOUT_DAY, seed=1
-    )[0]
+    """Return the ranking table of a scored plate by predicted deterioration."""
+    placement, _ = by_deterioration(
+        plate.scored,
+        plate.tissue,
+        trajectories,
+        calibration,
+        dosing_day=DOSING_DAY,
+        readout_day=READOUT_DAY,
+        seed=1,
+    )
+    return TreatmentTable(
+        treatments=treatment_ranks(placement, plate.tissue, {}),
+        wells=well_ranks(plate.scored, placement, plate.tissue),
+        scale=placement.scale,
+        quality=plate.scored.quality,
+        notes=placement.notes,
+    )
 
 
 def telling(
@@ -80,15 +115,15 @@ def telling(
     return replace(calibration, predict_rows=lambda _: told)
 
 
-def by_name(table: TreatmentTable) -> dict[str, TreatmentRank]:
+def by_name(table: TreatmentTable | Departed) -> dict[str, TreatmentRank]:
     return {row.treatment: row for row in table.treatments}
 
 
-def by_well(table: TreatmentTable) -> dict[str, WellRank]:
+def by_well(table: TreatmentTable | Departed) -> dict[str, WellRank]:
     return {well.well: well for well in table.wells}
 
 
-def wells_of(table: TreatmentTable, treatment: str) -> tuple[str, ...]:
+def wells_of(table: TreatmentTable | Departed, treatment: str) -> tuple[str, ...]:
     return by_name(table)[treatment].wells
 
 
@@ -122,7 +157,7 @@ def key_of(wells: Sequence[WellRank]) -> tuple[float, float, float]:
 
 
 def test_the_scale_is_the_thesis_s_1_to_x_intact_by_percent_then_exploded_by_degree(
-    calibration: Calibration, departed: TreatmentTable
+    calibration: Calibration, departed: Departed
 ) -> None:
     table = place(with_conditions(departed, BURST), calibration)
     ranked = [well for well in table.wells if well.efficacy_rank is not None]
@@ -141,7 +176,7 @@ def test_the_scale_is_the_thesis_s_1_to_x_intact_by_percent_then_exploded_by_deg
 
 
 def test_treatments_stand_by_mean_percent_then_share_exploded_then_degree(
-    calibration: Calibration, departed: TreatmentTable
+    calibration: Calibration, departed: Departed
 ) -> None:
     table = place(with_conditions(departed, BURST), calibration)
     keys = {
@@ -160,7 +195,7 @@ def test_treatments_stand_by_mean_percent_then_share_exploded_then_degree(
 
 
 def test_of_treatments_with_one_mean_more_exploded_wells_stand_above_and_a_larger_degree_above_that(
-    calibration: Calibration, departed: TreatmentTable
+    calibration: Calibration, departed: Departed
 ) -> None:
     far, near, some, none = (wells_of(departed, f"drug{number}:1 uM") for number in (1, 2, 3, 4))
     degrees = dict.fromkeys(far, 0.9) | dict.fromkeys(near, 0.2) | {some[0]: 2.0}
@@ -182,7 +217,7 @@ def test_of_treatments_with_one_mean_more_exploded_wells_stand_above_and_a_large
 
 
 def test_exploded_wells_are_100_percent_and_marked_as_assumed(
-    calibration: Calibration, departed: TreatmentTable
+    calibration: Calibration, departed: Departed
 ) -> None:
     table = place(with_conditions(departed, BURST), calibration)
     for name, well in by_well(table).items():
@@ -198,7 +233,7 @@ def test_exploded_wells_are_100_percent_and_marked_as_assumed(
 
 
 def test_intact_wells_have_what_is_predicted_within_its_interval(
-    calibration: Calibration, departed: TreatmentTable
+    calibration: Calibration, departed: Departed
 ) -> None:
     table = place(with_conditions(departed, {}), calibration)
     predicted = calibration.predict(
@@ -219,7 +254,7 @@ def test_intact_wells_have_what_is_predicted_within_its_interval(
 
 
 def test_intervals_contain_the_score_and_the_place(
-    calibration: Calibration, departed: TreatmentTable
+    calibration: Calibration, departed: Departed
 ) -> None:
     for degrees in ({}, BURST, dict.fromkeys(TREATED, 1.0)):
         for row in place(with_conditions(departed, degrees), calibration).treatments:
@@ -229,7 +264,7 @@ def test_intervals_contain_the_score_and_the_place(
 
 
 def test_the_interval_of_a_treatment_is_as_wide_as_treatments_of_left_out_plates_were_off(
-    calibration: Calibration, departed: TreatmentTable
+    calibration: Calibration, departed: Departed
 ) -> None:
     table = place(departed, telling(calibration, {}, default=50.0))
     assert 1 < calibration.treatment_error < 15
@@ -239,7 +274,7 @@ def test_the_interval_of_a_treatment_is_as_wide_as_treatments_of_left_out_plates
 
 
 def test_whether_a_treatment_departs_at_all_stays_as_it_was_judged(
-    calibration: Calibration, departed: TreatmentTable
+    calibration: Calibration, departed: Departed
 ) -> None:
     table = place(with_conditions(departed, BURST), calibration)
     for name, row in by_name(table).items():
@@ -262,20 +297,24 @@ def test_whether_a_treatment_departs_at_all_stays_as_it_was_judged(
     assert {name: well.p_value for name, well in by_well(table).items()} == {
         name: well.p_value for name, well in by_well(departed).items()
     }
-    assert table.quality == departed.quality
+    assert table.quality == departed.scored.quality
 
 
 def test_a_treatment_that_made_tissue_grow_did_not_deteriorate_and_stands_last(
-    calibration: Calibration, departed: TreatmentTable
+    calibration: Calibration, departed: Departed
 ) -> None:
     grown = by_name(departed)["drug3:1 uM"]
-    rows = tuple(
-        row.model_copy(update={"verdict": Verdict.GROWTH}) if row is grown else row
-        for row in departed.treatments
+    placement = departed.scored.placement
+    treatments = tuple(
+        replace(each, evidence=replace(each.evidence, verdict=Verdict.GROWTH))
+        if each.evidence.treatment == grown.treatment
+        else each
+        for each in placement.treatments
     )
+    scored = replace(departed.scored, placement=replace(placement, treatments=treatments))
     idle = wells_of(departed, "drug4:1 uM")
     told = telling(calibration, dict.fromkeys(grown.wells, 80.0) | dict.fromkeys(idle, 0.0))
-    table = place(with_conditions(departed.model_copy(update={"treatments": rows}), {}), told)
+    table = place(with_conditions(replace(departed, scored=scored), {}), told)
     assert [row.treatment for row in table.treatments[-2:]] == ["drug4:1 uM", "drug3:1 uM"]
     last = table.treatments[-1]
     assert (last.efficacy_rank, last.scale_position, last.score, last.score_low) == (
@@ -291,7 +330,7 @@ def test_a_treatment_that_made_tissue_grow_did_not_deteriorate_and_stands_last(
 
 
 def test_where_no_condition_is_known_x_is_null_and_the_note_says_so(
-    calibration: Calibration, departed: TreatmentTable
+    calibration: Calibration, departed: Departed
 ) -> None:
     table = place(departed, calibration)
     assert (table.scale.x, table.scale.n) == (None, 40)
@@ -300,7 +339,7 @@ def test_where_no_condition_is_known_x_is_null_and_the_note_says_so(
 
 
 def test_untreated_wells_have_a_percent_and_no_place(
-    calibration: Calibration, departed: TreatmentTable
+    calibration: Calibration, departed: Departed
 ) -> None:
     burst = PLATE.trajectories.wells[0]
     table = place(with_conditions(departed, BURST | {burst: 3.0}), calibration)
@@ -319,25 +358,20 @@ def test_untreated_wells_have_a_percent_and_no_place(
 
 
 def test_wells_that_departure_left_out_have_no_place_and_no_percent(
-    calibration: Calibration, departed: TreatmentTable
+    calibration: Calibration, departed: Departed
 ) -> None:
     out = TREATED[4]
-    wells = tuple(
-        well.model_copy(update={"score": None, "efficacy_rank": None, "scale_position": None})
-        if well.well == out
-        else well
-        for well in departed.wells
-    )
-    rows = tuple(
-        row.model_copy(update={"wells": tuple(name for name in row.wells if name != out)})
-        for row in departed.treatments
-    )
-    table = place(
-        with_conditions(
-            departed.model_copy(update={"wells": wells, "treatments": rows}), {out: 1.0}
+    placement = departed.scored.placement
+    placement = replace(
+        placement,
+        wells={**placement.wells, out: WellPlace()},
+        treatments=tuple(
+            replace(each, wells=tuple(name for name in each.wells if name != out))
+            for each in placement.treatments
         ),
-        calibration,
     )
+    plate = replace(departed, scored=replace(departed.scored, placement=placement))
+    table = place(with_conditions(plate, {out: 1.0}), calibration)
     well = by_well(table)[out]
     assert (well.score, well.efficacy_rank, well.scale_position, well.deterioration_percent) == (
         None,
@@ -349,7 +383,7 @@ def test_wells_that_departure_left_out_have_no_place_and_no_percent(
 
 
 def test_a_well_that_cannot_be_predicted_counts_for_no_treatment(
-    calibration: Calibration, departed: TreatmentTable
+    calibration: Calibration, departed: Departed
 ) -> None:
     features = PLATE.trajectories.features.copy()
     one, lost = wells_of(departed, "drug2:1 uM")[0], wells_of(departed, "drug5:1 uM")
@@ -367,15 +401,13 @@ def test_a_well_that_cannot_be_predicted_counts_for_no_treatment(
     assert table.scale.n == 36
 
 
-def test_the_same_seed_gives_the_same_table(
-    calibration: Calibration, departed: TreatmentTable
-) -> None:
+def test_the_same_seed_gives_the_same_table(calibration: Calibration, departed: Departed) -> None:
     conditions = with_conditions(departed, BURST)
     assert place(conditions, calibration) == place(conditions, calibration)
 
 
 def test_mechanisms_that_depart_differently_are_put_in_the_order_of_their_kill(
-    calibration: Calibration, departed: TreatmentTable
+    calibration: Calibration, departed: Departed
 ) -> None:
     truth = dict(zip(PLATE.trajectories.wells, PLATE.percent, strict=True))
     rows = place(departed, calibration).treatments
@@ -385,10 +417,11 @@ def test_mechanisms_that_depart_differently_are_put_in_the_order_of_their_kill(
 
 
 def test_the_distance_to_the_calibration_is_told_in_words(
-    calibration: Calibration, departed: TreatmentTable
+    calibration: Calibration, departed: Departed
 ) -> None:
     _, drift = by_deterioration(
-        departed,
+        departed.scored,
+        departed.tissue,
         PLATE.trajectories,
         calibration,
         dosing_day=DOSING_DAY,
@@ -396,7 +429,7 @@ def test_the_distance_to_the_calibration_is_told_in_words(
         seed=1,
     )
     assert not drift.outside
-    assert drift.sentence.endswith(": within the range seen.")
+    assert drift_sentence(drift).endswith(": within the range seen.")
     foreign = drift_of(
         known_plate(50, foreign=True).trajectories,
         calibration,
@@ -406,13 +439,13 @@ def test_the_distance_to_the_calibration_is_told_in_words(
     assert foreign.outside
     assert foreign.distance > drift.distance
     assert foreign.percentile == 100
-    assert foreign.sentence.endswith(
+    assert drift_sentence(foreign).endswith(
         "; 100 % of these are nearer to one another: outside the range seen."
     )
 
 
 def test_a_plate_that_cannot_be_compared_is_refused(
-    calibration: Calibration, departed: TreatmentTable
+    calibration: Calibration, departed: Departed
 ) -> None:
     with pytest.raises(
         ProfileError, match="K-50: has 5 features that differ from those of plate K-0"

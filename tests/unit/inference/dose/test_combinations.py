@@ -13,10 +13,9 @@ from inference.dose.combinations import (
     highest_single_agent_excess,
     loewe_excess,
 )
-from inference.dose.dose_table import with_doses
 from inference.dose.logistic import DoseLevels, Logistic, LogisticFit, fit_logistic
 from schemas.ranking import TreatmentTable
-from tests.dosed_plates import table, well
+from tests.dosed_plates import table, well, with_doses
 
 pytestmark = pytest.mark.synfit
 

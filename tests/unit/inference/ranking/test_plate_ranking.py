@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from inference.ranking.plate_ranking import RankSettings, rank_plate
+from inference.departure.departures import DepartureSettings
+from inference.ranking.plate_ranking import rank_plate
 from schemas.plate_map import Group
 from schemas.quality import Flag
 from schemas.ranking import Direction, Gate, TreatmentTable, Verdict
@@ -287,4 +288,4 @@ def test_an_odd_well_before_dosing_is_left_out_with_the_reason_unless_it_shall_s
     (left_out,) = rank(odd).quality.left_out
     assert left_out.well == trajectories.wells[20]
     assert "unlike its fellows', " in left_out.reason
-    assert rank(odd, settings=RankSettings(leave_out_unlike=False)).quality.left_out == ()
+    assert rank(odd, settings=DepartureSettings(leave_out_outliers=False)).quality.left_out == ()

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from inference.departure.departures import DepartureSettings
+from inference.departure.departures import DEFAULT_DEPARTURE_SETTINGS, DepartureSettings
 from inference.departure.forecasters import FORECASTERS
 from inference.profiles import rank_profiles
-from inference.ranking.plate_ranking import RankSettings, rank_plate
+from inference.ranking.plate_ranking import rank_plate
 from schemas.errors import ProfileError
 from schemas.forecast import ForecastFrom, MetricName
 from schemas.plate_map import Group
@@ -24,7 +24,7 @@ ALL = slice(None)
 
 
 def rank(
-    trajectories: Trajectories, settings: RankSettings | None = None, *others: Trajectories
+    trajectories: Trajectories, settings: DepartureSettings = DEFAULT_DEPARTURE_SETTINGS, *others: Trajectories
 ) -> TreatmentTable:
     return rank_plate(
         trajectories,
@@ -202,7 +202,7 @@ SETTINGS = [
 )
 def test_every_forecaster_form_and_metric_bears_poor_plates(departure: DepartureSettings) -> None:
     for spoil in RANKED.values():
-        rank(spoil(small(encoder_id="")), RankSettings(departure))
+        rank(spoil(small(encoder_id="")), departure)
 
 
 def test_a_poor_plate_beside_a_good_one_does_not_keep_it_from_its_ranking() -> None:
@@ -212,7 +212,7 @@ def test_a_poor_plate_beside_a_good_one_does_not_keep_it_from_its_ranking() -> N
     ]
     alike = [each for each in poor if each.feature_names == small().feature_names]
     for some in (alike[:10], alike[10:20], alike[20:]):
-        assert rank(small(), None, *some).treatments[0].treatment == "drug2:1 uM"
+        assert rank(small(), DEFAULT_DEPARTURE_SETTINGS, *some).treatments[0].treatment == "drug2:1 uM"
 
 
 def test_untreated_wells_that_are_identical_hide_no_treatment() -> None:

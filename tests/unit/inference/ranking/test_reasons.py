@@ -3,9 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from inference.ranking.plate_ranking import rank_plate
-from inference.ranking.reasons import with_reasons
-from schemas.ranking import Reason, TreatmentTable
+from inference.ranking.plate_ranking import score_plate
+from inference.ranking.reasons import reasons_by_treatment
+from schemas.plate_map import Group
+from schemas.ranking import Reason
 from schemas.trajectory import Trajectories
 from tests.known_plates import DOSING_DAY, READOUT_DAY, plate
 
@@ -23,11 +24,14 @@ def measured(seed: int = 0) -> Trajectories:
 def reasons(
     trajectories: Trajectories, treatment: int = 0, measured_on: Trajectories | None = None
 ) -> tuple[Reason, ...]:
-    table = rank_plate(trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY, seed=0)
-    seen: TreatmentTable = with_reasons(
-        table, measured_on or trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY
+    scored = score_plate(trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY, seed=0)
+    found = reasons_by_treatment(
+        scored.placement.treatments,
+        measured_on or trajectories,
+        dosing_day=DOSING_DAY,
+        readout_day=READOUT_DAY,
     )
-    return next(row.reasons for row in seen.treatments if row.treatment == f"drug{treatment}:1 uM")
+    return found.get((Group.SCREENING, f"drug{treatment}:1 uM"), ())
 
 
 def moved(
@@ -94,6 +98,11 @@ def test_missing_values_and_days_are_passed_over() -> None:
 
 
 def test_without_an_image_from_before_dosing_there_are_no_reasons() -> None:
-    table = rank_plate(measured(), dosing_day=DOSING_DAY, readout_day=READOUT_DAY, seed=0)
+    scored = score_plate(measured(), dosing_day=DOSING_DAY, readout_day=READOUT_DAY, seed=0)
     late = replace(measured(), days=(8, 9, 10))
-    assert with_reasons(table, late, dosing_day=DOSING_DAY, readout_day=READOUT_DAY) == table
+    assert (
+        reasons_by_treatment(
+            scored.placement.treatments, late, dosing_day=DOSING_DAY, readout_day=READOUT_DAY
+        )
+        == {}
+    )

@@ -1,7 +1,8 @@
-"""Sets dose-response curves and what combinations do beside a finished ranking, from its table alone."""
+"""Dose-response curves and combination effects of one plate, computed from the rows of its wells."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -9,50 +10,61 @@ from inference.dose.combination_table import evaluate_combinations
 from inference.dose.dose_response import fit_dose_response
 from inference.dose.dosed_wells import UNTREATED, DosedWells, Substance
 from inference.dose.growth_rate import gr_value, untreated_growth
-from schemas.dose_response import DoseResponse, Effect, Response
+from schemas.dose_response import Combination, DoseResponse, Effect, Response
 from schemas.errors import ProfileError
-from schemas.ranking import TreatmentTable
+from schemas.ranking import WellRank
 
 VOLUME_OF_AREA = 1.5
 UNREADABLE = "No dose could be read from {treatments}; expected compound:amount unit, such as gemcitabine:1 uM."
 NO_GROWTH_RATE = "No GR curves: {problem}."
 
 
-def with_doses(table: TreatmentTable, seed: int) -> TreatmentTable:
-    """Return the table with the dose-response of each compound and the excess of each combination.
+@dataclass(frozen=True)
+class DoseEffects:
+    """The dose-response curves and combination effects of one plate."""
 
-    The effect is the predicted deterioration as a fraction where every well has it, else the score. Where the tissue was measured at dosing and readout and
-    the untreated grew, compounds with enough doses have a curve of 1 - GR as well. Wells without a score, or left out, take no part.
+    dose_responses: tuple[DoseResponse, ...]
+    combinations: tuple[Combination, ...]
+    notes: tuple[str, ...]
+
+
+def dose_effects(wells: Iterable[WellRank], left_out: Collection[str], seed: int) -> DoseEffects:
+    """Return the dose-response of each compound and the excess of each combination of a plate.
+
+    The effect is the predicted deterioration as a fraction where every well has one, else the
+    score. Compounds with enough doses also get a curve of 1 - GR, where the tissue was measured at
+    dosing and at the readout and the untreated wells grew.
+
+    Parameters
+    ----------
+    wells
+        All rows of the ranking; wells without a score take no part.
+    left_out
+        Names of wells that take no part.
     """
-    wells = DosedWells.of(table)
-    effect, effects = _effects(wells)
+    dosed = DosedWells.of(wells, left_out)
+    effect, effects = _effects(dosed)
     fitted = {
         substance: fit_dose_response(
-            substance.compound, wells.units[substance], effect, wells.by_dose(substance, effects)
+            substance.compound, dosed.units[substance], effect, dosed.by_dose(substance, effects)
         )
-        for substance in wells.single_agents
+        for substance in dosed.single_agents
     }
     fits = {substance: fit for substance, (_, fit) in fitted.items() if fit is not None}
-    grown, growth_notes = _growth_rates(
-        wells,
-        [
-            each
-            for each, (known, _) in fitted.items()
-            if known.verdict is not Response.TOO_FEW_DOSES
-        ],
-    )
+    with_enough_doses = [
+        each for each, (known, _) in fitted.items() if known.verdict is not Response.TOO_FEW_DOSES
+    ]
+    growth_rates, growth_notes = _growth_rates(dosed, with_enough_doses)
     found, share_notes = evaluate_combinations(
-        wells, effect, effects, fits, np.random.default_rng(seed)
+        dosed, effect, effects, fits, np.random.default_rng(seed)
     )
     unreadable = (
-        (UNREADABLE.format(treatments=", ".join(wells.unreadable)),) if wells.unreadable else ()
+        (UNREADABLE.format(treatments=", ".join(dosed.unreadable)),) if dosed.unreadable else ()
     )
-    return table.model_copy(
-        update={
-            "dose_responses": (*(known for known, _ in fitted.values()), *grown),
-            "combinations": found,
-            "notes": (*table.notes, *unreadable, *growth_notes, *share_notes),
-        }
+    return DoseEffects(
+        dose_responses=(*(known for known, _ in fitted.values()), *growth_rates),
+        combinations=found,
+        notes=(*unreadable, *growth_notes, *share_notes),
     )
 
 

@@ -5,11 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from inference.dose.dose_table import with_doses
 from schemas.dose_response import Combination, DoseResponse, Effect, Response
 from schemas.plate_map import Group
 from schemas.ranking import TreatmentTable
-from tests.dosed_plates import of_fractions, of_scores, table, well
+from tests.dosed_plates import of_fractions, of_scores, table, well, with_doses
 
 HALF_AT_1_UM = {
     0.01: 0.1,

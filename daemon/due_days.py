@@ -1,0 +1,176 @@
+"""Decides which days of a plate have to be ranked now, and from which images."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from daemon.calibrations import digest_with_calibration
+from inference.departure.assembly import counting, dosing_notes
+from inference.departure.departures import DepartureSettings
+from inference.tissue.condition import ConditionSettings
+from schemas.errors import ProfileError
+from schemas.observation import VisitVersion
+from schemas.plate_map import PlateMap
+from schemas.ranking import Ranking
+from schemas.trajectory import Representation
+from store.ports import ObservationReader, RankingStore
+
+
+class DueStore(ObservationReader, RankingStore, Protocol):
+    """The parts of the store that decide whether a day is due."""
+
+
+@dataclass(frozen=True)
+class DaySettings:
+    """When and how a day is ranked."""
+
+    readout_deadline: timedelta  # longest wait for missing images, from the first received image
+    correction_quiet: timedelta  # a ranked day is corrected after no new image for this long
+    representation: Representation
+    condition: ConditionSettings
+    embedding_weight: float  # of the embedding against the measures, from the encoder bundle
+    departure: DepartureSettings
+    seed: int
+    config_digest: str
+    code_version: str
+
+
+@dataclass(frozen=True)
+class Due:
+    """A day of a plate that has to be ranked now."""
+
+    plate_map: PlateMap
+    day: int
+    final: bool
+    images: Sequence[VisitVersion]  # the selected images of all days
+    inputs_digest: str  # of everything that the ranking depends on, except a calibration
+    previous: Ranking | None  # the newest ranking of this day
+    follows: Ranking | None  # the ranking whose method is kept; None: the method is chosen now
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DueDays:
+    """Finds the days of a plate that are due, from its stored images and rankings."""
+
+    store: DueStore
+    encoder_id: str
+    settings: DaySettings
+    clock: Callable[[], datetime]
+
+    def of_plate(self, plate_map: PlateMap, *, is_waiting: bool, all_is_in: bool) -> list[Due]:
+        """Return the days of a plate that have to be ranked now, in order.
+
+        A day is due when it has no ranking and all its images or its deadline are there, when its
+        inputs changed and the plate is quiet, or when its ranking becomes final.
+
+        Parameters
+        ----------
+        is_waiting
+            Whether images of this plate are queued; then no deadline passes.
+        all_is_in
+            Whether no more images are expected now.
+        """
+        now = self.clock()
+        seen = self.store.imaged(plate_map.plate, self.encoder_id)
+        images = counting(seen, plate_map)
+        rankings = self.store.rankings(plate_map.plate)
+        is_quiet = all_is_in or (
+            not is_waiting
+            and bool(images)
+            and now - max(image.received_at for image in images) >= self.settings.correction_quiet
+        )
+        due = []
+        for day in range(plate_map.dosed_on_day + 1, plate_map.readout_day + 1):
+            of_day = {image.key.well: image for image in images if image.day == day}
+            if not of_day:
+                continue
+            complete = of_day.keys() >= set(plate_map.wells_with_tissue)
+            first_at = min(image.received_at for image in of_day.values())
+            late = not is_waiting and now - first_at >= self.settings.readout_deadline
+            final = day == plate_map.readout_day and (complete or late)
+            previous = _newest(rankings, day)
+            inputs_digest = self._inputs_digest(plate_map, images, day)
+            first = previous is None and (complete or late or all_is_in)
+            corrected = (
+                previous is not None
+                and is_quiet
+                and previous.inputs_digest
+                != digest_with_calibration(inputs_digest, previous.calibration)
+            )
+            becomes_final = previous is not None and final and not previous.final
+            if first or corrected or becomes_final:
+                due.append(
+                    Due(
+                        plate_map=plate_map,
+                        day=day,
+                        final=final or (previous is not None and previous.final),
+                        images=images,
+                        inputs_digest=inputs_digest,
+                        previous=previous,
+                        follows=previous
+                        or max(rankings, key=lambda ranking: ranking.created_at, default=None),
+                        notes=dosing_notes(seen, plate_map),
+                    )
+                )
+        return due
+
+    def requested(self, plate_map: PlateMap, day: int, *, final: bool) -> Due:
+        """Return one day that a person asked to rank: its method is chosen again, and a final day stays final.
+
+        Raises
+        ------
+        ProfileError
+            If no image of this day is stored.
+        """
+        seen = self.store.imaged(plate_map.plate, self.encoder_id)
+        images = counting(seen, plate_map)
+        if not any(image.day == day for image in images):
+            days = sorted({image.day for image in images})
+            raise ProfileError(
+                f"plate {plate_map.plate}, day {day}",
+                f"no image of this day is stored; expected one of the days with images: {days}",
+            )
+        previous = _newest(self.store.rankings(plate_map.plate), day)
+        return Due(
+            plate_map=plate_map,
+            day=day,
+            final=final or (previous is not None and previous.final),
+            images=images,
+            inputs_digest=self._inputs_digest(plate_map, images, day),
+            previous=previous,
+            follows=None,
+            notes=dosing_notes(seen, plate_map),
+        )
+
+    def _inputs_digest(self, plate_map: PlateMap, images: Sequence[VisitVersion], day: int) -> str:
+        """Return SHA-256 of the inputs of a ranking: pixels, plate map, models and settings.
+
+        The code version is not part of it: an upgrade makes no ranking stale.
+        """
+        departure = self.settings.departure
+        used = [
+            image
+            for image in images
+            if departure.uses_day(image.day, dosing_day=plate_map.dosed_on_day, day=day)
+        ]
+        pixels = sorted((image.key.well, image.day, image.digest) for image in used)
+        models = [
+            self.encoder_id,
+            self.settings.embedding_weight,
+            departure.sequence_model.name if departure.sequence_model else "",
+        ]
+        inputs = [pixels, day, plate_map.digest, *models, self.settings.config_digest]
+        return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
+
+
+def _newest(rankings: Sequence[Ranking], day: int) -> Ranking | None:
+    """Return the newest revision of the rankings of one day, or None."""
+    return max(
+        (ranking for ranking in rankings if ranking.day == day),
+        key=lambda ranking: ranking.revision,
+        default=None,
+    )

@@ -1,0 +1,223 @@
+"""Ports of the store: small protocols, each for one kind of caller.
+
+Every method raises :class:`schemas.errors.StoreError` when the database cannot be reached, read or
+written, and is safe to call from several threads. Each port has a contract suite in
+``tests/contract`` that every implementation passes.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.assay import Assay
+from schemas.calibration import CalibrationCard, CalibrationPlate
+from schemas.messages import MessageData
+from schemas.observation import (
+    EmbeddingProgress,
+    Observation,
+    RejectedFile,
+    StoredImage,
+    VisitVersion,
+)
+from schemas.plate_map import PlateMap
+from schemas.ranking import Ranking
+from schemas.specimen import SpecimenRanking
+from schemas.well_image import FileVersion, Rejected, VisitKey, WellImage
+
+
+class FileLedger(Protocol):
+    """The recorded outcomes of file versions."""
+
+    def ended_files(self) -> Iterable[FileVersion]:
+        """Return every file version that has an outcome."""
+        ...
+
+    def rejected(self) -> Sequence[RejectedFile]:
+        """Return the newest refusal of each path, oldest first, without paths whose later version was accepted."""
+        ...
+
+
+class ObservationWriter(Protocol):
+    """Commits the outcome of one well image together with its message."""
+
+    def version_of(self, key: VisitKey, digest: str) -> int | None:
+        """Return the version number of a visit that is stored with this pixel digest, or None."""
+        ...
+
+    def next_version(self, key: VisitKey) -> int:
+        """Return the number that the next version of a visit gets; the first version is 1."""
+        ...
+
+    def add_observation(
+        self, observation: Observation, message: MessageData, picture: bytes = b""
+    ) -> int:
+        """Commit observation, message, picture (JPEG) and file outcomes in one transaction; return the sequence number of the message."""
+        ...
+
+    def add_duplicate(self, image: WellImage, now: datetime) -> None:
+        """Record that the files of a well image hold pixels that are already stored."""
+        ...
+
+    def add_rejected(self, rejected: Rejected, message: MessageData, now: datetime) -> int:
+        """Commit the refusal of files and its message in one transaction; return the sequence number of the message."""
+        ...
+
+
+class ObservationReader(Protocol):
+    """Reads stored well images."""
+
+    def imaged(self, plate: str, encoder_id: str) -> Sequence[VisitVersion]:
+        """Return every version of every visit of a plate that an encoder has embedded, ordered by well, day, visit and version."""
+        ...
+
+    def observations(self, images: Sequence[VisitVersion], encoder_id: str) -> Sequence[Observation]:
+        """Return the observations of these images with the embeddings of one encoder, ordered by well, day, visit and version."""
+        ...
+
+    def pictures(self, images: Sequence[VisitVersion]) -> Mapping[int, bytes]:
+        """Return the JPEG pictures of these images by observation id; images without a picture are missing."""
+        ...
+
+
+class PlateMapStore(Protocol):
+    """Keeps every version of every plate map."""
+
+    def save_plate_map(self, plate_map: PlateMap, now: datetime) -> None:
+        """Store a plate map as the newest of its plate, unless it equals the newest stored one."""
+        ...
+
+    def plate_map(self, plate: str, digest: str | None = None) -> PlateMap | None:
+        """Return the newest map of a plate, or the newest one with this digest."""
+        ...
+
+    def plates(self) -> Sequence[str]:
+        """Return the ids of all plates that have a map, in alphabetical order."""
+        ...
+
+
+class AssayStore(Protocol):
+    """Keeps viability assays and the calibrations that were learned from them."""
+
+    def save_assay(self, assay: Assay, now: datetime) -> None:
+        """Store an assay as the newest of its plate, unless it equals the newest stored one."""
+        ...
+
+    def assay(self, plate: str, digest: str) -> Assay | None:
+        """Return the assay of a plate with this digest, or None."""
+        ...
+
+    def assays(self) -> Sequence[Assay]:
+        """Return the newest assay of each plate that has one, in alphabetical order of plates."""
+        ...
+
+    def calibration(self, digest: str) -> tuple[CalibrationCard, Sequence[CalibrationPlate]] | None:
+        """Return the card of a calibration and the plates that it was learned from, or None."""
+        ...
+
+    def add_calibration(
+        self, card: CalibrationCard, plates: Sequence[CalibrationPlate], now: datetime
+    ) -> None:
+        """Store the card of a calibration and its plates; a calibration with the same digest is not replaced."""
+        ...
+
+
+class RankingStore(Protocol):
+    """Keeps every revision of the rankings of plates."""
+
+    def rankings(self, plate: str) -> Sequence[Ranking]:
+        """Return every ranking of a plate, ordered by day and revision."""
+        ...
+
+    def add_ranking(self, ranking: Ranking, message: MessageData) -> int:
+        """Commit a ranking and its message in one transaction; return the sequence number of the message."""
+        ...
+
+
+class SpecimenStore(Protocol):
+    """Keeps every revision of the rankings of specimens."""
+
+    def plates_of_specimen(self, specimen: str) -> Sequence[str]:
+        """Return the ids of the plates whose newest map names this specimen, in alphabetical order."""
+        ...
+
+    def specimen_rankings(self, specimen: str) -> Sequence[SpecimenRanking]:
+        """Return every ranking of a specimen, ordered by revision."""
+        ...
+
+    def add_specimen_ranking(self, ranking: SpecimenRanking, message: MessageData) -> int:
+        """Commit the ranking of a specimen and its message in one transaction; return the sequence number of the message."""
+        ...
+
+
+class PublishedMessage(Protocol):
+    """One row of the outbox."""
+
+    @property
+    def sequence(self) -> int:
+        """Sequence number, from 1; a number is never used again."""
+        ...
+
+    @property
+    def topic(self) -> str:
+        """Topic of the message, ASCII."""
+        ...
+
+    @property
+    def body(self) -> str:
+        """Body of the message: a CloudEvents 1.0 event in structured mode, as JSON."""
+        ...
+
+
+class Outbox(Protocol):
+    """Keeps committed messages until they are published, and afterwards for replay."""
+
+    def add_message(self, message: MessageData, now: datetime) -> int:
+        """Commit a message that belongs to no other row (status, alert); return its sequence number."""
+        ...
+
+    def messages_after(
+        self, sequence: int, topic_prefix: str = "", limit: int = 1000
+    ) -> Sequence[PublishedMessage]:
+        """Return at most ``limit`` messages with a larger sequence number and this topic prefix, in order."""
+        ...
+
+    def last_sequence(self) -> int:
+        """Return the largest sequence number in use, 0 before the first message."""
+        ...
+
+    def published_through(self) -> int:
+        """Return the sequence number up to which messages were sent on the PUB socket."""
+        ...
+
+    def mark_published(self, sequence: int) -> None:
+        """Record that messages up to this sequence number were sent on the PUB socket."""
+        ...
+
+
+class EmbeddingLedger(Protocol):
+    """Keeps the embeddings of stored images by encoders that were installed later than the images."""
+
+    def embedded(self, encoder_id: str) -> Sequence[EmbeddingProgress]:
+        """Return for each plate the numbers of stored, embedded and refused images of one encoder, by plate."""
+        ...
+
+    def not_embedded(self, plate: str, encoder_id: str) -> Sequence[StoredImage]:
+        """Return the images of a plate without an embedding by this encoder, refused ones included, in order of arrival."""
+        ...
+
+    def add_embedding(
+        self, observation_id: int, encoder_id: str, embedding: npt.NDArray[np.float32]
+    ) -> None:
+        """Store the embedding of an image unless one by this encoder exists, and delete its earlier refusal."""
+        ...
+
+    def add_refusal(self, observation_id: int, encoder_id: str, reason: str) -> None:
+        """Store the reason why an encoder cannot embed an image; it replaces an earlier reason."""
+        ...
+
+    def close(self) -> None:
+        """Close the connections. It is safe to call this twice."""
+        ...

@@ -1,0 +1,81 @@
+"""SQL implementation of :class:`store.ports.FileLedger`."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from sqlalchemy import and_, select, tuple_
+
+from schemas.messages import MessageData
+from schemas.observation import Outcome, RejectedFile
+from schemas.well_image import FileVersion, Rejected, WellImage
+from store.sql_part import SqlPart
+from store.tables import file_versions
+
+ROWS_AT_ONCE = 5000
+"""A long listing is read in portions of this many rows, so that memory stays bounded."""
+
+
+class SqlFileLedger(SqlPart):
+    """The recorded outcome of every file version."""
+
+    def ended_files(self) -> Iterator[FileVersion]:
+        """Return every version of a file that has an outcome."""
+        query = select(file_versions.c.path, file_versions.c.size, file_versions.c.mtime_ns).where(
+            file_versions.c.service == self._service
+        )
+        with self._database.reading() as connection:
+            for row in connection.execution_options(yield_per=ROWS_AT_ONCE).execute(query):
+                yield FileVersion(row.path, row.size, row.mtime_ns)
+
+    def rejected(self) -> Sequence[RejectedFile]:
+        """Return the newest refusal of each path that no later version of it undid, oldest first."""
+        later = file_versions.alias("later")
+        undone = and_(
+            later.c.service == file_versions.c.service,
+            later.c.path == file_versions.c.path,
+            tuple_(later.c.ended_at, later.c.mtime_ns)
+            > tuple_(file_versions.c.ended_at, file_versions.c.mtime_ns),
+        )
+        query = (
+            select(file_versions)
+            .where(
+                file_versions.c.service == self._service,
+                file_versions.c.outcome == Outcome.REJECTED,
+                ~select(1).where(undone).exists(),
+            )
+            .order_by(file_versions.c.ended_at, file_versions.c.path)
+        )
+        with self._database.reading() as connection:
+            return [
+                RejectedFile(
+                    row.path, row.size, row.mtime_ns, row.plate, row.well, row.reason, row.ended_at
+                )
+                for row in connection.execute(query)
+            ]
+
+    def add_rejected(self, rejected: Rejected, message: MessageData, now: datetime) -> int:
+        """Commit the refusal of files and its message in one transaction; return the message's sequence number."""
+        with self._database.writing() as connection:
+            sequence = self._enqueue(connection, message, now)
+            self._record_outcome(
+                connection,
+                rejected.files,
+                Outcome.REJECTED,
+                at=now,
+                plate=rejected.plate,
+                well=rejected.well,
+                reason=rejected.reason,
+            )
+            return sequence
+
+    def add_duplicate(self, image: WellImage, now: datetime) -> None:
+        """Record that these files hold pixels that are stored already."""
+        with self._database.writing() as connection:
+            self._record_outcome(
+                connection,
+                image.files,
+                Outcome.DUPLICATE,
+                at=now,
+                plate=image.key.plate,
+                well=image.key.well,
+            )

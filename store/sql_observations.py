@@ -1,0 +1,151 @@
+"""SQL implementation of :class:`store.ports.ObservationWriter` and :class:`store.ports.ObservationReader`."""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import Connection, and_, select
+
+from schemas.messages import MessageData
+from schemas.observation import Observation, Outcome, VisitVersion
+from schemas.well_image import VisitKey
+from store.rows import is_of, next_version_of, observation_of
+from store.sql_part import SqlPart
+from store.tables import embeddings, observations, pictures
+
+_IN_ORDER = (observations.c.well, observations.c.day, observations.c.visit, observations.c.version)
+
+
+class SqlObservations(SqlPart):
+    """Stored well images with their embeddings, measures and pictures."""
+
+    def version_of(self, key: VisitKey, digest: str) -> int | None:
+        """Return the version under which these pixels of this visit are stored, or None if they are new."""
+        with self._database.reading() as connection:
+            return connection.scalar(
+                select(observations.c.version).where(is_of(key), observations.c.digest == digest)
+            )
+
+    def next_version(self, key: VisitKey) -> int:
+        """Return the number the next version of this visit gets, from 1."""
+        with self._database.reading() as connection:
+            return next_version_of(connection, key)
+
+    def add_observation(
+        self, observation: Observation, message: MessageData, picture: bytes = b""
+    ) -> int:
+        """Commit observation, message, picture and the outcome of its files in one transaction; return the message's sequence number.
+
+        Pixels of this visit that are stored already make no second observation or message: the first one's number is returned.
+        """
+        at, key = observation.received_at, observation.key
+        with self._database.writing() as connection:
+            same = and_(is_of(key), observations.c.digest == observation.digest)
+            told: int | None = connection.scalar(select(observations.c.sequence).where(same))
+            if told is not None:
+                self._record_outcome(
+                    connection,
+                    observation.files,
+                    Outcome.DUPLICATE,
+                    at=at,
+                    plate=key.plate,
+                    well=key.well,
+                )
+                return told
+            sequence = self._enqueue(connection, message, at)
+            self._insert_observation(connection, observation, sequence, picture)
+            self._record_outcome(
+                connection, observation.files, Outcome.STORED, at=at, plate=key.plate, well=key.well
+            )
+            return sequence
+
+    def imaged(self, plate: str, encoder_id: str) -> Sequence[VisitVersion]:
+        """Return every version of every visit of a plate that this encoder embedded, by well, day, visit and version."""
+        columns = [
+            observations.c[name]
+            for name in (
+                "id",
+                "plate",
+                "well",
+                "visit",
+                "version",
+                "digest",
+                "day",
+                "taken_at",
+                "received_at",
+                "complete",
+            )
+        ]
+        query = (
+            select(*columns)
+            .join(embeddings)
+            .where(observations.c.plate == plate, embeddings.c.encoder_id == encoder_id)
+            .order_by(*_IN_ORDER)
+        )
+        with self._database.reading() as connection:
+            return [
+                VisitVersion(
+                    row.id,
+                    VisitKey(row.plate, row.well, row.visit),
+                    row.version,
+                    row.digest,
+                    row.day,
+                    row.taken_at,
+                    row.received_at,
+                    complete=row.complete,
+                )
+                for row in connection.execute(query)
+            ]
+
+    def observations(self, images: Sequence[VisitVersion], encoder_id: str) -> Sequence[Observation]:
+        """Return these images with their embeddings, by well, day, visit and version."""
+        query = (
+            select(observations, embeddings.c.encoder_id, embeddings.c.vector)
+            .join(embeddings)
+            .where(
+                observations.c.id.in_([image.observation_id for image in images]),
+                embeddings.c.encoder_id == encoder_id,
+            )
+            .order_by(*_IN_ORDER)
+        )
+        with self._database.reading() as connection:
+            return [observation_of(row) for row in connection.execute(query).all()]
+
+    def pictures(self, images: Sequence[VisitVersion]) -> Mapping[int, bytes]:
+        """Return the JPEG of each of these images that has one, by observation id."""
+        query = select(pictures).where(
+            pictures.c.observation_id.in_([image.observation_id for image in images])
+        )
+        with self._database.reading() as connection:
+            return {row.observation_id: row.jpeg for row in connection.execute(query)}
+
+    def _insert_observation(
+        self, connection: Connection, of: Observation, sequence: int, picture: bytes
+    ) -> None:
+        row = {
+            "service": self._service,
+            "sequence": sequence,
+            "plate": of.key.plate,
+            "well": of.key.well,
+            "visit": of.key.visit,
+            "version": next_version_of(connection, of.key),
+            "digest": of.digest,
+            "day": of.day,
+            "taken_at": of.taken_at,
+            "received_at": of.received_at,
+            "complete": of.complete,
+            "files": [[file.path, file.size, file.mtime_ns] for file in of.files],
+            "um_per_px": of.um_per_px,
+            "quality": of.quality.model_dump(mode="json"),
+            "measures": of.measures,
+        }
+        observation_id = connection.execute(
+            observations.insert().values(row).returning(observations.c.id)
+        ).scalar_one()
+        connection.execute(
+            embeddings.insert().values(
+                observation_id=observation_id, encoder_id=of.encoder_id, vector=of.embedding
+            )
+        )
+        if picture:
+            connection.execute(
+                pictures.insert().values(observation_id=observation_id, jpeg=picture)
+            )

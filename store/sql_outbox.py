@@ -1,0 +1,83 @@
+"""SQL implementation of :class:`store.ports.Outbox`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, delete, func, select, update
+
+from schemas.messages import MessageData, StatusData, topic_of
+from store.sql_part import SqlPart
+from store.tables import counters, messages
+
+HEARTBEATS_KEPT = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class StoredMessage:
+    """A row of the outbox."""
+
+    sequence: int
+    topic: str
+    body: str
+
+
+class SqlOutbox(SqlPart):
+    """Committed messages in order, and the number up to which they were published."""
+
+    def add_message(self, message: MessageData, now: datetime) -> int:
+        """Put a message that belongs to no other row (status, alert) into the outbox; return its sequence number.
+
+        A heartbeat takes the place of those older than a day: they are deleted, and their numbers are not used again.
+        """
+        with self._database.writing() as connection:
+            if isinstance(message, StatusData):
+                old = messages.c.created_at < now - HEARTBEATS_KEPT
+                connection.execute(
+                    delete(messages).where(
+                        messages.c.service == self._service,
+                        messages.c.topic == topic_of(message),
+                        old,
+                    )
+                )
+            return self._enqueue(connection, message, now)
+
+    def messages_after(
+        self, sequence: int, topic_prefix: str = "", limit: int = 1000
+    ) -> Sequence[StoredMessage]:
+        """Return messages of this service with a larger sequence number, in order."""
+        query = (
+            select(messages.c.sequence, messages.c.topic, messages.c.body)
+            .where(messages.c.service == self._service, messages.c.sequence > sequence)
+            .where(
+                func.substr(messages.c.topic, 1, len(topic_prefix)) == topic_prefix
+            )  # not LIKE, which ignores case in SQLite
+            .order_by(messages.c.sequence)
+            .limit(limit)
+        )
+        with self._database.reading() as connection:
+            return [
+                StoredMessage(row.sequence, row.topic, row.body)
+                for row in connection.execute(query)
+            ]
+
+    def last_sequence(self) -> int:
+        """Return the largest sequence number issued, 0 before the first."""
+        return self._counter(counters.c.last)
+
+    def published_through(self) -> int:
+        """Return the sequence number up to which messages were handed to the PUB socket."""
+        return self._counter(counters.c.published_through)
+
+    def mark_published(self, sequence: int) -> None:
+        """Record that messages up to here were handed to the PUB socket; never goes back."""
+        with self._database.writing() as connection:
+            connection.execute(
+                update(counters)
+                .where(counters.c.service == self._service, counters.c.published_through < sequence)
+                .values(published_through=sequence)
+            )
+
+    def _counter(self, column: ColumnElement[int]) -> int:
+        with self._database.reading() as connection:
+            return connection.scalar(select(column).where(counters.c.service == self._service)) or 0

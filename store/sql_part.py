@@ -1,0 +1,110 @@
+"""Connection and shared transaction steps of the classes that implement the ports of the store."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.dialects import postgresql, sqlite
+
+from schemas.events import to_event
+from schemas.messages import MessageData, topic_of
+from schemas.observation import Outcome
+from schemas.well_image import FileVersion
+from store.database import Database
+from store.tables import counters, file_versions, messages
+
+
+class SqlPart:
+    """Base class of the SQL implementations: one database, and the steps that their transactions share.
+
+    Parameters
+    ----------
+    url
+        ``sqlite:////folder/file.sqlite`` (missing folders and files are created) or
+        ``postgresql+psycopg://user:password@host/database``.
+    service
+        Name of the service that owns the messages and files. Several services may share one
+        database; each has its own series of sequence numbers.
+    timeout_s
+        Longest wait for a connection or a lock.
+
+    Raises
+    ------
+    StoreError
+        If the database cannot be opened, or was created by a newer version.
+    """
+
+    def __init__(self, url: str, *, service: str = "spherorank", timeout_s: float = 10.0) -> None:
+        self._service = service
+        self._database = Database(url, timeout_s=timeout_s)
+        self._insert = (
+            postgresql.insert if self._database.dialect == "postgresql" else sqlite.insert
+        )
+
+    def close(self) -> None:
+        """Release connections. Safe to call twice."""
+        self._database.close()
+
+    def _enqueue(self, connection: Connection, data: MessageData, at: datetime) -> int:
+        """Put a message into the outbox under the next number.
+
+        The counter's row stays locked until the transaction ends, so numbers are committed in their order: a reader of the outbox that has
+        seen a number never meets a smaller one later. A transaction that fails gives its number back.
+        """
+        first = self._insert(counters).values(service=self._service, last=1, published_through=0)
+        taking = first.on_conflict_do_update(
+            index_elements=["service"], set_={"last": counters.c.last + 1}
+        ).returning(counters.c.last)
+        sequence: int = connection.execute(taking).scalar_one()
+        body = to_event(data, sequence=sequence, service=self._service, at=at)
+        connection.execute(
+            messages.insert().values(
+                service=self._service,
+                sequence=sequence,
+                topic=topic_of(data),
+                body=body,
+                created_at=at,
+            )
+        )
+        return sequence
+
+    def _record_outcome(
+        self,
+        connection: Connection,
+        files: Iterable[FileVersion],
+        outcome: Outcome,
+        *,
+        at: datetime,
+        plate: str,
+        well: str,
+        reason: str = "",
+    ) -> None:
+        """Record how these files ended. The latest outcome of a version stands, but a file that an observation rests on stays stored."""
+        told: dict[str, Any] = {
+            "outcome": outcome,
+            "reason": reason,
+            "plate": plate,
+            "well": well,
+            "ended_at": at,
+        }
+        rows = [
+            {
+                "service": self._service,
+                "path": file.path,
+                "size": file.size,
+                "mtime_ns": file.mtime_ns,
+            }
+            | told
+            for file in files
+        ]
+        if rows:
+            insert = self._insert(file_versions)
+            ending = insert.on_conflict_do_update(
+                index_elements=list(file_versions.primary_key),
+                set_={name: insert.excluded[name] for name in told},
+                where=None
+                if outcome is Outcome.STORED
+                else file_versions.c.outcome != Outcome.STORED,
+            )
+            connection.execute(ending, rows)

@@ -1,0 +1,95 @@
+"""SQL implementation of :class:`store.ports.RankingStore` and :class:`store.ports.SpecimenStore`."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import and_, func, select
+
+from schemas.errors import StoreError
+from schemas.messages import MessageData
+from schemas.ranking import Ranking
+from schemas.specimen import SpecimenRanking
+from store.sql_part import SqlPart
+from store.tables import rankings, specimen_rankings
+
+
+class SqlRankings(SqlPart):
+    """Every revision of the rankings of plates and specimens."""
+
+    def rankings(self, plate: str) -> Sequence[Ranking]:
+        """Return every ranking of a plate, by day and revision."""
+        query = (
+            select(rankings.c.content)
+            .where(rankings.c.plate == plate)
+            .order_by(rankings.c.day, rankings.c.revision)
+        )
+        with self._database.reading() as connection:
+            return [Ranking.model_validate(content) for content in connection.scalars(query)]
+
+    def add_ranking(self, ranking: Ranking, message: MessageData) -> int:
+        """Commit a ranking and its message in one transaction; return the message's sequence number.
+
+        Raises
+        ------
+        StoreError
+            Also if this revision exists: a published ranking never changes.
+        """
+        with self._database.writing() as connection:
+            this = and_(rankings.c.plate == ranking.plate, rankings.c.day == ranking.day)
+            newest = connection.scalar(select(func.max(rankings.c.revision)).where(this)) or 0
+            if connection.scalar(select(1).where(this, rankings.c.revision == ranking.revision)):
+                raise StoreError(
+                    self._database.where,
+                    f"the ranking {ranking.plate} {ranking.name} exists already; expected revision {newest + 1}",
+                )
+            sequence = self._enqueue(connection, message, ranking.created_at)
+            row = {
+                name: getattr(ranking, name)
+                for name in ("plate", "day", "revision", "final", "created_at")
+            }
+            connection.execute(
+                rankings.insert().values(
+                    row
+                    | {
+                        "content": ranking.model_dump(
+                            mode="json", include=set(Ranking.model_fields)
+                        )
+                    }
+                )
+            )
+            return sequence
+
+    def specimen_rankings(self, specimen: str) -> Sequence[SpecimenRanking]:
+        """Return every ranking of a specimen, by revision."""
+        query = (
+            select(specimen_rankings.c.content)
+            .where(specimen_rankings.c.specimen == specimen)
+            .order_by(specimen_rankings.c.revision)
+        )
+        with self._database.reading() as connection:
+            return [
+                SpecimenRanking.model_validate(content) for content in connection.scalars(query)
+            ]
+
+    def add_specimen_ranking(self, ranking: SpecimenRanking, message: MessageData) -> int:
+        """Commit a specimen's ranking and its message in one transaction; return the message's sequence number.
+
+        Raises
+        ------
+        StoreError
+            Also if this revision exists: a published ranking never changes.
+        """
+        with self._database.writing() as connection:
+            this = specimen_rankings.c.specimen == ranking.specimen
+            newest = (
+                connection.scalar(select(func.max(specimen_rankings.c.revision)).where(this)) or 0
+            )
+            if ranking.revision <= newest:
+                raise StoreError(
+                    self._database.where,
+                    f"the ranking {ranking.name} of specimen {ranking.specimen} exists already; expected r{newest + 1}",
+                )
+            sequence = self._enqueue(connection, message, ranking.created_at)
+            row = {name: getattr(ranking, name) for name in ("specimen", "revision", "created_at")}
+            content = ranking.model_dump(mode="json", include=set(SpecimenRanking.model_fields))
+            connection.execute(specimen_rankings.insert().values(row | {"content": content}))
+            return sequence
