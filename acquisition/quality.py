@@ -1,7 +1,8 @@
-"""How good a well image is: focus, saturation, and whether there is tissue and all of it is in the field. Pixels in, no disk.
+"""Measure the quality of a well image: focus, saturation, tissue in the field and at its border.
 
-Everything is judged on a reduced image and relative to the image's own background and noise, so that camera, bits, light and size of the
-image do not matter. A flag is a reason to look twice; no image is refused here.
+All measures are taken on a downscaled image and are relative to the background and noise of the
+image itself, so that they do not depend on camera, bit depth, light or image size. The result is a
+set of flags; no image is refused here.
 """
 
 from dataclasses import dataclass
@@ -14,32 +15,45 @@ from acquisition.ports import Pixels
 from schemas.quality import Flag, Quality
 
 MIN_SHARPNESS = 0.2
-"""Detail of 1–2 pixels relative to detail of 2–6 pixels, at 512 pixels a field, where there is most structure. A step edge in focus has 0.3–0.7,
-whatever its contrast; the best of eleven planes of a deep organoid culture has 0.24; autofocus failures have less than 0.15."""
+"""Lowest sharpness of an image in focus.
+
+Sharpness is the detail of 1–2 pixels divided by the detail of 2–6 pixels, at 512 pixels per field,
+in the blocks with most structure. A step edge in focus has 0.3–0.7 at any contrast, the best of
+eleven planes of a deep organoid culture has 0.24, and autofocus failures have less than 0.15.
+"""
 
 MIN_STRUCTURE = 0.004
-"""Contrast, relative to the background, below which nothing in the image can be called sharp or blurred: what noise alone shows."""
+"""Lowest contrast, relative to the background, at which sharpness is defined; noise has less."""
 
 MAX_SATURATED = 0.01
-"""A few glints saturate in good images; one percent at white is a lamp too bright, and intensities are lost."""
+"""Highest share of saturated pixels: good images have a few glints, a bright lamp causes more."""
 
 MIN_TISSUE_SIGNAL = 0.006
-"""Mean local contrast of a region × its width as a share of the field. Neither alone is enough: freshly seeded tissue is as faint as a patch
-of loose cells, but wider; a lump of debris is as strong as tissue, but narrower."""
+"""Lowest tissue signal of a region: its mean local contrast × its width as a share of the field.
+
+Freshly seeded tissue has as little contrast as a patch of loose cells, but is wider. A lump of
+debris has as much contrast as tissue, but is narrower.
+"""
 
 MIN_PLANE_LIGHT = 0.6
-"""Light of the darkest plane of a well relative to its brightest: planes are taken seconds apart under one lamp, and differ by a few percent."""
+"""Lowest brightness of the darkest plane relative to the brightest plane of a well image.
+
+The planes are recorded within seconds under one lamp and differ by a few percent.
+"""
 
 MIN_CONTACT = 0.03
-"""Share of the border that cut tissue covers: less is a fibre or a lump of debris."""
+"""Lowest share of the border that cut tissue covers; a fibre or a lump of debris covers less."""
 
 MIN_DEPTH = 0.25
-"""How deep cut tissue reaches into the image, relative to its contact with the border: a shadow or the well's wall lies flat along it."""
+"""Lowest depth of cut tissue relative to its contact with the border.
+
+A shadow or the wall of the well lies flat along the border and has less.
+"""
 
 _FOCUS_SIDE_PX = 512
 _TISSUE_SIDE_PX = 256
-_BLOCKS = 32  # a side; a block is 44 µm of a usual field, smaller than any tissue
-_STRUCTURED_BLOCKS = 8  # the ones with most structure: the edge of even a small spheroid fills them
+_BLOCKS = 32  # per side; a block is 44 µm of a usual field, smaller than any tissue
+_STRUCTURED_BLOCKS = 8  # with most structure: the edge of a small spheroid fills as many
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.uint8]
@@ -47,35 +61,41 @@ Mask = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Region:
-    """A connected part of the field that stands out from the background; all shares are of the field or of its border."""
+    """A connected region of the field with more contrast or less light than the background."""
 
-    area: float
+    area: float  # share of the field
     contrast: float  # mean local contrast inside, relative to the background
-    contact: float  # share of the border it covers
-    depth: float  # how far it reaches in from the border, relative to its contact
-    centre: tuple[
-        float, float
-    ]  # right and down of the middle of the field, in widths and heights of it
+    contact: float  # share of the border of the field that the region covers
+    depth: float  # extent from the border inwards, relative to the contact
+    centre: tuple[float, float]  # from the middle of the field, in widths right and heights down
 
     @property
     def signal(self) -> float:
-        """How much speaks for tissue: contrast × width."""
+        """The tissue signal: contrast × width as a share of the field."""
         return float(self.contrast * np.sqrt(self.area))
 
     @property
-    def cut(self) -> bool:
-        """Whether it goes on beyond the border."""
+    def is_cut(self) -> bool:
+        """True if the border of the field cuts the region."""
         return self.contact >= MIN_CONTACT and self.depth >= MIN_DEPTH
 
 
 def assess(planes: npt.NDArray[np.uint16], flags: tuple[Flag, ...] = ()) -> Quality:
-    """Judge (planes, H, W), white = 65535; ``flags`` are what reading already knows and come first."""
+    """Return the quality of the planes of a well image: focus, saturation, tissue and flags.
+
+    Parameters
+    ----------
+    planes
+        (planes, H, W) uint16, white = 65535.
+    flags
+        Flags that were set when the files were read; they come first in the result.
+    """
     focus, structure = measure_focus(planes)
     sharpest_plane = int(np.argmax(focus))
     plane = planes[sharpest_plane]
     saturated = float(np.count_nonzero(plane == np.iinfo(np.uint16).max) / plane.size)
     tissue = find_tissue(plane)
-    # Blur takes the contrast away by which tissue is known: of a blurred image nothing else is said.
+    # Blur removes the contrast that tissue is found by, so a blurred image has no tissue flags.
     blurred = structure >= MIN_STRUCTURE and focus[sharpest_plane] < MIN_SHARPNESS
     levels = [float(np.median(each[::8, ::8])) for each in planes]
     conclusions = {
@@ -83,7 +103,7 @@ def assess(planes: npt.NDArray[np.uint16], flags: tuple[Flag, ...] = ()) -> Qual
         Flag.SATURATED: saturated > MAX_SATURATED,
         Flag.EMPTY: not blurred and not tissue,
         Flag.DARK_PLANE: min(levels) < MIN_PLANE_LIGHT * max(levels),
-        Flag.CUT: not blurred and any(region.cut for region in tissue),
+        Flag.CUT: not blurred and any(region.is_cut for region in tissue),
     }
     return Quality(
         focus=focus,
@@ -99,10 +119,12 @@ def assess(planes: npt.NDArray[np.uint16], flags: tuple[Flag, ...] = ()) -> Qual
 
 
 def measure_focus(planes: npt.NDArray[np.uint16]) -> tuple[tuple[float, ...], float]:
-    """Return the sharpness of each plane, and the contrast of the structure it was judged on, relative to the background.
+    """Return the sharpness of each plane in (planes, H, W), and the contrast of their structure.
 
-    All planes are judged on the same blocks of the image, the ones with most structure in any plane, and against the same structure, so
-    that a plane cannot look sharp by losing its coarse detail. What fills every block (noise, the floor of the plate) is taken off.
+    All planes are measured in the same blocks, those with most structure in any plane, and relative
+    to the same structure. So a plane does not become sharper by losing coarse detail. The median of
+    all blocks (noise, the floor of the plate) is subtracted. The contrast is relative to the
+    background.
     """
     fine, coarse = zip(*(_band_energies(plane) for plane in planes), strict=True)
     strongest = np.max(coarse, axis=0)
@@ -115,37 +137,45 @@ def measure_focus(planes: npt.NDArray[np.uint16]) -> tuple[tuple[float, ...], fl
 
 
 def _band_energies(plane: npt.NDArray[np.uint16]) -> tuple[Floats, Floats]:
-    """Return the energy of fine and of coarse detail in each inner block, (30, 30) each, relative to the squared background."""
-    image = _reduce(plane, _FOCUS_SIDE_PX)
-    half = _reduce(image, max(image.shape) // 2)
+    """Return the energy of fine and coarse detail of a plane in its inner blocks, (30, 30) each.
+
+    Energies are relative to the square of the background.
+    """
+    image = _downscale(plane, _FOCUS_SIDE_PX)
+    half = _downscale(image, max(image.shape) // 2)
     smooth, half_smooth = cv2.GaussianBlur(image, (0, 0), 2.0), cv2.GaussianBlur(half, (0, 0), 1.0)
     fine = cv2.GaussianBlur(image, (0, 0), 1.0) - smooth
     coarse = half_smooth - cv2.GaussianBlur(half, (0, 0), 3.0)
-    background = np.float32(max(float(np.median(_blocks(half))), 1.0) ** 2)
-    inner = slice(1, -1)  # at the border a slope of the light would look like structure
-    return _blocks(fine * fine)[inner, inner] / background, _blocks(coarse * coarse)[
-        inner, inner
-    ] / background
+    background = np.float32(max(float(np.median(_block_means(half))), 1.0) ** 2)
+    inner = slice(1, -1)  # in the outer blocks uneven light would count as structure
+    fine_energy = _block_means(fine * fine)[inner, inner] / background
+    coarse_energy = _block_means(coarse * coarse)[inner, inner] / background
+    return fine_energy, coarse_energy
 
 
 def find_tissue(plane: Pixels) -> list[Region]:
-    """Return the regions that are tissue, (H, W) in."""
+    """Return the regions of a plane, (H, W), whose signal is that of tissue."""
     return [region for region in find_regions(plane) if region.signal >= MIN_TISSUE_SIGNAL]
 
 
 def find_regions(plane: Pixels) -> list[Region]:
-    """Return what stands out from the background by local contrast or darkness, (H, W) in, thin things and specks left out."""
-    image = _trim(_reduce(plane, _TISSUE_SIDE_PX))
-    image = image / np.float32(max(float(np.median(_blocks(image))), 1.0))
+    """Return the regions of a plane, (H, W), with more local contrast or less light than elsewhere.
+
+    Specks and thin objects such as fibres are left out.
+    """
+    image = _crop_black_borders(_downscale(plane, _TISSUE_SIDE_PX))
+    image = image / np.float32(max(float(np.median(_block_means(image))), 1.0))
     energy = cv2.blur(
         (cv2.GaussianBlur(image, (0, 0), 0.8) - cv2.GaussianBlur(image, (0, 0), 3.0)) ** 2, (5, 5)
     )
-    contrast = np.sqrt(np.maximum(energy, 0))  # its running sums may end a little below nothing
-    count, labels = cv2.connectedComponents(_solid(_stands_out(image, contrast)), connectivity=8)
-    return [_region(labels == label, contrast) for label in range(1, count)]
+    contrast = np.sqrt(np.maximum(energy, 0))  # cv2.blur may return values slightly below 0
+    mask = _remove_thin_parts(_foreground(image, contrast))
+    count, labels = cv2.connectedComponents(mask, connectivity=8)
+    return [_measure_region(labels == label, contrast) for label in range(1, count)]
 
 
-def _region(inside: npt.NDArray[np.bool_], contrast: Floats) -> Region:
+def _measure_region(inside: npt.NDArray[np.bool_], contrast: Floats) -> Region:
+    """Return area, contrast, border contact, depth and centre of a region mask, (H, W) bool."""
     edges = (
         (inside[0], inside),
         (inside[-1], inside),
@@ -156,7 +186,7 @@ def _region(inside: npt.NDArray[np.bool_], contrast: Floats) -> Region:
     widest = int(np.argmax(contacts))
     depth = int(edges[widest][1].any(axis=1).sum())
     height, width = inside.shape
-    y, x = (float(places.mean()) for places in np.nonzero(inside))
+    y, x = (float(positions.mean()) for positions in np.nonzero(inside))
     return Region(
         area=float(inside.mean()),
         contrast=float(contrast[inside].mean()),
@@ -166,28 +196,36 @@ def _region(inside: npt.NDArray[np.bool_], contrast: Floats) -> Region:
     )
 
 
-def _stands_out(image: Floats, contrast: Floats) -> Mask:
-    """Return 1 where local contrast is above the background's, or the image darker than a smooth background."""
+def _foreground(image: Floats, contrast: Floats) -> Mask:
+    """Return a mask of the pixels with more local contrast than the background, or less light.
+
+    ``image`` and its local ``contrast`` are (H, W) and relative to the background.
+    """
     background = _smooth_background(image)
     darkness = 1 - cv2.GaussianBlur(image, (0, 0), 1.0) / background
-    unevenness = _spread(darkness[::4, ::4])
-    # Tissue may fill most of the field: a low quantile is background even then, and the upper limit is tissue whatever the quantile says.
+    unevenness = _robust_std(darkness[::4, ::4])
+    # Tissue may fill most of the field, so the background level is a low quantile. Contrast above
+    # 0.1 is tissue at any background level.
     textured = contrast > np.clip(5 * np.quantile(contrast[::4, ::4], 0.25), 0.012, 0.1)
     return (textured | (darkness > max(5 * unevenness, 0.1))).astype(np.uint8)
 
 
 def _smooth_background(image: Floats) -> Floats:
-    """Return a surface of second order through the background, (H, W); dark pixels, which may be tissue, soon count no more."""
+    """Return the background light of an image, (H, W), as a surface of second order.
+
+    The fit is repeated with lower weights for blocks far from the surface. Dark blocks, which may
+    be tissue, lose their weight at half the distance of bright ones.
+    """
     y, x = np.mgrid[-1 : 1 : _BLOCKS * 1j, -1 : 1 : _BLOCKS * 1j]
     terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1).reshape(-1, 6)
-    level = _blocks(image).ravel().astype(np.float64)
+    level = _block_means(image).ravel().astype(np.float64)
     weight = np.ones_like(level)
     surface = level
     for _ in range(6):
         weighted = terms * weight[:, None]
         surface = terms @ np.linalg.solve(weighted.T @ terms, weighted.T @ level)
         residual = level - surface
-        spread = _spread(residual) + 1e-4
+        spread = _robust_std(residual) + 1e-4
         weight = 1 / (1 + (residual / np.where(residual < 0, 2 * spread, 4 * spread)) ** 2) ** 2
     fitted = np.maximum(surface, 0.05).reshape(_BLOCKS, _BLOCKS).astype(np.float32)
     return np.asarray(
@@ -195,18 +233,19 @@ def _smooth_background(image: Floats) -> Floats:
     )
 
 
-def _spread(values: npt.NDArray[np.floating]) -> float:
-    """Return the standard deviation that the middle half of the values suggests."""
+def _robust_std(values: npt.NDArray[np.floating]) -> float:
+    """Return the standard deviation of a normal distribution with the same interquartile range."""
     low, high = np.quantile(values, (0.25, 0.75))
     return float(high - low) / 1.349
 
 
-def _solid(mask: Mask) -> Mask:
-    """Close gaps between cells, fill holes, drop what is thinner than 1/16 of the field (contrast widens everything by about 1/32)."""
+def _remove_thin_parts(mask: Mask) -> Mask:
+    """Return a mask with closed gaps and holes, without parts thinner than 1/16 of the field.
+
+    The local contrast widens each object by about 1/32 of the field.
+    """
     side = max(mask.shape)
-    margin = (
-        side // 8
-    )  # beyond the border the mask goes on, so that what is cut there is not taken for thin
+    margin = side // 8  # continued beyond the border, so that cut tissue does not count as thin
     extended = cv2.copyMakeBorder(mask, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
     closed = cv2.morphologyEx(extended, cv2.MORPH_CLOSE, _disc(side / 64))
     _, labels = cv2.connectedComponents(
@@ -220,18 +259,19 @@ def _solid(mask: Mask) -> Mask:
 
 
 def _disc(radius_px: float) -> Mask:
+    """Return a disc of ones in a square of zeros, the kernel of a morphological operation."""
     size = 2 * max(round(radius_px), 1) + 1
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)), np.uint8)
 
 
-def _trim(image: Floats) -> Floats:
-    """Drop rows and columns at the border that hold nothing but black: padding, not light."""
+def _crop_black_borders(image: Floats) -> Floats:
+    """Return an image without the black rows and columns at its border, which are padding."""
     rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
     return image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] if len(rows) else image
 
 
-def _reduce(image: Pixels | Floats, side_px: int) -> Floats:
-    """Return the image with its longer side at most ``side_px``; never enlarged."""
+def _downscale(image: Pixels | Floats, side_px: int) -> Floats:
+    """Return an image downscaled so that its longer side is at most ``side_px`` pixels."""
     scale = side_px / max(image.shape)
     if scale >= 1:
         return image.astype(np.float32)
@@ -239,7 +279,8 @@ def _reduce(image: Pixels | Floats, side_px: int) -> Floats:
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.float32)
 
 
-def _blocks(image: Floats) -> Floats:
+def _block_means(image: Floats) -> Floats:
+    """Return the mean of an image in each of 32 × 32 blocks."""
     return np.asarray(
         cv2.resize(image, (_BLOCKS, _BLOCKS), interpolation=cv2.INTER_AREA), np.float32
     )

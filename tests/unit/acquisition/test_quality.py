@@ -1,4 +1,7 @@
-"""Planted faults on virtual wells, simple pictures made by hand, and the real images where they are at hand. Shares of many: `python -m benchmarks.quality`."""
+"""Quality flags of virtual wells with image faults, of simple drawings and of real images.
+
+``python -m benchmarks.quality`` measures the rates of right and wrong flags on many images.
+"""
 
 from functools import cache
 from pathlib import Path
@@ -26,7 +29,10 @@ def scope(seed: int) -> VirtualMicroscope:
 def view(
     seed: int, day: int, fault: Fault | None = None, mechanism: Mechanism | None = None
 ) -> Planes:
-    """Return the hardest hit well of a mechanism, or an untreated one, stretched as reading does."""
+    """Return the planes of the well that a death mechanism damaged most, white = 65535.
+
+    Without a mechanism, return an untreated well.
+    """
     plan = max(
         scope(seed).plate.wells,
         key=lambda well: (well.mechanism is mechanism, well.readout_kill, -well.key),
@@ -36,14 +42,14 @@ def view(
 
 
 def picture(side_px: int = 256, *, noise: float = 400.0) -> npt.NDArray[np.float64]:
-    """Return an empty field: light and noise."""
+    """Return the pixels of an empty field with noise."""
     return np.random.default_rng(0).normal(40000, noise, (side_px, side_px))
 
 
 def draw_disc(
     field: npt.NDArray[np.float64], x: float, y: float, radius: float, transmission: float = 0.5
 ) -> None:
-    """Darken a disc; place and radius are shares of the side."""
+    """Darken a disc in a field; position and radius are shares of the side."""
     side = len(field)
     rows, columns = np.indices(field.shape)
     field[np.hypot(columns - x * side, rows - y * side) < radius * side] *= transmission
@@ -55,7 +61,7 @@ def planes_of(*fields: npt.NDArray[np.float64]) -> Planes:
 
 @pytest.mark.parametrize("day", [1, 3, 7, 10])
 @pytest.mark.parametrize("mechanism", [None, *Mechanism])
-def test_a_good_well_is_not_flagged_on_any_day_however_its_tissue_dies(
+def test_a_good_image_has_no_flag_on_any_day_with_any_death_mechanism(
     day: int, mechanism: Mechanism | None
 ) -> None:
     assert assess(view(5, day, mechanism=mechanism)).flags == ()
@@ -76,12 +82,11 @@ def test_the_verdict_does_not_depend_on_the_camera(side_px: int) -> None:
     bright = assess(planes_of(field))
     assert dim.flags == bright.flags == ()
     assert dim.tissue_fraction == pytest.approx(bright.tissue_fraction, rel=0.05)
-    assert (
-        0.07 < bright.tissue_fraction < 0.13
-    )  # the disc has 0.071; a rough share includes its edge
+    # The share of the disc is 0.071; the measured region includes its edge.
+    assert 0.07 < bright.tissue_fraction < 0.13
 
 
-def test_the_plane_in_focus_is_found_among_eleven() -> None:
+def test_the_plane_in_focus_of_eleven_planes_is_found() -> None:
     rng = np.random.default_rng(1)
     field = picture(noise=0.0)
     draw_disc(field, 0.4, 0.6, 0.1)
@@ -104,7 +109,7 @@ def test_noise_does_not_make_a_blurred_image_sharp() -> None:
     assert assess(planes_of(blurred)).flags == (Flag.BLURRED,)
 
 
-def test_too_much_light_is_flagged_and_a_glint_is_not() -> None:
+def test_saturation_by_too_much_light_is_flagged_and_a_glint_is_not() -> None:
     field = picture()
     draw_disc(field, 0.5, 0.5, 0.15)
     field[100:105, 100:105] = 70000
@@ -114,7 +119,7 @@ def test_too_much_light_is_flagged_and_a_glint_is_not() -> None:
     assert quality.saturated_fraction > 0.9
 
 
-def test_specks_and_a_fibre_are_no_tissue() -> None:
+def test_specks_and_a_fibre_are_not_tissue() -> None:
     field = picture()
     for x, y in np.random.default_rng(3).uniform(0.05, 0.95, (20, 2)):
         draw_disc(field, x, y, 0.006)
@@ -124,21 +129,21 @@ def test_specks_and_a_fibre_are_no_tissue() -> None:
     assert quality.tissue_fraction == 0.0
 
 
-def test_uneven_light_is_no_tissue() -> None:
+def test_uneven_light_is_not_tissue() -> None:
     y, x = np.indices((256, 256)) / 255 - 0.5
     assert assess(planes_of(picture() * (1 + 0.5 * x - 0.6 * (x * x + y * y)))).flags == (
         Flag.EMPTY,
     )
 
 
-def test_a_fibre_over_the_border_does_not_make_the_tissue_cut() -> None:
+def test_tissue_with_a_fibre_across_the_border_is_not_cut() -> None:
     field = picture()
     draw_disc(field, 0.5, 0.5, 0.15)
     cv2.line(field, (128, 128), (170, 0), 10000.0, 3)
     assert assess(planes_of(field)).flags == ()
 
 
-def test_a_black_stripe_at_the_border_is_padding() -> None:
+def test_a_black_stripe_at_the_border_is_ignored() -> None:
     field = picture()
     draw_disc(field, 0.5, 0.5, 0.15)
     field[:8] = 0
@@ -153,7 +158,7 @@ def test_tissue_across_a_corner_is_cut() -> None:
     assert quality.border_fraction == pytest.approx(0.1, abs=0.04)
 
 
-def test_what_reading_knows_stays_and_comes_first() -> None:
+def test_flags_of_reading_come_first() -> None:
     assert assess(planes_of(picture()), flags=(Flag.DAY_DISAGREES,)).flags == (
         Flag.DAY_DISAGREES,
         Flag.EMPTY,
@@ -162,7 +167,7 @@ def test_what_reading_knows_stays_and_comes_first() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 3, 700), (2, 16, 16)])
 @pytest.mark.parametrize("value", [0, 30000])
-def test_a_degenerate_image_is_judged_without_failing(
+def test_a_tiny_or_uniform_image_is_flagged_as_empty_without_an_error(
     shape: tuple[int, int, int], value: int
 ) -> None:
     assert Flag.EMPTY in assess(np.full(shape, value, np.uint16)).flags
@@ -182,18 +187,14 @@ def test_a_real_patient_spheroid_is_not_flagged(well: str) -> None:
 
 
 @pytest.mark.parametrize("number", range(1, 50, 2))
-def test_of_the_real_crops_only_the_empty_and_the_burst_one_are_flagged(number: int) -> None:
-    expected = {19: (Flag.EMPTY,), 37: (Flag.CUT,)}.get(
-        number, ()
-    )  # 37 has burst over the whole field and beyond
-    assert (
-        assess(read_real(real_data("spheroid_morpho_ml") / "images" / f"image_{number}.tiff")).flags
-        == expected
-    )
+def test_of_the_real_crops_only_an_empty_and_a_disintegrated_one_are_flagged(number: int) -> None:
+    flags = {19: (Flag.EMPTY,), 37: (Flag.CUT,)}  # 37 disintegrated and covers the whole field
+    path = real_data("spheroid_morpho_ml") / "images" / f"image_{number}.tiff"
+    assert assess(read_real(path)).flags == flags.get(number, ())
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_real_stack_of_eleven_planes_is_sharp_in_its_middle_and_blurred_at_its_end() -> None:
+def test_a_real_stack_of_eleven_planes_is_sharp_in_the_middle_and_blurred_at_the_end() -> None:
     paths = sorted((real_data("evos_organoid_zstack")).glob("*.TIF"))
     planes = np.concatenate([read_real(path) for path in paths])
     quality = assess(planes)
