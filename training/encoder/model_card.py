@@ -1,4 +1,4 @@
-"""What a trained encoder's bundle says of itself: preprocessing, where it comes from, the card for people."""
+"""Card, notices and preprocessing in the bundle of a trained encoder."""
 
 from collections.abc import Sequence
 
@@ -16,13 +16,13 @@ CARD_TEMPLATE = """\
 An image encoder: {backbone} (initial weights: {weights}), trained on well images with the objective
 `{objective}`.
 
-- Made by: `spherorank train ssl`, {steps} steps of {batch} images, seed {seed}; the configuration is
-  below.
+- Made by: `spherorank train ssl`, {steps} steps of {batch} images, seed {seed}; the configuration
+  is below.
 - Trained on: {images} images of {plates} plates, without a label of the effect of a treatment.
 - Input: planes `{planes}` as channels, {side} × {side} pixels of the central {field:g} µm;
   `bundle.json` has every preprocessing step.
-- Validated on {held_out} images of other plates: effective rank {rank:.1f}, spread {spread:.3f}, R² of
-  the tissue measures predicted from the embedding {r2}.
+- Validated on {held_out} images of other plates: effective rank {rank:.1f}, spread {spread:.3f},
+  R² of the tissue measures predicted from the embedding {r2}.
 - Use: `encoder.bundle` of the service; `spherorank evaluate` compares it with others. For research
   use only.
 
@@ -38,7 +38,7 @@ def describe_bundle(
     training: Sequence[PlateCrops],
     validation: Validation,
 ) -> BundleDescription:
-    """Return all that the bundle needs beside the network."""
+    """Return the description of the bundle of a trained encoder, for :func:`write_bundle`."""
     data, model = config.data, config.model
     starts_from_imagenet = model.weights == IMAGENET_WEIGHTS
     notice = (
