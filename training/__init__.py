@@ -1,1 +1,1 @@
-"""Training and exporting encoders; the only package that knows torch."""
+"""Training and evaluation of encoders, forecasters and segmenters: the only user of torch."""

@@ -1,12 +1,15 @@
-"""The folder of a training: configuration, checkpoint, curve and bundle; each is written aside and renamed, so none is ever half-written.
+"""Files of the folder of an encoder training: configuration, checkpoint, curve and bundle.
 
 ::
 
-    OUT/config.json        what decides the weights; a training there goes on only with the same
-    OUT/checkpoint.ckpt    the newest; the same command goes on from it
-    OUT/curve.csv          step, loss, rate, rank and spread of the embedding; one line a step
+    OUT/config.json        the configuration; only the same one continues the training
+    OUT/checkpoint.ckpt    the newest checkpoint, from which the same command continues
+    OUT/curve.csv          step, loss, rate, rank and spread of the embedding; one line per step
     OUT/tensorboard/       the same for TensorBoard
-    OUT/bundle/            the encoder, at the end
+    OUT/bundle/            the encoder, written at the end
+
+Configuration and checkpoint are written under another name and renamed, so they are complete or do
+not exist.
 """
 
 import csv
@@ -45,32 +48,37 @@ MAY_CHANGE_ON_RESUME = {
     "model.notice",
     "model.ranking_weight",
 }
-"""Keys that may differ when a training goes on: they do not decide what was learned so far."""
+"""Keys that may change when a training is continued, because they did not decide its weights."""
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where one training keeps its files."""
+    """The folder of one encoder training."""
 
     path: Path
 
     @property
     def checkpoint(self) -> Path:
-        """The newest checkpoint; may not be there yet."""
+        """Return the path of the newest checkpoint, which may not exist yet."""
         return self.path / CHECKPOINT
 
     @property
     def bundle(self) -> Path:
-        """Where the encoder is written."""
+        """Return the folder of the trained bundle."""
         return self.path / BUNDLE
 
     def open(self, config: EncoderTrainingConfig) -> int:
-        """Make the folder, or hold what is there to ``config``; return the step that a checkpoint there has reached, else 0.
+        """Create the folder, or check that its checkpoint has the same configuration.
+
+        Returns
+        -------
+        int
+            Number of steps that the checkpoint has done; 0 without a checkpoint.
 
         Raises
         ------
         ConfigError
-            If the folder holds a training of another objective or configuration, or a checkpoint that cannot be read.
+            If the folder has a training of another configuration, or an unreadable checkpoint.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -96,13 +104,13 @@ class RunFolder:
         Raises
         ------
         ConfigError
-            If it is no checkpoint of this command.
+            If the file is not a checkpoint of this command.
         """
         try:
             saved: dict[str, Any] = torch.load(
                 self.checkpoint, map_location="cpu", weights_only=True
             )
-        except Exception as error:  # torch raises a dozen kinds for a file that is not its own
+        except Exception as error:  # torch raises many kinds of errors for other files
             raise ConfigError(
                 self.checkpoint,
                 f"cannot be read: {str(error).splitlines()[0]}; "
@@ -120,7 +128,7 @@ class RunFolder:
         return saved
 
     def add_to_curve(self, row: Mapping[str, float | None]) -> None:
-        """Append one line."""
+        """Append one row to the curve file."""
         path = self.path / CURVE
         is_new = not path.exists()
         with path.open("a", newline="", encoding="utf-8") as file:
@@ -130,7 +138,7 @@ class RunFolder:
             writer.writerow(row)
 
     def curve(self) -> list[dict[str, str]]:
-        """Return the lines written so far."""
+        """Return the rows of the curve file as text; an empty list if there is no file."""
         path = self.path / CURVE
         if not path.exists():
             return []
@@ -138,7 +146,7 @@ class RunFolder:
             return list(csv.DictReader(file))
 
     def _drop_curve_from(self, step: int) -> None:
-        """Take away the lines after the checkpoint; these steps are made again."""
+        """Remove the curve's rows from a step on, because these steps are done again."""
         kept = [row for row in self.curve() if row["step"].isdigit() and int(row["step"]) < step]
         aside = self.path / f"{CURVE}.part"
         with aside.open("w", newline="", encoding="utf-8") as file:
@@ -149,6 +157,7 @@ class RunFolder:
 
 
 def _check_same_training(checkpoint: Path, saved: str, config: EncoderTrainingConfig) -> None:
+    """Raise ConfigError if a checkpoint has a configuration that cannot continue with this one."""
     then, now = _flatten(json.loads(saved)), _flatten(json.loads(config.model_dump_json()))
     if then["objective.name"] != now["objective.name"]:
         found, expected = then["objective.name"], now["objective.name"]
@@ -173,6 +182,7 @@ def _check_same_training(checkpoint: Path, saved: str, config: EncoderTrainingCo
 
 
 def _flatten(nested: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the values of all sections by ``section.key``."""
     return {
         f"{section}.{key}": value for section, keys in nested.items() for key, value in keys.items()
     }

@@ -1,1 +1,1 @@
-"""Self-supervised training of an encoder, and its export as a bundle."""
+"""Training of an encoder on well images without effect labels, and its export as a bundle."""

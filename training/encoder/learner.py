@@ -1,4 +1,4 @@
-"""What pytorch-lightning calls while an encoder learns: the steps it is given, the loss, the rates, the checkpoints and the watch over collapse."""
+"""Lightning module and callback of an encoder training: batches, loss, rates and checkpoints."""
 
 import itertools
 import math
@@ -23,11 +23,11 @@ from training.encoder.config import EncoderTrainingConfig
 from training.objectives.base import Objective
 from training.run_files import RunFolder
 
-_SEED_STRIDE = 1_000_003  # sets the random numbers of one step apart from those of the next seed's
+_SEED_STRIDE = 1_000_003  # more than the steps of a run, so that no two seeds share random numbers
 
 
 class BatchPosition(NamedTuple):
-    """Which batch is next."""
+    """The epoch and the number of the next batch."""
 
     epoch: int
     batch: int
@@ -35,14 +35,14 @@ class BatchPosition(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class PositionedBatch:
-    """One batch, and the position after it."""
+    """A batch, and the position of the batch after it."""
 
     batch: Batch
     after: BatchPosition
 
 
 class BatchStream(IterableDataset):  # type: ignore[misc] # torch is not typed here
-    """Batches without end from a position on; the same for the same seed."""
+    """An endless stream of batches from a position on, the same for the same seed."""
 
     def __init__(
         self, plates: Sequence[PlateCrops], plan: BatchPlan, seed: int, start: BatchPosition
@@ -50,7 +50,7 @@ class BatchStream(IterableDataset):  # type: ignore[misc] # torch is not typed h
         self._plates, self._plan, self._seed, self._start = plates, plan, seed, start
 
     def __iter__(self) -> Iterator[PositionedBatch]:
-        """Yield them, epoch after epoch."""
+        """Yield the batches of one epoch after the other."""
         skipped = self._start.batch
         for epoch in itertools.count(self._start.epoch):
             for index, batch in enumerate(
@@ -61,7 +61,7 @@ class BatchStream(IterableDataset):  # type: ignore[misc] # torch is not typed h
 
 
 def batch_on_device(batch: Batch, device: torch.device) -> Batch:
-    """Return the batch with all tensors there, the later day's too."""
+    """Return the batch with all its tensors, and those of its later day, on a device."""
     moved = {
         name: value.to(device) for name, value in vars(batch).items() if isinstance(value, Tensor)
     }
@@ -73,7 +73,7 @@ def batch_on_device(batch: Batch, device: torch.device) -> Batch:
 
 
 class Learner(pl.LightningModule):  # type: ignore[misc] # pytorch-lightning is not typed here
-    """An objective with its optimiser: AdamW, a warm-up and a cosine, a lower rate for the backbone."""
+    """An objective with AdamW, a warm-up, a cosine schedule, and a lower rate for the backbone."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Learner(pl.LightningModule):  # type: ignore[misc] # pytorch-lightning is 
         self.last_loss = self.last_rate = math.nan
 
     def train_dataloader(self) -> DataLoader:
-        """Return this process's part of every batch, from where the training stands."""
+        """Return a loader of this process's part of every batch, from the current position on."""
         plan = replace(self.plan, rank=self.global_rank, world_size=self.trainer.world_size)
         return DataLoader(
             BatchStream(self.plates, plan, self.config.run.seed, self.position), batch_size=None
@@ -101,7 +101,7 @@ class Learner(pl.LightningModule):  # type: ignore[misc] # pytorch-lightning is 
         Raises
         ------
         ConfigError
-            If it is not a finite number, in any process.
+            If the loss is not a finite number in any process.
         """
         self.last_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         losses = self.objective.loss(step.batch)
@@ -120,7 +120,10 @@ class Learner(pl.LightningModule):  # type: ignore[misc] # pytorch-lightning is 
         return losses["loss"]
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """Return AdamW over what learns; the backbone stands still for the first ``model.frozen_steps``."""
+        """Return the optimiser and its schedule.
+
+        The rate of the backbone is 0 for the first ``model.frozen_steps``.
+        """
         run, model = self.config.run, self.config.model
         body = [
             parameter
@@ -157,8 +160,8 @@ class Learner(pl.LightningModule):  # type: ignore[misc] # pytorch-lightning is 
             },
         }
 
-    def train(self, mode: bool = True) -> "Learner":  # noqa: FBT001, FBT002 - torch's own signature
-        """Switch to training, but for the BatchNorm statistics that are kept."""
+    def train(self, mode: bool = True) -> "Learner":  # noqa: FBT001, FBT002 - torch's signature
+        """Switch to training mode, but keep BatchNorm statistics if the configuration says so."""
         super().train(mode)
         if self.config.model.fixed_batch_norm:
             fix_batch_norm(self.objective)
@@ -167,28 +170,38 @@ class Learner(pl.LightningModule):  # type: ignore[misc] # pytorch-lightning is 
     def transfer_batch_to_device(
         self, step: PositionedBatch, device: torch.device, _loader: int
     ) -> PositionedBatch:
-        """Move a batch, which is frozen, by making another."""
+        """Return a copy of the batch on the device."""
         return replace(step, batch=batch_on_device(step.batch, device))
 
     def on_train_batch_start(self, _batch: PositionedBatch, _index: int) -> None:
-        """Give every step its own random numbers, so that a step is the same after a resume."""
+        """Seed the random numbers of this step, so that a resumed training repeats them."""
         torch.manual_seed(
             (self.config.run.seed * _SEED_STRIDE + self.global_step) * self.trainer.world_size
             + self.global_rank
         )
 
     def on_train_batch_end(self, _outputs: object, _batch: PositionedBatch, _index: int) -> None:
-        """Let a teacher follow."""
+        """Update the teacher network, if the objective has one."""
         self.objective.after_step(self.global_step / self.config.run.steps)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what a resume needs beyond weights and optimiser."""
+        """Add the configuration and the batch position to a checkpoint."""
         checkpoint["config"] = self.config.model_dump_json()
         checkpoint["position"] = tuple(self.position)
 
 
 class RunRecorder(pl.Callback):  # type: ignore[misc] # pytorch-lightning is not typed here
-    """Writes the curve and the checkpoints, looks for collapse, and ends a run early at a signal."""
+    """Callback that writes curve and checkpoints, checks for collapse, and stops at a signal.
+
+    Parameters
+    ----------
+    folder
+        Where curve and checkpoint are written.
+    reference
+        Clean validation images, (n, 3, side, side), or their features; collapse is checked on them.
+    report_step
+        Called after each step with the number of steps done and the loss.
+    """
 
     def __init__(
         self, folder: RunFolder, reference: Tensor, report_step: Callable[[int, float], None]
@@ -199,7 +212,7 @@ class RunRecorder(pl.Callback):  # type: ignore[misc] # pytorch-lightning is not
         self._previous_handlers: dict[int, Any] = {}
 
     def on_train_start(self, _trainer: pl.Trainer, learner: Learner) -> None:
-        """Take notes of signals, in place of Lightning's handlers, which would not save."""
+        """Install signal handlers that only set a flag; Lightning's would not save a checkpoint."""
 
         def set_flag(number: int, _frame: FrameType | None) -> None:
             self._signals.append(number)
@@ -217,7 +230,10 @@ class RunRecorder(pl.Callback):  # type: ignore[misc] # pytorch-lightning is not
         _batch: PositionedBatch,
         _index: int,
     ) -> None:
-        """Keep what this step did; ``trainer.global_step`` is by now the number of steps done."""
+        """Record a step, and save a checkpoint when it is due or a signal has arrived.
+
+        ``trainer.global_step`` already includes this step.
+        """
         run, done = learner.config.run, trainer.global_step
         found = (
             self._check_collapse(trainer, learner) if done % run.check_every_steps == 0 else None
@@ -240,7 +256,7 @@ class RunRecorder(pl.Callback):  # type: ignore[misc] # pytorch-lightning is not
             self.was_stopped = trainer.should_stop = True
 
     def teardown(self, trainer: pl.Trainer, pl_module: Learner, stage: str) -> None:  # noqa: ARG002 - Lightning's signature
-        """Give the signals back."""
+        """Restore the previous signal handlers."""
         for number, handler in self._previous_handlers.items():
             signal.signal(number, handler)
 
@@ -267,7 +283,10 @@ class RunRecorder(pl.Callback):  # type: ignore[misc] # pytorch-lightning is not
 
 
 def compute_embeddings(objective: Objective, pixels: Tensor, size: int = 32) -> Tensor:
-    """Return the embeddings of normalised images, (n, dimension), on the CPU; the mode of every layer stays as it is found."""
+    """Return the embeddings of normalised images, (n, dimension) on the CPU, without gradients.
+
+    The training mode of every layer is restored afterwards.
+    """
     modes = {module: module.training for module in objective.modules()}
     objective.eval()
     device = next(objective.parameters()).device
@@ -281,12 +300,12 @@ def compute_embeddings(objective: Objective, pixels: Tensor, size: int = 32) -> 
 
 
 class ExportedEncoder(nn.Module):  # type: ignore[misc] # torch is not typed here
-    """The part of an objective that is exported: (batch, 3, side, side) → (batch, dimension)."""
+    """The exported part of an objective: (batch, 3, side, side) → (batch, dimension)."""
 
     def __init__(self, objective: Objective) -> None:
         super().__init__()
         self.objective = objective
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return the embeddings."""
+        """Return the embeddings of normalised images."""
         return self.objective.embed(pixels)

@@ -1,7 +1,8 @@
-"""A network read at every depth: what its last layer sums up, and what lies on the way there, of the whole field and of its middle seen closer.
+"""A backbone whose features are channel statistics of all its stages, at two magnifications.
 
-The last layer of an ImageNet network knows what a thing is; how large, how dark and how grained tissue is stands in the layers before it, as mean
-and spread of each channel (the statistics that carry texture: Gatys, Ecker and Bethge 2015, arXiv:1505.07376).
+The last layer of an ImageNet network represents the kind of object. Size, darkness and grain of
+tissue are in earlier layers, as mean and standard deviation of each channel. These statistics carry
+texture: Gatys, Ecker and Bethge 2015, arXiv:1505.07376.
 """
 
 import torch
@@ -13,21 +14,24 @@ from schemas.errors import ConfigError
 MAX_FEATURE_SPREADS = 6.0
 """Limit of a standardised feature, so that one unusual image does not dominate every head."""
 _MIN_VARIANCE = 1e-6
-_MIN_SPREAD = 0.01  # a channel that hardly varies is not blown up
+_MIN_SPREAD = 0.01  # smallest scale, so that a nearly constant feature is not amplified
 
 
 class MultiLevelBackbone(nn.Module):  # type: ignore[misc] # torch is not typed here
-    """(batch, 3, side, side) → (batch, dimension): mean and spread of every channel of every stage, standardised by :meth:`fit_standardisation`.
+    """A network (batch, 3, side, side) → (batch, dimension) of standardised channel statistics.
+
+    For every stage, the features are the mean and standard deviation of each channel.
 
     Parameters
     ----------
     body
-        A timm network with the parts of an EfficientNet: ``conv_stem, bn1, blocks, conv_head, bn2``; of one channel it sees the middle plane.
+        A timm network with the parts ``conv_stem, bn1, blocks, conv_head, bn2`` of an EfficientNet.
+        A network of one channel gets the middle plane.
 
     Raises
     ------
     ConfigError
-        If it has other parts.
+        If a part is missing.
     """
 
     def __init__(self, body: nn.Module) -> None:
@@ -56,7 +60,7 @@ class MultiLevelBackbone(nn.Module):  # type: ignore[misc] # torch is not typed 
 
     @torch.no_grad()  # type: ignore[untyped-decorator]  # torch is not typed here
     def fit_standardisation(self, pixels: Tensor, size: int = 32) -> None:
-        """Take mean and spread of the features over these images, (n, 3, side, side), as the zero and the unit of each."""
+        """Set centre and scale of each feature from normalised images, (n, 3, side, side)."""
         mode = self.training
         self.eval()
         features = torch.cat([self._pool_field_and_middle(part) for part in pixels.split(size)])
@@ -65,7 +69,7 @@ class MultiLevelBackbone(nn.Module):  # type: ignore[misc] # torch is not typed 
         self.train(mode)
 
     def _pool_field_and_middle(self, pixels: Tensor) -> Tensor:
-        """Return the features of the field and of its middle half, twice as large."""
+        """Return the features of the field and of its middle half, enlarged twice."""
         if self.body.conv_stem.in_channels == 1:
             pixels = middle_channel(pixels)
         quarter = pixels.shape[-1] // 4
@@ -88,13 +92,16 @@ class MultiLevelBackbone(nn.Module):  # type: ignore[misc] # torch is not typed 
 
 
 def middle_channel(pixels: Tensor) -> Tensor:
-    """Return of (batch, channels, h, w) the middle channel, (batch, 1, h, w): the sharpest plane in every plane policy but ``three_planes``."""
+    """Return the middle channel of images, (batch, channels, h, w) → (batch, 1, h, w).
+
+    It is the sharpest plane in every plane policy except ``three_planes``.
+    """
     middle = pixels.shape[1] // 2
     return pixels[:, middle : middle + 1]
 
 
 def _channel_statistics(features: Tensor) -> Tensor:
-    """(batch, channels, h, w) → (batch, 2 · channels): mean and standard deviation of each channel."""
+    """Return mean and deviation of each channel, (batch, channels, h, w) → (batch, 2 channels)."""
     mean = features.mean(dim=(2, 3), keepdim=True)
     variance = ((features - mean) ** 2).mean(dim=(2, 3))
     return torch.cat([mean.flatten(1), (variance + _MIN_VARIANCE).sqrt()], dim=1)

@@ -1,4 +1,7 @@
-"""A bundle made smaller: float16, or int8 by static quantisation, calibrated on real preprocessed images and held to the float32 bundle."""
+"""Smaller encoder bundles: float16, or int8 by static quantisation.
+
+The reduced network is calibrated on real preprocessed images and compared with the float32 network.
+"""
 
 import hashlib
 import shutil
@@ -38,34 +41,37 @@ from training.encoder.validation import sample_clean_images
 
 Floats = npt.NDArray[np.float32]
 MIN_IMAGES = 16
-"""Half calibrate, half compare."""
+"""Smallest number of images: half for calibration, half for comparison."""
 MAX_IMAGES = 256
 _BATCH = 16
 
 
 class Precision(StrEnum):
-    """Of weights and arithmetic inside; input and output stay float32."""
+    """Number format inside a reduced network; input and output stay float32."""
 
     FLOAT16 = "float16"
     INT8 = "int8"
 
 
 MIN_SIMILARITY = {Precision.FLOAT16: 0.999, Precision.INT8: 0.9}
-"""Below this the reduced network is another one, not a rounded one."""
+"""Smallest allowed similarity of reduced and float32 embeddings."""
 
 
 @dataclass(frozen=True)
 class ReductionReport:
-    """What it cost and saved."""
+    """Differences and file sizes of a reduced and a float32 network.
+
+    The comparison uses images that were not used for calibration.
+    """
 
     similarity: float  # mean cosine of reduced and float32 embeddings, less the float32 mean
-    largest_difference: float  # of one value of an embedding
+    largest_difference: float  # largest difference of one value of an embedding
     bytes_before: int
     bytes_after: int
 
 
 class _CalibrationImages(CalibrationDataReader):  # type: ignore[misc] # onnxruntime is not typed
-    """Hands images to the calibration in batches."""
+    """Batches of images for onnxruntime's calibration."""
 
     def __init__(self, name: str, pixels: Floats) -> None:
         self._parts: Iterator[dict[str, Floats]] = (
@@ -73,19 +79,23 @@ class _CalibrationImages(CalibrationDataReader):  # type: ignore[misc] # onnxrun
         )
 
     def get_next(self) -> dict[str, Floats] | None:
-        """Return the next batch, None at the end."""
+        """Return the next batch by input name, or None at the end."""
         return next(self._parts, None)
 
 
 def reduce_with_training_data(
     name_or_folder: str, precision: str, data: EncoderDataSection, out: Path
 ) -> ReductionReport:
-    """Reduce a bundle with images of a training's data, cropped and normalised as the bundle says.
+    """Reduce an encoder bundle with the images of a training configuration's ``[data]`` section.
+
+    The images are cropped and normalised as the bundle requires.
 
     Raises
     ------
     ConfigError
-        If precision, bundle or data do not fit; else as :func:`reduce_bundle`.
+        If precision, bundle or data do not fit.
+    ParityError
+        As :func:`reduce_bundle`.
     """
     if precision not in tuple(Precision):
         raise ConfigError("--to", f"is {precision!r}; expected one of {', '.join(Precision)}")
@@ -100,16 +110,21 @@ def reduce_with_training_data(
 def reduce_bundle(
     bundle: Bundle, precision: Precision, pixels: Floats, out: Path
 ) -> ReductionReport:
-    """Write the reduced bundle beside ``out``, open it as the service does, put it in place.
+    """Write an encoder bundle of reduced precision to ``out``, and return the differences.
 
-    ``pixels``: preprocessed images, (n, 3, side, side); every second one calibrates, the others compare.
+    The new bundle is opened with the service's encoder before it replaces ``out``.
+
+    Parameters
+    ----------
+    pixels
+        Preprocessed images, (n, 3, side, side): every second one calibrates, the others compare.
 
     Raises
     ------
     ConfigError
         If there are too few images.
     ParityError
-        If the reduced network does not say what the full one says; ``out`` is then untouched.
+        If the embeddings of the two networks differ too much; ``out`` is then unchanged.
     """
     if len(pixels) < MIN_IMAGES:
         raise ConfigError(
@@ -122,7 +137,7 @@ def reduce_bundle(
         tempfile.TemporaryDirectory() as scratch,
         warnings.catch_warnings(),
     ):
-        warnings.simplefilter("ignore")  # the tools' advice to each other
+        warnings.simplefilter("ignore")  # hints of the conversion tools
         if precision is Precision.FLOAT16:
             onnx.save(
                 convert_float_to_float16(onnx.load_from_string(bundle.model), keep_io_types=True),
@@ -208,7 +223,10 @@ def _compare(bundle: Bundle, model: bytes, pixels: Floats) -> ReductionReport:
 
 
 def _canary(bundle: Bundle, model: bytes) -> Canary:
-    """Return the canary of the reduced model. Machines round differently, but by no more than the reduction itself did."""
+    """Return the canary of the reduced model.
+
+    Machines round differently, but by less than the reduction changed the embedding.
+    """
     card = bundle.card
     pixels = preprocess(
         canary_planes(card.canary.seed), 1, CANARY_UM_PER_PX, card.preprocessing, card.input_size

@@ -1,4 +1,7 @@
-"""A first look at an encoder on plates it never saw, at the end of a training; ``spherorank evaluate`` is the judge."""
+"""Validation of a trained encoder on plates that it was not trained on.
+
+The full evaluation is ``spherorank evaluate``.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,15 +23,15 @@ from training.objectives.base import Objective
 
 FOLDS = 5
 MIN_IMAGES = 20
-"""With fewer held-out images a regression says nothing."""
+"""Smallest number of images with measures for a regression."""
 
 
 @dataclass(frozen=True)
 class Validation:
-    """What held-out plates say."""
+    """Statistics of the embeddings of validation images."""
 
     images: int
-    rank: float  # effective, of the embedding
+    rank: float  # effective rank of the embedding
     spread: float
     measures_r2: float | None
     """Mean cross-validated R² of the tissue measures, predicted from the embedding by ridge
@@ -38,7 +41,7 @@ class Validation:
 def validate_encoder(
     objective: Objective, plates: Sequence[PlateCrops], plan: BatchPlan
 ) -> Validation:
-    """Embed all clean held-out images and regress their hand measures on the embedding."""
+    """Embed all clean images of the plates and return the statistics of the embeddings."""
     embeddings = torch.cat(
         [compute_embeddings(objective, clean_images(plate, plan)) for plate in plates]
     )
@@ -55,7 +58,11 @@ def validate_encoder(
 def regress_measures(
     embeddings: npt.NDArray[np.float32], measures: npt.NDArray[np.float32]
 ) -> float | None:
-    """Return the mean R² over hand measures, (n, M), of a ridge regression on embeddings, (n, D), five-fold out of fold."""
+    """Return the cross-validated R² of measures, (n, M), predicted from embeddings, (n, D).
+
+    The regression is a ridge regression with five folds; the R² is the mean over the measures.
+    Returns None with fewer than MIN_IMAGES images that have measures.
+    """
     known = np.isfinite(measures).all(axis=1)
     if known.sum() < MIN_IMAGES:
         return None
@@ -73,16 +80,20 @@ def regress_measures(
     return float(r2_score(truth, predicted))
 
 
-def sample_clean_images(
-    plates: Sequence[PlateCrops], plan: BatchPlan, count: int
-) -> torch.Tensor:
-    """Return up to ``count`` clean images spread evenly over the held-out plates, (n, 3, side, side), normalised."""
+def sample_clean_images(plates: Sequence[PlateCrops], plan: BatchPlan, count: int) -> torch.Tensor:
+    """Return up to ``count`` clean, normalised images of all plates, (n, 3, side, side).
+
+    The images are spread evenly over each plate.
+    """
     share = max(count // len(plates), 1)
     return torch.cat([clean_images(plate, plan, share) for plate in plates])[:count]
 
 
 def clean_images(plate: PlateCrops, plan: BatchPlan, count: int | None = None) -> torch.Tensor:
-    """Return all images of a plate, or some spread evenly over it, (n, 3, side, side), as the service would see them."""
+    """Return normalised images of a plate without augmentation, (n, 3, side, side).
+
+    Without ``count`` these are all images, else images spread evenly over the plate.
+    """
     rows = np.unique(
         np.linspace(0, len(plate) - 1, min(count or len(plate), len(plate))).round().astype(int)
     )
