@@ -1,4 +1,4 @@
-"""A small backbone, a batch of wells, and two processes that share one batch, for tests of objectives. BatchNeeds torch."""
+"""Small backbone, batch of wells, and two processes that share a batch, for tests of objectives."""
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -20,13 +20,13 @@ Doubles = npt.NDArray[np.float64]
 
 
 def tiny_backbone(seed: int = 0) -> nn.Module:
-    """(batch, 3, 8, 8) → (batch, 16)."""
+    """Return a network (batch, 3, 8, 8) → (batch, 16) with random weights of the seed."""
     torch.manual_seed(seed)
     return nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE**2, DIMENSION), nn.Tanh())
 
 
 def sample_batch(labels: Sequence[int] = (0, 0, 1, 1, 2, -1), seed: int = 1) -> Batch:
-    """Return a batch with a later day, the last image without measures."""
+    """Return a batch with a later day, whose last image has no measures."""
     make = torch.Generator().manual_seed(seed)
     count = len(labels)
 
@@ -55,7 +55,7 @@ def sample_batch(labels: Sequence[int] = (0, 0, 1, 1, 2, -1), seed: int = 1) -> 
 
 
 def objective_of(name: str, **options: object) -> Objective:
-    """Return the objective over the small backbone, the same weights every time."""
+    """Return an objective over the small backbone, with the same weights in every call."""
     backbone = tiny_backbone()
     return make_objective(
         name,
@@ -66,7 +66,7 @@ def objective_of(name: str, **options: object) -> Objective:
 
 
 def doubles(tensor: Tensor) -> Doubles:
-    """Return it as numpy sees it."""
+    """Return a tensor as a float64 array."""
     return tensor.detach().double().numpy()
 
 
@@ -86,14 +86,14 @@ def part_of(batch: Batch, rows: slice) -> Batch:
 
 
 def learn_once(objective: Objective, batch: Batch) -> tuple[float, Tensor]:
-    """Return the loss and the gradient of the backbone's weights."""
+    """Return the loss of a batch and the gradient of the backbone's weights."""
     loss = objective.loss(batch)["loss"]
     loss.backward()
     return loss.item(), objective.backbone[1].weight.grad
 
 
 def share_a_batch(rank: int, names: Sequence[str], folder: str) -> None:
-    """Be one of two processes that have half a batch each; write the mean loss and gradient that both come to."""
+    """Run as one of two processes with half a batch each; write the mean losses and gradients."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2

@@ -1,1 +1,1 @@
-"""The losses an encoder is trained with."""
+"""Losses with which an encoder is trained, one objective in each file."""

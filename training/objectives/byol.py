@@ -1,4 +1,7 @@
-"""BYOL (Grill et al. 2020, arXiv 2006.07733): predict what a slow teacher says of the other view; no negatives."""
+"""Objective ``byol``: predict the teacher's projection of the other view, without negatives.
+
+Source: BYOL, Grill et al. 2020, arXiv 2006.07733.
+"""
 
 import torch
 from lightly.loss import NegativeCosineSimilarity
@@ -11,7 +14,7 @@ from training.objectives.teacher import Teacher, cosine_momentum
 
 
 class BYOL(Objective):
-    """A predictor of the teacher's projection, in both directions."""
+    """The objective ``byol``, with a predictor and a moving-average teacher."""
 
     name = "byol"
 
@@ -25,7 +28,10 @@ class BYOL(Objective):
         self.negative_cosine = NegativeCosineSimilarity()
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the squared distance of prediction and teacher, both of length 1, summed over the two directions (equations 2 and 3)."""
+        """Return the squared distance of prediction and teacher, summed over both directions.
+
+        Both vectors have length 1 (equations 2 and 3).
+        """
         first, second = self.backbone_features(batch.first, batch.second)
         with torch.no_grad():
             target_first, target_second = self.teacher(
@@ -36,7 +42,7 @@ class BYOL(Objective):
         return {"loss": 4 + 2 * (to_second + to_first)}
 
     def after_step(self, progress: float = 0.0) -> None:
-        """Let the teacher follow."""
+        """Update the teacher with the momentum of this share of the training."""
         self.teacher.update(
             self.backbone, self.head, momentum=cosine_momentum(self.settings.momentum, progress)
         )

@@ -1,6 +1,7 @@
-"""DINO (Caron et al. 2021, arXiv 2104.14294): say of a view what a slow, centred and sharpened teacher says of the other.
+"""Objective ``dino``: predict the centred, sharpened output of a teacher for the other view.
 
-Without the paper's small local crops: they would hide from the student how large the tissue is.
+Source: DINO, Caron et al. 2021, arXiv 2104.14294. The small local crops of the paper are left out,
+because they hide the size of the tissue.
 """
 
 import torch
@@ -15,21 +16,21 @@ from training.objectives.teacher import Teacher, cosine_momentum
 
 
 class PrototypeLayer(nn.Module):  # type: ignore[misc] # torch is not typed here
-    """Cosines with learned directions: the paper's last layer, weights normalised."""
+    """The last layer of the paper: cosines with learned directions."""
 
     def __init__(self, width: int, count: int) -> None:
         super().__init__()
         self.directions = nn.Parameter(torch.randn(count, width))
 
     def forward(self, projection: Tensor) -> Tensor:
-        """(B, width) → (B, count)."""
+        """Return the cosines, (B, width) → (B, count)."""
         return functional.linear(
             functional.normalize(projection), functional.normalize(self.directions)
         )
 
 
 class DINO(Objective):
-    """Cross-entropy of the student with the teacher, over two views."""
+    """The objective ``dino``: cross-entropy of student and teacher over two views."""
 
     name = "dino"
 
@@ -52,7 +53,7 @@ class DINO(Objective):
         )
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the mean over the two ordered pairs of different views; the teacher's centre moves with it."""
+        """Return the mean cross-entropy over both ordered pairs of views, and update the centre."""
         student = [
             self.prototypes(self.head(features))
             for features in self.backbone_features(batch.first, batch.second)
@@ -62,7 +63,7 @@ class DINO(Objective):
         return {"loss": self.cross_entropy(list(teacher), student)}
 
     def after_step(self, progress: float = 0.0) -> None:
-        """Let the teacher follow."""
+        """Update the teacher with the momentum of this share of the training."""
         self.teacher.update(
             self.backbone,
             self.head,

@@ -1,4 +1,7 @@
-"""MAE (He et al. 2021, arXiv 2111.06377): see a quarter of the patches, paint the others. Over timm's vision transformers."""
+"""Objective ``mae``: reconstruct the masked patches of an image from the visible ones.
+
+Source: MAE, He et al. 2021, arXiv 2111.06377. The backbone is a vision transformer of timm.
+"""
 
 import torch
 from lightly.models import utils
@@ -11,11 +14,11 @@ from schemas.errors import ConfigError
 from training.data.batch_plan import Batch
 from training.objectives.base import BatchNeeds, EmbeddingLayer, Objective, ObjectiveSettings
 
-HEAD_WIDTH = 16  # of one attention head of the decoder
+HEAD_WIDTH = 16  # width of one attention head of the decoder
 
 
 class MAE(Objective):
-    """Mean squared error of the hidden patches; the decoder is thrown away after training."""
+    """The objective ``mae``; its decoder is not exported."""
 
     name = "mae"
 
@@ -45,7 +48,7 @@ class MAE(Objective):
         self.head = nn.Linear(width, 3 * self.patch_px**2)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Hide patches at random, another set for each image; return the error on the hidden ones."""
+        """Return the error on randomly masked patches, a different set for each image."""
         shown, hidden = utils.random_token_mask(
             (len(batch.first), self.patches),
             self.settings.mask_share,
@@ -55,7 +58,13 @@ class MAE(Objective):
         return {"loss": self.masked_loss(batch.first, shown, hidden)}
 
     def masked_loss(self, images: Tensor, shown: Tensor, hidden: Tensor) -> Tensor:
-        """Return the error on the patches numbered by (B, ·) ``hidden`` when those of ``shown`` are seen."""
+        """Return the mean squared error of predicted patches.
+
+        Parameters
+        ----------
+        shown, hidden
+            (B, ·) numbers of the visible and of the masked patches.
+        """
         always = torch.arange(self.prefix, device=images.device).expand(len(images), -1)
         seen = torch.cat([always, shown + self.prefix], dim=1)
         tokens = self.to_decoder(self._encoder().encode(images, idx_keep=seen))
@@ -73,7 +82,7 @@ class MAE(Objective):
         return functional.mse_loss(predicted, target)
 
     def _encoder(self) -> nn.Module:
-        """Return the backbone in a wrapper without weights of its own that passes over what is hidden."""
+        """Return a wrapper of the backbone that processes visible patches only."""
         # The wrapper requires a mask token; only the decoder uses one.
         unused = nn.Parameter(torch.empty(0), requires_grad=False)
         return MaskedVisionTransformerTIMM(

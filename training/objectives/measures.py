@@ -1,8 +1,9 @@
-"""Hand measures as teachers: what was measured on the clean image is to be read off the embedding of the augmented one. No label enters.
+"""Objective ``measures``: predict the tissue measures of the clean image from the augmented image.
 
-Day pairs add the change: the difference of two days' predictions is compared with the measured change, so that an error that a
-well carries on both days does not count against it, and one that hides the change does. SimCLR or VICReg may accompany it, at a small weight:
-what tells wells apart whatever the light and the focus, and is no measure.
+No label is used. Pairs of days add a loss of the change: the difference of two predictions is
+compared with the measured change. An error that a well has on both days cancels there, and an error
+that hides a change does not. A second loss, SimCLR or VICReg, can be added with a small weight: it
+keeps properties that distinguish wells and are not measures, independent of light and focus.
 """
 
 from collections.abc import Sequence
@@ -32,13 +33,21 @@ _DAYS_PER_WELL = 10_000
 
 
 def masked_huber_error(predicted: Tensor, measured: Tensor, known: Tensor) -> Tensor:
-    """Return the mean Huber error (Huber 1964) of (B, M) over the (B,) images that are known; 0 if there is none."""
+    """Return the mean Huber error of (B, M) predictions over the images with measures.
+
+    Source: Huber 1964. It is 0 if no image has measures.
+
+    Parameters
+    ----------
+    known
+        (B,) bool: whether an image has measures.
+    """
     errors = functional.smooth_l1_loss(predicted, measured, reduction="none").mean(dim=1)
     return (errors * known).sum() / known.sum().clamp(min=1)
 
 
 class MeasuresObjective(Objective):
-    """Predict the standardised measures, and on day pairs their change."""
+    """The objective ``measures``: predicts standardised measures and their change between days."""
 
     name = "measures"
 
@@ -74,7 +83,7 @@ class MeasuresObjective(Objective):
             self.vicreg = make_vicreg_loss(settings)
 
     def embed(self, pixels: Tensor) -> Tensor:
-        """(B, 3, side, side) → (B, D): the embedding that is exported."""
+        """Return the embeddings of images, (B, 3, side, side) → (B, D), as they are exported."""
         if self.settings.layer is not EmbeddingLayer.BOTH:
             return super().embed(pixels)
         features = self.backbone(pixels)
@@ -82,7 +91,10 @@ class MeasuresObjective(Objective):
         return torch.cat([self.head(features), self.settings.companion_length * direction], dim=1)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the sum, and ``measures``, ``change`` and ``companion`` before their weights; of day pairs both days count."""
+        """Return the weighted sum, and unweighted its parts measures, change and companion.
+
+        For pairs of days, images of both days are in every part.
+        """
         days = (
             [batch]
             if batch.later is None or self.settings.change_weight == 0
@@ -111,7 +123,10 @@ class MeasuresObjective(Objective):
         return {"loss": total, **parts}
 
     def companion_loss(self, features: Sequence[Tensor], days: Sequence[Batch]) -> Tensor:
-        """Return the companion's loss of the views of one day or two; SimCLR's over all of them: another day of a well is another image."""
+        """Return the companion's loss of the views of one or two days.
+
+        In SimCLR's loss, another day of a well is another image.
+        """
         projected = [self.projection(each) for each in features]
         if self.settings.companion is CompanionLoss.VICREG:
             losses = [

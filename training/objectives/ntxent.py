@@ -1,7 +1,15 @@
-"""The normalised temperature-scaled cross-entropy in its variants: what is a view, which positives, what stands in the denominator.
+"""Objective ``ntxent``: the normalised temperature-scaled cross-entropy in several variants.
 
-With the defaults it is SimCLR's loss; supervised it is SupCon's (L_out of arXiv 2004.11362); with the positives out of the denominator it is the
-decoupled loss of Yeh et al. 2021 (arXiv 2110.06848).
+The variants differ in the views, the positives and the denominator. The default is SimCLR's loss;
+``supervised`` gives SupCon's L_out (arXiv 2004.11362); without the positives in the denominator it
+is the decoupled loss of Yeh et al. 2021 (arXiv 2110.06848).
+
+``anchor_is_positive`` adds the anchor's own projection to its positives and to the denominator. The
+cosine of this pair is always 1, so only the denominator and the number of positives change. This is
+not variant 4 of B. Babu, "Determination of Drug Efficacy on Pancreatic Tumor 3D Spheroidal
+Tissues", master thesis, Technical University of Applied Sciences Würzburg-Schweinfurt with
+Fraunhofer TLZ-RT Würzburg, 2024: there the anchor is one of three views of an image, all of which
+are positives.
 """
 
 import torch
@@ -30,10 +38,24 @@ def contrastive_loss(
     anchor_is_positive: bool = False,
     positives_in_denominator: bool = True,
 ) -> Tensor:
-    """Return the mean over anchors of the mean over their positives of −log(exp s_ap / Σ exp s_ac), s = cosine / temperature.
+    """Return the mean over anchors and their positives of −log(exp s_ap / Σ_c exp s_ac).
 
-    ``projections`` is (n, D), ``positives`` (n, n) bool without the diagonal, ``anchors`` (n,) bool, all by default. The candidates c of the sum are
-    all rows but the anchor; with ``anchor_is_positive`` the anchor too. An anchor without positives or candidates does not count.
+    s is the cosine of two projections, divided by the temperature. The candidates c are all rows
+    except the anchor. An anchor without positives or candidates is left out; without any anchor the
+    loss is 0.
+
+    Parameters
+    ----------
+    projections
+        (n, D).
+    positives
+        (n, n) bool, false on the diagonal.
+    anchors
+        (n,) bool: rows that are anchors; all by default.
+    anchor_is_positive
+        Add each anchor to its own positives and candidates.
+    positives_in_denominator
+        If false, positives are not candidates.
     """
     unit = functional.normalize(projections)
     itself = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
@@ -56,7 +78,7 @@ def contrastive_loss(
 
 
 class NTXent(Objective):
-    """The variants by option; ``docs/reference/objectives.md`` names them."""
+    """The objective ``ntxent``; ``docs/reference/objectives.md`` lists its variants."""
 
     name = "ntxent"
 
@@ -67,7 +89,7 @@ class NTXent(Objective):
         self.head = make_projection_head(dimension, settings)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the loss over the views of all processes."""
+        """Return the contrastive loss over the views of all processes."""
         views = (
             planes_as_grey(sharpest_first(batch.first))
             if self.of_planes
@@ -95,5 +117,8 @@ class NTXent(Objective):
         return {"loss": loss}
 
     def embed(self, pixels: Tensor) -> Tensor:
-        """(B, 3, side, side) → (B, D); a network that learned from single planes is shown the sharpest."""
+        """Return the embeddings of images, (B, 3, side, side) → (B, D).
+
+        A network that was trained on single planes gets the middle plane.
+        """
         return super().embed(middle_plane_as_grey(pixels) if self.of_planes else pixels)

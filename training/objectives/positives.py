@@ -1,4 +1,4 @@
-"""Which images are positives of which, over the images of all processes."""
+"""Positive pairs of a contrastive loss, over the images of all processes."""
 
 import torch
 from lightly.utils import dist
@@ -9,14 +9,30 @@ from training.objectives.base import gather_from_processes
 
 
 def number_images(count: int, views: int, device: torch.device) -> Tensor:
-    """Return (views × count · processes,): which image each row of ``gather_from_processes(torch.cat(views))`` shows."""
+    """Return the number of the image in each row of the gathered views.
+
+    Parameters
+    ----------
+    count
+        Images of this process.
+    views
+        Views of each image, stacked one after the other.
+
+    Returns
+    -------
+    Tensor
+        (views × count × processes,) int64.
+    """
     return gather_from_processes(
         (torch.arange(count, device=device) + dist.rank() * count).repeat(views)
     )
 
 
 def positive_mask(images: Tensor, labels: Tensor | None = None) -> Tensor:
-    """Return (n, n) bool: other rows of the same image, and where labels are given, other rows of the same known label."""
+    """Return (n, n) bool: whether two different rows are positives of each other.
+
+    Rows of one image number are positives. If labels are given, rows of one known label are too.
+    """
     is_positive = images[:, None] == images
     if labels is not None:
         is_positive = is_positive | ((labels[:, None] == labels) & (labels != UNKNOWN_LABEL))

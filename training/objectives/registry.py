@@ -1,4 +1,4 @@
-"""The objectives by name."""
+"""The training objectives by name."""
 
 from torch import nn
 
@@ -37,12 +37,12 @@ OBJECTIVES: dict[str, type[Objective]] = {
 def make_objective(
     name: str, backbone: nn.Module, dimension: int, settings: ObjectiveSettings
 ) -> Objective:
-    """Return the objective of this name over a backbone, (B, channels, side, side) → (B, dimension).
+    """Return the objective of a name over a backbone (B, channels, side, side) → (B, dimension).
 
     Raises
     ------
     ConfigError
-        If there is none of this name, or it cannot use this backbone.
+        If there is no such objective, or it cannot use this backbone or layer.
     """
     if name not in OBJECTIVES:
         raise ConfigError(

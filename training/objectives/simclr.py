@@ -1,4 +1,7 @@
-"""SimCLR (Chen et al. 2020, arXiv 2002.05709): two views of an image find each other among all views of the batch."""
+"""Objective ``simclr``: the two views of an image are classified among all views of the batch.
+
+Source: SimCLR, Chen et al. 2020, arXiv 2002.05709.
+"""
 
 from lightly.loss import NTXentLoss
 from lightly.models.modules.heads import SimCLRProjectionHead
@@ -9,17 +12,20 @@ from training.objectives.base import Objective, ObjectiveSettings
 
 
 def make_projection_head(dimension: int, settings: ObjectiveSettings) -> nn.Module:
-    """Return the paper's head, W₂ ReLU(W₁ h), without batch normalisation, so that the loss is the same on one process and on several."""
+    """Return SimCLR's projection head, W₂ ReLU(W₁ h), without batch normalisation.
+
+    So the loss does not depend on the number of processes.
+    """
     return SimCLRProjectionHead(dimension, settings.hidden, settings.projection, batch_norm=False)
 
 
 def make_nt_xent_loss(settings: ObjectiveSettings) -> nn.Module:
-    """Return the paper's loss of two (B, projection), over the views of all processes."""
+    """Return the NT-Xent loss of two views, each (B, projection), over all processes."""
     return NTXentLoss(settings.temperature, gather_distributed=True)
 
 
 class SimCLR(Objective):
-    """NT-Xent between two augmented views."""
+    """The objective ``simclr``: NT-Xent between two augmented views."""
 
     name = "simclr"
 
@@ -29,6 +35,6 @@ class SimCLR(Objective):
         self.nt_xent = make_nt_xent_loss(settings)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the mean over both views of all images."""
+        """Return the mean NT-Xent loss over both views of all images."""
         first, second = self.backbone_features(batch.first, batch.second)
         return {"loss": self.nt_xent(self.head(first), self.head(second))}

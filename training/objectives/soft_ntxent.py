@@ -1,7 +1,12 @@
-"""NT-Xent with soft negatives: "natural pulling and pushing". Images that are alike are pushed apart less and pulled together a little.
+"""Objective ``soft_ntxent``: NT-Xent in which similar images are pushed apart less.
 
-With likeness l in 0…1 of two images, a view i has the target t_ij ∝ 1 for its own other view and pull · l_ij for views of other images, and the
-weight w_ij = 1 − l_ij in the denominator: L_i = −Σ_j t_ij log(exp s_ij / Σ_k w_ik exp s_ik). With nothing alike it is NT-Xent.
+It is meant for wells of different treatments that look alike. With a similarity l in 0…1 of two
+images, view i has the target t_ij ∝ 1 for its own other view, and pull · l_ij for a view of another
+image. The weight in the denominator is w_ij = 1 − l_ij::
+
+    L_i = −Σ_j t_ij log(exp s_ij / Σ_k w_ik exp s_ik)
+
+If all similarities are 0, it is NT-Xent.
 """
 
 import torch
@@ -21,13 +26,24 @@ from training.objectives.simclr import make_projection_head
 
 
 def pairwise_similarity(description: Tensor, known: Tensor, width: float) -> Tensor:
-    """Return (n, n) in 0…1: exp(−d² / 2 width²), d the root mean square difference of (n, M) descriptions; 0 where one is unknown."""
+    """Return the similarity exp(−d² / 2 width²) of each pair of rows, (n, n) in 0…1.
+
+    Parameters
+    ----------
+    description
+        (n, M); d is the root mean square difference of two rows.
+    known
+        (n,) bool; the similarity is 0 if one of the rows is unknown.
+    """
     squared = (description[:, None] - description).square().mean(dim=2)
     return torch.exp(-squared / (2 * width**2)) * (known[:, None] & known)
 
 
 def unit_directions(features: Tensor) -> Tensor:
-    """Return (n, D) features less their mean, scaled so that the mean square difference of two is 1 − their cosine."""
+    """Return centred, scaled features, (n, D), whose mean square difference is 1 − cosine.
+
+    The result has no gradient.
+    """
     centred = features.detach() - features.detach().mean(dim=0)
     return functional.normalize(centred) * (features.shape[1] / 2) ** 0.5
 
@@ -35,7 +51,15 @@ def unit_directions(features: Tensor) -> Tensor:
 def soft_contrastive_loss(
     projections: Tensor, images: Tensor, similarity: Tensor, temperature: float, pull: float
 ) -> Tensor:
-    """Return the mean of L_i over (n, D) projections; ``images`` (n,) says which image a row shows, ``similarity`` is (n, n) in 0…1."""
+    """Return the mean of the module's loss L_i over projections, (n, D).
+
+    Parameters
+    ----------
+    images
+        (n,) number of the image of each row.
+    similarity
+        (n, n) similarity of the images in 0…1.
+    """
     unit = functional.normalize(projections)
     itself = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
     own = (images[:, None] == images) & ~itself
@@ -49,7 +73,7 @@ def soft_contrastive_loss(
 
 
 class SoftNTXent(Objective):
-    """Negatives weighted by unlikeness, by hand measures or by the embedding itself."""
+    """The objective ``soft_ntxent``, with similarities from measures or from the embedding."""
 
     name = "soft_ntxent"
 
@@ -59,7 +83,7 @@ class SoftNTXent(Objective):
         self.head = make_projection_head(dimension, settings)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the loss over the views of all processes."""
+        """Return the soft NT-Xent loss over the views of all processes."""
         features = torch.cat(self.backbone_features(batch.first, batch.second))
         if self.settings.likeness_by is SimilarityBasis.MEASURES:
             description, known = (

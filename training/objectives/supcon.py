@@ -1,4 +1,7 @@
-"""SupCon (Khosla et al. 2020, arXiv 2004.11362): all images of one treatment or group are views of each other."""
+"""Objective ``supcon``: all images of one treatment or group are positives of each other.
+
+Source: SupCon, Khosla et al. 2020, arXiv 2004.11362.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +14,10 @@ from training.objectives.simclr import make_projection_head
 
 
 class SupCon(Objective):
-    """The paper's L_out over two views; an image without a label has its own other view as its only positive."""
+    """The objective ``supcon``: the paper's L_out over two views.
+
+    An image without a label has only its own other view as a positive.
+    """
 
     name = "supcon"
 
@@ -21,7 +27,7 @@ class SupCon(Objective):
         self.head = make_projection_head(dimension, settings)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return equation 2's mean over the views of all processes."""
+        """Return the mean of equation 2 of the paper over the views of all processes."""
         projections = gather_from_processes(
             self.head(torch.cat(self.backbone_features(batch.first, batch.second)))
         )

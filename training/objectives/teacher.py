@@ -1,4 +1,4 @@
-"""A teacher that is the moving average of its student: the same network, following slowly, never by gradient."""
+"""A teacher network whose weights are the moving average of a student's."""
 
 import copy
 import math
@@ -8,7 +8,7 @@ from torch import nn
 
 
 class Teacher(nn.Module):  # type: ignore[misc] # torch is not typed here
-    """Copies of a student's parts, used one after the other."""
+    """A sequence of copies of a student's parts, without gradients."""
 
     def __init__(self, *students: nn.Module) -> None:
         super().__init__()
@@ -17,15 +17,18 @@ class Teacher(nn.Module):  # type: ignore[misc] # torch is not typed here
         ).requires_grad_(requires_grad=False)
 
     def forward(self, pixels: object) -> object:
-        """Return what the student returned some steps ago, on the whole."""
+        """Return the output of the copied parts."""
         return self.parts(pixels)
 
     def update(self, *students: nn.Module, momentum: float) -> None:
-        """Keep ``momentum`` of itself and take the rest from the students."""
+        """Move the weights to momentum · weight + (1 − momentum) · weight of the student."""
         for part, student in zip(self.parts, students, strict=True):
             update_momentum(student, part, momentum)
 
 
 def cosine_momentum(start: float, progress: float) -> float:
-    """Return the momentum when the share ``progress`` of a run is done: from ``start`` to 1 along a cosine (BYOL, arXiv 2006.07733, section 3.3)."""
+    """Return the momentum at a share of the training, from ``start`` to 1 along a cosine.
+
+    Source: BYOL, arXiv 2006.07733, section 3.3. ``progress`` is the share of the training, 0…1.
+    """
     return 1 - (1 - start) * (math.cos(math.pi * progress) + 1) / 2

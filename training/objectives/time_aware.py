@@ -1,7 +1,8 @@
-"""Time-aware: two days of one untreated well find each other in the batch, and how many days lie between them stays readable.
+"""Objective ``time_aware``: match two days of an untreated well, and predict the days between.
 
-The first half pulls the days of a well together against all other wells: what makes this spheroid this spheroid. Alone it would teach the network to
-overlook growth; so a linear reading of the difference of the two embeddings has to give the days between them.
+The first part, NT-Xent, pulls the days of a well together and pushes other wells away. Alone it
+would remove growth from the embedding, so in the second part a linear layer predicts the number of
+days between two images from the difference of their features.
 """
 
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from training.objectives.simclr import make_nt_xent_loss, make_projection_head
 
 
 class TimeAware(Objective):
-    """NT-Xent between two days of a well, and the days apart as a target."""
+    """The objective ``time_aware``: NT-Xent between two days of a well, and the days apart."""
 
     name = "time_aware"
 
@@ -27,7 +28,7 @@ class TimeAware(Objective):
         self.nt_xent = make_nt_xent_loss(settings)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the weighted sum of ``pair`` and ``gap``.
+        """Return the weighted sum of the losses ``pair`` and ``gap``, and both parts.
 
         Raises
         ------

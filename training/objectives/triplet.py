@@ -1,6 +1,8 @@
-"""Triplets (FaceNet, Schroff et al. 2015, arXiv 1503.03832), the hardest of each batch (Hermans et al. 2017, arXiv 1703.07737).
+"""Objective ``triplet``: the hardest positive is nearer than the hardest negative by a margin.
 
-An image's other view is its positive; with ``supervised`` so are images of its label. All else is negative.
+Sources: FaceNet, Schroff et al. 2015, arXiv 1503.03832; hardest triplets of a batch, Hermans et al.
+2017, arXiv 1703.07737. The positive of an image is its other view, and with ``supervised`` also
+each image of its label; all others are negatives.
 """
 
 import torch
@@ -14,10 +16,18 @@ from training.objectives.simclr import make_projection_head
 
 
 def batch_hard_loss(projections: Tensor, positives: Tensor, margin: float) -> Tensor:
-    """Return the mean over anchors of [farthest positive − nearest negative + margin]₊ in squared distances of unit vectors.
+    """Return the mean over anchors of [farthest positive − nearest negative + margin]₊.
 
-    ``projections`` is (n, D), ``positives`` (n, n) bool without the diagonal. With ``margin`` 0 the hinge is ln(1 + exp) instead, the second paper's soft
-    margin. An anchor without positives or negatives does not count.
+    Distances are squared distances of unit vectors. With margin 0 the loss is ln(1 + exp(farthest −
+    nearest)), the soft margin of the second paper. An anchor without positives or negatives is left
+    out.
+
+    Parameters
+    ----------
+    projections
+        (n, D).
+    positives
+        (n, n) bool, false on the diagonal.
     """
     unit = functional.normalize(projections)
     squared = 2 - 2 * unit @ unit.T
@@ -32,7 +42,7 @@ def batch_hard_loss(projections: Tensor, positives: Tensor, margin: float) -> Te
 
 
 class Triplet(Objective):
-    """The hardest positive nearer than the hardest negative, by a margin."""
+    """The objective ``triplet``."""
 
     name = "triplet"
 
@@ -42,7 +52,7 @@ class Triplet(Objective):
         self.head = make_projection_head(dimension, settings)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the loss over the views of all processes."""
+        """Return the batch-hard triplet loss over the views of all processes."""
         projections = gather_from_processes(
             self.head(torch.cat(self.backbone_features(batch.first, batch.second)))
         )

@@ -1,4 +1,7 @@
-"""VICReg (Bardes et al. 2021, arXiv 2105.04906): two views agree, every dimension spreads over the batch, no two say the same."""
+"""Objective ``vicreg``: two views agree, every dimension varies, and dimensions are not correlated.
+
+Source: VICReg, Bardes et al. 2021, arXiv 2105.04906.
+"""
 
 from lightly.loss import VICRegLoss
 from torch import Tensor, nn
@@ -9,13 +12,16 @@ from training.objectives.simclr import make_projection_head
 
 
 def make_vicreg_loss(settings: ObjectiveSettings) -> nn.Module:
-    """Return the paper's loss of two (B, projection), its weights a 25th of the paper's by default, so that it is of the size of other losses."""
+    """Return the paper's loss of two views, each (B, projection), with weights from the settings.
+
+    The default weights are a 25th of the paper's, so that the loss has the size of other losses.
+    """
     invariance, variance, covariance = settings.vicreg_weights
     return VICRegLoss(invariance, variance, covariance, gather_distributed=True)
 
 
 class VICReg(Objective):
-    """Invariance, variance and covariance of two augmented views."""
+    """The objective ``vicreg``: invariance, variance and covariance of two augmented views."""
 
     name = "vicreg"
 
@@ -25,6 +31,6 @@ class VICReg(Objective):
         self.vicreg = make_vicreg_loss(settings)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the weighted sum of the three."""
+        """Return the weighted sum of invariance, variance and covariance."""
         first, second = self.backbone_features(batch.first, batch.second)
         return {"loss": self.vicreg(self.head(first), self.head(second))}
