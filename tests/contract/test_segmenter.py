@@ -28,14 +28,14 @@ LIGHT = 40_000
 def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch  # noqa: PLC0415 - of the extra train; the other segmenters are tested without it
 
-    from training.segmenter.train import Settings, write_segmenter  # noqa: PLC0415 - imports torch
+    from training.segmenter.train import SegmenterSettings, write_segmenter  # noqa: PLC0415 - imports torch
 
     marks_dark = torch.nn.Conv2d(1, 2, 5, padding=2)
     with torch.no_grad():
         marks_dark.weight[:] = torch.tensor([20.0, 0.0]).reshape(2, 1, 1, 1) / 25
         marks_dark.bias[:] = torch.tensor([-8.0, -8.0])
     folder = tmp_path_factory.mktemp("learned") / "bundle"
-    write_segmenter(marks_dark.eval(), Settings(side_px=128), folder)
+    write_segmenter(marks_dark.eval(), SegmenterSettings(side_px=128), folder)
     return folder
 
 

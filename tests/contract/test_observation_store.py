@@ -1,0 +1,127 @@
+"""Contract suite of the ports of observations: writing and reading, run on SQLite and on a real PostgreSQL server."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import numpy as np
+import pytest
+
+from schemas.errors import StoreError
+from tests.samples import (
+    ENCODER_ID,
+    PLATE,
+    file_version,
+    observation,
+    observation_data,
+    quality,
+)
+from tests.stored import AnyStore, Opener, add, execute, observed, same
+
+
+def test_an_observation_comes_back_as_it_was_given(store: AnyStore) -> None:
+    given = observation(
+        taken_at=datetime(2026, 11, 16, 15, 0, 0, 123456, tzinfo=timezone(timedelta(hours=1))),
+        quality=quality(focus=(0.1, 1e-300, 1 / 3)),
+        measures={"area_um2": 1 / 3, "circularity": 1e-17},
+        dimension=1280,
+    )
+    add(store, given)
+    [kept] = observed(store)
+    assert same(kept, given)
+    assert kept.embedding.dtype == np.float32
+    assert kept.taken_at is not None
+    assert kept.taken_at.tzinfo is UTC
+
+
+def test_an_observation_without_time_scale_and_measures_is_kept(store: AnyStore) -> None:
+    given = observation(taken_at=None, um_per_px=None, measures={}, complete=False)
+    add(store, given)
+    assert same(observed(store)[0], given)
+
+
+def test_embeddings_of_another_encoder_do_not_show(store: AnyStore) -> None:
+    add(store, observation("B02"))
+    add(store, observation("B03", encoder_id="another", seed=1))
+    assert [kept.key.well for kept in observed(store)] == ["B02"]
+    assert [kept.key.well for kept in observed(store, "another")] == ["B03"]
+    assert store.imaged("another plate", ENCODER_ID) == []
+
+
+def test_every_version_of_every_visit_is_kept_in_order(store: AnyStore) -> None:
+    arrivals = [
+        ("day07-20261116T150000", True),
+        ("day07", False),
+        ("day07", True),
+        ("day07-20261116T090000", True),
+    ]
+    for seed, (visit, complete) in enumerate(arrivals):
+        add(store, observation(visit=visit, complete=complete, seed=seed))
+    kept = [
+        (image.key.visit, image.version, image.complete)
+        for image in store.imaged(PLATE, ENCODER_ID)
+    ]
+    assert kept == [
+        ("day07", 1, False),
+        ("day07", 2, True),
+        ("day07-20261116T090000", 1, True),
+        ("day07-20261116T150000", 1, True),
+    ]
+
+
+def test_only_the_images_asked_for_are_read(store: AnyStore) -> None:
+    add(store, observation("B02"))
+    add(store, observation("B03", seed=1))
+    [_, second] = store.imaged(PLATE, ENCODER_ID)
+    assert [kept.key.well for kept in store.observations([second], ENCODER_ID)] == ["B03"]
+    assert store.observations([], ENCODER_ID) == []
+    assert second.received_at == observation().received_at
+
+
+def test_a_picture_is_kept_with_its_observation(store: AnyStore) -> None:
+    store.add_observation(observation("B02"), observation_data(observation("B02")), b"jpeg of B02")
+    store.add_observation(observation("B03", seed=1), observation_data(observation("B03")))
+    with_picture, without = store.imaged(PLATE, ENCODER_ID)
+    assert store.pictures([with_picture, without]) == {with_picture.observation_id: b"jpeg of B02"}
+    assert store.pictures([]) == {}
+
+
+def test_versions_of_a_visit_count_from_one(store: AnyStore) -> None:
+    key = observation().key
+    assert store.next_version(key) == 1
+    assert store.version_of(key, observation(seed=1).digest) is None
+    add(store, observation(seed=1))
+    add(store, observation(seed=2))
+    assert store.next_version(key) == 3
+    assert store.version_of(key, observation(seed=2).digest) == 2
+    assert store.next_version(observation("B03").key) == 1
+
+
+def test_the_same_pixels_twice_make_one_observation_and_one_message(store: AnyStore) -> None:
+    first = add(store, observation())
+    add(store, observation("B03", seed=1))
+    again = add(store, observation(files=(file_version("copied.tif"),)))
+    assert again == first
+    assert store.last_sequence() == 2
+    assert len(store.messages_after(0)) == 2
+    assert store.next_version(observation().key) == 2
+    assert file_version("copied.tif") in set(store.ended_files())
+
+
+def test_the_same_pixels_in_another_well_are_another_observation(store: AnyStore) -> None:
+    assert add(store, observation("B02")) != add(store, observation("B03"))
+    assert len(observed(store)) == 2
+
+
+def test_a_failure_between_message_and_observation_leaves_neither_and_gives_the_number_back(
+    open_store: Opener, url: str
+) -> None:
+    store = open_store()
+    add(store, observation("B02"))
+    execute(url, "ALTER TABLE embedding RENAME TO embedding_away")
+    with pytest.raises(StoreError, match="embedding"):
+        add(store, observation("B03", seed=1))
+    execute(url, "ALTER TABLE embedding_away RENAME TO embedding")
+    assert store.last_sequence() == 1
+    assert [message.sequence for message in store.messages_after(0)] == [1]
+    assert store.version_of(observation("B03").key, observation(seed=1).digest) is None
+    assert {version.path[-9:-7] for version in store.ended_files()} == {"02"}
+    assert add(store, observation("B03", seed=1)) == 2
