@@ -1,1 +1,1 @@
-"""From an instrument to a well image."""
+"""Acquire well images from an instrument: a drop folder or a microscope."""

@@ -1,1 +1,1 @@
-"""Well images, plate maps and assays from the files that a robot writes into a folder."""
+"""Read well images, plate maps and assays from a folder that a robot writes files into."""

@@ -1,4 +1,7 @@
-"""Assays as they lie in the drop folder: ``<plate>.assay.csv`` beside the plate's map. A wrong one never holds images back."""
+"""Read the assays of the drop folder: ``<plate>.assay.csv`` beside the plate map.
+
+The images of a plate are ingested with or without a valid assay.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,17 +24,19 @@ ASSAY_NAME = "assay.csv"
 
 
 @dataclass(frozen=True)
-class _Read:
-    """What a file held when it was last read beside a map."""
+class _ReadAssay:
+    """The result of reading one file beside its plate map: an assay or an error."""
 
     version: FileVersion
-    map_digest: str  # "" where there was no map
+    map_digest: str  # "" if there was no map
     plate: str
     result: Assay | PlateMapError
 
 
 def wrong_assays(root: Path) -> list[PlateMapError]:
-    """Return what is wrong with each assay below a drop folder as it is now; none of a plate whose map is wrong.
+    """Return the error of each invalid assay below a drop folder.
+
+    Assays beside an invalid plate map are left out.
 
     Raises
     ------
@@ -48,16 +53,32 @@ def wrong_assays(root: Path) -> list[PlateMapError]:
 
 
 class AssayFiles:
-    """The assays below one drop folder: read again when they or their plate's map change, kept when they vanish."""
+    """The assays below a drop folder.
+
+    An assay is read again when its file or the plate map changes. If the file is deleted, the last
+    assay remains in use.
+
+    Parameters
+    ----------
+    root
+        The drop folder.
+
+    Attributes
+    ----------
+    assays
+        The valid assays, by plate id.
+    problems
+        The error of each invalid assay, by plate id.
+    unread
+        The plates whose first assay, or the plate map beside it, is still being written.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._read: dict[str, _Read] = {}  # by path
-        self.assays: dict[str, Assay] = {}  # valid, by plate
-        self.problems: dict[str, PlateMapError] = {}  # by plate
-        self.unread: frozenset[str] = (
-            frozenset()
-        )  # plates whose first assay, or the map beside it, is still being written
+        self._read: dict[str, _ReadAssay] = {}  # by path
+        self.assays: dict[str, Assay] = {}
+        self.problems: dict[str, PlateMapError] = {}
+        self.unread: frozenset[str] = frozenset()
 
     def update(
         self,
@@ -65,36 +86,31 @@ class AssayFiles:
         is_settled: Callable[[ListedFile], bool],
         maps: PlateMapFiles,
     ) -> None:
-        """Read the assays that are new or changed and settled, after the maps beside them were read."""
+        """Read the assays that are new or changed and have settled, if their plate map was read."""
         unread: set[str] = set()
         for path in sorted(
             path for path in files if f"/{path}".endswith(("/" + ASSAY_NAME, "." + ASSAY_NAME))
         ):
-            file, toml_path, known = (
-                files[path],
-                path.removesuffix(ASSAY_NAME) + TOML_NAME,
-                self._read.get(path),
-            )
+            file, earlier = files[path], self._read.get(path)
+            toml_path = path.removesuffix(ASSAY_NAME) + TOML_NAME
             plate_map = maps.map_in(toml_path)
-            if known is not None and (known.version, known.map_digest) == (
-                file.version,
-                plate_map.digest if plate_map else "",
-            ):
+            map_digest = plate_map.digest if plate_map else ""
+            if earlier and (earlier.version, earlier.map_digest) == (file.version, map_digest):
                 continue
+            map_is_invalid = plate_map is None and maps.has_read(toml_path)
             if not is_settled(file) or (toml_path in files and not maps.has_read(toml_path)):
-                unread |= set() if known else {plate_by_name(self._root, path, ASSAY_NAME)}
-            elif plate_map is not None or not maps.has_read(
-                toml_path
-            ):  # else the map is wrong, which is told already
+                unread |= set() if earlier else {plate_by_name(self._root, path, ASSAY_NAME)}
+            elif not map_is_invalid:  # an invalid map is a problem of its own
                 self._read[path] = self._read_one(path, file.version, plate_map)
         self.unread = frozenset(unread)
-        self._conclude(files)
+        self._sort_results(files)
 
-    def _read_one(self, path: str, version: FileVersion, plate_map: PlateMap | None) -> _Read:
+    def _read_one(self, path: str, version: FileVersion, plate_map: PlateMap | None) -> _ReadAssay:
+        """Read the assay of one file for the wells of a plate map and return it, or its error."""
         if plate_map is None:
             toml_name = PurePosixPath(path.removesuffix(ASSAY_NAME) + TOML_NAME).name
             missing = PlateMapError(path, f"has no plate map; expected {toml_name} beside it")
-            return _Read(version, "", plate_by_name(self._root, path, ASSAY_NAME), missing)
+            return _ReadAssay(version, "", plate_by_name(self._root, path, ASSAY_NAME), missing)
         result: Assay | PlateMapError
         try:
             result = parse_assay(
@@ -105,10 +121,13 @@ class AssayFiles:
             )
         except PlateMapError as error:
             result = error
-        return _Read(version, plate_map.digest, plate_map.plate, result)
+        return _ReadAssay(version, plate_map.digest, plate_map.plate, result)
 
-    def _conclude(self, present: Mapping[str, ListedFile]) -> None:
-        """Sort what was read into valid assays and problems; of a file that was moved, the one that is there counts."""
+    def _sort_results(self, present: Mapping[str, ListedFile]) -> None:
+        """Set ``assays`` and ``problems`` from everything that was read.
+
+        Of a file that was moved, the present one is used.
+        """
         results: dict[str, Assay | PlateMapError] = {}
         for _, read in sorted(
             self._read.items(), key=lambda item: (item[0] not in present, item[0])

@@ -1,4 +1,8 @@
-"""File events: they only wake the listing early, and tell which version of a file its writer has closed."""
+"""Receive file events of the operating system: an event starts a listing early.
+
+A close event also signals that a version of a file is complete. Without events nothing is lost but
+time, because the folder is also listed at regular intervals.
+"""
 
 import threading
 from collections.abc import Callable
@@ -24,14 +28,25 @@ log = structlog.get_logger()
 
 
 class FileEvents(Protocol):
-    """Tells when something happened in a folder. Without it nothing is lost but time."""
+    """A watch on a folder that collects its file events."""
 
     def start(self, root: Path, wake: Callable[[], None]) -> None:
-        """Watch ``root``, anew if it was watched before; ``wake`` is called from another thread."""
+        """Watch a folder and call ``wake`` from another thread at each event.
+
+        A folder that was watched before is watched no longer.
+        """
         ...
 
     def drain(self) -> tuple[bool, set[FileVersion]]:
-        """Return whether anything happened since the last call, and the versions of files that were closed or renamed into place."""
+        """Return and clear the events since the last call.
+
+        Returns
+        -------
+        bool
+            Whether there was any event.
+        set of FileVersion
+            The versions of files that were closed by their writer or renamed into place.
+        """
         ...
 
     def stop(self) -> None:
@@ -40,23 +55,26 @@ class FileEvents(Protocol):
 
 
 class WatchdogEvents(FileSystemEventHandler):
-    """The operating system's events. Where they do not come (network shares, too many watches) one line in the log says so."""
+    """File events of the operating system, by the library watchdog.
+
+    If they are not available (network shares, too many watches), a warning is logged.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._stirred = False
+        self._any_event = False
         self._closed: set[FileVersion] = set()
         self._observer: BaseObserver | None = None
         self._root = Path()
         self._wake: Callable[[], None] = lambda: None
 
     def start(self, root: Path, wake: Callable[[], None]) -> None:
-        """Watch ``root``, anew if it was watched before."""
+        """Watch a folder and call ``wake`` from the observer thread at each event."""
         self.stop()
         self._root, self._wake = root, wake
         try:
             self._observer = Observer()
-            # Without the filter our own reading would wake us: opening and closing for reading are events too.
+            # Reading a file also causes open and close events, which have to be filtered out.
             kinds = [
                 FileClosedEvent,
                 FileCreatedEvent,
@@ -76,14 +94,14 @@ class WatchdogEvents(FileSystemEventHandler):
             )
 
     def drain(self) -> tuple[bool, set[FileVersion]]:
-        """Return whether anything happened since the last call, and the versions that were closed or renamed into place."""
+        """Return whether any event came since the last call, and the closed or renamed versions."""
         with self._lock:
-            stirred, closed = self._stirred, self._closed
-            self._stirred, self._closed = False, set()
-        return stirred, closed
+            any_event, closed = self._any_event, self._closed
+            self._any_event, self._closed = False, set()
+        return any_event, closed
 
     def stop(self) -> None:
-        """Stop watching."""
+        """Stop watching. Safe to call twice."""
         if self._observer is not None:
             self._observer.stop()
             if self._observer.is_alive():
@@ -91,7 +109,11 @@ class WatchdogEvents(FileSystemEventHandler):
             self._observer = None
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        """Take note, on the observer's thread. A closed file is noted as it is now: if it changes later, the note is about a version that is gone."""
+        """Record an event, on the observer thread.
+
+        For a closed file its present version is recorded. If the file changes later, the record is
+        about an earlier version and has no effect.
+        """
         closed = None
         if isinstance(event, FileClosedEvent | FileMovedEvent):
             path = Path(str(event.dest_path or event.src_path))
@@ -100,10 +122,10 @@ class WatchdogEvents(FileSystemEventHandler):
                 closed = FileVersion(
                     path.relative_to(self._root).as_posix(), status.st_size, status.st_mtime_ns
                 )
-            except (OSError, ValueError):  # gone already, or moved out of the folder
+            except (OSError, ValueError):  # deleted already, or moved out of the folder
                 closed = None
         with self._lock:
-            self._stirred = True
+            self._any_event = True
             if closed is not None:
                 self._closed.add(closed)
         self._wake()

@@ -1,4 +1,4 @@
-"""The listing of the drop folder, which is the truth: every file below it with its size and time of change."""
+"""List every file below the drop folder with its size and modification time."""
 
 import os
 from collections.abc import Iterator
@@ -10,12 +10,15 @@ from schemas.well_image import FileVersion
 
 
 def list_files(root: Path) -> Iterator[FileVersion]:
-    """Yield every file below ``root`` that is not hidden or temporary; links are followed, each folder is entered once.
+    """Yield the version of every file below ``root`` that is neither hidden nor temporary.
+
+    Links are followed, and each folder is listed once. Folders without read permission and folders
+    that were deleted meanwhile are skipped.
 
     Raises
     ------
     SourceGoneError
-        If the folder cannot be listed. A folder inside it that we may not enter is passed over; one that vanished meanwhile too.
+        If ``root`` cannot be listed, or a folder in it causes an error of the disk or the network.
     """
     entered: set[tuple[int, int]] = set()
     folders = [""]
@@ -45,12 +48,14 @@ def list_files(root: Path) -> Iterator[FileVersion]:
 
 
 def _version(path: str, entry: os.DirEntry[str]) -> FileVersion | None:
+    """Return the version of a folder entry; None if it is not a readable file."""
     try:
         status = entry.stat()
     except (FileNotFoundError, PermissionError):
-        return None  # a link to nowhere, or gone since the folder was read
+        return None  # a broken link, or deleted since the folder was listed
     if not entry.is_file():
         return None
-    # Undecodable bytes become \xff text, which can be stored and shown; such a name is refused, never opened.
-    shown = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return FileVersion(shown, status.st_size, status.st_mtime_ns)
+    # Undecodable bytes become text such as \xff, which can be stored. The name is refused later
+    # because of its backslash, so the file is never opened.
+    printable = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return FileVersion(printable, status.st_size, status.st_mtime_ns)

@@ -1,7 +1,8 @@
-"""File names: a pattern such as ``{plate}/day{day}/{well}_z{plane}.tif`` and what it reads in a name.
+"""Parse file names by a pattern such as ``{plate}/day{day}/{well}_z{plane}.tif``.
 
-A name is read in every way it fits the pattern. Two ways that agree on all known fields are one reading; two that do not are
-an ambiguity, and the file is refused with both named rather than put into the wrong well.
+A name is matched to the pattern in every possible way. If two ways give different values of a known
+field, the name is ambiguous: the file is refused with both results, so that no image is assigned to
+the wrong well.
 """
 
 import re
@@ -20,7 +21,9 @@ KNOWN_FIELDS = frozenset({"plate", "well", "row", "col", "taken_at", *NUMBER_FIE
 
 _PLACEHOLDER = re.compile(r"\{([a-z_][a-z0-9_]*)(?::([^{}/]+))?\}", re.IGNORECASE)
 _ISO_TIME = re.compile(
-    r"(\d{4})-?(\d{2})-?(\d{2})[T_ -]?(\d{2})[:h.-]?(\d{2})(?:[:m.-]?(\d{2})s?(?:[.,](\d{1,9}))?)?(Z|[+-]\d{2}:?\d{2})?",
+    r"(\d{4})-?(\d{2})-?(\d{2})[T_ -]?(\d{2})[:h.-]?(\d{2})"  # date, hour and minute
+    r"(?:[:m.-]?(\d{2})s?(?:[.,](\d{1,9}))?)?"  # second and its fraction
+    r"(Z|[+-]\d{2}:?\d{2})?",  # time zone
 )
 _STRPTIME = {
     **dict.fromkeys("mdHMSyI", r"\d{2}"),
@@ -40,14 +43,14 @@ _SYSTEM_FOLDERS = frozenset(
 
 @dataclass(frozen=True)
 class ParsedName:
-    """What a name says. None: the pattern has no such field."""
+    """The values of the known fields in a file name; None if the pattern has no such field."""
 
     well: str  # as B02
     plate: str | None = None
-    day: int | None = None  # culture day, from 1, whether the name counts from 0 or 1
+    day: int | None = None  # culture day, from 1; an elapsed day in the name is converted
     plane: int | None = None  # as numbered in the name
     field: int | None = None  # site within the well, as numbered in the name
-    taken_at: datetime | None = None  # naive where the name has no time zone
+    taken_at: datetime | None = None  # naive if the name has no time zone
 
     def __str__(self) -> str:
         return ", ".join(
@@ -57,59 +60,62 @@ class ParsedName:
 
 @dataclass(frozen=True)
 class _Token:
-    """Literal text, or a placeholder: ``name`` is empty for literal text."""
+    """A part of a pattern: a placeholder, or literal text, whose ``name`` is empty."""
 
     name: str
-    text: re.Pattern[str]  # a longest match bounds the shorter ones that are tried
-    strptime: str | None = None
+    text: re.Pattern[str]  # matches the longest possible text; shorter ones are tried too
+    strptime: str | None = None  # format of a date and time
 
 
 @dataclass(frozen=True)
 class NamePattern:
-    """A pattern as :func:`compile_pattern` makes it."""
+    """A pattern of file names, compiled by :func:`compile_pattern`."""
 
     text: str
     part_count: int  # of a path, with the file name: the pattern describes the last parts
-    fields: frozenset[str]  # the known ones that it has
+    fields: frozenset[str]  # the known fields in the pattern
     tokens: tuple[_Token, ...]
     repeated: frozenset[str]  # placeholders that occur more than once and must agree
 
     @property
     def one_plane_per_file(self) -> bool:
-        """Whether a name contains the plane, so that each file holds one plane."""
+        """True if the names contain the plane, so that each file holds one plane."""
         return "plane" in self.fields
 
     def parse(self, path: str) -> ParsedName:
-        """Return what the last parts of a path below the drop folder say.
+        """Return the values in the last parts of a path below the drop folder.
 
         Raises
         ------
         ImageError
-            If the path does not fit the pattern, or fits it in two ways that mean different things.
+            If the path does not fit the pattern, or fits it in two ways with different values.
         """
         if "\\" in path:
             raise ImageError(
-                path, "its name holds a backslash or bytes that are not UTF-8; expected plain text"
+                path, "its name has a backslash or bytes that are not UTF-8; expected plain text"
             )
         tail = "/".join(path.split("/")[-self.part_count :])
-        readings = sorted(set(map(_reading, self._matches(tail))), key=str)
-        if not readings:
+        names = sorted(set(map(_parsed_name, self._matches(tail))), key=str)
+        if not names:
             raise ImageError(path, f"the name does not fit the pattern {self.text}")
-        if len(readings) > 1:
+        if len(names) > 1:
             raise ImageError(
-                path, f"the name fits {self.text} in two ways: {readings[0]}; or {readings[1]}"
+                path, f"the name fits {self.text} in two ways: {names[0]}; or {names[1]}"
             )
-        return readings[0]
+        return names[0]
 
     def _matches(self, text: str) -> set[tuple[tuple[str, object], ...]]:
-        """Return the values of the known fields in every way ``text`` fits: breadth first, so equal states are walked once."""
+        """Return the values of the known fields for every way in which a text fits the pattern.
+
+        The search is breadth first, so that equal states are extended once.
+        """
         states: set[tuple[int, tuple[tuple[str, object], ...]]] = {(0, ())}
         for index, token in enumerate(self.tokens):
             last = index == len(self.tokens) - 1
             states = {
                 (end, values)
                 for start, known in states
-                for end, values in self._steps(token, text, start, known)
+                for end, values in self._extend(token, text, start, known)
                 if not last or end == len(text)
             }
         return {
@@ -117,10 +123,10 @@ class NamePattern:
             for _, values in states
         }
 
-    def _steps(
+    def _extend(
         self, token: _Token, text: str, start: int, known: tuple[tuple[str, object], ...]
     ) -> Iterator[tuple[int, tuple[tuple[str, object], ...]]]:
-        """Yield every way ``token`` can go on from ``start``."""
+        """Yield the end and the known values of every match of a token that begins at ``start``."""
         longest = token.text.match(text, start)
         if longest is None:
             return
@@ -141,12 +147,12 @@ class NamePattern:
 
 
 def compile_pattern(text: str) -> NamePattern:
-    """Read a pattern.
+    """Return the compiled form of a pattern of file names.
 
     Raises
     ------
     ConfigError
-        If it does not say where the well stands, or says anything twice or in a way that is not known.
+        If the pattern has no well, has a quantity twice, or has an unknown placeholder.
     """
     parts = text.split("/")
     tokens = tuple(_tokens(text))
@@ -169,12 +175,12 @@ def compile_pattern(text: str) -> NamePattern:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file is meant to be an image, by its extension in any case."""
+    """Return whether a file name has the extension of an image, in upper or lower case."""
     return name.lower().endswith(IMAGE_SUFFIXES)
 
 
 def is_ignored(path: str) -> bool:
-    """Whether a path belongs to nobody's experiment: hidden, temporary, or an operating system's own folder."""
+    """Return whether a path is hidden, temporary or in a folder of the operating system."""
     *folders, name = path.split("/")
     stem = name.rsplit(".", 1)[0]
     return any(
@@ -183,6 +189,7 @@ def is_ignored(path: str) -> bool:
 
 
 def _tokens(pattern: str) -> Iterator[_Token]:
+    """Yield the literal texts and placeholders of a pattern in their order."""
     position = 0
     for found in _PLACEHOLDER.finditer(pattern):
         if found.start() > position:
@@ -194,11 +201,16 @@ def _tokens(pattern: str) -> Iterator[_Token]:
 
 
 def _literal(pattern: str, start: int, end: int) -> _Token:
+    """Return the token of the literal text between two positions of a pattern.
+
+    The extension at the end of the pattern matches in upper and lower case.
+    """
     text = pattern[start:end]
     if "{" in text or "}" in text:
         raise ConfigError(
             "source.pattern",
-            f"is {pattern!r}; expected placeholders such as {{well}} or {{taken_at:%Y%m%d_%H%M%S}}, found {text!r}",
+            f"is {pattern!r}; expected placeholders such as {{well}} or "
+            f"{{taken_at:%Y%m%d_%H%M%S}}, found {text!r}",
         )
     suffix = PurePosixPath(text).suffix or (text if text.startswith(".") else "")
     if end < len(pattern) or not is_image_name(suffix):
@@ -207,6 +219,7 @@ def _literal(pattern: str, start: int, end: int) -> _Token:
 
 
 def _placeholder(pattern: str, name: str, form: str | None) -> _Token:
+    """Return the token of a placeholder ``{name}`` or ``{name:form}``."""
     fail = partial(ConfigError, "source.pattern")
     if name == "taken_at":
         return (
@@ -221,7 +234,8 @@ def _placeholder(pattern: str, name: str, form: str | None) -> _Token:
     if name in NUMBER_FIELDS or name in {"row", "col"}:
         if form is not None and form.strip("0"):
             raise fail(
-                f"is {pattern!r}; {{{name}:{form}}} is not known, expected {{{name}}} or as many zeros as it has digits, {{{name}:00}}"
+                f"is {pattern!r}; {{{name}:{form}}} is not known, expected {{{name}}} or "
+                f"as many zeros as it has digits, {{{name}:00}}"
             )
         most = 2 if name in {"row", "col"} else 6
         digits = rf"\d{{{len(form)}}}" if form else rf"\d{{1,{most}}}"
@@ -234,6 +248,7 @@ def _placeholder(pattern: str, name: str, form: str | None) -> _Token:
 
 
 def _strptime_regex(pattern: str, form: str) -> re.Pattern[str]:
+    """Return the regular expression of a date and time in a ``strptime`` format."""
     unknown = [code for code in re.findall(r"%(.?)", form) if code not in _STRPTIME]
     codes = set(re.findall(r"%(.)", form))
     if (
@@ -243,7 +258,8 @@ def _strptime_regex(pattern: str, form: str) -> re.Pattern[str]:
     ):
         raise ConfigError(
             "source.pattern",
-            f"is {pattern!r}; {{taken_at:{form}}} is no date, expected year, month and day of {' '.join(f'%{code}' for code in _STRPTIME)}",
+            f"is {pattern!r}; {{taken_at:{form}}} is not a date, expected year, month and day of "
+            f"{' '.join(f'%{code}' for code in _STRPTIME)}",
         )
     return re.compile(
         "".join(
@@ -254,14 +270,14 @@ def _strptime_regex(pattern: str, form: str) -> re.Pattern[str]:
 
 
 def _value(token: _Token, match: re.Match[str]) -> object | None:
-    """Return what the text of a placeholder means, None if it means nothing: ``B00`` is no well."""
+    """Return the value of the text of a placeholder; None if the text is invalid, like ``B00``."""
     text = match[0]
     try:
         if token.name == "well":
             return parse_well(text)
         if token.name == "taken_at":
-            at = datetime.strptime(text, token.strptime) if token.strptime else _iso_time(match)  # noqa: DTZ007 - without a zone it is the plate's
-            return at if 1990 <= at.year <= 2200 else None  # noqa: PLR2004 - no other time can be meant
+            time = datetime.strptime(text, token.strptime) if token.strptime else _iso_time(match)  # noqa: DTZ007 - the plate map has the zone
+            return time if 1990 <= time.year <= 2200 else None  # noqa: PLR2004 - plausible years
     except ValueError:
         return None
     if token.name in ("row", "col"):
@@ -271,13 +287,14 @@ def _value(token: _Token, match: re.Match[str]) -> object | None:
 
 
 def _iso_time(match: re.Match[str]) -> datetime:
+    """Return the time of a match of ``_ISO_TIME``; naive if it has no time zone."""
     year, month, day, hour, minute, second, fraction, zone = match.groups()
-    return datetime.fromisoformat(
-        f"{year}-{month}-{day}T{hour}:{minute}:{second or '00'}.{(fraction or '0'):0<6.6}{zone or ''}"
-    )
+    seconds = f"{second or '00'}.{(fraction or '0'):0<6.6}"
+    return datetime.fromisoformat(f"{year}-{month}-{day}T{hour}:{minute}:{seconds}{zone or ''}")
 
 
-def _reading(values: tuple[tuple[str, object], ...]) -> ParsedName:
+def _parsed_name(values: tuple[tuple[str, object], ...]) -> ParsedName:
+    """Return the parsed name of the values of known fields: row and column become a well."""
     known = dict(values)
     row, column, elapsed = (
         known.pop("row", None),

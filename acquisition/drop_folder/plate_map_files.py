@@ -1,4 +1,4 @@
-"""Plate maps as they lie in the drop folder: ``<plate>.plate.toml`` and ``<plate>.wells.csv`` side by side."""
+"""Read the plate maps of the drop folder: ``<plate>.plate.toml`` and ``<plate>.wells.csv``."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ MAX_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
-class _Read:
-    """What a pair of files held when it was last read."""
+class _ReadMap:
+    """The result of reading one pair of files: a plate map or a problem."""
 
-    versions: tuple[FileVersion, FileVersion | None]
-    plate: str  # where the map cannot be read: the name of its file or folder
+    versions: tuple[FileVersion, FileVersion | None]  # of the TOML and the CSV file
+    plate: str  # if the map cannot be read: the name of its file or folder
     plate_map: PlateMap | None
     problem: PlateMapError | None
 
 
 def read_plate_maps(root: Path) -> dict[str, PlateMap | PlateMapError]:
-    """Return every plate map below a drop folder as it is now, or what is wrong with it, by plate.
+    """Return the plate map of each plate below a drop folder, or the error if it is invalid.
 
     Raises
     ------
@@ -41,12 +41,21 @@ def read_plate_maps(root: Path) -> dict[str, PlateMap | PlateMapError]:
 
 
 def read_text(root: Path, path: str, expected: str) -> str:
-    """Return what a small file of a plate says.
+    """Return the text of a plate map or assay file.
+
+    Parameters
+    ----------
+    root
+        The drop folder.
+    path
+        The path of the file below ``root``.
+    expected
+        The kind of file that is expected, for the error message.
 
     Raises
     ------
     PlateMapError
-        If it cannot be read, is no UTF-8, or is far larger than what is expected.
+        If the file cannot be read, is not UTF-8 or is larger than 1 MB.
     """
     try:
         with (root / path).open("rb") as file:
@@ -61,25 +70,46 @@ def read_text(root: Path, path: str, expected: str) -> str:
 
 
 def plate_by_name(root: Path, path: str, file_name: str) -> str:
-    """Return the plate that a file is named after: ``<plate>.<file_name>``, or its folder."""
+    """Return the plate id in the name of a file ``<plate>.<file_name>``, else the folder's name."""
     name = PurePosixPath(path).name.removesuffix(file_name).removesuffix(".")
     return name or PurePosixPath(path).parent.name or root.name
 
 
 class PlateMapFiles:
-    """The plate maps below one drop folder: read again when they change, kept when they vanish."""
+    """The plate maps below a drop folder.
+
+    A map is read again when one of its files changes. If the files are deleted, the last map
+    remains in use.
+
+    Parameters
+    ----------
+    root
+        The drop folder.
+
+    Attributes
+    ----------
+    maps
+        The valid plate maps, by plate id.
+    problems
+        The error of each invalid plate map, by plate id; the images of the plate are pending.
+    unread
+        The plates whose first map is still being written.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._read: dict[str, _Read] = {}  # by path of the TOML
-        self.maps: dict[str, PlateMap] = {}  # valid, by plate
-        self.problems: dict[str, PlateMapError] = {}  # by plate: why its images wait
-        self.unread: frozenset[str] = frozenset()  # plates whose first map is still being written
+        self._read: dict[str, _ReadMap] = {}  # by the path of the TOML file
+        self.maps: dict[str, PlateMap] = {}
+        self.problems: dict[str, PlateMapError] = {}
+        self.unread: frozenset[str] = frozenset()
 
     def update(
         self, files: Mapping[str, ListedFile], is_settled: Callable[[ListedFile], bool]
     ) -> None:
-        """Read the maps that are new or changed and settled: a close event speaks for one file, a map is two."""
+        """Read the plate maps that are new or changed and whose files have settled.
+
+        A close event is not enough: it is about one file, and a map has two.
+        """
         unread: set[str] = set()
         for path in sorted(
             path for path in files if f"/{path}".endswith(("/" + TOML_NAME, "." + TOML_NAME))
@@ -87,69 +117,64 @@ class PlateMapFiles:
             csv_path = path.removesuffix(TOML_NAME) + CSV_NAME
             pair = (files[path], files.get(csv_path))
             versions = (pair[0].version, pair[1].version if pair[1] else None)
-            known = self._read.get(path)
-            if known is not None and known.versions == versions:
+            earlier = self._read.get(path)
+            if earlier is not None and earlier.versions == versions:
                 continue
             if all(file is None or is_settled(file) for file in pair):
                 self._read[path] = self._read_pair(path, csv_path, versions)
-            elif known is None:
+            elif earlier is None:
                 unread.add(plate_by_name(self._root, path, TOML_NAME))
         self.unread = frozenset(unread)
-        self._conclude(files)
+        self._sort_results(files)
 
     def has_read(self, path: str) -> bool:
-        """Return whether the map whose TOML lies, or lay, at a path was read, right or wrong."""
+        """Return whether a valid or invalid plate map was read from a TOML file at a path."""
         return path in self._read
 
     def map_in(self, path: str) -> PlateMap | None:
-        """Return the map whose TOML lies, or lay, at a path, if it is valid."""
+        """Return the valid plate map that was read from a TOML file at a path, or None."""
         found = self._read[path].plate_map if path in self._read else None
         return found if found is not None and self.maps.get(found.plate) is found else None
 
     def _read_pair(
         self, path: str, csv_path: str, versions: tuple[FileVersion, FileVersion | None]
-    ) -> _Read:
+    ) -> _ReadMap:
+        """Read the plate map of a TOML and a CSV file and return it, or its error."""
         plate = plate_by_name(self._root, path, TOML_NAME)
+        name = PurePosixPath(path).name
         if versions[1] is None:
-            return _Read(
-                versions,
-                plate,
-                None,
-                PlateMapError(csv_path, f"is missing; expected beside {PurePosixPath(path).name}"),
-            )
+            missing = PlateMapError(csv_path, f"is missing; expected beside {name}")
+            return _ReadMap(versions, plate, None, missing)
         try:
             toml_text, csv_text = (
                 read_text(self._root, each, "a plate map") for each in (path, csv_path)
             )
             plate_map = parse_plate_map(toml_text, csv_text, toml_name=path, csv_name=csv_path)
         except PlateMapError as error:
-            return _Read(versions, plate, None, error)
-        if PurePosixPath(path).name != TOML_NAME and plate_map.plate != plate:
-            return _Read(
-                versions,
-                plate,
-                None,
-                PlateMapError(
-                    path, f"plate is {plate_map.plate!r}; expected {plate!r}, as the file is named"
-                ),
-            )
-        return _Read(versions, plate_map.plate, plate_map, None)
+            return _ReadMap(versions, plate, None, error)
+        if name != TOML_NAME and plate_map.plate != plate:
+            problem = f"plate is {plate_map.plate!r}; expected {plate!r}, as the file is named"
+            return _ReadMap(versions, plate, None, PlateMapError(path, problem))
+        return _ReadMap(versions, plate_map.plate, plate_map, None)
 
-    def _conclude(self, present: Mapping[str, ListedFile]) -> None:
-        """Sort what was read into valid maps and problems; two present maps of one plate are a problem, whichever is right."""
+    def _sort_results(self, present: Mapping[str, ListedFile]) -> None:
+        """Set ``maps`` and ``problems`` from everything that was read.
+
+        Two plate maps of one plate that both exist are a problem. Of a map that was moved, the
+        present file is used.
+        """
         maps: dict[str, PlateMap] = {}
         problems: dict[str, PlateMapError] = {}
-        source: dict[str, str] = {}
+        source: dict[str, str] = {}  # by plate: path of the TOML file
         for path, read in sorted(
             self._read.items(), key=lambda item: (item[0] not in present, item[0])
         ):
             if read.plate in source and path not in present:
                 continue  # it was moved
             if read.plate in source:
-                problems[read.plate] = PlateMapError(
-                    path,
-                    f"plate {read.plate!r} has a map in {source[read.plate]} already; expected one",
-                )
+                other = source[read.plate]
+                problem = f"plate {read.plate!r} also has a map in {other}; expected one"
+                problems[read.plate] = PlateMapError(path, problem)
             elif read.problem is not None:
                 problems[read.plate] = read.problem
             elif read.plate_map is not None:

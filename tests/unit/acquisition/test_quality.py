@@ -70,12 +70,14 @@ def test_a_good_image_has_no_flag_on_any_day_with_any_death_mechanism(
 @pytest.mark.parametrize("seed", [5, 6])
 @pytest.mark.parametrize("day", [2, 7, 10])
 @pytest.mark.parametrize("fault", IMAGE_FAULTS)
-def test_a_planted_fault_is_flagged_by_its_name(fault: Fault, day: int, seed: int) -> None:
+def test_an_image_with_one_fault_has_the_flag_of_that_fault_only(
+    fault: Fault, day: int, seed: int
+) -> None:
     assert assess(view(seed, day, fault)).flags == (Flag(fault.value),)
 
 
 @pytest.mark.parametrize("side_px", [150, 512, 1024])
-def test_the_verdict_does_not_depend_on_the_camera(side_px: int) -> None:
+def test_flags_and_tissue_share_do_not_depend_on_camera_and_light(side_px: int) -> None:
     field = picture(side_px)
     draw_disc(field, 0.5, 0.5, 0.15)
     dim = assess(planes_of(field * 0.1))
@@ -181,7 +183,7 @@ def read_real(path: Path) -> Planes:
 
 
 @pytest.mark.parametrize("well", ["B06", "E04", "E11", "I03", "L06"])
-def test_a_real_patient_spheroid_is_not_flagged(well: str) -> None:
+def test_a_real_patient_spheroid_has_no_flag(well: str) -> None:
     (path,) = (real_data("mls11_spheroids") / "images").glob(f"*_{well}*.tif")
     assert assess(read_real(path)).flags == ()
 

@@ -73,7 +73,7 @@ def test_two_maps_of_one_plate_are_a_problem_and_a_moved_map_is_not(robot: Robot
     robot.write("maps/P1.wells.csv", WELLS_CSV.encode())
     source = robot.open()
     assert source.next(timeout_s=10) is None
-    assert "has a map in P1/P1.plate.toml already" in source.status(datetime.now(UTC)).held["P1"]
+    assert "also has a map in P1/P1.plate.toml" in source.status(datetime.now(UTC)).held["P1"]
     (robot.root / "P1/P1.plate.toml").unlink()
     assert source.next(timeout_s=10) is None
     assert list(source.plate_maps()) == ["P1"]
