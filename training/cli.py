@@ -130,7 +130,7 @@ def segmenter(
     threads: Annotated[int, typer.Option(min=1, help="Number of CPU threads.")] = 1,
 ) -> None:
     """Train a segmenter on virtual plates and write its bundle to OUT/bundle."""
-    parity = _needing_torch("training.segmenter.train").run(
+    parity = _needing_torch("training.segmenter.train").train_segmenter(
         out, seed=seed, steps=steps, threads=threads
     )
     typer.echo(f"{out / 'bundle'}: largest difference between torch and onnxruntime {parity:.1e}")

@@ -1,6 +1,6 @@
 """A segmenter learned from virtual plates: ``spherorank train segmenter --out DIR``; the same command goes on where it was stopped.
 
-Views (:mod:`training.segmenter.views`) → a small U-Net (Ronneberger et al. 2015, doi:10.1007/978-3-319-24574-4_28), 0.8 million weights →
+Views (:mod:`training.segmenter.training_images`) → a small U-Net (Ronneberger et al. 2015, doi:10.1007/978-3-319-24574-4_28), 0.8 million weights →
 cross-entropy and Dice (Milletari et al. 2016, doi:10.1109/3DV.2016.79) → ONNX, compared with torch → a bundle that
 :class:`inference.tissue.onnx_segmenter.OnnxSegmenter` opens.
 """
@@ -36,7 +36,7 @@ from training.encoder.export import (
     export_onnx,
     replace_folder,
 )
-from training.segmenter.views import training_views
+from training.segmenter.training_images import make_training_batch
 
 OUTPUT_NAME = "log_odds"
 CANARY_TOLERANCE = 0.01  # log odds; machines differ by about 1e-5
@@ -49,7 +49,7 @@ SAVE_EVERY_STEPS = 100
 
 
 @dataclass(frozen=True)
-class Settings:
+class SegmenterSettings:
     """What decides the weights."""
 
     seed: int = 0
@@ -66,13 +66,13 @@ class UNet(nn.Module):  # type: ignore[misc] # torch is not typed here
     def __init__(self, widths: tuple[int, ...] = WIDTHS) -> None:
         super().__init__()
         self.stem = nn.Conv2d(1, widths[0], 4, stride=2, padding=1)
-        self.down = nn.ModuleList([_block(widths[0], widths[0])])
+        self.down = nn.ModuleList([_conv_block(widths[0], widths[0])])
         self.down.extend(
-            nn.Sequential(_block(above, below), _block(below, below))
+            nn.Sequential(_conv_block(above, below), _conv_block(below, below))
             for above, below in itertools.pairwise(widths)
         )
         self.up = nn.ModuleList(
-            _block(below + above, above)
+            _conv_block(below + above, above)
             for above, below in reversed(tuple(itertools.pairwise(widths)))
         )
         self.head = nn.Conv2d(widths[0], len(CHANNELS) * 4, 3, padding=1)
@@ -91,13 +91,13 @@ class UNet(nn.Module):  # type: ignore[misc] # torch is not typed here
         return functional.pixel_shuffle(self.head(features), 2)
 
 
-def _block(inner: int, outer: int) -> nn.Module:
+def _conv_block(inner: int, outer: int) -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(inner, outer, 3, padding=1, bias=False), nn.BatchNorm2d(outer), nn.ReLU()
     )
 
 
-def loss_of(log_odds: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+def segmentation_loss(log_odds: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """Return cross-entropy and 1 − Dice of each channel; Dice of each view, so that small tissue counts as much as large."""
     weights = log_odds.new_tensor(CHANNEL_WEIGHTS)
     entropy = functional.binary_cross_entropy_with_logits(log_odds, truth, reduction="none").mean(
@@ -109,7 +109,9 @@ def loss_of(log_odds: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     return (weights * (3 * entropy + 1 - dice.mean(dim=0))).sum()
 
 
-def train(settings: Settings, out: Path, progress: Callable[[int, float, float], None]) -> UNet:
+def fit_segmenter(
+    settings: SegmenterSettings, out: Path, report_step: Callable[[int, float, float], None]
+) -> UNet:
     """Train from where ``out`` was left, or from the start; ``progress`` is told step, loss and rate."""
     torch.manual_seed(settings.seed)
     model = UNet()
@@ -133,16 +135,16 @@ def train(settings: Settings, out: Path, progress: Callable[[int, float, float],
             group["lr"] = rate
         inputs, truths = (
             torch.from_numpy(part)
-            for part in training_views(settings.seed, step, settings.batch, settings.side_px)
+            for part in make_training_batch(settings.seed, step, settings.batch, settings.side_px)
         )
         with torch.autocast("cpu", torch.bfloat16):
             log_odds = model(inputs.to(memory_format=torch.channels_last))
-        loss = loss_of(log_odds.float(), truths)
+        loss = segmentation_loss(log_odds.float(), truths)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
-        progress(step, loss.item(), rate)
+        report_step(step, loss.item(), rate)
         if (step + 1) % SAVE_EVERY_STEPS == 0 or step + 1 == settings.steps:
             aside = checkpoint.with_suffix(".part")
             torch.save(
@@ -158,7 +160,7 @@ def train(settings: Settings, out: Path, progress: Callable[[int, float, float],
     return model
 
 
-def write_segmenter(model: nn.Module, settings: Settings, out: Path) -> float:
+def write_segmenter(model: nn.Module, settings: SegmenterSettings, out: Path) -> float:
     """Write the bundle beside ``out``, open it as the service does, put it in place; return the difference from torch.
 
     Raises
@@ -169,15 +171,15 @@ def write_segmenter(model: nn.Module, settings: Settings, out: Path) -> float:
     side = settings.side_px
     with replace_folder(out) as aside:
         export_onnx(model, (1, side, side), aside / MODEL_FILE, OUTPUT_NAME)
-        shown = canary_input(CANARY_SEED, side)
+        canary = canary_input(CANARY_SEED, side)
         noise = (
             np.random.default_rng(CANARY_SEED)
             .uniform(-0.5, 2, (2, 1, side, side))
             .astype(np.float32)
         )
-        parity = check_parity(model, aside / MODEL_FILE, np.concatenate([shown, noise]))
+        parity = check_parity(model, aside / MODEL_FILE, np.concatenate([canary, noise]))
         with torch.inference_mode():
-            expected = canary_values(model(torch.from_numpy(shown)).numpy())
+            expected = canary_values(model(torch.from_numpy(canary)).numpy())
         card = SegmenterCard(
             name="learned",
             sha256=hashlib.sha256((aside / MODEL_FILE).read_bytes()).hexdigest(),
@@ -197,21 +199,22 @@ def write_segmenter(model: nn.Module, settings: Settings, out: Path) -> float:
     return parity
 
 
-def run(out: Path, *, seed: int, steps: int, threads: int) -> float:
+def train_segmenter(out: Path, *, seed: int, steps: int, threads: int) -> float:
     """Train on virtual plates, write the bundle to ``out / "bundle"``, and return the largest difference between torch and onnxruntime."""
     torch.set_num_threads(threads)
-    settings = Settings(seed=seed, steps=steps)
+    settings = SegmenterSettings(seed=seed, steps=steps)
     started = time.monotonic()
     recent: list[float] = []
 
-    def progress(step: int, loss: float, rate: float) -> None:
+    def report_step(step: int, loss: float, rate: float) -> None:
         recent.append(loss)
         if (step + 1) % 20 == 0:
             print(  # noqa: T201 - progress
-                f"step {step + 1}/{settings.steps}  loss {np.mean(recent):.4f}  rate {rate:.5f}  {time.monotonic() - started:.0f} s",
+                f"step {step + 1}/{settings.steps}  loss {np.mean(recent):.4f}  "
+                f"rate {rate:.5f}  {time.monotonic() - started:.0f} s",
                 flush=True,
             )
             recent.clear()
 
-    model = train(settings, out, progress)
+    model = fit_segmenter(settings, out, report_step)
     return write_segmenter(model, settings, out / "bundle")

@@ -9,22 +9,28 @@ import torch
 from inference.tissue.onnx_segmenter import OnnxSegmenter, load_segmenter
 from simulation.microscope import virtual_microscopes
 from training.data.virtual_plates import FIRST_TRAINING_SEED
-from training.segmenter.train import Settings, UNet, loss_of, train, write_segmenter
-from training.segmenter.views import training_views
+from training.segmenter.train import (
+    SegmenterSettings,
+    UNet,
+    fit_segmenter,
+    segmentation_loss,
+    write_segmenter,
+)
+from training.segmenter.training_images import make_training_batch
 
 pytestmark = [pytest.mark.train, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
-SHORT = Settings(steps=50, batch=6, side_px=96)
+SHORT = SegmenterSettings(steps=50, batch=6, side_px=96)
 
 
 def test_views_follow_from_seed_and_step() -> None:
-    first, again, other = (training_views(3, step, 6, 64) for step in (5, 5, 6))
+    first, again, other = (make_training_batch(3, step, 6, 64) for step in (5, 5, 6))
     assert all(np.array_equal(one, two) for one, two in zip(first, again, strict=True))
     assert not np.array_equal(first[0], other[0])
 
 
 def test_a_view_is_finite_and_its_truths_are_disjoint_masks() -> None:
-    inputs, truths = training_views(0, 1, 12, 96)
+    inputs, truths = make_training_batch(0, 1, 12, 96)
     assert inputs.shape == (12, 1, 96, 96)
     assert truths.shape == (12, 2, 96, 96)
     assert inputs.dtype == truths.dtype == np.float32
@@ -33,13 +39,13 @@ def test_a_view_is_finite_and_its_truths_are_disjoint_masks() -> None:
 
 
 def test_nothing_is_trained_on_plates_of_small_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
-    import training.segmenter.views as module  # noqa: PLC0415 - to see which plates it plans
+    import training.segmenter.training_images as module  # noqa: PLC0415 - to see which plates it plans
 
     planned: list[int] = []
     plan_plate = module.plan_plate
     monkeypatch.setattr(module, "plan_plate", lambda seed: planned.append(seed) or plan_plate(seed))
     for step in range(3):
-        training_views(0, step, 6, 64)
+        make_training_batch(0, step, 6, 64)
     assert len(planned) == 3
     assert min(planned) >= FIRST_TRAINING_SEED >= 100_000
 
@@ -47,8 +53,8 @@ def test_nothing_is_trained_on_plates_of_small_seeds(monkeypatch: pytest.MonkeyP
 def test_a_perfect_answer_costs_nothing_and_an_empty_one_much() -> None:
     truth = torch.zeros(2, 2, 32, 32)
     truth[0, :, 8:20, 8:20] = 1
-    assert float(loss_of(40 * truth - 20, truth)) < 1e-3
-    assert float(loss_of(torch.full_like(truth, -20.0), truth)) > 0.5
+    assert float(segmentation_loss(40 * truth - 20, truth)) < 1e-3
+    assert float(segmentation_loss(torch.full_like(truth, -20.0), truth)) > 0.5
 
 
 @pytest.mark.slow
@@ -57,7 +63,7 @@ def test_a_short_training_lowers_its_loss_beats_a_trivial_mask_and_becomes_a_bun
 ) -> None:
     torch.set_num_threads(1)
     losses: list[float] = []
-    model = train(SHORT, tmp_path, lambda _step, loss, _rate: losses.append(loss))
+    model = fit_segmenter(SHORT, tmp_path, lambda _step, loss, _rate: losses.append(loss))
     assert len(losses) == SHORT.steps
     assert np.mean(losses[-10:]) < 0.75 * np.mean(losses[:10])
 
@@ -82,10 +88,10 @@ def test_a_short_training_lowers_its_loss_beats_a_trivial_mask_and_becomes_a_bun
 
 def test_a_stopped_training_goes_on_where_it_was(tmp_path: Path) -> None:
     steps: list[int] = []
-    quick = Settings(steps=2, batch=6, side_px=64)
-    train(quick, tmp_path, lambda step, _loss, _rate: steps.append(step))
-    longer = Settings(steps=3, batch=6, side_px=64)
-    model = train(longer, tmp_path, lambda step, _loss, _rate: steps.append(step))
+    quick = SegmenterSettings(steps=2, batch=6, side_px=64)
+    fit_segmenter(quick, tmp_path, lambda step, _loss, _rate: steps.append(step))
+    longer = SegmenterSettings(steps=3, batch=6, side_px=64)
+    model = fit_segmenter(longer, tmp_path, lambda step, _loss, _rate: steps.append(step))
     assert steps == [0, 1, 2]
     assert isinstance(model, UNet)
     assert not model.training

@@ -17,37 +17,39 @@ from simulation.tissue import CellLine, Tissue, choose_cell_line, simulate_tissu
 from training.data.virtual_plates import FIRST_TRAINING_SEED
 
 _SIZE_PX = 448  # of a rendered field
-_VIEWS_A_PLANE = 2
+_EXAMPLES_PER_PLANE = 2
 _EMPTY_SHARE = 0.12
 _IN_PIECES_SHARE = 0.15
 _SPECK_DENSITY, _SPECK_UM = 0.08, 3.0  # what is debris: at least this dense or high
-_PARTLY = 0.4  # covered pixels of a reduced mask belong to it
+_MIN_COVER = 0.4  # covered pixels of a reduced mask belong to it
+_FIBRE, _DUST, _BUBBLE = range(3)
 
 Masks = npt.NDArray[np.float32]  # (2, H, W): body, debris; 0 or 1
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
+class LabelledImage:
     """A square field with its truth, on the way to a view."""
 
-    seen: Floats  # (H, W), 0…1
+    pixels: Floats  # (H, W), 0…1
     masks: Masks
 
 
-def training_views(seed: int, step: int, batch: int, side_px: int) -> tuple[Floats, Masks]:
+def make_training_batch(seed: int, step: int, batch: int, side_px: int) -> tuple[Floats, Masks]:
     """Return a batch of inputs, (batch, 1, side, side), and truths, (batch, 2, side, side): the same for the same seed and step."""
     rng = np.random.default_rng([seed, step])
-    wells = math.ceil(batch / (PLANES * _VIEWS_A_PLANE))
-    views = [
-        _view(rng, frame, side_px) for frame in _frames(rng, wells) for _ in range(_VIEWS_A_PLANE)
+    wells = math.ceil(batch / (PLANES * _EXAMPLES_PER_PLANE))
+    examples = [
+        _make_example(rng, image, side_px)
+        for image in _render_images(rng, wells)
+        for _ in range(_EXAMPLES_PER_PLANE)
     ]
-    order = rng.permutation(len(views))[:batch]
-    return np.stack([views[i][0] for i in order])[:, np.newaxis], np.stack(
-        [views[i][1] for i in order]
-    )
+    chosen = [examples[place] for place in rng.permutation(len(examples))[:batch]]
+    inputs, masks = (np.stack(part) for part in zip(*chosen, strict=True))
+    return inputs[:, np.newaxis], masks
 
 
-def _frames(rng: np.random.Generator, wells: int) -> Iterator[Frame]:
+def _render_images(rng: np.random.Generator, wells: int) -> Iterator[LabelledImage]:
     """Render some wells of one plate, every plane of each."""
     plate = plan_plate(FIRST_TRAINING_SEED + int(rng.integers(900_000)))
     for plan in rng.choice(np.array(plate.wells, dtype=object), wells, replace=False):
@@ -56,7 +58,7 @@ def _frames(rng: np.random.Generator, wells: int) -> Iterator[Frame]:
         )
         scene = draw_scene(tissue, _SIZE_PX)
         conditions = replace(
-            choose_imaging_conditions(plate, OpticsName.DEFAULT), optics=_any_optics(rng)
+            choose_imaging_conditions(plate, OpticsName.DEFAULT), optics=_random_optics(rng)
         )
         tilt = conditions.optics.tilt * rng.normal(0, 0.7, 2)
         conditions = replace(
@@ -70,7 +72,7 @@ def _frames(rng: np.random.Generator, wells: int) -> Iterator[Frame]:
         specks = ((scene.density > _SPECK_DENSITY) | (scene.height_um > _SPECK_UM)) & beside
         masks = np.stack([scene.mask, specks]).astype(np.float32)
         for plane in planes:
-            yield Frame(plane.astype(np.float32) / np.float32(conditions.white), masks)
+            yield LabelledImage(plane.astype(np.float32) / np.float32(conditions.white), masks)
 
 
 def _vary_line(rng: np.random.Generator, plate: VirtualPlate) -> CellLine:
@@ -109,7 +111,7 @@ def _vary_tissue(rng: np.random.Generator, tissue: Tissue) -> Tissue:
     )
 
 
-def _any_optics(rng: np.random.Generator) -> Optics:
+def _random_optics(rng: np.random.Generator) -> Optics:
     return Optics(
         light=float(rng.uniform(0.12, 0.75)),
         tilt=float(rng.uniform(0, 0.6)),
@@ -125,38 +127,42 @@ def _any_optics(rng: np.random.Generator) -> Optics:
     )
 
 
-def _view(rng: np.random.Generator, frame: Frame, side_px: int) -> tuple[Floats, Masks]:
+def _make_example(
+    rng: np.random.Generator, image: LabelledImage, side_px: int
+) -> tuple[Floats, Masks]:
     """Return a network input, (side, side), and its truth, (2, side, side)."""
-    frame = _reframe(rng, _turn(rng, frame), side_px)
-    seen, masks = frame.seen, frame.masks
-    for spoil, share in ((_add_object, 0.3), (_add_rim, 0.25), (_darken_sides, 0.15)):
+    image = _crop_and_scale(rng, _turn_and_flip(rng, image), side_px)
+    pixels, masks = image.pixels, image.masks
+    for spoil, share in ((_add_object, 0.3), (_add_well_wall, 0.25), (_darken_sides, 0.15)):
         if rng.random() < share:
-            seen, masks = spoil(rng, seen, masks)
+            pixels, masks = spoil(rng, pixels, masks)
     if rng.random() < 0.35:  # noqa: PLR2004 - share out of focus
-        seen = np.asarray(
+        pixels = np.asarray(
             cv2.GaussianBlur(
-                seen, (0, 0), float(np.exp(rng.uniform(np.log(0.6), np.log(0.03 * side_px))))
+                pixels, (0, 0), float(np.exp(rng.uniform(np.log(0.6), np.log(0.03 * side_px))))
             ),
             np.float32,
         )
     slope = 1 + rng.uniform(-0.2, 0.2) * np.linspace(-1, 1, side_px)[:, None]
-    noise = rng.normal(0, rng.uniform(0, 0.02) * float(np.median(seen)), seen.shape)
-    seen = np.asarray(seen * slope + noise, np.float32)
-    return optical_density(seen, background_level(seen) * float(np.exp(rng.normal(0, 0.06)))), masks
+    noise = rng.normal(0, rng.uniform(0, 0.02) * float(np.median(pixels)), pixels.shape)
+    pixels = np.asarray(pixels * slope + noise, np.float32)
+    return optical_density(
+        pixels, background_level(pixels) * float(np.exp(rng.normal(0, 0.06)))
+    ), masks
 
 
-def _turn(rng: np.random.Generator, frame: Frame) -> Frame:
+def _turn_and_flip(rng: np.random.Generator, image: LabelledImage) -> LabelledImage:
     turns, step = int(rng.integers(4)), int(rng.choice([-1, 1]))
-    return Frame(
-        np.rot90(frame.seen, turns)[:, ::step],
-        np.rot90(frame.masks, turns, axes=(1, 2))[:, :, ::step],
+    return LabelledImage(
+        np.rot90(image.pixels, turns)[:, ::step],
+        np.rot90(image.masks, turns, axes=(1, 2))[:, :, ::step],
     )
 
 
-def _reframe(rng: np.random.Generator, frame: Frame, side_px: int) -> Frame:
+def _crop_and_scale(rng: np.random.Generator, image: LabelledImage, side_px: int) -> LabelledImage:
     """Show the field from farther away, as it is, a part of it anywhere, or a close look at the tissue."""
-    size, kind = len(frame.seen), rng.random()
-    rows, columns = np.nonzero(frame.masks[0])
+    size, kind = len(image.pixels), rng.random()
+    rows, columns = np.nonzero(image.masks[0])
     if kind < 0.45 and len(rows):  # noqa: PLR2004 - share of closer looks
         extent = max(np.ptp(rows), np.ptp(columns)) + 1
         part = float(np.clip(extent * rng.uniform(1.15, 2.6), 0.12 * size, size))
@@ -169,33 +175,33 @@ def _reframe(rng: np.random.Generator, frame: Frame, side_px: int) -> Frame:
         [[scale, 0, side_px / 2 - scale * middle[1]], [0, scale, side_px / 2 - scale * middle[0]]],
         np.float32,
     )
-    seen, masks = np.ascontiguousarray(frame.seen), np.ascontiguousarray(frame.masks)
+    pixels, masks = np.ascontiguousarray(image.pixels), np.ascontiguousarray(image.masks)
     if scale < 1:  # warping does not average
-        seen = np.asarray(cv2.GaussianBlur(seen, (0, 0), 0.4 / scale), np.float32)
+        pixels = np.asarray(cv2.GaussianBlur(pixels, (0, 0), 0.4 / scale), np.float32)
         masks = np.stack([cv2.GaussianBlur(mask, (0, 0), 0.4 / scale) for mask in masks])
     target = side_px, side_px
     moved = np.asarray(
         cv2.warpAffine(
-            seen, placing, target, borderMode=cv2.BORDER_CONSTANT, borderValue=float("nan")
+            pixels, placing, target, borderMode=cv2.BORDER_CONSTANT, borderValue=float("nan")
         ),
         np.float32,
     )
     outside = np.isnan(moved)
     moved[outside] = np.quantile(moved[~outside], rng.uniform(0.5, 0.9)) * rng.uniform(0.9, 1.1)
-    return Frame(
+    return LabelledImage(
         moved,
-        np.stack([cv2.warpAffine(mask, placing, target) >= _PARTLY for mask in masks]).astype(
+        np.stack([cv2.warpAffine(mask, placing, target) >= _MIN_COVER for mask in masks]).astype(
             np.float32
         ),
     )
 
 
-def _add_object(rng: np.random.Generator, seen: Floats, masks: Masks) -> tuple[Floats, Masks]:
+def _add_object(rng: np.random.Generator, pixels: Floats, masks: Masks) -> tuple[Floats, Masks]:
     """Lay a fibre, a bubble or a flake of dust somewhere; where it is not on the body it counts as debris."""
-    side = len(seen)
+    side = len(pixels)
     layer = np.zeros((side, side), np.float32)
     kind = int(rng.integers(3))
-    if kind == 0:
+    if kind == _FIBRE:
         angles = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.25, 40))
         path = rng.uniform(0, side, 2) + np.cumsum(
             np.stack([np.cos(angles), np.sin(angles)], axis=1) * side * rng.uniform(0.005, 0.03),
@@ -214,29 +220,29 @@ def _add_object(rng: np.random.Generator, seen: Floats, masks: Masks) -> tuple[F
         centre, radius = rng.uniform(0, side, 2), side * float(rng.uniform(0.02, 0.10))
         angles = (
             np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(4, 9))))
-            if kind == 1
+            if kind == _DUST
             else np.linspace(0, 2 * np.pi, 60)
         )
         corners = centre + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1) * (
-            1 if kind != 1 else rng.uniform(0.6, 1.2, (len(angles), 1))
+            1 if kind != _DUST else rng.uniform(0.6, 1.2, (len(angles), 1))
         )
         cv2.fillPoly(layer, [np.round(corners * 8).astype(np.int32)], 1.0, cv2.LINE_AA, 3)
     solid = (layer >= 0.5).astype(np.float32)  # noqa: PLR2004 - covered pixels
-    if kind == 2:  # noqa: PLR2004 - a bubble is dark at its edge only
+    if kind == _BUBBLE:  # a bubble is dark at its edge only
         layer = np.clip(layer - 0.9 * cv2.erode(layer, np.ones((5, 5), np.uint8)), 0, 1)
     body = masks[0]
-    if kind > 0 and (solid * body).any():
-        return seen, masks
+    if kind != _FIBRE and (solid * body).any():
+        return pixels, masks
     density = float(np.exp(rng.uniform(np.log(0.25), np.log(2.5))))
     shadow = cv2.GaussianBlur(layer, (0, 0), float(rng.uniform(0.5, 2.0)))
-    return seen * np.exp(-density * shadow), np.stack(
+    return pixels * np.exp(-density * shadow), np.stack(
         [body, np.maximum(masks[1], solid * (1 - body))]
     )
 
 
-def _add_rim(rng: np.random.Generator, seen: Floats, masks: Masks) -> tuple[Floats, Masks]:
-    """Show the well's wall, whole or at one side; what lies behind it is not seen."""
-    side = len(seen)
+def _add_well_wall(rng: np.random.Generator, pixels: Floats, masks: Masks) -> tuple[Floats, Masks]:
+    """Show the well's wall, whole or at one side; what lies behind it is not pixels."""
+    side = len(pixels)
     whole = rng.random() < 0.5  # noqa: PLR2004 - a coin
     radius = side * float(rng.uniform(0.36, 0.52) if whole else rng.uniform(0.5, 1.5))
     angle = rng.uniform(0, 2 * np.pi)
@@ -258,20 +264,22 @@ def _add_rim(rng: np.random.Generator, seen: Floats, masks: Masks) -> tuple[Floa
     dark, outer = rng.uniform(0.03, 0.7), rng.uniform(0.03, 1.2)
     glow = 1 + rng.uniform(-0.15, 0.25) * np.exp(-((depth / (3 * softness + 1)) ** 2))
     texture = 1 + 0.1 * smooth_noise(rng, 30, side) * wall
-    level = background_level(seen)
-    seen = (
-        (seen * (1 - wall) + level * wall * (dark * (1 - behind) + outer * behind)) * glow * texture
+    level = background_level(pixels)
+    pixels = (
+        (pixels * (1 - wall) + level * wall * (dark * (1 - behind) + outer * behind))
+        * glow
+        * texture
     )
-    return np.maximum(seen, np.float32(0.001)).astype(np.float32), masks * (depth < 0)
+    return np.maximum(pixels, np.float32(0.001)).astype(np.float32), masks * (depth < 0)
 
 
-def _darken_sides(rng: np.random.Generator, seen: Floats, masks: Masks) -> tuple[Floats, Masks]:
+def _darken_sides(rng: np.random.Generator, pixels: Floats, masks: Masks) -> tuple[Floats, Masks]:
     """Let the light fall off towards one side, as beside a channel's wall or under a meniscus."""
-    side = len(seen)
+    side = len(pixels)
     reach = side * float(rng.uniform(0.02, 0.25))
     shade = 1 - rng.uniform(0.2, 0.95) * np.exp(
         -((np.arange(side, dtype=np.float32) / np.float32(reach)) ** 2)
     )
-    return np.rot90(np.rot90(seen, -1) * shade[:, None]).astype(
+    return np.rot90(np.rot90(pixels, -1) * shade[:, None]).astype(
         np.float32
-    ) if rng.random() < 0.5 else seen * shade[None, :].astype(np.float32), masks  # noqa: PLR2004 - a coin
+    ) if rng.random() < 0.5 else pixels * shade[None, :].astype(np.float32), masks  # noqa: PLR2004 - a coin
