@@ -12,15 +12,16 @@ from tests.conftest import MODULES, markers_of_file
 
 ROOT = Path(__file__).parents[2]
 
-HIDE_TORCH = """
+HIDE_MODULES = """
 import sys
 
-class NoTorch:
+class HiddenModules:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "torch":
+        if name.partition(".")[0] in HIDDEN:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-sys.meta_path.insert(0, NoTorch())
+HIDDEN = {"torch"}
+sys.meta_path.insert(0, HiddenModules())
 """
 
 
@@ -28,12 +29,12 @@ sys.meta_path.insert(0, NoTorch())
 def test_without_torch_its_test_files_are_skipped_with_their_number_and_the_reason(
     tmp_path: Path, processes: str
 ) -> None:
-    (tmp_path / "hide_torch.py").write_text(HIDE_TORCH)
+    (tmp_path / "hide_modules.py").write_text(HIDE_MODULES)
     folder = ROOT / "tests" / "unit" / "training" / "objectives"
     objectives = [folder / f"test_{name}.py" for name in ("byol", "simclr", "vicreg")]
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "-p", "hide_torch", "-p", "no:cacheprovider"),
+            *(sys.executable, "-m", "pytest", "-p", "hide_modules", "-p", "no:cacheprovider"),
             *("-n", processes, *objectives, ROOT / "tests" / "unit" / "schemas"),
         ],
         cwd=ROOT,
@@ -54,7 +55,7 @@ def test_without_torch_its_test_files_are_skipped_with_their_number_and_the_reas
 
 def test_the_marker_of_one_test_skips_it_before_its_fixtures_are_made(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
-    (tmp_path / "hide_torch.py").write_text(HIDE_TORCH)
+    (tmp_path / "hide_modules.py").write_text(HIDE_MODULES)
     (tmp_path / "test_one.py").write_text(
         """
 import pytest
@@ -74,7 +75,7 @@ def test_a_case_with_torch(kind, request):
 """
     )
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "hide_torch", "-rs", "-c", "/dev/null", tmp_path],
+        [sys.executable, "-m", "pytest", "-p", "hide_modules", "-rs", "-c", "/dev/null", tmp_path],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"},
         capture_output=True,
@@ -93,11 +94,21 @@ def test_the_markers_of_a_file_are_read_without_importing_it(tmp_path: Path) -> 
     assert markers_of_file(file) == {"train", "slow"}
 
 
-def test_a_file_that_imports_an_optional_module_at_its_top_has_the_marker() -> None:
-    unmarked = {}
-    for path in (ROOT / "tests").rglob("test_*.py"):
-        imported = set(re.findall(r"^(?:import|from) (\w+)", path.read_text(), re.MULTILINE))
-        needed = {marker for marker, modules in MODULES.items() if imported & set(modules)}
-        if needed - markers_of_file(path):
-            unmarked[path.name] = needed - markers_of_file(path)
-    assert not unmarked
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_every_test_file_is_collected_without_any_optional_module(tmp_path: Path) -> None:
+    optional = {module for modules in MODULES.values() for module in modules}
+    (tmp_path / "hide_modules.py").write_text(HIDE_MODULES.replace('{"torch"}', repr(optional)))
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-p", "hide_modules", "-p", "no:cacheprovider"),
+            *("--collect-only", "-q", "-n", "0", ROOT / "tests"),
+        ],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stdout[-5000:]

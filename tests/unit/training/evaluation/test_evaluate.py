@@ -10,6 +10,8 @@ from training.evaluation.plates import EvaluationSet
 from training.evaluation.report import SECTIONS, text_table
 from training.evaluation.rows import Points, Row, read_row, write_text
 
+pytestmark = pytest.mark.train
+
 SMALL = EvaluationSet(
     mixed=(201, 202, 203),
     one_mechanism=(),
