@@ -1,8 +1,10 @@
-"""A segmenter learned from virtual plates: ``spherorank train segmenter --out DIR``; the same command goes on where it was stopped.
+"""Training of a segmenter on virtual plates: ``spherorank train segmenter --out DIR``.
 
-Views (:mod:`training.segmenter.training_images`) → a small U-Net (Ronneberger et al. 2015, doi:10.1007/978-3-319-24574-4_28), 0.8 million weights →
-cross-entropy and Dice (Milletari et al. 2016, doi:10.1109/3DV.2016.79) → ONNX, compared with torch → a bundle that
-:class:`inference.tissue.onnx_segmenter.OnnxSegmenter` opens.
+Training images (:mod:`training.segmenter.training_images`) → a small U-Net (Ronneberger et al.
+2015, doi:10.1007/978-3-319-24574-4_28) of 0.8 million weights → cross-entropy and Dice (Milletari
+et al. 2016, doi:10.1109/3DV.2016.79) → ONNX, compared with torch → a bundle for
+:class:`inference.tissue.onnx_segmenter.OnnxSegmenter`. The same command continues a stopped
+training.
 """
 
 import hashlib
@@ -39,29 +41,32 @@ from training.encoder.export import (
 from training.segmenter.training_images import make_training_batch
 
 OUTPUT_NAME = "log_odds"
-CANARY_TOLERANCE = 0.01  # log odds; machines differ by about 1e-5
+CANARY_TOLERANCE = 0.01  # in log odds; machines differ by about 1e-5
 CHECKPOINT = "checkpoint.pt"
 WIDTHS = (16, 32, 64, 96, 128)
 CHANNEL_WEIGHTS = (1.0, 0.3)  # body, debris
-SMALLEST_PX = 20.0  # keeps Dice of an empty view defined
+SMALLEST_PX = 20.0  # added to both sides of Dice, which is else undefined for an empty image
 WARM_UP_STEPS = 50
 SAVE_EVERY_STEPS = 100
 
 
 @dataclass(frozen=True)
 class SegmenterSettings:
-    """What decides the weights."""
+    """The settings that decide the weights of a segmenter."""
 
     seed: int = 0
     steps: int = 850
     batch: int = 18
     side_px: int = 256
-    peak_rate: float = 3e-3  # of learning
+    peak_rate: float = 3e-3  # largest learning rate
     weight_decay: float = 1e-4
 
 
 class UNet(nn.Module):  # type: ignore[misc] # torch is not typed here
-    """(batch, 1, side, side) optical density → (batch, 2, side, side) log odds; the finest level works at half of the side."""
+    """A U-Net from optical density to log odds of body and debris.
+
+    Input (batch, 1, side, side), output (batch, 2, side, side). The finest level has half the side.
+    """
 
     def __init__(self, widths: tuple[int, ...] = WIDTHS) -> None:
         super().__init__()
@@ -78,7 +83,7 @@ class UNet(nn.Module):  # type: ignore[misc] # torch is not typed here
         self.head = nn.Conv2d(widths[0], len(CHANNELS) * 4, 3, padding=1)
 
     def forward(self, density: torch.Tensor) -> torch.Tensor:
-        """Return the log odds of body and debris."""
+        """Return the log odds of body and debris for each pixel."""
         features = functional.relu(self.stem(density))  # (batch, 16, side/2, side/2)
         kept = []
         for depth, block in enumerate(self.down):
@@ -98,7 +103,15 @@ def _conv_block(inner: int, outer: int) -> nn.Module:
 
 
 def segmentation_loss(log_odds: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """Return cross-entropy and 1 − Dice of each channel; Dice of each view, so that small tissue counts as much as large."""
+    """Return the weighted sum over channels of 3 × cross-entropy + 1 − Dice.
+
+    Dice is computed for each image, so that small tissue has the weight of large tissue.
+
+    Parameters
+    ----------
+    log_odds, truth
+        (batch, 2, side, side).
+    """
     weights = log_odds.new_tensor(CHANNEL_WEIGHTS)
     entropy = functional.binary_cross_entropy_with_logits(log_odds, truth, reduction="none").mean(
         dim=(0, 2, 3)
@@ -112,7 +125,13 @@ def segmentation_loss(log_odds: torch.Tensor, truth: torch.Tensor) -> torch.Tens
 def fit_segmenter(
     settings: SegmenterSettings, out: Path, report_step: Callable[[int, float, float], None]
 ) -> UNet:
-    """Train from where ``out`` was left, or from the start; ``progress`` is told step, loss and rate."""
+    """Train a U-Net, or continue from the checkpoint in ``out``, and return it in evaluation mode.
+
+    Parameters
+    ----------
+    report_step
+        Called after each step with its number, its loss and its learning rate.
+    """
     torch.manual_seed(settings.seed)
     model = UNet()
     model.to(memory_format=torch.channels_last)
@@ -161,12 +180,14 @@ def fit_segmenter(
 
 
 def write_segmenter(model: nn.Module, settings: SegmenterSettings, out: Path) -> float:
-    """Write the bundle beside ``out``, open it as the service does, put it in place; return the difference from torch.
+    """Write the segmenter's bundle to ``out`` and return the largest difference from torch.
+
+    The new bundle is opened with the service's segmenter before it replaces ``out``.
 
     Raises
     ------
     ParityError
-        If onnxruntime does not compute what torch computes; ``out`` is then untouched.
+        If torch and onnxruntime differ too much; ``out`` is then unchanged.
     """
     side = settings.side_px
     with replace_folder(out) as aside:
@@ -200,7 +221,13 @@ def write_segmenter(model: nn.Module, settings: SegmenterSettings, out: Path) ->
 
 
 def train_segmenter(out: Path, *, seed: int, steps: int, threads: int) -> float:
-    """Train on virtual plates, write the bundle to ``out / "bundle"``, and return the largest difference between torch and onnxruntime."""
+    """Train a segmenter, write its bundle to ``out / "bundle"``, and print the progress.
+
+    Returns
+    -------
+    float
+        Largest difference between torch and onnxruntime.
+    """
     torch.set_num_threads(threads)
     settings = SegmenterSettings(seed=seed, steps=steps)
     started = time.monotonic()

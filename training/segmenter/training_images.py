@@ -1,4 +1,4 @@
-"""Views to train a segmenter on: virtual wells through microscopes that vary widely, framed and spoilt in the ways of real plates."""
+"""Training images of a segmenter: virtual wells with random optics, framing and disturbances."""
 
 import math
 from collections.abc import Iterator
@@ -16,27 +16,35 @@ from simulation.scene import Floats, draw_scene, smooth_noise
 from simulation.tissue import CellLine, Tissue, choose_cell_line, simulate_tissue
 from training.data.virtual_plates import FIRST_TRAINING_SEED
 
-_SIZE_PX = 448  # of a rendered field
+_SIZE_PX = 448  # side of a rendered image
 _EXAMPLES_PER_PLANE = 2
 _EMPTY_SHARE = 0.12
 _IN_PIECES_SHARE = 0.15
-_SPECK_DENSITY, _SPECK_UM = 0.08, 3.0  # what is debris: at least this dense or high
-_MIN_COVER = 0.4  # covered pixels of a reduced mask belong to it
+_SPECK_DENSITY, _SPECK_UM = 0.08, 3.0  # smallest optical density or height of debris
+_MIN_COVER = 0.4  # smallest covered share of a pixel of a resized mask
 _FIBRE, _DUST, _BUBBLE = range(3)
 
-Masks = npt.NDArray[np.float32]  # (2, H, W): body, debris; 0 or 1
+Masks = npt.NDArray[np.float32]  # (2, H, W): body and debris, 0 or 1
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledImage:
-    """A square field with its truth, on the way to a view."""
+    """A square image with the masks of its body and debris."""
 
     pixels: Floats  # (H, W), 0…1
     masks: Masks
 
 
 def make_training_batch(seed: int, step: int, batch: int, side_px: int) -> tuple[Floats, Masks]:
-    """Return a batch of inputs, (batch, 1, side, side), and truths, (batch, 2, side, side): the same for the same seed and step."""
+    """Return a batch of network inputs and masks, the same for the same seed and step.
+
+    Returns
+    -------
+    inputs : Floats
+        (batch, 1, side, side) optical density.
+    masks : Masks
+        (batch, 2, side, side): body, debris.
+    """
     rng = np.random.default_rng([seed, step])
     wells = math.ceil(batch / (PLANES * _EXAMPLES_PER_PLANE))
     examples = [
@@ -50,7 +58,7 @@ def make_training_batch(seed: int, step: int, batch: int, side_px: int) -> tuple
 
 
 def _render_images(rng: np.random.Generator, wells: int) -> Iterator[LabelledImage]:
-    """Render some wells of one plate, every plane of each."""
+    """Render every plane of some random wells of one random plate."""
     plate = plan_plate(FIRST_TRAINING_SEED + int(rng.integers(900_000)))
     for plan in rng.choice(np.array(plate.wells, dtype=object), wells, replace=False):
         tissue = _vary_tissue(
@@ -76,7 +84,7 @@ def _render_images(rng: np.random.Generator, wells: int) -> Iterator[LabelledIma
 
 
 def _vary_line(rng: np.random.Generator, plate: VirtualPlate) -> CellLine:
-    """Widen what tissue lines look like beyond what virtual plates have."""
+    """Return a cell line of the plate with a wider range of properties than virtual plates have."""
     line = choose_cell_line(plate)
     return replace(
         line,
@@ -93,7 +101,10 @@ def _vary_line(rng: np.random.Generator, plate: VirtualPlate) -> CellLine:
 
 
 def _vary_tissue(rng: np.random.Generator, tissue: Tissue) -> Tissue:
-    """Move tissue farther off than plates do, over the border at times, add pieces of its own kind beside it, and leave some wells empty."""
+    """Move tissue away from the centre, add pieces beside it, and remove it from some wells.
+
+    Some tissue lies across the border of the image.
+    """
     count = int(rng.integers(1, 5)) if rng.random() < _IN_PIECES_SHARE else 0
     angle, distance, radius = (
         rng.uniform(0, 2 * np.pi, count),
@@ -101,7 +112,7 @@ def _vary_tissue(rng: np.random.Generator, tissue: Tissue) -> Tissue:
         rng.uniform(0.12, 0.45, count),
     )
     beside = np.stack([distance * np.cos(angle), distance * np.sin(angle), radius], axis=1)
-    x, y = rng.normal(0, 110, 2) if rng.random() < 0.85 else rng.uniform(-690, 690, 2)  # noqa: PLR2004 - share of wells near the middle
+    x, y = rng.normal(0, 110, 2) if rng.random() < 0.85 else rng.uniform(-690, 690, 2)  # noqa: PLR2004 - share of wells near the centre
     present = bool(rng.random() >= _EMPTY_SHARE)
     return replace(
         tissue,
@@ -130,7 +141,7 @@ def _random_optics(rng: np.random.Generator) -> Optics:
 def _make_example(
     rng: np.random.Generator, image: LabelledImage, side_px: int
 ) -> tuple[Floats, Masks]:
-    """Return a network input, (side, side), and its truth, (2, side, side)."""
+    """Return a network input, (side, side), and its masks, (2, side, side)."""
     image = _crop_and_scale(rng, _turn_and_flip(rng, image), side_px)
     pixels, masks = image.pixels, image.masks
     for spoil, share in ((_add_object, 0.3), (_add_well_wall, 0.25), (_darken_sides, 0.15)):
@@ -160,7 +171,7 @@ def _turn_and_flip(rng: np.random.Generator, image: LabelledImage) -> LabelledIm
 
 
 def _crop_and_scale(rng: np.random.Generator, image: LabelledImage, side_px: int) -> LabelledImage:
-    """Show the field from farther away, as it is, a part of it anywhere, or a close look at the tissue."""
+    """Resize the image to ``side_px``: a larger field, the whole, a random part, or the tissue."""
     size, kind = len(image.pixels), rng.random()
     rows, columns = np.nonzero(image.masks[0])
     if kind < 0.45 and len(rows):  # noqa: PLR2004 - share of closer looks
@@ -176,7 +187,7 @@ def _crop_and_scale(rng: np.random.Generator, image: LabelledImage, side_px: int
         np.float32,
     )
     pixels, masks = np.ascontiguousarray(image.pixels), np.ascontiguousarray(image.masks)
-    if scale < 1:  # warping does not average
+    if scale < 1:  # blurred first, because warping does not average pixels
         pixels = np.asarray(cv2.GaussianBlur(pixels, (0, 0), 0.4 / scale), np.float32)
         masks = np.stack([cv2.GaussianBlur(mask, (0, 0), 0.4 / scale) for mask in masks])
     target = side_px, side_px
@@ -197,7 +208,7 @@ def _crop_and_scale(rng: np.random.Generator, image: LabelledImage, side_px: int
 
 
 def _add_object(rng: np.random.Generator, pixels: Floats, masks: Masks) -> tuple[Floats, Masks]:
-    """Lay a fibre, a bubble or a flake of dust somewhere; where it is not on the body it counts as debris."""
+    """Draw a fibre, a flake of dust or a bubble, which is debris outside the body."""
     side = len(pixels)
     layer = np.zeros((side, side), np.float32)
     kind = int(rng.integers(3))
@@ -241,9 +252,9 @@ def _add_object(rng: np.random.Generator, pixels: Floats, masks: Masks) -> tuple
 
 
 def _add_well_wall(rng: np.random.Generator, pixels: Floats, masks: Masks) -> tuple[Floats, Masks]:
-    """Show the well's wall, whole or at one side; what lies behind it is not pixels."""
+    """Draw the wall of the well, as a ring or at one side, and remove the masks behind it."""
     side = len(pixels)
-    whole = rng.random() < 0.5  # noqa: PLR2004 - a coin
+    whole = rng.random() < 0.5  # noqa: PLR2004 - half
     radius = side * float(rng.uniform(0.36, 0.52) if whole else rng.uniform(0.5, 1.5))
     angle = rng.uniform(0, 2 * np.pi)
     off = (
@@ -274,7 +285,7 @@ def _add_well_wall(rng: np.random.Generator, pixels: Floats, masks: Masks) -> tu
 
 
 def _darken_sides(rng: np.random.Generator, pixels: Floats, masks: Masks) -> tuple[Floats, Masks]:
-    """Let the light fall off towards one side, as beside a channel's wall or under a meniscus."""
+    """Darken one side of the image, as beside the wall of a channel or under a meniscus."""
     side = len(pixels)
     reach = side * float(rng.uniform(0.02, 0.25))
     shade = 1 - rng.uniform(0.2, 0.95) * np.exp(
@@ -282,4 +293,4 @@ def _darken_sides(rng: np.random.Generator, pixels: Floats, masks: Masks) -> tup
     )
     return np.rot90(np.rot90(pixels, -1) * shade[:, None]).astype(
         np.float32
-    ) if rng.random() < 0.5 else pixels * shade[None, :].astype(np.float32), masks  # noqa: PLR2004 - a coin
+    ) if rng.random() < 0.5 else pixels * shade[None, :].astype(np.float32), masks  # noqa: PLR2004 - half
