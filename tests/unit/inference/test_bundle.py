@@ -2,9 +2,6 @@
 
 import hashlib
 import json
-import subprocess
-import sys
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +11,6 @@ from inference.bundle import canary_planes, load_bundle
 from schemas.errors import BundleError
 
 MODEL = b"a model"
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -44,30 +40,6 @@ def test_a_card_that_says_no_ranking_weight_gives_the_embedding_none_beside_meas
     assert card.pop("ranking_weight") > 0
     (folder / "bundle.json").write_text(json.dumps(card))
     assert load_bundle(str(folder)).card.ranking_weight == 0
-
-
-def test_the_wheel_carries_the_default_bundle_where_it_is_looked_for(tmp_path: Path) -> None:
-    pytest.importorskip("hatchling", reason="needs the dev extra")
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    )
-    (wheel,) = tmp_path.glob("*.whl")
-    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
-    look = "from inference.bundle import load_bundle; print(load_bundle('default').folder)"
-    found = subprocess.run(
-        [sys.executable, "-c", look],
-        cwd=tmp_path / "site",
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert (
-        Path(found.stdout.strip())
-        == (tmp_path / "site" / "inference" / "encoders" / "default").resolve()
-    )
 
 
 def test_a_folder_is_read_by_its_path(folder: Path) -> None:
