@@ -17,11 +17,11 @@ from pathlib import Path
 import useq
 from pymmcore_plus import CMMCorePlus
 
-from acquisition.microscope.focus import FocusSurface
+from acquisition.microscope.focus_surface import FocusSurface
+from acquisition.microscope.image_archive import prepare_day_folder
 from acquisition.microscope.imaging_day import DayPlan, ImagingDay
-from acquisition.microscope.imaging_journal import Journal
+from acquisition.microscope.imaging_journal import ImagingJournal
 from acquisition.microscope.micromanager import MicroManager
-from acquisition.microscope.ome_tiff import prepare
 from acquisition.microscope.plate_plan import WellPosition, plan_positions
 from acquisition.microscope.settings import Focusing, MicroscopeSettings
 from schemas.well import INNER_60
@@ -75,16 +75,16 @@ def their_run(config: Path, positions: list[WellPosition], settings: MicroscopeS
 
 def our_run(folder: Path, positions: list[WellPosition], settings: MicroscopeSettings) -> float:
     """Return seconds of a day's imaging."""
-    prepare(folder / "archive", "PLATE", 1)
+    prepare_day_folder(folder / "archive", "PLATE", 1)
     scope = MicroManager(settings, lambda: datetime.now(UTC))
     day = ImagingDay(
         scope=scope,
         settings=settings,
         archive=folder / "archive",
-        journal=Journal(folder / "journal.jsonl"),
+        journal=ImagingJournal(folder / "journal.jsonl"),
         surface=FocusSurface(),
-        tell=lambda *_words, **_fields: None,
-        step=lambda: None,
+        emit=lambda *_words, **_fields: None,
+        report_progress=lambda: None,
         should_stop=lambda: False,
         wait=time.sleep,
         clock=lambda: datetime.now(UTC),

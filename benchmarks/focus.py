@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from acquisition.microscope.focus import Focus, find_focus
+from acquisition.microscope.focus import FocusResult, find_focus
 from simulation.kinds import Mechanism, OpticsName
 from simulation.microscope import virtual_microscopes
 from simulation.optics import compute_transmission, expose_camera, illumination, transmitted_light
@@ -69,7 +69,7 @@ def judged(
     *,
     tissue: bool = True,
     lamp: float = 1.0,
-) -> list[Focus]:
+) -> list[FocusResult]:
     """Return what is said of one scan for each place of the true focus."""
     return [
         find_focus(look(rng, optics, offset, tissue=tissue, lamp=lamp), HEIGHTS_UM)

@@ -1,4 +1,4 @@
-"""How far tissue lies off the middle of the field, so that the stage can be moved there."""
+"""Measure how far tissue lies from the middle of the field, so that the stage can centre it."""
 
 from dataclasses import dataclass, field
 from math import hypot
@@ -8,20 +8,22 @@ from acquisition.quality import find_tissue
 
 
 @dataclass(frozen=True, order=True)
-class OffCentre:
-    """Smaller is better: first what is cut off, then the distance."""
+class TissueOffset:
+    """The offset of the tissue from the middle of a field.
 
-    contact: float  # share of the field's border that tissue covers
-    distance: float  # of its middle from the field's, in widths of the field
-    towards: tuple[float, float] = field(
-        compare=False
-    )  # right and down, in widths and heights of the field
+    Offsets are ordered: less tissue at the border is better, then a smaller distance.
+    """
+
+    border_contact: float  # share of the field's border that tissue covers
+    distance: float  # of the main tissue from the middle, in field widths
+    direction: tuple[float, float] = field(compare=False)  # right and down, in widths and heights
 
 
-def off_centre(pixels: Pixels) -> OffCentre | None:
-    """Judge one frame, (H, W); None where no tissue is seen."""
+def find_tissue_offset(pixels: Pixels) -> TissueOffset | None:
+    """Return the offset of the tissue in one frame, (H, W), or None if it shows no tissue."""
     tissue = find_tissue(pixels)
     if not tissue:
         return None
     body = max(tissue, key=lambda region: region.signal)
-    return OffCentre(sum(region.contact for region in tissue), hypot(*body.centre), body.centre)
+    border_contact = sum(region.contact for region in tissue)
+    return TissueOffset(border_contact, hypot(*body.centre), body.centre)

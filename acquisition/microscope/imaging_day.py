@@ -1,4 +1,7 @@
-"""One plate on one day under the microscope, top to bottom: every well is gone to, focused, taken and saved, and none can end the day."""
+"""Image the wells of one plate on one culture day: move, focus, take the planes, save.
+
+A well that fails is tried again after the other wells; no failure ends the day.
+"""
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
@@ -7,122 +10,138 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-from acquisition.microscope.centring import OffCentre, off_centre
-from acquisition.microscope.focus import FocusSurface, find_focus, scan
-from acquisition.microscope.imaging_journal import Journal, WellState
-from acquisition.microscope.ome_tiff import WellFrames, save
+from acquisition.microscope.centring import TissueOffset, find_tissue_offset
+from acquisition.microscope.focus import find_focus
+from acquisition.microscope.focus_surface import FocusSurface, scan_heights
+from acquisition.microscope.image_archive import save_visit
+from acquisition.microscope.imaging_journal import ImagingJournal, WellProgress
+from acquisition.microscope.ome_tiff import WellFrames
 from acquisition.microscope.plate_plan import WellPosition
 from acquisition.microscope.settings import Focusing, MicroscopeSettings
 from acquisition.ports import Microscope
 from schemas.errors import MicroscopeError, OutputError
 
-TOO_MANY_IN_A_ROW = 3  # wells that failed one after the other: no longer the wells' fault
-LONGEST_BACKOFF = 10  # times the first
-WELL_CENTRED = 0.1  # of the field: nearer than this is near enough
+ALERT_AFTER_FAILURES = 3  # consecutive failed wells; the fault is then not that of one well
+MAX_BACKOFF = 10  # longest pause after a failure, as a multiple of ``backoff_s``
+CENTRED_DISTANCE = 0.1  # field widths; tissue nearer to the middle needs no centring
 
 
-class End(StrEnum):
-    """How a day's imaging ended."""
+class EndReason(StrEnum):
+    """Why the imaging of a day ended."""
 
-    DONE = "done"  # every well was saved or given up
-    STOPPED = "stopped"  # by a signal; the next start goes on
+    COMPLETED = "completed"  # every well was saved or given up
+    STOPPED = "stopped"  # by a signal; the next start continues
 
 
 @dataclass(frozen=True)
 class DayPlan:
-    """What is to be imaged."""
+    """The wells of one plate to image on one culture day, and the way to image them."""
 
     plate: str
     day: int
-    positions: Sequence[WellPosition]  # in the order they are gone to
-    saved_since: datetime | None = None  # images before it do not count; None: all of the day do
-    tried_since: datetime | None = None  # the same of tries
-    wide: bool = False  # look for focus farther out
-    recentre: bool = False  # bring the tissue into the middle of the field first
+    positions: Sequence[WellPosition]  # in the order of their visits
+    saved_since: datetime | None = None  # ignore images saved before; None: count all of the day
+    attempts_since: datetime | None = None  # ignore attempts before; None: count all of the day
+    wide_scan: bool = False  # scan ``wide_range_um`` for focus
+    recentre: bool = False  # move the tissue into the middle of the field first
 
 
 @dataclass(frozen=True)
 class DayResult:
-    """What became of it."""
+    """The wells that were saved and given up on one day."""
 
-    end: End
+    reason: EndReason
     saved: tuple[str, ...]
-    given_up: dict[str, str]  # well: what was wrong at its last try
+    given_up: dict[str, str]  # the last problem of each well
 
 
 @dataclass
 class ImagingDay:
-    """Takes one plan to its end. ``tell`` hears of every well; ``step`` is called before each thing that may take long, so that a stall is noticed."""
+    """Images the wells of a day's plan one after the other.
+
+    Parameters
+    ----------
+    surface
+        The focus heights known of the plate; replaced by one with the heights found here.
+    emit
+        Is called with the name and fields of each event, such as ``well.saved``.
+    report_progress
+        Is called before each step that may take long, so that the watchdog notices a stall.
+    should_stop
+        Returns True once the process is to end.
+    wait
+        Waits for a number of seconds.
+    clock
+        Returns the current time.
+    """
 
     scope: Microscope
     settings: MicroscopeSettings
     archive: Path
-    journal: Journal
+    journal: ImagingJournal
     surface: FocusSurface
-    tell: Callable[..., None]
-    step: Callable[[], None]
+    emit: Callable[..., None]
+    report_progress: Callable[[], None]
     should_stop: Callable[[], bool]
     wait: Callable[[float], None]
     clock: Callable[[], datetime]
-    _in_a_row: int = field(default=0, init=False)
+    _consecutive_failures: int = field(default=0, init=False)
 
     def run(self, plan: DayPlan) -> DayResult:
-        """Image every well of the plan that has no image yet; a well that fails is tried again after the others."""
+        """Image every well of a plan that has no image yet and return what was saved."""
         queue = deque(plan.positions)
         saved: list[str] = []
         given_up: dict[str, str] = {}
-        failed: Counter[str] = Counter()
+        failures: Counter[str] = Counter()
         problems: dict[str, str] = {}
         while queue:
             if self.should_stop():
-                return DayResult(End.STOPPED, tuple(saved), given_up)
+                return DayResult(EndReason.STOPPED, tuple(saved), given_up)
             position = queue.popleft()
-            if self._known(position.well, plan.saved_since).saved:
+            well = position.well
+            if self._progress(well, plan.saved_since).saved:
                 continue
-            before = self._known(position.well, plan.tried_since)
-            if (
-                max(before.tries, failed[position.well]) >= self.settings.tries
-            ):  # a full disk keeps tries out of the journal
-                given_up[position.well] = (
-                    problems.get(position.well) or before.last_problem or "tried often enough"
-                )
+            before = self._progress(well, plan.attempts_since)
+            # Attempts are missing in the journal if the disk is full, so both are counted.
+            if max(before.attempts, failures[well]) >= self.settings.tries:
+                given_up[well] = problems.get(well) or before.last_problem or "tried often enough"
                 continue
             try:
-                self._image(plan, position)
+                self._image_well(plan, position)
             except (MicroscopeError, OutputError) as error:
-                failed[position.well] += 1
-                problems[position.well] = str(error)
-                self._note_failure(plan, position, error)
+                failures[well] += 1
+                problems[well] = str(error)
+                self._record_failure(plan, position, error)
                 queue.append(position)
             else:
-                saved.append(position.well)
-                self._in_a_row = 0
-        return DayResult(End.DONE, tuple(saved), given_up)
+                saved.append(well)
+                self._consecutive_failures = 0
+        return DayResult(EndReason.COMPLETED, tuple(saved), given_up)
 
-    def _known(self, well: str, since: datetime | None) -> WellState:
-        return self.journal.state(since).get(well, WellState())
+    def _progress(self, well: str, since: datetime | None) -> WellProgress:
+        return self.journal.progress(since).get(well, WellProgress())
 
-    def _image(self, plan: DayPlan, position: WellPosition) -> None:
-        """Take one well: the path of an image from the stage to the archive.
+    def _image_well(self, plan: DayPlan, position: WellPosition) -> None:
+        """Image one well: move, focus, take the planes, save them in the archive.
 
         Raises
         ------
         MicroscopeError
             If a device failed.
         OutputError
-            If the image could not be saved.
+            If the image cannot be saved.
         """
-        self.journal.started(position.well, self.clock())
-        self.step()
+        self.journal.record_start(position.well, self.clock())
+        self.report_progress()
         self.scope.move_to(position.x_um, position.y_um)
-        z_um = self._focus(position, wide=plan.wide)
+        z_um = self._focus(position, wide=plan.wide_scan)
         if plan.recentre:
-            position = self._recentred(position, z_um)
-        self.step()
-        heights = self._heights(z_um)
+            position = self._centre_tissue(position, z_um)
+        self.report_progress()
+        heights = self._plane_heights(z_um)
         frames = self.scope.stack(heights)
-        self.step()
-        well = WellFrames(
+        self.report_progress()
+        visit = WellFrames(
             plan.plate,
             position.well,
             plan.day,
@@ -133,9 +152,10 @@ class ImagingDay:
             tuple(heights),
             self.settings.plate,
         )
-        file = save(self.archive, well)
-        self.journal.saved(position.well, str(file.relative_to(self.archive)), self.clock())
-        self.tell(
+        file = save_visit(self.archive, visit)
+        name = str(file.relative_to(self.archive))
+        self.journal.record_saved(position.well, name, self.clock())
+        self.emit(
             "well.saved",
             plate=plan.plate,
             day=plan.day,
@@ -144,16 +164,16 @@ class ImagingDay:
             z_um=round(z_um, 1),
         )
 
-    def _note_failure(
+    def _record_failure(
         self, plan: DayPlan, position: WellPosition, error: MicroscopeError | OutputError
     ) -> None:
-        self._in_a_row += 1
-        self.tell(
-            "well.failed", plate=plan.plate, day=plan.day, well=position.well, problem=str(error)
-        )
-        if self._in_a_row == TOO_MANY_IN_A_ROW:
-            message = f"plate {plan.plate}, day {plan.day}: {TOO_MANY_IN_A_ROW} wells failed one after the other, the last was {position.well}: {error}"
-            self.tell(
+        """Report and record a failed attempt, then pause."""
+        self._consecutive_failures += 1
+        day = {"plate": plan.plate, "day": plan.day}
+        self.emit("well.failed", **day, well=position.well, problem=str(error))
+        if self._consecutive_failures == ALERT_AFTER_FAILURES:
+            message = f"plate {plan.plate}, day {plan.day}: {ALERT_AFTER_FAILURES} wells failed one after the other, the last was {position.well}: {error}"
+            self.emit(
                 "alert",
                 kind="microscope",
                 cause=f"{plan.plate} in a row",
@@ -161,86 +181,95 @@ class ImagingDay:
                 plate=plan.plate,
             )
         try:
-            self.journal.failed(position.well, str(error), self.clock())
-        except OutputError as unwritten:  # the disk is full for the journal too: the try counts all the same, it was begun
-            self.tell("journal.failed", plate=plan.plate, day=plan.day, problem=str(unwritten))
-        self.wait(self.settings.backoff_s * min(self._in_a_row, LONGEST_BACKOFF))
+            self.journal.record_failure(position.well, str(error), self.clock())
+        except OutputError as unwritten:  # the start of the attempt is in the journal, so it counts
+            self.emit("journal.failed", **day, problem=str(unwritten))
+        self.wait(self.settings.backoff_s * min(self._consecutive_failures, MAX_BACKOFF))
 
     def _focus(self, position: WellPosition, *, wide: bool) -> float:
-        """Return the height of the tissue's middle, found by hardware, by software, or taken from the plate's other wells."""
-        near_um = self.surface.predict(position.x_um, position.y_um)
-        near_um = self.settings.focus_z_um if near_um is None else near_um
+        """Return the focus height in µm of the tissue at a position.
+
+        The height is found by the autofocus device or by a coarse scan. If neither finds tissue, it
+        is predicted from the other wells of the plate.
+        """
+        predicted_um = self.surface.predict(position.x_um, position.y_um)
+        expected_um = self.settings.focus_z_um if predicted_um is None else predicted_um
         focusing = self.settings.focusing
         if focusing is Focusing.OFF:
-            return near_um
+            return expected_um
         if not wide and (
             focusing is Focusing.HARDWARE
             or (focusing is Focusing.AUTO and self.scope.has_autofocus)
         ):
             try:
-                self.step()
-                return self._remember(position, self.scope.autofocus(near_um))
+                self.report_progress()
+                return self._add_to_surface(position, self.scope.autofocus(expected_um))
             except MicroscopeError as error:
-                self.tell("autofocus.failed", well=position.well, problem=str(error))
+                self.emit("autofocus.failed", well=position.well, problem=str(error))
         for heights in self._scans(position, wide=wide):
-            self.step()
-            seen = self.scope.stack(heights)
-            focus = find_focus([frame.pixels for frame in seen], [frame.z_um for frame in seen])
+            self.report_progress()
+            frames = self.scope.stack(heights)
+            focus = find_focus([frame.pixels for frame in frames], [frame.z_um for frame in frames])
             if focus.found and not focus.at_edge:
-                return self._remember(position, focus.z_um)
-        self.tell("focus.not_found", well=position.well, taken_um=round(near_um, 1))
-        return near_um
+                return self._add_to_surface(position, focus.z_um)
+        self.emit("focus.not_found", well=position.well, taken_um=round(expected_um, 1))
+        return expected_um
 
     def _scans(self, position: WellPosition, *, wide: bool) -> Iterable[tuple[float, ...]]:
-        """Yield the heights to look at: first where focus is expected, then farther out."""
-        first = scan(self.settings, self.surface, position.x_um, position.y_um, wide=wide)
+        """Yield the heights of the first focus scan at a position, then those of a wide scan."""
+        x_um, y_um = position.x_um, position.y_um
+        first = scan_heights(self.settings, self.surface, x_um, y_um, wide=wide)
         yield first
-        if (
-            farther := scan(self.settings, self.surface, position.x_um, position.y_um, wide=True)
-        ) != first:
-            yield farther
+        second = scan_heights(self.settings, self.surface, x_um, y_um, wide=True)
+        if second != first:
+            yield second
 
-    def _remember(self, position: WellPosition, z_um: float) -> float:
+    def _add_to_surface(self, position: WellPosition, z_um: float) -> float:
+        """Add the focus height of a well to the plate's surface and return it."""
         self.surface = self.surface.with_point(position.x_um, position.y_um, z_um)
         return z_um
 
-    def _heights(self, z_um: float) -> list[float]:
-        """Return the heights of the planes, the middle one in focus."""
+    def _plane_heights(self, z_um: float) -> list[float]:
+        """Return the heights of the planes around a focus height, rising."""
         middle = (self.settings.planes - 1) / 2
         return [
             z_um + (number - middle) * self.settings.plane_step_um
             for number in range(self.settings.planes)
         ]
 
-    def _recentred(self, position: WellPosition, z_um: float) -> WellPosition:
-        """Bring the tissue into the middle of the field, as long as each move brings it nearer.
+    def _centre_tissue(self, position: WellPosition, z_um: float) -> WellPosition:
+        """Move the stage until the tissue is in the middle of the field; return its position.
 
-        A camera may stand mirrored without the configuration saying so: then the first move goes the wrong way, and the opposite is tried.
+        A move that brings the tissue no nearer is undone. The opposite direction is tried, too: the
+        camera may be mirrored without an entry in the hardware configuration.
         """
-        seen = self._off_centre(z_um)
+        offset = self._tissue_offset(z_um)
         for sign in (1, 1, -1, -1):
-            if seen is None or (seen.contact == 0 and seen.distance <= WELL_CENTRED):
+            if offset is None or (
+                offset.border_contact == 0 and offset.distance <= CENTRED_DISTANCE
+            ):
                 break
-            dx_um, dy_um = self.scope.format.stage_um(*seen.towards)
-            there = replace(
+            dx_um, dy_um = self.scope.format.stage_um(*offset.direction)
+            target = replace(
                 position, x_um=position.x_um + sign * dx_um, y_um=position.y_um + sign * dy_um
             )
             try:
-                self.scope.move_to(there.x_um, there.y_um)
-            except MicroscopeError:  # beyond the stage's limits: the well is imaged where it is
+                self.scope.move_to(target.x_um, target.y_um)
+            except MicroscopeError:  # beyond the stage limits; the well is imaged where it is
                 continue
-            nearer = self._off_centre(z_um)
-            if nearer is not None and nearer < seen:
-                position, seen = there, nearer
+            new_offset = self._tissue_offset(z_um)
+            if new_offset is not None and new_offset < offset:
+                position, offset = target, new_offset
         self.scope.move_to(position.x_um, position.y_um)
         return position
 
-    def _off_centre(self, z_um: float) -> OffCentre | None:
-        self.step()
-        return off_centre(self.scope.stack([z_um])[0].pixels)
+    def _tissue_offset(self, z_um: float) -> TissueOffset | None:
+        """Return the offset of the tissue in a frame taken here, or None without tissue."""
+        self.report_progress()
+        return find_tissue_offset(self.scope.stack([z_um])[0].pixels)
 
 
-def outermost_heights(settings: MicroscopeSettings) -> tuple[float, float]:
-    """Return the lowest and highest place that planes around the first focus lie at; scans keep within the limits by themselves."""
+def outer_plane_heights(settings: MicroscopeSettings) -> tuple[float, float]:
+    """Return the lowest and highest plane in µm of a well in focus at ``focus_z_um``."""
     reach_um = (settings.planes - 1) / 2 * settings.plane_step_um
     return settings.focus_z_um - reach_um, settings.focus_z_um + reach_um

@@ -1,4 +1,7 @@
-"""What became of each well of a plate on one day, so that the next start goes on where the last one ended."""
+"""The journal of one plate and culture day: every attempt to image a well, and its outcome.
+
+After a crash, imaging continues from the journal.
+"""
 
 import os
 from dataclasses import dataclass, replace
@@ -13,84 +16,88 @@ from schemas.errors import OutputError
 from schemas.plate_map import WellName
 
 INTERRUPTED = "ended by a crash or stall"
+"""The problem of an attempt that was started and neither saved nor failed."""
 
 
-class Step(StrEnum):
-    """What is written down of a well."""
+class JournalStep(StrEnum):
+    """A step of one attempt to image a well."""
 
     STARTED = "started"
     SAVED = "saved"
     FAILED = "failed"
 
 
-class Entry(BaseModel):
+class JournalEntry(BaseModel):
     """One line of a journal."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    step: Step
+    step: JournalStep
     well: WellName
     at: AwareDatetime
-    file: str | None = None  # of what was saved, below the archive
-    problem: str | None = None  # of what failed
+    file: str | None = None  # the saved file, relative to the archive
+    problem: str | None = None  # why the attempt failed
 
 
 @dataclass(frozen=True)
-class WellState:
-    """A well on one day."""
+class WellProgress:
+    """The attempts to image one well on one day."""
 
-    tries: int = 0
-    saved: bool = False  # at least once
-    last_problem: str | None = None  # of the last try, if that failed
+    attempts: int = 0
+    saved: bool = False  # at least one attempt saved an image
+    last_problem: str | None = None  # None if the last attempt saved an image
 
-    def is_over(self, tries: int) -> bool:
-        """Return whether nothing more is done for it when it has been tried so often at most."""
-        return self.saved or self.tries >= tries
+    def is_finished(self, max_attempts: int) -> bool:
+        """Return whether the well has an image or no attempt is left."""
+        return self.saved or self.attempts >= max_attempts
 
 
-class Journal:
-    """The journal of one plate and day: a line a step, on the disk before the next step is taken."""
+class ImagingJournal:
+    """A journal file with one JSON line per step, synced to disk before the next step begins."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def started(self, well: str, at: datetime) -> None:
-        """Note that a try begins."""
-        self._append(Entry(step=Step.STARTED, well=well, at=at))
+    def record_start(self, well: str, at: datetime) -> None:
+        """Record that an attempt to image a well starts."""
+        self._append(JournalEntry(step=JournalStep.STARTED, well=well, at=at))
 
-    def saved(self, well: str, file: str, at: datetime) -> None:
-        """Note that a well's image lies in the archive."""
-        self._append(Entry(step=Step.SAVED, well=well, at=at, file=file))
+    def record_saved(self, well: str, file: str, at: datetime) -> None:
+        """Record that the image of a well is saved in a file of the archive."""
+        self._append(JournalEntry(step=JournalStep.SAVED, well=well, at=at, file=file))
 
-    def failed(self, well: str, problem: str, at: datetime) -> None:
-        """Note that a try failed."""
-        self._append(Entry(step=Step.FAILED, well=well, at=at, problem=problem))
+    def record_failure(self, well: str, problem: str, at: datetime) -> None:
+        """Record that an attempt to image a well failed."""
+        self._append(JournalEntry(step=JournalStep.FAILED, well=well, at=at, problem=problem))
 
-    def state(self, since: datetime | None = None) -> dict[str, WellState]:
-        """Return each well of which something is known (from ``since`` on); a try without an end failed, unless it still goes on.
+    def progress(self, since: datetime | None = None) -> dict[str, WellProgress]:
+        """Return the progress of each well in the journal, counting entries from ``since`` on.
+
+        An attempt without an outcome has the problem :data:`INTERRUPTED`.
 
         Raises
         ------
         OutputError
             If the file cannot be read.
         """
-        states: dict[str, WellState] = {}
+        wells: dict[str, WellProgress] = {}
         for entry in self._entries():
             if since is not None and entry.at < since:
                 continue
-            state = states.get(entry.well, WellState())
+            before = wells.get(entry.well, WellProgress())
             match entry.step:
-                case Step.STARTED:
-                    states[entry.well] = replace(
-                        state, tries=state.tries + 1, last_problem=INTERRUPTED
+                case JournalStep.STARTED:
+                    wells[entry.well] = replace(
+                        before, attempts=before.attempts + 1, last_problem=INTERRUPTED
                     )
-                case Step.SAVED:
-                    states[entry.well] = replace(state, saved=True, last_problem=None)
-                case Step.FAILED:
-                    states[entry.well] = replace(state, last_problem=entry.problem)
-        return states
+                case JournalStep.SAVED:
+                    wells[entry.well] = replace(before, saved=True, last_problem=None)
+                case JournalStep.FAILED:
+                    wells[entry.well] = replace(before, last_problem=entry.problem)
+        return wells
 
-    def _entries(self) -> list[Entry]:
+    def _entries(self) -> list[JournalEntry]:
+        """Return the valid entries of the file, oldest first; none if there is no file."""
         try:
             lines = self._path.read_bytes().splitlines()
         except FileNotFoundError:
@@ -103,28 +110,25 @@ class Journal:
         entries = []
         for line in lines:
             try:
-                entries.append(Entry.model_validate_json(line))
-            except ValidationError:  # cut short by a crash: what it told of is imaged again
+                entries.append(JournalEntry.model_validate_json(line))
+            except ValidationError:  # truncated by a crash; the step is repeated
                 continue
         return entries
 
-    def _append(self, entry: Entry) -> None:
-        """Write one line and wait for the disk.
+    def _append(self, entry: JournalEntry) -> None:
+        """Append one line and sync it to disk.
 
         Raises
         ------
         OutputError
-            If it cannot be written.
+            If the file cannot be written.
         """
         try:
             is_new = not self._path.exists()
             make_folder(self._path.parent)
             with self._path.open("ab+") as file:
-                file.write(
-                    _line_end_missing(file.fileno())
-                    + entry.model_dump_json(exclude_none=True).encode()
-                    + b"\n"
-                )
+                line = entry.model_dump_json(exclude_none=True).encode() + b"\n"
+                file.write(_missing_line_end(file.fileno()) + line)
                 file.flush()
                 os.fsync(file.fileno())
             if is_new:
@@ -136,7 +140,12 @@ class Journal:
             ) from error
 
 
-def _line_end_missing(file: int) -> bytes:
-    """Return a line end if the last line, cut short by a crash, has none."""
+def day_journal(state: Path, plate: str, day: int) -> ImagingJournal:
+    """Return the journal of a plate's culture day in the state folder of the microscope."""
+    return ImagingJournal(state / "journal" / f"{plate}-day{day:02d}.jsonl")
+
+
+def _missing_line_end(file: int) -> bytes:
+    """Return a line end if the last line of an open file was truncated by a crash."""
     size = os.fstat(file).st_size
     return b"\n" if size and os.pread(file, 1, size - 1) != b"\n" else b""

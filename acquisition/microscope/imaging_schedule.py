@@ -1,88 +1,98 @@
-"""When which plate is to be imaged: from its seeding, its days and its hour. Pure: what is done already is asked of the caller."""
+"""The imaging schedule: the culture days on which each plate is to be imaged, and from which hour.
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+These are pure functions; the caller says which days are imaged already.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 
 from schemas.plate_map import PlateMap
 
-Done = Callable[[str, int], bool]
-"""Whether a plate's culture day is imaged."""
+IsImaged = Callable[[str, int], bool]
+"""Return whether the imaging of a plate (id) on a culture day is finished."""
 
-FORGOTTEN_AFTER = timedelta(days=2)
-"""A day that was missed is told of for so long: a plate that nobody images any more lies in the archive for years."""
+MISSED_DAYS_REPORTED_FOR = timedelta(days=2)
+"""How long after its hour a missed day is reported; abandoned plates stay in the archive."""
 
 
 @dataclass(frozen=True)
-class DayDue:
-    """A plate's culture day and the instant from which on it is to be imaged."""
+class ScheduledDay:
+    """A culture day of a plate, and the time from which it is to be imaged."""
 
     plate: str
     day: int
     since: datetime
 
 
-def due(
+def due_days(
     plates: Mapping[str, PlateMap],
     now: datetime,
     *,
     acquire_at: time | None,
     days: Sequence[int] | None,
-    done: Done,
-) -> list[DayDue]:
-    """Return whose hour has come today and who is not done, the earliest hour first.
+    is_imaged: IsImaged,
+) -> list[ScheduledDay]:
+    """Return the plates that are due today and not imaged yet, the earliest hour first.
 
     Parameters
     ----------
-    acquire_at, days
-        For plates whose map says nothing else; the hour is read in the time zone of ``seeded_at``. Without an hour a plate is imaged only when
-        asked; without days on every one up to its readout.
+    plates
+        Plate maps by plate id. A map with hours or days of its own overrides the next two.
+    acquire_at
+        The hour from which a plate is due, in the time zone of its ``seeded_at``. None: plates are
+        imaged on request only.
+    days
+        The culture days on which plates are imaged. None: every day up to the readout.
     """
     today = (
         each
-        for each in _all_days(plates, acquire_at, days)
+        for each in _scheduled_days(plates, acquire_at, days)
         if each.day == plates[each.plate].culture_day(now)
     )
-    return _in_order(each for each in today if each.since <= now and not done(each.plate, each.day))
+    return _sorted_by_hour(
+        each for each in today if each.since <= now and not is_imaged(each.plate, each.day)
+    )
 
 
-def missed(
+def missed_days(
     plates: Mapping[str, PlateMap],
     now: datetime,
     *,
     acquire_at: time | None,
     days: Sequence[int] | None,
-    done: Done,
-) -> list[DayDue]:
-    """Return the days of late that ended without being done; the parameters are those of :func:`due`."""
+    is_imaged: IsImaged,
+) -> list[ScheduledDay]:
+    """Return the days of the last two days that ended before they were imaged.
+
+    The parameters are those of :func:`due_days`.
+    """
     past = (
         each
-        for each in _all_days(plates, acquire_at, days)
+        for each in _scheduled_days(plates, acquire_at, days)
         if each.day < plates[each.plate].culture_day(now)
     )
-    return _in_order(
+    return _sorted_by_hour(
         each
         for each in past
-        if now - each.since <= FORGOTTEN_AFTER and not done(each.plate, each.day)
+        if now - each.since <= MISSED_DAYS_REPORTED_FOR and not is_imaged(each.plate, each.day)
     )
 
 
-def _all_days(
+def _scheduled_days(
     plates: Mapping[str, PlateMap], acquire_at: time | None, days: Sequence[int] | None
-) -> Iterator[DayDue]:
+) -> Iterator[ScheduledDay]:
+    """Yield every day of the schedule of every plate, past and future."""
     for plate, plate_map in plates.items():
         hour = plate_map.acquire_at or acquire_at
         if hour is None:
             continue
         seeded_at = plate_map.seeded_at
         for day in plate_map.acquire_days or days or range(1, plate_map.readout_day + 1):
-            at = datetime.combine(
-                seeded_at.date() + timedelta(days=day - 1), hour, seeded_at.tzinfo
-            )
-            yield DayDue(
-                plate, day, max(at, seeded_at)
-            )  # on the day of seeding not before there is anything to see
+            date = seeded_at.date() + timedelta(days=day - 1)
+            at = datetime.combine(date, hour, seeded_at.tzinfo)
+            yield ScheduledDay(plate, day, max(at, seeded_at))  # before seeding there is no tissue
 
 
-def _in_order(found: Iterator[DayDue]) -> list[DayDue]:
+def _sorted_by_hour(found: Iterable[ScheduledDay]) -> list[ScheduledDay]:
     return sorted(found, key=lambda each: (each.since, each.plate))

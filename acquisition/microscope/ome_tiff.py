@@ -1,12 +1,10 @@
-"""One visit of a well as one OME-TIFF: all its planes, and where and when they were taken. Whole in the archive, or not there at all."""
+"""Encode one visit of a well as an OME-TIFF: all planes, with the position and time of each."""
 
 import importlib.metadata
 import io
 import math
-import shutil
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from pathlib import Path
+from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -14,204 +12,94 @@ import tifffile
 from ome_types import model as ome
 
 from acquisition.drop_folder.image_metadata import OUR_CREATOR
-from acquisition.durable_files import make_folder, write_durably
 from acquisition.ports import Frame, FrameFormat
-from schemas.errors import MicroscopeError, OutputError
+from schemas.errors import MicroscopeError
 from schemas.well import PLATE_SHAPES, row_column
 
 NAMESPACE = "spherorank/acquisition"
-_METADATA_BYTES = 64 * 1024  # of one file at most
-_UM = "µm"  # the schema's own unit of a position is that of no known frame
+"""The namespace of SpheroRank's own annotation."""
+
+_UM = "µm"  # OME's default unit of a position is "reference frame", which has no length
 _SOFTWARE = f"{OUR_CREATOR} {importlib.metadata.version('spherorank')}"
 
 
 @dataclass(frozen=True, eq=False)
 class WellFrames:
-    """The planes of one visit, and what was planned."""
+    """The frames of one visit of a well, with the planned positions."""
 
     plate: str
     well: str
     day: int
-    frames: tuple[Frame, ...]  # in the order of their planes
+    frames: tuple[Frame, ...]  # one per plane, in the order of the planes
     format: FrameFormat
     planned_x_um: float
     planned_y_um: float
-    planned_z_um: tuple[float, ...] = ()  # of each plane
+    planned_z_um: tuple[float, ...] = ()  # one per plane
     plate_wells: int = 96
 
     @property
     def taken_at(self) -> datetime:
-        """When the first plane was taken."""
+        """The time of the first frame."""
         return min(frame.taken_at for frame in self.frames)
 
 
-def prepare(root: Path, plate: str, day: int) -> None:
-    """Make the folder of a plate's day in the archive below ``root``, and remove what a crash left half-written in it.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be made or looked into.
-    """
-    folder = _folder(root, plate, day)
-    try:
-        make_folder(folder)
-        for leftover in folder.glob(".*.ome.tif.part"):
-            leftover.unlink()
-    except OSError as error:
-        raise OutputError(
-            folder, f"cannot be made or cleared ({error.strerror}); expected a writable archive"
-        ) from error
-
-
-def save(root: Path, well: WellFrames) -> Path:
-    """Write a visit into the archive below ``root`` and return the file; an earlier visit is never overwritten.
-
-    The folder was made by :func:`prepare`: where a share is unmounted meanwhile, nothing may be written below its empty mount point.
+def encode_ome_tiff(visit: WellFrames) -> bytes:
+    """Return the content of an OME-TIFF file with the frames of one visit.
 
     Raises
     ------
     MicroscopeError
-        If the frames are not what the camera said they would be.
-    OutputError
-        If the file cannot be written; nothing is left behind then.
+        If the frames do not have the format of the camera.
     """
-    content = encode(well)
-    folder = _folder(root, well.plate, well.day)
-    if not folder.is_dir():
-        raise OutputError(
-            folder,
-            "is gone; expected the folder that this day's images are saved in (is the archive's share mounted?)",
-        )
-    at = well.taken_at
-    while (
-        path := folder / archive_name(well.well, at)
-    ).exists():  # a camera whose clock stands still
-        at += timedelta(milliseconds=1)
-    write_durably(path, content)
-    return path
-
-
-def _folder(root: Path, plate: str, day: int) -> Path:
-    return root / plate / f"day{day:02d}"
-
-
-def archive_name(well: str, taken_at: datetime) -> str:
-    """Return a file's name, as :data:`acquisition.microscope.settings.ARCHIVE_PATTERN` reads it."""
-    return (
-        f"{well}_{taken_at:%Y%m%dT%H%M%S}.{taken_at.microsecond // 1000:03d}{taken_at:%z}.ome.tif"
-    )
-
-
-def encode(well: WellFrames) -> bytes:
-    """Return the content of the file.
-
-    Raises
-    ------
-    MicroscopeError
-        If the frames are not what the camera said they would be.
-    """
-    pixels = _stack(well)
-    per_cm = 1e4 / well.format.um_per_px
+    pixels = _stack_frames(visit)
+    per_cm = 1e4 / visit.format.um_per_px
     out = io.BytesIO()
     with tifffile.TiffWriter(out, bigtiff=pixels.nbytes > 2**31) as tif:
         tif.write(
             pixels,
             photometric="minisblack",
-            description=_metadata(well).to_xml().encode(),
-            metadata=None,  # the description is complete
+            description=_ome(visit).to_xml().encode(),
+            metadata=None,  # tifffile must not add metadata to the complete description
             resolution=(per_cm, per_cm),
             resolutionunit="CENTIMETER",
-            datetime=well.taken_at.replace(tzinfo=None),
+            datetime=visit.taken_at.replace(tzinfo=None),
             software=_SOFTWARE,
         )
     return out.getvalue()
 
 
-def bytes_needed(frame_format: FrameFormat, planes: int, wells: int) -> int:
-    """Return how much room one visit of so many wells takes in the archive."""
-    return wells * (planes * frame_format.frame_bytes + _METADATA_BYTES)
-
-
-def check_space(root: Path, needed: int, keep_free: int) -> None:
-    """Check that the archive's disk has room.
+def _stack_frames(visit: WellFrames) -> npt.NDArray[np.generic]:
+    """Return the pixels of all frames, (planes, H, W) uint8 or uint16.
 
     Raises
     ------
-    OutputError
-        If it has not, or cannot be asked.
+    MicroscopeError
+        If a frame's shape, type or largest value contradicts the format of the camera.
     """
-    there = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
-    try:
-        free = shutil.disk_usage(there).free
-    except OSError as error:
-        raise OutputError(
-            root,
-            f"its free space cannot be asked for ({error.strerror}); expected a folder that can be read",
-        ) from error
-    if free < needed + keep_free:
-        raise OutputError(
-            root,
-            f"{free} bytes free; expected {needed + keep_free}: {needed} for the images, and {keep_free} that stay free",
-        )
-
-
-def _stack(well: WellFrames) -> npt.NDArray[np.generic]:
-    """Return (planes, H, W), uint8 or uint16, checked against the camera's own word."""
-    expected = (well.format.height_px, well.format.width_px)
-    dtype = np.dtype(np.uint8 if well.format.frame_bytes == math.prod(expected) else np.uint16)
-    white = 2**well.format.bits - 1
-    if not well.frames:
-        raise MicroscopeError(f"camera, well {well.well}", "no frames; expected one of each plane")
-    for frame in well.frames:
+    expected = (visit.format.height_px, visit.format.width_px)
+    dtype = np.dtype(np.uint8 if visit.format.frame_bytes == math.prod(expected) else np.uint16)
+    white = 2**visit.format.bits - 1
+    if not visit.frames:
+        raise MicroscopeError(f"camera, well {visit.well}", "no frames; expected one of each plane")
+    for frame in visit.frames:
         if frame.pixels.shape != expected or frame.pixels.dtype != dtype:
             found = f"a frame of {frame.pixels.shape[::-1]} {frame.pixels.dtype}"
             raise MicroscopeError(
-                f"camera, well {well.well}",
+                f"camera, well {visit.well}",
                 f"{found}; expected {expected[::-1]} {dtype}, as the camera said",
             )
         if int(frame.pixels.max()) > white:
-            # Saved all the same, it would be stretched unlike the other wells, or refused later.
-            problem = f"a pixel is {frame.pixels.max()}; expected at most {white}, as it counts in {well.format.bits} bits"
-            raise MicroscopeError(f"camera, well {well.well}", problem)
-    return np.stack([frame.pixels for frame in well.frames])
+            # Readers scale by the number of bits: the image would be refused or scaled differently.
+            problem = f"a pixel is {frame.pixels.max()}; expected at most {white}, as it counts in {visit.format.bits} bits"
+            raise MicroscopeError(f"camera, well {visit.well}", problem)
+    return np.stack([frame.pixels for frame in visit.frames])
 
 
-def _metadata(well: WellFrames) -> ome.OME:
-    row, column = row_column(well.well)
-    rows, columns = PLATE_SHAPES[well.plate_wells]
-    sample = ome.WellSample(
-        id="WellSample:0",
-        index=0,
-        image_ref=ome.ImageRef(id="Image:0"),
-        position_x=well.planned_x_um,
-        position_x_unit=_UM,
-        position_y=well.planned_y_um,
-        position_y_unit=_UM,
-        timepoint=well.taken_at,
-    )
+def _ome(visit: WellFrames) -> ome.OME:
+    """Return the OME metadata of a visit."""
     return ome.OME(
         creator=_SOFTWARE,
-        plates=[
-            ome.Plate(
-                id="Plate:0",
-                name=well.plate,
-                external_identifier=well.plate,
-                rows=rows,
-                columns=columns,
-                row_naming_convention="letter",
-                column_naming_convention="number",
-                wells=[
-                    ome.Well(
-                        id="Well:0",
-                        row=row - 1,
-                        column=column - 1,
-                        external_identifier=well.well,
-                        well_samples=[sample],
-                    )
-                ],
-            )
-        ],
+        plates=[_plate(visit)],
         instruments=[
             ome.Instrument(
                 id="Instrument:0",
@@ -222,41 +110,59 @@ def _metadata(well: WellFrames) -> ome.OME:
         images=[
             ome.Image(
                 id="Image:0",
-                name=f"{well.plate} {well.well} day {well.day}",
-                acquisition_date=well.taken_at,
+                name=f"{visit.plate} {visit.well} day {visit.day}",
+                acquisition_date=visit.taken_at,
                 instrument_ref=ome.InstrumentRef(id="Instrument:0"),
-                pixels=_pixels(well),
+                pixels=_pixels(visit),
                 annotation_refs=[ome.AnnotationRef(id="Annotation:0")],
             )
         ],
-        structured_annotations=ome.StructuredAnnotations(map_annotations=[_plan(well)]),
+        structured_annotations=ome.StructuredAnnotations(map_annotations=[_annotation(visit)]),
     )
 
 
-def _pixels(well: WellFrames) -> ome.Pixels:
-    camera = well.format
-    steps_um = np.diff([frame.z_um for frame in well.frames])
-    planes = [
-        ome.Plane(
-            the_z=number,
-            the_c=0,
-            the_t=0,
-            position_x=frame.x_um,
-            position_x_unit=_UM,
-            position_y=frame.y_um,
-            position_y_unit=_UM,
-            position_z=frame.z_um,
-            position_z_unit=_UM,
-            exposure_time=frame.exposure_ms,
-            exposure_time_unit="ms",
-            delta_t=(frame.taken_at - well.taken_at).total_seconds(),
-        )
-        for number, frame in enumerate(well.frames)
-    ]
+def _plate(visit: WellFrames) -> ome.Plate:
+    """Return the plate of a visit, with one well and its planned position."""
+    row, column = row_column(visit.well)
+    rows, columns = PLATE_SHAPES[visit.plate_wells]
+    sample = ome.WellSample(
+        id="WellSample:0",
+        index=0,
+        image_ref=ome.ImageRef(id="Image:0"),
+        position_x=visit.planned_x_um,
+        position_x_unit=_UM,
+        position_y=visit.planned_y_um,
+        position_y_unit=_UM,
+        timepoint=visit.taken_at,
+    )
+    well = ome.Well(
+        id="Well:0",
+        row=row - 1,
+        column=column - 1,
+        external_identifier=visit.well,
+        well_samples=[sample],
+    )
+    return ome.Plate(
+        id="Plate:0",
+        name=visit.plate,
+        external_identifier=visit.plate,
+        rows=rows,
+        columns=columns,
+        row_naming_convention="letter",
+        column_naming_convention="number",
+        wells=[well],
+    )
+
+
+def _pixels(visit: WellFrames) -> ome.Pixels:
+    """Return the OME description of the pixels: size, scale, channel and planes."""
+    camera = visit.format
+    steps_um = np.diff([frame.z_um for frame in visit.frames])
+    planes = [_plane(visit, number) for number in range(len(visit.frames))]
     return ome.Pixels(
         id="Pixels:0",
         dimension_order="XYZCT",
-        type=str(well.frames[0].pixels.dtype),
+        type=str(visit.frames[0].pixels.dtype),
         significant_bits=camera.bits,
         size_x=camera.width_px,
         size_y=camera.height_px,
@@ -282,19 +188,38 @@ def _pixels(well: WellFrames) -> ome.Pixels:
     )
 
 
-def _plan(well: WellFrames) -> ome.MapAnnotation:
-    """Return what OME has no place of its own for."""
-    known = {
-        "plate": well.plate,
-        "well": well.well,
-        "culture_day": str(well.day),
+def _plane(visit: WellFrames, number: int) -> ome.Plane:
+    """Return the position, exposure and time of one plane, counted from 0."""
+    frame = visit.frames[number]
+    return ome.Plane(
+        the_z=number,
+        the_c=0,
+        the_t=0,
+        position_x=frame.x_um,
+        position_x_unit=_UM,
+        position_y=frame.y_um,
+        position_y_unit=_UM,
+        position_z=frame.z_um,
+        position_z_unit=_UM,
+        exposure_time=frame.exposure_ms,
+        exposure_time_unit="ms",
+        delta_t=(frame.taken_at - visit.taken_at).total_seconds(),
+    )
+
+
+def _annotation(visit: WellFrames) -> ome.MapAnnotation:
+    """Return an annotation with the values that OME has no element for."""
+    values = {
+        "plate": visit.plate,
+        "well": visit.well,
+        "culture_day": str(visit.day),
         "software": _SOFTWARE,
-        "planned_x_um": f"{well.planned_x_um:.3f}",
-        "planned_y_um": f"{well.planned_y_um:.3f}",
-        "planned_z_um": " ".join(f"{z:.3f}" for z in well.planned_z_um),
+        "planned_x_um": f"{visit.planned_x_um:.3f}",
+        "planned_y_um": f"{visit.planned_y_um:.3f}",
+        "planned_z_um": " ".join(f"{z:.3f}" for z in visit.planned_z_um),
     }
     return ome.MapAnnotation(
         id="Annotation:0",
         namespace=NAMESPACE,
-        value=ome.Map(ms=[ome.Map.M(k=key, value=value) for key, value in known.items() if value]),
+        value=ome.Map(ms=[ome.Map.M(k=key, value=value) for key, value in values.items() if value]),
     )

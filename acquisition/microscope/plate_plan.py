@@ -1,6 +1,7 @@
-"""Where the wells of a plate lie under the microscope: from the position of A1 to stage coordinates, checked before the first move.
+"""Compute the stage positions of the wells of a plate and check them before the first move.
 
-As in useq-schema, x grows along a row and y falls down the rows, before the plate is turned.
+As in useq-schema, x grows along a row and y falls from row A downwards, before the plate's rotation
+is applied.
 """
 
 import math
@@ -14,12 +15,12 @@ from schemas.errors import ConfigError
 from schemas.well import PLATE_SHAPES, row_column, well_at
 
 _SECTION = "source.micromanager"
-_Problems = list[tuple[str, str]]
+_Problems = list[tuple[str, str]]  # configuration key in the section, problem
 
 
 @dataclass(frozen=True)
 class WellPosition:
-    """Where the stage stands with the middle of a well under the objective."""
+    """The stage position with the middle of a well under the objective."""
 
     well: str
     x_um: float
@@ -27,14 +28,15 @@ class WellPosition:
 
 
 def plan_positions(settings: MicroscopeSettings, wells: Sequence[str]) -> list[WellPosition]:
-    """Return where these wells lie, each once: row by row, every other row backwards, which is the shortest way.
+    """Return the stage position of each well, in serpentine order, each well once.
 
     Raises
     ------
     ConfigError
-        If the plate or A1 makes no sense, or a well lies outside the plate or the stage's limits; every such well is named at once.
+        If the plate's settings are wrong, or wells lie outside the plate or the stage limits. All
+        such wells are named.
     """
-    _refuse([*_plate_problems(settings), *_limit_problems(settings)])
+    _raise_problems([*_plate_problems(settings), *_limit_problems(settings)])
     rows, columns = PLATE_SHAPES[settings.plate]
     if outside := [
         well for well in wells if row_column(well)[0] > rows or row_column(well)[1] > columns
@@ -44,30 +46,23 @@ def plan_positions(settings: MicroscopeSettings, wells: Sequence[str]) -> list[W
             f"{_SECTION}.plate",
             f"is {settings.plate}, whose last well is {well_at(rows, columns)}; expected a plate that has {named}",
         )
-    corner, *positions = _positions(settings, [(1, 1), *_serpentine(wells)])
-    if not _reachable(settings, corner):
-        _refuse(
-            [
-                (
-                    f"{_SECTION}.a1_um",
-                    f"is {_point(corner)}; expected a place within stage_limits_um = {settings.stage_limits_um}",
-                )
-            ]
+    a1, *positions = _positions(settings, [(1, 1), *_serpentine(wells)])
+    if not _is_reachable(settings, a1):
+        raise ConfigError(
+            f"{_SECTION}.a1_um",
+            f"is {_format(a1)}; expected a place within stage_limits_um = {settings.stage_limits_um}",
         )
-    if unreachable := [position for position in positions if not _reachable(settings, position)]:
-        named = ", ".join(f"{position.well} at {_point(position)}" for position in unreachable)
-        what = f"{settings.stage_limits_um}; expected limits that hold every well: outside lie {named} (or a1_um, spacing_um or rotation_deg is wrong)"
-        raise ConfigError(f"{_SECTION}.stage_limits_um", what)
+    if unreachable := [each for each in positions if not _is_reachable(settings, each)]:
+        named = ", ".join(f"{each.well} at {_format(each)}" for each in unreachable)
+        problem = f"{settings.stage_limits_um}; expected limits that hold every well: outside lie {named} (or a1_um, spacing_um or rotation_deg is wrong)"
+        raise ConfigError(f"{_SECTION}.stage_limits_um", problem)
     return positions
 
 
-def check_z(settings: MicroscopeSettings, z_um: Iterable[float]) -> None:
-    """Check heights before any is gone to.
+def check_heights(settings: MicroscopeSettings, z_um: Iterable[float]) -> None:
+    """Raise ConfigError unless all heights in µm are finite and within the focus drive's limits.
 
-    Raises
-    ------
-    ConfigError
-        If a height is not finite or lies outside the limits of the focus drive, or these make no sense.
+    The limits themselves are checked, too.
     """
     heights = list(z_um)
     if wrong := [z for z in heights if not math.isfinite(z)]:
@@ -90,14 +85,11 @@ def check_z(settings: MicroscopeSettings, z_um: Iterable[float]) -> None:
 
 
 def _plate_problems(settings: MicroscopeSettings) -> _Problems:
+    """Return the problems of the plate's size, position, rotation and spacing."""
     problems: _Problems = []
     if settings.plate not in PLATE_SHAPES:
-        problems.append(
-            (
-                "plate",
-                f"is {settings.plate} wells; expected one of {', '.join(map(str, PLATE_SHAPES))}",
-            )
-        )
+        shapes = ", ".join(map(str, PLATE_SHAPES))
+        problems.append(("plate", f"is {settings.plate} wells; expected one of {shapes}"))
     if not all(map(math.isfinite, settings.a1_um)):
         problems.append(
             ("a1_um", f"is {settings.a1_um}; expected two finite stage coordinates in µm")
@@ -105,39 +97,34 @@ def _plate_problems(settings: MicroscopeSettings) -> _Problems:
     if not math.isfinite(settings.rotation_deg):
         problems.append(("rotation_deg", f"is {settings.rotation_deg}; expected a finite angle"))
     if settings.spacing_um is not None and not 0 < settings.spacing_um < math.inf:
-        problems.append(
-            (
-                "spacing_um",
-                f"is {settings.spacing_um}; expected µm from well to well, as 9000 for 96 wells",
-            )
-        )
+        expected = "expected µm from well to well, as 9000 for 96 wells"
+        problems.append(("spacing_um", f"is {settings.spacing_um}; {expected}"))
     return problems
 
 
 def _limit_problems(settings: MicroscopeSettings) -> _Problems:
+    """Return the problem of stage limits in the wrong order, if there is one."""
     if settings.stage_limits_um is None:
         return []
     x_from, y_from, x_to, y_to = settings.stage_limits_um
     if x_from < x_to and y_from < y_to:
         return []
-    return [
-        (
-            "stage_limits_um",
-            f"is {settings.stage_limits_um}; expected x from, y from, x to, y to, each from below its to",
-        )
-    ]
+    expected = "expected x from, y from, x to, y to, each from below its to"
+    return [("stage_limits_um", f"is {settings.stage_limits_um}; {expected}")]
 
 
-def _refuse(problems: _Problems) -> None:
+def _raise_problems(problems: _Problems) -> None:
+    """Raise one ConfigError with all problems, if there are any."""
     if problems:
-        (key, problem), *more = (
-            (f"{_SECTION}.{key.removeprefix(f'{_SECTION}.')}", problem) for key, problem in problems
-        )
+        (key, problem), *more = ((f"{_SECTION}.{key}", problem) for key, problem in problems)
         raise ConfigError(key, problem, tuple(more))
 
 
 def _serpentine(wells: Iterable[str]) -> list[tuple[int, int]]:
-    """Return (row, column) of each well, counted from 1, in the order they are gone to."""
+    """Return (row, column) of each well, counted from 1, in serpentine order.
+
+    Every other row is visited backwards, which is the shortest way.
+    """
     places = {row_column(well) for well in wells}
     ordered: list[tuple[int, int]] = []
     for number, row in enumerate(sorted({row for row, _ in places})):
@@ -148,7 +135,7 @@ def _serpentine(wells: Iterable[str]) -> list[tuple[int, int]]:
 def _positions(
     settings: MicroscopeSettings, places: Sequence[tuple[int, int]]
 ) -> list[WellPosition]:
-    """Return the stage coordinates of (row, column), counted from 1, in this order."""
+    """Return the stage position of each (row, column), counted from 1, in the same order."""
     plate = useq.WellPlate.from_str(f"{settings.plate}-well")
     if settings.spacing_um is not None:
         plate = plate.replace(well_spacing=(settings.spacing_um / 1000, settings.spacing_um / 1000))
@@ -166,12 +153,13 @@ def _positions(
     ]
 
 
-def _reachable(settings: MicroscopeSettings, position: WellPosition) -> bool:
+def _is_reachable(settings: MicroscopeSettings, position: WellPosition) -> bool:
+    """Return whether a position lies within the stage limits; without limits it does."""
     if settings.stage_limits_um is None:
         return True
     x_from, y_from, x_to, y_to = settings.stage_limits_um
     return x_from <= position.x_um <= x_to and y_from <= position.y_um <= y_to
 
 
-def _point(position: WellPosition) -> str:
+def _format(position: WellPosition) -> str:
     return f"({position.x_um:.0f}, {position.y_um:.0f}) µm"

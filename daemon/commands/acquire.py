@@ -43,14 +43,17 @@ def run(
     """Image the wells of a plate on one culture day."""
     wells = _parse_wells(well or [])
     settings, stop_signals = _load(config), _prepare_process()
-    from daemon.microscope import imaging_process as microscope
+    from daemon.microscope import operator_actions
+    from daemon.microscope.imaging_process import run_and_exit
 
     def image_or_print() -> int:
         if dry_run:
-            return microscope.dry_run(settings, plate, wells, screen)
-        return microscope.image(settings, stop_signals, plate, day, wells, screen, wait=wait)
+            return operator_actions.print_plan(settings, plate, wells, screen)
+        return operator_actions.image_plate(
+            settings, stop_signals, plate, day, wells, screen, wait=wait
+        )
 
-    microscope.leave(image_or_print, errors)
+    run_and_exit(image_or_print, errors)
 
 
 @group.command()
@@ -65,10 +68,12 @@ def preview(
     wells = _parse_wells([] if well is None else [well])
     settings = _load(config)
     _prepare_process()
-    from daemon.microscope import imaging_process as microscope
+    from daemon.microscope import operator_actions
+    from daemon.microscope.imaging_process import run_and_exit
 
-    microscope.leave(
-        lambda: microscope.preview(settings, wells[0] if wells else None, out, screen), errors
+    run_and_exit(
+        lambda: operator_actions.save_preview(settings, wells[0] if wells else None, out, screen),
+        errors,
     )
 
 
@@ -77,9 +82,10 @@ def devices(config: ConfigOption = None) -> None:
     """Print the devices and presets of the hardware configuration and the stage position."""
     settings = _load(config)
     _prepare_process()
-    from daemon.microscope import imaging_process as microscope
+    from daemon.microscope import operator_actions
+    from daemon.microscope.imaging_process import run_and_exit
 
-    microscope.leave(lambda: microscope.list_devices(settings, screen), errors)
+    run_and_exit(lambda: operator_actions.print_devices(settings, screen), errors)
 
 
 @group.command()
@@ -87,9 +93,10 @@ def check(config: ConfigOption = None) -> None:
     """Open the microscope, check the positions of every plate, and print each problem."""
     settings = _load(config)
     _prepare_process()
-    from daemon.microscope import imaging_process as microscope
+    from daemon.microscope import operator_actions
+    from daemon.microscope.imaging_process import run_and_exit
 
-    microscope.leave(lambda: microscope.check(settings), errors)
+    run_and_exit(lambda: operator_actions.check_microscope(settings), errors)
 
 
 @group.command()
@@ -99,18 +106,19 @@ def lamp_off(config: ConfigOption = None) -> None:
     if settings.source.kind != "micromanager":
         return  # systemd calls this command after every end of the service
     _prepare_process()
-    from daemon.microscope import imaging_process as microscope
+    from daemon.microscope import operator_actions
+    from daemon.microscope.imaging_process import run_and_exit
 
-    microscope.leave(lambda: microscope.lamp_off(settings), errors)
+    run_and_exit(lambda: operator_actions.switch_lamp_off(settings), errors)
 
 
 @group.command()
 def serve(config: ConfigOption = None) -> None:
     """Image due and requested plates until SIGTERM or the end of stdin; the service starts this."""
     settings, stop_signals = _load(config), _prepare_process()
-    from daemon.microscope import imaging_process as microscope
+    from daemon.microscope import imaging_process
 
-    microscope.leave(lambda: microscope.serve(settings, stop_signals), errors)
+    imaging_process.run_and_exit(lambda: imaging_process.serve(settings, stop_signals), errors)
 
 
 def _load(config: Path | None) -> "Config":

@@ -1,4 +1,4 @@
-"""A day's imaging with Micro-Manager's own demo devices behind a real MMCore, and its way through the real service."""
+"""Imaging with Micro-Manager's demo devices and real core, and processing by the real service."""
 
 import os
 import subprocess
@@ -12,11 +12,11 @@ import ome_types
 import pytest
 import tifffile
 
-from acquisition.microscope.focus import FocusSurface
+from acquisition.microscope.focus_surface import FocusSurface
+from acquisition.microscope.image_archive import prepare_day_folder
 from acquisition.microscope.imaging_day import DayPlan, ImagingDay
-from acquisition.microscope.imaging_journal import Journal
+from acquisition.microscope.imaging_journal import ImagingJournal
 from acquisition.microscope.micromanager import MicroManager
-from acquisition.microscope.ome_tiff import prepare
 from acquisition.microscope.plate_plan import plan_positions
 from acquisition.microscope.settings import MicroscopeSettings
 from acquisition.ports import Frame
@@ -60,14 +60,14 @@ def settings_in(folder: Path) -> MicroscopeSettings:
 
 
 class CountedMicroManager(MicroManager):
-    """Notes whether the lamp was off between stacks, and can have an autofocus that fails."""
+    """Checks that the lamp is off between stacks; its autofocus can fail at every nth call."""
 
-    focused = 0
+    autofocus_calls = 0
     fails_every = 0
 
     def autofocus(self, near_z_um: float) -> float:
-        self.focused += 1
-        if self.fails_every and self.focused % self.fails_every == 0:
+        self.autofocus_calls += 1
+        if self.fails_every and self.autofocus_calls % self.fails_every == 0:
             raise MicroscopeError("autofocus Finder", "lost the reflection")
         return super().autofocus(near_z_um)
 
@@ -81,9 +81,9 @@ class CountedMicroManager(MicroManager):
 def image_all(
     folder: Path, settings: MicroscopeSettings, *, fails_every: int = 0
 ) -> list[tuple[str, dict[str, object]]]:
-    """Image the inner 60 wells and return what was told."""
-    told: list[tuple[str, dict[str, object]]] = []
-    prepare(folder / "archive", PLATE, 1)
+    """Image the inner 60 wells and return the events."""
+    events: list[tuple[str, dict[str, object]]] = []
+    prepare_day_folder(folder / "archive", PLATE, 1)
     scope = CountedMicroManager(settings, lambda: datetime.now(UTC))
     scope.fails_every = fails_every
     try:
@@ -91,10 +91,10 @@ def image_all(
             scope=scope,
             settings=settings,
             archive=folder / "archive",
-            journal=Journal(folder / "journal.jsonl"),
+            journal=ImagingJournal(folder / "journal.jsonl"),
             surface=FocusSurface(),
-            tell=lambda event, **fields: told.append((event, fields)),
-            step=lambda: None,
+            emit=lambda event, **fields: events.append((event, fields)),
+            report_progress=lambda: None,
             should_stop=lambda: False,
             wait=lambda _seconds: None,
             clock=lambda: datetime.now(UTC),
@@ -103,11 +103,11 @@ def image_all(
     finally:
         scope.close()
     assert not result.given_up
-    return told
+    return events
 
 
 @pytest.mark.slow
-def test_sixty_wells_and_three_planes_are_archived_whole_and_embedded_with_metadata_that_ome_types_reads_without_a_warning(
+def test_sixty_wells_are_archived_with_valid_metadata_and_embedded(
     tmp_path: Path,
 ) -> None:
     image_all(tmp_path, settings_in(tmp_path))
@@ -153,13 +153,15 @@ def test_sixty_wells_and_three_planes_are_archived_whole_and_embedded_with_metad
 
 
 @pytest.mark.slow
-def test_an_autofocus_that_fails_on_every_fifth_well_costs_no_well(tmp_path: Path) -> None:
-    told = image_all(tmp_path, settings_in(tmp_path), fails_every=5)
-    assert sum(event == "autofocus.failed" for event, _ in told) == len(INNER_60) // 5
-    assert not [fields for event, fields in told if event == "well.failed"]
+def test_all_wells_are_saved_although_the_autofocus_fails_at_every_fifth_well(
+    tmp_path: Path,
+) -> None:
+    events = image_all(tmp_path, settings_in(tmp_path), fails_every=5)
+    assert sum(event == "autofocus.failed" for event, _ in events) == len(INNER_60) // 5
+    assert not [fields for event, fields in events if event == "well.failed"]
 
 
-def test_a_focus_drive_that_can_run_sequences_is_stepped_and_checked_all_the_same(
+def test_a_focus_drive_that_can_run_sequences_is_moved_plane_by_plane(
     tmp_path: Path,
 ) -> None:
     settings = settings_in(tmp_path)
@@ -172,7 +174,7 @@ def test_a_focus_drive_that_can_run_sequences_is_stepped_and_checked_all_the_sam
     assert [frame.z_um for frame in frames] == [-45.0, 0.0, 45.0]
 
 
-def test_a_full_disk_costs_no_well_that_was_saved_and_the_rest_is_imaged_once_there_is_room(
+def test_all_wells_are_saved_although_the_disk_is_full_for_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = settings_in(tmp_path)
@@ -187,9 +189,9 @@ def test_a_full_disk_costs_no_well_that_was_saved_and_the_rest_is_imaged_once_th
 
     sync = os.fsync
     monkeypatch.setattr(os, "fsync", full)
-    told = image_all(tmp_path, settings)
+    events = image_all(tmp_path, settings)
 
-    failed = [fields for event, fields in told if event == "well.failed"]
+    failed = [fields for event, fields in events if event == "well.failed"]
     assert failed
     assert all("No space left on device" in str(fields["problem"]) for fields in failed)
     assert not list((tmp_path / "archive").rglob("*.part"))

@@ -3,7 +3,7 @@ from datetime import datetime, time
 
 import pytest
 
-from acquisition.microscope.imaging_schedule import DayDue, due, missed
+from acquisition.microscope.imaging_schedule import ScheduledDay, due_days, missed_days
 from schemas.plate_map import PlateMap
 from tests.samples import plate_map
 
@@ -23,7 +23,7 @@ def plates(**changes: object) -> Mapping[str, PlateMap]:
     return {"P1": plate_map("P1", **changes)}
 
 
-def days_due(
+def due_at(
     now: str,
     maps: Mapping[str, PlateMap],
     acquire_at: time | None = TEN,
@@ -31,7 +31,7 @@ def days_due(
 ) -> list[tuple[str, int]]:
     return [
         (each.plate, each.day)
-        for each in due(maps, at(now), acquire_at=acquire_at, days=days, done=never)
+        for each in due_days(maps, at(now), acquire_at=acquire_at, days=days, is_imaged=never)
     ]
 
 
@@ -50,51 +50,51 @@ def days_due(
         ("2026-11-20T12:00:00+01:00", []),  # after its readout
     ],
 )
-def test_a_plate_is_due_from_its_hour_to_its_midnight_up_to_its_readout(
+def test_a_plate_is_due_from_its_hour_to_midnight_on_each_day_up_to_its_readout(
     now: str, expected: list[int]
 ) -> None:
-    assert days_due(now, plates()) == [("P1", day) for day in expected]
+    assert due_at(now, plates()) == [("P1", day) for day in expected]
 
 
-def test_on_the_day_of_seeding_nothing_is_due_before_it() -> None:
+def test_no_plate_is_due_before_it_is_seeded() -> None:
     early = time(7, 0)
-    assert days_due("2026-11-10T08:00:00+01:00", plates(), early) == []
-    assert due(
-        plates(), at("2026-11-10T09:30:00+01:00"), acquire_at=early, days=None, done=never
-    ) == [DayDue("P1", 1, at("2026-11-10T09:00:00+01:00"))]
+    assert due_at("2026-11-10T08:00:00+01:00", plates(), early) == []
+    assert due_days(
+        plates(), at("2026-11-10T09:30:00+01:00"), acquire_at=early, days=None, is_imaged=never
+    ) == [ScheduledDay("P1", 1, at("2026-11-10T09:00:00+01:00"))]
 
 
-def test_a_plate_s_own_hour_and_days_come_before_the_configured_ones() -> None:
+def test_the_hour_and_days_of_a_plate_map_override_the_configuration() -> None:
     own = plates(acquire_at=time(14, 0), acquire_days=(7, 12))
-    assert days_due("2026-11-16T13:00:00+01:00", own) == []
-    assert days_due("2026-11-16T14:00:00+01:00", own, days=(1,)) == [("P1", 7)]
-    assert days_due("2026-11-21T14:00:00+01:00", own) == [("P1", 12)]
-    assert days_due("2026-11-17T15:00:00+01:00", own) == []
-    assert days_due("2026-11-16T15:00:00+01:00", plates(), days=(6, 8)) == []
+    assert due_at("2026-11-16T13:00:00+01:00", own) == []
+    assert due_at("2026-11-16T14:00:00+01:00", own, days=(1,)) == [("P1", 7)]
+    assert due_at("2026-11-21T14:00:00+01:00", own) == [("P1", 12)]
+    assert due_at("2026-11-17T15:00:00+01:00", own) == []
+    assert due_at("2026-11-16T15:00:00+01:00", plates(), days=(6, 8)) == []
 
 
-def test_without_an_hour_a_plate_is_imaged_when_asked_only() -> None:
-    assert days_due("2026-11-16T15:00:00+01:00", plates(), acquire_at=None) == []
-    assert days_due("2026-11-16T15:00:00+01:00", plates(acquire_at=TEN), acquire_at=None) == [
+def test_a_plate_without_an_hour_is_never_due() -> None:
+    assert due_at("2026-11-16T15:00:00+01:00", plates(), acquire_at=None) == []
+    assert due_at("2026-11-16T15:00:00+01:00", plates(acquire_at=TEN), acquire_at=None) == [
         ("P1", 7)
     ]
 
 
-def test_a_day_that_is_done_is_due_no_more() -> None:
+def test_an_imaged_day_is_not_due() -> None:
     now = at("2026-11-16T15:00:00+01:00")
     assert (
-        due(
+        due_days(
             plates(),
             now,
             acquire_at=TEN,
             days=None,
-            done=lambda plate, day: (plate, day) == ("P1", 7),
+            is_imaged=lambda plate, day: (plate, day) == ("P1", 7),
         )
         == []
     )
 
 
-def test_the_earliest_hour_comes_first_and_then_the_plate_s_name() -> None:
+def test_due_plates_are_sorted_by_hour_and_then_by_id() -> None:
     maps = {
         plate: plate_map(plate, acquire_at=hour)
         for plate, hour in {
@@ -104,7 +104,7 @@ def test_the_earliest_hour_comes_first_and_then_the_plate_s_name() -> None:
             "P0": time(12, 0),
         }.items()
     }
-    assert [plate for plate, _ in days_due("2026-11-16T15:00:00+01:00", maps)] == [
+    assert [plate for plate, _ in due_at("2026-11-16T15:00:00+01:00", maps)] == [
         "P3",
         "P1",
         "P2",
@@ -112,12 +112,12 @@ def test_the_earliest_hour_comes_first_and_then_the_plate_s_name() -> None:
     ]
 
 
-def test_a_day_that_ended_without_images_is_missed_for_a_while() -> None:
+def test_a_day_without_images_is_missed_for_two_days() -> None:
     def missed_at(now: str) -> list[int]:
         return [
             each.day
-            for each in missed(
-                plates(), at(now), acquire_at=TEN, days=None, done=lambda _, day: day <= 5
+            for each in missed_days(
+                plates(), at(now), acquire_at=TEN, days=None, is_imaged=lambda _, day: day <= 5
             )
         ]
 

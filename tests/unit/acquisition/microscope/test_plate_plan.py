@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from acquisition.microscope.plate_plan import WellPosition, check_z, plan_positions
+from acquisition.microscope.plate_plan import WellPosition, check_heights, plan_positions
 from acquisition.microscope.settings import MicroscopeSettings
 from schemas.errors import ConfigError
 from schemas.well import INNER_60
@@ -22,7 +22,7 @@ def refusal(wells: tuple[str, ...] = ("A01",), **changes: Any) -> ConfigError:  
     return refused.value
 
 
-def test_wells_lie_9_mm_apart_with_y_falling_down_the_rows() -> None:
+def test_wells_are_9_mm_apart_and_y_falls_from_row_to_row() -> None:
     assert plan_positions(SETTINGS, ["A01", "A02", "B02"]) == [
         WellPosition("A01", 1000, 2000),
         WellPosition("A02", 10_000, 2000),
@@ -30,7 +30,7 @@ def test_wells_lie_9_mm_apart_with_y_falling_down_the_rows() -> None:
     ]
 
 
-def test_the_inner_60_are_gone_through_row_by_row_and_every_other_row_backwards() -> None:
+def test_the_inner_60_wells_are_visited_in_serpentine_order() -> None:
     positions = plan_positions(SETTINGS, INNER_60)
     wells = [position.well for position in positions]
     assert wells[:3] == ["B02", "B03", "B04"]
@@ -41,13 +41,13 @@ def test_the_inner_60_are_gone_through_row_by_row_and_every_other_row_backwards(
     assert steps == pytest.approx([9000] * 59)
 
 
-def test_an_empty_row_does_not_turn_the_next_one_around() -> None:
+def test_an_empty_row_does_not_reverse_the_next_row() -> None:
     assert [
         position.well for position in plan_positions(SETTINGS, ["B03", "D02", "B02", "D03", "B02"])
     ] == ["B02", "B03", "D03", "D02"]
 
 
-def test_a_plate_is_turned_anticlockwise_about_a1() -> None:
+def test_a_rotation_turns_the_plate_anticlockwise_around_a1() -> None:
     turned = {
         position.well: position
         for position in plan_positions(replace(SETTINGS, rotation_deg=90.0), ["A01", "A02", "B01"])
@@ -61,7 +61,7 @@ def test_a_plate_is_turned_anticlockwise_about_a1() -> None:
     ("plate", "spacing_um", "expected_um"),
     [(384, None, 4500), (24, None, 19_000), (24, 18_000.0, 18_000)],
 )
-def test_other_plates_have_their_own_spacing_unless_one_is_set(
+def test_plates_of_other_sizes_have_their_standard_spacing_unless_one_is_set(
     plate: int, spacing_um: float | None, expected_um: float
 ) -> None:
     first, second = plan_positions(
@@ -70,20 +70,20 @@ def test_other_plates_have_their_own_spacing_unless_one_is_set(
     assert second.x_um - first.x_um == pytest.approx(expected_um)
 
 
-def test_every_well_that_the_plate_lacks_is_named() -> None:
+def test_every_well_outside_the_plate_is_named_in_the_error() -> None:
     error = refusal(("B02", "P24", "H13"))
     assert error.where == "source.micromanager.plate"
     assert error.problem == "is 96, whose last well is H12; expected a plate that has P24, H13"
 
 
-def test_every_well_outside_the_stage_limits_is_named_with_where_it_lies() -> None:
+def test_every_well_outside_the_stage_limits_is_named_with_its_position() -> None:
     error = refusal(("A01", "A12", "H01"), stage_limits_um=(0.0, -50_000.0, 90_000.0, 10_000.0))
     assert error.where == "source.micromanager.stage_limits_um"
     assert "A12 at (100000, 2000) µm, H01 at (1000, -61000) µm" in error.problem
     assert "A01" not in error.problem
 
 
-def test_wells_at_the_very_limits_are_gone_to() -> None:
+def test_wells_exactly_at_the_stage_limits_are_allowed() -> None:
     assert (
         len(
             plan_positions(
@@ -115,7 +115,7 @@ def test_wells_at_the_very_limits_are_gone_to() -> None:
         ),
     ],
 )
-def test_what_makes_no_sense_is_refused_before_any_move(
+def test_a_wrong_setting_is_refused_with_its_key(
     changes: dict[str, Any], key: str, said: str
 ) -> None:
     error = refusal(**changes)
@@ -123,7 +123,7 @@ def test_what_makes_no_sense_is_refused_before_any_move(
     assert said in error.problem
 
 
-def test_everything_wrong_is_said_at_once() -> None:
+def test_all_wrong_settings_are_listed_in_one_error() -> None:
     error = refusal(plate=1, spacing_um=-1.0, a1_um=(math.inf, 0.0))
     assert [where.rpartition(".")[2] for where, _ in error.problems] == [
         "plate",
@@ -132,13 +132,13 @@ def test_everything_wrong_is_said_at_once() -> None:
     ]
 
 
-def test_heights_beyond_the_focus_drive_are_refused() -> None:
+def test_heights_outside_the_limits_of_the_focus_drive_are_refused() -> None:
     limited = replace(SETTINGS, z_limits_um=(-100.0, 100.0))
-    check_z(limited, (-100.0, 0.0, 100.0))
-    check_z(SETTINGS, (-1e6,))
+    check_heights(limited, (-100.0, 0.0, 100.0))
+    check_heights(SETTINGS, (-1e6,))
     with pytest.raises(ConfigError, match=r"outside lie -100\.5, 250\.0 µm"):
-        check_z(limited, (-100.5, 0.0, 250.0))
+        check_heights(limited, (-100.5, 0.0, 250.0))
     with pytest.raises(ConfigError, match="the lower limit first"):
-        check_z(replace(SETTINGS, z_limits_um=(5.0, -5.0)), (0.0,))
+        check_heights(replace(SETTINGS, z_limits_um=(5.0, -5.0)), (0.0,))
     with pytest.raises(ConfigError, match="expected finite"):
-        check_z(SETTINGS, (math.nan,))
+        check_heights(SETTINGS, (math.nan,))

@@ -12,48 +12,47 @@ from schemas.exit_codes import ExitCode
 
 
 @pytest.fixture(autouse=True)
-def _signals_as_before() -> Iterator[None]:
+def _restore_wakeup_fd() -> Iterator[None]:
     yield
     os.close(signal.set_wakeup_fd(-1))
 
 
-def last_words(lamp_off: Callable[[], None], *, tell_fails: bool = False) -> tuple[list[str], int]:
-    """Return what a watchdog says of a stall, and its exit code."""
-    said: list[str] = []
+def stall(lamp_off: Callable[[], None], *, emit_fails: bool = False) -> tuple[list[str], int]:
+    """Let a watchdog detect a stall; return the messages of its alerts and its exit code."""
+    messages: list[str] = []
     codes: list[int] = []
     is_over = threading.Event()
 
-    def tell(event: str, **fields: object) -> None:
+    def emit(event: str, **fields: object) -> None:
         if event == "alert":
-            said.append(str(fields["message"]))
-            if tell_fails:
+            messages.append(str(fields["message"]))
+            if emit_fails:
                 raise OSError("no space left")
 
     def end(code: int) -> NoReturn:
         codes.append(code)
         is_over.set()
-        while True:  # as nothing comes after the process's end
+        while True:  # the real function ends the process and does not return
             threading.Event().wait()
 
-    watchdog = Watchdog(stall_s=0.05, grace_s=60, tell=tell, end=end)
-    watchdog.lamp_off = lamp_off
+    watchdog = Watchdog(stall_s=0.05, grace_s=60, emit=emit, lamp_off=lamp_off, end=end)
     watchdog.start()
     assert is_over.wait(30)
-    return said, codes[0]
+    return messages, codes[0]
 
 
-def test_a_lamp_that_was_switched_off_before_the_end_is_told_of() -> None:
-    said, code = last_words(lambda: None)
+def test_the_alert_says_that_the_lamp_was_switched_off() -> None:
+    messages, code = stall(lambda: None)
     assert code == ExitCode.MICROSCOPE_STALLED
-    assert "the lamp was switched off" in said[0]
+    assert "the lamp was switched off" in messages[0]
 
 
-def test_a_shutter_that_fails_is_not_told_of_as_if_the_lamp_were_off() -> None:
+def test_the_alert_says_that_the_lamp_may_be_on_if_the_shutter_fails() -> None:
     def fail() -> None:
         raise MicroscopeError("shutter Lamp", "no answer")
 
-    assert "the lamp may still be on" in last_words(fail)[0][0]
+    assert "the lamp may still be on" in stall(fail)[0][0]
 
 
-def test_the_process_ends_even_if_nobody_can_be_told() -> None:
-    assert last_words(lambda: None, tell_fails=True)[1] == ExitCode.MICROSCOPE_STALLED
+def test_the_process_ends_even_if_the_alert_cannot_be_emitted() -> None:
+    assert stall(lambda: None, emit_fails=True)[1] == ExitCode.MICROSCOPE_STALLED

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from acquisition.microscope.imaging_requests import ImagingRequest
+from acquisition.microscope.imaging_requests import ImagingRequest, open_imaging_requests
 from acquisition.microscope.settings import Focusing, MicroscopeSettings
 from acquisition.ports import Frame, FrameFormat
 from daemon.config import MicromanagerSection
 from daemon.microscope.driver_watchdog import Watchdog
-from daemon.microscope.imaging_loop import IDLE_S, AcquisitionLoop
+from daemon.microscope.imaging_loop import IDLE_S, ImagingLoop, build_imaging_loop
 from schemas.errors import MicroscopeError
 
 pytestmark = pytest.mark.micromanager
@@ -24,8 +24,8 @@ SETTINGS = MicroscopeSettings(
 
 
 @dataclass
-class Scope:
-    """A microscope without one; its stage may be broken."""
+class FakeMicroscope:
+    """A microscope with black frames, whose stage may be broken."""
 
     is_broken: bool = False
     format: FrameFormat = field(default_factory=lambda: FrameFormat(64, 64, 8, 1.0))
@@ -49,33 +49,33 @@ class Scope:
 
 
 @dataclass
-class Hotel:
-    """Who puts plates there, and what they were told."""
+class RecordingLoader:
+    """A plate loader that records its calls."""
 
-    moves: list[str] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
 
-    def present(self, plate: str) -> None:
-        self.moves.append(f"present {plate}")
+    def load(self, plate: str) -> None:
+        self.calls.append(f"load {plate}")
 
-    def release(self, plate: str) -> None:
-        self.moves.append(f"release {plate}")
+    def unload(self, plate: str) -> None:
+        self.calls.append(f"unload {plate}")
 
 
 @dataclass
 class ScriptedLoop:
-    """A loop that idles from step to step: each happens while it has nothing to do, the last is its end."""
+    """An imaging loop that takes one step of a test each time it is idle, and then stops."""
 
     root: Path
-    scope: Scope = field(default_factory=Scope)
-    hotel: Hotel = field(default_factory=Hotel)
+    scope: FakeMicroscope = field(default_factory=FakeMicroscope)
+    loader: RecordingLoader = field(default_factory=RecordingLoader)
     now: datetime = NOON
-    told: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     @property
     def archive(self) -> Path:
         return self.root / "archive"
 
-    def put_map(self, plate: str, *wells: str) -> None:
+    def write_plate_map(self, plate: str, *wells: str) -> None:
         folder = self.archive / plate
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{plate}.plate.toml").write_text(
@@ -87,7 +87,7 @@ class ScriptedLoop:
 
     def serve(
         self,
-        *steps: Callable[[AcquisitionLoop], object],
+        *steps: Callable[[ImagingLoop], object],
         present: str = "ready_file",
         acquire_at: str = "10:00",
     ) -> None:
@@ -101,142 +101,145 @@ class ScriptedLoop:
                 "keep_free_bytes": 0,
             }
         )
-        notes: list[int] = []
+        stop_signals: list[int] = []
         elapsed_s = iter(range(0, 10**9, 30))
-        left = iter(steps)
+        remaining = iter(steps)
 
         def wait(seconds: float) -> None:
             if seconds != IDLE_S:
-                return  # the pause between tries
-            step = next(left, None)
-            step(loop) if step else notes.append(15)
+                return  # the pause after a failure
+            step = next(remaining, None)
+            step(loop) if step else stop_signals.append(15)
 
-        loop = AcquisitionLoop(
+        watchdog = Watchdog(stall_s=60, grace_s=60, emit=self.emit, lamp_off=self.scope.lamp_off)
+        loop = build_imaging_loop(
             scope=self.scope,
             settings=SETTINGS,
             section=section,
             archive=self.archive,
-            presenter=self.hotel,
-            watchdog=Watchdog(stall_s=60, grace_s=60, tell=self.tell),
-            tell=self.tell,
-            stop_notes=notes,
+            loader=self.loader,
+            watchdog=watchdog,
+            emit=self.emit,
+            stop_signals=stop_signals,
             wait=wait,
             clock=lambda: self.now,
-            seconds=lambda: next(elapsed_s),
+            elapsed_s=lambda: next(elapsed_s),
         )
         loop.serve()
 
-    def tell(self, event: str, **fields: Any) -> None:  # noqa: ANN401 - whatever an event has
-        self.told.append((event, fields))
+    def emit(self, event: str, **fields: Any) -> None:  # noqa: ANN401 - fields of any event
+        self.events.append((event, fields))
 
     def causes(self, event: str) -> list[str]:
-        return [fields["cause"] for name, fields in self.told if name == event]
+        return [fields["cause"] for name, fields in self.events if name == event]
 
     def images(self) -> list[str]:
         return sorted(f"{path.parts[-3]} {path.name[:3]}" for path in self.archive.rglob("*.tif"))
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> ScriptedLoop:
+def scripted(tmp_path: Path) -> ScriptedLoop:
     return ScriptedLoop(tmp_path)
 
 
-def test_wells_that_the_map_names_later_that_day_are_imaged_too(bench: ScriptedLoop) -> None:
-    bench.put_map("P1", "B02")
-    bench.serve(lambda _: bench.put_map("P1", "B02", "B03"), lambda _: None)
-    assert bench.images() == ["P1 B02", "P1 B03"]
+def test_wells_added_to_the_plate_map_on_the_same_day_are_imaged_too(
+    scripted: ScriptedLoop,
+) -> None:
+    scripted.write_plate_map("P1", "B02")
+    scripted.serve(lambda _: scripted.write_plate_map("P1", "B02", "B03"), lambda _: None)
+    assert scripted.images() == ["P1 B02", "P1 B03"]
 
 
 def test_an_imaging_request_waits_while_its_plate_map_is_missing_or_broken(
-    bench: ScriptedLoop,
+    scripted: ScriptedLoop,
 ) -> None:
-    def add_request(loop: AcquisitionLoop) -> None:
-        loop.requests.add(
+    def add_request(loop: ImagingLoop) -> None:
+        open_imaging_requests(loop.section.state).add(
             ImagingRequest(plate="P1", day=1, wells=("B02",), reason="asked", made_at=NOON)
         )
 
-    bench.put_map("P1", "B02")
-    wells = bench.archive / "P1" / "P1.wells.csv"
-    bench.serve(
+    scripted.write_plate_map("P1", "B02")
+    wells = scripted.archive / "P1" / "P1.wells.csv"
+    scripted.serve(
         lambda _: wells.write_text("well,gro"),
         add_request,
         lambda _: None,
-        lambda _: bench.put_map("P1", "B02"),
+        lambda _: scripted.write_plate_map("P1", "B02"),
         lambda _: None,
         acquire_at="",
     )
-    assert bench.images() == ["P1 B02"]
+    assert scripted.images() == ["P1 B02"]
 
 
-def test_below_the_empty_mount_point_of_an_unmounted_archive_nothing_is_written(
-    bench: ScriptedLoop,
+def test_nothing_is_written_below_the_mount_point_of_an_unmounted_archive(
+    scripted: ScriptedLoop,
 ) -> None:
-    bench.put_map("P1", "B02")
-    (bench.root / "elsewhere").mkdir()
+    scripted.write_plate_map("P1", "B02")
+    (scripted.root / "elsewhere").mkdir()
     is_mounted = True
 
     def unmount(_x_um: float, _y_um: float) -> None:
         nonlocal is_mounted
         if is_mounted:
-            bench.archive.rename(bench.root / "elsewhere" / "archive")
-            bench.archive.mkdir()
+            scripted.archive.rename(scripted.root / "elsewhere" / "archive")
+            scripted.archive.mkdir()
         is_mounted = False
 
-    bench.scope.move_to = unmount  # type: ignore[method-assign]  # the share vanishes on the way to a well
-    bench.serve()
-    assert list(bench.archive.iterdir()) == []
-    (problem,) = {fields["problem"] for event, fields in bench.told if event == "well.failed"}
+    scripted.scope.move_to = unmount  # type: ignore[method-assign]  # the share is unmounted during a move
+    scripted.serve()
+    assert list(scripted.archive.iterdir()) == []
+    (problem,) = {fields["problem"] for event, fields in scripted.events if event == "well.failed"}
     assert "is the archive's share mounted?" in problem
 
 
-def test_a_plate_that_a_crash_left_there_is_taken_away_before_another_is_put_on_top(
-    bench: ScriptedLoop,
+def test_a_plate_left_on_the_stage_by_a_crash_is_unloaded_before_another_is_loaded(
+    scripted: ScriptedLoop,
 ) -> None:
-    bench.put_map("P1", "B02")
-    (bench.root / "state").mkdir()
-    (bench.root / "state" / "on_stage").write_text("P0")
-    bench.serve()
-    assert bench.hotel.moves == ["release P0", "present P1", "release P1"]
+    scripted.write_plate_map("P1", "B02")
+    (scripted.root / "state").mkdir()
+    (scripted.root / "state" / "on_stage").write_text("P0")
+    scripted.serve()
+    assert scripted.loader.calls == ["unload P0", "load P1", "unload P1"]
 
 
-def test_an_alert_goes_when_the_plate_s_imaging_begins_anew(bench: ScriptedLoop) -> None:
-    bench.put_map("P1", "B02", "B03")
-    bench.scope.is_broken = True
+def test_alerts_of_a_plate_are_cleared_when_its_next_day_begins(scripted: ScriptedLoop) -> None:
+    scripted.write_plate_map("P1", "B02", "B03")
+    scripted.scope.is_broken = True
 
-    def next_day(_: AcquisitionLoop) -> None:
-        bench.scope.is_broken = False
-        bench.now = NOON.replace(day=17)
+    def next_day(_: ImagingLoop) -> None:
+        scripted.scope.is_broken = False
+        scripted.now = NOON.replace(day=17)
 
-    bench.serve(next_day, lambda _: None)
-    assert bench.images() == ["P1 B02", "P1 B03"]
-    raised = bench.causes("alert")
+    scripted.serve(next_day, lambda _: None)
+    assert scripted.images() == ["P1 B02", "P1 B03"]
+    raised = scripted.causes("alert")
     assert "P1 day 1 B02, B03" in raised
-    assert set(bench.causes("alert.cleared")) == set(raised)
+    assert set(scripted.causes("alert.cleared")) == set(raised)
 
 
-def test_a_missing_archive_is_told_of_each_time_it_vanishes(bench: ScriptedLoop) -> None:
-    away, here = bench.root / "away", bench.archive
+def test_a_missing_archive_raises_an_alert_each_time_it_disappears(scripted: ScriptedLoop) -> None:
+    away, here = scripted.root / "away", scripted.archive
     here.mkdir()
     steps = [lambda _: here.rename(away), lambda _: away.rename(here)] * 2
-    bench.serve(*steps, lambda _: None)
-    assert (bench.causes("alert"), bench.causes("alert.cleared")) == (
+    scripted.serve(*steps, lambda _: None)
+    assert (scripted.causes("alert"), scripted.causes("alert.cleared")) == (
         ["archive"] * 2,
         ["archive"] * 2,
     )
 
 
-def test_of_two_plates_that_only_a_person_puts_there_one_waits_for_its_own_hour(
-    bench: ScriptedLoop,
+def test_two_plates_put_there_by_hand_are_imaged_each_at_its_own_hour(
+    scripted: ScriptedLoop,
 ) -> None:
-    bench.put_map("P1", "B02")
-    bench.put_map("P2", "B02")
-    toml = bench.archive / "P2" / "P2.plate.toml"
+    scripted.write_plate_map("P1", "B02")
+    scripted.write_plate_map("P2", "B02")
+    toml = scripted.archive / "P2" / "P2.plate.toml"
     toml.write_text(toml.read_text() + 'acquire_at = "11:00"\n')
 
-    def later(_: AcquisitionLoop) -> None:
-        bench.now = NOON
+    def later(_: ImagingLoop) -> None:
+        scripted.now = NOON
 
-    bench.now = NOON.replace(hour=10)
-    bench.serve(later, lambda _: None, present="always")
-    assert bench.images() == ["P1 B02", "P2 B02"]
-    assert bench.causes("alert") == []
+    scripted.now = NOON.replace(hour=10)
+    scripted.serve(later, lambda _: None, present="always")
+    assert scripted.images() == ["P1 B02", "P2 B02"]
+    assert scripted.causes("alert") == []

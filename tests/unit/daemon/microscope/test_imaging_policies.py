@@ -1,9 +1,9 @@
-"""What is imaged again, by what an image or a ranking shows."""
+"""The imaging requests that the policies make from images and rankings."""
 
 import pytest
 
 from acquisition.microscope.imaging_requests import ImagingRequest
-from daemon.microscope.imaging_policies import ImageAgainIfUnclear, MoreOftenIfUncertain
+from daemon.microscope.imaging_policies import ReimageUnclearWells, ReimageUndecidedTreatments
 from schemas.quality import Flag
 from schemas.ranking import Ranking, TreatmentRank, Verdict
 from tests.samples import NOW, PLATE, observation, quality, ranking
@@ -18,10 +18,10 @@ from tests.samples import NOW, PLATE, observation, quality, ranking
         ((Flag.BLURRED, Flag.CUT), True, True),
     ],
 )
-def test_an_unclear_image_asks_for_another_one(
+def test_an_unclear_image_causes_a_request_for_a_second_one(
     flags: tuple[Flag, ...], *, wide: bool, recentre: bool
 ) -> None:
-    (request,) = ImageAgainIfUnclear().after_image(
+    (request,) = ReimageUnclearWells().after_image(
         observation("C05", 7, quality=quality(flags=flags)), NOW
     )
     assert request == ImagingRequest(
@@ -38,16 +38,18 @@ def test_an_unclear_image_asks_for_another_one(
 @pytest.mark.parametrize(
     "flags", [(), (Flag.SATURATED,), (Flag.DAY_DISAGREES, Flag.PLANES_MISSING)]
 )
-def test_an_image_that_another_one_would_not_mend_asks_for_none(flags: tuple[Flag, ...]) -> None:
+def test_a_flag_that_a_second_image_would_not_remove_causes_no_request(
+    flags: tuple[Flag, ...],
+) -> None:
     assert (
-        ImageAgainIfUnclear().after_image(observation("C05", 7, quality=quality(flags=flags)), NOW)
+        ReimageUnclearWells().after_image(observation("C05", 7, quality=quality(flags=flags)), NOW)
         == ()
     )
 
 
 def test_two_unclear_images_of_a_well_make_the_same_imaging_request() -> None:
     blurred, cut = (
-        ImageAgainIfUnclear().after_image(
+        ReimageUnclearWells().after_image(
             observation("C05", 7, quality=quality(flags=(flag,))), NOW
         )[0]
         for flag in (Flag.BLURRED, Flag.CUT)
@@ -55,7 +57,7 @@ def test_two_unclear_images_of_a_well_make_the_same_imaging_request() -> None:
     assert blurred.identity == cut.identity
 
 
-def of_treatment(
+def treatment_rank(
     verdict: Verdict, score: float, wells: str, *, spread: float = 1.0
 ) -> TreatmentRank:
     changes = {
@@ -72,39 +74,47 @@ def provisional(*treatments: TreatmentRank, revision: int = 1) -> Ranking:
     return ranking(day=8, revision=revision, final=False, treatments=treatments)
 
 
-STRONG = of_treatment(Verdict.EFFECTIVE, 9.0, "B02 B03")
-WEAK = of_treatment(Verdict.EFFECTIVE, 3.0, "B04 B05")
-DOUBTFUL = of_treatment(Verdict.NO_EVIDENCE, 2.5, "C02 C03")
-MORE_DOUBTFUL = of_treatment(Verdict.NO_EVIDENCE, 2.0, "D02 D03", spread=3.0)
-NOTHING = of_treatment(Verdict.NO_EVIDENCE, 0.1, "E02 E03")
-TOO_FEW = of_treatment(Verdict.TOO_FEW_WELLS, 4.0, "F02")
+STRONG = treatment_rank(Verdict.EFFECTIVE, 9.0, "B02 B03")
+WEAK = treatment_rank(Verdict.EFFECTIVE, 3.0, "B04 B05")
+DOUBTFUL = treatment_rank(Verdict.NO_EVIDENCE, 2.5, "C02 C03")
+MORE_DOUBTFUL = treatment_rank(Verdict.NO_EVIDENCE, 2.0, "D02 D03", spread=3.0)
+NOTHING = treatment_rank(Verdict.NO_EVIDENCE, 0.1, "E02 E03")
+TOO_FEW = treatment_rank(Verdict.TOO_FEW_WELLS, 4.0, "F02")
 
 
-def requested(policy: MoreOftenIfUncertain, of: Ranking) -> list[tuple[str, ...]]:
-    return [request.wells for request in policy.after_ranking(of, NOW)]
+def requested_wells(policy: ReimageUndecidedTreatments, after: Ranking) -> list[tuple[str, ...]]:
+    return [request.wells for request in policy.after_ranking(after, NOW)]
 
 
-def test_treatments_that_may_work_are_imaged_again_the_most_promising_first() -> None:
-    of = provisional(STRONG, WEAK, TOO_FEW, DOUBTFUL, MORE_DOUBTFUL, NOTHING)
-    assert requested(MoreOftenIfUncertain(9), of) == [("D02", "D03", "C02", "C03")]
+def test_undecided_treatments_are_requested_with_the_highest_interval_first() -> None:
+    after = provisional(STRONG, WEAK, TOO_FEW, DOUBTFUL, MORE_DOUBTFUL, NOTHING)
+    assert requested_wells(ReimageUndecidedTreatments(9), after) == [("D02", "D03", "C02", "C03")]
 
 
-def test_no_more_wells_are_imaged_again_than_asked_for() -> None:
-    assert requested(
-        MoreOftenIfUncertain(3), provisional(STRONG, WEAK, DOUBTFUL, MORE_DOUBTFUL)
+def test_no_more_wells_are_requested_than_the_maximum() -> None:
+    assert requested_wells(
+        ReimageUndecidedTreatments(3), provisional(STRONG, WEAK, DOUBTFUL, MORE_DOUBTFUL)
     ) == [("D02", "D03", "C02")]
     assert (
-        requested(MoreOftenIfUncertain(0), provisional(STRONG, WEAK, DOUBTFUL, MORE_DOUBTFUL)) == []
+        requested_wells(
+            ReimageUndecidedTreatments(0), provisional(STRONG, WEAK, DOUBTFUL, MORE_DOUBTFUL)
+        )
+        == []
     )
 
 
-def test_where_nothing_works_yet_every_treatment_may() -> None:
-    assert requested(MoreOftenIfUncertain(9), provisional(DOUBTFUL, NOTHING)) == [
+def test_without_an_effective_treatment_every_treatment_above_zero_is_undecided() -> None:
+    assert requested_wells(ReimageUndecidedTreatments(9), provisional(DOUBTFUL, NOTHING)) == [
         ("C02", "C03", "E02", "E03")
     ]
 
 
-def test_a_corrected_ranking_and_a_final_one_ask_for_nothing() -> None:
-    """Images that were taken again correct a ranking: it must not go round in a circle."""
-    assert requested(MoreOftenIfUncertain(9), provisional(WEAK, DOUBTFUL, revision=2)) == []
-    assert requested(MoreOftenIfUncertain(9), ranking(treatments=(WEAK, DOUBTFUL))) == []
+def test_a_corrected_ranking_and_a_final_one_cause_no_request() -> None:
+    """Second images correct a ranking; a request after each correction would never end."""
+    assert (
+        requested_wells(ReimageUndecidedTreatments(9), provisional(WEAK, DOUBTFUL, revision=2))
+        == []
+    )
+    assert (
+        requested_wells(ReimageUndecidedTreatments(9), ranking(treatments=(WEAK, DOUBTFUL))) == []
+    )

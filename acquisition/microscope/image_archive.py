@@ -1,0 +1,104 @@
+"""The archive of well images: one OME-TIFF file per visit, in the layout of a drop folder.
+
+A file is either complete or absent, and is never overwritten.
+"""
+
+import shutil
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from acquisition.durable_files import make_folder, write_durably
+from acquisition.microscope.ome_tiff import WellFrames, encode_ome_tiff
+from acquisition.ports import FrameFormat
+from schemas.errors import OutputError
+
+_MAX_METADATA_BYTES = 64 * 1024  # of one file
+
+
+def prepare_day_folder(root: Path, plate: str, day: int) -> None:
+    """Make the folder of a plate's culture day and remove half-written files from it.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be made or listed.
+    """
+    folder = _day_folder(root, plate, day)
+    try:
+        make_folder(folder)
+        for leftover in folder.glob(".*.ome.tif.part"):
+            leftover.unlink()
+    except OSError as error:
+        raise OutputError(
+            folder, f"cannot be made or cleared ({error.strerror}); expected a writable archive"
+        ) from error
+
+
+def save_visit(root: Path, visit: WellFrames) -> Path:
+    """Write the frames of one visit as an OME-TIFF file into the archive and return its path.
+
+    The folder of the day must exist, see :func:`prepare_day_folder`. It is not made here: if the
+    archive's share is unmounted, nothing may be written below the empty mount point.
+
+    Raises
+    ------
+    MicroscopeError
+        If the frames do not have the format of the camera.
+    OutputError
+        If the file cannot be written; nothing is left behind.
+    """
+    content = encode_ome_tiff(visit)
+    folder = _day_folder(root, visit.plate, visit.day)
+    if not folder.is_dir():
+        raise OutputError(
+            folder,
+            "is gone; expected the folder that this day's images are saved in (is the archive's share mounted?)",
+        )
+    at = visit.taken_at
+    while (path := folder / visit_file_name(visit.well, at)).exists():  # the camera's clock stopped
+        at += timedelta(milliseconds=1)
+    write_durably(path, content)
+    return path
+
+
+def visit_file_name(well: str, taken_at: datetime) -> str:
+    """Return the file name of a visit, from the well and the time of its first plane.
+
+    It has the pattern :data:`acquisition.microscope.settings.ARCHIVE_PATTERN`.
+    """
+    milliseconds = taken_at.microsecond // 1000
+    return f"{well}_{taken_at:%Y%m%dT%H%M%S}.{milliseconds:03d}{taken_at:%z}.ome.tif"
+
+
+def bytes_needed(frame_format: FrameFormat, planes: int, wells: int) -> int:
+    """Return the size in bytes of one visit of each of a number of wells."""
+    return wells * (planes * frame_format.frame_bytes + _MAX_METADATA_BYTES)
+
+
+def check_free_space(root: Path, needed: int, keep_free: int) -> None:
+    """Raise OutputError unless the archive's disk has a number of bytes free.
+
+    Parameters
+    ----------
+    needed
+        Bytes to be written.
+    keep_free
+        Bytes that have to stay free.
+    """
+    existing = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
+    try:
+        free = shutil.disk_usage(existing).free
+    except OSError as error:
+        raise OutputError(
+            root,
+            f"its free space cannot be asked for ({error.strerror}); expected a folder that can be read",
+        ) from error
+    if free < needed + keep_free:
+        raise OutputError(
+            root,
+            f"{free} bytes free; expected {needed + keep_free}: {needed} for the images, and {keep_free} that stay free",
+        )
+
+
+def _day_folder(root: Path, plate: str, day: int) -> Path:
+    return root / plate / f"day{day:02d}"

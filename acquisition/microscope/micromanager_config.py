@@ -1,0 +1,175 @@
+"""Load a hardware configuration into Micro-Manager's core and check that it is complete."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+
+from pymmcore import CMMCore
+from pymmcore_plus import CMMCorePlus, configure_logging
+from pymmcore_plus.experimental.unicore import UniMMCore
+
+from acquisition.microscope.settings import Focusing, MicroscopeSettings
+from schemas.errors import ConfigError
+
+MAX_BITS = 16
+"""The largest number of bits of a pixel that the archive stores."""
+
+_PYTHON_DEVICES = "#py "  # starts the lines of a configuration that name devices written in Python
+_SECTION = "source.micromanager"
+
+configure_logging(file=None, stderr_level="CRITICAL")  # its messages are also in our own errors
+
+Problems = Iterator[tuple[str, str]]  # file or configuration key, problem
+
+
+def load_core(settings: MicroscopeSettings) -> CMMCorePlus:
+    """Return a core of Micro-Manager with the hardware configuration of the settings loaded.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing, is no configuration, or names a device that cannot be loaded.
+    """
+    path = settings.config
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise ConfigError(
+            f"{_SECTION}.config",
+            f"{path} cannot be read: {error.strerror}; expected the microscope's MMConfig file",
+        ) from error
+    if settings.adapters is not None and not any(settings.adapters.glob("*mmgr_dal_*")):
+        raise ConfigError(
+            f"{_SECTION}.adapters",
+            f"{settings.adapters} holds no device adapter (…mmgr_dal_…); expected Micro-Manager's folder",
+        )
+    has_python_devices = any(line.startswith(_PYTHON_DEVICES) for line in text.splitlines())
+    core = UniMMCore() if has_python_devices else CMMCorePlus()
+    if settings.adapters is not None:
+        core.setDeviceAdapterSearchPaths([str(settings.adapters)])
+    core.setTimeoutMs(round(1000 * settings.timeout_s))
+    try:
+        core.loadSystemConfiguration(str(path))
+    except Exception as error:  # device drivers and the parser raise any type
+        unload_core(core)
+        raise ConfigError(path, f"cannot be loaded: {_cause(core, str(error))}") from error
+    return core
+
+
+def unload_core(core: CMMCorePlus) -> None:
+    """Unload all devices of a core and end its callback thread.
+
+    The thread would abort the process at its end.
+    """
+    with suppress(Exception):  # an error of one device must not keep the thread alive
+        core.unloadAllDevices()
+    with suppress(Exception):
+        CMMCore.registerCallback(core, None)
+
+
+def check_core(core: CMMCorePlus, settings: MicroscopeSettings) -> None:
+    """Raise ConfigError with all problems of a loaded hardware configuration, if there are any."""
+    problems = [
+        *_missing_devices(core, settings),
+        *_camera_problems(core, settings),
+        *_channel_problems(core, settings),
+    ]
+    if problems:
+        raise ConfigError(*problems[0], more=tuple(problems[1:]))
+
+
+def stage_per_pixel(
+    affine: Sequence[float], um_per_px: float
+) -> tuple[float, float, float, float] | None:
+    """Return the stage movement in µm for one pixel to the right and for one pixel down.
+
+    Parameters
+    ----------
+    affine
+        The six values of the pixel size's affine matrix, as Micro-Manager orders them.
+    um_per_px
+        The scale of the frames.
+
+    Returns
+    -------
+    movement
+        x and y for a pixel to the right, x and y for a pixel down. None if the matrix has another
+        scale: Micro-Manager's own default has the scale 1.
+    """
+    x_right, x_down, _, y_right, y_down, _ = affine
+    is_of_scale = math.isclose(abs(x_right * y_down - x_down * y_right), um_per_px**2, rel_tol=0.2)
+    return (x_right, y_right, x_down, y_down) if is_of_scale else None
+
+
+def _cause(core: CMMCorePlus, message: str) -> str:
+    """Return an error message of the core, with advice for known causes."""
+    text = " ".join(message.split())
+    if "Incompatible device interface version" in text:
+        text += (
+            f"; expected adapters for {core.getAPIVersionInfo()}, which this pymmcore has: "
+            "take the Micro-Manager of that version (mmcore install), or the pymmcore whose version ends in the adapters' number"
+        )
+    elif (
+        "Failed to load device adapter" in text or "not a known Micro-manager DeviceAdapter" in text
+    ):
+        where = ", ".join(core.getDeviceAdapterSearchPaths()) or "nowhere"
+        text += f"; expected the adapter in {where} (source.micromanager.adapters names Micro-Manager's folder)"
+    return text
+
+
+def _missing_devices(core: CMMCorePlus, settings: MicroscopeSettings) -> Problems:
+    """Yield a problem for each role without a device, such as Camera."""
+    roles = {
+        "Camera": (core.getCameraDevice(), "a camera"),
+        "XYStage": (core.getXYStageDevice(), "a stage for x and y"),
+        "Focus": (core.getFocusDevice(), "a focus drive"),
+        "Shutter": (
+            core.getShutterDevice(),
+            "the lamp's shutter, so that the lamp can be switched off",
+        ),
+    }
+    loaded = ", ".join(label for label in core.getLoadedDevices() if label != "Core") or "none"
+    for role, (label, device) in roles.items():
+        if not label:
+            yield (
+                str(settings.config),
+                f"names no {role} (loaded are {loaded}); expected a line Property,Core,{role},LABEL with {device}",
+            )
+    if settings.focusing is Focusing.HARDWARE and not core.getAutoFocusDevice():
+        yield (
+            f"{_SECTION}.focusing",
+            f"is hardware, and {settings.config} names no AutoFocus; expected a line Property,Core,AutoFocus,LABEL, or software",
+        )
+
+
+def _camera_problems(core: CMMCorePlus, settings: MicroscopeSettings) -> Problems:
+    """Yield the problems of the camera: pixel size, colour components, bits."""
+    if not core.getCameraDevice():
+        return
+    if not (settings.um_per_px or core.getPixelSizeUm()):
+        yield (
+            str(settings.config),
+            f"has no pixel size; expected a ConfigPixelSize that fits, or {_SECTION}.um_per_px",
+        )
+    if (components := core.getNumberOfComponents()) != 1:
+        yield (
+            str(settings.config),
+            f"its camera gives {components} components a pixel; expected grey images",
+        )
+    elif (bits := core.getImageBitDepth()) > MAX_BITS:
+        yield (
+            str(settings.config),
+            f"its camera counts in {bits} bits; expected at most {MAX_BITS} (the camera's pixel type sets it)",
+        )
+
+
+def _channel_problems(core: CMMCorePlus, settings: MicroscopeSettings) -> Problems:
+    """Yield a problem if the configuration has no preset of the channel's name."""
+    if not settings.channel:
+        return
+    group, _, preset = settings.channel.partition(":")
+    known = {name: core.getAvailableConfigs(name) for name in core.getAvailableConfigGroups()}
+    if preset not in known.get(group, ()):
+        channels = [f"{name}:{each}" for name, presets in known.items() for each in presets]
+        listed = ", ".join(channels) or "none"
+        yield f"{_SECTION}.channel", f"is {settings.channel!r}; expected one of {listed}"

@@ -1,0 +1,87 @@
+"""Open the microscope for one process at a time, guarded by a lock file."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from acquisition.microscope.micromanager import MicroManager
+from daemon.config import Config, MicromanagerSection, microscope_settings
+from schemas.errors import ConfigError, MicroscopeError, OutputError
+
+
+class MicroscopeBusyError(MicroscopeError):
+    """Another process drives the microscope."""
+
+
+def micromanager_section(config: Config) -> MicromanagerSection:
+    """Return the section ``[source.micromanager]``; raise ConfigError if there is none."""
+    section = config.source.micromanager
+    if section is None:
+        raise ConfigError(
+            "source.micromanager", "is missing; expected a table with config and a1_um"
+        )
+    return section
+
+
+@contextmanager
+def locked_microscope(config: Config) -> Iterator[MicroManager]:
+    """Lock and open the microscope; close it, with the lamp off, at the end of the block.
+
+    Raises
+    ------
+    MicroscopeBusyError
+        If another process drives the microscope.
+    ConfigError
+        If the hardware configuration cannot be loaded or is incomplete.
+    """
+    with lock_microscope(config), opened_microscope(config) as scope:
+        yield scope
+
+
+@contextmanager
+def opened_microscope(config: Config) -> Iterator[MicroManager]:
+    """Open the microscope without a lock; close it, with the lamp off, at the end of the block."""
+    scope = MicroManager(microscope_settings(config), lambda: datetime.now().astimezone())
+    try:
+        yield scope
+    finally:
+        scope.close()
+
+
+@contextmanager
+def lock_microscope(config: Config) -> Iterator[None]:
+    """Hold the lock file of the microscope for the duration of a block.
+
+    The kernel releases the lock when the process ends, also after a crash.
+
+    Raises
+    ------
+    MicroscopeBusyError
+        If another process holds the lock.
+    OutputError
+        If the lock file cannot be made.
+    """
+    path = micromanager_section(config).state / "lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise OutputError(
+            path,
+            f"cannot be written ({error.strerror}); expected a folder that this user may write to",
+        ) from error
+    with os.fdopen(handle, "rb+", buffering=0) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise MicroscopeBusyError(
+                "the microscope",
+                f"is driven by process {file.read().decode().strip() or 'unknown'}",
+            ) from error
+        with contextlib.suppress(OSError):  # on a full disk the process id is missing, not the lock
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
+        yield

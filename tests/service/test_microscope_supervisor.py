@@ -1,0 +1,316 @@
+"""The supervisor of the imaging process, with scripts in place of that process."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from daemon.alerts import Alerts
+from daemon.microscope.supervisor import MicroscopeSupervisor, SupervisorLimits
+from schemas.messages import AlertKind, MicroscopeData, MicroscopeState
+from store.sql_store import SqlStore
+
+LIMITS = SupervisorLimits(
+    silent_s=30.0, end_s=0.5, close_s=5.0, lamp_s=5.0, first_pause_s=0.05, longest_pause_s=0.8
+)
+SHORT_SILENCE = replace(LIMITS, silent_s=1.0)
+
+PREAMBLE = """
+import json, os, signal, sys, time
+from pathlib import Path
+here = Path(__file__).parent
+with (here / "pids").open("a") as pids:
+    pids.write(f"{os.getpid()}\\n")
+start = len((here / "pids").read_text().splitlines())
+def tell(event, **fields):
+    print(json.dumps({"event": event, **fields}), flush=True)
+"""
+TICKS = """
+signal.signal(signal.SIGTERM, lambda *_: (here.joinpath("orderly").touch(), os._exit(0)))
+while True:
+    tell("tick")
+    time.sleep(0.05)
+"""
+
+
+class SupervisedScript:
+    """A supervisor with a script in place of the imaging process."""
+
+    def __init__(self, folder: Path, store: SqlStore) -> None:
+        self.folder = folder
+        self.store = store
+        self.alerts = Alerts(store, lambda: datetime.now(UTC))
+        self.supervisor: MicroscopeSupervisor | None = None
+
+    def supervise(
+        self,
+        script: str,
+        limits: SupervisorLimits = LIMITS,
+        *,
+        lamp_off: str = "(here / 'lamp').touch()",
+    ) -> MicroscopeSupervisor:
+        child, lamp = self.folder / "child.py", self.folder / "lamp_off.py"
+        child.write_text(PREAMBLE + script)
+        lamp.write_text(
+            f"import sys\nfrom pathlib import Path\nhere = Path(__file__).parent\n{lamp_off}\n"
+        )
+        self.supervisor = MicroscopeSupervisor(
+            [sys.executable, "-S", str(child)],
+            [sys.executable, "-S", str(lamp)],
+            self.alerts,
+            limits,
+            time.monotonic,
+        )
+        return self.supervisor
+
+    def poll_until(self, condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+        assert self.supervisor is not None
+        end_s = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < end_s, f"not within {timeout_s:g} s; {self.alert_bodies()}"
+            self.supervisor.poll()
+            time.sleep(0.01)
+
+    @property
+    def pids(self) -> list[int]:
+        """The ids of all processes started so far."""
+        file = self.folder / "pids"
+        return [int(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    @property
+    def lamp_is_off(self) -> bool:
+        return (self.folder / "lamp").exists()
+
+    def alert_bodies(self) -> list[str]:
+        """Return the JSON texts of all alerts."""
+        return [message.body for message in self.store.messages_after(0, "spherorank.v1.alert")]
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Iterator[SupervisedScript]:
+    store = SqlStore(f"sqlite:///{tmp_path}/store.sqlite")
+    script = SupervisedScript(tmp_path, store)
+    yield script
+    if script.supervisor is not None:
+        script.supervisor.close()
+    store.close()
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_events_of_the_process_are_logged_and_change_the_status(script: SupervisedScript) -> None:
+    supervisor = script.supervise(
+        "tell('day.started', plate='P1', day=7, wells=60)\ntell('well.saved', plate='P1', day=7, well='B02', event_id=3)\n"
+        "print('a driver prints what it likes', flush=True)\ntell('well.failed', plate='P1', day=7, well='B03', problem='too slow')\n"
+        + TICKS
+    )
+    with capture_logs() as logged:
+        script.poll_until(lambda: any(line["event"] == "well.failed" for line in logged))
+    assert {
+        "event": "well.saved",
+        "log_level": "info",
+        "plate": "P1",
+        "day": 7,
+        "well": "B02",
+        "event_id": 3,
+    } in logged
+    assert {
+        "event": "well.failed",
+        "log_level": "warning",
+        "plate": "P1",
+        "day": 7,
+        "well": "B03",
+        "problem": "too slow",
+    } in logged
+    assert supervisor.status() == MicroscopeData(state=MicroscopeState.IMAGING, plate="P1", day=7)
+
+
+def test_the_status_is_idle_after_a_completed_day(script: SupervisedScript) -> None:
+    supervisor = script.supervise(
+        "tell('day.started', plate='P1', day=7)\ntell('day.done', plate='P1', day=7)\n" + TICKS
+    )
+    assert supervisor.status().state is MicroscopeState.STARTING
+    script.poll_until(lambda: supervisor.status().state is MicroscopeState.IDLE)
+
+
+def test_an_alert_of_the_process_is_raised_once_and_cleared(script: SupervisedScript) -> None:
+    alert = "tell('alert', kind='disk', cause='archive', message='1,000 bytes free; expected 9,000', plate='P1')\n"
+    script.supervise(
+        alert
+        + alert
+        + "while not (here / 'go').exists(): time.sleep(0.01)\ntell('alert.cleared', kind='disk', cause='archive')\n"
+        + TICKS
+    )
+    script.poll_until(lambda: script.alerts.stands(AlertKind.DISK, "archive"))
+    (script.folder / "go").touch()
+    script.poll_until(lambda: not script.alerts.stands(AlertKind.DISK, "archive"))
+    (alert,) = script.alert_bodies()
+    assert "1,000 bytes free; expected 9,000" in alert
+
+
+def test_a_process_that_ends_is_restarted_after_growing_pauses_with_an_alert(
+    script: SupervisedScript,
+) -> None:
+    script.supervise("sys.exit('the camera is not connected')")
+    with capture_logs() as logged:
+        script.poll_until(lambda: len(script.pids) == 4)
+    assert [line["pause_s"] for line in logged if line["event"] == "microscope.ended"][:3] == [
+        0.05,
+        0.1,
+        0.2,
+    ]
+    (alert,) = script.alert_bodies()
+    assert "exit code 1: the camera is not connected; it is started again in 0.05 s" in alert
+    assert not script.lamp_is_off  # the process switched the lamp off itself
+
+
+def test_the_lamp_is_switched_off_after_a_killed_process_before_the_restart(
+    script: SupervisedScript,
+) -> None:
+    script.supervise(
+        "if start == 1: os.kill(os.getpid(), signal.SIGKILL)\n(here / f'lamp_was_off_{(here / \"lamp\").exists()}').touch()\n"
+        + TICKS
+    )
+    script.poll_until(lambda: len(script.pids) == 2 and list(script.folder.glob("lamp_was_off_*")))
+    assert (script.folder / "lamp_was_off_True").exists()
+    assert "killed by signal 9" in script.alert_bodies()[0]
+
+
+def test_a_lamp_that_cannot_be_switched_off_raises_an_alert(script: SupervisedScript) -> None:
+    script.supervise(
+        "if start == 1: os.abort()\n" + TICKS, lamp_off="sys.exit('the lamp does not answer')"
+    )
+    script.poll_until(lambda: len(script.alert_bodies()) == 2)
+    assert "the lamp may be on" in script.alert_bodies()[1]
+    assert "the lamp does not answer" in script.alert_bodies()[1]
+
+
+def test_a_silent_process_is_ended_and_restarted(script: SupervisedScript) -> None:
+    script.supervise("if start == 1: time.sleep(60)\n" + TICKS, SHORT_SILENCE)
+    script.poll_until(lambda: len(script.pids) == 2)
+    assert not is_running(script.pids[0])
+    assert script.lamp_is_off
+    assert "said nothing for 1 s" in script.alert_bodies()[0]
+
+
+def test_a_silent_process_that_ignores_sigterm_is_killed(script: SupervisedScript) -> None:
+    script.supervise(
+        "if start == 1:\n    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n    time.sleep(60)\n"
+        + TICKS,
+        SHORT_SILENCE,
+    )
+    script.poll_until(lambda: len(script.pids) == 2)
+    assert not is_running(script.pids[0])
+    assert script.lamp_is_off
+
+
+def test_a_process_with_a_wrong_configuration_is_restarted_after_the_longest_pause(
+    script: SupervisedScript,
+) -> None:
+    script.supervise(
+        "sys.stderr.write('spherorank.toml, key source.micromanager.config: does not exist\\n')\nsys.exit(78)"
+    )
+    started = time.monotonic()
+    script.poll_until(lambda: len(script.pids) == 2)
+    assert time.monotonic() - started >= LIMITS.longest_pause_s
+    assert "key source.micromanager.config: does not exist" in script.alert_bodies()[0]
+    assert not script.lamp_is_off
+
+
+def test_a_missing_command_raises_an_alert(script: SupervisedScript, tmp_path: Path) -> None:
+    script.supervisor = MicroscopeSupervisor(
+        [str(tmp_path / "none")], [str(tmp_path / "none")], script.alerts, LIMITS, time.monotonic
+    )
+    script.poll_until(script.alert_bodies)
+    assert "cannot be started" in script.alert_bodies()[0]
+
+
+def test_alerts_of_earlier_processes_are_cleared_by_one_that_keeps_running(
+    script: SupervisedScript,
+) -> None:
+    script.supervise(
+        "if start == 1:\n    tell('alert', cause='B02', message='no image of B02')\n    sys.exit(1)\n"
+        + TICKS
+    )
+    script.poll_until(lambda: script.alerts.standing == 2)
+    script.poll_until(lambda: script.alerts.standing == 0)
+    assert len(script.pids) == 2
+
+
+def test_poll_never_waits_and_much_output_never_blocks_the_process(
+    script: SupervisedScript,
+) -> None:
+    supervisor = script.supervise(
+        "for number in range(200_000): print('{\"event\": \"tick\"}')\nprint('x' * 1_000_000, file=sys.stderr, flush=True)\n(here / 'through').touch()\n"
+        + TICKS
+    )
+    supervisor.poll()
+    end = time.monotonic() + 30
+    while not (
+        script.folder / "through"
+    ).exists():  # no poll: the service may be busy with long work
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    started = time.monotonic()
+    supervisor.poll()
+    assert time.monotonic() - started < 1.0
+
+
+def test_closing_ends_the_process_by_sigterm(script: SupervisedScript) -> None:
+    supervisor = script.supervise(TICKS)
+    script.poll_until(lambda: supervisor.status().state is MicroscopeState.IDLE)
+    supervisor.close()
+    supervisor.close()
+    assert (script.folder / "orderly").exists()
+    assert not is_running(script.pids[0])
+    assert not script.lamp_is_off
+    assert script.alert_bodies() == []
+
+
+def test_closing_kills_a_process_that_ignores_sigterm_and_switches_the_lamp_off(
+    script: SupervisedScript,
+) -> None:
+    supervisor = script.supervise(
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\ntell('tick')\ntime.sleep(60)",
+        replace(LIMITS, close_s=0.3),
+    )
+    script.poll_until(lambda: supervisor.status().state is MicroscopeState.IDLE)
+    supervisor.close()
+    assert not is_running(script.pids[0])
+    assert script.lamp_is_off
+
+
+def test_a_grandchild_that_keeps_the_pipes_open_does_not_delay_the_restart(
+    script: SupervisedScript,
+) -> None:
+    script.supervise(
+        "import subprocess\nif start == 1:\n    subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(4)'])\n    sys.exit(1)\n"
+        + TICKS
+    )
+    started = time.monotonic()
+    script.poll_until(lambda: len(script.pids) == 2)
+    assert time.monotonic() - started < 4
+
+
+def test_stdin_of_the_process_closes_when_the_service_ends(script: SupervisedScript) -> None:
+    """Every end of the service closes the pipe, also SIGKILL; here the test closes it."""
+    supervisor = script.supervise(
+        "tell('tick')\nsys.stdin.read()\n(here / 'parent_gone').touch()\nos._exit(0)"
+    )
+    script.poll_until(lambda: supervisor.status().state is MicroscopeState.IDLE)
+    assert supervisor._process is not None
+    assert supervisor._process.process.stdin is not None
+    supervisor._process.process.stdin.close()
+    script.poll_until((script.folder / "parent_gone").exists)
