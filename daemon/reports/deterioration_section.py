@@ -1,19 +1,22 @@
-"""What a report says of predicted deterioration: of a well, of the scale, and of the calibration behind it."""
+"""Text of a report about predicted deterioration: wells, the scale of ranks and the calibration."""
 
 from schemas.calibration import CalibrationCard
 from schemas.ranking import Ranking, Scale, WellRank
 
-SCORES = {
+SCORE_MEANINGS = {
     "departure": "0 = like untreated; larger = further towards deterioration.",
-    "deterioration": "The score is the mean predicted deterioration of the wells: 0 = like untreated, 100 = dead; exploded wells are taken for 100.",
+    "deterioration": (
+        "The score is the mean predicted deterioration of the wells: 0 = like untreated, "
+        "100 = dead. For exploded wells 100 is assumed."
+    ),
 }
-"""What a score means, by method."""
-HIGHEST = {"departure": None, "deterioration": 100.0}
-"""The largest score there can be."""
+"""Explanation of a score, by ranking method."""
+HIGHEST_SCORES = {"departure": None, "deterioration": 100.0}
+"""Largest possible score, by ranking method; None if there is no limit."""
 
 
-def deterioration_in_words(row: WellRank) -> str:
-    """Return the predicted percent of a well and its interval; nothing where none was predicted."""
+def format_deterioration(row: WellRank) -> str:
+    """Return the predicted deterioration of a well and its interval as text; empty without one."""
     if row.deterioration_percent is None:
         return ""
     if row.deterioration_assumed:
@@ -24,7 +27,7 @@ def deterioration_in_words(row: WellRank) -> str:
 
 
 def deterioration_facts(ranking: Ranking) -> dict[str, str]:
-    """Return how wells were placed by deterioration, or were to be; nothing where no calibration was taken."""
+    """Return the scale, calibration and drift of a ranking as text, by name; empty without one."""
     if ranking.calibration is None:
         return {}
     used = ranking.method == "deterioration"
@@ -32,29 +35,34 @@ def deterioration_facts(ranking: Ranking) -> dict[str, str]:
     if ranking.drift is not None:
         where = "outside" if ranking.drift.outside else "within"
         facts["Drift"] = (
-            f"{ranking.drift.distance:.1f} spreads from the calibration plates, further than {ranking.drift.percentile:.0f} % of these "
-            f"from one another: {where} the range seen"
+            f"{ranking.drift.distance:.1f} spreads from the calibration plates; "
+            f"{ranking.drift.percentile:.0f} % of these are closer to the others: "
+            f"{where} their range"
         )
     return ({"Scale": _scale(ranking.scale)} if used else {}) | facts
 
 
 def _calibration(card: CalibrationCard) -> str:
+    """Return model, assay plates, error and digest of a calibration as text."""
+    features = "embedding and measures" if card.representation == "both" else card.representation
     parts = [
-        f"{card.model} on {'embedding and measures' if card.representation == 'both' else card.representation}",
+        f"{card.model} on {features}",
         f"{len(card.plates)} assay plates ({', '.join(card.plates)}), {card.wells} wells",
     ]
     if card.mean_error_points is not None and card.untreated_error_points is not None:
         parts.append(
-            f"off by {card.mean_error_points:.1f} points on plates left out ({card.untreated_error_points:.1f} without images)"
+            f"mean error on plates left out {card.mean_error_points:.1f} points "
+            f"({card.untreated_error_points:.1f} without images)"
         )
     if card.spearman is not None and card.worst_spearman is not None:
         parts.append(f"Spearman {card.spearman:.2f} (worst plate {card.worst_spearman:.2f})")
     if card.percent_low is not None and card.percent_high is not None:
-        parts.append(f"seen from {card.percent_low:.0f} to {card.percent_high:.0f} %")
+        parts.append(f"measured deterioration {card.percent_low:.0f} to {card.percent_high:.0f} %")
     return "; ".join([*parts, f"digest {card.digest}"])
 
 
 def _scale(scale: Scale) -> str:
+    """Return the positions of intact and of exploded wells on the scale as text."""
     if scale.x is None:
         return f"1…{scale.n} by predicted deterioration"
     intact = f"1…{scale.x} intact by predicted deterioration" if scale.x else "none intact"

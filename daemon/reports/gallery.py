@@ -1,32 +1,39 @@
-"""The part of a report in which wells are looked at: each with its picture, the outline of its tissue and what was measured."""
+"""HTML section of a report with the picture of each well and the measures of its tissue."""
 
 import base64
 import math
 from collections.abc import Mapping
 from html import escape
 
-from daemon.reports.deterioration_section import deterioration_in_words
+from daemon.reports.deterioration_section import format_deterioration
 from schemas.plate_map import Group
 from schemas.ranking import Condition, Ranking, WellRank
 
 
-def gallery(ranking: Ranking, pictures: Mapping[str, bytes]) -> str:
-    """Return the section; treatments in the order of their rank, untreated wells last."""
+def gallery_section(ranking: Ranking, pictures: Mapping[str, bytes]) -> str:
+    """Return the HTML section with the JPEG picture of each well of a ranking.
+
+    Treatments are in the order of their rank and untreated wells follow. Without pictures the
+    result is empty.
+    """
     if not pictures:
         return ""
     wells = {row.well: row for row in ranking.wells}
-    rows = [(row.treatment, [wells[well] for well in row.wells]) for row in ranking.treatments]
-    rows.append(("untreated", [row for row in ranking.wells if row.group is Group.UNTREATED]))
-    body = "\n".join(
-        f'<h3>{escape(name)}</h3>\n<div class="gallery">{"".join(_well(row, pictures[row.well]) for row in of_row if row.well in pictures)}</div>'
-        for name, of_row in rows
+    groups = [(row.treatment, [wells[well] for well in row.wells]) for row in ranking.treatments]
+    groups.append(("untreated", [row for row in ranking.wells if row.group is Group.UNTREATED]))
+    body = "\n".join(_group(name, rows, pictures) for name, rows in groups)
+    hint = (
+        "Orange: the measured outline of the tissue. Blue: loose material outside the tissue. "
+        "Changes are relative to the dosing day."
     )
-    hint = "Orange: the outline that was measured. Blue: loose material outside it. Changes are since dosing."
-    return f'<section>\n<h2>The wells</h2>\n<p class="hint">{hint}</p>\n{body}\n</section>'
+    return f'<section>\n<h2>Well images</h2>\n<p class="hint">{hint}</p>\n{body}\n</section>'
 
 
-def seen_in_words(measures: Mapping[str, float]) -> str:
-    """Return size, circularity and darkness and how they changed since dosing, in a few words; nothing if nothing was measured."""
+def format_measures(measures: Mapping[str, float]) -> str:
+    """Return the change of size, the circularity and the optical density of a tissue as HTML text.
+
+    Measures that are missing are left out; without any the result is empty.
+    """
     return "<br>".join(
         filter(
             None,
@@ -39,26 +46,37 @@ def seen_in_words(measures: Mapping[str, float]) -> str:
     )
 
 
+def _group(name: str, rows: list[WellRank], pictures: Mapping[str, bytes]) -> str:
+    """Return the HTML of a treatment's name and of its wells that have a picture."""
+    figures = "".join(_well(row, pictures[row.well]) for row in rows if row.well in pictures)
+    return f'<h3>{escape(name)}</h3>\n<div class="gallery">{figures}</div>'
+
+
 def _well(row: WellRank, picture: bytes) -> str:
+    """Return the HTML figure of a well: its JPEG picture, name, score and measures."""
     source = f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
     score = (
         "" if row.score is None or row.deterioration_percent is not None else f" · {row.score:.1f}"
     )
     exploded = " · exploded" if row.condition is Condition.EXPLODED else ""
-    lines = filter(None, (deterioration_in_words(row), seen_in_words(row.measures)))
+    lines = filter(None, (format_deterioration(row), format_measures(row.measures)))
     return (
         f'<figure><img src="{source}" alt="well {escape(row.well)}" loading="lazy">'
-        f"<figcaption><b>{escape(row.well)}</b>{score}{exploded}<br>{'<br>'.join(lines)}</figcaption></figure>"
+        f"<figcaption><b>{escape(row.well)}</b>{score}{exploded}<br>"
+        f"{'<br>'.join(lines)}</figcaption></figure>"
     )
 
 
 def _first(measures: Mapping[str, float], *names: str) -> float | None:
+    """Return the measure of the first name that occurs; None if none occurs."""
     return next((measures[name] for name in names if name in measures), None)
 
 
 def _percent(word: str, log_ratio: float | None) -> str:
+    """Return a word and a natural log ratio as a signed percentage; empty without a value."""
     return "" if log_ratio is None else f"{word} {100 * math.expm1(log_ratio):+.0f} %"
 
 
 def _plain(word: str, value: float | None) -> str:
+    """Return a word and a value with two decimals; empty without a value."""
     return "" if value is None else f"{word} {value:.2f}"

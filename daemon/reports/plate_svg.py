@@ -1,4 +1,4 @@
-"""A plate as a picture: one circle a well, coloured by its score. Inline SVG, nothing from outside."""
+"""Plate map as inline SVG: one circle per well, coloured by its score."""
 
 import string
 from collections.abc import Mapping
@@ -6,17 +6,19 @@ from html import escape
 
 import numpy as np
 
-from daemon.reports.deterioration_section import deterioration_in_words
+from daemon.reports.deterioration_section import format_deterioration
 from schemas.plate_map import Group
 from schemas.ranking import WellRank
 from schemas.well import parse_well, plate_shape, row_column
 
-_PITCH = 44  # px between wells in the picture's own units
-_LEFT, _TOP, _RADIUS = 30, 30, 18
-_LEGEND = 106  # px of height below the plate
+_PITCH = 44  # pixels from well to well; all lengths are in pixels of the picture
+_LEFT, _TOP, _RADIUS = 30, 30, 18  # margins of the plate and radius of a well
+_LEGEND_HEIGHT = 106
+_LEGEND_STEPS, _LEGEND_WIDTH = 41, 220  # coloured rectangles of the scale, and their total width
 
-# Purple below nought, orange above: told apart with every common colour vision deficiency, and by lightness in grey.
-_POSITIONS = (-1.0, -0.5, 0.0, 0.5, 1.0)
+# Purple below zero, orange above zero: these colours differ for all common colour vision
+# deficiencies. On a grey print, lightness shows the distance from zero.
+_COLOUR_STOPS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 _COLOURS = ((84, 39, 136), (153, 142, 195), (247, 247, 247), (241, 163, 64), (127, 59, 8))
 
 _OUTLINES: Mapping[Group, tuple[str, str]] = {
@@ -27,13 +29,17 @@ _OUTLINES: Mapping[Group, tuple[str, str]] = {
 }
 
 _HATCH = (
-    '<defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
-    '<rect width="6" height="6" fill="#fff"/><line x1="0" y1="0" x2="0" y2="6" stroke="#999" stroke-width="2"/></pattern></defs>'
+    '<defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" '
+    'patternTransform="rotate(45)"><rect width="6" height="6" fill="#fff"/>'
+    '<line x1="0" y1="0" x2="0" y2="6" stroke="#999" stroke-width="2"/></pattern></defs>'
 )
 
 
-def has_positions(wells: tuple[WellRank, ...]) -> bool:
-    """Return whether every well's name is a position on a plate, such as B02; a profile table may name them otherwise."""
+def have_plate_positions(wells: tuple[WellRank, ...]) -> bool:
+    """Return whether the name of every well is a position on a plate, such as B02.
+
+    A profile table may have other names.
+    """
     try:
         return bool(wells) and all(parse_well(well.well) == well.well for well in wells)
     except ValueError:
@@ -47,16 +53,19 @@ def plate_svg(
     unit: str,
     highest: float | None = None,
 ) -> str:
-    """Return the picture of a plate whose wells have positions.
+    """Return the SVG map of a plate with the scores of its wells, whose names are positions.
 
     Parameters
     ----------
+    wells
+        Wells of the plate map with their scores.
     why_not
-        Wells that took no part, and why: they are hatched.
+        Reason, by well, of each well that is excluded from the ranking; these are hatched.
     unit
-        What a score counts, for the legend.
+        Unit of a score, for the legend.
     highest
-        Of scores that begin at nought; None: as far below and above nought as any score goes.
+        Upper end of the colour scale if scores start at zero. If None, the scale goes from minus
+        to plus the largest absolute score.
     """
     rows, columns = plate_shape([well.well for well in wells])
     width, height = _LEFT + columns * _PITCH, _TOP + rows * _PITCH
@@ -65,9 +74,11 @@ def plate_svg(
         or max((abs(well.score) for well in wells if well.score is not None), default=0.0)
         or 1.0
     )
-    named = {row_column(well.well): well for well in wells}
+    by_position = {row_column(well.well): well for well in wells}
+    view_box = f"0 0 {width} {height + _LEGEND_HEIGHT}"
+    label = 'role="img" aria-label="Plate map coloured by score"'
     parts = [
-        f'<svg class="plate" viewBox="0 0 {width} {height + _LEGEND}" role="img" aria-label="Plate map coloured by score" xmlns="http://www.w3.org/2000/svg">',
+        f'<svg class="plate" viewBox="{view_box}" {label} xmlns="http://www.w3.org/2000/svg">',
         _HATCH,
     ]
     parts += [
@@ -80,7 +91,7 @@ def plate_svg(
     ]
     for row in range(1, rows + 1):
         for column in range(1, columns + 1):
-            well = named.get((row, column))
+            well = by_position.get((row, column))
             if well is None:
                 parts.append(f'<circle cx="{_x(column)}" cy="{_y(row)}" r="3" fill="#ddd"/>')
             else:
@@ -91,31 +102,26 @@ def plate_svg(
 
 
 def _x(column: int) -> int:
+    """Return the horizontal centre of a column, 1 = first, in pixels."""
     return _LEFT + (column - 1) * _PITCH + _PITCH // 2
 
 
 def _y(row: int) -> int:
+    """Return the vertical centre of a row, 1 = first, in pixels."""
     return _TOP + (row - 1) * _PITCH + _PITCH // 2
 
 
 def _well(well: WellRank, why_not: str | None, limit: float, x: int, y: int) -> str:
-    outline, group = _OUTLINES[well.group]
-    lines = [f"{well.well} · {well.treatment or group}"]
-    if well.score is not None:
-        lines.append(
-            f"score {well.score:.2f}"
-            + (f", rank {well.efficacy_rank}" if well.efficacy_rank is not None else "")
-        )
-    lines += [said] if (said := deterioration_in_words(well)) else []
-    lines += [f"left out: {why_not}"] if why_not else []
-    lines += [f"flags: {', '.join(well.flags)}"] if well.flags else []
+    """Return the SVG of a well centred at (x, y): its circle, rank and mark of flags.
+
+    A score of ``limit`` has the darkest colour; a well with a reason in ``why_not`` is hatched.
+    """
     fill, ink = ("none" if well.group is Group.BLANK else "url(#hatch)"), "#333"
     if well.score is not None and why_not is None:
         rgb = _colour(well.score / limit)
-        fill, ink = (
-            "rgb({},{},{})".format(*rgb),
-            "#fff" if 0.3 * rgb[0] + 0.59 * rgb[1] + 0.11 * rgb[2] < 128 else "#222",  # noqa: PLR2004 - half way to white
-        )
+        luma = 0.3 * rgb[0] + 0.59 * rgb[1] + 0.11 * rgb[2]
+        fill = "rgb({},{},{})".format(*rgb)
+        ink = "#fff" if luma < 128 else "#222"  # noqa: PLR2004 - half of white
     label = (
         f'<text class="rank" x="{x}" y="{y + 5}" fill="{ink}">{well.efficacy_rank}</text>'
         if well.efficacy_rank is not None
@@ -126,40 +132,53 @@ def _well(well: WellRank, why_not: str | None, limit: float, x: int, y: int) -> 
         if well.flags
         else ""
     )
-    title = escape("\n".join(lines))
-    return f'<g><title>{title}</title><circle cx="{x}" cy="{y}" r="{_RADIUS}" fill="{fill}" {outline}/>{label}{flag}</g>'
+    outline, _ = _OUTLINES[well.group]
+    return (
+        f"<g><title>{escape(_tooltip(well, why_not))}</title>"
+        f'<circle cx="{x}" cy="{y}" r="{_RADIUS}" fill="{fill}" {outline}/>{label}{flag}</g>'
+    )
+
+
+def _tooltip(well: WellRank, why_not: str | None) -> str:
+    """Return the lines of text about a well: treatment, score, deterioration, exclusion, flags."""
+    lines = [f"{well.well} · {well.treatment or _OUTLINES[well.group][1]}"]
+    if well.score is not None:
+        rank = f", rank {well.efficacy_rank}" if well.efficacy_rank is not None else ""
+        lines.append(f"score {well.score:.2f}{rank}")
+    lines.append(format_deterioration(well))
+    lines.append(f"left out: {why_not}" if why_not else "")
+    lines.append(f"flags: {', '.join(well.flags)}" if well.flags else "")
+    return "\n".join(filter(None, lines))
 
 
 def _colour(value: float) -> tuple[int, int, int]:
-    """Return red, green, blue for -1…1."""
+    """Return red, green and blue, 0…255, of a value between -1 and 1."""
     red, green, blue = (
-        round(float(np.interp(value, _POSITIONS, channel)))
+        round(float(np.interp(value, _COLOUR_STOPS, channel)))
         for channel in zip(*_COLOURS, strict=True)
     )
     return red, green, blue
 
 
 def _legend(lowest: float, highest: float, unit: str, top: int) -> str:
-    steps, x, y, width = 41, _LEFT, top + 14, 220
-    step = width / steps
-    parts = [
-        '<rect x="{:.1f}" y="{}" width="{:.1f}" height="12" fill="rgb({},{},{})"/>'.format(
-            x + index * step,
-            y,
-            step + 0.5,
-            *_colour(float(np.interp(index, (0, steps - 1), (lowest / highest, 1.0)))),
+    """Return the SVG of the colour scale and the key of marks, below ``top`` pixels."""
+    x, y, step = _LEFT, top + 14, _LEGEND_WIDTH / _LEGEND_STEPS
+    parts = []
+    for index in range(_LEGEND_STEPS):
+        value = float(np.interp(index, (0, _LEGEND_STEPS - 1), (lowest / highest, 1.0)))
+        parts.append(
+            '<rect x="{:.1f}" y="{}" width="{:.1f}" height="12" fill="rgb({},{},{})"/>'.format(
+                x + index * step, y, step + 0.5, *_colour(value)
+            )
         )
-        for index in range(steps)
-    ]
     for at, text in (
         (x, f"{lowest:.3g}"),
-        (x + width / 2, f"{(lowest + highest) / 2:.3g}"),
-        (x + width, f"{highest:.3g}"),
+        (x + _LEGEND_WIDTH / 2, f"{(lowest + highest) / 2:.3g}"),
+        (x + _LEGEND_WIDTH, f"{highest:.3g}"),
     ):
         parts.append(f'<text class="axis" x="{at:.0f}" y="{y + 27}">{text}</text>')
-    parts.append(
-        f'<text class="key" x="{x + width + 24}" y="{y + 11}">score in {escape(unit)}</text>'
-    )
+    unit_x = x + _LEGEND_WIDTH + 24
+    parts.append(f'<text class="key" x="{unit_x}" y="{y + 11}">score in {escape(unit)}</text>')
     outlines = [
         (f'<circle r="8" fill="#fff" {outline}/>', name) for outline, name in _OUTLINES.values()
     ]
@@ -172,10 +191,12 @@ def _legend(lowest: float, highest: float, unit: str, top: int) -> str:
 
 
 def _keys(keys: list[tuple[str, str]], y: int) -> str:
+    """Return the SVG of one line of (mark, name) pairs at ``y`` pixels."""
     parts, x = [], _LEFT + 8
     for mark, name in keys:
         parts.append(
-            f'<g transform="translate({x} {y})">{mark}<text class="key" x="14" y="5">{name}</text></g>'
+            f'<g transform="translate({x} {y})">{mark}'
+            f'<text class="key" x="14" y="5">{name}</text></g>'
         )
-        x += 42 + 7 * len(name)
+        x += 42 + 7 * len(name)  # about 7 pixels per character
     return "".join(parts)

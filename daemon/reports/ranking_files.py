@@ -1,65 +1,59 @@
-"""Rankings as files: ``<plate>/day10-r1.{json,csv,html}``, ``day10-r1-wells.csv`` and ``latest.json``. What stands under its name is whole."""
+"""Files of a plate's rankings: ``<plate>/day10-r1.{json,csv,html}`` and ``day10-r1-wells.csv``.
+
+``<plate>/latest.json`` is a copy of the newest ranking's JSON. Files are complete when they appear.
+"""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from daemon.reports.ranking_page import report_html
-from daemon.reports.revision_files import Identity, Revision, missing_files, write_revision
+from daemon.reports.ranking_page import ranking_html
+from daemon.reports.revision_files import Revision, RevisionIdentity, write_revision
 from schemas.errors import OutputError
 from schemas.ranking import Ranking
 from schemas.tables import treatments_csv, wells_csv
 
-Pictures = Callable[[], Mapping[str, bytes]]
-"""The JPEG of each well that has one, asked for only where a page is written."""
+PictureReader = Callable[[], Mapping[str, bytes]]
+"""Returns the JPEG pictures by well; it is called only if an HTML page is written."""
 
 
-class _Identity(Identity):
+class _RankingIdentity(RevisionIdentity):
+    """Fields that identify one revision of a ranking of a plate."""
+
     plate: str
     day: int
 
     @property
     def order(self) -> tuple[int, ...]:
-        """A later day goes before a later revision."""
+        """Culture day and revision: a ranking of a later day is newer than any revision."""
         return self.day, self.revision
 
 
-def write_ranking(ranking: Ranking, pictures: Pictures, folder: Path) -> list[Path]:
-    """Write what is missing of a ranking's files below ``folder``, ``latest.json`` last; return the paths of all of them.
+def write_ranking(ranking: Ranking, pictures: PictureReader, folder: Path) -> list[Path]:
+    """Write the missing files of a ranking below ``folder`` and return the paths of all its files.
 
-    A revision's files are never written over. ``latest.json`` only ever goes to a later day or revision.
-
-    Raises
-    ------
-    OutputError
-        If a file cannot be written, or another ranking of this name stands there. Trying again later goes on where it failed.
-    """
-    return write_revision(_revision(ranking, pictures, folder))
-
-
-def missing(ranking: Ranking, folder: Path) -> list[Path]:
-    """Return which of a ranking's files are not there; ``latest.json`` among them while it is absent or tells of an earlier day or revision.
+    ``latest.json`` is written last. Existing files are not overwritten, except that
+    ``latest.json`` is replaced by a ranking of a later day or revision.
 
     Raises
     ------
     OutputError
-        If the folder cannot be looked into.
+        If a file cannot be written, or a file of this name holds another ranking. A later call
+        writes the remaining files.
     """
-    return missing_files(_revision(ranking, dict, folder))
-
-
-def _revision(ranking: Ranking, pictures: Pictures, folder: Path) -> Revision:
     if ranking.plate in (".", "..") or "/" in ranking.plate:
         raise OutputError(
             folder, f"plate {ranking.plate!r} cannot name a folder; expected another plate id"
         )
     lead = ranking.model_dump(mode="json", include={"plate", "day", "revision", "final"})
-    return Revision(
-        folder / ranking.plate,
-        _Identity.model_validate(ranking),
-        {
-            f"{ranking.name}.json": lambda: ranking.model_dump_json(indent=2) + "\n",
-            f"{ranking.name}.csv": lambda: treatments_csv([(lead, ranking)]),
-            f"{ranking.name}-wells.csv": lambda: wells_csv([(lead, ranking)]),
-            f"{ranking.name}.html": lambda: report_html(ranking, pictures()),
-        },
+    return write_revision(
+        Revision(
+            folder / ranking.plate,
+            _RankingIdentity.model_validate(ranking),
+            {
+                f"{ranking.name}.json": lambda: ranking.model_dump_json(indent=2) + "\n",
+                f"{ranking.name}.csv": lambda: treatments_csv([(lead, ranking)]),
+                f"{ranking.name}-wells.csv": lambda: wells_csv([(lead, ranking)]),
+                f"{ranking.name}.html": lambda: ranking_html(ranking, pictures()),
+            },
+        )
     )

@@ -1,54 +1,59 @@
-"""A ranking as one HTML file that needs nothing else: readable on a screen, a phone and paper."""
+"""HTML report of a plate's ranking: one file for screens of any size and for print."""
 
 from collections import defaultdict
 from collections.abc import Mapping
 from html import escape
 
-from daemon.reports.deterioration_section import HIGHEST, SCORES, deterioration_facts
+from daemon.reports.deterioration_section import (
+    HIGHEST_SCORES,
+    SCORE_MEANINGS,
+    deterioration_facts,
+)
 from daemon.reports.dose_section import dose_section
-from daemon.reports.gallery import gallery, seen_in_words
-from daemon.reports.page import (
-    UNITS,
+from daemon.reports.gallery import format_measures, gallery_section
+from daemon.reports.html_parts import (
+    SCORE_UNITS,
     bullet_list,
-    bullets,
-    how_it_was_made,
+    format_p_value,
+    format_rank_range,
+    html_page,
     interval_bar,
-    page,
-    probability,
-    ranks,
+    notes_section,
+    provenance_section,
     table_row,
     verdict_mark,
 )
-from daemon.reports.plate_svg import has_positions, plate_svg
+from daemon.reports.plate_svg import have_plate_positions, plate_svg
 from schemas.plate_map import Group
 from schemas.ranking import Direction, Gate, Ranking, RankingQuality, TreatmentRank
 
-ODD_CONTROL = 4.0
-"""Untreated spreads: an untreated well farther out counts as that far in the scale, and a person should look at it."""
+FAR_UNTREATED_SPREADS = 4.0
+"""Departure, in untreated spreads, above which the report asks to check an untreated well."""
 
 
-def report_html(ranking: Ranking, pictures: Mapping[str, bytes]) -> str:
-    """Return the page; ``pictures`` are the JPEGs of wells that have one."""
-    return page(
+def ranking_html(ranking: Ranking, pictures: Mapping[str, bytes]) -> str:
+    """Return the HTML report of a plate's ranking with the JPEG pictures of its wells."""
+    return html_page(
         f"{ranking.plate} · day {ranking.day}",
         revision=ranking.revision,
         state="Final" if ranking.final else "PROVISIONAL",
         subtitle=_subtitle(ranking),
         notice=ranking.notice,
         sections=(
-            _gate(ranking.quality),
-            bullets("Read this first", ranking.notes),
-            _treatments(ranking),
+            _quality_section(ranking.quality),
+            notes_section("Read this first", ranking.notes),
+            _treatments_section(ranking),
             dose_section(ranking),
-            _plate(ranking),
-            _wells_to_look_at(ranking),
-            gallery(ranking, pictures),
-            _how(ranking),
+            _plate_section(ranking),
+            _wells_to_check_section(ranking),
+            gallery_section(ranking, pictures),
+            provenance_section(_provenance(ranking)),
         ),
     )
 
 
 def _subtitle(ranking: Ranking) -> str:
+    """Return revision, time of computation and specimen as plain text."""
     parts = [
         "Efficacy ranking",
         f"revision {ranking.revision}",
@@ -61,7 +66,8 @@ def _subtitle(ranking: Ranking) -> str:
     return " · ".join(parts)
 
 
-def _gate(quality: RankingQuality) -> str:
+def _quality_section(quality: RankingQuality) -> str:
+    """Return the HTML section with the result of the quality gate and its statistics."""
     passed = quality.gate is Gate.PASSED
     verdict = (
         "Quality gate passed" if passed else "Quality gate FAILED: do not rely on this ranking"
@@ -78,16 +84,20 @@ def _gate(quality: RankingQuality) -> str:
         f"<div><dt>{name}</dt><dd>{'–' if value is None else f'{value:.2f}'}</dd></div>"
         for name, value in figures
     )
-    taken = (
-        f'<p class="hint">Taken into account: {escape(", ".join(quality.corrected_for))}.</p>'
+    corrected = (
+        f'<p class="hint">Corrected for: {escape(", ".join(quality.corrected_for))}.</p>'
         if quality.corrected_for
         else ""
     )
-    return f'<section class="gate {quality.gate}">\n<h2>{verdict}</h2>\n{bullet_list(quality.reasons)}<dl>{cells}</dl>\n{taken}</section>'
+    return (
+        f'<section class="gate {quality.gate}">\n<h2>{verdict}</h2>\n'
+        f"{bullet_list(quality.reasons)}<dl>{cells}</dl>\n{corrected}</section>"
+    )
 
 
-def _treatments(ranking: Ranking) -> str:
-    unit = UNITS[ranking.method]
+def _treatments_section(ranking: Ranking) -> str:
+    """Return the HTML section with the table of treatments, ordered by rank."""
+    unit = SCORE_UNITS[ranking.method]
     low = min([0.0, *(row.score_low for row in ranking.treatments)])
     high = max([0.0, *(row.score_high for row in ranking.treatments)])
     heads = (
@@ -95,117 +105,135 @@ def _treatments(ranking: Ranking) -> str:
         "Treatment",
         "Group",
         "Wells",
-        "What is seen",
+        "Observed changes",
         f"Score ({unit}, with interval)",
-        "Ranks possible",
+        "Possible ranks",
         "p",
         "q and effect size",
         "Verdict",
     )
     body = (
-        "\n".join(_treatment(row, low, high) for row in ranking.treatments)
+        "\n".join(_treatment_row(row, low, high) for row in ranking.treatments)
         or f'<tr><td colspan="{len(heads)}">No treatment could be ranked.</td></tr>'
     )
     return (
         "<section>\n<h2>Treatments, strongest effect first</h2>\n"
-        f'<p class="hint">{SCORES[ranking.method]} The bar is the interval of the score, the dot the score. '
-        "Changes are since dosing, in untreated spreads. The effect size is how far their mean is from untreated wells, which p and q test.</p>\n"
-        f"<table>\n<thead><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</section>"
+        f'<p class="hint">{SCORE_MEANINGS[ranking.method]} '
+        "The dot is the score and the bar is its interval. "
+        "Observed changes are changes since dosing, in untreated spreads. "
+        "The effect size is the distance of the wells' mean from the untreated wells; "
+        "p and q test this distance.</p>\n"
+        f"<table>\n<thead><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr></thead>\n"
+        f"<tbody>\n{body}\n</tbody>\n</table>\n</section>"
     )
 
 
-def _treatment(row: TreatmentRank, low: float, high: float) -> str:
+def _treatment_row(row: TreatmentRank, low: float, high: float) -> str:
+    """Return the HTML table row of a treatment; its score bar goes from ``low`` to ``high``."""
     bar = interval_bar(row.score, row.score_low, row.score_high, low, high)
+    wells = f'<span title="{escape(", ".join(row.wells))}">{len(row.wells)}</span>'
+    score = f"{row.score:.2f} <small>{row.score_low:.2f} … {row.score_high:.2f}</small>"
+    possible = format_rank_range(row.rank_low, row.rank_high)
+    effect = f"{row.effect_size:.1f} ({row.effect_low:.1f} … {row.effect_high:.1f})"
+    undecided = row.direction is Direction.UNDECIDED
+    doubt = "<br><small>or growth: undecided</small>" if undecided else ""
     cells = (
         ("rank", "", str(row.efficacy_rank)),
         ("treatment", "", escape(row.treatment or "untreated")),
         ("", "Group", row.group.replace("_", " ")),
-        (
-            "number",
-            "Wells",
-            f'<span title="{escape(", ".join(row.wells))}">{len(row.wells)}</span>',
-        ),
-        ("seen", "", "<br>".join(filter(None, (_reasons(row), seen_in_words(row.measures))))),
-        (
-            "score",
-            "Score",
-            f"<span>{row.score:.2f} <small>{row.score_low:.2f} … {row.score_high:.2f}</small></span>{bar}",
-        ),
-        (
-            "number",
-            "Ranks possible",
-            f"{ranks(row.rank_low, row.rank_high)}<br><small>best: {row.chance_best:.0%}</small>",
-        ),
-        ("number", "p", probability(row.p_value)),
+        ("number", "Wells", wells),
+        ("seen", "", "<br>".join(filter(None, (_reasons(row), format_measures(row.measures))))),
+        ("score", "Score", f"<span>{score}</span>{bar}"),
+        ("number", "Possible ranks", f"{possible}<br><small>best: {row.chance_best:.0%}</small>"),
+        ("number", "p", format_p_value(row.p_value)),
         (
             "number",
             "q and effect size",
-            f"{probability(row.q_value)}<br><small>{row.effect_size:.1f} ({row.effect_low:.1f} … {row.effect_high:.1f})</small>",
+            f"{format_p_value(row.q_value)}<br><small>{effect}</small>",
         ),
-        ("", "Verdict", f"{verdict_mark(row.verdict)}{_doubt(row)}"),
+        ("", "Verdict", f"{verdict_mark(row.verdict)}{doubt}"),
     )
     return table_row(cells)
 
 
 def _reasons(row: TreatmentRank) -> str:
-    """Return what sets the wells apart, in words; which wells share it is behind them."""
+    """Return the changes that distinguish a treatment from untreated wells as HTML text.
+
+    The wells with the change are in the tooltip.
+    """
     return ", ".join(
-        f'<b title="{escape(", ".join(reason.wells))}">{escape(reason.seen)}</b> <small>{reason.spreads:+.1f} from day {reason.from_day}</small>'
+        f'<b title="{escape(", ".join(reason.wells))}">{escape(reason.seen)}</b> '
+        f"<small>{reason.spreads:+.1f} from day {reason.from_day}</small>"
         for reason in row.reasons
     )
 
 
-def _doubt(row: TreatmentRank) -> str:
-    return "<br><small>or growth: undecided</small>" if row.direction is Direction.UNDECIDED else ""
-
-
-def _plate(ranking: Ranking) -> str:
-    if not has_positions(ranking.wells):
-        picture = '<p class="hint">The names of these wells are no positions on a plate (such as B02), so there is no map.</p>'
+def _plate_section(ranking: Ranking) -> str:
+    """Return the HTML section with the plate map, or with the reason why there is none."""
+    if not have_plate_positions(ranking.wells):
+        picture = (
+            '<p class="hint">There is no plate map: these well names are not positions '
+            "on a plate (such as B02).</p>"
+        )
     else:
         quality = ranking.quality
         why_not = dict.fromkeys(quality.missing_images, "no image") | {
             left.well: left.reason for left in quality.left_out
         }
         picture = plate_svg(
-            ranking.wells, why_not, unit=UNITS[ranking.method], highest=HIGHEST[ranking.method]
+            ranking.wells,
+            why_not,
+            unit=SCORE_UNITS[ranking.method],
+            highest=HIGHEST_SCORES[ranking.method],
         )
     return f"<section>\n<h2>Plate</h2>\n{picture}\n</section>"
 
 
-def _wells_to_look_at(ranking: Ranking) -> str:
-    flagged: dict[str, list[str]] = defaultdict(list)
-    for well in ranking.wells:
-        for flag in well.flags:
-            flagged[flag.replace("_", " ")].append(well.well)
-        if well.group is Group.UNTREATED and well.departures.get("mahalanobis", 0.0) > ODD_CONTROL:
-            flagged["untreated, yet far from the other untreated wells"].append(well.well)
-    for left in ranking.quality.left_out:
-        flagged[f"left out: {left.reason}"].append(left.well)
-    if ranking.quality.missing_images:
-        flagged["no image of this day"] += ranking.quality.missing_images
-    for doubt in ranking.label_doubts:
-        flagged[
-            f"label in doubt, probability {min(doubt.probability, 0.99):.2f}: {doubt.said}, seems {doubt.seems}"
-        ] += doubt.wells
+def _wells_to_check_section(ranking: Ranking) -> str:
+    """Return the HTML section that lists the wells to check, by reason."""
     rows = "".join(
         f"<div><dt>{escape(why)} ({len(wells)})</dt><dd>{escape(', '.join(wells))}</dd></div>"
-        for why, wells in flagged.items()
+        for why, wells in _wells_to_check(ranking).items()
     )
     content = (
         f'<dl class="lines">{rows}</dl>'
         if rows
         else '<p class="hint">None: no well was flagged, left out or without an image.</p>'
     )
-    return f"<section>\n<h2>Wells to look at</h2>\n{content}\n</section>"
+    return f"<section>\n<h2>Wells to check</h2>\n{content}\n</section>"
 
 
-def _how(ranking: Ranking) -> str:
+def _wells_to_check(ranking: Ranking) -> dict[str, list[str]]:
+    """Return the wells that a person should check, by reason."""
+    wells: dict[str, list[str]] = defaultdict(list)
+    for well in ranking.wells:
+        for flag in well.flags:
+            wells[flag.replace("_", " ")].append(well.well)
+        departure = well.departures.get("mahalanobis", 0.0)
+        if well.group is Group.UNTREATED and departure > FAR_UNTREATED_SPREADS:
+            wells["untreated, but far from the other untreated wells"].append(well.well)
+    for left in ranking.quality.left_out:
+        wells[f"left out: {left.reason}"].append(left.well)
+    if ranking.quality.missing_images:
+        wells["no image of this day"] += ranking.quality.missing_images
+    for doubt in ranking.label_doubts:
+        probability = min(doubt.probability, 0.99)
+        reason = f"label in doubt, probability {probability:.2f}: {doubt.said}, seems {doubt.seems}"
+        wells[reason] += doubt.wells
+    return wells
+
+
+def _provenance(ranking: Ranking) -> dict[str, str]:
+    """Return the method, versions and digests from which a ranking can be computed again."""
+    both = ranking.representation == "both"
+    features = "embedding and measures" if both else ranking.representation
+    untreated = sum(well.group is Group.UNTREATED for well in ranking.wells)
     scale = ranking.scale
-    facts = {
-        "Method": f"{ranking.method}, from {'embedding and measures' if ranking.representation == 'both' else ranking.representation}",
-        "Wells": f"{sum(well.group is Group.UNTREATED for well in ranking.wells)} untreated of {len(ranking.wells)} on the map; {scale.n} ranked"
-        + ("" if scale.x is None else f", {scale.x} of them intact"),
+    intact = "" if scale.x is None else f", {scale.x} of them intact"
+    return {
+        "Method": f"{ranking.method}, from {features}",
+        "Wells": f"{untreated} untreated of {len(ranking.wells)} on the map; "
+        f"{scale.n} ranked{intact}",
         **deterioration_facts(ranking),
         "Encoder": ranking.encoder_id or "none (a table of features)",
         "Earlier plates": ", ".join(ranking.earlier_plates) or "none",
@@ -213,4 +241,3 @@ def _how(ranking: Ranking) -> str:
         "Settings digest": ranking.config_digest,
         "Inputs digest": ranking.inputs_digest,
     }
-    return how_it_was_made(facts)

@@ -1,4 +1,7 @@
-"""Revisions of a ranking as files: each whole or not there, never written over, and ``latest.json`` of the newest one."""
+"""Files of one revision of a ranking: complete when they appear, never overwritten.
+
+``latest.json`` in the same folder is a copy of the newest revision's JSON.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,8 +16,8 @@ from schemas.errors import OutputError
 LATEST = "latest.json"
 
 
-class Identity(BaseModel):
-    """What tells two revisions apart; two that agree in it are one."""
+class RevisionIdentity(BaseModel):
+    """Fields that identify one revision of a ranking; two revisions with equal fields are one."""
 
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
@@ -24,48 +27,53 @@ class Identity(BaseModel):
 
     @property
     def order(self) -> tuple[int, ...]:
-        """Larger for a revision that takes another's place as the latest."""
+        """Sort key: the revision with the largest key is the latest."""
         return (self.revision,)
 
 
 @dataclass(frozen=True)
 class Revision:
-    """One revision and the files it is written as."""
+    """One revision of a ranking, its folder and its files."""
 
-    home: Path
-    identity: Identity
-    files: Mapping[
-        str, Callable[[], str]
-    ]  # by name; the JSON first, it says whose the others are. Content is made only where a file is written
+    home: Path  # the folder
+    identity: RevisionIdentity
+    files: Mapping[str, Callable[[], str]]
+    """Function that returns the text of a file, by file name; it is called if the file is written.
+
+    The first is the JSON, which identifies the revision that the other files belong to.
+    """
 
     @property
     def document(self) -> str:
-        """The name of the JSON, whose content ``latest.json`` has as well."""
+        """File name of the JSON; ``latest.json`` has the same content."""
         return next(iter(self.files))
 
 
 def write_revision(revision: Revision) -> list[Path]:
-    """Write what is missing of a revision's files, ``latest.json`` last; return the paths of all of them.
+    """Write the missing files of a revision, ``latest.json`` last, and return all their paths.
 
-    A revision's files are never written over. ``latest.json`` only ever goes to a later revision.
+    Existing files are not overwritten, except that a later revision replaces ``latest.json``.
 
     Raises
     ------
     OutputError
-        If a file cannot be written, or another revision of this name stands there. Trying again later goes on where it failed.
+        If a file cannot be written, or a file of this name holds another ranking. A later call
+        writes the remaining files.
     """
     document = revision.home / revision.document
-    absent = missing_files(revision)
-    if document not in absent and _read(document, revision) != revision.identity:
+    absent = _missing_files(revision)
+    if document not in absent and _read_identity(document, revision) != revision.identity:
         raise OutputError(
             document,
-            "is there and is not this ranking; expected none of this name (was the store made anew? move the old folder away)",
+            "exists and holds another ranking; expected no file of this name "
+            "(if the store was created again, move the old folder away)",
         )
     try:
         revision.home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
-            revision.home, f"cannot be made ({error.strerror}); expected a folder in a writable one"
+            revision.home,
+            f"cannot be created ({error.strerror}); expected a folder in a writable one",
         ) from error
     for path in absent:
         write_durably(
@@ -74,34 +82,37 @@ def write_revision(revision: Revision) -> list[Path]:
     return [*_paths(revision), revision.home / LATEST]
 
 
-def missing_files(revision: Revision) -> list[Path]:
-    """Return which of a revision's files are not there; ``latest.json`` among them while it is absent or tells of an earlier one.
+def _missing_files(revision: Revision) -> list[Path]:
+    """Return the paths of a revision's files that do not exist.
+
+    ``latest.json`` is among them if it is absent, damaged or holds an earlier revision.
 
     Raises
     ------
     OutputError
-        If the folder cannot be looked into.
+        If the folder cannot be read.
     """
     home = revision.home
     try:
-        there = {path.name for path in home.iterdir()} if home.exists() else set()
-        latest = _read(home / LATEST, revision)
+        existing = {path.name for path in home.iterdir()} if home.exists() else set()
+        latest = _read_identity(home / LATEST, revision)
     except OSError as error:
         raise OutputError(
             home, f"cannot be read ({error.strerror}); expected a readable folder"
         ) from error
-    absent = [path for path in _paths(revision) if path.name not in there]
+    absent = [path for path in _paths(revision) if path.name not in existing]
     if latest is None or latest.order < revision.identity.order:
         absent.append(home / LATEST)
     return absent
 
 
 def _paths(revision: Revision) -> list[Path]:
+    """Return the paths of a revision's files without ``latest.json``."""
     return [revision.home / name for name in revision.files]
 
 
-def _read(path: Path, revision: Revision) -> Identity | None:
-    """Return which revision a file holds; None if there is no file, or it holds none."""
+def _read_identity(path: Path, revision: Revision) -> RevisionIdentity | None:
+    """Return the identity of the revision in a JSON file; None without a file or a valid one."""
     try:
         return type(revision.identity).model_validate_json(path.read_bytes())
     except (FileNotFoundError, ValidationError):

@@ -1,32 +1,38 @@
-"""The ranking of a specimen as files: ``specimen-PAT-07/r1.{json,csv,html}`` and ``latest.json``, as whole as those of a plate."""
+"""Files of a specimen's rankings: ``specimen-PAT-07/r1.{json,csv,html}`` and ``latest.json``."""
 
 from pathlib import Path
 
-from daemon.reports.revision_files import Identity, Revision, write_revision
+from daemon.reports.revision_files import Revision, RevisionIdentity, write_revision
 from daemon.reports.specimen_page import specimen_html
 from schemas.errors import OutputError
 from schemas.specimen import OnPlate, SpecimenRanking, SpecimenTreatment
 from schemas.tables import csv_text
 
-_ALONE = [name for name in OnPlate.model_fields if name != "plate"]
+_PLATE_FIELDS = [name for name in OnPlate.model_fields if name != "plate"]
 
 
-class _Identity(Identity):
+class _SpecimenIdentity(RevisionIdentity):
+    """Fields that identify one revision of a specimen's ranking."""
+
     specimen: str
 
 
-def folder_of(specimen: str) -> str:
-    """Return the name of a specimen's folder, beside those of the plates."""
+def specimen_folder_name(specimen: str) -> str:
+    """Return the name of a specimen's folder, which is beside the folders of the plates."""
     return f"specimen-{specimen}"
 
 
 def write_specimen(ranking: SpecimenRanking, folder: Path) -> list[Path]:
-    """Write what is missing of a ranking's files below ``folder``, ``latest.json`` last; return the paths of all of them.
+    """Write the missing files of a specimen's ranking below ``folder`` and return all their paths.
+
+    ``latest.json`` is written last. Existing files are not overwritten, except that a later
+    revision replaces ``latest.json``.
 
     Raises
     ------
     OutputError
-        If a file cannot be written, or another ranking of this name stands there. Trying again later goes on where it failed.
+        If a file cannot be written, or a file of this name holds another ranking. A later call
+        writes the remaining files.
     """
     if "/" in ranking.specimen:
         raise OutputError(
@@ -34,8 +40,8 @@ def write_specimen(ranking: SpecimenRanking, folder: Path) -> list[Path]:
         )
     return write_revision(
         Revision(
-            folder / folder_of(ranking.specimen),
-            _Identity.model_validate(ranking),
+            folder / specimen_folder_name(ranking.specimen),
+            _SpecimenIdentity.model_validate(ranking),
             {
                 f"{ranking.name}.json": lambda: ranking.model_dump_json(indent=2) + "\n",
                 f"{ranking.name}.csv": lambda: specimen_csv(ranking),
@@ -46,14 +52,18 @@ def write_specimen(ranking: SpecimenRanking, folder: Path) -> list[Path]:
 
 
 def specimen_csv(ranking: SpecimenRanking) -> str:
-    """Return one row a treatment, with the names of the JSON; what each plate says alone stands in columns such as ``PDAC-0042.score``."""
+    """Return a specimen's ranking as CSV text with one row per treatment.
+
+    Columns have the names of the JSON fields. The values of a treatment on one plate are in
+    columns such as ``PDAC-0042.score``.
+    """
     fields = [name for name in SpecimenTreatment.model_fields if name != "plates"]
     plates = [plate.plate for plate in ranking.plates if plate.left_out is None]
     header = [
         "specimen",
         "revision",
         *fields,
-        *(f"{plate}.{name}" for plate in plates for name in _ALONE),
+        *(f"{plate}.{name}" for plate in plates for name in _PLATE_FIELDS),
         "notice",
     ]
     return csv_text(header, (_row(ranking, row, fields, plates) for row in ranking.treatments))
@@ -62,12 +72,15 @@ def specimen_csv(ranking: SpecimenRanking) -> str:
 def _row(
     ranking: SpecimenRanking, row: SpecimenTreatment, fields: list[str], plates: list[str]
 ) -> list[object]:
-    alone = {each.plate: each for each in row.plates}
-    of_plates = [getattr(alone.get(plate), name, None) for plate in plates for name in _ALONE]
+    """Return the CSV values of one treatment: its ``fields``, then those on each of ``plates``."""
+    by_plate = {each.plate: each for each in row.plates}
+    on_plates = [
+        getattr(by_plate.get(plate), name, None) for plate in plates for name in _PLATE_FIELDS
+    ]
     return [
         ranking.specimen,
         ranking.revision,
         *(getattr(row, name) for name in fields),
-        *of_plates,
+        *on_plates,
         ranking.notice,
     ]

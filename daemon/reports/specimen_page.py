@@ -1,15 +1,15 @@
-"""The ranking of a specimen as one HTML file: each treatment with what all plates say together, and each plate's own word beside it."""
+"""HTML report of a specimen's ranking: the score of all plates and the score on each plate."""
 
 from html import escape
 
-from daemon.reports.page import (
-    UNITS,
-    bullets,
-    how_it_was_made,
+from daemon.reports.html_parts import (
+    SCORE_UNITS,
+    format_p_value,
+    format_rank_range,
+    html_page,
     interval_bar,
-    page,
-    probability,
-    ranks,
+    notes_section,
+    provenance_section,
     table_row,
     verdict_mark,
 )
@@ -26,21 +26,30 @@ _HEADS = (
     "Rank",
     "Treatment",
     "Wells",
-    "Ranks possible",
+    "Possible ranks",
     "Score ({unit}, with interval)",
     "Each plate alone",
     "p",
     "q",
     "Verdict",
 )
+_PLATES_HINT = (
+    "All effects on a plate are multiplied by its gain and shifted by its offset, relative to the "
+    "mean plate. The scores are corrected for both."
+)
+_TREATMENTS_HINT = (
+    "0 = like untreated; larger = further towards deterioration. The dot is the score of all "
+    "plates together and the bar is its 90 % interval. Each blue line is one plate, corrected for "
+    "its gain and offset. “Each plate alone” is the uncorrected score in that plate's own ranking."
+)
 
 
 def specimen_html(ranking: SpecimenRanking) -> str:
-    """Return the page."""
+    """Return the HTML report of a specimen's ranking over its plates."""
     made = f"made {ranking.created_at:%Y-%m-%d %H:%M %Z}".strip()
     replaces = [] if ranking.replaces is None else [f"replaces revision {ranking.replaces}"]
     used = sum(plate.left_out is None for plate in ranking.plates)
-    return page(
+    return html_page(
         f"Specimen {ranking.specimen}",
         revision=ranking.revision,
         state="Final",
@@ -54,33 +63,41 @@ def specimen_html(ranking: SpecimenRanking) -> str:
         ),
         notice=ranking.notice,
         sections=(
-            bullets("Read this first", ranking.notes),
-            _plates(ranking),
-            _treatments(ranking),
-            _how(ranking),
+            notes_section("Read this first", ranking.notes),
+            _plates_section(ranking),
+            _treatments_section(ranking),
+            provenance_section(_provenance(ranking)),
         ),
     )
 
 
-def _plates(ranking: SpecimenRanking) -> str:
-    hint = "Gain and offset: how many times as far, and how much further, everything goes on this plate than on the mean plate. Both are taken out of the scores."
+def _plates_section(ranking: SpecimenRanking) -> str:
+    """Return the HTML section with gain, offset, day and revision of each plate."""
     rows = "".join(
         f"<div><dt>{escape(plate.plate)}</dt><dd>{escape(_plate(plate))}</dd></div>"
         for plate in ranking.plates
     )
-    return f'<section>\n<h2>Plates</h2>\n<p class="hint">{hint}</p>\n<dl class="lines">{rows}</dl>\n</section>'
+    return (
+        f'<section>\n<h2>Plates</h2>\n<p class="hint">{_PLATES_HINT}</p>\n'
+        f'<dl class="lines">{rows}</dl>\n</section>'
+    )
 
 
 def _plate(plate: PlateOfSpecimen) -> str:
+    """Return a plate's gain and offset, or the reason why it is left out, as plain text."""
     used = (
         f"LEFT OUT: {plate.left_out}"
         if plate.gain is None or plate.offset is None
         else f"gain × {plate.gain:.2f}, offset {plate.offset:+.2f}"
     )
-    return f"{used} · day {plate.day}, revision {plate.revision}, {plate.untreated_wells} untreated wells"
+    return (
+        f"{used} · day {plate.day}, revision {plate.revision}, "
+        f"{plate.untreated_wells} untreated wells"
+    )
 
 
-def _treatments(ranking: SpecimenRanking) -> str:
+def _treatments_section(ranking: SpecimenRanking) -> str:
+    """Return the HTML section with the table of treatments, ordered by rank."""
     plates = {
         plate.plate: (plate.gain, plate.offset)
         for plate in ranking.plates
@@ -89,30 +106,34 @@ def _treatments(ranking: SpecimenRanking) -> str:
     ends = [
         value
         for row in ranking.treatments
-        for value in (row.score_low, row.score_high, *_levelled(row, plates))
+        for value in (row.score_low, row.score_high, *_corrected_scores(row, plates))
     ]
     left, right = min([0.0, *ends]), max([0.0, *ends])
-    body = "\n".join(_treatment(row, plates, left, right) for row in ranking.treatments)
+    body = "\n".join(_treatment_row(row, plates, left, right) for row in ranking.treatments)
     body = body or f'<tr><td colspan="{len(_HEADS)}">No treatment could be ranked.</td></tr>'
-    heads = "".join(f"<th>{head.format(unit=UNITS[ranking.method])}</th>" for head in _HEADS)
+    unit = SCORE_UNITS[ranking.method]
+    heads = "".join(f"<th>{head.format(unit=unit)}</th>" for head in _HEADS)
     return (
         "<section>\n<h2>Treatments, strongest effect first</h2>\n"
-        '<p class="hint">0 = like untreated; larger = further towards deterioration. The dot is the score of all plates together, the bar its 90 % interval, '
-        "each blue line one plate with its gain and offset taken out. “Each plate alone” is what that plate's own ranking says, nothing taken out.</p>\n"
+        f'<p class="hint">{_TREATMENTS_HINT}</p>\n'
         f"<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</section>"
     )
 
 
-def _levelled(row: SpecimenTreatment, plates: dict[str, tuple[float, float]]) -> list[float]:
+def _corrected_scores(
+    row: SpecimenTreatment, plates: dict[str, tuple[float, float]]
+) -> list[float]:
+    """Return a treatment's score on each plate, corrected for the (gain, offset) of the plate."""
     return [alone.score / plates[alone.plate][0] - plates[alone.plate][1] for alone in row.plates]
 
 
-def _treatment(
+def _treatment_row(
     row: SpecimenTreatment, plates: dict[str, tuple[float, float]], left: float, right: float
 ) -> str:
-    bar = interval_bar(
-        row.score, row.score_low, row.score_high, left, right, _levelled(row, plates)
-    )
+    """Return the HTML table row of a treatment; its score bar goes from ``left`` to ``right``."""
+    marks = _corrected_scores(row, plates)
+    bar = interval_bar(row.score, row.score_low, row.score_high, left, right, marks)
+    score = f"{row.score:.2f} <small>{row.score_low:.2f} … {row.score_high:.2f}</small>"
     name = escape(row.treatment) + (
         " <small>(single dose)</small>" if row.group is Group.SINGLE_DOSE else ""
     )
@@ -120,43 +141,47 @@ def _treatment(
         ("rank", "", str(row.efficacy_rank)),
         ("treatment", "", name),
         ("number", "Wells", str(row.wells)),
-        ("number", "Ranks possible", ranks(row.rank_low, row.rank_high)),
-        (
-            "score",
-            "Score",
-            f"<span>{row.score:.2f} <small>{row.score_low:.2f} … {row.score_high:.2f}</small></span>{bar}",
-        ),
-        ("seen", "", "<br>".join([*map(_alone, row.plates), _agreement(row)])),
-        ("number", "p", probability(row.p_value)),
-        ("number", "q", probability(row.q_value)),
+        ("number", "Possible ranks", format_rank_range(row.rank_low, row.rank_high)),
+        ("score", "Score", f"<span>{score}</span>{bar}"),
+        ("seen", "", "<br>".join([*map(_score_on_plate, row.plates), _agreement(row)])),
+        ("number", "p", format_p_value(row.p_value)),
+        ("number", "q", format_p_value(row.q_value)),
         ("", "Verdict", verdict_mark(row.verdict)),
     )
     return table_row(cells)
 
 
-def _alone(plate: OnPlate) -> str:
-    title = f"{plate.score_low:.2f} … {plate.score_high:.2f}, p {plate.p_value:.3g}, wells {', '.join(plate.wells)}"
+def _score_on_plate(plate: OnPlate) -> str:
+    """Return score, rank and verdict of a treatment on one plate as HTML text."""
+    title = (
+        f"{plate.score_low:.2f} … {plate.score_high:.2f}, p {plate.p_value:.3g}, "
+        f"wells {', '.join(plate.wells)}"
+    )
     verdict = plate.verdict.replace("_", " ")
-    return f'<span title="{escape(title)}">{escape(plate.plate)}: <b>{plate.score:.2f}</b>, rank {plate.efficacy_rank}, {verdict}</span>'
+    return (
+        f'<span title="{escape(title)}">{escape(plate.plate)}: <b>{plate.score:.2f}</b>, '
+        f"rank {plate.efficacy_rank}, {verdict}</span>"
+    )
 
 
 def _agreement(row: SpecimenTreatment) -> str:
+    """Return the agreement of the plates about a treatment, with its test, as HTML text."""
     text = _AGREEMENT[row.agreement]
-    return (
-        text
-        if row.heterogeneity_p is None
-        else f"{text} (p {probability(row.heterogeneity_p)}, I² {row.i_squared or 0:.0%})"
-    )
+    if row.heterogeneity_p is None:
+        return text
+    return f"{text} (p {format_p_value(row.heterogeneity_p)}, I² {row.i_squared or 0:.0%})"
 
 
-def _how(ranking: SpecimenRanking) -> str:
-    return how_it_was_made(
-        {
-            "Method": f"{ranking.method}, from {'embedding and measures' if ranking.representation == 'both' else ranking.representation}",
-            "From plate to plate": f"an effect varies by {ranking.between_plates:.0%} of its size, beyond its wells and the plates' gains and offsets",
-            "Encoder": ranking.encoder_id or "none (a table of features)",
-            "Code version": ranking.code_version,
-            "Settings digest": ranking.config_digest,
-            "Inputs digest": ranking.inputs_digest,
-        }
-    )
+def _provenance(ranking: SpecimenRanking) -> dict[str, str]:
+    """Return the method, versions and digests from which a ranking can be computed again."""
+    both = ranking.representation == "both"
+    features = "embedding and measures" if both else ranking.representation
+    return {
+        "Method": f"{ranking.method}, from {features}",
+        "Between plates": f"an effect varies by {ranking.between_plates:.0%} of its size, in "
+        "addition to the wells' variation and the plates' gains and offsets",
+        "Encoder": ranking.encoder_id or "none (a table of features)",
+        "Code version": ranking.code_version,
+        "Settings digest": ranking.config_digest,
+        "Inputs digest": ranking.inputs_digest,
+    }

@@ -1,6 +1,6 @@
 import re
 
-from daemon.reports.gallery import gallery, seen_in_words
+from daemon.reports.gallery import format_measures, gallery_section
 from schemas.ranking import Condition, Ranking
 from tests.samples import ranking
 
@@ -20,22 +20,22 @@ def with_measures() -> Ranking:
     return of.model_copy(update={"wells": wells})
 
 
-def test_every_well_with_a_picture_is_shown_once_with_what_was_measured() -> None:
+def test_every_well_with_a_picture_is_shown_once_with_its_measures() -> None:
     of = with_measures()
     shown = {
         row.well for row in of.wells if row.efficacy_rank is not None or row.group == "untreated"
     }
-    html = gallery(of, dict.fromkeys(shown, b"jpeg"))
+    html = gallery_section(of, dict.fromkeys(shown, b"jpeg"))
     assert sorted(re.findall(r"<b>(\w+)</b>", html)) == sorted(shown)
     assert html.count("exploded") == len(shown)
     assert "size -50 %" in html
 
 
 def test_without_pictures_there_is_no_gallery() -> None:
-    assert gallery(with_measures(), {}) == ""
+    assert gallery_section(with_measures(), {}) == ""
 
 
-def test_what_was_not_measured_is_not_told() -> None:
-    assert seen_in_words({}) == ""
-    assert seen_in_words({"circularity": 0.5}) == "circularity 0.50"
-    assert seen_in_words({"area_px_change": 0.0953101798}) == "size +10 %"
+def test_missing_measures_are_left_out() -> None:
+    assert format_measures({}) == ""
+    assert format_measures({"circularity": 0.5}) == "circularity 0.50"
+    assert format_measures({"area_px_change": 0.0953101798}) == "size +10 %"

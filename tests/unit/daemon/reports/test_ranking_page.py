@@ -3,8 +3,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from daemon.reports.plate_svg import has_positions, plate_svg
-from daemon.reports.ranking_page import report_html
+from daemon.reports.plate_svg import have_plate_positions, plate_svg
+from daemon.reports.ranking_page import ranking_html
 from schemas.plate_map import Group
 from schemas.quality import Flag
 from schemas.ranking import (
@@ -22,7 +22,7 @@ VOID = {"meta", "line", "rect", "circle", "br", "link"}
 
 
 class Balanced(HTMLParser):
-    """Collects the text, and fails where a tag closes that was not open."""
+    """Collects the text and tags of an HTML page, and fails on a closing tag that is not open."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Balanced(HTMLParser):
 
 def page(of: Ranking) -> Balanced:
     parsed = Balanced()
-    parsed.feed(report_html(of, {}))
+    parsed.feed(ranking_html(of, {}))
     parsed.close()
     assert parsed.open == []
     return parsed
@@ -60,7 +60,7 @@ def with_quality(**changes: object) -> Ranking:
     return base.model_copy(update={"quality": base.quality.model_copy(update=changes)})
 
 
-def test_the_page_says_which_ranking_it_is_and_what_it_may_be_used_for() -> None:
+def test_the_page_identifies_the_ranking_and_its_permitted_use() -> None:
     text = text_of(ranking(revision=2, notes=("Day 3 has no images.",), specimen="PAT-07"))
     for words in (
         "PDAC-0042 · day 10",
@@ -74,12 +74,12 @@ def test_the_page_says_which_ranking_it_is_and_what_it_may_be_used_for() -> None
         assert words in text
 
 
-def test_a_provisional_ranking_says_so() -> None:
+def test_a_provisional_ranking_is_marked_as_provisional() -> None:
     assert "PROVISIONAL" in text_of(ranking(final=False))
     assert "PROVISIONAL" not in text_of(ranking())
 
 
-def test_a_failed_gate_is_said_with_its_reasons() -> None:
+def test_a_failed_quality_gate_is_shown_with_its_reasons() -> None:
     text = text_of(with_quality(gate=Gate.FAILED, reasons=("Z′ is 0.1; expected 0.3 or more",)))
     assert "Quality gate FAILED" in text
     assert "Z′ is 0.1; expected 0.3 or more" in text
@@ -90,34 +90,34 @@ def with_treatment(**changes: object) -> Ranking:
     return base.model_copy(update={"treatments": (base.treatments[0].model_copy(update=changes),)})
 
 
-def test_a_treatment_stands_with_score_interval_ranks_effect_and_verdict() -> None:
+def test_a_treatment_is_listed_with_score_interval_ranks_effect_and_verdict() -> None:
     text = text_of(
         with_treatment(chance_best=0.62, effect_size=5.0, effect_low=3.2, effect_high=6.8)
     )
     assert (
-        "gemcitabine:1 uM single dose 1 4.20 3.10 … 5.30 1 best: 62% 0.001 0.001 5.0 (3.2 … 6.8) effective"
-        in text
-    )
+        "gemcitabine:1 uM single dose 1 4.20 3.10 … 5.30 1 best: 62% 0.001 0.001 "
+        "5.0 (3.2 … 6.8) effective"
+    ) in text
 
 
-def test_what_sets_a_treatment_apart_is_said_with_its_day() -> None:
+def test_an_observed_change_is_shown_with_its_first_day() -> None:
     reasons = (
         Reason(measure="log_area", seen="smaller", spreads=-3.14, from_day=8, wells=("D02",)),
     )
     assert "smaller -3.1 from day 8" in text_of(with_treatment(reasons=reasons))
 
 
-def test_undecided_growth_is_said_beside_the_verdict() -> None:
+def test_undecided_growth_is_shown_beside_the_verdict() -> None:
     assert "effective or growth: undecided" in text_of(
         with_treatment(direction=Direction.UNDECIDED)
     )
 
 
-def test_what_was_taken_into_account_is_said() -> None:
-    assert "Taken into account: row, edge." in text_of(with_quality(corrected_for=("row", "edge")))
+def test_corrected_position_effects_are_named() -> None:
+    assert "Corrected for: row, edge." in text_of(with_quality(corrected_for=("row", "edge")))
 
 
-def test_names_from_outside_are_text_and_never_markup() -> None:
+def test_names_from_the_plate_map_are_escaped() -> None:
     evil = '<script>alert("1")</script>&<b>'
     base = ranking(plate=f"P {evil}", notes=(evil,), encoder_id=evil, specimen=evil)
     treatments = tuple(row.model_copy(update={"treatment": evil}) for row in base.treatments)
@@ -132,12 +132,12 @@ def test_names_from_outside_are_text_and_never_markup() -> None:
     assert evil in text_of(attacked)
 
 
-def test_the_page_loads_nothing_from_elsewhere() -> None:
-    html = report_html(ranking(), {})
+def test_the_page_loads_no_other_file() -> None:
+    html = ranking_html(ranking(), {})
     assert re.findall(r"""(?:src|href)\s*=|@import|url\((?!#)""", html) == []
 
 
-def test_wells_without_positions_have_no_map_and_the_page_says_why() -> None:
+def test_wells_without_positions_have_no_plate_map_and_the_page_gives_the_reason() -> None:
     base = ranking()
     opaque = base.model_copy(
         update={
@@ -147,15 +147,17 @@ def test_wells_without_positions_have_no_map_and_the_page_says_why() -> None:
             )
         }
     )
-    assert "no positions on a plate" in text_of(opaque)
-    assert not has_positions(opaque.wells)
-    assert has_positions(base.wells)
+    assert "not positions on a plate" in text_of(opaque)
+    assert not have_plate_positions(opaque.wells)
+    assert have_plate_positions(base.wells)
 
 
 @pytest.mark.parametrize(
     ("well", "rows", "columns"), [("B02", 8, 12), ("H12", 8, 12), ("P24", 16, 24)]
 )
-def test_the_map_is_as_large_as_the_plate(well: str, rows: int, columns: int) -> None:
+def test_the_plate_map_has_the_rows_and_columns_of_the_plate(
+    well: str, rows: int, columns: int
+) -> None:
     only = ranking().wells[0].model_copy(update={"well": well})
     numbers = re.findall(
         r'<text class="axis" x="\d+" y="18">(\d+)<',
@@ -167,7 +169,7 @@ def test_the_map_is_as_large_as_the_plate(well: str, rows: int, columns: int) ->
     assert (len(letters), len(numbers)) == (rows, columns)
 
 
-def test_a_strong_well_is_dark_orange_a_growing_one_purple_a_left_out_one_hatched() -> None:
+def test_a_strong_effect_is_dark_orange_growth_is_purple_and_a_left_out_well_is_hatched() -> None:
     base = ranking().wells[0]
     wells = tuple(
         base.model_copy(update={"well": name, "score": score})
@@ -201,7 +203,7 @@ def test_flagged_left_out_and_missing_wells_are_listed() -> None:
         assert words in text
 
 
-def test_a_ranking_of_nothing_is_still_a_page() -> None:
+def test_a_ranking_without_treatments_has_a_page() -> None:
     blank = WellRank(
         well="B02",
         group=Group.BLANK,
@@ -216,10 +218,10 @@ def test_a_ranking_of_nothing_is_still_a_page() -> None:
         flags=(),
     )
     assert "No treatment could be ranked." in text_of(ranking(treatments=(), wells=(blank,)))
-    assert "no positions on a plate" in text_of(ranking(treatments=(), wells=()))
+    assert "not positions on a plate" in text_of(ranking(treatments=(), wells=()))
 
 
-def test_an_untreated_well_far_from_its_fellows_is_one_to_look_at() -> None:
+def test_an_untreated_well_far_from_the_other_untreated_wells_is_listed_for_a_check() -> None:
     base = ranking()
     odd = tuple(
         row.model_copy(update={"departures": {"mahalanobis": 9.0}})
@@ -227,6 +229,6 @@ def test_an_untreated_well_far_from_its_fellows_is_one_to_look_at() -> None:
         else row
         for row in base.wells
     )
-    words = "untreated, yet far from the other untreated wells (1)"
+    words = "untreated, but far from the other untreated wells (1)"
     assert words in text_of(base.model_copy(update={"wells": odd}))
     assert words not in text_of(base)

@@ -33,7 +33,7 @@ def with_row(**changes: object) -> SpecimenRanking:
     )
 
 
-def test_the_page_says_which_ranking_it_is_and_what_it_may_be_used_for() -> None:
+def test_the_page_identifies_the_ranking_and_its_permitted_use() -> None:
     text = text_of(specimen_ranking(2, notes=("No treatment stands on two plates.",)))
     for words in (
         "Specimen PAT-07",
@@ -46,7 +46,7 @@ def test_the_page_says_which_ranking_it_is_and_what_it_may_be_used_for() -> None
         assert words in text
 
 
-def test_a_treatment_stands_with_its_score_and_what_each_plate_says_alone() -> None:
+def test_a_treatment_is_listed_with_its_score_and_the_score_on_each_plate() -> None:
     text = text_of(specimen_ranking())
     assert "4.40 3.30 … 5.50" in text
     assert "PDAC-0042: 4.20 , rank 1, effective" in text
@@ -54,7 +54,7 @@ def test_a_treatment_stands_with_its_score_and_what_each_plate_says_alone() -> N
     assert "plates agree (p 0.600, I² 0%)" in text
 
 
-def test_each_plate_is_marked_on_the_bar_with_its_offset_taken_out() -> None:
+def test_each_plate_is_marked_on_the_bar_at_its_corrected_score() -> None:
     html = specimen_html(specimen_ranking())
     score, *marks = (
         float(x)
@@ -74,11 +74,11 @@ def test_each_plate_is_marked_on_the_bar_with_its_offset_taken_out() -> None:
         (Agreement.ONE_PLATE, "on one plate only"),
     ],
 )
-def test_plates_that_disagree_are_seen_to(agreement: Agreement, words: str) -> None:
+def test_the_agreement_of_the_plates_is_shown(agreement: Agreement, words: str) -> None:
     assert words in text_of(with_row(agreement=agreement))
 
 
-def test_a_plate_that_was_left_out_is_named_with_the_reason() -> None:
+def test_a_left_out_plate_is_named_with_the_reason() -> None:
     base = with_row(plates=specimen_ranking().treatments[0].plates[:1])
     failed = base.plates[1].model_copy(
         update={"left_out": "its quality gate failed", "gain": None, "offset": None}
@@ -88,7 +88,7 @@ def test_a_plate_that_was_left_out_is_named_with_the_reason() -> None:
     assert "LEFT OUT: its quality gate failed" in text
 
 
-def test_names_from_outside_are_text_and_never_markup() -> None:
+def test_names_from_the_plate_map_are_escaped() -> None:
     evil = '<script>alert("1")</script>&<b id=x>'
     base = with_row(treatment=evil)
     plates = tuple(plate.model_copy(update={"left_out": evil}) for plate in base.plates)
@@ -99,14 +99,14 @@ def test_names_from_outside_are_text_and_never_markup() -> None:
     assert evil in text_of(attacked)
 
 
-def test_the_page_loads_nothing_from_elsewhere() -> None:
+def test_the_page_loads_no_other_file() -> None:
     assert (
         re.findall(r"""(?:src|href)\s*=|@import|url\((?!#)""", specimen_html(specimen_ranking()))
         == []
     )
 
 
-def test_a_specimen_of_nothing_is_still_a_page() -> None:
+def test_a_specimen_without_treatments_has_a_page() -> None:
     assert "No treatment could be ranked." in text_of(specimen_ranking(treatments=()))
 
 
@@ -121,7 +121,7 @@ def test_the_csv_has_one_row_a_treatment_and_columns_for_each_plate() -> None:
     assert row["notice"] == FOR_RESEARCH_USE_ONLY
 
 
-def test_a_plate_without_a_treatment_has_empty_cells_there() -> None:
+def test_a_plate_without_the_treatment_has_empty_cells() -> None:
     base = specimen_ranking()
     [row] = csv.DictReader(
         io.StringIO(specimen_csv(with_row(plates=base.treatments[0].plates[:1])))
@@ -133,7 +133,9 @@ def test_a_plate_without_a_treatment_has_empty_cells_there() -> None:
     )
 
 
-def test_files_are_those_of_the_contract_and_a_later_revision_is_the_latest(tmp_path: Path) -> None:
+def test_files_have_the_contract_names_and_latest_json_holds_the_newest_revision(
+    tmp_path: Path,
+) -> None:
     first = write_specimen(specimen_ranking(), tmp_path)
     assert [path.relative_to(tmp_path).as_posix() for path in first] == [
         f"specimen-PAT-07/{name}" for name in ("r1.json", "r1.csv", "r1.html", "latest.json")
@@ -144,7 +146,7 @@ def test_files_are_those_of_the_contract_and_a_later_revision_is_the_latest(tmp_
     assert SpecimenRanking.model_validate_json(first[0].read_bytes()) == specimen_ranking()
 
 
-def test_another_ranking_of_this_name_is_not_written_over(tmp_path: Path) -> None:
+def test_another_ranking_of_this_name_is_not_overwritten(tmp_path: Path) -> None:
     write_specimen(specimen_ranking(), tmp_path)
-    with pytest.raises(OutputError, match="not this ranking"):
+    with pytest.raises(OutputError, match="holds another ranking"):
         write_specimen(specimen_ranking(created_at=NOW.replace(year=2027)), tmp_path)
