@@ -38,22 +38,7 @@ def read_assays(table: Path, plates: Sequence[Trajectories]) -> dict[str, Deteri
     ProfileError
         If the file is not valid. The message names row, value and expectation.
     """
-    try:
-        rows = pd.read_csv(table, dtype=str, keep_default_na=False).rename(
-            columns=lambda name: COLUMN_NAMES.get(name.strip().lower(), name.strip())
-        )
-    except FileNotFoundError as error:
-        raise ProfileError(
-            table,
-            "does not exist; "
-            "expected a CSV with Metadata_Plate, Metadata_Well and viability_percent",
-        ) from error
-    except (OSError, ValueError) as error:
-        raise ProfileError(table, f"cannot be read as a table: {error}") from error
-    if missing := [name for name in (PLATE, WELL, VIABILITY) if name not in rows.columns]:
-        raise ProfileError(
-            table, f"has no column {', '.join(missing)}; expected {PLATE}, {WELL} and {VIABILITY}"
-        )
+    rows = _read_table(table)
     wells = {plate.plate: set(plate.wells) for plate in plates}
     assays: dict[str, dict[str, float]] = {}
     for number, (plate, well, text) in enumerate(
@@ -78,6 +63,27 @@ def read_assays(table: Path, plates: Sequence[Trajectories]) -> dict[str, Deteri
             )
         assays[plate][well] = 100 - _parse_viability(text, f"{table}, row {number}")
     return dict(assays)
+
+
+def _read_table(table: Path) -> pd.DataFrame:
+    """Return the rows of an assay file as text; raise ProfileError if a column is missing."""
+    try:
+        rows = pd.read_csv(table, dtype=str, keep_default_na=False).rename(
+            columns=lambda name: COLUMN_NAMES.get(name.strip().lower(), name.strip())
+        )
+    except FileNotFoundError as error:
+        raise ProfileError(
+            table,
+            "does not exist; "
+            "expected a CSV with Metadata_Plate, Metadata_Well and viability_percent",
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ProfileError(table, f"cannot be read as a table: {error}") from error
+    if missing := [name for name in (PLATE, WELL, VIABILITY) if name not in rows.columns]:
+        raise ProfileError(
+            table, f"has no column {', '.join(missing)}; expected {PLATE}, {WELL} and {VIABILITY}"
+        )
+    return rows
 
 
 def _parse_viability(text: str, where: str) -> float:
