@@ -8,13 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
-from acquisition.drop_folder.image_reading import (
-    FileResult,
-    ImageLimits,
-    RawImage,
-    read_time,
-    read_versions,
-)
+from acquisition.drop_folder.image_decoding import ImageLimits, RawImage
+from acquisition.drop_folder.image_reading import FileResult, read_time, read_versions
 from acquisition.drop_folder.settling import ListedFile, SettlingRules
 from acquisition.drop_folder.visits import FileGroup
 from schemas.errors import ImageError
@@ -132,14 +127,14 @@ class GroupReader:
         return first_is_read or any(job.done() for job in self._time_jobs.values())
 
     def collect_times(self) -> bool:
-        """Move the acquisition times that were read to ``times`` and return whether any was read."""
+        """Move the times that were read to ``times`` and return whether there were any."""
         read = [version for version, job in self._time_jobs.items() if job.done()]
         for version in read:
             self.times[version] = self._time_jobs.pop(version).result()
         return bool(read)
 
     def pop(self) -> ReadGroup | None:
-        """Remove the oldest group if it has been read, and return it with its results; else None."""
+        """Remove the oldest group and return it with its results; None if it is not read yet."""
         if not self._jobs or not self._jobs[0].results.done():
             return None
         job = self._jobs.popleft()

@@ -15,7 +15,7 @@ from acquisition.drop_folder.file_events import FileEvents, WatchdogEvents
 from acquisition.drop_folder.file_outcomes import FileOutcomes, ResultQueue
 from acquisition.drop_folder.group_reading import GroupReader, ReadGroup
 from acquisition.drop_folder.grouping import FileGrouper, Grouping, KnownFiles, KnownPlates
-from acquisition.drop_folder.image_reading import ImageLimits
+from acquisition.drop_folder.image_decoding import ImageLimits
 from acquisition.drop_folder.listed_folder import ListedFolder
 from acquisition.drop_folder.naming import compile_pattern
 from acquisition.drop_folder.plate_map_files import PlateMapFiles

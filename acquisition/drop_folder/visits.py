@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import zip_longest
 
-from acquisition.drop_folder.image_reading import RawImage, stretch
+from acquisition.drop_folder.image_decoding import RawImage
+from acquisition.drop_folder.image_reading import stretch
 from acquisition.drop_folder.naming import ParsedName
 from acquisition.drop_folder.settling import ListedFile
 from schemas.plate_map import PlateMap

@@ -22,7 +22,8 @@ import numpy.typing as npt
 import structlog
 from rich.progress import track
 
-from acquisition.drop_folder.image_reading import ImageLimits, RawImage, read_versions, stretch
+from acquisition.drop_folder.image_decoding import ImageLimits, RawImage
+from acquisition.drop_folder.image_reading import read_versions, stretch
 from daemon import wiring
 from daemon.config import Config, EncoderSection, SourceSection
 from daemon.encoder_switch import is_unfinished

@@ -14,14 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
-from acquisition.drop_folder.image_reading import (
-    FileResult,
-    ImageLimits,
-    RawImage,
-    read_time,
-    read_versions,
-    stretch,
-)
+from acquisition.drop_folder.image_decoding import ImageLimits, RawImage
+from acquisition.drop_folder.image_reading import FileResult, read_time, read_versions, stretch
 from acquisition.drop_folder.listing import list_files
 from acquisition.drop_folder.naming import NamePattern, ParsedName, compile_pattern, is_image_name
 from acquisition.drop_folder.plate_map_files import read_plate_maps

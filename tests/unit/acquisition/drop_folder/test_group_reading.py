@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from acquisition.drop_folder.group_reading import GroupReader
-from acquisition.drop_folder.image_reading import ImageLimits
+from acquisition.drop_folder.image_decoding import ImageLimits
 from acquisition.drop_folder.naming import ParsedName
 from acquisition.drop_folder.settling import ListedFile, SettlingRules
 from acquisition.drop_folder.visits import FileGroup

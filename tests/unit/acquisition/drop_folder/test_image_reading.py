@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pytest
 import tifffile
 
-from acquisition.drop_folder.image_reading import ImageLimits, RawImage, decode, stretch
+from acquisition.drop_folder.image_decoding import ImageLimits, RawImage, decode
+from acquisition.drop_folder.image_reading import stretch
 from schemas.errors import ImageError
 
 LIMITS = ImageLimits()
@@ -169,15 +170,15 @@ BAD = {
     "black and white": (tiff(GREY > 100), "1 bit; expected"),
     "100 000 × 100 000 claimed": (
         claimed(100_000, 100_000),
-        "claims 100000×100000 pixels; expected at most",
+        "its header says 100000×100000 pixels; expected at most",
     ),
     "100 000 × 100 000 claimed by a PNG": (
         b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 100_000, 100_000),
-        "claims 100000×100000",
+        "its header says 100000×100000",
     ),
     "65 000 × 65 000 claimed by a JPEG": (
         b"\xff\xd8\xff\xc0\0\x11\x08" + struct.pack(">HH", 65_000, 65_000) + bytes(10),
-        "claims 65000×65000",
+        "its header says 65000×65000",
     ),
     "too small": (tiff(GREY[:16, :16]), "16×16 pixels; expected at least 64×64"),
     "colour": (tiff(COLOUR, photometric="rgb"), "colour: red, green and blue differ"),

@@ -7,7 +7,8 @@ import ome_types
 import pytest
 import tifffile
 
-from acquisition.drop_folder.image_reading import ImageLimits, decode, read_image
+from acquisition.drop_folder.image_decoding import ImageLimits, decode
+from acquisition.drop_folder.image_reading import read_image
 from acquisition.microscope.ome_tiff import WellFrames, encode_ome_tiff
 from acquisition.ports import FrameFormat
 from schemas.errors import MicroscopeError
