@@ -13,7 +13,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class RecordCommit(BuildHookInterface[Any]):
-    """Adds ``daemon/recorded_commit.txt`` to what is built from a git checkout.
+    """Adds ``daemon/recorded_commit.txt`` to wheels and sdists of a git checkout.
 
     A wheel that is built from an sdist takes the file of the sdist, which has no ``.git``.
     """

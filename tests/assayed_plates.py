@@ -1,4 +1,4 @@
-"""Plates whose true deterioration is known, as trajectories and as an assay would have measured them."""
+"""Simulated plates of known true deterioration, as trajectories and as assay plates."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ ASSAY_NOISE_POINTS = 3.0
 
 @dataclass(frozen=True, eq=False)
 class KnownPlate:
-    """A plate and what truly became of its wells."""
+    """The trajectories of a simulated plate and the true deterioration of its wells."""
 
     trajectories: Trajectories
     percent: Array  # (N,) true deterioration
@@ -31,7 +31,15 @@ class KnownPlate:
         *,
         noise_points: float = ASSAY_NOISE_POINTS,
     ) -> AssayPlate:
-        """Return the plate with what an assay of the chosen groups' wells would have said."""
+        """Return the plate with assay values of the wells of some groups, in percent deterioration.
+
+        Parameters
+        ----------
+        measured
+            Whether the assay measures the wells of a group; by default all but blank wells.
+        noise_points
+            Standard deviation of the assay's error, in percentage points.
+        """
         noise = noise_points * np.random.default_rng(
             [*self.trajectories.plate.encode()]
         ).standard_normal(len(self.percent))
@@ -59,10 +67,25 @@ def known_plate(
     foreign: bool = False,
     embedding: int = 0,
 ) -> KnownPlate:
-    """Return a plate whose images tell of the kill of its wells, or nothing; all plates but foreign ones are of one kind.
+    """Return a simulated plate with measures of each well on the dosing and readout days.
 
-    Area and density are positive and off by a factor of the plate's, tilt takes both signs and is off by a sum, grain and idle say nothing of the kill.
-    An embedding, of so many dimensions, repeats the telling measures on a scale of its own.
+    Area and density are positive and differ between plates by a factor. Tilt has both signs and
+    differs between plates by an offset. Grain and idle do not depend on the kill.
+
+    Parameters
+    ----------
+    seed
+        Seed of the random numbers; also part of the plate's name.
+    untreated, single_dose
+        Numbers of wells of these groups.
+    treatments
+        Number of screening treatments, each with three wells and another true kill.
+    telling
+        Whether area, density and tilt depend on the kill.
+    foreign
+        Whether the measures of the plate have a large offset from those of other plates.
+    embedding
+        Dimension of an additional embedding, which is a linear map of area, density and tilt.
     """
     rng = np.random.default_rng([seed, 5])
     screening = 3 * treatments

@@ -1,4 +1,4 @@
-"""Rankings of wells whose effect is known, as tables."""
+"""Treatment tables of simulated wells whose true effect is known."""
 
 from collections.abc import Iterable, Mapping
 
@@ -18,7 +18,7 @@ def well(
     percent: float | None = None,
     **measures: float,
 ) -> WellRank:
-    """Return one well; untreated where it has no treatment and no group is named."""
+    """Return the row of one well; by default untreated if it has no treatment, else screening."""
     return WellRank(
         well=name,
         group=group or (Group.SCREENING if treatment else Group.UNTREATED),
@@ -36,7 +36,7 @@ def well(
 
 
 def table(wells: Iterable[WellRank], left_out: Iterable[str] = ()) -> TreatmentTable:
-    """Return the table of these wells, without ranked treatments."""
+    """Return a table of well rows, without ranked treatments, that passes the quality gate."""
     quality = RankingQuality(
         gate=Gate.PASSED,
         reasons=(),
@@ -76,7 +76,21 @@ def of_scores(
     spread: float = 1.0,
     seed: int = 0,
 ) -> TreatmentTable:
-    """Return a plate with the mean score of each treatment; untreated wells have 0."""
+    """Return the table of a plate whose wells have random scores around known means.
+
+    Parameters
+    ----------
+    effects
+        Mean score by treatment; the mean of untreated wells is 0.
+    replicates
+        Number of wells of each treatment.
+    untreated
+        Number of untreated wells.
+    spread
+        Standard deviation of the scores of one treatment.
+    seed
+        Seed of the random numbers.
+    """
     rng = np.random.default_rng(seed)
     treatments = [""] * untreated + [name for name in effects for _ in range(replicates)]
     return table(
@@ -93,7 +107,7 @@ def of_fractions(
     spread: float = 0.05,
     seed: int = 0,
 ) -> TreatmentTable:
-    """Return a plate with the mean deterioration of each treatment, 0…1, as an assay calibrated it."""
+    """Return the same table with calibrated deterioration; the effects are fractions, 0 to 1."""
     scored = of_scores(
         effects, replicates=replicates, untreated=untreated, spread=spread, seed=seed
     )

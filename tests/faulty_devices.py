@@ -1,4 +1,8 @@
-"""Virtual devices with the faults that real ones have; an MMConfig names them in place of the good ones, with the call at which they fail."""
+"""Virtual stages and cameras with the faults of real ones.
+
+A Micro-Manager configuration names one of them in place of the good device. Its property
+``FailsAt`` is the number of the call that fails.
+"""
 
 import time
 
@@ -6,7 +10,7 @@ from simulation.devices import VirtualCamera, VirtualStage
 
 
 class _Faulty:
-    """Counts the calls that may fail."""
+    """Counts the calls of a device and tells which one fails."""
 
     calls = 0
 
@@ -19,7 +23,7 @@ class _Faulty:
 
 
 class RaisingStage(_Faulty, VirtualStage):
-    """Refuses one move."""
+    """A stage that raises an error for one move."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +36,7 @@ class RaisingStage(_Faulty, VirtualStage):
 
 
 class DeadStage(RaisingStage):
-    """Refuses every move from one on."""
+    """A stage that raises an error for one move and every later one."""
 
     def _fails(self) -> bool:
         self.calls += 1
@@ -40,7 +44,7 @@ class DeadStage(RaisingStage):
 
 
 class HangingStage(_Faulty, VirtualStage):
-    """Never comes back from one move."""
+    """A stage whose driver does not return from one move."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +57,7 @@ class HangingStage(_Faulty, VirtualStage):
 
 
 class NeverThereStage(_Faulty, VirtualStage):
-    """Moves for ever, once."""
+    """A stage that stays busy after one move, until the next one."""
 
     stuck = False
 
@@ -70,7 +74,7 @@ class NeverThereStage(_Faulty, VirtualStage):
 
 
 class StrayingStage(_Faulty, VirtualStage):
-    """Stands in the next well, once, and says nothing."""
+    """A stage that moves to the next well once, without an error."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,7 +85,7 @@ class StrayingStage(_Faulty, VirtualStage):
 
 
 class HangingCamera(_Faulty, VirtualCamera):
-    """Never comes back from one frame, with the lamp on."""
+    """A camera whose driver does not return from one frame, with the lamp on."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,7 +98,7 @@ class HangingCamera(_Faulty, VirtualCamera):
 
 
 class RaisingCamera(_Faulty, VirtualCamera):
-    """Loses one frame, with the lamp on."""
+    """A camera that raises an error for one frame, with the lamp on."""
 
     def __init__(self) -> None:
         super().__init__()

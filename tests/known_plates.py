@@ -1,4 +1,4 @@
-"""Plates whose truth is known, as trajectories."""
+"""Simulated trajectories of a plate whose true kill is known."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,27 @@ def plate(
     single_dose: int = 0,
     encoder_id: str = "e",
 ) -> Trajectories:
-    """Return a plate whose wells differ in six hidden traits that persist; a kill moves them along one direction of its own, by up to 6 spreads."""
+    """Return the trajectories of a simulated plate with features on the dosing and readout days.
+
+    The wells differ in six hidden traits that persist from one day to the other. A kill moves the
+    traits of a well along one fixed direction, by up to six standard deviations. The features are a
+    linear map of the traits, with noise.
+
+    Parameters
+    ----------
+    kills
+        True kill of each treatment, from 0 to 1.
+    untreated, single_dose
+        Numbers of wells of these groups.
+    replicates
+        Number of wells of each treatment.
+    features
+        Number of features of a well image.
+    seed
+        Seed of the random numbers.
+    encoder_id
+        Name of the encoder of the features; an empty string makes the features measures.
+    """
     rng = np.random.default_rng(seed)
     kill = np.concatenate(
         [np.zeros(untreated), np.full(single_dose, 0.9), np.repeat(kills, replicates)]

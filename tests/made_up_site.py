@@ -1,4 +1,4 @@
-"""The path of a day on a real store, with images that are made up: a site of any number of plates in no time."""
+"""A site with a real store and real rankings, whose observations are random numbers, not images."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -40,7 +40,19 @@ INTACT = {"pieces": 1.0, "open_directions": 0.0, "spilled": 0.0, "spread_um": 0.
 def small(
     plate: str, seeded_day: int = 0, *, one_block: bool = False, **changes: object
 ) -> PlateMap:
-    """Return a plate of 8 untreated wells and 4 treatments of 3, scattered, seeded so many days after the first."""
+    """Return the map of a plate with 8 untreated wells and 4 treatments of 3 wells.
+
+    Parameters
+    ----------
+    plate
+        Name of the plate.
+    seeded_day
+        Day on which the plate is seeded, counted from the first plate.
+    one_block
+        Whether wells of one treatment are neighbours; otherwise they are at random places.
+    changes
+        Other fields of the plate map.
+    """
     treatments = [""] * UNTREATED + [f"drug{number}:1 uM" for number in range(4) for _ in range(3)]
     wells = (
         INNER_60[: len(treatments)]
@@ -72,7 +84,10 @@ SETTINGS = DaySettings(
 
 
 class Site:
-    """A store, the path of a day on it, and images that come in when a test says so."""
+    """A store and the daily rankings on it; the test adds the observations.
+
+    The clock stands still, except that :meth:`rank` advances it by one hour.
+    """
 
     def __init__(self, store: SqlStore) -> None:
         self.store = store
@@ -80,12 +95,13 @@ class Site:
         self.settings = SETTINGS
         self.method: MethodChoice = "auto"
         self.tick: Callable[[], object] = lambda: None
-        self.kills: dict[
-            str, dict[str, float]
-        ] = {}  # of the wells of plates whose treated tissue shrinks and darkens; on other plates nothing happens
+        # True kill by plate and well. The tissue of a killed well is smaller and darker.
+        # On a plate that is not named here, measures are random.
+        self.kills: dict[str, dict[str, float]] = {}
         self.restart()
 
     def restart(self, settings: DepartureSettings | None = None) -> None:
+        """Build the ranking from the settings again, as a start of the service does."""
         self.settings = self.settings if settings is None else replace(self.settings, departure=settings)
         of_settings = {"representation": self.settings.representation, "seed": self.settings.seed}
         calibrations = Calibrations(
@@ -115,7 +131,21 @@ class Site:
         wells: int | None = None,
         seed: int = 0,
     ) -> PlateMap:
-        """Image a plate; another seed is another image of the same visits."""
+        """Store a plate map and an observation of each well on some culture days.
+
+        Parameters
+        ----------
+        plate
+            The plate map.
+        days
+            The culture days.
+        measured
+            Whether the observations have measures of the tissue.
+        wells
+            Number of wells, from the first of the plate map; None for all.
+        seed
+            Another seed gives other images of the same visits.
+        """
         self.store.save_plate_map(plate, self.now)
         for day in days:
             for entry in plate.entries[:wells]:
@@ -125,12 +155,14 @@ class Site:
     def image(
         self, plate: PlateMap, well: str, day: int, *, measured: bool = True, seed: int = 0
     ) -> None:
+        """Store one observation of a well on a culture day."""
         seen = self.look(plate, well, day, measured=measured, seed=seed)
         self.store.add_observation(seen, observation_data(seen, self.store.next_version(seen.key)))
 
     def look(
         self, plate: PlateMap, well: str, day: int, *, measured: bool = True, seed: int = 0
     ) -> Observation:
+        """Return one observation with random embedding and measures."""
         rng = np.random.default_rng(
             [sum(plate.plate.encode()), sum(well.encode()), INNER_60.index(well), day, seed]
         )
@@ -162,18 +194,20 @@ class Site:
         return self.kills[plate.plate][well] if day > plate.dosed_on_day else 0.0
 
     def rank(self, plate: PlateMap) -> list[Ranking]:
-        """Let an hour pass and rank what is due."""
+        """Advance the clock by one hour, and return the rankings of a plate that were due."""
         self.now += timedelta(hours=1)
         return self.days.run_due(plate.plate, is_waiting=False)
 
     def last(self, plate: PlateMap, day: int = 10) -> Ranking:
+        """Return the newest ranking of a plate on a culture day."""
         return [each for each in self.store.rankings(plate.plate) if each.day == day][-1]
 
     def again(self, plate: PlateMap) -> Ranking | None:
-        """Do what ``spherorank rank plate`` does."""
+        """Rank day 10 of a plate as ``spherorank rank plate`` does; None if nothing is new."""
         due = self.days.due_days.requested(plate, 10, final=False)
         return None if self.days.stands(due) else self.days.rank_day(due)
 
     def alerts(self, kind: AlertKind) -> list[str]:
+        """Return the messages of the alerts of one kind."""
         bodies = [message.body for message in self.store.messages_after(0, "spherorank.v1.alert")]
         return [body for body in bodies if f'"kind":"{kind}"' in body.replace(" ", "")]

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of our own, in a folder that goes away: the real thing, without touching any server of the machine."""
+"""A private PostgreSQL server in a temporary folder, apart from any server of this machine."""
 
 import os
 import pwd
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def server_programs() -> Path | None:
-    """Return the folder of initdb and pg_ctl, or None where they are not installed (Debian: the package ``postgresql``)."""
+    """Return the folder of initdb and pg_ctl (Debian package ``postgresql``), or None."""
     versions = sorted(
         Path("/usr/lib/postgresql").glob("*/bin"),
         key=lambda folder: int(folder.parent.name),
@@ -31,17 +31,19 @@ def server_programs() -> Path | None:
 
 @contextmanager
 def private_server(programs: Path) -> Iterator[str]:
-    """Run a server that listens on a unix socket only; give the URL of its databases with ``{database}`` for the name."""
-    with tempfile.TemporaryDirectory(
-        prefix="spherorank-pg-"
-    ) as name:  # short: a socket's path has at most 107 characters
+    """Run a server that listens on a Unix socket only, and yield the URL of its databases.
+
+    The URL contains ``{database}`` in place of the database name.
+    """
+    # A short path: the path of a socket has at most 107 characters.
+    with tempfile.TemporaryDirectory(prefix="spherorank-pg-") as name:
         folder = Path(name)
         owner = _unprivileged_user()
         if owner is not None:
             shutil.chown(folder, owner)
 
         def run(*command: str) -> None:
-            # To a file and not to a pipe: the server keeps what pg_ctl hands on, and a pipe would never end.
+            # To a file: the server inherits the output, so a pipe would stay open.
             with (folder / "log").open("ab") as log:
                 subprocess.run(
                     [str(programs / command[0]), *command[1:]],
@@ -73,7 +75,7 @@ def private_server(programs: Path) -> Iterator[str]:
 
 
 def _unprivileged_user() -> str | None:
-    """Return whom the server runs as: PostgreSQL refuses root, so root lends it to a user without rights."""
+    """Return the user that runs the server if this process is root, which PostgreSQL refuses."""
     if os.geteuid() != 0:
         return None
     known = {user.pw_name for user in pwd.getpwall()}

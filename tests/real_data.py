@@ -1,4 +1,4 @@
-"""The real images and time courses, which are not part of the project."""
+"""The folder of real images and time courses, which are not part of this repository."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ FOLDER = (
 
 
 def real_data(name: str) -> Path:
-    """Return the folder of one set, or skip the test."""
+    """Return the folder of one data set, or skip the test if it does not exist."""
     folder = FOLDER / name
     if not folder.is_dir():
         pytest.skip(

@@ -1,6 +1,6 @@
-"""Valid examples of what crosses a seam; a test names only the fields it is about."""
+"""Valid examples of the objects of ``schemas``; a test names only the fields that it needs."""
 
-# ruff: noqa: ANN401 - `changes` are any fields of the class that is made
+# ruff: noqa: ANN401 - `changes` are any fields of the class
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -47,17 +47,17 @@ def file_version(
     size: int = 1000,
     mtime_ns: int = 1_794_000_000_000_000_000,
 ) -> FileVersion:
-    """Return one version of one file."""
+    """Return one version of an image file: path, size in bytes and time of change."""
     return FileVersion(path, size, mtime_ns)
 
 
 def planes_of(well: str, day: int, plate: str = PLATE) -> tuple[FileVersion, ...]:
-    """Return the three plane files of a well and day, named by the default pattern."""
+    """Return the three plane files of a well on a culture day, named by the default pattern."""
     return tuple(file_version(f"{plate}/day{day:02d}/{well}_z{plane}.tif") for plane in (1, 2, 3))
 
 
 def quality(**changes: Any) -> Quality:
-    """Return the quality of a good image of three planes."""
+    """Return the quality of a sharp image of three planes with tissue."""
     return Quality(
         **{
             "focus": (1.0, 2.5, 1.5),
@@ -79,7 +79,7 @@ def well_image(
     seed: int = 0,
     **changes: Any,
 ) -> WellImage:
-    """Return three planes of noise as a complete well image."""
+    """Return a complete well image of three planes of noise, (3, side, side) uint16."""
     planes = np.random.default_rng(seed).integers(0, 65536, (3, side_px, side_px), dtype=np.uint16)
     fields: dict[str, Any] = {
         "key": VisitKey(plate, well, f"day{day:02d}"),
@@ -103,7 +103,10 @@ def observation(
     seed: int = 0,
     **changes: Any,
 ) -> Observation:
-    """Return a complete observation; another ``seed`` is another image (digest and embedding) of the same visit."""
+    """Return a stored well image of a visit.
+
+    Another ``seed`` gives another image of the same visit: another digest and embedding.
+    """
     fields: dict[str, Any] = {
         "key": VisitKey(plate, well, visit or f"day{day:02d}"),
         "digest": f"{seed:064x}",
@@ -122,7 +125,7 @@ def observation(
 
 
 def observation_data(of: Observation, version: int = 1) -> ObservationData:
-    """Return the message that tells of an observation before dosing."""
+    """Return the message that announces an observation before dosing."""
     return ObservationData(
         plate=of.key.plate,
         well=of.key.well,
@@ -146,7 +149,7 @@ def observation_data(of: Observation, version: int = 1) -> ObservationData:
 def rejected(
     *paths: str, reason: str = "0 bytes; expected an image", plate: str = PLATE, well: str = "B02"
 ) -> Rejected:
-    """Return the refusal of files."""
+    """Return the record of rejected files."""
     return Rejected(
         tuple(file_version(path) for path in paths or ("PDAC-0042/day07/B02_z1.tif",)),
         reason,
@@ -156,7 +159,7 @@ def rejected(
 
 
 def rejected_data(of: Rejected) -> RejectedData:
-    """Return the message that tells of a refusal."""
+    """Return the message that announces rejected files."""
     return RejectedData(
         plate=of.plate,
         well=of.well,
@@ -166,7 +169,7 @@ def rejected_data(of: Rejected) -> RejectedData:
 
 
 def status_data(**changes: Any) -> StatusData:
-    """Return the heartbeat of a service that has nothing to do."""
+    """Return the status message of a running service without queued images."""
     fields: dict[str, Any] = {
         "state": ServiceState.RUNNING,
         "version": "0.1.0",
@@ -183,7 +186,10 @@ def status_data(**changes: Any) -> StatusData:
 
 
 def plate_map(plate: str = PLATE, **changes: Any) -> PlateMap:
-    """Return a plate of the inner 60 wells: 20 untreated, 4 of a single dose, 36 of 12 screening treatments."""
+    """Return the map of a plate with treatments in its inner 60 wells.
+
+    20 wells are untreated, 4 have a single dose and 36 have 12 screening treatments.
+    """
     entries = []
     for index, well in enumerate(INNER_60):
         if index < 20:
@@ -207,12 +213,12 @@ def plate_map(plate: str = PLATE, **changes: Any) -> PlateMap:
 
 
 def assay(plate: str = PLATE, **changes: float) -> Assay:
-    """Return the measured viability of two wells of the plate; changes are by well."""
+    """Return the viability of two wells of a plate in percent; ``changes`` are by well."""
     return Assay(plate=plate, viability_percent={"B02": 101.25, "D02": 12.5} | changes)
 
 
 def calibration_card(**changes: Any) -> CalibrationCard:
-    """Return the card of a model that four plates taught."""
+    """Return the card of a calibration that was fitted to four plates."""
     fields: dict[str, Any] = {
         "digest": "d" * 64,
         "encoder_id": ENCODER_ID,
@@ -232,7 +238,7 @@ def calibration_card(**changes: Any) -> CalibrationCard:
 
 
 def ranking(plate: str = PLATE, day: int = 10, revision: int = 1, **changes: Any) -> Ranking:
-    """Return a final ranking of one single dose against one untreated well."""
+    """Return a final ranking of one treated and one untreated well."""
     dosed: dict[str, Any] = {
         "well": "D02",
         "group": Group.SINGLE_DOSE,
@@ -305,12 +311,12 @@ def ranking(plate: str = PLATE, day: int = 10, revision: int = 1, **changes: Any
 
 
 def ranking_data(of: Ranking) -> RankingData:
-    """Return the message that tells of a ranking."""
+    """Return the message that announces a ranking."""
     return RankingData(**of.model_dump())
 
 
 def specimen_ranking(revision: int = 1, **changes: Any) -> SpecimenRanking:
-    """Return a ranking of one treatment on two plates."""
+    """Return the ranking of a specimen: one treatment on two plates."""
     single = {
         "efficacy_rank": 1,
         "wells": ("D02",),
@@ -377,5 +383,5 @@ def specimen_ranking(revision: int = 1, **changes: Any) -> SpecimenRanking:
 
 
 def specimen_data(of: SpecimenRanking) -> SpecimenData:
-    """Return the message that tells of a specimen's ranking."""
+    """Return the message that announces the ranking of a specimen."""
     return SpecimenData(**of.model_dump())

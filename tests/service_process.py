@@ -1,4 +1,4 @@
-"""The real service as a process of its own, on a small virtual plate."""
+"""The real ``spherorank`` service in its own process, with a drop folder and a configuration."""
 
 import json
 import subprocess
@@ -17,13 +17,17 @@ from store.sql_store import SqlStore
 
 SPHERORANK = Path(sys.executable).parent / "spherorank"
 DAYS = (7, 8, 10)
-WELLS = 28  # ten untreated, three with the single dose, five treatments
+WELLS = 28  # 10 untreated, 3 of the single dose, 15 of five treatments
 PLATE = "VIRTUAL-0005-01"
 
 
 @dataclass(frozen=True)
 class ServiceProcess:
-    """A drop folder, a configuration and what the service made of them."""
+    """The service in a folder of its own: drop folder, configuration, store, logs and rankings.
+
+    The command line runs in new processes: ``run_once`` and ``running`` start the service,
+    ``ask`` runs any other command.
+    """
 
     folder: Path
 
@@ -40,6 +44,7 @@ class ServiceProcess:
         return f"ipc://{self.folder}/requests"
 
     def configure(self, *, source: str = "", ranking: str = "", health: str = "") -> None:
+        """Write the configuration file; the arguments are lines of its sections."""
         self.config.write_text(
             f'[source]\nsettle_s = 0.3\npoll_s = 0.3\n{source}\n[ranking]\ncorrection_quiet_s = 0.5\n{ranking}\n[health]\nhttp = "{health}"\n'
             f'[publisher]\nheartbeat_s = 0.5\nevents = "ipc://{self.folder}/events"\nrequests = "{self.requests}"\n'
@@ -49,17 +54,20 @@ class ServiceProcess:
         return [str(SPHERORANK), *arguments, "--config", str(self.config)]
 
     def run_once(self) -> "subprocess.CompletedProcess[str]":
+        """Run ``spherorank run --once`` to its end."""
         return subprocess.run(
             self.command("run", "--once"), capture_output=True, text=True, check=False, timeout=100
         )
 
     def ask(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run another command with the same configuration to its end."""
         return subprocess.run(
             self.command(*arguments), capture_output=True, text=True, check=False, timeout=60
         )
 
     @contextmanager
     def running(self) -> Iterator["subprocess.Popen[str]"]:
+        """Start ``spherorank run`` and kill it at the end if it still runs."""
         with (
             (self.folder / "stderr.log").open("a") as log,
             subprocess.Popen(self.command("run"), stderr=log, text=True) as process,
@@ -83,7 +91,7 @@ class ServiceProcess:
             return list(store.rankings(plate))
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """Return the lines of the daily logs with this event."""
+        """Return the fields of each line of the daily logs with an event name."""
         lines = [
             json.loads(line)
             for log in sorted((self.folder / "logs").glob("*.jsonl"))
@@ -92,7 +100,7 @@ class ServiceProcess:
         return [line for line in lines if line["event"] == name]
 
     def wait_for(self, what: Callable[[], object], timeout_s: float = 60.0) -> None:
-        """Wait until something is so; fail with the service's last words if it does not become so."""
+        """Wait until a condition is true; after the timeout, fail with the end of the log."""
         end = time.monotonic() + timeout_s
         while not what():
             if time.monotonic() > end:
@@ -103,7 +111,9 @@ class ServiceProcess:
             time.sleep(0.05)
 
     def wells(self) -> list[str]:
+        """Return the names of the wells with images on day 10 in the drop folder."""
         return sorted({path.name[:3] for path in (self.drop / PLATE / "day10").iterdir()})
 
     def well(self, well: str, day: int) -> list[Path]:
+        """Return the image files of one well on one culture day, one per plane."""
         return sorted((self.drop / PLATE / f"day{day:02d}").glob(f"{well}_z*.tif"))
