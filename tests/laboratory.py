@@ -1,4 +1,4 @@
-"""A virtual laboratory in a folder, and the real ``spherorank acquire`` in it."""
+"""A folder with a virtual microscope, and the real ``spherorank acquire`` that drives it."""
 
 import json
 import os
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Laboratory:
-    """A plate under a virtual microscope."""
+    """A virtual microscope with one plate or more, and the configuration that drives it."""
 
     folder: Path
     world: World
@@ -37,6 +37,11 @@ class Laboratory:
         microscope: str = "",
         rest: str = "",
     ) -> "Laboratory":
+        """Write virtual microscope and configuration into a folder, and load the first plate.
+
+        ``microscope`` are lines of the section ``source.micromanager``; ``rest`` follows at the
+        end of the configuration file.
+        """
         world = write_virtual_microscope(
             folder, WorldFile(seed=seed, size_px=size_px, wells=wells, plates=plates), assay=False
         )
@@ -63,7 +68,11 @@ class Laboratory:
         return (self.folder / "world" / "lamp").read_text().strip()
 
     def break_device(self, device: str, by: str, *, fails_at: int = 7) -> None:
-        """Put a faulty device in the place of a good one, such as VirtualStage by RaisingStage."""
+        """Replace a device by a faulty one in the Micro-Manager configuration.
+
+        For example ``break_device("VirtualStage", "RaisingStage")``; ``fails_at`` is the number of
+        the call that fails.
+        """
         path = self.folder / "MMConfig.cfg"
         label = device.removeprefix("Virtual")
         text = path.read_text().replace(
@@ -72,7 +81,7 @@ class Laboratory:
         path.write_text(text + f"\n#py Property,{label},FailsAt,{fails_at}\n")
 
     def mend(self) -> None:
-        """Put the good devices back."""
+        """Replace every faulty device by the good one."""
         path = self.folder / "MMConfig.cfg"
         lines = [line for line in path.read_text().splitlines() if "FailsAt" not in line]
         for index, line in enumerate(lines):
@@ -111,7 +120,7 @@ class Laboratory:
 
     @contextmanager
     def serving(self) -> Iterator["subprocess.Popen[str]"]:
-        """Start ``acquire serve`` as the service does, with pipes."""
+        """Start ``acquire serve`` with pipes, as the service does, and kill it at the end."""
         with subprocess.Popen(
             self.command("serve"),
             stdin=subprocess.PIPE,
@@ -126,7 +135,7 @@ class Laboratory:
                 process.kill()
 
     def files(self, day: int = 7) -> dict[str, list[Path]]:
-        """Return the archived files of a day, by well."""
+        """Return the archived image files of a culture day, by well."""
         found: dict[str, list[Path]] = {}
         for path in sorted(
             (self.folder / "archive" / self.plate / f"day{day:02d}").glob("*.ome.tif")
@@ -140,12 +149,12 @@ class Laboratory:
 
 
 def until(condition: Callable[[], object], *, timeout_s: float = 60, every_s: float = 0.02) -> None:
-    """Wait for a condition.
+    """Wait until a condition is true.
 
     Raises
     ------
     TimeoutError
-        If it does not come true in time.
+        If the condition is not true in time.
     """
     end_s = time.monotonic() + timeout_s
     while not condition():
@@ -155,5 +164,5 @@ def until(condition: Callable[[], object], *, timeout_s: float = 60, every_s: fl
 
 
 def now() -> datetime:
-    """Return now, by the real clock."""
+    """Return the time of this computer's clock, in UTC."""
     return datetime.now(UTC)
