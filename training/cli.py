@@ -17,8 +17,9 @@ train = typer.Typer(
     help="Train encoders, forecasters and segmenters (extra `train`).",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # as the other commands of spherorank
 )
-evaluate = typer.Typer(add_completion=False)
+evaluate = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 def _needing_torch(module: str) -> ModuleType:
@@ -54,7 +55,10 @@ def ssl(
         typer.Option(help="Training configuration (deploy/train.example.toml shows every key)."),
     ] = None,
 ) -> None:
-    """Train an encoder on well images without labels and write its bundle to OUT/bundle."""
+    """Train an encoder on well images without labels.
+
+    Its bundle is written to OUT/bundle.
+    """
     settings = _needing_torch("training.encoder.config").load_encoder_training_config(config)
     trained = _needing_torch("training.encoder.train").train_encoder(settings, out)
     if trained.status == "stopped":
@@ -85,7 +89,10 @@ def reduce_encoder(
         Path, typer.Option(help="Folder for the reduced bundle; replaced if it exists.")
     ],
 ) -> None:
-    """Write a smaller encoder bundle and compare its embeddings with those of the full one."""
+    """Write a smaller version of an encoder bundle.
+
+    Its embeddings are compared with those of the full bundle.
+    """
     settings = _needing_torch("training.encoder.config").load_encoder_training_config(config)
     reduced = _needing_torch("training.encoder.reduced_precision").reduce_with_training_data(
         bundle, to, settings.data, out
@@ -112,11 +119,14 @@ def forecaster(
         ),
     ] = False,
 ) -> None:
-    """Train a forecaster on the untreated wells of many plates and write its bundle."""
+    """Train a forecaster on untreated wells of many plates.
+
+    Its bundle is written to the folder that the configuration names.
+    """
     trained = _needing_torch("training.forecaster.train").train_forecaster(
         config, typer.echo, joint=joint
     )
-    typer.echo(f"{trained.bundle}: from {trained.plates} plates; {trained.worth}")
+    typer.echo(f"{trained.bundle}: from {trained.plates} plates; {trained.quality}")
 
 
 @train.command()
@@ -129,7 +139,10 @@ def segmenter(
     steps: Annotated[int, typer.Option(min=1, help="Number of batches, each of 18 views.")] = 850,
     threads: Annotated[int, typer.Option(min=1, help="Number of CPU threads.")] = 1,
 ) -> None:
-    """Train a segmenter on virtual plates and write its bundle to OUT/bundle."""
+    """Train a segmenter on virtual plates.
+
+    Its bundle is written to OUT/bundle.
+    """
     parity = _needing_torch("training.segmenter.train").train_segmenter(
         out, seed=seed, steps=steps, threads=threads
     )
@@ -160,8 +173,13 @@ def evaluate_encoders(
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Number of encoder threads.")] = 1,
 ) -> None:
-    """Compare encoders with each other and with the tissue measures, and write a report."""
-    judge = _needing_torch("training.evaluation.evaluate")
-    judge.evaluate_bundles(bundles, out, cache_folder=cache, real_data=real_data, threads=threads)
-    typer.echo((out / judge.TABLE).read_text(encoding="utf-8"))
-    typer.echo(out / judge.REPORT)
+    """Compare encoders and write a report.
+
+    The tissue measures are compared as well.
+    """
+    evaluation = _needing_torch("training.evaluation.evaluate")
+    evaluation.evaluate_bundles(
+        bundles, out, cache_folder=cache, real_data=real_data, threads=threads
+    )
+    typer.echo((out / evaluation.TABLE).read_text(encoding="utf-8"))
+    typer.echo(out / evaluation.REPORT)

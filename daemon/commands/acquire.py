@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from daemon.config import Config
 
 group = typer.Typer(
-    help="Drive the microscope through Micro-Manager (extra `micromanager`).",
+    help="Drive a microscope through Micro-Manager.\n\nNeeds the extra `micromanager`.",
     no_args_is_help=True,
 )
 
@@ -64,7 +64,10 @@ def preview(
     out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("preview.png"),
     config: ConfigOption = None,
 ) -> None:
-    """Take one image and print its brightness, sharpness and flags."""
+    """Take one image and print its quality.
+
+    The quality includes brightness, sharpness and flags.
+    """
     wells = _parse_wells([] if well is None else [well])
     settings = _load(config)
     _prepare_process()
@@ -79,7 +82,10 @@ def preview(
 
 @group.command()
 def devices(config: ConfigOption = None) -> None:
-    """Print the devices and presets of the hardware configuration and the stage position."""
+    """Print the devices, presets and stage position.
+
+    Devices and presets are those of the hardware configuration.
+    """
     settings = _load(config)
     _prepare_process()
     from daemon.microscope import operator_actions
@@ -90,7 +96,10 @@ def devices(config: ConfigOption = None) -> None:
 
 @group.command()
 def check(config: ConfigOption = None) -> None:
-    """Open the microscope, check the positions of every plate, and print each problem."""
+    """Open the microscope and print every problem.
+
+    The stage positions of every plate are checked; nothing moves.
+    """
     settings = _load(config)
     _prepare_process()
     from daemon.microscope import operator_actions
@@ -101,7 +110,10 @@ def check(config: ConfigOption = None) -> None:
 
 @group.command()
 def lamp_off(config: ConfigOption = None) -> None:
-    """Switch the lamp off; without a configured microscope, do nothing."""
+    """Switch the lamp off.
+
+    Without a configured microscope, nothing happens.
+    """
     settings = _load(config)
     if settings.source.kind != "micromanager":
         return  # systemd calls this command after every end of the service
@@ -114,7 +126,10 @@ def lamp_off(config: ConfigOption = None) -> None:
 
 @group.command()
 def serve(config: ConfigOption = None) -> None:
-    """Image due and requested plates until SIGTERM or the end of stdin; the service starts this."""
+    """Image due and requested plates; the service starts this.
+
+    It stops at SIGTERM or at the end of stdin, and reports in JSON lines on stdout.
+    """
     settings, stop_signals = _load(config), _prepare_process()
     from daemon.microscope import imaging_process
 

@@ -31,7 +31,11 @@ def embed(
         int, typer.Option(min=1, max=256, help="With --store: number of worker processes.")
     ] = 1,
 ) -> None:
-    """Write the embeddings of image files to a Parquet file, or embed all stored images."""
+    """Embed image files, or embed all stored images.
+
+    The embeddings of image files are written to a Parquet file, those of stored images to the
+    store.
+    """
     if store == bool(images) or store == (out is not None):
         raise typer.BadParameter("expected image files with --out, or --store")
     from daemon import logs
@@ -80,7 +84,11 @@ def measure(
     ] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Measure the tissue in image files: size, shape, intensity, debris, focus and quality."""
+    """Measure the tissue in image files.
+
+    The measures describe size, shape, intensity, debris, focus and quality. They are written to a
+    CSV file.
+    """
     from daemon import wiring
     from daemon.config import load_config
     from daemon.jobs.measure_table import write_measures

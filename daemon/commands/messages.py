@@ -26,7 +26,10 @@ def listen(
         str, typer.Option(help="Print only messages whose topic starts with this text.")
     ] = "",
 ) -> None:
-    """Print each message that the service publishes, one per line."""
+    """Print each message that the service publishes.
+
+    Each message is one line: JSON in a pipe, readable text on a terminal.
+    """
     from daemon.messaging import inquiries
 
     inquiries.print_messages(connect, requests, after=after, topic=topic)

@@ -9,7 +9,7 @@ from daemon.commands.console import ConfigOption, exit_if_refused, screen
 from schemas.forecast import ForecastFrom, MetricName
 
 group = typer.Typer(
-    help="Rank a stored plate or specimen again, or a table of profiles, without the service.",
+    help="Rank a plate, a specimen or a table of profiles.\n\nThe service is not needed.",
     no_args_is_help=True,
 )
 
@@ -35,7 +35,10 @@ def plate(
     audit: AuditOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Rank one stored plate again and print the treatments, strongest effect first."""
+    """Rank one stored plate again and print its treatments.
+
+    The treatment with the strongest effect comes first.
+    """
     from daemon import logs
     from daemon.config import load_config
     from daemon.jobs import offline_ranking, ranking_tables
@@ -52,7 +55,10 @@ def specimen(
     specimen: Annotated[str, typer.Argument(help="Specimen id, as the plate maps name it.")],
     config: ConfigOption = None,
 ) -> None:
-    """Rank the stored plates of one specimen together and print the treatments."""
+    """Rank all stored plates of one specimen together.
+
+    The treatments are printed, strongest effect first.
+    """
     from daemon import logs
     from daemon.config import load_config
     from daemon.jobs import offline_ranking, ranking_tables
@@ -112,7 +118,10 @@ def profiles(
     ] = False,
     audit: AuditOption = False,
 ) -> None:
-    """Rank every plate of a table of profiles, without images and without a store."""
+    """Rank every plate of a table of profiles.
+
+    No images and no store are needed.
+    """
     from daemon import logs, wiring
     from daemon.jobs import offline_ranking, ranking_tables
 

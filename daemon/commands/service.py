@@ -19,7 +19,10 @@ def run(
         ),
     ] = False,
 ) -> None:
-    """Run the service in the foreground until SIGTERM, SIGINT or SIGHUP."""
+    """Run the service in the foreground.
+
+    It stops at SIGTERM, SIGINT or SIGHUP.
+    """
     from daemon import logs, wiring
     from daemon.config import load_config
     from daemon.stop_signals import record_stop_signals
@@ -35,7 +38,10 @@ def run(
 
 
 def check(config: ConfigOption = None) -> None:
-    """Check configuration, plate maps, encoder, folders and sockets; print every problem."""
+    """Check the configuration and print every problem.
+
+    The check includes plate maps, assays, encoder, store, folders, sockets and microscope.
+    """
     from daemon import logs
     from daemon.jobs.start_check import find_start_problems
 
@@ -53,7 +59,10 @@ def status(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False,
 ) -> None:
-    """Print the status of the running service: plates, last image, backlog, rejected files."""
+    """Print the status of the running service.
+
+    It shows plates, last image, backlog, number of rejected files and the microscope.
+    """
     from daemon.config import load_config
     from daemon.messaging import inquiries
 
@@ -65,7 +74,10 @@ def status(
 
 
 def rejected(config: ConfigOption = None) -> None:
-    """Print each rejected file with the time and the reason, separated by tabs."""
+    """Print each rejected file with the time and the reason.
+
+    The three are separated by tabs.
+    """
     from contextlib import closing
 
     from daemon import wiring

@@ -64,7 +64,10 @@ def simulate(
         int, typer.Option(min=12, max=60, help="With --microscope: wells of each plate.")
     ] = 60,
 ) -> None:
-    """Write virtual plates as a robot would drop them, with the true effect of each treatment."""
+    """Write virtual plates as a robot would drop them.
+
+    The true effect of each treatment is written beside them.
+    """
     from daemon.jobs import simulate as virtual
 
     if not microscope:
@@ -126,7 +129,10 @@ def demo(
         int, typer.Option(min=12, max=60, help="With --microscope: wells of the plate.")
     ] = 60,
 ) -> None:
-    """Run the real service on a virtual plate up to the ranking of day 10 and its report."""
+    """Run the real service on a virtual plate.
+
+    It ends with the ranking of day 10 and its report.
+    """
     if not microscope:
         from daemon.jobs.demo_robot import run_robot_demo
 

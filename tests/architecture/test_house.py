@@ -23,6 +23,7 @@ SLOW_TO_IMPORT = {
     *("numpy", "cv2", "pandas", "scipy", "sklearn", "onnxruntime", "sqlalchemy", "pyarrow"),
     *("structlog", "zmq", "pymmcore_plus"),
 }
+SHORT_HELP_CHARACTERS = 62  # beside the name of a command on a terminal of 80 columns
 LIST_MODULES = "import json, sys; json.dump(sorted(sys.modules), sys.stdout)"
 
 
@@ -200,6 +201,8 @@ def test_every_command_and_option_has_help_and_is_documented() -> None:
     assert set(sections) == set(commands)
     for name, command in commands.items():
         assert command.help, name
+        in_list_of_commands = command.get_short_help_str(SHORT_HELP_CHARACTERS)
+        assert not in_list_of_commands.endswith("..."), f"{name}: {in_list_of_commands}"
         for parameter in command.params:
             if parameter.name == "help":
                 continue
