@@ -1,4 +1,7 @@
-"""The operating system's file events, for real: they may come late or not at all, but never about the wrong version."""
+"""Contract of file events, tested with the operating system.
+
+Events may be late or missing, but are never about a wrong version of a file.
+"""
 
 import threading
 import time
@@ -22,7 +25,7 @@ def events() -> Iterator[WatchdogEvents]:
 
 
 def closed_soon(events: WatchdogEvents, woken: threading.Event) -> set[FileVersion]:
-    """Return the versions noted as closed once there are any."""
+    """Return the versions that were reported as closed, as soon as there are any."""
     closed: set[FileVersion] = set()
     deadline_s = time.monotonic() + SOON_S
     while not closed and time.monotonic() < deadline_s:
@@ -37,14 +40,14 @@ def version(root: Path, path: str) -> FileVersion:
     return FileVersion(path, status.st_size, status.st_mtime_ns)
 
 
-def test_a_closed_file_is_noted_as_it_is(events: WatchdogEvents, tmp_path: Path) -> None:
+def test_a_closed_file_is_reported_with_its_version(events: WatchdogEvents, tmp_path: Path) -> None:
     woken = threading.Event()
     events.start(tmp_path, woken.set)
     (tmp_path / "a.tif").write_bytes(b"whole")
     assert closed_soon(events, woken) == {version(tmp_path, "a.tif")}
 
 
-def test_a_rename_into_place_is_noted_under_its_new_name(
+def test_a_renamed_file_is_reported_with_its_new_name(
     events: WatchdogEvents, tmp_path: Path
 ) -> None:
     (tmp_path / "a.tif.part").write_bytes(b"whole")
@@ -54,7 +57,7 @@ def test_a_rename_into_place_is_noted_under_its_new_name(
     assert closed_soon(events, woken) == {version(tmp_path, "a.tif")}
 
 
-def test_our_own_reading_makes_no_event(events: WatchdogEvents, tmp_path: Path) -> None:
+def test_reading_a_file_causes_no_event(events: WatchdogEvents, tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_bytes(b"whole")
     woken = threading.Event()
     events.start(tmp_path, woken.set)
@@ -63,7 +66,7 @@ def test_our_own_reading_makes_no_event(events: WatchdogEvents, tmp_path: Path) 
     assert closed_soon(events, woken) == {version(tmp_path, "b.tif")}
 
 
-def test_where_no_events_come_one_line_says_so(events: WatchdogEvents, tmp_path: Path) -> None:
+def test_a_folder_without_events_is_logged_once(events: WatchdogEvents, tmp_path: Path) -> None:
     threads = threading.active_count()
     with capture_logs() as logs:
         events.start(tmp_path / "missing", lambda: None)

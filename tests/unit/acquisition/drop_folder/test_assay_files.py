@@ -1,4 +1,4 @@
-"""Assays in the drop folder: which plate they belong to, what is told of wrong ones, and when they are read again."""
+"""Assays in the drop folder: the plate of each assay, its errors, and when it is read again."""
 
 from pathlib import Path
 
@@ -14,8 +14,8 @@ WELLS = "well,group,treatment\nB02,untreated,\nB03,screening,drug:1 uM\n"
 ASSAY = "well,viability_percent\nB02,99.5\nb3,12.5\n"
 
 
-class Folder:
-    """A drop folder, and what is known of it after each look."""
+class PlateFolder:
+    """A drop folder with the files of plate P1, and the plate maps and assays read from it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -29,7 +29,8 @@ class Folder:
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(content if isinstance(content, bytes) else content.encode())
 
-    def look(self, still_written: str = "nothing") -> None:
+    def update(self, still_written: str = "nothing") -> None:
+        """Read all files that have settled: all but those whose path ends in ``still_written``."""
         files = {
             version.path: ListedFile(version, unchanged_since_s=0.0)
             for version in list_files(self.root)
@@ -43,10 +44,10 @@ class Folder:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Folder:
-    made = Folder(tmp_path)
-    made.write(plate_toml=TOML, wells_csv=WELLS)
-    return made
+def folder(tmp_path: Path) -> PlateFolder:
+    folder = PlateFolder(tmp_path)
+    folder.write(plate_toml=TOML, wells_csv=WELLS)
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -56,13 +57,13 @@ def folder(tmp_path: Path) -> Folder:
         ("a/plate.toml", "a/wells.csv", "a/assay.csv"),
     ],
 )
-def test_an_assay_lies_beside_its_plates_map(tmp_path: Path, names: tuple[str, str, str]) -> None:
+def test_an_assay_beside_a_plate_map_is_read(tmp_path: Path, names: tuple[str, str, str]) -> None:
     for name, content in zip(names, (TOML, WELLS, ASSAY), strict=True):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(content)
-    folder = Folder(tmp_path)
-    folder.look()
+    folder = PlateFolder(tmp_path)
+    folder.update()
     assert folder.assays.assays["P1"].viability_percent == {"B02": 99.5, "B03": 12.5}
     assert wrong_assays(tmp_path) == []
 
@@ -104,11 +105,11 @@ WRONG: dict[str, tuple[str | bytes, str]] = {
 
 
 @pytest.mark.parametrize(("content", "problem"), WRONG.values(), ids=WRONG.keys())
-def test_a_wrong_assay_says_file_line_value_and_what_was_expected(
-    folder: Folder, content: str | bytes, problem: str
+def test_the_error_of_a_wrong_assay_has_file_line_value_and_expected_value(
+    folder: PlateFolder, content: str | bytes, problem: str
 ) -> None:
     folder.write(assay_csv=content)
-    folder.look()
+    folder.update()
     assert folder.assays.assays == {}
     assert problem in str(folder.assays.problems["P1"])
     assert list(folder.maps.maps) == ["P1"]
@@ -117,70 +118,76 @@ def test_a_wrong_assay_says_file_line_value_and_what_was_expected(
     ]
 
 
-def test_an_assay_without_a_map_beside_it_says_so_until_the_map_comes(tmp_path: Path) -> None:
-    folder = Folder(tmp_path)
+def test_an_assay_without_a_plate_map_is_an_error_until_the_map_exists(tmp_path: Path) -> None:
+    folder = PlateFolder(tmp_path)
     folder.write(assay_csv=ASSAY)
-    folder.look()
+    folder.update()
     assert (
         str(folder.assays.problems["P1"])
         == "P1/P1.assay.csv: has no plate map; expected P1.plate.toml beside it"
     )
     folder.write(plate_toml=TOML, wells_csv=WELLS)
-    folder.look()
+    folder.update()
     assert (list(folder.assays.assays), folder.assays.problems) == (["P1"], {})
 
 
-def test_an_assay_beside_a_wrong_map_waits_in_silence(folder: Folder) -> None:
+def test_an_assay_beside_a_wrong_plate_map_is_not_an_error(folder: PlateFolder) -> None:
     folder.write(plate_toml="plate =", assay_csv=ASSAY)
-    folder.look()
+    folder.update()
     assert (folder.assays.assays, folder.assays.problems, folder.assays.unread) == (
         {},
         {},
         frozenset(),
     )
     folder.write(plate_toml=TOML)
-    folder.look()
+    folder.update()
     assert list(folder.assays.assays) == ["P1"]
 
 
 @pytest.mark.parametrize("still_written", ["assay.csv", "wells.csv"])
-def test_an_assay_is_read_once_it_and_the_map_are_whole(folder: Folder, still_written: str) -> None:
+def test_an_assay_is_read_after_it_and_its_plate_map_have_settled(
+    folder: PlateFolder, still_written: str
+) -> None:
     folder.write(assay_csv=ASSAY)
-    folder.look(still_written)
+    folder.update(still_written)
     assert (folder.assays.assays, folder.assays.problems, folder.assays.unread) == ({}, {}, {"P1"})
-    folder.look()
+    folder.update()
     assert (list(folder.assays.assays), folder.assays.unread) == (["P1"], frozenset())
 
 
-def test_an_assay_is_read_again_when_it_changes_and_kept_when_it_vanishes(folder: Folder) -> None:
+def test_an_assay_is_read_again_after_a_change_and_kept_after_a_deletion(
+    folder: PlateFolder,
+) -> None:
     folder.write(assay_csv=ASSAY)
-    folder.look()
+    folder.update()
     first = folder.assays.assays["P1"]
     folder.write(assay_csv=ASSAY.replace("12.5", "112.5"))
-    folder.look("assay.csv")
+    folder.update("assay.csv")
     assert folder.assays.assays["P1"] == first
-    folder.look()
+    folder.update()
     changed = folder.assays.assays["P1"]
     assert (changed.viability_percent["B03"], changed.digest == first.digest) == (112.5, False)
     (folder.root / "P1" / "P1.assay.csv").unlink()
-    folder.look()
+    folder.update()
     assert folder.assays.assays["P1"] == changed
 
 
-def test_an_assay_is_held_to_a_corrected_map(folder: Folder) -> None:
+def test_an_assay_is_checked_again_after_a_correction_of_the_plate_map(folder: PlateFolder) -> None:
     folder.write(assay_csv=ASSAY)
-    folder.look()
+    folder.update()
     folder.write(wells_csv=WELLS.replace("B03", "B04"))
-    folder.look()
+    folder.update()
     assert folder.assays.assays == {}
     assert "line 3: well B03 is not in the plate map" in str(folder.assays.problems["P1"])
 
 
-def test_an_assay_that_was_moved_with_its_plate_counts_where_it_is(folder: Folder) -> None:
+def test_an_assay_that_was_moved_with_its_plate_is_read_from_its_new_place(
+    folder: PlateFolder,
+) -> None:
     folder.write(assay_csv=ASSAY)
-    folder.look()
+    folder.update()
     (folder.root / "P1").rename(folder.root / "done")
     (folder.root / "done" / "P1.assay.csv").write_text(ASSAY.replace("99.5", "101"))
-    folder.look()
+    folder.update()
     assert folder.assays.assays["P1"].viability_percent["B02"] == 101
     assert folder.assays.problems == {}

@@ -1,3 +1,5 @@
+"""Image files that are decoded and rescaled, their metadata, and files that are refused."""
+
 import io
 import struct
 from datetime import UTC, datetime
@@ -18,7 +20,7 @@ GREY = np.random.default_rng(7).integers(0, 256, (80, 100)).astype(np.uint8)
 STACK = np.random.default_rng(8).integers(0, 65536, (3, 80, 100)).astype(np.uint16)
 
 
-def tiff(*pages: npt.NDArray[Any], **options: Any) -> bytes:  # noqa: ANN401 - whatever tifffile takes
+def tiff(*pages: npt.NDArray[Any], **options: Any) -> bytes:  # noqa: ANN401 - options of tifffile
     buffer = io.BytesIO()
     container = {
         name: options.pop(name)
@@ -31,8 +33,8 @@ def tiff(*pages: npt.NDArray[Any], **options: Any) -> bytes:  # noqa: ANN401 - w
     return buffer.getvalue()
 
 
-def claimed(width: int, height: int) -> bytes:
-    """Return a TIFF of one small strip whose header claims another size."""
+def tiff_with_header(width: int, height: int) -> bytes:
+    """Return a TIFF of 100 bytes of pixels whose header has another size."""
     tags = {
         256: width,
         257: height,
@@ -75,23 +77,23 @@ GREY_FILES = {
 
 
 @pytest.mark.parametrize("content", GREY_FILES.values(), ids=GREY_FILES.keys())
-def test_eight_bits_of_grey_are_read_and_stretched(content: bytes) -> None:
+def test_grey_of_8_bits_is_decoded_and_rescaled_to_16_bits(content: bytes) -> None:
     assert np.array_equal(planes(content), GREY[None].astype(np.uint16) * 257)
 
 
-def test_pages_become_planes_in_their_order() -> None:
+def test_the_pages_of_a_tiff_are_planes_in_the_same_order() -> None:
     assert np.array_equal(planes(tiff(*STACK)), STACK)
 
 
-def test_an_ome_z_stack_becomes_planes() -> None:
+def test_the_z_stack_of_an_ome_tiff_is_decoded_as_planes() -> None:
     assert np.array_equal(planes(tiff(STACK, ome=True, metadata={"axes": "ZYX"})), STACK)
 
 
-def test_an_imagej_z_stack_becomes_planes() -> None:
+def test_the_z_stack_of_an_imagej_tiff_is_decoded_as_planes() -> None:
     assert np.array_equal(planes(tiff(STACK, imagej=True, metadata={"axes": "ZYX"})), STACK)
 
 
-def test_a_thumbnail_is_no_plane() -> None:
+def test_a_thumbnail_is_not_a_plane() -> None:
     buffer = io.BytesIO()
     with tifffile.TiffWriter(buffer) as writer:
         writer.write(GREY, photometric="minisblack", metadata=None)
@@ -102,11 +104,11 @@ def test_a_thumbnail_is_no_plane() -> None:
 @pytest.mark.parametrize(
     "content", [tiff(STACK[0]), imagecodecs.png_encode(STACK[0])], ids=["TIFF", "PNG"]
 )
-def test_sixteen_bits_stay_as_they_are(content: bytes) -> None:
+def test_pixels_of_16_bits_are_unchanged(content: bytes) -> None:
     assert np.array_equal(planes(content), STACK[:1])
 
 
-def test_twelve_bits_in_sixteen_are_seen_by_the_maximum() -> None:
+def test_12_bits_in_uint16_are_recognised_by_the_brightest_pixel() -> None:
     dim = (STACK // 16).astype(np.uint16)
     dim[0, 0, 0] = 4095
     read = planes(tiff(*dim))
@@ -114,13 +116,13 @@ def test_twelve_bits_in_sixteen_are_seen_by_the_maximum() -> None:
     assert np.abs(read.astype(np.int64) - np.round(dim * (65535 / 4095))).max() <= 1
 
 
-def test_bits_say_what_white_is() -> None:
+def test_the_bits_setting_defines_white() -> None:
     assert planes(tiff(np.full((64, 64), 4095, np.uint16)), bits=14).max() == round(
         4095 * 65535 / 16383
     )
 
 
-def test_packed_twelve_bits_are_read() -> None:
+def test_packed_pixels_of_12_bits_are_decoded() -> None:
     dim = (STACK[0] // 16).astype(np.uint16)
     strip = _pack12(dim)
     tags = {256: 100, 257: 80, 258: 12, 259: 1, 262: 1, 273: 200, 277: 1, 278: 80, 279: len(strip)}
@@ -168,15 +170,15 @@ BAD = {
     "uint32": (tiff(GREY.astype(np.uint32)), "uint32; expected"),
     "complex": (tiff(GREY.astype(np.complex64)), "complex64; expected"),
     "black and white": (tiff(GREY > 100), "1 bit; expected"),
-    "100 000 × 100 000 claimed": (
-        claimed(100_000, 100_000),
+    "a header of 100 000 × 100 000": (
+        tiff_with_header(100_000, 100_000),
         "its header says 100000×100000 pixels; expected at most",
     ),
-    "100 000 × 100 000 claimed by a PNG": (
+    "a PNG header of 100 000 × 100 000": (
         b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 100_000, 100_000),
         "its header says 100000×100000",
     ),
-    "65 000 × 65 000 claimed by a JPEG": (
+    "a JPEG header of 65 000 × 65 000": (
         b"\xff\xd8\xff\xc0\0\x11\x08" + struct.pack(">HH", 65_000, 65_000) + bytes(10),
         "its header says 65000×65000",
     ),
@@ -209,7 +211,7 @@ BAD = {
 }
 
 
-def test_a_file_that_unpacks_to_more_than_it_may_is_refused_before_it_is_unpacked() -> None:
+def test_a_file_above_the_limit_of_decoded_bytes_is_refused_before_decoding() -> None:
     small = ImageLimits(max_file_bytes=100_000)
     content = tiff(*[np.zeros((200, 200), np.uint8)] * 3, compression="zlib")
     assert len(content) < 2_000
@@ -218,7 +220,7 @@ def test_a_file_that_unpacks_to_more_than_it_may_is_refused_before_it_is_unpacke
 
 
 @pytest.mark.parametrize(("content", "reason"), BAD.values(), ids=BAD.keys())
-def test_what_cannot_be_used_is_refused_with_its_reason(
+def test_a_file_that_is_not_a_grey_image_is_refused_with_the_reason(
     content: bytes, reason: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ImageError) as refusal:
@@ -228,21 +230,21 @@ def test_what_cannot_be_used_is_refused_with_its_reason(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_pixel_brighter_than_bits_allow_is_refused() -> None:
+def test_a_pixel_that_is_brighter_than_the_bits_setting_allows_is_refused() -> None:
     with pytest.raises(
         ImageError, match=r"a pixel is 60000; expected at most 4095, as source.bits is 12"
     ):
         planes(tiff(np.full((64, 64), 60_000, np.uint16)), bits=12)
 
 
-def test_every_truncation_of_a_tiff_is_refused_or_whole() -> None:
+def test_a_truncated_tiff_is_refused_or_has_only_correct_planes() -> None:
     content = tiff(*STACK, compression="zlib")
     for length in range(0, len(content), 997):
         try:
             image = decode(content[:length], "x.tif", LIMITS)
         except ImageError:
             continue
-        # A chain of pages that ends early is a TIFF of fewer pages; those that are there have to be right.
+        # A TIFF without its last pages is valid; the pages that are decoded have to be right.
         assert all(
             np.array_equal(plane, STACK[number]) for number, plane in enumerate(image.planes)
         )
@@ -253,7 +255,7 @@ def metadata_of(content: bytes) -> tuple[float | None, datetime | None]:
     return image.metadata.um_per_px, image.metadata.taken_at
 
 
-def test_scale_and_time_come_from_ome() -> None:
+def test_scale_and_time_are_read_from_ome_xml() -> None:
     axes = {
         "axes": "YX",
         "PhysicalSizeX": 650.0,
@@ -266,14 +268,14 @@ def test_scale_and_time_come_from_ome() -> None:
     assert taken_at == datetime(2026, 11, 16, 15, tzinfo=UTC)
 
 
-def test_scale_comes_from_imagej() -> None:
+def test_the_scale_is_read_from_imagej_metadata() -> None:
     um_per_px, _ = metadata_of(
         tiff(GREY, imagej=True, resolution=(1 / 1.36, 1 / 1.36), metadata={"unit": "um"})
     )
     assert um_per_px == pytest.approx(1.36, rel=1e-4)
 
 
-def test_scale_and_time_come_from_the_tags_of_the_tiff() -> None:
+def test_scale_and_time_are_read_from_the_tags_of_a_tiff() -> None:
     um_per_px, taken_at = metadata_of(
         tiff(
             GREY,
@@ -287,7 +289,7 @@ def test_scale_and_time_come_from_the_tags_of_the_tiff() -> None:
 
 
 @pytest.mark.parametrize("dpi", [72, 96, 300])
-def test_a_resolution_that_a_program_made_up_is_no_scale(dpi: int) -> None:
+def test_a_default_resolution_of_a_program_is_not_a_scale(dpi: int) -> None:
     assert metadata_of(tiff(GREY, resolution=(dpi, dpi), resolutionunit="INCH"))[0] is None
 
 
@@ -302,5 +304,5 @@ def test_pixels_that_are_not_square_have_no_scale() -> None:
     [GREY_FILES["PNG"], GREY_FILES["JPEG"], tiff(GREY, datetime="0000:00:00 00:00:00")],
     ids=["PNG", "JPEG", "TIFF"],
 )
-def test_what_a_file_does_not_say_is_none(content: bytes) -> None:
+def test_metadata_that_a_file_does_not_have_are_none(content: bytes) -> None:
     assert metadata_of(content) == (None, None)

@@ -1,3 +1,5 @@
+"""File names of instruments, parsed by patterns, and names and patterns that are refused."""
+
 from datetime import UTC, datetime
 
 import pytest
@@ -13,7 +15,7 @@ VENDORS = {
         "PDAC-0042/day07/B02_z1.tif",
         ParsedName("B02", "PDAC-0042", day=7, plane=1),
     ),
-    "default, written otherwise": (
+    "default, in lower case and without zeros": (
         "{plate}/day{day}/{well}_z{plane}.tif",
         "PDAC-0042/day7/b2_z01.TIF",
         ParsedName("B02", "PDAC-0042", day=7, plane=1),
@@ -58,7 +60,7 @@ VENDORS = {
         "C3_2026-11-16T14-00-05Z.png",
         ParsedName("C03", taken_at=datetime(2026, 11, 16, 14, 0, 5, tzinfo=UTC)),
     ),
-    "a field that stands twice": (
+    "a field that occurs twice": (
         "{plate}/{plate}_{well}.jpg",
         "P_1/P_1_H12.jpg",
         ParsedName("H12", "P_1"),
@@ -74,7 +76,7 @@ VENDORS = {
 
 
 @pytest.mark.parametrize(("pattern", "path", "expected"), VENDORS.values(), ids=VENDORS.keys())
-def test_the_names_of_the_usual_instruments_are_read(
+def test_the_file_names_of_common_instruments_are_parsed(
     pattern: str, path: str, expected: ParsedName
 ) -> None:
     assert compile_pattern(pattern).parse(path) == expected
@@ -90,15 +92,15 @@ def test_the_names_of_the_usual_instruments_are_read(
         ("{plate}_{x}_{well}.tif", "a_b_c_B02.tif", ("well B02, plate a;", "well B02, plate a_b")),
     ],
 )
-def test_a_name_that_two_readings_fit_is_refused_with_both_named(
+def test_an_ambiguous_name_is_refused_with_both_results(
     pattern: str, name: str, both: tuple[str, str]
 ) -> None:
     with pytest.raises(ImageError, match="in two ways") as refusal:
         compile_pattern(pattern).parse(name)
-    assert all(reading in refusal.value.problem for reading in both)
+    assert all(values in refusal.value.problem for values in both)
 
 
-def test_readings_that_differ_in_ignored_text_only_are_one() -> None:
+def test_a_name_is_not_ambiguous_if_only_ignored_text_differs() -> None:
     assert compile_pattern("{a}_{b}_{c}_{well:a00}.tif").parse("x_y_z_u_v_w_B02.tif") == ParsedName(
         "B02"
     )
@@ -117,12 +119,12 @@ def test_readings_that_differ_in_ignored_text_only_are_one() -> None:
         "xB02_z1.tif",
     ],
 )
-def test_a_name_that_does_not_fit_says_the_pattern(name: str) -> None:
+def test_a_name_that_does_not_fit_is_refused_with_the_pattern(name: str) -> None:
     with pytest.raises(ImageError, match=r"does not fit the pattern \{well\}_z\{plane\}.tif"):
         compile_pattern("{well}_z{plane}.tif").parse(name)
 
 
-def test_a_field_that_stands_twice_has_to_agree() -> None:
+def test_a_field_that_occurs_twice_has_to_agree() -> None:
     with pytest.raises(ImageError, match="does not fit"):
         compile_pattern("{plate}/{plate}_{well}.tif").parse("P1/P2_B02.tif")
 
@@ -152,7 +154,7 @@ def test_a_name_that_is_not_utf8_is_refused() -> None:
         ("", "expected a path"),
     ],
 )
-def test_a_wrong_pattern_is_refused_with_what_was_expected(pattern: str, expected: str) -> None:
+def test_a_wrong_pattern_is_refused_with_the_expected_form(pattern: str, expected: str) -> None:
     with pytest.raises(ConfigError) as refusal:
         compile_pattern(pattern)
     assert refusal.value.where == "source.pattern"
@@ -185,7 +187,7 @@ def test_hidden_and_temporary_files_are_ignored(path: str) -> None:
     plane=st.integers(0, 40),
     padded=st.booleans(),
 )
-def test_what_the_default_pattern_writes_it_reads(
+def test_names_of_the_default_pattern_are_parsed(
     plate: str, row: str, column: int, day: int, plane: int, *, padded: bool
 ) -> None:
     number = "02d" if padded else "d"
@@ -200,7 +202,7 @@ def test_what_the_default_pattern_writes_it_reads(
     row=st.sampled_from("ABCDEFGHIJKLMNOP"),
     column=st.integers(1, 24),
 )
-def test_two_digit_wells_are_read_before_any_guid(
+def test_a_well_with_two_digits_is_parsed_before_any_guid(
     name: str, guid: object, row: str, column: int
 ) -> None:
     path = f"{name}_{row}{column:02d}{str(guid).upper()}.tif"
@@ -208,7 +210,7 @@ def test_two_digit_wells_are_read_before_any_guid(
 
 
 @given(path=st.text(alphabet="aB0129_-/T:.", max_size=40))
-def test_any_name_is_read_or_refused_by_name(path: str) -> None:
-    with pytest.raises(ImageError) as refusal:  # no such text holds the pattern's literal part
+def test_the_error_of_any_name_contains_the_name(path: str) -> None:
+    with pytest.raises(ImageError) as refusal:  # no such text has the literal part of the pattern
         compile_pattern("{plate}_{well}_{taken_at}{rest}_{plane}zz.tif").parse(path)
     assert refusal.value.where == path

@@ -1,3 +1,5 @@
+"""Plate maps in a drop folder, and the errors of wrong ones."""
+
 from pathlib import Path
 
 import pytest
@@ -26,7 +28,7 @@ def write(root: Path, files: dict[str, str | bytes]) -> None:
         ("a/b/P1.plate.toml", "a/b/P1.wells.csv"),
     ],
 )
-def test_a_map_is_found_wherever_it_lies(tmp_path: Path, names: tuple[str, str]) -> None:
+def test_a_plate_map_is_found_in_any_folder(tmp_path: Path, names: tuple[str, str]) -> None:
     write(tmp_path, dict(zip(names, (TOML, CSV), strict=True)))
     (plate_map,) = read_plate_maps(tmp_path).values()
     assert isinstance(plate_map, PlateMap)
@@ -68,7 +70,7 @@ WRONG: dict[str, tuple[dict[str, str | bytes], str, str]] = {
 
 
 @pytest.mark.parametrize(("files", "plate", "problem"), WRONG.values(), ids=WRONG.keys())
-def test_a_wrong_map_says_which_file_and_what_was_expected(
+def test_the_error_of_a_wrong_plate_map_has_the_file_and_the_expected_value(
     tmp_path: Path, files: dict[str, str | bytes], plate: str, problem: str
 ) -> None:
     write(tmp_path, files)
@@ -77,6 +79,6 @@ def test_a_wrong_map_says_which_file_and_what_was_expected(
     assert problem in str(found)
 
 
-def test_without_the_folder_there_is_no_answer(tmp_path: Path) -> None:
+def test_a_missing_drop_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SourceGoneError, match="expected the drop folder"):
         read_plate_maps(tmp_path / "missing")

@@ -1,4 +1,4 @@
-"""Images of real instruments, read as the service reads them. They are no part of the repository; without them these tests are skipped."""
+"""Images of real instruments that the drop folder source reads; skipped if the data are missing."""
 
 import shutil
 from datetime import UTC, datetime
@@ -9,19 +9,15 @@ import pytest
 
 from acquisition.drop_folder.image_reading import read_image
 from acquisition.drop_folder.source import DropFolder, DropFolderSettings
-from schemas.well_image import FileVersion, Rejected, WellImage
+from schemas.well_image import Rejected, WellImage
 from tests.real_data import real_data
+from tests.robot_folder import EndedVersions
 
 
-class NothingEnded:
-    def ended_files(self) -> tuple[FileVersion, ...]:
-        return ()
-
-
-def taken(
+def ingest(
     images: Path, drop: Path, pattern: str, plate: str, seeded_at: str, planes: int
 ) -> list[WellImage | Rejected]:
-    """Return all that comes out of a drop folder with these images."""
+    """Return the well images and refusals of a drop folder that contains some images."""
     folder = drop / plate
     folder.mkdir(parents=True)
     for path in images.iterdir():
@@ -31,7 +27,7 @@ def taken(
     (folder / f"{plate}.wells.csv").write_text("well,group,treatment\nB06,untreated,\n")
     source = DropFolder(
         DropFolderSettings(drop, pattern, planes=planes, settle_s=0.05, poll_s=0.2, once=True),
-        NothingEnded(),
+        EndedVersions(),
     )
     items: list[WellImage | Rejected] = []
     try:
@@ -42,8 +38,8 @@ def taken(
     return items
 
 
-def test_all_metaxpress_spheroids_are_taken_with_their_scale_well_and_day(tmp_path: Path) -> None:
-    items = taken(
+def test_all_metaxpress_spheroids_are_ingested_with_scale_well_and_day(tmp_path: Path) -> None:
+    items = ingest(
         real_data("mls11_spheroids/images"),
         tmp_path,
         "{name}_{well:a00}{guid}.tif",
@@ -63,7 +59,7 @@ def test_an_evos_stack_of_grey_rgb_is_taken_whole_and_without_noise(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pattern = "D{day}_auto_{name}_p{position}_z{plane}_{n}_{well:a00}f{fov}d{channel}.TIF"
-    (image,) = taken(
+    (image,) = ingest(
         real_data("evos_organoid_zstack"),
         tmp_path,
         pattern,

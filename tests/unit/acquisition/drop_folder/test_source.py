@@ -38,7 +38,7 @@ def test_well_images_of_older_days_are_returned_first(robot: RobotFolder) -> Non
 def test_a_well_image_is_returned_once_even_if_it_is_never_marked_done(robot: RobotFolder) -> None:
     files = robot.well()
     source = robot.open()
-    assert source.next(timeout_s=10) is not None  # and never told that it is done
+    assert source.next(timeout_s=10) is not None  # done() is not called
     assert source.next(timeout_s=300) is None
     assert list(results(robot.open(*files))) == []
 
@@ -118,7 +118,7 @@ def test_with_once_every_image_is_returned_and_nothing_is_pending_afterwards(
 ) -> None:
     robot.well("B02", planes=(1, 2))
     robot.well("B03")
-    robot.write("P2/day07/B02_z1.tif", tiff())  # no map: held
+    robot.write("P2/day07/B02_z1.tif", tiff())  # no plate map: pending
     robot.write("P1/day07/odd.tif", tiff())
     source = robot.open(once=True)
     start_s = robot.clock.now_s
@@ -172,7 +172,7 @@ def test_a_missing_folder_is_an_error_and_known_plates_and_images_are_kept(
     with pytest.raises(SourceGoneError, match="expected the drop folder"):
         source.next(timeout_s=100)
     assert source.status(datetime.now(UTC)).gone is not None
-    robot.root.mkdir()  # a mount point without its share
+    robot.root.mkdir()  # a mount point whose share is not mounted
     with pytest.raises(SourceGoneError, match="is empty and was not before"):
         source.next(timeout_s=100)
     assert list(source.plate_maps()) == ["P1"]
@@ -181,7 +181,7 @@ def test_a_missing_folder_is_an_error_and_known_plates_and_images_are_kept(
     robot.well("B03")
     assert [image.key.well for image in images(source)] == ["B03"]
     assert source.status(datetime.now(UTC)).gone is None
-    assert robot.events.starts == 3  # each folder that stands at the path is watched once
+    assert robot.events.starts == 3  # once for each folder at the path
 
 
 def test_a_folder_that_is_missing_at_the_start_may_appear_later(

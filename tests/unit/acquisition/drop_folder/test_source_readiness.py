@@ -22,7 +22,7 @@ def test_a_half_copied_file_is_not_ingested(robot: RobotFolder) -> None:
 
 
 def test_a_file_settles_by_the_clock_of_the_source_and_not_of_the_robot(robot: RobotFolder) -> None:
-    robot.well(at_ns=DAY_7_NS + 10**18)  # thirty years ahead
+    robot.well(at_ns=DAY_7_NS + 10**18)  # the robot's clock is 30 years ahead
     source = robot.open()
     start_s = robot.clock.now_s
     assert source.next(timeout_s=100) is not None
@@ -73,7 +73,7 @@ def test_a_done_marker_makes_the_images_of_its_day_ready(robot: RobotFolder, mar
     robot.well(day=7)
     robot.well(day=8)
     robot.write(marker, b"", at_ns=DAY_7_NS + 1)
-    image = source.next(timeout_s=3.5)  # the listing comes at 7 s, the files would settle at 9 s
+    image = source.next(timeout_s=3.5)  # listed after 7 s, settled after 9 s
     assert isinstance(image, WellImage)
     assert image.day == 7
     assert source.next(timeout_s=0.1) is None
@@ -84,7 +84,7 @@ def test_ready_markers_make_their_files_ready(robot: RobotFolder) -> None:
     assert source.next(timeout_s=4) is None
     for version in robot.well():
         robot.write(version.path + ".ready", b"", at_ns=DAY_7_NS + 1)
-    assert isinstance(source.next(timeout_s=3.5), WellImage)  # as above
+    assert isinstance(source.next(timeout_s=3.5), WellImage)  # listed after 7 s
 
 
 def test_an_incomplete_well_image_is_returned_with_a_flag_after_the_plane_timeout(
