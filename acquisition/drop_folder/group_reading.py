@@ -64,6 +64,15 @@ class GroupReader:
         Called from another thread when a result is ready.
     most_groups
         The number of groups that are read or wait to be returned at the same time.
+
+    Attributes
+    ----------
+    undecodable
+        The file versions that were refused because they cannot be decoded.
+    page_counts
+        The number of planes in each decoded file version.
+    times
+        The acquisition time inside each file version that it was requested for; None without one.
     """
 
     def __init__(

@@ -111,8 +111,8 @@ class FileGrouper:
         ]
         wells = self._wells_of(new_files, listing)
         candidates = list(self._candidates(wells, listing, plates, known)) if wells else []
-        dated, too_early, undated = self._sort_by_day(candidates, listing, plates, known)
-        misnamed, unnamed = self._sort_out_misnamed(new_files, listing)
+        dated, too_early, undated = self._split_by_day(candidates, listing, plates, known)
+        misnamed, unnamed = self._split_misnamed(new_files, listing)
         busy = {version for group in being_read for version in group.versions}
         groups = tuple(
             group
@@ -147,7 +147,7 @@ class FileGrouper:
             if isinstance(name := listing.names[file.version.path], ParsedName)
         }
 
-    def _sort_out_misnamed(
+    def _split_misnamed(
         self, files: Iterable[ListedFile], listing: Listing
     ) -> tuple[list[Rejected], Counter[str]]:
         """Return the refusals of settled misnamed files, and the number of unsettled ones by plate.
@@ -185,14 +185,14 @@ class FileGrouper:
                     files.append(NamedFile(file, name, plate))
         yield from select_field(files, self._field)
 
-    def _sort_by_day(
+    def _split_by_day(
         self,
         candidates: Iterable[NamedFile],
         listing: Listing,
         plates: KnownPlates,
         known: KnownFiles,
     ) -> tuple[list[VisitFile], list[Rejected], Counter[str]]:
-        """Return the dated files, the refusals of files before day 1 and the waiting counts.
+        """Return the files with a culture day, refusals of files before day 1 and waiting counts.
 
         A file waits if its acquisition time is needed and unknown, or if its day is before 1 and it
         has not settled.
@@ -249,6 +249,7 @@ class FileGrouper:
         yield from (moment_s for moment_s in moments_s if not listing.confirms(moment_s))
 
     def _plate_of(self, path: str, name: ParsedName) -> str:
+        """Return the plate of a file from its name, the setting or its folder."""
         return name.plate or self._plate or self._folder_of(path)
 
     def _folder_of(self, path: str) -> str:
@@ -268,10 +269,10 @@ def _needs_file_time(name: ParsedName) -> bool:
 def _with_unread_plates(
     waiting: Counter[str], wells: Iterable[tuple[str, str]], plates: KnownPlates
 ) -> Counter[str]:
-    """Return the waiting files by plate, with the files of plates whose map or assay is unread.
+    """Return the waiting counts by plate, increased for plates whose map or assay is unread.
 
-    A plate with an unread map adds one for each well, and at least one in total; a plate with an
-    unread assay has at least one.
+    Each well of a plate with an unread map counts as one. A plate with an unread map or assay
+    counts as at least one.
     """
     counts = waiting + Counter(plate for plate, _ in wells if plate in plates.unread_maps)
     unread = plates.unread_maps | plates.unread_assays
@@ -279,7 +280,7 @@ def _with_unread_plates(
 
 
 def _pending_plates(wells: Iterable[tuple[str, str]], plates: KnownPlates) -> dict[str, str]:
-    """Return why the images of a plate wait for a valid plate map, by plate."""
+    """Return the reason why a plate waits for a valid plate map, by plate."""
     reasons = dict(plates.problems)
     for plate, _ in wells:
         if plate not in plates.maps and plate not in plates.unread_maps:
