@@ -19,50 +19,59 @@ from inference.departure.sequence_model import (
 from schemas.forecaster_bundle import ForecasterCard
 from schemas.trajectory import Trajectories
 from training.encoder.export import OPSET, ParityError, replace_folder
-from training.forecaster.config import ForecasterConfig
+from training.forecaster.config import ForecasterTrainingConfig
 from training.forecaster.model import GruForecaster, standardise
 
-MAX_PARITY = (
-    1e-3  # spreads of a plate's wells; rounding of a feature far from nought gives about 1e-5
-)
+MAX_PARITY = 1e-3
+"""Largest allowed difference between torch and onnxruntime, in spreads of a plate's wells; rounding
+of a feature far from 0 gives about 1e-5."""
 
 NOTICE = """\
-forecaster.onnx: a recurrent network with weights learned by SpheroRank (training/forecaster/train.py) from the plates that forecaster.json names.
-Its licence is that of SpheroRank, BSD-3-Clause, as far as whoever owns the plates agrees.
+forecaster.onnx: a recurrent network with weights learned by SpheroRank \
+(training/forecaster/train.py) from the plates that forecaster.json names.
+Its licence is that of SpheroRank, BSD-3-Clause, if the owners of the plates agree.
 """
 
 MODEL_CARD = """\
-# {name}: what untreated wells become
+# {name}: a forecaster of untreated wells
 
-A GRU ({hidden} units) that sees the days up to dosing of all wells of a plate, each feature in units of its spread over the wells,
-and foresees each on a later day.
+A GRU ({hidden} units). Its input are the days up to dosing of all wells of a plate, each feature in
+units of its spread over the wells. It predicts the features of each well on a later day.
 
-- Made by: `spherorank train forecaster`, seed {seed}, from the untreated wells of {plates} plates: {names}.
+- Made by: `spherorank train forecaster`, seed {seed}, from the untreated wells of {plates} plates:
+  {names}.
 - Features: {features}.
-- Measured on {held_out} plates that were held out, over all days and days after them: {foreseen:.1%} of what wells differ in is foreseen;
-  if every well stayed as different as it was, {stayed:.1%}.
+- Validated on {validation_plates} other plates, over all days and later days: the forecaster explains
+  {explained:.1%} of the variance between wells. The last image alone explains {explained_by_last:.1%}.
 - Use: `ranking.forecaster` (docs/reference/forecasters.md). For research use only.
-- Limits: it knows the tissue, the days and the microscope of its plates. The ranking's own regression learns on each plate how far it is right.
+- Limits: it is trained on the tissue, days and microscope of its plates. The regression of the ranking
+  estimates on each plate how accurate it is.
 """
 
 
 @dataclass(frozen=True)
-class Worth:
-    """What a forecaster is worth on plates that were held out: shares of the square of what wells differ in on a later day."""
+class ForecastQuality:
+    """Share of the variance between wells on a later day that a forecaster explains.
 
-    foreseen: float
-    stayed: float  # by wells that stay as different as they were
+    It is measured on validation plates.
+    """
+
+    explained: float
+    explained_by_last: float  # by the last image alone, if no well changed its deviation
     plates: int
 
     def __str__(self) -> str:
-        return f"{self.foreseen:.1%} of what wells differ in is foreseen on {self.plates} plates held out, {self.stayed:.1%} by the last image alone"
+        return (
+            f"on {self.plates} validation plates the forecaster explains {self.explained:.1%} of "
+            f"the variance between wells, the last image alone {self.explained_by_last:.1%}"
+        )
 
 
 def write_forecaster(
     model: GruForecaster,
     plates: Sequence[Trajectories],
-    worth: Worth,
-    config: ForecasterConfig,
+    quality: ForecastQuality,
+    config: ForecasterTrainingConfig,
     out: Path,
 ) -> float:
     """Write the bundle beside ``out``, open it as the service does, put it in place; return the measured parity, in spreads.
@@ -85,12 +94,13 @@ def write_forecaster(
         )
         (aside / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
         (aside / "NOTICE").write_text(NOTICE, encoding="utf-8")
-        (aside / "MODEL_CARD.md").write_text(_described(plates, worth, config), encoding="utf-8")
+        (aside / "MODEL_CARD.md").write_text(_fill_card(plates, quality, config), encoding="utf-8")
         opened = OnnxSequenceModel(load_forecaster(aside))
         parity = max(_parity(model, opened, plate) for plate in plates[:3])
         if not parity <= MAX_PARITY:
             raise ParityError(
-                f"torch and onnxruntime differ by {parity:.2g} spreads; expected at most {MAX_PARITY:g}"
+                f"torch and onnxruntime differ by {parity:.2g} spreads; "
+                f"expected at most {MAX_PARITY:g}"
             )
     return parity
 
@@ -132,7 +142,9 @@ def _parity(model: GruForecaster, opened: OnnxSequenceModel, plate: Trajectories
     return float(np.abs((found - expected.double().numpy()) / spread.numpy()).max())
 
 
-def _described(plates: Sequence[Trajectories], worth: Worth, config: ForecasterConfig) -> str:
+def _fill_card(
+    plates: Sequence[Trajectories], quality: ForecastQuality, config: ForecasterTrainingConfig
+) -> str:
     first, names = plates[0], [plate.plate for plate in plates]
     return MODEL_CARD.format(
         name=config.model.name,
@@ -142,7 +154,7 @@ def _described(plates: Sequence[Trajectories], worth: Worth, config: ForecasterC
         names=", ".join(names[:20]) + (" …" if len(names) > 20 else ""),  # noqa: PLR2004 - enough to know them by
         features=f"{len(first.feature_names)}, "
         + (f"with the embedding of {first.encoder_id}" if first.encoder_id else "measures"),
-        held_out=worth.plates,
-        foreseen=worth.foreseen,
-        stayed=worth.stayed,
+        validation_plates=quality.plates,
+        explained=quality.explained,
+        explained_by_last=quality.explained_by_last,
     )

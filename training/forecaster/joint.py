@@ -30,8 +30,8 @@ from schemas.encoder_bundle import BundleCard
 from schemas.trajectory import Trajectories
 from schemas.well_image import VisitKey, WellImage
 from training.encoder.export import replace_folder
+from training.forecaster.examples import ForecastExample
 from training.forecaster.model import GruForecaster, standardise
-from training.forecaster.views import View
 
 OUTPUT = "projected"
 CANARY_TOLERANCE = 1e-3  # of the projection's largest value
@@ -60,30 +60,34 @@ class JointForecaster(nn.Module):  # type: ignore[misc] # torch is not typed her
         projected = torch.where(missing, torch.zeros_like(embedding), embedding) @ self.projection.T
         return torch.where(missing, torch.full_like(projected, torch.nan), projected)
 
-    def view(self, view: View) -> View:
-        """Return a view as the forecaster sees it."""
+    def project_example(self, example: ForecastExample) -> ForecastExample:
+        """Return an example with the projected embedding as its only features."""
         return replace(
-            view, features=self.project(view.features), readout=self.project(view.readout)
+            example,
+            features=self.project(example.features),
+            readout=self.project(example.readout),
         )
 
-    def constraints(self, view: View) -> torch.Tensor:
-        """Return how much the directions are alike, and how much of the measures they do not tell."""
-        features = torch.cat([view.features, view.readout.unsqueeze(1)], dim=1)
-        projected, _, _, seen = standardise(self.project(features))
-        measured, _, _, known = standardise(features[..., self.embedding :])
-        there = seen.all(dim=2) & known.all(dim=2)
-        places, measures = (
-            projected[there],
-            measured[there],
-        )  # (images, dimension), (images, measures)
-        alike = places.T @ places / max(len(places), 1)
-        between = alike - torch.diag(torch.diagonal(alike))
-        return (
-            between.square().mean() * len(alike) + (self.reading(places) - measures).square().mean()
-        )
+    def constraint_loss(self, example: ForecastExample) -> torch.Tensor:
+        """Return the loss that keeps the projection useful.
+
+        It is the correlation between projected values, plus the error of the tissue measures that a
+        linear layer predicts from them.
+        """
+        features = torch.cat([example.features, example.readout.unsqueeze(1)], dim=1)
+        projected, _, _, is_projected = standardise(self.project(features))
+        measured, _, _, is_measured = standardise(features[..., self.embedding :])
+        known = is_projected.all(dim=2) & is_measured.all(dim=2)
+        values, measures = projected[known], measured[known]  # (images, …)
+        products = values.T @ values / max(len(values), 1)  # (dimension, dimension)
+        correlation = products - torch.diag(torch.diagonal(products))
+        errors = self.reading(values) - measures
+        return correlation.square().mean() * len(products) + errors.square().mean()
 
 
-def projected(plate: Trajectories, projection: np.ndarray, encoder_id: str) -> Trajectories:
+def project_trajectories(
+    plate: Trajectories, projection: np.ndarray, encoder_id: str
+) -> Trajectories:
     """Return a plate as the projecting encoder would have seen it, without its measures; ``projection`` is (dimension, embedding)."""
     features = plate.features[..., : projection.shape[1]] @ projection.T
     names = feature_names("embedding", len(projection))
@@ -99,8 +103,34 @@ def projected(plate: Trajectories, projection: np.ndarray, encoder_id: str) -> T
 def write_projecting_encoder(
     bundle: Bundle, projection: np.ndarray, name: str, out: Path
 ) -> BundleCard:
-    """Write the encoder with the projection, (dimension, embedding) float32, as its last step; it is opened before it takes its place."""
-    card = bundle.card
+    """Write a bundle of an encoder with a projection as its last step, and return its card.
+
+    The new bundle is opened with the service's encoder before it replaces ``out``.
+
+    Parameters
+    ----------
+    projection
+        (dimension, embedding) float32.
+    """
+    content = _append_projection(bundle, projection)
+    card = _make_card(bundle, projection, name, content)
+    with replace_folder(out) as aside:
+        (aside / MODEL_FILE).write_bytes(content)
+        (aside / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        for part in ("NOTICE", "LICENSE", "MODEL_CARD.md"):
+            if (bundle.folder / part).is_file():
+                (aside / part).write_bytes((bundle.folder / part).read_bytes())
+        with (aside / "NOTICE").open("a", encoding="utf-8") as notice:
+            notice.write(
+                f"\nChanged further: a linear projection to {len(projection)} values, "
+                "learned by SpheroRank, is appended.\n"
+            )
+        OnnxEncoder(load_bundle(str(aside)), "cpu", 1)
+    return card
+
+
+def _append_projection(bundle: Bundle, projection: np.ndarray) -> bytes:
+    """Return the bundle's ONNX file with the projection as an additional last node."""
     model = onnx.load(io.BytesIO(bundle.model))
     graph = model.graph
     graph.initializer.append(
@@ -108,7 +138,9 @@ def write_projecting_encoder(
             np.ascontiguousarray(projection.T, dtype=np.float32), "projection"
         )
     )
-    graph.node.append(onnx.helper.make_node("MatMul", [card.output_name, "projection"], [OUTPUT]))
+    graph.node.append(
+        onnx.helper.make_node("MatMul", [bundle.card.output_name, "projection"], [OUTPUT])
+    )
     del graph.output[:]
     graph.output.append(
         onnx.helper.make_tensor_value_info(
@@ -116,7 +148,13 @@ def write_projecting_encoder(
         )
     )
     onnx.checker.check_model(model)
-    content = model.SerializeToString()
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def _make_card(bundle: Bundle, projection: np.ndarray, name: str, content: bytes) -> BundleCard:
+    """Return the card of the projecting encoder; its canary follows from the bundle's encoder."""
+    card = bundle.card
     image = WellImage(
         VisitKey("", "", ""),
         1,
@@ -133,34 +171,20 @@ def write_projecting_encoder(
             "tolerance": CANARY_TOLERANCE * max(float(np.abs(expected).max()), 1.0),
         }
     )
-    changes = {
-        "name": name,
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "output_name": OUTPUT,
-        "dimension": len(projection),
-        "canary": canary,
-    }
-    made = card.model_copy(
-        update=changes
-        | {
-            "provenance": f"{card.encoder_id} with a projection learned by training/forecaster/joint.py; {card.provenance}"
+    return card.model_copy(
+        update={
+            "name": name,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "output_name": OUTPUT,
+            "dimension": len(projection),
+            "canary": canary,
+            "provenance": f"{card.encoder_id} with a projection learned by "
+            f"training/forecaster/joint.py; {card.provenance}",
         }
     )
-    with replace_folder(out) as aside:
-        (aside / MODEL_FILE).write_bytes(content)
-        (aside / CARD_FILE).write_text(made.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        for part in ("NOTICE", "LICENSE", "MODEL_CARD.md"):
-            if (bundle.folder / part).is_file():
-                (aside / part).write_bytes((bundle.folder / part).read_bytes())
-        with (aside / "NOTICE").open("a", encoding="utf-8") as notice:
-            notice.write(
-                f"\nChanged further: a linear projection to {len(projection)} values, learned by SpheroRank, is appended.\n"
-            )
-        OnnxEncoder(load_bundle(str(aside)), "cpu", 1)
-    return made
 
 
-def first_projection(plates: Sequence[Trajectories], directions: torch.Tensor) -> torch.Tensor:
+def initial_projection(plates: Sequence[Trajectories], directions: torch.Tensor) -> torch.Tensor:
     """Return (dimension, embedding): the directions in which wells of a plate differ most, each value in units of its spread."""
     width = plates[0].embedding_dimension
     spreads = [

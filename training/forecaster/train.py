@@ -1,7 +1,10 @@
-"""A forecaster learned from many plates: ``spherorank train forecaster --config F``; the same command goes on where it was stopped.
+"""Training of a forecaster on many plates: ``spherorank train forecaster --config F``.
 
-Untreated wells of plates (:mod:`training.forecaster.data`) → a GRU (:mod:`training.forecaster.model`) that foresees each from its days so far, stopped when
-plates held out are foreseen no better → ONNX, compared with torch → a bundle that :class:`inference.departure.sequence_model.OnnxSequenceModel` opens.
+Untreated wells (:mod:`training.forecaster.trajectories`) → a GRU (:mod:`training.forecaster.model`)
+that predicts each well from its earlier days, until validation plates are predicted no better →
+ONNX, compared with torch → a bundle for
+:class:`inference.departure.sequence_model.OnnxSequenceModel`. The same command continues a stopped
+training.
 """
 
 import hashlib
@@ -18,222 +21,286 @@ import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
-from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from inference.bundle import load_bundle
 from schemas.errors import ConfigError
 from schemas.trajectory import Trajectories
-from training.forecaster.config import ForecasterConfig, load_forecaster_config
-from training.forecaster.data import from_profiles, from_store, from_virtual, untreated_only
-from training.forecaster.export import Worth, write_forecaster
+from training.forecaster.config import ForecasterTrainingConfig, load_forecaster_training_config
+from training.forecaster.deviation import (
+    deviation_loss,
+    evaluate_forecaster,
+    feature_blocks,
+    principal_directions,
+)
+from training.forecaster.examples import (
+    ForecastExample,
+    ForecastExamples,
+    all_examples,
+    split_trajectories_by_plate,
+)
+from training.forecaster.export import ForecastQuality, write_forecaster
 from training.forecaster.joint import (
     JointForecaster,
-    first_projection,
-    projected,
+    initial_projection,
+    project_trajectories,
     write_projecting_encoder,
 )
-from training.forecaster.model import GruForecaster, standardise
-from training.forecaster.views import View, Views, held_out_views, split_by_plate
+from training.forecaster.model import GruForecaster
+from training.forecaster.trajectories import (
+    make_virtual_trajectories,
+    read_profile_trajectories,
+    read_store_trajectories,
+    untreated_only,
+)
 
 LAST, BEST = "last.ckpt", "best.ckpt"
-CLIP = 1.0  # of the gradient
+GRADIENT_NORM = 1.0  # norm to which longer gradients are clipped
 
 
 @dataclass(frozen=True)
 class TrainedForecaster:
-    """What a run made."""
+    """The result of a training: the bundle, its quality, and the number of plates."""
 
     bundle: Path
-    worth: Worth
+    quality: ForecastQuality
     plates: int
 
 
 def train_forecaster(
-    config_file: Path | None, tell: Callable[[str], None] = print, *, joint: bool = False
+    config_file: Path | None, report: Callable[[str], None] = print, *, joint: bool = False
 ) -> TrainedForecaster:
-    """Read the configuration, train, write the bundle; ``joint`` also learns a projection of the embedding and writes that encoder to ``<out>-encoder``.
+    """Read the configuration and the plates, train a forecaster, and write its bundle.
+
+    Parameters
+    ----------
+    config_file
+        A TOML file; None for all defaults.
+    report
+        Called with lines of text about the progress.
+    joint
+        Also learn a projection of the embedding, and write that encoder to ``<out>-encoder``.
 
     Raises
     ------
     ConfigError
-        If the configuration or the plates do not do, the loss is no number, or the checkpoint is of another run. The bundle is then as it was.
+        If the configuration or the plates do not fit, the loss is not a finite number, or the
+        checkpoint is of another training. An existing bundle is then unchanged.
     """
-    config = load_forecaster_config(config_file)
+    config = load_forecaster_training_config(config_file)
     if joint and config.data.representation != "both":
         raise ConfigError(
             "data.representation",
-            f"is {config.data.representation!r}; expected 'both' with --joint: embeddings, and measures to be told from them",
+            f"is {config.data.representation!r}; expected 'both' with --joint, "
+            "which needs embeddings and measures",
         )
-    return (learn_jointly if joint else learn)(plates_of(config, tell), config, tell)
+    fit = fit_joint_forecaster if joint else fit_forecaster
+    return fit(load_plates(config, report), config, report)
 
 
-def plates_of(config: ForecasterConfig, tell: Callable[[str], None]) -> list[Trajectories]:
-    """Return all plates that the configuration names."""
+def load_plates(
+    config: ForecasterTrainingConfig, report: Callable[[str], None]
+) -> list[Trajectories]:
+    """Return the trajectories of all plates that the configuration names."""
     data = config.data
-    plates = from_profiles(data.profiles)
+    plates = read_profile_trajectories(data.profiles)
     if data.store:
-        plates += from_store(data.store, load_bundle(data.encoder), data.representation)
+        plates += read_store_trajectories(
+            data.store, load_bundle(data.encoder), data.representation
+        )
     if data.virtual_plates:
         seeds = range(data.virtual_seed, data.virtual_seed + data.virtual_plates)
-        plates += from_virtual(
+        plates += make_virtual_trajectories(
             seeds,
             data.virtual_days,
             data.encoder,
             data.representation,
             data.cache,
             jobs=config.run.jobs,
-            tell=tell,
+            report=report,
         )
     return plates
 
 
-def learn(
-    plates: Sequence[Trajectories], config: ForecasterConfig, tell: Callable[[str], None] = print
+def fit_forecaster(
+    plates: Sequence[Trajectories],
+    config: ForecasterTrainingConfig,
+    report: Callable[[str], None] = print,
 ) -> TrainedForecaster:
-    """Train on these plates as far as the run had not come yet, and write the bundle; errors as :func:`train_forecaster`."""
-    untreated, taught, held_out = _prepared(plates, config, tell)
-    model = GruForecaster(directions_of(taught, config.model.components), config.model.hidden)
-    loss = partial(loss_of, model, blocks=blocks_of(taught[0]))
-    _fit(Learning(model, loss, taught, held_out, config, _digest(untreated, config)), config)
-    worth = worth_of(model, held_out)
-    write_forecaster(model, untreated, worth, config, config.run.out)
-    return TrainedForecaster(config.run.out, worth, len(untreated))
+    """Train a forecaster on plates, or continue its training, and write its bundle.
+
+    Errors are those of :func:`train_forecaster`.
+    """
+    untreated, training, validation = _split_untreated(plates, config, report)
+    directions = principal_directions(training, config.model.components)
+    model = GruForecaster(directions, config.model.hidden)
+    loss = partial(deviation_loss, model, blocks=feature_blocks(training[0]))
+    digest = _digest(untreated, config)
+    _run_training(ForecasterModule(model, loss, training, validation, config, digest), config)
+    quality = evaluate_forecaster(model, validation)
+    write_forecaster(model, untreated, quality, config, config.run.out)
+    return TrainedForecaster(config.run.out, quality, len(untreated))
 
 
-def learn_jointly(
-    plates: Sequence[Trajectories], config: ForecasterConfig, tell: Callable[[str], None] = print
+def fit_joint_forecaster(
+    plates: Sequence[Trajectories],
+    config: ForecasterTrainingConfig,
+    report: Callable[[str], None] = print,
 ) -> TrainedForecaster:
-    """Learn a projection of the embedding together with its forecaster, and write both bundles; errors as :func:`train_forecaster`."""
-    untreated, taught, held_out = _prepared(plates, config, tell)
+    """Train a forecaster with a projection of the embedding, and write both bundles.
+
+    Errors are those of :func:`train_forecaster`.
+    """
+    untreated, training, validation = _split_untreated(plates, config, report)
     bundle, out = load_bundle(config.data.encoder), config.run.out
-    width, measures = (
-        untreated[0].embedding_dimension,
-        len(untreated[0].feature_names) - untreated[0].embedding_dimension,
-    )
-    found = untreated[0].encoder_id
-    if found != bundle.card.encoder_id or not measures:
+    width = untreated[0].embedding_dimension
+    measures = len(untreated[0].feature_names) - width
+    if untreated[0].encoder_id != bundle.card.encoder_id or not measures:
         raise ConfigError(
             "data",
-            f"plates have {measures} measures and the embedding of {untreated[0].encoder_id!r}; expected both, of {bundle.card.encoder_id}",
+            f"plates have {measures} measures and the embedding of {untreated[0].encoder_id!r}; "
+            f"expected both, of {bundle.card.encoder_id}",
         )
     embedded = [
         replace(
             plate, features=plate.features[..., :width], feature_names=plate.feature_names[:width]
         )
-        for plate in taught
+        for plate in training
     ]
-    start = first_projection(embedded, directions_of(embedded, config.model.components))
+    start = initial_projection(embedded, principal_directions(embedded, config.model.components))
     model = JointForecaster(start, config.model.hidden, measures)
 
-    def loss(view: View) -> torch.Tensor:
-        seen = model.view(view)
-        return loss_of(model.forecaster, seen, blocks=(slice(0, len(start)),)) + model.constraints(
-            view
+    def loss(example: ForecastExample) -> torch.Tensor:
+        forecast_loss = deviation_loss(
+            model.forecaster, model.project_example(example), blocks=(slice(0, len(start)),)
         )
+        return forecast_loss + model.constraint_loss(example)
 
-    _fit(
-        Learning(model, loss, taught, held_out, config, _digest(untreated, config) + "-joint"),
-        config,
-    )
+    digest = _digest(untreated, config) + "-joint"
+    _run_training(ForecasterModule(model, loss, training, validation, config, digest), config)
     projection = model.projection.detach().numpy()
     card = write_projecting_encoder(
         bundle, projection, f"{config.model.name}-encoder", out.with_name(f"{out.name}-encoder")
     )
-    seen = [projected(plate, projection, card.encoder_id) for plate in untreated]
-    worth = worth_of(
-        model.forecaster, [projected(plate, projection, card.encoder_id) for plate in held_out]
+    projected, projected_validation = (
+        [project_trajectories(plate, projection, card.encoder_id) for plate in each]
+        for each in (untreated, validation)
     )
-    write_forecaster(model.forecaster, seen, worth, config, out)
-    return TrainedForecaster(out, worth, len(untreated))
+    quality = evaluate_forecaster(model.forecaster, projected_validation)
+    write_forecaster(model.forecaster, projected, quality, config, out)
+    return TrainedForecaster(out, quality, len(untreated))
 
 
-def _prepared(
-    plates: Sequence[Trajectories], config: ForecasterConfig, tell: Callable[[str], None]
+def _split_untreated(
+    plates: Sequence[Trajectories],
+    config: ForecasterTrainingConfig,
+    report: Callable[[str], None],
 ) -> tuple[list[Trajectories], list[Trajectories], list[Trajectories]]:
-    """Return the untreated wells, and of them the plates to learn from and those held out."""
+    """Return the untreated wells of all plates, of training plates and of validation plates.
+
+    Also seeds the random numbers of the training.
+    """
     untreated = untreated_only(plates)
-    taught, held_out = split_by_plate(untreated, config.data.validation_share, config.run.seed)
-    tell(
-        f"{len(taught)} plates to learn from, {len(held_out)} held out, {len(untreated[0].feature_names)} features"
+    training, validation = split_trajectories_by_plate(
+        untreated, config.data.validation_share, config.run.seed
+    )
+    report(
+        f"{len(training)} training plates, {len(validation)} validation plates, "
+        f"{len(untreated[0].feature_names)} features"
     )
     lightning.seed_everything(config.run.seed, verbose=False)
-    return untreated, taught, held_out
+    return untreated, training, validation
 
 
-class Learning(lightning.LightningModule):  # type: ignore[misc] # lightning is not typed here
-    """One step: some plates' views are foreseen and compared with what their wells became."""
+class ForecasterModule(lightning.LightningModule):  # type: ignore[misc] # lightning is not typed here
+    """A forecaster with its optimiser, its training examples and its validation examples.
+
+    Parameters
+    ----------
+    digest
+        Digest of plates and settings, which every checkpoint carries.
+    """
 
     def __init__(
         self,
         model: torch.nn.Module,
-        loss: Callable[[View], torch.Tensor],
-        taught: Sequence[Trajectories],
-        held_out: Sequence[Trajectories],
-        config: ForecasterConfig,
+        loss: Callable[[ForecastExample], torch.Tensor],
+        training: Sequence[Trajectories],
+        validation: Sequence[Trajectories],
+        config: ForecasterTrainingConfig,
         digest: str,
     ) -> None:
         super().__init__()
         self.model, self.digest = model, digest
-        self._loss, self._run, self._taught = loss, config.run, taught
-        self._held_out = list(held_out_views(held_out))
+        self._loss, self._run, self._plates = loss, config.run, training
+        self._validation = list(all_examples(validation))
 
-    def train_dataloader(self) -> DataLoader[View]:
-        """Return the views of this epoch."""
-        views = Views(
-            self._taught, self._run.seed, self.current_epoch, self._run.views, self._run.missing
+    def train_dataloader(self) -> DataLoader[ForecastExample]:
+        """Return a loader of the random examples of this epoch."""
+        examples = ForecastExamples(
+            self._plates, self._run.seed, self.current_epoch, self._run.views, self._run.missing
         )
-        return DataLoader(views, batch_size=None)
+        return DataLoader(examples, batch_size=None)
 
-    def val_dataloader(self) -> DataLoader[View]:
-        """Return all there is to foresee on the plates held out."""
-        return DataLoader(self._held_out, batch_size=None)
+    def val_dataloader(self) -> DataLoader[ForecastExample]:
+        """Return a loader of all examples of the validation plates."""
+        return DataLoader(self._validation, batch_size=None)
 
-    def training_step(self, view: View, _place: int) -> torch.Tensor:
-        """Return the loss of a view."""
-        loss = self._loss(view)
+    def training_step(self, example: ForecastExample, _place: int) -> torch.Tensor:
+        """Return the loss of an example.
+
+        Raises
+        ------
+        ConfigError
+            If the loss is not a finite number.
+        """
+        loss = self._loss(example)
         if not torch.isfinite(loss):
             raise ConfigError(
                 "run.learning_rate",
-                f"is {self._run.learning_rate}, and the loss became {loss.item()}; expected a lower rate",
+                f"is {self._run.learning_rate}, and the loss became {loss.item()}; "
+                "expected a lower rate",
             )
         self.log("loss", loss, batch_size=1, on_step=False, on_epoch=True)
         return loss
 
-    def validation_step(self, view: View, _place: int) -> None:
-        """Take down how well a plate held out is foreseen."""
-        self.log("validation", self._loss(view), batch_size=1, prog_bar=True, sync_dist=True)
+    def validation_step(self, example: ForecastExample, _place: int) -> None:
+        """Log the loss of a validation example."""
+        self.log("validation", self._loss(example), batch_size=1, prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return what changes the weights."""
+        """Return the AdamW optimiser of all weights."""
         return torch.optim.AdamW(
             self.parameters(), lr=self._run.learning_rate, weight_decay=self._run.weight_decay
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
-        """Note which run it is of."""
+        """Add the digest of plates and settings to a checkpoint."""
         checkpoint["run"] = self.digest
 
 
-def _fit(learning: Learning, config: ForecasterConfig) -> None:
-    """Train from the last checkpoint, or from the start, and leave the best weights in the model, ready to be used; a run that has ended stays as it is."""
+def _run_training(module: ForecasterModule, config: ForecasterTrainingConfig) -> None:
+    """Train until the end, from the newest checkpoint if there is one, and load the best weights.
+
+    The module is then in evaluation mode on the CPU. A training that has ended is not repeated.
+    """
     folder = config.run.out.with_name(f"{config.run.out.name}-training")
     last = folder / LAST
     if not last.exists() or not _has_ended(
-        torch.load(last, map_location="cpu", weights_only=True), learning.digest, config, last
+        torch.load(last, map_location="cpu", weights_only=True), module.digest, config, last
     ):
         for name in ("pytorch_lightning", "lightning_fabric"):
             logging.getLogger(name).setLevel(logging.ERROR)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of few workers and little logging
-            _trainer(config, folder).fit(learning, ckpt_path=last if last.exists() else None)
-    learning.load_state_dict(
+            warnings.simplefilter("ignore")  # hints about few workers and rare logging
+            _make_trainer(config, folder).fit(module, ckpt_path=last if last.exists() else None)
+    module.load_state_dict(
         torch.load(folder / BEST, map_location="cpu", weights_only=True)["state_dict"]
     )
-    learning.cpu().eval()
+    module.cpu().eval()
 
 
-def _trainer(config: ForecasterConfig, folder: Path) -> lightning.Trainer:
+def _make_trainer(config: ForecasterTrainingConfig, folder: Path) -> lightning.Trainer:
     run = config.run
     best = ModelCheckpoint(folder, "best", monitor="validation", enable_version_counter=False)
     newest = ModelCheckpoint(folder, "last", enable_version_counter=False)
@@ -245,7 +312,7 @@ def _trainer(config: ForecasterConfig, folder: Path) -> lightning.Trainer:
         precision=run.precision,
         max_epochs=run.epochs,
         accumulate_grad_batches=run.plates_at_once,
-        gradient_clip_val=CLIP,
+        gradient_clip_val=GRADIENT_NORM,
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
         callbacks=[best, newest, stopping],
@@ -257,12 +324,20 @@ def _trainer(config: ForecasterConfig, folder: Path) -> lightning.Trainer:
 
 
 def _has_ended(
-    checkpoint: dict[str, object], digest: str, config: ForecasterConfig, where: Path
+    checkpoint: dict[str, object], digest: str, config: ForecasterTrainingConfig, where: Path
 ) -> bool:
+    """Return whether the training of a checkpoint has stopped early or done all its epochs.
+
+    Raises
+    ------
+    ConfigError
+        If the checkpoint is of a training with other plates or settings.
+    """
     if checkpoint.get("run") != digest:
         raise ConfigError(
             where,
-            "is of a run with other plates or settings; expected the same: name another run.out, or remove the folder",
+            "is of a training with other plates or settings; expected the same: "
+            "set another run.out, or remove the folder",
         )
     callbacks = checkpoint.get("callbacks", {})
     stopped = (
@@ -274,84 +349,8 @@ def _has_ended(
     return stopped or (isinstance(epoch, int) and epoch + 1 >= config.run.epochs)
 
 
-def directions_of(plates: Sequence[Trajectories], components: int) -> torch.Tensor:
-    """Return (D, components): the directions in which wells of a plate differ most; where features are fewer, each as it is."""
-    width = len(plates[0].feature_names)
-    if width <= components:
-        return torch.eye(width)
-    differing = [
-        standardise(torch.from_numpy(plate.features.astype(np.float32)))[0].reshape(-1, width)
-        for plate in plates
-    ]
-    stacked = torch.cat(differing)
-    generator = torch.Generator().manual_seed(0)
-    chosen = stacked[torch.randperm(len(stacked), generator=generator)[:20_000]]
-    return (
-        torch.linalg.svd(chosen, full_matrices=False)
-        .Vh[: min(components, len(chosen))]
-        .T.contiguous()
-    )
-
-
-def blocks_of(plate: Trajectories) -> tuple[slice, ...]:
-    """Return the features that count alike as a whole: the embedding, and the measures."""
-    dimension, width = plate.embedding_dimension, len(plate.feature_names)
-    return tuple(
-        block
-        for block in (slice(0, dimension), slice(dimension, width))
-        if block.start < block.stop
-    )
-
-
-def errors_of(foreseen: torch.Tensor, view: View) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return by how much each well's deviation from the others was missed, (N, D), and what it was, (N, D), in the plate's spreads; NaN without an image.
-
-    Only deviations count: what all wells have in common is the plate's own affair.
-    """
-    deviation, _, spread, there = standardise(
-        torch.cat([view.features, view.readout.unsqueeze(1)], dim=1)
-    )
-    actual, seen = deviation[:, -1], there[:, -1]
-    known = torch.where(seen, foreseen, torch.zeros_like(foreseen))
-    mean = known.sum(dim=0) / seen.float().sum(dim=0).clamp(min=1)
-    nothing = torch.full_like(actual, torch.nan)
-    return torch.where(seen, actual - (known - mean) / spread, nothing), torch.where(
-        seen, actual, nothing
-    )
-
-
-def loss_of(model: GruForecaster, view: View, blocks: Sequence[slice]) -> torch.Tensor:
-    """Return Huber's loss of the deviations, each block's mean counting alike."""
-    error, _ = errors_of(model(view.features, view.days, view.readout_day), view)
-    known = ~torch.isnan(error)
-    each = functional.huber_loss(
-        torch.where(known, error, torch.zeros_like(error)),
-        torch.zeros_like(error),
-        reduction="none",
-        delta=2.0,
-    )
-    return torch.stack(
-        [each[:, block].sum() / known[:, block].float().sum().clamp(min=1) for block in blocks]
-    ).mean()
-
-
-def worth_of(model: GruForecaster, plates: Sequence[Trajectories]) -> Worth:
-    """Return how much of what wells differ in on a later day is foreseen on plates that were held out, beside wells staying as they are."""
-    foreseen, stayed = [], []
-    with torch.inference_mode():
-        for view in held_out_views(plates):
-            error, actual = errors_of(model(view.features, view.days, view.readout_day), view)
-            last = torch.where(
-                torch.isnan(view.features[:, -1]), view.readout, view.features[:, -1]
-            )
-            total = max(float(actual.square().nansum()), 1e-9)
-            foreseen.append(1 - float(error.square().nansum()) / total)
-            stayed.append(1 - float(errors_of(last, view)[0].square().nansum()) / total)
-    return Worth(float(np.mean(foreseen)), float(np.mean(stayed)), len(plates))
-
-
-def _digest(plates: Sequence[Trajectories], config: ForecasterConfig) -> str:
-    """Return SHA-256 of all that decides the weights; how long to train may change."""
+def _digest(plates: Sequence[Trajectories], config: ForecasterTrainingConfig) -> str:
+    """Return the SHA-256 of everything that decides the weights, except the number of epochs."""
     settings = config.model_copy(
         update={"run": config.run.model_copy(update={"epochs": 1, "out": Path(), "jobs": 1})}
     )

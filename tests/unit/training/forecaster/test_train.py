@@ -24,17 +24,21 @@ from schemas.trajectory import Trajectories
 from tests.samples import well_image
 from training.data.virtual_plates import FIRST_TRAINING_SEED
 from training.forecaster.config import (
-    DataSection,
-    ForecasterConfig,
-    ModelSection,
-    RunSection,
-    load_forecaster_config,
+    ForecasterDataSection,
+    ForecasterModelSection,
+    ForecasterRunSection,
+    ForecasterTrainingConfig,
+    load_forecaster_training_config,
 )
-from training.forecaster.data import from_virtual, untreated_only
+from training.forecaster.examples import ForecastExamples, split_trajectories_by_plate
 from training.forecaster.model import GruForecaster
-from training.forecaster.train import learn, learn_jointly, plates_of, train_forecaster
-from training.forecaster.train import train as forecaster
-from training.forecaster.views import Views, split_by_plate
+from training.forecaster.train import (
+    fit_forecaster,
+    fit_joint_forecaster,
+    load_plates,
+    train_forecaster,
+)
+from training.forecaster.trajectories import make_virtual_trajectories, untreated_only
 
 pytestmark = [pytest.mark.train, pytest.mark.filterwarnings("ignore")]  # lightning's own
 
@@ -64,7 +68,7 @@ def growing(seed: int, wells: int = 14, *, treated: int = 0) -> Trajectories:
     )
 
 
-def settings(out: Path, **run: object) -> ForecasterConfig:
+def settings(out: Path, **run: object) -> ForecasterTrainingConfig:
     fields = {
         "epochs": 20,
         "patience": 20,
@@ -72,7 +76,9 @@ def settings(out: Path, **run: object) -> ForecasterConfig:
         "learning_rate": 0.02,
         "accelerator": "cpu",
     } | run
-    return ForecasterConfig(model=ModelSection(hidden=12), run=RunSection(out=out, **fields))  # type: ignore[arg-type] # mypy mixes the values
+    return ForecasterTrainingConfig(
+        model=ForecasterModelSection(hidden=12), run=ForecasterRunSection(out=out, **fields)
+    )  # type: ignore[arg-type] # mypy mixes the values
 
 
 PLATES = [growing(seed) for seed in range(8)]
@@ -85,15 +91,17 @@ def silent(_text: str) -> None:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("trained") / "gru"
-    learn(PLATES, settings(out), silent)
+    fit_forecaster(PLATES, settings(out), silent)
     return out
 
 
 def test_wells_that_go_straight_on_are_foreseen_better_than_by_their_last_image(
     trained: Path,
 ) -> None:
-    done = learn(PLATES, settings(trained), silent)
-    assert done.worth.foreseen > done.worth.stayed + 0.03, "although from one day nobody can tell"
+    done = fit_forecaster(PLATES, settings(trained), silent)
+    assert done.quality.explained > done.quality.explained_by_last + 0.03, (
+        "although from one day nobody can tell"
+    )
 
 
 def test_the_bundle_is_opened_as_the_service_opens_it_with_missing_images(trained: Path) -> None:
@@ -146,7 +154,7 @@ def test_a_feature_that_does_not_vary_and_one_that_is_huge_stay_numbers() -> Non
 
 def test_an_epoch_is_the_same_whenever_it_is_seen() -> None:
     def epoch(number: int) -> list[np.ndarray]:
-        views = Views(PLATES, 3, number, 2, 0.1)
+        views = ForecastExamples(PLATES, 3, number, 2, 0.1)
         return [views[place].features.numpy() for place in range(len(views))]
 
     for one, other in zip(epoch(1), epoch(1), strict=True):
@@ -159,7 +167,7 @@ def test_an_epoch_is_the_same_whenever_it_is_seen() -> None:
 
 def test_a_plate_is_never_both_learned_from_and_held_out() -> None:
     twice = [*PLATES, *(growing(seed) for seed in range(4))]
-    taught, held_out = split_by_plate(twice, 0.25, 0)
+    taught, held_out = split_trajectories_by_plate(twice, 0.25, 0)
     assert {plate.plate for plate in taught}.isdisjoint(plate.plate for plate in held_out)
     assert len(taught) + len(held_out) == 12
 
@@ -172,9 +180,9 @@ def test_a_killed_run_goes_on_and_ends_as_one_that_was_not(tmp_path: Path) -> No
         from pathlib import Path
         warnings.simplefilter("ignore")
         sys.path.insert(0, {str(Path(__file__).parents[4])!r})
-        from tests.unit.training.test_forecaster import PLATES, settings
-        from training.forecaster.train import learn
-        learn(PLATES, settings(Path(sys.argv[1]), epochs=8), print)
+        from tests.unit.training.forecaster.test_train import PLATES, settings
+        from training.forecaster.train import fit_forecaster
+        fit_forecaster(PLATES, settings(Path(sys.argv[1]), epochs=8), print)
         """
     )
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -190,7 +198,7 @@ def test_a_killed_run_goes_on_and_ends_as_one_that_was_not(tmp_path: Path) -> No
     assert not killed.exists()
     epoch = torch.load(last, weights_only=True)["epoch"]
     for out in (killed, whole):
-        learn(PLATES, settings(out, epochs=8), silent)
+        fit_forecaster(PLATES, settings(out, epochs=8), silent)
     ends = [
         torch.load(folder / "last.ckpt", weights_only=True)
         for folder in (last.parent, tmp_path / "whole-training")
@@ -205,21 +213,24 @@ def test_a_checkpoint_of_another_run_is_refused_and_the_bundle_stays(trained: Pa
     before = (trained / "forecaster.onnx").read_bytes()
     with pytest.raises(
         ConfigError,
-        match=r"last.ckpt: is of a run with other plates or settings; expected the same: name another run.out",
+        match=r"last.ckpt: is of a training with other plates or settings; expected the same: set another run.out",
     ):
-        learn(PLATES[:-1], settings(trained), silent)
+        fit_forecaster(PLATES[:-1], settings(trained), silent)
     assert (trained / "forecaster.onnx").read_bytes() == before
 
 
 def test_a_loss_that_is_no_number_is_told_and_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forecaster, "loss_of", lambda model, *_, **__: model.newness * torch.nan)
+    monkeypatch.setattr(
+        "training.forecaster.train.deviation_loss",
+        lambda model, *_, **__: model.newness * torch.nan,
+    )
     with pytest.raises(
         ConfigError,
         match=r"run.learning_rate: is 1.0, and the loss became nan; expected a lower rate",
     ):
-        learn(PLATES, settings(tmp_path / "gru", learning_rate=1.0), silent)
+        fit_forecaster(PLATES, settings(tmp_path / "gru", learning_rate=1.0), silent)
     assert not (tmp_path / "gru").exists()
 
 
@@ -231,13 +242,13 @@ def test_a_loss_that_is_no_number_is_told_and_nothing_is_written(
             "data: 0 plates have 4 untreated wells or more on two days; expected two plates or more",
         ),
         (PLATES[:1], "data: 1 plates have 4 untreated wells"),
-        ([PLATES[0], PLATES[0]], "data: all plates are named P0; expected two or more"),
+        ([PLATES[0], PLATES[0]], "data: all plates are named P0; expected two or more names"),
         ([growing(1, 3), growing(2, 3)], "data: 0 plates have"),
     ],
 )
 def test_too_few_plates_are_told(plates: list[Trajectories], says: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=says):
-        learn(plates, settings(tmp_path / "gru"), silent)
+        fit_forecaster(plates, settings(tmp_path / "gru"), silent)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -254,7 +265,7 @@ def test_plates_of_different_features_are_told(tmp_path: Path) -> None:
         ConfigError,
         match="plate other has 4 features of measures; expected 4 features of measures, as plate P0 has, in the same order",
     ):
-        learn([PLATES[0], other], settings(tmp_path / "gru"), silent)
+        fit_forecaster([PLATES[0], other], settings(tmp_path / "gru"), silent)
 
 
 @pytest.mark.parametrize(
@@ -265,10 +276,10 @@ def test_plates_of_different_features_are_told(tmp_path: Path) -> None:
             "[model]\nhidden = 0",
             r"forecaster.toml, model.hidden: is 0; Input should be greater than or equal to 1",
         ),
-        ("[run", r"forecaster.toml: is no TOML"),
+        ("[run", r"forecaster.toml: is not TOML"),
         (
             "[data]\nvirtual_plates = 1\nvirtual_seed = 5",
-            r"data.virtual_seeds: has 5; expected seeds from 100000 on, as plates below are kept for judging",
+            r"data.virtual_seeds: has 5; expected 100000 or more, as plates of smaller seeds are reserved",
         ),
     ],
 )
@@ -327,11 +338,11 @@ def test_a_projection_learned_with_its_forecaster_is_the_last_step_of_an_encoder
     config = settings(tmp_path / "gru", epochs=3)
     config = config.model_copy(
         update={
-            "model": ModelSection(hidden=8, components=6, name="joint"),
-            "data": DataSection(representation="both"),
+            "model": ForecasterModelSection(hidden=8, components=6, name="joint"),
+            "data": ForecasterDataSection(representation="both"),
         }
     )
-    done = learn_jointly([embedded(seed) for seed in range(4)], config, silent)
+    done = fit_joint_forecaster([embedded(seed) for seed in range(4)], config, silent)
     whole, projecting = (
         OnnxEncoder(load_bundle("default"), "cpu", 1),
         OnnxEncoder(load_bundle(str(tmp_path / "gru-encoder")), "cpu", 1),
@@ -360,7 +371,7 @@ def test_joint_learning_without_embedding_or_measures_is_told(tmp_path: Path) ->
         ConfigError,
         match=r"data: plates have 4 measures and the embedding of ''; expected both, of ",
     ):
-        learn_jointly(PLATES, settings(tmp_path / "gru"), silent)
+        fit_joint_forecaster(PLATES, settings(tmp_path / "gru"), silent)
     (tmp_path / "forecaster.toml").write_text("")
     with pytest.raises(
         ConfigError, match=r"data.representation: is 'measures'; expected 'both' with --joint"
@@ -372,8 +383,8 @@ def test_joint_learning_without_embedding_or_measures_is_told(tmp_path: Path) ->
 def test_virtual_plates_are_looked_at_once(tmp_path: Path) -> None:
     told: list[str] = []
     for _ in range(2):
-        [plate] = from_virtual(
-            [FIRST_TRAINING_SEED], (7,), "default", "measures", tmp_path, tell=told.append
+        [plate] = make_virtual_trajectories(
+            [FIRST_TRAINING_SEED], (7,), "default", "measures", tmp_path, report=told.append
         )
     assert len(told) == 1
     assert plate.features.shape[:2] == (30, 1)
@@ -381,6 +392,6 @@ def test_virtual_plates_are_looked_at_once(tmp_path: Path) -> None:
 
 
 def test_without_a_word_there_is_nothing_to_learn_from() -> None:
-    config = load_forecaster_config(None)
-    assert config.data == DataSection(cache=Path.cwd() / "cache")
-    assert plates_of(config, silent) == []
+    config = load_forecaster_training_config(None)
+    assert config.data == ForecasterDataSection(cache=Path.cwd() / "cache")
+    assert load_plates(config, silent) == []

@@ -28,12 +28,15 @@ from store.sql_store import SqlStore
 from training.data.virtual_plates import FIRST_TRAINING_SEED
 
 FEWEST_WELLS = 4
-"""With fewer, what a well differs from is mostly itself."""
+"""Fewest untreated wells of a plate; among fewer, a well decides its own reference."""
 SIZE_PX = 512
 
 
-def from_profiles(tables: Iterable[Path]) -> list[Trajectories]:
-    """Return every plate of these profile tables; errors as :func:`inference.profiles.trajectories_from_profiles`."""
+def read_profile_trajectories(tables: Iterable[Path]) -> list[Trajectories]:
+    """Return the trajectories of every plate of some profile tables, CSV or Parquet.
+
+    Errors are those of :func:`inference.profiles.trajectories_from_profiles`.
+    """
     return [
         plate
         for table in tables
@@ -41,8 +44,14 @@ def from_profiles(tables: Iterable[Path]) -> list[Trajectories]:
     ]
 
 
-def from_store(url: str, encoder: Bundle, representation: Representation) -> list[Trajectories]:
-    """Return every plate of a store as a ranking would compare its wells, with all its days."""
+def read_store_trajectories(
+    url: str, encoder: Bundle, representation: Representation
+) -> list[Trajectories]:
+    """Return the trajectories of every plate of a store, over all its days.
+
+    The images and features are those that a ranking compares. A plate is left out if the tissue of
+    some images was not measured and the representation needs measures.
+    """
     store = SqlStore(url)
     try:
         plates = []
@@ -55,21 +64,19 @@ def from_store(url: str, encoder: Bundle, representation: Representation) -> lis
             )
             if plate_map is None or not images:
                 continue
-            seen = store.observations(images, encoder.card.encoder_id)
+            observations = store.observations(images, encoder.card.encoder_id)
             last = max(image.day for image in images)
-            laid_out = assemble(seen, plate_map, through_day=last).trajectories(
+            plate = assemble(observations, plate_map, through_day=last).trajectories(
                 representation, embedding_weight=1.0
             )
-            if (
-                laid_out.representation == representation
-            ):  # else the tissue of some images was not measured
-                plates.append(laid_out)
+            if plate.representation == representation:
+                plates.append(plate)
         return plates
     finally:
         store.close()
 
 
-def from_virtual(
+def make_virtual_trajectories(
     seeds: Sequence[int],
     days: Sequence[int],
     encoder: str,
@@ -77,32 +84,42 @@ def from_virtual(
     cache: Path,
     *,
     jobs: int = 1,
-    tell: Callable[[str], None] = print,
+    report: Callable[[str], None] = print,
 ) -> list[Trajectories]:
-    """Return virtual plates of 30 untreated wells; each is looked at once and kept in ``cache``.
+    """Return the trajectories of virtual plates with 30 untreated wells each.
+
+    A plate that is not in the cache folder is rendered, embedded and measured first.
+
+    Parameters
+    ----------
+    encoder
+        Folder or name of the bundle that embeds the images.
+    jobs
+        Number of processes that render plates.
+    report
+        Called with one line of text for each rendered plate.
 
     Raises
     ------
     ConfigError
-        If a seed is one of those kept for judging.
+        If a seed is reserved for tests and benchmarks.
     """
     if low := [seed for seed in seeds if seed < FIRST_TRAINING_SEED]:
         raise ConfigError(
             "data.virtual_seeds",
-            f"has {low[0]}; expected seeds from {FIRST_TRAINING_SEED} on, as plates below are kept for judging",
+            f"has {low[0]}; expected {FIRST_TRAINING_SEED} or more, "
+            "as plates of smaller seeds are reserved for tests and benchmarks",
         )
     bundle = load_bundle(encoder)
-    files = {seed: cache / f"{_digest_of(bundle, days)}-{seed}.npz" for seed in seeds}
+    files = {seed: cache / f"{_cache_digest(bundle, days)}-{seed}.npz" for seed in seeds}
     absent = [seed for seed, file in files.items() if not file.exists()]
     if absent:
         cache.mkdir(parents=True, exist_ok=True)
+        image_plate = partial(_image_virtual_plate, days=tuple(days), encoder=encoder, files=files)
         with ProcessPoolExecutor(jobs) as pool:
-            for number, seed in enumerate(
-                pool.map(partial(_look_at, days=tuple(days), encoder=encoder, files=files), absent),
-                start=1,
-            ):
-                tell(f"virtual plate {seed} is looked at, {number} of {len(absent)}")
-    return [_plate_of(seed, file, representation, bundle) for seed, file in files.items()]
+            for number, seed in enumerate(pool.map(image_plate, absent), start=1):
+                report(f"virtual plate {seed} is rendered: {number} of {len(absent)}")
+    return [_load_virtual_plate(seed, file, representation, bundle) for seed, file in files.items()]
 
 
 def untreated_only(plates: Iterable[Trajectories]) -> list[Trajectories]:
@@ -117,11 +134,12 @@ def untreated_only(plates: Iterable[Trajectories]) -> list[Trajectories]:
     for plate in plates:
         wells = np.flatnonzero(plate.untreated() & np.isfinite(plate.features).any(axis=(1, 2)))
         if len(wells) >= FEWEST_WELLS and len(plate.days) > 1:
-            kept.append(_of_wells(plate, wells.tolist()))
-    if len(kept) < 2:  # noqa: PLR2004 - one to learn from, one to be held to
+            kept.append(_select_wells(plate, wells.tolist()))
+    if len(kept) < 2:  # noqa: PLR2004 - one for training, one for validation
         raise ConfigError(
             "data",
-            f"{len(kept)} plates have {FEWEST_WELLS} untreated wells or more on two days; expected two plates or more",
+            f"{len(kept)} plates have {FEWEST_WELLS} untreated wells or more on two days; "
+            "expected two plates or more",
         )
     first = kept[0]
     for plate in kept[1:]:
@@ -132,12 +150,13 @@ def untreated_only(plates: Iterable[Trajectories]) -> list[Trajectories]:
             )
             raise ConfigError(
                 "data",
-                f"plate {plate.plate} has {found}; expected {expected}, as plate {first.plate} has, in the same order",
+                f"plate {plate.plate} has {found}; "
+                f"expected {expected}, as plate {first.plate} has, in the same order",
             )
     return kept
 
 
-def _of_wells(plate: Trajectories, wells: list[int]) -> Trajectories:
+def _select_wells(plate: Trajectories, wells: list[int]) -> Trajectories:
     def chosen(values: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(values[well] for well in wells)
 
@@ -151,27 +170,27 @@ def _of_wells(plate: Trajectories, wells: list[int]) -> Trajectories:
     )
 
 
-def _digest_of(bundle: Bundle, days: Sequence[int]) -> str:
+def _cache_digest(bundle: Bundle, days: Sequence[int]) -> str:
     return hashlib.sha256(f"{bundle.card.encoder_id} {SIZE_PX} {tuple(days)}".encode()).hexdigest()[
         :12
     ]
 
 
-def _look_at(seed: int, days: tuple[int, ...], encoder: str, files: dict[int, Path]) -> int:
+def _image_virtual_plate(
+    seed: int, days: tuple[int, ...], encoder: str, files: dict[int, Path]
+) -> int:
     """Look at the untreated wells of a virtual plate and keep what was seen."""
     scope = VirtualMicroscope(plan_plate(seed, layout=Layout.HALF), SIZE_PX)
     wells = [plan for plan in scope.plate.wells if plan.group is Group.UNTREATED]
-    eye, segmenter = (
-        OnnxEncoder(load_bundle(encoder), providers="cpu", intra_op_threads=1),
-        ClassicalSegmenter(),
-    )
-    embedding, measures = np.empty((len(wells), len(days), eye.dimension), np.float32), []
+    embedder = OnnxEncoder(load_bundle(encoder), providers="cpu", intra_op_threads=1)
+    segmenter = ClassicalSegmenter()
+    embedding, measures = np.empty((len(wells), len(days), embedder.dimension), np.float32), []
     for row, plan in enumerate(wells):
         for column, day in enumerate(days):
-            image = _image(scope, plan, day)
+            image = _virtual_well_image(scope, plan, day)
             quality = assess(image.planes)
             sharpest = image.planes[quality.sharpest_plane]
-            embedding[row, column] = eye.embed(image, quality.sharpest_plane)
+            embedding[row, column] = embedder.embed(image, quality.sharpest_plane)
             measures.append(
                 ranked_values(
                     measure_tissue(
@@ -180,15 +199,18 @@ def _look_at(seed: int, days: tuple[int, ...], encoder: str, files: dict[int, Pa
                 )
             )
     aside = files[seed].with_suffix(".part.npz")
-    seen = np.reshape(measures, (len(wells), len(days), -1))
     np.savez_compressed(
-        aside, wells=[plan.well for plan in wells], days=days, embedding=embedding, measures=seen
+        aside,
+        wells=[plan.well for plan in wells],
+        days=days,
+        embedding=embedding,
+        measures=np.reshape(measures, (len(wells), len(days), -1)),
     )
     aside.rename(files[seed])
     return seed
 
 
-def _image(scope: VirtualMicroscope, plan: WellPlan, day: int) -> WellImage:
+def _virtual_well_image(scope: VirtualMicroscope, plan: WellPlan, day: int) -> WellImage:
     """Return the image of a virtual well as it comes out of a drop folder, white = 65535."""
     planes = (
         scope.render(plan, day).planes.astype(np.uint32) * 65535 // scope.conditions.white
@@ -204,7 +226,7 @@ def _image(scope: VirtualMicroscope, plan: WellPlan, day: int) -> WellImage:
     )
 
 
-def _plate_of(
+def _load_virtual_plate(
     seed: int, file: Path, representation: Representation, bundle: Bundle
 ) -> Trajectories:
     with np.load(file) as kept:
