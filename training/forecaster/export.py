@@ -1,4 +1,4 @@
-"""From a torch forecaster to a bundle: ONNX, compared with torch on a plate, with card, notice and description."""
+"""Export of a torch forecaster as a bundle: ONNX file, card, notice and description."""
 
 import hashlib
 import warnings
@@ -41,11 +41,12 @@ units of its spread over the wells. It predicts the features of each well on a l
 - Made by: `spherorank train forecaster`, seed {seed}, from the untreated wells of {plates} plates:
   {names}.
 - Features: {features}.
-- Validated on {validation_plates} other plates, over all days and later days: the forecaster explains
-  {explained:.1%} of the variance between wells. The last image alone explains {explained_by_last:.1%}.
+- Validated on {validation_plates} other plates, over all days and later days: the forecaster
+  explains {explained:.1%} of the variance between wells, the last image alone
+  {explained_by_last:.1%}.
 - Use: `ranking.forecaster` (docs/reference/forecasters.md). For research use only.
-- Limits: it is trained on the tissue, days and microscope of its plates. The regression of the ranking
-  estimates on each plate how accurate it is.
+- Limits: it is trained on the tissue, days and microscope of its plates. The regression of the
+  ranking estimates on each plate how accurate it is.
 """
 
 
@@ -74,12 +75,15 @@ def write_forecaster(
     config: ForecasterTrainingConfig,
     out: Path,
 ) -> float:
-    """Write the bundle beside ``out``, open it as the service does, put it in place; return the measured parity, in spreads.
+    """Write the bundle of a forecaster to ``out`` and return its parity, in spreads.
+
+    The new bundle is opened with the service's sequence model before it replaces ``out``. Parity is
+    the largest difference between torch and onnxruntime on the first three plates.
 
     Raises
     ------
     ParityError
-        If torch and onnxruntime differ by more than :data:`MAX_PARITY`; ``out`` is then untouched.
+        If the parity is larger than :data:`MAX_PARITY`; ``out`` is then unchanged.
     """
     first = plates[0]
     with replace_folder(out) as aside:
@@ -106,7 +110,7 @@ def write_forecaster(
 
 
 def export_forecaster(model: GruForecaster, width: int, path: Path) -> None:
-    """Write the network with free numbers of wells and days."""
+    """Write the ONNX file of a forecaster of ``width`` features for any wells and days."""
     example = torch.zeros(5, 3, width), torch.tensor([5.0, 6.0, 7.0]), torch.tensor(10.0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -114,7 +118,7 @@ def export_forecaster(model: GruForecaster, width: int, path: Path) -> None:
             model,
             example,
             path,
-            dynamo=False,  # the newer exporter unrolls a GRU over a fixed number of days
+            dynamo=False,  # the newer exporter fixes the number of days of a GRU
             opset_version=OPSET,
             input_names=["features", "days", "readout_day"],
             output_names=["readout"],
@@ -132,13 +136,13 @@ def _parity(model: GruForecaster, opened: OnnxSequenceModel, plate: Trajectories
     past = torch.from_numpy(
         np.stack([plate.on(each) for each in before], axis=1).astype(np.float32)
     )
-    seen = torch.isfinite(past).any(dim=2).any(dim=1)
+    known = torch.isfinite(past).any(dim=2).any(dim=1)
     with torch.inference_mode():
         expected = model(
-            past[seen], torch.tensor(before, dtype=torch.float32), torch.tensor(float(day))
+            past[known], torch.tensor(before, dtype=torch.float32), torch.tensor(float(day))
         )
-        spread = standardise(past[seen])[2]
-    found = opened.predict(plate, before, day)[seen.numpy()]
+        spread = standardise(past[known])[2]
+    found = opened.predict(plate, before, day)[known.numpy()]
     return float(np.abs((found - expected.double().numpy()) / spread.numpy()).max())
 
 
@@ -151,7 +155,7 @@ def _fill_card(
         hidden=config.model.hidden,
         seed=config.run.seed,
         plates=len(plates),
-        names=", ".join(names[:20]) + (" …" if len(names) > 20 else ""),  # noqa: PLR2004 - enough to know them by
+        names=", ".join(names[:20]) + (" …" if len(names) > 20 else ""),  # noqa: PLR2004 - enough names to identify the plates
         features=f"{len(first.feature_names)}, "
         + (f"with the embedding of {first.encoder_id}" if first.encoder_id else "measures"),
         validation_plates=quality.plates,
