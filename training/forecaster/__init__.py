@@ -1,1 +1,1 @@
-"""Training of a sequence model of untreated wells, and its export as a bundle."""
+"""Training of a forecaster of untreated wells, and its export as a bundle."""

@@ -1,4 +1,4 @@
-"""Configuration of ``spherorank train forecaster``: one TOML file in which every key has a default."""
+"""Configuration of a forecaster training: one TOML file in which every key has a default."""
 
 import tomllib
 from pathlib import Path

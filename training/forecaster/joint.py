@@ -1,8 +1,11 @@
-"""``spherorank train forecaster --joint``: a small projection of an encoder's embedding, learned together with the forecaster of it.
+"""A projection of an encoder's embedding that is trained together with its forecaster.
 
-The projection keeps what can be foreseen of untreated wells. By itself that would be a single direction, or one of the light, so its directions are to differ
-from one another and to tell the measures of the tissue. It becomes the last step of the encoder's ONNX file: another encoder, to which
-:mod:`daemon.jobs.re_embedding` goes over as to any other.
+``spherorank train forecaster --joint`` trains it. The projection keeps directions that can be
+predicted for untreated wells. Without further terms it would keep one direction only, or one of the
+illumination. So two terms of the loss require that projected values are not correlated, and that
+they predict the tissue measures. The projection becomes the last node of the encoder's ONNX file.
+This is another encoder, and the service changes to it as to any other
+(:mod:`daemon.jobs.re_embedding`).
 """
 
 import hashlib
@@ -34,16 +37,16 @@ from training.forecaster.examples import ForecastExample
 from training.forecaster.model import GruForecaster, standardise
 
 OUTPUT = "projected"
-CANARY_TOLERANCE = 1e-3  # of the projection's largest value
+CANARY_TOLERANCE = 1e-3  # share of the largest projected value
 
 
 class JointForecaster(nn.Module):  # type: ignore[misc] # torch is not typed here
-    """Projection, forecaster, and what the projection tells of the measures.
+    """A projection, a forecaster of its values, and a linear layer that predicts measures.
 
     Parameters
     ----------
     projection
-        (dimension, embedding): where to start.
+        (dimension, embedding): initial projection.
     """
 
     def __init__(self, projection: torch.Tensor, hidden: int, measures: int) -> None:
@@ -54,7 +57,10 @@ class JointForecaster(nn.Module):  # type: ignore[misc] # torch is not typed her
         self.reading = nn.Linear(dimension, measures)
 
     def project(self, features: torch.Tensor) -> torch.Tensor:
-        """(…, embedding + measures) → (…, dimension), NaN where there is no image."""
+        """Return the projected embedding, (…, embedding + measures) → (…, dimension).
+
+        It is NaN without an image.
+        """
         embedding = features[..., : self.embedding]
         missing = torch.isnan(embedding).any(dim=-1, keepdim=True)
         projected = torch.where(missing, torch.zeros_like(embedding), embedding) @ self.projection.T
@@ -88,7 +94,15 @@ class JointForecaster(nn.Module):  # type: ignore[misc] # torch is not typed her
 def project_trajectories(
     plate: Trajectories, projection: np.ndarray, encoder_id: str
 ) -> Trajectories:
-    """Return a plate as the projecting encoder would have seen it, without its measures; ``projection`` is (dimension, embedding)."""
+    """Return a plate's trajectories with the projected embedding as the only features.
+
+    Parameters
+    ----------
+    projection
+        (dimension, embedding).
+    encoder_id
+        Identifier of the projecting encoder.
+    """
     features = plate.features[..., : projection.shape[1]] @ projection.T
     names = feature_names("embedding", len(projection))
     return replace(
@@ -185,7 +199,15 @@ def _make_card(bundle: Bundle, projection: np.ndarray, name: str, content: bytes
 
 
 def initial_projection(plates: Sequence[Trajectories], directions: torch.Tensor) -> torch.Tensor:
-    """Return (dimension, embedding): the directions in which wells of a plate differ most, each value in units of its spread."""
+    """Return an initial projection, (dimension, embedding), from principal directions of the wells.
+
+    Each value is scaled by its spread over the wells of a plate.
+
+    Parameters
+    ----------
+    directions
+        (embedding, dimension), as :func:`principal_directions` returns them.
+    """
     width = plates[0].embedding_dimension
     spreads = [
         standardise(torch.from_numpy(plate.features[..., :width].astype(np.float32)))[2]

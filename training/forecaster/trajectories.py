@@ -1,4 +1,4 @@
-"""The untreated wells of many plates over the days, which a forecaster learns from: out of a store, profile tables, or virtual plates."""
+"""Trajectories of untreated wells of many plates, from a store, profile tables or simulation."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
@@ -123,12 +123,12 @@ def make_virtual_trajectories(
 
 
 def untreated_only(plates: Iterable[Trajectories]) -> list[Trajectories]:
-    """Return the untreated wells of the plates that have enough of them, on two days or more.
+    """Return the untreated wells of all plates that have enough of them, on at least two days.
 
     Raises
     ------
     ConfigError
-        If the plates do not have the same features and encoder, or fewer than two remain.
+        If the plates differ in features or encoder, or fewer than two plates remain.
     """
     kept: list[Trajectories] = []
     for plate in plates:
@@ -179,7 +179,7 @@ def _cache_digest(bundle: Bundle, days: Sequence[int]) -> str:
 def _image_virtual_plate(
     seed: int, days: tuple[int, ...], encoder: str, files: dict[int, Path]
 ) -> int:
-    """Look at the untreated wells of a virtual plate and keep what was seen."""
+    """Render, embed and measure the untreated wells of a virtual plate, and write its file."""
     scope = VirtualMicroscope(plan_plate(seed, layout=Layout.HALF), SIZE_PX)
     wells = [plan for plan in scope.plate.wells if plan.group is Group.UNTREATED]
     embedder = OnnxEncoder(load_bundle(encoder), providers="cpu", intra_op_threads=1)
@@ -211,7 +211,7 @@ def _image_virtual_plate(
 
 
 def _virtual_well_image(scope: VirtualMicroscope, plan: WellPlan, day: int) -> WellImage:
-    """Return the image of a virtual well as it comes out of a drop folder, white = 65535."""
+    """Return the image of a virtual well as the drop folder source reads it, white = 65535."""
     planes = (
         scope.render(plan, day).planes.astype(np.uint32) * 65535 // scope.conditions.white
     ).astype(np.uint16)
