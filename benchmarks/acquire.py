@@ -1,9 +1,11 @@
-"""What a day's imaging takes beyond pymmcore-plus's own run of the same sequence: a real MMCore with Micro-Manager's demo devices, one run, both.
+"""Compare the imaging time of SpheroRank with that of pymmcore-plus's own engine, for one plate.
 
     python -m benchmarks.acquire [--wells 60] [--planes 3] [--stage-um-per-ms 10]
 
-Both go to the same wells in the same order and take the same planes. pymmcore-plus's run keeps the frames in memory; ours, besides, checks every place,
-switches the lamp, writes one synced OME-TIFF a well and a journal. Needs ``pip install mm-test-adapters``.
+Both runs use a real MMCore with Micro-Manager's demo devices. They visit the same wells in the
+same order and acquire the same planes. The engine of pymmcore-plus keeps the frames in memory.
+SpheroRank also checks every stage position, switches the lamp, and writes a journal and one synced
+OME-TIFF per well. Needs ``pip install mm-test-adapters``.
 """
 
 import argparse
@@ -45,7 +47,7 @@ Property,XY,Velocity,{velocity}
 
 
 def their_run(config: Path, positions: list[WellPosition], settings: MicroscopeSettings) -> float:
-    """Return seconds of pymmcore-plus's own engine."""
+    """Return the seconds that pymmcore-plus's own engine takes to image wells at some positions."""
     core = CMMCorePlus()
     core.loadSystemConfiguration(str(config))
     core.setTimeoutMs(60_000)
@@ -74,7 +76,7 @@ def their_run(config: Path, positions: list[WellPosition], settings: MicroscopeS
 
 
 def our_run(folder: Path, positions: list[WellPosition], settings: MicroscopeSettings) -> float:
-    """Return seconds of a day's imaging."""
+    """Return the seconds that SpheroRank takes to image wells and write them to a folder."""
     prepare_day_folder(folder / "archive", "PLATE", 1)
     scope = MicroManager(settings, lambda: datetime.now(UTC))
     day = ImagingDay(
@@ -100,7 +102,7 @@ def our_run(folder: Path, positions: list[WellPosition], settings: MicroscopeSet
 
 
 def main() -> None:
-    """Run both and print the table."""
+    """Run both imaging runs and print their times."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -128,14 +130,16 @@ def main() -> None:
         positions = plan_positions(settings, INNER_60[: given.wells])
         theirs, ours = their_run(config, positions, settings), our_run(folder, positions, settings)
     print(
-        f"{given.wells} wells × {given.planes} planes of 1024×1024, stage {given.stage_um_per_ms:g} µm/ms"
+        f"{given.wells} wells × {given.planes} planes of 1024×1024, stage {given.stage_um_per_ms:g}"
+        " µm/ms"
     )
     print(f"pymmcore-plus's own run  {theirs:7.1f} s")
     print(
-        f"SpheroRank, archived     {ours:7.1f} s   {ours / theirs - 1:+.1%}, {(ours - theirs) / given.wells * 1000:+.0f} ms a well"
+        f"SpheroRank, archived     {ours:7.1f} s   {ours / theirs - 1:+.1%}, "
+        f"{(ours - theirs) / given.wells * 1000:+.0f} ms a well"
     )
     sys.stdout.flush()
-    os._exit(0)  # MMCore may abort the process at its end
+    os._exit(0)  # MMCore may abort the process during a normal exit
 
 
 if __name__ == "__main__":

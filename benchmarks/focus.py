@@ -1,10 +1,12 @@
-"""How far software focus lies from the truth on virtual wells of every optics, mechanism and day, and what it says where there is none.
+"""Measure the error of software focus on virtual wells of every optics, mechanism and culture day.
 
     python -m benchmarks.focus [--wells 60] [--seed 7]
 
-Prints, for each optics: the share of wells within 8 µm of the true focus and the 95th percentile of the error, for a scan of ±90 µm in steps of 15 µm
-with focus up to 30 and up to 80 µm off its middle; the share told to lie at the edge where focus lies 40…90 µm beyond the scan; the share of empty
-wells and of dark frames in which focus is found all the same. Then the CPU time of judging 13 planes of 2048².
+For each optics, the table has the share of wells within 8 µm of the true focus and the 95th
+percentile of the error. The scan covers ±90 µm in steps of 15 µm; the true focus lies up to 30 µm
+or up to 80 µm from its middle. Further columns are the share reported at the edge, or not found,
+when the true focus lies 40…90 µm beyond the scan, and the share of empty wells and of dark frames
+in which a focus is found. The last line is the CPU time to evaluate 13 planes of 2048².
 """
 
 import argparse
@@ -36,7 +38,7 @@ def look(
     tissue: bool = True,
     lamp: float = 1.0,
 ) -> npt.NDArray[np.uint16]:
-    """Return the scan of some well of some plate on some day."""
+    """Return a focus scan (n, H, W) of a random virtual well whose true focus is ``focus_um``."""
     mechanism = list(Mechanism)[int(rng.integers(len(Mechanism)))]
     (scope,) = virtual_microscopes(
         1, int(rng.integers(10_000)), SIZE_PX, mechanism=mechanism, optics=optics
@@ -70,7 +72,7 @@ def judged(
     tissue: bool = True,
     lamp: float = 1.0,
 ) -> list[FocusResult]:
-    """Return what is said of one scan for each place of the true focus."""
+    """Return the focus result of one scan for each true focus height in ``offsets_um``."""
     return [
         find_focus(look(rng, optics, offset, tissue=tissue, lamp=lamp), HEIGHTS_UM)
         for offset in offsets_um
@@ -78,7 +80,7 @@ def judged(
 
 
 def cpu_s() -> float:
-    """Return the seconds of CPU that 13 planes of 2048² take."""
+    """Return the CPU time in seconds to find the focus in 13 planes of 2048²."""
     rng = np.random.default_rng(0)
     planes = np.stack(
         [cv2.resize(plane, (2048, 2048)) for plane in look(rng, OpticsName.DEFAULT, 10.0)]
@@ -89,7 +91,7 @@ def cpu_s() -> float:
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the focus errors, one row per optics."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -97,7 +99,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     given = parser.parse_args()
     print(
-        "| optics | ±30 µm: within 8 µm | p95 µm | ±80 µm: within 8 µm | p95 µm | beyond: at edge or not found | empty: found | dark: found |"
+        "| optics | ±30 µm: within 8 µm | p95 µm | ±80 µm: within 8 µm | p95 µm | beyond: at edge "
+        "or not found | empty: found | dark: found |"
     )
     print("|---|---|---|---|---|---|---|---|")
     for number, optics in enumerate(OpticsName):

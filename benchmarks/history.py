@@ -1,7 +1,10 @@
-"""Time and memory of ranking one plate with many plates in the store: ``python -m benchmarks.history --plates 1000``.
+"""Measure the time and memory to rank one plate when the store has many plates.
 
-Each plate has 60 wells and 10 days, an embedding as long as the default encoder's, and measures. No image is needed: what was seen is made up and goes straight
-into the tables. The plate that is ranked is the newest and takes the path that the service takes, files apart.
+    python -m benchmarks.history --plates 1000
+
+Each plate has 60 wells, 10 culture days, measures, and embeddings as long as those of the default
+encoder. No image is rendered: simulated observations are inserted directly into the tables. The
+newest plate is ranked through the same functions as in the service, except for the image files.
 """
 
 import argparse
@@ -47,7 +50,7 @@ QUALITY = Quality(
 
 
 def plate_map(number: int) -> PlateMap:
-    """Return the map of a plate that is seeded so many days after the first."""
+    """Return the map of the simulated plate that is seeded ``number`` days after the first."""
     treatments = [""] * UNTREATED + [
         f"compound-{place // REPLICATES}:1 uM" for place in range(len(INNER_60) - UNTREATED)
     ]
@@ -71,7 +74,10 @@ def plate_map(number: int) -> PlateMap:
 def seen(
     plate: PlateMap, first_id: int, card: BundleCard, rng: np.random.Generator
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Yield the rows of observation and embedding of every well and day: wells differ in traits that persist, and treatments move them after dosing."""
+    """Yield (observation row, embedding row) for every well and culture day of a simulated plate.
+
+    Each well has traits that persist over the days. A treatment shifts the traits after dosing.
+    """
     to_embedding = np.random.default_rng(0).standard_normal((TRAITS, card.dimension))
     to_measures = np.random.default_rng(1).standard_normal((TRAITS, len(MEASURES)))
     effect = {
@@ -102,7 +108,7 @@ def seen(
 
 
 def fill(store: SqlStore, plates: int, card: BundleCard) -> None:
-    """Put plates into the store, one transaction each."""
+    """Insert simulated plates into the store, one transaction per plate."""
     rng = np.random.default_rng(2)
     for number in range(plates):
         plate = plate_map(number)
@@ -110,13 +116,13 @@ def fill(store: SqlStore, plates: int, card: BundleCard) -> None:
         images, vectors = zip(
             *seen(plate, 1 + number * len(INNER_60) * DAYS, card, rng), strict=True
         )
-        with store._database.writing() as connection:  # noqa: SLF001 - the port commits image by image, which takes an hour for so many
+        with store._database.writing() as connection:  # noqa: SLF001 - single commits take an hour
             connection.execute(observations.insert(), list(images))
             connection.execute(embeddings.insert(), list(vectors))
 
 
 def main() -> None:
-    """Fill a temporary store, rank the newest plate, and print seconds and memory."""
+    """Fill a temporary store, rank the newest plate, and print the time and memory."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -141,10 +147,12 @@ def main() -> None:
         fill(store, arguments.plates + 1, card)
         size = sum(path.stat().st_size for path in Path(folder).iterdir())
         print(
-            f"{arguments.plates} plates + 1 of {len(INNER_60)} wells × {DAYS} days, {card.dimension} values an image"
+            f"{arguments.plates} plates + 1 of {len(INNER_60)} wells × {DAYS} days, "
+            f"{card.dimension} values an image"
         )
         print(
-            f"store                {size / 2**30:6.2f} GiB, filled in {time.perf_counter() - started:.0f} s, peak memory {peak_gib():.2f} GiB"
+            f"store                {size / 2**30:6.2f} GiB, filled in "
+            f"{time.perf_counter() - started:.0f} s, peak memory {peak_gib():.2f} GiB"
         )
         days = wiring.open_days(config, store, card, Alerts(store, wiring.now))
         newest = plate_map(arguments.plates)
@@ -153,16 +161,17 @@ def main() -> None:
             started = time.perf_counter()
             ranking = days.rank_day(days.due_days.requested(newest, DAYS, final=True))
             seconds.append(time.perf_counter() - started)
-        assert ranking is not None  # noqa: S101 - such a plate can be ranked
+        assert ranking is not None  # noqa: S101 - the plate is complete
         print(
-            f"ranking one plate    {max(seconds):6.2f} s at most of {len(seconds)}, files included; {len(ranking.earlier_plates)} earlier plates taken along"
+            f"ranking one plate    {max(seconds):6.2f} s at most of {len(seconds)}, files "
+            f"included; {len(ranking.earlier_plates)} earlier plates taken along"
         )
         print(f"peak memory          {peak_gib():6.2f} GiB, filling included")
         store.close()
 
 
 def peak_gib() -> float:
-    """Return the most memory that this process has had."""
+    """Return the peak memory of this process in GiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 

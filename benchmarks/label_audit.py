@@ -1,10 +1,12 @@
-"""How surely wrong labels are found, and how often right ones are doubted, on virtual plates whose truth is known.
+"""Measure how often the label audit finds wrong labels and doubts right ones, on virtual plates.
 
     python -m benchmarks.label_audit --seeds 10 --first-seed 201
     python -m benchmarks.label_audit --seeds 10 --first-seed 201 --kinds mixed untreated
 
-On every plate one untreated well is exchanged with one of a treatment of kill 0.5 or more, for every such well with three replicates in turn, with an
-untreated well drawn at random; one such well is called untreated (a slip); and the whole plate is turned. A plate of untreated wells is labelled at random.
+Errors are planted one at a time. Each well of a treatment with three replicates and a kill of 0.5
+or more exchanges its label with a random untreated well. Each such well is also labelled untreated
+(a slip). The whole plate is also turned. The kind ``untreated`` has only untreated wells, labelled
+at random.
 """
 
 import argparse
@@ -28,16 +30,16 @@ REPRESENTATIONS: tuple[Representation, ...] = ("embedding", "measures", "both")
 LEAST_KILL = 0.5
 REPLICATES = 3
 CONTROLS = 18
-WHOLE_PLATE = 3  # a doubt of more wells than two is of the plate
+WHOLE_PLATE = 3  # a doubt of so many wells or more concerns the whole plate
 
 
 @dataclass
 class Found:
-    """What was found on some plates, by one representation."""
+    """The counts of planted label errors and of correct and false doubts of one representation."""
 
     exchanges: int = 0
-    one_named: int = 0  # either well is in a doubt that is believed
-    both_named: int = 0  # they are named as exchanged with one another, or each on its own
+    one_named: int = 0  # exchanges of which one well is in an accepted doubt
+    both_named: int = 0  # exchanges of which both wells are, in one doubt or two
     slips: int = 0
     slips_found: int = 0
     wells: int = 0
@@ -50,12 +52,12 @@ class Found:
     seconds: list[float] = field(default_factory=list)
 
     def add(self, other: "Found") -> None:
-        """Count what was found on other plates too."""
+        """Add the counts of other plates to these counts."""
         for each in fields(self):
             setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
 
     def doubts(self, trajectories: Trajectories) -> tuple[LabelDoubt, ...]:
-        """Audit a plate and note the time."""
+        """Return the label doubts of a plate, and record the time of the audit."""
         residuals, used, _ = residuals_of_scorable_wells(
             trajectories, dosing_day=DOSED_ON_DAY, day=READOUT_DAY
         )
@@ -70,7 +72,7 @@ class Found:
         return doubts
 
     def right(self, trajectories: Trajectories) -> None:
-        """Count doubts of labels that are right."""
+        """Audit a plate with correct labels and count the false doubts."""
         doubts = self.doubts(trajectories)
         self.plates += 1
         self.wells += len(trajectories.wells)
@@ -94,7 +96,7 @@ class Found:
         )
 
     def exchange(self, trajectories: Trajectories, one: int, other: int) -> None:
-        """Exchange two labels and count whether that is found."""
+        """Exchange the labels of two wells, audit the plate and count whether this is found."""
         order = np.arange(len(trajectories.wells))
         order[[one, other]] = order[[other, one]]
         pair = {trajectories.wells[one], trajectories.wells[other]}
@@ -109,7 +111,7 @@ class Found:
         self.both_named += pair <= named
 
     def slip(self, trajectories: Trajectories, well: int) -> None:
-        """Call a treated well untreated and count whether that is found."""
+        """Label a treated well as untreated, audit the plate and count whether this is found."""
         groups, treatments = list(trajectories.groups), list(trajectories.treatments)
         groups[well], treatments[well] = Group.UNTREATED, ""
         doubts = self.doubts(
@@ -122,14 +124,14 @@ class Found:
         )
 
     def turn(self, trajectories: Trajectories) -> None:
-        """Turn the inner 60 wells and count whether that is found."""
+        """Turn the labels of the plate by 180°, audit it and count whether the turn is found."""
         doubts = self.doubts(relabelled(trajectories, np.arange(len(trajectories.wells))[::-1]))
         self.turned += 1
         self.turned_found += any(doubt.seems.startswith("turned") for doubt in doubts)
 
 
 def relabelled(trajectories: Trajectories, order: npt.NDArray[np.intp]) -> Trajectories:
-    """Give each well the label of the well that stands in its place in an order."""
+    """Return the trajectories with permuted labels: well i gets the label of well ``order[i]``."""
     groups, treatments = (
         tuple(values[well] for well in order)
         for values in (trajectories.groups, trajectories.treatments)
@@ -138,7 +140,7 @@ def relabelled(trajectories: Trajectories, order: npt.NDArray[np.intp]) -> Traje
 
 
 def labelled_at_random(trajectories: Trajectories, rng: np.random.Generator) -> Trajectories:
-    """Call 18 wells of an untreated plate untreated and give the others treatments of three wells each."""
+    """Return an untreated plate with random labels: 18 untreated wells and three per treatment."""
     n = len(trajectories.wells)
     groups = (Group.UNTREATED,) * CONTROLS + (Group.SCREENING,) * (n - CONTROLS)
     treatments = ("",) * CONTROLS + tuple(
@@ -150,7 +152,7 @@ def labelled_at_random(trajectories: Trajectories, rng: np.random.Generator) -> 
 
 
 def killed(plate: ObservedPlate) -> Iterator[int]:
-    """Yield the wells of three replicates that are killed by half or more."""
+    """Yield the index of each well with a kill of at least 0.5 and two other replicate wells."""
     count = Counter(plate.treatments)
     for well, (group, treatment, kill) in enumerate(
         zip(plate.groups, plate.treatments, plate.kill, strict=True)
@@ -166,7 +168,7 @@ def look_at(
     found: Found,
     rng: np.random.Generator,
 ) -> None:
-    """Plant every error on a plate, or none."""
+    """Audit a plate without an error and with each planted error, and add the counts."""
     trajectories = plate.trajectories(representation)
     if kind == "untreated":
         found.right(labelled_at_random(trajectories, rng))
@@ -180,7 +182,7 @@ def look_at(
 
 
 def print_row(kind: str, representation: Representation, found: Found) -> None:
-    """Print one row of the table."""
+    """Print the rates of one kind of plate and representation as one table row."""
     shares = [
         (found.one_named, found.exchanges),
         (found.both_named, found.exchanges),
@@ -194,13 +196,16 @@ def print_row(kind: str, representation: Representation, found: Found) -> None:
     cells = " ".join(f"{f'{part / whole:.1%}' if whole else '-':>9}" for part, whole in shares)
     wrongly = f"{found.turned_wrongly}/{found.plates}"
     print(
-        f"{kind:14} {representation:10} {found.exchanges:5} {cells} {wrongly:>9} {1000 * float(np.median(found.seconds)):5.0f}",
+        (
+            f"{kind:14} {representation:10} {found.exchanges:5} {cells} {wrongly:>9} "
+            f"{1000 * float(np.median(found.seconds)):5.0f}"
+        ),
         flush=True,
     )
 
 
 def main() -> None:
-    """Print one row a kind and representation, and those of all kinds."""
+    """Print one row per kind of plate and representation, and one row for all kinds."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -213,7 +218,8 @@ def main() -> None:
     options = parser.parse_args()
     heads = ("one named", "both", "slips", "wrong.5", "wrong.1", "turned", "so wrong")
     print(
-        f"{'kind':14} {'compared':10} {'pairs':>5} {' '.join(f'{head:>9}' for head in heads)} {'ms':>5}"
+        f"{'kind':14} {'compared':10} {'pairs':>5} {' '.join(f'{head:>9}' for head in heads)} "
+        f"{'ms':>5}"
     )
     overall = {representation: Found() for representation in REPRESENTATIONS}
     for kind in options.kinds:

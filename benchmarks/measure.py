@@ -1,6 +1,10 @@
-"""How well tissue is found, on virtual wells with true masks and on real images: ``python -m benchmarks.measure --seeds 10``.
+"""Measure the accuracy and speed of tissue segmentation, on virtual wells and on real images.
 
-``--spheroidkit PYTHON`` names an interpreter that has spheroidkit (``python -m venv X && X/bin/pip install spheroidkit==1.1.0``); it sees the same images.
+    python -m benchmarks.measure --seeds 10
+
+Virtual wells have true masks. ``--spheroidkit PYTHON`` names a Python interpreter that has
+spheroidkit (``python -m venv X && X/bin/pip install spheroidkit==1.1.0``), which then segments the
+same images for comparison.
 """
 
 import argparse
@@ -43,7 +47,7 @@ for line in sys.stdin:
 
 @dataclass
 class Row:
-    """What was measured of one kind of image."""
+    """The segmentation results for one kind of image."""
 
     dice: list[float] = field(default_factory=list)
     bias: list[float] = field(default_factory=list)  # area / true area − 1
@@ -52,7 +56,7 @@ class Row:
     seconds: list[float] = field(default_factory=list)
 
     def add(self, body: Mask, truth: Mask, *, unsure: bool, seconds: float) -> None:
-        """Compare one body with its truth."""
+        """Compare one segmented mask with the true mask (H, W), and record the result."""
         both = int(np.count_nonzero(body & truth))
         areas = int(np.count_nonzero(body)), int(np.count_nonzero(truth))
         self.empty.append(areas[0] == 0)
@@ -64,16 +68,16 @@ class Row:
 
 
 def load(name: str) -> Segmenter:
-    """Return the classical segmenter, or the learned one of a folder."""
+    """Return the classical segmenter, or the learned segmenter in the folder with this name."""
     if name == "classical":
         return ClassicalSegmenter()
-    from inference.tissue.onnx_segmenter import OnnxSegmenter, load_segmenter  # noqa: PLC0415 - only who asks for it needs onnxruntime
+    from inference.tissue.onnx_segmenter import OnnxSegmenter, load_segmenter  # noqa: PLC0415 - a learned segmenter alone needs onnxruntime
 
     return OnnxSegmenter(load_segmenter(Path(name)))
 
 
 class Spheroidkit:
-    """spheroidkit in an interpreter of its own: images over as files, masks back."""
+    """A spheroidkit process in another Python interpreter; it receives images and returns masks."""
 
     def __init__(self, python: str, folder: Path) -> None:
         self._folder = folder
@@ -82,7 +86,7 @@ class Spheroidkit:
         )
 
     def segment(self, plane: Plane) -> tuple[Mask, float]:
-        """Return the mask and the seconds of processor time it took."""
+        """Return the mask (H, W) of a plane and the CPU time in seconds."""
         if self._process.stdin is None or self._process.stdout is None:
             raise RuntimeError("spheroidkit has no pipes")
         path = self._folder / "image.tif"
@@ -94,22 +98,25 @@ class Spheroidkit:
         return (mask if mask.shape == plane.shape else np.zeros(plane.shape, dtype=bool)), seconds
 
     def close(self) -> None:
-        """End the interpreter."""
+        """End the process."""
         self._process.communicate()
 
 
 def timed(segmenter: Segmenter, plane: Plane) -> tuple[Mask, bool, float]:
-    """Return the body, whether it is unsure, and the seconds of processor time: what else runs on the machine does not count."""
+    """Return the mask (H, W) of a plane, whether it is unsure, and the CPU time in seconds.
+
+    CPU time does not include other programs on the machine.
+    """
     started = time.process_time()
     found = segmenter.segment(plane, None)
     return found.body, bool(found.unsure), time.process_time() - started
 
 
 def virtual(arguments: argparse.Namespace, segmenter: Segmenter, other: Spheroidkit | None) -> None:
-    """Print a row a kind of virtual image."""
+    """Segment virtual wells and print the accuracy, one row per kind of image."""
     rows: dict[str, Row] = defaultdict(Row)
     others: dict[str, Row] = defaultdict(Row)
-    paired: dict[str, Row] = defaultdict(Row)  # ours on the images that the other one sees
+    paired: dict[str, Row] = defaultdict(Row)  # SpheroRank on the images of ``others``
     seen: dict[str, int] = defaultdict(int)
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     every = max(arguments.seeds * arguments.wells // arguments.other_images, 1)
@@ -127,24 +134,28 @@ def virtual(arguments: argparse.Namespace, segmenter: Segmenter, other: Spheroid
         report("spheroidkit", others)
         plain, theirs = (float(np.median(table[PLAIN].seconds)) for table in (paired, others))
         print(
-            f"speed at {arguments.size}²: {1000 * plain:.1f} ms beside {1000 * theirs:.0f} ms, {theirs / plain:.0f} times as fast"
+            f"speed at {arguments.size}²: {1000 * plain:.1f} ms beside {1000 * theirs:.0f} ms, "
+            f"{theirs / plain:.0f} times as fast"
         )
 
 
 def report(name: str, rows: dict[str, Row]) -> None:
-    """Print one table."""
+    """Print the accuracy and time of one segmenter as a table, one row per kind of image."""
     print(
-        f"\n{name:<22}{'n':>5}{'Dice':>8}{'lowest 5 %':>12}{'area bias':>11}{'lost':>7}{'empty':>8}{'unsure':>8}{'ms':>8}"
+        f"\n{name:<22}{'n':>5}{'Dice':>8}{'lowest 5 %':>12}{'area bias':>11}{'lost':>7}{'empty':>8}"
+        f"{'unsure':>8}{'ms':>8}"
     )
     for kind, row in rows.items():
         seconds = 1000 * float(np.median(row.seconds))
         quality = (
-            f"{np.median(row.dice):>8.3f}{np.quantile(row.dice, 0.05):>12.3f}{np.median(row.bias):>+11.1%}{np.mean(np.array(row.dice) < ENOUGH):>7.1%}"
+            f"{np.median(row.dice):>8.3f}{np.quantile(row.dice, 0.05):>12.3f}"
+            f"{np.median(row.bias):>+11.1%}{np.mean(np.array(row.dice) < ENOUGH):>7.1%}"
             if row.dice
             else f"{'':>38}"
         )
         print(
-            f"{kind:<22}{len(row.empty):>5}{quality}{np.mean(row.empty):>8.1%}{np.mean(row.unsure):>8.1%}{seconds:>8.1f}"
+            f"{kind:<22}{len(row.empty):>5}{quality}{np.mean(row.empty):>8.1%}"
+            f"{np.mean(row.unsure):>8.1%}{seconds:>8.1f}"
         )
     empties = [
         found for kind, row in rows.items() if kind.startswith("empty") for found in row.empty
@@ -153,12 +164,13 @@ def report(name: str, rows: dict[str, Row]) -> None:
         found for kind, row in rows.items() if not kind.startswith("empty") for found in row.empty
     ]
     print(
-        f"empty wells found {np.mean(empties):.1%} of {len(empties)}; false empties {np.mean(false):.1%} of {len(false)}"
+        f"empty wells found {np.mean(empties):.1%} of {len(empties)}; false empties "
+        f"{np.mean(false):.1%} of {len(false)}"
     )
 
 
 def scribbles(segmenter: Segmenter) -> None:
-    """Print the share of scribbled pixels that are right."""
+    """Print the share of annotated pixels of real images that a segmenter classifies correctly."""
     folder = DATA / "mls11_spheroids"
     right, count = np.zeros(2), np.zeros(2)
     for path in sorted((folder / "scribbles").glob("*.tif")):
@@ -171,7 +183,8 @@ def scribbles(segmenter: Segmenter) -> None:
         )
         drawn_pixels = np.array([np.count_nonzero(drawn == 1), np.count_nonzero(drawn == 2)])  # noqa: PLR2004 - 2 = spheroid
         print(
-            f"  {path.stem[-36:-25]} background {hits[0] / drawn_pixels[0]:.2%}, spheroid {hits[1] / drawn_pixels[1]:.2%}"
+            f"  {path.stem[-36:-25]} background {hits[0] / drawn_pixels[0]:.2%}, spheroid "
+            f"{hits[1] / drawn_pixels[1]:.2%}"
         )
         right, count = right + hits, count + drawn_pixels
     background, spheroid = right / count
@@ -179,7 +192,7 @@ def scribbles(segmenter: Segmenter) -> None:
 
 
 def authors_areas(segmenter: Segmenter) -> None:
-    """Print how far areas lie from the authors', after one common factor."""
+    """Print the differences between segmented and published areas, after one common factor."""
     folder = DATA / "spheroid_morpho_ml"
     with (folder / "image_to_table.csv").open(newline="") as file:
         known = {
@@ -198,13 +211,14 @@ def authors_areas(segmenter: Segmenter) -> None:
     difference = np.abs(ratios / np.median(ratios) - 1)
     worst = int(np.argmax(difference))
     print(
-        f"authors' areas: {len(ratios)} images, common factor {np.median(ratios):.3f}, median |difference| {np.median(difference):.1%}, "
+        f"authors' areas: {len(ratios)} images, common factor {np.median(ratios):.3f}, median "
+        f"|difference| {np.median(difference):.1%}, "
         f"largest {difference[worst]:.1%} ({paths[worst].stem})"
     )
 
 
 def speed(segmenter: Segmenter) -> None:
-    """Print the time an image, one thread."""
+    """Print the median segmentation time per image for three image sizes, on one thread."""
     plane = next(iter(cases(range(3, 4), 1024, 1))).plane
     for side in (512, 1024, 2048):
         sized = cv2.resize(plane, (side, side), interpolation=cv2.INTER_AREA)
@@ -213,7 +227,7 @@ def speed(segmenter: Segmenter) -> None:
 
 
 def main() -> None:
-    """Print every table."""
+    """Print all tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,6 +1,7 @@
-"""Virtual plates as the service would have seen them: rendered, judged, embedded, segmented and measured once, then kept in a folder for the next run.
+"""Render virtual plates, compute their embeddings and measures, and cache them for the benchmarks.
 
-The environment variable ``SPHERORANK_BENCH_ENCODER`` names another bundle than the default for every benchmark that uses them.
+Images pass the same quality control, encoder and segmenter as in the service. The environment
+variable ``SPHERORANK_BENCH_ENCODER`` names the encoder bundle (default: ``default``).
 """
 
 import hashlib
@@ -42,22 +43,22 @@ SIZE_PX = 512
 ENCODER = os.environ.get("SPHERORANK_BENCH_ENCODER", "default")
 Array = npt.NDArray[np.float64]
 
-SCREENS = (*Mechanism, "mixed")  # three wells a treatment
+SCREENS = (*Mechanism, "mixed")  # three wells per treatment
 DAILY = tuple(
     f"daily-{kind}" for kind in SCREENS
-)  # the same, seen on every day from dosing to the readout
-WEAK_KILLS = (0.0, 0.15, 0.15, 0.3, 0.5, 0.7, 0.9)  # six wells a treatment, 18 untreated
+)  # the same kinds, imaged on every day from dosing to the readout
+WEAK_KILLS = (0.0, 0.15, 0.15, 0.3, 0.5, 0.7, 0.9)  # six wells per treatment, 18 untreated
 RENDERED_BY = ("plate", "tissue", "scene", "optics", "microscope")
-WIDE_SIZE_SPREAD = 0.15  # an area that varies by 30 % and more between wells
+WIDE_SIZE_SPREAD = 0.15  # the area then varies by at least 30 % between wells
 GROWN_DAYS = (
     READOUT_DAY + 1,
     READOUT_DAY + 2,
-)  # an untreated well seen then has grown more than one seen on the readout day
+)  # untreated wells have grown more by then than by the readout day
 
 
 @dataclass(frozen=True, eq=False)
 class ObservedPlate:
-    """What was seen of N wells on T days, and their truth."""
+    """The embeddings, measures and true kill of a virtual plate of N wells on T days."""
 
     name: str
     wells: tuple[str, ...]  # N
@@ -71,7 +72,10 @@ class ObservedPlate:
     def trajectories(
         self, representation: Representation = "both", embedding_weight: float | None = None
     ) -> Trajectories:
-        """Return them as a ranking takes them; without a weight that of the bundle."""
+        """Return the trajectories of the plate's wells in one representation, to rank them.
+
+        Without ``embedding_weight``, the weight of the encoder bundle applies.
+        """
         weight = ranking_weight() if embedding_weight is None else embedding_weight
         blocks = {
             "embedding": [self.embedding],
@@ -99,14 +103,16 @@ class ObservedPlate:
 
 @cache
 def ranking_weight() -> float:
-    """Return the weight that the bundle gives its embedding beside measures."""
+    """Return the weight of the embedding in a ranking that the encoder bundle sets."""
     return load_bundle(ENCODER).card.ranking_weight
 
 
 def scope_of(kind: str, seed: int) -> tuple[VirtualMicroscope, tuple[int, ...]]:
-    """Return the microscope over a plate of a kind, and the days that are looked at.
+    """Return the virtual microscope for a plate of one kind and seed, and the days to image.
 
-    Kinds: a mechanism, ``mixed``, ``daily-<kind>``, ``weak-<mechanism>`` (:data:`WEAK_KILLS`), ``wide-<kind>`` (wells differ widely at dosing), ``untreated``.
+    Kinds: a mechanism, ``mixed``, ``daily-<kind>`` (imaged every day from dosing to readout),
+    ``weak-<mechanism>`` (:data:`WEAK_KILLS`), ``wide-<kind>`` (sizes differ widely at dosing), and
+    ``untreated``.
     """
     way, _, name = kind.rpartition("-")
     mechanism = None if name in ("mixed", "untreated") else Mechanism(name)
@@ -131,9 +137,9 @@ def _untreated(plan: WellPlan) -> WellPlan:
 
 
 def _weak(plate: VirtualPlate, mechanism: Mechanism) -> VirtualPlate:
-    """Give all wells that are not untreated one of seven treatments of known kill."""
+    """Return the plate with one of seven treatments of known kill in each well not untreated."""
     rng = np.random.default_rng(plate.seed)
-    darkens = rng.random(len(WEAK_KILLS)) < 0.5  # noqa: PLR2004 - a coin
+    darkens = rng.random(len(WEAK_KILLS)) < 0.5  # noqa: PLR2004 - even odds
     treated = iter(rng.permutation(np.repeat(np.arange(len(WEAK_KILLS)), 6)).tolist())
     wells = []
     for plan in plate.wells:
@@ -161,7 +167,7 @@ def _weak(plate: VirtualPlate, mechanism: Mechanism) -> VirtualPlate:
 def observed(
     kinds: Iterable[str], seeds: Iterable[int], *, jobs: int = 1, folder: Path = CACHE
 ) -> Iterator[tuple[str, int, ObservedPlate]]:
-    """Yield (kind, seed, plate) for every kind and seed; what is not in the folder is rendered first, with progress."""
+    """Yield (kind, seed, plate) for every kind and seed; render plates that are not cached."""
     wanted = [(kind, seed) for kind in kinds for seed in seeds]
     absent = [place for place in wanted if not _path(folder, *place).exists()]
     if absent:
@@ -179,7 +185,10 @@ def observed(
 
 @cache
 def _code_digest() -> str:
-    """Return a digest of all that decides what is seen of a plate, so that nothing stale is read."""
+    """Return a digest of the encoder and of the code that determines a plate's observations.
+
+    The digest is part of the cache path, so plates of earlier code are not read.
+    """
     digest = hashlib.sha256(load_bundle(ENCODER).card.encoder_id.encode())
     measuring = (
         "background",
@@ -210,7 +219,7 @@ def _path(folder: Path, kind: str, seed: int) -> Path:
 
 
 def _keep(folder: Path, kind: str, seed: int) -> None:
-    """Look at a plate and keep what was seen."""
+    """Render and measure one virtual plate, and write it to the cache folder."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
     scope, days = scope_of(kind, seed)
     encoder, segmenter = OnnxEncoder(load_bundle(ENCODER), intra_op_threads=1), ClassicalSegmenter()
@@ -247,7 +256,7 @@ def _keep(folder: Path, kind: str, seed: int) -> None:
 
 
 def look(scope: VirtualMicroscope, plan: WellPlan, day: int) -> WellImage:
-    """Return the image of a virtual well, as it comes out of a drop folder: white = 65535."""
+    """Return the well image of a virtual well on one day, scaled so that white is 65535."""
     counts = scope.render(plan, day).planes
     planes = (counts.astype(np.uint32) * 65535 // scope.conditions.white).astype(np.uint16)
     return WellImage(

@@ -1,4 +1,4 @@
-"""Virtual wells with true masks, and the same wells spoilt in the ways of real plates."""
+"""Generate virtual well images with true masks, and perturbed copies of them as on real plates."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ SHARP = 1  # the middle plane is the one in focus
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One plane with its truth; the mask of an empty well is empty."""
+    """One plane of one kind with its true mask; the mask of an empty well has no pixels."""
 
     kind: str
     plane: Plane
@@ -32,7 +32,10 @@ class Case:
 
 
 def cases(seeds: range, size_px: int, wells: int) -> Iterator[Case]:
-    """Yield wells of one plate a seed, every culture day in turn and another microscope a seed, plain and with every perturbation, and as often empty."""
+    """Yield the plain, perturbed and empty planes of virtual wells, each with its true mask.
+
+    Each seed has its own plate and the next of the microscopes; the wells cycle through the days.
+    """
     for seed in seeds:
         rng = np.random.default_rng(seed)
         (scope,) = virtual_microscopes(
@@ -92,7 +95,7 @@ def _render(
 
 
 def _stretched(plane: Plane, white: int) -> Plane:
-    """Bring the camera's bits to white = 65535, as reading does."""
+    """Return a camera plane (H, W) as uint16 scaled so that white is 65535, as the reader does."""
     return np.round(plane * (65535 / white)).astype(np.uint16)
 
 
@@ -101,9 +104,12 @@ def _littered(tissue: Tissue) -> Tissue:
 
 
 def _beside(scope: VirtualMicroscope, plan: WellPlan, day: int, rng: np.random.Generator) -> View:
-    """Return the well with something of half its size near a corner, tissue of another well or a fibre; the truth is the well's own."""
+    """Return a well with a second object near a corner of the field, and the mask of the first.
+
+    The object is a fibre, or tissue of at most half the radius.
+    """
     tissue = simulate_tissue(scope.plate, plan, day, scope.cell_line)
-    if rng.random() < 0.5:  # noqa: PLR2004 - a coin
+    if rng.random() < 0.5:  # noqa: PLR2004 - even odds
         plane, mask = _look(scope, plan, day)
         return _with_fibre(plane, rng), mask
     corner = rng.choice([-1, 1], 2) * rng.uniform(0.36, 0.40, 2) * FIELD_UM
@@ -146,7 +152,7 @@ def _blurred(sigma_px: float) -> Callable[[Plane, Mask, np.random.Generator], Vi
 
 
 def _tilted(plane: Plane, mask: Mask, rng: np.random.Generator) -> View:
-    """Let the light fall to a third from one side to the other, in any direction."""
+    """Return a well whose illumination falls to a third across the field, in a random direction."""
     angle = rng.uniform(0, 2 * np.pi)
     y, x = np.mgrid[-0.5 : 0.5 : plane.shape[0] * 1j, -0.5 : 0.5 : plane.shape[1] * 1j]
     along = np.cos(angle) * x + np.sin(angle) * y
@@ -155,19 +161,22 @@ def _tilted(plane: Plane, mask: Mask, rng: np.random.Generator) -> View:
 
 
 def _twelve_bits(plane: Plane, mask: Mask, _rng: np.random.Generator) -> View:
-    """Return what a 12-bit camera writes into 16 bits, not stretched: black to all who expect white at 65535."""
+    """Return the plane with 12-bit values in 16 bits, which is nearly black if white is 65535."""
     return plane >> 4, mask
 
 
 def _from_afar(plane: Plane, mask: Mask, share: float) -> View:
-    """Show the field ``share`` as large, with the light and the noise of its border going on around it."""
+    """Return the field scaled down to ``share`` of its size, within its extrapolated background.
+
+    The background continues the brightness and the noise at the border of the field.
+    """
     size = len(plane)
     inner = round(share * size)
     margin = (size - inner) // 2
     after = size - inner - margin
     small = cv2.resize(plane, (inner, inner), interpolation=cv2.INTER_AREA)
     small_mask = (
-        cv2.resize(mask.astype(np.float32), (inner, inner), interpolation=cv2.INTER_AREA) >= 0.5  # noqa: PLR2004 - covered half
+        cv2.resize(mask.astype(np.float32), (inner, inner), interpolation=cv2.INTER_AREA) >= 0.5  # noqa: PLR2004 - half covered
     )
     light = cv2.GaussianBlur(
         cv2.copyMakeBorder(small, margin, after, margin, after, cv2.BORDER_REPLICATE).astype(
@@ -188,7 +197,7 @@ def _from_afar(plane: Plane, mask: Mask, share: float) -> View:
 
 
 def _whole_well(plane: Plane, mask: Mask, rng: np.random.Generator) -> View:
-    """Show the well from afar with its dark rim, somewhat off centre, and what lies beyond it."""
+    """Return a reduced view with the well's dark rim, slightly off centre, and its surroundings."""
     plane, mask = _from_afar(plane, mask, float(rng.uniform(0.35, 0.6)))
     size = len(plane)
     x0, y0 = rng.uniform(-0.02, 0.02, 2)
@@ -202,7 +211,7 @@ def _whole_well(plane: Plane, mask: Mask, rng: np.random.Generator) -> View:
 
 
 def _closer(plane: Plane, mask: Mask, _rng: np.random.Generator) -> View:
-    """Show the middle of the field twice as large, or as large as leaves some background around the tissue."""
+    """Return the middle of the field enlarged at most 2×, with a margin around the tissue."""
     size = len(plane)
     rows, columns = np.nonzero(mask)
     reach = max(
@@ -213,7 +222,7 @@ def _closer(plane: Plane, mask: Mask, _rng: np.random.Generator) -> View:
     larger = cv2.resize(plane[crop, crop], (size, size), interpolation=cv2.INTER_CUBIC)
     return larger, cv2.resize(
         mask[crop, crop].astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR
-    ) >= 0.5  # noqa: PLR2004 - covered half
+    ) >= 0.5  # noqa: PLR2004 - half covered
 
 
 def _sampled(factor: float) -> Callable[[Plane, Mask, np.random.Generator], View]:
@@ -222,7 +231,7 @@ def _sampled(factor: float) -> Callable[[Plane, Mask, np.random.Generator], View
         how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
         return cv2.resize(plane, (side, side), interpolation=how), cv2.resize(
             mask.astype(np.float32), (side, side), interpolation=how
-        ) >= 0.5  # noqa: PLR2004 - covered half
+        ) >= 0.5  # noqa: PLR2004 - half covered
 
     return change
 

@@ -1,6 +1,9 @@
-"""How many planted faults are flagged, and how many good images: ``python -m benchmarks.quality --seeds 5``.
+"""Measure the share of simulated faults, and of good images, that quality control flags.
 
-Every good image of the inner 60 that is drawn is shown again blurred, cut by the border and empty; all culture days, all mechanisms.
+    python -m benchmarks.quality --seeds 5
+
+Wells are drawn from the inner 60, on all culture days and with all mechanisms. Each well is
+rendered without a fault, blurred, cut by the border of the field, and empty.
 """
 
 import argparse
@@ -23,7 +26,7 @@ GOOD = "good"
 
 @dataclass
 class Tally:
-    """What was flagged on the images of one microscope."""
+    """The counts of images and of quality flags for one microscope."""
 
     images: Counter[str] = field(default_factory=Counter)  # by fault
     flagged: Counter[tuple[str, Flag]] = field(default_factory=Counter)  # by fault and flag
@@ -32,13 +35,13 @@ class Tally:
 
 
 def stretch(planes: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
-    """Bring 12 bits to white = 65535, as reading does."""
+    """Return camera planes (n, H, W) as uint16 scaled so that white is 65535."""
     white = 4095 if planes.max() <= 4095 else 65535  # noqa: PLR2004 - 12 bits
     return np.round(planes * (65535 / white)).astype(np.uint16)
 
 
 def measure(optics: OpticsName, seeds: range, size_px: int, wells: int) -> Tally:
-    """Look at some wells of one plate a seed on every day, good and with each fault."""
+    """Assess wells of one plate per seed on every day, with and without faults; return counts."""
     tally = Tally()
     for seed in seeds:
         (scope,) = virtual_microscopes(1, seed, size_px, optics=optics)
@@ -58,7 +61,7 @@ def measure(optics: OpticsName, seeds: range, size_px: int, wells: int) -> Tally
 
 
 def main() -> None:
-    """Print the share of images flagged, a row a fault."""
+    """Print the share of images with each flag, one row per fault."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--seeds", type=int, default=5, help="plates a microscope")
     parser.add_argument("--first-seed", type=int, default=1)
@@ -94,7 +97,8 @@ def main() -> None:
                 + f"{tally.any_flag[name] / count:>11.1%}"
             )
         print(
-            f"{optics:<10} {1000 * float(np.median(tally.seconds)):.1f} ms of one core an image of three planes, {arguments.size}×{arguments.size}"
+            f"{optics:<10} {1000 * float(np.median(tally.seconds)):.1f} ms of one core an image of "
+            f"three planes, {arguments.size}×{arguments.size}"
         )
 
 

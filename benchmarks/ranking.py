@@ -1,13 +1,21 @@
-"""How well treatments are ranked: against their true kill on virtual plates, against measured viability on the real time course, and how often it errs.
+"""Compare rankings of treatments with the truth, on virtual plates and on the real time course.
 
     python -m benchmarks.ranking --seeds 20
     python -m benchmarks.ranking --seeds 5 --first-seed 901 --parts orders choices
 
-Plates are rendered, embedded and measured once (about 20 s each) and kept in ``.cache`` for the next run. Every row is given for all three
-representations. With ``--learned FOLDER`` a sequence model (docs/reference/forecasters.md) is a row of ``choices``.
-Parts: ``orders`` (each mechanism, and mixed; beside simple rivals), ``wide`` (the same where wells differ widely at dosing), ``weights`` (of the embedding
-beside measures), ``choices`` (forecasters, what they forecast from, and metrics), ``real`` (the real time course),
-``null`` (nothing kills), ``errors`` (intervals, weak kills, growth).
+The truth is the true kill of a virtual plate or the measured viability of the real time course.
+Plates are rendered, embedded and measured once (about 20 s each) and cached in ``.cache``. Every
+part covers all three representations.
+
+Parts:
+    orders   each mechanism, and mixed mechanisms; compared with simple alternatives
+    wide     the same, for wells whose sizes differ widely at dosing
+    weights  the weight of the embedding relative to the measures
+    choices  forecasters, their inputs, and metrics; ``--learned FOLDER`` adds a sequence model
+             (docs/reference/forecasters.md)
+    real     the real time course
+    null     plates on which no treatment kills
+    errors   intervals, weak kills and growth
 """
 
 import argparse
@@ -46,13 +54,16 @@ READOUT_ALONE = DepartureSettings(forecaster="mean")
 
 @dataclass
 class Agreement:
-    """Spearman's correlation with the true kill, one value a plate."""
+    """Spearman's correlation of scores with the true kill, one value per plate."""
 
     over_treatments: list[float] = field(default_factory=list)
     over_wells: list[float] = field(default_factory=list)
 
     def add(self, plate: ObservedPlate, score: Mapping[str, float]) -> None:
-        """Take up the scores of a plate's wells; treatments are the means of theirs."""
+        """Add the correlations of one plate, computed from the scores of its wells.
+
+        The score and the kill of a treatment are the means over its wells.
+        """
         kill = dict(zip(plate.wells, plate.kill, strict=True))
         members = defaultdict(list)
         for well, group, treatment in zip(plate.wells, plate.groups, plate.treatments, strict=True):
@@ -83,7 +94,7 @@ def scored(
     *,
     embedding_weight: float | None = None,
 ) -> dict[str, float]:
-    """Return the score of each well that has one, as the service ranks."""
+    """Return a plate's scores by well name, ranked as in the service; unscored wells are absent."""
     trajectories = plate.trajectories(representation, embedding_weight)
     table = rank_plate(
         trajectories, dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY, seed=1, settings=settings
@@ -92,7 +103,11 @@ def scored(
 
 
 def rivals(plate: ObservedPlate) -> dict[str, dict[str, float]]:
-    """Return what people would try first: one measure, or the root mean square of all, in untreated spreads; at the readout, or its change since dosing."""
+    """Return the well scores of simple alternatives: one measure, or the root mean square of all.
+
+    Each is in standard deviations of the untreated wells, from the readout day alone or as the
+    change since the dosing day.
+    """
     untreated = np.array([group is Group.UNTREATED for group in plate.groups])
     readout = plate.measures[:, plate.days.index(READOUT_DAY)]
     change = readout - plate.measures[:, plate.days.index(DOSED_ON_DAY)]
@@ -113,22 +128,30 @@ def rivals(plate: ObservedPlate) -> dict[str, dict[str, float]]:
 
 
 def print_row(kind: str, name: str, results: Agreement) -> None:
-    """Print one row: mean and least over plates."""
+    """Print the mean and the lowest correlation over plates as one table row."""
     treatments, wells = results.over_treatments, results.over_wells
     print(
-        f"{kind:14} {name:34} {np.mean(treatments):10.3f} {min(treatments):7.3f} {np.mean(wells):10.3f} {min(wells):7.3f}",
+        (
+            f"{kind:14} {name:34} {np.mean(treatments):10.3f} {min(treatments):7.3f} "
+            f"{np.mean(wells):10.3f} {min(wells):7.3f}"
+        ),
         flush=True,
     )
 
 
 def print_orders(kinds: Iterable[str], seeds: Iterable[int], jobs: int) -> None:
-    """Print the order of treatments and wells for each kind of plate, beside the best rivals, and the differences between them plate by plate."""
+    """Print the correlations for each kind of plate, for the ranking and for simple alternatives.
+
+    For mixed and wide plates, the paired differences over plates follow.
+    """
     seeds = list(seeds)
     print(
-        f"Spearman's correlation with the true kill, {len(seeds)} plates a row (seeds {seeds[0]} to {seeds[-1]})"
+        f"Spearman's correlation with the true kill, {len(seeds)} plates a row (seeds {seeds[0]} "
+        f"to {seeds[-1]})"
     )
     print(
-        f"{'plates':14} {'compared by':34} {'treatments':>10} {'least':>7} {'wells':>10} {'least':>7}"
+        f"{'plates':14} {'compared by':34} {'treatments':>10} {'least':>7} {'wells':>10} "
+        f"{'least':>7}"
     )
     for kind in kinds:
         results: dict[str, Agreement] = defaultdict(Agreement)
@@ -167,21 +190,25 @@ def _mean_over_wells(results: Mapping[str, Agreement]) -> Callable[[str], float]
 
 
 def print_difference(ours: str, rival: str, results: Mapping[str, Agreement]) -> None:
-    """Print the paired difference over wells with its one-sided 95 % limit."""
+    """Print the paired difference of two methods over wells, with its one-sided 95 % limit."""
     gaps = np.array(results[ours].over_wells) - np.array(results[rival].over_wells)
     error = gaps.std(ddof=1) / np.sqrt(len(gaps)) if len(gaps) > 1 else np.nan
     low = gaps.mean() - t.ppf(0.95, max(len(gaps) - 1, 1)) * error
     print(
-        f"{'':14} {ours} less {rival}: {gaps.mean():+.3f} over wells, 95 % sure above {low:+.3f}, on the worst plate {gaps.min():+.3f}",
+        (
+            f"{'':14} {ours} less {rival}: {gaps.mean():+.3f} over wells, 95 % sure above "
+            f"{low:+.3f}, on the worst plate {gaps.min():+.3f}"
+        ),
         flush=True,
     )
 
 
 def print_weights(seeds: Iterable[int], jobs: int) -> None:
-    """Print what each weight of the embedding beside measures does: the mean correlation over wells for each kind of plate."""
+    """Print the mean correlation over wells for each embedding weight and kind of plate."""
     seeds = list(seeds)
     print(
-        f"Spearman's correlation over wells, mean of {len(seeds)} plates a kind (seeds {seeds[0]} to {seeds[-1]})"
+        f"Spearman's correlation over wells, mean of {len(seeds)} plates a kind (seeds {seeds[0]} "
+        f"to {seeds[-1]})"
     )
     print(f"{'weight':>6} " + " ".join(f"{kind:>13}" for kind in SCREENS) + f" {'mean':>7}")
     results: dict[float, dict[str, Agreement]] = defaultdict(lambda: defaultdict(Agreement))
@@ -201,7 +228,7 @@ def print_weights(seeds: Iterable[int], jobs: int) -> None:
 
 
 def choices(learned: Iterable[Path] = ()) -> dict[str, DepartureSettings]:
-    """Return the settings that are compared; ``learned`` are folders of sequence models."""
+    """Return the departure settings to compare, by row name; ``learned`` are model folders."""
     models = {
         f"forecaster {model.name}": DepartureSettings(sequence_model=model)
         for model in map(OnnxSequenceModel, map(load_forecaster, learned))
@@ -214,13 +241,15 @@ def choices(learned: Iterable[Path] = ()) -> dict[str, DepartureSettings]:
     }
     by_metric = {f"metric {metric}": DepartureSettings(metric=metric) for metric in MetricName}
     return {
-        name: settings
-        for name, settings in (by_forecaster | models | by_form | by_metric).items()
+        name: settings for name, settings in (by_forecaster | models | by_form | by_metric).items()
     }
 
 
 def fits(settings: DepartureSettings, trajectories: Trajectories) -> bool:
-    """Return whether a sequence model was made for what these wells are compared by; built-in forecasters always are."""
+    """Return whether the sequence model in the settings accepts the features of these trajectories.
+
+    Settings with a built-in forecaster fit any trajectories.
+    """
     try:
         if settings.departure.sequence_model is not None:
             settings.departure.sequence_model.check_fits(
@@ -232,11 +261,12 @@ def fits(settings: DepartureSettings, trajectories: Trajectories) -> bool:
 
 
 def print_choices(seeds: Iterable[int], jobs: int, learned: Iterable[Path] = ()) -> None:
-    """Print, for each forecaster, form and metric, the mean correlation over wells for each kind of plate."""
+    """Print the mean correlation over wells for each forecaster, forecast input and metric."""
     compared = choices(learned)
     seeds = list(seeds)
     print(
-        f"Spearman's correlation over wells, mean of {len(seeds)} plates a kind (seeds {seeds[0]} to {seeds[-1]}); the rest as by default"
+        f"Spearman's correlation over wells, mean of {len(seeds)} plates a kind (seeds {seeds[0]} "
+        f"to {seeds[-1]}); the rest as by default"
     )
     print(
         f"{'choice':32} {'compared by':11} "
@@ -273,7 +303,7 @@ def print_choices(seeds: Iterable[int], jobs: int, learned: Iterable[Path] = ())
 
 
 def main() -> None:
-    """Print the parts asked for."""
+    """Print the requested parts."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

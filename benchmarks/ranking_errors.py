@@ -1,4 +1,7 @@
-"""How often a ranking errs where the truth is known: where nothing kills, in its intervals, with weak kills, and where tissue grew."""
+"""Measure the errors of rankings on plates with a known truth.
+
+The parts are plates without any kill, interval coverage, weak kills, and wells that grew.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -20,14 +23,14 @@ from simulation.kinds import Mechanism
 from simulation.plate import DOSED_ON_DAY, READOUT_DAY
 
 REPRESENTATIONS: tuple[Representation, ...] = ("embedding", "measures", "both")
-RELABELLED = 40  # times each plate without kill
+RELABELLED = 40  # random labellings of each plate without a kill
 LAYOUTS = ((18, 3), (18, 6), (30, 2), (30, 3), (30, 6))  # untreated wells, replicates
 CALLED = (Verdict.EFFECTIVE, Verdict.GROWTH)
 Array = npt.NDArray[np.float64]
 
 
 def print_errors(seeds: Iterable[int], jobs: int) -> None:
-    """Print what else there is to err in."""
+    """Print interval coverage, the detection rate of weak kills, and verdicts on grown wells."""
     seeds = list(seeds)
     print_intervals(seeds)
     print_weak_kills(seeds, jobs)
@@ -35,11 +38,12 @@ def print_errors(seeds: Iterable[int], jobs: int) -> None:
 
 
 def print_nothing_kills(seeds: Iterable[int], jobs: int) -> None:
-    """Relabel untreated wells at random and print how many plates and treatments are called."""
+    """Print false-positive rates on plates whose untreated wells are labelled at random."""
     seeds = list(seeds)
     print("Nothing kills: untreated wells of a plate relabelled at random")
     print(
-        f"{'wells of':16} {'compared by':11} {'untreated':>9} {'a treatment':>11} {'plates':>7} {'called':>7} {'p ≤ 0.05':>9} {'p ≤ 0.01':>9}"
+        f"{'wells of':16} {'compared by':11} {'untreated':>9} {'a treatment':>11} {'plates':>7} "
+        f"{'called':>7} {'p ≤ 0.05':>9} {'p ≤ 0.01':>9}"
     )
     for representation in REPRESENTATIONS:
         plates = [
@@ -80,7 +84,7 @@ def relabelled(
     readout_day: int,
     times: int,
 ) -> Iterator[TreatmentTable]:
-    """Yield rankings of the plate's untreated wells, of which some are called treated."""
+    """Yield rankings of a plate's untreated wells, some of which are labelled as treated."""
     own = np.flatnonzero(plate.untreated() & plate.has(readout_day))
     for number in range(times):
         order = np.random.default_rng(
@@ -103,7 +107,7 @@ def relabelled(
 def part_of(
     plate: Trajectories, wells: npt.NDArray[np.intp], groups: list[Group], treatments: list[str]
 ) -> Trajectories:
-    """Return these wells of a plate under other labels."""
+    """Return the trajectories of selected wells of a plate, with other groups and treatments."""
     names = tuple(plate.wells[well] for well in wells)
     return replace(
         plate,
@@ -117,20 +121,24 @@ def part_of(
 def print_calls(
     of: str, representation: str, untreated: int, replicates: int, tables: list[TreatmentTable]
 ) -> None:
-    """Print one row."""
+    """Print the false-positive rates of a set of rankings as one table row."""
     p_values = np.array([row.p_value for table in tables for row in table.treatments])
     called = np.mean([any(row.verdict in CALLED for row in table.treatments) for table in tables])
     small = " ".join(f"{(p_values <= limit).mean():9.1%}" for limit in (0.05, 0.01))
     print(
-        f"{of:16} {representation:11} {untreated:9} {replicates:11} {len(tables):7} {called:7.1%} {small}",
+        (
+            f"{of:16} {representation:11} {untreated:9} {replicates:11} {len(tables):7} "
+            f"{called:7.1%} {small}"
+        ),
         flush=True,
     )
 
 
 def print_intervals(seeds: list[int], plates: int = 400) -> None:
-    """Simulate scores of treatments that lie evenly apart and print how often intervals hold the truth."""
+    """Print the coverage of score and rank intervals of simulated treatments at equal gaps."""
     print(
-        "Intervals of 90 %, scores simulated: 14 treatments (7 of 6 wells) at even gaps, 18 untreated wells that set the scale"
+        "Intervals of 90 %, scores simulated: 14 treatments (7 of 6 wells) at even gaps, 18 "
+        "untreated wells that set the scale"
     )
     print(f"{'gap':>6} {'wells':>6} {'score held':>11} {'given the scale':>16} {'rank held':>10}")
     for gap in (0.1, 0.25, 0.5):
@@ -138,12 +146,12 @@ def print_intervals(seeds: list[int], plates: int = 400) -> None:
             held: dict[str, list[float]] = defaultdict(list)
             for number in range(plates):
                 rng = np.random.default_rng([seeds[0], number, replicates, int(100 * gap)])
-                truth = gap * np.arange(14 if replicates == 3 else 7)  # noqa: PLR2004 - wells that fit on a plate
+                truth = gap * np.arange(14 if replicates == 3 else 7)  # noqa: PLR2004 - 42 treated wells
                 untreated = rng.normal(size=18)
                 middle, spread = (
                     untreated.mean(),
                     np.sqrt((17 * untreated.var(ddof=1) + 20) / 37),
-                )  # as 20 wells of earlier plates moderate it
+                )  # moderated by 20 wells of earlier plates
                 scores = score_treatments(
                     [(at + rng.normal(size=replicates) - middle) / spread for at in truth], 18, rng
                 )
@@ -156,15 +164,19 @@ def print_intervals(seeds: list[int], plates: int = 400) -> None:
                     float(((scores.rank_low <= places) & (places <= scores.rank_high)).mean())
                 )
             print(
-                f"{gap:6} {replicates:6} {np.mean(held['score']):11.1%} {np.mean(held['in scale']):16.1%} {np.mean(held['rank']):10.1%}",
+                (
+                    f"{gap:6} {replicates:6} {np.mean(held['score']):11.1%} "
+                    f"{np.mean(held['in scale']):16.1%} {np.mean(held['rank']):10.1%}"
+                ),
                 flush=True,
             )
 
 
 def print_weak_kills(seeds: list[int], jobs: int) -> None:
-    """Print how often a weak kill is found: 6 wells a treatment, 7 treatments, 18 untreated wells."""
+    """Print the detection rate of each kill, with 7 treatments of 6 wells, 18 untreated wells."""
     print(
-        f"Weak kills: share of treatments with q ≤ 0.05 (6 wells each, 18 untreated, {len(seeds)} plates a mechanism)"
+        f"Weak kills: share of treatments with q ≤ 0.05 (6 wells each, 18 untreated, {len(seeds)} "
+        "plates a mechanism)"
     )
     kills = sorted(set(WEAK_KILLS))
     print(
@@ -192,9 +204,10 @@ def print_weak_kills(seeds: list[int], jobs: int) -> None:
 
 
 def print_growth(seeds: list[int], jobs: int) -> None:
-    """Print what is said of wells that grew a day or two more, and how many killing treatments are called growth."""
+    """Print the verdicts on wells that grew for one or two more days, and on killing treatments."""
     print(
-        "Growth: untreated wells as they are a day or two after the readout, 4 treatments of 3 wells, against 18 untreated wells"
+        "Growth: untreated wells as they are a day or two after the readout, 4 treatments of 3 "
+        "wells, against 18 untreated wells"
     )
     for representation in REPRESENTATIONS:
         for later in GROWN_DAYS:

@@ -1,8 +1,10 @@
-"""Order of wells by departure against their measured viability, on the one real time course (A673, dosed on day 0, read out on day 2).
+"""Compare the departure of wells with their measured viability, on the real time course.
 
     python -m benchmarks.real_time_course
 
-The folder with the data is named by SPHERORANK_REAL_DATA (default ../shared/data beside the repository). Each row is pooled over plates.
+The cell line is A673, dosed on day 0, with readout on day 2. The environment variable
+SPHERORANK_REAL_DATA names the data folder (default ../shared/data beside the repository). Each row
+pools the wells of all plates.
 """
 
 import argparse
@@ -33,7 +35,7 @@ Scores = dict[tuple[str, str], float]  # (plate, well): score
 
 
 def ranked(table: Path) -> Scores:
-    """Score wells as ``spherorank rank profiles`` does: from the files it writes."""
+    """Return the well scores that ``spherorank rank profiles`` writes for a profile table."""
     with tempfile.TemporaryDirectory() as folder:
         rank_profiles(
             table, baseline_day=BASELINE_DAY, readout_day=READOUT_DAY, out=Path(folder) / "R.csv"
@@ -43,7 +45,7 @@ def ranked(table: Path) -> Scores:
 
 
 def readout_alone(plates: list[Trajectories]) -> Scores:
-    """Score wells by the same departure from the mean untreated well, without a forecast."""
+    """Return well scores by the departure from the mean untreated well, without a forecast."""
     settings = DepartureSettings(forecaster="mean")
     return {
         (plate.plate, well): float(score)
@@ -64,7 +66,7 @@ def readout_alone(plates: list[Trajectories]) -> Scores:
 
 
 def single_columns(plates: list[Trajectories]) -> Iterator[tuple[str, Scores]]:
-    """Yield each column as it stands on the readout day, in the direction that suits it in hindsight."""
+    """Yield each feature name with the values of that feature on the readout day."""
     for column, name in enumerate(plates[0].feature_names):
         yield (
             name,
@@ -83,7 +85,11 @@ def judge(
     *,
     either_direction: bool = False,
 ) -> tuple[float, float]:
-    """Return Spearman's correlation with 100 − viability, and the AUC for a viability below :data:`KILLED_BELOW`."""
+    """Return (Spearman's correlation with 100 − viability, AUC) of the scores of some wells.
+
+    The AUC is for a viability below :data:`KILLED_BELOW`. With ``either_direction``, scores with a
+    negative correlation are multiplied by −1 first.
+    """
     score: npt.NDArray[np.float64] = np.array([scores[well] for well in wells])
     measured = viability.loc[wells].to_numpy()
     spearman = float(spearmanr(score, 100 - measured).statistic)
@@ -98,13 +104,20 @@ def print_row(name: str, spearman: float, auc: float) -> None:
 
 
 def real_plates() -> list[Trajectories]:
-    """Return the plates of the time course; none where the data are not there."""
+    """Return the trajectories of the real time course; an empty list if the data are missing."""
     table = REAL_DATA / "real_time_course" / "a673_profiles.csv"
-    return trajectories_from_profiles(read_profiles(table), where=str(table)) if table.is_file() else []
+    return (
+        trajectories_from_profiles(read_profiles(table), where=str(table))
+        if table.is_file()
+        else []
+    )
 
 
 def print_settings_table(settings: Mapping[str, DepartureSettings]) -> None:
-    """Print a row for each way to rank, with and without the untreated wells of the other plates."""
+    """Print the Spearman correlation and AUC for each departure setting on the real time course.
+
+    Each plate is ranked with and without the untreated wells of the other plates.
+    """
     plates = real_plates()
     if not plates:
         print(f"The real time course is not ranked: {REAL_DATA} has no real_time_course")
@@ -112,7 +125,8 @@ def print_settings_table(settings: Mapping[str, DepartureSettings]) -> None:
     viability = measured_viability()
     print("Real time course, wells pooled over 3 plates")
     print(
-        f"{'':28} {'Spearman':>9} {f'AUC < {KILLED_BELOW} %':>11} {'each plate alone':>17} {'AUC':>6}"
+        f"{'':28} {'Spearman':>9} {f'AUC < {KILLED_BELOW} %':>11} {'each plate alone':>17} "
+        f"{'AUC':>6}"
     )
     for name, one in settings.items():
         cells = []
@@ -141,7 +155,7 @@ def print_settings_table(settings: Mapping[str, DepartureSettings]) -> None:
 
 
 def measured_viability() -> pd.Series:
-    """Return the viability in % of control, by (plate, well)."""
+    """Return the measured viability in % of control, indexed by (plate, well)."""
     table = pd.read_csv(
         REAL_DATA / "real_time_course" / "a673_viability.csv", dtype={"Metadata_Well": str}
     )
@@ -149,7 +163,7 @@ def measured_viability() -> pd.Series:
 
 
 def main() -> None:
-    """Print the table; fail if the ranking is below what was promised."""
+    """Print the table; exit with an error if the ranking is below the published accuracy."""
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()
@@ -170,7 +184,8 @@ def main() -> None:
     for name, column in single_columns(plates):
         print_row(f"{name} alone", *judge(column, viability, wells, either_direction=True))
     print(
-        "A column alone is taken in the direction that suits it in hindsight; the ranking is not told any."
+        "A column alone is taken in the direction that suits it in hindsight; the ranking is not "
+        "told any."
     )
     if spearman < SMALLEST_SPEARMAN or auc < SMALLEST_AUC:
         raise SystemExit(f"below the promised Spearman {SMALLEST_SPEARMAN} and AUC {SMALLEST_AUC}")

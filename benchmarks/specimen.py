@@ -1,7 +1,11 @@
-"""What is gained by ranking the plates of a specimen together: ``python -m benchmarks.specimen [--seeds 30]``.
+"""Compare a joint ranking of the plates of a specimen with rankings of single plates.
 
-Simulated scores: 12 treatments of three wells and 18 untreated wells a plate. Half of the treatments do nothing, the others shift their wells by 0.5 to 15
-untreated spreads. On every plate all effects go so many times as far (gain), and each differs by a share of its own. The truth is the effect at gain 1.
+    python -m benchmarks.specimen [--seeds 30]
+
+The scores are simulated: 12 treatments of three wells and 18 untreated wells per plate. Half of the
+treatments have no effect; the others shift their wells by 0.5 to 15 untreated spreads. On each
+plate, all effects are multiplied by one gain, and each effect varies by a random share of itself.
+The truth is the effect at gain 1.
 """
 
 import argparse
@@ -45,14 +49,12 @@ QUALITY = RankingQuality(
 
 @dataclass(frozen=True)
 class Lab:
-    """How plates of one specimen differ."""
+    """The differences between the simulated plates of one specimen."""
 
     name: str
     gain: float  # standard deviation of its logarithm
     own: float  # standard deviation of each treatment on each plate, as a share of its effect
-    shared: int = (
-        TREATMENTS  # treatments that stand on every plate; of the others, every plate has its part
-    )
+    shared: int = TREATMENTS  # treatments on every plate; the others are divided among the plates
     spoilt: bool = False  # the strongest treatment fails on the first plate
     effects: int = 6
 
@@ -71,7 +73,7 @@ LABS = (
 
 
 def simulate(rng: np.random.Generator, lab: Lab, plates: int) -> tuple[list[Ranking], Array]:
-    """Return the rankings of the plates and the truth, (TREATMENTS,)."""
+    """Return the rankings of simulated plates of a specimen, and the true effects (TREATMENTS,)."""
     truth = np.where(
         np.arange(TREATMENTS) < TREATMENTS - lab.effects,
         0.0,
@@ -104,7 +106,7 @@ def simulate(rng: np.random.Generator, lab: Lab, plates: int) -> tuple[list[Rank
 
 
 def rank_alone(name: str, untreated: Array, treated: dict[int, Array]) -> Ranking:
-    """Rank one plate: mean scores, a pooled variance, t intervals."""
+    """Return the ranking of one plate by mean scores, with t intervals from a pooled variance."""
     location, spread = untreated.mean(), untreated.std(ddof=1)
     means = {
         treatment: float((wells.mean() - location) / spread) for treatment, wells in treated.items()
@@ -173,7 +175,10 @@ def rank_alone(name: str, untreated: Array, treated: dict[int, Array]) -> Rankin
 def judge(
     rows: Sequence[TreatmentRank | SpecimenTreatment], truth: Array
 ) -> tuple[float, float, float, float]:
-    """Return Spearman with the truth, the share of intervals that hold it, whether one without effect is called, and the share of effects ≥ 1 that are."""
+    """Return (Spearman, interval coverage, any false positive, detection rate) of treatments.
+
+    The detection rate is over treatments with a true effect of at least 1.
+    """
     true = np.array([truth[_number(row.treatment)] for row in rows])
     called = np.array([row.verdict is Verdict.EFFECTIVE for row in rows])
     held = np.mean(
@@ -189,7 +194,7 @@ def judge(
 
 
 def mean_of_plates(rankings: Sequence[Ranking], truth: Array) -> float:
-    """Return Spearman with the truth of the plain mean of a treatment's scores, as a spreadsheet would have it."""
+    """Return Spearman's correlation of the truth with the plain mean of each treatment's scores."""
     scores: dict[int, list[float]] = {}
     for row in (row for ranking in rankings for row in ranking.treatments):
         scores.setdefault(_number(row.treatment), []).append(row.score)
@@ -205,16 +210,18 @@ def _number(treatment: str) -> int:
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the accuracy of single and joint rankings, one row per scenario and plate count."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--first-seed", type=int, default=1)
     arguments = parser.parse_args()
     print(
-        f"{arguments.seeds} specimens a row, seeds from {arguments.first_seed}; alone: mean over the plates of a specimen"
+        f"{arguments.seeds} specimens a row, seeds from {arguments.first_seed}; alone: mean over "
+        "the plates of a specimen"
     )
     print(
-        f"{'':28}{'Spearman with the truth':>26}{'90 % interval holds':>20}{'any false call':>17}{'effects ≥ 1 found':>20}"
+        f"{'':28}{'Spearman with the truth':>26}{'90 % interval holds':>20}{'any false call':>17}"
+        f"{'effects ≥ 1 found':>20}"
     )
     print(
         f"{'':20}{'plates':>8}{'alone':>8}{'mean':>8}{'together':>10}"
@@ -231,9 +238,12 @@ def main() -> None:
                 together.append(judge(rank_specimen(rankings, seed=seed).treatments, truth))
             one, all_of_them = (
                 pd.DataFrame(of).mean() for of in (alone, together)
-            )  # without the NaN of specimens on which nothing works
+            )  # skips the NaN of specimens without any effective treatment
             print(
-                f"{lab.name:20}{plates:8d}{one[0]:8.3f}{pd.Series(means).mean():8.3f}{all_of_them[0]:10.3f}",
+                (
+                    f"{lab.name:20}{plates:8d}{one[0]:8.3f}{pd.Series(means).mean():8.3f}"
+                    f"{all_of_them[0]:10.3f}"
+                ),
                 end="",
             )
             print("".join(f"{one[column]:9.3f}{all_of_them[column]:9.3f}" for column in (1, 2, 3)))

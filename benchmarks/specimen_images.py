@@ -1,4 +1,7 @@
-"""Three plates of one virtual plan through the real service, alone and as one specimen: ``python -m benchmarks.specimen_images [--seed 21]``."""
+"""Compare single rankings with the specimen ranking of three virtual plates in the real service.
+
+Run ``python -m benchmarks.specimen_images [--seed 21]``.
+"""
 
 import argparse
 import csv
@@ -24,7 +27,10 @@ PLATES = ("plate-1", "plate-2", "plate-3")
 
 
 def write_specimen(folder: Path, seed: int, size_px: int) -> dict[str, float]:
-    """Write three plates with the same treatments and other tissue and replicates; return the mean true kill of each treatment."""
+    """Write images and plate maps of three virtual plates; return each treatment's mean true kill.
+
+    The plates have the same treatments, but other tissue and replicates.
+    """
     (scope,) = virtual_microscopes(1, seed, size_px)
     scopes = [
         replace(scope, plate=replace(scope.plate, index=index, name=name))
@@ -43,10 +49,11 @@ def write_specimen(folder: Path, seed: int, size_px: int) -> dict[str, float]:
 
 
 def run_service(folder: Path) -> None:
-    """Let ``spherorank run --once`` rank what was written."""
+    """Run ``spherorank run --once`` on the images in a folder."""
     config = folder / "spherorank.toml"
     config.write_text(
-        f'[source]\nsettle_s = 0.3\n[health]\nhttp = ""\n[publisher]\nevents = "ipc://{folder}/events"\nrequests = "ipc://{folder}/requests"\n'
+        f'[source]\nsettle_s = 0.3\n[health]\nhttp = ""\n[publisher]\nevents = "ipc://{folder}'
+        f'/events"\nrequests = "ipc://{folder}/requests"\n'
     )
     subprocess.run(
         [sys.executable, "-m", "daemon", "run", "--once", "--config", str(config)],
@@ -58,14 +65,14 @@ def run_service(folder: Path) -> None:
 def agreement_with(
     kills: Mapping[str, float], rows: Sequence[TreatmentRank | SpecimenTreatment]
 ) -> float:
-    """Return Spearman's correlation of score and true kill."""
+    """Return Spearman's correlation of the treatments' scores with their true kills."""
     return float(
         spearmanr([row.score for row in rows], [kills[row.treatment] for row in rows]).statistic
     )
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the correlation, largest score, gain and offset, one row per plate."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=21)
     parser.add_argument("--size", type=int, default=192)
@@ -85,10 +92,12 @@ def main() -> None:
     for ranking, plate in zip(alone, together.plates, strict=True):
         rho, largest = agreement_with(kills, ranking.treatments), ranking.treatments[0].score
         print(
-            f"{plate.plate:14}{rho:24.3f}{largest:15.1f}{plate.gain or 1:8.2f}{plate.offset or 0:8.2f}"
+            f"{plate.plate:14}{rho:24.3f}{largest:15.1f}{plate.gain or 1:8.2f}"
+            f"{plate.offset or 0:8.2f}"
         )
     print(
-        f"{'together':14}{agreement_with(kills, together.treatments):24.3f}{together.treatments[0].score:15.1f}"
+        f"{'together':14}{agreement_with(kills, together.treatments):24.3f}"
+        f"{together.treatments[0].score:15.1f}"
     )
     print(
         "treatments:",

@@ -1,6 +1,7 @@
-"""Draws docs/images/virtual_beside_real.png: real well images above, virtual ones of the same scale below.
+"""Draw docs/images/virtual_beside_real.png: real well images and virtual ones at the same scale.
 
-The real images lie in the folder named by SPHERORANK_REAL_DATA (default: ../shared/data beside the repository).
+The environment variable SPHERORANK_REAL_DATA names the folder with the real images (default:
+../shared/data beside the repository).
 """
 
 import os
@@ -19,7 +20,7 @@ from simulation.tissue import FIELD_UM
 
 ROOT = Path(__file__).parents[1]
 TILE_PX = 224
-CROP_PX, CROP_UM_PER_PX = 150, 3.26  # of the spheroid_morpho_ml images
+CROP_PX, CROP_UM_PER_PX = 150, 3.26  # for the spheroid_morpho_ml images
 WHOLE_FIELDS = ("B064E58AADF", "E0405FE5043", "E11B69C508E", "I031D18437D", "L066C2A62B8")
 CROPS = (3, 7, 27, 43, 37)
 OPAQUE = ((80, 8), (4, 8), (36, 9), (80, 9), (2, 7))  # seed, day
@@ -27,7 +28,7 @@ PALE = ((8, 3), (29, 3), (14, 4), (21, 3))
 
 
 def tile(pixels: npt.NDArray[np.uint16], caption: str) -> npt.NDArray[np.uint8]:
-    """Return (TILE_PX, TILE_PX), stretched between percentiles as a viewer would."""
+    """Return an image as a captioned 8-bit tile (TILE_PX, TILE_PX), with percentile contrast."""
     low, high = np.percentile(pixels, [0.2, 99.8])
     grey = np.clip((pixels.astype(float) - low) / (high - low) * 255, 0, 255).astype(np.uint8)
     small = cv2.resize(
@@ -45,7 +46,10 @@ def tile(pixels: npt.NDArray[np.uint16], caption: str) -> npt.NDArray[np.uint8]:
 def virtual(
     seed: int, day: int, size_px: int, mechanism: Mechanism | None = None
 ) -> npt.NDArray[np.uint16]:
-    """Return the middle plane of one untreated well of a seed, another on another day, or of the hardest hit of a mechanism."""
+    """Return the middle plane (H, W) of an untreated virtual well, or of the most affected well.
+
+    The most affected well is returned if a mechanism is given. The day selects the untreated well.
+    """
     scope = VirtualMicroscope(plan_plate(seed, mechanism=mechanism), size_px)
     untreated = [plan for plan in scope.plate.wells if plan.mechanism is None]
     plan = max(scope.plate.wells, key=lambda well: well.kill(day)) if mechanism else untreated[day]
@@ -53,13 +57,13 @@ def virtual(
 
 
 def crop(pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
-    """Return the middle of an image."""
+    """Return the central CROP_PX × CROP_PX pixels of an image."""
     start = (len(pixels) - CROP_PX) // 2
     return pixels[start : start + CROP_PX, start : start + CROP_PX]
 
 
 def main() -> None:
-    """Draw the figure."""
+    """Draw the figure and write it."""
     data = Path(os.environ.get("SPHERORANK_REAL_DATA", ROOT.parent / "shared" / "data"))
     fields = [
         next((data / "mls11_spheroids" / "images").glob(f"*{name}*")) for name in WHOLE_FIELDS

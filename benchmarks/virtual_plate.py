@@ -1,7 +1,8 @@
-"""How hard virtual plates are: what the change of area alone says of the true kill, for each way to die and for plates of all ways.
+"""Measure the difficulty of virtual plates: the correlation of the area change with the true kill.
 
-From the truth alone, without rendering. Prints the mean, lowest and highest Spearman correlation over seeds, over the treated wells of a plate,
-of −(area on the readout day / area on the dosing day) with the kill on the readout day.
+The area change is −(area on the readout day / area on the dosing day), from the simulated truth
+without rendering. Each mechanism, and mixed mechanisms, have one row: the mean, lowest and highest
+Spearman correlation over seeds, over the treated wells of a plate.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from simulation.plate import DOSED_ON_DAY, READOUT_DAY
 
 
 def area_against_kill(scope: VirtualMicroscope) -> float:
-    """Return the Spearman correlation of one plate."""
+    """Return Spearman's correlation of the area change with the true kill on one virtual plate."""
     treated = [plan for plan in scope.plate.wells if plan.mechanism]
     area = np.array(
         [
@@ -30,13 +31,14 @@ def area_against_kill(scope: VirtualMicroscope) -> float:
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the correlations, one row per mechanism."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--size", type=int, default=512, help="side of an image in pixels")
     arguments = parser.parse_args()
     print(
-        f"renderer {RENDERER_VERSION}, seeds 0–{arguments.seeds - 1}, {arguments.size} px, area alone, Spearman over treated wells"
+        f"renderer {RENDERER_VERSION}, seeds 0–{arguments.seeds - 1}, {arguments.size} px, area "
+        "alone, Spearman over treated wells"
     )
     print(f"{'mechanism':<14}{'mean':>7}{'lowest':>8}{'highest':>9}")
     for mechanism in (None, *Mechanism):
