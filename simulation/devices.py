@@ -1,7 +1,9 @@
-"""The virtual laboratory as devices behind a real MMCore, which cannot tell them from others.
+"""Virtual devices written in Python that Micro-Manager's core drives like real ones.
 
-Lines of an MMConfig load them, ``#py pyDevice,Camera,simulation.devices,VirtualCamera``, and each needs ``World``, the laboratory's folder, before
-it starts (:mod:`simulation.world`). Those of one folder and process see each other: the camera sees what lies where the stage stands at that moment.
+Lines of an MMConfig file load them, such as
+``#py pyDevice,Camera,simulation.devices,VirtualCamera``. Each device needs the property ``World``,
+the folder of a :class:`simulation.world.World`, before it is initialised. Devices with the same
+folder in one process share their state: the camera takes the field under the objective.
 """
 
 import math
@@ -31,90 +33,103 @@ from simulation.world import (
     World,
 )
 
-_STAGE_SPEED_MM_S, _FOCUS_SPEED_MM_S = 1000.0, 50.0  # faster than real ones, which have ten and one
+_STAGE_SPEED_MM_S, _FOCUS_SPEED_MM_S = 1000.0, 50.0  # real ones: about 10 and 1
 
 
 class Drive:
-    """What moves along its axes at a steady speed."""
+    """A motor that moves along one or more axes at constant speed.
 
-    def __init__(self, *at_um: float) -> None:
-        self._from = self._to = at_um
-        self._started_s = self._takes_s = 0.0
+    Parameters
+    ----------
+    position_um
+        The position at the start, one value per axis.
+    """
 
-    def go(self, to_um: tuple[float, ...], speed_mm_s: float) -> None:
-        """Start from where it stands now."""
-        self._from = self.where()
-        self._to, self._started_s = to_um, time.monotonic()
-        self._takes_s = math.dist(self._from, to_um) / (1000 * speed_mm_s)
+    def __init__(self, *position_um: float) -> None:
+        self._start_um = self._target_um = position_um
+        self._started_s = self._duration_s = 0.0
+
+    def move_to(self, target_um: tuple[float, ...], speed_mm_s: float) -> None:
+        """Start to move from the present position."""
+        self._start_um = self.position_um()
+        self._target_um, self._started_s = target_um, time.monotonic()
+        self._duration_s = math.dist(self._start_um, target_um) / (1000 * speed_mm_s)
 
     def stop(self) -> None:
-        """Stay where it stands now."""
-        self._from = self._to = self.where()
-        self._takes_s = 0.0
+        """Stop at the present position."""
+        self._start_um = self._target_um = self.position_um()
+        self._duration_s = 0.0
 
     @property
-    def moves(self) -> bool:
-        """Whether it is still on its way."""
-        return time.monotonic() < self._started_s + self._takes_s
+    def is_moving(self) -> bool:
+        """Whether the target is not reached yet."""
+        return time.monotonic() < self._started_s + self._duration_s
 
-    def where(self) -> tuple[float, ...]:
-        """Return where it stands now, in µm."""
-        if not self.moves:
-            return self._to
-        done = (time.monotonic() - self._started_s) / self._takes_s
+    def position_um(self) -> tuple[float, ...]:
+        """Return the present position, one value per axis."""
+        if not self.is_moving:
+            return self._target_um
+        done = (time.monotonic() - self._started_s) / self._duration_s
         return tuple(
-            start + done * (end - start) for start, end in zip(self._from, self._to, strict=True)
+            start + done * (end - start)
+            for start, end in zip(self._start_um, self._target_um, strict=True)
         )
 
 
 @dataclass
-class _Stand:
-    """What the devices of one world share."""
+class _Bench:
+    """The state shared by the devices of one world."""
 
     world: World
     stage: Drive = field(default_factory=lambda: Drive(*A1_UM))
     focus: Drive = field(default_factory=lambda: Drive(FOCUS_Z_UM))
-    intensity: float = 1.0  # of the lamp, 0 … 1
+    intensity: float = 1.0  # of the lamp, from 0 to 1
 
 
 @cache
-def _stand_at(folder: Path) -> _Stand:
-    return _Stand(World.load(folder, clock=lambda: datetime.now(UTC)))
+def _bench_of(folder: Path) -> _Bench:
+    """Return the state of the devices whose world is in a folder."""
+    return _Bench(World.load(folder, clock=lambda: datetime.now(UTC)))
 
 
-class _InWorld:
-    """What every virtual device has: the folder it lives in."""
+class _WorldDevice:
+    """A mixin with the property ``World``, which every virtual device has."""
 
-    _stand: _Stand | None = None
+    _bench: _Bench | None = None
 
     def _register_world(self) -> None:
+        """Declare the property ``World`` to Micro-Manager's core."""
         self.register_property(  # type: ignore[attr-defined]  # a method of the device class
             name="World",
             default_value="",
-            getter=_InWorld._folder,
-            setter=_InWorld._enter,
+            getter=_WorldDevice._folder,
+            setter=_WorldDevice._set_folder,
             is_pre_init=True,
             property_type=str,
         )
 
     def _folder(self) -> str:
-        return "" if self._stand is None else str(self._stand.world.folder)
+        return "" if self._bench is None else str(self._bench.world.folder)
 
-    def _enter(self, folder: str) -> None:
-        self._stand = _stand_at(Path(folder).resolve())
+    def _set_folder(self, folder: str) -> None:
+        self._bench = _bench_of(Path(folder).resolve())
 
     @property
-    def stand(self) -> _Stand:
-        """The world that was entered."""
-        if self._stand is None:
+    def bench(self) -> _Bench:
+        """The shared state; RuntimeError if the property ``World`` is not set."""
+        if self._bench is None:
             raise RuntimeError(
-                f"{type(self).__name__} has no World; expected a line such as #py Property,LABEL,World,FOLDER before it starts"
+                f"{type(self).__name__} has no World; "
+                "expected a line such as #py Property,LABEL,World,FOLDER before it starts"
             )
-        return self._stand
+        return self._bench
 
 
-class VirtualCamera(_InWorld, SimpleCameraDevice):  # type: ignore[misc]  # pymmcore-plus is not typed here
-    """Sees what lies under the objective; its frames are stamped with the moment in the plate's life."""
+class VirtualCamera(_WorldDevice, SimpleCameraDevice):  # type: ignore[misc]  # pymmcore-plus is not typed here
+    """A camera that takes the field under the objective.
+
+    The property ``FrameTime`` is the time of the last frame in the life of the plate.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,8 +141,8 @@ class VirtualCamera(_InWorld, SimpleCameraDevice):  # type: ignore[misc]  # pymm
         )
 
     def initialize(self) -> None:
-        """Refuse to start in no world."""
-        _ = self.stand
+        """Raise RuntimeError unless the property ``World`` is set."""
+        _ = self.bench
 
     def get_exposure(self) -> float:
         """Return the exposure in ms."""
@@ -141,34 +156,31 @@ class VirtualCamera(_InWorld, SimpleCameraDevice):  # type: ignore[misc]  # pymm
 
     def sensor_shape(self) -> tuple[int, int]:
         """Return height and width in pixels."""
-        size = self.stand.world.file.size_px
+        size = self.bench.world.file.size_px
         return size, size
 
     def dtype(self) -> npt.DTypeLike:
-        """Return the type of a pixel."""
+        """Return the data type of a pixel."""
         return np.uint16
 
     def snap(self, buffer: npt.NDArray[np.uint16]) -> Mapping[str, Any]:
-        """Take a picture of wherever the stage stands, moving or not, in the light there is."""
-        stand = self.stand
-        (x, y), (z,) = stand.stage.where(), stand.focus.where()
-        self._taken_at = stand.world.now()
-        buffer[:] = stand.world.look(
-            x,
-            y,
-            z,
-            lamp=stand.intensity if stand.world.lamp_is_on else 0.0,
-            exposure_ms=self._exposure_ms,
-        )
+        """Write a frame into the buffer, (H, W), also while the stage moves or the lamp is off."""
+        bench = self.bench
+        (x, y), (z,) = bench.stage.position_um(), bench.focus.position_um()
+        self._taken_at = bench.world.virtual_time()
+        lamp = bench.intensity if bench.world.is_lamp_on else 0.0
+        buffer[:] = bench.world.render_frame(x, y, z, lamp=lamp, exposure_ms=self._exposure_ms)
         return {"Time": self._frame_time()}
 
     def _frame_time(self) -> str:
-        """Return when the last frame was taken, or now."""
-        return (self._taken_at or self.stand.world.now()).isoformat(timespec="milliseconds")
+        """Return the time of the last frame, or the present time before the first one."""
+        return (self._taken_at or self.bench.world.virtual_time()).isoformat(
+            timespec="milliseconds"
+        )
 
 
-class VirtualStage(_InWorld, XYStageDevice):  # type: ignore[misc]  # pymmcore-plus is not typed here
-    """Moves the plate, and needs a moment for it."""
+class VirtualStage(_WorldDevice, XYStageDevice):  # type: ignore[misc]  # pymmcore-plus is not typed here
+    """A stage that moves the plate at a limited speed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -178,42 +190,42 @@ class VirtualStage(_InWorld, XYStageDevice):  # type: ignore[misc]  # pymmcore-p
         )
 
     def set_position_um(self, x: float, y: float) -> None:
-        """Start to move."""
+        """Start to move to a position; ValueError if it is out of reach."""
         for name, value, (low, high) in zip("xy", (x, y), STAGE_TRAVEL_UM, strict=True):
             if not low <= value <= high:
                 raise ValueError(
                     f"the stage cannot reach {name} = {value:.1f} µm; expected {low:g} to {high:g}"
                 )
-        self.stand.stage.go((x, y), float(self.get_property_value("Speed_mm_s")))
+        self.bench.stage.move_to((x, y), float(self.get_property_value("Speed_mm_s")))
 
     def get_position_um(self) -> tuple[float, float]:
-        """Return where the stage stands."""
-        x, y = self.stand.stage.where()
+        """Return the position of the stage."""
+        x, y = self.bench.stage.position_um()
         return x, y
 
     def busy(self) -> bool:
-        """Whether it still moves."""
-        return self.stand.stage.moves
+        """Return whether the stage moves."""
+        return self.bench.stage.is_moving
 
     def home(self) -> None:
-        """Go to where A1 is under the objective."""
+        """Move to well A1."""
         self.set_position_um(*A1_UM)
 
     def stop(self) -> None:
-        """Stand still."""
-        self.stand.stage.stop()
+        """Stop moving."""
+        self.bench.stage.stop()
 
     def set_origin_x(self) -> None:
-        """Refuse: the coordinates are the stage's own."""
+        """Raise NotImplementedError: the coordinates are fixed."""
         raise NotImplementedError("the virtual stage has fixed coordinates")
 
     def set_origin_y(self) -> None:
-        """Refuse, as :meth:`set_origin_x`."""
+        """Raise NotImplementedError: the coordinates are fixed."""
         self.set_origin_x()
 
 
-class VirtualFocus(_InWorld, StageDevice):  # type: ignore[misc]  # pymmcore-plus is not typed here
-    """Moves the objective up and down."""
+class VirtualFocus(_WorldDevice, StageDevice):  # type: ignore[misc]  # pymmcore-plus is not typed here
+    """A focus drive that moves the objective at a limited speed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -223,37 +235,37 @@ class VirtualFocus(_InWorld, StageDevice):  # type: ignore[misc]  # pymmcore-plu
         )
 
     def set_position_um(self, val: float) -> None:
-        """Start to move."""
+        """Start to move to a height; ValueError if it is out of reach."""
         low, high = FOCUS_TRAVEL_UM
         if not low <= val <= high:
             raise ValueError(
                 f"the focus drive cannot reach {val:.1f} µm; expected {low:g} to {high:g}"
             )
-        self.stand.focus.go((val,), float(self.get_property_value("Speed_mm_s")))
+        self.bench.focus.move_to((val,), float(self.get_property_value("Speed_mm_s")))
 
     def get_position_um(self) -> float:
-        """Return where the objective stands."""
-        return self.stand.focus.where()[0]
+        """Return the height of the objective."""
+        return self.bench.focus.position_um()[0]
 
     def busy(self) -> bool:
-        """Whether it still moves."""
-        return self.stand.focus.moves
+        """Return whether the objective moves."""
+        return self.bench.focus.is_moving
 
     def home(self) -> None:
-        """Go to where plates are in focus, more or less."""
+        """Move to the usual focus height."""
         self.set_position_um(FOCUS_Z_UM)
 
     def stop(self) -> None:
-        """Stand still."""
-        self.stand.focus.stop()
+        """Stop moving."""
+        self.bench.focus.stop()
 
     def set_origin(self) -> None:
-        """Refuse: the coordinates are the drive's own."""
+        """Raise NotImplementedError: the coordinates are fixed."""
         raise NotImplementedError("the virtual focus drive has fixed coordinates")
 
 
-class VirtualLamp(_InWorld, ShutterDevice):  # type: ignore[misc]  # pymmcore-plus is not typed here
-    """The lamp, which stays on when its process dies."""
+class VirtualLamp(_WorldDevice, ShutterDevice):  # type: ignore[misc]  # pymmcore-plus is not typed here
+    """A lamp that stays on when its process ends, as a real one does."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -267,15 +279,15 @@ class VirtualLamp(_InWorld, ShutterDevice):  # type: ignore[misc]  # pymmcore-pl
         )
 
     def _intensity(self) -> float:
-        return 100 * self.stand.intensity
+        return 100 * self.bench.intensity
 
     def _set_intensity(self, percent: float) -> None:
-        self.stand.intensity = percent / 100
+        self.bench.intensity = percent / 100
 
     def get_open(self) -> bool:
-        """Whether it burns."""
-        return self.stand.world.lamp_is_on
+        """Return whether the lamp is on."""
+        return self.bench.world.is_lamp_on
 
     def set_open(self, open: bool) -> None:  # noqa: A002, FBT001 - pymmcore-plus's signature
-        """Switch it."""
-        self.stand.world.switch_lamp(on=open)
+        """Switch the lamp on or off."""
+        self.bench.world.switch_lamp(on=open)

@@ -1,4 +1,4 @@
-"""Writes a virtual laboratory: its world, the configuration of its microscope, plate maps where its archive will be, and the truth."""
+"""Write the files of a virtual microscope: world, hardware configuration, plate maps, truth."""
 
 from pathlib import Path
 
@@ -8,7 +8,8 @@ from simulation.plate import CULTURE_DAYS
 from simulation.robot import Progress, write_plate_map, write_truth
 from simulation.world import World
 
-# The core knows nothing of devices written in Python, so the pixel size hangs on what it always says of its own stage: that it has none.
+# A pixel size applies while a property has a value. Micro-Manager's core knows no properties of
+# devices written in Python, so the pixel size depends on its own property XYStage, which is empty.
 _MM_CONFIG = """\
 # A virtual microscope (spherorank simulate --microscope). Load it with pymmcore-plus's UniMMCore.
 Property,Core,Initialize,0
@@ -33,36 +34,45 @@ PixelSize_um,Objective,{um_per_px:.6g}
 
 
 def write_world(out: Path, world: World) -> None:
-    """Write ``OUT/world`` and ``OUT/MMConfig.cfg``; the stage is empty and the lamp off.
+    """Write the folder of a world and ``OUT/MMConfig.cfg``, with an empty stage and the lamp off.
 
     Raises
     ------
     ConfigError
-        If the folder's name cannot stand in a configuration of Micro-Manager.
+        If the folder's path contains a comma, which separates the fields of an MMConfig file.
     """
     folder = world.folder.resolve()
     if "," in str(folder):
         raise ConfigError(
             folder,
-            "has a comma in its name, which parts the fields of an MMConfig file; expected a path without",
+            "has a comma in its name, which separates the fields of an MMConfig file; "
+            "expected a path without a comma",
         )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "world.toml").write_text(world.file.toml())
     world.switch_lamp(on=False)
-    world.take_away()
+    world.remove_plate()
     (out / "MMConfig.cfg").write_text(_MM_CONFIG.format(world=folder, um_per_px=world.um_per_px))
 
 
 def write_maps_and_truth(out: Path, world: World, *, assay: bool, progress: Progress) -> None:
-    """Write ``OUT/archive/PLATE`` with the plate maps, and ``OUT/truth.csv`` of every well and day."""
+    """Write the plate maps into ``OUT/archive`` and ``OUT/truth.csv`` with every well and day.
+
+    Parameters
+    ----------
+    assay
+        Whether to write the measured viability of each plate, too.
+    progress
+        Is called with the number of finished lines of ``truth.csv`` and their total number.
+    """
     scopes: list[VirtualMicroscope] = list(world.scopes.values())
-    looks = [
+    wells = [
         (scope, plan, day) for scope in scopes for day in CULTURE_DAYS for plan in scope.plate.wells
     ]
     truths = []
     for scope in scopes:
         write_plate_map(scope, out / "archive", assay=assay)
-    for scope, plan, day in looks:
+    for scope, plan, day in wells:
         truths.append(scope.truth(plan, day))
-        progress(len(truths), len(looks))
+        progress(len(truths), len(wells))
     write_truth(out / "truth.csv", truths)

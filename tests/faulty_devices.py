@@ -1,7 +1,6 @@
-"""Virtual stages and cameras with the faults of real ones.
+"""Virtual devices with the faults of real ones; an MMConfig file names them in place of good ones.
 
-A Micro-Manager configuration names one of them in place of the good device. Its property
-``FailsAt`` is the number of the call that fails.
+The property ``FailsAt`` is the number of the call that fails.
 """
 
 import time
@@ -9,21 +8,22 @@ import time
 from simulation.devices import VirtualCamera, VirtualStage
 
 
-class _Faulty:
-    """Counts the calls of a device and tells which one fails."""
+class _FaultyDevice:
+    """A mixin that counts the calls and selects the one that fails."""
 
     calls = 0
 
     def _register_fault(self) -> None:
-        self.register_property(name="FailsAt", default_value=7)  # type: ignore[attr-defined]  # the device's own, which this is mixed into
+        self.register_property(name="FailsAt", default_value=7)  # type: ignore[attr-defined]  # of the device class
 
     def _fails(self) -> bool:
+        """Count a call and return whether it is to fail."""
         self.calls += 1
         return self.calls == int(self.get_property_value("FailsAt"))  # type: ignore[attr-defined]  # as above
 
 
-class RaisingStage(_Faulty, VirtualStage):
-    """A stage that raises an error for one move."""
+class RaisingStage(_FaultyDevice, VirtualStage):
+    """A stage that raises an error at one move."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,15 +36,15 @@ class RaisingStage(_Faulty, VirtualStage):
 
 
 class DeadStage(RaisingStage):
-    """A stage that raises an error for one move and every later one."""
+    """A stage that raises an error at every move from one on."""
 
     def _fails(self) -> bool:
         self.calls += 1
         return self.calls >= int(self.get_property_value("FailsAt"))
 
 
-class HangingStage(_Faulty, VirtualStage):
-    """A stage whose driver does not return from one move."""
+class HangingStage(_FaultyDevice, VirtualStage):
+    """A stage that hangs during one move."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,8 +56,8 @@ class HangingStage(_Faulty, VirtualStage):
         super().set_position_um(x, y)
 
 
-class NeverThereStage(_Faulty, VirtualStage):
-    """A stage that stays busy after one move, until the next one."""
+class NeverThereStage(_FaultyDevice, VirtualStage):
+    """A stage that reports itself as busy for ever after one move."""
 
     stuck = False
 
@@ -73,8 +73,8 @@ class NeverThereStage(_Faulty, VirtualStage):
         return self.stuck or super().busy()
 
 
-class StrayingStage(_Faulty, VirtualStage):
-    """A stage that moves to the next well once, without an error."""
+class StrayingStage(_FaultyDevice, VirtualStage):
+    """A stage that goes to the neighbouring well at one move, without an error."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,8 +84,8 @@ class StrayingStage(_Faulty, VirtualStage):
         super().set_position_um(x + (9000.0 if self._fails() else 0.0), y)
 
 
-class HangingCamera(_Faulty, VirtualCamera):
-    """A camera whose driver does not return from one frame, with the lamp on."""
+class HangingCamera(_FaultyDevice, VirtualCamera):
+    """A camera that hangs during one frame, with the lamp on."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,8 +97,8 @@ class HangingCamera(_Faulty, VirtualCamera):
         return super().snap(buffer)
 
 
-class RaisingCamera(_Faulty, VirtualCamera):
-    """A camera that raises an error for one frame, with the lamp on."""
+class RaisingCamera(_FaultyDevice, VirtualCamera):
+    """A camera that loses one frame, with the lamp on."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -52,22 +52,25 @@ class Laboratory:
             + rest
         )
         made = cls(folder, world)
-        made.world.present(made.plate, 7)
+        made.world.place_plate(made.plate, 7)
         return made
 
     @property
     def plate(self) -> str:
+        """The id of the first plate."""
         return next(iter(self.world.scopes))
 
     @property
     def wells(self) -> list[str]:
+        """The wells of the first plate."""
         return [plan.well for plan in self.world.scopes[self.plate].plate.wells]
 
     @property
     def lamp(self) -> str:
+        """The state of the lamp: "on" or "off"."""
         return (self.folder / "world" / "lamp").read_text().strip()
 
-    def break_device(self, device: str, by: str, *, fails_at: int = 7) -> None:
+    def break_device(self, device: str, fault: str, *, fails_at: int = 7) -> None:
         """Replace a device by a faulty one in the Micro-Manager configuration.
 
         For example ``break_device("VirtualStage", "RaisingStage")``; ``fails_at`` is the number of
@@ -76,11 +79,11 @@ class Laboratory:
         path = self.folder / "MMConfig.cfg"
         label = device.removeprefix("Virtual")
         text = path.read_text().replace(
-            f"simulation.devices,{device}", f"tests.faulty_devices,{by}"
+            f"simulation.devices,{device}", f"tests.faulty_devices,{fault}"
         )
         path.write_text(text + f"\n#py Property,{label},FailsAt,{fails_at}\n")
 
-    def mend(self) -> None:
+    def repair_devices(self) -> None:
         """Replace every faulty device by the good one."""
         path = self.folder / "MMConfig.cfg"
         lines = [line for line in path.read_text().splitlines() if "FailsAt" not in line]
@@ -91,6 +94,7 @@ class Laboratory:
         path.write_text("\n".join(lines) + "\n")
 
     def command(self, *arguments: str) -> list[str]:
+        """Return the words of ``spherorank acquire`` with arguments and the configuration."""
         return [
             sys.executable,
             "-m",
@@ -103,9 +107,11 @@ class Laboratory:
 
     @property
     def environment(self) -> dict[str, str]:
+        """The environment of processes, with the faulty devices on the Python path."""
         return {**os.environ, "PYTHONPATH": str(ROOT)}
 
     def acquire(self, *arguments: str, timeout_s: float = 90) -> "subprocess.CompletedProcess[str]":
+        """Run ``spherorank acquire`` with arguments until it ends."""
         return subprocess.run(
             self.command(*arguments),
             capture_output=True,
@@ -115,7 +121,8 @@ class Laboratory:
             env=self.environment,
         )
 
-    def image(self, day: int = 7, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    def image_plate(self, day: int = 7, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Image the first plate with ``acquire run`` and further arguments."""
         return self.acquire("run", self.plate, "--day", str(day), *arguments)
 
     @contextmanager
@@ -144,11 +151,14 @@ class Laboratory:
         return found
 
     def journal(self, day: int = 7) -> list[dict[str, Any]]:
+        """Return the entries of the journal of a culture day."""
         path = self.folder / "microscope" / "journal" / f"{self.plate}-day{day:02d}.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def until(condition: Callable[[], object], *, timeout_s: float = 60, every_s: float = 0.02) -> None:
+def wait_until(
+    condition: Callable[[], object], *, timeout_s: float = 60, every_s: float = 0.02
+) -> None:
     """Wait until a condition is true.
 
     Raises

@@ -91,7 +91,7 @@ def run_microscope_demo(
         steps = _DemoSteps(out, plate, wells, service, subscriber)
         steps.wait_for_microscope()
         for day in sorted(set(days)):
-            world.present(plate, day)
+            world.place_plate(plate, day)
             command = ["acquire", "run", plate, "--day", str(day), "--config", str(config)]
             with running_command(command, log) as acquiring:
                 steps.wait_for_day(day, acquiring)

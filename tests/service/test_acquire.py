@@ -1,4 +1,4 @@
-"""``spherorank acquire`` as a process of its own, with a virtual microscope behind a real MMCore, and with what goes wrong in real ones."""
+"""The real command ``acquire`` with a virtual microscope, and with faulty devices."""
 
 import json
 import signal
@@ -15,7 +15,7 @@ from acquisition.microscope.imaging_requests import (
     ImagingRequests,
     open_imaging_requests,
 )
-from tests.laboratory import Laboratory, now, until
+from tests.laboratory import Laboratory, now, wait_until
 
 pytestmark = pytest.mark.micromanager
 
@@ -32,8 +32,8 @@ def alerts_of(output: str) -> list[str]:
     return [event["message"] for event in events if event["event"] == "alert"]
 
 
-def test_a_day_ends_with_one_file_a_well_and_the_lamp_off(laboratory: Laboratory) -> None:
-    done = laboratory.image()
+def test_a_day_ends_with_one_file_per_well_and_the_lamp_off(laboratory: Laboratory) -> None:
+    done = laboratory.image_plate()
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert (
@@ -50,18 +50,18 @@ def test_a_day_ends_with_one_file_a_well_and_the_lamp_off(laboratory: Laboratory
     assert laboratory.lamp == "off"
 
 
-def test_a_day_that_is_done_takes_no_image_twice(laboratory: Laboratory) -> None:
-    laboratory.image()
-    again = laboratory.image()
+def test_a_second_run_of_the_same_day_takes_no_image(laboratory: Laboratory) -> None:
+    laboratory.image_plate()
+    again = laboratory.image_plate()
 
     assert again.returncode == 0
     assert sum(map(len, laboratory.files().values())) == len(laboratory.wells)
 
 
-def test_named_wells_are_imaged_again_beside_the_first_image(laboratory: Laboratory) -> None:
-    laboratory.image()
+def test_named_wells_get_a_second_image_file(laboratory: Laboratory) -> None:
+    laboratory.image_plate()
     first, second = laboratory.wells[:2]
-    laboratory.image(7, "--well", first)
+    laboratory.image_plate(7, "--well", first)
 
     files = laboratory.files()
     assert (len(files[first]), len(files[second])) == (2, 1)
@@ -76,11 +76,13 @@ def test_named_wells_are_imaged_again_beside_the_first_image(laboratory: Laborat
         ("VirtualCamera", "RaisingCamera"),
     ],
 )
-def test_a_device_that_fails_once_costs_no_well(tmp_path: Path, device: str, fault: str) -> None:
+def test_every_well_is_imaged_although_a_device_fails_once(
+    tmp_path: Path, device: str, fault: str
+) -> None:
     laboratory = Laboratory.make(tmp_path, microscope="timeout_s = 1.0")
     laboratory.break_device(device, fault)
 
-    done = laboratory.image()
+    done = laboratory.image_plate()
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert sorted(laboratory.files()) == laboratory.wells
@@ -89,10 +91,12 @@ def test_a_device_that_fails_once_costs_no_well(tmp_path: Path, device: str, fau
     assert laboratory.lamp == "off"
 
 
-def test_a_stray_stage_never_gives_a_well_the_picture_of_its_neighbour(tmp_path: Path) -> None:
+def test_no_well_gets_the_image_of_its_neighbour_from_a_stage_at_the_wrong_well(
+    tmp_path: Path,
+) -> None:
     laboratory = Laboratory.make(tmp_path)
     laboratory.break_device("VirtualStage", "StrayingStage", fails_at=3)
-    done = laboratory.image()
+    done = laboratory.image_plate()
 
     (problem,) = [entry["problem"] for entry in laboratory.journal() if entry["step"] == "failed"]
     assert "expected" in problem
@@ -101,13 +105,13 @@ def test_a_stray_stage_never_gives_a_well_the_picture_of_its_neighbour(tmp_path:
     assert all(len(each) == 1 for each in laboratory.files().values())
 
 
-def test_a_dead_stage_gives_every_remaining_well_up_by_name_and_tells_after_three(
+def test_a_dead_stage_raises_an_alert_after_three_wells_and_the_missing_wells_are_named(
     tmp_path: Path,
 ) -> None:
     laboratory = Laboratory.make(tmp_path)
     laboratory.break_device("VirtualStage", "DeadStage", fails_at=7)
 
-    done = laboratory.image()
+    done = laboratory.image_plate()
 
     imaged = laboratory.files()
     missing = [well for well in laboratory.wells if well not in imaged]
@@ -122,13 +126,13 @@ def test_a_dead_stage_gives_every_remaining_well_up_by_name_and_tells_after_thre
     ("device", "fault", "at"),
     [("VirtualStage", "HangingStage", 7), ("VirtualCamera", "HangingCamera", 40)],
 )
-def test_a_hanging_device_ends_the_process_with_the_lamp_off_and_the_next_start_goes_on(
+def test_a_hanging_device_ends_the_process_with_the_lamp_off_and_the_next_run_continues(
     tmp_path: Path, device: str, fault: str, at: int
 ) -> None:
     laboratory = Laboratory.make(tmp_path, microscope="stall_s = 3")
     laboratory.break_device(device, fault, fails_at=at)
 
-    stalled = laboratory.image()
+    stalled = laboratory.image_plate()
 
     assert stalled.returncode == 75
     assert "stood still for 3 s" in stalled.stdout
@@ -136,14 +140,14 @@ def test_a_hanging_device_ends_the_process_with_the_lamp_off_and_the_next_start_
     assert laboratory.lamp == "off"
     before = laboratory.files()
     assert 0 < len(before) < len(laboratory.wells)
-    laboratory.mend()
-    resumed = laboratory.image()
+    laboratory.repair_devices()
+    resumed = laboratory.image_plate()
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert sorted(laboratory.files()) == laboratory.wells
     assert all(len(each) == 1 for each in laboratory.files().values())
 
 
-def test_sigterm_in_the_middle_leaves_the_lamp_off_and_the_next_start_goes_on_at_the_next_well(
+def test_sigterm_leaves_the_lamp_off_and_the_next_run_continues_with_the_next_well(
     laboratory: Laboratory,
 ) -> None:
     with subprocess.Popen(
@@ -151,20 +155,20 @@ def test_sigterm_in_the_middle_leaves_the_lamp_off_and_the_next_start_goes_on_at
         env=laboratory.environment,
         stdout=subprocess.PIPE,
     ) as process:
-        until(lambda: len(laboratory.files()) >= 3)
+        wait_until(lambda: len(laboratory.files()) >= 3)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)
     before = laboratory.files()
     assert len(before) < len(laboratory.wells)
     assert laboratory.lamp == "off"
 
-    assert laboratory.image().returncode == 0
+    assert laboratory.image_plate().returncode == 0
     after = laboratory.files()
     assert sorted(after) == laboratory.wells
     assert {well: after[well] for well in before} == before
 
 
-def test_after_kill_9_the_lamp_is_switched_off_by_a_command_and_only_the_well_in_hand_is_taken_anew(
+def test_after_sigkill_a_command_switches_the_lamp_off_and_one_well_at_most_is_repeated(
     laboratory: Laboratory,
 ) -> None:
     with subprocess.Popen(
@@ -172,14 +176,14 @@ def test_after_kill_9_the_lamp_is_switched_off_by_a_command_and_only_the_well_in
         env=laboratory.environment,
         stdout=subprocess.PIPE,
     ) as process:
-        until(lambda: len(laboratory.files()) >= 3 and laboratory.lamp == "on", every_s=0.001)
+        wait_until(lambda: len(laboratory.files()) >= 3 and laboratory.lamp == "on", every_s=0.001)
         process.kill()
     before = laboratory.files()
     assert laboratory.lamp == "on"
 
     assert laboratory.acquire("lamp-off").returncode == 0
     assert laboratory.lamp == "off"
-    assert laboratory.image().returncode == 0
+    assert laboratory.image_plate().returncode == 0
     after = laboratory.files()
     assert sorted(after) == laboratory.wells
     assert {well: after[well] for well in before} == before
@@ -191,10 +195,10 @@ def test_after_kill_9_the_lamp_is_switched_off_by_a_command_and_only_the_well_in
     assert len(begun_twice) <= 1
 
 
-def test_the_next_start_switches_a_lamp_off_that_a_crash_left_on(laboratory: Laboratory) -> None:
+def test_the_next_start_switches_off_a_lamp_that_a_crash_left_on(laboratory: Laboratory) -> None:
     laboratory.world.switch_lamp(on=True)
     with laboratory.serving() as process:
-        until(lambda: laboratory.lamp == "off")
+        wait_until(lambda: laboratory.lamp == "off")
         process.terminate()
         assert process.wait(30) == 0
 
@@ -209,7 +213,7 @@ def test_the_server_images_requested_wells_and_ends_when_its_parent_process_ends
         )
     )
     with laboratory.serving() as process:
-        until(lambda: sorted(laboratory.files()) == sorted(wells))
+        wait_until(lambda: sorted(laboratory.files()) == sorted(wells))
         assert process.stdin is not None
         process.stdin.close()
         assert process.wait(30) == 0
@@ -232,7 +236,7 @@ def test_a_request_of_the_service_for_a_past_day_is_dropped_with_a_log_event(
         )
     )
     with laboratory.serving() as process:
-        until(lambda: list((folder / "dropped").glob("*.json")))
+        wait_until(lambda: list((folder / "dropped").glob("*.json")))
         process.terminate()
         output = process.communicate(timeout=30)[0]
 
@@ -242,13 +246,13 @@ def test_a_request_of_the_service_for_a_past_day_is_dropped_with_a_log_event(
 
 def test_a_manual_request_is_handed_over_to_a_running_server(laboratory: Laboratory) -> None:
     with laboratory.serving() as process:
-        until(
+        wait_until(
             lambda: (
                 (laboratory.folder / "microscope" / "lock").exists()
                 and (laboratory.folder / "microscope" / "lock").read_text()
             )
         )
-        done = laboratory.image()
+        done = laboratory.image_plate()
         process.terminate()
         process.wait(30)
 
@@ -257,7 +261,7 @@ def test_a_manual_request_is_handed_over_to_a_running_server(laboratory: Laborat
     assert sorted(laboratory.files()) == laboratory.wells
 
 
-def test_a_plate_that_is_due_is_imaged_without_being_asked_for(tmp_path: Path) -> None:
+def test_a_due_plate_is_imaged_without_a_request(tmp_path: Path) -> None:
     laboratory = Laboratory.make(tmp_path, microscope='acquire_at = "00:00"')
     today = now().astimezone()
     path = tmp_path / "archive" / laboratory.plate / f"{laboratory.plate}.plate.toml"
@@ -273,19 +277,19 @@ def test_a_plate_that_is_due_is_imaged_without_being_asked_for(tmp_path: Path) -
         + "\n"
     )
     with laboratory.serving() as process:
-        until(lambda: len(laboratory.files(day=1)) == len(laboratory.wells))
+        wait_until(lambda: len(laboratory.files(day=1)) == len(laboratory.wells))
         process.terminate()
         assert process.wait(30) == 0
 
 
-def test_too_little_disk_refuses_the_start_with_the_bytes_needed(tmp_path: Path) -> None:
+def test_a_disk_with_too_little_space_refuses_the_day_and_names_the_bytes(tmp_path: Path) -> None:
     laboratory = Laboratory.make(tmp_path)
     config = tmp_path / "spherorank.toml"
     config.write_text(
         config.read_text().replace("keep_free_bytes = 0", "keep_free_bytes = 900_000_000_000_000")
     )
 
-    refused = laboratory.image()
+    refused = laboratory.image_plate()
 
     assert refused.returncode == 1
     assert "bytes free; expected" in refused.stdout
@@ -293,7 +297,7 @@ def test_too_little_disk_refuses_the_start_with_the_bytes_needed(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("text", "by", "said"),
+    ("text", "by", "message"),
     [
         ("Property,Core,Initialize,1", "nonsense,1,2", "cannot be loaded"),
         ("#py Property,Core,Shutter,Lamp", "", "expected a line Property,Core,Shutter,LABEL"),
@@ -310,8 +314,8 @@ def test_too_little_disk_refuses_the_start_with_the_bytes_needed(tmp_path: Path)
         ),
     ],
 )
-def test_a_configuration_that_lacks_something_is_refused_before_the_first_move(
-    laboratory: Laboratory, text: str, by: str, said: str
+def test_an_incomplete_hardware_configuration_is_refused_before_the_first_move(
+    laboratory: Laboratory, text: str, by: str, message: str
 ) -> None:
     path = laboratory.folder / "MMConfig.cfg"
     assert text in path.read_text()
@@ -320,12 +324,12 @@ def test_a_configuration_that_lacks_something_is_refused_before_the_first_move(
     for arguments in (("check",), ("run", laboratory.plate, "--day", "7")):
         refused = laboratory.acquire(*arguments)
         assert refused.returncode == 78
-        assert said in refused.stdout + refused.stderr
+        assert message in refused.stdout + refused.stderr
     assert not laboratory.files()
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("key", "value", "message"),
     [
         ("config", '"nowhere.cfg"', "expected the microscope's MMConfig file"),
         ("channel", '"Channel:Cy5"', "expected one of Channel:BF"),
@@ -335,7 +339,7 @@ def test_a_configuration_that_lacks_something_is_refused_before_the_first_move(
     ],
 )
 def test_a_wrong_setting_is_refused_with_its_key_before_the_first_move(
-    laboratory: Laboratory, key: str, value: str, said: str
+    laboratory: Laboratory, key: str, value: str, message: str
 ) -> None:
     config = laboratory.folder / "spherorank.toml"
     lines = [line for line in config.read_text().splitlines() if not line.startswith(f"{key} =")]
@@ -346,11 +350,11 @@ def test_a_wrong_setting_is_refused_with_its_key_before_the_first_move(
     checked = laboratory.acquire("check")
 
     assert checked.returncode == 78
-    assert said in checked.stdout + checked.stderr
+    assert message in checked.stdout + checked.stderr
 
 
-def test_a_dry_run_prints_the_way_and_moves_nothing(laboratory: Laboratory) -> None:
-    printed = laboratory.image(7, "--dry-run")
+def test_a_dry_run_prints_the_stage_positions_and_takes_no_image(laboratory: Laboratory) -> None:
+    printed = laboratory.image_plate(7, "--dry-run")
 
     assert printed.returncode == 0, printed.stdout + printed.stderr
     assert laboratory.wells[0] in printed.stdout
@@ -358,7 +362,7 @@ def test_a_dry_run_prints_the_way_and_moves_nothing(laboratory: Laboratory) -> N
     assert not laboratory.files()
 
 
-def test_the_devices_are_listed_and_a_preview_is_a_picture(laboratory: Laboratory) -> None:
+def test_devices_are_listed_and_a_preview_is_a_png_file(laboratory: Laboratory) -> None:
     listed = laboratory.acquire("devices")
     out = laboratory.folder / "seen.png"
     seen = laboratory.acquire("preview", "--well", laboratory.wells[0], "--out", str(out))
@@ -370,7 +374,7 @@ def test_the_devices_are_listed_and_a_preview_is_a_picture(laboratory: Laborator
     assert laboratory.lamp == "off"
 
 
-def test_the_process_of_the_microscope_loads_no_inference_engine(laboratory: Laboratory) -> None:
+def test_the_imaging_process_loads_no_inference_engine(laboratory: Laboratory) -> None:
     program = "import sys, daemon.commands, daemon.microscope.imaging_process; sys.exit(any(name.split('.')[0] in ('onnxruntime', 'torch', 'sqlalchemy') for name in sys.modules))"
     done = subprocess.run(
         [laboratory.command()[0], "-c", program], check=False, env=laboratory.environment
@@ -378,7 +382,7 @@ def test_the_process_of_the_microscope_loads_no_inference_engine(laboratory: Lab
     assert done.returncode == 0
 
 
-def test_plates_are_presented_in_turn_by_a_command_and_each_gets_its_own_images(
+def test_plates_are_loaded_in_turn_by_a_command_and_each_gets_its_own_images(
     tmp_path: Path,
 ) -> None:
     arm = tmp_path / "arm.py"
@@ -386,14 +390,14 @@ def test_plates_are_presented_in_turn_by_a_command_and_each_gets_its_own_images(
         "import sys\nfrom datetime import UTC, datetime\nfrom pathlib import Path\nfrom simulation.world import World\n"
         f"world = World.load(Path({str(tmp_path / 'world')!r}), clock=lambda: datetime.now(UTC))\naction, plate = sys.argv[1:]\n"
         f"open({str(tmp_path / 'moves')!r}, 'a').write(f'{{action}} {{plate}}\\n')\n"
-        "world.present(plate, 7) if action == 'present' else world.take_away()\n"
+        "world.place_plate(plate, 7) if action == 'present' else world.remove_plate()\n"
     )
     laboratory = Laboratory.make(
         tmp_path,
         plates=2,
         microscope=f'linger_s = 0.1\npresent = ["{sys.executable}", "{arm}", "{{action}}", "{{plate}}"]',
     )
-    laboratory.world.take_away()
+    laboratory.world.remove_plate()
     first, second = laboratory.world.scopes
     requests = open_imaging_requests(tmp_path / "microscope")
     for plate in (first, second):
@@ -401,15 +405,15 @@ def test_plates_are_presented_in_turn_by_a_command_and_each_gets_its_own_images(
             ImagingRequest(plate=plate, day=7, wells=("C05",), reason="asked", made_at=now())
         )
     with laboratory.serving() as process:
-        until(
+        wait_until(
             lambda: (
                 not requests.pending()
                 and (tmp_path / "moves").read_text().endswith(f"release {second}\n")
             )
         )
-        until(
+        wait_until(
             lambda: not (tmp_path / "microscope" / "on_stage").read_text()
-        )  # the arm has ended, too: what it was stopped at is asked of it again
+        )  # wait for the end of the command, too
         process.terminate()
         assert process.wait(30) == 0
 
@@ -424,4 +428,4 @@ def test_plates_are_presented_in_turn_by_a_command_and_each_gets_its_own_images(
         for plate in (first, second)
     ]
     assert not np.array_equal(*images)
-    assert all(image.mean() > 1000 for image in images)  # lit, with a plate there
+    assert all(image.mean() > 1000 for image in images)  # the lamp is on and the plate on the stage

@@ -1,4 +1,4 @@
-"""``spherorank acquire`` beside others who want the microscope, and where its folder, its plates or its lamp are not as they should be."""
+"""The real command ``acquire`` while another process drives the microscope, and with faults."""
 
 import fcntl
 import signal
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from acquisition.microscope.imaging_requests import ImagingRequests, open_imaging_requests
-from tests.laboratory import Laboratory, now, until
+from tests.laboratory import Laboratory, now, wait_until
 
 pytestmark = pytest.mark.micromanager
 
@@ -23,7 +23,7 @@ def requests_of(laboratory: Laboratory) -> ImagingRequests:
 
 
 def seed_today(laboratory: Laboratory, plate: str) -> None:
-    """Let this be the plate's first day."""
+    """Change the plate map so that today is culture day 1."""
     path = laboratory.folder / "archive" / plate / f"{plate}.plate.toml"
     lines = [
         line
@@ -36,7 +36,7 @@ def seed_today(laboratory: Laboratory, plate: str) -> None:
     )
 
 
-def test_who_waits_longer_than_a_stall_takes_lasts_and_takes_the_microscope_when_it_is_free(
+def test_a_run_waits_for_the_microscope_longer_than_the_stall_limit_and_then_images(
     tmp_path: Path,
 ) -> None:
     laboratory = Laboratory.make(tmp_path, microscope="stall_s = 1.0")
@@ -52,20 +52,20 @@ def test_who_waits_longer_than_a_stall_takes_lasts_and_takes_the_microscope_when
             stderr=subprocess.STDOUT,
             text=True,
         )
-        until(lambda: requests_of(laboratory).pending())
+        wait_until(lambda: requests_of(laboratory).pending())
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(4)
-    said = process.communicate(timeout=60)[0]
-    assert process.returncode == 0, said
-    assert said.count("is driven by process") == 1
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, output
+    assert output.count("is driven by process") == 1
     assert sorted(laboratory.files()) == laboratory.wells
 
 
-def test_who_is_interrupted_while_another_images_for_them_ends_nobody_else_s_process(
+def test_interrupting_a_run_does_not_stop_the_server_that_images_for_it(
     laboratory: Laboratory,
 ) -> None:
     with laboratory.serving() as server:
-        until(
+        wait_until(
             lambda: (
                 (laboratory.folder / "microscope" / "lock").exists()
                 and (laboratory.folder / "microscope" / "lock").read_text()
@@ -78,26 +78,28 @@ def test_who_is_interrupted_while_another_images_for_them_ends_nobody_else_s_pro
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-        ) as asking:
-            until(laboratory.files)
-            asking.send_signal(signal.SIGINT)
-            said = asking.communicate(timeout=30)[0]
-        assert asking.returncode == 1
-        assert "interrupted by hand" in said
-        until(lambda: len(laboratory.files()) == len(laboratory.wells))
+        ) as run:
+            wait_until(laboratory.files)
+            run.send_signal(signal.SIGINT)
+            output = run.communicate(timeout=30)[0]
+        assert run.returncode == 1
+        assert "interrupted by hand" in output
+        wait_until(lambda: len(laboratory.files()) == len(laboratory.wells))
         with pytest.raises(subprocess.TimeoutExpired):
             server.wait(2)
         server.terminate()
         assert server.wait(30) == 0
 
 
-def test_what_could_not_begin_is_not_done_at_the_next_start(laboratory: Laboratory) -> None:
+def test_a_request_that_could_not_begin_is_not_repeated_at_the_next_start(
+    laboratory: Laboratory,
+) -> None:
     (laboratory.folder / "MMConfig.cfg").unlink()
-    assert laboratory.image().returncode == 78
+    assert laboratory.image_plate().returncode == 78
     assert requests_of(laboratory).pending() == []
 
 
-def test_a_state_folder_that_cannot_be_made_is_a_clear_error_and_does_not_keep_the_lamp_on(
+def test_the_lamp_is_switched_off_although_the_state_folder_cannot_be_made(
     laboratory: Laboratory,
 ) -> None:
     (laboratory.folder / "microscope").write_text("a file where the folder should be")
@@ -112,15 +114,15 @@ def test_a_state_folder_that_cannot_be_made_is_a_clear_error_and_does_not_keep_t
     assert laboratory.lamp == "off"
 
 
-def test_a_message_is_one_line_whatever_the_width(laboratory: Laboratory) -> None:
-    done = laboratory.image(7, "--well", laboratory.wells[0])
+def test_an_event_is_printed_as_one_line(laboratory: Laboratory) -> None:
+    done = laboratory.image_plate(7, "--well", laboratory.wells[0])
     (saved,) = laboratory.files()[laboratory.wells[0]]
     assert any(
         line.startswith("well.saved") and str(saved) in line for line in done.stdout.splitlines()
     )
 
 
-def test_a_picture_that_cannot_be_written_is_an_error(laboratory: Laboratory) -> None:
+def test_a_preview_that_cannot_be_written_is_an_error(laboratory: Laboratory) -> None:
     out = laboratory.folder / "world.png" / "seen.png"
     out.parent.write_text("")
     seen = laboratory.acquire("preview", "--out", str(out))
@@ -128,37 +130,35 @@ def test_a_picture_that_cannot_be_written_is_an_error(laboratory: Laboratory) ->
     assert "seen.png: cannot be written" in seen.stderr
 
 
-def test_of_two_plates_that_are_due_none_is_imaged_in_the_other_s_name(tmp_path: Path) -> None:
+def test_of_two_due_plates_none_is_imaged_under_the_name_of_the_other(tmp_path: Path) -> None:
     laboratory = Laboratory.make(tmp_path, plates=2, microscope='acquire_at = "00:00"')
     for plate in laboratory.world.scopes:
         seed_today(laboratory, plate)
     with laboratory.serving() as process:
         assert process.stdout is not None
-        told = next(
+        message = next(
             line
             for line in process.stdout
             if "nothing says which of them lies under the microscope" in line
         )
         process.terminate()
         process.wait(30)
-    assert all(plate in told for plate in laboratory.world.scopes)
+    assert all(plate in message for plate in laboratory.world.scopes)
     assert not list((tmp_path / "archive").rglob("*.tif"))
 
 
-def test_a_terminal_that_closes_in_the_middle_leaves_the_lamp_off(laboratory: Laboratory) -> None:
-    def in_a_terminal() -> None:
-        signal.signal(
-            signal.SIGHUP, signal.SIG_DFL
-        )  # tests under nohup would hand on that a closed terminal is nothing
+def test_closing_the_terminal_leaves_the_lamp_off(laboratory: Laboratory) -> None:
+    def restore_sighup() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored in processes that nohup starts
 
     command = laboratory.command("run", laboratory.plate, "--day", "7")
     with subprocess.Popen(
         command,
         env=laboratory.environment,
         stdout=subprocess.DEVNULL,
-        preexec_fn=in_a_terminal,  # noqa: PLW1509 - no threads here
+        preexec_fn=restore_sighup,  # noqa: PLW1509 - no threads here
     ) as process:
-        until(lambda: laboratory.files() and laboratory.lamp == "on", every_s=0.001)
+        wait_until(lambda: laboratory.files() and laboratory.lamp == "on", every_s=0.001)
         process.send_signal(signal.SIGHUP)
         assert process.wait(30) == 1
     assert laboratory.lamp == "off"

@@ -1,4 +1,4 @@
-"""The virtual microscope from the command line: a plate is imaged day after day by the service's own process, up to the final ranking."""
+"""The demo of the virtual microscope, up to the final ranking of its plate."""
 
 import re
 import subprocess
@@ -25,7 +25,7 @@ def spherorank(*arguments: object) -> "subprocess.CompletedProcess[str]":
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_the_service_images_a_virtual_plate_up_to_a_ranking_in_the_order_of_the_truth_whatever_the_focus_errors(
+def test_the_demo_images_a_plate_in_focus_and_ranks_it_like_the_truth(
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "demo"
@@ -51,18 +51,18 @@ def test_the_service_images_a_virtual_plate_up_to_a_ranking_in_the_order_of_the_
     (plate,) = world.scopes
     off_um = []
     for day in DAYS:
-        world.present(plate, day)
+        world.place_plate(plate, day)
         files = sorted((out / "archive" / plate / f"day{day:02d}").glob("*.ome.tif"))
         assert len(files) == WELLS
         for plan, file in zip(world.scopes[plate].plate.wells, files, strict=True):
             planes = ome_types.from_tiff(file).images[0].pixels.planes
-            off_um.append(abs(planes[1].position_z - world.focus_um(plan)))
+            off_um.append(abs(planes[1].position_z - world.focus_height_um(plan)))
     assert len({file.name.partition("_")[0] for file in files}) == WELLS
     assert np.mean(np.array(off_um) <= 15) >= 0.95
     assert max(off_um) <= 30
 
 
-def test_a_virtual_laboratory_is_as_check_expects_it(tmp_path: Path) -> None:
+def test_check_finds_no_problem_in_a_virtual_microscope(tmp_path: Path) -> None:
     made = spherorank(
         "simulate", "--microscope", "--out", tmp_path / "lab", "--size", 128, "--wells", 12
     )
@@ -75,7 +75,7 @@ def test_a_virtual_laboratory_is_as_check_expects_it(tmp_path: Path) -> None:
     assert (checked.returncode, checked.stdout) == (0, "")
 
 
-def test_a_laboratory_is_not_written_over_another(tmp_path: Path) -> None:
+def test_a_virtual_microscope_is_not_overwritten_by_another(tmp_path: Path) -> None:
     first, second = (
         spherorank("simulate", "--microscope", "--out", tmp_path, "--size", 64, "--wells", 12)
         for _ in range(2)
@@ -86,7 +86,7 @@ def test_a_laboratory_is_not_written_over_another(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (("simulate", "--microscope", "--masks"), 2, "without --masks"),
         (("demo", "--microscope", "--days", "7,8"), 78, "expected day 10"),
@@ -94,11 +94,11 @@ def test_a_laboratory_is_not_written_over_another(tmp_path: Path) -> None:
         (("demo", "--microscope", "--days", "six"), 2, "such as 6,7,8,10"),
     ],
 )
-def test_what_makes_no_sense_is_refused_before_anything_is_written(
-    tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
+def test_wrong_options_are_refused_before_a_file_is_written(
+    tmp_path: Path, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
     refused = spherorank(*arguments, "--out", tmp_path / "new")
 
     assert refused.returncode == code
-    assert said in " ".join(refused.stderr.replace("│", " ").split())
+    assert message in " ".join(refused.stderr.replace("│", " ").split())
     assert not (tmp_path / "new").exists()

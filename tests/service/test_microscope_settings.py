@@ -1,4 +1,4 @@
-"""A configuration with a microscope, from the file to what drives it."""
+"""The configuration of a microscope, from the file to its settings and processes."""
 
 import sys
 from datetime import time
@@ -31,7 +31,7 @@ def section_of(folder: Path, line: str) -> MicromanagerSection:
     return section
 
 
-def test_two_keys_are_enough(tmp_path: Path) -> None:
+def test_all_keys_but_two_have_a_default(tmp_path: Path) -> None:
     config = load(tmp_path)
     assert config.source.pattern == ARCHIVE_PATTERN
     assert microscope_settings(config) == MicroscopeSettings(
@@ -39,7 +39,7 @@ def test_two_keys_are_enough(tmp_path: Path) -> None:
     )
 
 
-def test_what_is_set_reaches_the_microscope(tmp_path: Path) -> None:
+def test_configured_values_reach_the_settings_of_the_microscope(tmp_path: Path) -> None:
     lines = 'adapters = "mm"\nfocusing = "software"\nz_limits_um = [-10, 10]\nplate = 384\nchannel = "Channel:BF"'
     settings = microscope_settings(
         load(tmp_path, NEEDED + lines, 'kind = "micromanager"\nplanes = 5')
@@ -62,7 +62,7 @@ def test_what_is_set_reaches_the_microscope(tmp_path: Path) -> None:
         ("", None),
     ],
 )
-def test_a_time_of_day_is_written_as_text_or_as_toml_has_it(
+def test_a_time_of_day_is_read_from_text_and_from_a_toml_time(
     tmp_path: Path, line: str, expected: time | None
 ) -> None:
     assert section_of(tmp_path, line).acquire_at == expected
@@ -75,13 +75,13 @@ def test_a_time_of_day_is_written_as_text_or_as_toml_has_it(
         ('present = ["arm", "{action}", "{plate}"]', ("arm", "{action}", "{plate}")),
     ],
 )
-def test_a_plate_is_presented_by_a_file_or_a_command(
+def test_plates_are_loaded_by_a_file_or_a_command(
     tmp_path: Path, line: str, expected: object
 ) -> None:
     assert section_of(tmp_path, line).present == expected
 
 
-def test_the_environment_reaches_the_microscope(
+def test_the_environment_overrides_the_section_of_the_microscope(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for key, value in {
@@ -106,7 +106,7 @@ def test_the_environment_reaches_the_microscope(
 
 
 @pytest.mark.parametrize(
-    ("microscope", "said"),
+    ("microscope", "message"),
     [
         (
             None,
@@ -148,14 +148,14 @@ def test_the_environment_reaches_the_microscope(
         (NEEDED + "spacing_um = inf", "spacing_um: is inf; expected a finite number"),
     ],
 )
-def test_a_wrong_key_is_named_with_what_was_expected(
-    tmp_path: Path, microscope: str | None, said: str
+def test_a_wrong_key_is_named_with_the_expected_value(
+    tmp_path: Path, microscope: str | None, message: str
 ) -> None:
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         load(tmp_path, microscope)
 
 
-def test_the_archive_has_a_pattern_of_its_own(tmp_path: Path) -> None:
+def test_the_archive_has_a_fixed_pattern(tmp_path: Path) -> None:
     assert (
         load(
             tmp_path, source=f'kind = "micromanager"\npattern = "{ARCHIVE_PATTERN}"'
@@ -166,7 +166,7 @@ def test_the_archive_has_a_pattern_of_its_own(tmp_path: Path) -> None:
         load(tmp_path, source='kind = "micromanager"\npattern = "{well}.tif"')
 
 
-def test_a_drop_folder_has_no_microscope(tmp_path: Path) -> None:
+def test_a_drop_folder_has_no_microscope_settings(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r'source.kind: is "drop_folder"; expected "micromanager"'
     ):
@@ -179,7 +179,7 @@ def configure(service: ServiceProcess) -> None:
     )
 
 
-def test_check_without_the_extra_says_what_to_install_and_checks_the_rest(
+def test_check_without_the_extra_names_the_packages_and_checks_the_archive(
     empty_service: ServiceProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configure(empty_service)
@@ -197,7 +197,7 @@ def test_check_without_the_extra_says_what_to_install_and_checks_the_rest(
 
 
 @pytest.mark.micromanager
-def test_check_opens_the_microscope_in_a_process_of_its_own(empty_service: ServiceProcess) -> None:
+def test_check_opens_the_microscope_in_another_process(empty_service: ServiceProcess) -> None:
     configure(empty_service)
     problems = start_check.find_start_problems(empty_service.config)
     assert len(problems) == 1
@@ -205,7 +205,7 @@ def test_check_opens_the_microscope_in_a_process_of_its_own(empty_service: Servi
 
 
 @pytest.mark.micromanager
-def test_the_service_lives_on_beside_a_microscope_that_cannot_be_opened(
+def test_the_service_keeps_running_if_the_microscope_cannot_be_opened(
     empty_service: ServiceProcess,
 ) -> None:
     configure(empty_service)
@@ -222,13 +222,13 @@ def test_the_service_lives_on_beside_a_microscope_that_cannot_be_opened(
     assert "microscope    restarting" in status
 
 
-def test_once_never_starts_the_microscope(empty_service: ServiceProcess) -> None:
+def test_run_once_does_not_start_the_imaging_process(empty_service: ServiceProcess) -> None:
     configure(empty_service)
     assert empty_service.run_once().returncode == 0
     assert not empty_service.events("microscope.started")
     assert not empty_service.events("alert.raised")
 
 
-def test_the_command_of_the_microscope_names_the_file(tmp_path: Path) -> None:
+def test_the_command_of_the_imaging_process_names_the_configuration_file(tmp_path: Path) -> None:
     command = wiring.acquire_command(tmp_path / "spherorank.toml", "serve")
     assert command[-4:] == ["acquire", "serve", "--config", str(tmp_path / "spherorank.toml")]

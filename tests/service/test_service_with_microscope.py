@@ -1,4 +1,4 @@
-"""The real service, the real microscope's process under its care, and a virtual plate before a real core."""
+"""The real service and its real imaging process, with a virtual microscope."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ class MicroscopeService(ServiceProcess):
         )
         sockets = f'[publisher]\nevents = "ipc://{self.folder}/events"\nrequests = "{self.requests}"\nheartbeat_s = 0.5\n[health]\nhttp = ""\n'
         self.config.write_text(text + sockets)
-        world.present(self.plate, DAY)
+        world.place_plate(self.plate, DAY)
 
     @property
     def plate(self) -> str:
@@ -45,15 +45,15 @@ class MicroscopeService(ServiceProcess):
         return int(self.events("microscope.started")[-1]["pid"])
 
     def wait_for_microscope(self) -> None:
-        """Wait until it is idle: a request made then is for its process."""
+        """Wait until the imaging process is idle, so that it receives the next request."""
         self.wait_for(lambda: "microscope    idle" in self.ask("status").stdout)
 
-    def ask_for_day(self) -> None:
+    def request_day(self) -> None:
         asked = self.ask("acquire", "run", self.plate, "--day", str(DAY), "--no-wait")
         assert asked.returncode == 0, asked.stderr
 
     def observations(self) -> dict[str, list[Observation]]:
-        """Return what is stored of the day, by well."""
+        """Return the stored observations of the day, by well."""
         encoder_id = load_bundle("default").card.encoder_id
         found: dict[str, list[Observation]] = {}
         with self.store() as store:
@@ -71,7 +71,7 @@ def laboratory(tmp_path: Path) -> MicroscopeService:
 
 
 @pytest.mark.slow
-def test_wells_that_are_cut_off_are_imaged_once_more_in_the_middle_of_the_field(
+def test_wells_with_cut_off_tissue_are_imaged_again_with_the_tissue_centred(
     laboratory: MicroscopeService,
 ) -> None:
     laboratory.make()
@@ -80,9 +80,9 @@ def test_wells_that_are_cut_off_are_imaged_once_more_in_the_middle_of_the_field(
     )
     with laboratory.running():
         laboratory.wait_for_microscope()
-        laboratory.ask_for_day()
+        laboratory.request_day()
         laboratory.wait_for(laboratory.has_whole_day)
-        laboratory.wait_for_microscope()  # idle again: the requests caused by the last image were made and finished
+        laboratory.wait_for_microscope()  # the requests caused by the last image are finished
         requested = {line["wells"][0] for line in laboratory.events("image.requested")}
         laboratory.wait_for(lambda: len(laboratory.events("image.stored")) == 12 + len(requested))
     seen = laboratory.observations()
@@ -96,13 +96,13 @@ def test_wells_that_are_cut_off_are_imaged_once_more_in_the_middle_of_the_field(
 
 
 @pytest.mark.slow
-def test_a_process_that_is_killed_in_the_middle_is_started_again_and_goes_on_at_the_next_well(
+def test_a_killed_imaging_process_is_restarted_and_continues_with_the_next_well(
     laboratory: MicroscopeService,
 ) -> None:
     laboratory.make()
     with laboratory.running():
         laboratory.wait_for_microscope()
-        laboratory.ask_for_day()
+        laboratory.request_day()
         laboratory.wait_for(lambda: len(laboratory.events("well.saved")) >= 2)
         os.kill(laboratory.microscope_pid(), signal.SIGKILL)
         laboratory.wait_for(lambda: laboratory.events("microscope.lamp_off"))
@@ -113,7 +113,7 @@ def test_a_process_that_is_killed_in_the_middle_is_started_again_and_goes_on_at_
             "*.tif"
         )
     ]
-    assert 12 <= len(files) <= 13  # at most the well in hand was saved and not yet noted
+    assert 12 <= len(files) <= 13  # one well may be saved but not yet recorded
     assert set(files) == set(laboratory.observations())
     (alert,) = laboratory.events("alert.raised")
     assert "killed by signal 9" in alert["message"]
@@ -121,13 +121,13 @@ def test_a_process_that_is_killed_in_the_middle_is_started_again_and_goes_on_at_
 
 
 @pytest.mark.slow
-def test_a_service_that_is_killed_takes_the_microscope_with_it_and_the_next_one_goes_on(
+def test_the_imaging_process_ends_with_a_killed_service_and_the_next_service_continues(
     laboratory: MicroscopeService,
 ) -> None:
     laboratory.make()
     with laboratory.running() as service:
         laboratory.wait_for_microscope()
-        laboratory.ask_for_day()
+        laboratory.request_day()
         laboratory.wait_for(lambda: len(laboratory.events("well.saved")) >= 2)
         microscope = laboratory.microscope_pid()
         service.kill()

@@ -1,4 +1,4 @@
-"""The virtual microscope behind a real MMCore."""
+"""The virtual devices, driven by Micro-Manager's real core."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -27,35 +27,35 @@ def world(tmp_path: Path) -> World:
         clock=lambda: datetime.now(UTC),
     )
     write_world(tmp_path, world)
-    world.present(PLATE, 7)
+    world.place_plate(PLATE, 7)
     return world
 
 
 @pytest.fixture
 def core(tmp_path: Path, world: World) -> Iterator[UniMMCore]:
-    assert not world.lamp_is_on
+    assert not world.is_lamp_on
     core = UniMMCore()
     core.loadSystemConfiguration(str(tmp_path / "MMConfig.cfg"))
     core.setAutoShutter(False)
     yield core
-    end(core)
+    unload(core)
 
 
-def end(core: UniMMCore) -> None:
+def unload(core: UniMMCore) -> None:
     core.unloadAllDevices()
     pymmcore.CMMCore.registerCallback(
         core, None
-    )  # its thread of notices would abort the interpreter at its end
+    )  # its callback thread would abort the process at its end
 
 
-def go(core: UniMMCore, x: float, y: float, z: float = FOCUS_Z_UM) -> None:
+def move_to(core: UniMMCore, x: float, y: float, z: float = FOCUS_Z_UM) -> None:
     core.setXYPosition(x, y)
     core.setPosition(z)
     core.waitForDevice("Stage")
     core.waitForDevice("Focus")
 
 
-def test_the_configuration_names_every_part_and_the_pixel_size(
+def test_the_configuration_names_every_device_and_the_pixel_size(
     core: UniMMCore, world: World
 ) -> None:
     parts = (
@@ -75,7 +75,7 @@ def test_the_configuration_names_every_part_and_the_pixel_size(
 def test_the_lamp_file_says_on_only_while_the_shutter_is_open(
     core: UniMMCore, world: World
 ) -> None:
-    go(core, *C04)
+    move_to(core, *C04)
     dark = core.snap().mean()
     core.setShutterOpen(True)
     assert (world.folder / "lamp").read_text() == "on\n"
@@ -86,8 +86,8 @@ def test_the_lamp_file_says_on_only_while_the_shutter_is_open(
     assert bright > 20 * dark
 
 
-def test_a_channel_sets_the_lamp(core: UniMMCore) -> None:
-    go(core, *C04)
+def test_the_channel_sets_the_brightness_of_the_lamp(core: UniMMCore) -> None:
+    move_to(core, *C04)
     core.setShutterOpen(True)
     levels = {}
     for preset in ("BF", "Dim"):
@@ -99,8 +99,8 @@ def test_a_channel_sets_the_lamp(core: UniMMCore) -> None:
     assert levels["Dim"] / levels["BF"] == pytest.approx(0.3, rel=0.1)
 
 
-def test_exposure_makes_frames_brighter(core: UniMMCore) -> None:
-    go(core, *C04)
+def test_brightness_is_proportional_to_exposure(core: UniMMCore) -> None:
+    move_to(core, *C04)
     core.setShutterOpen(True)
     core.setExposure(4)
     short = np.median(core.snap())
@@ -112,8 +112,8 @@ def test_exposure_makes_frames_brighter(core: UniMMCore) -> None:
     core.setShutterOpen(False)
 
 
-def test_the_stage_needs_a_moment_and_shows_what_lies_on_the_way(core: UniMMCore) -> None:
-    go(core, *C04)
+def test_the_stage_is_busy_until_it_arrives(core: UniMMCore) -> None:
+    move_to(core, *C04)
     core.setProperty("Stage", "Speed_mm_s", 10)
     core.setXYPosition(C04[0] + 1000, C04[1])  # a tenth of a second
 
@@ -123,8 +123,8 @@ def test_the_stage_needs_a_moment_and_shows_what_lies_on_the_way(core: UniMMCore
     assert core.getXYPosition() == (C04[0] + 1000, C04[1])
 
 
-def test_a_stage_that_is_stopped_stays_where_it_is(core: UniMMCore) -> None:
-    go(core, *C04)
+def test_a_stopped_stage_stays_at_its_position(core: UniMMCore) -> None:
+    move_to(core, *C04)
     core.setProperty("Stage", "Speed_mm_s", 1)
     core.setXYPosition(C04[0] + 9000, C04[1])
     core.stop("Stage")
@@ -133,51 +133,47 @@ def test_a_stage_that_is_stopped_stays_where_it_is(core: UniMMCore) -> None:
     assert C04[0] <= core.getXYPosition()[0] < C04[0] + 9000
 
 
-def test_nothing_goes_beyond_its_travel(core: UniMMCore) -> None:
+def test_positions_out_of_reach_are_refused(core: UniMMCore) -> None:
     with pytest.raises(ValueError, match=r"x = -1\.0"):
         core.setXYPosition(-1, 0)
     with pytest.raises(ValueError, match=r"10001\.0"):
         core.setPosition(10_001)
 
 
-def test_frames_are_stamped_with_the_moment_in_the_life_of_the_plate(
-    core: UniMMCore, world: World
-) -> None:
+def test_the_frame_time_is_the_time_in_the_life_of_the_plate(core: UniMMCore, world: World) -> None:
     core.snap()
     stamp = datetime.fromisoformat(core.getProperty("Camera", "FrameTime"))
 
-    assert stamp.date() == world.now().date()
+    assert stamp.date() == world.virtual_time().date()
     assert stamp.utcoffset() == world.scopes[PLATE].plate.seeded_at.utcoffset()
-    assert 0 <= (world.now() - stamp).total_seconds() < 30
+    assert 0 <= (world.virtual_time() - stamp).total_seconds() < 30
 
 
-def test_a_damaged_note_of_what_is_on_the_stage_fails_the_frame(
-    core: UniMMCore, world: World
-) -> None:
+def test_an_invalid_on_stage_file_makes_the_frame_fail(core: UniMMCore, world: World) -> None:
     (world.folder / "on_stage.json").write_text("{")
 
     with pytest.raises(Exception, match=r"on_stage\.json"):
         core.snap()
 
 
-def test_a_configuration_without_a_world_does_not_load(tmp_path: Path, world: World) -> None:
+def test_a_configuration_without_a_world_file_does_not_load(tmp_path: Path, world: World) -> None:
     (world.folder / "world.toml").unlink()
     core = UniMMCore()
     try:
         with pytest.raises(RuntimeError, match=r"world\.toml.*simulate --microscope"):
             core.loadSystemConfiguration(str(tmp_path / "MMConfig.cfg"))
     finally:
-        end(core)
+        unload(core)
 
 
-def test_a_folder_whose_name_would_break_the_configuration_is_refused(tmp_path: Path) -> None:
+def test_a_folder_with_a_comma_in_its_name_is_refused(tmp_path: Path) -> None:
     world = World(tmp_path / "a,b", WorldFile(), clock=lambda: datetime.now(UTC))
 
     with pytest.raises(ConfigError, match="comma"):
         write_world(tmp_path, world)
 
 
-def test_plate_maps_and_truth_lie_where_the_archive_will_be(tmp_path: Path, world: World) -> None:
+def test_plate_maps_and_truth_are_written(tmp_path: Path, world: World) -> None:
     steps: list[tuple[int, int]] = []
     write_maps_and_truth(
         tmp_path, world, assay=True, progress=lambda done, total: steps.append((done, total))
