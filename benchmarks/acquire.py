@@ -46,7 +46,9 @@ Property,XY,Velocity,{velocity}
 """
 
 
-def their_run(config: Path, positions: list[WellPosition], settings: MicroscopeSettings) -> float:
+def time_pymmcore_plus(
+    config: Path, positions: list[WellPosition], settings: MicroscopeSettings
+) -> float:
     """Return the seconds that pymmcore-plus's own engine takes to image wells at some positions."""
     core = CMMCorePlus()
     core.loadSystemConfiguration(str(config))
@@ -75,7 +77,9 @@ def their_run(config: Path, positions: list[WellPosition], settings: MicroscopeS
     return took_s
 
 
-def our_run(folder: Path, positions: list[WellPosition], settings: MicroscopeSettings) -> float:
+def time_spherorank(
+    folder: Path, positions: list[WellPosition], settings: MicroscopeSettings
+) -> float:
     """Return the seconds that SpheroRank takes to image wells and write them to a folder."""
     prepare_day_folder(folder / "archive", "PLATE", 1)
     scope = MicroManager(settings, lambda: datetime.now(UTC))
@@ -128,15 +132,18 @@ def main() -> None:
             timeout_s=60,
         )
         positions = plan_positions(settings, INNER_60[: given.wells])
-        theirs, ours = their_run(config, positions, settings), our_run(folder, positions, settings)
+        engine_s, archived_s = (
+            time_pymmcore_plus(config, positions, settings),
+            time_spherorank(folder, positions, settings),
+        )
     print(
         f"{given.wells} wells × {given.planes} planes of 1024×1024, stage {given.stage_um_per_ms:g}"
         " µm/ms"
     )
-    print(f"pymmcore-plus's own run  {theirs:7.1f} s")
+    print(f"pymmcore-plus's own run  {engine_s:7.1f} s")
     print(
-        f"SpheroRank, archived     {ours:7.1f} s   {ours / theirs - 1:+.1%}, "
-        f"{(ours - theirs) / given.wells * 1000:+.0f} ms a well"
+        f"SpheroRank, archived     {archived_s:7.1f} s   {archived_s / engine_s - 1:+.1%}, "
+        f"{(archived_s - engine_s) / given.wells * 1000:+.0f} ms per well"
     )
     sys.stdout.flush()
     os._exit(0)  # MMCore may abort the process during a normal exit

@@ -74,7 +74,10 @@ class Tally:
             np.array(self.degree)[exploded], np.array(self.spread_um)[exploded]
         ).statistic
         missed, false = int((exploded & ~called).sum()), int((~exploded & called).sum())
-        return f"{len(exploded):>6}{exploded.sum():>10}{missed:>8}{false:>7}{(exploded == called).mean():>8.1%}{rho:>10.3f}"
+        right = (exploded == called).mean()
+        return (
+            f"{len(exploded):>6}{exploded.sum():>10}{missed:>8}{false:>7}{right:>8.1%}{rho:>10.3f}"
+        )
 
 
 def stretch(planes: Plane) -> Plane:
@@ -125,7 +128,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--seeds", type=int, default=5, help="plates")
     parser.add_argument("--first-seed", type=int, default=1)
-    parser.add_argument("--wells", type=int, default=4, help="wells a plate and day")
+    parser.add_argument("--wells", type=int, default=4, help="wells per plate and day")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     segmenter = ClassicalSegmenter()

@@ -59,10 +59,9 @@ def intact_and_treated(plate: ObservedPlate) -> npt.NDArray[np.bool_]:
 def print_card(card: CalibrationCard, seconds: float) -> None:
     """Print the selected model of a calibration, its cross-validated errors and the fit time."""
     print(
-        f"chosen: {card.model} on {card.representation}; on plates left out: off by "
-        f"{card.mean_error_points:.1f} points "
-        f"(without images: {card.untreated_error_points:.1f}), Spearman {card.spearman:.3f}, worst "
-        f"{card.worst_spearman:.3f}; "
+        f"selected: {card.model} on {card.representation}; cross-validated error "
+        f"{card.mean_error_points:.1f} points (without images: {card.untreated_error_points:.1f}), "
+        f"Spearman {card.spearman:.3f}, worst {card.worst_spearman:.3f}; "
         f"{len(card.plates)} plates, {card.wells} wells, {seconds:.0f} s",
         flush=True,
     )
@@ -129,7 +128,7 @@ def print_real_time_course() -> None:
     """Print the accuracy on each plate of the real time course when the other two calibrate."""
     plates = real_plates()
     if not plates:
-        print(f"The real time course is not looked at: {REAL_DATA} has no real_time_course")
+        print(f"The real time course is skipped: {REAL_DATA} has no real_time_course")
         return
     viability = measured_viability()
     measured = [
@@ -165,13 +164,10 @@ def print_real_time_course() -> None:
             f"{plate.trajectories.plate:12} {known.sum():6} Spearman {order:.3f}, error {error:.1f}"
             f" points, covered {covered:.0%}, {card.model}"
         )
-    print(
-        (
-            "all wells together: Spearman "
-            f"{spearmanr(*(np.concatenate(column) for column in zip(*pooled, strict=True))).statistic:.3f}"
-        ),
-        flush=True,
-    )
+    together = spearmanr(
+        *(np.concatenate(column) for column in zip(*pooled, strict=True))
+    ).statistic
+    print(f"all wells together: Spearman {together:.3f}", flush=True)
 
 
 def main() -> None:

@@ -44,7 +44,7 @@ def untrained_bundle(
     if not (folder / CARD_FILE).is_file():
         torch.manual_seed(RANDOM_SEED)
         network, _ = make_backbone(IMAGENET_BACKBONE, weights, 3, IMAGENET_BUNDLE.input_size)
-        said = BundleDescription(
+        description = BundleDescription(
             name=name,
             preprocessing=IMAGENET_BUNDLE.preprocessing.model_copy(update={"planes": planes}),
             input_size=IMAGENET_BUNDLE.input_size,
@@ -54,7 +54,7 @@ def untrained_bundle(
             notice=IMAGENET_BUNDLE.notice if weights == "imagenet" else f"{learned}\n",
             model_card=f"# {name}\n\n{learned} For research use only.\n",
         )
-        write_bundle(network.eval(), said, folder)
+        write_bundle(network.eval(), description, folder)
     return folder
 
 
@@ -83,7 +83,7 @@ def trained_bundle(config: Path, folder: Path, minutes: float) -> Path | None:
                 print(
                     (
                         f"{config.stem}: not finished within {minutes:g} minutes; the next call "
-                        "goes on"
+                        "resumes it"
                     ),
                     file=sys.stderr,
                 )
@@ -108,25 +108,28 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--bundles", nargs="*", default=["default"], help="names or folders; a+b is judged as one"
+        "--bundles",
+        nargs="*",
+        default=["default"],
+        help="names or folders; a+b is evaluated as one",
     )
     parser.add_argument(
         "--configs",
         nargs="*",
         type=Path,
         default=[],
-        help="of trainings; a row each, named as the file",
+        help="configurations of trainings; each row has the name of its file",
     )
     parser.add_argument("--out", type=Path, default=ROOT / ".cache" / "encoders")
-    parser.add_argument("--minutes", type=float, default=8.0, help="of training a row and call")
-    parser.add_argument("--threads", type=int, default=1, help="of one embedding")
+    parser.add_argument("--minutes", type=float, default=8.0, help="of training per row and call")
+    parser.add_argument("--threads", type=int, default=1, help="per embedding")
     parser.add_argument("--mixed", type=int, default=12, help="mixed plates")
     parser.add_argument("--one-mechanism", type=int, default=3, help="plates of each mechanism")
     parser.add_argument(
         "--shifted",
         type=int,
         default=6,
-        help="plates under the microscope that nothing is trained on",
+        help="plates under a microscope that is in no training data",
     )
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(20))
@@ -151,7 +154,7 @@ def main() -> None:
         PlanePolicy.SHARPEST,
         "ImageNet's weights, which see the sharpest plane only.",
     )
-    judged = [
+    bundles = [
         named(floor, "random", links),
         named(sharpest, "imagenet_sharpest", links),
         *options.bundles,
@@ -159,12 +162,12 @@ def main() -> None:
     for config in options.configs:
         bundle = trained_bundle(config, options.out / "trainings" / config.stem, options.minutes)
         if bundle is not None:
-            judged.append(named(bundle, config.stem, links))
+            bundles.append(named(bundle, config.stem, links))
     real_data = REAL_DATA if REAL_DATA.is_dir() else None
     chosen = EvaluationSet(mixed=mixed, one_mechanism=single, shifted=shifted)
     try:
         evaluate_bundles(
-            judged,
+            bundles,
             options.out,
             cache_folder=CACHE,
             real_data=real_data,

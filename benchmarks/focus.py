@@ -30,7 +30,7 @@ SIZE_PX = 512
 WITHIN_UM = 8.0
 
 
-def look(
+def focus_scan(
     rng: np.random.Generator,
     optics: OpticsName,
     focus_um: float,
@@ -64,7 +64,7 @@ def look(
     )
 
 
-def judged(
+def focus_results(
     rng: np.random.Generator,
     optics: OpticsName,
     offsets_um: Sequence[float],
@@ -74,7 +74,7 @@ def judged(
 ) -> list[FocusResult]:
     """Return the focus result of one scan for each true focus height in ``offsets_um``."""
     return [
-        find_focus(look(rng, optics, offset, tissue=tissue, lamp=lamp), HEIGHTS_UM)
+        find_focus(focus_scan(rng, optics, offset, tissue=tissue, lamp=lamp), HEIGHTS_UM)
         for offset in offsets_um
     ]
 
@@ -83,7 +83,7 @@ def cpu_s() -> float:
     """Return the CPU time in seconds to find the focus in 13 planes of 2048²."""
     rng = np.random.default_rng(0)
     planes = np.stack(
-        [cv2.resize(plane, (2048, 2048)) for plane in look(rng, OpticsName.DEFAULT, 10.0)]
+        [cv2.resize(plane, (2048, 2048)) for plane in focus_scan(rng, OpticsName.DEFAULT, 10.0)]
     )
     began = time.process_time()
     find_focus(planes, HEIGHTS_UM)
@@ -112,21 +112,20 @@ def main() -> None:
                 [
                     focus.z_um - offset
                     for focus, offset in zip(
-                        judged(rng, optics, list(offsets)), offsets, strict=True
+                        focus_results(rng, optics, list(offsets)), offsets, strict=True
                     )
                 ]
             )
             cells += [f"{np.mean(errors <= WITHIN_UM):.1%}", f"{np.quantile(errors, 0.95):.1f}"]
         beyond = rng.uniform(130, 180, given.wells) * rng.choice([-1, 1], given.wells)
-        cells.append(
-            f"{np.mean([focus.at_edge or not focus.found for focus in judged(rng, optics, list(beyond))]):.1%}"
-        )
-        cells.append(
-            f"{np.mean([focus.found for focus in judged(rng, optics, [0.0] * given.wells, tissue=False)]):.1%}"
-        )
-        cells.append(
-            f"{np.mean([focus.found for focus in judged(rng, optics, [0.0] * (given.wells // 4), lamp=0.0)]):.1%}"
-        )
+        outside = focus_results(rng, optics, list(beyond))
+        empty = focus_results(rng, optics, [0.0] * given.wells, tissue=False)
+        dark = focus_results(rng, optics, [0.0] * (given.wells // 4), lamp=0.0)
+        cells += [
+            f"{np.mean([focus.at_edge or not focus.found for focus in outside]):.1%}",
+            f"{np.mean([focus.found for focus in empty]):.1%}",
+            f"{np.mean([focus.found for focus in dark]):.1%}",
+        ]
         print(f"| {optics} | {' | '.join(cells)} |", flush=True)
     print(f"\n13 planes of 2048²: {cpu_s():.2f} s of CPU")
 

@@ -37,8 +37,17 @@ UNTREATED, REPLICATES = 18, 3
 TRAITS = 8
 MEASURES = (
     "area_um2",
-    "circularity", "solidity", "roughness", "od_mean", "od_spread", "grain_fine", "grain_coarse", "core_darkness", "edge_darkness", "debris_area_um2",
-)  # fmt: skip
+    "circularity",
+    "solidity",
+    "roughness",
+    "od_mean",
+    "od_spread",
+    "grain_fine",
+    "grain_coarse",
+    "core_darkness",
+    "edge_darkness",
+    "debris_area_um2",
+)
 INTACT = {"pieces": 1.0, "open_directions": 0.0, "spilled": 0.0, "spread_um": 0.0}
 QUALITY = Quality(
     focus=(1.0, 2.0, 1.0),
@@ -71,7 +80,7 @@ def plate_map(number: int) -> PlateMap:
     )
 
 
-def seen(
+def simulated_rows(
     plate: PlateMap, first_id: int, card: BundleCard, rng: np.random.Generator
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Yield (observation row, embedding row) for every well and culture day of a simulated plate.
@@ -98,13 +107,32 @@ def seen(
             measures = np.exp(0.1 * now @ to_measures)
             yield (
                 {
-                    "id": number, "service": "spherorank", "sequence": number, "plate": plate.plate, "well": entry.well, "visit": f"day{day:02d}", "version": 1,
-                    "digest": f"{number:064x}", "day": day, "taken_at": None, "received_at": plate.seeded_at + timedelta(days=day), "complete": True,
-                    "files": [[f"{plate.plate}/day{day:02d}/{entry.well}_z{plane}.tif", 500_000, number] for plane in (1, 2, 3)], "um_per_px": 1.36,
-                    "quality": QUALITY.model_dump(mode="json"), "measures": dict(zip(MEASURES, measures.tolist(), strict=True)) | INTACT,
+                    "id": number,
+                    "service": "spherorank",
+                    "sequence": number,
+                    "plate": plate.plate,
+                    "well": entry.well,
+                    "visit": f"day{day:02d}",
+                    "version": 1,
+                    "digest": f"{number:064x}",
+                    "day": day,
+                    "taken_at": None,
+                    "received_at": plate.seeded_at + timedelta(days=day),
+                    "complete": True,
+                    "files": [
+                        [f"{plate.plate}/day{day:02d}/{entry.well}_z{plane}.tif", 500_000, number]
+                        for plane in (1, 2, 3)
+                    ],
+                    "um_per_px": 1.36,
+                    "quality": QUALITY.model_dump(mode="json"),
+                    "measures": dict(zip(MEASURES, measures.tolist(), strict=True)) | INTACT,
                 },
-                {"observation_id": number, "encoder_id": card.encoder_id, "vector": (now @ to_embedding).astype(np.float32)},
-            )  # fmt: skip
+                {
+                    "observation_id": number,
+                    "encoder_id": card.encoder_id,
+                    "vector": (now @ to_embedding).astype(np.float32),
+                },
+            )
 
 
 def fill(store: SqlStore, plates: int, card: BundleCard) -> None:
@@ -114,7 +142,7 @@ def fill(store: SqlStore, plates: int, card: BundleCard) -> None:
         plate = plate_map(number)
         store.save_plate_map(plate, plate.seeded_at)
         images, vectors = zip(
-            *seen(plate, 1 + number * len(INNER_60) * DAYS, card, rng), strict=True
+            *simulated_rows(plate, 1 + number * len(INNER_60) * DAYS, card, rng), strict=True
         )
         with store._database.writing() as connection:  # noqa: SLF001 - single commits take an hour
             connection.execute(observations.insert(), list(images))
@@ -164,7 +192,7 @@ def main() -> None:
         assert ranking is not None  # noqa: S101 - the plate is complete
         print(
             f"ranking one plate    {max(seconds):6.2f} s at most of {len(seconds)}, files "
-            f"included; {len(ranking.earlier_plates)} earlier plates taken along"
+            f"included; {len(ranking.earlier_plates)} earlier plates used"
         )
         print(f"peak memory          {peak_gib():6.2f} GiB, filling included")
         store.close()

@@ -161,7 +161,7 @@ def killed(plate: ObservedPlate) -> Iterator[int]:
             yield well
 
 
-def look_at(
+def audit_plate(
     kind: str,
     plate: ObservedPlate,
     representation: Representation,
@@ -209,11 +209,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, default=5, help="plates a kind")
+    parser.add_argument("--seeds", type=int, default=5, help="plates per kind")
     parser.add_argument("--first-seed", type=int, default=201)
     parser.add_argument("--kinds", nargs="+", default=[*map(str, SCREENS), "untreated"])
     parser.add_argument(
-        "--jobs", type=int, default=1, help="processes that render plates not yet kept"
+        "--jobs", type=int, default=1, help="processes that render plates not yet cached"
     )
     options = parser.parse_args()
     heads = ("one named", "both", "slips", "wrong.5", "wrong.1", "turned", "so wrong")
@@ -228,7 +228,7 @@ def main() -> None:
             [kind], range(options.first_seed, options.first_seed + options.seeds), jobs=options.jobs
         ):
             for representation in REPRESENTATIONS:
-                look_at(
+                audit_plate(
                     kind,
                     plate,
                     representation,

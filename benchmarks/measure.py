@@ -134,7 +134,7 @@ def virtual(arguments: argparse.Namespace, segmenter: Segmenter, other: Spheroid
         report("spheroidkit", others)
         plain, theirs = (float(np.median(table[PLAIN].seconds)) for table in (paired, others))
         print(
-            f"speed at {arguments.size}²: {1000 * plain:.1f} ms beside {1000 * theirs:.0f} ms, "
+            f"speed at {arguments.size}²: {1000 * plain:.1f} ms against {1000 * theirs:.0f} ms, "
             f"{theirs / plain:.0f} times as fast"
         )
 
@@ -239,7 +239,7 @@ def main() -> None:
     )
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--size", type=int, default=1024, help="pixels a side")
-    parser.add_argument("--wells", type=int, default=4, help="wells a plate")
+    parser.add_argument("--wells", type=int, default=4, help="wells per plate")
     parser.add_argument(
         "--segmenter", default="classical", help="classical, or the folder of a learned one"
     )

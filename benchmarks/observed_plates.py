@@ -48,7 +48,12 @@ DAILY = tuple(
     f"daily-{kind}" for kind in SCREENS
 )  # the same kinds, imaged on every day from dosing to the readout
 WEAK_KILLS = (0.0, 0.15, 0.15, 0.3, 0.5, 0.7, 0.9)  # six wells per treatment, 18 untreated
-RENDERED_BY = ("plate", "tissue", "scene", "optics", "microscope")
+OBSERVING_CODE = (
+    *sorted((ROOT / "simulation").glob("*.py")),
+    *sorted((ROOT / "inference" / "tissue").glob("*.py")),
+    ROOT / "inference" / "encoding" / "preprocessing.py",
+    ROOT / "acquisition" / "quality.py",
+)  # a change in these files makes the cached plates stale
 WIDE_SIZE_SPREAD = 0.15  # the area then varies by at least 30 % between wells
 GROWN_DAYS = (
     READOUT_DAY + 1,
@@ -174,7 +179,7 @@ def observed(
         with ProcessPoolExecutor(jobs) as pool:
             for _ in track(
                 pool.map(partial(_keep, folder), *zip(*absent, strict=True)),
-                "plates seen",
+                "plates rendered",
                 total=len(absent),
                 disable=not sys.stdout.isatty(),
             ):
@@ -190,26 +195,7 @@ def _code_digest() -> str:
     The digest is part of the cache path, so plates of earlier code are not read.
     """
     digest = hashlib.sha256(load_bundle(ENCODER).card.encoder_id.encode())
-    measuring = (
-        "background",
-        "dispersal",
-        "loose",
-        "masks",
-        "measures",
-        "optical_density",
-        "outline",
-        "preprocess",
-        "ranked_measures",
-        "reduced_view",
-    )
-    files = [
-        ROOT / "acquisition" / f"{name}.py"
-        for name in (*(f"virtual_{part}" for part in RENDERED_BY), "quality")
-    ]
-    files += [
-        ROOT / "inference" / f"{name}.py" for name in (*measuring, "segmentation", "well_look")
-    ]
-    for file in files:
+    for file in OBSERVING_CODE:
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -230,7 +216,7 @@ def _keep(folder: Path, kind: str, seed: int) -> None:
     )
     for row, plan in enumerate(wells):
         for column, day in enumerate(days):
-            image = look(scope, plan, day)
+            image = virtual_image(scope, plan, day)
             quality = assess(image.planes)
             sharpest = image.planes[quality.sharpest_plane]
             embedding[row, column] = encoder.embed(image, quality.sharpest_plane)
@@ -255,7 +241,7 @@ def _keep(folder: Path, kind: str, seed: int) -> None:
     aside.rename(path)
 
 
-def look(scope: VirtualMicroscope, plan: WellPlan, day: int) -> WellImage:
+def virtual_image(scope: VirtualMicroscope, plan: WellPlan, day: int) -> WellImage:
     """Return the well image of a virtual well on one day, scaled so that white is 65535."""
     counts = scope.render(plan, day).planes
     planes = (counts.astype(np.uint32) * 65535 // scope.conditions.white).astype(np.uint16)

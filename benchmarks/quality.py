@@ -63,10 +63,10 @@ def measure(optics: OpticsName, seeds: range, size_px: int, wells: int) -> Tally
 def main() -> None:
     """Print the share of images with each flag, one row per fault."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--seeds", type=int, default=5, help="plates a microscope")
+    parser.add_argument("--seeds", type=int, default=5, help="plates per microscope")
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--size", type=int, default=512, help="pixels a side")
-    parser.add_argument("--wells", type=int, default=4, help="wells a plate and day")
+    parser.add_argument("--wells", type=int, default=4, help="wells per plate and day")
     parser.add_argument(
         "--optics",
         type=OpticsName,
@@ -97,8 +97,8 @@ def main() -> None:
                 + f"{tally.any_flag[name] / count:>11.1%}"
             )
         print(
-            f"{optics:<10} {1000 * float(np.median(tally.seconds)):.1f} ms of one core an image of "
-            f"three planes, {arguments.size}×{arguments.size}"
+            f"{optics:<10} {1000 * float(np.median(tally.seconds)):.1f} ms of one core per image "
+            f"of three planes, {arguments.size}×{arguments.size}"
         )
 
 

@@ -146,7 +146,7 @@ def print_orders(kinds: Iterable[str], seeds: Iterable[int], jobs: int) -> None:
     """
     seeds = list(seeds)
     print(
-        f"Spearman's correlation with the true kill, {len(seeds)} plates a row (seeds {seeds[0]} "
+        f"Spearman's correlation with the true kill, {len(seeds)} plates per row (seeds {seeds[0]} "
         f"to {seeds[-1]})"
     )
     print(
@@ -189,14 +189,14 @@ def _mean_over_wells(results: Mapping[str, Agreement]) -> Callable[[str], float]
     return lambda name: statistics.fmean(results[name].over_wells)
 
 
-def print_difference(ours: str, rival: str, results: Mapping[str, Agreement]) -> None:
+def print_difference(method: str, rival: str, results: Mapping[str, Agreement]) -> None:
     """Print the paired difference of two methods over wells, with its one-sided 95 % limit."""
-    gaps = np.array(results[ours].over_wells) - np.array(results[rival].over_wells)
+    gaps = np.array(results[method].over_wells) - np.array(results[rival].over_wells)
     error = gaps.std(ddof=1) / np.sqrt(len(gaps)) if len(gaps) > 1 else np.nan
     low = gaps.mean() - t.ppf(0.95, max(len(gaps) - 1, 1)) * error
     print(
         (
-            f"{'':14} {ours} less {rival}: {gaps.mean():+.3f} over wells, 95 % sure above "
+            f"{'':14} {method} minus {rival}: {gaps.mean():+.3f} over wells, 95 % lower limit "
             f"{low:+.3f}, on the worst plate {gaps.min():+.3f}"
         ),
         flush=True,
@@ -207,8 +207,8 @@ def print_weights(seeds: Iterable[int], jobs: int) -> None:
     """Print the mean correlation over wells for each embedding weight and kind of plate."""
     seeds = list(seeds)
     print(
-        f"Spearman's correlation over wells, mean of {len(seeds)} plates a kind (seeds {seeds[0]} "
-        f"to {seeds[-1]})"
+        f"Spearman's correlation over wells, mean of {len(seeds)} plates per kind "
+        f"(seeds {seeds[0]} to {seeds[-1]})"
     )
     print(f"{'weight':>6} " + " ".join(f"{kind:>13}" for kind in SCREENS) + f" {'mean':>7}")
     results: dict[float, dict[str, Agreement]] = defaultdict(lambda: defaultdict(Agreement))
@@ -240,9 +240,7 @@ def choices(learned: Iterable[Path] = ()) -> dict[str, DepartureSettings]:
         f"forecast from {each}": DepartureSettings(forecast_from=each) for each in ForecastFrom
     }
     by_metric = {f"metric {metric}": DepartureSettings(metric=metric) for metric in MetricName}
-    return {
-        name: settings for name, settings in (by_forecaster | models | by_form | by_metric).items()
-    }
+    return by_forecaster | models | by_form | by_metric
 
 
 def fits(settings: DepartureSettings, trajectories: Trajectories) -> bool:
@@ -251,10 +249,8 @@ def fits(settings: DepartureSettings, trajectories: Trajectories) -> bool:
     Settings with a built-in forecaster fit any trajectories.
     """
     try:
-        if settings.departure.sequence_model is not None:
-            settings.departure.sequence_model.check_fits(
-                trajectories.feature_names, trajectories.encoder_id
-            )
+        if settings.sequence_model is not None:
+            settings.sequence_model.check_fits(trajectories.feature_names, trajectories.encoder_id)
     except ProfileError:
         return False
     return True
@@ -265,8 +261,8 @@ def print_choices(seeds: Iterable[int], jobs: int, learned: Iterable[Path] = ())
     compared = choices(learned)
     seeds = list(seeds)
     print(
-        f"Spearman's correlation over wells, mean of {len(seeds)} plates a kind (seeds {seeds[0]} "
-        f"to {seeds[-1]}); the rest as by default"
+        f"Spearman's correlation over wells, mean of {len(seeds)} plates per kind "
+        f"(seeds {seeds[0]} to {seeds[-1]}); the rest as by default"
     )
     print(
         f"{'choice':32} {'compared by':11} "
@@ -307,7 +303,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, default=20, help="plates a row")
+    parser.add_argument("--seeds", type=int, default=20, help="plates per row")
     parser.add_argument("--first-seed", type=int, default=201)
     parser.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, help="processes that render plates"

@@ -176,7 +176,7 @@ def print_weak_kills(seeds: list[int], jobs: int) -> None:
     """Print the detection rate of each kill, with 7 treatments of 6 wells, 18 untreated wells."""
     print(
         f"Weak kills: share of treatments with q ≤ 0.05 (6 wells each, 18 untreated, {len(seeds)} "
-        "plates a mechanism)"
+        "plates per mechanism)"
     )
     kills = sorted(set(WEAK_KILLS))
     print(
@@ -211,7 +211,7 @@ def print_growth(seeds: list[int], jobs: int) -> None:
     )
     for representation in REPRESENTATIONS:
         for later in GROWN_DAYS:
-            said: Counter[str] = Counter()
+            verdicts: Counter[str] = Counter()
             for _, seed, plate in observed(["untreated"], seeds, jobs=jobs):
                 trajectories = plate.trajectories(representation)
                 order = np.random.default_rng(seed).permutation(len(plate.wells))[:30]
@@ -229,13 +229,13 @@ def print_growth(seeds: list[int], jobs: int) -> None:
                 table = rank_plate(
                     labelled, dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY, seed=1
                 )
-                said.update(
+                verdicts.update(
                     "undecided" if row.direction is Direction.UNDECIDED else row.verdict.value
                     for row in table.treatments
                 )
             print(
                 f"{representation:11} {later - READOUT_DAY} days more: "
-                + ", ".join(f"{what} {count}" for what, count in said.most_common()),
+                + ", ".join(f"{what} {count}" for what, count in verdicts.most_common()),
                 flush=True,
             )
         killing: Counter[str] = Counter()

@@ -184,11 +184,11 @@ def main() -> None:
     for name, column in single_columns(plates):
         print_row(f"{name} alone", *judge(column, viability, wells, either_direction=True))
     print(
-        "A column alone is taken in the direction that suits it in hindsight; the ranking is not "
-        "told any."
+        "Each single column has the sign that fits the viability best; the ranking does not use "
+        "the viability."
     )
     if spearman < SMALLEST_SPEARMAN or auc < SMALLEST_AUC:
-        raise SystemExit(f"below the promised Spearman {SMALLEST_SPEARMAN} and AUC {SMALLEST_AUC}")
+        raise SystemExit(f"below the published Spearman {SMALLEST_SPEARMAN} and AUC {SMALLEST_AUC}")
 
 
 if __name__ == "__main__":

@@ -216,7 +216,7 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=1)
     arguments = parser.parse_args()
     print(
-        f"{arguments.seeds} specimens a row, seeds from {arguments.first_seed}; alone: mean over "
+        f"{arguments.seeds} specimens per row, seeds from {arguments.first_seed}; alone: mean over "
         "the plates of a specimen"
     )
     print(
