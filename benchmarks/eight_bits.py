@@ -1,7 +1,11 @@
-"""What it costs an encoder's input to be kept in 8 bits, before or after the background is levelled, beside what the camera's noise costs.
+"""Measure the change of an encoder's input and embedding when images are kept in 8 bits.
 
-``python -m benchmarks.eight_bits`` prints one row a microscope: the root mean square change of the input, in shares of white, and of the default
-encoder's embedding, in shares of its length, each against the 16-bit image. Camera noise: against the same image from a camera without any.
+    python -m benchmarks.eight_bits
+
+Each microscope has one row. The images are reduced to 8 bits before or after the background is
+levelled, and are compared with the 16-bit image. The change of the input is a root mean square, as
+a share of white. The change of the default encoder's embedding is a share of the embedding's
+length. For comparison, the table also has the change between images with and without camera noise.
 """
 
 import argparse
@@ -13,7 +17,7 @@ import numpy.typing as npt
 
 from inference.bundle import load_bundle
 from inference.encoding.preprocessing import preprocess
-from inference.onnx_session import CPU, create_session
+from inference.onnx_session import CPU_PROVIDER, create_session
 from schemas.encoder_bundle import Preprocessing
 from simulation.kinds import OpticsName
 from simulation.microscope import VirtualMicroscope
@@ -24,13 +28,13 @@ Values = npt.NDArray[np.float32]
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the change of the encoder's input and embedding, one row per microscope."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--wells", type=int, default=12)
     wells: int = parser.parse_args().wells
     bundle = load_bundle("default")
     card = bundle.card
-    session = create_session(bundle.model, [CPU], 1)
+    session = create_session(bundle.model, [CPU_PROVIDER], 1)
     steps = card.preprocessing
     mean, std = (
         np.array(values, np.float32).reshape(3, 1, 1) for values in (steps.mean, steps.std)
@@ -44,7 +48,8 @@ def main() -> None:
         return np.asarray(found[0])
 
     print(
-        f"{wells} wells, plate of seed 3, day {READOUT_DAY}, {SIZE_PX}² pixels to {card.input_size}²; encoder {card.name}"
+        f"{wells} wells, plate of seed 3, day {READOUT_DAY}, {SIZE_PX}² pixels to {card.input_size}"
+        f"²; encoder {card.name}"
     )
     print(
         "microscope    camera noise          8 bits after levelling   8 bits of the camera's range"
@@ -65,7 +70,8 @@ def main() -> None:
         )
         noise, after, before = rows.mean(axis=0)
         print(
-            f"{name:<13} {noise[0]:.5f}  {noise[1]:.4f}       {after[0]:.5f}  {after[1]:.4f}          {before[0]:.5f}  {before[1]:.4f}"
+            f"{name:<13} {noise[0]:.5f}  {noise[1]:.4f}       {after[0]:.5f}  {after[1]:.4f}       "
+            f"   {before[0]:.5f}  {before[1]:.4f}"
         )
 
 
@@ -76,11 +82,11 @@ def _changes(
     side_px: int,
     embedding: Callable[[Values], Values],
 ) -> list[tuple[float, float]]:
-    """Return (input, embedding) for a camera without noise, 8 bits after levelling, 8 bits before."""
+    """Return (input, embedding) changes for no noise, 8 bits after and 8 bits before levelling."""
     quiet = replace(scope)
     vars(quiet)["conditions"] = replace(
         scope.conditions, optics=replace(scope.conditions.optics, photons=1e12, read_noise=0.0)
-    )  # where the cached property keeps it
+    )  # the cached property reads its value there
     planes, still = (_stretched(each, well) for each in (scope, quiet))
     exact, noiseless, early = (
         preprocess(each, 1, scope.um_per_px, steps, side_px)

@@ -1,4 +1,4 @@
-"""Encoder bundles on disk: where they lie, and their check by digest."""
+"""Reads encoder bundles from folders and checks their models against the digests of their cards."""
 
 import hashlib
 from dataclasses import dataclass
@@ -18,59 +18,74 @@ Card = TypeVar("Card", BundleCard, ForecasterCard, SegmenterCard)
 MODEL_FILE = "encoder.onnx"
 CARD_FILE = "bundle.json"
 CANARY_UM_PER_PX = 4.0
-"""The canary's field is 1.28 mm wide, so that a bundle's ``field_um`` is tried too."""
+"""Scale of the canary; its field is 1.28 mm wide, so that a bundle's ``field_um`` has an effect."""
 
 _HERE = Path(__file__).resolve().parent
-SHIPPED = (_HERE / "encoders", _HERE.parent / "deploy" / "encoders")
-"""Where the bundles that come with SpheroRank lie: as package data of an installed wheel, or in a checkout."""
+SHIPPED_FOLDERS = (_HERE / "encoders", _HERE.parent / "deploy" / "encoders")
+"""Folders of SpheroRank's own bundles: package data of an installed wheel, and of a checkout."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle whose model is the one its card describes."""
+    """An encoder bundle whose model has the digest of its card."""
 
     folder: Path
     card: BundleCard
-    model: bytes  # the content of encoder.onnx: hashed and run from one reading
+    model: bytes  # content of encoder.onnx, read once so that the checked bytes are the ones used
 
 
 def load_bundle(name_or_folder: str) -> Bundle:
-    """Read a shipped bundle, named by a bare word such as ``default``, or any folder; hold the model to the card's digest.
+    """Return the encoder bundle of a shipped name, such as ``default``, or of a folder.
 
     Raises
     ------
     BundleError
-        If there is no such folder, a file is missing, the card does not parse, or the digest differs.
+        If there is no such folder, a file is missing, the card is not valid, or the digest of the
+        model differs from the card.
     """
-    return _read(_find(name_or_folder))
+    folder = _find_folder(name_or_folder)
+    card, model = read_card_and_model(folder, BundleCard, CARD_FILE, MODEL_FILE)
+    return Bundle(folder=folder, card=card, model=model)
 
 
-def _find(name_or_folder: str) -> Path:
+def _find_folder(name_or_folder: str) -> Path:
+    """Return the folder of a shipped bundle's name, or the folder itself."""
     if Path(name_or_folder).name == name_or_folder:
-        for shipped in SHIPPED:
+        for shipped in SHIPPED_FOLDERS:
             if (shipped / name_or_folder / CARD_FILE).is_file():
                 return shipped / name_or_folder
     folder = Path(name_or_folder).expanduser()
     if folder.is_dir():
         return folder
     names = sorted(
-        {card.parent.name for shipped in SHIPPED for card in shipped.glob(f"*/{CARD_FILE}")}
+        {card.parent.name for shipped in SHIPPED_FOLDERS for card in shipped.glob(f"*/{CARD_FILE}")}
     )
     raise BundleError(
         name_or_folder,
-        f"is no encoder bundle; expected a folder with {MODEL_FILE} and {CARD_FILE}, or one of: {', '.join(names)}",
+        f"is no encoder bundle; expected a folder with {MODEL_FILE} and {CARD_FILE}, "
+        f"or one of: {', '.join(names)}",
     )
 
 
-def _read(folder: Path) -> Bundle:
-    card, model = read_checked(folder, BundleCard, CARD_FILE, MODEL_FILE)
-    return Bundle(folder=folder, card=card, model=model)
-
-
-def read_checked(
+def read_card_and_model(
     folder: Path, card_type: type[Card], card_name: str, model_name: str
 ) -> tuple[Card, bytes]:
-    """Return card and model of a folder, the model's digest held to the card's; errors as :func:`load_bundle`."""
+    """Return the parsed card and the model's bytes from a bundle folder, checked by digest.
+
+    Parameters
+    ----------
+    folder
+        Folder of the bundle.
+    card_type
+        Pydantic model of the card.
+    card_name, model_name
+        File names of the card (JSON) and of the model (ONNX).
+
+    Raises
+    ------
+    BundleError
+        If a file cannot be read, the card is not valid, or the digest of the model differs.
+    """
     card_file, model_file = folder / card_name, folder / model_name
     try:
         card = card_type.model_validate_json(card_file.read_bytes())
@@ -93,11 +108,14 @@ def read_checked(
 
 
 def canary_planes(seed: int) -> npt.NDArray[np.uint16]:
-    """Return the canary, (3, 320, 320): a dark disc on grain, from whole numbers only, so that every machine makes the same."""
+    """Return the canary of a seed, (3, 320, 320) uint16: a dark disc on noise.
+
+    It is computed from integers only, so that every machine gives the same pixels.
+    """
     plane, row, column = np.indices((3, 320, 320), dtype=np.uint64)
-    grain = (
+    noise = (
         (plane * 102_400 + row * 320 + column + np.uint64(seed))
         * np.uint64(6_364_136_223_846_793_005)
     ) >> np.uint64(52)  # 0…4095
     inside = (row.astype(np.int64) - 160) ** 2 + (column.astype(np.int64) - 150) ** 2 < 80**2
-    return np.asarray(np.where(inside, 14_000 + 2 * grain, 40_000 + grain), dtype=np.uint16)
+    return np.asarray(np.where(inside, 14_000 + 2 * noise, 40_000 + noise), dtype=np.uint16)

@@ -1,4 +1,4 @@
-"""Opens ONNX models for encoder and segmenter alike: quiet, without spinning threads, their shapes held to their card."""
+"""Opens ONNX models with onnxruntime and compares their tensors with their cards."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime_state
 
 from schemas.errors import BundleError
 
-CPU = "CPUExecutionProvider"
+CPU_PROVIDER = "CPUExecutionProvider"
 RUNTIME_ERRORS = (
     runtime_state.EPFail,
     runtime_state.EngineError,
@@ -19,39 +19,55 @@ RUNTIME_ERRORS = (
     runtime_state.InvalidProtobuf,
     runtime_state.NotImplemented,
     runtime_state.RuntimeException,
-    RuntimeError,  # what the binding raises where no class of its own fits
+    RuntimeError,  # raised by the binding in all other cases
 )
-_ERRORS_ONLY = 3  # onnxruntime's severity: its warnings about graphs and missing devices are not for the operator
+"""Exceptions that onnxruntime raises when it opens or runs a model."""
+
+_ERRORS_ONLY = 3
+"""Log severity of onnxruntime: its warnings about graphs and missing devices do not help users."""
 
 
 def create_session(model: bytes, providers: Sequence[Any], intra_op_threads: int) -> Any:  # noqa: ANN401 - onnxruntime has no types
-    """Return a session; raise one of :data:`RUNTIME_ERRORS` if onnxruntime cannot make it."""
+    """Return an onnxruntime session of a model's bytes for the given execution providers.
+
+    One of :data:`RUNTIME_ERRORS` is raised if onnxruntime cannot open the model.
+    """
     onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     options.intra_op_num_threads = intra_op_threads
-    options.add_session_config_entry(
-        "session.intra_op.allow_spinning", "0"
-    )  # a thread that spins takes the core from whoever reads the next image
+    # A spinning thread would use the core that reads the next image.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(
         model, options, providers=list(providers), enable_fallback=0
     )
 
 
-def cannot_load(model_file: Path, error: Exception) -> BundleError:
-    """Return the error for a model that makes no session."""
+def load_error(model_file: Path, error: Exception) -> BundleError:
+    """Return the BundleError for a model file that onnxruntime could not open."""
     return BundleError(model_file, f"onnxruntime {onnxruntime.__version__} cannot load it: {error}")
 
 
 def check_tensor(
     role: str, found: Sequence[Any], name: str, shape: Sequence[int], model_file: Path
 ) -> None:
-    """Hold a model's only input or output, of a free batch or one of 1, to what its card says.
+    """Raise BundleError unless a model has one input or output with this name and shape.
+
+    Parameters
+    ----------
+    role
+        ``input`` or ``output``, for the message.
+    found
+        Tensors of this role in the model.
+    name, shape
+        Name of the tensor, and its shape without the batch; the batch must be free or 1.
+    model_file
+        File of the model, for the message.
 
     Raises
     ------
     BundleError
-        If there are several, or name, type or shape differ.
+        If there are several tensors, or name, type or shape differ.
     """
     described = ", ".join(f"{tensor.name} {tensor.shape} {tensor.type}" for tensor in found)
     fits = (

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from inference.bundle import read_checked
-from inference.onnx_session import CPU, RUNTIME_ERRORS, cannot_load, create_session
+from inference.bundle import read_card_and_model
+from inference.onnx_session import CPU_PROVIDER, RUNTIME_ERRORS, create_session, load_error
 from schemas.arrays import Float64Array
 from schemas.errors import BundleError, ProfileError
 from schemas.forecaster_bundle import ForecasterCard
@@ -40,7 +40,7 @@ def load_forecaster(folder: Path) -> ForecasterBundle:
     BundleError
         If a file is missing, the card is not valid, or the digest differs.
     """
-    card, model = read_checked(folder, ForecasterCard, CARD_FILE, MODEL_FILE)
+    card, model = read_card_and_model(folder, ForecasterCard, CARD_FILE, MODEL_FILE)
     return ForecasterBundle(folder, card, model)
 
 
@@ -57,9 +57,9 @@ class OnnxSequenceModel:
         self._card = bundle.card
         self._where = bundle.folder / MODEL_FILE
         try:
-            self._session = create_session(bundle.model, [CPU], intra_op_threads)
+            self._session = create_session(bundle.model, [CPU_PROVIDER], intra_op_threads)
         except RUNTIME_ERRORS as error:
-            raise cannot_load(self._where, error) from error
+            raise load_error(self._where, error) from error
         width = len(self._card.feature_names)
         _check_tensors(
             "inputs",

@@ -1,4 +1,4 @@
-"""The encoder at run time: an ONNX bundle, checked when it is opened."""
+"""Computes embeddings of well images with an encoder bundle, which is checked when it is opened."""
 
 import contextlib
 import io
@@ -11,7 +11,13 @@ import structlog
 
 from inference.bundle import CANARY_UM_PER_PX, MODEL_FILE, Bundle, canary_planes
 from inference.encoding.preprocessing import preprocess
-from inference.onnx_session import CPU, RUNTIME_ERRORS, cannot_load, check_tensor, create_session
+from inference.onnx_session import (
+    CPU_PROVIDER,
+    RUNTIME_ERRORS,
+    check_tensor,
+    create_session,
+    load_error,
+)
 from schemas.encoder_bundle import BundleCard, Providers
 from schemas.errors import BundleError, ImageError
 from schemas.well_image import WellImage
@@ -22,23 +28,26 @@ _CUDA = "CUDAExecutionProvider"
 
 
 class OnnxEncoder:
-    """Embeds one well image at a time; implements :class:`inference.ports.Encoder`.
+    """Encoder that runs a bundle's model; it implements :class:`inference.ports.Encoder`.
 
-    Opening it holds the model's shapes and the canary to the card, and says in one log line what it runs on.
+    When it is opened, the model's tensors and its embedding of the canary are compared with the
+    card, and the execution provider is logged.
 
     Parameters
     ----------
     bundle
         From :func:`inference.bundle.load_bundle`.
     providers
-        ``auto`` takes CUDA if a session computes the canary on it, else the CPU; ``cuda`` insists.
+        ``cpu``; ``cuda``; or ``auto``, which uses CUDA if it computes the canary correctly, else
+        the CPU.
     intra_op_threads
-        Threads of one embedding; 0 takes every physical core.
+        Threads of one embedding; 0 = one per physical core.
 
     Raises
     ------
     BundleError
-        If the model does not fit its card, does not compute the canary, or must run on CUDA and cannot.
+        If the model does not fit its card, gives another embedding of the canary, or ``cuda`` is
+        requested and not available.
     """
 
     def __init__(
@@ -52,12 +61,12 @@ class OnnxEncoder:
 
     @property
     def card(self) -> BundleCard:
-        """What the bundle says of itself."""
+        """Card of the bundle."""
         return self._bundle.card
 
     @property
     def encoder_id(self) -> str:
-        """Name and digest of the bundle: embeddings with different ids are never compared."""
+        """Name and digest of the bundle; embeddings with different ids are never compared."""
         return self._bundle.card.encoder_id
 
     @property
@@ -66,16 +75,17 @@ class OnnxEncoder:
         return self._bundle.card.dimension
 
     def embed(self, image: WellImage, sharpest_plane: int) -> npt.NDArray[np.float32]:
-        """Return the embedding, (dimension,).
+        """Return the embedding, (dimension,), of a well image with a given sharpest plane.
 
         Raises
         ------
         ImageError
-            If the image is too small, has the wrong number of planes for the bundle, or its embedding is not finite.
+            If the image is too small, has the wrong number of planes for the bundle, or its
+            embedding is not finite.
         """
         where = f"{image.key.plate} {image.key.well} {image.key.visit}"
         try:
-            embedding = _run(
+            embedding = _embed(
                 self._session, self._bundle, image.planes, sharpest_plane, image.um_per_px
             )
         except ValueError as error:
@@ -84,13 +94,13 @@ class OnnxEncoder:
             raise ImageError(where, f"cannot be embedded: {error}") from error
         if not np.isfinite(embedding).all():
             raise ImageError(
-                where, "the embedding has values that are not finite; expected finite ones only"
+                where, "the embedding has values that are not finite; expected finite values"
             )
         return embedding
 
 
 def _open_session(bundle: Bundle, providers: Providers, intra_op_threads: int) -> tuple[Any, str]:
-    """Return a checked session and the name of what it runs on."""
+    """Return a checked onnxruntime session and its device, ``cuda`` or ``cpu``."""
     if providers != "cpu":
         try:
             return _open_cuda(bundle, intra_op_threads), "cuda"
@@ -98,29 +108,29 @@ def _open_session(bundle: Bundle, providers: Providers, intra_op_threads: int) -
             if providers == "cuda":
                 raise BundleError(
                     bundle.folder,
-                    f"encoder.providers is 'cuda', but {error}; expected a working CUDA device, or 'auto'",
+                    f"encoder.providers is 'cuda', but {error}; "
+                    "expected a working CUDA device, or 'auto'",
                 ) from error
             if _CUDA in onnxruntime.get_available_providers():
                 log.warning("encoder.cuda_unavailable", reason=str(error))
-    session = _create_session(bundle, [CPU], intra_op_threads)
+    session = _create_session(bundle, [CPU_PROVIDER], intra_op_threads)
     _check_canary(session, bundle)
     return session, "cpu"
 
 
 class _CudaUnavailableError(Exception):
-    """CUDA is not to be had; the message is the reason."""
+    """CUDA is not available; the message is the reason."""
 
 
 def _open_cuda(bundle: Bundle, intra_op_threads: int) -> Any:  # noqa: ANN401 - onnxruntime has no types
+    """Return a checked session on CUDA; raise _CudaUnavailableError with the reason without one."""
     available = onnxruntime.get_available_providers()
     if _CUDA not in available:
         raise _CudaUnavailableError(f"onnxruntime offers {', '.join(available)}")
-    with contextlib.redirect_stdout(
-        io.StringIO()
-    ) as printed:  # the libraries' loader prints what it misses
-        onnxruntime.preload_dlls()
-    # TF32 rounds products to ten bits: the embeddings of a CUDA and a CPU machine would drift apart.
-    session = _create_session(bundle, [(_CUDA, {"use_tf32": "0"}), CPU], intra_op_threads)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        onnxruntime.preload_dlls()  # prints the names of missing libraries
+    # TF32 rounds products to ten bits; embeddings of CUDA and CPU machines would differ.
+    session = _create_session(bundle, [(_CUDA, {"use_tf32": "0"}), CPU_PROVIDER], intra_op_threads)
     if session.get_providers()[0] != _CUDA:
         raise _CudaUnavailableError(
             " ".join(printed.getvalue().split()) or "onnxruntime could not start its CUDA provider"
@@ -133,12 +143,13 @@ def _open_cuda(bundle: Bundle, intra_op_threads: int) -> Any:  # noqa: ANN401 - 
 
 
 def _create_session(bundle: Bundle, providers: list[Any], intra_op_threads: int) -> Any:  # noqa: ANN401 - onnxruntime has no types
+    """Return an onnxruntime session of a bundle whose tensors fit its card."""
     try:
         session = create_session(bundle.model, providers, intra_op_threads)
     except RUNTIME_ERRORS as error:
         if len(providers) > 1:
             raise _CudaUnavailableError(str(error)) from error
-        raise cannot_load(bundle.folder / MODEL_FILE, error) from error
+        raise load_error(bundle.folder / MODEL_FILE, error) from error
     card, model_file = bundle.card, bundle.folder / MODEL_FILE
     check_tensor(
         "input",
@@ -152,10 +163,10 @@ def _create_session(bundle: Bundle, providers: list[Any], intra_op_threads: int)
 
 
 def _check_canary(session: Any, bundle: Bundle) -> None:  # noqa: ANN401 - onnxruntime has no types
-    """Embed the canary, preprocessing and all, and hold it to what the bundle computed when it was made."""
+    """Raise BundleError unless a session gives the canary's embedding that the card records."""
     canary = bundle.card.canary
     try:
-        embedding = _run(session, bundle, canary_planes(canary.seed), 1, CANARY_UM_PER_PX)
+        embedding = _embed(session, bundle, canary_planes(canary.seed), 1, CANARY_UM_PER_PX)
     except RUNTIME_ERRORS as error:
         raise BundleError(
             bundle.folder / MODEL_FILE, f"cannot compute the canary: {error}"
@@ -163,23 +174,26 @@ def _check_canary(session: Any, bundle: Bundle) -> None:  # noqa: ANN401 - onnxr
     if len(canary.expected) > len(embedding):
         raise BundleError(
             bundle.folder,
-            f"canary has {len(canary.expected)} values; expected at most dimension = {len(embedding)}",
+            f"canary has {len(canary.expected)} values; "
+            f"expected at most dimension = {len(embedding)}",
         )
     for index, (found, expected) in enumerate(zip(embedding, canary.expected, strict=False)):
-        if not abs(found - expected) <= canary.tolerance:  # not finite is also wrong
+        if not abs(found - expected) <= canary.tolerance:  # also true for NaN
             raise BundleError(
                 bundle.folder,
-                f"canary value {index} is {found:.6g}; expected {expected:.6g} ± {canary.tolerance:g}",
+                f"canary value {index} is {found:.6g}; "
+                f"expected {expected:.6g} ± {canary.tolerance:g}",
             )
 
 
-def _run(
+def _embed(
     session: Any,  # noqa: ANN401 - onnxruntime has no types
     bundle: Bundle,
     planes: npt.NDArray[np.uint16],
     sharpest_plane: int,
     um_per_px: float | None,
 ) -> npt.NDArray[np.float32]:
+    """Return the embedding, (dimension,), of planes, (planes, H, W)."""
     card = bundle.card
     pixels = preprocess(planes, sharpest_plane, um_per_px, card.preprocessing, card.input_size)
     (output,) = session.run([card.output_name], {card.input_name: pixels[np.newaxis]})

@@ -1,7 +1,8 @@
-"""From the planes of a well image to the encoder's input: the one way, at training and at run time.
+"""Converts the planes of a well image into the encoder's input, for training and at run time.
 
-In this order: choose three planes, take the field, reduce it by averaging, bring the background to a fixed value, normalise. The reduction
-comes first, so that everything after it costs the same whatever the camera.
+The steps are: choose three planes, crop the field, reduce it by averaging, scale the background
+to a fixed value, normalise. The reduction comes first, so that the cost of the other steps does
+not depend on the camera.
 """
 
 import cv2
@@ -11,11 +12,15 @@ import numpy.typing as npt
 from schemas.encoder_bundle import PlanePolicy, Preprocessing
 
 MIN_SIDE_PX = 64
-"""Below this an image is a thumbnail: enlarging it shows the encoder blur that is not in the well."""
+"""Smallest side of an image; enlarging a smaller one would show blur that is not in the well."""
 
 BACKGROUND_QUANTILE = 0.75
-"""In bright field the empty medium is the bright mode. The upper quartile lies in it while tissue covers up to about
-70 % of the field, where the median already falls into the tissue; halos and debris are too few to reach down to it."""
+"""Quantile of the pixels that is the background of a bright-field image.
+
+Most bright pixels are empty medium. The upper quartile is background while tissue covers up to
+about 70 % of the field; the median would already be tissue. Halos and debris are too small to
+reach it.
+"""
 
 
 def preprocess(
@@ -25,48 +30,66 @@ def preprocess(
     preprocessing: Preprocessing,
     side_px: int,
 ) -> npt.NDArray[np.float32]:
-    """Return the encoder's input, (3, side_px, side_px), from (planes, H, W).
+    """Return the encoder's input, (3, side_px, side_px), from planes, (planes, H, W).
+
+    Parameters
+    ----------
+    planes
+        Planes of one well image, white = 65535.
+    sharpest_plane
+        Index of the sharpest plane.
+    um_per_px
+        Scale of the image in µm per pixel; None if it is unknown.
+    preprocessing
+        Settings of the bundle.
+    side_px
+        Side of the encoder's input in pixels.
 
     Raises
     ------
     ValueError
-        If the image is smaller than :data:`MIN_SIDE_PX`, or the number of planes does not fit the policy.
+        If the image is smaller than :data:`MIN_SIDE_PX`, or the number of planes does not fit the
+        plane policy.
     """
     if planes.ndim != 3 or min(planes.shape[1:]) < MIN_SIDE_PX:  # noqa: PLR2004 - planes, rows, columns
         raise ValueError(
-            f"{'×'.join(map(str, planes.shape[1:]))} pixels; the encoder needs at least {MIN_SIDE_PX}×{MIN_SIDE_PX}"
+            f"{'×'.join(map(str, planes.shape[1:]))} pixels; "
+            f"the encoder needs at least {MIN_SIDE_PX}×{MIN_SIDE_PX}"
         )
     channels = channel_planes(len(planes), sharpest_plane, preprocessing.planes)
     distinct = sorted(set(channels))
-    reduced = np.stack(
-        [_reduce(planes[plane], um_per_px, preprocessing.field_um, side_px) for plane in distinct]
+    fields = np.stack(
+        [
+            _crop_and_resize(planes[plane], um_per_px, preprocessing.field_um, side_px)
+            for plane in distinct
+        ]
     )
-    scaled = _level_background(reduced, preprocessing.background)
-    framed = _pad(scaled, side_px, preprocessing.background)[
-        [distinct.index(plane) for plane in channels]
-    ]
+    scaled = _scale_background(fields, preprocessing.background)
+    padded = _pad_to_square(scaled, side_px, preprocessing.background)
+    pixels = padded[[distinct.index(plane) for plane in channels]]
     mean = np.array(preprocessing.mean, dtype=np.float32).reshape(3, 1, 1)
     std = np.array(preprocessing.std, dtype=np.float32).reshape(3, 1, 1)
-    return np.ascontiguousarray((framed - mean) / std)
+    return np.ascontiguousarray((pixels - mean) / std)
 
 
 def channel_planes(
     plane_count: int, sharpest_plane: int, policy: PlanePolicy
 ) -> tuple[int, int, int]:
-    """Return the index of the plane that each channel shows.
+    """Return the index of the plane for each of the three input channels by a plane policy.
 
     Raises
     ------
     ValueError
-        If the policy needs another number of planes, or there is no such sharpest plane.
+        If the policy needs another number of planes, or the sharpest plane does not exist.
     """
     if not 0 <= sharpest_plane < plane_count:
         raise ValueError(f"sharpest plane is {sharpest_plane}; expected 0…{plane_count - 1}")
     match policy:
         case PlanePolicy.THREE_PLANES:
-            if plane_count != 3:  # noqa: PLR2004 - the policy's name says three
+            if plane_count != 3:  # noqa: PLR2004 - the name of the policy contains the number
                 raise ValueError(
-                    f"{plane_count} planes; the encoder's plane policy is {policy} and needs exactly 3"
+                    f"{plane_count} planes; "
+                    f"the encoder's plane policy is {policy} and needs exactly 3"
                 )
             return 0, 1, 2
         case PlanePolicy.SHARPEST:
@@ -79,10 +102,14 @@ def channel_planes(
             )
 
 
-def _reduce(
+def _crop_and_resize(
     plane: npt.NDArray[np.uint16], um_per_px: float | None, field_um: float | None, side_px: int
 ) -> npt.NDArray[np.float32]:
-    """Return what the image has of the field, (h, w) with h, w ≤ side_px, at the field's scale."""
+    """Return the centred field of a plane, (H, W), resized so that the field is ``side_px`` wide.
+
+    The result is (h, w) with h, w ≤ side_px; it is smaller where the field exceeds the image.
+    Without a field or a scale, the field is the whole image.
+    """
     height, width = plane.shape
     field_px = (
         max(height, width)
@@ -98,25 +125,28 @@ def _reduce(
     ).astype(np.float32)
 
 
-def _level_background(
-    reduced: npt.NDArray[np.float32], background: float
+def _scale_background(
+    fields: npt.NDArray[np.float32], background: float
 ) -> npt.NDArray[np.float32]:
-    """Divide by the image's own background, one level for all planes so that their differences stay; clip to 0…1."""
-    level = max(float(np.quantile(reduced, BACKGROUND_QUANTILE)), 1.0)  # a black image stays black
+    """Return fields, (n, h, w), scaled so that their background is ``background``, clipped at 1.
+
+    All planes have the same factor, so that differences between planes remain.
+    """
+    level = max(float(np.quantile(fields, BACKGROUND_QUANTILE)), 1.0)  # a black image stays black
     scaled: npt.NDArray[np.float32] = np.minimum(
-        reduced * np.float32(background / level), np.float32(1)
+        fields * np.float32(background / level), np.float32(1)
     )
     return scaled
 
 
-def _pad(
-    reduced: npt.NDArray[np.float32], side_px: int, background: float
+def _pad_to_square(
+    fields: npt.NDArray[np.float32], side_px: int, background: float
 ) -> npt.NDArray[np.float32]:
-    """Centre (n, h, w) in (n, side_px, side_px); what lies outside the image is empty background."""
-    height, width = reduced.shape[1:]
+    """Return fields, (n, h, w), centred in squares, (n, side_px, side_px), of empty background."""
+    height, width = fields.shape[1:]
     if (height, width) == (side_px, side_px):
-        return reduced
-    framed = np.full((len(reduced), side_px, side_px), background, dtype=np.float32)
+        return fields
+    padded = np.full((len(fields), side_px, side_px), background, dtype=np.float32)
     top, left = (side_px - height) // 2, (side_px - width) // 2
-    framed[:, top : top + height, left : left + width] = reduced
-    return framed
+    padded[:, top : top + height, left : left + width] = fields
+    return padded

@@ -1,39 +1,45 @@
-"""The light as it would be without tissue: a smooth surface first, then what lies around the tissue carried across it."""
+"""Estimates the light of a plane as it would be without tissue.
+
+First a smooth polynomial surface is fitted to the logarithm of the light. Then it is corrected by
+the free field around the tissue.
+"""
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-_BLOCKS = 32  # a side
-_ORDERS = (
-    1,
-    1,
-    1,
-    1,
-    2,
-    2,
-    2,
-    3,
-    3,
-    3,
-    3,
-)  # of the surface, round by round: a stiff one first, which cannot bend into wide tissue
+_BLOCKS = 32  # per side of the image; the surface is fitted to their means
+_ORDERS = (1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3)
+"""Order of the polynomial in each round of the fit.
+
+The first rounds use a stiff surface, which cannot bend into wide tissue.
+"""
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
 _Y, _X = np.mgrid[-1 : 1 : _BLOCKS * 1j, -1 : 1 : _BLOCKS * 1j]
 _POWERS = [(power, total - power) for total in range(4) for power in range(total + 1)]
-_TERMS = np.stack([_X**power * _Y**other for power, other in _POWERS], axis=-1).reshape(
+_TERMS = np.stack([_X**x_power * _Y**y_power for x_power, y_power in _POWERS], axis=-1).reshape(
     -1, len(_POWERS)
-)  # by order
-_COUNTS = (1, 3, 6, 10)  # of terms up to an order
+)  # (blocks, terms), terms in ascending order
+_TERM_COUNTS = (1, 3, 6, 10)  # number of terms up to an order
 
 
 def fit_light_surface(log_light: Floats, texture: Floats, field: Bools) -> Floats:
-    """Return (h, w): a surface of third order through the background of the logarithm of an image.
+    """Return the logarithm of the light without tissue, (h, w), as a surface of third order.
 
-    Blocks count less the more texture they have, and soon not at all when they are far from the surface: dark ones, which may be tissue, sooner.
+    The fit is robust. A block of the image has less weight the more texture it has and the
+    farther it is from the surface. A dark block, which may be tissue, loses weight sooner.
+
+    Parameters
+    ----------
+    log_light
+        Natural logarithm of the light, (h, w).
+    texture
+        Local contrast, (h, w).
+    field
+        Pixels inside the well, (h, w).
     """
     inside = block_means(field.astype(np.float32)).ravel()
     level = (block_means(np.where(field, log_light, 0)).ravel() / np.maximum(inside, 1e-3)).astype(
@@ -45,10 +51,10 @@ def fit_light_surface(log_light: Floats, texture: Floats, field: Bools) -> Float
     weight = prior
     surface = level
     for order in _ORDERS:
-        terms = _TERMS[:, : _COUNTS[order]]
+        terms = _TERMS[:, : _TERM_COUNTS[order]]
         weighted = terms * weight[:, None]
         surface = terms @ np.linalg.solve(
-            weighted.T @ terms + 1e-3 * np.eye(_COUNTS[order]), weighted.T @ level
+            weighted.T @ terms + 1e-3 * np.eye(_TERM_COUNTS[order]), weighted.T @ level
         )
         residual = level - surface
         spread = weighted_robust_deviation(residual, prior) + 3e-3
@@ -62,7 +68,19 @@ def fit_light_surface(log_light: Floats, texture: Floats, field: Bools) -> Float
 def refine_light_surface(
     log_light: Floats, surface: Floats, free: Bools, reach_px: float
 ) -> Floats:
-    """Return (h, w): the surface corrected by what is seen where nothing lies (``free``), averaged over ``reach_px``; far from there, the surface itself."""
+    """Return the fitted log light surface, (h, w), corrected by the light of the free field.
+
+    The correction is the local mean of the difference between light and surface.
+
+    Parameters
+    ----------
+    log_light, surface
+        Natural logarithm of the light and its fitted surface, (h, w).
+    free
+        Pixels without tissue or debris, (h, w).
+    reach_px
+        Range of the local mean; farther than this from free pixels the surface is unchanged.
+    """
     small = tuple(max(length // 4, 8) for length in log_light.shape[::-1])
     weight = cv2.resize(free.astype(np.float32), small, interpolation=cv2.INTER_AREA)
     difference = cv2.resize(
@@ -70,10 +88,11 @@ def refine_light_surface(
         small,
         interpolation=cv2.INTER_AREA,
     )
+    # Maps are four times smaller: the near mean has the given reach, the far mean twice the reach.
     near, far = (
         (cv2.GaussianBlur(difference, (0, 0), reach), cv2.GaussianBlur(weight, (0, 0), reach))
         for reach in (reach_px / 4, reach_px / 2)
-    )  # of reduced pixels: a quarter and twice that
+    )
     broad = far[0] / (far[1] + np.float32(0.05))
     fine = (near[0] + np.float32(0.1) * broad) / (near[1] + np.float32(0.1))
     return np.asarray(
@@ -85,7 +104,10 @@ def refine_light_surface(
 def weighted_robust_deviation(
     values: npt.NDArray[np.floating], weight: npt.NDArray[np.floating]
 ) -> float:
-    """Return the standard deviation that the weighted median of the absolute values suggests."""
+    """Return the standard deviation of weighted values, estimated from their absolute median.
+
+    The factor 1.4826 holds for a normal distribution with mean 0.
+    """
     order = np.argsort(np.abs(values))
     total = np.cumsum(weight[order])
     middle = order[int(np.searchsorted(total, total[-1] / 2))]
@@ -93,7 +115,7 @@ def weighted_robust_deviation(
 
 
 def block_means(image: Floats) -> Floats:
-    """Return (32, 32) means."""
+    """Return the means of an image, (h, w), over 32 × 32 blocks."""
     return np.asarray(
         cv2.resize(image, (_BLOCKS, _BLOCKS), interpolation=cv2.INTER_AREA), np.float32
     )

@@ -1,4 +1,8 @@
-"""A plane, reduced, against the light it would have without tissue; and what stands out there."""
+"""Finds the regions of a plane that can be tissue, on a copy reduced to 384 pixels.
+
+Regions differ from the fitted background by darkness or texture. All lengths in this module are
+in pixels of the reduced plane.
+"""
 
 from dataclasses import dataclass
 from typing import Final
@@ -11,23 +15,38 @@ from inference.tissue.background import block_means, fit_light_surface, refine_l
 from inference.tissue.masks import close_mask, dilate_mask, erode_mask, fill_holes, open_mask
 
 SIDE_PX: Final = 384
-"""Of the reduced image, its longer side: 3.6 µm a pixel of a usual field, finer than single cells. Lengths here are in its pixels."""
+"""Longer side of the reduced plane: 3.6 µm per pixel of a usual field, finer than single cells."""
 
 MIN_DARKNESS: Final = 0.06
-"""Optical density: plates and liquid vary by less over the width of a spheroid, however good the camera."""
+"""Smallest natural-log optical density of tissue.
 
-MIN_TEXTURE, MAX_TEXTURE_LIMIT = 0.02, 0.1
-"""Local contrast: below 2 % there is no tissue in the best image; 10 % is tissue even where it fills the field and nothing tells the background's."""
+Plates and liquid vary by less over the width of a spheroid, even with a perfect camera.
+"""
+
+MIN_TEXTURE_LIMIT, MAX_TEXTURE_LIMIT = 0.02, 0.1
+"""Bounds of the limit of local contrast above which a pixel differs from the background.
+
+Below 2 % there is no tissue in the best image. 10 % is tissue even if it fills the field, so that
+the contrast of the background is unknown.
+"""
 
 MIN_EDGE: Final = 0.008
-"""Slope of the logarithm of the light, a pixel, along the outline, above what the floor of the plate has everywhere. Tissue of optical density 0.4 blurred
-over a twentieth of the field has 0.012; clouds in the light have up to 0.006."""
+"""Smallest slope of the log light per pixel along the outline, above that of the plate's floor.
 
-_NOISES = 5.0
-_LEAST_FREE = 0.05  # of the field, to know the floor's texture by
-_CLOUD = 3.0  # times the limit of darkness: darker than clouds are
-_GAP_PX = 4.0  # between cells of one tissue
-_NARROWEST_PX = 6.0  # half of it, texture's spread included: a thirtieth of the field
+Tissue of optical density 0.4, blurred over a twentieth of the field, has 0.012. Clouds in the
+light have up to 0.006.
+"""
+
+_DARK_LIMIT_IN_NOISE = 5.0  # standard deviations of the background
+_MIN_FREE_SHARE = 0.05  # of the field, to estimate the slope of the floor
+_DARKER_THAN_CLOUDS = 3.0  # darkness relative to the dark limit
+_CELL_GAP_PX = 4.0  # between cells of one tissue
+_MIN_HALF_WIDTH_PX = 6.0  # of a region, including the blur of its texture; a thirtieth of the field
+_FLOOR_MARGIN_PX = 6
+_WALL_MARGIN_PX = 5
+_OUTLINE_PX = 2  # width of a region's outline
+_EDGE_REACH = np.ones((11, 11), np.uint8)
+"""Neighbourhood of the steepest slope: texture widens a region, so its edge is inside it."""
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -36,20 +55,20 @@ Numbers = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class CoarsePlane:
-    """The reduced image against a background, each map (h, w)."""
+    """A reduced plane and its background; each map is (h, w)."""
 
-    log_light: Floats
+    log_light: Floats  # natural logarithm of the light
     texture: Floats  # local contrast
-    slope: Floats  # of the logarithm of the light, a pixel
+    slope: Floats  # of the log light per pixel
     field: Bools  # inside the well
-    surface: Floats  # logarithm of the light without tissue
-    darkness: Floats  # optical density against the surface
+    surface: Floats  # log light without tissue
+    darkness: Floats  # natural-log optical density relative to the surface
     dark_limit: float
     texture_limit: float
 
     @property
-    def something(self) -> Bools:
-        """What differs from the background."""
+    def differs(self) -> Bools:
+        """Pixels of the field that differ from the background by darkness or texture, (h, w)."""
         return (
             (self.darkness > self.dark_limit) | (self.texture > self.texture_limit)
         ) & self.field
@@ -57,63 +76,66 @@ class CoarsePlane:
 
 @dataclass(frozen=True, eq=False)
 class CandidateRegions:
-    """What is wide enough to be tissue; arrays by label, of which 0 is none."""
+    """Regions that are wide enough to be tissue; arrays are indexed by label, and 0 is none."""
 
     labels: npt.NDArray[np.int32]  # (h, w)
     area_px: Numbers
-    half_width_px: Numbers  # of the widest place
-    elongation: Numbers  # 1 for a disc
-    coverage: (
-        Numbers  # share of it that differs from the background; the rest are closed gaps and holes
-    )
+    half_width_px: Numbers  # at the widest place
+    elongation: Numbers  # ratio of the axes, 1 for a disc
+    coverage: Numbers  # share that differs from the background; the rest are gaps and holes
     strength: Numbers  # mean darkness or texture
-    edge: Numbers  # slope along the outline, harmonic mean: an edge on one side only is none
-    has_edge: npt.NDArray[np.bool_]  # ends somewhere; a cloud in the light fades away instead
-    contact_px: Numbers  # with the border of the image
+    edge: Numbers  # harmonic mean of the slope along the outline; small if one side has no edge
+    has_edge: npt.NDArray[np.bool_]  # false for a cloud in the light, which fades away
+    contact_px: Numbers  # length of contact with the border of the image
 
-    def of(self, chosen: npt.NDArray[np.bool_]) -> Bools:
-        """Return the mask of some regions."""
+    def mask(self, chosen: npt.NDArray[np.bool_]) -> Bools:
+        """Return the mask, (h, w), of the regions whose labels are chosen."""
         return np.asarray((chosen & (np.arange(len(chosen)) > 0))[self.labels])
 
 
 def analyse_coarse_plane(plane: npt.NDArray[np.uint16]) -> CoarsePlane:
-    """Reduce a plane and find its background; what stands out from a first one is left out of the next one."""
-    log_light = np.log(_fill_padding(_resize(plane, SIDE_PX)) + np.float32(1))
-    texture, slope = _texture(log_light), _slope(log_light)
+    """Return a reduced copy of a plane, (H, W), with its texture, slope and fitted background.
+
+    The background is fitted twice. The second fit excludes the regions that the first one found.
+    """
+    log_light = np.log(_fill_padding(_reduce_plane(plane)) + np.float32(1))
+    texture, slope = _local_contrast(log_light), _slope(log_light)
     field = np.ones(log_light.shape, dtype=bool)
     surface = fit_light_surface(log_light, texture, field)
-    look = _judge(log_light, texture, slope, field, surface)
-    beyond = _wall(look.something)
-    if beyond.any():
-        field = ~beyond
+    coarse = _compare_with_surface(log_light, texture, slope, field, surface)
+    outside = _outside_well(coarse.differs)
+    if outside.any():
+        field = ~outside
         surface = fit_light_surface(log_light, texture, field)
-        look = _judge(log_light, texture, slope, field, surface)
-    regions = find_candidate_regions(look)
-    free = field & ~dilate_mask(regions.of(regions.has_edge), 2 * _GAP_PX)
-    return _judge(
-        log_light,
-        texture,
-        slope,
-        field,
-        refine_light_surface(log_light, surface, free, SIDE_PX / 12),
-    )
+        coarse = _compare_with_surface(log_light, texture, slope, field, surface)
+    regions = find_candidate_regions(coarse)
+    free = field & ~dilate_mask(regions.mask(regions.has_edge), 2 * _CELL_GAP_PX)
+    refined = refine_light_surface(log_light, surface, free, SIDE_PX / 12)
+    return _compare_with_surface(log_light, texture, slope, field, refined)
 
 
-def find_candidate_regions(look: CoarsePlane) -> CandidateRegions:
-    """Return what is wide enough to be tissue; where a cloud and something darker make one region, the darker alone."""
-    steepest = np.asarray(
-        cv2.dilate(look.slope, np.ones((11, 11), np.uint8)), np.float32
-    )  # texture widens a region: its edge lies within it
-    regions = _regions(look.something, look, steepest)
-    faded = regions.of(~regions.has_edge)
+def find_candidate_regions(coarse: CoarsePlane) -> CandidateRegions:
+    """Return the regions of a reduced plane that are wide enough to be tissue.
+
+    If a cloud in the light and a darker object form one region, only the darker object is kept.
+    """
+    steepest = np.asarray(cv2.dilate(coarse.slope, _EDGE_REACH), np.float32)
+    regions = _measure_regions(coarse.differs, coarse, steepest)
+    faded = regions.mask(~regions.has_edge)
     if not faded.any():
         return regions
-    pale = (look.darkness < _CLOUD * look.dark_limit) & (look.texture < look.texture_limit)
-    return _regions(look.something & ~(faded & pale), look, steepest)
+    pale = (coarse.darkness < _DARKER_THAN_CLOUDS * coarse.dark_limit) & (
+        coarse.texture < coarse.texture_limit
+    )
+    return _measure_regions(coarse.differs & ~(faded & pale), coarse, steepest)
 
 
-def _regions(something: Bools, look: CoarsePlane, steepest: Floats) -> CandidateRegions:
-    solid = _solid(something)
+def _measure_regions(differs: Bools, coarse: CoarsePlane, steepest: Floats) -> CandidateRegions:
+    """Return the regions of a mask, (h, w), with their size, shape, strength and edge.
+
+    ``steepest`` is the largest slope nearby, (h, w).
+    """
+    solid = _solid(differs)
     count, found, stats, _ = cv2.connectedComponentsWithStats(solid.view(np.uint8), connectivity=8)
     labels = np.asarray(found, np.int32)
     rows, columns = np.nonzero(solid)
@@ -125,33 +147,35 @@ def _regions(something: Bools, look: CoarsePlane, steepest: Floats) -> Candidate
     half_width = np.array(
         [float(distance[y : y + h, x : x + w].max()) for x, y, w, h, _ in stats[1:].tolist()]
     )
-    outline = distance[rows, columns] <= 2  # noqa: PLR2004 - the outermost two pixels
+    outline = distance[rows, columns] <= _OUTLINE_PX
     flatness = 1 / np.maximum(steepest[rows, columns][outline], 1e-4)
     edge = np.bincount(label[outline], minlength=count) / np.maximum(
         np.bincount(label[outline], flatness, count), 1e-9
     )
-    floor = _floor_slope(look, steepest)
+    floor = _floor_slope(coarse, steepest)
     border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    signal = np.maximum(np.abs(coarse.darkness), coarse.texture)[rows, columns]
     return CandidateRegions(
         labels=labels,
         area_px=area,
         half_width_px=np.concatenate([[0.0], half_width]),
         elongation=_elongation(rows, columns, label, area),
-        coverage=np.bincount(label, something[rows, columns], count) / area,
-        strength=np.bincount(
-            label, np.maximum(np.abs(look.darkness), look.texture)[rows, columns], count
-        )
-        / area,
+        coverage=np.bincount(label, differs[rows, columns], count) / area,
+        strength=np.bincount(label, signal, count) / area,
         edge=edge,
         has_edge=edge > floor + max(MIN_EDGE, floor / 2),
         contact_px=np.bincount(border, minlength=count).astype(np.float64),
     )
 
 
-def _floor_slope(look: CoarsePlane, steepest: Floats) -> float:
-    """Return the usual steepest slope of the free field: tissue that fills most of the field must not set the limit for its own edge."""
-    free = (look.field & ~dilate_mask(look.something, 6))[::4, ::4]
-    return float(np.median(steepest[::4, ::4][free])) if free.mean() > _LEAST_FREE else 0.0
+def _floor_slope(coarse: CoarsePlane, steepest: Floats) -> float:
+    """Return the median of the steepest slopes, (h, w), of the plate's floor, without objects.
+
+    It is 0 if objects cover nearly the whole field; otherwise tissue would set the limit of its own
+    edge.
+    """
+    free = (coarse.field & ~dilate_mask(coarse.differs, _FLOOR_MARGIN_PX))[::4, ::4]
+    return float(np.median(steepest[::4, ::4][free])) if free.mean() > _MIN_FREE_SHARE else 0.0
 
 
 def _elongation(
@@ -160,7 +184,15 @@ def _elongation(
     label: npt.NDArray[np.int32],
     area: Numbers,
 ) -> Numbers:
-    """Return the ratio of the axes of the ellipse with the same second moments, by label."""
+    """Return, by label, the ratio of the axes of the ellipse with the same second moments.
+
+    Parameters
+    ----------
+    rows, columns, label
+        Row, column and label of each pixel of a region.
+    area
+        Number of pixels by label.
+    """
     y, x = (np.bincount(label, axis, len(area)) / area for axis in (rows, columns))
     dy, dx = rows - y[label], columns - x[label]
     yy, xx, xy = (
@@ -170,15 +202,20 @@ def _elongation(
     return np.asarray(np.sqrt((middle + spread) / np.maximum(middle - spread, 0.1)))
 
 
-def _judge(
+def _compare_with_surface(
     log_light: Floats, texture: Floats, slope: Floats, field: Bools, surface: Floats
 ) -> CoarsePlane:
+    """Return a reduced plane with its darkness relative to a surface and the limits of its signals.
+
+    The limits depend on the noise of the darkness and on the usual texture of the field.
+    """
     darkness = np.asarray(cv2.GaussianBlur(surface - log_light, (0, 0), 1.0), np.float32)
     sample = darkness[::4, ::4][field[::4, ::4]]
-    low, high = np.quantile(sample, (0.1, 0.4))  # tissue may cover half of the field, and is dark
-    noise = float(high - low) / 1.03  # of a normal distribution
+    # Tissue is dark and may cover half of the field, so the noise is read from the brighter part.
+    low, high = np.quantile(sample, (0.1, 0.4))
+    noise = float(high - low) / 1.03  # these quantiles of a normal distribution differ by 1.03 SD
     floor = float(np.quantile(texture[::4, ::4][field[::4, ::4]], 0.3))
-    texture_limit = float(np.clip(4 * floor, MIN_TEXTURE, MAX_TEXTURE_LIMIT))
+    texture_limit = float(np.clip(4 * floor, MIN_TEXTURE_LIMIT, MAX_TEXTURE_LIMIT))
     return CoarsePlane(
         log_light,
         texture,
@@ -186,14 +223,18 @@ def _judge(
         field,
         surface,
         darkness,
-        max(_NOISES * noise, MIN_DARKNESS),
+        max(_DARK_LIMIT_IN_NOISE * noise, MIN_DARKNESS),
         texture_limit,
     )
 
 
-def _wall(something: Bools) -> Bools:
-    """Return the wall of the well and all beyond it: what encloses a large part of the field."""
-    free = ~close_mask(something, 2)
+def _outside_well(differs: Bools) -> Bools:
+    """Return the mask, (h, w), of the well's wall and everything outside it.
+
+    The wall is an object that encloses more than a fifth of the image. Without a wall the mask is
+    empty.
+    """
+    free = ~close_mask(differs, 2)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(free.view(np.uint8), connectivity=4)
     start = stats[:, [cv2.CC_STAT_LEFT, cv2.CC_STAT_TOP]]
     end = start + stats[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]]
@@ -204,16 +245,19 @@ def _wall(something: Bools) -> Bools:
     )
     enclosed[0] = False
     if not enclosed.any():
-        return np.zeros(something.shape, dtype=bool)
-    return ~erode_mask(fill_holes(labels == int(np.flatnonzero(enclosed)[0])), 5)
+        return np.zeros(differs.shape, dtype=bool)
+    inside = fill_holes(labels == int(np.flatnonzero(enclosed)[0]))
+    return ~erode_mask(inside, _WALL_MARGIN_PX)
 
 
-def _texture(log_light: Floats) -> Floats:
+def _local_contrast(log_light: Floats) -> Floats:
+    """Return the local standard deviation, (h, w), of details of about 1 to 3 pixels."""
     detail = cv2.GaussianBlur(log_light, (0, 0), 0.8) - cv2.GaussianBlur(log_light, (0, 0), 3.0)
     return np.asarray(np.sqrt(cv2.blur(detail * detail, (5, 5))), np.float32)
 
 
 def _slope(log_light: Floats) -> Floats:
+    """Return the magnitude of the gradient, (h, w), of the smoothed log light, per pixel."""
     smooth = cv2.GaussianBlur(log_light, (0, 0), 2.0)
     return np.asarray(
         cv2.magnitude(
@@ -225,22 +269,19 @@ def _slope(log_light: Floats) -> Floats:
 
 
 def _solid(mask: Bools) -> Bools:
-    """Close gaps between cells, fill holes, drop what is thin."""
-    margin = (
-        24  # beyond the border the mask goes on, so that what is cut there is not taken for thin
-    )
+    """Return a mask with gaps between cells closed, holes filled and thin parts removed."""
+    # The mask is continued across the border, so that an object cut there does not count as thin.
+    margin = 24
     extended = cv2.copyMakeBorder(
         mask.view(np.uint8), margin, margin, margin, margin, cv2.BORDER_REPLICATE
     ).view(np.bool_)
-    return np.ascontiguousarray(
-        open_mask(fill_holes(close_mask(extended, _GAP_PX)), _NARROWEST_PX)[
-            margin:-margin, margin:-margin
-        ]
-    )
+    solid = open_mask(fill_holes(close_mask(extended, _CELL_GAP_PX)), _MIN_HALF_WIDTH_PX)
+    return np.ascontiguousarray(solid[margin:-margin, margin:-margin])
 
 
-def _resize(plane: npt.NDArray[np.uint16], side_px: int) -> Floats:
-    scale = side_px / max(plane.shape)
+def _reduce_plane(plane: npt.NDArray[np.uint16]) -> Floats:
+    """Return a plane, (H, W), resampled so that its longer side has 384 pixels."""
+    scale = SIDE_PX / max(plane.shape)
     height, width = (max(round(length * scale), 1) for length in plane.shape)
     return np.asarray(
         cv2.resize(
@@ -251,7 +292,10 @@ def _resize(plane: npt.NDArray[np.uint16], side_px: int) -> Floats:
 
 
 def _fill_padding(image: Floats) -> Floats:
-    """Replace rows and columns at the border that are black, padding and not light, by the nearest others."""
+    """Return an image with black rows and columns at its border replaced by the nearest others.
+
+    They are padding of the file and not light.
+    """
     black = 0.1 * float(np.median(block_means(image)))
     rows, columns = (
         np.flatnonzero(image.max(axis=1) > black),

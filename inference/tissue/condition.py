@@ -1,4 +1,4 @@
-"""Intact or exploded, and how far."""
+"""Classifies tissue as intact or exploded and measures the degree of explosion."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,12 +8,16 @@ from schemas.ranking import Condition
 
 @dataclass(frozen=True)
 class ConditionSettings:
-    """When tissue counts as exploded.
+    """Limits above which tissue counts as exploded; both must be reached.
 
-    ``open_directions``, more than a third of them: tissue that holds together has lobes, some pieces or a fibre, each within a few of the 36 directions: up
-    to 0.31 on real images. Exploded tissue opens on all sides, but chains leave gaps, and a core off the middle hides some: 0.44 on the real one. Virtual
-    wells are told apart equally well by anything between 0.3 and 0.45.
-    ``spilled``, in areas of the core: less than that are thin threads, in however many directions.
+    ``open_directions`` is the share of 36 directions with tissue outside the core. Intact tissue
+    has lobes, a few pieces or a fibre, each within a few directions: up to 0.31 on real images.
+    Exploded tissue opens on all sides, but its chains have gaps and an off-centre core hides some
+    directions: 0.44 on the real exploded image. On virtual wells all limits from 0.3 to 0.45
+    separate equally well.
+
+    ``spilled`` is the area of that tissue in areas of the core. Thin threads have less, whatever
+    the number of their directions.
     """
 
     open_directions: float = 0.36
@@ -23,9 +27,10 @@ class ConditionSettings:
 def classify_condition(
     measures: Mapping[str, float], settings: ConditionSettings | None = None
 ) -> tuple[Condition, float] | None:
-    """Return the condition and the degree of explosion, or None for an empty well.
+    """Return condition and degree of explosion of a tissue from its measures; None if empty.
 
-    The degree is 0 for intact tissue; for exploded tissue it is its spread in units of 100 µm, and without a scale of 100 px.
+    The degree is 0 for intact tissue. For exploded tissue it is the spread in units of 100 µm, or
+    of 100 pixels if there is no scale.
     """
     if measures["pieces"] == 0:
         return None

@@ -1,4 +1,4 @@
-"""Morphology of masks, (H, W) bool; radii in pixels of the mask."""
+"""Morphological operations on boolean masks, (H, W); radii are in pixels of the mask."""
 
 import cv2
 import numpy as np
@@ -6,12 +6,13 @@ import numpy.typing as npt
 
 Bools = npt.NDArray[np.bool_]
 
-_SMALL_PX = 2.0  # a radius from which on distances are faster than a structuring element
+_LARGEST_ELEMENT_PX = 2.0
+"""Radius up to which a structuring element is used; beyond it a distance transform is faster."""
 
 
 def dilate_mask(mask: Bools, radius_px: float) -> Bools:
-    """Add a seam."""
-    if radius_px <= _SMALL_PX:
+    """Return the mask extended by all pixels within a radius of it."""
+    if radius_px <= _LARGEST_ELEMENT_PX:
         return np.asarray(cv2.dilate(mask.view(np.uint8), _disc(radius_px)).view(np.bool_))
     return (
         np.asarray(cv2.distanceTransform((~mask).view(np.uint8), cv2.DIST_L2, 3) <= radius_px)
@@ -21,34 +22,38 @@ def dilate_mask(mask: Bools, radius_px: float) -> Bools:
 
 
 def erode_mask(mask: Bools, radius_px: float) -> Bools:
-    """Take a seam away; the border of the image is none."""
+    """Return the mask without the pixels within a radius of its outside.
+
+    The border of the image does not count as outside.
+    """
     return ~dilate_mask(~mask, radius_px)
 
 
 def close_mask(mask: Bools, radius_px: float) -> Bools:
-    """Fill what a disc cannot enter."""
+    """Return the mask with gaps filled that are too narrow for a disc of this radius."""
     return erode_mask(dilate_mask(mask, radius_px), radius_px)
 
 
 def open_mask(mask: Bools, radius_px: float) -> Bools:
-    """Drop what a disc does not fit into."""
+    """Return the mask without the parts that are too narrow for a disc of this radius."""
     return dilate_mask(erode_mask(mask, radius_px), radius_px)
 
 
 def fill_holes(mask: Bools) -> Bools:
-    """Return the mask with its holes: everything that cannot be reached from outside the image."""
+    """Return the mask with all pixels filled that cannot be reached from outside the image."""
     free = cv2.copyMakeBorder((~mask).view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
     cv2.floodFill(free, None, (0, 0), 2)
-    return np.asarray((free != 2)[1:-1, 1:-1])  # noqa: PLR2004 - the value just flooded
+    return np.asarray((free != 2)[1:-1, 1:-1])  # noqa: PLR2004 - the value of flooded pixels
 
 
 def resize_mask(mask: Bools, shape: tuple[int, ...]) -> Bools:
-    """Return the mask at another size."""
+    """Return the mask resampled to another shape, (H, W), by nearest neighbours."""
     return np.asarray(
         cv2.resize(mask.view(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST).view(np.bool_)
     )
 
 
 def _disc(radius_px: float) -> npt.NDArray[np.uint8]:
+    """Return an elliptical structuring element of at least 3 × 3 pixels."""
     size = 2 * max(round(radius_px), 1) + 1
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)), np.uint8)

@@ -1,4 +1,4 @@
-"""What people can see of the tissue, as numbers with names; ``docs/reference/measures.md`` defines each."""
+"""Named measures of the tissue in a plane; each is defined in ``docs/reference/measures.md``."""
 
 from collections.abc import Mapping
 
@@ -13,6 +13,7 @@ from inference.tissue.outline import measure_outline
 from schemas.tissue import Segmentation
 
 Measures = dict[str, float]
+"""Values of measures by name."""
 
 _SIZES = (
     "area",
@@ -25,11 +26,11 @@ _SIZES = (
     "debris_area",
     "debris_spread",
 )
-_POWERS = {"area": 2, "debris_area": 2, "volume": 3}
+_POWERS = {"area": 2, "debris_area": 2, "volume": 3}  # of a length; other sizes are lengths
 
 
 def name_with_unit(size: str, um_per_px: float | None) -> str:
-    """Return the name of a size with its unit: ``area_um2``, or ``area_px`` where there is no scale."""
+    """Return the name of a size with its unit: ``area_um2``, or ``area_px`` without a scale."""
     if um_per_px is None:
         return f"{size}_px"
     power = _POWERS.get(size, 1)
@@ -39,65 +40,66 @@ def name_with_unit(size: str, um_per_px: float | None) -> str:
 def measure_tissue(
     plane: npt.NDArray[np.uint16], segmentation: Segmentation, um_per_px: float | None
 ) -> Measures:
-    """Measure the tissue of a plane, (H, W), white = 65535.
+    """Return the measures by name of the segmented tissue of a plane, (H, W), white = 65535.
 
-    Names carry their unit; without a scale all sizes are in pixels and end in ``_px``. What is not defined is left out: an empty well has an area of 0,
-    no pieces and its debris, and nothing else.
+    Names of sizes end in their unit; without a scale they are in pixels and end in ``_px``.
+    Undefined measures are left out: an empty well has an area of 0, no pieces and its debris.
     """
     pieces = measure_pieces(segmentation.body)
-    debris = measure_debris(segmentation.debris, pieces.middle_px)
+    debris = measure_debris(segmentation.debris, pieces.centre_px)
     sizes = {"area": pieces.area_px, "debris_area": debris.area_px}
     if debris.spread_px is not None:
         sizes["debris_spread"] = debris.spread_px
-    plain: Measures = {"pieces": float(pieces.count), "debris_count": float(debris.count)}
+    others: Measures = {"pieces": float(pieces.count), "debris_count": float(debris.count)}
     if not segmentation.is_empty:
-        more_sizes, more = _of_tissue(plane, segmentation, pieces, um_per_px)
-        sizes |= more_sizes
-        plain |= more
+        body_sizes, body_others = _measure_body(plane, segmentation, pieces, um_per_px)
+        sizes |= body_sizes
+        others |= body_others
     scale = um_per_px or 1.0
     return {
         name_with_unit(size, um_per_px): value * scale ** _POWERS.get(size, 1)
         for size, value in sizes.items()
-    } | plain
+    } | others
 
 
-def _of_tissue(
+def _measure_body(
     plane: npt.NDArray[np.uint16],
     segmentation: Segmentation,
     pieces: PieceMeasures,
     um_per_px: float | None,
 ) -> tuple[Measures, Measures]:
-    """Return the sizes, in pixels, and all else that only tissue has."""
+    """Return the sizes in pixels and the other measures of a body that is not empty."""
     outline = measure_outline(pieces.largest)
-    view = downscale_plane(plane, segmentation, um_per_px)
-    dark, apart = measure_density(view), measure_dispersal(view)
+    downscaled = downscale_plane(plane, segmentation, um_per_px)
+    density, dispersal = measure_density(downscaled), measure_dispersal(downscaled)
     sizes = {
         "perimeter": outline.perimeter_px,
         "equivalent_diameter": float(2 * np.sqrt(pieces.area_px / np.pi)),
         "major_diameter": outline.major_px,
         "minor_diameter": outline.minor_px,
         "volume": float(np.pi / 6 * outline.major_px * outline.minor_px**2),
-        "spread": apart.spread_px,
+        "spread": dispersal.spread_px,
     }
     return sizes, {
         "circularity": outline.circularity,
         "solidity": outline.solidity,
         "eccentricity": outline.eccentricity,
         "roughness": outline.roughness,
-        "od_mean": dark.mean,
-        "od_spread": dark.spread,
-        **{f"od_depth_{number}": value for number, value in enumerate(dark.by_depth, start=1)},
-        "core_darkness": dark.core,
-        "edge_darkness": dark.edge,
-        "grain_fine": dark.grain_fine,
-        "grain_coarse": dark.grain_coarse,
+        "od_mean": density.mean,
+        "od_spread": density.spread,
+        **{f"od_depth_{number}": value for number, value in enumerate(density.by_depth, start=1)},
+        "core_darkness": density.core,
+        "edge_darkness": density.edge,
+        "grain_fine": density.grain_fine,
+        "grain_coarse": density.grain_coarse,
         "largest_piece_share": float(np.count_nonzero(pieces.largest)) / pieces.area_px,
-        "spilled": apart.spilled,
-        "open_directions": apart.directions,
+        "spilled": dispersal.spilled,
+        "open_directions": dispersal.directions,
     }
 
 
-def _change_of_size(name: str) -> bool:
+def _is_size(name: str) -> bool:
+    """Return whether a measure's name with its unit is the name of a size."""
     return (
         name.removesuffix("_px").removesuffix("_um").removesuffix("_um2").removesuffix("_um3")
         in _SIZES
@@ -105,13 +107,14 @@ def _change_of_size(name: str) -> bool:
 
 
 def changes_since_dosing(now: Mapping[str, float], at_dosing: Mapping[str, float]) -> Measures:
-    """Return what changed since dosing, each name with ``_change``: natural log ratios of sizes, differences of all else.
+    """Return the changes of a tissue's measures since dosing, each name with ``_change``.
 
-    What either day lacks is left out, and so is the log ratio with a size of 0.
+    The change of a size is the natural log ratio; the change of another measure is the difference.
+    Measures that are missing on either day, and log ratios with a size of 0, are left out.
     """
     changed: Measures = {}
     for name in now.keys() & at_dosing.keys():
-        if not _change_of_size(name):
+        if not _is_size(name):
             changed[f"{name}_change"] = now[name] - at_dosing[name]
         elif now[name] > 0 and at_dosing[name] > 0:
             changed[f"{name}_change"] = float(np.log(now[name] / at_dosing[name]))

@@ -1,4 +1,7 @@
-"""The few measures of a well image that a ranking compares, as numbers whose differences mean the same everywhere."""
+"""Selects the measures of a well image that a ranking compares and transforms their scales.
+
+After the transform, equal differences of a measure mean equal changes of the tissue.
+"""
 
 from collections.abc import Mapping
 from math import log
@@ -6,12 +9,16 @@ from math import log
 import numpy as np
 import numpy.typing as npt
 
-_LEAST_SHARE = 1e-3
-"""Debris of less than a thousandth of the tissue is not told apart from none; nor is roughness of less than a thousandth of the diameter."""
-_LEAST_DENSITY = 1e-3
-"""Grain below this optical density is the camera's."""
-_CIRCULARITY_BLUR, _SOLIDITY_BLUR = 0.01, 0.003
-"""Differences from a disc that are the outline's own noise."""
+_SHARE_OFFSET = 1e-3
+"""Offset of shares before the logarithm.
+
+Debris below a thousandth of the tissue's area, and roughness below a thousandth of its diameter,
+cannot be distinguished from none.
+"""
+_DENSITY_OFFSET = 1e-3
+"""Offset of grain before the logarithm; a smaller optical density is noise of the camera."""
+_CIRCULARITY_NOISE, _SOLIDITY_NOISE = 0.01, 0.003
+"""Differences from 1, the value of a disc, that the outline's noise causes."""
 
 RANKED_MEASURES = (
     "log_area",
@@ -26,14 +33,19 @@ RANKED_MEASURES = (
     "edge_darkness",
     "log_debris_share",
 )
-"""Neither the number of pieces nor how far they lie apart: one fibre that is taken for a piece moves them further than most drugs do."""
+"""Names of the measures that a ranking compares.
+
+The number of pieces and their spread are not among them: one fibre that is mistaken for a piece
+changes them more than most drugs do.
+"""
 
 
 def ranked_values(measures: Mapping[str, float]) -> npt.NDArray[np.float64]:
-    """Return (len(RANKED),): logarithms of what differs by factors, log odds of shares, all else as it is.
+    """Return the values of the ranked measures, (len(RANKED_MEASURES),), from a tissue's measures.
 
-    Without a scale the values are the same but for a constant.
-    What is not defined, as the shape of the tissue of an empty well, counts as 0: no tissue is the end of tissue that shrinks, pales and falls apart.
+    Sizes are logarithms, shares are log odds and other measures are unchanged. Without a scale
+    only the area differs, by a constant. A missing measure, such as the shape in an empty well,
+    is 0: no tissue is the limit of tissue that shrinks, becomes paler and falls apart.
     """
 
     def value(name: str) -> float:
@@ -46,20 +58,24 @@ def ranked_values(measures: Mapping[str, float]) -> npt.NDArray[np.float64]:
     return np.array(
         [
             log(max(area, 1.0)),
-            _log_odds(value("circularity"), _CIRCULARITY_BLUR),
-            _log_odds(value("solidity"), _SOLIDITY_BLUR),
-            log(value("roughness") + _LEAST_SHARE),
+            _log_odds(value("circularity"), _CIRCULARITY_NOISE),
+            _log_odds(value("solidity"), _SOLIDITY_NOISE),
+            log(value("roughness") + _SHARE_OFFSET),
             value("od_mean"),
             value("od_spread"),
-            log(value("grain_fine") + _LEAST_DENSITY),
-            log(value("grain_coarse") + _LEAST_DENSITY),
+            log(value("grain_fine") + _DENSITY_OFFSET),
+            log(value("grain_coarse") + _DENSITY_OFFSET),
             value("core_darkness"),
             value("edge_darkness"),
-            log(size("debris_area", "um2") / max(area, 1.0) + _LEAST_SHARE),
+            log(size("debris_area", "um2") / max(area, 1.0) + _SHARE_OFFSET),
         ]
     )
 
 
-def _log_odds(share: float, blur: float) -> float:
-    """Return log(share / (1 − share)): whole bodies lie close to 1 and broken ones far below, and as they are the broken would outweigh all else."""
-    return log((share + blur) / (max(1 - share, 0.0) + blur))
+def _log_odds(share: float, noise: float) -> float:
+    """Return log(share / (1 − share)) of a share, both terms increased by ``noise``.
+
+    Intact bodies have shares close to 1 and broken ones much lower shares. Without the transform
+    a few broken bodies would dominate all differences.
+    """
+    return log((share + noise) / (max(1 - share, 0.0) + noise))

@@ -19,7 +19,7 @@ from daemon.config import Config, load_config
 from daemon.jobs import re_embedding
 from inference.bundle import canary_planes, load_bundle
 from inference.encoding.preprocessing import preprocess
-from inference.onnx_session import CPU, create_session
+from inference.onnx_session import CPU_PROVIDER, create_session
 from schemas.encoder_bundle import BundleCard
 from schemas.errors import SourceGoneError
 from store.embedding_ledger import SqlEmbeddingLedger
@@ -37,7 +37,7 @@ def another(tmp_path_factory: pytest.TempPathFactory) -> Path:
     preprocessing = shipped.card.preprocessing.model_copy(
         update={"background": 0.8 * shipped.card.preprocessing.background}
     )
-    session = create_session(shipped.model, [CPU], 1)
+    session = create_session(shipped.model, [CPU_PROVIDER], 1)
     pixels = preprocess(
         canary_planes(shipped.card.canary.seed),
         1,

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from inference.onnx_session import CPU, create_session
+from inference.onnx_session import CPU_PROVIDER, create_session
 from training.data.augmentation import augment, draw_augmentations, get_preset
 from training.data.batches import value_images
 from training.data.crops import PlateCrops
@@ -72,7 +72,7 @@ def _open_backbone(backbone: nn.Module, side_px: int) -> Any:  # noqa: ANN401 - 
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "backbone.onnx"
         export_onnx(backbone.eval(), (3, side_px, side_px), model)
-        return create_session(model.read_bytes(), [CPU], torch.get_num_threads())
+        return create_session(model.read_bytes(), [CPU_PROVIDER], torch.get_num_threads())
 
 
 def _compute_features(plate: PlateCrops, session: Any, how: FeatureSettings) -> Halves:  # noqa: ANN401 - onnxruntime has no types

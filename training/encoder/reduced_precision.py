@@ -29,7 +29,7 @@ from inference.bundle import (
 )
 from inference.encoding.onnx_encoder import OnnxEncoder
 from inference.encoding.preprocessing import preprocess
-from inference.onnx_session import CPU, create_session
+from inference.onnx_session import CPU_PROVIDER, create_session
 from schemas.encoder_bundle import Canary
 from schemas.errors import ConfigError
 from training.data.batch_plan import BatchPlan, MeasureScale
@@ -201,7 +201,7 @@ def _quantise(bundle: Bundle, pixels: Floats, scratch: Path, path: Path) -> None
 
 
 def _run(model: bytes, bundle: Bundle, pixels: Floats) -> Floats:
-    session = create_session(model, [CPU], 1)
+    session = create_session(model, [CPU_PROVIDER], 1)
     return np.concatenate(
         [
             session.run(None, {bundle.card.input_name: pixels[at : at + _BATCH]})[0]

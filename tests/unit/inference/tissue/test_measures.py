@@ -209,7 +209,7 @@ def test_pieces_are_counted_and_shape_is_that_of_the_largest() -> None:
     assert measured["largest_piece_share"] == pytest.approx(0.8, abs=0.01)
     assert measured["circularity"] > 0.98
     assert measured["area_px"] == np.count_nonzero(body)
-    middle = measure_pieces(body).middle_px
+    middle = measure_pieces(body).centre_px
     assert middle is not None
     assert middle == pytest.approx((0.35 * 512, 0.5 * 512), abs=1)
 
