@@ -1,4 +1,4 @@
-"""Reading a bundle folder; these tests copy the shipped bundle's card, which is small, and stand a short file in for the model."""
+"""Reading a bundle folder, with the card of the shipped bundle and a short file as the model."""
 
 import hashlib
 import json
@@ -27,13 +27,13 @@ def change_card(folder: Path, **changes: object) -> None:
     (folder / "bundle.json").write_text(json.dumps(card | changes))
 
 
-def test_the_default_bundle_comes_along_with_its_licence_and_is_small_enough_for_git() -> None:
+def test_the_default_bundle_has_a_licence_and_is_small_enough_for_git() -> None:
     bundle = load_bundle("default")
     assert {"LICENSE", "NOTICE", "MODEL_CARD.md"} <= {file.name for file in bundle.folder.iterdir()}
     assert len(bundle.model) <= 20_000_000
 
 
-def test_a_card_that_says_no_ranking_weight_gives_the_embedding_none_beside_measures(
+def test_a_card_without_a_ranking_weight_has_the_weight_0(
     folder: Path,
 ) -> None:
     card = json.loads((folder / "bundle.json").read_text())
@@ -46,7 +46,7 @@ def test_a_folder_is_read_by_its_path(folder: Path) -> None:
     assert load_bundle(str(folder)).model == MODEL
 
 
-def test_an_unknown_name_is_answered_with_the_names_there_are() -> None:
+def test_the_error_for_an_unknown_name_lists_the_known_names() -> None:
     with pytest.raises(
         BundleError,
         match=r"resnet: is no encoder bundle; expected a folder .* or one of: .*default",
@@ -55,13 +55,13 @@ def test_an_unknown_name_is_answered_with_the_names_there_are() -> None:
 
 
 @pytest.mark.parametrize("missing", ["encoder.onnx", "bundle.json"])
-def test_a_missing_file_is_named(folder: Path, missing: str) -> None:
+def test_the_error_for_a_missing_file_names_it(folder: Path, missing: str) -> None:
     (folder / missing).unlink()
     with pytest.raises(BundleError, match=f"{missing}: cannot be read: No such file"):
         load_bundle(str(folder))
 
 
-def test_a_changed_model_is_refused_with_both_digests(folder: Path) -> None:
+def test_the_error_for_a_changed_model_contains_both_digests(folder: Path) -> None:
     (folder / "encoder.onnx").write_bytes(b"another model")
     with pytest.raises(BundleError, match=r"encoder.onnx: SHA-256 is ") as error:
         load_bundle(str(folder))
@@ -77,7 +77,7 @@ def test_a_changed_model_is_refused_with_both_digests(folder: Path) -> None:
         ({"dimension": 0}, "dimension: .* greater than or equal to 1"),
     ],
 )
-def test_a_card_that_does_not_parse_is_refused_by_its_key(
+def test_the_error_for_an_invalid_card_names_the_key(
     folder: Path, changes: dict[str, object], problem: str
 ) -> None:
     change_card(folder, **changes)
@@ -91,7 +91,7 @@ def test_a_card_that_is_not_json_is_refused(folder: Path) -> None:
         load_bundle(str(folder))
 
 
-def test_another_preprocessing_is_another_encoder_and_another_text_is_not(folder: Path) -> None:
+def test_the_encoder_id_depends_on_the_preprocessing_and_not_on_texts(folder: Path) -> None:
     card = load_bundle(str(folder)).card
     brighter = card.preprocessing.model_copy(update={"background": 0.9})
     assert card.model_copy(update={"preprocessing": brighter}).encoder_id != card.encoder_id

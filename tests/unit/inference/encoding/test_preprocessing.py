@@ -21,7 +21,10 @@ def settings(**changes: object) -> Preprocessing:
 def disc(
     side_px: int, *, level: int = 40000, radius: float = 0.2, planes: int = 3
 ) -> npt.NDArray[np.uint16]:
-    """Return (planes, side, side): a disc half as bright as its surroundings, ``radius`` a share of the side."""
+    """Return equal planes, (planes, side, side), of a disc half as bright as the background.
+
+    ``radius`` is a share of the side.
+    """
     y, x = np.indices((side_px, side_px)) - (side_px - 1) / 2
     image = np.where(np.hypot(x, y) < radius * side_px, level // 2, level)
     return np.broadcast_to(image, (planes, side_px, side_px)).astype(np.uint16)
@@ -37,7 +40,7 @@ def disc(
         (11, 6, (5, 6, 7)),
     ],
 )
-def test_the_sharpest_plane_stands_between_its_neighbours_and_repeats_at_the_ends(
+def test_the_sharpest_plane_is_between_its_neighbours_and_replaces_missing_ones(
     plane_count: int, sharpest: int, channels: tuple[int, int, int]
 ) -> None:
     assert channel_planes(plane_count, sharpest, PlanePolicy.SHARPEST_NEIGHBOURS) == channels
@@ -65,14 +68,14 @@ def test_each_channel_shows_its_own_plane() -> None:
 
 
 @pytest.mark.parametrize("level", [65535, 40000, 4000, 400])
-def test_the_background_comes_to_the_same_value_however_bright_the_lamp_was(level: int) -> None:
+def test_the_background_has_the_same_value_at_every_brightness_of_the_lamp(level: int) -> None:
     pixels = preprocess(disc(128, level=level), 1, None, settings(background=0.7), SIDE)
     assert pixels.dtype == np.float32
     assert pixels[0, 2, 2] == pytest.approx(0.7, abs=2e-3)
     assert pixels[0, SIDE // 2, SIDE // 2] == pytest.approx(0.35, abs=2e-3)
 
 
-def test_tissue_over_more_than_half_of_the_field_is_not_taken_for_background() -> None:
+def test_tissue_on_more_than_half_of_the_field_does_not_change_the_background() -> None:
     pixels = preprocess(disc(128, radius=0.45), 1, None, settings(), SIDE)  # 64 % of the field
     assert pixels[0, 2, 2] == pytest.approx(0.5, abs=1e-3)
 
@@ -102,9 +105,9 @@ def test_the_whole_field_fills_the_input_at_every_camera_size(side_px: int) -> N
     assert float((pixels[0] < 0.375).mean()) == pytest.approx(np.pi * 0.2**2, abs=0.01)
 
 
-def test_a_wide_image_keeps_its_shape_and_loses_nothing() -> None:
+def test_a_wide_image_keeps_its_aspect_ratio_and_is_not_cropped() -> None:
     wide = np.full((3, 200, 400), 40000, np.uint16)
-    wide[:, 80:120, :40] = 10000  # at the left end, where a centred crop would cut
+    wide[:, 80:120, :40] = 10000  # at the left border, outside a centred crop
     pixels = preprocess(wide, 1, None, settings(), SIDE)
     assert np.allclose(pixels[0, :24], 0.5)  # above the image: empty background
     rows, columns = np.nonzero(pixels[0] < 0.3)
@@ -112,7 +115,7 @@ def test_a_wide_image_keeps_its_shape_and_loses_nothing() -> None:
     assert np.ptp(rows) == pytest.approx(np.ptp(columns), abs=1)  # a square stays a square
 
 
-def test_the_field_is_cut_in_micrometres_where_the_scale_is_known() -> None:
+def test_the_field_is_cropped_in_micrometres_if_the_scale_is_known() -> None:
     fine, coarse = disc(400, radius=0.1), disc(200, radius=0.1)
     of_fine = preprocess(fine, 1, 1.0, settings(field_um=200.0), SIDE)
     of_coarse = preprocess(coarse, 1, 2.0, settings(field_um=200.0), SIDE)
@@ -128,7 +131,7 @@ def test_without_a_scale_the_whole_image_is_the_field() -> None:
     )
 
 
-def test_a_field_larger_than_the_image_is_filled_up_with_background() -> None:
+def test_a_field_larger_than_the_image_is_padded_with_background() -> None:
     pixels = preprocess(disc(100), 1, 1.0, settings(field_um=200.0), SIDE)
     assert np.allclose(pixels[0, :20], 0.5)
     assert float((pixels[0] < 0.375).mean()) == pytest.approx(np.pi * 0.1**2, abs=0.01)

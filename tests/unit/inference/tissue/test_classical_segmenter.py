@@ -1,4 +1,4 @@
-"""Tissue drawn with a plain renderer of its own, virtual wells, and real wells."""
+"""The classical segmenter on drawn shapes, virtual wells and real wells."""
 
 import csv
 
@@ -20,7 +20,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 def disc(x: float, y: float, radius: float, side: int = SIDE) -> Mask:
-    """Return a disc; all lengths are shares of the field."""
+    """Return the mask of a disc, (side, side); position and radius are shares of the field."""
     rows, columns = np.mgrid[0:side, 0:side] / side
     return np.asarray(np.hypot(columns - x, rows - y) < radius)
 
@@ -28,7 +28,7 @@ def disc(x: float, y: float, radius: float, side: int = SIDE) -> Mask:
 def expose(
     density: npt.NDArray[np.floating], light: npt.NDArray[np.floating] | float = 0.6
 ) -> Plane:
-    """Return what a camera sees of an optical density under a light, with one percent of noise."""
+    """Return the camera image of an optical density in a given light, with 1 % noise."""
     seen = cv2.GaussianBlur(np.exp(-density.astype(np.float32)), (0, 0), 0.8) * light
     noise = np.random.default_rng(4).normal(1, 0.01, density.shape)
     return np.clip(seen * noise * 65535, 0, 65535).astype(np.uint16)
@@ -50,7 +50,7 @@ def ramp(darkest: float, brightest: float) -> npt.NDArray[np.float64]:
 
 @pytest.mark.parametrize(("x", "radius"), [(0.5, 0.1), (0.3, 0.1), (0.5, 0.05), (0.5, 0.3)])
 @pytest.mark.parametrize("density", [0.2, 0.6, 2.0])
-def test_a_disc_is_outlined_wherever_it_lies_and_however_dark_it_is(
+def test_a_disc_is_outlined_at_any_position_and_density(
     x: float, radius: float, density: float
 ) -> None:
     truth = disc(x, 0.5, radius)
@@ -60,27 +60,27 @@ def test_a_disc_is_outlined_wherever_it_lies_and_however_dark_it_is(
     assert Unsure.CUT not in found.unsure
 
 
-def test_twelve_bits_that_were_not_stretched_give_the_same_outline() -> None:
+def test_a_12_bit_image_that_was_not_stretched_gives_the_same_outline() -> None:
     truth = disc(0.5, 0.5, 0.12)
     plane = expose(0.6 * truth)
     assert dice(segment(plane >> 4).body, segment(plane).body) > 0.995
 
 
-def test_light_that_falls_to_a_third_across_the_field_changes_little() -> None:
+def test_light_that_falls_to_a_third_across_the_field_hardly_changes_the_outline() -> None:
     truth = disc(0.45, 0.5, 0.12)
     found = segment(expose(0.6 * truth, ramp(0.25, 0.75)))
     assert dice(found.body, truth) > 0.96
     assert not found.unsure
 
 
-def test_an_empty_well_has_no_area_whatever_its_light() -> None:
+def test_an_empty_well_has_no_area_in_even_or_tilted_light() -> None:
     for light in (0.6, ramp(0.2, 0.6)):
         found = segment(expose(np.zeros((SIDE, SIDE)), light))
         assert found.is_empty
         assert not found.unsure
 
 
-def test_scattered_debris_alone_is_no_tissue() -> None:
+def test_scattered_debris_alone_is_not_tissue() -> None:
     specks = np.zeros((SIDE, SIDE), dtype=bool)
     for x, y in np.random.default_rng(1).uniform(0.05, 0.95, (150, 2)):
         specks |= disc(x, y, 0.005)
@@ -89,7 +89,7 @@ def test_scattered_debris_alone_is_no_tissue() -> None:
     assert np.count_nonzero(found.debris & specks) > 0.5 * np.count_nonzero(specks)
 
 
-def test_debris_beside_the_tissue_is_debris() -> None:
+def test_a_speck_beside_the_tissue_is_debris() -> None:
     truth, speck = disc(0.5, 0.5, 0.12), disc(0.8, 0.3, 0.008)
     found = segment(expose(0.6 * truth + 0.8 * speck))
     assert not (found.body & speck).any()
@@ -103,7 +103,7 @@ def test_pieces_of_one_tissue_are_all_body() -> None:
     assert dice(found.body, truth) > 0.95
 
 
-def test_a_second_object_far_away_is_left_out() -> None:
+def test_a_second_object_far_away_is_excluded_and_reported_as_crowded() -> None:
     truth, other = disc(0.35, 0.4, 0.1), disc(0.9, 0.88, 0.065)
     found = segment(expose(0.7 * (truth | other)))
     assert dice(found.body, truth) > 0.96
@@ -111,7 +111,7 @@ def test_a_second_object_far_away_is_left_out() -> None:
     assert Unsure.CROWDED in found.unsure
 
 
-def test_a_fibre_is_no_tissue() -> None:
+def test_a_fibre_is_not_tissue() -> None:
     truth = disc(0.6, 0.6, 0.08)
     fibre = np.zeros((SIDE, SIDE), np.uint8)
     cv2.line(fibre, (0, 60), (220, 20), 1, 6)
@@ -119,21 +119,21 @@ def test_a_fibre_is_no_tissue() -> None:
     assert dice(found.body, truth) > 0.95
 
 
-def test_the_rim_of_the_well_is_not_taken() -> None:
+def test_the_rim_of_the_well_is_not_tissue() -> None:
     truth = disc(0.45, 0.5, 0.05)
     rim = ~disc(0.5, 0.5, 0.42) & disc(0.5, 0.5, 0.45)
     assert dice(segment(expose(0.6 * truth + 2.5 * rim)).body, truth) > 0.93
     assert segment(expose(2.5 * rim)).is_empty
 
 
-def test_tissue_cut_by_the_border_is_outlined_and_doubted() -> None:
+def test_tissue_cut_by_the_border_is_outlined_and_reported_as_cut() -> None:
     truth = disc(1.0, 0.4, 0.15)
     found = segment(expose(0.6 * truth))
     assert dice(found.body, truth) > 0.95
     assert Unsure.CUT in found.unsure
 
 
-def test_blur_moves_the_outline_little_and_is_said() -> None:
+def test_blur_hardly_moves_the_outline_and_is_reported() -> None:
     truth = disc(0.5, 0.5, 0.12)
     found = segment(cv2.GaussianBlur(expose(0.6 * truth), (0, 0), 10))
     assert dice(found.body, truth) > 0.95
@@ -141,12 +141,12 @@ def test_blur_moves_the_outline_little_and_is_said() -> None:
     assert Unsure.BLURRED in found.unsure
 
 
-def test_a_cloud_in_the_light_is_no_tissue() -> None:
+def test_a_cloud_in_the_light_is_not_tissue() -> None:
     cloud = cv2.GaussianBlur(disc(0.3, 0.3, 0.1).astype(np.float32), (0, 0), 40)
     assert segment(expose(0.25 * cloud / cloud.max())).is_empty
 
 
-def test_pale_tissue_with_a_dark_edge_is_filled() -> None:
+def test_pale_tissue_with_a_dark_edge_is_outlined_as_a_whole() -> None:
     truth = disc(0.5, 0.5, 0.15)
     rim = truth & ~disc(0.5, 0.5, 0.14)
     grain = cv2.GaussianBlur(np.random.default_rng(2).normal(0, 1, (SIDE, SIDE)), (0, 0), 1.5)
@@ -162,7 +162,7 @@ def test_outlines_do_not_depend_on_the_number_of_pixels() -> None:
     assert np.ptp(areas) / np.mean(areas) < 0.04
 
 
-def test_padding_is_neither_tissue_nor_wall() -> None:
+def test_black_padding_is_neither_tissue_nor_wall() -> None:
     truth = disc(0.5, 0.5, 0.12)
     plane = expose(0.6 * truth)
     plane[:12] = 0
@@ -183,7 +183,7 @@ def test_the_background_is_the_light_without_tissue() -> None:
 
 
 @pytest.mark.parametrize("seed", [51, 52, 53])
-def test_virtual_wells_are_outlined_and_empty_ones_are_empty(seed: int) -> None:
+def test_virtual_wells_are_outlined_and_empty_wells_have_no_body(seed: int) -> None:
     (scope,) = virtual_microscopes(1, seed, 384)
     scores = []
     for number, day in enumerate((3, 5, 7, 9)):
@@ -194,7 +194,7 @@ def test_virtual_wells_are_outlined_and_empty_ones_are_empty(seed: int) -> None:
     assert np.median(scores) > 0.95
 
 
-def test_scribbles_on_real_wells_are_right() -> None:
+def test_outlines_of_real_wells_agree_with_manual_annotations() -> None:
     folder = real_data("mls11_spheroids")
     paths = sorted((folder / "scribbles").glob("*.tif"))
     assert paths
@@ -207,7 +207,7 @@ def test_scribbles_on_real_wells_are_right() -> None:
         assert body[drawn == 1].mean() < 0.05
 
 
-def test_areas_agree_with_the_authors() -> None:
+def test_areas_of_real_wells_agree_with_the_published_areas() -> None:
     folder = real_data("spheroid_morpho_ml")
     with (folder / "image_to_table.csv").open(newline="") as file:
         known = {

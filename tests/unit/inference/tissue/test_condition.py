@@ -1,4 +1,4 @@
-"""Intact or exploded: shapes, virtual wells, real images."""
+"""The condition of drawn shapes, virtual wells and real images: intact or exploded."""
 
 import cv2
 import numpy as np
@@ -18,12 +18,15 @@ from tests.real_data import real_data
 FIELD_UM = 1400.0
 
 
-def call(
+def classify(
     discs_um: list[tuple[float, float, float]],
     side_px: int,
     debris_um: list[tuple[float, float, float]] | None = None,
 ) -> tuple[Condition, float]:
-    """Draw discs (x, y, radius) from the middle of the field as body and as debris, and call them."""
+    """Return the condition and degree of a body and debris drawn as discs.
+
+    A disc is (x, y, radius) in µm from the centre of the field.
+    """
     drawn = []
     for discs in (discs_um, debris_um or []):
         canvas = np.zeros((side_px, side_px), np.uint8)
@@ -41,19 +44,19 @@ def call(
         drawn.append(canvas.astype(bool))
     body, debris = drawn
     plane = np.where(body, 16_000, np.where(debris, 28_000, 40_000)).astype(np.uint16)
-    called = classify_condition(
+    result = classify_condition(
         measure_tissue(
             plane,
             Segmentation(body, debris & ~body, np.full((8, 8), 40_000, np.float32)),
             FIELD_UM / side_px,
         )
     )
-    assert called is not None
-    return called
+    assert result is not None
+    return result
 
 
 def chains(count: int, reach_um: float, core_um: float = 180.0) -> list[tuple[float, float, float]]:
-    """Return a core with chains of cells in all directions."""
+    """Return the discs of a core with ``count`` chains of cells, ``reach_um`` long."""
     angles = np.arange(count) * 2 * np.pi / count
     return [(0.0, 0.0, core_um)] + [
         (r * np.cos(a), r * np.sin(a), 9.0)
@@ -63,46 +66,48 @@ def chains(count: int, reach_um: float, core_um: float = 180.0) -> list[tuple[fl
 
 
 @pytest.mark.parametrize("side_px", [256, 512, 1024])
-def test_a_ball_is_intact(side_px: int) -> None:
-    assert call([(30, -20, 200)], side_px) == (Condition.INTACT, 0.0)
+def test_a_disc_is_intact(side_px: int) -> None:
+    assert classify([(30, -20, 200)], side_px) == (Condition.INTACT, 0.0)
 
 
 @pytest.mark.parametrize("side_px", [256, 512, 1024])
-def test_a_ball_with_lobes_and_a_second_piece_is_intact(side_px: int) -> None:
+def test_a_disc_with_lobes_and_a_second_piece_is_intact(side_px: int) -> None:
     assert (
-        call([(0, 0, 200), (210, 0, 60), (-120, 190, 50), (400, 300, 70)], side_px)[0]
+        classify([(0, 0, 200), (210, 0, 60), (-120, 190, 50), (400, 300, 70)], side_px)[0]
         is Condition.INTACT
     )
 
 
 @pytest.mark.parametrize("side_px", [256, 512, 1024])
-def test_a_small_ball_amid_much_thin_debris_is_intact(side_px: int) -> None:
+def test_a_small_disc_with_much_thin_debris_is_intact(side_px: int) -> None:
     rng = np.random.default_rng(1)
     debris = [
         (float(r * np.cos(a)), float(r * np.sin(a)), 5.0)
         for r, a in zip(rng.uniform(120, 350, 300), rng.uniform(0, 7, 300), strict=True)
     ]
-    assert call([(0, 0, 110)], side_px, debris)[0] is Condition.INTACT
+    assert classify([(0, 0, 110)], side_px, debris)[0] is Condition.INTACT
 
 
 @pytest.mark.parametrize("side_px", [256, 512, 1024])
-def test_chains_of_cells_on_all_sides_are_an_explosion(side_px: int) -> None:
-    assert call(chains(16, 200), side_px)[0] is Condition.EXPLODED
+def test_a_core_with_chains_of_cells_on_all_sides_is_exploded(side_px: int) -> None:
+    assert classify(chains(16, 200), side_px)[0] is Condition.EXPLODED
 
 
 @pytest.mark.parametrize("side_px", [256, 512, 1024])
-def test_clumps_that_came_off_on_all_sides_are_an_explosion(side_px: int) -> None:
+def test_a_core_with_separate_clumps_on_all_sides_is_exploded(side_px: int) -> None:
     angles = np.arange(18) * np.pi / 9
     assert (
-        call([(0, 0, 150), *((290 * np.cos(a), 290 * np.sin(a), 28.0) for a in angles)], side_px)[0]
+        classify(
+            [(0, 0, 150), *((290 * np.cos(a), 290 * np.sin(a), 28.0) for a in angles)], side_px
+        )[0]
         is Condition.EXPLODED
     )
 
 
-def test_the_degree_grows_with_the_reach_and_not_with_the_resolution() -> None:
+def test_the_degree_increases_with_the_reach_of_the_chains_and_not_with_the_resolution() -> None:
     degrees = np.array(
         [
-            [call(chains(20, reach_um), side_px)[1] for reach_um in (120, 220, 320)]
+            [classify(chains(20, reach_um), side_px)[1] for reach_um in (120, 220, 320)]
             for side_px in (256, 512, 1024)
         ]
     )
@@ -120,15 +125,15 @@ def test_the_limits_are_settings() -> None:
     assert classify_condition(measures, ConditionSettings(spilled=0.3)) == (Condition.INTACT, 0.0)
 
 
-def test_an_empty_well_is_neither() -> None:
+def test_an_empty_well_has_no_condition() -> None:
     assert classify_condition({"pieces": 0.0, "area_um2": 0.0}) is None
 
 
 @pytest.mark.parametrize("mechanism", list(Mechanism))
-def test_virtual_wells_are_told_apart_by_their_true_masks(mechanism: Mechanism) -> None:
+def test_true_masks_of_virtual_wells_give_the_true_condition(mechanism: Mechanism) -> None:
     (scope,) = virtual_microscopes(1, 31, 512, mechanism=mechanism)
     treated = [plan for plan in scope.plate.wells if plan.mechanism is not None]
-    # What is about to burst is neither: the truth's limit is a kill of 0.35.
+    # Wells near the limit of the truth, a kill of 0.35, are left out: they can be either.
     clear = [
         plan
         for plan in treated
@@ -138,15 +143,15 @@ def test_virtual_wells_are_told_apart_by_their_true_masks(mechanism: Mechanism) 
     for plan in clear[:12]:
         view = scope.render(plan, 10)
         light = np.full((16, 16), np.quantile(view.planes[1], 0.7), np.float32)
-        called = classify_condition(
+        result = classify_condition(
             measure_tissue(
                 view.planes[1],
                 Segmentation(view.mask, np.zeros_like(view.mask), light),
                 scope.um_per_px,
             )
         )
-        assert called is not None
-        if (called[0] is Condition.EXPLODED) != bool(view.truth.exploded):
+        assert result is not None
+        if (result[0] is Condition.EXPLODED) != bool(view.truth.exploded):
             wrong.append((plan.well, view.truth.kill))
     assert wrong == []
 
@@ -158,16 +163,16 @@ def stretched(plane: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
 @pytest.mark.parametrize(
     ("name", "um_per_px"), [("spheroid_morpho_ml", 3.26), ("mls11_spheroids", 1.3622)]
 )
-def test_of_the_real_images_only_the_burst_aggregate_is_exploded(
+def test_only_the_burst_aggregate_of_the_real_images_is_exploded(
     name: str, um_per_px: float
 ) -> None:
     segmenter = ClassicalSegmenter()
     exploded = []
     for path in sorted((real_data(name) / "images").glob("*.tif*")):
         plane = stretched(tifffile.imread(path))
-        called = classify_condition(
+        result = classify_condition(
             measure_tissue(plane, segmenter.segment(plane, um_per_px), um_per_px)
         )
-        if called and called[0] is Condition.EXPLODED:
+        if result and result[0] is Condition.EXPLODED:
             exploded.append(path.stem)
     assert exploded == (["image_37"] if name == "spheroid_morpho_ml" else [])

@@ -1,4 +1,4 @@
-"""Measures of shapes whose size, darkness and debris are known."""
+"""Measures of drawn shapes with known size, optical density and debris."""
 
 import json
 
@@ -26,14 +26,14 @@ SHAPES = {
 def shape(
     name: str, side_px: int, across: float = 0.6, middle: tuple[float, float] = (0.513, 0.493)
 ) -> Mask:
-    """Return (side, side): a shape whose circle is ``across`` of the field wide."""
+    """Return the mask, (side, side), of a named shape; ``across`` is its width in fields."""
     at = (np.arange(side_px) + 0.5) / side_px
     x, y = at[None, :] - middle[0], at[:, None] - middle[1]
     return np.asarray(np.hypot(x, y) < across / 2 * SHAPES[name](np.arctan2(y, x)))
 
 
 def true_perimeter(name: str) -> float:
-    """Return the length of a shape's outline, in widths of its circle."""
+    """Return the length of a named shape's outline, in diameters of its circle."""
     angle = np.linspace(0, 2 * np.pi, 200_001)
     outline = SHAPES[name](angle) / 2 * np.exp(1j * angle)
     return float(np.abs(np.diff(outline)).sum())
@@ -53,9 +53,7 @@ def plane_of(density: npt.NDArray[np.float64]) -> npt.NDArray[np.uint16]:
 
 @pytest.mark.parametrize("side_px", PIXELS)
 @pytest.mark.parametrize("name", SHAPES)
-def test_perimeter_and_circularity_are_those_of_the_shape_at_every_resolution(
-    name: str, side_px: int
-) -> None:
+def test_perimeter_and_circularity_are_exact_at_every_resolution(name: str, side_px: int) -> None:
     mask = shape(name, side_px)
     outline = measure_outline(mask)
     true = true_perimeter(name)
@@ -64,20 +62,19 @@ def test_perimeter_and_circularity_are_those_of_the_shape_at_every_resolution(
     assert outline.circularity == pytest.approx(4 * np.pi * true_area / true**2, rel=0.02)
 
 
-def test_a_disc_of_twenty_pixels_is_still_round() -> None:
+def test_a_disc_20_pixels_wide_has_a_circularity_near_1() -> None:
     assert measure_outline(shape("disc", 100, across=0.2)).circularity > 0.95
 
 
-def test_a_star_with_sharp_points_has_one_circularity_at_all_resolutions() -> None:
+def test_a_star_has_the_same_circularity_at_all_resolutions() -> None:
     angles = np.arange(10) * np.pi / 5 + 0.1
     points = 0.5 + np.where(np.arange(10) % 2, 0.15, 0.35)[:, None] * np.stack(
         [np.cos(angles), np.sin(angles)], axis=1
     )
     found = []
     for side_px in PIXELS[1:]:
-        canvas = np.zeros(
-            (4 * side_px, 4 * side_px), np.uint8
-        )  # drawn finer, for drawing adds half a pixel all around
+        # Drawn at four times the resolution, because drawing adds half a pixel on every side.
+        canvas = np.zeros((4 * side_px, 4 * side_px), np.uint8)
         cv2.fillPoly(canvas, [np.round(points * 4 * side_px).astype(np.int32)], 255)
         found.append(
             measure_outline(
@@ -87,19 +84,19 @@ def test_a_star_with_sharp_points_has_one_circularity_at_all_resolutions() -> No
     assert max(found) / min(found) < 1.03
 
 
-def test_the_axes_of_an_ellipse_are_found() -> None:
+def test_the_axes_of_an_ellipse_are_measured() -> None:
     outline = measure_outline(shape("ellipse", 512))
     assert outline.major_px == pytest.approx(0.6 * 1.4 * 512, rel=0.01)
     assert outline.minor_px == pytest.approx(0.6 / 1.4 * 512, rel=0.01)
     assert outline.eccentricity == pytest.approx(np.sqrt(1 - 1 / 1.4**4), rel=0.01)
 
 
-def test_convex_tissue_is_solid_and_lobes_are_not() -> None:
+def test_a_convex_shape_has_solidity_1_and_a_lobed_shape_less() -> None:
     assert measure_outline(shape("disc", 512)).solidity == pytest.approx(1, abs=0.005)
     assert measure_outline(shape("flower", 512)).solidity < 0.8
 
 
-def test_roughness_grows_with_the_waves_of_the_outline() -> None:
+def test_roughness_increases_with_the_waves_of_the_outline() -> None:
     assert (
         measure_outline(shape("disc", 512)).roughness
         < measure_outline(shape("lobed", 512)).roughness
@@ -124,7 +121,7 @@ def test_tissue_that_fills_the_image_has_finite_measures() -> None:
     ).all()
 
 
-def test_sizes_are_in_micrometres_where_there_is_a_scale() -> None:
+def test_sizes_are_in_micrometres_with_a_scale_and_in_pixels_without() -> None:
     body = shape("disc", 512)
     plane = plane_of(0.3 * body)
     scaled, plain = (
@@ -138,14 +135,14 @@ def test_sizes_are_in_micrometres_where_there_is_a_scale() -> None:
     assert not any("_um" in name for name in plain)
 
 
-def test_a_ball_has_the_volume_of_a_ball() -> None:
+def test_a_disc_has_the_volume_of_a_ball() -> None:
     body = shape("disc", 512)
     assert measure_tissue(plane_of(0.3 * body), segmented(body), 1.0)[
         "volume_um3"
     ] == pytest.approx(np.pi / 6 * (0.6 * 512) ** 3, rel=0.01)
 
 
-def test_darkness_is_read_against_the_light_beside_the_tissue() -> None:
+def test_optical_density_is_relative_to_the_light_without_tissue() -> None:
     side = 256
     body = shape("disc", side)
     slope = np.linspace(0.5, 1.5, side)[None, :] * np.ones((side, 1))
@@ -157,7 +154,7 @@ def test_darkness_is_read_against_the_light_beside_the_tissue() -> None:
     assert measured["grain_fine"] < 0.01
 
 
-def test_depths_run_from_the_rim_to_the_core() -> None:
+def test_depths_are_numbered_from_the_rim_to_the_core() -> None:
     at = (np.arange(512) + 0.5) / 512 - 0.5
     depth = 1 - np.hypot(at[None, :] - 0.013, at[:, None] + 0.007) / 0.3
     body = depth > 0
@@ -169,7 +166,7 @@ def test_depths_run_from_the_rim_to_the_core() -> None:
 
 
 @pytest.mark.parametrize("wide_um", [8.0, 40.0])
-def test_grain_is_told_by_its_size_at_every_resolution(wide_um: float) -> None:
+def test_fine_and_coarse_grain_are_separated_by_size_at_every_resolution(wide_um: float) -> None:
     found = []
     for side_px in (512, 1024, 2048):
         um_per_px = 1400 / side_px
@@ -187,7 +184,7 @@ def test_grain_is_told_by_its_size_at_every_resolution(wide_um: float) -> None:
     assert max(one[name] for one in found) < 1.15 * min(one[name] for one in found)
 
 
-def test_debris_is_counted_and_its_distance_taken_from_the_tissue() -> None:
+def test_debris_is_counted_and_its_spread_measured_from_the_tissue() -> None:
     body, debris = (
         shape("disc", 512, across=0.3, middle=(0.5, 0.5)),
         np.zeros((512, 512), dtype=bool),
@@ -200,7 +197,7 @@ def test_debris_is_counted_and_its_distance_taken_from_the_tissue() -> None:
     assert measured["debris_spread_px"] == pytest.approx(200, abs=2)
 
 
-def test_pieces_are_counted_and_shape_is_that_of_the_largest() -> None:
+def test_pieces_are_counted_and_the_shape_is_that_of_the_largest_piece() -> None:
     body = shape("disc", 512, across=0.4, middle=(0.35, 0.5)) | shape(
         "disc", 512, across=0.2, middle=(0.85, 0.5)
     )
@@ -214,7 +211,7 @@ def test_pieces_are_counted_and_shape_is_that_of_the_largest() -> None:
     assert middle == pytest.approx((0.35 * 512, 0.5 * 512), abs=1)
 
 
-def test_an_empty_well_has_its_debris_and_no_shape() -> None:
+def test_an_empty_well_has_debris_measures_and_no_shape() -> None:
     empty, debris = np.zeros((256, 256), dtype=bool), np.zeros((256, 256), dtype=bool)
     debris[20:24, 20:24] = debris[220:224, 20:24] = True
     measured = measure_tissue(plane_of(0.3 * debris), segmented(empty, debris), 2.0)
@@ -233,14 +230,14 @@ def test_an_empty_well_has_its_debris_and_no_shape() -> None:
     }
 
 
-def test_measures_go_into_json() -> None:
+def test_measures_can_be_written_as_json() -> None:
     body = shape("flower", 150)
     assert json.loads(
         json.dumps(measure_tissue(plane_of(0.3 * body), segmented(body), 3.26), allow_nan=False)
     )
 
 
-def test_sizes_change_by_factors_and_shapes_by_differences() -> None:
+def test_changes_of_sizes_are_log_ratios_and_changes_of_shapes_are_differences() -> None:
     then, now = shape("disc", 512, across=0.3), shape("disc", 512, across=0.6)
     before, after = (
         measure_tissue(plane_of(0.3 * body), segmented(body), 2.0) for body in (then, now)
@@ -252,7 +249,7 @@ def test_sizes_change_by_factors_and_shapes_by_differences() -> None:
     assert "debris_area_um2_change" not in changed, "the log ratio with nothing is not defined"
 
 
-def test_nothing_changes_between_what_was_not_measured_twice() -> None:
+def test_a_measure_that_is_missing_on_one_day_has_no_change() -> None:
     assert changes_since_dosing(
         {"area_um2": 0.0, "pieces": 0.0}, {"area_um2": 5.0, "pieces": 1.0, "circularity": 0.9}
     ) == {"pieces_change": -1.0}

@@ -5,7 +5,7 @@ from inference.tissue.picture import SIDE_PX, draw_outline_picture
 from schemas.tissue import Segmentation
 
 
-def test_the_outline_lies_on_the_border_of_the_body_at_any_image_size() -> None:
+def test_the_outline_is_on_the_border_of_the_body_at_any_image_size() -> None:
     for side in (128, 512, 1000):
         rows, columns = np.indices((side, side))
         body = np.hypot(rows - side / 2, columns - side / 2) < side / 4
