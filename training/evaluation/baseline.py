@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from inference.encoding.preprocessing import preprocess
 from schemas.encoder_bundle import Preprocessing
 from training.evaluation.plates import EvaluationPlate
-from training.evaluation.probe import EXAMPLES, Labels, draw
+from training.evaluation.probe import EXAMPLES, GroupLabels, draw_examples
 
 Crops = npt.NDArray[np.float32]  # (n, 3, side, side)
 
@@ -21,7 +21,9 @@ BATCH, RATE = 24, 2e-3
 _FLIPS = ((), (2,), (3,), (2, 3))
 
 
-def crops_of(plate: EvaluationPlate, preprocessing: Preprocessing, side_px: int = SIDE_PX) -> Crops:
+def readout_crops(
+    plate: EvaluationPlate, preprocessing: Preprocessing, side_px: int = SIDE_PX
+) -> Crops:
     """Return the readout images of a plate as an encoder of this preprocessing sees them, but smaller."""
     images = [
         (plate.image(well, -1), int(plate.sharpest[well, -1])) for well in range(len(plate.wells))
@@ -34,11 +36,11 @@ def crops_of(plate: EvaluationPlate, preprocessing: Preprocessing, side_px: int 
     )
 
 
-def supervised(
+def resnet18_accuracy(
     train: Crops,
-    labels: Labels,
+    labels: GroupLabels,
     test: Crops,
-    expected: Labels,
+    expected: GroupLabels,
     examples: int | None,
     steps: int,
     seed: int,
@@ -47,7 +49,7 @@ def supervised(
 
     Each batch has as many of each class, turned and flipped at random; the same number of steps whatever the number of images.
     """
-    rows = draw(labels, examples, seed)
+    rows = draw_examples(labels, examples, seed)
     classes = np.unique(labels)
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):
@@ -84,7 +86,7 @@ def supervised(
     return float(balanced_accuracy_score(expected, classes[guessed]))
 
 
-def baselines(
+def baseline_accuracies(
     teaching: Sequence[EvaluationPlate],
     held_out: Sequence[EvaluationPlate],
     preprocessing: Preprocessing,
@@ -95,7 +97,7 @@ def baselines(
 ) -> Mapping[str, float]:
     """Return the accuracy with 10, 20, 30 and all examples a class."""
     crops = [
-        np.concatenate([crops_of(plate, preprocessing) for plate in plates])
+        np.concatenate([readout_crops(plate, preprocessing) for plate in plates])
         for plates in (teaching, held_out)
     ]
     labels = [
@@ -105,6 +107,8 @@ def baselines(
     counts: dict[str, int | None] = {str(count): count for count in EXAMPLES} | {"all": None}
     torch.set_num_threads(threads)
     return {
-        f"resnet18_{name}": supervised(crops[0], labels[0], crops[1], labels[1], count, steps, seed)
+        f"resnet18_{name}": resnet18_accuracy(
+            crops[0], labels[0], crops[1], labels[1], count, steps, seed
+        )
         for name, count in counts.items()
     }

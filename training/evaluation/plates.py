@@ -20,7 +20,7 @@ from schemas.plate_map import Group
 from schemas.well_image import VisitKey, WellImage
 from simulation.kinds import Mechanism, OpticsName
 from simulation.microscope import VirtualMicroscope
-from simulation.plate import DOSED_ON_DAY, READOUT_DAY, fewer_wells, plan_plate
+from simulation.plate import DOSED_ON_DAY, READOUT_DAY, select_wells, plan_plate
 
 DAYS = (DOSED_ON_DAY, READOUT_DAY)
 MIXED, SHIFTED = "mixed", "phase_rim"
@@ -29,8 +29,11 @@ SHIFTED_OPTICS = OpticsName.PHASE_RIM
 SIZE_PX = 512
 _PLANES_FILE, _FACTS_FILE = "planes.npy", "facts.npz"
 _WHITE = 255
-_SEEN_BY = (
-    *(f"simulation/{part}" for part in ("plate", "tissue", "scene", "optics", "microscope")),
+_IMAGE_CODE = (
+    *(
+        f"simulation/{part}"
+        for part in ("plate", "random_numbers", "tissue", "scene", "optics", "microscope")
+    ),
     "acquisition/quality",
     *(
         f"inference/tissue/{part}"
@@ -64,19 +67,13 @@ class EvaluationSet:
     wells: int = 60  # a plate
     viewed_wells: int = 16  # of each of the last three mixed plates, seen in other views too
     baseline_steps: int = 100  # of the supervised baseline
-    service_calibration: bool = (
-        True  # the service's own way from assay plates to percent too: half of the time of a row
-    )
+    service_calibration: bool = True  # also use the service's own calibration, half of the time
 
-    def places(self) -> tuple[tuple[str, int], ...]:
+    def kinds_and_seeds(self) -> tuple[tuple[str, int], ...]:
         """Return (kind, seed) of every plate."""
-        mixed, shifted = (
-            [(MIXED, seed) for seed in self.mixed],
-            [(SHIFTED, seed) for seed in self.shifted],
-        )
         return (
-            *mixed,
-            *shifted,
+            *((MIXED, seed) for seed in self.mixed),
+            *((SHIFTED, seed) for seed in self.shifted),
             *((mechanism.value, seed) for mechanism in Mechanism for seed in self.one_mechanism),
         )
 
@@ -124,17 +121,18 @@ class EvaluationPlate:
 def evaluation_plates(chosen: EvaluationSet, cache_folder: Path) -> list[EvaluationPlate]:
     """Return the plates; what is not in the cache is rendered first, with progress (about 10 s a plate)."""
     folders = {
-        (kind, seed): _folder(chosen, cache_folder, kind, seed) for kind, seed in chosen.places()
+        (kind, seed): _plate_folder(chosen, cache_folder, kind, seed)
+        for kind, seed in chosen.kinds_and_seeds()
     }
     absent = [(place, folder) for place, folder in folders.items() if not folder.is_dir()]
     for (kind, seed), folder in track(
         absent, "evaluation plates", disable=not absent or not sys.stderr.isatty()
     ):
-        _keep(_scope(chosen, kind, seed), folder)
-    return [_load(folder, kind, seed) for (kind, seed), folder in folders.items()]
+        _render_plate(_virtual_microscope(chosen, kind, seed), folder)
+    return [_load_plate(folder, kind, seed) for (kind, seed), folder in folders.items()]
 
 
-def of_kind(plates: Sequence[EvaluationPlate], kind: str) -> Iterator[int]:
+def indices_of_kind(plates: Sequence[EvaluationPlate], kind: str) -> Iterator[int]:
     """Yield the places of the plates of a kind."""
     return (number for number, plate in enumerate(plates) if plate.kind == kind)
 
@@ -143,12 +141,12 @@ def of_kind(plates: Sequence[EvaluationPlate], kind: str) -> Iterator[int]:
 def _code_digest() -> str:
     """Return a digest of all that decides how a plate looks and what is measured, so that nothing stale is read."""
     root, digest = Path(__file__).resolve().parents[2], hashlib.sha256()
-    for name in _SEEN_BY:
+    for name in _IMAGE_CODE:
         digest.update((root / f"{name}.py").read_bytes())
     return digest.hexdigest()[:12]
 
 
-def _folder(chosen: EvaluationSet, cache_folder: Path, kind: str, seed: int) -> Path:
+def _plate_folder(chosen: EvaluationSet, cache_folder: Path, kind: str, seed: int) -> Path:
     return (
         cache_folder
         / f"plates-{_code_digest()}"
@@ -157,15 +155,15 @@ def _folder(chosen: EvaluationSet, cache_folder: Path, kind: str, seed: int) -> 
     )
 
 
-def _scope(chosen: EvaluationSet, kind: str, seed: int) -> VirtualMicroscope:
+def _virtual_microscope(chosen: EvaluationSet, kind: str, seed: int) -> VirtualMicroscope:
     mechanism = None if kind in (MIXED, SHIFTED) else Mechanism(kind)
-    plate = fewer_wells(plan_plate(seed, mechanism=mechanism), chosen.wells)
+    plate = select_wells(plan_plate(seed, mechanism=mechanism), chosen.wells)
     return VirtualMicroscope(
         plate, chosen.size_px, SHIFTED_OPTICS if kind == SHIFTED else OpticsName.DEFAULT
     )
 
 
-def _keep(scope: VirtualMicroscope, folder: Path) -> None:
+def _render_plate(scope: VirtualMicroscope, folder: Path) -> None:
     """Look at a plate and keep what was seen; a run that is killed leaves no half plate behind."""
     aside = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
@@ -198,7 +196,7 @@ def _keep(scope: VirtualMicroscope, folder: Path) -> None:
     aside.rename(folder)
 
 
-def _load(folder: Path, kind: str, seed: int) -> EvaluationPlate:
+def _load_plate(folder: Path, kind: str, seed: int) -> EvaluationPlate:
     with np.load(folder / _FACTS_FILE) as facts:
         return EvaluationPlate(
             name=f"{kind}-{seed}",

@@ -11,14 +11,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 Array = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.str_]
+GroupLabels = npt.NDArray[np.str_]
 
 EXAMPLES = (10, 20, 30)  # a class; and all
 DRAWS = 5
 NEIGHBOURS = 10
 
 
-def draw(labels: Labels, examples: int | None, seed: int) -> npt.NDArray[np.intp]:
+def draw_examples(labels: GroupLabels, examples: int | None, seed: int) -> npt.NDArray[np.intp]:
     """Return the rows of ``examples`` of each class (all of a class that has fewer; None: all), drawn at random."""
     if examples is None:
         return np.arange(len(labels))
@@ -29,7 +29,12 @@ def draw(labels: Labels, examples: int | None, seed: int) -> npt.NDArray[np.intp
 
 
 def linear_probe(
-    train: Array, labels: Labels, test: Array, expected: Labels, examples: int | None, seed: int
+    train: Array,
+    labels: GroupLabels,
+    test: Array,
+    expected: GroupLabels,
+    examples: int | None,
+    seed: int,
 ) -> float:
     """Return the balanced accuracy on wells of other plates, (m, D), of logistic regression on ``examples`` wells a class out of (n, D).
 
@@ -37,7 +42,7 @@ def linear_probe(
     """
     accuracies = []
     for number in range(1 if examples is None else DRAWS):
-        rows = draw(labels, examples, seed + number)
+        rows = draw_examples(labels, examples, seed + number)
         model = make_pipeline(
             StandardScaler(), LogisticRegression(C=0.01, max_iter=500, class_weight="balanced")
         )
@@ -48,13 +53,13 @@ def linear_probe(
 
 
 def nearest_neighbours(
-    train: Array, labels: Labels, test: Array, expected: Labels, seed: int
+    train: Array, labels: GroupLabels, test: Array, expected: GroupLabels, seed: int
 ) -> float:
     """Return the balanced accuracy on other plates of the ten nearest neighbours by cosine distance, from as many wells of each class; mean of five draws."""
     smallest = int(min(np.unique(labels, return_counts=True)[1]))
     accuracies = []
     for number in range(DRAWS):
-        rows = draw(labels, smallest, seed + number)
+        rows = draw_examples(labels, smallest, seed + number)
         model = KNeighborsClassifier(min(NEIGHBOURS, len(rows)), metric="cosine").fit(
             train[rows], labels[rows]
         )
@@ -62,7 +67,7 @@ def nearest_neighbours(
     return float(np.mean(accuracies))
 
 
-def probes(
+def probe_accuracies(
     train: Array, labels: Sequence[str], test: Array, expected: Sequence[str], seed: int
 ) -> Mapping[str, float]:
     """Return the linear probe with 10, 20, 30 and all examples a class, and the nearest neighbours."""

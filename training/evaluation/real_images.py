@@ -31,8 +31,8 @@ def real_images(folder: Path) -> list[WellImage]:
         for part in parts:
             for path in sorted((folder / name / part).glob("*")):
                 if is_image_name(path.name):
-                    images += _read(path)
-    return images + _tiles(folder / STACK)
+                    images += _read_or_skip(path)
+    return images + _cut_stack(folder / STACK)
 
 
 def sharpest_plane(image: WellImage) -> int:
@@ -40,16 +40,16 @@ def sharpest_plane(image: WellImage) -> int:
     return assess(image.planes).sharpest_plane
 
 
-def _read(path: Path) -> list[WellImage]:
+def _read_or_skip(path: Path) -> list[WellImage]:
     try:
         seen = read_image(path)
     except ImageError as error:
         log.warning("evaluation.image_left_out", reason=str(error))
         return []
-    return [_image(path.name, seen.planes, seen.um_per_px)]
+    return [_make_image(path.name, seen.planes, seen.um_per_px)]
 
 
-def _tiles(folder: Path) -> list[WellImage]:
+def _cut_stack(folder: Path) -> list[WellImage]:
     """Return the tiles of the stack, each with all its planes."""
     planes = [
         read_image(path).planes[0] for path in sorted(folder.glob("*")) if is_image_name(path.name)
@@ -63,12 +63,14 @@ def _tiles(folder: Path) -> list[WellImage]:
         for left in range(0, stack.shape[2] - TILE_PX + 1, TILE_PX)
     ]
     return [
-        _image(f"{STACK}-{top}-{left}", stack[:, top : top + TILE_PX, left : left + TILE_PX], None)
+        _make_image(
+            f"{STACK}-{top}-{left}", stack[:, top : top + TILE_PX, left : left + TILE_PX], None
+        )
         for top, left in corners
     ]
 
 
-def _image(name: str, planes: np.ndarray, um_per_px: float | None) -> WellImage:
+def _make_image(name: str, planes: np.ndarray, um_per_px: float | None) -> WellImage:
     return WellImage(
         VisitKey("real", name, "day01"),
         1,

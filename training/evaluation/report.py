@@ -7,14 +7,14 @@ from html import escape
 import cv2
 import numpy as np
 
-from training.evaluation.charts import Line, lines, map_of_wells, scatter
-from training.evaluation.helpfulness import Help
-from training.evaluation.plates import MIXED, EvaluationPlate, of_kind
-from training.evaluation.rows import Row
+from training.evaluation.charts import ChartLine, kill_map, line_chart, scatter_chart
+from training.evaluation.plates import MIXED, EvaluationPlate, indices_of_kind
+from training.evaluation.proxy_correlation import ProxyCorrelation
+from training.evaluation.rows import EncoderRow
 from training.evaluation.variants import VARIANTS
 
 SECTIONS: Mapping[str, Mapping[str, str]] = {
-    "Order of wells by true kill (Spearman)": {
+    "Correlation of scores with true kill (Spearman)": {
         "uncalibrated_mixed": "uncalibrated, mixed",
         "uncalibrated_one_mechanism": "uncalibrated, one mechanism",
         "uncalibrated_phase_rim": "uncalibrated, shifted optics",
@@ -22,7 +22,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "calibrated_one_mechanism": "8 plates, one mechanism",
         "calibrated_phase_rim": "8 plates, shifted optics",
     },
-    "The same with measures beside": {
+    "The same with embedding and measures": {
         "uncalibrated_both_mixed": "uncalibrated, mixed",
         "uncalibrated_both_one_mechanism": "uncalibrated, one mechanism",
         "uncalibrated_both_phase_rim": "uncalibrated, shifted optics",
@@ -41,19 +41,19 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "resnet18_30": "ResNet-18, 30",
         "resnet18_all": "ResNet-18, all",
     },
-    "Likeness and sensitivity": {
+    "Similarity and sensitivity": {
         "replicate_map": "replicate mAP",
         "same_well": "same well (AUC)",
         "plate_leakage": "plate leakage ↓",
         "dose_order": "dose order",
         "small_kills": "small kills (AUC)",
         "effective_rank": "effective rank",
-        "ms_per_image": "ms an image ↓",
+        "ms_per_image": "ms per image ↓",
     },
-    "How far another view moves the embedding (1 = as another well) ↓": {
+    "Displacement of the embedding by a variant (1 = like another well) ↓": {
         f"variation_{name}": name for name in VARIANTS
     },
-    "Real spheroids found again (mean reciprocal rank)": {
+    "Retrieval of real spheroids from a variant (mean reciprocal rank)": {
         **{f"real_{name}": name for name in VARIANTS},
         "real": "mean",
     },
@@ -75,7 +75,7 @@ thead th{vertical-align:bottom;max-width:7rem}
 """
 
 
-def shown(name: str, value: float | None) -> str:
+def format_number(name: str, value: float | None) -> str:
     """Return a number as text; a dash for what could not be computed."""
     if value is None or not np.isfinite(value):
         return "–"
@@ -88,7 +88,7 @@ def shown(name: str, value: float | None) -> str:
     )
 
 
-def text_table(rows: Sequence[Row], helps: Sequence[Help]) -> str:
+def text_table(rows: Sequence[EncoderRow], correlations: Sequence[ProxyCorrelation]) -> str:
     """Return the sections as plain tables, an encoder a row, for a terminal and docs."""
     width = max(len(row.name) for row in rows)
     parts = []
@@ -105,7 +105,7 @@ def text_table(rows: Sequence[Row], helps: Sequence[Help]) -> str:
                     [
                         f"{row.name:{width}}",
                         *(
-                            f"{shown(key, row.numbers.get(key)):>{len(name)}}"
+                            f"{format_number(key, row.numbers.get(key)):>{len(name)}}"
                             for key, name in there.items()
                         ),
                     ]
@@ -113,49 +113,54 @@ def text_table(rows: Sequence[Row], helps: Sequence[Help]) -> str:
                 for row in rows
             ]
             parts.append("\n".join([title, head, *body]))
-    if helps:
-        told = [
-            f"{each.test:24} {each.target:20} {each.spearman:+.2f} ({each.encoders} encoders)"
-            for each in helps
+    if correlations:
+        lines = [
+            f"{each.proxy:24} {each.target:20} {each.spearman:+.2f} ({each.encoders} encoders)"
+            for each in correlations
         ]
         parts.append(
-            "\n".join(["Correlation over encoders with the order of wells (Spearman)", *told])
+            "\n".join(["Correlation over encoders with the ranking quality (Spearman)", *lines])
         )
     return "\n\n".join(parts) + "\n"
 
 
-def report_html(
-    rows: Sequence[Row], helps: Sequence[Help], plates: Sequence[EvaluationPlate]
+def encoder_report_html(
+    rows: Sequence[EncoderRow],
+    correlations: Sequence[ProxyCorrelation],
+    plates: Sequence[EvaluationPlate],
 ) -> str:
     """Return the page."""
     tables = "\n".join(_table(title, columns, rows) for title, columns in SECTIONS.items())
-    pictures = "\n".join(_pictures(row) for row in rows)
+    charts = "\n".join(_charts(row) for row in rows)
     kinds = ", ".join(
-        f"{len(list(of_kind(plates, kind)))} {kind.replace('_', ' ')}"
+        f"{len(list(indices_of_kind(plates, kind)))} {kind.replace('_', ' ')}"
         for kind in dict.fromkeys(plate.kind for plate in plates)
     )
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Encoders side by side</title><style>{STYLE}</style></head><body>
-<h1>Encoders side by side</h1>
-<p class="hint">For research use only. {len(rows)} rows on {len(plates)} virtual plates ({escape(kinds)}); trainings of SpheroRank never use their seeds.
-Best of a column in bold; ↓: less is better.
+<title>Comparison of encoders</title><style>{STYLE}</style></head><body>
+<h1>Comparison of encoders</h1>
+<p class="hint">For research use only. {len(rows)} rows on {len(plates)} virtual plates \
+({escape(kinds)}), which no training uses.
+The best value of a column is bold; ↓: less is better.
 docs/reference/evaluation.md defines every number.</p>
 {tables}
-{_helps(helps)}
+{_correlation_table(correlations)}
 <h2>Probe and supervised baseline</h2>
 {_probe_chart(rows)}
-<h2>Wells as each encoder sees them</h2>
-<p class="hint">Treated wells of the mixed plates. Left: main directions of what sets them apart from untreated wells, coloured by true kill.
-Middle: score without calibration. Right: percent predicted by plates of other seeds; on the line is right.</p>
-{pictures}
-<h2>The views</h2>
-{_view_strip(plates)}
+<h2>Wells in the embedding of each encoder</h2>
+<p class="hint">Treated wells of the mixed plates. Left: principal components of the differences from \
+untreated wells, coloured by true kill.
+Middle: score without calibration. Right: percent predicted from plates of other seeds; the line is a \
+correct prediction.</p>
+{charts}
+<h2>The variants</h2>
+{_variant_strip(plates)}
 </body></html>
 """
 
 
-def _table(title: str, columns: Mapping[str, str], rows: Sequence[Row]) -> str:
+def _table(title: str, columns: Mapping[str, str], rows: Sequence[EncoderRow]) -> str:
     there = {
         key: head
         for key, head in columns.items()
@@ -171,40 +176,48 @@ def _table(title: str, columns: Mapping[str, str], rows: Sequence[Row]) -> str:
         for key in there:
             value = row.numbers.get(key)
             mark = ' class="best"' if value is not None and value == best[key] else ""
-            cells += f"<td{mark}>{shown(key, value)}</td>"
+            cells += f"<td{mark}>{format_number(key, value)}</td>"
         body += f'<tr><td title="{escape(row.encoder_id)}">{escape(row.name)}</td>{cells}</tr>\n'
-    return f'<h2>{escape(title)}</h2>\n<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+    return (
+        f'<h2>{escape(title)}</h2>\n<div class="wide"><table><thead><tr>{heads}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
 
 
-def _best(key: str, rows: Sequence[Row]) -> float | None:
+def _best(key: str, rows: Sequence[EncoderRow]) -> float | None:
     values = [value for row in rows if (value := row.numbers.get(key)) is not None]
     if key in _NEITHER or len(values) < 2:  # noqa: PLR2004 - a best one of several
         return None
     return min(values) if key in _BETTER_LESS else max(values)
 
 
-def _helps(helps: Sequence[Help]) -> str:
-    title = "<h2>Do the cheap tests help to choose?</h2>"
-    if not helps:
-        return f'{title}<p class="hint">At least four encoders are needed to tell.</p>'
-    targets = list(dict.fromkeys(each.target for each in helps))
-    found = {(each.test, each.target): each for each in helps}
+def _correlation_table(correlations: Sequence[ProxyCorrelation]) -> str:
+    title = "<h2>Correlation of proxy metrics with the ranking quality</h2>"
+    if not correlations:
+        return f'{title}<p class="hint">At least four encoders are needed.</p>'
+    targets = list(dict.fromkeys(each.target for each in correlations))
+    found = {(each.proxy, each.target): each for each in correlations}
     body = ""
-    for test in dict.fromkeys(each.test for each in helps):
+    for test in dict.fromkeys(each.proxy for each in correlations):
         cells = "".join(
             f"<td>{f'{found[test, target].spearman:+.2f}' if (test, target) in found else '–'}</td>"
             for target in targets
         )
         body += f"<tr><td>{escape(test)}</td>{cells}</tr>\n"
     heads = "".join(f"<th>{escape(target.replace('_', ', '))}</th>" for target in targets)
-    hint = f'<p class="hint">Spearman\'s correlation over {max(each.encoders for each in helps)} encoders with the order of wells by true kill.</p>'
-    return f"{title}{hint}<table><thead><tr><th>test</th>{heads}</tr></thead><tbody>{body}</tbody></table>"
+    count = max(each.encoders for each in correlations)
+    hint = f'<p class="hint">Spearman\'s correlation over {count} encoders.</p>'
+    return (
+        f"{title}{hint}<table><thead><tr><th>metric</th>{heads}</tr></thead>"
+        f"<tbody>{body}</tbody></table>"
+    )
 
 
-def _probe_chart(rows: Sequence[Row]) -> str:
+def _probe_chart(rows: Sequence[EncoderRow]) -> str:
     ticks = ("10", "20", "30", "all")
-    drawn = [
-        Line(row.name, tuple(row.numbers.get(f"probe_{tick}") for tick in ticks)) for row in rows
+    lines = [
+        ChartLine(row.name, tuple(row.numbers.get(f"probe_{tick}") for tick in ticks))
+        for row in rows
     ]
     learned = {
         tuple(row.numbers.get(f"resnet18_{tick}") for tick in ticks): row.name
@@ -212,8 +225,8 @@ def _probe_chart(rows: Sequence[Row]) -> str:
         if row.numbers.get("resnet18_all") is not None
     }
     for values, name in learned.items():
-        drawn.append(
-            Line(
+        lines.append(
+            ChartLine(
                 f"ResNet-18 on the images of {name}"
                 if len(learned) > 1
                 else "ResNet-18 from scratch",
@@ -221,23 +234,23 @@ def _probe_chart(rows: Sequence[Row]) -> str:
                 dashed=True,
             )
         )
-    return lines(
-        drawn, ticks, across_name="examples a class", up_name="balanced accuracy", chance=1 / 3
+    return line_chart(
+        lines, ticks, across_name="examples of a class", up_name="balanced accuracy", chance=1 / 3
     )
 
 
-def _pictures(row: Row) -> str:
+def _charts(row: EncoderRow) -> str:
     points = row.points
     return (
         f'<h3>{escape(row.name)}</h3>\n<div class="pictures">'
-        + map_of_wells(points.across, points.up, points.kill_percent)
-        + scatter(
+        + kill_map(points.across, points.up, points.kill_percent)
+        + scatter_chart(
             points.kill_percent,
             points.uncalibrated,
             across_name="true kill, %",
             up_name="score, untreated spreads",
         )
-        + scatter(
+        + scatter_chart(
             points.kill_percent,
             points.calibrated,
             across_name="true kill, %",
@@ -248,22 +261,28 @@ def _pictures(row: Row) -> str:
     )
 
 
-def _view_strip(plates: Sequence[EvaluationPlate]) -> str:
-    """Return one well as it is and in every other view."""
-    plate = plates[next(of_kind(plates, MIXED))]
+def _variant_strip(plates: Sequence[EvaluationPlate]) -> str:
+    """Return HTML pictures of one well, original and in every variant."""
+    plate = plates[next(indices_of_kind(plates, MIXED))]
     well = int(np.argmax(~plate.untreated))
     image, sharpest = plate.image(well, -1), int(plate.sharpest[well, -1])
-    views = {"as it is": (image, sharpest)}
-    views |= {
+    images = {"original": (image, sharpest)}
+    images |= {
         name: change(image, sharpest, np.random.default_rng([0, place]))
         for place, (name, change) in enumerate(VARIANTS.items())
     }
     figures = ""
-    for name, (view, plane) in views.items():
+    for name, (shown, plane) in images.items():
         small = cv2.resize(
-            view.planes[plane], (_PICTURE_PX, _PICTURE_PX), interpolation=cv2.INTER_AREA
+            shown.planes[plane], (_PICTURE_PX, _PICTURE_PX), interpolation=cv2.INTER_AREA
         )
         _, png = cv2.imencode(".png", (small >> 8).astype(np.uint8))
         source = f"data:image/png;base64,{base64.b64encode(png.tobytes()).decode()}"
-        figures += f'<figure><img alt="{escape(name)}" src="{source}"><figcaption>{escape(name)}</figcaption></figure>'
-    return f'<p class="hint">{escape(plate.name)} {escape(plate.wells[well])}, day 10.</p><div class="pictures">{figures}</div>'
+        figures += (
+            f'<figure><img alt="{escape(name)}" src="{source}">'
+            f"<figcaption>{escape(name)}</figcaption></figure>"
+        )
+    return (
+        f'<p class="hint">{escape(plate.name)} {escape(plate.wells[well])}, day 10.</p>'
+        f'<div class="pictures">{figures}</div>'
+    )

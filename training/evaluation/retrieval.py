@@ -1,4 +1,4 @@
-"""Retrieval: whether an embedding brings replicates, or views of one spheroid, to the top of the list."""
+"""ReplicateRetrieval: whether an embedding brings replicates, or views of one spheroid, to the top of the list."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ FEWEST_REPLICATES = 3
 
 
 @dataclass(frozen=True)
-class Retrieval:
+class ReplicateRetrieval:
     """Mean average precision over treatments, and what a random order would have on average."""
 
     mean_average_precision: float
@@ -22,7 +22,7 @@ class Retrieval:
     treatments: int
 
 
-def cosine(one: Array, other: Array) -> Array:
+def cosine_similarity(one: Array, other: Array) -> Array:
     """Return (n, m) cosine similarities of (n, D) and (m, D); that of a row of zeros is 0."""
     lengths = [np.linalg.norm(rows, axis=1, keepdims=True) for rows in (one, other)]
     unit = [
@@ -40,7 +40,7 @@ def average_precision(similarity: Array, positive: Bools) -> float:
     return float(precision[hits].mean())
 
 
-def chance_of(positives: int, negatives: int) -> float:
+def expected_average_precision(positives: int, negatives: int) -> float:
     """Return the expected average precision of a random order (Bestgen, J. Quant. Linguist. 22, 2015, 302)."""
     total = positives + negatives
     harmonic = float((1 / np.arange(1, total + 1)).sum())
@@ -51,7 +51,7 @@ def chance_of(positives: int, negatives: int) -> float:
 
 def replicate_retrieval(
     embeddings: Array, treatments: Sequence[str], untreated: Bools
-) -> Retrieval:
+) -> ReplicateRetrieval:
     """Return how well the wells of one plate, (N, D), find their replicates among untreated wells, as copairs does.
 
     Each treated well asks; its treatment's other wells are the positives, all untreated wells the negatives, by cosine similarity to the plate's
@@ -69,21 +69,21 @@ def replicate_retrieval(
             others = np.concatenate([wells[wells != well], np.flatnonzero(untreated)])
             precisions.append(
                 average_precision(
-                    cosine(centred[[well]], centred[others])[0],
+                    cosine_similarity(centred[[well]], centred[others])[0],
                     np.arange(len(others)) < len(wells) - 1,
                 )
             )
         means.append(np.mean(precisions))
-        chances.append(chance_of(len(wells) - 1, int(untreated.sum())))
+        chances.append(expected_average_precision(len(wells) - 1, int(untreated.sum())))
     if not means:
-        return Retrieval(float("nan"), float("nan"), 0)
-    return Retrieval(float(np.mean(means)), float(np.mean(chances)), len(means))
+        return ReplicateRetrieval(float("nan"), float("nan"), 0)
+    return ReplicateRetrieval(float(np.mean(means)), float(np.mean(chances)), len(means))
 
 
-def found_again(views: Array, originals: Array) -> float:
+def reciprocal_rank(views: Array, originals: Array) -> float:
     """Return the mean reciprocal rank of each spheroid's own image, (n, D), when another view of it, (n, D), is searched for; the mean image is the origin."""
     origin = originals.mean(axis=0)
-    similarity = cosine(views - origin, originals - origin)
+    similarity = cosine_similarity(views - origin, originals - origin)
     own = np.diag(similarity)[:, None]
     ranks = (similarity >= own).sum(axis=1)  # among equals the own one comes last
     return float((1 / ranks).mean())

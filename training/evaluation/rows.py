@@ -9,51 +9,48 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from schemas.errors import OutputError
 
 
-class Points(BaseModel):
+class ChartPoints(BaseModel):
     """Treated wells of mixed plates, each list as long."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kill_percent: tuple[float, ...]
-    uncalibrated: tuple[float | None, ...]  # score in untreated spreads
-    calibrated: tuple[float | None, ...]  # predicted percent
-    across: tuple[
-        float, ...
-    ]  # first principal component of the embedding, less the plate's median untreated well
-    up: tuple[float, ...]  # second
+    uncalibrated: tuple[float | None, ...]  # score in untreated spreads; None without one
+    calibrated: tuple[float | None, ...]  # predicted percent of deterioration
+    # First and second principal component of the difference from the median untreated well.
+    across: tuple[float, ...]
+    up: tuple[float, ...]
 
 
-class Row(BaseModel):
+class EncoderRow(BaseModel):
     """What is known of one encoder."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Literal[1] = (
-        1  # of the way the numbers are computed: a row of another version is computed again
-    )
+    version: Literal[1] = 1  # of the computation; a row of another version is computed again
     name: str
     encoder_id: str
     evaluated_on: str  # digest of the evaluation images
     kind: Literal["encoder", "joined", "measures"]
     dimension: int
     numbers: dict[str, float | None]
-    points: Points
+    points: ChartPoints
 
-    def found(self) -> dict[str, float]:
+    def known_numbers(self) -> dict[str, float]:
         """Return the numbers, NaN for what could not be computed."""
         return {name: np.nan if value is None else value for name, value in self.numbers.items()}
 
 
-def read_row(path: Path, encoder_id: str, evaluated_on: str) -> Row | None:
+def read_row(path: Path, encoder_id: str, evaluated_on: str) -> EncoderRow | None:
     """Return a row that was computed before from the same encoder and images in the same way, or None."""
     try:
-        row = Row.model_validate_json(path.read_bytes())
+        row = EncoderRow.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
     return row if (row.encoder_id, row.evaluated_on) == (encoder_id, evaluated_on) else None
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text_atomically(path: Path, text: str) -> None:
     """Write a file aside and put it in place.
 
     Raises
@@ -68,5 +65,5 @@ def write_text(path: Path, text: str) -> None:
         aside.rename(path)
     except OSError as error:
         raise OutputError(
-            path, f"cannot be written: {error.strerror}; expected a folder that can be written to"
+            path, f"cannot be written: {error.strerror}; expected a writable folder"
         ) from error

@@ -5,10 +5,10 @@ import pytest
 
 from schemas.errors import BundleError, ConfigError, OutputError
 from training.evaluation.evaluate import evaluate_bundles
-from training.evaluation.helpfulness import Help
 from training.evaluation.plates import EvaluationSet
+from training.evaluation.proxy_correlation import ProxyCorrelation
 from training.evaluation.report import SECTIONS, text_table
-from training.evaluation.rows import Points, Row, read_row, write_text
+from training.evaluation.rows import ChartPoints, EncoderRow, read_row, write_text_atomically
 
 pytestmark = pytest.mark.train
 
@@ -70,9 +70,9 @@ def test_an_encoder_named_twice_is_refused(tmp_path: Path) -> None:
         evaluate_bundles(["default", "default"], tmp_path / "out", cache_folder=tmp_path / "cache")
 
 
-def row(**numbers: float | None) -> Row:
-    points = Points(kill_percent=(), uncalibrated=(), calibrated=(), across=(), up=())
-    return Row(
+def row(**numbers: float | None) -> EncoderRow:
+    points = ChartPoints(kill_percent=(), uncalibrated=(), calibrated=(), across=(), up=())
+    return EncoderRow(
         name="one",
         encoder_id="one-1",
         evaluated_on="abc",
@@ -85,7 +85,7 @@ def row(**numbers: float | None) -> Row:
 
 def test_a_row_of_other_images_or_of_another_encoder_is_not_taken(tmp_path: Path) -> None:
     path = tmp_path / "row.json"
-    write_text(path, row(knn=0.5).model_dump_json())
+    write_text_atomically(path, row(knn=0.5).model_dump_json())
     assert read_row(path, "one-1", "abc") == row(knn=0.5)
     assert read_row(path, "one-1", "other images") is None
     assert read_row(path, "other-1", "abc") is None
@@ -96,13 +96,13 @@ def test_a_row_of_other_images_or_of_another_encoder_is_not_taken(tmp_path: Path
 def test_where_nothing_can_be_written_the_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"row\.json"):
-        write_text(tmp_path / "file" / "row.json", "")
+        write_text_atomically(tmp_path / "file" / "row.json", "")
 
 
 def test_the_table_shows_what_there_is_and_a_dash_for_what_could_not_be_computed() -> None:
     table = text_table(
         [row(knn=0.5, probe_10=None), row(knn=0.25, probe_10=0.4)],
-        [Help("knn", "uncalibrated_mixed", -0.5, 4)],
+        [ProxyCorrelation("knn", "uncalibrated_mixed", -0.5, 4)],
     )
     assert "0.500" in table
     assert "–" in table

@@ -5,9 +5,21 @@ import numpy as np
 import pytest
 
 from schemas.well_image import WellImage
-from training.evaluation.looks import ORIGINAL, Looks, MeasuresEncoder, joined, look, scaled
-from training.evaluation.plates import EvaluationPlate, EvaluationSet, evaluation_plates, of_kind
-from training.evaluation.ranked import calibrated_percent, folds, order
+from training.evaluation.embeddings import (
+    ORIGINAL,
+    EvaluationEmbeddings,
+    MeasuresAsEncoder,
+    embed_evaluation_images,
+    join_encoders,
+    scale_to_untreated_spread,
+)
+from training.evaluation.plates import (
+    EvaluationPlate,
+    EvaluationSet,
+    evaluation_plates,
+    indices_of_kind,
+)
+from training.evaluation.ranking_quality import calibrated_percent, kill_correlation, plate_folds
 from training.evaluation.variants import VARIANTS
 
 SMALL = EvaluationSet(mixed=(201,), one_mechanism=(), shifted=(201,), size_px=96, wells=10)
@@ -63,18 +75,18 @@ def test_the_other_microscope_sees_the_same_wells(plates: list[EvaluationPlate])
         shifted.kill.tolist(),
     )
     assert not np.array_equal(mixed.planes, shifted.planes)
-    assert list(of_kind(plates, "phase_rim")) == [1]
+    assert list(indices_of_kind(plates, "phase_rim")) == [1]
 
 
 def test_an_encoder_is_asked_once_for_each_image(
     plates: list[EvaluationPlate], tmp_path: Path
 ) -> None:
     encoder = Brightness()
-    first = look(
+    first = embed_evaluation_images(
         encoder, plates, [plates[0].image(0, 0)], tmp_path, ranking_weight=0.1, viewed_wells=2
     )
     asked = encoder.asked
-    second = look(
+    second = embed_evaluation_images(
         encoder, plates, [plates[0].image(0, 0)], tmp_path, ranking_weight=0.1, viewed_wells=2
     )
     assert encoder.asked == asked
@@ -84,14 +96,16 @@ def test_an_encoder_is_asked_once_for_each_image(
 
 
 def test_measures_stand_in_an_encoders_place(plates: list[EvaluationPlate], tmp_path: Path) -> None:
-    looks = look(MeasuresEncoder(), plates, [], tmp_path, ranking_weight=0.0, viewed_wells=2)
+    looks = embed_evaluation_images(
+        MeasuresAsEncoder(), plates, [], tmp_path, ranking_weight=0.0, viewed_wells=2
+    )
     assert looks.plates[0] is plates[0].measures
     assert len(looks.real[ORIGINAL]) == 0
 
 
-def made_up(values: np.ndarray, *, own_units: bool) -> Looks:
+def made_up(values: np.ndarray, *, own_units: bool) -> EvaluationEmbeddings:
     views = dict.fromkeys((ORIGINAL, *VARIANTS), values[0, :3, -1])
-    return Looks(
+    return EvaluationEmbeddings(
         "made-up", tuple(values), views, np.array(["mixed-201"] * 3), views, 1.0, own_units, 0.1
     )
 
@@ -102,7 +116,7 @@ def test_embeddings_are_brought_to_the_spread_of_untreated_wells(
 ) -> None:
     values = np.random.default_rng(0).normal(size=(2, 10, 2, 3)) * np.array([1.0, 10.0, 100.0])
     spread = (
-        scaled(made_up(values, own_units=own_units), plates)
+        scale_to_untreated_spread(made_up(values, own_units=own_units), plates)
         .plates[0][plates[0].untreated, -1]
         .std(axis=0, ddof=1)
     )
@@ -117,7 +131,7 @@ def test_encoders_joined_count_alike_whatever_their_unit_and_length(
 ) -> None:
     rng = np.random.default_rng(1)
     short, long = rng.normal(size=(2, 10, 2, 2)), 50 * rng.normal(size=(2, 10, 2, 40))
-    both = joined([made_up(short, own_units=False), made_up(long, own_units=False)], plates)
+    both = join_encoders([made_up(short, own_units=False), made_up(long, own_units=False)], plates)
     spread = both.plates[0][plates[0].untreated, -1].var(axis=0, ddof=1)
     assert both.dimension == 42
     assert spread[:2].sum() == pytest.approx(spread[2:].sum())
@@ -133,10 +147,10 @@ def test_every_mixed_plate_is_held_out_once_and_teaches_otherwise(
     many = [named("mixed", seed, plates[0]) for seed in range(12)] + [
         named("phase_rim", 3, plates[1])
     ]
-    found = list(folds(many))
-    assert [len(fold.teaching) for fold in found] == [8, 8, 8]
-    assert sorted(seed for fold in found for seed in fold.held_out) == list(range(12))
-    assert all(not fold.held_out & {many[place].seed for place in fold.teaching} for fold in found)
+    found = list(plate_folds(many))
+    assert [len(fold.calibration) for fold in found] == [8, 8, 8]
+    assert sorted(seed for fold in found for seed in fold.tested) == list(range(12))
+    assert all(not fold.tested & {many[place].seed for place in fold.calibration} for fold in found)
 
 
 def test_a_plate_teaches_nothing_about_the_same_wells_under_another_microscope(
@@ -162,6 +176,8 @@ def test_the_order_is_over_treated_wells_with_a_score() -> None:
         np.array([0.0, 0.2, 0.5, 0.9, 0.7]),
         np.array([True, False, False, False, False]),
     )
-    assert order(np.array([99.0, 1, 2, 3, np.nan]), kill, untreated) == pytest.approx(1.0)
-    assert order(np.ones(5), kill, untreated) == 0.0
-    assert np.isnan(order(np.full(5, np.nan), kill, untreated))
+    assert kill_correlation(np.array([99.0, 1, 2, 3, np.nan]), kill, untreated) == pytest.approx(
+        1.0
+    )
+    assert kill_correlation(np.ones(5), kill, untreated) == 0.0
+    assert np.isnan(kill_correlation(np.full(5, np.nan), kill, untreated))

@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 
-from training.evaluation.probe import draw, linear_probe, nearest_neighbours, probes
+from training.evaluation.probe import (
+    draw_examples,
+    linear_probe,
+    nearest_neighbours,
+    probe_accuracies,
+)
 
 GROUPS = np.repeat(["untreated", "single_dose", "screening"], [40, 20, 60])
 
@@ -16,14 +21,16 @@ def groups_apart(distance: float, seed: int) -> np.ndarray:
 
 
 def test_groups_that_stand_apart_are_told_from_ten_examples() -> None:
-    found = probes(groups_apart(2, 0), GROUPS.tolist(), groups_apart(2, 1), GROUPS.tolist(), seed=1)
+    found = probe_accuracies(
+        groups_apart(2, 0), GROUPS.tolist(), groups_apart(2, 1), GROUPS.tolist(), seed=1
+    )
     assert set(found) == {"probe_10", "probe_20", "probe_30", "probe_all", "knn"}
     assert min(found.values()) > 0.99
 
 
 def test_groups_alike_are_told_no_better_than_by_chance_however_unequal_they_are() -> None:
     found = [
-        probes(
+        probe_accuracies(
             groups_apart(0, seed),
             GROUPS.tolist(),
             groups_apart(0, seed + 50),
@@ -37,14 +44,14 @@ def test_groups_alike_are_told_no_better_than_by_chance_however_unequal_they_are
 
 
 def test_so_many_examples_of_each_class_are_drawn_and_all_of_a_smaller_one() -> None:
-    rows = draw(GROUPS, 30, seed=3)
+    rows = draw_examples(GROUPS, 30, seed=3)
     assert len(set(rows.tolist())) == len(rows)
     assert {group: int((GROUPS[rows] == group).sum()) for group in set(GROUPS)} == {
         "untreated": 30,
         "single_dose": 20,
         "screening": 30,
     }
-    assert draw(GROUPS, None, seed=3).tolist() == list(range(120))
+    assert draw_examples(GROUPS, None, seed=3).tolist() == list(range(120))
 
 
 def test_the_same_seed_draws_the_same_examples() -> None:

@@ -6,9 +6,9 @@ import pytest
 
 from training.evaluation.retrieval import (
     average_precision,
-    chance_of,
-    cosine,
-    found_again,
+    cosine_similarity,
+    expected_average_precision,
+    reciprocal_rank,
     replicate_retrieval,
 )
 
@@ -50,7 +50,7 @@ def test_chance_is_the_mean_over_all_orders() -> None:
     mean = np.mean(
         [average_precision(-np.arange(6.0), np.isin(np.arange(6), places)) for places in positions]
     )
-    assert chance_of(2, 4) == pytest.approx(mean)
+    assert expected_average_precision(2, 4) == pytest.approx(mean)
 
 
 def test_replicates_that_stand_apart_are_found_and_noise_is_at_chance() -> None:
@@ -122,14 +122,14 @@ def test_precision_is_that_of_copairs() -> None:
 
 def test_a_view_that_is_its_original_is_found_first() -> None:
     originals = np.random.default_rng(3).normal(size=(10, 5))
-    assert found_again(originals * 1.01, originals) == pytest.approx(1.0)
+    assert reciprocal_rank(originals * 1.01, originals) == pytest.approx(1.0)
 
 
 def test_views_that_say_nothing_are_found_last() -> None:
     originals = np.random.default_rng(4).normal(size=(10, 5))
     nothing = np.tile(originals.mean(axis=0), (10, 1))
-    assert found_again(nothing, originals) == pytest.approx(1 / 10)
+    assert reciprocal_rank(nothing, originals) == pytest.approx(1 / 10)
 
 
 def test_likeness_of_nothing_is_none() -> None:
-    assert cosine(np.zeros((1, 3)), np.ones((2, 3))).tolist() == [[0.0, 0.0]]
+    assert cosine_similarity(np.zeros((1, 3)), np.ones((2, 3))).tolist() == [[0.0, 0.0]]

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from training.evaluation.pairs import (
-    dose_order,
+from training.evaluation.discrimination import (
+    dose_order_agreement,
     effective_rank,
-    plate_leakage,
-    same_well,
-    small_kills,
-    variation,
+    plate_leakage_accuracy,
+    relative_displacement,
+    same_well_auc,
+    small_kill_auc,
 )
 
 RNG = np.random.default_rng(0)
@@ -16,18 +16,18 @@ RNG = np.random.default_rng(0)
 def test_wells_that_keep_their_look_are_known_again() -> None:
     wells = RNG.normal(size=(15, 6))
     aged = wells + 3.0  # all of them alike: age is not what tells wells apart
-    assert same_well(wells, aged) == pytest.approx(1.0)
+    assert same_well_auc(wells, aged) == pytest.approx(1.0)
 
 
 def test_wells_that_share_nothing_over_the_days_are_not_known_again() -> None:
-    found = [same_well(RNG.normal(size=(15, 6)), RNG.normal(size=(15, 6))) for _ in range(30)]
+    found = [same_well_auc(RNG.normal(size=(15, 6)), RNG.normal(size=(15, 6))) for _ in range(30)]
     assert np.mean(found) == pytest.approx(0.5, abs=0.06)
 
 
 def test_variation_is_0_for_the_same_view_and_1_for_another_well() -> None:
     wells = RNG.normal(size=(200, 10))
-    assert variation(wells, wells) == 0.0
-    assert variation(RNG.normal(size=(200, 10)), wells) == pytest.approx(1.0, abs=0.05)
+    assert relative_displacement(wells, wells) == 0.0
+    assert relative_displacement(RNG.normal(size=(200, 10)), wells) == pytest.approx(1.0, abs=0.05)
 
 
 def test_variation_is_the_root_mean_square_over_pairs_of_wells() -> None:
@@ -38,21 +38,21 @@ def test_variation_is_the_root_mean_square_over_pairs_of_wells() -> None:
         for column, other in enumerate(wells)
         if row != column
     ]
-    assert variation(wells + np.array([0.3, 0, 0]), wells) == pytest.approx(
+    assert relative_displacement(wells + np.array([0.3, 0, 0]), wells) == pytest.approx(
         0.3 / np.sqrt(np.mean(squares))
     )
 
 
 def test_a_collapsed_encoder_has_no_variation_to_compare_with() -> None:
-    assert np.isnan(variation(np.ones((4, 2)), np.ones((4, 2))))
+    assert np.isnan(relative_displacement(np.ones((4, 2)), np.ones((4, 2))))
 
 
 def test_plates_that_differ_leak_and_plates_alike_do_not() -> None:
     plates = [name for name in "abcd" for _ in range(15)]
     alike = RNG.normal(size=(60, 5))
     differing = alike + 5 * np.repeat(np.eye(4, 5), 15, axis=0)
-    assert plate_leakage(differing, plates, seed=1) == pytest.approx(1.0)
-    assert plate_leakage(alike, plates, seed=1) < 0.5
+    assert plate_leakage_accuracy(differing, plates, seed=1) == pytest.approx(1.0)
+    assert plate_leakage_accuracy(alike, plates, seed=1) < 0.5
 
 
 @pytest.mark.parametrize(
@@ -61,13 +61,15 @@ def test_plates_that_differ_leak_and_plates_alike_do_not() -> None:
 )
 def test_only_doses_of_one_compound_are_compared(scores: list[float], expected: float) -> None:
     assert (
-        dose_order(np.array(scores, float), ["a", "a", "b", "b"], np.array([1.0, 2.0, 1.0, 10.0]))
+        dose_order_agreement(
+            np.array(scores, float), ["a", "a", "b", "b"], np.array([1.0, 2.0, 1.0, 10.0])
+        )
         == expected
     )
 
 
 def test_without_two_doses_there_is_no_order() -> None:
-    assert np.isnan(dose_order(np.array([1.0, 2.0]), ["a", "b"], np.array([1.0, 2.0])))
+    assert np.isnan(dose_order_agreement(np.array([1.0, 2.0]), ["a", "b"], np.array([1.0, 2.0])))
 
 
 def test_small_kills_are_told_from_untreated_wells_and_large_ones_do_not_count() -> None:
@@ -75,9 +77,9 @@ def test_small_kills_are_told_from_untreated_wells_and_large_ones_do_not_count()
         np.array([0.0, 0.0, 0.1, 0.2, 0.9]),
         np.array([True, True, False, False, False]),
     )
-    assert small_kills(np.array([1.0, 2.0, 3.0, 4.0, 0.0]), kill, untreated) == 1.0
-    assert small_kills(np.array([1.0, 3.0, 2.0, 4.0, 9.0]), kill, untreated) == 0.75
-    assert np.isnan(small_kills(np.ones(2), np.array([0.0, 0.9]), np.array([True, False])))
+    assert small_kill_auc(np.array([1.0, 2.0, 3.0, 4.0, 0.0]), kill, untreated) == 1.0
+    assert small_kill_auc(np.array([1.0, 3.0, 2.0, 4.0, 9.0]), kill, untreated) == 0.75
+    assert np.isnan(small_kill_auc(np.ones(2), np.array([0.0, 0.9]), np.array([True, False])))
 
 
 def test_the_effective_rank_counts_directions() -> None:

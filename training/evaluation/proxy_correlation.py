@@ -7,7 +7,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 TARGETS = ("uncalibrated_mixed", "calibrated_mixed")
-TESTS = (
+PROXIES = (
     "probe_10",
     "probe_20",
     "probe_30",
@@ -22,32 +22,36 @@ FEWEST_ENCODERS = 4
 
 
 @dataclass(frozen=True)
-class Help:
+class ProxyCorrelation:
     """How well a test foretells the ranking quality."""
 
-    test: str
+    proxy: str
     target: str
     spearman: float
     encoders: int
 
 
-def above_baseline(row: Mapping[str, float], examples: str) -> float:
+def probe_gain(row: Mapping[str, float], examples: str) -> float:
     """Return how far the probe lies above the supervised ResNet-18 with as many examples a class."""
     return row.get(f"probe_{examples}", np.nan) - row.get(f"resnet18_{examples}", np.nan)
 
 
-def helpfulness(rows: Sequence[Mapping[str, float]]) -> list[Help]:
+def correlate_proxies(rows: Sequence[Mapping[str, float]]) -> list[ProxyCorrelation]:
     """Return Spearman's correlation, over encoders, of each test with each kind of ranking quality; tests that fewer than four encoders have are left out."""
-    tests = {test: [row.get(test, np.nan) for row in rows] for test in TESTS}
+    proxies = {name: [row.get(name, np.nan) for row in rows] for name in PROXIES}
     for examples in ("10", "20", "30", "all"):
-        tests[f"probe_{examples} − resnet18_{examples}"] = [
-            above_baseline(row, examples) for row in rows
+        proxies[f"probe_{examples} − resnet18_{examples}"] = [
+            probe_gain(row, examples) for row in rows
         ]
     found = []
-    for test, values in tests.items():
+    for proxy, values in proxies.items():
         for target in TARGETS:
             pairs = np.array([values, [row.get(target, np.nan) for row in rows]], dtype=float)
             pairs = pairs[:, np.isfinite(pairs).all(axis=0)]
             if pairs.shape[1] >= FEWEST_ENCODERS and np.ptp(pairs, axis=1).all():
-                found.append(Help(test, target, float(spearmanr(*pairs).statistic), pairs.shape[1]))
+                found.append(
+                    ProxyCorrelation(
+                        proxy, target, float(spearmanr(*pairs).statistic), pairs.shape[1]
+                    )
+                )
     return found

@@ -3,7 +3,14 @@ import pytest
 from scipy.stats import spearmanr
 from sklearn.kernel_ridge import KernelRidge
 
-from training.evaluation.readout import Choice, differences, gram, kernel, predict, read_out
+from training.evaluation.kernel_regression import (
+    RegressionSettings,
+    differences_from_untreated,
+    fit_regression,
+    gram_matrix,
+    kernel_matrix,
+    predict_percent,
+)
 
 WELLS, PLATES = 30, 6
 
@@ -24,8 +31,8 @@ def plates_with(
 
 
 def grams(plates: list[np.ndarray], untreated: np.ndarray, *, one_scale: bool) -> np.ndarray:
-    return gram(
-        [differences(plate, untreated) for plate in plates],
+    return gram_matrix(
+        [differences_from_untreated(plate, untreated) for plate in plates],
         [untreated] * PLATES,
         (0, 1, 2, 3),
         one_scale=one_scale,
@@ -35,7 +42,7 @@ def grams(plates: list[np.ndarray], untreated: np.ndarray, *, one_scale: bool) -
 def test_an_effect_is_read_on_plates_that_did_not_teach_whatever_their_offset() -> None:
     plates, percent, untreated = plates_with(0.2, 12, seed=0)
     numbers = np.repeat(np.arange(PLATES), WELLS)
-    found, _ = read_out(
+    found, _ = fit_regression(
         grams(plates, untreated, one_scale=True),
         None,
         percent.ravel(),
@@ -51,7 +58,7 @@ def test_plates_that_do_not_teach_are_not_looked_at_for_their_percent() -> None:
     numbers = np.repeat(np.arange(PLATES), WELLS)
     products = grams(plates, untreated, one_scale=True)
     hidden = np.where(numbers < 4, percent.ravel(), np.nan)
-    found, _ = read_out(products, None, hidden, numbers, numbers < 4, (1.0,))
+    found, _ = fit_regression(products, None, hidden, numbers, numbers < 4, (1.0,))
     assert np.isfinite(found).all()
 
 
@@ -60,7 +67,7 @@ def test_a_useless_embedding_is_given_no_weight_beside_good_measures() -> None:
     noise, _, _ = plates_with(0.0, 40, seed=3)
     numbers = np.repeat(np.arange(PLATES), WELLS)
     blocks = grams(noise, untreated, one_scale=True), grams(good, untreated, one_scale=False)
-    _, choice = read_out(*blocks, percent.ravel(), numbers, numbers < 4, (0.0, 1.0))
+    _, choice = fit_regression(*blocks, percent.ravel(), numbers, numbers < 4, (0.0, 1.0))
     assert choice.weight == 0.0
 
 
@@ -88,7 +95,7 @@ def test_it_is_the_kernel_ridge_of_scikit_learn() -> None:
     rows, percent = rng.normal(size=(40, 4)), rng.uniform(0, 100, 40)
     taught = np.arange(40) < 30
     squares = ((rows[:, None] - rows[None]) ** 2).sum(axis=2)
-    similarity = kernel(rows @ rows.T, taught, Choice(1.0, "rbf", 0.1, 2.0))
+    similarity = kernel_matrix(rows @ rows.T, taught, RegressionSettings(1.0, "rbf", 0.1, 2.0))
     gamma = 1 / (2 * 2.0 * np.median(squares[:30, :30]))
     expected = (
         KernelRidge(alpha=0.1, kernel="rbf", gamma=gamma)
@@ -96,4 +103,4 @@ def test_it_is_the_kernel_ridge_of_scikit_learn() -> None:
         .predict(rows[30:])
         + percent[:30].mean()
     )
-    assert predict(similarity, percent, taught, ~taught, 0.1) == pytest.approx(expected)
+    assert predict_percent(similarity, percent, taught, ~taught, 0.1) == pytest.approx(expected)

@@ -1,0 +1,270 @@
+"""All metrics of one encoder in the evaluation, from its embeddings of the evaluation images."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.treatment import parse_treatment
+from simulation.kinds import Mechanism
+from training.evaluation.discrimination import (
+    dose_order_agreement,
+    effective_rank,
+    plate_leakage_accuracy,
+    relative_displacement,
+    same_well_auc,
+    small_kill_auc,
+)
+from training.evaluation.embeddings import (
+    ORIGINAL,
+    EvaluationEmbeddings,
+    scale_to_untreated_spread,
+)
+from training.evaluation.plates import MIXED, SHIFTED, EvaluationPlate, indices_of_kind
+from training.evaluation.probe import probe_accuracies
+from training.evaluation.ranking_quality import (
+    calibrated_percent,
+    departure_scores,
+    deterioration_percent,
+    kill_correlation,
+    plate_folds,
+)
+from training.evaluation.retrieval import reciprocal_rank, replicate_retrieval
+from training.evaluation.variants import VARIANTS
+
+Array = npt.NDArray[np.float64]
+SEED = 1
+ONE_MECHANISM = "one_mechanism"
+KINDS: Mapping[str, tuple[str, ...]] = {
+    MIXED: (MIXED,),
+    SHIFTED: (SHIFTED,),
+    ONE_MECHANISM: tuple(mechanism.value for mechanism in Mechanism),
+}
+"""The kinds of plates over which a ranking metric is averaged, by the name in the metric."""
+
+
+def split_probe_plates(plates: Sequence[EvaluationPlate]) -> tuple[list[int], list[int]]:
+    """Return the indices of the mixed plates for training a probe, and of those for testing it."""
+    *_, last = plate_folds(plates)
+    return list(last.calibration), [
+        place for place in indices_of_kind(plates, MIXED) if place not in last.calibration
+    ]
+
+
+def label_metrics(
+    embeddings: EvaluationEmbeddings, plates: Sequence[EvaluationPlate]
+) -> dict[str, float]:
+    """Return the metrics of classifiers and nearest neighbours, from scaled embeddings.
+
+    The embeddings are scaled by :func:`scale_to_untreated_spread`.
+    """
+    train, test = split_probe_plates(plates)
+    readouts = [
+        np.concatenate([embeddings.plates[place][:, -1] for place in places])
+        for places in (train, test)
+    ]
+    groups = [
+        [group.value for place in places for group in plates[place].groups]
+        for places in (train, test)
+    ]
+    mixed = list(indices_of_kind(plates, MIXED))
+    retrievals = [
+        replicate_retrieval(
+            embeddings.plates[place][:, -1], plates[place].treatments, plates[place].untreated
+        )
+        for place in mixed
+    ]
+    untreated = [embeddings.plates[place][plates[place].untreated] for place in mixed]
+    names = [
+        plates[place].name for place in mixed for _ in range(int(plates[place].untreated.sum()))
+    ]
+    same_well = [same_well_auc(of_plate[:, 0], of_plate[:, -1]) for of_plate in untreated]
+    return {
+        **probe_accuracies(readouts[0], groups[0], readouts[1], groups[1], SEED),
+        "replicate_map": float(np.mean([each.mean_average_precision for each in retrievals])),
+        "replicate_map_chance": float(np.mean([each.chance for each in retrievals])),
+        "same_well": float(np.mean(same_well)),
+        "plate_leakage": plate_leakage_accuracy(
+            np.concatenate([of_plate[:, 0] for of_plate in untreated]), names, SEED
+        ),
+        "plate_leakage_chance": 1 / len(mixed),
+        "effective_rank": effective_rank(
+            np.concatenate([embeddings.plates[place][:, -1] for place in mixed])
+        ),
+    }
+
+
+def variant_metrics(embeddings: EvaluationEmbeddings) -> dict[str, float]:
+    """Return for each variant the displacement of embeddings, and the retrieval of real images."""
+    metrics = {}
+    for name in VARIANTS:
+        plates = [
+            embeddings.variant_plates == plate for plate in np.unique(embeddings.variant_plates)
+        ]
+        displacements = [
+            relative_displacement(
+                embeddings.variants[name][rows], embeddings.variants[ORIGINAL][rows]
+            )
+            for rows in plates
+        ]
+        metrics[f"variation_{name}"] = float(np.mean(displacements))
+    if len(embeddings.real[ORIGINAL]):
+        ranks = {
+            f"real_{name}": reciprocal_rank(embeddings.real[name], embeddings.real[ORIGINAL])
+            for name in VARIANTS
+        }
+        metrics |= {**ranks, "real": float(np.mean(list(ranks.values())))}
+    return metrics
+
+
+def ranking_metrics(
+    embeddings: EvaluationEmbeddings,
+    plates: Sequence[EvaluationPlate],
+    *,
+    service_calibration: bool,
+) -> tuple[dict[str, float], dict[str, list[Array]]]:
+    """Return the correlation of scores with true kill by kind of plate, and the scores.
+
+    The names of the scores are
+
+    - ``uncalibrated``: the service's score from the embedding;
+    - ``calibrated``: percent of deterioration, calibrated on eight assay plates;
+    - ``deterioration``: the same by the service's own calibration, on the last fold's plates.
+
+    With ``_both`` appended, embedding and measures are used together. If the measures are evaluated
+    in place of an encoder, there are no such scores.
+
+    Parameters
+    ----------
+    service_calibration
+        Whether to compute ``deterioration``.
+
+    Returns
+    -------
+    metrics : dict
+        Mean correlation by score and kind of plate, such as ``calibrated_mixed``.
+    scores : dict
+        For each score one array (N,) of each plate.
+    """
+    scores = (
+        _measure_scores(plates, service_calibration=service_calibration)
+        if embeddings.own_units
+        else _embedding_scores(embeddings, plates, service_calibration=service_calibration)
+    )
+    metrics = {}
+    for score, of_plates in scores.items():
+        correlations = [
+            kill_correlation(values, plate.kill, plate.untreated)
+            for values, plate in zip(of_plates, plates, strict=True)
+        ]
+        for name, kinds in KINDS.items():
+            chosen = [
+                correlation
+                for correlation, plate in zip(correlations, plates, strict=True)
+                if plate.kind in kinds and np.isfinite(correlation)
+            ]
+            if chosen:
+                metrics[f"{score}_{name}"] = float(np.mean(chosen))
+    return metrics, scores
+
+
+def _measure_scores(
+    plates: Sequence[EvaluationPlate], *, service_calibration: bool
+) -> dict[str, list[Array]]:
+    scores = {
+        "uncalibrated": [departure_scores(plate, None, "measures", 1.0) for plate in plates],
+        "calibrated": calibrated_percent(plates, None, with_measures=True),
+    }
+    if service_calibration:
+        scores["deterioration"] = deterioration_percent(plates, None, with_measures=True)
+    return scores
+
+
+def _embedding_scores(
+    embeddings: EvaluationEmbeddings,
+    plates: Sequence[EvaluationPlate],
+    *,
+    service_calibration: bool,
+) -> dict[str, list[Array]]:
+    embedded = list(zip(plates, embeddings.plates, strict=True))
+    weight = embeddings.ranking_weight
+    scores = {
+        "uncalibrated": [
+            departure_scores(plate, each, "embedding", 1.0) for plate, each in embedded
+        ],
+        "uncalibrated_both": [
+            departure_scores(plate, each, "both" if weight else "measures", weight)
+            for plate, each in embedded
+        ],
+        "calibrated": calibrated_percent(plates, embeddings.plates, with_measures=False),
+        "calibrated_both": calibrated_percent(plates, embeddings.plates, with_measures=True),
+    }
+    if service_calibration:
+        scores["deterioration"] = deterioration_percent(
+            plates, embeddings.plates, with_measures=False
+        )
+        scores["deterioration_both"] = deterioration_percent(
+            plates, embeddings.plates, with_measures=True
+        )
+    return scores
+
+
+def sensitivity_metrics(
+    scores: Sequence[Array], plates: Sequence[EvaluationPlate]
+) -> dict[str, float]:
+    """Return the agreement of scores with doses, and the detection of small kills.
+
+    Parameters
+    ----------
+    scores
+        Uncalibrated scores (N,) of the wells of each plate; mixed plates are used.
+    """
+    means: list[float] = []
+    compounds: list[str] = []
+    doses: list[float] = []
+    mixed = list(indices_of_kind(plates, MIXED))
+    for place in mixed:
+        plate, names = plates[place], np.array(plates[place].treatments)
+        for name in dict.fromkeys(names[~plate.untreated].tolist()):
+            parts = parse_treatment(name).doses
+            if len(parts) == 1:
+                means.append(float(np.nanmean(scores[place][names == name])))
+                compounds.append(f"{plate.name} {parts[0].compound}")
+                doses.append(parts[0].amount)
+    pooled, kill, untreated = (
+        np.concatenate([each[place] for place in mixed])
+        for each in (
+            scores,
+            [plate.kill for plate in plates],
+            [plate.untreated for plate in plates],
+        )
+    )
+    known = np.isfinite(pooled)
+    return {
+        "dose_order": dose_order_agreement(np.array(means), compounds, np.array(doses)),
+        "small_kills": small_kill_auc(pooled[known], kill[known], untreated[known]),
+    }
+
+
+def compute_metrics(
+    embeddings: EvaluationEmbeddings,
+    plates: Sequence[EvaluationPlate],
+    *,
+    service_calibration: bool,
+) -> tuple[dict[str, float], dict[str, list[Array]]]:
+    """Return all metrics of an encoder except the supervised baseline, and its scores.
+
+    Returns and parameters are those of :func:`ranking_metrics`.
+    """
+    scaled = scale_to_untreated_spread(embeddings, plates)
+    of_ranking, scores = ranking_metrics(
+        embeddings, plates, service_calibration=service_calibration
+    )
+    sensitivity = sensitivity_metrics(scores["uncalibrated"], plates)
+    return {
+        **of_ranking,
+        **label_metrics(scaled, plates),
+        **variant_metrics(scaled),
+        **sensitivity,
+        "ms_per_image": embeddings.ms_per_image,
+    }, scores
