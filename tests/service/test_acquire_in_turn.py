@@ -83,7 +83,7 @@ def test_interrupting_a_run_does_not_stop_the_server_that_images_for_it(
             run.send_signal(signal.SIGINT)
             output = run.communicate(timeout=30)[0]
         assert run.returncode == 1
-        assert "interrupted by hand" in output
+        assert "interrupted by the operator" in output
         wait_until(lambda: len(laboratory.files()) == len(laboratory.wells))
         with pytest.raises(subprocess.TimeoutExpired):
             server.wait(2)
@@ -106,9 +106,9 @@ def test_the_lamp_is_switched_off_although_the_state_folder_cannot_be_made(
     laboratory.world.switch_lamp(on=True)
     refused = laboratory.acquire("devices")
     assert refused.returncode == 1
-    assert (
-        refused.stderr.strip()
-        == f"{laboratory.folder}/microscope/lock: cannot be written (File exists); expected a folder that this user may write to"
+    assert refused.stderr.strip() == (
+        f"{laboratory.folder}/microscope/lock: cannot be written (File exists); "
+        "expected a folder that this user may write to"
     )
     assert laboratory.acquire("lamp-off").returncode == 0
     assert laboratory.lamp == "off"
@@ -130,7 +130,7 @@ def test_a_preview_that_cannot_be_written_is_an_error(laboratory: Laboratory) ->
     assert "seen.png: cannot be written" in seen.stderr
 
 
-def test_of_two_due_plates_none_is_imaged_under_the_name_of_the_other(tmp_path: Path) -> None:
+def test_two_due_plates_are_not_imaged_until_one_is_named(tmp_path: Path) -> None:
     laboratory = Laboratory.make(tmp_path, plates=2, microscope='acquire_at = "00:00"')
     for plate in laboratory.world.scopes:
         seed_today(laboratory, plate)
@@ -139,7 +139,7 @@ def test_of_two_due_plates_none_is_imaged_under_the_name_of_the_other(tmp_path: 
         message = next(
             line
             for line in process.stdout
-            if "nothing says which of them lies under the microscope" in line
+            if "it is unknown which of them is under the microscope" in line
         )
         process.terminate()
         process.wait(30)

@@ -1,4 +1,4 @@
-"""From configuration and command line to how plates are ranked."""
+"""Departure settings from the configuration and from the options of ``rank profiles``."""
 
 import hashlib
 import json
@@ -31,12 +31,13 @@ def configured(folder: Path, ranking: str) -> Path:
 
 
 def settings_of(folder: Path, ranking: str) -> DepartureSettings:
-    return wiring.open_rank_settings(load_config(configured(folder, ranking)), DEFAULT_ENCODER)
+    config = load_config(configured(folder, ranking))
+    return wiring.open_departure_settings(config, DEFAULT_ENCODER)
 
 
 def model_in(folder: Path, names: tuple[str, ...], encoder_id: str = "") -> Path:
-    """Write a model that foresees noughts."""
-    import onnx  # noqa: PLC0415 - of the extra train; the other tests here run without it
+    """Write a sequence model that predicts zeros for these features; return its folder."""
+    import onnx  # noqa: PLC0415 - needs the train extra, unlike the other tests
 
     helper, floats, width = onnx.helper, onnx.TensorProto.FLOAT, len(names)
     steps = [
@@ -44,11 +45,11 @@ def model_in(folder: Path, names: tuple[str, ...], encoder_id: str = "") -> Path
         helper.make_node("ReduceSum", ["days"], ["of_days"], keepdims=0),
         helper.make_node("Add", ["of_days", "readout_day"], ["number"]),
         helper.make_node("Add", ["row", "number"], ["any"]),
-        helper.make_node("Mul", ["any", "nought"], ["readout"]),
+        helper.make_node("Mul", ["any", "zero"], ["readout"]),
     ]
     constants = [
         helper.make_tensor("axis", onnx.TensorProto.INT64, [1], [1]),
-        helper.make_tensor("nought", floats, [1], [0.0]),
+        helper.make_tensor("zero", floats, [1], [0.0]),
     ]
     inputs = [
         helper.make_tensor_value_info(name, floats, shape)
@@ -77,12 +78,15 @@ def model_in(folder: Path, names: tuple[str, ...], encoder_id: str = "") -> Path
     return folder
 
 
-def test_without_a_word_the_defaults_of_the_arithmetic_hold(tmp_path: Path) -> None:
+def test_an_empty_section_has_the_default_settings(tmp_path: Path) -> None:
     assert settings_of(tmp_path, "") == DepartureSettings()
 
 
-def test_every_key_reaches_the_arithmetic_and_changes_the_digest(tmp_path: Path) -> None:
-    ranking = 'forecaster = "kernel"\nforecast_from = "one_step"\nmetric = "nearest_controls"\nleave_out_unlike = false'
+def test_every_key_reaches_the_settings_and_changes_the_digest(tmp_path: Path) -> None:
+    ranking = (
+        'forecaster = "kernel"\nforecast_from = "one_step"\n'
+        'metric = "nearest_controls"\nleave_out_unlike = false'
+    )
     expected = DepartureSettings("kernel", ForecastFrom.ONE_STEP, MetricName.NEAREST_CONTROLS)
     assert settings_of(tmp_path, ranking) == replace(expected, leave_out_outliers=False)
     digests = {
@@ -92,7 +96,7 @@ def test_every_key_reaches_the_arithmetic_and_changes_the_digest(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("line", "says"),
+    ("line", "message"),
     [
         (
             'forecast_from = "day 9"',
@@ -104,17 +108,23 @@ def test_every_key_reaches_the_arithmetic_and_changes_the_digest(tmp_path: Path)
         ),
         (
             'forecaster = "rigde"',
-            "rigde: is no forecaster; expected one of ridge, kernel, drift, persistence, mean, or a folder with forecaster.onnx",
+            (
+                "rigde: is no forecaster; expected one of ridge, kernel, drift, persistence, mean, "
+                "or a folder with forecaster.onnx"
+            ),
         ),
     ],
 )
-def test_a_wrong_key_is_named_with_what_is_expected(line: str, says: str, tmp_path: Path) -> None:
+def test_a_wrong_key_is_named_with_the_expected_values(
+    line: str, message: str, tmp_path: Path
+) -> None:
     assert any(
-        says in problem for problem in start_check.find_start_problems(configured(tmp_path, line))
+        message in problem
+        for problem in start_check.find_start_problems(configured(tmp_path, line))
     )
 
 
-def test_an_encoder_that_is_not_there_is_told_once(tmp_path: Path) -> None:
+def test_a_missing_encoder_is_reported_once(tmp_path: Path) -> None:
     path = configured(tmp_path, 'forecaster = "ridge"\n[encoder]\nbundle = "nowhere"')
     assert (
         sum(
@@ -126,12 +136,12 @@ def test_an_encoder_that_is_not_there_is_told_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.train
-def test_a_sequence_model_takes_the_place_of_a_built_in_forecaster(tmp_path: Path) -> None:
+def test_a_sequence_model_is_used_in_place_of_a_built_in_forecaster(tmp_path: Path) -> None:
     folder = model_in(tmp_path / "model", feature_names("measures", 0))
     settings = settings_of(tmp_path, f'representation = "measures"\nforecaster = "{folder}"')
-    assert settings.departure.forecaster == "ridge"
-    assert settings.departure.sequence_model is not None
-    assert settings.departure.sequence_model.name.startswith("tiny-")
+    assert settings.forecaster == "ridge"
+    assert settings.sequence_model is not None
+    assert settings.sequence_model.name.startswith("tiny-")
     with pytest.raises(
         ConfigError, match="forecast_from: is last_day; expected dosing with the sequence model"
     ):
@@ -142,12 +152,13 @@ def test_a_sequence_model_takes_the_place_of_a_built_in_forecaster(tmp_path: Pat
 
 
 @pytest.mark.train
-def test_a_sequence_model_that_does_not_fit_the_service_is_told_at_the_start(
+def test_a_sequence_model_that_does_not_fit_the_service_is_reported_at_the_start(
     tmp_path: Path,
 ) -> None:
     of_measures = model_in(tmp_path / "measures", feature_names("measures", 0))
     with pytest.raises(
-        BundleError, match="was trained on measures alone; expected a model trained on the embedding of"
+        BundleError,
+        match="was trained on measures alone; expected a model trained on the embedding of",
     ):
         settings_of(tmp_path, f'representation = "embedding"\nforecaster = "{of_measures}"')
     of_another = model_in(tmp_path / "another", feature_names("embedding", 4), "another")
@@ -156,7 +167,10 @@ def test_a_sequence_model_that_does_not_fit_the_service_is_told_at_the_start(
     short = model_in(tmp_path / "short", feature_names("embedding", 4), DEFAULT_ENCODER.encoder_id)
     with pytest.raises(
         BundleError,
-        match=f"wells are compared by {DEFAULT_ENCODER.dimension} features; forecaster.json names 4 other features",
+        match=(
+            f"wells are compared by {DEFAULT_ENCODER.dimension} features; forecaster.json names 4 "
+            "other features"
+        ),
     ):
         settings_of(tmp_path, f'representation = "embedding"\nforecaster = "{short}"')
     assert any(
@@ -167,7 +181,7 @@ def test_a_sequence_model_that_does_not_fit_the_service_is_told_at_the_start(
     )
 
 
-def test_a_profile_table_is_ranked_as_the_options_say(tmp_path: Path) -> None:
+def test_a_profile_table_is_ranked_with_the_given_options(tmp_path: Path) -> None:
     known = plate(features=8, encoder_id="")
     rows = [
         {
@@ -202,9 +216,9 @@ def test_a_profile_table_is_ranked_as_the_options_say(tmp_path: Path) -> None:
     )
     assert asked.returncode == 0, asked.stderr
     settings = DepartureSettings(
-        DepartureSettings("mean", ForecastFrom.ONE_STEP, MetricName.L2), leave_out_unlike=False
+        "mean", ForecastFrom.ONE_STEP, MetricName.L2, leave_out_outliers=False
     )
-    for name, given in (("expected", settings), ("default", None)):
+    for name, given in (("expected", settings), ("default", DepartureSettings())):
         rank_profiles(
             table, baseline_day=7, readout_day=10, out=tmp_path / f"{name}.csv", settings=given
         )

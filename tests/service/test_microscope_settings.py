@@ -40,7 +40,10 @@ def test_all_keys_but_two_have_a_default(tmp_path: Path) -> None:
 
 
 def test_configured_values_reach_the_settings_of_the_microscope(tmp_path: Path) -> None:
-    lines = 'adapters = "mm"\nfocusing = "software"\nz_limits_um = [-10, 10]\nplate = 384\nchannel = "Channel:BF"'
+    lines = (
+        'adapters = "mm"\nfocusing = "software"\nz_limits_um = [-10, 10]\n'
+        'plate = 384\nchannel = "Channel:BF"'
+    )
     settings = microscope_settings(
         load(tmp_path, NEEDED + lines, 'kind = "micromanager"\nplanes = 5')
     )
@@ -110,7 +113,10 @@ def test_the_environment_overrides_the_section_of_the_microscope(
     [
         (
             None,
-            r"key source.micromanager: is None; expected a table \[source.micromanager\] with config and a1_um",
+            (
+                r"key source.micromanager: is None; "
+                r"expected a table \[source.micromanager\] with config and a1_um"
+            ),
         ),
         ("", "key source.micromanager.config: is missing; expected the hardware configuration"),
         (
@@ -175,7 +181,10 @@ def test_a_drop_folder_has_no_microscope_settings(tmp_path: Path) -> None:
 
 def configure(service: ServiceProcess) -> None:
     service.configure(
-        source='kind = "micromanager"\n[source.micromanager]\nconfig = "none.cfg"\na1_um = [0.0, 0.0]\n'
+        source=(
+            'kind = "micromanager"\n[source.micromanager]\n'
+            'config = "none.cfg"\na1_um = [0.0, 0.0]\n'
+        )
     )
 
 
@@ -184,15 +193,15 @@ def test_check_without_the_extra_names_the_packages_and_checks_the_archive(
 ) -> None:
     configure(empty_service)
     empty_service.drop.rmdir()
-    monkeypatch.setitem(sys.modules, "pymmcore_plus", None)  # as where it is not installed
+    monkeypatch.setitem(sys.modules, "pymmcore_plus", None)  # so that its import fails
     archive, microscope = start_check.find_start_problems(empty_service.config)
-    assert (
-        archive
-        == f"source.path: {empty_service.drop} is no folder; expected the folder that images are to be saved in"
+    assert archive == (
+        f"source.path: {empty_service.drop} is no folder; "
+        "expected the folder that images are to be saved in"
     )
-    assert (
-        microscope
-        == 'source.kind: "micromanager" needs pymmcore_plus, not found here; expected: pip install "spherorank[micromanager]"'
+    assert microscope == (
+        'source.kind: "micromanager" needs pymmcore_plus, not found here; '
+        'expected: pip install "spherorank[micromanager]"'
     )
 
 

@@ -15,7 +15,7 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def test_a_ranking_has_the_files_of_the_contract(tmp_path: Path) -> None:
+def test_a_ranking_is_written_as_five_files(tmp_path: Path) -> None:
     written = write_ranking(ranking(), dict, tmp_path)
     assert [path.relative_to(tmp_path).as_posix() for path in written] == [
         "PDAC-0042/day10-r1.json",
@@ -27,7 +27,7 @@ def test_a_ranking_has_the_files_of_the_contract(tmp_path: Path) -> None:
     assert names(tmp_path / "PDAC-0042") == {path.name for path in written}
 
 
-def test_the_json_reads_back_as_the_ranking_and_begins_with_which_one_it_is(tmp_path: Path) -> None:
+def test_the_json_file_contains_the_ranking_and_starts_with_its_identity(tmp_path: Path) -> None:
     document = write_ranking(ranking(), dict, tmp_path)[0]
     assert Ranking.model_validate_json(document.read_bytes()) == ranking()
     content = json.loads(document.read_bytes())
@@ -35,12 +35,12 @@ def test_the_json_reads_back_as_the_ranking_and_begins_with_which_one_it_is(tmp_
     assert content["notice"] == FOR_RESEARCH_USE_ONLY
 
 
-def test_every_file_says_what_it_may_be_used_for(tmp_path: Path) -> None:
+def test_every_file_contains_the_research_use_notice(tmp_path: Path) -> None:
     for path in write_ranking(ranking(), dict, tmp_path):
         assert "For research use only" in path.read_text(encoding="utf-8")
 
 
-def test_a_later_revision_leaves_the_earlier_one_and_is_the_latest(tmp_path: Path) -> None:
+def test_a_later_revision_becomes_the_latest_and_keeps_the_earlier_files(tmp_path: Path) -> None:
     first = write_ranking(ranking(), dict, tmp_path)
     before = [path.read_bytes() for path in first[:-1]]
     write_ranking(ranking(revision=2), dict, tmp_path)
@@ -48,7 +48,7 @@ def test_a_later_revision_leaves_the_earlier_one_and_is_the_latest(tmp_path: Pat
     assert json.loads(first[-1].read_bytes())["revision"] == 2
 
 
-def test_a_file_that_was_lost_is_made_again_and_the_others_stay(tmp_path: Path) -> None:
+def test_a_lost_file_is_written_again_and_the_others_are_unchanged(tmp_path: Path) -> None:
     written = write_ranking(ranking(), dict, tmp_path)
     kept = {path: path.stat().st_mtime_ns for path in written}
     written[1].unlink()
@@ -56,7 +56,7 @@ def test_a_file_that_was_lost_is_made_again_and_the_others_stay(tmp_path: Path) 
     assert {path for path in written if path.stat().st_mtime_ns != kept[path]} == {written[1]}
 
 
-def test_making_an_earlier_day_again_does_not_turn_the_latest_back(tmp_path: Path) -> None:
+def test_writing_an_earlier_day_again_does_not_replace_the_latest(tmp_path: Path) -> None:
     write_ranking(ranking(day=8), dict, tmp_path)
     latest = write_ranking(ranking(day=10), dict, tmp_path)[-1]
     for path in (tmp_path / "PDAC-0042").glob("day08*"):
@@ -65,14 +65,14 @@ def test_making_an_earlier_day_again_does_not_turn_the_latest_back(tmp_path: Pat
     assert json.loads(latest.read_bytes())["day"] == 10
 
 
-def test_a_damaged_latest_is_mended(tmp_path: Path) -> None:
+def test_a_damaged_latest_file_is_repaired(tmp_path: Path) -> None:
     latest = write_ranking(ranking(), dict, tmp_path)[-1]
     latest.write_text('{"day": ', encoding="utf-8")
     write_ranking(ranking(), dict, tmp_path)
     assert Ranking.model_validate_json(latest.read_bytes()) == ranking()
 
 
-def test_another_ranking_of_this_name_is_not_written_over(tmp_path: Path) -> None:
+def test_another_ranking_with_the_same_name_is_not_overwritten(tmp_path: Path) -> None:
     document = write_ranking(ranking(), dict, tmp_path)[0]
     before = document.read_bytes()
     with pytest.raises(OutputError, match="holds another ranking") as error:
@@ -82,7 +82,7 @@ def test_another_ranking_of_this_name_is_not_written_over(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("plate", ["..", ".", "a/b"])
-def test_a_plate_cannot_lead_out_of_the_folder(plate: str, tmp_path: Path) -> None:
+def test_a_plate_name_cannot_lead_outside_the_folder(plate: str, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot name a folder"):
         write_ranking(ranking(plate=plate), dict, tmp_path / "rankings")
     assert list(tmp_path.iterdir()) == []
@@ -110,7 +110,7 @@ def test_a_full_disk_leaves_no_half_file_and_the_next_try_succeeds(
     assert len(write_ranking(ranking(), dict, tmp_path)) == 5
 
 
-def test_what_a_crash_left_half_written_is_no_obstacle(tmp_path: Path) -> None:
+def test_a_partial_file_left_by_a_crash_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "PDAC-0042").mkdir()
     (tmp_path / "PDAC-0042" / ".day10-r1.json.part").write_text('{"pla', encoding="utf-8")
     write_ranking(ranking(), dict, tmp_path)

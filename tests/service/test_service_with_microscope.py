@@ -28,7 +28,10 @@ class MicroscopeService(ServiceProcess):
             "[source.micromanager]\n",
             f"settle_s = 0.2\npoll_s = 0.2\n[source.micromanager]\nlinger_s = 5.0\n{microscope}\n",
         )
-        sockets = f'[publisher]\nevents = "ipc://{self.folder}/events"\nrequests = "{self.requests}"\nheartbeat_s = 0.5\n[health]\nhttp = ""\n'
+        sockets = (
+            f'[publisher]\nevents = "ipc://{self.folder}/events"\nrequests = "{self.requests}"\n'
+            'heartbeat_s = 0.5\n[health]\nhttp = ""\n'
+        )
         self.config.write_text(text + sockets)
         world.place_plate(self.plate, DAY)
 

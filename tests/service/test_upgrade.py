@@ -1,4 +1,4 @@
-"""Another version of the code makes no ranking stale: what was ranked is not ranked again."""
+"""Another code version does not cause plates or specimens to be ranked again."""
 
 from dataclasses import replace
 
