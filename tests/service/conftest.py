@@ -1,4 +1,4 @@
-"""A small virtual plate for the real service, and a site whose images are made up."""
+"""Fixtures of the service tests: a small virtual plate, the service on it, and a site."""
 
 import shutil
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from tests.service_process import DAYS, ServiceProcess
 
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Render a small plate on three days, once."""
+    """Return a folder with the drop folder of a small virtual plate, rendered on three days."""
     out = tmp_path_factory.mktemp("rendered")
     (scope,) = virtual_microscopes(1, 5, 128, mechanism=Mechanism.SHRINKING)
     treatments = list(
@@ -35,7 +35,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def service(tmp_path: Path, rendered: Path) -> ServiceProcess:
-    """Put the plate in a drop folder, not yet looked at by any service."""
+    """Return a service that is not started, with the small plate in its drop folder."""
     made = ServiceProcess(tmp_path)
     shutil.copytree(rendered / "drop", made.drop)
     made.configure()
@@ -44,7 +44,7 @@ def service(tmp_path: Path, rendered: Path) -> ServiceProcess:
 
 @pytest.fixture
 def empty_service(tmp_path: Path) -> ServiceProcess:
-    """Make a drop folder with nothing in it."""
+    """Return a service that is not started, with an empty drop folder."""
     made = ServiceProcess(tmp_path)
     made.drop.mkdir()
     made.configure()
@@ -53,7 +53,7 @@ def empty_service(tmp_path: Path) -> ServiceProcess:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    """Open a store that has nothing yet."""
+    """Yield a site with an empty SQLite store."""
     store = SqlStore(f"sqlite:///{tmp_path}/store.sqlite")
     yield Site(store)
     store.close()

@@ -1,4 +1,4 @@
-"""The real service learns deterioration: by departure until assays are in, then by predicted deterioration, and it says so."""
+"""The service calibrates deterioration from assay files and then ranks new plates by it."""
 
 import json
 import shutil
@@ -14,12 +14,12 @@ from simulation.robot import write_plates
 from tests.service_process import ServiceProcess
 
 PLATES = tuple(f"VIRTUAL-0021-0{number}" for number in range(1, 6))
-*TAUGHT_BY, OWN = PLATES
+*ASSAYED, OWN = PLATES
 
 
 @pytest.fixture(scope="module")
-def five_plates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Render five plates of 18 wells on the dosing and the readout day, with their assays."""
+def five_assayed_plates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a drop folder of five virtual plates of 18 wells with assays, days 7 and 10."""
     out = tmp_path_factory.mktemp("five")
     scopes = []
     for scope in virtual_microscopes(len(PLATES), 21, 96, mechanism=Mechanism.SHRINKING):
@@ -38,14 +38,15 @@ def five_plates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out / "drop"
 
 
-def bring(service: ServiceProcess, plates: Path, plate: str) -> None:
-    """Let a plate appear in the drop folder, without its assay."""
+def add_plate(service: ServiceProcess, plates: Path, plate: str) -> None:
+    """Copy a plate without its assay to the drop folder of the service."""
     shutil.copytree(
         plates / plate, service.drop / plate, ignore=shutil.ignore_patterns("*.assay.csv")
     )
 
 
 def revisions(service: ServiceProcess) -> list[tuple[str, int, int, str]]:
+    """Return plate, day, revision and method of each stored ranking."""
     return [
         (each.plate, each.day, each.revision, each.method)
         for plate in PLATES
@@ -54,17 +55,17 @@ def revisions(service: ServiceProcess) -> list[tuple[str, int, int, str]]:
 
 
 @pytest.mark.slow
-def test_rankings_are_by_departure_until_four_plates_were_assayed_then_by_deterioration(
-    empty_service: ServiceProcess, five_plates: Path
+def test_a_plate_is_ranked_by_departure_until_four_plates_have_assays_then_by_deterioration(
+    empty_service: ServiceProcess, five_assayed_plates: Path
 ) -> None:
     service = empty_service
     folder = service.folder / "rankings" / OWN
-    by_departure = [(plate, 10, 1, "departure") for plate in TAUGHT_BY]
-    for plate in TAUGHT_BY:
-        bring(service, five_plates, plate)
+    by_departure = [(plate, 10, 1, "departure") for plate in ASSAYED]
+    for plate in ASSAYED:
+        add_plate(service, five_assayed_plates, plate)
     assert service.run_once().returncode == 0
     assert revisions(service) == by_departure
-    first = service.drop / TAUGHT_BY[0] / f"{TAUGHT_BY[0]}.assay.csv"
+    first = service.drop / ASSAYED[0] / f"{ASSAYED[0]}.assay.csv"
     first.write_text("well,viability_percent\nB02,100\nH12,40\n")
     checked = service.ask("check")
     assert checked.returncode == 78
@@ -75,28 +76,28 @@ def test_rankings_are_by_departure_until_four_plates_were_assayed_then_by_deteri
     with service.running():
         service.wait_for(lambda: service.events("alert.raised"))
         [alert] = service.events("alert.raised")
-        assert (alert["kind"], alert["plate"]) == ("assay", TAUGHT_BY[0])
+        assert (alert["kind"], alert["plate"]) == ("assay", ASSAYED[0])
         assert (
             "line 3: well H12 is not in the plate map; expected one of its 18 wells"
             in alert["message"]
         )
-        for plate in TAUGHT_BY:
-            shutil.copy(five_plates / plate / f"{plate}.assay.csv", service.drop / plate)
+        for plate in ASSAYED:
+            shutil.copy(five_assayed_plates / plate / f"{plate}.assay.csv", service.drop / plate)
         service.wait_for(
             lambda: [
                 learned
                 for learned in service.events("calibration.learned")
-                if len(learned["plates"]) == len(TAUGHT_BY)
+                if len(learned["plates"]) == len(ASSAYED)
             ]
         )
-        assert revisions(service) == by_departure  # an assay alone makes no old ranking anew
-        bring(service, five_plates, OWN)
+        assert revisions(service) == by_departure  # an assay makes no ranking stale
+        add_plate(service, five_assayed_plates, OWN)
         service.wait_for((folder / "latest.json").exists)
     learned = len(service.events("calibration.learned"))
     [ranking] = service.rankings(OWN)
     assert (ranking.final, ranking.method) == (True, "deterioration"), ranking.notes
     assert ranking.calibration is not None
-    assert ranking.calibration.plates == tuple(TAUGHT_BY)
+    assert ranking.calibration.plates == tuple(ASSAYED)
     assert all(
         row.deterioration_percent is not None for row in ranking.wells if row.score is not None
     )
@@ -112,15 +113,17 @@ def test_rankings_are_by_departure_until_four_plates_were_assayed_then_by_deteri
     assert revisions(service) == before
 
 
-def test_an_assay_that_comes_long_after_the_images_is_taken_in_without_a_new_one(
-    empty_service: ServiceProcess, five_plates: Path
+def test_an_assay_file_is_ingested_on_a_day_without_new_images(
+    empty_service: ServiceProcess, five_assayed_plates: Path
 ) -> None:
     service = empty_service
-    bring(service, five_plates, OWN)
+    add_plate(service, five_assayed_plates, OWN)
     for day in ("day07", "day10"):
         shutil.rmtree(service.drop / OWN / day)
     assert service.run_once().returncode == 0
-    wrong = (five_plates / OWN / f"{OWN}.assay.csv").read_text().replace("well,", "position,")
+    wrong = (
+        (five_assayed_plates / OWN / f"{OWN}.assay.csv").read_text().replace("well,", "position,")
+    )
     (service.drop / OWN / f"{OWN}.assay.csv").write_text(wrong)
     assert service.run_once().returncode == 0
     [alert] = service.events("alert.raised")
@@ -128,7 +131,7 @@ def test_an_assay_that_comes_long_after_the_images_is_taken_in_without_a_new_one
         "line 1 has columns ['position', 'viability_percent']; expected well,viability_percent"
         in alert["message"]
     )
-    shutil.copy(five_plates / OWN / f"{OWN}.assay.csv", service.drop / OWN)
+    shutil.copy(five_assayed_plates / OWN / f"{OWN}.assay.csv", service.drop / OWN)
     assert service.run_once().returncode == 0
     with service.store() as store:
         [assay] = store.assays()

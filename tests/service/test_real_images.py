@@ -1,4 +1,4 @@
-"""The real service on real microscopes' files: names, planes, scale and time as their vendors write them."""
+"""The service ingests files of real microscopes with the vendor's names, scale and times."""
 
 import shutil
 from pathlib import Path
@@ -13,9 +13,10 @@ from tests.service_process import ServiceProcess
 PLATE_TOML = 'plate = "{plate}"\nseeded_at = {seeded_at}\nwells = [{wells}]\n'
 
 
-def plate_of(
+def add_plate(
     service: ServiceProcess, plate: str, images: list[Path], wells: list[str], seeded_at: str
 ) -> None:
+    """Add a plate of untreated wells with these image files to the drop folder."""
     folder = service.drop / plate
     folder.mkdir()
     for image in images:
@@ -29,7 +30,8 @@ def plate_of(
     )
 
 
-def observed(service: ServiceProcess, plate: str) -> list[Observation]:
+def ingest(service: ServiceProcess, plate: str) -> list[Observation]:
+    """Run the service once and return the observations of a plate."""
     done = service.run_once()
     assert done.returncode == 0, done.stderr
     with service.store() as store:
@@ -37,14 +39,14 @@ def observed(service: ServiceProcess, plate: str) -> list[Observation]:
         return list(store.observations(store.imaged(plate, encoder_id), encoder_id))
 
 
-def test_the_patient_spheroids_of_a_metaxpress_export_are_all_taken_with_their_scale(
+def test_all_images_of_a_metaxpress_export_are_ingested_with_their_scale(
     empty_service: ServiceProcess,
 ) -> None:
     images = sorted((real_data("mls11_spheroids") / "images").glob("*.tif"))
     wells = ["B06", "E04", "E11", "I03", "L06"]
     empty_service.configure(source='pattern = "{name}_{well:a00}{guid}.tif"\nplanes = 1')
-    plate_of(empty_service, "MLS11", images, wells, "2023-09-13T09:00:00+02:00")
-    found = observed(empty_service, "MLS11")
+    add_plate(empty_service, "MLS11", images, wells, "2023-09-13T09:00:00+02:00")
+    found = ingest(empty_service, "MLS11")
     assert [each.key.well for each in found] == wells
     assert [each.um_per_px for each in found] == pytest.approx([1.3622] * 5, abs=1e-4)
     assert {each.day for each in found} == {9}  # the files were acquired on 2023-09-21
@@ -55,15 +57,15 @@ def test_the_patient_spheroids_of_a_metaxpress_export_are_all_taken_with_their_s
     assert not empty_service.events("image.rejected")
 
 
-def test_the_focal_stack_of_an_evos_is_one_well_image_of_eleven_planes(
+def test_a_focal_stack_of_an_evos_is_one_well_image_of_eleven_planes(
     empty_service: ServiceProcess,
 ) -> None:
     images = sorted((real_data("evos_organoid_zstack")).glob("*.TIF"))
     empty_service.configure(
         source='pattern = "D{day}_{name}_p{p}_z{plane}_0_{well}f{field}d{d}.TIF"\nplanes = 11'
     )
-    plate_of(empty_service, "D6", images, ["A01"], "2023-05-01T09:00:00+02:00")
-    [found] = observed(empty_service, "D6")
+    add_plate(empty_service, "D6", images, ["A01"], "2023-05-01T09:00:00+02:00")
+    [found] = ingest(empty_service, "D6")
     assert (found.key.well, found.day, found.complete, len(found.files)) == ("A01", 6, True, 11)
     assert found.um_per_px == pytest.approx(4.32, abs=0.01)
     assert len(found.quality.focus) == 11

@@ -1,4 +1,4 @@
-"""The real process: started, stopped, killed, fed with bad files, and always the same ranking."""
+"""The service in its own process: start, stop, kill, damaged files and the resulting rankings."""
 
 import json
 import shutil
@@ -53,18 +53,18 @@ def test_a_plate_goes_from_images_to_a_final_ranking(service: ServiceProcess) ->
     )
 
 
-def test_what_is_seen_of_the_tissue_goes_into_message_ranking_and_page(
+def test_measures_of_the_tissue_are_in_the_message_the_ranking_and_the_page(
     service: ServiceProcess,
 ) -> None:
     service.run_once()
     with service.store() as store:
-        told = [
+        sent = [
             json.loads(message.body)["data"]
             for message in store.messages_after(0, "spherorank.v1.observation.")
         ]
     assert all(
         data["measures"]["area_um2"] > 1000 and data["condition"] == "intact"
-        for data in told
+        for data in sent
         if data["day"] == 7
     )
     [*_, final] = service.rankings()
@@ -74,29 +74,28 @@ def test_what_is_seen_of_the_tissue_goes_into_message_ranking_and_page(
         for row in scored
     )
     strongest, weakest = final.treatments[0], final.treatments[-1]
-    assert (
-        strongest.measures["area_um2_change"] < weakest.measures["area_um2_change"]
-    )  # on this plate treated tissue shrinks
+    # Treated tissue of this plate shrinks.
+    assert strongest.measures["area_um2_change"] < weakest.measures["area_um2_change"]
     page = (service.folder / "rankings" / PLATE / "day10-r1.html").read_text()
     assert page.count("data:image/jpeg;base64,") == len(scored)
 
 
-def test_after_dosing_a_message_carries_the_departure_on_every_day_seen(
+def test_a_message_after_dosing_contains_the_departure_of_each_imaged_day(
     service: ServiceProcess,
 ) -> None:
     service.run_once()
     with service.store() as store:
-        told = [
+        sent = [
             json.loads(message.body)["data"]
             for message in store.messages_after(0, "spherorank.v1.observation.")
         ]
-    assert all(not data["departures"] for data in told if data["day"] <= 7)
-    last = next(data for data in reversed(told) if data["day"] == 10)
+    assert all(not data["departures"] for data in sent if data["day"] <= 7)
+    last = next(data for data in reversed(sent) if data["day"] == 10)
     assert [departure["day"] for departure in last["departures"]] == [8, 10]
     assert all(isinstance(departure["departure"], float) for departure in last["departures"])
 
 
-def test_a_second_run_makes_nothing_twice(service: ServiceProcess) -> None:
+def test_a_second_run_publishes_nothing_again(service: ServiceProcess) -> None:
     service.run_once()
     with service.store() as store:
         before = [
@@ -115,7 +114,7 @@ def test_a_second_run_makes_nothing_twice(service: ServiceProcess) -> None:
 
 
 @pytest.mark.slow
-def test_killed_in_the_middle_it_makes_the_same_observations_and_ranking(
+def test_a_service_killed_three_times_stores_the_same_observations_and_ranking(
     service: ServiceProcess, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     undisturbed = ServiceProcess(tmp_path_factory.mktemp("undisturbed"))
@@ -150,8 +149,8 @@ def test_killed_in_the_middle_it_makes_the_same_observations_and_ranking(
     assert results[0] == results[1]
 
 
-def _bad_files(folder: Path) -> dict[str, str]:
-    """Spoil one file of each of five wells; return its name: a word of the reason."""
+def _damage_files(folder: Path) -> dict[str, str]:
+    """Damage one file of each of five wells; return a word of the expected reason by file name."""
     empty, cut, text, floats, huge = sorted({path.name[:3] for path in folder.iterdir()})[:5]
     whole = (folder / f"{empty}_z1.tif").read_bytes()
     (folder / f"{empty}_z1.tif").write_bytes(b"")
@@ -173,11 +172,11 @@ def _bad_files(folder: Path) -> dict[str, str]:
     }
 
 
-def test_each_bad_file_is_refused_with_its_reason_and_all_other_wells_are_ranked(
+def test_each_damaged_file_is_rejected_with_its_reason_and_all_other_wells_are_ranked(
     service: ServiceProcess,
 ) -> None:
     service.configure(ranking="readout_deadline_h = 0", source="plane_timeout_s = 0.5")
-    expected = _bad_files(service.drop / PLATE / "day10")
+    expected = _damage_files(service.drop / PLATE / "day10")
     done = service.run_once()
     assert done.returncode == 0, done.stderr
     listed = subprocess.run(
@@ -189,11 +188,11 @@ def test_each_bad_file_is_refused_with_its_reason_and_all_other_wells_are_ranked
         ]
         assert word.lower() in line.lower()
     with service.store() as store:
-        refused = [
+        rejected = [
             json.loads(message.body)["data"]["files"]
             for message in store.messages_after(0, f"spherorank.v1.rejected.{PLATE}")
         ]
-    assert sorted(path for files in refused for path in files) == sorted(
+    assert sorted(path for files in rejected for path in files) == sorted(
         f"{PLATE}/day10/{name}" for name in expected
     )
     [*_, last] = service.rankings()
@@ -203,7 +202,7 @@ def test_each_bad_file_is_refused_with_its_reason_and_all_other_wells_are_ranked
     assert len(ranked) >= WELLS - len(expected)
 
 
-def test_a_refused_file_that_is_written_again_is_taken(service: ServiceProcess) -> None:
+def test_a_rejected_file_that_is_written_again_is_ingested(service: ServiceProcess) -> None:
     [first, *_] = service.well(service.wells()[0], 10)
     whole = first.read_bytes()
     first.write_bytes(whole[:1000])
@@ -222,7 +221,7 @@ def test_a_refused_file_that_is_written_again_is_taken(service: ServiceProcess) 
     ).stdout
 
 
-def test_a_late_image_makes_a_second_revision_that_names_the_first(
+def test_a_late_image_causes_a_second_revision_that_replaces_the_first(
     service: ServiceProcess, tmp_path: Path
 ) -> None:
     service.configure(ranking="readout_deadline_h = 0")
@@ -248,9 +247,7 @@ def test_a_late_image_makes_a_second_revision_that_names_the_first(
     assert (second.replaces, second.final, second.quality.missing_images) == (1, True, ())
 
 
-def test_images_of_an_unknown_plate_are_held_until_its_map_arrives(
-    service: ServiceProcess, tmp_path: Path
-) -> None:
+def test_a_plate_is_pending_until_its_map_arrives(service: ServiceProcess, tmp_path: Path) -> None:
     wells = service.drop / PLATE / f"{PLATE}.wells.csv"
     wells.rename(tmp_path / "aside.csv")
     with service.running():
@@ -263,6 +260,7 @@ def test_images_of_an_unknown_plate_are_held_until_its_map_arrives(
 
 
 def _status(service: ServiceProcess) -> StatusData | None:
+    """Return the status of the running service, or None without an answer."""
     done = subprocess.run(
         service.command("status", "--json"), capture_output=True, text=True, check=False
     )
@@ -275,7 +273,9 @@ def _status(service: ServiceProcess) -> StatusData | None:
     )
 
 
-def test_a_signal_ends_it_cleanly(empty_service: ServiceProcess) -> None:
+def test_a_signal_stops_the_service_with_a_last_status_message(
+    empty_service: ServiceProcess,
+) -> None:
     with empty_service.running() as process:
         empty_service.wait_for(lambda: _status(empty_service))
         process.send_signal(signal.SIGTERM)
@@ -289,7 +289,7 @@ def test_a_signal_ends_it_cleanly(empty_service: ServiceProcess) -> None:
     assert states[-1] == "stopping"
 
 
-def test_a_second_signal_ends_it_at_once(service: ServiceProcess) -> None:
+def test_a_second_signal_ends_the_service_at_once(service: ServiceProcess) -> None:
     with service.running() as process:
         service.wait_for(lambda: service.events("image.stored"))
         process.send_signal(signal.SIGINT)
@@ -299,7 +299,7 @@ def test_a_second_signal_ends_it_at_once(service: ServiceProcess) -> None:
     assert [ranking.final for ranking in service.rankings()] == [False, True]
 
 
-def test_a_folder_that_vanishes_raises_an_alert_and_comes_back(
+def test_a_missing_drop_folder_raises_an_alert_and_loses_no_image(
     service: ServiceProcess, tmp_path: Path
 ) -> None:
     with service.running():
@@ -313,7 +313,7 @@ def test_a_folder_that_vanishes_raises_an_alert_and_comes_back(
     assert not service.events("image.rejected")
 
 
-def test_the_page_for_monitoring_shows_health_and_metrics(empty_service: ServiceProcess) -> None:
+def test_the_monitoring_page_serves_health_and_metrics(empty_service: ServiceProcess) -> None:
     empty_service.configure(health="127.0.0.1:19464")
     with empty_service.running():
         empty_service.wait_for(lambda: _status(empty_service))
@@ -325,7 +325,7 @@ def test_the_page_for_monitoring_shows_health_and_metrics(empty_service: Service
         assert b"spherorank_standing_alerts 0.0" in metrics
 
 
-def test_a_ranking_from_the_store_without_the_service_is_the_same_one_again(
+def test_the_rank_command_writes_a_lost_file_of_the_same_ranking_again(
     service: ServiceProcess,
 ) -> None:
     service.run_once()

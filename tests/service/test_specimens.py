@@ -1,4 +1,4 @@
-"""Two plates of one specimen through the real service, from the drop folder to the files of the specimen."""
+"""Rankings of specimens: by the service in its own process, and by ``Specimens`` on a store."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ FILES = {"r1.json", "r1.csv", "r1.html", "latest.json"}
 
 
 def add_plate(service: ServiceProcess, plate: str, specimen: str) -> None:
-    """Put the small plate into the drop folder under another name, as another plate of a specimen."""
+    """Add the small plate to the drop folder under a plate name, as a plate of a specimen."""
     folder = service.drop / plate
     if plate != PLATE:
         shutil.copytree(service.drop / PLATE, folder)
@@ -40,16 +40,16 @@ def add_plate(service: ServiceProcess, plate: str, specimen: str) -> None:
     toml.write_text("\n".join([f'plate = "{plate}"', f'specimen = "{specimen}"', *lines]) + "\n")
 
 
-def home(service: ServiceProcess) -> Path:
+def ranking_folder(service: ServiceProcess) -> Path:
     return service.folder / "rankings" / "specimen-PAT-07"
 
 
-def of_specimen(service: ServiceProcess) -> list[SpecimenRanking]:
+def rankings_of_specimen(service: ServiceProcess) -> list[SpecimenRanking]:
     with service.store() as store:
         return list(store.specimen_rankings("PAT-07"))
 
 
-def told(service: ServiceProcess) -> list[str]:
+def specimen_topics(service: ServiceProcess) -> list[str]:
     with service.store() as store:
         return [
             message.topic for message in store.messages_after(0) if ".specimen." in message.topic
@@ -57,9 +57,9 @@ def told(service: ServiceProcess) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def once(tmp_path_factory: pytest.TempPathFactory, rendered: Path) -> Path:
-    """Let the service rank two plates of PAT-07, once for all tests."""
-    service = ServiceProcess(tmp_path_factory.mktemp("once"))
+def service_folder(tmp_path_factory: pytest.TempPathFactory, rendered: Path) -> Path:
+    """Return the folder of a service that has ranked two plates of the specimen PAT-07."""
+    service = ServiceProcess(tmp_path_factory.mktemp("service_folder"))
     shutil.copytree(rendered / "drop", service.drop)
     service.configure()
     add_plate(service, OTHER, "PAT-07")
@@ -70,26 +70,34 @@ def once(tmp_path_factory: pytest.TempPathFactory, rendered: Path) -> Path:
 
 
 @pytest.fixture
-def ranked(tmp_path: Path, once: Path) -> ServiceProcess:
-    """Return a service whose two plates of PAT-07 have been ranked."""
+def ranked(tmp_path: Path, service_folder: Path) -> ServiceProcess:
+    """Return a service that has ranked two plates of PAT-07, in the folder of one test."""
     service = ServiceProcess(tmp_path)
     shutil.copytree(
-        once, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("events", "requests")
+        service_folder,
+        tmp_path,
+        dirs_exist_ok=True,
+        ignore=shutil.ignore_patterns("events", "requests"),
     )
     service.configure()
     return service
 
 
-def test_plates_of_one_specimen_are_ranked_together_as_well_as_alone(
+def test_two_plates_of_a_specimen_are_ranked_together_and_each_alone(
     ranked: ServiceProcess,
 ) -> None:
-    [together] = of_specimen(ranked)
-    assert {path.name for path in home(ranked).iterdir()} == FILES
-    assert SpecimenRanking.model_validate_json((home(ranked) / "r1.json").read_bytes()) == together
-    assert json.loads((home(ranked) / "latest.json").read_bytes()) == json.loads(
-        (home(ranked) / "r1.json").read_bytes()
+    [together] = rankings_of_specimen(ranked)
+    assert {path.name for path in ranking_folder(ranked).iterdir()} == FILES
+    assert (
+        SpecimenRanking.model_validate_json((ranking_folder(ranked) / "r1.json").read_bytes())
+        == together
     )
-    assert all(FOR_RESEARCH_USE_ONLY in path.read_text() for path in home(ranked).iterdir())
+    assert json.loads((ranking_folder(ranked) / "latest.json").read_bytes()) == json.loads(
+        (ranking_folder(ranked) / "r1.json").read_bytes()
+    )
+    assert all(
+        FOR_RESEARCH_USE_ONLY in path.read_text() for path in ranking_folder(ranked).iterdir()
+    )
     assert [(plate.plate, plate.left_out) for plate in together.plates] == [
         (PLATE, None),
         (OTHER, None),
@@ -99,16 +107,16 @@ def test_plates_of_one_specimen_are_ranked_together_as_well_as_alone(
         row.treatment for row in alone.treatments
     ]
     assert [len(row.plates) for row in together.treatments] == [2] * len(alone.treatments)
-    assert told(ranked) == ["spherorank.v1.specimen.PAT-07"]
+    assert specimen_topics(ranked) == ["spherorank.v1.specimen.PAT-07"]
 
-    # A restart makes nothing new and mends what was lost.
-    (home(ranked) / "r1.html").unlink()
+    # A restart ranks nothing again and writes a lost file.
+    (ranking_folder(ranked) / "r1.html").unlink()
     assert ranked.run_once().returncode == 0
-    assert {path.name for path in home(ranked).iterdir()} == FILES
-    assert of_specimen(ranked) == [together]
+    assert {path.name for path in ranking_folder(ranked).iterdir()} == FILES
+    assert rankings_of_specimen(ranked) == [together]
 
 
-def test_a_corrected_plate_makes_the_next_revision_and_a_command_shows_it(
+def test_a_corrected_plate_causes_the_next_revision_that_the_rank_command_prints(
     ranked: ServiceProcess,
 ) -> None:
     wells = ranked.drop / OTHER / f"{OTHER}.wells.csv"
@@ -116,24 +124,24 @@ def test_a_corrected_plate_makes_the_next_revision_and_a_command_shows_it(
     dropped = next(number for number, line in enumerate(lines) if ",screening," in line)
     wells.write_text("\n".join(lines[:dropped] + lines[dropped + 1 :]) + "\n")
     assert ranked.run_once().returncode == 0
-    first, second = of_specimen(ranked)
+    first, second = rankings_of_specimen(ranked)
     assert (second.revision, second.replaces) == (2, first.revision)
     assert [plate.revision for plate in second.plates] == [1, 2]
-    assert json.loads((home(ranked) / "latest.json").read_bytes())["revision"] == 2
+    assert json.loads((ranking_folder(ranked) / "latest.json").read_bytes())["revision"] == 2
     assert FILES | {"r2.json", "r2.csv", "r2.html"} == {
-        path.name for path in home(ranked).iterdir()
+        path.name for path in ranking_folder(ranked).iterdir()
     }
     shown = ranked.ask("rank", "specimen", "PAT-07")
     assert shown.returncode == 0, shown.stderr
     assert "specimen PAT-07 r2, 2 of 2 plates" in shown.stdout
-    assert len(of_specimen(ranked)) == 2
+    assert len(rankings_of_specimen(ranked)) == 2
 
 
-# The same without the process: what is kept, told and written for rankings that are in the store already.
+# Without a process of its own: rankings that are in the store already.
 
 
-class Upkeep:
-    """A store with plates of specimens, and what ranks them; ``restart`` is a new process on the same store and folder."""
+class RankedPlates:
+    """Stored rankings of plates, and the ``Specimens`` that rank their specimens."""
 
     def __init__(self, folder: Path) -> None:
         self.store = SqlStore(f"sqlite:///{folder}/store.sqlite")
@@ -141,6 +149,7 @@ class Upkeep:
         self.restart()
 
     def restart(self) -> None:
+        """Replace ``Specimens`` by a new one on the same store and folder, as a restart does."""
         self.alerts = Alerts(self.store, lambda: NOW)
         write = partial(write_specimen, folder=self.folder)
         self.specimens = Specimens(
@@ -150,93 +159,99 @@ class Upkeep:
             for kept in self.store.rankings(plate):
                 self.specimens.note(kept)
 
-    def rank(self, plate: str, specimen: str | None = "PAT-07", **changes: Any) -> None:  # noqa: ANN401 - any field of a ranking
+    def add_ranking(self, plate: str, specimen: str | None = "PAT-07", **changes: Any) -> None:  # noqa: ANN401 - any field of a ranking
         self.store.save_plate_map(plate_map(plate, specimen=specimen), NOW)
         made = ranking(plate, specimen=specimen, **changes)
         self.store.add_ranking(made, ranking_data(made))
         self.specimens.note(made)
 
-    def made(self, specimen: str = "PAT-07") -> list[list[tuple[str, int]]]:
-        """Return plate and revision of each plate that each revision rests on."""
+    def used_plates(self, specimen: str = "PAT-07") -> list[list[tuple[str, int]]]:
+        """Return, for each revision of a specimen, the name and revision of each plate."""
         return [
             [(plate.plate, plate.revision) for plate in each.plates]
             for each in self.store.specimen_rankings(specimen)
         ]
 
-    def names(self) -> set[str]:
+    def files(self) -> set[str]:
+        """Return the paths of all written files, relative to the folder of rankings."""
         return {path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*.*")}
 
 
 @pytest.fixture
-def upkeep(tmp_path: Path) -> Iterator[Upkeep]:
-    made = Upkeep(tmp_path)
+def plates(tmp_path: Path) -> Iterator[RankedPlates]:
+    made = RankedPlates(tmp_path)
     yield made
     made.store.close()
 
 
-def test_one_plate_makes_no_ranking_and_provisional_ones_do_not_count(upkeep: Upkeep) -> None:
-    upkeep.rank("A")
-    upkeep.rank("B", final=False)
-    upkeep.rank("C", day=9)
-    upkeep.rank("D", None)
-    upkeep.specimens.rank_noted()
-    assert upkeep.made() == []
+def test_a_specimen_is_ranked_only_with_final_readout_rankings_of_two_plates(
+    plates: RankedPlates,
+) -> None:
+    plates.add_ranking("A")
+    plates.add_ranking("B", final=False)
+    plates.add_ranking("C", day=9)
+    plates.add_ranking("D", None)
+    plates.specimens.rank_noted()
+    assert plates.used_plates() == []
     with pytest.raises(
         ProfileError,
-        match="specimen PAT-07: is named by A, B, C in the store, of which A has a final ranking of its readout day; expected 2",
+        match="specimen PAT-07: is named by A, B, C in the store, of which A has a final ranking "
+        "of its readout day; expected 2",
     ):
-        upkeep.specimens.rank_again("PAT-07")
+        plates.specimens.rank_again("PAT-07")
     with pytest.raises(ProfileError, match="specimen PAT-09: is named by no plate in the store"):
-        upkeep.specimens.rank_again("PAT-09")
+        plates.specimens.rank_again("PAT-09")
 
 
-def test_equal_plates_make_no_new_revision_and_a_corrected_one_makes_the_next(
-    upkeep: Upkeep,
+def test_only_a_corrected_plate_causes_a_new_revision(
+    plates: RankedPlates,
 ) -> None:
-    upkeep.rank("A")
-    upkeep.rank("B")
-    upkeep.specimens.rank_noted()
-    upkeep.restart()
-    upkeep.specimens.rank_noted()
-    upkeep.specimens.rank_again("PAT-07")
-    assert upkeep.made() == [[("A", 1), ("B", 1)]]
-    upkeep.rank("A", revision=2, inputs_digest="d" * 64)
-    upkeep.specimens.rank_noted()
-    assert upkeep.made() == [[("A", 1), ("B", 1)], [("A", 2), ("B", 1)]]
-    assert upkeep.names() == {
+    plates.add_ranking("A")
+    plates.add_ranking("B")
+    plates.specimens.rank_noted()
+    plates.restart()
+    plates.specimens.rank_noted()
+    plates.specimens.rank_again("PAT-07")
+    assert plates.used_plates() == [[("A", 1), ("B", 1)]]
+    plates.add_ranking("A", revision=2, inputs_digest="d" * 64)
+    plates.specimens.rank_noted()
+    assert plates.used_plates() == [[("A", 1), ("B", 1)], [("A", 2), ("B", 1)]]
+    assert plates.files() == {
         f"specimen-PAT-07/{name}" for name in FILES | {"r2.json", "r2.csv", "r2.html"}
     }
 
 
-def test_a_crash_between_the_plates_and_the_specimen_loses_nothing(upkeep: Upkeep) -> None:
-    upkeep.rank("A")
-    upkeep.rank("B")
-    upkeep.restart()
-    upkeep.specimens.rank_noted()
-    assert upkeep.made() == [[("A", 1), ("B", 1)]]
-    shutil.rmtree(upkeep.folder)
-    upkeep.restart()
-    upkeep.specimens.rank_noted()
-    assert upkeep.names() == {f"specimen-PAT-07/{name}" for name in FILES}
-    assert len(upkeep.made()) == 1
+def test_after_a_crash_the_specimen_and_its_files_are_completed(plates: RankedPlates) -> None:
+    plates.add_ranking("A")
+    plates.add_ranking("B")
+    plates.restart()
+    plates.specimens.rank_noted()
+    assert plates.used_plates() == [[("A", 1), ("B", 1)]]
+    shutil.rmtree(plates.folder)
+    plates.restart()
+    plates.specimens.rank_noted()
+    assert plates.files() == {f"specimen-PAT-07/{name}" for name in FILES}
+    assert len(plates.used_plates()) == 1
 
 
-def test_a_plate_that_turns_out_to_be_of_another_specimen_leaves_the_first(upkeep: Upkeep) -> None:
-    upkeep.rank("A")
-    upkeep.rank("B")
-    upkeep.specimens.rank_noted()
-    upkeep.rank("B", "PAT-08", revision=2)
-    upkeep.specimens.rank_noted()
-    assert upkeep.made() == [[("A", 1), ("B", 1)], [("A", 1)]]
-    assert upkeep.made("PAT-08") == []
-    assert "Only plate A could be used" in upkeep.store.specimen_rankings("PAT-07")[-1].notes[0]
-
-
-def test_what_the_store_does_not_take_is_tried_again(
-    upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch
+def test_a_plate_of_a_corrected_specimen_name_is_removed_from_the_former_specimen(
+    plates: RankedPlates,
 ) -> None:
-    upkeep.rank("A")
-    upkeep.rank("B")
+    plates.add_ranking("A")
+    plates.add_ranking("B")
+    plates.specimens.rank_noted()
+    plates.add_ranking("B", "PAT-08", revision=2)
+    plates.specimens.rank_noted()
+    assert plates.used_plates() == [[("A", 1), ("B", 1)], [("A", 1)]]
+    assert plates.used_plates("PAT-08") == []
+    assert "Only plate A could be used" in plates.store.specimen_rankings("PAT-07")[-1].notes[0]
+
+
+def test_a_ranking_that_cannot_be_stored_is_made_again(
+    plates: RankedPlates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plates.add_ranking("A")
+    plates.add_ranking("B")
 
     def full(*_: object) -> int:
         raise StoreError("store", "database or disk is full")
@@ -244,26 +259,28 @@ def test_what_the_store_does_not_take_is_tried_again(
     with monkeypatch.context() as patched:
         patched.setattr(SqlStore, "add_specimen_ranking", full)
         with pytest.raises(StoreError):
-            upkeep.specimens.rank_noted()
-    upkeep.specimens.rank_noted()
-    assert upkeep.made() == [[("A", 1), ("B", 1)]]
+            plates.specimens.rank_noted()
+    plates.specimens.rank_noted()
+    assert plates.used_plates() == [[("A", 1), ("B", 1)]]
 
 
-def test_files_that_cannot_be_written_raise_an_alert_and_the_ranking_is_kept(
-    upkeep: Upkeep,
+def test_files_that_cannot_be_written_raise_an_alert_and_the_ranking_is_stored(
+    plates: RankedPlates,
 ) -> None:
-    upkeep.folder.write_text("no folder")
-    upkeep.rank("A")
-    upkeep.rank("B")
-    upkeep.specimens.rank_noted()
-    assert len(upkeep.made()) == 1
-    assert upkeep.alerts.stands(AlertKind.DISK, "specimen PAT-07 r1")
+    plates.folder.write_text("no folder")
+    plates.add_ranking("A")
+    plates.add_ranking("B")
+    plates.specimens.rank_noted()
+    assert len(plates.used_plates()) == 1
+    assert plates.alerts.is_active(AlertKind.DISK, "specimen PAT-07 r1")
 
 
-def test_a_plate_that_bears_the_name_of_the_folder_keeps_it(upkeep: Upkeep) -> None:
-    upkeep.rank("specimen-PAT-07")
-    upkeep.rank("B")
-    upkeep.specimens.rank_noted()
-    assert len(upkeep.made()) == 1
-    assert upkeep.alerts.stands(AlertKind.DISK, "specimen PAT-07 r1")
-    assert not upkeep.folder.exists()
+def test_a_folder_that_belongs_to_a_plate_of_the_same_name_is_an_alert(
+    plates: RankedPlates,
+) -> None:
+    plates.add_ranking("specimen-PAT-07")
+    plates.add_ranking("B")
+    plates.specimens.rank_noted()
+    assert len(plates.used_plates()) == 1
+    assert plates.alerts.is_active(AlertKind.DISK, "specimen PAT-07 r1")
+    assert not plates.folder.exists()
