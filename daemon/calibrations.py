@@ -10,7 +10,7 @@ from typing import Protocol
 
 import structlog
 
-from inference.departure.assembly import AssembledPlate, assemble, counting
+from inference.departure.assembly import AssembledPlate, assemble, select_images
 from inference.deterioration.calibration import (
     CALIBRATION_VERSION,
     AssayPlate,
@@ -31,19 +31,19 @@ from store.ports import AssayStore, ObservationReader, PlateMapStore
 
 log = structlog.get_logger()
 
-FITTED_KEPT = 4  # models in memory; one of eight plates takes about 10 MB
-WHOLE_WEIGHT = 1.0  # a model weighs embedding and measures itself
+MAX_MODELS_IN_MEMORY = 4  # models in memory; one of eight plates takes about 10 MB
+FULL_EMBEDDING_WEIGHT = 1.0  # a model weighs embedding and measures itself
 
-PREDICTED = "Ranked by predicted deterioration, learned from {plates} assay plates; on plates left out the model was off by {error:.1f} points."
-BECAUSE = "Ranked by departure, because {why}."
+PREDICTED_NOTE = "Ranked by predicted deterioration, learned from {plates} assay plates; its mean error on left-out plates is {error:.1f} percentage points."
+DEPARTURE_NOTE = "Ranked by departure, because {why}."
 NO_ASSAY = "no other plate of its line in the store has an assay"
-NOT_VALID = "deterioration is not calibrated: {why}"
-FIRST_BY_DEPARTURE = "the plate's first ranking was; `spherorank rank plate {plate}` decides anew"
-NOT_MEASURED = (
-    "not every image that a score rests on was measured, as those of the calibration were"
+INVALID_CALIBRATION = "deterioration is not calibrated: {why}"
+FIRST_BY_DEPARTURE = "the plate's first ranking was by departure; `spherorank rank plate {plate}` chooses the method again"
+MISSING_MEASURES = (
+    "the tissue of some images was not measured, and the calibration needs all measures"
 )
-OUTSIDE = "the model does not speak for this plate: {sentence}"
-ANOTHER = "What the plate's last ranking was calibrated by is not in the store any more as it was: the newest calibration was taken."
+OUTSIDE_CALIBRATION = "the calibration does not apply to this plate: {sentence}"
+REPLACED_CALIBRATION_NOTE = "The calibration of the plate's last ranking cannot be repeated from the store: the newest calibration was used."
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Calibrations:
         if self._fit(follows.calibration.digest) is not None:
             return Choice(follows.calibration)
         newest = self._choose_newest(plate_map)
-        return Choice(newest.card, newest.why_departure, (ANOTHER,) if newest.card else ())
+        return Choice(newest.card, newest.why_departure, (REPLACED_CALIBRATION_NOTE,) if newest.card else ())
 
     def place(
         self,
@@ -149,9 +149,9 @@ class Calibrations:
             return _by_departure(scored.placement, choice.why_departure)
         card = choice.card.summary()
         calibration = self._fit(card.digest)
-        trajectories = plate.trajectories(self._representation, WHOLE_WEIGHT)
+        trajectories = plate.trajectories(self._representation, FULL_EMBEDDING_WEIGHT)
         if calibration is None or trajectories.representation != self._representation:
-            return _by_departure(scored.placement, NOT_MEASURED, card)
+            return _by_departure(scored.placement, MISSING_MEASURES, card)
         try:
             placement, drift = by_deterioration(
                 scored,
@@ -165,9 +165,9 @@ class Calibrations:
         except ProfileError as error:
             return _by_departure(scored.placement, str(error), card)
         if drift.outside:
-            why = OUTSIDE.format(sentence=drift_sentence(drift))
+            why = OUTSIDE_CALIBRATION.format(sentence=drift_sentence(drift))
             return _by_departure(scored.placement, why, card, drift)
-        predicted = PREDICTED.format(plates=len(card.plates), error=card.mean_error_points or 0.0)
+        predicted = PREDICTED_NOTE.format(plates=len(card.plates), error=card.mean_error_points or 0.0)
         notes = (predicted, *placement.notes, *choice.notes)
         return Calibrated(replace(placement, notes=notes), card, drift)
 
@@ -178,7 +178,7 @@ class Calibrations:
         return (
             Choice(card)
             if card.valid
-            else Choice(None, NOT_VALID.format(why="; ".join(card.why_not)))
+            else Choice(None, INVALID_CALIBRATION.format(why="; ".join(card.why_not)))
         )
 
     def _newest(self, line: str | None, without: str = "") -> CalibrationCard | None:
@@ -211,7 +211,7 @@ class Calibrations:
             if plate_map is None or plate_map.line != line or plate_map.plate == without:
                 continue
             images = _both_days(
-                counting(self._store.imaged(plate_map.plate, self._encoder_id), plate_map),
+                select_images(self._store.imaged(plate_map.plate, self._encoder_id), plate_map),
                 plate_map,
             )
             if images:
@@ -251,7 +251,7 @@ class Calibrations:
                 return None
             self._fitted[digest] = refit(plates, kept[0], seed=self._seed)
         self._fitted.move_to_end(digest)
-        while len(self._fitted) > FITTED_KEPT:
+        while len(self._fitted) > MAX_MODELS_IN_MEMORY:
             self._fitted.popitem(last=False)
         return self._fitted[digest]
 
@@ -275,7 +275,7 @@ class Calibrations:
                 self._store.observations(images, self._encoder_id),
                 plate_map,
                 through_day=plate_map.readout_day,
-            ).trajectories(self._representation, WHOLE_WEIGHT)
+            ).trajectories(self._representation, FULL_EMBEDDING_WEIGHT)
             if trajectories.representation == self._representation:
                 percent = {
                     well: 100 - viability
@@ -301,7 +301,7 @@ def _by_departure(
     placement: Placement, why: str, card: CalibrationCard | None = None, drift: Drift | None = None
 ) -> Calibrated:
     """Return the order by departure, with a note on the reason where there is one."""
-    notes = (BECAUSE.format(why=why.rstrip(".")),) if why else ()
+    notes = (DEPARTURE_NOTE.format(why=why.rstrip(".")),) if why else ()
     return Calibrated(replace(placement, notes=(*placement.notes, *notes)), card, drift, why)
 
 

@@ -13,7 +13,7 @@ from daemon.alerts import Alerts
 from daemon.calibrations import Calibrated, Calibrations, digest_with_calibration
 from daemon.due_days import DaySettings, Due, DueDays
 from daemon.reports.ranking_files import PictureReader
-from inference.departure.assembly import AssembledPlate, assemble, counting
+from inference.departure.assembly import AssembledPlate, assemble, select_images
 from inference.departure.earlier_plates import EarlierPlates, earlier_plates
 from inference.dose.dose_effects import dose_effects
 from inference.ports import EarlierPlateReader
@@ -75,7 +75,7 @@ class DailyPath:
 
         If the day cannot be ranked, raise an alert and return None.
         """
-        if self.alerts.stands(AlertKind.QUALITY_GATE, due.inputs_digest):
+        if self.alerts.is_active(AlertKind.QUALITY_GATE, due.inputs_digest):
             return None  # an alert has reported that these inputs cannot be ranked
         observations = self.store.observations(due.images, self.encoder_id)
         try:
@@ -102,7 +102,7 @@ class DailyPath:
     def _score(self, due: Due, plate: AssembledPlate, earlier: EarlierPlates) -> ScoredPlate:
         """Score the wells and treatments of a plate by departure."""
         compared_by = self.settings.representation, self.settings.embedding_weight
-        _, representation_notes = plate.possible(*compared_by)
+        _, representation_notes = plate.allowed_representation(*compared_by)
         return score_plate(
             plate.trajectories(*compared_by),
             dosing_day=due.plate_map.dosed_on_day,
@@ -133,7 +133,7 @@ class DailyPath:
         wells = well_ranks(scored, placement, tissue)
         left_out = {each.well for each in scored.quality.left_out}
         doses = dose_effects(wells, left_out, self.settings.seed)
-        representation, _ = plate.possible(
+        representation, _ = plate.allowed_representation(
             self.settings.representation, self.settings.embedding_weight
         )
         ranking = Ranking(
@@ -166,7 +166,7 @@ class DailyPath:
         self._alert_if_not_by_requested_method(ranking, calibrated)
         return ranking
 
-    def stands(self, due: Due) -> bool:
+    def is_current(self, due: Due) -> bool:
         """Return whether the newest ranking of this day has the same inputs as a new one would have, and the same finality."""
         previous = due.previous
         if previous is None or due.final > previous.final:
@@ -214,7 +214,7 @@ class DailyPath:
             return {}
         of_day = [
             image
-            for image in counting(self.store.imaged(ranking.plate, ranking.encoder_id), plate_map)
+            for image in select_images(self.store.imaged(ranking.plate, ranking.encoder_id), plate_map)
             if image.day == ranking.day
         ]
         pictures = self.store.pictures(of_day)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from daemon.calibrations import digest_with_calibration
-from inference.departure.assembly import counting, dosing_notes
+from inference.departure.assembly import dosing_notes, select_images
 from inference.departure.departures import DepartureSettings
 from inference.tissue.condition import ConditionSettings
 from schemas.errors import ProfileError
@@ -76,7 +76,7 @@ class DueDays:
         """
         now = self.clock()
         seen = self.store.imaged(plate_map.plate, self.encoder_id)
-        images = counting(seen, plate_map)
+        images = select_images(seen, plate_map)
         rankings = self.store.rankings(plate_map.plate)
         is_quiet = all_is_in or (
             not is_waiting
@@ -127,7 +127,7 @@ class DueDays:
             If no image of this day is stored.
         """
         seen = self.store.imaged(plate_map.plate, self.encoder_id)
-        images = counting(seen, plate_map)
+        images = select_images(seen, plate_map)
         if not any(image.day == day for image in images):
             days = sorted({image.day for image in images})
             raise ProfileError(

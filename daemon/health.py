@@ -39,12 +39,12 @@ class Metrics:
         )
         self.standing_alerts = Gauge(
             "spherorank_standing_alerts",
-            "Alerts whose cause has not gone away",
+            "Active alerts",
             registry=self.registry,
         )
         self.backlog = Gauge(
             "spherorank_backlog_images",
-            "Well images seen and not yet taken",
+            "Well images seen and not yet ingested",
             registry=self.registry,
         )
         self.last_image = Gauge(
@@ -54,7 +54,7 @@ class Metrics:
         )
         self.tick_age = Gauge(
             "spherorank_loop_tick_age_seconds",
-            "Time since the loop last came round",
+            "Seconds since the main loop last made progress",
             registry=self.registry,
         )
 

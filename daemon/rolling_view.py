@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from inference.departure.assembly import assemble, counting
+from inference.departure.assembly import assemble, select_images
 from inference.departure.departures import DepartureSettings, departures_on_day
 from schemas.messages import DayDeparture
 from schemas.observation import Observation, VisitVersion
@@ -51,7 +51,7 @@ class RollingView:
             or newest.day <= plate_map.dosed_on_day
         ):
             return ()
-        images = counting(self._store.imaged(plate_map.plate, newest.encoder_id), plate_map)
+        images = select_images(self._store.imaged(plate_map.plate, newest.encoder_id), plate_map)
         others = [image for image in images if (image.key.well, image.day) != (well, newest.day)]
         days = {
             image.day
@@ -59,17 +59,17 @@ class RollingView:
             if image.key.well == well and image.day > plate_map.dosed_on_day
         } | {newest.day}
         return tuple(
-            DayDeparture(day=day, departure=self._on(day, others, newest, plate_map).get(well))
+            DayDeparture(day=day, departure=self._departures_on(day, others, newest, plate_map).get(well))
             for day in sorted(days)
         )
 
-    def _on(
+    def _departures_on(
         self, day: int, others: list[VisitVersion], newest: Observation, plate_map: PlateMap
     ) -> dict[str, float]:
         """Return the departures of one day, computed anew only when an image that they rest on is new."""
         plate = self._plate(plate_map.plate)
-        used = [image for image in others if self._bears_on(day, image.day, plate_map)]
-        is_used = self._bears_on(day, newest.day, plate_map)
+        used = [image for image in others if self._is_used(day, image.day, plate_map)]
+        is_used = self._is_used(day, newest.day, plate_map)
         uses_day = (
             plate_map.digest,
             newest.digest if is_used else None,
@@ -91,8 +91,8 @@ class RollingView:
             )
         return plate.departures[day][1]
 
-    def _bears_on(self, day: int, seen: int, plate_map: PlateMap) -> bool:
-        return self._settings.uses_day(seen, dosing_day=plate_map.dosed_on_day, day=day)
+    def _is_used(self, day: int, imaged_day: int, plate_map: PlateMap) -> bool:
+        return self._settings.uses_day(imaged_day, dosing_day=plate_map.dosed_on_day, day=day)
 
     def _read(
         self, plate: _Plate, images: list[VisitVersion], encoder_id: str

@@ -112,7 +112,7 @@ class Service:
                 self.alerts.raise_once(
                     AlertKind.DISK,
                     "store",
-                    f"an image waits because the store does not accept it: {error}",
+                    f"an image is queued because the store does not accept it: {error}",
                     plate,
                 )
                 self.heartbeat.wait(STORE_RETRY_S)
@@ -164,7 +164,7 @@ class Service:
             self.alerts.raise_once(
                 AlertKind.DISK,
                 "ranking",
-                f"a ranking that is due waits because of the store: {error}",
+                f"a due ranking is delayed because the store fails: {error}",
             )
             self.heartbeat.wait(STORE_RETRY_S)
         else:
@@ -186,7 +186,7 @@ class Service:
             self.alerts.raise_once(
                 AlertKind.PLATE_MAP,
                 f"{plate}: {reason}",
-                f"images of plate {plate} wait: {reason}",
+                f"images of plate {plate} are pending: {reason}",
                 plate,
             )
         for plate in self.store.plates():
@@ -224,7 +224,7 @@ class Service:
                 self.alerts.clear(AlertKind.DISK, str(folder))
 
     def _update_metrics(self) -> None:
-        self.metrics.standing_alerts.set(self.alerts.standing)
+        self.metrics.standing_alerts.set(self.alerts.active_count)
         self.metrics.backlog.set(self.status.backlog)
 
     def _shut_down(self) -> None:

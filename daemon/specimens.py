@@ -21,7 +21,7 @@ from store.ports import PlateMapStore, RankingStore, SpecimenStore
 
 log = structlog.get_logger()
 
-FEWEST_PLATES = 2
+MIN_PLATES = 2
 
 
 class SpecimenRankingStore(PlateMapStore, RankingStore, SpecimenStore, Protocol):
@@ -82,7 +82,7 @@ class Specimens:
             raise ProfileError(
                 f"specimen {specimen}",
                 f"is named by {', '.join(plates) or 'no plate'} in the store, of which {', '.join(there) or 'none'} has a final ranking of its readout day; "
-                f"expected {FEWEST_PLATES} plates or more",
+                f"expected {MIN_PLATES} plates or more",
             )
         self._write_files(ranking)
         return ranking
@@ -96,7 +96,7 @@ class Specimens:
         inputs_digest = _digest(finals)
         if (
             not finals
-            or (previous is None and len(finals) < FEWEST_PLATES)
+            or (previous is None and len(finals) < MIN_PLATES)
             or (previous is not None and previous.inputs_digest == inputs_digest)
         ):
             return previous
@@ -137,7 +137,7 @@ class Specimens:
             if folder in self.store.plates():
                 raise OutputError(
                     folder,
-                    f"is the folder of a plate of this name; expected none of that name beside a specimen {ranking.specimen}",
+                    f"is the folder of a plate; expected no plate with the folder name of specimen {ranking.specimen}",
                 )
             self.write(ranking)
         except SpheroRankError as error:

@@ -23,7 +23,7 @@ from daemon.health import HealthPage, Metrics, sd_notify
 from daemon.heartbeat import Heartbeat, LoopClock
 from daemon.messaging.io_thread import IoThread
 from daemon.messaging.publisher import Publisher
-from daemon.messaging.requests import Requests
+from daemon.messaging.requests import RequestSocket
 from daemon.microscope.imaging_feedback import ImagingFeedback
 from daemon.microscope.imaging_policies import ReimageUnclearWells, ReimageUndecidedTreatments
 from daemon.microscope.supervisor import MicroscopeSupervisor, SupervisorLimits
@@ -52,7 +52,7 @@ from store.embedding_ledger import SqlEmbeddingLedger
 from store.sql_store import SqlStore
 
 VERSION = code_version()
-STALL_TOLD_S = 30.0  # the microscope's process notices a stall itself; only a process that cannot even do that is silent for so much longer
+STALL_REPORT_S = 30.0  # the microscope's process notices a stall itself; only a process that cannot even do that is silent for so much longer
 
 
 def now() -> datetime:
@@ -248,7 +248,7 @@ def open_microscope(
     section = config.source.micromanager
     if config.source.kind != "micromanager" or section is None:
         return None
-    limits = SupervisorLimits(silent_s=section.stall_s + STALL_TOLD_S)
+    limits = SupervisorLimits(silent_s=section.stall_s + STALL_REPORT_S)
     return MicroscopeSupervisor(
         acquire_command(file, "serve"),
         acquire_command(file, "lamp-off"),
@@ -349,7 +349,7 @@ def _open_io_thread(
     return IoThread(
         store,
         stack.enter_context(Publisher(settings.events)),
-        stack.enter_context(Requests(settings.requests)),
+        stack.enter_context(RequestSocket(settings.requests)),
         status=status.message,
         tick_age_s=loop_clock.age_s,
         clock=time.monotonic,

@@ -26,22 +26,22 @@ _MIGRATING = 7_467_483  # any number that nobody else locks: one service at a ti
 _ADVICE = (
     (
         "locked",
-        "another process holds it; expected no backup, copy or database tool that keeps it locked",
+        "another process has locked it; expected no backup, copy or database tool with a long lock",
     ),
     (
         "lock timeout",
-        "another process holds it; expected no backup or database tool that keeps it locked",
+        "another process has locked it; expected no backup or database tool with a long lock",
     ),
-    ("disk is full", "nothing of this was kept; make room, then start again"),
-    ("No space left", "nothing of this was kept; make room, then start again"),
+    ("disk is full", "nothing was stored; free disk space, then start again"),
+    ("No space left", "nothing was stored; free disk space, then start again"),
     (
         "unable to open",
         "expected a file that this user may write, in a folder that this user may write",
     ),
     ("readonly", "expected a file that this user may write, in a folder that this user may write"),
     ("not a database", "expected a file that SpheroRank made; move it away and a new one is made"),
-    ("malformed", "the file is damaged; put a backup in its place"),
-    ("connection failed", "expected a PostgreSQL server that answers there"),
+    ("malformed", "the file is damaged; restore a backup"),
+    ("connection failed", "expected a running PostgreSQL server at this address"),
     (
         "No module named 'psycopg'",
         "expected the extra for PostgreSQL: pip install 'spherorank[postgresql]'",
@@ -69,7 +69,7 @@ class Database:
         address = _address(url)
         self.where = address.set(query={}).render_as_string(hide_password=True)
         self.dialect = address.get_backend_name()
-        with self._told_plainly():
+        with self._raising_store_errors():
             self._engine = (
                 _open_sqlite(address, timeout_s)
                 if self.dialect == "sqlite"
@@ -85,13 +85,13 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Give a connection whose statements see one state of the database."""
-        with self._told_plainly(), self._engine.begin() as connection:
+        with self._raising_store_errors(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """Give a connection whose statements are all kept, or none of them."""
-        with self._told_plainly(), self._writer.begin() as connection:
+        with self._raising_store_errors(), self._writer.begin() as connection:
             yield connection
 
     def close(self) -> None:
@@ -99,7 +99,7 @@ class Database:
         self._engine.dispose()
 
     @contextmanager
-    def _told_plainly(self) -> Iterator[None]:
+    def _raising_store_errors(self) -> Iterator[None]:
         try:
             yield
         except (
@@ -108,7 +108,7 @@ class Database:
             OSError,
             ModuleNotFoundError,
         ) as error:  # also a damaged row, the file's folder, a driver not installed
-            raise StoreError(self.where, _plainly(error)) from error
+            raise StoreError(self.where, _problem_of(error)) from error
 
     def _upgrade(self) -> None:
         config = Config()
@@ -147,7 +147,7 @@ def _address(url: str) -> URL:
         raise StoreError(where, f"{address.drivername} is not supported; {_EXPECTED}")
     if address.get_backend_name() == "sqlite" and address.database in (None, "", ":memory:"):
         raise StoreError(
-            where, f"names no file, and what is kept in memory does not survive; {_EXPECTED}"
+            where, f"names no file; a database in memory would be lost at the end; {_EXPECTED}"
         )
     return address
 
@@ -180,8 +180,8 @@ def _open_postgresql(address: URL, timeout_s: float) -> Engine:
     return create_engine(address, connect_args=limits, pool_pre_ping=True, hide_parameters=True)
 
 
-def _plainly(error: Exception) -> str:
+def _problem_of(error: Exception) -> str:
     cause = error.orig if isinstance(error, StatementError) and error.orig is not None else error
-    said = "; ".join(line.strip() for line in str(cause).splitlines() if line.strip())
-    advice = next((advice for sign, advice in _ADVICE if sign in said), None)
-    return f"{said}; {advice}" if advice else said
+    text = "; ".join(line.strip() for line in str(cause).splitlines() if line.strip())
+    advice = next((advice for sign, advice in _ADVICE if sign in text), None)
+    return f"{text}; {advice}" if advice else text

@@ -39,8 +39,8 @@ class SqlObservations(SqlPart):
         at, key = observation.received_at, observation.key
         with self._database.writing() as connection:
             same = and_(is_of(key), observations.c.digest == observation.digest)
-            told: int | None = connection.scalar(select(observations.c.sequence).where(same))
-            if told is not None:
+            sequence_of_same: int | None = connection.scalar(select(observations.c.sequence).where(same))
+            if sequence_of_same is not None:
                 self._record_outcome(
                     connection,
                     observation.files,
@@ -49,7 +49,7 @@ class SqlObservations(SqlPart):
                     plate=key.plate,
                     well=key.well,
                 )
-                return told
+                return sequence_of_same
             sequence = self._enqueue(connection, message, at)
             self._insert_observation(connection, observation, sequence, picture)
             self._record_outcome(

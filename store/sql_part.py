@@ -81,7 +81,7 @@ class SqlPart:
         reason: str = "",
     ) -> None:
         """Record how these files ended. The latest outcome of a version stands, but a file that an observation rests on stays stored."""
-        told: dict[str, Any] = {
+        values: dict[str, Any] = {
             "outcome": outcome,
             "reason": reason,
             "plate": plate,
@@ -95,14 +95,14 @@ class SqlPart:
                 "size": file.size,
                 "mtime_ns": file.mtime_ns,
             }
-            | told
+            | values
             for file in files
         ]
         if rows:
             insert = self._insert(file_versions)
             ending = insert.on_conflict_do_update(
                 index_elements=list(file_versions.primary_key),
-                set_={name: insert.excluded[name] for name in told},
+                set_={name: insert.excluded[name] for name in values},
                 where=None
                 if outcome is Outcome.STORED
                 else file_versions.c.outcome != Outcome.STORED,

@@ -46,7 +46,7 @@ def table(wells: Iterable[WellRank], left_out: Iterable[str] = ()) -> TreatmentT
         row_effect=None,
         column_effect=None,
         left_out=tuple(
-            LeftOut(well=name, reason="unlike its fellows before dosing") for name in left_out
+            LeftOut(well=name, reason="pre-dose outlier") for name in left_out
         ),
         missing_images=(),
     )

@@ -205,7 +205,7 @@ class Site:
     def again(self, plate: PlateMap) -> Ranking | None:
         """Rank day 10 of a plate as ``spherorank rank plate`` does; None if nothing is new."""
         due = self.days.due_days.requested(plate, 10, final=False)
-        return None if self.days.stands(due) else self.days.rank_day(due)
+        return None if self.days.is_current(due) else self.days.rank_day(due)
 
     def alerts(self, kind: AlertKind) -> list[str]:
         """Return the messages of the alerts of one kind."""

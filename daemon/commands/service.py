@@ -70,7 +70,7 @@ def status(
     if as_json:
         typer.echo(answer.model_dump_json(indent=2))
     else:
-        screen.print(inquiries.readable(answer))
+        screen.print(inquiries.format_status(answer))
 
 
 def rejected(config: ConfigOption = None) -> None:

@@ -51,7 +51,7 @@ def rank_plate_again(config: Config, plate: str, day: int | None, *, final: bool
         due = days.due_days.requested(
             plate_map, plate_map.readout_day if day is None else day, final=final
         )
-        if due.previous is not None and days.stands(due):
+        if due.previous is not None and days.is_current(due):
             days.write_files(due.previous)
             return due.previous
         ranking = days.rank_day(due)

@@ -17,7 +17,7 @@ from daemon import wiring
 from daemon.config import Config, load_config
 from daemon.messaging import inquiries
 from daemon.messaging.publisher import Publisher
-from daemon.messaging.requests import Requests
+from daemon.messaging.requests import RequestSocket
 from inference.bundle import load_bundle
 from schemas.errors import ConfigError, SpheroRankError
 
@@ -130,7 +130,7 @@ def _is_running(config: Config) -> bool:
 def _socket_problems(config: Config) -> list[str]:
     return [
         *_errors_of(lambda: Publisher(config.publisher.events).close()),
-        *_errors_of(lambda: Requests(config.publisher.requests).close()),
+        *_errors_of(lambda: RequestSocket(config.publisher.requests).close()),
     ]
 
 

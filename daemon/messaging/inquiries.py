@@ -19,7 +19,7 @@ def ask_status(requests_url: str, timeout_s: float = 3.0) -> StatusReply:
     return ask(requests_url, StatusRequest(), StatusReply, timeout_s=timeout_s)
 
 
-def readable(status: StatusData) -> str:
+def format_status(status: StatusData) -> str:
     """Return a status for a person."""
     lines = [
         f"SpheroRank {status.version}, {status.state} since {status.started_at:%Y-%m-%d %H:%M:%S %Z}, encoder {status.encoder_id}",
@@ -45,9 +45,9 @@ def print_messages(
     events_url: str, requests_url: str | None, *, after: int | None, topic: str
 ) -> None:
     """Print every message, one a line, until a signal or a closed pipe ends it."""
-    notes: list[int] = []
+    received: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _frame: notes.append(number))
+        signal.signal(number, lambda number, _frame: received.append(number))
     try:
         listen(
             events_url,
@@ -55,8 +55,8 @@ def print_messages(
             after=after,
             topic=topic,
             on_message=lambda message: write_message(message, sys.stdout),
-            should_stop=lambda: bool(notes),
-            on_silence=lambda what: print(what, file=sys.stderr),  # noqa: T201 - said to the person who waits
+            should_stop=lambda: bool(received),
+            on_silence=lambda problem: print(problem, file=sys.stderr),  # noqa: T201 - said to the person who waits
         )
     except BrokenPipeError:
         sys.stderr.close()  # the reader has seen enough

@@ -7,14 +7,14 @@ from datetime import datetime
 import structlog
 
 from daemon.messaging.publisher import OutboxDrain, Publisher
-from daemon.messaging.requests import Requests, RequestStore, answer
+from daemon.messaging.requests import RequestSocket, RequestStore, reply_to
 from schemas.errors import SpheroRankError, StoreError
 from schemas.messages import ServiceState, StatusData
 
 log = structlog.get_logger()
 
-_TURN_S = 0.1  # how long a committed message waits at most before it is published
-_SERVED_A_TURN = 100  # requests answered before the outbox is looked at again
+_MAX_PUBLISH_DELAY_S = 0.1  # how long a committed message waits at most before it is published
+_MAX_REQUESTS_PER_TURN = 100  # requests answered before the outbox is looked at again
 _RETRY_S = 1.0
 
 
@@ -43,7 +43,7 @@ class IoThread:
         self,
         store: RequestStore,
         publisher: Publisher,
-        requests: Requests,
+        requests: RequestSocket,
         *,
         status: Callable[[], StatusData],
         tick_age_s: Callable[[], float],
@@ -92,7 +92,7 @@ class IoThread:
         if self._thread.is_alive():
             raise SpheroRankError(
                 "publisher",
-                f"did not finish within {timeout_s:g} s; expected the store to answer; the rest goes out at the next start",
+                f"did not finish within {timeout_s:g} s; expected the store to answer; unpublished messages are published at the next start",
             )
         self.check()
 
@@ -108,7 +108,7 @@ class IoThread:
 
     def _turn(self) -> None:
         """Publish and beat, then answer requests until the next turn is due."""
-        wait_s = _TURN_S
+        wait_s = _MAX_PUBLISH_DELAY_S
         try:
             if (
                 self._outbox.step()
@@ -117,11 +117,11 @@ class IoThread:
             self._beat()
             self._failing_since = None
         except StoreError as error:
-            self._be_patient(error)
+            self._wait_for_store(error)
             wait_s = _RETRY_S
-        for _ in range(_SERVED_A_TURN):
+        for _ in range(_MAX_REQUESTS_PER_TURN):
             if not self._requests.serve(
-                lambda request: answer(request, self._store, self._status), wait_s
+                lambda request: reply_to(request, self._store, self._status), wait_s
             ):
                 return
             wait_s = 0.0
@@ -136,7 +136,7 @@ class IoThread:
     def _status_with(self, state: ServiceState) -> StatusData:
         return self._status().model_copy(update={"state": state})
 
-    def _be_patient(self, error: StoreError) -> None:
+    def _wait_for_store(self, error: StoreError) -> None:
         if self._failing_since is None:
             self._failing_since = self._clock()
             log.error("store.unreachable", problem=str(error), patience_s=self._store_patience_s)

@@ -49,7 +49,7 @@ def requests_url_beside(events_url: str) -> str:
     if parts.scheme != "tcp" or not parts.hostname or port is None:
         raise ConfigError(
             "--connect",
-            f"{events_url} is no tcp address with a port; expected one such as tcp://127.0.0.1:5556, or --requests beside it",
+            f"{events_url} is not a tcp address with a port; expected one such as tcp://127.0.0.1:5556, or --requests",
         )
     return f"{events_url.rpartition(':')[0]}:{port + 1}"
 
@@ -116,7 +116,7 @@ def listen(
         events.subscribe(TOPIC_PREFIX)
         _connect(events, events_url)
         requests = _Replayer(requests_url, reply_timeout_s, should_stop, on_silence)
-        for message in _gapless(events, requests, after, should_stop):
+        for message in _messages_without_gaps(events, requests, after, should_stop):
             if message.topic.startswith(topic):
                 on_message(message)
 
@@ -127,7 +127,7 @@ def write_message(message: Message, stream: TextIO) -> None:
     stream.flush()
 
 
-def _gapless(
+def _messages_without_gaps(
     events: zmq.Socket[bytes],
     requests: "_Replayer",
     last: int | None,
@@ -179,7 +179,7 @@ class _Replayer:
             if reply.newest < sequence:
                 raise ConfigError(
                     self._url,
-                    f"has issued {reply.newest} messages, so number {sequence} is from another store; expected to go on after {reply.newest} or less",
+                    f"has issued {reply.newest} messages, so number {sequence} is from another store; expected --after {reply.newest} or less",
                 )
             for message in reply.messages:
                 yield Message(message.topic, message.sequence, message.body)
@@ -198,7 +198,7 @@ class _Replayer:
             )
         except SilentServiceError as error:
             if not self._should_stop():
-                self._on_silence(f"{error}; asking again")
+                self._on_silence(f"{error}; retrying")
         while time.monotonic() < again and not self._should_stop():
             time.sleep(_POLL_S)
         return None
@@ -255,12 +255,12 @@ def _readable(message: Message) -> str:
     return "  ".join(
         [
             *words,
-            *(f"{key}={data[key]}" for key in _TOLD if data.get(key) not in (None, "", [], ())),
+            *(f"{key}={data[key]}" for key in _PRINTED_FIELDS if data.get(key) not in (None, "", [], ())),
         ]
     )
 
 
-_TOLD = (
+_PRINTED_FIELDS = (
     "well",
     "day",
     "revision",

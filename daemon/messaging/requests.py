@@ -32,7 +32,7 @@ class RequestStore(Outbox, PlateMapStore, RankingStore, Protocol):
     """The parts of the store that requests are answered from."""
 
 
-class Requests:
+class RequestSocket:
     """A bound ROUTER socket. Answering never blocks: a client that does not read its answers loses them."""
 
     def __init__(self, url: str, *, linger_s: float = 1.0) -> None:
@@ -60,13 +60,13 @@ class Requests:
             ) from error
         self.url = self._socket.get_string(zmq.LAST_ENDPOINT)
 
-    def serve(self, answer: Callable[[bytes], str], timeout_s: float) -> bool:
+    def serve(self, reply_to_request: Callable[[bytes], str], timeout_s: float) -> bool:
         """Wait for one request at most ``timeout_s`` and answer it. Return whether there was one."""
         if not self._socket.poll(round(timeout_s * 1000)):
             return False
         # REQ sends [identity, empty, request], DEALER [identity, request]: what stands before the last part goes back as it came.
         *envelope, request = self._socket.recv_multipart(flags=zmq.DONTWAIT)
-        self._socket.send_multipart([*envelope, answer(request).encode()], flags=zmq.DONTWAIT)
+        self._socket.send_multipart([*envelope, reply_to_request(request).encode()], flags=zmq.DONTWAIT)
         return True
 
     def close(self) -> None:
@@ -81,7 +81,7 @@ class Requests:
         self.close()
 
 
-def answer(request: bytes, store: RequestStore, status: Callable[[], StatusData]) -> str:
+def reply_to(request: bytes, store: RequestStore, status: Callable[[], StatusData]) -> str:
     """Return the reply to a request as JSON; whatever is wrong with the request or the store is an error reply."""
     try:
         reply: BaseModel = _reply(parse_request(request), store, status)

@@ -11,7 +11,7 @@ import structlog
 from acquisition.microscope.imaging_requests import ImagingRequest, ImagingRequests
 from daemon.alerts import Alerts
 from daemon.microscope.imaging_policies import ImagingPolicy
-from inference.departure.assembly import counting
+from inference.departure.assembly import select_images
 from schemas.errors import OutputError, StoreError
 from schemas.messages import AlertKind
 from schemas.observation import Observation, VisitVersion
@@ -89,7 +89,7 @@ class ImagingFeedback:
 
     def _images_of_last_day(self, plate_map: PlateMap) -> list[VisitVersion]:
         """Return the selected images of the last culture day on which a plate was imaged."""
-        images = counting(self.store.imaged(plate_map.plate, self.encoder_id), plate_map)
+        images = select_images(self.store.imaged(plate_map.plate, self.encoder_id), plate_map)
         last_day = max((image.day for image in images), default=None)
         return [image for image in images if image.day == last_day]
 

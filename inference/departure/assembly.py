@@ -13,10 +13,10 @@ from schemas.plate_map import PlateMap
 from schemas.quality import Flag
 from schemas.trajectory import Representation, Trajectories
 
-DOSED_AT_UNKNOWN = "The plate map has no dosed_at: images of the dosing day (day {day}) were taken to be from before dosing."
+DOSED_AT_UNKNOWN = "The plate map has no dosed_at: images of the dosing day (day {day}) are assumed to be from before dosing."
 AFTER_DOSING = "{count} images of the dosing day (day {day}) were taken after dosed_at and not used as images from before dosing."
-NOT_MEASURED = "The tissue of {count} of {all} images was not measured: all wells are compared by their embedding alone."
-NO_WEIGHT = "The embedding has no weight beside the measures: wells are compared by measures alone."
+EMBEDDING_ALONE_NOTE = "The tissue of {count} of {all} images was not measured: all wells are compared by their embedding alone."
+MEASURES_ALONE_NOTE = "The embedding has weight 0: wells are compared by measures alone."
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,17 +36,17 @@ class AssembledPlate:
     deciding_unmeasured: int  # those of them whose tissue was not measured
     flags: dict[str, tuple[Flag, ...]]  # quality flags of the deciding images, by well
 
-    def possible(
+    def allowed_representation(
         self, representation: Representation, embedding_weight: float
     ) -> tuple[Representation, tuple[str, ...]]:
         """Return the representation that the plate allows, and notes where it differs from the requested one."""
         if representation == "embedding":
             return representation, ()
         if self.deciding_unmeasured:
-            note = NOT_MEASURED.format(count=self.deciding_unmeasured, all=self.deciding)
+            note = EMBEDDING_ALONE_NOTE.format(count=self.deciding_unmeasured, all=self.deciding)
             return "embedding", (note,)
         if representation == "both" and embedding_weight == 0:
-            return "measures", (NO_WEIGHT,)
+            return "measures", (MEASURES_ALONE_NOTE,)
         return representation, ()
 
     def trajectories(self, representation: Representation, embedding_weight: float) -> Trajectories:
@@ -57,7 +57,7 @@ class AssembledPlate:
         embedding_weight
             Weight of the whole embedding against all measures, where both are compared.
         """
-        representation, _ = self.possible(representation, embedding_weight)
+        representation, _ = self.allowed_representation(representation, embedding_weight)
         dimension = 0 if representation == "measures" else self.embeddings.shape[2]
         used = np.ones(len(self.days), dtype=np.bool_)
         features = self.embeddings
@@ -79,7 +79,7 @@ class AssembledPlate:
         )
 
 
-def counting(images: Iterable[VisitVersion], plate_map: PlateMap) -> list[VisitVersion]:
+def select_images(images: Iterable[VisitVersion], plate_map: PlateMap) -> list[VisitVersion]:
     """Return the images that count: for each well of the map and each day the newest complete one, or the newest if none is complete.
 
     Images of the dosing day that were taken after ``dosed_at`` never count: they are no longer from before dosing.
@@ -121,7 +121,7 @@ def assemble(
     Parameters
     ----------
     observations
-        The selected observation of each well and day, as :func:`counting` selects them.
+        The selected observation of each well and day, as :func:`select_images` selects them.
 
     Raises
     ------

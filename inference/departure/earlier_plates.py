@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from inference.departure.assembly import assemble, counting
+from inference.departure.assembly import assemble, select_images
 from inference.departure.reduced_space import MAX_OTHER_PLATES, MIN_EARLIER_WELLS
 from inference.ports import EarlierPlateReader, SequenceModel
 from schemas.observation import VisitVersion
@@ -58,7 +58,7 @@ def earlier_plates(
         found = _before_and_on(
             day,
             before,
-            counting(reader.imaged(other.plate, encoder_id), untreated),
+            select_images(reader.imaged(other.plate, encoder_id), untreated),
             whole=sequence_model is not None,
         )
         needed = set(sequence_model.days) if sequence_model else set()

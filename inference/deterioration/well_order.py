@@ -20,18 +20,18 @@ from schemas.trajectory import Trajectories
 
 Array = npt.NDArray[np.float64]
 
-ASSUMED_PERCENT = 100.0
+EXPLODED_PERCENT = 100.0
 """Of exploded tissue: no assay is asked."""
 NORMAL_90 = 1.645
-MANY = 1000.0
+LARGE_DEGREES_OF_FREEDOM = 1000.0
 """Degrees of freedom of an error that many left-out treatments tell."""
 
-ASSUMED = "{count} exploded wells are taken for {percent:g} % deteriorated; they stand above all intact wells, by how far they burst."
-UNPREDICTED = (
+EXPLODED_NOTE = "{count} exploded wells are assumed to be {percent:g} % deteriorated; they rank above all intact wells, by degree of explosion."
+UNPREDICTED_NOTE = (
     "{treatment} ({group}) is not ranked: deterioration could be predicted of none of its wells."
 )
-NO_CONDITION = (
-    "Whether tissue burst is not known here: all wells are placed by predicted deterioration."
+NO_CONDITION_NOTE = (
+    "The condition of the tissue (intact or exploded) is not known: all wells are placed by predicted deterioration."
 )
 
 
@@ -114,7 +114,7 @@ def by_deterioration(
     percents = {well: place for well, place in percents.items() if place.score is not None}
     treated = [well for well in percents if departed.wells[well].efficacy_rank is not None]
     wells = {well: WellPlace() for well in departed.wells} | percents
-    wells |= _on_the_scale({well: percents[well] for well in treated}, tissue)
+    wells |= _ranked_wells({well: percents[well] for well in treated}, tissue)
     predictable = [
         replace(each, wells=own)
         for each in departed.treatments
@@ -137,8 +137,8 @@ def by_deterioration(
             notes=(
                 *departed.notes,
                 *_unpredicted(departed.treatments, predictable),
-                *((ASSUMED.format(count=exploded, percent=ASSUMED_PERCENT),) if exploded else ()),
-                *(() if is_condition_known else (NO_CONDITION,)),
+                *((EXPLODED_NOTE.format(count=exploded, percent=EXPLODED_PERCENT),) if exploded else ()),
+                *(() if is_condition_known else (NO_CONDITION_NOTE,)),
             ),
         ),
         drift,
@@ -159,8 +159,8 @@ def _percent_of(
         return WellPlace()
     if _exploded(tissue):
         return WellPlace(
-            score=ASSUMED_PERCENT,
-            deterioration_percent=ASSUMED_PERCENT,
+            score=EXPLODED_PERCENT,
+            deterioration_percent=EXPLODED_PERCENT,
             deterioration_assumed=True,
         )
     own = 0.0 if has_grown else float(percent[row])
@@ -172,7 +172,7 @@ def _percent_of(
     )
 
 
-def _on_the_scale(
+def _ranked_wells(
     treated: Mapping[str, WellPlace], tissue: Mapping[str, WellTissue]
 ) -> dict[str, WellPlace]:
     """Return the treated wells with their ranks and scale positions; equal wells share the better rank."""
@@ -208,7 +208,7 @@ def _unpredicted(
     """Return one note for each treatment none of whose wells has a prediction."""
     kept = {(each.evidence.group, each.evidence.treatment) for each in predictable}
     return [
-        UNPREDICTED.format(treatment=each.evidence.treatment, group=each.evidence.group)
+        UNPREDICTED_NOTE.format(treatment=each.evidence.treatment, group=each.evidence.group)
         for each in treatments
         if (each.evidence.group, each.evidence.treatment) not in kept
     ]
@@ -237,14 +237,14 @@ def _place_treatments(
         str(number): (
             each.evidence.verdict is not Verdict.GROWTH,
             mean,
-            *_burst([tissue.get(name) for name in each.wells]),
+            *_explosion_summary([tissue.get(name) for name in each.wells]),
         )
         for number, (each, mean) in enumerate(zip(treatments, means, strict=True))
     }
     ranks = _ranks(keys)
     variance = np.full(len(treatments), (error / NORMAL_90) ** 2)
     drawn: TreatmentScores = rank_treatments(
-        means, variance, np.full(len(treatments), MANY), shared_variance=0.0, rng=rng
+        means, variance, np.full(len(treatments), LARGE_DEGREES_OF_FREEDOM), shared_variance=0.0, rng=rng
     )
     placed = [
         replace(
@@ -263,7 +263,7 @@ def _place_treatments(
     return tuple(sorted(placed, key=lambda each: each.efficacy_rank))
 
 
-def _burst(wells: Sequence[WellTissue | None]) -> tuple[float, float]:
+def _explosion_summary(wells: Sequence[WellTissue | None]) -> tuple[float, float]:
     """Return the share of exploded wells, and the mean of their degrees of explosion."""
     degrees = [
         well.explosion_degree or 0.0 for well in wells if well is not None and _exploded(well)

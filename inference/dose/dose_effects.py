@@ -15,8 +15,8 @@ from schemas.errors import ProfileError
 from schemas.ranking import WellRank
 
 VOLUME_OF_AREA = 1.5
-UNREADABLE = "No dose could be read from {treatments}; expected compound:amount unit, such as gemcitabine:1 uM."
-NO_GROWTH_RATE = "No GR curves: {problem}."
+UNREADABLE_NOTE = "No dose could be read from {treatments}; expected compound:amount unit, such as gemcitabine:1 uM."
+NO_GROWTH_RATE_NOTE = "No GR curves: {problem}."
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def dose_effects(wells: Iterable[WellRank], left_out: Collection[str], seed: int
         dosed, effect, effects, fits, np.random.default_rng(seed)
     )
     unreadable = (
-        (UNREADABLE.format(treatments=", ".join(dosed.unreadable)),) if dosed.unreadable else ()
+        (UNREADABLE_NOTE.format(treatments=", ".join(dosed.unreadable)),) if dosed.unreadable else ()
     )
     return DoseEffects(
         dose_responses=(*(known for known, _ in fitted.values()), *growth_rates),
@@ -101,7 +101,7 @@ def _growth_rates(
     try:
         growth = untreated_growth(*np.array(untreated).T)
     except ProfileError as error:
-        return [], (NO_GROWTH_RATE.format(problem=error.problem),)
+        return [], (NO_GROWTH_RATE_NOTE.format(problem=error.problem),)
     before, now = np.array(list(volumes.values())).T
     rates = dict(zip(volumes, (1 - gr_value(before, now, growth)).tolist(), strict=True))
     return [

@@ -59,15 +59,15 @@ Indices = npt.NDArray[np.intp]
 FALSE_DISCOVERY_RATE = 0.05
 RANKED_GROUPS = (Group.SINGLE_DOSE, Group.SCREENING)
 
-UNLIKE = "before dosing its tissue was unlike its fellows', {far:.1f} times as far as is allowed"
-EARLIER = (
-    "Untreated wells of {plates} other plates helped to tell how untreated wells vary and grow."
+PRE_DOSE_OUTLIER = "pre-dose outlier: its tissue differed from the other wells by {far:.1f} times the limit"
+EARLIER_PLATES_NOTE = (
+    "Untreated wells of {plates} other plates were used to estimate variation and growth of untreated wells."
 )
-SEQUENCE_MODEL_NOTE = "What wells become untreated was foreseen by the sequence model {name}, and held to the untreated wells of this plate."
-FOLLOWS_THE_DRUG = "The forecast rests on days after dosing as well (forecast_from = {forecast_from}): it follows the drug, and departures come out too small."
-PLACES = "The place on the plate matters ({places}): what untreated wells say of it was taken into account."
-ONE_BLOCK = "All untreated wells stand in one block: what their place does and what the treatments do cannot be told apart."
-UNDECIDED = "{treatment} went on as untreated tissue goes, but not only: whether it grew or deteriorated is undecided, and it counts as deterioration."
+SEQUENCE_MODEL_NOTE = "The sequence model {name} predicted the untreated state of the wells; the prediction was fitted to the untreated wells of this plate."
+FORECAST_AFTER_DOSING_NOTE = "The forecast uses days after dosing too (forecast_from = {forecast_from}): it follows the drug, and departures are underestimated."
+POSITION_EFFECT_NOTE = "The position on the plate has an effect ({places}), which was estimated from the untreated wells and corrected."
+ONE_BLOCK = "All untreated wells are in one block: effects of position and treatment cannot be separated."
+UNDECIDED_NOTE = "{treatment} changed partly like untreated tissue: growth and deterioration cannot be distinguished, and it counts as deterioration."
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,7 +228,7 @@ def _departures(
         out, far = find_pre_dose_outliers(residuals.reduced.past)
         names = np.array(trajectories.wells)[used]
         if excluded := {
-            str(names[well]): UNLIKE.format(far=far[well]) for well in np.flatnonzero(out)
+            str(names[well]): PRE_DOSE_OUTLIER.format(far=far[well]) for well in np.flatnonzero(out)
         }:
             residuals, used, left_out = score(excluded)
     wells = tuple(well for well, is_used in zip(trajectories.wells, used, strict=True) if is_used)
@@ -295,15 +295,15 @@ def _notes(
     return (
         *((SEQUENCE_MODEL_NOTE.format(name=settings.sequence_model.name),) if settings.sequence_model else ()),
         *(
-            (FOLLOWS_THE_DRUG.format(forecast_from=settings.forecast_from),)
+            (FORECAST_AFTER_DOSING_NOTE.format(forecast_from=settings.forecast_from),)
             if settings.forecast_from is not ForecastFrom.DOSING
             else ()
         ),
-        *((EARLIER.format(plates=earlier),) if earlier else ()),
-        *((PLACES.format(places=", ".join(places.significant)),) if places.significant else ()),
+        *((EARLIER_PLATES_NOTE.format(plates=earlier),) if earlier else ()),
+        *((POSITION_EFFECT_NOTE.format(places=", ".join(places.significant)),) if places.significant else ()),
         *((ONE_BLOCK,) if places.in_one_block else ()),
         *(
-            UNDECIDED.format(treatment=row.treatment)
+            UNDECIDED_NOTE.format(treatment=row.treatment)
             for row in evidence
             if row.direction is Direction.UNDECIDED
         ),

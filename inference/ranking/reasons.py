@@ -13,17 +13,17 @@ from schemas.trajectory import Trajectories
 
 Array = npt.NDArray[np.float64]
 
-MOST = 4
+MAX_REASONS = 4
 """Reasons a treatment: more are not read."""
-PLAIN = 1.5
+MIN_MEAN_CHANGE = 1.5
 """A mean change of fewer untreated spreads is no reason."""
-OF_A_WELL = 1.0
+MIN_WELL_CHANGE = 1.0
 """A well with a change of fewer does not share the reason."""
-FEWEST_UNTREATED = 3
-LEAST_SPREAD = 0.1
+MIN_UNTREATED = 3
+MIN_SPREAD_SHARE = 0.1
 """Of the spread of all wells: the floor of an untreated one."""
 
-WORDS: Mapping[str, tuple[str, str]] = {
+DESCRIPTIONS: Mapping[str, tuple[str, str]] = {
     "log_area": ("smaller", "larger"),
     "circularity_odds": ("less round", "rounder"),
     "solidity_odds": ("more ragged", "more compact in outline"),
@@ -48,7 +48,7 @@ def reasons_by_treatment(
 ) -> dict[TreatmentKey, tuple[Reason, ...]]:
     """Return the reasons of each treatment, strongest first, by group and treatment.
 
-    A reason is a measure whose mean change since dosing is at least :data:`PLAIN` untreated spreads
+    A reason is a measure whose mean change since dosing is at least :data:`MIN_MEAN_CHANGE` untreated spreads
     away from the mean change of the untreated wells.
 
     Parameters
@@ -86,11 +86,11 @@ def _changes(measured: Trajectories, dosing_day: int, readout_day: int) -> dict[
         change = values[:, place] - start
         if (
             dosing_day < day <= readout_day
-            and (np.isfinite(change[untreated]).sum(axis=0) >= FEWEST_UNTREATED).all()
+            and (np.isfinite(change[untreated]).sum(axis=0) >= MIN_UNTREATED).all()
         ):
             spread = np.maximum(
                 np.nanstd(change[untreated], axis=0, ddof=1),
-                LEAST_SPREAD * np.nanstd(change, axis=0),
+                MIN_SPREAD_SHARE * np.nanstd(change, axis=0),
             )
             away = change - np.nanmean(change[untreated], axis=0)
             changes[day] = np.divide(away, spread, out=np.zeros_like(away), where=spread > 0)
@@ -107,15 +107,15 @@ def _reasons(
     seen = np.isfinite(readout)
     means = np.where(seen, readout, 0.0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
     reasons = []
-    for measure in np.argsort(-np.abs(means), kind="stable")[:MOST]:
+    for measure in np.argsort(-np.abs(means), kind="stable")[:MAX_REASONS]:
         mean = float(means[measure])
-        if abs(mean) < PLAIN:
+        if abs(mean) < MIN_MEAN_CHANGE:
             break
         strength = _sign(mean) * readout[:, measure]
         sharing = [
-            wells[row] for row in np.argsort(-strength, kind="stable") if strength[row] >= OF_A_WELL
+            wells[row] for row in np.argsort(-strength, kind="stable") if strength[row] >= MIN_WELL_CHANGE
         ]
-        less, more = WORDS.get(
+        less, more = DESCRIPTIONS.get(
             names[measure], (f"lower {names[measure]}", f"higher {names[measure]}")
         )
         reasons.append(
@@ -138,7 +138,7 @@ def _first_day(
     for day in sorted(changes, reverse=True):
         values = changes[day][wells, measure]
         values = values[np.isfinite(values)]
-        if not values.size or _sign(mean) * values.mean() < PLAIN:
+        if not values.size or _sign(mean) * values.mean() < MIN_MEAN_CHANGE:
             break
         first = day
     return first

@@ -73,7 +73,7 @@ def test_a_row_that_is_locked_for_too_long_is_said_so(open_store: Opener) -> Non
     add(holder, observation())
     with holder._database.writing() as connection:
         connection.execute(text("UPDATE sequence_counter SET last = last"))
-        with pytest.raises(StoreError, match=r"lock.*another process holds it"):
+        with pytest.raises(StoreError, match=r"lock.*another process has locked it"):
             waiter.add_message(status_data(), NOW)
     assert waiter.add_message(status_data(), NOW) == 2
 

@@ -52,8 +52,8 @@ def test_the_plates_of_a_specimen_are_those_whose_newest_map_names_it(store: Any
     store.save_plate_map(plate_map("a", specimen="PAT-08"), NOW)
     assert (
         store.plates_of_specimen("PAT-07"),
-        store.plates_of("PAT-08"),
-        store.plates_of("PAT-09"),
+        store.plates_of_specimen("PAT-08"),
+        store.plates_of_specimen("PAT-09"),
     ) == (
         ["b"],
         ["a", "c"],

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from daemon.calibrations import ANOTHER
+from daemon.calibrations import REPLACED_CALIBRATION_NOTE
 from schemas.assay import Assay
 from schemas.messages import AlertKind
 from schemas.plate_map import PlateMap
@@ -80,7 +80,7 @@ def test_once_calibrated_a_plate_is_ranked_by_deterioration_with_the_card_and_st
         f"drug{number}:1 uM" for number in (3, 2, 1, 0)
     ]
     assert ranking.notes[0].startswith(
-        "Ranked by predicted deterioration, learned from 4 assay plates; on plates left out the model was off by "
+        "Ranked by predicted deterioration, learned from 4 assay plates; its mean error on left-out plates is "
     )
     assert {curve.effect for curve in ranking.dose_responses} == {"deterioration"}
     measure(site, imaged(site, "assay-later", 5))
@@ -113,7 +113,7 @@ def test_a_corrected_assay_does_not_change_what_an_old_ranking_is_corrected_by(s
     site.image(own, own.entries[-1].well, 10, seed=1)
     [corrected] = site.rank(own)
     assert corrected.calibration == ranking.calibration
-    assert ANOTHER not in corrected.notes
+    assert REPLACED_CALIBRATION_NOTE not in corrected.notes
 
 
 def test_a_plate_first_ranked_by_departure_stays_so_until_a_person_ranks_it_again(
@@ -127,7 +127,7 @@ def test_a_plate_first_ranked_by_departure_stays_so_until_a_person_ranks_it_agai
     [corrected] = site.rank(own)
     assert (corrected.revision, corrected.method) == (2, "departure")
     assert (
-        "Ranked by departure, because the plate's first ranking was; `spherorank rank plate own` decides anew."
+        "Ranked by departure, because the plate's first ranking was by departure; `spherorank rank plate own` chooses the method again."
         in corrected.notes
     )
     asked = site.again(own)
@@ -185,7 +185,7 @@ def test_a_plate_whose_tissue_was_not_measured_is_ranked_by_departure(site: Site
     site.add(own, days=(7, 10), measured=False)
     [ranking] = site.rank(own)
     assert ranking.method == "departure"
-    assert "because not every image that a score rests on was measured" in told(ranking)
+    assert "because the tissue of some images was not measured" in told(ranking)
 
 
 def test_a_plate_outside_the_range_seen_is_ranked_by_departure_and_says_so(site: Site) -> None:
@@ -197,7 +197,7 @@ def test_a_plate_outside_the_range_seen_is_ranked_by_departure_and_says_so(site:
     assert ranking.method == "departure"
     assert ranking.drift is not None
     assert ranking.drift.outside
-    assert "because the model does not speak for this plate" in told(ranking)
+    assert "because the calibration does not apply to this plate" in told(ranking)
     assert "outside the range seen" in told(ranking)
     assert site.rank(own) == []
 

@@ -32,7 +32,7 @@ def test_earlier_plates_of_the_line_are_taken_along_newest_first_and_named(site:
     assert ranking.earlier_plates == ("third", "second", "first")
     assert len(ranking.earlier_digest) == 64
     assert (
-        "Untreated wells of 3 other plates helped to tell how untreated wells vary and grow."
+        "Untreated wells of 3 other plates were used to estimate variation and growth of untreated wells."
         in ranking.notes
     )
 
@@ -203,7 +203,7 @@ def test_a_layout_in_one_block_is_alerted_once(site: Site) -> None:
     [ranking] = site.rank(own)
     assert ranking.final
     [alert] = site.alerts(AlertKind.LAYOUT)
-    assert "plate own: All untreated wells stand in one block" in alert
+    assert "plate own: All untreated wells are in one block" in alert
     scattered = site.add(small("scattered", 1))
     site.rank(scattered)
     assert len(site.alerts(AlertKind.LAYOUT)) == 1

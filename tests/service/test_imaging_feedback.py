@@ -177,7 +177,7 @@ def test_requests_that_cannot_be_written_raise_an_alert_until_they_can(
     obstacle = stored.folder / "imaging_requests"
     obstacle.write_text("a file where a folder should be")
     assert stored.request_after_image("B02", 8) == []
-    assert stored.alerts.stands(AlertKind.MICROSCOPE, ALERT_CAUSE)
+    assert stored.alerts.is_active(AlertKind.MICROSCOPE, ALERT_CAUSE)
     obstacle.unlink()
     assert stored.request_after_image("B03", 8) == [("B03", 8)]
-    assert not stored.alerts.stands(AlertKind.MICROSCOPE, ALERT_CAUSE)
+    assert not stored.alerts.is_active(AlertKind.MICROSCOPE, ALERT_CAUSE)

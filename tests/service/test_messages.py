@@ -20,7 +20,7 @@ import daemon.messaging.requests
 from daemon.messaging.io_thread import IoThread
 from daemon.messaging.listen import Message, ask, listen
 from daemon.messaging.publisher import OutboxDrain, Publisher
-from daemon.messaging.requests import Requests
+from daemon.messaging.requests import RequestSocket
 from schemas.errors import ConfigError, SilentServiceError, StoreError
 from schemas.json_schemas import json_schemas
 from schemas.messages import AlertData, AlertKind, StatusData
@@ -50,7 +50,7 @@ class Talk:
         self.database = folder / "talk.sqlite"
         self.store = SqlStore(f"sqlite:///{self.database}", service="bench")
         self.publisher = Publisher(ANY_PORT, linger_s=0)
-        self.requests = Requests(ANY_PORT, linger_s=0)
+        self.requests = RequestSocket(ANY_PORT, linger_s=0)
         self.tick_age_s = 0.0
         self.thread: IoThread | None = None
 
@@ -575,12 +575,12 @@ def test_asking_returns_the_status_or_says_that_nothing_answers(talk: Talk) -> N
 # Addresses
 
 
-@pytest.mark.parametrize("socket", [Publisher, Requests])
+@pytest.mark.parametrize("socket", [Publisher, RequestSocket])
 @pytest.mark.parametrize(
     "url", ["tcp://127.0.0.1:{taken}", "tcp://no.such.host.invalid:5556", "nonsense"]
 )
 def test_an_address_that_cannot_be_bound_is_named(
-    socket: type[Publisher | Requests], url: str, talk: Talk
+    socket: type[Publisher | RequestSocket], url: str, talk: Talk
 ) -> None:
     wanted = url.replace("{taken}", talk.publisher.url.rpartition(":")[2])
     with pytest.raises(ConfigError, match=re.escape(wanted)) as error:

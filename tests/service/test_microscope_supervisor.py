@@ -153,9 +153,9 @@ def test_an_alert_of_the_process_is_raised_once_and_cleared(script: SupervisedSc
         + "while not (here / 'go').exists(): time.sleep(0.01)\ntell('alert.cleared', kind='disk', cause='archive')\n"
         + TICKS
     )
-    script.poll_until(lambda: script.alerts.stands(AlertKind.DISK, "archive"))
+    script.poll_until(lambda: script.alerts.is_active(AlertKind.DISK, "archive"))
     (script.folder / "go").touch()
-    script.poll_until(lambda: not script.alerts.stands(AlertKind.DISK, "archive"))
+    script.poll_until(lambda: not script.alerts.is_active(AlertKind.DISK, "archive"))
     (alert,) = script.alert_bodies()
     assert "1,000 bytes free; expected 9,000" in alert
 
@@ -244,8 +244,8 @@ def test_alerts_of_earlier_processes_are_cleared_by_one_that_keeps_running(
         "if start == 1:\n    tell('alert', cause='B02', message='no image of B02')\n    sys.exit(1)\n"
         + TICKS
     )
-    script.poll_until(lambda: script.alerts.standing == 2)
-    script.poll_until(lambda: script.alerts.standing == 0)
+    script.poll_until(lambda: script.alerts.active_count == 2)
+    script.poll_until(lambda: script.alerts.active_count == 0)
     assert len(script.pids) == 2
 
 

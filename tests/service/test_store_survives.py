@@ -141,7 +141,7 @@ def test_a_full_disk_is_said_so_and_what_was_kept_stays(
         for number in range(1000)
     )
     with pytest.raises(
-        StoreError, match="disk is full; nothing of this was kept; make room"
+        StoreError, match="disk is full; nothing was stored; free disk space"
     ) as told:
         deque((store.add_observation(image, observation_data(image)) for image in images), maxlen=0)
     assert str(file) in str(told.value)
@@ -157,7 +157,7 @@ def test_a_database_that_another_program_locks_is_said_so_in_time(
     store = open_store()
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(StoreError, match="database is locked; another process holds it"):
+        with pytest.raises(StoreError, match="database is locked; another process has locked it"):
             store.add_message(status_data(), NOW)
     assert store.add_message(status_data(), NOW) == 1
 
@@ -187,8 +187,8 @@ def test_a_copy_made_while_the_service_writes_is_a_backup(
             "unable to open database file; expected a file that this user may write",
         ),
         ("sqlite:///{folder}/a file", "not a database; expected a file that SpheroRank made"),
-        ("sqlite://", "what is kept in memory does not survive; expected sqlite:////folder"),
-        ("sqlite:///:memory:", "what is kept in memory does not survive"),
+        ("sqlite://", "a database in memory would be lost at the end; expected sqlite:////folder"),
+        ("sqlite:///:memory:", "a database in memory would be lost at the end"),
         (
             "mysql://lab:secret@host/spherorank",
             "mysql is not supported; expected sqlite:////folder",
@@ -196,7 +196,7 @@ def test_a_copy_made_while_the_service_writes_is_a_backup(
         ("lab:secret", "is not the address of a database; expected sqlite:////folder"),
         (
             "postgresql://lab:secret@127.0.0.1:1/spherorank?password=secret",
-            "connection failed.*; expected a PostgreSQL server that answers there",
+            "connection failed.*; expected a running PostgreSQL server at this address",
         ),
     ],
 )

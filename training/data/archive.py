@@ -29,7 +29,7 @@ from acquisition.drop_folder.visits import (
     select_field,
 )
 from inference.bundle import load_bundle
-from inference.departure.assembly import counting
+from inference.departure.assembly import select_images
 from schemas.errors import ConfigError, ImageError
 from schemas.plate_map import PlateMap
 from schemas.well_image import FileVersion
@@ -140,7 +140,7 @@ def crop_stored_images(
                 continue
             maps[plate] = plate_map
             images = store.observations(
-                counting(store.imaged(plate, encoder_id), plate_map), encoder_id
+                select_images(store.imaged(plate, encoder_id), plate_map), encoder_id
             )
             shots[plate] = [
                 _shot(image.key.well, image.day, image.files, plate_map, one_plane=one_plane)

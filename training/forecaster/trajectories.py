@@ -11,7 +11,7 @@ import numpy as np
 
 from acquisition.quality import assess
 from inference.bundle import Bundle, load_bundle
-from inference.departure.assembly import assemble, counting, feature_names
+from inference.departure.assembly import assemble, feature_names, select_images
 from inference.encoding.onnx_encoder import OnnxEncoder
 from inference.profiles import read_profiles, trajectories_from_profiles
 from inference.tissue.classical_segmenter import ClassicalSegmenter
@@ -58,7 +58,7 @@ def read_store_trajectories(
         for name in store.plates():
             plate_map = store.plate_map(name)
             images = (
-                counting(store.imaged(name, encoder.card.encoder_id), plate_map)
+                select_images(store.imaged(name, encoder.card.encoder_id), plate_map)
                 if plate_map
                 else []
             )

@@ -4,7 +4,13 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from inference.departure.assembly import NO_WEIGHT, AssembledPlate, assemble, counting, dosing_notes
+from inference.departure.assembly import (
+    MEASURES_ALONE_NOTE,
+    AssembledPlate,
+    assemble,
+    dosing_notes,
+    select_images,
+)
 from inference.tissue.ranked_measures import RANKED_MEASURES, ranked_values
 from schemas.errors import ProfileError
 from schemas.observation import Observation, VisitVersion
@@ -99,7 +105,7 @@ def test_where_a_deciding_image_was_not_measured_embeddings_are_compared_and_it_
     ]
     plate = laid_out(images)
     assert plate.trajectories(asked_for, 1.0).representation == "embedding"
-    assert plate.possible(asked_for, 1.0)[1] == (
+    assert plate.allowed_representation(asked_for, 1.0)[1] == (
         "The tissue of 1 of 4 images was not measured: all wells are compared by their embedding alone.",
     )
 
@@ -112,7 +118,7 @@ def test_an_unmeasured_image_that_decides_nothing_changes_nothing() -> None:
         observation("B02", 10),
     ]
     plate = laid_out(images)
-    assert plate.possible("both", 1.0) == ("both", ())
+    assert plate.allowed_representation("both", 1.0) == ("both", ())
     assert plate.trajectories("both", 1.0).representation == "both"
     assert plate.trajectories("both", 1.0).days == (7, 10)
 
@@ -120,7 +126,7 @@ def test_an_unmeasured_image_that_decides_nothing_changes_nothing() -> None:
 def test_an_embedding_without_weight_leaves_the_measures_alone_and_it_is_said() -> None:
     plate = laid_out([observation("B02", 10)])
     assert plate.trajectories("both", 0.0).representation == "measures"
-    assert plate.possible("both", 0.0) == ("measures", (NO_WEIGHT,))
+    assert plate.allowed_representation("both", 0.0) == ("measures", (MEASURES_ALONE_NOTE,))
 
 
 def imaged(well: str = "B02", day: int = 7, **changes: object) -> VisitVersion:
@@ -134,10 +140,10 @@ def imaged(well: str = "B02", day: int = 7, **changes: object) -> VisitVersion:
 
 def test_the_newest_complete_version_of_a_day_counts() -> None:
     incomplete = imaged(version=3, complete=False)
-    assert counting([incomplete, imaged(version=1), imaged(version=2)], plate_map()) == [
+    assert select_images([incomplete, imaged(version=1), imaged(version=2)], plate_map()) == [
         imaged(version=2)
     ]
-    assert counting([incomplete], plate_map()) == [incomplete]
+    assert select_images([incomplete], plate_map()) == [incomplete]
 
 
 def test_an_image_from_after_dosing_never_hides_one_from_before() -> None:
@@ -145,7 +151,7 @@ def test_an_image_from_after_dosing_never_hides_one_from_before() -> None:
     before = imaged(taken_at=dosed_at - timedelta(hours=1))
     after = imaged(taken_at=dosed_at + timedelta(hours=1), version=2)
     dosed = plate_map(dosed_at=dosed_at)
-    assert counting([before, after], dosed) == [before]
+    assert select_images([before, after], dosed) == [before]
     assert dosing_notes([before, after], dosed) == (
         "1 images of the dosing day (day 7) were taken after dosed_at and not used as images from before dosing.",
     )
@@ -153,6 +159,6 @@ def test_an_image_from_after_dosing_never_hides_one_from_before() -> None:
 
 
 def test_without_the_time_of_dosing_the_days_images_count_as_from_before_and_it_is_said() -> None:
-    assert counting([imaged()], plate_map()) == [imaged()]
+    assert select_images([imaged()], plate_map()) == [imaged()]
     (note,) = dosing_notes([imaged()], plate_map())
     assert "no dosed_at" in note

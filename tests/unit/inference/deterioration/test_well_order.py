@@ -10,9 +10,9 @@ from scipy.stats import spearmanr
 
 from inference.deterioration.calibration import Calibration, calibrate, refit
 from inference.deterioration.well_order import (
-    ASSUMED,
-    NO_CONDITION,
-    UNPREDICTED,
+    EXPLODED_NOTE,
+    NO_CONDITION_NOTE,
+    UNPREDICTED_NOTE,
     by_deterioration,
     drift_of,
     drift_sentence,
@@ -229,7 +229,7 @@ def test_exploded_wells_are_100_percent_and_marked_as_assumed(
                 well.deterioration_low,
                 well.deterioration_high,
             ) == (100.0, 100.0, None, None)
-    assert ASSUMED.format(count=8, percent=100.0) in table.notes
+    assert EXPLODED_NOTE.format(count=8, percent=100.0) in table.notes
 
 
 def test_intact_wells_have_what_is_predicted_within_its_interval(
@@ -334,7 +334,7 @@ def test_where_no_condition_is_known_x_is_null_and_the_note_says_so(
 ) -> None:
     table = place(departed, calibration)
     assert (table.scale.x, table.scale.n) == (None, 40)
-    assert NO_CONDITION in table.notes
+    assert NO_CONDITION_NOTE in table.notes
     assert not any(well.deterioration_assumed for well in table.wells)
 
 
@@ -396,7 +396,7 @@ def test_a_well_that_cannot_be_predicted_counts_for_no_treatment(
         np.mean([by_well(table)[well].score for well in wells_of(departed, "drug2:1 uM")[1:]])
     )
     assert "drug5:1 uM" not in by_name(table)
-    assert UNPREDICTED.format(treatment="drug5:1 uM", group="screening") in table.notes
+    assert UNPREDICTED_NOTE.format(treatment="drug5:1 uM", group="screening") in table.notes
     assert sorted(row.efficacy_rank for row in table.treatments) == list(range(1, 13))
     assert table.scale.n == 36
 

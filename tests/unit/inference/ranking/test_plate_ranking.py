@@ -229,7 +229,7 @@ def test_undecided_treatments_are_said_and_count_as_deterioration() -> None:
         assert row.score > 0
         assert (
             sum(
-                note.startswith(f"{row.treatment} went on as untreated tissue goes, but not only")
+                note.startswith(f"{row.treatment} changed partly like untreated tissue")
                 for note in table.notes
             )
             == 1
@@ -287,5 +287,5 @@ def test_an_odd_well_before_dosing_is_left_out_with_the_reason_unless_it_shall_s
     odd = replace(trajectories, features=features)
     (left_out,) = rank(odd).quality.left_out
     assert left_out.well == trajectories.wells[20]
-    assert "unlike its fellows', " in left_out.reason
+    assert "pre-dose outlier: " in left_out.reason
     assert rank(odd, settings=DepartureSettings(leave_out_outliers=False)).quality.left_out == ()
