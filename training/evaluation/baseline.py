@@ -1,4 +1,12 @@
-"""The supervised baseline of the thesis: a ResNet-18 that learns the three groups from scratch on the very images that an encoder sees."""
+"""A supervised baseline: a ResNet-18 trained from random weights to classify the three groups.
+
+It is trained on the input images of an encoder. The baseline of B. Babu, "Determination of Drug
+Efficacy on Pancreatic Tumor 3D Spheroidal Tissues", master thesis, Technical University of Applied
+Sciences Würzburg-Schweinfurt with Fraunhofer TLZ-RT Würzburg, 2024, is also a ResNet-18 from random
+weights, but it differs in training: it flips, crops and resizes (80–100 %), greys and blurs the
+images, and it is validated every two epochs. This one only turns and flips the images, and trains
+for a fixed number of steps without validation.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -24,7 +32,10 @@ _FLIPS = ((), (2,), (3,), (2, 3))
 def readout_crops(
     plate: EvaluationPlate, preprocessing: Preprocessing, side_px: int = SIDE_PX
 ) -> Crops:
-    """Return the readout images of a plate as an encoder of this preprocessing sees them, but smaller."""
+    """Return the readout images of a plate, preprocessed and small, (n, 3, side_px, side_px).
+
+    The preprocessing is that of an encoder.
+    """
     images = [
         (plate.image(well, -1), int(plate.sharpest[well, -1])) for well in range(len(plate.wells))
     ]
@@ -45,9 +56,19 @@ def resnet18_accuracy(
     steps: int,
     seed: int,
 ) -> float:
-    """Return the balanced accuracy on other plates of a ResNet-18 trained from random weights on ``examples`` images a class (None: all).
+    """Train a ResNet-18 from random weights, and return its balanced accuracy on test images.
 
-    Each batch has as many of each class, turned and flipped at random; the same number of steps whatever the number of images.
+    Each batch has the same number of images of each class, turned and flipped at random. The number
+    of steps does not depend on the number of images.
+
+    Parameters
+    ----------
+    train, labels
+        Training images, (n, 3, side, side), and their groups.
+    test, expected
+        Images of other plates, and their groups.
+    examples
+        Number of training images of each class; None for all.
     """
     rows = draw_examples(labels, examples, seed)
     classes = np.unique(labels)
@@ -87,22 +108,37 @@ def resnet18_accuracy(
 
 
 def baseline_accuracies(
-    teaching: Sequence[EvaluationPlate],
-    held_out: Sequence[EvaluationPlate],
+    training: Sequence[EvaluationPlate],
+    test: Sequence[EvaluationPlate],
     preprocessing: Preprocessing,
     *,
     steps: int,
     seed: int,
     threads: int,
 ) -> Mapping[str, float]:
-    """Return the accuracy with 10, 20, 30 and all examples a class."""
+    """Return the accuracies of the baseline with 10, 20, 30 and all examples of each class.
+
+    Parameters
+    ----------
+    training
+        Plates for training.
+    test
+        Plates for testing.
+    preprocessing
+        Preprocessing of the encoder whose input is used.
+
+    Returns
+    -------
+    dict
+        By ``resnet18_10``, ``resnet18_20``, ``resnet18_30`` and ``resnet18_all``.
+    """
     crops = [
         np.concatenate([readout_crops(plate, preprocessing) for plate in plates])
-        for plates in (teaching, held_out)
+        for plates in (training, test)
     ]
     labels = [
         np.array([group.value for plate in plates for group in plate.groups])
-        for plates in (teaching, held_out)
+        for plates in (training, test)
     ]
     counts: dict[str, int | None] = {str(count): count for count in EXAMPLES} | {"all": None}
     torch.set_num_threads(threads)

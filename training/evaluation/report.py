@@ -1,4 +1,4 @@
-"""The rows of several encoders as one HTML file that needs nothing else, and as a text table."""
+"""Report that compares encoders: one HTML file without other files, and a text table."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -58,25 +58,29 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "real": "mean",
     },
 }
-"""What is shown, in which order and under which names; ↓: less is better."""
+"""The metrics of each table, in order and with their titles; ↓: less is better."""
 
 _BETTER_LESS = ("plate_leakage", "ms_per_image", *(f"variation_{name}" for name in VARIANTS))
 _NEITHER = ("effective_rank", "resnet18_10", "resnet18_20", "resnet18_30", "resnet18_all")
 _PICTURE_PX = 150
 
 STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:1180px;padding:0 1rem;color:#1c2430}
-h1{margin-bottom:0}h2{margin-top:2.2rem}table{border-collapse:collapse;margin:.6rem 0;font-variant-numeric:tabular-nums;font-size:.86rem}
-th,td{padding:.25rem .55rem;text-align:right;border-bottom:1px solid #dde3ea}th:first-child,td:first-child{text-align:left}
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:1180px;padding:0 1rem;\
+color:#1c2430}
+h1{margin-bottom:0}h2{margin-top:2.2rem}
+table{border-collapse:collapse;margin:.6rem 0;font-variant-numeric:tabular-nums;font-size:.86rem}
+th,td{padding:.25rem .55rem;text-align:right;border-bottom:1px solid #dde3ea}
+th:first-child,td:first-child{text-align:left}
 thead th{vertical-align:bottom;max-width:7rem}
 .best{font-weight:700;background:#e3f1e6}.wide{overflow-x:auto}
-.pictures{display:flex;flex-wrap:wrap;gap:1.2rem}figure{margin:0}figcaption{font-size:.82rem;color:#56606e;max-width:330px}
+.pictures{display:flex;flex-wrap:wrap;gap:1.2rem}figure{margin:0}
+figcaption{font-size:.82rem;color:#56606e;max-width:330px}
 .hint{color:#56606e}svg text{font:11px system-ui,sans-serif;fill:#39424e}
 """
 
 
 def format_number(name: str, value: float | None) -> str:
-    """Return a number as text; a dash for what could not be computed."""
+    """Return a metric as text; a dash if it is missing."""
     if value is None or not np.isfinite(value):
         return "–"
     return (
@@ -89,7 +93,7 @@ def format_number(name: str, value: float | None) -> str:
 
 
 def text_table(rows: Sequence[EncoderRow], correlations: Sequence[ProxyCorrelation]) -> str:
-    """Return the sections as plain tables, an encoder a row, for a terminal and docs."""
+    """Return the metrics of all encoders as plain text tables, one row for each encoder."""
     width = max(len(row.name) for row in rows)
     parts = []
     for title, columns in SECTIONS.items():
@@ -129,7 +133,7 @@ def encoder_report_html(
     correlations: Sequence[ProxyCorrelation],
     plates: Sequence[EvaluationPlate],
 ) -> str:
-    """Return the page."""
+    """Return the HTML report of evaluated encoders."""
     tables = "\n".join(_table(title, columns, rows) for title, columns in SECTIONS.items())
     charts = "\n".join(_charts(row) for row in rows)
     kinds = ", ".join(
@@ -149,10 +153,10 @@ docs/reference/evaluation.md defines every number.</p>
 <h2>Probe and supervised baseline</h2>
 {_probe_chart(rows)}
 <h2>Wells in the embedding of each encoder</h2>
-<p class="hint">Treated wells of the mixed plates. Left: principal components of the differences from \
-untreated wells, coloured by true kill.
-Middle: score without calibration. Right: percent predicted from plates of other seeds; the line is a \
-correct prediction.</p>
+<p class="hint">Treated wells of the mixed plates. Left: principal components of the differences \
+from untreated wells, coloured by true kill.
+Middle: score without calibration. Right: percent predicted from plates of other seeds; the line \
+is a correct prediction.</p>
 {charts}
 <h2>The variants</h2>
 {_variant_strip(plates)}
@@ -186,7 +190,7 @@ def _table(title: str, columns: Mapping[str, str], rows: Sequence[EncoderRow]) -
 
 def _best(key: str, rows: Sequence[EncoderRow]) -> float | None:
     values = [value for row in rows if (value := row.numbers.get(key)) is not None]
-    if key in _NEITHER or len(values) < 2:  # noqa: PLR2004 - a best one of several
+    if key in _NEITHER or len(values) < 2:  # noqa: PLR2004 - the best of at least two
         return None
     return min(values) if key in _BETTER_LESS else max(values)
 
@@ -262,7 +266,7 @@ def _charts(row: EncoderRow) -> str:
 
 
 def _variant_strip(plates: Sequence[EvaluationPlate]) -> str:
-    """Return HTML pictures of one well, original and in every variant."""
+    """Return HTML pictures of one well: the original and every variant."""
     plate = plates[next(indices_of_kind(plates, MIXED))]
     well = int(np.argmax(~plate.untreated))
     image, sharpest = plate.image(well, -1), int(plate.sharpest[well, -1])

@@ -1,4 +1,4 @@
-"""Other views of one well: what a microscope may change from one day to the next without the tissue changing."""
+"""Variants of a well image: changes of the microscope that do not change the tissue."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -18,14 +18,17 @@ GAINS = (0.7, 1.35)
 TILT = 0.4
 """Relative change of the light from one side to the other."""
 SHIFT = 0.06
-"""Of the image's shorter side, in any direction."""
+"""Share of the shorter side of the image."""
 DEFOCUS_UM, DEFOCUS_SHARE = 5.0, 0.004
-"""Blur of an image that has one plane only, with and without a scale (of its side)."""
-_NEVER_BRIGHTER = 0.98  # of white: a longer exposure stops short of saturation
+"""Blur of an image of one plane: in µm, or as a share of its side if it has no scale."""
+_LARGEST_BACKGROUND = 0.98  # share of white that a longer exposure may reach
 
 
 def change_plane(image: WellImage, sharpest: int, rng: np.random.Generator) -> ImageAndPlane:
-    """Take a neighbour for the sharpest plane; an image with one plane goes out of focus instead."""
+    """Return the image with a neighbour as its sharpest plane.
+
+    An image of one plane is blurred instead.
+    """
     count = len(image.planes)
     if count > 1:
         beside = [plane for plane in (sharpest - 1, sharpest + 1) if 0 <= plane < count]
@@ -44,7 +47,7 @@ def change_plane(image: WellImage, sharpest: int, rng: np.random.Generator) -> I
 
 
 def change_light(image: WellImage, sharpest: int, rng: np.random.Generator) -> ImageAndPlane:
-    """Let the light fall off from one side to the other, in any direction."""
+    """Return the image with light that decreases towards one side, in a random direction."""
     height, width = image.planes.shape[1:]
     angle = rng.uniform(0, 2 * np.pi)
     y, x = np.mgrid[-0.5 : 0.5 : height * 1j, -0.5 : 0.5 : width * 1j]
@@ -53,14 +56,14 @@ def change_light(image: WellImage, sharpest: int, rng: np.random.Generator) -> I
 
 
 def change_exposure(image: WellImage, sharpest: int, rng: np.random.Generator) -> ImageAndPlane:
-    """Expose shorter, or longer as far as the brightest background stays below white."""
+    """Return the image with a shorter or a longer exposure; the background stays below white."""
     bright = float(np.quantile(image.planes[:, ::4, ::4], 0.99)) / _WHITE
-    gain = min(float(rng.choice(GAINS)), _NEVER_BRIGHTER / max(bright, 1e-3))
+    gain = min(float(rng.choice(GAINS)), _LARGEST_BACKGROUND / max(bright, 1e-3))
     return replace(image, planes=_to_uint16(image.planes * gain)), sharpest
 
 
 def shift_field(image: WellImage, sharpest: int, rng: np.random.Generator) -> ImageAndPlane:
-    """Move the stage; what comes into the field at the border is the mirror image of what was there."""
+    """Return the image moved in a random direction; the border is filled by reflection."""
     angle, by = rng.uniform(0, 2 * np.pi), SHIFT * min(image.planes.shape[1:])
     moved = np.array([[1, 0, by * np.cos(angle)], [0, 1, by * np.sin(angle)]], np.float32)
     size = image.planes.shape[2], image.planes.shape[1]
@@ -74,7 +77,7 @@ def shift_field(image: WellImage, sharpest: int, rng: np.random.Generator) -> Im
 
 
 def change_everything(image: WellImage, sharpest: int, rng: np.random.Generator) -> ImageAndPlane:
-    """Change all of it at once."""
+    """Return the image with all the other changes."""
     for change in (change_plane, change_light, change_exposure, shift_field):
         image, sharpest = change(image, sharpest, rng)
     return image, sharpest
