@@ -1,1 +1,1 @@
-"""What an encoder is judged by: each number a pure function of embeddings and labels; ``training/evaluation/evaluate.py`` puts them together."""
+"""Evaluation of encoders on virtual plates and real images, and a report that compares them."""

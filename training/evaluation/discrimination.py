@@ -1,4 +1,4 @@
-"""What an embedding tells apart and what it does not: wells, views of one well, plates, doses, small kills."""
+"""Metrics of the differences that an embedding shows: wells, variants, plates, doses and kills."""
 
 from collections.abc import Sequence
 
@@ -20,36 +20,61 @@ LEAK_FOLDS = 5
 
 
 def same_well_auc(before: Array, after: Array) -> float:
-    """Return how often a well is more like itself on another day than like another well: the area under the ROC curve over all pairs.
+    """Return the AUC of matching two days of the same untreated well among all pairs of wells.
 
-    ``before`` and ``after`` are (N, D) of the same untreated wells of one plate; each day's mean is its origin, so that age is not told from.
+    It is the area under the ROC curve of the cosine similarity. The mean of each day is subtracted,
+    so that age does not help.
+
+    Parameters
+    ----------
+    before, after
+        (N, D) of the same wells of one plate on two days.
     """
     similarity = cosine_similarity(before - before.mean(axis=0), after - after.mean(axis=0))
     return float(roc_auc_score(np.eye(len(before), dtype=bool).ravel(), similarity.ravel()))
 
 
 def relative_displacement(views: Array, originals: Array) -> float:
-    """Return how far a view of a well lies from its original, (n, D), relative to how far two wells lie apart: 0 = invariant, 1 = like another well.
+    """Return the distance of variants from their originals, relative to that between two wells.
 
-    Both as root mean square Euclidean distances.
+    Both are root mean square Euclidean distances of (n, D). 0 is invariant, 1 is as far as another
+    well. It is NaN if all originals are equal.
     """
     moved = ((views - originals) ** 2).sum(axis=1).mean()
     count = len(originals)
     apart = (
         2 * ((originals - originals.mean(axis=0)) ** 2).sum(axis=1).mean() * count / (count - 1)
-    )  # of two different wells
+    )  # mean squared distance of two different wells
     return float(np.sqrt(moved / apart)) if apart > 0 else float("nan")
 
 
 def plate_leakage_accuracy(embeddings: Array, plates: Sequence[str], seed: int) -> float:
-    """Return the share of untreated wells, (N, D), whose plate a linear classifier guesses in five-fold cross-validation; chance is one over the plates."""
+    """Return the accuracy of a linear classifier that predicts the plate of untreated wells.
+
+    Chance is one over the number of plates. The accuracy is five-fold cross-validated.
+
+    Parameters
+    ----------
+    embeddings
+        (N, D).
+    plates
+        Name of the plate of each well.
+    """
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=300))
     folds = StratifiedKFold(LEAK_FOLDS, shuffle=True, random_state=seed)
     return float(cross_val_score(model, embeddings, np.array(plates), cv=folds).mean())
 
 
 def dose_order_agreement(scores: Array, compounds: Sequence[str], doses: Array) -> float:
-    """Return how often the larger of two doses of a compound scores higher: over treatments (n,), an equal score counts half; NaN without such a pair."""
+    """Return the share of pairs of doses of a compound in which the larger dose scores higher.
+
+    Equal scores count half. It is NaN without a pair.
+
+    Parameters
+    ----------
+    scores, compounds, doses
+        Of n treatments.
+    """
     pairs = [
         (one, other)
         for one in range(len(scores))
@@ -61,7 +86,10 @@ def dose_order_agreement(scores: Array, compounds: Sequence[str], doses: Array) 
 
 
 def small_kill_auc(scores: Array, kill: Array, untreated: Bools) -> float:
-    """Return how well wells with a small kill are told from untreated ones by their score: the area under the ROC curve; NaN without such wells."""
+    """Return the AUC of scores that separate wells of a small kill from untreated wells.
+
+    It is NaN without such wells. Small kills are from 5 to 30 %.
+    """
     small = ~untreated & (kill >= SMALL_KILLS[0]) & (kill < SMALL_KILLS[1])
     if not small.any() or not untreated.any():
         return float("nan")
@@ -70,7 +98,11 @@ def small_kill_auc(scores: Array, kill: Array, untreated: Bools) -> float:
 
 
 def effective_rank(embeddings: Array) -> float:
-    """Return exp of the entropy of the normalised singular values of centred (N, D) (Roy and Vetterli, EUSIPCO 2007): near 1 means collapse."""
+    """Return the effective rank of embeddings, (N, D); near 1 it shows collapse.
+
+    It is exp of the entropy of the normalised singular values of the centred embeddings (Roy and
+    Vetterli, EUSIPCO 2007).
+    """
     values = np.linalg.svd(embeddings - embeddings.mean(axis=0), compute_uv=False)
     if values.sum() == 0:
         return 1.0

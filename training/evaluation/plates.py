@@ -1,4 +1,7 @@
-"""The fixed plates that every encoder is judged on: rendered and measured once, kept whole, so that any field and choice of planes can be cut from them."""
+"""The fixed virtual plates of the encoder evaluation, rendered and measured once.
+
+Whole images are kept, so that every field and choice of planes can be cut from them.
+"""
 
 import hashlib
 import shutil
@@ -20,12 +23,12 @@ from schemas.plate_map import Group
 from schemas.well_image import VisitKey, WellImage
 from simulation.kinds import Mechanism, OpticsName
 from simulation.microscope import VirtualMicroscope
-from simulation.plate import DOSED_ON_DAY, READOUT_DAY, select_wells, plan_plate
+from simulation.plate import DOSED_ON_DAY, READOUT_DAY, plan_plate, select_wells
 
 DAYS = (DOSED_ON_DAY, READOUT_DAY)
 MIXED, SHIFTED = "mixed", "phase_rim"
 SHIFTED_OPTICS = OpticsName.PHASE_RIM
-"""A microscope that no encoder is trained on."""
+"""Optics that no training uses."""
 SIZE_PX = 512
 _PLANES_FILE, _FACTS_FILE = "planes.npy", "facts.npz"
 _WHITE = 255
@@ -58,15 +61,18 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """Which plates: their seeds by kind, and how much of them."""
+    """The seeds of the evaluation plates by kind, and the size of the evaluation.
+
+    The text of this object is part of the digest of a row: a renamed field makes all rows outdated.
+    """
 
     mixed: tuple[int, ...] = tuple(range(201, 213))
-    one_mechanism: tuple[int, ...] = tuple(range(201, 204))  # of each
+    one_mechanism: tuple[int, ...] = tuple(range(201, 204))  # for each death mechanism
     shifted: tuple[int, ...] = tuple(range(201, 207))
     size_px: int = SIZE_PX
-    wells: int = 60  # a plate
-    viewed_wells: int = 16  # of each of the last three mixed plates, seen in other views too
-    baseline_steps: int = 100  # of the supervised baseline
+    wells: int = 60  # wells of a plate
+    viewed_wells: int = 16  # wells of the last three mixed plates that are embedded in variants
+    baseline_steps: int = 100  # training steps of the supervised baseline
     service_calibration: bool = True  # also use the service's own calibration, half of the time
 
     def kinds_and_seeds(self) -> tuple[tuple[str, int], ...]:
@@ -80,29 +86,36 @@ class EvaluationSet:
 
 @dataclass(frozen=True, eq=False)
 class EvaluationPlate:
-    """N wells on the dosing and the readout day, with their truth."""
+    """N wells of a virtual plate on the dosing day and the readout day, with their true kill."""
 
     name: str
-    kind: str  # mixed, phase_rim or a mechanism
-    seed: int  # plates of one seed and of mixed mechanisms are the same wells under another microscope
+    kind: str  # "mixed", "phase_rim" or a death mechanism
+    seed: int  # plates of one seed with mixed mechanisms have the same wells under other optics
     wells: tuple[str, ...]  # N
     groups: tuple[Group, ...]  # N
     treatments: tuple[str, ...]  # N
     kill: Array  # (N,) on the readout day
-    measures: Array  # (N, 2, len(RANKED))
-    sharpest: npt.NDArray[np.int64]  # (N, 2)
-    planes: npt.NDArray[
-        np.uint8
-    ]  # (N, 2, 3, H, W), the brightest pixel of an image at 255; memory-mapped
+    measures: Array  # (N, 2, M): ranked measures on both days
+    sharpest: npt.NDArray[np.int64]  # (N, 2) index of the sharpest plane
+    planes: npt.NDArray[np.uint8]
+    """(N, 2, 3, H, W): the brightest pixel of an image is 255; memory-mapped."""
     um_per_px: float
 
     @property
     def untreated(self) -> Bools:
-        """(N,)."""
+        """Return whether each well is untreated, (N,)."""
         return np.array([group is Group.UNTREATED for group in self.groups])
 
     def image(self, well: int, column: int) -> WellImage:
-        """Return one well image as the service would have read it; ``column`` 0 is the dosing day, 1 the readout day."""
+        """Return one well image as the drop folder source reads it.
+
+        Parameters
+        ----------
+        well
+            Index of the well.
+        column
+            0 for the dosing day, 1 for the readout day.
+        """
         planes = np.asarray(self.planes[well, column]).astype(np.uint16) * np.uint16(
             65535 // _WHITE
         )
@@ -119,7 +132,10 @@ class EvaluationPlate:
 
 
 def evaluation_plates(chosen: EvaluationSet, cache_folder: Path) -> list[EvaluationPlate]:
-    """Return the plates; what is not in the cache is rendered first, with progress (about 10 s a plate)."""
+    """Return the evaluation plates; those that are not in the cache are rendered first.
+
+    A plate takes about 10 s.
+    """
     folders = {
         (kind, seed): _plate_folder(chosen, cache_folder, kind, seed)
         for kind, seed in chosen.kinds_and_seeds()
@@ -133,13 +149,16 @@ def evaluation_plates(chosen: EvaluationSet, cache_folder: Path) -> list[Evaluat
 
 
 def indices_of_kind(plates: Sequence[EvaluationPlate], kind: str) -> Iterator[int]:
-    """Yield the places of the plates of a kind."""
+    """Yield the indices of the plates of a kind."""
     return (number for number, plate in enumerate(plates) if plate.kind == kind)
 
 
 @cache
 def _code_digest() -> str:
-    """Return a digest of all that decides how a plate looks and what is measured, so that nothing stale is read."""
+    """Return a digest of the code that decides images and measures.
+
+    So images of an older code are not used.
+    """
     root, digest = Path(__file__).resolve().parents[2], hashlib.sha256()
     for name in _IMAGE_CODE:
         digest.update((root / f"{name}.py").read_bytes())
@@ -164,7 +183,7 @@ def _virtual_microscope(chosen: EvaluationSet, kind: str, seed: int) -> VirtualM
 
 
 def _render_plate(scope: VirtualMicroscope, folder: Path) -> None:
-    """Look at a plate and keep what was seen; a run that is killed leaves no half plate behind."""
+    """Render and measure a plate into a folder, which is complete or does not exist."""
     aside = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Probes: what simple classifiers read out of embeddings about the three groups, with few and with all examples."""
+"""Accuracy of simple classifiers of the three groups from embeddings, with few or all examples."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,13 +13,16 @@ from sklearn.preprocessing import StandardScaler
 Array = npt.NDArray[np.float64]
 GroupLabels = npt.NDArray[np.str_]
 
-EXAMPLES = (10, 20, 30)  # a class; and all
+EXAMPLES = (10, 20, 30)  # training examples of each class; all of them are used as well
 DRAWS = 5
 NEIGHBOURS = 10
 
 
 def draw_examples(labels: GroupLabels, examples: int | None, seed: int) -> npt.NDArray[np.intp]:
-    """Return the rows of ``examples`` of each class (all of a class that has fewer; None: all), drawn at random."""
+    """Return random rows with a number of examples of each class.
+
+    A smaller class is returned completely. With None for ``examples``, all rows are returned.
+    """
     if examples is None:
         return np.arange(len(labels))
     rng = np.random.default_rng([seed, examples])
@@ -36,9 +39,19 @@ def linear_probe(
     examples: int | None,
     seed: int,
 ) -> float:
-    """Return the balanced accuracy on wells of other plates, (m, D), of logistic regression on ``examples`` wells a class out of (n, D).
+    """Return the balanced accuracy of a logistic regression on wells of other plates.
 
-    Mean of five draws where not all are taken. Classes count alike, in training and in the accuracy, so chance is one over their number.
+    All classes have equal weight, so chance is one over their number. It is the mean of five draws
+    of examples, unless all examples are used.
+
+    Parameters
+    ----------
+    train, labels
+        Training wells, (n, D), and their groups.
+    test, expected
+        Wells of other plates, (m, D), and their groups.
+    examples
+        Number of training wells of each class; None for all.
     """
     accuracies = []
     for number in range(1 if examples is None else DRAWS):
@@ -55,7 +68,11 @@ def linear_probe(
 def nearest_neighbours(
     train: Array, labels: GroupLabels, test: Array, expected: GroupLabels, seed: int
 ) -> float:
-    """Return the balanced accuracy on other plates of the ten nearest neighbours by cosine distance, from as many wells of each class; mean of five draws."""
+    """Return the balanced accuracy of the ten nearest neighbours by cosine distance.
+
+    The neighbours are drawn with the same number of wells of each class; the result is the mean of
+    five draws. Parameters are those of :func:`linear_probe`.
+    """
     smallest = int(min(np.unique(labels, return_counts=True)[1]))
     accuracies = []
     for number in range(DRAWS):
@@ -70,7 +87,10 @@ def nearest_neighbours(
 def probe_accuracies(
     train: Array, labels: Sequence[str], test: Array, expected: Sequence[str], seed: int
 ) -> Mapping[str, float]:
-    """Return the linear probe with 10, 20, 30 and all examples a class, and the nearest neighbours."""
+    """Return the accuracies of the linear probe with 10, 20, 30 and all examples, and of ``knn``.
+
+    The names are ``probe_10``, ``probe_20``, ``probe_30``, ``probe_all`` and ``knn``.
+    """
     known, truth = np.array(labels), np.array(expected)
     origin = train.mean(axis=0)
     counts: dict[str, int | None] = {str(count): count for count in EXAMPLES} | {"all": None}

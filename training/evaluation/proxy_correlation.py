@@ -1,4 +1,4 @@
-"""Whether the cheap tests help to choose an encoder: their correlation with the ranking quality, over encoders."""
+"""Correlation of proxy metrics, which need no true kill, with the ranking quality of encoders."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ FEWEST_ENCODERS = 4
 
 @dataclass(frozen=True)
 class ProxyCorrelation:
-    """How well a test foretells the ranking quality."""
+    """Spearman's correlation of a proxy metric with a ranking metric over encoders."""
 
     proxy: str
     target: str
@@ -32,12 +32,15 @@ class ProxyCorrelation:
 
 
 def probe_gain(row: Mapping[str, float], examples: str) -> float:
-    """Return how far the probe lies above the supervised ResNet-18 with as many examples a class."""
+    """Return the accuracy of the probe minus that of the ResNet-18 with as many examples."""
     return row.get(f"probe_{examples}", np.nan) - row.get(f"resnet18_{examples}", np.nan)
 
 
 def correlate_proxies(rows: Sequence[Mapping[str, float]]) -> list[ProxyCorrelation]:
-    """Return Spearman's correlation, over encoders, of each test with each kind of ranking quality; tests that fewer than four encoders have are left out."""
+    """Return the correlation of each proxy metric with each ranking metric, over encoders.
+
+    A pair is left out if fewer than four encoders have both, or one of them does not vary.
+    """
     proxies = {name: [row.get(name, np.nan) for row in rows] for name in PROXIES}
     for examples in ("10", "20", "30", "all"):
         proxies[f"probe_{examples} − resnet18_{examples}"] = [

@@ -1,4 +1,4 @@
-"""Real spheroids, to see whether an encoder finds the same one again: every image of a folder, and every plane of a stack."""
+"""Real images of spheroids and organoids, for the retrieval of an image from its variant."""
 
 from pathlib import Path
 
@@ -18,14 +18,17 @@ SETS = {
     "spheroid_morpho_ml": ("images",),
     "orgaquant_test": ("",),
 }
-"""Below the folder of real data, with the folders that hold images."""
+"""Data sets below the folder of real data, with their folders of images."""
 STACK = "evos_organoid_zstack"
 TILE_PX = 430
-"""Of the stack's one large field: each tile counts as a specimen of its own."""
+"""Side of a tile of the stack's large field; each tile is used as one specimen."""
 
 
 def real_images(folder: Path) -> list[WellImage]:
-    """Return what the sets below ``folder`` hold, in order of their names; a set that is missing and an image that cannot be read are left out."""
+    """Return all images of the data sets below a folder, in order of their names.
+
+    A missing data set and an unreadable image are left out.
+    """
     images = []
     for name, parts in SETS.items():
         for part in parts:
@@ -36,7 +39,7 @@ def real_images(folder: Path) -> list[WellImage]:
 
 
 def sharpest_plane(image: WellImage) -> int:
-    """Return the plane that the service would choose."""
+    """Return the index of the plane that the service selects as the sharpest."""
     return assess(image.planes).sharpest_plane
 
 
@@ -50,7 +53,7 @@ def _read_or_skip(path: Path) -> list[WellImage]:
 
 
 def _cut_stack(folder: Path) -> list[WellImage]:
-    """Return the tiles of the stack, each with all its planes."""
+    """Return the tiles of the focal stack, each with all planes."""
     planes = [
         read_image(path).planes[0] for path in sorted(folder.glob("*")) if is_image_name(path.name)
     ]

@@ -1,4 +1,4 @@
-"""ReplicateRetrieval: whether an embedding brings replicates, or views of one spheroid, to the top of the list."""
+"""Retrieval metrics: ranks of replicate wells, or of the original of a variant, by similarity."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +10,13 @@ Array = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 FEWEST_REPLICATES = 3
-"""With two, precision takes so few values that chance alone looks like success (copairs' p-values are too small there)."""
+"""Fewest wells of a treatment. With two, precision has few values, so a random order often looks
+good, and the p-values of copairs are too small."""
 
 
 @dataclass(frozen=True)
 class ReplicateRetrieval:
-    """Mean average precision over treatments, and what a random order would have on average."""
+    """Mean average precision over treatments, and its expected value for a random order."""
 
     mean_average_precision: float
     chance: float
@@ -23,7 +24,10 @@ class ReplicateRetrieval:
 
 
 def cosine_similarity(one: Array, other: Array) -> Array:
-    """Return (n, m) cosine similarities of (n, D) and (m, D); that of a row of zeros is 0."""
+    """Return the cosine similarities of rows, (n, D) and (m, D) → (n, m).
+
+    A row of zeros has the similarity 0.
+    """
     lengths = [np.linalg.norm(rows, axis=1, keepdims=True) for rows in (one, other)]
     unit = [
         rows / np.where(length > 0, length, 1.0)
@@ -33,7 +37,15 @@ def cosine_similarity(one: Array, other: Array) -> Array:
 
 
 def average_precision(similarity: Array, positive: Bools) -> float:
-    """Return the mean, over the positives, of the precision down to them: (n,) similarities, most alike first; among equals the positives come last."""
+    """Return the average precision of a ranking: the mean precision at each positive.
+
+    Among equal similarities, the positives are last.
+
+    Parameters
+    ----------
+    similarity, positive
+        (n,) each; the largest similarity is first.
+    """
     order = np.lexsort((positive, -similarity))
     hits = positive[order]
     precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
@@ -41,7 +53,10 @@ def average_precision(similarity: Array, positive: Bools) -> float:
 
 
 def expected_average_precision(positives: int, negatives: int) -> float:
-    """Return the expected average precision of a random order (Bestgen, J. Quant. Linguist. 22, 2015, 302)."""
+    """Return the expected average precision of a random order.
+
+    Source: Bestgen, J. Quant. Linguist. 22, 2015, 302.
+    """
     total = positives + negatives
     harmonic = float((1 / np.arange(1, total + 1)).sum())
     if total == 1:
@@ -52,10 +67,12 @@ def expected_average_precision(positives: int, negatives: int) -> float:
 def replicate_retrieval(
     embeddings: Array, treatments: Sequence[str], untreated: Bools
 ) -> ReplicateRetrieval:
-    """Return how well the wells of one plate, (N, D), find their replicates among untreated wells, as copairs does.
+    """Return the mean average precision of retrieving replicates in embeddings of a plate, (N, D).
 
-    Each treated well asks; its treatment's other wells are the positives, all untreated wells the negatives, by cosine similarity to the plate's
-    mean untreated well as origin (Kalinin et al., Nat. Commun. 16, 2025, 5181). Treatments of fewer than three wells are left out.
+    Each treated well is a query. The other wells of its treatment are the positives, and all
+    untreated wells are the negatives. The similarity is the cosine, relative to the mean untreated
+    well, as in copairs (Kalinin et al., Nat. Commun. 16, 2025, 5181). Treatments of fewer than
+    three wells are left out.
     """
     centred = embeddings - embeddings[untreated].mean(axis=0)
     names = np.array(treatments)
@@ -81,9 +98,12 @@ def replicate_retrieval(
 
 
 def reciprocal_rank(views: Array, originals: Array) -> float:
-    """Return the mean reciprocal rank of each spheroid's own image, (n, D), when another view of it, (n, D), is searched for; the mean image is the origin."""
+    """Return the mean reciprocal rank of the originals, (n, D), for their variants as queries.
+
+    The mean original is subtracted. Among equal similarities, the right one is last.
+    """
     origin = originals.mean(axis=0)
     similarity = cosine_similarity(views - origin, originals - origin)
     own = np.diag(similarity)[:, None]
-    ranks = (similarity >= own).sum(axis=1)  # among equals the own one comes last
+    ranks = (similarity >= own).sum(axis=1)
     return float((1 / ranks).mean())

@@ -1,4 +1,4 @@
-"""One encoder's row on disk: its numbers and what its pictures are drawn from, as JSON."""
+"""The result of the evaluation of one encoder as a JSON file: metrics and points of the charts."""
 
 from pathlib import Path
 from typing import Literal
@@ -10,7 +10,7 @@ from schemas.errors import OutputError
 
 
 class ChartPoints(BaseModel):
-    """Treated wells of mixed plates, each list as long."""
+    """Values of the treated wells of mixed plates, in lists of equal length."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -23,7 +23,7 @@ class ChartPoints(BaseModel):
 
 
 class EncoderRow(BaseModel):
-    """What is known of one encoder."""
+    """The metrics of one encoder."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,12 +37,12 @@ class EncoderRow(BaseModel):
     points: ChartPoints
 
     def known_numbers(self) -> dict[str, float]:
-        """Return the numbers, NaN for what could not be computed."""
+        """Return the metrics, with NaN for missing ones."""
         return {name: np.nan if value is None else value for name, value in self.numbers.items()}
 
 
 def read_row(path: Path, encoder_id: str, evaluated_on: str) -> EncoderRow | None:
-    """Return a row that was computed before from the same encoder and images in the same way, or None."""
+    """Return the row of a file, or None if it is of another encoder, image set or version."""
     try:
         row = EncoderRow.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
@@ -51,7 +51,7 @@ def read_row(path: Path, encoder_id: str, evaluated_on: str) -> EncoderRow | Non
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Write a file aside and put it in place.
+    """Write a file under another name and rename it.
 
     Raises
     ------
