@@ -1,1 +1,1 @@
-"""Virtual plates, optics, robot and microscope: everything that stands in for a real laboratory."""
+"""Virtual plates: planning, tissue, optics, microscope and robot."""

@@ -62,7 +62,7 @@ class Drive:
 
     @property
     def is_moving(self) -> bool:
-        """Whether the target is not reached yet."""
+        """True until the target position is reached."""
         return time.monotonic() < self._started_s + self._duration_s
 
     def position_um(self) -> tuple[float, ...]:

@@ -1,4 +1,4 @@
-"""One virtual plate under one virtual microscope: a well and a day in, planes, mask and truth out; and the faults that real plates have."""
+"""A virtual microscope with one plate: renders well images with their true masks and faults."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -10,28 +10,24 @@ import numpy.typing as npt
 
 from simulation.kinds import Layout, Mechanism, OpticsName
 from simulation.optics import ImagingConditions, choose_imaging_conditions, render_planes
-from simulation.plate import (
-    RandomPurpose,
-    VirtualPlate,
-    WellPlan,
-    plan_plate,
-    random_generator,
-)
+from simulation.plate import VirtualPlate, WellPlan, plan_plate
+from simulation.random_numbers import RandomPurpose, random_generator
 from simulation.scene import draw_scene, tissue_mask
 from simulation.tissue import FIELD_UM, CellLine, Tissue, choose_cell_line, simulate_tissue
 
-NO_MECHANISM = "untreated"  # stands for the mechanism of an untreated well
+NO_MECHANISM = "untreated"
+"""Entry of an untreated well in the column ``mechanism`` of ``truth.csv``."""
 
 
 class Fault(StrEnum):
-    """What can be wrong with a well image."""
+    """Fault of a well image."""
 
-    BLURRED = "blurred"  # far out of focus in every plane
-    CUT = "cut"  # the tissue lies across the border of the field
+    BLURRED = "blurred"  # every plane is far out of focus
+    CUT = "cut"  # the tissue extends beyond the border of the field
     EMPTY = "empty"  # no tissue
-    TRUNCATED = "truncated"  # one plane's file ends half-way
-    ZERO_BYTES = "zero_bytes"  # one plane's file holds nothing
-    NOT_AN_IMAGE = "not_an_image"  # one plane's file holds text
+    TRUNCATED = "truncated"  # the file of one plane contains half of its bytes
+    ZERO_BYTES = "zero_bytes"  # the file of one plane is empty
+    NOT_AN_IMAGE = "not_an_image"  # the file of one plane contains text
 
 
 IMAGE_FAULTS = (Fault.BLURRED, Fault.CUT, Fault.EMPTY)
@@ -40,23 +36,21 @@ FILE_FAULTS = (Fault.TRUNCATED, Fault.ZERO_BYTES, Fault.NOT_AN_IMAGE)
 
 @dataclass(frozen=True)
 class Truth:
-    """What is known of one well on one day; the fields are the columns of ``truth.csv``."""
+    """True properties of one well on one day; the fields are the columns of ``truth.csv``."""
 
     plate: str
     well: str
     day: int
     mechanism: str
-    kill: float  # 1 − viable fraction of the same well untreated
+    kill: float  # 1 − viable fraction relative to the same well untreated
     exploded: int  # 0 or 1
-    spread_um: (
-        float  # 95 % of the tissue, spilled clumps too, lies within this distance of its centre
-    )
+    spread_um: float  # distance from the centre that contains 95 % of the tissue with its clumps
     area_px: int  # of the mask
 
 
 @dataclass(frozen=True, eq=False)
 class RenderedWell:
-    """One well image with everything that is known about it."""
+    """One well image with its true mask and properties."""
 
     planes: npt.NDArray[np.uint16]  # (3, H, W)
     mask: npt.NDArray[np.bool_]  # (H, W)
@@ -65,7 +59,7 @@ class RenderedWell:
 
 @dataclass(frozen=True, eq=False)
 class VirtualMicroscope:
-    """A plate and the microscope it stands under."""
+    """A virtual microscope and the plate on its stage."""
 
     plate: VirtualPlate
     size_px: int
@@ -73,21 +67,24 @@ class VirtualMicroscope:
 
     @property
     def um_per_px(self) -> float:
-        """The field is the same at every size."""
+        """Scale of the images; the field is the same at every size."""
         return FIELD_UM / self.size_px
 
     @cached_property
     def cell_line(self) -> CellLine:
-        """The plate's tissue."""
+        """Cell line of the plate."""
         return choose_cell_line(self.plate)
 
     @cached_property
     def conditions(self) -> ImagingConditions:
-        """How the microscope stands."""
+        """State of the microscope during the imaging of the plate."""
         return choose_imaging_conditions(self.plate, self.optics)
 
     def render(self, plan: WellPlan, day: int, fault: Fault | None = None) -> RenderedWell:
-        """Return the image of a well; the same pixels whatever else was looked at before."""
+        """Return the rendered image of a well on a culture day, optionally with a fault.
+
+        The pixels do not depend on the images that were rendered before.
+        """
         tissue = self._tissue(plan, day, fault)
         scene = draw_scene(tissue, self.size_px)
         planes = render_planes(
@@ -96,11 +93,12 @@ class VirtualMicroscope:
         return RenderedWell(planes, scene.mask, self._truth(plan, day, tissue, scene.mask))
 
     def truth(self, plan: WellPlan, day: int) -> Truth:
-        """Return what is known of a well without rendering it."""
+        """Return the true properties of a well on a culture day without rendering its image."""
         tissue = self._tissue(plan, day, None)
         return self._truth(plan, day, tissue, tissue_mask(tissue, self.size_px))
 
     def _tissue(self, plan: WellPlan, day: int, fault: Fault | None) -> Tissue:
+        """Return the state of a well's tissue; the faults EMPTY and CUT remove or move it."""
         tissue = simulate_tissue(self.plate, plan, day, self.cell_line)
         if fault is Fault.EMPTY:
             return replace(tissue, present=False)
@@ -119,6 +117,7 @@ class VirtualMicroscope:
     def _truth(
         self, plan: WellPlan, day: int, tissue: Tissue, mask: npt.NDArray[np.bool_]
     ) -> Truth:
+        """Return the true properties of a well with this tissue and mask, (H, W)."""
         rows, columns = np.nonzero(mask)
         x, y = (centre / self.um_per_px + self.size_px / 2 - 0.5 for centre in tissue.centre_um)
         spread_px = float(np.quantile(np.hypot(columns - x, rows - y), 0.95)) if len(rows) else 0.0
@@ -143,7 +142,10 @@ def virtual_microscopes(
     layout: Layout = Layout.SCREEN,
     optics: OpticsName = OpticsName.DEFAULT,
 ) -> tuple[VirtualMicroscope, ...]:
-    """Plan this many plates of a seed and put each under a microscope; without a mechanism each compound has its own."""
+    """Return one virtual microscope for each of the first ``plates`` plates of a seed.
+
+    Without a mechanism each compound has a random one.
+    """
     return tuple(
         VirtualMicroscope(
             plan_plate(seed, index, mechanism=mechanism, layout=layout), size_px, optics
@@ -155,7 +157,7 @@ def virtual_microscopes(
 def plan_faults(
     plate: VirtualPlate, days: Iterable[int], share: float, kinds: tuple[Fault, ...] = tuple(Fault)
 ) -> dict[tuple[str, int], Fault]:
-    """Choose which well images go wrong, by (well, day): this share of them, all kinds alike."""
+    """Return random faults of a plate's images, by (well, day), for a share of the images."""
     faults = {}
     for plan in plate.wells:
         for day in days:

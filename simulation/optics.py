@@ -1,8 +1,9 @@
-"""What a bright-field microscope would show of a scene, plane by plane, down to the noise of its camera.
+"""Renders the planes that a bright-field microscope records of a scene, with camera noise.
 
-Tissue takes light away (optical density, and the steep edge that throws light past the objective) and bends it: out of focus by z, the
-image gains −z·∇²(height), the transport of intensity (Teague 1983, doi:10.1364/JOSA.73.001434), which turns rims and cells from dark to
-bright through focus.
+Tissue absorbs light (optical density), and its steep edge deflects light past the objective.
+Tissue also refracts light: out of focus by z, the image gains −z·∇²(height), the transport of
+intensity (Teague 1983, doi:10.1364/JOSA.73.001434). It turns rims and cells from dark to bright
+through focus.
 """
 
 import math
@@ -14,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from simulation.kinds import OpticsName
-from simulation.plate import RandomPurpose, VirtualPlate, WellPlan, random_generator
+from simulation.plate import VirtualPlate, WellPlan
+from simulation.random_numbers import RandomPurpose, random_generator
 from simulation.scene import Floats, Scene, smooth_noise
 from simulation.tissue import FIELD_UM
 
@@ -22,24 +24,25 @@ RENDERER_VERSION = 1
 PLANES = 3
 _DARK_LEVEL = np.float32(0.01)  # of the camera's range
 _NOISE_MARGIN_PX = 64
-_LENS_LIMIT_UM = 90.0  # the transport of intensity holds near focus only; farther away blur is all
-_FLOOR_DEPTH_UM = 60.0  # below the middle of the tissue
-_FLOOR_MARGIN = 1.15  # side of the floor that is drawn once a plate, in fields
+_REFRACTION_LIMIT_UM = 90.0
+"""Defocus up to which the transport of intensity is used; farther away there is only blur."""
+_FLOOR_DEPTH_UM = 60.0  # of the plate's floor below the centre of the tissue
+_FLOOR_MARGIN = 1.15  # side of the drawn floor of a plate, in fields
 
 
 @dataclass(frozen=True)
 class Optics:
-    """One microscope, before the variation from plate to plate."""
+    """Properties of a microscope, before the variation between plates."""
 
-    light: float = 0.6  # of the camera's range, where there is no tissue
-    tilt: float = 0.06  # relative change of the light from one side to the other
-    clouds: float = 0.03  # relative, uneven liquid and plastic
-    blur_um: float = 1.6  # of the plane in focus
-    blur_per_defocus: float = 0.15  # µm of blur a µm of defocus
-    bending: float = 0.012  # twice the difference of refractive index
-    rim: float = 1.0
-    halo: float = 0.10  # bright seam around the body, in focus too
-    photons: float = 9000.0  # that a full pixel collects
+    light: float = 0.6  # of the camera's range, without tissue
+    tilt: float = 0.06  # relative change of the light across the field
+    clouds: float = 0.03  # relative variation of the light by uneven liquid and plastic
+    blur_um: float = 1.6  # SD in focus
+    blur_per_defocus: float = 0.15  # µm of blur per µm of defocus
+    bending: float = 0.012  # refraction: twice the difference of the refractive index
+    rim: float = 1.0  # factor of the darkness of steep edges
+    halo: float = 0.10  # brightness of the seam around the body at any focus
+    photons: float = 9000.0  # in a pixel at full range
     read_noise: float = 0.002  # of the camera's range
     focus_step_um: float = 45.0
 
@@ -55,21 +58,21 @@ OPTICS: dict[OpticsName, Optics] = {
 
 @dataclass(frozen=True)
 class ImagingConditions:
-    """How the microscope stood for one plate."""
+    """State of the microscope during the imaging of one plate."""
 
     optics: Optics
-    white: int  # 4095 or 65535
+    white: int  # largest count of the camera: 4095 or 65535
     light: float
-    tilt: tuple[float, float]  # relative change across the field, x and y
-    corners: float  # relative brightening towards the wall of the well
-    scratches: float  # strength of the plate's floor texture
+    tilt: tuple[float, float]  # relative change of the light across the field, x and y
+    corners: float  # relative brightening in the corners, towards the wall of the well
+    scratches: float  # strength of the texture of the plate's floor
     clouds: float
-    plate_slope_um: tuple[float, float]  # focus drift a row and a column
+    plate_slope_um: tuple[float, float]  # change of focus per row and per column
     focus_offset_um: float
 
 
 def choose_imaging_conditions(plate: VirtualPlate, name: OpticsName) -> ImagingConditions:
-    """Return how the microscope of this name stood for a plate."""
+    """Return random imaging conditions of a plate under the microscope of a given name."""
     rng = random_generator(plate.seed, RandomPurpose.IMAGING_CONDITIONS, plate.index)
     optics = OPTICS[name]
     direction = rng.uniform(0, 2 * np.pi)
@@ -89,7 +92,10 @@ def choose_imaging_conditions(plate: VirtualPlate, name: OpticsName) -> ImagingC
 
 @lru_cache(maxsize=4)
 def _floor(seed: int, plate_index: int, size_px: int) -> Floats:
-    """Return a square somewhat larger than the field, standard deviation near 1: radial scratches and fine pits of a plate's moulded floor."""
+    """Return the texture of a plate's moulded floor: radial scratches and fine pits, SD about 1.
+
+    The square is 1.15 times as wide as the field.
+    """
     rng = random_generator(seed, RandomPurpose.FLOOR, plate_index)
     side = round(_FLOOR_MARGIN * size_px)
     polar = cv2.GaussianBlur(
@@ -113,11 +119,11 @@ def _floor(seed: int, plate_index: int, size_px: int) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Transmission:
-    """What the light of one field meets on its way, the same at every height of the objective; each map (H, W)."""
+    """Optical maps of a field, (H, W); they do not depend on the focus of the objective."""
 
-    through: Floats  # share of the light that passes in focus
-    curvature: Floats  # share of it that is bent away a µm of defocus
-    floor: Floats  # the same of the plate's floor
+    in_focus: Floats  # share of the light that passes in focus
+    curvature: Floats  # share of the light that refraction removes per µm of defocus
+    floor: Floats  # the same for the plate's floor
 
 
 def render_planes(
@@ -129,7 +135,19 @@ def render_planes(
     *,
     blurred: bool = False,
 ) -> npt.NDArray[np.uint16]:
-    """Return (3, H, W): the planes of one well image, from below to above the middle of the tissue."""
+    """Return the planes, (3, H, W), of one well image, from below to above the tissue's centre.
+
+    Parameters
+    ----------
+    scene
+        Content of the field.
+    plate, plan, day
+        Plate, well and culture day; they determine focus errors and noise.
+    conditions
+        State of the microscope.
+    blurred
+        Whether all planes are far out of focus.
+    """
     size_px = scene.mask.shape[0]
     optics = conditions.optics
     rng = random_generator(plate.seed, RandomPurpose.CAMERA, plate.index, plan.key, day)
@@ -145,16 +163,16 @@ def render_planes(
     if blurred:
         offset += float(rng.uniform(28, 45)) / optics.blur_per_defocus * float(rng.choice([-1, 1]))
     planes = np.empty((PLANES, size_px, size_px), np.uint16)
-    # One frame of noise, of which each plane sees another part: drawing it takes longer than everything else.
+    # Each plane uses another part of one frame of noise, because its generation is slow.
     noise = rng.standard_normal(
         (size_px + _NOISE_MARGIN_PX, size_px + _NOISE_MARGIN_PX), dtype=np.float32
     )
     for number in range(PLANES):
         z_um = (number - PLANES // 2) * optics.focus_step_um + offset
-        seen = transmitted_light(field, optics, z_um)
+        transmitted = transmitted_light(field, optics, z_um)
         top, left = rng.integers(0, _NOISE_MARGIN_PX, 2)
         planes[number] = expose_camera(
-            seen * light, conditions, noise[top : top + size_px, left : left + size_px]
+            transmitted * light, conditions, noise[top : top + size_px, left : left + size_px]
         )
     return planes
 
@@ -162,40 +180,46 @@ def render_planes(
 def compute_transmission(
     scene: Scene, plate: VirtualPlate, plan: WellPlan, conditions: ImagingConditions
 ) -> Transmission:
-    """Return what the light meets in a well."""
+    """Return the optical maps of a scene in a well of a plate under given conditions."""
     size_px = scene.mask.shape[0]
     um_per_px = FIELD_UM / size_px
     height = cv2.GaussianBlur(scene.height_um, (0, 0), max(0.5, 2.0 / um_per_px))
     curvature = cv2.Laplacian(height, cv2.CV_32F, ksize=1) / np.float32(um_per_px**2)
     np.clip(curvature, -0.6, 0.6, out=curvature)
-    through = _transmitted(scene, conditions.optics, um_per_px)
+    in_focus = _transmitted(scene, conditions.optics, um_per_px)
     curvature *= np.float32(conditions.optics.bending)
     floor = _floor_of_well(plate, plan, size_px) * np.float32(
         conditions.optics.bending * 0.035 * conditions.scratches
     )
-    return Transmission(through, curvature, floor)
+    return Transmission(in_focus, curvature, floor)
 
 
 def transmitted_light(field: Transmission, optics: Optics, z_um: float) -> Floats:
-    """Return (H, W): the share of the light that arrives with the objective focused ``z_um`` above the middle of the tissue."""
-    um_per_px = FIELD_UM / field.through.shape[0]
+    """Return the share of the light, (H, W), that reaches the camera at a focus height.
+
+    ``z_um`` is the height of the focus above the centre of the tissue.
+    """
+    um_per_px = FIELD_UM / field.in_focus.shape[0]
     blur_px = math.hypot(optics.blur_um, optics.blur_per_defocus * z_um) / um_per_px
-    bending_um = np.float32(np.clip(z_um, -_LENS_LIMIT_UM, _LENS_LIMIT_UM))
-    seen = (
-        field.through * (1 - field.floor * (bending_um + _FLOOR_DEPTH_UM))
+    bending_um = np.float32(np.clip(z_um, -_REFRACTION_LIMIT_UM, _REFRACTION_LIMIT_UM))
+    sharp = (
+        field.in_focus * (1 - field.floor * (bending_um + _FLOOR_DEPTH_UM))
         - field.curvature * bending_um
     )
-    return np.asarray(cv2.GaussianBlur(seen, (0, 0), max(blur_px, 0.3)), np.float32)
+    return np.asarray(cv2.GaussianBlur(sharp, (0, 0), max(blur_px, 0.3)), np.float32)
 
 
 def _transmitted(scene: Scene, optics: Optics, um_per_px: float) -> Floats:
-    """Return (H, W), the share of the light that passes in focus: less in dense tissue and steep edges, a little more just outside."""
+    """Return the share of the light, (H, W), that passes a scene in focus.
+
+    It is lower in dense tissue and steep edges and a little higher just outside the tissue.
+    """
     slope_x = cv2.Sobel(scene.smooth_um, cv2.CV_32F, 1, 0, ksize=3, scale=1 / (8 * um_per_px))
     slope_y = cv2.Sobel(scene.smooth_um, cv2.CV_32F, 0, 1, ksize=3, scale=1 / (8 * um_per_px))
     steep = slope_x * slope_x + slope_y * slope_y
     steep *= steep
-    steep /= steep + np.float32(81.0)  # half of the light is lost where the surface rises 3 in 1
-    through = np.exp(-scene.density - np.float32(optics.rim * scene.rim) * steep)
+    steep /= steep + np.float32(81.0)  # half of the light is lost at a slope of 3
+    transmitted = np.exp(-scene.density - np.float32(optics.rim * scene.rim) * steep)
     small = cv2.resize(
         scene.mask.astype(np.float32), None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA
     )
@@ -204,11 +228,14 @@ def _transmitted(scene: Scene, optics: Optics, um_per_px: float) -> Floats:
         scene.mask.shape[::-1],
         interpolation=cv2.INTER_LINEAR,
     )
-    return np.asarray(through + np.float32(optics.halo) * glow * ~scene.mask, np.float32)
+    return np.asarray(transmitted + np.float32(optics.halo) * glow * ~scene.mask, np.float32)
 
 
 def _floor_of_well(plate: VirtualPlate, plan: WellPlan, size_px: int) -> Floats:
-    """Return the plate's floor as it lies in one well: mirrored and moved, the same on every day."""
+    """Return the texture of the floor of one well, (size, size), the same on every day.
+
+    It is a random part of the plate's floor, turned and mirrored.
+    """
     rng = random_generator(plate.seed, RandomPurpose.FLOOR, plate.index, plan.key)
     floor = np.rot90(_floor(plate.seed, plate.index, size_px), int(rng.integers(4)))
     top, left = rng.integers(0, floor.shape[0] - size_px, 2)
@@ -218,7 +245,10 @@ def _floor_of_well(plate: VirtualPlate, plan: WellPlan, size_px: int) -> Floats:
 def illumination(
     plate: VirtualPlate, plan: WellPlan, conditions: ImagingConditions, size_px: int, lamp: float
 ) -> Floats:
-    """Return (size, size): the light that arrives, as a share of the camera's range."""
+    """Return the light without a scene, (size, size), as a share of the camera's range.
+
+    ``lamp`` is the relative brightness of the lamp.
+    """
     rng = random_generator(plate.seed, RandomPurpose.LIGHT, plate.index, plan.key)
     axis = np.linspace(-0.5, 0.5, 32, dtype=np.float32)
     x, y = axis[None, :], axis[:, None]
@@ -242,7 +272,11 @@ def illumination(
 def expose_camera(
     light: Floats, conditions: ImagingConditions, noise: Floats
 ) -> npt.NDArray[np.uint16]:
-    """Return what the camera counts: shot noise, read noise, its dark level and its bits."""
+    """Return the counts, (H, W) uint16, of a camera in a given light.
+
+    Shot noise, read noise and dark level are added; ``noise`` is standard normal, (H, W). The array
+    ``light`` is overwritten.
+    """
     np.clip(light, 0.004, 1.0, out=light)
     variance = light * np.float32(1 / conditions.optics.photons)
     variance += np.float32(conditions.optics.read_noise**2)

@@ -1,9 +1,8 @@
-"""Virtual plates: which well receives what, and how much of its tissue that kills. The biology's plan and its truth; no pixels here."""
+"""Plans virtual plates: the treatment of each well and the kill that it causes, without pixels."""
 
 import math
 from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta, timezone
-from enum import StrEnum
 
 import numpy as np
 
@@ -11,17 +10,19 @@ from schemas.plate_map import Group
 from schemas.treatment import Dose, Treatment
 from schemas.well import well_at
 from simulation.kinds import Layout, Mechanism
+from simulation.random_numbers import RandomPurpose, random_generator
 
 DOSED_ON_DAY = 7
 READOUT_DAY = 10
 CULTURE_DAYS = tuple(range(1, READOUT_DAY + 1))
-EXPLODED_FROM_KILL = 0.35  # a bursting well is called exploded from this kill on
+EXPLODED_FROM_KILL = 0.35
+"""Smallest kill at which a bursting well counts as exploded."""
 _FIRST_SEEDING = datetime(2026, 11, 2, 9, 0, tzinfo=timezone(timedelta(hours=1)))
 _DOSED_AT = time(14, 0)
-_ROWS, _COLUMNS = range(2, 8), range(2, 12)  # the inner 60
+_ROWS, _COLUMNS = range(2, 8), range(2, 12)  # of the inner 60 wells; 1 = A
 _REPLICATES = 3
 _SINGLE_DOSE = Dose("gemcitabine", 1.0, "uM")
-_NAMES = (
+_COMPOUND_NAMES = (
     "paclitaxel",
     "oxaliplatin",
     "irinotecan",
@@ -35,50 +36,25 @@ _NAMES = (
 )
 
 
-class RandomPurpose(StrEnum):
-    """What a stream of random numbers is for: each purpose has its own, so that one never shifts another."""
-
-    PLAN = "plan"
-    REPLICATE = "replicate"
-    ASSAY = "assay"
-    LINE = "line"
-    GROWTH = "growth"
-    OUTLINE = "outline"
-    PIECES = "pieces"
-    LITTER = "litter"
-    MOVES = "moves"
-    IMAGING_CONDITIONS = "bench"
-    FLOOR = "floor"
-    LIGHT = "light"
-    CAMERA = "camera"
-    FAULTS = "faults"
-    ROBOT = "robot"
-
-
-def random_generator(seed: int, purpose: RandomPurpose, *keys: int) -> np.random.Generator:
-    """Return the random numbers of one purpose of one plate, well or day, whatever else is drawn before or after."""
-    return np.random.default_rng([seed, *purpose.encode(), *keys])
-
-
 @dataclass(frozen=True)
 class Compound:
-    """A drug: a Hill curve for its kill on the readout day, and the way it kills."""
+    """A drug: Hill curve of its kill on the readout day, death mechanism and time course."""
 
     name: str
     unit: str
-    ec50: float  # in ``unit``
+    ec50: float  # concentration of half the largest kill, in ``unit``
     hill: float
     emax: float  # largest kill, 0…1
     mechanism: Mechanism
-    rate_per_day: float  # how fast the kill unfolds after dosing
-    darkens: bool  # of IN_PLACE: dead tissue becomes darker, else paler
+    rate_per_day: float  # of the exponential increase of the kill after dosing
+    darkens: bool  # for IN_PLACE: dead tissue becomes darker, otherwise paler
 
     def kill(self, amount: float) -> float:
-        """Return the kill on the readout day at a concentration."""
+        """Return the kill, 0…1, on the readout day at a concentration in the compound's unit."""
         return float(self.emax / (1 + (self.ec50 / amount) ** self.hill))
 
-    def dose_for(self, kill: float) -> Dose:
-        """Return the dose, to two digits, that kills about this much."""
+    def dose_for_kill(self, kill: float) -> Dose:
+        """Return the dose, rounded to two digits, with this kill on the readout day."""
         return Dose(
             self.name,
             float(f"{self.ec50 * (kill / (self.emax - kill)) ** (1 / self.hill):.2g}"),
@@ -88,7 +64,7 @@ class Compound:
 
 @dataclass(frozen=True)
 class WellPlan:
-    """What a well receives and what that will do to it."""
+    """Position, group and treatment of a well, and the kill that the treatment will cause."""
 
     well: str
     row: int
@@ -96,17 +72,20 @@ class WellPlan:
     group: Group
     treatment: str
     mechanism: Mechanism | None  # None for untreated wells
-    readout_kill: float
-    rate_per_day: float
-    darkens: bool
+    readout_kill: float  # 0…1, on the readout day
+    rate_per_day: float  # of the exponential increase of the kill after dosing
+    darkens: bool  # for IN_PLACE: dead tissue becomes darker, otherwise paler
 
     @property
     def key(self) -> int:
-        """A number unique to this well on any plate."""
+        """Number that identifies the position of the well on a plate."""
         return self.row * 100 + self.column
 
     def kill(self, day: int) -> float:
-        """Return 1 − the viable fraction, relative to the same well untreated; images of the dosing day are taken before the dose."""
+        """Return the kill on a culture day: 1 − viable fraction relative to the untreated well.
+
+        It is 0 up to the dosing day, whose images are taken before the dose.
+        """
         if day <= DOSED_ON_DAY:
             return 0.0
         whole = 1 - math.exp(-self.rate_per_day * (READOUT_DAY - DOSED_ON_DAY))
@@ -115,24 +94,24 @@ class WellPlan:
         )
 
     def exploded(self, day: int) -> bool:
-        """Whether the tissue has clearly burst."""
+        """Return whether the tissue counts as exploded on a culture day."""
         return self.mechanism is Mechanism.BURSTING and self.kill(day) >= EXPLODED_FROM_KILL
 
 
 @dataclass(frozen=True)
 class VirtualPlate:
-    """A planned plate; everything about it follows from ``seed`` and ``index``."""
+    """A planned plate; all its properties follow from ``seed`` and ``index``."""
 
     name: str
     seed: int
     index: int
     seeded_at: datetime
     wells: tuple[WellPlan, ...]
-    size_spread: float = 0.06  # between wells, of the logarithm of the radius
+    size_spread: float = 0.06  # standard deviation between wells of the log radius
 
     @property
     def dosed_at(self) -> datetime:
-        """The moment the drugs were added."""
+        """Time of dosing."""
         return datetime.combine(
             self.seeded_at.date() + timedelta(days=DOSED_ON_DAY - 1),
             _DOSED_AT,
@@ -140,40 +119,53 @@ class VirtualPlate:
         )
 
     def taken_at(self, plan: WellPlan, day: int) -> datetime:
-        """Return when the robot images a well: from 90 minutes after the hour of seeding, 12 s a well, row by row."""
+        """Return the time at which the robot images a well on a culture day.
+
+        The first well is imaged 90 minutes after the hour of seeding, the others row by row, 12 s
+        apart.
+        """
         order = (plan.row - 1) * 12 + plan.column - 1
         return self.seeded_at + timedelta(days=day - 1, minutes=90, seconds=12 * order)
 
-    def plate_toml(self, um_per_px: float) -> str:
-        """Return the text of ``<plate>.plate.toml``."""
+    def plate_map_toml(self, um_per_px: float) -> str:
+        """Return the text of ``<plate>.plate.toml`` for images of a given scale."""
         return (
-            f'plate = "{self.name}"\nseeded_at = {self.seeded_at.isoformat()}\ndosed_on_day = {DOSED_ON_DAY}\n'
-            f"dosed_at = {self.dosed_at.isoformat()}\nreadout_day = {READOUT_DAY}\num_per_px = {um_per_px:.6g}\n"
+            f'plate = "{self.name}"\n'
+            f"seeded_at = {self.seeded_at.isoformat()}\n"
+            f"dosed_on_day = {DOSED_ON_DAY}\n"
+            f"dosed_at = {self.dosed_at.isoformat()}\n"
+            f"readout_day = {READOUT_DAY}\n"
+            f"um_per_px = {um_per_px:.6g}\n"
         )
 
-    def wells_csv(self) -> str:
+    def plate_map_csv(self) -> str:
         """Return the text of ``<plate>.wells.csv``."""
         return "well,group,treatment\n" + "".join(
             f"{plan.well},{plan.group},{plan.treatment}\n" for plan in self.wells
         )
 
     def assay_csv(self) -> str:
-        """Return the text of ``<plate>.assay.csv``: viability on the readout day as an assay measures it, in % of the untreated."""
+        """Return the text of ``<plate>.assay.csv``: viability on the readout day with assay noise.
+
+        The unit is percent of the same well untreated.
+        """
         lines = ["well,viability_percent"]
         for plan in self.wells:
             gain, offset = random_generator(
                 self.seed, RandomPurpose.ASSAY, self.index, plan.key
             ).normal(0, (0.05, 1.5))
-            lines.append(
-                f"{plan.well},{max(0.0, 100 * (1 - plan.kill(READOUT_DAY)) * (1 + gain) + offset):.2f}"
-            )
+            viability = 100 * (1 - plan.kill(READOUT_DAY)) * (1 + gain) + offset
+            lines.append(f"{plan.well},{max(0.0, viability):.2f}")
         return "\n".join(lines) + "\n"
 
 
 def plan_plate(
     seed: int, index: int = 1, *, mechanism: Mechanism | None = None, layout: Layout = Layout.SCREEN
 ) -> VirtualPlate:
-    """Plan plate number ``index`` of a seed; without a mechanism each compound has its own."""
+    """Return the plan of plate number ``index`` of a seed.
+
+    Without a mechanism each compound has a random one.
+    """
     rng = random_generator(seed, RandomPurpose.PLAN, index)
     compounds, treatments = _choose_treatments(rng, mechanism, layout)
     positions = _choose_positions(rng, layout)
@@ -204,22 +196,27 @@ def plan_plate(
 
 @dataclass(frozen=True)
 class _Positions:
-    untreated: tuple[tuple[int, int], ...]  # (row, column)
+    """Positions, (row, column) from 1, of the wells by group."""
+
+    untreated: tuple[tuple[int, int], ...]
     single_dose: tuple[tuple[int, int], ...]
     screening: tuple[tuple[int, int], ...]
 
 
 def _choose_positions(rng: np.random.Generator, layout: Layout) -> _Positions:
-    """Spread controls over all rows and everything else at random, so that position says nothing about treatment."""
-    controls_a_row = 3 if layout is Layout.SCREEN else 5
+    """Return random positions of the groups, with untreated wells in every row.
+
+    Thus the position of a well does not predict its treatment.
+    """
+    untreated_per_row = 3 if layout is Layout.SCREEN else 5
     rows_with_single_dose = set(
         _ROWS if layout is Layout.SCREEN else rng.permutation(_ROWS)[:_REPLICATES].tolist()
     )
     untreated, single_dose, screening = [], [], []
     for row in _ROWS:
         wells = [(row, int(column)) for column in rng.permutation(_COLUMNS)]
-        untreated += wells[:controls_a_row]
-        rest = wells[controls_a_row:]
+        untreated += wells[:untreated_per_row]
+        rest = wells[untreated_per_row:]
         if row in rows_with_single_dose:
             single_dose.append(rest.pop())
         screening += rest
@@ -234,23 +231,30 @@ def _choose_positions(rng: np.random.Generator, layout: Layout) -> _Positions:
 def _choose_treatments(
     rng: np.random.Generator, mechanism: Mechanism | None, layout: Layout
 ) -> tuple[dict[str, Compound], list[tuple[Treatment, float]]]:
-    """Return the compounds by name and the screening treatments, each with its interaction (of a combination; + synergy, − antagonism)."""
+    """Return random compounds by name and screening treatments with their interactions.
+
+    An interaction is in log odds: positive for synergy, negative for antagonism, 0 for one drug.
+    """
     count, combinations = (5, 2) if layout is Layout.SCREEN else (4, 1)
-    names = [_SINGLE_DOSE.compound, *(str(name) for name in rng.permutation(_NAMES)[:count])]
-    ways = (
+    names = [
+        _SINGLE_DOSE.compound,
+        *(str(name) for name in rng.permutation(_COMPOUND_NAMES)[:count]),
+    ]
+    mechanisms = (
         np.resize(rng.permutation(list(Mechanism)), len(names))
         if mechanism is None
         else [mechanism] * len(names)
     )
     compounds = {
-        name: _compound(rng, name, Mechanism(way)) for name, way in zip(names, ways, strict=True)
+        name: _choose_compound(rng, name, Mechanism(each))
+        for name, each in zip(names, mechanisms, strict=True)
     }
-    # As after a pilot, concentrations are chosen so that the effects cover the whole range evenly.
+    # The effects cover the range evenly, as if the doses were chosen after a pilot experiment.
     levels = rng.permutation(
         (np.arange(2 * count) + rng.uniform(0.2, 0.8, 2 * count)) / (2 * count)
     ).reshape(count, 2)
     singles = [
-        compounds[name].dose_for(compounds[name].emax * level)
+        compounds[name].dose_for_kill(compounds[name].emax * level)
         for name, pair in zip(names[1:], levels, strict=True)
         for level in sorted(pair)
     ]
@@ -262,9 +266,10 @@ def _choose_treatments(
     return compounds, treatments
 
 
-def _compound(rng: np.random.Generator, name: str, mechanism: Mechanism) -> Compound:
+def _choose_compound(rng: np.random.Generator, name: str, mechanism: Mechanism) -> Compound:
+    """Return a compound of a given name and mechanism with a random dose response."""
     single_dose = name == _SINGLE_DOSE.compound
-    # Arrest can take away at most the growth since dosing; every other way can take nearly all.
+    # Growth arrest removes at most the growth since dosing; other mechanisms nearly all cells.
     emax = 0.75 if mechanism is Mechanism.GROWTH_ARREST else float(rng.uniform(0.93, 0.97))
     unit = "uM" if single_dose else str(rng.choice(["nM", "uM"]))
     hill = float(rng.uniform(0.8, 2.0))
@@ -276,7 +281,9 @@ def _compound(rng: np.random.Generator, name: str, mechanism: Mechanism) -> Comp
         )
     )
     if single_dose:
-        ec50 = _SINGLE_DOSE.amount * float(rng.uniform(0.15, 0.4))  # the recommended dose works
+        ec50 = _SINGLE_DOSE.amount * float(
+            rng.uniform(0.15, 0.4)
+        )  # the recommended dose is effective
     return Compound(
         name,
         unit,
@@ -285,11 +292,12 @@ def _compound(rng: np.random.Generator, name: str, mechanism: Mechanism) -> Comp
         emax,
         mechanism,
         float(rng.uniform(0.4, 0.9)),
-        darkens=bool(rng.random() < 0.5),  # noqa: PLR2004 - a coin
+        darkens=bool(rng.random() < 0.5),  # noqa: PLR2004 - half of the compounds
     )
 
 
 def _plan_untreated(row: int, column: int, *, vehicle: bool) -> WellPlan:
+    """Return the plan of an untreated well or, with ``vehicle``, of a DMSO control."""
     treatment = Treatment((Dose("DMSO", 0.1, "%"),)) if vehicle else Treatment()
     return WellPlan(
         well_at(row, column),
@@ -313,7 +321,11 @@ def _plan_treated(
     compounds: dict[str, Compound],
     interaction: float,
 ) -> WellPlan:
-    """Combine the doses by Bliss independence with an interaction in log odds, and let replicates differ a little."""
+    """Return the plan of a treated well.
+
+    Doses combine by Bliss independence, with an interaction in log odds. Replicate wells differ by
+    a random amount. Mechanism and time course are those of the drug with the largest kill.
+    """
     row, column = position
     kills = {dose.compound: compounds[dose.compound].kill(dose.amount) for dose in treatment.doses}
     leading = compounds[max(kills, key=lambda name: kills[name])]
@@ -336,8 +348,12 @@ def _plan_treated(
     )
 
 
-def fewer_wells(plate: VirtualPlate, count: int) -> VirtualPlate:
-    """Return the plate with this many of its wells: of a treatment all or none, effects still spread evenly, and untreated wells as the rest."""
+def select_wells(plate: VirtualPlate, count: int) -> VirtualPlate:
+    """Return a plate with ``count`` of its wells.
+
+    All replicate wells of a treatment are kept or none, the effects still cover the range evenly,
+    and untreated wells are the rest.
+    """
     if count >= len(plate.wells):
         return plate
     untreated, single_dose, screening = (

@@ -1,8 +1,8 @@
-"""Writes virtual plates into a drop folder: at once, or as slowly and untidily as a real robot does."""
+"""Writes virtual plates into a drop folder: at once, or over time as a real robot does."""
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
 from pathlib import Path
@@ -15,10 +15,11 @@ import tifffile
 from simulation.kinds import Delivery
 from simulation.microscope import FILE_FAULTS, Fault, Truth, VirtualMicroscope, plan_faults
 from simulation.optics import PLANES
-from simulation.plate import CULTURE_DAYS, DOSED_ON_DAY, RandomPurpose, WellPlan, random_generator
+from simulation.plate import CULTURE_DAYS, DOSED_ON_DAY, WellPlan
+from simulation.random_numbers import RandomPurpose, random_generator
 
-Progress = Callable[[int, int], None]  # well images done, of how many
-Faults = Mapping[tuple[str, int], Fault]  # by well and day, of one plate
+Progress = Callable[[int, int], None]
+"""Function that receives the number of finished well images and their total number."""
 
 
 def write_plates(
@@ -31,29 +32,31 @@ def write_plates(
     faults: float = 0.0,
     progress: Progress = lambda _done, _total: None,
 ) -> None:
-    """Write whole plates: ``OUT/drop``, ``OUT/truth.csv`` and, when asked for, ``OUT/masks`` and ``OUT/faults.csv`` (a share of well images that go wrong)."""
+    """Write the images, plate maps and truth of virtual plates at once.
+
+    They are in ``out/drop`` and ``out/truth.csv``; on request the true masks are in ``out/masks``
+    as PNG and the assay of each plate is beside its plate map. ``faults`` is the share of well
+    images with a fault, 0…1; these are listed in ``out/faults.csv``.
+    """
     truths: list[Truth] = []
     planted: list[tuple[str, str, int, Fault]] = []
     total = sum(len(scope.plate.wells) for scope in scopes) * len(days)
     for scope in scopes:
-        folder = write_plate_map(scope, out / "drop", assay=assay)
-        wrong = plan_faults(scope.plate, days, faults)
-        planted += [(scope.plate.name, well, day, fault) for (well, day), fault in wrong.items()]
+        plate_folder = write_plate_map(scope, out / "drop", assay=assay)
+        planned = plan_faults(scope.plate, days, faults)
+        planted += [(scope.plate.name, well, day, fault) for (well, day), fault in planned.items()]
         for day in days:
-            day_folder = folder / f"day{day:02d}"
+            day_folder = plate_folder / f"day{day:02d}"
             day_folder.mkdir(parents=True, exist_ok=True)
+            mask_folder = out / "masks" / scope.plate.name / day_folder.name
             for plan in scope.plate.wells:
-                view = scope.render(plan, day, wrong.get((plan.well, day)))
-                for name, content in plane_files(
-                    scope, plan, day, view.planes, wrong.get((plan.well, day))
-                ):
+                fault = planned.get((plan.well, day))
+                rendered = scope.render(plan, day, fault)
+                for name, content in plane_files(scope, plan, day, rendered.planes, fault):
                     (day_folder / name).write_bytes(content)
                 if masks:
-                    _write_mask(
-                        out / "masks" / scope.plate.name / day_folder.name / f"{plan.well}.png",
-                        view.mask,
-                    )
-                truths.append(view.truth)
+                    _write_mask(mask_folder / f"{plan.well}.png", rendered.mask)
+                truths.append(rendered.truth)
                 progress(len(truths), total)
     write_truth(out / "truth.csv", truths)
     if faults:
@@ -61,24 +64,24 @@ def write_plates(
 
 
 def write_plate_map(scope: VirtualMicroscope, drop: Path, *, assay: bool = False) -> Path:
-    """Write the plate map, and the assay's table if asked for; return the plate's folder."""
+    """Write the plate map of a virtual plate, optionally its assay, and return its folder."""
     plate = scope.plate
     folder = drop / plate.name
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{plate.name}.wells.csv").write_text(plate.wells_csv())
-    (folder / f"{plate.name}.plate.toml").write_text(plate.plate_toml(scope.um_per_px))
+    (folder / f"{plate.name}.wells.csv").write_text(plate.plate_map_csv())
+    (folder / f"{plate.name}.plate.toml").write_text(plate.plate_map_toml(scope.um_per_px))
     if assay:
         write_assay(scope, drop)
     return folder
 
 
 def write_assay(scope: VirtualMicroscope, drop: Path) -> None:
-    """Write the assay's table beside the plate map."""
+    """Write the assay of a virtual plate beside its plate map in the drop folder."""
     (drop / scope.plate.name / f"{scope.plate.name}.assay.csv").write_text(scope.plate.assay_csv())
 
 
 def write_truth(path: Path, truths: Iterable[Truth]) -> None:
-    """Write ``truth.csv``."""
+    """Write the true properties of wells as a CSV file, ``truth.csv``."""
     _write_csv(
         path, [field.name for field in fields(Truth)], (asdict(truth).values() for truth in truths)
     )
@@ -91,19 +94,22 @@ def plane_files(
     planes: npt.NDArray[np.uint16],
     fault: Fault | None = None,
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield name and content of each plane's file."""
+    """Yield the name and content of the TIFF file of each plane, (3, H, W), of a well image.
+
+    With a file fault, the content of one file is damaged.
+    """
     taken_at = scope.plate.taken_at(plan, day)
-    broken = (plan.key + day) % PLANES if fault in FILE_FAULTS else None
+    damaged = (plan.key + day) % PLANES if fault in FILE_FAULTS else None
     for number, plane in enumerate(planes):
         content = encode_tiff(plane, taken_at, scope.um_per_px)
         yield (
             f"{plan.well}_z{number + 1}.tif",
-            _break(content, fault) if number == broken else content,
+            _damage(content, fault) if number == damaged else content,
         )
 
 
 def encode_tiff(plane: npt.NDArray[np.uint16], taken_at: datetime, um_per_px: float) -> bytes:
-    """Return a TIFF with its time, local as the format has it, and its scale."""
+    """Return a plane, (H, W), as TIFF with its local time and its scale."""
     buffer = io.BytesIO()
     per_cm = 1e4 / um_per_px
     tifffile.imwrite(
@@ -117,7 +123,8 @@ def encode_tiff(plane: npt.NDArray[np.uint16], taken_at: datetime, um_per_px: fl
     return buffer.getvalue()
 
 
-def _break(content: bytes, fault: Fault | None) -> bytes:
+def _damage(content: bytes, fault: Fault | None) -> bytes:
+    """Return the content of a file with a file fault."""
     match fault:
         case Fault.TRUNCATED:
             return content[: len(content) // 2]
@@ -128,11 +135,13 @@ def _break(content: bytes, fault: Fault | None) -> bytes:
 
 
 def _write_mask(path: Path, mask: npt.NDArray[np.bool_]) -> None:
+    """Write a mask, (H, W), as PNG with the values 0 and 255."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(cv2.imencode(".png", mask.astype(np.uint8) * 255)[1].tobytes())
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """Write a table as CSV with its column names; missing folders are created."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -143,7 +152,10 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[objec
 def imaged_days(
     scope: VirtualMicroscope, seed: int, days: Sequence[int] = CULTURE_DAYS
 ) -> tuple[int, ...]:
-    """Return the days the robot images: some days before dosing are left out, never the dosing day or a day after it."""
+    """Return the culture days on which the robot images a plate.
+
+    A third of the days before dosing are missing; the dosing day and later days are not.
+    """
     early = [day for day in days if day < DOSED_ON_DAY]
     missing = (
         random_generator(seed, RandomPurpose.ROBOT, scope.plate.index)
@@ -165,9 +177,14 @@ def run_robot(
     assay: bool = False,
     progress: Progress = lambda _done, _total: None,
 ) -> None:
-    """Write plates over time: day by day, back and forth over the rows, planes out of order, each file half-written for a while.
+    """Write virtual plates over time, day by day, as a robot does.
 
-    ``seconds_per_image`` is slept for each well image in all, by ``sleep``. Every well is complete at the end of its day; an assay comes after the last day.
+    Wells are visited in serpentine order, files come out of order and each file is incomplete for
+    a while. At the end of a day every well is complete.
+
+    The seed determines missing days and the order of files. Each well image takes
+    ``seconds_per_image``, which ``sleep`` waits for. With ``assay``, the assay of each plate
+    follows the last day.
     """
     imaged = [
         (day, scope) for day in days for scope in scopes if day in imaged_days(scope, seed, days)
@@ -179,15 +196,15 @@ def run_robot(
     for day, scope in imaged:
         folder = drop / scope.plate.name / f"day{day:02d}"
         folder.mkdir(parents=True, exist_ok=True)
-        waiting: dict[str, dict[int, tuple[str, bytes]]] = {}
-        for plan, plane in _order(scope, seed, day):
-            if plan.well not in waiting:
-                waiting[plan.well] = dict(
+        unwritten: dict[str, dict[int, tuple[str, bytes]]] = {}  # name and content by well, plane
+        for plan, plane in _file_order(scope, seed, day):
+            if plan.well not in unwritten:
+                unwritten[plan.well] = dict(
                     enumerate(plane_files(scope, plan, day, scope.render(plan, day).planes))
                 )
-            name, content = waiting[plan.well].pop(plane)
+            name, content = unwritten[plan.well].pop(plane)
             _deliver(folder / name, content, delivery, seconds_per_image / PLANES, sleep)
-            if not waiting[plan.well]:
+            if not unwritten[plan.well]:
                 done += 1
                 progress(done, total)
         if delivery is Delivery.DAY_DONE:
@@ -196,8 +213,8 @@ def run_robot(
         write_assay(scope, drop)
 
 
-def _order(scope: VirtualMicroscope, seed: int, day: int) -> list[tuple[WellPlan, int]]:
-    """Return (well, plane) as the robot comes by: back and forth over the rows, neighbouring files swapped."""
+def _file_order(scope: VirtualMicroscope, seed: int, day: int) -> list[tuple[WellPlan, int]]:
+    """Return (well, plane) of all files of a day, in serpentine order with neighbours swapped."""
     rng = random_generator(seed, RandomPurpose.ROBOT, scope.plate.index, day)
     path = sorted(
         scope.plate.wells,
@@ -211,12 +228,12 @@ def _order(scope: VirtualMicroscope, seed: int, day: int) -> list[tuple[WellPlan
 def _deliver(
     path: Path, content: bytes, delivery: Delivery, seconds: float, sleep: Callable[[float], None]
 ) -> None:
-    """Let one file appear, and sleep for ``seconds`` while it is not yet whole."""
+    """Write one file by a delivery; sleep for ``seconds`` while it is incomplete."""
     if delivery is Delivery.RENAME:
-        aside = path.with_name(f".{path.name}.part")
-        aside.write_bytes(content)
+        part = path.with_name(f".{path.name}.part")
+        part.write_bytes(content)
         sleep(seconds)
-        aside.rename(path)
+        part.rename(path)
         return
     half = len(content) // 2
     with path.open("wb") as file:

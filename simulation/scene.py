@@ -1,4 +1,7 @@
-"""What lies in the field of a virtual well before any light: body, spilled clumps, loose cells and debris, drawn from the state of its tissue."""
+"""Draws the content of a virtual field: body, spilled clumps, loose cells and debris.
+
+The result has maps of optical density and height; the light is added in :mod:`simulation.optics`.
+"""
 
 from dataclasses import dataclass
 
@@ -6,24 +9,23 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from simulation.plate import RandomPurpose, random_generator
+from simulation.random_numbers import RandomPurpose, random_generator
 from simulation.tissue import FIELD_UM, Tissue
 
-_CELL_UM = 10.0  # a cell across, roughly
-_GRAIN_UM = 9.0
-_MOST_CELLS_ACROSS = 160  # of a patch
-_HALF = 0.5  # covered pixels belong to the mask
-_BRIGHTEST_GRAIN = np.float32(
-    0.15
-)  # cells that gather light are brighter than no tissue, by this optical density
-_EXTENT = 1.9  # half side of the patch a body is drawn in, in units of its radius
+_CELL_UM = 10.0  # approximate diameter of a cell
+_GRAIN_UM = 9.0  # size of a grain of texture
+_MAX_CELLS_ACROSS = 160  # of a patch
+_MASK_COVER = 0.5  # smallest cover of a pixel of the mask
+_BRIGHTEST_GRAIN = np.float32(0.15)
+"""Optical density by which cells that focus light are brighter than no tissue."""
+_EXTENT = 1.9  # half of the side of the patch in which a body is drawn, in radii of the body
 _SUBPIXEL_BITS = 3
-_FINEST_UM = 2.7  # a pixel, where single cells are drawn
-_BRANCHES_AT_250_UM = 21  # of a burst body this large before
+_MAX_DRAWING_UM = 2.7  # largest pixel at which discs are drawn
+_BRANCHES_AT_250_UM = 21  # number of branches of a burst body with an untreated radius of 250 µm
 _PIECE_LIMIT_UM = 0.45 * FIELD_UM
-_MOST_LITTER = 400
-_LITTER_NEAR_BODY = 0.6  # share of it
-_LITTER_ALONE = 0.5  # share of it
+_MAX_LITTER = 400  # number of cells or specks
+_LITTER_NEAR_BODY = 0.6  # share of the litter
+_SINGLE_LITTER = 0.5  # share of the litter; the rest touches another cell or speck
 
 Floats = npt.NDArray[np.float32]
 UInt8Map = npt.NDArray[np.uint8]
@@ -31,23 +33,23 @@ UInt8Map = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What is in the field, before any light."""
+    """Content of a field before it is lit."""
 
-    mask: npt.NDArray[np.bool_]  # (H, W): body and spilled clumps, not single cells
-    density: Floats  # (H, W) optical density
-    height_um: Floats  # (H, W) of everything, which bends light
-    smooth_um: Floats  # (H, W) the same without the relief of single cells inside the body; its steep places are dark
-    rim: float  # how dark
+    mask: npt.NDArray[np.bool_]  # (H, W): body and spilled clumps, without single cells
+    density: Floats  # (H, W) natural-log optical density
+    height_um: Floats  # (H, W) height of all objects, which refract light
+    smooth_um: Floats  # (H, W) height without the relief of cells in the body; steep parts are dark
+    rim: float  # darkness of steep parts
 
 
 def tissue_mask(tissue: Tissue, size_px: int) -> npt.NDArray[np.bool_]:
-    """Return (size, size): where the body and its spilled clumps are."""
+    """Return the mask, (size, size), of a tissue: its body and spilled clumps."""
     um_per_px = FIELD_UM / size_px
     return _body(tissue, um_per_px, size_px).mask | _pieces(tissue, size_px)[0]
 
 
 def draw_scene(tissue: Tissue, size_px: int) -> Scene:
-    """Lay out the content of the field."""
+    """Return the content of a square field of ``size_px`` pixels with a tissue."""
     um_per_px = FIELD_UM / size_px
     cells, specks = _litter(tissue, size_px)
     density = specks.astype(np.float32) * np.float32(0.7 / 255)
@@ -63,15 +65,18 @@ def draw_scene(tissue: Tissue, size_px: int) -> Scene:
     return Scene(body.mask | pieces, density, height + body.relief_um, height, tissue.rim)
 
 
-def _patch(tissue: Tissue, um_per_px: float, size_px: int) -> tuple[int, int, int]:
-    """Return left, top and side in pixels of the square that a body is drawn in; it may reach over the border."""
+def _patch_square(tissue: Tissue, um_per_px: float, size_px: int) -> tuple[int, int, int]:
+    """Return left, top and side in pixels of the square in which a body is drawn.
+
+    It may extend beyond the field.
+    """
     side = max(8, round(2 * _EXTENT * tissue.radius_um / um_per_px))
     x, y = (size_px / 2 + centre / um_per_px - side / 2 for centre in tissue.centre_um)
     return round(x), round(y), side
 
 
-def _place(patch: Floats, left: int, top: int, size_px: int) -> Floats:
-    """Return (size, size): the patch at its place, cut at the border."""
+def _paste(patch: Floats, left: int, top: int, size_px: int) -> Floats:
+    """Return a zero image, (size, size), with a patch at a position, cut at the border."""
     canvas = np.zeros((size_px, size_px), np.float32)
     height, width = patch.shape
     x0, y0, x1, y1 = (
@@ -87,20 +92,20 @@ def _place(patch: Floats, left: int, top: int, size_px: int) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class _Body:
-    """The body alone, each map (H, W) and 0 outside it."""
+    """Maps, (H, W), of the body alone; they are 0 outside it."""
 
     mask: npt.NDArray[np.bool_]
     height_um: Floats
-    relief_um: Floats  # the cobbles that single cells make
+    relief_um: Floats  # relief of single cells
     density: Floats
 
 
 def _body(tissue: Tissue, um_per_px: float, size_px: int) -> _Body:
-    """Draw the union of a ball and its lobes, with an uneven outline, an edge of single cells, and grain inside."""
-    left, top, side = _patch(tissue, um_per_px, size_px)
+    """Return the body: a ball and its lobes, with an uneven outline, rough edge and grain."""
+    left, top, side = _patch_square(tissue, um_per_px, size_px)
     rng = random_generator(tissue.seed, RandomPurpose.OUTLINE, tissue.plate_index, tissue.well_key)
     broad, edge, middle = (smooth_noise(rng, count, side) for count in (7, 46, 20))
-    fine = _grain(rng, um_per_px, side)
+    fine = _cell_noise(rng, um_per_px, side)
     axis = np.linspace(-_EXTENT, _EXTENT, side, dtype=np.float32)
     x, y = axis[None, :], axis[:, None]
     inside = 1 - x * x - y * y
@@ -108,7 +113,7 @@ def _body(tissue: Tissue, um_per_px: float, size_px: int) -> _Body:
         np.maximum(inside, radius - ((x - lobe_x) ** 2 + (y - lobe_y) ** 2) / radius, out=inside)
     inside += np.float32(tissue.outline) * broad
     thickness = np.sqrt(np.maximum(inside, 0))
-    # Near its edge ``inside`` falls by 2 a radius: half a pixel of it makes the edge smooth.
+    # Near the edge ``inside`` falls by 2 per radius; scaled to pixels it gives a smooth edge.
     cover = np.clip(
         (inside + np.float32(tissue.roughness) * edge)
         * np.float32(tissue.radius_um / (2 * um_per_px))
@@ -127,12 +132,15 @@ def _body(tissue: Tissue, um_per_px: float, size_px: int) -> _Body:
         fine * np.float32(0.5 + 3 * tissue.grain) * cover,
         density * cover,
     )
-    covered, height, relief, dense = (_place(patch, left, top, size_px) for patch in maps)
-    return _Body(covered >= _HALF, height, relief, dense)
+    covered, height, relief, dense = (_paste(patch, left, top, size_px) for patch in maps)
+    return _Body(covered >= _MASK_COVER, height, relief, dense)
 
 
 def _pieces(tissue: Tissue, size_px: int) -> tuple[npt.NDArray[np.bool_], UInt8Map]:
-    """Return two (size, size): where spilled clumps lie, chains of cells that reach out from the body, and how thick they are."""
+    """Return the mask and the thickness (0…255) of spilled clumps, each (size, size).
+
+    Clumps form chains of cells that extend from the body.
+    """
     if tissue.burst <= 0:
         return np.zeros((size_px, size_px), dtype=bool), np.zeros((size_px, size_px), np.uint8)
     rng = random_generator(tissue.seed, RandomPurpose.PIECES, tissue.plate_index, tissue.well_key)
@@ -163,13 +171,13 @@ def _pieces(tissue: Tissue, size_px: int) -> tuple[npt.NDArray[np.bool_], UInt8M
         rng.uniform(90, 255, shown.shape),
     )
     discs = np.stack([x, y, radius], axis=-1)[shown]
-    return _discs(discs, np.full(len(discs), 255.0), size_px) >= 255 * _HALF, _discs(
+    return _discs(discs, np.full(len(discs), 255.0), size_px) >= 255 * _MASK_COVER, _discs(
         discs, shade[shown], size_px
     )
 
 
 def _litter(tissue: Tissue, size_px: int) -> tuple[UInt8Map, UInt8Map]:
-    """Return two (size, size) layers: loose living cells, which bend light, and dark specks of debris."""
+    """Return loose cells and debris, each (size, size), 0…255; cells refract and debris is dark."""
     rng = random_generator(tissue.seed, RandomPurpose.LITTER, tissue.plate_index, tissue.well_key)
     moves = random_generator(
         tissue.seed, RandomPurpose.MOVES, tissue.plate_index, tissue.well_key, tissue.day, 1
@@ -186,9 +194,23 @@ def _scatter(
     radii_um: tuple[float, float],
     size_px: int,
 ) -> UInt8Map:
-    """Return (size, size): small round things, most of them around the body, some anywhere, half of them in pairs."""
-    # The same number of draws whatever the count, so that litter stays where it is when more comes.
-    angle, far, where, radius, shade, alone = rng.uniform(0, 1, (6, _MOST_LITTER))
+    """Return small discs, (size, size), 0…255: most around the body, some anywhere, half in pairs.
+
+    Parameters
+    ----------
+    rng, moves
+        Generators of the positions and of their change from day to day.
+    tissue
+        Tissue whose body the discs surround.
+    count
+        Number of discs.
+    radii_um
+        Smallest and largest radius.
+    size_px
+        Side of the field in pixels.
+    """
+    # The number of draws does not depend on the count, so that discs keep their positions.
+    angle, far, where, radius, shade, alone = rng.uniform(0, 1, (6, _MAX_LITTER))
     near, distance = where < _LITTER_NEAR_BODY, tissue.radius_um * (0.95 + 2.0 * far**2)
     x = np.where(
         near, tissue.centre_um[0] + distance * np.cos(2 * np.pi * angle), FIELD_UM * (angle - 0.5)
@@ -196,10 +218,9 @@ def _scatter(
     y = np.where(
         near, tissue.centre_um[1] + distance * np.sin(2 * np.pi * angle), FIELD_UM * (far - 0.5)
     )
-    beside = np.maximum(
-        np.arange(_MOST_LITTER) - np.where(alone < _LITTER_ALONE, 0, 1), 0
-    )  # the rest touches the one before
-    x, y = np.stack([x[beside], y[beside]]) + moves.normal(0, 7, (2, _MOST_LITTER))
+    # The others have the position of the previous disc, plus their own small move.
+    beside = np.maximum(np.arange(_MAX_LITTER) - np.where(alone < _SINGLE_LITTER, 0, 1), 0)
+    x, y = np.stack([x[beside], y[beside]]) + moves.normal(0, 7, (2, _MAX_LITTER))
     discs = np.stack([x, y, radii_um[0] + (radii_um[1] - radii_um[0]) * radius], axis=-1)
     return _discs(discs[:count], 100 + 155 * shade[:count], size_px)
 
@@ -207,8 +228,20 @@ def _scatter(
 def _discs(
     discs_um: npt.NDArray[np.float64], shades: npt.NDArray[np.float64], size_px: int
 ) -> UInt8Map:
-    """Return (size, size): filled, smooth discs, (n, 3) x, y from the middle of the field and radius; drawn finely enough to have their true area."""
-    finer = max(1, round(FIELD_UM / size_px / _FINEST_UM))
+    """Return filled discs with smooth edges, (size, size), 0…255.
+
+    Small images are drawn at a higher resolution, so that discs have their true area.
+
+    Parameters
+    ----------
+    discs_um
+        (n, 3): x and y from the centre of the field, and radius.
+    shades
+        (n,) grey values.
+    size_px
+        Side of the field in pixels.
+    """
+    finer = max(1, round(FIELD_UM / size_px / _MAX_DRAWING_UM))
     layer = np.zeros((size_px * finer, size_px * finer), np.uint8)
     scale = len(layer) / FIELD_UM * (1 << _SUBPIXEL_BITS)
     middle = len(layer) / 2 * (1 << _SUBPIXEL_BITS)
@@ -225,13 +258,16 @@ def _discs(
     )
 
 
-def _grain(rng: np.random.Generator, um_per_px: float, side: int) -> Floats:
-    """Return (side, side) noise at the scale of single cells, the same from the middle outwards however large the body is."""
+def _cell_noise(rng: np.random.Generator, um_per_px: float, side: int) -> Floats:
+    """Return noise, (side, side), at the scale of single cells.
+
+    It is the same around the centre for bodies of any size.
+    """
     cells = rng.standard_normal(
-        (_MOST_CELLS_ACROSS, _MOST_CELLS_ACROSS), dtype=np.float32
+        (_MAX_CELLS_ACROSS, _MAX_CELLS_ACROSS), dtype=np.float32
     ) * np.float32(1.4)
     step = um_per_px / _GRAIN_UM
-    start = (_MOST_CELLS_ACROSS - side * step) / 2
+    start = (_MAX_CELLS_ACROSS - side * step) / 2
     placing = np.array([[step, 0, start], [0, step, start]], np.float32)
     reading = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     return np.asarray(
@@ -241,7 +277,7 @@ def _grain(rng: np.random.Generator, um_per_px: float, side: int) -> Floats:
 
 
 def smooth_noise(rng: np.random.Generator, count: int, side: int) -> Floats:
-    """Return (side, side) smooth noise with about ``count`` bumps across, mean 0, standard deviation near 1."""
+    """Return smooth noise, (side, side), with ``count`` bumps per side, mean 0 and SD about 1."""
     coarse = rng.standard_normal((count, count), dtype=np.float32) * np.float32(1.4)
     if side < count:
         return np.asarray(

@@ -1,4 +1,7 @@
-"""What grows in a virtual well and how it dies: from a planned well and a day to the state of its tissue, in micrometres."""
+"""Simulates the tissue of a virtual well on a culture day: growth, then the effect of the kill.
+
+Lengths are in micrometres.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -6,30 +9,31 @@ import numpy as np
 import numpy.typing as npt
 
 from simulation.kinds import Mechanism
-from simulation.plate import (
-    DOSED_ON_DAY,
-    RandomPurpose,
-    VirtualPlate,
-    WellPlan,
-    random_generator,
-)
+from simulation.plate import DOSED_ON_DAY, VirtualPlate, WellPlan
+from simulation.random_numbers import RandomPurpose, random_generator
 
-FIELD_UM = 1395.0  # side of the square field of view
-_FARTHEST_OFF_CENTRE_UM = 110.0
-_LOST_IN_PLACE = 0.3  # share of the volume that is gone when all cells have died where they were
+FIELD_UM = 1395.0
+"""Side of the square field of view."""
+_MAX_OFF_CENTRE_UM = 110.0
+_IN_PLACE_LOSS = 0.3  # share of the volume that is lost if all cells die in place
 
 
 @dataclass(frozen=True)
 class CellLine:
-    """The tissue of one plate: cell lines and patients differ much, wells of one plate little."""
+    """Properties of the tissue of one plate.
+
+    They differ much between cell lines and patients and little between the wells of a plate.
+    """
 
     radius_um: float  # on the dosing day
     doubling_days: float  # of the volume
-    opacity: float  # optical density through the middle
-    opacity_power: float  # 1: like a solid ball, small: flat like a disc
-    rim: float  # how dark the steep edge is
-    grain: float  # relative, of the opacity
-    outline: float  # how far from round
+    opacity: float  # natural-log optical density through the centre
+    opacity_power: (
+        float  # exponent of the thickness: 1 for a solid ball, less for a flatter profile
+    )
+    rim: float  # darkness of the steep edge
+    grain: float  # amplitude of the texture inside the body
+    outline: float  # amplitude of the deviations from a round outline
     lobes: float  # mean number
     loose_cells: float  # mean number
     debris: float  # mean number
@@ -37,30 +41,33 @@ class CellLine:
 
 @dataclass(frozen=True, eq=False)
 class Tissue:
-    """The state of one well on one day; the same streams of random numbers draw it on every day, so that a well stays itself."""
+    """State of the tissue of one well on one day.
+
+    The random numbers of a well are the same on every day, so that its shape persists.
+    """
 
     seed: int
     plate_index: int
     well_key: int
     day: int
-    centre_um: tuple[float, float]  # x, y from the middle of the field
+    centre_um: tuple[float, float]  # x, y from the centre of the field
     radius_um: float
-    opacity: float
+    opacity: float  # this and the next four as in CellLine
     opacity_power: float
     rim: float
     grain: float
     outline: float
-    roughness: float  # of the edge, at the scale of cells
+    roughness: float  # amplitude of the edge's deviations at the scale of cells
     lobes: npt.NDArray[np.float64]  # (n, 3): x, y, radius in units of radius_um
-    whole_radius_um: float  # it would have untreated
-    burst: float  # 0 whole … 1 all spilled
-    loose_cells: int
-    debris: int
-    present: bool = True
+    whole_radius_um: float  # radius without treatment
+    burst: float  # 0 = intact, 1 = all cells spilled
+    loose_cells: int  # number
+    debris: int  # number of specks
+    present: bool = True  # false for an empty well
 
 
 def choose_cell_line(plate: VirtualPlate) -> CellLine:
-    """Return the tissue line of a plate."""
+    """Return the random cell line of a plate, given by the plate's seed and index."""
     rng = random_generator(plate.seed, RandomPurpose.LINE, plate.index)
     return CellLine(
         radius_um=float(rng.uniform(150, 190)),
@@ -77,9 +84,12 @@ def choose_cell_line(plate: VirtualPlate) -> CellLine:
 
 
 def simulate_tissue(plate: VirtualPlate, plan: WellPlan, day: int, line: CellLine) -> Tissue:
-    """Return the tissue of a well on a day: as it would have grown untreated, then changed by what its kill does."""
+    """Return the state of a well's tissue on a culture day, with the plate's cell line.
+
+    The tissue grows as if untreated and is then changed by the kill of the day.
+    """
     rng = random_generator(plate.seed, RandomPurpose.GROWTH, plate.index, plan.key)
-    size, pace, opacity, grain, outline, litter = np.exp(
+    size, pace, opacity, grain, outline, litter = np.exp(  # factors of this well
         rng.normal(0, (plate.size_spread, 0.05, 0.06, 0.08, 0.2, 0.15))
     )
     lobes = _lobes(rng, line.lobes)
@@ -88,9 +98,9 @@ def simulate_tissue(plate: VirtualPlate, plan: WellPlan, day: int, line: CellLin
         0, 7, 2
     )
     off_centre = home + drift
-    off_centre *= min(1.0, _FARTHEST_OFF_CENTRE_UM / float(np.hypot(*off_centre)))
+    off_centre *= min(1.0, _MAX_OFF_CENTRE_UM / float(np.hypot(*off_centre)))
     doublings = (day - DOSED_ON_DAY) * pace / line.doubling_days
-    looseness = float(np.exp(-(day - 1) / 1.2))  # seeded cells need some days to close up
+    looseness = float(np.exp(-(day - 1) / 1.2))  # seeded cells aggregate in the first days
     radius = line.radius_um * size * 2 ** (doublings / 3) * (1 + 0.8 * looseness)
     untreated = Tissue(
         seed=plate.seed,
@@ -111,10 +121,11 @@ def simulate_tissue(plate: VirtualPlate, plan: WellPlan, day: int, line: CellLin
         loose_cells=int(line.loose_cells * litter * (1 + 4 * looseness)),
         debris=int(line.debris * litter * (0.6 + 0.06 * day)),
     )
-    return untreated if plan.mechanism is None else _die(untreated, plan, plan.kill(day))
+    return untreated if plan.mechanism is None else _apply_kill(untreated, plan, plan.kill(day))
 
 
 def _lobes(rng: np.random.Generator, mean: float) -> npt.NDArray[np.float64]:
+    """Return random lobes, (n, 3): x, y and radius relative to the body; ``mean`` is of n."""
     count = rng.poisson(mean)
     angle, distance, radius = (
         rng.uniform(0, 2 * np.pi, count),
@@ -124,8 +135,8 @@ def _lobes(rng: np.random.Generator, mean: float) -> npt.NDArray[np.float64]:
     return np.stack([distance * np.cos(angle), distance * np.sin(angle), radius], axis=1)
 
 
-def _die(tissue: Tissue, plan: WellPlan, kill: float) -> Tissue:
-    """Change tissue by a kill of 0…1; a kill of 0 changes nothing."""
+def _apply_kill(tissue: Tissue, plan: WellPlan, kill: float) -> Tissue:
+    """Return a tissue changed by a kill, 0…1, with the death mechanism of its well."""
     match plan.mechanism:
         case Mechanism.SHRINKING:
             return replace(
@@ -150,7 +161,7 @@ def _die(tissue: Tissue, plan: WellPlan, kill: float) -> Tissue:
         case Mechanism.IN_PLACE:
             return replace(
                 tissue,
-                radius_um=tissue.radius_um * (1 - _LOST_IN_PLACE * kill) ** (1 / 3),
+                radius_um=tissue.radius_um * (1 - _IN_PLACE_LOSS * kill) ** (1 / 3),
                 opacity=_opacity_of_dead(tissue.opacity, kill, darkens=plan.darkens),
                 grain=tissue.grain * (1 + 1.5 * kill),
                 roughness=tissue.roughness + 0.08 * kill,
@@ -160,16 +171,20 @@ def _die(tissue: Tissue, plan: WellPlan, kill: float) -> Tissue:
             return replace(
                 tissue,
                 radius_um=tissue.radius_um * (1 - kill) ** (1 / 3),
-                opacity=tissue.opacity * (1 + 0.7 * kill),  # resting tissue packs more closely,
-                grain=tissue.grain * (1 - 0.6 * kill),  # and is smoother
+                # Resting tissue packs more closely and is smoother.
+                opacity=tissue.opacity * (1 + 0.7 * kill),
+                grain=tissue.grain * (1 - 0.6 * kill),
                 outline=tissue.outline * (1 - 0.5 * kill),
                 debris=tissue.debris + int(20 * kill),
             )
 
 
 def _opacity_of_dead(opacity: float, kill: float, *, darkens: bool) -> float:
-    """Return the optical density of tissue dying in place; very dark tissue can only become paler, very pale tissue only darker."""
-    through = float(np.exp(-opacity))
-    darkens = through > 0.6 or (darkens and through > 0.3)  # noqa: PLR2004 - transmitted shares of the light
-    through = through * (1 - 0.65 * kill) if darkens else through + (1 - through) * 0.6 * kill
-    return -float(np.log(through))
+    """Return the optical density of tissue after a kill in place, from its density before.
+
+    Very dark tissue becomes paler and very pale tissue becomes darker, whatever ``darkens`` is.
+    """
+    before = float(np.exp(-opacity))  # transmitted share of the light
+    darkens = before > 0.6 or (darkens and before > 0.3)  # noqa: PLR2004 - transmitted shares
+    after = before * (1 - 0.65 * kill) if darkens else before + (1 - before) * 0.6 * kill
+    return -float(np.log(after))

@@ -38,8 +38,8 @@ from simulation.optics import (
 from simulation.plate import (
     VirtualPlate,
     WellPlan,
-    fewer_wells,
     plan_plate,
+    select_wells,
 )
 from simulation.scene import Floats, draw_scene
 from simulation.tissue import FIELD_UM, simulate_tissue
@@ -154,7 +154,7 @@ class World:
         )
         scopes = (
             VirtualMicroscope(
-                fewer_wells(plate, self.file.wells), self.file.size_px, self.file.optics
+                select_wells(plate, self.file.wells), self.file.size_px, self.file.optics
             )
             for plate in plates
         )
@@ -210,7 +210,7 @@ class World:
 
     @property
     def is_lamp_on(self) -> bool:
-        """Whether the lamp is on; it is off in a new world."""
+        """True if the lamp is on; it is off in a new world."""
         try:
             return (self.folder / "lamp").read_text().strip() == "on"
         except FileNotFoundError:
@@ -351,7 +351,7 @@ def _shift(field: Transmission, offset_um: tuple[float, float], um_per_px: float
         )
 
     return Transmission(
-        translate(field.through, 1.0), translate(field.curvature, 0.0), translate(field.floor, 0.0)
+        translate(field.in_focus, 1.0), translate(field.curvature, 0.0), translate(field.floor, 0.0)
     )
 
 

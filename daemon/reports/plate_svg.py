@@ -55,17 +55,9 @@ def plate_svg(
 ) -> str:
     """Return the SVG map of a plate with the scores of its wells, whose names are positions.
 
-    Parameters
-    ----------
-    wells
-        Wells of the plate map with their scores.
-    why_not
-        Reason, by well, of each well that is excluded from the ranking; these are hatched.
-    unit
-        Unit of a score, for the legend.
-    highest
-        Upper end of the colour scale if scores start at zero. If None, the scale goes from minus
-        to plus the largest absolute score.
+    ``why_not`` has the reason, by well, why a well is excluded from the ranking; such wells are
+    hatched. ``unit`` is the unit of a score. The colours go from zero to ``highest``; if it is
+    None, from minus to plus the largest absolute score.
     """
     rows, columns = plate_shape([well.well for well in wells])
     width, height = _LEFT + columns * _PITCH, _TOP + rows * _PITCH

@@ -31,7 +31,7 @@ def sharpness(plane: np.ndarray) -> float:
     )
 
 
-def test_a_well_image_is_the_same_whatever_was_rendered_before() -> None:
+def test_a_well_image_does_not_depend_on_earlier_images() -> None:
     first, second = scope_of(), scope_of()
     for plan in second.plate.wells[:3]:
         second.render(plan, 2)
@@ -42,7 +42,7 @@ def test_a_well_image_is_the_same_whatever_was_rendered_before() -> None:
     assert one.truth == other.truth
 
 
-def test_wells_days_plates_and_seeds_differ() -> None:
+def test_images_differ_between_wells_days_plates_and_seeds() -> None:
     scope = scope_of()
     other_plate = virtual_microscopes(2, 3, SIZE_PX)[1]
     looks = [
@@ -58,7 +58,7 @@ def test_wells_days_plates_and_seeds_differ() -> None:
     ) == len(looks)
 
 
-def test_planes_lie_within_the_range_of_a_camera_with_12_or_16_bits() -> None:
+def test_planes_are_in_the_range_of_a_12_or_16_bit_camera() -> None:
     whites = set()
     for seed in range(6):
         scope = scope_of(seed=seed)
@@ -79,7 +79,7 @@ def test_the_middle_plane_is_the_sharpest() -> None:
         assert middle > max(below, above)
 
 
-def test_rims_change_their_contrast_through_focus() -> None:
+def test_the_contrast_of_the_rim_changes_through_focus() -> None:
     scope = scope_of(seed=8)
     view = scope.render(scope.plate.wells[5], 7)
     mask = view.mask.astype(np.uint8)
@@ -94,7 +94,7 @@ def test_rims_change_their_contrast_through_focus() -> None:
 
 
 @pytest.mark.parametrize("mechanism", Mechanism)
-def test_the_truth_fits_the_mask_and_needs_no_rendering(mechanism: Mechanism) -> None:
+def test_the_truth_agrees_with_the_mask_with_and_without_rendering(mechanism: Mechanism) -> None:
     scope = scope_of(mechanism)
     for plan in scope.plate.wells[::7]:
         view = scope.render(plan, READOUT_DAY)
@@ -111,7 +111,7 @@ def test_tissue_is_darker_than_its_surroundings() -> None:
         assert view.planes[1][view.mask].mean() < 0.9 * view.planes[1][~view.mask].mean()
 
 
-def test_exploded_wells_spread_further() -> None:
+def test_exploded_wells_have_a_larger_spread() -> None:
     scope = scope_of(Mechanism.BURSTING)
     truths = [scope.truth(plan, READOUT_DAY) for plan in scope.plate.wells]
     reach = {
@@ -122,7 +122,7 @@ def test_exploded_wells_spread_further() -> None:
     assert reach[1] > 1.15 * reach[0]
 
 
-def test_untreated_tissue_grows_after_it_has_closed_up() -> None:
+def test_untreated_tissue_grows_after_it_has_aggregated() -> None:
     scope = scope_of()
     plan = next(plan for plan in scope.plate.wells if plan.mechanism is None)
     areas = [scope.truth(plan, day).area_px for day in CULTURE_DAYS]
@@ -132,7 +132,7 @@ def test_untreated_tissue_grows_after_it_has_closed_up() -> None:
 
 
 @pytest.mark.parametrize("mechanism", [Mechanism.SHRINKING, Mechanism.GROWTH_ARREST])
-def test_a_higher_kill_leaves_a_smaller_body(mechanism: Mechanism) -> None:
+def test_a_higher_kill_gives_a_smaller_body(mechanism: Mechanism) -> None:
     scope = scope_of(mechanism)
     treated = [plan for plan in scope.plate.wells if plan.mechanism]
     change = [
@@ -142,7 +142,7 @@ def test_a_higher_kill_leaves_a_smaller_body(mechanism: Mechanism) -> None:
     assert spearmanr(change, [plan.kill(READOUT_DAY) for plan in treated]).statistic < -0.9
 
 
-def test_dying_in_place_changes_opacity() -> None:
+def test_death_in_place_changes_opacity_and_grain() -> None:
     scope = scope_of(Mechanism.IN_PLACE)
     treated = max(
         (plan for plan in scope.plate.wells if plan.mechanism),
@@ -156,7 +156,7 @@ def test_dying_in_place_changes_opacity() -> None:
     assert after.grain > 1.5 * before.grain
 
 
-def test_a_pre_dose_image_does_not_know_the_treatment() -> None:
+def test_pre_dose_images_do_not_depend_on_the_treatment() -> None:
     shrinking, bursting = (
         scope_of(mechanism) for mechanism in (Mechanism.SHRINKING, Mechanism.BURSTING)
     )
@@ -174,7 +174,7 @@ def test_another_microscope_shows_the_same_tissue(optics: OpticsName) -> None:
     assert np.array_equal(one.planes, shifted.planes) is (optics is OpticsName.DEFAULT)
 
 
-def test_planted_faults_show_in_the_image() -> None:
+def test_image_faults_are_visible_in_the_image() -> None:
     for seed in range(4):
         scope = scope_of(seed=seed)
         plan = scope.plate.wells[20]
@@ -190,7 +190,7 @@ def test_planted_faults_show_in_the_image() -> None:
         assert max(map(sharpness, blurred.planes)) < 0.7 * sharpness(good.planes[1])
 
 
-def test_tissue_stays_within_the_field_even_when_it_bursts() -> None:
+def test_burst_tissue_does_not_reach_the_border_of_the_field() -> None:
     for seed in range(2):
         scope = scope_of(Mechanism.BURSTING, seed=seed)
         for plan in scope.plate.wells:
@@ -201,7 +201,7 @@ def test_tissue_stays_within_the_field_even_when_it_bursts() -> None:
             assert not mask[1:-1, 1:-1].sum() < mask.sum()
 
 
-def test_the_wanted_share_of_well_images_goes_wrong() -> None:
+def test_the_given_share_of_well_images_has_a_fault() -> None:
     plate = plan_plate(1)
 
     faults = plan_faults(plate, CULTURE_DAYS, 0.1)
@@ -212,7 +212,7 @@ def test_the_wanted_share_of_well_images_goes_wrong() -> None:
     assert plan_faults(plate, CULTURE_DAYS, 0.0) == {}
 
 
-def test_area_alone_ranks_mixed_plates_neither_well_nor_at_random() -> None:
+def test_the_area_alone_ranks_mixed_plates_moderately() -> None:
     correlations = []
     for seed in range(6):
         scope = scope_of(seed=seed)

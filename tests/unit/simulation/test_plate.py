@@ -17,12 +17,12 @@ from simulation.plate import (
 
 
 @pytest.mark.parametrize("layout", Layout)
-def test_a_plate_map_reads_back_as_planned(layout: Layout) -> None:
+def test_the_plate_map_files_contain_the_plan(layout: Layout) -> None:
     plate = plan_plate(4, layout=layout)
 
     plate_map = parse_plate_map(
-        plate.plate_toml(2.72461),
-        plate.wells_csv(),
+        plate.plate_map_toml(2.72461),
+        plate.plate_map_csv(),
         toml_name="a.plate.toml",
         csv_name="a.wells.csv",
     )
@@ -42,7 +42,7 @@ def test_a_plate_map_reads_back_as_planned(layout: Layout) -> None:
         (Layout.HALF, {Group.UNTREATED: 30, Group.SINGLE_DOSE: 3, Group.SCREENING: 27}, 9),
     ],
 )
-def test_a_layout_divides_the_inner_wells(
+def test_each_layout_has_its_number_of_wells_per_group(
     layout: Layout, groups: dict[Group, int], screened: int
 ) -> None:
     for seed in range(10):
@@ -54,7 +54,7 @@ def test_a_layout_divides_the_inner_wells(
         assert set(treatments.values()) == {3}
 
 
-def test_untreated_wells_lie_in_every_row_and_not_in_the_same_columns_on_every_plate() -> None:
+def test_untreated_wells_are_in_every_row_and_in_other_columns_on_each_plate() -> None:
     columns = set()
     for seed in range(5):
         untreated = [well for well in plan_plate(seed).wells if well.group is Group.UNTREATED]
@@ -75,7 +75,7 @@ def test_images_of_the_dosing_day_are_taken_before_the_dose() -> None:
 
 
 @pytest.mark.parametrize("mechanism", [None, *Mechanism])
-def test_kill_starts_after_dosing_and_grows_every_day(mechanism: Mechanism | None) -> None:
+def test_the_kill_starts_after_dosing_and_increases_every_day(mechanism: Mechanism | None) -> None:
     for well in plan_plate(2, mechanism=mechanism).wells:
         kills = [well.kill(day) for day in CULTURE_DAYS]
         assert kills[:DOSED_ON_DAY] == [0.0] * DOSED_ON_DAY
@@ -85,7 +85,7 @@ def test_kill_starts_after_dosing_and_grows_every_day(mechanism: Mechanism | Non
             assert 0 < kills[7] < kills[8] < kills[9] < 1
 
 
-def test_more_of_a_compound_kills_more() -> None:
+def test_a_higher_concentration_has_a_higher_kill() -> None:
     compound = Compound(
         "x",
         "nM",
@@ -101,10 +101,10 @@ def test_more_of_a_compound_kills_more() -> None:
 
     assert kills == sorted(kills)
     assert compound.kill(20.0) == pytest.approx(0.95 / 2)
-    assert compound.kill(compound.dose_for(0.7).amount) == pytest.approx(0.7, abs=0.02)
+    assert compound.kill(compound.dose_for_kill(0.7).amount) == pytest.approx(0.7, abs=0.02)
 
 
-def test_the_higher_dose_of_a_compound_kills_more_on_every_plate() -> None:
+def test_the_higher_dose_of_a_compound_has_the_higher_mean_kill_on_every_plate() -> None:
     for seed in range(10):
         mean_kill: dict[str, list[tuple[float, float]]] = {}
         wells = [well for well in plan_plate(seed).wells if well.group is Group.SCREENING]
@@ -118,12 +118,11 @@ def test_the_higher_dose_of_a_compound_kills_more_on_every_plate() -> None:
         assert len(mean_kill) == 5
         for low, high in map(sorted, mean_kill.values()):
             assert low[0] < high[0]
-            assert (
-                high[1] > low[1] - 0.03
-            )  # neighbouring doses may differ by less than replicates do
+            # Means of neighbouring doses may overlap by the variation between replicate wells.
+            assert high[1] > low[1] - 0.03
 
 
-def test_treatments_of_a_plate_cover_the_range_of_kill() -> None:
+def test_the_treatments_of_a_plate_cover_the_range_of_kills() -> None:
     for mechanism, most in ((Mechanism.SHRINKING, 0.85), (Mechanism.GROWTH_ARREST, 0.6)):
         kills = sorted(
             well.kill(READOUT_DAY)
@@ -147,7 +146,7 @@ def test_only_bursting_tissue_explodes() -> None:
     assert set(exploded.values()) == {0}
 
 
-def test_measured_viability_follows_the_kill_with_noise() -> None:
+def test_the_assay_gives_the_viability_with_noise() -> None:
     plate = plan_plate(6)
     rows = [line.split(",") for line in plate.assay_csv().splitlines()]
 
@@ -159,7 +158,7 @@ def test_measured_viability_follows_the_kill_with_noise() -> None:
     assert 0 < max(map(abs, errors)) < 25
 
 
-def test_a_plate_depends_on_seed_and_number_alone() -> None:
+def test_a_plate_depends_only_on_seed_and_index() -> None:
     assert plan_plate(5, 2) == plan_plate(5, 2)
     assert plan_plate(5, 2).wells != plan_plate(5, 1).wells
     assert plan_plate(5, 2).wells != plan_plate(6, 2).wells

@@ -26,7 +26,7 @@ def scope() -> VirtualMicroscope:
     return virtual_microscopes(1, 7, SIZE_PX)[0]
 
 
-def test_written_plates_have_the_names_of_the_contract(
+def test_written_plates_have_the_file_names_of_the_contract(
     scope: VirtualMicroscope, tmp_path: Path
 ) -> None:
     write_plates(tmp_path, [scope], days=(7, 10), masks=True, assay=True)
@@ -59,7 +59,7 @@ def test_written_plates_have_the_names_of_the_contract(
         assert int(row["area_px"]) == np.count_nonzero(mask)
 
 
-def test_a_tiff_carries_its_time_and_its_scale(scope: VirtualMicroscope, tmp_path: Path) -> None:
+def test_a_tiff_contains_its_time_and_scale(scope: VirtualMicroscope, tmp_path: Path) -> None:
     write_plates(tmp_path, [scope], days=(7,))
 
     with tifffile.TiffFile(tmp_path / "drop" / scope.plate.name / "day07" / "C05_z2.tif") as tiff:
@@ -72,7 +72,7 @@ def test_a_tiff_carries_its_time_and_its_scale(scope: VirtualMicroscope, tmp_pat
         assert 1e4 * per_cm[1] / per_cm[0] == pytest.approx(scope.um_per_px, rel=1e-4)
 
 
-def test_planted_faults_are_written_down(scope: VirtualMicroscope, tmp_path: Path) -> None:
+def test_faults_are_listed_in_faults_csv(scope: VirtualMicroscope, tmp_path: Path) -> None:
     write_plates(tmp_path, [scope], days=(8,), faults=0.5)
 
     planted = rows(tmp_path / "faults.csv")
@@ -89,7 +89,7 @@ def test_planted_faults_are_written_down(scope: VirtualMicroscope, tmp_path: Pat
 
 
 @pytest.mark.parametrize("delivery", Delivery)
-def test_a_slow_robot_shows_half_files_first_and_ends_complete(
+def test_files_are_incomplete_first_and_complete_in_the_end(
     delivery: Delivery, scope: VirtualMicroscope, tmp_path: Path
 ) -> None:
     drop, whole = tmp_path / "slow", tmp_path / "whole"
@@ -121,7 +121,7 @@ def test_a_slow_robot_shows_half_files_first_and_ends_complete(
     )
 
 
-def test_files_come_out_of_order(scope: VirtualMicroscope, tmp_path: Path) -> None:
+def test_files_are_written_out_of_order(scope: VirtualMicroscope, tmp_path: Path) -> None:
     order: list[str] = []
 
     def sleep(_seconds: float) -> None:
@@ -137,7 +137,9 @@ def test_files_come_out_of_order(scope: VirtualMicroscope, tmp_path: Path) -> No
     )
 
 
-def test_an_assay_comes_after_the_last_image(scope: VirtualMicroscope, tmp_path: Path) -> None:
+def test_the_assay_is_written_after_the_last_image(
+    scope: VirtualMicroscope, tmp_path: Path
+) -> None:
     path = tmp_path / scope.plate.name / f"{scope.plate.name}.assay.csv"
     seen_early: list[bool] = []
     run_robot(
@@ -153,7 +155,7 @@ def test_an_assay_comes_after_the_last_image(scope: VirtualMicroscope, tmp_path:
     assert path.read_text().splitlines()[0] == "well,viability_percent"
 
 
-def test_a_robot_misses_days_before_dosing_only(scope: VirtualMicroscope) -> None:
+def test_the_robot_skips_only_days_before_dosing(scope: VirtualMicroscope) -> None:
     for seed in range(10):
         days = imaged_days(scope, seed)
         missing = set(CULTURE_DAYS) - set(days)

@@ -9,7 +9,7 @@ import pytest
 
 from schemas.errors import ConfigError, MicroscopeError
 from schemas.plate_map import Group
-from simulation.plate import WellPlan, fewer_wells, plan_plate
+from simulation.plate import WellPlan, plan_plate, select_wells
 from simulation.world import A1_UM, FOCUS_Z_UM, SPACING_UM, World, WorldFile
 
 SIZE_PX = 128
@@ -240,7 +240,7 @@ def test_a_folder_without_a_world_file_is_refused(tmp_path: Path, clock: Clock) 
 @pytest.mark.parametrize("count", [12, 24, 36, 60])
 def test_a_smaller_plate_keeps_whole_treatments_and_enough_untreated_wells(count: int) -> None:
     whole = plan_plate(5)
-    plate = fewer_wells(whole, count)
+    plate = select_wells(whole, count)
     groups = [plan.group for plan in plate.wells]
 
     assert len(plate.wells) == count

@@ -19,7 +19,7 @@ from schemas.errors import ConfigError
 from schemas.plate_map import PlateMap
 from schemas.well_image import VisitKey
 from simulation.microscope import VirtualMicroscope
-from simulation.plate import fewer_wells, plan_plate
+from simulation.plate import plan_plate, select_wells
 from simulation.robot import write_plates
 from store.sql_store import SqlStore
 from tests.real_data import real_data
@@ -43,7 +43,7 @@ WELLS = 6
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a drop folder of two plates."""
     out = tmp_path_factory.mktemp("robot")
-    scopes = [VirtualMicroscope(fewer_wells(plan_plate(3, index), WELLS), 128) for index in (1, 2)]
+    scopes = [VirtualMicroscope(select_wells(plan_plate(3, index), WELLS), 128) for index in (1, 2)]
     write_plates(out, scopes, days=DAYS)
     return out / "drop"
 
@@ -74,7 +74,7 @@ def test_a_drop_folder_gives_its_plates_with_groups_treatments_and_days(
     before = set(list_files(written))
     views = crops_from_archive(Archive(written, PATTERN), cache, cropping=SMALL)
     assert [plate.plate for plate in views] == ["VIRTUAL-0003-01", "VIRTUAL-0003-02"]
-    plan = {well.well: well for well in fewer_wells(plan_plate(3, 1), WELLS).wells}
+    plan = {well.well: well for well in select_wells(plan_plate(3, 1), WELLS).wells}
     first = views[0]
     assert len(first) == 12
     assert set(first.days.tolist()) == set(DAYS)
