@@ -1,4 +1,4 @@
-"""How a plate's method is chosen and kept: on a real store with images that are made up."""
+"""Selection of the ranking method of a plate, on a real store with simulated observations."""
 
 from dataclasses import replace
 
@@ -13,11 +13,11 @@ from schemas.ranking import Ranking
 from tests.made_up_site import Site, small
 
 ENOUGH = 4
-KILLS = (0.05, 0.3, 0.6, 0.95)  # of the four drugs
+KILLS = (0.05, 0.3, 0.6, 0.95)  # one per drug
 
 
 def imaged(site: Site, plate: str, seeded_day: int = 0, **changes: object) -> PlateMap:
-    """Image a plate whose drugs kill by different shares."""
+    """Store images of a plate whose drugs kill different shares, and return its plate map."""
     made = small(plate, seeded_day, **changes)
     shares = {f"drug{number}:1 uM": share for number, share in enumerate(KILLS)}
     site.kills[plate] = {entry.well: shares.get(entry.treatment, 0.0) for entry in made.entries}
@@ -25,7 +25,7 @@ def imaged(site: Site, plate: str, seeded_day: int = 0, **changes: object) -> Pl
 
 
 def measure(site: Site, plate: PlateMap, *, seed: int = 0) -> None:
-    """Measure the viability of a plate; another seed is another assay of it."""
+    """Store a simulated viability assay of a plate; the seed selects the measurement noise."""
     noise = np.random.default_rng([sum(plate.plate.encode()), seed]).normal(
         0, 2, len(plate.entries)
     )
@@ -37,40 +37,40 @@ def measure(site: Site, plate: PlateMap, *, seed: int = 0) -> None:
 
 
 def calibrated(site: Site, plates: int = ENOUGH, **changes: object) -> list[PlateMap]:
-    """Image and measure plates that teach deterioration."""
+    """Store images and assays of enough plates for a calibration; return the plate maps."""
     made = [imaged(site, f"assay-{number}", number, **changes) for number in range(plates)]
     for plate in made:
         measure(site, plate)
     return made
 
 
-def told(ranking: Ranking) -> str:
+def notes_of(ranking: Ranking) -> str:
     return " ".join(ranking.notes)
 
 
-def test_without_any_assay_plates_are_ranked_by_departure_and_nothing_is_said(site: Site) -> None:
+def test_without_any_assay_plates_are_ranked_by_departure_without_a_reason(site: Site) -> None:
     [ranking] = site.rank(imaged(site, "own"))
     assert (ranking.method, ranking.calibration, ranking.drift) == ("departure", None, None)
-    assert "because" not in told(ranking)
+    assert "because" not in notes_of(ranking)
 
 
-def test_with_too_few_assay_plates_a_ranking_says_how_many_are_missing(site: Site) -> None:
+def test_with_too_few_assay_plates_a_ranking_names_the_required_number(site: Site) -> None:
     calibrated(site, ENOUGH - 1)
     [ranking] = site.rank(imaged(site, "own", 9))
     assert (ranking.method, ranking.calibration) == ("departure", None)
     assert (
-        "Ranked by departure, because deterioration is not calibrated: 3 assay plates; expected at least 4."
-        in ranking.notes
+        "Ranked by departure, because deterioration is not calibrated: 3 assay plates; "
+        "expected at least 4." in ranking.notes
     )
 
 
-def test_once_calibrated_a_plate_is_ranked_by_deterioration_with_the_card_and_stays_so(
+def test_a_calibrated_plate_keeps_its_calibration_until_it_is_ranked_on_request(
     site: Site,
 ) -> None:
     plates = calibrated(site)
     own = imaged(site, "own", 9)
     [ranking] = site.rank(own)
-    assert ranking.method == "deterioration", told(ranking)
+    assert ranking.method == "deterioration", notes_of(ranking)
     assert ranking.calibration is not None
     assert ranking.calibration.plates == tuple(plate.plate for plate in plates)
     assert ranking.calibration.left_out_percent == ()
@@ -80,7 +80,8 @@ def test_once_calibrated_a_plate_is_ranked_by_deterioration_with_the_card_and_st
         f"drug{number}:1 uM" for number in (3, 2, 1, 0)
     ]
     assert ranking.notes[0].startswith(
-        "Ranked by predicted deterioration, learned from 4 assay plates; its mean error on left-out plates is "
+        "Ranked by predicted deterioration, learned from 4 assay plates; "
+        "its mean error on left-out plates is "
     )
     assert {curve.effect for curve in ranking.dose_responses} == {"deterioration"}
     measure(site, imaged(site, "assay-later", 5))
@@ -103,7 +104,7 @@ def test_once_calibrated_a_plate_is_ranked_by_deterioration_with_the_card_and_st
     assert site.rank(own) == []
 
 
-def test_a_corrected_assay_does_not_change_what_an_old_ranking_is_corrected_by(site: Site) -> None:
+def test_a_corrected_assay_does_not_change_the_calibration_of_an_old_ranking(site: Site) -> None:
     first, *_ = calibrated(site)
     own = imaged(site, "own", 9)
     [ranking] = site.rank(own)
@@ -116,7 +117,7 @@ def test_a_corrected_assay_does_not_change_what_an_old_ranking_is_corrected_by(s
     assert REPLACED_CALIBRATION_NOTE not in corrected.notes
 
 
-def test_a_plate_first_ranked_by_departure_stays_so_until_a_person_ranks_it_again(
+def test_a_plate_first_ranked_by_departure_keeps_it_until_it_is_ranked_on_request(
     site: Site,
 ) -> None:
     own = imaged(site, "own", 9)
@@ -127,8 +128,8 @@ def test_a_plate_first_ranked_by_departure_stays_so_until_a_person_ranks_it_agai
     [corrected] = site.rank(own)
     assert (corrected.revision, corrected.method) == (2, "departure")
     assert (
-        "Ranked by departure, because the plate's first ranking was by departure; `spherorank rank plate own` chooses the method again."
-        in corrected.notes
+        "Ranked by departure, because the plate's first ranking was by departure; "
+        "`spherorank rank plate own` chooses the method again." in corrected.notes
     )
     asked = site.again(own)
     assert asked is not None
@@ -138,26 +139,26 @@ def test_a_plate_first_ranked_by_departure_stays_so_until_a_person_ranks_it_agai
     assert (corrected.revision, corrected.method) == (4, "deterioration")
 
 
-def test_a_plate_is_not_calibrated_by_its_own_assay_nor_by_another_line(site: Site) -> None:
+def test_a_plate_is_not_calibrated_by_its_own_assay_or_by_another_cell_line(site: Site) -> None:
     first, *_ = calibrated(site)
     assert site.rank(first)[0].method == "departure"
-    assert "because deterioration is not calibrated: 3 assay plates" in told(
+    assert "because deterioration is not calibrated: 3 assay plates" in notes_of(
         site.store.rankings(first.plate)[-1]
     )
     other = imaged(site, "other", 9, line="A673")
     assert site.rank(other)[0].method == "departure"
-    assert "because" not in told(site.store.rankings("other")[-1])
+    assert "because" not in notes_of(site.store.rankings("other")[-1])
 
 
-def test_where_departure_is_asked_for_assays_are_left_alone(site: Site) -> None:
+def test_assays_are_not_used_if_the_configured_method_is_departure(site: Site) -> None:
     site.method = "departure"
     site.restart()
     calibrated(site)
     [ranking] = site.rank(imaged(site, "own", 9))
-    assert (ranking.method, "because" in told(ranking)) == ("departure", False)
+    assert (ranking.method, "because" in notes_of(ranking)) == ("departure", False)
 
 
-def test_where_deterioration_is_asked_for_and_cannot_be_had_the_ranking_and_an_alert_say_so(
+def test_the_ranking_and_an_alert_say_that_the_configured_deterioration_is_not_available(
     site: Site,
 ) -> None:
     site.method = "deterioration"
@@ -185,10 +186,12 @@ def test_a_plate_whose_tissue_was_not_measured_is_ranked_by_departure(site: Site
     site.add(own, days=(7, 10), measured=False)
     [ranking] = site.rank(own)
     assert ranking.method == "departure"
-    assert "because the tissue of some images was not measured" in told(ranking)
+    assert "because the tissue of some images was not measured" in notes_of(ranking)
 
 
-def test_a_plate_outside_the_range_seen_is_ranked_by_departure_and_says_so(site: Site) -> None:
+def test_a_plate_outside_the_calibrated_range_is_ranked_by_departure_with_a_note(
+    site: Site,
+) -> None:
     calibrated(site)
     own = small("own", 9)
     site.kills["own"] = {entry.well: 1.0 for entry in own.entries}  # untreated tissue dies as well
@@ -197,12 +200,12 @@ def test_a_plate_outside_the_range_seen_is_ranked_by_departure_and_says_so(site:
     assert ranking.method == "departure"
     assert ranking.drift is not None
     assert ranking.drift.outside
-    assert "because the calibration does not apply to this plate" in told(ranking)
-    assert "outside the range seen" in told(ranking)
+    assert "because the calibration does not apply to this plate" in notes_of(ranking)
+    assert "outside the range seen" in notes_of(ranking)
     assert site.rank(own) == []
 
 
-def test_learning_ticks_and_is_done_once(site: Site) -> None:
+def test_a_calibration_is_fitted_once_and_reports_progress(site: Site) -> None:
     ticks: list[int] = []
     site.tick = lambda: ticks.append(1)
     for plate in calibrated(site):
@@ -214,18 +217,18 @@ def test_learning_ticks_and_is_done_once(site: Site) -> None:
     assert len(ticks) == learned
 
 
-class LeftOffError(Exception):
-    """What a service that is told to stop raises when long work ticks."""
+class StopRequestedError(Exception):
+    """The exception that ends long work when the service has to stop."""
 
 
-def test_learning_that_is_left_in_the_middle_is_done_again(site: Site) -> None:
-    def leave() -> None:
-        raise LeftOffError
+def test_a_calibration_interrupted_by_a_stop_is_fitted_again(site: Site) -> None:
+    def stop() -> None:
+        raise StopRequestedError
 
     for plate in calibrated(site):
         site.days.calibrations.note(plate.plate)
-    site.tick = leave
-    with pytest.raises(LeftOffError):
+    site.tick = stop
+    with pytest.raises(StopRequestedError):
         site.days.calibrations.learn_noted()
     ticks: list[int] = []
     site.tick = lambda: ticks.append(1)
@@ -234,12 +237,12 @@ def test_learning_that_is_left_in_the_middle_is_done_again(site: Site) -> None:
 
 
 @pytest.mark.parametrize("representation", ["both", "embedding"])
-def test_a_model_may_look_at_what_wells_are_compared_by(site: Site, representation: str) -> None:
+def test_a_calibration_may_use_each_representation(site: Site, representation: str) -> None:
     site.settings = replace(site.settings, representation=representation)
     site.restart()
     calibrated(site)
     [ranking] = site.rank(imaged(site, "own", 9))
     if representation == "both":
-        assert ranking.method == "deterioration", told(ranking)
-    else:  # these embeddings know nothing
-        assert "because deterioration is not calibrated: mean error" in told(ranking)
+        assert ranking.method == "deterioration", notes_of(ranking)
+    else:  # these embeddings do not depend on the kill
+        assert "because deterioration is not calibrated: mean error" in notes_of(ranking)

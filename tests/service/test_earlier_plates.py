@@ -1,4 +1,7 @@
-"""Earlier plates in the path of a day: on a real store with images that are made up, and once through the real service."""
+"""Use of earlier plates in a ranking, on a real store with simulated observations.
+
+One test runs the real service.
+"""
 
 import shutil
 from dataclasses import replace
@@ -20,7 +23,7 @@ from tests.samples import observation_data
 from tests.service_process import PLATE, ServiceProcess
 
 
-def test_earlier_plates_of_the_line_are_taken_along_newest_first_and_named(site: Site) -> None:
+def test_earlier_plates_of_the_cell_line_are_used_and_named_newest_first(site: Site) -> None:
     for name, day in (("first", 0), ("third", 2), ("second", 1), ("later", 9), ("same-hour", 5)):
         site.add(small(name, day), wells=UNTREATED)
     site.add(small("other-line", 1, line="A673"), wells=UNTREATED)
@@ -32,17 +35,17 @@ def test_earlier_plates_of_the_line_are_taken_along_newest_first_and_named(site:
     assert ranking.earlier_plates == ("third", "second", "first")
     assert len(ranking.earlier_digest) == 64
     assert (
-        "Untreated wells of 3 other plates were used to estimate variation and growth of untreated wells."
-        in ranking.notes
+        "Untreated wells of 3 other plates were used "
+        "to estimate variation and growth of untreated wells." in ranking.notes
     )
 
 
-def test_without_an_earlier_plate_nothing_is_named(site: Site) -> None:
+def test_without_an_earlier_plate_a_ranking_names_none(site: Site) -> None:
     [ranking] = site.rank(site.add(small("own")))
     assert (ranking.earlier_plates, ranking.earlier_digest) == ((), "")
 
 
-def test_no_more_plates_than_tell_something_new_are_taken_along(site: Site) -> None:
+def test_only_the_newest_earlier_plates_are_used_up_to_the_limit(site: Site) -> None:
     for number in range(MAX_OTHER_PLATES + 2):
         site.add(small(f"p{number:02d}", number), days=(7, 10), wells=3)
     [ranking] = site.rank(site.add(small("own", 50)))
@@ -52,7 +55,7 @@ def test_no_more_plates_than_tell_something_new_are_taken_along(site: Site) -> N
 
 
 @pytest.mark.parametrize("representation", ["measures", "embedding", "both"])
-def test_earlier_plates_are_compared_as_this_one_and_passed_over_where_they_cannot(
+def test_earlier_plates_without_the_representation_of_the_ranked_plate_are_skipped(
     site: Site, representation: Representation
 ) -> None:
     site.settings = replace(site.settings, representation=representation)
@@ -70,7 +73,7 @@ def test_earlier_plates_are_compared_as_this_one_and_passed_over_where_they_cann
     assert fallen_back.earlier_plates == ("own", "unmeasured", "measured")
 
 
-def test_a_plate_with_too_few_untreated_wells_of_both_days_is_passed_over(site: Site) -> None:
+def test_a_plate_with_too_few_untreated_wells_of_both_days_is_skipped(site: Site) -> None:
     few = site.add(small("few"), days=(10,))
     for entry in few.entries[:2]:
         site.image(few, entry.well, 7)
@@ -81,7 +84,7 @@ def test_a_plate_with_too_few_untreated_wells_of_both_days_is_passed_over(site: 
     assert again.earlier_plates == ("few",)
 
 
-def test_later_images_of_earlier_plates_and_later_plates_correct_nothing_by_themselves(
+def test_new_images_of_earlier_plates_and_new_plates_cause_no_new_ranking(
     site: Site,
 ) -> None:
     first, second = site.add(small("first")), site.add(small("second", 1))
@@ -104,15 +107,15 @@ def test_later_images_of_earlier_plates_and_later_plates_correct_nothing_by_them
     assert of_first.earlier_digest == ""
 
 
-def test_an_image_of_an_earlier_plates_treated_well_is_nobody_elses_business(site: Site) -> None:
+def test_a_treated_well_of_an_earlier_plate_does_not_affect_another_plate(site: Site) -> None:
     first, second = site.add(small("first")), site.add(small("second", 1))
     site.rank(second)
     site.image(first, first.entries[-1].well, 10, seed=1)
-    site.image(first, first.entries[0].well, 6, seed=1)  # not the last before dosing
+    site.image(first, first.entries[0].well, 6, seed=1)  # not the last day up to dosing
     assert site.again(second) is None
 
 
-def test_a_forecast_from_days_after_dosing_takes_no_plates_along_and_rests_on_the_days_between(
+def test_a_forecast_from_the_last_day_uses_no_earlier_plates_and_all_days_of_its_own(
     site: Site,
 ) -> None:
     site.add(small("first"))
@@ -129,7 +132,7 @@ def test_a_forecast_from_days_after_dosing_takes_no_plates_along_and_rests_on_th
     assert [(each.day, each.revision) for each in site.rank(own)] == [(9, 2), (10, 2)]
 
 
-def test_the_rolling_view_measures_as_the_ranking_does_but_without_earlier_plates(
+def test_the_rolling_view_has_the_scores_of_a_ranking_without_earlier_plates(
     site: Site,
 ) -> None:
     settings = DepartureSettings("kernel", ForecastFrom.LAST_DAY, MetricName.L2)
@@ -156,7 +159,7 @@ def test_the_rolling_view_measures_as_the_ranking_does_but_without_earlier_plate
     )
 
 
-def test_an_image_of_a_day_between_does_not_correct_a_forecast_from_dosing(site: Site) -> None:
+def test_a_forecast_from_dosing_does_not_depend_on_days_after_dosing(site: Site) -> None:
     own = site.add(small("own"), days=(6, 7, 8, 9, 10))
     assert len(site.rank(own)) == 3
     site.image(own, own.entries[-1].well, 9, seed=1)
@@ -164,14 +167,14 @@ def test_an_image_of_a_day_between_does_not_correct_a_forecast_from_dosing(site:
     assert [(each.day, each.revision) for each in site.rank(own)] == [(9, 2)]
 
 
-class Seer:
-    """A sequence model that foresees the mean of all days, and remembers which days of which plates it saw."""
+class MeanSequenceModel:
+    """A sequence model that predicts the mean of all days, and records its input days."""
 
-    name = "seer-1"
+    name = "mean-1"
     days = (6, 7)
 
     def __init__(self) -> None:
-        self.seen: set[tuple[str, tuple[int, ...]]] = set()
+        self.inputs: set[tuple[str, tuple[int, ...]]] = set()
 
     def check_fits(self, names: tuple[str, ...], encoder_id: str) -> None:
         assert tuple(names) == feature_names("measures", 0)
@@ -179,23 +182,23 @@ class Seer:
 
     def predict(self, trajectories: Trajectories, before: tuple[int, ...], day: int) -> np.ndarray:
         assert day == 10
-        self.seen.add((trajectories.plate, tuple(before)))
+        self.inputs.add((trajectories.plate, tuple(before)))
         return np.asarray(np.mean([trajectories.on(each) for each in before], axis=0))
 
 
-def test_with_a_sequence_model_all_days_up_to_dosing_of_earlier_plates_are_seen(site: Site) -> None:
+def test_a_sequence_model_receives_all_days_up_to_dosing_of_earlier_plates(site: Site) -> None:
     site.add(small("first"))
-    site.add(small("second", 1), days=(7, 10))  # without a day that the model needs
+    site.add(small("second", 1), days=(7, 10))  # lacks day 6, which the model needs
     own = site.add(small("own", 2), days=(5, 6, 7, 10))
-    seer = Seer()
-    site.restart(DepartureSettings(sequence_model=seer))
+    model = MeanSequenceModel()
+    site.restart(DepartureSettings(sequence_model=model))
     [ranking] = site.rank(own)
     assert ranking.earlier_plates == ("first",)
-    assert seer.seen == {("own", (5, 6, 7)), ("first", (6, 7))}
-    assert any("seer-1" in note for note in ranking.notes)
+    assert model.inputs == {("own", (5, 6, 7)), ("first", (6, 7))}
+    assert any("mean-1" in note for note in ranking.notes)
 
 
-def test_a_layout_in_one_block_is_alerted_once(site: Site) -> None:
+def test_untreated_wells_in_one_block_raise_one_alert(site: Site) -> None:
     own = site.add(small("own", one_block=True), days=(6, 7, 8, 9))
     assert all(each.quality.untreated_in_one_block for each in site.rank(own))
     site.restart()
@@ -236,7 +239,10 @@ def test_a_provisional_ranking_that_fails_its_gate_still_becomes_final(site: Sit
 
 
 def add_copy(service: ServiceProcess, plate: str, days_later: int) -> None:
-    """Put the untreated wells and the single dose of the small plate into the drop folder under another name, seeded later."""
+    """Add a copy of the small plate to the drop folder, under another name and seeded later.
+
+    The copy has only the untreated and single-dose wells.
+    """
     folder = service.drop / plate
     header, *rows = (service.drop / PLATE / f"{PLATE}.wells.csv").read_text().splitlines()
     kept = [row for row in rows if ",screening," not in row]
@@ -258,7 +264,7 @@ def add_copy(service: ServiceProcess, plate: str, days_later: int) -> None:
 
 
 @pytest.mark.slow
-def test_the_service_takes_the_plate_before_along_and_a_restart_makes_nothing_new(
+def test_the_service_uses_an_earlier_plate_and_a_restart_makes_no_new_ranking(
     service: ServiceProcess,
 ) -> None:
     assert service.run_once().returncode == 0
