@@ -9,7 +9,7 @@ from simulation.devices import VirtualCamera, VirtualStage
 
 
 class _FaultyDevice:
-    """A mixin that counts the calls and selects the one that fails."""
+    """A mixin with a counter of calls, which selects the call to fail."""
 
     calls = 0
 

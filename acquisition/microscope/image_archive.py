@@ -52,7 +52,8 @@ def save_visit(root: Path, visit: WellFrames) -> Path:
     if not folder.is_dir():
         raise OutputError(
             folder,
-            "is gone; expected the folder that this day's images are saved in (is the archive's share mounted?)",
+            "does not exist any more; expected the folder of this day's images "
+            "(is the archive's share mounted?)",
         )
     at = visit.taken_at
     while (path := folder / visit_file_name(visit.well, at)).exists():  # the camera's clock stopped
@@ -91,12 +92,13 @@ def check_free_space(root: Path, needed: int, keep_free: int) -> None:
     except OSError as error:
         raise OutputError(
             root,
-            f"its free space cannot be asked for ({error.strerror}); expected a folder that can be read",
+            f"its free space cannot be read ({error.strerror}); expected a readable folder",
         ) from error
     if free < needed + keep_free:
         raise OutputError(
             root,
-            f"{free} bytes free; expected {needed + keep_free}: {needed} for the images, and {keep_free} that stay free",
+            f"{free} bytes free; expected {needed + keep_free}: "
+            f"{needed} for the images and {keep_free} that must stay free",
         )
 
 

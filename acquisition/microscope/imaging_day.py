@@ -27,7 +27,7 @@ CENTRED_DISTANCE = 0.1  # field widths; tissue nearer to the middle needs no cen
 
 
 class EndReason(StrEnum):
-    """Why the imaging of a day ended."""
+    """The reason for which the imaging of a day ended."""
 
     COMPLETED = "completed"  # every well was saved or given up
     STOPPED = "stopped"  # by a signal; the next start continues
@@ -88,7 +88,7 @@ class ImagingDay:
     _consecutive_failures: int = field(default=0, init=False)
 
     def run(self, plan: DayPlan) -> DayResult:
-        """Image every well of a plan that has no image yet and return what was saved."""
+        """Image every well of a plan that has no image yet; return the saved and given-up wells."""
         queue = deque(plan.positions)
         saved: list[str] = []
         given_up: dict[str, str] = {}
@@ -104,7 +104,7 @@ class ImagingDay:
             before = self._progress(well, plan.attempts_since)
             # Attempts are missing in the journal if the disk is full, so both are counted.
             if max(before.attempts, failures[well]) >= self.settings.tries:
-                given_up[well] = problems.get(well) or before.last_problem or "tried often enough"
+                given_up[well] = problems.get(well) or before.last_problem or "no attempt is left"
                 continue
             try:
                 self._image_well(plan, position)
@@ -172,7 +172,10 @@ class ImagingDay:
         day = {"plate": plan.plate, "day": plan.day}
         self.emit("well.failed", **day, well=position.well, problem=str(error))
         if self._consecutive_failures == ALERT_AFTER_FAILURES:
-            message = f"plate {plan.plate}, day {plan.day}: {ALERT_AFTER_FAILURES} wells failed one after the other, the last was {position.well}: {error}"
+            message = (
+                f"plate {plan.plate}, day {plan.day}: {ALERT_AFTER_FAILURES} consecutive wells "
+                f"failed, the last was {position.well}: {error}"
+            )
             self.emit(
                 "alert",
                 kind="microscope",

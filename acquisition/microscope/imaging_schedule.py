@@ -13,7 +13,10 @@ IsImaged = Callable[[str, int], bool]
 """Return whether the imaging of a plate (id) on a culture day is finished."""
 
 MISSED_DAYS_REPORTED_FOR = timedelta(days=2)
-"""How long after its hour a missed day is reported; abandoned plates stay in the archive."""
+"""The time after its hour for which a missed day is reported.
+
+Plates that nobody images any more stay in the archive, so a longer time would report them for ever.
+"""
 
 
 @dataclass(frozen=True)

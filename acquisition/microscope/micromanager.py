@@ -99,7 +99,7 @@ class MicroManager:
 
     @property
     def has_autofocus(self) -> bool:
-        """Whether the hardware configuration names an autofocus device."""
+        """True if the hardware configuration names an autofocus device."""
         return bool(self._core.getAutoFocusDevice())
 
     def move_to(self, x_um: float, y_um: float) -> None:
@@ -116,7 +116,8 @@ class MicroManager:
         ):
             raise MicroscopeError(
                 f"stage {stage}",
-                f"was to go to ({x_um:.1f}, {y_um:.1f}) µm; expected a place within stage_limits_um = {limits}",
+                f"cannot go to ({x_um:.1f}, {y_um:.1f}) µm; "
+                f"expected a position within stage_limits_um = {limits}",
             )
         with _as_microscope_error(f"stage {stage}"):
             self._core.setXYPosition(x_um, y_um)
@@ -125,7 +126,8 @@ class MicroManager:
         if not math.hypot(x - x_um, y - y_um) <= STAGE_TOLERANCE_UM:
             raise MicroscopeError(
                 f"stage {stage}",
-                f"stands at ({x:.1f}, {y:.1f}) µm; expected ({x_um:.1f}, {y_um:.1f}), where it was sent",
+                f"is at ({x:.1f}, {y:.1f}) µm; "
+                f"expected the target position ({x_um:.1f}, {y_um:.1f}) µm",
             )
 
     def autofocus(self, near_z_um: float) -> float:
@@ -178,19 +180,19 @@ class MicroManager:
         finally:
             self._core.mda.events.frameReady.disconnect(add_frame)
         if len(frames) != len(z_um):
-            raise MicroscopeError(camera, f"gave {len(frames)} frames; expected {len(z_um)}")
+            raise MicroscopeError(camera, f"returned {len(frames)} frames; expected {len(z_um)}")
         for frame, expected in zip(frames, z_um, strict=True):
             if not abs(frame.z_um - expected) <= Z_TOLERANCE_UM:
                 raise MicroscopeError(
                     f"focus drive {self._core.getFocusDevice()}",
-                    f"stands at {frame.z_um:.1f} µm; expected {expected:.1f}, where it was sent",
+                    f"is at {frame.z_um:.1f} µm; expected the target height {expected:.1f} µm",
                 )
         return frames
 
     def lamp_off(self) -> None:
         """Close the shutter; safe from any thread. Raises MicroscopeError if the shutter fails."""
         if shutter := self._core.getShutterDevice():
-            with _as_microscope_error(f"shutter {shutter}, so that the lamp may be on"):
+            with _as_microscope_error(f"shutter {shutter} (the lamp may be on)"):
                 self._core.setShutterOpen(False)
 
     def close(self) -> None:
@@ -232,7 +234,7 @@ class MicroManager:
             heights = ", ".join(f"{z:.1f}" for z in outside)
             raise MicroscopeError(
                 f"focus drive {self._core.getFocusDevice()}",
-                f"was to go to {heights} µm; expected heights within z_limits_um = {limits}",
+                f"cannot go to {heights} µm; expected heights within z_limits_um = {limits}",
             )
 
     @contextmanager

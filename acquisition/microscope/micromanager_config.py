@@ -41,7 +41,8 @@ def load_core(settings: MicroscopeSettings) -> CMMCorePlus:
     if settings.adapters is not None and not any(settings.adapters.glob("*mmgr_dal_*")):
         raise ConfigError(
             f"{_SECTION}.adapters",
-            f"{settings.adapters} holds no device adapter (…mmgr_dal_…); expected Micro-Manager's folder",
+            f"{settings.adapters} contains no device adapter (…mmgr_dal_…); "
+            "expected Micro-Manager's folder",
         )
     has_python_devices = any(line.startswith(_PYTHON_DEVICES) for line in text.splitlines())
     core = UniMMCore() if has_python_devices else CMMCorePlus()
@@ -106,14 +107,18 @@ def _cause(core: CMMCorePlus, message: str) -> str:
     text = " ".join(message.split())
     if "Incompatible device interface version" in text:
         text += (
-            f"; expected adapters for {core.getAPIVersionInfo()}, which this pymmcore has: "
-            "take the Micro-Manager of that version (mmcore install), or the pymmcore whose version ends in the adapters' number"
+            f"; expected adapters for {core.getAPIVersionInfo()}, the interface of this pymmcore: "
+            "install the Micro-Manager of that version (mmcore install), "
+            "or the pymmcore whose version ends in the number of the adapters"
         )
     elif (
         "Failed to load device adapter" in text or "not a known Micro-manager DeviceAdapter" in text
     ):
         where = ", ".join(core.getDeviceAdapterSearchPaths()) or "nowhere"
-        text += f"; expected the adapter in {where} (source.micromanager.adapters names Micro-Manager's folder)"
+        text += (
+            f"; expected the adapter in {where} "
+            "(source.micromanager.adapters names Micro-Manager's folder)"
+        )
     return text
 
 
@@ -131,15 +136,12 @@ def _missing_devices(core: CMMCorePlus, settings: MicroscopeSettings) -> Problem
     loaded = ", ".join(label for label in core.getLoadedDevices() if label != "Core") or "none"
     for role, (label, device) in roles.items():
         if not label:
-            yield (
-                str(settings.config),
-                f"names no {role} (loaded are {loaded}); expected a line Property,Core,{role},LABEL with {device}",
-            )
+            expected = f"expected a line Property,Core,{role},LABEL with {device}"
+            yield str(settings.config), f"names no {role} (loaded devices: {loaded}); {expected}"
     if settings.focusing is Focusing.HARDWARE and not core.getAutoFocusDevice():
-        yield (
-            f"{_SECTION}.focusing",
-            f"is hardware, and {settings.config} names no AutoFocus; expected a line Property,Core,AutoFocus,LABEL, or software",
-        )
+        expected = "expected a line Property,Core,AutoFocus,LABEL, or software"
+        problem = f"is hardware, and {settings.config} names no AutoFocus"
+        yield f"{_SECTION}.focusing", f"{problem}; {expected}"
 
 
 def _camera_problems(core: CMMCorePlus, settings: MicroscopeSettings) -> Problems:
@@ -149,18 +151,16 @@ def _camera_problems(core: CMMCorePlus, settings: MicroscopeSettings) -> Problem
     if not (settings.um_per_px or core.getPixelSizeUm()):
         yield (
             str(settings.config),
-            f"has no pixel size; expected a ConfigPixelSize that fits, or {_SECTION}.um_per_px",
+            f"has no pixel size; expected a ConfigPixelSize that applies, or {_SECTION}.um_per_px",
         )
     if (components := core.getNumberOfComponents()) != 1:
         yield (
             str(settings.config),
-            f"its camera gives {components} components a pixel; expected grey images",
+            f"its camera returns {components} components per pixel; expected grey images",
         )
     elif (bits := core.getImageBitDepth()) > MAX_BITS:
-        yield (
-            str(settings.config),
-            f"its camera counts in {bits} bits; expected at most {MAX_BITS} (the camera's pixel type sets it)",
-        )
+        expected = f"expected at most {MAX_BITS} (set the camera's pixel type)"
+        yield str(settings.config), f"its camera has {bits} bits per pixel; {expected}"
 
 
 def _channel_problems(core: CMMCorePlus, settings: MicroscopeSettings) -> Problems:

@@ -80,17 +80,18 @@ def _stack_frames(visit: WellFrames) -> npt.NDArray[np.generic]:
     dtype = np.dtype(np.uint8 if visit.format.frame_bytes == math.prod(expected) else np.uint16)
     white = 2**visit.format.bits - 1
     if not visit.frames:
-        raise MicroscopeError(f"camera, well {visit.well}", "no frames; expected one of each plane")
+        raise MicroscopeError(f"camera, well {visit.well}", "no frames; expected one per plane")
     for frame in visit.frames:
         if frame.pixels.shape != expected or frame.pixels.dtype != dtype:
             found = f"a frame of {frame.pixels.shape[::-1]} {frame.pixels.dtype}"
             raise MicroscopeError(
                 f"camera, well {visit.well}",
-                f"{found}; expected {expected[::-1]} {dtype}, as the camera said",
+                f"{found}; expected {expected[::-1]} {dtype}, the format of the camera",
             )
         if int(frame.pixels.max()) > white:
             # Readers scale by the number of bits: the image would be refused or scaled differently.
-            problem = f"a pixel is {frame.pixels.max()}; expected at most {white}, as it counts in {visit.format.bits} bits"
+            brightest = f"a pixel is {frame.pixels.max()}"
+            problem = f"{brightest}; expected at most {white} with {visit.format.bits} bits"
             raise MicroscopeError(f"camera, well {visit.well}", problem)
     return np.stack([frame.pixels for frame in visit.frames])
 

@@ -104,7 +104,11 @@ class FileLoader:
         waited_s = 0.0
         while (ready := self._ready_plates()) != [plate]:
             if waited_s >= self.timeout_s:
-                problem = f"after {self.timeout_s:g} s there is {READY_FILE} of {' and '.join(ready) or 'no plate'}; expected of this one alone"
+                plates = " and ".join(ready) or "no plate"
+                problem = (
+                    f"after {self.timeout_s:g} s, {READY_FILE} exists for {plates}; "
+                    "expected it for this plate only"
+                )
                 raise MicroscopeError(f"plate {plate}", problem)
             _check_keep_waiting(plate, self.keep_waiting)
             self.wait(POLL_S)
@@ -149,8 +153,8 @@ class CommandLoader:
         where = f"plate {plate}, {action}, {words[0]}"
         with tempfile.TemporaryFile() as stderr:
             try:
-                # A file, as a full pipe would block the command. Its stdout must not mix with ours,
-                # which carries the events.
+                # Stderr goes to a file: a full pipe would block the command. Its stdout is
+                # discarded, because the stdout of this process carries the events.
                 process = subprocess.Popen(  # noqa: S603 - the operator's command
                     words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr
                 )
@@ -166,9 +170,8 @@ class CommandLoader:
             stderr.seek(0)
             last_line = stderr.read().decode(errors="replace").strip().rpartition("\n")[2]
         if code:
-            raise MicroscopeError(
-                where, f"ended with {code}{f': {last_line}' if last_line else ''}; expected 0"
-            )
+            details = f": {last_line}" if last_line else ""
+            raise MicroscopeError(where, f"ended with exit code {code}{details}; expected 0")
 
     def _wait_for_end(self, process: "subprocess.Popen[bytes]", plate: str, where: str) -> int:
         """Return the exit code of the command; raise MicroscopeError if it takes too long."""
@@ -180,12 +183,12 @@ class CommandLoader:
             except subprocess.TimeoutExpired:
                 waited_s += poll_s
                 _check_keep_waiting(plate, self.keep_waiting)
-        raise MicroscopeError(where, f"still runs after {self.timeout_s:g} s; expected its end")
+        raise MicroscopeError(where, f"still runs after {self.timeout_s:g} s; expected it to end")
 
 
 def _check_keep_waiting(plate: str, keep_waiting: KeepWaiting) -> None:
     """Raise MicroscopeError if the process is to stop while it waits for a plate."""
     if not keep_waiting():
         raise MicroscopeError(
-            f"plate {plate}", "waited for until told to stop; expected it to come or go"
+            f"plate {plate}", "a signal ended the wait; expected the plate to be loaded or removed"
         )

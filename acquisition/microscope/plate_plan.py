@@ -44,17 +44,22 @@ def plan_positions(settings: MicroscopeSettings, wells: Sequence[str]) -> list[W
         named = ", ".join(outside)
         raise ConfigError(
             f"{_SECTION}.plate",
-            f"is {settings.plate}, whose last well is {well_at(rows, columns)}; expected a plate that has {named}",
+            f"is {settings.plate}, whose last well is {well_at(rows, columns)}; "
+            f"expected a plate that has {named}",
         )
     a1, *positions = _positions(settings, [(1, 1), *_serpentine(wells)])
     if not _is_reachable(settings, a1):
         raise ConfigError(
             f"{_SECTION}.a1_um",
-            f"is {_format(a1)}; expected a place within stage_limits_um = {settings.stage_limits_um}",
+            f"is {_format(a1)}; "
+            f"expected a position within stage_limits_um = {settings.stage_limits_um}",
         )
     if unreachable := [each for each in positions if not _is_reachable(settings, each)]:
         named = ", ".join(f"{each.well} at {_format(each)}" for each in unreachable)
-        problem = f"{settings.stage_limits_um}; expected limits that hold every well: outside lie {named} (or a1_um, spacing_um or rotation_deg is wrong)"
+        problem = (
+            f"is {settings.stage_limits_um}; expected limits that include every well; "
+            f"outside are {named} (or a1_um, spacing_um or rotation_deg is wrong)"
+        )
         raise ConfigError(f"{_SECTION}.stage_limits_um", problem)
     return positions
 
@@ -67,7 +72,7 @@ def check_heights(settings: MicroscopeSettings, z_um: Iterable[float]) -> None:
     heights = list(z_um)
     if wrong := [z for z in heights if not math.isfinite(z)]:
         raise ConfigError(
-            f"{_SECTION}.focus_z_um", f"leads to heights of {wrong} µm; expected finite ones"
+            f"{_SECTION}.focus_z_um", f"leads to heights of {wrong} µm; expected finite heights"
         )
     if settings.z_limits_um is None:
         return
@@ -80,7 +85,8 @@ def check_heights(settings: MicroscopeSettings, z_um: Iterable[float]) -> None:
         listed = ", ".join(f"{z:.1f}" for z in wrong)
         raise ConfigError(
             f"{_SECTION}.z_limits_um",
-            f"is {settings.z_limits_um}; expected limits that hold every height gone to: outside lie {listed} µm",
+            f"is {settings.z_limits_um}; expected limits that include every height; "
+            f"outside are {listed} µm",
         )
 
 
@@ -97,7 +103,7 @@ def _plate_problems(settings: MicroscopeSettings) -> _Problems:
     if not math.isfinite(settings.rotation_deg):
         problems.append(("rotation_deg", f"is {settings.rotation_deg}; expected a finite angle"))
     if settings.spacing_um is not None and not 0 < settings.spacing_um < math.inf:
-        expected = "expected µm from well to well, as 9000 for 96 wells"
+        expected = "expected µm between neighbouring wells, such as 9000 for 96 wells"
         problems.append(("spacing_um", f"is {settings.spacing_um}; {expected}"))
     return problems
 
@@ -109,7 +115,7 @@ def _limit_problems(settings: MicroscopeSettings) -> _Problems:
     x_from, y_from, x_to, y_to = settings.stage_limits_um
     if x_from < x_to and y_from < y_to:
         return []
-    expected = "expected x from, y from, x to, y to, each from below its to"
+    expected = "expected x from, y from, x to, y to, with each from below its to"
     return [("stage_limits_um", f"is {settings.stage_limits_um}; {expected}")]
 
 

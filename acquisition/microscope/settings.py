@@ -19,7 +19,8 @@ def check_installed() -> None:
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         raise ConfigError(
             "source.kind",
-            f'"micromanager" needs {", ".join(missing)}, not found here; expected: pip install "spherorank[micromanager]"',
+            f'"micromanager" needs {", ".join(missing)}, not found here; '
+            'expected: pip install "spherorank[micromanager]"',
         )
 
 

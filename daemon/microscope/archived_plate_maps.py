@@ -46,5 +46,5 @@ class ArchivedPlateMaps:
 
     @property
     def is_archive_readable(self) -> bool:
-        """Whether the archive was readable at the last attempt."""
+        """True if the archive was readable at the last attempt."""
         return not self._alerts.is_active(_CAUSE)

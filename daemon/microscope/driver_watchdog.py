@@ -89,10 +89,10 @@ class Watchdog:
                     os.kill(os.getpid(), signal.SIGTERM)
             now_s = time.monotonic()
             if now_s - self._progress_s > self._stall_s:
-                self._give_up(f"stood still for {self._stall_s:g} s while {self._activity}")
+                self._give_up(f"made no progress for {self._stall_s:g} s while {self._activity}")
             if now_s > self._end_at_s:
                 self._give_up(
-                    f"did not end within {self._grace_s:g} s of a signal while {self._activity}"
+                    f"did not end within {self._grace_s:g} s after a signal while {self._activity}"
                 )
             if now_s - last_tick_s >= TICK_S:
                 last_tick_s = now_s
@@ -112,7 +112,7 @@ class Watchdog:
                 "alert",
                 kind="microscope",
                 cause="stalled",
-                message=f"the microscope {reason}; {lamp}, and its process ends",
+                message=f"the imaging process {reason}; {lamp}, and the process ends",
                 plate=None,
             )
         finally:

@@ -136,6 +136,6 @@ class ImagingFeedback:
             self.alerts.raise_once(
                 AlertKind.MICROSCOPE,
                 ALERT_CAUSE,
-                f"no image of plate {plate} is requested again: {error}",
+                f"second images of plate {plate} cannot be requested: {error}",
                 plate,
             )

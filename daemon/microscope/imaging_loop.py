@@ -122,7 +122,8 @@ class ImagingLoop:
             self._keep_plate_until_s = self.elapsed_s() + RETRY_S
             self.alerts.raise_once(
                 f"{plate} release",
-                f"plate {plate} could not be taken from the microscope, and no other is put there: {error}",
+                f"plate {plate} could not be removed from the microscope, "
+                f"so no other plate is loaded: {error}",
                 plate,
             )
 
@@ -171,6 +172,7 @@ class ImagingLoop:
 
     def _image_day(self, plan: DayPlan) -> DayResult:
         """Image the wells of a plan and save the focus heights found."""
+        self.watchdog.report_progress(f"plate {plan.plate} is imaged")
         day = ImagingDay(
             scope=self.scope,
             settings=self.settings,
@@ -203,7 +205,10 @@ class ImagingLoop:
         if result.given_up:
             wells = ", ".join(sorted(result.given_up))
             last = next(iter(result.given_up.values()))
-            message = f"plate {job.plate}, day {job.day}: no image of {wells} after {self.settings.tries} tries; the last problem: {last}"
+            message = (
+                f"plate {job.plate}, day {job.day}: no image of {wells} after "
+                f"{self.settings.tries} attempts; the last problem: {last}"
+            )
             self.alerts.raise_once(f"{job.plate} day {job.day} {wells}", message, job.plate)
 
 

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import NoReturn, TextIO
@@ -91,15 +92,6 @@ def opened_imaging_loop(
         if scope is not None:
             scope.lamp_off()
 
-    def keep_waiting() -> bool:
-        watchdog.report_progress()
-        return not stop_signals
-
-    def wait(seconds: float) -> None:
-        end_s = time.monotonic() + seconds
-        while keep_waiting() and time.monotonic() < end_s:
-            time.sleep(min(0.1, seconds))
-
     watchdog = Watchdog(
         stall_s=settings.stall_s,
         grace_s=GRACE_S,
@@ -107,6 +99,7 @@ def opened_imaging_loop(
         lamp_off=switch_lamp_off,
         parent_fd=parent_fd,
     )
+    pauses = _Pauses(watchdog, stop_signals)
     with ExitStack() as stack:
         stack.enter_context(lock_microscope(config))
         watchdog.start()  # not before: a process that waits for the lock reports no progress
@@ -116,11 +109,11 @@ def opened_imaging_loop(
             settings=settings,
             section=section,
             archive=config.source.path,
-            loader=plate_loader(config, keep_waiting),
+            loader=plate_loader(config, pauses.may_continue),
             watchdog=watchdog,
             emit=emit,
             stop_signals=stop_signals,
-            wait=wait,
+            wait=pauses.wait,
             clock=lambda: datetime.now().astimezone(),
             elapsed_s=time.monotonic,
         )
@@ -142,6 +135,25 @@ def plate_loader(config: Config, keep_waiting: KeepWaiting) -> PlateLoader:
             return FileLoader(config.source.path, section.present_timeout_s, keep_waiting)
         case command:
             return CommandLoader(command, section.present_timeout_s, keep_waiting)
+
+
+@dataclass(frozen=True)
+class _Pauses:
+    """Pauses of the main thread that a signal ends and the watchdog counts as progress."""
+
+    watchdog: Watchdog
+    stop_signals: list[int]
+
+    def may_continue(self) -> bool:
+        """Report progress and return whether no signal has arrived."""
+        self.watchdog.report_progress()
+        return not self.stop_signals
+
+    def wait(self, seconds: float) -> None:
+        """Wait for a number of seconds, or until a signal arrives."""
+        end_s = time.monotonic() + seconds
+        while self.may_continue() and time.monotonic() < end_s:
+            time.sleep(min(0.1, seconds))
 
 
 def _emit_json(out: TextIO, event: str, **fields: object) -> None:

@@ -15,7 +15,7 @@ from schemas.plate_map import PlateMap
 
 RETRY_S = 60.0  # pause before a job that could not begin is tried again
 WAIT_FOR_PLATE_MAP = timedelta(days=2)
-"""How long a request waits for a valid plate map, while it is corrected or the share is unmounted."""
+"""How long a request waits for a valid plate map: it may be corrected or a share mounted again."""
 
 PlateMaps = Mapping[str, PlateMap]  # by plate id
 
@@ -114,7 +114,7 @@ class ImagingQueue:
             self._alerts.emit("plate.missed", plate=plate, day=day)
             self._alerts.raise_once(
                 f"{plate} missed {day}",
-                f"plate {plate} was not imaged on day {day}, or not all of it",
+                f"plate {plate} was not imaged completely on day {day}",
                 plate,
             )
         for plate in {plate for plate, _ in before} - {plate for plate, _ in self._missed}:
@@ -179,8 +179,10 @@ class ImagingQueue:
             self._alerts.clear("which plate")
             return False
         message = (
-            f"plates {', '.join(plates)} are to be imaged, and nothing says which of them lies under the microscope, so none is: "
-            "image each by hand (spherorank acquire run ID --day N), give each an acquire_at of its own in its plate.toml, "
+            f"plates {', '.join(plates)} are due, and it is unknown which of them is under the "
+            "microscope, so none is imaged: "
+            "image each by hand (spherorank acquire run ID --day N), "
+            "set different values of acquire_at in their plate.toml files, "
             'or set source.micromanager.present to "ready_file" or a command'
         )
         self._alerts.raise_once("which plate", message)
@@ -189,7 +191,7 @@ class ImagingQueue:
     def _is_imaged(self, plate_maps: PlateMaps, plate: str, day: int) -> bool:
         """Return whether every well of a plate with tissue is finished on a culture day.
 
-        The journal tells of wells that an earlier process finished.
+        Wells that an earlier process finished are read from the journal.
         """
         wells = set(plate_maps[plate].wells_with_tissue)
         finished = self._finished_wells.setdefault((plate, day), set())

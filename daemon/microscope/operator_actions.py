@@ -98,7 +98,7 @@ def image_plate(
         requests.drop(file, "it could not begin")
     if stop_signals and stop_signals[0] == signal.SIGINT:
         # Ctrl-C cancels the request; after any other signal the next start continues it.
-        requests.drop(file, "interrupted by hand")
+        requests.drop(file, "interrupted by the operator")
     return _print_result(config, request, wanted, screen)
 
 
@@ -139,7 +139,7 @@ def _run_job(
                 loop.release_plate()
         except MicroscopeBusyError as busy:
             if not is_reported:
-                action = f"it is asked to image plate {job.plate}, day {job.day}."
+                action = f"this process is asked to image plate {job.plate}, day {job.day}."
                 _print_line(screen, f"The microscope {busy.problem}; {action}")
             is_reported = True
         else:
@@ -157,7 +157,7 @@ def print_plan(config: Config, plate: str, wells: Sequence[str], screen: Console
     plate_map = _read_plate_map(config, plate)
     positions = plan_positions(settings, wells or plate_map.wells_with_tissue)
     check_heights(settings, outer_plane_heights(settings))
-    table = Table(title=f"plate {plate}: the way of the stage, µm")
+    table = Table(title=f"plate {plate}: stage positions in µm")
     for column in ("", "well", "x", "y"):
         table.add_column(column, justify="left" if column == "well" else "right")
     for number, position in enumerate(positions, start=1):

@@ -52,15 +52,18 @@ class PlateChanger:
         if self._loaded == plate and not self._is_left_over:
             return
         self.unload()
-        self._report_activity(f"plate {plate} is put under the microscope")
+        self._report_activity(f"plate {plate} is loaded")
         self._loader.load(plate)
         self._loaded = plate
         write_durably(self._record, plate.encode())
 
     def unload(self) -> None:
-        """Remove the plate from the microscope, if there is one; errors are those of :meth:`load`."""
+        """Remove the plate from the microscope, if there is one.
+
+        Errors are those of :meth:`load`.
+        """
         if self._loaded is not None:
-            self._report_activity(f"plate {self._loaded} is taken from the microscope")
+            self._report_activity(f"plate {self._loaded} is removed")
             self._loader.unload(self._loaded)
             self._loaded, self._is_left_over = None, False
             write_durably(self._record, b"")

@@ -116,12 +116,12 @@ class MicroscopeSupervisor:
         try:
             self._process = SupervisedProcess(self._command, self._clock)
         except OSError as error:
-            self._pause("start", f"the microscope's process cannot be started: {error}")
+            self._pause("start", f"the imaging process cannot be started: {error}")
             return
         log.info("microscope.started", pid=self._process.process.pid, life=self._starts)
 
     def _check_process(self, process: SupervisedProcess) -> None:
-        """End a process that is silent, kill one that does not end, and note one that is healthy."""
+        """End a silent process, kill one that does not end, reset the pause of a healthy one."""
         now_s = self._clock()
         if self._terminated_s is not None:
             if now_s - self._terminated_s >= self._limits.end_s:
@@ -129,7 +129,8 @@ class MicroscopeSupervisor:
         elif now_s - process.last_event_s >= self._limits.silent_s:
             self._alert(
                 "silent",
-                f"the microscope's process said nothing for {self._limits.silent_s:g} s; it is ended, the lamp switched off, and it is started again",
+                f"the imaging process reported nothing for {self._limits.silent_s:g} s; "
+                "it is ended, the lamp is switched off, and it is restarted",
             )
             process.process.terminate()
             self._terminated_s = now_s
@@ -144,9 +145,9 @@ class MicroscopeSupervisor:
             self._pause_s = self._limits.longest_pause_s
         if self._terminated_s is None:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-            self._pause(f"exit code {code}", f"the microscope's process {how}{details}")
+            self._pause(f"exit code {code}", f"the imaging process {how}{details}")
         else:
-            message = f"the microscope's process was ended because it was silent{details}"
+            message = f"the imaging process was ended because it was silent{details}"
             self._pause("silent", message)
         self._switch_lamp_off(code)
 
@@ -154,7 +155,7 @@ class MicroscopeSupervisor:
         """Raise an alert and schedule the next start after a pause that doubles each time."""
         pause_s = self._pause_s
         log.warning("microscope.ended", reason=message, pause_s=pause_s)
-        self._alert(cause, f"{message}; it is started again in {pause_s:g} s")
+        self._alert(cause, f"{message}; it is restarted in {pause_s:g} s")
         self._data = MicroscopeData(state=MicroscopeState.RESTARTING)
         self._start_at_s = self._clock() + pause_s
         self._pause_s = min(2 * pause_s, self._limits.longest_pause_s)
@@ -174,7 +175,8 @@ class MicroscopeSupervisor:
             self._lamp_process = SupervisedProcess(self._lamp_off_command, self._clock)
         except OSError as error:
             self._alert(
-                "lamp", f"the lamp may be on: what switches it off cannot be started: {error}"
+                "lamp",
+                f"the lamp may be on: the command that switches it off cannot be started: {error}",
             )
 
     def _poll_lamp(self, lamp: SupervisedProcess) -> None:
@@ -193,7 +195,8 @@ class MicroscopeSupervisor:
         else:
             self._alert(
                 "lamp",
-                f"the lamp may be on: switching it off ended with exit code {code}: {lamp.last_line}",
+                "the lamp may be on: the command that switches it off "
+                f"ended with exit code {code}: {lamp.last_line}",
             )
 
     def _handle_events(self, process: SupervisedProcess) -> None:

@@ -60,7 +60,7 @@ def settings_in(folder: Path) -> MicroscopeSettings:
 
 
 class CountedMicroManager(MicroManager):
-    """Checks that the lamp is off between stacks; its autofocus can fail at every nth call."""
+    """A microscope that checks the lamp between stacks and whose autofocus can fail."""
 
     autofocus_calls = 0
     fails_every = 0
@@ -134,7 +134,8 @@ def test_sixty_wells_are_archived_with_valid_metadata_and_embedded(
     )
     config = tmp_path / "spherorank.toml"
     config.write_text(
-        '[source]\nkind = "micromanager"\npath = "archive"\n[source.micromanager]\nconfig = "MMConfig.cfg"\na1_um = [0, 0]\n[health]\nhttp = ""\n'
+        '[source]\nkind = "micromanager"\npath = "archive"\n'
+        '[source.micromanager]\nconfig = "MMConfig.cfg"\na1_um = [0, 0]\n[health]\nhttp = ""\n'
         f'[publisher]\nevents = "ipc://{tmp_path}/e"\nrequests = "ipc://{tmp_path}/r"\n'
     )
     subprocess.run(
@@ -203,7 +204,8 @@ def test_adapters_of_another_interface_version_are_refused_with_both_versions(
 ) -> None:
     source = tmp_path / "old.c"
     source.write_text(
-        "long GetModuleVersion(void) { return 10; }\nlong GetDeviceInterfaceVersion(void) { return 74; }\n"
+        "long GetModuleVersion(void) { return 10; }\n"
+        "long GetDeviceInterfaceVersion(void) { return 74; }\n"
     )
     needed = (
         "InitializeModuleData",
@@ -231,7 +233,8 @@ def test_adapters_of_another_interface_version_are_refused_with_both_versions(
     settings = settings_in(tmp_path)
     with pytest.raises(
         ConfigError,
-        match=r"device adapter has 74.*expected adapters for Device API version \d+, .*which this pymmcore has",
+        match=r"device adapter has 74.*expected adapters for Device API version \d+, "
+        r".*the interface of this pymmcore",
     ):
         MicroManager(
             MicroscopeSettings(config=settings.config, a1_um=(0, 0), adapters=adapters),

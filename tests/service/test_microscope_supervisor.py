@@ -112,9 +112,10 @@ def is_running(pid: int) -> bool:
 
 def test_events_of_the_process_are_logged_and_change_the_status(script: SupervisedScript) -> None:
     supervisor = script.supervise(
-        "tell('day.started', plate='P1', day=7, wells=60)\ntell('well.saved', plate='P1', day=7, well='B02', event_id=3)\n"
-        "print('a driver prints what it likes', flush=True)\ntell('well.failed', plate='P1', day=7, well='B03', problem='too slow')\n"
-        + TICKS
+        "tell('day.started', plate='P1', day=7, wells=60)\n"
+        "tell('well.saved', plate='P1', day=7, well='B02', event_id=3)\n"
+        "print('a driver prints what it likes', flush=True)\n"
+        "tell('well.failed', plate='P1', day=7, well='B03', problem='too slow')\n" + TICKS
     )
     with capture_logs() as logged:
         script.poll_until(lambda: any(line["event"] == "well.failed" for line in logged))
@@ -146,11 +147,17 @@ def test_the_status_is_idle_after_a_completed_day(script: SupervisedScript) -> N
 
 
 def test_an_alert_of_the_process_is_raised_once_and_cleared(script: SupervisedScript) -> None:
-    alert = "tell('alert', kind='disk', cause='archive', message='1,000 bytes free; expected 9,000', plate='P1')\n"
+    alert = (
+        "tell('alert', kind='disk', cause='archive', "
+        "message='1,000 bytes free; expected 9,000', plate='P1')\n"
+    )
     script.supervise(
         alert
         + alert
-        + "while not (here / 'go').exists(): time.sleep(0.01)\ntell('alert.cleared', kind='disk', cause='archive')\n"
+        + (
+            "while not (here / 'go').exists(): time.sleep(0.01)\n"
+            "tell('alert.cleared', kind='disk', cause='archive')\n"
+        )
         + TICKS
     )
     script.poll_until(lambda: script.alerts.is_active(AlertKind.DISK, "archive"))
@@ -172,7 +179,7 @@ def test_a_process_that_ends_is_restarted_after_growing_pauses_with_an_alert(
         0.2,
     ]
     (alert,) = script.alert_bodies()
-    assert "exit code 1: the camera is not connected; it is started again in 0.05 s" in alert
+    assert "exit code 1: the camera is not connected; it is restarted in 0.05 s" in alert
     assert not script.lamp_is_off  # the process switched the lamp off itself
 
 
@@ -180,8 +187,8 @@ def test_the_lamp_is_switched_off_after_a_killed_process_before_the_restart(
     script: SupervisedScript,
 ) -> None:
     script.supervise(
-        "if start == 1: os.kill(os.getpid(), signal.SIGKILL)\n(here / f'lamp_was_off_{(here / \"lamp\").exists()}').touch()\n"
-        + TICKS
+        "if start == 1: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "(here / f'lamp_was_off_{(here / \"lamp\").exists()}').touch()\n" + TICKS
     )
     script.poll_until(lambda: len(script.pids) == 2 and list(script.folder.glob("lamp_was_off_*")))
     assert (script.folder / "lamp_was_off_True").exists()
@@ -202,7 +209,7 @@ def test_a_silent_process_is_ended_and_restarted(script: SupervisedScript) -> No
     script.poll_until(lambda: len(script.pids) == 2)
     assert not is_running(script.pids[0])
     assert script.lamp_is_off
-    assert "said nothing for 1 s" in script.alert_bodies()[0]
+    assert "reported nothing for 1 s" in script.alert_bodies()[0]
 
 
 def test_a_silent_process_that_ignores_sigterm_is_killed(script: SupervisedScript) -> None:
@@ -220,7 +227,8 @@ def test_a_process_with_a_wrong_configuration_is_restarted_after_the_longest_pau
     script: SupervisedScript,
 ) -> None:
     script.supervise(
-        "sys.stderr.write('spherorank.toml, key source.micromanager.config: does not exist\\n')\nsys.exit(78)"
+        "sys.stderr.write('spherorank.toml, key source.micromanager.config: does not exist\\n')\n"
+        "sys.exit(78)"
     )
     started = time.monotonic()
     script.poll_until(lambda: len(script.pids) == 2)
@@ -241,8 +249,8 @@ def test_alerts_of_earlier_processes_are_cleared_by_one_that_keeps_running(
     script: SupervisedScript,
 ) -> None:
     script.supervise(
-        "if start == 1:\n    tell('alert', cause='B02', message='no image of B02')\n    sys.exit(1)\n"
-        + TICKS
+        "if start == 1:\n    tell('alert', cause='B02', message='no image of B02')\n"
+        "    sys.exit(1)\n" + TICKS
     )
     script.poll_until(lambda: script.alerts.active_count == 2)
     script.poll_until(lambda: script.alerts.active_count == 0)
@@ -253,8 +261,9 @@ def test_poll_never_waits_and_much_output_never_blocks_the_process(
     script: SupervisedScript,
 ) -> None:
     supervisor = script.supervise(
-        "for number in range(200_000): print('{\"event\": \"tick\"}')\nprint('x' * 1_000_000, file=sys.stderr, flush=True)\n(here / 'through').touch()\n"
-        + TICKS
+        'for number in range(200_000): print(\'{"event": "tick"}\')\n'
+        "print('x' * 1_000_000, file=sys.stderr, flush=True)\n"
+        "(here / 'through').touch()\n" + TICKS
     )
     supervisor.poll()
     end = time.monotonic() + 30
@@ -296,8 +305,9 @@ def test_a_grandchild_that_keeps_the_pipes_open_does_not_delay_the_restart(
     script: SupervisedScript,
 ) -> None:
     script.supervise(
-        "import subprocess\nif start == 1:\n    subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(4)'])\n    sys.exit(1)\n"
-        + TICKS
+        "import subprocess\nif start == 1:\n"
+        "    subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(4)'])\n"
+        "    sys.exit(1)\n" + TICKS
     )
     started = time.monotonic()
     script.poll_until(lambda: len(script.pids) == 2)

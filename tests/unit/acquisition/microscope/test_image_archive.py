@@ -68,7 +68,7 @@ def test_a_file_in_place_of_the_plate_s_folder_is_an_error(tmp_path: Path) -> No
 
 
 def test_nothing_is_written_below_the_mount_point_of_an_unmounted_share(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"day07: is gone; expected .*mounted"):
+    with pytest.raises(OutputError, match=r"day07: does not exist any more; expected .*mounted"):
         save_visit(tmp_path, well_frames())
     assert list(tmp_path.iterdir()) == []
 
@@ -96,8 +96,6 @@ def test_the_bytes_needed_are_the_pixels_and_a_little_metadata() -> None:
 def test_too_little_free_space_is_an_error_that_names_the_bytes(tmp_path: Path) -> None:
     free = shutil.disk_usage(tmp_path).free
     check_free_space(tmp_path / "not" / "there" / "yet", free // 4, free // 4)
-    with pytest.raises(
-        OutputError,
-        match=rf"bytes free; expected {2 * free}: {free} for the images, and {free} that stay free",
-    ):
+    expected = rf"expected {2 * free}: {free} for the images and {free} that must stay free"
+    with pytest.raises(OutputError, match=rf"bytes free; {expected}"):
         check_free_space(tmp_path, free, free)

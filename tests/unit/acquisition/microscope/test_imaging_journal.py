@@ -70,7 +70,7 @@ def test_a_journal_that_cannot_be_written_or_read_is_an_error(tmp_path: Path) ->
         journal.progress()
 
 
-def test_only_events_after_a_request_count_for_it(tmp_path: Path) -> None:
+def test_progress_since_a_time_ignores_earlier_entries(tmp_path: Path) -> None:
     journal = ImagingJournal(tmp_path / "P-day07.jsonl")
     journal.record_start("B02", NOW)
     journal.record_saved("B02", "file", NOW)

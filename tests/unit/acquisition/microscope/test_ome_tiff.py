@@ -110,7 +110,7 @@ def test_the_bits_in_files_of_other_programs_are_used_only_if_plausible(
     [
         (
             well_frames(12, 5000),
-            r"a pixel is 50\d\d|a pixel is 4\d{3}; expected at most 4095, as it counts in 12 bits",
+            r"a pixel is 50\d\d|a pixel is 4\d{3}; expected at most 4095 with 12 bits",
         ),
         (
             well_frames(8, 255, format=FrameFormat(100, 80, 12, 1.36)),

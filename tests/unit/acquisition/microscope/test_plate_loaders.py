@@ -80,16 +80,16 @@ def test_a_plate_is_not_loaded_while_another_plate_is_ready(tmp_path: Path) -> N
     put_ready_file(tmp_path, "P1")
     FileLoader(tmp_path, 60, keep_waiting, wait_that_calls(5, other.unlink)).load("P1")
     put_ready_file(tmp_path, "P2")
-    with pytest.raises(
-        MicroscopeError,
-        match=r"plate P1: after 2 s there is plate\.ready of P1 and P2; expected of this one alone",
-    ):
+    message = (
+        r"plate P1: after 2 s, plate\.ready exists for P1 and P2; expected it for this plate only"
+    )
+    with pytest.raises(MicroscopeError, match=message):
         FileLoader(tmp_path, 2, keep_waiting, lambda _: None).load("P1")
 
 
 def test_a_plate_that_does_not_come_is_released_after_the_timeout(tmp_path: Path) -> None:
     waited: list[float] = []
-    with pytest.raises(MicroscopeError, match=r"after 10 s there is plate\.ready of no plate"):
+    with pytest.raises(MicroscopeError, match=r"after 10 s, plate\.ready exists for no plate"):
         FileLoader(tmp_path, 10, keep_waiting, waited.append).load("P1")
     assert waited == [POLL_S] * 20
     assert (
@@ -122,7 +122,7 @@ def test_waiting_ends_when_the_process_is_to_stop(
     loader: PlateLoader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(MicroscopeError, match="until told to stop"):
+    with pytest.raises(MicroscopeError, match="a signal ended the wait"):
         loader.load("P1")
 
 
@@ -152,10 +152,10 @@ def test_the_output_of_a_command_is_not_printed(capfd: pytest.CaptureFixture[str
 
 
 def test_the_error_of_a_failed_command_quotes_its_last_line() -> None:
-    with pytest.raises(
-        MicroscopeError,
-        match=r"plate P1, present, .*python.*: ended with 3: no plate in hotel 7; expected 0",
-    ):
+    message = (
+        r"plate P1, present, .*python.*: ended with exit code 3: no plate in hotel 7; expected 0"
+    )
+    with pytest.raises(MicroscopeError, match=message):
         CommandLoader(
             python_command(
                 "import sys; print('moving\\nno plate in hotel 7', file=sys.stderr); sys.exit(3)"
@@ -166,7 +166,7 @@ def test_the_error_of_a_failed_command_quotes_its_last_line() -> None:
 
 
 def test_a_command_that_hangs_is_ended_after_the_timeout() -> None:
-    with pytest.raises(MicroscopeError, match=r"still runs after 0\.2 s; expected its end"):
+    with pytest.raises(MicroscopeError, match=r"still runs after 0\.2 s; expected it to end"):
         CommandLoader(python_command("import time; time.sleep(60)"), 0.2, keep_waiting).unload("P1")
 
 

@@ -103,10 +103,10 @@ def test_wells_exactly_at_the_stage_limits_are_allowed() -> None:
         (
             {"a1_um": (1000.0, 2000.0), "stage_limits_um": (0.0, 0.0, 500.0, 9000.0)},
             "a1_um",
-            "is (1000, 2000) µm; expected a place within",
+            "is (1000, 2000) µm; expected a position within",
         ),
         ({"plate": 48}, "plate", "is 48 wells; expected one of 24, 96, 384"),
-        ({"spacing_um": 0.0}, "spacing_um", "expected µm from well to well"),
+        ({"spacing_um": 0.0}, "spacing_um", "expected µm between neighbouring wells"),
         ({"rotation_deg": math.nan}, "rotation_deg", "expected a finite angle"),
         (
             {"stage_limits_um": (9000.0, 0.0, 0.0, 9000.0)},
@@ -136,7 +136,7 @@ def test_heights_outside_the_limits_of_the_focus_drive_are_refused() -> None:
     limited = replace(SETTINGS, z_limits_um=(-100.0, 100.0))
     check_heights(limited, (-100.0, 0.0, 100.0))
     check_heights(SETTINGS, (-1e6,))
-    with pytest.raises(ConfigError, match=r"outside lie -100\.5, 250\.0 µm"):
+    with pytest.raises(ConfigError, match=r"outside are -100\.5, 250\.0 µm"):
         check_heights(limited, (-100.5, 0.0, 250.0))
     with pytest.raises(ConfigError, match="the lower limit first"):
         check_heights(replace(SETTINGS, z_limits_um=(5.0, -5.0)), (0.0,))
