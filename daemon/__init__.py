@@ -1,1 +1,1 @@
-"""The service: puts the parts together and keeps them alive."""
+"""The service process: configuration, main loop, messages, reports and command line."""

@@ -1,4 +1,4 @@
-"""Alerts: a person should look. Each cause is said once, and again only after it went away."""
+"""Alerts for operators, raised once for each cause until the cause is cleared."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -13,7 +13,7 @@ log = structlog.get_logger()
 
 
 class Alerts:
-    """Raises alerts into the log and the outbox."""
+    """Raises each alert once, in the log and in the outbox, until its cause is cleared."""
 
     def __init__(self, store: Outbox, clock: Callable[[], datetime]) -> None:
         self._store = store
@@ -23,7 +23,7 @@ class Alerts:
     def raise_once(
         self, kind: AlertKind, cause: str, message: str, plate: str | None = None
     ) -> None:
-        """Raise an alert unless this cause stands already. ``cause`` tells two alerts of one kind apart."""
+        """Log an alert and put it into the outbox, unless an alert of this kind and cause is active."""
         if self.is_active(kind, cause):
             return
         self._active.add((kind, cause))
@@ -33,21 +33,21 @@ class Alerts:
                 AlertData(kind=kind, plate=plate, message=message), self._clock()
             )
         except StoreError as error:
-            # The store itself may be what the alert is about; the log has said it, and the next occurrence tries again.
+            # The alert may be about the store itself. It is in the log; the next call tries again.
             self._active.discard((kind, cause))
             log.error("alert.not_stored", kind=kind, reason=str(error))
 
     def is_active(self, kind: AlertKind, cause: str) -> bool:
-        """Return whether this cause was raised and has not gone away."""
+        """Return whether an alert of this kind and cause was raised and not cleared."""
         return (kind, cause) in self._active
 
     @property
     def active_count(self) -> int:
-        """How many causes were raised and have not gone away."""
+        """The number of alerts that were raised and not cleared."""
         return len(self._active)
 
     def clear(self, kind: AlertKind, cause: str) -> None:
-        """Take note that a cause went away."""
+        """Clear the alert of a kind and cause, if it is active, and log it."""
         if self.is_active(kind, cause):
             self._active.discard((kind, cause))
             log.info("alert.cleared", kind=kind, cause=cause)

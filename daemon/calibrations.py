@@ -1,4 +1,8 @@
-"""By which calibration a plate is placed: learned once from the assay plates of its line, known by what it was learned from, fitted again after a restart."""
+"""Learning, storage and choice of the calibration by which a plate is ranked.
+
+A calibration is learned once from the assay plates of a line. Its digest identifies the data that it
+was learned from. After a restart the model is fitted again to the same data.
+"""
 
 import hashlib
 import json
@@ -32,7 +36,7 @@ from store.ports import AssayStore, ObservationReader, PlateMapStore
 log = structlog.get_logger()
 
 MAX_MODELS_IN_MEMORY = 4  # models in memory; one of eight plates takes about 10 MB
-FULL_EMBEDDING_WEIGHT = 1.0  # a model weighs embedding and measures itself
+FULL_EMBEDDING_WEIGHT = 1.0  # the model learns its own weights
 
 PREDICTED_NOTE = "Ranked by predicted deterioration, learned from {plates} assay plates; its mean error on left-out plates is {error:.1f} percentage points."
 DEPARTURE_NOTE = "Ranked by departure, because {why}."
@@ -57,7 +61,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """The order of a plate's wells and treatments, with the calibration that was considered for it."""
+    """The placement of a plate's wells and treatments, and the calibration that was considered."""
 
     placement: Placement
     calibration: CalibrationCard | None = None  # also where it does not apply to the plate
@@ -102,11 +106,11 @@ class Calibrations:
         self.method: MethodChoice = method
 
     def note(self, plate: str) -> None:
-        """Take note of a plate's new assay."""
+        """Record that a plate has a new assay, for :meth:`learn_noted`."""
         self._noted.add(plate)
 
     def learn_noted(self) -> None:
-        """Learn from new assays before a ranking waits for it."""
+        """Learn the calibrations of all lines with a new assay, before a ranking needs them."""
         for line in {
             plate_map.line
             for plate in sorted(self._noted)
@@ -117,7 +121,13 @@ class Calibrations:
         self._noted.clear()
 
     def choose(self, plate_map: PlateMap, follows: Ranking | None) -> Choice:
-        """Choose for a ranking that follows another one of its plate in its method, or takes the newest calibration there is."""
+        """Return the calibration for a new ranking of a plate.
+
+        Parameters
+        ----------
+        follows
+            The earlier ranking whose method is kept; None chooses the newest calibration.
+        """
         if self.method == "departure":
             return Choice(None)
         if follows is None:
@@ -144,7 +154,10 @@ class Calibrations:
         *,
         day: int,
     ) -> Calibrated:
-        """Order the wells and treatments of a plate by deterioration, or by departure where no calibration applies."""
+        """Return the placement of wells and treatments by deterioration.
+
+        The placement is by departure where no calibration applies.
+        """
         if choice.card is None:
             return _by_departure(scored.placement, choice.why_departure)
         card = choice.card.summary()
@@ -182,7 +195,7 @@ class Calibrations:
         )
 
     def _newest(self, line: str | None, without: str = "") -> CalibrationCard | None:
-        """Return what the assay plates of a line teach, without one; None where there is no such plate."""
+        """Return the newest calibration of a line, learned without one plate; None without assay plates."""
         plates = self._plates(line, without)
         if not plates:
             return None
@@ -204,7 +217,10 @@ class Calibrations:
         return card
 
     def _plates(self, line: str | None, without: str) -> list[CalibrationPlate]:
-        """Return what is newest of each other plate of a line that has an assay and images of both days."""
+        """Return the newest assay, map and images of each other plate of a line with an assay.
+
+        A plate needs images from before dosing and of its readout day.
+        """
         found = []
         for assay in self._store.assays():
             plate_map = self._store.plate_map(assay.plate)
@@ -229,7 +245,7 @@ class Calibrations:
         return found
 
     def _digest(self, plates: Sequence[CalibrationPlate]) -> str:
-        """Return SHA-256 of all that a calibration rests on."""
+        """Return SHA-256 of all data and settings that a calibration depends on."""
         rests_on = [
             CALIBRATION_VERSION,
             self._encoder_id,
@@ -240,7 +256,7 @@ class Calibrations:
         return hashlib.sha256(json.dumps(rests_on).encode()).hexdigest()
 
     def _fit(self, digest: str) -> Calibration | None:
-        """Return the model of a calibration; None if what it was learned from is not in the store, or not by this encoder."""
+        """Return the fitted model of a calibration; None if its data are no longer in the store."""
         if digest not in self._fitted:
             kept = self._store.calibration(digest)
             if (
@@ -256,7 +272,7 @@ class Calibrations:
         return self._fitted[digest]
 
     def _read(self, plates: Sequence[CalibrationPlate]) -> list[AssayPlate] | None:
-        """Return the assay plates, but for those that were not measured; None if one of them is not in the store any more as it was."""
+        """Return the assay plates with measures; None if the store no longer has the same data."""
         read = []
         for plate in plates:
             assay, plate_map = (
@@ -306,7 +322,7 @@ def _by_departure(
 
 
 def _both_days(images: Sequence[VisitVersion], plate_map: PlateMap) -> list[VisitVersion]:
-    """Return, of each well that has both, the last image up to dosing and the one of the readout day."""
+    """Return the last pre-dose image and the readout image of each well that has both."""
     of_wells: dict[str, list[VisitVersion]] = {}
     for image in images:  # by well and day
         if image.day <= plate_map.dosed_on_day or image.day == plate_map.readout_day:

@@ -1,4 +1,4 @@
-"""The path of one day, from "is a ranking due?" to message and files, top to bottom."""
+"""Ranking of one culture day of a plate: due days, scores, ranking, message and files."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -122,7 +122,7 @@ class DailyPath:
         earlier: EarlierPlates,
         scored: ScoredPlate,
     ) -> Ranking:
-        """Build the ranking of a day from all of its parts, and alert where it is not by the requested method."""
+        """Build the ranking of a day, and raise an alert if its method is not the requested one."""
         days = {"dosing_day": due.plate_map.dosed_on_day, "readout_day": due.day}
         tissue = tissue_by_well(observations, **days, settings=self.settings.condition)
         choice = self.calibrations.choose(due.plate_map, due.follows)
@@ -167,7 +167,7 @@ class DailyPath:
         return ranking
 
     def is_current(self, due: Due) -> bool:
-        """Return whether the newest ranking of this day has the same inputs as a new one would have, and the same finality."""
+        """Return whether the newest ranking of a day equals a new one in inputs and finality."""
         previous = due.previous
         if previous is None or due.final > previous.final:
             return False
@@ -179,7 +179,10 @@ class DailyPath:
         return previous.earlier_digest == self._earlier(due, plate).digest
 
     def _earlier(self, due: Due, plate: AssembledPlate) -> EarlierPlates:
-        """Return the earlier plates whose untreated wells are used. A change of them alone corrects no ranking."""
+        """Return the earlier plates whose untreated wells a ranking uses.
+
+        A change of these plates alone causes no correction.
+        """
         departure = self.settings.departure
         if departure.forecast_from is not ForecastFrom.DOSING:
             return EarlierPlates()
@@ -193,7 +196,10 @@ class DailyPath:
         )
 
     def write_files(self, ranking: Ranking) -> None:
-        """Write the files of a ranking where they are missing. The store has the ranking, so a failure raises an alert and is tried again later."""
+        """Write the missing files of a ranking.
+
+        The ranking is in the store, so a failure raises an alert and is retried later.
+        """
         cause = f"{ranking.plate} {ranking.name}"
         try:
             self.write(ranking, partial(self._pictures, ranking))
@@ -208,7 +214,7 @@ class DailyPath:
             self.alerts.clear(AlertKind.DISK, cause)
 
     def _pictures(self, ranking: Ranking) -> dict[str, bytes]:
-        """Return the picture of each well on the ranking's day, as far as there is one."""
+        """Return the JPEG pictures of the ranked day by well; wells without a picture are missing."""
         plate_map = self.store.plate_map(ranking.plate)
         if plate_map is None:
             return {}
@@ -227,7 +233,8 @@ class DailyPath:
     def _alert_if_doubtful(self, ranking: Ranking) -> None:
         quality = ranking.quality
         if quality.gate is Gate.FAILED:
-            cause = f"{ranking.plate} {ranking.name}"  # not its inputs: they can be ranked, and are once more when they become final
+            # The inputs digest would suppress the next ranking of the same inputs, which is final.
+            cause = f"{ranking.plate} {ranking.name}"
             self.alerts.raise_once(
                 AlertKind.QUALITY_GATE,
                 cause,
@@ -274,7 +281,7 @@ class DailyPath:
         )
 
     def _others_of(self, ranking: Ranking) -> list[Ranking]:
-        """Return every other ranking of the plate."""
+        """Return all rankings of a ranking's plate except the ranking itself."""
         return [
             each
             for each in self.store.rankings(ranking.plate)

@@ -1,4 +1,4 @@
-"""Decides which days of a plate have to be ranked now, and from which images."""
+"""Selection of the days of a plate that have to be ranked now, and of their images."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ class DueStore(ObservationReader, RankingStore, Protocol):
 
 @dataclass(frozen=True)
 class DaySettings:
-    """When and how a day is ranked."""
+    """Settings of the ranking of a day: time limits, method, seed and versions."""
 
     readout_deadline: timedelta  # longest wait for missing images, from the first received image
     correction_quiet: timedelta  # a ranked day is corrected after no new image for this long
@@ -119,7 +119,10 @@ class DueDays:
         return due
 
     def requested(self, plate_map: PlateMap, day: int, *, final: bool) -> Due:
-        """Return one day that a person asked to rank: its method is chosen again, and a final day stays final.
+        """Return one requested day of a plate as due.
+
+        The method is chosen again. A final day stays final.
+        
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Whether the service is alive: systemd's notifications and a page for monitoring."""
+"""Health of the service: systemd notifications and an HTTP page for monitoring."""
 
 import json
 import socket
@@ -15,7 +15,10 @@ from schemas.messages import StatusData
 
 
 def sd_notify(state: str, address: str | None) -> None:
-    """Tell systemd ``READY=1``, ``WATCHDOG=1`` or ``STOPPING=1``; without its socket ``address`` do nothing (sd_notify(3))."""
+    """Send a state such as ``READY=1`` to systemd's notification socket (see sd_notify(3)).
+
+    Without an ``address`` nothing is sent.
+    """
     if not address:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
@@ -27,7 +30,7 @@ def sd_notify(state: str, address: str | None) -> None:
 
 
 class Metrics:
-    """What Prometheus reads."""
+    """The Prometheus metrics of the service, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -60,7 +63,10 @@ class Metrics:
 
 
 class HealthPage:
-    """``/healthz`` (200 while the loop is fresh, else 503; the status as JSON) and ``/metrics``, served by a thread of its own."""
+    """An HTTP server on its own thread for ``/healthz`` and ``/metrics``.
+
+    ``/healthz`` returns the status as JSON, with code 200 while the main loop makes progress, else 503.
+    """
 
     def __init__(
         self,
@@ -102,7 +108,7 @@ class HealthPage:
                 self.wfile.write(body)
 
             def log_message(self, *_args: object) -> None:
-                """Say nothing: a scrape is no event."""
+                """Log nothing, because each scrape would be an event."""
 
         try:
             self._server = ThreadingHTTPServer((host.strip("[]"), int(port)), Handler)
@@ -118,7 +124,7 @@ class HealthPage:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop serving."""
+        """Stop the HTTP server and its thread."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(timeout=5)

@@ -1,4 +1,4 @@
-"""Logging: one JSON object a line in a file a day, and readable lines on standard error. Handlers are installed here and nowhere else."""
+"""Logging to daily files of JSON lines and to standard error; installed only in this module."""
 
 import json
 import logging
@@ -11,9 +11,10 @@ import structlog
 
 
 class DailyJsonLines:
-    """A structlog processor that appends each event to ``<folder>/<UTC date>.jsonl`` and passes it on.
+    """A structlog processor that appends each event to ``<folder>/<UTC date>.jsonl``.
 
-    A log that cannot be written (disk full, folder gone) never stops the service: the event still reaches standard error, with the reason once.
+    A file that cannot be written (disk full, missing folder) never stops the service: the event
+    still reaches standard error, and the reason is printed once.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -23,7 +24,7 @@ class DailyJsonLines:
     def __call__(
         self, _logger: object, _method: str, event: MutableMapping[str, Any]
     ) -> MutableMapping[str, Any]:
-        """Write the event, pass it on."""
+        """Append an event to the file of its date, and return the event unchanged."""
         first = {key: event[key] for key in ("timestamp", "level", "event")}
         line = json.dumps(first | dict(event), default=str, ensure_ascii=False)
         try:

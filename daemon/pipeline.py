@@ -1,4 +1,4 @@
-"""The path of one image, from the source to the outbox, top to bottom."""
+"""Processing of one well image, from the source to the store and the outbox."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from store.ports import ObservationWriter
 
 @dataclass(frozen=True)
 class ImagePath:
-    """What one image passes through."""
+    """The steps that one well image passes through, with their settings and ports."""
 
     encoder: Encoder
     segmenter: Segmenter
@@ -35,7 +35,7 @@ class ImagePath:
     clock: Callable[[], datetime]
 
     def process(self, item: WellImage | Rejected, plate_map: PlateMap | None) -> Outcome:
-        """Take one well image to its outcome; when this returns, the outcome and the message about it are committed.
+        """Process one well image, commit its outcome and message, and return the outcome.
 
         Raises
         ------
@@ -100,7 +100,7 @@ def observation_of(
     *,
     received_at: datetime,
 ) -> Observation:
-    """Return what is kept of a well image."""
+    """Build the observation of a well image from its quality, embedding and measures."""
     return Observation(
         key=image.key,
         digest=digest,
@@ -123,7 +123,7 @@ def observation_message(
     condition: tuple[Condition, float] | None,
     departures: tuple[DayDeparture, ...],
 ) -> ObservationData:
-    """Return what subscribers are told of a stored image."""
+    """Build the message about a stored observation."""
     return ObservationData(
         plate=observation.key.plate,
         well=observation.key.well,

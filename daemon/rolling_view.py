@@ -1,4 +1,4 @@
-"""How far a well has departed so far, told with each of its images after dosing."""
+"""Departures of a well on each day since dosing, published with each of its images."""
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -16,16 +16,19 @@ PLATES_KEPT = 4  # in memory; a plate of 60 wells and 10 days takes about 3 MB
 
 @dataclass
 class _Plate:
-    """What was read and computed of one plate; it saves work and changes no result."""
+    """A cache of the observations and departures of one plate."""
 
     observations: dict[int, Observation] = field(default_factory=dict)  # by id
     departures: dict[int, tuple[object, dict[str, float]]] = field(
         default_factory=dict
-    )  # by day: what they rest on, and well: departure
+    )  # by day: the inputs, and the departures by well
 
 
 class RollingView:
-    """The departures of a well on every day since dosing, by the same arithmetic as the ranking, but without earlier plates: an image waits for it."""
+    """Computes the departures of a well on every day since dosing, while its image is processed.
+
+    The method is that of the ranking, but without earlier plates, to save time.
+    """
 
     def __init__(
         self,
@@ -43,7 +46,10 @@ class RollingView:
     def departures(
         self, newest: Observation, plate_map: PlateMap | None
     ) -> tuple[DayDeparture, ...]:
-        """Return them for the well of an observation that is not stored yet; none before dosing, or for a well that the map does not name."""
+        """Return the departures of the well of a new observation on each day since dosing.
+
+        The result is empty before dosing, and for a well that the plate map does not name.
+        """
         well = newest.key.well
         if (
             plate_map is None
@@ -66,7 +72,7 @@ class RollingView:
     def _departures_on(
         self, day: int, others: list[VisitVersion], newest: Observation, plate_map: PlateMap
     ) -> dict[str, float]:
-        """Return the departures of one day, computed anew only when an image that they rest on is new."""
+        """Return the departures of one day by well; they are computed again only for new inputs."""
         plate = self._plate(plate_map.plate)
         used = [image for image in others if self._is_used(day, image.day, plate_map)]
         is_used = self._is_used(day, newest.day, plate_map)

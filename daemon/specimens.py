@@ -32,8 +32,8 @@ class SpecimenRankingStore(PlateMapStore, RankingStore, SpecimenStore, Protocol)
 class Specimens:
     """The specimens whose plates were ranked, until their own ranking is committed.
 
-    What a specimen's ranking rests on is in the store, so nothing is lost by a crash: after a restart every plate is taken note of again, and only a
-    ranking that rests on something new is made.
+    A crash loses nothing: after a restart every final ranking is noted again from the store, and a
+    specimen is ranked only if its inputs changed.
     """
 
     store: SpecimenRankingStore
@@ -42,7 +42,7 @@ class Specimens:
     code_version: str
     write: Callable[
         [SpecimenRanking], Sequence[Path]
-    ]  # the files of a ranking; those that exist already are left as they are
+    ]  # writes the missing files of a ranking
     alerts: Alerts
     clock: Callable[[], datetime]
     _of_plate: dict[str, str | None] = field(
@@ -51,7 +51,10 @@ class Specimens:
     _noted: set[str] = field(default_factory=set)
 
     def note(self, ranking: Ranking) -> None:
-        """Take note of a ranking of a plate; if the plate belonged to another specimen before, that one has to do without it now."""
+        """Record that the specimen of a final plate ranking has to be ranked.
+
+        If the plate belonged to another specimen before, that specimen is ranked again too.
+        """
         if ranking.final:
             before = self._of_plate.get(ranking.plate)
             self._noted.update(
@@ -60,7 +63,7 @@ class Specimens:
             self._of_plate[ranking.plate] = ranking.specimen
 
     def rank_noted(self) -> None:
-        """Make the ranking of every specimen that something new is known of; one whose ranking is not committed stays noted."""
+        """Rank every noted specimen; a specimen whose ranking is not committed stays noted."""
         for specimen in sorted(self._noted):
             for ranking in self.store.specimen_rankings(specimen):
                 self._write_files(ranking)
@@ -68,7 +71,10 @@ class Specimens:
             self._noted.discard(specimen)
 
     def rank_again(self, specimen: str) -> SpecimenRanking:
-        """Return the ranking of a specimen: a new revision if its plates' rankings differ from the last one's, else the last with its files made whole.
+        """Return the newest ranking of a specimen, and write its missing files.
+
+        A new revision is made if the rankings of its plates changed.
+
 
         Raises
         ------
@@ -88,7 +94,7 @@ class Specimens:
         return ranking
 
     def _rank(self, specimen: str) -> SpecimenRanking | None:
-        """Commit a new ranking with its message where there is something new, and write its files; return the newest ranking."""
+        """Commit a new ranking of a specimen if its inputs changed; return the newest ranking."""
         finals = self._finals(specimen)
         previous = max(
             self.store.specimen_rankings(specimen), key=lambda each: each.revision, default=None
@@ -117,7 +123,7 @@ class Specimens:
         return ranking
 
     def _finals(self, specimen: str) -> list[Ranking]:
-        """Return the newest final ranking of the readout day of each plate that names the specimen, as far as there is one."""
+        """Return the newest final readout-day ranking of each plate of a specimen that has one."""
         newest = []
         for plate in self.store.plates_of_specimen(specimen):
             plate_map = self.store.plate_map(plate)
@@ -130,7 +136,10 @@ class Specimens:
         return newest
 
     def _write_files(self, ranking: SpecimenRanking) -> None:
-        """Write the files where they are missing. The store has the ranking, so a failure raises an alert and is tried again at the next start."""
+        """Write the missing files of a specimen's ranking.
+
+        The ranking is in the store, so a failure raises an alert and is retried at the next start.
+        """
         cause = f"specimen {ranking.specimen} {ranking.name}"
         folder = specimen_folder_name(ranking.specimen)
         try:
@@ -149,7 +158,7 @@ class Specimens:
 
 
 def _digest(rankings: Sequence[Ranking]) -> str:
-    """Return SHA-256 of which rankings of which plates a specimen's ranking rests on."""
+    """Return SHA-256 of the plate rankings that a specimen's ranking uses."""
     rests_on = sorted(
         (each.plate, each.day, each.revision, each.inputs_digest) for each in rankings
     )

@@ -1,4 +1,4 @@
-"""The one file that names adapters: opens every part from the configuration, in order, and closes them in reverse."""
+"""Composition of the service from its configuration; the only module that names adapters."""
 
 import sys
 import time
@@ -52,7 +52,7 @@ from store.embedding_ledger import SqlEmbeddingLedger
 from store.sql_store import SqlStore
 
 VERSION = code_version()
-STALL_REPORT_S = 30.0  # the microscope's process notices a stall itself; only a process that cannot even do that is silent for so much longer
+STALL_REPORT_S = 30.0  # added to stall_s: the imaging process reports a stall itself
 
 
 def now() -> datetime:
@@ -61,35 +61,38 @@ def now() -> datetime:
 
 
 def open_store(config: Config) -> SqlStore:
-    """Open the database, migrated to this version."""
+    """Open the store of a configuration, with the database migrated to this version."""
     return SqlStore(config.store.url, service=config.publisher.service)
 
 
 def open_embedding_ledger(config: Config) -> SqlEmbeddingLedger:
-    """Open what tells which images an encoder has embedded."""
+    """Open the ledger of the images that each encoder has embedded."""
     return SqlEmbeddingLedger(config.store.url, service=config.publisher.service)
 
 
 def check_encoder_switch(config: Config, store: SqlStore, encoder_id: str) -> None:
-    """Hold the start to what the encoder has embedded; errors as :func:`daemon.encoder_switch.check_all_embedded`."""
+    """Raise ConfigError unless the encoder has embedded every image that is still ranked.
+
+    See :func:`daemon.encoder_switch.check_all_embedded`.
+    """
     with closing(open_embedding_ledger(config)) as ledger:
         check_all_embedded(ledger, store, encoder_id)
 
 
 def open_encoder(config: Config) -> OnnxEncoder:
-    """Open the encoder and check that it computes what it computed when it was made."""
+    """Open the encoder of a configuration, and check its canary embedding."""
     return open_encoder_of(config.encoder)
 
 
 def open_encoder_of(section: EncoderSection) -> OnnxEncoder:
-    """Do so from the section alone, which another process can be given."""
+    """Open the encoder from its section of the configuration, and check its canary embedding."""
     return OnnxEncoder(
         load_bundle(section.bundle), providers=section.providers, intra_op_threads=section.threads
     )
 
 
 def open_segmenter(config: Config) -> Segmenter:
-    """Open what finds the tissue, and check that it computes what it computed when it was made."""
+    """Open the segmenter of a configuration, and check a learned segmenter's canary image."""
     name = config.tissue.segmenter
     if name == "classical":
         return ClassicalSegmenter()
@@ -158,7 +161,7 @@ def open_departure_settings(config: Config, card: BundleCard) -> DepartureSettin
 
 
 def source_settings(config: Config, *, once: bool = False) -> DropFolderSettings:
-    """Return what the drop folder is read with."""
+    """Return the settings of the drop folder from the configuration."""
     source = config.source
     return DropFolderSettings(once=once, **source.model_dump(exclude={"kind", "micromanager"}))
 
@@ -211,7 +214,7 @@ def open_days(
 
 
 def open_specimens(config: Config, store: SqlStore, alerts: Alerts) -> Specimens:
-    """Return what ranks specimens; the daemon and ``spherorank rank specimen`` take the same."""
+    """Return the ranking of specimens, for the service and for ``spherorank rank specimen``."""
     write = partial(write_specimen, folder=config.output.rankings)
     return Specimens(store, config.ranking.seed, config.digest, VERSION, write, alerts, now)
 
@@ -219,7 +222,7 @@ def open_specimens(config: Config, store: SqlStore, alerts: Alerts) -> Specimens
 def open_imaging_feedback(
     config: Config, store: SqlStore, encoder_id: str, alerts: Alerts
 ) -> ImagingFeedback | None:
-    """Return what asks for images once more, where a microscope of our own can take them."""
+    """Return the feedback that requests second images; None without a microscope."""
     section = config.source.micromanager
     if config.source.kind != "micromanager" or section is None:
         return None
@@ -229,7 +232,7 @@ def open_imaging_feedback(
 
 
 def acquire_command(file: Path | None, *options: str) -> list[str]:
-    """Return the command that drives the microscope, as a process of its own."""
+    """Return the command line of the imaging process, which drives the microscope."""
     return [
         sys.executable,
         "-P",
@@ -244,7 +247,10 @@ def acquire_command(file: Path | None, *options: str) -> list[str]:
 def open_microscope(
     config: Config, file: Path | None, alerts: Alerts
 ) -> MicroscopeSupervisor | None:
-    """Return what keeps the microscope's process alive, where there is one; it is started by the first look."""
+    """Return the supervisor of the imaging process; None without a microscope.
+
+    The first poll of the supervisor starts the process.
+    """
     section = config.source.micromanager
     if config.source.kind != "micromanager" or section is None:
         return None
@@ -278,7 +284,7 @@ def open_service(
         Signal handlers append to it; the service stops when it is not empty.
     """
     with ExitStack() as stack:
-        # The arrays are small and the cores few: several threads in one product only wait for one another.
+        # Small arrays: several BLAS threads in one product are slower than one.
         stack.enter_context(threadpool_limits(1, user_api="blas"))
         store = open_store(config)
         stack.callback(store.close)
@@ -333,7 +339,7 @@ def open_service(
 def open_images(
     config: Config, store: SqlStore, encoder: OnnxEncoder, settings: DaySettings
 ) -> ImagePath:
-    """Return the path of one image."""
+    """Return the processing steps of one well image."""
     rolling_view = RollingView(
         store, settings.representation, settings.embedding_weight, settings.departure
     )

@@ -18,7 +18,7 @@ from schemas.well_image import WellImage
 
 
 class Encoder(Protocol):
-    """Turns a well image into an embedding."""
+    """Computes the embedding of a well image."""
 
     @property
     def encoder_id(self) -> str:
@@ -73,16 +73,16 @@ class EarlierPlateReader(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class EarlierWells:
-    """The m untreated wells of another plate, as they differ from their own mean."""
+    """The m untreated wells of another plate, as differences from their mean."""
 
     past: npt.NDArray[np.float64]  # (m, P)
     readout: npt.NDArray[np.float64]  # (m, K)
-    similarity: float = 1.0  # 0…1: what one of its wells counts beside one of this plate's
+    similarity: float = 1.0  # weight of one of its wells, 0 to 1
 
 
 @dataclass(frozen=True, eq=False)
 class Forecast:
-    """What was learned from n untreated wells."""
+    """A forecast of untreated wells that was learned from n untreated wells."""
 
     predict: Callable[
         [npt.NDArray[np.float64]], npt.NDArray[np.float64]
@@ -93,20 +93,26 @@ class Forecast:
 
 
 class SequenceModel(Protocol):
-    """Foresees, from all that was seen of a well up to dosing, what its image will be if it stays untreated; learned elsewhere, on many plates."""
+    """Predicts the untreated features of a well from its images up to dosing; pre-trained."""
 
     @property
     def name(self) -> str:
-        """Of the model, with the digest that tells it from every other."""
+        """Name of the model, which includes its digest."""
         ...
 
     @property
     def days(self) -> Sequence[int]:
-        """Days up to dosing of which a plate needs images."""
+        """Culture days up to dosing on which a plate needs images."""
         ...
 
     def check_fits(self, feature_names: Sequence[str], encoder_id: str) -> None:
-        """Hold what wells are compared by to what the model was made for; ``encoder_id`` is that of the embedding among the features, "" without one.
+        """Raise ProfileError unless the model was made for these features and this encoder.
+
+        Parameters
+        ----------
+        encoder_id
+            The encoder of the embedding among the features; "" without an embedding.
+
 
         Raises
         ------
@@ -118,18 +124,21 @@ class SequenceModel(Protocol):
     def predict(
         self, trajectories: Trajectories, before: Sequence[int], day: int
     ) -> npt.NDArray[np.float64]:
-        """Return (N, D): the features of every well on ``day`` as foreseen from the days ``before``, NaN for a well without an image on any of these.
+        """Return the predicted features (N, D) of all wells on ``day`` from the days ``before``.
+
+        A well without an image on these days has NaN.
+
 
         Raises
         ------
         ProfileError
-            If encoder, features or days of the plate are not those that the model was made for, or if it foresees no number.
+            If encoder, features or days do not fit the model, or a prediction is not finite.
         """
         ...
 
 
 class Forecaster(Protocol):
-    """Learns from untreated wells what a well becomes."""
+    """Learns the untreated development of wells from untreated wells."""
 
     def fit(
         self,
@@ -137,8 +146,10 @@ class Forecaster(Protocol):
         readout: npt.NDArray[np.float64],
         earlier: Sequence[EarlierWells] = (),
     ) -> Forecast:
-        """Learn from the (n, P) past, days up to dosing, and the (n, K) readout of n ≥ 2 untreated wells, and of wells of other plates; all are finite.
+        """Learn a forecast from past (n, P) and readout (n, K) of n ≥ 2 untreated wells.
 
-        Past and readout are positions in the same K directions; P is K or more where more is known of a well.
+        All values are finite. ``earlier`` are untreated wells of other plates.
+
+        Past and readout are positions in the same K directions; P ≥ K.
         """
         ...

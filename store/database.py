@@ -1,4 +1,4 @@
-"""One database: opened, brought to the newest tables, and every failure of it told as a :class:`StoreError`."""
+"""Opening and migration of a SQLite or PostgreSQL database, with failures as StoreError."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,9 +20,9 @@ _EXPECTED = (
     "expected sqlite:////folder/file.sqlite or postgresql+psycopg://user:password@host/database"
 )
 _WRITES = "spherorank_writes"
-_MIGRATING = 7_467_483  # any number that nobody else locks: one service at a time changes the tables of a PostgreSQL database
+_MIGRATING = 7_467_483  # arbitrary key of the PostgreSQL lock for migrations
 
-# What a driver says, and what a person can do about it.
+# Text in a driver's message, and advice for the operator.
 _ADVICE = (
     (
         "locked",
@@ -55,14 +55,17 @@ _ADVICE = (
 
 
 class Database:
-    """An engine whose transactions are real in both databases; safe to use from several threads, each with a connection of its own.
+    """A database with read and write transactions, safe to use from several threads.
 
-    ``timeout_s`` limits every wait: for a connection, and for a lock.
+    Parameters
+    ----------
+    timeout_s
+        Longest wait for a connection or a lock, in seconds.
 
     Raises
     ------
     StoreError
-        If the database cannot be opened, made or brought to this version; from then on, by everything done with it.
+        If the database cannot be opened, created, migrated, read or written.
     """
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
@@ -84,18 +87,18 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Give a connection whose statements see one state of the database."""
+        """Open a read transaction and yield its connection."""
         with self._raising_store_errors(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """Give a connection whose statements are all kept, or none of them."""
+        """Open a write transaction, yield its connection, and commit or roll back."""
         with self._raising_store_errors(), self._writer.begin() as connection:
             yield connection
 
     def close(self) -> None:
-        """Release connections. Safe to call twice."""
+        """Close all connections; safe to call twice."""
         self._engine.dispose()
 
     @contextmanager
@@ -116,7 +119,7 @@ class Database:
         scripts = ScriptDirectory.from_config(config)
         with self.reading() as connection:
             if self._revision(connection, scripts) == scripts.get_current_head():
-                return  # the usual case, which a user who may only read shares
+                return  # a user without write permission can do this too
         with self.writing() as connection:
             if self.dialect == "postgresql":
                 connection.execute(select(func.pg_advisory_xact_lock(_MIGRATING)))
@@ -138,7 +141,7 @@ class Database:
 def _address(url: str) -> URL:
     try:
         address = make_url(url)
-    except ArgumentError as error:  # which does not repeat the text, for it may hold a password
+    except ArgumentError as error:  # the text is not quoted: it may hold a password
         raise StoreError("store.url", f"is not the address of a database; {_EXPECTED}") from error
     where = address.set(query={}).render_as_string(hide_password=True)
     if address.drivername in ("postgresql", "postgres"):
@@ -164,7 +167,7 @@ def _open_sqlite(address: URL, timeout_s: float) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        # A transaction that reads first and writes later could fail half-way; one that says so at once waits its turn.
+        # A read lock that becomes a write lock can fail; BEGIN IMMEDIATE waits instead.
         connection.exec_driver_sql(
             "BEGIN IMMEDIATE" if connection.get_execution_options().get(_WRITES) else "BEGIN"
         )

@@ -1,4 +1,4 @@
-"""What each encoder made of the stored images, where it came to them later than the images."""
+"""SQL implementation of :class:`store.ports.EmbeddingLedger`."""
 
 from collections.abc import Sequence
 
@@ -15,9 +15,10 @@ from store.tables import embedding_refusals, embeddings, observations
 
 
 class SqlEmbeddingLedger:
-    """Implements :class:`inference.ports.EmbeddingLedger` beside a :class:`store.sql_store.SqlStore`, with a connection of its own.
+    """Embeddings and refusals of the images of one service by encoders that were installed later.
 
-    Parameters and errors are those of the store. Only images that this service took in are its own: the paths of others are those of other folders.
+    Parameters and errors are those of :class:`store.sql_part.SqlPart`. Images of other services are
+    not included, because their paths belong to other folders.
     """
 
     def __init__(self, url: str, *, service: str = "spherorank", timeout_s: float = 10.0) -> None:
@@ -28,7 +29,7 @@ class SqlEmbeddingLedger:
         )
 
     def embedded(self, encoder_id: str) -> Sequence[EmbeddingProgress]:
-        """Return, for each plate with images, how many there are and what became of them with this encoder, by plate."""
+        """Return the numbers of stored, embedded and refused images of each plate for one encoder."""
         by_encoder = and_(
             embeddings.c.observation_id == observations.c.id, embeddings.c.encoder_id == encoder_id
         )
@@ -56,7 +57,10 @@ class SqlEmbeddingLedger:
             return [EmbeddingProgress(*row) for row in connection.execute(query)]
 
     def not_embedded(self, plate: str, encoder_id: str) -> Sequence[StoredImage]:
-        """Return the images of a plate that this encoder has not embedded, those it was refused among them, in the order they came."""
+        """Return the images of a plate without an embedding by the encoder, in order of arrival.
+
+        Refused images are included.
+        """
         done = and_(
             embeddings.c.observation_id == observations.c.id, embeddings.c.encoder_id == encoder_id
         )
@@ -86,7 +90,10 @@ class SqlEmbeddingLedger:
     def add_embedding(
         self, observation_id: int, encoder_id: str, embedding: npt.NDArray[np.float32]
     ) -> None:
-        """Keep the embedding of an image beside those of other encoders; one that is kept already stays. What refused it before is forgotten."""
+        """Store the embedding of an image by an encoder, and delete its earlier refusal.
+
+        An embedding that is already stored is unchanged.
+        """
         row = {"observation_id": observation_id, "encoder_id": encoder_id, "vector": embedding}
         refused = and_(
             embedding_refusals.c.observation_id == observation_id,
@@ -101,7 +108,7 @@ class SqlEmbeddingLedger:
             connection.execute(delete(embedding_refusals).where(refused))
 
     def add_refusal(self, observation_id: int, encoder_id: str, reason: str) -> None:
-        """Keep why an image cannot be embedded; the newest reason counts."""
+        """Store the reason why an encoder cannot embed an image; it replaces an earlier reason."""
         row = {"observation_id": observation_id, "encoder_id": encoder_id, "reason": reason}
         adding = self._insert(embedding_refusals).values(row)
         with self._database.writing() as connection:
@@ -112,5 +119,5 @@ class SqlEmbeddingLedger:
             )
 
     def close(self) -> None:
-        """Release connections. Safe to call twice."""
+        """Close all connections; safe to call twice."""
         self._database.close()

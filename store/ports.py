@@ -36,7 +36,10 @@ class FileLedger(Protocol):
         ...
 
     def rejected(self) -> Sequence[RejectedFile]:
-        """Return the newest refusal of each path, oldest first, without paths whose later version was accepted."""
+        """Return the newest refusal of each path, oldest first.
+
+        Paths whose later version was accepted are left out.
+        """
         ...
 
 
@@ -54,7 +57,10 @@ class ObservationWriter(Protocol):
     def add_observation(
         self, observation: Observation, message: MessageData, picture: bytes = b""
     ) -> int:
-        """Commit observation, message, picture (JPEG) and file outcomes in one transaction; return the sequence number of the message."""
+        """Commit observation, message, JPEG picture and file outcomes in one transaction.
+
+        Return the sequence number of the message.
+        """
         ...
 
     def add_duplicate(self, image: WellImage, now: datetime) -> None:
@@ -62,7 +68,7 @@ class ObservationWriter(Protocol):
         ...
 
     def add_rejected(self, rejected: Rejected, message: MessageData, now: datetime) -> int:
-        """Commit the refusal of files and its message in one transaction; return the sequence number of the message."""
+        """Commit the refusal of files and its message in one transaction; return its number."""
         ...
 
 
@@ -70,15 +76,21 @@ class ObservationReader(Protocol):
     """Reads stored well images."""
 
     def imaged(self, plate: str, encoder_id: str) -> Sequence[VisitVersion]:
-        """Return every version of every visit of a plate that an encoder has embedded, ordered by well, day, visit and version."""
+        """Return every version of every visit of a plate that an encoder has embedded.
+
+        They are ordered by well, day, visit and version.
+        """
         ...
 
     def observations(self, images: Sequence[VisitVersion], encoder_id: str) -> Sequence[Observation]:
-        """Return the observations of these images with the embeddings of one encoder, ordered by well, day, visit and version."""
+        """Return the observations of some images with the embeddings of one encoder.
+
+        They are ordered by well, day, visit and version.
+        """
         ...
 
     def pictures(self, images: Sequence[VisitVersion]) -> Mapping[int, bytes]:
-        """Return the JPEG pictures of these images by observation id; images without a picture are missing."""
+        """Return the JPEG pictures of some images by observation id, as far as stored."""
         ...
 
 
@@ -120,7 +132,7 @@ class AssayStore(Protocol):
     def add_calibration(
         self, card: CalibrationCard, plates: Sequence[CalibrationPlate], now: datetime
     ) -> None:
-        """Store the card of a calibration and its plates; a calibration with the same digest is not replaced."""
+        """Store the card of a calibration and its plates, unless its digest is already stored."""
         ...
 
 
@@ -132,7 +144,7 @@ class RankingStore(Protocol):
         ...
 
     def add_ranking(self, ranking: Ranking, message: MessageData) -> int:
-        """Commit a ranking and its message in one transaction; return the sequence number of the message."""
+        """Commit a ranking and its message in one transaction; return the message's number."""
         ...
 
 
@@ -140,7 +152,7 @@ class SpecimenStore(Protocol):
     """Keeps every revision of the rankings of specimens."""
 
     def plates_of_specimen(self, specimen: str) -> Sequence[str]:
-        """Return the ids of the plates whose newest map names this specimen, in alphabetical order."""
+        """Return the ids of the plates whose newest map names a specimen, in alphabetical order."""
         ...
 
     def specimen_rankings(self, specimen: str) -> Sequence[SpecimenRanking]:
@@ -148,7 +160,7 @@ class SpecimenStore(Protocol):
         ...
 
     def add_specimen_ranking(self, ranking: SpecimenRanking, message: MessageData) -> int:
-        """Commit the ranking of a specimen and its message in one transaction; return the sequence number of the message."""
+        """Commit a specimen's ranking and its message in one transaction; return its number."""
         ...
 
 
@@ -181,7 +193,7 @@ class Outbox(Protocol):
     def messages_after(
         self, sequence: int, topic_prefix: str = "", limit: int = 1000
     ) -> Sequence[PublishedMessage]:
-        """Return at most ``limit`` messages with a larger sequence number and this topic prefix, in order."""
+        """Return at most ``limit`` messages after a sequence number with a topic prefix, in order."""
         ...
 
     def last_sequence(self) -> int:
@@ -201,17 +213,20 @@ class EmbeddingLedger(Protocol):
     """Keeps the embeddings of stored images by encoders that were installed later than the images."""
 
     def embedded(self, encoder_id: str) -> Sequence[EmbeddingProgress]:
-        """Return for each plate the numbers of stored, embedded and refused images of one encoder, by plate."""
+        """Return the numbers of stored, embedded and refused images of each plate for one encoder."""
         ...
 
     def not_embedded(self, plate: str, encoder_id: str) -> Sequence[StoredImage]:
-        """Return the images of a plate without an embedding by this encoder, refused ones included, in order of arrival."""
+        """Return the images of a plate without an embedding by the encoder, in order of arrival.
+
+        Refused images are included.
+        """
         ...
 
     def add_embedding(
         self, observation_id: int, encoder_id: str, embedding: npt.NDArray[np.float32]
     ) -> None:
-        """Store the embedding of an image unless one by this encoder exists, and delete its earlier refusal."""
+        """Store the embedding of an image unless one exists, and delete its earlier refusal."""
         ...
 
     def add_refusal(self, observation_id: int, encoder_id: str, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""From rows to what they hold, and the selections that several methods of the store share."""
+"""Conversion of database rows to observations, and shared SQL selections."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from store.tables import observations
 
 
 def is_of(key: VisitKey) -> ColumnElement[bool]:
-    """Tell the observations of a visit from all others."""
+    """Return the SQL condition that selects the observations of a visit."""
     return and_(
         observations.c.plate == key.plate,
         observations.c.well == key.well,
@@ -20,12 +20,12 @@ def is_of(key: VisitKey) -> ColumnElement[bool]:
 
 
 def next_version_of(connection: Connection, key: VisitKey) -> int:
-    """Return the number the next version of a visit gets, from 1."""
+    """Return the number of the next version of a visit, from 1."""
     return 1 + (connection.scalar(select(func.max(observations.c.version)).where(is_of(key))) or 0)
 
 
 def select_newest(table: Table, plate: str, digest: str | None = None) -> Select[Any]:
-    """Select the newest row of a plate, of those with a digest where one is given."""
+    """Return a query for the newest row of a plate, optionally among rows with a digest."""
     of_it = (
         table.c.plate == plate
         if digest is None
@@ -35,7 +35,7 @@ def select_newest(table: Table, plate: str, digest: str | None = None) -> Select
 
 
 def observation_of(row: Row[Any]) -> Observation:
-    """Return what a row of an observation with its embedding holds."""
+    """Build an observation from its database row with the embedding."""
     return Observation(
         key=VisitKey(row.plate, row.well, row.visit),
         digest=row.digest,

@@ -45,7 +45,7 @@ class SqlAssays(SqlPart):
             return [Assay.model_validate(content) for content in rows]
 
     def calibration(self, digest: str) -> tuple[CalibrationCard, Sequence[CalibrationPlate]] | None:
-        """Return the card of a calibration and what it was learned from."""
+        """Return the card of a calibration and its plates by digest, or None."""
         with self._database.reading() as connection:
             row = connection.execute(
                 select(calibrations).where(calibrations.c.digest == digest)
@@ -62,7 +62,7 @@ class SqlAssays(SqlPart):
     def add_calibration(
         self, card: CalibrationCard, plates: Sequence[CalibrationPlate], now: datetime
     ) -> None:
-        """Keep the card of a calibration and what it was learned from; one of its digest that is kept already stays."""
+        """Store the card of a calibration and its plates, unless its digest is already stored."""
         row = {
             "digest": card.digest,
             "card": card.model_dump(mode="json"),

@@ -28,7 +28,7 @@ class SqlFileLedger(SqlPart):
                 yield FileVersion(row.path, row.size, row.mtime_ns)
 
     def rejected(self) -> Sequence[RejectedFile]:
-        """Return the newest refusal of each path that no later version of it undid, oldest first."""
+        """Return the newest refusal of each path without a later outcome, oldest first."""
         later = file_versions.alias("later")
         undone = and_(
             later.c.service == file_versions.c.service,
@@ -54,7 +54,7 @@ class SqlFileLedger(SqlPart):
             ]
 
     def add_rejected(self, rejected: Rejected, message: MessageData, now: datetime) -> int:
-        """Commit the refusal of files and its message in one transaction; return the message's sequence number."""
+        """Commit the refusal of files and its message in one transaction; return its number."""
         with self._database.writing() as connection:
             sequence = self._enqueue(connection, message, now)
             self._record_outcome(

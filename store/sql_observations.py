@@ -1,4 +1,4 @@
-"""SQL implementation of :class:`store.ports.ObservationWriter` and :class:`store.ports.ObservationReader`."""
+"""SQL implementation of the ports ObservationWriter and ObservationReader of the store."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,7 +18,7 @@ class SqlObservations(SqlPart):
     """Stored well images with their embeddings, measures and pictures."""
 
     def version_of(self, key: VisitKey, digest: str) -> int | None:
-        """Return the version under which these pixels of this visit are stored, or None if they are new."""
+        """Return the version number of a visit that is stored with a pixel digest, or None."""
         with self._database.reading() as connection:
             return connection.scalar(
                 select(observations.c.version).where(is_of(key), observations.c.digest == digest)
@@ -32,9 +32,10 @@ class SqlObservations(SqlPart):
     def add_observation(
         self, observation: Observation, message: MessageData, picture: bytes = b""
     ) -> int:
-        """Commit observation, message, picture and the outcome of its files in one transaction; return the message's sequence number.
+        """Commit observation, message, picture and file outcomes in one transaction.
 
-        Pixels of this visit that are stored already make no second observation or message: the first one's number is returned.
+        Return the sequence number of the message. If the visit is already stored with these pixels,
+        nothing is added, and the number of the first message is returned.
         """
         at, key = observation.received_at, observation.key
         with self._database.writing() as connection:
@@ -58,7 +59,7 @@ class SqlObservations(SqlPart):
             return sequence
 
     def imaged(self, plate: str, encoder_id: str) -> Sequence[VisitVersion]:
-        """Return every version of every visit of a plate that this encoder embedded, by well, day, visit and version."""
+        """Return every version of every visit of a plate that an encoder has embedded, in order."""
         columns = [
             observations.c[name]
             for name in (
@@ -96,7 +97,7 @@ class SqlObservations(SqlPart):
             ]
 
     def observations(self, images: Sequence[VisitVersion], encoder_id: str) -> Sequence[Observation]:
-        """Return these images with their embeddings, by well, day, visit and version."""
+        """Return the observations of some images with the embeddings of one encoder, in order."""
         query = (
             select(observations, embeddings.c.encoder_id, embeddings.c.vector)
             .join(embeddings)

@@ -26,9 +26,9 @@ class SqlOutbox(SqlPart):
     """Committed messages in order, and the number up to which they were published."""
 
     def add_message(self, message: MessageData, now: datetime) -> int:
-        """Put a message that belongs to no other row (status, alert) into the outbox; return its sequence number.
+        """Commit a message that belongs to no other row; return its sequence number.
 
-        A heartbeat takes the place of those older than a day: they are deleted, and their numbers are not used again.
+        A heartbeat also deletes heartbeats older than a day; their numbers are not used again.
         """
         with self._database.writing() as connection:
             if isinstance(message, StatusData):

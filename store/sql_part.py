@@ -16,7 +16,7 @@ from store.tables import counters, file_versions, messages
 
 
 class SqlPart:
-    """Base class of the SQL implementations: one database, and the steps that their transactions share.
+    """Base class of the SQL implementations: database and shared transaction steps.
 
     Parameters
     ----------
@@ -43,14 +43,14 @@ class SqlPart:
         )
 
     def close(self) -> None:
-        """Release connections. Safe to call twice."""
+        """Close all connections; safe to call twice."""
         self._database.close()
 
     def _enqueue(self, connection: Connection, data: MessageData, at: datetime) -> int:
-        """Put a message into the outbox under the next number.
+        """Add a message to the outbox, and return its sequence number.
 
-        The counter's row stays locked until the transaction ends, so numbers are committed in their order: a reader of the outbox that has
-        seen a number never meets a smaller one later. A transaction that fails gives its number back.
+        The row of the counter stays locked until the transaction ends, so numbers are committed in
+        order. A failed transaction does not use up its number.
         """
         first = self._insert(counters).values(service=self._service, last=1, published_through=0)
         taking = first.on_conflict_do_update(
@@ -80,7 +80,7 @@ class SqlPart:
         well: str,
         reason: str = "",
     ) -> None:
-        """Record how these files ended. The latest outcome of a version stands, but a file that an observation rests on stays stored."""
+        """Record the outcome of file versions; the latest replaces earlier ones except stored."""
         values: dict[str, Any] = {
             "outcome": outcome,
             "reason": reason,

@@ -45,7 +45,11 @@ class SqlPlateMaps(SqlPart):
     def earlier_plates(
         self, plate_map: PlateMap, day: int, encoder_id: str, most: int
     ) -> Sequence[PlateMap]:
-        """Return the newest maps of plates of the same line and dosing day, seeded before this one, with images of a day by this encoder, newest first."""
+        """Return the newest maps of at most ``most`` earlier plates, newest plate first.
+
+        These plates have the same line and dosing day, an earlier ``seeded_at``, and images of
+        culture day ``day`` that the encoder has embedded.
+        """
         newest = select(func.max(plate_maps.c.id)).group_by(plate_maps.c.plate)
         of_day = and_(
             observations.c.plate == plate_maps.c.plate,

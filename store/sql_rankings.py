@@ -1,4 +1,4 @@
-"""SQL implementation of :class:`store.ports.RankingStore` and :class:`store.ports.SpecimenStore`."""
+"""SQL implementation of the ports RankingStore and SpecimenStore of the store."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ class SqlRankings(SqlPart):
             return [Ranking.model_validate(content) for content in connection.scalars(query)]
 
     def add_ranking(self, ranking: Ranking, message: MessageData) -> int:
-        """Commit a ranking and its message in one transaction; return the message's sequence number.
+        """Commit a ranking and its message in one transaction; return the message's number.
 
         Raises
         ------
@@ -71,7 +71,7 @@ class SqlRankings(SqlPart):
             ]
 
     def add_specimen_ranking(self, ranking: SpecimenRanking, message: MessageData) -> int:
-        """Commit a specimen's ranking and its message in one transaction; return the message's sequence number.
+        """Commit a specimen's ranking and its message in one transaction; return its number.
 
         Raises
         ------

@@ -25,8 +25,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-# A file name need not be UTF-8: Python then carries its bytes as lone surrogates, which no database takes. Nor does PostgreSQL take NUL, which
-# the message of an image reader may quote. Both are kept in the private use area and come back as they were.
+# File names that are not UTF-8 contain lone surrogates, which no database stores. PostgreSQL also
+# refuses NUL. Both are mapped to the private use area and back.
 _STORABLE = {0xDC80 + byte: 0xEF80 + byte for byte in range(0x80)} | {0: 0xEF00}
 _ORIGINAL = {kept: original for original, kept in _STORABLE.items()}
 
@@ -42,7 +42,7 @@ class AnyText(TypeDecorator[str]):
         return Text(collation="C") if dialect.name == "postgresql" else Text()
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
-        """Return what the database can hold."""
+        """Return the text with characters that the database cannot store replaced."""
         return (
             value
             if value is None or (value.isascii() and "\0" not in value)
@@ -50,7 +50,7 @@ class AnyText(TypeDecorator[str]):
         )
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
-        """Return what was given."""
+        """Return the original text of a stored text."""
         return value if value is None or value.isascii() else value.translate(_ORIGINAL)
 
 
@@ -61,7 +61,7 @@ class UtcTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Return UTC; SQLite has no time zones, so there it goes without."""
+        """Return the time in UTC; without a time zone for SQLite, which has none."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -72,7 +72,7 @@ class UtcTime(TypeDecorator[datetime]):
         return in_utc.replace(tzinfo=None) if dialect.name == "sqlite" else in_utc
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Return UTC, aware."""
+        """Return the stored time in UTC with its time zone."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
@@ -89,7 +89,7 @@ class Float32Vector(TypeDecorator[npt.NDArray[np.float32]]):
         value: npt.NDArray[np.float32] | None,
         dialect: Dialect,  # noqa: ARG002 - SQLAlchemy's signature
     ) -> bytes | None:
-        """Return the bytes."""
+        """Return the vector as little-endian bytes."""
         return None if value is None else np.asarray(value, dtype="<f4").tobytes()
 
     def process_result_value(
@@ -97,7 +97,7 @@ class Float32Vector(TypeDecorator[npt.NDArray[np.float32]]):
         value: bytes | None,
         dialect: Dialect,  # noqa: ARG002 - SQLAlchemy's signature
     ) -> npt.NDArray[np.float32] | None:
-        """Return the vector, read-only."""
+        """Return the stored bytes as a read-only float32 vector."""
         return None if value is None else np.frombuffer(value, dtype="<f4")
 
 

@@ -1,4 +1,4 @@
-"""Short forms that the contract suites of the store share."""
+"""Helpers that the contract suites of the store share."""
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -49,7 +49,7 @@ def add(store: AnyStore, of: Observation) -> int:
 
 
 def same(one: Observation, other: Observation) -> bool:
-    """Observations hold arrays, so they do not compare by themselves."""
+    """Return whether two observations have equal fields and embeddings."""
     fields = [name for name in Observation.__dataclass_fields__ if name != "embedding"]
     return all(getattr(one, name) == getattr(other, name) for name in fields) and np.array_equal(
         one.embedding, other.embedding
@@ -61,7 +61,7 @@ def observed(store: AnyStore, encoder_id: str = ENCODER_ID) -> Sequence[Observat
 
 
 def execute(url: str, statement: str) -> object:
-    """Do what another program could do to the database."""
+    """Execute one SQL statement on a database as another program would."""
     with closing(SqlStore(url)) as other, other._database.writing() as connection:
         result = connection.execute(text(statement))
         return result.scalar() if result.returns_rows else None

@@ -1,4 +1,4 @@
-"""What a person at a terminal asks a running service: ``spherorank status`` and ``spherorank listen``."""
+"""Status and messages of a running service, for ``spherorank status`` and ``spherorank listen``."""
 
 import signal
 import sys
@@ -9,18 +9,18 @@ from schemas.requests import StatusReply, StatusRequest
 
 
 def ask_status(requests_url: str, timeout_s: float = 3.0) -> StatusReply:
-    """Return the running service's status.
+    """Request the status of a running service at an address, and return it.
 
     Raises
     ------
     SpheroRankError
-        If nothing answers in time, or something else than SpheroRank.
+        If no answer arrives in time, or it does not come from SpheroRank.
     """
     return ask(requests_url, StatusRequest(), StatusReply, timeout_s=timeout_s)
 
 
 def format_status(status: StatusData) -> str:
-    """Return a status for a person."""
+    """Return a status as lines of text for a terminal."""
     lines = [
         f"SpheroRank {status.version}, {status.state} since {status.started_at:%Y-%m-%d %H:%M:%S %Z}, encoder {status.encoder_id}",
         f"last image    {status.last_image_at.isoformat(timespec='seconds') if status.last_image_at else 'none since the start'}",
@@ -56,7 +56,7 @@ def print_messages(
             topic=topic,
             on_message=lambda message: write_message(message, sys.stdout),
             should_stop=lambda: bool(received),
-            on_silence=lambda problem: print(problem, file=sys.stderr),  # noqa: T201 - said to the person who waits
+            on_silence=lambda problem: print(problem, file=sys.stderr),  # noqa: T201 - a report on the terminal
         )
     except BrokenPipeError:
-        sys.stderr.close()  # the reader has seen enough
+        sys.stderr.close()  # the reader closed the pipe

@@ -1,4 +1,4 @@
-"""The one small thread beside the loop: publishes what is committed, answers requests, and beats while the loop is alive."""
+"""The thread that publishes committed messages, answers requests and sends heartbeats."""
 
 import threading
 from collections.abc import Callable
@@ -13,30 +13,32 @@ from schemas.messages import ServiceState, StatusData
 
 log = structlog.get_logger()
 
-_MAX_PUBLISH_DELAY_S = 0.1  # how long a committed message waits at most before it is published
-_MAX_REQUESTS_PER_TURN = 100  # requests answered before the outbox is looked at again
+_MAX_PUBLISH_DELAY_S = 0.1  # longest wait of a committed message
+_MAX_REQUESTS_PER_TURN = 100  # before the outbox is checked again
 _RETRY_S = 1.0
 
 
 class IoThread:
-    """Owns no socket and no store: it uses them until :meth:`stop` returns, and whoever opened them closes them.
+    """Publishes messages, answers requests and sends heartbeats, until :meth:`stop` returns.
+
+    The caller opens the store and the sockets, and closes them.
 
     Parameters
     ----------
     status
-        What the service knows now; called from this thread.
+        Returns the current status of the service; called from this thread.
     tick_age_s
-        How long ago the loop last showed that it is alive.
+        Returns the time since the main loop last made progress, in seconds.
     clock
-        Seconds that never go back, such as ``time.monotonic``.
+        A monotonic clock in seconds, such as ``time.monotonic``.
     now
-        The time that messages carry.
+        Returns the current time, for the messages.
     heartbeat_s
-        A heartbeat is sent this often,
+        Interval of the heartbeats, in seconds.
     stall_s
-        … but not while the loop has stood still this long.
+        No heartbeat is sent after this time without progress of the main loop.
     store_patience_s
-        A store that cannot be read this long ends the thread.
+        The thread ends after the store has failed for this time.
     """
 
     def __init__(
@@ -71,21 +73,22 @@ class IoThread:
         self._thread = threading.Thread(target=self._run, name="spherorank-io", daemon=True)
 
     def start(self) -> None:
-        """Say that the service is online and begin."""
+        """Start the thread; its first heartbeat has the state online."""
         self._thread.start()
 
     def check(self) -> None:
-        """Raise what ended the thread, if anything did; the loop asks at every turn."""
+        """Raise the error that ended the thread, if any; the main loop calls this in every turn."""
         if self._failure is not None:
             raise self._failure
 
     def stop(self, timeout_s: float) -> None:
-        """Say that the service stops, publish everything committed, end; then raise what ended the thread early, if anything did.
+        """Publish a stopping message and everything committed, then end the thread.
 
         Raises
         ------
         SpheroRankError
-            If that takes longer than ``timeout_s``; the sockets must not be closed then.
+            If this takes longer than ``timeout_s``; the sockets must stay open then. Also the error
+            that ended the thread early.
         """
         self._stopping.set()
         self._thread.join(timeout_s)
@@ -103,16 +106,16 @@ class IoThread:
             self._store.add_message(self._status_with(ServiceState.STOPPING), self._now())
             while self._outbox.step():
                 pass
-        except Exception as error:  # noqa: BLE001 - a thread has no caller: what ended it is raised in the loop by check()
+        except Exception as error:  # noqa: BLE001 - check() raises it in the main loop
             self._failure = error
 
     def _turn(self) -> None:
-        """Publish and beat, then answer requests until the next turn is due."""
+        """Publish a batch, send a due heartbeat, then answer requests until the next turn."""
         wait_s = _MAX_PUBLISH_DELAY_S
         try:
             if (
                 self._outbox.step()
-            ):  # before the beat: a full disk stops what is written, not what is read
+            ):  # before the heartbeat: a full disk prevents writing, not reading
                 wait_s = 0.0
             self._beat()
             self._failing_since = None

@@ -1,4 +1,4 @@
-"""A subscriber that misses nothing: it follows the PUB socket and asks for a replay wherever a sequence number is missing."""
+"""A subscriber of the PUB socket that requests a replay of missing sequence numbers."""
 
 import json
 import time
@@ -15,12 +15,12 @@ from schemas.messages import TOPIC_PREFIX
 from schemas.requests import ErrorReply, ReplayReply, ReplayRequest
 
 ReplyT = TypeVar("ReplyT", bound=BaseModel)
-_POLL_S = 0.2  # how soon should_stop is heeded
+_POLL_S = 0.2  # interval of the checks of should_stop
 
 
 @dataclass(frozen=True)
 class Message:
-    """A message as a subscriber sees it; ``body`` is a CloudEvents event."""
+    """A received message; ``body`` is a CloudEvents event."""
 
     topic: str
     sequence: int
@@ -34,7 +34,7 @@ class Message:
 
 
 def requests_url_beside(events_url: str) -> str:
-    """Return the address of the requests socket where none is given: the same host, one port up.
+    """Return the default address of the requests socket: the host and next port of the events.
 
     Raises
     ------
@@ -62,16 +62,17 @@ def ask(
     timeout_s: float,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> ReplyT:
-    """Ask a running service and return its answer, a ``reply``.
+    """Send a request to a running service, and return its reply.
 
     Raises
     ------
     SilentServiceError
-        If nothing answers in ``timeout_s`` or before ``should_stop``, or the service cannot answer now.
+        If no reply arrives within ``timeout_s`` or before ``should_stop``, or the service cannot
+        answer now.
     ConfigError
-        If the address cannot be used, the service refuses the request, or something else than SpheroRank answers.
+        If the address cannot be used, the request is refused, or the reply is not SpheroRank's.
     """
-    # Each question has a socket of its own, so that an answer that comes too late is nobody's.
+    # A socket for each request, so that a late reply is never taken for another one.
     with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
         _connect(socket, requests_url)
         socket.send(request.model_dump_json().encode())
@@ -96,16 +97,17 @@ def listen(
     on_silence: Callable[[str], None],
     reply_timeout_s: float = 5.0,
 ) -> None:
-    """Call ``on_message`` once for each message, in order, without a gap, until ``should_stop``.
+    """Call ``on_message`` once for each message, in order and without gaps, until ``should_stop``.
 
     Parameters
     ----------
     after
-        The last sequence number that is known: everything later comes first, then what is published from now on. None: only the latter.
+        The last known sequence number; all later messages are replayed first. None: only new
+        messages.
     topic
-        Only messages whose topic begins so. Every message is received all the same: a gap is seen only by one who hears every number.
+        Prefix of the topics that are passed on. All messages are received, to detect gaps.
     on_silence
-        Told, in words, whenever the requests socket does not answer a replay in ``reply_timeout_s``; it is asked again for ever.
+        Called with a text when a replay is not answered within ``reply_timeout_s``; it is retried.
 
     Raises
     ------
@@ -122,7 +124,7 @@ def listen(
 
 
 def write_message(message: Message, stream: TextIO) -> None:
-    """Write one line: JSON into a pipe or file, something readable on a terminal."""
+    """Write a message as one line to a stream: JSON to a pipe or file, text to a terminal."""
     stream.write((_readable(message) if stream.isatty() else message.json_line()) + "\n")
     stream.flush()
 
@@ -133,7 +135,7 @@ def _messages_without_gaps(
     last: int | None,
     should_stop: Callable[[], bool],
 ) -> Iterator[Message]:
-    """Yield every message after ``last`` in order; without ``last``, from the first that is heard."""
+    """Yield every message after ``last`` in order; without ``last``, from the first received one."""
     if last is not None:
         for message in requests.after(last):
             last = message.sequence
@@ -155,7 +157,7 @@ def _messages_without_gaps(
 
 
 class _Replayer:
-    """Asks for messages again, as often as it takes."""
+    """Requests a replay of messages, and retries until it is answered."""
 
     def __init__(
         self,
@@ -170,7 +172,7 @@ class _Replayer:
         self._on_silence = on_silence
 
     def after(self, sequence: int) -> Iterator[Message]:
-        """Yield every message after this one, in order, up to now."""
+        """Yield all messages after a sequence number, in order, up to the newest."""
         more = True
         while more and not self._should_stop():
             reply = self._ask(ReplayRequest(after=sequence))
@@ -186,7 +188,7 @@ class _Replayer:
             sequence, more = reply.last, reply.more
 
     def _ask(self, request: ReplayRequest) -> ReplayReply | None:
-        """Return the reply; None if there was none, after ``timeout_s``."""
+        """Return the reply to a request, or None without a reply within ``timeout_s``."""
         again = time.monotonic() + self._timeout_s
         try:
             return ask(
@@ -272,4 +274,4 @@ _PRINTED_FIELDS = (
     "message",
     "flags",
 )
-"""What a terminal line says of a message's data, where it has it."""
+"""Fields of a message's data that are printed on a terminal, if they have a value."""

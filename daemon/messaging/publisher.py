@@ -1,4 +1,7 @@
-"""Tells what is committed: the outbox, in order, on a PUB socket. Each message has three parts: topic, sequence (8 bytes, big-endian), body."""
+"""Publishing of committed messages from the outbox on a PUB socket, in order.
+
+Each message has three parts: topic, sequence number (8 bytes, big-endian) and body.
+"""
 
 from typing import Self
 
@@ -11,10 +14,10 @@ BATCH = 500  # messages read from the outbox at once
 
 
 class Publisher:
-    """A bound PUB socket. Sending never blocks: a subscriber that is too slow loses messages and asks for them again."""
+    """A bound PUB socket whose sending never blocks; a slow subscriber loses messages."""
 
     def __init__(self, url: str, *, high_water_mark: int = 10_000, linger_s: float = 1.0) -> None:
-        """Bind.
+        """Bind the socket to an address.
 
         Parameters
         ----------
@@ -23,7 +26,7 @@ class Publisher:
         high_water_mark
             Messages kept for one slow subscriber before it loses some.
         linger_s
-            How long closing waits for what is still on its way.
+            Longest wait of :meth:`close` for messages that are being sent, in seconds.
 
         Raises
         ------
@@ -49,13 +52,13 @@ class Publisher:
         self.url = self._socket.get_string(zmq.LAST_ENDPOINT)
 
     def send(self, topic: str, sequence: int, body: str) -> None:
-        """Hand one message to the socket."""
+        """Send one message to all subscribers."""
         self._socket.send_multipart(
             [topic.encode("ascii"), sequence.to_bytes(8, "big"), body.encode()], flags=zmq.DONTWAIT
         )
 
     def close(self) -> None:
-        """Wait ``linger_s`` at most for what is on its way, then release the socket. Safe to call twice."""
+        """Close the socket after at most ``linger_s`` seconds; safe to call twice."""
         self._socket.close()
         self._context.term()
 
@@ -67,20 +70,20 @@ class Publisher:
 
 
 class OutboxDrain:
-    """Publishes what the store holds and has not published; at least once, because the mark follows the message."""
+    """Publishes unpublished messages of the store, each at least once."""
 
     def __init__(self, store: Outbox, publisher: Publisher) -> None:
         self._store = store
         self._publisher = publisher
-        self._published: int | None = None  # through this number; asked once, then known
+        self._published: int | None = None  # last published number, read once
 
     def step(self) -> bool:
-        """Publish one batch. Return whether more may wait.
+        """Publish one batch of messages, and return whether more may be unpublished.
 
         Raises
         ------
         StoreError
-            If the outbox cannot be read or marked; what was sent since is sent again by the next step.
+            If the outbox fails; the next step sends the batch again.
         """
         if self._published is None:
             self._published = self._store.published_through()

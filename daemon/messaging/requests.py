@@ -1,4 +1,7 @@
-"""Answers what clients ask: status, the latest ranking of a plate, a replay of messages. JSON on a ROUTER socket, for REQ and DEALER clients."""
+"""Replies to client requests: status, latest ranking of a plate, and replay of messages.
+
+Requests and replies are JSON on a ROUTER socket, for REQ and DEALER clients.
+"""
 
 import json
 from collections.abc import Callable, Iterator
@@ -33,10 +36,10 @@ class RequestStore(Outbox, PlateMapStore, RankingStore, Protocol):
 
 
 class RequestSocket:
-    """A bound ROUTER socket. Answering never blocks: a client that does not read its answers loses them."""
+    """A bound ROUTER socket whose replies never block; a client that does not read loses them."""
 
     def __init__(self, url: str, *, linger_s: float = 1.0) -> None:
-        """Bind.
+        """Bind the socket to an address.
 
         Raises
         ------
@@ -61,16 +64,16 @@ class RequestSocket:
         self.url = self._socket.get_string(zmq.LAST_ENDPOINT)
 
     def serve(self, reply_to_request: Callable[[bytes], str], timeout_s: float) -> bool:
-        """Wait for one request at most ``timeout_s`` and answer it. Return whether there was one."""
+        """Answer one request that arrives within ``timeout_s``; return whether there was one."""
         if not self._socket.poll(round(timeout_s * 1000)):
             return False
-        # REQ sends [identity, empty, request], DEALER [identity, request]: what stands before the last part goes back as it came.
+        # REQ sends [identity, empty, request], DEALER [identity, request]: the envelope is returned.
         *envelope, request = self._socket.recv_multipart(flags=zmq.DONTWAIT)
         self._socket.send_multipart([*envelope, reply_to_request(request).encode()], flags=zmq.DONTWAIT)
         return True
 
     def close(self) -> None:
-        """Wait ``linger_s`` at most for answers on their way, then release the socket. Safe to call twice."""
+        """Close the socket after at most ``linger_s`` seconds; safe to call twice."""
         self._socket.close()
         self._context.term()
 
@@ -82,7 +85,7 @@ class RequestSocket:
 
 
 def reply_to(request: bytes, store: RequestStore, status: Callable[[], StatusData]) -> str:
-    """Return the reply to a request as JSON; whatever is wrong with the request or the store is an error reply."""
+    """Return the reply to a request as JSON; errors of the request or the store are replies too."""
     try:
         reply: BaseModel = _reply(parse_request(request), store, status)
     except ValueError as problem:
@@ -93,7 +96,7 @@ def reply_to(request: bytes, store: RequestStore, status: Callable[[], StatusDat
 
 
 def _error(text: str, *, retry: bool = False) -> ErrorReply:
-    # JSON can spell half a surrogate pair, which is no text that UTF-8 can carry; an error that quotes one has to be sent all the same.
+    # JSON can contain a lone surrogate, which UTF-8 cannot encode; the reply may quote it.
     return ErrorReply(error=text.encode(errors="backslashreplace").decode(), retry=retry)
 
 

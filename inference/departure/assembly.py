@@ -1,4 +1,4 @@
-"""From the observations of a plate and its map to the trajectories that are ranked."""
+"""Assembly of the trajectories of a plate from its observations and plate map."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class AssembledPlate:
     def allowed_representation(
         self, representation: Representation, embedding_weight: float
     ) -> tuple[Representation, tuple[str, ...]]:
-        """Return the representation that the plate allows, and notes where it differs from the requested one."""
+        """Return the representation that the plate allows, and notes if it is not the requested."""
         if representation == "embedding":
             return representation, ()
         if self.deciding_unmeasured:
@@ -50,7 +50,7 @@ class AssembledPlate:
         return representation, ()
 
     def trajectories(self, representation: Representation, embedding_weight: float) -> Trajectories:
-        """Return the trajectories of all wells of the plate map in the representation that the plate allows.
+        """Return the trajectories of all wells in the representation that the plate allows.
 
         Parameters
         ----------
@@ -80,9 +80,10 @@ class AssembledPlate:
 
 
 def select_images(images: Iterable[VisitVersion], plate_map: PlateMap) -> list[VisitVersion]:
-    """Return the images that count: for each well of the map and each day the newest complete one, or the newest if none is complete.
+    """Select one image of each well and culture day: the newest complete one, else the newest.
 
-    Images of the dosing day that were taken after ``dosed_at`` never count: they are no longer from before dosing.
+    Images of the dosing day that were taken after ``dosed_at`` are never selected, and neither are
+    wells that the plate map does not name.
     """
     newest: dict[tuple[str, int], VisitVersion] = {}
     for image in sorted(images, key=lambda each: (each.complete, each.key.visit, each.version)):
@@ -92,7 +93,7 @@ def select_images(images: Iterable[VisitVersion], plate_map: PlateMap) -> list[V
 
 
 def dosing_notes(images: Iterable[VisitVersion], plate_map: PlateMap) -> tuple[str, ...]:
-    """Return what a reader has to know of the dosing day's images."""
+    """Return notes on images of the dosing day that may be from after dosing."""
     day = plate_map.dosed_on_day
     if plate_map.dosed_at is None:
         return (DOSED_AT_UNKNOWN.format(day=day),)
@@ -101,7 +102,7 @@ def dosing_notes(images: Iterable[VisitVersion], plate_map: PlateMap) -> tuple[s
 
 
 def feature_names(representation: Representation, dimension: int) -> tuple[str, ...]:
-    """Return the names of a row of features, of an embedding of so many values."""
+    """Return the feature names of a representation with an embedding of ``dimension`` values."""
     embedded = (
         ()
         if representation == "measures"
@@ -178,7 +179,7 @@ def _taken_after_dosing(seen: VisitVersion, plate_map: PlateMap) -> bool:
 
 
 def _deciding(used: list[Observation], plate_map: PlateMap, readout_day: int) -> list[Observation]:
-    """Return each well's last image from before dosing and its readout image: the two that decide its score."""
+    """Return the last pre-dose and the readout observation of each well, which decide its score."""
     last_before: dict[str, Observation] = {}
     readout: dict[str, Observation] = {}
     for seen in sorted(used, key=lambda each: each.day):

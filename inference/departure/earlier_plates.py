@@ -1,4 +1,4 @@
-"""The untreated wells of earlier plates of the same line, which a ranking takes along."""
+"""Untreated wells of earlier plates of the same line, which a ranking uses."""
 
 import hashlib
 import json
@@ -15,14 +15,14 @@ from schemas.trajectory import Trajectories
 
 @dataclass(frozen=True, eq=False)
 class EarlierPlates:
-    """What is taken along, the newest plate first."""
+    """Trajectories of untreated wells of earlier plates, newest plate first."""
 
     trajectories: tuple[Trajectories, ...] = ()
     digest: str = ""  # SHA-256 of which images of which wells; "" without any
 
     @property
     def plates(self) -> tuple[str, ...]:
-        """Their names."""
+        """Ids of the earlier plates."""
         return tuple(each.plate for each in self.trajectories)
 
 
@@ -35,17 +35,17 @@ def earlier_plates(
     encoder_id: str,
     sequence_model: SequenceModel | None = None,
 ) -> EarlierPlates:
-    """Return the untreated wells of the newest earlier plates that can be held beside a plate, :data:`MAX_OTHER_PLATES` at most.
+    """Return the untreated wells of at most :data:`MAX_OTHER_PLATES` comparable earlier plates.
 
-    A plate can where its images were made into the same features and three untreated wells or more have an image of ``day`` and one from before dosing, of
-    days that this plate has images of as well.
+    A plate is comparable if it has the same features, and at least three untreated wells have an
+    image of ``day`` and one from before dosing on a day that the ranked plate has too.
 
     Parameters
     ----------
     own
-        The plate that is ranked, as it is compared.
-    foresight
-        A sequence model sees all days up to dosing; without it the last image is enough.
+        Trajectories of the ranked plate.
+    sequence_model
+        Needs images of all its days up to dosing; without it the last pre-dose image is enough.
     """
     taken, images = [], []
     for other in reader.earlier_plates(plate_map, day, encoder_id, MAX_OTHER_PLATES):
@@ -83,7 +83,7 @@ def earlier_plates(
 def _before_and_on(
     day: int, before: set[int], images: Sequence[VisitVersion], *, whole: bool
 ) -> list[VisitVersion]:
-    """Return, of each well that has both, the image of ``day`` and the last one of the days ``before``, or all of them."""
+    """Return the image of ``day`` and the last (``whole``: each) of ``before``, by well with both."""
     of_wells: dict[str, list[VisitVersion]] = {}
     for image in images:  # by well and day
         if image.day in before or image.day == day:

@@ -21,10 +21,10 @@ from schemas.trajectory import Trajectories
 Array = npt.NDArray[np.float64]
 
 EXPLODED_PERCENT = 100.0
-"""Of exploded tissue: no assay is asked."""
+"""Deterioration of exploded tissue, which is assumed without an assay."""
 NORMAL_90 = 1.645
 LARGE_DEGREES_OF_FREEDOM = 1000.0
-"""Degrees of freedom of an error that many left-out treatments tell."""
+"""Degrees of freedom of an error estimated from many left-out treatments."""
 
 EXPLODED_NOTE = "{count} exploded wells are assumed to be {percent:g} % deteriorated; they rank above all intact wells, by degree of explosion."
 UNPREDICTED_NOTE = (
@@ -75,7 +75,7 @@ def by_deterioration(
     readout_day: int,
     seed: int,
 ) -> tuple[Placement, Drift]:
-    """Order the wells and treatments of a scored plate by predicted deterioration, and return the drift.
+    """Return the placement of a scored plate by predicted deterioration, and its drift.
 
     On the scale of the thesis, positions 1…x are the intact wells by predicted percent, and
     x + 1…n the exploded wells by degree. A treatment is ordered by the mean percent of its wells,
@@ -175,7 +175,7 @@ def _percent_of(
 def _ranked_wells(
     treated: Mapping[str, WellPlace], tissue: Mapping[str, WellTissue]
 ) -> dict[str, WellPlace]:
-    """Return the treated wells with their ranks and scale positions; equal wells share the better rank."""
+    """Return the treated wells with ranks and scale positions; ties share the better rank."""
     ranks = _ranks({well: _well_key(place, tissue.get(well)) for well, place in treated.items()})
     return {
         well: replace(

@@ -69,7 +69,7 @@ def dose_effects(wells: Iterable[WellRank], left_out: Collection[str], seed: int
 
 
 def _effects(wells: DosedWells) -> tuple[Effect, dict[str, float]]:
-    """Return what is fitted, and its value for each well."""
+    """Return the kind of effect that is fitted, and its value by well."""
     rows = [row for of_given in wells.by_treatment.values() for row in of_given]
     fractions = {
         row.well: row.deterioration_percent / 100
@@ -84,7 +84,7 @@ def _effects(wells: DosedWells) -> tuple[Effect, dict[str, float]]:
 def _growth_rates(
     wells: DosedWells, substances: Sequence[Substance]
 ) -> tuple[list[DoseResponse], tuple[str, ...]]:
-    """Return the curves of 1 - GR of some substances, or why there are none. Where no tissue was measured there is nothing to say."""
+    """Return the curves of 1 - GR of some substances, and notes if there are none."""
     volumes = {
         row.well: seen
         for rows in wells.by_treatment.values()
@@ -113,9 +113,10 @@ def _growth_rates(
 
 
 def _volumes(measures: Mapping[str, float]) -> tuple[float, float] | None:
-    """Return the volume at dosing and at readout of balls of the tissue's area, but for a factor; None where an area is missing.
+    """Return the relative tissue volumes at dosing and readout; None if an area is missing.
 
-    A change is the natural logarithm of the ratio. An empty well has an area of 0 and no change: its tissue is gone, whatever it was.
+    The volume of a ball is proportional to area ** 1.5. A change is the natural logarithm of the
+    ratio of the areas. An empty well has area 0 and no change.
     """
     for area in ("area_um2", "area_px"):
         now, change = measures.get(area), measures.get(f"{area}_change")

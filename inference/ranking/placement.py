@@ -45,7 +45,7 @@ class TreatmentPlace:
 
 @dataclass(frozen=True)
 class ScoredWell:
-    """One well of the plate map with its departures; the departures are empty for a well without a score."""
+    """One well of the plate map with its departures; they are empty without a score."""
 
     well: str
     group: Group

@@ -157,11 +157,11 @@ def score_plate(
     seed
         Seed of all random draws: equal inputs and seeds give equal results.
     flags
-        Quality flags of the images of each well. They are copied to the result; a flag excludes no well.
+        Quality flags of the images of each well. A flag excludes no well.
     notes
         Sentences for the reader of the ranking, placed before those that are added here.
     others
-        Trajectories of other plates with the same encoder and line; their untreated wells are used too.
+        Trajectories of other plates of the same encoder and line, for their untreated wells.
 
     Raises
     ------
@@ -211,7 +211,7 @@ def _departures(
     settings: DepartureSettings,
     rng: np.random.Generator,
 ) -> tuple[Departures, PlaceEffects]:
-    """Score wells by what is known of them before dosing: whether they were like their fellows, and where they stand."""
+    """Return the departures of the wells, without pre-dose outliers, and the position effects."""
 
     def score(excluded: Mapping[str, str]) -> tuple[Residuals, BoolArray, dict[str, str]]:
         return residuals_of_scorable_wells(
@@ -266,7 +266,7 @@ def _treatments(trajectories: Trajectories, departures: Departures) -> list[_Tre
 
 
 def _towards_deterioration(departures: Departures, grown: Sequence[Indices]) -> dict[str, Array]:
-    """Return the departures by each metric, and as ``score``; those of wells whose treatment made them grow count the other way."""
+    """Return departures by metric and as ``score``; negative for wells whose treatment grew."""
     sign = np.ones(len(departures.used))
     for wells in grown:
         sign[wells] = -1.0

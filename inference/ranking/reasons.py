@@ -1,4 +1,4 @@
-"""Reasons for the place of a treatment: the measures that changed since dosing more than in untreated wells."""
+"""Reasons for the rank of a treatment: measures that changed more than in untreated wells."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -14,14 +14,14 @@ from schemas.trajectory import Trajectories
 Array = npt.NDArray[np.float64]
 
 MAX_REASONS = 4
-"""Reasons a treatment: more are not read."""
+"""Largest number of reasons for each treatment."""
 MIN_MEAN_CHANGE = 1.5
-"""A mean change of fewer untreated spreads is no reason."""
+"""Smallest mean change of a reason, in untreated spreads."""
 MIN_WELL_CHANGE = 1.0
-"""A well with a change of fewer does not share the reason."""
+"""Smallest change of a well that shares a reason, in untreated spreads."""
 MIN_UNTREATED = 3
 MIN_SPREAD_SHARE = 0.1
-"""Of the spread of all wells: the floor of an untreated one."""
+"""Smallest untreated spread, as a share of the spread of all wells."""
 
 DESCRIPTIONS: Mapping[str, tuple[str, str]] = {
     "log_area": ("smaller", "larger"),
@@ -36,7 +36,7 @@ DESCRIPTIONS: Mapping[str, tuple[str, str]] = {
     "edge_darkness": ("paler edge", "darker edge"),
     "log_debris_share": ("less debris", "more debris"),
 }
-"""What less and more of a measure look like."""
+"""Descriptions of a decrease and an increase of each measure."""
 
 
 def reasons_by_treatment(
@@ -70,7 +70,10 @@ def reasons_by_treatment(
 
 
 def _changes(measured: Trajectories, dosing_day: int, readout_day: int) -> dict[int, Array]:
-    """Return, by day after dosing, (N, M) changes of each measure since dosing in untreated spreads from the untreated mean; NaN where missing."""
+    """Return changes (N, M) of the measures since dosing, by day after dosing.
+
+    They are in untreated spreads from the untreated mean; NaN where missing.
+    """
     values = np.where(np.abs(measured.features) < MAX_ABSOLUTE_VALUE, measured.features, np.nan)[
         :, :, measured.embedding_dimension :
     ]
@@ -133,7 +136,7 @@ def _reasons(
 def _first_day(
     changes: Mapping[int, Array], wells: Sequence[int], measure: int, mean: float
 ) -> int:
-    """Return the first day from which on the mean change is plain and of the readout's sign."""
+    """Return the first day since which the mean change is large and has the readout's sign."""
     first = max(changes)
     for day in sorted(changes, reverse=True):
         values = changes[day][wells, measure]
@@ -145,5 +148,5 @@ def _first_day(
 
 
 def _sign(value: float) -> float:
-    """Return 1 or −1."""
+    """Return 1 for a positive value, else −1."""
     return 1.0 if value > 0 else -1.0

@@ -1,1 +1,1 @@
-"""How a database of any earlier version becomes one of this version (Alembic)."""
+"""Alembic migrations of a database from any earlier version to this version."""

@@ -1,4 +1,4 @@
-"""Run by Alembic when a database is opened; the connection, inside a transaction, comes from :mod:`store.database`."""
+"""Alembic environment: runs the migrations on the connection of :mod:`store.database`."""
 
 from alembic import context
 

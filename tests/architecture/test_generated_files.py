@@ -1,4 +1,4 @@
-"""What is generated from the models is what lies in the repository."""
+"""The generated files in the repository are those of the models."""
 
 import importlib.util
 from pathlib import Path

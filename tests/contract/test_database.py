@@ -1,4 +1,4 @@
-"""Contract suite of the databases: opening, migration, locks and damage, run on SQLite and on a real PostgreSQL server."""
+"""Contract suite of the databases: opening, migration, locks and damage, on SQLite and PostgreSQL."""
 
 from contextlib import closing
 from datetime import datetime

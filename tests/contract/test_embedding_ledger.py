@@ -1,4 +1,4 @@
-"""Contract suite of the port of embeddings by later encoders, run on SQLite and on a real PostgreSQL server."""
+"""Contract suite of the port of embeddings by later encoders, on SQLite and PostgreSQL."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -22,7 +22,7 @@ from tests.stored import AnyStore, Opener, add, observed
 
 @pytest.fixture
 def ledger(url: str) -> Iterator[EmbeddingLedger]:
-    """Return what was embedded of the images in the same database."""
+    """Open the embedding ledger of the database of the test."""
     with closing(SqlEmbeddingLedger(url)) as opened:
         yield opened
 

@@ -1,4 +1,4 @@
-"""Contract suite of the port of file outcomes, run on SQLite and on a real PostgreSQL server."""
+"""Contract suite of the port of file outcomes, on SQLite and PostgreSQL."""
 
 from datetime import timedelta
 

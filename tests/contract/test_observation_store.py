@@ -1,4 +1,4 @@
-"""Contract suite of the ports of observations: writing and reading, run on SQLite and on a real PostgreSQL server."""
+"""Contract suite of the ports of observations: writing and reading, on SQLite and PostgreSQL."""
 
 from datetime import UTC, datetime, timedelta, timezone
 

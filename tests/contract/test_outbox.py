@@ -1,4 +1,4 @@
-"""Contract suite of the port of the outbox, run on SQLite and on a real PostgreSQL server."""
+"""Contract suite of the port of the outbox, on SQLite and PostgreSQL."""
 
 import json
 from datetime import timedelta

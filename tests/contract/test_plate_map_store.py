@@ -1,4 +1,4 @@
-"""Contract suite of the ports of plate maps and earlier plates, run on SQLite and on a real PostgreSQL server."""
+"""Contract suite of the ports of plate maps and earlier plates, on SQLite and PostgreSQL."""
 
 from datetime import timedelta, timezone
 from typing import Any

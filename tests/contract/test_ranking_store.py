@@ -1,4 +1,4 @@
-"""Contract suite of the ports of rankings of plates and specimens, run on SQLite and on a real PostgreSQL server."""
+"""Contract suite of the ports of rankings of plates and specimens, on SQLite and PostgreSQL."""
 
 import pytest
 

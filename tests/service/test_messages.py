@@ -1,4 +1,4 @@
-"""The sockets, for real: what is published and answered, on ports of this machine."""
+"""Published messages and replies to requests, on real sockets of this machine."""
 
 import itertools
 import json
@@ -44,7 +44,7 @@ def wait_until(true: Callable[[], bool], what: str) -> None:
 
 
 class Talk:
-    """A store with its publisher, requests and thread; the thread can be stopped and another started, as by a restart."""
+    """A store with publisher, request socket and I/O thread, which can be restarted."""
 
     def __init__(self, folder: Path) -> None:
         self.database = folder / "talk.sqlite"
@@ -90,7 +90,7 @@ class Talk:
 
 
 class Listener:
-    """``spherorank listen`` on a thread."""
+    """``spherorank listen`` on a thread of the test."""
 
     def __init__(self, talk: Talk, *, after: int | None, topic: str = "") -> None:
         self.heard: list[Message] = []
@@ -185,7 +185,7 @@ def question(talk: Talk, **content: object) -> Any:  # noqa: ANN401 - JSON
 def test_a_message_has_a_topic_a_big_endian_number_and_a_cloudevents_body(talk: Talk) -> None:
     with client(zmq.SUB, talk.publisher.url) as subscriber:
         talk.start()
-        # A subscription is in force only after a while, so the message is told until it is heard.
+        # A subscription is in force only after a while, so the message is repeated until it arrives.
         for attempt in itertools.count():
             talk.tell(f"attempt {attempt}")
             if subscriber.poll(200):
@@ -309,7 +309,7 @@ def test_a_gap_in_the_live_numbers_is_filled_in_order(
         assert attempt < 400
     talk.stop()
     lost = talk.tell("lost 1", "lost 2", "lost 3")
-    talk.store.mark_published(lost[-1])  # they count as sent, and nobody heard them
+    talk.store.mark_published(lost[-1])  # marked as sent, but not received
     talk.start()
     talk.tell("heard")
     wait_until(lambda: "heard" in listener.alerts, "the alert after the gap")
@@ -616,7 +616,7 @@ def test_the_subscriber_of_the_documentation_misses_nothing(talk: Talk) -> None:
     for n in range(20):
         talk.tell(str(n))
         time.sleep(0.01)
-    # Sent by nobody, so that the follower meets a gap.
+    # These numbers are never sent, so the subscriber sees a gap.
     talk.stop()
     talk.store.mark_published(talk.tell("lost")[0])
     talk.start()

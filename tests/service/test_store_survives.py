@@ -1,4 +1,4 @@
-"""What the store promises of crashes, full disks and unwritable places, tried on real files and real processes."""
+"""The store keeps its data after crashes, on full disks and without write permission."""
 
 import os
 import random
@@ -63,7 +63,7 @@ def open_store(file: Path) -> Iterator[Callable[[], SqlStore]]:
 
 
 def write_until_killed(file: Path, messages: int) -> list[int]:
-    """Return the numbers that the writer had told of when SIGKILL hit it, somewhere after so many."""
+    """Return the numbers that a writer printed until SIGKILL, after ``messages`` of them."""
     command = [sys.executable, "-c", WRITER, f"sqlite:///{file}"]
     with subprocess.Popen(
         command,

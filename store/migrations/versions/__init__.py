@@ -1,1 +1,1 @@
-"""One file a change of the tables."""
+"""Migrations of the tables, one module for each change."""

@@ -1,4 +1,4 @@
-"""The first tables."""
+"""Migration 1: the first tables."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -6,13 +6,13 @@ from alembic import op
 revision = "0001"
 down_revision = None
 
-# The types stand here as they were at this revision: what the tables module says later is a later revision's matter.
+# The types are those of this revision; later changes of store.tables do not apply here.
 TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 TIME = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
-    """Make all tables of an empty database."""
+    """Create all tables in an empty database."""
     _outbox()
     _observations()
     op.create_table(

@@ -10,7 +10,7 @@ TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
-    """Add the table; the rankings of specimens are made from what the store has of their plates."""
+    """Add the empty table of specimen rankings."""
     op.create_table(
         "specimen_ranking",
         sa.Column("specimen", TEXT),

@@ -1,4 +1,4 @@
-"""What finds the earlier plates of a line without reading every map and every image."""
+"""Migration 4: columns and an index for the search of earlier plates of a line."""
 
 from datetime import UTC, datetime
 
@@ -13,7 +13,7 @@ TIME = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
-    """Lift three keys out of the maps into columns, and let images be found by plate and day."""
+    """Copy three keys of the plate maps into columns, and add an index by plate and day."""
     with op.batch_alter_table("plate_map") as table:
         table.add_column(sa.Column("line", TEXT))
         table.add_column(sa.Column("dosed_on_day", sa.Integer))

@@ -1,4 +1,4 @@
-"""Assays of plates, and the cards of what was learned from them."""
+"""Migration 5: tables of assays and calibrations."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,7 +11,7 @@ TIME = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
-    """Add the two tables; a store from before has no assay."""
+    """Add the empty tables of assays and calibrations."""
     op.create_table(
         "assay",
         sa.Column("id", sa.Integer, primary_key=True),

@@ -1,4 +1,4 @@
-"""Why an encoder that came later could not embed an observation."""
+"""Migration 6: table of the reasons why an encoder cannot embed an observation."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
-    """Add the table; so far every observation has the embedding of the encoder that took it in."""
+    """Add the empty table of embedding refusals."""
     op.create_table(
         "embedding_refusal",
         sa.Column("observation_id", sa.Integer, sa.ForeignKey("observation.id"), nullable=False),
