@@ -1,7 +1,6 @@
 """Learning, storage and choice of the calibration by which a plate is ranked.
 
-A calibration is learned once from the assay plates of a line. Its digest identifies the data that it
-was learned from. After a restart the model is fitted again to the same data.
+A calibration is learned once from the assay plates of a line. Its digest identifies the data. After a restart the model is fitted again to the same data.
 """
 
 import hashlib
@@ -38,16 +37,25 @@ log = structlog.get_logger()
 MAX_MODELS_IN_MEMORY = 4  # models in memory; one of eight plates takes about 10 MB
 FULL_EMBEDDING_WEIGHT = 1.0  # the model learns its own weights
 
-PREDICTED_NOTE = "Ranked by predicted deterioration, learned from {plates} assay plates; its mean error on left-out plates is {error:.1f} percentage points."
+PREDICTED_NOTE = (
+    "Ranked by predicted deterioration, learned from {plates} assay plates; its mean error on "
+    "left-out plates is {error:.1f} percentage points."
+)
 DEPARTURE_NOTE = "Ranked by departure, because {why}."
 NO_ASSAY = "no other plate of its line in the store has an assay"
 INVALID_CALIBRATION = "deterioration is not calibrated: {why}"
-FIRST_BY_DEPARTURE = "the plate's first ranking was by departure; `spherorank rank plate {plate}` chooses the method again"
+FIRST_BY_DEPARTURE = (
+    "the plate's first ranking was by departure; `spherorank rank plate {plate}` chooses the "
+    "method again"
+)
 MISSING_MEASURES = (
     "the tissue of some images was not measured, and the calibration needs all measures"
 )
 OUTSIDE_CALIBRATION = "the calibration does not apply to this plate: {sentence}"
-REPLACED_CALIBRATION_NOTE = "The calibration of the plate's last ranking cannot be repeated from the store: the newest calibration was used."
+REPLACED_CALIBRATION_NOTE = (
+    "The calibration of the plate's last ranking cannot be repeated from the store: the "
+    "newest calibration was used."
+)
 
 
 @dataclass(frozen=True)
@@ -195,7 +203,10 @@ class Calibrations:
         )
 
     def _newest(self, line: str | None, without: str = "") -> CalibrationCard | None:
-        """Return the newest calibration of a line, learned without one plate; None without assay plates."""
+        """Return the newest calibration of a line, learned without one plate.
+
+        None without assay plates.
+        """
         plates = self._plates(line, without)
         if not plates:
             return None
@@ -322,7 +333,7 @@ def _by_departure(
 
 
 def _both_days(images: Sequence[VisitVersion], plate_map: PlateMap) -> list[VisitVersion]:
-    """Return the last pre-dose image and the readout image of each well that has both."""
+    """Return the last pre-dose image and the readout image of each well with both."""
     of_wells: dict[str, list[VisitVersion]] = {}
     for image in images:  # by well and day
         if image.day <= plate_map.dosed_on_day or image.day == plate_map.readout_day:

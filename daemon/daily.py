@@ -214,7 +214,10 @@ class DailyPath:
             self.alerts.clear(AlertKind.DISK, cause)
 
     def _pictures(self, ranking: Ranking) -> dict[str, bytes]:
-        """Return the JPEG pictures of the ranked day by well; wells without a picture are missing."""
+        """Return the JPEG pictures of the ranked day by well.
+
+        Wells without a picture are missing.
+        """
         plate_map = self.store.plate_map(ranking.plate)
         if plate_map is None:
             return {}

@@ -122,7 +122,7 @@ class DueDays:
         """Return one requested day of a plate as due.
 
         The method is chosen again. A final day stays final.
-        
+
 
         Raises
         ------

@@ -65,7 +65,7 @@ class Metrics:
 class HealthPage:
     """An HTTP server on its own thread for ``/healthz`` and ``/metrics``.
 
-    ``/healthz`` returns the status as JSON, with code 200 while the main loop makes progress, else 503.
+    ``/healthz`` returns the status as JSON: code 200 while the main loop makes progress, else 503.
     """
 
     def __init__(
@@ -115,7 +115,8 @@ class HealthPage:
         except OSError as error:
             raise ConfigError(
                 "health.http",
-                f"cannot listen on {address}: {error}; expected a free address, or an empty text to switch it off",
+                f"cannot listen on {address}: {error}; expected a free address, or an empty "
+                f"text to switch it off",
             ) from error
         self._server.daemon_threads = True
         self._thread = threading.Thread(

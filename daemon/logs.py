@@ -37,7 +37,8 @@ class DailyJsonLines:
         except OSError as error:
             if not self._failing:
                 sys.stderr.write(
-                    f"{self._folder}: the log cannot be written: {error}; expected a writable folder\n"
+                    f"{self._folder}: the log cannot be written: {error}; expected a writable "
+                    f"folder\n"
                 )
             self._failing = True
         return event

@@ -37,7 +37,9 @@ class PlateInputs:
                 self._saved_maps[plate] = plate_map.digest
 
     def save_assays(self, wrong: dict[str, str]) -> None:
-        """Store each new or corrected assay, and alert of wrong ones. A new assay alone makes no new ranking.
+        """Store each new or corrected assay, and raise alerts about invalid ones.
+
+        A new assay alone makes no new ranking.
 
         Parameters
         ----------

@@ -62,7 +62,7 @@ class Service:
     _last_sweep_s: float = float("-inf")
 
     def run(self, *, once: bool = False) -> None:
-        """Run until a stop signal arrives, or with ``once`` until all present images are processed and ranked."""
+        """Run until a stop signal; with ``once``, until all present images are ranked."""
         self._start()
         while not self.heartbeat.is_stopping:
             item = self._next_image()
@@ -154,7 +154,10 @@ class Service:
         )
 
     def _rank_days(self, item: WellImage | Rejected | None) -> None:
-        """Rank what is due after one turn of the loop; a store error is retried in the next turn."""
+        """Rank what is due after one turn of the loop.
+
+        A store error is retried in the next turn.
+        """
         try:
             self._rank_due(item)
             self.specimens.rank_noted()

@@ -87,7 +87,8 @@ class Specimens:
             there = [each.plate for each in self._finals(specimen)]
             raise ProfileError(
                 f"specimen {specimen}",
-                f"is named by {', '.join(plates) or 'no plate'} in the store, of which {', '.join(there) or 'none'} has a final ranking of its readout day; "
+                f"is named by {', '.join(plates) or 'no plate'} in the store, of which {', '.join(there) or 'none'} "
+                f"has a final ranking of its readout day; "
                 f"expected {MIN_PLATES} plates or more",
             )
         self._write_files(ranking)
@@ -146,7 +147,8 @@ class Specimens:
             if folder in self.store.plates():
                 raise OutputError(
                     folder,
-                    f"is the folder of a plate; expected no plate with the folder name of specimen {ranking.specimen}",
+                    f"is the folder of a plate; expected no plate with the folder name of "
+                    f"specimen {ranking.specimen}",
                 )
             self.write(ranking)
         except SpheroRankError as error:

@@ -52,7 +52,7 @@ from store.embedding_ledger import SqlEmbeddingLedger
 from store.sql_store import SqlStore
 
 VERSION = code_version()
-STALL_REPORT_S = 30.0  # added to stall_s: the imaging process reports a stall itself
+STALL_REPORT_S = 30.0  # the process reports a stall itself
 
 
 def now() -> datetime:

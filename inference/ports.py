@@ -1,4 +1,4 @@
-"""Ports of the inference: protocols of encoders, segmenters, forecasters, and the data that a ranking reads.
+"""Protocols of encoders, segmenters, forecasters and of the data that a ranking reads.
 
 Each port has a contract suite in ``tests/contract`` that every implementation passes.
 """
@@ -36,7 +36,8 @@ class Encoder(Protocol):
         Raises
         ------
         ImageError
-            If the image cannot be embedded: too small, or the wrong number of planes for the bundle.
+            If the image cannot be embedded: too small, or the wrong number of planes for the
+            bundle.
         """
         ...
 
@@ -55,7 +56,7 @@ class EarlierPlateReader(Protocol):
     def earlier_plates(
         self, plate_map: PlateMap, day: int, encoder_id: str, most: int
     ) -> Sequence[PlateMap]:
-        """Return the newest maps of at most ``most`` earlier plates that can support a ranking, newest plate first.
+        """Return the newest maps of at most ``most`` earlier plates, newest plate first.
 
         These plates have the same line and dosing day, an earlier ``seeded_at``, and images of
         culture day ``day`` that the encoder has embedded.

@@ -132,8 +132,10 @@ class Database:
         if found is not None and found not in known:
             raise StoreError(
                 self.where,
-                f"its tables have revision {found}, which this version of SpheroRank does not know; "
-                "expected a database of this or an earlier version: install the newer SpheroRank again, or name another database",
+                f"its tables have revision {found}, which this version of SpheroRank does not "
+                f"know; "
+                "expected a database of this or an earlier version: install the newer "
+                "SpheroRank again, or name another database",
             )
         return found
 

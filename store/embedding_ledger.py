@@ -29,7 +29,7 @@ class SqlEmbeddingLedger:
         )
 
     def embedded(self, encoder_id: str) -> Sequence[EmbeddingProgress]:
-        """Return the numbers of stored, embedded and refused images of each plate for one encoder."""
+        """Return the numbers of stored, embedded and refused images of each plate."""
         by_encoder = and_(
             embeddings.c.observation_id == observations.c.id, embeddings.c.encoder_id == encoder_id
         )

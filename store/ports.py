@@ -187,7 +187,10 @@ class Outbox(Protocol):
     """Keeps committed messages until they are published, and afterwards for replay."""
 
     def add_message(self, message: MessageData, now: datetime) -> int:
-        """Commit a message that belongs to no other row (status, alert); return its sequence number."""
+        """Commit a message that belongs to no other row (status, alert).
+
+        Return its sequence number.
+        """
         ...
 
     def messages_after(
@@ -213,7 +216,7 @@ class EmbeddingLedger(Protocol):
     """Keeps the embeddings of stored images by encoders that were installed later than the images."""
 
     def embedded(self, encoder_id: str) -> Sequence[EmbeddingProgress]:
-        """Return the numbers of stored, embedded and refused images of each plate for one encoder."""
+        """Return the numbers of stored, embedded and refused images of each plate."""
         ...
 
     def not_embedded(self, plate: str, encoder_id: str) -> Sequence[StoredImage]:

@@ -39,7 +39,8 @@ class SqlRankings(SqlPart):
             if connection.scalar(select(1).where(this, rankings.c.revision == ranking.revision)):
                 raise StoreError(
                     self._database.where,
-                    f"the ranking {ranking.plate} {ranking.name} exists already; expected revision {newest + 1}",
+                    f"the ranking {ranking.plate} {ranking.name} exists already; expected "
+                    f"revision {newest + 1}",
                 )
             sequence = self._enqueue(connection, message, ranking.created_at)
             row = {
@@ -86,7 +87,8 @@ class SqlRankings(SqlPart):
             if ranking.revision <= newest:
                 raise StoreError(
                     self._database.where,
-                    f"the ranking {ranking.name} of specimen {ranking.specimen} exists already; expected r{newest + 1}",
+                    f"the ranking {ranking.name} of specimen {ranking.specimen} exists already; "
+                    f"expected r{newest + 1}",
                 )
             sequence = self._enqueue(connection, message, ranking.created_at)
             row = {name: getattr(ranking, name) for name in ("specimen", "revision", "created_at")}

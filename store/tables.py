@@ -66,7 +66,8 @@ class UtcTime(TypeDecorator[datetime]):
             return None
         if value.tzinfo is None:
             raise ValueError(
-                f"the time {value.isoformat()} has no time zone; expected one, such as {value.isoformat()}+00:00"
+                f"the time {value.isoformat()} has no time zone; expected one, such as "
+                f"{value.isoformat()}+00:00"
             )
         in_utc = value.astimezone(UTC)
         return in_utc.replace(tzinfo=None) if dialect.name == "sqlite" else in_utc
@@ -128,7 +129,7 @@ observations = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("service", AnyText, nullable=False),
-    Column("sequence", BigInteger, nullable=False),  # of the message that told of it
+    Column("sequence", BigInteger, nullable=False),  # of the message about it
     Column("plate", AnyText, nullable=False),
     Column("well", AnyText, nullable=False),
     Column("visit", AnyText, nullable=False),
@@ -193,7 +194,7 @@ plate_maps = Table(
     metadata,
     Column(
         "id", Integer, primary_key=True
-    ),  # the largest of a plate is the newest map; earlier ones stay, so that an old ranking can be made again
+    ),  # the largest id is the newest map
     Column("plate", AnyText, nullable=False, index=True),
     Column("digest", AnyText, nullable=False),
     Column("content", JSON, nullable=False),
@@ -209,7 +210,7 @@ assays = Table(
     metadata,
     Column(
         "id", Integer, primary_key=True
-    ),  # the largest of a plate is the newest assay; earlier ones stay, so that an old calibration can be made again
+    ),  # the largest id is the newest assay
     Column("plate", AnyText, nullable=False, index=True),
     Column("digest", AnyText, nullable=False),
     Column("content", JSON, nullable=False),

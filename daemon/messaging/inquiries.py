@@ -21,9 +21,17 @@ def ask_status(requests_url: str, timeout_s: float = 3.0) -> StatusReply:
 
 def format_status(status: StatusData) -> str:
     """Return a status as lines of text for a terminal."""
+    last_image = (
+        status.last_image_at.isoformat(timespec="seconds")
+        if status.last_image_at
+        else "none since the start"
+    )
     lines = [
-        f"SpheroRank {status.version}, {status.state} since {status.started_at:%Y-%m-%d %H:%M:%S %Z}, encoder {status.encoder_id}",
-        f"last image    {status.last_image_at.isoformat(timespec='seconds') if status.last_image_at else 'none since the start'}",
+        (
+            f"SpheroRank {status.version}, {status.state} since "
+            f"{status.started_at:%Y-%m-%d %H:%M:%S %Z}, encoder {status.encoder_id}"
+        ),
+        f"last image    {last_image}",
         f"backlog       {status.backlog} well images",
         f"rejected      {status.rejected} files or images (spherorank rejected lists them)",
         f"plates        {', '.join(status.plates) or 'none'}",

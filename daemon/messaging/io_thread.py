@@ -95,7 +95,8 @@ class IoThread:
         if self._thread.is_alive():
             raise SpheroRankError(
                 "publisher",
-                f"did not finish within {timeout_s:g} s; expected the store to answer; unpublished messages are published at the next start",
+                f"did not finish within {timeout_s:g} s; expected the store to answer; "
+                f"unpublished messages are published at the next start",
             )
         self.check()
 

@@ -49,7 +49,8 @@ def requests_url_beside(events_url: str) -> str:
     if parts.scheme != "tcp" or not parts.hostname or port is None:
         raise ConfigError(
             "--connect",
-            f"{events_url} is not a tcp address with a port; expected one such as tcp://127.0.0.1:5556, or --requests",
+            f"{events_url} is not a tcp address with a port; expected one such as "
+            f"tcp://127.0.0.1:5556, or --requests",
         )
     return f"{events_url.rpartition(':')[0]}:{port + 1}"
 
@@ -81,7 +82,8 @@ def ask(
             if time.monotonic() > give_up or should_stop():
                 raise SilentServiceError(
                     requests_url,
-                    f"no answer within {timeout_s:g} s; expected a running service (spherorank run) at this address",
+                    f"no answer within {timeout_s:g} s; expected a running service (spherorank "
+                    f"run) at this address",
                 )
         return _parse(socket.recv_multipart()[-1], reply, requests_url)
 
@@ -135,7 +137,10 @@ def _messages_without_gaps(
     last: int | None,
     should_stop: Callable[[], bool],
 ) -> Iterator[Message]:
-    """Yield every message after ``last`` in order; without ``last``, from the first received one."""
+    """Yield every message after ``last`` in order.
+
+    Without ``last``, from the first received one.
+    """
     if last is not None:
         for message in requests.after(last):
             last = message.sequence
@@ -149,7 +154,8 @@ def _messages_without_gaps(
             last = heard.sequence
             yield heard
         elif heard_through is None or not heard_through < heard.sequence <= last:
-            # A gap, a message sent twice, or another store behind the same address: the replay tells which.
+            # A gap, a message sent twice, or another store behind the same address: the replay
+            # tells which.
             for message in requests.after(last):
                 last = message.sequence
                 yield message
@@ -181,7 +187,8 @@ class _Replayer:
             if reply.newest < sequence:
                 raise ConfigError(
                     self._url,
-                    f"has issued {reply.newest} messages, so number {sequence} is from another store; expected --after {reply.newest} or less",
+                    f"has issued {reply.newest} messages, so number {sequence} is from another "
+                    f"store; expected --after {reply.newest} or less",
                 )
             for message in reply.messages:
                 yield Message(message.topic, message.sequence, message.body)
@@ -216,7 +223,8 @@ def _parse(content: bytes, kind: type[ReplyT], url: str) -> ReplyT:
     except ValidationError:
         raise ConfigError(
             url,
-            f"answered {content[:80]!r}; expected a {kind.__name__} (is this SpheroRank's requests socket?)",
+            f"answered {content[:80]!r}; expected a {kind.__name__} (is this SpheroRank's "
+            f"requests socket?)",
         ) from unexpected
     if refusal.retry:
         raise SilentServiceError(url, refusal.error)
@@ -232,7 +240,8 @@ def _connect(socket: zmq.Socket[bytes], url: str) -> None:
     except zmq.ZMQError as error:
         raise ConfigError(
             "--connect",
-            f"{url} cannot be used ({error.strerror}); expected an address such as tcp://127.0.0.1:5556",
+            f"{url} cannot be used ({error.strerror}); expected an address such as "
+            f"tcp://127.0.0.1:5556",
         ) from error
 
 
@@ -243,7 +252,8 @@ def _decode(parts: list[bytes]) -> Message:
     except ValueError as error:
         raise ConfigError(
             "--connect",
-            f"a message of {len(parts)} parts cannot be read ({error}); expected topic, sequence and a JSON body",
+            f"a message of {len(parts)} parts cannot be read ({error}); expected topic, "
+            f"sequence and a JSON body",
         ) from error
 
 

@@ -47,7 +47,8 @@ class Publisher:
             self.close()
             raise ConfigError(
                 "publisher.events",
-                f"{url} cannot be bound ({error.strerror}); expected a free address of this machine, such as tcp://127.0.0.1:5556",
+                f"{url} cannot be bound ({error.strerror}); expected a free address of this "
+                f"machine, such as tcp://127.0.0.1:5556",
             ) from error
         self.url = self._socket.get_string(zmq.LAST_ENDPOINT)
 

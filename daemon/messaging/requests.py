@@ -59,7 +59,8 @@ class RequestSocket:
             self.close()
             raise ConfigError(
                 "publisher.requests",
-                f"{url} cannot be bound ({error.strerror}); expected a free address of this machine, such as tcp://127.0.0.1:5557",
+                f"{url} cannot be bound ({error.strerror}); expected a free address of this "
+                f"machine, such as tcp://127.0.0.1:5557",
             ) from error
         self.url = self._socket.get_string(zmq.LAST_ENDPOINT)
 
@@ -67,7 +68,8 @@ class RequestSocket:
         """Answer one request that arrives within ``timeout_s``; return whether there was one."""
         if not self._socket.poll(round(timeout_s * 1000)):
             return False
-        # REQ sends [identity, empty, request], DEALER [identity, request]: the envelope is returned.
+        # REQ sends [identity, empty, request], DEALER [identity, request]: the envelope is
+        # returned.
         *envelope, request = self._socket.recv_multipart(flags=zmq.DONTWAIT)
         self._socket.send_multipart([*envelope, reply_to_request(request).encode()], flags=zmq.DONTWAIT)
         return True

@@ -13,9 +13,18 @@ from schemas.plate_map import PlateMap
 from schemas.quality import Flag
 from schemas.trajectory import Representation, Trajectories
 
-DOSED_AT_UNKNOWN = "The plate map has no dosed_at: images of the dosing day (day {day}) are assumed to be from before dosing."
-AFTER_DOSING = "{count} images of the dosing day (day {day}) were taken after dosed_at and not used as images from before dosing."
-EMBEDDING_ALONE_NOTE = "The tissue of {count} of {all} images was not measured: all wells are compared by their embedding alone."
+DOSED_AT_UNKNOWN = (
+    "The plate map has no dosed_at: images of the dosing day (day {day}) are assumed to be "
+    "from before dosing."
+)
+AFTER_DOSING = (
+    "{count} images of the dosing day (day {day}) were taken after dosed_at and not used as "
+    "images from before dosing."
+)
+EMBEDDING_ALONE_NOTE = (
+    "The tissue of {count} of {all} images was not measured: all wells are compared by their "
+    "embedding alone."
+)
 MEASURES_ALONE_NOTE = "The embedding has weight 0: wells are compared by measures alone."
 
 

@@ -83,7 +83,10 @@ def earlier_plates(
 def _before_and_on(
     day: int, before: set[int], images: Sequence[VisitVersion], *, whole: bool
 ) -> list[VisitVersion]:
-    """Return the image of ``day`` and the last (``whole``: each) of ``before``, by well with both."""
+    """Return the readout image and the last pre-dose image of each well that has both.
+
+    With ``whole``, all images of the days ``before`` are returned, not only the last one.
+    """
     of_wells: dict[str, list[VisitVersion]] = {}
     for image in images:  # by well and day
         if image.day in before or image.day == day:

@@ -23,20 +23,24 @@ Array = npt.NDArray[np.float64]
 EXPLODED_PERCENT = 100.0
 """Deterioration of exploded tissue, which is assumed without an assay."""
 NORMAL_90 = 1.645
-LARGE_DEGREES_OF_FREEDOM = 1000.0
+LARGE_SAMPLE_DF = 1000.0
 """Degrees of freedom of an error estimated from many left-out treatments."""
 
-EXPLODED_NOTE = "{count} exploded wells are assumed to be {percent:g} % deteriorated; they rank above all intact wells, by degree of explosion."
+EXPLODED_NOTE = (
+    "{count} exploded wells are assumed to be {percent:g} % deteriorated; they rank above all "
+    "intact wells, by degree of explosion."
+)
 UNPREDICTED_NOTE = (
     "{treatment} ({group}) is not ranked: deterioration could be predicted of none of its wells."
 )
 NO_CONDITION_NOTE = (
-    "The condition of the tissue (intact or exploded) is not known: all wells are placed by predicted deterioration."
+    "The condition of the tissue (intact or exploded) is not known: all wells are placed by "
+    "predicted deterioration."
 )
 
 
 def drift_sentence(drift: Drift) -> str:
-    """Return a sentence for readers of a ranking on the distance of a plate from its calibration."""
+    """Return a sentence on the distance of a plate from its calibration."""
     where = "outside the range seen" if drift.outside else "within the range seen"
     return (
         f"Its untreated and single-dose wells are {drift.distance:.1f} spreads from those of the "
@@ -244,7 +248,7 @@ def _place_treatments(
     ranks = _ranks(keys)
     variance = np.full(len(treatments), (error / NORMAL_90) ** 2)
     drawn: TreatmentScores = rank_treatments(
-        means, variance, np.full(len(treatments), LARGE_DEGREES_OF_FREEDOM), shared_variance=0.0, rng=rng
+        means, variance, np.full(len(treatments), LARGE_SAMPLE_DF), shared_variance=0.0, rng=rng
     )
     placed = [
         replace(

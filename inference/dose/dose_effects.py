@@ -1,4 +1,4 @@
-"""Dose-response curves and combination effects of one plate, computed from the rows of its wells."""
+"""Dose-response curves and combination effects of one plate, from the rows of its wells."""
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -15,7 +15,10 @@ from schemas.errors import ProfileError
 from schemas.ranking import WellRank
 
 VOLUME_OF_AREA = 1.5
-UNREADABLE_NOTE = "No dose could be read from {treatments}; expected compound:amount unit, such as gemcitabine:1 uM."
+UNREADABLE_NOTE = (
+    "No dose could be read from {treatments}; expected compound:amount unit, such as "
+    "gemcitabine:1 uM."
+)
 NO_GROWTH_RATE_NOTE = "No GR curves: {problem}."
 
 

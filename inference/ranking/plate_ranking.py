@@ -59,15 +59,33 @@ Indices = npt.NDArray[np.intp]
 FALSE_DISCOVERY_RATE = 0.05
 RANKED_GROUPS = (Group.SINGLE_DOSE, Group.SCREENING)
 
-PRE_DOSE_OUTLIER = "pre-dose outlier: its tissue differed from the other wells by {far:.1f} times the limit"
-EARLIER_PLATES_NOTE = (
-    "Untreated wells of {plates} other plates were used to estimate variation and growth of untreated wells."
+PRE_DOSE_OUTLIER = (
+    "pre-dose outlier: its tissue differed from the other wells by {far:.1f} times the limit"
 )
-SEQUENCE_MODEL_NOTE = "The sequence model {name} predicted the untreated state of the wells; the prediction was fitted to the untreated wells of this plate."
-FORECAST_AFTER_DOSING_NOTE = "The forecast uses days after dosing too (forecast_from = {forecast_from}): it follows the drug, and departures are underestimated."
-POSITION_EFFECT_NOTE = "The position on the plate has an effect ({places}), which was estimated from the untreated wells and corrected."
-ONE_BLOCK = "All untreated wells are in one block: effects of position and treatment cannot be separated."
-UNDECIDED_NOTE = "{treatment} changed partly like untreated tissue: growth and deterioration cannot be distinguished, and it counts as deterioration."
+EARLIER_PLATES_NOTE = (
+    "Untreated wells of {plates} other plates were used to estimate variation and growth of "
+    "untreated wells."
+)
+SEQUENCE_MODEL_NOTE = (
+    "The sequence model {name} predicted the untreated state of the wells; the prediction was "
+    "fitted to the untreated wells of this plate."
+)
+FORECAST_AFTER_DOSING_NOTE = (
+    "The forecast uses days after dosing too (forecast_from = {forecast_from}): it follows "
+    "the drug, and departures are underestimated."
+)
+POSITION_EFFECT_NOTE = (
+    "The position on the plate has an effect ({places}), which was estimated from the "
+    "untreated wells and corrected."
+)
+ONE_BLOCK = (
+    "All untreated wells are in one block: effects of position and treatment cannot be "
+    "separated."
+)
+UNDECIDED_NOTE = (
+    "{treatment} changed partly like untreated tissue: growth and deterioration cannot be "
+    "distinguished, and it counts as deterioration."
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Condition and measures of the tissue of each well on the readout day, for the rows of a ranking."""
+"""Condition and measures of the tissue of each well on the readout day."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

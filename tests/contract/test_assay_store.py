@@ -39,7 +39,7 @@ def test_an_equal_assay_changes_nothing(open_store: Opener, url: str) -> None:
     assert execute(url, "SELECT count(*) FROM assay") == 1
 
 
-def test_a_calibration_comes_back_with_its_card_and_what_it_was_learned_from(
+def test_a_calibration_comes_back_with_its_card_and_its_plates(
     store: AnyStore,
 ) -> None:
     learned_from = [

@@ -1,4 +1,7 @@
-"""Contract suite of the databases: opening, migration, locks and damage, on SQLite and PostgreSQL."""
+"""Contract suite of the databases.
+
+Opening, migration, locks and damage, on SQLite and PostgreSQL.
+"""
 
 from contextlib import closing
 from datetime import datetime
@@ -68,7 +71,7 @@ def test_a_database_of_a_newer_version_is_left_alone(open_store: Opener, url: st
         open_store()
 
 
-def test_a_row_that_is_locked_for_too_long_is_said_so(open_store: Opener) -> None:
+def test_a_row_that_is_locked_for_too_long_is_a_store_error(open_store: Opener) -> None:
     holder, waiter = open_store(), open_store(timeout_s=0.2)
     add(holder, observation())
     with holder._database.writing() as connection:
@@ -78,7 +81,7 @@ def test_a_row_that_is_locked_for_too_long_is_said_so(open_store: Opener) -> Non
     assert waiter.add_message(status_data(), NOW) == 2
 
 
-def test_a_row_that_somebody_damaged_is_said_so(open_store: Opener, url: str) -> None:
+def test_a_damaged_row_is_a_store_error(open_store: Opener, url: str) -> None:
     store = open_store()
     store.save_plate_map(plate_map(), NOW)
     execute(url, "UPDATE plate_map SET content = '{}'")

@@ -60,7 +60,7 @@ def test_the_first_embedding_of_an_encoder_stays(store: AnyStore, ledger: Embedd
     np.testing.assert_array_equal(observed(store, "another")[0].embedding, another_embedding(0))
 
 
-def test_how_far_an_encoder_came_is_told_by_plate(store: AnyStore, ledger: EmbeddingLedger) -> None:
+def test_the_progress_of_an_encoder_is_listed_by_plate(store: AnyStore, ledger: EmbeddingLedger) -> None:
     for number, well in enumerate(("B02", "B03", "B04")):
         add(store, observation(well, seed=number))
     add(store, observation("B02", plate="P2", seed=4))
@@ -89,7 +89,7 @@ def test_an_image_that_was_refused_is_tried_again(store: AnyStore, ledger: Embed
     assert ledger.embedded("another") == [EmbeddingProgress(PLATE, 1, 1, 0)]
 
 
-def test_images_of_another_service_are_its_own_affair(
+def test_images_of_another_service_are_not_included(
     store: AnyStore, open_store: Opener, ledger: EmbeddingLedger
 ) -> None:
     add(store, observation("B02"))

@@ -16,7 +16,7 @@ from tests.samples import (
 from tests.stored import AnyStore, Opener, add
 
 
-def test_every_file_that_ended_is_told_to_a_source_that_starts(open_store: Opener) -> None:
+def test_every_file_with_an_outcome_is_listed(open_store: Opener) -> None:
     store = open_store()
     stored, image, refused = observation("B02"), well_image("B03"), rejected("a.txt", "b.tif")
     add(store, stored)

@@ -63,7 +63,7 @@ def test_heartbeats_older_than_a_day_go_and_their_numbers_are_not_used_again(
     assert [message.sequence for message in store.messages_after(0)] == [1, 6]
 
 
-def test_what_was_published_is_remembered_and_never_goes_back(open_store: Opener) -> None:
+def test_the_published_number_is_stored_and_never_decreases(open_store: Opener) -> None:
     store = open_store()
     assert store.published_through() == 0
     for well in ("B02", "B03", "B04"):

@@ -33,7 +33,7 @@ def test_a_ranking_that_was_published_does_not_change(store: AnyStore) -> None:
     assert store.last_sequence() == 1
 
 
-def test_the_message_of_a_ranking_may_stand_for_the_ranking(store: AnyStore) -> None:
+def test_a_ranking_can_be_stored_from_its_message(store: AnyStore) -> None:
     store.add_ranking(ranking_data(ranking()), ranking_data(ranking()))
     assert [type(kept) for kept in store.rankings(PLATE)] == [Ranking]
 
@@ -61,7 +61,7 @@ def test_the_plates_of_a_specimen_are_those_whose_newest_map_names_it(store: Any
     )
 
 
-def test_rankings_of_a_specimen_come_back_by_revision_and_are_told_of(store: AnyStore) -> None:
+def test_rankings_of_a_specimen_come_back_by_revision_with_their_messages(store: AnyStore) -> None:
     for revision in (1, 2):
         of = specimen_ranking(revision)
         assert store.add_specimen_ranking(specimen_data(of), specimen_data(of)) == revision
