@@ -1,6 +1,7 @@
 """Learning, storage and choice of the calibration by which a plate is ranked.
 
-A calibration is learned once from the assay plates of a line. Its digest identifies the data. After a restart the model is fitted again to the same data.
+A calibration is learned once from the assay plates of a line. Its digest identifies the data.
+After a restart the model is fitted again to the same data.
 """
 
 import hashlib
@@ -151,7 +152,9 @@ class Calibrations:
         if self._fit(follows.calibration.digest) is not None:
             return Choice(follows.calibration)
         newest = self._choose_newest(plate_map)
-        return Choice(newest.card, newest.why_departure, (REPLACED_CALIBRATION_NOTE,) if newest.card else ())
+        return Choice(
+            newest.card, newest.why_departure, (REPLACED_CALIBRATION_NOTE,) if newest.card else ()
+        )
 
     def place(
         self,
@@ -188,7 +191,9 @@ class Calibrations:
         if drift.outside:
             why = OUTSIDE_CALIBRATION.format(sentence=drift_sentence(drift))
             return _by_departure(scored.placement, why, card, drift)
-        predicted = PREDICTED_NOTE.format(plates=len(card.plates), error=card.mean_error_points or 0.0)
+        predicted = PREDICTED_NOTE.format(
+            plates=len(card.plates), error=card.mean_error_points or 0.0
+        )
         notes = (predicted, *placement.notes, *choice.notes)
         return Calibrated(replace(placement, notes=notes), card, drift)
 
@@ -316,7 +321,7 @@ class Calibrations:
 
 
 def digest_with_calibration(inputs_digest: str, calibration: CalibrationCard | None) -> str:
-    """Return the digest of the inputs of a ranking including its calibration, where there is one."""
+    """Return the digest of the inputs of a ranking, including its calibration, if any."""
     return (
         inputs_digest
         if calibration is None

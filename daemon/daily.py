@@ -223,7 +223,9 @@ class DailyPath:
             return {}
         of_day = [
             image
-            for image in select_images(self.store.imaged(ranking.plate, ranking.encoder_id), plate_map)
+            for image in select_images(
+                self.store.imaged(ranking.plate, ranking.encoder_id), plate_map
+            )
             if image.day == ranking.day
         ]
         pictures = self.store.pictures(of_day)

@@ -39,7 +39,7 @@ class Heartbeat:
 
     @property
     def is_stopping(self) -> bool:
-        """Whether a stop signal has arrived."""
+        """True if a stop signal has arrived."""
         return bool(self.stop_signals)
 
     def beat(self) -> None:

@@ -65,7 +65,9 @@ class RollingView:
             if image.key.well == well and image.day > plate_map.dosed_on_day
         } | {newest.day}
         return tuple(
-            DayDeparture(day=day, departure=self._departures_on(day, others, newest, plate_map).get(well))
+            DayDeparture(
+                day=day, departure=self._departures_on(day, others, newest, plate_map).get(well)
+            )
             for day in sorted(days)
         )
 

@@ -174,7 +174,7 @@ class Service:
             self.alerts.clear(AlertKind.DISK, "ranking")
 
     def _rank_due(self, item: WellImage | Rejected | None) -> None:
-        """Rank the plate of the newest image when its queue is empty, and every plate at intervals."""
+        """Rank the newest image's plate when no image is queued, and all plates at intervals."""
         self._save_inputs()
         pending = self.status.source.pending
         if not pending:

@@ -40,9 +40,7 @@ class Specimens:
     seed: int
     config_digest: str
     code_version: str
-    write: Callable[
-        [SpecimenRanking], Sequence[Path]
-    ]  # writes the missing files of a ranking
+    write: Callable[[SpecimenRanking], Sequence[Path]]  # writes the missing files of a ranking
     alerts: Alerts
     clock: Callable[[], datetime]
     _of_plate: dict[str, str | None] = field(
@@ -87,7 +85,8 @@ class Specimens:
             there = [each.plate for each in self._finals(specimen)]
             raise ProfileError(
                 f"specimen {specimen}",
-                f"is named by {', '.join(plates) or 'no plate'} in the store, of which {', '.join(there) or 'none'} "
+                f"is named by {', '.join(plates) or 'no plate'} in the store, "
+                f"of which {', '.join(there) or 'none'} "
                 f"has a final ranking of its readout day; "
                 f"expected {MIN_PLATES} plates or more",
             )

@@ -104,7 +104,7 @@ def open_segmenter(config: Config) -> Segmenter:
 def departure_settings(
     forecaster: str, forecast_from: ForecastFrom, metric: MetricName, *, leave_out_outliers: bool
 ) -> DepartureSettings:
-    """Return the settings of a departure; open the sequence model where ``forecaster`` is its folder.
+    """Return the departure settings; open the sequence model if ``forecaster`` is its folder.
 
     Raises
     ------
@@ -350,7 +350,7 @@ def open_images(
 def _open_io_thread(
     config: Config, store: SqlStore, status: ServiceStatus, loop_clock: LoopClock, stack: ExitStack
 ) -> IoThread:
-    """Open the sockets that others connect to, and return the thread that serves them, not yet started."""
+    """Open the sockets, and return the I/O thread that serves them, not yet started."""
     settings = config.publisher
     return IoThread(
         store,

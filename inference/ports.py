@@ -67,7 +67,9 @@ class EarlierPlateReader(Protocol):
         """Return every version of every visit of a plate that an encoder has embedded."""
         ...
 
-    def observations(self, images: Sequence[VisitVersion], encoder_id: str) -> Sequence[Observation]:
+    def observations(
+        self, images: Sequence[VisitVersion], encoder_id: str
+    ) -> Sequence[Observation]:
         """Return the observations of these images with the embeddings of one encoder."""
         ...
 

@@ -82,7 +82,9 @@ class ObservationReader(Protocol):
         """
         ...
 
-    def observations(self, images: Sequence[VisitVersion], encoder_id: str) -> Sequence[Observation]:
+    def observations(
+        self, images: Sequence[VisitVersion], encoder_id: str
+    ) -> Sequence[Observation]:
         """Return the observations of some images with the embeddings of one encoder.
 
         They are ordered by well, day, visit and version.
@@ -196,7 +198,7 @@ class Outbox(Protocol):
     def messages_after(
         self, sequence: int, topic_prefix: str = "", limit: int = 1000
     ) -> Sequence[PublishedMessage]:
-        """Return at most ``limit`` messages after a sequence number with a topic prefix, in order."""
+        """Return at most ``limit`` messages after a number with a topic prefix, in order."""
         ...
 
     def last_sequence(self) -> int:
@@ -213,7 +215,7 @@ class Outbox(Protocol):
 
 
 class EmbeddingLedger(Protocol):
-    """Keeps the embeddings of stored images by encoders that were installed later than the images."""
+    """Keeps the embeddings of stored images by encoders that were installed later."""
 
     def embedded(self, encoder_id: str) -> Sequence[EmbeddingProgress]:
         """Return the numbers of stored, embedded and refused images of each plate."""

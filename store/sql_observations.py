@@ -40,7 +40,9 @@ class SqlObservations(SqlPart):
         at, key = observation.received_at, observation.key
         with self._database.writing() as connection:
             same = and_(is_of(key), observations.c.digest == observation.digest)
-            sequence_of_same: int | None = connection.scalar(select(observations.c.sequence).where(same))
+            sequence_of_same: int | None = connection.scalar(
+                select(observations.c.sequence).where(same)
+            )
             if sequence_of_same is not None:
                 self._record_outcome(
                     connection,
@@ -96,7 +98,9 @@ class SqlObservations(SqlPart):
                 for row in connection.execute(query)
             ]
 
-    def observations(self, images: Sequence[VisitVersion], encoder_id: str) -> Sequence[Observation]:
+    def observations(
+        self, images: Sequence[VisitVersion], encoder_id: str
+    ) -> Sequence[Observation]:
         """Return the observations of some images with the embeddings of one encoder, in order."""
         query = (
             select(observations, embeddings.c.encoder_id, embeddings.c.vector)

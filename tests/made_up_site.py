@@ -102,10 +102,17 @@ class Site:
 
     def restart(self, settings: DepartureSettings | None = None) -> None:
         """Build the ranking from the settings again, as a start of the service does."""
-        self.settings = self.settings if settings is None else replace(self.settings, departure=settings)
+        self.settings = (
+            self.settings if settings is None else replace(self.settings, departure=settings)
+        )
         of_settings = {"representation": self.settings.representation, "seed": self.settings.seed}
         calibrations = Calibrations(
-            self.store, ENCODER_ID, method=self.method, clock=self.clock, tick=lambda: self.tick(), **of_settings
+            self.store,
+            ENCODER_ID,
+            method=self.method,
+            clock=self.clock,
+            tick=lambda: self.tick(),
+            **of_settings,
         )  # type: ignore[arg-type] # mypy mixes the values
         alerts = Alerts(self.store, self.clock)
         self.days = DailyPath(

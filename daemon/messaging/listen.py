@@ -114,7 +114,7 @@ def listen(
     Raises
     ------
     ConfigError
-        If an address cannot be used, the service refuses the replay, or it has issued fewer messages than ``after`` (another store).
+        If an address cannot be used, the replay is refused, or ``after`` is from another store.
     """
     with zmq.Context() as context, context.socket(zmq.SUB) as events:
         events.subscribe(TOPIC_PREFIX)
@@ -145,7 +145,7 @@ def _messages_without_gaps(
         for message in requests.after(last):
             last = message.sequence
             yield message
-    heard_through = last  # what a replay brought early comes on the live socket once more, with a number between this and `last`
+    heard_through = last  # replayed messages after this number arrive again
     while not should_stop():
         if not events.poll(round(_POLL_S * 1000)):
             continue
@@ -267,7 +267,11 @@ def _readable(message: Message) -> str:
     return "  ".join(
         [
             *words,
-            *(f"{key}={data[key]}" for key in _PRINTED_FIELDS if data.get(key) not in (None, "", [], ())),
+            *(
+                f"{key}={data[key]}"
+                for key in _PRINTED_FIELDS
+                if data.get(key) not in (None, "", [], ())
+            ),
         ]
     )
 

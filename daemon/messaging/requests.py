@@ -71,7 +71,9 @@ class RequestSocket:
         # REQ sends [identity, empty, request], DEALER [identity, request]: the envelope is
         # returned.
         *envelope, request = self._socket.recv_multipart(flags=zmq.DONTWAIT)
-        self._socket.send_multipart([*envelope, reply_to_request(request).encode()], flags=zmq.DONTWAIT)
+        self._socket.send_multipart(
+            [*envelope, reply_to_request(request).encode()], flags=zmq.DONTWAIT
+        )
         return True
 
     def close(self) -> None:
@@ -121,7 +123,8 @@ def _latest(request: LatestRequest, store: RequestStore) -> LatestReply:
     if not rankings:
         ranked = [plate for plate in store.plates() if store.rankings(plate)]
         raise ValueError(
-            f"plate {request.plate!r} has no ranking; expected one of {', '.join(ranked) or 'none so far: no plate has a ranking yet'}"
+            f"plate {request.plate!r} has no ranking; "
+            f"expected one of {', '.join(ranked) or 'none so far: no plate has a ranking yet'}"
         )
     return LatestReply(
         plate=request.plate,

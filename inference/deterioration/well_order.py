@@ -141,7 +141,11 @@ def by_deterioration(
             notes=(
                 *departed.notes,
                 *_unpredicted(departed.treatments, predictable),
-                *((EXPLODED_NOTE.format(count=exploded, percent=EXPLODED_PERCENT),) if exploded else ()),
+                *(
+                    (EXPLODED_NOTE.format(count=exploded, percent=EXPLODED_PERCENT),)
+                    if exploded
+                    else ()
+                ),
                 *(() if is_condition_known else (NO_CONDITION_NOTE,)),
             ),
         ),

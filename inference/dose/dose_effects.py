@@ -62,7 +62,9 @@ def dose_effects(wells: Iterable[WellRank], left_out: Collection[str], seed: int
         dosed, effect, effects, fits, np.random.default_rng(seed)
     )
     unreadable = (
-        (UNREADABLE_NOTE.format(treatments=", ".join(dosed.unreadable)),) if dosed.unreadable else ()
+        (UNREADABLE_NOTE.format(treatments=", ".join(dosed.unreadable)),)
+        if dosed.unreadable
+        else ()
     )
     return DoseEffects(
         dose_responses=(*(known for known, _ in fitted.values()), *growth_rates),

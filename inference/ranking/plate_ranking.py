@@ -79,8 +79,7 @@ POSITION_EFFECT_NOTE = (
     "untreated wells and corrected."
 )
 ONE_BLOCK = (
-    "All untreated wells are in one block: effects of position and treatment cannot be "
-    "separated."
+    "All untreated wells are in one block: effects of position and treatment cannot be separated."
 )
 UNDECIDED_NOTE = (
     "{treatment} changed partly like untreated tissue: growth and deterioration cannot be "
@@ -162,7 +161,7 @@ def score_plate(
     others: Sequence[Trajectories] = (),
     settings: DepartureSettings = DEFAULT_DEPARTURE_SETTINGS,
 ) -> ScoredPlate:
-    """Score every well and treatment of a plate by its departure from the predicted untreated state.
+    """Score every well and treatment of a plate by departure from the untreated state.
 
     Parameters
     ----------
@@ -311,14 +310,22 @@ def _notes(
 ) -> tuple[str, ...]:
     earlier, settings = len(departures.residuals.reduced.earlier), departures.residuals.settings
     return (
-        *((SEQUENCE_MODEL_NOTE.format(name=settings.sequence_model.name),) if settings.sequence_model else ()),
+        *(
+            (SEQUENCE_MODEL_NOTE.format(name=settings.sequence_model.name),)
+            if settings.sequence_model
+            else ()
+        ),
         *(
             (FORECAST_AFTER_DOSING_NOTE.format(forecast_from=settings.forecast_from),)
             if settings.forecast_from is not ForecastFrom.DOSING
             else ()
         ),
         *((EARLIER_PLATES_NOTE.format(plates=earlier),) if earlier else ()),
-        *((POSITION_EFFECT_NOTE.format(places=", ".join(places.significant)),) if places.significant else ()),
+        *(
+            (POSITION_EFFECT_NOTE.format(places=", ".join(places.significant)),)
+            if places.significant
+            else ()
+        ),
         *((ONE_BLOCK,) if places.in_one_block else ()),
         *(
             UNDECIDED_NOTE.format(treatment=row.treatment)

@@ -48,8 +48,8 @@ def reasons_by_treatment(
 ) -> dict[TreatmentKey, tuple[Reason, ...]]:
     """Return the reasons of each treatment, strongest first, by group and treatment.
 
-    A reason is a measure whose mean change since dosing is at least :data:`MIN_MEAN_CHANGE` untreated spreads
-    away from the mean change of the untreated wells.
+    A reason is a measure whose mean change since dosing is at least :data:`MIN_MEAN_CHANGE`
+    untreated spreads away from the mean change of the untreated wells.
 
     Parameters
     ----------
@@ -116,7 +116,9 @@ def _reasons(
             break
         strength = _sign(mean) * readout[:, measure]
         sharing = [
-            wells[row] for row in np.argsort(-strength, kind="stable") if strength[row] >= MIN_WELL_CHANGE
+            wells[row]
+            for row in np.argsort(-strength, kind="stable")
+            if strength[row] >= MIN_WELL_CHANGE
         ]
         less, more = DESCRIPTIONS.get(
             names[measure], (f"lower {names[measure]}", f"higher {names[measure]}")

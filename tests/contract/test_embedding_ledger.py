@@ -60,7 +60,9 @@ def test_the_first_embedding_of_an_encoder_stays(store: AnyStore, ledger: Embedd
     np.testing.assert_array_equal(observed(store, "another")[0].embedding, another_embedding(0))
 
 
-def test_the_progress_of_an_encoder_is_listed_by_plate(store: AnyStore, ledger: EmbeddingLedger) -> None:
+def test_the_progress_of_an_encoder_is_listed_by_plate(
+    store: AnyStore, ledger: EmbeddingLedger
+) -> None:
     for number, well in enumerate(("B02", "B03", "B04")):
         add(store, observation(well, seed=number))
     add(store, observation("B02", plate="P2", seed=4))
