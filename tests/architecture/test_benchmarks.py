@@ -15,7 +15,10 @@ BENCHMARKS = sorted(
 @pytest.mark.train
 def test_every_benchmark_finds_all_that_it_imports() -> None:
     assert BENCHMARKS
-    told = "import importlib, sys\nfor name in sys.argv[1:]:\n    print(name, flush=True)\n    importlib.import_module(f'benchmarks.{name}')"
+    told = (
+        "import importlib, sys\nfor name in sys.argv[1:]:\n    print(name, flush=True)\n"
+        "    importlib.import_module(f'benchmarks.{name}')"
+    )
     ended = subprocess.run(
         [sys.executable, "-c", told, *BENCHMARKS],
         cwd=ROOT,
