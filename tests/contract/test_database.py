@@ -66,8 +66,8 @@ def test_a_database_of_a_newer_version_is_left_alone(open_store: Opener, url: st
     execute(url, "UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(
         StoreError,
-        match="revision 9999, which this version of SpheroRank does not know; expected .* "
-        "install the newer SpheroRank",
+        match=r"revision 9999, which this version of SpheroRank does not know; expected .* "
+        r"install the newer SpheroRank",
     ):
         open_store()
 
