@@ -1,4 +1,4 @@
-"""What every encoder promises (inference/ports.py), held on the shipped bundle; then what the ONNX encoder checks before it takes an image."""
+"""Contract of every encoder (``inference/ports.py``), then the ONNX encoder's checks at start."""
 
 import hashlib
 import json
@@ -41,7 +41,9 @@ def test_the_same_image_has_the_same_embedding(encoder: Encoder) -> None:
     )
 
 
-def test_another_image_has_another_embedding_and_leaves_the_first_alone(encoder: Encoder) -> None:
+def test_another_image_has_another_embedding_and_does_not_change_the_first(
+    encoder: Encoder,
+) -> None:
     first = encoder.embed(well_image(seed=1), sharpest_plane=1)
     kept = first.copy()
     assert not np.allclose(encoder.embed(well_image(seed=2), sharpest_plane=1), first)
@@ -64,13 +66,13 @@ def test_a_black_image_is_embedded(encoder: Encoder) -> None:
     ).all()
 
 
-def test_an_image_that_is_too_small_is_refused_by_its_well(encoder: Encoder) -> None:
+def test_the_error_of_a_too_small_image_names_its_well(encoder: Encoder) -> None:
     with pytest.raises(ImageError, match="PDAC-0042 B02 day07: 16×16 pixels"):
         encoder.embed(well_image(side_px=16), sharpest_plane=1)
 
 
 def copy_of_bundle(folder: Path, change: Callable[[dict[str, Any]], None]) -> str:
-    """Lay out the shipped bundle with a changed card."""
+    """Write the shipped bundle with a changed card to a folder, and return the folder."""
     card = json.loads((SHIPPED.folder / "bundle.json").read_text())
     change(card)
     (folder / "bundle.json").write_text(json.dumps(card))
@@ -84,13 +86,19 @@ def copy_of_bundle(folder: Path, change: Callable[[dict[str, Any]], None]) -> st
         (
             "input_size",
             192,
-            r"encoder.onnx: input is input \['batch', 3, 256, 256\] .*; the card expects input \['batch', 3, 192, 192\]",
+            (
+                r"encoder.onnx: input is input \['batch', 3, 256, 256\] .*; "
+                r"the card expects input \['batch', 3, 192, 192\]"
+            ),
         ),
         ("input_name", "pixels", r"encoder.onnx: input is input .*; the card expects pixels"),
         (
             "dimension",
             64,
-            rf"encoder.onnx: output is embedding \['batch', {VALUES}\] .*; the card expects embedding \['batch', 64\]",
+            (
+                rf"encoder.onnx: output is embedding \['batch', {VALUES}\] .*; "
+                r"the card expects embedding \['batch', 64\]"
+            ),
         ),
         ("output_name", "logits", r"encoder.onnx: output is embedding .*; the card expects logits"),
     ],
@@ -103,7 +111,7 @@ def test_a_model_that_does_not_fit_its_card_stops_the_start(
         OnnxEncoder(load_bundle(folder), providers="cpu")
 
 
-def test_a_canary_that_comes_out_otherwise_stops_the_start(tmp_path: Path) -> None:
+def test_another_canary_embedding_stops_the_start(tmp_path: Path) -> None:
     def shift(card: dict[str, Any]) -> None:
         card["canary"]["expected"][2] += 0.01
 
@@ -111,7 +119,9 @@ def test_a_canary_that_comes_out_otherwise_stops_the_start(tmp_path: Path) -> No
         OnnxEncoder(load_bundle(copy_of_bundle(tmp_path, shift)), providers="cpu")
 
 
-def test_a_changed_preprocessing_is_seen_by_the_canary(tmp_path: Path) -> None:
+def test_a_changed_preprocessing_changes_the_canary_embedding_and_stops_the_start(
+    tmp_path: Path,
+) -> None:
     folder = copy_of_bundle(tmp_path, lambda card: card["preprocessing"].update(background=0.74))
     with pytest.raises(BundleError, match="canary value"):
         OnnxEncoder(load_bundle(folder), providers="cpu")
@@ -127,7 +137,7 @@ def test_a_canary_longer_than_the_embedding_stops_the_start(tmp_path: Path) -> N
         OnnxEncoder(load_bundle(folder), providers="cpu")
 
 
-def test_a_file_that_is_no_model_stops_the_start_though_its_digest_fits(tmp_path: Path) -> None:
+def test_a_file_with_the_right_digest_that_is_no_model_stops_the_start(tmp_path: Path) -> None:
     content = b"not a model"
     copy_of_bundle(tmp_path, lambda card: card.update(sha256=hashlib.sha256(content).hexdigest()))
     (tmp_path / "encoder.onnx").unlink()
@@ -136,7 +146,7 @@ def test_a_file_that_is_no_model_stops_the_start_though_its_digest_fits(tmp_path
         OnnxEncoder(load_bundle(str(tmp_path)), providers="cpu")
 
 
-def test_what_the_encoder_runs_on_is_said_in_one_line() -> None:
+def test_the_execution_provider_is_logged_in_one_event() -> None:
     with capture_logs() as lines:
         encoder = OnnxEncoder(SHIPPED, providers="cpu")
     assert lines == [
@@ -154,10 +164,11 @@ def test_what_the_encoder_runs_on_is_said_in_one_line() -> None:
     "CUDAExecutionProvider" in onnxruntime.get_available_providers(),
     reason="this onnxruntime offers CUDA",
 )
-def test_cuda_that_is_demanded_and_missing_stops_the_start() -> None:
+def test_required_cuda_that_is_not_available_stops_the_start() -> None:
     with pytest.raises(
         BundleError,
-        match=r"encoder.providers is 'cuda', but onnxruntime offers .*CPUExecutionProvider; expected a working CUDA device, or 'auto'",
+        match=r"encoder.providers is 'cuda', but onnxruntime offers .*CPUExecutionProvider; "
+        "expected a working CUDA device, or 'auto'",
     ):
         OnnxEncoder(SHIPPED, providers="cuda")
 
@@ -167,7 +178,7 @@ def test_cuda_that_is_demanded_and_missing_stops_the_start() -> None:
     reason="this onnxruntime offers CUDA",
 )
 @pytest.mark.filterwarnings("ignore:Specified provider 'CUDAExecutionProvider'")
-def test_cuda_that_is_offered_and_does_not_start_is_said_and_the_cpu_taken(
+def test_cuda_that_cannot_start_is_logged_and_the_cpu_is_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
@@ -175,7 +186,7 @@ def test_cuda_that_is_offered_and_does_not_start_is_said_and_the_cpu_taken(
         "get_available_providers",
         lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"],
     )
-    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: print("Failed to load libcudnn.so.9"))  # noqa: T201 - what the real one does
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: print("Failed to load libcudnn.so.9"))  # noqa: T201 - as the real function does
     with capture_logs() as lines:
         OnnxEncoder(SHIPPED, providers="auto")
     assert [(line["event"], line.get("reason"), line.get("provider")) for line in lines] == [
@@ -185,13 +196,13 @@ def test_cuda_that_is_offered_and_does_not_start_is_said_and_the_cpu_taken(
 
 
 class NotANumberSession:
-    """Stands in for a network that overflows."""
+    """An ONNX session whose network overflows: all outputs are NaN."""
 
     def run(self, outputs: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         return [np.full((len(inputs["input"]), VALUES), np.nan, np.float32) for _ in outputs]
 
 
-def test_an_embedding_that_is_not_finite_refuses_the_image() -> None:
+def test_an_embedding_that_is_not_finite_is_an_error_of_the_image() -> None:
     encoder = OnnxEncoder(SHIPPED, providers="cpu")
     encoder._session = NotANumberSession()
     with pytest.raises(ImageError, match="values that are not finite"):

@@ -1,7 +1,7 @@
-"""What every segmenter promises (inference/ports.py); then what the ONNX segmenter checks before it takes a plane.
+"""Contract of every segmenter (``inference/ports.py``), then the checks of the ONNX one at start.
 
-The ONNX one runs a network of two fixed weights, which marks what is dark: it is about everything around the network.
-The shipped one is the learned network itself.
+Of the ONNX segmenters, "onnx" has a network of fixed weights that marks dark pixels; "shipped" has
+the trained network.
 """
 
 import hashlib
@@ -26,7 +26,8 @@ LIGHT = 40_000
 
 @pytest.fixture(scope="module")
 def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import torch  # noqa: PLC0415 - of the extra train; the other segmenters are tested without it
+    """Return the bundle folder of a network that marks dark pixels as tissue."""
+    import torch  # noqa: PLC0415 - needs the train extra, unlike the other segmenters
 
     from training.segmenter.train import SegmenterSettings, write_segmenter  # noqa: PLC0415 - imports torch
 
@@ -49,6 +50,7 @@ def segmenter(request: pytest.FixtureRequest) -> Segmenter:
 
 
 def disc(shape: tuple[int, int], centre: tuple[int, int], radius_px: int) -> npt.NDArray[np.bool_]:
+    """Return a mask (H, W) with one filled circle; the centre is (column, row)."""
     canvas = np.zeros(shape, np.uint8)
     cv2.circle(canvas, centre, radius_px, 1, -1)
     return canvas.astype(bool)
@@ -57,13 +59,14 @@ def disc(shape: tuple[int, int], centre: tuple[int, int], radius_px: int) -> npt
 def plane_with(
     tissue: npt.NDArray[np.bool_], *, light: int = LIGHT, seed: int = 0
 ) -> npt.NDArray[np.uint16]:
-    """Return a plane on which this tissue passes a third of the light."""
+    """Return a plane (H, W) uint16 on which the tissue transmits a third of the light."""
     through = cv2.GaussianBlur(np.where(tissue, 0.33, 1.0), (0, 0), 1.5)
     noise = np.random.default_rng(seed).normal(1, 0.01, tissue.shape)
     return np.round(light * through * noise).astype(np.uint16)
 
 
 def dice(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
+    """Return the Dice coefficient of two masks, 0 to 1."""
     return float(2 * (one & other).sum() / (one.sum() + other.sum()))
 
 
@@ -71,13 +74,13 @@ SHAPES = [(512, 512), (384, 512), (150, 150)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_tissue_is_found_where_it_is(segmenter: Segmenter, shape: tuple[int, int]) -> None:
+def test_the_body_matches_the_true_tissue(segmenter: Segmenter, shape: tuple[int, int]) -> None:
     tissue = disc(shape, (shape[1] * 2 // 5, shape[0] // 2), min(shape) // 6)
     assert dice(segmenter.segment(plane_with(tissue), 1.36).body, tissue) > 0.93
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_an_empty_well_has_no_area(segmenter: Segmenter, shape: tuple[int, int]) -> None:
+def test_an_empty_well_has_an_empty_body(segmenter: Segmenter, shape: tuple[int, int]) -> None:
     found = segmenter.segment(plane_with(np.zeros(shape, dtype=bool)), 1.36)
     assert found.is_empty
     assert not found.body.any()
@@ -95,7 +98,7 @@ def test_masks_have_the_planes_shape_and_do_not_overlap(
     assert not (found.body & found.debris).any()
 
 
-def test_the_background_is_the_light_without_tissue(segmenter: Segmenter) -> None:
+def test_the_background_is_the_illumination_without_tissue(segmenter: Segmenter) -> None:
     found = segmenter.segment(plane_with(disc((512, 512), (256, 256), 90)), None)
     assert found.background.ndim == 2
     assert found.background.shape <= (512, 512)
@@ -111,7 +114,7 @@ def test_light_and_bits_do_not_change_the_body(segmenter: Segmenter) -> None:
     assert dice(bright, dim) > 0.98
 
 
-def test_tissue_over_the_border_is_said_to_be_cut(segmenter: Segmenter) -> None:
+def test_tissue_across_the_border_is_marked_as_cut(segmenter: Segmenter) -> None:
     assert Unsure.CUT in segmenter.segment(plane_with(disc((512, 512), (20, 256), 90)), None).unsure
     assert (
         Unsure.CUT
@@ -119,7 +122,7 @@ def test_tissue_over_the_border_is_said_to_be_cut(segmenter: Segmenter) -> None:
     )
 
 
-def test_the_same_plane_gives_the_same_and_is_left_as_it_was(segmenter: Segmenter) -> None:
+def test_segmentation_is_repeatable_and_does_not_change_the_plane(segmenter: Segmenter) -> None:
     plane = plane_with(disc((512, 512), (256, 256), 70))
     before = plane.copy()
     first, second = segmenter.segment(plane, None), segmenter.segment(plane, None)
@@ -141,6 +144,7 @@ def changed_copy(
     change: Callable[[dict[str, Any]], None],
     model: bytes | None = None,
 ) -> Path:
+    """Write a bundle with a changed card, and another model if given, to a folder; return it."""
     card = json.loads((bundle_folder / "segmenter.json").read_text())
     change(card)
     (folder / "segmenter.json").write_text(json.dumps(card))
@@ -157,7 +161,10 @@ def changed_copy(
         (
             "input_size",
             256,
-            r"segmenter.onnx: input is input \['batch', 1, 128, 128\] .*; the card expects input \['batch', 1, 256, 256\]",
+            (
+                r"segmenter.onnx: input is input \['batch', 1, 128, 128\] .*; "
+                r"the card expects input \['batch', 1, 256, 256\]"
+            ),
         ),
         ("output_name", "mask", r"segmenter.onnx: output is log_odds .*; the card expects mask"),
         ("sha256", "0" * 64, r"segmenter.onnx: SHA-256 is .*; segmenter.json expects 0000"),
@@ -174,9 +181,7 @@ def test_a_card_that_does_not_fit_its_model_stops_the_start(
 
 
 @pytest.mark.train
-def test_a_canary_that_comes_out_otherwise_stops_the_start(
-    bundle_folder: Path, tmp_path: Path
-) -> None:
+def test_another_canary_result_stops_the_start(bundle_folder: Path, tmp_path: Path) -> None:
     def shift(card: dict[str, Any]) -> None:
         card["canary"]["expected"][5] += 0.1
 
@@ -186,7 +191,7 @@ def test_a_canary_that_comes_out_otherwise_stops_the_start(
 
 
 @pytest.mark.train
-def test_a_file_that_is_no_model_stops_the_start_though_its_digest_fits(
+def test_a_file_with_the_right_digest_that_is_no_model_stops_the_start(
     bundle_folder: Path, tmp_path: Path
 ) -> None:
     content = b"not a model"

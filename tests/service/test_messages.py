@@ -29,26 +29,27 @@ from store.sql_store import SqlStore
 from tests import samples
 
 ANY_PORT = "tcp://127.0.0.1:*"
-PATIENCE_S = 20.0
+TIMEOUT_S = 20.0
 
 
 def alert(message: str = "look") -> AlertData:
     return AlertData(kind=AlertKind.DISK, plate=None, message=message)
 
 
-def wait_until(true: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < end, f"not within {PATIENCE_S} s: {what}"
+def wait_until(condition: Callable[[], bool], description: str) -> None:
+    """Wait until a condition is true; after the timeout, fail with its description."""
+    end = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < end, f"not within {TIMEOUT_S} s: {description}"
         time.sleep(0.01)
 
 
-class Talk:
+class Messaging:
     """A store with publisher, request socket and I/O thread, which can be restarted."""
 
     def __init__(self, folder: Path) -> None:
-        self.database = folder / "talk.sqlite"
-        self.store = SqlStore(f"sqlite:///{self.database}", service="bench")
+        self.database = folder / "messaging.sqlite"
+        self.store = SqlStore(f"sqlite:///{self.database}", service="test")
         self.publisher = Publisher(ANY_PORT, linger_s=0)
         self.requests = RequestSocket(ANY_PORT, linger_s=0)
         self.tick_age_s = 0.0
@@ -73,12 +74,13 @@ class Talk:
     def stop(self) -> None:
         assert self.thread is not None
         thread, self.thread = self.thread, None
-        thread.stop(PATIENCE_S)
+        thread.stop(TIMEOUT_S)
 
     def status(self) -> StatusData:
         return samples.status_data(plates=tuple(self.store.plates()))
 
-    def tell(self, *messages: str) -> list[int]:
+    def add_alerts(self, *messages: str) -> list[int]:
+        """Store an alert with each message, and return the sequence numbers."""
         return [self.store.add_message(alert(message), samples.NOW) for message in messages]
 
     def close(self) -> None:
@@ -92,13 +94,13 @@ class Talk:
 class Listener:
     """``spherorank listen`` on a thread of the test."""
 
-    def __init__(self, talk: Talk, *, after: int | None, topic: str = "") -> None:
-        self.heard: list[Message] = []
+    def __init__(self, messaging: Messaging, *, after: int | None, topic: str = "") -> None:
+        self.received: list[Message] = []
         self.silences: list[str] = []
         self.problem: Exception | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(
-            target=self._run, args=(talk.publisher.url, talk.requests.url, after, topic)
+            target=self._run, args=(messaging.publisher.url, messaging.requests.url, after, topic)
         )
         self._thread.start()
 
@@ -109,45 +111,46 @@ class Listener:
                 requests_url,
                 after=after,
                 topic=topic,
-                on_message=self.heard.append,
+                on_message=self.received.append,
                 should_stop=self._stop.is_set,
                 on_silence=self.silences.append,
                 reply_timeout_s=0.5,
             )
-        except Exception as problem:  # noqa: BLE001 - kept for the test that asks for it
+        except Exception as problem:  # noqa: BLE001 - a test reads it
             self.problem = problem
 
     @property
     def numbers(self) -> list[int]:
-        return [message.sequence for message in self.heard]
+        return [message.sequence for message in self.received]
 
     @property
     def alerts(self) -> list[str]:
         return [
             message.body["data"]["message"]
-            for message in self.heard
+            for message in self.received
             if message.topic.endswith(".alert")
         ]
 
     def stop(self) -> None:
         self._stop.set()
-        self._thread.join(PATIENCE_S)
+        self._thread.join(TIMEOUT_S)
         assert not self._thread.is_alive()
 
 
 @pytest.fixture
-def talk(tmp_path: Path) -> Iterator[Talk]:
-    made = Talk(tmp_path)
+def messaging(tmp_path: Path) -> Iterator[Messaging]:
+    made = Messaging(tmp_path)
     yield made
     made.close()
 
 
 @pytest.fixture
-def listening(talk: Talk) -> Iterator[Callable[..., Listener]]:
+def start_listener(messaging: Messaging) -> Iterator[Callable[..., Listener]]:
+    """Yield a function that starts a listener with the options of ``Listener``."""
     listeners: list[Listener] = []
 
     def start(**options: Any) -> Listener:  # noqa: ANN401 - any options of Listener
-        listeners.append(Listener(talk, **options))
+        listeners.append(Listener(messaging, **options))
         return listeners[-1]
 
     yield start
@@ -159,6 +162,7 @@ def listening(talk: Talk) -> Iterator[Callable[..., Listener]]:
 def client(
     kind: int, url: str, *, receive_high_water_mark: int = 1000
 ) -> Iterator[zmq.Socket[bytes]]:
+    """Yield a connected socket of a kind, such as ``zmq.SUB``; it subscribes to all topics."""
     with zmq.Context() as context, context.socket(kind) as socket:
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.RCVHWM, receive_high_water_mark)
@@ -169,30 +173,34 @@ def client(
 
 
 def exchange(url: str, kind: int, *parts: bytes) -> list[bytes]:
+    """Send the parts of one request from a socket of a kind, and return the parts of the reply."""
     with client(kind, url) as socket:
         socket.send_multipart(parts)
-        assert socket.poll(round(PATIENCE_S * 1000)), "no answer"
+        assert socket.poll(round(TIMEOUT_S * 1000)), "no answer"
         return socket.recv_multipart()
 
 
-def question(talk: Talk, **content: object) -> Any:  # noqa: ANN401 - JSON
-    return json.loads(exchange(talk.requests.url, zmq.REQ, json.dumps(content).encode())[-1])
+def request_json(messaging: Messaging, **content: object) -> Any:  # noqa: ANN401 - JSON
+    """Send a JSON request with these keys, and return the content of the JSON reply."""
+    return json.loads(exchange(messaging.requests.url, zmq.REQ, json.dumps(content).encode())[-1])
 
 
-# What is published
+# Published messages
 
 
-def test_a_message_has_a_topic_a_big_endian_number_and_a_cloudevents_body(talk: Talk) -> None:
-    with client(zmq.SUB, talk.publisher.url) as subscriber:
-        talk.start()
-        # A subscription is in force only after a while, so the message is repeated until it arrives.
+def test_a_message_has_a_topic_a_big_endian_number_and_a_cloudevents_body(
+    messaging: Messaging,
+) -> None:
+    with client(zmq.SUB, messaging.publisher.url) as subscriber:
+        messaging.start()
+        # A subscription takes effect after a delay, so alerts are added until one is received.
         for attempt in itertools.count():
-            talk.tell(f"attempt {attempt}")
+            messaging.add_alerts(f"attempt {attempt}")
             if subscriber.poll(200):
                 break
             assert attempt < 50
         topic, number, body = subscriber.recv_multipart()
-        while topic != b"spherorank.v1.alert":  # the service says online first
+        while topic != b"spherorank.v1.alert":  # the first message is the status online
             topic, number, body = subscriber.recv_multipart()
     event = json.loads(body)
     assert topic == b"spherorank.v1.alert"
@@ -206,23 +214,23 @@ def test_a_message_has_a_topic_a_big_endian_number_and_a_cloudevents_body(talk: 
 
 
 def test_every_kind_of_message_fits_its_schema(
-    talk: Talk, listening: Callable[..., Listener]
+    messaging: Messaging, start_listener: Callable[..., Listener]
 ) -> None:
-    observation, refusal, ranking = (
+    observation, rejection, ranking = (
         samples.observation("D02", 8),
         samples.rejected(),
         samples.ranking(),
     )
-    talk.store.add_observation(observation, samples.observation_data(observation))
-    talk.store.add_rejected(refusal, samples.rejected_data(refusal), samples.NOW)
-    talk.store.add_ranking(ranking, samples.ranking_data(ranking))
-    talk.tell("look")
-    talk.start()
-    listener = listening(after=0)
-    wait_until(lambda: len(listener.heard) >= 5, "five messages")
+    messaging.store.add_observation(observation, samples.observation_data(observation))
+    messaging.store.add_rejected(rejection, samples.rejected_data(rejection), samples.NOW)
+    messaging.store.add_ranking(ranking, samples.ranking_data(ranking))
+    messaging.add_alerts("look")
+    messaging.start()
+    listener = start_listener(after=0)
+    wait_until(lambda: len(listener.received) >= 5, "five messages")
     schemas = json_schemas()
     kinds = set()
-    for message in listener.heard:
+    for message in listener.received:
         kind = message.topic.split(".")[2]
         jsonschema.Draft202012Validator(
             schemas[f"{kind}.json"], format_checker=jsonschema.FormatChecker()
@@ -232,208 +240,217 @@ def test_every_kind_of_message_fits_its_schema(
 
 
 def test_the_first_message_is_not_lost_after_0(
-    talk: Talk, listening: Callable[..., Listener]
+    messaging: Messaging, start_listener: Callable[..., Listener]
 ) -> None:
-    talk.start()
-    first, *_ = talk.tell("first", "second")
-    listener = listening(after=first - 1)
+    messaging.start()
+    first, *_ = messaging.add_alerts("first", "second")
+    listener = start_listener(after=first - 1)
     wait_until(lambda: listener.alerts == ["first", "second"], "both alerts")
 
 
 def test_live_messages_follow_the_replayed_ones_without_gap_or_repetition(
-    talk: Talk, listening: Callable[..., Listener]
+    messaging: Messaging, start_listener: Callable[..., Listener]
 ) -> None:
-    talk.start()
-    listener = listening(after=0)
+    messaging.start()
+    listener = start_listener(after=0)
     for n in range(100):
-        talk.tell(str(n))
+        messaging.add_alerts(str(n))
     wait_until(lambda: len(listener.alerts) >= 100, "100 alerts")
     assert listener.alerts == [str(n) for n in range(100)]
     assert listener.numbers == sorted(set(listener.numbers))
 
 
-def test_numbers_go_on_after_a_restart_and_the_replay_reaches_back_over_it(tmp_path: Path) -> None:
-    before = Talk(tmp_path)
+def test_sequence_numbers_continue_after_a_restart_and_the_replay_includes_earlier_messages(
+    tmp_path: Path,
+) -> None:
+    before = Messaging(tmp_path)
     before.start()
-    before.tell("before")
+    before.add_alerts("before")
     before.close()
-    after = Talk(tmp_path)
+    after = Messaging(tmp_path)
     after.start()
-    after.tell("after")
+    after.add_alerts("after")
     listener = Listener(after, after=0)
     wait_until(lambda: listener.alerts == ["before", "after"], "both alerts")
     listener.stop()
     after.close()
     states = [
         message.body["data"]["state"]
-        for message in listener.heard
+        for message in listener.received
         if message.topic.endswith(".status")
     ]
     assert states == ["online", "stopping", "online"]
     assert listener.numbers == list(range(1, len(listener.numbers) + 1))
 
 
-def test_what_was_committed_and_not_sent_before_a_crash_is_sent_at_the_next_start(
-    talk: Talk,
+def test_messages_that_a_crash_left_in_the_outbox_are_sent_at_the_next_start(
+    messaging: Messaging,
 ) -> None:
-    numbers = talk.tell("a", "b")
-    assert talk.store.published_through() == 0
-    talk.start()
-    wait_until(lambda: talk.store.published_through() >= numbers[-1], "the outbox is empty")
+    numbers = messaging.add_alerts("a", "b")
+    assert messaging.store.published_through() == 0
+    messaging.start()
+    wait_until(lambda: messaging.store.published_through() >= numbers[-1], "the outbox is empty")
 
 
-def test_what_was_sent_twice_is_heard_once(talk: Talk, listening: Callable[..., Listener]) -> None:
-    talk.start()
-    listener = listening(after=0)
-    talk.tell("a", "b")
+def test_a_listener_reports_a_repeated_message_once(
+    messaging: Messaging, start_listener: Callable[..., Listener]
+) -> None:
+    messaging.start()
+    listener = start_listener(after=0)
+    messaging.add_alerts("a", "b")
     wait_until(lambda: listener.alerts == ["a", "b"], "both alerts")
-    talk.stop()
-    for message in talk.store.messages_after(0):  # as after a crash between sending and marking
-        talk.publisher.send(message.topic, message.sequence, message.body)
-    talk.start()
-    talk.tell("c")
+    messaging.stop()
+    for message in messaging.store.messages_after(0):  # a crash between sending and marking
+        messaging.publisher.send(message.topic, message.sequence, message.body)
+    messaging.start()
+    messaging.add_alerts("c")
     wait_until(lambda: "c" in listener.alerts, "the alert after the repetition")
     assert listener.alerts == ["a", "b", "c"]
 
 
-def test_a_gap_in_the_live_numbers_is_filled_in_order(
-    talk: Talk, listening: Callable[..., Listener]
+def test_a_listener_fills_a_gap_in_the_sequence_numbers_in_order(
+    messaging: Messaging, start_listener: Callable[..., Listener]
 ) -> None:
-    talk.start()
-    listener = listening(after=None)
+    messaging.start()
+    listener = start_listener(after=None)
     for attempt in itertools.count():
-        talk.tell("until heard")
+        messaging.add_alerts("until received")
         time.sleep(0.05)
-        if listener.heard:
+        if listener.received:
             break
         assert attempt < 400
-    talk.stop()
-    lost = talk.tell("lost 1", "lost 2", "lost 3")
-    talk.store.mark_published(lost[-1])  # marked as sent, but not received
-    talk.start()
-    talk.tell("heard")
-    wait_until(lambda: "heard" in listener.alerts, "the alert after the gap")
-    assert listener.alerts[-4:] == ["lost 1", "lost 2", "lost 3", "heard"]
+    messaging.stop()
+    lost = messaging.add_alerts("lost 1", "lost 2", "lost 3")
+    messaging.store.mark_published(lost[-1])  # marked as sent, but not received
+    messaging.start()
+    messaging.add_alerts("received")
+    wait_until(lambda: "received" in listener.alerts, "the alert after the gap")
+    assert listener.alerts[-4:] == ["lost 1", "lost 2", "lost 3", "received"]
     assert listener.numbers == list(range(listener.numbers[0], listener.numbers[-1] + 1))
 
 
-def test_a_topic_narrows_what_is_printed_and_nothing_of_it_is_missed(
-    talk: Talk, listening: Callable[..., Listener]
+def test_a_listener_with_a_topic_receives_every_message_of_the_topic_and_no_other(
+    messaging: Messaging, start_listener: Callable[..., Listener]
 ) -> None:
-    talk.start(heartbeat_s=0.05)
-    listener = listening(after=0, topic="spherorank.v1.alert")
+    messaging.start(heartbeat_s=0.05)
+    listener = start_listener(after=0, topic="spherorank.v1.alert")
     for n in range(20):
-        talk.tell(str(n))
+        messaging.add_alerts(str(n))
         time.sleep(0.01)
     wait_until(lambda: len(listener.alerts) == 20, "20 alerts")
-    assert {message.topic for message in listener.heard} == {"spherorank.v1.alert"}
+    assert {message.topic for message in listener.received} == {"spherorank.v1.alert"}
 
 
-def test_a_subscriber_that_does_not_read_holds_nobody_up() -> None:
+def test_a_subscriber_that_does_not_read_does_not_block_the_publisher() -> None:
     with Publisher(ANY_PORT, high_water_mark=10, linger_s=0) as publisher:
-        with client(zmq.SUB, publisher.url, receive_high_water_mark=1) as asleep:
+        with client(zmq.SUB, publisher.url, receive_high_water_mark=1) as subscriber:
             body = "x" * 100_000
             for number in range(1, 3001):
                 publisher.send("spherorank.v1.test", number, body)
                 if number == 1:
-                    time.sleep(0.2)  # the subscription is in force by now
+                    time.sleep(0.2)  # until the subscription takes effect
             read = 0
-            while asleep.poll(200):
-                asleep.recv_multipart()
+            while subscriber.poll(200):
+                subscriber.recv_multipart()
                 read += 1
-        assert 0 < read < 2999  # some reached it, most were dropped, and the publisher never waited
+        assert 0 < read < 2999  # most were dropped; the publisher never waited
 
 
 # Heartbeats
 
 
-def test_the_service_says_online_beats_and_says_stopping(talk: Talk) -> None:
-    talk.start(heartbeat_s=0.05)
-    wait_until(lambda: talk.store.last_sequence() >= 3, "three heartbeats")
-    talk.stop()
+def test_the_service_publishes_online_then_running_then_stopping(messaging: Messaging) -> None:
+    messaging.start(heartbeat_s=0.05)
+    wait_until(lambda: messaging.store.last_sequence() >= 3, "three heartbeats")
+    messaging.stop()
     states = [
         json.loads(message.body)["data"]["state"]
-        for message in talk.store.messages_after(0, "spherorank.v1.status")
+        for message in messaging.store.messages_after(0, "spherorank.v1.status")
     ]
     assert states[0] == "online"
     assert set(states[1:-1]) == {"running"}
     assert states[-1] == "stopping"
-    assert talk.store.published_through() == talk.store.last_sequence()
+    assert messaging.store.published_through() == messaging.store.last_sequence()
 
 
-def test_no_heartbeat_while_the_loop_stands_still_and_requests_are_answered_all_the_same(
-    talk: Talk,
+def test_a_stuck_main_loop_stops_the_heartbeat_and_not_the_replies(
+    messaging: Messaging,
 ) -> None:
-    talk.start(heartbeat_s=0.05)
-    wait_until(lambda: talk.store.last_sequence() >= 2, "two heartbeats")
-    talk.tick_age_s = 1000.0
-    assert question(talk, kind="status")["state"] == "running"
-    stood = talk.store.last_sequence()
-    time.sleep(0.5)  # ten heartbeats' time
-    assert talk.store.last_sequence() == stood
-    talk.tick_age_s = 0.0
-    wait_until(lambda: talk.store.last_sequence() > stood, "the heartbeat returns")
+    messaging.start(heartbeat_s=0.05)
+    wait_until(lambda: messaging.store.last_sequence() >= 2, "two heartbeats")
+    messaging.tick_age_s = 1000.0
+    assert request_json(messaging, kind="status")["state"] == "running"
+    stood = messaging.store.last_sequence()
+    time.sleep(0.5)  # ten heartbeat intervals
+    assert messaging.store.last_sequence() == stood
+    messaging.tick_age_s = 0.0
+    wait_until(lambda: messaging.store.last_sequence() > stood, "the heartbeat returns")
 
 
 # A store that fails
 
 
-def break_store(talk: Talk) -> None:
-    with sqlite3.connect(talk.database) as connection:
+def break_store(messaging: Messaging) -> None:
+    with sqlite3.connect(messaging.database) as connection:
         connection.execute("ALTER TABLE message RENAME TO hidden")
     connection.close()
 
 
-def mend_store(talk: Talk) -> None:
-    with sqlite3.connect(talk.database) as connection:
+def repair_store(messaging: Messaging) -> None:
+    with sqlite3.connect(messaging.database) as connection:
         connection.execute("ALTER TABLE hidden RENAME TO message")
     connection.close()
 
 
-def test_a_store_that_fails_for_a_while_is_waited_for_and_a_client_is_told(talk: Talk) -> None:
-    thread = talk.start()
-    talk.tell("before")
-    wait_until(lambda: talk.store.published_through() >= 2, "the first alert is sent")
-    break_store(talk)
-    reply = question(talk, kind="replay", after=0)
+def test_a_store_failure_is_retried_and_a_client_receives_an_error_to_retry(
+    messaging: Messaging,
+) -> None:
+    thread = messaging.start()
+    messaging.add_alerts("before")
+    wait_until(lambda: messaging.store.published_through() >= 2, "the first alert is sent")
+    break_store(messaging)
+    reply = request_json(messaging, kind="replay", after=0)
     assert (reply["kind"], reply["retry"]) == ("error", True)
-    mend_store(talk)
-    (number,) = talk.tell("after")
+    repair_store(messaging)
+    (number,) = messaging.add_alerts("after")
     wait_until(
-        lambda: talk.store.published_through() >= number, "the alert after the failure is sent"
+        lambda: messaging.store.published_through() >= number, "the alert after the failure is sent"
     )
     thread.check()
 
 
-def test_a_store_that_never_comes_back_ends_the_thread_and_the_loop_is_told(talk: Talk) -> None:
-    thread = talk.start(store_patience_s=0.5)
-    wait_until(lambda: talk.store.published_through() >= 1, "the service is online")
-    break_store(talk)
+def test_a_permanent_store_failure_ends_the_thread_and_is_raised_in_the_main_loop(
+    messaging: Messaging,
+) -> None:
+    thread = messaging.start(store_patience_s=0.5)
+    wait_until(lambda: messaging.store.published_through() >= 1, "the service is online")
+    break_store(messaging)
 
-    def told() -> bool:
+    def is_raised() -> bool:
         try:
             thread.check()
         except StoreError:
             return True
         return False
 
-    wait_until(told, "check() raises")
+    wait_until(is_raised, "check() raises")
     with pytest.raises(StoreError):
-        thread.stop(PATIENCE_S)
-    talk.thread = None
+        thread.stop(TIMEOUT_S)
+    messaging.thread = None
 
 
 # Requests
 
 
-def test_req_and_dealer_are_answered_in_kind(talk: Talk) -> None:
-    talk.start()
+def test_req_and_dealer_sockets_receive_replies_with_their_envelope(messaging: Messaging) -> None:
+    messaging.start()
     ask_status = b'{"kind": "status"}'
-    assert json.loads(exchange(talk.requests.url, zmq.REQ, ask_status)[0])["kind"] == "status"
+    assert json.loads(exchange(messaging.requests.url, zmq.REQ, ask_status)[0])["kind"] == "status"
     assert [
-        json.loads(part)["kind"] for part in exchange(talk.requests.url, zmq.DEALER, ask_status)
+        json.loads(part)["kind"]
+        for part in exchange(messaging.requests.url, zmq.DEALER, ask_status)
     ] == ["status"]
-    empty, reply = exchange(talk.requests.url, zmq.DEALER, b"", ask_status)
+    empty, reply = exchange(messaging.requests.url, zmq.DEALER, b"", ask_status)
     assert empty == b""
     assert json.loads(reply)["kind"] == "status"
 
@@ -450,124 +467,125 @@ def test_req_and_dealer_are_answered_in_kind(talk: Talk) -> None:
         b'{"kind": "ack"}',
     ],
 )
-def test_a_malformed_request_is_answered_with_what_was_expected(
-    request_text: bytes, talk: Talk
+def test_the_reply_to_a_malformed_request_names_the_expected_content(
+    request_text: bytes, messaging: Messaging
 ) -> None:
-    talk.start()
-    (reply,) = exchange(talk.requests.url, zmq.REQ, request_text)
+    messaging.start()
+    (reply,) = exchange(messaging.requests.url, zmq.REQ, request_text)
     content = json.loads(reply)
     assert content["kind"] == "error"
     assert "expected" in content["error"]
-    assert question(talk, kind="status")["kind"] == "status"
+    assert request_json(messaging, kind="status")["kind"] == "status"
 
 
-def test_every_reply_fits_its_schema(talk: Talk) -> None:
+def test_every_reply_fits_its_schema(messaging: Messaging) -> None:
     ranking = samples.ranking()
-    talk.store.add_ranking(ranking, samples.ranking_data(ranking))
-    talk.start()
+    messaging.store.add_ranking(ranking, samples.ranking_data(ranking))
+    messaging.start()
     schemas = json_schemas()
-    asked: list[dict[str, object]] = [
+    requests: list[dict[str, object]] = [
         {"kind": "status"},
         {"kind": "latest", "plate": samples.PLATE},
         {"kind": "replay", "after": 0},
         {"kind": "nonsense"},
     ]
-    for request in asked[:-1]:
+    for request in requests[:-1]:
         jsonschema.Draft202012Validator(schemas["request.json"]).validate(request)
-    for request in asked:
+    for request in requests:
         jsonschema.Draft202012Validator(
             schemas["reply.json"], format_checker=jsonschema.FormatChecker()
-        ).validate(question(talk, **request))
+        ).validate(request_json(messaging, **request))
 
 
-def test_the_latest_ranking_is_the_last_revision_of_the_last_day(talk: Talk) -> None:
+def test_the_latest_ranking_is_the_last_revision_of_the_last_day(messaging: Messaging) -> None:
     for day, revision in ((8, 1), (10, 1), (10, 2), (8, 2)):
         made = samples.ranking(day=day, revision=revision)
-        talk.store.save_plate_map(samples.plate_map(), samples.NOW)
-        talk.store.add_ranking(made, samples.ranking_data(made))
-    talk.start()
-    reply = question(talk, kind="latest", plate=samples.PLATE)
+        messaging.store.save_plate_map(samples.plate_map(), samples.NOW)
+        messaging.store.add_ranking(made, samples.ranking_data(made))
+    messaging.start()
+    reply = request_json(messaging, kind="latest", plate=samples.PLATE)
     assert (reply["ranking"]["day"], reply["ranking"]["revision"]) == (10, 2)
-    refused = question(talk, kind="latest", plate="PDAC-9999")
-    assert refused["kind"] == "error"
-    assert "'PDAC-9999' has no ranking" in refused["error"]
-    assert samples.PLATE in refused["error"]
+    unknown = request_json(messaging, kind="latest", plate="PDAC-9999")
+    assert unknown["kind"] == "error"
+    assert "'PDAC-9999' has no ranking" in unknown["error"]
+    assert samples.PLATE in unknown["error"]
 
 
-def test_a_replay_says_whether_there_is_more_and_where_to_go_on(
-    talk: Talk, monkeypatch: pytest.MonkeyPatch
+def test_a_replay_reply_says_whether_more_messages_follow_and_the_last_number(
+    messaging: Messaging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        daemon.messaging.requests, "REPLAY_MESSAGES", 120
-    )  # more than is read from the store at once
-    talk.tell(*(str(n) for n in range(125)))
-    talk.start()
-    first = question(talk, kind="replay", after=0, topic="spherorank.v1.alert")
+    # More than one read from the store returns.
+    monkeypatch.setattr(daemon.messaging.requests, "REPLAY_MESSAGES", 120)
+    messaging.add_alerts(*(str(n) for n in range(125)))
+    messaging.start()
+    first = request_json(messaging, kind="replay", after=0, topic="spherorank.v1.alert")
     assert (len(first["messages"]), first["more"], first["last"]) == (120, True, 120)
-    rest = question(talk, kind="replay", after=first["last"], topic="spherorank.v1.alert")
+    rest = request_json(messaging, kind="replay", after=first["last"], topic="spherorank.v1.alert")
     assert ([message["body"]["data"]["message"] for message in rest["messages"]], rest["more"]) == (
         ["120", "121", "122", "123", "124"],
         False,
     )
-    assert rest["last"] == rest["newest"] == talk.store.last_sequence()
+    assert rest["last"] == rest["newest"] == messaging.store.last_sequence()
 
 
-def test_a_replay_of_large_messages_is_cut_by_bytes_and_one_always_fits(
-    talk: Talk, monkeypatch: pytest.MonkeyPatch
+def test_a_replay_reply_is_limited_in_bytes_and_contains_at_least_one_message(
+    messaging: Messaging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(daemon.messaging.requests, "REPLAY_BYTES", 10_000)
-    talk.tell("x" * 10_001, "y" * 5_000, "z" * 5_000, "end")
-    talk.start()
+    messaging.add_alerts("x" * 10_001, "y" * 5_000, "z" * 5_000, "end")
+    messaging.start()
     counts, after, more = [], 0, True
     while more:
-        reply = question(talk, kind="replay", after=after, topic="spherorank.v1.alert")
+        reply = request_json(messaging, kind="replay", after=after, topic="spherorank.v1.alert")
         counts.append(len(reply["messages"]))
         after, more = reply["last"], reply["more"]
     assert counts == [1, 1, 2]
 
 
-def test_a_client_that_asks_and_never_reads_holds_nobody_up(talk: Talk) -> None:
-    talk.tell(*("x" * 100_000 for _ in range(20)))
-    talk.start()
-    with client(zmq.DEALER, talk.requests.url, receive_high_water_mark=1) as rude:
-        for _ in range(100):
-            rude.send(b'{"kind": "replay", "after": 0}')
-        assert question(talk, kind="status")["kind"] == "status"
-
-
-# A listener in trouble
-
-
-def test_a_listener_waits_for_a_service_that_is_not_there_yet(
-    talk: Talk, listening: Callable[..., Listener]
+def test_a_client_that_does_not_read_its_replies_does_not_block_others(
+    messaging: Messaging,
 ) -> None:
-    listener = listening(after=0)
-    wait_until(lambda: bool(listener.silences), "the silence is told")
-    talk.tell("at last")
-    talk.start()
+    messaging.add_alerts(*("x" * 100_000 for _ in range(20)))
+    messaging.start()
+    with client(zmq.DEALER, messaging.requests.url, receive_high_water_mark=1) as dealer:
+        for _ in range(100):
+            dealer.send(b'{"kind": "replay", "after": 0}')
+        assert request_json(messaging, kind="status")["kind"] == "status"
+
+
+# Problems of a listener
+
+
+def test_a_listener_waits_for_a_service_that_starts_later(
+    messaging: Messaging, start_listener: Callable[..., Listener]
+) -> None:
+    listener = start_listener(after=0)
+    wait_until(lambda: bool(listener.silences), "the silence is is_raised")
+    messaging.add_alerts("at last")
+    messaging.start()
     wait_until(lambda: listener.alerts == ["at last"], "the alert")
 
 
-def test_a_number_from_another_store_is_told_and_not_waited_for(
-    talk: Talk, listening: Callable[..., Listener]
+def test_a_start_number_from_another_store_is_an_error(
+    messaging: Messaging, start_listener: Callable[..., Listener]
 ) -> None:
-    talk.start()
-    listener = listening(after=500)
+    messaging.start()
+    listener = start_listener(after=500)
     wait_until(lambda: listener.problem is not None, "the problem")
     assert isinstance(listener.problem, ConfigError)
     assert "number 500 is from another store" in str(listener.problem)
 
 
-def test_asking_returns_the_status_or_says_that_nothing_answers(talk: Talk) -> None:
+def test_ask_returns_the_reply_or_raises_an_error_without_an_answer(messaging: Messaging) -> None:
     with pytest.raises(SilentServiceError, match=r"no answer within 0\.3 s"):
-        ask(talk.requests.url, StatusRequest(), StatusReply, timeout_s=0.3)
-    talk.start()
+        ask(messaging.requests.url, StatusRequest(), StatusReply, timeout_s=0.3)
+    messaging.start()
     assert (
-        ask(talk.requests.url, StatusRequest(), StatusReply, timeout_s=PATIENCE_S).state
+        ask(messaging.requests.url, StatusRequest(), StatusReply, timeout_s=TIMEOUT_S).state
         == "running"
     )
     assert (
-        ask(talk.requests.url, ReplayRequest(after=0), ReplayReply, timeout_s=PATIENCE_S).newest
+        ask(messaging.requests.url, ReplayRequest(after=0), ReplayReply, timeout_s=TIMEOUT_S).newest
         == 1
     )
 
@@ -580,26 +598,26 @@ def test_asking_returns_the_status_or_says_that_nothing_answers(talk: Talk) -> N
     "url", ["tcp://127.0.0.1:{taken}", "tcp://no.such.host.invalid:5556", "nonsense"]
 )
 def test_an_address_that_cannot_be_bound_is_named(
-    socket: type[Publisher | RequestSocket], url: str, talk: Talk
+    socket: type[Publisher | RequestSocket], url: str, messaging: Messaging
 ) -> None:
-    wanted = url.replace("{taken}", talk.publisher.url.rpartition(":")[2])
+    wanted = url.replace("{taken}", messaging.publisher.url.rpartition(":")[2])
     with pytest.raises(ConfigError, match=re.escape(wanted)) as error:
         socket(wanted)
     assert error.value.where.startswith("publisher.")
     assert "expected" in error.value.problem
 
 
-# The page
+# The documentation
 
 
-def test_the_subscriber_of_the_documentation_misses_nothing(talk: Talk) -> None:
+def test_the_subscriber_of_the_documentation_receives_every_message(messaging: Messaging) -> None:
     page = Path(__file__).parents[2] / "docs" / "how-to" / "follow-messages.md"
     code = re.search(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     assert code is not None
     namespace: dict[str, Any] = {}
-    exec(code[1], namespace)  # noqa: S102 - the page's own example
-    talk.start()
-    talk.tell("before")
+    exec(code[1], namespace)  # noqa: S102 - the example of the page
+    messaging.start()
+    messaging.add_alerts("before")
     seen: list[int] = []
     end = threading.Event()
 
@@ -610,18 +628,19 @@ def test_the_subscriber_of_the_documentation_misses_nothing(talk: Talk) -> None:
         return not end.is_set()
 
     follower = threading.Thread(
-        target=namespace["follow"], args=(talk.publisher.url, talk.requests.url, 0, handle)
+        target=namespace["follow"],
+        args=(messaging.publisher.url, messaging.requests.url, 0, handle),
     )
     follower.start()
     for n in range(20):
-        talk.tell(str(n))
+        messaging.add_alerts(str(n))
         time.sleep(0.01)
     # These numbers are never sent, so the subscriber sees a gap.
-    talk.stop()
-    talk.store.mark_published(talk.tell("lost")[0])
-    talk.start()
-    talk.tell("end")
-    follower.join(PATIENCE_S)
+    messaging.stop()
+    messaging.store.mark_published(messaging.add_alerts("lost")[0])
+    messaging.start()
+    messaging.add_alerts("end")
+    follower.join(TIMEOUT_S)
     assert not follower.is_alive()
     assert seen == list(range(1, len(seen) + 1))
 
@@ -630,7 +649,7 @@ def test_the_drain_reports_whether_more_may_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(daemon.messaging.publisher, "BATCH", 5)
-    store = SqlStore(f"sqlite:///{tmp_path / 'talk.sqlite'}")
+    store = SqlStore(f"sqlite:///{tmp_path / 'messaging.sqlite'}")
     with Publisher(ANY_PORT, linger_s=0) as publisher:
         drain = OutboxDrain(store, publisher)
         assert drain.step() is False

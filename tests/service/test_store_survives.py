@@ -28,15 +28,18 @@ from tests.samples import (
 
 ROOT = Path(__file__).parents[2]
 
-# Stores image after image, with a refusal and a heartbeat between, and says each number once it is committed.
+# Stores observations, rejected files and status messages, and prints each committed number.
 WRITER = """
 import itertools, sys
 from store.sql_store import SqlStore
-from tests.samples import NOW, file_version, observation, observation_data, rejected, rejected_data, status_data
+from tests.samples import NOW, file_version, observation, observation_data
+from tests.samples import rejected, rejected_data, status_data
 
 store = SqlStore(sys.argv[1])
 for number in itertools.count(store.last_sequence() + 1):
-    image = observation(visit=f"day07-{number:08d}", seed=number, dimension=1280, files=(file_version(f"{number}_z1.tif"), file_version(f"{number}_z2.tif")))
+    files = (file_version(f"{number}_z1.tif"), file_version(f"{number}_z2.tif"))
+    visit = f"day07-{number:08d}"
+    image = observation(visit=visit, seed=number, dimension=1280, files=files)
     print(store.add_observation(image, observation_data(image)), flush=True)
     refused = rejected(f"{number}.txt")
     print(store.add_rejected(refused, rejected_data(refused), NOW), flush=True)
@@ -73,23 +76,23 @@ def write_until_killed(file: Path, messages: int) -> list[int]:
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     ) as writer:
         assert writer.stdout is not None
-        told = [int(writer.stdout.readline()) for _ in range(messages)]
+        printed = [int(writer.stdout.readline()) for _ in range(messages)]
         writer.send_signal(signal.SIGKILL)
-        told += [int(line) for line in writer.stdout.read().splitlines()]
+        printed += [int(line) for line in writer.stdout.read().splitlines()]
     assert writer.returncode == -signal.SIGKILL
-    return told
+    return printed
 
 
-def test_a_writer_that_is_killed_again_and_again_loses_and_doubles_nothing(
+def test_a_writer_that_is_killed_repeatedly_loses_and_repeats_nothing(
     file: Path, open_store: Callable[[], SqlStore]
 ) -> None:
     expected_next = 1
-    for messages in random.Random(0).choices(range(1, 40), k=4):  # noqa: S311 - where to kill, not a secret
-        told = write_until_killed(file, messages)
+    for messages in random.Random(0).choices(range(1, 40), k=4):  # noqa: S311 - the times of the kills
+        printed = write_until_killed(file, messages)
         store = open_store()
         kept = store.last_sequence()
-        assert told == list(range(expected_next, expected_next + len(told)))
-        assert kept - told[-1] in (0, 1)  # the commit may have been done and not yet told
+        assert printed == list(range(expected_next, expected_next + len(printed)))
+        assert kept - printed[-1] in (0, 1)  # the last commit may not be printed yet
         assert [message.sequence for message in store.messages_after(0, limit=10_000)] == list(
             range(1, kept + 1)
         )
@@ -97,7 +100,7 @@ def test_a_writer_that_is_killed_again_and_again_loses_and_doubles_nothing(
         store.close()
 
     with closing(sqlite3.connect(file)) as database:
-        column = lambda query: [value for (value,) in database.execute(query)]  # noqa: E731 - one word for many questions
+        column = lambda query: [value for (value,) in database.execute(query)]  # noqa: E731 - short for many queries
         observed = column(
             "SELECT sequence FROM message WHERE topic LIKE '%.observation.%' ORDER BY sequence"
         )
@@ -111,7 +114,7 @@ def test_a_writer_that_is_killed_again_and_again_loses_and_doubles_nothing(
         assert column("PRAGMA integrity_check") == ["ok"]
 
 
-def test_every_connection_syncs_each_commit_to_the_disk_and_checks_references(
+def test_each_connection_writes_commits_to_the_disk_and_checks_references(
     open_store: Callable[[], SqlStore],
 ) -> None:
     store = open_store()
@@ -129,7 +132,7 @@ def test_every_connection_syncs_each_commit_to_the_disk_and_checks_references(
             }
 
 
-def test_a_full_disk_is_said_so_and_what_was_kept_stays(
+def test_a_full_disk_is_an_error_and_earlier_observations_are_kept(
     open_store: Callable[[], SqlStore], file: Path
 ) -> None:
     store = open_store()
@@ -142,16 +145,16 @@ def test_a_full_disk_is_said_so_and_what_was_kept_stays(
     )
     with pytest.raises(
         StoreError, match="disk is full; nothing was stored; free disk space"
-    ) as told:
+    ) as raised:
         deque((store.add_observation(image, observation_data(image)) for image in images), maxlen=0)
-    assert str(file) in str(told.value)
+    assert str(file) in str(raised.value)
     kept = store.last_sequence()
     assert 0 < kept == len(store.imaged(PLATE, ENCODER_ID)) == len(store.messages_after(0))
-    store.close()  # the next connection has no such limit: room was made
+    store.close()  # the next connection has no limit, as after space was freed
     assert open_store().add_message(status_data(), NOW) == kept + 1
 
 
-def test_a_database_that_another_program_locks_is_said_so_in_time(
+def test_a_database_locked_by_another_process_is_an_error_after_the_timeout(
     open_store: Callable[[], SqlStore], file: Path
 ) -> None:
     store = open_store()
@@ -162,7 +165,7 @@ def test_a_database_that_another_program_locks_is_said_so_in_time(
     assert store.add_message(status_data(), NOW) == 1
 
 
-def test_a_copy_made_while_the_service_writes_is_a_backup(
+def test_a_copy_of_an_open_database_is_a_backup(
     open_store: Callable[[], SqlStore], file: Path, tmp_path: Path
 ) -> None:
     store = open_store()
@@ -200,19 +203,24 @@ def test_a_copy_made_while_the_service_writes_is_a_backup(
         ),
     ],
 )
-def test_a_store_that_cannot_be_opened_names_the_address_without_its_password(
+def test_the_error_of_a_store_that_cannot_be_opened_contains_its_url_without_the_password(
     url: str, problem: str, tmp_path: Path
 ) -> None:
     (tmp_path / "a file").write_text(
         "This is not a database, and longer than the sixteen bytes that SQLite looks at first."
     )
-    with pytest.raises(StoreError, match=problem) as told:
+    with pytest.raises(StoreError, match=problem) as raised:
         SqlStore(url.format(folder=tmp_path), timeout_s=2.0)
-    assert "secret" not in str(told.value)
-    assert told.value.where.split(":")[0] in ("sqlite", "mysql", "postgresql+psycopg", "store.url")
+    assert "secret" not in str(raised.value)
+    assert raised.value.where.split(":")[0] in (
+        "sqlite",
+        "mysql",
+        "postgresql+psycopg",
+        "store.url",
+    )
 
 
-def test_a_database_that_may_only_be_read_is_said_so(open_store: Callable[[], SqlStore]) -> None:
+def test_a_read_only_database_is_an_error(open_store: Callable[[], SqlStore]) -> None:
     store = open_store()
     with store._database.reading() as connection:
         connection.exec_driver_sql("PRAGMA query_only = ON")
