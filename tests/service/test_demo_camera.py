@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -59,15 +59,23 @@ def settings_in(folder: Path) -> MicroscopeSettings:
     )
 
 
-class CountedMicroManager(MicroManager):
+class CheckedMicroManager(MicroManager):
     """A microscope that checks the lamp between stacks and whose autofocus can fail."""
 
-    autofocus_calls = 0
-    fails_every = 0
+    def __init__(
+        self,
+        settings: MicroscopeSettings,
+        clock: Callable[[], datetime],
+        *,
+        autofocus_fails_every: int = 0,
+    ) -> None:
+        super().__init__(settings, clock)
+        self._fails_every = autofocus_fails_every
+        self._autofocus_calls = 0
 
     def autofocus(self, near_z_um: float) -> float:
-        self.autofocus_calls += 1
-        if self.fails_every and self.autofocus_calls % self.fails_every == 0:
+        self._autofocus_calls += 1
+        if self._fails_every and self._autofocus_calls % self._fails_every == 0:
             raise MicroscopeError("autofocus Finder", "lost the reflection")
         return super().autofocus(near_z_um)
 
@@ -84,8 +92,9 @@ def image_all(
     """Image the inner 60 wells and return the events."""
     events: list[tuple[str, dict[str, object]]] = []
     prepare_day_folder(folder / "archive", PLATE, 1)
-    scope = CountedMicroManager(settings, lambda: datetime.now(UTC))
-    scope.fails_every = fails_every
+    scope = CheckedMicroManager(
+        settings, lambda: datetime.now(UTC), autofocus_fails_every=fails_every
+    )
     try:
         day = ImagingDay(
             scope=scope,

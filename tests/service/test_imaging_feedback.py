@@ -60,6 +60,7 @@ class StoreWithFeedback:
         saved_at: datetime | None = None,
         **changes: Any,  # noqa: ANN401 - fields of an observation
     ) -> Observation:
+        """Store a blurred image of a well, with changed fields."""
         saved_at = saved_at or self.now
         file = file_version(
             f"{PLATE}/day{day:02d}/{well}.ome.tif", mtime_ns=int(saved_at.timestamp() * 1e9)
@@ -74,10 +75,12 @@ class StoreWithFeedback:
         return seen
 
     def request_after_image(self, well: str, day: int, **changes: Any) -> list[tuple[str, int]]:  # noqa: ANN401 - as above
+        """Store an image, run the feedback, and return the pending requests."""
         self.feedback.after_image(self.add_image(well, day, **changes).key, self.plate)
         return self.requested()
 
     def add_ranking(self, **changes: Any) -> None:  # noqa: ANN401 - fields of a ranking
+        """Store a provisional ranking with one undecided treatment and run the feedback."""
         undecided = (
             ranking()
             .treatments[0]
@@ -88,6 +91,7 @@ class StoreWithFeedback:
         self.feedback.after_ranking(made)
 
     def requested(self) -> list[tuple[str, int]]:
+        """Return the wells and the day of each pending request."""
         return [(" ".join(request.wells), request.day) for _, request in self.requests.pending()]
 
 

@@ -28,13 +28,13 @@ here = Path(__file__).parent
 with (here / "pids").open("a") as pids:
     pids.write(f"{os.getpid()}\\n")
 start = len((here / "pids").read_text().splitlines())
-def tell(event, **fields):
+def emit(event, **fields):
     print(json.dumps({"event": event, **fields}), flush=True)
 """
 TICKS = """
 signal.signal(signal.SIGTERM, lambda *_: (here.joinpath("orderly").touch(), os._exit(0)))
 while True:
-    tell("tick")
+    emit("tick")
     time.sleep(0.05)
 """
 
@@ -55,6 +55,7 @@ class SupervisedScript:
         *,
         lamp_off: str = "(here / 'lamp').touch()",
     ) -> MicroscopeSupervisor:
+        """Return a supervisor of a script, with a second script that switches the lamp off."""
         child, lamp = self.folder / "child.py", self.folder / "lamp_off.py"
         child.write_text(PREAMBLE + script)
         lamp.write_text(
@@ -70,6 +71,7 @@ class SupervisedScript:
         return self.supervisor
 
     def poll_until(self, condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+        """Poll the supervisor until a condition is true; fail after the timeout."""
         assert self.supervisor is not None
         end_s = time.monotonic() + timeout_s
         while not condition():
@@ -112,10 +114,10 @@ def is_running(pid: int) -> bool:
 
 def test_events_of_the_process_are_logged_and_change_the_status(script: SupervisedScript) -> None:
     supervisor = script.supervise(
-        "tell('day.started', plate='P1', day=7, wells=60)\n"
-        "tell('well.saved', plate='P1', day=7, well='B02', event_id=3)\n"
+        "emit('day.started', plate='P1', day=7, wells=60)\n"
+        "emit('well.saved', plate='P1', day=7, well='B02', event_id=3)\n"
         "print('a driver prints what it likes', flush=True)\n"
-        "tell('well.failed', plate='P1', day=7, well='B03', problem='too slow')\n" + TICKS
+        "emit('well.failed', plate='P1', day=7, well='B03', problem='too slow')\n" + TICKS
     )
     with capture_logs() as logged:
         script.poll_until(lambda: any(line["event"] == "well.failed" for line in logged))
@@ -140,7 +142,7 @@ def test_events_of_the_process_are_logged_and_change_the_status(script: Supervis
 
 def test_the_status_is_idle_after_a_completed_day(script: SupervisedScript) -> None:
     supervisor = script.supervise(
-        "tell('day.started', plate='P1', day=7)\ntell('day.done', plate='P1', day=7)\n" + TICKS
+        "emit('day.started', plate='P1', day=7)\nemit('day.done', plate='P1', day=7)\n" + TICKS
     )
     assert supervisor.status().state is MicroscopeState.STARTING
     script.poll_until(lambda: supervisor.status().state is MicroscopeState.IDLE)
@@ -148,7 +150,7 @@ def test_the_status_is_idle_after_a_completed_day(script: SupervisedScript) -> N
 
 def test_an_alert_of_the_process_is_raised_once_and_cleared(script: SupervisedScript) -> None:
     alert = (
-        "tell('alert', kind='disk', cause='archive', "
+        "emit('alert', kind='disk', cause='archive', "
         "message='1,000 bytes free; expected 9,000', plate='P1')\n"
     )
     script.supervise(
@@ -156,7 +158,7 @@ def test_an_alert_of_the_process_is_raised_once_and_cleared(script: SupervisedSc
         + alert
         + (
             "while not (here / 'go').exists(): time.sleep(0.01)\n"
-            "tell('alert.cleared', kind='disk', cause='archive')\n"
+            "emit('alert.cleared', kind='disk', cause='archive')\n"
         )
         + TICKS
     )
@@ -249,7 +251,7 @@ def test_alerts_of_earlier_processes_are_cleared_by_one_that_keeps_running(
     script: SupervisedScript,
 ) -> None:
     script.supervise(
-        "if start == 1:\n    tell('alert', cause='B02', message='no image of B02')\n"
+        "if start == 1:\n    emit('alert', cause='B02', message='no image of B02')\n"
         "    sys.exit(1)\n" + TICKS
     )
     script.poll_until(lambda: script.alerts.active_count == 2)
@@ -267,9 +269,8 @@ def test_poll_never_waits_and_much_output_never_blocks_the_process(
     )
     supervisor.poll()
     end = time.monotonic() + 30
-    while not (
-        script.folder / "through"
-    ).exists():  # no poll: the service may be busy with long work
+    # There is no poll in the meantime: the service may be busy with long work.
+    while not (script.folder / "through").exists():
         assert time.monotonic() < end
         time.sleep(0.01)
     started = time.monotonic()
@@ -292,7 +293,7 @@ def test_closing_kills_a_process_that_ignores_sigterm_and_switches_the_lamp_off(
     script: SupervisedScript,
 ) -> None:
     supervisor = script.supervise(
-        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\ntell('tick')\ntime.sleep(60)",
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nemit('tick')\ntime.sleep(60)",
         replace(LIMITS, close_s=0.3),
     )
     script.poll_until(lambda: supervisor.status().state is MicroscopeState.IDLE)
@@ -317,7 +318,7 @@ def test_a_grandchild_that_keeps_the_pipes_open_does_not_delay_the_restart(
 def test_stdin_of_the_process_closes_when_the_service_ends(script: SupervisedScript) -> None:
     """Every end of the service closes the pipe, also SIGKILL; here the test closes it."""
     supervisor = script.supervise(
-        "tell('tick')\nsys.stdin.read()\n(here / 'parent_gone').touch()\nos._exit(0)"
+        "emit('tick')\nsys.stdin.read()\n(here / 'parent_gone').touch()\nos._exit(0)"
     )
     script.poll_until(lambda: supervisor.status().state is MicroscopeState.IDLE)
     assert supervisor._process is not None

@@ -60,6 +60,7 @@ def test_two_unclear_images_of_a_well_make_the_same_imaging_request() -> None:
 def treatment_rank(
     verdict: Verdict, score: float, wells: str, *, spread: float = 1.0
 ) -> TreatmentRank:
+    """Return a treatment with a verdict, a score, an interval of ± spread, and wells."""
     changes = {
         "verdict": verdict,
         "score": score,
@@ -71,40 +72,43 @@ def treatment_rank(
 
 
 def provisional(*treatments: TreatmentRank, revision: int = 1) -> Ranking:
+    """Return a provisional ranking of day 8 with these treatments."""
     return ranking(day=8, revision=revision, final=False, treatments=treatments)
 
 
 STRONG = treatment_rank(Verdict.EFFECTIVE, 9.0, "B02 B03")
 WEAK = treatment_rank(Verdict.EFFECTIVE, 3.0, "B04 B05")
-DOUBTFUL = treatment_rank(Verdict.NO_EVIDENCE, 2.5, "C02 C03")
-MORE_DOUBTFUL = treatment_rank(Verdict.NO_EVIDENCE, 2.0, "D02 D03", spread=3.0)
-NOTHING = treatment_rank(Verdict.NO_EVIDENCE, 0.1, "E02 E03")
+UNDECIDED = treatment_rank(Verdict.NO_EVIDENCE, 2.5, "C02 C03")
+UNDECIDED_WIDE_INTERVAL = treatment_rank(Verdict.NO_EVIDENCE, 2.0, "D02 D03", spread=3.0)
+NO_EFFECT = treatment_rank(Verdict.NO_EVIDENCE, 0.1, "E02 E03")
 TOO_FEW = treatment_rank(Verdict.TOO_FEW_WELLS, 4.0, "F02")
 
 
 def requested_wells(policy: ReimageUndecidedTreatments, after: Ranking) -> list[tuple[str, ...]]:
+    """Return the wells of each request that a policy makes after a ranking."""
     return [request.wells for request in policy.after_ranking(after, NOW)]
 
 
 def test_undecided_treatments_are_requested_with_the_highest_interval_first() -> None:
-    after = provisional(STRONG, WEAK, TOO_FEW, DOUBTFUL, MORE_DOUBTFUL, NOTHING)
+    after = provisional(STRONG, WEAK, TOO_FEW, UNDECIDED, UNDECIDED_WIDE_INTERVAL, NO_EFFECT)
     assert requested_wells(ReimageUndecidedTreatments(9), after) == [("D02", "D03", "C02", "C03")]
 
 
 def test_no_more_wells_are_requested_than_the_maximum() -> None:
     assert requested_wells(
-        ReimageUndecidedTreatments(3), provisional(STRONG, WEAK, DOUBTFUL, MORE_DOUBTFUL)
+        ReimageUndecidedTreatments(3), provisional(STRONG, WEAK, UNDECIDED, UNDECIDED_WIDE_INTERVAL)
     ) == [("D02", "D03", "C02")]
     assert (
         requested_wells(
-            ReimageUndecidedTreatments(0), provisional(STRONG, WEAK, DOUBTFUL, MORE_DOUBTFUL)
+            ReimageUndecidedTreatments(0),
+            provisional(STRONG, WEAK, UNDECIDED, UNDECIDED_WIDE_INTERVAL),
         )
         == []
     )
 
 
 def test_without_an_effective_treatment_every_treatment_above_zero_is_undecided() -> None:
-    assert requested_wells(ReimageUndecidedTreatments(9), provisional(DOUBTFUL, NOTHING)) == [
+    assert requested_wells(ReimageUndecidedTreatments(9), provisional(UNDECIDED, NO_EFFECT)) == [
         ("C02", "C03", "E02", "E03")
     ]
 
@@ -112,9 +116,9 @@ def test_without_an_effective_treatment_every_treatment_above_zero_is_undecided(
 def test_a_corrected_ranking_and_a_final_one_cause_no_request() -> None:
     """Second images correct a ranking; a request after each correction would never end."""
     assert (
-        requested_wells(ReimageUndecidedTreatments(9), provisional(WEAK, DOUBTFUL, revision=2))
+        requested_wells(ReimageUndecidedTreatments(9), provisional(WEAK, UNDECIDED, revision=2))
         == []
     )
     assert (
-        requested_wells(ReimageUndecidedTreatments(9), ranking(treatments=(WEAK, DOUBTFUL))) == []
+        requested_wells(ReimageUndecidedTreatments(9), ranking(treatments=(WEAK, UNDECIDED))) == []
     )
