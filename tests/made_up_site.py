@@ -111,7 +111,7 @@ class Site:
             ENCODER_ID,
             method=self.method,
             clock=self.clock,
-            tick=lambda: self.tick(),
+            tick=self._run_tick,
             **of_settings,
         )  # type: ignore[arg-type] # mypy mixes the values
         alerts = Alerts(self.store, self.clock)
@@ -125,6 +125,9 @@ class Site:
             alerts=alerts,
             clock=self.clock,
         )
+
+    def _run_tick(self) -> None:
+        self.tick()
 
     def clock(self) -> datetime:
         return self.now
