@@ -46,8 +46,11 @@ class ServiceProcess:
     def configure(self, *, source: str = "", ranking: str = "", health: str = "") -> None:
         """Write the configuration file; the arguments are lines of its sections."""
         self.config.write_text(
-            f'[source]\nsettle_s = 0.3\npoll_s = 0.3\n{source}\n[ranking]\ncorrection_quiet_s = 0.5\n{ranking}\n[health]\nhttp = "{health}"\n'
-            f'[publisher]\nheartbeat_s = 0.5\nevents = "ipc://{self.folder}/events"\nrequests = "{self.requests}"\n'
+            f"[source]\nsettle_s = 0.3\npoll_s = 0.3\n{source}\n"
+            f"[ranking]\ncorrection_quiet_s = 0.5\n{ranking}\n"
+            f'[health]\nhttp = "{health}"\n'
+            f"[publisher]\nheartbeat_s = 0.5\n"
+            f'events = "ipc://{self.folder}/events"\nrequests = "{self.requests}"\n'
         )
 
     def command(self, *arguments: str) -> list[str]:
@@ -99,15 +102,14 @@ class ServiceProcess:
         ]
         return [line for line in lines if line["event"] == name]
 
-    def wait_for(self, what: Callable[[], object], timeout_s: float = 60.0) -> None:
+    def wait_for(self, condition: Callable[[], object], timeout_s: float = 60.0) -> None:
         """Wait until a condition is true; after the timeout, fail with the end of the log."""
         end = time.monotonic() + timeout_s
-        while not what():
+        while not condition():
             if time.monotonic() > end:
                 log = self.folder / "stderr.log"
-                pytest.fail(
-                    f"waited {timeout_s:g} s in vain; the service said:\n{log.read_text()[-3000:] if log.exists() else 'nothing'}"
-                )
+                text = log.read_text()[-3000:] if log.exists() else "(empty)"
+                pytest.fail(f"not within {timeout_s:g} s; end of the log of the service:\n{text}")
             time.sleep(0.05)
 
     def wells(self) -> list[str]:
