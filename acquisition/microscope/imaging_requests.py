@@ -16,7 +16,7 @@ from schemas.plate_map import PlateId, WellName
 log = structlog.get_logger()
 
 FOLDER = "imaging_requests"
-FORMER_FOLDER = "wishes"  # the name of the folder up to version 0.1
+FORMER_FOLDER = "wishes"  # the name of the folder in earlier versions
 ASKED = "asked"
 """The reason of a request that an operator makes; the same one may be made several times."""
 
@@ -44,7 +44,7 @@ class ImagingRequest(BaseModel):
 def open_imaging_requests(state: Path) -> "ImagingRequests":
     """Return the imaging requests stored in the state folder of the microscope.
 
-    The folder of former versions, ``STATE/wishes``, is renamed if it is the only one.
+    The folder of earlier versions, ``STATE/wishes``, is renamed if it is the only one.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """The imaging schedule: the culture days on which each plate is to be imaged, and from which hour.
 
-These are pure functions; the caller says which days are imaged already.
+These are pure functions; a parameter tells them which days are imaged already.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ IsImaged = Callable[[str, int], bool]
 MISSED_DAYS_REPORTED_FOR = timedelta(days=2)
 """The time after its hour for which a missed day is reported.
 
-Plates that nobody images any more stay in the archive, so a longer time would report them for ever.
+Abandoned plates stay in the archive, so without a limit they would be reported for ever.
 """
 
 

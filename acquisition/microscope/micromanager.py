@@ -1,8 +1,8 @@
 """Drive a microscope through Micro-Manager's core and pymmcore-plus.
 
-pymmcore-plus's own engine logs a warning when a device fails and takes the frame all the same,
-wherever the stage then stands. Here every failure ends the stack: a well must never get the image
-of its neighbour.
+If a device fails, pymmcore-plus's own engine logs a warning and takes the frame at the present
+position of the stage. Here every failure ends the stack: a well must never get the image of its
+neighbour.
 """
 
 import math

@@ -15,7 +15,7 @@ from schemas.plate_map import PlateMap
 
 RETRY_S = 60.0  # pause before a job that could not begin is tried again
 WAIT_FOR_PLATE_MAP = timedelta(days=2)
-"""How long a request waits for a valid plate map: it may be corrected or a share mounted again."""
+"""The time for which a request waits until its plate has a valid plate map."""
 
 PlateMaps = Mapping[str, PlateMap]  # by plate id
 

@@ -67,7 +67,7 @@ def test_three_wells_of_one_row_do_not_determine_the_tilt() -> None:
     surface = FocusSurface(((0.0, 0.0, 80.0), (9000.0, 0.0, 110.0), (18_000.0, 0.0, 130.0)))
     assert surface.predict(99_000, -63_000) == pytest.approx(
         110, abs=60
-    )  # a straight line through them would say 355
+    )  # a straight line through them predicts 355
 
 
 def test_the_newest_height_of_a_well_replaces_the_older_one() -> None:
