@@ -132,14 +132,14 @@ def test_a_command_receives_plate_and_action(tmp_path: Path) -> None:
             *python_command(
                 "import sys; open(sys.argv[3], 'a').write(' '.join(sys.argv[1:3]) + ';')"
             ),
-            str(tmp_path / "said"),
+            str(tmp_path / "calls"),
         ],
         60,
         keep_waiting,
     )
     loader.load("PDAC 42")
     loader.unload("PDAC 42")
-    assert (tmp_path / "said").read_text() == "PDAC 42 present;PDAC 42 release;"
+    assert (tmp_path / "calls").read_text() == "PDAC 42 present;PDAC 42 release;"
 
 
 def test_the_output_of_a_command_is_not_printed(capfd: pytest.CaptureFixture[str]) -> None:

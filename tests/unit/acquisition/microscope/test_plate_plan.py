@@ -96,7 +96,7 @@ def test_wells_exactly_at_the_stage_limits_are_allowed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "key", "said"),
+    ("changes", "key", "message"),
     [
         ({"a1_um": (math.nan, 0.0)}, "a1_um", "(nan, 0.0); expected two finite"),
         ({"a1_um": (0.0, -math.inf)}, "a1_um", "expected two finite"),
@@ -116,11 +116,11 @@ def test_wells_exactly_at_the_stage_limits_are_allowed() -> None:
     ],
 )
 def test_a_wrong_setting_is_refused_with_its_key(
-    changes: dict[str, Any], key: str, said: str
+    changes: dict[str, Any], key: str, message: str
 ) -> None:
     error = refusal(**changes)
     assert error.where == f"source.micromanager.{key}"
-    assert said in error.problem
+    assert message in error.problem
 
 
 def test_all_wrong_settings_are_listed_in_one_error() -> None:
