@@ -109,9 +109,11 @@ class _WorldDevice:
         )
 
     def _folder(self) -> str:
+        """Return the folder of the world, or an empty text before it is set."""
         return "" if self._bench is None else str(self._bench.world.folder)
 
     def _set_folder(self, folder: str) -> None:
+        """Set the folder of the world."""
         self._bench = _bench_of(Path(folder).resolve())
 
     @property
@@ -279,9 +281,11 @@ class VirtualLamp(_WorldDevice, ShutterDevice):  # type: ignore[misc]  # pymmcor
         )
 
     def _intensity(self) -> float:
+        """Return the brightness of the lamp in percent."""
         return 100 * self.bench.intensity
 
     def _set_intensity(self, percent: float) -> None:
+        """Set the brightness of the lamp in percent."""
         self.bench.intensity = percent / 100
 
     def get_open(self) -> bool:

@@ -147,6 +147,7 @@ def save_focus_surface(state: Path, plate: str, surface: FocusSurface) -> None:
 
 
 def _surface_file(state: Path, plate: str) -> Path:
+    """Return the file of a plate's focus surface in the state folder."""
     return state / "focus" / f"{plate}.json"
 
 

@@ -103,4 +103,5 @@ def check_free_space(root: Path, needed: int, keep_free: int) -> None:
 
 
 def _day_folder(root: Path, plate: str, day: int) -> Path:
+    """Return the folder of a plate's culture day in the archive."""
     return root / plate / f"day{day:02d}"

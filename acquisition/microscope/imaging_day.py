@@ -119,6 +119,7 @@ class ImagingDay:
         return DayResult(EndReason.COMPLETED, tuple(saved), given_up)
 
     def _progress(self, well: str, since: datetime | None) -> WellProgress:
+        """Return the progress of one well, counting journal entries from ``since`` on."""
         return self.journal.progress(since).get(well, WellProgress())
 
     def _image_well(self, plan: DayPlan, position: WellPosition) -> None:

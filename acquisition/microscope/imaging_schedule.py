@@ -98,4 +98,5 @@ def _scheduled_days(
 
 
 def _sorted_by_hour(found: Iterable[ScheduledDay]) -> list[ScheduledDay]:
+    """Return the days sorted by the time from which they are due, then by plate id."""
     return sorted(found, key=lambda each: (each.since, each.plate))

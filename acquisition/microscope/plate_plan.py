@@ -168,4 +168,5 @@ def _is_reachable(settings: MicroscopeSettings, position: WellPosition) -> bool:
 
 
 def _format(position: WellPosition) -> str:
+    """Return a position as text in µm, for messages."""
     return f"({position.x_um:.0f}, {position.y_um:.0f}) µm"

@@ -265,6 +265,7 @@ def switch_lamp_off(config: Config) -> int:
 
 
 def _open_and_close(config: Config) -> None:
+    """Open the microscope and close it again, to find the problems of its configuration."""
     with locked_microscope(config):
         pass
 
@@ -308,5 +309,6 @@ def _print_line(screen: Console, text: str) -> None:
 
 
 def _describe(frame_format: FrameFormat) -> str:
+    """Return the size and scale of the frames as text."""
     scale = f"{frame_format.um_per_px:g} µm a pixel"
     return f"{frame_format.width_px}×{frame_format.height_px} pixels, {scale}"

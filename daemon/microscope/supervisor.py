@@ -180,6 +180,7 @@ class MicroscopeSupervisor:
             )
 
     def _poll_lamp(self, lamp: SupervisedProcess) -> None:
+        """Handle the end of the command that switches the lamp off; kill it if it takes too long."""
         if lamp.has_ended():
             self._handle_lamp_end(lamp)
         elif self._clock() - lamp.started_s >= self._limits.lamp_s:
@@ -219,13 +220,16 @@ class MicroscopeSupervisor:
             self._data = _state_after(self._data, event)
 
     def _alert(self, cause: str, message: str) -> None:
+        """Raise an alert about the imaging process itself."""
         self._raise(AlertKind.MICROSCOPE, cause, message, None)
 
     def _raise(self, kind: AlertKind, cause: str, message: str, plate: str | None) -> None:
+        """Raise an alert and record the present start of the process as its origin."""
         self._raised[kind, cause] = self._starts
         self._alerts.raise_once(kind, cause, message, plate)
 
     def _clear(self, kind: AlertKind, cause: str) -> None:
+        """Clear an alert of the imaging process."""
         self._raised.pop((kind, cause), None)
         self._alerts.clear(kind, cause)
 
