@@ -303,7 +303,7 @@ class RankingHead(FrozenModel):
     encoder_id: str
     """Digest of the encoder bundle."""
     code_version: str
-    """Version of SpheroRank."""
+    """Version of SpheroRank with its git commit, such as 0.1.0+g14fd511c2a90."""
     config_digest: str
     """Digest of the settings that influence a ranking."""
     inputs_digest: str

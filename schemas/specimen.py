@@ -132,6 +132,7 @@ class SpecimenHead(FrozenModel):
     created_at: datetime
     notice: str = FOR_RESEARCH_USE_ONLY
     code_version: str
+    """Version of SpheroRank with its git commit, such as 0.1.0+g14fd511c2a90."""
     config_digest: str
     inputs_digest: str
     """Digest of the plate rankings that were used; equal inputs make no new revision."""
