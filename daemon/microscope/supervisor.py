@@ -180,7 +180,7 @@ class MicroscopeSupervisor:
             )
 
     def _poll_lamp(self, lamp: SupervisedProcess) -> None:
-        """Handle the end of the command that switches the lamp off; kill it if it takes too long."""
+        """Handle the end of the lamp command; kill the command if it takes too long."""
         if lamp.has_ended():
             self._handle_lamp_end(lamp)
         elif self._clock() - lamp.started_s >= self._limits.lamp_s:
