@@ -1,1 +1,1 @@
-"""How far a well is from the state that it would have reached untreated."""
+"""Departure of each well from the state that it would have reached untreated."""

@@ -44,7 +44,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def open_store(url: str) -> Iterator[Opener]:
-    """Return what opens the same database again and again, and closes what was opened."""
+    """Yield a function that opens the same database, and close every opened store afterwards."""
     opened: list[SqlStore] = []
 
     def open_one(service: str = "spherorank", timeout_s: float = 10.0) -> SqlStore:

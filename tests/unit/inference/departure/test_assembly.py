@@ -72,7 +72,7 @@ def test_no_image_at_all_is_an_empty_trajectory() -> None:
     assert len(trajectories.wells) == len(plate_map().entries)
 
 
-def test_measures_stand_behind_the_embedding_and_each_block_can_be_had_alone() -> None:
+def test_measures_follow_the_embedding_and_each_block_can_be_used_alone() -> None:
     seen = observation("B02", 10)
     both, measures = (
         laid_out([seen]).trajectories("both", 1.0),
@@ -90,7 +90,7 @@ def test_measures_stand_behind_the_embedding_and_each_block_can_be_had_alone() -
 
 @pytest.mark.parametrize("asked_for", ["both", "measures"])
 @pytest.mark.parametrize("day", [7, 10])
-def test_where_a_deciding_image_was_not_measured_embeddings_are_compared_and_it_is_said(
+def test_where_a_deciding_image_was_not_measured_embeddings_are_compared_and_a_note_says_so(
     asked_for: Representation, day: int
 ) -> None:
     images = [
@@ -123,7 +123,7 @@ def test_an_unmeasured_image_that_decides_nothing_changes_nothing() -> None:
     assert plate.trajectories("both", 1.0).days == (7, 10)
 
 
-def test_an_embedding_without_weight_leaves_the_measures_alone_and_it_is_said() -> None:
+def test_an_embedding_without_weight_leaves_the_measures_alone_with_a_note() -> None:
     plate = laid_out([observation("B02", 10)])
     assert plate.trajectories("both", 0.0).representation == "measures"
     assert plate.allowed_representation("both", 0.0) == ("measures", (MEASURES_ALONE_NOTE,))
@@ -158,7 +158,7 @@ def test_an_image_from_after_dosing_never_hides_one_from_before() -> None:
     assert dosing_notes([before], dosed) == ()
 
 
-def test_without_the_time_of_dosing_the_days_images_count_as_from_before_and_it_is_said() -> None:
+def test_without_the_time_of_dosing_the_days_images_count_as_pre_dose_with_a_note() -> None:
     assert select_images([imaged()], plate_map()) == [imaged()]
     (note,) = dosing_notes([imaged()], plate_map())
     assert "no dosed_at" in note

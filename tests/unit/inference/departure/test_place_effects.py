@@ -74,7 +74,9 @@ def test_correction_removes_the_departure_that_a_position_causes(number: int) ->
         far[:18] = False
         table = rank_plate(moved, dosing_day=DOSING_DAY, readout_day=READOUT_DAY, seed=0)
         assert table.quality.corrected_for
-        assert any("the position on the plate has an effect" in note.lower() for note in table.notes)
+        assert any(
+            "the position on the plate has an effect" in note.lower() for note in table.notes
+        )
         scores = np.array([np.nan if row.score is None else row.score for row in table.wells])
         raw.append(
             measure_departures(moved, dosing_day=DOSING_DAY, day=READOUT_DAY).scores[far].mean()

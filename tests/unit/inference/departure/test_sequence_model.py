@@ -200,7 +200,7 @@ def test_the_ranking_names_the_sequence_model(tmp_path: Path) -> None:
         seed=0,
         settings=DepartureSettings(sequence_model=model),
     )
-    assert any(f"foreseen by the sequence model {model.name}" in note for note in table.notes)
+    assert any(f"The sequence model {model.name} predicted" in note for note in table.notes)
     assert model.name.startswith("tiny-")
 
 

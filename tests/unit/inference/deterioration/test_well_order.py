@@ -1,4 +1,4 @@
-"""Method 2's scale, held to its definition written out slowly."""
+"""The scale of method 2, compared with a slow transcription of its definition."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -141,7 +141,7 @@ def is_worse(one: WellRank, other: WellRank) -> bool:
 
 
 def key_of(wells: Sequence[WellRank]) -> tuple[float, float, float]:
-    """Return by what a treatment is placed: mean percent, share of exploded wells, their mean degree."""
+    """Return the sort key of a treatment: mean percent, share of exploded wells, their mean degree."""
     degrees = [
         well.explosion_degree or 0.0 for well in wells if well.condition is Condition.EXPLODED
     ]
@@ -382,7 +382,7 @@ def test_wells_that_departure_left_out_have_no_place_and_no_percent(
     assert (table.scale.x, table.scale.n) == (39, 39)
 
 
-def test_a_well_that_cannot_be_predicted_counts_for_no_treatment(
+def test_a_well_without_a_prediction_is_part_of_no_treatment(
     calibration: Calibration, departed: Departed
 ) -> None:
     features = PLATE.trajectories.features.copy()
@@ -416,7 +416,7 @@ def test_mechanisms_that_depart_differently_are_put_in_the_order_of_their_kill(
     assert np.abs(np.array([row.score for row in rows]) - kill).mean() < 4
 
 
-def test_the_distance_to_the_calibration_is_told_in_words(
+def test_the_distance_to_the_calibration_is_a_sentence(
     calibration: Calibration, departed: Departed
 ) -> None:
     _, drift = by_deterioration(

@@ -81,7 +81,7 @@ def test_the_single_dose_belongs_to_the_curve_of_its_compound() -> None:
     assert {point.amount: len(point.wells) for point in seen.doses}[2.0] == 4
 
 
-def test_untreated_wells_are_dose_nought_and_blanks_and_wells_left_out_are_nothing() -> None:
+def test_untreated_wells_are_dose_zero_and_blank_or_excluded_wells_take_no_part() -> None:
     plate = of_scores(curve_of("a"))
     lost = (
         well("lost", "a:1 uM", None),
@@ -193,7 +193,7 @@ def combined(extra: Mapping[str, float], **changes: float) -> TreatmentTable:
     return of_fractions(alone | dict(extra), replicates=4, **changes)  # type: ignore[arg-type]  # only spread is changed, a float
 
 
-def test_a_combination_stands_beside_its_parts_by_every_model() -> None:
+def test_a_combination_is_compared_with_its_parts_by_every_model() -> None:
     seen = of(with_doses(combined({"a:1 uM + b:1 uM": 0.95}), 0).combinations, "a:1 uM + b:1 uM")
     assert seen.bliss is not None
     assert seen.hsa is not None
@@ -227,7 +227,7 @@ def test_a_combination_in_other_units_finds_its_parts() -> None:
     assert seen.missing == ()
 
 
-def test_without_an_assay_a_fraction_is_a_share_of_the_strongest_and_that_is_said() -> None:
+def test_without_an_assay_a_fraction_is_a_share_of_the_strongest_effect_with_a_note() -> None:
     plate = of_scores(curve_of("a") | curve_of("b", scale=0.8) | {"a:1 uM + b:1 uM": 8.0})
     seen = with_doses(plate, 0)
     (both,) = seen.combinations
@@ -261,9 +261,7 @@ def test_a_combination_that_is_itself_the_strongest_has_no_bliss_excess() -> Non
     ],
     ids=["no untreated", "nothing has an effect", "no replicates"],
 )
-def test_where_nothing_can_be_said_of_a_combination_the_reason_is(
-    plate: TreatmentTable, why: str
-) -> None:
+def test_a_combination_without_an_excess_has_a_reason(plate: TreatmentTable, why: str) -> None:
     (both,) = with_doses(plate, 0).combinations
     assert (both.bliss, both.hsa, both.loewe, both.fraction) == (None, None, None, None)
     assert why in both.missing[0]

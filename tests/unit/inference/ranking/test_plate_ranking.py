@@ -20,7 +20,7 @@ def rank(trajectories: Trajectories, **changes: object) -> TreatmentTable:
     return rank_plate(trajectories, **settings)  # type: ignore[arg-type]
 
 
-def test_treatments_stand_in_the_order_of_their_kill() -> None:
+def test_treatments_are_ranked_in_the_order_of_their_kill() -> None:
     table = rank(plate(KILLS))
     kill = [KILLS[int(row.treatment[4])] for row in table.treatments]
     assert spearmanr([row.score for row in table.treatments], kill).statistic > 0.95
@@ -100,7 +100,7 @@ def test_one_treatment_in_two_groups_is_two_rows() -> None:
     assert sorted(rows) == [(Group.SCREENING, 3), (Group.SINGLE_DOSE, 3)]
 
 
-def test_missing_and_left_out_wells_are_told_apart_and_flags_are_carried() -> None:
+def test_missing_and_excluded_wells_are_distinguished_and_flags_are_kept() -> None:
     trajectories = plate()
     features = trajectories.features.copy()
     features[18, 1] = features[19, 0] = np.nan
@@ -195,7 +195,7 @@ def moved(trajectories: Trajectories, wells: slice, far: float) -> Trajectories:
 
 
 @pytest.mark.parametrize("encoder_id", ["e", ""])
-def test_a_treatment_that_only_grows_scores_below_nought_and_stands_last(encoder_id: str) -> None:
+def test_a_treatment_that_only_grows_scores_below_zero_and_ranks_last(encoder_id: str) -> None:
     table = rank(
         moved(plate((0.0, 0.3, 0.6), features=12, encoder_id=encoder_id), slice(18, 21), 6.0)
     )  # untreated wells go the same way, by 3
@@ -211,7 +211,7 @@ def test_a_treatment_that_only_grows_scores_below_nought_and_stands_last(encoder
     )
 
 
-def test_undecided_treatments_are_said_and_count_as_deterioration() -> None:
+def test_undecided_treatments_have_a_note_and_count_as_deterioration() -> None:
     tables = [
         rank(moved(plate((share, 0.3), features=12, encoder_id="", seed=seed), slice(18, 21), 5.0))
         for share in (0.1, 0.2, 0.3)

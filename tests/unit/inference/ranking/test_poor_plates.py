@@ -1,4 +1,4 @@
-"""What a plate may lack or get wrong: it is ranked with honest verdicts, or refused with what is missing, never with another error or a warning."""
+"""Poor plates are ranked with honest verdicts, or refused with the name of the missing data."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,7 +24,9 @@ ALL = slice(None)
 
 
 def rank(
-    trajectories: Trajectories, settings: DepartureSettings = DEFAULT_DEPARTURE_SETTINGS, *others: Trajectories
+    trajectories: Trajectories,
+    settings: DepartureSettings = DEFAULT_DEPARTURE_SETTINGS,
+    *others: Trajectories,
 ) -> TreatmentTable:
     return rank_plate(
         trajectories,
@@ -176,7 +178,7 @@ def test_a_poor_plate_is_ranked_with_honest_verdicts(case: str, encoder_id: str)
 
 @pytest.mark.parametrize("encoder_id", ["e", ""])
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_plate_that_cannot_be_ranked_says_what_is_missing(case: str, encoder_id: str) -> None:
+def test_a_plate_that_cannot_be_ranked_names_the_missing_data(case: str, encoder_id: str) -> None:
     spoil, says = REFUSED[case]
     with pytest.raises(ProfileError, match=says):
         rank(spoil(small(encoder_id=encoder_id)))
@@ -212,7 +214,9 @@ def test_a_poor_plate_beside_a_good_one_does_not_keep_it_from_its_ranking() -> N
     ]
     alike = [each for each in poor if each.feature_names == small().feature_names]
     for some in (alike[:10], alike[10:20], alike[20:]):
-        assert rank(small(), DEFAULT_DEPARTURE_SETTINGS, *some).treatments[0].treatment == "drug2:1 uM"
+        assert (
+            rank(small(), DEFAULT_DEPARTURE_SETTINGS, *some).treatments[0].treatment == "drug2:1 uM"
+        )
 
 
 def test_untreated_wells_that_are_identical_hide_no_treatment() -> None:

@@ -42,7 +42,7 @@ def moved(
     return replace(trajectories, features=features)
 
 
-def test_what_changed_is_said_in_words_the_strongest_first() -> None:
+def test_changes_are_described_in_words_strongest_first() -> None:
     shrunk = moved(
         moved(measured(), slice(18, 21), slice(1, 3), 0, -3.0), slice(18, 21), slice(2, 3), 2, 1.5
     )
@@ -76,7 +76,7 @@ def test_only_wells_that_share_a_reason_are_named() -> None:
     assert len(reason.wells) < 3
 
 
-def test_a_column_of_any_table_is_said_by_its_name() -> None:
+def test_a_column_of_any_table_is_described_by_its_name() -> None:
     assert (
         reasons(moved(measured(), slice(18, 21), slice(2, 3), 3, -2.0))[0].seen
         == "lower Homogeneity"
