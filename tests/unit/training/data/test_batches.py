@@ -1,4 +1,4 @@
-"""Batches are the same for the same seed and epoch, in one process or several, from the start or from where a run was stopped."""
+"""Tests of batches: choice of images, pairs of days, labels, division among processes."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -37,9 +37,9 @@ WELLS = (
 def plate(
     cache: Path, name: str, days: Sequence[int] = (5, 7, 10), side_px: int = SIDE
 ) -> PlateCrops:
-    """Return five wells on some days; B06 has no measures."""
+    """Return the crops of five wells on some days; B06 has no measures."""
     rng = np.random.default_rng([*name.encode()])
-    kept = []
+    wells = []
     for well, group, treatment in WELLS:
         for day in days:
             measures = (
@@ -47,7 +47,7 @@ def plate(
                 if well == "B06"
                 else rng.normal(3, 2, len(RANKED_MEASURES))
             )
-            kept.append(
+            wells.append(
                 WellCrop(
                     well,
                     day,
@@ -57,21 +57,21 @@ def plate(
                     measures.astype(np.float32),
                 )
             )
-    views = write_crops(cache, PlateNote(name, "made up", 7), Cropping(side_px=side_px), kept)
-    assert views is not None
-    return views
+    crops = write_crops(cache, PlateNote(name, "made up", 7), Cropping(side_px=side_px), wells)
+    assert crops is not None
+    return crops
 
 
 @pytest.fixture(scope="module")
-def views(tmp_path_factory: pytest.TempPathFactory) -> list[PlateCrops]:
+def plates(tmp_path_factory: pytest.TempPathFactory) -> list[PlateCrops]:
     cache = tmp_path_factory.mktemp("cache")
     return [plate(cache, "P1"), plate(cache, "P2")]
 
 
 @pytest.fixture(scope="module")
-def plan(views: list[PlateCrops]) -> BatchPlan:
+def plan(plates: list[PlateCrops]) -> BatchPlan:
     return BatchPlan(
-        MeasureScale.of(views),
+        MeasureScale.of(plates),
         size=4,
         side_px=32,
         augment_first="spheroid",
@@ -107,10 +107,10 @@ def _joined(column: list[object]) -> object:
     return joined(column) if isinstance(column[0], Batch) else torch.cat(column)
 
 
-def test_a_batch_has_two_views_of_each_image_and_what_is_known_of_it(
-    views: list[PlateCrops], plan: BatchPlan
+def test_a_batch_has_two_views_of_each_image_with_labels_and_measures(
+    plates: list[PlateCrops], plan: BatchPlan
 ) -> None:
-    batch = next(batches(views, plan, seed=0, epoch=0))
+    batch = next(batches(plates, plan, seed=0, epoch=0))
     assert batch.first.shape == batch.second.shape == (4, 3, 32, 32)
     assert batch.first.dtype == torch.float32
     assert not torch.equal(batch.first, batch.second)
@@ -121,23 +121,21 @@ def test_a_batch_has_two_views_of_each_image_and_what_is_known_of_it(
     }
 
 
-def test_an_epoch_shows_every_image_at_most_once_and_says_how_many_batches_it_has(
-    views: list[PlateCrops], plan: BatchPlan
-) -> None:
-    epoch = list(batches(views, plan, seed=0, epoch=0))
+def test_an_epoch_has_every_image_at_most_once(plates: list[PlateCrops], plan: BatchPlan) -> None:
+    epoch = list(batches(plates, plan, seed=0, epoch=0))
     shown = [
         (int(p), int(w), int(d))
         for batch in epoch
         for p, w, d in zip(batch.plate, batch.well, batch.day, strict=True)
     ]
-    assert len(epoch) == 7  # of 30 images, two wait for another epoch
+    assert len(epoch) == 7  # two of 30 images are left out
     assert len(set(shown)) == len(shown) == 28
 
 
-def test_a_repeated_plate_s_images_stand_so_often_in_an_epoch_and_apart_from_their_copies(
-    views: list[PlateCrops], plan: BatchPlan
+def test_images_of_a_repeated_plate_are_spread_over_the_epoch(
+    plates: list[PlateCrops], plan: BatchPlan
 ) -> None:
-    few = [views[0], replace(views[1], repeat=5)]
+    few = [plates[0], replace(plates[1], repeat=5)]
     epoch = list(batches(few, replace(plan, size=3), seed=0, epoch=0))
     shown = [
         list(zip(batch.plate.tolist(), batch.well.tolist(), batch.day.tolist(), strict=True))
@@ -149,7 +147,7 @@ def test_a_repeated_plate_s_images_stand_so_often_in_an_epoch_and_apart_from_the
         1: {5},
     }
     with_a_copy = sum(len(set(batch)) < len(batch) for batch in shown)
-    assert with_a_copy <= 4  # of 30 batches: where one fifth of the epoch ends and the next begins
+    assert with_a_copy <= 4  # of 30 batches: those at the borders of the five parts of the epoch
     assert shown != [
         list(zip(b.plate.tolist(), b.well.tolist(), b.day.tolist(), strict=True))
         for b in batches(few, replace(plan, size=3), 0, 1)
@@ -157,32 +155,34 @@ def test_a_repeated_plate_s_images_stand_so_often_in_an_epoch_and_apart_from_the
 
 
 def test_the_same_seed_and_epoch_give_the_same_batches_and_others_do_not(
-    views: list[PlateCrops], plan: BatchPlan
+    plates: list[PlateCrops], plan: BatchPlan
 ) -> None:
     first, again, epoch, seed = (
-        next(batches(views, plan, *place)) for place in ((1, 2), (1, 2), (1, 3), (2, 2))
+        next(batches(plates, plan, *place)) for place in ((1, 2), (1, 2), (1, 3), (2, 2))
     )
     assert same(first, again)
     assert not torch.equal(first.first, epoch.first)
     assert not torch.equal(first.first, seed.first)
 
 
-def test_a_run_that_was_stopped_goes_on_with_the_batch_that_came_next(
-    views: list[PlateCrops], plan: BatchPlan
+def test_a_stopped_training_continues_with_the_next_batch(
+    plates: list[PlateCrops], plan: BatchPlan
 ) -> None:
-    whole = list(batches(views, plan, 3, 1))
-    rest = list(batches(views, plan, 3, 1, start=5))
+    whole = list(batches(plates, plan, 3, 1))
+    rest = list(batches(plates, plan, 3, 1, start=5))
     assert len(rest) == len(whole) - 5
     assert all(same(one, other) for one, other in zip(rest, whole[5:], strict=True))
 
 
 @pytest.mark.parametrize("pairs", [DayPairs.NONE, DayPairs.ANY])
-def test_two_processes_have_together_what_one_has(
-    views: list[PlateCrops], plan: BatchPlan, pairs: DayPairs
+def test_the_parts_of_two_processes_are_the_batch_of_one(
+    plates: list[PlateCrops], plan: BatchPlan, pairs: DayPairs
 ) -> None:
     plan = replace(plan, day_pairs=pairs, augment_first="strong", mask_background=0.5)
-    alone = list(batches(views, plan, 0, 0))
-    shared = [list(batches(views, replace(plan, rank=rank, world_size=2), 0, 0)) for rank in (0, 1)]
+    alone = list(batches(plates, plan, 0, 0))
+    shared = [
+        list(batches(plates, replace(plan, rank=rank, world_size=2), 0, 0)) for rank in (0, 1)
+    ]
     assert len(alone) > 1
     assert all(
         same(one, joined(parts))
@@ -190,24 +190,26 @@ def test_two_processes_have_together_what_one_has(
     )
 
 
-def test_within_one_plate_means_every_batch(views: list[PlateCrops], plan: BatchPlan) -> None:
-    epoch = list(batches(views, replace(plan, within_plate=True), 0, 0))
+def test_within_plate_makes_every_batch_of_one_plate(
+    plates: list[PlateCrops], plan: BatchPlan
+) -> None:
+    epoch = list(batches(plates, replace(plan, within_plate=True), 0, 0))
     assert all(len(set(batch.plate.tolist())) == 1 for batch in epoch)
     assert {int(batch.plate[0]) for batch in epoch} == {0, 1}
 
 
-def test_a_plate_smaller_than_a_batch_is_a_batch_of_its_own(
-    views: list[PlateCrops], plan: BatchPlan
+def test_a_plate_smaller_than_a_batch_is_one_batch(
+    plates: list[PlateCrops], plan: BatchPlan
 ) -> None:
-    epoch = list(batches(views, replace(plan, size=64, within_plate=True), 0, 0))
+    epoch = list(batches(plates, replace(plan, size=64, within_plate=True), 0, 0))
     assert [len(batch.first) for batch in epoch] == [15, 15]
 
 
 @pytest.mark.parametrize("kind", [DayPairs.ANY, DayPairs.UNTREATED])
-def test_pairs_are_one_well_on_two_days(
-    views: list[PlateCrops], plan: BatchPlan, kind: DayPairs
+def test_day_pairs_are_one_well_on_two_days(
+    plates: list[PlateCrops], plan: BatchPlan, kind: DayPairs
 ) -> None:
-    epoch = list(batches(views, replace(plan, size=2, day_pairs=kind), 0, 0))
+    epoch = list(batches(plates, replace(plan, size=2, day_pairs=kind), 0, 0))
     seen = []
     for batch in epoch:
         assert batch.later is not None
@@ -222,13 +224,13 @@ def test_pairs_are_one_well_on_two_days(
     assert (kind is DayPairs.UNTREATED) == all(untreated for *_, untreated in seen)
 
 
-def test_since_dosing_an_image_of_a_well_without_a_pair_stands_with_itself(
-    views: list[PlateCrops], plan: BatchPlan
+def test_since_dosing_pairs_an_image_without_a_later_day_with_itself(
+    plates: list[PlateCrops], plan: BatchPlan
 ) -> None:
-    views = [views[0], replace(views[1], dosed_on_day=3)]
+    plates = [plates[0], replace(plates[1], dosed_on_day=3)]
     days: dict[int, set[tuple[int, int]]] = {0: set(), 1: set()}
     for batch in batches(
-        views, replace(plan, size=2, within_plate=True, day_pairs=DayPairs.SINCE_DOSING), 0, 0
+        plates, replace(plan, size=2, within_plate=True, day_pairs=DayPairs.SINCE_DOSING), 0, 0
     ):
         assert batch.later is not None
         days[int(batch.plate[0])] |= set(
@@ -241,18 +243,18 @@ def test_since_dosing_an_image_of_a_well_without_a_pair_stands_with_itself(
     assert days == {0: {(7, 10)}, 1: {(5, 5), (7, 7), (10, 10)}}
 
 
-def test_the_clean_image_is_the_kept_crop_reduced_and_normalised(
-    views: list[PlateCrops], plan: BatchPlan
+def test_the_clean_image_is_the_resized_and_normalised_crop(
+    plates: list[PlateCrops], plan: BatchPlan
 ) -> None:
     plan = replace(
         plan, side_px=SIDE, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4), augment_first="none"
     )
-    batch = next(batches(views, plan, 0, 0))
+    batch = next(batches(plates, plan, 0, 0))
     assert batch.clean is not None
     values = batch.clean * torch.tensor(plan.std).reshape(3, 1, 1) + torch.tensor(
         plan.mean
     ).reshape(3, 1, 1)
-    crops = {crop.tobytes() for kept in views for crop in kept.crops}
+    crops = {crop.tobytes() for kept in plates for crop in kept.crops}
     assert all(
         np.round(image.numpy() * 255).astype(np.uint8).tobytes() in crops for image in values
     )
@@ -260,29 +262,29 @@ def test_the_clean_image_is_the_kept_crop_reduced_and_normalised(
 
 
 def test_measures_are_standardised_by_the_training_set_and_missing_ones_are_marked(
-    views: list[PlateCrops], plan: BatchPlan
+    plates: list[PlateCrops], plan: BatchPlan
 ) -> None:
-    epoch = list(batches(views, replace(plan, size=30), 0, 0))
+    epoch = list(batches(plates, replace(plan, size=30), 0, 0))
     (batch,) = epoch
     known = batch.measures[batch.has_measures]
-    assert batch.has_measures.sum() == 24  # B06 has none
+    assert batch.has_measures.sum() == 24  # B06 has no measures
     assert known.mean(dim=0).abs().max() < 1e-5
     assert (known.std(dim=0, correction=0) - 1).abs().max() < 1e-4
     assert (batch.measures[~batch.has_measures] == 0).all()
 
 
-def test_labels_hold_over_plates_and_a_vehicle_is_no_treatment(
-    views: list[PlateCrops], plan: BatchPlan
+def test_labels_are_equal_over_plates_and_a_vehicle_is_no_treatment(
+    plates: list[PlateCrops], plan: BatchPlan
 ) -> None:
-    (by_group,) = batches(views, replace(plan, size=30), 0, 0)
-    (by_treatment,) = batches(views, replace(plan, size=30, label=LabelKind.TREATMENT), 0, 0)
+    (by_group,) = batches(plates, replace(plan, size=30), 0, 0)
+    (by_treatment,) = batches(plates, replace(plan, size=30, label=LabelKind.TREATMENT), 0, 0)
     assert len(set(by_group.label.tolist()) - {UNKNOWN_LABEL}) == 3
     assert len(set(by_treatment.label[by_treatment.untreated].tolist())) == 1
     assert (by_group.label == UNKNOWN_LABEL).sum() == 6
     assert len(set(by_group.well.tolist())) == 10
 
 
-def test_a_masked_view_keeps_nothing_but_tissue_and_debris(tmp_path: Path) -> None:
+def test_a_masked_view_has_only_tissue_and_debris(tmp_path: Path) -> None:
     y, x = np.mgrid[:128, :128]
     tissue = np.hypot(x - 64, y - 64) < 25
     noise = np.random.default_rng(0).integers(180, 200, (128, 128))
@@ -319,15 +321,15 @@ def test_a_masked_view_keeps_nothing_but_tissue_and_debris(tmp_path: Path) -> No
         ({"augment_second": "sphroid"}, "augment: is 'sphroid'"),
     ],
 )
-def test_a_plan_that_does_not_fit_is_refused_at_once(
-    views: list[PlateCrops], plan: BatchPlan, changes: dict[str, object], message: str
+def test_an_unsuitable_batch_plan_is_refused(
+    plates: list[PlateCrops], plan: BatchPlan, changes: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        batches(views, replace(plan, **changes), 0, 0)  # type: ignore[arg-type] # fields by name
+        batches(plates, replace(plan, **changes), 0, 0)  # type: ignore[arg-type] # fields by name
 
 
-def test_images_that_make_no_batch_are_said(
-    tmp_path: Path, views: list[PlateCrops], plan: BatchPlan
+def test_images_that_make_no_batch_are_reported(
+    tmp_path: Path, plates: list[PlateCrops], plan: BatchPlan
 ) -> None:
     single_day = [plate(tmp_path, "P3", days=(7,))]
     with pytest.raises(ConfigError, match=r"has 0 pairs of days \(any\)"):
@@ -335,4 +337,4 @@ def test_images_that_make_no_batch_are_said(
     with pytest.raises(ConfigError, match="has no images"):
         batches([], plan, 0, 0)
     with pytest.raises(ConfigError, match="expected crops of one size"):
-        batches([*views, plate(tmp_path, "P4", side_px=32)], plan, 0, 0)
+        batches([*plates, plate(tmp_path, "P4", side_px=32)], plan, 0, 0)

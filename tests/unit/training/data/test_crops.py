@@ -1,4 +1,4 @@
-"""What is kept of a plate: the service's own crops before normalisation, the clean image's measures, whole or not at all."""
+"""Tests of crops of well images: equal to the service's input, complete files, and measures."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,11 +22,13 @@ from training.data.crops import (
     Cropping,
     PlateNote,
     WellCrop,
+    crop_folder,
     crop_well_image,
     foreground_masks,
     open_crops,
     write_crops,
 )
+from training.data.virtual_plates import VirtualWells
 
 SMALL = Cropping(side_px=64)
 NOTE = PlateNote("P1", "made up", dosed_on_day=7)
@@ -50,7 +52,7 @@ def without_noise(scope: VirtualMicroscope) -> VirtualMicroscope:
         scope.conditions, optics=replace(scope.conditions.optics, photons=1e12, read_noise=0.0)
     )
     quiet = replace(scope)
-    vars(quiet)["conditions"] = conditions  # where the cached property keeps it
+    vars(quiet)["conditions"] = conditions  # replaces the value of the cached property
     return quiet
 
 
@@ -62,25 +64,25 @@ def made_up(seed: int, well: str = "B02") -> WellCrop:
     )
 
 
-def test_views_open_as_they_were_written_and_nothing_is_left_beside_them(tmp_path: Path) -> None:
+def test_crops_are_opened_as_they_were_written(tmp_path: Path) -> None:
     written = [
         made_up(1, "B02"),
         replace(made_up(2, "B03"), group="screening", treatment="gemcitabine:1 uM", day=10),
     ]
-    views = write_crops(tmp_path, NOTE, SMALL, iter(written))
-    assert views is not None
-    assert (views.plate, views.wells, views.groups, views.treatments) == (
+    plate = write_crops(tmp_path, NOTE, SMALL, iter(written))
+    assert plate is not None
+    assert (plate.plate, plate.wells, plate.groups, plate.treatments) == (
         "P1",
         ("B02", "B03"),
         ("untreated", "screening"),
         ("", "gemcitabine:1 uM"),
     )
-    assert views.days.tolist() == [7, 10]
-    assert views.dosed_on_day == 7
-    assert np.array_equal(views.crops, np.stack([view.pixels for view in written]))
-    assert isinstance(views.crops, np.memmap)
-    assert np.array_equal(views.measures, np.stack([view.measures for view in written]))
-    assert [path.name for path in tmp_path.iterdir()] == [views.digest]
+    assert plate.days.tolist() == [7, 10]
+    assert plate.dosed_on_day == 7
+    assert np.array_equal(plate.crops, np.stack([crop.pixels for crop in written]))
+    assert isinstance(plate.crops, np.memmap)
+    assert np.array_equal(plate.measures, np.stack([crop.measures for crop in written]))
+    assert [path.name for path in tmp_path.iterdir()] == [plate.digest]
 
 
 def test_another_source_or_cropping_is_another_folder(tmp_path: Path) -> None:
@@ -90,11 +92,17 @@ def test_another_source_or_cropping_is_another_folder(tmp_path: Path) -> None:
         (NOTE, replace(SMALL, field_um=600.0)),
     ]
     folders = {
-        views.folder
+        plate.folder
         for note, cropping in notes
-        if (views := write_crops(tmp_path, note, cropping, [made_up(1)]))
+        if (plate := write_crops(tmp_path, note, cropping, [made_up(1)]))
     }
     assert len(folders) == 3
+
+
+def test_known_settings_have_a_known_folder() -> None:
+    """The name of the folder also seeds the augmentation of stored features."""
+    note = PlateNote("P1", f"virtual {VirtualWells()}", dosed_on_day=7)
+    assert crop_folder(Path(), note, Cropping()) == Path("5ceb75977df9d4cc")
 
 
 def test_a_plate_without_an_image_leaves_no_folder(tmp_path: Path) -> None:
@@ -102,17 +110,17 @@ def test_a_plate_without_an_image_leaves_no_folder(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_error_on_the_way_leaves_nothing_half_written(tmp_path: Path) -> None:
-    def views() -> Iterator[WellCrop]:
+def test_an_error_while_writing_leaves_no_folder(tmp_path: Path) -> None:
+    def crops() -> Iterator[WellCrop]:
         yield made_up(1)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_crops(tmp_path, NOTE, SMALL, views())
+        write_crops(tmp_path, NOTE, SMALL, crops())
     assert list(tmp_path.iterdir()) == []
 
 
-def test_of_two_processes_that_keep_one_plate_the_later_takes_what_is_there(tmp_path: Path) -> None:
+def test_the_second_of_two_processes_uses_the_crops_of_the_first(tmp_path: Path) -> None:
     first = write_crops(tmp_path, NOTE, SMALL, [made_up(1)])
     second = write_crops(tmp_path, NOTE, SMALL, [made_up(1)])
     assert first is not None
@@ -121,15 +129,15 @@ def test_of_two_processes_that_keep_one_plate_the_later_takes_what_is_there(tmp_
     assert np.array_equal(second.crops, first.crops)
 
 
-def test_a_damaged_folder_is_named(tmp_path: Path) -> None:
-    views = write_crops(tmp_path, NOTE, SMALL, [made_up(1)])
-    assert views is not None
-    (views.folder / "crops.u8").write_bytes(b"short")
-    with pytest.raises(ConfigError, match=rf"{views.digest}.*is damaged.*delete the folder"):
-        open_crops(views.folder)
+def test_a_damaged_crop_folder_is_reported(tmp_path: Path) -> None:
+    plate = write_crops(tmp_path, NOTE, SMALL, [made_up(1)])
+    assert plate is not None
+    (plate.folder / "crops.u8").write_bytes(b"short")
+    with pytest.raises(ConfigError, match=rf"{plate.digest}.*is damaged.*delete the folder"):
+        open_crops(plate.folder)
 
 
-def test_a_crop_normalised_is_the_encoders_input_to_half_a_grey_level() -> None:
+def test_a_normalised_crop_is_the_encoder_input_to_half_a_grey_level() -> None:
     card = load_bundle("default").card
     steps = card.preprocessing
     cropping = Cropping(card.input_size, steps.field_um, steps.background, steps.planes)
@@ -140,16 +148,14 @@ def test_a_crop_normalised_is_the_encoders_input_to_half_a_grey_level() -> None:
     assert np.abs((crop / 255 - mean) / std - service).max() <= 0.5 / 255 / min(steps.std) + 1e-5
 
 
-def test_eight_bits_after_levelling_cost_less_than_the_cameras_noise_and_before_it_several_times_more() -> (
-    None
-):
+def test_eight_bits_after_background_correction_lose_less_than_camera_noise() -> None:
     scope = scope_of(OpticsName.DIM)
     planes = planes_of(scope)
     exact = preprocess(planes, 1, UM_PER_PX, Cropping().preprocessing, 128)
     crop = np.round(exact * 255) / 255
     early = (planes >> 8).astype(np.uint16) * np.uint16(
         257
-    )  # what a conversion of the camera's full range to 8 bits leaves of a dim image
+    )  # 8 bits of the full range of the camera
     before = preprocess(early, 1, UM_PER_PX, Cropping().preprocessing, 128)
     noise = (
         preprocess(planes_of(without_noise(scope)), 1, UM_PER_PX, Cropping().preprocessing, 128)
@@ -165,12 +171,12 @@ def test_eight_bits_after_levelling_cost_less_than_the_cameras_noise_and_before_
 
 def test_measures_are_those_of_the_clean_image_at_full_size() -> None:
     planes = planes_of(scope_of())
-    view = crop_well_image(planes, UM_PER_PX, SMALL, well="B02", day=7)
+    crop = crop_well_image(planes, UM_PER_PX, SMALL, well="B02", day=7)
     sharpest = planes[assess(planes).sharpest_plane]
     expected = ranked_values(
         measure_tissue(sharpest, ClassicalSegmenter().segment(sharpest, UM_PER_PX), UM_PER_PX)
     )
-    assert np.allclose(view.measures, expected, rtol=1e-5)
+    assert np.allclose(crop.measures, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -184,24 +190,24 @@ def test_without_tissue_or_scale_there_are_no_measures(
     ).all()
 
 
-def test_the_foreground_holds_tissue_and_debris_and_little_else(tmp_path: Path) -> None:
+def test_the_foreground_mask_covers_tissue_and_debris_and_little_else(tmp_path: Path) -> None:
     side = 256
     y, x = np.mgrid[:side, :side]
     tissue, speck = np.hypot(x - 128, y - 128) < 50, np.hypot(x - 215, y - 60) < 4
     noise = np.random.default_rng(0).normal(190, 1.5, (side, side))
     crop = np.clip(np.where(tissue | speck, noise - 110, noise), 0, 255).astype(np.uint8)
-    view = WellCrop(
+    crop = WellCrop(
         "B02", 7, "", "", np.stack([crop] * 3), np.zeros(len(RANKED_MEASURES), np.float32)
     )
-    views = write_crops(tmp_path, NOTE, Cropping(side_px=side), [view])
-    assert views is not None
-    kept = np.unpackbits(foreground_masks(views)[0], axis=-1).astype(bool)
+    plate = write_crops(tmp_path, NOTE, Cropping(side_px=side), [crop])
+    assert plate is not None
+    kept = np.unpackbits(foreground_masks(plate)[0], axis=-1).astype(bool)
     assert kept[tissue].mean() > 0.99
     assert kept[speck].mean() > 0.99
     assert kept.mean() < 2 * (tissue | speck).mean()
-    assert sorted(path.name for path in views.folder.iterdir()) == [
+    assert sorted(path.name for path in plate.folder.iterdir()) == [
         "crops.u8",
         "foregrounds.u8",
         "table.npz",
     ]
-    assert np.array_equal(foreground_masks(views), foreground_masks(views))
+    assert np.array_equal(foreground_masks(plate), foreground_masks(plate))

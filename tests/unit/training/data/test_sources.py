@@ -1,4 +1,4 @@
-"""Where training images come from, and that training and validation share no plate."""
+"""Tests of the sources of training images, and of the split into training and validation plates."""
 
 import shutil
 from contextlib import closing
@@ -50,13 +50,13 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a cache for all tests: what one has read, no other reads again."""
+    """Return a cache folder for all tests of this file, so that no image is read twice."""
     return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture
 def drop(written: Path, tmp_path: Path) -> Path:
-    """Return a copy that a test may spoil."""
+    """Return a copy of the drop folder that a test may change."""
     return Path(shutil.copytree(written, tmp_path / "drop"))
 
 
@@ -72,10 +72,10 @@ def test_a_drop_folder_gives_its_plates_with_groups_treatments_and_days(
     written: Path, cache: Path
 ) -> None:
     before = set(list_files(written))
-    views = crops_from_archive(Archive(written, PATTERN), cache, cropping=SMALL)
-    assert [plate.plate for plate in views] == ["VIRTUAL-0003-01", "VIRTUAL-0003-02"]
+    plates = crops_from_archive(Archive(written, PATTERN), cache, cropping=SMALL)
+    assert [plate.plate for plate in plates] == ["VIRTUAL-0003-01", "VIRTUAL-0003-02"]
     plan = {well.well: well for well in select_wells(plan_plate(3, 1), WELLS).wells}
-    first = views[0]
+    first = plates[0]
     assert len(first) == 12
     assert set(first.days.tolist()) == set(DAYS)
     assert first.dosed_on_day == 7
@@ -91,15 +91,15 @@ def test_a_broken_image_is_logged_and_left_out(drop: Path, cache: Path) -> None:
     broken.write_bytes(broken.read_bytes()[:500])
     (folder / "overview.tif").write_bytes(broken.read_bytes())
     with capture_logs() as logs:
-        views = crops_from_archive(Archive(drop, PATTERN), cache, cropping=SMALL)
-    assert [len(plate) for plate in views] == [11, 12]
+        plates = crops_from_archive(Archive(drop, PATTERN), cache, cropping=SMALL)
+    assert [len(plate) for plate in plates] == [11, 12]
     reasons = left_out(logs)
     assert "does not fit the pattern" in reasons["VIRTUAL-0003-01/day07/overview.tif"]
     assert any("cut short" in reason or "damaged" in reason for reason in reasons.values())
     assert len(reasons) == 2
 
 
-def test_a_plate_is_read_once_and_again_when_its_images_change(drop: Path, cache: Path) -> None:
+def test_a_plate_is_read_again_only_when_its_images_change(drop: Path, cache: Path) -> None:
     archive = Archive(drop, PATTERN)
     first, other = crops_from_archive(archive, cache, cropping=SMALL)
     assert [plate.folder for plate in crops_from_archive(archive, cache, cropping=SMALL)] == [
@@ -114,15 +114,15 @@ def test_a_plate_is_read_once_and_again_when_its_images_change(drop: Path, cache
     assert same.folder == other.folder
 
 
-def test_a_plate_whose_map_is_wrong_or_missing_is_used_without_groups(
+def test_a_plate_with_an_invalid_or_missing_map_is_used_without_groups(
     drop: Path, cache: Path
 ) -> None:
     (drop / "VIRTUAL-0003-01" / "VIRTUAL-0003-01.wells.csv").write_text("nonsense\n")
     (drop / "VIRTUAL-0003-02" / "VIRTUAL-0003-02.plate.toml").unlink()
     with capture_logs() as logs:
-        views = crops_from_archive(Archive(drop, PATTERN), cache, cropping=SMALL)
+        plates = crops_from_archive(Archive(drop, PATTERN), cache, cropping=SMALL)
     assert [
-        (plate.plate, len(plate), set(plate.groups), plate.dosed_on_day) for plate in views
+        (plate.plate, len(plate), set(plate.groups), plate.dosed_on_day) for plate in plates
     ] == [
         ("VIRTUAL-0003-01", 12, {""}, 0),
         ("VIRTUAL-0003-02", 12, {""}, 0),
@@ -133,7 +133,7 @@ def test_a_plate_whose_map_is_wrong_or_missing_is_used_without_groups(
 
 
 def grey(seed: int) -> npt.NDArray[np.uint8]:
-    """Return something round in uneven light, 8 bits."""
+    """Return an image of a disc in uneven light, uint8."""
     y, x = np.mgrid[:100, :120]
     noise = np.random.default_rng(seed).normal(0, 2, (100, 120))
     return np.clip(180 + 0.1 * x - 90 * (np.hypot(x - 60, y - 50) < 20) + noise, 0, 255).astype(
@@ -141,7 +141,7 @@ def grey(seed: int) -> npt.NDArray[np.uint8]:
     )
 
 
-def test_without_a_pattern_every_folder_is_a_plate_and_eight_and_sixteen_bits_and_grey_rgb_are_alike(
+def test_without_a_pattern_a_folder_is_a_plate_and_pixel_formats_give_equal_crops(
     tmp_path: Path,
 ) -> None:
     images = tmp_path / "images"
@@ -154,17 +154,17 @@ def test_without_a_pattern_every_folder_is_a_plate_and_eight_and_sixteen_bits_an
     cv2.imwrite(str(images / "b" / "c" / "mask.png"), (grey(2) < 120).astype(np.uint8) * 255)
     cv2.imwrite(str(images / "b" / "c" / "tiny.png"), grey(2)[:40, :40])
     with capture_logs() as logs:
-        views = crops_from_archive(
+        plates = crops_from_archive(
             Archive(images, um_per_px=4.0), tmp_path / "cache", cropping=SMALL
         )
-    assert {plate.plate: plate.wells for plate in views} == {
+    assert {plate.plate: plate.wells for plate in plates} == {
         "images/a": ("eight", "rgb", "sixteen"),
         "images/b/c": ("other",),
     }
-    eight, rgb, sixteen = views[0].crops
+    eight, rgb, sixteen = plates[0].crops
     assert np.array_equal(eight, rgb)
     assert np.array_equal(eight, sixteen)
-    assert np.isfinite(views[0].measures).all()
+    assert np.isfinite(plates[0].measures).all()
     reasons = left_out(logs)
     assert "has 2 grey values; expected an image, not a mask" in reasons["b/c/mask.png"]
     assert "40×40 pixels" in reasons["b/c/tiny.png"]
@@ -185,7 +185,7 @@ def test_a_folder_without_a_usable_image_is_refused(tmp_path: Path) -> None:
 
 
 def store_of(drop: Path, folder: Path, plate_map: PlateMap) -> str:
-    """Return a store that has seen a plate: every well on both days, one of them in two versions."""
+    """Return a store with every well of a plate on both days, one of them in two versions."""
     url = f"sqlite:///{folder / 'spherorank.sqlite'}"
     encoder_id = load_bundle("default").card.encoder_id
     files = {version.path: version for version in list_files(drop)}
@@ -214,31 +214,31 @@ def store_of(drop: Path, folder: Path, plate_map: PlateMap) -> str:
     return url
 
 
-def test_a_store_names_the_images_that_count_and_the_archive_has_their_pixels(
+def test_the_store_selects_the_images_and_the_archive_has_their_pixels(
     written: Path, tmp_path: Path, cache: Path
 ) -> None:
     plate_map = next(iter(_maps(written)))
     url = store_of(written, tmp_path, plate_map)
-    (views,) = crops_from_store(url, Archive(written, PATTERN), cache, cropping=SMALL)
+    (of_store,) = crops_from_store(url, Archive(written, PATTERN), cache, cropping=SMALL)
     (of_folder,) = [
         plate
         for plate in crops_from_archive(Archive(written, PATTERN), cache, cropping=SMALL)
         if plate.plate == plate_map.plate
     ]
-    assert len(views) == len(of_folder) == 12
+    assert len(of_store) == len(of_folder) == 12
     order = [
         list(zip(of_folder.wells, of_folder.days.tolist(), strict=True)).index(place)
-        for place in zip(views.wells, views.days.tolist(), strict=True)
+        for place in zip(of_store.wells, of_store.days.tolist(), strict=True)
     ]
-    assert np.array_equal(views.crops, of_folder.crops[order])
-    assert views.groups == tuple(of_folder.groups[index] for index in order)
+    assert np.array_equal(of_store.crops, of_folder.crops[order])
+    assert of_store.groups == tuple(of_folder.groups[index] for index in order)
 
 
 def _maps(drop: Path) -> list[PlateMap]:
     return [found for found in read_plate_maps(drop).values() if isinstance(found, PlateMap)]
 
 
-def test_a_store_without_images_in_the_archive_is_refused_and_none_is_made(
+def test_a_store_without_images_in_the_archive_is_refused_and_not_created(
     written: Path, tmp_path: Path
 ) -> None:
     url = store_of(written, tmp_path, _maps(written)[0])
@@ -254,7 +254,7 @@ def test_a_store_without_images_in_the_archive_is_refused_and_none_is_made(
     assert not (tmp_path / "absent.sqlite").exists()
 
 
-def test_real_images_of_every_kind_are_cropped_and_masks_left_out(tmp_path: Path) -> None:
+def test_real_images_of_all_data_sets_are_cropped_and_masks_left_out(tmp_path: Path) -> None:
     images = tmp_path / "images"
     images.mkdir()
     for source in (
@@ -267,17 +267,17 @@ def test_real_images_of_every_kind_are_cropped_and_masks_left_out(tmp_path: Path
     ):
         (images / source.name).symlink_to(source)
     with capture_logs() as logs:
-        views = crops_from_archive(
+        plates = crops_from_archive(
             Archive(images, um_per_px=3.26), tmp_path / "cache", cropping=SMALL
         )
-    assert {plate.plate: len(plate) for plate in views} == {"images": 4}
+    assert {plate.plate: len(plate) for plate in plates} == {"images": 4}
     assert all("expected an image, not a mask" in reason for reason in left_out(logs).values())
-    levels = [float(np.quantile(crop[1], 0.75)) / 255 for plate in views for crop in plate.crops]
+    levels = [float(np.quantile(crop[1], 0.75)) / 255 for plate in plates for crop in plate.crops]
     assert all(abs(level - SMALL.background) < 0.02 for level in levels)
 
 
 def made_up(cache: Path, names: list[str]) -> list[PlateCrops]:
-    views = [
+    plates = [
         write_crops(
             cache,
             PlateNote(name, "made up"),
@@ -286,23 +286,23 @@ def made_up(cache: Path, names: list[str]) -> list[PlateCrops]:
         )
         for name in names
     ]
-    return [plate for plate in views if plate is not None]
+    return [plate for plate in plates if plate is not None]
 
 
-def test_whole_plates_go_to_one_side_the_same_for_the_same_seed(tmp_path: Path) -> None:
-    views = made_up(tmp_path, [f"P{number}" for number in range(10)])
-    training, validation = split_crops_by_plate(views, 0.2, seed=1)
+def test_plates_are_split_as_a_whole_and_equally_for_the_same_seed(tmp_path: Path) -> None:
+    plates = made_up(tmp_path, [f"P{number}" for number in range(10)])
+    training, validation = split_crops_by_plate(plates, 0.2, seed=1)
     assert len(validation) == 2
     assert sorted(plate.plate for plate in (*training, *validation)) == [
         f"P{number}" for number in range(10)
     ]
-    assert [plate.plate for plate in split_crops_by_plate(views, 0.2, seed=1)[1]] == [
+    assert [plate.plate for plate in split_crops_by_plate(plates, 0.2, seed=1)[1]] == [
         plate.plate for plate in validation
     ]
     assert (
         len(
             {
-                tuple(plate.plate for plate in split_crops_by_plate(views, 0.2, seed=seed)[1])
+                tuple(plate.plate for plate in split_crops_by_plate(plates, 0.2, seed=seed)[1])
                 for seed in range(5)
             }
         )
@@ -310,23 +310,23 @@ def test_whole_plates_go_to_one_side_the_same_for_the_same_seed(tmp_path: Path) 
     )
 
 
-def test_one_plate_from_two_sources_stays_on_one_side(tmp_path: Path) -> None:
-    views = made_up(tmp_path / "one", ["P1", "P2", "P3"]) + made_up(
+def test_one_plate_from_two_sources_is_not_divided(tmp_path: Path) -> None:
+    plates = made_up(tmp_path / "one", ["P1", "P2", "P3"]) + made_up(
         tmp_path / "other", ["P1", "P2", "P3"]
     )
     for seed in range(5):
-        training, validation = split_crops_by_plate(views, 0.3, seed)
+        training, validation = split_crops_by_plate(plates, 0.3, seed)
         assert {plate.plate for plate in training}.isdisjoint(plate.plate for plate in validation)
         assert len(validation) == 2
 
 
 @pytest.mark.parametrize("share", [0.01, 0.99])
-def test_either_side_has_a_plate(tmp_path: Path, share: float) -> None:
+def test_training_and_validation_have_at_least_one_plate(tmp_path: Path, share: float) -> None:
     training, validation = split_crops_by_plate(made_up(tmp_path, ["P1", "P2"]), share, seed=0)
     assert len(training) == len(validation) == 1
 
 
-def test_a_plate_on_both_sides_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_plate_in_training_and_validation_is_refused(tmp_path: Path) -> None:
     one, two, three = made_up(tmp_path, ["P1", "P2", "P3"])
     with pytest.raises(
         ConfigError,
@@ -335,7 +335,7 @@ def test_a_plate_on_both_sides_is_refused_by_name(tmp_path: Path) -> None:
         check_plates_disjoint([one, two], [two, three])
 
 
-def test_one_plate_only_or_no_share_cannot_be_split(tmp_path: Path) -> None:
+def test_one_plate_or_a_share_of_zero_cannot_be_split(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has only plate P1; expected two or more"):
         split_crops_by_plate(made_up(tmp_path, ["P1"]), 0.2, seed=0)
     with pytest.raises(ConfigError, match=r"validation_share: is 0\.0; expected between 0 and 1"):

@@ -1,4 +1,4 @@
-"""Virtual plates to train on: repeatable, without what is held out, and without the truth."""
+"""Tests of virtual training plates: repeatable, without held-out conditions and true kills."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -29,40 +29,40 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def views(cache: Path) -> PlateCrops:
-    (views,) = crops_from_virtual_plates([100_001], cache, cropping=SMALL, wells=FEW)
-    return views
+def crops(cache: Path) -> PlateCrops:
+    (crops,) = crops_from_virtual_plates([100_001], cache, cropping=SMALL, wells=FEW)
+    return crops
 
 
-def test_every_well_is_seen_at_dosing_and_readout_and_some_on_another_day(
-    views: PlateCrops,
+def test_every_well_has_images_at_dosing_and_readout_and_some_on_another_day(
+    crops: PlateCrops,
 ) -> None:
     days = {
         well: sorted(
-            day for name, day in zip(views.wells, views.days.tolist(), strict=True) if name == well
+            day for name, day in zip(crops.wells, crops.days.tolist(), strict=True) if name == well
         )
-        for well in views.wells
+        for well in crops.wells
     }
     assert len(days) == 3
     assert all({7, 10} <= set(seen) for seen in days.values())
     assert sorted(len(seen) for seen in days.values()) == [2, 3, 3]
-    assert views.dosed_on_day == 7
-    assert views.crops.shape == (8, 3, 64, 64)
+    assert crops.dosed_on_day == 7
+    assert crops.crops.shape == (8, 3, 64, 64)
 
 
-def test_a_plate_is_the_same_in_any_cache_and_rendered_once(
-    views: PlateCrops, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_virtual_plate_is_equal_in_any_cache_and_rendered_once(
+    crops: PlateCrops, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (again,) = crops_from_virtual_plates([100_001], tmp_path, cropping=SMALL, wells=FEW)
-    assert np.array_equal(again.crops, views.crops)
-    assert np.array_equal(again.measures, views.measures)
+    assert np.array_equal(again.crops, crops.crops)
+    assert np.array_equal(again.measures, crops.measures)
     monkeypatch.setattr(module, "render_planes", None)
     (kept,) = crops_from_virtual_plates([100_001], cache, cropping=SMALL, wells=FEW)
-    assert kept.folder == views.folder
+    assert kept.folder == crops.folder
 
 
-def test_the_true_kill_is_not_among_what_is_kept(views: PlateCrops) -> None:
-    with np.load(views.folder / "table.npz") as table:
+def test_the_true_kill_is_not_stored_with_the_crops(crops: PlateCrops) -> None:
+    with np.load(crops.folder / "table.npz") as table:
         kept = set(table)
     assert kept == {
         "plate",
@@ -77,7 +77,7 @@ def test_the_true_kill_is_not_among_what_is_kept(views: PlateCrops) -> None:
     }
 
 
-def test_the_mechanism_held_out_is_never_looked_at() -> None:
+def test_the_held_out_mechanism_is_never_imaged() -> None:
     seen = set()
     for seed in range(100_000, 100_020):
         plate = plan_plate(seed)
@@ -91,14 +91,14 @@ def test_the_mechanism_held_out_is_never_looked_at() -> None:
     assert len(seen) == 4  # the other three, and untreated
 
 
-def test_no_microscope_comes_near_the_one_held_out() -> None:
+def test_random_optics_stay_below_the_held_out_optics() -> None:
     held_out, rng = OPTICS[HELD_OUT_OPTICS], np.random.default_rng(0)
     drawn = [random_optics(rng) for _ in range(500)]
     for trait in ("bending", "rim", "halo"):
         assert max(getattr(optics, trait) for optics in drawn) < 0.85 * getattr(held_out, trait)
 
 
-def test_plates_for_tests_and_benchmarks_are_refused(tmp_path: Path) -> None:
+def test_seeds_reserved_for_tests_and_benchmarks_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has 7; expected 100000 or more"):
         crops_from_virtual_plates([7, 100_000], tmp_path)
 
@@ -107,7 +107,7 @@ def test_plates_for_tests_and_benchmarks_are_refused(tmp_path: Path) -> None:
     ("seeds", "wells", "message"),
     [([], FEW, "seeds: is empty"), ([100_001], replace(FEW, wells=0), "wells: is 0")],
 )
-def test_nothing_to_look_at_is_said(
+def test_missing_seeds_or_wells_are_reported(
     seeds: list[int], wells: VirtualWells, message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=message):

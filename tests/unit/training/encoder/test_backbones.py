@@ -1,4 +1,4 @@
-"""Backbones come by timm's names; what is not to be had is named."""
+"""Tests of the backbones from timm, their weights, and the blocks that are trained."""
 
 from pathlib import Path
 
@@ -20,12 +20,12 @@ pytestmark = pytest.mark.train
     ("name", "channels"),
     [("tf_efficientnet_lite0", 3), ("resnet18", 1), ("vit_tiny_patch16_224", 3)],
 )
-def test_a_backbone_turns_three_planes_into_its_dimension(name: str, channels: int) -> None:
+def test_a_backbone_maps_three_planes_to_its_dimension(name: str, channels: int) -> None:
     network, dimension = make_backbone(name, "none", channels, 64)
     assert network.eval()(torch.zeros(2, 3, 64, 64)).shape == (2, dimension)
 
 
-def test_a_grey_backbone_sees_the_middle_plane_alone() -> None:
+def test_a_grey_backbone_uses_only_the_middle_plane() -> None:
     network, _ = make_backbone("resnet18", "none", 1, 64)
     pixels = torch.rand(2, 3, 64, 64)
     others = pixels.clone()
@@ -47,9 +47,7 @@ def test_imagenet_weights_come_from_the_package_and_fit_a_grey_input_too() -> No
 
 
 @pytest.mark.parametrize("inside", ["", "objective.backbone."])
-def test_weights_come_from_a_file_also_from_a_checkpoint_of_ours(
-    tmp_path: Path, inside: str
-) -> None:
+def test_weights_are_read_from_a_file_or_a_training_checkpoint(tmp_path: Path, inside: str) -> None:
     network, _ = make_backbone("resnet18", "none", 3, 64)
     tensors = {inside + name: tensor for name, tensor in network.state_dict().items()} | {
         "fc.weight" if not inside else "objective.head.weight": torch.zeros(3)
@@ -72,7 +70,7 @@ def test_weights_come_from_a_file_also_from_a_checkpoint_of_ours(
         ("resnet18", "none", 2, ["model.channels", "is 2", "expected 3"]),
     ],
 )
-def test_what_is_not_to_be_had_is_named(
+def test_unavailable_networks_and_weights_are_reported(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
@@ -90,7 +88,7 @@ def test_what_is_not_to_be_had_is_named(
 
 
 @pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "resnet18", "vit_tiny_patch16_224"])
-def test_only_the_last_blocks_learn(name: str) -> None:
+def test_only_the_last_blocks_are_trainable(name: str) -> None:
     network, _ = make_backbone(name, "none", 3, 64)
     shares = []
     for blocks in (0, 1, 2, None):
@@ -114,6 +112,6 @@ def test_fixed_batch_norm_keeps_its_statistics_while_the_rest_trains() -> None:
     assert network.training
 
 
-def test_normalisation_is_that_of_the_pretrained_weights() -> None:
+def test_the_normalisation_is_that_of_the_pretrained_weights() -> None:
     assert pretrained_normalisation("tf_efficientnet_lite0") == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     assert pretrained_normalisation("resnet18")[0] == (0.485, 0.456, 0.406)

@@ -1,4 +1,4 @@
-"""EmbeddingStatistics is seen, told from health, and said in words."""
+"""Tests of the detection of collapsed embeddings."""
 
 import numpy as np
 import pytest
@@ -14,26 +14,26 @@ def drawn(count: int, width: int) -> torch.Tensor:
     return torch.randn(count, width, generator=torch.Generator().manual_seed(0))
 
 
-def test_rank_and_spread_are_those_of_their_definitions() -> None:
+def test_rank_and_spread_follow_their_definitions() -> None:
     embeddings = drawn(20, 6)
     rows = embeddings.double().numpy()
     singular = np.sqrt(np.maximum(np.linalg.eigvalsh(np.cov(rows.T) * 19), 0))
     share = singular / singular.sum()
     unit = np.array([row / np.sqrt(sum(row**2)) for row in rows])
-    seen = embedding_statistics(embeddings)
-    assert seen.rank == pytest.approx(np.exp(-sum(p * np.log(p) for p in share)))
-    assert seen.spread == pytest.approx(
+    statistics = embedding_statistics(embeddings)
+    assert statistics.rank == pytest.approx(np.exp(-sum(p * np.log(p) for p in share)))
+    assert statistics.spread == pytest.approx(
         np.mean([np.sqrt(np.mean((column - column.mean()) ** 2)) for column in unit.T]) * np.sqrt(6)
     )
 
 
-def test_directions_at_random_have_full_rank_and_a_spread_of_one() -> None:
-    seen = embedding_statistics(drawn(2000, 16))
-    assert seen.rank == pytest.approx(16, rel=0.01)
-    assert seen.spread == pytest.approx(1, rel=0.01)
+def test_random_directions_have_full_rank_and_a_spread_of_one() -> None:
+    statistics = embedding_statistics(drawn(2000, 16))
+    assert statistics.rank == pytest.approx(16, rel=0.01)
+    assert statistics.spread == pytest.approx(1, rel=0.01)
 
 
-def test_healthy_embeddings_pass_whatever_their_mean() -> None:
+def test_varied_embeddings_pass_with_any_mean() -> None:
     assert check_not_collapsed(drawn(100, 16) + 2).rank > 10
 
 
@@ -48,14 +48,15 @@ def test_healthy_embeddings_pass_whatever_their_mean() -> None:
         pytest.param(torch.zeros(50, 16), id="nothing"),
     ],
 )
-def test_collapse_is_an_error_with_its_numbers(embeddings: torch.Tensor) -> None:
+def test_collapse_is_reported_with_rank_and_spread(embeddings: torch.Tensor) -> None:
     with pytest.raises(
         CollapseError,
-        match=r"has collapsed: the embeddings of 50 images have effective rank .* and spread .* run.rate",
+        match=r"has collapsed: the embeddings of 50 images have effective rank .* and spread .* "
+        r"run\.rate",
     ):
         check_not_collapsed(embeddings)
 
 
-def test_embeddings_that_are_no_numbers_are_an_error_of_the_settings() -> None:
+def test_embeddings_that_are_not_finite_are_a_configuration_error() -> None:
     with pytest.raises(ConfigError, match="not finite numbers"):
         check_not_collapsed(torch.full((4, 3), float("nan")))

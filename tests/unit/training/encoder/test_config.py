@@ -1,4 +1,4 @@
-"""The example shows every key of a training, with its default."""
+"""Tests of the configuration of an encoder training, and of its example file."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.train
 EXAMPLE = Path(__file__).parents[4] / "deploy" / "train.example.toml"
 
 
-def test_the_example_holds_the_defaults() -> None:
+def test_the_example_has_the_default_values() -> None:
     assert (
         load_encoder_training_config(EXAMPLE)
         == EncoderTrainingConfig()
@@ -32,14 +32,14 @@ def test_the_example_shows_every_key(section: str) -> None:
         assert re.search(rf"^(# )?{key} = ", shown, flags=re.MULTILINE), key
 
 
-def test_the_example_s_archive_is_one() -> None:
+def test_the_example_shows_every_key_of_an_archive() -> None:
     lines = EXAMPLE.read_text().split("# [[data.archives]]\n")[1].split("\n\n")[0]
     path_free = lines.replace("# ", "", 1).replace("\n# ", "\n")
     for key in ArchiveSection.model_fields:
         assert f"{key} = " in path_free
 
 
-def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
+def test_all_problems_are_reported_together(tmp_path: Path) -> None:
     path = tmp_path / "train.toml"
     path.write_text(
         "[run]\nbatch = 1\nstep = 3\n[data]\nvalidation_share = 1.5\n[[data.archives]]\n"
@@ -70,7 +70,7 @@ def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
         ("[run\n", "is not TOML"),
     ],
 )
-def test_a_wrong_file_names_key_value_and_expectation(
+def test_an_invalid_file_is_reported_with_key_value_and_expectation(
     tmp_path: Path, text: str, words: str
 ) -> None:
     path = tmp_path / "train.toml"
@@ -79,6 +79,6 @@ def test_a_wrong_file_names_key_value_and_expectation(
         load_encoder_training_config(path)
 
 
-def test_a_configuration_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_configuration_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.toml: does not exist"):
         load_encoder_training_config(tmp_path / "none.toml")

@@ -1,4 +1,4 @@
-"""The export command's parts, on a network small enough to export in seconds; and the shipped bundle against the torch network it came from."""
+"""Tests of the export of an encoder, with a small network and with the shipped bundle."""
 
 import json
 from pathlib import Path
@@ -58,8 +58,8 @@ def test_an_exported_network_becomes_a_bundle_that_the_service_opens(tmp_path: P
         "NOTICE",
         "MODEL_CARD.md",
     }
-    assert [file.name for file in tmp_path.iterdir()] == ["small"]  # nothing left beside it
-    assert b"site-packages" not in bundle.model  # and no path of the machine it was made on
+    assert [file.name for file in tmp_path.iterdir()] == ["small"]  # no temporary folder is left
+    assert b"site-packages" not in bundle.model  # no path of this machine
 
 
 def test_a_second_export_replaces_the_first_and_has_the_same_digest(tmp_path: Path) -> None:
@@ -72,13 +72,13 @@ def test_a_second_export_replaces_the_first_and_has_the_same_digest(tmp_path: Pa
 
 
 class TwoFaced(torch.nn.Module):
-    """Is exported as another network than it runs as."""
+    """A network that computes something else after its export."""
 
     def forward(self, pixels: "torch.Tensor") -> "torch.Tensor":
         return pixels.mean(dim=(2, 3)) * (2 if torch.compiler.is_exporting() else 1)
 
 
-def test_a_network_that_computes_something_else_after_export_is_not_written(tmp_path: Path) -> None:
+def test_a_network_that_changes_with_export_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(
         ParityError, match=r"torch and onnxruntime differ by .*; expected at most 0.0001"
     ):

@@ -1,4 +1,4 @@
-"""Smaller bundles say what the full one says, and are opened by the service as any other."""
+"""Tests of encoder bundles of reduced precision."""
 
 from pathlib import Path
 
@@ -39,7 +39,9 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         planes=PlanePolicy.SHARPEST, background=0.75, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
     )
     write_bundle(
-        network, BundleDescription("small", steps, 64, "a test", "none", "none", "none", "# small"), out
+        network,
+        BundleDescription("small", steps, 64, "a test", "none", "none", "none", "# small"),
+        out,
     )
     return load_bundle(str(out))
 
@@ -52,7 +54,7 @@ def pixels() -> Floats:
 
 
 @pytest.mark.parametrize("precision", Precision)
-def test_a_reduced_bundle_says_what_the_full_one_says(
+def test_a_reduced_bundle_computes_nearly_the_embeddings_of_the_full_one(
     full: Bundle, pixels: Floats, precision: Precision, tmp_path: Path
 ) -> None:
     reduction = reduce_bundle(full, precision, pixels, tmp_path / "small")
@@ -67,7 +69,7 @@ def test_a_reduced_bundle_says_what_the_full_one_says(
     }
 
 
-def test_a_reduction_that_says_something_else_is_not_written(
+def test_a_reduction_with_different_embeddings_is_not_written(
     full: Bundle, pixels: Floats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(MIN_SIMILARITY, Precision.FLOAT16, 1.1)
@@ -79,17 +81,23 @@ def test_a_reduction_that_says_something_else_is_not_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_too_few_images_and_another_precision_are_named(
+def test_too_few_images_and_an_unknown_precision_are_reported(
     full: Bundle, pixels: Floats, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match="has 15 images; expected at least 16"):
         reduce_bundle(full, Precision.INT8, pixels[:15], tmp_path / "small")
     with pytest.raises(ConfigError, match="--to: is 'int4'; expected one of float16, int8"):
-        reduce_with_training_data(str(full.folder), "int4", EncoderDataSection(), tmp_path / "small")
+        reduce_with_training_data(
+            str(full.folder), "int4", EncoderDataSection(), tmp_path / "small"
+        )
 
 
-def test_images_of_a_training_are_prepared_as_the_bundle_says(full: Bundle, tmp_path: Path) -> None:
-    data = EncoderDataSection(virtual_plates=1, virtual_wells=8, cache=tmp_path / "cache", crop_px=128)
+def test_training_images_are_preprocessed_as_the_bundle_requires(
+    full: Bundle, tmp_path: Path
+) -> None:
+    data = EncoderDataSection(
+        virtual_plates=1, virtual_wells=8, cache=tmp_path / "cache", crop_px=128
+    )
     assert (
         reduce_with_training_data(str(full.folder), "float16", data, tmp_path / "small").similarity
         > MIN_SIMILARITY[Precision.FLOAT16]

@@ -1,4 +1,4 @@
-"""A training from images to a bundle: it learns, goes on after a kill as if nothing had been, and says clearly what does not fit."""
+"""Tests of an encoder training from images to a bundle, with stops and unsuitable settings."""
 
 import json
 from pathlib import Path
@@ -27,9 +27,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config(cache: Path, **sections: dict[str, object]) -> EncoderTrainingConfig:
-    """Return a training of seconds: a network of 0.1 million weights on two virtual plates of a few wells."""
+    """Return a training of some seconds: a small network on two virtual plates of a few wells."""
     torch.set_num_threads(1)
-    told: dict[str, dict[str, object]] = {
+    values: dict[str, dict[str, object]] = {
         "data": {
             "virtual_plates": 2,
             "virtual_wells": 5,
@@ -55,8 +55,8 @@ def config(cache: Path, **sections: dict[str, object]) -> EncoderTrainingConfig:
         },
     }
     for section, keys in sections.items():
-        told[section] = told.get(section, {}) | keys
-    return EncoderTrainingConfig.model_validate(told)
+        values[section] = values.get(section, {}) | keys
+    return EncoderTrainingConfig.model_validate(values)
 
 
 def losses(out: Path) -> list[float]:
@@ -85,10 +85,10 @@ def test_a_training_ends_in_a_bundle_that_the_service_opens(
 
 
 class Killed(BaseException):
-    """Stands for kill -9: nothing is saved after it."""
+    """Raised in place of SIGKILL: nothing is saved after it."""
 
 
-def test_a_killed_training_goes_on_with_the_same_curve(
+def test_a_killed_training_continues_with_the_same_curve(
     whole: tuple[Path, TrainedEncoder], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = RunFolder.add_to_curve
@@ -113,7 +113,7 @@ def test_a_killed_training_goes_on_with_the_same_curve(
     )
 
 
-def test_a_training_goes_on_for_longer_when_asked(
+def test_a_finished_training_continues_with_more_steps(
     whole: tuple[Path, TrainedEncoder], cache: Path, tmp_path: Path
 ) -> None:
     train_encoder(config(cache, run={"steps": 2}), tmp_path)
@@ -150,24 +150,23 @@ def test_a_checkpoint_of_another_training_is_refused(
     assert (whole[0] / "checkpoint.ckpt").read_bytes() == before
 
 
-def test_a_folder_that_cannot_be_made_is_named(cache: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_reported(cache: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"file/run: cannot be created: Not a directory"):
         train_encoder(config(cache), tmp_path / "file" / "run")
 
 
-def test_a_damaged_checkpoint_is_named(cache: Path, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_reported(cache: Path, tmp_path: Path) -> None:
     (tmp_path / "checkpoint.ckpt").write_text("half")
     with pytest.raises(ConfigError, match=r"checkpoint\.ckpt: cannot be read"):
         train_encoder(config(cache), tmp_path)
 
 
-def test_a_loss_that_is_not_a_number_stops_with_the_key_to_change(
-    cache: Path, tmp_path: Path
-) -> None:
+def test_a_loss_that_is_not_finite_names_the_key_to_change(cache: Path, tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError,
-        match=r"run\.rate: is 1e\+30 .* and the loss of step \d is (nan|inf); expected a lower rate",
+        match=r"run\.rate: is 1e\+30 .* and the loss of step \d is (nan|inf); "
+        r"expected a lower rate",
     ):
         train_encoder(
             config(cache, run={"rate": 1e30, "gradient_norm": 1e30, "check_every_steps": 100}),
@@ -205,7 +204,7 @@ def test_a_collapsed_encoder_stops_the_training(
         ("augment", {"first": "wild"}, ["'wild'", "spheroid"]),
     ],
 )
-def test_what_does_not_fit_is_named(
+def test_an_unsuitable_setting_is_reported_with_its_key(
     cache: Path, tmp_path: Path, section: str, keys: dict[str, object], words: list[str]
 ) -> None:
     with pytest.raises(ConfigError) as raised:
@@ -215,7 +214,7 @@ def test_what_does_not_fit_is_named(
     assert not (tmp_path / "bundle").exists()
 
 
-def test_the_backbone_stands_still_while_only_the_head_learns(cache: Path, tmp_path: Path) -> None:
+def test_frozen_steps_leave_the_backbone_unchanged(cache: Path, tmp_path: Path) -> None:
     train_encoder(
         config(
             cache,
@@ -242,7 +241,7 @@ def test_the_backbone_stands_still_while_only_the_head_learns(cache: Path, tmp_p
     assert not any("conv_stem" in name for name in differing)
 
 
-def test_mixed_precision_learns_almost_the_same_and_exports_what_torch_computes(
+def test_mixed_precision_gives_almost_the_same_loss_and_an_exact_export(
     whole: tuple[Path, TrainedEncoder], cache: Path, tmp_path: Path
 ) -> None:
     trained = train_encoder(config(cache, run={"precision": "bf16-mixed"}), tmp_path)
@@ -259,14 +258,14 @@ KEPT = {
 }
 
 
-def test_a_frozen_body_sees_each_image_a_few_times_and_the_head_learns_from_what_was_kept(
+def test_features_of_a_frozen_backbone_are_computed_once_and_train_the_head(
     cache: Path, tmp_path: Path
 ) -> None:
     trained = train_encoder(config(cache, **KEPT), tmp_path / "kept")
     kept = sorted((cache / "features").glob("*.npy"))
     assert [np.load(path).shape[0] for path in kept] == [
         2
-    ]  # one plate is learned from, the other held out
+    ]  # one plate for training; the other is for validation
     made_at = kept[0].stat().st_mtime_ns
     again = train_encoder(config(cache, **KEPT), tmp_path / "again")
 
@@ -279,7 +278,7 @@ def test_a_frozen_body_sees_each_image_a_few_times_and_the_head_learns_from_what
     assert one.dimension == 11  # the measures that the head predicts
 
 
-def test_an_archive_that_is_repeated_is_seen_in_as_many_more_ways(tmp_path: Path) -> None:
+def test_a_repeated_archive_has_more_feature_variants(tmp_path: Path) -> None:
     images = tmp_path / "images"
     rng = np.random.default_rng(0)
     for name in ("one", "two"):
@@ -301,9 +300,7 @@ def test_an_archive_that_is_repeated_is_seen_in_as_many_more_ways(tmp_path: Path
     assert trained.bundle is not None
 
 
-def test_a_kept_run_that_was_killed_goes_on_with_the_same_curve(
-    cache: Path, tmp_path: Path
-) -> None:
+def test_a_training_on_features_continues_with_more_steps(cache: Path, tmp_path: Path) -> None:
     train_encoder(config(cache, **KEPT), tmp_path / "whole")
     train_encoder(
         config(cache, **(KEPT | {"run": {"kept_views": 2, "steps": 4}})), tmp_path / "parts"
@@ -311,12 +308,12 @@ def test_a_kept_run_that_was_killed_goes_on_with_the_same_curve(
     train_encoder(config(cache, **KEPT), tmp_path / "parts")
     assert losses(tmp_path / "parts")[-1] == pytest.approx(
         losses(tmp_path / "whole")[-1], rel=0.5
-    )  # the cosine of the rate was another's
+    )  # the learning rate of the first steps differs
     assert len(losses(tmp_path / "parts")) == 6
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         (
             {"model": {"pooling": "levels", "last_blocks": 1}},
@@ -334,14 +331,14 @@ def test_a_kept_run_that_was_killed_goes_on_with_the_same_curve(
         ),
     ],
 )
-def test_features_are_kept_only_of_what_does_not_learn(
-    cache: Path, tmp_path: Path, changed: dict[str, dict[str, object]], said: str
+def test_features_are_stored_only_for_a_frozen_backbone_and_one_preset(
+    cache: Path, tmp_path: Path, changed: dict[str, dict[str, object]], message: str
 ) -> None:
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         train_encoder(config(cache, **(KEPT | changed)), tmp_path)
 
 
-def test_the_curve_and_the_configuration_are_there_to_be_read(
+def test_curve_and_configuration_are_written(
     whole: tuple[Path, TrainedEncoder],
 ) -> None:
     rows = RunFolder(whole[0]).curve()
@@ -350,7 +347,7 @@ def test_the_curve_and_the_configuration_are_there_to_be_read(
     assert json.loads((whole[0] / "config.json").read_text())["run"]["steps"] == 6
 
 
-def test_images_are_normalised_as_the_backbone_s_weights_were_made(cache: Path) -> None:
+def test_images_are_normalised_for_the_backbone_s_weights(cache: Path) -> None:
     settings = config(cache, model={"backbone": "resnet18"})
     backbone, dimension = make_backbone("resnet18", "none", 3, 32)
     objective = make_objective("measures", backbone, dimension, settings.objective)

@@ -26,7 +26,7 @@ SMALL = EvaluationSet(
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_encoders_are_judged_beside_hand_measures_and_once_only(tmp_path: Path) -> None:
+def test_encoders_are_evaluated_once_and_compared_with_the_measures(tmp_path: Path) -> None:
     out, cache = tmp_path / "out", tmp_path / "cache"
     rows = evaluate_bundles(["default"], out, cache_folder=cache, chosen=SMALL)
     assert [(row.name, row.kind) for row in rows] == [
@@ -45,13 +45,11 @@ def test_encoders_are_judged_beside_hand_measures_and_once_only(tmp_path: Path) 
         "dose_order",
     ):
         assert written["numbers"][name] is not None
-    assert (
-        written["numbers"]["variation_exposure"] < 0.05
-    )  # the preprocessing takes the exposure away
+    assert written["numbers"]["variation_exposure"] < 0.05  # the preprocessing removes the exposure
     assert rows[0].numbers["uncalibrated_mixed"] > 0.4
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "<table>" in page
-    assert page.count("data:image/png") == 6  # one well and its five other views
+    assert page.count("data:image/png") == 6  # one well and its five variants
     before = {
         path: path.stat().st_mtime_ns for path in [*out.glob("rows/*"), *cache.rglob("*.np*")]
     }
@@ -59,13 +57,13 @@ def test_encoders_are_judged_beside_hand_measures_and_once_only(tmp_path: Path) 
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_a_bundle_that_is_not_there_is_named_before_anything_is_rendered(tmp_path: Path) -> None:
+def test_a_missing_bundle_is_reported_before_rendering(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no-such-encoder"):
         evaluate_bundles(["no-such-encoder"], tmp_path / "out", cache_folder=tmp_path / "cache")
     assert not list(tmp_path.iterdir())
 
 
-def test_an_encoder_named_twice_is_refused(tmp_path: Path) -> None:
+def test_an_encoder_that_is_given_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="same encoder"):
         evaluate_bundles(["default", "default"], tmp_path / "out", cache_folder=tmp_path / "cache")
 
@@ -83,7 +81,7 @@ def row(**numbers: float | None) -> EncoderRow:
     )
 
 
-def test_a_row_of_other_images_or_of_another_encoder_is_not_taken(tmp_path: Path) -> None:
+def test_a_row_of_other_images_or_another_encoder_is_not_used(tmp_path: Path) -> None:
     path = tmp_path / "row.json"
     write_text_atomically(path, row(knn=0.5).model_dump_json())
     assert read_row(path, "one-1", "abc") == row(knn=0.5)
@@ -93,13 +91,13 @@ def test_a_row_of_other_images_or_of_another_encoder_is_not_taken(tmp_path: Path
     assert read_row(path, "one-1", "abc") is None
 
 
-def test_where_nothing_can_be_written_the_file_is_named(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"row\.json"):
         write_text_atomically(tmp_path / "file" / "row.json", "")
 
 
-def test_the_table_shows_what_there_is_and_a_dash_for_what_could_not_be_computed() -> None:
+def test_the_table_shows_known_metrics_and_a_dash_for_missing_ones() -> None:
     table = text_table(
         [row(knn=0.5, probe_10=None), row(knn=0.25, probe_10=0.4)],
         [ProxyCorrelation("knn", "uncalibrated_mixed", -0.5, 4)],
@@ -110,6 +108,6 @@ def test_the_table_shows_what_there_is_and_a_dash_for_what_could_not_be_computed
     assert "-0.50 (4 encoders)" in table
 
 
-def test_no_number_is_shown_twice() -> None:
+def test_no_metric_is_in_two_tables() -> None:
     shown = [name for columns in SECTIONS.values() for name in columns]
     assert len(shown) == len(set(shown))

@@ -20,7 +20,7 @@ def groups_apart(distance: float, seed: int) -> np.ndarray:
     )
 
 
-def test_groups_that_stand_apart_are_told_from_ten_examples() -> None:
+def test_separate_groups_are_classified_from_ten_examples() -> None:
     found = probe_accuracies(
         groups_apart(2, 0), GROUPS.tolist(), groups_apart(2, 1), GROUPS.tolist(), seed=1
     )
@@ -28,7 +28,7 @@ def test_groups_that_stand_apart_are_told_from_ten_examples() -> None:
     assert min(found.values()) > 0.99
 
 
-def test_groups_alike_are_told_no_better_than_by_chance_however_unequal_they_are() -> None:
+def test_equal_groups_of_unequal_size_are_classified_at_chance() -> None:
     found = [
         probe_accuracies(
             groups_apart(0, seed),
@@ -43,7 +43,7 @@ def test_groups_alike_are_told_no_better_than_by_chance_however_unequal_they_are
         assert np.mean([each[name] for each in found]) == pytest.approx(1 / 3, abs=0.08)
 
 
-def test_so_many_examples_of_each_class_are_drawn_and_all_of_a_smaller_one() -> None:
+def test_each_class_gives_the_same_number_of_examples_or_all_of_a_smaller_class() -> None:
     rows = draw_examples(GROUPS, 30, seed=3)
     assert len(set(rows.tolist())) == len(rows)
     assert {group: int((GROUPS[rows] == group).sum()) for group in set(GROUPS)} == {

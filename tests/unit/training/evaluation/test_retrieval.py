@@ -14,7 +14,7 @@ from training.evaluation.retrieval import (
 
 
 def slow_average_precision(similarity: list[float], positive: list[bool]) -> float:
-    """Walk down the list as the definition says."""
+    """Compute the average precision by its definition, position by position."""
     ranked = sorted(zip(similarity, positive, strict=True), key=lambda pair: -pair[0])
     precisions = []
     for place, (_, hit) in enumerate(ranked, start=1):
@@ -33,13 +33,13 @@ def test_average_precision_is_that_of_the_definition() -> None:
         )
 
 
-def test_a_known_list_has_its_known_precision() -> None:
+def test_a_known_ranking_has_its_known_precision() -> None:
     assert average_precision(
         np.array([0.9, 0.8, 0.7, 0.6]), np.array([True, False, True, False])
     ) == pytest.approx((1 + 2 / 3) / 2)
 
 
-def test_positives_as_like_as_negatives_do_not_come_first() -> None:
+def test_positives_equal_to_negatives_are_ranked_last() -> None:
     assert average_precision(np.ones(4), np.array([True, False, False, False])) == pytest.approx(
         1 / 4
     )
@@ -53,7 +53,7 @@ def test_chance_is_the_mean_over_all_orders() -> None:
     assert expected_average_precision(2, 4) == pytest.approx(mean)
 
 
-def test_replicates_that_stand_apart_are_found_and_noise_is_at_chance() -> None:
+def test_separate_replicates_are_retrieved_and_noise_is_at_chance() -> None:
     rng = np.random.default_rng(1)
     treatments = [""] * 20 + ["a"] * 4 + ["b"] * 4 + ["c"] * 2
     untreated = np.array([name == "" for name in treatments])
@@ -62,7 +62,7 @@ def test_replicates_that_stand_apart_are_found_and_noise_is_at_chance() -> None:
     apart[24:28, 1] += 5
     found = replicate_retrieval(apart, treatments, untreated)
     assert found.mean_average_precision == pytest.approx(1.0)
-    assert found.treatments == 2  # two replicates are too few
+    assert found.treatments == 2  # a treatment of two replicates is left out
     noise = [
         replicate_retrieval(rng.normal(size=(30, 8)), treatments, untreated) for _ in range(60)
     ]
@@ -71,7 +71,7 @@ def test_replicates_that_stand_apart_are_found_and_noise_is_at_chance() -> None:
     )
 
 
-def test_a_collapsed_encoder_finds_no_replicates() -> None:
+def test_a_collapsed_encoder_retrieves_no_replicates() -> None:
     untreated = np.array([True] * 20 + [False] * 4)
     assert (
         replicate_retrieval(
@@ -81,7 +81,7 @@ def test_a_collapsed_encoder_finds_no_replicates() -> None:
     )
 
 
-def test_without_three_replicates_there_is_no_number() -> None:
+def test_fewer_than_three_replicates_give_no_metric() -> None:
     found = replicate_retrieval(np.eye(4), ["", "", "a", "a"], np.array([True, True, False, False]))
     assert found.treatments == 0
     assert np.isnan(found.mean_average_precision)
@@ -120,16 +120,16 @@ def test_precision_is_that_of_copairs() -> None:
     ).mean_average_precision == pytest.approx(expected)
 
 
-def test_a_view_that_is_its_original_is_found_first() -> None:
+def test_a_variant_equal_to_its_original_has_rank_one() -> None:
     originals = np.random.default_rng(3).normal(size=(10, 5))
     assert reciprocal_rank(originals * 1.01, originals) == pytest.approx(1.0)
 
 
-def test_views_that_say_nothing_are_found_last() -> None:
+def test_equal_similarities_rank_the_original_last() -> None:
     originals = np.random.default_rng(4).normal(size=(10, 5))
     nothing = np.tile(originals.mean(axis=0), (10, 1))
     assert reciprocal_rank(nothing, originals) == pytest.approx(1 / 10)
 
 
-def test_likeness_of_nothing_is_none() -> None:
+def test_the_similarity_of_zero_rows_is_zero() -> None:
     assert cosine_similarity(np.zeros((1, 3)), np.ones((2, 3))).tolist() == [[0.0, 0.0]]

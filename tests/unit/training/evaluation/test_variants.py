@@ -27,7 +27,7 @@ def well(planes: int, side_px: int = 96, um_per_px: float | None = 4.0) -> WellI
 
 @pytest.mark.parametrize("planes", [1, 3, 11])
 @pytest.mark.parametrize("name", VARIANTS)
-def test_another_view_shows_the_same_field_in_another_way(name: str, planes: int) -> None:
+def test_a_variant_changes_the_image_and_keeps_its_shape(name: str, planes: int) -> None:
     image = well(planes)
     view, sharpest = VARIANTS[name](image, planes // 2, np.random.default_rng(1))
     assert view.planes.shape == image.planes.shape
@@ -37,7 +37,7 @@ def test_another_view_shows_the_same_field_in_another_way(name: str, planes: int
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_the_same_seed_makes_the_same_view(name: str) -> None:
+def test_the_same_seed_makes_the_same_variant(name: str) -> None:
     first, second = (VARIANTS[name](well(3), 1, np.random.default_rng(7)) for _ in range(2))
     assert first[1] == second[1]
     assert np.array_equal(first[0].planes, second[0].planes)
@@ -60,7 +60,7 @@ def test_the_stage_moves_the_tissue() -> None:
     )
 
 
-def test_real_images_are_read_and_what_is_broken_is_left_out(tmp_path: Path) -> None:
+def test_real_images_are_read_and_damaged_ones_left_out(tmp_path: Path) -> None:
     folder = tmp_path / "spheroid_morpho_ml" / "images"
     folder.mkdir(parents=True)
     tifffile.imwrite(folder / "image_1.tiff", well(1).planes[0])

@@ -1,4 +1,4 @@
-"""A forecaster is learned from untreated wells that go on as they began: what the last image alone does not tell."""
+"""Tests of the training of a forecaster on wells with linear trajectories."""
 
 import contextlib
 import os
@@ -40,7 +40,7 @@ from training.forecaster.train import (
 )
 from training.forecaster.trajectories import make_virtual_trajectories, untreated_only
 
-pytestmark = [pytest.mark.train, pytest.mark.filterwarnings("ignore")]  # lightning's own
+pytestmark = [pytest.mark.train, pytest.mark.filterwarnings("ignore")]  # warnings of lightning
 
 DAYS = (5, 6, 7, 8, 9, 10)
 WIDTH = 4
@@ -49,7 +49,7 @@ NAMES = tuple(f"feature_{number}" for number in range(WIDTH))
 
 
 def growing(seed: int, wells: int = 14, *, treated: int = 0) -> Trajectories:
-    """Return a plate whose wells each go their own straight way; treated ones jump."""
+    """Return a plate whose wells have linear trajectories; those of treated wells jump."""
     rng = np.random.default_rng(seed)
     start, speed = rng.normal(0, 0.3, (wells, 1, WIDTH)), rng.normal(0, 0.5, (wells, 1, WIDTH))
     since = (np.array(DAYS) - 5.0)[None, :, None]
@@ -78,14 +78,14 @@ def settings(out: Path, **run: object) -> ForecasterTrainingConfig:
     } | run
     return ForecasterTrainingConfig(
         model=ForecasterModelSection(hidden=12), run=ForecasterRunSection(out=out, **fields)
-    )  # type: ignore[arg-type] # mypy mixes the values
+    )  # type: ignore[arg-type] # mypy joins the types of the values
 
 
 PLATES = [growing(seed) for seed in range(8)]
 
 
 def silent(_text: str) -> None:
-    """Say nothing."""
+    """Ignore the progress."""
 
 
 @pytest.fixture(scope="module")
@@ -95,37 +95,37 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_wells_that_go_straight_on_are_foreseen_better_than_by_their_last_image(
+def test_linear_trajectories_are_predicted_better_than_by_the_last_image(
     trained: Path,
 ) -> None:
     done = fit_forecaster(PLATES, settings(trained), silent)
-    assert done.quality.explained > done.quality.explained_by_last + 0.03, (
-        "although from one day nobody can tell"
-    )
+    assert done.quality.explained > done.quality.explained_by_last + 0.03
 
 
-def test_the_bundle_is_opened_as_the_service_opens_it_with_missing_images(trained: Path) -> None:
+def test_the_bundle_predicts_wells_with_missing_images(trained: Path) -> None:
     model = OnnxSequenceModel(load_forecaster(trained))
     unseen = growing(77)
     unseen.features[:2, 1] = np.nan
     unseen.features[2, :3] = np.nan
-    foreseen = model.predict(unseen, (5, 6, 7), 10)
-    assert np.isnan(foreseen[2]).all()
-    seen = np.arange(14) != 2
+    predicted = model.predict(unseen, (5, 6, 7), 10)
+    assert np.isnan(predicted[2]).all()
+    known = np.arange(14) != 2
     actual, last = unseen.on(10), unseen.on(7)
-    assert np.square(foreseen - actual)[seen].mean() < 0.8 * np.square(last - actual)[seen].mean()
+    assert (
+        np.square(predicted - actual)[known].mean() < 0.8 * np.square(last - actual)[known].mean()
+    )
     assert (trained / "NOTICE").exists()
     assert "8 plates" in (trained / "MODEL_CARD.md").read_text()
     assert model.name.startswith("gru-")
 
 
-def test_treated_wells_teach_nothing() -> None:
+def test_treated_wells_are_not_used_for_training() -> None:
     kept = untreated_only([growing(1, treated=4), growing(2)])
     assert [len(plate.wells) for plate in kept] == [10, 14]
     assert max(float(np.nanmax(plate.features)) for plate in kept) < 1e3
 
 
-def test_units_and_shifts_of_a_feature_do_not_matter() -> None:
+def test_unit_and_offset_of_a_feature_do_not_matter() -> None:
     torch.manual_seed(1)
     model = GruForecaster(torch.eye(WIDTH), 8).eval()
     torch.nn.init.normal_(model.head.weight)
@@ -140,19 +140,19 @@ def test_units_and_shifts_of_a_feature_do_not_matter() -> None:
         )
 
 
-def test_a_feature_that_does_not_vary_and_one_that_is_huge_stay_numbers() -> None:
+def test_constant_and_huge_features_give_finite_predictions() -> None:
     model = GruForecaster(torch.eye(WIDTH), 8).eval()
     past = torch.zeros(5, 2, WIDTH)
     past[..., 0] = 7.0
     past[2, 0, 1] = 3e38
     past[:, :, 2] = torch.nan
     with torch.inference_mode():
-        foreseen = model(past, torch.tensor([6.0, 7.0]), torch.tensor(10.0))
-    assert torch.isfinite(foreseen).all()
-    assert torch.allclose(foreseen[:, 0], torch.tensor(7.0))
+        predicted = model(past, torch.tensor([6.0, 7.0]), torch.tensor(10.0))
+    assert torch.isfinite(predicted).all()
+    assert torch.allclose(predicted[:, 0], torch.tensor(7.0))
 
 
-def test_an_epoch_is_the_same_whenever_it_is_seen() -> None:
+def test_an_epoch_is_the_same_for_the_same_seed() -> None:
     def epoch(number: int) -> list[np.ndarray]:
         views = ForecastExamples(PLATES, 3, number, 2, 0.1)
         return [views[place].features.numpy() for place in range(len(views))]
@@ -165,15 +165,15 @@ def test_an_epoch_is_the_same_whenever_it_is_seen() -> None:
     )
 
 
-def test_a_plate_is_never_both_learned_from_and_held_out() -> None:
+def test_training_and_validation_have_no_plate_in_common() -> None:
     twice = [*PLATES, *(growing(seed) for seed in range(4))]
-    taught, held_out = split_trajectories_by_plate(twice, 0.25, 0)
-    assert {plate.plate for plate in taught}.isdisjoint(plate.plate for plate in held_out)
-    assert len(taught) + len(held_out) == 12
+    training, validation = split_trajectories_by_plate(twice, 0.25, 0)
+    assert {plate.plate for plate in training}.isdisjoint(plate.plate for plate in validation)
+    assert len(training) + len(validation) == 12
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_and_ends_as_one_that_was_not(tmp_path: Path) -> None:
+def test_a_killed_training_continues_to_the_same_weights(tmp_path: Path) -> None:
     script = textwrap.dedent(
         f"""
         import sys, warnings
@@ -209,17 +209,20 @@ def test_a_killed_run_goes_on_and_ends_as_one_that_was_not(tmp_path: Path) -> No
     assert (killed / "forecaster.onnx").read_bytes() == (whole / "forecaster.onnx").read_bytes()
 
 
-def test_a_checkpoint_of_another_run_is_refused_and_the_bundle_stays(trained: Path) -> None:
+def test_a_checkpoint_of_another_training_is_refused_and_the_bundle_is_unchanged(
+    trained: Path,
+) -> None:
     before = (trained / "forecaster.onnx").read_bytes()
     with pytest.raises(
         ConfigError,
-        match=r"last.ckpt: is of a training with other plates or settings; expected the same: set another run.out",
+        match=r"last\.ckpt: is of a training with other plates or settings; expected the same: "
+        r"set another run\.out",
     ):
         fit_forecaster(PLATES[:-1], settings(trained), silent)
     assert (trained / "forecaster.onnx").read_bytes() == before
 
 
-def test_a_loss_that_is_no_number_is_told_and_nothing_is_written(
+def test_a_loss_that_is_not_finite_is_reported_and_no_bundle_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -235,24 +238,29 @@ def test_a_loss_that_is_no_number_is_told_and_nothing_is_written(
 
 
 @pytest.mark.parametrize(
-    ("plates", "says"),
+    ("plates", "message"),
     [
         (
             [],
-            "data: 0 plates have 4 untreated wells or more on two days; expected two plates or more",
+            (
+                "data: 0 plates have 4 untreated wells or more on two days; "
+                "expected two plates or more"
+            ),
         ),
         (PLATES[:1], "data: 1 plates have 4 untreated wells"),
         ([PLATES[0], PLATES[0]], "data: all plates are named P0; expected two or more names"),
         ([growing(1, 3), growing(2, 3)], "data: 0 plates have"),
     ],
 )
-def test_too_few_plates_are_told(plates: list[Trajectories], says: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=says):
+def test_too_few_plates_are_reported(
+    plates: list[Trajectories], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
         fit_forecaster(plates, settings(tmp_path / "gru"), silent)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_plates_of_different_features_are_told(tmp_path: Path) -> None:
+def test_plates_of_different_features_are_reported(tmp_path: Path) -> None:
     other = Trajectories(
         "other",
         *(
@@ -263,13 +271,14 @@ def test_plates_of_different_features_are_told(tmp_path: Path) -> None:
     )
     with pytest.raises(
         ConfigError,
-        match="plate other has 4 features of measures; expected 4 features of measures, as plate P0 has, in the same order",
+        match="plate other has 4 features of measures; "
+        "expected 4 features of measures, as plate P0 has, in the same order",
     ):
         fit_forecaster([PLATES[0], other], settings(tmp_path / "gru"), silent)
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         ("[run]\nepoch = 3", r"forecaster.toml, run.epoch: is 3; Extra inputs are not permitted"),
         (
@@ -279,20 +288,23 @@ def test_plates_of_different_features_are_told(tmp_path: Path) -> None:
         ("[run", r"forecaster.toml: is not TOML"),
         (
             "[data]\nvirtual_plates = 1\nvirtual_seed = 5",
-            r"data.virtual_seeds: has 5; expected 100000 or more, as plates of smaller seeds are reserved",
+            (
+                r"data\.virtual_seeds: has 5; expected 100000 or more, "
+                r"as plates of smaller seeds are reserved"
+            ),
         ),
     ],
 )
-def test_a_wrong_configuration_is_told_with_the_key(
-    content: str, says: str, tmp_path: Path
+def test_an_invalid_configuration_is_reported_with_its_key(
+    content: str, message: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "forecaster.toml"
     file.write_text(content)
-    with pytest.raises(ConfigError, match=says):
+    with pytest.raises(ConfigError, match=message):
         train_forecaster(file, silent)
 
 
-def test_a_profile_table_is_learned_from_by_one_command(tmp_path: Path) -> None:
+def test_one_command_trains_on_a_profile_table(tmp_path: Path) -> None:
     rows = [
         {
             "Metadata_Plate": plate.plate,
@@ -308,7 +320,9 @@ def test_a_profile_table_is_learned_from_by_one_command(tmp_path: Path) -> None:
     ]
     pd.DataFrame(rows).to_parquet(tmp_path / "profiles.parquet")
     (tmp_path / "forecaster.toml").write_text(
-        '[data]\nprofiles = ["profiles.parquet"]\n[run]\nepochs = 2\naccelerator = "cpu"\n[model]\nname = "tiny"'
+        '[data]\nprofiles = ["profiles.parquet"]\n'
+        '[run]\nepochs = 2\naccelerator = "cpu"\n'
+        '[model]\nname = "tiny"'
     )
     done = train_forecaster(tmp_path / "forecaster.toml", silent)
     assert done.bundle == tmp_path / "forecaster"
@@ -316,7 +330,7 @@ def test_a_profile_table_is_learned_from_by_one_command(tmp_path: Path) -> None:
 
 
 def embedded(seed: int) -> Trajectories:
-    """Return a plate whose embedding is the measures, turned somehow, and noise."""
+    """Return a plate whose embedding is a random linear function of its measures, with noise."""
     plate, rng = growing(seed), np.random.default_rng(seed)
     turned = plate.features @ np.random.default_rng(0).normal(
         0, 1, (WIDTH, ENCODER.dimension)
@@ -332,7 +346,7 @@ def embedded(seed: int) -> Trajectories:
     )
 
 
-def test_a_projection_learned_with_its_forecaster_is_the_last_step_of_an_encoder_that_opens(
+def test_a_joint_projection_is_the_last_step_of_a_valid_encoder(
     tmp_path: Path,
 ) -> None:
     config = settings(tmp_path / "gru", epochs=3)
@@ -366,7 +380,7 @@ def test_a_projection_learned_with_its_forecaster_is_the_last_step_of_an_encoder
     )
 
 
-def test_joint_learning_without_embedding_or_measures_is_told(tmp_path: Path) -> None:
+def test_joint_training_without_embedding_or_measures_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError,
         match=r"data: plates have 4 measures and the embedding of ''; expected both, of ",
@@ -380,18 +394,18 @@ def test_joint_learning_without_embedding_or_measures_is_told(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_virtual_plates_are_looked_at_once(tmp_path: Path) -> None:
-    told: list[str] = []
+def test_virtual_plates_are_rendered_once(tmp_path: Path) -> None:
+    reports: list[str] = []
     for _ in range(2):
         [plate] = make_virtual_trajectories(
-            [FIRST_TRAINING_SEED], (7,), "default", "measures", tmp_path, report=told.append
+            [FIRST_TRAINING_SEED], (7,), "default", "measures", tmp_path, report=reports.append
         )
-    assert len(told) == 1
+    assert len(reports) == 1
     assert plate.features.shape[:2] == (30, 1)
     assert np.isfinite(plate.features).all()
 
 
-def test_without_a_word_there_is_nothing_to_learn_from() -> None:
+def test_the_default_configuration_has_no_plates() -> None:
     config = load_forecaster_training_config(None)
     assert config.data == ForecasterDataSection(cache=Path.cwd() / "cache")
     assert load_plates(config, silent) == []

@@ -1,4 +1,4 @@
-"""DINO, arXiv 2104.14294, equations 1 to 4 and algorithm 1."""
+"""Tests of the objective ``dino`` with equations 1 to 4 and algorithm 1 of arXiv 2104.14294."""
 
 import numpy as np
 import pytest
@@ -16,13 +16,13 @@ def softmax(values: Doubles) -> Doubles:
     return exponentials / exponentials.sum()
 
 
-def h(taught: Doubles, said: Doubles, centre: Doubles) -> float:
-    """Algorithm 1's H, image by image."""
+def h(teacher: Doubles, student: Doubles, centre: Doubles) -> float:
+    """Compute H of algorithm 1 image by image."""
     return float(
         np.mean(
             [
                 -np.sum(softmax((t - centre) / TEACHER) * np.log(softmax(s / STUDENT)))
-                for t, s in zip(taught, said, strict=True)
+                for t, s in zip(teacher, student, strict=True)
             ]
         )
     )
@@ -35,32 +35,32 @@ def test_dino_is_the_paper_s_loss_and_its_centre_moves() -> None:
         ),
         sample_batch(),
     )
-    with torch.no_grad():  # a teacher that is another network
+    with torch.no_grad():  # a teacher with other weights
         objective.teacher.parts[0][1].weight.add_(0.1)
-    taught = [doubles(objective.teacher(view)) for view in (batch.first, batch.second)]
-    said = [
+    teacher = [doubles(objective.teacher(view)) for view in (batch.first, batch.second)]
+    student = [
         doubles(objective.prototypes(objective.head(objective.backbone(view))))
         for view in (batch.first, batch.second)
     ]
     centre = np.zeros(32)
     for _ in range(2):
-        expected = h(taught[0], said[1], centre) / 2 + h(taught[1], said[0], centre) / 2
+        expected = h(teacher[0], student[1], centre) / 2 + h(teacher[1], student[0], centre) / 2
         assert objective.loss(batch)["loss"].item() == pytest.approx(expected, rel=1e-4)
-        centre = KEPT * centre + (1 - KEPT) * np.concatenate(taught).mean(axis=0)
+        centre = KEPT * centre + (1 - KEPT) * np.concatenate(teacher).mean(axis=0)
 
 
-def test_what_the_prototypes_say_is_a_cosine() -> None:
+def test_the_output_of_the_prototypes_is_a_cosine() -> None:
     objective = objective_of("dino", prototypes=32)
-    said = objective.prototypes(
+    cosines = objective.prototypes(
         1000 * torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
     )
-    assert said.shape == (4, 32)
-    assert said.abs().max() <= 1 + 1e-6
+    assert cosines.shape == (4, 32)
+    assert cosines.abs().max() <= 1 + 1e-6
 
 
-def test_a_few_steps_about_one_centre_bring_the_student_to_the_teacher() -> None:
+def test_a_few_steps_with_a_fixed_centre_lower_the_loss() -> None:
     objective, batch = objective_of("dino", prototypes=32, momentum=0.9), sample_batch()
-    objective.cross_entropy.center_momentum = 1.0  # stays
+    objective.cross_entropy.center_momentum = 1.0  # keeps the centre
     optimiser = torch.optim.Adam(
         [weight for weight in objective.parameters() if weight.requires_grad], lr=3e-3
     )

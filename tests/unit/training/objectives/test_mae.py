@@ -1,4 +1,4 @@
-"""MAE, arXiv 2111.06377, section 3."""
+"""Tests of the objective ``mae`` with section 3 of arXiv 2111.06377."""
 
 from dataclasses import replace
 
@@ -40,16 +40,16 @@ HIDDEN = torch.tensor(
 
 
 @pytest.mark.parametrize("normalised", [True, False])
-def test_mae_is_the_squared_error_of_the_hidden_patches(normalised: bool) -> None:  # noqa: FBT001 - a case
+def test_mae_is_the_squared_error_of_the_masked_patches(normalised: bool) -> None:  # noqa: FBT001 - a case
     objective, pixels = small_mae(normalised_patches=normalised), images(1)
-    painted: list[torch.Tensor] = []
-    objective.head.register_forward_hook(lambda _module, _inputs, output: painted.append(output))
+    outputs: list[torch.Tensor] = []
+    objective.head.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
     loss = objective.masked_loss(pixels, SHOWN, HIDDEN).item()
     errors = []
-    for image, said, numbers in zip(
-        doubles(pixels), doubles(painted[0]), HIDDEN.tolist(), strict=True
+    for image, predicted, numbers in zip(
+        doubles(pixels), doubles(outputs[0]), HIDDEN.tolist(), strict=True
     ):
-        for values, number in zip(said, numbers, strict=True):
+        for values, number in zip(predicted, numbers, strict=True):
             top, left = number // 4 * PATCH, number % 4 * PATCH
             patch = image[:, top : top + PATCH, left : left + PATCH].transpose(1, 2, 0).ravel()
             target = (
@@ -59,10 +59,10 @@ def test_mae_is_the_squared_error_of_the_hidden_patches(normalised: bool) -> Non
     assert loss == pytest.approx(np.mean(errors), rel=1e-5)
 
 
-def test_what_is_hidden_is_not_seen() -> None:
+def test_masked_patches_do_not_affect_the_prediction() -> None:
     objective, pixels = small_mae().eval(), images(1)
-    painted: list[torch.Tensor] = []
-    objective.head.register_forward_hook(lambda _module, _inputs, output: painted.append(output))
+    outputs: list[torch.Tensor] = []
+    objective.head.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
     changed = pixels.clone()
     changed[0, :, 0:PATCH, PATCH : 2 * PATCH] += (
         5  # patch 1, hidden in the first image, shown in the second
@@ -70,34 +70,34 @@ def test_what_is_hidden_is_not_seen() -> None:
     changed[1, :, 0:PATCH, PATCH : 2 * PATCH] += 5
     for each in (pixels, changed):
         objective.masked_loss(each, SHOWN, HIDDEN)
-    assert torch.equal(painted[0][0], painted[1][0])
-    assert not torch.allclose(painted[0][1], painted[1][1])
+    assert torch.equal(outputs[0][0], outputs[1][0])
+    assert not torch.allclose(outputs[0][1], outputs[1][1])
 
 
-def test_seen_whole_the_encoder_is_timm_s_own() -> None:
+def test_without_masks_the_encoder_is_timm_s_own() -> None:
     objective, pixels = small_mae().eval(), images(1)
     tokens = objective._encoder().encode(pixels)
     assert torch.allclose(tokens, objective.backbone.forward_features(pixels), atol=1e-6)
 
 
-def test_three_quarters_are_hidden_at_random() -> None:
+def test_three_quarters_of_the_patches_are_masked_at_random() -> None:
     objective = small_mae()
-    painted: list[torch.Tensor] = []
-    objective.head.register_forward_hook(lambda _module, _inputs, output: painted.append(output))
+    outputs: list[torch.Tensor] = []
+    objective.head.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
     batch = replace(sample_batch((0, 1)), first=images(1))
     losses = {objective.loss(batch)["loss"].item() for _ in range(3)}
-    assert {tuple(each.shape) for each in painted} == {(2, 12, 3 * PATCH**2)}
+    assert {tuple(each.shape) for each in outputs} == {(2, 12, 3 * PATCH**2)}
     assert len(losses) == 3
 
 
-def test_a_network_without_patches_is_refused() -> None:
+def test_mae_refuses_a_network_without_patches() -> None:
     with pytest.raises(
         ConfigError, match=r"'mae', which needs a vision transformer .* not Sequential"
     ):
         objective_of("mae")
 
 
-def test_its_head_is_no_embedding() -> None:
+def test_the_head_of_mae_is_refused_as_embedding() -> None:
     with pytest.raises(ConfigError, match=r"objective\.layer: is 'head'"):
         small_mae(layer="head")
 

@@ -1,4 +1,4 @@
-"""Hand measures as teachers: the clean image's measures, their change, and a companion at a small weight."""
+"""Tests of the objective ``measures``: measures of the clean image, their change, a companion."""
 
 from dataclasses import replace
 
@@ -15,14 +15,14 @@ pytestmark = pytest.mark.train
 
 def huber(predicted: Doubles, measured: Doubles, known: list[bool]) -> float:
     terms = []
-    for said, true, counts in zip(predicted, measured, known, strict=True):
-        errors = np.abs(said - true)
+    for prediction, true, counts in zip(predicted, measured, known, strict=True):
+        errors = np.abs(prediction - true)
         if counts:
             terms.append(np.mean([e**2 / 2 if e < 1 else e - 0.5 for e in errors]))
     return float(np.mean(terms))
 
 
-def test_measures_and_their_change_on_day_pairs() -> None:
+def test_the_loss_is_of_measures_and_their_change_on_day_pairs() -> None:
     objective, batch = objective_of("measures", change_weight=0.4), sample_batch()
     known = batch.has_measures.tolist()
     first, later = (
@@ -39,7 +39,7 @@ def test_measures_and_their_change_on_day_pairs() -> None:
 
 
 @pytest.mark.parametrize("companion", ["simclr", "vicreg"])
-def test_a_companion_is_added_at_its_weight(companion: str) -> None:
+def test_the_companion_s_loss_is_added_with_its_weight(companion: str) -> None:
     objective, batch = (
         objective_of("measures", companion=companion, companion_weight=0.3, change_weight=0),
         sample_batch(),
@@ -57,12 +57,12 @@ def test_a_companion_is_added_at_its_weight(companion: str) -> None:
     assert not objective.needs.day_pairs
 
 
-def test_a_companion_never_weighs_more_than_three_tenths() -> None:
+def test_the_weight_of_a_companion_is_at_most_three_tenths() -> None:
     with pytest.raises(ValidationError, match="companion_weight"):
         objective_of("measures", companion="simclr", companion_weight=0.31)
 
 
-def test_an_image_without_measures_teaches_nothing() -> None:
+def test_an_image_without_measures_has_no_gradient() -> None:
     objective, batch = objective_of("measures", change_weight=0), sample_batch()
     none = replace(batch, has_measures=torch.zeros(6, dtype=torch.bool))
     loss = objective.loss(none)["loss"]
@@ -77,16 +77,14 @@ def test_an_image_without_measures_teaches_nothing() -> None:
     ("options", "width"),
     [({}, 16), ({"layer": "head"}, 11), ({"layer": "head", "measures_hidden": 5}, 11)],
 )
-def test_the_embedding_is_the_backbone_s_or_the_predicted_measures(
+def test_the_embedding_is_the_features_or_the_predicted_measures(
     options: dict[str, object], width: int
 ) -> None:
     objective, pixels = objective_of("measures", **options), sample_batch().first
     assert objective.embed(pixels).shape == (6, width)
 
 
-def test_on_day_pairs_a_companion_sees_two_views_of_both_days_and_another_day_is_another_image() -> (
-    None
-):
+def test_on_day_pairs_the_companion_uses_two_views_of_both_days_as_different_images() -> None:
     objective, batch = (
         objective_of("measures", companion="simclr", companion_weight=0.3),
         sample_batch(),
@@ -103,7 +101,7 @@ def test_on_day_pairs_a_companion_sees_two_views_of_both_days_and_another_day_is
     )
 
 
-def test_an_image_that_stands_with_itself_is_not_its_own_negative() -> None:
+def test_an_image_paired_with_itself_is_not_its_own_negative() -> None:
     objective, batch = objective_of("measures", companion="simclr"), sample_batch()
     twice = replace(batch, later=replace(batch, first=batch.second, second=batch.first, later=None))
     alone = objective_of("ntxent", supervised=True)
@@ -119,7 +117,7 @@ def test_an_image_that_stands_with_itself_is_not_its_own_negative() -> None:
     )
 
 
-def test_both_heads_stand_side_by_side_the_companion_s_with_the_length_that_is_asked_for() -> None:
+def test_the_embedding_of_both_heads_concatenates_measures_and_a_projection_of_set_length() -> None:
     objective, pixels = (
         objective_of("measures", layer="both", companion="simclr", companion_length=4.0),
         sample_batch().first,
@@ -139,7 +137,7 @@ def test_both_heads_need_a_companion() -> None:
         objective_of("simclr", layer="both")
 
 
-def test_features_are_hidden_from_the_head_in_training_only() -> None:
+def test_dropout_before_the_head_is_active_only_in_training() -> None:
     objective, batch = objective_of("measures", dropout=0.5), sample_batch()
     torch.manual_seed(0)
     assert objective.loss(batch)["loss"].item() != objective.loss(batch)["loss"].item()

@@ -1,4 +1,4 @@
-"""The variants of NT-Xent against one slow sum with every choice written out."""
+"""Tests of the variants of ``ntxent`` with a slow sum in which every choice is explicit."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def slow(
 @pytest.mark.parametrize("itself", [False, True])
 @pytest.mark.parametrize("in_denominator", [False, True])
 @pytest.mark.parametrize(("supervised", "classes"), [(False, "abcdef"), (True, "aabbcu")])
-def test_two_augmentations(
+def test_ntxent_of_two_augmentations_follows_its_formula(
     itself: bool,  # noqa: FBT001 - cases
     in_denominator: bool,  # noqa: FBT001 - cases
     supervised: bool,  # noqa: FBT001 - cases
@@ -71,7 +71,7 @@ def test_the_sharpest_plane_is_the_anchor_and_the_others_its_views(
     assert objective.needs.views == 1
 
 
-def test_the_sharpest_plane_is_found_whatever_its_place() -> None:
+def test_the_sharpest_plane_is_found_at_any_position() -> None:
     sharp = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     blurred = [
         torch.nn.functional.avg_pool2d(sharp, size, stride=1, padding=size // 2) for size in (3, 5)
@@ -87,7 +87,7 @@ def test_the_sharpest_plane_is_found_whatever_its_place() -> None:
     assert torch.equal(sharpest_first(shown), expected.expand(3, -1, -1, -1))
 
 
-def test_a_network_of_planes_embeds_the_middle_plane() -> None:
+def test_a_network_trained_on_planes_embeds_the_middle_plane() -> None:
     objective, pixels = objective_of("ntxent", views_of="planes"), sample_batch().first
     other = pixels.clone()
     other[:, [0, 2]] = 0

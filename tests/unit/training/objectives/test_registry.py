@@ -1,4 +1,4 @@
-"""Every objective by name, alone and in two processes that share a batch."""
+"""Tests of every objective by name, on one process and on two processes that share a batch."""
 
 from pathlib import Path
 
@@ -13,11 +13,11 @@ pytestmark = pytest.mark.train
 
 STEADY = sorted(
     set(OBJECTIVES) - {"mae", "dino"}
-)  # of the others, one hides at random and one moves its centre: their own files
+)  # mae masks at random, and dino moves its centre: tested in their own files
 COMPARING_THE_WHOLE_BATCH = ["simclr", "ntxent", "soft_ntxent", "time_aware", "triplet", "vicreg"]
 
 
-def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
+def test_an_unknown_objective_is_reported_with_the_known_ones() -> None:
     with pytest.raises(
         ConfigError,
         match=r"objective.name: is 'simsiam'; expected one of byol, dino, mae, .*vicreg",
@@ -44,7 +44,7 @@ def test_a_few_steps_on_one_batch_lower_the_loss(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_that_share_a_batch_learn_what_one_learns(tmp_path: Path) -> None:
+def test_two_processes_that_share_a_batch_have_the_gradient_of_one(tmp_path: Path) -> None:
     names = COMPARING_THE_WHOLE_BATCH
     torch.multiprocessing.spawn(share_a_batch, (names, str(tmp_path)), nprocs=2)
     found = torch.load(tmp_path / "found.pt", weights_only=True)

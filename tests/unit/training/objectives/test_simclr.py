@@ -1,4 +1,4 @@
-"""SimCLR, arXiv 2002.05709, equation 1 and algorithm 1."""
+"""Tests of the objective ``simclr`` with equation 1 and algorithm 1 of arXiv 2002.05709."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ pytestmark = pytest.mark.train
 
 
 def nt_xent(z: Doubles, partner: list[int], temperature: float) -> float:
-    """Equation 1, term by term."""
+    """Compute equation 1 term by term."""
     terms = []
     for i, j in enumerate(partner):
         above = np.exp(z[i] @ z[j] / temperature)

@@ -1,4 +1,4 @@
-"""Soft negatives against the formula of the module, term by term."""
+"""Tests of the objective ``soft_ntxent`` with the formula of its module, term by term."""
 
 from dataclasses import replace
 
@@ -38,7 +38,7 @@ def likeness(rows: Doubles, known: list[bool]) -> Doubles:
     return alike
 
 
-def test_likeness_by_measures() -> None:
+def test_soft_ntxent_with_similarity_of_measures_follows_its_formula() -> None:
     objective, batch = (
         objective_of("soft_ntxent", temperature=T, pull=PULL, likeness_width=WIDTH),
         sample_batch(),
@@ -50,7 +50,7 @@ def test_likeness_by_measures() -> None:
     )
 
 
-def test_likeness_by_the_embedding_is_of_its_angles_about_the_mean() -> None:
+def test_soft_ntxent_with_similarity_of_embeddings_uses_centred_cosines() -> None:
     objective, batch = (
         objective_of(
             "soft_ntxent", temperature=T, pull=PULL, likeness_width=WIDTH, likeness_by="embedding"
@@ -67,7 +67,7 @@ def test_likeness_by_the_embedding_is_of_its_angles_about_the_mean() -> None:
     )
 
 
-def test_with_nothing_alike_it_is_simclr() -> None:
+def test_soft_ntxent_without_similar_images_is_simclr() -> None:
     batch = sample_batch()
     batch = replace(batch, measures=100 * torch.eye(6, 11))
     soft, plain = objective_of("soft_ntxent"), objective_of("simclr")
@@ -77,7 +77,7 @@ def test_with_nothing_alike_it_is_simclr() -> None:
     )
 
 
-def test_images_fully_alike_are_not_pushed_apart() -> None:
+def test_images_of_similarity_one_are_not_pushed_apart() -> None:
     batch = sample_batch((0, 0))
     alike = replace(
         batch, measures=torch.zeros(2, 11), has_measures=torch.ones(2, dtype=torch.bool)

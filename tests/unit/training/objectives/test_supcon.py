@@ -1,4 +1,4 @@
-"""SupCon, arXiv 2004.11362, equation 2."""
+"""Tests of the objective ``supcon`` with equation 2 of arXiv 2004.11362."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ pytestmark = pytest.mark.train
 
 
 def l_out(z: Doubles, classes: list[str], temperature: float) -> float:
-    """Equation 2, term by term."""
+    """Compute equation 2 term by term."""
     terms = []
     for i in range(len(z)):
         others = [a for a in range(len(z)) if a != i]
@@ -30,7 +30,7 @@ def test_supcon_is_the_paper_s_loss() -> None:
     )
 
 
-def test_two_images_without_a_label_are_not_of_one_class() -> None:
+def test_unlabelled_images_are_not_of_one_class() -> None:
     objective, batch = objective_of("supcon", temperature=0.1), sample_batch((0, 0, 1, 1, -1, -1))
     z = projected(objective, batch.first, batch.second)
     assert objective.loss(batch)["loss"].item() == pytest.approx(
@@ -38,7 +38,7 @@ def test_two_images_without_a_label_are_not_of_one_class() -> None:
     )
 
 
-def test_without_any_label_it_is_simclr() -> None:
+def test_supcon_without_labels_is_simclr() -> None:
     batch = sample_batch((-1,) * 6)
     supervised, plain = objective_of("supcon"), objective_of("simclr")
     plain.load_state_dict(supervised.state_dict())

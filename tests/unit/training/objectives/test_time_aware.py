@@ -1,4 +1,4 @@
-"""Two days of a well as positives, and the days between them as a target, term by term."""
+"""Tests of the objective ``time_aware``: two days as positives, and the days between as target."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.train
 T, WEIGHT, DAYS = 0.2, 0.7, 2.0
 
 
-def test_time_aware_is_nt_xent_over_days_and_a_reading_of_the_gap() -> None:
+def test_time_aware_is_nt_xent_over_days_and_a_prediction_of_the_days_between() -> None:
     objective, batch = (
         objective_of("time_aware", temperature=T, gap_weight=WEIGHT, gap_days=DAYS),
         sample_batch(),
@@ -33,7 +33,7 @@ def test_time_aware_is_nt_xent_over_days_and_a_reading_of_the_gap() -> None:
     assert found["loss"].item() == pytest.approx(np.mean(pair) + WEIGHT * gap, rel=1e-5)
 
 
-def test_only_days_of_untreated_wells_are_asked_for() -> None:
+def test_time_aware_needs_pairs_of_days_of_untreated_wells() -> None:
     needs = objective_of("time_aware").needs
     assert needs.day_pairs
     assert needs.untreated_pairs

@@ -1,4 +1,4 @@
-"""Triplets: FaceNet, arXiv 1503.03832, equation 3; the hardest of the batch, arXiv 1703.07737, equation 5."""
+"""Tests of the objective ``triplet`` with equations of arXiv 1503.03832 and 1703.07737."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def hardest(z: Doubles, classes: list[str], margin: float) -> float:
 
 @pytest.mark.parametrize("margin", [0.0, 0.2, 1.0])
 @pytest.mark.parametrize(("supervised", "classes"), [(False, "abcdef"), (True, "aabbcu")])
-def test_triplet_takes_the_hardest_of_the_batch(
+def test_triplet_uses_the_hardest_pairs_of_the_batch(
     margin: float,
     supervised: bool,  # noqa: FBT001 - a case
     classes: str,
@@ -36,7 +36,7 @@ def test_triplet_takes_the_hardest_of_the_batch(
     )
 
 
-def test_a_batch_of_one_class_has_no_triplets_and_no_gradient() -> None:
+def test_a_batch_of_one_class_has_no_triplet_loss() -> None:
     projections = torch.randn(4, 8, generator=torch.Generator().manual_seed(0), requires_grad=True)
     loss = batch_hard_loss(projections, ~torch.eye(4, dtype=torch.bool), 0.2)
     loss.backward()

@@ -1,4 +1,4 @@
-"""VICReg, arXiv 2105.04906, equations 1 to 6."""
+"""Tests of the objective ``vicreg`` with equations 1 to 6 of arXiv 2105.04906."""
 
 import numpy as np
 import pytest
@@ -22,9 +22,10 @@ def vicreg(a: Doubles, b: Doubles, weights: tuple[float, float, float]) -> float
         c = sum(np.outer(row - z.mean(axis=0), row - z.mean(axis=0)) for row in z) / (n - 1)
         return float(sum(c[i, j] ** 2 for i in range(d) for j in range(d) if i != j) / d)
 
-    # The paper's equation 5 sums squares over dimensions; its code, and so lightly's, takes their mean.
+    # Equation 5 of the paper sums squares over dimensions; the code of the paper, and lightly,
+    # compute their mean.
     invariance = np.mean([np.mean((a[i] - b[i]) ** 2) for i in range(n)])
-    # Its equation 6 adds the variances of both views; its code takes their mean.
+    # Equation 6 adds the variances of both views; the code of the paper computes their mean.
     return float(
         weights[0] * invariance
         + weights[1] * (variance(a) + variance(b)) / 2

@@ -1,4 +1,4 @@
-"""A short training must learn something, go on where it was stopped, and become a bundle that the service opens."""
+"""Tests of a short segmenter training: learning, continuation, and a valid bundle."""
 
 from pathlib import Path
 
@@ -23,13 +23,13 @@ pytestmark = [pytest.mark.train, pytest.mark.filterwarnings("ignore::Deprecation
 SHORT = SegmenterSettings(steps=50, batch=6, side_px=96)
 
 
-def test_views_follow_from_seed_and_step() -> None:
+def test_training_batches_follow_from_seed_and_step() -> None:
     first, again, other = (make_training_batch(3, step, 6, 64) for step in (5, 5, 6))
     assert all(np.array_equal(one, two) for one, two in zip(first, again, strict=True))
     assert not np.array_equal(first[0], other[0])
 
 
-def test_a_view_is_finite_and_its_truths_are_disjoint_masks() -> None:
+def test_training_images_are_finite_and_their_masks_binary() -> None:
     inputs, truths = make_training_batch(0, 1, 12, 96)
     assert inputs.shape == (12, 1, 96, 96)
     assert truths.shape == (12, 2, 96, 96)
@@ -38,7 +38,7 @@ def test_a_view_is_finite_and_its_truths_are_disjoint_masks() -> None:
     assert set(np.unique(truths)) == {0.0, 1.0}
 
 
-def test_nothing_is_trained_on_plates_of_small_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_seeds_are_never_used_for_training(monkeypatch: pytest.MonkeyPatch) -> None:
     import training.segmenter.training_images as module  # noqa: PLC0415 - to see which plates it plans
 
     planned: list[int] = []
@@ -50,7 +50,7 @@ def test_nothing_is_trained_on_plates_of_small_seeds(monkeypatch: pytest.MonkeyP
     assert min(planned) >= FIRST_TRAINING_SEED >= 100_000
 
 
-def test_a_perfect_answer_costs_nothing_and_an_empty_one_much() -> None:
+def test_a_perfect_mask_has_no_loss_and_an_empty_one_a_large_loss() -> None:
     truth = torch.zeros(2, 2, 32, 32)
     truth[0, :, 8:20, 8:20] = 1
     assert float(segmentation_loss(40 * truth - 20, truth)) < 1e-3
@@ -58,7 +58,7 @@ def test_a_perfect_answer_costs_nothing_and_an_empty_one_much() -> None:
 
 
 @pytest.mark.slow
-def test_a_short_training_lowers_its_loss_beats_a_trivial_mask_and_becomes_a_bundle(
+def test_a_short_training_is_better_than_a_trivial_mask_and_gives_a_valid_bundle(
     tmp_path: Path,
 ) -> None:
     torch.set_num_threads(1)
@@ -77,16 +77,14 @@ def test_a_short_training_lowers_its_loss_beats_a_trivial_mask_and_becomes_a_bun
             np.round(view.planes[1] * (65535 / scope.conditions.white)).astype(np.uint16),
             scope.um_per_px,
         )
-        found = (
-            tissue.body | tissue.debris
-        )  # after so short a training it is not sure enough to call what it found a body
+        found = tissue.body | tissue.debris  # a short training does not separate body and debris
         overlaps.append(2 * (found & view.mask).sum() / (found.sum() + view.mask.sum()))
     shares = [view.mask.mean() for view in views]
-    trivial = np.mean([2 * share / (1 + share) for share in shares])  # all of the field
+    trivial = np.mean([2 * share / (1 + share) for share in shares])  # a mask of the whole field
     assert np.mean(overlaps) > trivial + 0.2
 
 
-def test_a_stopped_training_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_stopped_training_continues_with_the_next_step(tmp_path: Path) -> None:
     steps: list[int] = []
     quick = SegmenterSettings(steps=2, batch=6, side_px=64)
     fit_segmenter(quick, tmp_path, lambda step, _loss, _rate: steps.append(step))
