@@ -118,32 +118,32 @@ def main() -> None:
         default=10.0,
         help="speed of the demo stage; a usual stage has 10 to 50",
     )
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         config = folder / "MMConfig.cfg"
-        config.write_text(MM_CONFIG.format(velocity=given.stage_um_per_ms))
+        config.write_text(MM_CONFIG.format(velocity=arguments.stage_um_per_ms))
         settings = MicroscopeSettings(
             config=config,
             a1_um=(0.0, 0.0),
             um_per_px=1.36,
-            planes=given.planes,
+            planes=arguments.planes,
             focusing=Focusing.OFF,
             timeout_s=60,
         )
-        positions = plan_positions(settings, INNER_60[: given.wells])
+        positions = plan_positions(settings, INNER_60[: arguments.wells])
         engine_s, archived_s = (
             time_pymmcore_plus(config, positions, settings),
             time_spherorank(folder, positions, settings),
         )
     print(
-        f"{given.wells} wells × {given.planes} planes of 1024×1024, stage {given.stage_um_per_ms:g}"
-        " µm/ms"
+        f"{arguments.wells} wells × {arguments.planes} planes of 1024×1024, "
+        f"stage {arguments.stage_um_per_ms:g} µm/ms"
     )
     print(f"pymmcore-plus's own run  {engine_s:7.1f} s")
     print(
         f"SpheroRank, archived     {archived_s:7.1f} s   {archived_s / engine_s - 1:+.1%}, "
-        f"{(archived_s - engine_s) / given.wells * 1000:+.0f} ms per well"
+        f"{(archived_s - engine_s) / arguments.wells * 1000:+.0f} ms per well"
     )
     sys.stdout.flush()
     os._exit(0)  # MMCore may abort the process during a normal exit

@@ -5,14 +5,12 @@
 The virtual wells cover all mechanisms, microscopes and three image sizes; half are from the days
 after dosing. Each well is classified four times: with the default segmenter, with the segmenter on
 a blurred image, with the segmenter without a pixel size, and with the true mask. The real images
-are classified as well if the folder ``SPHERORANK_REAL_DATA`` exists.
+are classified as well if they exist (:mod:`benchmarks.real_data`).
 """
 
 import argparse
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -21,6 +19,7 @@ import tifffile
 from scipy.stats import spearmanr
 
 from acquisition.quality import assess
+from benchmarks.real_data import REAL_DATA
 from inference.tissue.classical_segmenter import ClassicalSegmenter
 from inference.tissue.condition import classify_condition
 from inference.tissue.measures import measure_tissue
@@ -29,9 +28,6 @@ from schemas.tissue import Segmentation
 from simulation.kinds import OpticsName
 from simulation.microscope import RenderedWell, virtual_microscopes
 
-REAL_DATA = Path(
-    os.environ.get("SPHERORANK_REAL_DATA", Path(__file__).parents[2] / "shared" / "data")
-)
 SIZES_PX = (256, 512, 1024)
 DAYS = (*range(1, 8), 8, 9, 10, 8, 9, 10, 10)
 BLUR_UM = 7.0  # σ 5 px at 1024 px
@@ -44,7 +40,7 @@ class Tally:
     """The predicted and true conditions of the virtual wells that one method classified."""
 
     exploded: list[bool] = field(default_factory=list)
-    called: list[bool] = field(default_factory=list)
+    classified: list[bool] = field(default_factory=list)
     degree: list[float] = field(default_factory=list)
     spread_um: list[float] = field(default_factory=list)
 
@@ -60,7 +56,7 @@ class Tally:
             0.0,
         )
         self.exploded.append(bool(view.truth.exploded))
-        self.called.append(condition is Condition.EXPLODED)
+        self.classified.append(condition is Condition.EXPLODED)
         self.degree.append(degree)
         self.spread_um.append(view.truth.spread_um)
 
@@ -69,12 +65,12 @@ class Tally:
 
         The correlation is Spearman's, between the estimated degree and the true spread in µm.
         """
-        exploded, called = np.array(self.exploded), np.array(self.called)
+        exploded, classified = np.array(self.exploded), np.array(self.classified)
         rho = spearmanr(
             np.array(self.degree)[exploded], np.array(self.spread_um)[exploded]
         ).statistic
-        missed, false = int((exploded & ~called).sum()), int((~exploded & called).sum())
-        right = (exploded == called).mean()
+        missed, false = int((exploded & ~classified).sum()), int((~exploded & classified).sum())
+        right = (exploded == classified).mean()
         return (
             f"{len(exploded):>6}{exploded.sum():>10}{missed:>8}{false:>7}{right:>8.1%}{rho:>10.3f}"
         )
@@ -86,7 +82,7 @@ def stretch(planes: Plane) -> Plane:
     return np.round(planes * (65535 / white)).astype(np.uint16)
 
 
-def look(seeds: range, wells: int) -> Iterator[tuple[RenderedWell, Plane, float]]:
+def render_wells(seeds: range, wells: int) -> Iterator[tuple[RenderedWell, Plane, float]]:
     """Yield virtual wells, each with its sharpest plane (H, W) and its µm per pixel."""
     for seed in seeds:
         (scope,) = virtual_microscopes(
@@ -100,7 +96,7 @@ def look(seeds: range, wells: int) -> Iterator[tuple[RenderedWell, Plane, float]
                 yield view, planes[assess(planes).sharpest_plane], scope.um_per_px
 
 
-def call_real_images() -> None:
+def classify_real_images() -> None:
     """Print the names of the real images that are classified as exploded; image_37 truly is."""
     segmenter = ClassicalSegmenter()
     for folder, um_per_px in (
@@ -111,11 +107,11 @@ def call_real_images() -> None:
         exploded = []
         for path in paths:
             plane = stretch(tifffile.imread(path))
-            called = classify_condition(
+            classified = classify_condition(
                 measure_tissue(plane, segmenter.segment(plane, um_per_px), um_per_px)
             )
-            if called and called[0] is Condition.EXPLODED:
-                exploded.append(f"{path.stem[:19]} ({called[1]:.2f})")
+            if classified and classified[0] is Condition.EXPLODED:
+                exploded.append(f"{path.stem[:19]} ({classified[1]:.2f})")
         print(
             f"{folder.parent.name}: {len(paths)} images, exploded: {', '.join(exploded) or 'none'}"
             if paths
@@ -133,13 +129,13 @@ def main() -> None:
     cv2.setNumThreads(1)
     segmenter = ClassicalSegmenter()
     plain, no_scale, blurred, true = Tally(), Tally(), Tally(), Tally()
-    for view, plane, um_per_px in look(
+    for view, plane, um_per_px in render_wells(
         range(arguments.first_seed, arguments.first_seed + arguments.seeds), arguments.wells
     ):
         found = segmenter.segment(plane, um_per_px)
         plain.add(view, plane, found, um_per_px)
         no_scale.add(view, plane, segmenter.segment(plane, None), None)
-        smooth = cv2.GaussianBlur(plane, (0, 0), BLUR_UM / um_per_px)
+        smooth = np.asarray(cv2.GaussianBlur(plane, (0, 0), BLUR_UM / um_per_px), np.uint16)
         blurred.add(view, smooth, segmenter.segment(smooth, um_per_px), um_per_px)
         true.add(
             view,
@@ -157,7 +153,7 @@ def main() -> None:
         ("without a scale", no_scale),
     ):
         print(f"{name:<22}{tally.row()}")
-    call_real_images()
+    classify_real_images()
 
 
 if __name__ == "__main__":

@@ -18,10 +18,17 @@ import numpy.typing as npt
 import structlog
 from scipy.stats import spearmanr
 
-from benchmarks.observed_plates import ObservedPlate, observed
-from benchmarks.real_time_course import BASELINE_DAY, REAL_DATA, measured_viability, real_plates
+from benchmarks.observed_plates import ObservedPlate, observe_plates
+from benchmarks.real_data import REAL_DATA
+from benchmarks.real_time_course import BASELINE_DAY, read_real_plates, read_viability
 from benchmarks.real_time_course import READOUT_DAY as REAL_READOUT_DAY
-from inference.deterioration.calibration import AssayPlate, Calibration, calibrate, refit
+from inference.deterioration.calibration import (
+    AssayPlate,
+    Calibration,
+    Prediction,
+    calibrate,
+    refit,
+)
 from inference.ranking.plate_ranking import rank_plate
 from schemas.calibration import CalibrationCard
 from schemas.plate_map import Group
@@ -67,6 +74,26 @@ def print_card(card: CalibrationCard, seconds: float) -> None:
     )
 
 
+def pooled_spearman(plates: list[tuple[Array, Array]]) -> float:
+    """Return Spearman's correlation of prediction and truth over the wells of all plates."""
+    predicted, truth = (np.concatenate(column) for column in zip(*plates, strict=True))
+    return float(spearmanr(predicted, truth).statistic)
+
+
+def predict_and_rank(
+    plate: ObservedPlate, calibration: Calibration, representation: Representation
+) -> tuple[Prediction, Array]:
+    """Return the predicted deterioration and the departure scores (N,) of a plate's wells.
+
+    A well without a score is NaN.
+    """
+    trajectories = plate.trajectories(representation)
+    predicted = calibration.predict(trajectories, dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY)
+    table = rank_plate(trajectories, dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY, seed=1)
+    scores = [np.nan if well.score is None else well.score for well in table.wells]
+    return predicted, np.array(scores)
+
+
 def print_held_out(
     plates: list[ObservedPlate], calibration: Calibration, representation: Representation
 ) -> None:
@@ -80,25 +107,19 @@ def print_held_out(
     )
     rows, pooled = [], []
     for plate in plates:
-        trajectories, wells = plate.trajectories(representation), intact_and_treated(plate)
-        predicted = calibration.predict(
-            trajectories, dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY
-        )
-        score = np.array(
-            [
-                np.nan if well.score is None else well.score
-                for well in rank_plate(
-                    trajectories, dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY, seed=1
-                ).wells
-            ]
-        )
+        wells = intact_and_treated(plate)
+        predicted, score = predict_and_rank(plate, calibration, representation)
         truth = 100 * plate.kill
         row = (
             float(spearmanr(predicted.percent[wells], truth[wells]).statistic),
             float(spearmanr(score[wells], truth[wells], nan_policy="omit").statistic),
             float(np.abs(predicted.percent - truth)[wells].mean()),
             float(((predicted.low <= truth) & (truth <= predicted.high))[wells].mean()),
-            calibration.distance(trajectories, dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY)
+            calibration.distance(
+                plate.trajectories(representation),
+                dosing_day=DOSED_ON_DAY,
+                readout_day=READOUT_DAY,
+            )
             / float(calibration.usual_distances.max()),
         )
         rows.append(row)
@@ -112,9 +133,7 @@ def print_held_out(
         f"{'mean':12} {'':6} {means[0]:9.3f} {means[1]:10.3f} {means[2]:7.1f} {means[3]:8.0%} "
         f"{means[4]:9.2f}"
     )
-    together = spearmanr(
-        *(np.concatenate(column) for column in zip(*pooled, strict=True))
-    ).statistic
+    together = pooled_spearman(pooled)
     print(
         (
             f"all wells together: Spearman {together:.3f}; worst plate "
@@ -126,11 +145,11 @@ def print_held_out(
 
 def print_real_time_course() -> None:
     """Print the accuracy on each plate of the real time course when the other two calibrate."""
-    plates = real_plates()
+    plates = read_real_plates()
     if not plates:
         print(f"The real time course is skipped: {REAL_DATA} has no real_time_course")
         return
-    viability = measured_viability()
+    viability = read_viability()
     measured = [
         AssayPlate(
             plate,
@@ -164,9 +183,7 @@ def print_real_time_course() -> None:
             f"{plate.trajectories.plate:12} {known.sum():6} Spearman {order:.3f}, error {error:.1f}"
             f" points, covered {covered:.0%}, {card.model}"
         )
-    together = spearmanr(
-        *(np.concatenate(column) for column in zip(*pooled, strict=True))
-    ).statistic
+    together = pooled_spearman(pooled)
     print(f"all wells together: Spearman {together:.3f}", flush=True)
 
 
@@ -187,7 +204,7 @@ def main() -> None:
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
     seeds = range(options.first_seed, options.first_seed + options.calibrate + options.hold_out)
-    plates = [plate for _, _, plate in observed(["mixed"], seeds, jobs=options.jobs)]
+    plates = [plate for _, _, plate in observe_plates(["mixed"], seeds, jobs=options.jobs)]
     for representation in options.representations:
         print(
             f"\n{representation}: {options.calibrate} plates calibrate, {options.hold_out} are "

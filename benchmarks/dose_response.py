@@ -3,22 +3,21 @@
     python -m benchmarks.dose_response --seeds 200
 
 The wells are simulated, with 18 untreated wells per plate. Wells with the largest effect vary as
-much as untreated wells, or more. On the real time course, the midpoint from the images is printed
-with the midpoint from the measured viability, if the folder ``SPHERORANK_REAL_DATA`` (default
-``../shared/data``) exists.
+much as untreated wells, or more. On the real time course, if it exists
+(:mod:`benchmarks.real_data`), the midpoint from the images is printed with the midpoint from the
+measured viability.
 """
 
 import argparse
 import itertools
-import os
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from benchmarks.real_data import REAL_DATA
 from inference.dose.combinations import (
     ExcessInputs,
     MeanEffects,
@@ -39,7 +38,7 @@ HIGHEST_UM = 10.0
 DILUTION = 3.0
 REPLICATES = (3, 6)
 DOSES = (5, 6, 8)
-CALLED = 0.05
+SIGNIFICANT_P = 0.05
 SMALL_P = 0.01
 CURVES = {
     "midpoint inside": Logistic(0.0, 6.0, 0.7, 1.5),
@@ -49,13 +48,10 @@ CURVES = {
 }
 FLAT = Logistic(0.0, 0.0, 1.0, 1.0)
 FRACTION_SPREAD = 0.08  # standard deviation of wells whose effects are fractions
-REAL_DATA = Path(
-    os.environ.get("SPHERORANK_REAL_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
-)
 DRUGS = (Logistic(0.0, 1.0, 0.7, 1.2), Logistic(0.0, 1.0, 2.0, 1.2))
 
 
-def levels(
+def simulate_wells(
     curve: Logistic,
     doses: int,
     replicates: int,
@@ -76,13 +72,13 @@ def levels(
     )
 
 
-def held(limits: tuple[float | None, float | None], truth: float) -> bool:
+def contains(limits: tuple[float | None, float | None], truth: float) -> bool:
     """Return whether an interval contains the true value; a limit of None leaves that side open."""
     low, high = limits
     return (low is None or low <= truth) and (high is None or truth <= high)
 
 
-def curves(seeds: int) -> Iterator[str]:
+def curve_rows(seeds: int) -> Iterator[str]:
     """Yield table rows with the coverage of 90 % intervals of curves that respond significantly."""
     yield (
         f"{'curve':30}{'wells vary':>12}{'wells':>7}{'responds':>10}{'EC50 held':>11}"
@@ -93,7 +89,7 @@ def curves(seeds: int) -> Iterator[str]:
             for replicates in REPLICATES:
                 fits = [
                     fit_logistic(
-                        levels(
+                        simulate_wells(
                             curve,
                             doses,
                             replicates,
@@ -105,28 +101,28 @@ def curves(seeds: int) -> Iterator[str]:
                     for doses in DOSES
                     for seed in range(seeds // len(DOSES))
                 ]
-                found = [fit for fit in fits if fit.p_flat <= CALLED]
-                midpoints = [held(fit.midpoint_limits(), curve.midpoint) for fit in found]
+                found = [fit for fit in fits if fit.p_flat <= SIGNIFICANT_P]
+                midpoints = [contains(fit.midpoint_limits(), curve.midpoint) for fit in found]
                 yield (
                     f"{name:30}{'equally' if rise == 1 else 'up to 2 ×':>12}{replicates:>7}"
                     f"{len(found) / len(fits):>10.1%}"
                     f"{np.mean(midpoints):>11.1%}"
                     f"{np.mean([None not in fit.midpoint_limits() for fit in found]):>10.0%}"
-                    f"{np.mean([top_held(fit, curve.top) for fit in found]):>10.1%}"
-                    f"{np.mean([held(fit.hill_limits(), curve.hill) for fit in found]):>11.1%}"
+                    f"{np.mean([top_is_covered(fit, curve.top) for fit in found]):>10.1%}"
+                    f"{np.mean([contains(fit.hill_limits(), curve.hill) for fit in found]):>11.1%}"
                 )
 
 
-def top_held(fit: LogisticFit, truth: float) -> bool:
+def top_is_covered(fit: LogisticFit, truth: float) -> bool:
     """Return whether the interval of a curve's top contains the true top.
 
     The interval is open above if the midpoint has no upper limit.
     """
     low, high = fit.effect_limits(1.0)
-    return held((low, high if fit.midpoint_limits()[1] is not None else None), truth)
+    return contains((low, high if fit.midpoint_limits()[1] is not None else None), truth)
 
 
-def flat(seeds: int) -> Iterator[str]:
+def flat_rows(seeds: int) -> Iterator[str]:
     """Yield table rows with the false-positive rate for compounds without any effect."""
     yield f"{'flat compounds':30}{'doses':>12}{'wells':>7}{'p ≤ 0.05':>10}{'p ≤ 0.01':>11}"
     for replicates in REPLICATES:
@@ -136,17 +132,17 @@ def flat(seeds: int) -> Iterator[str]:
             )
             p_values = np.array(
                 [
-                    fit_logistic(levels(FLAT, doses, replicates, 1.0, 1.0, rng)).p_flat
+                    fit_logistic(simulate_wells(FLAT, doses, replicates, 1.0, 1.0, rng)).p_flat
                     for rng in rngs
                 ]
             )
             yield (
-                f"{'':30}{doses:>12}{replicates:>7}{(p_values <= CALLED).mean():>10.1%}"
+                f"{'':30}{doses:>12}{replicates:>7}{(p_values <= SIGNIFICANT_P).mean():>10.1%}"
                 f"{(p_values <= SMALL_P).mean():>11.1%}"
             )
 
 
-def combinations(seeds: int) -> Iterator[str]:
+def combination_rows(seeds: int) -> Iterator[str]:
     """Yield table rows with the detection rate and interval coverage of the excess of two drugs.
 
     The true excess is 0 or 0.2 of the full effect, under each of three reference models.
@@ -159,22 +155,22 @@ def combinations(seeds: int) -> Iterator[str]:
         for rise in (1.0, 4.0):
             for replicates, added in itertools.product(REPLICATES, (0.0, 0.2)):
                 seen = [
-                    one_combination(
+                    simulate_excess(
                         model, added, replicates, rise, np.random.default_rng([seed, replicates])
                     )
                     for seed in range(seeds)
                 ]
-                called, holding = (
-                    np.mean([each.p_value <= CALLED for each in seen]),
+                significant, covered = (
+                    np.mean([each.p_value <= SIGNIFICANT_P for each in seen]),
                     np.mean([each.low <= added <= each.high for each in seen]),
                 )
                 yield (
                     f"{model:30}{'equally' if rise == 1 else '1 to 4':>12}{replicates:>7}"
-                    f"{added:>8.1f}{called:>10.1%}{holding:>11.1%}"
+                    f"{added:>8.1f}{significant:>10.1%}{covered:>11.1%}"
                 )
 
 
-def one_combination(
+def simulate_excess(
     model: str, added: float, replicates: int, rise: float, rng: np.random.Generator
 ) -> Excess:
     """Return the estimated excess of one simulated combination whose true excess is ``added``."""
@@ -185,23 +181,25 @@ def one_combination(
     expected = {
         "Bliss": 1 - (1 - singles[0]) * (1 - singles[1]),
         "highest single agent": max(singles),
-        "Loewe": additive(doses),
+        "Loewe": loewe_effect(doses),
     }[model]
     spread = FRACTION_SPREAD if rise == 1 else FRACTION_SPREAD / 2
     parts = ExcessInputs(
-        means(
+        simulate_mean_effects(
             [0.0, expected + added, *singles, 0.3, 0.6, 0.9], replicates, spread, rise, rng
         ).select(range(4)),
         2,
         None,
     )
     if model == "Loewe":
-        fits = [fit_logistic(levels(drug, 6, replicates, spread, rise, rng)) for drug in DRUGS]
+        fits = [
+            fit_logistic(simulate_wells(drug, 6, replicates, spread, rise, rng)) for drug in DRUGS
+        ]
         return loewe_excess(parts, fits, doses, rng)
     return bliss_excess(parts) if model == "Bliss" else highest_single_agent_excess(parts)
 
 
-def means(
+def simulate_mean_effects(
     truth: Sequence[float], replicates: int, spread: float, rise: float, rng: np.random.Generator
 ) -> MeanEffects:
     """Return the mean effects of simulated wells with some true effects, the untreated wells first.
@@ -216,7 +214,7 @@ def means(
     return MeanEffects.moderated(wells, 0)
 
 
-def without_assay(seeds: int) -> Iterator[str]:
+def rows_without_assay(seeds: int) -> Iterator[str]:
     """Yield table rows with the Bliss excess of two independent drugs when no assay sets the scale.
 
     Without an assay the strongest effect on the plate is taken as an effect of 1.
@@ -229,19 +227,23 @@ def without_assay(seeds: int) -> Iterator[str]:
             seen = [
                 bliss_excess(
                     ExcessInputs(
-                        means(truth, replicates, FRACTION_SPREAD, 1.0, rng).select(range(5)), 2, 4
+                        simulate_mean_effects(truth, replicates, FRACTION_SPREAD, 1.0, rng).select(
+                            range(5)
+                        ),
+                        2,
+                        4,
                     )
                 )
                 for rng in rngs
             ]
-            excess, called = (
+            excess, significant = (
                 np.mean([each.excess for each in seen]),
-                np.mean([each.p_value <= CALLED for each in seen]),
+                np.mean([each.p_value <= SIGNIFICANT_P for each in seen]),
             )
-            yield f"{'':30}{strongest:>12.1f}{replicates:>7}{excess:>+8.3f}{called:>10.1%}"
+            yield f"{'':30}{strongest:>12.1f}{replicates:>7}{excess:>+8.3f}{significant:>10.1%}"
 
 
-def additive(doses: Sequence[float]) -> float:
+def loewe_effect(doses: Sequence[float]) -> float:
     """Return the Loewe-additive effect of two drugs that share one slope and top.
 
     Each dose is divided by the midpoint of its drug, and the quotients are added.
@@ -250,7 +252,7 @@ def additive(doses: Sequence[float]) -> float:
     return float(1 / (1 + potencies ** -DRUGS[0].hill))
 
 
-def real_time_course() -> Iterator[str]:
+def real_time_course_rows() -> Iterator[str]:
     """Yield table rows with etoposide's midpoint on real plates, by images and by viability."""
     folder = REAL_DATA / "real_time_course"
     if not folder.is_dir():
@@ -281,10 +283,10 @@ def real_time_course() -> Iterator[str]:
             dose_effects(wells, left_out, 0).dose_responses[0].relative_ic50
             for wells in (table.wells, measured)
         ]
-        yield f"{plate.plate:30}" + "".join(f"{midpoint(each):>24}" for each in found)
+        yield f"{plate.plate:30}" + "".join(f"{format_dose(each):>24}" for each in found)
 
 
-def midpoint(dose: InhibitoryDose | None) -> str:
+def format_dose(dose: InhibitoryDose | None) -> str:
     """Return a dose with its interval as text; a question mark replaces a limit that is unknown."""
     if dose is None:
         return "no response"
@@ -298,9 +300,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=100, help="plates per row")
     seeds = parser.parse_args().seeds
     started = time.perf_counter()
-    for table in (curves, flat, combinations, without_assay):
+    for table in (curve_rows, flat_rows, combination_rows, rows_without_assay):
         print(*table(seeds), "", sep="\n", flush=True)
-    print(*real_time_course(), "", sep="\n")
+    print(*real_time_course_rows(), "", sep="\n")
     print(f"{seeds} seeds, {time.perf_counter() - started:.0f} s")
 
 

@@ -87,10 +87,10 @@ def _changes(
     vars(quiet)["conditions"] = replace(
         scope.conditions, optics=replace(scope.conditions.optics, photons=1e12, read_noise=0.0)
     )  # the cached property reads its value there
-    planes, still = (_stretched(each, well) for each in (scope, quiet))
+    planes, still = (_render_16_bits(each, well) for each in (scope, quiet))
     exact, noiseless, early = (
         preprocess(each, 1, scope.um_per_px, steps, side_px)
-        for each in (planes, still, (planes >> 8) * np.uint16(257))
+        for each in (planes, still, np.asarray((planes >> 8) * np.uint16(257), np.uint16))
     )
     after = (np.round(exact * 255) / 255).astype(np.float32)
     seen = embedding(exact)
@@ -104,7 +104,8 @@ def _changes(
     ]
 
 
-def _stretched(scope: VirtualMicroscope, well: int) -> npt.NDArray[np.uint16]:
+def _render_16_bits(scope: VirtualMicroscope, well: int) -> npt.NDArray[np.uint16]:
+    """Return the planes (3, H, W) of a well on the readout day, scaled so that white is 65535."""
     counts = scope.render(scope.plate.wells[well], READOUT_DAY).planes
     return (counts.astype(np.uint32) * 65535 // scope.conditions.white).astype(np.uint16)
 

@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 import cv2
 import numpy as np
@@ -89,19 +90,19 @@ def main() -> None:
             cv2.setNumThreads(threads)
             encoder = OnnxEncoder(bundle, providers="cpu", intra_op_threads=threads)
             sharpest = assess(image.planes).sharpest_plane
-            quality = median_ms(lambda image=image: assess(image.planes), arguments.repeats)
+            quality = median_ms(partial(assess, image.planes), arguments.repeats)
             prepared = median_ms(
-                lambda image=image, sharpest=sharpest: preprocess(
-                    image.planes, sharpest, image.um_per_px, card.preprocessing, card.input_size
+                partial(
+                    preprocess,
+                    image.planes,
+                    sharpest,
+                    image.um_per_px,
+                    card.preprocessing,
+                    card.input_size,
                 ),
                 arguments.repeats,
             )
-            embedded = median_ms(
-                lambda encoder=encoder, image=image, sharpest=sharpest: encoder.embed(
-                    image, sharpest
-                ),
-                arguments.repeats,
-            )
+            embedded = median_ms(partial(encoder.embed, image, sharpest), arguments.repeats)
             shape = f"3 × {size_px}²"
             print(
                 f"{shape:<14} {threads:>7} {quality:>11.1f} {prepared:>14.1f} {embedded:>9.1f} "

@@ -6,11 +6,10 @@ The rows are the measures, a network with random weights, ImageNet weights on th
 the given bundles, and one trained encoder per configuration. Each training may run for
 ``--minutes`` (8) per call; an unfinished training is stopped and reported, and the next call
 resumes it. Trainings and rows that are complete are not computed again. Real images are included
-if ``SPHERORANK_REAL_DATA`` (``../shared/data`` by default) has them.
+if they exist (:mod:`benchmarks.real_data`).
 """
 
 import argparse
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 import structlog
 import torch
 
+from benchmarks.real_data import REAL_DATA
 from inference.bundle import CARD_FILE
 from schemas.encoder_bundle import PlanePolicy
 from schemas.errors import SpheroRankError
@@ -28,7 +28,6 @@ from training.evaluation.plates import EvaluationSet
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache" / "evaluation"
-REAL_DATA = (ROOT / os.environ.get("SPHERORANK_REAL_DATA", "../shared/data")).resolve()
 RANDOM_SEED = 0
 STOPPING_S = 120.0
 """Longest time for a training to write its checkpoint after the stop signal."""

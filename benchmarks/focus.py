@@ -97,17 +97,17 @@ def main() -> None:
     )
     parser.add_argument("--wells", type=int, default=60, help="for each optics and column")
     parser.add_argument("--seed", type=int, default=7)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     print(
         "| optics | ±30 µm: within 8 µm | p95 µm | ±80 µm: within 8 µm | p95 µm | beyond: at edge "
         "or not found | empty: found | dark: found |"
     )
     print("|---|---|---|---|---|---|---|---|")
     for number, optics in enumerate(OpticsName):
-        rng = np.random.default_rng([given.seed, number])
+        rng = np.random.default_rng([arguments.seed, number])
         cells = []
         for reach in (30.0, 80.0):
-            offsets = rng.uniform(-reach, reach, given.wells)
+            offsets = rng.uniform(-reach, reach, arguments.wells)
             errors = np.abs(
                 [
                     focus.z_um - offset
@@ -117,10 +117,10 @@ def main() -> None:
                 ]
             )
             cells += [f"{np.mean(errors <= WITHIN_UM):.1%}", f"{np.quantile(errors, 0.95):.1f}"]
-        beyond = rng.uniform(130, 180, given.wells) * rng.choice([-1, 1], given.wells)
+        beyond = rng.uniform(130, 180, arguments.wells) * rng.choice([-1, 1], arguments.wells)
         outside = focus_results(rng, optics, list(beyond))
-        empty = focus_results(rng, optics, [0.0] * given.wells, tissue=False)
-        dark = focus_results(rng, optics, [0.0] * (given.wells // 4), lamp=0.0)
+        empty = focus_results(rng, optics, [0.0] * arguments.wells, tissue=False)
+        dark = focus_results(rng, optics, [0.0] * (arguments.wells // 4), lamp=0.0)
         cells += [
             f"{np.mean([focus.at_edge or not focus.found for focus in outside]):.1%}",
             f"{np.mean([focus.found for focus in empty]):.1%}",

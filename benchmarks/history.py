@@ -104,29 +104,9 @@ def simulated_rows(
                 + max(0, day - DOSED_ON_DAY) * effect[entry.treatment]
             )
             number = first_id + place * DAYS + day - 1
-            measures = np.exp(0.1 * now @ to_measures)
+            measures = dict(zip(MEASURES, np.exp(0.1 * now @ to_measures).tolist(), strict=True))
             yield (
-                {
-                    "id": number,
-                    "service": "spherorank",
-                    "sequence": number,
-                    "plate": plate.plate,
-                    "well": entry.well,
-                    "visit": f"day{day:02d}",
-                    "version": 1,
-                    "digest": f"{number:064x}",
-                    "day": day,
-                    "taken_at": None,
-                    "received_at": plate.seeded_at + timedelta(days=day),
-                    "complete": True,
-                    "files": [
-                        [f"{plate.plate}/day{day:02d}/{entry.well}_z{plane}.tif", 500_000, number]
-                        for plane in (1, 2, 3)
-                    ],
-                    "um_per_px": 1.36,
-                    "quality": QUALITY.model_dump(mode="json"),
-                    "measures": dict(zip(MEASURES, measures.tolist(), strict=True)) | INTACT,
-                },
+                _observation_row(plate, entry.well, day, number, measures),
                 {
                     "observation_id": number,
                     "encoder_id": card.encoder_id,
@@ -135,7 +115,34 @@ def simulated_rows(
             )
 
 
-def fill(store: SqlStore, plates: int, card: BundleCard) -> None:
+def _observation_row(
+    plate: PlateMap, well: str, day: int, number: int, measures: dict[str, float]
+) -> dict[str, Any]:
+    """Return the database row of an observation with a given id of a simulated well."""
+    return {
+        "id": number,
+        "service": "spherorank",
+        "sequence": number,
+        "plate": plate.plate,
+        "well": well,
+        "visit": f"day{day:02d}",
+        "version": 1,
+        "digest": f"{number:064x}",
+        "day": day,
+        "taken_at": None,
+        "received_at": plate.seeded_at + timedelta(days=day),
+        "complete": True,
+        "files": [
+            [f"{plate.plate}/day{day:02d}/{well}_z{plane}.tif", 500_000, number]
+            for plane in (1, 2, 3)
+        ],
+        "um_per_px": 1.36,
+        "quality": QUALITY.model_dump(mode="json"),
+        "measures": measures | INTACT,
+    }
+
+
+def fill_store(store: SqlStore, plates: int, card: BundleCard) -> None:
     """Insert simulated plates into the store, one transaction per plate."""
     rng = np.random.default_rng(2)
     for number in range(plates):
@@ -172,7 +179,7 @@ def main() -> None:
         config, card = load_config(config_file), load_bundle("default").card
         store = wiring.open_store(config)
         started = time.perf_counter()
-        fill(store, arguments.plates + 1, card)
+        fill_store(store, arguments.plates + 1, card)
         size = sum(path.stat().st_size for path in Path(folder).iterdir())
         print(
             f"{arguments.plates} plates + 1 of {len(INNER_60)} wells × {DAYS} days, "

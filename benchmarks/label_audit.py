@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, fields, replace
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.observed_plates import SCREENS, ObservedPlate, observed
+from benchmarks.observed_plates import SCREENS, ObservedPlate, observe_plates
 from inference.departure.departures import residuals_of_scorable_wells
 from inference.ranking.label_audit import ACCEPTED_PROBABILITY, REPORTED_PROBABILITY, audit_labels
 from schemas.plate_map import Group
@@ -27,14 +27,14 @@ from schemas.trajectory import Representation, Trajectories
 from simulation.plate import DOSED_ON_DAY, READOUT_DAY
 
 REPRESENTATIONS: tuple[Representation, ...] = ("embedding", "measures", "both")
-LEAST_KILL = 0.5
+MIN_KILL = 0.5
 REPLICATES = 3
 CONTROLS = 18
 WHOLE_PLATE = 3  # a doubt of so many wells or more concerns the whole plate
 
 
 @dataclass
-class Found:
+class AuditCounts:
     """The counts of planted label errors and of correct and false doubts of one representation."""
 
     exchanges: int = 0
@@ -43,15 +43,15 @@ class Found:
     slips: int = 0
     slips_found: int = 0
     wells: int = 0
-    believed_wrongly: int = 0
-    shown_wrongly: int = 0
+    false_accepted: int = 0
+    false_reported: int = 0
     plates: int = 0
-    turned_wrongly: int = 0
+    false_turned: int = 0
     turned: int = 0
     turned_found: int = 0
     seconds: list[float] = field(default_factory=list)
 
-    def add(self, other: "Found") -> None:
+    def add(self, other: "AuditCounts") -> None:
         """Add the counts of other plates to these counts."""
         for each in fields(self):
             setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
@@ -62,23 +62,22 @@ class Found:
             trajectories, dosing_day=DOSED_ON_DAY, day=READOUT_DAY
         )
         wells = np.flatnonzero(used).tolist()
-        labels = (
-            [values[well] for well in wells]
-            for values in (trajectories.groups, trajectories.treatments)
-        )
+        names = [trajectories.wells[well] for well in wells]
+        groups = [trajectories.groups[well] for well in wells]
+        treatments = [trajectories.treatments[well] for well in wells]
         started = time.perf_counter()
-        doubts = audit_labels(residuals, [trajectories.wells[well] for well in wells], *labels)
+        doubts = audit_labels(residuals, names, groups, treatments)
         self.seconds.append(time.perf_counter() - started)
         return doubts
 
-    def right(self, trajectories: Trajectories) -> None:
+    def audit_correct_labels(self, trajectories: Trajectories) -> None:
         """Audit a plate with correct labels and count the false doubts."""
         doubts = self.doubts(trajectories)
         self.plates += 1
         self.wells += len(trajectories.wells)
-        self.turned_wrongly += any(len(doubt.wells) >= WHOLE_PLATE for doubt in doubts)
+        self.false_turned += any(len(doubt.wells) >= WHOLE_PLATE for doubt in doubts)
         of_wells = [doubt for doubt in doubts if len(doubt.wells) < WHOLE_PLATE]
-        self.believed_wrongly += len(
+        self.false_accepted += len(
             {
                 well
                 for doubt in of_wells
@@ -86,7 +85,7 @@ class Found:
                 for well in doubt.wells
             }
         )
-        self.shown_wrongly += len(
+        self.false_reported += len(
             {
                 well
                 for doubt in of_wells
@@ -95,14 +94,14 @@ class Found:
             }
         )
 
-    def exchange(self, trajectories: Trajectories, one: int, other: int) -> None:
+    def audit_exchange(self, trajectories: Trajectories, one: int, other: int) -> None:
         """Exchange the labels of two wells, audit the plate and count whether this is found."""
         order = np.arange(len(trajectories.wells))
         order[[one, other]] = order[[other, one]]
         pair = {trajectories.wells[one], trajectories.wells[other]}
         doubts = [
             doubt
-            for doubt in self.doubts(relabelled(trajectories, order))
+            for doubt in self.doubts(permute_labels(trajectories, order))
             if doubt.probability >= ACCEPTED_PROBABILITY
         ]
         named = {well for doubt in doubts for well in doubt.wells}
@@ -110,7 +109,7 @@ class Found:
         self.one_named += bool(named & pair)
         self.both_named += pair <= named
 
-    def slip(self, trajectories: Trajectories, well: int) -> None:
+    def audit_untreated_label(self, trajectories: Trajectories, well: int) -> None:
         """Label a treated well as untreated, audit the plate and count whether this is found."""
         groups, treatments = list(trajectories.groups), list(trajectories.treatments)
         groups[well], treatments[well] = Group.UNTREATED, ""
@@ -123,14 +122,14 @@ class Found:
             for doubt in doubts
         )
 
-    def turn(self, trajectories: Trajectories) -> None:
+    def audit_turned_plate(self, trajectories: Trajectories) -> None:
         """Turn the labels of the plate by 180°, audit it and count whether the turn is found."""
-        doubts = self.doubts(relabelled(trajectories, np.arange(len(trajectories.wells))[::-1]))
+        doubts = self.doubts(permute_labels(trajectories, np.arange(len(trajectories.wells))[::-1]))
         self.turned += 1
         self.turned_found += any(doubt.seems.startswith("turned") for doubt in doubts)
 
 
-def relabelled(trajectories: Trajectories, order: npt.NDArray[np.intp]) -> Trajectories:
+def permute_labels(trajectories: Trajectories, order: npt.NDArray[np.intp]) -> Trajectories:
     """Return the trajectories with permuted labels: well i gets the label of well ``order[i]``."""
     groups, treatments = (
         tuple(values[well] for well in order)
@@ -139,25 +138,25 @@ def relabelled(trajectories: Trajectories, order: npt.NDArray[np.intp]) -> Traje
     return replace(trajectories, groups=groups, treatments=treatments)
 
 
-def labelled_at_random(trajectories: Trajectories, rng: np.random.Generator) -> Trajectories:
+def label_at_random(trajectories: Trajectories, rng: np.random.Generator) -> Trajectories:
     """Return an untreated plate with random labels: 18 untreated wells and three per treatment."""
     n = len(trajectories.wells)
     groups = (Group.UNTREATED,) * CONTROLS + (Group.SCREENING,) * (n - CONTROLS)
     treatments = ("",) * CONTROLS + tuple(
         f"drug{well // REPLICATES}:1 uM" for well in range(n - CONTROLS)
     )
-    return relabelled(
+    return permute_labels(
         replace(trajectories, groups=groups, treatments=treatments), rng.permutation(n)
     )
 
 
-def killed(plate: ObservedPlate) -> Iterator[int]:
+def strongly_killed_wells(plate: ObservedPlate) -> Iterator[int]:
     """Yield the index of each well with a kill of at least 0.5 and two other replicate wells."""
     count = Counter(plate.treatments)
     for well, (group, treatment, kill) in enumerate(
         zip(plate.groups, plate.treatments, plate.kill, strict=True)
     ):
-        if group is Group.SCREENING and count[treatment] == REPLICATES and kill >= LEAST_KILL:
+        if group is Group.SCREENING and count[treatment] == REPLICATES and kill >= MIN_KILL:
             yield well
 
 
@@ -165,40 +164,40 @@ def audit_plate(
     kind: str,
     plate: ObservedPlate,
     representation: Representation,
-    found: Found,
+    counts: AuditCounts,
     rng: np.random.Generator,
 ) -> None:
     """Audit a plate without an error and with each planted error, and add the counts."""
     trajectories = plate.trajectories(representation)
     if kind == "untreated":
-        found.right(labelled_at_random(trajectories, rng))
+        counts.audit_correct_labels(label_at_random(trajectories, rng))
         return
-    found.right(trajectories)
-    found.turn(trajectories)
+    counts.audit_correct_labels(trajectories)
+    counts.audit_turned_plate(trajectories)
     untreated = np.flatnonzero(trajectories.untreated())
-    for well in killed(plate):
-        found.exchange(trajectories, well, int(rng.choice(untreated)))
-        found.slip(trajectories, well)
+    for well in strongly_killed_wells(plate):
+        counts.audit_exchange(trajectories, well, int(rng.choice(untreated)))
+        counts.audit_untreated_label(trajectories, well)
 
 
-def print_row(kind: str, representation: Representation, found: Found) -> None:
+def print_row(kind: str, representation: Representation, counts: AuditCounts) -> None:
     """Print the rates of one kind of plate and representation as one table row."""
     shares = [
-        (found.one_named, found.exchanges),
-        (found.both_named, found.exchanges),
-        (found.slips_found, found.slips),
+        (counts.one_named, counts.exchanges),
+        (counts.both_named, counts.exchanges),
+        (counts.slips_found, counts.slips),
     ]
     shares += [
-        (found.believed_wrongly, found.wells),
-        (found.shown_wrongly, found.wells),
-        (found.turned_found, found.turned),
+        (counts.false_accepted, counts.wells),
+        (counts.false_reported, counts.wells),
+        (counts.turned_found, counts.turned),
     ]
     cells = " ".join(f"{f'{part / whole:.1%}' if whole else '-':>9}" for part, whole in shares)
-    wrongly = f"{found.turned_wrongly}/{found.plates}"
+    wrongly = f"{counts.false_turned}/{counts.plates}"
     print(
         (
-            f"{kind:14} {representation:10} {found.exchanges:5} {cells} {wrongly:>9} "
-            f"{1000 * float(np.median(found.seconds)):5.0f}"
+            f"{kind:14} {representation:10} {counts.exchanges:5} {cells} {wrongly:>9} "
+            f"{1000 * float(np.median(counts.seconds)):5.0f}"
         ),
         flush=True,
     )
@@ -221,10 +220,10 @@ def main() -> None:
         f"{'kind':14} {'compared':10} {'pairs':>5} {' '.join(f'{head:>9}' for head in heads)} "
         f"{'ms':>5}"
     )
-    overall = {representation: Found() for representation in REPRESENTATIONS}
+    all_counts = {representation: AuditCounts() for representation in REPRESENTATIONS}
     for kind in options.kinds:
-        of_kind = {representation: Found() for representation in REPRESENTATIONS}
-        for _, seed, plate in observed(
+        of_kind = {representation: AuditCounts() for representation in REPRESENTATIONS}
+        for _, seed, plate in observe_plates(
             [kind], range(options.first_seed, options.first_seed + options.seeds), jobs=options.jobs
         ):
             for representation in REPRESENTATIONS:
@@ -235,11 +234,11 @@ def main() -> None:
                     of_kind[representation],
                     np.random.default_rng(seed),
                 )
-        for representation, found in of_kind.items():
-            print_row(kind, representation, found)
-            overall[representation].add(found)
-    for representation, found in overall.items():
-        print_row("all", representation, found)
+        for representation, counts in of_kind.items():
+            print_row(kind, representation, counts)
+            all_counts[representation].add(counts)
+    for representation, counts in all_counts.items():
+        print_row("all", representation, counts)
 
 
 if __name__ == "__main__":

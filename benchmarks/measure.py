@@ -9,7 +9,6 @@ same images for comparison.
 
 import argparse
 import csv
-import os
 import subprocess
 import tempfile
 import time
@@ -22,12 +21,12 @@ import numpy as np
 import tifffile
 
 from acquisition.drop_folder.image_reading import read_image
-from benchmarks.perturbed_wells import PLAIN, Mask, Plane, cases
+from benchmarks.perturbed_wells import PLAIN, Mask, Plane, perturbed_planes
+from benchmarks.real_data import REAL_DATA
 from inference.ports import Segmenter
 from inference.tissue.classical_segmenter import ClassicalSegmenter
 
-DATA = Path(os.environ.get("SPHERORANK_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
-ENOUGH = 0.5  # Dice below which a well counts as lost
+LOST_BELOW_DICE = 0.5  # Dice below which a well counts as lost
 
 SPHEROIDKIT = """
 import sys, time, numpy as np
@@ -46,7 +45,7 @@ for line in sys.stdin:
 
 
 @dataclass
-class Row:
+class Accuracy:
     """The segmentation results for one kind of image."""
 
     dice: list[float] = field(default_factory=list)
@@ -67,7 +66,7 @@ class Row:
             self.bias.append(areas[0] / areas[1] - 1)
 
 
-def load(name: str) -> Segmenter:
+def load_named_segmenter(name: str) -> Segmenter:
     """Return the classical segmenter, or the learned segmenter in the folder with this name."""
     if name == "classical":
         return ClassicalSegmenter()
@@ -102,7 +101,7 @@ class Spheroidkit:
         self._process.communicate()
 
 
-def timed(segmenter: Segmenter, plane: Plane) -> tuple[Mask, bool, float]:
+def segment_timed(segmenter: Segmenter, plane: Plane) -> tuple[Mask, bool, float]:
     """Return the mask (H, W) of a plane, whether it is unsure, and the CPU time in seconds.
 
     CPU time does not include other programs on the machine.
@@ -112,34 +111,36 @@ def timed(segmenter: Segmenter, plane: Plane) -> tuple[Mask, bool, float]:
     return found.body, bool(found.unsure), time.process_time() - started
 
 
-def virtual(arguments: argparse.Namespace, segmenter: Segmenter, other: Spheroidkit | None) -> None:
+def print_virtual_accuracy(
+    arguments: argparse.Namespace, segmenter: Segmenter, other: Spheroidkit | None
+) -> None:
     """Segment virtual wells and print the accuracy, one row per kind of image."""
-    rows: dict[str, Row] = defaultdict(Row)
-    others: dict[str, Row] = defaultdict(Row)
-    paired: dict[str, Row] = defaultdict(Row)  # SpheroRank on the images of ``others``
+    rows: dict[str, Accuracy] = defaultdict(Accuracy)
+    others: dict[str, Accuracy] = defaultdict(Accuracy)
+    paired: dict[str, Accuracy] = defaultdict(Accuracy)  # SpheroRank on the images of ``others``
     seen: dict[str, int] = defaultdict(int)
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     every = max(arguments.seeds * arguments.wells // arguments.other_images, 1)
-    for case in cases(seeds, arguments.size, arguments.wells):
-        body, unsure, seconds = timed(segmenter, case.plane)
+    for case in perturbed_planes(seeds, arguments.size, arguments.wells):
+        body, unsure, seconds = segment_timed(segmenter, case.plane)
         rows[case.kind].add(body, case.mask, unsure=unsure, seconds=seconds)
         seen[case.kind] += 1
         if other is not None and seen[case.kind] % every == 0:
             paired[case.kind].add(body, case.mask, unsure=unsure, seconds=seconds)
             body, seconds = other.segment(case.plane)
             others[case.kind].add(body, case.mask, unsure=False, seconds=seconds)
-    report(arguments.segmenter, rows)
+    print_accuracy(arguments.segmenter, rows)
     if others:
-        report("the same images:", paired)
-        report("spheroidkit", others)
-        plain, theirs = (float(np.median(table[PLAIN].seconds)) for table in (paired, others))
+        print_accuracy("the same images:", paired)
+        print_accuracy("spheroidkit", others)
+        plain_s, others_s = (float(np.median(table[PLAIN].seconds)) for table in (paired, others))
         print(
-            f"speed at {arguments.size}²: {1000 * plain:.1f} ms against {1000 * theirs:.0f} ms, "
-            f"{theirs / plain:.0f} times as fast"
+            f"speed at {arguments.size}²: {1000 * plain_s:.1f} ms against "
+            f"{1000 * others_s:.0f} ms, {others_s / plain_s:.0f} times as fast"
         )
 
 
-def report(name: str, rows: dict[str, Row]) -> None:
+def print_accuracy(name: str, rows: dict[str, Accuracy]) -> None:
     """Print the accuracy and time of one segmenter as a table, one row per kind of image."""
     print(
         f"\n{name:<22}{'n':>5}{'Dice':>8}{'lowest 5 %':>12}{'area bias':>11}{'lost':>7}{'empty':>8}"
@@ -149,7 +150,7 @@ def report(name: str, rows: dict[str, Row]) -> None:
         seconds = 1000 * float(np.median(row.seconds))
         quality = (
             f"{np.median(row.dice):>8.3f}{np.quantile(row.dice, 0.05):>12.3f}"
-            f"{np.median(row.bias):>+11.1%}{np.mean(np.array(row.dice) < ENOUGH):>7.1%}"
+            f"{np.median(row.bias):>+11.1%}{np.mean(np.array(row.dice) < LOST_BELOW_DICE):>7.1%}"
             if row.dice
             else f"{'':>38}"
         )
@@ -169,9 +170,9 @@ def report(name: str, rows: dict[str, Row]) -> None:
     )
 
 
-def scribbles(segmenter: Segmenter) -> None:
+def print_annotation_agreement(segmenter: Segmenter) -> None:
     """Print the share of annotated pixels of real images that a segmenter classifies correctly."""
-    folder = DATA / "mls11_spheroids"
+    folder = REAL_DATA / "mls11_spheroids"
     right, count = np.zeros(2), np.zeros(2)
     for path in sorted((folder / "scribbles").glob("*.tif")):
         drawn = tifffile.imread(path)
@@ -191,9 +192,9 @@ def scribbles(segmenter: Segmenter) -> None:
     print(f"scribbles: background {background:.2%}, spheroid {spheroid:.2%} of the pixels right")
 
 
-def authors_areas(segmenter: Segmenter) -> None:
+def print_area_agreement(segmenter: Segmenter) -> None:
     """Print the differences between segmented and published areas, after one common factor."""
-    folder = DATA / "spheroid_morpho_ml"
+    folder = REAL_DATA / "spheroid_morpho_ml"
     with (folder / "image_to_table.csv").open(newline="") as file:
         known = {
             row["image"]: float(row["area_px2"])
@@ -217,12 +218,12 @@ def authors_areas(segmenter: Segmenter) -> None:
     )
 
 
-def speed(segmenter: Segmenter) -> None:
+def print_speed(segmenter: Segmenter) -> None:
     """Print the median segmentation time per image for three image sizes, on one thread."""
-    plane = next(iter(cases(range(3, 4), 1024, 1))).plane
+    plane = next(iter(perturbed_planes(range(3, 4), 1024, 1))).plane
     for side in (512, 1024, 2048):
-        sized = cv2.resize(plane, (side, side), interpolation=cv2.INTER_AREA)
-        seconds = [timed(segmenter, sized)[2] for _ in range(15)]
+        sized = np.asarray(cv2.resize(plane, (side, side), interpolation=cv2.INTER_AREA), np.uint16)
+        seconds = [segment_timed(segmenter, sized)[2] for _ in range(15)]
         print(f"{side}²: {1000 * float(np.median(seconds)):.1f} ms")
 
 
@@ -251,18 +252,18 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    segmenter = load(arguments.segmenter)
+    segmenter = load_named_segmenter(arguments.segmenter)
     with tempfile.TemporaryDirectory() as folder:
         other = Spheroidkit(arguments.spheroidkit, Path(folder)) if arguments.spheroidkit else None
-        virtual(arguments, segmenter, other)
+        print_virtual_accuracy(arguments, segmenter, other)
         if other is not None:
             other.close()
-    speed(segmenter)
-    if DATA.is_dir():
-        scribbles(segmenter)
-        authors_areas(segmenter)
+    print_speed(segmenter)
+    if REAL_DATA.is_dir():
+        print_annotation_agreement(segmenter)
+        print_area_agreement(segmenter)
     else:
-        print(f"no real images: {DATA} does not exist")
+        print(f"no real images: {REAL_DATA} does not exist")
 
 
 if __name__ == "__main__":

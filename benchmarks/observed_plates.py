@@ -44,21 +44,19 @@ ENCODER = os.environ.get("SPHERORANK_BENCH_ENCODER", "default")
 Array = npt.NDArray[np.float64]
 
 SCREENS = (*Mechanism, "mixed")  # three wells per treatment
-DAILY = tuple(
-    f"daily-{kind}" for kind in SCREENS
-)  # the same kinds, imaged on every day from dosing to the readout
+DAILY = tuple(f"daily-{kind}" for kind in SCREENS)
+"""The same kinds, imaged on every day from dosing to the readout."""
 WEAK_KILLS = (0.0, 0.15, 0.15, 0.3, 0.5, 0.7, 0.9)  # six wells per treatment, 18 untreated
 OBSERVING_CODE = (
     *sorted((ROOT / "simulation").glob("*.py")),
     *sorted((ROOT / "inference" / "tissue").glob("*.py")),
     ROOT / "inference" / "encoding" / "preprocessing.py",
     ROOT / "acquisition" / "quality.py",
-)  # a change in these files makes the cached plates stale
+)
+"""Files whose change makes the cached plates stale."""
 WIDE_SIZE_SPREAD = 0.15  # the area then varies by at least 30 % between wells
-GROWN_DAYS = (
-    READOUT_DAY + 1,
-    READOUT_DAY + 2,
-)  # untreated wells have grown more by then than by the readout day
+GROWN_DAYS = (READOUT_DAY + 1, READOUT_DAY + 2)
+"""Days on which untreated wells have grown more than on the readout day."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +69,7 @@ class ObservedPlate:
     treatments: tuple[str, ...]  # N
     days: tuple[int, ...]  # T
     embedding: Array  # (N, T, E)
-    measures: Array  # (N, T, len(RANKED))
+    measures: Array  # (N, T, len(RANKED_MEASURES))
     kill: Array  # (N,) on the readout day
 
     def trajectories(
@@ -112,36 +110,37 @@ def ranking_weight() -> float:
     return load_bundle(ENCODER).card.ranking_weight
 
 
-def scope_of(kind: str, seed: int) -> tuple[VirtualMicroscope, tuple[int, ...]]:
+def plan_observation(kind: str, seed: int) -> tuple[VirtualMicroscope, tuple[int, ...]]:
     """Return the virtual microscope for a plate of one kind and seed, and the days to image.
 
     Kinds: a mechanism, ``mixed``, ``daily-<kind>`` (imaged every day from dosing to readout),
     ``weak-<mechanism>`` (:data:`WEAK_KILLS`), ``wide-<kind>`` (sizes differ widely at dosing), and
     ``untreated``.
     """
-    way, _, name = kind.rpartition("-")
+    variant, _, name = kind.rpartition("-")
     mechanism = None if name in ("mixed", "untreated") else Mechanism(name)
     plate = plan_plate(seed, mechanism=mechanism)
     days: tuple[int, ...] = (DOSED_ON_DAY, READOUT_DAY)
     if kind == "untreated":
         plate, days = (
-            replace(plate, wells=tuple(_untreated(plan) for plan in plate.wells)),
+            replace(plate, wells=tuple(_as_untreated(plan) for plan in plate.wells)),
             (*days, *GROWN_DAYS),
         )
-    elif way == "weak" and mechanism is not None:
-        plate = _weak(plate, mechanism)
-    elif way == "wide":
+    elif variant == "weak" and mechanism is not None:
+        plate = _with_weak_kills(plate, mechanism)
+    elif variant == "wide":
         plate = replace(plate, size_spread=WIDE_SIZE_SPREAD)
-    elif way == "daily":
+    elif variant == "daily":
         days = tuple(range(DOSED_ON_DAY, READOUT_DAY + 1))
     return VirtualMicroscope(plate, SIZE_PX), days
 
 
-def _untreated(plan: WellPlan) -> WellPlan:
+def _as_untreated(plan: WellPlan) -> WellPlan:
+    """Return the plan of a well without its treatment."""
     return replace(plan, group=Group.UNTREATED, treatment="", mechanism=None, readout_kill=0.0)
 
 
-def _weak(plate: VirtualPlate, mechanism: Mechanism) -> VirtualPlate:
+def _with_weak_kills(plate: VirtualPlate, mechanism: Mechanism) -> VirtualPlate:
     """Return the plate with one of seven treatments of known kill in each well not untreated."""
     rng = np.random.default_rng(plate.seed)
     darkens = rng.random(len(WEAK_KILLS)) < 0.5  # noqa: PLR2004 - even odds
@@ -152,40 +151,37 @@ def _weak(plate: VirtualPlate, mechanism: Mechanism) -> VirtualPlate:
             wells.append(plan)
         else:
             number = next(treated)
-            changes = {
-                "readout_kill": WEAK_KILLS[number],
-                "rate_per_day": 0.6,
-                "darkens": bool(darkens[number]),
-            }
             wells.append(
                 replace(
                     plan,
                     group=Group.SCREENING,
                     treatment=f"drug{number}:1 uM",
                     mechanism=mechanism,
-                    **changes,
+                    readout_kill=WEAK_KILLS[number],
+                    rate_per_day=0.6,
+                    darkens=bool(darkens[number]),
                 )
             )
     return replace(plate, wells=tuple(wells))
 
 
-def observed(
+def observe_plates(
     kinds: Iterable[str], seeds: Iterable[int], *, jobs: int = 1, folder: Path = CACHE
 ) -> Iterator[tuple[str, int, ObservedPlate]]:
     """Yield (kind, seed, plate) for every kind and seed; render plates that are not cached."""
     wanted = [(kind, seed) for kind in kinds for seed in seeds]
-    absent = [place for place in wanted if not _path(folder, *place).exists()]
+    absent = [place for place in wanted if not _cache_file(folder, *place).exists()]
     if absent:
         with ProcessPoolExecutor(jobs) as pool:
             for _ in track(
-                pool.map(partial(_keep, folder), *zip(*absent, strict=True)),
+                pool.map(partial(_observe_plate, folder), *zip(*absent, strict=True)),
                 "plates rendered",
                 total=len(absent),
                 disable=not sys.stdout.isatty(),
             ):
                 pass
     for kind, seed in wanted:
-        yield kind, seed, _load(_path(folder, kind, seed))
+        yield kind, seed, _read_plate(_cache_file(folder, kind, seed))
 
 
 @cache
@@ -200,14 +196,15 @@ def _code_digest() -> str:
     return digest.hexdigest()[:12]
 
 
-def _path(folder: Path, kind: str, seed: int) -> Path:
+def _cache_file(folder: Path, kind: str, seed: int) -> Path:
+    """Return the cache file of a plate of one kind and seed."""
     return folder / _code_digest() / f"{kind}-{seed}.npz"
 
 
-def _keep(folder: Path, kind: str, seed: int) -> None:
+def _observe_plate(folder: Path, kind: str, seed: int) -> None:
     """Render and measure one virtual plate, and write it to the cache folder."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
-    scope, days = scope_of(kind, seed)
+    scope, days = plan_observation(kind, seed)
     encoder, segmenter = OnnxEncoder(load_bundle(ENCODER), intra_op_threads=1), ClassicalSegmenter()
     wells = scope.plate.wells
     embedding, measures = (
@@ -225,11 +222,11 @@ def _keep(folder: Path, kind: str, seed: int) -> None:
                     sharpest, segmenter.segment(sharpest, scope.um_per_px), scope.um_per_px
                 )
             )
-    path = _path(folder, kind, seed)
+    path = _cache_file(folder, kind, seed)
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".part.npz")
+    part = path.with_suffix(".part.npz")
     np.savez_compressed(
-        aside,
+        part,
         wells=[plan.well for plan in wells],
         groups=[plan.group.value for plan in wells],
         treatments=[plan.treatment for plan in wells],
@@ -238,7 +235,7 @@ def _keep(folder: Path, kind: str, seed: int) -> None:
         measures=measures,
         kill=[plan.kill(READOUT_DAY) for plan in wells],
     )
-    aside.rename(path)
+    part.rename(path)
 
 
 def virtual_image(scope: VirtualMicroscope, plan: WellPlan, day: int) -> WellImage:
@@ -256,15 +253,16 @@ def virtual_image(scope: VirtualMicroscope, plan: WellPlan, day: int) -> WellIma
     )
 
 
-def _load(path: Path) -> ObservedPlate:
-    with np.load(path) as kept:
+def _read_plate(path: Path) -> ObservedPlate:
+    """Return the observed plate of a cache file."""
+    with np.load(path) as arrays:
         return ObservedPlate(
             name=path.stem,
-            wells=tuple(kept["wells"].tolist()),
-            groups=tuple(map(Group, kept["groups"].tolist())),
-            treatments=tuple(kept["treatments"].tolist()),
-            days=tuple(kept["days"].tolist()),
-            embedding=kept["embedding"].astype(np.float64),
-            measures=kept["measures"],
-            kill=kept["kill"],
+            wells=tuple(arrays["wells"].tolist()),
+            groups=tuple(map(Group, arrays["groups"].tolist())),
+            treatments=tuple(arrays["treatments"].tolist()),
+            days=tuple(arrays["days"].tolist()),
+            embedding=arrays["embedding"].astype(np.float64),
+            measures=arrays["measures"],
+            kill=arrays["kill"],
         )

@@ -16,14 +16,15 @@ from simulation.tissue import FIELD_UM, Tissue, simulate_tissue
 
 Plane = npt.NDArray[np.uint16]  # (H, W), white = 65535
 Mask = npt.NDArray[np.bool_]  # (H, W)
-View = tuple[Plane, Mask]
+PlaneAndMask = tuple[Plane, Mask]
 
 PLAIN = "plain"
-SHARP = 1  # the middle plane is the one in focus
+SHARP = 1  # index of the plane in focus, the middle one
+HALF_COVERED = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class PerturbedPlane:
     """One plane of one kind with its true mask; the mask of an empty well has no pixels."""
 
     kind: str
@@ -31,7 +32,7 @@ class Case:
     mask: Mask
 
 
-def cases(seeds: range, size_px: int, wells: int) -> Iterator[Case]:
+def perturbed_planes(seeds: range, size_px: int, wells: int) -> Iterator[PerturbedPlane]:
     """Yield the plain, perturbed and empty planes of virtual wells, each with its true mask.
 
     Each seed has its own plate and the next of the microscopes; the wells cycle through the days.
@@ -44,39 +45,49 @@ def cases(seeds: range, size_px: int, wells: int) -> Iterator[Case]:
         for number in range(wells):
             plan = scope.plate.wells[int(rng.integers(len(scope.plate.wells)))]
             day = CULTURE_DAYS[(seed + number) % len(CULTURE_DAYS)]
-            plain = _look(scope, plan, day)
-            yield Case(PLAIN, *plain)
-            yield Case("border-cut", *_look(scope, plan, day, Fault.CUT))
-            yield Case(
+            plain = _render_well(scope, plan, day)
+            yield PerturbedPlane(PLAIN, *plain)
+            yield PerturbedPlane("border-cut", *_render_well(scope, plan, day, Fault.CUT))
+            yield PerturbedPlane(
                 "debris ×5",
-                *_render(
+                *_render_tissue(
                     scope,
                     plan,
                     day,
-                    _littered(simulate_tissue(scope.plate, plan, day, scope.cell_line)),
+                    _with_more_debris(simulate_tissue(scope.plate, plan, day, scope.cell_line)),
                 ),
             )
-            yield Case("second object", *_beside(scope, plan, day, rng))
+            yield PerturbedPlane("second object", *_with_second_object(scope, plan, day, rng))
             for kind, change in CHANGES.items():
-                yield Case(kind, *change(*plain, rng))
-            empty = _look(scope, plan, day, Fault.EMPTY)
-            yield Case("empty", *empty)
-            littered = replace(
-                _littered(simulate_tissue(scope.plate, plan, day, scope.cell_line)), present=False
+                yield PerturbedPlane(kind, *change(*plain, rng))
+            empty = _render_well(scope, plan, day, Fault.EMPTY)
+            yield PerturbedPlane("empty", *empty)
+            empty_with_debris = replace(
+                _with_more_debris(simulate_tissue(scope.plate, plan, day, scope.cell_line)),
+                present=False,
             )
-            yield Case("empty, debris ×5", *_render(scope, plan, day, littered))
+            yield PerturbedPlane(
+                "empty, debris ×5", *_render_tissue(scope, plan, day, empty_with_debris)
+            )
             for kind in ("blur σ 5", "tilt ×3", "whole well", "12 in 16 bits"):
-                yield Case(f"empty, {kind}", *CHANGES[kind](*empty, rng))
+                yield PerturbedPlane(f"empty, {kind}", *CHANGES[kind](*empty, rng))
 
 
-def _look(scope: VirtualMicroscope, plan: WellPlan, day: int, fault: Fault | None = None) -> View:
+def _render_well(
+    scope: VirtualMicroscope, plan: WellPlan, day: int, fault: Fault | None = None
+) -> PlaneAndMask:
+    """Return the plane in focus of a well with an optional fault, and its true mask."""
     view = scope.render(plan, day, fault)
-    return _stretched(view.planes[SHARP], scope.conditions.white), view.mask
+    return _scale_to_white(view.planes[SHARP], scope.conditions.white), view.mask
 
 
-def _render(
+def _render_tissue(
     scope: VirtualMicroscope, plan: WellPlan, day: int, tissue: Tissue, beside: Scene | None = None
-) -> View:
+) -> PlaneAndMask:
+    """Return the plane in focus of a well with a given tissue and its mask.
+
+    ``beside`` is the scene of another object in the field.
+    """
     scene = draw_scene(tissue, scope.size_px)
     mask = scene.mask
     if beside is not None:
@@ -88,29 +99,32 @@ def _render(
             scene.smooth_um + beside.smooth_um,
             scene.rim,
         )
-    return _stretched(
+    return _scale_to_white(
         render_planes(scene, scope.plate, plan, day, scope.conditions)[SHARP],
         scope.conditions.white,
     ), mask
 
 
-def _stretched(plane: Plane, white: int) -> Plane:
+def _scale_to_white(plane: Plane, white: int) -> Plane:
     """Return a camera plane (H, W) as uint16 scaled so that white is 65535, as the reader does."""
     return np.round(plane * (65535 / white)).astype(np.uint16)
 
 
-def _littered(tissue: Tissue) -> Tissue:
+def _with_more_debris(tissue: Tissue) -> Tissue:
+    """Return a tissue with five times the debris and loose cells."""
     return replace(tissue, debris=5 * tissue.debris, loose_cells=5 * tissue.loose_cells)
 
 
-def _beside(scope: VirtualMicroscope, plan: WellPlan, day: int, rng: np.random.Generator) -> View:
+def _with_second_object(
+    scope: VirtualMicroscope, plan: WellPlan, day: int, rng: np.random.Generator
+) -> PlaneAndMask:
     """Return a well with a second object near a corner of the field, and the mask of the first.
 
     The object is a fibre, or tissue of at most half the radius.
     """
     tissue = simulate_tissue(scope.plate, plan, day, scope.cell_line)
     if rng.random() < 0.5:  # noqa: PLR2004 - even odds
-        plane, mask = _look(scope, plan, day)
+        plane, mask = _render_well(scope, plan, day)
         return _with_fibre(plane, rng), mask
     corner = rng.choice([-1, 1], 2) * rng.uniform(0.36, 0.40, 2) * FIELD_UM
     stray = replace(
@@ -119,7 +133,7 @@ def _beside(scope: VirtualMicroscope, plan: WellPlan, day: int, rng: np.random.G
         centre_um=(float(corner[0]), float(corner[1])),
     )
     stray = replace(stray, burst=0.0, debris=0, loose_cells=0)
-    return _render(scope, plan, day, tissue, draw_scene(stray, scope.size_px))
+    return _render_tissue(scope, plan, day, tissue, draw_scene(stray, scope.size_px))
 
 
 def _with_fibre(plane: Plane, rng: np.random.Generator) -> Plane:
@@ -147,11 +161,16 @@ def _with_fibre(plane: Plane, rng: np.random.Generator) -> Plane:
     return np.round(plane * (1 - 0.8 * shade / 255)).astype(np.uint16)
 
 
-def _blurred(sigma_px: float) -> Callable[[Plane, Mask, np.random.Generator], View]:
-    return lambda plane, mask, _rng: (cv2.GaussianBlur(plane, (0, 0), sigma_px), mask)
+def _blurred(sigma_px: float) -> Callable[[Plane, Mask, np.random.Generator], PlaneAndMask]:
+    """Return a function that blurs a plane by a Gaussian with this standard deviation."""
+
+    def change(plane: Plane, mask: Mask, _rng: np.random.Generator) -> PlaneAndMask:
+        return np.asarray(cv2.GaussianBlur(plane, (0, 0), sigma_px), np.uint16), mask
+
+    return change
 
 
-def _tilted(plane: Plane, mask: Mask, rng: np.random.Generator) -> View:
+def _tilted(plane: Plane, mask: Mask, rng: np.random.Generator) -> PlaneAndMask:
     """Return a well whose illumination falls to a third across the field, in a random direction."""
     angle = rng.uniform(0, 2 * np.pi)
     y, x = np.mgrid[-0.5 : 0.5 : plane.shape[0] * 1j, -0.5 : 0.5 : plane.shape[1] * 1j]
@@ -160,12 +179,12 @@ def _tilted(plane: Plane, mask: Mask, rng: np.random.Generator) -> View:
     return np.round(plane * ((1 + 2 * along) / 3)).astype(np.uint16), mask
 
 
-def _twelve_bits(plane: Plane, mask: Mask, _rng: np.random.Generator) -> View:
+def _twelve_bits(plane: Plane, mask: Mask, _rng: np.random.Generator) -> PlaneAndMask:
     """Return the plane with 12-bit values in 16 bits, which is nearly black if white is 65535."""
-    return plane >> 4, mask
+    return np.asarray(plane >> 4, np.uint16), mask
 
 
-def _from_afar(plane: Plane, mask: Mask, share: float) -> View:
+def _from_afar(plane: Plane, mask: Mask, share: float) -> PlaneAndMask:
     """Return the field scaled down to ``share`` of its size, within its extrapolated background.
 
     The background continues the brightness and the noise at the border of the field.
@@ -175,9 +194,8 @@ def _from_afar(plane: Plane, mask: Mask, share: float) -> View:
     margin = (size - inner) // 2
     after = size - inner - margin
     small = cv2.resize(plane, (inner, inner), interpolation=cv2.INTER_AREA)
-    small_mask = (
-        cv2.resize(mask.astype(np.float32), (inner, inner), interpolation=cv2.INTER_AREA) >= 0.5  # noqa: PLR2004 - half covered
-    )
+    cover = cv2.resize(mask.astype(np.float32), (inner, inner), interpolation=cv2.INTER_AREA)
+    small_mask = cover >= HALF_COVERED
     light = cv2.GaussianBlur(
         cv2.copyMakeBorder(small, margin, after, margin, after, cv2.BORDER_REPLICATE).astype(
             np.float32
@@ -196,7 +214,7 @@ def _from_afar(plane: Plane, mask: Mask, share: float) -> View:
     return out, whole
 
 
-def _whole_well(plane: Plane, mask: Mask, rng: np.random.Generator) -> View:
+def _whole_well(plane: Plane, mask: Mask, rng: np.random.Generator) -> PlaneAndMask:
     """Return a reduced view with the well's dark rim, slightly off centre, and its surroundings."""
     plane, mask = _from_afar(plane, mask, float(rng.uniform(0.35, 0.6)))
     size = len(plane)
@@ -206,11 +224,11 @@ def _whole_well(plane: Plane, mask: Mask, rng: np.random.Generator) -> View:
     inner, width = rng.uniform(0.38, 0.44), rng.uniform(0.02, 0.05)
     beyond = np.clip((radius - inner) * 200, 0, 1)
     ring = beyond * np.clip((inner + width - radius) * 200, 0, 1)
-    through = 1 - ring * rng.uniform(0.5, 0.9) - (beyond - ring) * rng.uniform(0.0, 0.6)
-    return np.round(plane * through).astype(np.uint16), mask
+    transmitted = 1 - ring * rng.uniform(0.5, 0.9) - (beyond - ring) * rng.uniform(0.0, 0.6)
+    return np.round(plane * transmitted).astype(np.uint16), mask
 
 
-def _closer(plane: Plane, mask: Mask, _rng: np.random.Generator) -> View:
+def _closer(plane: Plane, mask: Mask, _rng: np.random.Generator) -> PlaneAndMask:
     """Return the middle of the field enlarged at most 2×, with a margin around the tissue."""
     size = len(plane)
     rows, columns = np.nonzero(mask)
@@ -219,24 +237,29 @@ def _closer(plane: Plane, mask: Mask, _rng: np.random.Generator) -> View:
     )
     start = max(size // 2 - reach, 0)
     crop = slice(start, size - start)
-    larger = cv2.resize(plane[crop, crop], (size, size), interpolation=cv2.INTER_CUBIC)
-    return larger, cv2.resize(
+    larger = np.asarray(
+        cv2.resize(plane[crop, crop], (size, size), interpolation=cv2.INTER_CUBIC), np.uint16
+    )
+    cover = cv2.resize(
         mask[crop, crop].astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR
-    ) >= 0.5  # noqa: PLR2004 - half covered
+    )
+    return larger, np.asarray(cover >= HALF_COVERED)
 
 
-def _sampled(factor: float) -> Callable[[Plane, Mask, np.random.Generator], View]:
-    def change(plane: Plane, mask: Mask, _rng: np.random.Generator) -> View:
+def _sampled(factor: float) -> Callable[[Plane, Mask, np.random.Generator], PlaneAndMask]:
+    """Return a function that resamples a plane and its mask by a factor of the side."""
+
+    def change(plane: Plane, mask: Mask, _rng: np.random.Generator) -> PlaneAndMask:
         side = round(len(plane) * factor)
-        how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-        return cv2.resize(plane, (side, side), interpolation=how), cv2.resize(
-            mask.astype(np.float32), (side, side), interpolation=how
-        ) >= 0.5  # noqa: PLR2004 - half covered
+        interpolation = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+        resized = cv2.resize(plane, (side, side), interpolation=interpolation)
+        cover = cv2.resize(mask.astype(np.float32), (side, side), interpolation=interpolation)
+        return np.asarray(resized, np.uint16), np.asarray(cover >= HALF_COVERED)
 
     return change
 
 
-CHANGES: dict[str, Callable[[Plane, Mask, np.random.Generator], View]] = {
+CHANGES: dict[str, Callable[[Plane, Mask, np.random.Generator], PlaneAndMask]] = {
     "blur σ 5": _blurred(5),
     "blur σ 12": _blurred(12),
     "12 in 16 bits": _twelve_bits,

@@ -40,7 +40,7 @@ def stretch(planes: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
     return np.round(planes * (65535 / white)).astype(np.uint16)
 
 
-def measure(optics: OpticsName, seeds: range, size_px: int, wells: int) -> Tally:
+def assess_wells(optics: OpticsName, seeds: range, size_px: int, wells: int) -> Tally:
     """Assess wells of one plate per seed on every day, with and without faults; return counts."""
     tally = Tally()
     for seed in seeds:
@@ -83,7 +83,7 @@ def main() -> None:
         + f"{'any flag':>11}"
     )
     for optics in arguments.optics or OpticsName:
-        tally = measure(
+        tally = assess_wells(
             optics,
             range(arguments.first_seed, arguments.first_seed + arguments.seeds),
             arguments.size,

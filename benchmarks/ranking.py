@@ -31,8 +31,8 @@ import numpy.typing as npt
 import structlog
 from scipy.stats import spearmanr, t
 
-from benchmarks.observed_plates import DAILY, SCREENS, ObservedPlate, observed
-from benchmarks.ranking_errors import print_errors, print_nothing_kills
+from benchmarks.observed_plates import DAILY, SCREENS, ObservedPlate, observe_plates
+from benchmarks.ranking_errors import print_errors, print_no_kills
 from benchmarks.real_time_course import print_settings_table
 from inference.departure.departures import DEFAULT_DEPARTURE_SETTINGS, DepartureSettings
 from inference.departure.forecasters import FORECASTERS
@@ -84,10 +84,11 @@ class Agreement:
 
 
 def _spearman(one: list[float], other: list[float]) -> float:
+    """Return Spearman's correlation of two lists."""
     return float(spearmanr(one, other).statistic)
 
 
-def scored(
+def score_wells(
     plate: ObservedPlate,
     representation: Representation,
     settings: DepartureSettings = DEFAULT_DEPARTURE_SETTINGS,
@@ -102,7 +103,7 @@ def scored(
     return {well.well: well.score for well in table.wells if well.score is not None}
 
 
-def rivals(plate: ObservedPlate) -> dict[str, dict[str, float]]:
+def simple_scores(plate: ObservedPlate) -> dict[str, dict[str, float]]:
     """Return the well scores of simple alternatives: one measure, or the root mean square of all.
 
     Each is in standard deviations of the untreated wells, from the readout day alone or as the
@@ -155,11 +156,11 @@ def print_orders(kinds: Iterable[str], seeds: Iterable[int], jobs: int) -> None:
     )
     for kind in kinds:
         results: dict[str, Agreement] = defaultdict(Agreement)
-        for _, _, plate in observed([kind], seeds, jobs=jobs):
+        for _, _, plate in observe_plates([kind], seeds, jobs=jobs):
             for representation in REPRESENTATIONS:
-                results[representation].add(plate, scored(plate, representation))
-            results["both, readout alone"].add(plate, scored(plate, "both", READOUT_ALONE))
-            for name, score in rivals(plate).items():
+                results[representation].add(plate, score_wells(plate, representation))
+            results["both, readout alone"].add(plate, score_wells(plate, "both", READOUT_ALONE))
+            for name, score in simple_scores(plate).items():
                 results[name].add(plate, score)
         shown = [
             *REPRESENTATIONS,
@@ -186,6 +187,7 @@ def print_orders(kinds: Iterable[str], seeds: Iterable[int], jobs: int) -> None:
 
 
 def _mean_over_wells(results: Mapping[str, Agreement]) -> Callable[[str], float]:
+    """Return a function that returns the mean correlation over wells of a named result."""
     return lambda name: statistics.fmean(results[name].over_wells)
 
 
@@ -212,10 +214,10 @@ def print_weights(seeds: Iterable[int], jobs: int) -> None:
     )
     print(f"{'weight':>6} " + " ".join(f"{kind:>13}" for kind in SCREENS) + f" {'mean':>7}")
     results: dict[float, dict[str, Agreement]] = defaultdict(lambda: defaultdict(Agreement))
-    for kind, _, plate in observed(SCREENS, seeds, jobs=jobs):
+    for kind, _, plate in observe_plates(SCREENS, seeds, jobs=jobs):
         for weight in WEIGHTS:
             results[weight][kind].add(
-                plate, scored(plate, "both" if weight else "measures", embedding_weight=weight)
+                plate, score_wells(plate, "both" if weight else "measures", embedding_weight=weight)
             )
     for weight, by_kind in results.items():
         means = [statistics.fmean(by_kind[kind].over_wells) for kind in SCREENS]
@@ -227,7 +229,7 @@ def print_weights(seeds: Iterable[int], jobs: int) -> None:
         )
 
 
-def choices(learned: Iterable[Path] = ()) -> dict[str, DepartureSettings]:
+def compared_settings(learned: Iterable[Path] = ()) -> dict[str, DepartureSettings]:
     """Return the departure settings to compare, by row name; ``learned`` are model folders."""
     models = {
         f"forecaster {model.name}": DepartureSettings(sequence_model=model)
@@ -243,7 +245,7 @@ def choices(learned: Iterable[Path] = ()) -> dict[str, DepartureSettings]:
     return by_forecaster | models | by_form | by_metric
 
 
-def fits(settings: DepartureSettings, trajectories: Trajectories) -> bool:
+def accepts_features(settings: DepartureSettings, trajectories: Trajectories) -> bool:
     """Return whether the sequence model in the settings accepts the features of these trajectories.
 
     Settings with a built-in forecaster fit any trajectories.
@@ -258,7 +260,7 @@ def fits(settings: DepartureSettings, trajectories: Trajectories) -> bool:
 
 def print_choices(seeds: Iterable[int], jobs: int, learned: Iterable[Path] = ()) -> None:
     """Print the mean correlation over wells for each forecaster, forecast input and metric."""
-    compared = choices(learned)
+    compared = compared_settings(learned)
     seeds = list(seeds)
     print(
         f"Spearman's correlation over wells, mean of {len(seeds)} plates per kind "
@@ -272,11 +274,11 @@ def print_choices(seeds: Iterable[int], jobs: int, learned: Iterable[Path] = ())
     results: dict[tuple[str, str], dict[str, Agreement]] = defaultdict(
         lambda: defaultdict(Agreement)
     )
-    for kind, _, plate in observed(DAILY, seeds, jobs=jobs):
+    for kind, _, plate in observe_plates(DAILY, seeds, jobs=jobs):
         for representation in REPRESENTATIONS:
             trajectories = plate.trajectories(representation)
             for name, settings in compared.items():
-                if not fits(settings, trajectories):
+                if not accepts_features(settings, trajectories):
                     continue
                 table = rank_plate(
                     trajectories,
@@ -288,10 +290,10 @@ def print_choices(seeds: Iterable[int], jobs: int, learned: Iterable[Path] = ())
                 results[name, representation][kind].add(
                     plate, {well.well: well.score for well in table.wells if well.score is not None}
                 )
-    for (name, representation), by_kind in results.items():
+    for (name, features), by_kind in results.items():
         means = [statistics.fmean(by_kind[kind].over_wells) for kind in DAILY]
         print(
-            f"{name:32} {representation:11} "
+            f"{name:32} {features:11} "
             + " ".join(f"{mean:13.3f}" for mean in means)
             + f" {statistics.fmean(means):7.3f}",
             flush=True,
@@ -328,9 +330,9 @@ def main() -> None:
     if "choices" in options.parts:
         print_choices(seeds, options.jobs, options.learned)
     if "real" in options.parts:
-        print_settings_table({"default": DepartureSettings()} | choices())
+        print_settings_table({"default": DepartureSettings()} | compared_settings())
     if "null" in options.parts:
-        print_nothing_kills(seeds, options.jobs)
+        print_no_kills(seeds, options.jobs)
     if "errors" in options.parts:
         print_errors(seeds, options.jobs)
 

@@ -1,4 +1,4 @@
-"""Measure the errors of rankings on plates with a known truth.
+"""Measure the errors of rankings on plates with a known truth, for :mod:`benchmarks.ranking`.
 
 The parts are plates without any kill, interval coverage, weak kills, and wells that grew.
 """
@@ -10,10 +10,10 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.observed_plates import GROWN_DAYS, WEAK_KILLS, observed
+from benchmarks.observed_plates import GROWN_DAYS, WEAK_KILLS, ObservedPlate, observe_plates
 from benchmarks.real_time_course import BASELINE_DAY as REAL_BASELINE_DAY
 from benchmarks.real_time_course import READOUT_DAY as REAL_READOUT_DAY
-from benchmarks.real_time_course import real_plates
+from benchmarks.real_time_course import read_real_plates
 from inference.ranking.plate_ranking import rank_plate
 from inference.ranking.treatment_scores import score_treatments
 from schemas.plate_map import Group
@@ -23,9 +23,9 @@ from simulation.kinds import Mechanism
 from simulation.plate import DOSED_ON_DAY, READOUT_DAY
 
 REPRESENTATIONS: tuple[Representation, ...] = ("embedding", "measures", "both")
-RELABELLED = 40  # random labellings of each plate without a kill
+LABELLINGS = 40  # random labellings of each plate without a kill
 LAYOUTS = ((18, 3), (18, 6), (30, 2), (30, 3), (30, 6))  # untreated wells, replicates
-CALLED = (Verdict.EFFECTIVE, Verdict.GROWTH)
+POSITIVE_VERDICTS = (Verdict.EFFECTIVE, Verdict.GROWTH)
 Array = npt.NDArray[np.float64]
 
 
@@ -37,7 +37,7 @@ def print_errors(seeds: Iterable[int], jobs: int) -> None:
     print_growth(seeds, jobs)
 
 
-def print_nothing_kills(seeds: Iterable[int], jobs: int) -> None:
+def print_no_kills(seeds: Iterable[int], jobs: int) -> None:
     """Print false-positive rates on plates whose untreated wells are labelled at random."""
     seeds = list(seeds)
     print("Nothing kills: untreated wells of a plate relabelled at random")
@@ -48,35 +48,35 @@ def print_nothing_kills(seeds: Iterable[int], jobs: int) -> None:
     for representation in REPRESENTATIONS:
         plates = [
             plate.trajectories(representation)
-            for _, _, plate in observed(["untreated"], seeds, jobs=jobs)
+            for _, _, plate in observe_plates(["untreated"], seeds, jobs=jobs)
         ]
         for untreated, replicates in LAYOUTS:
             tables = [
                 table
                 for plate in plates
-                for table in relabelled(
-                    plate, untreated, replicates, DOSED_ON_DAY, READOUT_DAY, RELABELLED
+                for table in rank_relabelled(
+                    plate, untreated, replicates, DOSED_ON_DAY, READOUT_DAY, LABELLINGS
                 )
             ]
-            print_calls("virtual", representation, untreated, replicates, tables)
+            print_false_positives("virtual", representation, untreated, replicates, tables)
     for untreated, replicates in ((8, 3), (9, 2)):
         enough = [
             plate
-            for plate in real_plates()
+            for plate in read_real_plates()
             if plate.untreated().sum() >= untreated + 2 * replicates
         ]
         tables = [
             table
             for plate in enough
-            for table in relabelled(
+            for table in rank_relabelled(
                 plate, untreated, replicates, REAL_BASELINE_DAY, REAL_READOUT_DAY, 300
             )
         ]
         if tables:
-            print_calls("A673, untreated", "measures", untreated, replicates, tables)
+            print_false_positives("A673, untreated", "measures", untreated, replicates, tables)
 
 
-def relabelled(
+def rank_relabelled(
     plate: Trajectories,
     untreated: int,
     replicates: int,
@@ -97,14 +97,14 @@ def relabelled(
             f"drug{which}:1 uM" for which in range(treatments) for _ in range(replicates)
         ]
         yield rank_plate(
-            part_of(plate, chosen, groups, names),
+            select_relabelled(plate, chosen, groups, names),
             dosing_day=dosing_day,
             readout_day=readout_day,
             seed=number,
         )
 
 
-def part_of(
+def select_relabelled(
     plate: Trajectories, wells: npt.NDArray[np.intp], groups: list[Group], treatments: list[str]
 ) -> Trajectories:
     """Return the trajectories of selected wells of a plate, with other groups and treatments."""
@@ -118,12 +118,14 @@ def part_of(
     )
 
 
-def print_calls(
+def print_false_positives(
     of: str, representation: str, untreated: int, replicates: int, tables: list[TreatmentTable]
 ) -> None:
     """Print the false-positive rates of a set of rankings as one table row."""
     p_values = np.array([row.p_value for table in tables for row in table.treatments])
-    called = np.mean([any(row.verdict in CALLED for row in table.treatments) for table in tables])
+    called = np.mean(
+        [any(row.verdict in POSITIVE_VERDICTS for row in table.treatments) for table in tables]
+    )
     small = " ".join(f"{(p_values <= limit).mean():9.1%}" for limit in (0.05, 0.01))
     print(
         (
@@ -185,7 +187,7 @@ def print_weak_kills(seeds: list[int], jobs: int) -> None:
     for mechanism in Mechanism:
         for representation in REPRESENTATIONS:
             found: dict[float, list[bool]] = defaultdict(list)
-            for _, _, plate in observed([f"weak-{mechanism}"], seeds, jobs=jobs):
+            for _, _, plate in observe_plates([f"weak-{mechanism}"], seeds, jobs=jobs):
                 table = rank_plate(
                     plate.trajectories(representation),
                     dosing_day=DOSED_ON_DAY,
@@ -194,7 +196,7 @@ def print_weak_kills(seeds: list[int], jobs: int) -> None:
                 )
                 for row in table.treatments:
                     found[WEAK_KILLS[int(row.treatment.removeprefix("drug").split(":")[0])]].append(
-                        row.verdict in CALLED
+                        row.verdict in POSITIVE_VERDICTS
                     )
             print(
                 f"{mechanism:14} {representation:11} "
@@ -212,46 +214,50 @@ def print_growth(seeds: list[int], jobs: int) -> None:
     for representation in REPRESENTATIONS:
         for later in GROWN_DAYS:
             verdicts: Counter[str] = Counter()
-            for _, seed, plate in observed(["untreated"], seeds, jobs=jobs):
-                trajectories = plate.trajectories(representation)
-                order = np.random.default_rng(seed).permutation(len(plate.wells))[:30]
-                features = trajectories.features.copy()
-                features[order[18:], plate.days.index(READOUT_DAY)] = features[
-                    order[18:], plate.days.index(later)
-                ]
-                names = [""] * 18 + [f"drug{which}:1 uM" for which in range(4) for _ in range(3)]
-                labelled = part_of(
-                    replace(trajectories, features=features),
-                    order,
-                    [Group.UNTREATED] * 18 + [Group.SCREENING] * 12,
-                    names,
-                )
-                table = rank_plate(
-                    labelled, dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY, seed=1
-                )
-                verdicts.update(
-                    "undecided" if row.direction is Direction.UNDECIDED else row.verdict.value
-                    for row in table.treatments
-                )
+            for _, seed, plate in observe_plates(["untreated"], seeds, jobs=jobs):
+                grown = with_grown_wells(plate, representation, later, seed)
+                verdicts.update(verdicts_of(grown))
             print(
                 f"{representation:11} {later - READOUT_DAY} days more: "
                 + ", ".join(f"{what} {count}" for what, count in verdicts.most_common()),
                 flush=True,
             )
         killing: Counter[str] = Counter()
-        for _, _, plate in observed([*Mechanism, "mixed"], seeds, jobs=jobs):
-            table = rank_plate(
-                plate.trajectories(representation),
-                dosing_day=DOSED_ON_DAY,
-                readout_day=READOUT_DAY,
-                seed=1,
-            )
-            killing.update(
-                "undecided" if row.direction is Direction.UNDECIDED else row.verdict.value
-                for row in table.treatments
-            )
+        for _, _, plate in observe_plates([*Mechanism, "mixed"], seeds, jobs=jobs):
+            killing.update(verdicts_of(plate.trajectories(representation)))
         print(
             f"{representation:11} killing treatments: "
             + ", ".join(f"{what} {count}" for what, count in killing.most_common()),
             flush=True,
         )
+
+
+def with_grown_wells(
+    plate: ObservedPlate, representation: Representation, later: int, seed: int
+) -> Trajectories:
+    """Return the trajectories of 30 untreated wells, of which 12 are labelled as treated.
+
+    The readout image of these 12 is replaced by the image of a later day: four treatments of three
+    wells that cause growth.
+    """
+    trajectories = plate.trajectories(representation)
+    order = np.random.default_rng(seed).permutation(len(plate.wells))[:30]
+    features = trajectories.features.copy()
+    readout, grown = plate.days.index(READOUT_DAY), plate.days.index(later)
+    features[order[18:], readout] = features[order[18:], grown]
+    names = [""] * 18 + [f"drug{which}:1 uM" for which in range(4) for _ in range(3)]
+    return select_relabelled(
+        replace(trajectories, features=features),
+        order,
+        [Group.UNTREATED] * 18 + [Group.SCREENING] * 12,
+        names,
+    )
+
+
+def verdicts_of(trajectories: Trajectories) -> list[str]:
+    """Return the verdict of each treatment of a plate; ``undecided`` without a direction."""
+    table = rank_plate(trajectories, dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY, seed=1)
+    return [
+        "undecided" if row.direction is Direction.UNDECIDED else row.verdict.value
+        for row in table.treatments
+    ]

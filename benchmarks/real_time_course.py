@@ -2,13 +2,11 @@
 
     python -m benchmarks.real_time_course
 
-The cell line is A673, dosed on day 0, with readout on day 2. The environment variable
-SPHERORANK_REAL_DATA names the data folder (default ../shared/data beside the repository). Each row
-pools the wells of all plates.
+The data are those of :mod:`benchmarks.real_data`. The cell line is A673, dosed on day 0, with
+readout on day 2. Each row pools the wells of all plates.
 """
 
 import argparse
-import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +17,7 @@ import pandas as pd
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
+from benchmarks.real_data import REAL_DATA
 from inference.departure.departures import DepartureSettings, measure_departures
 from inference.profiles import rank_profiles, read_profiles, trajectories_from_profiles
 from inference.ranking.plate_ranking import rank_plate
@@ -27,14 +26,11 @@ from schemas.trajectory import Trajectories
 BASELINE_DAY, READOUT_DAY = 0, 2
 KILLED_BELOW = 50  # % viability
 SMALLEST_SPEARMAN, SMALLEST_AUC = 0.72, 0.95
-REAL_DATA = Path(
-    os.environ.get("SPHERORANK_REAL_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
-)
 
 Scores = dict[tuple[str, str], float]  # (plate, well): score
 
 
-def ranked(table: Path) -> Scores:
+def rank_profile_table(table: Path) -> Scores:
     """Return the well scores that ``spherorank rank profiles`` writes for a profile table."""
     with tempfile.TemporaryDirectory() as folder:
         rank_profiles(
@@ -44,7 +40,7 @@ def ranked(table: Path) -> Scores:
     return dict(zip(zip(wells.plate, wells.well, strict=True), wells.score, strict=True))
 
 
-def readout_alone(plates: list[Trajectories]) -> Scores:
+def score_readout_alone(plates: list[Trajectories]) -> Scores:
     """Return well scores by the departure from the mean untreated well, without a forecast."""
     settings = DepartureSettings(forecaster="mean")
     return {
@@ -65,7 +61,7 @@ def readout_alone(plates: list[Trajectories]) -> Scores:
     }
 
 
-def single_columns(plates: list[Trajectories]) -> Iterator[tuple[str, Scores]]:
+def feature_scores(plates: list[Trajectories]) -> Iterator[tuple[str, Scores]]:
     """Yield each feature name with the values of that feature on the readout day."""
     for column, name in enumerate(plates[0].feature_names):
         yield (
@@ -78,7 +74,7 @@ def single_columns(plates: list[Trajectories]) -> Iterator[tuple[str, Scores]]:
         )
 
 
-def judge(
+def accuracy(
     scores: Scores,
     viability: pd.Series,
     wells: list[tuple[str, str]],
@@ -103,7 +99,7 @@ def print_row(name: str, spearman: float, auc: float) -> None:
     print(f"{name:28} {spearman:9.3f} {auc:11.3f}")
 
 
-def real_plates() -> list[Trajectories]:
+def read_real_plates() -> list[Trajectories]:
     """Return the trajectories of the real time course; an empty list if the data are missing."""
     table = REAL_DATA / "real_time_course" / "a673_profiles.csv"
     return (
@@ -118,11 +114,11 @@ def print_settings_table(settings: Mapping[str, DepartureSettings]) -> None:
 
     Each plate is ranked with and without the untreated wells of the other plates.
     """
-    plates = real_plates()
+    plates = read_real_plates()
     if not plates:
         print(f"The real time course is not ranked: {REAL_DATA} has no real_time_course")
         return
-    viability = measured_viability()
+    viability = read_viability()
     print("Real time course, wells pooled over 3 plates")
     print(
         f"{'':28} {'Spearman':>9} {f'AUC < {KILLED_BELOW} %':>11} {'each plate alone':>17} "
@@ -148,13 +144,13 @@ def print_settings_table(settings: Mapping[str, DepartureSettings]) -> None:
                     if well.score is not None
                 }
             cells.append(
-                judge(scores, viability, [well for well in viability.index if well in scores])
+                accuracy(scores, viability, [well for well in viability.index if well in scores])
             )
         (spearman, auc), (alone, auc_alone) = cells
         print(f"{name:28} {spearman:9.3f} {auc:11.3f} {alone:17.3f} {auc_alone:6.3f}", flush=True)
 
 
-def measured_viability() -> pd.Series:
+def read_viability() -> pd.Series:
     """Return the measured viability in % of control, indexed by (plate, well)."""
     table = pd.read_csv(
         REAL_DATA / "real_time_course" / "a673_viability.csv", dtype={"Metadata_Well": str}
@@ -173,16 +169,16 @@ def main() -> None:
             f"{folder} does not exist; set SPHERORANK_REAL_DATA to the folder with the real data"
         )
     table = folder / "a673_profiles.csv"
-    viability, plates = measured_viability(), real_plates()
-    scores = ranked(table)
+    viability, plates = read_viability(), read_real_plates()
+    scores = rank_profile_table(table)
     wells = [well for well in viability.index if well in scores]
     print(f"{len(wells)} wells with both days and a measured viability, {len(plates)} plates")
     print(f"{'':28} {'Spearman':>9} {f'AUC < {KILLED_BELOW} %':>11}")
-    spearman, auc = judge(scores, viability, wells)
+    spearman, auc = accuracy(scores, viability, wells)
     print_row("rank profiles", spearman, auc)
-    print_row("readout without forecast", *judge(readout_alone(plates), viability, wells))
-    for name, column in single_columns(plates):
-        print_row(f"{name} alone", *judge(column, viability, wells, either_direction=True))
+    print_row("readout without forecast", *accuracy(score_readout_alone(plates), viability, wells))
+    for name, column in feature_scores(plates):
+        print_row(f"{name} alone", *accuracy(column, viability, wells, either_direction=True))
     print(
         "Each single column has the sign that fits the viability best; the ranking does not use "
         "the viability."

@@ -48,7 +48,7 @@ QUALITY = RankingQuality(
 
 
 @dataclass(frozen=True)
-class Lab:
+class Scenario:
     """The differences between the simulated plates of one specimen."""
 
     name: str
@@ -59,53 +59,55 @@ class Lab:
     effects: int = 6
 
 
-LABS = (
-    Lab("plates alike", 0.0, 0.0),
-    Lab("usual", 0.2, 0.1),
-    Lab("plates far apart", 0.5, 0.1),
-    Lab("treatments differ", 0.2, 0.3),
-    Lab("4 of 12 shared", 0.2, 0.1, shared=4),
-    Lab("far apart, 4 of 12", 0.5, 0.1, shared=4),
-    Lab("none shared", 0.2, 0.1, shared=0),
-    Lab("one spoilt", 0.2, 0.1, spoilt=True),
-    Lab("nothing works", 0.2, 0.1, effects=0),
+SCENARIOS = (
+    Scenario("plates alike", 0.0, 0.0),
+    Scenario("usual", 0.2, 0.1),
+    Scenario("plates far apart", 0.5, 0.1),
+    Scenario("treatments differ", 0.2, 0.3),
+    Scenario("4 of 12 shared", 0.2, 0.1, shared=4),
+    Scenario("far apart, 4 of 12", 0.5, 0.1, shared=4),
+    Scenario("none shared", 0.2, 0.1, shared=0),
+    Scenario("one spoilt", 0.2, 0.1, spoilt=True),
+    Scenario("nothing works", 0.2, 0.1, effects=0),
 )
 
 
-def simulate(rng: np.random.Generator, lab: Lab, plates: int) -> tuple[list[Ranking], Array]:
+def simulate(
+    rng: np.random.Generator, scenario: Scenario, plates: int
+) -> tuple[list[Ranking], Array]:
     """Return the rankings of simulated plates of a specimen, and the true effects (TREATMENTS,)."""
     truth = np.where(
-        np.arange(TREATMENTS) < TREATMENTS - lab.effects,
+        np.arange(TREATMENTS) < TREATMENTS - scenario.effects,
         0.0,
         np.exp(rng.uniform(np.log(0.5), np.log(15), TREATMENTS)),
     )
     rankings = []
     for plate in range(plates):
-        on_it = [
+        present = [
             treatment
             for treatment in range(TREATMENTS)
-            if treatment % 3 == 0 or lab.shared == TREATMENTS or treatment % plates == plate
+            if treatment % 3 == 0 or scenario.shared == TREATMENTS or treatment % plates == plate
         ]
-        if lab.shared == 0:
-            on_it = [treatment for treatment in range(TREATMENTS) if treatment % plates == plate]
+        if scenario.shared == 0:
+            present = [treatment for treatment in range(TREATMENTS) if treatment % plates == plate]
         effect = (
-            truth[on_it]
-            * np.exp(rng.normal(0, lab.gain))
-            * (1 + rng.normal(0, lab.own, len(on_it)))
+            truth[present]
+            * np.exp(rng.normal(0, scenario.gain))
+            * (1 + rng.normal(0, scenario.own, len(present)))
         )
-        if lab.spoilt and plate == 0:
-            effect[np.argmax(truth[on_it])] = 0.0
+        if scenario.spoilt and plate == 0:
+            effect[np.argmax(truth[present])] = 0.0
         rankings.append(
-            rank_alone(
+            rank_single_plate(
                 f"plate-{plate + 1}",
                 rng.normal(0, 1, UNTREATED),
-                {n: rng.normal(e, 1, WELLS) for n, e in zip(on_it, effect, strict=True)},
+                {n: rng.normal(e, 1, WELLS) for n, e in zip(present, effect, strict=True)},
             )
         )
     return rankings, truth
 
 
-def rank_alone(name: str, untreated: Array, treated: dict[int, Array]) -> Ranking:
+def rank_single_plate(name: str, untreated: Array, treated: dict[int, Array]) -> Ranking:
     """Return the ranking of one plate by mean scores, with t intervals from a pooled variance."""
     location, spread = untreated.mean(), untreated.std(ddof=1)
     means = {
@@ -119,7 +121,7 @@ def rank_alone(name: str, untreated: Array, treated: dict[int, Array]) -> Rankin
     )
     q_values = false_discovery_q_values(p_values)
     order = sorted(means, key=lambda treatment: -means[treatment])
-    rows = [
+    rows = tuple(
         TreatmentRank(
             efficacy_rank=order.index(treatment) + 1,
             scale_position=len(order) - order.index(treatment),
@@ -136,7 +138,12 @@ def rank_alone(name: str, untreated: Array, treated: dict[int, Array]) -> Rankin
             verdict=Verdict.EFFECTIVE if q <= 0.05 else Verdict.NO_EVIDENCE,  # noqa: PLR2004 - the false discovery rate of a plate
         )
         for treatment, p, q in zip(treated, p_values, q_values, strict=True)
-    ]
+    )
+    return _ranking(name, rows)
+
+
+def _ranking(name: str, treatments: tuple[TreatmentRank, ...]) -> Ranking:
+    """Return the ranking of a plate from its treatments, with untreated wells of score 0."""
     wells = tuple(
         WellRank(
             well=f"B{number + 2:02d}",
@@ -163,16 +170,16 @@ def rank_alone(name: str, untreated: Array, treated: dict[int, Array]) -> Rankin
             "config_digest": "",
             "inputs_digest": name,
             "specimen": "S",
-            "treatments": tuple(rows),
+            "treatments": treatments,
             "wells": wells,
-            "scale": Scale(x=None, n=WELLS * len(rows)),
+            "scale": Scale(x=None, n=WELLS * len(treatments)),
             "quality": QUALITY,
             "notes": (),
         }
     )
 
 
-def judge(
+def accuracy(
     rows: Sequence[TreatmentRank | SpecimenTreatment], truth: Array
 ) -> tuple[float, float, float, float]:
     """Return (Spearman, interval coverage, any false positive, detection rate) of treatments.
@@ -180,15 +187,15 @@ def judge(
     The detection rate is over treatments with a true effect of at least 1.
     """
     true = np.array([truth[_number(row.treatment)] for row in rows])
-    called = np.array([row.verdict is Verdict.EFFECTIVE for row in rows])
-    held = np.mean(
+    effective = np.array([row.verdict is Verdict.EFFECTIVE for row in rows])
+    covered = np.mean(
         [row.score_low <= value <= row.score_high for row, value in zip(rows, true, strict=True)]
     )
-    found = called[true >= 1].mean() if (true >= 1).any() else np.nan
+    found = effective[true >= 1].mean() if (true >= 1).any() else np.nan
     return (
         _spearman([row.score for row in rows], true),
-        float(held),
-        float(called[true == 0].any()),
+        float(covered),
+        float(effective[true == 0].any()),
         float(found),
     )
 
@@ -202,10 +209,12 @@ def mean_of_plates(rankings: Sequence[Ranking], truth: Array) -> float:
 
 
 def _spearman(scores: Sequence[float], truth: Array) -> float:
+    """Return Spearman's correlation of scores with the truth; NaN if the truth is constant."""
     return float(spearmanr(scores, truth).statistic) if np.ptp(truth) > 0 else np.nan
 
 
 def _number(treatment: str) -> int:
+    """Return the number in the name of a simulated treatment, such as 3 for ``drug-3:1 uM``."""
     return int(treatment.removeprefix("drug-").removesuffix(":1 uM"))
 
 
@@ -228,20 +237,20 @@ def main() -> None:
         + 2 * f"{'alone':>9}{'together':>9}"
         + f"{'alone':>10}{'together':>9}"
     )
-    for lab in LABS:
+    for scenario in SCENARIOS:
         for plates in (2, 3):
             alone, means, together = [], [], []
             for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
-                rankings, truth = simulate(np.random.default_rng([seed, plates]), lab, plates)
-                alone += [judge(ranking.treatments, truth) for ranking in rankings]
+                rankings, truth = simulate(np.random.default_rng([seed, plates]), scenario, plates)
+                alone += [accuracy(ranking.treatments, truth) for ranking in rankings]
                 means.append(mean_of_plates(rankings, truth))
-                together.append(judge(rank_specimen(rankings, seed=seed).treatments, truth))
+                together.append(accuracy(rank_specimen(rankings, seed=seed).treatments, truth))
             one, all_of_them = (
                 pd.DataFrame(of).mean() for of in (alone, together)
             )  # skips the NaN of specimens without any effective treatment
             print(
                 (
-                    f"{lab.name:20}{plates:8d}{one[0]:8.3f}{pd.Series(means).mean():8.3f}"
+                    f"{scenario.name:20}{plates:8d}{one[0]:8.3f}{pd.Series(means).mean():8.3f}"
                     f"{all_of_them[0]:10.3f}"
                 ),
                 end="",

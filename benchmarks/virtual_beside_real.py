@@ -1,10 +1,10 @@
 """Draw docs/images/virtual_beside_real.png: real well images and virtual ones at the same scale.
 
-The environment variable SPHERORANK_REAL_DATA names the folder with the real images (default:
-../shared/data beside the repository).
+    python -m benchmarks.virtual_beside_real
+
+The real images are those of :mod:`benchmarks.real_data`.
 """
 
-import os
 from pathlib import Path
 
 import cv2
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
+from benchmarks.real_data import REAL_DATA
 from simulation.kinds import Mechanism
 from simulation.microscope import VirtualMicroscope
 from simulation.optics import PLANES
@@ -43,7 +44,7 @@ def tile(pixels: npt.NDArray[np.uint16], caption: str) -> npt.NDArray[np.uint8]:
     return np.asarray(small, np.uint8)
 
 
-def virtual(
+def render_plane(
     seed: int, day: int, size_px: int, mechanism: Mechanism | None = None
 ) -> npt.NDArray[np.uint16]:
     """Return the middle plane (H, W) of an untreated virtual well, or of the most affected well.
@@ -53,7 +54,7 @@ def virtual(
     scope = VirtualMicroscope(plan_plate(seed, mechanism=mechanism), size_px)
     untreated = [plan for plan in scope.plate.wells if plan.mechanism is None]
     plan = max(scope.plate.wells, key=lambda well: well.kill(day)) if mechanism else untreated[day]
-    return scope.render(plan, day).planes[PLANES // 2]
+    return np.asarray(scope.render(plan, day).planes[PLANES // 2])
 
 
 def crop(pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
@@ -64,22 +65,23 @@ def crop(pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
 
 def main() -> None:
     """Draw the figure and write it."""
-    data = Path(os.environ.get("SPHERORANK_REAL_DATA", ROOT.parent / "shared" / "data"))
     fields = [
-        next((data / "mls11_spheroids" / "images").glob(f"*{name}*")) for name in WHOLE_FIELDS
+        next((REAL_DATA / "mls11_spheroids" / "images").glob(f"*{name}*")) for name in WHOLE_FIELDS
     ]
-    crops = [data / "spheroid_morpho_ml" / "images" / f"image_{number}.tiff" for number in CROPS]
+    crops = [
+        REAL_DATA / "spheroid_morpho_ml" / "images" / f"image_{number}.tiff" for number in CROPS
+    ]
     crop_size = round(FIELD_UM / CROP_UM_PER_PX)
     rows = [
         [tile(tifffile.imread(path), "real, MLS11") for path in fields],
-        [tile(virtual(seed, day, 1024), f"virtual, day {day}") for seed, day in OPAQUE],
+        [tile(render_plane(seed, day, 1024), f"virtual, day {day}") for seed, day in OPAQUE],
         [tile(tifffile.imread(path), f"real, {path.stem}") for path in crops],
         [
             *(
-                tile(crop(virtual(seed, day, crop_size)), f"virtual, day {day}")
+                tile(crop(render_plane(seed, day, crop_size)), f"virtual, day {day}")
                 for seed, day in PALE
             ),
-            tile(crop(virtual(17, 10, crop_size, Mechanism.BURSTING)), "virtual, burst"),
+            tile(crop(render_plane(17, 10, crop_size, Mechanism.BURSTING)), "virtual, burst"),
         ],
     ]
     target = ROOT / "docs" / "images" / "virtual_beside_real.png"

@@ -1,5 +1,7 @@
 """Measure the difficulty of virtual plates: the correlation of the area change with the true kill.
 
+    python -m benchmarks.virtual_plate --seeds 20
+
 The area change is −(area on the readout day / area on the dosing day), from the simulated truth
 without rendering. Each mechanism, and mixed mechanisms, have one row: the mean, lowest and highest
 Spearman correlation over seeds, over the treated wells of a plate.
