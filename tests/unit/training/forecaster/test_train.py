@@ -186,6 +186,7 @@ def test_a_killed_training_continues_to_the_same_weights(tmp_path: Path) -> None
         """
     )
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    torch.set_num_threads(1)  # as in the killed process: sums depend on the number of threads
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     last = tmp_path / "killed-training" / "last.ckpt"
     with subprocess.Popen(
