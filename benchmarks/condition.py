@@ -36,7 +36,7 @@ Plane = npt.NDArray[np.uint16]
 
 
 @dataclass
-class Tally:
+class ConditionResults:
     """The predicted and true conditions of the virtual wells that one method classified."""
 
     exploded: list[bool] = field(default_factory=list)
@@ -76,7 +76,7 @@ class Tally:
         )
 
 
-def stretch(planes: Plane) -> Plane:
+def scale_to_16_bits(planes: Plane) -> Plane:
     """Return camera planes (n, H, W) as uint16 scaled so that white is 65535."""
     white = 4095 if planes.max() <= 4095 else 65535  # noqa: PLR2004 - 12 bits
     return np.round(planes * (65535 / white)).astype(np.uint16)
@@ -92,7 +92,7 @@ def render_wells(seeds: range, wells: int) -> Iterator[tuple[RenderedWell, Plane
         for day in DAYS:
             for number in rng.choice(len(scope.plate.wells), wells, replace=False):
                 view = scope.render(scope.plate.wells[number], day)
-                planes = stretch(view.planes)
+                planes = scale_to_16_bits(view.planes)
                 yield view, planes[assess(planes).sharpest_plane], scope.um_per_px
 
 
@@ -106,7 +106,7 @@ def classify_real_images() -> None:
         paths = sorted(folder.glob("*.tif*"))
         exploded = []
         for path in paths:
-            plane = stretch(tifffile.imread(path))
+            plane = scale_to_16_bits(tifffile.imread(path))
             classified = classify_condition(
                 measure_tissue(plane, segmenter.segment(plane, um_per_px), um_per_px)
             )
@@ -128,7 +128,12 @@ def main() -> None:
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     segmenter = ClassicalSegmenter()
-    plain, no_scale, blurred, true = Tally(), Tally(), Tally(), Tally()
+    plain, no_scale, blurred, true = (
+        ConditionResults(),
+        ConditionResults(),
+        ConditionResults(),
+        ConditionResults(),
+    )
     for view, plane, um_per_px in render_wells(
         range(arguments.first_seed, arguments.first_seed + arguments.seeds), arguments.wells
     ):

@@ -180,7 +180,7 @@ def audit_plate(
         counts.audit_untreated_label(trajectories, well)
 
 
-def print_row(kind: str, representation: Representation, counts: AuditCounts) -> None:
+def print_audit_row(kind: str, representation: Representation, counts: AuditCounts) -> None:
     """Print the rates of one kind of plate and representation as one table row."""
     shares = [
         (counts.one_named, counts.exchanges),
@@ -235,10 +235,10 @@ def main() -> None:
                     np.random.default_rng(seed),
                 )
         for representation, counts in of_kind.items():
-            print_row(kind, representation, counts)
+            print_audit_row(kind, representation, counts)
             all_counts[representation].add(counts)
     for representation, counts in all_counts.items():
-        print_row("all", representation, counts)
+        print_audit_row("all", representation, counts)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from acquisition.quality import assess
+from benchmarks.condition import scale_to_16_bits
 from schemas.quality import Flag
 from simulation.kinds import OpticsName
 from simulation.microscope import IMAGE_FAULTS, virtual_microscopes
@@ -25,7 +25,7 @@ GOOD = "good"
 
 
 @dataclass
-class Tally:
+class FlagCounts:
     """The counts of images and of quality flags for one microscope."""
 
     images: Counter[str] = field(default_factory=Counter)  # by fault
@@ -34,22 +34,18 @@ class Tally:
     seconds: list[float] = field(default_factory=list)
 
 
-def stretch(planes: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
-    """Return camera planes (n, H, W) as uint16 scaled so that white is 65535."""
-    white = 4095 if planes.max() <= 4095 else 65535  # noqa: PLR2004 - 12 bits
-    return np.round(planes * (65535 / white)).astype(np.uint16)
-
-
-def assess_wells(optics: OpticsName, seeds: range, size_px: int, wells: int) -> Tally:
+def assess_wells(optics: OpticsName, seeds: range, size_px: int, wells: int) -> FlagCounts:
     """Assess wells of one plate per seed on every day, with and without faults; return counts."""
-    tally = Tally()
+    tally = FlagCounts()
     for seed in seeds:
         (scope,) = virtual_microscopes(1, seed, size_px, optics=optics)
         rng = np.random.default_rng(seed)
         for day in CULTURE_DAYS:
             for well in rng.choice(len(scope.plate.wells), wells, replace=False):
                 for fault in (None, *IMAGE_FAULTS):
-                    planes = stretch(scope.render(scope.plate.wells[well], day, fault).planes)
+                    planes = scale_to_16_bits(
+                        scope.render(scope.plate.wells[well], day, fault).planes
+                    )
                     started = time.process_time()
                     flags = assess(planes).flags
                     tally.seconds.append(time.process_time() - started)

@@ -53,7 +53,7 @@ READOUT_ALONE = DepartureSettings(forecaster="mean")
 
 
 @dataclass
-class Agreement:
+class Correlations:
     """Spearman's correlation of scores with the true kill, one value per plate."""
 
     over_treatments: list[float] = field(default_factory=list)
@@ -128,7 +128,7 @@ def simple_scores(plate: ObservedPlate) -> dict[str, dict[str, float]]:
     }
 
 
-def print_row(kind: str, name: str, results: Agreement) -> None:
+def print_row(kind: str, name: str, results: Correlations) -> None:
     """Print the mean and the lowest correlation over plates as one table row."""
     treatments, wells = results.over_treatments, results.over_wells
     print(
@@ -155,7 +155,7 @@ def print_orders(kinds: Iterable[str], seeds: Iterable[int], jobs: int) -> None:
         f"{'least':>7}"
     )
     for kind in kinds:
-        results: dict[str, Agreement] = defaultdict(Agreement)
+        results: dict[str, Correlations] = defaultdict(Correlations)
         for _, _, plate in observe_plates([kind], seeds, jobs=jobs):
             for representation in REPRESENTATIONS:
                 results[representation].add(plate, score_wells(plate, representation))
@@ -186,12 +186,12 @@ def print_orders(kinds: Iterable[str], seeds: Iterable[int], jobs: int) -> None:
             print_difference("both", "both, readout alone", results)
 
 
-def _mean_over_wells(results: Mapping[str, Agreement]) -> Callable[[str], float]:
+def _mean_over_wells(results: Mapping[str, Correlations]) -> Callable[[str], float]:
     """Return a function that returns the mean correlation over wells of a named result."""
     return lambda name: statistics.fmean(results[name].over_wells)
 
 
-def print_difference(method: str, rival: str, results: Mapping[str, Agreement]) -> None:
+def print_difference(method: str, rival: str, results: Mapping[str, Correlations]) -> None:
     """Print the paired difference of two methods over wells, with its one-sided 95 % limit."""
     gaps = np.array(results[method].over_wells) - np.array(results[rival].over_wells)
     error = gaps.std(ddof=1) / np.sqrt(len(gaps)) if len(gaps) > 1 else np.nan
@@ -213,7 +213,7 @@ def print_weights(seeds: Iterable[int], jobs: int) -> None:
         f"(seeds {seeds[0]} to {seeds[-1]})"
     )
     print(f"{'weight':>6} " + " ".join(f"{kind:>13}" for kind in SCREENS) + f" {'mean':>7}")
-    results: dict[float, dict[str, Agreement]] = defaultdict(lambda: defaultdict(Agreement))
+    results: dict[float, dict[str, Correlations]] = defaultdict(lambda: defaultdict(Correlations))
     for kind, _, plate in observe_plates(SCREENS, seeds, jobs=jobs):
         for weight in WEIGHTS:
             results[weight][kind].add(
@@ -271,8 +271,8 @@ def print_choices(seeds: Iterable[int], jobs: int, learned: Iterable[Path] = ())
         + " ".join(f"{kind.removeprefix('daily-'):>13}" for kind in DAILY)
         + f" {'mean':>7}"
     )
-    results: dict[tuple[str, str], dict[str, Agreement]] = defaultdict(
-        lambda: defaultdict(Agreement)
+    results: dict[tuple[str, str], dict[str, Correlations]] = defaultdict(
+        lambda: defaultdict(Correlations)
     )
     for kind, _, plate in observe_plates(DAILY, seeds, jobs=jobs):
         for representation in REPRESENTATIONS:

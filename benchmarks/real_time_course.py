@@ -30,7 +30,7 @@ SMALLEST_SPEARMAN, SMALLEST_AUC = 0.72, 0.95
 Scores = dict[tuple[str, str], float]  # (plate, well): score
 
 
-def rank_profile_table(table: Path) -> Scores:
+def score_profile_table(table: Path) -> Scores:
     """Return the well scores that ``spherorank rank profiles`` writes for a profile table."""
     with tempfile.TemporaryDirectory() as folder:
         rank_profiles(
@@ -74,7 +74,7 @@ def feature_scores(plates: list[Trajectories]) -> Iterator[tuple[str, Scores]]:
         )
 
 
-def accuracy(
+def accuracy_on_viability(
     scores: Scores,
     viability: pd.Series,
     wells: list[tuple[str, str]],
@@ -94,7 +94,7 @@ def accuracy(
     return spearman, float(roc_auc_score(measured < KILLED_BELOW, score))
 
 
-def print_row(name: str, spearman: float, auc: float) -> None:
+def print_accuracy_row(name: str, spearman: float, auc: float) -> None:
     """Print one row of the table."""
     print(f"{name:28} {spearman:9.3f} {auc:11.3f}")
 
@@ -144,7 +144,9 @@ def print_settings_table(settings: Mapping[str, DepartureSettings]) -> None:
                     if well.score is not None
                 }
             cells.append(
-                accuracy(scores, viability, [well for well in viability.index if well in scores])
+                accuracy_on_viability(
+                    scores, viability, [well for well in viability.index if well in scores]
+                )
             )
         (spearman, auc), (alone, auc_alone) = cells
         print(f"{name:28} {spearman:9.3f} {auc:11.3f} {alone:17.3f} {auc_alone:6.3f}", flush=True)
@@ -170,15 +172,20 @@ def main() -> None:
         )
     table = folder / "a673_profiles.csv"
     viability, plates = read_viability(), read_real_plates()
-    scores = rank_profile_table(table)
+    scores = score_profile_table(table)
     wells = [well for well in viability.index if well in scores]
     print(f"{len(wells)} wells with both days and a measured viability, {len(plates)} plates")
     print(f"{'':28} {'Spearman':>9} {f'AUC < {KILLED_BELOW} %':>11}")
-    spearman, auc = accuracy(scores, viability, wells)
-    print_row("rank profiles", spearman, auc)
-    print_row("readout without forecast", *accuracy(score_readout_alone(plates), viability, wells))
+    spearman, auc = accuracy_on_viability(scores, viability, wells)
+    print_accuracy_row("rank profiles", spearman, auc)
+    print_accuracy_row(
+        "readout without forecast",
+        *accuracy_on_viability(score_readout_alone(plates), viability, wells),
+    )
     for name, column in feature_scores(plates):
-        print_row(f"{name} alone", *accuracy(column, viability, wells, either_direction=True))
+        print_accuracy_row(
+            f"{name} alone", *accuracy_on_viability(column, viability, wells, either_direction=True)
+        )
     print(
         "Each single column has the sign that fits the viability best; the ranking does not use "
         "the viability."

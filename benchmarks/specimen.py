@@ -72,7 +72,7 @@ SCENARIOS = (
 )
 
 
-def simulate(
+def simulate_specimen(
     rng: np.random.Generator, scenario: Scenario, plates: int
 ) -> tuple[list[Ranking], Array]:
     """Return the rankings of simulated plates of a specimen, and the true effects (TREATMENTS,)."""
@@ -179,7 +179,7 @@ def _ranking(name: str, treatments: tuple[TreatmentRank, ...]) -> Ranking:
     )
 
 
-def accuracy(
+def accuracy_of_ranking(
     rows: Sequence[TreatmentRank | SpecimenTreatment], truth: Array
 ) -> tuple[float, float, float, float]:
     """Return (Spearman, interval coverage, any false positive, detection rate) of treatments.
@@ -241,10 +241,14 @@ def main() -> None:
         for plates in (2, 3):
             alone, means, together = [], [], []
             for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
-                rankings, truth = simulate(np.random.default_rng([seed, plates]), scenario, plates)
-                alone += [accuracy(ranking.treatments, truth) for ranking in rankings]
+                rankings, truth = simulate_specimen(
+                    np.random.default_rng([seed, plates]), scenario, plates
+                )
+                alone += [accuracy_of_ranking(ranking.treatments, truth) for ranking in rankings]
                 means.append(mean_of_plates(rankings, truth))
-                together.append(accuracy(rank_specimen(rankings, seed=seed).treatments, truth))
+                together.append(
+                    accuracy_of_ranking(rank_specimen(rankings, seed=seed).treatments, truth)
+                )
             one, all_of_them = (
                 pd.DataFrame(of).mean() for of in (alone, together)
             )  # skips the NaN of specimens without any effective treatment

@@ -26,7 +26,7 @@ SPECIMEN = "PAT-07"
 PLATES = ("plate-1", "plate-2", "plate-3")
 
 
-def write_specimen(folder: Path, seed: int, size_px: int) -> dict[str, float]:
+def write_specimen_plates(folder: Path, seed: int, size_px: int) -> dict[str, float]:
     """Write images and plate maps of three virtual plates; return each treatment's mean true kill.
 
     The plates have the same treatments, but other tissue and replicates.
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=192)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        kills = write_specimen(Path(name), arguments.seed, arguments.size)
+        kills = write_specimen_plates(Path(name), arguments.seed, arguments.size)
         run_service(Path(name))
         rankings = Path(name) / "rankings"
         together = SpecimenRanking.model_validate_json(

@@ -120,16 +120,16 @@ def _figure(response: DoseResponse) -> str:
 def _dose(dose: InhibitoryDose, unit: str) -> str:
     """Return an IC50 and its interval as text, with a sign if it is beyond the tested doses."""
     if dose.bound is Bound.ABOVE_HIGHEST:
-        return f"> {_number(dose.amount)} {unit}, the highest dose tested" + (
-            f" ({_number(dose.low)} or more)" if dose.low is not None else ""
+        return f"> {_format_number(dose.amount)} {unit}, the highest dose tested" + (
+            f" ({_format_number(dose.low)} or more)" if dose.low is not None else ""
         )
     if dose.bound is Bound.BELOW_LOWEST:
-        return f"< {_number(dose.amount)} {unit}, the lowest dose tested" + (
-            f" ({_number(dose.high)} or less)" if dose.high is not None else ""
+        return f"< {_format_number(dose.amount)} {unit}, the lowest dose tested" + (
+            f" ({_format_number(dose.high)} or less)" if dose.high is not None else ""
         )
     low = _limit(dose.low, "below the doses tested")
     high = _limit(dose.high, "above the doses tested")
-    return f"{_number(dose.amount)} {unit} ({low} … {high})"
+    return f"{_format_number(dose.amount)} {unit} ({low} … {high})"
 
 
 def _estimate(estimate: Estimate) -> str:
@@ -140,10 +140,10 @@ def _estimate(estimate: Estimate) -> str:
 
 def _limit(value: float | None, unlimited: str) -> str:
     """Return one end of an interval as text; ``unlimited`` if it has no end."""
-    return unlimited if value is None else _number(value)
+    return unlimited if value is None else _format_number(value)
 
 
-def _number(value: float) -> str:
+def _format_number(value: float) -> str:
     """Return a number with three significant digits, or as an integer from 1000 to a million."""
     return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"  # noqa: PLR2004 - %g would write powers of ten
 
@@ -199,15 +199,15 @@ def _axis_marks(response: DoseResponse, axes: _Axes) -> str:
     ]
     parts += [
         f'<text x="{_LEFT - 5}" y="{axes.y(value) + 4:.1f}" text-anchor="end">'
-        f"{_number(value)}</text>"
+        f"{_format_number(value)}</text>"
         for value in {axes.low, 0.0, axes.high}
     ]
     ticks = [axes.x(point.amount) for point in response.doses]
     parts += [_line((x, _BOTTOM), (x, _BOTTOM + 4), 'stroke="#888"') for x in ticks]
     labels = {
         _UNTREATED_X: "0",
-        axes.x(axes.lowest): _number(axes.lowest),
-        axes.x(axes.highest): _number(axes.highest),
+        axes.x(axes.lowest): _format_number(axes.lowest),
+        axes.x(axes.highest): _format_number(axes.highest),
     }
     parts += [
         f'<text x="{x:.1f}" y="{_BOTTOM + 17}" text-anchor="middle">{label}</text>'

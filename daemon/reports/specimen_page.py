@@ -74,7 +74,7 @@ def specimen_html(ranking: SpecimenRanking) -> str:
 def _plates_section(ranking: SpecimenRanking) -> str:
     """Return the HTML section with gain, offset, day and revision of each plate."""
     rows = "".join(
-        f"<div><dt>{escape(plate.plate)}</dt><dd>{escape(_plate(plate))}</dd></div>"
+        f"<div><dt>{escape(plate.plate)}</dt><dd>{escape(_plate_line(plate))}</dd></div>"
         for plate in ranking.plates
     )
     return (
@@ -83,7 +83,7 @@ def _plates_section(ranking: SpecimenRanking) -> str:
     )
 
 
-def _plate(plate: PlateOfSpecimen) -> str:
+def _plate_line(plate: PlateOfSpecimen) -> str:
     """Return a plate's gain and offset, or the reason why it is left out, as plain text."""
     used = (
         f"LEFT OUT: {plate.left_out}"
