@@ -1,1 +1,1 @@
-"""Rankings as files: JSON, CSV and one HTML page each."""
+"""Files of rankings: JSON, CSV and an HTML report each."""
