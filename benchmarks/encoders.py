@@ -101,8 +101,8 @@ def named(bundle: Path, name: str, folder: Path) -> str:
     return str(link)
 
 
-def main() -> None:
-    """Train the missing encoders, evaluate all of them and print the table."""
+def parse_options() -> argparse.Namespace:
+    """Return the options of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -130,47 +130,57 @@ def main() -> None:
         default=6,
         help="plates under a microscope that is in no training data",
     )
-    options = parser.parse_args()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(20))
-    torch.set_num_threads(options.threads)
-    first = 201
-    mixed, single, shifted = (
-        tuple(range(first, first + count))
-        for count in (options.mixed, options.one_mechanism, options.shifted)
-    )
-    links = options.out / "bundles"
-    floor = untrained_bundle(
-        options.out / "random-weights",
+    return parser.parse_args()
+
+
+def reference_bundles(out: Path, links: Path) -> list[str]:
+    """Return links to bundles of random weights, and of ImageNet weights on the sharpest plane.
+
+    The bundles are created in the folder ``out`` if they are absent.
+    """
+    random_weights = untrained_bundle(
+        out / "random-weights",
         "random",
         "none",
         IMAGENET_BUNDLE.preprocessing.planes,
         "Random weights: nothing was learned.",
     )
     sharpest = untrained_bundle(
-        options.out / "imagenet-sharpest",
+        out / "imagenet-sharpest",
         "imagenet-sharpest",
         "imagenet",
         PlanePolicy.SHARPEST,
-        "ImageNet's weights, which see the sharpest plane only.",
+        "ImageNet weights, used on the sharpest plane only.",
     )
-    bundles = [
-        named(floor, "random", links),
+    return [
+        named(random_weights, "random", links),
         named(sharpest, "imagenet_sharpest", links),
-        *options.bundles,
     ]
+
+
+def main() -> None:
+    """Train the missing encoders, evaluate all of them and print the table."""
+    options = parse_options()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(20))
+    torch.set_num_threads(options.threads)
+    links = options.out / "bundles"
+    bundles = [*reference_bundles(options.out, links), *options.bundles]
     for config in options.configs:
         bundle = trained_bundle(config, options.out / "trainings" / config.stem, options.minutes)
         if bundle is not None:
             bundles.append(named(bundle, config.stem, links))
-    real_data = REAL_DATA if REAL_DATA.is_dir() else None
-    chosen = EvaluationSet(mixed=mixed, one_mechanism=single, shifted=shifted)
+    first = 201
+    mixed, single, shifted = (
+        tuple(range(first, first + count))
+        for count in (options.mixed, options.one_mechanism, options.shifted)
+    )
     try:
         evaluate_bundles(
             bundles,
             options.out,
             cache_folder=CACHE,
-            real_data=real_data,
-            chosen=chosen,
+            real_data=REAL_DATA if REAL_DATA.is_dir() else None,
+            chosen=EvaluationSet(mixed=mixed, one_mechanism=single, shifted=shifted),
             threads=options.threads,
         )
     except SpheroRankError as error:
