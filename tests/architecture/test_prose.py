@@ -59,7 +59,8 @@ def undocumented(path: Path) -> Iterator[tuple[int, str]]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     if ast.get_docstring(tree) is None:
         yield 1, path.stem
-    for scope in [tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))]:
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    for scope in [tree, *(each for each in classes if not each.name.startswith("_"))]:
         for node in scope.body:
             if not isinstance(node, ast.ClassDef | ast.FunctionDef) or node.name.startswith("_"):
                 continue

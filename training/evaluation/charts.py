@@ -30,14 +30,17 @@ class _PlotArea:
 
     @classmethod
     def around(cls, across: Sequence[float], up: Sequence[float]) -> "_PlotArea":
+        """Return the smallest area that shows all values of both axes."""
         low = float(np.min(across)), float(np.min(up))
         high = float(np.max(across)), float(np.max(up))
         return cls(low, (max(high[0], low[0] + 1e-9), max(high[1], low[1] + 1e-9)))
 
     def x(self, value: float) -> float:
+        """Return the horizontal place of a value, in pixels from the left."""
         return MARGIN + (value - self.low[0]) / (self.high[0] - self.low[0]) * (WIDTH - MARGIN - 12)
 
     def y(self, value: float) -> float:
+        """Return the vertical place of a value, in pixels from the top."""
         height = HEIGHT - MARGIN - 12
         return HEIGHT - MARGIN - (value - self.low[1]) / (self.high[1] - self.low[1]) * height
 

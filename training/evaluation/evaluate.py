@@ -54,6 +54,7 @@ class _Candidate:
 
     @property
     def encoder_id(self) -> str:
+        """Return the id of the encoder, or one id for joined encoders."""
         ids = [bundle.card.encoder_id for bundle in self.bundles]
         if len(ids) > 1:
             return f"joined-{hashlib.sha256(' '.join(ids).encode()).hexdigest()[:16]}"
