@@ -67,7 +67,8 @@ def event_schema(kind: MessageKind) -> dict[str, Any]:
         "type": {"const": f"{TOPIC_PREFIX}.{kind}"},
         "source": {
             "type": "string",
-            "description": "`spherorank/<service>`; each service has its own series of sequence numbers.",
+            "description": "`spherorank/<service>`; each service has its own series of "
+            "sequence numbers.",
         },
         "id": {"type": "string", "description": "Unique within `source`."},
         "time": {"type": "string", "format": "date-time"},

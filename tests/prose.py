@@ -1,4 +1,4 @@
-"""Rules for plain technical English in this repository: ``python -m tests.prose FILE…`` prints each hit.
+"""Rules for plain technical English: ``python -m tests.prose FILE…`` prints each hit.
 
 The rules find frequent patterns only. A text without hits can still be hard to read.
 """
@@ -57,8 +57,11 @@ QUESTION_WORD = re.compile(
 """A first line that starts so has no subject, or continues another sentence."""
 
 WHAT_PHRASE = re.compile(
-    r"\b(return|yield|print|keep|write|say|tell|show|open|count|raise|read|know|hold|give|get|see|use|compare|check|find|name|learn|make|take)s? what\b"
-    r"(?! (to|many|much|long|often)\b)|\b(and|of|by|for|from|with|in|on|to|beside|than|is|are) what (?!to\b)|\b(return|say|tell)s? (how|who|where) (?!to\b)",
+    r"\b(return|yield|print|keep|write|say|tell|show|open|count|raise|read|know|hold|give|get|see|"
+    r"use|compare|check|find|name|learn|make|take)s? what\b"
+    r"(?! (to|many|much|long|often)\b)|"
+    r"\b(and|of|by|for|from|with|in|on|to|beside|than|is|are) what (?!to\b)|"
+    r"\b(return|say|tell)s? (how|who|where) (?!to\b)",
     re.IGNORECASE,
 )
 """A clause with "what" in place of a noun."""

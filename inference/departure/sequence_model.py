@@ -167,7 +167,8 @@ class OnnxSequenceModel:
         except RUNTIME_ERRORS as error:
             raise ProfileError(
                 self._where,
-                f"cannot compute {' × '.join(map(str, features.shape))} (wells × days × features): {error}",
+                f"cannot compute {' × '.join(map(str, features.shape))} "
+                f"(wells × days × features): {error}",
             ) from error
         expected = (features.shape[0], features.shape[2])
         if readout.shape != expected:

@@ -55,7 +55,7 @@ def test_every_public_name_has_a_docstring(package: str) -> None:
 
 
 def undocumented(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield line and name of the module, and of each public class, method and function, without a docstring."""
+    """Yield line and name of each public class, method and function without a docstring."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     if ast.get_docstring(tree) is None:
         yield 1, path.stem

@@ -106,7 +106,10 @@ def test_where_a_deciding_image_was_not_measured_embeddings_are_compared_and_a_n
     plate = laid_out(images)
     assert plate.trajectories(asked_for, 1.0).representation == "embedding"
     assert plate.allowed_representation(asked_for, 1.0)[1] == (
-        "The tissue of 1 of 4 images was not measured: all wells are compared by their embedding alone.",
+        (
+            "The tissue of 1 of 4 images was not measured: all wells are compared by their "
+            "embedding alone."
+        ),
     )
 
 
@@ -153,7 +156,10 @@ def test_an_image_from_after_dosing_never_hides_one_from_before() -> None:
     dosed = plate_map(dosed_at=dosed_at)
     assert select_images([before, after], dosed) == [before]
     assert dosing_notes([before, after], dosed) == (
-        "1 images of the dosing day (day 7) were taken after dosed_at and not used as images from before dosing.",
+        (
+            "1 images of the dosing day (day 7) were taken after dosed_at and not used as "
+            "images from before dosing."
+        ),
     )
     assert dosing_notes([before], dosed) == ()
 

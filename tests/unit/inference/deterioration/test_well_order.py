@@ -141,7 +141,7 @@ def is_worse(one: WellRank, other: WellRank) -> bool:
 
 
 def key_of(wells: Sequence[WellRank]) -> tuple[float, float, float]:
-    """Return the sort key of a treatment: mean percent, share of exploded wells, their mean degree."""
+    """Return the sort key of a treatment: mean percent, share exploded, mean degree."""
     degrees = [
         well.explosion_degree or 0.0 for well in wells if well.condition is Condition.EXPLODED
     ]

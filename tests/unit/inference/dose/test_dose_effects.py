@@ -184,7 +184,11 @@ def test_without_growth_of_the_untreated_a_note_says_why_there_is_no_gr_curve() 
     )
     assert [each.effect for each in seen.dose_responses] == [Effect.DEPARTURE]
     assert seen.notes == (
-        "No GR curves: untreated wells grew by a factor of 1; expected growth that exceeds the spread between wells (without it a GR value is not defined).",
+        (
+            "No GR curves: untreated wells grew by a factor of 1; "
+            "expected growth that exceeds the spread between wells (without it a GR value is not "
+            "defined)."
+        ),
     )
 
 
@@ -312,7 +316,10 @@ def test_treatments_that_are_no_doses_are_named_once() -> None:
     seen = with_doses(table(wells), 0)
     assert seen.dose_responses == ()
     assert seen.notes == (
-        "No dose could be read from etoposide 5, the new one; expected compound:amount unit, such as gemcitabine:1 uM.",
+        (
+            "No dose could be read from etoposide 5, the new one; "
+            "expected compound:amount unit, such as gemcitabine:1 uM."
+        ),
     )
 
 

@@ -150,7 +150,10 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
     ),
     "every feature often missing": (
         drawn(0.3, np.nan),
-        "none of 0 features varies.*12 features were not used because more than 5% of their values are missing",
+        (
+            "none of 0 features varies.*12 features were not used "
+            "because more than 5% of their values are missing"
+        ),
     ),
     "a well twice": (
         lambda each: replace(each, wells=("B03", *each.wells[1:])),

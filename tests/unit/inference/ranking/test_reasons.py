@@ -14,7 +14,10 @@ NAMES = ("log_area", "od_mean", "log_debris_share", "Homogeneity")
 
 
 def measured(seed: int = 0) -> Trajectories:
-    """Return 18 untreated wells and 3 of each of 3 treatments, 4 measures on days 7, 8 and 10; well 18 on are drug0's."""
+    """Return 18 untreated wells and 3 wells of each of 3 treatments, the first from well 18.
+
+    Each well has 4 measures on days 7, 8 and 10.
+    """
     rng = np.random.default_rng(seed)
     base = plate(encoder_id="")
     features = rng.normal(size=(27, 1, 4)) + 0.1 * rng.normal(size=(27, 3, 4))
