@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,27 +13,26 @@ import pandas as pd
 import pytest
 import torch
 
-from inference.bundle import load_bundle
-from inference.departure.assembly import feature_names
 from inference.departure.sequence_model import OnnxSequenceModel, load_forecaster
-from inference.encoding.onnx_encoder import OnnxEncoder
 from schemas.errors import ConfigError
-from schemas.plate_map import Group
 from schemas.trajectory import Trajectories
-from tests.samples import well_image
+from tests.forecaster_samples import (
+    NAMES,
+    PLATES,
+    WIDTH,
+    forecaster_settings,
+    ignore_progress,
+    linear_plate,
+)
 from training.data.virtual_plates import FIRST_TRAINING_SEED
 from training.forecaster.config import (
     ForecasterDataSection,
-    ForecasterModelSection,
-    ForecasterRunSection,
-    ForecasterTrainingConfig,
     load_forecaster_training_config,
 )
 from training.forecaster.examples import ForecastExamples, split_trajectories_by_plate
 from training.forecaster.model import GruForecaster
 from training.forecaster.train import (
     fit_forecaster,
-    fit_joint_forecaster,
     load_plates,
     train_forecaster,
 )
@@ -42,69 +40,24 @@ from training.forecaster.trajectories import make_virtual_trajectories, untreate
 
 pytestmark = [pytest.mark.train, pytest.mark.filterwarnings("ignore")]  # warnings of lightning
 
-DAYS = (5, 6, 7, 8, 9, 10)
-WIDTH = 4
-ENCODER = load_bundle("default").card
-NAMES = tuple(f"feature_{number}" for number in range(WIDTH))
-
-
-def growing(seed: int, wells: int = 14, *, treated: int = 0) -> Trajectories:
-    """Return a plate whose wells have linear trajectories; those of treated wells jump."""
-    rng = np.random.default_rng(seed)
-    start, speed = rng.normal(0, 0.3, (wells, 1, WIDTH)), rng.normal(0, 0.5, (wells, 1, WIDTH))
-    since = (np.array(DAYS) - 5.0)[None, :, None]
-    features = 10 + start + speed * since + rng.normal(0, 0.05, (wells, len(DAYS), WIDTH))
-    features[wells - treated :, 3:] += 1e3
-    groups = (Group.UNTREATED,) * (wells - treated) + (Group.SCREENING,) * treated
-    names = tuple(f"W{number:02d}" for number in range(wells))
-    return Trajectories(
-        f"P{seed}",
-        names,
-        groups,
-        ("",) * (wells - treated) + ("drug:1 uM",) * treated,
-        DAYS,
-        features,
-        NAMES,
-    )
-
-
-def settings(out: Path, **run: object) -> ForecasterTrainingConfig:
-    fields = {
-        "epochs": 20,
-        "patience": 20,
-        "plates_at_once": 1,
-        "learning_rate": 0.02,
-        "accelerator": "cpu",
-    } | run
-    return ForecasterTrainingConfig(
-        model=ForecasterModelSection(hidden=12), run=ForecasterRunSection(out=out, **fields)
-    )  # type: ignore[arg-type] # mypy joins the types of the values
-
-
-PLATES = [growing(seed) for seed in range(8)]
-
-
-def silent(_text: str) -> None:
-    """Ignore the progress."""
-
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("trained") / "gru"
-    fit_forecaster(PLATES, settings(out), silent)
+    fit_forecaster(PLATES, forecaster_settings(out), ignore_progress)
     return out
 
 
 def test_linear_trajectories_are_predicted_better_than_by_the_last_image(
     trained: Path,
 ) -> None:
-    done = fit_forecaster(PLATES, settings(trained), silent)
+    done = fit_forecaster(PLATES, forecaster_settings(trained), ignore_progress)
     assert done.quality.explained > done.quality.explained_by_last + 0.03
 
 
 def test_the_bundle_predicts_wells_with_missing_images(trained: Path) -> None:
     model = OnnxSequenceModel(load_forecaster(trained))
-    unseen = growing(77)
+    unseen = linear_plate(77)
     unseen.features[:2, 1] = np.nan
     unseen.features[2, :3] = np.nan
     predicted = model.predict(unseen, (5, 6, 7), 10)
@@ -120,7 +73,7 @@ def test_the_bundle_predicts_wells_with_missing_images(trained: Path) -> None:
 
 
 def test_treated_wells_are_not_used_for_training() -> None:
-    kept = untreated_only([growing(1, treated=4), growing(2)])
+    kept = untreated_only([linear_plate(1, treated=4), linear_plate(2)])
     assert [len(plate.wells) for plate in kept] == [10, 14]
     assert max(float(np.nanmax(plate.features)) for plate in kept) < 1e3
 
@@ -166,7 +119,7 @@ def test_an_epoch_is_the_same_for_the_same_seed() -> None:
 
 
 def test_training_and_validation_have_no_plate_in_common() -> None:
-    twice = [*PLATES, *(growing(seed) for seed in range(4))]
+    twice = [*PLATES, *(linear_plate(seed) for seed in range(4))]
     training, validation = split_trajectories_by_plate(twice, 0.25, 0)
     assert {plate.plate for plate in training}.isdisjoint(plate.plate for plate in validation)
     assert len(training) + len(validation) == 12
@@ -180,9 +133,9 @@ def test_a_killed_training_continues_to_the_same_weights(tmp_path: Path) -> None
         from pathlib import Path
         warnings.simplefilter("ignore")
         sys.path.insert(0, {str(Path(__file__).parents[4])!r})
-        from tests.unit.training.forecaster.test_train import PLATES, settings
+        from tests.forecaster_samples import PLATES, forecaster_settings
         from training.forecaster.train import fit_forecaster
-        fit_forecaster(PLATES, settings(Path(sys.argv[1]), epochs=8), print)
+        fit_forecaster(PLATES, forecaster_settings(Path(sys.argv[1]), epochs=8), print)
         """
     )
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -199,7 +152,7 @@ def test_a_killed_training_continues_to_the_same_weights(tmp_path: Path) -> None
     assert not killed.exists()
     epoch = torch.load(last, weights_only=True)["epoch"]
     for out in (killed, whole):
-        fit_forecaster(PLATES, settings(out, epochs=8), silent)
+        fit_forecaster(PLATES, forecaster_settings(out, epochs=8), ignore_progress)
     ends = [
         torch.load(folder / "last.ckpt", weights_only=True)
         for folder in (last.parent, tmp_path / "whole-training")
@@ -219,7 +172,7 @@ def test_a_checkpoint_of_another_training_is_refused_and_the_bundle_is_unchanged
         match=r"last\.ckpt: is of a training with other plates or settings; expected the same: "
         r"set another run\.out",
     ):
-        fit_forecaster(PLATES[:-1], settings(trained), silent)
+        fit_forecaster(PLATES[:-1], forecaster_settings(trained), ignore_progress)
     assert (trained / "forecaster.onnx").read_bytes() == before
 
 
@@ -234,7 +187,9 @@ def test_a_loss_that_is_not_finite_is_reported_and_no_bundle_is_written(
         ConfigError,
         match=r"run.learning_rate: is 1.0, and the loss became nan; expected a lower rate",
     ):
-        fit_forecaster(PLATES, settings(tmp_path / "gru", learning_rate=1.0), silent)
+        fit_forecaster(
+            PLATES, forecaster_settings(tmp_path / "gru", learning_rate=1.0), ignore_progress
+        )
     assert not (tmp_path / "gru").exists()
 
 
@@ -250,14 +205,14 @@ def test_a_loss_that_is_not_finite_is_reported_and_no_bundle_is_written(
         ),
         (PLATES[:1], "data: 1 plates have 4 untreated wells"),
         ([PLATES[0], PLATES[0]], "data: all plates are named P0; expected two or more names"),
-        ([growing(1, 3), growing(2, 3)], "data: 0 plates have"),
+        ([linear_plate(1, 3), linear_plate(2, 3)], "data: 0 plates have"),
     ],
 )
 def test_too_few_plates_are_reported(
     plates: list[Trajectories], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        fit_forecaster(plates, settings(tmp_path / "gru"), silent)
+        fit_forecaster(plates, forecaster_settings(tmp_path / "gru"), ignore_progress)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -275,7 +230,7 @@ def test_plates_of_different_features_are_reported(tmp_path: Path) -> None:
         match="plate other has 4 features of measures; "
         "expected 4 features of measures, as plate P0 has, in the same order",
     ):
-        fit_forecaster([PLATES[0], other], settings(tmp_path / "gru"), silent)
+        fit_forecaster([PLATES[0], other], forecaster_settings(tmp_path / "gru"), ignore_progress)
 
 
 @pytest.mark.parametrize(
@@ -302,7 +257,7 @@ def test_an_invalid_configuration_is_reported_with_its_key(
     file = tmp_path / "forecaster.toml"
     file.write_text(content)
     with pytest.raises(ConfigError, match=message):
-        train_forecaster(file, silent)
+        train_forecaster(file, ignore_progress)
 
 
 def test_one_command_trains_on_a_profile_table(tmp_path: Path) -> None:
@@ -325,73 +280,9 @@ def test_one_command_trains_on_a_profile_table(tmp_path: Path) -> None:
         '[run]\nepochs = 2\naccelerator = "cpu"\n'
         '[model]\nname = "tiny"'
     )
-    done = train_forecaster(tmp_path / "forecaster.toml", silent)
+    done = train_forecaster(tmp_path / "forecaster.toml", ignore_progress)
     assert done.bundle == tmp_path / "forecaster"
     assert load_forecaster(done.bundle).card.feature_names == NAMES
-
-
-def embedded(seed: int) -> Trajectories:
-    """Return a plate whose embedding is a random linear function of its measures, with noise."""
-    plate, rng = growing(seed), np.random.default_rng(seed)
-    turned = plate.features @ np.random.default_rng(0).normal(
-        0, 1, (WIDTH, ENCODER.dimension)
-    ) + rng.normal(0, 2, (*plate.features.shape[:2], ENCODER.dimension))
-    names = (*feature_names("embedding", ENCODER.dimension), *NAMES)
-    features = np.concatenate([turned, plate.features], axis=2)
-    return replace(
-        plate,
-        features=features,
-        feature_names=names,
-        embedding_dimension=ENCODER.dimension,
-        encoder_id=ENCODER.encoder_id,
-    )
-
-
-def test_a_joint_projection_is_the_last_step_of_a_valid_encoder(
-    tmp_path: Path,
-) -> None:
-    config = settings(tmp_path / "gru", epochs=3)
-    config = config.model_copy(
-        update={
-            "model": ForecasterModelSection(hidden=8, components=6, name="joint"),
-            "data": ForecasterDataSection(representation="both"),
-        }
-    )
-    done = fit_joint_forecaster([embedded(seed) for seed in range(4)], config, silent)
-    whole, projecting = (
-        OnnxEncoder(load_bundle("default"), "cpu", 1),
-        OnnxEncoder(load_bundle(str(tmp_path / "gru-encoder")), "cpu", 1),
-    )
-    assert (projecting.dimension, projecting.encoder_id.rsplit("-", 1)[0]) == (6, "joint-encoder")
-    images = [well_image(seed=seed) for seed in range(8)]
-    before, after = (
-        np.stack([encoder.embed(image, 1) for image in images]).astype(float)
-        for encoder in (whole, projecting)
-    )
-    weights = (
-        torch.load(tmp_path / "gru-training" / "best.ckpt", weights_only=True)["state_dict"][
-            "model.projection"
-        ]
-        .double()
-        .numpy()
-    )
-    np.testing.assert_allclose(after, before @ weights.T, atol=1e-3 * np.abs(after).max())
-    OnnxSequenceModel(load_forecaster(done.bundle)).check_fits(
-        feature_names("embedding", 6), projecting.encoder_id
-    )
-
-
-def test_joint_training_without_embedding_or_measures_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigError,
-        match=r"data: plates have 4 measures and the embedding of ''; expected both, of ",
-    ):
-        fit_joint_forecaster(PLATES, settings(tmp_path / "gru"), silent)
-    (tmp_path / "forecaster.toml").write_text("")
-    with pytest.raises(
-        ConfigError, match=r"data.representation: is 'measures'; expected 'both' with --joint"
-    ):
-        train_forecaster(tmp_path / "forecaster.toml", silent, joint=True)
 
 
 @pytest.mark.slow
@@ -409,4 +300,4 @@ def test_virtual_plates_are_rendered_once(tmp_path: Path) -> None:
 def test_the_default_configuration_has_no_plates() -> None:
     config = load_forecaster_training_config(None)
     assert config.data == ForecasterDataSection(cache=Path.cwd() / "cache")
-    assert load_plates(config, silent) == []
+    assert load_plates(config, ignore_progress) == []
