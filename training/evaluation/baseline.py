@@ -96,15 +96,18 @@ def resnet18_accuracy(
             ).backward()
             optimiser.step()
             schedule.step()
+    return float(balanced_accuracy_score(expected, classes[_predict_classes(network, test)]))
+
+
+def _predict_classes(network: torch.nn.Module, images: Crops) -> npt.NDArray[np.int64]:
+    """Return the number of the predicted class of each image, (n,)."""
     network.eval()
     with torch.inference_mode():
-        guessed = np.concatenate(
-            [
-                network(torch.from_numpy(test[start : start + 64])).argmax(1).numpy()
-                for start in range(0, len(test), 64)
-            ]
-        )
-    return float(balanced_accuracy_score(expected, classes[guessed]))
+        parts = [
+            network(torch.from_numpy(images[start : start + 64])).argmax(1).numpy()
+            for start in range(0, len(images), 64)
+        ]
+    return np.concatenate(parts)
 
 
 def baseline_accuracies(

@@ -165,18 +165,22 @@ def fit_segmenter(
         optimiser.step()
         report_step(step, loss.item(), rate)
         if (step + 1) % SAVE_EVERY_STEPS == 0 or step + 1 == settings.steps:
-            aside = checkpoint.with_suffix(".part")
-            torch.save(
-                {
-                    "model": model.state_dict(),
-                    "optimiser": optimiser.state_dict(),
-                    "step": step + 1,
-                },
-                aside,
-            )
-            aside.replace(checkpoint)
+            _save_checkpoint(checkpoint, model, optimiser, step + 1)
     model.to(memory_format=torch.contiguous_format).eval()
     return model
+
+
+def _save_checkpoint(
+    path: Path, model: UNet, optimiser: torch.optim.Optimizer, steps_done: int
+) -> None:
+    aside = path.with_suffix(".part")
+    saved = {
+        "model": model.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "step": steps_done,
+    }
+    torch.save(saved, aside)
+    aside.replace(path)
 
 
 def write_segmenter(model: nn.Module, settings: SegmenterSettings, out: Path) -> float:
