@@ -192,9 +192,7 @@ file_versions = Table(
 plate_maps = Table(
     "plate_map",
     metadata,
-    Column(
-        "id", Integer, primary_key=True
-    ),  # the largest id is the newest map
+    Column("id", Integer, primary_key=True),  # the largest id is the newest map
     Column("plate", AnyText, nullable=False, index=True),
     Column("digest", AnyText, nullable=False),
     Column("content", JSON, nullable=False),
@@ -208,9 +206,7 @@ plate_maps = Table(
 assays = Table(
     "assay",
     metadata,
-    Column(
-        "id", Integer, primary_key=True
-    ),  # the largest id is the newest assay
+    Column("id", Integer, primary_key=True),  # the largest id is the newest assay
     Column("plate", AnyText, nullable=False, index=True),
     Column("digest", AnyText, nullable=False),
     Column("content", JSON, nullable=False),

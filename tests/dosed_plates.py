@@ -45,9 +45,7 @@ def table(wells: Iterable[WellRank], left_out: Iterable[str] = ()) -> TreatmentT
         edge_effect=None,
         row_effect=None,
         column_effect=None,
-        left_out=tuple(
-            LeftOut(well=name, reason="pre-dose outlier") for name in left_out
-        ),
+        left_out=tuple(LeftOut(well=name, reason="pre-dose outlier") for name in left_out),
         missing_images=(),
     )
     return TreatmentTable(
