@@ -92,8 +92,8 @@ def _compute_features(plate: PlateCrops, session: Any, how: FeatureSettings) -> 
                 draw_augmentations(get_preset(how.preset), len(images), generator),
                 plate.background,
             )
-            (seen,) = session.run(None, {INPUT_NAME: ((changed - mean) / std).numpy()})
-            of_variant.append(seen.astype(np.float16))
+            (features,) = session.run(None, {INPUT_NAME: ((changed - mean) / std).numpy()})
+            of_variant.append(features.astype(np.float16))
         found.append(np.concatenate(of_variant))
     return np.stack(found)
 

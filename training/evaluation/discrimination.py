@@ -81,8 +81,8 @@ def dose_order_agreement(scores: Array, compounds: Sequence[str], doses: Array) 
         for other in range(len(scores))
         if compounds[one] == compounds[other] and doses[one] < doses[other]
     ]
-    told = [(1 + np.sign(scores[other] - scores[one])) / 2 for one, other in pairs]
-    return float(np.mean(told)) if told else float("nan")
+    agreements = [(1 + np.sign(scores[other] - scores[one])) / 2 for one, other in pairs]
+    return float(np.mean(agreements)) if agreements else float("nan")
 
 
 def small_kill_auc(scores: Array, kill: Array, untreated: Bools) -> float:

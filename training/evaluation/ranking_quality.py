@@ -94,7 +94,7 @@ def evaluation_trajectories(
         ),
         embedding_dimension=dimension,
         embedding_weight=weight,
-        encoder_id="judged" if dimension else "",
+        encoder_id="evaluated" if dimension else "",
     )
 
 

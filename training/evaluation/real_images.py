@@ -45,11 +45,11 @@ def sharpest_plane(image: WellImage) -> int:
 
 def _read_or_skip(path: Path) -> list[WellImage]:
     try:
-        seen = read_image(path)
+        raw = read_image(path)
     except ImageError as error:
         log.warning("evaluation.image_left_out", reason=str(error))
         return []
-    return [_make_image(path.name, seen.planes, seen.um_per_px)]
+    return [_make_image(path.name, raw.planes, raw.um_per_px)]
 
 
 def _cut_stack(folder: Path) -> list[WellImage]:

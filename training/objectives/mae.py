@@ -66,14 +66,14 @@ class MAE(Objective):
             (B, ·) numbers of the visible and of the masked patches.
         """
         always = torch.arange(self.prefix, device=images.device).expand(len(images), -1)
-        seen = torch.cat([always, shown + self.prefix], dim=1)
-        tokens = self.to_decoder(self._encoder().encode(images, idx_keep=seen))
+        visible = torch.cat([always, shown + self.prefix], dim=1)
+        tokens = self.to_decoder(self._encoder().encode(images, idx_keep=visible))
         canvas = utils.repeat_token(
             self.decoder.mask_token, (len(images), self.prefix + self.patches)
         ).to(tokens.dtype)
         predicted = self.head(
             utils.get_at_index(
-                self.decoder(utils.set_at_index(canvas, seen, tokens)), hidden + self.prefix
+                self.decoder(utils.set_at_index(canvas, visible, tokens)), hidden + self.prefix
             )
         )
         target = utils.get_at_index(utils.patchify(images, self.patch_px), hidden)

@@ -174,7 +174,7 @@ def _crop_and_scale(rng: np.random.Generator, image: LabelledImage, side_px: int
     """Resize the image to ``side_px``: a larger field, the whole, a random part, or the tissue."""
     size, kind = len(image.pixels), rng.random()
     rows, columns = np.nonzero(image.masks[0])
-    if kind < 0.45 and len(rows):  # noqa: PLR2004 - share of closer looks
+    if kind < 0.45 and len(rows):  # noqa: PLR2004 - share of close-ups
         extent = max(np.ptp(rows), np.ptp(columns)) + 1
         part = float(np.clip(extent * rng.uniform(1.15, 2.6), 0.12 * size, size))
         middle = np.array([rows.mean(), columns.mean()]) + rng.normal(0, 0.08, 2) * part

@@ -210,18 +210,18 @@ def test_day_pairs_are_one_well_on_two_days(
     plates: list[PlateCrops], plan: BatchPlan, kind: DayPairs
 ) -> None:
     epoch = list(batches(plates, replace(plan, size=2, day_pairs=kind), 0, 0))
-    seen = []
+    pairs = []
     for batch in epoch:
         assert batch.later is not None
         assert batch.days_apart is not None
         assert torch.equal(batch.well, batch.later.well)
         assert torch.equal(batch.days_apart, batch.later.day - batch.day)
-        seen += list(
+        pairs += list(
             zip(batch.day.tolist(), batch.later.day.tolist(), batch.untreated.tolist(), strict=True)
         )
-    assert all(first < later for first, later, _ in seen)
-    assert {(first, later) for first, later, _ in seen} <= {(5, 7), (5, 10), (7, 10)}
-    assert (kind is DayPairs.UNTREATED) == all(untreated for *_, untreated in seen)
+    assert all(first < later for first, later, _ in pairs)
+    assert {(first, later) for first, later, _ in pairs} <= {(5, 7), (5, 10), (7, 10)}
+    assert (kind is DayPairs.UNTREATED) == all(untreated for *_, untreated in pairs)
 
 
 def test_since_dosing_pairs_an_image_without_a_later_day_with_itself(

@@ -44,8 +44,8 @@ def test_every_well_has_images_at_dosing_and_readout_and_some_on_another_day(
         for well in crops.wells
     }
     assert len(days) == 3
-    assert all({7, 10} <= set(seen) for seen in days.values())
-    assert sorted(len(seen) for seen in days.values()) == [2, 3, 3]
+    assert all({7, 10} <= set(imaged) for imaged in days.values())
+    assert sorted(len(imaged) for imaged in days.values()) == [2, 3, 3]
     assert crops.dosed_on_day == 7
     assert crops.crops.shape == (8, 3, 64, 64)
 
@@ -78,17 +78,17 @@ def test_the_true_kill_is_not_stored_with_the_crops(crops: PlateCrops) -> None:
 
 
 def test_the_held_out_mechanism_is_never_imaged() -> None:
-    seen = set()
+    imaged = set()
     for seed in range(100_000, 100_020):
         plate = plan_plate(seed)
-        seen |= {
+        imaged |= {
             plan.mechanism
             for plan, _ in module._choose_wells_and_days(
                 np.random.default_rng(seed), plate, VirtualWells()
             )
         }
-    assert HELD_OUT_MECHANISM not in seen
-    assert len(seen) == 4  # the other three, and untreated
+    assert HELD_OUT_MECHANISM not in imaged
+    assert len(imaged) == 4  # the other three, and untreated
 
 
 def test_random_optics_stay_below_the_held_out_optics() -> None:
