@@ -103,6 +103,7 @@ def embedded(service: ServiceProcess, encoder_id: str) -> tuple[int, int]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_killed_re_embedding_continues_and_the_plate_is_ranked_with_both_encoders(
     stored: ServiceProcess, another: Path, encoder_id: str
 ) -> None:
