@@ -13,7 +13,9 @@ demo-microscope: .venv/microscope
 	.venv/bin/spherorank demo --microscope --out demo-microscope
 
 test: check .venv-dev/packages
-	.venv-dev/bin/pytest -n 2 --dist worksteal
+	.venv-dev/bin/pytest -n 2 --dist worksteal --cov --cov-report=
+	@echo "Coverage of lines and branches, in percent, without the processes that tests start:"
+	.venv-dev/bin/coverage report --format=total
 
 check: .venv-dev/installed
 	.venv-dev/bin/ruff format --check .

@@ -39,6 +39,18 @@ class Source(Protocol):
         """Record that the outcome of a well image or refusal is committed to the store."""
         ...
 
+    def postpone(self, image: WellImage, problem: str) -> None:
+        """Take back a well image that cannot be processed now; :meth:`next` returns it again later.
+
+        Parameters
+        ----------
+        image
+            The newest well image that :meth:`next` returned.
+        problem
+            The fault of this computer, for the status.
+        """
+        ...
+
     def plate_maps(self) -> dict[str, PlateMap]:
         """Return the valid plate maps that are known now, by plate id."""
         ...

@@ -72,10 +72,12 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    flags = (Flag.BLURRED, Flag.CUT, Flag.EMPTY, Flag.SATURATED)
+    flags = (*map(Flag, IMAGE_FAULTS), Flag.SATURATED)
+    width = max(map(len, (*IMAGE_FAULTS, "images"))) + 1
+    column = max(map(len, flags)) + 2
     print(
-        f"{'optics':<10} {'images':<8} {'n':>5}"
-        + "".join(f"{flag:>11}" for flag in flags)
+        f"{'optics':<10} {'images':<{width}} {'n':>5}"
+        + "".join(f"{flag:>{column}}" for flag in flags)
         + f"{'any flag':>11}"
     )
     for optics in arguments.optics or OpticsName:
@@ -88,8 +90,8 @@ def main() -> None:
         for name, count in tally.images.items():
             shares = [tally.flagged[name, flag] / count for flag in flags]
             print(
-                f"{optics:<10} {name:<8} {count:>5}"
-                + "".join(f"{share:>11.1%}" for share in shares)
+                f"{optics:<10} {name:<{width}} {count:>5}"
+                + "".join(f"{share:>{column}.1%}" for share in shares)
                 + f"{tally.any_flag[name] / count:>11.1%}"
             )
         print(

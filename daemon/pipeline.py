@@ -6,6 +6,7 @@ from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 
 from acquisition.quality import assess
 from daemon.rolling_view import RollingView
@@ -13,7 +14,8 @@ from inference.ports import Encoder, Segmenter
 from inference.tissue.condition import ConditionSettings, classify_condition
 from inference.tissue.measures import measure_tissue
 from inference.tissue.picture import draw_outline_picture
-from schemas.errors import ImageError
+from schemas.errors import ImageError, MachineError, StoreError
+from schemas.machine_faults import is_machine_fault, reason_of
 from schemas.messages import DayDeparture, ObservationData, RejectedData
 from schemas.observation import Observation, Outcome
 from schemas.plate_map import PlateMap
@@ -21,6 +23,11 @@ from schemas.quality import Quality
 from schemas.ranking import Condition
 from schemas.well_image import Rejected, WellImage
 from store.ports import ObservationWriter
+
+log = structlog.get_logger()
+
+MIN_SIDE_PX = 16
+"""Shortest side of an image in pixels; in fewer pixels nothing can be measured."""
 
 
 @dataclass(frozen=True)
@@ -37,47 +44,62 @@ class ImagePath:
     def process(self, item: WellImage | Rejected, plate_map: PlateMap | None) -> Outcome:
         """Process one well image, commit its outcome and message, and return the outcome.
 
+        This is the boundary of one image: an image that raises an exception is refused.
+
         Raises
         ------
         StoreError
             If nothing could be committed; the same item may be processed again.
+        MachineError
+            If memory, disk or network failed; the same item may be processed again.
         """
         if isinstance(item, Rejected):
             return self._refuse(item)
-        digest = item.digest
-        if self.store.version_of(item.key, digest) is not None:
-            self.store.add_duplicate(item, self.clock())
-            return Outcome.DUPLICATE
-        quality = assess(item.planes, item.flags)
         try:
-            embedding = self.encoder.embed(item, quality.sharpest_plane)
-        except ImageError as error:
+            return self._store(item, plate_map)
+        except (StoreError, MachineError):
+            raise
+        except Exception as error:
+            if is_machine_fault(error):
+                raise MachineError(item.files[0].path, reason_of(error)) from error
+            if not isinstance(error, ImageError):
+                log.exception("image.failed", files=[file.path for file in item.files])
             return self._refuse(
-                Rejected(
-                    files=item.files, reason=error.problem, plate=item.key.plate, well=item.key.well
-                )
+                Rejected(item.files, reason_of(error), item.key.plate, item.key.well)
             )
-        sharpest = item.planes[quality.sharpest_plane]
-        tissue = self.segmenter.segment(sharpest, item.um_per_px)
-        measures = measure_tissue(sharpest, tissue, item.um_per_px)
+
+    def _store(self, image: WellImage, plate_map: PlateMap | None) -> Outcome:
+        digest = image.digest
+        if self.store.version_of(image.key, digest) is not None:
+            self.store.add_duplicate(image, self.clock())
+            return Outcome.DUPLICATE
+        found = analyse(image, self.encoder, self.segmenter)
         observation = observation_of(
-            item,
-            digest,
-            quality,
-            self.encoder.encoder_id,
-            embedding,
-            measures,
-            received_at=self.clock(),
+            image, digest, found, self.encoder.encoder_id, received_at=self.clock()
         )
-        departures = self.rolling_view.departures(observation, plate_map)
+        departures = self._departures(observation, plate_map)
         message = observation_message(
             observation,
-            self.store.next_version(item.key),
-            classify_condition(measures, self.condition_settings),
+            self.store.next_version(image.key),
+            classify_condition(found.measures, self.condition_settings),
             departures,
         )
-        self.store.add_observation(observation, message, draw_outline_picture(sharpest, tissue))
+        self.store.add_observation(observation, message, found.picture)
         return Outcome.STORED
+
+    def _departures(
+        self, observation: Observation, plate_map: PlateMap | None
+    ) -> tuple[DayDeparture, ...]:
+        """Return the departures to publish; none if other images of the plate cause an error."""
+        try:
+            return self.rolling_view.departures(observation, plate_map)
+        except StoreError:
+            raise
+        except Exception as error:
+            if is_machine_fault(error):
+                raise
+            log.exception("departures.failed", plate=observation.key.plate)
+            return ()
 
     def _refuse(self, rejected: Rejected) -> Outcome:
         message = RejectedData(
@@ -90,17 +112,46 @@ class ImagePath:
         return Outcome.REJECTED
 
 
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """The results of the analysis of one well image: quality, embedding, measures and picture."""
+
+    quality: Quality
+    embedding: npt.NDArray[np.float32]  # (dimension,)
+    measures: dict[str, float]
+    picture: bytes  # JPEG of the sharpest plane with the outline of the tissue
+
+
+def analyse(image: WellImage, encoder: Encoder, segmenter: Segmenter) -> Analysis:
+    """Return the quality, embedding, measures and picture of a well image.
+
+    Raises
+    ------
+    ImageError
+        If a side has fewer than ``MIN_SIDE_PX`` pixels, or the encoder cannot embed the image.
+    """
+    height, width = image.planes.shape[1:]
+    if min(height, width) < MIN_SIDE_PX:
+        raise ImageError(
+            image.key.well, f"{width}×{height} pixels; expected at least {MIN_SIDE_PX} a side"
+        )
+    quality = assess(image.planes, image.flags)
+    embedding = encoder.embed(image, quality.sharpest_plane)
+    sharpest = image.planes[quality.sharpest_plane]
+    tissue = segmenter.segment(sharpest, image.um_per_px)
+    measures = measure_tissue(sharpest, tissue, image.um_per_px)
+    return Analysis(quality, embedding, measures, draw_outline_picture(sharpest, tissue))
+
+
 def observation_of(
     image: WellImage,
     digest: str,
-    quality: Quality,
+    found: Analysis,
     encoder_id: str,
-    embedding: npt.NDArray[np.float32],
-    measures: dict[str, float],
     *,
     received_at: datetime,
 ) -> Observation:
-    """Build the observation of a well image from its quality, embedding and measures."""
+    """Build the observation of a well image from its pixel digest and its analysis."""
     return Observation(
         key=image.key,
         digest=digest,
@@ -110,10 +161,10 @@ def observation_of(
         complete=image.complete,
         files=image.files,
         um_per_px=image.um_per_px,
-        quality=quality,
+        quality=found.quality,
         encoder_id=encoder_id,
-        embedding=embedding,
-        measures=measures,
+        embedding=found.embedding,
+        measures=found.measures,
     )
 
 

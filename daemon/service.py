@@ -13,6 +13,7 @@ import structlog
 
 from acquisition.ports import Source
 from daemon.alerts import Alerts
+from daemon.crash_examination import CrashExamination
 from daemon.daily import DailyPath
 from daemon.health import Metrics
 from daemon.heartbeat import Heartbeat, Stopping
@@ -21,7 +22,7 @@ from daemon.pipeline import ImagePath
 from daemon.plate_inputs import PlateInputs
 from daemon.service_status import ServiceStatus
 from daemon.specimens import Specimens
-from schemas.errors import SourceGoneError, StoreError
+from schemas.errors import MachineError, SourceGoneError, StoreError
 from schemas.messages import AlertKind
 from schemas.observation import Outcome
 from schemas.plate_map import PlateMap
@@ -58,8 +59,10 @@ class Service:
     notify_systemd: Callable[[str], None]
     watched_folders: Sequence[Path]  # an alert is raised when their disks fill up
     min_free_bytes: int
+    crash_examination: CrashExamination
     imaging_feedback: ImagingFeedback | None = None  # None without a microscope
     _last_sweep_s: float = float("-inf")
+    _unreadable: frozenset[str] = frozenset()  # paths of the files with an alert
 
     def run(self, *, once: bool = False) -> None:
         """Run until a stop signal; with ``once``, until all present images are ranked."""
@@ -87,6 +90,21 @@ class Service:
             self.imaging_feedback.catch_up()
         self.notify_systemd("READY=1")
         log.info("service.started", version=self.status.version, encoder_id=self.status.encoder_id)
+        self._quarantine()
+
+    def _quarantine(self) -> None:
+        """Refuse the images that end a process, if the last process ended by a crash."""
+        try:
+            for refusal in self.crash_examination.quarantined(self.heartbeat.tick):
+                self._process(refusal)
+                path = refusal.files[0].path
+                self.alerts.raise_once(
+                    AlertKind.IMAGE, path, f"{path}: {refusal.reason}", refusal.plate
+                )
+        except Stopping:
+            return
+        except (OSError, ValueError) as error:  # no child process can be started
+            log.error("crash.not_examined", reason=str(error))
 
     def _next_image(self) -> WellImage | Rejected | None:
         try:
@@ -117,6 +135,11 @@ class Service:
                 )
                 self.heartbeat.wait(STORE_RETRY_S)
                 continue
+            except MachineError as error:
+                log.warning("image.postponed", plate=plate, reason=str(error))
+                if isinstance(item, WellImage):
+                    self.source.postpone(item, error.problem)
+                return
             self.alerts.clear(AlertKind.DISK, "store")
             self.source.done(item)
             self._record(item, outcome, ms=round(1000 * (time.perf_counter() - started_s), 1))
@@ -185,6 +208,7 @@ class Service:
             return
         self._last_sweep_s = time.monotonic()
         self._watch_disks()
+        self._watch_files()
         for plate, reason in self.status.source.held.items():
             self.alerts.raise_once(
                 AlertKind.PLATE_MAP,
@@ -202,6 +226,7 @@ class Service:
     def _rank_all(self) -> None:
         """Rank every plate whose map is present, without waiting for deadlines (``run --once``)."""
         self._save_inputs()
+        self._watch_files()
         for plate in self.source.plate_maps():
             self._rank(plate, all_is_in=True)
         self.specimens.rank_noted()
@@ -225,6 +250,15 @@ class Service:
                 )
             else:
                 self.alerts.clear(AlertKind.DISK, str(folder))
+
+    def _watch_files(self) -> None:
+        """Raise an alert for each file that repeatedly could not be read or processed."""
+        unreadable = self.status.source.unreadable
+        for path in self._unreadable.difference(unreadable):
+            self.alerts.clear(AlertKind.IMAGE, path)
+        self._unreadable = frozenset(unreadable)
+        for path, problem in unreadable.items():
+            self.alerts.raise_once(AlertKind.IMAGE, path, f"{path}: {problem}; it is tried again")
 
     def _update_metrics(self) -> None:
         self.metrics.standing_alerts.set(self.alerts.active_count)

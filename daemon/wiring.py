@@ -10,12 +10,14 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
+from acquisition.drop_folder.in_flight import InFlightJournal
 from acquisition.drop_folder.source import DropFolder, DropFolderSettings
 from acquisition.microscope.imaging_requests import open_imaging_requests
 from daemon.alerts import Alerts
 from daemon.calibrations import Calibrations
 from daemon.code_version import code_version
-from daemon.config import Config, EncoderSection, systemd_socket
+from daemon.config import Config, EncoderSection, TissueSection, systemd_socket
+from daemon.crash_examination import CrashExamination
 from daemon.daily import DailyPath
 from daemon.due_days import DaySettings, DueDays
 from daemon.encoder_switch import check_all_embedded
@@ -91,9 +93,9 @@ def open_encoder_of(section: EncoderSection) -> OnnxEncoder:
     )
 
 
-def open_segmenter(config: Config) -> Segmenter:
-    """Open the segmenter of a configuration, and check a learned segmenter's canary image."""
-    name = config.tissue.segmenter
+def open_segmenter(section: TissueSection) -> Segmenter:
+    """Open the segmenter of the `[tissue]` section; check the canary image of a learned one."""
+    name = section.segmenter
     if name == "classical":
         return ClassicalSegmenter()
     return OnnxSegmenter(
@@ -308,7 +310,10 @@ def open_service(
             checks=(io_thread.check, *((microscope.poll,) if microscope else ())),
             notify_systemd=notify_systemd,
         )
-        source = DropFolder(source_settings(config, once=once), store)
+        config.output.rankings.mkdir(parents=True, exist_ok=True)
+        journal = InFlightJournal(config.output.rankings / ".in_flight.json")
+        in_flight = stack.enter_context(journal)
+        source = DropFolder(source_settings(config, once=once), store, in_flight=in_flight)
         stack.callback(source.close)
         days = open_days(config, store, encoder.card, alerts, tick=heartbeat.tick)
         service = Service(
@@ -327,6 +332,13 @@ def open_service(
             watched_folders=_watched_folders(config),
             min_free_bytes=config.output.min_free_bytes,
             imaging_feedback=open_imaging_feedback(config, store, encoder.encoder_id, alerts),
+            crash_examination=CrashExamination(
+                in_flight,
+                source_settings(config),
+                partial(open_encoder_of, config.encoder),
+                partial(open_segmenter, config.tissue),
+                store.plate_map,
+            ),
         )
         io_thread.start()
         stack.callback(io_thread.stop, timeout_s=10.0)
@@ -343,7 +355,7 @@ def open_images(
     rolling_view = RollingView(
         store, settings.representation, settings.embedding_weight, settings.departure
     )
-    segmenter = open_segmenter(config)
+    segmenter = open_segmenter(config.tissue)
     return ImagePath(encoder, segmenter, settings.condition, store, rolling_view, now)
 
 
@@ -385,7 +397,6 @@ def _open_health_page(
 
 
 def _watched_folders(config: Config) -> list[Path]:
-    config.output.rankings.mkdir(parents=True, exist_ok=True)
     folders = [config.output.rankings]
     if config.store.url.startswith("sqlite:///"):
         folders.append(Path(config.store.url.removeprefix("sqlite:///")).parent)

@@ -8,6 +8,8 @@
     │   └── CollapseError    operator: these training settings give all images one embedding
     ├── PlateMapError        scientist: plate.toml, wells.csv or assay.csv is wrong
     ├── ImageError           robot: a file or image cannot be used; it is rejected
+    │   └── IncompleteImageError  robot: the end of the file is missing; it may still be written
+    ├── MachineError         operator: memory, disk or network failed; the input is tried again
     ├── ProfileError         scientist: a table or plate cannot be ranked
     ├── SourceGoneError      operator: the drop folder is unreachable; the service waits
     ├── MicroscopeError      operator: a device failed, was too slow or is at the wrong position
@@ -65,6 +67,14 @@ class PlateMapError(SpheroRankError):
 
 class ImageError(SpheroRankError):
     """A file or well image cannot be used; it is rejected and processing continues."""
+
+
+class IncompleteImageError(ImageError):
+    """The file may still be written: bytes are missing or zero at its end."""
+
+
+class MachineError(SpheroRankError):
+    """Memory, disk or network failed while an input was read or processed; it is tried again."""
 
 
 class ProfileError(SpheroRankError):

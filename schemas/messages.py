@@ -145,6 +145,8 @@ class AlertKind(StrEnum):
     DISK = "disk"
     SOURCE_GONE = "source_gone"
     IMAGES_MISSING = "images_missing"
+    IMAGE = "image"
+    """A file cannot be read now, or ends the process that reads it."""
     QUALITY_GATE = "quality_gate"
     PLATE_MAP = "plate_map"
     LAYOUT = "layout"

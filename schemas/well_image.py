@@ -1,6 +1,7 @@
 """A well image with its files and pixels, before it is embedded; rejected files; source status."""
 
 import hashlib
+import os
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -19,7 +20,18 @@ class FileVersion:
 
     path: str
     size: int
-    mtime_ns: int
+    mtime_ns: int  # at most 63 bits, the largest number that a database stores: year 1677 to 2262
+
+    @classmethod
+    def of(cls, path: str, status: os.stat_result) -> "FileVersion":
+        """Return the version of a file from its path below the drop folder and its stat result.
+
+        A modification time outside the years 1677 to 2262 is replaced by the nearest of these.
+        """
+        return cls(path, status.st_size, min(max(status.st_mtime_ns, -_LAST_NS), _LAST_NS))
+
+
+_LAST_NS = 2**63 - 1
 
 
 @dataclass(frozen=True, order=True)
@@ -84,5 +96,7 @@ class SourceStatus:
     """Reason why the images of a plate are pending (no valid plate map), by plate."""
     wrong_assays: dict[str, str] = field(default_factory=dict)
     """Problem of the assay file, by plate."""
+    unreadable: dict[str, str] = field(default_factory=dict)
+    """Reason why a file or its well image cannot be read or processed now, by path."""
     gone: str | None = None
     """Reason why the folder cannot be read; None while it can."""

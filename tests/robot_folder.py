@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
+from acquisition.drop_folder.in_flight import InFlightJournal
 from acquisition.drop_folder.source import DropFolder, DropFolderSettings
 from schemas.well_image import FileVersion, Rejected, WellImage
 
@@ -105,17 +106,25 @@ class RobotFolder:
         self,
         *ended: FileVersion,
         before_reading: Callable[[], object] = lambda: None,
+        in_flight: InFlightJournal | None = None,
         **settings: Any,  # noqa: ANN401 - any setting
     ) -> DropFolder:
         """Return a source of this folder that calls ``before_reading`` before it reads a file."""
         return DropFolder(
             DropFolderSettings(**({"path": self.root, "pattern": PATTERN} | settings)),
             EndedVersions(*ended),
+            in_flight=in_flight,
             clock=self.clock,
             events=self.events,
             pool=ImmediatePool(before_reading),
             wait=self.clock.wait,
         )
+
+    def failing_file(self, path: str) -> FileVersion:
+        """Create a file whose reading fails with an input/output error, and return its version."""
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / path).symlink_to("/proc/self/mem")  # address 0 is not mapped
+        return FileVersion.of(path, (self.root / path).stat())
 
     def write(self, path: str, content: bytes, *, at_ns: int = DAY_7_NS) -> FileVersion:
         """Write a file with a modification time and return its version."""

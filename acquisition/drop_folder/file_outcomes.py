@@ -33,6 +33,10 @@ class FileOutcomes:
             self._versions.add(version)
             self._paths.add(version.path)
 
+    def discard(self, versions: Iterable[FileVersion]) -> None:
+        """Forget that these file versions have an outcome, so that they are read again."""
+        self._versions.difference_update(versions)
+
 
 class ResultQueue:
     """The well images and refusals to return next, oldest first.

@@ -1,18 +1,19 @@
 """Read groups of files ahead in a pool, and sort the result of each file."""
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
 from acquisition.drop_folder.image_decoding import ImageLimits, RawImage
 from acquisition.drop_folder.image_reading import FileResult, read_time, read_versions
+from acquisition.drop_folder.retries import Retries
 from acquisition.drop_folder.settling import ListedFile, SettlingRules
 from acquisition.drop_folder.visits import FileGroup
-from schemas.errors import ImageError
+from schemas.errors import ImageError, IncompleteImageError, MachineError
 from schemas.well_image import FileVersion, Rejected
 
 READ_AHEAD = 3
@@ -33,6 +34,8 @@ class ReadGroup:
     images: tuple[RawImage, ...] = ()  # one for each file, in the order of the group
     changed: tuple[ListedFile, ...] = ()  # the file is gone or is another version now
     unfinished: tuple[ListedFile, ...] = ()  # not decodable before it settled: signalled too early
+    incomplete: tuple[ListedFile, ...] = ()  # the end of the file is missing: perhaps being copied
+    failures: Mapping[FileVersion, str] = field(default_factory=dict)  # not readable now: why
     refusals: tuple[Rejected, ...] = ()  # one for each file that cannot be decoded
 
 
@@ -60,6 +63,8 @@ class GroupReader:
         Whether each file holds one plane, so that a file with several pages is refused.
     pool
         Runs the reading; it is shut down by :meth:`close`.
+    retries
+        Gets the files that cannot be read now.
     wake
         Called from another thread when a result is ready.
     most_groups
@@ -83,6 +88,7 @@ class GroupReader:
         *,
         one_plane_per_file: bool,
         pool: Executor,
+        retries: Retries,
         wake: Callable[[], None],
         most_groups: int = READ_AHEAD,
     ) -> None:
@@ -91,6 +97,7 @@ class GroupReader:
         self._limits = limits
         self._one_plane_per_file = one_plane_per_file
         self._pool = pool
+        self._retries = retries
         self._wake = wake
         self._most_groups = most_groups
         self._jobs: deque[_Job] = deque()
@@ -139,7 +146,11 @@ class GroupReader:
         """Move the times that were read to ``times`` and return whether there were any."""
         read = [version for version, job in self._time_jobs.items() if job.done()]
         for version in read:
-            self.times[version] = self._time_jobs.pop(version).result()
+            try:
+                self.times[version] = self._time_jobs.pop(version).result()
+                self._retries.forget([version])
+            except MachineError as error:
+                self._retries.add_failure(version, error.problem)
         return bool(read)
 
     def pop(self) -> ReadGroup | None:
@@ -148,6 +159,12 @@ class GroupReader:
             return None
         job = self._jobs.popleft()
         read = sort_results(job.group, job.results.result(), job.listed_s, self._rules)
+        if read.images:
+            self._retries.forget(job.group.versions)
+        for version, problem in read.failures.items():
+            self._retries.add_failure(version, problem)
+        for file in read.incomplete:
+            self._retries.wait_until(file.version, file.whole_at_s(self._rules))
         self.undecodable.update(version for refusal in read.refusals for version in refusal.files)
         self.page_counts.update(
             (version, len(image.planes))
@@ -178,6 +195,9 @@ def sort_results(
     that its completion signal came too early: a TIFF that is appended page by page is closed after
     each page.
 
+    A file whose end is missing is refused only after the time that missing planes are waited for.
+    If a file cannot be read because of this computer, nothing is concluded about the file.
+
     Parameters
     ----------
     group
@@ -192,17 +212,28 @@ def sort_results(
     pairs = list(zip(group.files, results, strict=True))
     if changed := tuple(file for file, result in pairs if result is None):
         return ReadGroup(group, listed_s, changed=changed)
+    failures = {
+        file.version: result.problem for file, result in pairs if isinstance(result, MachineError)
+    }
     failed = [(file, result) for file, result in pairs if isinstance(result, ImageError)]
-    if not failed:
+    if not failures and not failed:
         images = tuple(result for result in results if isinstance(result, RawImage))
         return ReadGroup(group, listed_s, images)
+    unfinished, incomplete, refused = [], [], []
+    for file, error in failed:
+        if file.settled_at_s(rules) > listed_s:
+            unfinished.append(file)
+        elif isinstance(error, IncompleteImageError) and file.whole_at_s(rules) > listed_s:
+            incomplete.append(file)
+        else:
+            refused.append(
+                Rejected((file.version,), error.problem, group.key.plate, group.key.well)
+            )
     return ReadGroup(
         group,
         listed_s,
-        unfinished=tuple(file for file, _ in failed if file.settled_at_s(rules) > listed_s),
-        refusals=tuple(
-            Rejected((file.version,), error.problem, group.key.plate, group.key.well)
-            for file, error in failed
-            if file.settled_at_s(rules) <= listed_s
-        ),
+        unfinished=tuple(unfinished),
+        incomplete=tuple(incomplete),
+        failures=failures,
+        refusals=tuple(refused),
     )

@@ -12,6 +12,7 @@ from functools import partial
 
 from acquisition.drop_folder.file_outcomes import FileOutcomes
 from acquisition.drop_folder.naming import NamePattern, ParsedName, is_image_name
+from acquisition.drop_folder.retries import Retries
 from acquisition.drop_folder.settling import ListedFile, Listing, SettlingRules, ready_at_s
 from acquisition.drop_folder.visits import (
     FileGroup,
@@ -46,6 +47,7 @@ class KnownFiles:
     undecodable: Container[FileVersion] = frozenset()
     page_counts: Mapping[FileVersion, int] = field(default_factory=dict)
     times: Mapping[FileVersion, datetime | None] = field(default_factory=dict)  # inside the file
+    retries: Retries = field(default_factory=lambda: Retries(lambda: 0.0))
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,8 @@ class FileGrouper:
         ]
         planes = None if None in counts else sum(count or 0 for count in counts)
         reopened = known.outcomes.include_a_path_of(group.versions)
-        return ready_at_s(group.files, planes, self._rules, reopened=reopened)
+        ready_s = ready_at_s(group.files, planes, self._rules, reopened=reopened)
+        return max(ready_s, known.retries.retry_at_s(group.versions))
 
     def _wells_of(self, files: Iterable[ListedFile], listing: Listing) -> set[tuple[str, str]]:
         """Return the plate and well of each file whose name was parsed."""
@@ -174,11 +177,16 @@ class FileGrouper:
     ) -> Iterator[NamedFile]:
         """Yield the decodable files of these wells that show the selected field.
 
-        Only files of plates with a valid map are candidates.
+        Only files of plates with a valid map are candidates. A file that failed repeatedly is a
+        candidate only when its next attempt is due, so that it does not delay the other planes.
         """
         files = []
         for path, name in listing.names.items():
             file = listing.files[path]
+            if known.retries.is_reported([file.version]) and not listing.confirms(
+                known.retries.retry_at_s([file.version])
+            ):
+                continue
             if isinstance(name, ParsedName) and file.version not in known.undecodable:
                 plate = self._plate_of(path, name)
                 if (plate, name.well) in wells and plate in plates.maps:
@@ -226,7 +234,10 @@ class FileGrouper:
         """Yield the finished files whose acquisition time is needed and not known."""
         for each in candidates:
             is_needed = _needs_file_time(each.name) and each.file.version not in known.times
-            if is_needed and listing.confirms(each.file.finished_at_s(self._rules)):
+            ready_s = max(
+                each.file.finished_at_s(self._rules), known.retries.retry_at_s([each.file.version])
+            )
+            if is_needed and listing.confirms(ready_s):
                 yield each.file.version
 
     def _changes_s(
@@ -240,6 +251,7 @@ class FileGrouper:
         """Yield each time after the listing at which a file settles or a group becomes ready."""
         moments_s = [file.settled_at_s(self._rules) for file in new_files]
         moments_s += [self.ready_at_s(group, known) for group in groups]
+        moments_s += [known.retries.retry_at_s([file.version]) for file in new_files]
         if plates.unread_maps or plates.unread_assays:
             moments_s += [
                 file.settled_at_s(self._rules)

@@ -17,7 +17,7 @@ import tifffile
 
 from acquisition.drop_folder.image_metadata import ImageMetadata, read_metadata, stack_problem
 from acquisition.drop_folder.naming import IMAGE_SUFFIXES
-from schemas.errors import ImageError
+from schemas.errors import ImageError, IncompleteImageError
 
 # tifffile logs each oddity of a file. Those that matter are checked here and reported as an error.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -186,7 +186,7 @@ def _check_page(page: tifffile.TiffPage, size: int, where: object) -> None:
             if empty or not ends
             else f"pixels up to byte {max(ends)}, the file has {size}"
         )
-        raise ImageError(where, f"cut short: {missing}; expected all pixels")
+        raise IncompleteImageError(where, f"cut short: {missing}; expected all pixels")
 
 
 def _samples_last(page: tifffile.TiffPage) -> npt.NDArray[np.generic]:
@@ -208,7 +208,7 @@ def _decode_jpeg(content: bytes, where: object, limits: ImageLimits) -> RawImage
     _check_size(*_jpeg_size(content, where), where, limits)
     # The decoder fills missing pixels with grey and raises no error.
     if b"\xff\xd9" not in content[-65536:]:
-        raise ImageError(
+        raise IncompleteImageError(
             where, "cut short: the JPEG's end marker is missing; expected the whole file"
         )
     return RawImage((_grey(imagecodecs.jpeg_decode(content), where),), None, ImageMetadata())

@@ -11,10 +11,11 @@ import tifffile
 
 from acquisition.drop_folder.image_decoding import ImageLimits, RawImage, decode
 from acquisition.drop_folder.image_metadata import read_metadata
-from schemas.errors import ImageError
+from schemas.errors import ImageError, MachineError
+from schemas.machine_faults import is_machine_fault
 from schemas.well_image import FileVersion
 
-FileResult = RawImage | ImageError | None
+FileResult = RawImage | ImageError | MachineError | None
 """The result of reading one version of a file; None if the file is gone or is another version."""
 
 
@@ -68,6 +69,8 @@ def read_version(root: Path, version: FileVersion, limits: ImageLimits) -> RawIm
     ------
     ImageError
         With the reason, if the file is not a grey image within the limits.
+    MachineError
+        If disk, network or memory failed, or the file may not be opened now.
     """
     if version.size > limits.max_file_bytes:
         raise ImageError(
@@ -78,22 +81,29 @@ def read_version(root: Path, version: FileVersion, limits: ImageLimits) -> RawIm
             before = os.fstat(file.fileno())
             content = file.read(version.size + 1)
             after = os.fstat(file.fileno())
-    except PermissionError as error:
-        raise ImageError(version.path, f"cannot be read: {error.strerror}") from error
-    except OSError:  # the file or the share is gone, which the next listing reports
+        if any(FileVersion.of(version.path, status) != version for status in (before, after)):
+            return None
+        return decode(content, version.path, limits)
+    except (FileNotFoundError, NotADirectoryError):  # gone, as the next listing will show
         return None
-    if any(
-        (status.st_size, status.st_mtime_ns) != (version.size, version.mtime_ns)
-        for status in (before, after)
-    ):
-        return None
-    return decode(content, version.path, limits)
+    except Exception as error:
+        raise _as_own_error(error, version.path) from error
+
+
+def _as_own_error(error: Exception, path: str) -> ImageError | MachineError:
+    """Return the error of our tree for an exception that was raised while a file was read."""
+    if isinstance(error, ImageError):
+        return error
+    reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+    if is_machine_fault(error):
+        return MachineError(path, f"cannot be read now: {reason}")
+    return ImageError(path, f"cannot be read: {reason}")
 
 
 def read_versions(
     root: Path, versions: tuple[FileVersion, ...], limits: ImageLimits, *, one_plane: bool
 ) -> tuple[FileResult, ...]:
-    """Return the decoded image, the error or None for each file of one well image.
+    """Return the decoded image, the error or None for each file of one well image; never raise.
 
     Parameters
     ----------
@@ -110,7 +120,7 @@ def read_versions(
     for version in versions:
         try:
             image = read_version(root, version, limits)
-        except ImageError as error:
+        except (ImageError, MachineError) as error:
             results.append(error)
             continue
         if one_plane and image is not None and len(image.planes) > 1:
@@ -122,11 +132,22 @@ def read_versions(
 
 
 def read_time(root: Path, version: FileVersion) -> datetime | None:
-    """Return the acquisition time in the header of a TIFF file; None if there is none."""
+    """Return the acquisition time in the header of a TIFF file; None if there is none.
+
+    A damaged file has none: its problem is reported when its pixels are read.
+
+    Raises
+    ------
+    MachineError
+        If disk, network or memory failed, or the file may not be opened now.
+    """
     try:
-        with tifffile.TiffFile(root / version.path) as tif:
+        with (root / version.path).open("rb") as file, tifffile.TiffFile(file) as tif:
             return read_metadata(tif).taken_at
-    except Exception:  # noqa: BLE001 - any problem of the file is reported when its pixels are read
+    except Exception as error:
+        own_error = _as_own_error(error, version.path)
+        if isinstance(own_error, MachineError):
+            raise own_error from error
         return None
 
 

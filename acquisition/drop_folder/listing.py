@@ -58,4 +58,4 @@ def _version(path: str, entry: os.DirEntry[str]) -> FileVersion | None:
     # Undecodable bytes become text such as \xff, which can be stored. The name is refused later
     # because of its backslash, so the file is never opened.
     printable = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return FileVersion(printable, status.st_size, status.st_mtime_ns)
+    return FileVersion.of(printable, status)

@@ -48,6 +48,11 @@ class ListedFile:
         """Return when the file has settled if it does not change again, ignoring signals."""
         return self.unchanged_since_s + rules.settle_s
 
+    def whole_at_s(self, rules: SettlingRules) -> float:
+        """Return until when a file whose end is missing may still be written by a slow copy."""
+        wait_s = 0.0 if rules.once else rules.plane_timeout_s
+        return max(self.settled_at_s(rules), self.unchanged_since_s + wait_s)
+
 
 @dataclass(frozen=True)
 class Listing:

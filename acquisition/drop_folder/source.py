@@ -16,14 +16,17 @@ from acquisition.drop_folder.file_outcomes import FileOutcomes, ResultQueue
 from acquisition.drop_folder.group_reading import GroupReader, ReadGroup
 from acquisition.drop_folder.grouping import FileGrouper, Grouping, KnownFiles, KnownPlates
 from acquisition.drop_folder.image_decoding import ImageLimits
+from acquisition.drop_folder.in_flight import InFlightJournal
 from acquisition.drop_folder.listed_folder import ListedFolder
 from acquisition.drop_folder.naming import compile_pattern
 from acquisition.drop_folder.plate_map_files import PlateMapFiles
+from acquisition.drop_folder.retries import Retries
 from acquisition.drop_folder.settling import SettlingRules
 from acquisition.drop_folder.visits import FileGroup, build_well_image
 from acquisition.ports import EndedFiles
 from schemas.assay import Assay
-from schemas.errors import ImageError, SourceGoneError
+from schemas.errors import SourceGoneError
+from schemas.machine_faults import is_machine_fault, reason_of
 from schemas.plate_map import PlateMap
 from schemas.well_image import Rejected, SourceStatus, WellImage
 
@@ -70,6 +73,8 @@ class DropFolder:
         The settings of the operator.
     ended_files
         The file versions that were ingested or refused before.
+    in_flight
+        Records the files that are being read or processed, for the process after a crash.
     clock
         Returns seconds that never decrease.
     events
@@ -90,6 +95,7 @@ class DropFolder:
         settings: DropFolderSettings,
         ended_files: EndedFiles,
         *,
+        in_flight: InFlightJournal | None = None,
         clock: Callable[[], float] = time.monotonic,
         events: FileEvents | None = None,
         pool: Executor | None = None,
@@ -113,19 +119,26 @@ class DropFolder:
         self._grouper = FileGrouper(
             pattern, rules, folder_name=root.name, plate=settings.plate, field=settings.field
         )
+        self._retries = Retries(clock)
         self._reader = GroupReader(
             root,
             rules,
             settings.image_limits,
             one_plane_per_file=pattern.one_plane_per_file,
             pool=pool or ThreadPoolExecutor(READER_THREADS, thread_name_prefix="read"),
+            retries=self._retries,
             wake=self._wake.set,
         )
+        self._in_flight = in_flight or InFlightJournal(None)
         self._plate_maps = PlateMapFiles(root)
         self._assays = AssayFiles(root)
         outcomes = FileOutcomes(ended_files.ended_files())
         self._known_files = KnownFiles(
-            outcomes, self._reader.undecodable, self._reader.page_counts, self._reader.times
+            outcomes,
+            self._reader.undecodable,
+            self._reader.page_counts,
+            self._reader.times,
+            self._retries,
         )
         self._results = ResultQueue(outcomes)
         self._grouping = Grouping()
@@ -165,6 +178,15 @@ class DropFolder:
     def done(self, item: WellImage | Rejected) -> None:
         """Record that the outcome of a well image or refusal is committed to the store."""
         self._known_files.outcomes.add(item.files)
+        self._in_flight.remove(item.files)
+
+    def postpone(self, image: WellImage, problem: str) -> None:
+        """Take back a well image that cannot be processed now; it is read again after a pause."""
+        self._known_files.outcomes.discard(image.files)
+        for version in image.files:
+            self._retries.add_failure(version, problem)
+        self._in_flight.remove(image.files)
+        self._grouping_is_current = False
 
     def plate_maps(self) -> dict[str, PlateMap]:
         """Return the valid plate maps by plate id, as of the last listing."""
@@ -175,13 +197,14 @@ class DropFolder:
         return dict(self._assays.assays)
 
     def status(self, now: datetime) -> SourceStatus:  # noqa: ARG002 - part of the port; nothing here has a date
-        """Return the waiting images, pending plates, invalid assays and the folder's problem."""
+        """Return the waiting images, pending plates, unreadable files and the folder's problem."""
         groups = (*self._unread_groups, *self._reader.groups)
         waiting = Counter(self._grouping.waiting) + Counter(group.key.plate for group in groups)
         return SourceStatus(
             pending=dict(waiting + self._results.count_by_plate()),
             held=dict(self._grouping.pending_plates),
             wrong_assays={plate: str(error) for plate, error in self._assays.problems.items()},
+            unreadable=dict(self._retries.problems()),
             gone=str(self._folder.problem) if self._folder.problem else None,
         )
 
@@ -202,6 +225,7 @@ class DropFolder:
             for refusal in read.refusals:
                 self._results.add_refusal(refusal)
             if not self._queue_image(read):
+                self._in_flight.remove(read.group.versions)
                 self._grouping_is_current = False
 
     def _queue_image(self, read: ReadGroup) -> bool:
@@ -218,9 +242,13 @@ class DropFolder:
             image = build_well_image(
                 group, read.images, plate_map, planes=self._planes, bits=self._bits
             )
-        except ImageError as error:
+        except Exception as error:  # noqa: BLE001 - the boundary of one image
+            if is_machine_fault(error):
+                for version in group.versions:
+                    self._retries.add_failure(version, str(error))
+                return False
             plate, well = group.key.plate, group.key.well
-            self._results.add_refusal(Rejected(group.versions, error.problem, plate, well))
+            self._results.add_refusal(Rejected(group.versions, reason_of(error), plate, well))
         else:
             self._results.add_image(image)
         return True
@@ -228,6 +256,7 @@ class DropFolder:
     def _read_plate_files(self) -> None:
         """Read the plate maps and assays that are new or changed in the newest listing."""
         files = self._folder.listing.files
+        self._retries.keep_only(file.version for file in files.values())
         self._plate_maps.update(files, self._folder.is_settled)
         self._assays.update(files, self._folder.is_settled, self._plate_maps)
         self._grouping_is_current = False
@@ -260,4 +289,5 @@ class DropFolder:
         )
         for group in list(islice(ready, self._reader.free_places)):
             self._unread_groups.remove(group)
+            self._in_flight.add(group.key.plate, group.key.well, group.versions)
             self._reader.request(group, listing.started_s)

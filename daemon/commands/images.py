@@ -97,7 +97,7 @@ def measure(
         images,
         out,
         masks,
-        wiring.open_segmenter(load_config(config)),
+        wiring.open_segmenter(load_config(config).tissue),
         um_per_px=um_per_px,
         bits=bits,
     )

@@ -5,30 +5,26 @@ embedding is committed by itself, so after an interruption the same command cont
 """
 
 import multiprocessing
-import os
-import signal
 import sys
-import threading
 from collections.abc import Generator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass
-from multiprocessing.connection import wait
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import structlog
 from rich.progress import track
 
 from acquisition.drop_folder.image_decoding import ImageLimits, RawImage
 from acquisition.drop_folder.image_reading import read_versions, stretch
 from daemon import wiring
+from daemon.child_processes import prepare_child_process
 from daemon.config import Config, EncoderSection, SourceSection
 from daemon.encoder_switch import is_unfinished
 from inference.ports import Encoder
-from schemas.errors import ConfigError, ImageError, SourceGoneError
+from schemas.errors import ConfigError, ImageError, MachineError, SourceGoneError
 from schemas.observation import StoredImage
 from schemas.well_image import WellImage
 from store.ports import EmbeddingLedger
@@ -151,7 +147,7 @@ class _Worker:
         limits = ImageLimits(max_pixels=source.max_pixels, max_file_bytes=source.max_file_bytes)
         results = read_versions(source.path, stored.files, limits, one_plane=False)
         for file, result in zip(stored.files, results, strict=True):
-            if isinstance(result, ImageError):
+            if isinstance(result, ImageError | MachineError):
                 raise result
             if result is None:
                 raise ImageError(file.path, "is missing, or not the version that was ingested")
@@ -177,21 +173,10 @@ _workers: list[_Worker] = []  # the one worker of this process, once it is opene
 
 def _open_worker(encoder: EncoderSection, source: SourceSection) -> None:
     """Open the worker of this process; called once in each worker process."""
-    # Only warnings: the main process has logged the execution provider of the encoder.
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
-    # Ctrl-C in a terminal reaches every process; the main process ends the workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    prepare_child_process()
     _workers.append(
         _Worker(wiring.open_encoder_of(encoder.model_copy(update={"threads": 1})), source)
     )
-
-
-def _exit_with_parent() -> None:
-    """Wait for the end of the main process, also by SIGKILL, and end this worker process."""
-    if (parent := multiprocessing.parent_process()) is not None:
-        wait([parent.sentinel])
-        os._exit(1)
 
 
 def _embed_in_worker(stored: StoredImage) -> Embedding | str:

@@ -7,8 +7,10 @@ import pytest
 from pydantic import BaseModel
 
 from daemon.reports.ranking_page import ranking_html
+from schemas.quality import Flag
 from schemas.ranking import Ranking
 from schemas.specimen import SpecimenRanking
+from simulation.microscope import Fault
 from tests import samples
 
 ROOT = Path(__file__).parents[2]
@@ -117,6 +119,16 @@ def test_every_field_of_a_ranking_is_explained(model: type[BaseModel]) -> None:
     page = (DOCS / "reference" / "numbers.md").read_text(encoding="utf-8")
     explained = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", page))))
     assert sorted(field_names(model) - explained) == []
+
+
+def test_every_quality_flag_is_explained() -> None:
+    page = (DOCS / "reference" / "quality.md").read_text(encoding="utf-8")
+    assert [flag for flag in Flag if f"\n| `{flag}` |" not in page] == []
+
+
+def test_every_simulated_fault_is_explained() -> None:
+    page = (DOCS / "explanation" / "virtual-plates.md").read_text(encoding="utf-8")
+    assert [fault for fault in Fault if f"`{fault}`" not in page] == []
 
 
 def test_every_column_of_the_report_is_explained() -> None:

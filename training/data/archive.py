@@ -30,7 +30,7 @@ from acquisition.drop_folder.visits import (
 )
 from inference.bundle import load_bundle
 from inference.departure.assembly import select_images
-from schemas.errors import ConfigError, ImageError
+from schemas.errors import ConfigError, ImageError, MachineError
 from schemas.plate_map import PlateMap
 from schemas.well_image import FileVersion
 from store.sql_store import SqlStore
@@ -263,12 +263,12 @@ def _crop_readable_images(
     for shot in shots:
         try:
             yield _read_and_crop(archive, shot, cropping)
-        except (ImageError, ValueError) as error:
+        except (ImageError, MachineError, ValueError) as error:
             log.warning(
                 "image.left_out",
                 plate=plate,
                 file=shot.files[0].path,
-                reason=error.problem if isinstance(error, ImageError) else str(error),
+                reason=str(error) if isinstance(error, ValueError) else error.problem,
             )
 
 
@@ -295,7 +295,7 @@ def _read_and_crop(archive: Archive, shot: _Shot, cropping: Cropping) -> WellCro
 
 
 def _require_image(version: FileVersion, result: FileResult) -> RawImage:
-    if isinstance(result, ImageError):
+    if isinstance(result, ImageError | MachineError):
         raise result
     if result is None:
         raise ImageError(

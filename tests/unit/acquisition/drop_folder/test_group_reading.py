@@ -9,6 +9,7 @@ from typing import Any
 from acquisition.drop_folder.group_reading import GroupReader
 from acquisition.drop_folder.image_decoding import ImageLimits
 from acquisition.drop_folder.naming import ParsedName
+from acquisition.drop_folder.retries import Retries
 from acquisition.drop_folder.settling import ListedFile, SettlingRules
 from acquisition.drop_folder.visits import FileGroup
 from schemas.well_image import FileVersion, VisitKey
@@ -40,6 +41,7 @@ def reader(
     wake: Callable[[], None] = lambda: None,
     *,
     one_plane: bool = True,
+    retries: Retries | None = None,
 ) -> GroupReader:
     return GroupReader(
         robot.root,
@@ -47,6 +49,7 @@ def reader(
         ImageLimits(),
         one_plane_per_file=one_plane,
         pool=pool or ImmediatePool(),
+        retries=retries or Retries(lambda: LISTED_S),
         wake=wake,
         most_groups=2,
     )
@@ -143,6 +146,37 @@ def test_nothing_is_refused_while_another_file_of_the_group_has_changed(
     assert read is not None
     assert (len(read.changed), read.refusals) == (1, ())
     assert reading.undecodable == set()
+
+
+def test_a_file_that_the_disk_does_not_return_is_neither_refused_nor_decoded(
+    robot: RobotFolder,
+) -> None:
+    failing = robot.failing_file("P1/day07/B02_z3.tif")
+    retries = Retries(lambda: LISTED_S)
+    reading = reader(robot, retries=retries)
+    reading.request(group(*robot.well(planes=(1, 2)), failing), LISTED_S)
+    read = reading.pop()
+    assert read is not None
+    assert read.failures == {failing: "cannot be read now: Input/output error"}
+    assert (read.images, read.refusals) == ((), ())
+    assert retries.retry_at_s([failing]) == LISTED_S + 1.0
+
+
+def test_a_file_whose_end_is_missing_is_refused_after_the_time_for_missing_planes(
+    robot: RobotFolder,
+) -> None:
+    half = robot.write("P1/day07/B02_z1.tif", tiff(1)[:5000])
+    retries = Retries(lambda: LISTED_S)
+    reading = reader(robot, retries=retries)
+    reading.request(group(half, since_s=LISTED_S - 30.0), LISTED_S)
+    early = reading.pop()
+    assert early is not None
+    assert ([file.version for file in early.incomplete], early.refusals) == ([half], ())
+    assert retries.retry_at_s([half]) == LISTED_S + 30.0
+    reading.request(group(half, since_s=LISTED_S - 30.0), LISTED_S + 30.0)
+    late = reading.pop()
+    assert late is not None
+    assert (late.incomplete, len(late.refusals)) == ((), 1)
 
 
 def test_several_pages_are_refused_only_where_each_file_is_one_plane(robot: RobotFolder) -> None:

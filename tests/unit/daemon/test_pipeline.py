@@ -1,0 +1,130 @@
+"""The boundary of one image: an exception refuses the image, a fault of the computer does not."""
+
+import errno
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from daemon.pipeline import ImagePath
+from daemon.rolling_view import RollingView
+from inference.departure.departures import DepartureSettings
+from inference.ports import Encoder
+from inference.tissue.classical_segmenter import ClassicalSegmenter
+from inference.tissue.condition import ConditionSettings
+from schemas.errors import ImageError, MachineError, StoreError
+from schemas.messages import DayDeparture
+from schemas.observation import Observation, Outcome
+from schemas.plate_map import PlateMap
+from schemas.well_image import WellImage
+from store.sql_store import SqlStore
+from tests import samples
+
+NOW = datetime(2026, 11, 16, 9, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class ConstantEncoder:
+    """An encoder that gives every image the same embedding, or raises an exception."""
+
+    error: Exception | None = None
+    encoder_id: str = "constant"
+    dimension: int = 1
+
+    def embed(self, image: WellImage, sharpest_plane: int) -> npt.NDArray[np.float32]:  # noqa: ARG002 - part of the port
+        if self.error is not None:
+            raise self.error
+        return np.zeros(1, np.float32)
+
+
+class FailingView(RollingView):
+    """A rolling view whose departures raise an exception."""
+
+    def departures(
+        self, newest: Observation, plate_map: PlateMap | None
+    ) -> tuple[DayDeparture, ...]:
+        del newest, plate_map
+        raise np.linalg.LinAlgError("singular matrix")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqlStore]:
+    store = SqlStore(f"sqlite:///{tmp_path}/store.sqlite")
+    yield store
+    store.close()
+
+
+def image_path(
+    store: SqlStore, encoder: Encoder, view: type[RollingView] = RollingView
+) -> ImagePath:
+    return ImagePath(
+        encoder,
+        ClassicalSegmenter(),
+        ConditionSettings(),
+        store,
+        view(store, "measures", 0.0, DepartureSettings()),
+        lambda: NOW,
+    )
+
+
+UNEXPECTED = [ZeroDivisionError("float division by zero"), OverflowError("date"), KeyError("a")]
+EXPECTED = [ImageError("B02", "200×100 pixels; expected at least 300")]
+FAULTS = [
+    MemoryError(),
+    TimeoutError("share"),
+    RuntimeError("std::bad_alloc"),
+    *(OSError(number, "failed") for number in (errno.ENOSPC, errno.EIO, errno.ESTALE)),
+]
+
+
+@pytest.mark.parametrize("error", UNEXPECTED + EXPECTED, ids=repr)
+def test_an_image_that_raises_an_exception_is_refused_with_the_reason(
+    store: SqlStore, error: Exception
+) -> None:
+    image = samples.well_image()
+    assert image_path(store, ConstantEncoder(error)).process(image, None) is Outcome.REJECTED
+    refused = store.rejected()
+    assert {file.path for file in refused} == {file.path for file in image.files}
+    name = "200×100 pixels" if isinstance(error, ImageError) else type(error).__name__
+    assert all(name in file.reason for file in refused)
+
+
+@pytest.mark.parametrize("error", FAULTS, ids=repr)
+def test_a_fault_of_the_computer_records_nothing(store: SqlStore, error: Exception) -> None:
+    with pytest.raises(MachineError):
+        image_path(store, ConstantEncoder(error)).process(samples.well_image(), None)
+    assert list(store.ended_files()) == []
+    assert store.rejected() == []
+
+
+def test_a_fault_that_caused_another_exception_is_recognised(store: SqlStore) -> None:
+    error = ValueError("cannot convert")
+    error.__cause__ = OSError(errno.EIO, "Input/output error")
+    with pytest.raises(MachineError):
+        image_path(store, ConstantEncoder(error)).process(samples.well_image(), None)
+
+
+def test_an_error_of_the_store_is_no_fault_of_the_image(store: SqlStore) -> None:
+    with pytest.raises(StoreError):
+        image_path(store, ConstantEncoder(StoreError("db", "locked"))).process(
+            samples.well_image(), None
+        )
+    assert store.rejected() == []
+
+
+@pytest.mark.parametrize("shape", [(3, 0, 64), (3, 64, 0), (0, 64, 64), (3, 15, 64)])
+def test_planes_that_are_too_small_to_measure_are_refused(
+    store: SqlStore, shape: tuple[int, int, int]
+) -> None:
+    image = samples.well_image(planes=np.zeros(shape, np.uint16))
+    assert image_path(store, ConstantEncoder()).process(image, None) is Outcome.REJECTED
+
+
+def test_an_image_is_stored_when_the_departures_of_its_plate_fail(store: SqlStore) -> None:
+    path = image_path(store, ConstantEncoder(), FailingView)
+    plate_map = samples.plate_map()
+    assert path.process(samples.well_image(day=8), plate_map) is Outcome.STORED
