@@ -49,7 +49,7 @@ Property,XY,Velocity,{velocity}
 def time_pymmcore_plus(
     config: Path, positions: list[WellPosition], settings: MicroscopeSettings
 ) -> float:
-    """Return the seconds that pymmcore-plus's own engine takes to image wells at some positions."""
+    """Return the seconds of pymmcore-plus's engine for positions, by config file and settings."""
     core = CMMCorePlus()
     core.loadSystemConfiguration(str(config))
     core.setTimeoutMs(60_000)
@@ -80,7 +80,7 @@ def time_pymmcore_plus(
 def time_spherorank(
     folder: Path, positions: list[WellPosition], settings: MicroscopeSettings
 ) -> float:
-    """Return the seconds that SpheroRank takes to image wells and write them to a folder."""
+    """Return the seconds of SpheroRank to image positions with settings and write to a folder."""
     prepare_day_folder(folder / "archive", "PLATE", 1)
     scope = MicroManager(settings, lambda: datetime.now(UTC))
     day = ImagingDay(

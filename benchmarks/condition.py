@@ -83,7 +83,7 @@ def scale_to_16_bits(planes: Plane) -> Plane:
 
 
 def render_wells(seeds: range, wells: int) -> Iterator[tuple[RenderedWell, Plane, float]]:
-    """Yield virtual wells, each with its sharpest plane (H, W) and its µm per pixel."""
+    """Yield (RenderedWell, sharpest plane (H, W), µm per px) of some wells of each seed and day."""
     for seed in seeds:
         (scope,) = virtual_microscopes(
             1, seed, SIZES_PX[seed % len(SIZES_PX)], optics=list(OpticsName)[seed % len(OpticsName)]

@@ -83,7 +83,7 @@ def pooled_spearman(plates: list[tuple[Array, Array]]) -> float:
 def predict_and_rank(
     plate: ObservedPlate, calibration: Calibration, representation: Representation
 ) -> tuple[Prediction, Array]:
-    """Return the predicted deterioration and the departure scores (N,) of a plate's wells.
+    """Return (Prediction, departure scores (N,)) of a plate by a Calibration and representation.
 
     A well without a score is NaN.
     """

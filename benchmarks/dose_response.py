@@ -59,9 +59,10 @@ def simulate_wells(
     rise: float,
     rng: np.random.Generator,
 ) -> DoseLevels:
-    """Return simulated untreated and treated wells of one compound that follows a logistic curve.
+    """Return DoseLevels of simulated wells on a Logistic, by numbers of doses and replicates.
 
-    ``rise`` is the spread of the wells at the curve's top, as a multiple of the untreated spread.
+    ``spread`` is the standard deviation of untreated wells. ``rise`` is the spread of the wells at
+    the curve's top, as a multiple of the untreated spread.
     """
     tested = HIGHEST_UM / DILUTION ** np.arange(doses)
     wells = np.concatenate([np.zeros(UNTREATED), np.repeat(tested, replicates)])
@@ -79,7 +80,10 @@ def contains(limits: tuple[float | None, float | None], truth: float) -> bool:
 
 
 def curve_rows(seeds: int) -> Iterator[str]:
-    """Yield table rows with the coverage of 90 % intervals of curves that respond significantly."""
+    """Yield table rows with the coverage of 90 % intervals of responding curves, for a seed count.
+
+    ``seeds`` is the number of curves in a row.
+    """
     yield (
         f"{'curve':30}{'wells vary':>12}{'wells':>7}{'responds':>10}{'EC50 held':>11}"
         f"{'two ends':>10}{'top held':>10}{'hill held':>11}"
@@ -123,7 +127,10 @@ def top_is_covered(fit: LogisticFit, truth: float) -> bool:
 
 
 def flat_rows(seeds: int) -> Iterator[str]:
-    """Yield table rows with the false-positive rate for compounds without any effect."""
+    """Yield table rows with the false-positive rate of compounds without effect, for a seed count.
+
+    ``seeds`` determines the number of compounds in a row.
+    """
     yield f"{'flat compounds':30}{'doses':>12}{'wells':>7}{'p ≤ 0.05':>10}{'p ≤ 0.01':>11}"
     for replicates in REPLICATES:
         for doses in (3, 5, 8):
@@ -143,7 +150,9 @@ def flat_rows(seeds: int) -> Iterator[str]:
 
 
 def combination_rows(seeds: int) -> Iterator[str]:
-    """Yield table rows with the detection rate and interval coverage of the excess of two drugs.
+    """Yield table rows with detection and coverage of two drugs' excess, for a seed count.
+
+    ``seeds`` is the number of combinations in a row.
 
     The true excess is 0 or 0.2 of the full effect, under each of three reference models.
     """
@@ -173,7 +182,7 @@ def combination_rows(seeds: int) -> Iterator[str]:
 def simulate_excess(
     model: str, added: float, replicates: int, rise: float, rng: np.random.Generator
 ) -> Excess:
-    """Return the estimated excess of one simulated combination whose true excess is ``added``."""
+    """Return the Excess of one simulated combination under a named model, true excess ``added``."""
     doses = (0.4, 1.2)
     singles = [
         float(drug.effect_at(np.array([dose]))[0]) for drug, dose in zip(DRUGS, doses, strict=True)
@@ -202,7 +211,7 @@ def simulate_excess(
 def simulate_mean_effects(
     truth: Sequence[float], replicates: int, spread: float, rise: float, rng: np.random.Generator
 ) -> MeanEffects:
-    """Return the mean effects of simulated wells with some true effects, the untreated wells first.
+    """Return the MeanEffects of simulated wells with some true effects, the untreated wells first.
 
     ``rise`` is the spread of wells with an effect of 1, as a multiple of the untreated spread.
     """
@@ -215,7 +224,9 @@ def simulate_mean_effects(
 
 
 def rows_without_assay(seeds: int) -> Iterator[str]:
-    """Yield table rows with the Bliss excess of two independent drugs when no assay sets the scale.
+    """Yield table rows with Bliss excess where no assay sets the scale, for a seed count.
+
+    The two drugs are independent. ``seeds`` is the number of combinations in a row.
 
     Without an assay the strongest effect on the plate is taken as an effect of 1.
     """
@@ -244,7 +255,7 @@ def rows_without_assay(seeds: int) -> Iterator[str]:
 
 
 def loewe_effect(doses: Sequence[float]) -> float:
-    """Return the Loewe-additive effect of two drugs that share one slope and top.
+    """Return the Loewe-additive effect of the doses of two drugs that share slope and top.
 
     Each dose is divided by the midpoint of its drug, and the quotients are added.
     """
@@ -287,7 +298,7 @@ def real_time_course_rows() -> Iterator[str]:
 
 
 def format_dose(dose: InhibitoryDose | None) -> str:
-    """Return a dose with its interval as text; a question mark replaces a limit that is unknown."""
+    """Return an InhibitoryDose or None as text; a question mark replaces an unknown limit."""
     if dose is None:
         return "no response"
     low, high = ("?" if end is None else f"{end:.2f}" for end in (dose.low, dose.high))

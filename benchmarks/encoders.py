@@ -36,9 +36,9 @@ STOPPING_S = 120.0
 def untrained_bundle(
     folder: Path, name: str, weights: str, planes: PlanePolicy, learned: str
 ) -> Path:
-    """Create a bundle of the default network, with ImageNet or random weights; return its folder.
+    """Create a named bundle with ImageNet or random weights and a PlanePolicy; return its folder.
 
-    An existing bundle is reused.
+    An existing bundle is reused. ``learned`` is a sentence for the model card.
     """
     if not (folder / CARD_FILE).is_file():
         torch.manual_seed(RANDOM_SEED)
@@ -58,9 +58,9 @@ def untrained_bundle(
 
 
 def trained_bundle(config: Path, folder: Path, minutes: float) -> Path | None:
-    """Train an encoder from a configuration for at most ``minutes``, and return its bundle folder.
+    """Train an encoder by a config in a folder within some minutes; return its bundle or None.
 
-    Return None, and print a message, if the training is not finished in time.
+    The result is None, with a printed message, if the training is not finished in time.
     """
     bundle = folder / "bundle"
     if not (bundle / CARD_FILE).is_file():
@@ -90,7 +90,7 @@ def trained_bundle(config: Path, folder: Path, minutes: float) -> Path | None:
 
 
 def named(bundle: Path, name: str, folder: Path) -> str:
-    """Return the path of a link to a bundle; the link has the name of the bundle's table row.
+    """Return the path, as text, of a link to a bundle with a row's name in a folder.
 
     The link is created if it is absent.
     """
@@ -134,9 +134,9 @@ def parse_options() -> argparse.Namespace:
 
 
 def reference_bundles(out: Path, links: Path) -> list[str]:
-    """Return links to bundles of random weights, and of ImageNet weights on the sharpest plane.
+    """Return paths in ``links`` of bundles in ``out`` with random and with ImageNet weights.
 
-    The bundles are created in the folder ``out`` if they are absent.
+    The ImageNet weights are used on the sharpest plane. Absent bundles are created.
     """
     random_weights = untrained_bundle(
         out / "random-weights",

@@ -38,7 +38,7 @@ def focus_scan(
     tissue: bool = True,
     lamp: float = 1.0,
 ) -> npt.NDArray[np.uint16]:
-    """Return a focus scan (n, H, W) of a random virtual well whose true focus is ``focus_um``."""
+    """Return a focus scan (n, H, W) of a random well under an optics; its focus is ``focus_um``."""
     mechanism = list(Mechanism)[int(rng.integers(len(Mechanism)))]
     (scope,) = virtual_microscopes(
         1, int(rng.integers(10_000)), SIZE_PX, mechanism=mechanism, optics=optics
@@ -72,7 +72,7 @@ def focus_results(
     tissue: bool = True,
     lamp: float = 1.0,
 ) -> list[FocusResult]:
-    """Return the focus result of one scan for each true focus height in ``offsets_um``."""
+    """Return the FocusResult of a scan under an optics per true focus height in ``offsets_um``."""
     return [
         find_focus(focus_scan(rng, optics, offset, tissue=tissue, lamp=lamp), HEIGHTS_UM)
         for offset in offsets_um

@@ -83,7 +83,7 @@ def plate_map(number: int) -> PlateMap:
 def simulated_rows(
     plate: PlateMap, first_id: int, card: BundleCard, rng: np.random.Generator
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Yield (observation row, embedding row) for every well and culture day of a simulated plate.
+    """Yield (observation row, embedding row) per well and day of a plate map, from ``first_id``.
 
     Each well has traits that persist over the days. A treatment shifts the traits after dosing.
     """
@@ -143,7 +143,10 @@ def _observation_row(
 
 
 def fill_store(store: SqlStore, plates: int, card: BundleCard) -> None:
-    """Insert simulated plates into the store, one transaction per plate."""
+    """Insert a number of simulated plates, embedded by a BundleCard's encoder, into the store.
+
+    Each plate is one transaction.
+    """
     rng = np.random.default_rng(2)
     for number in range(plates):
         plate = plate_map(number)

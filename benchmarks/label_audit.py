@@ -167,7 +167,7 @@ def audit_plate(
     counts: AuditCounts,
     rng: np.random.Generator,
 ) -> None:
-    """Audit a plate without an error and with each planted error, and add the counts."""
+    """Audit a plate of a kind, without an error and with planted errors; add to the counts."""
     trajectories = plate.trajectories(representation)
     if kind == "untreated":
         counts.audit_correct_labels(label_at_random(trajectories, rng))

@@ -114,7 +114,10 @@ def segment_timed(segmenter: Segmenter, plane: Plane) -> tuple[Mask, bool, float
 def print_virtual_accuracy(
     arguments: argparse.Namespace, segmenter: Segmenter, other: Spheroidkit | None
 ) -> None:
-    """Segment virtual wells and print the accuracy, one row per kind of image."""
+    """Print the accuracy of a segmenter, and of Spheroidkit or None, on virtual wells by options.
+
+    There is one row per kind of image.
+    """
     rows: dict[str, Accuracy] = defaultdict(Accuracy)
     others: dict[str, Accuracy] = defaultdict(Accuracy)
     paired: dict[str, Accuracy] = defaultdict(Accuracy)  # SpheroRank on the images of ``others``
@@ -141,7 +144,7 @@ def print_virtual_accuracy(
 
 
 def print_accuracy(name: str, rows: dict[str, Accuracy]) -> None:
-    """Print the accuracy and time of one segmenter as a table, one row per kind of image."""
+    """Print a segmenter's Accuracy by kind of image as a table with the segmenter's name."""
     print(
         f"\n{name:<22}{'n':>5}{'Dice':>8}{'lowest 5 %':>12}{'area bias':>11}{'lost':>7}{'empty':>8}"
         f"{'unsure':>8}{'ms':>8}"

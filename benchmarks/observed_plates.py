@@ -106,7 +106,7 @@ class ObservedPlate:
 
 @cache
 def ranking_weight() -> float:
-    """Return the weight of the embedding in a ranking that the encoder bundle sets."""
+    """Return the weight of the embedding in a ranking, from the benchmarks' encoder bundle."""
     return load_bundle(ENCODER).card.ranking_weight
 
 

@@ -33,7 +33,9 @@ class PerturbedPlane:
 
 
 def perturbed_planes(seeds: range, size_px: int, wells: int) -> Iterator[PerturbedPlane]:
-    """Yield the plain, perturbed and empty planes of virtual wells, each with its true mask.
+    """Yield PerturbedPlanes (plain, perturbed, empty) of virtual wells for each seed.
+
+    Each has its true mask.
 
     Each seed has its own plate and the next of the microscopes; the wells cycle through the days.
     """

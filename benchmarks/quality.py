@@ -35,7 +35,10 @@ class FlagCounts:
 
 
 def assess_wells(optics: OpticsName, seeds: range, size_px: int, wells: int) -> FlagCounts:
-    """Assess wells of one plate per seed on every day, with and without faults; return counts."""
+    """Return FlagCounts of virtual wells under an optics, with and without faults, for seeds.
+
+    Each seed is one plate, of which some wells are assessed on every day.
+    """
     tally = FlagCounts()
     for seed in seeds:
         (scope,) = virtual_microscopes(1, seed, size_px, optics=optics)

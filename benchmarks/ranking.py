@@ -104,7 +104,7 @@ def score_wells(
 
 
 def simple_scores(plate: ObservedPlate) -> dict[str, dict[str, float]]:
-    """Return the well scores of simple alternatives: one measure, or the root mean square of all.
+    """Return a plate's scores by simple method and well: one measure, or root mean square of all.
 
     Each is in standard deviations of the untreated wells, from the readout day alone or as the
     change since the dosing day.
@@ -141,7 +141,9 @@ def print_row(kind: str, name: str, results: Correlations) -> None:
 
 
 def print_orders(kinds: Iterable[str], seeds: Iterable[int], jobs: int) -> None:
-    """Print the correlations for each kind of plate, for the ranking and for simple alternatives.
+    """Print correlations of the ranking and of simple alternatives, for plate kinds and seeds.
+
+    ``jobs`` processes render the plates.
 
     For mixed and wide plates, the paired differences over plates follow.
     """
@@ -206,7 +208,10 @@ def print_difference(method: str, rival: str, results: Mapping[str, Correlations
 
 
 def print_weights(seeds: Iterable[int], jobs: int) -> None:
-    """Print the mean correlation over wells for each embedding weight and kind of plate."""
+    """Print the mean correlation over wells for each embedding weight and kind, over seeds.
+
+    ``jobs`` processes render the plates.
+    """
     seeds = list(seeds)
     print(
         f"Spearman's correlation over wells, mean of {len(seeds)} plates per kind "
@@ -259,7 +264,10 @@ def accepts_features(settings: DepartureSettings, trajectories: Trajectories) ->
 
 
 def print_choices(seeds: Iterable[int], jobs: int, learned: Iterable[Path] = ()) -> None:
-    """Print the mean correlation over wells for each forecaster, forecast input and metric."""
+    """Print mean correlations for each forecaster, forecast input and metric, over seeds.
+
+    ``jobs`` processes render the plates. ``learned`` are folders of sequence models.
+    """
     compared = compared_settings(learned)
     seeds = list(seeds)
     print(

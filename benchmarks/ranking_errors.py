@@ -30,7 +30,10 @@ Array = npt.NDArray[np.float64]
 
 
 def print_errors(seeds: Iterable[int], jobs: int) -> None:
-    """Print interval coverage, the detection rate of weak kills, and verdicts on grown wells."""
+    """Print interval coverage, detection of weak kills, and verdicts on growth, over seeds.
+
+    ``jobs`` processes render the plates.
+    """
     seeds = list(seeds)
     print_intervals(seeds)
     print_weak_kills(seeds, jobs)
@@ -38,7 +41,10 @@ def print_errors(seeds: Iterable[int], jobs: int) -> None:
 
 
 def print_no_kills(seeds: Iterable[int], jobs: int) -> None:
-    """Print false-positive rates on plates whose untreated wells are labelled at random."""
+    """Print false-positive rates on untreated wells relabelled at random, over seeds.
+
+    ``jobs`` processes render the plates.
+    """
     seeds = list(seeds)
     print("Nothing kills: untreated wells of a plate relabelled at random")
     print(
@@ -84,7 +90,7 @@ def rank_relabelled(
     readout_day: int,
     times: int,
 ) -> Iterator[TreatmentTable]:
-    """Yield rankings of a plate's untreated wells, some of which are labelled as treated."""
+    """Yield ``times`` rankings of Trajectories' untreated wells, some relabelled as treated."""
     own = np.flatnonzero(plate.untreated() & plate.has(readout_day))
     for number in range(times):
         order = np.random.default_rng(
@@ -121,7 +127,7 @@ def select_relabelled(
 def print_false_positives(
     of: str, representation: str, untreated: int, replicates: int, tables: list[TreatmentTable]
 ) -> None:
-    """Print the false-positive rates of a set of rankings as one table row."""
+    """Print the false-positive rates of TreatmentTables as one table row with its layout."""
     p_values = np.array([row.p_value for table in tables for row in table.treatments])
     called = np.mean(
         [any(row.verdict in POSITIVE_VERDICTS for row in table.treatments) for table in tables]
@@ -137,7 +143,10 @@ def print_false_positives(
 
 
 def print_intervals(seeds: list[int], plates: int = 400) -> None:
-    """Print the coverage of score and rank intervals of simulated treatments at equal gaps."""
+    """Print the coverage of score and rank intervals on simulated plates, from the first seed.
+
+    The treatments have equal gaps.
+    """
     print(
         "Intervals of 90 %, scores simulated: 14 treatments (7 of 6 wells) at even gaps, 18 "
         "untreated wells that set the scale"
@@ -175,7 +184,10 @@ def print_intervals(seeds: list[int], plates: int = 400) -> None:
 
 
 def print_weak_kills(seeds: list[int], jobs: int) -> None:
-    """Print the detection rate of each kill, with 7 treatments of 6 wells, 18 untreated wells."""
+    """Print the detection rate of each kill, over seeds.
+
+    There are 7 treatments of 6 wells and 18 untreated wells. ``jobs`` processes render the plates.
+    """
     print(
         f"Weak kills: share of treatments with q ≤ 0.05 (6 wells each, 18 untreated, {len(seeds)} "
         "plates per mechanism)"
@@ -206,7 +218,10 @@ def print_weak_kills(seeds: list[int], jobs: int) -> None:
 
 
 def print_growth(seeds: list[int], jobs: int) -> None:
-    """Print the verdicts on wells that grew for one or two more days, and on killing treatments."""
+    """Print verdicts on wells that grew for more days, and on killing treatments, over seeds.
+
+    The wells grew for one or two more days. ``jobs`` processes render the plates.
+    """
     print(
         "Growth: untreated wells as they are a day or two after the readout, 4 treatments of 3 "
         "wells, against 18 untreated wells"
@@ -235,10 +250,10 @@ def print_growth(seeds: list[int], jobs: int) -> None:
 def with_grown_wells(
     plate: ObservedPlate, representation: Representation, later: int, seed: int
 ) -> Trajectories:
-    """Return the trajectories of 30 untreated wells, of which 12 are labelled as treated.
+    """Return Trajectories of 30 untreated wells, 12 of them labelled as treated and grown to a day.
 
-    The readout image of these 12 is replaced by the image of a later day: four treatments of three
-    wells that cause growth.
+    The readout image of these 12 is replaced by the image of the day ``later``: four treatments of
+    three wells that cause growth.
     """
     trajectories = plate.trajectories(representation)
     order = np.random.default_rng(seed).permutation(len(plate.wells))[:30]

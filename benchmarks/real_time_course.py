@@ -31,7 +31,7 @@ Scores = dict[tuple[str, str], float]  # (plate, well): score
 
 
 def score_profile_table(table: Path) -> Scores:
-    """Return the well scores that ``spherorank rank profiles`` writes for a profile table."""
+    """Return the scores by (plate, well) from ``spherorank rank profiles`` on a profile file."""
     with tempfile.TemporaryDirectory() as folder:
         rank_profiles(
             table, baseline_day=BASELINE_DAY, readout_day=READOUT_DAY, out=Path(folder) / "R.csv"
@@ -41,7 +41,7 @@ def score_profile_table(table: Path) -> Scores:
 
 
 def score_readout_alone(plates: list[Trajectories]) -> Scores:
-    """Return well scores by the departure from the mean untreated well, without a forecast."""
+    """Return departures by (plate, well) from the mean untreated well, without a forecast."""
     settings = DepartureSettings(forecaster="mean")
     return {
         (plate.plate, well): float(score)
@@ -62,7 +62,7 @@ def score_readout_alone(plates: list[Trajectories]) -> Scores:
 
 
 def feature_scores(plates: list[Trajectories]) -> Iterator[tuple[str, Scores]]:
-    """Yield each feature name with the values of that feature on the readout day."""
+    """Yield (feature name, its readout values by (plate, well)) of plates' Trajectories."""
     for column, name in enumerate(plates[0].feature_names):
         yield (
             name,
@@ -95,7 +95,7 @@ def accuracy_on_viability(
 
 
 def print_accuracy_row(name: str, spearman: float, auc: float) -> None:
-    """Print one row of the table."""
+    """Print a table row with a name, a Spearman correlation and an AUC."""
     print(f"{name:28} {spearman:9.3f} {auc:11.3f}")
 
 

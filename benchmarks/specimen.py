@@ -75,7 +75,7 @@ SCENARIOS = (
 def simulate_specimen(
     rng: np.random.Generator, scenario: Scenario, plates: int
 ) -> tuple[list[Ranking], Array]:
-    """Return the rankings of simulated plates of a specimen, and the true effects (TREATMENTS,)."""
+    """Return (Rankings of simulated plates, true effects (TREATMENTS,)) of a Scenario."""
     truth = np.where(
         np.arange(TREATMENTS) < TREATMENTS - scenario.effects,
         0.0,
@@ -108,7 +108,10 @@ def simulate_specimen(
 
 
 def rank_single_plate(name: str, untreated: Array, treated: dict[int, Array]) -> Ranking:
-    """Return the ranking of one plate by mean scores, with t intervals from a pooled variance."""
+    """Return the Ranking of a named plate from untreated values and values by treatment number.
+
+    Scores are means, with t intervals from a pooled variance.
+    """
     location, spread = untreated.mean(), untreated.std(ddof=1)
     means = {
         treatment: float((wells.mean() - location) / spread) for treatment, wells in treated.items()
@@ -182,9 +185,10 @@ def _ranking(name: str, treatments: tuple[TreatmentRank, ...]) -> Ranking:
 def accuracy_of_ranking(
     rows: Sequence[TreatmentRank | SpecimenTreatment], truth: Array
 ) -> tuple[float, float, float, float]:
-    """Return (Spearman, interval coverage, any false positive, detection rate) of treatments.
+    """Return (Spearman, coverage, any false positive, detection rate) of rows against the truth.
 
-    The detection rate is over treatments with a true effect of at least 1.
+    The coverage is that of the intervals. The detection rate is over treatments with a true effect
+    of at least 1.
     """
     true = np.array([truth[_number(row.treatment)] for row in rows])
     effective = np.array([row.verdict is Verdict.EFFECTIVE for row in rows])
@@ -201,7 +205,7 @@ def accuracy_of_ranking(
 
 
 def mean_of_plates(rankings: Sequence[Ranking], truth: Array) -> float:
-    """Return Spearman's correlation of the truth with the plain mean of each treatment's scores."""
+    """Return Spearman's correlation of the truth with each treatment's mean score in Rankings."""
     scores: dict[int, list[float]] = {}
     for row in (row for ranking in rankings for row in ranking.treatments):
         scores.setdefault(_number(row.treatment), []).append(row.score)

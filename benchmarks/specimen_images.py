@@ -27,7 +27,7 @@ PLATES = ("plate-1", "plate-2", "plate-3")
 
 
 def write_specimen_plates(folder: Path, seed: int, size_px: int) -> dict[str, float]:
-    """Write images and plate maps of three virtual plates; return each treatment's mean true kill.
+    """Write three virtual plates with maps to a folder; return each treatment's mean true kill.
 
     The plates have the same treatments, but other tissue and replicates.
     """
@@ -65,7 +65,7 @@ def run_service(folder: Path) -> None:
 def agreement_with(
     kills: Mapping[str, float], rows: Sequence[TreatmentRank | SpecimenTreatment]
 ) -> float:
-    """Return Spearman's correlation of the treatments' scores with their true kills."""
+    """Return Spearman's correlation of true kills by treatment with the scores of ranking rows."""
     return float(
         spearmanr([row.score for row in rows], [kills[row.treatment] for row in rows]).statistic
     )

@@ -47,9 +47,9 @@ def tile(pixels: npt.NDArray[np.uint16], caption: str) -> npt.NDArray[np.uint8]:
 def render_plane(
     seed: int, day: int, size_px: int, mechanism: Mechanism | None = None
 ) -> npt.NDArray[np.uint16]:
-    """Return the middle plane (H, W) of an untreated virtual well, or of the most affected well.
+    """Return the middle plane (H, W) of a virtual well on a day, untreated or of a mechanism.
 
-    The most affected well is returned if a mechanism is given. The day selects the untreated well.
+    The most affected well is rendered if a mechanism is given. The day selects the untreated well.
     """
     scope = VirtualMicroscope(plan_plate(seed, mechanism=mechanism), size_px)
     untreated = [plan for plan in scope.plate.wells if plan.mechanism is None]

@@ -70,7 +70,9 @@ def _find_folder(name_or_folder: str) -> Path:
 def read_card_and_model(
     folder: Path, card_type: type[Card], card_name: str, model_name: str
 ) -> tuple[Card, bytes]:
-    """Return the parsed card and the model's bytes from a bundle folder, checked by digest.
+    """Return (card of a pydantic type, model bytes) from two files of a bundle folder.
+
+    The digest of the model is compared with the card.
 
     Parameters
     ----------
@@ -108,7 +110,7 @@ def read_card_and_model(
 
 
 def canary_planes(seed: int) -> npt.NDArray[np.uint16]:
-    """Return the canary of a seed, (3, 320, 320) uint16: a dark disc on noise.
+    """Return the canary, a test image, of a seed, (3, 320, 320) uint16: a dark disc on noise.
 
     It is computed from integers only, so that every machine gives the same pixels.
     """

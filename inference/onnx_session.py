@@ -28,7 +28,7 @@ _ERRORS_ONLY = 3
 
 
 def create_session(model: bytes, providers: Sequence[Any], intra_op_threads: int) -> Any:  # noqa: ANN401 - onnxruntime has no types
-    """Return an onnxruntime session of a model's bytes for the given execution providers.
+    """Return an onnxruntime session of model bytes, with execution providers and a thread count.
 
     One of :data:`RUNTIME_ERRORS` is raised if onnxruntime cannot open the model.
     """
@@ -44,14 +44,14 @@ def create_session(model: bytes, providers: Sequence[Any], intra_op_threads: int
 
 
 def load_error(model_file: Path, error: Exception) -> BundleError:
-    """Return the BundleError for a model file that onnxruntime could not open."""
+    """Return the BundleError for a model file, from the exception that onnxruntime raised."""
     return BundleError(model_file, f"onnxruntime {onnxruntime.__version__} cannot load it: {error}")
 
 
 def check_tensor(
     role: str, found: Sequence[Any], name: str, shape: Sequence[int], model_file: Path
 ) -> None:
-    """Raise BundleError unless a model has one input or output with this name and shape.
+    """Raise BundleError unless ``found`` is one model input or output with this name and shape.
 
     Parameters
     ----------

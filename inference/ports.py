@@ -31,7 +31,7 @@ class Encoder(Protocol):
         ...
 
     def embed(self, image: WellImage, sharpest_plane: int) -> npt.NDArray[np.float32]:
-        """Return the embedding, (dimension,).
+        """Return the embedding, (dimension,), of a well image with a given sharpest plane.
 
         Raises
         ------
@@ -46,7 +46,10 @@ class Segmenter(Protocol):
     """Finds the tissue in one plane of a well image."""
 
     def segment(self, plane: npt.NDArray[np.uint16], um_per_px: float | None) -> Segmentation:
-        """Return the tissue of a plane, (H, W), white = 65535."""
+        """Return the Segmentation of a plane, (H, W) uint16, with a scale in µm per px or None.
+
+        White is 65535 in the plane.
+        """
         ...
 
 
@@ -56,21 +59,22 @@ class EarlierPlateReader(Protocol):
     def earlier_plates(
         self, plate_map: PlateMap, day: int, encoder_id: str, most: int
     ) -> Sequence[PlateMap]:
-        """Return the newest maps of at most ``most`` earlier plates, newest plate first.
+        """Return up to ``most`` maps of plates before a PlateMap whose ``day`` an encoder embedded.
 
-        These plates have the same line and dosing day, an earlier ``seeded_at``, and images of
-        culture day ``day`` that the encoder has embedded.
+        The newest map of each plate is returned, newest plate first. These plates have the same
+        line and dosing day, an earlier ``seeded_at``, and images of culture day ``day`` that the
+        encoder has embedded.
         """
         ...
 
     def imaged(self, plate: str, encoder_id: str) -> Sequence[VisitVersion]:
-        """Return every version of every visit of a plate that an encoder has embedded."""
+        """Return every VisitVersion of a plate that an encoder has embedded."""
         ...
 
     def observations(
         self, images: Sequence[VisitVersion], encoder_id: str
     ) -> Sequence[Observation]:
-        """Return the observations of these images with the embeddings of one encoder."""
+        """Return the Observations of these VisitVersions with the embeddings of one encoder."""
         ...
 
 
@@ -109,7 +113,7 @@ class SequenceModel(Protocol):
         ...
 
     def check_fits(self, feature_names: Sequence[str], encoder_id: str) -> None:
-        """Raise ProfileError unless the model was made for these features and this encoder.
+        """Raise ProfileError unless the model was made for these feature names and encoder id.
 
         Parameters
         ----------
@@ -127,7 +131,7 @@ class SequenceModel(Protocol):
     def predict(
         self, trajectories: Trajectories, before: Sequence[int], day: int
     ) -> npt.NDArray[np.float64]:
-        """Return the predicted features (N, D) of all wells on ``day`` from the days ``before``.
+        """Return (N, D) features predicted for ``day`` from Trajectories on the days ``before``.
 
         A well without an image on these days has NaN.
 
@@ -149,7 +153,7 @@ class Forecaster(Protocol):
         readout: npt.NDArray[np.float64],
         earlier: Sequence[EarlierWells] = (),
     ) -> Forecast:
-        """Learn a forecast from past (n, P) and readout (n, K) of n ≥ 2 untreated wells.
+        """Return a Forecast from past (n, P) and readout (n, K) of n ≥ 2 untreated wells.
 
         All values are finite. ``earlier`` are untreated wells of other plates.
 

@@ -22,7 +22,7 @@ DeteriorationPercent = Mapping[str, float]
 
 
 def read_assays(table: Path, plates: Sequence[Trajectories]) -> dict[str, DeteriorationPercent]:
-    """Read the measured deterioration of wells by plate from a CSV file.
+    """Read an assay CSV file of these Trajectories as deterioration percent by plate and well.
 
     The columns are plate, well and viability in % of the control.
 
@@ -100,7 +100,7 @@ def _parse_viability(text: str, where: str) -> float:
 
 
 class ProfileCalibrations:
-    """Calibrations of a profile table; a plate's own assay is never used for its prediction."""
+    """Calibrations on the assays of a table's Trajectories, never on the plate's own assay."""
 
     def __init__(
         self,
@@ -122,9 +122,9 @@ class ProfileCalibrations:
         self._calibrations: dict[tuple[str, ...], Calibration | str] = {}
 
     def place(self, scored: ScoredPlate, plate: Trajectories) -> tuple[Placement, str]:
-        """Return the order of a plate by deterioration, or by departure with the reason.
+        """Return (Placement, reason) of a ScoredPlate and its Trajectories.
 
-        The reason is empty where the order is by deterioration.
+        The order is by deterioration, with an empty reason, or by departure with the reason.
         """
         names = tuple(
             name

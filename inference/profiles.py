@@ -60,7 +60,7 @@ def rank_profiles(
     settings: DepartureSettings = DEFAULT_DEPARTURE_SETTINGS,
     assay: Path | None = None,
 ) -> ProfileRanking:
-    """Rank all plates of a CSV or Parquet table and write their treatments and wells as CSV.
+    """Rank the plates of a CSV or Parquet file, write CSV files, and return a ProfileRanking.
 
     The files are ``out`` (treatments) and ``<out>-wells.csv``. Days up to ``baseline_day`` are
     before dosing. If a plate cannot be ranked, the other plates are still ranked. With an assay of
@@ -144,7 +144,7 @@ def _rank_plate(
 
 
 def nearest_plates(index: int, plates: int) -> list[int]:
-    """Return the indices of the plates closest to a plate in the table.
+    """Return the indices nearest to an index among a number of plates in the order of a table.
 
     At most :data:`MAX_OTHER_PLATES` indices are returned.
     """
@@ -154,7 +154,7 @@ def nearest_plates(index: int, plates: int) -> list[int]:
 
 
 def read_profiles(table: Path) -> pd.DataFrame:
-    """Read a profile table from a CSV or Parquet file.
+    """Read a profile table from a CSV or Parquet file into a DataFrame.
 
     Values of a CSV remain text, so that well names such as 007 or NA are unchanged.
 
@@ -177,7 +177,7 @@ def read_profiles(table: Path) -> pd.DataFrame:
 
 
 def trajectories_from_profiles(profiles: pd.DataFrame, *, where: str) -> list[Trajectories]:
-    """Return the trajectories of each plate of a profile table, in the order of first appearance.
+    """Return the Trajectories of each plate of a profile DataFrame, in order of first appearance.
 
     Every column whose name does not start with ``Metadata_`` is a feature.
 
@@ -217,7 +217,9 @@ def trajectories_from_profiles(profiles: pd.DataFrame, *, where: str) -> list[Tr
 def write_tables(
     tables: Mapping[str, TreatmentTable], out: Path, by_deterioration: Collection[str]
 ) -> None:
-    """Write the treatments of rankings to ``out`` and their wells to ``<out>-wells.csv``.
+    """Write TreatmentTables by plate to ``out`` and ``<out>-wells.csv``, some by deterioration.
+
+    The first file has the treatments and the second the wells.
 
     Parameters
     ----------

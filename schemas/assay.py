@@ -31,7 +31,7 @@ class Assay(FrozenModel):
 
 
 def parse_assay(text: str, *, plate: str, wells: Collection[str], name: str) -> Assay:
-    """Parse the CSV text of an assay file into an assay.
+    """Parse CSV text into the Assay of a plate with these wells; errors contain the file's name.
 
     Parameters
     ----------

@@ -37,7 +37,7 @@ class Drift(FrozenModel):
 
 
 class CalibrationCard(FrozenModel):
-    """Metadata of one calibration.
+    """Metadata of one calibration: training plates, model, errors and range of validity.
 
     With the assay plates, it is sufficient to fit the same model again.
     """

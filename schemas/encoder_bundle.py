@@ -58,7 +58,7 @@ class Preprocessing(FrozenModel):
 
 
 class BundleCard(FrozenModel):
-    """The content of ``bundle.json``."""
+    """Content of ``bundle.json``: name, digest, input, output and preprocessing of an encoder."""
 
     format: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=60)

@@ -23,7 +23,7 @@ and the expected value).
 
 
 class SpheroRankError(Exception):
-    """Base class of all SpheroRank exceptions.
+    """Base class of all SpheroRank exceptions; made from the place and the problem found there.
 
     Parameters
     ----------

@@ -14,7 +14,9 @@ SEQUENCE_DIGITS = 20
 
 
 def to_event(data: MessageData, *, sequence: int, service: str, at: datetime) -> str:
-    """Return the CloudEvents JSON of a message, as it is stored in the outbox and published.
+    """Return the CloudEvents JSON text of a message with its number, service name and time.
+
+    The text is stored in the outbox and published.
 
     The attribute ``sequencetype`` is omitted: its only value, ``Integer``, means 32 bits without
     padding.

@@ -16,7 +16,7 @@ class ExitCode(IntEnum):
 
 
 def exit_code_of(error: SpheroRankError) -> ExitCode:
-    """Return the exit code of a process that ends with this error."""
+    """Return the ExitCode of a process that ends with this SpheroRankError."""
     if isinstance(error, ConfigError):
         return ExitCode.WRONG_CONFIGURATION
     return ExitCode.FAILED

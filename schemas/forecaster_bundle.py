@@ -8,7 +8,7 @@ from schemas.frozen_model import FrozenModel
 
 
 class ForecasterCard(FrozenModel):
-    """The content of ``forecaster.json``.
+    """Content of ``forecaster.json``: name, digest, encoder, features and days of a sequence model.
 
     The model's inputs are ``features`` (wells, days, features) float32 with NaN for a missing
     image, ``days`` (days,) float32 and ``readout_day`` () float32. Its output is ``readout``

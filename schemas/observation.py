@@ -44,7 +44,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class RejectedFile:
-    """One row of the output of ``spherorank rejected``."""
+    """A rejected version of a file, with its plate, well, reason and time of rejection."""
 
     path: str
     size: int

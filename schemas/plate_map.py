@@ -66,7 +66,7 @@ class Group(StrEnum):
 
 
 class WellEntry(BaseModel):
-    """One row of ``wells.csv``."""
+    """One row of ``wells.csv``: a well with its group and treatment."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -88,7 +88,7 @@ class WellEntry(BaseModel):
 
 
 class PlateFile(BaseModel):
-    """The content of ``<plate>.plate.toml``."""
+    """Content of ``<plate>.plate.toml``: the settings of a plate, such as its culture days."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -136,12 +136,12 @@ class PlateMap(PlateFile):
 
     @property
     def by_well(self) -> dict[str, WellEntry]:
-        """Entries by the name of their well."""
+        """Dictionary from the name of each well to its entry."""
         return {entry.well: entry for entry in self.entries}
 
     @property
     def wells_with_tissue(self) -> tuple[str, ...]:
-        """Wells of the map that are not blank; a complete day has an image of each."""
+        """Names of all wells that are not blank; a complete day has an image of each."""
         return tuple(entry.well for entry in self.entries if entry.group is not Group.BLANK)
 
     @property
@@ -156,7 +156,7 @@ class PlateMap(PlateFile):
 
 
 def parse_plate_map(toml_text: str, csv_text: str, *, toml_name: str, csv_name: str) -> PlateMap:
-    """Parse the texts of ``plate.toml`` and ``wells.csv`` into a plate map.
+    """Parse the texts (with names for errors) of ``plate.toml`` and ``wells.csv`` into a PlateMap.
 
     Parameters
     ----------

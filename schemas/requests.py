@@ -103,7 +103,7 @@ _READER: TypeAdapter[StatusRequest | LatestRequest | ReplayRequest] = TypeAdapte
 
 
 def parse_request(text: bytes) -> StatusRequest | LatestRequest | ReplayRequest:
-    """Parse the JSON text of a request.
+    """Parse the JSON bytes of a request into a StatusRequest, LatestRequest or ReplayRequest.
 
     Raises
     ------

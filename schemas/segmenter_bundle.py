@@ -9,7 +9,7 @@ from schemas.frozen_model import FrozenModel
 
 
 class SegmenterCard(FrozenModel):
-    """The content of ``segmenter.json``."""
+    """Content of ``segmenter.json``: name, digest, input and outputs of a segmenter network."""
 
     format: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=60)

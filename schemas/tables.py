@@ -16,12 +16,12 @@ EXPANDED_FIELDS = {"measures": "", "departures": "departure_"}
 
 
 def treatments_csv(tables: Sequence[tuple[LeadingColumns, TreatmentTable]]) -> str:
-    """Return the treatments of several tables as CSV text, one row per treatment."""
+    """Return CSV text with a row per treatment of (leading columns, TreatmentTable) pairs."""
     return _csv(TreatmentRank, [(leading, table.treatments) for leading, table in tables])
 
 
 def wells_csv(tables: Sequence[tuple[LeadingColumns, TreatmentTable]]) -> str:
-    """Return the wells of several tables as CSV text, one row per well."""
+    """Return CSV text with a row per well of (leading columns, TreatmentTable) pairs."""
     return _csv(WellRank, [(leading, table.wells) for leading, table in tables])
 
 

@@ -23,7 +23,10 @@ class Unsure(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """The tissue, debris and background of one plane; an empty well has an empty body."""
+    """Masks of the tissue (the body) and debris of one plane, and its intensity without tissue.
+
+    The body of an empty well has no pixels.
+    """
 
     body: BoolArray
     """(H, W): pixels of the tissue, all its pieces."""

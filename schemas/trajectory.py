@@ -44,15 +44,15 @@ class Trajectories:
         return "both" if self.embedding_dimension < len(self.feature_names) else "embedding"
 
     def has(self, day: int) -> BoolArray:
-        """Return (N,): True for wells with an image of a culture day."""
+        """Return a mask (N,): True for wells with an image of a culture day."""
         if day not in self.days:
             return np.zeros(len(self.wells), dtype=bool)
         return np.asarray(np.isfinite(self.on(day)).any(axis=1), dtype=np.bool_)
 
     def on(self, day: int) -> Float64Array:
-        """Return (N, D): the features of one culture day, NaN where missing."""
+        """Return the (N, D) features of all wells on a culture day, NaN where missing."""
         return self.features[:, self.days.index(day)]
 
     def untreated(self) -> BoolArray:
-        """Return (N,): True for untreated wells."""
+        """Return a mask (N,): True for untreated wells."""
         return np.array([group is Group.UNTREATED for group in self.groups], dtype=bool)

@@ -39,7 +39,7 @@ class Treatment:
 
 
 def parse_treatment(text: str) -> Treatment:
-    """Parse a treatment text; equivalent texts give equal results.
+    """Parse a treatment text into a Treatment; equivalent texts give equal results.
 
     Raises
     ------

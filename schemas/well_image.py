@@ -88,7 +88,7 @@ class Rejected:
 
 @dataclass(frozen=True)
 class SourceStatus:
-    """State of the image source, for ``spherorank status``."""
+    """State of the image source: pending images, problems of plates, and why it is gone."""
 
     pending: dict[str, int] = field(default_factory=dict)
     """Number of well images that were found and not yet ingested, by plate."""

@@ -55,7 +55,7 @@ _ADVICE = (
 
 
 class Database:
-    """A database with read and write transactions, safe to use from several threads.
+    """A SQLite or PostgreSQL database at a URL, with transactions; safe to use in several threads.
 
     Parameters
     ----------
@@ -87,13 +87,16 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Open a read transaction and yield its connection."""
+        """Context manager that yields the connection of a read transaction."""
         with self._raising_store_errors(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """Open a write transaction, yield its connection, and commit or roll back."""
+        """Context manager that yields the connection of a write transaction, and commits it.
+
+        The transaction is rolled back if an exception is raised.
+        """
         with self._raising_store_errors(), self._writer.begin() as connection:
             yield connection
 

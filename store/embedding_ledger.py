@@ -29,7 +29,7 @@ class SqlEmbeddingLedger:
         )
 
     def embedded(self, encoder_id: str) -> Sequence[EmbeddingProgress]:
-        """Return the numbers of stored, embedded and refused images of each plate."""
+        """Return an EmbeddingProgress of each plate: images embedded or refused by an encoder."""
         by_encoder = and_(
             embeddings.c.observation_id == observations.c.id, embeddings.c.encoder_id == encoder_id
         )
@@ -57,7 +57,7 @@ class SqlEmbeddingLedger:
             return [EmbeddingProgress(*row) for row in connection.execute(query)]
 
     def not_embedded(self, plate: str, encoder_id: str) -> Sequence[StoredImage]:
-        """Return the images of a plate without an embedding by the encoder, in order of arrival.
+        """Return the StoredImages of a plate that an encoder has not embedded, in order of arrival.
 
         Refused images are included.
         """
@@ -90,7 +90,7 @@ class SqlEmbeddingLedger:
     def add_embedding(
         self, observation_id: int, encoder_id: str, embedding: npt.NDArray[np.float32]
     ) -> None:
-        """Store the embedding of an image by an encoder, and delete its earlier refusal.
+        """Store an encoder's embedding of the image with an observation id; delete its refusal.
 
         An embedding that is already stored is unchanged.
         """
@@ -108,7 +108,10 @@ class SqlEmbeddingLedger:
             connection.execute(delete(embedding_refusals).where(refused))
 
     def add_refusal(self, observation_id: int, encoder_id: str, reason: str) -> None:
-        """Store the reason why an encoder cannot embed an image; it replaces an earlier reason."""
+        """Store the reason why an encoder cannot embed the image with an observation id.
+
+        It replaces an earlier reason.
+        """
         row = {"observation_id": observation_id, "encoder_id": encoder_id, "reason": reason}
         adding = self._insert(embedding_refusals).values(row)
         with self._database.writing() as connection:

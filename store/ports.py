@@ -32,11 +32,11 @@ class FileLedger(Protocol):
     """The recorded outcomes of file versions."""
 
     def ended_files(self) -> Iterable[FileVersion]:
-        """Return every file version that has an outcome."""
+        """Return every FileVersion that has an outcome."""
         ...
 
     def rejected(self) -> Sequence[RejectedFile]:
-        """Return the newest refusal of each path, oldest first.
+        """Return the newest RejectedFile of each path, oldest first.
 
         Paths whose later version was accepted are left out.
         """
@@ -47,28 +47,28 @@ class ObservationWriter(Protocol):
     """Commits the outcome of one well image together with its message."""
 
     def version_of(self, key: VisitKey, digest: str) -> int | None:
-        """Return the version number of a visit that is stored with this pixel digest, or None."""
+        """Return the version number of a VisitKey that is stored with a pixel digest, or None."""
         ...
 
     def next_version(self, key: VisitKey) -> int:
-        """Return the number that the next version of a visit gets; the first version is 1."""
+        """Return the number that the next version of a VisitKey gets; the first version is 1."""
         ...
 
     def add_observation(
         self, observation: Observation, message: MessageData, picture: bytes = b""
     ) -> int:
-        """Commit observation, message, JPEG picture and file outcomes in one transaction.
+        """Commit an observation with its message and JPEG picture; return the message's number.
 
-        Return the sequence number of the message.
+        The outcomes of its files are in the same transaction. The number is the sequence number.
         """
         ...
 
     def add_duplicate(self, image: WellImage, now: datetime) -> None:
-        """Record that the files of a well image hold pixels that are already stored."""
+        """Record, at a time, that the files of a WellImage hold pixels that are already stored."""
         ...
 
     def add_rejected(self, rejected: Rejected, message: MessageData, now: datetime) -> int:
-        """Commit the refusal of files and its message in one transaction; return its number."""
+        """Commit rejected files with their message and the time; return the message's number."""
         ...
 
 
@@ -76,7 +76,7 @@ class ObservationReader(Protocol):
     """Reads stored well images."""
 
     def imaged(self, plate: str, encoder_id: str) -> Sequence[VisitVersion]:
-        """Return every version of every visit of a plate that an encoder has embedded.
+        """Return every VisitVersion of a plate that an encoder has embedded.
 
         They are ordered by well, day, visit and version.
         """
@@ -85,14 +85,14 @@ class ObservationReader(Protocol):
     def observations(
         self, images: Sequence[VisitVersion], encoder_id: str
     ) -> Sequence[Observation]:
-        """Return the observations of some images with the embeddings of one encoder.
+        """Return the Observations of some VisitVersions with the embeddings of one encoder.
 
         They are ordered by well, day, visit and version.
         """
         ...
 
     def pictures(self, images: Sequence[VisitVersion]) -> Mapping[int, bytes]:
-        """Return the JPEG pictures of some images by observation id, as far as stored."""
+        """Return JPEG bytes by observation id, for those VisitVersions that have a picture."""
         ...
 
 
@@ -100,11 +100,11 @@ class PlateMapStore(Protocol):
     """Keeps every version of every plate map."""
 
     def save_plate_map(self, plate_map: PlateMap, now: datetime) -> None:
-        """Store a plate map as the newest of its plate, unless it equals the newest stored one."""
+        """Store a plate map with the time ``now``, unless it equals the plate's newest map."""
         ...
 
     def plate_map(self, plate: str, digest: str | None = None) -> PlateMap | None:
-        """Return the newest map of a plate, or the newest one with this digest."""
+        """Return the newest map of a plate, or its newest with a given digest; else None."""
         ...
 
     def plates(self) -> Sequence[str]:
@@ -116,7 +116,7 @@ class AssayStore(Protocol):
     """Keeps viability assays and the calibrations that were learned from them."""
 
     def save_assay(self, assay: Assay, now: datetime) -> None:
-        """Store an assay as the newest of its plate, unless it equals the newest stored one."""
+        """Store an assay with the time ``now``, unless it equals the plate's newest assay."""
         ...
 
     def assay(self, plate: str, digest: str) -> Assay | None:
@@ -128,13 +128,13 @@ class AssayStore(Protocol):
         ...
 
     def calibration(self, digest: str) -> tuple[CalibrationCard, Sequence[CalibrationPlate]] | None:
-        """Return the card of a calibration and the plates that it was learned from, or None."""
+        """Return (card, training plates) of the calibration with a digest, or None."""
         ...
 
     def add_calibration(
         self, card: CalibrationCard, plates: Sequence[CalibrationPlate], now: datetime
     ) -> None:
-        """Store the card of a calibration and its plates, unless its digest is already stored."""
+        """Store a calibration's card, plates and time, unless its digest is already stored."""
         ...
 
 
@@ -162,12 +162,12 @@ class SpecimenStore(Protocol):
         ...
 
     def add_specimen_ranking(self, ranking: SpecimenRanking, message: MessageData) -> int:
-        """Commit a specimen's ranking and its message in one transaction; return its number."""
+        """Commit a specimen's ranking and its message together; return the message's number."""
         ...
 
 
 class PublishedMessage(Protocol):
-    """One row of the outbox."""
+    """One row of the outbox: sequence number, topic and JSON body of a message."""
 
     @property
     def sequence(self) -> int:
@@ -189,9 +189,9 @@ class Outbox(Protocol):
     """Keeps committed messages until they are published, and afterwards for replay."""
 
     def add_message(self, message: MessageData, now: datetime) -> int:
-        """Commit a message that belongs to no other row (status, alert).
+        """Commit a status or alert message with the time ``now``; return its sequence number.
 
-        Return its sequence number.
+        Such a message belongs to no other row.
         """
         ...
 
@@ -218,11 +218,11 @@ class EmbeddingLedger(Protocol):
     """Keeps the embeddings of stored images by encoders that were installed later."""
 
     def embedded(self, encoder_id: str) -> Sequence[EmbeddingProgress]:
-        """Return the numbers of stored, embedded and refused images of each plate."""
+        """Return an EmbeddingProgress of each plate: images embedded or refused by an encoder."""
         ...
 
     def not_embedded(self, plate: str, encoder_id: str) -> Sequence[StoredImage]:
-        """Return the images of a plate without an embedding by the encoder, in order of arrival.
+        """Return the StoredImages of a plate that an encoder has not embedded, in order of arrival.
 
         Refused images are included.
         """
@@ -231,11 +231,17 @@ class EmbeddingLedger(Protocol):
     def add_embedding(
         self, observation_id: int, encoder_id: str, embedding: npt.NDArray[np.float32]
     ) -> None:
-        """Store the embedding of an image unless one exists, and delete its earlier refusal."""
+        """Store an encoder's embedding of the image with an observation id; delete its refusal.
+
+        An embedding that is already stored is unchanged.
+        """
         ...
 
     def add_refusal(self, observation_id: int, encoder_id: str, reason: str) -> None:
-        """Store the reason why an encoder cannot embed an image; it replaces an earlier reason."""
+        """Store the reason why an encoder cannot embed the image with an observation id.
+
+        It replaces an earlier reason.
+        """
         ...
 
     def close(self) -> None:

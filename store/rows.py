@@ -11,7 +11,7 @@ from store.tables import observations
 
 
 def is_of(key: VisitKey) -> ColumnElement[bool]:
-    """Return the SQL condition that selects the observations of a visit."""
+    """Return the SQL condition that selects the observations of a VisitKey."""
     return and_(
         observations.c.plate == key.plate,
         observations.c.well == key.well,
@@ -20,12 +20,12 @@ def is_of(key: VisitKey) -> ColumnElement[bool]:
 
 
 def next_version_of(connection: Connection, key: VisitKey) -> int:
-    """Return the number of the next version of a visit, from 1."""
+    """Return the number of the next version of a VisitKey, from 1, read on a connection."""
     return 1 + (connection.scalar(select(func.max(observations.c.version)).where(is_of(key))) or 0)
 
 
 def select_newest(table: Table, plate: str, digest: str | None = None) -> Select[Any]:
-    """Return a query for the newest row of a plate, optionally among rows with a digest."""
+    """Return a query for the newest row of a plate in a table, optionally only with a digest."""
     of_it = (
         table.c.plate == plate
         if digest is None

@@ -16,7 +16,7 @@ class SqlAssays(SqlPart):
     """Viability assays, and the calibrations that were learned from them."""
 
     def save_assay(self, assay: Assay, now: datetime) -> None:
-        """Keep the newest assay of a plate; an assay equal to the kept one changes nothing."""
+        """Store an assay with the time ``now``, unless it equals the plate's newest assay."""
         with self._database.writing() as connection:
             newest = connection.execute(select_newest(assays, assay.plate)).first()
             if newest is None or newest.digest != assay.digest:
@@ -30,7 +30,7 @@ class SqlAssays(SqlPart):
                 )
 
     def assay(self, plate: str, digest: str) -> Assay | None:
-        """Return the assay of a plate with this digest, the newest or an earlier one."""
+        """Return the assay of a plate with this digest, newest or earlier, or None."""
         with self._database.reading() as connection:
             row = connection.execute(select_newest(assays, plate, digest)).first()
             return None if row is None else Assay.model_validate(row.content)
@@ -45,7 +45,7 @@ class SqlAssays(SqlPart):
             return [Assay.model_validate(content) for content in rows]
 
     def calibration(self, digest: str) -> tuple[CalibrationCard, Sequence[CalibrationPlate]] | None:
-        """Return the card of a calibration and its plates by digest, or None."""
+        """Return (card, training plates) of the calibration with a digest, or None."""
         with self._database.reading() as connection:
             row = connection.execute(
                 select(calibrations).where(calibrations.c.digest == digest)
@@ -62,7 +62,7 @@ class SqlAssays(SqlPart):
     def add_calibration(
         self, card: CalibrationCard, plates: Sequence[CalibrationPlate], now: datetime
     ) -> None:
-        """Store the card of a calibration and its plates, unless its digest is already stored."""
+        """Store a calibration's card, plates and time, unless its digest is already stored."""
         row = {
             "digest": card.digest,
             "card": card.model_dump(mode="json"),

@@ -19,7 +19,7 @@ class SqlFileLedger(SqlPart):
     """The recorded outcome of every file version."""
 
     def ended_files(self) -> Iterator[FileVersion]:
-        """Return every version of a file that has an outcome."""
+        """Return every FileVersion that has an outcome."""
         query = select(file_versions.c.path, file_versions.c.size, file_versions.c.mtime_ns).where(
             file_versions.c.service == self._service
         )
@@ -28,7 +28,7 @@ class SqlFileLedger(SqlPart):
                 yield FileVersion(row.path, row.size, row.mtime_ns)
 
     def rejected(self) -> Sequence[RejectedFile]:
-        """Return the newest refusal of each path without a later outcome, oldest first."""
+        """Return the newest RejectedFile of each path without a later outcome, oldest first."""
         later = file_versions.alias("later")
         undone = and_(
             later.c.service == file_versions.c.service,
@@ -54,7 +54,7 @@ class SqlFileLedger(SqlPart):
             ]
 
     def add_rejected(self, rejected: Rejected, message: MessageData, now: datetime) -> int:
-        """Commit the refusal of files and its message in one transaction; return its number."""
+        """Commit rejected files with their message and the time; return the message's number."""
         with self._database.writing() as connection:
             sequence = self._enqueue(connection, message, now)
             self._record_outcome(
@@ -69,7 +69,7 @@ class SqlFileLedger(SqlPart):
             return sequence
 
     def add_duplicate(self, image: WellImage, now: datetime) -> None:
-        """Record that these files hold pixels that are stored already."""
+        """Record, at a time, that the files of a WellImage hold pixels that are already stored."""
         with self._database.writing() as connection:
             self._record_outcome(
                 connection,

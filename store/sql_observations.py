@@ -18,24 +18,24 @@ class SqlObservations(SqlPart):
     """Stored well images with their embeddings, measures and pictures."""
 
     def version_of(self, key: VisitKey, digest: str) -> int | None:
-        """Return the version number of a visit that is stored with a pixel digest, or None."""
+        """Return the version number of a VisitKey that is stored with a pixel digest, or None."""
         with self._database.reading() as connection:
             return connection.scalar(
                 select(observations.c.version).where(is_of(key), observations.c.digest == digest)
             )
 
     def next_version(self, key: VisitKey) -> int:
-        """Return the number the next version of this visit gets, from 1."""
+        """Return the number that the next version of a VisitKey gets; the first version is 1."""
         with self._database.reading() as connection:
             return next_version_of(connection, key)
 
     def add_observation(
         self, observation: Observation, message: MessageData, picture: bytes = b""
     ) -> int:
-        """Commit observation, message, picture and file outcomes in one transaction.
+        """Commit an observation with its message and JPEG picture; return the message's number.
 
-        Return the sequence number of the message. If the visit is already stored with these pixels,
-        nothing is added, and the number of the first message is returned.
+        The outcomes of its files are in the same transaction. If the visit is already stored with
+        these pixels, nothing is added, and the number of the first message is returned.
         """
         at, key = observation.received_at, observation.key
         with self._database.writing() as connection:
@@ -61,7 +61,7 @@ class SqlObservations(SqlPart):
             return sequence
 
     def imaged(self, plate: str, encoder_id: str) -> Sequence[VisitVersion]:
-        """Return every version of every visit of a plate that an encoder has embedded, in order."""
+        """Return every VisitVersion of a plate that an encoder has embedded, in order."""
         columns = [
             observations.c[name]
             for name in (
@@ -101,7 +101,7 @@ class SqlObservations(SqlPart):
     def observations(
         self, images: Sequence[VisitVersion], encoder_id: str
     ) -> Sequence[Observation]:
-        """Return the observations of some images with the embeddings of one encoder, in order."""
+        """Return the Observations of some VisitVersions with one encoder's embeddings, in order."""
         query = (
             select(observations, embeddings.c.encoder_id, embeddings.c.vector)
             .join(embeddings)
@@ -115,7 +115,7 @@ class SqlObservations(SqlPart):
             return [observation_of(row) for row in connection.execute(query).all()]
 
     def pictures(self, images: Sequence[VisitVersion]) -> Mapping[int, bytes]:
-        """Return the JPEG of each of these images that has one, by observation id."""
+        """Return JPEG bytes by observation id, for those VisitVersions that have a picture."""
         query = select(pictures).where(
             pictures.c.observation_id.in_([image.observation_id for image in images])
         )

@@ -15,7 +15,7 @@ HEARTBEATS_KEPT = timedelta(days=1)
 
 @dataclass(frozen=True)
 class StoredMessage:
-    """A row of the outbox."""
+    """One row of the outbox: sequence number, topic and JSON body of a message."""
 
     sequence: int
     topic: str
@@ -26,9 +26,10 @@ class SqlOutbox(SqlPart):
     """Committed messages in order, and the number up to which they were published."""
 
     def add_message(self, message: MessageData, now: datetime) -> int:
-        """Commit a message that belongs to no other row; return its sequence number.
+        """Commit a status or alert message with the time ``now``; return its sequence number.
 
-        A heartbeat also deletes heartbeats older than a day; their numbers are not used again.
+        Such a message belongs to no other row. A heartbeat also deletes heartbeats older than a
+        day; their numbers are not used again.
         """
         with self._database.writing() as connection:
             if isinstance(message, StatusData):
@@ -45,7 +46,10 @@ class SqlOutbox(SqlPart):
     def messages_after(
         self, sequence: int, topic_prefix: str = "", limit: int = 1000
     ) -> Sequence[StoredMessage]:
-        """Return messages of this service with a larger sequence number, in order."""
+        """Return at most ``limit`` messages after a number with a topic prefix, in order.
+
+        Only messages of this service are returned.
+        """
         query = (
             select(messages.c.sequence, messages.c.topic, messages.c.body)
             .where(messages.c.service == self._service, messages.c.sequence > sequence)
@@ -70,7 +74,10 @@ class SqlOutbox(SqlPart):
         return self._counter(counters.c.published_through)
 
     def mark_published(self, sequence: int) -> None:
-        """Record that messages up to here were handed to the PUB socket; never goes back."""
+        """Record that messages up to a sequence number were sent on the PUB socket.
+
+        The recorded number never decreases.
+        """
         with self._database.writing() as connection:
             connection.execute(
                 update(counters)

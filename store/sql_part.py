@@ -16,7 +16,7 @@ from store.tables import counters, file_versions, messages
 
 
 class SqlPart:
-    """Base class of the SQL implementations: database and shared transaction steps.
+    """Base class of the SQL stores: opens the database at a URL for one named service.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ class SqlPlateMaps(SqlPart):
     """Every version of every plate map."""
 
     def save_plate_map(self, plate_map: PlateMap, now: datetime) -> None:
-        """Keep the newest map of a plate; a map equal to the kept one changes nothing."""
+        """Store a plate map with the time ``now``, unless it equals the plate's newest map."""
         with self._database.writing() as connection:
             newest = connection.execute(select_newest(plate_maps, plate_map.plate)).first()
             if newest is None or newest.digest != plate_map.digest:
@@ -30,13 +30,13 @@ class SqlPlateMaps(SqlPart):
                 )
 
     def plate_map(self, plate: str, digest: str | None = None) -> PlateMap | None:
-        """Return the newest map of a plate, or the newest with this digest."""
+        """Return the newest map of a plate, or its newest with a given digest; else None."""
         with self._database.reading() as connection:
             row = connection.execute(select_newest(plate_maps, plate, digest)).first()
             return None if row is None else PlateMap.model_validate(row.content)
 
     def plates(self) -> Sequence[str]:
-        """Return the plates that have a map, in alphabetical order."""
+        """Return the ids of all plates that have a map, in alphabetical order."""
         with self._database.reading() as connection:
             return connection.scalars(
                 select(plate_maps.c.plate).distinct().order_by(plate_maps.c.plate)
@@ -45,10 +45,11 @@ class SqlPlateMaps(SqlPart):
     def earlier_plates(
         self, plate_map: PlateMap, day: int, encoder_id: str, most: int
     ) -> Sequence[PlateMap]:
-        """Return the newest maps of at most ``most`` earlier plates, newest plate first.
+        """Return up to ``most`` maps of plates before a PlateMap whose ``day`` an encoder embedded.
 
-        These plates have the same line and dosing day, an earlier ``seeded_at``, and images of
-        culture day ``day`` that the encoder has embedded.
+        The newest map of each plate is returned, newest plate first. These plates have the same
+        line and dosing day, an earlier ``seeded_at``, and images of culture day ``day`` that the
+        encoder has embedded.
         """
         newest = select(func.max(plate_maps.c.id)).group_by(plate_maps.c.plate)
         of_day = and_(
@@ -75,7 +76,7 @@ class SqlPlateMaps(SqlPart):
             return [PlateMap.model_validate(content) for content in connection.scalars(query)]
 
     def plates_of_specimen(self, specimen: str) -> Sequence[str]:
-        """Return the plates whose newest map names this specimen, in alphabetical order."""
+        """Return the ids of the plates whose newest map names a specimen, in alphabetical order."""
         newest = select(func.max(plate_maps.c.id)).group_by(plate_maps.c.plate)
         of_it = plate_maps.c.content["specimen"].as_string() == specimen
         with self._database.reading() as connection:

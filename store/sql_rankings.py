@@ -72,7 +72,7 @@ class SqlRankings(SqlPart):
             ]
 
     def add_specimen_ranking(self, ranking: SpecimenRanking, message: MessageData) -> int:
-        """Commit a specimen's ranking and its message in one transaction; return its number.
+        """Commit a specimen's ranking and its message together; return the message's number.
 
         Raises
         ------

@@ -9,7 +9,7 @@ from store.sql_rankings import SqlRankings
 
 
 class SqlStore(SqlFileLedger, SqlObservations, SqlPlateMaps, SqlAssays, SqlRankings, SqlOutbox):
-    """Implements every port of :mod:`store.ports` except the embedding ledger.
+    """The store of one service in the database at a URL: every port except the embedding ledger.
 
     Parameters and errors are those of :class:`store.sql_part.SqlPart`. It is safe to use from
     several threads.

@@ -38,7 +38,7 @@ class AnyText(TypeDecorator[str]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[str]:
-        """Ask PostgreSQL for the order that SQLite and Python have."""
+        """Return the column type for a dialect; PostgreSQL gets the order of SQLite."""
         return Text(collation="C") if dialect.name == "postgresql" else Text()
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature

@@ -48,7 +48,7 @@ class AssembledPlate:
     def allowed_representation(
         self, representation: Representation, embedding_weight: float
     ) -> tuple[Representation, tuple[str, ...]]:
-        """Return the representation that the plate allows, and notes if it is not the requested."""
+        """Return (allowed representation, notes) for a requested one and an embedding weight."""
         if representation == "embedding":
             return representation, ()
         if self.deciding_unmeasured:
@@ -59,7 +59,9 @@ class AssembledPlate:
         return representation, ()
 
     def trajectories(self, representation: Representation, embedding_weight: float) -> Trajectories:
-        """Return the trajectories of all wells in the representation that the plate allows.
+        """Return the Trajectories of all wells in a representation, with an embedding weight.
+
+        If the plate does not allow the requested representation, the allowed one is used.
 
         Parameters
         ----------
@@ -89,7 +91,9 @@ class AssembledPlate:
 
 
 def select_images(images: Iterable[VisitVersion], plate_map: PlateMap) -> list[VisitVersion]:
-    """Select one image of each well and culture day: the newest complete one, else the newest.
+    """Return one VisitVersion per well and culture day of a plate map.
+
+    It is the newest complete one, else the newest.
 
     Images of the dosing day that were taken after ``dosed_at`` are never selected, and neither are
     wells that the plate map does not name.
@@ -102,7 +106,7 @@ def select_images(images: Iterable[VisitVersion], plate_map: PlateMap) -> list[V
 
 
 def dosing_notes(images: Iterable[VisitVersion], plate_map: PlateMap) -> tuple[str, ...]:
-    """Return notes on images of the dosing day that may be from after dosing."""
+    """Return notes on VisitVersions of a plate map's dosing day that may be from after dosing."""
     day = plate_map.dosed_on_day
     if plate_map.dosed_at is None:
         return (DOSED_AT_UNKNOWN.format(day=day),)
@@ -123,7 +127,7 @@ def feature_names(representation: Representation, dimension: int) -> tuple[str, 
 def assemble(
     observations: Iterable[Observation], plate_map: PlateMap, *, through_day: int
 ) -> AssembledPlate:
-    """Arrange the observations of a plate up to a culture day as wells × days.
+    """Arrange the Observations of a plate map, up to a culture day, as an AssembledPlate.
 
     Wells that the plate map does not name take no part. No well is dropped because of a quality
     flag: dying tissue can look blurred, cut or empty, and is then the tissue of interest.

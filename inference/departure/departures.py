@@ -53,7 +53,7 @@ class DepartureSettings:
     """Model whose prediction replaces the last image up to dosing."""
 
     def uses_day(self, imaged_day: int, *, dosing_day: int, day: int) -> bool:
-        """Return True if images of ``imaged_day`` influence the departures of day ``day``."""
+        """Return True if ``imaged_day`` influences departures on ``day`` for a dosing day."""
         return (
             imaged_day <= dosing_day
             or imaged_day == day
@@ -80,7 +80,7 @@ class Residuals:
         return pre_dose_shape(self.reduced.past)
 
     def fitted_on(self, training_wells: BoolArray) -> Float64Array:
-        """Return (n, K) residuals of all wells from a forecast that these wells train.
+        """Return (n, K) residuals of all wells from a forecast that wells of a mask (n,) train.
 
         The forecast of a training well is trained on the other training wells.
         """
@@ -122,7 +122,7 @@ class Residuals:
 
     @cached_property
     def noise(self) -> Noise:
-        """Covariance of the residuals of untreated wells."""
+        """Noise that is estimated from the residuals of untreated wells."""
         return Noise.estimate(
             self.of_all_wells[self.untreated],
             self.shape,
@@ -135,7 +135,7 @@ class Residuals:
         return np.asarray((self.reduced.readout - self.reduced.past)[self.untreated].mean(axis=0))
 
     def of_earlier_wells(self, training_wells: BoolArray) -> list[tuple[Float64Array, float]]:
-        """Return the (m, K) residuals and the similarity of each earlier plate's untreated wells.
+        """Return (residuals (m, K), similarity) of each earlier plate, for training wells (n,).
 
         Residuals are centred per plate and scaled to the size of left-out residuals. The forecast
         is trained on ``training_wells`` of this plate and on the earlier plates.
@@ -206,7 +206,9 @@ def measure_departures(
     settings: DepartureSettings = DEFAULT_DEPARTURE_SETTINGS,
     others: Sequence[Trajectories] = (),
 ) -> Departures:
-    """Return the departures of all wells with an image of culture day ``day`` and a pre-dose image.
+    """Return the Departures of Trajectories' wells on a readout day, given the dosing day.
+
+    Wells with an image of culture day ``day`` and a pre-dose image are scored.
 
     Parameters
     ----------
@@ -243,7 +245,7 @@ def residuals_of_scorable_wells(
     others: Sequence[Trajectories] = (),
     excluded: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Residuals, BoolArray, dict[str, str]]:
-    """Return the residuals of scorable wells, a mask of these wells, and reasons for the others.
+    """Return (Residuals, scored mask (N,), reasons by other well) of Trajectories on a readout day.
 
     Parameters
     ----------
@@ -313,7 +315,9 @@ def _scorable_wells(
 
 
 def score_residuals(residuals: Residuals, used: BoolArray, left_out: dict[str, str]) -> Departures:
-    """Return the departure scores of wells from the lengths of their residuals.
+    """Return Departures from Residuals of n wells, their mask (N,), and reasons by left-out well.
+
+    A score is the length of a residual minus the untreated mean, in untreated standard deviations.
 
     An untreated well is left out of the forecast, the noise and the metric that determine its own
     length, so that it is treated like a treated well.
@@ -368,7 +372,9 @@ def departures_on_day(
     day: int,
     settings: DepartureSettings = DEFAULT_DEPARTURE_SETTINGS,
 ) -> dict[str, float]:
-    """Return the departure of each scorable well on a day after dosing, for the rolling view.
+    """Return the departure by well name of Trajectories on a day after the dosing day.
+
+    Wells that cannot be scored are absent.
 
     The result is empty while too few untreated wells can be scored.
     """

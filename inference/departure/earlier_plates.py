@@ -35,7 +35,9 @@ def earlier_plates(
     encoder_id: str,
     sequence_model: SequenceModel | None = None,
 ) -> EarlierPlates:
-    """Return the untreated wells of at most :data:`MAX_OTHER_PLATES` comparable earlier plates.
+    """Read from a reader the EarlierPlates of a plate map and Trajectories, for a day and encoder.
+
+    At most :data:`MAX_OTHER_PLATES` comparable plates with their untreated wells are returned.
 
     A plate is comparable if it has the same features, and at least three untreated wells have an
     image of ``day`` and one from before dosing on a day that the ranked plate has too.

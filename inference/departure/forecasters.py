@@ -47,7 +47,10 @@ class RidgeForecaster:
     def fit(
         self, past: Float64Array, readout: Float64Array, earlier: Sequence[EarlierWells] = ()
     ) -> Forecast:
-        """Train on untreated wells; see :meth:`inference.ports.Forecaster.fit`."""
+        """Return a Forecast from past (n, P) and readout (n, K) of untreated and earlier wells.
+
+        See :meth:`inference.ports.Forecaster.fit`.
+        """
         past_mean, readout_mean = past.mean(axis=0), readout.mean(axis=0)
         plates = [EarlierWells(past - past_mean, readout - readout_mean), *earlier]
         wells = [len(plate.past) for plate in plates]
@@ -105,7 +108,10 @@ class KernelForecaster:
     def fit(
         self, past: Float64Array, readout: Float64Array, earlier: Sequence[EarlierWells] = ()
     ) -> Forecast:
-        """Train on untreated wells; see :meth:`inference.ports.Forecaster.fit`."""
+        """Return a Forecast from past (n, P) and readout (n, K) of untreated wells.
+
+        See :meth:`inference.ports.Forecaster.fit`.
+        """
         del earlier
         n, mean = len(past), readout.mean(axis=0)
         distances = _squared_distances(past, past)
@@ -160,7 +166,10 @@ class DriftForecaster:
     def fit(
         self, past: Float64Array, readout: Float64Array, earlier: Sequence[EarlierWells] = ()
     ) -> Forecast:
-        """Train on untreated wells; see :meth:`inference.ports.Forecaster.fit`."""
+        """Return a Forecast from past (n, P) and readout (n, K) of untreated wells.
+
+        See :meth:`inference.ports.Forecaster.fit`.
+        """
         del earlier
         start = past[:, : readout.shape[1]]
         change = readout - start
@@ -178,7 +187,10 @@ class PersistenceForecaster:
     def fit(
         self, past: Float64Array, readout: Float64Array, earlier: Sequence[EarlierWells] = ()
     ) -> Forecast:
-        """Train on untreated wells; see :meth:`inference.ports.Forecaster.fit`."""
+        """Return a Forecast from past (n, P) and readout (n, K) of untreated wells.
+
+        See :meth:`inference.ports.Forecaster.fit`.
+        """
         del earlier
         return Forecast(
             predict=lambda wells: wells[:, : readout.shape[1]], left_out=past[:, : readout.shape[1]]
@@ -202,7 +214,9 @@ def leave_one_out_residuals(
     training_wells: BoolArray,
     earlier: Sequence[EarlierWells] = (),
 ) -> Float64Array:
-    """Return (N, K) readouts minus forecasts, with a forecaster trained on the training wells.
+    """Return (N, K) residuals of a Forecaster on past (N, P) and readout (N, K), by training wells.
+
+    Residuals are readouts minus forecasts.
 
     The forecast of a training well is trained on the other training wells. Otherwise untreated
     wells would be closer to their forecasts than new wells, and every treated well would appear to

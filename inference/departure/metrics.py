@@ -43,7 +43,7 @@ class Noise:
         shape: Float64Array,
         earlier: Sequence[tuple[Float64Array, float]] = (),
     ) -> "Noise":
-        """Estimate the noise from the (n, K) residuals of untreated wells, shrunk towards a shape.
+        """Return the Noise of residuals (n, K) of untreated wells, shrunk towards a shape (K, K).
 
         Untreated wells are few. Before dosing all wells were untreated, so their differences then
         show which directions vary together; this shape has the weight of K pseudo-wells.
@@ -91,7 +91,7 @@ def clip_outliers(rows: Float64Array, lengths: Float64Array) -> Float64Array:
 
 
 def pre_dose_shape(past: Float64Array) -> Float64Array:
-    """Return the (K, K) covariance of all wells before dosing, with mean variance 1.
+    """Return the (K, K) covariance of pre-dose positions (n, K), scaled to a mean variance of 1.
 
     The covariance is mixed with the identity, with weight :data:`ISOTROPIC_SHARE`.
 
@@ -117,7 +117,7 @@ class Mahalanobis:
 
     @classmethod
     def fit(cls, residual: Float64Array, noise: Noise) -> "Mahalanobis":
-        """Fit the metric to residuals (n, K), with weights for directions above the noise.
+        """Return the metric fitted to residuals (n, K), with weights for directions above a Noise.
 
         In whitened residuals, a direction of variance λ has the weight max(0, 1 − edge / λ). Below
         the edge, n wells without effect would have the same variance, given the uncertainty of the
@@ -164,7 +164,7 @@ def cosine_distance(readout: Float64Array, forecast: Float64Array) -> Float64Arr
 
 
 def nearest_distance(residual: Float64Array, controls: Float64Array, noise: Noise) -> Float64Array:
-    """Return (n,): mean distance of residuals (n, K) to the nearest untreated residuals (m, K).
+    """Return (n,): mean distance of residuals (n, K) to the nearest of controls (m, K), by Noise.
 
     Distances are in units of the noise; the :data:`NEAREST_COUNT` nearest are used.
     """
@@ -182,7 +182,9 @@ def moderated_spread(
     earlier: Float64Array | None = None,
     similarity: Float64Array | None = None,
 ) -> float:
-    """Return the standard deviation of the lengths of untreated wells, moderated by prior values.
+    """Return the standard deviation of lengths (n,), moderated by a metric and earlier lengths.
+
+    The lengths are those of untreated wells.
 
     Few wells do not determine their own standard deviation well. Two prior values are combined with
     it, each with a weight in wells: that of earlier plates, with at most

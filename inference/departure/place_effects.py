@@ -32,7 +32,7 @@ class PositionFactor(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class PlaceEffects:
-    """Significant position effects of a plate."""
+    """Significant position effects of a plate, with their covariates (n, factors) or None."""
 
     significant: tuple[PositionFactor, ...]
     """Significant factors."""
@@ -48,7 +48,9 @@ NO_PLACE_EFFECTS = PlaceEffects((), None, in_one_block=False)
 def find_place_effects(
     residuals: Residuals, wells: tuple[str, ...], rng: np.random.Generator
 ) -> PlaceEffects:
-    """Test row, column and edge effects by permuting the positions of the untreated wells.
+    """Return the PlaceEffects in Residuals of named wells, tested by random permutations.
+
+    Row, column and edge are tested by permuting the positions of the untreated wells.
 
     Like the B-score (Brideau et al., J. Biomol. Screen. 8 (2003) 634), this corrects for rows and
     columns. But a dosed plate has no inactive majority, so only untreated wells are used. They are
@@ -117,14 +119,14 @@ def _significant_factors(
 
 
 def position_factors(wells: tuple[str, ...]) -> Float64Array:
-    """Return (n, 3): row, column, and 1 for wells at the edge of these wells, else 0."""
+    """Return (n, 3) for n well names: row, column, and 1 at the edge of these wells, else 0."""
     positions = np.array([row_column(parse_well(well)) for well in wells])
     edge = ((positions == positions.min(axis=0)) | (positions == positions.max(axis=0))).any(axis=1)
     return np.column_stack([positions, edge]).astype(np.float64)
 
 
 def in_one_block(positions: Int64Array, untreated: BoolArray) -> bool:
-    """Return True if the untreated wells form one rectangle that contains no other well.
+    """Return True if untreated wells (n,) at positions (n, 2) form a rectangle without other wells.
 
     Effects of position and of treatment can then not be distinguished.
 

@@ -21,7 +21,7 @@ ROUNDING_ERROR = 1e-12
 
 
 def find_pre_dose_outliers(past: Float64Array) -> tuple[BoolArray, Float64Array]:
-    """Return a mask (n,) of pre-dose outliers, and the distance (n,) of each well from the others.
+    """Return (mask of outliers (n,), distances from the other wells (n,)) of past positions (n, K).
 
     The squared distance of one well from n − 1 others in K directions, in units of their
     covariance, is F-distributed for normally distributed wells (Hotelling's T² of one new

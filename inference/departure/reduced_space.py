@@ -107,11 +107,11 @@ def reduce_plate(
     others: Sequence[Trajectories] = (),
     sequence_model: SequenceModel | None = None,
 ) -> ReducedPlate:
-    """Reduce the features of the chosen wells to positions in their principal directions.
+    """Reduce Trajectories of masked wells (N,) on days before and after dosing to a ReducedPlate.
 
-    The directions are those of the differences between wells before dosing and on the readout day.
-    Differences are taken from the median well of each day, so that wells may be imaged on different
-    days before dosing.
+    The positions are in K principal directions, those of the differences between wells before
+    dosing and on the readout day. Differences are taken from the median well of each day, so that
+    wells may be imaged on different days before dosing.
 
     Parameters
     ----------

@@ -87,7 +87,7 @@ class OnnxSequenceModel:
         return self._card.days
 
     def check_fits(self, feature_names: Sequence[str], encoder_id: str) -> None:
-        """Raise ProfileError unless the model was trained on these features of this encoder.
+        """Raise ProfileError unless the model was trained on these feature names and encoder id.
 
         Parameters
         ----------
@@ -125,7 +125,7 @@ class OnnxSequenceModel:
             )
 
     def predict(self, trajectories: Trajectories, before: Sequence[int], day: int) -> Float64Array:
-        """Return the (N, D) predicted features of all wells on ``day`` from the days ``before``.
+        """Return (N, D) features predicted for ``day`` from Trajectories on the days ``before``.
 
         See :meth:`inference.ports.SequenceModel.predict`.
         """

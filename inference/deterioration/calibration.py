@@ -94,7 +94,9 @@ class Calibration:
     def predict(
         self, trajectories: Trajectories, *, dosing_day: int, readout_day: int
     ) -> Prediction:
-        """Predict the deterioration of all wells with an image up to dosing and a readout image.
+        """Return the Prediction for wells of Trajectories, given the dosing and readout day.
+
+        Wells need an image up to dosing and a readout image; others are NaN.
 
         Raises
         ------
@@ -149,10 +151,10 @@ class Calibration:
         )
 
     def distance(self, trajectories: Trajectories, *, dosing_day: int, readout_day: int) -> float:
-        """Return the distance of a plate's controls from those of the calibration plates.
+        """Return the distance of Trajectories, at dosing and readout day, from calibration plates.
 
-        Controls are untreated and single-dose wells. The unit is the standard deviation between
-        calibration plates.
+        It is the distance between controls: untreated and single-dose wells. The unit is the
+        standard deviation between calibration plates.
 
         Raises
         ------
@@ -182,7 +184,9 @@ def calibrate(
     tick: Callable[[], None] = lambda: None,
     min_plates: int = MIN_PLATES,
 ) -> CalibrationCard:
-    """Select a model by leaving out one plate at a time, and return its card with the errors.
+    """Cross-validate models on AssayPlates; return the CalibrationCard of the best with its errors.
+
+    One plate at a time is left out.
 
     Unsuitable data raise no exception: the card is then not valid and contains the reasons.
 
@@ -266,7 +270,7 @@ def _card_entries(
 
 
 def refit(plates: Sequence[AssayPlate], card: CalibrationCard, *, seed: int) -> Calibration:
-    """Fit the model that a valid card names on all its plates."""
+    """Return the Calibration with the model of a valid card, fitted on all its AssayPlates."""
     training, _ = _training_plates(plates)
     space = FeatureSpace.fit(
         [plate.features for plate in training], cast("Representation", card.representation)

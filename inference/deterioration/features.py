@@ -40,7 +40,7 @@ class PlateFeatures:
     def from_trajectories(
         cls, trajectories: Trajectories, *, dosing_day: int, readout_day: int
     ) -> "PlateFeatures":
-        """Select the last image up to dosing and the readout image of each well.
+        """Select the last image up to a dosing day and the readout image of Trajectories' wells.
 
         Raises
         ------
@@ -112,7 +112,10 @@ class FeatureSpace:
 
     @classmethod
     def fit(cls, plates: Sequence[PlateFeatures], representation: Representation) -> "FeatureSpace":
-        """Find the positive measures and the principal components of an embedding."""
+        """Return the space fitted to the PlateFeatures of training plates, in a representation.
+
+        The positive measures and the principal components of the embedding are found.
+        """
         split = plates[0].embedding_dimension
         positive = np.ones(plates[0].readout.shape[1] - split, dtype=bool)
         for plate in plates:
@@ -130,9 +133,10 @@ class FeatureSpace:
         )
 
     def transform(self, plate: PlateFeatures) -> Float64Array:
-        """Return (N, F) differences from the untreated median, at the readout and since dosing.
+        """Return (N, F) rows of PlateFeatures, as differences from the untreated wells.
 
-        Rows of wells without both images are NaN.
+        The differences are those at the readout and since dosing, from the untreated median. Rows
+        of wells without both images are NaN.
         """
         split = plate.embedding_dimension
         readout, change = _differences(plate)
@@ -166,7 +170,7 @@ class FeatureSpace:
 
 
 def fill_missing(image: Float64Array, plate: PlateFeatures) -> Float64Array:
-    """Return (N, D) features with missing values replaced by the untreated median.
+    """Return features (N, D) with missing values replaced by a PlateFeatures' untreated median.
 
     A feature that no untreated well has is 0 in all wells.
     """

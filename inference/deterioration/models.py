@@ -37,7 +37,9 @@ class DeteriorationModel(Protocol):
     def fit(
         self, features: Float64Array, percent: Float64Array, plates: Int64Array, seed: int
     ) -> Predictor:
-        """Train the model and return a function that predicts percent from features.
+        """Train with a seed on features (n, F), percent (n,), plates (n,); return a predictor.
+
+        The predictor is a function that returns percent (N,) from features (N, F).
 
         Parameters
         ----------
@@ -62,7 +64,10 @@ class RidgeModel:
     def fit(
         self, features: Float64Array, percent: Float64Array, plates: Int64Array, seed: int
     ) -> Predictor:
-        """Train the model; see :meth:`DeteriorationModel.fit`."""
+        """Train with a seed on features (n, F), percent (n,), plates (n,); return a predictor.
+
+        See :meth:`DeteriorationModel.fit`.
+        """
         del plates, seed
         model = make_pipeline(StandardScaler(), RidgeCV(self.strengths)).fit(features, percent)
         return lambda wells: np.asarray(model.predict(wells))
@@ -75,7 +80,10 @@ class ExtraTreesModel:
     def fit(
         self, features: Float64Array, percent: Float64Array, plates: Int64Array, seed: int
     ) -> Predictor:
-        """Train the model; see :meth:`DeteriorationModel.fit`."""
+        """Train with a seed on features (n, F), percent (n,), plates (n,); return a predictor.
+
+        See :meth:`DeteriorationModel.fit`.
+        """
         del plates
         model = ExtraTreesRegressor(
             TREE_COUNT, min_samples_leaf=2, max_features=0.5, random_state=seed
@@ -90,7 +98,10 @@ class BoostingModel:
     def fit(
         self, features: Float64Array, percent: Float64Array, plates: Int64Array, seed: int
     ) -> Predictor:
-        """Train the model; see :meth:`DeteriorationModel.fit`."""
+        """Train with a seed on features (n, F), percent (n,), plates (n,); return a predictor.
+
+        See :meth:`DeteriorationModel.fit`.
+        """
         del plates
         model = GradientBoostingRegressor(
             n_estimators=150,
@@ -110,7 +121,10 @@ class GaussianProcessModel:
     def fit(
         self, features: Float64Array, percent: Float64Array, plates: Int64Array, seed: int
     ) -> Predictor:
-        """Train the model; see :meth:`DeteriorationModel.fit`."""
+        """Train with a seed on features (n, F), percent (n,), plates (n,); return a predictor.
+
+        See :meth:`DeteriorationModel.fit`.
+        """
         del plates
         scaler = StandardScaler().fit(features)
         rows = scaler.transform(features)
@@ -145,7 +159,10 @@ class PairwiseModel:
     def fit(
         self, features: Float64Array, percent: Float64Array, plates: Int64Array, seed: int
     ) -> Predictor:
-        """Train the model; see :meth:`DeteriorationModel.fit`."""
+        """Train with a seed on features (n, F), percent (n,), plates (n,); return a predictor.
+
+        See :meth:`DeteriorationModel.fit`.
+        """
         rng = np.random.default_rng(seed)
         scaler = StandardScaler().fit(features)
         rows = scaler.transform(features)
@@ -184,7 +201,10 @@ class MeanModel:
     def fit(
         self, features: Float64Array, percent: Float64Array, plates: Int64Array, seed: int
     ) -> Predictor:
-        """Train the model; see :meth:`DeteriorationModel.fit`."""
+        """Train with a seed on features (n, F), percent (n,), plates (n,); return a predictor.
+
+        See :meth:`DeteriorationModel.fit`.
+        """
         predictions = [model.fit(features, percent, plates, seed) for model in self.models]
         return lambda wells: np.asarray(
             np.mean([predict(wells) for predict in predictions], axis=0)

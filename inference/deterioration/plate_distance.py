@@ -9,10 +9,11 @@ from schemas.arrays import BoolArray, Float64Array
 
 
 def plate_distance(plate: PlateFeatures, others: Sequence[PlateFeatures], min_plates: int) -> float:
-    """Return the distance of a plate from other plates, in standard deviations between them.
+    """Return the distance of PlateFeatures from ``min_plates`` or more others, in their spreads.
 
-    It is the root mean square over the measures (or the embedding) of the differences between mean
-    wells. The larger value of untreated and single-dose wells is returned.
+    The spread is the standard deviation between the others. The distance is the root mean square
+    over the measures (or the embedding) of the differences between mean wells. The larger value of
+    untreated and single-dose wells is returned.
 
     Parameters
     ----------

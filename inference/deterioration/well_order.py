@@ -40,7 +40,7 @@ NO_CONDITION_NOTE = (
 
 
 def drift_sentence(drift: Drift) -> str:
-    """Return a sentence on the distance of a plate from its calibration."""
+    """Return a sentence that describes a Drift: the distance of a plate from its calibration."""
     where = "outside the range seen" if drift.outside else "within the range seen"
     return (
         f"Its untreated and single-dose wells are {drift.distance:.1f} spreads from those of the "
@@ -51,7 +51,7 @@ def drift_sentence(drift: Drift) -> str:
 def drift_of(
     trajectories: Trajectories, calibration: Calibration, *, dosing_day: int, readout_day: int
 ) -> Drift:
-    """Return the distance of a plate's controls from the controls of the calibration plates.
+    """Return the Drift of Trajectories from a Calibration, given the dosing and readout day.
 
     Raises
     ------
@@ -79,13 +79,13 @@ def by_deterioration(
     readout_day: int,
     seed: int,
 ) -> tuple[Placement, Drift]:
-    """Return the placement of a scored plate by predicted deterioration, and its drift.
+    """Return (Placement, Drift) of a ScoredPlate by a Calibration, from tissue and Trajectories.
 
-    On the scale of the thesis, positions 1…x are the intact wells by predicted percent, and
-    x + 1…n the exploded wells by degree. A treatment is ordered by the mean percent of its wells,
-    then by its share of exploded wells, then by their degree. A treatment with the verdict growth
-    did not deteriorate and is ordered below all others. The tests of the treatments are unchanged:
-    they answer whether a treatment departs at all.
+    The order is by predicted deterioration. On the scale of the thesis, positions 1…x are the
+    intact wells by predicted percent, and x + 1…n the exploded wells by degree. A treatment is
+    ordered by the mean percent of its wells, then by its share of exploded wells, then by their
+    degree. A treatment with the verdict growth did not deteriorate and is ordered below all others.
+    The tests of the treatments are unchanged: they answer whether a treatment departs at all.
 
     Raises
     ------

@@ -36,7 +36,9 @@ def evaluate_combinations(
     fits: Mapping[Substance, LogisticFit],
     rng: np.random.Generator,
 ) -> tuple[tuple[Combination, ...], tuple[str, ...]]:
-    """Return the excess of every combination of a plate, and notes for the reader.
+    """Return (Combinations, notes) of DosedWells, from an Effect's value by well and fitted curves.
+
+    The excess of every combination of the plate is estimated.
 
     Parameters
     ----------

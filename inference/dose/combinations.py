@@ -28,11 +28,11 @@ class MeanEffects:
 
     @classmethod
     def moderated(cls, wells: Sequence[Float64Array], untreated: int | None) -> "MeanEffects":
-        """Return the mean effects of treatments, with variances shrunk towards the pooled variance.
+        """Return the mean effects of treatments from effects (n,) of the wells of each.
 
-        Smyth, Stat. Appl. Genet. Mol. Biol. 3, 2004, 3. Wells with an effect vary more, so
-        untreated wells are not pooled, unless no other treatment has replicates. Without replicates
-        the variance is infinite.
+        Variances are shrunk towards the pooled variance: Smyth, Stat. Appl. Genet. Mol. Biol. 3,
+        2004, 3. Wells with an effect vary more, so untreated wells are not pooled, unless no other
+        treatment has replicates. Without replicates the variance is infinite.
 
         Parameters
         ----------
@@ -60,7 +60,7 @@ class MeanEffects:
         )
 
     def select(self, rows: Sequence[int]) -> "MeanEffects":
-        """Return the mean effects of some treatments, in the order of their indices."""
+        """Return the mean effects of the treatments with these indices, in this order."""
         at = list(rows)
         return MeanEffects(self.values[at], self.variances[at], self.degrees_of_freedom[at])
 
@@ -90,7 +90,9 @@ class ExcessInputs:
         )
 
     def fractions(self, values: Float64Array) -> tuple[float, Float64Array]:
-        """Return the effects of the combination and its single agents as fractions above 0.
+        """Return (fraction of the combination, fractions of single agents) for mean effects (M,).
+
+        A fraction is an effect relative to the full effect, both above the untreated wells.
 
         Untreated wells have the fraction 0: Abbott, J. Econ. Entomol. 18, 1925, 265.
 
@@ -107,9 +109,9 @@ class ExcessInputs:
 
 
 def bliss_excess(inputs: ExcessInputs) -> Excess:
-    """Return the excess over independent action, 1 − Π (1 − f): Bliss, Ann.
+    """Return the Excess of ExcessInputs over independent action, 1 − Π (1 − fraction).
 
-    Appl. Biol. 26, 1939, 585.
+    Bliss, Ann. Appl. Biol. 26, 1939, 585.
     """
 
     def expected_effect(values: Float64Array) -> float:
@@ -123,7 +125,7 @@ def bliss_excess(inputs: ExcessInputs) -> Excess:
 
 
 def highest_single_agent_excess(inputs: ExcessInputs) -> Excess:
-    """Return the excess over the strongest single agent.
+    """Return the Excess of ExcessInputs over the strongest single agent.
 
     It is the smallest of the differences to the single agents. So synergy requires that all
     differences are significant, and antagonism requires one significant difference, adjusted for
@@ -174,7 +176,9 @@ def loewe_excess(
     doses: Sequence[float],
     rng: np.random.Generator,
 ) -> Excess:
-    """Return the excess over dose additivity: Loewe, Arzneim.-Forsch. 3, 1953, 285.
+    """Return the Excess of ExcessInputs over dose additivity, from fits and doses of the agents.
+
+    Loewe, Arzneim.-Forsch. 3, 1953, 285.
 
     The expected effect E satisfies Σ dose / (dose of the single agent with effect E) = 1. A single
     agent adds nothing above its own top. The error of E is estimated from random curves of the

@@ -32,7 +32,9 @@ class DoseEffects:
 
 
 def dose_effects(wells: Iterable[WellRank], left_out: Collection[str], seed: int) -> DoseEffects:
-    """Return the dose-response of each compound and the excess of each combination of a plate.
+    """Return the DoseEffects of a plate from its WellRanks without the left-out wells.
+
+    They are the dose-response of each compound and the excess of each combination.
 
     The effect is the predicted deterioration as a fraction where every well has one, else the
     score. Compounds with enough doses also get a curve of 1 - GR, where the tissue was measured at

@@ -29,7 +29,9 @@ _FRACTION_EFFECTS = (Effect.DETERIORATION, Effect.GROWTH_RATE)
 def fit_dose_response(
     compound: str, unit: str, effect: Effect, wells: Mapping[float, Sequence[tuple[str, float]]]
 ) -> tuple[DoseResponse, LogisticFit | None]:
-    """Return the dose-response of one compound, and its fit if the compound responds.
+    """Return (DoseResponse, LogisticFit or None) of a compound from (well, effect) pairs by dose.
+
+    The fit is None if the compound does not respond.
 
     Parameters
     ----------

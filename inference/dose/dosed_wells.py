@@ -40,7 +40,7 @@ class Amount:
 
     @classmethod
     def of(cls, dose: Dose) -> "Amount":
-        """Return a dose as an amount."""
+        """Return a Dose as an amount."""
         kind, factor = _UNIT_FACTORS[dose.unit]
         return cls(Substance(dose.compound, kind), _round_amount(dose.amount * factor))
 
@@ -73,7 +73,7 @@ class DosedWells:
 
     @classmethod
     def of(cls, wells: Iterable[WellRank], left_out: Collection[str]) -> "DosedWells":
-        """Group the scored wells of a ranking by treatment."""
+        """Group the scored WellRanks of a plate by treatment, without the left-out wells."""
         rows = [
             row
             for row in wells
@@ -114,7 +114,7 @@ class DosedWells:
     def by_dose(
         self, substance: Substance, effects: Mapping[str, float]
     ) -> dict[float, list[tuple[str, float]]]:
-        """Return names and effects of wells by dose of a substance that was given alone.
+        """Return (well, effect) pairs by dose of a Substance given alone, from effects by well.
 
         Dose 0 is untreated. Wells without an effect are omitted.
 

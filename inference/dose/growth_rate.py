@@ -7,7 +7,7 @@ from schemas.errors import ProfileError
 
 
 def untreated_growth(size_at_dosing: Float64Array, size_at_readout: Float64Array) -> float:
-    """Return the geometric mean of the growth factors of untreated wells.
+    """Return the geometric mean of growth factors, from sizes (N,) at dosing and at the readout.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def untreated_growth(size_at_dosing: Float64Array, size_at_readout: Float64Array
 def gr_value(
     size_at_dosing: Float64Array, size_at_readout: Float64Array, growth: float
 ) -> Float64Array:
-    """Return (N,) GR = 2^(log2(x / x0) / log2(untreated growth)) − 1.
+    """Return (N,) GR = 2^(log2(x / x0) / log2(growth)) − 1 for sizes x0 at dosing and x at readout.
 
     1 = growth like untreated wells, 0 = no growth, −1 = no tissue. Hafner et al., Nat. Methods 13
     (2016) 521, with the size of each well at dosing as x0. Any power of a length can be the size,

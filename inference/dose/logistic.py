@@ -68,7 +68,7 @@ class DoseLevels:
 
     @classmethod
     def from_wells(cls, doses: Float64Array, effects: Float64Array) -> "DoseLevels":
-        """Summarise the doses and effects of wells, each (n,).
+        """Summarise the doses (n,) and effects (n,) of wells by dose level.
 
         Effects that are not finite are omitted.
         """
@@ -129,7 +129,10 @@ class GridCells:
     def fit(
         cls, levels: DoseLevels, log_midpoint: Float64Array, log_hill: Float64Array
     ) -> "GridCells":
-        """Fit bottom and top for each pair of log midpoint and log hill slope, each (C,)."""
+        """Return cells with bottom and top fitted to DoseLevels, for (C,) midpoints and hills.
+
+        Midpoints and hill slopes are logarithms.
+        """
         risen = _risen_fraction(_log_doses(levels.doses), log_midpoint[:, None], log_hill[:, None])
         weight = float(levels.weights.sum())
         mean_fraction = risen @ levels.weights / weight
@@ -143,11 +146,14 @@ class GridCells:
         )
 
     def effect_at(self, fraction: Float64Array | float) -> Float64Array:
-        """Return (C,) effects at a risen fraction."""
+        """Return (C,) effects at a fraction of the rise from bottom (0) to top (1)."""
         return np.asarray(self.mean + self.rise * (fraction - self.mean_fraction))
 
     def effect_variance(self, fraction: Float64Array | float) -> Float64Array:
-        """Return (C,) variances of the effect at a risen fraction, relative to that of a well."""
+        """Return (C,) variances of the effect at a fraction of the rise from bottom to top.
+
+        They are relative to the variance of a well.
+        """
         return np.asarray(1 / self.weight + (fraction - self.mean_fraction) ** 2 / self.information)
 
     def with_residual_up_to(self, limit: float) -> "GridCells":
@@ -183,7 +189,7 @@ class LogisticFit:
 
     @cached_property
     def cells(self) -> GridCells:
-        """Grid of midpoint and hill slope that covers all allowed parameters."""
+        """GridCells of midpoint and hill slope that cover all allowed parameters."""
         window = _search_limits(self.levels)
         cells = _grid(self.levels, *window)
         for _ in range(_MAX_ZOOMS):
@@ -194,7 +200,7 @@ class LogisticFit:
         return cells
 
     def midpoint_limits(self) -> OptionalLimits:
-        """Return the profile-likelihood limits of the midpoint; None beyond the doses."""
+        """Return (low, high) profile-likelihood limits of the midpoint, None beyond the doses."""
         lowest, highest = self.levels.dose_range
         low, high = self._crossings(self.cells.log_midpoint, 0)
         return (None if low <= np.log(lowest) else float(np.exp(low))), (
@@ -202,14 +208,17 @@ class LogisticFit:
         )
 
     def hill_limits(self) -> OptionalLimits:
-        """Return the profile-likelihood limits of the hill slope; None for limits not set."""
+        """Return (low, high) profile-likelihood limits of the hill slope, None if not limited."""
         low, high = np.exp(self._crossings(self.cells.log_hill, 1))
         return (None if low <= HILL_LIMITS[0] * 1.001 else float(low)), (
             None if high >= HILL_LIMITS[1] * 0.999 else float(high)
         )
 
     def effect_limits(self, fraction: float) -> tuple[float, float]:
-        """Return the profile-likelihood interval of the effect at a risen fraction."""
+        """Return (low, high) profile-likelihood limits of the effect at a fraction of the rise.
+
+        The rise is from the bottom (0) to the top (1).
+        """
         cells = self.cells.with_residual_up_to(self._limit)
         if not len(cells.residual):
             at_best = self.curve.bottom + fraction * (self.curve.top - self.curve.bottom)
@@ -219,7 +228,7 @@ class LogisticFit:
         return float((effect - reach).min()), float((effect + reach).max())
 
     def doses_reaching(self, effect: float, doses: Float64Array) -> BoolArray:
-        """Return a mask of the doses at which an allowed curve may have an effect."""
+        """Return a mask of doses (n,) at which an allowed curve may have a given effect."""
         cells = self.cells.with_residual_up_to(self._limit)
         if not len(cells.residual):
             return np.zeros(len(doses), dtype=bool)
@@ -284,7 +293,7 @@ class LogisticFit:
 
 
 def fit_logistic(levels: DoseLevels) -> LogisticFit:
-    """Fit a four-parameter logistic curve by weighted least squares.
+    """Return the LogisticFit of a four-parameter curve to DoseLevels by weighted least squares.
 
     At least four dose levels (0 included) and more wells than parameters are required.
     """

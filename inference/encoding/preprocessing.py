@@ -30,7 +30,7 @@ def preprocess(
     preprocessing: Preprocessing,
     side_px: int,
 ) -> npt.NDArray[np.float32]:
-    """Return the encoder's input, (3, side_px, side_px), from planes, (planes, H, W).
+    """Return encoder input (3, side_px, side_px) from planes (P, H, W), sharpest plane and scale.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def preprocess(
 def channel_planes(
     plane_count: int, sharpest_plane: int, policy: PlanePolicy
 ) -> tuple[int, int, int]:
-    """Return the index of the plane for each of the three input channels by a plane policy.
+    """Return three plane indices, one per input channel, by a PlanePolicy and the sharpest plane.
 
     Raises
     ------

@@ -161,10 +161,10 @@ class _LogOdds:
 def audit_labels(
     residuals: Residuals, wells: Sequence[str], groups: Sequence[Group], treatments: Sequence[str]
 ) -> tuple[LabelDoubt, ...]:
-    """Return the doubts about the labels of wells, the most probable first.
+    """Return LabelDoubts from Residuals and names, groups and treatments of wells.
 
-    No label is changed. A well that is alone in its treatment cannot be doubted. With fewer than
-    :data:`MIN_UNTREATED` untreated wells, there are no doubts.
+    The most probable doubt is the first. No label is changed. A well that is alone in its treatment
+    cannot be doubted. With fewer than :data:`MIN_UNTREATED` untreated wells, there are no doubts.
 
     Parameters
     ----------

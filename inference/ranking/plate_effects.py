@@ -41,7 +41,7 @@ _NO_INFORMATION = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class PlateResults:
-    """N results of T treatments on P plates."""
+    """N scores of T treatments on P plates, with standard errors and numbers of wells."""
 
     score: Float64Array  # (N,)
     error: Float64Array  # (N,) standard errors
@@ -112,7 +112,10 @@ class _Design:
 
 
 def fit_plate_effects(results: PlateResults) -> PlateEffects:
-    """Fit score = gain × (effect + offset + effect on this plate alone) + error to several plates.
+    """Fit score = gain × (effect + offset) + error to PlateResults; return the PlateEffects.
+
+    Each effect also has a part on one plate alone: score = gain × (effect + offset + effect on this
+    plate alone) + error.
 
     Variances of gains and offsets are estimated from the plates. They are not smaller than the
     uncertainty from the m untreated wells of a plate, which determine the plate's unit and zero:
@@ -196,9 +199,10 @@ def _plate_effects(design: _Design, fit: _Fit, between: float) -> PlateEffects:
 def moment_variance(
     score: Float64Array, variance: Float64Array, fixed: Float64Array, random: Float64Array
 ) -> float:
-    """Return the moment estimate of the variance of random effects, at least 0.
+    """Return the variance of random effects from scores, error variances (N,) and two designs.
 
-    It explains the distances of the scores from a weighted fit of the fixed effects.
+    It is a moment estimate, at least 0, and explains the distances of the scores from a weighted
+    fit of the fixed effects.
 
     Parameters
     ----------

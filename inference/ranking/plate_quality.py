@@ -35,9 +35,10 @@ def plate_quality(
     readout_day: int,
     rng: np.random.Generator,
 ) -> RankingQuality:
-    """Return the quality of a plate, which its untreated wells determine.
+    """Return the RankingQuality of Trajectories on a day, from their Departures and PlaceEffects.
 
-    The single dose is reported but does not fail a plate, because a tissue may be resistant to it.
+    The untreated wells determine it. The single dose is reported but does not fail a plate, because
+    a tissue may be resistant to it.
     """
     scored = np.isfinite(departures.scores)
     untreated = trajectories.untreated()
@@ -75,9 +76,9 @@ def plate_quality(
 
 
 def z_prime(positives: Float64Array, controls: Float64Array) -> float | None:
-    """Return Z′ = 1 − 3 (σ₊ + σ₋) / |μ₊ − μ₋|, or None if it is not defined.
+    """Return Z′ = 1 − 3 (σ₊ + σ₋) / |μ₊ − μ₋| of positive and control scores, or None.
 
-    Zhang et al., J. Biomol. Screen. 4 (1999) 67. It is not defined for fewer than two wells of a
+    Zhang et al., J. Biomol. Screen. 4 (1999) 67. It is None for fewer than two wells of a
     kind or for equal means.
     """
     gap = _gap(positives, controls)
@@ -89,9 +90,10 @@ def z_prime(positives: Float64Array, controls: Float64Array) -> float | None:
 
 
 def robust_z_prime(positives: Float64Array, controls: Float64Array) -> float | None:
-    """Return Z′ from medians and 1.4826 MAD, which single outliers do not change.
+    """Return Z′ of positive and control scores from medians and 1.4826 MAD, or None.
 
-    Birmingham et al., Nat. Methods 6 (2009) 569. The result is None if it is not defined.
+    Birmingham et al., Nat. Methods 6 (2009) 569. Single outliers do not change it. It is None if it
+    is not defined.
     """
     if min(len(positives), len(controls)) < 2:  # noqa: PLR2004 - needs two wells
         return None
@@ -104,9 +106,9 @@ def robust_z_prime(positives: Float64Array, controls: Float64Array) -> float | N
 
 
 def ssmd(positives: Float64Array, controls: Float64Array) -> float | None:
-    """Return SSMD = (μ₊ − μ₋) / √(σ₊² + σ₋²), or None if it is not defined.
+    """Return SSMD = (μ₊ − μ₋) / √(σ₊² + σ₋²) of positive and control scores, or None.
 
-    Zhang, Genomics 89 (2007) 552.
+    Zhang, Genomics 89 (2007) 552. It is None if it is not defined.
     """
     gap = _gap(positives, controls)
     spread = np.hypot(positives.std(ddof=1), controls.std(ddof=1)) if gap is not None else 0.0
@@ -116,7 +118,7 @@ def ssmd(positives: Float64Array, controls: Float64Array) -> float | None:
 def position_effects(
     trajectories: Trajectories, scores: Float64Array
 ) -> tuple[float | None, float | None, float | None]:
-    """Return the edge, row and column effect on the scores (N,) of untreated wells.
+    """Return (edge, row, column) effects, each or None, on Trajectories' untreated scores (N,).
 
     The edge effect is the mean score of outer minus inner wells; the edge is the outermost rows and
     columns of the plate map. Row and column effect are correlations. An effect is None if it cannot

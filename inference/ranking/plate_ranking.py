@@ -108,7 +108,7 @@ def rank_plate(
     others: Sequence[Trajectories] = (),
     settings: DepartureSettings = DEFAULT_DEPARTURE_SETTINGS,
 ) -> TreatmentTable:
-    """Rank the treatments of one plate by departure, from the trajectories of its wells alone.
+    """Return a TreatmentTable of Trajectories by departure, given dosing and readout day and seed.
 
     The table has no condition and no measures of the tissue, and no dose-response curves.
     Parameters and errors are those of :func:`score_plate`.
@@ -136,7 +136,7 @@ def ranking_table(
     dosing_day: int,
     readout_day: int,
 ) -> TreatmentTable:
-    """Build the ranking table of a plate that is known by its trajectories alone."""
+    """Return the TreatmentTable of a ScoredPlate and its Placement, from Trajectories alone."""
     reasons = reasons_by_treatment(
         placement.treatments, trajectories, dosing_day=dosing_day, readout_day=readout_day
     )
@@ -161,7 +161,7 @@ def score_plate(
     others: Sequence[Trajectories] = (),
     settings: DepartureSettings = DEFAULT_DEPARTURE_SETTINGS,
 ) -> ScoredPlate:
-    """Score every well and treatment of a plate by departure from the untreated state.
+    """Return the ScoredPlate of Trajectories by departure, given dosing day, readout day and seed.
 
     Parameters
     ----------

@@ -46,10 +46,11 @@ def reasons_by_treatment(
     dosing_day: int,
     readout_day: int,
 ) -> dict[TreatmentKey, tuple[Reason, ...]]:
-    """Return the reasons of each treatment, strongest first, by group and treatment.
+    """Return the Reasons of TreatmentPlaces by (group, treatment), from measured Trajectories.
 
-    A reason is a measure whose mean change since dosing is at least :data:`MIN_MEAN_CHANGE`
-    untreated spreads away from the mean change of the untreated wells.
+    The strongest reason is the first. A reason is a measure whose mean change since dosing is at
+    least :data:`MIN_MEAN_CHANGE` untreated spreads away from the mean change of the untreated
+    wells.
 
     Parameters
     ----------

@@ -14,7 +14,10 @@ TreatmentKey = tuple[Group, str]
 def well_ranks(
     scored: ScoredPlate, placement: Placement, tissue: Mapping[str, WellTissue]
 ) -> tuple[WellRank, ...]:
-    """Return one table row for each well of a plate map, in the order of the map."""
+    """Return a WellRank per well of a ScoredPlate, from its Placement and the tissue by well.
+
+    They are in the order of the plate map.
+    """
     rows = []
     for well in scored.wells:
         place, seen = placement.wells[well.well], tissue.get(well.well)
@@ -46,7 +49,10 @@ def treatment_ranks(
     tissue: Mapping[str, WellTissue],
     reasons: Mapping[TreatmentKey, Sequence[Reason]],
 ) -> tuple[TreatmentRank, ...]:
-    """Return one table row for each ranked treatment of a plate, by efficacy rank."""
+    """Return a TreatmentRank per treatment of a Placement, with tissue by well, and reasons.
+
+    They are ordered by efficacy rank.
+    """
     return tuple(
         TreatmentRank(
             efficacy_rank=place.efficacy_rank,

@@ -15,7 +15,7 @@ PERMUTATIONS = 9999
 def permutation_p_values(
     treated: Float64Array, untreated: Float64Array, forward: Float64Array, rng: np.random.Generator
 ) -> tuple[float, float]:
-    """Return two p-values of treated wells: for the distance from untreated wells, and for growth.
+    """Return (p of distance, p along ``forward``) of treated (n, K) and untreated (m, K) residuals.
 
     The first is the probability that the mean residual of randomly chosen wells has at least the
     same distance from that of the others. The second is the probability that it is at least as far
@@ -73,15 +73,16 @@ def _assignments(wells: int, treated: int) -> Float64Array:
 
 
 def smallest_permutation_p(treated: int, untreated: int) -> float:
-    """Return the smallest possible p-value of a permutation test: 1 / C(n + m, n)."""
+    """Return the smallest p-value that n treated and m untreated wells allow: 1 / C(n + m, n)."""
     return max(1 / comb(treated + untreated, treated), 1 / (1 + PERMUTATIONS))
 
 
 def conformal_p_values(scores: Float64Array, controls: Float64Array) -> Float64Array:
-    """Return the conformal p-value (1 + b) / (1 + m) of each score; NaN for NaN.
+    """Return conformal p-values (N,) of scores (N,) among control scores (m,); NaN for NaN.
 
-    b is the number of controls with at least this score, each left out of its own score: Vovk,
-    Gammerman and Shafer, *Algorithmic Learning in a Random World*, 2005.
+    A p-value is (1 + b) / (1 + m), where b is the number of controls with at least this score, each
+    left out of its own score: Vovk, Gammerman and Shafer, *Algorithmic Learning in a Random World*,
+    2005.
 
     Parameters
     ----------

@@ -44,10 +44,10 @@ NOT_COMPARED = (
 
 
 def rank_specimen(rankings: Sequence[Ranking], *, seed: int) -> SpecimenTable:
-    """Rank the treatments of a specimen from the final rankings of its plates, one per plate.
+    """Rank treatments from the final Rankings of a specimen's plates into a SpecimenTable.
 
-    Plates are excluded, with a reason, if their gate failed, they have no treatments, or their
-    method, representation or encoder differs from that of most plates.
+    Each plate has one ranking. Plates are excluded, with a reason, if their gate failed, they have
+    no treatments, or their method, representation or encoder differs from that of most plates.
 
     Parameters
     ----------

@@ -50,7 +50,7 @@ class TreatmentTest:
 def compare_with_untreated(
     residuals: Residuals, treated: IndexArray, rng: np.random.Generator
 ) -> TreatmentTest:
-    """Compare treated wells with the untreated wells of their plate.
+    """Return the TreatmentTest of wells, by index, against the untreated wells in Residuals.
 
     The p-value does not depend on the labels of these wells: forecast and noise are trained on
     treated and untreated wells together, and each well is left out of its own forecast. Without an
@@ -96,9 +96,9 @@ def compare_with_untreated(
 
 
 def residual_cosine(residuals: Residuals, ones: IndexArray, others: IndexArray) -> float | None:
-    """Return the cosine between the mean residuals of two groups of wells, in units of the noise.
+    """Return the cosine between mean Residuals of two groups of well indices, or None.
 
-    The result is None if one of the mean residuals is 0.
+    Residuals are in units of the noise. The result is None if one of the mean residuals is 0.
     """
     one = _unit_vector(_mean_difference(residuals, ones))
     other = _unit_vector(_mean_difference(residuals, others))

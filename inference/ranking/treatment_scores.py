@@ -44,7 +44,7 @@ class TreatmentScores:
 def score_treatments(
     by_treatment: Sequence[Float64Array], untreated: int, rng: np.random.Generator
 ) -> TreatmentScores:
-    """Return the scores, intervals and ranks of treatments from the scores of their wells.
+    """Return TreatmentScores from each treatment's well scores and the number of untreated wells.
 
     A score of 0 is the mean of the untreated wells, and 1 is their standard deviation. Intervals
     have 90 % confidence. Those of scores include the error of the untreated mean. Those of ranks
@@ -82,7 +82,7 @@ def rank_treatments(
     shared_variance: float,
     rng: np.random.Generator,
 ) -> TreatmentScores:
-    """Return intervals and ranks of T scores.
+    """Return TreatmentScores from scores, error variances and degrees of freedom, each (T,).
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def robust_mean(scores: Float64Array, spread: float) -> float:
 
 
 def moderated_variance(by_treatment: Sequence[Float64Array]) -> tuple[Float64Array, Float64Array]:
-    """Return (T,) the variance of a well of each treatment, and (T,) its degrees of freedom.
+    """Return (variances of a well (T,), degrees of freedom (T,)) from each treatment's well scores.
 
     The variance of wells without effect is 1, and it increases with the departure: v = 1 + b
     score², with one b per plate. The variance of a treatment is moderated by this trend with d

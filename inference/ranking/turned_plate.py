@@ -48,7 +48,7 @@ ORIENTATIONS = (
 def find_turned_plate(
     residuals: Residuals, wells: Sequence[str], labels: IndexArray
 ) -> LabelDoubt | None:
-    """Return a doubt if a plate was probably turned, else None.
+    """Return a LabelDoubt if Residuals, well names and labels show a turned plate, else None.
 
     The result is None if wells have no positions. Forecast and scale are trained on all wells and
     do not depend on the labels.

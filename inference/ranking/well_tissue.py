@@ -25,7 +25,9 @@ def tissue_by_well(
     readout_day: int,
     settings: ConditionSettings,
 ) -> dict[str, WellTissue]:
-    """Return the tissue of each well whose image of the readout day was measured, by well.
+    """Return WellTissue by well on the readout day, from Observations and ConditionSettings.
+
+    Wells whose image of that day was not measured are absent.
 
     Changes are computed from the last image of the well up to the dosing day.
 

@@ -27,10 +27,11 @@ _TERM_COUNTS = (1, 3, 6, 10)  # number of terms up to an order
 
 
 def fit_light_surface(log_light: Floats, texture: Floats, field: Bools) -> Floats:
-    """Return the logarithm of the light without tissue, (h, w), as a surface of third order.
+    """Return the log light without tissue, (h, w), fitted to maps of log light, texture and field.
 
-    The fit is robust. A block of the image has less weight the more texture it has and the
-    farther it is from the surface. A dark block, which may be tissue, loses weight sooner.
+    It is a surface of third order. The fit is robust. A block of the image has less weight the more
+    texture it has and the farther it is from the surface. A dark block, which may be tissue, loses
+    weight sooner.
 
     Parameters
     ----------
@@ -68,7 +69,7 @@ def fit_light_surface(log_light: Floats, texture: Floats, field: Bools) -> Float
 def refine_light_surface(
     log_light: Floats, surface: Floats, free: Bools, reach_px: float
 ) -> Floats:
-    """Return the fitted log light surface, (h, w), corrected by the light of the free field.
+    """Return a log light surface (h, w) corrected by log light at free pixels within ``reach_px``.
 
     The correction is the local mean of the difference between light and surface.
 
@@ -115,7 +116,7 @@ def weighted_robust_deviation(
 
 
 def block_means(image: Floats) -> Floats:
-    """Return the means of an image, (h, w), over 32 × 32 blocks."""
+    """Return the (32, 32) means of an image, (h, w), over a grid of 32 × 32 blocks."""
     return np.asarray(
         cv2.resize(image, (_BLOCKS, _BLOCKS), interpolation=cv2.INTER_AREA), np.float32
     )

@@ -89,12 +89,12 @@ class CandidateRegions:
     contact_px: Numbers  # length of contact with the border of the image
 
     def mask(self, chosen: npt.NDArray[np.bool_]) -> Bools:
-        """Return the mask, (h, w), of the regions whose labels are chosen."""
+        """Return the mask, (h, w), of the regions that are True in ``chosen``, (labels,)."""
         return np.asarray((chosen & (np.arange(len(chosen)) > 0))[self.labels])
 
 
 def analyse_coarse_plane(plane: npt.NDArray[np.uint16]) -> CoarsePlane:
-    """Return a reduced copy of a plane, (H, W), with its texture, slope and fitted background.
+    """Return the CoarsePlane of a plane, (H, W): reduced, with texture, slope and background.
 
     The background is fitted twice. The second fit excludes the regions that the first one found.
     """
@@ -115,7 +115,7 @@ def analyse_coarse_plane(plane: npt.NDArray[np.uint16]) -> CoarsePlane:
 
 
 def find_candidate_regions(coarse: CoarsePlane) -> CandidateRegions:
-    """Return the regions of a reduced plane that are wide enough to be tissue.
+    """Return the CandidateRegions of a CoarsePlane that are wide enough to be tissue.
 
     If a cloud in the light and a darker object form one region, only the darker object is kept.
     """

@@ -79,7 +79,10 @@ class ClassicalSegmenter:
     """
 
     def segment(self, plane: npt.NDArray[np.uint16], um_per_px: float | None) -> Segmentation:  # noqa: ARG002 - every length is a share of the field
-        """Return the tissue, debris and background of a plane, (H, W), white = 65535."""
+        """Return the Segmentation of a plane, (H, W) uint16, with a scale in µm per px or None.
+
+        White is 65535 in the plane.
+        """
         coarse = analyse_coarse_plane(plane)
         chosen = _choose_tissue(find_candidate_regions(coarse))
         edge_px = _edge_width(coarse, chosen.tissue)

@@ -27,7 +27,7 @@ class ConditionSettings:
 def classify_condition(
     measures: Mapping[str, float], settings: ConditionSettings | None = None
 ) -> tuple[Condition, float] | None:
-    """Return condition and degree of explosion of a tissue from its measures; None if empty.
+    """Return (Condition, degree of explosion) of tissue from measures by name; None if empty.
 
     The degree is 0 for intact tissue. For exploded tissue it is the spread in units of 100 µm, or
     of 100 pixels if there is no scale.

@@ -40,7 +40,7 @@ class Dispersal:
 
 
 def measure_dispersal(plane: DownscaledPlane) -> Dispersal:
-    """Return directions, area and distance of the tissue outside the core of a reduced plane."""
+    """Return the Dispersal of a DownscaledPlane: the tissue outside its core."""
     tissue = _dense_tissue(plane)
     core = _core(tissue & plane.body, plane.px_per_cell)
     spilled = _spilled_tissue(tissue, core, plane.px_per_cell)

@@ -38,9 +38,10 @@ class DownscaledPlane:
 def downscale_plane(
     plane: npt.NDArray[np.uint16], segmentation: Segmentation, um_per_px: float | None
 ) -> DownscaledPlane:
-    """Return the optical density and masks of a segmented plane, (H, W), at 3.3 µm per pixel.
+    """Return the DownscaledPlane of a plane, (H, W), its Segmentation and µm per px or None.
 
-    Without a scale the tissue is assumed to be 40 cells wide. The body must not be empty.
+    It has 3.3 µm per pixel. Without a scale the tissue is assumed to be 40 cells wide. The body
+    must not be empty.
     """
     diameter_px = 2 * np.sqrt(np.count_nonzero(segmentation.body) / np.pi)
     cell_px = float(CELL_UM / um_per_px if um_per_px else diameter_px / CELLS_ACROSS_WITHOUT_SCALE)

@@ -30,7 +30,7 @@ class PieceMeasures:
 
 
 def measure_debris(debris: Mask, centre_px: tuple[float, float] | None) -> DebrisMeasures:
-    """Return the measures of a debris mask, (H, W), around the tissue's centre (x, y).
+    """Return the DebrisMeasures of a mask, (H, W), around the tissue's centre (x, y) or None.
 
     In an empty well, without a centre, the spread is relative to the centre of the debris.
     """
@@ -44,7 +44,7 @@ def measure_debris(debris: Mask, centre_px: tuple[float, float] | None) -> Debri
 
 
 def measure_pieces(body: Mask) -> PieceMeasures:
-    """Return number, area and largest piece of a body mask, (H, W)."""
+    """Return the PieceMeasures of a body mask, (H, W): number, area and largest piece."""
     x, y, width, height = cv2.boundingRect(body.view(np.uint8))
     if width == 0:
         return PieceMeasures(0, 0.0, body[:0, :0], None)

@@ -40,10 +40,11 @@ def name_with_unit(size: str, um_per_px: float | None) -> str:
 def measure_tissue(
     plane: npt.NDArray[np.uint16], segmentation: Segmentation, um_per_px: float | None
 ) -> Measures:
-    """Return the measures by name of the segmented tissue of a plane, (H, W), white = 65535.
+    """Return measures by name of a plane, (H, W), its Segmentation and µm per px or None.
 
-    Names of sizes end in their unit; without a scale they are in pixels and end in ``_px``.
-    Undefined measures are left out: an empty well has an area of 0, no pieces and its debris.
+    White is 65535 in the plane. Names of sizes end in their unit; without a scale they are in
+    pixels and end in ``_px``. Undefined measures are left out: an empty well has an area of 0, no
+    pieces and its debris.
     """
     pieces = measure_pieces(segmentation.body)
     debris = measure_debris(segmentation.debris, pieces.centre_px)
@@ -107,7 +108,7 @@ def _is_size(name: str) -> bool:
 
 
 def changes_since_dosing(now: Mapping[str, float], at_dosing: Mapping[str, float]) -> Measures:
-    """Return the changes of a tissue's measures since dosing, each name with ``_change``.
+    """Return the changes of measures now since measures at dosing, as ``<name>_change``.
 
     The change of a size is the natural log ratio; the change of another measure is the difference.
     Measures that are missing on either day, and log ratios with a size of 0, are left out.

@@ -107,7 +107,10 @@ class OnnxSegmenter:
         self._session = _open_session(bundle, intra_op_threads)
 
     def segment(self, plane: Plane, um_per_px: float | None) -> Segmentation:  # noqa: ARG002 - the network does not use the scale
-        """Return the tissue, debris and background of a plane, (H, W), white = 65535."""
+        """Return the Segmentation of a plane, (H, W) uint16, with a scale in µm per px or None.
+
+        White is 65535 in the plane.
+        """
         level = background_level(plane)
         whole = self._log_odds(plane, level)
         specks = _resize_mask(whole[1] > 0, plane.shape)
@@ -182,7 +185,7 @@ def optical_density(image: Floats, level: float) -> Floats:
 
 
 def network_input(plane: Plane, level: float, side_px: int) -> Floats:
-    """Return the network's input, (1, 1, side, side), from a plane and its background level.
+    """Return network input, (1, 1, side_px, side_px), from a plane and its background level.
 
     The plane is resized to fit and mirrored at its border, so that cut tissue looks complete. The
     rest of the input is empty background.
@@ -206,7 +209,7 @@ def _size_in_network(shape: tuple[int, ...], side_px: int) -> tuple[int, int, in
 
 
 def canary_values(log_odds: Floats) -> npt.NDArray[np.float64]:
-    """Return the 64 values that a card records of the canary's output, (1, 2, side, side)."""
+    """Return the 64 values, for a card, of the network output on the canary, (1, 2, side, side)."""
     side = log_odds.shape[-1]
     squares = log_odds[0, 0].reshape(
         CANARY_GRID, side // CANARY_GRID, CANARY_GRID, side // CANARY_GRID
@@ -215,7 +218,7 @@ def canary_values(log_odds: Floats) -> npt.NDArray[np.float64]:
 
 
 def canary_input(seed: int, side_px: int) -> Floats:
-    """Return the network's input, (1, 1, side, side), of the canary of a seed."""
+    """Return network input, (1, 1, side_px, side_px): the test image (canary) of a seed."""
     plane = canary_planes(seed)[1]
     return network_input(plane, background_level(plane), side_px)
 

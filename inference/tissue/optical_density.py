@@ -28,7 +28,7 @@ class DensityMeasures:
 
 
 def measure_density(plane: DownscaledPlane) -> DensityMeasures:
-    """Return the measures of the optical density of the body of a reduced plane."""
+    """Return the DensityMeasures of the body of a DownscaledPlane."""
     x, y, width, height = cv2.boundingRect(plane.body.astype(np.uint8))
     window = slice(y, y + height), slice(x, x + width)
     density, inside = plane.density[window], plane.body[window]

@@ -27,7 +27,7 @@ class OutlineMeasures:
 
 
 def measure_outline(piece: npt.NDArray[np.bool_]) -> OutlineMeasures:
-    """Return the size and shape of one connected piece from its mask, (H, W).
+    """Return the OutlineMeasures of one connected piece from its mask, (H, W).
 
     The outline goes through the centres of the border pixels. It is sampled at equal steps,
     smoothed along its length by a Gaussian of 1 % of the equivalent diameter, and moved outwards

@@ -14,9 +14,10 @@ _BACKGROUND_GREY = 190  # 0…255
 
 
 def draw_outline_picture(plane: npt.NDArray[np.uint16], segmentation: Segmentation) -> bytes:
-    """Return a JPEG of a plane, (H, W), with body outlined in orange and debris in blue.
+    """Return a plane, (H, W), as JPEG bytes, with the outlines of a Segmentation.
 
-    The brightness is scaled so that the background has the same grey in every picture.
+    The body is outlined in orange and debris in blue. The brightness is scaled so that the
+    background has the same grey in every picture.
     """
     scale = SIDE_PX / max(plane.shape)
     size = max(round(plane.shape[1] * scale), 1), max(round(plane.shape[0] * scale), 1)
