@@ -23,7 +23,7 @@ class Alerts:
     def raise_once(
         self, kind: AlertKind, cause: str, message: str, plate: str | None = None
     ) -> None:
-        """Log and publish an alert, unless an alert of this kind and cause is active."""
+        """Log and publish an alert message, unless an alert of this kind and cause is active."""
         if self.is_active(kind, cause):
             return
         self._active.add((kind, cause))

@@ -115,7 +115,7 @@ class Calibrations:
         self.method: MethodChoice = method
 
     def note(self, plate: str) -> None:
-        """Record that a plate has a new assay, for :meth:`learn_noted`."""
+        """Record that a plate (id) has a new assay, for :meth:`learn_noted`."""
         self._noted.add(plate)
 
     def learn_noted(self) -> None:
@@ -130,7 +130,7 @@ class Calibrations:
         self._noted.clear()
 
     def choose(self, plate_map: PlateMap, follows: Ranking | None) -> Choice:
-        """Return the calibration for a new ranking of a plate.
+        """Return the Choice of calibration for a plate map, as in the ranking it follows, if any.
 
         Parameters
         ----------
@@ -165,7 +165,7 @@ class Calibrations:
         *,
         day: int,
     ) -> Calibrated:
-        """Return the placement of wells and treatments by deterioration.
+        """Return a scored plate's wells and treatments as Calibrated, placed by deterioration.
 
         The placement is by departure where no calibration applies.
         """

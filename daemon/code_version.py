@@ -33,7 +33,7 @@ def code_version(*, timeout_s: float = 3.0) -> str:
 
 
 def commit_of_checkout(folder: Path, *, timeout_s: float) -> str | None:
-    """Return the commit of a git checkout, such as ``g14fd511c2a90`` or ``g14fd511c2a90.dirty``.
+    """Return the commit of a folder's git checkout, such as ``g14fd511c2a90.dirty``, or None.
 
     Parameters
     ----------

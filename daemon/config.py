@@ -321,7 +321,7 @@ class Config(BaseSettings):
 
 
 def load_config(path: Path | None) -> Config:
-    """Read a configuration file, apply environment variables, and return the checked settings.
+    """Return the Config of a TOML file (None: defaults) after applying environment variables.
 
     Parameters
     ----------

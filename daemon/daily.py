@@ -52,7 +52,7 @@ class DailyPath:
     clock: Callable[[], datetime]
 
     def run_due(self, plate: str, *, is_waiting: bool, all_is_in: bool = False) -> list[Ranking]:
-        """Rank every day of a plate that is due, and return the new rankings.
+        """Rank every day of a plate (id) that is due, and return the new rankings.
 
         Parameters
         ----------
@@ -71,7 +71,7 @@ class DailyPath:
         return [ranking for day in due if (ranking := self.rank_day(day)) is not None]
 
     def rank_day(self, due: Due) -> Ranking | None:
-        """Rank one day, commit the ranking with its message, and write its files.
+        """Rank a due day and commit and write the ranking; return it, or None if it cannot be made.
 
         If the day cannot be ranked, raise an alert and return None.
         """
@@ -167,7 +167,7 @@ class DailyPath:
         return ranking
 
     def is_current(self, due: Due) -> bool:
-        """Return whether the newest ranking of a day equals a new one in inputs and finality."""
+        """Return whether a due day's newest ranking equals a new one in inputs and finality."""
         previous = due.previous
         if previous is None or due.final > previous.final:
             return False

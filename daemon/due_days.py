@@ -62,7 +62,7 @@ class DueDays:
     clock: Callable[[], datetime]
 
     def of_plate(self, plate_map: PlateMap, *, is_waiting: bool, all_is_in: bool) -> list[Due]:
-        """Return the days of a plate that have to be ranked now, in order.
+        """Return each Due day of a plate map that has to be ranked now, in order.
 
         A day is due when it has no ranking and all its images or its deadline are there, when its
         inputs changed and the plate is quiet, or when its ranking becomes final.
@@ -119,7 +119,7 @@ class DueDays:
         return due
 
     def requested(self, plate_map: PlateMap, day: int, *, final: bool) -> Due:
-        """Return one requested day of a plate as due.
+        """Return a requested culture day of a plate map as Due, provisional or final.
 
         The method is chosen again. A final day stays final.
 

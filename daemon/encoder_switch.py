@@ -20,7 +20,7 @@ def is_unfinished(store: RankingStore, plate: str) -> bool:
 def blocking_plates(
     ledger: EmbeddingLedger, store: RankingStore, encoder_id: str
 ) -> list[EmbeddingProgress]:
-    """Return the plates whose missing embeddings prevent a switch to the encoder.
+    """Return the EmbeddingProgress of each plate that prevents a switch to an encoder (id).
 
     Such a plate has images that the encoder has neither embedded nor refused. It is unfinished, or
     the encoder has embedded only a part of its images, and a ranking would use that part alone.
@@ -34,7 +34,7 @@ def blocking_plates(
 
 
 def check_all_embedded(ledger: EmbeddingLedger, store: RankingStore, encoder_id: str) -> None:
-    """Raise ConfigError unless the encoder has embedded every image that is still ranked.
+    """Raise ConfigError unless an encoder (id) has embedded every image that is still ranked.
 
     Raises
     ------

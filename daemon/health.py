@@ -15,7 +15,7 @@ from schemas.messages import StatusData
 
 
 def sd_notify(state: str, address: str | None) -> None:
-    """Send a state such as ``READY=1`` to systemd's notification socket (see sd_notify(3)).
+    """Send a state such as ``READY=1`` to systemd's socket at an address, if there is one.
 
     Without an ``address`` nothing is sent.
     """

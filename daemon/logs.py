@@ -45,7 +45,7 @@ class DailyJsonLines:
 
 
 def install(folder: Path | None, *, level: int = logging.INFO) -> None:
-    """Send events to standard error and, if given, to daily files in ``folder``."""
+    """Send log events to standard error and, unless None, to daily files in ``folder``."""
     processors: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

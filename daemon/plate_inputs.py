@@ -37,7 +37,7 @@ class PlateInputs:
                 self._saved_maps[plate] = plate_map.digest
 
     def save_assays(self, wrong: dict[str, str]) -> None:
-        """Store each new or corrected assay, and raise alerts about invalid ones.
+        """Store each new or corrected assay; raise alerts about ``wrong`` ones, problem by plate.
 
         A new assay alone makes no new ranking.
 

@@ -46,7 +46,7 @@ class RollingView:
     def departures(
         self, newest: Observation, plate_map: PlateMap | None
     ) -> tuple[DayDeparture, ...]:
-        """Return the departures of the well of a new observation on each day since dosing.
+        """Return the DayDeparture of a new observation's well on each day since dosing.
 
         The result is empty before dosing, and for a well that the plate map does not name.
         """

@@ -28,7 +28,7 @@ class ServiceStatus:
         return sum(self.source.pending.values())
 
     def message(self) -> StatusData:
-        """Return the data of a status message; its state is ``running``."""
+        """Return the StatusData of a status message; its state is ``running``."""
         return StatusData(
             state=ServiceState.RUNNING,
             version=self.version,

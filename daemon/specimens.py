@@ -69,7 +69,7 @@ class Specimens:
             self._noted.discard(specimen)
 
     def rank_again(self, specimen: str) -> SpecimenRanking:
-        """Return the newest ranking of a specimen, and write its missing files.
+        """Return the newest ranking of a specimen (id), and write its missing files.
 
         A new revision is made if the rankings of its plates changed.
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 def record_stop_signals(received: list[int], on_second: Callable[[int], None]) -> None:
-    """Install handlers that append the number of each stop signal to a list.
+    """Install handlers that append each stop signal to a list; the second calls ``on_second``.
 
     Parameters
     ----------

@@ -73,7 +73,7 @@ def open_embedding_ledger(config: Config) -> SqlEmbeddingLedger:
 
 
 def check_encoder_switch(config: Config, store: SqlStore, encoder_id: str) -> None:
-    """Raise ConfigError unless the encoder has embedded every image that is still ranked.
+    """Raise ConfigError unless an encoder (id) has embedded every image that is still ranked.
 
     See :func:`daemon.encoder_switch.check_all_embedded`.
     """
@@ -106,7 +106,7 @@ def open_segmenter(section: TissueSection) -> Segmenter:
 def departure_settings(
     forecaster: str, forecast_from: ForecastFrom, metric: MetricName, *, leave_out_outliers: bool
 ) -> DepartureSettings:
-    """Return the departure settings; open the sequence model if ``forecaster`` is its folder.
+    """Return the DepartureSettings of a forecaster (name or model folder), days and metric.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def departure_settings(
 
 
 def open_departure_settings(config: Config, card: BundleCard) -> DepartureSettings:
-    """Return the settings of a departure for a configuration and an encoder bundle.
+    """Return the DepartureSettings of a configuration and the card of an encoder bundle.
 
     Errors are those of :func:`departure_settings`.
     """
@@ -175,7 +175,7 @@ def open_days(
     alerts: Alerts,
     tick: Callable[[], None] = lambda: None,
 ) -> DailyPath:
-    """Return the path of one day, for the service and for ``spherorank rank plate``.
+    """Return the DailyPath of a configuration, store and bundle card, which ranks days of plates.
 
     Parameters
     ----------
@@ -216,7 +216,7 @@ def open_days(
 
 
 def open_specimens(config: Config, store: SqlStore, alerts: Alerts) -> Specimens:
-    """Return the ranking of specimens, for the service and for ``spherorank rank specimen``."""
+    """Return the Specimens of a configuration and store, which ranks specimens."""
     write = partial(write_specimen, folder=config.output.rankings)
     return Specimens(store, config.ranking.seed, config.digest, VERSION, write, alerts, now)
 
@@ -234,7 +234,7 @@ def open_imaging_feedback(
 
 
 def acquire_command(file: Path | None, *options: str) -> list[str]:
-    """Return the command line of the imaging process, which drives the microscope."""
+    """Return the command line of the imaging process for a configuration file and options."""
     return [
         sys.executable,
         "-P",
@@ -274,7 +274,9 @@ def open_service(
     once: bool = False,
     stop_signals: Sequence[int] = (),
 ) -> Iterator[Service]:
-    """Open every part of the service in order, and close them in reverse order.
+    """Context manager that opens every part of the service in order, and yields the Service.
+
+    The parts are closed in reverse order.
 
     Parameters
     ----------
@@ -351,7 +353,7 @@ def open_service(
 def open_images(
     config: Config, store: SqlStore, encoder: OnnxEncoder, settings: DaySettings
 ) -> ImagePath:
-    """Return the processing steps of one well image."""
+    """Return the ImagePath: the processing steps of one well image, with the store and encoder."""
     rolling_view = RollingView(
         store, settings.representation, settings.embedding_weight, settings.departure
     )

@@ -50,7 +50,7 @@ class Drive:
         self._started_s = self._duration_s = 0.0
 
     def move_to(self, target_um: tuple[float, ...], speed_mm_s: float) -> None:
-        """Start to move from the present position."""
+        """Start to move to a position in µm, one value per axis, at a speed in mm/s."""
         self._start_um = self.position_um()
         self._target_um, self._started_s = target_um, time.monotonic()
         self._duration_s = math.dist(self._start_um, target_um) / (1000 * speed_mm_s)
@@ -66,7 +66,7 @@ class Drive:
         return time.monotonic() < self._started_s + self._duration_s
 
     def position_um(self) -> tuple[float, ...]:
-        """Return the present position, one value per axis."""
+        """Return the present position in µm, one value per axis."""
         if not self.is_moving:
             return self._target_um
         done = (time.monotonic() - self._started_s) / self._duration_s
@@ -157,7 +157,7 @@ class VirtualCamera(_WorldDevice, SimpleCameraDevice):  # type: ignore[misc]  # 
         self._exposure_ms = exposure
 
     def sensor_shape(self) -> tuple[int, int]:
-        """Return height and width in pixels."""
+        """Return the sensor's (height, width) in pixels."""
         size = self.bench.world.file.size_px
         return size, size
 
@@ -166,7 +166,10 @@ class VirtualCamera(_WorldDevice, SimpleCameraDevice):  # type: ignore[misc]  # 
         return np.uint16
 
     def snap(self, buffer: npt.NDArray[np.uint16]) -> Mapping[str, Any]:
-        """Write a frame into the buffer, (H, W), also while the stage moves or the lamp is off."""
+        """Write a frame into a uint16 buffer, (H, W), and return its metadata.
+
+        It also works while the stage moves or the lamp is off.
+        """
         bench = self.bench
         (x, y), (z,) = bench.stage.position_um(), bench.focus.position_um()
         self._taken_at = bench.world.virtual_time()
@@ -192,7 +195,7 @@ class VirtualStage(_WorldDevice, XYStageDevice):  # type: ignore[misc]  # pymmco
         )
 
     def set_position_um(self, x: float, y: float) -> None:
-        """Start to move to a position; ValueError if it is out of reach."""
+        """Start to move to (x, y) in µm; ValueError if it is out of reach."""
         for name, value, (low, high) in zip("xy", (x, y), STAGE_TRAVEL_UM, strict=True):
             if not low <= value <= high:
                 raise ValueError(
@@ -201,7 +204,7 @@ class VirtualStage(_WorldDevice, XYStageDevice):  # type: ignore[misc]  # pymmco
         self.bench.stage.move_to((x, y), float(self.get_property_value("Speed_mm_s")))
 
     def get_position_um(self) -> tuple[float, float]:
-        """Return the position of the stage."""
+        """Return the position (x, y) of the stage in µm."""
         x, y = self.bench.stage.position_um()
         return x, y
 
@@ -237,7 +240,7 @@ class VirtualFocus(_WorldDevice, StageDevice):  # type: ignore[misc]  # pymmcore
         )
 
     def set_position_um(self, val: float) -> None:
-        """Start to move to a height; ValueError if it is out of reach."""
+        """Start to move to a height in µm; ValueError if it is out of reach."""
         low, high = FOCUS_TRAVEL_UM
         if not low <= val <= high:
             raise ValueError(
@@ -246,7 +249,7 @@ class VirtualFocus(_WorldDevice, StageDevice):  # type: ignore[misc]  # pymmcore
         self.bench.focus.move_to((val,), float(self.get_property_value("Speed_mm_s")))
 
     def get_position_um(self) -> float:
-        """Return the height of the objective."""
+        """Return the height of the objective in µm."""
         return self.bench.focus.position_um()[0]
 
     def busy(self) -> bool:

@@ -56,7 +56,7 @@ def write_world(out: Path, world: World) -> None:
 
 
 def write_maps_and_truth(out: Path, world: World, *, assay: bool, progress: Progress) -> None:
-    """Write the plate maps into ``OUT/archive`` and ``OUT/truth.csv`` with every well and day.
+    """Write a world's plate maps to ``OUT/archive`` and every well and day to ``OUT/truth.csv``.
 
     Parameters
     ----------

@@ -81,7 +81,7 @@ class VirtualMicroscope:
         return choose_imaging_conditions(self.plate, self.optics)
 
     def render(self, plan: WellPlan, day: int, fault: Fault | None = None) -> RenderedWell:
-        """Return the rendered image of a well on a culture day, optionally with a fault.
+        """Return the RenderedWell (planes, mask, truth) of a planned well on a culture day.
 
         The pixels do not depend on the images that were rendered before.
         """
@@ -93,7 +93,7 @@ class VirtualMicroscope:
         return RenderedWell(planes, scene.mask, self._truth(plan, day, tissue, scene.mask))
 
     def truth(self, plan: WellPlan, day: int) -> Truth:
-        """Return the true properties of a well on a culture day without rendering its image."""
+        """Return the Truth of a planned well on a culture day without rendering its image."""
         tissue = self._tissue(plan, day, None)
         return self._truth(plan, day, tissue, tissue_mask(tissue, self.size_px))
 
@@ -142,7 +142,7 @@ def virtual_microscopes(
     layout: Layout = Layout.SCREEN,
     optics: OpticsName = OpticsName.DEFAULT,
 ) -> tuple[VirtualMicroscope, ...]:
-    """Return one virtual microscope for each of the first ``plates`` plates of a seed.
+    """Return a VirtualMicroscope for each of the first ``plates`` plates of a seed.
 
     Without a mechanism each compound has a random one.
     """
@@ -157,7 +157,7 @@ def virtual_microscopes(
 def plan_faults(
     plate: VirtualPlate, days: Iterable[int], share: float, kinds: tuple[Fault, ...] = tuple(Fault)
 ) -> dict[tuple[str, int], Fault]:
-    """Return random faults of a plate's images, by (well, day), for a share of the images."""
+    """Return random faults by (well, day), for a share of a plate's images on the given days."""
     faults = {}
     for plan in plate.wells:
         for day in days:

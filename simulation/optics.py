@@ -72,7 +72,7 @@ class ImagingConditions:
 
 
 def choose_imaging_conditions(plate: VirtualPlate, name: OpticsName) -> ImagingConditions:
-    """Return random imaging conditions of a plate under the microscope of a given name."""
+    """Return random imaging conditions of a virtual plate under a microscope's named optics."""
     rng = random_generator(plate.seed, RandomPurpose.IMAGING_CONDITIONS, plate.index)
     optics = OPTICS[name]
     direction = rng.uniform(0, 2 * np.pi)
@@ -135,7 +135,9 @@ def render_planes(
     *,
     blurred: bool = False,
 ) -> npt.NDArray[np.uint16]:
-    """Return the planes, (3, H, W), of one well image, from below to above the tissue's centre.
+    """Return a scene's planes, (3, H, W) uint16, as recorded of a planned well on a culture day.
+
+    The planes are from below to above the tissue's centre.
 
     Parameters
     ----------
@@ -195,7 +197,7 @@ def compute_transmission(
 
 
 def transmitted_light(field: Transmission, optics: Optics, z_um: float) -> Floats:
-    """Return the share of the light, (H, W), that reaches the camera at a focus height.
+    """Return the share of light, (H, W), that passes optical maps at a focus height in µm.
 
     ``z_um`` is the height of the focus above the centre of the tissue.
     """
@@ -245,7 +247,7 @@ def _floor_of_well(plate: VirtualPlate, plan: WellPlan, size_px: int) -> Floats:
 def illumination(
     plate: VirtualPlate, plan: WellPlan, conditions: ImagingConditions, size_px: int, lamp: float
 ) -> Floats:
-    """Return the light without a scene, (size, size), as a share of the camera's range.
+    """Return a well's light without a scene, (size_px, size_px), as a share of the camera's range.
 
     ``lamp`` is the relative brightness of the lamp.
     """
@@ -272,7 +274,7 @@ def illumination(
 def expose_camera(
     light: Floats, conditions: ImagingConditions, noise: Floats
 ) -> npt.NDArray[np.uint16]:
-    """Return the counts, (H, W) uint16, of a camera in a given light.
+    """Return the camera's counts, (H, W) uint16, from light and noise, (H, W) float32 each.
 
     Shot noise, read noise and dark level are added; ``noise`` is standard normal, (H, W). The array
     ``light`` is overwritten.

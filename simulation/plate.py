@@ -162,7 +162,7 @@ class VirtualPlate:
 def plan_plate(
     seed: int, index: int = 1, *, mechanism: Mechanism | None = None, layout: Layout = Layout.SCREEN
 ) -> VirtualPlate:
-    """Return the plan of plate number ``index`` of a seed.
+    """Return plate number ``index`` of a seed as VirtualPlate, of a layout and optional mechanism.
 
     Without a mechanism each compound has a random one.
     """
@@ -349,7 +349,7 @@ def _plan_treated(
 
 
 def select_wells(plate: VirtualPlate, count: int) -> VirtualPlate:
-    """Return a plate with ``count`` of its wells.
+    """Return a copy of a virtual plate with only ``count`` of its wells.
 
     All replicate wells of a treatment are kept or none, the effects still cover the range evenly,
     and untreated wells are the rest.

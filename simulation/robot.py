@@ -32,7 +32,7 @@ def write_plates(
     faults: float = 0.0,
     progress: Progress = lambda _done, _total: None,
 ) -> None:
-    """Write the images, plate maps and truth of virtual plates at once.
+    """Write the images, plate maps and truth of the microscopes' plates into a folder at once.
 
     They are in ``out/drop`` and ``out/truth.csv``; on request the true masks are in ``out/masks``
     as PNG and the assay of each plate is beside its plate map. ``faults`` is the share of well
@@ -64,7 +64,7 @@ def write_plates(
 
 
 def write_plate_map(scope: VirtualMicroscope, drop: Path, *, assay: bool = False) -> Path:
-    """Write the plate map of a virtual plate, optionally its assay, and return its folder."""
+    """Write the map of a microscope's plate, optionally its assay, and return its folder."""
     plate = scope.plate
     folder = drop / plate.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ def write_plate_map(scope: VirtualMicroscope, drop: Path, *, assay: bool = False
 
 
 def write_assay(scope: VirtualMicroscope, drop: Path) -> None:
-    """Write the assay of a virtual plate beside its plate map in the drop folder."""
+    """Write the assay of a virtual microscope's plate beside its plate map in the drop folder."""
     (drop / scope.plate.name / f"{scope.plate.name}.assay.csv").write_text(scope.plate.assay_csv())
 
 
@@ -94,7 +94,7 @@ def plane_files(
     planes: npt.NDArray[np.uint16],
     fault: Fault | None = None,
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield the name and content of the TIFF file of each plane, (3, H, W), of a well image.
+    """Yield (file name, TIFF bytes) of each plane of a planned well's image, (3, H, W) uint16.
 
     With a file fault, the content of one file is damaged.
     """
@@ -109,7 +109,7 @@ def plane_files(
 
 
 def encode_tiff(plane: npt.NDArray[np.uint16], taken_at: datetime, um_per_px: float) -> bytes:
-    """Return a plane, (H, W), as TIFF with its local time and its scale."""
+    """Return a plane, (H, W) uint16, as the bytes of a TIFF file with its time and scale."""
     buffer = io.BytesIO()
     per_cm = 1e4 / um_per_px
     tifffile.imwrite(
@@ -152,7 +152,7 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[objec
 def imaged_days(
     scope: VirtualMicroscope, seed: int, days: Sequence[int] = CULTURE_DAYS
 ) -> tuple[int, ...]:
-    """Return the culture days on which the robot images a plate.
+    """Return those of the given culture days on which the robot images a microscope's plate.
 
     A third of the days before dosing are missing; the dosing day and later days are not.
     """
@@ -177,7 +177,7 @@ def run_robot(
     assay: bool = False,
     progress: Progress = lambda _done, _total: None,
 ) -> None:
-    """Write virtual plates over time, day by day, as a robot does.
+    """Write the microscopes' plates into a drop folder over time, day by day, as a robot does.
 
     Wells are visited in serpentine order, files come out of order and each file is incomplete for
     a while. At the end of a day every well is complete.

@@ -49,7 +49,7 @@ def tissue_mask(tissue: Tissue, size_px: int) -> npt.NDArray[np.bool_]:
 
 
 def draw_scene(tissue: Tissue, size_px: int) -> Scene:
-    """Return the content of a square field of ``size_px`` pixels with a tissue."""
+    """Return the Scene of a tissue in a square field with a side of ``size_px`` pixels."""
     um_per_px = FIELD_UM / size_px
     cells, specks = _litter(tissue, size_px)
     density = specks.astype(np.float32) * np.float32(0.7 / 255)

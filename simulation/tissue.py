@@ -84,7 +84,7 @@ def choose_cell_line(plate: VirtualPlate) -> CellLine:
 
 
 def simulate_tissue(plate: VirtualPlate, plan: WellPlan, day: int, line: CellLine) -> Tissue:
-    """Return the state of a well's tissue on a culture day, with the plate's cell line.
+    """Return the Tissue of a planned well on a culture day, from its plate's cell line.
 
     The tissue grows as if untreated and is then changed by the kill of the day.
     """

@@ -122,7 +122,7 @@ class World:
 
     @classmethod
     def load(cls, folder: Path, clock: Callable[[], datetime]) -> Self:
-        """Return the world whose files are in a folder.
+        """Return the world whose files are in a folder, with a clock that returns the real time.
 
         Raises
         ------
@@ -237,7 +237,7 @@ class World:
         return plate.seeded_at + timedelta(days=staged.day - 1) + _FIRST_WELL_AFTER + (now - began)
 
     def focus_height_um(self, plan: WellPlan) -> float:
-        """Return the focus height in µm of a well of the plate on the stage, on its day."""
+        """Return the focus height in µm of a planned well of the plate on the stage."""
         staged = self.staged_plate()
         plate, day = (0, 0) if staged is None else (staged.scope.plate.index, staged.day)
         error = (
@@ -255,7 +255,7 @@ class World:
     def render_frame(
         self, x_um: float, y_um: float, z_um: float, *, lamp: float, exposure_ms: float
     ) -> npt.NDArray[np.uint16]:
-        """Return a frame at a stage position, (H, W) uint16.
+        """Return the frame, (H, W) uint16, at (x, y, z) in µm for a lamp brightness and exposure.
 
         Parameters
         ----------

@@ -59,16 +59,16 @@ class RunFolder:
 
     @property
     def checkpoint(self) -> Path:
-        """Return the path of the newest checkpoint, which may not exist yet."""
+        """Path of the newest checkpoint, which may not exist yet."""
         return self.path / CHECKPOINT
 
     @property
     def bundle(self) -> Path:
-        """Return the folder of the trained bundle."""
+        """Folder of the trained bundle."""
         return self.path / BUNDLE
 
     def open(self, config: EncoderTrainingConfig) -> int:
-        """Create the folder, or check that its checkpoint has the same configuration.
+        """Create the folder, or check its configuration; return the steps done by its checkpoint.
 
         Returns
         -------
@@ -128,7 +128,7 @@ class RunFolder:
         return saved
 
     def add_to_curve(self, row: Mapping[str, float | None]) -> None:
-        """Append one row to the curve file."""
+        """Append one row, value by column name, to the curve file."""
         path = self.path / CURVE
         is_new = not path.exists()
         with path.open("a", newline="", encoding="utf-8") as file:
@@ -138,7 +138,7 @@ class RunFolder:
             writer.writerow(row)
 
     def curve(self) -> list[dict[str, str]]:
-        """Return the rows of the curve file as text; an empty list if there is no file."""
+        """Return the curve file's rows as text by column name; an empty list without a file."""
         path = self.path / CURVE
         if not path.exists():
             return []

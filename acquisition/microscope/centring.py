@@ -20,7 +20,7 @@ class TissueOffset:
 
 
 def find_tissue_offset(pixels: Pixels) -> TissueOffset | None:
-    """Return the offset of the tissue in one frame, (H, W), or None if it shows no tissue."""
+    """Return the TissueOffset of a frame, (H, W), from its middle, or None without tissue."""
     tissue = find_tissue(pixels)
     if not tissue:
         return None

@@ -50,7 +50,7 @@ class FocusResult:
 def find_focus(
     planes: npt.NDArray[np.generic] | Sequence[Pixels], z_um: Sequence[float]
 ) -> FocusResult:
-    """Return the height in µm at which the tissue in a stack of planes is in focus.
+    """Return the FocusResult (height, found, at edge) of planes, (n, H, W), at n heights in µm.
 
     Parameters
     ----------

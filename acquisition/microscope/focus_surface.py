@@ -38,14 +38,14 @@ class FocusSurface:
     points: tuple[tuple[float, float, float], ...] = ()  # x_um, y_um, z_um; oldest first
 
     def with_point(self, x_um: float, y_um: float, z_um: float) -> "FocusSurface":
-        """Return the surface with the focus height of one well added or replaced."""
+        """Return a copy with the focus height ``z_um`` of the well at (x, y) in µm."""
         others = (
             point for point in self.points if math.dist(point[:2], (x_um, y_um)) > _SAME_WELL_UM
         )
         return replace(self, points=(*others, (x_um, y_um, z_um)))
 
     def predict(self, x_um: float, y_um: float) -> float | None:
-        """Return the expected focus height at a stage position, or None below three wells."""
+        """Return the expected focus height in µm at (x, y) in µm, or None below three wells."""
         if len(self.points) < _MIN_WELLS:
             return None
         middle, plane = self._plane()
@@ -125,7 +125,7 @@ class FocusSurface:
 
 
 def load_focus_surface(state: Path, plate: str) -> FocusSurface:
-    """Return the focus surface of a plate from the state folder of the microscope.
+    """Return the stored FocusSurface of a plate (id) from the microscope's state folder.
 
     It is empty if there is no readable file.
     """
@@ -154,7 +154,7 @@ def _surface_file(state: Path, plate: str) -> Path:
 def scan_heights(
     settings: MicroscopeSettings, surface: FocusSurface, x_um: float, y_um: float, *, wide: bool
 ) -> tuple[float, ...]:
-    """Return the rising heights in µm of a coarse focus scan at a stage position.
+    """Return the rising heights in µm of a normal or wide focus scan at the position (x, y) in µm.
 
     The scan is centred on the predicted focus height. It is narrower where enough wells of the
     plate lie on one plane, and stays within the limits of the focus drive.

@@ -16,7 +16,7 @@ _MAX_METADATA_BYTES = 64 * 1024  # of one file
 
 
 def prepare_day_folder(root: Path, plate: str, day: int) -> None:
-    """Make the folder of a plate's culture day and remove half-written files from it.
+    """Make the folder of a plate (id) and culture day in the archive; remove half-written files.
 
     Raises
     ------
@@ -72,12 +72,12 @@ def visit_file_name(well: str, taken_at: datetime) -> str:
 
 
 def bytes_needed(frame_format: FrameFormat, planes: int, wells: int) -> int:
-    """Return the size in bytes of one visit of each of a number of wells."""
+    """Return the bytes of ``wells`` visits with ``planes`` frames of a format each."""
     return wells * (planes * frame_format.frame_bytes + _MAX_METADATA_BYTES)
 
 
 def check_free_space(root: Path, needed: int, keep_free: int) -> None:
-    """Raise OutputError unless the archive's disk has a number of bytes free.
+    """Raise OutputError unless the archive's disk has ``needed`` + ``keep_free`` bytes free.
 
     Parameters
     ----------

@@ -88,7 +88,7 @@ class ImagingDay:
     _consecutive_failures: int = field(default=0, init=False)
 
     def run(self, plan: DayPlan) -> DayResult:
-        """Image every well of a plan that has no image yet; return the saved and given-up wells."""
+        """Image the wells of a DayPlan that have no image yet; return the DayResult."""
         queue = deque(plan.positions)
         saved: list[str] = []
         given_up: dict[str, str] = {}
@@ -274,6 +274,6 @@ class ImagingDay:
 
 
 def outer_plane_heights(settings: MicroscopeSettings) -> tuple[float, float]:
-    """Return the lowest and highest plane in µm of a well in focus at ``focus_z_um``."""
+    """Return the heights in µm of the lowest and highest plane at the settings' ``focus_z_um``."""
     reach_um = (settings.planes - 1) / 2 * settings.plane_step_um
     return settings.focus_z_um - reach_um, settings.focus_z_um + reach_um

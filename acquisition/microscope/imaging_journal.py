@@ -48,7 +48,7 @@ class WellProgress:
     last_problem: str | None = None  # None if the last attempt saved an image
 
     def is_finished(self, max_attempts: int) -> bool:
-        """Return whether the well has an image or no attempt is left."""
+        """Return whether the well has an image or has had ``max_attempts`` attempts."""
         return self.saved or self.attempts >= max_attempts
 
 
@@ -59,19 +59,19 @@ class ImagingJournal:
         self._path = path
 
     def record_start(self, well: str, at: datetime) -> None:
-        """Record that an attempt to image a well starts."""
+        """Record that an attempt to image a well started at a time."""
         self._append(JournalEntry(step=JournalStep.STARTED, well=well, at=at))
 
     def record_saved(self, well: str, file: str, at: datetime) -> None:
-        """Record that the image of a well is saved in a file of the archive."""
+        """Record that the image of a well was saved in a file of the archive at a time."""
         self._append(JournalEntry(step=JournalStep.SAVED, well=well, at=at, file=file))
 
     def record_failure(self, well: str, problem: str, at: datetime) -> None:
-        """Record that an attempt to image a well failed."""
+        """Record that an attempt to image a well failed at a time, with its problem as text."""
         self._append(JournalEntry(step=JournalStep.FAILED, well=well, at=at, problem=problem))
 
     def progress(self, since: datetime | None = None) -> dict[str, WellProgress]:
-        """Return the progress of each well in the journal, counting entries from ``since`` on.
+        """Return the WellProgress by well, from all entries or only those from ``since`` on.
 
         An attempt without an outcome has the problem :data:`INTERRUPTED`.
 
@@ -141,7 +141,7 @@ class ImagingJournal:
 
 
 def day_journal(state: Path, plate: str, day: int) -> ImagingJournal:
-    """Return the journal of a plate's culture day in the state folder of the microscope."""
+    """Return the journal of a plate (id) and culture day in the microscope's state folder."""
     return ImagingJournal(state / "journal" / f"{plate}-day{day:02d}.jsonl")
 
 

@@ -98,7 +98,7 @@ class ImagingRequests:
         return name
 
     def pending(self) -> list[tuple[str, ImagingRequest]]:
-        """Return the pending requests with the names of their files, oldest first.
+        """Return (file name, request) of each pending request, oldest first.
 
         A damaged file is moved to ``damaged`` and logged.
         """
@@ -118,7 +118,7 @@ class ImagingRequests:
         return found
 
     def finish(self, name: str) -> None:
-        """Move a request to ``done``; do nothing if another process moved it already.
+        """Move a request (file name) to ``done``; do nothing if another process moved it.
 
         Raises
         ------
@@ -128,7 +128,7 @@ class ImagingRequests:
         self._move(name, "done")
 
     def drop(self, name: str, why: str) -> None:
-        """Move a request to ``dropped`` and log why; do nothing if another process moved it.
+        """Move a request (file name) to ``dropped`` and log ``why``, unless it was moved before.
 
         Raises
         ------

@@ -36,7 +36,7 @@ def due_days(
     days: Sequence[int] | None,
     is_imaged: IsImaged,
 ) -> list[ScheduledDay]:
-    """Return the plates that are due today and not imaged yet, the earliest hour first.
+    """Return each ScheduledDay of mapped plates that is due ``now`` and not imaged, earliest first.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def missed_days(
     days: Sequence[int] | None,
     is_imaged: IsImaged,
 ) -> list[ScheduledDay]:
-    """Return the days of the last two days that ended before they were imaged.
+    """Return each ScheduledDay of mapped plates that ended unimaged in the two days before now.
 
     The parameters are those of :func:`due_days`.
     """

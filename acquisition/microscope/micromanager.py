@@ -103,7 +103,7 @@ class MicroManager:
         return bool(self._core.getAutoFocusDevice())
 
     def move_to(self, x_um: float, y_um: float) -> None:
-        """Move the stage and return when it has arrived.
+        """Move the stage to (x, y) in µm and return when it has arrived.
 
         Raises
         ------
@@ -215,7 +215,7 @@ class MicroManager:
         ]
 
     def presets(self) -> dict[str, tuple[str, ...]]:
-        """Return the names of the presets of each group of the hardware configuration."""
+        """Return the preset names of each group of the hardware configuration, by group name."""
         return {
             group: tuple(self._core.getAvailableConfigs(group))
             for group in self._core.getAvailableConfigGroups()

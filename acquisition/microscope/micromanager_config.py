@@ -69,7 +69,7 @@ def unload_core(core: CMMCorePlus) -> None:
 
 
 def check_core(core: CMMCorePlus, settings: MicroscopeSettings) -> None:
-    """Raise ConfigError with all problems of a loaded hardware configuration, if there are any."""
+    """Raise ConfigError with all problems of a loaded core under given settings, if any."""
     problems = [
         *_missing_devices(core, settings),
         *_camera_problems(core, settings),
@@ -82,7 +82,7 @@ def check_core(core: CMMCorePlus, settings: MicroscopeSettings) -> None:
 def stage_per_pixel(
     affine: Sequence[float], um_per_px: float
 ) -> tuple[float, float, float, float] | None:
-    """Return the stage movement in µm for one pixel to the right and for one pixel down.
+    """Return the stage movement in µm for a pixel right and a pixel down, from an affine, or None.
 
     Parameters
     ----------

@@ -54,10 +54,10 @@ class ManualLoader:
     """A person puts the one plate under the microscope and leaves it there."""
 
     def load(self, plate: str) -> None:
-        """Do nothing: the plate is taken to be there."""
+        """Do nothing: the plate (id) is taken to be there."""
 
     def unload(self, plate: str) -> None:
-        """Do nothing."""
+        """Do nothing with the plate (id)."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class FileLoader:
     wait: Callable[[float], object] = time.sleep
 
     def load(self, plate: str) -> None:
-        """Request a plate and wait until it is the only one that is ready.
+        """Request a plate (id) and wait until it is the only one that is ready.
 
         Plates that are still requested after a crash are released first. A plate that does not
         come in time is released, too.
@@ -89,7 +89,7 @@ class FileLoader:
             raise
 
     def unload(self, plate: str) -> None:
-        """Remove the request for a plate."""
+        """Remove the request for a plate (id)."""
         wanted = self.root / plate / WANTED_FILE
         try:
             wanted.unlink(missing_ok=True)
@@ -138,11 +138,11 @@ class CommandLoader:
             )
 
     def load(self, plate: str) -> None:
-        """Run the command with the action ``present`` until it ends."""
+        """Run the command for a plate (id) with the action ``present`` until it ends."""
         self._run(plate, "present")
 
     def unload(self, plate: str) -> None:
-        """Run the command with the action ``release`` until it ends."""
+        """Run the command for a plate (id) with the action ``release`` until it ends."""
         self._run(plate, "release")
 
     def _run(self, plate: str, action: str) -> None:

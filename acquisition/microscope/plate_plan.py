@@ -28,7 +28,7 @@ class WellPosition:
 
 
 def plan_positions(settings: MicroscopeSettings, wells: Sequence[str]) -> list[WellPosition]:
-    """Return the stage position of each well, in serpentine order, each well once.
+    """Return the WellPosition of each named well by the settings, once each, in serpentine order.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def plan_positions(settings: MicroscopeSettings, wells: Sequence[str]) -> list[W
 
 
 def check_heights(settings: MicroscopeSettings, z_um: Iterable[float]) -> None:
-    """Raise ConfigError unless all heights in µm are finite and within the focus drive's limits.
+    """Raise ConfigError unless all heights in µm are finite and within the settings' focus limits.
 
     The limits themselves are checked, too.
     """

@@ -45,7 +45,7 @@ class DemoSubscriber:
         self.final: Ranking | None = None
 
     def follow(self, title: str, expected_images: int, should_stop: Callable[[], bool]) -> None:
-        """Receive messages until ``should_stop`` returns True; show a progress bar of well images.
+        """Receive messages until ``should_stop`` returns True, with a titled bar of image progress.
 
         A later call continues after the last received message.
         """
@@ -85,7 +85,9 @@ class DemoSubscriber:
 
 
 def print_ranking_beside_truth(ranking: Ranking, out: Path, screen: Console) -> None:
-    """Print a ranking with the true kill of each treatment, their correlation and the file paths.
+    """Print a ranking with the true kills in folder ``out`` and their correlation on a console.
+
+    The paths of the ranking's files are printed, too.
 
     Parameters
     ----------
@@ -131,7 +133,7 @@ def check_is_new_or_empty(out: Path) -> None:
 
 @contextmanager
 def running_command(arguments: list[str], log: TextIO) -> Iterator["subprocess.Popen[bytes]"]:
-    """Start a command of SpheroRank as a process and end it when the context is left.
+    """Context manager that runs a command of SpheroRank as a process, which it yields.
 
     It is ended as systemd ends the service: with SIGTERM, and after :data:`END_S` with SIGKILL.
 

@@ -38,7 +38,9 @@ http = ""
 def run_microscope_demo(
     out: Path, seed: int, days: Sequence[int], wells: int, screen: Console
 ) -> None:
-    """Image a virtual plate day by day and print the final ranking with the true kill.
+    """Image a virtual plate of a seed in folder ``out`` day by day, and print its final ranking.
+
+    The true kill of each treatment is printed with it.
 
     Each day starts as soon as the service has embedded all images of the day before.
 

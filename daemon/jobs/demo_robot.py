@@ -41,7 +41,9 @@ http = ""
 
 
 def run_robot_demo(out: Path, seed: int, screen: Console) -> None:
-    """Run a virtual robot and the real service, and print the final ranking with the true kill.
+    """Run a virtual robot and the real service in folder ``out``, and print the final ranking.
+
+    The true kill of each treatment is printed with it.
 
     Parameters
     ----------

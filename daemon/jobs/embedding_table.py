@@ -19,9 +19,10 @@ from schemas.well_image import VisitKey, WellImage
 
 
 def write_embeddings(images: Sequence[Path], out: Path, config: Config) -> list[ImageError]:
-    """Embed image files with the configured encoder and write a Parquet file with one row per file.
+    """Write the embeddings of image files to a Parquet file; return the errors of refused files.
 
-    No file is written if no image can be embedded.
+    The encoder is that of the configuration. The Parquet file has one row per embedded image file;
+    it is not written if no image can be embedded.
 
     Parameters
     ----------

@@ -37,9 +37,9 @@ def write_measures(
     um_per_px: float | None,
     bits: int | None,
 ) -> MeasureReport:
-    """Measure the tissue in the sharpest plane of image files and write a CSV file.
+    """Write the tissue measures of image files to a CSV file, and return the MeasureReport.
 
-    The CSV file has one row per image file.
+    The tissue is measured in the sharpest plane. The CSV file has one row per image file.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ _one_blas_thread = threadpool_limits.wrap(limits=1, user_api="blas")
 
 @_one_blas_thread  # type: ignore[untyped-decorator]  # threadpoolctl has no types
 def rank_plate_again(config: Config, plate: str, day: int | None, *, final: bool) -> Ranking:
-    """Rank a stored plate on one culture day and return the new or unchanged ranking.
+    """Rank a stored plate (id) on a day, or the readout day; return the new or unchanged Ranking.
 
     A new revision is stored only if its inputs differ from those of the last revision. Otherwise
     the last ranking is returned, and its missing files are written.
@@ -88,7 +88,7 @@ def rank_profile_table(
     settings: DepartureSettings,
     assay: Path | None,
 ) -> ProfileRanking:
-    """Rank every plate of a table of profiles and write the CSV files of treatments and wells.
+    """Rank the plates of a table of profiles, write the CSV files and return the ProfileRanking.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ def title_of(ranking: Ranking) -> str:
 def treatments_table(
     ranking: TreatmentTable, title: str, extra: Mapping[str, Mapping[str, str]] | None = None
 ) -> Table:
-    """Return a table with one row per treatment of a plate, strongest effect first.
+    """Return a rich Table with one row per treatment, strongest effect first, and extra columns.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def treatments_table(
 
 
 def label_doubts_table(ranking: TreatmentTable, plate: str) -> Table | str:
-    """Return a table with one row per label in doubt on a plate, or a sentence if there is none."""
+    """Return a rich Table with one row per label in doubt on a plate, or a sentence if none is."""
     if not ranking.label_doubts:
         return NO_DOUBT.format(plate=plate)
     table = Table(title=f"{plate}: labels in doubt", title_justify="left", box=box.SIMPLE_HEAD)
@@ -57,7 +57,7 @@ def label_doubts_table(ranking: TreatmentTable, plate: str) -> Table | str:
 
 
 def profile_notes(ranked: ProfileRanking, *, audit: bool) -> list[Table | str]:
-    """Return the notes to print after a table of profiles was ranked.
+    """Return notes on a ProfileRanking as texts and, for an audit, tables of labels in doubt.
 
     They name each plate that is ranked by departure in spite of an assay. With ``audit``, the
     labels in doubt of each plate follow.
@@ -71,7 +71,7 @@ def profile_notes(ranked: ProfileRanking, *, audit: bool) -> list[Table | str]:
 
 
 def specimen_table(ranking: SpecimenRanking) -> Table:
-    """Return a table with one row per treatment of a specimen, strongest effect first.
+    """Return a rich Table with one row per treatment of a specimen, strongest effect first.
 
     A column for each plate shows the score on that plate alone; the last column shows whether the
     plates agree.

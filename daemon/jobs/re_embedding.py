@@ -42,7 +42,9 @@ class ReembeddingReport:
 
 
 def re_embed(config: Config, jobs: int) -> ReembeddingReport:
-    """Embed every stored image that the configured encoder has not embedded, with worker processes.
+    """Embed all stored images not yet embedded, in ``jobs`` processes; return a ReembeddingReport.
+
+    The encoder is that of the configuration.
 
     Plates without a final ranking come first. A progress bar shows on a terminal.
 

@@ -45,7 +45,7 @@ logs = "logs"
 
 
 def progress_bar(console: Console) -> Progress:
-    """Return a progress bar for a console; it shows nothing if the console is not a terminal."""
+    """Return a rich Progress for a console; it shows nothing if the console is not a terminal."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -142,7 +142,7 @@ def write_virtual_plates(
 
 
 def write_virtual_microscope(out: Path, file: WorldFile, *, assay: bool) -> World:
-    """Write a virtual microscope with plates and a configuration of SpheroRank that drives it.
+    """Write a virtual microscope described by a WorldFile into a folder, and return its World.
 
     Parameters
     ----------

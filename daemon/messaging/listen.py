@@ -63,7 +63,7 @@ def ask(
     timeout_s: float,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> ReplyT:
-    """Send a request to a running service, and return its reply.
+    """Send a request to a running service, and return its reply parsed as the model ``reply``.
 
     Raises
     ------

@@ -53,7 +53,7 @@ class Publisher:
         self.url = self._socket.get_string(zmq.LAST_ENDPOINT)
 
     def send(self, topic: str, sequence: int, body: str) -> None:
-        """Send one message to all subscribers."""
+        """Send a message to all subscribers: topic, sequence number and body as JSON text."""
         self._socket.send_multipart(
             [topic.encode("ascii"), sequence.to_bytes(8, "big"), body.encode()], flags=zmq.DONTWAIT
         )

@@ -65,7 +65,7 @@ class RequestSocket:
         self.url = self._socket.get_string(zmq.LAST_ENDPOINT)
 
     def serve(self, reply_to_request: Callable[[bytes], str], timeout_s: float) -> bool:
-        """Answer one request that arrives within ``timeout_s``; return whether there was one."""
+        """Answer a request by a function from bytes to text; return whether one came in time."""
         if not self._socket.poll(round(timeout_s * 1000)):
             return False
         # REQ sends [identity, empty, request], DEALER [identity, request]: the envelope is
@@ -89,7 +89,7 @@ class RequestSocket:
 
 
 def reply_to(request: bytes, store: RequestStore, status: Callable[[], StatusData]) -> str:
-    """Return the reply to a request as JSON; errors of the request or the store are replies too."""
+    """Return the JSON reply to a request's bytes, from store and status; errors are replies too."""
     try:
         reply: BaseModel = _reply(parse_request(request), store, status)
     except ValueError as problem:

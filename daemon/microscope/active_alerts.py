@@ -18,7 +18,7 @@ class ActiveAlerts:
         self._plates: dict[str, str | None] = {}  # by cause
 
     def emit(self, event: str, **fields: Any) -> None:  # noqa: ANN401 - fields of any event
-        """Emit an event; an event ``alert`` makes its cause active."""
+        """Emit a named event with fields; an event ``alert`` makes its cause active."""
         if event == "alert":
             self._plates[fields["cause"]] = fields["plate"]
         self._emit(event, **fields)
@@ -28,7 +28,7 @@ class ActiveAlerts:
         return cause in self._plates
 
     def raise_once(self, cause: str, message: str, plate: str | None = None) -> None:
-        """Emit an alert unless its cause is active already."""
+        """Emit an alert with a message and plate (id), unless its cause is active already."""
         if not self.is_active(cause):
             self.emit("alert", kind="microscope", cause=cause, message=message, plate=plate)
 

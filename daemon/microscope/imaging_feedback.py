@@ -60,7 +60,7 @@ class ImagingFeedback:
                     self.after_ranking(ranking)
 
     def after_image(self, key: VisitKey, plate_map: PlateMap) -> None:
-        """Make the requests that the stored image of a visit causes."""
+        """Make the imaging requests that the stored image of a visit (key) causes."""
         with self._errors_as_alert(key.plate):
             images = [image for image in self._images_of_last_day(plate_map) if image.key == key]
             self._request_after_images(images, plate_map)

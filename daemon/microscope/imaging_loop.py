@@ -80,7 +80,7 @@ class ImagingLoop:
         self.release_plate()
 
     def image(self, job: ImagingJob, plate_map: PlateMap) -> DayResult | None:
-        """Image one job and return its result, or None if it cannot begin.
+        """Image one job of a mapped plate, and return its DayResult, or None if it cannot begin.
 
         A job that cannot begin raises an alert and is tried again after a minute.
         """
@@ -226,7 +226,7 @@ def build_imaging_loop(
     clock: Callable[[], datetime],
     elapsed_s: Callable[[], float],
 ) -> ImagingLoop:
-    """Return an imaging loop with its queue, alerts and plate changer.
+    """Return the ImagingLoop of a microscope and loader, with its queue, alerts and plate changer.
 
     Parameters
     ----------

@@ -19,11 +19,11 @@ class ImagingPolicy(Protocol):
     """
 
     def after_image(self, observation: Observation, now: datetime) -> Sequence[ImagingRequest]:
-        """Return the imaging requests that a stored well image causes."""
+        """Return the imaging requests that a stored observation causes at the time ``now``."""
         ...
 
     def after_ranking(self, ranking: Ranking, now: datetime) -> Sequence[ImagingRequest]:
-        """Return the imaging requests that a ranking causes."""
+        """Return the imaging requests that a ranking causes at the time ``now``."""
         ...
 
 
@@ -34,7 +34,7 @@ class ReimageUnclearWells:
     """
 
     def after_image(self, observation: Observation, now: datetime) -> Sequence[ImagingRequest]:
-        """Return one request for the well of an unclear image, or none."""
+        """Return one request for the well of an unclear observation, or none."""
         flags = set(observation.quality.flags)
         wide, recentre = bool(flags & {Flag.BLURRED, Flag.EMPTY}), Flag.CUT in flags
         if not (wide or recentre):
@@ -53,7 +53,7 @@ class ReimageUnclearWells:
         )
 
     def after_ranking(self, ranking: Ranking, now: datetime) -> Sequence[ImagingRequest]:
-        """Return no request."""
+        """Return an empty sequence: no ranking causes an imaging request."""
         del ranking, now
         return ()
 
@@ -65,12 +65,12 @@ class ReimageUndecidedTreatments:
     max_wells: int  # per plate and day
 
     def after_image(self, observation: Observation, now: datetime) -> Sequence[ImagingRequest]:
-        """Return no request."""
+        """Return an empty sequence: no observation causes an imaging request."""
         del observation, now
         return ()
 
     def after_ranking(self, ranking: Ranking, now: datetime) -> Sequence[ImagingRequest]:
-        """Return one request for wells of undecided treatments, or none.
+        """Return one request for wells of a ranking's undecided treatments, or none.
 
         A treatment is undecided if its verdict is ``no_evidence`` and its interval reaches above
         the weakest effective treatment. The treatments with the highest intervals come first. Final

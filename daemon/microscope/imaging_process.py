@@ -71,7 +71,7 @@ def serve(config: Config, stop_signals: list[int]) -> int:
 def opened_imaging_loop(
     config: Config, stop_signals: list[int], emit: Emit, *, parent_fd: int | None
 ) -> Iterator[ImagingLoop]:
-    """Open the microscope under a watchdog and yield its imaging loop; close both at the end.
+    """Context manager that opens the microscope under a watchdog and yields its imaging loop.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def opened_imaging_loop(
 
 
 def plate_loader(config: Config, keep_waiting: KeepWaiting) -> PlateLoader:
-    """Return the plate loader of the setting ``source.micromanager.present``.
+    """Return the PlateLoader that the configuration's ``source.micromanager.present`` selects.
 
     Raises
     ------

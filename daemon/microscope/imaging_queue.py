@@ -66,7 +66,7 @@ class ImagingQueue:
         self._missed: set[tuple[str, int]] = set()  # plates and days with an active alert
 
     def pending(self, plate_maps: PlateMaps, *, scheduled: bool = True) -> list[ImagingJob]:
-        """Return the jobs that can begin now: requests from the oldest, then due days.
+        """Return the jobs of mapped plates that can begin now: requests, then due days.
 
         Parameters
         ----------
@@ -84,7 +84,7 @@ class ImagingQueue:
         self._retry_at_s[job] = self._elapsed_s() + RETRY_S
 
     def record(self, job: ImagingJob, result: DayResult) -> None:
-        """Record the result of a job; a completed request is finished.
+        """Record the DayResult of a job; a completed request is finished.
 
         Raises
         ------
@@ -101,7 +101,7 @@ class ImagingQueue:
             finished.update(result.saved, result.given_up)
 
     def report_missed_days(self, plate_maps: PlateMaps) -> None:
-        """Raise an alert for each day that ended before it was imaged, and clear old ones."""
+        """Raise an alert for each unimaged past day of mapped plates, and clear old alerts."""
         found = missed_days(
             plate_maps,
             self._clock(),

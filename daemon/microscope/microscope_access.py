@@ -28,7 +28,7 @@ def micromanager_section(config: Config) -> MicromanagerSection:
 
 @contextmanager
 def locked_microscope(config: Config) -> Iterator[MicroManager]:
-    """Lock and open the microscope; close it, with the lamp off, at the end of the block.
+    """Context manager that locks and opens the microscope, yields it, and closes it, lamp off.
 
     Raises
     ------
@@ -43,7 +43,10 @@ def locked_microscope(config: Config) -> Iterator[MicroManager]:
 
 @contextmanager
 def opened_microscope(config: Config) -> Iterator[MicroManager]:
-    """Open the microscope without a lock; close it, with the lamp off, at the end of the block."""
+    """Context manager that opens the microscope without a lock and yields it.
+
+    The microscope is closed, with the lamp off, at the end of the block.
+    """
     scope = MicroManager(microscope_settings(config), lambda: datetime.now().astimezone())
     try:
         yield scope
@@ -53,7 +56,7 @@ def opened_microscope(config: Config) -> Iterator[MicroManager]:
 
 @contextmanager
 def lock_microscope(config: Config) -> Iterator[None]:
-    """Hold the lock file of the microscope for the duration of a block.
+    """Context manager that holds the lock file of the microscope; it yields None.
 
     The kernel releases the lock when the process ends, also after a crash.
 

@@ -62,7 +62,7 @@ def image_plate(
     *,
     wait: bool,
 ) -> int:
-    """Image wells of a plate on one culture day; return 1 if a well has no image at the end.
+    """Image wells of a plate (id) on a culture day; return the exit code, 1 if an image is missing.
 
     If another process drives the microscope, the request is handed over to it.
 
@@ -152,7 +152,10 @@ def _run_job(
 
 
 def print_plan(config: Config, plate: str, wells: Sequence[str], screen: Console) -> int:
-    """Print the stage positions and file sizes of a plate's imaging; move nothing."""
+    """Print the stage positions and file sizes of a plate's wells, and return the exit code.
+
+    The microscope does not move.
+    """
     settings, section = microscope_settings(config), micromanager_section(config)
     plate_map = _read_plate_map(config, plate)
     positions = plan_positions(settings, wells or plate_map.wells_with_tissue)
@@ -173,7 +176,7 @@ def print_plan(config: Config, plate: str, wells: Sequence[str], screen: Console
 
 
 def print_devices(config: Config, screen: Console) -> int:
-    """Print the devices, presets, position and frame format of the hardware configuration."""
+    """Print the microscope's devices, presets, position and frame format; return the exit code."""
     with locked_microscope(config) as scope:
         table = Table(title=str(microscope_settings(config).config))
         for column in ("label", "kind", "library", "device"):
@@ -192,7 +195,7 @@ def print_devices(config: Config, screen: Console) -> int:
 
 
 def save_preview(config: Config, well: str | None, out: Path, screen: Console) -> int:
-    """Take one frame, write it as an 8-bit PNG file, and print its brightness and quality.
+    """Write one frame, at a well if given, as an 8-bit PNG; print its quality; return an exit code.
 
     Parameters
     ----------
@@ -225,7 +228,7 @@ def save_preview(config: Config, well: str | None, out: Path, screen: Console) -
 
 
 def check_microscope(config: Config) -> int:
-    """Open the microscope, check the positions of every plate, and print each problem."""
+    """Open the microscope, check every plate's positions, print problems, return the exit code."""
     problems: list[str] = []
     settings = microscope_settings(config)
     try:
@@ -255,7 +258,7 @@ def check_microscope(config: Config) -> int:
 
 
 def switch_lamp_off(config: Config) -> int:
-    """Switch the lamp off, also after a crash that left it on."""
+    """Switch the lamp off, also after a crash that left it on, and return the exit code."""
     with ExitStack() as stack:
         # If the lock file cannot be written, no other process can drive the microscope either.
         with contextlib.suppress(OutputError):

@@ -40,7 +40,7 @@ class PlateChanger:
         return self._loaded
 
     def load(self, plate: str) -> None:
-        """Put a plate under the microscope; return at once if it is there already.
+        """Put a plate (id) under the microscope; return at once if it is there already.
 
         Raises
         ------

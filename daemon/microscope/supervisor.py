@@ -77,7 +77,7 @@ class MicroscopeSupervisor:
         self._data = MicroscopeData(state=MicroscopeState.STARTING)
 
     def status(self) -> MicroscopeData:
-        """Return the state of the microscope for the status message; safe from any thread."""
+        """Return the microscope's state as MicroscopeData; safe from any thread."""
         return self._data
 
     def poll(self) -> None:

@@ -16,7 +16,7 @@ HIGHEST_SCORES = {"departure": None, "deterioration": 100.0}
 
 
 def format_deterioration(row: WellRank) -> str:
-    """Return the predicted deterioration of a well and its interval as text; empty without one."""
+    """Return a WellRank's predicted deterioration and interval as text; empty without one."""
     if row.deterioration_percent is None:
         return ""
     if row.deterioration_assumed:

@@ -11,7 +11,7 @@ from schemas.ranking import Condition, Ranking, WellRank
 
 
 def gallery_section(ranking: Ranking, pictures: Mapping[str, bytes]) -> str:
-    """Return the HTML section with the JPEG picture of each well of a ranking.
+    """Return the HTML section of a ranking with the JPEG pictures, bytes by well name.
 
     Treatments are in the order of their rank and untreated wells follow. Without pictures the
     result is empty.
@@ -30,7 +30,7 @@ def gallery_section(ranking: Ranking, pictures: Mapping[str, bytes]) -> str:
 
 
 def format_measures(measures: Mapping[str, float]) -> str:
-    """Return the change of size, the circularity and the optical density of a tissue as HTML text.
+    """Return size change, circularity and optical density of measures by name, as HTML text.
 
     Measures that are missing are left out; without any the result is empty.
     """

@@ -53,7 +53,7 @@ def plate_svg(
     unit: str,
     highest: float | None = None,
 ) -> str:
-    """Return the SVG map of a plate with the scores of its wells, whose names are positions.
+    """Return an SVG plate map of ranked wells by score, and of excluded wells with their reasons.
 
     ``why_not`` has the reason, by well, why a well is excluded from the ranking; such wells are
     hatched. ``unit`` is the unit of a score. The colours go from zero to ``highest``; if it is

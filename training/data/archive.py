@@ -80,7 +80,7 @@ class _Shot:
 
 
 def crop_archive(archive: Archive, cache: Path, cropping: Cropping) -> Iterator[PlateCrops]:
-    """Yield the crops of every plate below an archive folder; a plate is read only once.
+    """Yield the PlateCrops of each plate below an archive's folder; a plate is read only once.
 
     A plate without a usable image is left out.
 
@@ -112,7 +112,7 @@ def crop_archive(archive: Archive, cache: Path, cropping: Cropping) -> Iterator[
 def crop_stored_images(
     url: str, archive: Archive, cache: Path, cropping: Cropping, encoder: str
 ) -> Iterator[PlateCrops]:
-    """Yield the crops of every plate of a store, read from the drop folder of its images.
+    """Yield the PlateCrops of each plate of a store (URL), read from the archive's drop folder.
 
     Only the selected version of each image is used, as in the rankings of the encoder.
 

@@ -107,14 +107,14 @@ class DrawnAugmentations:
     grey: Tensor  # (B,) bool: whether the planes are averaged
 
     def rows(self, part: slice) -> "DrawnAugmentations":
-        """Return the changes of some of the images."""
+        """Return the changes of the images in a slice."""
         return DrawnAugmentations(*(getattr(self, field.name)[part] for field in fields(self)))
 
 
 def draw_augmentations(
     how: Augmentation, count: int, generator: torch.Generator
 ) -> DrawnAugmentations:
-    """Draw random changes within the limits for ``count`` images.
+    """Draw random changes for ``count`` images within an Augmentation's limits and return them.
 
     Every preset uses the same number of random numbers.
     """

@@ -62,7 +62,7 @@ class MeasureScale:
 
     @classmethod
     def of(cls, plates: Sequence[PlateCrops]) -> "MeasureScale":
-        """Compute the scale from all images of the plates that have measures.
+        """Return the scale computed from all images of the plates that have measures.
 
         Without such an image the mean is 0 and the standard deviation 1.
         """

@@ -26,7 +26,7 @@ from training.data.sampling import ImageTable, check_plan, choose_batches, make_
 def batches(
     plates: Sequence[PlateCrops], plan: BatchPlan, seed: int, epoch: int, start: int = 0
 ) -> Iterator[Batch]:
-    """Yield this process's part of every batch of an epoch, from batch number ``start`` on.
+    """Yield this process's part of each Batch of an epoch of the plates, from number ``start`` on.
 
     The random numbers of a batch depend neither on ``start`` nor on the number of processes.
 
@@ -172,7 +172,7 @@ def _augment_view(
 
 
 def normalise(images: Tensor, plan: BatchPlan) -> Tensor:
-    """Return images of values 0…1, (B, 3, s, s), less the plan's mean and over its deviation."""
+    """Return images, (B, 3, s, s) of 0…1, less the plan's channel means and over its deviations."""
     return (images - torch.tensor(plan.mean).reshape(3, 1, 1)) / torch.tensor(plan.std).reshape(
         3, 1, 1
     )

@@ -48,7 +48,7 @@ class Cropping:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """Return the preprocessing steps up to values of 0…1."""
+        """Preprocessing steps up to values of 0…1."""
         return Preprocessing(
             planes=self.planes,
             field_um=self.field_um,
@@ -106,7 +106,7 @@ class PlateCrops:
 
     @property
     def side_px(self) -> int:
-        """Return the side of a crop in pixels."""
+        """Side of a crop in pixels."""
         return int(self.crops.shape[2])
 
 
@@ -120,7 +120,7 @@ def crop_well_image(
     group: str = "",
     treatment: str = "",
 ) -> WellCrop:
-    """Crop and measure one well image, (planes, H, W) uint16 with white = 65535.
+    """Return the labelled WellCrop of a well image, (planes, H, W) uint16 with white = 65535.
 
     Raises
     ------
@@ -144,7 +144,7 @@ def crop_well_image(
 
 
 def crop_folder(cache: Path, note: PlateNote, cropping: Cropping) -> Path:
-    """Return the folder below the cache that stores the crops of a plate."""
+    """Return the folder below the cache for the crops of a plate, from its note and cropping."""
     return cache / _digest(note, cropping)
 
 
@@ -155,7 +155,7 @@ def _digest(note: PlateNote, cropping: Cropping) -> str:
 def write_crops(
     cache: Path, note: PlateNote, cropping: Cropping, crops: Iterable[WellCrop]
 ) -> PlateCrops | None:
-    """Write the crops of a plate one by one to its folder, and open the folder.
+    """Write a plate's crops one by one to its folder; return the opened PlateCrops, None if empty.
 
     Returns
     -------
@@ -198,7 +198,7 @@ def write_crops(
 
 
 def open_crops(folder: Path) -> PlateCrops:
-    """Open a folder that :func:`write_crops` wrote.
+    """Return the PlateCrops of a folder that :func:`write_crops` wrote.
 
     Raises
     ------
@@ -233,7 +233,7 @@ def open_crops(folder: Path) -> PlateCrops:
 
 
 def foreground_masks(plate: PlateCrops) -> Bytes:
-    """Return packed masks of tissue and debris with their seam, (N, S, S / 8) uint8.
+    """Return packed masks of a plate's tissue and debris with a seam, (N, S, S / 8) uint8.
 
     The masks are computed once and stored beside the crops.
     """

@@ -66,7 +66,7 @@ def check_plan(plates: Sequence[PlateCrops], plan: BatchPlan) -> None:
 
 
 def make_table(plates: Sequence[PlateCrops], plan: BatchPlan) -> ImageTable:
-    """Return a table of all images of the plates, with labels and standardised measures."""
+    """Return an ImageTable of all images of the plates, with labels and standardised measures."""
     wells = [(plate.plate, well) for plate in plates for well in plate.wells]
     labels = [
         _label_name(*row, plan.label)
@@ -114,7 +114,7 @@ def _number_names(names: Sequence[Hashable]) -> npt.NDArray[np.int64]:
 def choose_batches(
     table: ImageTable, plan: BatchPlan, rng: np.random.Generator
 ) -> list[npt.NDArray[np.int64]]:
-    """Return for each batch of an epoch its table rows, (B, 1), or (B, 2) for pairs of days.
+    """Return for each batch of an epoch its table row numbers, (B, 1), or (B, 2) for pairs of days.
 
     Images that do not fill a batch are left out of this epoch. If there are fewer images than a
     batch has, they are one smaller batch.

@@ -27,7 +27,7 @@ def _ignore_progress(_done: int, _total: int) -> None:
 def crops_from_archive(
     archive: Archive, cache: Path, *, cropping: Cropping | None = None
 ) -> list[PlateCrops]:
-    """Return the crops of every plate below an archive folder.
+    """Return the PlateCrops of each plate below an archive's folder, from the cache or made.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def crops_from_store(
     cropping: Cropping | None = None,
     encoder: str = "default",
 ) -> list[PlateCrops]:
-    """Return the crops of the selected images of a service's store.
+    """Return the PlateCrops of each plate of a store (URL), read from the archive's drop folder.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def crops_from_virtual_plates(
     jobs: int = 1,
     progress: ProgressCallback = _ignore_progress,
 ) -> list[PlateCrops]:
-    """Return the crops of one virtual plate for each seed, made by up to ``jobs`` processes.
+    """Return the PlateCrops of one virtual plate for each seed, made by up to ``jobs`` processes.
 
     Raises
     ------
@@ -126,7 +126,7 @@ def _crop_folder_of_seed(seed: int, cache: Path, cropping: Cropping, wells: Virt
 def split_crops_by_plate(
     plates: Sequence[PlateCrops], validation_share: float, seed: int
 ) -> tuple[list[PlateCrops], list[PlateCrops]]:
-    """Return the crops for training and those for validation: whole plates, at least one each.
+    """Return the PlateCrops for training and those for validation, at least one plate in each.
 
     Raises
     ------
@@ -151,7 +151,7 @@ def split_crops_by_plate(
 
 
 def check_plates_disjoint(training: Sequence[PlateCrops], validation: Sequence[PlateCrops]) -> None:
-    """Raise ConfigError if a plate is both in the training and in the validation crops."""
+    """Raise ConfigError if a plate is in both the training and the validation PlateCrops."""
     both = sorted({plate.plate for plate in training} & {plate.plate for plate in validation})
     if both:
         raise ConfigError(

@@ -65,7 +65,7 @@ class VirtualWells:
 def crop_virtual_plate(
     seed: int, cache: Path, *, cropping: Cropping, wells: VirtualWells
 ) -> PlateCrops:
-    """Return the crops of the virtual plate of a seed, rendered unless they are in the cache.
+    """Return the PlateCrops of the virtual plate of a seed, from the cache or rendered.
 
     Raises
     ------

@@ -35,7 +35,7 @@ class GreyBackbone(nn.Module):  # type: ignore[misc] # torch is not typed here
 def make_backbone(
     name: str, weights: str, channels: int, side_px: int, pooling: Pooling = "last"
 ) -> tuple[nn.Module, int]:
-    """Return a network without its classifier, and the dimension of its features.
+    """Return a named timm network without its classifier, and the dimension of its features.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def make_backbone(
 
 
 def find_multi_level(backbone: nn.Module) -> MultiLevelBackbone | None:
-    """Return the multi-level part of a backbone, which needs standardisation, or None."""
+    """Return the MultiLevelBackbone within a backbone, or None if there is none."""
     return next(
         (module for module in backbone.modules() if isinstance(module, MultiLevelBackbone)), None
     )
@@ -118,7 +118,7 @@ def _has_fixed_input_size(name: str) -> bool:
 
 
 def check_export_size(name: str, input_size: int, export_size: int | None) -> None:
-    """Raise ConfigError if the bundle's input size differs from training and must not.
+    """Raise ConfigError if a named network of one input size cannot be exported with another.
 
     A network with a fixed input size, such as most transformers, accepts only the size of the
     training.
@@ -198,13 +198,13 @@ def _load_weights(body: nn.Module, tensors: dict[str, torch.Tensor], source: str
 def pretrained_normalisation(
     name: str,
 ) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Return mean and standard deviation of each channel for a network's pretrained weights."""
+    """Return channel means and standard deviations for a named network's pretrained weights."""
     pretrained = timm.get_pretrained_cfg(name)
     return (pretrained.mean, pretrained.std) if pretrained else ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 def trainable_parameters(backbone: nn.Module, last_blocks: int | None) -> list[nn.Parameter]:
-    """Return the parameters of the last blocks of a backbone, as timm divides it into blocks.
+    """Return the parameters of a backbone's last ``last_blocks`` timm blocks; None means all.
 
     None for ``last_blocks`` gives all parameters, 0 gives none.
     """
@@ -219,7 +219,7 @@ def trainable_parameters(backbone: nn.Module, last_blocks: int | None) -> list[n
 
 
 def freeze_early_blocks(backbone: nn.Module, last_blocks: int | None) -> list[nn.Parameter]:
-    """Freeze all parameters of a backbone except those of its last blocks, and return these."""
+    """Freeze a backbone except its last ``last_blocks`` blocks, and return their parameters."""
     learning = trainable_parameters(backbone, last_blocks)
     backbone.requires_grad_(requires_grad=False)
     for parameter in learning:

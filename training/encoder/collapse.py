@@ -24,7 +24,7 @@ class EmbeddingStatistics:
 
 
 def embedding_statistics(embeddings: Tensor) -> EmbeddingStatistics:
-    """Return effective rank and spread of embeddings, (n, D), of different images.
+    """Return the EmbeddingStatistics (effective rank, spread) of embeddings, (n, D).
 
     The rank is exp of the entropy of the singular values of the centred embeddings (Roy and
     Vetterli, EUSIPCO 2007). The spread is the mean standard deviation of the dimensions of the unit
@@ -39,7 +39,7 @@ def embedding_statistics(embeddings: Tensor) -> EmbeddingStatistics:
 
 
 def check_not_collapsed(embeddings: Tensor) -> EmbeddingStatistics:
-    """Return the statistics of embeddings, (n, D), after a check that they have not collapsed.
+    """Return the EmbeddingStatistics of embeddings, (n, D), or raise CollapseError.
 
     Raises
     ------

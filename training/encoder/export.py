@@ -149,7 +149,7 @@ def make_imagenet_lite0() -> torch.nn.Module:
 def export_onnx(
     model: torch.nn.Module, shape: tuple[int, int, int], path: Path, output_name: str = OUTPUT_NAME
 ) -> None:
-    """Write a torch model as one ONNX file with inputs (batch, channels, height, width).
+    """Write a torch model as an ONNX file for inputs of a shape (channels, height, width).
 
     ``shape`` is the fixed (channels, height, width); the batch size is free.
     """
@@ -183,7 +183,7 @@ def export_onnx(
 
 
 def check_parity(model: torch.nn.Module, onnx_file: Path, pixels: np.ndarray) -> float:
-    """Return the largest difference between the outputs of a torch model and of its ONNX file.
+    """Return the largest difference between a torch model's outputs and its ONNX file's for pixels.
 
     Parameters
     ----------
@@ -209,7 +209,7 @@ def check_parity(model: torch.nn.Module, onnx_file: Path, pixels: np.ndarray) ->
 
 @contextlib.contextmanager
 def replace_folder(out: Path) -> Iterator[Path]:
-    """Yield a new folder that replaces ``out`` at the end of the context.
+    """Context manager that yields a new folder, which replaces ``out`` at the end.
 
     If the context raises, ``out`` is unchanged.
     """
@@ -224,7 +224,7 @@ def replace_folder(out: Path) -> Iterator[Path]:
 
 
 def write_bundle(model: torch.nn.Module, description: BundleDescription, out: Path) -> float:
-    """Write the bundle of a torch encoder to ``out`` and return its parity.
+    """Write the bundle of a torch encoder to ``out``; return its largest difference from torch.
 
     The new bundle is opened with the service's encoder before it replaces ``out``.
 

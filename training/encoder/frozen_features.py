@@ -46,7 +46,7 @@ def compute_frozen_features(
     *,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> list[Halves]:
-    """Return the features of each plate, (variants, N, dimension), from the cache or computed.
+    """Return a backbone's features of each plate, (variants, N, D), from the cache or computed.
 
     A plate that is repeated in an epoch has ``repeat`` times as many variants.
     """

@@ -61,7 +61,7 @@ class BatchStream(IterableDataset):  # type: ignore[misc] # torch is not typed h
 
 
 def batch_on_device(batch: Batch, device: torch.device) -> Batch:
-    """Return the batch with all its tensors, and those of its later day, on a device."""
+    """Return a copy of the batch with all its tensors, also those of its later day, on a device."""
     moved = {
         name: value.to(device) for name, value in vars(batch).items() if isinstance(value, Tensor)
     }
@@ -96,7 +96,7 @@ class Learner(pl.LightningModule):  # type: ignore[misc] # pytorch-lightning is 
         )
 
     def training_step(self, step: PositionedBatch, _index: int) -> Tensor:
-        """Return the loss of one batch.
+        """Return the loss to minimise, a scalar, of one positioned batch.
 
         Raises
         ------
@@ -120,7 +120,7 @@ class Learner(pl.LightningModule):  # type: ignore[misc] # pytorch-lightning is 
         return losses["loss"]
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """Return the optimiser and its schedule.
+        """Return the AdamW optimiser and its schedule as a dictionary for Lightning.
 
         The rate of the backbone is 0 for the first ``model.frozen_steps``.
         """
@@ -161,7 +161,7 @@ class Learner(pl.LightningModule):  # type: ignore[misc] # pytorch-lightning is 
         }
 
     def train(self, mode: bool = True) -> "Learner":  # noqa: FBT001, FBT002 - torch's signature
-        """Switch to training mode, but keep BatchNorm statistics if the configuration says so."""
+        """Switch training mode on or off, keep BatchNorm fixed if configured, and return self."""
         super().train(mode)
         if self.config.model.fixed_batch_norm:
             fix_batch_norm(self.objective)
@@ -170,7 +170,7 @@ class Learner(pl.LightningModule):  # type: ignore[misc] # pytorch-lightning is 
     def transfer_batch_to_device(
         self, step: PositionedBatch, device: torch.device, _loader: int
     ) -> PositionedBatch:
-        """Return a copy of the batch on the device."""
+        """Return a copy of the positioned batch on the device."""
         return replace(step, batch=batch_on_device(step.batch, device))
 
     def on_train_batch_start(self, _batch: PositionedBatch, _index: int) -> None:
@@ -283,7 +283,9 @@ class RunRecorder(pl.Callback):  # type: ignore[misc] # pytorch-lightning is not
 
 
 def compute_embeddings(objective: Objective, pixels: Tensor, size: int = 32) -> Tensor:
-    """Return the embeddings of normalised images, (n, dimension) on the CPU, without gradients.
+    """Return an objective's embeddings of normalised images, (n, 3, side, side) → (n, D).
+
+    They are on the CPU, without gradients.
 
     The training mode of every layer is restored afterwards.
     """
@@ -307,5 +309,5 @@ class ExportedEncoder(nn.Module):  # type: ignore[misc] # torch is not typed her
         self.objective = objective
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return the embeddings of normalised images."""
+        """Return the embeddings of normalised images, (batch, 3, side, side) → (batch, D)."""
         return self.objective.embed(pixels)

@@ -38,7 +38,7 @@ def describe_bundle(
     training: Sequence[PlateCrops],
     validation: Validation,
 ) -> BundleDescription:
-    """Return the description of the bundle of a trained encoder, for :func:`write_bundle`."""
+    """Return the BundleDescription of an encoder from its configuration, data and validation."""
     data, model = config.data, config.model
     starts_from_imagenet = model.weights == IMAGENET_WEIGHTS
     notice = (

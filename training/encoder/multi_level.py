@@ -53,7 +53,7 @@ class MultiLevelBackbone(nn.Module):  # type: ignore[misc] # torch is not typed 
         self.register_buffer("scale", torch.ones(self.num_features))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return the standardised features."""
+        """Return the standardised features, (batch, 3, side, side) → (batch, dimension)."""
         return ((self._pool_field_and_middle(pixels) - self.centre) / self.scale).clamp(
             -MAX_FEATURE_SPREADS, MAX_FEATURE_SPREADS
         )

@@ -86,7 +86,7 @@ class _CalibrationImages(CalibrationDataReader):  # type: ignore[misc] # onnxrun
 def reduce_with_training_data(
     name_or_folder: str, precision: str, data: EncoderDataSection, out: Path
 ) -> ReductionReport:
-    """Reduce an encoder bundle with the images of a training configuration's ``[data]`` section.
+    """Write a reduced encoder bundle, checked on images of ``[data]``; return the ReductionReport.
 
     The images are cropped and normalised as the bundle requires.
 
@@ -110,7 +110,7 @@ def reduce_with_training_data(
 def reduce_bundle(
     bundle: Bundle, precision: Precision, pixels: Floats, out: Path
 ) -> ReductionReport:
-    """Write an encoder bundle of reduced precision to ``out``, and return the differences.
+    """Write an encoder bundle of reduced precision to ``out``, and return the ReductionReport.
 
     The new bundle is opened with the service's encoder before it replaces ``out``.
 

@@ -67,7 +67,7 @@ class TrainedEncoder:
 
     @property
     def summary(self) -> str:
-        """Return one line for the terminal."""
+        """The result as one line for the terminal."""
         result = self.validation
         if result is None:
             return f"{self.status} after {self.steps} steps"
@@ -84,7 +84,7 @@ class TrainedEncoder:
 
 
 def train_encoder(config: EncoderTrainingConfig, out: Path) -> TrainedEncoder:
-    """Train an encoder, or continue from the checkpoint in ``out``, and write its bundle.
+    """Train an encoder, or continue in ``out``, write its bundle and return the TrainedEncoder.
 
     Raises
     ------
@@ -167,7 +167,7 @@ def _make_objective(config: EncoderTrainingConfig) -> Objective:
 def make_trainer(
     config: EncoderTrainingConfig, folder: RunFolder, recorder: RunRecorder, done: int
 ) -> pl.Trainer:
-    """Return Lightning's trainer for the devices and nodes of the ``[run]`` section.
+    """Return Lightning's Trainer for a configuration, run folder and recorder after ``done`` steps.
 
     Parameters
     ----------
@@ -214,7 +214,10 @@ def _show_step(bar: Progress, task: TaskID, done: int, loss: float) -> None:
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Hide Lightning's hints about data loaders and hardware; errors are still shown."""
+    """Context manager that hides Lightning's hints about data loaders and hardware.
+
+    Errors are still shown.
+    """
     loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -30,12 +30,12 @@ FEATURE_OBJECTIVES = frozenset(
 
 
 def progress_bar() -> Progress:
-    """Return a progress bar for a terminal; it is silent if the output is a pipe."""
+    """Return a rich Progress for the terminal; it is silent if the output is a pipe."""
     return Progress(disable=not sys.stdout.isatty())
 
 
 def load_crops(data: EncoderDataSection, cropping: Cropping | None = None) -> list[PlateCrops]:
-    """Return the crops of every plate of every source in the ``[data]`` section.
+    """Return the PlateCrops of every plate of every source in the ``[data]`` section.
 
     Crops that are not in the cache are made first.
 
@@ -119,7 +119,7 @@ def replace_pixels_with_features(
     training: Sequence[PlateCrops],
     reference: Tensor,
 ) -> tuple[BatchPlan, Tensor]:
-    """Compute the features of a frozen backbone once, and let the objective train on them.
+    """Return plan and validation images with the pixels replaced by frozen backbone features.
 
     Each training image is augmented ``run.kept_views`` times. The backbone of the objective is
     replaced by an identity.

@@ -41,7 +41,7 @@ class Validation:
 def validate_encoder(
     objective: Objective, plates: Sequence[PlateCrops], plan: BatchPlan
 ) -> Validation:
-    """Embed all clean images of the plates and return the statistics of the embeddings."""
+    """Return the Validation of an objective's embeddings of all clean images of the plates."""
     embeddings = torch.cat(
         [compute_embeddings(objective, clean_images(plate, plan)) for plate in plates]
     )
@@ -58,7 +58,7 @@ def validate_encoder(
 def regress_measures(
     embeddings: npt.NDArray[np.float32], measures: npt.NDArray[np.float32]
 ) -> float | None:
-    """Return the cross-validated R² of measures, (n, M), predicted from embeddings, (n, D).
+    """Return the R² of measures, (n, M), predicted from embeddings, (n, D); None for few images.
 
     The regression is a ridge regression with five folds; the R² is the mean over the measures.
     Returns None with fewer than MIN_IMAGES images that have measures.
@@ -90,7 +90,7 @@ def sample_clean_images(plates: Sequence[PlateCrops], plan: BatchPlan, count: in
 
 
 def clean_images(plate: PlateCrops, plan: BatchPlan, count: int | None = None) -> torch.Tensor:
-    """Return normalised images of a plate without augmentation, (n, 3, side, side).
+    """Return a plate's images, at most ``count``, not augmented but normalised, (n, 3, side, side).
 
     Without ``count`` these are all images, else images spread evenly over the plate.
     """

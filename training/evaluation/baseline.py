@@ -56,7 +56,7 @@ def resnet18_accuracy(
     steps: int,
     seed: int,
 ) -> float:
-    """Train a ResNet-18 from random weights, and return its balanced accuracy on test images.
+    """Train a ResNet-18 from random weights on labelled images; return its balanced test accuracy.
 
     Each batch has the same number of images of each class, turned and flipped at random. The number
     of steps does not depend on the number of images.
@@ -119,7 +119,7 @@ def baseline_accuracies(
     seed: int,
     threads: int,
 ) -> Mapping[str, float]:
-    """Return the accuracies of the baseline with 10, 20, 30 and all examples of each class.
+    """Return the baseline's accuracies by name, with 10, 20, 30 and all examples of each class.
 
     Parameters
     ----------

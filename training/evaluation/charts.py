@@ -66,7 +66,7 @@ def scatter_chart(
     up_name: str,
     diagonal: bool = False,
 ) -> str:
-    """Return a scatter chart of value pairs; pairs without a second value are left out.
+    """Return a scatter chart of value pairs as SVG text; pairs without a second value are left out.
 
     Parameters
     ----------
@@ -94,7 +94,10 @@ def scatter_chart(
 
 
 def kill_map(across: Sequence[float], up: Sequence[float], kill_percent: Sequence[float]) -> str:
-    """Return a scatter chart of wells, in colours from pale (kill 0 %) to dark (100 %)."""
+    """Return a scatter chart of wells as SVG text, coloured by kill from 0 to 100 %.
+
+    The colours go from pale (kill 0 %) to dark (100 %).
+    """
     area = _PlotArea.around(across, up)
     dots = ""
     for x, y, kill in zip(across, up, kill_percent, strict=True):
@@ -114,7 +117,7 @@ def line_chart(
     up_name: str,
     chance: float,
 ) -> str:
-    """Return a chart of lines over named ticks, with a legend and the level of chance."""
+    """Return a chart of lines over named ticks as SVG text, with a legend and the chance level."""
     known = [value for line in lines for value in line.values if value is not None]
     area = _PlotArea(
         (0.0, min([chance, *known])), (float(len(ticks) - 1), max([chance + 0.1, *known]))

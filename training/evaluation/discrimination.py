@@ -20,7 +20,7 @@ LEAK_FOLDS = 5
 
 
 def same_well_auc(before: Array, after: Array) -> float:
-    """Return the AUC of matching two days of the same untreated well among all pairs of wells.
+    """Return the AUC of matching untreated wells between two days by their embeddings, (N, D) each.
 
     It is the area under the ROC curve of the cosine similarity. The mean of each day is subtracted,
     so that age does not help.
@@ -35,7 +35,7 @@ def same_well_auc(before: Array, after: Array) -> float:
 
 
 def relative_displacement(views: Array, originals: Array) -> float:
-    """Return the distance of variants from their originals, relative to that between two wells.
+    """Return the distance of variants from originals, (n, D) each, relative to that between wells.
 
     Both are root mean square Euclidean distances of (n, D). 0 is invariant, 1 is as far as another
     well. It is NaN if all originals are equal.
@@ -49,7 +49,7 @@ def relative_displacement(views: Array, originals: Array) -> float:
 
 
 def plate_leakage_accuracy(embeddings: Array, plates: Sequence[str], seed: int) -> float:
-    """Return the accuracy of a linear classifier that predicts the plate of untreated wells.
+    """Return the accuracy of a linear classifier of plate names from untreated embeddings, (N, D).
 
     Chance is one over the number of plates. The accuracy is five-fold cross-validated.
 
@@ -66,7 +66,7 @@ def plate_leakage_accuracy(embeddings: Array, plates: Sequence[str], seed: int) 
 
 
 def dose_order_agreement(scores: Array, compounds: Sequence[str], doses: Array) -> float:
-    """Return the share of pairs of doses of a compound in which the larger dose scores higher.
+    """Return the share of dose pairs of a compound in which the larger dose scores higher, 0…1.
 
     Equal scores count half. It is NaN without a pair.
 
@@ -86,7 +86,7 @@ def dose_order_agreement(scores: Array, compounds: Sequence[str], doses: Array) 
 
 
 def small_kill_auc(scores: Array, kill: Array, untreated: Bools) -> float:
-    """Return the AUC of scores that separate wells of a small kill from untreated wells.
+    """Return the AUC of scores that separate wells of a small kill from untreated ones, (N,) each.
 
     It is NaN without such wells. Small kills are from 5 to 30 %.
     """

@@ -49,7 +49,7 @@ class EvaluationEmbeddings:
 
     @property
     def dimension(self) -> int:
-        """Return the number of values of an embedding."""
+        """Number of values of an embedding."""
         return int(self.plates[0].shape[2])
 
 
@@ -63,7 +63,7 @@ class MeasuresAsEncoder:
         self._segmenter = ClassicalSegmenter()
 
     def embed(self, image: WellImage, sharpest_plane: int) -> npt.NDArray[np.float32]:
-        """Return the measures of an image that a ranking uses, (11,)."""
+        """Return the measures, (11,) float32, of an image's sharpest plane, as in a ranking."""
         plane = image.planes[sharpest_plane]
         segmentation = self._segmenter.segment(plane, image.um_per_px)
         measures = measure_tissue(plane, segmentation, image.um_per_px)
@@ -79,7 +79,7 @@ def embed_evaluation_images(
     ranking_weight: float,
     viewed_wells: int,
 ) -> EvaluationEmbeddings:
-    """Embed all evaluation images that are not in the cache, and return all embeddings.
+    """Return the EvaluationEmbeddings of plates and real images by an encoder, cached or computed.
 
     Each plate is one file, so that a stopped evaluation continues with the next plate.
 
@@ -141,7 +141,7 @@ def _embed_real(encoder: Encoder, real: Sequence[WellImage], folder: Path) -> Ar
 def scale_to_untreated_spread(
     embeddings: EvaluationEmbeddings, plates: Sequence[EvaluationPlate]
 ) -> EvaluationEmbeddings:
-    """Return embeddings in units of the spread between untreated wells of a mixed plate.
+    """Return the embeddings in units of the spread between untreated wells of mixed plates.
 
     All values of an embedding have one unit, the root mean square of their spreads. Each measure
     has a unit of its own.
@@ -160,7 +160,7 @@ def scale_to_untreated_spread(
 def join_encoders(
     parts: Sequence[EvaluationEmbeddings], plates: Sequence[EvaluationPlate]
 ) -> EvaluationEmbeddings:
-    """Return the embeddings of several encoders as those of one encoder.
+    """Return the EvaluationEmbeddings of several encoders joined as those of one encoder.
 
     Each part is scaled to untreated wells and divided by the root of its dimension, so that squared
     distances are the sum of the parts' mean squared differences.

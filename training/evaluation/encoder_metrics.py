@@ -54,7 +54,7 @@ def split_probe_plates(plates: Sequence[EvaluationPlate]) -> tuple[list[int], li
 def label_metrics(
     embeddings: EvaluationEmbeddings, plates: Sequence[EvaluationPlate]
 ) -> dict[str, float]:
-    """Return the metrics of classifiers and nearest neighbours, from scaled embeddings.
+    """Return the metrics by name of classifiers and nearest neighbours on scaled embeddings.
 
     The embeddings are scaled by :func:`scale_to_untreated_spread`.
     """
@@ -95,7 +95,7 @@ def label_metrics(
 
 
 def variant_metrics(embeddings: EvaluationEmbeddings) -> dict[str, float]:
-    """Return for each variant the displacement of embeddings, and the retrieval of real images."""
+    """Return the metrics by name of the displacement and retrieval of variants of images."""
     metrics = {}
     for name in VARIANTS:
         plates = [
@@ -123,7 +123,7 @@ def ranking_metrics(
     *,
     service_calibration: bool,
 ) -> tuple[dict[str, float], dict[str, list[Array]]]:
-    """Return the correlation of scores with true kill by kind of plate, and the scores.
+    """Return correlations of scores with true kill by name, and the scores of each plate by name.
 
     The names of the scores are
 
@@ -212,7 +212,7 @@ def _embedding_scores(
 def sensitivity_metrics(
     scores: Sequence[Array], plates: Sequence[EvaluationPlate]
 ) -> dict[str, float]:
-    """Return the agreement of scores with doses, and the detection of small kills.
+    """Return metrics by name from each plate's scores: dose order and detection of small kills.
 
     Parameters
     ----------
@@ -252,7 +252,9 @@ def compute_metrics(
     *,
     service_calibration: bool,
 ) -> tuple[dict[str, float], dict[str, list[Array]]]:
-    """Return all metrics of an encoder except the supervised baseline, and its scores.
+    """Return an encoder's metrics by name and, by name, its scores of the wells of each plate.
+
+    The supervised baseline is left out.
 
     Returns and parameters are those of :func:`ranking_metrics`.
     """

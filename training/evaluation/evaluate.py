@@ -81,7 +81,7 @@ def evaluate_bundles(
     chosen: EvaluationSet | None = None,
     threads: int = 1,
 ) -> list[EncoderRow]:
-    """Evaluate encoders and the tissue measures, and return one row for each, measures first.
+    """Evaluate named bundles and the measures, write a report, and return the rows, measures first.
 
     Writes ``out/report.html``, ``out/table.txt`` and ``out/rows/<encoder_id>.json``. Existing rows
     and cached embeddings are used again. The first run renders the images, in a few minutes.

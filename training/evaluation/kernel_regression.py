@@ -31,7 +31,7 @@ class RegressionSettings:
 
 
 def differences_from_untreated(features: Array, untreated: Bools) -> tuple[Array, Array]:
-    """Return readout and change since dosing of wells, less those of the median untreated well.
+    """Return readout and change, (N, D) each, of features, (N, 2, D), less the untreated median.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def gram_matrix(
     *,
     one_scale: bool,
 ) -> Array:
-    """Return the Gram matrix of readouts plus that of changes, over the wells of all plates.
+    """Return the Gram matrix of all plates' wells, (wells, wells), from their readouts and changes.
 
     Values are scaled by the spread of untreated wells of the reference plates. The matrix is scaled
     to a mean diagonal of 1 over the wells of these plates, so that blocks have equal weight.
@@ -97,7 +97,7 @@ def gram_matrix(
 
 
 def candidate_settings(weights: Sequence[float]) -> Iterator[RegressionSettings]:
-    """Yield all candidates of the regression for the given weights of the embedding."""
+    """Yield the RegressionSettings of every candidate with the given embedding weights."""
     for weight in weights:
         yield from (RegressionSettings(weight, "ridge", strength) for strength in RIDGES)
         yield from (
@@ -108,7 +108,7 @@ def candidate_settings(weights: Sequence[float]) -> Iterator[RegressionSettings]
 
 
 def kernel_matrix(products: Array, training: Bools, settings: RegressionSettings) -> Array:
-    """Return the kernel between all wells, (wells, wells), from their Gram matrix.
+    """Return the kernel between all wells, (wells, wells), from their Gram matrix and the settings.
 
     The scale of the kernel is set on the training wells.
     """
@@ -124,7 +124,7 @@ def kernel_matrix(products: Array, training: Bools, settings: RegressionSettings
 def predict_percent(
     kernel: Array, percent: Array, training: Bools, targets: Bools, strength: float
 ) -> Array:
-    """Return the percent of the target wells by kernel ridge regression on the training wells.
+    """Return the target wells' percent by kernel ridge regression on the percent of training wells.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def fit_regression(
     training: Bools,
     weights: Sequence[float],
 ) -> tuple[Array, RegressionSettings]:
-    """Return the predicted percent of all wells, and the chosen settings of the regression.
+    """Return the percent predicted for all wells, (wells,), and the chosen RegressionSettings.
 
     The settings are those of the smallest squared error when each training plate is left out once.
 

@@ -76,7 +76,7 @@ class EvaluationSet:
     service_calibration: bool = True  # also use the service's own calibration, half of the time
 
     def kinds_and_seeds(self) -> tuple[tuple[str, int], ...]:
-        """Return (kind, seed) of every plate."""
+        """Return the pair (kind, seed) of each evaluation plate."""
         return (
             *((MIXED, seed) for seed in self.mixed),
             *((SHIFTED, seed) for seed in self.shifted),
@@ -103,11 +103,11 @@ class EvaluationPlate:
 
     @property
     def untreated(self) -> Bools:
-        """Return whether each well is untreated, (N,)."""
+        """Mask of the untreated wells, (N,) bool."""
         return np.array([group is Group.UNTREATED for group in self.groups])
 
     def image(self, well: int, column: int) -> WellImage:
-        """Return one well image as the drop folder source reads it.
+        """Return the WellImage of a well index on the dosing (0) or readout day (1).
 
         Parameters
         ----------
@@ -132,7 +132,7 @@ class EvaluationPlate:
 
 
 def evaluation_plates(chosen: EvaluationSet, cache_folder: Path) -> list[EvaluationPlate]:
-    """Return the evaluation plates; those that are not in the cache are rendered first.
+    """Return the EvaluationPlates of an EvaluationSet, from the cache folder or rendered.
 
     A plate takes about 10 s.
     """

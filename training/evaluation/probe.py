@@ -19,7 +19,7 @@ NEIGHBOURS = 10
 
 
 def draw_examples(labels: GroupLabels, examples: int | None, seed: int) -> npt.NDArray[np.intp]:
-    """Return random rows with a number of examples of each class.
+    """Return the row numbers of ``examples`` random examples of each class; None means all rows.
 
     A smaller class is returned completely. With None for ``examples``, all rows are returned.
     """
@@ -39,7 +39,7 @@ def linear_probe(
     examples: int | None,
     seed: int,
 ) -> float:
-    """Return the balanced accuracy of a logistic regression on wells of other plates.
+    """Return a logistic regression's balanced accuracy on wells, (m, D), trained on others, (n, D).
 
     All classes have equal weight, so chance is one over their number. It is the mean of five draws
     of examples, unless all examples are used.
@@ -68,7 +68,7 @@ def linear_probe(
 def nearest_neighbours(
     train: Array, labels: GroupLabels, test: Array, expected: GroupLabels, seed: int
 ) -> float:
-    """Return the balanced accuracy of the ten nearest neighbours by cosine distance.
+    """Return the balanced accuracy of ten cosine neighbours on wells, (m, D), among others, (n, D).
 
     The neighbours are drawn with the same number of wells of each class; the result is the mean of
     five draws. Parameters are those of :func:`linear_probe`.
@@ -87,7 +87,7 @@ def nearest_neighbours(
 def probe_accuracies(
     train: Array, labels: Sequence[str], test: Array, expected: Sequence[str], seed: int
 ) -> Mapping[str, float]:
-    """Return the accuracies of the linear probe with 10, 20, 30 and all examples, and of ``knn``.
+    """Return the accuracies by name of probes with 10, 20, 30 and all examples, and of ``knn``.
 
     The names are ``probe_10``, ``probe_20``, ``probe_30``, ``probe_all`` and ``knn``.
     """

@@ -32,12 +32,12 @@ class ProxyCorrelation:
 
 
 def probe_gain(row: Mapping[str, float], examples: str) -> float:
-    """Return the accuracy of the probe minus that of the ResNet-18 with as many examples."""
+    """Return a row's probe accuracy minus that of the ResNet-18 with as many examples."""
     return row.get(f"probe_{examples}", np.nan) - row.get(f"resnet18_{examples}", np.nan)
 
 
 def correlate_proxies(rows: Sequence[Mapping[str, float]]) -> list[ProxyCorrelation]:
-    """Return the correlation of each proxy metric with each ranking metric, over encoders.
+    """Return the ProxyCorrelation of each proxy with each ranking metric over the encoders' rows.
 
     A pair is left out if fewer than four encoders have both, or one of them does not vary.
     """

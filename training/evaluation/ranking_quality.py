@@ -51,7 +51,9 @@ def kill_correlation(scores: Array, kill: Array, untreated: Bools) -> float:
 def departure_scores(
     plate: EvaluationPlate, embedding: Array | None, representation: Representation, weight: float
 ) -> Array:
-    """Return the service's uncalibrated score of each well of a plate, (N,); NaN without one.
+    """Return the service's uncalibrated score of each well, (N,), by its embedding, (N, 2, D).
+
+    It is NaN for a well without a score.
 
     Parameters
     ----------
@@ -73,7 +75,7 @@ def departure_scores(
 def evaluation_trajectories(
     plate: EvaluationPlate, embedding: Array | None, representation: Representation, weight: float
 ) -> Trajectories:
-    """Return the trajectories of a plate with an embedding, (N, 2, D), as a ranking needs them."""
+    """Return a plate's Trajectories with an embedding, (N, 2, D), as a ranking needs them."""
     blocks = {
         "embedding": (embedding,),
         "measures": (plate.measures,),
@@ -107,7 +109,7 @@ class PlateFold:
 
 
 def plate_folds(plates: Sequence[EvaluationPlate]) -> Iterator[PlateFold]:
-    """Yield folds of the mixed plates, in which each mixed plate is tested once.
+    """Yield each PlateFold of the mixed plates, in which every mixed plate is tested once.
 
     A fold has eight calibration plates, or two thirds of fewer than twelve mixed plates.
     """
@@ -124,7 +126,7 @@ def plate_folds(plates: Sequence[EvaluationPlate]) -> Iterator[PlateFold]:
 def calibrated_percent(
     plates: Sequence[EvaluationPlate], embeddings: Sequence[Array] | None, *, with_measures: bool
 ) -> list[Array]:
-    """Return the predicted percent of deterioration of the wells of each plate, (N,).
+    """Return the percent of deterioration predicted for each plate's wells, as a list of (N,).
 
     A plate of any kind is predicted from the mixed plates of the fold that tests its seed. So
     plates of one seed under another microscope are never used for calibration.
@@ -177,7 +179,7 @@ def _all_differences(
 def deterioration_percent(
     plates: Sequence[EvaluationPlate], embeddings: Sequence[Array] | None, *, with_measures: bool
 ) -> list[Array]:
-    """Return the percent of deterioration that the service's own calibration predicts, (N,).
+    """Return the percent that the service's calibration predicts for each plate, as a list of (N,).
 
     It is computed for the plates that the last fold tests; for the others it is NaN. Parameters are
     those of :func:`calibrated_percent`.

@@ -25,7 +25,7 @@ TILE_PX = 430
 
 
 def real_images(folder: Path) -> list[WellImage]:
-    """Return all images of the data sets below a folder, in order of their names.
+    """Return the WellImages of all data sets below a folder, in order of their names.
 
     A missing data set and an unreadable image are left out.
     """

@@ -80,7 +80,7 @@ figcaption{font-size:.82rem;color:#56606e;max-width:330px}
 
 
 def format_number(name: str, value: float | None) -> str:
-    """Return a metric as text; a dash if it is missing."""
+    """Return the value of a named metric as text; a dash if it is None or NaN."""
     if value is None or not np.isfinite(value):
         return "–"
     return (
@@ -93,7 +93,7 @@ def format_number(name: str, value: float | None) -> str:
 
 
 def text_table(rows: Sequence[EncoderRow], correlations: Sequence[ProxyCorrelation]) -> str:
-    """Return the metrics of all encoders as plain text tables, one row for each encoder."""
+    """Return the metrics and proxy correlations of encoders as plain text tables, one row each."""
     width = max(len(row.name) for row in rows)
     parts = []
     for title, columns in SECTIONS.items():
@@ -133,7 +133,7 @@ def encoder_report_html(
     correlations: Sequence[ProxyCorrelation],
     plates: Sequence[EvaluationPlate],
 ) -> str:
-    """Return the HTML report of evaluated encoders."""
+    """Return the HTML report of evaluated encoders from their rows, correlations and plates."""
     tables = "\n".join(_table(title, columns, rows) for title, columns in SECTIONS.items())
     charts = "\n".join(_charts(row) for row in rows)
     kinds = ", ".join(

@@ -37,7 +37,9 @@ def cosine_similarity(one: Array, other: Array) -> Array:
 
 
 def average_precision(similarity: Array, positive: Bools) -> float:
-    """Return the average precision of a ranking: the mean precision at each positive.
+    """Return the average precision of positives, (n,) bool, in the order of similarity, (n,).
+
+    It is the mean of the precision at each positive.
 
     Among equal similarities, the positives are last.
 
@@ -53,7 +55,7 @@ def average_precision(similarity: Array, positive: Bools) -> float:
 
 
 def expected_average_precision(positives: int, negatives: int) -> float:
-    """Return the expected average precision of a random order.
+    """Return the expected average precision of a random order, from the two counts.
 
     Source: Bestgen, J. Quant. Linguist. 22, 2015, 302.
     """
@@ -67,7 +69,7 @@ def expected_average_precision(positives: int, negatives: int) -> float:
 def replicate_retrieval(
     embeddings: Array, treatments: Sequence[str], untreated: Bools
 ) -> ReplicateRetrieval:
-    """Return the mean average precision of retrieving replicates in embeddings of a plate, (N, D).
+    """Return the ReplicateRetrieval of embeddings, (N, D), by treatment names and untreated mask.
 
     Each treated well is a query. The other wells of its treatment are the positives, and all
     untreated wells are the negatives. The similarity is the cosine, relative to the mean untreated
@@ -98,7 +100,7 @@ def replicate_retrieval(
 
 
 def reciprocal_rank(views: Array, originals: Array) -> float:
-    """Return the mean reciprocal rank of the originals, (n, D), for their variants as queries.
+    """Return the mean reciprocal rank of originals for their variants as queries, (n, D) each.
 
     The mean original is subtracted. Among equal similarities, the right one is last.
     """

@@ -37,12 +37,12 @@ class EncoderRow(BaseModel):
     points: ChartPoints
 
     def known_numbers(self) -> dict[str, float]:
-        """Return the metrics, with NaN for missing ones."""
+        """Return the metrics by name, with NaN for missing ones."""
         return {name: np.nan if value is None else value for name, value in self.numbers.items()}
 
 
 def read_row(path: Path, encoder_id: str, evaluated_on: str) -> EncoderRow | None:
-    """Return the row of a file, or None if it is of another encoder, image set or version."""
+    """Return the row of a file, or None if it is of another encoder (id), image set or version."""
     try:
         row = EncoderRow.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
@@ -51,7 +51,7 @@ def read_row(path: Path, encoder_id: str, evaluated_on: str) -> EncoderRow | Non
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Write a file under another name and rename it.
+    """Write text to a path by writing another file and renaming it.
 
     Raises
     ------

@@ -25,7 +25,7 @@ _LARGEST_BACKGROUND = 0.98  # share of white that a longer exposure may reach
 
 
 def change_plane(image: WellImage, sharpest: int, rng: np.random.Generator) -> ImageAndPlane:
-    """Return the image with a neighbour as its sharpest plane.
+    """Return the image and, as its sharpest plane's index, a random neighbour of the old one.
 
     An image of one plane is blurred instead.
     """
@@ -47,7 +47,10 @@ def change_plane(image: WellImage, sharpest: int, rng: np.random.Generator) -> I
 
 
 def change_light(image: WellImage, sharpest: int, rng: np.random.Generator) -> ImageAndPlane:
-    """Return the image with light that decreases towards one side, in a random direction."""
+    """Return the image with a random gradient of light, and the index of its sharpest plane.
+
+    The light decreases towards one side, in a random direction.
+    """
     height, width = image.planes.shape[1:]
     angle = rng.uniform(0, 2 * np.pi)
     y, x = np.mgrid[-0.5 : 0.5 : height * 1j, -0.5 : 0.5 : width * 1j]
@@ -56,14 +59,20 @@ def change_light(image: WellImage, sharpest: int, rng: np.random.Generator) -> I
 
 
 def change_exposure(image: WellImage, sharpest: int, rng: np.random.Generator) -> ImageAndPlane:
-    """Return the image with a shorter or a longer exposure; the background stays below white."""
+    """Return the image with a random exposure, and the index of its sharpest plane.
+
+    The exposure is shorter or longer; the background stays below white.
+    """
     bright = float(np.quantile(image.planes[:, ::4, ::4], 0.99)) / _WHITE
     gain = min(float(rng.choice(GAINS)), _LARGEST_BACKGROUND / max(bright, 1e-3))
     return replace(image, planes=_to_uint16(image.planes * gain)), sharpest
 
 
 def shift_field(image: WellImage, sharpest: int, rng: np.random.Generator) -> ImageAndPlane:
-    """Return the image moved in a random direction; the border is filled by reflection."""
+    """Return the image moved in a random direction, and the index of its sharpest plane.
+
+    The border is filled by reflection.
+    """
     angle, by = rng.uniform(0, 2 * np.pi), SHIFT * min(image.planes.shape[1:])
     moved = np.array([[1, 0, by * np.cos(angle)], [0, 1, by * np.sin(angle)]], np.float32)
     size = image.planes.shape[2], image.planes.shape[1]
@@ -77,7 +86,7 @@ def shift_field(image: WellImage, sharpest: int, rng: np.random.Generator) -> Im
 
 
 def change_everything(image: WellImage, sharpest: int, rng: np.random.Generator) -> ImageAndPlane:
-    """Return the image with all the other changes."""
+    """Return the image with all the other changes, and the index of its sharpest plane."""
     for change in (change_plane, change_light, change_exposure, shift_field):
         image, sharpest = change(image, sharpest, rng)
     return image, sharpest

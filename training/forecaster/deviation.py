@@ -19,7 +19,7 @@ _MOST_ROWS = 20_000  # rows from which the principal directions are computed
 
 
 def principal_directions(plates: Sequence[Trajectories], components: int) -> torch.Tensor:
-    """Return the directions in which wells of a plate differ most, (D, components).
+    """Return the directions, (D, components), in which wells of the plates differ most.
 
     If there are no more features than components, it is the identity matrix (D, D).
     """
@@ -42,7 +42,7 @@ def principal_directions(plates: Sequence[Trajectories], components: int) -> tor
 
 
 def feature_blocks(plate: Trajectories) -> tuple[slice, ...]:
-    """Return the embedding and the measures as slices of the features; an empty one is left out."""
+    """Return column slices of a plate's Trajectories: embedding and measures, unless empty."""
     dimension, width = plate.embedding_dimension, len(plate.feature_names)
     blocks = (slice(0, dimension), slice(dimension, width))
     return tuple(block for block in blocks if block.start < block.stop)
@@ -51,7 +51,7 @@ def feature_blocks(plate: Trajectories) -> tuple[slice, ...]:
 def deviation_errors(
     predicted: torch.Tensor, example: ForecastExample
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the error of each well's predicted deviation from the mean well, and the deviation.
+    """Return the errors of predicted deviations from the mean well, and the true ones, (N, D) each.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def deviation_errors(
 def deviation_loss(
     model: GruForecaster, example: ForecastExample, blocks: Sequence[slice]
 ) -> torch.Tensor:
-    """Return the mean over blocks of features of the Huber loss of the deviation errors."""
+    """Return the scalar loss of a forecaster on an example, a mean over slices of its features."""
     predicted = model(example.features, example.days, example.readout_day)
     errors, _ = deviation_errors(predicted, example)
     known = ~torch.isnan(errors)
@@ -93,7 +93,7 @@ def deviation_loss(
 
 
 def evaluate_forecaster(model: GruForecaster, plates: Sequence[Trajectories]) -> ForecastQuality:
-    """Return the share of the variance between wells that a forecaster explains on some plates.
+    """Return the ForecastQuality of a forecaster on plates: the share of variance it explains.
 
     It is the mean over all examples of the plates. The comparison keeps each well's last image.
     """

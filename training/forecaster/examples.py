@@ -33,7 +33,7 @@ class ForecastExample:
 def split_trajectories_by_plate(
     plates: Sequence[Trajectories], share: float, seed: int
 ) -> tuple[list[Trajectories], list[Trajectories]]:
-    """Return the training plates and the validation plates.
+    """Return the Trajectories for training and those for validation, a ``share`` of plate names.
 
     Plates of one name are in the same list.
 
@@ -101,7 +101,7 @@ class ForecastExamples(Dataset[ForecastExample]):  # type: ignore[misc] # torch 
 
 
 def all_examples(plates: Sequence[Trajectories]) -> Iterator[ForecastExample]:
-    """Yield for each plate every combination of a last input day and a later day to predict."""
+    """Yield each plate's ForecastExample of every last input day and every later day to predict."""
     for plate in plates:
         for cut in range(1, len(plate.days)):
             for target in range(cut, len(plate.days)):

@@ -75,7 +75,7 @@ def write_forecaster(
     config: ForecasterTrainingConfig,
     out: Path,
 ) -> float:
-    """Write the bundle of a forecaster to ``out`` and return its parity, in spreads.
+    """Write a forecaster's bundle to ``out``; return its largest difference from torch in spreads.
 
     The new bundle is opened with the service's sequence model before it replaces ``out``. Parity is
     the largest difference between torch and onnxruntime on the first three plates.
@@ -110,7 +110,7 @@ def write_forecaster(
 
 
 def export_forecaster(model: GruForecaster, width: int, path: Path) -> None:
-    """Write the ONNX file of a forecaster of ``width`` features for any wells and days."""
+    """Write a forecaster of ``width`` features as an ONNX file for any wells and days."""
     example = torch.zeros(5, 3, width), torch.tensor([5.0, 6.0, 7.0]), torch.tensor(10.0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -67,7 +67,7 @@ class JointForecaster(nn.Module):  # type: ignore[misc] # torch is not typed her
         return torch.where(missing, torch.full_like(projected, torch.nan), projected)
 
     def project_example(self, example: ForecastExample) -> ForecastExample:
-        """Return an example with the projected embedding as its only features."""
+        """Return a copy of an example with the projected embedding as its only features."""
         return replace(
             example,
             features=self.project(example.features),
@@ -75,7 +75,7 @@ class JointForecaster(nn.Module):  # type: ignore[misc] # torch is not typed her
         )
 
     def constraint_loss(self, example: ForecastExample) -> torch.Tensor:
-        """Return the loss that keeps the projection useful.
+        """Return the scalar loss of an example that keeps the projection useful.
 
         It is the correlation between projected values, plus the error of the tissue measures that a
         linear layer predicts from them.
@@ -94,7 +94,7 @@ class JointForecaster(nn.Module):  # type: ignore[misc] # torch is not typed her
 def project_trajectories(
     plate: Trajectories, projection: np.ndarray, encoder_id: str
 ) -> Trajectories:
-    """Return a plate's trajectories with the projected embedding as the only features.
+    """Return a plate's Trajectories with only the embedding as features, projected by a matrix.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def project_trajectories(
 def write_projecting_encoder(
     bundle: Bundle, projection: np.ndarray, name: str, out: Path
 ) -> BundleCard:
-    """Write a bundle of an encoder with a projection as its last step, and return its card.
+    """Write an encoder bundle with a projection matrix as last step, and return its BundleCard.
 
     The new bundle is opened with the service's encoder before it replaces ``out``.
 

@@ -41,7 +41,10 @@ class GruForecaster(nn.Module):  # type: ignore[misc] # torch is not typed here
     def forward(
         self, features: torch.Tensor, days: torch.Tensor, readout_day: torch.Tensor
     ) -> torch.Tensor:
-        """Return the predicted features of each well on ``readout_day``; NaN is missing input."""
+        """Return the features predicted for ``readout_day``, (N, T, D) on (T,) days → (N, D).
+
+        A missing input value is NaN.
+        """
         deviation, centre, spread, known = standardise(features)
         ahead = (readout_day - days) / DAYS_UNIT  # (T,)
         weight = torch.exp(
@@ -75,7 +78,7 @@ class GruForecaster(nn.Module):  # type: ignore[misc] # torch is not typed here
 def standardise(
     features: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Standardise features, (N, T, D), by each day's mean well and the spread over the plate.
+    """Return deviation, centre, spread and validity of features, (N, T, D), relative to mean wells.
 
     Returns
     -------

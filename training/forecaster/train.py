@@ -70,7 +70,7 @@ class TrainedForecaster:
 def train_forecaster(
     config_file: Path | None, report: Callable[[str], None] = print, *, joint: bool = False
 ) -> TrainedForecaster:
-    """Read the configuration and the plates, train a forecaster, and write its bundle.
+    """Train a forecaster by a configuration file, write its bundle, return the TrainedForecaster.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def train_forecaster(
 def load_plates(
     config: ForecasterTrainingConfig, report: Callable[[str], None]
 ) -> list[Trajectories]:
-    """Return the trajectories of all plates that the configuration names."""
+    """Return the Trajectories of all plates that the configuration names, and report progress."""
     data = config.data
     plates = read_profile_trajectories(data.profiles)
     if data.store:
@@ -127,7 +127,7 @@ def fit_forecaster(
     config: ForecasterTrainingConfig,
     report: Callable[[str], None] = print,
 ) -> TrainedForecaster:
-    """Train a forecaster on plates, or continue its training, and write its bundle.
+    """Train or continue a forecaster on plates, write its bundle and return the TrainedForecaster.
 
     Errors are those of :func:`train_forecaster`.
     """
@@ -147,7 +147,7 @@ def fit_joint_forecaster(
     config: ForecasterTrainingConfig,
     report: Callable[[str], None] = print,
 ) -> TrainedForecaster:
-    """Train a forecaster with a projection of the embedding, and write both bundles.
+    """Train a forecaster with a projection, write both bundles and return the TrainedForecaster.
 
     Errors are those of :func:`train_forecaster`.
     """
@@ -247,7 +247,7 @@ class ForecasterModule(lightning.LightningModule):  # type: ignore[misc] # light
         return DataLoader(self._validation, batch_size=None)
 
     def training_step(self, example: ForecastExample, _place: int) -> torch.Tensor:
-        """Return the loss of an example.
+        """Return the scalar loss of an example.
 
         Raises
         ------

@@ -33,7 +33,7 @@ SIZE_PX = 512
 
 
 def read_profile_trajectories(tables: Iterable[Path]) -> list[Trajectories]:
-    """Return the trajectories of every plate of some profile tables, CSV or Parquet.
+    """Return the Trajectories of every plate of profile tables (paths), CSV or Parquet.
 
     Errors are those of :func:`inference.profiles.trajectories_from_profiles`.
     """
@@ -47,7 +47,7 @@ def read_profile_trajectories(tables: Iterable[Path]) -> list[Trajectories]:
 def read_store_trajectories(
     url: str, encoder: Bundle, representation: Representation
 ) -> list[Trajectories]:
-    """Return the trajectories of every plate of a store, over all its days.
+    """Return the Trajectories of each plate of a store (URL), embedded by an encoder bundle.
 
     The images and features are those that a ranking compares. A plate is left out if the tissue of
     some images was not measured and the representation needs measures.
@@ -86,7 +86,7 @@ def make_virtual_trajectories(
     jobs: int = 1,
     report: Callable[[str], None] = print,
 ) -> list[Trajectories]:
-    """Return the trajectories of virtual plates with 30 untreated wells each.
+    """Return the Trajectories of one virtual plate for each seed, with 30 untreated wells each.
 
     A plate that is not in the cache folder is rendered, embedded and measured first.
 
@@ -123,7 +123,7 @@ def make_virtual_trajectories(
 
 
 def untreated_only(plates: Iterable[Trajectories]) -> list[Trajectories]:
-    """Return the untreated wells of all plates that have enough of them, on at least two days.
+    """Return Trajectories of the untreated wells of each plate with enough of them and two days.
 
     Raises
     ------

@@ -193,7 +193,7 @@ class Objective(nn.Module, ABC):  # type: ignore[misc] # torch is not typed here
 
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the value to minimise as ``loss``, and its parts under other names."""
+        """Return the losses of a batch by name: ``loss`` is minimised, the others are its parts."""
 
     def embed(self, pixels: Tensor) -> Tensor:
         """Return the embeddings of images, (B, 3, side, side) → (B, D), as they are exported."""
@@ -201,7 +201,7 @@ class Objective(nn.Module, ABC):  # type: ignore[misc] # torch is not typed here
         return features if self.settings.layer is EmbeddingLayer.BACKBONE else self.head(features)
 
     def after_step(self, progress: float = 0.0) -> None:
-        """Update a teacher network after an optimiser step; the default does nothing.
+        """Update a teacher after an optimiser step at ``progress``, 0…1; the default does nothing.
 
         Parameters
         ----------
@@ -210,7 +210,7 @@ class Objective(nn.Module, ABC):  # type: ignore[misc] # torch is not typed here
         """
 
     def backbone_features(self, *views: Tensor) -> tuple[Tensor, ...]:
-        """Return the backbone's features of each view, (B, dimension).
+        """Return the backbone's features of each view, (B, channels, side, side) → (B, dimension).
 
         All views pass the backbone together, so that batch normalisation uses the statistics of
         all of them.
@@ -220,7 +220,7 @@ class Objective(nn.Module, ABC):  # type: ignore[misc] # torch is not typed here
 
 
 def gather_from_processes(local: Tensor) -> Tensor:
-    """Return the rows of all processes in one tensor, with gradients.
+    """Return the rows of the tensors of all processes in one tensor, with gradients.
 
     So the images of every process are positives and negatives of each other.
     """

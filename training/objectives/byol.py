@@ -28,7 +28,9 @@ class BYOL(Objective):
         self.negative_cosine = NegativeCosineSimilarity()
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the squared distance of prediction and teacher, summed over both directions.
+        """Return the losses of a batch by name: ``loss``, the distance of prediction and teacher.
+
+        It is the squared distance, summed over both directions.
 
         Both vectors have length 1 (equations 2 and 3).
         """
@@ -42,7 +44,7 @@ class BYOL(Objective):
         return {"loss": 4 + 2 * (to_second + to_first)}
 
     def after_step(self, progress: float = 0.0) -> None:
-        """Update the teacher with the momentum of this share of the training."""
+        """Update the teacher with the momentum at ``progress``, 0…1, of the training."""
         self.teacher.update(
             self.backbone, self.head, momentum=cosine_momentum(self.settings.momentum, progress)
         )

@@ -53,7 +53,10 @@ class DINO(Objective):
         )
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the mean cross-entropy over both ordered pairs of views, and update the centre."""
+        """Return the losses of a batch by name: ``loss``, the mean cross-entropy of the views.
+
+        It is the mean over both ordered pairs of views. The centre is updated.
+        """
         student = [
             self.prototypes(self.head(features))
             for features in self.backbone_features(batch.first, batch.second)
@@ -63,7 +66,7 @@ class DINO(Objective):
         return {"loss": self.cross_entropy(list(teacher), student)}
 
     def after_step(self, progress: float = 0.0) -> None:
-        """Update the teacher with the momentum of this share of the training."""
+        """Update the teacher with the momentum at ``progress``, 0…1, of the training."""
         self.teacher.update(
             self.backbone,
             self.head,

@@ -48,7 +48,10 @@ class MAE(Objective):
         self.head = nn.Linear(width, 3 * self.patch_px**2)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the error on randomly masked patches, a different set for each image."""
+        """Return the losses of a batch by name: ``loss``, the error on randomly masked patches.
+
+        Each image has a different set of masked patches.
+        """
         shown, hidden = utils.random_token_mask(
             (len(batch.first), self.patches),
             self.settings.mask_share,
@@ -58,7 +61,7 @@ class MAE(Objective):
         return {"loss": self.masked_loss(batch.first, shown, hidden)}
 
     def masked_loss(self, images: Tensor, shown: Tensor, hidden: Tensor) -> Tensor:
-        """Return the mean squared error of predicted patches.
+        """Return the scalar error of images' ``hidden`` patches, predicted from the ``shown`` ones.
 
         Parameters
         ----------

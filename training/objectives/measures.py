@@ -33,7 +33,7 @@ _DAYS_PER_WELL = 10_000
 
 
 def masked_huber_error(predicted: Tensor, measured: Tensor, known: Tensor) -> Tensor:
-    """Return the mean Huber error of (B, M) predictions over the images with measures.
+    """Return the mean Huber error of predicted measures, (B, M), over the images with measures.
 
     Source: Huber 1964. It is 0 if no image has measures.
 
@@ -91,7 +91,9 @@ class MeasuresObjective(Objective):
         return torch.cat([self.head(features), self.settings.companion_length * direction], dim=1)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the weighted sum, and unweighted its parts measures, change and companion.
+        """Return the losses of a batch by name: the weighted sum ``loss``, and its parts.
+
+        The parts are unweighted: ``measures``, ``change`` and ``companion``.
 
         For pairs of days, images of both days are in every part.
         """
@@ -123,7 +125,7 @@ class MeasuresObjective(Objective):
         return {"loss": total, **parts}
 
     def companion_loss(self, features: Sequence[Tensor], days: Sequence[Batch]) -> Tensor:
-        """Return the companion's loss of the views of one or two days.
+        """Return the companion's scalar loss, from the features and batches of one or two days.
 
         In SimCLR's loss, another day of a well is another image.
         """

@@ -38,7 +38,7 @@ def contrastive_loss(
     anchor_is_positive: bool = False,
     positives_in_denominator: bool = True,
 ) -> Tensor:
-    """Return the mean over anchors and their positives of −log(exp s_ap / Σ_c exp s_ac).
+    """Return the mean of −log(exp s_ap / Σ_c exp s_ac) over anchors a and positives p, (n, n) bool.
 
     s is the cosine of two projections, divided by the temperature. The candidates c are all rows
     except the anchor. An anchor without positives or candidates is left out; without any anchor the
@@ -89,7 +89,10 @@ class NTXent(Objective):
         self.head = make_projection_head(dimension, settings)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the contrastive loss over the views of all processes."""
+        """Return the losses of a batch by name: ``loss``, the contrastive loss of all views.
+
+        The views of all processes are compared.
+        """
         views = (
             planes_as_grey(sharpest_first(batch.first))
             if self.of_planes

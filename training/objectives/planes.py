@@ -40,7 +40,7 @@ def planes_as_grey(images: Tensor) -> tuple[Tensor, ...]:
 
 
 def middle_plane_as_grey(images: Tensor) -> Tensor:
-    """Return the middle plane of images as a grey image, (B, 3, side, side).
+    """Return the middle plane as a grey image, (B, planes, side, side) → (B, 3, side, side).
 
     It is the sharpest plane in every plane policy except ``three_planes``.
     """

@@ -9,7 +9,7 @@ from training.objectives.base import gather_from_processes
 
 
 def number_images(count: int, views: int, device: torch.device) -> Tensor:
-    """Return the number of the image in each row of the gathered views.
+    """Return the image number of each gathered row, for ``count`` images in ``views`` views each.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def number_images(count: int, views: int, device: torch.device) -> Tensor:
 
 
 def positive_mask(images: Tensor, labels: Tensor | None = None) -> Tensor:
-    """Return (n, n) bool: whether two different rows are positives of each other.
+    """Return (n, n) bool: whether two different rows have one image number or, if given, one label.
 
     Rows of one image number are positives. If labels are given, rows of one known label are too.
     """

@@ -37,7 +37,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
 def make_objective(
     name: str, backbone: nn.Module, dimension: int, settings: ObjectiveSettings
 ) -> Objective:
-    """Return the objective of a name over a backbone (B, channels, side, side) → (B, dimension).
+    """Return the Objective of a name and settings over a backbone to features, (B, dimension).
 
     Raises
     ------

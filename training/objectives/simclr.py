@@ -12,15 +12,18 @@ from training.objectives.base import Objective, ObjectiveSettings
 
 
 def make_projection_head(dimension: int, settings: ObjectiveSettings) -> nn.Module:
-    """Return SimCLR's projection head, W₂ ReLU(W₁ h), without batch normalisation.
+    """Return SimCLR's projection head, W₂ ReLU(W₁ h), for inputs of (B, dimension).
 
-    So the loss does not depend on the number of processes.
+    It has no batch normalisation, so that the loss does not depend on the number of processes.
     """
     return SimCLRProjectionHead(dimension, settings.hidden, settings.projection, batch_norm=False)
 
 
 def make_nt_xent_loss(settings: ObjectiveSettings) -> nn.Module:
-    """Return the NT-Xent loss of two views, each (B, projection), over all processes."""
+    """Return a module that computes the NT-Xent loss of two views, each (B, projection).
+
+    The views of all processes are compared.
+    """
     return NTXentLoss(settings.temperature, gather_distributed=True)
 
 
@@ -35,6 +38,6 @@ class SimCLR(Objective):
         self.nt_xent = make_nt_xent_loss(settings)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the mean NT-Xent loss over both views of all images."""
+        """Return the losses of a batch by name: ``loss``, the mean NT-Xent of both views."""
         first, second = self.backbone_features(batch.first, batch.second)
         return {"loss": self.nt_xent(self.head(first), self.head(second))}

@@ -26,7 +26,7 @@ from training.objectives.simclr import make_projection_head
 
 
 def pairwise_similarity(description: Tensor, known: Tensor, width: float) -> Tensor:
-    """Return the similarity exp(−d² / 2 width²) of each pair of rows, (n, n) in 0…1.
+    """Return exp(−d² / 2 width²) of each pair of rows of (n, M), as similarities (n, n) in 0…1.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def unit_directions(features: Tensor) -> Tensor:
 def soft_contrastive_loss(
     projections: Tensor, images: Tensor, similarity: Tensor, temperature: float, pull: float
 ) -> Tensor:
-    """Return the mean of the module's loss L_i over projections, (n, D).
+    """Return the mean soft NT-Xent loss of projections, (n, D), by image similarity, (n, n).
 
     Parameters
     ----------
@@ -83,7 +83,10 @@ class SoftNTXent(Objective):
         self.head = make_projection_head(dimension, settings)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the soft NT-Xent loss over the views of all processes."""
+        """Return the losses of a batch by name: ``loss``, the soft NT-Xent loss of all views.
+
+        The views of all processes are compared.
+        """
         features = torch.cat(self.backbone_features(batch.first, batch.second))
         if self.settings.likeness_by is SimilarityBasis.MEASURES:
             description, known = (

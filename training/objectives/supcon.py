@@ -27,7 +27,10 @@ class SupCon(Objective):
         self.head = make_projection_head(dimension, settings)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the mean of equation 2 of the paper over the views of all processes."""
+        """Return the losses of a batch by name: ``loss``, supervised contrastive over all views.
+
+        It is the mean of equation 2 of the paper over the views of all processes.
+        """
         projections = gather_from_processes(
             self.head(torch.cat(self.backbone_features(batch.first, batch.second)))
         )

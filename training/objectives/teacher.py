@@ -17,11 +17,11 @@ class Teacher(nn.Module):  # type: ignore[misc] # torch is not typed here
         ).requires_grad_(requires_grad=False)
 
     def forward(self, pixels: object) -> object:
-        """Return the output of the copied parts."""
+        """Return the output of the copied parts for an input."""
         return self.parts(pixels)
 
     def update(self, *students: nn.Module, momentum: float) -> None:
-        """Move the weights to momentum · weight + (1 − momentum) · weight of the student."""
+        """Move the weights to momentum · weight + (1 − momentum) · weight of the students."""
         for part, student in zip(self.parts, students, strict=True):
             update_momentum(student, part, momentum)
 

@@ -16,7 +16,7 @@ from training.objectives.simclr import make_projection_head
 
 
 def batch_hard_loss(projections: Tensor, positives: Tensor, margin: float) -> Tensor:
-    """Return the mean over anchors of [farthest positive − nearest negative + margin]₊.
+    """Return the mean of [farthest positive − nearest negative + margin]₊ over projections, (n, D).
 
     Distances are squared distances of unit vectors. With margin 0 the loss is ln(1 + exp(farthest −
     nearest)), the soft margin of the second paper. An anchor without positives or negatives is left
@@ -52,7 +52,10 @@ class Triplet(Objective):
         self.head = make_projection_head(dimension, settings)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the batch-hard triplet loss over the views of all processes."""
+        """Return the losses of a batch by name: ``loss``, the batch-hard triplet loss.
+
+        The views of all processes are compared.
+        """
         projections = gather_from_processes(
             self.head(torch.cat(self.backbone_features(batch.first, batch.second)))
         )

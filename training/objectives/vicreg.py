@@ -12,7 +12,7 @@ from training.objectives.simclr import make_projection_head
 
 
 def make_vicreg_loss(settings: ObjectiveSettings) -> nn.Module:
-    """Return the paper's loss of two views, each (B, projection), with weights from the settings.
+    """Return a module for the VICReg loss of two views, each (B, projection), with given weights.
 
     The default weights are a 25th of the paper's, so that the loss has the size of other losses.
     """
@@ -31,6 +31,9 @@ class VICReg(Objective):
         self.vicreg = make_vicreg_loss(settings)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the weighted sum of invariance, variance and covariance."""
+        """Return the losses of a batch by name: ``loss``, the weighted sum of three terms.
+
+        The terms are invariance, variance and covariance.
+        """
         first, second = self.backbone_features(batch.first, batch.second)
         return {"loss": self.vicreg(self.head(first), self.head(second))}

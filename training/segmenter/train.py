@@ -83,7 +83,7 @@ class UNet(nn.Module):  # type: ignore[misc] # torch is not typed here
         self.head = nn.Conv2d(widths[0], len(CHANNELS) * 4, 3, padding=1)
 
     def forward(self, density: torch.Tensor) -> torch.Tensor:
-        """Return the log odds of body and debris for each pixel."""
+        """Return log odds of body and debris, (batch, 1, side, side) → (batch, 2, side, side)."""
         features = functional.relu(self.stem(density))  # (batch, 16, side/2, side/2)
         kept = []
         for depth, block in enumerate(self.down):
@@ -103,7 +103,7 @@ def _conv_block(inner: int, outer: int) -> nn.Module:
 
 
 def segmentation_loss(log_odds: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """Return the weighted sum over channels of 3 × cross-entropy + 1 − Dice.
+    """Return the weighted sum over channels of 3 × cross-entropy + 1 − Dice, a scalar.
 
     Dice is computed for each image, so that small tissue has the weight of large tissue.
 
@@ -184,7 +184,7 @@ def _save_checkpoint(
 
 
 def write_segmenter(model: nn.Module, settings: SegmenterSettings, out: Path) -> float:
-    """Write the segmenter's bundle to ``out`` and return the largest difference from torch.
+    """Write a segmenter's bundle to ``out`` and return the largest difference from torch.
 
     The new bundle is opened with the service's segmenter before it replaces ``out``.
 
@@ -225,7 +225,7 @@ def write_segmenter(model: nn.Module, settings: SegmenterSettings, out: Path) ->
 
 
 def train_segmenter(out: Path, *, seed: int, steps: int, threads: int) -> float:
-    """Train a segmenter, write its bundle to ``out / "bundle"``, and print the progress.
+    """Train a segmenter, write ``out / "bundle"``, and return the largest difference from torch.
 
     Returns
     -------

@@ -36,7 +36,7 @@ class LabelledImage:
 
 
 def make_training_batch(seed: int, step: int, batch: int, side_px: int) -> tuple[Floats, Masks]:
-    """Return a batch of network inputs and masks, the same for the same seed and step.
+    """Return inputs, (batch, 1, side, side), and masks, (batch, 2, …), of a seed and step.
 
     Returns
     -------
