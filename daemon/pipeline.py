@@ -174,7 +174,7 @@ def observation_message(
     condition: tuple[Condition, float] | None,
     departures: tuple[DayDeparture, ...],
 ) -> ObservationData:
-    """Build the message about a stored observation."""
+    """Build the message of a stored observation, its version, condition and departures."""
     return ObservationData(
         plate=observation.key.plate,
         well=observation.key.well,

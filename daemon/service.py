@@ -4,7 +4,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -22,7 +22,8 @@ from daemon.pipeline import ImagePath
 from daemon.plate_inputs import PlateInputs
 from daemon.service_status import ServiceStatus
 from daemon.specimens import Specimens
-from schemas.errors import MachineError, SourceGoneError, StoreError
+from schemas.errors import MachineError, ProfileError, SourceGoneError, StoreError
+from schemas.machine_faults import reason_of
 from schemas.messages import AlertKind
 from schemas.observation import Outcome
 from schemas.plate_map import PlateMap
@@ -62,10 +63,17 @@ class Service:
     crash_examination: CrashExamination
     imaging_feedback: ImagingFeedback | None = None  # None without a microscope
     _last_sweep_s: float = float("-inf")
+    _unranked: set[str] = field(default_factory=set)  # plates whose last ranking failed
     _unreadable: frozenset[str] = frozenset()  # paths of the files with an alert
 
     def run(self, *, once: bool = False) -> None:
-        """Run until a stop signal; with ``once``, until all present images are ranked."""
+        """Run until a stop signal; with ``once``, until all present images are ranked.
+
+        Raises
+        ------
+        ProfileError
+            With ``once``, if a plate could not be ranked because of an unexpected error.
+        """
         self._start()
         while not self.heartbeat.is_stopping:
             item = self._next_image()
@@ -80,6 +88,9 @@ class Service:
             with suppress(Stopping):
                 self._rank_all()
         self._shut_down()
+        if once and self._unranked:
+            plates = ", ".join(sorted(self._unranked))
+            raise ProfileError(plates, "cannot be ranked; the log has the error")
 
     def _start(self) -> None:
         for plate in self.store.plates():
@@ -232,12 +243,32 @@ class Service:
         self.specimens.rank_noted()
 
     def _rank(self, plate: str, *, all_is_in: bool = False) -> None:
+        """Rank the due days of a plate; a plate that raises an exception does not stop the others.
+
+        It is tried again in the next sweep.
+        """
         is_waiting = plate in self.status.source.pending
-        for ranking in self.days.run_due(plate, is_waiting=is_waiting, all_is_in=all_is_in):
-            self.metrics.rankings.labels(final=ranking.final).inc()
-            self.specimens.note(ranking)
-            if self.imaging_feedback:
-                self.imaging_feedback.after_ranking(ranking)
+        try:
+            for ranking in self.days.run_due(plate, is_waiting=is_waiting, all_is_in=all_is_in):
+                self.metrics.rankings.labels(final=ranking.final).inc()
+                self.specimens.note(ranking)
+                if self.imaging_feedback:
+                    self.imaging_feedback.after_ranking(ranking)
+        except (StoreError, Stopping):
+            raise
+        except Exception as error:
+            if not self.alerts.is_active(AlertKind.RANKING, plate):
+                log.exception("ranking.failed", plate=plate)
+            self._unranked.add(plate)
+            self.alerts.raise_once(
+                AlertKind.RANKING,
+                plate,
+                f"plate {plate} cannot be ranked: {reason_of(error)}; it is tried again",
+                plate,
+            )
+        else:
+            self._unranked.discard(plate)
+            self.alerts.clear(AlertKind.RANKING, plate)
 
     def _watch_disks(self) -> None:
         for folder in self.watched_folders:

@@ -147,6 +147,8 @@ class AlertKind(StrEnum):
     IMAGES_MISSING = "images_missing"
     IMAGE = "image"
     """A file cannot be read now, or ends the process that reads it."""
+    RANKING = "ranking"
+    """A plate cannot be ranked because of an unexpected error."""
     QUALITY_GATE = "quality_gate"
     PLATE_MAP = "plate_map"
     LAYOUT = "layout"

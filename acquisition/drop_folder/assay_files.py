@@ -86,7 +86,10 @@ class AssayFiles:
         is_settled: Callable[[ListedFile], bool],
         maps: PlateMapFiles,
     ) -> None:
-        """Read the assays that are new or changed and have settled, if their plate map was read."""
+        """Update ``assays`` and ``problems`` from the listed files, by path, that have settled.
+
+        An assay is read after the plate map of its plate.
+        """
         unread: set[str] = set()
         for path in sorted(
             path for path in files if f"/{path}".endswith(("/" + ASSAY_NAME, "." + ASSAY_NAME))

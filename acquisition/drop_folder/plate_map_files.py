@@ -106,7 +106,7 @@ class PlateMapFiles:
     def update(
         self, files: Mapping[str, ListedFile], is_settled: Callable[[ListedFile], bool]
     ) -> None:
-        """Read the plate maps that are new or changed and whose files have settled.
+        """Update ``maps`` and ``problems`` from the listed files, by path, that have settled.
 
         A close event is not enough: it is about one file, and a map has two.
         """

@@ -119,7 +119,9 @@ def baseline_accuracies(
     seed: int,
     threads: int,
 ) -> Mapping[str, float]:
-    """Return the baseline's accuracies by name, with 10, 20, 30 and all examples of each class.
+    """Train the ResNet baseline on EvaluationPlates; return its accuracies on test plates by name.
+
+    It is trained with 10, 20, 30 and all examples of each class.
 
     Parameters
     ----------

@@ -252,7 +252,7 @@ def compute_metrics(
     *,
     service_calibration: bool,
 ) -> tuple[dict[str, float], dict[str, list[Array]]]:
-    """Return an encoder's metrics by name and, by name, its scores of the wells of each plate.
+    """Return metrics of EvaluationEmbeddings by name, and by name the well scores of each plate.
 
     The supervised baseline is left out.
 
