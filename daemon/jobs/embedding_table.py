@@ -13,6 +13,7 @@ from acquisition.drop_folder.image_reading import read_image
 from acquisition.quality import assess
 from daemon import wiring
 from daemon.config import Config
+from daemon.jobs.new_files import check_new
 from inference.ports import Encoder
 from schemas.errors import ConfigError, ImageError
 from schemas.well_image import VisitKey, WellImage
@@ -38,11 +39,14 @@ def write_embeddings(images: Sequence[Path], out: Path, config: Config) -> list[
     ------
     ConfigError
         If the encoder cannot be opened or the Parquet file cannot be written.
+    OutputError
+        If the Parquet file exists.
     """
+    check_new([out])
     encoder = wiring.open_encoder(config)
     rows: list[dict[str, object]] = []
     refused: list[ImageError] = []
-    for path in images:
+    for path in dict.fromkeys(images):
         try:
             rows.append(_row(path, encoder, bits=config.source.bits))
         except ImageError as error:

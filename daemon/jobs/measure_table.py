@@ -13,6 +13,7 @@ from imagecodecs import png_encode
 
 from acquisition.drop_folder.image_reading import read_image
 from acquisition.quality import assess
+from daemon.jobs.new_files import check_new, mask_files
 from inference.ports import Segmenter
 from inference.tissue.condition import classify_condition
 from inference.tissue.measures import measure_tissue
@@ -46,7 +47,8 @@ def write_measures(
     images
         Image files; the pages of one file are its planes.
     masks
-        Folder for the tissue masks, written as ``<name>.png`` with 0 and 255; None writes no masks.
+        Folder for the tissue masks, PNG with 0 and 255, in the subfolders of the images; None
+        writes no masks.
     um_per_px
         Scale of all images in µm per pixel; None uses each file's own scale.
     bits
@@ -60,13 +62,15 @@ def write_measures(
     Raises
     ------
     OutputError
-        If the CSV file or a mask cannot be written.
+        If the CSV file or a mask exists or cannot be written.
     """
+    mask_paths = mask_files(images, masks) if masks is not None else {}
+    check_new([out, *mask_paths.values()])
     if masks is not None:
         _check_writable(masks)
     rows: list[dict[str, object]] = []
     report = MeasureReport([], [])
-    for path in images:
+    for path in dict.fromkeys(images):
         try:
             read = read_image(path, bits=bits)
         except ImageError as error:
@@ -96,7 +100,7 @@ def write_measures(
             }
         )
         if masks is not None:
-            _write_mask(masks / f"{path.stem}.png", tissue)
+            _write_mask(mask_paths[path], tissue)
     try:
         pd.DataFrame(rows).to_csv(out, index=False)
     except OSError as error:
@@ -121,6 +125,7 @@ def _check_writable(masks: Path) -> None:
 
 def _write_mask(path: Path, tissue: Segmentation) -> None:
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png_encode(tissue.body.astype(np.uint8) * 255))
     except OSError as error:
         raise OutputError(
