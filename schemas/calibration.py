@@ -47,7 +47,7 @@ class CalibrationCard(FrozenModel):
     version: int = 1
     """Version of the training procedure."""
     encoder_id: str
-    """Digest of the encoder bundle; empty for measures alone."""
+    """Name and digest of the encoder bundle; empty for measures alone."""
     representation: str
     """Features that the model uses: embedding, measures or both."""
     model: str

@@ -57,10 +57,11 @@ class Estimate(FrozenModel):
     """Estimated value with its 90 % interval."""
 
     value: float
+    """Estimated value."""
     low: float | None
-    """Lower limit; null where the wells do not set a limit."""
+    """Lower limit of the interval; null if the wells do not set a limit."""
     high: float | None
-    """Upper limit; null where the wells do not set a limit."""
+    """Upper limit of the interval; null if the wells do not set a limit."""
 
 
 class InhibitoryDose(FrozenModel):
@@ -69,13 +70,13 @@ class InhibitoryDose(FrozenModel):
     bound: Bound
     """Position of the dose relative to the tested doses."""
     amount: float
-    """Dose in the unit of the curve; where it is beyond the tested doses, the nearest tested dose:
-    see ``bound``.
+    """Dose in the unit of the curve. If the dose is beyond the tested doses, this is the nearest
+    tested dose (see ``bound``).
     """
     low: float | None
-    """Lower limit; null where the interval extends below the lowest tested dose."""
+    """Lower limit; null if the interval extends below the lowest tested dose."""
     high: float | None
-    """Upper limit; null where the interval extends above the highest tested dose."""
+    """Upper limit; null if the interval extends above the highest tested dose."""
 
 
 class Curve(FrozenModel):
@@ -84,7 +85,7 @@ class Curve(FrozenModel):
     bottom: Estimate
     """Effect of dose 0, fitted with the untreated wells."""
     top: Estimate
-    """Effect that the curve approaches at high doses; a limit is null where no tested dose is near
+    """Effect that the curve approaches at high doses; a limit is null if no tested dose is near
     it.
     """
     midpoint: float
@@ -113,10 +114,10 @@ class DoseResponse(FrozenModel):
     curve: Curve | None
     """Fitted curve; null unless the compound responds."""
     relative_ic50: InhibitoryDose | None
-    """Midpoint of the curve: the dose with half of the curve's own rise."""
+    """Midpoint of the curve, which is the dose at half of the rise of the curve."""
     absolute_ic50: InhibitoryDose | None
-    """Dose with effect 0.5; for ``growth_rate`` the GR50; null for ``departure``, which is not a
-    fraction.
+    """Dose at which the effect is 0.5. For ``growth_rate`` this is the GR50. Null for
+    ``departure``, because it is not a fraction.
     """
 
 

@@ -31,7 +31,9 @@ class ObservationData(FrozenModel):
     """
 
     plate: str
+    """Plate id."""
     well: str
+    """Name of the well."""
     day: int
     """Culture day; day 1 is the day of seeding."""
     visit: str
@@ -39,15 +41,15 @@ class ObservationData(FrozenModel):
     version: int
     """Version of this visit, from 1; a repeated or completed visit is a new version."""
     taken_at: datetime | None
-    """Time of the microscope, where the name or file contains it."""
+    """Time at which the image was taken; null if it is neither in the file name nor in the file."""
     received_at: datetime
-    """Time of this service's clock."""
+    """Time at which the service received the image, by its own clock."""
     um_per_px: float | None
     """Scale in µm per pixel; null if unknown."""
     complete: bool
     """True if every expected focal plane was present."""
     encoder_id: str
-    """Digest of the encoder bundle."""
+    """Name and digest of the encoder bundle."""
     quality: Quality
     """Quality measurements of the image."""
     flags: tuple[Flag, ...]
@@ -57,7 +59,7 @@ class ObservationData(FrozenModel):
     condition: Condition | None
     """Condition of the tissue; null for an empty well."""
     explosion_degree: float | None
-    """0 = intact; larger = tissue spread further; null for an empty well."""
+    """Degree of explosion: 0 = intact, larger = tissue spread further; null for an empty well."""
     departures: tuple[DayDeparture, ...]
     """Departure of the well on each imaged day; empty before dosing."""
 
@@ -66,13 +68,13 @@ class RejectedData(FrozenModel):
     """A file or image was rejected."""
 
     plate: str
-    """Plate id; empty where the name does not contain it."""
+    """Plate id; empty if the file name does not contain it."""
     well: str
-    """Name of the well; empty where the file name does not contain it."""
+    """Name of the well; empty if the file name does not contain it."""
     files: tuple[str, ...]
-    """Paths relative to the drop folder."""
+    """Paths of the rejected files, relative to the drop folder."""
     reason: str
-    """Value found and expected value."""
+    """Reason for the rejection: the value that was found and the value that was expected."""
 
 
 class RankingData(Ranking):
@@ -105,7 +107,7 @@ class MicroscopeData(FrozenModel):
     """State of the microscope that the service controls."""
 
     state: MicroscopeState
-    """State of the imaging process."""
+    """Current state of the imaging process."""
     plate: str | None = None
     """Plate that is being imaged."""
     day: int | None = None
@@ -113,30 +115,30 @@ class MicroscopeData(FrozenModel):
 
 
 class StatusData(FrozenModel):
-    """Periodic status of the service; also its first and last message."""
+    """Periodic status of the service, which is also its first and its last message."""
 
     state: ServiceState
     """State of the service."""
     version: str
     """Version of SpheroRank."""
     encoder_id: str
-    """Digest of the encoder bundle."""
+    """Name and digest of the encoder bundle."""
     started_at: datetime
     """Start time of the service."""
     last_image_at: datetime | None
     """Time of the last stored image."""
     backlog: int
-    """Number of well images that were found and not yet ingested."""
+    """Number of well images that were found but not ingested yet."""
     rejected: int
     """Number of rejected files."""
     plates: tuple[str, ...]
     """Plates that have a plate map."""
     held: dict[str, str]
-    """Reason why the images of a plate are pending, by plate."""
+    """For each plate with pending images, the reason why they are pending."""
     source_gone: str | None
-    """Reason why the drop folder cannot be read; null while it can."""
+    """Reason why the drop folder cannot be read; null if it can be read."""
     microscope: MicroscopeData | None = None
-    """State of the microscope; null where the service controls none."""
+    """State of the microscope; null if the service controls no microscope."""
 
 
 class AlertKind(StrEnum):
@@ -166,6 +168,7 @@ class AlertData(FrozenModel):
     message: str
     """Description of the problem."""
     notice: str = FOR_RESEARCH_USE_ONLY
+    """Notice that SpheroRank is for research use only."""
 
 
 MessageData = ObservationData | RejectedData | RankingData | SpecimenData | StatusData | AlertData

@@ -77,7 +77,7 @@ class TreatmentRank(FrozenModel):
     """Rank, score and statistics of one treatment of a plate."""
 
     efficacy_rank: int
-    """1 = strongest effect."""
+    """Rank of the treatment; 1 = strongest effect."""
     scale_position: int
     """Position on the scale of the thesis, 1…n; 1 = weakest effect."""
     treatment: str
@@ -87,7 +87,9 @@ class TreatmentRank(FrozenModel):
     wells: tuple[str, ...]
     """Wells that the score uses."""
     score: float
-    """0 = like untreated, in untreated standard deviations; larger = more deterioration."""
+    """Effect in untreated standard deviations: 0 = like untreated wells, larger = more
+    deterioration. If the method is deterioration: predicted percentage, 0 to 100.
+    """
     score_low: float
     """Lower end of the score's 90 % interval."""
     score_high: float
@@ -152,7 +154,9 @@ class WellRank(FrozenModel):
     condition: Condition | None
     """Condition of the tissue; null if the tissue was not measured."""
     explosion_degree: float | None = None
-    """0 = intact; larger = tissue spread further; null if the tissue was not measured."""
+    """Degree of explosion: 0 = intact, larger = the tissue spread further; null if the tissue was
+    not measured.
+    """
     measures: dict[str, float] = Field(default={})
     """Measures of the readout image, each name with its unit, and their change since dosing
     (``…_change``).
@@ -186,9 +190,9 @@ class RankingQuality(FrozenModel):
     reasons: tuple[str, ...]
     """Reasons why the check failed."""
     z_prime: float | None
-    """Z′ of the single dose against untreated wells; null without either."""
+    """Z′ of the single dose against untreated wells; null if wells of one kind are missing."""
     robust_z_prime: float | None = None
-    """Z′ from medians and median absolute deviations."""
+    """Z′ computed from medians and median absolute deviations."""
     ssmd: float | None
     """Strictly standardised mean difference of the single dose and untreated wells."""
     edge_effect: float | None
@@ -196,9 +200,9 @@ class RankingQuality(FrozenModel):
     deviations; null if wells have no positions.
     """
     row_effect: float | None
-    """Correlation between the scores of untreated wells and their row."""
+    """Correlation between the scores of untreated wells and their rows."""
     column_effect: float | None
-    """Correlation between the scores of untreated wells and their column."""
+    """Correlation between the scores of untreated wells and their columns."""
     corrected_for: tuple[str, ...] = ()
     """Significant position effects (row, column, edge) that the scores are corrected for."""
     untreated_in_one_block: bool = False
@@ -208,11 +212,15 @@ class RankingQuality(FrozenModel):
     left_out: tuple[LeftOut, ...]
     """Excluded wells with their reasons."""
     missing_images: tuple[str, ...]
-    """Wells of the map with tissue and without an image of this day."""
+    """Wells of the map that contain tissue but have no image of this day."""
 
 
 class Scale(FrozenModel):
-    """Scale of the thesis: 1…x are intact wells by deterioration, x+1…n exploded by degree."""
+    """Scale of the thesis, whose positions are 1…n.
+
+    Positions 1…x are intact wells, ordered by deterioration. Positions x+1…n are exploded wells,
+    ordered by degree of explosion.
+    """
 
     x: int | None
     """Number of intact wells; null if wells are ranked by departure or the tissue was
@@ -233,8 +241,8 @@ class LabelDoubt(FrozenModel):
     said: str
     """Label in the plate map."""
     seems: str
-    """Label that fits better; ``exchanged`` for two wells with each other's label; or the
-    orientation of a turned plate.
+    """Label that fits better. For two wells that have each other's label it is ``exchanged``; for
+    a turned plate it is the orientation of the plate.
     """
     probability: float = Field(ge=0, le=1)
     """Probability that the label is wrong."""
@@ -273,9 +281,9 @@ class TreatmentTable(FrozenModel):
     notes: tuple[str, ...]
     """Notes for the reader, as sentences."""
     dose_responses: tuple[DoseResponse, ...] = ()
-    """One entry per compound, kind of unit and fitted effect."""
+    """Dose responses, one entry per compound, kind of unit and fitted effect."""
     combinations: tuple[Combination, ...] = ()
-    """One entry per combination."""
+    """Effects of combinations, one entry per combination."""
     label_doubts: tuple[LabelDoubt, ...] = ()
     """Wells with a probability of at least 0.1 of a wrong label, the most probable first."""
 
@@ -290,18 +298,19 @@ class RankingHead(FrozenModel):
     revision: int = Field(ge=1)
     """Revision of the ranking of this plate and day, from 1."""
     final: bool
-    """False for a provisional ranking: more images or days will follow."""
+    """False for a provisional ranking, which more images or days will follow."""
     replaces: int | None
-    """Revision that this one corrects."""
+    """Revision that this ranking corrects; null for the first revision."""
     created_at: datetime
     """Time of the computation."""
     notice: str = FOR_RESEARCH_USE_ONLY
+    """Notice that SpheroRank is for research use only."""
     method: Method
     """Method by which wells and treatments are ranked."""
     representation: Literal["embedding", "measures", "both"]
     """Features that were compared."""
     encoder_id: str
-    """Digest of the encoder bundle."""
+    """Name and digest of the encoder bundle."""
     code_version: str
     """Version of SpheroRank with its git commit, such as 0.1.0+g14fd511c2a90."""
     config_digest: str
@@ -313,8 +322,8 @@ class RankingHead(FrozenModel):
     earlier_plates: tuple[str, ...] = ()
     """Earlier plates whose untreated wells were used, the newest first."""
     earlier_digest: str = ""
-    """Digest of the images of these wells; empty without earlier plates. A later plate, or a later
-    image of an earlier plate, makes no new revision by itself.
+    """Digest of the images of the earlier plates that were used; empty without earlier plates. A
+    later plate, or a later image of an earlier plate, makes no new revision by itself.
     """
     calibration: CalibrationCard | None = None
     """Card of the deterioration model; null if none was used. A later assay makes no new revision

@@ -18,44 +18,54 @@ class StatusRequest(FrozenModel):
     """Request for the status of the service."""
 
     kind: Literal["status"] = "status"
+    """Kind of the request."""
 
 
 class LatestRequest(FrozenModel):
     """Request for the newest ranking of a plate."""
 
     kind: Literal["latest"] = "latest"
+    """Kind of the request."""
     plate: str
+    """Plate id."""
 
 
 class ReplayRequest(FrozenModel):
     """Request for the messages after a sequence number."""
 
     kind: Literal["replay"] = "replay"
+    """Kind of the request."""
     after: int = Field(ge=0, le=MAX_SEQUENCE)
     """Sequence number of the last message that the client has; 0 if it has none."""
     topic: str = ""
-    """Prefix of the requested topics."""
+    """Text with which the requested topics start; empty for all topics."""
 
 
 class StatusReply(StatusData):
     """Status of the service, with the fields of its periodic status message."""
 
     kind: Literal["status"] = "status"
+    """Kind of the reply."""
 
 
 class LatestReply(FrozenModel):
-    """Newest ranking of a plate: the last revision of its last ranked day."""
+    """Newest ranking of a plate, which is the last revision of its last ranked day."""
 
     kind: Literal["latest"] = "latest"
+    """Kind of the reply."""
     plate: str
+    """Plate id."""
     ranking: Ranking
+    """Newest ranking, with the fields of the message ``ranking``."""
 
 
 class ReplayedMessage(FrozenModel):
     """A message with the content and number under which it is published."""
 
     topic: str
+    """Topic of the message."""
     sequence: int
+    """Sequence number of the message."""
     body: dict[str, Any]
     """The CloudEvents event."""
 
@@ -64,18 +74,20 @@ class ReplayReply(FrozenModel):
     """Next messages in order, as many as one reply can contain."""
 
     kind: Literal["replay"] = "replay"
+    """Kind of the reply."""
     after: int
-    """Value of the request."""
+    """Value of ``after`` in the request."""
     topic: str
-    """Value of the request."""
+    """Value of ``topic`` in the request."""
     messages: tuple[ReplayedMessage, ...]
+    """Messages in the order of their sequence numbers."""
     more: bool
     """True if more messages exist: send another request with ``after`` = ``last``."""
     last: int
-    """The client now has every message of this topic up to this number."""
+    """Sequence number up to which the client now has every message of this topic."""
     newest: int
-    """Largest number that the service has issued; smaller than ``after`` if the service has another
-    store than before.
+    """Largest sequence number that the service has issued. It is smaller than ``after`` if the
+    service has another store than before.
     """
 
 
@@ -83,8 +95,9 @@ class ErrorReply(FrozenModel):
     """Error that explains why a request cannot be answered."""
 
     kind: Literal["error"] = "error"
+    """Kind of the reply."""
     error: str
-    """Value found and expected value."""
+    """Problem: the value that was found and the value that was expected."""
     retry: bool = False
     """True if the request is valid and may succeed later."""
 

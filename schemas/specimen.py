@@ -39,44 +39,54 @@ class PlateOfSpecimen(FrozenModel):
     left_out: str | None
     """Reason why this plate was excluded; null if it was used."""
     gain: float | None
-    """Factor between effects on this plate and on the mean plate, which scores are corrected for;
-    null if excluded.
+    """Factor of all effects on this plate relative to the mean plate; scores are corrected for it.
+    Null if the plate was excluded.
     """
     offset: float | None
-    """Offset of this plate, which scores are corrected for: score = gain × (effect + offset); null
-    if excluded.
+    """Offset of all effects on this plate: score = gain × (effect + offset); scores are corrected
+    for it. Null if the plate was excluded.
     """
     untreated_wells: int
-    """Number of untreated wells with a score; they determine the plate's scale."""
+    """Number of untreated wells with a score, which determine the scale of the plate."""
 
 
 class OnPlate(FrozenModel):
     """Result of a treatment in the ranking of one plate, without correction for plate effects."""
 
     plate: str
+    """Plate id."""
     efficacy_rank: int
+    """Rank of the treatment on this plate; 1 = strongest effect."""
     wells: tuple[str, ...]
+    """Names of the wells."""
     score: float
+    """Score of the treatment, in the unit of this plate."""
     score_low: float
+    """Lower end of the score's 90 % interval."""
     score_high: float
+    """Upper end of the score's 90 % interval."""
     p_value: float
+    """p-value of a permutation test against the untreated wells of this plate."""
     verdict: Verdict
+    """Conclusion about the effect on this plate."""
 
 
 class SpecimenTreatment(FrozenModel):
     """Rank, score and agreement of one treatment over all plates of a specimen."""
 
     efficacy_rank: int
-    """1 = strongest effect."""
+    """Rank of the treatment; 1 = strongest effect."""
     scale_position: int
-    """1 = weakest effect."""
+    """Position on the scale of the thesis, 1…n; 1 = weakest effect."""
     treatment: str
+    """Text of the treatment, as in the plate maps."""
     group: Group
+    """Group of the wells in the plate maps."""
     wells: int
     """Number of wells on all plates that were used."""
     score: float
-    """0 = like untreated, in untreated standard deviations, corrected for gains and offsets of
-    plates.
+    """Effect in untreated standard deviations, corrected for gains and offsets of plates; 0 = like
+    untreated wells.
     """
     score_low: float
     """Lower end of the 90 % interval, which includes the disagreement between plates."""
@@ -91,13 +101,15 @@ class SpecimenTreatment(FrozenModel):
     q_value: float
     """p-value adjusted for the number of treatments."""
     verdict: Verdict
+    """Conclusion about the effect over all plates."""
     agreement: Agreement
+    """Agreement between the plates about this treatment."""
     heterogeneity_p: float | None
-    """p-value of Cochran's Q: the probability of such a difference between plates that agree; null
-    with one plate.
+    """p-value of Cochran's Q: the probability of differences of this size or larger if the plates
+    agree; null with one plate.
     """
     i_squared: float | None
-    """Fraction of the variation between plates that is not chance, 0…1; null with one plate."""
+    """Fraction of the variation between plates that exceeds chance, 0…1; null with one plate."""
     plates: tuple[OnPlate, ...]
     """Result on each plate alone."""
 
@@ -106,12 +118,14 @@ class SpecimenTable(FrozenModel):
     """Ranked treatments of a specimen before the specimen id and revision are added."""
 
     method: Method
+    """Method by which the plates were ranked."""
     representation: Literal["embedding", "measures", "both"]
+    """Features that were compared on the plates."""
     encoder_id: str
-    """Digest of the encoder bundle of all plates used."""
+    """Name and digest of the encoder bundle of all plates that were used."""
     between_plates: float
-    """Standard deviation of an effect between plates, without well noise, gains and offsets, as a
-    fraction of √(1 + effect²).
+    """Standard deviation of an effect between plates that well noise, gains and offsets do not
+    explain, as a fraction of √(1 + effect²).
     """
     plates: tuple[PlateOfSpecimen, ...]
     """Plates, ordered by name."""
@@ -125,15 +139,19 @@ class SpecimenHead(FrozenModel):
     """Identity of a specimen ranking and digests of its inputs."""
 
     specimen: str
+    """Specimen id."""
     revision: int = Field(ge=1)
     """Revision of the ranking of this specimen, from 1."""
     replaces: int | None
-    """Revision that this one corrects."""
+    """Revision that this ranking corrects; null for the first revision."""
     created_at: datetime
+    """Time of the computation."""
     notice: str = FOR_RESEARCH_USE_ONLY
+    """Notice that SpheroRank is for research use only."""
     code_version: str
     """Version of SpheroRank with its git commit, such as 0.1.0+g14fd511c2a90."""
     config_digest: str
+    """Digest of the settings that influence a ranking."""
     inputs_digest: str
     """Digest of the plate rankings that were used; equal inputs make no new revision."""
 

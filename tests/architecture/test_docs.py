@@ -35,6 +35,7 @@ FOLDERS = (
     "tests",
     "training",
 )
+READER_AND_PURPOSE = re.compile(r"For [^.]+, this (page|guide|tutorial) \w+s [^.]+\.")
 REPOSITORY_FILE = re.compile(rf"`((?:{'|'.join(FOLDERS)})/[\w./*-]+)`")
 
 
@@ -75,10 +76,10 @@ def test_every_relative_link_resolves(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=page_name)
-def test_every_page_states_its_reader_below_the_title(page: Path) -> None:
-    title, reader, *_ = [line for line in page.read_text(encoding="utf-8").splitlines() if line]
+def test_every_page_states_its_reader_and_its_purpose_below_the_title(page: Path) -> None:
+    title, reader, *_ = page.read_text(encoding="utf-8").split("\n\n")
     assert title.startswith("# ")
-    assert reader.startswith("For ")
+    assert READER_AND_PURPOSE.match(" ".join(reader.split()))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
