@@ -138,7 +138,7 @@ def departure_settings(
 
 
 def open_departure_settings(config: Config, card: BundleCard) -> DepartureSettings:
-    """Return the DepartureSettings of a configuration and the card of an encoder bundle.
+    """Return DepartureSettings from a configuration and the BundleCard of its encoder.
 
     Errors are those of :func:`departure_settings`.
     """

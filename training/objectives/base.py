@@ -193,7 +193,7 @@ class Objective(nn.Module, ABC):  # type: ignore[misc] # torch is not typed here
 
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the losses of a batch by name: ``loss`` is minimised, the others are its parts."""
+        """Return the losses of a Batch by name: ``loss`` is minimised, the others are its parts."""
 
     def embed(self, pixels: Tensor) -> Tensor:
         """Return the embeddings of images, (B, 3, side, side) → (B, D), as they are exported."""

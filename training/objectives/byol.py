@@ -28,7 +28,7 @@ class BYOL(Objective):
         self.negative_cosine = NegativeCosineSimilarity()
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the losses of a batch by name: ``loss``, the distance of prediction and teacher.
+        """Return the losses of a Batch by name: ``loss``, the distance of prediction and teacher.
 
         It is the squared distance, summed over both directions.
 

@@ -53,7 +53,7 @@ class DINO(Objective):
         )
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the losses of a batch by name: ``loss``, the mean cross-entropy of the views.
+        """Return the losses of a Batch by name: ``loss``, the mean cross-entropy of the views.
 
         It is the mean over both ordered pairs of views. The centre is updated.
         """

@@ -48,7 +48,7 @@ class MAE(Objective):
         self.head = nn.Linear(width, 3 * self.patch_px**2)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the losses of a batch by name: ``loss``, the error on randomly masked patches.
+        """Return the losses of a Batch by name: ``loss``, the error on randomly masked patches.
 
         Each image has a different set of masked patches.
         """

@@ -91,7 +91,7 @@ class MeasuresObjective(Objective):
         return torch.cat([self.head(features), self.settings.companion_length * direction], dim=1)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the losses of a batch by name: the weighted sum ``loss``, and its parts.
+        """Return the losses of a Batch by name: the weighted sum ``loss``, and its parts.
 
         The parts are unweighted: ``measures``, ``change`` and ``companion``.
 

@@ -89,7 +89,7 @@ class NTXent(Objective):
         self.head = make_projection_head(dimension, settings)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the losses of a batch by name: ``loss``, the contrastive loss of all views.
+        """Return the losses of a Batch by name: ``loss``, the contrastive loss of all views.
 
         The views of all processes are compared.
         """

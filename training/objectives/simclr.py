@@ -38,6 +38,6 @@ class SimCLR(Objective):
         self.nt_xent = make_nt_xent_loss(settings)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the losses of a batch by name: ``loss``, the mean NT-Xent of both views."""
+        """Return the losses of a Batch by name: ``loss``, the mean NT-Xent of both views."""
         first, second = self.backbone_features(batch.first, batch.second)
         return {"loss": self.nt_xent(self.head(first), self.head(second))}

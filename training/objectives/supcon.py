@@ -27,7 +27,7 @@ class SupCon(Objective):
         self.head = make_projection_head(dimension, settings)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the losses of a batch by name: ``loss``, supervised contrastive over all views.
+        """Return the losses of a Batch by name: ``loss``, supervised contrastive over all views.
 
         It is the mean of equation 2 of the paper over the views of all processes.
         """

@@ -28,7 +28,7 @@ class TimeAware(Objective):
         self.nt_xent = make_nt_xent_loss(settings)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the losses of a batch by name: ``loss``, the weighted sum, ``pair`` and ``gap``.
+        """Return the losses of a Batch by name: ``loss``, the weighted sum, ``pair`` and ``gap``.
 
         Raises
         ------

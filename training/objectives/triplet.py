@@ -52,7 +52,7 @@ class Triplet(Objective):
         self.head = make_projection_head(dimension, settings)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the losses of a batch by name: ``loss``, the batch-hard triplet loss.
+        """Return the losses of a Batch by name: ``loss``, the batch-hard triplet loss.
 
         The views of all processes are compared.
         """

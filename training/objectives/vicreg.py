@@ -31,7 +31,7 @@ class VICReg(Objective):
         self.vicreg = make_vicreg_loss(settings)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the losses of a batch by name: ``loss``, the weighted sum of three terms.
+        """Return the losses of a Batch by name: ``loss``, the weighted sum of three terms.
 
         The terms are invariance, variance and covariance.
         """
