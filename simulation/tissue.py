@@ -67,7 +67,7 @@ class Tissue:
 
 
 def choose_cell_line(plate: VirtualPlate) -> CellLine:
-    """Return the random cell line of a plate, given by the plate's seed and index."""
+    """Return the random CellLine of a VirtualPlate, given by its seed and index."""
     rng = random_generator(plate.seed, RandomPurpose.LINE, plate.index)
     return CellLine(
         radius_um=float(rng.uniform(150, 190)),

@@ -176,7 +176,7 @@ class PublishedMessage(Protocol):
 
     @property
     def topic(self) -> str:
-        """Topic of the message, ASCII."""
+        """Topic of the message, a text of ASCII characters."""
         ...
 
     @property
