@@ -8,6 +8,7 @@
     │   └── CollapseError    operator: these training settings give all images one embedding
     ├── PlateMapError        scientist: plate.toml, wells.csv or assay.csv is wrong
     ├── ImageError           robot: a file or image cannot be used; it is rejected
+    │   └── IncompleteImageError  robot: bytes are missing at the end of a file, or are zero
     ├── ProfileError         scientist: a table or plate cannot be ranked
     ├── SourceGoneError      operator: the drop folder is unreachable; the service waits
     ├── MicroscopeError      operator: a device failed, was too slow or is at the wrong position
@@ -65,6 +66,10 @@ class PlateMapError(SpheroRankError):
 
 class ImageError(SpheroRankError):
     """A file or well image cannot be used; it is rejected and processing continues."""
+
+
+class IncompleteImageError(ImageError):
+    """The file may still be written: bytes are missing or zero at its end."""
 
 
 class ProfileError(SpheroRankError):

@@ -1,0 +1,230 @@
+"""Detect pixels that were not written: zeros at the end of a TIFF file.
+
+A copy may reserve the whole file first, and a power failure may lose its last blocks. The end of
+the file is then zero. A burnt-in bar, a mask and a dark image end in zeros as well: a bar begins at
+a row, and a mask and a dark image have other zeros too.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+
+from acquisition.drop_folder.metadata.metamorph import plane_count
+from acquisition.drop_folder.pixels.tiff_pages import plane_distance
+from schemas.errors import IncompleteImageError
+
+MIN_COMPRESSED_ZEROS = 8
+"""Zeros at the end of compressed data that no compression writes."""
+
+MIN_ZERO_PIXELS = 8
+"""Fewer zero pixels at the end of an image are taken for pixels."""
+
+DARK_SHARE = 0.01
+"""Share of zero pixels from which an image is dark or a mask, so that zeros are expected in it."""
+
+BAR_SHARE = 0.10
+"""Largest share of the rows of an image that a black bar at its bottom has."""
+
+_SMALL_BLOCK, _LARGE_BLOCK = 512, 4096  # bytes of the blocks of disks and file systems
+_PACKBITS = 32773
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Rows of pixels without compression that follow each other in the file."""
+
+    plane: int  # number of the plane of the file
+    offset: int
+    rows: int
+    columns: int
+    valid_rows: int  # a tile at the border of the image has more rows than are used
+    valid_columns: int
+    starts_row: bool  # whether the block begins at the left border of the image
+
+
+def zero_tail_start(content: bytes) -> int:
+    """Return the position of the first of the zeros at the end of a file, or its length."""
+    return len(content.rstrip(b"\0"))
+
+
+def require_written_pixels(
+    pages: list[tifffile.TiffPage], content: bytes, tail_start: int, where: object
+) -> None:
+    """Raise IncompleteImageError if the last pixels of a TIFF file were not written.
+
+    Parameters
+    ----------
+    pages
+        The pages of the file, whose pixels are all within it.
+    content
+        All bytes of the file.
+    tail_start
+        The position of the first of the zeros at its end.
+    where
+        The path, for error messages.
+    """
+    if tail_start == len(content):
+        return
+    for page in pages:
+        if page.compression != tifffile.COMPRESSION.NONE:
+            _require_compressed(page, tail_start, where)
+    plain = [page for page in pages if page.compression == tifffile.COMPRESSION.NONE]
+    if not plain or plain[0].bitspersample not in (8, 16):
+        return
+    blocks = sorted(
+        (block for number, page in enumerate(plain) for block in _blocks(page, number)),
+        key=lambda block: block.offset,
+    )
+    pixel = np.dtype(plain[0].dtype)
+    samples = plain[0].samplesperpixel if plain[0].planarconfig == 1 else 1
+    if _is_cut(blocks, content, tail_start, pixel.newbyteorder(plain[0].parent.byteorder), samples):
+        raise IncompleteImageError(
+            where,
+            f"cut short: its pixels are zero from byte {tail_start} to the end of the file; "
+            "expected all pixels",
+        )
+
+
+def _require_compressed(page: tifffile.TiffPage, tail_start: int, where: object) -> None:
+    """Raise IncompleteImageError if the compressed data of a strip or tile end in zeros."""
+    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+        zeros = offset + count - max(tail_start, offset)
+        least = count if page.compression == _PACKBITS else min(MIN_COMPRESSED_ZEROS, count)
+        if zeros >= least > 2:  # noqa: PLR2004 - two zero bytes are a valid PackBits pixel
+            raise IncompleteImageError(
+                where,
+                f"cut short: its compressed pixels are zero from byte {tail_start} to the end of "
+                "the file; expected all pixels",
+            )
+
+
+def _blocks(page: tifffile.TiffPage, number: int) -> Iterator[_Block]:
+    """Yield the blocks of rows of a page: its tiles, or its strips joined where they touch."""
+    if page.is_tiled:
+        yield from _tiles(page, number)
+        return
+    samples = page.samplesperpixel if page.planarconfig == 1 else 1
+    row_bytes = page.imagewidth * samples * (page.bitspersample // 8)
+    width = page.imagewidth * samples
+    joined: list[list[int]] = []
+    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+        if joined and joined[-1][0] + joined[-1][1] == offset:
+            joined[-1][1] += count
+        else:
+            joined.append([offset, count])
+    for plane in range(plane_count(page)):
+        for offset, count in joined:
+            start, rows = offset + plane * plane_distance(page), count // row_bytes
+            yield _Block(number + plane, start, rows, width, rows, width, starts_row=True)
+
+
+def _tiles(page: tifffile.TiffPage, number: int) -> Iterator[_Block]:
+    """Yield the tiles of a page with the part of each that is within the image."""
+    samples = page.samplesperpixel if page.planarconfig == 1 else 1
+    across = -(-page.imagewidth // page.tilewidth)
+    down = -(-page.imagelength // page.tilelength)
+    for index, offset in enumerate(page.dataoffsets):
+        row, column = divmod(index % (across * down), across)
+        yield _Block(
+            number,
+            offset,
+            page.tilelength,
+            page.tilewidth * samples,
+            min(page.tilelength, page.imagelength - row * page.tilelength),
+            min(page.tilewidth, page.imagewidth - column * page.tilewidth) * samples,
+            starts_row=column == 0,
+        )
+
+
+def _is_cut(
+    blocks: list[_Block], content: bytes, tail_start: int, pixel: np.dtype[np.generic], samples: int
+) -> bool:
+    """Return whether the zeros from ``tail_start`` on are pixels that were not written.
+
+    Parameters
+    ----------
+    blocks
+        All blocks in the order of the file.
+    content
+        All bytes of the file.
+    tail_start
+        The position of the first of the zeros.
+    pixel
+        The type of a sample.
+    samples
+        The samples of a pixel that follow each other.
+    """
+    arrays = [_pixels(block, content, pixel) for block in blocks]
+    begin = _begin(blocks, tail_start, pixel.itemsize)
+    if begin is None:
+        return False
+    index, row, column = begin
+    block, last = blocks[index], arrays[index]
+    before = [*(array.ravel() for array in arrays[:index]), last[:row].ravel(), last[row, :column]]
+    written = sum(part.size for part in before)
+    unwritten = sum(array.size for array in arrays) - written
+    if not written or unwritten < MIN_ZERO_PIXELS * samples:
+        return False  # a dark image, or too few zeros
+    zeros = sum(part.size - int(np.count_nonzero(part)) for part in before)
+    is_dark = zeros > DARK_SHARE * written
+    if _is_in_row(block, last, row, column, samples):
+        return not is_dark or _is_block_start(tail_start, pixel.itemsize, _LARGE_BLOCK)
+    if is_dark:
+        return False
+    if blocks[-1].plane > block.plane or _is_lost_block(blocks, index, row):
+        return True
+    of_plane = sum(a.size for b, a in zip(blocks, arrays, strict=True) if b.plane == block.plane)
+    is_bar = unwritten <= BAR_SHARE * of_plane
+    return not is_bar and _is_block_start(tail_start, pixel.itemsize, _SMALL_BLOCK)
+
+
+def _pixels(block: _Block, content: bytes, pixel: np.dtype[np.generic]) -> npt.NDArray[np.generic]:
+    """Return the samples of a block that are within the image, (rows, columns)."""
+    count = block.rows * block.columns
+    values = np.frombuffer(content, pixel, count, block.offset).reshape(block.rows, block.columns)
+    return values[: block.valid_rows, : block.valid_columns]
+
+
+def _begin(blocks: list[_Block], tail_start: int, size: int) -> tuple[int, int, int] | None:
+    """Return the block, row and column of the first zero pixel; None if it is behind all pixels."""
+    for index, block in enumerate(blocks):
+        position = max(0, -(-(tail_start - block.offset) // size))
+        row, column = divmod(position, block.columns)
+        if column >= block.valid_columns:
+            row, column = row + 1, 0
+        if row < block.valid_rows:
+            return index, row, column
+    return None
+
+
+def _is_in_row(
+    block: _Block, pixels: npt.NDArray[np.generic], row: int, column: int, samples: int
+) -> bool:
+    """Return whether the zeros begin within a row, below pixels that are not zero.
+
+    The last two pixels of the row above a bar may be zero by chance. In a dark corner, the pixels
+    above are zero as well.
+    """
+    rest = block.valid_columns - column
+    if column == 0 or rest <= 2 * samples:
+        return False
+    if row == 0:
+        return True
+    above = pixels[row - 1, column:]
+    return int(np.count_nonzero(above)) * 2 >= above.size
+
+
+def _is_lost_block(blocks: list[_Block], index: int, row: int) -> bool:
+    """Return whether a whole plane after others, or a tile that begins no bar, is zero."""
+    if row > 0:
+        return False
+    block = blocks[index]
+    return not block.starts_row or (index > 0 and blocks[index - 1].plane != block.plane)
+
+
+def _is_block_start(tail_start: int, size: int, block: int) -> bool:
+    """Return whether a block of the disk begins within the first zero pixel."""
+    return any((tail_start + shift) % block == 0 for shift in range(size))
