@@ -36,7 +36,11 @@ from acquisition.drop_folder.pixels.tiff_pages import (
     require_segments,
 )
 from acquisition.drop_folder.pixels.tiff_structure import require_directories
-from acquisition.drop_folder.pixels.zero_tail import require_written_pixels, zero_tail_start
+from acquisition.drop_folder.pixels.zero_tail import (
+    require_written_pixels,
+    require_written_planes,
+    zero_tail_start,
+)
 from schemas.errors import ImageError, IncompleteImageError
 
 # tifffile logs each oddity of a file. Those that matter are checked here and reported as an error.
@@ -145,6 +149,7 @@ def _decode_tiff(content: bytes, where: object, limits: ImageLimits) -> RawImage
             for page in pages
             for pixels in decode_page(page, content, where)
         ]
+        require_written_planes(decoded, where)
         ordered = tuple(decoded[index] for index in order)
         return RawImage(ordered, _significant_bits(ordered, bits, stored_bits), metadata)
 
@@ -186,7 +191,7 @@ def _significant_bits(planes: tuple[Plane, ...], bits: int | None, stored: int) 
 
 def _decode_png(content: bytes, where: object, limits: ImageLimits) -> RawImage:
     """Return the plane of a PNG, after checks of its size and of its chunks."""
-    width, height = png_size(content)
+    width, height = png_size(content, where)
     _check_size(width, height, where, limits)
     require_whole_png(content, where)
     plane = grey_plane(imagecodecs.png_decode(content), where)

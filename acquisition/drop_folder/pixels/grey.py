@@ -79,10 +79,11 @@ def _grey_of_colour(colour: Plane, where: object, bits: int | None) -> Plane:
 
 
 def _white_in_use(brightest: Plane, bits: int | None) -> int:
-    """Return the white of RGB pixels: that of their bits, else of their almost brightest pixel."""
+    """Return the white of RGB pixels: that of their bits, else of almost all of them."""
     if brightest.dtype == np.uint8:
         return 255
     if bits is not None:
         return int(2**bits - 1)
-    almost = float(np.percentile(brightest[::4, ::4], 99.9))
-    return int(next(2**n - 1 for n in (8, 12, 14, 16) if almost < 2**n))
+    few = GREY_EXCEPTIONS * brightest.size
+    whites = (2**n - 1 for n in (8, 12, 14, 16))
+    return next(white for white in whites if np.count_nonzero(brightest > white) <= few)

@@ -14,6 +14,7 @@ from acquisition.drop_folder.pixels.grey import Plane
 from schemas.errors import ImageError, IncompleteImageError
 
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_PNG_HEADER_BYTES = 24  # up to the height
 _START_OF_SCAN, _END = 0xDA, 0xD9
 _MARKER_IN_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _LONE_MARKERS = frozenset(range(0xD0, 0xD9)) | {0x01, 0xFF}  # without a length; 0xFF is a fill byte
@@ -21,8 +22,18 @@ _FILL_ROWS = 8  # rows of the smallest block of a JPEG
 _FILL = 128  # the grey of blocks that a decoder found no data for
 
 
-def png_size(content: bytes) -> tuple[int, int]:
-    """Return width and height in the header chunk of a PNG; 0 if they are cut off."""
+def png_size(content: bytes, where: object) -> tuple[int, int]:
+    """Return width and height in the header chunk of a PNG.
+
+    Raises
+    ------
+    IncompleteImageError
+        If the header chunk is missing.
+    """
+    if content[12:16] != b"IHDR" or len(content) < _PNG_HEADER_BYTES:
+        raise IncompleteImageError(
+            where, "damaged or cut short: a PNG without a header chunk; expected the whole file"
+        )
     return int.from_bytes(content[16:20]), int.from_bytes(content[20:24])
 
 

@@ -5,7 +5,7 @@ the file is then zero. A burnt-in bar, a mask and a dark image end in zeros as w
 a row, and a mask and a dark image have other zeros too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy.typing as npt
 import tifffile
 
 from acquisition.drop_folder.metadata.metamorph import plane_count
+from acquisition.drop_folder.pixels.grey import Plane
 from acquisition.drop_folder.pixels.tiff_pages import plane_distance
 from schemas.errors import IncompleteImageError
 
@@ -85,6 +86,23 @@ def require_written_pixels(
             where,
             f"cut short: its pixels are zero from byte {tail_start} to the end of the file; "
             "expected all pixels",
+        )
+
+
+def require_written_planes(planes: Sequence[Plane], where: object) -> None:
+    """Raise IncompleteImageError if a whole plane is zero, and another one is not dark.
+
+    Some programs reserve a stack first and then write one plane after another.
+    """
+    zeros = [plane.size - int(np.count_nonzero(plane)) for plane in planes]
+    empty = [n for n, plane in enumerate(planes, start=1) if zeros[n - 1] == plane.size]
+    if empty and any(
+        count <= DARK_SHARE * plane.size for count, plane in zip(zeros, planes, strict=True)
+    ):
+        raise IncompleteImageError(
+            where,
+            f"all pixels of page {empty[0]} of {len(planes)} are zero, so that it may not be "
+            "written yet; expected all planes",
         )
 
 
@@ -178,7 +196,10 @@ def _is_cut(
         return True
     of_plane = sum(a.size for b, a in zip(blocks, arrays, strict=True) if b.plane == block.plane)
     is_bar = unwritten <= BAR_SHARE * of_plane
-    return not is_bar and _is_block_start(tail_start, pixel.itemsize, _SMALL_BLOCK)
+    is_exact = block.columns == block.valid_columns  # else the begin is hidden by the tile's border
+    return not is_bar and (
+        not is_exact or row == 0 or _is_block_start(tail_start, pixel.itemsize, _SMALL_BLOCK)
+    )
 
 
 def _pixels(block: _Block, content: bytes, pixel: np.dtype[np.generic]) -> npt.NDArray[np.generic]:
