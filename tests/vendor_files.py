@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import tifffile
 
@@ -154,7 +153,7 @@ def ome_xml(images: str, *, uuid: str = "") -> str:
     )
 
 
-def ome_image(  # noqa: PLR0913 - the attributes of OME
+def ome_image(
     *,
     z: int = 1,
     c: int = 1,
@@ -175,7 +174,7 @@ def ome_image(  # noqa: PLR0913 - the attributes of OME
     )
 
 
-def stk(  # noqa: PLR0913 - the values of the format
+def stk(
     planes: Sequence[Pixels],
     *,
     scale: float | None = 0.65,
@@ -213,7 +212,8 @@ def stk(  # noqa: PLR0913 - the values of the format
     plane_bytes = width * height * 2
     entries = {
         254: (4, 1, 0), 256: (4, 1, width), 257: (4, 1, height), 258: (3, 1, 16), 259: (3, 1, 1),
-        262: (3, 1, 1), 273: (4, 1, 8), 277: (3, 1, 1), 278: (4, 1, height), 279: (4, 1, plane_bytes),
+        262: (3, 1, 1), 273: (4, 1, 8), 277: (3, 1, 1), 278: (4, 1, height),
+        279: (4, 1, plane_bytes),
     } | values  # fmt: skip
     directory = struct.pack("<H", len(entries))
     directory += b"".join(

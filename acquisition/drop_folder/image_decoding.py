@@ -134,7 +134,8 @@ def _is_of_machine(error: Exception) -> bool:
 def _decode_tiff(content: bytes, where: object, limits: ImageLimits) -> RawImage:
     """Return the full-size pages of a TIFF as planes, after checks of all headers."""
     tail_start = zero_tail_start(content)
-    require_directories(content, tail_start, limits.max_planes, where)
+    for width, height in require_directories(content, tail_start, limits.max_planes, where):
+        _check_pixels(width, height, where, limits)
     with tifffile.TiffFile(io.BytesIO(content), name=str(where)) as tif:
         pages = _checked_pages(tif, content, where, limits)
         found = read_formats(tif, pages)
@@ -222,14 +223,19 @@ def _require_size(plane: Plane, width: int, height: int, where: object) -> None:
 
 def _check_size(width: int, height: int, where: object, limits: ImageLimits) -> None:
     """Raise ImageError if a plane of this size in pixels is too large or too small."""
+    _check_pixels(width, height, where, limits)
+    if min(width, height) < limits.min_side_px:
+        raise ImageError(
+            where,
+            f"{width}×{height} pixels; expected at least {limits.min_side_px}×{limits.min_side_px}",
+        )
+
+
+def _check_pixels(width: int, height: int, where: object, limits: ImageLimits) -> None:
+    """Raise ImageError if a plane of this size in pixels is too large."""
     if width * height > limits.max_pixels:
         raise ImageError(
             where,
             f"its header says {width}×{height} pixels; "
             f"expected at most {limits.max_pixels} per plane",
-        )
-    if min(width, height) < limits.min_side_px:
-        raise ImageError(
-            where,
-            f"{width}×{height} pixels; expected at least {limits.min_side_px}×{limits.min_side_px}",
         )

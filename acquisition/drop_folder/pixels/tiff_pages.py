@@ -71,7 +71,7 @@ def require_segments(page: tifffile.TiffPage, size: int, where: object) -> None:
     """Raise IncompleteImageError unless all strips or tiles of a page are within the file."""
     counts, offsets = page.databytecounts, page.dataoffsets
     ends = [offset + count for offset, count in zip(offsets, counts, strict=False)]
-    empty = sum(1 for count in counts if not count)
+    empty = sum(1 for offset, count in zip(offsets, counts, strict=False) if not (offset and count))
     end = max(ends, default=0) + (plane_count(page) - 1) * plane_distance(page)
     if not ends or empty or end > size:
         missing = (

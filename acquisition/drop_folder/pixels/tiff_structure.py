@@ -37,6 +37,24 @@ _NEEDED_TAGS = frozenset(
 _NEVER_ZERO = frozenset({258, 270, 273, 279, 324, 325, 51123, 65500})
 """The tags whose values are never zero as a whole."""
 
+_WIDTH, _HEIGHT = 256, 257
+_SINGLE_TAGS = frozenset(
+    {
+        _WIDTH,
+        _HEIGHT,
+        259,  # Compression
+        262,  # PhotometricInterpretation
+        277,  # SamplesPerPixel
+        278,  # RowsPerStrip
+        284,  # PlanarConfiguration
+        317,  # Predictor
+        322,  # TileWidth
+        323,  # TileLength
+    }
+)
+"""The tags that have one value."""
+
+_NUMBER_TYPES = {1: "B", 3: "H", 4: "I", 8: "h", 9: "i", 16: "Q"}  # struct codes
 _SHORTEST_ZERO_VALUE = 6  # bytes of a value that was not written; a shorter one may be zero
 
 
@@ -54,10 +72,10 @@ class _Form:
         return int(struct.unpack_from(self.byte_order + code, content, at)[0])
 
 
-def require_directories(content: bytes, tail_start: int, most: int, where: object) -> None:
-    """Raise IncompleteImageError unless the directories of a TIFF file are complete.
-
-    Raise ImageError if there are too many, or if they follow each other in a circle.
+def require_directories(
+    content: bytes, tail_start: int, most: int, where: object
+) -> list[tuple[int, int]]:
+    """Return width and height of each page of a TIFF file, after a check of its directories.
 
     Parameters
     ----------
@@ -69,9 +87,17 @@ def require_directories(content: bytes, tail_start: int, most: int, where: objec
         The largest number of directories, which are the pages of the file.
     where
         The path, for error messages.
+
+    Raises
+    ------
+    IncompleteImageError
+        If a directory, or a value that is needed, is missing or zero at the end of the file.
+    ImageError
+        If there are too many directories, or one is damaged.
     """
     form, at = _header(content, where)
     seen: set[int] = set()
+    sizes = []
     while at:
         if len(seen) == most:
             raise ImageError(
@@ -82,7 +108,14 @@ def require_directories(content: bytes, tail_start: int, most: int, where: objec
                 where, f"damaged: its directory at byte {at} follows itself; expected another one"
             )
         seen.add(at)
-        at = _next_directory(content, form, at, tail_start, where)
+        first, end = _entries(content, form, at, tail_start, where)
+        numbers = {}
+        for entry in range(first, end, form.entry_bytes):
+            _require_value(content, form, entry, tail_start, where)
+            numbers.update(_single_number(content, form, entry, where))
+        sizes.append((numbers.get(_WIDTH, 0), numbers.get(_HEIGHT, 0)))
+        at = form.number(form.offset, content, end)
+    return sizes
 
 
 def _header(content: bytes, where: object) -> tuple[_Form, int]:
@@ -103,8 +136,10 @@ def _header(content: bytes, where: object) -> tuple[_Form, int]:
     return form, at
 
 
-def _next_directory(content: bytes, form: _Form, at: int, tail_start: int, where: object) -> int:
-    """Return the position of the next directory; 0 after the last one."""
+def _entries(
+    content: bytes, form: _Form, at: int, tail_start: int, where: object
+) -> tuple[int, int]:
+    """Return the position of the first entry of a directory, and that behind its last one."""
     count_bytes, offset_bytes = struct.calcsize(form.count), struct.calcsize("<" + form.offset)
     if at + count_bytes > len(content):
         _raise_cut(where, at + count_bytes, len(content))
@@ -120,9 +155,27 @@ def _next_directory(content: bytes, form: _Form, at: int, tail_start: int, where
             f"cut short: its directory at byte {at} is zero from byte {tail_start} on; "
             "expected the whole file",
         )
-    for entry in range(first, end, form.entry_bytes):
-        _require_value(content, form, entry, tail_start, where)
-    return form.number(form.offset, content, end)
+    return first, end
+
+
+def _single_number(content: bytes, form: _Form, entry: int, where: object) -> dict[int, int]:
+    """Return the number of a tag that has one value; empty for other tags.
+
+    Raises
+    ------
+    ImageError
+        If the tag has several values, or a value that is no number.
+    """
+    tag, kind = (form.number("H", content, entry + shift) for shift in (0, 2))
+    if tag not in _SINGLE_TAGS:
+        return {}
+    count = form.number(form.offset, content, entry + 4)
+    if count != 1 or kind not in _NUMBER_TYPES:
+        raise ImageError(
+            where, f"damaged: its tag {tag} has {count} values of type {kind}; expected one number"
+        )
+    value = entry + 4 + struct.calcsize("<" + form.offset)
+    return {tag: form.number(_NUMBER_TYPES[kind], content, value)}
 
 
 def _require_value(content: bytes, form: _Form, entry: int, tail_start: int, where: object) -> None:

@@ -29,8 +29,13 @@ DARK_SHARE = 0.01
 BAR_SHARE = 0.10
 """Largest share of the rows of an image that a black bar at its bottom has."""
 
+LOST_SHARE = 0.5
+"""Share of the rows of an image from which zeros at its end are lost pixels and no bar."""
+
 _SMALL_BLOCK, _LARGE_BLOCK = 512, 4096  # bytes of the blocks of disks and file systems
 _PACKBITS = 32773
+_TEXT_TAGS = (270, 51123, 65500)  # ImageDescription, Micro-Manager, Harmony
+_MOST_TEXT_ZEROS = 8  # at the end of a text
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,8 @@ class _Block:
     columns: int
     valid_rows: int  # a tile at the border of the image has more rows than are used
     valid_columns: int
-    starts_row: bool  # whether the block begins at the left border of the image
+    is_first: bool  # whether the block is at the left border of the image
+    is_last: bool  # whether the block is at the right border of the image
 
 
 def zero_tail_start(content: bytes) -> int:
@@ -81,7 +87,11 @@ def require_written_pixels(
     )
     pixel = np.dtype(plain[0].dtype)
     samples = plain[0].samplesperpixel if plain[0].planarconfig == 1 else 1
-    if _is_cut(blocks, content, tail_start, pixel.newbyteorder(plain[0].parent.byteorder), samples):
+    kind = pixel.newbyteorder(plain[0].parent.byteorder)
+    is_black = tail_start <= blocks[0].offset
+    if (is_black and _is_text_cut(plain, tail_start)) or (
+        not is_black and _is_cut(blocks, content, tail_start, kind, samples)
+    ):
         raise IncompleteImageError(
             where,
             f"cut short: its pixels are zero from byte {tail_start} to the end of the file; "
@@ -136,7 +146,9 @@ def _blocks(page: tifffile.TiffPage, number: int) -> Iterator[_Block]:
     for plane in range(plane_count(page)):
         for offset, count in joined:
             start, rows = offset + plane * plane_distance(page), count // row_bytes
-            yield _Block(number + plane, start, rows, width, rows, width, starts_row=True)
+            yield _Block(
+                number + plane, start, rows, width, rows, width, is_first=True, is_last=True
+            )
 
 
 def _tiles(page: tifffile.TiffPage, number: int) -> Iterator[_Block]:
@@ -153,7 +165,8 @@ def _tiles(page: tifffile.TiffPage, number: int) -> Iterator[_Block]:
             page.tilewidth * samples,
             min(page.tilelength, page.imagelength - row * page.tilelength),
             min(page.tilewidth, page.imagewidth - column * page.tilewidth) * samples,
-            starts_row=column == 0,
+            is_first=column == 0,
+            is_last=column == across - 1,
         )
 
 
@@ -185,20 +198,31 @@ def _is_cut(
     written = sum(part.size for part in before)
     unwritten = sum(array.size for array in arrays) - written
     if not written or unwritten < MIN_ZERO_PIXELS * samples:
-        return False  # a dark image, or too few zeros
+        return False
     zeros = sum(part.size - int(np.count_nonzero(part)) for part in before)
     is_dark = zeros > DARK_SHARE * written
-    if _is_in_row(block, last, row, column, samples):
+    is_in_row, is_below_zeros = _place_in_row(block, last, row, column, samples)
+    if is_in_row and not is_below_zeros:
         return not is_dark or _is_block_start(tail_start, pixel.itemsize, _LARGE_BLOCK)
     if is_dark:
         return False
-    if blocks[-1].plane > block.plane or _is_lost_block(blocks, index, row):
-        return True
     of_plane = sum(a.size for b, a in zip(blocks, arrays, strict=True) if b.plane == block.plane)
-    is_bar = unwritten <= BAR_SHARE * of_plane
-    is_exact = block.columns == block.valid_columns  # else the begin is hidden by the tile's border
-    return not is_bar and (
-        not is_exact or row == 0 or _is_block_start(tail_start, pixel.itemsize, _SMALL_BLOCK)
+    is_tile = not (block.is_first and block.is_last)  # whose border hides where the zeros begin
+    is_block_start = is_tile or _is_block_start(tail_start, pixel.itemsize, _SMALL_BLOCK)
+    return (
+        blocks[-1].plane > block.plane
+        or (not is_in_row and _is_lost_block(blocks, arrays, index, row))
+        or unwritten > LOST_SHARE * of_plane
+        or (unwritten > BAR_SHARE * of_plane and is_block_start)
+    )
+
+
+def _is_text_cut(pages: Sequence[tifffile.TiffPage], tail_start: int) -> bool:
+    """Return whether the zeros begin within a text in the header of a file."""
+    tags = [page.tags[code] for page in pages for code in _TEXT_TAGS if code in page.tags]
+    return any(
+        tag.valueoffset < tail_start < tag.valueoffset + tag.valuebytecount - _MOST_TEXT_ZEROS
+        for tag in tags
     )
 
 
@@ -221,29 +245,34 @@ def _begin(blocks: list[_Block], tail_start: int, size: int) -> tuple[int, int, 
     return None
 
 
-def _is_in_row(
+def _place_in_row(
     block: _Block, pixels: npt.NDArray[np.generic], row: int, column: int, samples: int
-) -> bool:
-    """Return whether the zeros begin within a row, below pixels that are not zero.
+) -> tuple[bool, bool]:
+    """Return whether the zeros begin within a row, and whether the pixels above are zero as well.
 
-    The last two pixels of the row above a bar may be zero by chance. In a dark corner, the pixels
-    above are zero as well.
+    The last two pixels of the row above a bar may be zero by chance. The pixels above are zero in a
+    dark corner, and not where a file was cut.
     """
-    rest = block.valid_columns - column
-    if column == 0 or rest <= 2 * samples:
-        return False
-    if row == 0:
-        return True
-    above = pixels[row - 1, column:]
-    return int(np.count_nonzero(above)) * 2 >= above.size
+    if column == 0 or block.valid_columns - column <= 2 * samples:
+        return False, False
+    above = pixels[row - 1, column:] if row else pixels[row, :column]
+    return True, int(np.count_nonzero(above)) * 2 < above.size
 
 
-def _is_lost_block(blocks: list[_Block], index: int, row: int) -> bool:
-    """Return whether a whole plane after others, or a tile that begins no bar, is zero."""
-    if row > 0:
-        return False
+def _is_lost_block(
+    blocks: list[_Block], arrays: list[npt.NDArray[np.generic]], index: int, row: int
+) -> bool:
+    """Return whether a whole plane after others, or a part of tiles that is no bar, is zero.
+
+    The zeros of a bar begin in the last tile of a row of tiles, and are in all of these tiles.
+    """
     block = blocks[index]
-    return not block.starts_row or (index > 0 and blocks[index - 1].plane != block.plane)
+    if row == 0:
+        is_plane = index > 0 and blocks[index - 1].plane != block.plane
+        return is_plane or not block.is_first
+    if block.is_first and block.is_last:
+        return False
+    return not block.is_last or bool(arrays[index - 1][row + 1 :].any())
 
 
 def _is_block_start(tail_start: int, size: int, block: int) -> bool:

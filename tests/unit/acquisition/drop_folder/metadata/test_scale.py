@@ -43,7 +43,7 @@ def mm(**values: object) -> bytes:
 
 
 MAGNIFIED = '<CameraPixelSizeX Unit="m">6.5E-06</CameraPixelSizeX>'
-STATED = '<ImageResolutionX Unit="m">{0}</ImageResolutionX><ImageResolutionY Unit="m">{0}</ImageResolutionY>'
+STATED = "".join(f'<ImageResolution{axis} Unit="m">{{0}}</ImageResolution{axis}>' for axis in "XY")
 SCALES = {
     "Harmony": (harmony(GREY, harmony_xml()), 6.5 * 2 / (20 * 1.087), "Harmony XML"),
     "Harmony, camera pixel in the XML": (
