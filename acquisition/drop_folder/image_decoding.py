@@ -136,7 +136,10 @@ def _decode_tiff(content: bytes, where: object, limits: ImageLimits) -> RawImage
     tail_start = zero_tail_start(content)
     for width, height in require_directories(content, tail_start, limits.max_planes, where):
         _check_pixels(width, height, where, limits)
-    with tifffile.TiffFile(io.BytesIO(content), name=str(where)) as tif:
+    with (
+        np.errstate(divide="ignore", invalid="ignore"),  # of rational values of damaged tags
+        tifffile.TiffFile(io.BytesIO(content), name=str(where)) as tif,
+    ):
         pages = _checked_pages(tif, content, where, limits)
         found = read_formats(tif, pages)
         planes = sum(plane_count(page) for page in pages)

@@ -15,6 +15,7 @@ import tifffile
 from acquisition.drop_folder.metadata.statements import FileMetadata, PageIndex, Scale
 from acquisition.drop_folder.metadata.values import (
     bits_of_white,
+    earliest,
     number,
     positive,
     square_scale,
@@ -25,7 +26,7 @@ from acquisition.drop_folder.metadata.xml_text import descendants, only_text, pa
 SOURCE = "Gen5 XML"
 _ROOT = "BTIImageMetaData"
 _DATE = re.compile(r"(\d{1,2})/(\d{1,2})/(\d\d|\d{4})")
-_CLOCK = re.compile(r"(\d{1,2}):(\d\d):(\d\d)\s*([AP]M)?", re.IGNORECASE)
+_CLOCK = re.compile(r"(\d{1,2}):(\d\d):(\d\d(?:\.\d+)?)\s*([AP]M)?", re.IGNORECASE)
 _NOON = 12
 
 
@@ -40,11 +41,10 @@ def read(tif: tifffile.TiffFile, pages: Sequence[tifffile.TiffPage]) -> FileMeta
         return FileMetadata(SOURCE, Scale(None))
     known = [root for root in found if root is not None]
     scales = {_scale(root, page) for root, page in zip(known, pages, strict=False)}
-    times = [_time(root) for root in known]
     return FileMetadata(
         SOURCE,
         scales.pop() if len(scales) == 1 else Scale(None),
-        min((time for time in times if time is not None), default=None),
+        earliest(_time(root) for root in known),
         bits_of_white(number(only_text(first, "SaturationLevel"))),
         pages=tuple(_page(root) for root in known),
         problem=_problem(known, len(pages)),
@@ -73,8 +73,8 @@ def _scale(root: ET.Element, page: tifffile.TiffPage) -> Scale | None:
 
 def _time(root: ET.Element) -> datetime | None:
     """Return the date and time of a page; None without a valid one."""
-    date = _DATE.fullmatch(only_text(root, "ImageReference", "Date") or "")
-    clock = _CLOCK.fullmatch(only_text(root, "ImageReference", "Time") or "")
+    date = _DATE.fullmatch(only_text(root, "Date") or "")
+    clock = _CLOCK.fullmatch(only_text(root, "Time") or "")
     if date is None or clock is None:
         return None
     month, day, year = date.groups()

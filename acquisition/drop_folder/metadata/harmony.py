@@ -136,23 +136,31 @@ def _length_um(root: ET.Element, name: str) -> float | None:
 
 def _magnification(root: ET.Element) -> float | None:
     """Return the magnification from tissue to camera; None if one part of it is unknown."""
-    objective = only_text(root, "ObjectiveMagnification") or only_text(
-        root, "Objective", "Magnification"
-    )
-    instrument = only_text(root, "InstrumentDescription", "Magnification")
-    factors = positive(objective), positive(instrument)
-    return factors[0] * factors[1] if factors[0] and factors[1] else None
+    objectives = {
+        *texts(root, "ObjectiveMagnification"),
+        *(
+            text
+            for element in root.iter()
+            if local_name(element).startswith("Objective")
+            for text in texts(element, local_name(element), "Magnification")
+        ),
+    }
+    objective = positive(objectives.pop()) if len(objectives) == 1 else None
+    instrument = positive(only_text(root, "InstrumentDescription", "Magnification"))
+    return objective * instrument if objective and instrument else None
 
 
 def _binning(root: ET.Element) -> float | None:
     """Return the binning of the camera; None if it is unknown or differs in x and y."""
     found = {
-        factor
-        for name in ("BinningX", "BinningY", "CameraBinningX", "CameraBinningY", "Binning")
-        for text in texts(root, name)
+        positive(factor)
+        for element in root.iter()
+        if "binning" in local_name(element).lower()
+        for text in (element.text, *element.attrib.values(), *(child.text for child in element))
+        if text and text.strip()
         for factor in text.lower().replace("×", "x").split("x")
     }
-    return positive(found.pop()) if len({positive(text) for text in found}) == 1 else None
+    return found.pop() if len(found) == 1 else None
 
 
 def _page(root: ET.Element) -> PageIndex:

@@ -7,29 +7,33 @@ https://github.com/ome/bioformats/pull/1792. The planes follow each other with a
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 import tifffile
 
 from acquisition.drop_folder.metadata.statements import FileMetadata, PageIndex, Scale
-from acquisition.drop_folder.metadata.values import positive, square_scale, unit_um
+from acquisition.drop_folder.metadata.values import positive, square_scale, time_of, unit_um
 
 SOURCE = "MetaMorph STK"
+_UIC_TAGS = (33628, 33630, 33631, 33629)  # the values of a later one replace those before
 _UIC2 = 33629
 _JULIAN_OF_DAY_0 = 1_721_425  # the Julian day of date.fromordinal(0)
 
 
 def read(tif: tifffile.TiffFile, pages: Sequence[tifffile.TiffPage]) -> FileMetadata | None:
     """Return the metadata of a MetaMorph stack; None if the file is none."""
-    if not tif.is_stk:
+    del tif  # the first page has all tags
+    found = [pages[0].tags.valueof(code) for code in _UIC_TAGS]
+    if all(value is None for value in found):
         return None
-    values = tif.stk_metadata or {}
+    values = {name: value for tag in found if isinstance(tag, dict) for name, value in tag.items()}
     planes = plane_count(pages[0])
     problem = _problem(values, planes, len(pages))
     return FileMetadata(
         SOURCE,
         _scale(values),
-        _time(pages[0]),
+        _time(values),
         pages=tuple(PageIndex(z) for z in range(planes)) if planes > 1 and not problem else (),
         problem=problem,
     )
@@ -52,18 +56,14 @@ def _scale(values: Mapping[str, object]) -> Scale | None:
     return square_scale(x * length_um, None if y is None else y * length_um)
 
 
-def _time(page: tifffile.TiffPage) -> datetime | None:
+def _time(values: Mapping[str, Any]) -> datetime | None:
     """Return the time at which the first plane was taken; None if it is not stated."""
-    uic2 = page.tags.valueof(_UIC2)
-    if not isinstance(uic2, dict):
-        return None
     try:
-        day = int(uic2["DateCreated"][0]) - _JULIAN_OF_DAY_0
-        start = datetime.fromordinal(day)
-        time = start + timedelta(milliseconds=int(uic2["TimeCreated"][0]))
+        day = int(values["DateCreated"][0]) - _JULIAN_OF_DAY_0
+        time = datetime.fromordinal(day) + timedelta(milliseconds=int(values["TimeCreated"][0]))
     except (KeyError, IndexError, ValueError, OverflowError):
-        return None
-    return time if 1990 <= time.year <= 2200 else None  # noqa: PLR2004 - plausible years
+        return time_of(values.get("CreateTime", ""))  # of a file with one plane
+    return time_of(time)
 
 
 def _problem(values: Mapping[str, object], planes: int, pages: int) -> str:

@@ -2,7 +2,8 @@
 
 Format: https://micro-manager.org/Micro-Manager_File_Formats; the tag 51123 of each page holds JSON
 (https://github.com/cgohlke/tifffile/issues/39). The time is ``Time`` in version 1.4 and
-``ReceivedTime`` in version 2.
+``ReceivedTime`` in version 2. Files of NDTiff have the place of a page in ``Axes``
+(https://github.com/micro-manager/NDTiffStorage).
 """
 
 import json
@@ -11,10 +12,17 @@ from collections.abc import Mapping, Sequence
 import tifffile
 
 from acquisition.drop_folder.metadata.statements import FileMetadata, PageIndex, Scale
-from acquisition.drop_folder.metadata.values import number, positive, time_of
+from acquisition.drop_folder.metadata.values import earliest, number, positive, time_of
 
 SOURCE = "Micro-Manager"
 _TAG = 51123
+_AXES = {
+    "z": "SliceIndex",
+    "channel": "ChannelIndex",
+    "time": "FrameIndex",
+    "position": "PositionIndex",
+}
+"""The axes of NDTiff with the name of the same value in other files of Micro-Manager."""
 
 
 def read(tif: tifffile.TiffFile, pages: Sequence[tifffile.TiffPage]) -> FileMetadata | None:
@@ -27,11 +35,10 @@ def read(tif: tifffile.TiffFile, pages: Sequence[tifffile.TiffPage]) -> FileMeta
     scales = {_scale(values) for values in known}
     bits = {round(number(values.get("BitDepth")) or 0) for values in known}
     times = [time_of(values.get("ReceivedTime", values.get("Time", ""))) for values in known]
-    times_known = [time for time in times if time is not None]
     return FileMetadata(
         SOURCE,
         scales.pop() if len(scales) == 1 else Scale(None),
-        min(times_known, key=lambda time: time.replace(tzinfo=None), default=None),
+        earliest(times),
         next(iter(bits)) if len(bits) == 1 and 8 <= min(bits) <= 16 else None,  # noqa: PLR2004
         pages=tuple(_page(values) for values in known) if len(known) == len(pages) else (),
         problem=(
@@ -52,10 +59,14 @@ def _values(page: tifffile.TiffPage) -> Mapping[str, object] | None:
             return None
     if not isinstance(value, dict):
         return None
-    return {
+    values = {
         str(name): entry.get("PropVal") if isinstance(entry, dict) else entry
         for name, entry in value.items()
     }
+    axes = value.get("Axes")
+    if isinstance(axes, dict):
+        values |= {index: axes[axis] for axis, index in _AXES.items() if axis in axes}
+    return values
 
 
 def _scale(values: Mapping[str, object]) -> Scale | None:

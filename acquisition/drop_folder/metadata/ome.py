@@ -15,6 +15,7 @@ import tifffile
 
 from acquisition.drop_folder.metadata.statements import FileMetadata, PageIndex, Scale
 from acquisition.drop_folder.metadata.values import (
+    earliest,
     number,
     positive,
     square_scale,
@@ -277,5 +278,4 @@ def _offset_s(image: _Image, plane: PageIndex) -> float | None:
 def _earliest(times: Iterator[datetime | None]) -> datetime | None:
     """Return the earliest time; None if one is unknown, or there is none."""
     found = list(times)
-    known = [time for time in found if time is not None]
-    return min(known) if known and len(known) == len(found) else None
+    return None if None in found else earliest(found)

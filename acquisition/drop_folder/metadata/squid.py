@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import tifffile
 
 from acquisition.drop_folder.metadata.statements import FileMetadata, PageIndex
-from acquisition.drop_folder.metadata.values import number, time_of
+from acquisition.drop_folder.metadata.values import earliest, number, time_of
 
 SOURCE = "Squid"
 
@@ -23,10 +23,9 @@ def read(tif: tifffile.TiffFile, pages: Sequence[tifffile.TiffPage]) -> FileMeta
     known = [values for values in found if values is not None]
     if not known:
         return None
-    times = [time for values in known if (time := time_of(values.get("time", ""))) is not None]
     return FileMetadata(
         SOURCE,
-        taken_at=min(times, key=lambda time: time.replace(tzinfo=None), default=None),
+        taken_at=earliest(time_of(values.get("time", "")) for values in known),
         pages=tuple(_page(values, page) for values, page in zip(known, pages, strict=False)),
         problem=(
             f"Squid describes {len(known)} of its {len(pages)} pages; expected all of them"

@@ -3,7 +3,8 @@
 import math
 import re
 import unicodedata
-from datetime import datetime
+from collections.abc import Iterable
+from datetime import UTC, datetime
 
 from acquisition.drop_folder.metadata.statements import Scale
 
@@ -143,6 +144,19 @@ def time_of(text: object) -> datetime | None:
     except ValueError:
         return None
     return time if 1990 <= time.year <= 2200 else None  # noqa: PLR2004 - plausible years
+
+
+def earliest(times: Iterable[datetime | None]) -> datetime | None:
+    """Return the earliest of the known times; None if none is known.
+
+    A time without a zone is compared as if it were in UTC.
+    """
+    known = [time for time in times if time is not None]
+    return min(
+        known,
+        key=lambda time: (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp(),
+        default=None,
+    )
 
 
 def _iso_zone(zone: str | None) -> str:

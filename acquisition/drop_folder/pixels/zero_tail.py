@@ -33,6 +33,7 @@ LOST_SHARE = 0.5
 """Share of the rows of an image from which zeros at its end are lost pixels and no bar."""
 
 _SMALL_BLOCK, _LARGE_BLOCK = 512, 4096  # bytes of the blocks of disks and file systems
+_SCANNED_BYTES = 2**20  # at a time, so that a large file is not copied
 _PACKBITS = 32773
 _TEXT_TAGS = (270, 51123, 65500)  # ImageDescription, Micro-Manager, Harmony
 _MOST_TEXT_ZEROS = 8  # at the end of a text
@@ -54,7 +55,13 @@ class _Block:
 
 def zero_tail_start(content: bytes) -> int:
     """Return the position of the first of the zeros at the end of a file, or its length."""
-    return len(content.rstrip(b"\0"))
+    end = len(content)
+    while end:
+        start = max(0, end - _SCANNED_BYTES)
+        if kept := len(content[start:end].rstrip(b"\0")):
+            return start + kept
+        end = start
+    return 0
 
 
 def require_written_pixels(
@@ -79,7 +86,8 @@ def require_written_pixels(
         if page.compression != tifffile.COMPRESSION.NONE:
             _require_compressed(page, tail_start, where)
     plain = [page for page in pages if page.compression == tifffile.COMPRESSION.NONE]
-    if not plain or plain[0].bitspersample not in (8, 16):
+    kinds = {(page.dtype, page.bitspersample, page.samplesperpixel) for page in plain}
+    if len(kinds) != 1 or plain[0].bitspersample not in (8, 16):
         return
     blocks = sorted(
         (block for number, page in enumerate(plain) for block in _blocks(page, number)),
@@ -188,10 +196,10 @@ def _is_cut(
     samples
         The samples of a pixel that follow each other.
     """
-    arrays = [_pixels(block, content, pixel) for block in blocks]
     begin = _begin(blocks, tail_start, pixel.itemsize)
     if begin is None:
         return False
+    arrays = [_pixels(block, content, pixel) for block in blocks]
     index, row, column = begin
     block, last = blocks[index], arrays[index]
     before = [*(array.ravel() for array in arrays[:index]), last[:row].ravel(), last[row, :column]]

@@ -58,6 +58,10 @@ def mm(*pages: tuple[int, int, int, int]) -> bytes:
     )
 
 
+def ndtiff(*axes: dict[str, object]) -> bytes:
+    return micromanager(STACK[: len(axes)], [{"Axes": page} for page in axes])
+
+
 def cephla(*pages: tuple[int, str]) -> bytes:
     values = [
         {"z_level": z, "channel": channel, "region_id": "B2", "fov": 0} for z, channel in pages
@@ -93,6 +97,7 @@ Z_STACKS = {
         ome_image(z=3, data="".join(f'<TiffData IFD="{z}" FirstZ="{z}"/>' for z in range(3))), 3
     ),
     "Micro-Manager": mm((0, 0, 0, 0), (1, 0, 0, 0), (2, 0, 0, 0)),
+    "NDTiff": ndtiff(*({"z": z, "channel": "BF", "time": 0} for z in range(3))),
     "Squid": cephla((0, "BF"), (1, "BF"), (2, "BF")),
     "Gen5": biotek({"z": 0}, {"z": 1}, {"z": 2}),
     "MetaMorph stack": stk(STACK[:3]),
@@ -171,6 +176,7 @@ NOT_STACKS = {
     "Micro-Manager, times": (mm((0, 0, 0, 0), (0, 0, 1, 0)), "2 times"),
     "Micro-Manager, positions": (mm((0, 0, 0, 0), (0, 0, 0, 1)), "2 positions"),
     "Micro-Manager, one page twice": (mm((1, 0, 0, 0), (1, 0, 0, 0)), "1 focal planes"),
+    "NDTiff, channels": (ndtiff({"channel": "BF"}, {"channel": "GFP"}), "2 channels (BF, GFP)"),
     "Squid, channels": (cephla((0, "BF"), (0, "405 nm")), "2 channels (BF, 405 nm)"),
     "Squid, z and channels": (
         cephla((0, "BF"), (0, "405 nm"), (1, "BF"), (1, "405 nm")),
@@ -218,6 +224,14 @@ def test_a_stack_with_fewer_pages_than_described_may_still_be_written(
     with pytest.raises(IncompleteImageError) as refusal:
         read(content)
     assert reason in refusal.value.problem
+
+
+@pytest.mark.parametrize("container", [{"ome": True}, {"imagej": True}, {}])
+def test_the_colours_of_a_grey_rgb_image_are_no_channels(container: dict[str, bool]) -> None:
+    grey = (STACK[0] // 16).astype(np.uint8)
+    rgb = np.repeat(grey[..., None], 3, axis=2)
+    content = tiff(rgb, photometric="rgb", metadata={"axes": "YXS"}, **container)
+    assert np.array_equal(read(content).planes[0], grey)
 
 
 def test_one_file_of_a_series_has_only_its_own_plane() -> None:
