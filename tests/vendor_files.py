@@ -183,6 +183,7 @@ def stk(
     z: Sequence[float] | None = None,
     wavelengths: Sequence[float] | None = None,
     time: datetime = datetime(2026, 11, 16, 15),  # noqa: DTZ001 - the format has no zone
+    has_uic1: bool = True,
 ) -> bytes:
     """Return a MetaMorph stack: one page, whose planes follow each other, and the UIC tags."""
     count = len(planes)
@@ -209,6 +210,8 @@ def stk(
         33629: (5, count, first),
         33630: (5, count, first + len(uic2)),
     }
+    if not has_uic1:
+        del values[33628]
     plane_bytes = width * height * 2
     entries = {
         254: (4, 1, 0), 256: (4, 1, width), 257: (4, 1, height), 258: (3, 1, 16), 259: (3, 1, 1),

@@ -8,6 +8,7 @@ a series contains the XML of all files; ``TiffData/UUID`` tells which planes are
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import PurePath
 from xml.etree import ElementTree as ET
 
@@ -23,7 +24,7 @@ from acquisition.drop_folder.metadata.values import (
     unit_s,
     unit_um,
 )
-from acquisition.drop_folder.metadata.xml_text import children, descendants, parse_xml
+from acquisition.drop_folder.metadata.xml_text import children, parse_xml
 
 SOURCE = "OME-XML"
 OUR_CREATOR = "SpheroRank"
@@ -46,6 +47,15 @@ class _Image:
     def planes(self) -> int:
         """The number of planes."""
         return self.sizes["Z"] * self.sizes["C"] * self.sizes["T"]
+
+    @cached_property
+    def plane_elements(self) -> dict[tuple[object, object, object], list[ET.Element]]:
+        """The ``Plane`` elements by their place along Z, C and T."""
+        found: dict[tuple[object, object, object], list[ET.Element]] = {}
+        for element in children(self.pixels, "Plane"):
+            z, c, t = (number(element.get(name)) for name in ("TheZ", "TheC", "TheT"))
+            found.setdefault((z, c, t), []).append(element)
+        return found
 
     def plane(self, index: int) -> PageIndex:
         """Return the axes of a plane from its index in the order of the planes."""
@@ -85,25 +95,29 @@ def read(tif: tifffile.TiffFile, pages: Sequence[tifffile.TiffPage]) -> FileMeta
             "expected one page, or a file with its own OME-XML"
         )
         return FileMetadata(SOURCE, problem=problem if len(pages) > 1 else "")
-    blocks = [block for image in images for block in _blocks(image)]
+    blocks = [block for image in images for block in _blocks(image, len(pages))]
     own = _own_blocks(blocks, root.get("UUID", ""), tif.filename)
     if own is None:
         return _of_unknown_planes(root, images, blocks, len(pages))
-    placed = {
-        block.ifd + step: (block.image, block.image.plane(block.first + step))
-        for block in own
-        for step in range(min(block.count, block.image.planes - block.first))
-    }
-    stated = sum(min(block.count, block.image.planes - block.first) for block in own)
-    here = [placed[page.index] for page in pages if page.index in placed]
+    places = [
+        [
+            (block.image, block.image.plane(block.first + page.index - block.ifd))
+            for block in own
+            if 0 <= page.index - block.ifd < block.count
+        ]
+        for page in pages
+    ]
+    stated = sum(block.count for block in own)
+    here = [place for found in places for place in found]
+    here_images = [image for image, _ in here] or images
     return FileMetadata(
         SOURCE,
-        _scale([image for image, _ in here] or images),
+        _scale(here_images),
         _earliest(image_time(image, plane) for image, plane in here),
-        _bits([image for image, _ in here] or images, root.get("Creator", "")),
-        pages=tuple(plane for _, plane in here) if len(here) == len(pages) else (),
+        _bits(here_images, root.get("Creator", "")),
+        pages=tuple(plane for _, plane in here) if all(len(p) == 1 for p in places) else (),
         missing=_missing(stated, len(pages)),
-        problem=_problem(len(here), len(placed), stated, len(pages)),
+        problem=_problem([len(found) for found in places]),
     )
 
 
@@ -127,24 +141,29 @@ def _images(root: ET.Element, page: tifffile.TiffPage) -> Iterator[_Image]:
         )
 
 
-def _blocks(image: _Image) -> Iterator[_Block]:
-    """Yield the blocks of planes of an image; one with all planes if the XML has none."""
+def _blocks(image: _Image, pages: int) -> Iterator[_Block]:
+    """Yield the blocks of planes of an image; one with all planes if the XML has none.
+
+    A block with neither ``IFD`` nor ``PlaneCount`` has all planes, or those of all ``pages`` of a
+    file that it names.
+    """
     found = children(image.pixels, "TiffData")
     if not found:
         yield _Block(image, 0, 0, image.planes, "", "")
     for data in found:
         first, step = 0, 1
         for axis in image.order:
-            first += step * round(number(data.get(f"First{axis}")) or 0)
+            first += step * max(0, round(number(data.get(f"First{axis}")) or 0))
             step *= image.sizes[axis]
         ifd, count = number(data.get("IFD")), number(data.get("PlaneCount"))
-        default = image.planes if ifd is None else 1
         uuid = next(iter(children(data, "UUID")), None)
+        if count is None:
+            count = 1 if ifd is not None else image.planes if uuid is None else pages
         yield _Block(
             image,
-            round(ifd or 0),
-            max(0, first),
-            default if count is None else max(0, round(count)),
+            max(0, round(ifd or 0)),
+            first,
+            max(0, min(round(count), image.planes - first)),
             "" if uuid is None else (uuid.text or "").strip(),
             "" if uuid is None else PurePath(uuid.get("FileName", "").replace("\\", "/")).name,
         )
@@ -194,14 +213,16 @@ def _missing(stated: int, pages: int) -> str:
     return f"OME-XML describes {stated} pages, the file has {pages}" if stated > pages else ""
 
 
-def _problem(here: int, placed: int, stated: int, pages: int) -> str:
+def _problem(planes_of_pages: list[int]) -> str:
     """Return why the pages cannot be assigned to planes; "" if they can, or if there is one."""
+    pages = len(planes_of_pages)
     if pages == 1:
         return ""
-    if placed < stated:
+    if max(planes_of_pages) > 1:
         return "its OME-XML assigns several planes to one page; expected one plane per page"
-    if here < pages:
-        return f"OME-XML describes {here} pages, the file has {pages}; expected all of them"
+    described = sum(planes_of_pages)
+    if described < pages:
+        return f"OME-XML describes {described} pages, the file has {pages}; expected all of them"
     return ""
 
 
@@ -257,11 +278,9 @@ def image_time(image: _Image, plane: PageIndex) -> datetime | None:
 
 def _offset_s(image: _Image, plane: PageIndex) -> float | None:
     """Return the seconds from the date of an image to one of its planes; None if unknown."""
-    at = {"TheZ": plane.z, "TheC": plane.channel, "TheT": plane.time}
-    found = list(descendants(image.pixels, "Plane"))
-    same = [p for p in found if all(number(p.get(name)) == value for name, value in at.items())]
+    same = image.plane_elements.get((plane.z, plane.channel, plane.time), [])
     if not same and image.planes == 1:
-        same = found
+        same = [element for found in image.plane_elements.values() for element in found]
     for element in same:
         delta, unit = number(element.get("DeltaT")), unit_s(element.get("DeltaTUnit", "s"))
         if delta is not None:

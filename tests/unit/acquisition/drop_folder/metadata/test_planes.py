@@ -103,6 +103,7 @@ Z_STACKS = {
     "MetaMorph stack": stk(STACK[:3]),
     "MetaMorph stack with absolute positions": stk(STACK[:3], z=[100.5, 110.5, 120.5]),
     "MetaMorph stack whose first distance is zero": stk(STACK[:3], z=[0, 5, 5]),
+    "MetaMorph stack without UIC1": stk(STACK[:3], has_uic1=False),
     "pages with numbers as names": named("z = 1", "z = 2", "z = 3"),
     "pages within a minute": dated(*[START + timedelta(seconds=20 * page) for page in range(3)]),
 }
@@ -192,6 +193,10 @@ NOT_STACKS = {
         "3 channels",
     ),
     "MetaMorph stack without z": (stk(STACK[:3], z=[0, 0, 0]), "without their positions in z"),
+    "MetaMorph stack without UIC1 and z": (
+        stk(STACK[:3], z=[0, 0, 0], has_uic1=False),
+        "without their positions in z",
+    ),
     "pages with names of channels": (named("BF", "GFP"), "2 channels (BF, GFP)"),
     "pages of two days": (dated(START, START + timedelta(days=1)), "within 24.0 hours"),
 }
@@ -237,6 +242,16 @@ def test_the_colours_of_a_grey_rgb_image_are_no_channels(container: dict[str, bo
 def test_one_file_of_a_series_has_only_its_own_plane() -> None:
     content = ome(series_of(["z0.tif", "z1.tif"], axis="Z", z=2), 1)
     assert np.array_equal(np.stack(read(content, "day01/z1.tif").planes), STACK[:1])
+
+
+def test_a_file_of_a_series_that_names_only_its_first_plane_has_all_its_pages() -> None:
+    blocks = "".join(
+        f'<TiffData FirstT="{t}"><UUID FileName="t{t}.tif">urn:uuid:{t}</UUID></TiffData>'
+        for t in range(3)
+    )
+    content = ome(ome_image(z=2, t=3, data=blocks), 2)
+    for name in ("t0.tif", "t1.tif", "t2.tif"):
+        assert np.array_equal(np.stack(read(content, name).planes), STACK[:2])
 
 
 def test_one_page_of_a_file_whose_companion_is_missing_is_decoded_without_metadata() -> None:

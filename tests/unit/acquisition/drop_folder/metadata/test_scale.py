@@ -51,6 +51,16 @@ SCALES = {
         6.5 * 2 / (20 * 1.087),
         "Harmony XML",
     ),
+    "Harmony, other elements": (
+        harmony(
+            GREY,
+            '<Measurement><Camera><Binning>2x2</Binning><PixelSizeX Unit="um">6.5</PixelSizeX>'
+            '</Camera><Objective Magnification="20"/>'
+            '<InstrumentDescription Magnification="1.087"/></Measurement>',
+        ),
+        6.5 * 2 / (20 * 1.087),
+        "Harmony XML",
+    ),
     "Harmony, the scale in the XML": (
         harmony(GREY, harmony_xml(instrument=None, more=STATED.format("5.98E-07"))),
         0.598,
@@ -65,6 +75,11 @@ SCALES = {
     "Gen5, stretched to the edge": (
         tiff(GREY, description=gen5_xml(width_px=100, height_px=80, width_um=200, height_um=160)),
         2.0,
+        "Gen5 XML",
+    ),
+    "Gen5 in an OME-TIFF": (
+        tiff(GREY, description=ome_xml(ome_image(scale="") + gen5_xml().split("?>")[1])),
+        394 / 1224,
         "Gen5 XML",
     ),
     "MetaXpress": (metaseries(GREY), 1.36, "MetaSeries"),
