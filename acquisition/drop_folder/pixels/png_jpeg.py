@@ -76,9 +76,15 @@ def jpeg_size(content: bytes, where: object) -> tuple[int, int]:
     ------
     IncompleteImageError
         If there is no frame header.
+    ImageError
+        If its pixels are neither grey nor colour, such as those of a printer (CMYK).
     """
     for marker, at in _jpeg_markers(content):
-        if marker in _JPEG_FRAMES and at + 9 <= len(content):
+        if marker in _JPEG_FRAMES and at + 10 <= len(content):
+            if (components := content[at + 9]) in (2, 4):
+                raise ImageError(
+                    where, f"{components} components per pixel of a JPEG; expected grey or RGB"
+                )
             return int.from_bytes(content[at + 7 : at + 9]), int.from_bytes(
                 content[at + 5 : at + 7]
             )

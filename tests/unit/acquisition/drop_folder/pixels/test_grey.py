@@ -87,6 +87,13 @@ def test_three_samples_that_are_not_declared_as_colours_are_refused() -> None:
         plane(tiff(pixels, photometric="minisblack", planarconfig="contig"))
 
 
+def test_a_jpeg_in_the_colours_of_a_printer_is_refused() -> None:
+    content = bytearray(imagecodecs.jpeg_encode(GREY_8))
+    content[content.index(b"\xff\xc0") + 9] = 4
+    with pytest.raises(ImageError, match="4 components per pixel of a JPEG"):
+        plane(bytes(content))
+
+
 def test_the_alpha_of_a_png_is_ignored() -> None:
     assert np.array_equal(
         plane(imagecodecs.png_encode(np.stack([GREY_8, GREY_8[::-1]], axis=2))), GREY_8
