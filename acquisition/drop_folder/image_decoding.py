@@ -6,30 +6,46 @@ from its header, before memory is allocated for its pixels.
 
 import io
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
 
 import imagecodecs
 import numpy as np
-import numpy.typing as npt
 import tifffile
 
-from acquisition.drop_folder.image_metadata import ImageMetadata, read_metadata, stack_problem
+from acquisition.drop_folder.metadata.image_metadata import (
+    ImageMetadata,
+    combine,
+    focal_order,
+    full_pages,
+    read_formats,
+)
+from acquisition.drop_folder.metadata.metamorph import plane_count
 from acquisition.drop_folder.naming import IMAGE_SUFFIXES
+from acquisition.drop_folder.pixels.grey import Plane, grey_plane
+from acquisition.drop_folder.pixels.png_jpeg import (
+    jpeg_size,
+    png_size,
+    require_jpeg_end,
+    require_jpeg_pixels,
+    require_whole_png,
+)
+from acquisition.drop_folder.pixels.tiff_pages import (
+    decode_page,
+    require_grey_page,
+    require_segments,
+)
+from acquisition.drop_folder.pixels.tiff_structure import require_directories
+from acquisition.drop_folder.pixels.zero_tail import (
+    require_written_pixels,
+    require_written_planes,
+    zero_tail_start,
+)
 from schemas.errors import ImageError, IncompleteImageError
+from schemas.machine_faults import is_machine_fault
 
 # tifffile logs each oddity of a file. Those that matter are checked here and reported as an error.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 logging.getLogger("tifffile").propagate = False
-
-Plane = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
-
-GREY_TOLERANCE = 0.06
-"""Largest difference of R, G and B of a grey pixel, as a share of white; JPEG rounds colours."""
-
-GREY_EXCEPTIONS = 0.001
-"""Largest share of pixels with a larger difference of R, G and B in a grey image."""
 
 _SIGNATURES = {
     b"\x89PNG\r\n\x1a\n": "PNG",
@@ -39,7 +55,8 @@ _SIGNATURES = {
     b"II+\0": "TIFF",
     b"MM\0+": "TIFF",
 }
-_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_CUT_ZEROS = 512
+"""Zeros at the end of a file that cannot be decoded from which it counts as cut off."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +92,12 @@ def decode(content: bytes, where: object, limits: ImageLimits) -> RawImage:
 
     Raises
     ------
+    IncompleteImageError
+        If bytes are missing at the end of the content, or are zero there.
     ImageError
         With the reason, if the content is not a grey image within the limits.
+    MemoryError, OSError
+        If the machine, and not the content, is the problem.
     """
     if not content:
         raise ImageError(where, f"0 bytes; expected an image ({' '.join(IMAGE_SUFFIXES)})")
@@ -94,7 +115,10 @@ def decode(content: bytes, where: object, limits: ImageLimits) -> RawImage:
     except ImageError:
         raise
     except Exception as error:  # a decoder may raise anything for bytes that it does not expect
-        raise ImageError(
+        if is_machine_fault(error):
+            raise
+        is_cut = len(content) - zero_tail_start(content) >= _CUT_ZEROS
+        raise (IncompleteImageError if is_cut else ImageError)(
             where,
             f"damaged or cut short: {type(error).__name__}: {' '.join(str(error).split())[:200]}",
         ) from error
@@ -103,142 +127,100 @@ def decode(content: bytes, where: object, limits: ImageLimits) -> RawImage:
 
 def _decode_tiff(content: bytes, where: object, limits: ImageLimits) -> RawImage:
     """Return the full-size pages of a TIFF as planes, after checks of all headers."""
-    with tifffile.TiffFile(io.BytesIO(content)) as tif:
-        pages = list(_full_pages(tif, where, limits))
-        if not pages:
-            raise ImageError(where, "only thumbnails; expected a page of full size")
-        for page in pages:
-            _check_size(page.imagewidth, page.imagelength, where, limits)
-            _check_page(page, len(content), where)
-        if (decoded := sum(page.nbytes for page in pages)) > limits.max_file_bytes:
-            raise ImageError(
-                where, f"{decoded} bytes decoded; expected at most {limits.max_file_bytes}"
-            )
-        if problem := stack_problem(tif, len(pages)):
-            raise ImageError(where, problem)
-        planes = tuple(_grey(_samples_last(page), where) for page in pages)
-        metadata = read_metadata(tif)
+    tail_start = zero_tail_start(content)
+    for width, height in require_directories(content, tail_start, limits.max_planes, where):
+        _check_pixels(width, height, where, limits)
+    with (
+        np.errstate(divide="ignore", invalid="ignore"),  # of rational values of damaged tags
+        tifffile.TiffFile(io.BytesIO(content), name=str(where)) as tif,
+    ):
+        pages = _checked_pages(tif, content, where, limits)
+        found = read_formats(tif, pages)
+        planes = sum(plane_count(page) for page in pages)
+        order = focal_order(tif, found, planes, where)
+        require_written_pixels(pages, content, tail_start, where)
+        metadata = combine(found)
         stored_bits = {page.bitspersample for page in pages}.pop()
-        return RawImage(planes, _significant_bits(planes, stored_bits, metadata.bits), metadata)
+        bits = stored_bits if 8 < stored_bits < 16 else metadata.bits  # noqa: PLR2004 - packed
+        decoded = [
+            grey_plane(pixels, where, bits)
+            for page in pages
+            for pixels in decode_page(page, content, where)
+        ]
+        require_written_planes(decoded, where)
+        ordered = tuple(decoded[index] for index in order)
+        return RawImage(ordered, _significant_bits(ordered, bits, stored_bits), metadata)
 
 
-def _significant_bits(planes: tuple[Plane, ...], stored: int, camera: int | None) -> int | None:
+def _checked_pages(
+    tif: tifffile.TiffFile, content: bytes, where: object, limits: ImageLimits
+) -> list[tifffile.TiffPage]:
+    """Return the pages of full size after checks of their headers and of their number."""
+    pages = full_pages(tif)
+    if not pages:
+        raise ImageError(where, "only thumbnails; expected a page of full size")
+    for page in pages:
+        _check_size(page.imagewidth, page.imagelength, where, limits)
+        require_grey_page(page, where)
+        require_segments(page, len(content), where)
+    if (decoded := sum(page.nbytes * plane_count(page) for page in pages)) > limits.max_file_bytes:
+        raise ImageError(
+            where, f"{decoded} bytes decoded; expected at most {limits.max_file_bytes}"
+        )
+    planes = sum(plane_count(page) for page in pages)
+    if planes > limits.max_planes:
+        raise ImageError(where, f"{planes} planes; expected at most {limits.max_planes}")
+    return pages
+
+
+def _significant_bits(planes: tuple[Plane, ...], bits: int | None, stored: int) -> int | None:
     """Return the significant bits of uint16 planes; None for uint8 and if they are unknown.
 
-    They are the ``stored`` bits if pixels are packed, else the bits of the ``camera`` unless a
+    They are the ``stored`` bits if pixels are packed, else the ``bits`` of the camera unless a
     pixel is brighter than these allow.
     """
-    if planes[0].dtype != np.uint16:
+    if planes[0].dtype != np.uint16 or bits is None:
         return None
-    if stored < 16:  # noqa: PLR2004 - packed 10 or 12 bits
-        return stored
+    if bits == stored:
+        return bits
     brightest = max(int(plane.max()) for plane in planes)
-    return camera if camera is not None and brightest < 2**camera else None
-
-
-def _full_pages(
-    tif: tifffile.TiffFile, where: object, limits: ImageLimits
-) -> Iterator[tifffile.TiffPage]:
-    """Yield the pages that are not thumbnails; refuse a file with too many pages."""
-    tif.pages.useframes = False
-    for number, page in enumerate(tif.pages, start=1):
-        if number > limits.max_planes:
-            raise ImageError(
-                where,
-                f"more than {limits.max_planes} pages; expected the focal planes of one image",
-            )
-        if isinstance(page, tifffile.TiffPage) and not page.is_reduced:
-            yield page
-
-
-def _check_page(page: tifffile.TiffPage, size: int, where: object) -> None:
-    """Raise ImageError if a page is not a grey image or its pixels are not all in the file."""
-    if page.imagedepth > 1:
-        raise ImageError(
-            where, f"a volume of {page.imagedepth} slices in one page; expected one page per plane"
-        )
-    kind = (
-        str(page.dtype)
-        if page.dtype is not None
-        else f"{page.bitspersample} bits of sample format {page.sampleformat}"
-    )
-    if kind not in ("uint8", "uint16") or page.bitspersample < 8:  # noqa: PLR2004 - fewer bits than a grey image has
-        found = kind if page.bitspersample > 1 else "black and white, 1 bit"
-        raise ImageError(where, f"pixels are {found}; expected uint8 or uint16 grey")
-    photometric = tifffile.PHOTOMETRIC(page.photometric)
-    if photometric not in (
-        tifffile.PHOTOMETRIC.MINISBLACK,
-        tifffile.PHOTOMETRIC.RGB,
-        tifffile.PHOTOMETRIC.YCBCR,
-    ):
-        raise ImageError(
-            where,
-            f"photometric interpretation is {photometric.name}; "
-            "expected grey with black = 0, or RGB with equal channels",
-        )
-    ends = [
-        offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False)
-    ]
-    empty = sum(1 for count in page.databytecounts if not count)
-    if not ends or empty or max(ends) > size:
-        missing = (
-            f"{empty or 'all'} of {len(ends)} strips are empty"
-            if empty or not ends
-            else f"pixels up to byte {max(ends)}, the file has {size}"
-        )
-        raise IncompleteImageError(where, f"cut short: {missing}; expected all pixels")
-
-
-def _samples_last(page: tifffile.TiffPage) -> npt.NDArray[np.generic]:
-    """Return the pixels of a page, (H, W) or (H, W, samples)."""
-    pixels = page.asarray()
-    planar = page.samplesperpixel > 1 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
-    return np.moveaxis(pixels, 0, -1) if planar else pixels
+    return bits if brightest < 2**bits else None
 
 
 def _decode_png(content: bytes, where: object, limits: ImageLimits) -> RawImage:
-    """Return the plane of a PNG, after a check of its size in the header chunk."""
-    width, height = (int.from_bytes(content[start : start + 4]) for start in (16, 20))
+    """Return the plane of a PNG, after checks of its size and of its chunks."""
+    width, height = png_size(content, where)
     _check_size(width, height, where, limits)
-    return RawImage((_grey(imagecodecs.png_decode(content), where),), None, ImageMetadata())
+    require_whole_png(content, where)
+    plane = grey_plane(imagecodecs.png_decode(content), where)
+    _require_size(plane, width, height, where)
+    return RawImage((plane,), None, ImageMetadata())
 
 
 def _decode_jpeg(content: bytes, where: object, limits: ImageLimits) -> RawImage:
     """Return the plane of a JPEG, after checks of its size and of its end."""
-    _check_size(*_jpeg_size(content, where), where, limits)
-    # The decoder fills missing pixels with grey and raises no error.
-    if b"\xff\xd9" not in content[-65536:]:
-        raise IncompleteImageError(
-            where, "cut short: the JPEG's end marker is missing; expected the whole file"
-        )
-    return RawImage((_grey(imagecodecs.jpeg_decode(content), where),), None, ImageMetadata())
+    width, height = jpeg_size(content, where)
+    _check_size(width, height, where, limits)
+    require_jpeg_end(content, where)
+    plane = grey_plane(imagecodecs.jpeg_decode(content), where)
+    _require_size(plane, width, height, where)
+    require_jpeg_pixels(plane, where)
+    return RawImage((plane,), None, ImageMetadata())
 
 
-def _jpeg_size(content: bytes, where: object) -> tuple[int, int]:
-    """Return width and height of a JPEG from its frame header."""
-    position = 2
-    while position + 9 <= len(content) and content[position] == 0xFF:  # noqa: PLR2004 - every JPEG marker starts so
-        marker = content[position + 1]
-        if marker in _JPEG_FRAMES:
-            return int.from_bytes(content[position + 7 : position + 9]), int.from_bytes(
-                content[position + 5 : position + 7]
-            )
-        position += (
-            1 if marker == 0xFF else 2 + int.from_bytes(content[position + 2 : position + 4])  # noqa: PLR2004 - fill bytes
+def _require_size(plane: Plane, width: int, height: int, where: object) -> None:
+    """Raise ImageError unless a decoded plane has the size in the header of its file."""
+    if plane.shape != (height, width):
+        raise ImageError(
+            where,
+            f"damaged: {plane.shape[1]}×{plane.shape[0]} pixels are decoded; "
+            f"expected {width}×{height}, as its header says",
         )
-    raise ImageError(
-        where, "damaged or cut short: a JPEG without a frame header; expected the whole file"
-    )
 
 
 def _check_size(width: int, height: int, where: object, limits: ImageLimits) -> None:
     """Raise ImageError if a plane of this size in pixels is too large or too small."""
-    if width * height > limits.max_pixels:
-        raise ImageError(
-            where,
-            f"its header says {width}×{height} pixels; "
-            f"expected at most {limits.max_pixels} per plane",
-        )
+    _check_pixels(width, height, where, limits)
     if min(width, height) < limits.min_side_px:
         raise ImageError(
             where,
@@ -246,30 +228,11 @@ def _check_size(width: int, height: int, where: object, limits: ImageLimits) -> 
         )
 
 
-def _grey(pixels: npt.NDArray[np.generic], where: object) -> Plane:
-    """Return the plane, (H, W), of pixels that are grey, or RGB or RGBA with equal channels."""
-    if pixels.dtype not in (np.uint8, np.uint16):
-        raise ImageError(where, f"pixels are {pixels.dtype}; expected uint8 or uint16 grey")
-    grey = cast("Plane", pixels)
-    if grey.ndim == 3 and grey.shape[2] in (1, 2):  # noqa: PLR2004 - (H, W, grey and perhaps alpha)
-        return cast("Plane", np.ascontiguousarray(grey[..., 0]))
-    if grey.ndim == 3 and grey.shape[2] in (3, 4):  # noqa: PLR2004 - (H, W, RGB and perhaps alpha)
-        return _grey_of_colour(grey, where)
-    if grey.ndim != 2:  # noqa: PLR2004 - (H, W)
-        raise ImageError(where, f"pixels have the shape {grey.shape}; expected one grey value each")
-    return grey
-
-
-def _grey_of_colour(colour: Plane, where: object) -> Plane:
-    """Return the green channel, (H, W), of RGB or RGBA pixels whose three colours are equal."""
-    red, green, blue = (colour[..., channel] for channel in range(3))
-    brightest = np.maximum(np.maximum(red, green), blue)
-    difference = brightest - np.minimum(np.minimum(red, green), blue)
-    white = np.iinfo(colour.dtype).max
-    coloured = float((difference > GREY_TOLERANCE * white).mean())
-    if coloured > GREY_EXCEPTIONS:
+def _check_pixels(width: int, height: int, where: object, limits: ImageLimits) -> None:
+    """Raise ImageError if a plane of this size in pixels is too large."""
+    if width * height > limits.max_pixels:
         raise ImageError(
             where,
-            f"colour: red, green and blue differ in {coloured:.1%} of the pixels; expected grey",
+            f"its header says {width}×{height} pixels; "
+            f"expected at most {limits.max_pixels} per plane",
         )
-    return cast("Plane", np.ascontiguousarray(green))

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import tifffile
 
 from acquisition.drop_folder.image_decoding import ImageLimits, RawImage, decode
-from acquisition.drop_folder.image_metadata import read_metadata
+from acquisition.drop_folder.metadata.image_metadata import read_metadata
 from schemas.errors import ImageError, MachineError
 from schemas.machine_faults import is_machine_fault
 from schemas.well_image import FileVersion

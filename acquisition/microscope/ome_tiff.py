@@ -11,7 +11,7 @@ import numpy.typing as npt
 import tifffile
 from ome_types import model as ome
 
-from acquisition.drop_folder.image_metadata import OUR_CREATOR
+from acquisition.drop_folder.metadata.ome import OUR_CREATOR
 from acquisition.ports import Frame, FrameFormat
 from schemas.errors import MicroscopeError
 from schemas.well import PLATE_SHAPES, row_column

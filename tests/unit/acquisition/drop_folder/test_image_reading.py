@@ -3,7 +3,6 @@
 import io
 import struct
 from datetime import UTC, datetime
-from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -13,24 +12,12 @@ import tifffile
 
 from acquisition.drop_folder.image_decoding import ImageLimits, RawImage, decode
 from acquisition.drop_folder.image_reading import stretch
+from benchmarks.vendor_files import tiff
 from schemas.errors import ImageError
 
 LIMITS = ImageLimits()
 GREY = np.random.default_rng(7).integers(0, 256, (80, 100)).astype(np.uint8)
 STACK = np.random.default_rng(8).integers(0, 65536, (3, 80, 100)).astype(np.uint16)
-
-
-def tiff(*pages: npt.NDArray[Any], **options: Any) -> bytes:  # noqa: ANN401 - options of tifffile
-    buffer = io.BytesIO()
-    container = {
-        name: options.pop(name)
-        for name in ("ome", "imagej", "bigtiff", "byteorder")
-        if name in options
-    }
-    with tifffile.TiffWriter(buffer, **container) as writer:
-        for page in pages:
-            writer.write(page, **({"photometric": "minisblack", "metadata": None} | options))
-    return buffer.getvalue()
 
 
 def tiff_with_header(width: int, height: int) -> bytes:

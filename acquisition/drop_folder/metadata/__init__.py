@@ -1,0 +1,1 @@
+"""Read the metadata of TIFF files: one module for each format, combined in ``image_metadata``."""

@@ -1,0 +1,1 @@
+"""Check and decode the pixels of image files."""
