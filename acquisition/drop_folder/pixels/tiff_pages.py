@@ -58,12 +58,11 @@ def _require_known_samples(
     alpha = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
     is_alpha = extra == 1 and len(page.extrasamples) == 1 and page.extrasamples[0] in alpha
     if extra and not is_alpha:
-        names = "grey" if base == 1 else "red, green and blue"
+        names = "grey" if base == 1 else "red, green, blue"
         raise ImageError(
             where,
-            f"{page.samplesperpixel} samples per pixel, of which {base} are {names} and the others "
-            "are not declared as alpha (ExtraSamples), so that they may be channels; "
-            f"expected {base} sample{'s' if base > 1 else ''}, or one more for alpha",
+            f"{page.samplesperpixel} samples per pixel: {names}, and others that are not declared "
+            f"as alpha (ExtraSamples) and may be channels; expected {names}, and perhaps alpha",
         )
 
 

@@ -68,7 +68,7 @@ def test_a_second_sample_is_ignored_only_if_it_is_declared_as_alpha() -> None:
     pixels = np.stack([GREY_8, GREY_8[::-1]], axis=2)
     options: dict[str, Any] = {"photometric": "minisblack", "planarconfig": "contig"}
     assert np.array_equal(plane(tiff(pixels, extrasamples=["unassalpha"], **options)), GREY_8)
-    with pytest.raises(ImageError, match="2 samples per pixel, of which 1 are grey"):
+    with pytest.raises(ImageError, match="2 samples per pixel: grey, and others"):
         plane(tiff(pixels, extrasamples=["unspecified"], **options))
 
 
@@ -77,13 +77,13 @@ def test_a_fourth_sample_is_ignored_only_if_it_is_declared_as_alpha() -> None:
     assert np.array_equal(
         plane(tiff(pixels, photometric="rgb", extrasamples=["assocalpha"])), GREY_8
     )
-    with pytest.raises(ImageError, match="4 samples per pixel, of which 3 are red, green and blue"):
+    with pytest.raises(ImageError, match="4 samples per pixel: red, green, blue, and others"):
         plane(tiff(pixels, photometric="rgb", extrasamples=["unspecified"]))
 
 
 def test_three_samples_that_are_not_declared_as_colours_are_refused() -> None:
     pixels = np.repeat(GREY_8[..., None], 3, axis=2)
-    with pytest.raises(ImageError, match="3 samples per pixel, of which 1 are grey"):
+    with pytest.raises(ImageError, match="3 samples per pixel: grey, and others"):
         plane(tiff(pixels, photometric="minisblack", planarconfig="contig"))
 
 
