@@ -184,7 +184,7 @@ def control_image(suffix: str) -> bytes:
 
 def ingest_batch(seed: int) -> BatchResult:
     """Ingest one batch with the service's parts and return its outcomes."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(60))
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     result = BatchResult(seed)
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
         root = Path(folder) / "drop"
