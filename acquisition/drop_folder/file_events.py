@@ -119,9 +119,7 @@ class WatchdogEvents(FileSystemEventHandler):
             path = Path(str(event.dest_path or event.src_path))
             try:
                 status = path.stat()
-                closed = FileVersion(
-                    path.relative_to(self._root).as_posix(), status.st_size, status.st_mtime_ns
-                )
+                closed = FileVersion.of_status(path.relative_to(self._root).as_posix(), status)
             except (OSError, ValueError):  # deleted already, or moved out of the folder
                 closed = None
         with self._lock:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import tifffile
 
 from acquisition.drop_folder.image_metadata import ImageMetadata, read_metadata, stack_problem
-from acquisition.drop_folder.naming import IMAGE_SUFFIXES
+from acquisition.drop_folder.name_tokens import IMAGE_SUFFIXES
 from schemas.errors import ImageError
 
 # tifffile logs each oddity of a file. Those that matter are checked here and reported as an error.

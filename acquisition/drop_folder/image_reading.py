@@ -1,5 +1,6 @@
 """Read image files of the drop folder, and rescale their planes to 16 bits."""
 
+import hashlib
 import os
 from dataclasses import dataclass
 from datetime import datetime
@@ -82,10 +83,7 @@ def read_version(root: Path, version: FileVersion, limits: ImageLimits) -> RawIm
         raise ImageError(version.path, f"cannot be read: {error.strerror}") from error
     except OSError:  # the file or the share is gone, which the next listing reports
         return None
-    if any(
-        (status.st_size, status.st_mtime_ns) != (version.size, version.mtime_ns)
-        for status in (before, after)
-    ):
+    if any(FileVersion.of_status(version.path, status) != version for status in (before, after)):
         return None
     return decode(content, version.path, limits)
 
@@ -119,6 +117,22 @@ def read_versions(
         else:
             results.append(image)
     return tuple(results)
+
+
+def read_digest(root: Path, version: FileVersion) -> str | None:
+    """Return the SHA-256 of a version of a file below ``root``; empty if it may not be read.
+
+    Return None if the file is gone or is another version now.
+    """
+    try:
+        with (root / version.path).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            after = os.fstat(file.fileno())
+    except PermissionError:
+        return ""
+    except OSError:  # the file or the share is gone, which the next listing reports
+        return None
+    return digest if FileVersion.of_status(version.path, after) == version else None
 
 
 def read_time(root: Path, version: FileVersion) -> datetime | None:

@@ -10,7 +10,7 @@ from schemas.well_image import FileVersion
 
 
 def list_files(root: Path) -> Iterator[FileVersion]:
-    """Yield the version of every file below ``root`` that is neither hidden nor temporary.
+    """Yield the version of every file below ``root`` that :func:`is_ignored` does not exclude.
 
     Links are followed, and each folder is listed once. Folders without read permission and folders
     that were deleted meanwhile are skipped.
@@ -58,4 +58,4 @@ def _version(path: str, entry: os.DirEntry[str]) -> FileVersion | None:
     # Undecodable bytes become text such as \xff, which can be stored. The name is refused later
     # because of its backslash, so the file is never opened.
     printable = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return FileVersion(printable, status.st_size, status.st_mtime_ns)
+    return FileVersion.of_status(printable, status)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
+from acquisition.drop_folder.culture_days import find_day
 from acquisition.drop_folder.image_decoding import ImageLimits, RawImage
 from acquisition.drop_folder.image_reading import FileResult, read_time, read_versions, stretch
 from acquisition.drop_folder.listing import list_files
@@ -24,7 +25,6 @@ from acquisition.drop_folder.visits import (
     FileGroup,
     NamedFile,
     VisitFile,
-    culture_day,
     group_by_visit,
     select_field,
 )
@@ -186,7 +186,11 @@ def _named_shots(
     dated: list[VisitFile] = []
     for each in select_field(named, archive.field):
         version, plate = each.file.version, each.plate
-        day = _day(archive.folder, version, each.name, maps.get(plate))
+        try:
+            day = _day(archive.folder, version, each.name, maps.get(plate))
+        except ImageError as error:
+            log.warning("image.left_out", file=version.path, reason=error.problem)
+            continue
         if day >= (1 if plate in maps else 0):
             dated.append(VisitFile(each.file, each.name, plate, day))
         else:
@@ -208,7 +212,7 @@ def _day(folder: Path, version: FileVersion, name: ParsedName, plate_map: PlateM
     """Return the culture day of a file, or 0 if it is unknown because the plate has no map."""
     if plate_map is None:
         return name.day or 0
-    return culture_day(name, partial(read_time, folder, version), version.mtime_ns, plate_map)
+    return find_day(name, partial(read_time, folder, version), version.mtime_ns, plate_map).day
 
 
 def _shot_of(group: FileGroup, plate_map: PlateMap | None, *, one_plane: bool) -> _Shot:

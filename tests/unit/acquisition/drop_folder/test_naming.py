@@ -38,7 +38,7 @@ VENDORS = {
     "EVOS": (
         "D{day}_auto_{name}_p{position}_z{plane}_{n}_{well:a00}f{field}d{channel}.TIF",
         "D6_auto_Plate_M_p00_z01_0_A01f00d0.TIF",
-        ParsedName("A01", day=6, plane=1, field=0),
+        ParsedName("A01", day=6, plane=1, field=0, channel="0"),
     ),
     "Incucyte": (
         "{plate}_{well}_{field}_{elapsed_day}d{hours}h{minutes}m.tif",
