@@ -6,11 +6,12 @@ Nothing here reads a file or a clock.
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
-from acquisition.drop_folder.culture_days import find_day, named_time, time_of_ns
+from acquisition.drop_folder.culture_days import find_day
 from acquisition.drop_folder.file_outcomes import FileOutcomes
 from acquisition.drop_folder.naming import NamePattern, ParsedName, is_image_name
 from acquisition.drop_folder.plate_folders import PlateFolders
@@ -311,10 +312,12 @@ class FileGrouper:
         for path, name in listing.names.items():
             if isinstance(name, ParsedName) and name.day is None:
                 plate, version = folders.plate_of(path, name), listing.files[path].version
-                if plate in plates.maps:
-                    time = named_time(name, plates.maps[plate])
-                    time = time or known.times.get(version) or time_of_ns(version.mtime_ns)
-                    yield from [(plate, time)] if time else []
+                if plate not in plates.maps:
+                    continue
+                file_time = partial(known.times.get, version)
+                with suppress(ImageError):  # the file is refused for it
+                    found = find_day(name, file_time, version.mtime_ns, plates.maps[plate])
+                    yield from [(plate, found.time)] if found.time else []
 
     def _untimed(
         self, candidates: Iterable[NamedFile], listing: Listing, known: KnownFiles

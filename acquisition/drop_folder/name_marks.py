@@ -104,7 +104,7 @@ def without_identifiers(text: str) -> str:
 
 def marks_in_identifier(text: str) -> str:
     """Return the parts of an ignored identifier that look like a site, channel, plane or time."""
-    return "".join(_MARK_LIKE.findall(text)).casefold()
+    return "".join(_MARK_LIKE.findall(_IDENTIFIERS.sub("#", text))).casefold()
 
 
 def plate_key(plate: str) -> str:

@@ -14,7 +14,9 @@ from acquisition.drop_folder.visits import CopiedFile, NamedFile, VisitFile
 from schemas.well_image import FileVersion
 
 
-def channel_problem(channels: Collection[str | None], wanted: str) -> str | None:
+def channel_problem(
+    channels: Collection[str | None], wanted: str, *, key: str = "source.channel"
+) -> str | None:
     """Return the reason why no channel of a plate can be selected, or None.
 
     Parameters
@@ -22,7 +24,9 @@ def channel_problem(channels: Collection[str | None], wanted: str) -> str | None
     channels
         The channel in each file name of the plate; None for a name without one.
     wanted
-        The setting ``source.channel``; empty: the names have one channel only.
+        The setting; empty: the names have one channel only.
+    key
+        The name of the setting, for the message.
     """
     if not any(channels):
         return None
@@ -31,10 +35,10 @@ def channel_problem(channels: Collection[str | None], wanted: str) -> str | None
     if not wanted and len(found) > 1:
         return (
             f"the names have {len(found)} channels: {listed}; "
-            "expected source.channel to name the bright-field one"
+            f"expected {key} to name the bright-field one"
         )
     if wanted and not found.keys() & {channel_key(wanted), ""}:
-        return f"source.channel is {wanted!r}; expected one of the channels in the names: {listed}"
+        return f"{key} is {wanted!r}; expected one of the channels in the names: {listed}"
     return None
 
 
