@@ -278,6 +278,7 @@ class FileGrouper:
         """Return the files sorted into images, copies of other files, and files to refuse."""
         rules = RepeatRules(
             is_new=lambda version: version not in known.outcomes and version not in busy,
+            is_known=lambda version: known.outcomes.include_a_path_of([version]),
             is_home=lambda each: folders.is_home(each.file.version.path, each.plate),
             setting_of=self._pattern.setting_of,
             digests=known.digests,

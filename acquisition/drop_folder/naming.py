@@ -242,7 +242,7 @@ def is_ignored(path: str) -> bool:
     return (
         any(folder.startswith(".") or folder.lower() in _SYSTEM_FOLDERS for folder in folders)
         or any(map(_TEMPORARY.search, (name, stem)))
-        or is_thumbnail(path)
+        or (is_image_name(name) and is_thumbnail(path))
     )
 
 

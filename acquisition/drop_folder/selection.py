@@ -63,6 +63,7 @@ class RepeatRules:
     """The facts that decide whether a second file of a visit and plane is a new image or a copy."""
 
     is_new: Callable[[FileVersion], bool]  # the version of a file has no outcome yet
+    is_known: Callable[[FileVersion], bool]  # this or an earlier version of a file has an outcome
     is_home: Callable[[VisitFile], bool]  # the file is in the folder of the plate's map
     setting_of: Callable[[str], str]  # the part of a path that repeated images share
     digests: Mapping[FileVersion, str]  # SHA-256 of files that were compared
@@ -70,7 +71,7 @@ class RepeatRules:
 
 @dataclass
 class Repeats:
-    """The files of a number of visits, sorted by what a second file of a plane is."""
+    """The files of a number of visits, sorted into images, copies and files to refuse."""
 
     accepted: list[VisitFile] = field(default_factory=list)
     copies: list[CopiedFile] = field(default_factory=list)
@@ -110,8 +111,8 @@ def _root_order(
     files = [each for each in column if each.root == root]
     return (
         not any(map(rules.is_home, files)),
-        all(rules.is_new(each.file.version) for each in files),
         looks_like_backup(root),
+        not any(rules.is_known(each.file.version) for each in files),
         root.count("/"),
         root,
     )
@@ -163,6 +164,6 @@ def _sort_settings(column: Sequence[VisitFile], rules: RepeatRules, repeats: Rep
             reason = (
                 f"has the same well, day and plane as {other.file.version.path}, and the names "
                 "differ in text that source.pattern ignores; expected a field for it in the "
-                "pattern, such as {channel}, {field}, {elapsed_hours} or {taken_at}"
+                "pattern, such as {channel}, {field}, {plane}, {elapsed_hours} or {taken_at}"
             )
             repeats.refused.append((each, reason))

@@ -1,7 +1,9 @@
 """File names of instruments, parsed by patterns, and names and patterns that are refused."""
 
+import re
 import unicodedata
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -204,6 +206,29 @@ def test_the_file_names_of_common_instruments_are_parsed(
     assert compile_pattern(pattern).parse(path) == expected
 
 
+REFERENCE = Path(__file__).parents[4] / "docs" / "reference" / "drop-folder.md"
+ROW = re.compile(
+    r"\| ([^|]+) \| `([^`|]+\.(?:tiff?|TIF))` \| (?:`([^`]+)`|the same, or `([^`]+)`).*\|"
+)
+
+
+def documented_patterns() -> list[tuple[str, str, str]]:
+    """Return the instrument, name and pattern of each row of the table in the reference."""
+    rows = map(ROW.fullmatch, REFERENCE.read_text().splitlines())
+    return [(row[1], row[2].replace("-…", GUID[8:]), row[3] or row[4]) for row in rows if row]
+
+
+def test_each_pattern_of_the_reference_reads_the_name_beside_it() -> None:
+    patterns = documented_patterns()
+    assert len(patterns) >= 19
+    for instrument, name, pattern in patterns:
+        compiled = compile_pattern(pattern)
+        parsed = compiled.parse(name)
+        values = {"plate", "day", "plane", "field", "channel", "taken_at"} & compiled.fields
+        assert parsed.well in {"A01", "A10", "B02", "B03", "B04", "C05"}, instrument
+        assert all(getattr(parsed, value) is not None for value in values), instrument
+
+
 @pytest.mark.parametrize(
     ("pattern", "name", "both"),
     [
@@ -383,7 +408,13 @@ def test_hidden_and_temporary_files_and_thumbnails_are_ignored(path: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "path", ["left thumb cells_B03ED7830C1-C860.tif", "thumbelina/day07/B02_z1.tif", "B02_z1.tif"]
+    "path",
+    [
+        "left thumb cells_B03ED7830C1-C860.tif",
+        "thumbelina/day07/B02_z1.tif",
+        "thumb_A/thumb_A.plate.toml",
+        "B02_z1.tif",
+    ],
 )
 def test_other_files_are_not_ignored(path: str) -> None:
     assert not is_ignored(path)

@@ -222,6 +222,22 @@ def test_without_a_map_beside_the_images_the_folder_that_came_first_has_the_imag
     assert refusal.files[0].path == "another/P1/day07/B02_z1.tif"
 
 
+@pytest.mark.parametrize("other", ["backup", "another"])
+def test_without_a_map_beside_the_images_a_new_image_is_no_copy_of_an_old_one(
+    robot: RobotFolder, other: str
+) -> None:
+    for name, text in {"P1.plate.toml": PLATE_TOML, "P1.wells.csv": WELLS_CSV}.items():
+        (robot.root / "P1" / name).unlink()
+        robot.write(f"maps/{name}", text.encode())
+    robot.write("A robot/P1/day07/B02_z1.tif", tiff(1))
+    source = robot.open(planes=1)
+    assert len(images(source)) == 1
+    robot.write(f"{other}/P1/day07/B02_z1.tif", tiff(1))
+    assert len(images(source)) == 1
+    new = robot.write("A robot/P1/day07/B02_z1.tif", tiff(2), at_ns=DAY_7_NS + SECOND_NS)
+    assert [image.files for image in images(source)] == [(new,)]
+
+
 def test_a_second_measurement_in_the_folder_of_the_plate_is_a_new_version(
     robot: RobotFolder,
 ) -> None:
