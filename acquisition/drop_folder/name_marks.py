@@ -17,7 +17,7 @@ _THUMBNAIL = re.compile(
     rf"(?:[_ .-]*(?:{_GUID}|[a-z]{{0,2}}\d+))*$",
     re.IGNORECASE,
 )
-_THUMBNAIL_FOLDER = re.compile(r"_?thumb(?:nail)?s?", re.IGNORECASE)
+_THUMBNAIL_FOLDER = re.compile(r"_?thumb(?:nail)?s?(?:[_ -]?[a-z]?\d+(?:x\d+)?)*", re.IGNORECASE)
 _COPY_ENDING = re.compile(
     r"(?: - (?:copy|kopie|copie|copia|cópia|kopia|kopi)(?: ?\(\d{1,3}\))?"  # Windows
     r"|[ _-]copy(?: ?\d{1,3})?"  # macOS and Linux

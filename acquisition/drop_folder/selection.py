@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 from acquisition.drop_folder.name_marks import channel_key, looks_like_backup
 from acquisition.drop_folder.visits import CopiedFile, NamedFile, VisitFile
-from schemas.well_image import FileVersion
+from schemas.well_image import FileVersion, VisitKey
 
 
 def channel_problem(
@@ -82,33 +82,34 @@ class Repeats:
 def sort_repeats(files: Iterable[VisitFile], rules: RepeatRules) -> Repeats:
     """Return the files sorted into images, copies of other files, and files to refuse.
 
-    Of several folders with the same visit and plane, one holds the images: that of the plate map,
+    Of several folders with files of the same visit, one holds its images: that of the plate map,
     else that of the first image. A file in another folder is a copy if its content is equal, and
     is refused otherwise. Files of one folder whose names differ in more than an identifier may
     show another channel, site or plane: they are refused.
     """
-    columns: defaultdict[object, list[VisitFile]] = defaultdict(list)
+    visits: defaultdict[VisitKey, list[VisitFile]] = defaultdict(list)
     for each in files:
-        columns[each.key, each.name.plane].append(each)
+        visits[each.key].append(each)
     repeats = Repeats()
-    for column in columns.values():
-        if len(column) == 1:
-            repeats.accepted += column
-            continue
-        root = min({each.root for each in column}, key=partial(_root_order, column, rules))
-        originals = [each for each in column if each.root == root]
-        for each in column:
+    for visit in visits.values():
+        root = min({each.root for each in visit}, key=partial(_root_order, visit, rules))
+        planes: defaultdict[int | None, list[VisitFile]] = defaultdict(list)
+        for each in visit:
+            if each.root == root:
+                planes[each.name.plane].append(each)
+        for each in visit:
             if each.root != root and rules.is_new(each.file.version):
-                _sort_copy(CopiedFile(each, _original_of(each, originals)), rules, repeats)
-        _sort_settings(originals, rules, repeats)
+                _sort_copy(each, planes.get(each.name.plane, []), root, rules, repeats)
+        for column in planes.values():
+            _sort_settings(column, rules, repeats)
     return repeats
 
 
 def _root_order(
-    column: Sequence[VisitFile], rules: RepeatRules, root: str
+    visit: Sequence[VisitFile], rules: RepeatRules, root: str
 ) -> tuple[bool, bool, bool, int, str]:
-    """Return the sort key of a folder with files of a visit and plane: the images' own first."""
-    files = [each for each in column if each.root == root]
+    """Return the sort key of a folder with files of a visit: the folder of the images first."""
+    files = [each for each in visit if each.root == root]
     return (
         not any(map(rules.is_home, files)),
         looks_like_backup(root),
@@ -125,8 +126,22 @@ def _original_of(copy: VisitFile, originals: Sequence[VisitFile]) -> VisitFile:
     return max(same or originals, key=lambda each: each.file.version.mtime_ns)
 
 
-def _sort_copy(pair: CopiedFile, rules: RepeatRules, repeats: Repeats) -> None:
-    """Add a file in another folder to the copies, the refused files or those to compare."""
+def _sort_copy(
+    each: VisitFile,
+    originals: Sequence[VisitFile],
+    root: str,
+    rules: RepeatRules,
+    repeats: Repeats,
+) -> None:
+    """Add a file outside the folder of its visit to the copies, the refused or those to compare."""
+    if not originals:
+        reason = (
+            f"the other planes of its visit are in {root or 'the drop folder'}; "
+            "expected all planes of a visit in one folder"
+        )
+        repeats.refused.append((each, reason))
+        return
+    pair = CopiedFile(each, _original_of(each, originals))
     copy, original = pair.copy.file.version, pair.original.file.version
     if not {copy, original} <= rules.digests.keys():
         repeats.undigested.append(pair)
@@ -137,7 +152,7 @@ def _sort_copy(pair: CopiedFile, rules: RepeatRules, repeats: Repeats) -> None:
             f"its content differs from that of {original.path}, which is the same well, day and "
             "plane in another folder; expected equal content, or one folder"
         )
-        repeats.refused.append((pair.copy, reason))
+        repeats.refused.append((each, reason))
 
 
 def _sort_settings(column: Sequence[VisitFile], rules: RepeatRules, repeats: Repeats) -> None:

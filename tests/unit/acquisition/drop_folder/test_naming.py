@@ -401,6 +401,8 @@ def test_names_that_differ_in_more_than_an_identifier_are_of_two_settings(
         "Thumb_B02.jpg",
         "P/Thumbs/B02.tif",
         "P/thumbnails/B02.tif",
+        "P/thumbs_128x128/B02.tif",
+        "B02Thumb.tif",
     ],
 )
 def test_hidden_and_temporary_files_and_thumbnails_are_ignored(path: str) -> None:

@@ -192,6 +192,44 @@ def test_a_copy_of_one_plane_has_the_pixels_of_the_whole_image(robot: RobotFolde
     ]
 
 
+def test_an_old_plane_in_a_backup_does_not_complete_a_new_image(robot: RobotFolder) -> None:
+    files = robot.well(planes=(1, 2))
+    robot.write("backup/P1/day07/B02_z3.tif", tiff(3))
+    items = list(results(robot.open()))
+    assert [(item.files, item.complete) for item in items if isinstance(item, WellImage)] == [
+        (files, False)
+    ]
+    (refusal,) = [item for item in items if isinstance(item, Rejected)]
+    assert "the other planes of its visit are in P1" in refusal.reason
+
+
+def test_with_once_copies_and_unclear_names_leave_nothing_pending(robot: RobotFolder) -> None:
+    robot.well()
+    list(backup_of(robot, "backup/P1"))
+    robot.write("backup/P1/day07/B02_z3.tif", tiff(77), at_ns=DAY_7_NS + 9)
+    source = robot.open(once=True)
+    items = []
+    while (item := source.next(0.5)) or source.status(datetime.now(UTC)).pending:
+        items += [item] if item else []
+    assert sorted(type(item).__name__ for item in items) == ["Rejected", "WellImage", "WellImage"]
+
+
+@pytest.mark.parametrize("same_content", [True, False])
+@pytest.mark.parametrize("folder", ["P1/backup", "P1/old/x"])
+def test_a_backup_in_the_folder_of_a_plate_makes_no_new_version(
+    robot: RobotFolder, folder: str, *, same_content: bool
+) -> None:
+    name = f"x_B02{GUIDS[0]}.tif"
+    robot.write(f"P1/{name}", tiff(1, **TAKEN))
+    copied = tiff(1 if same_content else 2, **TAKEN)
+    robot.write(f"{folder}/{name}", copied, at_ns=DAY_7_NS + SECOND_NS)
+    items = list(results(robot.open(**METAXPRESS)))
+    taken = [item for item in items if isinstance(item, WellImage)]
+    assert len({item.digest for item in taken}) == 1
+    assert len(items) == 2
+    assert (len(taken) == 2) is same_content
+
+
 @pytest.mark.parametrize("is_ingested_before", [True, False])
 def test_a_file_in_a_backup_with_other_content_is_refused_with_both_paths(
     robot: RobotFolder, *, is_ingested_before: bool
