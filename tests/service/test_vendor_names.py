@@ -9,7 +9,10 @@ import numpy.typing as npt
 import pytest
 import tifffile
 
+from daemon import wiring
+from daemon.config import load_config
 from inference.departure.assembly import select_images
+from schemas.errors import ConfigError
 from schemas.observation import Observation
 from tests.service_process import PLATE, ServiceProcess
 
@@ -33,6 +36,29 @@ def write(path: Path, pixels: npt.NDArray[np.uint16], at_s: float | None = None)
     tifffile.imwrite(path, pixels, photometric="minisblack", metadata=None)
     if at_s is not None:
         os.utime(path, (at_s, at_s))
+
+
+@pytest.mark.parametrize(
+    ("line", "channel"),
+    [("", ""), ("channel = 2", "2"), ('channel = "Bright Field"', "Bright Field")],
+)
+def test_a_channel_is_set_by_name_or_number_and_changes_the_digest(
+    empty_service: ServiceProcess, line: str, channel: str
+) -> None:
+    empty_service.configure()
+    without = load_config(empty_service.config)
+    empty_service.configure(source=line)
+    config = load_config(empty_service.config)
+    assert wiring.source_settings(config).channel == channel
+    assert (config.digest == without.digest) is (channel == "")
+
+
+def test_a_channel_that_is_no_text_or_number_is_a_wrong_setting(
+    empty_service: ServiceProcess,
+) -> None:
+    empty_service.configure(source="channel = true")
+    with pytest.raises(ConfigError, match=r"source\.channel"):
+        load_config(empty_service.config)
 
 
 def add_plate(service: ServiceProcess, plate: str) -> Path:
