@@ -93,6 +93,11 @@ def _channel(text: str) -> str:
     return text
 
 
+def _image_channel(value: object) -> object:
+    """Return a channel as text; a number may be written without quotation marks."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def _plate(wells: int) -> int:
     if wells not in PLATE_SHAPES:
         raise ValueError(f"one of {', '.join(map(str, PLATE_SHAPES))}")
@@ -180,6 +185,8 @@ class SourceSection(_Section):
     # The only field of view that is ingested; None: the lowest one of each well.
     field: int | None = Field(default=None, ge=0)
     planes: int = Field(default=3, ge=1, le=200)
+    # Name or number of the bright-field channel, if the names have several channels.
+    channel: Annotated[str, BeforeValidator(_image_channel)] = ""
     # Bits per pixel in 16-bit files; None: estimated from the maximum of each file.
     bits: int | None = Field(default=None, ge=8, le=16)
     settle_s: Seconds = 2.0
@@ -310,10 +317,14 @@ class Config(BaseSettings):
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the settings that a ranking depends on."""
+        """SHA-256 over the settings that a ranking depends on.
+
+        The channel is left out while it is not set, as in earlier versions.
+        """
+        of_source = {"planes", "bits", "field"} | ({"channel"} if self.source.channel else set())
         return hashlib.sha256(
             (
-                self.source.model_dump_json(include={"planes", "bits", "field"})
+                self.source.model_dump_json(include=of_source)
                 + self.ranking.model_dump_json()
                 + self.tissue.model_dump_json()
             ).encode()

@@ -220,6 +220,11 @@ class Service:
         self._last_sweep_s = time.monotonic()
         self._watch_disks()
         self._watch_files()
+        self._report_pending_plates()
+        for plate in self.store.plates():
+            self._rank(plate)
+
+    def _report_pending_plates(self) -> None:
         for plate, reason in self.status.source.held.items():
             self.alerts.raise_once(
                 AlertKind.PLATE_MAP,
@@ -227,8 +232,6 @@ class Service:
                 f"images of plate {plate} are pending: {reason}",
                 plate,
             )
-        for plate in self.store.plates():
-            self._rank(plate)
 
     def _save_inputs(self) -> None:
         self.inputs.save_plate_maps()
@@ -238,6 +241,7 @@ class Service:
         """Rank every plate whose map is present, without waiting for deadlines (``run --once``)."""
         self._save_inputs()
         self._watch_files()
+        self._report_pending_plates()
         for plate in self.source.plate_maps():
             self._rank(plate, all_is_in=True)
         self.specimens.rank_noted()

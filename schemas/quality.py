@@ -18,6 +18,8 @@ class Flag(StrEnum):
     PLANES_MISSING = "planes_missing"
     DAY_DISAGREES = "day_disagrees"
     """The day in the name differs from the day on which the image was taken."""
+    NEAR_MIDNIGHT = "near_midnight"
+    """The plate was imaged across midnight, so that its wells may have two culture days."""
 
 
 class Quality(FrozenModel):

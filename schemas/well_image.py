@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -9,6 +10,9 @@ import numpy as np
 
 from schemas.arrays import Uint16Array
 from schemas.quality import Flag
+
+_FIELD = re.compile(r"-f(\d+)$")
+_MAX_NS = 2**63 - 1  # a database stores 64 bits; some file systems allow later times
 
 
 @dataclass(frozen=True, order=True)
@@ -39,12 +43,18 @@ class VisitKey:
     """Identity of one imaging of one well; a new version of the visit replaces the previous one.
 
     ``visit`` is unique within plate and well, and sorts by time within a day. Examples: ``day07``,
-    ``day07-20261116T150000``, ``day07-f02``.
+    ``day07-20261116T150000``, ``day08-007d06h00m``, ``day07-f02``.
     """
 
     plate: str
     well: str
     visit: str
+
+    @property
+    def field(self) -> int | None:
+        """The field (site) in the name of the visit; None if it has none."""
+        found = _FIELD.search(self.visit)
+        return int(found[1]) if found else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +73,7 @@ class WellImage:
     complete: bool
     """True if every expected plane is present."""
     flags: tuple[Flag, ...] = ()
-    """Flags that follow from reading the files: PLANES_MISSING, DAY_DISAGREES."""
+    """Flags that follow from reading the files: PLANES_MISSING, DAY_DISAGREES, NEAR_MIDNIGHT."""
 
     @property
     def digest(self) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from acquisition.drop_folder.image_decoding import ImageLimits, RawImage
-from acquisition.drop_folder.image_reading import FileResult, read_time, read_versions
+from acquisition.drop_folder.image_reading import FileResult, read_digest, read_time, read_versions
 from acquisition.drop_folder.retries import Retries
 from acquisition.drop_folder.settling import ListedFile, SettlingRules
 from acquisition.drop_folder.visits import FileGroup
@@ -78,6 +78,8 @@ class GroupReader:
         The number of planes in each decoded file version.
     times
         The acquisition time inside each file version that it was requested for; None without one.
+    digests
+        The SHA-256 of each file version that it was requested for; empty if it may not be read.
     """
 
     def __init__(
@@ -105,6 +107,8 @@ class GroupReader:
         self.undecodable: set[FileVersion] = set()
         self.page_counts: dict[FileVersion, int] = {}
         self.times: dict[FileVersion, datetime | None] = {}
+        self._digest_jobs: dict[FileVersion, Future[str | None]] = {}
+        self.digests: dict[FileVersion, str] = {}
 
     @property
     def groups(self) -> tuple[FileGroup, ...]:
@@ -137,10 +141,22 @@ class GroupReader:
                 time = self._pool.submit(read_time, self._root, version)
                 self._time_jobs[version] = self._wake_after(time)
 
+    def request_digests(self, versions: Iterable[FileVersion]) -> None:
+        """Start to read the digest of each file, unless it is known, being read or failed now."""
+        for version in versions:
+            is_new = version not in self._digest_jobs and version not in self.digests
+            if is_new and self._retries.is_due(version):
+                digest = self._pool.submit(read_digest, self._root, version)
+                self._digest_jobs[version] = self._wake_after(digest)
+
     def has_results(self) -> bool:
-        """Return whether the oldest group or the time of any file has been read."""
+        """Return whether the oldest group, or the time or digest of any file, has been read."""
         first_is_read = bool(self._jobs) and self._jobs[0].results.done()
-        return first_is_read or any(job.done() for job in self._time_jobs.values())
+        return (
+            first_is_read
+            or any(job.done() for job in self._time_jobs.values())
+            or any(job.done() for job in self._digest_jobs.values())
+        )
 
     def collect_times(self) -> bool:
         """Move the times that were read to ``times`` and return whether there were any."""
@@ -151,6 +167,22 @@ class GroupReader:
                 self._retries.forget([version])
             except MachineError as error:
                 self._retries.add_failure(version, error.problem)
+        return bool(read)
+
+    def collect_digests(self) -> bool:
+        """Move the digests that were read to ``digests`` and return whether there were any.
+
+        A file that is gone or changed has no digest; the next listing shows its new version.
+        """
+        read = [version for version, job in self._digest_jobs.items() if job.done()]
+        for version in read:
+            try:
+                digest = self._digest_jobs.pop(version).result()
+            except MachineError as error:
+                self._retries.add_failure(version, error.problem)
+                continue
+            if digest is not None:
+                self.digests[version] = digest
         return bool(read)
 
     def pop(self) -> ReadGroup | None:

@@ -4,21 +4,31 @@ Nothing here reads a file or a clock.
 """
 
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
+from acquisition.drop_folder.culture_days import find_day
 from acquisition.drop_folder.file_outcomes import FileOutcomes
 from acquisition.drop_folder.naming import NamePattern, ParsedName, is_image_name
+from acquisition.drop_folder.plate_folders import PlateFolders
 from acquisition.drop_folder.retries import Retries
+from acquisition.drop_folder.selection import (
+    RepeatRules,
+    Repeats,
+    channel_problem,
+    select_channel,
+    sort_repeats,
+)
 from acquisition.drop_folder.settling import ListedFile, Listing, SettlingRules, ready_at_s
 from acquisition.drop_folder.visits import (
     FileGroup,
     NamedFile,
     VisitFile,
-    culture_day,
+    flag_crossed_midnights,
     group_by_visit,
     select_field,
 )
@@ -37,6 +47,7 @@ class KnownPlates:
     problems: Mapping[str, str] = field(default_factory=dict)  # why a map is invalid, by plate
     unread_maps: frozenset[str] = frozenset()  # plates whose first map has not settled yet
     unread_assays: frozenset[str] = frozenset()  # plates whose first assay has not settled yet
+    folders: Mapping[str, str] = field(default_factory=dict)  # of the plate maps, by plate
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,7 @@ class KnownFiles:
     page_counts: Mapping[FileVersion, int] = field(default_factory=dict)
     times: Mapping[FileVersion, datetime | None] = field(default_factory=dict)  # inside the file
     retries: Retries = field(default_factory=lambda: Retries(lambda: 0.0))
+    digests: Mapping[FileVersion, str] = field(default_factory=dict)  # SHA-256 of the content
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,7 @@ class Grouping:
     pending_plates: Mapping[str, str] = field(default_factory=dict)  # by plate: the reason
     refusals: tuple[Rejected, ...] = ()
     untimed: tuple[FileVersion, ...] = ()  # their time has to be read, for the culture day
+    undigested: tuple[FileVersion, ...] = ()  # have to be compared: one may be a copy of the other
     next_change_s: float = NEVER_S  # when the next file settles or group is ready
 
 
@@ -77,6 +90,8 @@ class FileGrouper:
         The plate of files whose name has none; None: the folder names it.
     field
         The field (site) of each well to ingest; None: the lowest number of each well.
+    channel
+        The name or number of the channel to ingest; empty: the names have one channel only.
     """
 
     def __init__(
@@ -87,12 +102,14 @@ class FileGrouper:
         folder_name: str,
         plate: str | None = None,
         field: int | None = None,
+        channel: str = "",
     ) -> None:
         self._pattern = pattern
         self._rules = rules
         self._folder_name = folder_name
         self._plate = plate
         self._field = field
+        self._channel = channel
 
     def group(
         self,
@@ -106,28 +123,43 @@ class FileGrouper:
         Each group contains at least one file without an outcome. The groups ``being_read`` and
         their files are left out.
         """
+        folders = self._folders(plates)
         new_files = [
             file
             for path in listing.names
             if (file := listing.files[path]).version not in known.outcomes
         ]
-        wells = self._wells_of(new_files, listing)
-        candidates = list(self._candidates(wells, listing, plates, known)) if wells else []
-        dated, too_early, undated = self._split_by_day(candidates, listing, plates, known)
-        misnamed, unnamed = self._split_misnamed(new_files, listing)
-        busy = {version for group in being_read for version in group.versions}
-        groups = tuple(
-            group
-            for group in group_by_visit(dated, lambda version: version not in known.outcomes)
-            if busy.isdisjoint(group.versions)
+        wells = self._wells_of(new_files, listing, folders)
+        problems = self._channel_problems({plate for plate, _ in wells}, listing, folders)
+        usable = replace(
+            plates,
+            maps={plate: each for plate, each in plates.maps.items() if plate not in problems},
         )
+        candidates = list(self._candidates(wells, listing, usable, known, folders))
+        dated, undatable, undated = self._split_by_day(candidates, listing, usable, known)
+        misnamed, unnamed = self._split_misnamed(new_files, listing, folders)
+        busy = {version for group in being_read for version in group.versions}
+        repeats = self._sort_repeats(dated, folders, known, busy)
+        unclear, unsettled = self._split_refused(repeats, listing)
+        waiting_copies = Counter(pair.copy.plate for pair in repeats.undigested)
+        groups = [
+            group
+            for group in group_by_visit(
+                repeats.accepted, lambda version: version not in known.outcomes, repeats.copies
+            )
+            if busy.isdisjoint(group.versions)
+        ]
+        times = self._times(listing, usable, known, folders)
+        groups = flag_crossed_midnights(groups, times, usable.maps)
         changes_s = self._changes_s(new_files, groups, listing, plates, known)
+        waiting = unnamed + undated + unsettled + waiting_copies
         return Grouping(
-            groups=groups,
-            waiting=_with_unread_plates(unnamed + undated, wells, plates),
-            pending_plates=_pending_plates(wells, plates),
-            refusals=(*misnamed, *too_early),
+            groups=tuple(groups),
+            waiting=_with_unread_plates(waiting, wells, plates),
+            pending_plates=problems | _pending_plates(wells, plates),
+            refusals=(*misnamed, *undatable, *unclear),
             untimed=tuple(self._untimed(candidates, listing, known)),
+            undigested=tuple(self._undigested(repeats, listing)),
             next_change_s=min(changes_s, default=NEVER_S),
         )
 
@@ -142,16 +174,36 @@ class FileGrouper:
         ready_s = ready_at_s(group.files, planes, self._rules, reopened=reopened)
         return max(ready_s, known.retries.retry_at_s(group.versions))
 
-    def _wells_of(self, files: Iterable[ListedFile], listing: Listing) -> set[tuple[str, str]]:
+    def _folders(self, plates: KnownPlates) -> PlateFolders:
+        """Return the plates and their folders, by file names and plate maps."""
+        known = plates.maps.keys() | plates.problems.keys() | plates.unread_maps
+        return PlateFolders(self._pattern, self._folder_name, self._plate, known, plates.folders)
+
+    def _wells_of(
+        self, files: Iterable[ListedFile], listing: Listing, folders: PlateFolders
+    ) -> set[tuple[str, str]]:
         """Return the plate and well of each file whose name was parsed."""
         return {
-            (self._plate_of(file.version.path, name), name.well)
+            (folders.plate_of(file.version.path, name), name.well)
             for file in files
             if isinstance(name := listing.names[file.version.path], ParsedName)
         }
 
+    def _channel_problems(
+        self, of_plates: AbstractSet[str], listing: Listing, folders: PlateFolders
+    ) -> dict[str, str]:
+        """Return the reason why the channel of a plate cannot be selected, by plate."""
+        channels: dict[str, set[str | None]] = {plate: set() for plate in of_plates}
+        for path, name in listing.names.items():
+            if isinstance(name, ParsedName):
+                plate = folders.plate_of(path, name)
+                if plate in channels:
+                    channels[plate].add(name.channel)
+        found = {plate: channel_problem(names, self._channel) for plate, names in channels.items()}
+        return {plate: problem for plate, problem in found.items() if problem}
+
     def _split_misnamed(
-        self, files: Iterable[ListedFile], listing: Listing
+        self, files: Iterable[ListedFile], listing: Listing, folders: PlateFolders
     ) -> tuple[list[Rejected], Counter[str]]:
         """Return the refusals of settled misnamed files, and the number of unsettled ones by plate.
 
@@ -165,7 +217,7 @@ class FileGrouper:
                 if listing.confirms(file.settled_at_s(self._rules)):
                     refusals.append(Rejected((file.version,), error.problem))
                 else:
-                    waiting[self._folder_of(path)] += 1
+                    waiting[folders.folder_of(path)] += 1
         return refusals, waiting
 
     def _candidates(
@@ -174,24 +226,25 @@ class FileGrouper:
         listing: Listing,
         plates: KnownPlates,
         known: KnownFiles,
+        folders: PlateFolders,
     ) -> Iterator[NamedFile]:
-        """Yield the decodable files of these wells that show the selected field.
+        """Yield the decodable files of these wells that show the selected field and channel.
 
         Only files of plates with a valid map are candidates. A file that failed repeatedly is a
         candidate only when its next attempt is due, so that it does not delay the other planes.
         """
         files = []
-        for path, name in listing.names.items():
+        for path, name in listing.names.items() if wells else ():
             file = listing.files[path]
             if known.retries.is_reported([file.version]) and not listing.confirms(
                 known.retries.retry_at_s([file.version])
             ):
                 continue
             if isinstance(name, ParsedName) and file.version not in known.undecodable:
-                plate = self._plate_of(path, name)
+                plate = folders.plate_of(path, name)
                 if (plate, name.well) in wells and plate in plates.maps:
-                    files.append(NamedFile(file, name, plate))
-        yield from select_field(files, self._field)
+                    files.append(NamedFile(file, name, plate, folders.root_of(path, plate)))
+        yield from select_field(list(select_channel(files, self._channel)), self._field)
 
     def _split_by_day(
         self,
@@ -200,10 +253,10 @@ class FileGrouper:
         plates: KnownPlates,
         known: KnownFiles,
     ) -> tuple[list[VisitFile], list[Rejected], Counter[str]]:
-        """Return the files with a culture day, refusals of files before day 1 and waiting counts.
+        """Return the files with a culture day, refusals of files without one and waiting counts.
 
-        A file waits if its acquisition time is needed and unknown, or if its day is before 1 and it
-        has not settled.
+        A file is refused if its day is before 1 or cannot be found. It waits if its acquisition
+        time is needed and unknown, or if it would be refused and has not settled.
         """
         dated: list[VisitFile] = []
         refusals: list[Rejected] = []
@@ -213,20 +266,67 @@ class FileGrouper:
             if _needs_file_time(each.name) and version not in known.times:
                 waiting[each.plate] += 1
                 continue
-            plate_map = plates.maps[each.plate]
             file_time = partial(known.times.get, version)
-            day = culture_day(each.name, file_time, version.mtime_ns, plate_map)
-            if day >= 1:
-                dated.append(VisitFile(each.file, each.name, each.plate, day))
+            found = _day_or_reason(each, file_time, plates.maps[each.plate])
+            if isinstance(found, VisitFile):
+                dated.append(found)
             elif not listing.confirms(each.file.settled_at_s(self._rules)):
                 waiting[each.plate] += 1
             elif version not in known.outcomes:
-                reason = (
-                    f"culture day {day} of a plate seeded at {plate_map.seeded_at.isoformat()}; "
-                    "expected day 1, the day of seeding, or later"
-                )
-                refusals.append(Rejected((version,), reason, each.plate, each.name.well))
+                refusals.append(Rejected((version,), found, each.plate, each.name.well))
         return dated, refusals, waiting
+
+    def _sort_repeats(
+        self,
+        dated: Iterable[VisitFile],
+        folders: PlateFolders,
+        known: KnownFiles,
+        busy: AbstractSet[FileVersion],
+    ) -> Repeats:
+        """Return the files sorted into images, copies of other files, and files to refuse."""
+        rules = RepeatRules(
+            is_new=lambda version: version not in known.outcomes and version not in busy,
+            is_known=lambda version: known.outcomes.include_a_path_of([version]),
+            is_home=lambda each: folders.is_home(each.file.version.path, each.plate),
+            setting_of=self._pattern.setting_of,
+            digests=known.digests,
+        )
+        return sort_repeats(dated, rules)
+
+    def _split_refused(
+        self, repeats: Repeats, listing: Listing
+    ) -> tuple[list[Rejected], Counter[str]]:
+        """Return the refusals of settled files, and the number of unsettled ones by plate."""
+        refusals: list[Rejected] = []
+        waiting: Counter[str] = Counter()
+        for each, reason in repeats.refused:
+            if listing.confirms(each.file.settled_at_s(self._rules)):
+                version = each.file.version
+                refusals.append(Rejected((version,), reason, each.plate, each.name.well))
+            else:
+                waiting[each.plate] += 1
+        return refusals, waiting
+
+    def _undigested(self, repeats: Repeats, listing: Listing) -> Iterator[FileVersion]:
+        """Yield the files of each pair to compare, once both have settled."""
+        for pair in repeats.undigested:
+            files = (pair.copy.file, pair.original.file)
+            if all(listing.confirms(file.settled_at_s(self._rules)) for file in files):
+                yield from (file.version for file in files)
+
+    def _times(
+        self, listing: Listing, plates: KnownPlates, known: KnownFiles, folders: PlateFolders
+    ) -> Iterator[tuple[str, datetime]]:
+        """Yield the plate and time of each image whose culture day follows from its time."""
+        for path, name in listing.names.items():
+            if isinstance(name, ParsedName) and name.day is None:
+                plate, version = folders.plate_of(path, name), listing.files[path].version
+                if plate not in plates.maps:
+                    continue
+                file_time = partial(known.times.get, version)
+                with suppress(ImageError):  # the file is refused for it
+                    found = find_day(name, file_time, version.mtime_ns, plates.maps[plate])
+                    yield from [(plate, found.time)] if found.time else []
 
     def _untimed(
         self, candidates: Iterable[NamedFile], listing: Listing, known: KnownFiles
@@ -260,22 +360,26 @@ class FileGrouper:
             ]
         yield from (moment_s for moment_s in moments_s if not listing.confirms(moment_s))
 
-    def _plate_of(self, path: str, name: ParsedName) -> str:
-        """Return the plate of a file from its name, the setting or its folder."""
-        return name.plate or self._plate or self._folder_of(path)
 
-    def _folder_of(self, path: str) -> str:
-        """Return the first folder of a path above the part that the pattern covers.
-
-        If there is none, return the name of the drop folder.
-        """
-        above = path.split("/")[: -self._pattern.part_count]
-        return above[0] if above else self._folder_name
+def _day_or_reason(
+    named: NamedFile, file_time: Callable[[], datetime | None], plate_map: PlateMap
+) -> VisitFile | str:
+    """Return a file with its culture day, or the reason why it has none from day 1 on."""
+    try:
+        found = find_day(named.name, file_time, named.file.version.mtime_ns, plate_map)
+    except ImageError as error:
+        return error.problem
+    if found.day < 1:
+        return (
+            f"culture day {found.day} of a plate seeded at {plate_map.seeded_at.isoformat()}; "
+            "expected day 1, the day of seeding, or later"
+        )
+    return VisitFile(named.file, named.name, named.plate, found.day, found.time, named.root)
 
 
 def _needs_file_time(name: ParsedName) -> bool:
     """Return whether the culture day has to follow from the acquisition time inside the file."""
-    return name.day is None and name.taken_at is None
+    return name.day is None and name.taken_at is None and name.elapsed is None
 
 
 def _with_unread_plates(

@@ -20,7 +20,7 @@ from acquisition.drop_folder.metadata.image_metadata import (
     read_formats,
 )
 from acquisition.drop_folder.metadata.metamorph import plane_count
-from acquisition.drop_folder.naming import IMAGE_SUFFIXES
+from acquisition.drop_folder.name_tokens import IMAGE_SUFFIXES
 from acquisition.drop_folder.pixels.grey import Plane, grey_plane
 from acquisition.drop_folder.pixels.png_jpeg import (
     jpeg_size,

@@ -1,5 +1,6 @@
 """Read image files of the drop folder, and rescale their planes to 16 bits."""
 
+import hashlib
 import os
 from dataclasses import dataclass
 from datetime import datetime
@@ -129,6 +130,27 @@ def read_versions(
         else:
             results.append(image)
     return tuple(results)
+
+
+def read_digest(root: Path, version: FileVersion) -> str | None:
+    """Return the SHA-256 of a version of a file below ``root``.
+
+    Return None if the file is gone or is another version now.
+
+    Raises
+    ------
+    MachineError
+        If disk or network failed, or the file may not be opened now.
+    """
+    try:
+        with (root / version.path).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            after = os.fstat(file.fileno())
+    except (FileNotFoundError, NotADirectoryError):  # gone, as the next listing will show
+        return None
+    except OSError as error:
+        raise MachineError(version.path, f"cannot be read now: {error.strerror}") from error
+    return digest if FileVersion.of(version.path, after) == version else None
 
 
 def read_time(root: Path, version: FileVersion) -> datetime | None:

@@ -10,7 +10,7 @@ from schemas.well_image import FileVersion
 
 
 def list_files(root: Path) -> Iterator[FileVersion]:
-    """Yield the version of every file below ``root`` that is neither hidden nor temporary.
+    """Yield the version of every file below ``root`` that :func:`is_ignored` does not exclude.
 
     Links are followed, and each folder is listed once. Folders without read permission and folders
     that were deleted meanwhile are skipped.

@@ -7,34 +7,33 @@ the wrong well.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime
-from functools import partial
-from pathlib import PurePosixPath
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import cached_property
 
-from schemas.errors import ConfigError, ImageError
-from schemas.well import PLATE_SHAPES, parse_well, well_at
-
-IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
-NUMBER_FIELDS = frozenset({"day", "elapsed_day", "field", "plane"})
-KNOWN_FIELDS = frozenset({"plate", "well", "row", "col", "taken_at", *NUMBER_FIELDS})
-
-_PLACEHOLDER = re.compile(r"\{([a-z_][a-z0-9_]*)(?::([^{}/]+))?\}", re.IGNORECASE)
-_ISO_TIME = re.compile(
-    r"(\d{4})-?(\d{2})-?(\d{2})[T_ -]?(\d{2})[:h.-]?(\d{2})"  # date, hour and minute
-    r"(?:[:m.-]?(\d{2})s?(?:[.,](\d{1,9}))?)?"  # second and its fraction
-    r"(Z|[+-]\d{2}:?\d{2})?",  # time zone
+from acquisition.drop_folder.name_marks import (
+    find_marks,
+    is_thumbnail,
+    marks_in_identifier,
+    name_of_original,
+    without_identifiers,
 )
-_STRPTIME = {
-    **dict.fromkeys("mdHMSyI", r"\d{2}"),
-    "Y": r"\d{4}",
-    "j": r"\d{3}",
-    "f": r"\d{1,6}",
-    "b": r"[A-Za-z]{3}",
-    "p": r"[AaPp][Mm]",
-    "z": r"(?:Z|[+-]\d{2}:?\d{2})",
-    "%": "%",
-}
+from acquisition.drop_folder.name_tokens import (
+    ELAPSED_FIELDS,
+    IMAGE_SUFFIXES,
+    KNOWN_FIELDS,
+    Token,
+    tokens_of,
+    value_of,
+)
+from schemas.errors import ConfigError, ImageError
+from schemas.well import well_at
+
+IDENTIFIERS = frozenset({"guid", "uuid", "id", "hash"})
+"""Names of placeholders for ignored text that differs in every image, such as ``{guid}``."""
+
+_NO_DIGIT = "\0"  # replaces a digit in a name, to test whether the digit is ignored text
+
 _TEMPORARY = re.compile(r"^[.~]|~$|\.(?:tmp|part|partial|crdownload)$", re.IGNORECASE)
 _SYSTEM_FOLDERS = frozenset(
     {"@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found"}
@@ -47,24 +46,18 @@ class ParsedName:
 
     well: str  # as B02
     plate: str | None = None
-    day: int | None = None  # culture day, from 1; an elapsed day in the name is converted
+    day: int | None = None  # culture day, from 1; an elapsed day without hours is converted
     plane: int | None = None  # as numbered in the name
     field: int | None = None  # site within the well, as numbered in the name
     taken_at: datetime | None = None  # naive if the name has no time zone
+    channel: str | None = None  # name or number of the channel
+    elapsed: timedelta | None = None  # since seeding, if the name has hours or minutes
+    site: int | None = None  # field in text that the pattern ignores; not part of the visit
 
     def __str__(self) -> str:
         return ", ".join(
             f"{name} {value}" for name, value in vars(self).items() if value is not None
         )
-
-
-@dataclass(frozen=True)
-class _Token:
-    """A part of a pattern: a placeholder, or literal text, whose ``name`` is empty."""
-
-    name: str
-    text: re.Pattern[str]  # matches the longest possible text; shorter ones are tried too
-    strptime: str | None = None  # format of a date and time
 
 
 @dataclass(frozen=True)
@@ -74,13 +67,19 @@ class NamePattern:
     text: str
     part_count: int  # of a path, with the file name: the pattern describes the last parts
     fields: frozenset[str]  # the known fields in the pattern
-    tokens: tuple[_Token, ...]
+    tokens: tuple[Token, ...]
     repeated: frozenset[str]  # placeholders that occur more than once and must agree
 
     @property
     def one_plane_per_file(self) -> bool:
         """True if the names contain the plane, so that each file holds one plane."""
         return "plane" in self.fields
+
+    @property
+    def plate_part(self) -> int | None:
+        """The index of the folder in the pattern that has the plate; None if no folder has it."""
+        folders = self.text.split("/")[:-1]
+        return next((n for n, folder in enumerate(folders) if "{plate}" in folder), None)
 
     def parse(self, path: str) -> ParsedName:
         """Return the values in the last parts of a path below the drop folder.
@@ -94,15 +93,72 @@ class NamePattern:
             raise ImageError(
                 path, "its name has a backslash or bytes that are not UTF-8; expected plain text"
             )
-        tail = "/".join(path.split("/")[-self.part_count :])
-        names = sorted(set(map(_parsed_name, self._matches(tail))), key=str)
+        folders, tail = self._split(path)
+        *parts, name = tail.split("/")
+        original = name_of_original(name)
+        if original is not None and self._names("/".join((*parts, original))):
+            raise ImageError(path, f"the name is that of a copy of {original}; expected no copies")
+        names = self._names(tail)
         if not names:
             raise ImageError(path, f"the name does not fit the pattern {self.text}")
         if len(names) > 1:
             raise ImageError(
                 path, f"the name fits {self.text} in two ways: {names[0]}; or {names[1]}"
             )
-        return names[0]
+        return self._with_marks(names[0], folders, tail)
+
+    def setting_of(self, path: str) -> str:
+        """Return the part of a path that two images of one well, taken by one setting, share.
+
+        Identifiers and times are left out, so that only the text differs that the pattern ignores
+        and that may name another channel, site or plane.
+        """
+        _, tail = self._split(path)
+        found = self._with_identifiers.fullmatch(tail)
+        spans = [found.span(number + 1) for number in range(found.re.groups)] if found else []
+        for start, end in reversed(spans):
+            tail = f"{tail[:start]}#{marks_in_identifier(tail[start:end])}{tail[end:]}"
+        return without_identifiers(tail)
+
+    def _split(self, path: str) -> tuple[str, str]:
+        """Return the folders above the part of a path that the pattern covers, and that part."""
+        parts = path.split("/")
+        return "/".join(parts[: -self.part_count]), "/".join(parts[-self.part_count :])
+
+    def _names(self, tail: str) -> list[ParsedName]:
+        """Return the different readings of the part of a path that the pattern covers."""
+        names = {_parsed_name(values) for values in self._matches(tail)}
+        return sorted((name for name in names if name is not None), key=str)
+
+    def _with_marks(self, name: ParsedName, folders: str, tail: str) -> ParsedName:
+        """Return a parsed name with the site, channel and plane in text that the pattern ignores.
+
+        Digits are ignored text if the name has the same values without them.
+        """
+        covered_from = len(folders) + 1 if folders else 0
+        found: dict[str, int] = {}
+        for mark in find_marks(f"{folders}/{tail}" if folders else tail):
+            start, end = mark.start - covered_from, mark.end - covered_from
+            if mark.field not in self.fields and (
+                end <= 0
+                or self._names(f"{tail[:start]}{_NO_DIGIT * (end - start)}{tail[end:]}") == [name]
+            ):
+                found[mark.field] = mark.number
+        channel = str(found["channel"]) if "channel" in found else name.channel
+        plane = found.get("plane", name.plane)
+        return replace(name, site=found.get("field"), channel=channel, plane=plane)
+
+    @cached_property
+    def _with_identifiers(self) -> re.Pattern[str]:
+        """A regular expression of the pattern with a group for each identifier."""
+        return re.compile(
+            "".join(
+                f"({token.text.pattern})"
+                if token.name.lower() in IDENTIFIERS
+                else f"(?:{re.sub(r'[(][?]P<[a-z]+>', '(?:', token.text.pattern)})"
+                for token in self.tokens
+            )
+        )
 
     def _matches(self, text: str) -> set[tuple[tuple[str, object], ...]]:
         """Return the values of the known fields for every way in which a text fits the pattern.
@@ -124,7 +180,7 @@ class NamePattern:
         }
 
     def _extend(
-        self, token: _Token, text: str, start: int, known: tuple[tuple[str, object], ...]
+        self, token: Token, text: str, start: int, known: tuple[tuple[str, object], ...]
     ) -> Iterator[tuple[int, tuple[tuple[str, object], ...]]]:
         """Yield the end and the known values of every match of a token that begins at ``start``."""
         longest = token.text.match(text, start)
@@ -136,7 +192,7 @@ class NamePattern:
         for end in range(start + 1, longest.end() + 1):
             if (match := token.text.fullmatch(text, start, end)) is None:
                 continue
-            value = _value(token, match)
+            value = value_of(token, match)
             if value is None or dict(known).get(token.name, value) != value:
                 continue
             kept = token.name in KNOWN_FIELDS or token.name in self.repeated
@@ -155,7 +211,7 @@ def compile_pattern(text: str) -> NamePattern:
         If the pattern has no well, has a quantity twice, or has an unknown placeholder.
     """
     parts = text.split("/")
-    tokens = tuple(_tokens(text))
+    tokens = tuple(tokens_of(text))
     names = [token.name for token in tokens if token.name]
     fields = KNOWN_FIELDS.intersection(names)
     problem = None
@@ -163,7 +219,7 @@ def compile_pattern(text: str) -> NamePattern:
         problem = "expected a path below the drop folder with / between its parts"
     elif ("well" in fields) == ("row" in fields) or ("row" in fields) != ("col" in fields):
         problem = "expected either {well} or both {row} and {col}"
-    elif {"day", "elapsed_day"} <= fields:
+    elif "day" in fields and fields & ELAPSED_FIELDS:
         problem = "expected {day} or {elapsed_day}, not both"
     elif not is_image_name(text) and tokens[-1].name in ("", *KNOWN_FIELDS):
         problem = f"expected a file name that ends in one of {', '.join(IMAGE_SUFFIXES)}"
@@ -180,129 +236,39 @@ def is_image_name(name: str) -> bool:
 
 
 def is_ignored(path: str) -> bool:
-    """Return whether a path is hidden, temporary or in a folder of the operating system."""
+    """Return whether a path is hidden, temporary, a thumbnail or in a folder of the system."""
     *folders, name = path.split("/")
     stem = name.rsplit(".", 1)[0]
-    return any(
-        folder.startswith(".") or folder.lower() in _SYSTEM_FOLDERS for folder in folders
-    ) or any(map(_TEMPORARY.search, (name, stem)))
+    return (
+        any(folder.startswith(".") or folder.lower() in _SYSTEM_FOLDERS for folder in folders)
+        or any(map(_TEMPORARY.search, (name, stem)))
+        or (is_image_name(name) and is_thumbnail(path))
+    )
 
 
-def _tokens(pattern: str) -> Iterator[_Token]:
-    """Yield the literal texts and placeholders of a pattern in their order."""
-    position = 0
-    for found in _PLACEHOLDER.finditer(pattern):
-        if found.start() > position:
-            yield _literal(pattern, position, found.start())
-        yield _placeholder(pattern, found[1], found[2])
-        position = found.end()
-    if position < len(pattern):
-        yield _literal(pattern, position, len(pattern))
+def _parsed_name(values: tuple[tuple[str, object], ...]) -> ParsedName | None:
+    """Return the parsed name of the values of known fields; None for an impossible elapsed time.
 
-
-def _literal(pattern: str, start: int, end: int) -> _Token:
-    """Return the token of the literal text between two positions of a pattern.
-
-    The extension at the end of the pattern matches in upper and lower case.
+    Row and column become a well. Elapsed days become a culture day, and with hours or minutes an
+    elapsed time.
     """
-    text = pattern[start:end]
-    if "{" in text or "}" in text:
-        raise ConfigError(
-            "source.pattern",
-            f"is {pattern!r}; expected placeholders such as {{well}} or "
-            f"{{taken_at:%Y%m%d_%H%M%S}}, found {text!r}",
-        )
-    suffix = PurePosixPath(text).suffix or (text if text.startswith(".") else "")
-    if end < len(pattern) or not is_image_name(suffix):
-        return _Token("", re.compile(re.escape(text)))
-    return _Token("", re.compile(f"{re.escape(text.removesuffix(suffix))}(?i:{re.escape(suffix)})"))
-
-
-def _placeholder(pattern: str, name: str, form: str | None) -> _Token:
-    """Return the token of a placeholder ``{name}`` or ``{name:form}``."""
-    fail = partial(ConfigError, "source.pattern")
-    if name == "taken_at":
-        return (
-            _Token(name, _strptime_regex(pattern, form), form) if form else _Token(name, _ISO_TIME)
-        )
-    if name == "well":
-        if form not in (None, "a00", "a0"):
-            raise fail(
-                f"is {pattern!r}; {{well:{form}}} is not known, expected {{well}} or {{well:a00}}"
-            )
-        return _Token(name, re.compile(r"[A-Pa-p]\d{2}" if form == "a00" else r"[A-Pa-p]\d{1,2}"))
-    if name in NUMBER_FIELDS or name in {"row", "col"}:
-        if form is not None and form.strip("0"):
-            raise fail(
-                f"is {pattern!r}; {{{name}:{form}}} is not known, expected {{{name}}} or "
-                f"as many zeros as it has digits, {{{name}:00}}"
-            )
-        most = 2 if name in {"row", "col"} else 6
-        digits = rf"\d{{{len(form)}}}" if form else rf"\d{{1,{most}}}"
-        return _Token(name, re.compile(f"[A-Pa-p]|{digits}" if name == "row" else digits))
-    if form is not None:
-        raise fail(f"is {pattern!r}; {{{name}:{form}}} is not known, expected {{{name}}}")
-    if name.lower() in KNOWN_FIELDS and name not in KNOWN_FIELDS:
-        raise fail(f"is {pattern!r}; {{{name}}} is not known, expected {{{name.lower()}}}")
-    return _Token(name, re.compile(r"[^/]+"))
-
-
-def _strptime_regex(pattern: str, form: str) -> re.Pattern[str]:
-    """Return the regular expression of a date and time in a ``strptime`` format."""
-    unknown = [code for code in re.findall(r"%(.?)", form) if code not in _STRPTIME]
-    codes = set(re.findall(r"%(.)", form))
-    if (
-        unknown
-        or not codes & {"Y", "y"}
-        or not (codes >= {"d", "m"} or codes >= {"d", "b"} or "j" in codes)
-    ):
-        raise ConfigError(
-            "source.pattern",
-            f"is {pattern!r}; {{taken_at:{form}}} is not a date, expected year, month and day of "
-            f"{' '.join(f'%{code}' for code in _STRPTIME)}",
-        )
-    return re.compile(
-        "".join(
-            _STRPTIME[piece[1]] if piece.startswith("%") else re.escape(piece)
-            for piece in re.findall(r"%.|[^%]", form)
-        )
-    )
-
-
-def _value(token: _Token, match: re.Match[str]) -> object | None:
-    """Return the value of the text of a placeholder; None if the text is invalid, like ``B00``."""
-    text = match[0]
-    try:
-        if token.name == "well":
-            return parse_well(text)
-        if token.name == "taken_at":
-            time = datetime.strptime(text, token.strptime) if token.strptime else _iso_time(match)  # noqa: DTZ007 - the plate map has the zone
-            return time if 1990 <= time.year <= 2200 else None  # noqa: PLR2004 - plausible years
-    except ValueError:
-        return None
-    if token.name in ("row", "col"):
-        number = int(text) if text.isdigit() else ord(text.upper()) - ord("A") + 1
-        return number if 1 <= number <= PLATE_SHAPES[384][token.name == "col"] else None
-    return int(text) if token.name in NUMBER_FIELDS else text
-
-
-def _iso_time(match: re.Match[str]) -> datetime:
-    """Return the time of a match of ``_ISO_TIME``; naive if it has no time zone."""
-    year, month, day, hour, minute, second, fraction, zone = match.groups()
-    seconds = f"{second or '00'}.{(fraction or '0'):0<6.6}"
-    return datetime.fromisoformat(f"{year}-{month}-{day}T{hour}:{minute}:{seconds}{zone or ''}")
-
-
-def _parsed_name(values: tuple[tuple[str, object], ...]) -> ParsedName:
-    """Return the parsed name of the values of known fields: row and column become a well."""
     known = dict(values)
-    row, column, elapsed = (
-        known.pop("row", None),
-        known.pop("col", None),
-        known.pop("elapsed_day", None),
-    )
+    row, column = known.pop("row", None), known.pop("col", None)
     if isinstance(row, int) and isinstance(column, int):
         known["well"] = well_at(row, column)
-    if isinstance(elapsed, int):
-        known["day"] = elapsed + 1
-    return ParsedName(**known)  # type: ignore[arg-type]  # each value was made for its field by _value
+    elapsed = {
+        name: number for name in ELAPSED_FIELDS if isinstance(number := known.pop(name, None), int)
+    }
+    if elapsed.keys() == {"elapsed_day"}:
+        known["day"] = elapsed["elapsed_day"] + 1
+    elif elapsed:
+        if {"elapsed_day", "elapsed_hours"} <= elapsed.keys() and elapsed["elapsed_hours"] > 23:  # noqa: PLR2004 - hours of a day
+            return None
+        if "elapsed_hours" in elapsed and elapsed.get("elapsed_minutes", 0) > 59:  # noqa: PLR2004 - minutes of an hour
+            return None
+        known["elapsed"] = timedelta(
+            days=elapsed.get("elapsed_day", 0),
+            hours=elapsed.get("elapsed_hours", 0),
+            minutes=elapsed.get("elapsed_minutes", 0),
+        )
+    return ParsedName(**known)  # type: ignore[arg-type]  # each value was made for its field by value_of

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from acquisition.drop_folder.listing import list_files
+from acquisition.drop_folder.name_marks import looks_like_backup
 from acquisition.drop_folder.settling import ListedFile
 from schemas.errors import PlateMapError
 from schemas.plate_map import PlateMap, parse_plate_map
@@ -94,6 +95,8 @@ class PlateMapFiles:
         The error of each invalid plate map, by plate id; the images of the plate are pending.
     unread
         The plates whose first map is still being written.
+    folders
+        The folder of the TOML file of each plate map, valid or not, by plate id.
     """
 
     def __init__(self, root: Path) -> None:
@@ -102,6 +105,7 @@ class PlateMapFiles:
         self.maps: dict[str, PlateMap] = {}
         self.problems: dict[str, PlateMapError] = {}
         self.unread: frozenset[str] = frozenset()
+        self.folders: dict[str, str] = {}
 
     def update(
         self, files: Mapping[str, ListedFile], is_settled: Callable[[ListedFile], bool]
@@ -160,17 +164,20 @@ class PlateMapFiles:
     def _sort_results(self, present: Mapping[str, ListedFile]) -> None:
         """Set ``maps`` and ``problems`` from everything that was read.
 
-        Two plate maps of one plate that both exist are a problem. Of a map that was moved, the
-        present file is used.
+        Two plate maps of one plate that both exist are a problem, unless one is an equal map in a
+        backup folder. Of a map that was moved, the present file is used.
         """
         maps: dict[str, PlateMap] = {}
         problems: dict[str, PlateMapError] = {}
         source: dict[str, str] = {}  # by plate: path of the TOML file
         for path, read in sorted(
-            self._read.items(), key=lambda item: (item[0] not in present, item[0])
+            self._read.items(), key=lambda item: (item[0] not in present, *_map_order(item[0]))
         ):
             if read.plate in source and path not in present:
                 continue  # it was moved
+            is_equal = read.plate_map is not None and read.plate_map == maps.get(read.plate)
+            if is_equal and looks_like_backup(path.rpartition("/")[0]):
+                continue
             if read.plate in source:
                 other = source[read.plate]
                 problem = f"plate {read.plate!r} also has a map in {other}; expected one"
@@ -181,4 +188,11 @@ class PlateMapFiles:
                 maps[read.plate] = read.plate_map
             source[read.plate] = path
         self.problems = problems
+        self.folders = {plate: path.rpartition("/")[0] for plate, path in source.items()}
         self.maps = {plate: plate_map for plate, plate_map in maps.items() if plate not in problems}
+
+
+def _map_order(path: str) -> tuple[bool, int, str]:
+    """Return the sort key of the path of a plate map: backups last, then by depth and text."""
+    folder = path.rpartition("/")[0]
+    return looks_like_backup(folder), path.count("/"), path

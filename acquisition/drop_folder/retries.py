@@ -64,6 +64,10 @@ class Retries:
         """Return when all of these versions may be read; minus infinity if none waits."""
         return max(map(self._retry_at_s, versions), default=float("-inf"))
 
+    def is_due(self, version: FileVersion) -> bool:
+        """Return whether a version may be read now."""
+        return self._retry_at_s(version) <= self._clock()
+
     def problems(self) -> Mapping[str, str]:
         """Return the problem of each file, by path, that failed repeatedly."""
         return {

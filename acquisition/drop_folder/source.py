@@ -46,6 +46,7 @@ class DropFolderSettings:
     plate: str | None = None  # where neither the pattern nor a folder names it
     bits: int | None = None  # of a uint16 pixel; None: from the file, else the brightest pixel
     field: int | None = None  # the field to ingest; None: the lowest number of each well
+    channel: str = ""  # the channel to ingest; empty: the names have one channel only
     max_pixels: int = ImageLimits.max_pixels
     max_file_bytes: int = ImageLimits.max_file_bytes
     once: bool = False  # no more files will come: do not wait for missing planes
@@ -117,7 +118,12 @@ class DropFolder:
             wake=self._wake.set,
         )
         self._grouper = FileGrouper(
-            pattern, rules, folder_name=root.name, plate=settings.plate, field=settings.field
+            pattern,
+            rules,
+            folder_name=root.name,
+            plate=settings.plate,
+            field=settings.field,
+            channel=settings.channel,
         )
         self._retries = Retries(clock)
         self._reader = GroupReader(
@@ -139,6 +145,7 @@ class DropFolder:
             self._reader.page_counts,
             self._reader.times,
             self._retries,
+            self._reader.digests,
         )
         self._results = ResultQueue(outcomes)
         self._grouping = Grouping()
@@ -215,7 +222,7 @@ class DropFolder:
 
     def _collect_read_files(self) -> None:
         """Queue the well image or the refusals of each group that was read."""
-        if self._reader.collect_times():
+        if self._reader.collect_times() | self._reader.collect_digests():
             self._grouping_is_current = False
         while read := self._reader.pop():
             for file in read.changed:
@@ -268,6 +275,7 @@ class DropFolder:
             problems={plate: str(error) for plate, error in self._plate_maps.problems.items()},
             unread_maps=self._plate_maps.unread,
             unread_assays=self._assays.unread,
+            folders=self._plate_maps.folders,
         )
         self._grouping = self._grouper.group(
             self._folder.listing, plates, self._known_files, self._reader.groups
@@ -277,6 +285,7 @@ class DropFolder:
         for refusal in self._grouping.refusals:
             self._results.add_refusal(refusal)
         self._reader.request_times(self._grouping.untimed)
+        self._reader.request_digests(self._grouping.undigested)
         self._folder.schedule(self._grouping.next_change_s)
 
     def _read_ahead(self) -> None:

@@ -1,11 +1,17 @@
 """Group named files by visit to a well, and build the well image of each group."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from itertools import zip_longest
 
+from acquisition.drop_folder.culture_days import (
+    midnight_near,
+    named_time,
+    plausible_time,
+    with_time_zone,
+)
 from acquisition.drop_folder.image_decoding import RawImage
 from acquisition.drop_folder.image_reading import stretch
 from acquisition.drop_folder.naming import ParsedName
@@ -22,6 +28,7 @@ class NamedFile:
     file: ListedFile
     name: ParsedName
     plate: str  # from the name, the settings or the folder
+    root: str = ""  # the folder that holds the images of the plate; a backup has another one
 
 
 @dataclass(frozen=True)
@@ -32,11 +39,21 @@ class VisitFile:
     name: ParsedName
     plate: str
     day: int
+    time: datetime | None = None  # that the day follows from; None if the name has the day
+    root: str = ""
 
     @property
     def key(self) -> VisitKey:
         """The visit that the file belongs to."""
         return VisitKey(self.plate, self.name.well, visit_name(self.name, self.day))
+
+
+@dataclass(frozen=True)
+class CopiedFile:
+    """A file with the content of another file of the same visit and plane."""
+
+    copy: VisitFile
+    original: VisitFile
 
 
 @dataclass(frozen=True)
@@ -47,6 +64,9 @@ class FileGroup:
     day: int
     name: ParsedName  # of the first file
     files: tuple[ListedFile, ...]
+    time: datetime | None = None  # that the day follows from; None if the name has the day
+    is_copy: bool = False  # has the content of another group
+    near_midnight: bool = False  # the plate was imaged across the midnight close to this image
 
     @property
     def versions(self) -> tuple[FileVersion, ...]:
@@ -54,13 +74,15 @@ class FileGroup:
         return tuple(file.version for file in self.files)
 
     @property
-    def sort_key(self) -> tuple[int, VisitKey, int]:
-        """Culture day, visit and oldest modification time in ns: the reading order of groups."""
-        return self.day, self.key, min(version.mtime_ns for version in self.versions)
+    def sort_key(self) -> tuple[int, VisitKey, bool, int]:
+        """Culture day, visit, originals and oldest time in ns: the reading order of groups."""
+        return self.day, self.key, self.is_copy, min(each.mtime_ns for each in self.versions)
 
 
 def select_field(files: Sequence[NamedFile], field: int | None) -> Iterator[NamedFile]:
     """Yield the files that show one field (site) of each well, and files whose name has no field.
+
+    A site in text that the pattern ignores is a field as well.
 
     Parameters
     ----------
@@ -71,17 +93,24 @@ def select_field(files: Sequence[NamedFile], field: int | None) -> Iterator[Name
     """
     lowest: dict[tuple[str, str], int] = {}
     for each in files:
-        if each.name.field is not None:
+        if (number := _field_of(each.name)) is not None:
             well = each.plate, each.name.well
-            lowest[well] = min(each.name.field, lowest.get(well, each.name.field))
+            lowest[well] = min(number, lowest.get(well, number))
     for each in files:
         selected = lowest.get((each.plate, each.name.well)) if field is None else field
-        if each.name.field is None or each.name.field == selected:
+        if _field_of(each.name) in (None, selected):
             yield each
 
 
+def _field_of(name: ParsedName) -> int | None:
+    """Return the number of the field in a file name, also in ignored text; None without one."""
+    return name.site if name.field is None else name.field
+
+
 def group_by_visit(
-    files: Iterable[VisitFile], is_new: Callable[[FileVersion], bool]
+    files: Iterable[VisitFile],
+    is_new: Callable[[FileVersion], bool],
+    copies: Iterable[CopiedFile] = (),
 ) -> list[FileGroup]:
     """Return the groups of files of one well image each that contain a new file, in reading order.
 
@@ -95,22 +124,43 @@ def group_by_visit(
         Files of any number of visits.
     is_new
         Whether a version of a file has no outcome yet.
+    copies
+        Copies of these files. They form groups with the content of the group of their originals.
     """
     visits: defaultdict[VisitKey, defaultdict[int, list[VisitFile]]] = defaultdict(
         lambda: defaultdict(list)
     )
     for each in files:
         visits[each.key][each.name.plane or 0].append(each)
-    groups = []
-    for key, planes in visits.items():
+    rows: list[list[VisitFile]] = []
+    for planes in visits.values():
         columns = [sorted(planes[plane], key=_file_time) for plane in sorted(planes)]
-        for row in zip_longest(*columns):
-            members = [each for each in row if each is not None]
-            if any(is_new(each.file.version) for each in members):
-                first = members[0]
-                files_of_group = tuple(each.file for each in members)
-                groups.append(FileGroup(key, first.day, first.name, files_of_group))
-    return sorted(groups, key=lambda group: group.sort_key)
+        rows += [[each for each in row if each is not None] for row in zip_longest(*columns)]
+    groups = [_group_of(row) for row in rows]
+    groups += _copied_groups(rows, copies)
+    new = (group for group in groups if any(map(is_new, group.versions)))
+    return sorted(new, key=lambda group: group.sort_key)
+
+
+def _group_of(row: Sequence[VisitFile], *, is_copy: bool = False) -> FileGroup:
+    """Return the group of the files of one well image, in the order of their planes."""
+    first = row[0]
+    files = tuple(each.file for each in row)
+    return FileGroup(first.key, first.day, first.name, files, first.time, is_copy)
+
+
+def _copied_groups(
+    rows: Iterable[Sequence[VisitFile]], copies: Iterable[CopiedFile]
+) -> Iterator[FileGroup]:
+    """Yield, for each row of files and each folder with copies, the row with copies in it."""
+    copies_of: defaultdict[FileVersion, list[VisitFile]] = defaultdict(list)
+    for each in copies:
+        copies_of[each.original.file.version].append(each.copy)
+    for row in rows if copies_of else ():
+        copied = [copies_of[each.file.version] for each in row]
+        for at_once in zip_longest(*copied):
+            pairs = zip(row, at_once, strict=True)
+            yield _group_of([copy or original for original, copy in pairs], is_copy=True)
 
 
 def _file_time(each: VisitFile) -> tuple[int, str]:
@@ -121,42 +171,43 @@ def _file_time(each: VisitFile) -> tuple[int, str]:
 def visit_name(name: ParsedName, day: int) -> str:
     """Return the name of a visit from a parsed file name and its culture day.
 
-    It is ``day07``, or ``day07-20261116T150000`` if the file name has a time, or ``day07-f02`` if
-    it has a field.
+    It is ``day07``, or ``day07-20261116T150000`` if the file name has a time, ``day08-007d06h00m``
+    if it has an elapsed time, or ``day07-f02`` if it has a field. Names sort by time.
     """
     time = f"-{name.taken_at:%Y%m%dT%H%M%S}" if name.taken_at else ""
+    if name.elapsed is not None:
+        minutes = name.elapsed // timedelta(minutes=1)
+        time += f"-{minutes // 1440:03d}d{minutes // 60 % 24:02d}h{minutes % 60:02d}m"
     field = f"-f{name.field:02d}" if name.field is not None else ""
     return f"day{day:02d}{time}{field}"
 
 
-def culture_day(
-    name: ParsedName,
-    file_time: Callable[[], datetime | None],
-    mtime_ns: int,
-    plate_map: PlateMap,
-) -> int:
-    """Return the culture day of a file from its name, acquisition time or modification time.
+def flag_crossed_midnights(
+    groups: Iterable[FileGroup], times: Iterable[tuple[str, datetime]], maps: Mapping[str, PlateMap]
+) -> list[FileGroup]:
+    """Return groups, with ``near_midnight`` for those whose plate was imaged across midnight.
 
     Parameters
     ----------
-    name
-        The parsed name; a day in it wins, then a time in it.
-    file_time
-        Returns the acquisition time inside the file; called if the name has neither day nor time.
-    mtime_ns
-        The file's modification time, used if ``file_time`` returns None.
-    plate_map
-        The plate map with the time of seeding.
+    groups
+        Groups of plates with a map.
+    times
+        The plate and time of every image whose day follows from its time.
+    maps
+        The plate maps by plate.
     """
-    if name.day is not None:
-        return name.day
-    taken_at = name.taken_at or file_time() or datetime.fromtimestamp(mtime_ns / 1e9, tz=UTC)
-    return plate_map.culture_day(with_time_zone(taken_at, plate_map))
-
-
-def with_time_zone(time: datetime, plate_map: PlateMap) -> datetime:
-    """Return a time with the time zone of ``seeded_at`` in the plate map, unless it has a zone."""
-    return time if time.tzinfo else time.replace(tzinfo=plate_map.seeded_at.tzinfo)
+    groups = list(groups)
+    near = {(group.key.plate, midnight_near(group.time, maps[group.key.plate])) for group in groups}
+    if all(midnight is None for _, midnight in near):
+        return groups
+    sides = {(plate, midnight_near(time, maps[plate])) for plate, time in times}
+    flagged = []
+    for group in groups:
+        plate = group.key.plate
+        midnight = midnight_near(group.time, maps[plate])
+        crosses = midnight is not None and (plate, (midnight[0], not midnight[1])) in sides
+        flagged.append(replace(group, near_midnight=True) if crosses else group)
+    return flagged
 
 
 def build_well_image(
@@ -185,16 +236,19 @@ def build_well_image(
     """
     stack = stretch(images, group.key.well, bits=bits)
     file_times = [
-        with_time_zone(image.metadata.taken_at, plate_map)
+        with_time_zone(time, plate_map)
         for image in images
-        if image.metadata.taken_at
+        if (time := plausible_time(image.metadata.taken_at))
     ]
     named = group.name.taken_at
     taken_at = with_time_zone(named, plate_map) if named else min(file_times, default=None)
+    taken_at = taken_at or named_time(group.name, plate_map)
     complete = len(stack) >= planes
     flags = [] if complete else [Flag.PLANES_MISSING]
     if taken_at is not None and plate_map.culture_day(taken_at) != group.day:
         flags.append(Flag.DAY_DISAGREES)
+    if group.near_midnight:
+        flags.append(Flag.NEAR_MIDNIGHT)
     scales = (image.metadata.um_per_px for image in images if image.metadata.um_per_px)
     return WellImage(
         key=group.key,

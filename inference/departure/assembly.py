@@ -95,12 +95,23 @@ def select_images(images: Iterable[VisitVersion], plate_map: PlateMap) -> list[V
 
     It is the newest complete one, else the newest.
 
+    Of several fields of a well on a day, the one that was received last is used, because the source
+    returns images of a lower field, or of another configured one, although there are others.
     Images of the dosing day that were taken after ``dosed_at`` are never selected, and neither are
     wells that the plate map does not name.
     """
+    usable = [
+        image
+        for image in images
+        if image.key.well in plate_map.by_well and not _taken_after_dosing(image, plate_map)
+    ]
+    fields = {
+        (image.key.well, image.day): image.key.field
+        for image in sorted(usable, key=lambda each: (each.received_at, each.observation_id))
+    }
     newest: dict[tuple[str, int], VisitVersion] = {}
-    for image in sorted(images, key=lambda each: (each.complete, each.key.visit, each.version)):
-        if image.key.well in plate_map.by_well and not _taken_after_dosing(image, plate_map):
+    for image in sorted(usable, key=lambda each: (each.complete, each.key.visit, each.version)):
+        if image.key.field == fields[image.key.well, image.day]:
             newest[image.key.well, image.day] = image
     return [newest[place] for place in sorted(newest)]
 

@@ -14,17 +14,18 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
+from acquisition.drop_folder.culture_days import find_day
 from acquisition.drop_folder.image_decoding import ImageLimits, RawImage
 from acquisition.drop_folder.image_reading import FileResult, read_time, read_versions, stretch
 from acquisition.drop_folder.listing import list_files
 from acquisition.drop_folder.naming import NamePattern, ParsedName, compile_pattern, is_image_name
 from acquisition.drop_folder.plate_map_files import read_plate_maps
+from acquisition.drop_folder.selection import channel_problem, select_channel
 from acquisition.drop_folder.settling import ListedFile
 from acquisition.drop_folder.visits import (
     FileGroup,
     NamedFile,
     VisitFile,
-    culture_day,
     group_by_visit,
     select_field,
 )
@@ -60,6 +61,7 @@ class Archive:
     bits: int | None = None  # bits of a uint16 pixel; None: by the maximum of each image
     field: int | None = None  # number of the field to use; None: the lowest of each well
     um_per_px: float | None = None  # used if neither plate map nor file gives a scale
+    channel: str = ""  # name or number of the channel to use; empty: the names have one only
 
 
 @dataclass(frozen=True)
@@ -184,9 +186,13 @@ def _named_shots(
         )
         named.append(NamedFile(ListedFile(version, unchanged_since_s=0.0), name, plate))
     dated: list[VisitFile] = []
-    for each in select_field(named, archive.field):
+    for each in select_field(list(_of_channel(named, archive)), archive.field):
         version, plate = each.file.version, each.plate
-        day = _day(archive.folder, version, each.name, maps.get(plate))
+        try:
+            day = _day(archive.folder, version, each.name, maps.get(plate))
+        except ImageError as error:
+            log.warning("image.left_out", file=version.path, reason=error.problem)
+            continue
         if day >= (1 if plate in maps else 0):
             dated.append(VisitFile(each.file, each.name, plate, day))
         else:
@@ -204,11 +210,25 @@ def _named_shots(
     return shots
 
 
+def _of_channel(named: Iterable[NamedFile], archive: Archive) -> Iterator[NamedFile]:
+    """Yield the files of the channel of an archive, without plates where it is not clear."""
+    plates: dict[str, list[NamedFile]] = defaultdict(list)
+    for each in named:
+        plates[each.plate].append(each)
+    for plate, files in plates.items():
+        channels = {each.name.channel for each in files}
+        problem = channel_problem(channels, archive.channel, key="data.archives.channel")
+        if problem:
+            log.warning("plate.left_out", plate=plate, reason=problem)
+        else:
+            yield from select_channel(files, archive.channel)
+
+
 def _day(folder: Path, version: FileVersion, name: ParsedName, plate_map: PlateMap | None) -> int:
     """Return the culture day of a file, or 0 if it is unknown because the plate has no map."""
     if plate_map is None:
         return name.day or 0
-    return culture_day(name, partial(read_time, folder, version), version.mtime_ns, plate_map)
+    return find_day(name, partial(read_time, folder, version), version.mtime_ns, plate_map).day
 
 
 def _shot_of(group: FileGroup, plate_map: PlateMap | None, *, one_plane: bool) -> _Shot:

@@ -41,6 +41,9 @@ class ArchiveSection(ConfigSection):
     field: int | None = Field(
         default=None, ge=0, description="number of the field to use; None: the lowest of each well"
     )
+    channel: str = Field(
+        default="", description="of several channels in the names, the bright-field one"
+    )
     um_per_px: float | None = Field(
         default=None, gt=0, description="µm per pixel if neither plate map nor file gives it"
     )

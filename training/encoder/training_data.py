@@ -59,7 +59,12 @@ def load_crops(data: EncoderDataSection, cropping: Cropping | None = None) -> li
     plates: list[PlateCrops] = []
     for section in data.archives:
         archive = Archive(
-            section.folder, section.pattern, section.bits, section.field, section.um_per_px
+            section.folder,
+            section.pattern,
+            section.bits,
+            section.field,
+            section.um_per_px,
+            section.channel,
         )
         found = (
             crops_from_store(section.store, archive, data.cache, cropping=cropping)

@@ -16,6 +16,7 @@ from schemas.errors import ProfileError
 from schemas.observation import Observation, VisitVersion
 from schemas.quality import Flag
 from schemas.trajectory import Representation, Trajectories
+from schemas.well_image import VisitKey
 from tests.samples import SEEDED_AT, observation, plate_map, quality
 
 
@@ -147,6 +148,33 @@ def test_the_newest_complete_version_of_a_day_counts() -> None:
         imaged(version=2)
     ]
     assert select_images([incomplete], plate_map()) == [incomplete]
+
+
+@pytest.mark.parametrize(("first", "second"), [(1, 2), (2, 1)])
+def test_of_several_fields_the_one_that_was_received_last_is_used(first: int, second: int) -> None:
+    earlier, later = (
+        imaged(
+            key=VisitKey("P1", "B02", f"day07-f{field:02d}"),
+            received_at=SEEDED_AT + timedelta(days=6, minutes=minute),
+            observation_id=minute,
+        )
+        for minute, field in enumerate((first, second))
+    )
+    assert select_images([earlier, later], plate_map()) == [later]
+    incomplete = replace(later, complete=False)
+    assert select_images([earlier, incomplete], plate_map()) == [incomplete]
+
+
+def test_of_several_scans_of_a_day_the_latest_by_the_time_in_the_name_is_used() -> None:
+    scans = [
+        imaged(
+            key=VisitKey("P1", "B02", f"day07-006d{hours:02d}h00m-f01"),
+            received_at=SEEDED_AT + timedelta(days=9, minutes=minute),
+            observation_id=minute,
+        )
+        for minute, hours in enumerate((12, 6, 0))  # the newest scan was received first
+    ]
+    assert select_images(scans, plate_map()) == [scans[0]]
 
 
 def test_an_image_from_after_dosing_never_hides_one_from_before() -> None:
