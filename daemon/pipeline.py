@@ -1,7 +1,7 @@
 """Processing of one well image, from the source to the store and the outbox."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from acquisition.quality import assess
 from daemon.rolling_view import RollingView
+from inference.departure.scales import differs_from_plate
 from inference.ports import Encoder, Segmenter
 from inference.tissue.condition import ConditionSettings, classify_condition
 from inference.tissue.measures import measure_tissue
@@ -17,7 +18,7 @@ from schemas.errors import ImageError
 from schemas.messages import DayDeparture, ObservationData, RejectedData
 from schemas.observation import Observation, Outcome
 from schemas.plate_map import PlateMap
-from schemas.quality import Quality
+from schemas.quality import Flag, Quality
 from schemas.ranking import Condition
 from schemas.well_image import Rejected, WellImage
 from store.ports import ObservationWriter
@@ -44,6 +45,7 @@ class ImagePath:
         """
         if isinstance(item, Rejected):
             return self._refuse(item)
+        item = self._with_plate_flags(item, plate_map)
         digest = item.digest
         if self.store.version_of(item.key, digest) is not None:
             self.store.add_duplicate(item, self.clock())
@@ -79,6 +81,15 @@ class ImagePath:
         self.store.add_observation(observation, message, draw_outline_picture(sharpest, tissue))
         return Outcome.STORED
 
+    def _with_plate_flags(self, image: WellImage, plate_map: PlateMap | None) -> WellImage:
+        """Return a well image flagged if its scale differs from that of its plate's images."""
+        if plate_map is None or Flag.SCALE_DISAGREES in image.flags:
+            return image
+        stored = self.store.scales(image.key.plate)
+        if not differs_from_plate(image.um_per_px, stored, plate_map):
+            return image
+        return replace(image, flags=(*image.flags, Flag.SCALE_DISAGREES))
+
     def _refuse(self, rejected: Rejected) -> Outcome:
         message = RejectedData(
             plate=rejected.plate,
@@ -104,12 +115,14 @@ def observation_of(
     return Observation(
         key=image.key,
         digest=digest,
+        pixel_digest=image.pixel_digest,
         day=image.day,
         taken_at=image.taken_at,
         received_at=received_at,
         complete=image.complete,
         files=image.files,
         um_per_px=image.um_per_px,
+        file_scales=image.file_scales,
         quality=quality,
         encoder_id=encoder_id,
         embedding=embedding,

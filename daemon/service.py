@@ -19,6 +19,7 @@ from daemon.heartbeat import Heartbeat, Stopping
 from daemon.microscope.imaging_feedback import ImagingFeedback
 from daemon.pipeline import ImagePath
 from daemon.plate_inputs import PlateInputs
+from daemon.scale_check import ScaleCheck
 from daemon.service_status import ServiceStatus
 from daemon.specimens import Specimens
 from schemas.errors import SourceGoneError, StoreError
@@ -47,6 +48,7 @@ class Service:
     source: Source
     store: LoopStore
     inputs: PlateInputs
+    scales: ScaleCheck
     images: ImagePath
     days: DailyPath
     specimens: Specimens
@@ -68,7 +70,7 @@ class Service:
             item = self._next_image()
             if item is not None:
                 self._process(item)
-            elif once and not self.status.source.pending:
+            elif once and not self.status.source.pending and not self._save_inputs():
                 break
             self._rank_days(item)
             self._update_metrics()
@@ -125,7 +127,8 @@ class Service:
             return
 
     def _react(self, image: WellImage, plate_map: PlateMap | None) -> None:
-        """Let the imaging policies request new images of a stored image's well."""
+        """Check the scales of a stored image's plate, and request new images of its well."""
+        self.scales.note(image.key.plate)
         if self.imaging_feedback and plate_map is not None:
             self.imaging_feedback.after_image(image.key, plate_map)
 
@@ -195,9 +198,14 @@ class Service:
         for plate in self.store.plates():
             self._rank(plate)
 
-    def _save_inputs(self) -> None:
+    def _save_inputs(self) -> bool:
+        """Save plate maps and assays; return whether images are read again with a decided scale."""
         self.inputs.save_plate_maps()
         self.inputs.save_assays(self.status.source.wrong_assays)
+        is_reading = self.scales.check_noted(self.status.source.pending)
+        if is_reading:
+            self.status.source = self.source.status(self.clock())
+        return is_reading
 
     def _rank_all(self) -> None:
         """Rank every plate whose map is present, without waiting for deadlines (``run --once``)."""

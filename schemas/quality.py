@@ -18,6 +18,8 @@ class Flag(StrEnum):
     PLANES_MISSING = "planes_missing"
     DAY_DISAGREES = "day_disagrees"
     """The day in the name differs from the day on which the image was taken."""
+    SCALE_DISAGREES = "scale_disagrees"
+    """The scales of plate map and files, or of the plate's images, contradict each other."""
 
 
 class Quality(FrozenModel):

@@ -8,6 +8,7 @@ import numpy as np
 
 from schemas.arrays import Uint16Array
 from schemas.quality import Flag
+from schemas.scale import FileScale
 
 
 @dataclass(frozen=True, order=True)
@@ -48,14 +49,23 @@ class WellImage:
     planes: Uint16Array
     """(planes, H, W), scaled so that white is 65535 for every bit depth."""
     um_per_px: float | None
+    """The scale to measure with, as :func:`schemas.scale.decide_scale` decides."""
     complete: bool
     """True if every expected plane is present."""
     flags: tuple[Flag, ...] = ()
-    """Flags that follow from reading the files: PLANES_MISSING, DAY_DISAGREES."""
+    """Flags that follow from reading the files: PLANES_MISSING, DAY_DISAGREES, SCALE_DISAGREES."""
+    file_scales: tuple[FileScale, ...] = ()
+    """The different scales in the metadata of the files."""
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the pixels and their shape; equal content has one digest."""
+        """SHA-256 of pixels, scale and scales of the files; equal content has one digest."""
+        scales = [self.um_per_px, *(scale.um_per_px for scale in self.file_scales)]
+        return hashlib.sha256(f"{self.pixel_digest} {scales}".encode()).hexdigest()
+
+    @property
+    def pixel_digest(self) -> str:
+        """SHA-256 of the pixels and their shape."""
         content = hashlib.sha256(repr(self.planes.shape).encode())
         content.update(np.ascontiguousarray(self.planes).data)
         return content.hexdigest()

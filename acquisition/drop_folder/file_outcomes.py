@@ -33,6 +33,10 @@ class FileOutcomes:
             self._versions.add(version)
             self._paths.add(version.path)
 
+    def discard(self, versions: Iterable[FileVersion]) -> None:
+        """Forget the outcome of these file versions; they stay earlier versions of their files."""
+        self._versions.difference_update(versions)
+
 
 class ResultQueue:
     """The well images and refusals to return next, oldest first.

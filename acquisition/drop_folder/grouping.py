@@ -142,7 +142,7 @@ class FileGrouper:
     def _wells_of(self, files: Iterable[ListedFile], listing: Listing) -> set[tuple[str, str]]:
         """Return the plate and well of each file whose name was parsed."""
         return {
-            (self._plate_of(file.version.path, name), name.well)
+            (self.plate_of(file.version.path, name), name.well)
             for file in files
             if isinstance(name := listing.names[file.version.path], ParsedName)
         }
@@ -180,7 +180,7 @@ class FileGrouper:
         for path, name in listing.names.items():
             file = listing.files[path]
             if isinstance(name, ParsedName) and file.version not in known.undecodable:
-                plate = self._plate_of(path, name)
+                plate = self.plate_of(path, name)
                 if (plate, name.well) in wells and plate in plates.maps:
                     files.append(NamedFile(file, name, plate))
         yield from select_field(files, self._field)
@@ -248,7 +248,7 @@ class FileGrouper:
             ]
         yield from (moment_s for moment_s in moments_s if not listing.confirms(moment_s))
 
-    def _plate_of(self, path: str, name: ParsedName) -> str:
+    def plate_of(self, path: str, name: ParsedName) -> str:
         """Return the plate of a file from its name, the setting or its folder."""
         return name.plate or self._plate or self._folder_of(path)
 

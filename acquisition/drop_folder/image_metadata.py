@@ -37,6 +37,7 @@ class ImageMetadata:
     um_per_px: float | None = None
     taken_at: datetime | None = None  # naive if the file has no time zone
     bits: int | None = None  # significant bits of a pixel
+    scale_source: str = ""  # kind of metadata that contains the scale; empty without a scale
 
 
 @dataclass(frozen=True)
@@ -58,23 +59,30 @@ def read_metadata(tif: tifffile.TiffFile) -> ImageMetadata:
     ImageJ (scale only) and the tags of the TIFF. Camera bits are in OME-XML only.
     """
     scale: float | None = None
+    source = ""
     taken_at: datetime | None = None
     bits: int | None = None
     if (ome := _ome(tif)) is not None:
         scale, taken_at, bits = ome.um_per_px, ome.taken_at, ome.bits
+        source = "OME-XML"
     if tif.is_metaseries:
         info = _plane_info(tif)
-        scale = scale or _metaseries_scale(info)
+        if scale is None:
+            scale, source = _metaseries_scale(info), "MetaSeries"
         found = info.get("acquisition-time-local")
         taken_at = taken_at or (found if isinstance(found, datetime) else None)
     if scale is None and tif.is_imagej:
+        source = "ImageJ"
         scale = _resolution(
             tif.pages.first, _UM.get(str((tif.imagej_metadata or {}).get("unit", "")).lower())
         )
     if scale is None:
+        source = "TIFF resolution tags"
         unit = tif.pages.first.tags.valueof("ResolutionUnit", default=2)
         scale = _credible(_resolution(tif.pages.first, _TIFF_UNITS_UM.get(int(unit))))
-    return ImageMetadata(scale, taken_at or _tiff_time(tif.pages.first), bits)
+    return ImageMetadata(
+        scale, taken_at or _tiff_time(tif.pages.first), bits, source if scale else ""
+    )
 
 
 def stack_problem(tif: tifffile.TiffFile, pages: int) -> str | None:

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,7 +25,7 @@ from acquisition.ports import EndedFiles
 from schemas.assay import Assay
 from schemas.errors import ImageError, SourceGoneError
 from schemas.plate_map import PlateMap
-from schemas.well_image import Rejected, SourceStatus, WellImage
+from schemas.well_image import FileVersion, Rejected, SourceStatus, WellImage
 
 READER_THREADS = 2
 
@@ -165,6 +165,11 @@ class DropFolder:
     def done(self, item: WellImage | Rejected) -> None:
         """Record that the outcome of a well image or refusal is committed to the store."""
         self._known_files.outcomes.add(item.files)
+
+    def read_again(self, files: Iterable[FileVersion]) -> None:
+        """Forget the outcome of file versions, so that those still present are returned again."""
+        self._known_files.outcomes.discard(files)
+        self._group_files()
 
     def plate_maps(self) -> dict[str, PlateMap]:
         """Return the valid plate maps by plate id, as of the last listing."""
