@@ -38,9 +38,10 @@ def run(
 
 
 def check(config: ConfigOption = None) -> None:
-    """Check the configuration; print the scale of each plate and every problem.
+    """Check the configuration and print every problem.
 
-    The check includes plate maps, assays, encoder, store, folders, sockets and microscope.
+    The check includes plate maps, assays, encoder, store, folders, sockets and microscope. The
+    scale of each plate and its source are printed first.
     """
     from daemon import logs
     from daemon.jobs.scale_report import describe_scales

@@ -1,6 +1,6 @@
 """Detection of stored images whose scale is contradictory, or not the one that the map decides."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -65,10 +65,11 @@ def scale_problems(images: Iterable[MeasuredImage], plate_map: PlateMap) -> dict
         The selected images of one plate, up to the ranked day.
     """
     in_order = sorted(images, key=lambda image: (image.day, image.key))
-    usual = _Majority.of((image.um_per_px for image in in_order), plate_map)
+    usual = _Majority.of([image.um_per_px for image in in_order], plate_map)
+    source = next((_source(image) for image in in_order if usual.includes(image.um_per_px)), "")
     problems: dict[str, ScaleProblem] = {}
     for image in in_order:
-        found = image_problem(image, plate_map) or usual.problem_of(image)
+        found = image_problem(image, plate_map) or usual.problem_of(image, source)
         if found is not None:
             problems.setdefault(image.key.well, found)
     return problems
@@ -112,6 +113,11 @@ def differs_from_plate(
     return usual.is_needed and bool(stored) and not usual.includes(um_per_px)
 
 
+def _source(image: MeasuredImage) -> str:
+    """Return the source of the scale in the files of an image; empty without one."""
+    return image.file_scales[0].source if image.file_scales else ""
+
+
 @dataclass(frozen=True)
 class _Majority:
     """The scale of more than half of the images of a plate."""
@@ -122,9 +128,8 @@ class _Majority:
     has_any: bool  # a file decides for each image: every image needs a scale, but not the same one
 
     @classmethod
-    def of(cls, scales: Iterable[float | None], plate_map: PlateMap) -> "_Majority":
+    def of(cls, found: Sequence[float | None], plate_map: PlateMap) -> "_Majority":
         """Return the majority among the scales of the images of a plate."""
-        found = list(scales)
         has_any = plate_map.um_per_px_from is ScaleFrom.FILE
         needed = plate_map.um_per_px is None
         for scale in dict.fromkeys(found):
@@ -139,19 +144,24 @@ class _Majority:
             return self.exists and (um_per_px is None) == (self.um_per_px is None)
         return self.exists and agree(um_per_px, self.um_per_px)
 
-    def problem_of(self, image: MeasuredImage) -> ScaleProblem | None:
-        """Return the problem of an image whose scale is not that of the majority."""
+    def problem_of(self, image: MeasuredImage, source: str) -> ScaleProblem | None:
+        """Return the problem of an image whose scale is not that of the majority, or None.
+
+        Parameters
+        ----------
+        source
+            The source of the majority's scale.
+        """
         if not self.is_needed or self.includes(image.um_per_px):
             return None
-        source = image.file_scales[0].source if image.file_scales else ""
         usual = (
-            f"most images of the plate have {format_scale(self.um_per_px)}"
+            f"most images of the plate have {format_scale(self.um_per_px, source)}"
             if self.exists
             else "the images of the plate have no common scale"
         )
         is_missing = image.um_per_px is None or (self.exists and self.um_per_px is None)
         sentence = (
-            f"its files have {format_scale(image.um_per_px, source)}, {usual}; "
+            f"its files have {format_scale(image.um_per_px, _source(image))}, {usual}; "
             f"{MAP_DECISION if is_missing else DECISION}"
         )
         return ScaleProblem(image.key.well, image.day, sentence, is_outdated=False)

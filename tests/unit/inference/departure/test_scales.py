@@ -62,7 +62,8 @@ def test_one_image_with_another_scale_leaves_only_its_well_out() -> None:
     (problem,) = scale_problems(images, without_value()).values()
     assert problem.reason == (
         "scale of day 10: its files have 2.72 µm per pixel (OME-XML), most images of the plate "
-        'have 1.36 µm per pixel; expected um_per_px_from = "file" or "map" in the plate map'
+        'have 1.36 µm per pixel (OME-XML); expected um_per_px_from = "file" or "map" in the '
+        "plate map"
     )
 
 
