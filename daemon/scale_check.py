@@ -30,6 +30,7 @@ class ScaleCheck:
     store: ObservationReader
     encoder_id: str
     alerts: Alerts
+    reading: set[str] = field(default_factory=set)  # plates whose files are read again
     _noted: set[str] = field(default_factory=set)
     _requested: set[tuple[int, str]] = field(default_factory=set)  # observation id, map digest
     _raised: dict[str, set[str]] = field(default_factory=dict)  # by plate: causes of alerts
@@ -39,11 +40,14 @@ class ScaleCheck:
         self._noted.add(plate)
 
     def check_noted(self, pending: Mapping[str, int]) -> bool:
-        """Check the noted plates without pending images; return whether files are read again."""
+        """Check the noted plates without pending images; return whether files are read again.
+
+        A plate whose map is invalid is checked when it has a valid map again.
+        """
         maps = self.source.plate_maps()
-        due = sorted(plate for plate in self._noted if not pending.get(plate))
+        due = sorted(plate for plate in self._noted & maps.keys() if not pending.get(plate))
         self._noted.difference_update(due)
-        are_read_again = [self._check(maps[plate]) for plate in due if plate in maps]
+        are_read_again = [self._check(maps[plate]) for plate in due]
         return any(are_read_again)
 
     def _check(self, plate_map: PlateMap) -> bool:
@@ -56,8 +60,10 @@ class ScaleCheck:
             if (problem := image_problem(image, plate_map)) is not None and problem.is_outdated
         ]
         if self._read_again(outdated, plate_map):
+            self.reading.add(plate_map.plate)
             self.note(plate_map.plate)  # the alerts are due when the files have been read
             return True
+        self.reading.discard(plate_map.plate)
         self._raise_alerts(plate_map.plate, scale_problems(images, plate_map).values())
         return False
 

@@ -215,6 +215,9 @@ class Service:
         self.specimens.rank_noted()
 
     def _rank(self, plate: str, *, all_is_in: bool = False) -> None:
+        """Rank the due days of a plate, unless its images are being measured again."""
+        if plate in self.scales.reading:
+            return
         is_waiting = plate in self.status.source.pending
         for ranking in self.days.run_due(plate, is_waiting=is_waiting, all_is_in=all_is_in):
             self.metrics.rankings.labels(final=ranking.final).inc()

@@ -100,12 +100,13 @@ def test_outdated_images_are_requested_again_once_for_each_map(checked: Checked)
     checked.ingest("B03", 7, 2.72, None)
     checked.write_map(PLATE_TOML.replace("1.36", "2.72"))
     assert checked.check.check_noted({})
-    assert checked.pending == {"P1": 1}
+    assert (checked.pending, checked.check.reading) == ({"P1": 1}, {"P1"})
     assert checked.messages() == []  # the files are still there
     (again,) = images(checked.source)
     assert (again.key.well, again.um_per_px) == ("B02", 2.72)
     # It could not be stored again, so the alert tells so and nothing is requested twice.
     assert not checked.check.check_noted({})
+    assert checked.check.reading == set()
     (message,) = checked.messages()
     assert "measured with 1.36 µm per pixel, and the scale is now 2.72 µm per pixel" in message
     checked.check.note("P1")
