@@ -46,9 +46,13 @@ class ScaleCheck:
         """
         maps = self.source.plate_maps()
         due = sorted(plate for plate in self._noted & maps.keys() if not pending.get(plate))
-        self._noted.difference_update(due)
-        are_read_again = [self._check(maps[plate]) for plate in due]
-        return any(are_read_again)
+        for plate in due:
+            if self._check(maps[plate]):
+                self.reading.add(plate)  # it stays noted: alerts are due when the files are read
+            else:
+                self.reading.discard(plate)
+                self._noted.discard(plate)
+        return any(plate in self.reading for plate in due)
 
     def _check(self, plate_map: PlateMap) -> bool:
         """Check one plate; return whether some of its files are read again."""
@@ -60,10 +64,7 @@ class ScaleCheck:
             if (problem := image_problem(image, plate_map)) is not None and problem.is_outdated
         ]
         if self._read_again(outdated, plate_map):
-            self.reading.add(plate_map.plate)
-            self.note(plate_map.plate)  # the alerts are due when the files have been read
             return True
-        self.reading.discard(plate_map.plate)
         self._raise_alerts(plate_map.plate, scale_problems(images, plate_map).values())
         return False
 
@@ -73,9 +74,9 @@ class ScaleCheck:
         new = [image for request, image in requests.items() if request not in self._requested]
         if not new:
             return False
-        self._requested |= requests.keys()
         observations = self.store.observations(new, self.encoder_id)
         self.source.read_again(file for each in observations for file in each.files)
+        self._requested |= requests.keys()
         log.info("images.read_again", plate=plate_map.plate, images=len(new))
         return True
 
