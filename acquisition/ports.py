@@ -51,6 +51,13 @@ class Source(Protocol):
         """
         ...
 
+    def read_again(self, files: Iterable[FileVersion]) -> None:
+        """Forget the outcome of file versions, so that those still present are returned again.
+
+        From now on :meth:`status` counts them as pending.
+        """
+        ...
+
     def plate_maps(self) -> dict[str, PlateMap]:
         """Return the valid plate maps that are known now, by plate id."""
         ...

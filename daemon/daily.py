@@ -15,6 +15,7 @@ from daemon.due_days import DaySettings, Due, DueDays
 from daemon.reports.ranking_files import PictureReader
 from inference.departure.assembly import AssembledPlate, assemble, select_images
 from inference.departure.earlier_plates import EarlierPlates, earlier_plates
+from inference.departure.scales import scale_problems
 from inference.dose.dose_effects import dose_effects
 from inference.ports import EarlierPlateReader
 from inference.ranking.placement import ScoredPlate
@@ -109,6 +110,7 @@ class DailyPath:
             readout_day=due.day,
             seed=self.settings.seed,
             flags=plate.flags,
+            left_out=plate.left_out,
             notes=(*due.notes, *representation_notes),
             others=earlier.trajectories,
             settings=self.settings.departure,
@@ -278,10 +280,16 @@ class DailyPath:
             )
 
     def _alert_that_day_cannot_be_ranked(self, due: Due, error: ProfileError) -> None:
+        images = [image for image in due.images if image.day <= due.day]
+        problems = scale_problems(images, due.plate_map)
+        without = "".join(
+            f"; {len(problems)} wells are left out, such as {each.well}: {each.reason}"
+            for each in list(problems.values())[:1]
+        )
         self.alerts.raise_once(
             AlertKind.QUALITY_GATE,
             due.inputs_digest,
-            f"day {due.day} cannot be ranked: {error}",
+            f"day {due.day} cannot be ranked: {error}{without}",
             due.plate_map.plate,
         )
 

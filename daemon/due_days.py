@@ -10,6 +10,7 @@ from typing import Protocol
 from daemon.calibrations import digest_with_calibration
 from inference.departure.assembly import dosing_notes, select_images
 from inference.departure.departures import DepartureSettings
+from inference.departure.scales import scale_problems
 from inference.tissue.condition import ConditionSettings
 from schemas.errors import ProfileError
 from schemas.observation import VisitVersion
@@ -89,7 +90,10 @@ class DueDays:
             if not of_day:
                 continue
             complete = of_day.keys() >= set(plate_map.wells_with_tissue)
-            first_at = min(image.received_at for image in of_day.values())
+            # An image that was measured again is not new.
+            first_at = min(
+                image.received_at for image in seen if image.day == day and image.key.well in of_day
+            )
             late = not is_waiting and now - first_at >= self.settings.readout_deadline
             final = day == plate_map.readout_day and (complete or late)
             previous = _newest(rankings, day)
@@ -150,7 +154,7 @@ class DueDays:
         )
 
     def _inputs_digest(self, plate_map: PlateMap, images: Sequence[VisitVersion], day: int) -> str:
-        """Return SHA-256 of the inputs of a ranking: pixels, plate map, models and settings.
+        """Return SHA-256 of the inputs of a ranking: images, plate map, models and settings.
 
         The code version is not part of it: an upgrade makes no ranking stale.
         """
@@ -160,13 +164,17 @@ class DueDays:
             for image in images
             if departure.uses_day(image.day, dosing_day=plate_map.dosed_on_day, day=day)
         ]
-        pixels = sorted((image.key.well, image.day, image.digest) for image in used)
+        contents = sorted((image.key.well, image.day, image.digest) for image in used)
+        until_day = [image for image in images if image.day <= day]
+        left_out = sorted(scale_problems(until_day, plate_map))
         models = [
             self.encoder_id,
             self.settings.embedding_weight,
             departure.sequence_model.name if departure.sequence_model else "",
         ]
-        inputs = [pixels, day, plate_map.digest, *models, self.settings.config_digest]
+        inputs = [contents, day, plate_map.digest, *models, self.settings.config_digest]
+        if left_out:
+            inputs.append(left_out)
         return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
 
 

@@ -1,7 +1,7 @@
 """Processing of one well image, from the source to the store and the outbox."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -10,6 +10,7 @@ import structlog
 
 from acquisition.quality import assess
 from daemon.rolling_view import RollingView
+from inference.departure.scales import differs_from_plate
 from inference.ports import Encoder, Segmenter
 from inference.tissue.condition import ConditionSettings, classify_condition
 from inference.tissue.measures import measure_tissue
@@ -19,7 +20,7 @@ from schemas.machine_faults import is_machine_fault, reason_of
 from schemas.messages import DayDeparture, ObservationData, RejectedData
 from schemas.observation import Observation, Outcome
 from schemas.plate_map import PlateMap
-from schemas.quality import Quality
+from schemas.quality import Flag, Quality
 from schemas.ranking import Condition
 from schemas.well_image import Rejected, WellImage
 from store.ports import ObservationWriter
@@ -69,6 +70,7 @@ class ImagePath:
             )
 
     def _store(self, image: WellImage, plate_map: PlateMap | None) -> Outcome:
+        image = self._with_plate_flags(image, plate_map)
         digest = image.digest
         if self.store.version_of(image.key, digest) is not None:
             self.store.add_duplicate(image, self.clock())
@@ -100,6 +102,15 @@ class ImagePath:
                 raise
             log.exception("departures.failed", plate=observation.key.plate)
             return ()
+
+    def _with_plate_flags(self, image: WellImage, plate_map: PlateMap | None) -> WellImage:
+        """Return a well image flagged if its scale differs from that of its plate's images."""
+        if plate_map is None or Flag.SCALE_DISAGREES in image.flags:
+            return image
+        stored = self.store.scales(image.key.plate)
+        if not differs_from_plate(image.um_per_px, stored, plate_map):
+            return image
+        return replace(image, flags=(*image.flags, Flag.SCALE_DISAGREES))
 
     def _refuse(self, rejected: Rejected) -> Outcome:
         message = RejectedData(
@@ -155,12 +166,14 @@ def observation_of(
     return Observation(
         key=image.key,
         digest=digest,
+        pixel_digest=image.pixel_digest,
         day=image.day,
         taken_at=image.taken_at,
         received_at=received_at,
         complete=image.complete,
         files=image.files,
         um_per_px=image.um_per_px,
+        file_scales=image.file_scales,
         quality=found.quality,
         encoder_id=encoder_id,
         embedding=found.embedding,

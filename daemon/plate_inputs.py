@@ -8,6 +8,7 @@ from typing import Protocol
 from acquisition.ports import Source
 from daemon.alerts import Alerts
 from daemon.calibrations import Calibrations
+from daemon.scale_check import ScaleCheck
 from schemas.messages import AlertKind
 from store.ports import AssayStore, PlateMapStore
 
@@ -23,6 +24,7 @@ class PlateInputs:
     source: Source
     store: InputStore
     calibrations: Calibrations
+    scales: ScaleCheck
     alerts: Alerts
     clock: Callable[[], datetime]
     _saved_maps: dict[str, str] = field(default_factory=dict)  # digest by plate
@@ -35,6 +37,7 @@ class PlateInputs:
             if self._saved_maps.get(plate) != plate_map.digest:
                 self.store.save_plate_map(plate_map, self.clock())
                 self._saved_maps[plate] = plate_map.digest
+                self.scales.note(plate)
 
     def save_assays(self, wrong: dict[str, str]) -> None:
         """Store each new or corrected assay; raise alerts about ``wrong`` ones, problem by plate.

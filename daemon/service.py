@@ -20,6 +20,7 @@ from daemon.heartbeat import Heartbeat, Stopping
 from daemon.microscope.imaging_feedback import ImagingFeedback
 from daemon.pipeline import ImagePath
 from daemon.plate_inputs import PlateInputs
+from daemon.scale_check import ScaleCheck
 from daemon.service_status import ServiceStatus
 from daemon.specimens import Specimens
 from schemas.errors import MachineError, ProfileError, SourceGoneError, StoreError
@@ -49,6 +50,7 @@ class Service:
     source: Source
     store: LoopStore
     inputs: PlateInputs
+    scales: ScaleCheck
     images: ImagePath
     days: DailyPath
     specimens: Specimens
@@ -79,7 +81,7 @@ class Service:
             item = self._next_image()
             if item is not None:
                 self._process(item)
-            elif once and not self.status.source.pending:
+            elif once and not self.status.source.pending and not self._save_inputs():
                 break
             self._rank_days(item)
             self._update_metrics()
@@ -159,7 +161,8 @@ class Service:
             return
 
     def _react(self, image: WellImage, plate_map: PlateMap | None) -> None:
-        """Let the imaging policies request new images of a stored image's well."""
+        """Check the scales of a stored image's plate, and request new images of its well."""
+        self.scales.note(image.key.plate)
         if self.imaging_feedback and plate_map is not None:
             self.imaging_feedback.after_image(image.key, plate_map)
 
@@ -233,9 +236,14 @@ class Service:
                 plate,
             )
 
-    def _save_inputs(self) -> None:
+    def _save_inputs(self) -> bool:
+        """Save plate maps and assays; return whether images are read again with a decided scale."""
         self.inputs.save_plate_maps()
         self.inputs.save_assays(self.status.source.wrong_assays)
+        is_reading = self.scales.check_noted(self.status.source.pending)
+        if is_reading:
+            self.status.source = self.source.status(self.clock())
+        return is_reading
 
     def _rank_all(self) -> None:
         """Rank every plate whose map is present, without waiting for deadlines (``run --once``)."""
@@ -249,8 +257,11 @@ class Service:
     def _rank(self, plate: str, *, all_is_in: bool = False) -> None:
         """Rank the due days of a plate; a plate that raises an exception does not stop the others.
 
-        It is tried again in the next sweep.
+        It is tried again in the next sweep. A plate whose images are being measured again is not
+        ranked.
         """
+        if plate in self.scales.reading:
+            return
         is_waiting = plate in self.status.source.pending
         try:
             for ranking in self.days.run_due(plate, is_waiting=is_waiting, all_is_in=all_is_in):

@@ -34,6 +34,7 @@ from daemon.plate_inputs import PlateInputs
 from daemon.reports.ranking_files import write_ranking
 from daemon.reports.specimen_files import write_specimen
 from daemon.rolling_view import RollingView
+from daemon.scale_check import ScaleCheck
 from daemon.service import Service
 from daemon.service_status import ServiceStatus
 from daemon.specimens import Specimens
@@ -318,10 +319,12 @@ def open_service(
         source = DropFolder(source_settings(config, once=once), store, in_flight=in_flight)
         stack.callback(source.close)
         days = open_days(config, store, encoder.card, alerts, tick=heartbeat.tick)
+        scales = ScaleCheck(source, store, encoder.encoder_id, alerts)
         service = Service(
             source=source,
             store=store,
-            inputs=PlateInputs(source, store, days.calibrations, alerts, now),
+            inputs=PlateInputs(source, store, days.calibrations, scales, alerts, now),
+            scales=scales,
             images=open_images(config, store, encoder, days.settings),
             days=days,
             specimens=open_specimens(config, store, alerts),

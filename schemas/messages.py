@@ -154,6 +154,7 @@ class AlertKind(StrEnum):
     QUALITY_GATE = "quality_gate"
     PLATE_MAP = "plate_map"
     LAYOUT = "layout"
+    SCALE_DISAGREES = "scale_disagrees"
     ASSAY = "assay"
     MICROSCOPE = "microscope"
 

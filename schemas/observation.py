@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from schemas.arrays import Float32Array
 from schemas.quality import Quality
+from schemas.scale import FileScale
 from schemas.well_image import FileVersion, VisitKey
 
 
@@ -24,6 +25,8 @@ class Observation:
 
     key: VisitKey
     digest: str
+    """SHA-256 of the pixels, the scale and the scales of the files."""
+    pixel_digest: str
     """SHA-256 of the pixels."""
     day: int
     """Culture day."""
@@ -34,6 +37,9 @@ class Observation:
     complete: bool
     files: tuple[FileVersion, ...]
     um_per_px: float | None
+    """The scale that was used; None if neither plate map nor files had one."""
+    file_scales: tuple[FileScale, ...] | None
+    """The different scales of the files; None if an earlier version did not record them."""
     quality: Quality
     encoder_id: str
     """Digest of the encoder bundle."""
@@ -67,10 +73,17 @@ class VisitVersion:
     version: int
     """Version of the visit, from 1."""
     digest: str
+    """SHA-256 of the pixels, the scale and the scales of the files."""
+    pixel_digest: str
+    """SHA-256 of the pixels."""
     day: int
     taken_at: datetime | None
     received_at: datetime
     complete: bool
+    um_per_px: float | None
+    """The scale that was used."""
+    file_scales: tuple[FileScale, ...] | None
+    """The different scales of the files; None if an earlier version did not record them."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +93,7 @@ class StoredImage:
     observation_id: int
     key: VisitKey
     day: int
-    digest: str
+    pixel_digest: str
     """SHA-256 of the pixels."""
     files: tuple[FileVersion, ...]
     """Files in the order of their planes."""

@@ -65,6 +65,13 @@ class Group(StrEnum):
     BLANK = "blank"
 
 
+class ScaleFrom(StrEnum):
+    """Source of the scale of a plate's images, where plate map and files contradict each other."""
+
+    FILE = "file"
+    MAP = "map"
+
+
 class WellEntry(BaseModel):
     """One row of ``wells.csv``: a well with its group and treatment."""
 
@@ -98,6 +105,8 @@ class PlateFile(BaseModel):
     dosed_at: AwareDatetime | None = None
     readout_day: int = Field(default=10, ge=2, le=1000)
     um_per_px: float | None = Field(default=None, gt=0, le=1000, allow_inf_nan=False)
+    um_per_px_from: ScaleFrom | None = None
+    """Decision which scale is used if the files contradict the plate map or each other."""
     specimen: str | None = Field(default=None, pattern=r"^[^./\\\s][^/\\]*$", max_length=120)
     line: LineName | None = None
     """Cell line; plates without this key belong to one line."""
@@ -119,6 +128,12 @@ class PlateFile(BaseModel):
                 f"dosed_at is on culture day {self.culture_day(self.dosed_at)}; "
                 f"expected dosed_on_day = {self.dosed_on_day}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _map_has_the_scale_that_it_decides(self) -> "PlateFile":
+        if self.um_per_px_from is ScaleFrom.MAP and self.um_per_px is None:
+            raise ValueError('um_per_px_from is "map"; expected the key um_per_px too')
         return self
 
     def culture_day(self, at: datetime) -> int:
@@ -148,11 +163,13 @@ class PlateMap(PlateFile):
     def digest(self) -> str:
         """SHA-256 of the content without the imaging times; a corrected map has another digest.
 
-        Imaging times do not influence a ranking.
+        Imaging times do not influence a ranking. A map without ``um_per_px_from`` has the digest
+        that it had before this key existed.
         """
-        return hashlib.sha256(
-            self.model_dump_json(exclude={"acquire_at", "acquire_days"}).encode()
-        ).hexdigest()
+        excluded = {"acquire_at", "acquire_days"}
+        if self.um_per_px_from is None:
+            excluded.add("um_per_px_from")
+        return hashlib.sha256(self.model_dump_json(exclude=excluded).encode()).hexdigest()
 
 
 def parse_plate_map(toml_text: str, csv_text: str, *, toml_name: str, csv_name: str) -> PlateMap:

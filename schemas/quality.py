@@ -20,6 +20,8 @@ class Flag(StrEnum):
     """The day in the name differs from the day on which the image was taken."""
     NEAR_MIDNIGHT = "near_midnight"
     """The plate was imaged across midnight, so that its wells may have two culture days."""
+    SCALE_DISAGREES = "scale_disagrees"
+    """The scales of plate map and files, or of the plate's images, contradict each other."""
 
 
 class Quality(FrozenModel):

@@ -10,9 +10,10 @@ import numpy as np
 
 from schemas.arrays import Uint16Array
 from schemas.quality import Flag
+from schemas.scale import FileScale
 
 _FIELD = re.compile(r"-f(\d+)$")
-_MAX_NS = 2**63 - 1  # a database stores 64 bits; some file systems allow later times
+_LAST_NS = 2**63 - 1  # a database stores 64 bits; some file systems allow later times
 
 
 @dataclass(frozen=True, order=True)
@@ -24,7 +25,7 @@ class FileVersion:
 
     path: str
     size: int
-    mtime_ns: int  # at most 63 bits, the largest number that a database stores: year 1677 to 2262
+    mtime_ns: int
 
     @classmethod
     def of(cls, path: str, status: os.stat_result) -> "FileVersion":
@@ -33,9 +34,6 @@ class FileVersion:
         A modification time outside the years 1677 to 2262 is replaced by the nearest of these.
         """
         return cls(path, status.st_size, min(max(status.st_mtime_ns, -_LAST_NS), _LAST_NS))
-
-
-_LAST_NS = 2**63 - 1
 
 
 @dataclass(frozen=True, order=True)
@@ -70,14 +68,23 @@ class WellImage:
     planes: Uint16Array
     """(planes, H, W), scaled so that white is 65535 for every bit depth."""
     um_per_px: float | None
+    """The scale to measure with, as :func:`schemas.scale.decide_scale` decides."""
     complete: bool
     """True if every expected plane is present."""
     flags: tuple[Flag, ...] = ()
-    """Flags that follow from reading the files: PLANES_MISSING, DAY_DISAGREES, NEAR_MIDNIGHT."""
+    """Flags that follow from reading the files: PLANES_MISSING, and others."""
+    file_scales: tuple[FileScale, ...] = ()
+    """The different scales in the metadata of the files."""
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the pixels and their shape; equal content has one digest."""
+        """SHA-256 of pixels, scale and scales of the files; equal content has one digest."""
+        scales = [self.um_per_px, *(scale.um_per_px for scale in self.file_scales)]
+        return hashlib.sha256(f"{self.pixel_digest} {scales}".encode()).hexdigest()
+
+    @property
+    def pixel_digest(self) -> str:
+        """SHA-256 of the pixels and their shape."""
         content = hashlib.sha256(repr(self.planes.shape).encode())
         content.update(np.ascontiguousarray(self.planes).data)
         return content.hexdigest()

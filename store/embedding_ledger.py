@@ -79,7 +79,7 @@ class SqlEmbeddingLedger:
                     observation_id=row.id,
                     key=VisitKey(row.plate, row.well, row.visit),
                     day=row.day,
-                    digest=row.digest,
+                    pixel_digest=row.pixel_digest or row.digest,
                     files=tuple(FileVersion(*file) for file in row.files),
                     um_per_px=row.um_per_px,
                     sharpest_plane=Quality.model_validate(row.quality).sharpest_plane,

@@ -47,7 +47,11 @@ class ObservationWriter(Protocol):
     """Commits the outcome of one well image together with its message."""
 
     def version_of(self, key: VisitKey, digest: str) -> int | None:
-        """Return the version number of a VisitKey that is stored with a pixel digest, or None."""
+        """Return the version number of a VisitKey that is stored with a digest, or None."""
+        ...
+
+    def scales(self, plate: str) -> Mapping[float | None, int]:
+        """Return the number of stored images of a plate by their scale in µm per pixel."""
         ...
 
     def next_version(self, key: VisitKey) -> int:
@@ -64,7 +68,7 @@ class ObservationWriter(Protocol):
         ...
 
     def add_duplicate(self, image: WellImage, now: datetime) -> None:
-        """Record, at a time, that the files of a WellImage hold pixels that are already stored."""
+        """Record, at a time, that the pixels and scales of a WellImage are already stored."""
         ...
 
     def add_rejected(self, rejected: Rejected, message: MessageData, now: datetime) -> int:

@@ -6,6 +6,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, func
 
 from schemas.observation import Observation
 from schemas.quality import Quality
+from schemas.scale import FileScale
 from schemas.well_image import FileVersion, VisitKey
 from store.tables import observations
 
@@ -34,17 +35,24 @@ def select_newest(table: Table, plate: str, digest: str | None = None) -> Select
     return select(table).where(of_it).order_by(table.c.id.desc()).limit(1)
 
 
+def file_scales_of(row: Row[Any]) -> tuple[FileScale, ...] | None:
+    """Return the scales of the files of an observation from its row; None if not recorded."""
+    return None if row.file_scales is None else tuple(FileScale(*each) for each in row.file_scales)
+
+
 def observation_of(row: Row[Any]) -> Observation:
     """Build an observation from its database row with the embedding."""
     return Observation(
         key=VisitKey(row.plate, row.well, row.visit),
         digest=row.digest,
+        pixel_digest=row.pixel_digest or row.digest,
         day=row.day,
         taken_at=row.taken_at,
         received_at=row.received_at,
         complete=row.complete,
         files=tuple(FileVersion(*file) for file in row.files),
         um_per_px=row.um_per_px,
+        file_scales=file_scales_of(row),
         quality=Quality.model_validate(row.quality),
         encoder_id=row.encoder_id,
         embedding=row.vector,

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import Connection, and_, func, select
 
 from schemas.messages import MessageData
 from schemas.observation import Observation, Outcome, VisitVersion
 from schemas.well_image import VisitKey
-from store.rows import is_of, next_version_of, observation_of
+from store.rows import file_scales_of, is_of, next_version_of, observation_of
 from store.sql_part import SqlPart
 from store.tables import embeddings, observations, pictures
 
@@ -18,11 +18,21 @@ class SqlObservations(SqlPart):
     """Stored well images with their embeddings, measures and pictures."""
 
     def version_of(self, key: VisitKey, digest: str) -> int | None:
-        """Return the version number of a VisitKey that is stored with a pixel digest, or None."""
+        """Return the version number of a VisitKey that is stored with a digest, or None."""
         with self._database.reading() as connection:
             return connection.scalar(
                 select(observations.c.version).where(is_of(key), observations.c.digest == digest)
             )
+
+    def scales(self, plate: str) -> Mapping[float | None, int]:
+        """Return the number of stored images of a plate by their scale in µm per pixel."""
+        query = (
+            select(observations.c.um_per_px, func.count().label("images"))
+            .where(observations.c.plate == plate)
+            .group_by(observations.c.um_per_px)
+        )
+        with self._database.reading() as connection:
+            return {row.um_per_px: row.images for row in connection.execute(query)}
 
     def next_version(self, key: VisitKey) -> int:
         """Return the number that the next version of a VisitKey gets; the first version is 1."""
@@ -34,8 +44,8 @@ class SqlObservations(SqlPart):
     ) -> int:
         """Commit an observation with its message and JPEG picture; return the message's number.
 
-        The outcomes of its files are in the same transaction. If the visit is already stored with
-        these pixels, nothing is added, and the number of the first message is returned.
+        Return the sequence number of the message. If the visit is already stored with this digest,
+        nothing is added, and the number of the first message is returned.
         """
         at, key = observation.received_at, observation.key
         with self._database.writing() as connection:
@@ -71,10 +81,13 @@ class SqlObservations(SqlPart):
                 "visit",
                 "version",
                 "digest",
+                "pixel_digest",
                 "day",
                 "taken_at",
                 "received_at",
                 "complete",
+                "um_per_px",
+                "file_scales",
             )
         ]
         query = (
@@ -90,10 +103,13 @@ class SqlObservations(SqlPart):
                     VisitKey(row.plate, row.well, row.visit),
                     row.version,
                     row.digest,
+                    row.pixel_digest or row.digest,
                     row.day,
                     row.taken_at,
                     row.received_at,
                     complete=row.complete,
+                    um_per_px=row.um_per_px,
+                    file_scales=file_scales_of(row),
                 )
                 for row in connection.execute(query)
             ]
@@ -133,12 +149,14 @@ class SqlObservations(SqlPart):
             "visit": of.key.visit,
             "version": next_version_of(connection, of.key),
             "digest": of.digest,
+            "pixel_digest": of.pixel_digest,
             "day": of.day,
             "taken_at": of.taken_at,
             "received_at": of.received_at,
             "complete": of.complete,
             "files": [[file.path, file.size, file.mtime_ns] for file in of.files],
             "um_per_px": of.um_per_px,
+            "file_scales": [[scale.um_per_px, scale.source] for scale in of.file_scales or ()],
             "quality": of.quality.model_dump(mode="json"),
             "measures": of.measures,
         }

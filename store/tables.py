@@ -134,13 +134,15 @@ observations = Table(
     Column("well", AnyText, nullable=False),
     Column("visit", AnyText, nullable=False),
     Column("version", Integer, nullable=False),
-    Column("digest", AnyText, nullable=False),
+    Column("digest", AnyText, nullable=False),  # of pixels and scales
+    Column("pixel_digest", AnyText),  # NULL: the same as digest, before scales were part of it
     Column("day", Integer, nullable=False),
     Column("taken_at", UtcTime),
     Column("received_at", UtcTime, nullable=False),
     Column("complete", Boolean, nullable=False),
     Column("files", JSON, nullable=False),  # [[path, size, mtime_ns], …]
     Column("um_per_px", Float),
+    Column("file_scales", JSON),  # [[um_per_px, source], …]; NULL: not recorded
     Column("quality", JSON, nullable=False),
     Column("measures", JSON, nullable=False),
     UniqueConstraint("plate", "well", "visit", "version"),

@@ -30,6 +30,7 @@ from schemas.ranking import (
     Verdict,
     WellRank,
 )
+from schemas.scale import FileScale
 from schemas.specimen import Agreement, OnPlate, PlateOfSpecimen, SpecimenRanking, SpecimenTreatment
 from schemas.well import INNER_60
 from schemas.well_image import FileVersion, Rejected, VisitKey, WellImage
@@ -110,12 +111,14 @@ def observation(
     fields: dict[str, Any] = {
         "key": VisitKey(plate, well, visit or f"day{day:02d}"),
         "digest": f"{seed:064x}",
+        "pixel_digest": f"{seed:064x}",
         "day": day,
         "taken_at": SEEDED_AT + timedelta(days=day - 1, hours=6),
         "received_at": NOW,
         "complete": True,
         "files": planes_of(well, day, plate),
         "um_per_px": 1.36,
+        "file_scales": (FileScale(1.36, "OME-XML"),),
         "quality": quality(),
         "encoder_id": ENCODER_ID,
         "embedding": np.random.default_rng(seed).standard_normal(dimension).astype(np.float32),

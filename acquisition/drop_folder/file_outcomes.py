@@ -34,7 +34,7 @@ class FileOutcomes:
             self._paths.add(version.path)
 
     def discard(self, versions: Iterable[FileVersion]) -> None:
-        """Forget that these file versions have an outcome, so that they are read again."""
+        """Forget the outcome of these file versions; they stay earlier versions of their files."""
         self._versions.difference_update(versions)
 
 

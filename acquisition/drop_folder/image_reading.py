@@ -11,9 +11,10 @@ import numpy.typing as npt
 import tifffile
 
 from acquisition.drop_folder.image_decoding import ImageLimits, RawImage, decode
-from acquisition.drop_folder.metadata.image_metadata import read_metadata
+from acquisition.drop_folder.metadata.image_metadata import ImageMetadata, read_metadata
 from schemas.errors import ImageError, MachineError
 from schemas.machine_faults import is_machine_fault
+from schemas.scale import FileScale
 from schemas.well_image import FileVersion
 
 FileResult = RawImage | ImageError | MachineError | None
@@ -27,6 +28,7 @@ class GreyImage:
     planes: npt.NDArray[np.uint16]  # (planes, H, W), white = 65535
     um_per_px: float | None
     taken_at: datetime | None  # naive if the file has no time zone
+    scale_source: str = ""  # kind of metadata that contains the scale
 
 
 def read_image(
@@ -58,7 +60,8 @@ def read_image(
         raise ImageError(path, f"cannot be read: {error.strerror}") from error
     image = decode(content, path, limits)
     planes = stretch((image,), path, bits=bits)
-    return GreyImage(planes, image.metadata.um_per_px, image.metadata.taken_at)
+    found = image.metadata
+    return GreyImage(planes, found.um_per_px, found.taken_at, found.scale_source)
 
 
 def read_version(root: Path, version: FileVersion, limits: ImageLimits) -> RawImage | None:
@@ -170,6 +173,24 @@ def read_time(root: Path, version: FileVersion) -> datetime | None:
         own_error = _as_own_error(error, version.path)
         if isinstance(own_error, MachineError):
             raise own_error from error
+        return None
+
+
+def scale_of(metadata: ImageMetadata) -> FileScale | None:
+    """Return the scale in the metadata of a file with its source; None if the file has none."""
+    found = metadata.um_per_px
+    return FileScale(found, metadata.scale_source) if found else None
+
+
+def read_scale(path: Path) -> FileScale | None:
+    """Return the scale in the header of an image file; None if there is none or it is unreadable.
+
+    Only TIFF files contain a scale.
+    """
+    try:
+        with tifffile.TiffFile(path) as tif:
+            return scale_of(read_metadata(tif))
+    except Exception:  # noqa: BLE001 - any problem of the file is reported when its pixels are read
         return None
 
 

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,7 +28,7 @@ from schemas.assay import Assay
 from schemas.errors import SourceGoneError
 from schemas.machine_faults import is_machine_fault, reason_of
 from schemas.plate_map import PlateMap
-from schemas.well_image import Rejected, SourceStatus, WellImage
+from schemas.well_image import FileVersion, Rejected, SourceStatus, WellImage
 
 READER_THREADS = 2
 
@@ -194,6 +194,11 @@ class DropFolder:
             self._retries.add_failure(version, problem)
         self._in_flight.remove(image.files)
         self._grouping_is_current = False
+
+    def read_again(self, files: Iterable[FileVersion]) -> None:
+        """Forget the outcome of file versions, so that those still present are returned again."""
+        self._known_files.outcomes.discard(files)
+        self._group_files()
 
     def plate_maps(self) -> dict[str, PlateMap]:
         """Return the valid plate maps by plate id, as of the last listing."""

@@ -13,11 +13,12 @@ from acquisition.drop_folder.culture_days import (
     with_time_zone,
 )
 from acquisition.drop_folder.image_decoding import RawImage
-from acquisition.drop_folder.image_reading import stretch
+from acquisition.drop_folder.image_reading import scale_of, stretch
 from acquisition.drop_folder.naming import ParsedName
 from acquisition.drop_folder.settling import ListedFile
 from schemas.plate_map import PlateMap
 from schemas.quality import Flag
+from schemas.scale import decide_scale, distinct_scales
 from schemas.well_image import FileVersion, VisitKey, WellImage
 
 
@@ -249,14 +250,18 @@ def build_well_image(
         flags.append(Flag.DAY_DISAGREES)
     if group.near_midnight:
         flags.append(Flag.NEAR_MIDNIGHT)
-    scales = (image.metadata.um_per_px for image in images if image.metadata.um_per_px)
+    file_scales = distinct_scales(scale_of(image.metadata) for image in images)
+    decided = decide_scale(plate_map, file_scales)
+    if decided.problem:
+        flags.append(Flag.SCALE_DISAGREES)
     return WellImage(
         key=group.key,
         day=group.day,
         taken_at=taken_at,
         files=group.versions,
         planes=stack,
-        um_per_px=plate_map.um_per_px or next(scales, None),
+        um_per_px=decided.um_per_px,
         complete=complete,
         flags=tuple(flags),
+        file_scales=file_scales,
     )

@@ -105,4 +105,9 @@ def measure(
         errors.print(
             f"{path}: has no scale; measured in pixels (--um-per-px gives one)", markup=False
         )
+    for path, own in done.contradicted.items():
+        errors.print(
+            f"{path}: measured with --um-per-px {um_per_px:g}, but the file says {own}",
+            markup=False,
+        )
     exit_if_refused(done.refused)

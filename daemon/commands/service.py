@@ -40,12 +40,16 @@ def run(
 def check(config: ConfigOption = None) -> None:
     """Check the configuration and print every problem.
 
-    The check includes plate maps, assays, encoder, store, folders, sockets and microscope.
+    The check includes plate maps, assays, encoder, store, folders, sockets and microscope. The
+    scale of each plate and its source are printed first.
     """
     from daemon import logs
+    from daemon.jobs.scale_report import describe_scales
     from daemon.jobs.start_check import find_start_problems
 
     logs.install(None)
+    for line in describe_scales(config):
+        screen.print(line, markup=False, soft_wrap=True)
     problems = find_start_problems(config)
     for problem in problems:
         errors.print(problem, markup=False)

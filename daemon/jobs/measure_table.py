@@ -18,6 +18,7 @@ from inference.ports import Segmenter
 from inference.tissue.condition import classify_condition
 from inference.tissue.measures import measure_tissue
 from schemas.errors import ImageError, OutputError
+from schemas.scale import FileScale, agree
 from schemas.tissue import Segmentation
 
 
@@ -27,6 +28,7 @@ class MeasureReport:
 
     refused: list[ImageError]
     without_scale: list[Path]  # measured in pixels
+    contradicted: dict[Path, FileScale]  # measured with another scale than that of the file
 
 
 def write_measures(
@@ -57,7 +59,8 @@ def write_measures(
     Returns
     -------
     MeasureReport
-        The files that were refused and the files without scale.
+        The files that were refused, those without scale, and those whose own scale differs from
+        ``um_per_px`` by more than :data:`schemas.scale.SCALE_TOLERANCE`.
 
     Raises
     ------
@@ -69,7 +72,7 @@ def write_measures(
     if masks is not None:
         _check_writable(masks)
     rows: list[dict[str, object]] = []
-    report = MeasureReport([], [])
+    report = MeasureReport([], [], {})
     for path in dict.fromkeys(images):
         try:
             read = read_image(path, bits=bits)
@@ -79,6 +82,8 @@ def write_measures(
         scale = um_per_px or read.um_per_px
         if scale is None:
             report.without_scale.append(path)
+        elif read.um_per_px and not agree(scale, read.um_per_px):
+            report.contradicted[path] = FileScale(read.um_per_px, read.scale_source)
         quality = assess(read.planes)
         plane = read.planes[quality.sharpest_plane]
         tissue = segmenter.segment(plane, scale)

@@ -161,7 +161,7 @@ class _Worker:
         image = WellImage(
             stored.key, stored.day, None, stored.files, planes, stored.um_per_px, complete=True
         )
-        if image.digest != stored.digest:
+        if image.pixel_digest != stored.pixel_digest:
             raise ImageError(
                 stored.files[0].path,
                 "its pixels differ from the ingested ones; "

@@ -1,11 +1,13 @@
 """Assembly of the trajectories of a plate from its observations and plate map."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from inference.departure.scales import ScaleProblem, image_problem, scale_problems
 from inference.tissue.ranked_measures import RANKED_MEASURES, ranked_values
 from schemas.errors import ProfileError
 from schemas.observation import Observation, VisitVersion
@@ -44,6 +46,7 @@ class AssembledPlate:
     deciding: int  # observations that decide a score: the last pre-dose image and the readout image
     deciding_unmeasured: int  # those of them whose tissue was not measured
     flags: dict[str, tuple[Flag, ...]]  # quality flags of the deciding images, by well
+    left_out: dict[str, str]  # reason by well with an image of the last day but without values
 
     def allowed_representation(
         self, representation: Representation, embedding_weight: float
@@ -98,7 +101,8 @@ def select_images(images: Iterable[VisitVersion], plate_map: PlateMap) -> list[V
     Of several fields of a well on a day, the one that was received last is used, because the source
     returns images of a lower field, or of another configured one, although there are others.
     Images of the dosing day that were taken after ``dosed_at`` are never selected, and neither are
-    wells that the plate map does not name.
+    wells that the plate map does not name. Of several measurements of the same files with different
+    scales, the one with the scale that the plate map decides is selected.
     """
     usable = [
         image
@@ -110,10 +114,29 @@ def select_images(images: Iterable[VisitVersion], plate_map: PlateMap) -> list[V
         for image in sorted(usable, key=lambda each: (each.received_at, each.observation_id))
     }
     newest: dict[tuple[str, int], VisitVersion] = {}
+    measurements: defaultdict[object, list[VisitVersion]] = defaultdict(list)
     for image in sorted(usable, key=lambda each: (each.complete, each.key.visit, each.version)):
         if image.key.field == fields[image.key.well, image.day]:
             newest[image.key.well, image.day] = image
-    return [newest[place] for place in sorted(newest)]
+            measurements[_content(image)].append(image)
+    return [
+        _with_decided_scale(measurements[_content(newest[place])], plate_map)
+        for place in sorted(newest)
+    ]
+
+
+def _content(image: VisitVersion) -> object:
+    """Return the identity of the files that an image was measured from."""
+    return image.key, image.day, image.pixel_digest, image.file_scales
+
+
+def _with_decided_scale(measurements: Sequence[VisitVersion], plate_map: PlateMap) -> VisitVersion:
+    """Return the newest measurement with the scale that the map decides, else the newest one."""
+    if len(measurements) > 1:
+        for image in reversed(measurements):
+            if image_problem(image, plate_map) is None:
+                return image
+    return measurements[-1]
 
 
 def dosing_notes(images: Iterable[VisitVersion], plate_map: PlateMap) -> tuple[str, ...]:
@@ -140,8 +163,9 @@ def assemble(
 ) -> AssembledPlate:
     """Arrange the Observations of a plate map, up to a culture day, as an AssembledPlate.
 
-    Wells that the plate map does not name take no part. No well is dropped because of a quality
-    flag: dying tissue can look blurred, cut or empty, and is then the tissue of interest.
+    Wells that the plate map does not name take no part, and neither do wells whose scale is
+    contradictory: they have no values. No other quality flag leaves a well out: dying tissue can
+    look blurred, cut or empty, and is then the tissue of interest.
 
     Parameters
     ----------
@@ -167,13 +191,15 @@ def assemble(
     embeddings = np.full((*shape, len(used[0].embedding) if used else 0), np.nan)
     measures = np.full((*shape, len(RANKED_MEASURES)), np.nan)
     is_measured = np.zeros(shape, dtype=bool)
-    for seen in used:
+    problems = scale_problems(used, plate_map)
+    comparable = [seen for seen in used if seen.key.well not in problems]
+    for seen in comparable:
         place = row_of[seen.key.well], days.index(seen.day)
         embeddings[place] = seen.embedding
         if seen.measures:
             is_measured[place] = True
             measures[place] = ranked_values(seen.measures)
-    deciding = _deciding(used, plate_map, through_day)
+    deciding = _deciding(comparable, plate_map, through_day)
     return AssembledPlate(
         plate_map=plate_map,
         encoder_id=encoders[0] if encoders else "",
@@ -183,7 +209,8 @@ def assemble(
         is_measured=is_measured,
         deciding=len(deciding),
         deciding_unmeasured=sum(not seen.measures for seen in deciding),
-        flags=_flags(deciding),
+        flags=_flags(_deciding(used, plate_map, through_day), problems),
+        left_out=_left_out(used, problems, plate_map, through_day),
     )
 
 
@@ -214,12 +241,31 @@ def _deciding(used: list[Observation], plate_map: PlateMap, readout_day: int) ->
     return [*last_before.values(), *readout.values()]
 
 
-def _flags(deciding: list[Observation]) -> dict[str, tuple[Flag, ...]]:
-    flags: dict[str, set[Flag]] = {}
+def _flags(
+    deciding: list[Observation], problems: Mapping[str, ScaleProblem]
+) -> dict[str, tuple[Flag, ...]]:
+    """Return the quality flags of each well; the scale is judged by the plate map of now."""
+    flags: dict[str, set[Flag]] = {well: {Flag.SCALE_DISAGREES} for well in problems}
     for seen in deciding:
-        flags.setdefault(seen.key.well, set()).update(seen.quality.flags)
+        found = set(seen.quality.flags) - {Flag.SCALE_DISAGREES}
+        flags.setdefault(seen.key.well, set()).update(found)
     return {
         well: tuple(flag for flag in Flag if flag in found)
         for well, found in flags.items()
         if found
+    }
+
+
+def _left_out(
+    used: list[Observation],
+    problems: Mapping[str, ScaleProblem],
+    plate_map: PlateMap,
+    readout_day: int,
+) -> dict[str, str]:
+    """Return the reason for each well with tissue that has an image of the day and a problem."""
+    with_tissue = set(plate_map.wells_with_tissue)
+    return {
+        seen.key.well: problems[seen.key.well].reason
+        for seen in used
+        if seen.day == readout_day and seen.key.well in problems and seen.key.well in with_tissue
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from inference.departure.assembly import assemble, select_images
 from inference.departure.reduced_space import MAX_OTHER_PLATES, MIN_EARLIER_WELLS
+from inference.departure.scales import scale_problems
 from inference.ports import EarlierPlateReader, SequenceModel
 from schemas.observation import VisitVersion
 from schemas.plate_map import Group, PlateMap
@@ -57,10 +58,16 @@ def earlier_plates(
             }
         )
         before = {each for each in own.days if each <= plate_map.dosed_on_day}
+        images_of_plate = [
+            image
+            for image in select_images(reader.imaged(other.plate, encoder_id), untreated)
+            if image.day <= day
+        ]
+        problems = scale_problems(images_of_plate, untreated)
         found = _before_and_on(
             day,
             before,
-            select_images(reader.imaged(other.plate, encoder_id), untreated),
+            [image for image in images_of_plate if image.key.well not in problems],
             whole=sequence_model is not None,
         )
         needed = set(sequence_model.days) if sequence_model else set()

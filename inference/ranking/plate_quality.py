@@ -56,7 +56,8 @@ def plate_quality(
     )
     reasons = tuple(problem for problem in problems if problem)
     blank = np.array([group is Group.BLANK for group in trajectories.groups])
-    missing = np.flatnonzero(~trajectories.has(readout_day) & ~blank)
+    left_out = np.isin(trajectories.wells, list(departures.left_out))
+    missing = np.flatnonzero(~trajectories.has(readout_day) & ~blank & ~left_out)
     return RankingQuality(
         gate=Gate.FAILED if reasons else Gate.PASSED,
         reasons=reasons,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -104,6 +105,7 @@ def rank_plate(
     readout_day: int,
     seed: int,
     flags: Mapping[str, tuple[Flag, ...]] | None = None,
+    left_out: Mapping[str, str] = MappingProxyType({}),
     notes: tuple[str, ...] = (),
     others: Sequence[Trajectories] = (),
     settings: DepartureSettings = DEFAULT_DEPARTURE_SETTINGS,
@@ -119,6 +121,7 @@ def rank_plate(
         readout_day=readout_day,
         seed=seed,
         flags=flags,
+        left_out=left_out,
         notes=notes,
         others=others,
         settings=settings,
@@ -157,6 +160,7 @@ def score_plate(
     readout_day: int,
     seed: int,
     flags: Mapping[str, tuple[Flag, ...]] | None = None,
+    left_out: Mapping[str, str] = MappingProxyType({}),
     notes: tuple[str, ...] = (),
     others: Sequence[Trajectories] = (),
     settings: DepartureSettings = DEFAULT_DEPARTURE_SETTINGS,
@@ -175,6 +179,8 @@ def score_plate(
         Seed of all random draws: equal inputs and seeds give equal results.
     flags
         Quality flags of the images of each well. A flag excludes no well.
+    left_out
+        Reason by well, for wells that have images but no values in ``trajectories``.
     notes
         Sentences for the reader of the ranking, placed before those that are added here.
     others
@@ -187,6 +193,7 @@ def score_plate(
     """
     rng = np.random.default_rng(seed)
     departures, places = _departures(trajectories, dosing_day, readout_day, others, settings, rng)
+    departures = replace(departures, left_out={**left_out, **departures.left_out})
     treatments = _treatments(trajectories, departures)
     tests = [compare_with_untreated(departures.residuals, each.used, rng) for each in treatments]
     verdicts = _verdicts(treatments, tests, int(departures.residuals.untreated.sum()))

@@ -37,9 +37,9 @@ def test_an_image_carries_the_embeddings_of_several_encoders(
     add(store, observation("B02"))
     add(store, observation("B03", seed=1))
     first, second = ledger.not_embedded(PLATE, "another")
-    assert (first.key, first.digest, first.files, first.um_per_px) == (
+    assert (first.key, first.pixel_digest, first.files, first.um_per_px) == (
         observation().key,
-        observation().digest,
+        observation().pixel_digest,
         observation().files,
         observation().um_per_px,
     )

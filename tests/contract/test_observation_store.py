@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from schemas.errors import StoreError
+from schemas.scale import FileScale
 from tests.samples import (
     ENCODER_ID,
     PLATE,
@@ -93,6 +94,37 @@ def test_versions_of_a_visit_count_from_one(store: AnyStore) -> None:
     assert store.next_version(key) == 3
     assert store.version_of(key, observation(seed=2).digest) == 2
     assert store.next_version(observation("B03").key) == 1
+
+
+def test_the_same_pixels_with_another_scale_are_another_version(store: AnyStore) -> None:
+    add(store, observation(um_per_px=1.36, digest="a" * 64))
+    add(store, observation(um_per_px=2.72, digest="b" * 64, file_scales=()))
+    first, second = store.imaged(PLATE, ENCODER_ID)
+    assert (first.pixel_digest, first.version) == (second.pixel_digest, 1)
+    assert second.version == 2
+    assert (first.um_per_px, first.file_scales) == (1.36, (FileScale(1.36, "OME-XML"),))
+    assert (second.um_per_px, second.file_scales) == (2.72, ())
+
+
+def test_images_of_a_plate_are_counted_by_scale(store: AnyStore) -> None:
+    scales = {"B02": 1.36, "B03": 1.36, "B04": 2.72, "B05": None}
+    for well, um_per_px in scales.items():
+        add(store, observation(well, um_per_px=um_per_px))
+    add(store, observation("B02", plate="another plate", um_per_px=5.0))
+    assert store.scales(PLATE) == {1.36: 2, 2.72: 1, None: 1}
+    assert store.scales("no plate") == {}
+
+
+def test_an_observation_of_an_earlier_version_has_no_scales_of_files(
+    open_store: Opener, url: str
+) -> None:
+    store = open_store()
+    add(store, observation(digest="d" * 64))
+    execute(url, "UPDATE observation SET pixel_digest = NULL, file_scales = NULL")
+    [kept] = observed(store)
+    assert (kept.digest, kept.pixel_digest, kept.file_scales) == ("d" * 64, "d" * 64, None)
+    [image] = store.imaged(PLATE, ENCODER_ID)
+    assert (image.digest, image.pixel_digest, image.file_scales) == ("d" * 64, "d" * 64, None)
 
 
 def test_the_same_pixels_twice_make_one_observation_and_one_message(store: AnyStore) -> None:

@@ -130,5 +130,7 @@ def _undo_earlier_plates(connection: Connection) -> None:
             f"ALTER TABLE plate_map DROP COLUMN {name}"
             for name in ("line", "dosed_on_day", "seeded_at")
         ),
+        "ALTER TABLE observation DROP COLUMN pixel_digest",
+        "ALTER TABLE observation DROP COLUMN file_scales",
     ):
         connection.exec_driver_sql(statement)

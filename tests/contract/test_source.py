@@ -178,6 +178,23 @@ def test_a_second_image_of_the_same_visit_is_returned_too(
     assert second.digest != first.digest
 
 
+def test_an_image_that_is_requested_again_is_returned_once_more(
+    instrument: Instrument, opened: Callable[[EndedFiles], Source]
+) -> None:
+    instrument.write_image("B02", seed=1)
+    source = opened(EndedVersions())
+    first = wait_for(source)
+    source.done(first)
+    source.read_again(first.files)
+    assert source.status(datetime.now(UTC)).pending == {"P1": 1}
+    again = wait_for(source)
+    assert isinstance(first, WellImage)
+    assert isinstance(again, WellImage)
+    assert (again.key, again.digest) == (first.key, first.digest)
+    source.done(again)
+    assert source.next(0.5) is None
+
+
 def test_a_damaged_image_is_refused_with_the_reason_and_the_next_image_is_returned(
     instrument: Instrument, opened: Callable[[EndedFiles], Source]
 ) -> None:

@@ -198,7 +198,10 @@ def test_measure_writes_a_row_and_a_mask_per_image_and_names_files_without_scale
 
 def test_measure_applies_one_scale_to_all_images(service: ServiceProcess, tmp_path: Path) -> None:
     [image, *_] = sorted((service.drop / PLATE / "day10").glob("*_z2.tif"))
-    assert call("measure", image, "--um-per-px", 2, "--out", tmp_path / "m.csv").returncode == 0
+    done = call("measure", image, "--um-per-px", 2, "--out", tmp_path / "m.csv")
+    assert done.returncode == 0
+    assert f"{image}: measured with --um-per-px 2, but the file says " in done.stderr
+    assert "µm per pixel (TIFF resolution tags)" in done.stderr
     assert pd.read_csv(tmp_path / "m.csv").loc[0, "um_per_px"] == 2
 
 

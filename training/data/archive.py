@@ -32,7 +32,7 @@ from acquisition.drop_folder.visits import (
 from inference.bundle import load_bundle
 from inference.departure.assembly import select_images
 from schemas.errors import ConfigError, ImageError, MachineError
-from schemas.plate_map import PlateMap
+from schemas.plate_map import PlateMap, ScaleFrom
 from schemas.well_image import FileVersion
 from store.sql_store import SqlStore
 from training.data.crops import (
@@ -245,9 +245,9 @@ def _shot(
 ) -> _Shot:
     entry = plate_map.by_well.get(well) if plate_map else None
     group, treatment = (entry.group.value, entry.treatment) if entry else ("", "")
-    return _Shot(
-        well, day, group, treatment, plate_map.um_per_px if plate_map else None, files, one_plane
-    )
+    is_of_map = plate_map is not None and plate_map.um_per_px_from is not ScaleFrom.FILE
+    um_per_px = plate_map.um_per_px if plate_map and is_of_map else None
+    return _Shot(well, day, group, treatment, um_per_px, files, one_plane)
 
 
 def _write_all_crops(

@@ -131,7 +131,7 @@ def _embed_real(encoder: Encoder, real: Sequence[WellImage], folder: Path) -> Ar
     """Return the embeddings of real images in every variant, (1 + variants, R, D)."""
     if not real:
         return np.empty((1 + len(VARIANTS), 0, encoder.dimension))
-    digest = hashlib.sha256("".join(image.digest for image in real).encode()).hexdigest()[:12]
+    digest = hashlib.sha256("".join(image.pixel_digest for image in real).encode()).hexdigest()[:12]
     return _load_or_make(
         folder / f"real-{_variants_digest()}-{digest}.npy",
         lambda: _embed_variants(encoder, ((image, sharpest_plane(image)) for image in real)),

@@ -55,3 +55,34 @@ def test_imaging_times_do_not_change_the_digest_of_a_plate_map() -> None:
 def test_a_map_with_imaging_times_survives_serialisation() -> None:
     kept = plate_map(acquire_at=time(10, 0, 0, 500), acquire_days=(1, 7))
     assert PlateMap.model_validate(kept.model_dump(mode="json")) == kept
+
+
+@pytest.mark.parametrize(
+    ("more", "decided_by"),
+    [
+        ("um_per_px = 1.36\n", None),
+        ('um_per_px = 1.36\num_per_px_from = "map"\n', "map"),
+        ('um_per_px = 1.36\num_per_px_from = "file"\n', "file"),
+        ('um_per_px_from = "file"\n', "file"),
+    ],
+)
+def test_a_map_may_decide_which_scale_is_used(more: str, decided_by: str | None) -> None:
+    assert read(more).um_per_px_from == decided_by
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ('um_per_px_from = "map"\n', 'um_per_px_from is "map"; expected the key um_per_px too'),
+        ('um_per_px_from = "OME"\n', "um_per_px_from is 'OME'; expected 'file' or 'map'"),
+    ],
+)
+def test_an_impossible_decision_about_the_scale_is_refused(more: str, message: str) -> None:
+    with pytest.raises(PlateMapError) as refused:
+        read(more)
+    assert message in refused.value.problem
+
+
+def test_a_decision_about_the_scale_changes_the_digest_of_a_plate_map() -> None:
+    digests = {plate_map(um_per_px_from=each).digest for each in (None, "file", "map")}
+    assert len(digests) == 3

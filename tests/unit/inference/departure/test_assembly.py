@@ -138,6 +138,8 @@ def imaged(well: str = "B02", day: int = 7, **changes: object) -> VisitVersion:
     fields = {
         "observation_id": 1, "key": seen.key, "version": 1, "digest": seen.digest, "day": day,
         "taken_at": seen.taken_at, "received_at": seen.received_at, "complete": True,
+        "pixel_digest": seen.pixel_digest, "um_per_px": seen.um_per_px,
+        "file_scales": seen.file_scales,
     }  # fmt: skip
     return VisitVersion(**fields | changes)  # type: ignore[arg-type]
 
