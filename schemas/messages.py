@@ -36,6 +36,8 @@ class ObservationData(FrozenModel):
     """Culture day; day 1 is the day of seeding."""
     visit: str
     """Identifier of the visit, such as ``day07``."""
+    run: int = 1
+    """Number of the use of the plate id, from 1; 0 if the image is outside the run of its plate."""
     version: int
     """Version of this visit, from 1; a repeated or completed visit is a new version."""
     taken_at: datetime | None

@@ -1,17 +1,41 @@
 """SQL implementation of the ports ObservationWriter and ObservationReader of the store."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import Connection, Select, and_, select
 
 from schemas.messages import MessageData
 from schemas.observation import Observation, Outcome, VisitVersion
 from schemas.well_image import VisitKey
-from store.rows import is_of, next_version_of, observation_of
+from store.rows import is_of, key_of, modified_at, next_version_of, observation_of
 from store.sql_part import SqlPart
 from store.tables import embeddings, observations, pictures
 
-_IN_ORDER = (observations.c.well, observations.c.day, observations.c.visit, observations.c.version)
+_IN_ORDER = (
+    observations.c.well,
+    observations.c.day,
+    observations.c.visit,
+    observations.c.run,
+    observations.c.version,
+)
+_VERSION_COLUMNS = [
+    observations.c[name]
+    for name in (
+        "id",
+        "plate",
+        "well",
+        "visit",
+        "run",
+        "version",
+        "digest",
+        "day",
+        "taken_at",
+        "received_at",
+        "complete",
+        "files",
+    )
+]
 
 
 class SqlObservations(SqlPart):
@@ -62,41 +86,15 @@ class SqlObservations(SqlPart):
 
     def imaged(self, plate: str, encoder_id: str) -> Sequence[VisitVersion]:
         """Return every version of every visit of a plate that an encoder has embedded, in order."""
-        columns = [
-            observations.c[name]
-            for name in (
-                "id",
-                "plate",
-                "well",
-                "visit",
-                "version",
-                "digest",
-                "day",
-                "taken_at",
-                "received_at",
-                "complete",
-            )
-        ]
-        query = (
-            select(*columns)
+        return self._versions(
+            select(*_VERSION_COLUMNS)
             .join(embeddings)
             .where(observations.c.plate == plate, embeddings.c.encoder_id == encoder_id)
-            .order_by(*_IN_ORDER)
         )
-        with self._database.reading() as connection:
-            return [
-                VisitVersion(
-                    row.id,
-                    VisitKey(row.plate, row.well, row.visit),
-                    row.version,
-                    row.digest,
-                    row.day,
-                    row.taken_at,
-                    row.received_at,
-                    complete=row.complete,
-                )
-                for row in connection.execute(query)
-            ]
+
+    def arrived(self, plate: str) -> Sequence[VisitVersion]:
+        """Return every version of every visit of a plate, by any encoder, in order."""
+        return self._versions(select(*_VERSION_COLUMNS).where(observations.c.plate == plate))
 
     def observations(
         self, images: Sequence[VisitVersion], encoder_id: str
@@ -122,6 +120,23 @@ class SqlObservations(SqlPart):
         with self._database.reading() as connection:
             return {row.observation_id: row.jpeg for row in connection.execute(query)}
 
+    def _versions(self, query: Select[Any]) -> Sequence[VisitVersion]:
+        with self._database.reading() as connection:
+            return [
+                VisitVersion(
+                    row.id,
+                    key_of(row),
+                    row.version,
+                    row.digest,
+                    row.day,
+                    row.taken_at,
+                    row.received_at,
+                    complete=row.complete,
+                    saved_at=modified_at(row.files),
+                )
+                for row in connection.execute(query.order_by(*_IN_ORDER))
+            ]
+
     def _insert_observation(
         self, connection: Connection, of: Observation, sequence: int, picture: bytes
     ) -> None:
@@ -131,9 +146,11 @@ class SqlObservations(SqlPart):
             "plate": of.key.plate,
             "well": of.key.well,
             "visit": of.key.visit,
+            "run": of.key.run,
             "version": next_version_of(connection, of.key),
             "digest": of.digest,
             "day": of.day,
+            "day_from_time": of.day_from_time,
             "taken_at": of.taken_at,
             "received_at": of.received_at,
             "complete": of.complete,
