@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from acquisition.quality import assess
+from daemon.plate_runs import PlateRuns
 from daemon.rolling_view import RollingView
 from inference.ports import Encoder, Segmenter
 from inference.tissue.condition import ConditionSettings, classify_condition
@@ -32,6 +33,7 @@ class ImagePath:
     condition_settings: ConditionSettings
     store: ObservationWriter
     rolling_view: RollingView
+    runs: PlateRuns
     clock: Callable[[], datetime]
 
     def process(self, item: WellImage | Rejected, plate_map: PlateMap | None) -> Outcome:
@@ -45,6 +47,7 @@ class ImagePath:
         if isinstance(item, Rejected):
             return self._refuse(item)
         digest = item.digest
+        item = self.runs.with_run(item, digest, plate_map, self.clock())
         if self.store.version_of(item.key, digest) is not None:
             self.store.add_duplicate(item, self.clock())
             return Outcome.DUPLICATE
@@ -105,6 +108,7 @@ def observation_of(
         key=image.key,
         digest=digest,
         day=image.day,
+        day_from_time=image.day_from_time,
         taken_at=image.taken_at,
         received_at=received_at,
         complete=image.complete,
@@ -129,6 +133,7 @@ def observation_message(
         well=observation.key.well,
         day=observation.day,
         visit=observation.key.visit,
+        run=observation.key.run,
         version=version,
         taken_at=observation.taken_at,
         received_at=observation.received_at,

@@ -8,7 +8,9 @@ from typing import Protocol
 from acquisition.ports import Source
 from daemon.alerts import Alerts
 from daemon.calibrations import Calibrations
+from daemon.plate_runs import PlateRuns
 from schemas.messages import AlertKind
+from schemas.plate_map import PlateMap
 from store.ports import AssayStore, PlateMapStore
 
 
@@ -22,19 +24,40 @@ class PlateInputs:
 
     source: Source
     store: InputStore
+    runs: PlateRuns
     calibrations: Calibrations
     alerts: Alerts
     clock: Callable[[], datetime]
-    _saved_maps: dict[str, str] = field(default_factory=dict)  # digest by plate
+    _saved_maps: dict[str, PlateMap] = field(default_factory=dict)  # by plate
     _saved_assays: dict[str, str] = field(default_factory=dict)  # digest by plate
     _wrong_assays: dict[str, str] = field(default_factory=dict)  # problem by plate
 
+    def plate_map(self, plate: str) -> PlateMap | None:
+        """Return the map of a plate with its run, stored if it is new or corrected.
+
+        If the source has no valid map of this plate now, the newest stored one is returned.
+        """
+        given = self.source.plate_maps().get(plate)
+        if given is None:
+            return self.store.plate_map(plate)
+        saved = self._saved_maps.get(plate)
+        if saved is None or saved.digest != given.digest:
+            saved = self._save(given)
+            self._saved_maps[plate] = saved
+        return saved
+
     def save_plate_maps(self) -> None:
         """Store each new or corrected plate map; rankings read their plate map from the store."""
-        for plate, plate_map in self.source.plate_maps().items():
-            if self._saved_maps.get(plate) != plate_map.digest:
-                self.store.save_plate_map(plate_map, self.clock())
-                self._saved_maps[plate] = plate_map.digest
+        for plate in self.source.plate_maps():
+            self.plate_map(plate)
+
+    def _save(self, given: PlateMap) -> PlateMap:
+        newest = self.store.plate_map(given.plate)
+        if newest is not None and newest.digest == given.digest:
+            return newest
+        plate_map = self.runs.with_run_of_map(given, newest)
+        self.store.save_plate_map(plate_map, self.clock())
+        return plate_map
 
     def save_assays(self, wrong: dict[str, str]) -> None:
         """Store each new or corrected assay, and raise alerts about invalid ones.
@@ -48,7 +71,9 @@ class PlateInputs:
         """
         for plate, assay in self.source.assays().items():
             if self._saved_assays.get(plate) != assay.digest:
-                self.store.save_assay(assay, self.clock())
+                plate_map = self.store.plate_map(plate)
+                run = plate_map.run if plate_map else assay.run
+                self.store.save_assay(assay.model_copy(update={"run": run}), self.clock())
                 self._saved_assays[plate] = assay.digest
                 self.calibrations.note(plate)
         for problem in set(self._wrong_assays.values()) - set(wrong.values()):

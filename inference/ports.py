@@ -58,8 +58,9 @@ class EarlierPlateReader(Protocol):
     ) -> Sequence[PlateMap]:
         """Return the newest maps of at most ``most`` earlier plates, newest plate first.
 
-        These plates have the same line and dosing day, an earlier ``seeded_at``, and images of
-        culture day ``day`` that the encoder has embedded.
+        Each run of a plate id is a plate of its own. These plates have the same line and dosing
+        day, an earlier ``seeded_at``, and images of culture day ``day`` that the encoder has
+        embedded.
         """
         ...
 

@@ -121,16 +121,13 @@ def _last_day(day: int, plate_map: PlateMap) -> int:
     return max(plate_map.readout_day + MARGIN_DAYS, day)
 
 
-def _is_older_than_seeding(
-    saved_at: datetime, received_at: datetime, plate_map: PlateMap
-) -> bool:
+def _is_older_than_seeding(saved_at: datetime, received_at: datetime, plate_map: PlateMap) -> bool:
     """Return whether the file of an image proves that it was taken before seeding.
 
     If the seeding is in the future of this computer's clock, the clocks cannot be compared.
     """
-    return (
-        saved_at < plate_map.seeded_at <= received_at
-        and not _clock_was_never_set(saved_at, plate_map)
+    return saved_at < plate_map.seeded_at <= received_at and not _clock_was_never_set(
+        saved_at, plate_map
     )
 
 

@@ -205,4 +205,5 @@ def build_well_image(
         um_per_px=plate_map.um_per_px or next(scales, None),
         complete=complete,
         flags=tuple(flags),
+        day_from_time=group.name.day is None,
     )

@@ -10,6 +10,7 @@ from inference.tissue.ranked_measures import RANKED_MEASURES, ranked_values
 from schemas.errors import ProfileError
 from schemas.observation import Observation, VisitVersion
 from schemas.plate_map import PlateMap
+from schemas.plate_run import is_in_run
 from schemas.quality import Flag
 from schemas.trajectory import Representation, Trajectories
 
@@ -91,14 +92,27 @@ class AssembledPlate:
 def select_images(images: Iterable[VisitVersion], plate_map: PlateMap) -> list[VisitVersion]:
     """Select one image of each well and culture day: the newest complete one, else the newest.
 
-    Images of the dosing day that were taken after ``dosed_at`` are never selected, and neither are
-    wells that the plate map does not name.
+    Images outside the run of the plate map are never selected, and neither are images of the dosing
+    day that were taken after ``dosed_at``, and wells that the plate map does not name.
     """
     newest: dict[tuple[str, int], VisitVersion] = {}
-    for image in sorted(images, key=lambda each: (each.complete, each.key.visit, each.version)):
-        if image.key.well in plate_map.by_well and not _taken_after_dosing(image, plate_map):
+    for image in sorted(images, key=_age):
+        if (
+            image.key.well in plate_map.by_well
+            and not _taken_after_dosing(image, plate_map)
+            and is_in_run(image, plate_map)
+        ):
             newest[image.key.well, image.day] = image
     return [newest[place] for place in sorted(newest)]
+
+
+def _age(image: VisitVersion) -> tuple[bool, str, int, int]:
+    """Return the sort key of the versions of one well and day: the selected one is the last.
+
+    The day in the name of a visit is not compared: a corrected ``seeded_at`` changes later names.
+    """
+    _, _, time_and_field = image.key.visit.partition("-")
+    return image.complete, time_and_field, image.key.run, image.version
 
 
 def dosing_notes(images: Iterable[VisitVersion], plate_map: PlateMap) -> tuple[str, ...]:
@@ -106,7 +120,9 @@ def dosing_notes(images: Iterable[VisitVersion], plate_map: PlateMap) -> tuple[s
     day = plate_map.dosed_on_day
     if plate_map.dosed_at is None:
         return (DOSED_AT_UNKNOWN.format(day=day),)
-    after = sum(_taken_after_dosing(image, plate_map) for image in images)
+    after = sum(
+        _taken_after_dosing(image, plate_map) and is_in_run(image, plate_map) for image in images
+    )
     return (AFTER_DOSING.format(count=after, day=day),) if after else ()
 
 
