@@ -16,6 +16,8 @@ MARGIN_DAYS = 1
 """Culture days after the readout day on which an image of an earlier day may still be taken."""
 CLOCK_NEVER_SET = timedelta(days=5 * 365)
 """An image that is older than this at seeding has the time of a clock that was never set."""
+CLOCK_TOLERANCE = timedelta(days=1)
+"""An image from further in the future of this computer's clock has the time of a wrong clock."""
 
 
 class TimedImage(Protocol):
@@ -50,15 +52,15 @@ class TimedImage(Protocol):
 def is_in_run(image: TimedImage, plate_map: PlateMap) -> bool:
     """Return whether an image takes part in the rankings of the run of a plate map.
 
-    The time of the microscope decides. Without one the image belongs to the run in which it
-    arrived, unless its file is older than the seeding. Copying makes a file younger, so a late
-    modification time proves nothing.
+    The time of the microscope decides, unless its clock is plainly wrong. Without a time the image
+    belongs to the run in which it arrived, unless its file is older than the seeding. Copying makes
+    a file younger, so a late modification time proves nothing.
     """
     is_of_run = image.key.run == plate_map.run
     if image.key.run not in (OUTSIDE, plate_map.run):
         return False
     if image.taken_at is not None:
-        if _clock_was_never_set(image.taken_at, plate_map):
+        if _is_of_wrong_clock(image.taken_at, image.received_at, plate_map):
             return is_of_run
         return _is_during(image.taken_at, image.day, plate_map)
     if image.saved_at is None:
@@ -126,10 +128,15 @@ def _is_older_than_seeding(saved_at: datetime, received_at: datetime, plate_map:
 
     If the seeding is in the future of this computer's clock, the clocks cannot be compared.
     """
-    return saved_at < plate_map.seeded_at <= received_at and not _clock_was_never_set(
-        saved_at, plate_map
+    return saved_at < plate_map.seeded_at <= received_at and not _is_of_wrong_clock(
+        saved_at, received_at, plate_map
     )
 
 
-def _clock_was_never_set(at: datetime, plate_map: PlateMap) -> bool:
-    return plate_map.seeded_at - at > CLOCK_NEVER_SET
+def _is_of_wrong_clock(at: datetime, received_at: datetime, plate_map: PlateMap) -> bool:
+    """Return whether a time is long before seeding, or in the future of this computer's clock.
+
+    If the seeding is in its future too, the instruments have another clock in common.
+    """
+    is_future = at - received_at > CLOCK_TOLERANCE and plate_map.seeded_at <= received_at
+    return is_future or plate_map.seeded_at - at > CLOCK_NEVER_SET

@@ -287,8 +287,6 @@ class RankingHead(FrozenModel):
     """Plate id."""
     seeded_at: datetime | None = None
     """Time of seeding in the plate map; null in a ranking of an earlier version of SpheroRank."""
-    run: int = Field(default=1, ge=1)
-    """Number of the use of the plate id, from 1; each run has its own images and labels."""
     day: int
     """Culture day of the images; day 1 is the day of seeding."""
     revision: int = Field(ge=1)
@@ -299,6 +297,8 @@ class RankingHead(FrozenModel):
     """Revision of the same run that this one corrects; null for the first one of a run."""
     created_at: datetime
     """Time of the computation."""
+    run: int = Field(default=1, ge=1)
+    """Number of the use of the plate id, from 1; each run has its own images and labels."""
     notice: str = FOR_RESEARCH_USE_ONLY
     method: Method
     """Method by which wells and treatments are ranked."""

@@ -34,7 +34,7 @@ class KnownPlates:
 
     maps: Mapping[str, PlateMap] = field(default_factory=dict)  # valid ones, by plate
     problems: Mapping[str, str] = field(default_factory=dict)  # why a map is invalid, by plate
-    unread_maps: frozenset[str] = frozenset()  # plates whose first map has not settled yet
+    unread_maps: frozenset[str] = frozenset()  # plates whose new map has not settled yet
     unread_assays: frozenset[str] = frozenset()  # plates whose first assay has not settled yet
 
 
@@ -174,14 +174,15 @@ class FileGrouper:
     ) -> Iterator[NamedFile]:
         """Yield the decodable files of these wells that show the selected field.
 
-        Only files of plates with a valid map are candidates.
+        Only files of plates with a valid map that is not being changed are candidates.
         """
         files = []
         for path, name in listing.names.items():
             file = listing.files[path]
             if isinstance(name, ParsedName) and file.version not in known.undecodable:
                 plate = self._plate_of(path, name)
-                if (plate, name.well) in wells and plate in plates.maps:
+                is_mapped = plate in plates.maps and plate not in plates.unread_maps
+                if (plate, name.well) in wells and is_mapped:
                     files.append(NamedFile(file, name, plate))
         yield from select_field(files, self._field)
 

@@ -148,8 +148,8 @@ def day_journal(state: Path, plate: str, day: int) -> ImagingJournal:
 def run_start(seeded_at: datetime, now: datetime) -> datetime | None:
     """Return the time from which journal entries and requests are about the seeded plate.
 
-    Earlier ones are of an earlier use of the plate id. None, which counts all of them, if the
-    seeding is in the future of this computer's clock.
+    Earlier ones are of an earlier use of the plate id. None if the seeding is in the future of this
+    computer's clock: then all of them are about the plate.
     """
     return seeded_at if seeded_at <= now else None
 
