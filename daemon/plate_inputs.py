@@ -9,6 +9,7 @@ from acquisition.ports import Source
 from daemon.alerts import Alerts
 from daemon.calibrations import Calibrations
 from daemon.plate_runs import PlateRuns
+from schemas.assay import Assay
 from schemas.messages import AlertKind
 from schemas.plate_map import PlateMap
 from store.ports import AssayStore, PlateMapStore
@@ -59,6 +60,27 @@ class PlateInputs:
         self.store.save_plate_map(plate_map, self.clock())
         return plate_map
 
+    def _with_run(self, assay: Assay) -> Assay:
+        """Return an assay with the current run of its plate.
+
+        Raise an alert if this run cannot have been assayed yet, and the assay is not stored.
+        """
+        plate_map = self.store.plate_map(assay.plate)
+        if plate_map is None:
+            return assay
+        is_new = all(each.digest != assay.digest for each in self.store.assays())
+        if is_new and plate_map.run > 1 and not self.runs.has_readout(plate_map):
+            self.alerts.raise_once(
+                AlertKind.ASSAY,
+                f"{assay.plate} {assay.digest}",
+                f"the assay of plate {assay.plate} is stored for run {plate_map.run}, which has "
+                "no image of its readout day yet; expected the assay of a run before the plate "
+                "map of the next one. If it belongs to an earlier run, remove the file and add "
+                f"the assay of run {plate_map.run} after its readout",
+                assay.plate,
+            )
+        return assay.model_copy(update={"run": plate_map.run})
+
     def save_assays(self, wrong: dict[str, str]) -> None:
         """Store each new or corrected assay, and raise alerts about invalid ones.
 
@@ -71,9 +93,7 @@ class PlateInputs:
         """
         for plate, assay in self.source.assays().items():
             if self._saved_assays.get(plate) != assay.digest:
-                plate_map = self.store.plate_map(plate)
-                run = plate_map.run if plate_map else assay.run
-                self.store.save_assay(assay.model_copy(update={"run": run}), self.clock())
+                self.store.save_assay(self._with_run(assay), self.clock())
                 self._saved_assays[plate] = assay.digest
                 self.calibrations.note(plate)
         for problem in set(self._wrong_assays.values()) - set(wrong.values()):

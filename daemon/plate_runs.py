@@ -111,6 +111,10 @@ class PlateRuns:
             day=_culture_day(image, of_run or plate_map),
         )
 
+    def has_readout(self, plate_map: PlateMap) -> bool:
+        """Return whether the run of a map has an image of its readout day."""
+        return any(each.day == plate_map.readout_day for each in self._images(plate_map))
+
     def _changed_run(self, given: PlateMap, newest: PlateMap) -> tuple[int, str]:
         """Return the run of a map with another ``seeded_at``, and the change as text."""
         deadline = self._deadline(newest)
@@ -168,11 +172,8 @@ class PlateRuns:
             return False
         if image.taken_at is not None or not is_after_run(arrival, plate_map):
             return True
-        readout = [
-            each.received_at
-            for each in self.store.arrived(plate_map.plate)
-            if each.day == plate_map.readout_day and is_in_run(each, plate_map)
-        ]
+        images = self._images(plate_map)
+        readout = [each.received_at for each in images if each.day == plate_map.readout_day]
         return not readout or now - min(readout) <= self.readout_wait + LATE
 
     def _warn_outside(self, image: WellImage, plate_map: PlateMap) -> None:
