@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import tifffile
 
 from daemon.encoder_switch import check_all_embedded
 from daemon.specimens import Specimens
@@ -260,3 +261,38 @@ def test_a_new_store_ranks_the_run_of_the_map_although_older_files_lie_in_its_fo
     with service.store() as store:
         runs = [image.key.run for image in store.arrived(PLATE)]
     assert (runs.count(0), runs.count(1)) == (WELLS * len(DAYS), WELLS * len(DAYS))
+
+
+def remove_times(folder: Path) -> None:
+    """Write the images of a folder again without their time."""
+    for image in folder.rglob("*.tif"):
+        pixels = tifffile.imread(image)
+        tifffile.imwrite(image, pixels, metadata=None, datetime=None)
+
+
+@pytest.mark.slow
+def test_a_running_service_separates_two_runs_whose_images_have_no_time(
+    service: ServiceProcess, second_run: Path, alone: list[Ranking], tmp_path: Path
+) -> None:
+    remove_times(service.drop)
+    with_no_time = tmp_path / "with_no_time"
+    shutil.copytree(second_run, with_no_time)
+    remove_times(with_no_time)
+    with service.running():
+        service.wait_for(lambda: [each for each in service.rankings() if each.final])
+        first = service.rankings()
+        copy_map(with_no_time, service)  # and the images at once
+        for image in sorted(with_no_time.rglob("*.tif")):
+            shutil.copyfile(image, service.drop / image.relative_to(with_no_time))
+        service.wait_for(
+            lambda: [each for each in service.rankings() if each.final and each.run == 2]
+        )
+    rankings = service.rankings()
+    assert [identity(each) for each in rankings] == [
+        (1, 8, 1, None),
+        (2, 8, 2, None),
+        (1, 10, 1, None),
+        (2, 10, 2, None),
+    ]
+    assert [each for each in rankings if each.run == 1] == first
+    assert [table(each) for each in rankings if each.run == 2] == [table(each) for each in alone]
