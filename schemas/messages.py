@@ -149,6 +149,7 @@ class AlertKind(StrEnum):
     IMAGES_MISSING = "images_missing"
     QUALITY_GATE = "quality_gate"
     PLATE_MAP = "plate_map"
+    """A plate map is missing or wrong, starts or corrects a run, or contradicts an image's time."""
     LAYOUT = "layout"
     ASSAY = "assay"
     MICROSCOPE = "microscope"

@@ -165,7 +165,7 @@ def test_revisions_continue_over_runs(store: AnyStore) -> None:
 def test_an_assay_stays_with_its_run(store: AnyStore) -> None:
     old, new = assay(), assay(B02=90.0).model_copy(update={"run": 2})
     store.save_assay(old, NOW)
-    store.save_assay(old.model_copy(update={"run": 2}), NOW)  # the file lies there still
+    store.save_assay(old.model_copy(update={"run": 2}), NOW)  # the file was not removed
     assert [(each, each.run) for each in store.assays()] == [(old, 1)]
     store.save_assay(new, NOW)
     assert [each.run for each in store.assays()] == [1, 2]

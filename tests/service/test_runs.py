@@ -188,7 +188,7 @@ def second_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def table(ranking: Ranking) -> dict[str, object]:
-    """Return what a ranking says about treatments and wells."""
+    """Return the treatments, wells and quality of a ranking."""
     return ranking.model_dump(include=set(TreatmentTable.model_fields))
 
 
