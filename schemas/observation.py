@@ -81,7 +81,7 @@ class VisitVersion:
     received_at: datetime
     complete: bool
     saved_at: datetime | None = None
-    """Modification time of the first file; None if unknown."""
+    """Modification time of the first file; None if unknown, or if ``taken_at`` is known."""
 
 
 @dataclass(frozen=True)

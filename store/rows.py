@@ -50,7 +50,7 @@ def key_of(row: Row[Any]) -> VisitKey:
     return VisitKey(row.plate, row.well, row.visit, row.run)
 
 
-def modified_at(files: Sequence[Sequence[Any]]) -> datetime | None:
+def modified_at(files: Sequence[Sequence[Any]] | None) -> datetime | None:
     """Return the modification time of the first of the stored files of an observation."""
     return FileVersion(*files[0]).modified_at if files else None
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, select
+from sqlalchemy import Connection, Select, and_, case, select
 
 from schemas.messages import MessageData
 from schemas.observation import Observation, Outcome, VisitVersion
@@ -19,6 +19,8 @@ _IN_ORDER = (
     observations.c.run,
     observations.c.version,
 )
+# The files give the time of an image that has no other; reading them takes a third of the time.
+_FILES_OF_UNDATED = case((observations.c.taken_at.is_(None), observations.c.files)).label("files")
 _VERSION_COLUMNS = [
     observations.c[name]
     for name in (
@@ -33,9 +35,8 @@ _VERSION_COLUMNS = [
         "taken_at",
         "received_at",
         "complete",
-        "files",
     )
-]
+] + [_FILES_OF_UNDATED]
 
 
 class SqlObservations(SqlPart):
