@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import imagecodecs
@@ -33,7 +33,9 @@ from threadpoolctl import threadpool_limits
 
 from acquisition.drop_folder.source import DropFolder, DropFolderSettings
 from benchmarks.vendor_files import sample_files, tiff
+from daemon.alerts import Alerts
 from daemon.pipeline import ImagePath
+from daemon.plate_runs import PlateRuns
 from daemon.rolling_view import RollingView
 from inference.departure.departures import DepartureSettings
 from inference.tissue.classical_segmenter import ClassicalSegmenter
@@ -200,6 +202,7 @@ def ingest_batch(seed: int) -> BatchResult:
             ConditionSettings(),
             store,
             RollingView(store, "measures", 0.0, DepartureSettings()),
+            PlateRuns(store, timedelta(hours=6), Alerts(store, lambda: NOW)),
             lambda: NOW,
         )
         for outcome, seconds in _outcomes(source, images):

@@ -29,6 +29,7 @@ from schemas.calibration import CalibrationCard, CalibrationPlate, Drift, Method
 from schemas.errors import ProfileError
 from schemas.observation import VisitVersion
 from schemas.plate_map import PlateMap
+from schemas.plate_run import OUTSIDE
 from schemas.ranking import Ranking
 from schemas.trajectory import Representation
 from store.ports import AssayStore, ObservationReader, PlateMapStore
@@ -142,7 +143,7 @@ class Calibrations:
         if follows is None:
             return self._choose_newest(plate_map)
         if follows.calibration is None:
-            others = self._plates(plate_map.line, plate_map.plate)
+            others = self._plates(plate_map.line, plate_map)
             return Choice(
                 None,
                 FIRST_BY_DEPARTURE.format(plate=plate_map.plate)
@@ -198,7 +199,7 @@ class Calibrations:
         return Calibrated(replace(placement, notes=notes), card, drift)
 
     def _choose_newest(self, plate_map: PlateMap) -> Choice:
-        card = self._newest(plate_map.line, plate_map.plate)
+        card = self._newest(plate_map.line, plate_map)
         if card is None:
             return Choice(None, NO_ASSAY if self.method == "deterioration" else "")
         return (
@@ -207,7 +208,7 @@ class Calibrations:
             else Choice(None, INVALID_CALIBRATION.format(why="; ".join(card.why_not)))
         )
 
-    def _newest(self, line: str | None, without: str = "") -> CalibrationCard | None:
+    def _newest(self, line: str | None, without: PlateMap | None = None) -> CalibrationCard | None:
         """Return the newest calibration of a line, learned without one plate.
 
         None without assay plates.
@@ -232,15 +233,21 @@ class Calibrations:
         )
         return card
 
-    def _plates(self, line: str | None, without: str) -> list[CalibrationPlate]:
+    def _plates(self, line: str | None, without: PlateMap | None) -> list[CalibrationPlate]:
         """Return the newest assay, map and images of each other plate of a line with an assay.
 
-        A plate needs images from before dosing and of its readout day.
+        Each run of a plate id is a plate of its own, with its own labels. A plate needs images from
+        before dosing and of its readout day.
         """
+        left_out = (without.plate, without.run) if without else None
         found = []
         for assay in self._store.assays():
-            plate_map = self._store.plate_map(assay.plate)
-            if plate_map is None or plate_map.line != line or plate_map.plate == without:
+            plate_map = self._store.plate_map(assay.plate, run=assay.run)
+            if (
+                plate_map is None
+                or plate_map.line != line
+                or (plate_map.plate, plate_map.run) == left_out
+            ):
                 continue
             images = _both_days(
                 select_images(self._store.imaged(plate_map.plate, self._encoder_id), plate_map),
@@ -295,13 +302,16 @@ class Calibrations:
                 self._store.assay(plate.plate, plate.assay_digest),
                 self._store.plate_map(plate.plate, plate.map_digest),
             )
+            if assay is None or plate_map is None:
+                return None
             wanted = set(plate.images)
             images = [
                 each
                 for each in self._store.imaged(plate.plate, self._encoder_id)
                 if (each.key.well, each.key.visit, each.digest) in wanted
+                and each.key.run in (plate_map.run, OUTSIDE)
             ]
-            if assay is None or plate_map is None or len(images) < len(wanted):
+            if len(images) < len(wanted):
                 return None
             trajectories = assemble(
                 self._store.observations(images, self._encoder_id),

@@ -149,7 +149,9 @@ class DailyPath:
             label_doubts=scored.label_doubts,
             plate=due.plate_map.plate,
             day=due.day,
-            revision=due.previous.revision + 1 if due.previous else 1,
+            seeded_at=due.plate_map.seeded_at,
+            run=due.plate_map.run,
+            revision=due.revision,
             final=due.final,
             replaces=due.previous.revision if due.previous else None,
             created_at=self.clock(),
@@ -220,7 +222,7 @@ class DailyPath:
 
         Wells without a picture are missing.
         """
-        plate_map = self.store.plate_map(ranking.plate)
+        plate_map = self.store.plate_map(ranking.plate, run=ranking.run)
         if plate_map is None:
             return {}
         of_day = [
@@ -294,9 +296,10 @@ class DailyPath:
         )
 
     def _others_of(self, ranking: Ranking) -> list[Ranking]:
-        """Return all rankings of a ranking's plate except the ranking itself."""
+        """Return all rankings of a ranking's plate and run except the ranking itself."""
         return [
             each
             for each in self.store.rankings(ranking.plate)
-            if (each.day, each.revision) != (ranking.day, ranking.revision)
+            if each.run == ranking.run
+            and (each.day, each.revision) != (ranking.day, ranking.revision)
         ]

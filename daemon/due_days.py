@@ -48,7 +48,8 @@ class Due:
     final: bool
     images: Sequence[VisitVersion]  # the selected images of all days
     inputs_digest: str  # of everything that the ranking depends on, except a calibration
-    previous: Ranking | None  # the newest ranking of this day
+    previous: Ranking | None  # the newest ranking of this day and run
+    revision: int  # number of the new ranking; a later run of the plate id continues the count
     follows: Ranking | None  # the ranking whose method is kept; None: the method is chosen now
     notes: tuple[str, ...]
 
@@ -78,7 +79,8 @@ class DueDays:
         now = self.clock()
         seen = self.store.imaged(plate_map.plate, self.encoder_id)
         images = select_images(seen, plate_map)
-        rankings = self.store.rankings(plate_map.plate)
+        all_rankings = self.store.rankings(plate_map.plate)
+        rankings = [ranking for ranking in all_rankings if ranking.run == plate_map.run]
         is_quiet = all_is_in or (
             not is_waiting
             and bool(images)
@@ -115,6 +117,7 @@ class DueDays:
                         images=images,
                         inputs_digest=inputs_digest,
                         previous=previous,
+                        revision=_next_revision(all_rankings, day),
                         follows=previous
                         or max(rankings, key=lambda ranking: ranking.created_at, default=None),
                         notes=dosing_notes(seen, plate_map),
@@ -141,7 +144,8 @@ class DueDays:
                 f"plate {plate_map.plate}, day {day}",
                 f"no image of this day is stored; expected one of the days with images: {days}",
             )
-        previous = _newest(self.store.rankings(plate_map.plate), day)
+        rankings = self.store.rankings(plate_map.plate)
+        previous = _newest([each for each in rankings if each.run == plate_map.run], day)
         return Due(
             plate_map=plate_map,
             day=day,
@@ -149,6 +153,7 @@ class DueDays:
             images=images,
             inputs_digest=self._inputs_digest(plate_map, images, day),
             previous=previous,
+            revision=_next_revision(rankings, day),
             follows=None,
             notes=dosing_notes(seen, plate_map),
         )
@@ -185,3 +190,8 @@ def _newest(rankings: Sequence[Ranking], day: int) -> Ranking | None:
         key=lambda ranking: ranking.revision,
         default=None,
     )
+
+
+def _next_revision(rankings: Sequence[Ranking], day: int) -> int:
+    """Return the revision that follows all rankings of one day, of any run."""
+    return 1 + max((ranking.revision for ranking in rankings if ranking.day == day), default=0)

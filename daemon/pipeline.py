@@ -9,6 +9,7 @@ import numpy.typing as npt
 import structlog
 
 from acquisition.quality import assess
+from daemon.plate_runs import PlateRuns
 from daemon.rolling_view import RollingView
 from inference.departure.scales import differs_from_plate
 from inference.ports import Encoder, Segmenter
@@ -40,6 +41,7 @@ class ImagePath:
     condition_settings: ConditionSettings
     store: ObservationWriter
     rolling_view: RollingView
+    runs: PlateRuns
     clock: Callable[[], datetime]
 
     def process(self, item: WellImage | Rejected, plate_map: PlateMap | None) -> Outcome:
@@ -70,8 +72,9 @@ class ImagePath:
             )
 
     def _store(self, image: WellImage, plate_map: PlateMap | None) -> Outcome:
-        image = self._with_plate_flags(image, plate_map)
         digest = image.digest
+        image = self.runs.with_run(image, digest, plate_map, self.clock())
+        image = self._with_plate_flags(image, plate_map)
         if self.store.version_of(image.key, digest) is not None:
             self.store.add_duplicate(image, self.clock())
             return Outcome.DUPLICATE
@@ -107,7 +110,7 @@ class ImagePath:
         """Return a well image flagged if its scale differs from that of its plate's images."""
         if plate_map is None or Flag.SCALE_DISAGREES in image.flags:
             return image
-        stored = self.store.scales(image.key.plate)
+        stored = self.store.scales(image.key.plate, image.key.run)
         if not differs_from_plate(image.um_per_px, stored, plate_map):
             return image
         return replace(image, flags=(*image.flags, Flag.SCALE_DISAGREES))
@@ -168,6 +171,7 @@ def observation_of(
         digest=digest,
         pixel_digest=image.pixel_digest,
         day=image.day,
+        day_from_time=image.day_from_time,
         taken_at=image.taken_at,
         received_at=received_at,
         complete=image.complete,
@@ -193,6 +197,7 @@ def observation_message(
         well=observation.key.well,
         day=observation.day,
         visit=observation.key.visit,
+        run=observation.key.run,
         version=version,
         taken_at=observation.taken_at,
         received_at=observation.received_at,

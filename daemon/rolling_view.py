@@ -8,6 +8,7 @@ from inference.departure.departures import DepartureSettings, departures_on_day
 from schemas.messages import DayDeparture
 from schemas.observation import Observation, VisitVersion
 from schemas.plate_map import PlateMap
+from schemas.plate_run import is_in_run
 from schemas.trajectory import Representation
 from store.ports import ObservationReader
 
@@ -48,13 +49,15 @@ class RollingView:
     ) -> tuple[DayDeparture, ...]:
         """Return the DayDeparture of a new observation's well on each day since dosing.
 
-        The result is empty before dosing, and for a well that the plate map does not name.
+        The result is empty before dosing, for an image outside the run of the plate map, and for a
+        well that the plate map does not name.
         """
         well = newest.key.well
         if (
             plate_map is None
             or well not in plate_map.wells_with_tissue
             or newest.day <= plate_map.dosed_on_day
+            or not is_in_run(newest, plate_map)
         ):
             return ()
         images = select_images(self._store.imaged(plate_map.plate, newest.encoder_id), plate_map)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import structlog
 
@@ -12,9 +13,13 @@ from inference.departure.scales import ScaleProblem, image_problem, scale_proble
 from schemas.messages import AlertKind
 from schemas.observation import VisitVersion
 from schemas.plate_map import PlateMap
-from store.ports import ObservationReader
+from store.ports import ObservationReader, PlateMapStore
 
 log = structlog.get_logger()
+
+
+class ScaleStore(ObservationReader, PlateMapStore, Protocol):
+    """The parts of the store with the scales of images and the plate maps with their runs."""
 
 
 @dataclass
@@ -27,7 +32,7 @@ class ScaleCheck:
     """
 
     source: Source
-    store: ObservationReader
+    store: ScaleStore
     encoder_id: str
     alerts: Alerts
     reading: set[str] = field(default_factory=set)  # plates whose files are read again
@@ -47,7 +52,8 @@ class ScaleCheck:
         maps = self.source.plate_maps()
         due = sorted(plate for plate in self._noted & maps.keys() if not pending.get(plate))
         for plate in due:
-            if self._check(maps[plate]):
+            plate_map = self.store.plate_map(plate)
+            if plate_map is not None and self._check(plate_map):
                 self.reading.add(plate)  # it stays noted: alerts are due when the files are read
             else:
                 self.reading.discard(plate)

@@ -135,9 +135,9 @@ class Service:
         """Process one image until its outcome is committed; only then confirm it to the source."""
         started_s = time.perf_counter()
         plate = item.plate if isinstance(item, Rejected) else item.key.plate
-        plate_map = self.source.plate_maps().get(plate)
         while not self.heartbeat.is_stopping:
             try:
+                plate_map = self.inputs.plate_map(plate)
                 outcome = self.images.process(item, plate_map)
             except StoreError as error:
                 self.alerts.raise_once(

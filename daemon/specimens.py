@@ -43,22 +43,23 @@ class Specimens:
     write: Callable[[SpecimenRanking], Sequence[Path]]  # writes the missing files of a ranking
     alerts: Alerts
     clock: Callable[[], datetime]
-    _of_plate: dict[str, str | None] = field(
+    _of_run: dict[tuple[str, int], str | None] = field(
         default_factory=dict
-    )  # the specimen that a plate's last ranking named
+    )  # by plate and run: the specimen that its last ranking named
     _noted: set[str] = field(default_factory=set)
 
     def note(self, ranking: Ranking) -> None:
         """Record that the specimen of a final plate ranking has to be ranked.
 
-        If the plate belonged to another specimen before, that specimen is ranked again too.
+        If this run of the plate belonged to another specimen before, that one is ranked again too.
         """
         if ranking.final:
-            before = self._of_plate.get(ranking.plate)
+            run = ranking.plate, ranking.run
+            before = self._of_run.get(run)
             self._noted.update(
                 specimen for specimen in (ranking.specimen, before) if specimen is not None
             )
-            self._of_plate[ranking.plate] = ranking.specimen
+            self._of_run[run] = ranking.specimen
 
     def rank_noted(self) -> None:
         """Rank every noted specimen; a specimen whose ranking is not committed stays noted."""
@@ -82,7 +83,7 @@ class Specimens:
         ranking = self._rank(specimen)
         if ranking is None:
             plates = self.store.plates_of_specimen(specimen)
-            there = [each.plate for each in self._finals(specimen)]
+            there = sorted({each.plate for each in self._finals(specimen)})
             raise ProfileError(
                 f"specimen {specimen}",
                 f"is named by {', '.join(plates) or 'no plate'} in the store, "
@@ -123,16 +124,19 @@ class Specimens:
         return ranking
 
     def _finals(self, specimen: str) -> list[Ranking]:
-        """Return the newest final readout-day ranking of each plate of a specimen that has one."""
+        """Return the newest final readout-day ranking of each run of a specimen that has one."""
         newest = []
         for plate in self.store.plates_of_specimen(specimen):
-            plate_map = self.store.plate_map(plate)
-            final = [
-                each
-                for each in self.store.rankings(plate)
-                if each.final and plate_map is not None and each.day == plate_map.readout_day
-            ]
-            newest += sorted(final, key=lambda each: each.revision)[-1:]
+            rankings = self.store.rankings(plate)
+            for plate_map in self.store.run_maps(plate):
+                if plate_map.specimen != specimen:
+                    continue
+                final = [
+                    each
+                    for each in rankings
+                    if each.final and (each.run, each.day) == (plate_map.run, plate_map.readout_day)
+                ]
+                newest += sorted(final, key=lambda each: each.revision)[-1:]
         return newest
 
     def _write_files(self, ranking: SpecimenRanking) -> None:

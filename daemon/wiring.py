@@ -31,6 +31,7 @@ from daemon.microscope.imaging_policies import ReimageUnclearWells, ReimageUndec
 from daemon.microscope.supervisor import MicroscopeSupervisor, SupervisorLimits
 from daemon.pipeline import ImagePath
 from daemon.plate_inputs import PlateInputs
+from daemon.plate_runs import PlateRuns
 from daemon.reports.ranking_files import write_ranking
 from daemon.reports.specimen_files import write_specimen
 from daemon.rolling_view import RollingView
@@ -320,12 +321,13 @@ def open_service(
         stack.callback(source.close)
         days = open_days(config, store, encoder.card, alerts, tick=heartbeat.tick)
         scales = ScaleCheck(source, store, encoder.encoder_id, alerts)
+        runs = PlateRuns(store, days.settings.readout_deadline, alerts)
         service = Service(
             source=source,
             store=store,
-            inputs=PlateInputs(source, store, days.calibrations, scales, alerts, now),
+            inputs=PlateInputs(source, store, runs, days.calibrations, scales, alerts, now),
             scales=scales,
-            images=open_images(config, store, encoder, days.settings),
+            images=open_images(config, store, encoder, days.settings, runs),
             days=days,
             specimens=open_specimens(config, store, alerts),
             alerts=alerts,
@@ -354,14 +356,18 @@ def open_service(
 
 
 def open_images(
-    config: Config, store: SqlStore, encoder: OnnxEncoder, settings: DaySettings
+    config: Config,
+    store: SqlStore,
+    encoder: OnnxEncoder,
+    settings: DaySettings,
+    runs: PlateRuns,
 ) -> ImagePath:
     """Return the ImagePath: the processing steps of one well image, with the store and encoder."""
     rolling_view = RollingView(
         store, settings.representation, settings.embedding_weight, settings.departure
     )
     segmenter = open_segmenter(config.tissue)
-    return ImagePath(encoder, segmenter, settings.condition, store, rolling_view, now)
+    return ImagePath(encoder, segmenter, settings.condition, store, rolling_view, runs, now)
 
 
 def _open_io_thread(

@@ -61,9 +61,9 @@ class EarlierPlateReader(Protocol):
     ) -> Sequence[PlateMap]:
         """Return up to ``most`` maps of plates before a PlateMap whose ``day`` an encoder embedded.
 
-        The newest map of each plate is returned, newest plate first. These plates have the same
-        line and dosing day, an earlier ``seeded_at``, and images of culture day ``day`` that the
-        encoder has embedded.
+        Each run of a plate id is a plate of its own. These plates have the same line and dosing
+        day, an earlier ``seeded_at``, and images of culture day ``day`` that the encoder has
+        embedded.
         """
         ...
 

@@ -5,6 +5,8 @@ import hashlib
 import io
 from collections.abc import Collection
 
+from pydantic import Field
+
 from schemas.errors import PlateMapError
 from schemas.frozen_model import FrozenModel
 from schemas.well import parse_well
@@ -23,6 +25,8 @@ class Assay(FrozenModel):
     plate: str
     viability_percent: dict[str, float]
     """Viability by well, from 0 to 200."""
+    run: int = Field(default=1, ge=1, exclude=True)
+    """Number of the use of the plate id; the store knows it, the file does not."""
 
     @property
     def digest(self) -> str:

@@ -38,6 +38,8 @@ class ObservationData(FrozenModel):
     """Culture day; day 1 is the day of seeding."""
     visit: str
     """Identifier of the visit, such as ``day07``."""
+    run: int = 1
+    """Number of the use of the plate id, from 1; 0 if the image is outside the run of its plate."""
     version: int
     """Version of this visit, from 1; a repeated or completed visit is a new version."""
     taken_at: datetime | None
@@ -153,6 +155,7 @@ class AlertKind(StrEnum):
     """A plate cannot be ranked because of an unexpected error."""
     QUALITY_GATE = "quality_gate"
     PLATE_MAP = "plate_map"
+    """A plate map is missing or wrong, starts or corrects a run, or contradicts an image's time."""
     LAYOUT = "layout"
     SCALE_DISAGREES = "scale_disagrees"
     ASSAY = "assay"

@@ -46,6 +46,15 @@ class Observation:
     embedding: Float32Array  # (dimension,)
     measures: dict[str, float] = field(default_factory=dict)
     """Value of each measure by its name with unit; empty if the tissue was not measured."""
+    day_from_time: bool | None = False
+    """True if the culture day follows from a time and ``seeded_at``, False if the name has it; None
+    if it was stored by a version that did not record this.
+    """
+
+    @property
+    def saved_at(self) -> datetime | None:
+        """Modification time of the first file; None without files."""
+        return self.files[0].modified_at if self.files else None
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,8 @@ class VisitVersion:
     """The scale that was used."""
     file_scales: tuple[FileScale, ...] | None
     """The different scales of the files; None if an earlier version did not record them."""
+    saved_at: datetime | None = None
+    """Modification time of the first file; None if unknown, or if ``taken_at`` is known."""
 
 
 @dataclass(frozen=True)
@@ -103,13 +114,15 @@ class StoredImage:
 
 @dataclass(frozen=True)
 class EmbeddingProgress:
-    """Number of images of a plate that one encoder has embedded or refused."""
+    """Number of images of one run of a plate that one encoder has embedded or refused."""
 
     plate: str
     images: int
     embedded: int
     refused: int
     """Images whose files are missing, changed or cannot be embedded."""
+    run: int = 1
+    """Number of the use of the plate id; 0 for images outside the run of their plate."""
 
     @property
     def open(self) -> int:

@@ -148,6 +148,8 @@ class PlateMap(PlateFile):
     """The settings of a plate and the group and treatment of each of its wells."""
 
     entries: tuple[WellEntry, ...]
+    run: int = Field(default=1, ge=1, exclude=True)
+    """Number of this use of the plate id, from 1; the store knows it, the files do not."""
 
     @property
     def by_well(self) -> dict[str, WellEntry]:
@@ -161,7 +163,7 @@ class PlateMap(PlateFile):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the content without the imaging times; a corrected map has another digest.
+        """SHA-256 of the content without imaging times and run; a corrected map has another digest.
 
         Imaging times do not influence a ranking. A map without ``um_per_px_from`` has the digest
         that it had before this key existed.

@@ -293,16 +293,20 @@ class RankingHead(FrozenModel):
 
     plate: str
     """Plate id."""
+    seeded_at: datetime | None = None
+    """Time of seeding in the plate map; null in a ranking of an earlier version of SpheroRank."""
     day: int
     """Culture day of the images; day 1 is the day of seeding."""
     revision: int = Field(ge=1)
-    """Revision of the ranking of this plate and day, from 1."""
+    """Revision of the ranking of this plate and day, from 1; a later run continues the count."""
     final: bool
     """False for a provisional ranking, which more images or days will follow."""
     replaces: int | None
-    """Revision that this ranking corrects; null for the first revision."""
+    """Revision of the same run that this one corrects; null for the first one of a run."""
     created_at: datetime
     """Time of the computation."""
+    run: int = Field(default=1, ge=1)
+    """Number of the use of the plate id, from 1; each run has its own images and labels."""
     notice: str = FOR_RESEARCH_USE_ONLY
     """Notice that SpheroRank is for research use only."""
     method: Method
@@ -338,6 +342,11 @@ class RankingHead(FrozenModel):
     def name(self) -> str:
         """Stem of the file names of this ranking, such as ``day10-r1``."""
         return f"day{self.day:02d}-r{self.revision}"
+
+    @property
+    def order(self) -> tuple[int, int, int]:
+        """Sort key: the newest ranking of a plate has the largest run, then day, then revision."""
+        return self.run, self.day, self.revision
 
 
 class Ranking(TreatmentTable, RankingHead):

@@ -25,11 +25,23 @@ class Agreement(StrEnum):
     """Effective on one plate, growth on another."""
 
 
-class PlateOfSpecimen(FrozenModel):
-    """One plate of a specimen, with the plate ranking that was used and its plate effects."""
+class RunOfPlate(FrozenModel):
+    """One run of a plate id: a plate of its own for a specimen."""
 
     plate: str
     """Plate id."""
+    run: int = 1
+    """Number of the use of the plate id, from 1."""
+
+    @property
+    def label(self) -> str:
+        """The plate id, and the run unless it is the first."""
+        return self.plate if self.run == 1 else f"{self.plate} run {self.run}"
+
+
+class PlateOfSpecimen(RunOfPlate):
+    """One plate of a specimen, with the plate ranking that was used and its plate effects."""
+
     day: int
     """Culture day of the plate's ranking."""
     revision: int
@@ -50,7 +62,7 @@ class PlateOfSpecimen(FrozenModel):
     """Number of untreated wells with a score, which determine the scale of the plate."""
 
 
-class OnPlate(FrozenModel):
+class OnPlate(RunOfPlate):
     """Result of a treatment in the ranking of one plate, without correction for plate effects."""
 
     plate: str

@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 import numpy as np
 
@@ -35,18 +35,27 @@ class FileVersion:
         """
         return cls(path, status.st_size, min(max(status.st_mtime_ns, -_LAST_NS), _LAST_NS))
 
+    @property
+    def modified_at(self) -> datetime:
+        """Modification time of the file, in UTC."""
+        return datetime.fromtimestamp(self.mtime_ns / 1e9, tz=UTC)
+
 
 @dataclass(frozen=True, order=True)
 class VisitKey:
     """Identity of one imaging of one well; a new version of the visit replaces the previous one.
 
-    ``visit`` is unique within plate and well, and sorts by time within a day. Examples: ``day07``,
-    ``day07-20261116T150000``, ``day08-007d06h00m``, ``day07-f02``.
+    ``visit`` is unique within plate, run and well, and sorts by time within a day. Examples:
+    ``day07``, ``day07-20261116T150000``, ``day08-007d06h00m``, ``day07-f02``.
+
+    ``run`` is the number of the use of the plate id, as in the plate map; 0 for an image that was
+    outside the run of its plate when it arrived. A source does not know it.
     """
 
     plate: str
     well: str
     visit: str
+    run: int = 1
 
     @property
     def field(self) -> int | None:
@@ -75,6 +84,8 @@ class WellImage:
     """Flags that follow from reading the files: PLANES_MISSING, and others."""
     file_scales: tuple[FileScale, ...] = ()
     """The different scales in the metadata of the files."""
+    day_from_time: bool = False
+    """True if the culture day follows from a time and ``seeded_at``; False if the name has it."""
 
     @property
     def digest(self) -> str:

@@ -20,6 +20,7 @@ _EXPECTED = (
     "expected sqlite:////folder/file.sqlite or postgresql+psycopg://user:password@host/database"
 )
 _WRITES = "spherorank_writes"
+_MIGRATES = "spherorank_migrates"
 _MIGRATING = 7_467_483  # arbitrary key of the PostgreSQL lock for migrations
 
 # Text in a driver's message, and advice for the operator.
@@ -123,7 +124,8 @@ class Database:
         with self.reading() as connection:
             if self._revision(connection, scripts) == scripts.get_current_head():
                 return  # a user without write permission can do this too
-        with self.writing() as connection:
+        migrator = self._writer.execution_options(**{_MIGRATES: True})
+        with self._raising_store_errors(), migrator.begin() as connection:
             if self.dialect == "postgresql":
                 connection.execute(select(func.pg_advisory_xact_lock(_MIGRATING)))
             config.attributes["connection"] = connection
@@ -167,15 +169,17 @@ def _open_sqlite(address: URL, timeout_s: float) -> Engine:
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _entry: ConnectionPoolEntry) -> None:  # noqa: ANN401 - sqlite3.Connection behind SQLAlchemy's adapter
         connection.isolation_level = None  # sqlite3 begins no transactions of its own; _begin does
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        for pragma in ("journal_mode = WAL", "synchronous = FULL"):
             connection.execute(f"PRAGMA {pragma}").close()
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        # A migration changes a table by copying it, and drops the original that others refer to.
+        foreign_keys = "OFF" if options.get(_MIGRATES) else "ON"
+        connection.exec_driver_sql(f"PRAGMA foreign_keys = {foreign_keys}")
         # A read lock that becomes a write lock can fail; BEGIN IMMEDIATE waits instead.
-        connection.exec_driver_sql(
-            "BEGIN IMMEDIATE" if connection.get_execution_options().get(_WRITES) else "BEGIN"
-        )
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(_WRITES) else "BEGIN")
 
     return engine
 

@@ -9,8 +9,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from schemas.observation import EmbeddingProgress, StoredImage
 from schemas.quality import Quality
-from schemas.well_image import FileVersion, VisitKey
+from schemas.well_image import FileVersion
 from store.database import Database
+from store.rows import key_of
 from store.tables import embedding_refusals, embeddings, observations
 
 
@@ -29,7 +30,7 @@ class SqlEmbeddingLedger:
         )
 
     def embedded(self, encoder_id: str) -> Sequence[EmbeddingProgress]:
-        """Return an EmbeddingProgress of each plate: images embedded or refused by an encoder."""
+        """Return the numbers of stored, embedded and refused images of each run of each plate."""
         by_encoder = and_(
             embeddings.c.observation_id == observations.c.id, embeddings.c.encoder_id == encoder_id
         )
@@ -43,6 +44,7 @@ class SqlEmbeddingLedger:
                 func.count(observations.c.id),
                 func.count(embeddings.c.encoder_id),
                 func.count(embedding_refusals.c.encoder_id),
+                observations.c.run,
             )
             .select_from(
                 observations.outerjoin(embeddings, by_encoder).outerjoin(
@@ -50,8 +52,8 @@ class SqlEmbeddingLedger:
                 )
             )
             .where(observations.c.service == self._service)
-            .group_by(observations.c.plate)
-            .order_by(observations.c.plate)
+            .group_by(observations.c.plate, observations.c.run)
+            .order_by(observations.c.plate, observations.c.run)
         )
         with self._database.reading() as connection:
             return [EmbeddingProgress(*row) for row in connection.execute(query)]
@@ -77,7 +79,7 @@ class SqlEmbeddingLedger:
             return [
                 StoredImage(
                     observation_id=row.id,
-                    key=VisitKey(row.plate, row.well, row.visit),
+                    key=key_of(row),
                     day=row.day,
                     pixel_digest=row.pixel_digest or row.digest,
                     files=tuple(FileVersion(*file) for file in row.files),

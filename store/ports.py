@@ -50,8 +50,8 @@ class ObservationWriter(Protocol):
         """Return the version number of a VisitKey that is stored with a digest, or None."""
         ...
 
-    def scales(self, plate: str) -> Mapping[float | None, int]:
-        """Return the number of stored images of a plate by their scale in µm per pixel."""
+    def scales(self, plate: str, run: int) -> Mapping[float | None, int]:
+        """Return the number of stored images of a run of a plate by their scale in µm per pixel."""
         ...
 
     def next_version(self, key: VisitKey) -> int:
@@ -82,8 +82,12 @@ class ObservationReader(Protocol):
     def imaged(self, plate: str, encoder_id: str) -> Sequence[VisitVersion]:
         """Return every VisitVersion of a plate that an encoder has embedded.
 
-        They are ordered by well, day, visit and version.
+        They are of any run, and ordered by well, day, visit, run and version.
         """
+        ...
+
+    def arrived(self, plate: str) -> Sequence[VisitVersion]:
+        """Return every version of every visit of a plate, by any encoder, in the same order."""
         ...
 
     def observations(
@@ -104,11 +108,21 @@ class PlateMapStore(Protocol):
     """Keeps every version of every plate map."""
 
     def save_plate_map(self, plate_map: PlateMap, now: datetime) -> None:
-        """Store a plate map with the time ``now``, unless it equals the plate's newest map."""
+        """Store a plate map as the newest of its plate, unless it equals the newest stored one.
+
+        Where ``seeded_at`` or the run differs from the newest one, the runs and culture days of the
+        stored observations are changed with it.
+        """
         ...
 
-    def plate_map(self, plate: str, digest: str | None = None) -> PlateMap | None:
-        """Return the newest map of a plate, or its newest with a given digest; else None."""
+    def plate_map(
+        self, plate: str, digest: str | None = None, *, run: int | None = None
+    ) -> PlateMap | None:
+        """Return the newest map of a plate, optionally with a digest or of a run."""
+        ...
+
+    def run_maps(self, plate: str) -> Sequence[PlateMap]:
+        """Return the newest map of each run of a plate, from run 1 to the current run."""
         ...
 
     def plates(self) -> Sequence[str]:
@@ -120,7 +134,11 @@ class AssayStore(Protocol):
     """Keeps viability assays and the calibrations that were learned from them."""
 
     def save_assay(self, assay: Assay, now: datetime) -> None:
-        """Store an assay with the time ``now``, unless it equals the plate's newest assay."""
+        """Store an assay as the newest of its plate, unless it equals the newest stored one.
+
+        An assay that stays in the drop folder when the plate id is used again is not stored again:
+        it remains the assay of the earlier run.
+        """
         ...
 
     def assay(self, plate: str, digest: str) -> Assay | None:
@@ -128,7 +146,7 @@ class AssayStore(Protocol):
         ...
 
     def assays(self) -> Sequence[Assay]:
-        """Return the newest assay of each plate that has one, in alphabetical order of plates."""
+        """Return the newest assay of each run that has one, ordered by plate and run."""
         ...
 
     def calibration(self, digest: str) -> tuple[CalibrationCard, Sequence[CalibrationPlate]] | None:
@@ -158,7 +176,7 @@ class SpecimenStore(Protocol):
     """Keeps every revision of the rankings of specimens."""
 
     def plates_of_specimen(self, specimen: str) -> Sequence[str]:
-        """Return the ids of the plates whose newest map names a specimen, in alphabetical order."""
+        """Return the ids of the plates of which a run's newest map names a specimen, in order."""
         ...
 
     def specimen_rankings(self, specimen: str) -> Sequence[SpecimenRanking]:
@@ -222,7 +240,7 @@ class EmbeddingLedger(Protocol):
     """Keeps the embeddings of stored images by encoders that were installed later."""
 
     def embedded(self, encoder_id: str) -> Sequence[EmbeddingProgress]:
-        """Return an EmbeddingProgress of each plate: images embedded or refused by an encoder."""
+        """Return the numbers of stored, embedded and refused images of each run of each plate."""
         ...
 
     def not_embedded(self, plate: str, encoder_id: str) -> Sequence[StoredImage]:

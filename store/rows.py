@@ -1,10 +1,13 @@
 """Conversion of database rows to observations, and shared SQL selections."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, func, select
 
 from schemas.observation import Observation
+from schemas.plate_map import PlateMap
 from schemas.quality import Quality
 from schemas.scale import FileScale
 from schemas.well_image import FileVersion, VisitKey
@@ -15,6 +18,7 @@ def is_of(key: VisitKey) -> ColumnElement[bool]:
     """Return the SQL condition that selects the observations of a VisitKey."""
     return and_(
         observations.c.plate == key.plate,
+        observations.c.run == key.run,
         observations.c.well == key.well,
         observations.c.visit == key.visit,
     )
@@ -25,14 +29,36 @@ def next_version_of(connection: Connection, key: VisitKey) -> int:
     return 1 + (connection.scalar(select(func.max(observations.c.version)).where(is_of(key))) or 0)
 
 
-def select_newest(table: Table, plate: str, digest: str | None = None) -> Select[Any]:
-    """Return a query for the newest row of a plate in a table, optionally only with a digest."""
-    of_it = (
-        table.c.plate == plate
-        if digest is None
-        else and_(table.c.plate == plate, table.c.digest == digest)
-    )
-    return select(table).where(of_it).order_by(table.c.id.desc()).limit(1)
+def select_newest(
+    table: Table, plate: str, *, digest: str | None = None, run: int | None = None
+) -> Select[Any]:
+    """Return a query for the newest row of a plate, optionally with a digest or of a run."""
+    of_it = select(table).where(table.c.plate == plate)
+    if digest is not None:
+        of_it = of_it.where(table.c.digest == digest)
+    if run is not None:
+        of_it = of_it.where(table.c.run == run)
+    return of_it.order_by(table.c.id.desc()).limit(1)
+
+
+def newest_of_each_run(table: Table) -> Select[Any]:
+    """Return a query for the id of the newest row of each run of each plate."""
+    return select(func.max(table.c.id)).group_by(table.c.plate, table.c.run)
+
+
+def key_of(row: Row[Any]) -> VisitKey:
+    """Build the identity of a visit from the row of an observation."""
+    return VisitKey(row.plate, row.well, row.visit, row.run)
+
+
+def modified_at(files: Sequence[Sequence[Any]] | None) -> datetime | None:
+    """Return the modification time of the first of the stored files of an observation."""
+    return FileVersion(*files[0]).modified_at if files else None
+
+
+def plate_map_of(row: Row[Any]) -> PlateMap:
+    """Build a plate map from its row: the content and the run."""
+    return PlateMap.model_validate({**row.content, "run": row.run})
 
 
 def file_scales_of(row: Row[Any]) -> tuple[FileScale, ...] | None:
@@ -43,10 +69,11 @@ def file_scales_of(row: Row[Any]) -> tuple[FileScale, ...] | None:
 def observation_of(row: Row[Any]) -> Observation:
     """Build an observation from its database row with the embedding."""
     return Observation(
-        key=VisitKey(row.plate, row.well, row.visit),
+        key=key_of(row),
         digest=row.digest,
         pixel_digest=row.pixel_digest or row.digest,
         day=row.day,
+        day_from_time=row.day_from_time,
         taken_at=row.taken_at,
         received_at=row.received_at,
         complete=row.complete,

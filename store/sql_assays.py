@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Row, select
 
 from schemas.assay import Assay
 from schemas.calibration import CalibrationCard, CalibrationPlate
-from store.rows import select_newest
+from store.rows import newest_of_each_run, select_newest
 from store.sql_part import SqlPart
 from store.tables import assays, calibrations
 
@@ -23,6 +24,7 @@ class SqlAssays(SqlPart):
                 connection.execute(
                     assays.insert().values(
                         plate=assay.plate,
+                        run=assay.run,
                         digest=assay.digest,
                         content=assay.model_dump(mode="json"),
                         saved_at=now,
@@ -32,17 +34,15 @@ class SqlAssays(SqlPart):
     def assay(self, plate: str, digest: str) -> Assay | None:
         """Return the assay of a plate with this digest, newest or earlier, or None."""
         with self._database.reading() as connection:
-            row = connection.execute(select_newest(assays, plate, digest)).first()
-            return None if row is None else Assay.model_validate(row.content)
+            row = connection.execute(select_newest(assays, plate, digest=digest)).first()
+            return None if row is None else _assay_of(row)
 
     def assays(self) -> Sequence[Assay]:
-        """Return the newest assay of each plate that has one, in alphabetical order of plates."""
-        newest = select(func.max(assays.c.id)).group_by(assays.c.plate)
+        """Return the newest assay of each run that has one, ordered by plate and run."""
+        query = select(assays).where(assays.c.id.in_(newest_of_each_run(assays)))
         with self._database.reading() as connection:
-            rows = connection.scalars(
-                select(assays.c.content).where(assays.c.id.in_(newest)).order_by(assays.c.plate)
-            )
-            return [Assay.model_validate(content) for content in rows]
+            rows = connection.execute(query.order_by(assays.c.plate, assays.c.run))
+            return [_assay_of(row) for row in rows.all()]
 
     def calibration(self, digest: str) -> tuple[CalibrationCard, Sequence[CalibrationPlate]] | None:
         """Return (card, training plates) of the calibration with a digest, or None."""
@@ -75,3 +75,8 @@ class SqlAssays(SqlPart):
                 .values(row)
                 .on_conflict_do_nothing(index_elements=["digest"])
             )
+
+
+def _assay_of(row: Row[Any]) -> Assay:
+    """Build an assay from its row: the content and the run."""
+    return Assay.model_validate({**row.content, "run": row.run})

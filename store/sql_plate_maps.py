@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import and_, or_, select
 
 from schemas.plate_map import PlateMap
-from store.rows import select_newest
+from schemas.plate_run import OUTSIDE
+from store.rows import newest_of_each_run, plate_map_of, select_newest
+from store.run_changes import release_observations, update_days
 from store.sql_part import SqlPart
 from store.tables import embeddings, observations, plate_maps
 
@@ -15,25 +17,49 @@ class SqlPlateMaps(SqlPart):
     """Every version of every plate map."""
 
     def save_plate_map(self, plate_map: PlateMap, now: datetime) -> None:
-        """Store a plate map with the time ``now``, unless it equals the plate's newest map."""
+        """Keep the newest map of a plate; a map equal to the kept one changes nothing.
+
+        The runs and days of the plate's observations are changed in the same transaction.
+        """
         with self._database.writing() as connection:
             newest = connection.execute(select_newest(plate_maps, plate_map.plate)).first()
-            if newest is None or newest.digest != plate_map.digest:
-                row = {
-                    name: getattr(plate_map, name)
-                    for name in ("plate", "digest", "line", "dosed_on_day", "seeded_at")
-                }
-                connection.execute(
-                    plate_maps.insert().values(
-                        row | {"content": plate_map.model_dump(mode="json"), "saved_at": now}
-                    )
-                )
+            if newest is not None and (newest.digest, newest.run) == (
+                plate_map.digest,
+                plate_map.run,
+            ):
+                return
+            row = {
+                name: getattr(plate_map, name)
+                for name in ("plate", "run", "digest", "line", "dosed_on_day", "seeded_at")
+            }
+            content = plate_map.model_dump(mode="json")
+            connection.execute(
+                plate_maps.insert().values(row | {"content": content, "saved_at": now})
+            )
+            if newest is not None:
+                if newest.run != plate_map.run:
+                    release_observations(connection, plate_map, newest.run)
+                update_days(connection, plate_map.plate)
 
-    def plate_map(self, plate: str, digest: str | None = None) -> PlateMap | None:
-        """Return the newest map of a plate, or its newest with a given digest; else None."""
+    def plate_map(
+        self, plate: str, digest: str | None = None, *, run: int | None = None
+    ) -> PlateMap | None:
+        """Return the newest map of a plate, optionally with a digest or of a run."""
         with self._database.reading() as connection:
-            row = connection.execute(select_newest(plate_maps, plate, digest)).first()
-            return None if row is None else PlateMap.model_validate(row.content)
+            row = connection.execute(
+                select_newest(plate_maps, plate, digest=digest, run=run)
+            ).first()
+            return None if row is None else plate_map_of(row)
+
+    def run_maps(self, plate: str) -> Sequence[PlateMap]:
+        """Return the newest map of each run of a plate, up to the current run."""
+        query = select(plate_maps).where(
+            plate_maps.c.plate == plate, plate_maps.c.id.in_(newest_of_each_run(plate_maps))
+        )
+        with self._database.reading() as connection:
+            current = connection.execute(select_newest(plate_maps, plate)).first()
+            rows = connection.execute(query.order_by(plate_maps.c.run)).all()
+            return [plate_map_of(row) for row in rows if current and row.run <= current.run]
 
     def plates(self) -> Sequence[str]:
         """Return the ids of all plates that have a map, in alphabetical order."""
@@ -47,21 +73,22 @@ class SqlPlateMaps(SqlPart):
     ) -> Sequence[PlateMap]:
         """Return up to ``most`` maps of plates before a PlateMap whose ``day`` an encoder embedded.
 
-        The newest map of each plate is returned, newest plate first. These plates have the same
-        line and dosing day, an earlier ``seeded_at``, and images of culture day ``day`` that the
-        encoder has embedded.
+        Each run of a plate id is a plate of its own. These plates have the same line and dosing
+        day, an earlier ``seeded_at``, and images of culture day ``day`` that the encoder has
+        embedded.
         """
-        newest = select(func.max(plate_maps.c.id)).group_by(plate_maps.c.plate)
+        newest = newest_of_each_run(plate_maps)
         of_day = and_(
             observations.c.plate == plate_maps.c.plate,
+            observations.c.run.in_((plate_maps.c.run, OUTSIDE)),
             observations.c.day == day,
             embeddings.c.encoder_id == encoder_id,
         )
         query = (
-            select(plate_maps.c.content)
+            select(plate_maps)
             .where(
                 plate_maps.c.id.in_(newest),
-                plate_maps.c.plate != plate_map.plate,
+                or_(plate_maps.c.plate != plate_map.plate, plate_maps.c.run < plate_map.run),
                 plate_maps.c.line.is_not_distinct_from(plate_map.line),
             )
             .where(
@@ -73,15 +100,16 @@ class SqlPlateMaps(SqlPart):
             .limit(most)
         )
         with self._database.reading() as connection:
-            return [PlateMap.model_validate(content) for content in connection.scalars(query)]
+            return [plate_map_of(row) for row in connection.execute(query).all()]
 
     def plates_of_specimen(self, specimen: str) -> Sequence[str]:
-        """Return the ids of the plates whose newest map names a specimen, in alphabetical order."""
-        newest = select(func.max(plate_maps.c.id)).group_by(plate_maps.c.plate)
+        """Return the plates of which a run's newest map names this specimen, in order."""
+        newest = newest_of_each_run(plate_maps)
         of_it = plate_maps.c.content["specimen"].as_string() == specimen
         with self._database.reading() as connection:
             return connection.scalars(
                 select(plate_maps.c.plate)
+                .distinct()
                 .where(plate_maps.c.id.in_(newest), of_it)
                 .order_by(plate_maps.c.plate)
             ).all()

@@ -133,10 +133,12 @@ observations = Table(
     Column("plate", AnyText, nullable=False),
     Column("well", AnyText, nullable=False),
     Column("visit", AnyText, nullable=False),
+    Column("run", Integer, nullable=False),  # 0: outside the run of its plate when it arrived
     Column("version", Integer, nullable=False),
     Column("digest", AnyText, nullable=False),  # of pixels and scales
     Column("pixel_digest", AnyText),  # NULL: the same as digest, before scales were part of it
     Column("day", Integer, nullable=False),
+    Column("day_from_time", Boolean),  # None: stored before revision 0007
     Column("taken_at", UtcTime),
     Column("received_at", UtcTime, nullable=False),
     Column("complete", Boolean, nullable=False),
@@ -145,8 +147,8 @@ observations = Table(
     Column("file_scales", JSON),  # [[um_per_px, source], …]; NULL: not recorded
     Column("quality", JSON, nullable=False),
     Column("measures", JSON, nullable=False),
-    UniqueConstraint("plate", "well", "visit", "version"),
-    UniqueConstraint("plate", "well", "visit", "digest"),
+    UniqueConstraint("plate", "run", "well", "visit", "version"),
+    UniqueConstraint("plate", "run", "well", "visit", "digest"),
     Index("observation_by_day", "plate", "day"),
 )
 
@@ -196,6 +198,7 @@ plate_maps = Table(
     metadata,
     Column("id", Integer, primary_key=True),  # the largest id is the newest map
     Column("plate", AnyText, nullable=False, index=True),
+    Column("run", Integer, nullable=False),  # number of the use of the plate id, from 1
     Column("digest", AnyText, nullable=False),
     Column("content", JSON, nullable=False),
     Column("saved_at", UtcTime, nullable=False),
@@ -210,6 +213,7 @@ assays = Table(
     metadata,
     Column("id", Integer, primary_key=True),  # the largest id is the newest assay
     Column("plate", AnyText, nullable=False, index=True),
+    Column("run", Integer, nullable=False),  # the run of the plate that was assayed
     Column("digest", AnyText, nullable=False),
     Column("content", JSON, nullable=False),
     Column("saved_at", UtcTime, nullable=False),

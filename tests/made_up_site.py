@@ -18,8 +18,17 @@ from schemas.observation import Observation
 from schemas.plate_map import Group, PlateMap, WellEntry
 from schemas.ranking import Ranking
 from schemas.well import INNER_60
+from schemas.well_image import VisitKey
 from store.sql_store import SqlStore
-from tests.samples import ENCODER_ID, NOW, SEEDED_AT, observation, observation_data, plate_map
+from tests.samples import (
+    ENCODER_ID,
+    NOW,
+    SEEDED_AT,
+    observation,
+    observation_data,
+    planes_of,
+    plate_map,
+)
 
 UNTREATED = 8
 MEASURES = (
@@ -192,7 +201,8 @@ class Site:
         return observation(
             well,
             day,
-            plate=plate.plate,
+            key=VisitKey(plate.plate, well, f"day{day:02d}", plate.run),
+            files=planes_of(well, day, plate.plate),
             digest=f"{rng.integers(2**62):064x}",
             embedding=rng.standard_normal(6).astype(np.float32),
             measures=measures,

@@ -2,13 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import Protocol
+from datetime import UTC
+from pathlib import Path
+from typing import Any, Protocol
 
+import alembic.command
 import numpy as np
-from sqlalchemy import text
+from alembic.config import Config
+from sqlalchemy import MetaData, create_engine, make_url, text
 
 from inference.ports import EarlierPlateReader
 from schemas.observation import Observation
+from schemas.plate_map import PlateMap
+from store.database import MIGRATIONS
 from store.ports import (
     AssayStore,
     FileLedger,
@@ -22,6 +28,7 @@ from store.ports import (
 from store.sql_store import SqlStore
 from tests.samples import (
     ENCODER_ID,
+    NOW,
     PLATE,
     observation_data,
 )
@@ -65,3 +72,54 @@ def execute(url: str, statement: str) -> object:
     with closing(SqlStore(url)) as other, other._database.writing() as connection:
         result = connection.execute(text(statement))
         return result.scalar() if result.returns_rows else None
+
+
+def make_old_store(url: str, revision: str, **rows: Sequence[dict[str, Any]]) -> None:
+    """Create the tables of an earlier revision, and insert rows by the names of their tables."""
+    if (address := make_url(url)).get_backend_name() == "sqlite":
+        Path(str(address.database)).parent.mkdir(parents=True)
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", MIGRATIONS)
+        config.attributes["connection"] = connection
+        alembic.command.upgrade(config, revision)
+        tables = MetaData()
+        tables.reflect(connection)
+        for name, values in rows.items():
+            connection.execute(tables.tables[name].insert(), list(values))
+    engine.dispose()
+
+
+def old_plate_map(of: PlateMap) -> dict[str, Any]:
+    """Return the row of a plate map in the first version of its table."""
+    content = of.model_dump(mode="json", exclude={"line"})
+    return {"plate": of.plate, "digest": of.digest, "content": content, "saved_at": NOW}
+
+
+def old_observation(of: Observation, number: int = 1000) -> dict[str, Any]:
+    """Return the row of an observation in the first version of its table."""
+    return {
+        "id": number,
+        "service": "spherorank",
+        "sequence": number,
+        "plate": of.key.plate,
+        "well": of.key.well,
+        "visit": of.key.visit,
+        "version": 1,
+        "digest": of.digest,
+        "day": of.day,
+        "taken_at": of.taken_at and of.taken_at.astimezone(UTC),
+        "received_at": of.received_at,
+        "complete": of.complete,
+        "files": [[file.path, file.size, file.mtime_ns] for file in of.files],
+        "um_per_px": of.um_per_px,
+        "quality": of.quality.model_dump(mode="json"),
+        "measures": of.measures,
+    }
+
+
+def old_embedding(of: Observation, number: int = 1000) -> dict[str, Any]:
+    """Return the row of the embedding of an observation."""
+    vector = of.embedding.astype("<f4").tobytes()
+    return {"observation_id": number, "encoder_id": of.encoder_id, "vector": vector}

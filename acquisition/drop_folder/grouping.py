@@ -45,7 +45,7 @@ class KnownPlates:
 
     maps: Mapping[str, PlateMap] = field(default_factory=dict)  # valid ones, by plate
     problems: Mapping[str, str] = field(default_factory=dict)  # why a map is invalid, by plate
-    unread_maps: frozenset[str] = frozenset()  # plates whose first map has not settled yet
+    unread_maps: frozenset[str] = frozenset()  # plates whose new map has not settled yet
     unread_assays: frozenset[str] = frozenset()  # plates whose first assay has not settled yet
     folders: Mapping[str, str] = field(default_factory=dict)  # of the plate maps, by plate
 
@@ -230,8 +230,9 @@ class FileGrouper:
     ) -> Iterator[NamedFile]:
         """Yield the decodable files of these wells that show the selected field and channel.
 
-        Only files of plates with a valid map are candidates. A file that failed repeatedly is a
-        candidate only when its next attempt is due, so that it does not delay the other planes.
+        Only files of plates with a valid map that is not being changed are candidates. A file that
+        failed repeatedly is a candidate only when its next attempt is due, so that it does not
+        delay the other planes.
         """
         files = []
         for path, name in listing.names.items() if wells else ():
@@ -242,7 +243,8 @@ class FileGrouper:
                 continue
             if isinstance(name, ParsedName) and file.version not in known.undecodable:
                 plate = folders.plate_of(path, name)
-                if (plate, name.well) in wells and plate in plates.maps:
+                is_mapped = plate in plates.maps and plate not in plates.unread_maps
+                if (plate, name.well) in wells and is_mapped:
                     files.append(NamedFile(file, name, plate, folders.root_of(path, plate)))
         yield from select_field(list(select_channel(files, self._channel)), self._field)
 

@@ -94,7 +94,7 @@ class PlateMapFiles:
     problems
         The error of each invalid plate map, by plate id; the images of the plate are pending.
     unread
-        The plates whose first map is still being written.
+        The plates whose map is still being written; their images are pending.
     folders
         The folder of the TOML file of each plate map, valid or not, by plate id.
     """
@@ -126,8 +126,9 @@ class PlateMapFiles:
                 continue
             if all(file is None or is_settled(file) for file in pair):
                 self._read[path] = self._read_pair(path, csv_path, versions)
-            elif earlier is None:
-                unread.add(plate_by_name(self._root, path, TOML_NAME))
+            else:
+                name = plate_by_name(self._root, path, TOML_NAME)
+                unread.add(earlier.plate if earlier else name)
         self.unread = frozenset(unread)
         self._sort_results(files)
 

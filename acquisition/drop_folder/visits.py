@@ -264,4 +264,5 @@ def build_well_image(
         complete=complete,
         flags=tuple(flags),
         file_scales=file_scales,
+        day_from_time=group.name.day is None,
     )

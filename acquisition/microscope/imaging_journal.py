@@ -145,6 +145,15 @@ def day_journal(state: Path, plate: str, day: int) -> ImagingJournal:
     return ImagingJournal(state / "journal" / f"{plate}-day{day:02d}.jsonl")
 
 
+def run_start(seeded_at: datetime, now: datetime) -> datetime | None:
+    """Return the time from which journal entries and requests are about the seeded plate.
+
+    Earlier ones are of an earlier use of the plate id. None if the seeding is in the future of this
+    computer's clock: then all of them are about the plate.
+    """
+    return seeded_at if seeded_at <= now else None
+
+
 def _missing_line_end(file: int) -> bytes:
     """Return a line end if the last line of an open file was truncated by a crash."""
     size = os.fstat(file).st_size

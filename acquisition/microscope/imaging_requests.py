@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import json
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
@@ -75,10 +75,15 @@ class ImagingRequests:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def add(self, request: ImagingRequest) -> str | None:
+    def add(self, request: ImagingRequest, since: datetime | None = None) -> str | None:
         """Store a request durably and return the name of its file, or None for a duplicate.
 
-        A request is a duplicate if an equal one was ever stored. Only an operator may repeat one.
+        A request is a duplicate if an equal one was stored before. Only an operator may repeat one.
+
+        Parameters
+        ----------
+        since
+            Earlier requests are about another use of the plate id; None: all count.
 
         Raises
         ------
@@ -90,10 +95,11 @@ class ImagingRequests:
             for folder in ("", "done", "dropped")
             for path in (self._folder / folder).glob(f"*-{request.identity}-*.json")
         ]
-        if before and request.reason != ASKED:
+        of_run = [path for path in before if since is None or path.name >= _time_text(since)]
+        if of_run and request.reason != ASKED:
             return None
-        made_at = request.made_at.astimezone(UTC)
-        name = f"{made_at:%Y%m%dT%H%M%S.%fZ}-{request.identity}-{len(before) + 1}.json"
+        made_at = _time_text(request.made_at)
+        name = f"{made_at}-{request.identity}-{len(before) + 1}.json"
         write_durably(self._folder / name, request.model_dump_json(indent=1).encode())
         return name
 
@@ -155,6 +161,11 @@ class ImagingRequests:
                 f"cannot be moved to {to} ({error.strerror}); expected a writable folder",
             ) from error
         return True
+
+
+def _time_text(time: datetime) -> str:
+    """Return a time as the first part of a request's file name; it sorts by time."""
+    return f"{time.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}"
 
 
 def _describe(error: OSError | ValidationError) -> str:

@@ -71,7 +71,7 @@ def re_embed(config: Config, jobs: int) -> ReembeddingReport:
         plates = [plate for plate in ledger.embedded(encoder_id) if plate.embedded < plate.images]
         plates.sort(key=lambda plate: not is_unfinished(store, plate.plate))
         total = sum(plate.images - plate.embedded for plate in plates)
-        names = [plate.plate for plate in plates]
+        names = list(dict.fromkeys(plate.plate for plate in plates))  # one entry for each run
         with closing(_embed_plates(ledger, names, encoder_id, config, jobs)) as results:
             for image, result in track(
                 results, "images embedded", total=total, disable=not sys.stdout.isatty()

@@ -128,7 +128,7 @@ def _latest(request: LatestRequest, store: RequestStore) -> LatestReply:
         )
     return LatestReply(
         plate=request.plate,
-        ranking=max(rankings, key=lambda ranking: (ranking.day, ranking.revision)),
+        ranking=max(rankings, key=lambda ranking: ranking.order),
     )
 
 

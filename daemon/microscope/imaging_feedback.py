@@ -8,6 +8,7 @@ from typing import Protocol
 
 import structlog
 
+from acquisition.microscope.imaging_journal import run_start
 from acquisition.microscope.imaging_requests import ImagingRequest, ImagingRequests
 from daemon.alerts import Alerts
 from daemon.microscope.imaging_policies import ImagingPolicy
@@ -62,14 +63,18 @@ class ImagingFeedback:
     def after_image(self, key: VisitKey, plate_map: PlateMap) -> None:
         """Make the imaging requests that the stored image of a visit (key) causes."""
         with self._errors_as_alert(key.plate):
-            images = [image for image in self._images_of_last_day(plate_map) if image.key == key]
+            images = [
+                image
+                for image in self._images_of_last_day(plate_map)
+                if (image.key.well, image.key.visit) == (key.well, key.visit)
+            ]
             self._request_after_images(images, plate_map)
 
     def after_ranking(self, ranking: Ranking) -> None:
         """Make the requests that a ranking causes."""
         with self._errors_as_alert(ranking.plate):
             plate_map = self.store.plate_map(ranking.plate)
-            if plate_map is None:
+            if plate_map is None or ranking.run != plate_map.run:
                 return
             images = [
                 image for image in self._images_of_last_day(plate_map) if image.day == ranking.day
@@ -77,7 +82,7 @@ class ImagingFeedback:
             if self._current(images[-1:], plate_map):
                 now = self.clock()
                 for policy in self.policies:
-                    self._add(policy.after_ranking(ranking, now))
+                    self._add(policy.after_ranking(ranking, now), plate_map)
 
     def _request_after_images(self, images: Sequence[VisitVersion], plate_map: PlateMap) -> None:
         """Make the requests that images of wells with tissue cause."""
@@ -85,7 +90,7 @@ class ImagingFeedback:
         for observation in self._current(of_tissue, plate_map):
             now = self.clock()
             for policy in self.policies:
-                self._add(policy.after_image(observation, now))
+                self._add(policy.after_image(observation, now), plate_map)
 
     def _images_of_last_day(self, plate_map: PlateMap) -> list[VisitVersion]:
         """Return the selected images of the last culture day on which a plate was imaged."""
@@ -114,10 +119,11 @@ class ImagingFeedback:
                 current.append(observation)
         return current
 
-    def _add(self, requests: Sequence[ImagingRequest]) -> None:
+    def _add(self, requests: Sequence[ImagingRequest], plate_map: PlateMap) -> None:
         """Store requests and log the new ones."""
+        since = run_start(plate_map.seeded_at, self.clock())
         for request in requests:
-            if self.requests.add(request):
+            if self.requests.add(request, since):
                 log.info(
                     "image.requested",
                     plate=request.plate,

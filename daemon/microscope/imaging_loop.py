@@ -14,7 +14,7 @@ from acquisition.microscope.imaging_day import (
     ImagingDay,
     outer_plane_heights,
 )
-from acquisition.microscope.imaging_journal import day_journal
+from acquisition.microscope.imaging_journal import day_journal, run_start
 from acquisition.microscope.imaging_requests import ASKED, ImagingRequest, open_imaging_requests
 from acquisition.microscope.plate_loaders import PlateLoader
 from acquisition.microscope.plate_plan import check_heights, plan_positions
@@ -160,12 +160,14 @@ class ImagingLoop:
         needed = bytes_needed(self.scope.format, self.settings.planes, len(positions))
         check_free_space(self.archive, needed, self.section.keep_free_bytes)
         prepare_day_folder(self.archive, job.plate, job.day)
+        of_run = run_start(plate_map.seeded_at, self.clock())
+        is_asked = bool(request.wells) or request.reason == ASKED
         return DayPlan(
             plate=job.plate,
             day=job.day,
             positions=positions,
-            saved_since=request.made_at if request.wells else None,
-            attempts_since=request.made_at if request.wells or request.reason == ASKED else None,
+            saved_since=request.made_at if request.wells else of_run,
+            attempts_since=request.made_at if is_asked else of_run,
             wide_scan=request.wide,
             recentre=request.recentre,
         )

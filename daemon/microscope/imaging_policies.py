@@ -76,7 +76,7 @@ class ReimageUndecidedTreatments:
         the weakest effective treatment. The treatments with the highest intervals come first. Final
         and corrected rankings cause no request: second images correct a ranking.
         """
-        if ranking.final or ranking.revision > 1:
+        if ranking.final or ranking.replaces is not None:
             return ()
         weakest_effect = min(
             (each.score for each in ranking.treatments if each.verdict is Verdict.EFFECTIVE),

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from acquisition.microscope.imaging_day import DayResult, EndReason
-from acquisition.microscope.imaging_journal import day_journal
+from acquisition.microscope.imaging_journal import day_journal, run_start
 from acquisition.microscope.imaging_requests import ASKED, ImagingRequest, ImagingRequests
 from acquisition.microscope.imaging_schedule import ScheduledDay, due_days, missed_days
 from daemon.config import MicromanagerSection
@@ -62,6 +62,7 @@ class ImagingQueue:
         self._elapsed_s = elapsed_s
         self._finished_wells: dict[tuple[str, int], set[str]] = {}  # by plate and day
         self._last_day: dict[str, int] = {}  # the day on which a plate was imaged last
+        self._seeded_at: dict[str, datetime] = {}  # by plate, of its last map
         self._retry_at_s: dict[ImagingJob, float] = {}
         self._missed: set[tuple[str, int]] = set()  # plates and days with an active alert
 
@@ -194,12 +195,24 @@ class ImagingQueue:
         Wells that an earlier process finished are read from the journal.
         """
         wells = set(plate_maps[plate].wells_with_tissue)
+        seeded_at = plate_maps[plate].seeded_at
+        if self._seeded_at.setdefault(plate, seeded_at) != seeded_at:  # perhaps another run
+            self._forget(plate)
+            self._seeded_at[plate] = seeded_at
         finished = self._finished_wells.setdefault((plate, day), set())
         if wells - finished:
-            progress = day_journal(self._section.state, plate, day).progress()
+            since = run_start(seeded_at, self._clock())
+            progress = day_journal(self._section.state, plate, day).progress(since)
             finished.update(
                 well
                 for well in wells & progress.keys()
                 if progress[well].is_finished(self._max_attempts)
             )
         return wells <= finished
+
+    def _forget(self, plate: str) -> None:
+        """Forget the finished wells and the last day of a plate; the journal still has them."""
+        self._last_day.pop(plate, None)
+        for of_plate, day in list(self._finished_wells):
+            if of_plate == plate:
+                del self._finished_wells[of_plate, day]

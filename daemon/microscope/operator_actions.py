@@ -23,7 +23,7 @@ from acquisition.drop_folder.plate_map_files import read_plate_maps
 from acquisition.durable_files import write_durably
 from acquisition.microscope.image_archive import bytes_needed, check_free_space
 from acquisition.microscope.imaging_day import outer_plane_heights
-from acquisition.microscope.imaging_journal import day_journal
+from acquisition.microscope.imaging_journal import day_journal, run_start
 from acquisition.microscope.imaging_requests import ASKED, ImagingRequest, open_imaging_requests
 from acquisition.microscope.plate_loaders import POLL_S
 from acquisition.microscope.plate_plan import check_heights, plan_positions
@@ -99,16 +99,22 @@ def image_plate(
     if stop_signals and stop_signals[0] == signal.SIGINT:
         # Ctrl-C cancels the request; after any other signal the next start continues it.
         requests.drop(file, "interrupted by the operator")
-    return _print_result(config, request, wanted, screen)
+    since = run_start(plate_map.seeded_at, datetime.now(UTC))
+    return _print_result(config, request, wanted, screen, since=since)
 
 
 def _print_result(
-    config: Config, request: ImagingRequest, wanted: Sequence[str], screen: Console
+    config: Config,
+    request: ImagingRequest,
+    wanted: Sequence[str],
+    screen: Console,
+    *,
+    since: datetime | None,
 ) -> int:
-    """Print the wanted wells that have no image; return 1 if there are any."""
+    """Print the wanted wells that have no image since a time; return 1 if there are any."""
     plate, day = request.plate, request.day
     journal = day_journal(micromanager_section(config).state, plate, day)
-    progress = journal.progress(request.made_at if request.wells else None)
+    progress = journal.progress(request.made_at if request.wells else since)
     missing = [well for well in wanted if well not in progress or not progress[well].saved]
     result = f"no image of {', '.join(missing)}" if missing else "complete"
     imaged = f"{len(wanted) - len(missing)} of {len(wanted)} wells imaged"

@@ -20,19 +20,20 @@ class _RankingIdentity(RevisionIdentity):
     """Fields that identify one revision of a ranking of a plate."""
 
     plate: str
+    run: int = 1  # files of earlier versions do not name it
     day: int
 
     @property
     def order(self) -> tuple[int, ...]:
-        """Culture day and revision: a ranking of a later day is newer than any revision."""
-        return self.day, self.revision
+        """Run, culture day and revision: a ranking of a later day is newer than any revision."""
+        return self.run, self.day, self.revision
 
 
 def write_ranking(ranking: Ranking, pictures: PictureReader, folder: Path) -> list[Path]:
     """Write the missing files of a ranking below ``folder`` and return the paths of all its files.
 
     ``latest.json`` is written last. Existing files are not overwritten, except that
-    ``latest.json`` is replaced by a ranking of a later day or revision.
+    ``latest.json`` is replaced by a ranking of a later run, day or revision.
 
     Raises
     ------

@@ -53,12 +53,14 @@ def ranking_html(ranking: Ranking, pictures: Mapping[str, bytes]) -> str:
 
 
 def _subtitle(ranking: Ranking) -> str:
-    """Return revision, time of computation and specimen as plain text."""
+    """Return revision, time of computation, run and specimen as plain text."""
     parts = [
         "Efficacy ranking",
         f"revision {ranking.revision}",
         f"made {ranking.created_at:%Y-%m-%d %H:%M %Z}".strip(),
     ]
+    if ranking.seeded_at is not None:
+        parts.append(f"run {ranking.run}, seeded {ranking.seeded_at:%Y-%m-%d %H:%M}")
     if ranking.replaces is not None:
         parts.insert(2, f"replaces revision {ranking.replaces}")
     if ranking.specimen:

@@ -8,7 +8,7 @@ from schemas.errors import OutputError
 from schemas.specimen import OnPlate, SpecimenRanking, SpecimenTreatment
 from schemas.tables import csv_text
 
-_PLATE_FIELDS = [name for name in OnPlate.model_fields if name != "plate"]
+_PLATE_FIELDS = [name for name in OnPlate.model_fields if name not in ("plate", "run")]
 
 
 class _SpecimenIdentity(RevisionIdentity):
@@ -55,10 +55,10 @@ def specimen_csv(ranking: SpecimenRanking) -> str:
     """Return a specimen's ranking as CSV text with one row per treatment.
 
     Columns have the names of the JSON fields. The values of a treatment on one plate are in
-    columns such as ``PDAC-0042.score``.
+    columns such as ``PDAC-0042.score``, or ``PDAC-0042 run 2.score`` where the id was used before.
     """
     fields = [name for name in SpecimenTreatment.model_fields if name != "plates"]
-    plates = [plate.plate for plate in ranking.plates if plate.left_out is None]
+    plates = [plate.label for plate in ranking.plates if plate.left_out is None]
     header = [
         "specimen",
         "revision",
@@ -73,7 +73,7 @@ def _row(
     ranking: SpecimenRanking, row: SpecimenTreatment, fields: list[str], plates: list[str]
 ) -> list[object]:
     """Return the CSV values of one treatment: its ``fields``, then those on each of ``plates``."""
-    by_plate = {each.plate: each for each in row.plates}
+    by_plate = {each.label: each for each in row.plates}
     on_plates = [
         getattr(by_plate.get(plate), name, None) for plate in plates for name in _PLATE_FIELDS
     ]

@@ -74,7 +74,7 @@ def specimen_html(ranking: SpecimenRanking) -> str:
 def _plates_section(ranking: SpecimenRanking) -> str:
     """Return the HTML section with gain, offset, day and revision of each plate."""
     rows = "".join(
-        f"<div><dt>{escape(plate.plate)}</dt><dd>{escape(_plate_line(plate))}</dd></div>"
+        f"<div><dt>{escape(plate.label)}</dt><dd>{escape(_plate_line(plate))}</dd></div>"
         for plate in ranking.plates
     )
     return (
@@ -99,7 +99,7 @@ def _plate_line(plate: PlateOfSpecimen) -> str:
 def _treatments_section(ranking: SpecimenRanking) -> str:
     """Return the HTML section with the table of treatments, ordered by rank."""
     plates = {
-        plate.plate: (plate.gain, plate.offset)
+        plate.label: (plate.gain, plate.offset)
         for plate in ranking.plates
         if plate.gain is not None and plate.offset is not None
     }
@@ -124,7 +124,7 @@ def _corrected_scores(
     row: SpecimenTreatment, plates: dict[str, tuple[float, float]]
 ) -> list[float]:
     """Return a treatment's score on each plate, corrected for the (gain, offset) of the plate."""
-    return [alone.score / plates[alone.plate][0] - plates[alone.plate][1] for alone in row.plates]
+    return [alone.score / plates[alone.label][0] - plates[alone.label][1] for alone in row.plates]
 
 
 def _treatment_row(
@@ -159,7 +159,7 @@ def _score_on_plate(plate: OnPlate) -> str:
     )
     verdict = plate.verdict.replace("_", " ")
     return (
-        f'<span title="{escape(title)}">{escape(plate.plate)}: <b>{plate.score:.2f}</b>, '
+        f'<span title="{escape(title)}">{escape(plate.label)}: <b>{plate.score:.2f}</b>, '
         f"rank {plate.efficacy_rank}, {verdict}</span>"
     )
 

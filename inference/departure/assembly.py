@@ -12,6 +12,7 @@ from inference.tissue.ranked_measures import RANKED_MEASURES, ranked_values
 from schemas.errors import ProfileError
 from schemas.observation import Observation, VisitVersion
 from schemas.plate_map import PlateMap
+from schemas.plate_run import is_in_run
 from schemas.quality import Flag
 from schemas.trajectory import Representation, Trajectories
 
@@ -100,14 +101,17 @@ def select_images(images: Iterable[VisitVersion], plate_map: PlateMap) -> list[V
 
     Of several fields of a well on a day, the one that was received last is used, because the source
     returns images of a lower field, or of another configured one, although there are others.
-    Images of the dosing day that were taken after ``dosed_at`` are never selected, and neither are
-    wells that the plate map does not name. Of several measurements of the same files with different
-    scales, the one with the scale that the plate map decides is selected.
+    Images outside the run of the plate map are never selected, and neither are images of the dosing
+    day that were taken after ``dosed_at``, and wells that the plate map does not name. Of several
+    measurements of the same files with different scales, the one with the scale that the plate map
+    decides is selected.
     """
     usable = [
         image
         for image in images
-        if image.key.well in plate_map.by_well and not _taken_after_dosing(image, plate_map)
+        if image.key.well in plate_map.by_well
+        and not _taken_after_dosing(image, plate_map)
+        and is_in_run(image, plate_map)
     ]
     fields = {
         (image.key.well, image.day): image.key.field
@@ -115,7 +119,7 @@ def select_images(images: Iterable[VisitVersion], plate_map: PlateMap) -> list[V
     }
     newest: dict[tuple[str, int], VisitVersion] = {}
     measurements: defaultdict[object, list[VisitVersion]] = defaultdict(list)
-    for image in sorted(usable, key=lambda each: (each.complete, each.key.visit, each.version)):
+    for image in sorted(usable, key=_age):
         if image.key.field == fields[image.key.well, image.day]:
             newest[image.key.well, image.day] = image
             measurements[_content(image)].append(image)
@@ -139,12 +143,23 @@ def _with_decided_scale(measurements: Sequence[VisitVersion], plate_map: PlateMa
     return measurements[-1]
 
 
+def _age(image: VisitVersion) -> tuple[bool, str, int, int]:
+    """Return the sort key of the versions of one well and day: the selected one is the last.
+
+    The day in the name of a visit is not compared: a corrected ``seeded_at`` changes later names.
+    """
+    _, _, time_and_field = image.key.visit.partition("-")
+    return image.complete, time_and_field, image.key.run, image.version
+
+
 def dosing_notes(images: Iterable[VisitVersion], plate_map: PlateMap) -> tuple[str, ...]:
     """Return notes on VisitVersions of a plate map's dosing day that may be from after dosing."""
     day = plate_map.dosed_on_day
     if plate_map.dosed_at is None:
         return (DOSED_AT_UNKNOWN.format(day=day),)
-    after = sum(_taken_after_dosing(image, plate_map) for image in images)
+    after = sum(
+        _taken_after_dosing(image, plate_map) and is_in_run(image, plate_map) for image in images
+    )
     return (AFTER_DOSING.format(count=after, day=day),) if after else ()
 
 

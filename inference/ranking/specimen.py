@@ -59,13 +59,13 @@ def rank_specimen(rankings: Sequence[Ranking], *, seed: int) -> SpecimenTable:
     Raises
     ------
     ProfileError
-        If there is no ranking, or two rankings of one plate.
+        If there is no ranking, or two rankings of one run of a plate.
     """
-    _check_one_per_plate(rankings)
-    ordered = sorted(rankings, key=lambda ranking: ranking.plate)
+    _check_one_per_run(rankings)
+    ordered = sorted(rankings, key=_run_of)
     typical = _typical_ranking(ordered)
-    reasons = {ranking.plate: _exclusion_reason(ranking, typical) for ranking in ordered}
-    used = [ranking for ranking in ordered if reasons[ranking.plate] is None]
+    reasons = {_run_of(ranking): _exclusion_reason(ranking, typical) for ranking in ordered}
+    used = [ranking for ranking in ordered if reasons[_run_of(ranking)] is None]
     rows = [(number, row) for number, ranking in enumerate(used) for row in ranking.treatments]
     keys = list(dict.fromkeys((row.group, row.treatment) for _, row in rows))
     rows_by_key = {
@@ -86,14 +86,19 @@ def rank_specimen(rankings: Sequence[Ranking], *, seed: int) -> SpecimenTable:
     )
 
 
-def _check_one_per_plate(rankings: Sequence[Ranking]) -> None:
-    """Raise ProfileError if there is no ranking, or two rankings of one plate."""
+def _run_of(ranking: Ranking) -> tuple[str, int]:
+    """Return the plate and the run of a ranking: each run of a plate id is a plate of its own."""
+    return ranking.plate, ranking.run
+
+
+def _check_one_per_run(rankings: Sequence[Ranking]) -> None:
+    """Raise ProfileError if there is no ranking, or two rankings of one run of a plate."""
     if not rankings:
         raise ProfileError(
             "specimen", "no plate has a ranking; expected the final ranking of at least one"
         )
-    counts = Counter(ranking.plate for ranking in rankings)
-    if repeated := [plate for plate, count in counts.items() if count > 1]:
+    counts = Counter(_run_of(ranking) for ranking in rankings)
+    if repeated := [plate for (plate, _), count in counts.items() if count > 1]:
         raise ProfileError(
             f"plate {repeated[0]}", "has more than one ranking; expected only the newest final one"
         )
@@ -180,25 +185,28 @@ def _results(
 
 
 def _plate_entries(
-    rankings: Sequence[Ranking], reasons: dict[str, str | None], effects: PlateEffects | None
+    rankings: Sequence[Ranking],
+    reasons: dict[tuple[str, int], str | None],
+    effects: PlateEffects | None,
 ) -> tuple[PlateOfSpecimen, ...]:
     """Return the entry of each plate, with gain and offset for the plates that were used."""
     used_effects = iter(
         zip(effects.gain.tolist(), effects.offset.tolist(), strict=True) if effects else ()
     )
     gain_and_offset = {
-        ranking.plate: next(used_effects) if reasons[ranking.plate] is None else (None, None)
+        _run_of(ranking): next(used_effects) if reasons[_run_of(ranking)] is None else (None, None)
         for ranking in rankings
     }
     return tuple(
         PlateOfSpecimen(
             plate=ranking.plate,
+            run=ranking.run,
             day=ranking.day,
             revision=ranking.revision,
             inputs_digest=ranking.inputs_digest,
-            left_out=reasons[ranking.plate],
-            gain=gain_and_offset[ranking.plate][0],
-            offset=gain_and_offset[ranking.plate][1],
+            left_out=reasons[_run_of(ranking)],
+            gain=gain_and_offset[_run_of(ranking)][0],
+            offset=gain_and_offset[_run_of(ranking)][1],
             untreated_wells=_untreated_count(ranking),
         )
         for ranking in rankings
@@ -251,7 +259,7 @@ def _rank_treatments(
                 agreement=agreement,
                 heterogeneity_p=_or_none(effects.heterogeneity_p[i]),
                 i_squared=_or_none(effects.i_squared[i]),
-                plates=tuple(_on_plate(used[number].plate, row) for number, row in rows),
+                plates=tuple(_on_plate(used[number], row) for number, row in rows),
             )
         )
     return tuple(sorted(treatments, key=lambda row: row.efficacy_rank))
@@ -334,9 +342,10 @@ def _verdict(
     )
 
 
-def _on_plate(plate: str, row: TreatmentRank) -> OnPlate:
-    """Return the result of one plate from its ranking row."""
-    return OnPlate(plate=plate, **row.model_dump(include=set(OnPlate.model_fields) - {"plate"}))
+def _on_plate(ranking: Ranking, row: TreatmentRank) -> OnPlate:
+    """Return the result of one plate from its ranking and the row of the treatment."""
+    shared = set(OnPlate.model_fields) - {"plate", "run"}
+    return OnPlate(plate=ranking.plate, run=ranking.run, **row.model_dump(include=shared))
 
 
 def _or_none(value: float) -> float | None:

@@ -2,11 +2,7 @@
 
 from datetime import timedelta
 
-import alembic.command
-from alembic.config import Config
-
 from schemas.calibration import CalibrationPlate
-from store.database import MIGRATIONS
 from tests.samples import (
     NOW,
     PLATE,
@@ -14,7 +10,7 @@ from tests.samples import (
     calibration_card,
     plate_map,
 )
-from tests.stored import AnyStore, Opener, execute
+from tests.stored import AnyStore, Opener, execute, make_old_store, old_plate_map
 
 
 def test_the_newest_assay_of_each_plate_is_kept_and_earlier_ones_are_found_by_their_digest(
@@ -65,17 +61,8 @@ def test_the_first_card_of_a_digest_stays(store: AnyStore) -> None:
     assert kept[0] == calibration_card()
 
 
-def test_a_store_from_before_assays_has_none_and_takes_them(open_store: Opener) -> None:
-    store = open_store()
-    store.save_plate_map(plate_map(), NOW)
-    with store._database.writing() as connection:
-        config = Config()
-        config.set_main_option("script_location", MIGRATIONS)
-        config.attributes["connection"] = connection
-        for table in ("embedding_refusal", "assay", "calibration"):
-            connection.exec_driver_sql(f"DROP TABLE {table}")
-        alembic.command.stamp(config, "0004", purge=True)
-    store.close()
+def test_a_store_from_before_assays_has_none_and_takes_them(open_store: Opener, url: str) -> None:
+    make_old_store(url, "0003", plate_map=[old_plate_map(plate_map())])
     again = open_store()
     assert again.assays() == []
     again.save_assay(assay(), NOW)

@@ -3,12 +3,7 @@
 from datetime import timedelta, timezone
 from typing import Any
 
-import alembic.command
-from alembic.config import Config
-from sqlalchemy import Connection
-
 from schemas.plate_map import PlateMap
-from store.database import MIGRATIONS
 from tests.samples import (
     ENCODER_ID,
     NOW,
@@ -17,7 +12,16 @@ from tests.samples import (
     observation,
     plate_map,
 )
-from tests.stored import AnyStore, Opener, add, execute
+from tests.stored import (
+    AnyStore,
+    Opener,
+    add,
+    execute,
+    make_old_store,
+    old_embedding,
+    old_observation,
+    old_plate_map,
+)
 
 
 def test_the_newest_map_of_a_plate_is_kept(store: AnyStore) -> None:
@@ -106,31 +110,17 @@ def test_a_plate_is_as_early_as_its_newest_map_says_in_any_time_zone(store: AnyS
     assert earlier(store, own) == []
 
 
-def test_maps_from_before_earlier_plates_could_be_found_are_found(open_store: Opener) -> None:
+def test_maps_from_before_earlier_plates_could_be_found_are_found(
+    open_store: Opener, url: str
+) -> None:
+    old, seen = plate_map("old"), observation(plate="old", day=10)
+    make_old_store(
+        url,
+        "0003",
+        plate_map=[old_plate_map(old)],
+        observation=[old_observation(seen)],
+        embedding=[old_embedding(seen)],
+    )
     store = open_store()
     own = add_plate(store, "own", 5)
-    add_plate(store, "old", 1)
-    with store._database.writing() as connection:
-        config = Config()
-        config.set_main_option("script_location", MIGRATIONS)
-        config.attributes["connection"] = connection
-        for table in ("embedding_refusal", "assay", "calibration"):
-            connection.exec_driver_sql(f"DROP TABLE {table}")
-        _undo_earlier_plates(connection)
-        alembic.command.stamp(config, "0003", purge=True)
-    store.close()
-    assert earlier(open_store(), own) == ["old"]
-
-
-def _undo_earlier_plates(connection: Connection) -> None:
-    for statement in (
-        "DROP INDEX plate_map_by_line",
-        "DROP INDEX observation_by_day",
-        *(
-            f"ALTER TABLE plate_map DROP COLUMN {name}"
-            for name in ("line", "dosed_on_day", "seeded_at")
-        ),
-        "ALTER TABLE observation DROP COLUMN pixel_digest",
-        "ALTER TABLE observation DROP COLUMN file_scales",
-    ):
-        connection.exec_driver_sql(statement)
+    assert earlier(store, own) == ["old"]

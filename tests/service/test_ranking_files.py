@@ -31,7 +31,7 @@ def test_the_json_file_contains_the_ranking_and_starts_with_its_identity(tmp_pat
     document = write_ranking(ranking(), dict, tmp_path)[0]
     assert Ranking.model_validate_json(document.read_bytes()) == ranking()
     content = json.loads(document.read_bytes())
-    assert list(content)[:5] == ["plate", "day", "revision", "final", "replaces"]
+    assert list(content)[:6] == ["plate", "seeded_at", "day", "revision", "final", "replaces"]
     assert content["notice"] == FOR_RESEARCH_USE_ONLY
 
 

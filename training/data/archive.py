@@ -138,16 +138,16 @@ def crop_stored_images(
     store = SqlStore(url)
     try:
         for plate in store.plates():
-            if (plate_map := store.plate_map(plate)) is None:
-                continue
-            maps[plate] = plate_map
-            images = store.observations(
-                select_images(store.imaged(plate, encoder_id), plate_map), encoder_id
-            )
-            shots[plate] = [
-                _shot(image.key.well, image.day, image.files, plate_map, one_plane=one_plane)
-                for image in images
-            ]
+            for plate_map in store.run_maps(plate):
+                name = plate if plate_map.run == 1 else f"{plate} run {plate_map.run}"
+                maps[name] = plate_map
+                images = store.observations(
+                    select_images(store.imaged(plate, encoder_id), plate_map), encoder_id
+                )
+                shots[name] = [
+                    _shot(image.key.well, image.day, image.files, plate_map, one_plane=one_plane)
+                    for image in images
+                ]
     finally:
         store.close()
     yield from _write_all_crops(archive, shots, maps, cache, cropping)

@@ -47,7 +47,7 @@ def read_profile_trajectories(tables: Iterable[Path]) -> list[Trajectories]:
 def read_store_trajectories(
     url: str, encoder: Bundle, representation: Representation
 ) -> list[Trajectories]:
-    """Return the Trajectories of each plate of a store (URL), embedded by an encoder bundle.
+    """Return the trajectories of every run of every plate of a store, over all its days.
 
     The images and features are those that a ranking compares. A plate is left out if the tissue of
     some images was not measured and the representation needs measures.
@@ -55,14 +55,11 @@ def read_store_trajectories(
     store = SqlStore(url)
     try:
         plates = []
-        for name in store.plates():
-            plate_map = store.plate_map(name)
-            images = (
-                select_images(store.imaged(name, encoder.card.encoder_id), plate_map)
-                if plate_map
-                else []
+        for plate_map in [each for name in store.plates() for each in store.run_maps(name)]:
+            images = select_images(
+                store.imaged(plate_map.plate, encoder.card.encoder_id), plate_map
             )
-            if plate_map is None or not images:
+            if not images:
                 continue
             observations = store.observations(images, encoder.card.encoder_id)
             last = max(image.day for image in images)

@@ -3,14 +3,16 @@
 import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from daemon.alerts import Alerts
 from daemon.pipeline import ImagePath
+from daemon.plate_runs import PlateRuns
 from daemon.rolling_view import RollingView
 from inference.departure.departures import DepartureSettings
 from inference.ports import Encoder
@@ -67,6 +69,7 @@ def image_path(
         ConditionSettings(),
         store,
         view(store, "measures", 0.0, DepartureSettings()),
+        PlateRuns(store, timedelta(hours=6), Alerts(store, lambda: NOW)),
         lambda: NOW,
     )
 

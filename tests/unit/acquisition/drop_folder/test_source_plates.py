@@ -55,6 +55,20 @@ def test_a_plate_map_is_not_read_while_it_is_written(robot: RobotFolder) -> None
     assert len(source.plate_maps()["P1"].entries) == 2
 
 
+def test_images_are_pending_while_the_map_of_their_plate_is_changed(robot: RobotFolder) -> None:
+    source = robot.open()
+    assert source.next(timeout_s=10) is None
+    later = PLATE_TOML.replace("2026-11-10", "2027-11-10")
+    robot.write("P1/P1.plate.toml", later.encode(), at_ns=DAY_7_NS + 1)
+    for version in robot.well():
+        robot.close_event(version)
+    assert source.next(timeout_s=1) is None
+    assert source.status(datetime.now(UTC)).pending == {"P1": 1}
+    assert source.plate_maps()["P1"].seeded_at.year == 2026
+    assert isinstance(source.next(timeout_s=10), WellImage)
+    assert source.plate_maps()["P1"].seeded_at.year == 2027
+
+
 def test_a_plate_map_whose_wells_file_comes_a_moment_later_is_not_a_problem(
     robot: RobotFolder,
 ) -> None:

@@ -3,7 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from acquisition.microscope.imaging_journal import INTERRUPTED, ImagingJournal, WellProgress
+from acquisition.microscope.imaging_journal import (
+    INTERRUPTED,
+    ImagingJournal,
+    WellProgress,
+    run_start,
+)
 from schemas.errors import OutputError
 from tests.samples import NOW
 
@@ -80,3 +85,8 @@ def test_progress_since_a_time_ignores_earlier_entries(tmp_path: Path) -> None:
     assert journal.progress(since=later) == {
         "B02": WellProgress(1, saved=False, last_problem=INTERRUPTED)
     }
+
+
+def test_only_entries_since_the_seeding_are_about_a_plate_unless_it_is_in_the_future() -> None:
+    assert run_start(NOW, NOW) == NOW
+    assert run_start(NOW + timedelta(seconds=1), NOW) is None

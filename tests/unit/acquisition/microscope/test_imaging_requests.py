@@ -50,6 +50,15 @@ def test_pending_requests_are_listed_oldest_first(tmp_path: Path) -> None:
     assert [each.wells[0] for _, each in requests.pending()] == ["B02", "C03", "D05"]
 
 
+def test_an_equal_request_of_an_earlier_run_of_the_plate_does_not_count(tmp_path: Path) -> None:
+    requests = ImagingRequests(tmp_path)
+    later = NOW + timedelta(days=30)
+    assert requests.add(imaging_request("B02"))
+    assert not requests.add(imaging_request("B02", made_at=later), since=NOW)
+    assert requests.add(imaging_request("B02", made_at=later), since=NOW + timedelta(days=20))
+    assert not requests.add(imaging_request("B02", made_at=later), since=NOW + timedelta(days=20))
+
+
 def test_an_equal_request_is_stored_once_even_after_the_first_was_finished(tmp_path: Path) -> None:
     requests = ImagingRequests(tmp_path)
     assert requests.add(imaging_request("B02", "C03"))

@@ -1,6 +1,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +75,12 @@ class ScriptedLoop:
     def archive(self) -> Path:
         return self.root / "archive"
 
-    def write_plate_map(self, plate: str, *wells: str) -> None:
+    def write_plate_map(
+        self, plate: str, *wells: str, seeded_at: str = "2026-11-16T09:00:00+01:00"
+    ) -> None:
         folder = self.archive / plate
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{plate}.plate.toml").write_text(
-            f'plate = "{plate}"\nseeded_at = 2026-11-16T09:00:00+01:00\n'
-        )
+        (folder / f"{plate}.plate.toml").write_text(f'plate = "{plate}"\nseeded_at = {seeded_at}\n')
         (folder / f"{plate}.wells.csv").write_text(
             "well,group,treatment\n" + "".join(f"{well},untreated,\n" for well in wells)
         )
@@ -148,6 +148,26 @@ def test_wells_added_to_the_plate_map_on_the_same_day_are_imaged_too(
     scripted.write_plate_map("P1", "B02")
     scripted.serve(lambda _: scripted.write_plate_map("P1", "B02", "B03"), lambda _: None)
     assert scripted.images() == ["P1 B02", "P1 B03"]
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_plate_id_that_is_used_again_is_imaged_again_on_the_same_days(
+    scripted: ScriptedLoop,
+    restarts: bool,  # noqa: FBT001 - a case
+) -> None:
+    def use_again(_: object) -> None:
+        scripted.now = NOON + timedelta(days=30)
+        scripted.write_plate_map("P1", "B02", seeded_at="2026-12-16T09:00:00+01:00")
+
+    scripted.write_plate_map("P1", "B02")
+    if restarts:
+        scripted.serve(lambda _: None)
+        use_again(None)
+        scripted.serve(lambda _: None)
+    else:
+        scripted.serve(lambda _: None, use_again, lambda _: None)
+    saved = [fields["day"] for name, fields in scripted.events if name == "well.saved"]
+    assert saved == [1, 1]
 
 
 def test_an_imaging_request_waits_while_its_plate_map_is_missing_or_broken(

@@ -122,3 +122,12 @@ def test_a_corrected_ranking_and_a_final_one_cause_no_request() -> None:
     assert (
         requested_wells(ReimageUndecidedTreatments(9), ranking(treatments=(WEAK, UNDECIDED))) == []
     )
+
+
+def test_the_first_ranking_of_a_later_run_causes_requests_although_its_revision_is_not_1() -> None:
+    first = ranking(
+        day=8, revision=2, replaces=None, run=2, final=False, treatments=(WEAK, UNDECIDED)
+    )
+    assert requested_wells(ReimageUndecidedTreatments(9), first) == requested_wells(
+        ReimageUndecidedTreatments(9), provisional(WEAK, UNDECIDED)
+    )
