@@ -138,7 +138,7 @@ observations = Table(
     Column("digest", AnyText, nullable=False),  # of pixels and scales
     Column("pixel_digest", AnyText),  # NULL: the same as digest, before scales were part of it
     Column("day", Integer, nullable=False),
-    Column("day_from_time", Boolean),  # None: stored before revision 0007
+    Column("day_from_time", Boolean),  # None: stored before revision 0008
     Column("taken_at", UtcTime),
     Column("received_at", UtcTime, nullable=False),
     Column("complete", Boolean, nullable=False),

@@ -111,8 +111,8 @@ def test_images_of_a_plate_are_counted_by_scale(store: AnyStore) -> None:
     for well, um_per_px in scales.items():
         add(store, observation(well, um_per_px=um_per_px))
     add(store, observation("B02", plate="another plate", um_per_px=5.0))
-    assert store.scales(PLATE) == {1.36: 2, 2.72: 1, None: 1}
-    assert store.scales("no plate") == {}
+    assert store.scales(PLATE, 1) == {1.36: 2, 2.72: 1, None: 1}
+    assert store.scales("no plate", 1) == {}
 
 
 def test_an_observation_of_an_earlier_version_has_no_scales_of_files(

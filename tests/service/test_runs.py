@@ -244,7 +244,7 @@ def test_a_plate_id_that_is_used_again_is_ranked_from_its_new_images_alone(
 def test_a_new_store_ranks_the_run_of_the_map_although_older_files_lie_in_its_folder(
     service: ServiceProcess, second_run: Path, alone: list[Ranking]
 ) -> None:
-    service.configure(source='pattern = "{plate}/day{day}/{name}-{well}_z{plane}.tif"')
+    service.configure(source='pattern = "{plate}/day{day}/{id}-{well}_z{plane}.tif"')
     for image in sorted(service.drop.rglob("*.tif")):
         image.rename(image.with_name(f"old-{image.name}"))
     copy_map(second_run, service)

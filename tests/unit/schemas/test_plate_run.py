@@ -28,10 +28,13 @@ def image(
         key=VisitKey(MAP.plate, "B02", f"day{day:02d}", run),
         version=1,
         digest="0" * 64,
+        pixel_digest="0" * 64,
         day=day,
         taken_at=taken_at,
         received_at=received_at,
         complete=True,
+        um_per_px=1.36,
+        file_scales=(),
         saved_at=saved_at,
     )
 
