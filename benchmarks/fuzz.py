@@ -6,7 +6,8 @@ Each batch is a drop folder of its own, filled with images in the forms of the m
 of which bytes, names, sizes and times are changed at random. A worker process ingests the batch
 with the service's own source, path of one image and store. A batch whose process ends or that
 raises an exception counts as a crash, an image that takes longer than 10 s as a hang. Each batch
-contains one undamaged image, which must be stored. Failures are printed with the seed of the batch.
+contains one undamaged image, which must be stored. No image may be refused because of an exception
+that the code does not expect. Failures are printed with the seed of the batch.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import resource
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -45,6 +47,7 @@ from schemas.well_image import WellImage
 from store.sql_store import SqlStore
 
 HANG_S = 10.0
+UNEXPECTED = "cannot be processed: "  # the start of the reason; see schemas/machine_faults.py
 IMAGES_PER_BATCH = 50
 PATTERNS = (
     "{plate}/day{day}/{well}_z{plane}.tif",
@@ -92,6 +95,7 @@ class BatchResult:
     outcomes: Counter[str] = field(default_factory=Counter)
     longest_s: float = 0.0
     control_is_stored: bool = False
+    unexpected: list[str] = field(default_factory=list)  # reasons of unexpected exceptions
     peak_mib: float = 0.0
 
 
@@ -161,7 +165,9 @@ def write_batch(root: Path, seed: int) -> None:
     control.write_bytes(control_image(control.suffix))
     for number in range(IMAGES_PER_BATCH - 1):
         well = f"{rng.choice('BCDEF')}{rng.randint(2, 11):02d}"
-        name = mutate_name(rng.choice(NAMES).replace("B02", well), rng)
+        name = CONTROLS[seed % len(CONTROLS)] if rng.random() < 0.7 else rng.choice(NAMES)  # noqa: PLR2004 - most names fit the pattern
+        name = name.replace("G11", well).replace("0711", f"0{rng.randint(2, 6)}{well[1:]}")
+        name = mutate_name(name.replace("_z1", f"_z{rng.randint(1, 3)}"), rng)
         path = root / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -187,6 +193,7 @@ def control_image(suffix: str) -> bytes:
 def ingest_batch(seed: int) -> BatchResult:
     """Ingest one batch with the service's parts and return its outcomes."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    warnings.simplefilter("error", RuntimeWarning)  # NumPy warns where a number becomes NaN
     result = BatchResult(seed)
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
         root = Path(folder) / "drop"
@@ -209,6 +216,9 @@ def ingest_batch(seed: int) -> BatchResult:
             result.outcomes[outcome] += 1
             result.longest_s = max(result.longest_s, seconds)
         stored = store.imaged("P1", EmptyEncoder.encoder_id)
+        result.unexpected = [
+            file.reason for file in store.rejected() if file.reason.startswith(UNEXPECTED)
+        ]
         result.control_is_stored = any(image.key.well == "G11" for image in stored)
         source.close()
         store.close()
@@ -274,15 +284,17 @@ def main() -> int:
     results, crashed = run(arguments.seed, arguments.images, arguments.seconds, arguments.processes)
     hangs = [result.seed for result in results if result.longest_s > HANG_S]
     lost = [result.seed for result in results if not result.control_is_stored]
+    unexpected = [(result.seed, reason) for result in results for reason in result.unexpected]
     outcomes = sum((result.outcomes for result in results), Counter[str]())
     print(f"seed {arguments.seed}: {len(results) * IMAGES_PER_BATCH} mutated images and names")
     print(", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items())))
     print(f"crashes: {len(crashed)} {crashed}")
     print(f"hangs over {HANG_S:.0f} s: {len(hangs)} {hangs}")
     print(f"undamaged images not stored: {len(lost)} {lost}")
+    print(f"unexpected exceptions: {len(unexpected)} {unexpected}")
     print(f"longest image: {max((result.longest_s for result in results), default=0):.1f} s")
     print(f"peak memory of a worker: {max((r.peak_mib for r in results), default=0):.0f} MiB")
-    return int(bool(crashed or hangs or lost or not results))
+    return int(bool(crashed or hangs or lost or unexpected or not results))
 
 
 if __name__ == "__main__":

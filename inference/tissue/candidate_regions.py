@@ -253,7 +253,9 @@ def _outside_well(differs: Bools) -> Bools:
 def _local_contrast(log_light: Floats) -> Floats:
     """Return the local standard deviation, (h, w), of details of about 1 to 3 pixels."""
     detail = cv2.GaussianBlur(log_light, (0, 0), 0.8) - cv2.GaussianBlur(log_light, (0, 0), 3.0)
-    return np.asarray(np.sqrt(cv2.blur(detail * detail, (5, 5))), np.float32)
+    mean_square = cv2.blur(detail * detail, (5, 5))
+    # The running sums of the blur are rounded, and may be slightly below zero.
+    return np.asarray(np.sqrt(np.maximum(mean_square, 0)), np.float32)
 
 
 def _slope(log_light: Floats) -> Floats:
