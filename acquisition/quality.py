@@ -50,6 +50,28 @@ MIN_DEPTH = 0.25
 A shadow or the wall of the well lies flat along the border and has less.
 """
 
+MIN_CROWD = 60
+"""Lowest number of objects of a crowded field, at 512 pixels per field."""
+
+MIN_CROWDING = 28.0
+"""Lowest number of objects × √(share of the field that they cover) of a crowded field.
+
+Wells with many organoids have 31 to 60. Loose cells all over a field without a body have up to 26
+(33 with phase contrast).
+"""
+
+MIN_CROWD_COVERAGE = 0.6
+"""Lowest share of 8 × 8 blocks of the field that contain an object of a crowded field."""
+
+MAX_BODY_SHARE = 1 / 3
+"""Highest share of the area of all objects that the largest object of a crowded field has.
+
+A spheroid between loose cells has 0.45 and more, the largest organoid of a well 0.2.
+"""
+
+_CROWD_BLOCKS = 8  # per side
+_CROWD_CONTRAST = 0.03  # local contrast of an object, relative to the background
+_MIN_OBJECT_PX = 12  # at 512 pixels per field
 _FOCUS_SIDE_PX = 512
 _TISSUE_SIDE_PX = 256
 _BLOCKS = 32  # per side; a block is 44 µm of a usual field, smaller than any tissue
@@ -95,13 +117,15 @@ def assess(planes: npt.NDArray[np.uint16], flags: tuple[Flag, ...] = ()) -> Qual
     plane = planes[sharpest_plane]
     saturated = float(np.count_nonzero(plane == np.iinfo(np.uint16).max) / plane.size)
     tissue = find_tissue(plane)
+    crowded = is_crowded(plane)
     # Blur removes the contrast that tissue is found by, so a blurred image has no tissue flags.
     blurred = structure >= MIN_STRUCTURE and focus[sharpest_plane] < MIN_SHARPNESS
     levels = [float(np.median(each[::8, ::8])) for each in planes]
     conclusions = {
         Flag.BLURRED: blurred,
         Flag.SATURATED: saturated > MAX_SATURATED,
-        Flag.EMPTY: not blurred and not tissue,
+        Flag.EMPTY: not blurred and not tissue and not crowded,
+        Flag.CROWDED: not blurred and crowded,
         Flag.DARK_PLANE: min(levels) < MIN_PLANE_LIGHT * max(levels),
         Flag.CUT: not blurred and any(region.is_cut for region in tissue),
     }
@@ -115,6 +139,30 @@ def assess(planes: npt.NDArray[np.uint16], flags: tuple[Flag, ...] = ()) -> Qual
             *flags,
             *(flag for flag, holds in conclusions.items() if holds and flag not in flags),
         ),
+    )
+
+
+def is_crowded(plane: Pixels) -> bool:
+    """Return whether many small objects lie all over a plane, (H, W), and no body stands out."""
+    image = _downscale(plane, _FOCUS_SIDE_PX)
+    image = np.log(np.maximum(image / max(float(np.median(image)), 1.0), 1e-3))
+    detail = np.abs(cv2.GaussianBlur(image, (0, 0), 1.5) - cv2.GaussianBlur(image, (0, 0), 6.0))
+    contrast = cv2.GaussianBlur(detail, (0, 0), 2.0)
+    mask = contrast > max(_CROWD_CONTRAST, 3 * float(np.median(contrast)))
+    _, _, stats, centres = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    x, y = centres[1:][areas > _MIN_OBJECT_PX].T
+    if len(x) < MIN_CROWD:
+        return False
+    height, width = mask.shape
+    blocks = {
+        (int(row), int(column))
+        for row, column in zip(y * _CROWD_BLOCKS // height, x * _CROWD_BLOCKS // width, strict=True)
+    }
+    return bool(
+        len(blocks) >= MIN_CROWD_COVERAGE * _CROWD_BLOCKS**2
+        and len(x) * np.sqrt(areas.sum() / mask.size) >= MIN_CROWDING
+        and areas.max() <= MAX_BODY_SHARE * areas.sum()
     )
 
 

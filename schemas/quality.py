@@ -13,6 +13,8 @@ class Flag(StrEnum):
     EMPTY = "empty"
     CUT = "cut"
     """Tissue touches the border of the image."""
+    CROWDED = "crowded"
+    """Many small objects all over the field, as in a culture of organoids; no body stands out."""
     DARK_PLANE = "dark_plane"
     """One focal plane is much darker than the others: the lamp or shutter failed."""
     PLANES_MISSING = "planes_missing"

@@ -1,12 +1,14 @@
 """The service ingests files of real microscopes with the vendor's names, scale and times."""
 
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from inference.bundle import load_bundle
 from schemas.observation import Observation
+from schemas.quality import Flag
 from tests.real_data import real_data
 from tests.service_process import ServiceProcess
 
@@ -70,4 +72,18 @@ def test_a_focal_stack_of_an_evos_is_one_well_image_of_eleven_planes(
     assert found.um_per_px == pytest.approx(4.32, abs=0.01)
     assert len(found.quality.focus) == 11
     assert found.quality.sharpest_plane not in (0, 10)
+    assert not empty_service.events("image.rejected")
+
+
+def test_wells_of_a_384_well_plate_with_many_organoids_are_stored_and_crowded(
+    empty_service: ServiceProcess,
+) -> None:
+    images = sorted((real_data("deep_organoid_384") / "images").glob("*.tif"))
+    wells = [f"A{column:02d}" for column in range(1, 24, 2)]
+    empty_service.configure(source='pattern = "ch{channel}_{row}_{col}_t{n}.tif"\nplanes = 1')
+    seeded_at = datetime.now(UTC).replace(microsecond=0).isoformat()
+    add_plate(empty_service, "organoids", images, wells, seeded_at)
+    found = ingest(empty_service, "organoids")
+    assert [each.key.well for each in found] == wells
+    assert [Flag.CROWDED in each.quality.flags for each in found] == [True] * 12
     assert not empty_service.events("image.rejected")

@@ -36,7 +36,7 @@ def test_an_unclear_image_causes_a_request_for_a_second_one(
 
 
 @pytest.mark.parametrize(
-    "flags", [(), (Flag.SATURATED,), (Flag.DAY_DISAGREES, Flag.PLANES_MISSING)]
+    "flags", [(), (Flag.SATURATED,), (Flag.CROWDED,), (Flag.DAY_DISAGREES, Flag.PLANES_MISSING)]
 )
 def test_a_flag_that_a_second_image_would_not_remove_causes_no_request(
     flags: tuple[Flag, ...],

@@ -1,0 +1,24 @@
+"""One minute of mutated images and names; `python -m benchmarks.fuzz` runs more of them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_mutated_images_and_names_neither_end_nor_hang_the_service() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.fuzz", *"--seconds 60 --seed 11 --processes 1".split()],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "crashes: 0 []" in done.stdout
+    assert "hangs over 10 s: 0 []" in done.stdout
