@@ -109,7 +109,7 @@ class DailyPath:
             readout_day=due.day,
             seed=self.settings.seed,
             flags=plate.flags,
-            notes=(*due.notes, *representation_notes),
+            notes=(*due.plate_map.notes, *due.notes, *representation_notes),
             others=earlier.trajectories,
             settings=self.settings.departure,
         )

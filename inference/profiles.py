@@ -1,5 +1,6 @@
 """Ranking of every plate of a profile table, without images, encoder or store."""
 
+import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,12 @@ from inference.profile_assays import ProfileCalibrations, read_assays
 from inference.ranking.plate_ranking import RANKED_GROUPS, ranking_table, score_plate
 from schemas.arrays import Float64Array
 from schemas.errors import ProfileError
-from schemas.plate_map import Group
+from schemas.plate_map import parse_group
 from schemas.ranking import TreatmentTable
 from schemas.tables import treatments_csv, wells_csv
 from schemas.trajectory import Trajectories
-from schemas.treatment import parse_treatment
+from schemas.treatment import parse_treatment, spelling_notes, treatment_names
+from schemas.well import is_well, parse_well
 
 METADATA = (
     "Metadata_Plate",
@@ -257,9 +259,9 @@ def _parse_metadata(profiles: pd.DataFrame, where: str) -> pd.DataFrame:
     )
     for column, parse in (
         (PLATE, _parse_name),
-        (WELL, _parse_name),
+        (WELL, parse_profile_well),
         (DAY, _parse_day),
-        (GROUP, Group),
+        (GROUP, parse_group),
         (TREATMENT, lambda text: str(parse_treatment(text))),
     ):
         labels[column] = _parse_column(labels[column], parse, where)
@@ -288,18 +290,28 @@ def _parse_column(column: pd.Series, parse: Callable[[str], object], where: str)
         try:
             values[text] = parse(str(text).strip())
         except ValueError as error:
-            expected = f"; expected one of {', '.join(Group)}" if column.name == GROUP else ""
             raise ProfileError(
-                where, f"row {int(str(row)) + 1}, column {column.name}: {error}{expected}"
+                where, f"row {int(str(row)) + 1}, column {column.name}: {error}"
             ) from error
     return column.map(values).astype(object)
 
 
+def parse_profile_well(text: str) -> str:
+    """Return the name of a well of a profile table: ``B02`` for ``b2``, other text unchanged.
+
+    Raises
+    ------
+    ValueError
+        If the text is empty.
+    """
+    return parse_well(text) if is_well(text) else _parse_name(text)
+
+
 def _parse_name(text: str) -> str:
-    """Return a name; raise ValueError if it is empty."""
+    """Return a name in Unicode form NFC; raise ValueError if it is empty."""
     if not text:
         raise ValueError("is empty; expected a name")
-    return text
+    return unicodedata.normalize("NFC", text)
 
 
 def _parse_day(text: str) -> int:

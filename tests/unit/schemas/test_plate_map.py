@@ -4,14 +4,14 @@ import pytest
 
 from schemas.errors import PlateMapError
 from schemas.plate_map import PlateMap, parse_plate_map
-from tests.samples import plate_map
+from tests.samples import plate_map, wells_table
 
 TOML = 'plate = "PDAC-0042"\nseeded_at = 2026-11-10T09:00:00+01:00\n'
 CSV = "well,group,treatment\nB02,untreated,\n"
 
 
 def read(more: str = "") -> PlateMap:
-    return parse_plate_map(TOML + more, CSV, toml_name="P.plate.toml", csv_name="P.wells.csv")
+    return parse_plate_map(TOML + more, wells_table(CSV), toml_name="P.plate.toml")
 
 
 @pytest.mark.parametrize("written", ["10:30:00", '"10:30"', '"10:30:00"'])

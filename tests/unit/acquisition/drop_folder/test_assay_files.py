@@ -83,7 +83,10 @@ WRONG: dict[str, tuple[str | bytes, str]] = {
         ASSAY.replace("99.5", "dead"),
         "line 2: viability_percent 'dead' is not a number; expected 0 to 200",
     ),
-    "twice": (ASSAY + "B02,50\n", "line 4: well B02 occurs twice; expected each well once"),
+    "twice": (
+        ASSAY + "B02,50\n",
+        "line 4: well B02 occurs twice, first on line 2; expected each well once",
+    ),
     "all equal": (
         ASSAY.replace("99.5", "12.5"),
         "all 2 wells have viability 12.5 %; expected values that differ",
@@ -93,9 +96,9 @@ WRONG: dict[str, tuple[str | bytes, str]] = {
         "line 1 has columns ['well', 'rlu']; expected well,viability_percent",
     ),
     "empty": ("", "line 1 has columns"),
-    "not UTF-8": (
-        "well,viability_percent\nB02,µ".encode("latin-1"),
-        "P1/P1.assay.csv: is not UTF-8",
+    "no text": (
+        "well,viability_percent\nB02,1\x81".encode("latin-1"),
+        "P1/P1.assay.csv: is not UTF-8, UTF-16 or Windows-1252",
     ),
     "far too large": (
         b" " * 1_000_001,

@@ -51,10 +51,10 @@ WRONG: dict[str, tuple[dict[str, str | bytes], str, str]] = {
         "P1",
         "P1.plate.toml: is not TOML",
     ),
-    "not UTF-8": (
-        {"P1.plate.toml": TOML, "P1.wells.csv": "B02,screening,x:1 µM".encode("latin-1")},
+    "no text": (
+        {"P1.plate.toml": TOML, "P1.wells.csv": CSV.encode() + b"B03,screening,\x81:1 uM\n"},
         "P1",
-        "P1.wells.csv: is not UTF-8",
+        "P1.wells.csv: is not UTF-8, UTF-16 or Windows-1252",
     ),
     "far too large": (
         {"P1.plate.toml": TOML, "P1.wells.csv": b" " * 1_000_001},
