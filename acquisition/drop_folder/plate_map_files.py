@@ -145,9 +145,10 @@ class PlateMapFiles:
         name = PurePosixPath(path).name
         tables = [each.path for each in versions[1:] if each is not None]
         if not tables:
-            csv_path = _paths_of_map(path)[1]
+            _, csv_path, xlsx_path = _paths_of_map(path)
             raise PlateMapError(
-                csv_path, f"is missing; expected beside {name} (or as {XLSX_NAME} there)"
+                csv_path,
+                f"is missing; expected beside {name} (or as {PurePosixPath(xlsx_path).name} there)",
             )
         toml_text = read_text(self._root, path, "a plate map")
         plate_map, *others = (

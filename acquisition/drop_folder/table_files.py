@@ -21,8 +21,8 @@ def read_text(root: Path, path: str, expected: str) -> str:
     ------
     PlateMapError
         If the file is no text or is larger than 1 MB.
-    OSError
-        If the file cannot be read.
+    MachineError
+        If the file cannot be read now.
     """
     return decode_text(_read_bytes(root, path, expected), path)
 
@@ -45,8 +45,8 @@ def read_table(root: Path, path: str, columns: Sequence[str], expected: str) -> 
     ------
     PlateMapError
         If the file is no table or is larger than 1 MB.
-    OSError
-        If the file cannot be read.
+    MachineError
+        If the file cannot be read now.
     """
     content = _read_bytes(root, path, expected)
     if path.endswith(".xlsx"):
@@ -62,26 +62,35 @@ def result_of(read: Callable[[], _Result], path: str) -> _Result | PlateMapError
     Raises
     ------
     MachineError
-        If the disk, the network or the memory failed, or the file disappeared. The same file may
-        be readable later.
+        If the disk, the network or the memory failed. The same file may be readable later.
     """
     try:
         return read()
     except PlateMapError as error:
         return error
+    except MachineError:
+        raise
     except Exception as error:  # the boundary of one plate map or assay
-        if is_machine_fault(error) or isinstance(error, FileNotFoundError):
-            text = getattr(error, "strerror", None) or type(error).__name__
-            raise MachineError(path, f"cannot be read: {text}; it is tried again") from error
-        if isinstance(error, OSError):
-            return PlateMapError(path, f"cannot be read: {error.strerror}")
+        if is_machine_fault(error):
+            raise MachineError(
+                path, f"cannot be read: {type(error).__name__}; it is tried again"
+            ) from error
         return PlateMapError(path, reason_of(error))
 
 
 def _read_bytes(root: Path, path: str, expected: str) -> bytes:
-    """Return the content of a file; raise PlateMapError if it is larger than 1 MB."""
-    with (root / path).open("rb") as file:
-        content = file.read(MAX_BYTES + 1)
+    """Return the content of a file; raise PlateMapError if it is larger than 1 MB.
+
+    Raise MachineError if the disk or the network failed, or the file disappeared.
+    """
+    try:
+        with (root / path).open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        text = f"cannot be read: {error.strerror or error}"
+        if is_machine_fault(error) or isinstance(error, FileNotFoundError):
+            raise MachineError(path, f"{text}; it is tried again") from error
+        raise PlateMapError(path, text) from error
     if len(content) > MAX_BYTES:
         raise PlateMapError(path, f"is larger than {MAX_BYTES} bytes; expected {expected}")
     return content
