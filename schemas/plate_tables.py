@@ -271,7 +271,7 @@ def _split(line: str, separator: str) -> list[str]:
 
 
 def _header_score(cells: Sequence[str], columns: Sequence[str]) -> int:
-    """Return how many of the columns a row names; all for the header of a grid."""
+    """Return the number of columns that a row names; all of them for the header of a grid."""
     if is_grid_header(cells):
         return len(columns)
     return len(set(map(column_name, cells)).intersection(columns))
