@@ -1,6 +1,7 @@
 """Read a plate drawn as a grid: row letters down, column numbers across, a treatment per cell."""
 
 import re
+import string
 from collections.abc import Sequence
 
 from schemas.treatment import Treatment, parse_treatment
@@ -11,6 +12,7 @@ MAX_VEHICLE_PERCENT = 1.0
 VEHICLE = "dmso"
 """Compound that is a vehicle unless a group is written before it."""
 _ROWS, _COLUMNS = max(PLATE_SHAPES.values())
+_LETTERS = string.ascii_uppercase[:_ROWS]
 _NUMBER = re.compile(r"0*([1-9]\d?)")
 _MARKED = re.compile(
     r"(untreated|single[\s_-]*dose|screening|blank)\s*(?::\s*(.*))?", re.IGNORECASE | re.DOTALL
@@ -56,10 +58,10 @@ def grid_wells(
     ValueError
         If the letter does not name the next row, or a cell is right of the last column.
     """
-    row = ord(letter.upper()) - ord("A") + 1 if len(letter) == 1 else 0
-    if not 1 <= row <= _ROWS:
+    row = _LETTERS.find(letter.upper()) + 1
+    if not row or len(letter) != 1:
         raise ValueError(f"{letter!r} is no row of a plate; expected a letter A–P")
-    if previous and row != ord(previous.upper()) - ord("A") + 2:
+    if previous and row != _LETTERS.find(previous.upper()) + 2:
         raise ValueError(f"row {letter} follows row {previous}; expected the next letter")
     if beyond := [cell for cell in cells[len(columns) :] if cell]:
         raise ValueError(f"{beyond[0]!r} is right of column {columns[-1]}; expected an empty cell")

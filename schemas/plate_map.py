@@ -222,7 +222,7 @@ def _parse_plate_file(text: str, name: str) -> PlateFile:
     """Return the content of ``plate.toml``; raise PlateMapError with every problem."""
     try:
         content = tomllib.loads(re.sub(r"\r\n?", "\n", text.removeprefix("\ufeff")))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PlateMapError(name, f"is not TOML: {error}") from error
     wrong = {
         key: f"{key} is {str(value).lower()}; expected no truth value"

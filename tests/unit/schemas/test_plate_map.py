@@ -233,6 +233,8 @@ WRONG_TABLES = {
         "such as gemcitabine:1 uM, or untreated, blank, DMSO:0.1 %, or a group before a colon",
     ),
     "a grid with DMSO as a drug": (",1,2\nA,,DMSO:5 %\n", "line 2, well A02: 'DMSO:5 %' is DMSO"),
+    "a grid with a letter that no plate has": (",1,2\nß,untreated,\n", "'ß' is no row of a plate"),
+    "a grid with an empty row label": (",1,2\nA,,blank\n,untreated,\n", "line 3: '' is no row"),
     "a grid without wells": (",1,2\nA,,\n", "no wells"),
     "a workbook": ("PK\x03\x04", "is an Excel workbook or ZIP archive; expected text"),
 }
