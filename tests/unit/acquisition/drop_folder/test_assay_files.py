@@ -1,17 +1,16 @@
 """Assays in the drop folder: the plate of each assay, its errors, and when it is read again."""
 
 import errno
-import io
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
-from openpyxl import Workbook
 
 from acquisition.drop_folder.assay_files import AssayFiles, wrong_assays
 from acquisition.drop_folder.listing import list_files
 from acquisition.drop_folder.plate_map_files import PlateMapFiles
 from acquisition.drop_folder.settling import ListedFile
+from tests.workbooks import workbook
 
 TOML = 'plate = "P1"\nseeded_at = 2026-11-10T09:00:00+01:00\n'
 WELLS = "well,group,treatment\nB02,untreated,\nB03,screening,drug:1 uM\n"
@@ -226,17 +225,8 @@ def test_an_assay_that_cannot_be_read_is_reported_and_read_again(
     assert list(folder.assays.unreadable) == ["P1/P1.assay.csv"]
 
 
-def workbook(*rows: tuple[object, ...]) -> bytes:
-    book = Workbook()
-    for row in rows:
-        book.active.append(row)
-    out = io.BytesIO()
-    book.save(out)
-    return out.getvalue()
-
-
 def test_an_assay_is_read_from_an_excel_workbook(folder: PlateFolder) -> None:
-    folder.write(assay_xlsx=workbook(("Well", "Viability percent"), ("B2", 99.5), ("B03", 12.5)))
+    folder.write(assay_xlsx=workbook([("Well", "Viability percent"), ("B2", 99.5), ("B03", 12.5)]))
     folder.update()
     assert folder.assays.assays["P1"].viability_percent == {"B02": 99.5, "B03": 12.5}
     folder.write(assay_csv=ASSAY)

@@ -1,20 +1,19 @@
 """Plate maps in a drop folder, and the errors of wrong ones."""
 
 import errno
-import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
-from openpyxl import Workbook
 
 from acquisition.drop_folder.listing import list_files
 from acquisition.drop_folder.plate_map_files import PlateMapFiles, read_plate_maps
 from acquisition.drop_folder.settling import ListedFile
 from schemas.errors import PlateMapError, SourceGoneError
 from schemas.plate_map import PlateMap
+from tests.workbooks import workbook
 
 TOML = 'plate = "P1"\nseeded_at = 2026-11-10T09:00:00+01:00\n'
 CSV = "well,group,treatment\nB02,untreated,\n"
@@ -90,15 +89,6 @@ def test_the_error_of_a_wrong_plate_map_has_the_file_and_the_expected_value(
 def test_a_missing_drop_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SourceGoneError, match="expected the drop folder"):
         read_plate_maps(tmp_path / "missing")
-
-
-def workbook(rows: Sequence[Sequence[object]]) -> bytes:
-    book = Workbook()
-    for row in rows:
-        book.active.append(list(row))
-    out = io.BytesIO()
-    book.save(out)
-    return out.getvalue()
 
 
 LISTED = [("Well", "Group", "Treatment"), ("C03", "screening", "x:1 uM"), ("B02", "untreated", "")]
