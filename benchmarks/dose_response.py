@@ -27,7 +27,7 @@ from inference.dose.combinations import (
 )
 from inference.dose.dose_effects import dose_effects
 from inference.dose.logistic import DoseLevels, Logistic, LogisticFit, fit_logistic
-from inference.profiles import read_profiles, trajectories_from_profiles
+from inference.profile_tables import read_profiles, trajectories_from_profiles
 from inference.ranking.plate_ranking import rank_plate
 from schemas.dose_response import Excess, InhibitoryDose
 

@@ -19,7 +19,8 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.real_data import REAL_DATA
 from inference.departure.departures import DepartureSettings, measure_departures
-from inference.profiles import rank_profiles, read_profiles, trajectories_from_profiles
+from inference.profile_tables import read_profiles, trajectories_from_profiles
+from inference.profiles import rank_profiles
 from inference.ranking.plate_ranking import rank_plate
 from schemas.trajectory import Trajectories
 

@@ -111,7 +111,7 @@ class DailyPath:
             seed=self.settings.seed,
             flags=plate.flags,
             left_out=plate.left_out,
-            notes=(*due.notes, *representation_notes),
+            notes=(*due.plate_map.notes, *due.notes, *representation_notes),
             others=earlier.trajectories,
             settings=self.settings.departure,
         )

@@ -1,21 +1,29 @@
 """Viability assays of a profile table, and rankings by deterioration calibrated on them."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from inference.deterioration.calibration import AssayPlate, Calibration, calibrate, refit
 from inference.deterioration.well_order import by_deterioration, drift_sentence
+from inference.profile_tables import parse_profile_well
 from inference.ranking.placement import Placement, ScoredPlate
-from schemas.assay import MAX_PERCENT
-from schemas.errors import ProfileError
+from schemas.assay import parse_percent
+from schemas.errors import PlateMapError, ProfileError
+from schemas.plate_tables import (
+    Row,
+    Table,
+    column_name,
+    csv_table,
+    header_and_rows,
+    joined,
+    records,
+)
 from schemas.trajectory import Trajectories
 
-PLATE, WELL, VIABILITY = "Metadata_Plate", "Metadata_Well", "viability_percent"
-COLUMN_NAMES = {"plate": PLATE, "well": WELL}
-"""Column names that are accepted in place of the standard names."""
+ASSAY_COLUMNS = ("plate", "well", "viability_percent")
+"""Required columns of the assays of a profile table."""
+METADATA_NAMES = {"metadata_plate": "plate", "metadata_well": "well"}
+"""Column names of a profile table that are accepted as well."""
 
 DeteriorationPercent = Mapping[str, float]
 """100 − viability in percent, by well."""
@@ -24,7 +32,7 @@ DeteriorationPercent = Mapping[str, float]
 def read_assays(table: Path, plates: Sequence[Trajectories]) -> dict[str, DeteriorationPercent]:
     """Read an assay CSV file of these Trajectories as deterioration percent by plate and well.
 
-    The columns are plate, well and viability in % of the control.
+    The columns are plate, well and viability in % of the control; further columns are ignored.
 
     Parameters
     ----------
@@ -36,67 +44,49 @@ def read_assays(table: Path, plates: Sequence[Trajectories]) -> dict[str, Deteri
     Raises
     ------
     ProfileError
-        If the file is not valid. The message names row, value and expectation.
+        If the file is not valid. The message names line, value and expectation.
     """
-    rows = _read_table(table)
+    try:
+        content = csv_table(table.read_bytes(), str(table), (*ASSAY_COLUMNS, *METADATA_NAMES))
+        rows, problems = records(_with_short_names(content), ASSAY_COLUMNS, other_columns=True)
+    except FileNotFoundError as error:
+        raise ProfileError(
+            table, f"does not exist; expected a CSV with {', '.join(ASSAY_COLUMNS)}"
+        ) from error
+    except OSError as error:
+        raise ProfileError(table, f"cannot be read: {error.strerror}") from error
+    except PlateMapError as error:
+        raise ProfileError(error.where, error.problem) from error
     wells = {plate.plate: set(plate.wells) for plate in plates}
     assays: dict[str, dict[str, float]] = {}
-    for number, (plate, well, text) in enumerate(
-        zip(
-            rows[PLATE].str.strip(),
-            rows[WELL].str.strip(),
-            rows[VIABILITY].str.strip(),
-            strict=True,
-        ),
-        start=1,
-    ):
+    for row in rows:
+        try:
+            plate, well = row.values["plate"], parse_profile_well(row.values["well"])
+            viability = parse_percent(row.values["viability_percent"])
+        except ValueError as error:
+            problems.append(f"{row.place}: {error}")
+            continue
         if well not in wells.get(plate, ()):
-            raise ProfileError(
-                table,
-                f"row {number}: plate {plate}, well {well} is not in the profiles; "
-                "expected one of their wells",
+            problems.append(
+                f"{row.place}: plate {plate}, well {well} is not in the profiles; "
+                "expected one of their wells"
             )
-        if well in assays.setdefault(plate, {}):
-            raise ProfileError(
-                table,
-                f"row {number}: plate {plate}, well {well} occurs twice; expected each well once",
+        elif well in assays.setdefault(plate, {}):
+            problems.append(
+                f"{row.place}: plate {plate}, well {well} occurs twice; expected each well once"
             )
-        assays[plate][well] = 100 - _parse_viability(text, f"{table}, row {number}")
+        else:
+            assays[plate][well] = 100 - viability
+    if problems:
+        raise ProfileError(table, joined(problems))
     return dict(assays)
 
 
-def _read_table(table: Path) -> pd.DataFrame:
-    """Return the rows of an assay file as text; raise ProfileError if a column is missing."""
-    try:
-        rows = pd.read_csv(table, dtype=str, keep_default_na=False).rename(
-            columns=lambda name: COLUMN_NAMES.get(name.strip().lower(), name.strip())
-        )
-    except FileNotFoundError as error:
-        raise ProfileError(
-            table,
-            "does not exist; "
-            "expected a CSV with Metadata_Plate, Metadata_Well and viability_percent",
-        ) from error
-    except (OSError, ValueError) as error:
-        raise ProfileError(table, f"cannot be read as a table: {error}") from error
-    if missing := [name for name in (PLATE, WELL, VIABILITY) if name not in rows.columns]:
-        raise ProfileError(
-            table, f"has no column {', '.join(missing)}; expected {PLATE}, {WELL} and {VIABILITY}"
-        )
-    return rows
-
-
-def _parse_viability(text: str, where: str) -> float:
-    """Return a viability in percent as a number; raise ProfileError unless it is from 0 to 200."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= MAX_PERCENT:
-        raise ProfileError(
-            where, f"{VIABILITY} is {text!r}; expected 0 to {MAX_PERCENT:g} (% of the control)"
-        )
-    return value
+def _with_short_names(table: Table) -> Table:
+    """Return a Table with the columns ``plate`` and ``well`` in place of those of profiles."""
+    header, rows = header_and_rows(table, (*ASSAY_COLUMNS, *METADATA_NAMES))
+    names = [METADATA_NAMES.get(name, name) for name in map(column_name, header.cells)]
+    return Table(table.name, (Row(header.place, tuple(names)), *rows))
 
 
 class ProfileCalibrations:

@@ -1,17 +1,17 @@
-"""Parse the viability assay of a plate, ``<plate>.assay.csv``, from text into an :class:`Assay`."""
+"""Parse the viability assay of a plate, a table of its wells, into an :class:`Assay`."""
 
-import csv
 import hashlib
-import io
 from collections.abc import Collection
 
 from pydantic import Field
 
+from schemas.decimal_text import parse_decimal
 from schemas.errors import PlateMapError
 from schemas.frozen_model import FrozenModel
+from schemas.plate_tables import Record, Table, joined, records
 from schemas.well import parse_well
 
-COLUMNS = ["well", "viability_percent"]
+ASSAY_COLUMNS = ("well", "viability_percent")
 """Required columns of an assay file."""
 MAX_PERCENT = 200.0
 """Largest accepted viability in % of the control."""
@@ -34,33 +34,27 @@ class Assay(FrozenModel):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
-def parse_assay(text: str, *, plate: str, wells: Collection[str], name: str) -> Assay:
-    """Parse CSV text into the Assay of a plate with these wells; errors contain the file's name.
+def parse_assay(table: Table, *, plate: str, wells: Collection[str]) -> Assay:
+    """Return the Assay in a Table of a plate with these wells; errors contain the file's name.
 
     Parameters
     ----------
-    text
-        Content of the file.
+    table
+        The rows of the file.
     plate
         Plate id.
     wells
         Wells of the plate map; other wells are refused.
-    name
-        Name of the file, for error messages.
 
     Raises
     ------
     PlateMapError
-        If the text is not valid. The message lists every problem with file, line, value and
+        If the table is not valid. The message lists every problem with file, line, value and
         expectation.
     """
-    # newline="": the csv module accepts the line ends of every system.
-    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""))
-    if reader.fieldnames is None or sorted(map(str.strip, reader.fieldnames)) != sorted(COLUMNS):
-        raise PlateMapError(
-            name, f"line 1 has columns {reader.fieldnames}; expected {','.join(COLUMNS)}"
-        )
-    values, problems = _parse_rows(reader, wells)
+    rows, problems = records(table, ASSAY_COLUMNS)
+    values, more_problems = _parse_rows(rows, wells)
+    problems += more_problems
     if not problems and len(values) < MIN_WELLS:
         problems.append(f"{len(values)} wells; expected at least {MIN_WELLS}")
     if not problems and len(set(values.values())) == 1:
@@ -69,34 +63,49 @@ def parse_assay(text: str, *, plate: str, wells: Collection[str], name: str) -> 
             "expected values that differ"
         )
     if problems:
-        raise PlateMapError(name, "; ".join(problems))
+        raise PlateMapError(table.name, joined(problems))
     return Assay(plate=plate, viability_percent=values)
 
 
+def parse_percent(text: str) -> float:
+    """Return a viability in percent, such as ``87.5``, ``87,5`` or ``87.5 %``, as a number.
+
+    Raises
+    ------
+    ValueError
+        If the text is not a number from 0 to 200.
+    """
+    expected = f"expected 0 to {MAX_PERCENT:g} (% of the control)"
+    number = text.removesuffix("%").rstrip()
+    try:
+        value = parse_decimal(number, largest=MAX_PERCENT)
+    except ValueError:
+        raise ValueError(f"viability_percent {text!r} is not a number; {expected}") from None
+    if not 0 <= value <= MAX_PERCENT:
+        raise ValueError(f"viability_percent is {text}; {expected}")
+    return value
+
+
 def _parse_rows(
-    reader: "csv.DictReader[str]", wells: Collection[str]
+    rows: Collection[Record], wells: Collection[str]
 ) -> tuple[dict[str, float], list[str]]:
     """Return the viability by well, and a description of every wrong row."""
     values: dict[str, float] = {}
+    places: dict[str, str] = {}
     problems: list[str] = []
-    for row in reader:
-        line = reader.line_num
-        if None in row:
-            problems.append(
-                f"line {line}: {len(row[None]) + len(COLUMNS)} values; "
-                f"expected {len(COLUMNS)} (a decimal point, not a comma)"
-            )
-            continue
-        cells = {key.strip(): (value or "").strip() for key, value in row.items()}
+    for row in rows:
         try:
-            well = _parse_assay_well(cells["well"], wells)
-            value = _parse_percent(cells["viability_percent"])
+            well = _parse_assay_well(row.values["well"], wells)
+            value = parse_percent(row.values["viability_percent"])
         except ValueError as error:
-            problems.append(f"line {line}: {error}")
+            problems.append(f"{row.place}: {error}")
             continue
         if well in values:
-            problems.append(f"line {line}: well {well} occurs twice; expected each well once")
-        values[well] = value
+            problems.append(
+                f"{row.place}: well {well} occurs twice, first on {places[well]}; "
+                "expected each well once"
+            )
+        values[well], places[well] = value, row.place
     return values, problems
 
 
@@ -108,18 +117,3 @@ def _parse_assay_well(text: str, wells: Collection[str]) -> str:
             f"well {well} is not in the plate map; expected one of its {len(wells)} wells"
         )
     return well
-
-
-def _parse_percent(text: str) -> float:
-    """Return a viability in percent as a number; raise ValueError unless it is from 0 to 200."""
-    try:
-        value = float(text)
-    except ValueError:
-        raise ValueError(
-            f"viability_percent {text!r} is not a number; expected 0 to {MAX_PERCENT:g}"
-        ) from None
-    if not 0 <= value <= MAX_PERCENT:  # also refuses NaN
-        raise ValueError(
-            f"viability_percent is {text}; expected 0 to {MAX_PERCENT:g} (% of the control)"
-        )
-    return value

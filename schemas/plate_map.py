@@ -1,8 +1,6 @@
-"""Parse the plate map of a plate, ``plate.toml`` and ``wells.csv``, from text into a PlateMap."""
+"""Parse the plate map of a plate, ``plate.toml`` and a table of its wells, into a PlateMap."""
 
-import csv
 import hashlib
-import io
 import re
 import tomllib
 from datetime import datetime, time
@@ -21,8 +19,11 @@ from pydantic import (
 )
 
 from schemas.errors import PlateMapError
-from schemas.treatment import parse_treatment
+from schemas.moments import parse_moment
+from schemas.plate_tables import Table, column_name, joined
+from schemas.treatment import parse_treatment, spelling_notes, treatment_names
 from schemas.well import INNER_60, parse_well
+from schemas.well_texts import well_texts
 
 PlateId = Annotated[str, StringConstraints(pattern=r"^[^./\\\s][^/\\]*$", max_length=120)]
 """Plate id; folders are named by it."""
@@ -56,6 +57,10 @@ CultureDays = Annotated[tuple[Annotated[int, Field(ge=1, le=1000)], ...], Field(
 """Culture days, each from 1 to 1000."""
 
 
+MOMENT_KEYS = ("seeded_at", "dosed_at")
+"""Keys of ``plate.toml`` whose value is a date and time with zone."""
+
+
 class Group(StrEnum):
     """Role of a well on the plate."""
 
@@ -73,7 +78,7 @@ class ScaleFrom(StrEnum):
 
 
 class WellEntry(BaseModel):
-    """One row of ``wells.csv``: a well with its group and treatment."""
+    """One row of a table of wells: a well with its group and treatment."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -150,6 +155,8 @@ class PlateMap(PlateFile):
     entries: tuple[WellEntry, ...]
     run: int = Field(default=1, ge=1, exclude=True)
     """Number of this use of the plate id, from 1; the store knows it, the files do not."""
+    notes: tuple[str, ...] = ()
+    """Treatments and compounds that the table of wells writes in several ways."""
 
     @property
     def by_well(self) -> dict[str, WellEntry]:
@@ -163,102 +170,135 @@ class PlateMap(PlateFile):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the content without imaging times and run; a corrected map has another digest.
+        """SHA-256 of the content without imaging times, run and notes; a corrected map has another.
 
-        Imaging times do not influence a ranking. A map without ``um_per_px_from`` has the digest
-        that it had before this key existed.
+        Imaging times and notes do not influence the order of a ranking. A map without
+        ``um_per_px_from`` has the digest that it had before this key existed.
         """
-        excluded = {"acquire_at", "acquire_days"}
+        excluded = {"acquire_at", "acquire_days", "notes"}
         if self.um_per_px_from is None:
             excluded.add("um_per_px_from")
         return hashlib.sha256(self.model_dump_json(exclude=excluded).encode()).hexdigest()
 
 
-def parse_plate_map(toml_text: str, csv_text: str, *, toml_name: str, csv_name: str) -> PlateMap:
-    """Parse the texts (with names for errors) of ``plate.toml`` and ``wells.csv`` into a PlateMap.
+def parse_plate_map(toml_text: str, wells: Table, *, toml_name: str) -> PlateMap:
+    """Parse the text (with a name for errors) of ``plate.toml`` and a Table of wells to a PlateMap.
 
     Parameters
     ----------
-    toml_text, csv_text
-        Contents of the two files.
-    toml_name, csv_name
-        Names of the two files, for error messages.
+    toml_text
+        Content of ``plate.toml``.
+    wells
+        The rows of ``wells.csv`` or ``wells.xlsx``: a list of wells, or a grid of treatments.
+    toml_name
+        Name of ``plate.toml``, for error messages.
 
     Raises
     ------
     PlateMapError
-        If a text is not valid. The message lists every problem with file, line or key, value
+        If a file is not valid. The message lists every problem with file, line or key, value
         and expectation.
     """
     plate_file = _parse_plate_file(toml_text, toml_name)
-    entries = _parse_wells(csv_text, csv_name)
+    entries = _parse_wells(wells)
     if "wells" in plate_file.model_fields_set:
-        # Without the key `wells`, wells.csv lists the wells in use, outer wells included.
+        # Without the key `wells`, the table lists the wells in use, outer wells included.
         allowed = set(INNER_60 if plate_file.wells == "inner60" else plate_file.wells)
         if outside := [entry.well for entry in entries if entry.well not in allowed]:
             raise PlateMapError(
-                csv_name,
+                wells.name,
                 f"{', '.join(outside)} listed here, but `wells` in {toml_name} is "
                 f"{plate_file.wells!r}; expected only wells of that list",
             )
-    return PlateMap(**plate_file.model_dump(), entries=tuple(entries))
+    written = [entry.treatment for entry in entries]
+    names = treatment_names(written)
+    return PlateMap(
+        **plate_file.model_dump(),
+        entries=tuple(
+            entry.model_copy(update={"treatment": names[entry.treatment]}) for entry in entries
+        ),
+        notes=spelling_notes(written),
+    )
+
+
+def parse_group(text: str) -> Group:
+    """Return the Group that a text such as ``Single dose`` names.
+
+    Raises
+    ------
+    ValueError
+        If there is no such group.
+    """
+    try:
+        return Group(column_name(text))
+    except ValueError:
+        raise ValueError(
+            f"group is {text!r}; expected {', '.join(map(repr, map(str, Group)))}"
+        ) from None
 
 
 def _parse_plate_file(text: str, name: str) -> PlateFile:
     """Return the content of ``plate.toml``; raise PlateMapError with every problem."""
     try:
-        return PlateFile.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+        content = tomllib.loads(re.sub(r"\r\n?", "\n", text.removeprefix("\ufeff")))
+    except (ValueError, RecursionError) as error:
         raise PlateMapError(name, f"is not TOML: {error}") from error
-    except ValidationError as error:
-        raise PlateMapError(
-            name, "; ".join(_describe(problem) for problem in error.errors())
-        ) from error
-
-
-def _parse_wells(text: str, name: str) -> list[WellEntry]:
-    """Return the rows of ``wells.csv``; raise PlateMapError with every problem."""
-    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
-    if reader.fieldnames is None or set(map(str.strip, reader.fieldnames)) != {
-        "well",
-        "group",
-        "treatment",
-    }:
-        raise PlateMapError(
-            name, f"line 1 has columns {reader.fieldnames}; expected well,group,treatment"
+    wrong = {
+        key: f"{key} is {str(value).lower()}; expected no truth value"
+        for key, value in content.items()
+        if isinstance(value, bool)
+    }
+    for key in {*MOMENT_KEYS}.intersection(content).difference(wrong):
+        try:
+            content[key] = parse_moment(key, content[key])
+        except ValueError as error:
+            wrong[key] = str(error)
+    problems = list(wrong.values())
+    try:
+        plate_file = PlateFile.model_validate(
+            {key: value for key, value in content.items() if key not in wrong}
         )
+    except ValidationError as error:
+        problems += [
+            _describe(problem) for problem in error.errors() if not wrong.keys() & {*problem["loc"]}
+        ]
+    if problems:
+        raise PlateMapError(name, joined(problems))
+    return plate_file
+
+
+def _parse_wells(table: Table) -> list[WellEntry]:
+    """Return the wells of a list or a grid; raise PlateMapError with every problem."""
+    texts, problems = well_texts(table)
     entries: list[WellEntry] = []
-    seen: dict[str, int] = {}
-    problems: list[str] = []
-    for row in reader:
-        line = reader.line_num
+    seen: dict[str, str] = {}
+    for each in texts:
+        place = each.place
         try:
             entry = WellEntry.model_validate(
                 {
-                    key.strip(): (value or "").strip()
-                    for key, value in row.items()
-                    if key is not None
+                    "well": each.well,
+                    "group": parse_group(each.group),
+                    "treatment": each.treatment,
                 }
             )
         except ValidationError as error:
-            problems += [f"line {line}: {_describe(problem)}" for problem in error.errors()]
+            problems += [f"{place}: {_describe(problem)}" for problem in error.errors()]
             continue
-        if None in row:
+        except ValueError as error:
+            problems.append(f"{place}: {error}")
+            continue
+        if entry.well in seen:
             problems.append(
-                f"line {line}: {len(row[None]) + 3} values; "
-                "expected 3 (quote a treatment that contains a comma)"
-            )
-        elif entry.well in seen:
-            problems.append(
-                f"line {line}: well {entry.well} is already on line {seen[entry.well]}; "
+                f"{place}: well {entry.well} is already on {seen[entry.well]}; "
                 "expected each well once"
             )
-        seen[entry.well] = line
+        seen[entry.well] = place
         entries.append(entry)
     if problems:
-        raise PlateMapError(name, "; ".join(problems))
+        raise PlateMapError(table.name, joined(problems))
     if not entries:
-        raise PlateMapError(name, "no wells; expected one row for each well")
+        raise PlateMapError(table.name, "no wells; expected one row for each well")
     return entries
 
 

@@ -19,6 +19,7 @@ from schemas.messages import (
 )
 from schemas.observation import Observation
 from schemas.plate_map import Group, PlateMap, WellEntry
+from schemas.plate_tables import Table, csv_table
 from schemas.quality import Quality
 from schemas.ranking import (
     Condition,
@@ -34,12 +35,18 @@ from schemas.scale import FileScale
 from schemas.specimen import Agreement, OnPlate, PlateOfSpecimen, SpecimenRanking, SpecimenTreatment
 from schemas.well import INNER_60
 from schemas.well_image import FileVersion, Rejected, VisitKey, WellImage
+from schemas.well_texts import WELL_COLUMNS
 
 NOW = datetime(2026, 11, 22, 20, 0, tzinfo=UTC)
 SEEDED_AT = datetime.fromisoformat("2026-11-10T09:00:00+01:00")
 ENCODER_ID = "e" * 64
 PLATE = "PDAC-0042"
 SPECIMEN = "PAT-07"
+
+
+def wells_table(text: str) -> Table:
+    """Return the text of ``wells.csv`` as a table."""
+    return csv_table(text.encode(), "wells.csv", WELL_COLUMNS)
 
 
 def file_version(

@@ -1,5 +1,6 @@
 """Read the assays of the drop folder: ``<plate>.assay.csv`` beside the plate map.
 
+``<plate>.assay.xlsx`` is read in place of ``<plate>.assay.csv``.
 The images of a plate are ingested with or without a valid assay.
 """
 
@@ -8,26 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from acquisition.drop_folder.listing import list_files
-from acquisition.drop_folder.plate_map_files import (
-    TOML_NAME,
-    PlateMapFiles,
-    plate_by_name,
-    read_text,
-)
+from acquisition.drop_folder.plate_map_files import TOML_NAME, PlateMapFiles, plate_by_name
 from acquisition.drop_folder.settling import ListedFile
-from schemas.assay import Assay, parse_assay
-from schemas.errors import PlateMapError
+from acquisition.drop_folder.table_files import read_table, result_of
+from schemas.assay import ASSAY_COLUMNS, Assay, parse_assay
+from schemas.errors import MachineError, PlateMapError
 from schemas.plate_map import PlateMap
 from schemas.well_image import FileVersion
 
-ASSAY_NAME = "assay.csv"
+ASSAY_NAMES = ("assay.csv", "assay.xlsx")
 
 
 @dataclass(frozen=True)
 class _ReadAssay:
-    """The result of reading one file beside its plate map: an assay or an error."""
+    """The result of reading the files beside a plate map: an assay or an error."""
 
-    version: FileVersion
+    versions: tuple[FileVersion, ...]  # of the CSV file, the Excel file or both
     map_digest: str  # "" if there was no map
     plate: str
     result: Assay | PlateMapError
@@ -55,8 +52,8 @@ def wrong_assays(root: Path) -> list[PlateMapError]:
 class AssayFiles:
     """The assays below a drop folder.
 
-    An assay is read again when its file or the plate map changes. If the file is deleted, the last
-    assay remains in use.
+    An assay is read again when its file or the plate map changes, and after a fault of the disk or
+    the network. If the file is deleted or cannot be read, the last assay remains in use.
 
     Parameters
     ----------
@@ -71,14 +68,18 @@ class AssayFiles:
         The error of each invalid assay, by plate id.
     unread
         The plates whose first assay, or the plate map beside it, is still being written.
+    unreadable
+        The fault of each file, by path, that replaces a valid assay and cannot be read now.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._read: dict[str, _ReadAssay] = {}  # by path
+        self._read: dict[str, _ReadAssay] = {}  # by the path without the name of the file
+        self._faults: dict[str, _ReadAssay] = {}  # first assays that cannot be read now
         self.assays: dict[str, Assay] = {}
         self.problems: dict[str, PlateMapError] = {}
         self.unread: frozenset[str] = frozenset()
+        self.unreadable: dict[str, str] = {}
 
     def update(
         self,
@@ -91,49 +92,84 @@ class AssayFiles:
         An assay is read after the plate map of its plate.
         """
         unread: set[str] = set()
-        for path in sorted(
-            path for path in files if f"/{path}".endswith(("/" + ASSAY_NAME, "." + ASSAY_NAME))
-        ):
-            file, earlier = files[path], self._read.get(path)
-            toml_path = path.removesuffix(ASSAY_NAME) + TOML_NAME
+        self._faults, self.unreadable = {}, {}
+        for stem in sorted({stem for path in files if (stem := _stem(path)) is not None}):
+            parts = [files[stem + name] for name in ASSAY_NAMES if stem + name in files]
+            versions = tuple(part.version for part in parts)
+            earlier = self._read.get(stem)
+            toml_path = stem + TOML_NAME
             plate_map = maps.map_in(toml_path)
             map_digest = plate_map.digest if plate_map else ""
-            if earlier and (earlier.version, earlier.map_digest) == (file.version, map_digest):
+            if earlier and (earlier.versions, earlier.map_digest) == (versions, map_digest):
                 continue
             map_is_invalid = plate_map is None and maps.has_read(toml_path)
-            if not is_settled(file) or (toml_path in files and not maps.has_read(toml_path)):
-                unread |= set() if earlier else {plate_by_name(self._root, path, ASSAY_NAME)}
+            has_unread_map = toml_path in files and not maps.has_read(toml_path)
+            if has_unread_map or not all(map(is_settled, parts)):
+                unread |= set() if earlier else {self._plate_of(versions)}
             elif not map_is_invalid:  # an invalid map is a problem of its own
-                self._read[path] = self._read_one(path, file.version, plate_map)
+                self._update_assay(stem, versions, plate_map)
         self.unread = frozenset(unread)
         self._sort_results(files)
 
-    def _read_one(self, path: str, version: FileVersion, plate_map: PlateMap | None) -> _ReadAssay:
-        """Read the assay of one file for the wells of a plate map and return it, or its error."""
-        if plate_map is None:
-            toml_name = PurePosixPath(path.removesuffix(ASSAY_NAME) + TOML_NAME).name
-            missing = PlateMapError(path, f"has no plate map; expected {toml_name} beside it")
-            return _ReadAssay(version, "", plate_by_name(self._root, path, ASSAY_NAME), missing)
-        result: Assay | PlateMapError
+    def _update_assay(
+        self, stem: str, versions: tuple[FileVersion, ...], plate_map: PlateMap | None
+    ) -> None:
+        """Read an assay for a plate map; keep the earlier one if there is a machine fault."""
+        plate = plate_map.plate if plate_map else self._plate_of(versions)
+        digest = plate_map.digest if plate_map else ""
+        path = versions[0].path
         try:
-            result = parse_assay(
-                read_text(self._root, path, "an assay"),
+            result = result_of(lambda: self._read_files(stem, versions, plate_map), path)
+        except MachineError as fault:
+            if stem in self._read:
+                self.unreadable[fault.where] = fault.problem
+            else:
+                problem = PlateMapError(fault.where, fault.problem)
+                self._faults[stem] = _ReadAssay(versions, digest, plate, problem)
+        else:
+            self._read[stem] = _ReadAssay(versions, digest, plate, result)
+
+    def _read_files(
+        self, stem: str, versions: tuple[FileVersion, ...], plate_map: PlateMap | None
+    ) -> Assay:
+        """Return the assay in the files for the wells of a plate map.
+
+        Raise PlateMapError if it is not valid, or if there are two files that differ.
+        """
+        if plate_map is None:
+            toml_name = PurePosixPath(stem + TOML_NAME).name
+            raise PlateMapError(
+                versions[0].path, f"has no plate map; expected {toml_name} beside it"
+            )
+        assay, *others = (
+            parse_assay(
+                read_table(self._root, version.path, ASSAY_COLUMNS, "an assay"),
                 plate=plate_map.plate,
                 wells=plate_map.by_well,
-                name=path,
             )
-        except PlateMapError as error:
-            result = error
-        return _ReadAssay(version, plate_map.digest, plate_map.plate, result)
+            for version in versions
+        )
+        if any(other.viability_percent != assay.viability_percent for other in others):
+            raise PlateMapError(
+                versions[0].path,
+                f"differs from {versions[1].path}; expected one file, or equal values",
+            )
+        return assay
+
+    def _plate_of(self, versions: tuple[FileVersion, ...]) -> str:
+        """Return the plate id in the name of the first file of an assay, else of its folder."""
+        path = versions[0].path
+        return plate_by_name(self._root, path, next(filter(path.endswith, ASSAY_NAMES)))
 
     def _sort_results(self, present: Mapping[str, ListedFile]) -> None:
         """Set ``assays`` and ``problems`` from everything that was read.
 
         Of a file that was moved, the present one is used.
         """
+        stems = set(map(_stem, present))
         results: dict[str, Assay | PlateMapError] = {}
         for _, read in sorted(
-            self._read.items(), key=lambda item: (item[0] not in present, item[0])
+            (self._read | self._faults).items(), key=lambda item: (item[0] not in stems, item[0])
         ):
             results.setdefault(read.plate, read.result)
         self.assays = {
@@ -142,3 +178,11 @@ class AssayFiles:
         self.problems = {
             plate: result for plate, result in results.items() if isinstance(result, PlateMapError)
         }
+
+
+def _stem(path: str) -> str | None:
+    """Return the path of an assay file without its last name, or None for another file."""
+    for name in ASSAY_NAMES:
+        if f"/{path}".endswith(("/" + name, "." + name)):
+            return path.removesuffix(name)
+    return None

@@ -1,5 +1,9 @@
-"""Read the plate maps of the drop folder: ``<plate>.plate.toml`` and ``<plate>.wells.csv``."""
+"""Read the plate maps of the drop folder: ``<plate>.plate.toml`` and ``<plate>.wells.csv``.
 
+``<plate>.wells.xlsx`` is read in place of ``<plate>.wells.csv``.
+"""
+
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -7,19 +11,21 @@ from pathlib import Path, PurePosixPath
 from acquisition.drop_folder.listing import list_files
 from acquisition.drop_folder.name_marks import looks_like_backup
 from acquisition.drop_folder.settling import ListedFile
-from schemas.errors import PlateMapError
+from acquisition.drop_folder.table_files import read_table, read_text, result_of
+from schemas.errors import MachineError, PlateMapError
 from schemas.plate_map import PlateMap, parse_plate_map
+from schemas.treatment import parse_treatment
 from schemas.well_image import FileVersion
+from schemas.well_texts import WELL_COLUMNS
 
-TOML_NAME, CSV_NAME = "plate.toml", "wells.csv"
-MAX_BYTES = 1_000_000
+TOML_NAME, CSV_NAME, XLSX_NAME = "plate.toml", "wells.csv", "wells.xlsx"
 
 
 @dataclass(frozen=True)
 class _ReadMap:
-    """The result of reading one pair of files: a plate map or a problem."""
+    """The result of reading the files of one plate map: a plate map or a problem."""
 
-    versions: tuple[FileVersion, FileVersion | None]  # of the TOML and the CSV file
+    versions: tuple[FileVersion | None, ...]  # of the TOML, CSV and Excel file
     plate: str  # if the map cannot be read: the name of its file or folder
     plate_map: PlateMap | None
     problem: PlateMapError | None
@@ -41,46 +47,17 @@ def read_plate_maps(root: Path) -> dict[str, PlateMap | PlateMapError]:
     return {**maps.maps, **maps.problems}
 
 
-def read_text(root: Path, path: str, expected: str) -> str:
-    """Return the text of a plate map or assay file.
-
-    Parameters
-    ----------
-    root
-        The drop folder.
-    path
-        The path of the file below ``root``.
-    expected
-        The kind of file that is expected, for the error message.
-
-    Raises
-    ------
-    PlateMapError
-        If the file cannot be read, is not UTF-8 or is larger than 1 MB.
-    """
-    try:
-        with (root / path).open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise PlateMapError(path, f"is larger than {MAX_BYTES} bytes; expected {expected}")
-        return content.decode("utf-8-sig")
-    except OSError as error:
-        raise PlateMapError(path, f"cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise PlateMapError(path, f"is not UTF-8: {error.reason} at byte {error.start}") from error
-
-
 def plate_by_name(root: Path, path: str, file_name: str) -> str:
     """Return the plate id in the name of a file ``<plate>.<file_name>``, else the folder's name."""
     name = PurePosixPath(path).name.removesuffix(file_name).removesuffix(".")
-    return name or PurePosixPath(path).parent.name or root.name
+    return unicodedata.normalize("NFC", name or PurePosixPath(path).parent.name or root.name)
 
 
 class PlateMapFiles:
     """The plate maps below a drop folder.
 
-    A map is read again when one of its files changes. If the files are deleted, the last map
-    remains in use.
+    A map is read again when one of its files changes, and after a fault of the disk or the network.
+    If the files are deleted or cannot be read, the last map remains in use.
 
     Parameters
     ----------
@@ -97,15 +74,19 @@ class PlateMapFiles:
         The plates whose map is still being written; their images are pending.
     folders
         The folder of the TOML file of each plate map, valid or not, by plate id.
+    unreadable
+        The fault of each file, by path, that replaces a valid map and cannot be read now.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._read: dict[str, _ReadMap] = {}  # by the path of the TOML file
+        self._faults: dict[str, _ReadMap] = {}  # first maps that cannot be read now
         self.maps: dict[str, PlateMap] = {}
         self.problems: dict[str, PlateMapError] = {}
         self.unread: frozenset[str] = frozenset()
         self.folders: dict[str, str] = {}
+        self.unreadable: dict[str, str] = {}
 
     def update(
         self, files: Mapping[str, ListedFile], is_settled: Callable[[ListedFile], bool]
@@ -115,17 +96,17 @@ class PlateMapFiles:
         A close event is not enough: it is about one file, and a map has two.
         """
         unread: set[str] = set()
+        self._faults, self.unreadable = {}, {}
         for path in sorted(
             path for path in files if f"/{path}".endswith(("/" + TOML_NAME, "." + TOML_NAME))
         ):
-            csv_path = path.removesuffix(TOML_NAME) + CSV_NAME
-            pair = (files[path], files.get(csv_path))
-            versions = (pair[0].version, pair[1].version if pair[1] else None)
+            parts = [files.get(each) for each in _paths_of_map(path)]
+            versions = tuple(part.version if part else None for part in parts)
             earlier = self._read.get(path)
             if earlier is not None and earlier.versions == versions:
                 continue
-            if all(file is None or is_settled(file) for file in pair):
-                self._read[path] = self._read_pair(path, csv_path, versions)
+            if all(part is None or is_settled(part) for part in parts):
+                self._update_map(path, versions, earlier)
             else:
                 name = plate_by_name(self._root, path, TOML_NAME)
                 unread.add(earlier.plate if earlier else name)
@@ -133,34 +114,67 @@ class PlateMapFiles:
         self._sort_results(files)
 
     def has_read(self, path: str) -> bool:
-        """Return whether a valid or invalid plate map was read from a TOML file at a path."""
-        return path in self._read
+        """Return whether reading a plate map with a TOML file at a path gave a map or an error."""
+        return path in self._read or path in self._faults
 
     def map_in(self, path: str) -> PlateMap | None:
         """Return the valid plate map that was read from a TOML file at a path, or None."""
         found = self._read[path].plate_map if path in self._read else None
         return found if found is not None and self.maps.get(found.plate) is found else None
 
-    def _read_pair(
-        self, path: str, csv_path: str, versions: tuple[FileVersion, FileVersion | None]
-    ) -> _ReadMap:
-        """Read the plate map of a TOML and a CSV file and return it, or its error."""
+    def _update_map(
+        self, path: str, versions: tuple[FileVersion | None, ...], earlier: _ReadMap | None
+    ) -> None:
+        """Read the plate map of a TOML file; keep the earlier one if there is a machine fault."""
+        plate = plate_by_name(self._root, path, TOML_NAME)
+        try:
+            result = result_of(lambda: self._read_map(path, versions), path)
+        except MachineError as fault:
+            if earlier is None:
+                problem = PlateMapError(fault.where, fault.problem)
+                self._faults[path] = _ReadMap(versions, plate, None, problem)
+            else:
+                self.unreadable[fault.where] = fault.problem
+            return
+        if isinstance(result, PlateMapError):
+            self._read[path] = _ReadMap(versions, plate, None, result)
+        else:
+            self._read[path] = _ReadMap(versions, result.plate, result, None)
+
+    def _read_map(self, path: str, versions: tuple[FileVersion | None, ...]) -> PlateMap:
+        """Return the plate map of a TOML file and the tables of wells beside it.
+
+        Raise PlateMapError if it is not valid, or there are two tables that differ.
+        """
         plate = plate_by_name(self._root, path, TOML_NAME)
         name = PurePosixPath(path).name
-        if versions[1] is None:
-            missing = PlateMapError(csv_path, f"is missing; expected beside {name}")
-            return _ReadMap(versions, plate, None, missing)
-        try:
-            toml_text, csv_text = (
-                read_text(self._root, each, "a plate map") for each in (path, csv_path)
+        tables = [each.path for each in versions[1:] if each is not None]
+        if not tables:
+            _, csv_path, xlsx_path = _paths_of_map(path)
+            raise PlateMapError(
+                csv_path,
+                f"is missing; expected beside {name} (or as {PurePosixPath(xlsx_path).name} there)",
             )
-            plate_map = parse_plate_map(toml_text, csv_text, toml_name=path, csv_name=csv_path)
-        except PlateMapError as error:
-            return _ReadMap(versions, plate, None, error)
+        toml_text = read_text(self._root, path, "a plate map")
+        plate_map, *others = (
+            parse_plate_map(
+                toml_text,
+                read_table(self._root, table, WELL_COLUMNS, "a plate map"),
+                toml_name=path,
+            )
+            for table in tables
+        )
+        for other in others:
+            if difference := _difference(plate_map, other):
+                raise PlateMapError(
+                    tables[0],
+                    f"differs from {tables[1]}: {difference}; expected one file, or equal wells",
+                )
         if name != TOML_NAME and plate_map.plate != plate:
-            problem = f"plate is {plate_map.plate!r}; expected {plate!r}, as the file is named"
-            return _ReadMap(versions, plate, None, PlateMapError(path, problem))
-        return _ReadMap(versions, plate_map.plate, plate_map, None)
+            raise PlateMapError(
+                path, f"plate is {plate_map.plate!r}; expected {plate!r}, as the file is named"
+            )
+        return plate_map
 
     def _sort_results(self, present: Mapping[str, ListedFile]) -> None:
         """Set ``maps`` and ``problems`` from everything that was read.
@@ -172,7 +186,8 @@ class PlateMapFiles:
         problems: dict[str, PlateMapError] = {}
         source: dict[str, str] = {}  # by plate: path of the TOML file
         for path, read in sorted(
-            self._read.items(), key=lambda item: (item[0] not in present, *_map_order(item[0]))
+            (self._read | self._faults).items(),
+            key=lambda item: (item[0] not in present, *_map_order(item[0])),
         ):
             if read.plate in source and path not in present:
                 continue  # it was moved
@@ -197,3 +212,29 @@ def _map_order(path: str) -> tuple[bool, int, str]:
     """Return the sort key of the path of a plate map: backups last, then by depth and text."""
     folder = path.rpartition("/")[0]
     return looks_like_backup(folder), path.count("/"), path
+
+
+def _paths_of_map(path: str) -> tuple[str, str, str]:
+    """Return the paths of the TOML, CSV and Excel file of a plate map with this TOML file."""
+    stem = path.removesuffix(TOML_NAME)
+    return path, stem + CSV_NAME, stem + XLSX_NAME
+
+
+def _difference(one: PlateMap, other: PlateMap) -> str:
+    """Return the first well that differs between two plate maps, or an empty text."""
+    labels, other_labels = (
+        {entry.well: (entry.group, parse_treatment(entry.treatment).key) for entry in each.entries}
+        for each in (one, other)
+    )
+    different = [
+        well for well in sorted(labels | other_labels) if labels.get(well) != other_labels.get(well)
+    ]
+    if not different:
+        return ""
+    found = (
+        f"{entry.group} {entry.treatment!r}"
+        if (entry := each.by_well.get(different[0]))
+        else "none"
+        for each in (one, other)
+    )
+    return f"well {different[0]} is " + " and ".join(found)

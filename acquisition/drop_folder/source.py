@@ -216,7 +216,11 @@ class DropFolder:
             pending=dict(waiting + self._results.count_by_plate()),
             held=dict(self._grouping.pending_plates),
             wrong_assays={plate: str(error) for plate, error in self._assays.problems.items()},
-            unreadable=dict(self._retries.problems()),
+            unreadable={
+                **self._retries.problems(),
+                **self._plate_maps.unreadable,
+                **self._assays.unreadable,
+            },
             gone=str(self._folder.problem) if self._folder.problem else None,
         )
 

@@ -59,15 +59,15 @@ def label_doubts_table(ranking: TreatmentTable, plate: str) -> Table | str:
 def profile_notes(ranked: ProfileRanking, *, audit: bool) -> list[Table | str]:
     """Return notes on a ProfileRanking as texts and, for an audit, tables of labels in doubt.
 
-    They name each plate that is ranked by departure in spite of an assay. With ``audit``, the
-    labels in doubt of each plate follow.
+    They name treatments that are written in several ways, and each plate that is ranked by
+    departure in spite of an assay. With ``audit``, the labels in doubt of each plate follow.
     """
     by_departure = [
         f"{plate} is ranked by departure, not by deterioration: {why_not}."
         for plate, why_not in ranked.by_departure.items()
     ]
     doubts = [label_doubts_table(table, plate) for plate, table in ranked.tables.items() if audit]
-    return [*by_departure, *doubts]
+    return [*ranked.notes, *by_departure, *doubts]
 
 
 def specimen_table(ranking: SpecimenRanking) -> Table:

@@ -6,18 +6,7 @@ from dataclasses import dataclass
 
 from schemas.plate_map import Group
 from schemas.ranking import WellRank
-from schemas.treatment import Dose, parse_treatment
-
-_UNIT_FACTORS = {
-    "nM": ("molar", 1.0),
-    "uM": ("molar", 1e3),
-    "mM": ("molar", 1e6),
-    "ng/mL": ("mass", 1.0),
-    "ug/mL": ("mass", 1e3),
-    "mg/mL": ("mass", 1e6),
-    "%": ("percent", 1.0),
-}
-"""Kind of each unit, and its factor to the smallest unit of this kind."""
+from schemas.treatment import UNIT_FACTORS, Dose, parse_treatment, round_amount
 
 
 @dataclass(frozen=True, order=True)
@@ -41,12 +30,11 @@ class Amount:
     @classmethod
     def of(cls, dose: Dose) -> "Amount":
         """Return a Dose as an amount."""
-        kind, factor = _UNIT_FACTORS[dose.unit]
-        return cls(Substance(dose.compound, kind), _round_amount(dose.amount * factor))
+        return cls(Substance(dose.compound, dose.kind), dose.smallest_units)
 
     def in_unit(self, unit: str) -> float:
         """Return the value of the amount in a unit of the same kind."""
-        return _round_amount(self.value / _UNIT_FACTORS[unit][1])
+        return round_amount(self.value / UNIT_FACTORS[unit][1])
 
 
 TreatmentKey = tuple[Amount, ...]
@@ -162,8 +150,3 @@ def _parse_doses(treatment: str) -> tuple[Dose, ...] | None:
         return parse_treatment(treatment).doses
     except ValueError:  # treatment names in a profile table are free text
         return None
-
-
-def _round_amount(amount: float) -> float:
-    """Return an amount rounded to 9 digits."""
-    return float(f"{amount:.9g}")  # 0.57 uM x 1000 is not quite 570 nM

@@ -17,6 +17,7 @@ from schemas.errors import ProfileError
 from schemas.plate_map import Group
 from schemas.ranking import Gate, Ranking, TreatmentRank, Verdict
 from schemas.specimen import Agreement, OnPlate, PlateOfSpecimen, SpecimenTable, SpecimenTreatment
+from schemas.treatment import treatment_names
 
 FALSE_DISCOVERY_RATE = 0.05
 """Largest q-value of a significant treatment, and largest p-value of disagreement
@@ -66,7 +67,7 @@ def rank_specimen(rankings: Sequence[Ranking], *, seed: int) -> SpecimenTable:
     typical = _typical_ranking(ordered)
     reasons = {_run_of(ranking): _exclusion_reason(ranking, typical) for ranking in ordered}
     used = [ranking for ranking in ordered if reasons[_run_of(ranking)] is None]
-    rows = [(number, row) for number, ranking in enumerate(used) for row in ranking.treatments]
+    rows = _rows_with_common_names(used)
     keys = list(dict.fromkeys((row.group, row.treatment) for _, row in rows))
     rows_by_key = {
         key: [(number, row) for number, row in rows if (row.group, row.treatment) == key]
@@ -89,6 +90,15 @@ def rank_specimen(rankings: Sequence[Ranking], *, seed: int) -> SpecimenTable:
 def _run_of(ranking: Ranking) -> tuple[str, int]:
     """Return the plate and the run of a ranking: each run of a plate id is a plate of its own."""
     return ranking.plate, ranking.run
+
+
+def _rows_with_common_names(rankings: Sequence[Ranking]) -> list[tuple[int, TreatmentRank]]:
+    """Return (number of the ranking, row) of all rows; a treatment has one name on all plates."""
+    rows = [(number, row) for number, ranking in enumerate(rankings) for row in ranking.treatments]
+    names = treatment_names(row.treatment for _, row in rows)
+    return [
+        (number, row.model_copy(update={"treatment": names[row.treatment]})) for number, row in rows
+    ]
 
 
 def _check_one_per_run(rankings: Sequence[Ranking]) -> None:

@@ -54,6 +54,13 @@ def test_without_any_assay_plates_are_ranked_by_departure_without_a_reason(site:
     assert "because" not in notes_of(ranking)
 
 
+def test_the_notes_of_a_plate_map_are_in_its_ranking(site: Site) -> None:
+    plate_map = small("own").model_copy(update={"notes": ("'1 uM' and '1000 nM' are one dose.",)})
+    site.add(plate_map)
+    [ranking] = site.rank(plate_map)
+    assert ranking.notes[0] == "'1 uM' and '1000 nM' are one dose."
+
+
 def test_with_too_few_assay_plates_a_ranking_names_the_required_number(site: Site) -> None:
     calibrated(site, ENOUGH - 1)
     [ranking] = site.rank(imaged(site, "own", 9))

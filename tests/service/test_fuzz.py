@@ -13,7 +13,12 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.timeout(300)
 def test_mutated_images_and_names_neither_end_nor_hang_the_service() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.fuzz", *"--seconds 60 --seed 11 --processes 1".split()],
+        [
+            sys.executable,
+            "-m",
+            "benchmarks.fuzz",
+            *["--seconds", "60", "--seed", "11", "--processes", "1"],
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -229,8 +229,8 @@ def sensitivity_metrics(
             parts = parse_treatment(name).doses
             if len(parts) == 1:
                 means.append(float(np.nanmean(scores[place][names == name])))
-                compounds.append(f"{plate.name} {parts[0].compound}")
-                doses.append(parts[0].amount)
+                compounds.append(f"{plate.name} {parts[0].compound_key} {parts[0].kind}")
+                doses.append(parts[0].smallest_units)
     pooled, kill, untreated = (
         np.concatenate([each[place] for place in mixed])
         for each in (

@@ -13,7 +13,7 @@ from acquisition.quality import assess
 from inference.bundle import Bundle, load_bundle
 from inference.departure.assembly import assemble, feature_names, select_images
 from inference.encoding.onnx_encoder import OnnxEncoder
-from inference.profiles import read_profiles, trajectories_from_profiles
+from inference.profile_tables import read_profiles, trajectories_from_profiles
 from inference.tissue.classical_segmenter import ClassicalSegmenter
 from inference.tissue.measures import measure_tissue
 from inference.tissue.ranked_measures import ranked_values
@@ -35,7 +35,7 @@ SIZE_PX = 512
 def read_profile_trajectories(tables: Iterable[Path]) -> list[Trajectories]:
     """Return the Trajectories of every plate of profile tables (paths), CSV or Parquet.
 
-    Errors are those of :func:`inference.profiles.trajectories_from_profiles`.
+    Errors are those of :func:`inference.profile_tables.trajectories_from_profiles`.
     """
     return [
         plate

@@ -6,7 +6,8 @@ import pytest
 from scipy.stats import spearmanr
 
 from inference.profile_assays import read_assays
-from inference.profiles import rank_profiles, read_profiles, trajectories_from_profiles
+from inference.profile_tables import read_profiles, trajectories_from_profiles
+from inference.profiles import rank_profiles
 from schemas.errors import ProfileError
 
 KILLS = (0.0, 0.2, 0.4, 0.6, 0.8)
@@ -93,13 +94,13 @@ def test_with_too_few_measured_plates_the_ranking_is_by_departure_with_the_reaso
 @pytest.mark.parametrize(
     ("rows", "problem"),
     [
-        ([("P9", "W0", "50")], "row 1: plate P9, well W0 is not in the profiles"),
-        ([("P0", "X1", "50")], "row 1: plate P0, well X1 is not in the profiles"),
-        ([("P0", "W0", "50"), ("P0", "W0", "60")], "row 2: plate P0, well W0 occurs twice"),
-        ([("P0", "W0", "-1")], "viability_percent is '-1'; expected 0 to 200"),
-        ([("P0", "W0", "201")], "viability_percent is '201'; expected 0 to 200"),
-        ([("P0", "W0", "")], "viability_percent is ''; expected 0 to 200"),
-        ([("P0", "W0", "nan")], "viability_percent is 'nan'; expected 0 to 200"),
+        ([("P9", "W0", "50")], "line 2: plate P9, well W0 is not in the profiles"),
+        ([("P0", "X1", "50")], "line 2: plate P0, well X1 is not in the profiles"),
+        ([("P0", "W0", "50"), ("P0", "W0", "60")], "line 3: plate P0, well W0 occurs twice"),
+        ([("P0", "W0", "-1")], "viability_percent is -1; expected 0 to 200"),
+        ([("P0", "W0", "201")], "viability_percent is 201; expected 0 to 200"),
+        ([("P0", "W0", "")], "viability_percent '' is not a number; expected 0 to 200"),
+        ([("P0", "W0", "nan")], "viability_percent 'nan' is not a number; expected 0 to 200"),
     ],
 )
 def test_a_wrong_row_is_named_with_its_value(
@@ -112,11 +113,36 @@ def test_a_wrong_row_is_named_with_its_value(
     assert problem in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "plate,well,viability_percent\nP0,b2,87.5\nP0,W1,12\n",
+        "Metadata_Well;Plate;Viability percent;operator\rB02;P0;87,5 %;x\rW1;P0;12;y\r",
+        'plate\twell\tviability_percent\nP0\tB2\t"87,500"\nP0\tW1\t12%\n',
+    ],
+)
+def test_an_assay_is_read_in_any_usual_form(tmp_path: Path, text: str) -> None:
+    table, assay = profiles(1)[0], tmp_path / "V.csv"
+    table["Metadata_Well"] = table.Metadata_Well.replace("W0", "B2")
+    table.to_csv(tmp_path / "T.csv", index=False)
+    assay.write_bytes(text.encode("utf-16"))
+    plates = trajectories_from_profiles(read_profiles(tmp_path / "T.csv"), where="T")
+    assert read_assays(assay, plates) == {"P0": {"B02": 12.5, "W1": 88.0}}
+
+
+def test_an_assay_with_a_column_twice_is_refused(tmp_path: Path) -> None:
+    table, assay = written(tmp_path, 1)
+    plates = trajectories_from_profiles(read_profiles(table), where="T")
+    assay.write_text("plate,Metadata_Plate,well,viability_percent\nP0,P0,W0,50\n")
+    with pytest.raises(ProfileError, match="plate twice; expected plate,well,viability_percent"):
+        read_assays(assay, plates)
+
+
 def test_a_missing_column_or_file_is_named(tmp_path: Path) -> None:
     table, assay = written(tmp_path, 1)
     plates = trajectories_from_profiles(read_profiles(table), where="T")
     assay.write_text("well,viability_percent\nW0,50\n")
-    with pytest.raises(ProfileError, match="has no column Metadata_Plate"):
+    with pytest.raises(ProfileError, match="expected plate,well,viability_percent"):
         read_assays(assay, plates)
     with pytest.raises(ProfileError, match="does not exist"):
         read_assays(tmp_path / "none.csv", plates)

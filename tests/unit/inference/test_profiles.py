@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from inference.profiles import rank_profiles, read_profiles, trajectories_from_profiles
+from inference.profile_tables import read_profiles, trajectories_from_profiles
+from inference.profiles import rank_profiles
 from schemas.errors import ProfileError
 from schemas.trajectory import Trajectories
 from tests.known_plates import plate
@@ -124,7 +125,7 @@ def first(table: pd.DataFrame, column: str, value: object) -> pd.DataFrame:
         ),
         (
             lambda table: first(table, "Metadata_Group", "control"),
-            "row 1, column Metadata_Group: 'control' .*expected one of untreated, single_dose",
+            "row 1, column Metadata_Group: group is 'control'; expected 'untreated', 'single_dose'",
         ),
         (
             lambda table: first(table, "Metadata_Treatment", "aspirin"),
@@ -148,6 +149,21 @@ def first(table: pd.DataFrame, column: str, value: object) -> pd.DataFrame:
             "plate P1, well well/... of mine, day .* is in 2 rows; expected one",
         ),
         (
+            lambda table: pd.concat(
+                [
+                    table.assign(Metadata_Well=table.Metadata_Well.str.slice(5, 8)),
+                    table.iloc[[4]].assign(
+                        Metadata_Well=lambda row: (
+                            row.Metadata_Well.str[5].str.lower()
+                            + row.Metadata_Well.str[6:8].str.lstrip("0")
+                        ),
+                        Metadata_Day=lambda row: row.Metadata_Day.astype(float),
+                    ),
+                ]
+            ),
+            "plate P1, well ..., day .* is in 2 rows; expected one",
+        ),
+        (
             lambda table: first(table, "Metadata_Treatment", "drug9:1 uM"),
             "well well/... of mine is .* and .*; expected one group and treatment",
         ),
@@ -166,6 +182,77 @@ def test_an_error_in_a_table_is_refused_with_its_place(
 ) -> None:
     with pytest.raises(ProfileError, match=message):
         rank(corrupt(table_of(plate(features=8))), tmp_path)
+
+
+def respelled(table: pd.DataFrame) -> pd.DataFrame:
+    """Write wells, days, groups and treatments of the readout day in another way."""
+    other = (table.Metadata_Day == 10).to_numpy()
+    changed = table.astype({"Metadata_Day": object})
+    changed.loc[other, "Metadata_Well"] = [
+        f"{well[0].lower()}{int(well[1:])}" for well in table.Metadata_Well[other]
+    ]
+    changed.loc[other, "Metadata_Day"] = "10.0"
+    changed.loc[other, "Metadata_Group"] = table.Metadata_Group[other].str.title()
+    changed.loc[other, "Metadata_Treatment"] = (
+        table.Metadata_Treatment[other]
+        .str.replace("1 uM", "1000 nM")
+        .str.upper()
+        .str.replace("1000 NM", "1000 nM")
+    )
+    return changed
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_wells_days_groups_and_treatments_in_two_writings_are_one(
+    tmp_path: Path, suffix: str
+) -> None:
+    table = table_of(plate(features=8))
+    table["Metadata_Well"] = table.Metadata_Well.str.slice(5, 8)
+    expected = rank(table, tmp_path, suffix)
+    expected_wells = pd.read_csv(tmp_path / "R-wells.csv")
+    changed = respelled(table).astype({"Metadata_Day": str})
+    pd.testing.assert_frame_equal(rank(changed, tmp_path, suffix)[expected.columns], expected)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "R-wells.csv"), expected_wells)
+    assert "B02" in set(expected_wells.well)
+
+
+def test_treatments_in_two_writings_are_noted(tmp_path: Path) -> None:
+    table = table_of(plate(features=8)).sort_values(["Metadata_Treatment", "Metadata_Day"])
+    later = (table.Metadata_Treatment == "drug0:1 uM") & (table.Metadata_Day == 10)
+    table.loc[later, "Metadata_Treatment"] = "DRUG0:1000 nM"
+    found = rank_profiles(
+        written(table, tmp_path), baseline_day=7, readout_day=10, out=tmp_path / "R.csv"
+    )
+    assert found.notes == (
+        "'drug0' and 'DRUG0' are read as one compound, drug0.",
+        "'1 uM' and '1000 nM' of drug0 are one dose.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("corrupt", "message"),
+    [
+        (lambda text: text.replace("feature_3", "feature_2", 1), "has the column feature_2 twice"),
+        (
+            lambda text: text.replace("Metadata_Operator", "Metadata_Well", 1),
+            "has the column Metadata_Well twice; expected each column once",
+        ),
+        (
+            lambda text: text.replace("\n", ",1\n").replace(",1\n", "\n", 1),
+            r"row 1: 15 values; expected 14, one a column",
+        ),
+        (lambda text: text.rstrip().rpartition(",")[0], r"row 54: 13 values; expected 14"),
+        (lambda text: text + text.splitlines()[1] + ",1,2\n", r"row 55: 16 values; expected 14"),
+    ],
+    ids=["feature twice", "well twice", "shifted", "cut off", "one long row"],
+)
+def test_a_csv_whose_values_do_not_fit_its_columns_is_refused(
+    corrupt: Callable[[str], str], message: str, tmp_path: Path
+) -> None:
+    path = written(table_of(plate(features=8)), tmp_path)
+    path.write_text(corrupt(path.read_text()))
+    with pytest.raises(ProfileError, match=message):
+        read_profiles(path)
 
 
 def test_a_file_that_is_no_table_is_refused_by_name(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 import pytest
 
-from schemas.assay import Assay, parse_assay
+from schemas.assay import ASSAY_COLUMNS, Assay, parse_assay
 from schemas.errors import PlateMapError
+from schemas.plate_tables import csv_table
 from tests.samples import PLATE, plate_map
 
 NAME = f"{PLATE}/{PLATE}.assay.csv"
@@ -9,7 +10,8 @@ HEADER = "well,viability_percent\n"
 
 
 def read(text: str) -> Assay:
-    return parse_assay(text, plate=PLATE, wells=plate_map().by_well, name=NAME)
+    table = csv_table(text.encode(), NAME, ASSAY_COLUMNS)
+    return parse_assay(table, plate=PLATE, wells=plate_map().by_well)
 
 
 def refusal(text: str) -> str:
@@ -34,6 +36,10 @@ def test_wells_and_their_viability_are_read() -> None:
         "well, viability_percent\r\nB02,100\r\nD02,12\r\n",
         "well,viability_percent\rB02,100\rD02,12\r",
         HEADER + '\n"B02","100"\n\nD02,1.2e1',
+        "well;viability_percent\nB02;100,0\nD02;12,000\n",
+        "Well\tViability Percent\t\t\nB02\t100 %\t\nD02\t12%\t\t\n\t\t\n",
+        "sep=;\nwell;viability_percent\nB02;100\nD02;12\n",
+        'viability of 2026-11-20\n\nwell,viability_percent\nB02,"100,0"\nD02,12\n',
     ],
     ids=[
         "byte order mark",
@@ -43,6 +49,10 @@ def test_wells_and_their_viability_are_read() -> None:
         "Windows lines",
         "old Mac lines",
         "quotes, empty lines and no last line end",
+        "semicolons and decimal commas",
+        "tabs, percent signs, upper case and empty columns",
+        "the separator that Excel declares",
+        "a title and quoted decimal commas",
     ],
 )
 def test_csv_variants_of_common_programs_give_the_same_assay(text: str) -> None:
@@ -61,14 +71,20 @@ def test_viabilities_from_0_to_200_percent_are_accepted() -> None:
         (",50", "'' is not a well"),
         ("D02,200.1", "viability_percent is 200.1; expected 0 to 200"),
         ("D02,-3", "viability_percent is -3; expected 0 to 200"),
-        ("D02,NaN", "viability_percent is NaN; expected 0 to 200"),
-        ("D02,inf", "viability_percent is inf; expected 0 to 200"),
+        ("D02,NaN", "viability_percent 'NaN' is not a number; expected 0 to 200"),
+        ("D02,inf", "viability_percent 'inf' is not a number; expected 0 to 200"),
+        ("D02,1_0", "viability_percent '1_0' is not a number; expected 0 to 200"),
+        ("D02,1e999", "viability_percent '1e999' is not a number; expected 0 to 200"),
+        ('D02,"1.000,5"', "viability_percent '1.000,5' is not a number; expected 0 to 200"),
+        ("D02,250 %", "viability_percent is 250 %; expected 0 to 200"),
         ("D02,dead", "viability_percent 'dead' is not a number; expected 0 to 200"),
-        ("D02,12 %", "viability_percent '12 %' is not a number; expected 0 to 200"),
         ("D02,", "viability_percent '' is not a number; expected 0 to 200"),
         ("D02", "viability_percent '' is not a number; expected 0 to 200"),
-        ("D02,87,5", "3 values; expected 2 (a decimal point, not a comma)"),
-        ("b2,50", "well B02 occurs twice; expected each well once"),
+        (
+            "D02,87,5",
+            "3 values; expected 2 (quote a value that contains the separator, such as a decimal",
+        ),
+        ("b2,50", "well B02 occurs twice, first on line 2; expected each well once"),
     ],
 )
 def test_a_bad_row_is_refused_with_line_value_and_expectation(row: str, message: str) -> None:
@@ -91,12 +107,20 @@ def test_all_problems_are_reported_together() -> None:
         "",
         "\n",
         "well,viability\n",
-        "well;viability_percent\n",
+        "well|viability_percent\n",
         "well,viability_percent,plate\n",
         "well,well,viability_percent\n",
         "B02,100\n",
     ],
-    ids=["empty", "an empty line", "another name", "semicolons", "one more", "one twice", "none"],
+    ids=[
+        "empty",
+        "an empty line",
+        "another name",
+        "vertical bars",
+        "one more",
+        "one twice",
+        "none",
+    ],
 )
 def test_another_header_is_refused_with_the_expected_header(header: str) -> None:
     problem = refusal(header + "B02,100\n" * bool(header.strip()))

@@ -14,6 +14,7 @@ from simulation.plate import (
     Compound,
     plan_plate,
 )
+from tests.samples import wells_table
 
 
 @pytest.mark.parametrize("layout", Layout)
@@ -22,9 +23,8 @@ def test_the_plate_map_files_contain_the_plan(layout: Layout) -> None:
 
     plate_map = parse_plate_map(
         plate.plate_map_toml(2.72461),
-        plate.plate_map_csv(),
+        wells_table(plate.plate_map_csv()),
         toml_name="a.plate.toml",
-        csv_name="a.wells.csv",
     )
 
     assert [(entry.well, entry.group, entry.treatment) for entry in plate_map.entries] == [

@@ -11,6 +11,7 @@ from simulation.kinds import Delivery
 from simulation.microscope import Fault, VirtualMicroscope, virtual_microscopes
 from simulation.plate import CULTURE_DAYS, DOSED_ON_DAY
 from simulation.robot import imaged_days, run_robot, write_plates
+from tests.samples import wells_table
 
 SIZE_PX = 64
 TRUTH = ["plate", "well", "day", "mechanism", "kill", "exploded", "spread_um", "area_px"]
@@ -43,9 +44,8 @@ def test_written_plates_have_the_file_names_of_the_contract(
     assert len(list((folder / "day07").iterdir())) == 180
     parse_plate_map(
         (folder / f"{name}.plate.toml").read_text(),
-        (folder / f"{name}.wells.csv").read_text(),
+        wells_table((folder / f"{name}.wells.csv").read_text()),
         toml_name="t",
-        csv_name="w",
     )
     truth = rows(tmp_path / "truth.csv")
     assert list(truth[0]) == TRUTH

@@ -1,6 +1,8 @@
 """Assays in the drop folder: the plate of each assay, its errors, and when it is read again."""
 
+import errno
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
@@ -8,6 +10,7 @@ from acquisition.drop_folder.assay_files import AssayFiles, wrong_assays
 from acquisition.drop_folder.listing import list_files
 from acquisition.drop_folder.plate_map_files import PlateMapFiles
 from acquisition.drop_folder.settling import ListedFile
+from tests.workbooks import workbook
 
 TOML = 'plate = "P1"\nseeded_at = 2026-11-10T09:00:00+01:00\n'
 WELLS = "well,group,treatment\nB02,untreated,\nB03,screening,drug:1 uM\n"
@@ -83,7 +86,10 @@ WRONG: dict[str, tuple[str | bytes, str]] = {
         ASSAY.replace("99.5", "dead"),
         "line 2: viability_percent 'dead' is not a number; expected 0 to 200",
     ),
-    "twice": (ASSAY + "B02,50\n", "line 4: well B02 occurs twice; expected each well once"),
+    "twice": (
+        ASSAY + "B02,50\n",
+        "line 4: well B02 occurs twice, first on line 2; expected each well once",
+    ),
     "all equal": (
         ASSAY.replace("99.5", "12.5"),
         "all 2 wells have viability 12.5 %; expected values that differ",
@@ -93,9 +99,9 @@ WRONG: dict[str, tuple[str | bytes, str]] = {
         "line 1 has columns ['well', 'rlu']; expected well,viability_percent",
     ),
     "empty": ("", "line 1 has columns"),
-    "not UTF-8": (
-        "well,viability_percent\nB02,µ".encode("latin-1"),
-        "P1/P1.assay.csv: is not UTF-8",
+    "no text": (
+        "well,viability_percent\nB02,1\x81".encode("latin-1"),
+        "P1/P1.assay.csv: is not UTF-8, UTF-16 or Windows-1252",
     ),
     "far too large": (
         b" " * 1_000_001,
@@ -191,3 +197,49 @@ def test_an_assay_that_was_moved_with_its_plate_is_read_from_its_new_place(
     folder.update()
     assert folder.assays.assays["P1"].viability_percent["B02"] == 101
     assert folder.assays.problems == {}
+
+
+def test_an_assay_that_cannot_be_read_is_reported_and_read_again(
+    folder: PlateFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.write(assay_csv=ASSAY)
+    open_file = Path.open
+
+    def fail(path: Path, mode: str = "r", **options: Any) -> IO[Any]:  # noqa: ANN401 - as Path.open
+        if path.name == "P1.assay.csv" and mode == "rb":
+            raise OSError(errno.EIO, "Input/output error")
+        return open_file(path, mode, **options)
+
+    monkeypatch.setattr(Path, "open", fail)
+    folder.update()
+    expected = "P1/P1.assay.csv: cannot be read: Input/output error; it is tried again"
+    assert str(folder.assays.problems["P1"]) == expected
+    assert [str(problem) for problem in wrong_assays(folder.root)] == [expected]
+    monkeypatch.undo()
+    folder.update()
+    assert (list(folder.assays.assays), folder.assays.problems) == (["P1"], {})
+    monkeypatch.setattr(Path, "open", fail)
+    folder.write(assay_csv=ASSAY.replace("12.5", "112.5"))
+    folder.update()
+    assert folder.assays.assays["P1"].viability_percent["B03"] == 12.5
+    assert list(folder.assays.unreadable) == ["P1/P1.assay.csv"]
+
+
+def test_an_assay_is_read_from_an_excel_workbook(folder: PlateFolder) -> None:
+    folder.write(assay_xlsx=workbook([("Well", "Viability percent"), ("B2", 99.5), ("B03", 12.5)]))
+    folder.update()
+    assert folder.assays.assays["P1"].viability_percent == {"B02": 99.5, "B03": 12.5}
+    folder.write(assay_csv=ASSAY)
+    folder.update()
+    assert folder.assays.problems == {}
+    folder.write(assay_csv=ASSAY.replace("99.5", "98"))
+    folder.update()
+    assert str(folder.assays.problems["P1"]) == (
+        "P1/P1.assay.csv: differs from P1/P1.assay.xlsx; expected one file, or equal values"
+    )
+
+
+def test_a_csv_error_in_an_assay_is_the_error_of_its_plate(folder: PlateFolder) -> None:
+    folder.write(assay_csv="well,viability_percent\rB02," + "9" * 200_000)
+    folder.update()
+    assert "line 2: field larger than field limit" in str(folder.assays.problems["P1"])

@@ -20,6 +20,7 @@ from schemas.errors import ImageError
 from schemas.plate_map import PlateMap, parse_plate_map
 from schemas.well_image import FileVersion, Rejected, VisitKey
 from tests.robot_folder import DAY_7_NS, PATTERN, PLATE_TOML, WELLS_CSV
+from tests.samples import wells_table
 
 RULES = SettlingRules(planes=3, settle_s=2.0, plane_timeout_s=60.0)
 LISTED_S = 1000.0
@@ -29,7 +30,7 @@ B02 = tuple(f"P1/day07/B02_z{plane}.tif" for plane in (1, 2, 3))
 
 def plate_map(plate: str = "P1") -> PlateMap:
     toml = PLATE_TOML.replace("P1", plate)
-    return parse_plate_map(toml, WELLS_CSV, toml_name="plate.toml", csv_name="wells.csv")
+    return parse_plate_map(toml, wells_table(WELLS_CSV), toml_name="plate.toml")
 
 
 PLATES = KnownPlates(maps={"P1": plate_map()})

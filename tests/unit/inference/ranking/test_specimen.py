@@ -287,3 +287,15 @@ def test_combined_p_values_without_effect_are_uniform() -> None:
     assert [np.mean(made <= level) for level in (0.01, 0.05, 0.5)] == pytest.approx(
         [0.01, 0.05, 0.5], abs=0.02
     )
+
+
+def test_a_treatment_in_two_units_is_one_treatment_of_the_specimen() -> None:
+    other = tuple(
+        each.model_copy(update={"treatment": each.treatment.upper().replace(":1 UM", ":1000 nM")})
+        for each in scores(0, 2, 4, 6)
+    )
+    table = rank_specimen([plate("A", *scores(0, 2, 4, 6)), plate("B", *other)], seed=1)
+    assert [each.treatment for each in table.treatments] == [
+        f"drug-{number}:1 uM" for number in (3, 2, 1, 0)
+    ]
+    assert all(len(each.plates) == 2 for each in table.treatments)
