@@ -10,6 +10,7 @@ from typing import Protocol
 import structlog
 
 from daemon.alerts import Alerts
+from daemon.audit_trail import kept_final_notes, map_change_notes
 from daemon.calibrations import Calibrated, Calibrations, digest_with_calibration
 from daemon.due_days import DaySettings, Due, DueDays
 from daemon.reports.ranking_files import PictureReader
@@ -111,7 +112,13 @@ class DailyPath:
             seed=self.settings.seed,
             flags=plate.flags,
             left_out=plate.left_out,
-            notes=(*due.plate_map.notes, *due.notes, *representation_notes),
+            notes=(
+                *due.plate_map.notes,
+                *map_change_notes(self.store, due.plate_map),
+                *kept_final_notes(due.previous),
+                *due.notes,
+                *representation_notes,
+            ),
             others=earlier.trajectories,
             settings=self.settings.departure,
         )

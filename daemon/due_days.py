@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from daemon.audit_trail import final_note
 from daemon.calibrations import digest_with_calibration
 from inference.departure.assembly import dosing_notes, select_images
 from inference.departure.departures import DepartureSettings
@@ -146,6 +147,7 @@ class DueDays:
             )
         rankings = self.store.rankings(plate_map.plate)
         previous = _newest([each for each in rankings if each.run == plate_map.run], day)
+        made_final = (final_note(self.clock()),) if final else ()
         return Due(
             plate_map=plate_map,
             day=day,
@@ -155,7 +157,7 @@ class DueDays:
             previous=previous,
             revision=_next_revision(rankings, day),
             follows=None,
-            notes=dosing_notes(seen, plate_map),
+            notes=(*dosing_notes(seen, plate_map), *made_final),
         )
 
     def _inputs_digest(self, plate_map: PlateMap, images: Sequence[VisitVersion], day: int) -> str:

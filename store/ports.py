@@ -6,6 +6,7 @@ written, and is safe to call from several threads. Each port has a contract suit
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -104,6 +105,15 @@ class ObservationReader(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class StoredPlateMap:
+    """One stored version of a plate map, with the time at which it was stored."""
+
+    plate_map: PlateMap
+    digest: str
+    saved_at: datetime
+
+
 class PlateMapStore(Protocol):
     """Keeps every version of every plate map."""
 
@@ -123,6 +133,10 @@ class PlateMapStore(Protocol):
 
     def run_maps(self, plate: str) -> Sequence[PlateMap]:
         """Return the newest map of each run of a plate, from run 1 to the current run."""
+        ...
+
+    def map_versions(self, plate: str, run: int) -> Sequence[StoredPlateMap]:
+        """Return every stored version of the map of a run of a plate, oldest first."""
         ...
 
     def plates(self) -> Sequence[str]:

@@ -7,6 +7,7 @@ from sqlalchemy import and_, or_, select
 
 from schemas.plate_map import PlateMap
 from schemas.plate_run import OUTSIDE
+from store.ports import StoredPlateMap
 from store.rows import newest_of_each_run, plate_map_of, select_newest
 from store.run_changes import release_observations, update_days
 from store.sql_part import SqlPart
@@ -60,6 +61,19 @@ class SqlPlateMaps(SqlPart):
             current = connection.execute(select_newest(plate_maps, plate)).first()
             rows = connection.execute(query.order_by(plate_maps.c.run)).all()
             return [plate_map_of(row) for row in rows if current and row.run <= current.run]
+
+    def map_versions(self, plate: str, run: int) -> Sequence[StoredPlateMap]:
+        """Return every stored version of the map of a run of a plate, oldest first."""
+        query = (
+            select(plate_maps)
+            .where(plate_maps.c.plate == plate, plate_maps.c.run == run)
+            .order_by(plate_maps.c.id)
+        )
+        with self._database.reading() as connection:
+            return [
+                StoredPlateMap(plate_map_of(row), row.digest, row.saved_at)
+                for row in connection.execute(query)
+            ]
 
     def plates(self) -> Sequence[str]:
         """Return the ids of all plates that have a map, in alphabetical order."""

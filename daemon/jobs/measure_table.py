@@ -49,8 +49,8 @@ def write_measures(
     images
         Image files; the pages of one file are its planes.
     masks
-        Folder for the tissue masks, PNG with 0 and 255, in the subfolders of the images; None
-        writes no masks.
+        Folder for the tissue masks, PNG with 0 and 255, named by :func:`mask_files`; None writes no
+        masks.
     um_per_px
         Scale of all images in µm per pixel; None uses each file's own scale.
     bits

@@ -16,10 +16,10 @@ def check_new(paths: Iterable[Path]) -> None:
 
 
 def mask_files(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
-    """Return the mask file of each image: its path below the folder that all images share.
+    """Return the mask file of each image: ``<stem>.png`` if no other image has the stem.
 
-    A mask is named ``<stem>.png``, or ``<name with extension>.png`` where two images of one folder
-    have one stem.
+    Otherwise the mask is in the subfolder of the image, below the folder that all images share. If
+    two images of one folder have one stem, the mask is ``<name with extension>.png``.
 
     Parameters
     ----------
@@ -29,15 +29,20 @@ def mask_files(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
         The folder of the masks.
     """
     resolved = {image: image.resolve() for image in images}
-    shared = os.path.commonpath([path.parent for path in resolved.values()]) if images else ""
-    stems = {
-        image: path.parent.relative_to(shared) / f"{path.stem}.png"
-        for image, path in resolved.items()
-    }
+    different = set(resolved.values())
+    shared = os.path.commonpath([path.parent for path in different]) if images else ""
+
+    def in_subfolder(path: Path) -> Path:
+        return path.parent.relative_to(shared) / f"{path.stem}.png"
+
     # Some file systems do not distinguish upper and lower case.
-    uses = Counter(str(stems[image]).lower() for image in {resolved[i]: i for i in images}.values())
-    return {
-        image: folder
-        / (stem if uses[str(stem).lower()] == 1 else stem.with_name(f"{resolved[image].name}.png"))
-        for image, stem in stems.items()
-    }
+    stems = Counter(path.stem.lower() for path in different)
+    places = Counter(str(in_subfolder(path)).lower() for path in different)
+
+    def mask_of(path: Path) -> Path:
+        if stems[path.stem.lower()] == 1:
+            return Path(f"{path.stem}.png")
+        place = in_subfolder(path)
+        return place if places[str(place).lower()] == 1 else place.with_name(f"{path.name}.png")
+
+    return {image: folder / mask_of(path) for image, path in resolved.items()}

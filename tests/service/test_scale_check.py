@@ -33,13 +33,19 @@ class Checked:
         at_ns = int(self.robot.clock.now_s * 1e9)
         self.robot.write("P1/P1.plate.toml", plate_toml.encode(), at_ns=at_ns)
         assert images(self.source) == []
+        self.save_map()
         self.check.note("P1")
+
+    def save_map(self) -> None:
+        """Store the plate map that the source has read, as the service does."""
+        self.site.store.save_plate_map(self.source.plate_maps()["P1"], NOW)
 
     def ingest(self, well: str, day: int, used: float | None, own: float | None) -> Observation:
         """Store an image whose files are in the drop folder."""
         self.robot.well(well, day)
         (image,) = images(self.source)
         assert isinstance(image, WellImage)
+        self.save_map()
         seen = observation(
             well,
             day,

@@ -203,6 +203,7 @@ def test_each_damaged_file_is_rejected_with_its_reason_and_all_other_wells_are_r
 
 
 def test_a_rejected_file_that_is_written_again_is_ingested(service: ServiceProcess) -> None:
+    service.configure(source="plane_timeout_s = 2.0")  # the wait for the end of a cut file
     [first, *_] = service.well(service.wells()[0], 10)
     whole = first.read_bytes()
     first.write_bytes(whole[:1000])

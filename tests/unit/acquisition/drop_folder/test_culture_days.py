@@ -13,11 +13,12 @@ from schemas.errors import ImageError
 from schemas.plate_map import PlateMap, parse_plate_map
 from schemas.well_image import VisitKey
 from tests.robot_folder import DAY_7_NS, WELLS_CSV
+from tests.samples import wells_table
 
 
 def plate_map(seeded_at: str = "2026-11-10T09:00:00+01:00") -> PlateMap:
     toml = f'plate = "P1"\nseeded_at = {seeded_at}\n'
-    return parse_plate_map(toml, WELLS_CSV, toml_name="plate.toml", csv_name="wells.csv")
+    return parse_plate_map(toml, wells_table(WELLS_CSV), toml_name="plate.toml")
 
 
 def no_time() -> None:
@@ -101,9 +102,9 @@ def test_a_day_that_depends_on_an_impossible_time_of_change_is_an_error(mtime_ns
 
 
 def test_an_elapsed_time_beyond_the_calendar_is_an_error() -> None:
-    name = ParsedName("B02", elapsed=timedelta(days=999_999))
+    name = ParsedName("B02", elapsed=timedelta(days=9_999_999))
     with pytest.raises(ImageError, match="expected less"):
-        find_day(name, no_time, 0, plate_map("9998-01-01T00:00:00+00:00"))
+        find_day(name, no_time, 0, plate_map("2100-01-01T00:00:00+00:00"))
 
 
 @pytest.mark.parametrize(

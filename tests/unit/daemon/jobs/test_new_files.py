@@ -14,6 +14,7 @@ MASKS = Path("masks")
     ("images", "expected"),
     [
         (["a/B02.tif"], ["B02.png"]),
+        (["a/B02.tif", "b/c/B03.tif"], ["B02.png", "B03.png"]),
         (["a/B02.tif", "a/B03.tif"], ["B02.png", "B03.png"]),
         (["a/B02.tif", "b/B02.tif"], ["a/B02.png", "b/B02.png"]),
         (["a/B02.tif", "a/b/B02.tif"], ["B02.png", "b/B02.png"]),

@@ -52,7 +52,7 @@ def test_a_specimen_has_a_column_for_each_plate_that_is_used() -> None:
 
 
 def test_profile_notes_name_plates_that_are_ranked_by_departure_in_spite_of_an_assay() -> None:
-    ranked = ProfileRanking({"P": ranking()}, {}, {"P": "fewer than 3 plates have an assay"})
+    ranked = ProfileRanking({"P": ranking()}, {}, {"P": "fewer than 3 plates have an assay"}, ())
     (note,) = profile_notes(ranked, audit=False)
     assert note == (
         "P is ranked by departure, not by deterioration: fewer than 3 plates have an assay."
