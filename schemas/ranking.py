@@ -216,7 +216,7 @@ class RankingQuality(FrozenModel):
 
 
 class Scale(FrozenModel):
-    """Scale of the thesis, whose positions are 1…n.
+    """Scale of B. Babu's thesis (docs/explanation/thesis.md), whose positions are 1…n.
 
     Positions 1…x are intact wells, ordered by deterioration. Positions x+1…n are exploded wells,
     ordered by degree of explosion.
