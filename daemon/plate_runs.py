@@ -30,7 +30,7 @@ LATE = timedelta(days=1)
 
 
 class RunStore(ObservationReader, ObservationWriter, PlateMapStore, Protocol):
-    """The parts of the store that tell the runs of a plate and their images."""
+    """Store with the plate maps of each run of a plate and the images of each run."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class _Arrival:
 
 @dataclass(frozen=True)
 class PlateRuns:
-    """The runs of all plates of a store.
+    """Finds the run of each plate map and well image from a store, and raises alerts of changes.
 
     Parameters
     ----------

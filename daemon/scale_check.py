@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 
 class ScaleStore(ObservationReader, PlateMapStore, Protocol):
-    """The parts of the store with the scales of images and the plate maps with their runs."""
+    """Store with the scales of images and with the plate maps and their runs."""
 
 
 @dataclass
@@ -45,7 +45,7 @@ class ScaleCheck:
         self._noted.add(plate)
 
     def check_noted(self, pending: Mapping[str, int]) -> bool:
-        """Check the noted plates without pending images; return whether files are read again.
+        """Check the noted plates without ``pending`` images; return whether files are read again.
 
         A plate whose map is invalid is checked when it has a valid map again.
         """

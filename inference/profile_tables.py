@@ -34,7 +34,7 @@ NOT_A_NUMBER = ("", "nan", "na", "n/a", "null", "none", "<na>")
 
 
 def read_profiles(table: Path) -> pd.DataFrame:
-    """Read a profile table from a CSV or Parquet file into a DataFrame.
+    """Return the profile table at the path of a CSV or Parquet file as a DataFrame.
 
     Values of a CSV remain text, so that well names such as 007 or NA are unchanged.
 
@@ -61,7 +61,7 @@ def read_profiles(table: Path) -> pd.DataFrame:
 
 
 def profile_notes(profiles: pd.DataFrame) -> tuple[str, ...]:
-    """Return notes on the treatments that a valid profile DataFrame writes in several ways."""
+    """Return notes, as texts, on treatments that a profile DataFrame writes in several ways."""
     texts = profiles[TREATMENT].astype("string").fillna("").unique()
     return spelling_notes(str(parse_treatment(text)) for text in texts)
 

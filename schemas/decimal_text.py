@@ -12,7 +12,7 @@ _POINT_OR_THOUSANDS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}\.\d{3}(?!\d)")
 
 
 def parse_decimal(text: str, *, largest: float = math.inf) -> float:
-    """Return the number in a text with a decimal point or comma, up to ``largest`` expected.
+    """Return the float in a text with a decimal point or comma, at most ``largest`` expected.
 
     ``1,000`` may be 1 or 1000. It is read as 1 only if 1000 is larger than ``largest``.
 

@@ -10,7 +10,7 @@ _DATE = re.compile(r"[\d-]+(W[\d-]+)?")
 
 
 def parse_moment(key: str, value: object) -> datetime:
-    """Return the date and time with zone that is the value of a TOML key, or its ISO 8601 text.
+    """Return the datetime with zone in the value of a TOML key: a datetime, or ISO 8601 text.
 
     Raises
     ------

@@ -20,7 +20,7 @@ _MARKED = re.compile(
 
 
 def grid_columns(cells: Sequence[str]) -> list[int] | None:
-    """Return the column numbers in a grid's header, without its first cell; None if it is none.
+    """Return the column numbers in the cells of a grid header; None if they are no header.
 
     They are consecutive, such as 1 to 12 or 2 to 11.
     """
@@ -42,7 +42,7 @@ def is_grid_header(cells: Sequence[str]) -> bool:
 def grid_wells(
     columns: Sequence[int], letter: str, cells: Sequence[str], previous: str
 ) -> list[tuple[str, str]]:
-    """Return (well, text) for each filled cell of one row of a grid.
+    """Return (well, text) for each filled cell of a row of a grid, from columns and row letter.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def grid_wells(
 
 
 def grid_group(text: str) -> tuple[str, str]:
-    """Return (group, treatment text) of one filled cell of a grid.
+    """Return (group, treatment) as texts from the text of one filled cell of a grid.
 
     A treatment is ``screening``. ``untreated``, ``blank`` and DMSO up to 1 % are no treatment. A
     group before a colon decides: ``single_dose: gemcitabine:1 uM``.

@@ -25,27 +25,27 @@ class TimedImage(Protocol):
 
     @property
     def key(self) -> VisitKey:
-        """Identity of the visit, with the run in which the image arrived."""
+        """The VisitKey of the image, with the run in which the image arrived."""
         ...
 
     @property
     def day(self) -> int:
-        """Culture day."""
+        """The culture day of the image, from 1."""
         ...
 
     @property
     def taken_at(self) -> datetime | None:
-        """Time of the microscope; None if unknown."""
+        """The acquisition time by the clock of the microscope; None if it is unknown."""
         ...
 
     @property
     def saved_at(self) -> datetime | None:
-        """Modification time of the file; None if unknown."""
+        """The modification time of the image file; None if it is unknown."""
         ...
 
     @property
     def received_at(self) -> datetime:
-        """Time of this computer's clock at which the image was stored."""
+        """The time by the clock of this computer at which the image was stored."""
         ...
 
 
@@ -79,7 +79,7 @@ def is_after_run(image: TimedImage, plate_map: PlateMap) -> bool:
 def readout_deadline(
     plate_map: PlateMap, images: Iterable[TimedImage], wait: timedelta
 ) -> datetime:
-    """Return the time after which the readout of a run is final.
+    """Return the time at which the readout of a plate map is final, from its images and a wait.
 
     It is ``wait`` after the first readout image. Its time is the microscope's, else the time at
     which it was stored, and always within the readout day. Without a readout image the deadline
@@ -105,7 +105,7 @@ def readout_deadline(
 
 
 def agree_with_seeding(images: Iterable[TimedImage], plate_map: PlateMap) -> bool:
-    """Return whether the times of most images fit their culture days by a plate map.
+    """Return whether the times of most images are on their culture days by a plate map.
 
     The time of the microscope is used, else that of the file. Without images they agree.
     """

@@ -69,7 +69,7 @@ class Record:
 
 
 def decode_text(content: bytes, name: str) -> str:
-    """Return the text of a file that is UTF-8, UTF-16 or Windows-1252, for error messages named.
+    """Return the text in the bytes of a named file that is UTF-8, UTF-16 or Windows-1252.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def decode_text(content: bytes, name: str) -> str:
 
 
 def csv_table(content: bytes, name: str, columns: Sequence[str]) -> Table:
-    """Return the bytes of a CSV file, for error messages named, as a Table.
+    """Return the bytes of a named CSV file that has the given columns as a Table.
 
     The separator is the one with which a row has these columns or is the header of a grid.
 
@@ -136,7 +136,7 @@ def csv_table(content: bytes, name: str, columns: Sequence[str]) -> Table:
 
 
 def checked_table(name: str, rows: Sequence[Row]) -> Table:
-    """Return a Table with the name of its file and these rows; raise PlateMapError if one is long.
+    """Return a Table from a file name and rows; raise PlateMapError if a cell is too long.
 
     Raises
     ------
@@ -156,7 +156,7 @@ def checked_table(name: str, rows: Sequence[Row]) -> Table:
 def records(
     table: Table, columns: Sequence[str], *, other_columns: bool = False
 ) -> tuple[list[Record], list[str]]:
-    """Return the rows of a Table below its header by column, and a text for each row that is wrong.
+    """Return a Record for each row of a Table with given columns, and a text for each wrong row.
 
     Names of columns are compared without case, spaces and order. Rows before the header with a
     single cell are titles, and are ignored.
@@ -237,13 +237,13 @@ def column_name(text: str) -> str:
 
 
 def named(cells: Sequence[str]) -> str:
-    """Return cells as a list for an error message, shortened if they are long."""
+    """Return cells as one text, a list for an error message, shortened if they are long."""
     text = str(list(cells))
     return text if len(text) <= 2 * MAX_NAMED else text[: 2 * MAX_NAMED] + "…"
 
 
 def joined(problems: Sequence[str]) -> str:
-    """Return problems as one text; of very many, the first and the number of the others."""
+    """Return problems as one text; of very many problems, the first and a count of the rest."""
     shown = "; ".join(problems[:MAX_PROBLEMS])
     others = len(problems) - MAX_PROBLEMS
     return shown if others <= 0 else f"{shown}; and {others} more problems"

@@ -27,7 +27,7 @@ def find_day(
     mtime_ns: int,
     plate_map: PlateMap,
 ) -> ImageDay:
-    """Return the culture day of a file from its name, acquisition time or modification time.
+    """Return the ImageDay of a file from its name, acquisition time or modification time.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def find_day(
 
 
 def named_time(name: ParsedName, plate_map: PlateMap) -> datetime | None:
-    """Return the time in a file name, or the time of seeding and the elapsed time; else None."""
+    """Return the time in a file name, or seeding plus its elapsed time; None if it has neither."""
     if name.taken_at is not None or name.elapsed is None:
         return name.taken_at
     try:

@@ -38,7 +38,7 @@ class FileEvents(Protocol):
         ...
 
     def drain(self) -> tuple[bool, set[FileVersion]]:
-        """Return and clear the events since the last call.
+        """Return and clear the events since the last call: if any came, and completed versions.
 
         Returns
         -------

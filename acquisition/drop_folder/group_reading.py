@@ -159,7 +159,7 @@ class GroupReader:
         )
 
     def collect_times(self) -> bool:
-        """Move the times that were read to ``times`` and return whether there were any."""
+        """Move the times that were read to the attribute ``times``; return if there were any."""
         read = [version for version, job in self._time_jobs.items() if job.done()]
         for version in read:
             try:
@@ -170,7 +170,7 @@ class GroupReader:
         return bool(read)
 
     def collect_digests(self) -> bool:
-        """Move the digests that were read to ``digests`` and return whether there were any.
+        """Move the digests that were read to the attribute ``digests``; return if there were any.
 
         A file that is gone or changed has no digest; the next listing shows its new version.
         """
@@ -220,7 +220,7 @@ def sort_results(
     listed_s: float,
     rules: SettlingRules,
 ) -> ReadGroup:
-    """Return a group with its file results sorted: images, changed, unfinished and refused files.
+    """Return the ReadGroup of a group: its file results as images, changed, unfinished, refused.
 
     If a file changed, nothing else is concluded: the other files are read again with its new
     version. A file that cannot be decoded is refused only if it had settled by the listing. Before

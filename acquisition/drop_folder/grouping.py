@@ -118,7 +118,7 @@ class FileGrouper:
         known: KnownFiles,
         being_read: Iterable[FileGroup] = (),
     ) -> Grouping:
-        """Return the groups, waiting files, pending plates and refusals of a listing.
+        """Return the Grouping of a listing: groups to read, waiting files, pending plates, refused.
 
         Each group contains at least one file without an outcome. The groups ``being_read`` and
         their files are left out.
@@ -164,7 +164,7 @@ class FileGrouper:
         )
 
     def ready_at_s(self, group: FileGroup, known: KnownFiles) -> float:
-        """Return when a group is ready to be read if none of its files changes again."""
+        """Return the time in s at which a group is ready to be read unless a file changes."""
         counts = [
             1 if self._pattern.one_plane_per_file else known.page_counts.get(version)
             for version in group.versions

@@ -79,7 +79,7 @@ class RawImage:
 
 
 def decode(content: bytes, where: object, limits: ImageLimits) -> RawImage:
-    """Return the decoded planes and metadata of the content of an image file.
+    """Return the RawImage (planes and metadata) decoded from the bytes of a TIFF, PNG or JPEG file.
 
     Parameters
     ----------

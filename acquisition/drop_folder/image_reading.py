@@ -34,7 +34,7 @@ class GreyImage:
 def read_image(
     path: Path, *, bits: int | None = None, limits: ImageLimits | None = None
 ) -> GreyImage:
-    """Return the planes, scale and time of one image file.
+    """Return the GreyImage (16-bit planes, scale and time) read from the path of one image file.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def read_image(
 
 
 def read_version(root: Path, version: FileVersion, limits: ImageLimits) -> RawImage | None:
-    """Return the decoded image of a version of a file below ``root``.
+    """Return the RawImage decoded from a version of a file below ``root``; None if it changed.
 
     Return None if the file is gone or is another version now.
 
@@ -107,7 +107,7 @@ def _as_own_error(error: Exception, path: str) -> ImageError | MachineError:
 def read_versions(
     root: Path, versions: tuple[FileVersion, ...], limits: ImageLimits, *, one_plane: bool
 ) -> tuple[FileResult, ...]:
-    """Return the decoded image, the error or None for each file of one well image; never raise.
+    """Return a RawImage, an error or None for each file version of one well image; never raise.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def read_versions(
 
 
 def read_digest(root: Path, version: FileVersion) -> str | None:
-    """Return the SHA-256 of a version of a file below ``root``.
+    """Return the SHA-256 of a version of a file below ``root`` as text; None if it changed.
 
     Return None if the file is gone or is another version now.
 

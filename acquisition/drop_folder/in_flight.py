@@ -86,7 +86,7 @@ class InFlightJournal:
 
 
 def _read(path: Path | None) -> tuple[InFlightImage, ...]:
-    """Return the images in a journal; none if it is missing or damaged."""
+    """Return the images in the journal at a path; an empty tuple if it is missing or damaged."""
     with suppress(OSError, ValueError, TypeError, KeyError):
         return tuple(
             InFlightImage(

@@ -108,12 +108,12 @@ def marks_in_identifier(text: str) -> str:
 
 
 def plate_key(plate: str) -> str:
-    """Return a plate id without differences in case, white space and form of Unicode."""
+    """Return a plate id for comparison: in lower case, with single spaces, in Unicode form NFC."""
     return " ".join(unicodedata.normalize("NFC", plate).casefold().split())
 
 
 def channel_key(channel: str) -> str:
-    """Return a channel without differences in writing.
+    """Return the name or number of a channel in a form for comparison, without case and prefix.
 
     ``Bright_Field`` is ``bright field``, and ``C01``, ``w1`` and ``ch1`` are ``1``.
     """

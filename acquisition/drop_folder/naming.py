@@ -42,7 +42,7 @@ _SYSTEM_FOLDERS = frozenset(
 
 @dataclass(frozen=True)
 class ParsedName:
-    """The values of the known fields in a file name; None if the pattern has no such field."""
+    """The well, plate, day, plane and other fields in a file name; None for absent fields."""
 
     well: str  # as B02
     plate: str | None = None
@@ -82,7 +82,7 @@ class NamePattern:
         return next((n for n, folder in enumerate(folders) if "{plate}" in folder), None)
 
     def parse(self, path: str) -> ParsedName:
-        """Return the values in the last parts of a path below the drop folder.
+        """Return the ParsedName of a path below the drop folder, read from its last parts.
 
         Raises
         ------
@@ -108,7 +108,7 @@ class NamePattern:
         return self._with_marks(names[0], folders, tail)
 
     def setting_of(self, path: str) -> str:
-        """Return the part of a path that two images of one well, taken by one setting, share.
+        """Return a path as text without identifiers and times, equal for images of one setting.
 
         Identifiers and times are left out, so that only the text differs that the pattern ignores
         and that may name another channel, site or plane.
@@ -126,7 +126,7 @@ class NamePattern:
         return "/".join(parts[: -self.part_count]), "/".join(parts[-self.part_count :])
 
     def _names(self, tail: str) -> list[ParsedName]:
-        """Return the different readings of the part of a path that the pattern covers."""
+        """Return each different ParsedName of the part of a path that the pattern covers."""
         names = {_parsed_name(values) for values in self._matches(tail)}
         return sorted((name for name in names if name is not None), key=str)
 

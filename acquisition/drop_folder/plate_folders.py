@@ -42,7 +42,7 @@ class PlateFolders:
             self._by_key[key] = None if key in self._by_key else each
 
     def plate_of(self, path: str, name: ParsedName) -> str:
-        """Return the plate of a file from its name, the setting or its folder.
+        """Return the plate id of a file at a path from its parsed name, the setting or its folder.
 
         A plate that has no map under this text is that of the map whose id differs in case, white
         space or the form of Unicode only, or whose folder was copied (``PDAC-0042 - Copy``).

@@ -221,7 +221,7 @@ def _paths_of_map(path: str) -> tuple[str, str, str]:
 
 
 def _difference(one: PlateMap, other: PlateMap) -> str:
-    """Return the first well that differs between two plate maps, or an empty text."""
+    """Return the first well that differs between two plate maps as text; "" if none differs."""
     labels, other_labels = (
         {entry.well: (entry.group, parse_treatment(entry.treatment).key) for entry in each.entries}
         for each in (one, other)

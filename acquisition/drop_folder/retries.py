@@ -38,14 +38,14 @@ class Retries:
         self._waits_s: dict[FileVersion, float] = {}
 
     def add_failure(self, version: FileVersion, problem: str) -> None:
-        """Record a failed attempt; the next one follows after a pause that grows."""
+        """Record a failed attempt to read a version, with its problem; the next pause is longer."""
         earlier = self._failures.get(version)
         attempts = earlier.attempts + 1 if earlier else 1
         pause_s = min(FIRST_PAUSE_S * 2 ** min(attempts - 1, 30), LONGEST_PAUSE_S)
         self._failures[version] = _Failure(problem, attempts, self._clock() + pause_s)
 
     def wait_until(self, version: FileVersion, moment_s: float) -> None:
-        """Let a file whose end is missing wait until a time."""
+        """Let a file version whose end is missing wait until a time in s."""
         self._waits_s[version] = moment_s
 
     def forget(self, versions: Iterable[FileVersion]) -> None:
@@ -61,7 +61,7 @@ class Retries:
             self.forget(known.difference(versions))
 
     def retry_at_s(self, versions: Iterable[FileVersion]) -> float:
-        """Return when all of these versions may be read; minus infinity if none waits."""
+        """Return the time in s from which all versions may be read; -inf if none waits."""
         return max(map(self._retry_at_s, versions), default=float("-inf"))
 
     def is_due(self, version: FileVersion) -> bool:

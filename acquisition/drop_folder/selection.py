@@ -17,7 +17,7 @@ from schemas.well_image import FileVersion, VisitKey
 def channel_problem(
     channels: Collection[str | None], wanted: str, *, key: str = "source.channel"
 ) -> str | None:
-    """Return the reason why no channel of a plate can be selected, or None.
+    """Return as text why the wanted channel of a plate cannot be selected; None if it can.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ class Repeats:
 
 
 def sort_repeats(files: Iterable[VisitFile], rules: RepeatRules) -> Repeats:
-    """Return the files sorted into images, copies of other files, and files to refuse.
+    """Return the Repeats of visit files: images, copies of other files, and files to refuse.
 
     Of several folders with files of the same visit, one holds its images: that of the plate map,
     else that of the first image. A file in another folder is a copy if its content is equal, and

@@ -38,18 +38,18 @@ class ListedFile:
     signalled: bool = False  # a close event, a rename into place or a marker said it is complete
 
     def finished_at_s(self, rules: SettlingRules) -> float:
-        """Return when the file is finished if it does not change again.
+        """Return the time in s at which the file is finished by the rules unless it changes again.
 
         A file whose completion was signalled is finished already: the result is minus infinity.
         """
         return float("-inf") if self.signalled else self.settled_at_s(rules)
 
     def settled_at_s(self, rules: SettlingRules) -> float:
-        """Return when the file has settled if it does not change again, ignoring signals."""
+        """Return the time in s at which the file has settled without a signal unless it changes."""
         return self.unchanged_since_s + rules.settle_s
 
     def whole_at_s(self, rules: SettlingRules) -> float:
-        """Return until when a file whose end is missing may still be written by a slow copy."""
+        """Return the time in s until which a slow copy may still write a file without its end."""
         wait_s = 0.0 if rules.once else rules.plane_timeout_s
         return max(self.settled_at_s(rules), self.unchanged_since_s + wait_s)
 
@@ -63,7 +63,7 @@ class Listing:
     names: Mapping[str, ParsedName | ImageError] = field(default_factory=dict)  # of image files
 
     def confirms(self, moment_s: float) -> bool:
-        """Return whether the listing started at or after a time."""
+        """Return whether the listing started at or after a time in s."""
         return moment_s <= self.started_s
 
 
@@ -100,7 +100,7 @@ def merge_listing(
 def ready_at_s(
     files: Sequence[ListedFile], planes_found: int | None, rules: SettlingRules, *, reopened: bool
 ) -> float:
-    """Return when the files of one well image are ready to be read if none of them changes again.
+    """Return the time in s at which the files of a well image are ready if none of them changes.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ _Result = TypeVar("_Result")
 
 
 def read_text(root: Path, path: str, expected: str) -> str:
-    """Return the text of a file below a drop folder, which is expected to be, say, a plate map.
+    """Return the text of the file at a path below a drop folder; ``expected`` names its kind.
 
     Raises
     ------
@@ -28,7 +28,7 @@ def read_text(root: Path, path: str, expected: str) -> str:
 
 
 def read_table(root: Path, path: str, columns: Sequence[str], expected: str) -> Table:
-    """Return the table in a CSV or Excel file below a drop folder, with these columns.
+    """Return the Table with given columns in the CSV or Excel file at a path below a drop folder.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def read_table(root: Path, path: str, columns: Sequence[str], expected: str) -> 
 
 
 def result_of(read: Callable[[], _Result], path: str) -> _Result | PlateMapError:
-    """Return the result of reading the file at a path, or the error of the file.
+    """Return the result of a function that reads the file at a path, or its PlateMapError.
 
     No file, whatever it contains, stops the caller.
 

@@ -71,7 +71,7 @@ class FileGroup:
 
     @property
     def versions(self) -> tuple[FileVersion, ...]:
-        """The version of each file."""
+        """The FileVersion of each file of the group, as a tuple in the order of the planes."""
         return tuple(file.version for file in self.files)
 
     @property
@@ -186,7 +186,7 @@ def visit_name(name: ParsedName, day: int) -> str:
 def flag_crossed_midnights(
     groups: Iterable[FileGroup], times: Iterable[tuple[str, datetime]], maps: Mapping[str, PlateMap]
 ) -> list[FileGroup]:
-    """Return groups, with ``near_midnight`` for those whose plate was imaged across midnight.
+    """Return the groups, with ``near_midnight`` set where the plate was imaged across midnight.
 
     Parameters
     ----------

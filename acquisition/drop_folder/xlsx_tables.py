@@ -26,7 +26,7 @@ _RANGE = re.compile(rb"<(?:\w+:)?(?:mergeCell|hyperlink)\s[^>]*?\bref=[\"']([^\"
 
 
 def xlsx_table(content: bytes, name: str) -> Table:
-    """Return the filled sheet in the bytes of a workbook, for error messages named, as a Table.
+    """Return the only filled sheet in the bytes of a workbook with a file name as a Table.
 
     Hidden sheets are ignored. Of a formula, the value that was saved with it is used.
 
@@ -100,7 +100,7 @@ def _check_sizes(content: bytes, name: str) -> None:
 
 
 def _filled_sheet(workbook: Workbook, name: str) -> str:
-    """Return the title of the only visible sheet with content.
+    """Return the title of the only visible sheet with content in a workbook with a file name.
 
     Raise PlateMapError if there is none or more than one, or if it is very large.
     """

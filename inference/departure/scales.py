@@ -23,19 +23,19 @@ class MeasuredImage(Protocol):
 
     @property
     def key(self) -> VisitKey:
-        """The visit."""
+        """The VisitKey of the image."""
 
     @property
     def day(self) -> int:
-        """Culture day."""
+        """The culture day of the image, from 1."""
 
     @property
     def um_per_px(self) -> float | None:
-        """The scale that was used."""
+        """The scale in µm per pixel that the image was measured with; None without a scale."""
 
     @property
     def file_scales(self) -> tuple[FileScale, ...] | None:
-        """The different scales of the files; None if not recorded."""
+        """The different scales that the files of the image state; None if they are not recorded."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class ScaleProblem:
 
     @property
     def reason(self) -> str:
-        """The reason with the culture day."""
+        """The sentence of the problem with the culture day."""
         return f"scale of day {self.day}: {self.sentence}"
 
 
 def scale_problems(images: Iterable[MeasuredImage], plate_map: PlateMap) -> dict[str, ScaleProblem]:
-    """Return the first scale problem of each well with one, by well.
+    """Return the first ScaleProblem of each well that has one, by well, for images and a map.
 
     Unless the plate map decides the scale, the images of a plate need one scale. Images that differ
     from the scale of most images have a problem; without a majority, all images have one.
@@ -76,7 +76,7 @@ def scale_problems(images: Iterable[MeasuredImage], plate_map: PlateMap) -> dict
 
 
 def image_problem(image: MeasuredImage, plate_map: PlateMap) -> ScaleProblem | None:
-    """Return the scale problem of one image by itself, or None."""
+    """Return the ScaleProblem of one image by itself and the plate map; None without a problem."""
     used = format_scale(image.um_per_px)
     if image.file_scales is None:
         if plate_map.um_per_px_from is ScaleFrom.FILE:
@@ -101,7 +101,7 @@ def image_problem(image: MeasuredImage, plate_map: PlateMap) -> ScaleProblem | N
 def differs_from_plate(
     um_per_px: float | None, counts: Mapping[float | None, int], plate_map: PlateMap
 ) -> bool:
-    """Return whether a scale differs from that of most stored images, and no map decides.
+    """Return whether a scale in µm per pixel differs from most counted ones, and no map decides.
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ _NOON = 12
 
 
 def read(tif: tifffile.TiffFile, pages: Sequence[tifffile.TiffPage]) -> FileMetadata | None:
-    """Return the metadata of a TIFF file from Gen5; None if it is not from there."""
+    """Return the FileMetadata of an open TIFF file from Gen5; None for a file from elsewhere."""
     del tif  # each page describes itself
     if _ROOT not in pages[0].description:
         return None
@@ -58,7 +58,7 @@ def _root(page: tifffile.TiffPage) -> ET.Element | None:
 
 
 def _scale(root: ET.Element, page: tifffile.TiffPage) -> Scale | None:
-    """Return the scale; without a value if the image was shrunk after it was taken."""
+    """Return the scale from XML and page; without a value if the image was shrunk later."""
     px = [positive(only_text(root, name)) for name in ("PixelWidth", "PixelHeight")]
     um = [positive(only_text(root, f"Image{side}Microns")) for side in ("Width", "Height")]
     x_um, y_um = (
@@ -86,7 +86,7 @@ def _time(root: ET.Element) -> datetime | None:
 
 
 def _page(root: ET.Element) -> PageIndex:
-    """Return the place of a page in the axes of its measurement."""
+    """Return the place of a page in the axes of its measurement from the XML of the page."""
     channels = texts(root, "Channel", "Color")
     return PageIndex(
         number(only_text(root, "ImageReference", "ZStackPosition")),
@@ -97,7 +97,7 @@ def _page(root: ET.Element) -> PageIndex:
 
 
 def _problem(known: list[ET.Element], pages: int) -> str:
-    """Return why several pages are not focal planes: Gen5 writes one page for each channel."""
+    """Return as text why several pages of Gen5 are not focal planes; "" if they are."""
     if pages == 1:
         return ""
     positions = {_page(root).z for root in known} - {None}

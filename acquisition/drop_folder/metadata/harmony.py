@@ -36,7 +36,7 @@ _LONGEST_IN_METRES = 1e-3  # a pixel with a larger number is not in metres
 
 
 def read(tif: tifffile.TiffFile, pages: Sequence[tifffile.TiffPage]) -> FileMetadata | None:
-    """Return the metadata of a TIFF file from Harmony; None if it is not from there."""
+    """Return the FileMetadata of an open TIFF file from Harmony; None for a file from elsewhere."""
     del tif  # each page describes itself
     found = [_xml_text(page) for page in pages]
     if found[0] is None:
@@ -74,7 +74,7 @@ def _xml_text(page: tifffile.TiffPage) -> str | bytes | None:
 
 
 def _scale(root: ET.Element, page: tifffile.TiffPage) -> Scale:
-    """Return the scale; without a value if it cannot be computed or two sources of it differ."""
+    """Return the scale from XML and page; without a value if unknown or two sources differ."""
     camera = _camera_scale(root) or resolution_scale(page, _tag_unit_um(page))
     factor = _magnification(root)
     binning = _binning(root)
@@ -164,7 +164,7 @@ def _binning(root: ET.Element) -> float | None:
 
 
 def _page(root: ET.Element) -> PageIndex:
-    """Return the place of a page in the axes of its measurement."""
+    """Return the place of a page in the axes of its measurement from the XML of the page."""
     return PageIndex(
         number(only_text(root, "PlaneID")),
         only_text(root, "ChannelID") or only_text(root, "ChannelName"),

@@ -84,7 +84,7 @@ def read_formats(tif: tifffile.TiffFile, pages: Sequence[tifffile.TiffPage]) -> 
 
 
 def combine(found: Sequence[FileMetadata]) -> ImageMetadata:
-    """Return the metadata of an image from those of each format, the first that states it."""
+    """Return the ImageMetadata of a file, each value from the first format that states it."""
     um_per_px, source = None, ""
     stated = next((metadata for metadata in found if metadata.scale is not None), None)
     if stated is not None and stated.scale is not None:

@@ -17,7 +17,7 @@ SOURCE = "ImageJ"
 
 
 def read(tif: tifffile.TiffFile, pages: Sequence[tifffile.TiffPage]) -> FileMetadata | None:
-    """Return the metadata that ImageJ wrote into a TIFF file; None if it is not from ImageJ."""
+    """Return the FileMetadata that ImageJ wrote into an open TIFF file; None for other files."""
     if not tif.is_imagej:
         return None
     values = tif.imagej_metadata or {}
@@ -51,7 +51,7 @@ def read(tif: tifffile.TiffFile, pages: Sequence[tifffile.TiffPage]) -> FileMeta
 
 
 def _scale(unit: object, y_unit: object, page: tifffile.TiffPage) -> Scale | None:
-    """Return the scale in ImageJ's unit; without a value if the unit is no length."""
+    """Return the scale of a page in units of ImageJ; without a value if the unit is no length."""
     if unit is None:
         return None
     length_um = unit_um(unit)

@@ -22,7 +22,7 @@ _JULIAN_OF_DAY_0 = 1_721_425  # the Julian day of date.fromordinal(0)
 
 
 def read(tif: tifffile.TiffFile, pages: Sequence[tifffile.TiffPage]) -> FileMetadata | None:
-    """Return the metadata of a MetaMorph stack; None if the file is none."""
+    """Return the FileMetadata of an open MetaMorph stack file; None for other TIFF files."""
     del tif  # the first page has all tags
     found = [pages[0].tags.valueof(code) for code in _UIC_TAGS]
     if all(value is None for value in found):
@@ -46,7 +46,7 @@ def plane_count(page: tifffile.TiffPage) -> int:
 
 
 def _scale(values: Mapping[str, object]) -> Scale | None:
-    """Return the scale; None if the stack is not calibrated."""
+    """Return the scale in the values of a stack; None if the stack is not calibrated."""
     x, y = (positive(values.get(f"{axis}Calibration")) for axis in "XY")
     if x is None or values.get("SpatialCalibration", 1) == 0:
         return None
@@ -67,7 +67,7 @@ def _time(values: Mapping[str, Any]) -> datetime | None:
 
 
 def _problem(values: Mapping[str, object], planes: int, pages: int) -> str:
-    """Return why the planes of a stack are not focal planes; "" if they are."""
+    """Return as text why the planes of a stack are not focal planes; "" if they are."""
     if planes == 1:
         return ""
     if pages > 1:

@@ -16,7 +16,7 @@ SOURCE = "MetaSeries"
 
 
 def read(tif: tifffile.TiffFile, pages: Sequence[tifffile.TiffPage]) -> FileMetadata | None:
-    """Return the MetaSeries metadata of a TIFF file; None if it has none."""
+    """Return the MetaSeries FileMetadata of an open TIFF file and its pages; None without any."""
     if not tif.is_metaseries:
         return None
     found = [_plane_info(page) for page in pages]
@@ -33,7 +33,7 @@ def read(tif: tifffile.TiffFile, pages: Sequence[tifffile.TiffPage]) -> FileMeta
 
 
 def _plane_info(page: tifffile.TiffPage) -> Mapping[str, str] | None:
-    """Return the values of a page by their names; None if it has no valid XML."""
+    """Return the MetaSeries values of a page by name; None if the page has no valid XML."""
     root = parse_xml(page.description) if page.description.startswith("<MetaData>") else None
     if root is None:
         return None
@@ -45,7 +45,7 @@ def _plane_info(page: tifffile.TiffPage) -> Mapping[str, str] | None:
 
 
 def _scale(info: Mapping[str, str]) -> Scale | None:
-    """Return the scale; None if the image is not calibrated."""
+    """Return the scale in the values of a page; None if the image is not calibrated."""
     is_calibrated = info.get("spatial-calibration-state", "on").lower() in ("on", "true", "1")
     x, y = (positive(info.get(f"spatial-calibration-{axis}")) for axis in "xy")
     if not is_calibrated or x is None:
@@ -57,6 +57,6 @@ def _scale(info: Mapping[str, str]) -> Scale | None:
 
 
 def _page(info: Mapping[str, str]) -> PageIndex:
-    """Return the place of a page in the axes of its acquisition."""
+    """Return the place of a page in the axes of its acquisition from the values of the page."""
     channel = info.get("_IllumSetting_") or info.get("wavelength")
     return PageIndex(number(info.get("z-position")), channel, None, info.get("stage-label"))

@@ -26,7 +26,7 @@ _AXES = {
 
 
 def read(tif: tifffile.TiffFile, pages: Sequence[tifffile.TiffPage]) -> FileMetadata | None:
-    """Return the metadata of a TIFF file from Micro-Manager; None if it is not from there."""
+    """Return the FileMetadata of an open TIFF file from Micro-Manager; None for other files."""
     del tif  # each page describes itself
     found = [_values(page) for page in pages]
     known = [values for values in found if values is not None]
@@ -50,7 +50,7 @@ def read(tif: tifffile.TiffFile, pages: Sequence[tifffile.TiffPage]) -> FileMeta
 
 
 def _values(page: tifffile.TiffPage) -> Mapping[str, object] | None:
-    """Return the values that Micro-Manager wrote for a page; None if there are none."""
+    """Return the values that Micro-Manager wrote for a page, by name; None if there are none."""
     value = page.tags.valueof(_TAG)
     if isinstance(value, (str, bytes)):
         try:
@@ -70,7 +70,7 @@ def _values(page: tifffile.TiffPage) -> Mapping[str, object] | None:
 
 
 def _scale(values: Mapping[str, object]) -> Scale | None:
-    """Return the scale of a page; None if the microscope was not calibrated."""
+    """Return the scale in the values of a page; None if the microscope was not calibrated."""
     size = positive(values.get("PixelSizeUm"))
     if size is None:
         return None
@@ -79,7 +79,7 @@ def _scale(values: Mapping[str, object]) -> Scale | None:
 
 
 def _page(values: Mapping[str, object]) -> PageIndex:
-    """Return the place of a page in the axes of its acquisition."""
+    """Return the place of a page in the axes of its acquisition from the values of the page."""
     z = number(values.get("SliceIndex", values.get("Slice")))
     named = [
         values.get(name, values.get(other))

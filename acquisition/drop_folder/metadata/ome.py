@@ -58,7 +58,7 @@ class _Image:
         return found
 
     def plane(self, index: int) -> PageIndex:
-        """Return the axes of a plane from its index in the order of the planes."""
+        """Return the PageIndex (Z, C, T) of a plane from its index in the order of the planes."""
         at = {}
         for axis in self.order:
             index, at[axis] = divmod(index, self.sizes[axis])
@@ -78,7 +78,7 @@ class _Block:
 
 
 def read(tif: tifffile.TiffFile, pages: Sequence[tifffile.TiffPage]) -> FileMetadata | None:
-    """Return the metadata in the OME-XML of a TIFF file; None if it is no OME-TIFF."""
+    """Return the FileMetadata in the OME-XML of an open TIFF file; None if it is no OME-TIFF."""
     if not tif.is_ome:
         return None
     root = parse_xml(tif.ome_metadata or "")
@@ -142,7 +142,7 @@ def _images(root: ET.Element, page: tifffile.TiffPage) -> Iterator[_Image]:
 
 
 def _blocks(image: _Image, pages: int) -> Iterator[_Block]:
-    """Yield the blocks of planes of an image; one with all planes if the XML has none.
+    """Yield the blocks of planes of an image; one block with all planes if the XML has no blocks.
 
     A block with neither ``IFD`` nor ``PlaneCount`` has all planes, or those of all ``pages`` of a
     file that it names.
@@ -192,7 +192,7 @@ def _own_blocks(blocks: list[_Block], uuid: str, name: str) -> list[_Block] | No
 def _of_unknown_planes(
     root: ET.Element, images: list[_Image], blocks: list[_Block], pages: int
 ) -> FileMetadata:
-    """Return the metadata that all planes of a series share, for a file that was renamed."""
+    """Return the FileMetadata that all planes of a series share, for a file that was renamed."""
     names = sorted({block.file for block in blocks})
     problem = (
         f"its OME-XML describes other files ({', '.join(names[:3])}), so that the axes of its "
@@ -209,12 +209,12 @@ def _of_unknown_planes(
 
 
 def _missing(stated: int, pages: int) -> str:
-    """Return the planes that the file should have but has not."""
+    """Return a text about planes that the XML states but the file lacks; "" if none is missing."""
     return f"OME-XML describes {stated} pages, the file has {pages}" if stated > pages else ""
 
 
 def _problem(planes_of_pages: list[int]) -> str:
-    """Return why the pages cannot be assigned to planes; "" if they can, or if there is one."""
+    """Return as text why pages cannot be assigned to planes; "" if they can, or with one page."""
     pages = len(planes_of_pages)
     if pages == 1:
         return ""

@@ -20,7 +20,7 @@ _MOST_PAGES = 1_000_000  # of one series; a larger number is damaged
 
 
 def read(tif: tifffile.TiffFile, pages: Sequence[tifffile.TiffPage]) -> FileMetadata | None:
-    """Return the axes that tifffile wrote into a TIFF file; None if it wrote none."""
+    """Return FileMetadata with the axes that tifffile wrote into an open TIFF; None if absent."""
     del tif  # the first page of each series describes it
     found: list[PageIndex] = []
     is_shaped = False

@@ -17,7 +17,7 @@ SOURCE = "Squid"
 
 
 def read(tif: tifffile.TiffFile, pages: Sequence[tifffile.TiffPage]) -> FileMetadata | None:
-    """Return the metadata of a TIFF file from Squid; None if it is not from there."""
+    """Return the FileMetadata of an open TIFF file from Squid; None for a file from elsewhere."""
     del tif  # each page describes itself
     found = [_values(page) for page in pages]
     known = [values for values in found if values is not None]
@@ -36,7 +36,7 @@ def read(tif: tifffile.TiffFile, pages: Sequence[tifffile.TiffPage]) -> FileMeta
 
 
 def _values(page: tifffile.TiffPage) -> Mapping[str, object] | None:
-    """Return the values of a page by their names; None if it is not from Squid."""
+    """Return the JSON values of a page by name; None if the page is not from Squid."""
     if not page.description.startswith("{"):
         return None
     try:
@@ -47,7 +47,7 @@ def _values(page: tifffile.TiffPage) -> Mapping[str, object] | None:
 
 
 def _page(values: Mapping[str, object], page: tifffile.TiffPage) -> PageIndex:
-    """Return the place of a page in the axes of its acquisition."""
+    """Return the place of a page in the axes of its acquisition from the values of the page."""
     names = (values.get("channel"), page.tags.valueof("PageName", default=None))
     channel = "/".join(dict.fromkeys(str(name).strip("\0 ") for name in names if name))
     position = f"{values.get('region_id', '')}/{values.get('fov', '')}"

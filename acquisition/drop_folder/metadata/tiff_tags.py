@@ -24,7 +24,7 @@ _FOCUS_WORDS = frozenset(
 
 
 def read(tif: tifffile.TiffFile, pages: Sequence[tifffile.TiffPage]) -> FileMetadata | None:
-    """Return the metadata in the standard tags of a TIFF file."""
+    """Return the FileMetadata in the standard tags of the pages of an open TIFF file."""
     del tif  # the standard tags are those of the pages
     scales = {_page_scale(page) for page in pages}
     times = [time_of(page.tags.valueof("DateTime", default="")) for page in pages]
@@ -38,7 +38,7 @@ def read(tif: tifffile.TiffFile, pages: Sequence[tifffile.TiffPage]) -> FileMeta
 
 
 def resolution_scale(page: tifffile.TiffPage, unit_um: float) -> Scale | None:
-    """Return the scale in the resolution tags of a page, in pixels per unit.
+    """Return the Scale, in µm per pixel, of the resolution tags of a page; None if one is missing.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def resolution_scale(page: tifffile.TiffPage, unit_um: float) -> Scale | None:
 
 
 def time_problem(times: Sequence[datetime | None]) -> str:
-    """Return the problem of pages whose times are further apart than one focal stack takes."""
+    """Return as text that page times are too far apart for one focal stack; "" if they are not."""
     known = [time.replace(tzinfo=None) for time in times if time is not None]
     if len(known) > 1 and (span := max(known) - min(known)) > LONGEST_STACK:
         hours = span / timedelta(hours=1)
@@ -85,7 +85,7 @@ def _unit_per_pixel(rational: object) -> float | None:
 
 
 def _named_pages(pages: Sequence[tifffile.TiffPage]) -> tuple[PageIndex, ...]:
-    """Return the axes of pages from their names; empty without names.
+    """Return the PageIndex of each page from its name; empty if the pages have no names.
 
     Names that differ in more than a number, such as ``BF`` and ``GFP``, are channels.
     """

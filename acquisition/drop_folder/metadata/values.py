@@ -59,7 +59,7 @@ _SECONDS = {
 
 
 def number(text: object) -> float | None:
-    """Return the finite number in a text, or None."""
+    """Return the finite number in a text as float; None if the text is no such number."""
     try:
         value = float(str(text))
     except ValueError:
@@ -68,13 +68,13 @@ def number(text: object) -> float | None:
 
 
 def positive(text: object) -> float | None:
-    """Return the finite number above zero in a text, or None."""
+    """Return the finite number above zero in a text as float; None if there is no such number."""
     value = number(text)
     return value if value is not None and value > 0 else None
 
 
 def unit_um(unit: object) -> float | None:
-    r"""Return the length of a unit in µm; None if the text is no unit of length.
+    r"""Return the length in µm of a unit from its name; None if the text is no unit of length.
 
     The micro sign may be U+00B5, U+03BC, the text ``\u00b5`` (ImageJ), or a letter u.
     """
@@ -88,12 +88,12 @@ def unit_um(unit: object) -> float | None:
 
 
 def unit_s(unit: object) -> float | None:
-    """Return the length of a unit of time in seconds, or None."""
+    """Return the seconds in a unit of time from its name; None if the text is no unit of time."""
     return _SECONDS.get(unicodedata.normalize("NFKC", str(unit)).strip())
 
 
 def square_scale(x_um: float | None, y_um: float | None) -> Scale | None:
-    """Return the scale of pixels whose width and height in µm are stated.
+    """Return the Scale of pixels from their width and height in µm, or None if neither is stated.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ def local_name(element: ET.Element) -> str:
 
 
 def children(element: ET.Element, name: str) -> list[ET.Element]:
-    """Return the direct children of an element with a local name."""
+    """Return the list of direct children of an element that have a local name."""
     return [child for child in element if local_name(child) == name]
 
 
@@ -48,6 +48,6 @@ def texts(root: ET.Element, *path: str) -> list[str]:
 
 
 def only_text(root: ET.Element, *path: str) -> str | None:
-    """Return the text at a path; None if there is none or there are several different ones."""
+    """Return the text at a path below an element; None for no text or several different texts."""
     found = texts(root, *path)
     return found[0] if len(found) == 1 else None

@@ -23,7 +23,7 @@ _FILL = 128  # the grey of blocks that a decoder found no data for
 
 
 def png_size(content: bytes, where: object) -> tuple[int, int]:
-    """Return width and height in the header chunk of a PNG.
+    """Return (width, height) from the header chunk in the bytes of a PNG file.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def require_whole_png(content: bytes, where: object) -> None:
 
 
 def jpeg_size(content: bytes, where: object) -> tuple[int, int]:
-    """Return width and height of a JPEG from its frame header.
+    """Return (width, height) from the frame header in the bytes of a JPEG file.
 
     Raises
     ------

@@ -91,7 +91,7 @@ def plane_distance(page: tifffile.TiffPage) -> int:
 def decode_page(
     page: tifffile.TiffPage, content: bytes, where: object
 ) -> Sequence[npt.NDArray[np.generic]]:
-    """Return the decoded planes of a page: one, or those of a MetaMorph stack.
+    """Return the decoded planes of a TIFF page, (H, W) or (H, W, samples) each: one or a stack.
 
     Each is (H, W) or (H, W, samples).
 

@@ -68,14 +68,14 @@ class _Form:
     entry_bytes: int
 
     def number(self, code: str, content: bytes, at: int) -> int:
-        """Return the number at a position."""
+        """Return the number of a ``struct`` code at a position of the content of a file."""
         return int(struct.unpack_from(self.byte_order + code, content, at)[0])
 
 
 def require_directories(
     content: bytes, tail_start: int, most: int, where: object
 ) -> list[tuple[int, int]]:
-    """Return width and height of each page of a TIFF file, after a check of its directories.
+    """Return the (width, height) of each page from the bytes of a TIFF, after a check of them.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def require_directories(
 
 
 def _header(content: bytes, where: object) -> tuple[_Form, int]:
-    """Return the form of a TIFF file and the position of its first directory."""
+    """Return the form of the bytes of a TIFF file and the position of its first directory."""
     order = "<" if content[:2] == b"II" else ">"
     try:
         is_big = struct.unpack_from(order + "H", content, 2)[0] == _BIG
@@ -139,7 +139,7 @@ def _header(content: bytes, where: object) -> tuple[_Form, int]:
 def _entries(
     content: bytes, form: _Form, at: int, tail_start: int, where: object
 ) -> tuple[int, int]:
-    """Return the position of the first entry of a directory, and that behind its last one."""
+    """Return the position of the first entry of a directory and the position behind its last."""
     count_bytes, offset_bytes = struct.calcsize(form.count), struct.calcsize("<" + form.offset)
     if at + count_bytes > len(content):
         _raise_cut(where, at + count_bytes, len(content))
@@ -159,7 +159,7 @@ def _entries(
 
 
 def _single_number(content: bytes, form: _Form, entry: int, where: object) -> dict[int, int]:
-    """Return the number of a tag that has one value; empty for other tags.
+    """Return {tag: number} for the entry of a needed tag with one value; empty for other tags.
 
     Raises
     ------

@@ -54,7 +54,7 @@ class _Block:
 
 
 def zero_tail_start(content: bytes) -> int:
-    """Return the position of the first of the zeros at the end of a file, or its length."""
+    """Return the position of the first zero at the end of the bytes of a file, or their length."""
     end = len(content)
     while end:
         start = max(0, end - _SCANNED_BYTES)
