@@ -1,6 +1,7 @@
 """Feed damaged images and odd names to the drop folder and the path of one image.
 
     python -m benchmarks.fuzz --images 20000 --seed 1
+    python -m benchmarks.fuzz --maps --requests --images 20000
 
 Each batch is a drop folder of its own, filled with images in the forms of the microscope programs,
 of which bytes, names, sizes and times are changed at random. A worker process ingests the batch
@@ -34,6 +35,7 @@ import structlog
 from threadpoolctl import threadpool_limits
 
 from acquisition.drop_folder.source import DropFolder, DropFolderSettings
+from benchmarks.fuzz_texts import fuzz_maps, fuzz_requests, lines_of
 from benchmarks.vendor_files import sample_files, tiff
 from daemon.alerts import Alerts
 from daemon.pipeline import ImagePath
@@ -269,6 +271,19 @@ def run(
     return results, crashed
 
 
+def run_texts(seed: int, count: int, *, maps: bool, requests: bool) -> int:
+    """Print the results of ``count`` mutated texts of each kind; return 1 if any failed."""
+    print(f"seed {seed}")
+    kinds = {"maps": fuzz_maps} if maps else {}
+    kinds |= {"requests": fuzz_requests} if requests else {}
+    failed = False
+    for name, fuzz in kinds.items():
+        found = fuzz(seed, count)
+        print("\n".join(lines_of(name, found)))
+        failed |= bool(found.unexpected) or found.longest_s > HANG_S
+    return int(failed)
+
+
 def main() -> int:
     """Print the outcomes, crashes, hangs and memory of mutated images; return 1 if any failed."""
     parser = argparse.ArgumentParser(description=main.__doc__)
@@ -277,7 +292,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--batch", type=int, help="ingest one batch by its seed, in this process")
+    parser.add_argument("--maps", action="store_true", help="plate maps, assays, configurations")
+    parser.add_argument("--requests", action="store_true", help="requests of clients")
     arguments = parser.parse_args()
+    if arguments.maps or arguments.requests:
+        return run_texts(
+            arguments.seed, arguments.images, maps=arguments.maps, requests=arguments.requests
+        )
     if arguments.batch is not None:
         print(ingest_batch(arguments.batch))
         return 0

@@ -386,7 +386,7 @@ def load_config(path: Path | None) -> Config:
 
 def _check_toml(path: Path) -> None:
     try:
-        tomllib.loads(path.read_text(encoding="utf-8"))
+        tomllib.loads(path.read_bytes().decode())
     except FileNotFoundError as error:
         raise ConfigError(
             path,

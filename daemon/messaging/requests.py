@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Protocol, Self
 
+import structlog
 import zmq
 from pydantic import BaseModel
 
@@ -29,6 +30,9 @@ REPLAY_MESSAGES = 1000  # in one reply at most
 REPLAY_BYTES = 8_000_000  # of bodies in one reply; one message always fits
 _REPLAY_BATCH = 100  # messages read from the store at once
 _LARGEST_REQUEST_BYTES = 65_536
+
+
+log = structlog.get_logger()
 
 
 class RequestStore(Outbox, PlateMapStore, RankingStore, Protocol):
@@ -96,6 +100,9 @@ def reply_to(request: bytes, store: RequestStore, status: Callable[[], StatusDat
         reply = _error(str(problem))
     except StoreError as error:
         reply = _error(f"the service cannot read its store: {error}", retry=True)
+    except Exception as error:  # the boundary of one request: no request ends the service
+        log.exception("request.failed", request=request[:200])
+        reply = _error(f"the service cannot answer this request: {type(error).__name__}")
     return reply.model_dump_json()
 
 
