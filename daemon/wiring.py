@@ -29,6 +29,7 @@ from daemon.messaging.requests import RequestSocket
 from daemon.microscope.imaging_feedback import ImagingFeedback
 from daemon.microscope.imaging_policies import ReimageUnclearWells, ReimageUndecidedTreatments
 from daemon.microscope.supervisor import MicroscopeSupervisor, SupervisorLimits
+from daemon.missing_images import MissingImages
 from daemon.pipeline import ImagePath
 from daemon.plate_inputs import PlateInputs
 from daemon.plate_runs import PlateRuns
@@ -329,6 +330,7 @@ def open_service(
             scales=scales,
             images=open_images(config, store, encoder, days.settings, runs),
             days=days,
+            missing_images=MissingImages(store, days.due_days, alerts, _imaging_days(config)),
             specimens=open_specimens(config, store, alerts),
             alerts=alerts,
             metrics=metrics,
@@ -405,6 +407,14 @@ def _open_health_page(
             stall_s=config.publisher.stall_s,
         )
         stack.callback(page.close)
+
+
+def _imaging_days(config: Config) -> Sequence[int] | None:
+    """Return the culture days on which the microscope images plates; None: every day."""
+    section = config.source.micromanager
+    if config.source.kind != "micromanager" or section is None:
+        return None
+    return section.acquire_days
 
 
 def _watched_folders(config: Config) -> list[Path]:
