@@ -171,8 +171,8 @@ class Service:
     def _record(self, item: WellImage | Rejected, outcome: Outcome, *, ms: float) -> None:
         """Log the outcome of one image, and update status and metrics."""
         self.metrics.images.labels(outcome=outcome).inc()
+        self.status.rejected_files.note_outcome(item, self.clock())
         if isinstance(item, Rejected):
-            self.status.rejected += 1
             log.warning(
                 "image.rejected",
                 plate=item.plate,

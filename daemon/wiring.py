@@ -38,7 +38,7 @@ from daemon.reports.specimen_files import write_specimen
 from daemon.rolling_view import RollingView
 from daemon.scale_check import ScaleCheck
 from daemon.service import Service
-from daemon.service_status import ServiceStatus
+from daemon.service_status import RejectedFiles, ServiceStatus
 from daemon.specimens import Specimens
 from inference.bundle import load_bundle
 from inference.departure.assembly import feature_names
@@ -305,7 +305,7 @@ def open_service(
             started_at=now(),
             plate_maps=store,
             microscope=microscope.status if microscope else lambda: None,
-            rejected=len(store.rejected()),
+            rejected_files=RejectedFiles(store.rejected()),
         )
         io_thread = _open_io_thread(config, store, status, loop_clock, stack)
         notify_systemd = partial(sd_notify, address=systemd_socket())
@@ -382,6 +382,7 @@ def _open_io_thread(
         stack.enter_context(Publisher(settings.events)),
         stack.enter_context(RequestSocket(settings.requests)),
         status=status.message,
+        details=status.details,
         tick_age_s=loop_clock.age_s,
         clock=time.monotonic,
         now=now,

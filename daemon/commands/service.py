@@ -79,7 +79,7 @@ def status(
     if as_json:
         typer.echo(answer.model_dump_json(indent=2))
     else:
-        screen.print(inquiries.format_status(answer))
+        screen.print(inquiries.format_status(answer), markup=False, soft_wrap=True)
 
 
 def rejected(config: ConfigOption = None) -> None:

@@ -1,7 +1,9 @@
 """Output and exit codes of the commands, run as real processes."""
 
+import json
 import subprocess
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import cv2
@@ -277,3 +279,35 @@ def test_measure_names_pixels_outside_the_stated_bits(tmp_path: Path) -> None:
     assert done.returncode == 1
     for word in ("bright.tif", "5000", "4095"):
         assert word in done.stderr
+
+
+def test_status_lists_pending_rejected_and_unreadable_files_with_their_reasons(
+    empty_service: ServiceProcess,
+) -> None:
+    (empty_service.drop / "P9" / "day07").mkdir(parents=True)
+    (empty_service.drop / "P9" / "day07" / "B02_z1.tif").write_bytes(b"image")
+    (empty_service.drop / "overview.tif").write_bytes(b"image")
+    with empty_service.running():
+        empty_service.wait_for(lambda: empty_service.events("image.rejected"))
+        answer = json.loads(empty_service.ask("status", "--json").stdout)
+        text = empty_service.ask("status").stdout
+    assert answer["pending"] == [
+        {
+            "plate": "P9",
+            "reason": "no plate map; expected P9.plate.toml and P9.wells.csv",
+            "images": 1,
+        }
+    ]
+    [rejected] = answer["rejected_files"]
+    assert rejected["path"] == "overview.tif"
+    assert "does not fit the pattern" in rejected["reason"]
+    assert datetime.now(UTC) - datetime.fromisoformat(rejected["rejected_at"]) < timedelta(
+        minutes=2
+    )
+    assert (answer["rejected"], answer["unreadable"], answer["unreadable_files"]) == (1, 0, [])
+    assert "pending       1 plates and reasons\n" in text
+    assert f"overview.tif: {rejected['reason']}\n" in text
+    with empty_service.running():  # the list survives a restart
+        empty_service.wait_for(lambda: not empty_service.ask("status").returncode)
+        again = json.loads(empty_service.ask("status", "--json").stdout)
+    assert [each["path"] for each in again["rejected_files"]] == ["overview.tif"]
