@@ -12,6 +12,7 @@ from schemas.messages import AlertKind
 from schemas.plate_map import PlateMap
 from schemas.ranking import Gate, Ranking
 from tests.made_up_site import Site, small
+from tests.service.test_runs import specimens_of
 from tests.service_process import PLATE, WELLS, ServiceProcess
 
 DAY = timedelta(days=1)
@@ -183,6 +184,27 @@ def test_a_readout_image_by_another_encoder_is_an_image(site: Site) -> None:
     due_days = site.days.due_days
     other = type(due_days)(site.store, "other:1", site.settings, site.clock)
     assert other.of_plate(plate, is_waiting=False, all_is_in=True) == []
+
+
+def test_a_plate_without_a_readout_takes_no_part_in_its_specimen(site: Site) -> None:
+    specimens = specimens_of(site)
+    for plate in (small("P", specimen="PAT-07"), small("Q", specimen="PAT-07")):
+        site.add(plate, days=(6, 7) if plate.plate == "P" else (6, 7, 10))
+        site.rank(plate)
+        for ranking in site.rank(plate):
+            specimens.note(ranking)
+    assert [each.quality.gate for each in site.store.rankings("P")] == [Gate.NO_READOUT]
+    for ranking in (*site.store.rankings("P"), *site.store.rankings("Q")):
+        specimens.note(ranking)
+    specimens.rank_noted()
+    assert site.store.specimen_rankings("PAT-07") == []
+    late = small("P", specimen="PAT-07")
+    site.add(late, days=(10,))
+    for ranking in site.rank(late):
+        specimens.note(ranking)
+    specimens.rank_noted()
+    [ranked] = site.store.specimen_rankings("PAT-07")
+    assert [each.plate for each in ranked.plates] == ["P", "Q"]
 
 
 def test_no_readout_is_missing_while_the_drop_folder_is_gone(site: Site) -> None:
