@@ -45,7 +45,8 @@ REQUESTS = (
     '{"kind":"status"}',
 )
 TOKENS = (
-    b"\0", b"\r", b"\r\n", b"\n", b'"', b"'", b";", b"\t", b",", b",,", b"=", b"{", b"}", b"[", b"]",
+    b"\0", b"\r", b"\r\n", b"\n", b'"', b"'", b";", b"\t", b",", b",,", b"=", b"{", b"}",
+    b"[", b"]",
     b"\xff\xfe", b"\xef\xbb\xbf", b"\xb5", b"\xc3\xa9", b"e\xcc\x81", b"9" * 40, b"-1", b"1e400",
     b"nan", b"null", b"true", b"2026-13-45", b"B2", b"Z99", b"0,5 uM", b"x" * 140_000,
     b"\xed\xa0\x80",
@@ -103,6 +104,7 @@ def fuzz_requests(seed: int, count: int) -> TextResults:
         version="0",
         encoder_id="e",
         started_at=datetime(2026, 11, 10, tzinfo=UTC),
+        last_image_at=None,
         backlog=0,
         rejected=0,
         plates=(),

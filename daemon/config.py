@@ -396,6 +396,8 @@ def _check_toml(path: Path) -> None:
         raise ConfigError(path, f"cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(path, f"is not TOML: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(path, "has thousands of nested brackets; expected a TOML file") from error
 
 
 def _unknown_variables() -> list[tuple[str, str]]:

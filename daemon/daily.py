@@ -13,6 +13,8 @@ from daemon.alerts import Alerts
 from daemon.audit_trail import kept_final_notes, map_change_notes
 from daemon.calibrations import Calibrated, Calibrations, digest_with_calibration
 from daemon.due_days import DaySettings, Due, DueDays
+from daemon.missing_images import missing_day_cause
+from daemon.missing_readout import NO_IMAGE, ranking_without_readout
 from daemon.reports.ranking_files import PictureReader
 from inference.departure.assembly import AssembledPlate, assemble, select_images
 from inference.departure.earlier_plates import EarlierPlates, earlier_plates
@@ -28,6 +30,7 @@ from schemas.errors import ProfileError, SpheroRankError
 from schemas.forecast import ForecastFrom
 from schemas.messages import AlertKind, RankingData
 from schemas.observation import Observation
+from schemas.plate_map import Group
 from schemas.ranking import Gate, Ranking
 from store.ports import ObservationReader, PlateMapStore, RankingStore
 
@@ -53,7 +56,14 @@ class DailyPath:
     alerts: Alerts
     clock: Callable[[], datetime]
 
-    def run_due(self, plate: str, *, is_waiting: bool, all_is_in: bool = False) -> list[Ranking]:
+    def run_due(
+        self,
+        plate: str,
+        *,
+        is_waiting: bool,
+        all_is_in: bool = False,
+        is_source_gone: bool = False,
+    ) -> list[Ranking]:
         """Rank every day of a plate (id) that is due, and return the new rankings.
 
         Parameters
@@ -65,19 +75,29 @@ class DailyPath:
         all_is_in
             Whether no more images are expected now (``run --once``): incomplete days get a
             provisional ranking, and corrections do not wait.
+        is_source_gone
+            Whether the images cannot be read now; then no image is missing.
         """
         plate_map = self.store.plate_map(plate)
         if plate_map is None:
             return []
-        due = self.due_days.of_plate(plate_map, is_waiting=is_waiting, all_is_in=all_is_in)
+        due = self.due_days.of_plate(
+            plate_map, is_waiting=is_waiting, all_is_in=all_is_in, is_source_gone=is_source_gone
+        )
         return [ranking for day in due if (ranking := self.rank_day(day)) is not None]
 
     def rank_day(self, due: Due) -> Ranking | None:
         """Rank a due day and commit and write the ranking; return it, or None if it cannot be made.
 
-        If the day cannot be ranked, raise an alert and return None.
+        If the day cannot be ranked, raise an alert and return None. If its readout deadline has
+        passed then, or if it has no image, the ranking is a final ``no_readout``.
         """
-        if self.alerts.is_active(AlertKind.QUALITY_GATE, due.inputs_digest):
+        if not due.has_images:
+            return self._publish(self._without_readout(due, NO_IMAGE.format(day=due.day)))
+        if (
+            self.alerts.is_active(AlertKind.QUALITY_GATE, due.inputs_digest)
+            and not due.ends_without_readout
+        ):
             return None  # an alert has reported that these inputs cannot be ranked
         observations = self.store.observations(due.images, self.encoder_id)
         try:
@@ -86,8 +106,25 @@ class DailyPath:
             scored = self._score(due, plate, earlier)
         except ProfileError as error:
             self._alert_that_day_cannot_be_ranked(due, error)
+            if due.ends_without_readout:
+                return self._publish(self._without_readout(due, str(error)))
             return None
-        ranking = self._ranking(due, observations, plate, earlier, scored)
+        return self._publish(self._ranking(due, observations, plate, earlier, scored))
+
+    def _without_readout(self, due: Due, reason: str) -> Ranking:
+        """Return the final Ranking without treatments of a readout day, with the reason."""
+        return ranking_without_readout(
+            due,
+            reason,
+            representation=self.settings.representation,
+            encoder_id=self.encoder_id,
+            code_version=self.settings.code_version,
+            config_digest=self.settings.config_digest,
+            created_at=self.clock(),
+        )
+
+    def _publish(self, ranking: Ranking) -> Ranking:
+        """Commit, log and write a new ranking, raise its alerts, and return it."""
         self.store.add_ranking(ranking, RankingData(**ranking.model_dump()))
         log.info(
             "ranking.published",
@@ -266,7 +303,17 @@ class DailyPath:
                 f"plate {ranking.plate}: {ONE_BLOCK}",
                 ranking.plate,
             )
-        if ranking.final and quality.missing_images:
+        if not ranking.final or not quality.missing_images:
+            return
+        if quality.gate is Gate.NO_READOUT and _has_no_image(ranking):
+            self.alerts.raise_once(
+                AlertKind.IMAGES_MISSING,
+                missing_day_cause(ranking.plate, ranking.run, ranking.day),
+                f"plate {ranking.plate}: {'; '.join(quality.reasons)}; {ranking.name} is final "
+                "without a readout",
+                ranking.plate,
+            )
+        else:
             missing = ", ".join(quality.missing_images)
             self.alerts.raise_once(
                 AlertKind.IMAGES_MISSING,
@@ -310,3 +357,9 @@ class DailyPath:
             if each.run == ranking.run
             and (each.day, each.revision) != (ranking.day, ranking.revision)
         ]
+
+
+def _has_no_image(ranking: Ranking) -> bool:
+    """Return whether every well with tissue lacks an image of the ranked day."""
+    with_tissue = [each.well for each in ranking.wells if each.group is not Group.BLANK]
+    return set(ranking.quality.missing_images) >= set(with_tissue)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -16,7 +16,8 @@ from inference.tissue.condition import ConditionSettings
 from schemas.errors import ProfileError
 from schemas.observation import VisitVersion
 from schemas.plate_map import PlateMap
-from schemas.ranking import Ranking
+from schemas.plate_run import end_of_day, is_in_run
+from schemas.ranking import Gate, Ranking
 from schemas.trajectory import Representation
 from store.ports import ObservationReader, RankingStore
 
@@ -53,6 +54,36 @@ class Due:
     revision: int  # number of the new ranking; a later run of the plate id continues the count
     follows: Ranking | None  # the ranking whose method is kept; None: the method is chosen now
     notes: tuple[str, ...]
+    is_past_deadline: bool = False  # the readout deadline of the plate has passed
+
+    @property
+    def ends_without_readout(self) -> bool:
+        """True if the plate gets a final ``no_readout`` when this day cannot be ranked."""
+        is_first_final = self.previous is None or not self.previous.final
+        return self.is_past_deadline and is_first_final
+
+    @property
+    def has_images(self) -> bool:
+        """True if an image of the day is selected."""
+        return any(image.day == self.day for image in self.images)
+
+
+@dataclass(frozen=True)
+class _PlateState:
+    """The stored images and rankings of a plate, and whether more images are expected now."""
+
+    plate_map: PlateMap
+    now: datetime
+    seen: Sequence[VisitVersion]
+    images: Sequence[VisitVersion]  # the selected images of all days
+    all_rankings: Sequence[Ranking]
+    is_waiting: bool
+    all_is_in: bool
+
+    @property
+    def rankings(self) -> list[Ranking]:
+        """The rankings of the current run."""
+        return [each for each in self.all_rankings if each.run == self.plate_map.run]
 
 
 @dataclass(frozen=True)
@@ -63,12 +94,112 @@ class DueDays:
     encoder_id: str
     settings: DaySettings
     clock: Callable[[], datetime]
+    _known_since: dict[str, datetime] = field(default_factory=dict)  # by run and plate map digest
 
-    def of_plate(self, plate_map: PlateMap, *, is_waiting: bool, all_is_in: bool) -> list[Due]:
+    def of_plate(
+        self,
+        plate_map: PlateMap,
+        *,
+        is_waiting: bool,
+        all_is_in: bool,
+        is_source_gone: bool = False,
+    ) -> list[Due]:
         """Return each Due day of a plate map that has to be ranked now, in order.
 
         A day is due when it has no ranking and all its images or its deadline are there, when its
-        inputs changed and the plate is quiet, or when its ranking becomes final.
+        inputs changed and the plate is quiet, or when its ranking becomes final. A readout day
+        without any image is due when its deadline has passed.
+
+        Parameters
+        ----------
+        is_waiting
+            Whether images of this plate are queued; then no deadline passes.
+        all_is_in
+            Whether no more images are expected now.
+        is_source_gone
+            Whether the images cannot be read now; then no image is missing.
+        """
+        seen = self.store.imaged(plate_map.plate, self.encoder_id)
+        state = _PlateState(
+            plate_map=plate_map,
+            now=self.clock(),
+            seen=seen,
+            images=select_images(seen, plate_map),
+            all_rankings=self.store.rankings(plate_map.plate),
+            is_waiting=is_waiting,
+            all_is_in=all_is_in,
+        )
+        days = range(plate_map.dosed_on_day + 1, plate_map.readout_day + 1)
+        due = [found for day in days if (found := self._due_day(state, day)) is not None]
+        readout_day = plate_map.readout_day
+        if is_source_gone or _newest(state.rankings, readout_day) is not None:
+            return due
+        missing = self.missing_days(plate_map, is_waiting=is_waiting, all_is_in=all_is_in)
+        if readout_day in missing:
+            due.append(self._due(state, readout_day, final=True, is_past_deadline=True))
+        return due
+
+    def _due_day(self, state: _PlateState, day: int) -> Due | None:
+        """Return a culture day with images as Due, or None if it is not due."""
+        plate_map, previous = state.plate_map, _newest(state.rankings, day)
+        of_day = {image.key.well: image for image in state.images if image.day == day}
+        if not of_day:
+            return None
+        complete = of_day.keys() >= set(plate_map.wells_with_tissue)
+        # An image that was measured again is not new.
+        first_at = min(
+            image.received_at
+            for image in state.seen
+            if image.day == day and image.key.well in of_day
+        )
+        late = not state.is_waiting and state.now - first_at >= self.settings.readout_deadline
+        is_readout = day == plate_map.readout_day
+        final = is_readout and (complete or late)
+        digest = self._inputs_digest(plate_map, state.images, day)
+        first = previous is None and (complete or late or state.all_is_in)
+        corrected = (
+            previous is not None
+            and self._is_quiet(state)
+            and previous.inputs_digest != digest_with_calibration(digest, previous.calibration)
+        )
+        becomes_final = previous is not None and final and not previous.final
+        if not (first or corrected or becomes_final):
+            return None
+        return self._due(state, day, final=final, is_past_deadline=is_readout and late)
+
+    def _due(self, state: _PlateState, day: int, *, final: bool, is_past_deadline: bool) -> Due:
+        """Return a culture day as Due; a final day stays final."""
+        previous = _newest(state.rankings, day)
+        ranked = [each for each in state.rankings if each.quality.gate is not Gate.NO_READOUT]
+        return Due(
+            plate_map=state.plate_map,
+            day=day,
+            final=final or (previous is not None and previous.final),
+            images=state.images,
+            inputs_digest=self._inputs_digest(state.plate_map, state.images, day),
+            previous=previous,
+            revision=_next_revision(state.all_rankings, day),
+            follows=_newest(ranked, day)
+            or max(ranked, key=lambda ranking: ranking.created_at, default=None),
+            notes=dosing_notes(state.seen, state.plate_map),
+            is_past_deadline=is_past_deadline,
+        )
+
+    def _is_quiet(self, state: _PlateState) -> bool:
+        """Return whether no image of a plate arrived for a while, and none is queued."""
+        newest = max(image.received_at for image in state.images)
+        is_old = state.now - newest >= self.settings.correction_quiet
+        return state.all_is_in or (is_old and not state.is_waiting)
+
+    def missing_days(
+        self, plate_map: PlateMap, *, is_waiting: bool, all_is_in: bool = False
+    ) -> list[int]:
+        """Return the days of a plate map from dosing to readout that have no image by now.
+
+        The deadline of a day is ``readout_deadline`` after its end, by this computer's clock.
+        Images that only another encoder has embedded are images. The files of a plate that is
+        copied into the drop folder later arrive one after another, so no day is returned while the
+        plate is not quiet.
 
         Parameters
         ----------
@@ -78,53 +209,28 @@ class DueDays:
             Whether no more images are expected now.
         """
         now = self.clock()
-        seen = self.store.imaged(plate_map.plate, self.encoder_id)
-        images = select_images(seen, plate_map)
-        all_rankings = self.store.rankings(plate_map.plate)
-        rankings = [ranking for ranking in all_rankings if ranking.run == plate_map.run]
-        is_quiet = all_is_in or (
-            not is_waiting
-            and bool(images)
-            and now - max(image.received_at for image in images) >= self.settings.correction_quiet
-        )
-        due = []
-        for day in range(plate_map.dosed_on_day + 1, plate_map.readout_day + 1):
-            of_day = {image.key.well: image for image in images if image.day == day}
-            if not of_day:
-                continue
-            complete = of_day.keys() >= set(plate_map.wells_with_tissue)
-            # An image that was measured again is not new.
-            first_at = min(
-                image.received_at for image in seen if image.day == day and image.key.well in of_day
-            )
-            late = not is_waiting and now - first_at >= self.settings.readout_deadline
-            final = day == plate_map.readout_day and (complete or late)
-            previous = _newest(rankings, day)
-            inputs_digest = self._inputs_digest(plate_map, images, day)
-            first = previous is None and (complete or late or all_is_in)
-            corrected = (
-                previous is not None
-                and is_quiet
-                and previous.inputs_digest
-                != digest_with_calibration(inputs_digest, previous.calibration)
-            )
-            becomes_final = previous is not None and final and not previous.final
-            if first or corrected or becomes_final:
-                due.append(
-                    Due(
-                        plate_map=plate_map,
-                        day=day,
-                        final=final or (previous is not None and previous.final),
-                        images=images,
-                        inputs_digest=inputs_digest,
-                        previous=previous,
-                        revision=_next_revision(all_rankings, day),
-                        follows=previous
-                        or max(rankings, key=lambda ranking: ranking.created_at, default=None),
-                        notes=dosing_notes(seen, plate_map),
-                    )
-                )
-        return due
+        known_since = self._known_since.setdefault(f"{plate_map.run} {plate_map.digest}", now)
+        past = [
+            day
+            for day in range(plate_map.dosed_on_day, plate_map.readout_day + 1)
+            if now >= end_of_day(plate_map, day) + self.settings.readout_deadline
+        ]
+        if not past or is_waiting:
+            return []
+        images = self.arrived(plate_map)
+        newest = max([known_since, *(image.received_at for image in images)])
+        if not all_is_in and now - newest < self.settings.correction_quiet:
+            return []
+        imaged = {image.day for image in images}
+        return [day for day in past if day not in imaged]
+
+    def arrived(self, plate_map: PlateMap) -> list[VisitVersion]:
+        """Return every image of a well of a plate map in its run, by any encoder."""
+        return [
+            image
+            for image in self.store.arrived(plate_map.plate)
+            if image.key.well in plate_map.by_well and is_in_run(image, plate_map)
+        ]
 
     def requested(self, plate_map: PlateMap, day: int, *, final: bool) -> Due:
         """Return a requested culture day of a plate map as Due, provisional or final.

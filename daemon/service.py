@@ -18,6 +18,7 @@ from daemon.daily import DailyPath
 from daemon.health import Metrics
 from daemon.heartbeat import Heartbeat, Stopping
 from daemon.microscope.imaging_feedback import ImagingFeedback
+from daemon.missing_images import MissingImages
 from daemon.pipeline import ImagePath
 from daemon.plate_inputs import PlateInputs
 from daemon.scale_check import ScaleCheck
@@ -53,6 +54,7 @@ class Service:
     scales: ScaleCheck
     images: ImagePath
     days: DailyPath
+    missing_images: MissingImages
     specimens: Specimens
     alerts: Alerts
     metrics: Metrics
@@ -169,8 +171,8 @@ class Service:
     def _record(self, item: WellImage | Rejected, outcome: Outcome, *, ms: float) -> None:
         """Log the outcome of one image, and update status and metrics."""
         self.metrics.images.labels(outcome=outcome).inc()
+        self.status.rejected_files.note_outcome(item, self.clock())
         if isinstance(item, Rejected):
-            self.status.rejected += 1
             log.warning(
                 "image.rejected",
                 plate=item.plate,
@@ -263,12 +265,17 @@ class Service:
         if plate in self.scales.reading:
             return
         is_waiting = plate in self.status.source.pending
+        is_gone = self.status.source.gone is not None
         try:
-            for ranking in self.days.run_due(plate, is_waiting=is_waiting, all_is_in=all_is_in):
+            for ranking in self.days.run_due(
+                plate, is_waiting=is_waiting, all_is_in=all_is_in, is_source_gone=is_gone
+            ):
                 self.metrics.rankings.labels(final=ranking.final).inc()
                 self.specimens.note(ranking)
                 if self.imaging_feedback:
                     self.imaging_feedback.after_ranking(ranking)
+            if not is_gone:
+                self.missing_images.check(plate, is_waiting=is_waiting, all_is_in=all_is_in)
         except (StoreError, Stopping):
             raise
         except Exception as error:

@@ -1,12 +1,56 @@
 """The status of the service, written by the main loop and read by other threads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from schemas.messages import MicroscopeData, ServiceState, StatusData
-from schemas.well_image import SourceStatus
+from schemas.observation import RejectedFile
+from schemas.requests import (
+    MAX_LISTED_FILES,
+    PendingImagesData,
+    RejectedFileData,
+    StatusDetails,
+    UnreadableFileData,
+)
+from schemas.well_image import Rejected, SourceStatus, WellImage
 from store.ports import PlateMapStore
+
+
+class RejectedFiles:
+    """The rejected files that no valid version has replaced, as the store has them.
+
+    The main loop changes it, and other threads read it.
+
+    Parameters
+    ----------
+    stored
+        The rejected files in the store, the oldest first.
+    """
+
+    def __init__(self, stored: Iterable[RejectedFile]) -> None:
+        self._files = {
+            each.path: RejectedFileData(
+                path=each.path, reason=each.reason, rejected_at=each.rejected_at
+            )
+            for each in stored
+        }
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def note_outcome(self, item: WellImage | Rejected, now: datetime) -> None:
+        """Add the files of a refusal, or remove the files of a well image that was processed."""
+        for file in item.files:
+            self._files.pop(file.path, None)
+            if isinstance(item, Rejected):
+                self._files[file.path] = RejectedFileData(
+                    path=file.path, reason=item.reason, rejected_at=now
+                )
+
+    def newest(self) -> tuple[RejectedFileData, ...]:
+        """Return the newest rejected files, the newest first."""
+        return tuple(self._files.values())[: -MAX_LISTED_FILES - 1 : -1]
 
 
 @dataclass
@@ -18,7 +62,7 @@ class ServiceStatus:
     started_at: datetime
     plate_maps: PlateMapStore
     microscope: Callable[[], MicroscopeData | None]
-    rejected: int  # refused files in the store
+    rejected_files: RejectedFiles
     source: SourceStatus = field(default_factory=SourceStatus)
     last_image_at: datetime | None = None
 
@@ -36,9 +80,25 @@ class ServiceStatus:
             started_at=self.started_at,
             last_image_at=self.last_image_at,
             backlog=self.backlog,
-            rejected=self.rejected,
+            rejected=len(self.rejected_files),
             plates=tuple(self.plate_maps.plates()),
             held=self.source.held,
             source_gone=self.source.gone,
             microscope=self.microscope(),
+        )
+
+    def details(self) -> StatusDetails:
+        """Return the StatusDetails of a status reply: pending, rejected and unreadable files."""
+        source = self.source
+        return StatusDetails(
+            pending=tuple(
+                PendingImagesData(plate=each.plate, reason=each.reason, images=each.images)
+                for each in source.waiting
+            ),
+            rejected_files=self.rejected_files.newest(),
+            unreadable=len(source.unreadable),
+            unreadable_files=tuple(
+                UnreadableFileData(path=path, reason=reason)
+                for path, reason in sorted(source.unreadable.items())[:MAX_LISTED_FILES]
+            ),
         )

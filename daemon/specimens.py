@@ -15,7 +15,7 @@ from daemon.reports.specimen_files import specimen_folder_name
 from inference.ranking.specimen import rank_specimen
 from schemas.errors import OutputError, ProfileError, SpheroRankError
 from schemas.messages import AlertKind, SpecimenData
-from schemas.ranking import Ranking
+from schemas.ranking import Gate, Ranking
 from schemas.specimen import SpecimenRanking
 from store.ports import PlateMapStore, RankingStore, SpecimenStore
 
@@ -124,7 +124,10 @@ class Specimens:
         return ranking
 
     def _finals(self, specimen: str) -> list[Ranking]:
-        """Return the newest final readout-day ranking of each run of a specimen that has one."""
+        """Return the newest final readout-day ranking of each run of a specimen that has one.
+
+        A run without a readout has none.
+        """
         newest = []
         for plate in self.store.plates_of_specimen(specimen):
             rankings = self.store.rankings(plate)
@@ -134,7 +137,9 @@ class Specimens:
                 final = [
                     each
                     for each in rankings
-                    if each.final and (each.run, each.day) == (plate_map.run, plate_map.readout_day)
+                    if each.final
+                    and each.quality.gate is not Gate.NO_READOUT
+                    and (each.run, each.day) == (plate_map.run, plate_map.readout_day)
                 ]
                 newest += sorted(final, key=lambda each: each.revision)[-1:]
         return newest

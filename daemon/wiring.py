@@ -29,6 +29,7 @@ from daemon.messaging.requests import RequestSocket
 from daemon.microscope.imaging_feedback import ImagingFeedback
 from daemon.microscope.imaging_policies import ReimageUnclearWells, ReimageUndecidedTreatments
 from daemon.microscope.supervisor import MicroscopeSupervisor, SupervisorLimits
+from daemon.missing_images import MissingImages
 from daemon.pipeline import ImagePath
 from daemon.plate_inputs import PlateInputs
 from daemon.plate_runs import PlateRuns
@@ -37,7 +38,7 @@ from daemon.reports.specimen_files import write_specimen
 from daemon.rolling_view import RollingView
 from daemon.scale_check import ScaleCheck
 from daemon.service import Service
-from daemon.service_status import ServiceStatus
+from daemon.service_status import RejectedFiles, ServiceStatus
 from daemon.specimens import Specimens
 from inference.bundle import load_bundle
 from inference.departure.assembly import feature_names
@@ -304,7 +305,7 @@ def open_service(
             started_at=now(),
             plate_maps=store,
             microscope=microscope.status if microscope else lambda: None,
-            rejected=len(store.rejected()),
+            rejected_files=RejectedFiles(store.rejected()),
         )
         io_thread = _open_io_thread(config, store, status, loop_clock, stack)
         notify_systemd = partial(sd_notify, address=systemd_socket())
@@ -329,6 +330,7 @@ def open_service(
             scales=scales,
             images=open_images(config, store, encoder, days.settings, runs),
             days=days,
+            missing_images=MissingImages(store, days.due_days, alerts, _imaging_days(config)),
             specimens=open_specimens(config, store, alerts),
             alerts=alerts,
             metrics=metrics,
@@ -380,6 +382,7 @@ def _open_io_thread(
         stack.enter_context(Publisher(settings.events)),
         stack.enter_context(RequestSocket(settings.requests)),
         status=status.message,
+        details=status.details,
         tick_age_s=loop_clock.age_s,
         clock=time.monotonic,
         now=now,
@@ -405,6 +408,14 @@ def _open_health_page(
             stall_s=config.publisher.stall_s,
         )
         stack.callback(page.close)
+
+
+def _imaging_days(config: Config) -> Sequence[int] | None:
+    """Return the culture days on which the microscope images plates; None: every day."""
+    section = config.source.micromanager
+    if config.source.kind != "micromanager" or section is None:
+        return None
+    return section.acquire_days
 
 
 def _watched_folders(config: Config) -> list[Path]:

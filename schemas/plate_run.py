@@ -90,9 +90,8 @@ def readout_deadline(
     images
         Images of the run.
     """
-    midnight = plate_map.seeded_at.replace(hour=0, minute=0, second=0, microsecond=0)
-    starts = midnight + timedelta(days=plate_map.readout_day - 1)
-    ends = starts + timedelta(days=1)
+    starts = end_of_day(plate_map, plate_map.readout_day - 1)
+    ends = end_of_day(plate_map, plate_map.readout_day)
     first = min(
         (
             image.taken_at or image.received_at
@@ -102,6 +101,12 @@ def readout_deadline(
         default=ends,
     )
     return min(max(first, starts), ends) + wait
+
+
+def end_of_day(plate_map: PlateMap, day: int) -> datetime:
+    """Return the midnight at which a culture day of a plate map ends, in the zone of seeded_at."""
+    midnight = plate_map.seeded_at.replace(hour=0, minute=0, second=0, microsecond=0)
+    return midnight + timedelta(days=day)
 
 
 def agree_with_seeding(images: Iterable[TimedImage], plate_map: PlateMap) -> bool:

@@ -47,6 +47,10 @@ class Gate(StrEnum):
 
     PASSED = "passed"
     FAILED = "failed"
+    NO_READOUT = "no_readout"
+    """The readout deadline passed without readout images that can be ranked. The ranking is final
+    and has no treatments.
+    """
 
 
 class Condition(StrEnum):
@@ -188,7 +192,7 @@ class RankingQuality(FrozenModel):
     gate: Gate
     """Result of the quality check."""
     reasons: tuple[str, ...]
-    """Reasons why the check failed."""
+    """Reasons why the check failed, or why there is no readout."""
     z_prime: float | None
     """Z′ of the single dose against untreated wells; null if wells of one kind are missing."""
     robust_z_prime: float | None = None

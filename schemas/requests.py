@@ -1,6 +1,7 @@
 """Requests that a client sends to the requests socket, and the replies; both are JSON."""
 
 import json
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -9,6 +10,8 @@ from schemas.frozen_model import FrozenModel
 from schemas.messages import StatusData
 from schemas.ranking import Ranking
 
+MAX_LISTED_FILES = 50
+"""Largest number of rejected and of unreadable files in a status reply."""
 MAX_SEQUENCE = 2**63 - 1
 """Largest sequence number that the store can hold."""
 _EXAMPLE = '{"kind": "status"}'
@@ -41,8 +44,52 @@ class ReplayRequest(FrozenModel):
     """Text with which the requested topics start; empty for all topics."""
 
 
-class StatusReply(StatusData):
-    """Status of the service, with the fields of its periodic status message."""
+class PendingImagesData(FrozenModel):
+    """Well images of one plate that are pending for one reason."""
+
+    plate: str
+    """Plate id."""
+    reason: str
+    """Reason why they are pending."""
+    images: int
+    """Number of well images. For a plate without a valid plate map: its wells with new files."""
+
+
+class RejectedFileData(FrozenModel):
+    """A rejected file that no valid version has replaced."""
+
+    path: str
+    """Path, relative to the drop folder."""
+    reason: str
+    """Reason for the rejection: the value that was found and the value that was expected."""
+    rejected_at: datetime
+    """Time of the rejection."""
+
+
+class UnreadableFileData(FrozenModel):
+    """A file that cannot be read or processed now, and is tried again."""
+
+    path: str
+    """Path, relative to the drop folder."""
+    reason: str
+    """Fault of the last attempt."""
+
+
+class StatusDetails(FrozenModel):
+    """Lists that a status reply has and a periodic status message does not."""
+
+    pending: tuple[PendingImagesData, ...] = ()
+    """All pending well images, by plate and reason."""
+    rejected_files: tuple[RejectedFileData, ...] = ()
+    """Newest rejected files, the newest first; ``rejected`` is the number of all."""
+    unreadable: int = 0
+    """Number of files that cannot be read or processed now."""
+    unreadable_files: tuple[UnreadableFileData, ...] = ()
+    """First unreadable files, by path."""
+
+
+class StatusReply(StatusData, StatusDetails):
+    """Status of the service: the fields of its periodic status message, and lists of files."""
 
     kind: Literal["status"] = "status"
     """Kind of the reply."""

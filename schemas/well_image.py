@@ -114,6 +114,15 @@ class Rejected:
     well: str = ""
 
 
+@dataclass(frozen=True, order=True)
+class PendingImages:
+    """Well images of one plate that are pending for one reason."""
+
+    plate: str
+    reason: str
+    images: int
+
+
 @dataclass(frozen=True)
 class SourceStatus:
     """State of the image source: pending images, problems of plates, and why it is gone."""
@@ -126,5 +135,9 @@ class SourceStatus:
     """Problem of the assay file, by plate."""
     unreadable: dict[str, str] = field(default_factory=dict)
     """Reason why a file or its well image cannot be read or processed now, by path."""
+    waiting: tuple[PendingImages, ...] = ()
+    """Every pending well image by plate and reason, also those of pending plates, whose wells with
+    new files are counted.
+    """
     gone: str | None = None
     """Reason why the folder cannot be read; None while it can."""

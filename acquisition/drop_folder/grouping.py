@@ -69,6 +69,7 @@ class Grouping:
     groups: tuple[FileGroup, ...] = ()  # in the order in which to read them
     waiting: Mapping[str, int] = field(default_factory=dict)  # by plate: files in no group yet
     pending_plates: Mapping[str, str] = field(default_factory=dict)  # by plate: the reason
+    new_wells: Mapping[str, int] = field(default_factory=dict)  # by plate: wells with new files
     refusals: tuple[Rejected, ...] = ()
     untimed: tuple[FileVersion, ...] = ()  # their time has to be read, for the culture day
     undigested: tuple[FileVersion, ...] = ()  # have to be compared: one may be a copy of the other
@@ -157,6 +158,7 @@ class FileGrouper:
             groups=tuple(groups),
             waiting=_with_unread_plates(waiting, wells, plates),
             pending_plates=problems | _pending_plates(wells, plates),
+            new_wells=Counter(plate for plate, _ in wells),
             refusals=(*misnamed, *undatable, *unclear),
             untimed=tuple(self._untimed(candidates, listing, known)),
             undigested=tuple(self._undigested(repeats, listing)),

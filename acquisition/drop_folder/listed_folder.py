@@ -7,6 +7,7 @@ from pathlib import Path
 from acquisition.drop_folder.file_events import FileEvents
 from acquisition.drop_folder.listing import list_files
 from acquisition.drop_folder.naming import NamePattern, ParsedName, is_image_name
+from acquisition.drop_folder.passed_over import PassedOverLog
 from acquisition.drop_folder.settling import (
     ListedFile,
     Listing,
@@ -73,6 +74,7 @@ class ListedFolder:
         self._watched_folder: tuple[int, int] | None = None  # device and inode
         self._closed: set[FileVersion] = set()  # closed by the writer or renamed into place
         self._ignored_signals: set[FileVersion] = set()
+        self._passed_over = PassedOverLog(root)
         self.listing = Listing()
         self.problem: SourceGoneError | None = None
 
@@ -119,6 +121,7 @@ class ListedFolder:
         signalled = self._signalled(names, versions)
         files = merge_listing(self.listing.files, versions.values(), signalled, now_s)
         self.listing = Listing(started_s, files, names)
+        self._passed_over.note_listing(versions)
         self.schedule(float("inf"))
         return True
 

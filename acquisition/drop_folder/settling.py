@@ -124,6 +124,12 @@ def ready_at_s(
     return max(finished_s, last_change_s + rules.plane_timeout_s)
 
 
+def is_marker(path: str) -> bool:
+    """Return whether a file is a marker that signals complete image files."""
+    name = path.rsplit("/", 1)[-1]
+    return name.endswith(READY_SUFFIX) or _DAY_DONE.fullmatch(name) is not None
+
+
 def versions_with_markers(
     days: Mapping[str, int | None], versions: Mapping[str, FileVersion]
 ) -> set[FileVersion]:

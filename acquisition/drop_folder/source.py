@@ -28,9 +28,13 @@ from schemas.assay import Assay
 from schemas.errors import SourceGoneError
 from schemas.machine_faults import is_machine_fault, reason_of
 from schemas.plate_map import PlateMap
-from schemas.well_image import FileVersion, Rejected, SourceStatus, WellImage
+from schemas.well_image import FileVersion, PendingImages, Rejected, SourceStatus, WellImage
 
 READER_THREADS = 2
+
+BEING_WRITTEN = "files are still being written, or their time, content or plate map is read first"
+PLANES_MISSING = "planes are missing; the well image is processed without them after a while"
+QUEUED = "queued: read and processed next"
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,7 @@ class DropFolder:
         root, rules = settings.path, settings.settling_rules
         pattern = compile_pattern(settings.pattern)
         self._planes, self._bits = settings.planes, settings.bits
+        self._one_plane_per_file = pattern.one_plane_per_file
         self._clock = clock
         self._wake = threading.Event()
         self._wait = wait or self._wake.wait
@@ -221,8 +226,28 @@ class DropFolder:
                 **self._plate_maps.unreadable,
                 **self._assays.unreadable,
             },
+            waiting=self._waiting_images(),
             gone=str(self._folder.problem) if self._folder.problem else None,
         )
+
+    def _waiting_images(self) -> tuple[PendingImages, ...]:
+        """Return the number of pending well images by plate and reason."""
+        counts = Counter({(plate, BEING_WRITTEN): n for plate, n in self._grouping.waiting.items()})
+        counts += Counter(
+            (group.key.plate, PLANES_MISSING if self._lacks_planes(group) else QUEUED)
+            for group in self._unread_groups
+        )
+        counts += Counter((group.key.plate, QUEUED) for group in self._reader.groups)
+        queued = self._results.count_by_plate()
+        counts += Counter({(plate, QUEUED): count for plate, count in queued.items()})
+        for plate, reason in self._grouping.pending_plates.items():
+            counts[plate, reason] = self._grouping.new_wells.get(plate, 0)
+        return tuple(
+            sorted(PendingImages(plate, reason, count) for (plate, reason), count in counts.items())
+        )
+
+    def _lacks_planes(self, group: FileGroup) -> bool:
+        return self._one_plane_per_file and len(group.versions) < self._planes
 
     def close(self) -> None:
         """Stop the file events and the reading threads. Safe to call twice."""

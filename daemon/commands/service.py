@@ -41,21 +41,26 @@ def check(config: ConfigOption = None) -> None:
     """Check the configuration and print every problem.
 
     The check includes plate maps, assays, encoder, store, folders, sockets and microscope. The
-    scale of each plate and its source are printed first.
+    scale of each plate and its source are printed first. Problems of single plate maps and assays
+    do not prevent the start: the exit code is 0.
     """
     from daemon import logs
     from daemon.jobs.scale_report import describe_scales
-    from daemon.jobs.start_check import find_start_problems
+    from daemon.jobs.start_check import find_plate_problems, find_start_problems
 
     logs.install(None)
     for line in describe_scales(config):
         screen.print(line, markup=False, soft_wrap=True)
-    problems = find_start_problems(config)
-    for problem in problems:
+    preventing, of_plates = find_start_problems(config), find_plate_problems(config)
+    for problem in (*preventing, *of_plates):
         errors.print(problem, markup=False)
-    if problems:
+    if preventing:
         raise typer.Exit(ExitCode.WRONG_CONFIGURATION)
-    screen.print("No problem found.")
+    if of_plates:
+        count = f"{len(of_plates)} plate maps or assays have a problem"
+        screen.print(f"The service can start. {count}; they are not used.", soft_wrap=True)
+    else:
+        screen.print("No problem found.")
 
 
 def status(
@@ -74,7 +79,7 @@ def status(
     if as_json:
         typer.echo(answer.model_dump_json(indent=2))
     else:
-        screen.print(inquiries.format_status(answer))
+        screen.print(inquiries.format_status(answer), markup=False, soft_wrap=True)
 
 
 def rejected(config: ConfigOption = None) -> None:

@@ -26,6 +26,9 @@ from simulation.world import WorldFile
 START_S = 60.0  # until the service has opened the microscope
 DAY_S = 300.0  # until all images of one day are embedded
 _SERVICE = """
+[ranking]
+correction_quiet_s = 600  # the plate was seeded long ago, and its days follow within minutes
+
 [publisher]
 events = "tcp://127.0.0.1:{events}"
 requests = "tcp://127.0.0.1:{requests}"

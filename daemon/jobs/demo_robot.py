@@ -24,6 +24,9 @@ _CONFIG = """\
 path = "drop"
 settle_s = 1.0
 
+[ranking]
+correction_quiet_s = 600  # the plate was seeded long ago, and its days follow within minutes
+
 [store]
 url = "sqlite:///spherorank.sqlite"
 

@@ -26,7 +26,7 @@ STATUS_TIMEOUT_S = 0.5
 
 
 def find_start_problems(path: Path | None) -> list[str]:
-    """Return every problem of a configuration file that the start of the service would meet.
+    """Return every problem of a configuration file that prevents the start of the service.
 
     If the service runs, its sockets and its microscope are not checked: the service uses them.
 
@@ -60,6 +60,28 @@ def find_start_problems(path: Path | None) -> list[str]:
     return list(dict.fromkeys(found))  # a wrong encoder bundle is found by three of the checks
 
 
+def find_plate_problems(path: Path | None) -> list[str]:
+    """Return every problem of a plate map or assay in the drop folder of a configuration file.
+
+    Such a problem affects one plate. The service starts and processes the other plates. The list is
+    empty if the configuration or the folder has a problem, which :func:`find_start_problems`
+    returns.
+
+    Parameters
+    ----------
+    path
+        The configuration file; None for the default settings.
+    """
+    try:
+        folder = load_config(path).source.path
+    except ConfigError:
+        return []
+    if not (folder.is_dir() and os.access(folder, os.R_OK | os.X_OK)):
+        return []
+    maps = [each for each in read_plate_maps(folder).values() if isinstance(each, SpheroRankError)]
+    return [str(error) for error in (*maps, *wrong_assays(folder))]
+
+
 def _errors_of(attempt: Callable[[], object]) -> list[str]:
     """Call a function and return the lines of the error that it raises, or an empty list."""
     try:
@@ -82,11 +104,6 @@ def _source_problems(config: Config) -> Iterator[str]:
         return
     if not os.access(folder, os.R_OK | os.X_OK):
         yield f"source.path: {folder} cannot be read; expected read permission"
-        return
-    for result in read_plate_maps(folder).values():
-        if isinstance(result, SpheroRankError):
-            yield str(result)
-    yield from map(str, wrong_assays(folder))
 
 
 def _store_problems(config: Config) -> list[str]:

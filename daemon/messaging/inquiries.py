@@ -2,10 +2,13 @@
 
 import signal
 import sys
+from collections.abc import Sequence
 
 from daemon.messaging.listen import ask, listen, requests_url_beside, write_message
-from schemas.messages import StatusData
 from schemas.requests import StatusReply, StatusRequest
+
+MAX_SHOWN = 5
+"""Number of lines of each list in the text of a status."""
 
 
 def ask_status(requests_url: str, timeout_s: float = 3.0) -> StatusReply:
@@ -19,7 +22,7 @@ def ask_status(requests_url: str, timeout_s: float = 3.0) -> StatusReply:
     return ask(requests_url, StatusRequest(), StatusReply, timeout_s=timeout_s)
 
 
-def format_status(status: StatusData) -> str:
+def format_status(status: StatusReply) -> str:
     """Return a status as lines of text for a terminal."""
     last_image = (
         status.last_image_at.isoformat(timespec="seconds")
@@ -33,9 +36,22 @@ def format_status(status: StatusData) -> str:
         ),
         f"last image    {last_image}",
         f"backlog       {status.backlog} well images",
-        f"rejected      {status.rejected} files or images (spherorank rejected lists them)",
+        *_first_few(
+            f"pending       {len(status.pending)} plates and reasons",
+            [f"{each.plate}: {each.images} ({each.reason})" for each in status.pending],
+            len(status.pending),
+        ),
+        *_first_few(
+            f"rejected      {status.rejected} files (spherorank rejected lists them)",
+            [f"{each.path}: {each.reason}" for each in status.rejected_files],
+            status.rejected,
+        ),
+        *_first_few(
+            f"unreadable    {status.unreadable} files, which are tried again",
+            [f"{each.path}: {each.reason}" for each in status.unreadable_files],
+            status.unreadable,
+        ),
         f"plates        {', '.join(status.plates) or 'none'}",
-        *(f"held          {plate}: {reason}" for plate, reason in status.held.items()),
     ]
     if status.microscope:
         where = (
@@ -47,6 +63,13 @@ def format_status(status: StatusData) -> str:
     if status.source_gone:
         lines.append(f"source gone   {status.source_gone}")
     return "\n".join(lines)
+
+
+def _first_few(heading: str, lines: Sequence[str], count: int) -> list[str]:
+    """Return a heading and the first of its lines; the last line has the number of the others."""
+    shown = [f"              {line}" for line in lines[:MAX_SHOWN]]
+    others = count - len(shown)
+    return [heading, *shown, *([f"              and {others} more (--json)"] if others > 0 else [])]
 
 
 def print_messages(

@@ -10,6 +10,7 @@ from daemon.messaging.publisher import OutboxDrain, Publisher
 from daemon.messaging.requests import RequestSocket, RequestStore, reply_to
 from schemas.errors import SpheroRankError, StoreError
 from schemas.messages import ServiceState, StatusData
+from schemas.requests import StatusDetails
 
 log = structlog.get_logger()
 
@@ -27,6 +28,8 @@ class IoThread:
     ----------
     status
         Returns the current status of the service; called from this thread.
+    details
+        Returns the lists of a status reply; called from this thread.
     tick_age_s
         Returns the time since the main loop last made progress, in seconds.
     clock
@@ -51,6 +54,7 @@ class IoThread:
         tick_age_s: Callable[[], float],
         clock: Callable[[], float],
         now: Callable[[], datetime],
+        details: Callable[[], StatusDetails] = StatusDetails,
         heartbeat_s: float = 5.0,
         stall_s: float = 60.0,
         store_patience_s: float = 60.0,
@@ -59,6 +63,7 @@ class IoThread:
         self._outbox = OutboxDrain(store, publisher)
         self._requests = requests
         self._status = status
+        self._details = details
         self._tick_age_s = tick_age_s
         self._clock = clock
         self._now = now
@@ -125,7 +130,7 @@ class IoThread:
             wait_s = _RETRY_S
         for _ in range(_MAX_REQUESTS_PER_TURN):
             if not self._requests.serve(
-                lambda request: reply_to(request, self._store, self._status), wait_s
+                lambda request: reply_to(request, self._store, self._status, self._details), wait_s
             ):
                 return
             wait_s = 0.0

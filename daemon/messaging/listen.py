@@ -16,6 +16,8 @@ from schemas.requests import ErrorReply, ReplayReply, ReplayRequest
 
 ReplyT = TypeVar("ReplyT", bound=BaseModel)
 _POLL_S = 0.2  # interval of the checks of should_stop
+SILENT_S = 15.0
+"""Time without any message after which the service is gone; it sends its status every 5 s."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ def listen(
     should_stop: Callable[[], bool],
     on_silence: Callable[[str], None],
     reply_timeout_s: float = 5.0,
+    silent_s: float = SILENT_S,
 ) -> None:
     """Call ``on_message`` once for each message, in order and without gaps, until ``should_stop``.
 
@@ -109,7 +112,9 @@ def listen(
     topic
         Prefix of the topics that are passed on. All messages are received, to detect gaps.
     on_silence
-        Called with a text when a replay is not answered within ``reply_timeout_s``; it is retried.
+        Called with a text when a replay is not answered within ``reply_timeout_s``, which is
+        retried; when no message of any topic arrives for ``silent_s``; and when messages arrive
+        again.
 
     Raises
     ------
@@ -120,7 +125,8 @@ def listen(
         events.subscribe(TOPIC_PREFIX)
         _connect(events, events_url)
         requests = _Replayer(requests_url, reply_timeout_s, should_stop, on_silence)
-        for message in _messages_without_gaps(events, requests, after, should_stop):
+        silence = _SilenceReport(events_url, silent_s, on_silence)
+        for message in _messages_without_gaps(events, requests, after, should_stop, silence):
             if message.topic.startswith(topic):
                 on_message(message)
 
@@ -136,6 +142,7 @@ def _messages_without_gaps(
     requests: "_Replayer",
     last: int | None,
     should_stop: Callable[[], bool],
+    silence: "_SilenceReport",
 ) -> Iterator[Message]:
     """Yield every message after ``last`` in order.
 
@@ -148,8 +155,10 @@ def _messages_without_gaps(
     heard_through = last  # replayed messages after this number arrive again
     while not should_stop():
         if not events.poll(round(_POLL_S * 1000)):
+            silence.note_nothing()
             continue
         heard = _decode(events.recv_multipart())
+        silence.note_message()
         if last is None or heard.sequence == last + 1:
             last = heard.sequence
             yield heard
@@ -160,6 +169,33 @@ def _messages_without_gaps(
                 last = message.sequence
                 yield message
         heard_through = heard.sequence
+
+
+class _SilenceReport:
+    """Reports once that no message arrives, and once that messages arrive again."""
+
+    def __init__(self, url: str, silent_s: float, report: Callable[[str], None]) -> None:
+        self._url = url
+        self._silent_s = silent_s
+        self._report = report
+        self._heard_s = time.monotonic()
+        self._is_silent = False
+
+    def note_nothing(self) -> None:
+        """Report the silence if it has just become too long."""
+        if not self._is_silent and time.monotonic() - self._heard_s >= self._silent_s:
+            self._is_silent = True
+            self._report(
+                f"{self._url}: no message for {self._silent_s:g} s, not even a status; expected a "
+                "running service (spherorank run) that publishes at this address; still listening"
+            )
+
+    def note_message(self) -> None:
+        """Record that a message arrived, and report the end of a silence."""
+        self._heard_s = time.monotonic()
+        if self._is_silent:
+            self._is_silent = False
+            self._report(f"{self._url}: messages arrive again")
 
 
 class _Replayer:

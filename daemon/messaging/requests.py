@@ -20,6 +20,7 @@ from schemas.requests import (
     ReplayedMessage,
     ReplayReply,
     ReplayRequest,
+    StatusDetails,
     StatusReply,
     StatusRequest,
     parse_request,
@@ -92,10 +93,18 @@ class RequestSocket:
         self.close()
 
 
-def reply_to(request: bytes, store: RequestStore, status: Callable[[], StatusData]) -> str:
-    """Return the JSON reply to a request's bytes, from store and status; errors are replies too."""
+def reply_to(
+    request: bytes,
+    store: RequestStore,
+    status: Callable[[], StatusData],
+    details: Callable[[], StatusDetails],
+) -> str:
+    """Return the JSON reply to a request's bytes, from store, status and the details of a status.
+
+    Errors are replies too.
+    """
     try:
-        reply: BaseModel = _reply(parse_request(request), store, status)
+        reply: BaseModel = _reply(parse_request(request), store, status, details)
     except ValueError as problem:
         reply = _error(str(problem))
     except StoreError as error:
@@ -115,10 +124,11 @@ def _reply(
     request: StatusRequest | LatestRequest | ReplayRequest,
     store: RequestStore,
     status: Callable[[], StatusData],
+    details: Callable[[], StatusDetails],
 ) -> BaseModel:
     match request:
         case StatusRequest():
-            return StatusReply(**status().model_dump())
+            return StatusReply(**status().model_dump(), **details().model_dump())
         case LatestRequest():
             return _latest(request, store)
         case ReplayRequest():

@@ -30,6 +30,13 @@ from schemas.ranking import Direction, Gate, Ranking, RankingQuality, TreatmentR
 FAR_UNTREATED_SPREADS = 4.0
 """Departure, in untreated spreads, above which the report asks to check an untreated well."""
 
+_GATE_VERDICTS = {
+    Gate.PASSED: "Quality gate passed",
+    Gate.FAILED: "Quality gate FAILED: do not rely on this ranking",
+    Gate.NO_READOUT: "NO READOUT: no treatment is ranked",
+}
+"""Heading of the quality section by the result of the gate."""
+
 
 def ranking_html(ranking: Ranking, pictures: Mapping[str, bytes]) -> str:
     """Return the HTML report of a plate's ranking with the JPEG pictures of its wells."""
@@ -70,10 +77,7 @@ def _subtitle(ranking: Ranking) -> str:
 
 def _quality_section(quality: RankingQuality) -> str:
     """Return the HTML section with the result of the quality gate and its statistics."""
-    passed = quality.gate is Gate.PASSED
-    verdict = (
-        "Quality gate passed" if passed else "Quality gate FAILED: do not rely on this ranking"
-    )
+    verdict = _GATE_VERDICTS[quality.gate]
     figures = [
         ("Z′", quality.z_prime),
         ("robust Z′", quality.robust_z_prime),

@@ -1,6 +1,9 @@
 """Output and exit codes of the commands, run as real processes."""
 
+import json
 import subprocess
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import cv2
@@ -107,9 +110,62 @@ def test_check_names_line_value_and_expectation_of_a_wrong_plate_map(
     )
     (folder / "P.wells.csv").write_text(wells)
     done = call("check", "--config", empty_service.config)
-    assert done.returncode == 78
+    assert done.returncode == 0
     for word in ["P/P.", *words]:
         assert word in done.stderr
+    assert "The service can start. 1 plate maps or assays have a problem" in done.stdout
+    assert "No problem found" not in done.stdout
+
+
+def test_check_ends_with_0_if_only_an_assay_is_wrong(service: ServiceProcess) -> None:
+    (service.drop / PLATE / f"{PLATE}.assay.csv").write_text("well,viability_percent\nB02,many\n")
+    done = call("check", "--config", service.config)
+    assert done.returncode == 0
+    assert "'many'" in done.stderr
+    assert "1 plate maps or assays have a problem" in done.stdout
+
+
+def test_check_prints_problems_of_plates_beside_one_that_prevents_the_start(
+    service: ServiceProcess,
+) -> None:
+    (service.drop / PLATE / f"{PLATE}.wells.csv").write_text(
+        "well,group,treatment\nB02,controls,\n"
+    )
+    service.configure(ranking='forecaster = "oracle"')
+    done = call("check", "--config", service.config)
+    assert done.returncode == 78
+    assert "'controls'" in done.stderr
+    assert "oracle" in done.stderr
+    assert "can start" not in done.stdout
+
+
+def test_the_service_starts_with_a_wrong_plate_map_beside_a_valid_one(
+    service: ServiceProcess,
+) -> None:
+    (service.drop / "WRONG").mkdir()
+    (service.drop / "WRONG" / "WRONG.plate.toml").write_text('plate = "WRONG"\n')
+    assert service.ask("check").returncode == 0
+    done = service.run_once()
+    assert done.returncode == 0, done.stderr
+    assert [ranking.final for ranking in service.rankings()] == [False, True]
+
+
+def test_listen_reports_on_stderr_that_nothing_publishes_and_that_it_publishes_again(
+    empty_service: ServiceProcess,
+) -> None:
+    events = f"ipc://{empty_service.folder}/events"
+    command = [SPHERORANK, "listen", "--connect", events, "--requests", empty_service.requests]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as listener,
+    ):
+        assert listener.stderr is not None
+        started_s = time.monotonic()
+        silent = listener.stderr.readline().decode()
+        assert 15 <= time.monotonic() - started_s < 25
+        assert f"{events}: no message for 15 s, not even a status" in silent
+        with empty_service.running():
+            assert f"{events}: messages arrive again" in listener.stderr.readline().decode()
+        listener.terminate()
 
 
 def test_status_without_a_service_says_so(empty_service: ServiceProcess) -> None:
@@ -223,3 +279,35 @@ def test_measure_names_pixels_outside_the_stated_bits(tmp_path: Path) -> None:
     assert done.returncode == 1
     for word in ("bright.tif", "5000", "4095"):
         assert word in done.stderr
+
+
+def test_status_lists_pending_rejected_and_unreadable_files_with_their_reasons(
+    empty_service: ServiceProcess,
+) -> None:
+    (empty_service.drop / "P9" / "day07").mkdir(parents=True)
+    (empty_service.drop / "P9" / "day07" / "B02_z1.tif").write_bytes(b"image")
+    (empty_service.drop / "overview.tif").write_bytes(b"image")
+    with empty_service.running():
+        empty_service.wait_for(lambda: empty_service.events("image.rejected"))
+        answer = json.loads(empty_service.ask("status", "--json").stdout)
+        text = empty_service.ask("status").stdout
+    assert answer["pending"] == [
+        {
+            "plate": "P9",
+            "reason": "no plate map; expected P9.plate.toml and P9.wells.csv",
+            "images": 1,
+        }
+    ]
+    [rejected] = answer["rejected_files"]
+    assert rejected["path"] == "overview.tif"
+    assert "does not fit the pattern" in rejected["reason"]
+    assert datetime.now(UTC) - datetime.fromisoformat(rejected["rejected_at"]) < timedelta(
+        minutes=2
+    )
+    assert (answer["rejected"], answer["unreadable"], answer["unreadable_files"]) == (1, 0, [])
+    assert "pending       1 plates and reasons\n" in text
+    assert f"overview.tif: {rejected['reason']}\n" in text
+    with empty_service.running():  # the list survives a restart
+        empty_service.wait_for(lambda: not empty_service.ask("status").returncode)
+        again = json.loads(empty_service.ask("status", "--json").stdout)
+    assert [each["path"] for each in again["rejected_files"]] == ["overview.tif"]

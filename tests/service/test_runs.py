@@ -13,7 +13,7 @@ from daemon.encoder_switch import check_all_embedded
 from daemon.specimens import Specimens
 from schemas.errors import ConfigError
 from schemas.plate_map import Group, PlateMap
-from schemas.ranking import Ranking, TreatmentTable
+from schemas.ranking import Gate, Ranking, TreatmentTable
 from simulation.kinds import Mechanism
 from simulation.microscope import virtual_microscopes
 from simulation.robot import write_plates
@@ -218,27 +218,30 @@ def test_a_plate_id_that_is_used_again_is_ranked_from_its_new_images_alone(
 
     copy_map(second_run, service)
     assert service.run_once().returncode == 0
-    assert service.rankings() == first
-    [alert] = service.events("alert.raised")
-    assert alert["kind"] == "plate_map"
-    assert "run 2 starts" in alert["message"]
-    assert json.loads((folder / "latest.json").read_bytes())["revision"] == 1
+    [*before, without_readout] = service.rankings()  # its readout deadline has passed
+    assert before == first
+    assert identity(without_readout) == (2, 10, 2, None)
+    assert without_readout.quality.gate is Gate.NO_READOUT
+    alerts = service.events("alert.raised")
+    assert [alert["kind"] for alert in alerts] == ["plate_map", "images_missing"]
+    assert "run 2 starts" in alerts[0]["message"]
+    files |= {path: path.read_bytes() for path in folder.glob("day10-r2*")}
 
     shutil.copytree(second_run, service.drop, dirs_exist_ok=True)
     assert service.run_once().returncode == 0
-    of_run_2 = [each for each in service.rankings() if each.run == 2]
-    assert [identity(each) for each in of_run_2] == [(2, 8, 2, None), (2, 10, 2, None)]
+    of_run_2 = [each for each in service.rankings() if each.run == 2 and each.treatments]
+    assert [identity(each) for each in of_run_2] == [(2, 8, 2, None), (2, 10, 3, 2)]
     assert [each.final for each in of_run_2] == [False, True]
     assert [table(each) for each in of_run_2] == [table(each) for each in alone]
     assert {path: path.read_bytes() for path in files} == files
     latest = json.loads((folder / "latest.json").read_bytes())
-    assert (latest["run"], latest["day"], latest["revision"]) == (2, 10, 2)
+    assert (latest["run"], latest["day"], latest["revision"]) == (2, 10, 3)
     with service.store() as store:
         runs = [image.key.run for image in store.arrived(PLATE)]
     assert (runs.count(1), runs.count(2)) == (WELLS * len(DAYS), WELLS * len(DAYS))
 
     assert service.run_once().returncode == 0  # after a restart nothing is ranked again
-    assert len(service.rankings()) == len(first) + len(of_run_2)
+    assert len(service.rankings()) == len(first) + 1 + len(of_run_2)
 
 
 def test_a_new_store_ranks_the_run_of_the_map_although_older_files_lie_in_its_folder(
