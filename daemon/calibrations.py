@@ -7,7 +7,7 @@ After a restart the model is fitted again to the same data.
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
@@ -129,6 +129,29 @@ class Calibrations:
             if self.method != "departure":
                 self._newest(line)
         self._noted.clear()
+
+    def awaited_lines(
+        self, pending: Collection[str], unread_assays: Collection[str]
+    ) -> frozenset[str | None]:
+        """Return the lines whose calibration needs pending images or assays.
+
+        Parameters
+        ----------
+        pending
+            The plates (ids) with images that were found and not yet ingested.
+        unread_assays
+            The plates whose first assay is still being written.
+        """
+        if self.method == "departure" or not (pending or unread_assays):
+            return frozenset()
+        assayed = {(assay.plate, assay.run) for assay in self._store.assays()}
+        maps = [self._store.plate_map(plate) for plate in {*pending, *unread_assays}]
+        return frozenset(
+            plate_map.line
+            for plate_map in maps
+            if plate_map is not None
+            and (plate_map.plate in unread_assays or (plate_map.plate, plate_map.run) in assayed)
+        )
 
     def choose(self, plate_map: PlateMap, follows: Ranking | None) -> Choice:
         """Return the Choice of calibration for a plate map, as in the ranking it follows, if any.

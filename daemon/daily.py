@@ -52,7 +52,14 @@ class DailyPath:
     alerts: Alerts
     clock: Callable[[], datetime]
 
-    def run_due(self, plate: str, *, is_waiting: bool, all_is_in: bool = False) -> list[Ranking]:
+    def run_due(
+        self,
+        plate: str,
+        *,
+        is_waiting: bool,
+        all_is_in: bool = False,
+        catching_up_since: datetime | None = None,
+    ) -> list[Ranking]:
         """Rank every day of a plate (id) that is due, and return the new rankings.
 
         Parameters
@@ -64,11 +71,19 @@ class DailyPath:
         all_is_in
             Whether no more images are expected now (``run --once``): incomplete days get a
             provisional ranking, and corrections do not wait.
+        catching_up_since
+            Start of the service, while the calibration of the plate's line needs pending images;
+            then the plate gets no first ranking until the deadline. None: it does not wait.
         """
         plate_map = self.store.plate_map(plate)
         if plate_map is None:
             return []
-        due = self.due_days.of_plate(plate_map, is_waiting=is_waiting, all_is_in=all_is_in)
+        due = self.due_days.of_plate(
+            plate_map,
+            is_waiting=is_waiting,
+            all_is_in=all_is_in,
+            catching_up_since=catching_up_since,
+        )
         return [ranking for day in due if (ranking := self.rank_day(day)) is not None]
 
     def rank_day(self, due: Due) -> Ranking | None:

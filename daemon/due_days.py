@@ -63,7 +63,14 @@ class DueDays:
     settings: DaySettings
     clock: Callable[[], datetime]
 
-    def of_plate(self, plate_map: PlateMap, *, is_waiting: bool, all_is_in: bool) -> list[Due]:
+    def of_plate(
+        self,
+        plate_map: PlateMap,
+        *,
+        is_waiting: bool,
+        all_is_in: bool,
+        catching_up_since: datetime | None = None,
+    ) -> list[Due]:
         """Return each Due day of a plate map that has to be ranked now, in order.
 
         A day is due when it has no ranking and all its images or its deadline are there, when its
@@ -75,6 +82,9 @@ class DueDays:
             Whether images of this plate are queued; then no deadline passes.
         all_is_in
             Whether no more images are expected now.
+        catching_up_since
+            Start of the service, while the calibration of the plate's line needs pending images;
+            then the plate gets no first ranking until the deadline.
         """
         now = self.clock()
         seen = self.store.imaged(plate_map.plate, self.encoder_id)
@@ -100,7 +110,8 @@ class DueDays:
             final = day == plate_map.readout_day and (complete or late)
             previous = _newest(rankings, day)
             inputs_digest = self._inputs_digest(plate_map, images, day)
-            first = previous is None and (complete or late or all_is_in)
+            waits = not rankings and self._waits_for_calibration(first_at, catching_up_since)
+            first = previous is None and (all_is_in or ((complete or late) and not waits))
             corrected = (
                 previous is not None
                 and is_quiet
@@ -124,6 +135,19 @@ class DueDays:
                     )
                 )
         return due
+
+    def _waits_for_calibration(self, first_at: datetime, since: datetime | None) -> bool:
+        """Return whether a first ranking waits for a calibration, given the day's first image.
+
+        It waits until the readout deadline. If that had passed when the service started, the
+        deadline is counted from the start.
+        """
+        if since is None:
+            return False
+        deadline = first_at + self.settings.readout_deadline
+        if deadline <= since:
+            deadline = since + self.settings.readout_deadline
+        return self.clock() < deadline
 
     def requested(self, plate_map: PlateMap, day: int, *, final: bool) -> Due:
         """Return a requested culture day of a plate map as Due, provisional or final.
