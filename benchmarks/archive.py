@@ -4,8 +4,8 @@
 
 The service reads all plates at once with ``spherorank run --once``. Afterwards each plate is ranked
 again with ``spherorank rank plate``, which uses the newest calibration. The printed correlations
-are Spearman's, between the score of the readout day and the true kill over the treated wells of all
-plates. Both rankings should have the same order.
+are Spearman's, between the score of the readout day and the true kill over the treated wells of a
+plate, as the mean over plates. Both rankings should have the same order.
 """
 
 import argparse
@@ -93,16 +93,18 @@ def order(ranking: Ranking) -> list[str]:
 
 def print_row(name: str, rankings: list[Ranking], kills: dict[tuple[str, str], float]) -> None:
     """Print the methods of rankings, and the correlation of their scores with the true kills."""
-    pairs = [
-        (row.score, kills[ranking.plate, row.well])
-        for ranking in rankings
-        for row in ranking.wells
-        if row.efficacy_rank is not None and row.score is not None
-    ]
+    correlations = []
+    for ranking in rankings:
+        pairs = [
+            (row.score, kills[ranking.plate, row.well])
+            for row in ranking.wells
+            if row.efficacy_rank is not None and row.score is not None
+        ]
+        correlations.append(spearmanr(*np.array(pairs).T).statistic)
     methods = Counter(ranking.method for ranking in rankings)
     print(
-        f"{name:<28} Spearman {spearmanr(*np.array(pairs).T).statistic:.3f} over {len(pairs)} "
-        f"wells; {', '.join(f'{count} by {method}' for method, count in sorted(methods.items()))}",
+        f"{name:<24} Spearman {np.mean(correlations):.3f}, lowest {min(correlations):.3f}; "
+        + ", ".join(f"{count} plates by {method}" for method, count in sorted(methods.items())),
         flush=True,
     )
 

@@ -10,12 +10,12 @@ from typing import Protocol
 import structlog
 
 from daemon.alerts import Alerts
-from daemon.calibrations import Calibrated, Calibrations, digest_with_calibration
+from daemon.calibrations import Calibrated, Calibrations, Choice, digest_with_calibration
 from daemon.due_days import DaySettings, Due, DueDays
 from daemon.reports.ranking_files import PictureReader
 from inference.departure.assembly import AssembledPlate, assemble, select_images
 from inference.departure.earlier_plates import EarlierPlates, earlier_plates
-from inference.departure.scales import scale_problems
+from inference.departure.scales import has_scale, scale_notes, scale_problems
 from inference.dose.dose_effects import dose_effects
 from inference.ports import EarlierPlateReader
 from inference.ranking.placement import ScoredPlate
@@ -28,6 +28,7 @@ from schemas.forecast import ForecastFrom
 from schemas.messages import AlertKind, RankingData
 from schemas.observation import Observation
 from schemas.ranking import Gate, Ranking
+from schemas.trajectory import Representation
 from store.ports import ObservationReader, PlateMapStore, RankingStore
 
 log = structlog.get_logger()
@@ -118,7 +119,7 @@ class DailyPath:
     def _score(self, due: Due, plate: AssembledPlate, earlier: EarlierPlates) -> ScoredPlate:
         """Score the wells and treatments of a plate by departure."""
         compared_by = self.settings.representation, self.settings.embedding_weight
-        _, representation_notes = plate.allowed_representation(*compared_by)
+        representation, representation_notes = plate.allowed_representation(*compared_by)
         return score_plate(
             plate.trajectories(*compared_by),
             dosing_day=due.plate_map.dosed_on_day,
@@ -126,10 +127,21 @@ class DailyPath:
             seed=self.settings.seed,
             flags=plate.flags,
             left_out=plate.left_out,
-            notes=(*due.plate_map.notes, *due.notes, *representation_notes),
+            notes=(
+                *due.plate_map.notes,
+                *due.notes,
+                *self._scale_notes(due, representation),
+                *representation_notes,
+                *earlier.notes,
+            ),
             others=earlier.trajectories,
             settings=self.settings.departure,
         )
+
+    def _scale_notes(self, due: Due, representation: Representation) -> tuple[str, ...]:
+        """Return notes on what cannot be computed, if the images of a due day have no scale."""
+        field_um = None if representation == "measures" else self.settings.field_um
+        return scale_notes([image for image in due.images if image.day <= due.day], field_um)
 
     def _ranking(
         self,
@@ -142,7 +154,7 @@ class DailyPath:
         """Build the ranking of a day, and raise an alert if its method is not the requested one."""
         days = {"dosing_day": due.plate_map.dosed_on_day, "readout_day": due.day}
         tissue = tissue_by_well(observations, **days, settings=self.settings.condition)
-        choice = self.calibrations.choose(due.plate_map, due.follows)
+        choice = self._choose(due)
         calibrated = self.calibrations.place(scored, tissue, plate, choice, day=due.day)
         placement = calibrated.placement
         measured = plate.trajectories("measures", self.settings.embedding_weight)
@@ -190,12 +202,18 @@ class DailyPath:
         previous = due.previous
         if previous is None or due.final > previous.final:
             return False
-        card = self.calibrations.choose(due.plate_map, due.follows).card
+        card = self._choose(due).card
         if previous.inputs_digest != digest_with_calibration(due.inputs_digest, card):
             return False
         observations = self.store.observations(due.images, self.encoder_id)
         plate = assemble(observations, due.plate_map, through_day=due.day)
         return previous.earlier_digest == self._earlier(due, plate).digest
+
+    def _choose(self, due: Due) -> Choice:
+        """Return the calibration by which a due day is to be ranked."""
+        return self.calibrations.choose(
+            due.plate_map, due.follows, with_scale=has_scale(due.images)
+        )
 
     def _earlier(self, due: Due, plate: AssembledPlate) -> EarlierPlates:
         """Return the earlier plates whose untreated wells a ranking uses.
@@ -209,6 +227,7 @@ class DailyPath:
             self.store,
             due.plate_map,
             plate.trajectories(self.settings.representation, self.settings.embedding_weight),
+            with_scale=has_scale(due.images),
             day=due.day,
             encoder_id=self.encoder_id,
             sequence_model=departure.sequence_model,

@@ -33,6 +33,7 @@ class DaySettings:
     representation: Representation
     condition: ConditionSettings
     embedding_weight: float  # of the embedding against the measures, from the encoder bundle
+    field_um: float | None  # width of the encoder's field, from the encoder bundle; None: no crop
     departure: DepartureSettings
     seed: int
     config_digest: str
