@@ -139,7 +139,7 @@ class DailyPath:
         )
 
     def _scale_notes(self, due: Due, representation: Representation) -> tuple[str, ...]:
-        """Return notes on what cannot be computed, if the images of a due day have no scale."""
+        """Return notes on the values that cannot be computed from images without a scale."""
         field_um = None if representation == "measures" else self.settings.field_um
         return scale_notes([image for image in due.images if image.day <= due.day], field_um)
 

@@ -1,4 +1,4 @@
-"""A plate without a scale names what cannot be computed, and is not mixed with plates in µm."""
+"""A plate without a scale names the missing values, and is not mixed with plates in µm."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ def mention(notes: Sequence[str], text: str) -> list[str]:
     return [note for note in notes if text in note]
 
 
-def test_a_ranking_without_scale_names_what_cannot_be_computed(site: Site) -> None:
+def test_a_ranking_without_scale_names_the_missing_values(site: Site) -> None:
     site.settings = replace(site.settings, representation="both", field_um=1000.0)
     site.restart()
     [ranking] = site.rank(imaged(site, "own", **NONE))

@@ -42,7 +42,7 @@ def problems_of(images: list[Observation], of_plate: PlateMap) -> dict[str, tupl
     return {well: (each.day, each.is_outdated) for well, each in found.items()}
 
 
-def test_a_plate_without_scale_names_what_cannot_be_computed() -> None:
+def test_a_plate_without_scale_names_the_missing_values() -> None:
     with_scale = [seen(well, 7, 1.36, 1.36) for well in ("B02", "B03", "B04")]
     without = [seen(well, 7, None, None) for well in ("B05", "B06")]
     assert (has_scale([]), has_scale(with_scale), has_scale(without)) == (True, True, False)
