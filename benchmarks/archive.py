@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
+from daemon.calibrations import DEPARTURE_NOTE
 from schemas.plate_map import Group
 from schemas.ranking import Ranking
 from simulation.microscope import VirtualMicroscope, virtual_microscopes
@@ -107,6 +108,10 @@ def print_row(name: str, rankings: list[Ranking], kills: dict[tuple[str, str], f
         + ", ".join(f"{count} plates by {method}" for method, count in sorted(methods.items())),
         flush=True,
     )
+    for ranking in rankings:
+        for note in ranking.notes:
+            if note.startswith(DEPARTURE_NOTE.partition("{")[0]):
+                print(f"  {ranking.plate}: {note}", flush=True)
 
 
 def main() -> None:
