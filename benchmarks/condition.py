@@ -51,13 +51,11 @@ class ConditionResults:
 
         An empty well counts as not exploded.
         """
-        condition, degree = classify_condition(measure_tissue(plane, segmentation, um_per_px)) or (
-            None,
-            0.0,
-        )
+        measures = measure_tissue(plane, segmentation, um_per_px)
+        condition, degree = classify_condition(measures) or (None, 0.0)
         self.exploded.append(bool(view.truth.exploded))
         self.classified.append(condition is Condition.EXPLODED)
-        self.degree.append(degree)
+        self.degree.append(np.nan if degree is None else degree)
         self.spread_um.append(view.truth.spread_um)
 
     def row(self) -> str:
@@ -111,7 +109,7 @@ def classify_real_images() -> None:
                 measure_tissue(plane, segmenter.segment(plane, um_per_px), um_per_px)
             )
             if classified and classified[0] is Condition.EXPLODED:
-                exploded.append(f"{path.stem[:19]} ({classified[1]:.2f})")
+                exploded.append(f"{path.stem[:19]} ({classified[1] or 0.0:.2f})")
         print(
             f"{folder.parent.name}: {len(paths)} images, exploded: {', '.join(exploded) or 'none'}"
             if paths

@@ -20,6 +20,7 @@ from daemon.messaging.requests import reply_to
 from schemas.errors import ConfigError
 from schemas.messages import StatusData
 from schemas.plate_map import PlateMap
+from schemas.requests import StatusDetails
 from store.sql_store import SqlStore
 
 HANG_S = 10.0
@@ -152,7 +153,7 @@ def _result_of_config(file: Path) -> str:
 
 
 def _result_of_request(request: bytes, store: SqlStore, status: StatusData) -> str:
-    reply = reply_to(request, store, lambda: status)
+    reply = reply_to(request, store, lambda: status, StatusDetails)
     if UNFORESEEN in reply:
         raise RuntimeError(reply)
     return "error reply" if '"kind":"error"' in reply else "reply"

@@ -11,14 +11,14 @@ import structlog
 
 from daemon.alerts import Alerts
 from daemon.audit_trail import kept_final_notes, map_change_notes
-from daemon.calibrations import Calibrated, Calibrations, digest_with_calibration
+from daemon.calibrations import Calibrated, Calibrations, Choice, digest_with_calibration
 from daemon.due_days import DaySettings, Due, DueDays
 from daemon.missing_images import missing_day_cause
 from daemon.missing_readout import NO_IMAGE, ranking_without_readout
 from daemon.reports.ranking_files import PictureReader
 from inference.departure.assembly import AssembledPlate, assemble, select_images
 from inference.departure.earlier_plates import EarlierPlates, earlier_plates
-from inference.departure.scales import scale_problems
+from inference.departure.scales import has_scale, scale_notes, scale_problems
 from inference.dose.dose_effects import dose_effects
 from inference.ports import EarlierPlateReader
 from inference.ranking.placement import ScoredPlate
@@ -32,6 +32,7 @@ from schemas.messages import AlertKind, RankingData
 from schemas.observation import Observation
 from schemas.plate_map import Group
 from schemas.ranking import Gate, Ranking
+from schemas.trajectory import Representation
 from store.ports import ObservationReader, PlateMapStore, RankingStore
 
 log = structlog.get_logger()
@@ -63,6 +64,7 @@ class DailyPath:
         is_waiting: bool,
         all_is_in: bool = False,
         is_source_gone: bool = False,
+        catching_up_since: datetime | None = None,
     ) -> list[Ranking]:
         """Rank every day of a plate (id) that is due, and return the new rankings.
 
@@ -77,12 +79,19 @@ class DailyPath:
             provisional ranking, and corrections do not wait.
         is_source_gone
             Whether the images cannot be read now; then no image is missing.
+        catching_up_since
+            Start of the service, while the calibration of the plate's line needs pending images;
+            then the plate gets no first ranking until the deadline. None: it does not wait.
         """
         plate_map = self.store.plate_map(plate)
         if plate_map is None:
             return []
         due = self.due_days.of_plate(
-            plate_map, is_waiting=is_waiting, all_is_in=all_is_in, is_source_gone=is_source_gone
+            plate_map,
+            is_waiting=is_waiting,
+            all_is_in=all_is_in,
+            is_source_gone=is_source_gone,
+            catching_up_since=catching_up_since,
         )
         return [ranking for day in due if (ranking := self.rank_day(day)) is not None]
 
@@ -141,7 +150,7 @@ class DailyPath:
     def _score(self, due: Due, plate: AssembledPlate, earlier: EarlierPlates) -> ScoredPlate:
         """Score the wells and treatments of a plate by departure."""
         compared_by = self.settings.representation, self.settings.embedding_weight
-        _, representation_notes = plate.allowed_representation(*compared_by)
+        representation, representation_notes = plate.allowed_representation(*compared_by)
         return score_plate(
             plate.trajectories(*compared_by),
             dosing_day=due.plate_map.dosed_on_day,
@@ -154,11 +163,18 @@ class DailyPath:
                 *map_change_notes(self.store, due.plate_map),
                 *kept_final_notes(due.previous),
                 *due.notes,
+                *self._scale_notes(due, representation),
                 *representation_notes,
+                *earlier.notes,
             ),
             others=earlier.trajectories,
             settings=self.settings.departure,
         )
+
+    def _scale_notes(self, due: Due, representation: Representation) -> tuple[str, ...]:
+        """Return notes on the values that cannot be computed from images without a scale."""
+        field_um = None if representation == "measures" else self.settings.field_um
+        return scale_notes([image for image in due.images if image.day <= due.day], field_um)
 
     def _ranking(
         self,
@@ -171,7 +187,7 @@ class DailyPath:
         """Build the ranking of a day, and raise an alert if its method is not the requested one."""
         days = {"dosing_day": due.plate_map.dosed_on_day, "readout_day": due.day}
         tissue = tissue_by_well(observations, **days, settings=self.settings.condition)
-        choice = self.calibrations.choose(due.plate_map, due.follows)
+        choice = self._choose(due)
         calibrated = self.calibrations.place(scored, tissue, plate, choice, day=due.day)
         placement = calibrated.placement
         measured = plate.trajectories("measures", self.settings.embedding_weight)
@@ -219,12 +235,18 @@ class DailyPath:
         previous = due.previous
         if previous is None or due.final > previous.final:
             return False
-        card = self.calibrations.choose(due.plate_map, due.follows).card
+        card = self._choose(due).card
         if previous.inputs_digest != digest_with_calibration(due.inputs_digest, card):
             return False
         observations = self.store.observations(due.images, self.encoder_id)
         plate = assemble(observations, due.plate_map, through_day=due.day)
         return previous.earlier_digest == self._earlier(due, plate).digest
+
+    def _choose(self, due: Due) -> Choice:
+        """Return the calibration by which a due day is to be ranked."""
+        return self.calibrations.choose(
+            due.plate_map, due.follows, with_scale=has_scale(due.images)
+        )
 
     def _earlier(self, due: Due, plate: AssembledPlate) -> EarlierPlates:
         """Return the earlier plates whose untreated wells a ranking uses.
@@ -238,6 +260,7 @@ class DailyPath:
             self.store,
             due.plate_map,
             plate.trajectories(self.settings.representation, self.settings.embedding_weight),
+            with_scale=has_scale(due.images),
             day=due.day,
             encoder_id=self.encoder_id,
             sequence_model=departure.sequence_model,

@@ -35,6 +35,7 @@ class DaySettings:
     representation: Representation
     condition: ConditionSettings
     embedding_weight: float  # of the embedding against the measures, from the encoder bundle
+    field_um: float | None  # width of the encoder's field, from the encoder bundle; None: no crop
     departure: DepartureSettings
     seed: int
     config_digest: str
@@ -79,6 +80,7 @@ class _PlateState:
     all_rankings: Sequence[Ranking]
     is_waiting: bool
     all_is_in: bool
+    catching_up_since: datetime | None
 
     @property
     def rankings(self) -> list[Ranking]:
@@ -103,6 +105,7 @@ class DueDays:
         is_waiting: bool,
         all_is_in: bool,
         is_source_gone: bool = False,
+        catching_up_since: datetime | None = None,
     ) -> list[Due]:
         """Return each Due day of a plate map that has to be ranked now, in order.
 
@@ -118,6 +121,9 @@ class DueDays:
             Whether no more images are expected now.
         is_source_gone
             Whether the images cannot be read now; then no image is missing.
+        catching_up_since
+            Start of the service, while the calibration of the plate's line needs pending images;
+            then the plate gets no first ranking until the deadline.
         """
         seen = self.store.imaged(plate_map.plate, self.encoder_id)
         state = _PlateState(
@@ -128,6 +134,7 @@ class DueDays:
             all_rankings=self.store.rankings(plate_map.plate),
             is_waiting=is_waiting,
             all_is_in=all_is_in,
+            catching_up_since=catching_up_since,
         )
         days = range(plate_map.dosed_on_day + 1, plate_map.readout_day + 1)
         due = [found for day in days if (found := self._due_day(state, day)) is not None]
@@ -156,7 +163,10 @@ class DueDays:
         is_readout = day == plate_map.readout_day
         final = is_readout and (complete or late)
         digest = self._inputs_digest(plate_map, state.images, day)
-        first = previous is None and (complete or late or state.all_is_in)
+        waits = not state.rankings and self._waits_for_calibration(
+            first_at, state.catching_up_since
+        )
+        first = previous is None and (state.all_is_in or ((complete or late) and not waits))
         corrected = (
             previous is not None
             and self._is_quiet(state)
@@ -231,6 +241,19 @@ class DueDays:
             for image in self.store.arrived(plate_map.plate)
             if image.key.well in plate_map.by_well and is_in_run(image, plate_map)
         ]
+
+    def _waits_for_calibration(self, first_at: datetime, since: datetime | None) -> bool:
+        """Return whether a first ranking waits for a calibration, given the day's first image.
+
+        It waits until the readout deadline. If that had passed when the service started, the
+        deadline is counted from the start.
+        """
+        if since is None:
+            return False
+        deadline = first_at + self.settings.readout_deadline
+        if deadline <= since:
+            deadline = since + self.settings.readout_deadline
+        return self.clock() < deadline
 
     def requested(self, plate_map: PlateMap, day: int, *, final: bool) -> Due:
         """Return a requested culture day of a plate map as Due, provisional or final.

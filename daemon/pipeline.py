@@ -188,7 +188,7 @@ def observation_of(
 def observation_message(
     observation: Observation,
     version: int,
-    condition: tuple[Condition, float] | None,
+    condition: tuple[Condition, float | None] | None,
     departures: tuple[DayDeparture, ...],
 ) -> ObservationData:
     """Build the message of a stored observation, its version, condition and departures."""

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -85,7 +85,7 @@ class Service:
                 self._process(item)
             elif once and not self.status.source.pending and not self._save_inputs():
                 break
-            self._rank_days(item)
+            self._rank_days(item, once=once)
             self._update_metrics()
             self.heartbeat.beat()
         if once and not self.heartbeat.is_stopping:
@@ -192,13 +192,13 @@ class Service:
             ms=ms,
         )
 
-    def _rank_days(self, item: WellImage | Rejected | None) -> None:
+    def _rank_days(self, item: WellImage | Rejected | None, *, once: bool) -> None:
         """Rank what is due after one turn of the loop.
 
         A store error is retried in the next turn.
         """
         try:
-            self._rank_due(item)
+            self._rank_due(item, once=once)
             self.specimens.rank_noted()
         except Stopping:
             return
@@ -212,22 +212,39 @@ class Service:
         else:
             self.alerts.clear(AlertKind.DISK, "ranking")
 
-    def _rank_due(self, item: WellImage | Rejected | None) -> None:
-        """Rank the newest image's plate when no image is queued, and all plates at intervals."""
+    def _rank_due(self, item: WellImage | Rejected | None, *, once: bool) -> None:
+        """Rank the newest image's plate when no image is queued, and all plates at intervals.
+
+        With ``once``, the first ranking of a plate waits until all images are ingested.
+        """
         self._save_inputs()
         pending = self.status.source.pending
         if not pending:
             self.days.calibrations.learn_noted()
         if isinstance(item, WellImage) and not pending.get(item.key.plate):
-            self._rank(item.key.plate)
+            self._rank_plates([item.key.plate], once=once)
         if time.monotonic() - self._last_sweep_s < SWEEP_S:
             return
         self._last_sweep_s = time.monotonic()
         self._watch_disks()
         self._watch_files()
         self._report_pending_plates()
-        for plate in self.store.plates():
-            self._rank(plate)
+        self._rank_plates(self.store.plates(), once=once)
+
+    def _rank_plates(self, plates: Iterable[str], *, once: bool) -> None:
+        """Rank the due days of plates; a first ranking waits for the calibration of its line.
+
+        The first ranking of a plate fixes its method. It therefore waits while images or assays
+        that the calibration needs are pending, at most until the readout deadline.
+        """
+        awaited = self.days.calibrations.awaited_lines(
+            self.status.source.pending.keys() | self.scales.reading,
+            self.status.source.unread_assays,
+        )
+        for plate in plates:
+            plate_map = self.store.plate_map(plate)
+            waits = once or (plate_map is not None and plate_map.line in awaited)
+            self._rank(plate, catching_up_since=self.status.started_at if waits else None)
 
     def _report_pending_plates(self) -> None:
         for plate, reason in self.status.source.held.items():
@@ -248,15 +265,22 @@ class Service:
         return is_reading
 
     def _rank_all(self) -> None:
-        """Rank every plate whose map is present, without waiting for deadlines (``run --once``)."""
+        """Learn the new calibrations, then rank every plate (``run --once``).
+
+        A plate whose map is present does not wait for deadlines.
+        """
         self._save_inputs()
         self._watch_files()
         self._report_pending_plates()
-        for plate in self.source.plate_maps():
-            self._rank(plate, all_is_in=True)
+        self.days.calibrations.learn_noted()
+        present = self.source.plate_maps()
+        for plate in self.store.plates():
+            self._rank(plate, all_is_in=plate in present)
         self.specimens.rank_noted()
 
-    def _rank(self, plate: str, *, all_is_in: bool = False) -> None:
+    def _rank(
+        self, plate: str, *, all_is_in: bool = False, catching_up_since: datetime | None = None
+    ) -> None:
         """Rank the due days of a plate; a plate that raises an exception does not stop the others.
 
         It is tried again in the next sweep. A plate whose images are being measured again is not
@@ -268,7 +292,11 @@ class Service:
         is_gone = self.status.source.gone is not None
         try:
             for ranking in self.days.run_due(
-                plate, is_waiting=is_waiting, all_is_in=all_is_in, is_source_gone=is_gone
+                plate,
+                is_waiting=is_waiting,
+                all_is_in=all_is_in,
+                is_source_gone=is_gone,
+                catching_up_since=catching_up_since,
             ):
                 self.metrics.rankings.labels(final=ranking.final).inc()
                 self.specimens.note(ranking)

@@ -192,6 +192,7 @@ def open_days(
         representation=ranking.representation,
         condition=ConditionSettings(**config.tissue.model_dump(exclude={"segmenter"})),
         embedding_weight=card.ranking_weight,
+        field_um=card.preprocessing.field_um,
         departure=open_departure_settings(config, card),
         seed=ranking.seed,
         config_digest=config.digest,

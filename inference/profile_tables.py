@@ -29,6 +29,8 @@ ENCODER = "Metadata_EncoderId"
 """Optional column. The features of a row with an encoder id are an embedding, whose values share
 one unit; other features are measures, each with its own unit.
 """
+SCALE = "Metadata_UmPerPx"
+"""Optional column: the scale of the image; features with and without one cannot be compared."""
 NOT_A_NUMBER = ("", "nan", "na", "n/a", "null", "none", "<na>")
 """Lower-case texts of missing values."""
 
@@ -95,6 +97,7 @@ def trajectories_from_profiles(profiles: pd.DataFrame, *, where: str) -> list[Tr
         raise ProfileError(
             where, "has no feature; expected columns that do not start with Metadata_"
         )
+    _check_scales(profiles, where)
     labels = _parse_metadata(profiles, where)
     features = np.column_stack([_parse_feature(profiles[name], where) for name in names])
     rows_of = labels.groupby(PLATE, sort=False).indices
@@ -102,6 +105,22 @@ def trajectories_from_profiles(profiles: pd.DataFrame, *, where: str) -> list[Tr
         _plate_trajectories(str(plate), labels.iloc[rows], features[rows], tuple(names), where)
         for plate, rows in rows_of.items()
     ]
+
+
+def _check_scales(profiles: pd.DataFrame, where: str) -> None:
+    """Raise ProfileError if some rows have a scale and others have none."""
+    if SCALE not in profiles.columns:
+        return
+    texts = profiles[SCALE].astype("string").fillna("").str.strip().str.lower()
+    has_none = texts.isin(NOT_A_NUMBER).to_numpy()
+    if has_none.any() and not has_none.all():
+        row = int(has_none.argmax())
+        other = int((~has_none).argmax())
+        raise ProfileError(
+            where,
+            f"row {row + 1} has no {SCALE} and row {other + 1} has {texts.iloc[other]}; expected a "
+            "scale in all rows or in none, because features in µm and in pixels cannot be compared",
+        )
 
 
 def _check_rows(table: Path) -> None:

@@ -61,7 +61,9 @@ class ObservationData(FrozenModel):
     condition: Condition | None
     """Condition of the tissue; null for an empty well."""
     explosion_degree: float | None
-    """Degree of explosion: 0 = intact, larger = tissue spread further; null for an empty well."""
+    """Degree of explosion: 0 = intact, larger = tissue spread further; null for an empty well, and
+    for exploded tissue without a scale.
+    """
     departures: tuple[DayDeparture, ...]
     """Departure of the well on each imaged day; empty before dosing."""
 

@@ -159,7 +159,7 @@ class WellRank(FrozenModel):
     """Condition of the tissue; null if the tissue was not measured."""
     explosion_degree: float | None = None
     """Degree of explosion: 0 = intact, larger = the tissue spread further; null if the tissue was
-    not measured.
+    not measured, or is exploded and has no scale.
     """
     measures: dict[str, float] = Field(default={})
     """Measures of the readout image, each name with its unit, and their change since dosing

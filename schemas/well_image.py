@@ -133,6 +133,8 @@ class SourceStatus:
     """Reason why the images of a plate are pending (no valid plate map), by plate."""
     wrong_assays: dict[str, str] = field(default_factory=dict)
     """Problem of the assay file, by plate."""
+    unread_assays: frozenset[str] = frozenset()
+    """Plates whose first assay is still being written; they are pending too."""
     unreadable: dict[str, str] = field(default_factory=dict)
     """Reason why a file or its well image cannot be read or processed now, by path."""
     waiting: tuple[PendingImages, ...] = ()

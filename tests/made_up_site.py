@@ -17,6 +17,7 @@ from schemas.messages import AlertKind
 from schemas.observation import Observation
 from schemas.plate_map import Group, PlateMap, WellEntry
 from schemas.ranking import Ranking
+from schemas.scale import FileScale
 from schemas.well import INNER_60
 from schemas.well_image import VisitKey
 from store.sql_store import SqlStore
@@ -85,6 +86,7 @@ SETTINGS = DaySettings(
     representation="measures",
     condition=ConditionSettings(),
     embedding_weight=1.0,
+    field_um=None,
     departure=DepartureSettings(),
     seed=1,
     config_digest="c" * 64,
@@ -198,6 +200,11 @@ class Site:
             if measured
             else {}
         )
+        if plate.um_per_px is None:
+            measures = {
+                name.replace("_um2", "_px").replace("_um", "_px"): value
+                for name, value in measures.items()
+            }
         return observation(
             well,
             day,
@@ -206,6 +213,8 @@ class Site:
             digest=f"{rng.integers(2**62):064x}",
             embedding=rng.standard_normal(6).astype(np.float32),
             measures=measures,
+            um_per_px=plate.um_per_px,
+            file_scales=() if plate.um_per_px is None else (FileScale(plate.um_per_px, "OME-XML"),),
             taken_at=plate.seeded_at + timedelta(days=day - 1),
             received_at=self.now,
         )

@@ -221,6 +221,7 @@ class DropFolder:
             pending=dict(waiting + self._results.count_by_plate()),
             held=dict(self._grouping.pending_plates),
             wrong_assays={plate: str(error) for plate, error in self._assays.problems.items()},
+            unread_assays=self._assays.unread,
             unreadable={
                 **self._retries.problems(),
                 **self._plate_maps.unreadable,

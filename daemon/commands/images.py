@@ -48,7 +48,14 @@ def embed(
         encoder = settings.encoder.model_copy(update={"bundle": bundle})
         settings = settings.model_copy(update={"encoder": encoder})
     if not store:
-        exit_if_refused(embedding_table.write_embeddings(images or [], out or Path(), settings))
+        written = embedding_table.write_embeddings(images or [], out or Path(), settings)
+        for path in written.not_cropped:
+            errors.print(
+                f"{path}: has no scale; the encoder's field of {written.field_um:g} µm cannot be "
+                "cropped, the whole image is embedded",
+                markup=False,
+            )
+        exit_if_refused(written.refused)
         return
     done = re_embedding.re_embed(settings, jobs)
     screen.print(
@@ -103,7 +110,9 @@ def measure(
     )
     for path in done.without_scale:
         errors.print(
-            f"{path}: has no scale; measured in pixels (--um-per-px gives one)", markup=False
+            f"{path}: has no scale; measured in pixels, explosion_degree cannot be computed "
+            "(--um-per-px gives a scale)",
+            markup=False,
         )
     for path, own in done.contradicted.items():
         errors.print(

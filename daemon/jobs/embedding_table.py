@@ -4,6 +4,7 @@ The columns follow pycytominer: ``Metadata_`` columns first, then one column per
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,8 +20,17 @@ from schemas.errors import ConfigError, ImageError
 from schemas.well_image import VisitKey, WellImage
 
 
-def write_embeddings(images: Sequence[Path], out: Path, config: Config) -> list[ImageError]:
-    """Write the embeddings of image files to a Parquet file; return the errors of refused files.
+@dataclass(frozen=True)
+class EmbeddingReport:
+    """The files that were refused, and those whose field could not be cropped."""
+
+    refused: list[ImageError]
+    not_cropped: list[Path]  # they have no scale, and the encoder has a field in µm
+    field_um: float | None  # width of the encoder's field; None: the whole image
+
+
+def write_embeddings(images: Sequence[Path], out: Path, config: Config) -> EmbeddingReport:
+    """Write the embeddings of image files to a Parquet file, and return the EmbeddingReport.
 
     The encoder is that of the configuration. The Parquet file has one row per embedded image file;
     it is not written if no image can be embedded.
@@ -32,8 +42,8 @@ def write_embeddings(images: Sequence[Path], out: Path, config: Config) -> list[
 
     Returns
     -------
-    list[ImageError]
-        One error for each file that was refused.
+    EmbeddingReport
+        One error for each file that was refused, and the files whose field was not cropped.
 
     Raises
     ------
@@ -45,19 +55,24 @@ def write_embeddings(images: Sequence[Path], out: Path, config: Config) -> list[
     check_new([out])
     encoder = wiring.open_encoder(config)
     rows: list[dict[str, object]] = []
-    refused: list[ImageError] = []
+    field_um = encoder.card.preprocessing.field_um
+    done = EmbeddingReport([], [], field_um)
     for path in dict.fromkeys(images):
         try:
-            rows.append(_row(path, encoder, bits=config.source.bits))
+            row = _row(path, encoder, bits=config.source.bits)
         except ImageError as error:
-            refused.append(ImageError(path, error.problem))
+            done.refused.append(ImageError(path, error.problem))
+            continue
+        rows.append(row)
+        if field_um is not None and row["Metadata_UmPerPx"] is None:
+            done.not_cropped.append(path)
     if not rows:
-        return refused
+        return done
     try:
         pd.DataFrame(rows).to_parquet(out, index=False)
     except OSError as error:
         raise ConfigError(out, f"cannot be written: {error}; expected a writable folder") from error
-    return refused
+    return done
 
 
 def _row(path: Path, encoder: Encoder, *, bits: int | None) -> dict[str, object]:

@@ -7,11 +7,20 @@ from dataclasses import dataclass
 
 from inference.departure.assembly import assemble, select_images
 from inference.departure.reduced_space import MAX_OTHER_PLATES, MIN_EARLIER_WELLS
-from inference.departure.scales import scale_problems
+from inference.departure.scales import has_scale, scale_problems
 from inference.ports import EarlierPlateReader, SequenceModel
 from schemas.observation import VisitVersion
 from schemas.plate_map import Group, PlateMap
 from schemas.trajectory import Trajectories
+
+OTHERS_WITHOUT_SCALE = (
+    "{count} earlier plates are not used, because their images have no scale and those of this "
+    "plate have one: {plates}."
+)
+OTHERS_WITH_SCALE = (
+    "{count} earlier plates are not used, because their images have a scale and those of this "
+    "plate have none: {plates}."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +29,7 @@ class EarlierPlates:
 
     trajectories: tuple[Trajectories, ...] = ()
     digest: str = ""  # SHA-256 of which images of which wells; "" without any
+    notes: tuple[str, ...] = ()  # on comparable plates that were left out because of their scale
 
     @property
     def plates(self) -> tuple[str, ...]:
@@ -32,6 +42,7 @@ def earlier_plates(
     plate_map: PlateMap,
     own: Trajectories,
     *,
+    with_scale: bool,
     day: int,
     encoder_id: str,
     sequence_model: SequenceModel | None = None,
@@ -40,17 +51,20 @@ def earlier_plates(
 
     At most :data:`MAX_OTHER_PLATES` comparable plates with their untreated wells are returned.
 
-    A plate is comparable if it has the same features, and at least three untreated wells have an
+    A plate is comparable if it has the same features, its images have a scale as those of the
+    ranked plate do or have none as they do, and at least three untreated wells have an
     image of ``day`` and one from before dosing on a day that the ranked plate has too.
 
     Parameters
     ----------
     own
         Trajectories of the ranked plate.
+    with_scale
+        Whether the images of the ranked plate have a scale.
     sequence_model
         Needs images of all its days up to dosing; without it the last pre-dose image is enough.
     """
-    taken, images = [], []
+    taken, images, other_scale = [], [], []
     for other in reader.earlier_plates(plate_map, day, encoder_id, MAX_OTHER_PLATES):
         untreated = other.model_copy(
             update={
@@ -75,6 +89,9 @@ def earlier_plates(
             image.day for image in found
         }:
             continue
+        if has_scale(found) != with_scale:
+            other_scale.append(other.plate)
+            continue
         laid_out = assemble(
             reader.observations(found, encoder_id),
             untreated,
@@ -86,7 +103,15 @@ def earlier_plates(
             taken.append(laid_out)
             images += [(other.plate, image.key.well, image.day, image.digest) for image in found]
     digest = hashlib.sha256(json.dumps(images).encode()).hexdigest() if images else ""
-    return EarlierPlates(tuple(taken), digest)
+    return EarlierPlates(tuple(taken), digest, _scale_notes(other_scale, with_scale=with_scale))
+
+
+def _scale_notes(plates: Sequence[str], *, with_scale: bool) -> tuple[str, ...]:
+    """Return a note on the plates that were left out because of their scale, if any."""
+    if not plates:
+        return ()
+    note = OTHERS_WITHOUT_SCALE if with_scale else OTHERS_WITH_SCALE
+    return (note.format(count=len(plates), plates=", ".join(plates)),)
 
 
 def _before_and_on(

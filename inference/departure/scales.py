@@ -17,6 +17,16 @@ from schemas.scale import (
 )
 from schemas.well_image import VisitKey
 
+NO_SCALE_NOTE = (
+    "The images have no scale (µm per pixel). Without it, sizes in µm and the degree of explosion "
+    "cannot be computed: sizes are in pixels, and texture and condition assume that the tissue is "
+    "40 cells wide."
+)
+NO_FIELD_NOTE = (
+    "The encoder's field of {field:g} µm cannot be cropped without a scale: the encoder sees the "
+    "whole image."
+)
+
 
 class MeasuredImage(Protocol):
     """A stored image with the scale that it was measured with and the scales of its files."""
@@ -51,6 +61,31 @@ class ScaleProblem:
     def reason(self) -> str:
         """The sentence of the problem with the culture day."""
         return f"scale of day {self.day}: {self.sentence}"
+
+
+def has_scale(images: Iterable[MeasuredImage]) -> bool:
+    """Return whether the images of a plate were measured in µm: most of them have a scale.
+
+    True without images.
+    """
+    with_scale = [image.um_per_px is not None for image in images]
+    return 2 * sum(with_scale) >= len(with_scale)
+
+
+def scale_notes(images: Sequence[MeasuredImage], field_um: float | None) -> tuple[str, ...]:
+    """Return notes on the values that cannot be computed, if the images of a plate have no scale.
+
+    Parameters
+    ----------
+    images
+        The selected images of one plate, up to the ranked day.
+    field_um
+        Width of the field that the encoder sees; None if the embedding is not compared or needs no
+        scale.
+    """
+    if has_scale(images):
+        return ()
+    return (NO_SCALE_NOTE, *((NO_FIELD_NOTE.format(field=field_um),) if field_um else ()))
 
 
 def scale_problems(images: Iterable[MeasuredImage], plate_map: PlateMap) -> dict[str, ScaleProblem]:

@@ -33,6 +33,10 @@ EXPLODED_NOTE = (
 UNPREDICTED_NOTE = (
     "{treatment} ({group}) is not ranked: deterioration could be predicted of none of its wells."
 )
+NO_DEGREE_NOTE = (
+    "The degree of explosion cannot be computed without a scale: exploded wells are ordered by "
+    "their spread in pixels."
+)
 NO_CONDITION_NOTE = (
     "The condition of the tissue (intact or exploded) is not known: all wells are placed by "
     "predicted deterioration."
@@ -125,6 +129,10 @@ def by_deterioration(
         if (own := tuple(well for well in each.wells if well in percents))
     ]
     exploded = sum(_exploded(tissue.get(well)) for well in treated)
+    has_no_degree = any(
+        _exploded(each := tissue.get(well)) and each is not None and each.explosion_degree is None
+        for well in treated
+    )
     is_condition_known = any(each.condition is not None for each in tissue.values())
     return (
         Placement(
@@ -146,6 +154,7 @@ def by_deterioration(
                     if exploded
                     else ()
                 ),
+                *((NO_DEGREE_NOTE,) if has_no_degree else ()),
                 *(() if is_condition_known else (NO_CONDITION_NOTE,)),
             ),
         ),
@@ -196,7 +205,7 @@ def _ranked_wells(
 def _well_key(place: WellPlace, tissue: WellTissue | None) -> tuple[float, ...]:
     """Return the sort key of a well: exploded wells by degree above intact wells by percent."""
     if tissue is not None and _exploded(tissue):
-        return 1.0, tissue.explosion_degree or 0.0
+        return 1.0, _spread(tissue)
     return 0.0, place.deterioration_percent or 0.0
 
 
@@ -272,8 +281,16 @@ def _place_treatments(
 
 
 def _explosion_summary(wells: Sequence[WellTissue | None]) -> tuple[float, float]:
-    """Return the share of exploded wells, and the mean of their degrees of explosion."""
-    degrees = [
-        well.explosion_degree or 0.0 for well in wells if well is not None and _exploded(well)
-    ]
-    return len(degrees) / len(wells), fmean(degrees) if degrees else 0.0
+    """Return the share of exploded wells, and the mean of their spreads."""
+    spreads = [_spread(well) for well in wells if well is not None and _exploded(well)]
+    return len(spreads) / len(wells), fmean(spreads) if spreads else 0.0
+
+
+def _spread(tissue: WellTissue) -> float:
+    """Return the degree of explosion of exploded tissue, or without a scale its spread in pixels.
+
+    Only values of one plate are compared, whose images all have a scale or all have none.
+    """
+    if tissue.explosion_degree is not None:
+        return tissue.explosion_degree
+    return tissue.measures.get("spread_px", 0.0)

@@ -26,16 +26,16 @@ class ConditionSettings:
 
 def classify_condition(
     measures: Mapping[str, float], settings: ConditionSettings | None = None
-) -> tuple[Condition, float] | None:
+) -> tuple[Condition, float | None] | None:
     """Return (Condition, degree of explosion) of tissue from measures by name; None if empty.
 
-    The degree is 0 for intact tissue. For exploded tissue it is the spread in units of 100 µm, or
-    of 100 pixels if there is no scale.
+    The degree is 0 for intact tissue. For exploded tissue it is the spread in units of 100 µm; None
+    if the measures have no scale.
     """
     if measures["pieces"] == 0:
         return None
     limits = settings or ConditionSettings()
     if measures["open_directions"] < limits.open_directions or measures["spilled"] < limits.spilled:
         return Condition.INTACT, 0.0
-    spread = measures["spread_um"] if "spread_um" in measures else measures["spread_px"]
-    return Condition.EXPLODED, spread / 100
+    spread_um = measures.get("spread_um")
+    return Condition.EXPLODED, None if spread_um is None else spread_um / 100

@@ -2,16 +2,12 @@
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from schemas.plate_map import Group
-from simulation.kinds import Mechanism
-from simulation.microscope import virtual_microscopes
-from simulation.robot import write_plates
 from tests.service_process import ServiceProcess
+from tests.small_plates import write_assayed_plates
 
 PLATES = tuple(f"VIRTUAL-0021-0{number}" for number in range(1, 6))
 *ASSAYED, OWN = PLATES
@@ -21,21 +17,7 @@ PLATES = tuple(f"VIRTUAL-0021-0{number}" for number in range(1, 6))
 def five_assayed_plates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a drop folder of five virtual plates of 18 wells with assays, days 7 and 10."""
     out = tmp_path_factory.mktemp("five")
-    scopes = []
-    for scope in virtual_microscopes(len(PLATES), 21, 96, mechanism=Mechanism.SHRINKING):
-        treatments = list(
-            dict.fromkeys(
-                plan.treatment for plan in scope.plate.wells if plan.group is Group.SCREENING
-            )
-        )[:3]
-        kept = [
-            *[plan for plan in scope.plate.wells if plan.group is Group.UNTREATED][:7],
-            *[plan for plan in scope.plate.wells if plan.group is Group.SINGLE_DOSE][:2],
-            *[plan for plan in scope.plate.wells if plan.treatment in treatments],
-        ]
-        scopes.append(replace(scope, plate=replace(scope.plate, wells=tuple(kept))))
-    write_plates(out, scopes, days=(7, 10), assay=True)
-    return out / "drop"
+    return write_assayed_plates(out, len(PLATES), seed=21, days=(7, 10))
 
 
 def add_plate(service: ServiceProcess, plates: Path, plate: str) -> None:

@@ -175,6 +175,10 @@ def first(table: pd.DataFrame, column: str, value: object) -> pd.DataFrame:
             lambda table: table.assign(Metadata_EncoderId=["a", *["b"] * (len(table) - 1)]),
             "plate P1 has features of the encoders 'a', 'b'; expected one",
         ),
+        (
+            lambda table: table.assign(Metadata_UmPerPx=["1.36", "", *["1.36"] * (len(table) - 2)]),
+            "row 2 has no Metadata_UmPerPx and row 1 has 1.36; expected a scale in all rows or in",
+        ),
     ],
 )
 def test_an_error_in_a_table_is_refused_with_its_place(

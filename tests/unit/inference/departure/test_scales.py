@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from inference.departure.assembly import assemble, select_images
-from inference.departure.scales import differs_from_plate, scale_problems
+from inference.departure.scales import (
+    NO_SCALE_NOTE,
+    differs_from_plate,
+    has_scale,
+    scale_notes,
+    scale_problems,
+)
 from inference.ranking.plate_ranking import rank_plate
 from schemas.observation import Observation, VisitVersion
 from schemas.plate_map import PlateMap, ScaleFrom
@@ -34,6 +40,21 @@ def without_value(**changes: Any) -> PlateMap:
 def problems_of(images: list[Observation], of_plate: PlateMap) -> dict[str, tuple[int, bool]]:
     found = scale_problems(images, of_plate)
     return {well: (each.day, each.is_outdated) for well, each in found.items()}
+
+
+def test_a_plate_without_scale_names_the_missing_values() -> None:
+    with_scale = [seen(well, 7, 1.36, 1.36) for well in ("B02", "B03", "B04")]
+    without = [seen(well, 7, None, None) for well in ("B05", "B06")]
+    assert (has_scale([]), has_scale(with_scale), has_scale(without)) == (True, True, False)
+    assert has_scale([*with_scale, *without])  # the scale of most images; others are left out
+    assert scale_notes(with_scale, 800.0) == ()
+    assert scale_notes(without, None) == (NO_SCALE_NOTE,)
+    assert "degree of explosion cannot be computed" in NO_SCALE_NOTE
+    _, of_field = scale_notes(without, 800.0)
+    assert of_field == (
+        "The encoder's field of 800 µm cannot be cropped without a scale: the encoder sees the "
+        "whole image."
+    )
 
 
 def test_a_well_whose_file_contradicts_the_map_has_a_problem_until_the_map_decides() -> None:

@@ -12,6 +12,7 @@ from inference.deterioration.calibration import Calibration, calibrate, refit
 from inference.deterioration.well_order import (
     EXPLODED_NOTE,
     NO_CONDITION_NOTE,
+    NO_DEGREE_NOTE,
     UNPREDICTED_NOTE,
     by_deterioration,
     drift_of,
@@ -173,6 +174,30 @@ def test_the_scale_is_the_thesis_s_1_to_x_intact_by_percent_then_exploded_by_deg
     assert (
         max(well.scale_position or 0 for well in ranked if well.condition is Condition.INTACT) == 32
     )
+
+
+def test_without_a_scale_exploded_wells_are_ordered_by_their_spread_in_pixels(
+    calibration: Calibration, departed: Departed
+) -> None:
+    with_degrees = with_conditions(departed, BURST)
+    without = {
+        well: replace(tissue, explosion_degree=None, measures={"spread_px": 70 * BURST[well]})
+        if well in BURST
+        else tissue
+        for well, tissue in with_degrees.tissue.items()
+    }
+    known, unknown = (
+        place(each, calibration) for each in (with_degrees, replace(with_degrees, tissue=without))
+    )
+    assert {well.well: well.efficacy_rank for well in unknown.wells} == {
+        well.well: well.efficacy_rank for well in known.wells
+    }
+    assert [row.treatment for row in unknown.treatments] == [
+        row.treatment for row in known.treatments
+    ]
+    assert NO_DEGREE_NOTE in unknown.notes
+    assert NO_DEGREE_NOTE not in known.notes
+    assert all(well.explosion_degree is None for well in unknown.wells if well.well in BURST)
 
 
 def test_treatments_stand_by_mean_percent_then_share_exploded_then_degree(

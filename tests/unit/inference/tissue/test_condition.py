@@ -125,6 +125,12 @@ def test_the_limits_are_settings() -> None:
     assert classify_condition(measures, ConditionSettings(spilled=0.3)) == (Condition.INTACT, 0.0)
 
 
+def test_the_degree_of_exploded_tissue_cannot_be_computed_without_a_scale() -> None:
+    measures = {"pieces": 1.0, "open_directions": 0.4, "spilled": 0.2, "spread_px": 300.0}
+    assert classify_condition(measures) == (Condition.EXPLODED, None)
+    assert classify_condition(measures | {"spilled": 0.0}) == (Condition.INTACT, 0.0)
+
+
 def test_an_empty_well_has_no_condition() -> None:
     assert classify_condition({"pieces": 0.0, "area_um2": 0.0}) is None
 
