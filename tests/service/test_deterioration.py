@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,6 +37,11 @@ def revisions(service: ServiceProcess) -> list[tuple[str, int, int, str]]:
     ]
 
 
+def assay_alerts(service: ServiceProcess) -> list[dict[str, Any]]:
+    """Return the alerts about assays."""
+    return [each for each in service.events("alert.raised") if each["kind"] == "assay"]
+
+
 @pytest.mark.slow
 def test_a_plate_is_ranked_by_departure_until_four_plates_have_assays_then_by_deterioration(
     empty_service: ServiceProcess, five_assayed_plates: Path
@@ -50,15 +56,15 @@ def test_a_plate_is_ranked_by_departure_until_four_plates_have_assays_then_by_de
     first = service.drop / ASSAYED[0] / f"{ASSAYED[0]}.assay.csv"
     first.write_text("well,viability_percent\nB02,100\nH12,40\n")
     checked = service.ask("check")
-    assert checked.returncode == 78
+    assert checked.returncode == 0  # a problem of one plate
     assert (
         f"{first.parent.name}/{first.name}: line 3: well H12 is not in the plate map"
         in checked.stderr
     )
     with service.running():
-        service.wait_for(lambda: service.events("alert.raised"))
-        [alert] = service.events("alert.raised")
-        assert (alert["kind"], alert["plate"]) == ("assay", ASSAYED[0])
+        service.wait_for(lambda: assay_alerts(service))
+        [alert] = assay_alerts(service)
+        assert alert["plate"] == ASSAYED[0]
         assert (
             "line 3: well H12 is not in the plate map; expected one of its 18 wells"
             in alert["message"]
@@ -108,7 +114,7 @@ def test_an_assay_file_is_ingested_on_a_day_without_new_images(
     )
     (service.drop / OWN / f"{OWN}.assay.csv").write_text(wrong)
     assert service.run_once().returncode == 0
-    [alert] = service.events("alert.raised")
+    [alert] = assay_alerts(service)
     assert (
         "line 1 has columns ['position', 'viability_percent']; expected well,viability_percent"
         in alert["message"]

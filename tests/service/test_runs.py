@@ -85,15 +85,15 @@ def test_a_map_that_goes_back_makes_no_ranking(site: Site) -> None:
 def test_assay_plates_whose_ids_are_used_again_calibrate_with_their_own_labels(site: Site) -> None:
     calibrated(site)
     own = imaged(site, "own", 9)
-    before = site.days.calibrations.choose(own, None).card
+    before = site.days.calibrations.choose(own, None, with_scale=True).card
     assert before is not None
     assert before.valid
     for number in range(4):
         site.add(again(f"assay-{number}"), days=(7, 10), seed=7)
     site.restart()
-    assert site.days.calibrations.choose(own, None).card == before
+    assert site.days.calibrations.choose(own, None, with_scale=True).card == before
     # The run of an assay plate before this one is another plate, which may calibrate it.
-    later = site.days.calibrations.choose(again("assay-0"), None).card
+    later = site.days.calibrations.choose(again("assay-0"), None, with_scale=True).card
     assert later == before
 
 

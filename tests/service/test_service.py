@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import tifffile
 
-from schemas.messages import StatusData
+from schemas.requests import StatusReply
 from tests.service_process import DAYS, PLATE, WELLS, ServiceProcess
 
 
@@ -260,18 +260,12 @@ def test_a_plate_is_pending_until_its_map_arrives(service: ServiceProcess, tmp_p
         assert not (_status(service) or pytest.fail("no status")).held
 
 
-def _status(service: ServiceProcess) -> StatusData | None:
+def _status(service: ServiceProcess) -> StatusReply | None:
     """Return the status of the running service, or None without an answer."""
     done = subprocess.run(
         service.command("status", "--json"), capture_output=True, text=True, check=False
     )
-    return (
-        StatusData.model_validate(
-            {key: value for key, value in json.loads(done.stdout).items() if key != "kind"}
-        )
-        if done.returncode == 0
-        else None
-    )
+    return StatusReply.model_validate_json(done.stdout) if done.returncode == 0 else None
 
 
 def test_a_signal_stops_the_service_with_a_last_status_message(
