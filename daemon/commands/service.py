@@ -49,16 +49,21 @@ def check(config: ConfigOption = None) -> None:
     from daemon.jobs.start_check import find_plate_problems, find_start_problems
 
     logs.install(None)
-    for line in describe_scales(config):
+    scales = describe_scales(config)
+    for line in scales:
         screen.print(line, markup=False, soft_wrap=True)
+    contradictions = sum("scale_disagrees" in line for line in scales)
     preventing, of_plates = find_start_problems(config), find_plate_problems(config)
     for problem in (*preventing, *of_plates):
         errors.print(problem, markup=False)
     if preventing:
         raise typer.Exit(ExitCode.WRONG_CONFIGURATION)
-    if of_plates:
-        count = f"{len(of_plates)} plate maps or assays have a problem"
-        screen.print(f"The service can start. {count}; they are not used.", soft_wrap=True)
+    if of_plates or contradictions:
+        screen.print(
+            f"The service can start. Plate maps and assays that are not used: {len(of_plates)}. "
+            f"Contradicting scales: {contradictions}.",
+            soft_wrap=True,
+        )
     else:
         screen.print("No problem found.")
 

@@ -113,7 +113,7 @@ def test_check_names_line_value_and_expectation_of_a_wrong_plate_map(
     assert done.returncode == 0
     for word in ["P/P.", *words]:
         assert word in done.stderr
-    assert "The service can start. 1 plate maps or assays have a problem" in done.stdout
+    assert "The service can start. Plate maps and assays that are not used: 1." in done.stdout
     assert "No problem found" not in done.stdout
 
 
@@ -122,7 +122,7 @@ def test_check_ends_with_0_if_only_an_assay_is_wrong(service: ServiceProcess) ->
     done = call("check", "--config", service.config)
     assert done.returncode == 0
     assert "'many'" in done.stderr
-    assert "1 plate maps or assays have a problem" in done.stdout
+    assert "Plate maps and assays that are not used: 1." in done.stdout
 
 
 def test_check_prints_problems_of_plates_beside_one_that_prevents_the_start(
