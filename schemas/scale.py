@@ -67,7 +67,7 @@ def distinct_scales(scales: Iterable[FileScale | None]) -> tuple[FileScale, ...]
 
 
 def decide_scale(plate_map: PlateFile, files: Sequence[FileScale]) -> DecidedScale:
-    """Return the scale of a well image from its plate map and the scales of its files.
+    """Return the DecidedScale of a well image from its plate map and the FileScales of its files.
 
     Without ``um_per_px_from``, the plate map's scale is used, else that of the first file, and a
     contradiction between them is a problem.
