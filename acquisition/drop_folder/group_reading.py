@@ -191,8 +191,6 @@ class GroupReader:
             return None
         job = self._jobs.popleft()
         read = sort_results(job.group, job.results.result(), job.listed_s, self._rules)
-        if read.images:
-            self._retries.forget(job.group.versions)
         for version, problem in read.failures.items():
             self._retries.add_failure(version, problem)
         for file in read.incomplete:

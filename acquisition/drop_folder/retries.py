@@ -49,7 +49,7 @@ class Retries:
         self._waits_s[version] = moment_s
 
     def forget(self, versions: Iterable[FileVersion]) -> None:
-        """Forget versions that were read, or that are no longer listed."""
+        """Forget versions that have an outcome, or that are no longer listed."""
         for version in versions:
             self._failures.pop(version, None)
             self._waits_s.pop(version, None)

@@ -190,6 +190,7 @@ class DropFolder:
     def done(self, item: WellImage | Rejected) -> None:
         """Record that the outcome of a well image or refusal is committed to the store."""
         self._known_files.outcomes.add(item.files)
+        self._retries.forget(item.files)
         self._in_flight.remove(item.files)
 
     def postpone(self, image: WellImage, problem: str) -> None:

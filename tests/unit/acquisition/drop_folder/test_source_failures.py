@@ -1,7 +1,9 @@
 """Files and images that cannot be read or processed now: tried again, reported, never refused."""
 
 from datetime import UTC, datetime
+from itertools import pairwise
 
+from acquisition.drop_folder.retries import REPORTED_ATTEMPTS
 from schemas.well_image import Rejected, WellImage
 from tests.robot_folder import RobotFolder, images, results, tiff
 
@@ -62,6 +64,40 @@ def test_a_postponed_image_is_returned_again_after_a_pause(robot: RobotFolder) -
     assert robot.clock.now_s >= started_s + 1.0
     source.done(again)
     assert [*results(source)] == []
+
+
+def test_an_image_that_is_postponed_repeatedly_is_reported_and_tried_less_often(
+    robot: RobotFolder,
+) -> None:
+    files = robot.well()
+    source = robot.open()
+    returned_s = []
+    for _ in range(5):
+        image = source.next(timeout_s=600.0)
+        assert isinstance(image, WellImage)
+        returned_s.append(robot.clock.now_s)
+        source.postpone(image, "out of memory")
+    pauses_s = [later - earlier for earlier, later in pairwise(returned_s)]
+    assert all(pause >= least for pause, least in zip(pauses_s, (1, 2, 4, 8), strict=True))
+    assert source.status(DAY_7).unreadable == dict.fromkeys(
+        (version.path for version in files), "out of memory"
+    )
+    (again,) = images(source)
+    assert again.files == files
+    assert source.status(DAY_7).unreadable == {}
+
+
+def test_a_run_that_ends_by_itself_does_not_wait_for_an_image_that_is_always_postponed(
+    robot: RobotFolder,
+) -> None:
+    robot.well()
+    source = robot.open(once=True)
+    for _ in range(REPORTED_ATTEMPTS):
+        image = source.next(timeout_s=60.0)
+        assert isinstance(image, WellImage)
+        source.postpone(image, "out of memory")
+    assert source.next(timeout_s=0.0) is None
+    assert source.status(DAY_7).pending == {}
 
 
 def test_the_other_images_are_returned_while_one_is_postponed(robot: RobotFolder) -> None:
