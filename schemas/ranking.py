@@ -331,7 +331,7 @@ class RankingHead(FrozenModel):
     """Earlier plates whose untreated wells were used, the newest first."""
     earlier_digest: str = ""
     """Digest of the images of the earlier plates that were used; empty without earlier plates. A
-    later plate, or a later image of an earlier plate, makes no new revision by itself.
+    later plate, or a later image of an earlier plate, alone makes no new revision.
     """
     calibration: CalibrationCard | None = None
     """Card of the deterioration model; null if none was used. A later assay makes no new revision

@@ -111,7 +111,7 @@ def scale_problems(images: Iterable[MeasuredImage], plate_map: PlateMap) -> dict
 
 
 def image_problem(image: MeasuredImage, plate_map: PlateMap) -> ScaleProblem | None:
-    """Return the ScaleProblem of one image by itself and the plate map; None without a problem."""
+    """Return the ScaleProblem of one image and the plate map, without other images, or None."""
     used = format_scale(image.um_per_px)
     if image.file_scales is None:
         if plate_map.um_per_px_from is ScaleFrom.FILE:
