@@ -1,7 +1,7 @@
 """Ranking of one culture day of a plate: due days, scores, ranking, message and files."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -56,6 +56,7 @@ class DailyPath:
     ]  # writes the missing files of a ranking
     alerts: Alerts
     clock: Callable[[], datetime]
+    _unwritten: dict[str, Ranking] = field(default_factory=dict)  # by plate and name
 
     def run_due(
         self,
@@ -83,6 +84,8 @@ class DailyPath:
             Start of the service, while the calibration of the plate's line needs pending images;
             then the plate gets no first ranking until the deadline. None: it does not wait.
         """
+        for unwritten in [each for each in self._unwritten.values() if each.plate == plate]:
+            self.write_files(unwritten)
         plate_map = self.store.plate_map(plate)
         if plate_map is None:
             return []
@@ -269,12 +272,16 @@ class DailyPath:
     def write_files(self, ranking: Ranking) -> None:
         """Write the missing files of a ranking.
 
-        The ranking is in the store, so a failure raises an alert and is retried later.
+        The ranking is in the store, so a failure raises an alert. It is tried again at the next
+        check of the plate and at the next start, and does not stop other plates.
         """
         cause = f"{ranking.plate} {ranking.name}"
         try:
             self.write(ranking, partial(self._pictures, ranking))
-        except SpheroRankError as error:
+        except Exception as error:
+            if not isinstance(error, SpheroRankError) and cause not in self._unwritten:
+                log.exception("ranking.not_written", plate=ranking.plate, ranking=ranking.name)
+            self._unwritten[cause] = ranking
             self.alerts.raise_once(
                 AlertKind.DISK,
                 cause,
@@ -282,6 +289,7 @@ class DailyPath:
                 ranking.plate,
             )
         else:
+            self._unwritten.pop(cause, None)
             self.alerts.clear(AlertKind.DISK, cause)
 
     def _pictures(self, ranking: Ranking) -> dict[str, bytes]:
