@@ -13,7 +13,8 @@ import structlog
 from daemon.alerts import Alerts
 from daemon.reports.specimen_files import specimen_folder_name
 from inference.ranking.specimen import rank_specimen
-from schemas.errors import OutputError, ProfileError, SpheroRankError
+from schemas.errors import OutputError, ProfileError, SpheroRankError, StoreError
+from schemas.machine_faults import reason_of
 from schemas.messages import AlertKind, SpecimenData
 from schemas.ranking import Gate, Ranking
 from schemas.specimen import SpecimenRanking
@@ -62,11 +63,25 @@ class Specimens:
             self._of_run[run] = ranking.specimen
 
     def rank_noted(self) -> None:
-        """Rank every noted specimen; a specimen whose ranking is not committed stays noted."""
+        """Rank every noted specimen; it stays noted if the store fails before the ranking is in it.
+
+        A specimen that raises an unexpected exception does not stop the others. An alert names it,
+        and it is ranked again after the next ranking of one of its plates.
+        """
         for specimen in sorted(self._noted):
-            for ranking in self.store.specimen_rankings(specimen):
-                self._write_files(ranking)
-            self._rank(specimen)
+            cause = f"specimen {specimen}"
+            try:
+                for ranking in self.store.specimen_rankings(specimen):
+                    self._write_files(ranking)
+                self._rank(specimen)
+            except StoreError:
+                raise
+            except Exception as error:
+                log.exception("specimen.failed", specimen=specimen)
+                message = f"{cause} cannot be ranked: {reason_of(error)}"
+                self.alerts.raise_once(AlertKind.RANKING, cause, message)
+            else:
+                self.alerts.clear(AlertKind.RANKING, cause)
             self._noted.discard(specimen)
 
     def rank_again(self, specimen: str) -> SpecimenRanking:

@@ -264,6 +264,30 @@ def test_a_ranking_that_cannot_be_stored_is_made_again(
     assert plates.used_plates() == [[("A", 1), ("B", 1)]]
 
 
+def test_a_specimen_that_raises_an_exception_does_not_stop_the_others(
+    plates: RankedPlates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for specimen in ("PAT-06", "PAT-07"):
+        plates.add_ranking(f"{specimen} A", specimen)
+        plates.add_ranking(f"{specimen} B", specimen)
+    rank = Specimens._rank
+
+    def fail_for_one(self: Specimens, specimen: str) -> SpecimenRanking | None:
+        if specimen == "PAT-06":
+            raise ZeroDivisionError
+        return rank(self, specimen)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Specimens, "_rank", fail_for_one)
+        plates.specimens.rank_noted()
+    assert len(plates.store.specimen_rankings("PAT-07")) == 1
+    assert plates.alerts.is_active(AlertKind.RANKING, "specimen PAT-06")
+    plates.add_ranking("PAT-06 C", "PAT-06")
+    plates.specimens.rank_noted()
+    assert len(plates.store.specimen_rankings("PAT-06")) == 1
+    assert not plates.alerts.is_active(AlertKind.RANKING, "specimen PAT-06")
+
+
 def test_files_that_cannot_be_written_raise_an_alert_and_the_ranking_is_stored(
     plates: RankedPlates,
 ) -> None:
