@@ -126,15 +126,23 @@ class Calibrations:
         self._noted.add(plate)
 
     def learn_noted(self) -> None:
-        """Learn the calibrations of all lines with a new assay, before a ranking needs them."""
+        """Learn the calibrations of all lines with a new assay, before a ranking needs them.
+
+        A line that raises an unexpected exception does not stop the others. The rankings of its
+        plates then raise an alert.
+        """
         for line in {
             plate_map.line
             for plate in sorted(self._noted)
             if (plate_map := self._store.plate_map(plate)) is not None
         }:
-            if self.method != "departure":
+            if self.method == "departure":
+                continue
+            try:
                 for with_scale in (True, False):
                     self._newest(self._find(line).of_scale(with_scale=with_scale), line)
+            except (ArithmeticError, LookupError, TypeError, ValueError):
+                log.exception("calibration.failed", line=line)
         self._noted.clear()
 
     def awaited_lines(
