@@ -15,10 +15,14 @@ class Unsure(StrEnum):
     """The outline is out of focus."""
     CUT = "cut"
     """The tissue touches the border of the image, so sizes are lower bounds."""
-    CROWDED = "crowded"
-    """The field contains another object of similar size."""
+    OTHER_OBJECT = "other_object"
+    """An object of similar size is in the field and was left out."""
     UNEVEN = "uneven"
     """The illumination varies as much as tissue would."""
+    BRIGHT = "bright"
+    """The tissue is brighter than its ground, as in dark field or phase contrast."""
+    NO_BACKGROUND = "no_background"
+    """No background is in view, so that the image is refused."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,3 +47,8 @@ class Segmentation:
     def is_empty(self) -> bool:
         """True if the plane contains no tissue."""
         return not self.body.any()
+
+    @property
+    def is_refused(self) -> bool:
+        """True if the tissue cannot be outlined; the plane may contain tissue."""
+        return Unsure.NO_BACKGROUND in self.unsure and self.is_empty

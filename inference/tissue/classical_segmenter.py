@@ -128,7 +128,7 @@ def _choose_tissue(regions: CandidateRegions) -> _CoarseTissue:
     if regions.contact_px[tissue].sum() > SIDE_PX / 50:
         doubts.append(Unsure.CUT)
     if (others & (regions.area_px > _RIVAL_AREA / 2 * regions.area_px[leading])).any():
-        doubts.append(Unsure.CROWDED)
+        doubts.append(Unsure.OTHER_OBJECT)
     if (~regions.has_edge & (regions.strength > regions.strength[leading] / 2))[1:].any():
         doubts.append(Unsure.UNEVEN)
     return _CoarseTissue(regions.mask(tissue), regions.mask(foreign | others), tuple(doubts))

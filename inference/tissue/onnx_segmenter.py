@@ -368,7 +368,7 @@ def _doubts(
         Unsure.CUT: any(
             edge.any() for edge in (body[:near], body[-near:], body[:, :near], body[:, -near:])
         ),
-        Unsure.CROWDED: _largest_piece_px(debris) > _CROWDED_SHARE * area,
+        Unsure.OTHER_OBJECT: _largest_piece_px(debris) > _CROWDED_SHARE * area,
         Unsure.UNEVEN: float(np.ptp(background)) > _UNEVEN_RANGE * float(background.mean()),
     }
     return tuple(reason for reason, given in reasons.items() if given)

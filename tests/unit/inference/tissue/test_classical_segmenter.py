@@ -103,12 +103,12 @@ def test_pieces_of_one_tissue_are_all_body() -> None:
     assert dice(found.body, truth) > 0.95
 
 
-def test_a_second_object_far_away_is_excluded_and_reported_as_crowded() -> None:
+def test_a_second_object_far_away_is_excluded_and_reported() -> None:
     truth, other = disc(0.35, 0.4, 0.1), disc(0.9, 0.88, 0.065)
     found = segment(expose(0.7 * (truth | other)))
     assert dice(found.body, truth) > 0.96
     assert not (found.debris & other).any()
-    assert Unsure.CROWDED in found.unsure
+    assert Unsure.OTHER_OBJECT in found.unsure
 
 
 def test_a_fibre_is_not_tissue() -> None:
