@@ -14,6 +14,8 @@ _ORDERS = (1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3)
 
 The first rounds use a stiff surface, which cannot bend into wide tissue.
 """
+_ENVELOPE_ROUNDS = 8
+_WEIGHT_BELOW_ENVELOPE = 0.01  # relative to a block above it
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -26,12 +28,17 @@ _TERMS = np.stack([_X**x_power * _Y**y_power for x_power, y_power in _POWERS], a
 _TERM_COUNTS = (1, 3, 6, 10)  # number of terms up to an order
 
 
-def fit_light_surface(log_light: Floats, texture: Floats, field: Bools) -> Floats:
+def fit_light_surface(
+    log_light: Floats, texture: Floats, field: Bools, *, from_above: bool = False
+) -> Floats:
     """Return the log light without tissue, (h, w), fitted to maps of log light, texture and field.
 
     It is a surface of third order. The fit is robust. A block of the image has less weight the more
     texture it has and the farther it is from the surface. A dark block, which may be tissue, loses
     weight sooner.
+
+    The fit starts from the mean light, or from the brightest light (``from_above``). The mean light
+    is that of the tissue if tissue covers more than about half of the field.
 
     Parameters
     ----------
@@ -41,6 +48,9 @@ def fit_light_surface(log_light: Floats, texture: Floats, field: Bools) -> Float
         Local contrast, (h, w).
     field
         Pixels inside the well, (h, w).
+    from_above
+        Whether the fit starts as the upper envelope of the light: an expectile regression (Newey &
+        Powell, Econometrica 55, 819, 1987).
     """
     inside = block_means(field.astype(np.float32)).ravel()
     level = (block_means(np.where(field, log_light, 0)).ravel() / np.maximum(inside, 1e-3)).astype(
@@ -50,19 +60,32 @@ def fit_light_surface(log_light: Floats, texture: Floats, field: Bools) -> Float
     usual = np.quantile(rough[inside > 0.5], 0.3) + 1e-4  # noqa: PLR2004 - half a block
     prior = np.where(inside > 0.5, 1 / (1 + (rough / (3 * usual)) ** 4), 0).astype(np.float64)  # noqa: PLR2004 - half a block
     weight = prior
+    for _ in range(_ENVELOPE_ROUNDS if from_above else 0):
+        residual = level - _weighted_surface(level, weight, order=1)
+        weight = prior * np.where(residual > 0, 1.0, _WEIGHT_BELOW_ENVELOPE)
     surface = level
     for order in _ORDERS:
-        terms = _TERMS[:, : _TERM_COUNTS[order]]
-        weighted = terms * weight[:, None]
-        surface = terms @ np.linalg.solve(
-            weighted.T @ terms + 1e-3 * np.eye(_TERM_COUNTS[order]), weighted.T @ level
-        )
+        surface = _weighted_surface(level, weight, order)
         residual = level - surface
-        spread = weighted_robust_deviation(residual, prior) + 3e-3
+        spread = weighted_robust_deviation(residual, weight if from_above else prior) + 3e-3
         weight = prior / (1 + (residual / np.where(residual < 0, 2 * spread, 4 * spread)) ** 2) ** 2
     fitted = surface.reshape(_BLOCKS, _BLOCKS).astype(np.float32)
     return np.asarray(
         cv2.resize(fitted, log_light.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32
+    )
+
+
+def _weighted_surface(
+    level: npt.NDArray[np.float64], weight: npt.NDArray[np.float64], order: int
+) -> npt.NDArray[np.float64]:
+    """Return the polynomial surface of an order, (blocks,), fitted to levels with weights."""
+    terms = _TERMS[:, : _TERM_COUNTS[order]]
+    weighted = terms * weight[:, None]
+    return np.asarray(
+        terms
+        @ np.linalg.solve(
+            weighted.T @ terms + 1e-3 * np.eye(_TERM_COUNTS[order]), weighted.T @ level
+        )
     )
 
 

@@ -11,8 +11,17 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from inference.tissue.background import block_means, fit_light_surface, refine_light_surface
-from inference.tissue.masks import close_mask, dilate_mask, erode_mask, fill_holes, open_mask
+from inference.tissue.background import fit_light_surface, refine_light_surface
+from inference.tissue.masks import (
+    close_mask,
+    dilate_mask,
+    erode_mask,
+    fill_convex_holes,
+    fill_holes,
+    open_mask,
+    resize_mask,
+)
+from inference.tissue.prepared_plane import PreparedPlane
 
 SIDE_PX: Final = 384
 """Longer side of the reduced plane: 3.6 µm per pixel of a usual field, finer than single cells."""
@@ -30,6 +39,10 @@ Below 2 % there is no tissue in the best image. 10 % is tissue even if it fills 
 the contrast of the background is unknown.
 """
 
+MIN_LUMEN_SOLIDITY: Final = 0.85
+"""Smallest solidity of the bright middle of a body with a dark rim; a gap between bodies has less.
+"""
+
 MIN_EDGE: Final = 0.008
 """Smallest slope of the log light per pixel along the outline, above that of the plate's floor.
 
@@ -38,10 +51,27 @@ light have up to 0.006.
 """
 
 _DARK_LIMIT_IN_NOISE = 5.0  # standard deviations of the background
+_BRIGHTER = 0.1  # natural log: light above the surface that is more than noise and glints
+_MAX_BRIGHTER_SHARE = 0.03  # of the field; more means that the surface was fitted to tissue
+_FLOOR_IN_SMOOTHEST = 3.0
+"""Texture of the plate's floor relative to the smoothest twentieth of the field, at most.
+
+Plates have 1.5 to 3. More means that tissue covers most of the field.
+"""
+_MAX_SMOOTHEST_TEXTURE = 0.02
+"""Largest local contrast of the smoothest part of an image that shows background.
+
+Plates have up to 0.009, tissue that fills the field has 0.024 and more.
+"""
+_BRIGHT_TISSUE = 0.2  # natural log: light above the ground; halos and glints are narrow
+_MIN_BRIGHT_SHARE = 0.004  # of the field
+_BRIGHT_IN_DARK = 3.0  # area of bright objects relative to dark objects on the same ground
+_MAX_BRIGHT_BORDER = 0.2  # of the border; a bright ground around dark tissue has more
 _MIN_FREE_SHARE = 0.05  # of the field, to estimate the slope of the floor
 _DARKER_THAN_CLOUDS = 3.0  # darkness relative to the dark limit
 _CELL_GAP_PX = 4.0  # between cells of one tissue
 _MIN_HALF_WIDTH_PX = 6.0  # of a region, including the blur of its texture; a thirtieth of the field
+_SMALL_BODY_PX = 1.5  # half width of the narrowest part of a small body
 _FLOOR_MARGIN_PX = 6
 _WALL_MARGIN_PX = 5
 _OUTLINE_PX = 2  # width of a region's outline
@@ -65,6 +95,23 @@ class CoarsePlane:
     darkness: Floats  # natural-log optical density relative to the surface
     dark_limit: float
     texture_limit: float
+    smoothest_texture: float  # local contrast of the smoothest twentieth of the field
+
+    @property
+    def shows_background(self) -> bool:
+        """True if a twentieth of the field is as smooth as a plate without tissue."""
+        return self.smoothest_texture < _MAX_SMOOTHEST_TEXTURE
+
+    @property
+    def shows_bright_tissue(self) -> bool:
+        """True if objects on a dark ground are brighter than it, and little is darker."""
+        bright = open_mask((self.darkness < -_BRIGHT_TISSUE) & self.field, _CELL_GAP_PX)
+        dark = open_mask((self.darkness > self.dark_limit) & self.field, _CELL_GAP_PX)
+        border = np.concatenate([bright[0], bright[-1], bright[:, 0], bright[:, -1]])
+        return bool(
+            bright.mean() > max(_MIN_BRIGHT_SHARE, _BRIGHT_IN_DARK * dark.mean())
+            and border.mean() < _MAX_BRIGHT_BORDER
+        )
 
     @property
     def differs(self) -> Bools:
@@ -87,26 +134,32 @@ class CandidateRegions:
     edge: Numbers  # harmonic mean of the slope along the outline; small if one side has no edge
     has_edge: npt.NDArray[np.bool_]  # false for a cloud in the light, which fades away
     contact_px: Numbers  # length of contact with the border of the image
+    dark_limit: float  # of the plane
 
     def mask(self, chosen: npt.NDArray[np.bool_]) -> Bools:
         """Return the mask, (h, w), of the regions that are True in ``chosen``, (labels,)."""
         return np.asarray((chosen & (np.arange(len(chosen)) > 0))[self.labels])
 
 
-def analyse_coarse_plane(plane: npt.NDArray[np.uint16]) -> CoarsePlane:
-    """Return the CoarsePlane of a plane, (H, W): reduced, with texture, slope and background.
+def analyse_coarse_plane(prepared: PreparedPlane) -> CoarsePlane:
+    """Return the CoarsePlane of a PreparedPlane: reduced, with texture, slope and background.
 
     The background is fitted twice. The second fit excludes the regions that the first one found.
     """
-    log_light = np.log(_fill_padding(_reduce_plane(plane)) + np.float32(1))
+    log_light = np.log(_reduce_plane(prepared.plane) + np.float32(1))
     texture, slope = _local_contrast(log_light), _slope(log_light)
-    field = np.ones(log_light.shape, dtype=bool)
+    field = ~resize_mask(prepared.replaced, log_light.shape)
     surface = fit_light_surface(log_light, texture, field)
     coarse = _compare_with_surface(log_light, texture, slope, field, surface)
+    brighter = coarse.darkness < -_BRIGHTER
+    from_above = bool(brighter.mean() > _MAX_BRIGHTER_SHARE) and not coarse.shows_bright_tissue
+    if from_above:
+        surface = fit_light_surface(log_light, texture, field, from_above=True)
+        coarse = _compare_with_surface(log_light, texture, slope, field, surface)
     outside = _outside_well(coarse.differs)
     if outside.any():
-        field = ~outside
-        surface = fit_light_surface(log_light, texture, field)
+        field = field & ~outside
+        surface = fit_light_surface(log_light, texture, field, from_above=from_above)
         coarse = _compare_with_surface(log_light, texture, slope, field, surface)
     regions = find_candidate_regions(coarse)
     free = field & ~dilate_mask(regions.mask(regions.has_edge), 2 * _CELL_GAP_PX)
@@ -120,22 +173,44 @@ def find_candidate_regions(coarse: CoarsePlane) -> CandidateRegions:
     If a cloud in the light and a darker object form one region, only the darker object is kept.
     """
     steepest = np.asarray(cv2.dilate(coarse.slope, _EDGE_REACH), np.float32)
-    regions = _measure_regions(coarse.differs, coarse, steepest)
+    regions = _measure_regions(coarse.differs, _solid(coarse.differs), coarse, steepest)
     faded = regions.mask(~regions.has_edge)
     if not faded.any():
         return regions
     pale = (coarse.darkness < _DARKER_THAN_CLOUDS * coarse.dark_limit) & (
         coarse.texture < coarse.texture_limit
     )
-    return _measure_regions(coarse.differs & ~(faded & pale), coarse, steepest)
+    differs = coarse.differs & ~(faded & pale)
+    return _measure_regions(differs, _solid(differs), coarse, steepest)
 
 
-def _measure_regions(differs: Bools, coarse: CoarsePlane, steepest: Floats) -> CandidateRegions:
-    """Return the regions of a mask, (h, w), with their size, shape, strength and edge.
+def find_small_regions(coarse: CoarsePlane) -> CandidateRegions:
+    """Return the dark CandidateRegions of a CoarsePlane, also those too narrow for one tissue.
 
-    ``steepest`` is the largest slope nearby, (h, w).
+    They are the bodies of an organoid culture, or the pieces of a tissue that fell apart.
     """
-    solid = _solid(differs)
+    steepest = np.asarray(cv2.dilate(coarse.slope, np.ones((5, 5), np.uint8)), np.float32)
+    dark = (coarse.darkness > coarse.dark_limit) & coarse.field
+    solid = open_mask(fill_convex_holes(close_mask(dark, 1), MIN_LUMEN_SOLIDITY), _SMALL_BODY_PX)
+    return _measure_regions(dark, solid, coarse, steepest)
+
+
+def _measure_regions(
+    differs: Bools, solid: Bools, coarse: CoarsePlane, steepest: Floats
+) -> CandidateRegions:
+    """Return the connected regions of a mask, (h, w), with their size, shape, strength and edge.
+
+    Parameters
+    ----------
+    differs
+        Pixels that differ from the background, (h, w).
+    solid
+        Mask of the regions, (h, w), with gaps and holes that do not differ.
+    coarse
+        The reduced plane.
+    steepest
+        Largest slope nearby, (h, w).
+    """
     count, found, stats, _ = cv2.connectedComponentsWithStats(solid.view(np.uint8), connectivity=8)
     labels = np.asarray(found, np.int32)
     rows, columns = np.nonzero(solid)
@@ -165,6 +240,7 @@ def _measure_regions(differs: Bools, coarse: CoarsePlane, steepest: Floats) -> C
         edge=edge,
         has_edge=edge > floor + max(MIN_EDGE, floor / 2),
         contact_px=np.bincount(border, minlength=count).astype(np.float64),
+        dark_limit=coarse.dark_limit,
     )
 
 
@@ -211,10 +287,12 @@ def _compare_with_surface(
     """
     darkness = np.asarray(cv2.GaussianBlur(surface - log_light, (0, 0), 1.0), np.float32)
     sample = darkness[::4, ::4][field[::4, ::4]]
-    # Tissue is dark and may cover half of the field, so the noise is read from the brighter part.
-    low, high = np.quantile(sample, (0.1, 0.4))
-    noise = float(high - low) / 1.03  # these quantiles of a normal distribution differ by 1.03 SD
-    floor = float(np.quantile(texture[::4, ::4][field[::4, ::4]], 0.3))
+    # Tissue is dark and may cover most of the field, so the noise is read from the brighter part:
+    # quantiles below the middle of a normal distribution differ by 1.03 and 0.44 SD.
+    lowest, low, high = np.quantile(sample, (0.1, 0.2, 0.4))
+    noise = float(min((high - lowest) / 1.03, (low - lowest) / 0.44))
+    smoothest, usual = np.quantile(texture[::4, ::4][field[::4, ::4]], (0.05, 0.3))
+    floor = float(min(usual, _FLOOR_IN_SMOOTHEST * smoothest))
     texture_limit = float(np.clip(4 * floor, MIN_TEXTURE_LIMIT, MAX_TEXTURE_LIMIT))
     return CoarsePlane(
         log_light,
@@ -225,6 +303,7 @@ def _compare_with_surface(
         darkness,
         max(_DARK_LIMIT_IN_NOISE * noise, MIN_DARKNESS),
         texture_limit,
+        float(smoothest),
     )
 
 
@@ -290,28 +369,4 @@ def _reduce_plane(plane: npt.NDArray[np.uint16]) -> Floats:
             plane, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         ),
         np.float32,
-    )
-
-
-def _fill_padding(image: Floats) -> Floats:
-    """Return an image with black rows and columns at its border replaced by the nearest others.
-
-    They are padding of the file and not light.
-    """
-    black = 0.1 * float(np.median(block_means(image)))
-    rows, columns = (
-        np.flatnonzero(image.max(axis=1) > black),
-        np.flatnonzero(image.max(axis=0) > black),
-    )
-    if not len(rows):
-        return image
-    top, bottom, left, right = (
-        rows[0],
-        len(image) - 1 - rows[-1],
-        columns[0],
-        image.shape[1] - 1 - columns[-1],
-    )
-    kept = image[top : rows[-1] + 1, left : columns[-1] + 1]
-    return np.asarray(
-        cv2.copyMakeBorder(kept, top, bottom, left, right, cv2.BORDER_REPLICATE), np.float32
     )

@@ -46,6 +46,27 @@ def fill_holes(mask: Bools) -> Bools:
     return np.asarray((free != 2)[1:-1, 1:-1])  # noqa: PLR2004 - the value of flooded pixels
 
 
+def fill_convex_holes(mask: Bools, min_solidity: float) -> Bools:
+    """Return the mask with the holes filled that are nearly convex, as the inside of a ring is.
+
+    The gap between bodies that touch each other is concave and stays open. ``min_solidity`` is the
+    smallest ratio of a hole's area to the area of its convex hull.
+    """
+    filled = mask.copy()
+    holes = fill_holes(mask) & ~mask
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(holes.view(np.uint8), connectivity=4)
+    for label in range(1, count):
+        x, y, width, height, area = stats[label].tolist()
+        window = slice(y, y + height), slice(x, x + width)
+        hole = labels[window] == label
+        hull = cv2.convexHull(np.argwhere(hole)[:, ::-1].astype(np.int32))
+        # Half a pixel around the centres of the pixels, by Steiner's formula.
+        hull_area = cv2.contourArea(hull) + cv2.arcLength(hull, closed=True) / 2 + 1
+        if area >= min_solidity * hull_area:
+            filled[window] |= hole
+    return filled
+
+
 def resize_mask(mask: Bools, shape: tuple[int, ...]) -> Bools:
     """Return the mask resampled to another shape, (H, W), by nearest neighbours."""
     return np.asarray(

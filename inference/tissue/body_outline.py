@@ -1,0 +1,200 @@
+"""Outlines the chosen tissue at the resolution of the working plane.
+
+The outline has holes where the background is seen through the body, and no fibres that touch it.
+"""
+
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from inference.tissue.candidate_regions import MIN_LUMEN_SOLIDITY, SIDE_PX, CoarsePlane
+from inference.tissue.masks import (
+    close_mask,
+    dilate_mask,
+    erode_mask,
+    fill_convex_holes,
+    fill_holes,
+    open_mask,
+    resize_mask,
+)
+from inference.tissue.tissue_choice import TEXTURE_BLUR_PX, ChosenTissue
+
+MIN_FILLED_SHARE: Final = 0.15
+"""Smallest share of a region that is tissue at full resolution; scattered cells have less."""
+
+_BAND_PX = 6.0  # reduced pixels around the coarse tissue, where the outline can be
+_CHAIN_REACH_PX = 96.0  # a quarter of the field; the longest thin chains of cells
+_MIN_INSIDE_PX = 3  # a piece must reach this far inside the coarse tissue
+
+_MIN_HOLE_SHARE = 0.008  # half width of a hole relative to the field
+_MAX_HOLE_AREA = 0.35  # of the body; the bright middle of a hollow body is larger
+_MAX_TISSUE_BESIDE_HOLE = 0.8  # transmitted share; beside paler tissue a hole is not certain
+_MAX_HOLE_SPREAD = 0.06  # standard deviation of the transmitted share in a hole
+
+_FIBRE_HALF_WIDTH = 0.1  # of a fibre relative to the radius of the body
+_FIBRE_LENGTH = 0.3  # shortest fibre relative to the radius of the body
+_FIBRE_ELONGATION = 3.0  # length of a fibre relative to its width
+_MAX_FIBRES = 3  # more thin parts are chains of cells
+
+Floats = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+
+
+def outline_body(
+    transmitted: Floats, dark: Bools, coarse: CoarsePlane, chosen: ChosenTissue, edge_px: float
+) -> Bools:
+    """Return the body of the tissue in the working plane, (H, W), with attached chains of cells.
+
+    In and around the coarse tissue, a pixel belongs to the body if the light falls there below
+    half-way between outside and inside.
+
+    Parameters
+    ----------
+    transmitted
+        Share of the light that passes, (H, W).
+    dark
+        Pixels darker than the background, without foreign objects, (H, W).
+    coarse, chosen
+        The reduced plane and its chosen tissue.
+    edge_px
+        Width of the outline's edge in reduced pixels.
+    """
+    body = np.zeros(transmitted.shape, dtype=bool)
+    tissue = chosen.tissue
+    if not tissue.any():
+        return body
+    shape, scale = transmitted.shape, max(transmitted.shape) / SIDE_PX
+    near = dilate_mask(tissue, _BAND_PX)
+    reachable = dilate_mask(tissue, _CHAIN_REACH_PX) & resize_mask(dark, near.shape)
+    box = _bounding_box(near if chosen.many else near | reachable, shape)
+    dark_limit = np.float32(np.exp(-coarse.dark_limit))
+    limit = enlarge(np.where(near, _half_way(coarse, tissue, edge_px), dark_limit), shape)[box]
+    reach = near if chosen.many else near | reachable
+    covered = (transmitted[box] < limit) & (dark | resize_mask(near, shape))[box]
+    covered &= resize_mask(reach, shape)[box] | dark[box]
+    if chosen.many:
+        whole = open_mask(fill_convex_holes(covered, MIN_LUMEN_SOLIDITY), scale)
+        seeds = resize_mask(tissue, shape)[box]
+    else:
+        inside = erode_mask(tissue, 2 * TEXTURE_BLUR_PX + edge_px) & coarse.differs
+        covered |= resize_mask(inside, shape)[box]
+        whole = open_mask(fill_holes(close_mask(covered, scale)), scale)
+        seeds = resize_mask(erode_mask(tissue, _MIN_INSIDE_PX), shape)[box]
+    body[box] = _parts_with(whole, seeds)
+    if np.count_nonzero(body) <= MIN_FILLED_SHARE * scale**2 * np.count_nonzero(tissue):
+        return np.zeros_like(body)
+    if chosen.many:
+        return body
+    body &= ~_fibres(body)
+    body[box] &= ~_holes(body[box], transmitted[box], limit)
+    return body
+
+
+def _parts_with(mask: Bools, seeds: Bools) -> Bools:
+    """Return the connected parts of a mask that contain seeds."""
+    count, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
+    belongs = np.zeros(count, dtype=bool)
+    belongs[np.unique(labels[seeds])] = True
+    belongs[0] = False
+    return np.asarray(belongs[labels])
+
+
+def _holes(body: Bools, transmitted: Floats, limit: Floats) -> Bools:
+    """Return the holes of a body, (h, w), through which the background is seen.
+
+    A hole is wide, has the light of the background without texture, and is surrounded by clearly
+    darker tissue.
+
+    Parameters
+    ----------
+    body
+        Mask without holes, (h, w).
+    transmitted
+        Share of the light that passes, (h, w).
+    limit
+        Transmitted share half-way between outside and inside of the outline, (h, w).
+    """
+    found = np.zeros_like(body)
+    half_width = max(_MIN_HOLE_SHARE * max(body.shape), 1.5)
+    bright = open_mask((transmitted > limit) & erode_mask(body, 2 * half_width), half_width)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(
+        bright.view(np.uint8), connectivity=4
+    )
+    for label in range(1, count):
+        x, y, width, height, area = stats[label].tolist()
+        margin = int(np.ceil(3 * half_width)) + 1
+        window = (
+            slice(max(y - margin, 0), y + height + margin),
+            slice(max(x - margin, 0), x + width + margin),
+        )
+        hole = labels[window] == label
+        beside = dilate_mask(hole, 2 * half_width) & ~dilate_mask(hole, half_width / 2)
+        light = transmitted[window][erode_mask(hole, half_width / 2)]
+        if (
+            area < _MAX_HOLE_AREA * np.count_nonzero(body)
+            and light.size
+            and float(np.median(light)) > 1 - _MAX_HOLE_SPREAD
+            and float(light.std()) < _MAX_HOLE_SPREAD
+            and float(np.median(transmitted[window][beside])) < _MAX_TISSUE_BESIDE_HOLE
+        ):
+            found[window] |= hole
+    return found
+
+
+def _fibres(body: Bools) -> Bools:
+    """Return the thin, long parts of a body, (H, W), that are fibres which touch it.
+
+    Many thin parts are chains of cells of a tissue that burst, and are no fibres.
+    """
+    radius = float(np.sqrt(np.count_nonzero(body) / np.pi))
+    half_width = _FIBRE_HALF_WIDTH * radius
+    thick = dilate_mask(open_mask(body, half_width), 1.5)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(
+        (body & ~thick).view(np.uint8), connectivity=8
+    )
+    fibres = []
+    for label in range(1, count):
+        length = float(np.hypot(*stats[label, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]]))
+        width = stats[label, cv2.CC_STAT_AREA] / length
+        if length > max(_FIBRE_LENGTH * radius, _FIBRE_ELONGATION * width):
+            fibres.append(label)
+    if len(fibres) > _MAX_FIBRES:
+        return np.zeros_like(body)
+    return np.isin(labels, fibres)
+
+
+def _bounding_box(mask: Bools, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """Return the rows and columns of a mask's bounding box in an image of another shape, (H, W)."""
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    down, across = shape[0] / mask.shape[0], shape[1] / mask.shape[1]
+    return slice(int(y * down), int(np.ceil((y + height) * down))), slice(
+        int(x * across), int(np.ceil((x + width) * across))
+    )
+
+
+def _half_way(coarse: CoarsePlane, tissue: Bools, edge_px: float) -> Floats:
+    """Return, (h, w), the transmitted share half-way between outside and inside of the outline.
+
+    Dark pixels dominate the share inside. Otherwise the outline would be too far out at a dark
+    seam with pale surroundings, and at an edge out of focus.
+    """
+    transmitted = np.exp(coarse.log_light - coarse.surface)
+    reach = float(np.clip(2.5 * edge_px, 4, 24))
+    inside = np.where(
+        tissue, np.maximum(coarse.darkness - coarse.dark_limit / 2, 0) ** 4, 0
+    ).astype(np.float32)
+    outside = (~dilate_mask(tissue, max(edge_px / 2, 1))).astype(np.float32)
+    within = cv2.GaussianBlur(transmitted * inside, (0, 0), reach) / (
+        cv2.GaussianBlur(inside, (0, 0), reach) + np.float32(1e-9)
+    )
+    beside = (cv2.GaussianBlur(transmitted * outside, (0, 0), 4) + np.float32(1e-2)) / (
+        cv2.GaussianBlur(outside, (0, 0), 4) + np.float32(1e-2)
+    )
+    return np.asarray(np.minimum((within + beside) / 2, np.exp(-coarse.dark_limit / 2)), np.float32)
+
+
+def enlarge(image: Floats, shape: tuple[int, ...]) -> Floats:
+    """Return an image resampled to another shape, (H, W), by linear interpolation."""
+    return np.asarray(cv2.resize(image, shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)

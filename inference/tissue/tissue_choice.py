@@ -1,0 +1,203 @@
+"""Chooses which regions of a reduced plane are tissue: one body with its pieces, or many bodies.
+
+All lengths in this module are in pixels of the reduced plane.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from inference.tissue.candidate_regions import (
+    SIDE_PX,
+    CandidateRegions,
+    CoarsePlane,
+    find_candidate_regions,
+    find_small_regions,
+)
+from schemas.tissue import Unsure
+
+MIN_SIGNAL: Final = 0.0045
+"""Smallest signal of tissue.
+
+The signal is the mean darkness or texture of a region × half of its width as a share of the field
+× its coverage to the fourth power. Freshly seeded tissue is pale but wide and has 0.0056 or more.
+Heaps of cells are narrow or have gaps and stay below 0.0035.
+"""
+
+FIBRE_ELONGATION: Final = 4.0
+"""Smallest elongation of a fibre or scratch."""
+
+TEXTURE_BLUR_PX: Final = 4.0
+"""Distance by which the texture filter widens an object."""
+
+_MIN_PIECE_WIDTH = 0.15  # relative to the leading region
+_MIN_LIKENESS = 0.3  # strength and edge of a piece relative to the leading region
+_MIN_BODY_WIDTH = 0.55  # width of a body far from the leading region, relative to it
+_MAX_GAP_RADII = 1.5  # largest gap between pieces of one tissue, in radii of the leading region
+_OTHER_OBJECT_AREA = 0.2  # of an object that is left out and reported, relative to the leading
+_MAX_CONTACT_PX = SIDE_PX / 50  # with the border, of tissue that is not cut
+
+_MIN_BODIES = 8
+"""Smallest number of bodies in a field of many bodies."""
+_MAX_BODY_SHARE = 1 / 3
+"""Largest share of the area of all bodies that the largest of many bodies has.
+
+On real images of organoids it is up to 0.24. A body with pieces around it has 0.58 and more.
+"""
+MIN_BODY_SIGNAL: Final = 0.004
+"""Signal of many bodies (mean darkness × half width as a share of the field, weighted by area).
+
+Loose cells and debris in an empty well have up to 0.0019. Many bodies may be as small as loose
+cells. They are recognised by :data:`MIN_BODIES_SIGNAL`, too.
+"""
+MIN_BODIES_SIGNAL: Final = 0.0005
+"""Smallest product of the signal of many bodies and the square root of the field they cover.
+
+Real images of organoids have 0.0006 and more, loose cells and debris up to 0.0004.
+"""
+_SURELY_MANY = 25  # so many bodies are no texture of one pale tissue
+_MIN_SMALL_AREA = 1 / 3  # area of many bodies relative to the region that else would be the tissue
+_SMALL_HALF_WIDTH_PX = 2.0  # of a body among many
+_SMALL_TO_WIDEST = 0.2  # half width of a body among many relative to the widest
+_FIBRE_THINNESS = 6.0  # area relative to the widest disc inside; a disc has 1
+_FIBRE_TO_BODY = 0.7  # half width of a fibre relative to the bodies
+_MIN_SMALL_DARKNESS = 1.5  # relative to the dark limit
+
+Bools = npt.NDArray[np.bool_]
+Chosen = npt.NDArray[np.bool_]  # (labels,)
+
+
+@dataclass(frozen=True, eq=False)
+class ChosenTissue:
+    """Regions of a reduced plane by kind; each mask is (h, w)."""
+
+    tissue: Bools
+    foreign: Bools  # walls, clouds, fibres and other objects: neither tissue nor debris
+    doubts: tuple[Unsure, ...]
+    many: bool = False  # whether the tissue is many bodies, and not one body with its pieces
+
+
+def choose_tissue(coarse: CoarsePlane) -> ChosenTissue:
+    """Return the ChosenTissue of a CoarsePlane.
+
+    If many dark bodies of similar size are in the field, they are the tissue. Else the wide region
+    with the strongest signal leads, and similar regions are tissue too.
+    """
+    regions = find_candidate_regions(coarse)
+    small = find_small_regions(coarse)
+    many = _many_bodies(small)
+    width = np.maximum(regions.half_width_px - TEXTURE_BLUR_PX, 0)
+    foreign = ~regions.has_edge | _along_the_border(regions)
+    foreign |= regions.elongation > FIBRE_ELONGATION
+    signal = np.where(foreign, 0, regions.strength * width / SIDE_PX * regions.coverage**4)
+    signal[0] = 0
+    leading = int(np.argmax(signal))
+    enough = _MIN_SMALL_AREA * (regions.area_px[leading] if signal[leading] > MIN_SIGNAL else 0)
+    if many.sum() >= _SURELY_MANY or (many.any() and small.area_px[many].sum() >= enough):
+        return _choose_many(small, many)
+    if signal[leading] < MIN_SIGNAL:
+        return ChosenTissue(
+            np.zeros(regions.labels.shape, dtype=bool),
+            regions.mask(foreign),
+            (Unsure.FAINT,) if signal[leading] > MIN_SIGNAL / 2 else (),
+        )
+    alike = (
+        (regions.strength > _MIN_LIKENESS * regions.strength[leading])
+        & (regions.edge > _MIN_LIKENESS * regions.edge[leading])
+        & (width > _MIN_PIECE_WIDTH * width[leading])
+    )
+    candidates = alike & ~foreign
+    bodies = candidates & (width > _MIN_BODY_WIDTH * width[leading])
+    bodies &= signal > _MIN_LIKENESS * signal[leading]
+    tissue = _with_pieces(regions, leading, bodies, candidates)
+    others = candidates & ~tissue
+    doubts: list[Unsure] = []
+    if signal[leading] < 2 * MIN_SIGNAL:
+        doubts.append(Unsure.FAINT)
+    if regions.contact_px[tissue].sum() > _MAX_CONTACT_PX:
+        doubts.append(Unsure.CUT)
+    if (others & (regions.area_px > _OTHER_OBJECT_AREA * regions.area_px[leading])).any():
+        doubts.append(Unsure.OTHER_OBJECT)
+    if (~regions.has_edge & (regions.strength > regions.strength[leading] / 2))[1:].any():
+        doubts.append(Unsure.UNEVEN)
+    return ChosenTissue(regions.mask(tissue), regions.mask(foreign | others), tuple(doubts))
+
+
+def _many_bodies(small: CandidateRegions) -> Chosen:
+    """Return, by label, the small regions that are many bodies of similar size; none if few are."""
+    bodies = (
+        small.has_edge
+        & ~_along_the_border(small)
+        & ~_thin(small)
+        & (small.strength > _MIN_SMALL_DARKNESS * small.dark_limit)
+        & (small.half_width_px >= _SMALL_HALF_WIDTH_PX)
+    )
+    bodies[0] = False
+    widest = float(small.half_width_px[bodies].max(initial=0))
+    bodies &= small.half_width_px >= _SMALL_TO_WIDEST * widest
+    area = small.area_px[bodies]
+    if len(area) < _MIN_BODIES or area.max() > _MAX_BODY_SHARE * area.sum():
+        return np.zeros_like(bodies)
+    signal = small.strength[bodies] * small.half_width_px[bodies] / SIDE_PX
+    mean = float((signal * area).sum() / area.sum())
+    together = mean * float(np.sqrt(area.sum() / small.labels.size))
+    if mean < MIN_BODY_SIGNAL and together < MIN_BODIES_SIGNAL:
+        return np.zeros_like(bodies)
+    return bodies
+
+
+def _choose_many(small: CandidateRegions, bodies: Chosen) -> ChosenTissue:
+    """Return the ChosenTissue of a field of many bodies, given by label."""
+    foreign = _along_the_border(small) | _thin(small)
+    cut = small.contact_px[bodies].sum() > _MAX_CONTACT_PX
+    return ChosenTissue(
+        small.mask(bodies),
+        small.mask(foreign & ~bodies),
+        (Unsure.CUT,) if cut else (),
+        many=True,
+    )
+
+
+def _thin(small: CandidateRegions) -> Chosen:
+    """Return, by label, the small regions that are long and thin, as fibres and scratches are.
+
+    A chain of bodies that touch each other is long, but as wide as the other bodies.
+    """
+    thin = small.area_px > _FIBRE_THINNESS * np.pi * small.half_width_px**2
+    by_area = np.repeat(small.half_width_px[1:], small.area_px[1:].astype(int))
+    usual = float(np.median(by_area)) if len(by_area) else 0.0
+    return np.asarray(thin & (small.half_width_px < _FIBRE_TO_BODY * usual))
+
+
+def _along_the_border(regions: CandidateRegions) -> Chosen:
+    """Return, by label, the regions that lie flat along the border, as a wall or a shadow does."""
+    # A straight band or a corner of the image has 8 or more; a disc cut anywhere has less than 6.
+    return np.asarray(regions.contact_px**2 > 8 * regions.area_px)
+
+
+def _with_pieces(
+    regions: CandidateRegions, leading: int, bodies: Chosen, candidates: Chosen
+) -> Chosen:
+    """Return, by label, the bodies and the candidates that are pieces of them.
+
+    A piece is near a body or near another piece.
+    """
+    radius = float(np.sqrt(regions.area_px[leading] / np.pi))
+    tissue = bodies
+    while True:
+        more = tissue | candidates & (_gaps(regions, tissue) < _MAX_GAP_RADII * radius)
+        if np.array_equal(more, tissue):
+            return tissue
+        tissue = more
+
+
+def _gaps(regions: CandidateRegions, tissue: Chosen) -> npt.NDArray[np.float64]:
+    """Return, by label, the distance in pixels of each region from the tissue regions."""
+    away = cv2.distanceTransform((~regions.mask(tissue)).view(np.uint8), cv2.DIST_L2, 3)
+    rows, columns = np.nonzero(regions.labels)
+    gap = np.full(len(tissue), np.inf)
+    np.minimum.at(gap, regions.labels[rows, columns], away[rows, columns])
+    return gap
