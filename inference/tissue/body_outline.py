@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from inference.tissue.candidate_regions import MIN_LUMEN_SOLIDITY, SIDE_PX, CoarsePlane
+from inference.tissue.candidate_regions import MIN_LUMEN_SOLIDITY
+from inference.tissue.coarse_plane import SIDE_PX, CoarsePlane
 from inference.tissue.masks import (
     close_mask,
     dilate_mask,

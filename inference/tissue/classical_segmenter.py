@@ -13,18 +13,22 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.tissue.body_outline import enlarge, outline_body
-from inference.tissue.candidate_regions import SIDE_PX, CoarsePlane, analyse_coarse_plane
+from inference.tissue.candidate_regions import refine_background
+from inference.tissue.coarse_plane import SIDE_PX, CoarsePlane, analyse_coarse_plane
 from inference.tissue.masks import dilate_mask, erode_mask, resize_mask
 from inference.tissue.prepared_plane import PreparedPlane, prepare_plane
 from inference.tissue.tissue_choice import ChosenTissue, choose_tissue
 from schemas.tissue import Segmentation, Unsure
 
-BLURRED_PX: Final = 7.5
+BLURRED_PX: Final = 5.5
 """Width of the edge, in reduced pixels, at the sharpest parts of an outline that is blurred.
 
 In focus it is 2.5 to 7: the edge of thick tissue is soft on most of its length, but not where
 cells lie on the outline. Blur of a fiftieth of the field makes every edge wider than 8.
 """
+MIN_SHARPNESS: Final = 0.36
+"""Smallest sharpness of a plane that is in focus at any place; a soft outline is then no blur."""
+
 _SHARPEST_PARTS = 0.97  # quantile of the slope along the outline
 
 Floats = npt.NDArray[np.float32]
@@ -62,10 +66,10 @@ def _segment_dark_tissue(
 
     Without background in view the image is refused: the body is empty, with that doubt.
     """
-    light = np.exp(coarse.surface)
     if not coarse.shows_background:
         nothing = np.zeros(shape, dtype=bool)
-        return Segmentation(nothing, nothing, light, (Unsure.NO_BACKGROUND,))
+        return Segmentation(nothing, nothing, np.exp(coarse.surface), (Unsure.NO_BACKGROUND,))
+    coarse = refine_background(coarse)
     chosen = choose_tissue(coarse)
     edge_px, sharpest_px = _edge_widths(coarse, chosen.tissue)
     transmitted = _transmitted(prepared.plane, coarse)
@@ -77,8 +81,8 @@ def _segment_dark_tissue(
     return Segmentation(
         _enlarge_mask(body, shape),
         _enlarge_mask(debris, shape),
-        light,
-        _doubts(chosen, body, sharpest_px),
+        np.exp(coarse.surface),
+        _doubts(coarse, chosen, body, sharpest_px),
     )
 
 
@@ -107,14 +111,17 @@ def _edge_widths(coarse: CoarsePlane, tissue: Bools) -> tuple[float, float]:
     return float(median), float(sharpest)
 
 
-def _doubts(chosen: ChosenTissue, body: Bools, sharpest_px: float) -> tuple[Unsure, ...]:
-    """Return the reasons to doubt a body, (H, W), of chosen tissue.
+def _doubts(
+    coarse: CoarsePlane, chosen: ChosenTissue, body: Bools, sharpest_px: float
+) -> tuple[Unsure, ...]:
+    """Return the reasons to doubt a body, (H, W), of chosen tissue in a reduced plane.
 
     ``sharpest_px`` is the width of the edge at the sharpest parts of the outline.
     """
     if not body.any():
         return (Unsure.FAINT,) if chosen.tissue.any() or Unsure.FAINT in chosen.doubts else ()
-    return (*chosen.doubts, Unsure.BLURRED) if sharpest_px > BLURRED_PX else chosen.doubts
+    blurred = sharpest_px > BLURRED_PX and coarse.sharpness() < MIN_SHARPNESS
+    return (*chosen.doubts, Unsure.BLURRED) if blurred else chosen.doubts
 
 
 def _enlarge_mask(mask: Bools, shape: tuple[int, ...]) -> Bools:

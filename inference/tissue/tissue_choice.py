@@ -11,12 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.tissue.candidate_regions import (
-    SIDE_PX,
     CandidateRegions,
-    CoarsePlane,
     find_candidate_regions,
     find_small_regions,
 )
+from inference.tissue.coarse_plane import SIDE_PX, CoarsePlane
 from schemas.tissue import Unsure
 
 MIN_SIGNAL: Final = 0.0045
@@ -90,7 +89,7 @@ def choose_tissue(coarse: CoarsePlane) -> ChosenTissue:
     small = find_small_regions(coarse)
     many = _many_bodies(small)
     width = np.maximum(regions.half_width_px - TEXTURE_BLUR_PX, 0)
-    foreign = ~regions.has_edge | _along_the_border(regions)
+    foreign = ~regions.has_edge | _along_the_border(regions) | regions.is_ring
     foreign |= regions.elongation > FIBRE_ELONGATION
     signal = np.where(foreign, 0, regions.strength * width / SIDE_PX * regions.coverage**4)
     signal[0] = 0
@@ -111,7 +110,6 @@ def choose_tissue(coarse: CoarsePlane) -> ChosenTissue:
     )
     candidates = alike & ~foreign
     bodies = candidates & (width > _MIN_BODY_WIDTH * width[leading])
-    bodies &= signal > _MIN_LIKENESS * signal[leading]
     tissue = _with_pieces(regions, leading, bodies, candidates)
     others = candidates & ~tissue
     doubts: list[Unsure] = []

@@ -1,0 +1,234 @@
+"""Analyses a plane on a copy reduced to 384 pixels: background light, texture and edges.
+
+All lengths in this module are in pixels of the reduced plane.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from inference.tissue.background import fit_light_surface
+from inference.tissue.masks import close_mask, erode_mask, fill_holes, open_mask, resize_mask
+from inference.tissue.prepared_plane import PreparedPlane
+
+SIDE_PX: Final = 384
+"""Longer side of the reduced plane: 3.6 µm per pixel of a usual field, finer than single cells."""
+
+MIN_DARKNESS: Final = 0.06
+"""Smallest natural-log optical density of tissue.
+
+Plates and liquid vary by less over the width of a spheroid, even with a perfect camera.
+"""
+
+MIN_TEXTURE_LIMIT, MAX_TEXTURE_LIMIT = 0.02, 0.1
+"""Bounds of the limit of local contrast above which a pixel differs from the background.
+
+Below 2 % there is no tissue in the best image. 10 % is tissue even if it fills the field, so that
+the contrast of the background is unknown.
+"""
+
+MAX_BACKGROUND_UNEVENNESS: Final = 0.016
+"""Largest coarse texture of the smoothest part of an image that shows background.
+
+Plates have up to 0.012, tissue that fills the field has 0.019 and more.
+"""
+
+_DARK_LIMIT_IN_NOISE = 5.0  # standard deviations of the background
+_ABOVE = 0.15  # natural log: difference of the two fits of the background that matters
+_MIN_ABOVE_SHARE = 0.3  # of the field: the fit from above is higher because tissue covers the field
+_FLOOR_IN_SMOOTHEST = 3.0
+"""Texture of the plate's floor relative to the smoothest twentieth of the field, at most.
+
+Plates have 1.5 to 3. More means that tissue covers most of the field.
+"""
+_BRIGHT_TISSUE = 0.2  # natural log: light above the ground; halos and glints are narrow
+_MIN_BRIGHT_SHARE = 0.004  # of the field
+_BRIGHT_IN_DARK = 3.0  # area of bright objects relative to dark objects on the same ground
+_MAX_BRIGHT_BORDER = 0.3  # of the border; a bright ground around dark tissue has more
+_BRIGHT_HALF_WIDTH_PX = 4.0  # glints and halos are narrower
+_NOISE_MARGIN = 3.0  # energy of detail that may be noise, relative to that of the smooth field
+_STRONGEST = 0.03  # of the image: where detail is strongest
+_SMOOTHEST = 0.05  # quantile of the texture of the field
+_WALL_MARGIN_PX = 5
+
+Floats = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class CoarsePlane:
+    """A reduced plane and its background; each map is (h, w)."""
+
+    log_light: Floats  # natural logarithm of the light
+    texture: Floats  # local contrast
+    slope: Floats  # of the log light per pixel
+    field: Bools  # inside the well
+    surface: Floats  # log light without tissue
+    darkness: Floats  # natural-log optical density relative to the surface
+    dark_limit: float
+    texture_limit: float
+    unevenness: float  # coarse texture of the smoothest twentieth of the field
+
+    @property
+    def shows_background(self) -> bool:
+        """True if a twentieth of the field is as smooth as a plate without tissue."""
+        return self.unevenness < MAX_BACKGROUND_UNEVENNESS
+
+    @property
+    def shows_bright_tissue(self) -> bool:
+        """True if objects on a dark ground are brighter than it, and little is darker."""
+        bright = open_mask((self.darkness < -_BRIGHT_TISSUE) & self.field, _BRIGHT_HALF_WIDTH_PX)
+        dark = open_mask((self.darkness > self.dark_limit) & self.field, _BRIGHT_HALF_WIDTH_PX)
+        border = np.concatenate([bright[0], bright[-1], bright[:, 0], bright[:, -1]])
+        return bool(
+            bright.mean() > max(_MIN_BRIGHT_SHARE, _BRIGHT_IN_DARK * dark.mean())
+            and border.mean() < _MAX_BRIGHT_BORDER
+        )
+
+    @property
+    def differs(self) -> Bools:
+        """Pixels of the field that differ from the background by darkness or texture, (h, w)."""
+        return (
+            (self.darkness > self.dark_limit) | (self.texture > self.texture_limit)
+        ) & self.field
+
+    def sharpness(self) -> float:
+        """Return the strength of fine detail relative to coarse detail, where detail is strongest.
+
+        Detail is that of the transmitted light, less the noise of the camera. In focus it is 0.4
+        and more, at the sharpest places of thick tissue with a soft edge, too.
+        """
+        light = np.exp(-np.clip(self.surface - self.log_light, -1, 5)).astype(np.float32)
+        fine, coarse = (
+            _local_contrast(light, sigmas_px, side_px) ** 2
+            for sigmas_px, side_px in (((0.8, 2.0), 7), ((2.0, 6.0), 15))
+        )
+        fine, coarse = (
+            np.maximum(energy - _NOISE_MARGIN * np.quantile(energy[self.field], 0.3), 0)
+            for energy in (fine, coarse)
+        )
+        strongest = (coarse >= np.quantile(coarse, 1 - _STRONGEST)) & self.field
+        ratio = np.sqrt(fine[strongest] / np.maximum(coarse[strongest], 1e-9))
+        return float(np.quantile(ratio, 0.9)) if ratio.size else 0.0
+
+
+def analyse_coarse_plane(prepared: PreparedPlane) -> CoarsePlane:
+    """Return the CoarsePlane of a PreparedPlane, with the light of the well outside its objects.
+
+    The light is fitted to the whole image, and again without the well's wall if it is in view.
+    """
+    log_light = np.log(_reduce_plane(prepared.plane) + np.float32(1))
+    unlit = CoarsePlane(
+        log_light=log_light,
+        texture=_local_contrast(log_light, (0.8, 3.0), 5),
+        slope=_slope(log_light),
+        field=~resize_mask(prepared.replaced, log_light.shape),
+        surface=log_light,
+        darkness=log_light,
+        dark_limit=0.0,
+        texture_limit=0.0,
+        unevenness=0.0,
+    )
+    coarse = with_surface(unlit, _fit_surface(unlit))
+    outside = _outside_well(coarse.differs)
+    if not outside.any():
+        return coarse
+    inside = replace(coarse, field=coarse.field & ~outside)
+    return with_surface(inside, _fit_surface(inside))
+
+
+def _fit_surface(coarse: CoarsePlane) -> Floats:
+    """Return the log light without tissue, (h, w).
+
+    The fit starts from the mean light. If tissue covers most of the field, it ends in the tissue,
+    and a fit that starts from the brightest light is much higher; then that one is returned.
+    """
+    log_light, texture, field = coarse.log_light, coarse.texture, coarse.field
+    usual = fit_light_surface(log_light, texture, field)
+    highest = fit_light_surface(log_light, texture, field, from_above=True)
+    return highest if (highest - usual > _ABOVE).mean() > _MIN_ABOVE_SHARE else usual
+
+
+def with_surface(coarse: CoarsePlane, surface: Floats) -> CoarsePlane:
+    """Return the reduced plane with its darkness relative to a surface, (h, w), and new limits.
+
+    The limits depend on the noise of the darkness and on the usual texture of the field.
+    """
+    darkness = np.asarray(cv2.GaussianBlur(surface - coarse.log_light, (0, 0), 1.0), np.float32)
+    field = coarse.field[::4, ::4]
+    # Tissue is dark and may cover most of the field, so the noise is read from the brighter part:
+    # quantiles below the middle of a normal distribution differ by 1.03 and 0.44 SD.
+    lowest, low, high = np.quantile(darkness[::4, ::4][field], (0.1, 0.2, 0.4))
+    noise = float(min((high - lowest) / 1.03, (low - lowest) / 0.44))
+    smoothest, usual = np.quantile(coarse.texture[::4, ::4][field], (_SMOOTHEST, 0.3))
+    floor = float(min(usual, _FLOOR_IN_SMOOTHEST * smoothest))
+    clouds = _local_contrast(coarse.log_light, (2.0, 8.0), 15)[::4, ::4][field]
+    return replace(
+        coarse,
+        surface=surface,
+        darkness=darkness,
+        dark_limit=max(_DARK_LIMIT_IN_NOISE * noise, MIN_DARKNESS),
+        texture_limit=float(np.clip(4 * floor, MIN_TEXTURE_LIMIT, MAX_TEXTURE_LIMIT)),
+        unevenness=float(np.quantile(clouds, _SMOOTHEST)),
+    )
+
+
+def _outside_well(differs: Bools) -> Bools:
+    """Return the mask, (h, w), of the well's wall and everything outside it.
+
+    The wall is an object that encloses more than a fifth of the image. Without a wall the mask is
+    empty.
+    """
+    free = ~close_mask(differs, 2)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(free.view(np.uint8), connectivity=4)
+    start = stats[:, [cv2.CC_STAT_LEFT, cv2.CC_STAT_TOP]]
+    end = start + stats[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]]
+    enclosed = (
+        (start > 0).all(axis=1)
+        & (end < free.shape[::-1]).all(axis=1)
+        & (stats[:, cv2.CC_STAT_AREA] > free.size / 5)
+    )
+    enclosed[0] = False
+    if not enclosed.any():
+        return np.zeros(differs.shape, dtype=bool)
+    inside = fill_holes(labels == int(np.flatnonzero(enclosed)[0]))
+    return ~erode_mask(inside, _WALL_MARGIN_PX)
+
+
+def _local_contrast(log_light: Floats, sigmas_px: tuple[float, float], side_px: int) -> Floats:
+    """Return the local standard deviation, (h, w), of the details between two Gaussian filters.
+
+    The deviation is that in a square around each pixel.
+    """
+    detail = cv2.GaussianBlur(log_light, (0, 0), sigmas_px[0])
+    detail -= cv2.GaussianBlur(log_light, (0, 0), sigmas_px[1])
+    mean_square = cv2.blur(detail * detail, (side_px, side_px))
+    # The running sums of the blur are rounded, and may be slightly below zero.
+    return np.asarray(np.sqrt(np.maximum(mean_square, 0)), np.float32)
+
+
+def _slope(log_light: Floats) -> Floats:
+    """Return the magnitude of the gradient, (h, w), of the smoothed log light, per pixel."""
+    smooth = cv2.GaussianBlur(log_light, (0, 0), 2.0)
+    return np.asarray(
+        cv2.magnitude(
+            cv2.Sobel(smooth, cv2.CV_32F, 1, 0, scale=1 / 8),
+            cv2.Sobel(smooth, cv2.CV_32F, 0, 1, scale=1 / 8),
+        ),
+        np.float32,
+    )
+
+
+def _reduce_plane(plane: npt.NDArray[np.uint16]) -> Floats:
+    """Return a plane, (H, W), resampled so that its longer side has 384 pixels."""
+    scale = SIDE_PX / max(plane.shape)
+    height, width = (max(round(length * scale), 1) for length in plane.shape)
+    return np.asarray(
+        cv2.resize(
+            plane, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        ),
+        np.float32,
+    )
