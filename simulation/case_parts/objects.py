@@ -12,6 +12,7 @@ from simulation.scene import Floats
 
 _SUBPIXEL_BITS = 4
 _FULL = 65535
+_GREY_STEP = 257  # of 8-bit values
 _TEXTS = ("500 um", "10x", "B07", "Well D4", "2023-05-11", "A3 day 4", "200 um", "4x BF", "0047")
 
 
@@ -147,7 +148,7 @@ def add_dirt(canvas: Canvas) -> None:
 
 
 def burn_text(plane: npt.NDArray[np.uint16], rng: np.random.Generator) -> None:
-    """Write a scale bar and text in black or white onto a square plane, which is changed."""
+    """Write a scale bar and text in black or white onto a square 8-bit plane, which is changed."""
     size = len(plane)
     layer = np.zeros(plane.shape, np.uint8)
     value = int(rng.choice([0, _FULL]))
@@ -172,7 +173,8 @@ def burn_text(plane: npt.NDArray[np.uint16], rng: np.random.Generator) -> None:
             cv2.LINE_AA,
         )
     share = layer.astype(np.float32) / 255
-    plane[:] = np.round(plane * (1 - share) + value * share).astype(np.uint16)
+    mixed = np.round((plane * (1 - share) + value * share) / _GREY_STEP) * _GREY_STEP
+    plane[:] = mixed.astype(np.uint16)
 
 
 def draw_bars(rng: np.random.Generator) -> tuple[float, float, float, float]:

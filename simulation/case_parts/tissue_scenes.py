@@ -265,12 +265,21 @@ def organoids(rng: np.random.Generator) -> CaseScene:
 
 def no_background(rng: np.random.Generator) -> CaseScene:
     """Return a body that covers more than 95 % of the field."""
-    radius = float(np.exp(rng.uniform(np.log(0.85), np.log(2.0))))
+    radius = float(np.exp(rng.uniform(np.log(0.95), np.log(2.0))))
     scene = empty_stage(rng, float(rng.uniform(500, 1500)))
     scene.has_scale = False
-    body = random_body(rng, near_middle(rng, 0.02), radius)
-    body = replace(body, aspect=1.0, outline=0.02, grain=max(body.grain, 0.1))
-    body = replace(body, opacity=max(body.opacity, 0.7), power=1.0)
+    opacity = float(rng.uniform(0.6, 1.8))
+    body = replace(
+        random_body(rng, near_middle(rng, 0.1 * radius), radius),
+        aspect=1.0,
+        outline=0.02,
+        opacity=opacity,
+        power=float(rng.uniform(0.7, 1.3)),
+        grain=float(rng.uniform(0.12, 0.3)),
+    )
+    # The exposure is chosen for the tissue.
+    level = float(rng.uniform(0.3, 0.6) * np.exp(0.5 * opacity))
+    scene.scope = replace(scene.scope, light=replace(scene.scope.light, level=level))
     scene.canvas.draw(body)
     scene.condition = None
     return scene
