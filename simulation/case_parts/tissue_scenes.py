@@ -48,7 +48,7 @@ def sharp_soft_edge(rng: np.random.Generator) -> CaseScene:
 
 def two_touching(rng: np.random.Generator) -> CaseScene:
     """Return two dark bodies that touch and cover more than half of the field."""
-    radii = rng.uniform(0.285, 0.315, 2)
+    radii = rng.uniform(0.295, 0.325, 2)
     scene = large_field(rng, float(radii.mean()))
     angle = float(rng.choice([1, 3])) * np.pi / 4 + rng.normal(0, 0.12)
     step = np.array([np.cos(angle), np.sin(angle)]) * radii.sum() * rng.uniform(0.44, 0.48)
