@@ -19,7 +19,7 @@ from schemas.ranking import Condition
 from simulation.case_parts import artefact_scenes, tissue_scenes
 from simulation.case_parts.bodies import DRAWN_PX, Canvas
 from simulation.case_parts.camera import Camera, defocus, light_in_focus, record, resample, shine
-from simulation.case_parts.objects import burn_text, paint_bars
+from simulation.case_parts.objects import Bars, burn_text, paint_bars
 from simulation.case_parts.stage import CaseScene
 from simulation.kinds import Case
 from simulation.random_numbers import RandomPurpose, random_generator
@@ -79,8 +79,13 @@ class _LitScene:
     level: float  # light around which the camera changes the contrast
     cover: Floats  # (DRAWN_PX, DRAWN_PX): share of each pixel that tissue covers
     camera: Camera
-    scene: CaseScene
+    condition: Condition | None  # this and the next three as in CaseImage
     bodies: int
+    fragmentation: float
+    blurred: bool
+    field_um: float | None  # side of the field; None if the scale is unknown
+    text: bool
+    bars: Bars | None
 
 
 def draw_case(case: Case, seed: int, size_px: int) -> CaseImage:
@@ -92,20 +97,19 @@ def draw_case(case: Case, seed: int, size_px: int) -> CaseImage:
     noise = random_generator(seed, RandomPurpose.CASE, *case.encode(), 1, size_px)
     plane = record(lit.light, lit.camera, lit.level, size_px, noise)
     overlay = random_generator(seed, RandomPurpose.CASE, *case.encode(), 2)
-    if lit.scene.text:
+    if lit.text:
         burn_text(plane, overlay)
-    if lit.scene.bars is not None:
-        paint_bars(plane, lit.scene.bars, overlay)
-    cover = resample(lit.cover, size_px)
+    if lit.bars is not None:
+        paint_bars(plane, lit.bars, overlay)
     return CaseImage(
         case=case,
         plane=plane,
-        mask=cover >= _HALF,
-        condition=lit.scene.condition,
+        mask=resample(lit.cover, size_px) >= _HALF,
+        condition=lit.condition,
         bodies=lit.bodies,
-        fragmentation=lit.scene.fragmentation,
-        blurred=lit.scene.blur > 0,
-        um_per_px=lit.scene.canvas.field_um / size_px if lit.scene.has_scale else None,
+        fragmentation=lit.fragmentation,
+        blurred=lit.blurred,
+        um_per_px=None if lit.field_um is None else lit.field_um / size_px,
     )
 
 
@@ -135,9 +139,19 @@ def _light(case: Case, seed: int) -> _LitScene:
     cover = scene.canvas.cover
     if scene.bars is not None:
         cover = _within_bars(cover, scene.bars)
-    bodies = _count_bodies(scene.canvas) if scene.bodies is None else scene.bodies
-    level = scene.scope.light.level * (scene.bright or 1.0)
-    return _LitScene(light, level, cover, scene.scope.camera, scene, bodies)
+    return _LitScene(
+        light=light,
+        level=scene.scope.light.level * (scene.bright or 1.0),
+        cover=cover,
+        camera=scene.scope.camera,
+        condition=scene.condition,
+        bodies=_count_bodies(scene.canvas) if scene.bodies is None else scene.bodies,
+        fragmentation=scene.fragmentation,
+        blurred=scene.blur > 0,
+        field_um=scene.canvas.field_um if scene.has_scale else None,
+        text=scene.text,
+        bars=scene.bars,
+    )
 
 
 def _bright_on_dark(scene: CaseScene, passed: Floats) -> Floats:
@@ -160,7 +174,7 @@ def _bright_on_dark(scene: CaseScene, passed: Floats) -> Floats:
     )
 
 
-def _within_bars(cover: Floats, bars: tuple[float, float, float, float]) -> Floats:
+def _within_bars(cover: Floats, bars: Bars) -> Floats:
     """Return the cover by tissue without the part behind black bars."""
     left, right, top, bottom = (round(width * DRAWN_PX) for width in bars)
     visible = np.zeros_like(cover)

@@ -10,6 +10,9 @@ import numpy.typing as npt
 from simulation.case_parts.bodies import DRAWN_PX, Body, Canvas, Point
 from simulation.scene import Floats
 
+Bars = tuple[float, float, float, float]
+"""Widths of black bars on the left, right, top and bottom."""
+
 _SUBPIXEL_BITS = 4
 _FULL = 65535
 _GREY_STEP = 257  # of 8-bit values
@@ -177,7 +180,7 @@ def burn_text(plane: npt.NDArray[np.uint16], rng: np.random.Generator) -> None:
     plane[:] = mixed.astype(np.uint16)
 
 
-def draw_bars(rng: np.random.Generator) -> tuple[float, float, float, float]:
+def draw_bars(rng: np.random.Generator) -> Bars:
     """Return the widths of black bars on the left, right, top and bottom; some are 0."""
     widths = rng.uniform(0.02, 0.14, 4) * (rng.random(4) < rng.choice([0.3, 0.6, 1.0]))
     if not widths.any():
@@ -188,7 +191,7 @@ def draw_bars(rng: np.random.Generator) -> tuple[float, float, float, float]:
 
 def paint_bars(
     plane: npt.NDArray[np.uint16],
-    bars: tuple[float, float, float, float],
+    bars: Bars,
     rng: np.random.Generator,
 ) -> None:
     """Paint black bars onto a square plane, which is changed; they are 0, constant or noisy."""

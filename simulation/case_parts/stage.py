@@ -10,6 +10,7 @@ import numpy as np
 from schemas.ranking import Condition
 from simulation.case_parts.bodies import Body, Canvas, Point, add_litter, random_body
 from simulation.case_parts.camera import Microscope, random_microscope
+from simulation.case_parts.objects import Bars
 
 _CELL_UM = (8.0, 15.0)
 
@@ -28,7 +29,7 @@ class CaseScene:
     has_scale: bool = True
     bright: float = 0.0  # light of the dark ground of a bright body; 0 = bright field
     phase: bool = False  # phase contrast instead of dark field
-    bars: tuple[float, float, float, float] | None = None
+    bars: Bars | None = None
     text: bool = False
 
 
