@@ -97,7 +97,7 @@ def accuracy_row(name: str, size: str, rows: Results) -> str:
 def print_accuracy(results: Results) -> None:
     """Print a row per case and size, then the blurred images found and the sharp called blurred."""
     print(
-        f"{'case':<20}{'size':>5}{'n':>5}{'Dice':>8}{'p10':>8}{'condition':>9}{'bodies':>9}"
+        f"{'case':<20}{'size':>5}{'n':>5}{'Dice':>8}{'p10':>8}{'condit.':>9}{'bodies':>9}"
         f"{'b. flag':>9}{'b. doubt':>9}{'refused':>9}{'empty':>9}{'ms':>8}"
     )
     sizes = sorted({row.size_px for row in results})
@@ -123,13 +123,14 @@ def print_stability(results: Results) -> None:
     """Print per case the largest relative change of each measure over the sizes of a scene.
 
     Each entry has the median and the 90th percentile over the seeds. ``MAX_CHANGE`` stands for a
-    measure that is missing at some sizes.
+    measure that is missing at some sizes. The last columns are the 90th percentile of the change of
+    the true mask's area, and the shares of scenes with the same flags and doubts at all sizes.
     """
     print(
         "\nlargest relative change over the sizes: median / 90th percentile over the seeds\n"
         f"{'case':<20}"
         + "".join(f"{name[:14]:>16}" for name in STABLE_MEASURES)
-        + f"{'flags':>9}{'doubts':>9}"
+        + f"{'true area':>10}{'flags':>9}{'doubts':>9}"
     )
     for case in dict.fromkeys(row.case for row in results):
         scenes: dict[int, Results] = {}
@@ -148,6 +149,8 @@ def print_stability(results: Results) -> None:
                 if changes
                 else f"{'':>16}"
             )
+        true = [relative_change([row.true_area for row in rows]) or 0.0 for rows in scenes.values()]
+        cells += f"{np.quantile(true, 0.9):>10.1%}"
         flags = [len({row.flags for row in rows}) == 1 for rows in scenes.values()]
         doubts = [len({row.doubts for row in rows}) == 1 for rows in scenes.values()]
         print(f"{case:<20}{cells}{_share(flags)}{_share(doubts)}")

@@ -55,6 +55,7 @@ class CaseResult:
     doubts: frozenset[str]
     degree: float | None
     seconds: float  # CPU time of the segmentation
+    true_area: float  # share of the field
     measures: Mapping[str, float] = field(default_factory=dict)
     """STABLE_MEASURES without the unit; sizes in µm, or as shares of the side of the image."""
 
@@ -102,6 +103,7 @@ def evaluate_case(segmenter: Segmenter, image: CaseImage, seed: int) -> CaseResu
         doubts=doubts,
         degree=degree,
         seconds=seconds,
+        true_area=float(image.mask.mean()),
         measures=_comparable(measures, image),
     )
 

@@ -120,7 +120,9 @@ def reduce_case(image: CaseImage, size_px: int) -> CaseImage:
         raise ValueError(f"{size_px} pixels are more than the {before} of the image")
     shape = (size_px, size_px)
     plane = cv2.resize(image.plane, shape, interpolation=cv2.INTER_AREA)
-    cover = cv2.resize(image.mask.astype(np.float32), shape, interpolation=cv2.INTER_AREA)
+    # Without the blur many pixels would be covered by exactly a half.
+    cover = cv2.GaussianBlur(image.mask.astype(np.float32), (0, 0), before / (4 * size_px))
+    cover = cv2.resize(cover, shape, interpolation=cv2.INTER_AREA)
     scale = None if image.um_per_px is None else image.um_per_px * before / size_px
     return replace(image, plane=np.asarray(plane, np.uint16), mask=cover >= _HALF, um_per_px=scale)
 
