@@ -1,4 +1,4 @@
-"""Enumerations of the virtual plates: death mechanism, plate layout, optics and file delivery.
+"""Enumerations of virtual plates and images: mechanism, layout, optics, file delivery and case.
 
 This module imports only the standard library, so that the command line can offer the values
 without loading the renderer.
@@ -40,3 +40,29 @@ class Delivery(StrEnum):
     RENAME = "rename"  # written under a hidden name and renamed when complete
     READY = "ready"  # as IN_PLACE, then <name>.ready is written beside the complete file
     DAY_DONE = "day_done"  # as IN_PLACE, then dayNN.done is written beside the complete day folder
+
+
+class Case(StrEnum):
+    """Kind of a well image in which tissue is difficult to find or to measure."""
+
+    LARGE_BODY = "large_body"  # one body covers 30 to 80 % of the field
+    TWO_TOUCHING = "two_touching"  # two dark bodies touch and cover more than half of the field
+    TOUCHES_TWO_BORDERS = "touches_two_borders"
+    SEVERAL_BODIES = "several_bodies"  # 2 to 5 separate bodies of similar size
+    DISINTEGRATED = "disintegrated"  # 10 to 120 clumps of different sizes, no core
+    BURST_WITH_CORE = "burst_with_core"  # a core and fragments around it
+    FIBRE = "fibre"  # fibres touch or cross the body
+    SCRATCHES = "scratches"
+    BUBBLE = "bubble"  # an air bubble beside the body
+    WELL_WALL = "well_wall"  # the dark wall of the well, whole or an arc
+    BURNED_IN_TEXT = "burned_in_text"  # a scale bar and text, in black or white
+    BLACK_BARS = "black_bars"  # dark padding on one or more sides
+    CONDENSATION = "condensation"  # blurred droplets in the light path
+    UNEVEN_LIGHT = "uneven_light"  # vignetting, a gradient or a shadow
+    HOLE = "hole"  # the background is visible through the body
+    BRIGHT_ON_DARK = "bright_on_dark"  # dark field or phase contrast
+    ORGANOIDS = "organoids"  # 15 to 150 small round bodies all over the field
+    BLURRED = "blurred"  # autofocus failure
+    SHARP_SOFT_EDGE = "sharp_soft_edge"  # a sharp image of a body without a sharp outline
+    NO_BACKGROUND = "no_background"  # tissue covers more than 95 % of the field
+    EMPTY_WITH_DIRT = "empty_with_dirt"  # no tissue

@@ -28,6 +28,7 @@ _REFRACTION_LIMIT_UM = 90.0
 """Defocus up to which the transport of intensity is used; farther away there is only blur."""
 _FLOOR_DEPTH_UM = 60.0  # of the plate's floor below the centre of the tissue
 _FLOOR_MARGIN = 1.15  # side of the drawn floor of a plate, in fields
+FLOOR_BENDING = 0.035  # refraction of the floor's texture relative to that of tissue
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def choose_imaging_conditions(plate: VirtualPlate, name: OpticsName) -> ImagingC
 
 
 @lru_cache(maxsize=4)
-def _floor(seed: int, plate_index: int, size_px: int) -> Floats:
+def floor_texture(seed: int, plate_index: int, size_px: int) -> Floats:
     """Return the texture of a plate's moulded floor: radial scratches and fine pits, SD about 1.
 
     The square is 1.15 times as wide as the field.
@@ -124,6 +125,7 @@ class Transmission:
     in_focus: Floats  # share of the light that passes in focus
     curvature: Floats  # share of the light that refraction removes per µm of defocus
     floor: Floats  # the same for the plate's floor
+    um_per_px: float
 
 
 def render_planes(
@@ -184,16 +186,22 @@ def compute_transmission(
 ) -> Transmission:
     """Return the optical maps of a scene in a well of a plate under given conditions."""
     size_px = scene.mask.shape[0]
-    um_per_px = FIELD_UM / size_px
+    floor = _floor_of_well(plate, plan, size_px) * np.float32(
+        conditions.optics.bending * FLOOR_BENDING * conditions.scratches
+    )
+    return transmission_of_scene(scene, conditions.optics, floor, FIELD_UM / size_px)
+
+
+def transmission_of_scene(
+    scene: Scene, optics: Optics, floor: Floats, um_per_px: float
+) -> Transmission:
+    """Return the optical maps of a scene of any scale over a floor, (H, W)."""
     height = cv2.GaussianBlur(scene.height_um, (0, 0), max(0.5, 2.0 / um_per_px))
     curvature = cv2.Laplacian(height, cv2.CV_32F, ksize=1) / np.float32(um_per_px**2)
     np.clip(curvature, -0.6, 0.6, out=curvature)
-    in_focus = _transmitted(scene, conditions.optics, um_per_px)
-    curvature *= np.float32(conditions.optics.bending)
-    floor = _floor_of_well(plate, plan, size_px) * np.float32(
-        conditions.optics.bending * 0.035 * conditions.scratches
-    )
-    return Transmission(in_focus, curvature, floor)
+    in_focus = _transmitted(scene, optics, um_per_px)
+    curvature *= np.float32(optics.bending)
+    return Transmission(in_focus, curvature, floor, um_per_px)
 
 
 def transmitted_light(field: Transmission, optics: Optics, z_um: float) -> Floats:
@@ -201,8 +209,7 @@ def transmitted_light(field: Transmission, optics: Optics, z_um: float) -> Float
 
     ``z_um`` is the height of the focus above the centre of the tissue.
     """
-    um_per_px = FIELD_UM / field.in_focus.shape[0]
-    blur_px = math.hypot(optics.blur_um, optics.blur_per_defocus * z_um) / um_per_px
+    blur_px = math.hypot(optics.blur_um, optics.blur_per_defocus * z_um) / field.um_per_px
     bending_um = np.float32(np.clip(z_um, -_REFRACTION_LIMIT_UM, _REFRACTION_LIMIT_UM))
     sharp = (
         field.in_focus * (1 - field.floor * (bending_um + _FLOOR_DEPTH_UM))
@@ -239,7 +246,7 @@ def _floor_of_well(plate: VirtualPlate, plan: WellPlan, size_px: int) -> Floats:
     It is a random part of the plate's floor, turned and mirrored.
     """
     rng = random_generator(plate.seed, RandomPurpose.FLOOR, plate.index, plan.key)
-    floor = np.rot90(_floor(plate.seed, plate.index, size_px), int(rng.integers(4)))
+    floor = np.rot90(floor_texture(plate.seed, plate.index, size_px), int(rng.integers(4)))
     top, left = rng.integers(0, floor.shape[0] - size_px, 2)
     return floor[top : top + size_px, left : left + size_px][:, :: int(rng.choice([-1, 1]))]
 

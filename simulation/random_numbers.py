@@ -27,6 +27,7 @@ class RandomPurpose(StrEnum):
     CAMERA = "camera"
     FAULTS = "faults"
     ROBOT = "robot"
+    CASE = "case"
 
 
 def random_generator(seed: int, purpose: RandomPurpose, *keys: int) -> np.random.Generator:

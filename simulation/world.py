@@ -351,7 +351,10 @@ def _shift(field: Transmission, offset_um: tuple[float, float], um_per_px: float
         )
 
     return Transmission(
-        translate(field.in_focus, 1.0), translate(field.curvature, 0.0), translate(field.floor, 0.0)
+        translate(field.in_focus, 1.0),
+        translate(field.curvature, 0.0),
+        translate(field.floor, 0.0),
+        field.um_per_px,
     )
 
 

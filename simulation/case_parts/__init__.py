@@ -1,0 +1,1 @@
+"""Parts of the hard cases: bodies, other objects, scenes, light and camera."""
