@@ -29,15 +29,18 @@ _BAND_PX = 6.0  # reduced pixels around the coarse tissue, where the outline can
 _CHAIN_REACH_PX = 96.0  # a quarter of the field; the longest thin chains of cells
 _MIN_INSIDE_PX = 3  # a piece must reach this far inside the coarse tissue
 
+_MIN_PIECE_AREA = 0.005  # of the largest piece; smaller pieces are loose cells
+
 _MIN_HOLE_SHARE = 0.008  # half width of a hole relative to the field
 _MAX_HOLE_AREA = 0.35  # of the body; the bright middle of a hollow body is larger
 _MAX_TISSUE_BESIDE_HOLE = 0.8  # transmitted share; beside paler tissue a hole is not certain
 _MAX_HOLE_SPREAD = 0.06  # standard deviation of the transmitted share in a hole
 
-_FIBRE_HALF_WIDTH = 0.1  # of a fibre relative to the radius of the body
+_FIBRE_HALF_WIDTH = 0.13  # of a fibre relative to the radius of the body
 _FIBRE_LENGTH = 0.3  # shortest fibre relative to the radius of the body
-_FIBRE_ELONGATION = 3.0  # length of a fibre relative to its width
+_FIBRE_SLENDERNESS = 3.0  # length of a fibre relative to its mean width
 _MAX_FIBRES = 3  # more thin parts are chains of cells
+_SURE_FIBRE_SLENDERNESS = 8.0  # a chain of cells is shorter or thicker
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -90,7 +93,16 @@ def outline_body(
         return body
     body &= ~_fibres(body)
     body[box] &= ~_holes(body[box], transmitted[box], limit)
-    return body
+    return _without_crumbs(body)
+
+
+def _without_crumbs(body: Bools) -> Bools:
+    """Return a body, (H, W), without the pieces that are tiny beside its largest piece."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(body.view(np.uint8), connectivity=8)
+    area = stats[:, cv2.CC_STAT_AREA]
+    kept = area > _MIN_PIECE_AREA * area[1:].max(initial=0)
+    kept[0] = False
+    return np.asarray(kept[labels])
 
 
 def _parts_with(mask: Bools, seeds: Bools) -> Bools:
@@ -152,18 +164,16 @@ def _fibres(body: Bools) -> Bools:
     radius = float(np.sqrt(np.count_nonzero(body) / np.pi))
     half_width = _FIBRE_HALF_WIDTH * radius
     thick = dilate_mask(open_mask(body, half_width), 1.5)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(
         (body & ~thick).view(np.uint8), connectivity=8
     )
-    fibres = []
-    for label in range(1, count):
-        length = float(np.hypot(*stats[label, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]]))
-        width = stats[label, cv2.CC_STAT_AREA] / length
-        if length > max(_FIBRE_LENGTH * radius, _FIBRE_ELONGATION * width):
-            fibres.append(label)
-    if len(fibres) > _MAX_FIBRES:
-        return np.zeros_like(body)
-    return np.isin(labels, fibres)
+    length = np.hypot(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT])
+    slenderness = length**2 / stats[:, cv2.CC_STAT_AREA]
+    slenderness[0] = 0
+    fibres = (slenderness > _FIBRE_SLENDERNESS) & (length > _FIBRE_LENGTH * radius)
+    if np.count_nonzero(fibres) > _MAX_FIBRES:
+        fibres &= slenderness > _SURE_FIBRE_SLENDERNESS
+    return np.asarray(fibres[labels])
 
 
 def _bounding_box(mask: Bools, shape: tuple[int, ...]) -> tuple[slice, slice]:
