@@ -9,7 +9,7 @@ import numpy.typing as npt
 _WHITE: Final = 65535
 _LEVEL_8_BITS: Final = 257
 _JPEG_WHITE: Final = 3
-"""Levels at the top of 8 bits that count as white: JPEG compression spreads white to 253…255."""
+"""Number of white levels of 8 bits: JPEG compression spreads white to 253…255."""
 
 _MIN_EXCESS: Final = 0.1
 """Lowest share of the saturated pixels that the levels below do not explain."""

@@ -102,7 +102,7 @@ class _BlockDetails:
     coarse: Floats
     wide: Floats  # like coarse, on a scale on which a speck of dust has little energy
     inside: Mask  # False where a black bar or burned-in text is
-    floor: float  # lowest energy of fine detail that counts
+    floor: float  # energy of fine detail below which it is ignored
 
 
 def _block_details(plane: npt.NDArray[np.uint16]) -> _BlockDetails:
