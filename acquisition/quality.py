@@ -11,19 +11,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from acquisition.downscaling import BLOCKS, Floats, block_means, downscale
 from acquisition.ports import Pixels
+from acquisition.saturation import saturated_fraction
+from acquisition.sharpness import measure_sharpness
 from schemas.quality import Flag, Quality
-
-MIN_SHARPNESS = 0.2
-"""Lowest sharpness of an image in focus.
-
-Sharpness is the detail of 1–2 pixels divided by the detail of 2–6 pixels, at 512 pixels per field,
-in the blocks with most structure. A step edge in focus has 0.3–0.7 at any contrast, the best of
-eleven planes of a deep organoid culture has 0.24, and autofocus failures have less than 0.15.
-"""
-
-MIN_STRUCTURE = 0.004
-"""Lowest contrast, relative to the background, at which sharpness is defined; noise has less."""
 
 MAX_SATURATED = 0.01
 """Highest share of saturated pixels: good images have a few glints, a bright lamp causes more."""
@@ -72,12 +64,9 @@ A spheroid between loose cells has 0.45 and more, the largest organoid of a well
 _CROWD_BLOCKS = 8  # per side
 _CROWD_CONTRAST = 0.03  # local contrast of an object, relative to the background
 _MIN_OBJECT_PX = 12  # at 512 pixels per field
-_FOCUS_SIDE_PX = 512
+_CROWD_SIDE_PX = 512
 _TISSUE_SIDE_PX = 256
-_BLOCKS = 32  # per side; a block is 44 µm of a usual field, smaller than any tissue
-_STRUCTURED_BLOCKS = 8  # with most structure: the edge of a small spheroid fills as many
 
-Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.uint8]
 
 
@@ -112,14 +101,13 @@ def assess(planes: npt.NDArray[np.uint16], flags: tuple[Flag, ...] = ()) -> Qual
     flags
         Flags that were set when the files were read; they come first in the result.
     """
-    focus, structure = measure_focus(planes)
-    sharpest_plane = int(np.argmax(focus))
-    plane = planes[sharpest_plane]
-    saturated = float(np.count_nonzero(plane == np.iinfo(np.uint16).max) / plane.size)
+    sharpness = measure_sharpness(planes)
+    plane = planes[sharpness.sharpest]
+    saturated = saturated_fraction(planes, sharpness.sharpest)
     tissue = find_tissue(plane)
     crowded = is_crowded(plane)
     # Blur removes the contrast that tissue is found by, so a blurred image has no tissue flags.
-    blurred = structure >= MIN_STRUCTURE and focus[sharpest_plane] < MIN_SHARPNESS
+    blurred = sharpness.is_blurred
     levels = [float(np.median(each[::8, ::8])) for each in planes]
     conclusions = {
         Flag.BLURRED: blurred,
@@ -130,8 +118,8 @@ def assess(planes: npt.NDArray[np.uint16], flags: tuple[Flag, ...] = ()) -> Qual
         Flag.CUT: not blurred and any(region.is_cut for region in tissue),
     }
     return Quality(
-        focus=focus,
-        sharpest_plane=sharpest_plane,
+        focus=sharpness.planes,
+        sharpest_plane=sharpness.sharpest,
         saturated_fraction=saturated,
         tissue_fraction=min(sum(region.area for region in tissue), 1.0),
         border_fraction=min(sum(region.contact for region in tissue), 1.0),
@@ -144,11 +132,11 @@ def assess(planes: npt.NDArray[np.uint16], flags: tuple[Flag, ...] = ()) -> Qual
 
 def is_crowded(plane: Pixels) -> bool:
     """Return whether many small objects lie all over a plane, (H, W), and no body stands out."""
-    image = _downscale(plane, _FOCUS_SIDE_PX)
-    image = np.log(np.maximum(image / max(float(np.median(image)), 1.0), 1e-3))
+    image = downscale(plane, _CROWD_SIDE_PX)
+    image = np.log(np.maximum(image / max(float(np.median(image[::4, ::4])), 1.0), 1e-3))
     detail = np.abs(cv2.GaussianBlur(image, (0, 0), 1.5) - cv2.GaussianBlur(image, (0, 0), 6.0))
     contrast = cv2.GaussianBlur(detail, (0, 0), 2.0)
-    mask = contrast > max(_CROWD_CONTRAST, 3 * float(np.median(contrast)))
+    mask = contrast > max(_CROWD_CONTRAST, 3 * float(np.median(contrast[::4, ::4])))
     _, _, stats, centres = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
     areas = stats[1:, cv2.CC_STAT_AREA]
     x, y = centres[1:][areas > _MIN_OBJECT_PX].T
@@ -166,41 +154,6 @@ def is_crowded(plane: Pixels) -> bool:
     )
 
 
-def measure_focus(planes: npt.NDArray[np.uint16]) -> tuple[tuple[float, ...], float]:
-    """Return the sharpness of each plane in (planes, H, W), and the contrast of their structure.
-
-    All planes are measured in the same blocks, those with most structure in any plane, and relative
-    to the same structure. So a plane does not become sharper by losing coarse detail. The median of
-    all blocks (noise, the floor of the plate) is subtracted. The contrast is relative to the
-    background.
-    """
-    fine, coarse = zip(*(_band_energies(plane) for plane in planes), strict=True)
-    strongest = np.max(coarse, axis=0)
-    blocks = np.argsort(strongest, axis=None)[-_STRUCTURED_BLOCKS:]
-    structure = max(float(strongest.ravel()[blocks].mean() - np.median(strongest)), 0.0)
-    detail = [max(float(energy.ravel()[blocks].mean() - np.median(energy)), 0.0) for energy in fine]
-    return tuple(float(np.sqrt(energy / max(structure, 1e-9))) for energy in detail), float(
-        np.sqrt(structure)
-    )
-
-
-def _band_energies(plane: npt.NDArray[np.uint16]) -> tuple[Floats, Floats]:
-    """Return the energy of fine and coarse detail of a plane in its inner blocks, (30, 30) each.
-
-    Energies are relative to the square of the background.
-    """
-    image = _downscale(plane, _FOCUS_SIDE_PX)
-    half = _downscale(image, max(image.shape) // 2)
-    smooth, half_smooth = cv2.GaussianBlur(image, (0, 0), 2.0), cv2.GaussianBlur(half, (0, 0), 1.0)
-    fine = cv2.GaussianBlur(image, (0, 0), 1.0) - smooth
-    coarse = half_smooth - cv2.GaussianBlur(half, (0, 0), 3.0)
-    background = np.float32(max(float(np.median(_block_means(half))), 1.0) ** 2)
-    inner = slice(1, -1)  # in the outer blocks uneven light would count as structure
-    fine_energy = _block_means(fine * fine)[inner, inner] / background
-    coarse_energy = _block_means(coarse * coarse)[inner, inner] / background
-    return fine_energy, coarse_energy
-
-
 def find_tissue(plane: Pixels) -> list[Region]:
     """Return the regions of a plane, (H, W), whose signal is that of tissue."""
     return [region for region in find_regions(plane) if region.signal >= MIN_TISSUE_SIGNAL]
@@ -211,8 +164,8 @@ def find_regions(plane: Pixels) -> list[Region]:
 
     Specks and thin objects such as fibres are left out.
     """
-    image = _crop_black_borders(_downscale(plane, _TISSUE_SIDE_PX))
-    image = image / np.float32(max(float(np.median(_block_means(image))), 1.0))
+    image = _crop_black_borders(downscale(plane, _TISSUE_SIDE_PX))
+    image = image / np.float32(max(float(np.median(block_means(image))), 1.0))
     energy = cv2.blur(
         (cv2.GaussianBlur(image, (0, 0), 0.8) - cv2.GaussianBlur(image, (0, 0), 3.0)) ** 2, (5, 5)
     )
@@ -264,9 +217,9 @@ def _smooth_background(image: Floats) -> Floats:
     The fit is repeated with lower weights for blocks far from the surface. Dark blocks, which may
     be tissue, lose their weight at half the distance of bright ones.
     """
-    y, x = np.mgrid[-1 : 1 : _BLOCKS * 1j, -1 : 1 : _BLOCKS * 1j]
+    y, x = np.mgrid[-1 : 1 : BLOCKS * 1j, -1 : 1 : BLOCKS * 1j]
     terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1).reshape(-1, 6)
-    level = _block_means(image).ravel().astype(np.float64)
+    level = block_means(image).ravel().astype(np.float64)
     weight = np.ones_like(level)
     surface = level
     for _ in range(6):
@@ -275,7 +228,7 @@ def _smooth_background(image: Floats) -> Floats:
         residual = level - surface
         spread = _robust_std(residual) + 1e-4
         weight = 1 / (1 + (residual / np.where(residual < 0, 2 * spread, 4 * spread)) ** 2) ** 2
-    fitted = np.maximum(surface, 0.05).reshape(_BLOCKS, _BLOCKS).astype(np.float32)
+    fitted = np.maximum(surface, 0.05).reshape(BLOCKS, BLOCKS).astype(np.float32)
     return np.asarray(
         cv2.resize(fitted, image.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32
     )
@@ -316,19 +269,3 @@ def _crop_black_borders(image: Floats) -> Floats:
     """Return an image without the black rows and columns at its border, which are padding."""
     rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
     return image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] if len(rows) else image
-
-
-def _downscale(image: Pixels | Floats, side_px: int) -> Floats:
-    """Return an image downscaled so that its longer side is at most ``side_px`` pixels."""
-    scale = side_px / max(image.shape)
-    if scale >= 1:
-        return image.astype(np.float32)
-    height, width = (max(round(length * scale), 1) for length in image.shape)
-    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.float32)
-
-
-def _block_means(image: Floats) -> Floats:
-    """Return the mean of an image in each of 32 × 32 blocks."""
-    return np.asarray(
-        cv2.resize(image, (_BLOCKS, _BLOCKS), interpolation=cv2.INTER_AREA), np.float32
-    )

@@ -37,7 +37,10 @@ _IMAGE_CODE = (
         f"simulation/{part}"
         for part in ("plate", "random_numbers", "tissue", "scene", "optics", "microscope")
     ),
+    "acquisition/downscaling",
     "acquisition/quality",
+    "acquisition/saturation",
+    "acquisition/sharpness",
     *(
         f"inference/tissue/{part}"
         for part in (

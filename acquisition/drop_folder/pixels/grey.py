@@ -85,5 +85,5 @@ def _white_in_use(brightest: Plane, bits: int | None) -> int:
     if bits is not None:
         return int(2**bits - 1)
     few = GREY_EXCEPTIONS * brightest.size
-    whites = (2**n - 1 for n in (8, 12, 14, 16))
+    whites = (2**n - 1 for n in (8, 10, 12, 14, 16))
     return next(white for white in whites if np.count_nonzero(brightest > white) <= few)

@@ -14,6 +14,7 @@ from schemas.errors import ImageError
 GREY_8: npt.NDArray[np.uint8] = (
     np.random.default_rng(7).integers(60, 200, (80, 100)).astype(np.uint8)
 )
+GREY_10: npt.NDArray[np.uint16] = GREY_8.astype(np.uint16) * 4
 GREY_12: npt.NDArray[np.uint16] = GREY_8.astype(np.uint16) * 16
 
 
@@ -33,7 +34,7 @@ def rgb(pixels: npt.NDArray[Any]) -> bytes:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.05, 0.07])
-@pytest.mark.parametrize(("grey", "white"), [(GREY_8, 255), (GREY_12, 4095)])
+@pytest.mark.parametrize(("grey", "white"), [(GREY_8, 255), (GREY_10, 1023), (GREY_12, 4095)])
 def test_slightly_coloured_bright_field_is_read_as_its_green(
     grey: npt.NDArray[Any], white: int, share: float
 ) -> None:
@@ -41,8 +42,8 @@ def test_slightly_coloured_bright_field_is_read_as_its_green(
 
 
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.4])
-@pytest.mark.parametrize(("grey", "white"), [(GREY_8, 255), (GREY_12, 4095)])
-def test_coloured_pixels_are_refused_also_if_they_have_12_bits(
+@pytest.mark.parametrize(("grey", "white"), [(GREY_8, 255), (GREY_10, 1023), (GREY_12, 4095)])
+def test_coloured_pixels_are_refused_also_if_they_have_10_or_12_bits(
     grey: npt.NDArray[Any], white: int, share: float
 ) -> None:
     with pytest.raises(ImageError, match="colour: red, green and blue differ"):
