@@ -218,8 +218,8 @@ def _wells_to_check(ranking: Ranking) -> dict[str, list[str]]:
     for well in ranking.wells:
         for flag in well.flags:
             wells[flag.replace("_", " ")].append(well.well)
-        for doubt in well.unsure:
-            wells[f"outline in doubt: {DOUBT_WORDS[doubt]}"].append(well.well)
+        for reason_to_doubt in well.unsure:
+            wells[f"outline in doubt: {DOUBT_WORDS[reason_to_doubt]}"].append(well.well)
         departure = well.departures.get("mahalanobis", 0.0)
         if well.group is Group.UNTREATED and departure > FAR_UNTREATED_SPREADS:
             wells["untreated, but far from the other untreated wells"].append(well.well)
