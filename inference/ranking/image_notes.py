@@ -14,17 +14,17 @@ REFUSED_NOTE = (
     "not measured. {consequence}"
 )
 LEFT_OUT = (
-    "The wells are left out of the order: they count neither as deteriorated nor as unharmed."
+    "Such wells are left out of the order: they count neither as deteriorated nor as unharmed."
 )
-BY_EMBEDDING = "These wells are compared by their embedding alone, as all other wells are."
+BY_EMBEDDING = "Such wells are compared by their embedding alone, as all other wells are."
 
 CROWDED_NOTE = (
-    "{wells} contain many objects (flag crowded). {used} The number and the sizes of the bodies "
-    "are shown and do not change the order."
+    "Many objects are in the images of {wells} (flag crowded). {used} The number and the sizes of "
+    "the bodies are shown and do not change the order."
 )
 MEASURES_USED = (
-    "The order uses the area, which is the sum of all bodies, the shape of the largest body, and "
-    "darkness, texture and debris of all bodies together."
+    "Of their measures, the order uses the area, which is the sum of all bodies, the shape of the "
+    "largest body, and darkness, texture and debris of all bodies together."
 )
 EMBEDDING_USED = (
     "The order uses the embedding of the whole image and no measures of the bodies: area, the sum "
@@ -56,7 +56,7 @@ def image_notes(plate: AssembledPlate, representation: Representation) -> tuple[
 def left_out_text(reasons: Mapping[str, str]) -> str:
     """Return the end of a sentence on wells that are left out, by well; empty without any."""
     return "".join(
-        f"; {len(reasons)} wells are left out, such as {well}: {reason}"
+        f"; {name_wells(reasons)} left out, such as {well}: {reason}"
         for well, reason in list(reasons.items())[:1]
     )
 
