@@ -11,18 +11,28 @@ import structlog
 
 from daemon.alerts import Alerts
 from daemon.audit_trail import kept_final_notes, map_change_notes
-from daemon.calibrations import Calibrated, Calibrations, Choice, digest_with_calibration
+from daemon.calibrations import Calibrations, Choice, digest_with_calibration
 from daemon.due_days import DaySettings, Due, DueDays
-from daemon.missing_images import missing_day_cause
 from daemon.missing_readout import NO_IMAGE, ranking_without_readout
+from daemon.ranking_alerts import (
+    alert_about_refused_wells,
+    alert_if_by_departure,
+    alert_if_doubtful,
+)
 from daemon.reports.ranking_files import PictureReader
-from inference.departure.assembly import AssembledPlate, assemble, select_images
+from inference.departure.assembly import (
+    AssembledPlate,
+    assemble,
+    refused_wells,
+    select_images,
+)
 from inference.departure.earlier_plates import EarlierPlates, earlier_plates
 from inference.departure.scales import has_scale, scale_notes, scale_problems
 from inference.dose.dose_effects import dose_effects
 from inference.ports import EarlierPlateReader
+from inference.ranking.image_notes import image_notes, left_out_text
 from inference.ranking.placement import ScoredPlate
-from inference.ranking.plate_ranking import ONE_BLOCK, score_plate
+from inference.ranking.plate_ranking import score_plate
 from inference.ranking.reasons import reasons_by_treatment
 from inference.ranking.rows import treatment_ranks, well_ranks
 from inference.ranking.well_tissue import tissue_by_well
@@ -30,8 +40,7 @@ from schemas.errors import ProfileError, SpheroRankError
 from schemas.forecast import ForecastFrom
 from schemas.messages import AlertKind, RankingData
 from schemas.observation import Observation
-from schemas.plate_map import Group
-from schemas.ranking import Gate, Ranking
+from schemas.ranking import Ranking
 from schemas.trajectory import Representation
 from store.ports import ObservationReader, PlateMapStore, RankingStore
 
@@ -117,17 +126,21 @@ class DailyPath:
             earlier = self._earlier(due, plate)
             scored = self._score(due, plate, earlier)
         except ProfileError as error:
-            self._alert_that_day_cannot_be_ranked(due, error)
+            reason = f"{error}{left_out_text(refused_wells(observations, due.plate_map, due.day))}"
+            self._alert_that_day_cannot_be_ranked(due, reason)
             if due.ends_without_readout:
-                return self._publish(self._without_readout(due, str(error)))
+                return self._publish(self._without_readout(due, reason, observations))
             return None
         return self._publish(self._ranking(due, observations, plate, earlier, scored))
 
-    def _without_readout(self, due: Due, reason: str) -> Ranking:
+    def _without_readout(
+        self, due: Due, reason: str, observations: Sequence[Observation] = ()
+    ) -> Ranking:
         """Return the final Ranking without treatments of a readout day, with the reason."""
         return ranking_without_readout(
             due,
             reason,
+            observations,
             representation=self.settings.representation,
             encoder_id=self.encoder_id,
             code_version=self.settings.code_version,
@@ -146,7 +159,7 @@ class DailyPath:
             final=ranking.final,
             gate=ranking.quality.gate,
         )
-        self._alert_if_doubtful(ranking)
+        alert_if_doubtful(ranking, partial(self._others_of, ranking), self.alerts)
         self.write_files(ranking)
         return ranking
 
@@ -160,7 +173,8 @@ class DailyPath:
             readout_day=due.day,
             seed=self.settings.seed,
             flags=plate.flags,
-            left_out=plate.left_out,
+            unsure=plate.unsure,
+            left_out=plate.reasons_left_out(*compared_by),
             notes=(
                 *due.plate_map.notes,
                 *map_change_notes(self.store, due.plate_map),
@@ -168,6 +182,7 @@ class DailyPath:
                 *due.notes,
                 *self._scale_notes(due, representation),
                 *representation_notes,
+                *image_notes(plate, representation),
                 *earlier.notes,
             ),
             others=earlier.trajectories,
@@ -230,7 +245,9 @@ class DailyPath:
             calibration=calibrated.calibration,
             drift=calibrated.drift,
         )
-        self._alert_if_not_by_requested_method(ranking, calibrated)
+        alert_about_refused_wells(ranking, plate, self.alerts)
+        if self.calibrations.method == "deterioration":
+            alert_if_by_departure(ranking, calibrated.why_departure, self.alerts)
         return ranking
 
     def is_current(self, due: Due) -> bool:
@@ -314,69 +331,14 @@ class DailyPath:
             if image.observation_id in pictures
         }
 
-    def _alert_if_doubtful(self, ranking: Ranking) -> None:
-        quality = ranking.quality
-        if quality.gate is Gate.FAILED:
-            # The inputs digest would suppress the next ranking of the same inputs, which is final.
-            cause = f"{ranking.plate} {ranking.name}"
-            self.alerts.raise_once(
-                AlertKind.QUALITY_GATE,
-                cause,
-                f"{ranking.name} fails its quality gate: {'; '.join(quality.reasons)}",
-                ranking.plate,
-            )
-        if quality.untreated_in_one_block and not any(
-            each.quality.untreated_in_one_block for each in self._others_of(ranking)
-        ):
-            self.alerts.raise_once(
-                AlertKind.LAYOUT,
-                ranking.plate,
-                f"plate {ranking.plate}: {ONE_BLOCK}",
-                ranking.plate,
-            )
-        if not ranking.final or not quality.missing_images:
-            return
-        if quality.gate is Gate.NO_READOUT and _has_no_image(ranking):
-            self.alerts.raise_once(
-                AlertKind.IMAGES_MISSING,
-                missing_day_cause(ranking.plate, ranking.run, ranking.day),
-                f"plate {ranking.plate}: {'; '.join(quality.reasons)}; {ranking.name} is final "
-                "without a readout",
-                ranking.plate,
-            )
-        else:
-            missing = ", ".join(quality.missing_images)
-            self.alerts.raise_once(
-                AlertKind.IMAGES_MISSING,
-                ranking.inputs_digest,
-                f"{ranking.name} is final without images of {missing}",
-                ranking.plate,
-            )
-
-    def _alert_if_not_by_requested_method(self, ranking: Ranking, calibrated: Calibrated) -> None:
-        if self.calibrations.method == "deterioration" and ranking.method == "departure":
-            message = (
-                f"{ranking.name} is ranked by departure, and ranking.method asks for "
-                f"deterioration: {calibrated.why_departure}"
-            )
-            self.alerts.raise_once(
-                AlertKind.ASSAY,
-                f"{ranking.plate}: {calibrated.why_departure}",
-                message,
-                ranking.plate,
-            )
-
-    def _alert_that_day_cannot_be_ranked(self, due: Due, error: ProfileError) -> None:
+    def _alert_that_day_cannot_be_ranked(self, due: Due, reason: str) -> None:
         images = [image for image in due.images if image.day <= due.day]
         problems = scale_problems(images, due.plate_map)
-        without = "".join(
-            f"; {len(problems)} wells are left out, such as {each.well}: {each.reason}"
-            for each in list(problems.values())[:1]
-        )
+        without = left_out_text({well: each.reason for well, each in problems.items()})
         self.alerts.raise_once(
             AlertKind.QUALITY_GATE,
             due.inputs_digest,
-            f"day {due.day} cannot be ranked: {error}{without}",
+            f"day {due.day} cannot be ranked: {reason}{without}",
             due.plate_map.plate,
         )
 
@@ -388,9 +350,3 @@ class DailyPath:
             if each.run == ranking.run
             and (each.day, each.revision) != (ranking.day, ranking.revision)
         ]
-
-
-def _has_no_image(ranking: Ranking) -> bool:
-    """Return whether every well with tissue lacks an image of the ranked day."""
-    with_tissue = [each.well for each in ranking.wells if each.group is not Group.BLANK]
-    return set(ranking.quality.missing_images) >= set(with_tissue)

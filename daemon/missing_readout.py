@@ -1,9 +1,12 @@
 """The final ranking of a plate whose readout deadline passed without a readout to rank."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from daemon.due_days import Due
-from schemas.ranking import Gate, Ranking, RankingQuality, Scale, WellRank
+from inference.departure.assembly import refused_wells
+from schemas.observation import Observation
+from schemas.ranking import Gate, LeftOut, Ranking, RankingQuality, Scale, WellRank
 from schemas.trajectory import Representation
 
 NO_IMAGE = "no image of day {day} was stored by the readout deadline"
@@ -16,6 +19,7 @@ NO_READOUT_NOTE = (
 def ranking_without_readout(
     due: Due,
     reason: str,
+    observations: Sequence[Observation] = (),
     *,
     representation: Representation,
     encoder_id: str,
@@ -27,7 +31,14 @@ def ranking_without_readout(
 
     Its method is that of the earlier rankings of the run, else ``departure``. The other parameters
     are the fields of the ranking.
+
+    Parameters
+    ----------
+    observations
+        The selected observation of each well and day, for the refused wells and the doubts about
+        outlines.
     """
+    unsure = {seen.key.well: seen.unsure for seen in observations if seen.day == due.day}
     plate_map = due.plate_map
     imaged = {image.key.well for image in due.images if image.day == due.day}
     return Ranking(
@@ -45,6 +56,7 @@ def ranking_without_readout(
                 deterioration_low=None,
                 deterioration_high=None,
                 flags=(),
+                unsure=unsure.get(entry.well, ()),
             )
             for entry in plate_map.entries
         ),
@@ -57,7 +69,10 @@ def ranking_without_readout(
             edge_effect=None,
             row_effect=None,
             column_effect=None,
-            left_out=(),
+            left_out=tuple(
+                LeftOut(well=well, reason=why)
+                for well, why in refused_wells(observations, plate_map, due.day).items()
+            ),
             missing_images=tuple(
                 well for well in plate_map.wells_with_tissue if well not in imaged
             ),

@@ -23,6 +23,7 @@ from schemas.observation import Observation, Outcome
 from schemas.plate_map import PlateMap
 from schemas.quality import Flag, Quality
 from schemas.ranking import Condition
+from schemas.tissue import Unsure
 from schemas.well_image import Rejected, WellImage
 from store.ports import ObservationWriter
 
@@ -86,7 +87,7 @@ class ImagePath:
         message = observation_message(
             observation,
             self.store.next_version(image.key),
-            classify_condition(found.measures, self.condition_settings),
+            classify_condition(found.measures, self.condition_settings) if found.measures else None,
             departures,
         )
         self.store.add_observation(observation, message, found.picture)
@@ -128,11 +129,12 @@ class ImagePath:
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
-    """The results of the analysis of one well image: quality, embedding, measures and picture."""
+    """The results of the analysis of one well image: quality, embedding, tissue and picture."""
 
     quality: Quality
     embedding: npt.NDArray[np.float32]  # (dimension,)
-    measures: dict[str, float]
+    measures: dict[str, float]  # empty if the segmenter refuses the image
+    unsure: tuple[Unsure, ...]  # doubts about the outline of the tissue
     picture: bytes  # JPEG of the sharpest plane with the outline of the tissue
 
 
@@ -153,8 +155,9 @@ def analyse(image: WellImage, encoder: Encoder, segmenter: Segmenter) -> Analysi
     embedding = encoder.embed(image, quality.sharpest_plane)
     sharpest = image.planes[quality.sharpest_plane]
     tissue = segmenter.segment(sharpest, image.um_per_px)
-    measures = measure_tissue(sharpest, tissue, image.um_per_px)
-    return Analysis(quality, embedding, measures, draw_outline_picture(sharpest, tissue))
+    measures = {} if tissue.is_refused else measure_tissue(sharpest, tissue, image.um_per_px)
+    picture = draw_outline_picture(sharpest, tissue)
+    return Analysis(quality, embedding, measures, tissue.unsure, picture)
 
 
 def observation_of(
@@ -182,6 +185,7 @@ def observation_of(
         encoder_id=encoder_id,
         embedding=found.embedding,
         measures=found.measures,
+        unsure=found.unsure,
     )
 
 
@@ -206,6 +210,7 @@ def observation_message(
         encoder_id=observation.encoder_id,
         quality=observation.quality,
         flags=observation.quality.flags,
+        unsure=observation.unsure,
         measures=observation.measures,
         condition=condition and condition[0],
         explosion_degree=condition and condition[1],

@@ -8,6 +8,7 @@ from schemas.frozen_model import FrozenModel
 from schemas.quality import Flag, Quality
 from schemas.ranking import FOR_RESEARCH_USE_ONLY, Condition, Ranking
 from schemas.specimen import SpecimenRanking
+from schemas.tissue import Unsure
 
 TOPIC_PREFIX = "spherorank.v1"
 """First part of every topic; ``v1`` is the version of the message format."""
@@ -20,7 +21,7 @@ class DayDeparture(FrozenModel):
     """Culture day."""
     departure: float | None
     """Distance from the expected untreated state; null while too few untreated wells have an image
-    of that day.
+    of that day, and if the image of the well was refused.
     """
 
 
@@ -56,13 +57,17 @@ class ObservationData(FrozenModel):
     """Quality measurements of the image."""
     flags: tuple[Flag, ...]
     """Reasons to inspect the image."""
+    unsure: tuple[Unsure, ...] = ()
+    """Reasons to doubt the outline of the tissue."""
     measures: dict[str, float]
-    """Measures of the tissue; each name contains its unit."""
+    """Measures of the tissue; each name contains its unit. Empty if the image was refused because
+    no background is in view.
+    """
     condition: Condition | None
-    """Condition of the tissue; null for an empty well."""
+    """Condition of the tissue; null for an empty well, and for a refused image."""
     explosion_degree: float | None
-    """Degree of explosion: 0 = intact, larger = tissue spread further; null for an empty well, and
-    for exploded tissue without a scale.
+    """Degree of explosion: 0 = intact, larger = tissue spread further; null for an empty well, for
+    a refused image, and for exploded tissue without a scale.
     """
     departures: tuple[DayDeparture, ...]
     """Departure of the well on each imaged day; empty before dosing."""

@@ -7,6 +7,7 @@ from enum import StrEnum
 from schemas.arrays import Float32Array
 from schemas.quality import Quality
 from schemas.scale import FileScale
+from schemas.tissue import Unsure
 from schemas.well_image import FileVersion, VisitKey
 
 
@@ -46,10 +47,18 @@ class Observation:
     embedding: Float32Array  # (dimension,)
     measures: dict[str, float] = field(default_factory=dict)
     """Value of each measure by its name with unit; empty if the tissue was not measured."""
+    unsure: tuple[Unsure, ...] = ()
+    """Reasons to doubt the outline of the tissue; empty if an earlier version did not record them.
+    """
     day_from_time: bool | None = False
     """True if the culture day follows from a time and ``seeded_at``, False if the name has it; None
     if it was stored by a version that did not record this.
     """
+
+    @property
+    def is_refused(self) -> bool:
+        """True if the segmenter refused the image, which then has no measures of its tissue."""
+        return Unsure.NO_BACKGROUND in self.unsure and not self.measures
 
     @property
     def saved_at(self) -> datetime | None:

@@ -15,6 +15,7 @@ from schemas.dose_response import Combination, DoseResponse
 from schemas.frozen_model import FrozenModel
 from schemas.plate_map import Group
 from schemas.quality import Flag
+from schemas.tissue import Unsure
 
 FOR_RESEARCH_USE_ONLY = "For research use only. Not for use in diagnostic procedures."
 """Notice in every ranking, report and page."""
@@ -175,6 +176,8 @@ class WellRank(FrozenModel):
     """True for exploded tissue, for which 100 % is assumed."""
     flags: tuple[Flag, ...]
     """Reasons to inspect the image."""
+    unsure: tuple[Unsure, ...] = ()
+    """Reasons to doubt the outline of the tissue in the readout image."""
 
 
 class LeftOut(FrozenModel):

@@ -7,7 +7,11 @@ from schemas.arrays import BoolArray, Float32Array
 
 
 class Unsure(StrEnum):
-    """Reason to doubt an outline; the outline is still the best estimate."""
+    """Reason to doubt the outline of the tissue; it does not leave a well out of a ranking.
+
+    The outline is still the best estimate, except with ``no_background``: there is no outline then,
+    the image has no measures, and its well is left out where wells are compared by measures.
+    """
 
     FAINT = "faint"
     """The tissue hardly differs from the background."""

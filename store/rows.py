@@ -10,6 +10,7 @@ from schemas.observation import Observation
 from schemas.plate_map import PlateMap
 from schemas.quality import Quality
 from schemas.scale import FileScale
+from schemas.tissue import Unsure
 from schemas.well_image import FileVersion, VisitKey
 from store.tables import observations
 
@@ -84,4 +85,5 @@ def observation_of(row: Row[Any]) -> Observation:
         encoder_id=row.encoder_id,
         embedding=row.vector,
         measures=row.measures,
+        unsure=tuple(map(Unsure, row.unsure or ())),
     )

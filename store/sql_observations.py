@@ -184,6 +184,7 @@ class SqlObservations(SqlPart):
             "file_scales": [[scale.um_per_px, scale.source] for scale in of.file_scales or ()],
             "quality": of.quality.model_dump(mode="json"),
             "measures": of.measures,
+            "unsure": list(of.unsure),
         }
         observation_id = connection.execute(
             observations.insert().values(row).returning(observations.c.id)

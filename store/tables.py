@@ -147,6 +147,7 @@ observations = Table(
     Column("file_scales", JSON),  # [[um_per_px, source], …]; NULL: not recorded
     Column("quality", JSON, nullable=False),
     Column("measures", JSON, nullable=False),
+    Column("unsure", JSON),  # doubts about the outline; NULL: not recorded
     UniqueConstraint("plate", "run", "well", "visit", "version"),
     UniqueConstraint("plate", "run", "well", "visit", "digest"),
     Index("observation_by_day", "plate", "day"),

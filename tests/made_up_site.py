@@ -44,7 +44,13 @@ MEASURES = (
     "core_darkness",
     "edge_darkness",
 )
-INTACT = {"pieces": 1.0, "open_directions": 0.0, "spilled": 0.0, "spread_um": 0.0}
+INTACT = {
+    "pieces": 1.0,
+    "debris_area_um2": 0.0,
+    "open_directions": 0.0,
+    "spilled": 0.0,
+    "spread_um": 0.0,
+}
 
 
 def small(

@@ -114,6 +114,12 @@ def measure(
             "(--um-per-px gives a scale)",
             markup=False,
         )
+    for path in done.without_background:
+        errors.print(
+            f"{path}: no background is in view; its tissue is not measured (expected background "
+            "around the tissue)",
+            markup=False,
+        )
     for path, own in done.contradicted.items():
         errors.print(
             f"{path}: measured with --um-per-px {um_per_px:g}, but the file says {own}",

@@ -21,6 +21,8 @@ from schemas.errors import ImageError, OutputError
 from schemas.scale import FileScale, agree
 from schemas.tissue import Segmentation
 
+NO_BACKGROUND = "no background in view"
+
 
 @dataclass(frozen=True)
 class MeasureReport:
@@ -29,6 +31,7 @@ class MeasureReport:
     refused: list[ImageError]
     without_scale: list[Path]  # measured in pixels
     contradicted: dict[Path, FileScale]  # measured with another scale than that of the file
+    without_background: list[Path]  # refused by the segmenter: their rows have no measures
 
 
 def write_measures(
@@ -42,7 +45,8 @@ def write_measures(
 ) -> MeasureReport:
     """Write the tissue measures of image files to a CSV file, and return the MeasureReport.
 
-    The tissue is measured in the sharpest plane. The CSV file has one row per image file.
+    The tissue is measured in the sharpest plane. The CSV file has one row per image file. The
+    column ``refused`` has the reason why the row of an image has no measures.
 
     Parameters
     ----------
@@ -59,8 +63,9 @@ def write_measures(
     Returns
     -------
     MeasureReport
-        The files that were refused, those without scale, and those whose own scale differs from
-        ``um_per_px`` by more than :data:`schemas.scale.SCALE_TOLERANCE`.
+        The files that were refused, those without scale, those whose own scale differs from
+        ``um_per_px`` by more than :data:`schemas.scale.SCALE_TOLERANCE`, and those that have no
+        background in view.
 
     Raises
     ------
@@ -72,7 +77,7 @@ def write_measures(
     if masks is not None:
         _check_writable(masks)
     rows: list[dict[str, object]] = []
-    report = MeasureReport([], [], {})
+    report = MeasureReport([], [], {}, [])
     for path in dict.fromkeys(images):
         try:
             read = read_image(path, bits=bits)
@@ -87,8 +92,10 @@ def write_measures(
         quality = assess(read.planes)
         plane = read.planes[quality.sharpest_plane]
         tissue = segmenter.segment(plane, scale)
-        measures = measure_tissue(plane, tissue, scale)
-        condition, degree = classify_condition(measures) or (None, None)
+        measures = {} if tissue.is_refused else measure_tissue(plane, tissue, scale)
+        condition, degree = (measures and classify_condition(measures)) or (None, None)
+        if tissue.is_refused:
+            report.without_background.append(path)
         rows.append(
             {
                 "file": str(path),
@@ -99,6 +106,7 @@ def write_measures(
                 "saturated_fraction": quality.saturated_fraction,
                 "flags": " ".join(quality.flags),
                 "unsure": " ".join(tissue.unsure),
+                "refused": NO_BACKGROUND if tissue.is_refused else None,
                 "condition": condition,
                 "explosion_degree": degree,
                 **measures,

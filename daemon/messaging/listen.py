@@ -323,5 +323,6 @@ _PRINTED_FIELDS = (
     "kind",
     "message",
     "flags",
+    "unsure",
 )
 """Fields of a message's data that are printed on a terminal, if they have a value."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from html import escape
 
 from daemon.reports.deterioration_section import format_deterioration
+from daemon.reports.doubt_words import format_doubts
 from schemas.plate_map import Group
 from schemas.ranking import Condition, Ranking, WellRank
 
@@ -24,7 +25,7 @@ def gallery_section(ranking: Ranking, pictures: Mapping[str, bytes]) -> str:
     body = "\n".join(_group(name, rows, pictures) for name, rows in groups)
     hint = (
         "Orange: the measured outline of the tissue. Blue: loose material outside the tissue. "
-        "Changes are relative to the dosing day."
+        "Changes are relative to the dosing day. Red: reasons to doubt the outline."
     )
     return f'<section>\n<h2>Well images</h2>\n<p class="hint">{hint}</p>\n{body}\n</section>'
 
@@ -53,13 +54,14 @@ def _group(name: str, rows: list[WellRank], pictures: Mapping[str, bytes]) -> st
 
 
 def _well(row: WellRank, picture: bytes) -> str:
-    """Return the HTML figure of a well: its JPEG picture, name, score and measures."""
+    """Return the HTML figure of a well: its JPEG picture, name, score, measures and doubts."""
     source = f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
     score = (
         "" if row.score is None or row.deterioration_percent is not None else f" · {row.score:.1f}"
     )
     exploded = " · exploded" if row.condition is Condition.EXPLODED else ""
-    lines = filter(None, (format_deterioration(row), format_measures(row.measures)))
+    doubts = f'<span class="apart">{format_doubts(row.unsure)}</span>' if row.unsure else ""
+    lines = filter(None, (format_deterioration(row), format_measures(row.measures), doubts))
     return (
         f'<figure><img src="{source}" alt="well {escape(row.well)}" loading="lazy">'
         f"<figcaption><b>{escape(row.well)}</b>{score}{exploded}<br>"

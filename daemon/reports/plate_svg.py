@@ -7,13 +7,14 @@ from html import escape
 import numpy as np
 
 from daemon.reports.deterioration_section import format_deterioration
+from daemon.reports.doubt_words import format_doubts
 from schemas.plate_map import Group
 from schemas.ranking import WellRank
 from schemas.well import parse_well, plate_shape, row_column
 
 _PITCH = 44  # pixels from well to well; all lengths are in pixels of the picture
 _LEFT, _TOP, _RADIUS = 30, 30, 18  # margins of the plate and radius of a well
-_LEGEND_HEIGHT = 106
+_LEGEND_HEIGHT = 132
 _LEGEND_STEPS, _LEGEND_WIDTH = 41, 220  # coloured rectangles of the scale, and their total width
 
 # Purple below zero, orange above zero: these colours differ for all common colour vision
@@ -27,6 +28,8 @@ _OUTLINES: Mapping[Group, tuple[str, str]] = {
     Group.SCREENING: ('stroke="#999" stroke-width="1"', "screening"),
     Group.BLANK: ('stroke="#999" stroke-width="1.5" stroke-dasharray="2 3"', "blank"),
 }
+
+_DOUBT_MARK = '<path d="M0-6 6 0 0 6-6 0Z" fill="#ffd54f" stroke="#333"/>'  # a diamond
 
 _HATCH = (
     '<defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" '
@@ -104,7 +107,7 @@ def _y(row: int) -> int:
 
 
 def _well(well: WellRank, why_not: str | None, limit: float, x: int, y: int) -> str:
-    """Return the SVG of a well centred at (x, y): its circle, rank and mark of flags.
+    """Return the SVG of a well centred at (x, y): its circle, rank, marks of flags and doubts.
 
     A score of ``limit`` has the darkest colour; a well with a reason in ``why_not`` is hatched.
     """
@@ -124,15 +127,16 @@ def _well(well: WellRank, why_not: str | None, limit: float, x: int, y: int) -> 
         if well.flags
         else ""
     )
+    doubt = f'<g transform="translate({x + 14} {y + 14})">{_DOUBT_MARK}</g>' if well.unsure else ""
     outline, _ = _OUTLINES[well.group]
     return (
         f"<g><title>{escape(_tooltip(well, why_not))}</title>"
-        f'<circle cx="{x}" cy="{y}" r="{_RADIUS}" fill="{fill}" {outline}/>{label}{flag}</g>'
+        f'<circle cx="{x}" cy="{y}" r="{_RADIUS}" fill="{fill}" {outline}/>{label}{flag}{doubt}</g>'
     )
 
 
 def _tooltip(well: WellRank, why_not: str | None) -> str:
-    """Return the lines of text about a well: treatment, score, deterioration, exclusion, flags."""
+    """Return the lines of text about a well: treatment, score, exclusion, flags and doubts."""
     lines = [f"{well.well} · {well.treatment or _OUTLINES[well.group][1]}"]
     if well.score is not None:
         rank = f", rank {well.efficacy_rank}" if well.efficacy_rank is not None else ""
@@ -140,6 +144,7 @@ def _tooltip(well: WellRank, why_not: str | None) -> str:
     lines.append(format_deterioration(well))
     lines.append(f"left out: {why_not}" if why_not else "")
     lines.append(f"flags: {', '.join(well.flags)}" if well.flags else "")
+    lines.append(f"outline in doubt: {format_doubts(well.unsure)}" if well.unsure else "")
     return "\n".join(filter(None, lines))
 
 
@@ -179,7 +184,8 @@ def _legend(lowest: float, highest: float, unit: str, top: int) -> str:
         ('<circle r="5" fill="#c2185b"/>', "flagged"),
         ('<text class="rank" y="5">7</text>', "rank among the wells"),
     ]
-    return "".join([*parts, _keys(outlines, y + 52), _keys(marks, y + 78)])
+    doubts = [(_DOUBT_MARK, "outline of the tissue in doubt")]
+    return "".join([*parts, _keys(outlines, y + 52), _keys(marks, y + 78), _keys(doubts, y + 104)])
 
 
 def _keys(keys: list[tuple[str, str]], y: int) -> str:

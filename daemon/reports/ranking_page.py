@@ -10,6 +10,7 @@ from daemon.reports.deterioration_section import (
     deterioration_facts,
 )
 from daemon.reports.dose_section import dose_section
+from daemon.reports.doubt_words import DOUBT_HINT, DOUBT_WORDS
 from daemon.reports.gallery import format_measures, gallery_section
 from daemon.reports.html_parts import (
     SCORE_UNITS,
@@ -201,10 +202,12 @@ def _wells_to_check_section(ranking: Ranking) -> str:
         f"<div><dt>{escape(why)} ({len(wells)})</dt><dd>{escape(', '.join(wells))}</dd></div>"
         for why, wells in _wells_to_check(ranking).items()
     )
+    in_doubt = any(well.unsure for well in ranking.wells)
+    hint = f'<p class="hint">{DOUBT_HINT}</p>\n' if in_doubt else ""
     content = (
-        f'<dl class="lines">{rows}</dl>'
+        f'{hint}<dl class="lines">{rows}</dl>'
         if rows
-        else '<p class="hint">None: no well was flagged, left out or without an image.</p>'
+        else '<p class="hint">None: no well is flagged, in doubt, left out or without an image.</p>'
     )
     return f"<section>\n<h2>Wells to check</h2>\n{content}\n</section>"
 
@@ -215,6 +218,8 @@ def _wells_to_check(ranking: Ranking) -> dict[str, list[str]]:
     for well in ranking.wells:
         for flag in well.flags:
             wells[flag.replace("_", " ")].append(well.well)
+        for reason_to_doubt in well.unsure:
+            wells[f"outline in doubt: {DOUBT_WORDS[reason_to_doubt]}"].append(well.well)
         departure = well.departures.get("mahalanobis", 0.0)
         if well.group is Group.UNTREATED and departure > FAR_UNTREATED_SPREADS:
             wells["untreated, but far from the other untreated wells"].append(well.well)

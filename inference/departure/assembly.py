@@ -14,6 +14,7 @@ from schemas.observation import Observation, VisitVersion
 from schemas.plate_map import PlateMap
 from schemas.plate_run import is_in_run
 from schemas.quality import Flag
+from schemas.tissue import Unsure
 from schemas.trajectory import Representation, Trajectories
 
 DOSED_AT_UNKNOWN = (
@@ -28,6 +29,7 @@ EMBEDDING_ALONE_NOTE = (
     "The tissue of {count} of {all} images was not measured: all wells are compared by their "
     "embedding alone."
 )
+REFUSED = "image of day {day} refused: no background in view"
 MEASURES_ALONE_NOTE = "The embedding has weight 0: wells are compared by measures alone."
 
 
@@ -35,7 +37,9 @@ MEASURES_ALONE_NOTE = "The embedding has weight 0: wells are compared by measure
 class AssembledPlate:
     """The selected observations of one plate up to one culture day, arranged as N wells × T days.
 
-    Values are NaN where a well has no image of a day, or where its tissue was not measured.
+    Values are NaN where a well has no image of a day, or where its tissue was not measured. A
+    refused image has no measures: its well is left out where measures are compared, and the other
+    wells are compared as if the image was missing.
     """
 
     plate_map: PlateMap
@@ -45,8 +49,10 @@ class AssembledPlate:
     measures: npt.NDArray[np.float64]  # (N, T, M), the measures that a ranking compares
     is_measured: npt.NDArray[np.bool_]  # (N, T)
     deciding: int  # observations that decide a score: the last pre-dose image and the readout image
-    deciding_unmeasured: int  # those of them whose tissue was not measured
+    deciding_unmeasured: int  # those of them that were neither measured nor refused
     flags: dict[str, tuple[Flag, ...]]  # quality flags of the deciding images, by well
+    unsure: dict[str, tuple[Unsure, ...]]  # doubts about the outline on the last day, by well
+    refused: dict[str, str]  # reason by well with an image of the last day but without measures
     left_out: dict[str, str]  # reason by well with an image of the last day but without values
 
     def allowed_representation(
@@ -61,6 +67,16 @@ class AssembledPlate:
         if representation == "both" and embedding_weight == 0:
             return "measures", (MEASURES_ALONE_NOTE,)
         return representation, ()
+
+    def reasons_left_out(
+        self, representation: Representation, embedding_weight: float
+    ) -> dict[str, str]:
+        """Return the reason by left-out well, for a requested representation and a weight.
+
+        Wells without measures because of a refused image are left out if measures are compared.
+        """
+        representation, _ = self.allowed_representation(representation, embedding_weight)
+        return self.left_out if representation == "embedding" else self.refused | self.left_out
 
     def trajectories(self, representation: Representation, embedding_weight: float) -> Trajectories:
         """Return the Trajectories of all wells in a representation, with an embedding weight.
@@ -223,8 +239,12 @@ def assemble(
         measures=measures,
         is_measured=is_measured,
         deciding=len(deciding),
-        deciding_unmeasured=sum(not seen.measures for seen in deciding),
+        deciding_unmeasured=sum(not (seen.measures or seen.is_refused) for seen in deciding),
         flags=_flags(_deciding(used, plate_map, through_day), problems),
+        unsure={
+            seen.key.well: seen.unsure for seen in used if seen.day == through_day and seen.unsure
+        },
+        refused=refused_wells(used, plate_map, through_day),
         left_out=_left_out(used, problems, plate_map, through_day),
     )
 
@@ -269,6 +289,35 @@ def _flags(
         for well, found in flags.items()
         if found
     }
+
+
+def refused_wells(
+    observations: Iterable[Observation], plate_map: PlateMap, readout_day: int
+) -> dict[str, str]:
+    """Return the reason for each well with tissue whose refused images leave it without measures.
+
+    The readout image of such a well was refused, or its images from before dosing were refused and
+    none of them was measured.
+
+    Parameters
+    ----------
+    observations
+        The selected observation of each well and day.
+    """
+    reasons: dict[str, str] = {}
+    by_well: defaultdict[str, list[Observation]] = defaultdict(list)
+    for seen in sorted(observations, key=lambda each: each.day):
+        if seen.day <= readout_day:
+            by_well[seen.key.well].append(seen)
+    for well in plate_map.wells_with_tissue:
+        readout = [seen for seen in by_well[well] if seen.day == readout_day]
+        before = [seen for seen in by_well[well] if seen.day <= plate_map.dosed_on_day]
+        refused = [seen.day for seen in readout if seen.is_refused]
+        if readout and not refused and not any(seen.measures for seen in before):
+            refused = [seen.day for seen in before if seen.is_refused]
+        if refused:
+            reasons[well] = REFUSED.format(day=refused[-1])
+    return reasons
 
 
 def _left_out(

@@ -16,6 +16,7 @@ from inference.ranking.treatment_scores import TreatmentScores, rank_treatments
 from inference.ranking.well_tissue import WellTissue
 from schemas.calibration import Drift
 from schemas.ranking import Condition, Scale, Verdict
+from schemas.tissue import Unsure
 from schemas.trajectory import Trajectories
 
 Array = npt.NDArray[np.float64]
@@ -36,6 +37,10 @@ UNPREDICTED_NOTE = (
 NO_DEGREE_NOTE = (
     "The degree of explosion cannot be computed without a scale: exploded wells are ordered by "
     "their spread in pixels."
+)
+REFUSED_NOTE = (
+    "{wells}: not placed by deterioration. No background is in view in the readout image, so it is "
+    "not known whether the tissue is intact or exploded."
 )
 NO_CONDITION_NOTE = (
     "The condition of the tissue (intact or exploded) is not known: all wells are placed by "
@@ -107,6 +112,13 @@ def by_deterioration(
         for well in each.wells
     }
     row_of = {well: row for row, well in enumerate(trajectories.wells)}
+    refused = [
+        each.well
+        for each in scored.wells
+        if Unsure.NO_BACKGROUND in each.unsure
+        and each.well not in tissue
+        and departed.wells[each.well].score is not None
+    ]
     percents = {
         well: _percent_of(
             tissue.get(well),
@@ -117,7 +129,7 @@ def by_deterioration(
             has_grown=well in grown,
         )
         for well, place in departed.wells.items()
-        if place.score is not None
+        if place.score is not None and well not in refused
     }
     percents = {well: place for well, place in percents.items() if place.score is not None}
     treated = [well for well in percents if departed.wells[well].efficacy_rank is not None]
@@ -149,6 +161,7 @@ def by_deterioration(
             notes=(
                 *departed.notes,
                 *_unpredicted(departed.treatments, predictable),
+                *((REFUSED_NOTE.format(wells=", ".join(refused)),) if refused else ()),
                 *(
                     (EXPLODED_NOTE.format(count=exploded, percent=EXPLODED_PERCENT),)
                     if exploded

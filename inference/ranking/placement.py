@@ -7,6 +7,7 @@ from schemas.calibration import Method
 from schemas.plate_map import Group
 from schemas.quality import Flag
 from schemas.ranking import Direction, LabelDoubt, RankingQuality, Scale, Verdict
+from schemas.tissue import Unsure
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class ScoredWell:
     departures: Mapping[str, float]  # by metric, in untreated spreads
     p_value: float | None
     flags: tuple[Flag, ...]
+    unsure: tuple[Unsure, ...] = ()  # doubts about the outline in the readout image
 
 
 @dataclass(frozen=True)

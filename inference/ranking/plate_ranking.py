@@ -51,6 +51,7 @@ from schemas.ranking import (
     TreatmentTable,
     Verdict,
 )
+from schemas.tissue import Unsure
 from schemas.trajectory import Trajectories
 from schemas.well import is_well
 
@@ -105,6 +106,7 @@ def rank_plate(
     readout_day: int,
     seed: int,
     flags: Mapping[str, tuple[Flag, ...]] | None = None,
+    unsure: Mapping[str, tuple[Unsure, ...]] | None = None,
     left_out: Mapping[str, str] = MappingProxyType({}),
     notes: tuple[str, ...] = (),
     others: Sequence[Trajectories] = (),
@@ -121,6 +123,7 @@ def rank_plate(
         readout_day=readout_day,
         seed=seed,
         flags=flags,
+        unsure=unsure,
         left_out=left_out,
         notes=notes,
         others=others,
@@ -160,6 +163,7 @@ def score_plate(
     readout_day: int,
     seed: int,
     flags: Mapping[str, tuple[Flag, ...]] | None = None,
+    unsure: Mapping[str, tuple[Unsure, ...]] | None = None,
     left_out: Mapping[str, str] = MappingProxyType({}),
     notes: tuple[str, ...] = (),
     others: Sequence[Trajectories] = (),
@@ -179,8 +183,11 @@ def score_plate(
         Seed of all random draws: equal inputs and seeds give equal results.
     flags
         Quality flags of the images of each well. A flag excludes no well.
+    unsure
+        Doubts about the outline of the tissue in the readout image of each well. A doubt excludes
+        no well.
     left_out
-        Reason by well, for wells that have images but no values in ``trajectories``.
+        Reason by well, for wells that have images but lack values in ``trajectories``.
     notes
         Sentences for the reader of the ranking, placed before those that are added here.
     others
@@ -193,7 +200,7 @@ def score_plate(
     """
     rng = np.random.default_rng(seed)
     departures, places = _departures(trajectories, dosing_day, readout_day, others, settings, rng)
-    departures = replace(departures, left_out={**left_out, **departures.left_out})
+    departures = replace(departures, left_out={**departures.left_out, **left_out})
     treatments = _treatments(trajectories, departures)
     tests = [compare_with_untreated(departures.residuals, each.used, rng) for each in treatments]
     verdicts = _verdicts(treatments, tests, int(departures.residuals.untreated.sum()))
@@ -220,7 +227,7 @@ def score_plate(
         ),
     )
     return ScoredPlate(
-        wells=_scored_wells(trajectories, departures, towards, flags or {}),
+        wells=_scored_wells(trajectories, departures, towards, flags or {}, unsure or {}),
         placement=placement,
         quality=plate_quality(trajectories, departures, places, readout_day, rng),
         label_doubts=doubts,
@@ -454,6 +461,7 @@ def _scored_wells(
     departures: Departures,
     towards: Mapping[str, Array],
     flags: Mapping[str, tuple[Flag, ...]],
+    unsure: Mapping[str, tuple[Unsure, ...]],
 ) -> tuple[ScoredWell, ...]:
     """Return the departures of each well of the plate map by every metric, with its own p-value."""
     by_metric = {name: values for name, values in towards.items() if name != "score"}
@@ -473,6 +481,7 @@ def _scored_wells(
             ),
             p_value=float(p_values[i]) if ranked[i] else None,
             flags=flags.get(well, ()),
+            unsure=unsure.get(well, ()),
         )
         for i, well in enumerate(trajectories.wells)
     )

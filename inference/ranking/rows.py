@@ -39,6 +39,7 @@ def well_ranks(
                 deterioration_high=place.deterioration_high,
                 deterioration_assumed=place.deterioration_assumed,
                 flags=well.flags,
+                unsure=well.unsure,
             )
         )
     return tuple(rows)

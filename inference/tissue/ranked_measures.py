@@ -4,7 +4,7 @@ After the transform, equal differences of a measure mean equal changes of the ti
 """
 
 from collections.abc import Mapping
-from math import log
+from math import log, nan
 
 import numpy as np
 import numpy.typing as npt
@@ -44,17 +44,17 @@ def ranked_values(measures: Mapping[str, float]) -> npt.NDArray[np.float64]:
     """Return the values of the ranked measures, (len(RANKED_MEASURES),), from a tissue's measures.
 
     Sizes are logarithms, shares are log odds and other measures are unchanged. Without a scale
-    only the area differs, by a constant. A missing measure, such as the shape in an empty well,
-    is 0: no tissue is the limit of tissue that shrinks, becomes paler and falls apart.
+    only the area differs, by a constant. In an empty well, whose area is 0, a missing measure such
+    as the shape is 0: no tissue is the limit of tissue that shrinks, becomes paler and falls apart.
+    Otherwise a value whose measure is missing is NaN, and without measures all values are NaN.
     """
+    area = measures.get("area_um2", measures.get("area_px", nan))
+    missing = 0.0 if area == 0 else nan
 
     def value(name: str) -> float:
-        return measures.get(name, 0.0)
+        return measures.get(name, missing)
 
-    def size(name: str, unit: str) -> float:
-        return measures.get(f"{name}_{unit}", value(f"{name}_px"))
-
-    area = size("area", "um2")
+    debris_area = measures.get("debris_area_um2", value("debris_area_px"))
     return np.array(
         [
             log(max(area, 1.0)),
@@ -67,7 +67,7 @@ def ranked_values(measures: Mapping[str, float]) -> npt.NDArray[np.float64]:
             log(value("grain_coarse") + _DENSITY_OFFSET),
             value("core_darkness"),
             value("edge_darkness"),
-            log(size("debris_area", "um2") / max(area, 1.0) + _SHARE_OFFSET),
+            log(debris_area / max(area, 1.0) + _SHARE_OFFSET),
         ]
     )
 

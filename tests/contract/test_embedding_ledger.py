@@ -9,6 +9,7 @@ import pytest
 
 from schemas.errors import StoreError
 from schemas.observation import EmbeddingProgress
+from schemas.tissue import Unsure
 from store.embedding_ledger import SqlEmbeddingLedger
 from store.ports import EmbeddingLedger
 from tests.samples import (
@@ -50,6 +51,17 @@ def test_an_image_carries_the_embeddings_of_several_encoders(
     [seen] = observed(store, "another")
     np.testing.assert_array_equal(seen.embedding, another_embedding())
     assert (seen.key, seen.measures) == (observation().key, observation().measures)
+
+
+def test_a_later_encoder_keeps_the_doubts_and_the_refusal_of_an_image(
+    store: AnyStore, ledger: EmbeddingLedger
+) -> None:
+    add(store, observation("B02", unsure=(Unsure.UNEVEN,)))
+    add(store, observation("B03", seed=1, measures={}, unsure=(Unsure.NO_BACKGROUND,)))
+    for image in ledger.not_embedded(PLATE, "another"):
+        ledger.add_embedding(image.observation_id, "another", another_embedding())
+    found = [(seen.unsure, seen.is_refused) for seen in observed(store, "another")]
+    assert found == [((Unsure.UNEVEN,), False), ((Unsure.NO_BACKGROUND,), True)]
 
 
 def test_the_first_embedding_of_an_encoder_stays(store: AnyStore, ledger: EmbeddingLedger) -> None:

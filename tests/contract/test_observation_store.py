@@ -7,6 +7,7 @@ import pytest
 
 from schemas.errors import StoreError
 from schemas.scale import FileScale
+from schemas.tissue import Unsure
 from tests.samples import (
     ENCODER_ID,
     PLATE,
@@ -15,7 +16,17 @@ from tests.samples import (
     observation_data,
     quality,
 )
-from tests.stored import AnyStore, Opener, add, execute, observed, same
+from tests.stored import (
+    AnyStore,
+    Opener,
+    add,
+    execute,
+    make_old_store,
+    observed,
+    old_embedding,
+    old_observation,
+    same,
+)
 
 
 def test_an_observation_comes_back_as_it_was_given(store: AnyStore) -> None:
@@ -157,3 +168,30 @@ def test_a_failure_between_message_and_observation_leaves_neither_and_gives_the_
     assert store.version_of(observation("B03").key, observation(seed=1).digest) is None
     assert {version.path[-9:-7] for version in store.ended_files()} == {"02"}
     assert add(store, observation("B03", seed=1)) == 2
+
+
+def test_the_doubts_about_an_outline_come_back_in_their_order(store: AnyStore) -> None:
+    given = observation(unsure=(Unsure.OTHER_OBJECT, Unsure.FAINT))
+    refused = observation("B03", seed=1, measures={}, unsure=(Unsure.NO_BACKGROUND,))
+    add(store, given)
+    add(store, refused)
+    first, second = observed(store)
+    assert (first.unsure, first.is_refused) == ((Unsure.OTHER_OBJECT, Unsure.FAINT), False)
+    assert same(second, refused)
+    assert second.is_refused
+
+
+def test_an_observation_from_before_doubts_were_recorded_has_none_and_is_not_refused(
+    open_store: Opener, url: str
+) -> None:
+    old = observation(measures={})
+    make_old_store(
+        url,
+        "0008",
+        observation=[
+            old_observation(old) | {"run": 1, "pixel_digest": old.digest, "file_scales": []}
+        ],
+        embedding=[old_embedding(old)],
+    )
+    [kept] = observed(open_store())
+    assert (kept.unsure, kept.is_refused) == ((), False)

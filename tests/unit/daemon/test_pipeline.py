@@ -1,8 +1,9 @@
 """The boundary of one image: an exception refuses the image, a fault of the computer does not."""
 
 import errno
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,9 +20,11 @@ from inference.ports import Encoder
 from inference.tissue.classical_segmenter import ClassicalSegmenter
 from inference.tissue.condition import ConditionSettings
 from schemas.errors import ImageError, MachineError, StoreError
-from schemas.messages import DayDeparture
+from schemas.messages import DayDeparture, ObservationData
 from schemas.observation import Observation, Outcome
 from schemas.plate_map import PlateMap
+from schemas.ranking import Condition, Ranking
+from schemas.tissue import Segmentation, Unsure
 from schemas.well_image import WellImage
 from store.sql_store import SqlStore
 from tests import samples
@@ -131,3 +134,59 @@ def test_an_image_is_stored_when_the_departures_of_its_plate_fail(store: SqlStor
     path = image_path(store, ConstantEncoder(), FailingView)
     plate_map = samples.plate_map()
     assert path.process(samples.well_image(day=8), plate_map) is Outcome.STORED
+
+
+@dataclass(frozen=True)
+class ConstantSegmenter:
+    """A segmenter that returns the same body, (64, 64), and doubts for every image."""
+
+    body: npt.NDArray[np.bool_]
+    unsure: tuple[Unsure, ...]
+
+    def segment(self, plane: npt.NDArray[np.uint16], um_per_px: float | None) -> Segmentation:
+        del um_per_px
+        empty = np.zeros(plane.shape, bool)
+        return Segmentation(self.body, empty, np.full((2, 2), 30000, np.float32), self.unsure)
+
+
+def processed(store: SqlStore, segmenter: ConstantSegmenter) -> tuple[Observation, ObservationData]:
+    """Process one image with a segmenter; return the stored observation and its message."""
+    path = replace(image_path(store, ConstantEncoder()), segmenter=segmenter)
+    assert path.process(samples.well_image(), None) is Outcome.STORED
+    [stored] = store.observations(store.imaged(samples.PLATE, "constant"), "constant")
+    [message] = store.messages_after(0)
+    return stored, ObservationData(**json.loads(message.body)["data"])
+
+
+def test_a_refused_image_is_stored_without_measures_and_condition(store: SqlStore) -> None:
+    refusing = ConstantSegmenter(np.zeros((64, 64), bool), (Unsure.FAINT, Unsure.NO_BACKGROUND))
+    stored, message = processed(store, refusing)
+    assert stored.is_refused
+    assert (stored.measures, message.measures) == ({}, {})
+    assert stored.unsure == message.unsure == (Unsure.FAINT, Unsure.NO_BACKGROUND)
+    assert (message.condition, message.explosion_degree) == (None, None)
+
+
+def test_an_empty_well_is_measured_and_not_refused(store: SqlStore) -> None:
+    stored, message = processed(store, ConstantSegmenter(np.zeros((64, 64), bool), (Unsure.FAINT,)))
+    assert not stored.is_refused
+    assert stored.measures["area_um2"] == message.measures["area_um2"] == 0
+    assert (message.condition, message.unsure) == (None, (Unsure.FAINT,))
+
+
+def test_tissue_with_doubts_is_measured_and_its_message_has_the_doubts(store: SqlStore) -> None:
+    body = np.zeros((64, 64), bool)
+    body[20:40, 20:40] = True
+    stored, message = processed(store, ConstantSegmenter(body, (Unsure.UNEVEN,)))
+    assert stored.measures["area_um2"] == pytest.approx(400 * 1.36**2)
+    assert (message.condition, message.unsure) == (Condition.INTACT, (Unsure.UNEVEN,))
+
+
+def test_a_message_from_before_doubts_were_sent_has_none() -> None:
+    message = samples.observation_data(samples.observation())
+    old = message.model_dump_json(exclude={"unsure"})
+    assert ObservationData.model_validate_json(old).unsure == ()
+    ranking = samples.ranking().model_dump(mode="json")
+    for row in ranking["wells"]:
+        del row["unsure"]
+    assert {row.unsure for row in Ranking.model_validate(ranking).wells} == {()}

@@ -3,6 +3,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from daemon.reports.doubt_words import DOUBT_HINT, DOUBT_WORDS
 from daemon.reports.plate_svg import have_plate_positions, plate_svg
 from daemon.reports.ranking_page import ranking_html
 from schemas.plate_map import Group
@@ -16,9 +17,10 @@ from schemas.ranking import (
     Reason,
     WellRank,
 )
+from schemas.tissue import Unsure
 from tests.samples import ranking
 
-VOID = {"meta", "line", "rect", "circle", "br", "link"}
+VOID = {"meta", "line", "rect", "circle", "path", "br", "link"}
 
 
 class Balanced(HTMLParser):
@@ -53,6 +55,11 @@ def page(of: Ranking) -> Balanced:
 
 def text_of(of: Ranking) -> str:
     return " ".join(" ".join(page(of).text).split())
+
+
+def plate_of(of: Ranking) -> str:
+    """Return the SVG of the plate map of a ranking."""
+    return plate_svg(of.wells, {}, unit="untreated spreads")
 
 
 def with_quality(**changes: object) -> Ranking:
@@ -115,6 +122,37 @@ def test_undecided_growth_is_shown_beside_the_verdict() -> None:
 
 def test_corrected_position_effects_are_named() -> None:
     assert "Corrected for: row, edge." in text_of(with_quality(corrected_for=("row", "edge")))
+
+
+def with_doubts(*doubts: Unsure) -> Ranking:
+    base = ranking()
+    first, *others = base.wells
+    return base.model_copy(update={"wells": (first.model_copy(update={"unsure": doubts}), *others)})
+
+
+def test_doubts_about_an_outline_are_shown_in_words_at_the_well_with_an_explanation() -> None:
+    of = with_doubts(Unsure.FAINT, Unsure.OTHER_OBJECT)
+    text = text_of(of)
+    assert "outline in doubt: tissue hardly darker than the background (1) D02" in text
+    assert "outline in doubt: another large object in the field (1) D02" in text
+    assert DOUBT_HINT in text
+    tooltip = "tissue hardly darker than the background, another large object in the field"
+    assert f"outline in doubt: {tooltip}" in plate_of(of)
+    figure = ranking_html(of, {"D02": b"jpeg", "B02": b"jpeg"})
+    assert figure.count(f'<span class="apart">{tooltip}</span>') == 1
+
+
+def test_a_page_without_doubts_explains_the_mark_in_the_legend_only() -> None:
+    assert DOUBT_HINT not in text_of(ranking())
+    assert plate_of(ranking()).count("in doubt") == 1
+    marks = [plate_of(of).count("#ffd54f") for of in (ranking(), with_doubts(Unsure.CUT))]
+    assert marks == [1, 2]
+
+
+@pytest.mark.parametrize("doubt", Unsure)
+def test_every_doubt_has_its_own_words(doubt: Unsure) -> None:
+    assert f"outline in doubt: {DOUBT_WORDS[doubt]}" in text_of(with_doubts(doubt))
+    assert len(set(DOUBT_WORDS.values())) == len(Unsure)
 
 
 def test_names_from_the_plate_map_are_escaped() -> None:

@@ -25,6 +25,7 @@ from inference.ranking.well_tissue import WellTissue
 from schemas.errors import ProfileError
 from schemas.plate_map import Group
 from schemas.ranking import Condition, TreatmentRank, TreatmentTable, Verdict, WellRank
+from schemas.tissue import Unsure
 from schemas.trajectory import Trajectories
 from tests.assayed_plates import DOSING_DAY, READOUT_DAY, known_plate
 
@@ -482,3 +483,22 @@ def test_a_plate_that_cannot_be_compared_is_refused(
         )
     with pytest.raises(ProfileError, match="no untreated well has an image"):
         place(departed, calibration, replace(PLATE.trajectories, days=(8, READOUT_DAY)))
+
+
+def test_a_well_whose_readout_was_refused_is_placed_neither_as_intact_nor_as_exploded(
+    calibration: Calibration, departed: Departed
+) -> None:
+    well = wells_of(departed, departed.treatments[0].treatment)[0]
+    wells = tuple(
+        replace(each, unsure=(Unsure.NO_BACKGROUND,)) if each.well == well else each
+        for each in departed.scored.wells
+    )
+    known = with_conditions(replace(departed, scored=replace(departed.scored, wells=wells)), BURST)
+    tissue = {name: each for name, each in known.tissue.items() if name != well}
+    table = place(replace(known, tissue=tissue), calibration)
+    row = by_well(table)[well]
+    assert (row.score, row.efficacy_rank, row.deterioration_percent) == (None, None, None)
+    assert [note for note in table.notes if note.startswith(f"{well}: not placed")]
+    complete = place(with_conditions(departed, BURST), calibration)
+    assert table.scale.n == complete.scale.n - 1
+    assert all(well not in each.wells for each in table.treatments)

@@ -55,3 +55,13 @@ def test_log_odds_limit_the_difference_of_a_broken_body() -> None:
     )
     assert (whole - dented) > (dented - broken) / 3
     assert whole > dented > broken
+
+
+def test_a_missing_measure_of_tissue_is_not_zero_and_without_measures_nothing_is_known() -> None:
+    without = {name: value for name, value in MEASURED.items() if name != "od_mean"}
+    values = dict(zip(RANKED_MEASURES, ranked_values(without), strict=True))
+    assert [name for name, value in values.items() if np.isnan(value)] == ["od_mean"]
+    no_debris = {name: value for name, value in MEASURED.items() if name != "debris_area_um2"}
+    values = dict(zip(RANKED_MEASURES, ranked_values(no_debris), strict=True))
+    assert [name for name, value in values.items() if np.isnan(value)] == ["log_debris_share"]
+    assert np.isnan(ranked_values({})).all()
