@@ -3,6 +3,7 @@
 The outline has holes where the background is seen through the body, and no fibres that touch it.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 import cv2
@@ -46,8 +47,17 @@ Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class OutlineEdge:
+    """Edge of the tissue in a reduced plane."""
+
+    width_px: float  # median along the outline
+    blurred: bool  # whether it is wide everywhere and no detail in the plane is fine
+    has_mantle: bool  # whether the outline is that of a pale mantle around a dark core
+
+
 def outline_body(
-    transmitted: Floats, dark: Bools, coarse: CoarsePlane, chosen: ChosenTissue, edge_px: float
+    transmitted: Floats, dark: Bools, coarse: CoarsePlane, chosen: ChosenTissue, edge: OutlineEdge
 ) -> Bools:
     """Return the body of the tissue in the working plane, (H, W), with attached chains of cells.
 
@@ -62,8 +72,8 @@ def outline_body(
         Pixels darker than the background, without foreign objects, (H, W).
     coarse, chosen
         The reduced plane and its chosen tissue.
-    edge_px
-        Width of the outline's edge in reduced pixels.
+    edge
+        Width of the outline's edge.
     """
     body = np.zeros(transmitted.shape, dtype=bool)
     tissue = chosen.tissue
@@ -74,7 +84,7 @@ def outline_body(
     reachable = dilate_mask(tissue, _CHAIN_REACH_PX) & resize_mask(dark, near.shape)
     box = _bounding_box(near if chosen.many else near | reachable, shape)
     dark_limit = np.float32(np.exp(-coarse.dark_limit))
-    limit = enlarge(np.where(near, _half_way(coarse, tissue, edge_px), dark_limit), shape)[box]
+    limit = enlarge(np.where(near, _half_way(coarse, tissue, edge), dark_limit), shape)[box]
     reach = near if chosen.many else near | reachable
     covered = (transmitted[box] < limit) & (dark | resize_mask(near, shape))[box]
     covered &= resize_mask(reach, shape)[box] | dark[box]
@@ -82,7 +92,7 @@ def outline_body(
         whole = open_mask(fill_convex_holes(covered, MIN_LUMEN_SOLIDITY), scale)
         seeds = resize_mask(tissue, shape)[box]
     else:
-        inside = erode_mask(tissue, 2 * TEXTURE_BLUR_PX + edge_px) & coarse.differs
+        inside = erode_mask(tissue, 2 * TEXTURE_BLUR_PX + edge.width_px) & coarse.differs
         covered |= resize_mask(inside, shape)[box]
         whole = open_mask(fill_holes(close_mask(covered, scale)), scale)
         seeds = resize_mask(erode_mask(tissue, _MIN_INSIDE_PX), shape)[box]
@@ -185,18 +195,20 @@ def _bounding_box(mask: Bools, shape: tuple[int, ...]) -> tuple[slice, slice]:
     )
 
 
-def _half_way(coarse: CoarsePlane, tissue: Bools, edge_px: float) -> Floats:
+def _half_way(coarse: CoarsePlane, tissue: Bools, edge: OutlineEdge) -> Floats:
     """Return, (h, w), the transmitted share half-way between outside and inside of the outline.
 
     Dark pixels dominate the share inside. Otherwise the outline would be too far out at a dark
-    seam with pale surroundings, and at an edge out of focus.
+    seam with pale surroundings, and at an edge out of focus. The dark core inside a pale mantle
+    does not count.
     """
     transmitted = np.exp(coarse.log_light - coarse.surface)
-    reach = float(np.clip(2.5 * edge_px, 4, 24))
-    inside = np.where(
-        tissue, np.maximum(coarse.darkness - coarse.dark_limit / 2, 0) ** 4, 0
-    ).astype(np.float32)
-    outside = (~dilate_mask(tissue, max(edge_px / 2, 1))).astype(np.float32)
+    reach = float(np.clip(2.5 * edge.width_px, 4, 24))
+    rim = tissue & ~erode_mask(tissue, TEXTURE_BLUR_PX + reach)
+    inside = np.where(rim, np.maximum(coarse.darkness - coarse.dark_limit / 2, 0) ** 4, 0).astype(
+        np.float32
+    )
+    outside = (~dilate_mask(tissue, max(edge.width_px / 2, 1))).astype(np.float32)
     within = cv2.GaussianBlur(transmitted * inside, (0, 0), reach) / (
         cv2.GaussianBlur(inside, (0, 0), reach) + np.float32(1e-9)
     )

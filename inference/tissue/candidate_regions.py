@@ -37,6 +37,7 @@ _DARKER_THAN_CLOUDS = 3.0  # darkness relative to the dark limit
 _CELL_GAP_PX = 4.0  # between cells of one tissue
 _MIN_HALF_WIDTH_PX = 6.0  # of a region, including the blur of its texture; a thirtieth of the field
 _SMALL_BODY_PX = 1.5  # half width of the narrowest part of a small body
+_MIDDLE = 0.7  # depth of the middle of a region relative to its half width
 _MAX_RING_AREA = 1.4  # of a round region, relative to the widest disc inside
 _FLOOR_MARGIN_PX = 6
 _OUTLINE_PX = 2  # width of a region's outline
@@ -141,7 +142,7 @@ def _measure_regions(
     border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     signal = np.maximum(np.abs(coarse.darkness), coarse.texture)[rows, columns]
     half_widths = np.concatenate([[0.0], half_width])
-    middle = distance[rows, columns] > half_widths[label] / 2
+    middle = distance[rows, columns] > _MIDDLE * half_widths[label]
     in_middle = np.maximum(np.bincount(label, middle, count), 1)
     absorbed = np.bincount(label, middle * coarse.darkness[rows, columns], count) / in_middle
     rough = np.bincount(label, middle * coarse.texture[rows, columns], count) / in_middle

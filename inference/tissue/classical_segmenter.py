@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from inference.tissue.body_outline import enlarge, outline_body
+from inference.tissue.body_outline import OutlineEdge, enlarge, outline_body
 from inference.tissue.candidate_regions import refine_background
 from inference.tissue.coarse_plane import SIDE_PX, CoarsePlane, analyse_coarse_plane
 from inference.tissue.masks import dilate_mask, erode_mask, resize_mask
@@ -29,6 +29,9 @@ cells lie on the outline. Blur of a fiftieth of the field makes every edge wider
 MIN_SHARPNESS: Final = 0.36
 """Smallest sharpness of a plane that is in focus at any place; a soft outline is then no blur."""
 
+_RIM_PX = 12.0  # of the reduced plane; a dark core is farther inside
+_MANTLE_TO_CORE = 0.7  # light lost in the rim relative to the whole, of a pale mantle
+_MANTLE_COVERAGE = 0.85  # share of a mantle that is dark; a rim of debris has gaps
 _SHARPEST_PARTS = 0.97  # quantile of the slope along the outline
 
 Floats = npt.NDArray[np.float32]
@@ -71,18 +74,18 @@ def _segment_dark_tissue(
         return Segmentation(nothing, nothing, np.exp(coarse.surface), (Unsure.NO_BACKGROUND,))
     coarse = refine_background(coarse)
     chosen = choose_tissue(coarse)
-    edge_px, sharpest_px = _edge_widths(coarse, chosen.tissue)
+    edge = _find_edge(coarse, chosen.tissue)
     transmitted = _transmitted(prepared.plane, coarse)
     usable = resize_mask(coarse.field & ~chosen.foreign, transmitted.shape) & ~prepared.replaced
     dark = (transmitted < np.exp(-coarse.dark_limit)) & usable
-    body = outline_body(transmitted, dark, coarse, chosen, edge_px) & ~prepared.replaced
-    seam = dilate_mask(resize_mask(body, coarse.field.shape), max(1.0, edge_px / 2))
+    body = outline_body(transmitted, dark, coarse, chosen, edge) & ~prepared.replaced
+    seam = dilate_mask(resize_mask(body, coarse.field.shape), max(1.0, edge.width_px / 2))
     debris = dark & ~(body | resize_mask(seam, dark.shape))
     return Segmentation(
         _enlarge_mask(body, shape),
         _enlarge_mask(debris, shape),
         np.exp(coarse.surface),
-        _doubts(coarse, chosen, body, sharpest_px),
+        _doubts(chosen, body, edge),
     )
 
 
@@ -95,33 +98,41 @@ def _transmitted(plane: npt.NDArray[np.uint16], coarse: CoarsePlane) -> Floats:
     )
 
 
-def _edge_widths(coarse: CoarsePlane, tissue: Bools) -> tuple[float, float]:
-    """Return the width of the outline's edge in reduced pixels: median, and at the sharpest parts.
+def _find_edge(coarse: CoarsePlane, tissue: Bools) -> OutlineEdge:
+    """Return the OutlineEdge of the tissue, (h, w), of a reduced plane.
 
-    The width is the light that the tissue takes away, divided by the slope of the light.
+    The width of an edge is the light that the tissue takes away, divided by the slope of the light.
     """
     if not tissue.any():
-        return 0.0, 0.0
+        return OutlineEdge(0.0, blurred=False, has_mantle=False)
     transmitted = np.exp(-np.maximum(coarse.darkness, 0))
-    lost = (1 - transmitted) * tissue
-    depth = float((lost**2).sum() / max(float(lost.sum()), 1e-6))
+    rim = tissue & ~erode_mask(tissue, _RIM_PX)
     steepest = cv2.dilate(coarse.slope * transmitted, np.ones((11, 11), np.uint8))
-    slopes = np.quantile(steepest[tissue & ~erode_mask(tissue, 2)], (0.5, _SHARPEST_PARTS))
-    median, sharpest = depth / np.maximum(slopes, 1e-6)
-    return float(median), float(sharpest)
+    outline = tissue & ~erode_mask(tissue, 2)
+    slope, sharpest = np.maximum(np.quantile(steepest[outline], (0.5, _SHARPEST_PARTS)), 1e-6)
+    whole, outer = (_mean_loss(transmitted, mask) for mask in (tissue, rim))
+    in_focus = coarse.sharpness() > MIN_SHARPNESS
+    has_mantle = (
+        in_focus
+        and outer < _MANTLE_TO_CORE * whole
+        and float((coarse.darkness > coarse.dark_limit)[rim].mean()) > _MANTLE_COVERAGE
+    )
+    depth = outer if has_mantle else whole
+    blurred = whole / sharpest > BLURRED_PX and not in_focus
+    return OutlineEdge(float(depth / slope), blurred=bool(blurred), has_mantle=has_mantle)
 
 
-def _doubts(
-    coarse: CoarsePlane, chosen: ChosenTissue, body: Bools, sharpest_px: float
-) -> tuple[Unsure, ...]:
-    """Return the reasons to doubt a body, (H, W), of chosen tissue in a reduced plane.
+def _mean_loss(transmitted: Floats, mask: Bools) -> float:
+    """Return the mean share of the light that is lost in a mask, weighted by itself."""
+    lost = (1 - transmitted) * mask
+    return float((lost**2).sum() / max(float(lost.sum()), 1e-6))
 
-    ``sharpest_px`` is the width of the edge at the sharpest parts of the outline.
-    """
+
+def _doubts(chosen: ChosenTissue, body: Bools, edge: OutlineEdge) -> tuple[Unsure, ...]:
+    """Return the reasons to doubt a body, (H, W), of chosen tissue with an edge."""
     if not body.any():
         return (Unsure.FAINT,) if chosen.tissue.any() or Unsure.FAINT in chosen.doubts else ()
-    blurred = sharpest_px > BLURRED_PX and coarse.sharpness() < MIN_SHARPNESS
-    return (*chosen.doubts, Unsure.BLURRED) if blurred else chosen.doubts
+    return (*chosen.doubts, Unsure.BLURRED) if edge.blurred else chosen.doubts
 
 
 def _enlarge_mask(mask: Bools, shape: tuple[int, ...]) -> Bools:

@@ -38,7 +38,8 @@ Plates have up to 0.012, tissue that fills the field has 0.019 and more.
 
 _DARK_LIMIT_IN_NOISE = 5.0  # standard deviations of the background
 _ABOVE = 0.15  # natural log: difference of the two fits of the background that matters
-_MIN_ABOVE_SHARE = 0.3  # of the field: the fit from above is higher because tissue covers the field
+_MIN_ABOVE_SHARE = 0.1  # of the field in which they differ
+_FITTED = 0.06  # natural log: largest difference of a fit from the light that it describes
 _FLOOR_IN_SMOOTHEST = 3.0
 """Texture of the plate's floor relative to the smoothest twentieth of the field, at most.
 
@@ -49,6 +50,7 @@ _MIN_BRIGHT_SHARE = 0.004  # of the field
 _BRIGHT_IN_DARK = 3.0  # area of bright objects relative to dark objects on the same ground
 _MAX_BRIGHT_BORDER = 0.3  # of the border; a bright ground around dark tissue has more
 _BRIGHT_HALF_WIDTH_PX = 4.0  # glints and halos are narrower
+_TISSUE_IN_NOISE = 3.0  # spread of the darkness that is more than noise and clouds
 _NOISE_MARGIN = 3.0  # energy of detail that may be noise, relative to that of the smooth field
 _STRONGEST = 0.03  # of the image: where detail is strongest
 _SMOOTHEST = 0.05  # quantile of the texture of the field
@@ -143,13 +145,20 @@ def analyse_coarse_plane(prepared: PreparedPlane) -> CoarsePlane:
 def _fit_surface(coarse: CoarsePlane) -> Floats:
     """Return the log light without tissue, (h, w).
 
-    The fit starts from the mean light. If tissue covers most of the field, it ends in the tissue,
-    and a fit that starts from the brightest light is much higher; then that one is returned.
+    The fit starts from the mean light. If tissue covers most of the field, it ends in the tissue.
+    A fit that starts from the brightest light is then much higher, and nearer to the light of the
+    smooth parts of the field; that one is returned.
     """
     log_light, texture, field = coarse.log_light, coarse.texture, coarse.field
     usual = fit_light_surface(log_light, texture, field)
     highest = fit_light_surface(log_light, texture, field, from_above=True)
-    return highest if (highest - usual > _ABOVE).mean() > _MIN_ABOVE_SHARE else usual
+    smooth = texture < _FLOOR_IN_SMOOTHEST * np.quantile(texture[field], _SMOOTHEST)
+    fitted = [
+        np.count_nonzero((np.abs(log_light - surface) < _FITTED) & smooth & field)
+        for surface in (usual, highest)
+    ]
+    much_higher = (highest - usual > _ABOVE).mean() > _MIN_ABOVE_SHARE
+    return highest if much_higher and fitted[1] > fitted[0] else usual
 
 
 def with_surface(coarse: CoarsePlane, surface: Floats) -> CoarsePlane:
@@ -159,10 +168,12 @@ def with_surface(coarse: CoarsePlane, surface: Floats) -> CoarsePlane:
     """
     darkness = np.asarray(cv2.GaussianBlur(surface - coarse.log_light, (0, 0), 1.0), np.float32)
     field = coarse.field[::4, ::4]
-    # Tissue is dark and may cover most of the field, so the noise is read from the brighter part:
-    # quantiles below the middle of a normal distribution differ by 1.03 and 0.44 SD.
+    # Tissue is dark and may cover half of the field, so the noise is read from the brighter part:
+    # these quantiles of a normal distribution differ by 1.03 and 0.44 SD.
     lowest, low, high = np.quantile(darkness[::4, ::4][field], (0.1, 0.2, 0.4))
-    noise = float(min((high - lowest) / 1.03, (low - lowest) / 0.44))
+    noise, brightest = float(high - lowest) / 1.03, float(low - lowest) / 0.44
+    if noise > _TISSUE_IN_NOISE * brightest:  # tissue covers most of the field
+        noise = brightest
     smoothest, usual = np.quantile(coarse.texture[::4, ::4][field], (_SMOOTHEST, 0.3))
     floor = float(min(usual, _FLOOR_IN_SMOOTHEST * smoothest))
     clouds = _local_contrast(coarse.log_light, (2.0, 8.0), 15)[::4, ::4][field]
