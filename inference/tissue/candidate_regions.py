@@ -37,7 +37,8 @@ _DARKER_THAN_CLOUDS = 3.0  # darkness relative to the dark limit
 _CELL_GAP_PX = 4.0  # between cells of one tissue
 _MIN_HALF_WIDTH_PX = 6.0  # of a region, including the blur of its texture; a thirtieth of the field
 _SMALL_BODY_PX = 1.5  # half width of the narrowest part of a small body
-_MIDDLE = 0.7  # depth of the middle of a region relative to its half width
+_MIDDLE = 0.75  # depth of the middle of a region relative to its half width
+_BRIGHT_MIDDLE = 0.05  # natural log: light of a bubble's middle above the background
 _MAX_RING_AREA = 1.4  # of a round region, relative to the widest disc inside
 _FLOOR_MARGIN_PX = 6
 _OUTLINE_PX = 2  # width of a region's outline
@@ -142,10 +143,12 @@ def _measure_regions(
     border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     signal = np.maximum(np.abs(coarse.darkness), coarse.texture)[rows, columns]
     half_widths = np.concatenate([[0.0], half_width])
-    middle = distance[rows, columns] > _MIDDLE * half_widths[label]
-    in_middle = np.maximum(np.bincount(label, middle, count), 1)
-    absorbed = np.bincount(label, middle * coarse.darkness[rows, columns], count) / in_middle
-    rough = np.bincount(label, middle * coarse.texture[rows, columns], count) / in_middle
+    depth = distance[rows, columns] / np.maximum(half_widths[label], 1)
+    darkness, texture = coarse.darkness[rows, columns], coarse.texture[rows, columns]
+    inner, middle = (_means(label, depth > least, darkness, count) for least in (0.5, _MIDDLE))
+    is_clear = (inner < coarse.dark_limit / 2) | (middle < -_BRIGHT_MIDDLE)
+    is_smooth = _means(label, depth > _MIDDLE, texture, count) < coarse.texture_limit
+    is_round = area < _MAX_RING_AREA * np.pi * half_widths**2
     return CandidateRegions(
         labels=labels,
         area_px=area,
@@ -156,11 +159,17 @@ def _measure_regions(
         edge=edge,
         has_edge=edge > floor + max(MIN_EDGE, floor / 2),
         contact_px=np.bincount(border, minlength=count).astype(np.float64),
-        is_ring=(absorbed < coarse.dark_limit / 2)
-        & (rough < coarse.texture_limit)
-        & (area < _MAX_RING_AREA * np.pi * half_widths**2),
+        is_ring=is_clear & is_smooth & is_round,
         dark_limit=coarse.dark_limit,
     )
+
+
+def _means(
+    label: npt.NDArray[np.int32], counted: npt.NDArray[np.bool_], values: Floats, count: int
+) -> Numbers:
+    """Return, by label, the mean of the values of the counted pixels; all three are (pixels,)."""
+    pixels = np.maximum(np.bincount(label, counted, count), 1)
+    return np.asarray(np.bincount(label, counted * values, count) / pixels)
 
 
 def _floor_slope(coarse: CoarsePlane, steepest: Floats) -> float:

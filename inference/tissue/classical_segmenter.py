@@ -51,7 +51,7 @@ class ClassicalSegmenter:
         """
         prepared = prepare_plane(plane)
         coarse = analyse_coarse_plane(prepared)
-        if not coarse.shows_bright_tissue:
+        if not (coarse.shows_background and coarse.shows_bright_tissue):
             return _segment_dark_tissue(prepared, coarse, plane.shape)
         negative = prepared.negative()
         found = _segment_dark_tissue(negative, analyse_coarse_plane(negative), plane.shape)

@@ -214,8 +214,8 @@ def _local_contrast(log_light: Floats, sigmas_px: tuple[float, float], side_px: 
 
     The deviation is that in a square around each pixel.
     """
-    detail = cv2.GaussianBlur(log_light, (0, 0), sigmas_px[0])
-    detail -= cv2.GaussianBlur(log_light, (0, 0), sigmas_px[1])
+    finer, coarser = (cv2.GaussianBlur(log_light, (0, 0), sigma_px) for sigma_px in sigmas_px)
+    detail = finer - coarser
     mean_square = cv2.blur(detail * detail, (side_px, side_px))
     # The running sums of the blur are rounded, and may be slightly below zero.
     return np.asarray(np.sqrt(np.maximum(mean_square, 0)), np.float32)

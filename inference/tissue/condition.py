@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import log10
 
 from schemas.ranking import Condition
 
@@ -27,15 +28,23 @@ class ConditionSettings:
 def classify_condition(
     measures: Mapping[str, float], settings: ConditionSettings | None = None
 ) -> tuple[Condition, float | None] | None:
-    """Return (Condition, degree of explosion) of tissue from measures by name; None if empty.
+    """Return (Condition, degree of explosion) of tissue from measures by name.
 
-    The degree is 0 for intact tissue. For exploded tissue it is the spread in units of 100 µm; None
-    if the measures have no scale.
+    The result is None for an empty well and for an image without measures. The degree is 0 for
+    intact tissue. The degree of exploded tissue is its spread times 1 + log₁₀ of the effective
+    number of its pieces: ten times as many pieces of one size double it. The spread is in units of
+    100 µm, or of a quarter of the tissue's equivalent diameter without a scale. The effective
+    number is the inverse of Simpson's index (Simpson, Nature 163, 688, 1949). The degree is None
+    for measures of a version that did not count the pieces.
     """
-    if measures["pieces"] == 0:
+    if measures.get("pieces", 0) == 0:
         return None
     limits = settings or ConditionSettings()
     if measures["open_directions"] < limits.open_directions or measures["spilled"] < limits.spilled:
         return Condition.INTACT, 0.0
-    spread_um = measures.get("spread_um")
-    return Condition.EXPLODED, None if spread_um is None else spread_um / 100
+    if "effective_pieces" not in measures:
+        return Condition.EXPLODED, None
+    unit = "um" if "spread_um" in measures else "px"
+    length = 100.0 if unit == "um" else measures["equivalent_diameter_px"] / 4
+    spread = measures[f"spread_{unit}"] / length
+    return Condition.EXPLODED, spread * (1 + log10(measures["effective_pieces"]))

@@ -1,8 +1,9 @@
-"""Measures the tissue outside its core: its area, its directions and its distance.
+"""Measures the tissue outside its core: its area, its directions, its distance and its parts.
 
 An exploded aggregate is a core with chains and clumps of cells on all sides, nearly as dense as
-the core. A lobe, a second piece or a fibre extends to one side. Debris is thin or consists of
-single cells.
+the core, or clumps without a core. A lobe, a second piece or a fibre extends to one side. Debris is
+thin or consists of single cells. Compact bodies that lie apart, as several spheroids or organoids
+in one well do, are cores of their own.
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from inference.tissue.bodies import separate_bodies
 from inference.tissue.downscaled_plane import DownscaledPlane, Mask
 
 _DIRECTIONS = 36  # sectors of 10° around the centre of the core
@@ -26,6 +28,19 @@ The darkest quarter of the body is never debris.
 _DARKEST_QUARTER = 0.75  # quantile
 _SMOOTHING_CELLS = 0.3  # so that the bright middle of a cell does not divide it
 _MIN_CLUMP_CELLS = 10.0  # area of a separate clump in squared cells; a pair of loose cells has less
+_MIN_CORE_SHARE = 0.5  # of the tissue; around a smaller core the middle is that of all tissue
+_MIN_BODY_AREA = 0.1  # of a body relative to the largest; a smaller one is a fragment
+_FEW_BODIES = 6
+_FEW_SOLIDITY, _MANY_SOLIDITY = 0.7, 0.93
+"""Smallest median solidity of the bodies, of few and of many, that are no fragments.
+
+Round organoids have 0.93 to 0.97 and fragments of cell clumps 0.79 to 0.91. A few bodies may be
+ragged: tissue falls apart into many fragments.
+"""
+_BLOCKS = 6  # per side of the field
+_MIN_BLOCKS = (
+    0.4  # share of blocks with a body, in a culture of many; fragments are around a centre
+)
 _SPREAD_SHARE = 0.95  # of the tissue; a single stray clump does not change it
 
 
@@ -37,24 +52,83 @@ class Dispersal:
     spilled: float  # area of the tissue outside the core, in areas of the core
     spread_px: float
     """Distance from the centre of the core that contains 95 % of the tissue, in plane pixels."""
+    effective_parts: float
+    """Inverse Simpson index of the areas of the parts: n if the tissue is n parts of one size."""
 
 
 def measure_dispersal(plane: DownscaledPlane) -> Dispersal:
     """Return the Dispersal of a DownscaledPlane: the tissue outside its core."""
     tissue = _dense_tissue(plane)
     core = _core(tissue & plane.body, plane.px_per_cell)
-    spilled = _spilled_tissue(tissue, core, plane.px_per_cell)
-    moments = cv2.moments(core.astype(np.uint8), binaryImage=True)
-    centre = np.array([moments["m10"], moments["m01"]]) / moments["m00"]
+    cores = core | _other_bodies(plane.body, core)
+    spilled = _spilled_tissue(tissue, cores, core, plane.px_per_cell)
+    middle = core | spilled
+    if np.count_nonzero(core) >= _MIN_CORE_SHARE * np.count_nonzero(middle):
+        middle = core
+    centre = _centre(middle)
     distance = cv2.distanceTransform((~core).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
     x, y = _offsets(spilled & (distance > _MIN_DISTANCE_CELLS * plane.px_per_cell), centre)
     sector = ((np.arctan2(y, x) / (2 * np.pi)) % 1.0 * _DIRECTIONS).astype(int) % _DIRECTIONS
     reach = np.quantile(np.hypot(*_offsets(core | spilled, centre)), _SPREAD_SHARE)
     return Dispersal(
         directions=len(np.unique(sector)) / _DIRECTIONS,
-        spilled=float(np.count_nonzero(spilled) / np.count_nonzero(core)),
+        spilled=float(np.count_nonzero(spilled) / np.count_nonzero(cores)),
         spread_px=float(reach) / plane.factor,
+        effective_parts=_effective_number(cores, spilled),
     )
+
+
+def _centre(mask: Mask) -> npt.NDArray[np.float64]:
+    """Return the centre of mass, x and y, of a mask that is not empty."""
+    moments = cv2.moments(mask.astype(np.uint8), binaryImage=True)
+    return np.array([moments["m10"], moments["m01"]]) / moments["m00"]
+
+
+def _other_bodies(body: Mask, core: Mask) -> Mask:
+    """Return the bodies apart from the core that are compact bodies and no fragments of tissue."""
+    numbers = separate_bodies(body)
+    area = np.bincount(numbers.ravel())
+    area[0] = 0
+    large = np.flatnonzero(area >= _MIN_BODY_AREA * area.max())
+    others = np.zeros_like(body)
+    if len(large) == 1:
+        return others
+    solidity = float(np.median([_solidity(numbers == number) for number in large]))
+    if len(large) > _FEW_BODIES:
+        blocks = cv2.resize(
+            np.isin(numbers, large).astype(np.float32),
+            (_BLOCKS, _BLOCKS),
+            interpolation=cv2.INTER_AREA,
+        )
+        whole_field = (blocks > 0).mean() >= _MIN_BLOCKS
+        if not whole_field or solidity < _MANY_SOLIDITY:
+            return others
+        return np.asarray(numbers > 0) & ~core
+    if solidity < _FEW_SOLIDITY:
+        return others
+    own = np.bincount(numbers[core], minlength=len(area)).argmax()
+    return np.asarray(np.isin(numbers, large[large != own]) & ~core)
+
+
+def _solidity(mask: Mask) -> float:
+    """Return the area of a mask divided by the area of its convex hull."""
+    points = cv2.findNonZero(mask.view(np.uint8))
+    hull = cv2.convexHull(points)
+    # Half a pixel around the centres of the pixels, by Steiner's formula.
+    return len(points) / (cv2.contourArea(hull) + cv2.arcLength(hull, closed=True) / 2 + 1)
+
+
+def _effective_number(cores: Mask, spilled: Mask) -> float:
+    """Return the inverse Simpson index of the areas of the cores and the parts outside them."""
+    areas = np.concatenate(
+        [
+            cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)[2][
+                1:, cv2.CC_STAT_AREA
+            ]
+            for mask in (cores, spilled)
+        ]
+    ).astype(np.float64)
+    return float(areas.sum() ** 2 / (areas**2).sum())
 
 
 def _offsets(mask: Mask, centre: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -102,9 +176,12 @@ def _dense_tissue(plane: DownscaledPlane) -> Mask:
     )
 
 
-def _spilled_tissue(tissue: Mask, core: Mask, px_per_cell: float) -> Mask:
-    """Return the tissue outside the core: attached parts, and separate clumps inside the field."""
-    whole = tissue | core
+def _spilled_tissue(tissue: Mask, cores: Mask, core: Mask, px_per_cell: float) -> Mask:
+    """Return the tissue outside the cores: attached parts, and separate clumps inside the field.
+
+    ``core`` is the largest of the ``cores``.
+    """
+    whole = tissue | cores
     side = 2 * max(1, round(_GAP_CELLS * px_per_cell)) + 1
     joined = cv2.dilate(
         whole.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
@@ -114,4 +191,4 @@ def _spilled_tissue(tissue: Mask, core: Mask, px_per_cell: float) -> Mask:
     for border in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
         kept[border] = False
     kept[labels[core][0]] = True  # the core is in one piece
-    return np.asarray(kept[labels] & tissue & ~core)
+    return np.asarray(kept[labels] & tissue & ~cores)

@@ -6,6 +6,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from inference.tissue.bodies import separate_bodies
+from inference.tissue.masks import fill_holes
+
 Mask = npt.NDArray[np.bool_]
 
 
@@ -21,12 +24,27 @@ class DebrisMeasures:
 
 @dataclass(frozen=True)
 class PieceMeasures:
-    """Number and area of the pieces of the body, and its largest piece."""
+    """Number, areas and holes of the pieces of the body, and its largest piece."""
 
-    count: int
-    area_px: float  # of all pieces
+    areas_px: tuple[float, ...]  # of each piece, without holes; the largest first
+    holes: int
+    hole_area_px: float
     largest: Mask  # (h, w): the largest piece in the bounding box of all pieces
     centre_px: tuple[float, float] | None  # x, y of the largest in the plane; None without tissue
+
+    @property
+    def count(self) -> int:
+        """Number of pieces."""
+        return len(self.areas_px)
+
+    @property
+    def area_px(self) -> float:
+        """Area of all pieces."""
+        return float(sum(self.areas_px))
+
+    def diameter_px(self, quantile: float) -> float:
+        """Return a quantile of the diameters of discs with the areas of the pieces."""
+        return float(2 * np.sqrt(np.quantile(self.areas_px, quantile) / np.pi))
 
 
 def measure_debris(debris: Mask, centre_px: tuple[float, float] | None) -> DebrisMeasures:
@@ -44,15 +62,25 @@ def measure_debris(debris: Mask, centre_px: tuple[float, float] | None) -> Debri
 
 
 def measure_pieces(body: Mask) -> PieceMeasures:
-    """Return the PieceMeasures of a body mask, (H, W): number, area and largest piece."""
+    """Return the PieceMeasures of a body mask, (H, W).
+
+    Bodies that touch each other are pieces of their own.
+    """
     x, y, width, height = cv2.boundingRect(body.view(np.uint8))
     if width == 0:
-        return PieceMeasures(0, 0.0, body[:0, :0], None)
-    window = body[y : y + height, x : x + width]
-    count, labels, stats, centres = cv2.connectedComponentsWithStats(
-        np.ascontiguousarray(window).view(np.uint8), connectivity=8
+        return PieceMeasures((), 0, 0.0, body[:0, :0], None)
+    window = np.ascontiguousarray(body[y : y + height, x : x + width])
+    numbers = separate_bodies(window)
+    areas = np.bincount(numbers.ravel()).astype(np.float64)
+    areas[0] = 0
+    largest = numbers == int(np.argmax(areas))
+    rows, columns = np.nonzero(largest)
+    holes = fill_holes(window) & ~window
+    count, _, stats, _ = cv2.connectedComponentsWithStats(holes.view(np.uint8), connectivity=4)
+    return PieceMeasures(
+        areas_px=tuple(np.sort(areas[areas > 0])[::-1].tolist()),
+        holes=count - 1,
+        hole_area_px=float(stats[1:, cv2.CC_STAT_AREA].sum()),
+        largest=largest,
+        centre_px=(float(x + columns.mean()), float(y + rows.mean())),
     )
-    largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
-    centre_px = float(x + centres[largest][0]), float(y + centres[largest][1])
-    area_px = float(stats[1:, cv2.CC_STAT_AREA].sum())
-    return PieceMeasures(count - 1, area_px, labels == largest, centre_px)

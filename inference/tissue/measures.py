@@ -25,8 +25,21 @@ _SIZES = (
     "spread",
     "debris_area",
     "debris_spread",
+    "largest_area",
+    "hole_area",
+    "piece_diameter_q10",
+    "piece_diameter_q50",
+    "piece_diameter_q90",
 )
-_POWERS = {"area": 2, "debris_area": 2, "volume": 3}  # of a length; other sizes are lengths
+_POWERS = {
+    "area": 2,
+    "debris_area": 2,
+    "largest_area": 2,
+    "hole_area": 2,
+    "volume": 3,
+}  # of a length; other sizes are lengths
+
+_PERCENTS = (10, 50, 90)  # quantiles of the diameters of pieces
 
 
 def name_with_unit(size: str, um_per_px: float | None) -> str:
@@ -44,8 +57,10 @@ def measure_tissue(
 
     White is 65535 in the plane. Names of sizes end in their unit; without a scale they are in
     pixels and end in ``_px``. Undefined measures are left out: an empty well has an area of 0, no
-    pieces and its debris.
+    pieces and its debris. A refused image has no measures.
     """
+    if segmentation.is_refused:
+        return {}
     pieces = measure_pieces(segmentation.body)
     debris = measure_debris(segmentation.debris, pieces.centre_px)
     sizes = {"area": pieces.area_px, "debris_area": debris.area_px}
@@ -80,6 +95,11 @@ def _measure_body(
         "minor_diameter": outline.minor_px,
         "volume": float(np.pi / 6 * outline.major_px * outline.minor_px**2),
         "spread": dispersal.spread_px,
+        "largest_area": pieces.areas_px[0],
+        "hole_area": pieces.hole_area_px,
+        **{
+            f"piece_diameter_q{percent}": pieces.diameter_px(percent / 100) for percent in _PERCENTS
+        },
     }
     return sizes, {
         "circularity": outline.circularity,
@@ -93,7 +113,9 @@ def _measure_body(
         "edge_darkness": density.edge,
         "grain_fine": density.grain_fine,
         "grain_coarse": density.grain_coarse,
-        "largest_piece_share": float(np.count_nonzero(pieces.largest)) / pieces.area_px,
+        "holes": float(pieces.holes),
+        "largest_piece_share": pieces.areas_px[0] / pieces.area_px,
+        "effective_pieces": dispersal.effective_parts,
         "spilled": dispersal.spilled,
         "open_directions": dispersal.directions,
     }
