@@ -30,6 +30,10 @@ _BAND_PX = 6.0  # reduced pixels around the coarse tissue, where the outline can
 _CHAIN_REACH_PX = 96.0  # a quarter of the field; the longest thin chains of cells
 _MIN_INSIDE_PX = 3  # a piece must reach this far inside the coarse tissue
 
+_MANY_SHARE = 0.6  # of the way from inside to outside, for the outline of small bodies
+_GAP_LIGHT = 0.93  # transmitted share in a gap between pieces
+_GAP_HALF_WIDTH = 0.009  # of a gap relative to the field; a bright grain of tissue is narrower
+_MAX_GRAIN_SHARE = 0.03  # side of a bright grain of tissue relative to the field
 _MIN_PIECE_AREA = 0.005  # of the largest piece; smaller pieces are loose cells
 
 _MIN_HOLE_SHARE = 0.008  # half width of a hole relative to the field
@@ -84,7 +88,8 @@ def outline_body(
     reachable = dilate_mask(tissue, _CHAIN_REACH_PX) & resize_mask(dark, near.shape)
     box = _bounding_box(near if chosen.many else near | reachable, shape)
     dark_limit = np.float32(np.exp(-coarse.dark_limit))
-    limit = enlarge(np.where(near, _half_way(coarse, tissue, edge), dark_limit), shape)[box]
+    outline = np.where(near, _outline_light(coarse, chosen, edge), dark_limit)
+    limit = enlarge(outline, shape)[box]
     reach = near if chosen.many else near | reachable
     covered = (transmitted[box] < limit) & (dark | resize_mask(near, shape))[box]
     covered &= resize_mask(reach, shape)[box] | dark[box]
@@ -93,8 +98,9 @@ def outline_body(
         seeds = resize_mask(tissue, shape)[box]
     else:
         inside = erode_mask(tissue, 2 * TEXTURE_BLUR_PX + edge.width_px) & coarse.differs
-        covered |= resize_mask(inside, shape)[box]
-        whole = open_mask(fill_holes(close_mask(covered, scale)), scale)
+        gaps = open_mask(transmitted[box] > _GAP_LIGHT, _GAP_HALF_WIDTH * max(shape))
+        covered |= resize_mask(inside, shape)[box] & ~gaps
+        whole = open_mask(_fill_interior(close_mask(covered, scale)), scale)
         seeds = resize_mask(erode_mask(tissue, _MIN_INSIDE_PX), shape)[box]
     body[box] = _parts_with(whole, seeds)
     if np.count_nonzero(body) <= MIN_FILLED_SHARE * scale**2 * np.count_nonzero(tissue):
@@ -104,6 +110,21 @@ def outline_body(
     body &= ~_fibres(body)
     body[box] &= ~_holes(body[box], transmitted[box], limit)
     return _without_crumbs(body)
+
+
+def _fill_interior(covered: Bools) -> Bools:
+    """Return a mask, (h, w), with its holes filled, except wide irregular gaps.
+
+    A gap between pieces that enclose it is irregular. The pale middle of tissue is round, and the
+    bright grains of tissue are small.
+    """
+    filled = fill_convex_holes(covered, MIN_LUMEN_SOLIDITY)
+    gaps = fill_holes(filled) & ~filled
+    widest = (_MAX_GRAIN_SHARE * max(covered.shape)) ** 2
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(gaps.view(np.uint8), connectivity=4)
+    small = stats[:, cv2.CC_STAT_AREA] < widest
+    small[0] = False
+    return np.asarray(filled | small[labels])
 
 
 def _without_crumbs(body: Bools) -> Bools:
@@ -195,13 +216,16 @@ def _bounding_box(mask: Bools, shape: tuple[int, ...]) -> tuple[slice, slice]:
     )
 
 
-def _half_way(coarse: CoarsePlane, tissue: Bools, edge: OutlineEdge) -> Floats:
-    """Return, (h, w), the transmitted share half-way between outside and inside of the outline.
+def _outline_light(coarse: CoarsePlane, chosen: ChosenTissue, edge: OutlineEdge) -> Floats:
+    """Return, (h, w), the transmitted share between inside and outside that is the outline.
+
+    It is half-way, and farther outside for many small bodies, whose edges overlap.
 
     Dark pixels dominate the share inside. Otherwise the outline would be too far out at a dark
     seam with pale surroundings, and at an edge out of focus. The dark core inside a pale mantle
     does not count.
     """
+    tissue, share = chosen.tissue, _MANY_SHARE if chosen.many else 0.5
     transmitted = np.exp(coarse.log_light - coarse.surface)
     reach = float(np.clip(2.5 * edge.width_px, 4, 24))
     rim = tissue & ~erode_mask(tissue, TEXTURE_BLUR_PX + reach)
@@ -215,7 +239,9 @@ def _half_way(coarse: CoarsePlane, tissue: Bools, edge: OutlineEdge) -> Floats:
     beside = (cv2.GaussianBlur(transmitted * outside, (0, 0), 4) + np.float32(1e-2)) / (
         cv2.GaussianBlur(outside, (0, 0), 4) + np.float32(1e-2)
     )
-    return np.asarray(np.minimum((within + beside) / 2, np.exp(-coarse.dark_limit / 2)), np.float32)
+    return np.asarray(
+        np.minimum(within + share * (beside - within), np.exp(-coarse.dark_limit / 2)), np.float32
+    )
 
 
 def enlarge(image: Floats, shape: tuple[int, ...]) -> Floats:

@@ -146,8 +146,8 @@ def _measure_regions(
     depth = distance[rows, columns] / np.maximum(half_widths[label], 1)
     darkness, texture = coarse.darkness[rows, columns], coarse.texture[rows, columns]
     inner, middle = (_means(label, depth > least, darkness, count) for least in (0.5, _MIDDLE))
-    is_clear = (inner < coarse.dark_limit / 2) | (middle < -_BRIGHT_MIDDLE)
     is_smooth = _means(label, depth > _MIDDLE, texture, count) < coarse.texture_limit
+    is_clear = (is_smooth & (inner < coarse.dark_limit / 2)) | (middle < -_BRIGHT_MIDDLE)
     is_round = area < _MAX_RING_AREA * np.pi * half_widths**2
     return CandidateRegions(
         labels=labels,
@@ -159,7 +159,7 @@ def _measure_regions(
         edge=edge,
         has_edge=edge > floor + max(MIN_EDGE, floor / 2),
         contact_px=np.bincount(border, minlength=count).astype(np.float64),
-        is_ring=is_clear & is_smooth & is_round,
+        is_ring=is_clear & is_round,
         dark_limit=coarse.dark_limit,
     )
 

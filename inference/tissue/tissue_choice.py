@@ -35,7 +35,8 @@ TEXTURE_BLUR_PX: Final = 4.0
 _MIN_PIECE_WIDTH = 0.15  # relative to the leading region
 _MIN_LIKENESS = 0.3  # strength and edge of a piece relative to the leading region
 _MIN_BODY_WIDTH = 0.55  # width of a body far from the leading region, relative to it
-_MIN_BODY_LIKENESS = 0.5  # strength and edge of a body far from the leading region
+_MIN_BODY_STRENGTH = 0.5  # of a body far from the leading region, relative to it
+_MIN_BODY_EDGE = 0.2  # the same for the edge, which loose cells around a body make less steep
 _MAX_GAP_RADII = 1.5  # largest gap between pieces of one tissue, in radii of the leading region
 _OTHER_OBJECT_AREA = 0.2  # of an object that is left out and reported, relative to the leading
 _MAX_CONTACT_PX = SIDE_PX / 50  # with the border, of tissue that is not cut
@@ -111,12 +112,12 @@ def choose_tissue(coarse: CoarsePlane) -> ChosenTissue:
     )
     candidates = alike & ~foreign
     bodies = (
-        candidates
+        ~foreign
         & (width > _MIN_BODY_WIDTH * width[leading])
-        & (regions.strength > _MIN_BODY_LIKENESS * regions.strength[leading])
-        & (regions.edge > _MIN_BODY_LIKENESS * regions.edge[leading])
+        & (regions.strength > _MIN_BODY_STRENGTH * regions.strength[leading])
+        & (regions.edge > _MIN_BODY_EDGE * regions.edge[leading])
     )
-    bodies[leading] = True
+    bodies[0] = False
     tissue = _with_pieces(regions, leading, bodies, candidates)
     others = candidates & ~tissue
     doubts: list[Unsure] = []
