@@ -100,27 +100,29 @@ def outline_body(
         inside = erode_mask(tissue, 2 * TEXTURE_BLUR_PX + edge.width_px) & coarse.differs
         gaps = open_mask(transmitted[box] > _GAP_LIGHT, _GAP_HALF_WIDTH * max(shape))
         covered |= resize_mask(inside, shape)[box] & ~gaps
-        whole = open_mask(_fill_interior(close_mask(covered, scale)), scale)
+        whole = open_mask(_fill_interior(close_mask(covered, scale), max(shape)), scale)
         seeds = resize_mask(erode_mask(tissue, _MIN_INSIDE_PX), shape)[box]
     body[box] = _parts_with(whole, seeds)
     if np.count_nonzero(body) <= MIN_FILLED_SHARE * scale**2 * np.count_nonzero(tissue):
         return np.zeros_like(body)
     if chosen.many:
         return body
-    body &= ~_fibres(body)
-    body[box] &= ~_holes(body[box], transmitted[box], limit)
-    return _without_crumbs(body)
+    part = body[box]
+    part &= ~_fibres(part)
+    part &= ~_holes(part, transmitted[box], limit, max(shape))
+    body[box] = _without_crumbs(part)
+    return body
 
 
-def _fill_interior(covered: Bools) -> Bools:
+def _fill_interior(covered: Bools, side_px: int) -> Bools:
     """Return a mask, (h, w), with its holes filled, except wide irregular gaps.
 
     A gap between pieces that enclose it is irregular. The pale middle of tissue is round, and the
-    bright grains of tissue are small.
+    bright grains of tissue are small relative to the side of the field.
     """
     filled = fill_convex_holes(covered, MIN_LUMEN_SOLIDITY)
     gaps = fill_holes(filled) & ~filled
-    widest = (_MAX_GRAIN_SHARE * max(covered.shape)) ** 2
+    widest = (_MAX_GRAIN_SHARE * side_px) ** 2
     _, labels, stats, _ = cv2.connectedComponentsWithStats(gaps.view(np.uint8), connectivity=4)
     small = stats[:, cv2.CC_STAT_AREA] < widest
     small[0] = False
@@ -145,7 +147,7 @@ def _parts_with(mask: Bools, seeds: Bools) -> Bools:
     return np.asarray(belongs[labels])
 
 
-def _holes(body: Bools, transmitted: Floats, limit: Floats) -> Bools:
+def _holes(body: Bools, transmitted: Floats, limit: Floats, side_px: int) -> Bools:
     """Return the holes of a body, (h, w), through which the background is seen.
 
     A hole is wide, has the light of the background without texture, and is surrounded by clearly
@@ -159,9 +161,11 @@ def _holes(body: Bools, transmitted: Floats, limit: Floats) -> Bools:
         Share of the light that passes, (h, w).
     limit
         Transmitted share half-way between outside and inside of the outline, (h, w).
+    side_px
+        Longer side of the field.
     """
     found = np.zeros_like(body)
-    half_width = max(_MIN_HOLE_SHARE * max(body.shape), 1.5)
+    half_width = max(_MIN_HOLE_SHARE * side_px, 1.5)
     bright = open_mask((transmitted > limit) & erode_mask(body, 2 * half_width), half_width)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(
         bright.view(np.uint8), connectivity=4

@@ -96,13 +96,17 @@ def find_candidate_regions(coarse: CoarsePlane) -> CandidateRegions:
     return _measure_regions(differs, _solid(differs), coarse, steepest)
 
 
-def find_small_regions(coarse: CoarsePlane) -> CandidateRegions:
+def find_small_regions(coarse: CoarsePlane, at_least: int) -> CandidateRegions:
     """Return the dark CandidateRegions of a CoarsePlane, also those too narrow for one tissue.
 
-    They are the bodies of an organoid culture, or the pieces of a tissue that fell apart.
+    They are the bodies of an organoid culture, or the pieces of a tissue that fell apart. There are
+    none if fewer than ``at_least`` are dark.
     """
     steepest = np.asarray(cv2.dilate(coarse.slope, np.ones((5, 5), np.uint8)), np.float32)
     dark = (coarse.darkness > coarse.dark_limit) & coarse.field
+    _, _, stats, _ = cv2.connectedComponentsWithStats(dark.view(np.uint8), connectivity=8)
+    if np.count_nonzero(stats[1:, cv2.CC_STAT_AREA] > np.pi * _SMALL_BODY_PX**2) < at_least:
+        dark = np.zeros_like(dark)
     solid = open_mask(fill_convex_holes(close_mask(dark, 1), MIN_LUMEN_SOLIDITY), _SMALL_BODY_PX)
     return _measure_regions(dark, solid, coarse, steepest)
 

@@ -111,14 +111,13 @@ def _find_edge(coarse: CoarsePlane, tissue: Bools) -> OutlineEdge:
     outline = tissue & ~erode_mask(tissue, 2)
     slope, sharpest = np.maximum(np.quantile(steepest[outline], (0.5, _SHARPEST_PARTS)), 1e-6)
     whole, outer = (_mean_loss(transmitted, mask) for mask in (tissue, rim))
-    in_focus = coarse.sharpness() > MIN_SHARPNESS
     has_mantle = (
-        in_focus
-        and outer < _MANTLE_TO_CORE * whole
+        outer < _MANTLE_TO_CORE * whole
         and float((coarse.darkness > coarse.dark_limit)[rim].mean()) > _MANTLE_COVERAGE
+        and coarse.sharpness() > MIN_SHARPNESS
     )
     depth = outer if has_mantle else whole
-    blurred = whole / sharpest > BLURRED_PX and not in_focus
+    blurred = whole / sharpest > BLURRED_PX and coarse.sharpness() < MIN_SHARPNESS
     return OutlineEdge(float(depth / slope), blurred=bool(blurred), has_mantle=has_mantle)
 
 

@@ -109,10 +109,10 @@ class CoarsePlane:
             for sigmas_px, side_px in (((0.8, 2.0), 7), ((2.0, 6.0), 15))
         )
         fine, coarse = (
-            np.maximum(energy - _NOISE_MARGIN * np.quantile(energy[self.field], 0.3), 0)
+            np.maximum(energy - _NOISE_MARGIN * np.quantile(energy[::4, ::4], 0.3), 0)
             for energy in (fine, coarse)
         )
-        strongest = (coarse >= np.quantile(coarse, 1 - _STRONGEST)) & self.field
+        strongest = (coarse >= np.quantile(coarse[::2, ::2], 1 - _STRONGEST)) & self.field
         ratio = np.sqrt(fine[strongest] / np.maximum(coarse[strongest], 1e-9))
         return float(np.quantile(ratio, 0.9)) if ratio.size else 0.0
 
@@ -132,7 +132,7 @@ def analyse_coarse_plane(prepared: PreparedPlane) -> CoarsePlane:
         darkness=log_light,
         dark_limit=0.0,
         texture_limit=0.0,
-        unevenness=0.0,
+        unevenness=_unevenness(log_light),
     )
     coarse = with_surface(unlit, _fit_surface(unlit))
     outside = _outside_well(coarse.differs)
@@ -152,7 +152,7 @@ def _fit_surface(coarse: CoarsePlane) -> Floats:
     log_light, texture, field = coarse.log_light, coarse.texture, coarse.field
     usual = fit_light_surface(log_light, texture, field)
     highest = fit_light_surface(log_light, texture, field, from_above=True)
-    smooth = texture < _FLOOR_IN_SMOOTHEST * np.quantile(texture[field], _SMOOTHEST)
+    smooth = texture < _FLOOR_IN_SMOOTHEST * np.quantile(texture[::4, ::4], _SMOOTHEST)
     fitted = [
         np.count_nonzero((np.abs(log_light - surface) < _FITTED) & smooth & field)
         for surface in (usual, highest)
@@ -176,14 +176,12 @@ def with_surface(coarse: CoarsePlane, surface: Floats) -> CoarsePlane:
         noise = brightest
     smoothest, usual = np.quantile(coarse.texture[::4, ::4][field], (_SMOOTHEST, 0.3))
     floor = float(min(usual, _FLOOR_IN_SMOOTHEST * smoothest))
-    clouds = _local_contrast(coarse.log_light, (2.0, 8.0), 15)[::4, ::4][field]
     return replace(
         coarse,
         surface=surface,
         darkness=darkness,
         dark_limit=max(_DARK_LIMIT_IN_NOISE * noise, MIN_DARKNESS),
         texture_limit=float(np.clip(4 * floor, MIN_TEXTURE_LIMIT, MAX_TEXTURE_LIMIT)),
-        unevenness=float(np.quantile(clouds, _SMOOTHEST)),
     )
 
 
@@ -219,6 +217,13 @@ def _local_contrast(log_light: Floats, sigmas_px: tuple[float, float], side_px: 
     mean_square = cv2.blur(detail * detail, (side_px, side_px))
     # The running sums of the blur are rounded, and may be slightly below zero.
     return np.asarray(np.sqrt(np.maximum(mean_square, 0)), np.float32)
+
+
+def _unevenness(log_light: Floats) -> float:
+    """Return the contrast of details of 4 to 16 pixels in the smoothest twentieth of an image."""
+    half = cv2.resize(log_light, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    contrast = _local_contrast(np.asarray(half, np.float32), (1.0, 4.0), 7)
+    return float(np.quantile(contrast[::2, ::2], _SMOOTHEST))
 
 
 def _slope(log_light: Floats) -> Floats:

@@ -6,7 +6,7 @@ import numpy.typing as npt
 
 Bools = npt.NDArray[np.bool_]
 
-_LARGEST_ELEMENT_PX = 2.0
+_LARGEST_ELEMENT_PX = 4.5
 """Radius up to which a structuring element is used; beyond it a distance transform is faster."""
 
 

@@ -100,20 +100,30 @@ def _burned_in_marks(plane: Plane) -> Bools:
     span = high - low
     if not span:
         return marks
+    tolerance = span * _MARK_TOLERANCE
+    smallest = _smallest_mark_px(plane)
+    for value, extreme in ((low, plane <= low + tolerance), (high, plane >= high - tolerance)):
+        if np.count_nonzero(extreme) >= smallest:
+            different = extreme & _stands_out(plane, value)
+            marks |= _drawn_parts(plane, different, float(value), float(span))
+    return marks
+
+
+def _smallest_mark_px(plane: Plane) -> float:
+    """Return the smallest area of a mark in a plane, in pixels."""
+    return float(max(_MIN_MARK_SHARE * max(plane.shape) ** 2, _MIN_MARK_PX))
+
+
+def _stands_out(plane: Plane, value: int) -> Bools:
+    """Return the pixels of a plane, (H, W), around which the light is far from a value."""
+    low, high = int(plane.min()), int(plane.max())
     scale = min(1.0, _COARSE_SIDE_PX / max(plane.shape))
     coarse = cv2.resize(plane, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    grey = np.round((coarse - np.float32(low)) * np.float32(255 / span)).astype(np.uint8)
-    around = cv2.medianBlur(grey, min(_SURROUNDINGS_PX, min(grey.shape) // 2 * 2 - 1))
-    for value, opposite in ((low, False), (high, True)):
-        extreme = (
-            plane >= high - span * _MARK_TOLERANCE
-            if opposite
-            else plane <= low + span * _MARK_TOLERANCE
-        )
-        distance = np.abs(around.astype(np.float32) / 255 - (value - low) / span)
-        stands_out = resize_mask(distance > _MIN_MARK_CONTRAST, plane.shape)
-        marks |= _drawn_parts(plane, extreme & stands_out, float(value), float(span))
-    return marks
+    grey = np.round((coarse - np.float32(low)) * np.float32(255 / (high - low))).astype(np.uint8)
+    side = max(min(_SURROUNDINGS_PX, min(grey.shape) // 2 * 2 - 1), 1)
+    around = cv2.medianBlur(grey, side).astype(np.float32) / 255
+    far = np.abs(around - (value - low) / (high - low)) > _MIN_MARK_CONTRAST
+    return resize_mask(far, plane.shape)
 
 
 def _drawn_parts(plane: Plane, extreme: Bools, value: float, span: float) -> Bools:
@@ -121,7 +131,7 @@ def _drawn_parts(plane: Plane, extreme: Bools, value: float, span: float) -> Boo
     drawn = np.zeros(plane.shape, dtype=bool)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(extreme.view(np.uint8), connectivity=8)
     side = max(plane.shape)
-    large = stats[:, cv2.CC_STAT_AREA] >= max(_MIN_MARK_SHARE * side**2, _MIN_MARK_PX)
+    large = stats[:, cv2.CC_STAT_AREA] >= _smallest_mark_px(plane)
     for label in (np.flatnonzero(large[1:]) + 1).tolist():
         x, y, width, height, area = stats[label].tolist()
         margin = _STEP_PX + 1
@@ -166,8 +176,8 @@ def _without_bars(plane: Plane) -> tuple[slice, slice]:
     """
     level = float(np.quantile(plane[::4, ::4], 0.8))
     kept = []
-    for axis in (1, 0):
-        low, high = np.quantile(plane, (0.02, 0.98), axis=axis)
+    for axis, sample in ((1, plane[:, ::4]), (0, plane[::4])):
+        low, high = np.quantile(sample, (0.02, 0.98), axis=axis)
         lit = np.flatnonzero((high > _BLACK_BAR * level) & (high - low > _FLAT_BAR * level))
         kept.append(slice(int(lit[0]), int(lit[-1]) + 1) if len(lit) else slice(None))
     rows, columns = kept

@@ -88,7 +88,7 @@ def choose_tissue(coarse: CoarsePlane) -> ChosenTissue:
     with the strongest signal leads, and similar regions are tissue too.
     """
     regions = find_candidate_regions(coarse)
-    small = find_small_regions(coarse)
+    small = find_small_regions(coarse, _MIN_BODIES)
     many = _many_bodies(small)
     width = np.maximum(regions.half_width_px - TEXTURE_BLUR_PX, 0)
     foreign = ~regions.has_edge | _along_the_border(regions) | regions.is_ring
