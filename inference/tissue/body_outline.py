@@ -57,7 +57,6 @@ class OutlineEdge:
 
     width_px: float  # median along the outline
     blurred: bool  # whether it is wide everywhere and no detail in the plane is fine
-    has_mantle: bool  # whether the outline is that of a pale mantle around a dark core
 
 
 def outline_body(
@@ -87,12 +86,9 @@ def outline_body(
     near = dilate_mask(tissue, _BAND_PX)
     reachable = dilate_mask(tissue, _CHAIN_REACH_PX) & resize_mask(dark, near.shape)
     box = _bounding_box(near if chosen.many else near | reachable, shape)
-    dark_limit = np.float32(np.exp(-coarse.dark_limit))
-    outline = np.where(near, _outline_light(coarse, chosen, edge), dark_limit)
-    limit = enlarge(outline, shape)[box]
-    reach = near if chosen.many else near | reachable
+    outline = np.where(near, _outline_light(coarse, chosen, edge), np.exp(-coarse.dark_limit))
+    limit = enlarge(np.asarray(outline, np.float32), shape)[box]
     covered = (transmitted[box] < limit) & (dark | resize_mask(near, shape))[box]
-    covered &= resize_mask(reach, shape)[box] | dark[box]
     if chosen.many:
         whole = open_mask(fill_convex_holes(covered, MIN_LUMEN_SOLIDITY), scale)
         seeds = resize_mask(tissue, shape)[box]
@@ -226,14 +222,18 @@ def _outline_light(coarse: CoarsePlane, chosen: ChosenTissue, edge: OutlineEdge)
     It is half-way, and farther outside for many small bodies, whose edges overlap.
 
     Dark pixels dominate the share inside. Otherwise the outline would be too far out at a dark
-    seam with pale surroundings, and at an edge out of focus. The dark core inside a pale mantle
-    does not count.
+    seam with pale surroundings, and at an edge out of focus. A dark core far inside does not count,
+    as the outline may be that of a pale mantle.
     """
-    tissue, share = chosen.tissue, _MANY_SHARE if chosen.many else 0.5
-    transmitted = np.exp(coarse.log_light - coarse.surface)
+    share = _MANY_SHARE if chosen.many else 0.5
     reach = float(np.clip(2.5 * edge.width_px, 4, 24))
-    rim = tissue & ~erode_mask(tissue, TEXTURE_BLUR_PX + reach)
-    inside = np.where(rim, np.maximum(coarse.darkness - coarse.dark_limit / 2, 0) ** 4, 0).astype(
+    window = _window_around(chosen.tissue, _BAND_PX + 3 * reach)
+    tissue, darkness = chosen.tissue[window], coarse.darkness[window]
+    transmitted = np.exp(coarse.log_light[window] - coarse.surface[window])
+    counted = tissue
+    if not edge.blurred:
+        counted = tissue & ~erode_mask(tissue, TEXTURE_BLUR_PX + reach)
+    inside = np.where(counted, np.maximum(darkness - coarse.dark_limit / 2, 0) ** 4, 0).astype(
         np.float32
     )
     outside = (~dilate_mask(tissue, max(edge.width_px / 2, 1))).astype(np.float32)
@@ -243,8 +243,18 @@ def _outline_light(coarse: CoarsePlane, chosen: ChosenTissue, edge: OutlineEdge)
     beside = (cv2.GaussianBlur(transmitted * outside, (0, 0), 4) + np.float32(1e-2)) / (
         cv2.GaussianBlur(outside, (0, 0), 4) + np.float32(1e-2)
     )
-    return np.asarray(
-        np.minimum(within + share * (beside - within), np.exp(-coarse.dark_limit / 2)), np.float32
+    limit = np.full(chosen.tissue.shape, np.exp(-coarse.dark_limit), np.float32)
+    limit[window] = np.minimum(within + share * (beside - within), np.exp(-coarse.dark_limit / 2))
+    return limit
+
+
+def _window_around(mask: Bools, margin_px: float) -> tuple[slice, slice]:
+    """Return the rows and columns of a mask's bounding box with a margin, inside the image."""
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    margin = int(np.ceil(margin_px))
+    return (
+        slice(max(y - margin, 0), y + height + margin),
+        slice(max(x - margin, 0), x + width + margin),
     )
 
 

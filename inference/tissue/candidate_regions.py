@@ -42,8 +42,6 @@ _BRIGHT_MIDDLE = 0.05  # natural log: light of a bubble's middle above the backg
 _MAX_RING_AREA = 1.4  # of a round region, relative to the widest disc inside
 _FLOOR_MARGIN_PX = 6
 _OUTLINE_PX = 2  # width of a region's outline
-_EDGE_REACH = np.ones((11, 11), np.uint8)
-"""Neighbourhood of the steepest slope: texture widens a region, so its edge is inside it."""
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -71,6 +69,22 @@ class CandidateRegions:
         return np.asarray((chosen & (np.arange(len(chosen)) > 0))[self.labels])
 
 
+@dataclass(frozen=True, eq=False)
+class _EdgeSlopes:
+    """Slopes of the log light per pixel, to recognise edges."""
+
+    steepest: Floats  # (h, w): largest slope nearby, as texture widens a region beyond its edge
+    floor: float  # median of the plate's floor; 0 if objects cover nearly the whole field
+
+
+def _edge_slopes(coarse: CoarsePlane, side_px: int) -> _EdgeSlopes:
+    """Return the _EdgeSlopes of a plane, with the steepest slope in a square of ``side_px``."""
+    steepest = cv2.dilate(coarse.slope, np.ones((side_px, side_px), np.uint8))
+    free = (coarse.field & ~dilate_mask(coarse.differs, _FLOOR_MARGIN_PX))[::4, ::4]
+    floor = float(np.median(steepest[::4, ::4][free])) if free.mean() > _MIN_FREE_SHARE else 0.0
+    return _EdgeSlopes(np.asarray(steepest, np.float32), floor)
+
+
 def refine_background(coarse: CoarsePlane) -> CoarsePlane:
     """Return a CoarsePlane whose background is corrected by the free field around its regions."""
     regions = find_candidate_regions(coarse)
@@ -84,8 +98,8 @@ def find_candidate_regions(coarse: CoarsePlane) -> CandidateRegions:
 
     If a cloud in the light and a darker object form one region, only the darker object is kept.
     """
-    steepest = np.asarray(cv2.dilate(coarse.slope, _EDGE_REACH), np.float32)
-    regions = _measure_regions(coarse.differs, _solid(coarse.differs), coarse, steepest)
+    slopes = _edge_slopes(coarse, 11)
+    regions = _measure_regions(coarse.differs, _solid(coarse.differs), coarse, slopes)
     faded = regions.mask(~regions.has_edge)
     if not faded.any():
         return regions
@@ -93,7 +107,7 @@ def find_candidate_regions(coarse: CoarsePlane) -> CandidateRegions:
         coarse.texture < coarse.texture_limit
     )
     differs = coarse.differs & ~(faded & pale)
-    return _measure_regions(differs, _solid(differs), coarse, steepest)
+    return _measure_regions(differs, _solid(differs), coarse, slopes)
 
 
 def find_small_regions(coarse: CoarsePlane, at_least: int) -> CandidateRegions:
@@ -102,17 +116,17 @@ def find_small_regions(coarse: CoarsePlane, at_least: int) -> CandidateRegions:
     They are the bodies of an organoid culture, or the pieces of a tissue that fell apart. There are
     none if fewer than ``at_least`` are dark.
     """
-    steepest = np.asarray(cv2.dilate(coarse.slope, np.ones((5, 5), np.uint8)), np.float32)
     dark = (coarse.darkness > coarse.dark_limit) & coarse.field
     _, _, stats, _ = cv2.connectedComponentsWithStats(dark.view(np.uint8), connectivity=8)
-    if np.count_nonzero(stats[1:, cv2.CC_STAT_AREA] > np.pi * _SMALL_BODY_PX**2) < at_least:
+    area = stats[1:, cv2.CC_STAT_AREA]
+    if np.count_nonzero(area > np.pi * _SMALL_BODY_PX**2) < at_least:
         dark = np.zeros_like(dark)
     solid = open_mask(fill_convex_holes(close_mask(dark, 1), MIN_LUMEN_SOLIDITY), _SMALL_BODY_PX)
-    return _measure_regions(dark, solid, coarse, steepest)
+    return _measure_regions(dark, solid, coarse, _edge_slopes(coarse, 5))
 
 
 def _measure_regions(
-    differs: Bools, solid: Bools, coarse: CoarsePlane, steepest: Floats
+    differs: Bools, solid: Bools, coarse: CoarsePlane, slopes: _EdgeSlopes
 ) -> CandidateRegions:
     """Return the connected regions of a mask, (h, w), with their size, shape, strength and edge.
 
@@ -124,8 +138,8 @@ def _measure_regions(
         Mask of the regions, (h, w), with gaps and holes that do not differ.
     coarse
         The reduced plane.
-    steepest
-        Largest slope nearby, (h, w).
+    slopes
+        Slopes of edges.
     """
     count, found, stats, _ = cv2.connectedComponentsWithStats(solid.view(np.uint8), connectivity=8)
     labels = np.asarray(found, np.int32)
@@ -139,11 +153,10 @@ def _measure_regions(
         [float(distance[y : y + h, x : x + w].max()) for x, y, w, h, _ in stats[1:].tolist()]
     )
     outline = distance[rows, columns] <= _OUTLINE_PX
-    flatness = 1 / np.maximum(steepest[rows, columns][outline], 1e-4)
+    flatness = 1 / np.maximum(slopes.steepest[rows, columns][outline], 1e-4)
     edge = np.bincount(label[outline], minlength=count) / np.maximum(
         np.bincount(label[outline], flatness, count), 1e-9
     )
-    floor = _floor_slope(coarse, steepest)
     border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     signal = np.maximum(np.abs(coarse.darkness), coarse.texture)[rows, columns]
     half_widths = np.concatenate([[0.0], half_width])
@@ -161,7 +174,7 @@ def _measure_regions(
         coverage=np.bincount(label, differs[rows, columns], count) / area,
         strength=np.bincount(label, signal, count) / area,
         edge=edge,
-        has_edge=edge > floor + max(MIN_EDGE, floor / 2),
+        has_edge=edge > slopes.floor + max(MIN_EDGE, slopes.floor / 2),
         contact_px=np.bincount(border, minlength=count).astype(np.float64),
         is_ring=is_clear & is_round,
         dark_limit=coarse.dark_limit,
@@ -174,16 +187,6 @@ def _means(
     """Return, by label, the mean of the values of the counted pixels; all three are (pixels,)."""
     pixels = np.maximum(np.bincount(label, counted, count), 1)
     return np.asarray(np.bincount(label, counted * values, count) / pixels)
-
-
-def _floor_slope(coarse: CoarsePlane, steepest: Floats) -> float:
-    """Return the median of the steepest slopes, (h, w), of the plate's floor, without objects.
-
-    It is 0 if objects cover nearly the whole field; otherwise tissue would set the limit of its own
-    edge.
-    """
-    free = (coarse.field & ~dilate_mask(coarse.differs, _FLOOR_MARGIN_PX))[::4, ::4]
-    return float(np.median(steepest[::4, ::4][free])) if free.mean() > _MIN_FREE_SHARE else 0.0
 
 
 def _elongation(

@@ -29,9 +29,6 @@ cells lie on the outline. Blur of a fiftieth of the field makes every edge wider
 MIN_SHARPNESS: Final = 0.36
 """Smallest sharpness of a plane that is in focus at any place; a soft outline is then no blur."""
 
-_RIM_PX = 12.0  # of the reduced plane; a dark core is farther inside
-_MANTLE_TO_CORE = 0.7  # light lost in the rim relative to the whole, of a pale mantle
-_MANTLE_COVERAGE = 0.85  # share of a mantle that is dark; a rim of debris has gaps
 _SHARPEST_PARTS = 0.97  # quantile of the slope along the outline
 
 Floats = npt.NDArray[np.float32]
@@ -104,27 +101,18 @@ def _find_edge(coarse: CoarsePlane, tissue: Bools) -> OutlineEdge:
     The width of an edge is the light that the tissue takes away, divided by the slope of the light.
     """
     if not tissue.any():
-        return OutlineEdge(0.0, blurred=False, has_mantle=False)
+        return OutlineEdge(width_px=0.0, blurred=False)
     transmitted = np.exp(-np.maximum(coarse.darkness, 0))
-    rim = tissue & ~erode_mask(tissue, _RIM_PX)
+    lost = (1 - transmitted) * tissue
+    depth = float((lost**2).sum() / max(float(lost.sum()), 1e-6))
     steepest = cv2.dilate(coarse.slope * transmitted, np.ones((11, 11), np.uint8))
     outline = tissue & ~erode_mask(tissue, 2)
-    slope, sharpest = np.maximum(np.quantile(steepest[outline], (0.5, _SHARPEST_PARTS)), 1e-6)
-    whole, outer = (_mean_loss(transmitted, mask) for mask in (tissue, rim))
-    has_mantle = (
-        outer < _MANTLE_TO_CORE * whole
-        and float((coarse.darkness > coarse.dark_limit)[rim].mean()) > _MANTLE_COVERAGE
-        and coarse.sharpness() > MIN_SHARPNESS
+    slopes = np.quantile(steepest[outline], (0.5, _SHARPEST_PARTS))
+    median, sharpest = (depth / np.maximum(slopes, 1e-6)).tolist()
+    return OutlineEdge(
+        width_px=median,
+        blurred=sharpest > BLURRED_PX and coarse.sharpness() < MIN_SHARPNESS,
     )
-    depth = outer if has_mantle else whole
-    blurred = whole / sharpest > BLURRED_PX and coarse.sharpness() < MIN_SHARPNESS
-    return OutlineEdge(float(depth / slope), blurred=bool(blurred), has_mantle=has_mantle)
-
-
-def _mean_loss(transmitted: Floats, mask: Bools) -> float:
-    """Return the mean share of the light that is lost in a mask, weighted by itself."""
-    lost = (1 - transmitted) * mask
-    return float((lost**2).sum() / max(float(lost.sum()), 1e-6))
 
 
 def _doubts(chosen: ChosenTissue, body: Bools, edge: OutlineEdge) -> tuple[Unsure, ...]:
