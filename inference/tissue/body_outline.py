@@ -45,6 +45,7 @@ _FIBRE_HALF_WIDTH = 0.13  # of a fibre relative to the radius of the body
 _FIBRE_LENGTH = 0.3  # shortest fibre relative to the radius of the body
 _FIBRE_SLENDERNESS = 3.0  # length of a fibre relative to its mean width
 _MAX_FIBRES = 3  # more thin parts are chains of cells
+_MIN_FIBRE_SHARE = 0.05  # length of a fibre apart from the body relative to the field
 _SURE_FIBRE_SLENDERNESS = 8.0  # a chain of cells is shorter or thicker
 
 Floats = npt.NDArray[np.float32]
@@ -104,7 +105,7 @@ def outline_body(
     if chosen.many:
         return body
     part = body[box]
-    part &= ~_fibres(part)
+    part &= ~_thin_parts(part)
     part &= ~_holes(part, transmitted[box], limit, max(shape))
     body[box] = _without_crumbs(part)
     return body
@@ -187,24 +188,40 @@ def _holes(body: Bools, transmitted: Floats, limit: Floats, side_px: int) -> Boo
     return found
 
 
-def _fibres(body: Bools) -> Bools:
-    """Return the thin, long parts of a body, (H, W), that are fibres which touch it.
+def _thin_parts(body: Bools) -> Bools:
+    """Return the thin, long parts of a body, (h, w), that are fibres which touch it.
 
     Many thin parts are chains of cells of a tissue that burst, and are no fibres.
     """
     radius = float(np.sqrt(np.count_nonzero(body) / np.pi))
-    half_width = _FIBRE_HALF_WIDTH * radius
-    thick = dilate_mask(open_mask(body, half_width), 1.5)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(
-        (body & ~thick).view(np.uint8), connectivity=8
-    )
-    length = np.hypot(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT])
-    slenderness = length**2 / stats[:, cv2.CC_STAT_AREA]
-    slenderness[0] = 0
+    thick = dilate_mask(open_mask(body, _FIBRE_HALF_WIDTH * radius), 1.5)
+    labels, length, slenderness = _measure_slenderness(body & ~thick)
     fibres = (slenderness > _FIBRE_SLENDERNESS) & (length > _FIBRE_LENGTH * radius)
     if np.count_nonzero(fibres) > _MAX_FIBRES:
         fibres &= slenderness > _SURE_FIBRE_SLENDERNESS
     return np.asarray(fibres[labels])
+
+
+def find_fibres(debris: Bools) -> Bools:
+    """Return the parts of the debris, (H, W), that are fibres and scratches: long and thin."""
+    labels, length, slenderness = _measure_slenderness(debris)
+    fibres = slenderness > _SURE_FIBRE_SLENDERNESS
+    fibres &= length > _MIN_FIBRE_SHARE * max(debris.shape)
+    return np.asarray(fibres[labels])
+
+
+def _measure_slenderness(
+    mask: Bools,
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the labels of the parts of a mask, and by label their length and slenderness.
+
+    The slenderness is the length divided by the mean width; both are 0 for label 0, the outside.
+    """
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
+    length = np.hypot(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT])
+    slenderness = length**2 / np.maximum(stats[:, cv2.CC_STAT_AREA], 1)
+    length[0] = slenderness[0] = 0
+    return np.asarray(labels, np.int32), length, slenderness
 
 
 def _bounding_box(mask: Bools, shape: tuple[int, ...]) -> tuple[slice, slice]:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from inference.tissue.body_outline import OutlineEdge, enlarge, outline_body
+from inference.tissue.body_outline import OutlineEdge, enlarge, find_fibres, outline_body
 from inference.tissue.candidate_regions import refine_background
 from inference.tissue.coarse_plane import SIDE_PX, CoarsePlane, analyse_coarse_plane
 from inference.tissue.masks import dilate_mask, erode_mask, resize_mask
@@ -78,6 +78,7 @@ def _segment_dark_tissue(
     body = outline_body(transmitted, dark, coarse, chosen, edge) & ~prepared.replaced
     seam = dilate_mask(resize_mask(body, coarse.field.shape), max(1.0, edge.width_px / 2))
     debris = dark & ~(body | resize_mask(seam, dark.shape))
+    debris &= ~find_fibres(debris)
     return Segmentation(
         _enlarge_mask(body, shape),
         _enlarge_mask(debris, shape),

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from inference.tissue.bodies import separate_bodies
+from inference.tissue.bodies import Labels, separate_bodies
 from inference.tissue.downscaled_plane import DownscaledPlane, Mask
 
 _DIRECTIONS = 36  # sectors of 10° around the centre of the core
@@ -30,6 +30,7 @@ _SMOOTHING_CELLS = 0.3  # so that the bright middle of a cell does not divide it
 _MIN_CLUMP_CELLS = 10.0  # area of a separate clump in squared cells; a pair of loose cells has less
 _MIN_CORE_SHARE = 0.5  # of the tissue; around a smaller core the middle is that of all tissue
 _MIN_BODY_AREA = 0.1  # of a body relative to the largest; a smaller one is a fragment
+_COMPACT_SOLIDITY = 0.9  # of a body without chains of cells
 _FEW_BODIES = 6
 _FEW_SOLIDITY, _MANY_SOLIDITY = 0.7, 0.93
 """Smallest median solidity of the bodies, of few and of many, that are no fragments.
@@ -58,9 +59,10 @@ class Dispersal:
 
 def measure_dispersal(plane: DownscaledPlane) -> Dispersal:
     """Return the Dispersal of a DownscaledPlane: the tissue outside its core."""
-    tissue = _dense_tissue(plane)
+    numbers = separate_bodies(plane.body)
+    tissue = _dense_tissue(plane, numbers)
     core = _core(tissue & plane.body, plane.px_per_cell)
-    cores = core | _other_bodies(plane.body, core)
+    cores = core | _other_bodies(numbers, core)
     spilled = _spilled_tissue(tissue, cores, core, plane.px_per_cell)
     middle = core | spilled
     if np.count_nonzero(core) >= _MIN_CORE_SHARE * np.count_nonzero(middle):
@@ -84,13 +86,15 @@ def _centre(mask: Mask) -> npt.NDArray[np.float64]:
     return np.array([moments["m10"], moments["m01"]]) / moments["m00"]
 
 
-def _other_bodies(body: Mask, core: Mask) -> Mask:
-    """Return the bodies apart from the core that are compact bodies and no fragments of tissue."""
-    numbers = separate_bodies(body)
+def _other_bodies(numbers: Labels, core: Mask) -> Mask:
+    """Return the bodies apart from the core that are compact bodies and no fragments of tissue.
+
+    ``numbers`` are the bodies of the pixels, from 1.
+    """
     area = np.bincount(numbers.ravel())
     area[0] = 0
     large = np.flatnonzero(area >= _MIN_BODY_AREA * area.max())
-    others = np.zeros_like(body)
+    others = np.zeros_like(core)
     if len(large) == 1:
         return others
     solidity = float(np.median([_solidity(numbers == number) for number in large]))
@@ -163,14 +167,18 @@ def _largest_piece(mask: Mask) -> Mask:
     return np.asarray(labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])))
 
 
-def _dense_tissue(plane: DownscaledPlane) -> Mask:
+def _dense_tissue(plane: DownscaledPlane, numbers: Labels) -> Mask:
     """Return the pixels of body and debris that are nearly as dense as the body.
 
-    This excludes debris and the gaps between chains of cells that the outline encloses.
+    This excludes debris and the gaps between chains of cells that the outline encloses. The largest
+    of the numbered bodies has no gaps if its outline is compact; light in it is texture.
     """
     sigma_px = max(_SMOOTHING_CELLS * plane.px_per_cell, 0.3)
     density = cv2.GaussianBlur(plane.density, (0, 0), sigma_px)
     dense = density >= _MIN_DENSITY * float(np.quantile(density[plane.body], _DARKEST_QUARTER))
+    largest = numbers == 1 + int(np.argmax(np.bincount(numbers.ravel())[1:]))
+    if _solidity(largest) > _COMPACT_SOLIDITY:
+        dense |= largest
     return np.asarray(
         (plane.body | plane.debris) & dense if (dense & plane.body).any() else plane.body
     )
