@@ -39,6 +39,7 @@ _MIN_HALF_WIDTH_PX = 6.0  # of a region, including the blur of its texture; a th
 _SMALL_BODY_PX = 1.5  # half width of the narrowest part of a small body
 _MIDDLE = 0.75  # depth of the middle of a region relative to its half width
 _BRIGHT_MIDDLE = 0.05  # natural log: light of a bubble's middle above the background
+_MAX_RING_CONTACT = 1.8  # with the border, of a ring, in half widths; half a disc of tissue has 2
 _MAX_RING_AREA = 1.4  # of a round region, relative to the widest disc inside
 _FLOOR_MARGIN_PX = 6
 _OUTLINE_PX = 2  # width of a region's outline
@@ -165,7 +166,10 @@ def _measure_regions(
     inner, middle = (_means(label, depth > least, darkness, count) for least in (0.5, _MIDDLE))
     is_smooth = _means(label, depth > _MIDDLE, texture, count) < coarse.texture_limit
     is_clear = (is_smooth & (inner < coarse.dark_limit / 2)) | (middle < -_BRIGHT_MIDDLE)
-    is_round = area < _MAX_RING_AREA * np.pi * half_widths**2
+    contact = np.bincount(border, minlength=count).astype(np.float64)
+    is_round = (area < _MAX_RING_AREA * np.pi * half_widths**2) & (
+        contact < _MAX_RING_CONTACT * half_widths
+    )
     return CandidateRegions(
         labels=labels,
         area_px=area,
@@ -175,7 +179,7 @@ def _measure_regions(
         strength=np.bincount(label, signal, count) / area,
         edge=edge,
         has_edge=edge > slopes.floor + max(MIN_EDGE, slopes.floor / 2),
-        contact_px=np.bincount(border, minlength=count).astype(np.float64),
+        contact_px=contact,
         is_ring=is_clear & is_round,
         dark_limit=coarse.dark_limit,
     )

@@ -37,7 +37,7 @@ Plates have up to 0.012, tissue that fills the field has 0.019 and more.
 """
 
 _DARK_LIMIT_IN_NOISE = 5.0  # standard deviations of the background
-_ABOVE = 0.15  # natural log: difference of the two fits of the background that matters
+_ABOVE = 0.06  # natural log: difference of the two fits of the background that matters
 _MIN_ABOVE_SHARE = 0.1  # of the field in which they differ
 _FITTED = 0.06  # natural log: largest difference of a fit from the light that it describes
 _FLOOR_IN_SMOOTHEST = 3.0
@@ -169,9 +169,10 @@ def with_surface(coarse: CoarsePlane, surface: Floats) -> CoarsePlane:
     darkness = np.asarray(cv2.GaussianBlur(surface - coarse.log_light, (0, 0), 1.0), np.float32)
     field = coarse.field[::4, ::4]
     # Tissue is dark and may cover half of the field, so the noise is read from the brighter part:
-    # these quantiles of a normal distribution differ by 1.03 and 0.44 SD.
-    lowest, low, high = np.quantile(darkness[::4, ::4][field], (0.1, 0.2, 0.4))
-    noise, brightest = float(high - lowest) / 1.03, float(low - lowest) / 0.44
+    # these quantiles of a normal distribution differ by 1.03 and 0.47 SD.
+    sample = darkness[::4, ::4][field]
+    lowest, low, lower, high = np.quantile(sample, (0.05, 0.1, 0.12, 0.4))
+    noise, brightest = float(high - low) / 1.03, float(lower - lowest) / 0.47
     if noise > _TISSUE_IN_NOISE * brightest:  # tissue covers most of the field
         noise = brightest
     smoothest, usual = np.quantile(coarse.texture[::4, ::4][field], (_SMOOTHEST, 0.3))

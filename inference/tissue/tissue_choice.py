@@ -16,6 +16,7 @@ from inference.tissue.candidate_regions import (
     find_small_regions,
 )
 from inference.tissue.coarse_plane import SIDE_PX, CoarsePlane
+from inference.tissue.masks import dilate_mask
 from schemas.tissue import Unsure
 
 MIN_SIGNAL: Final = 0.0045
@@ -61,6 +62,7 @@ Real images of organoids have 0.0006 and more, loose cells and debris up to 0.00
 """
 _SURELY_MANY = 25  # so many bodies are no texture of one pale tissue
 _MIN_SMALL_AREA = 1 / 3  # area of many bodies relative to the region that else would be the tissue
+_GRAIN_MARGIN_PX = 3.0  # around a grain
 _SMALL_HALF_WIDTH_PX = 2.0  # of a body among many
 _SMALL_TO_WIDEST = 0.2  # half width of a body among many relative to the widest
 _FIBRE_THINNESS = 6.0  # area relative to the widest disc inside; a disc has 1
@@ -98,7 +100,11 @@ def choose_tissue(coarse: CoarsePlane) -> ChosenTissue:
     leading = int(np.argmax(signal))
     enough = _MIN_SMALL_AREA * (regions.area_px[leading] if signal[leading] > MIN_SIGNAL else 0)
     if many.sum() >= _SURELY_MANY or (many.any() and small.area_px[many].sum() >= enough):
-        return _choose_many(small, many)
+        grains = signal[leading] > MIN_SIGNAL and _are_grains(
+            coarse, small.mask(many), regions.labels == leading
+        )
+        if not grains:
+            return _choose_many(small, many)
     if signal[leading] < MIN_SIGNAL:
         return ChosenTissue(
             np.zeros(regions.labels.shape, dtype=bool),
@@ -130,6 +136,12 @@ def choose_tissue(coarse: CoarsePlane) -> ChosenTissue:
     if (~regions.has_edge & (regions.strength > regions.strength[leading] / 2))[1:].any():
         doubts.append(Unsure.UNEVEN)
     return ChosenTissue(regions.mask(tissue), regions.mask(foreign | others), tuple(doubts))
+
+
+def _are_grains(coarse: CoarsePlane, small: Bools, region: Bools) -> bool:
+    """Return whether small dark objects are grains of a region that is dark between them, too."""
+    between = region & ~dilate_mask(small, _GRAIN_MARGIN_PX)
+    return bool(between.any() and float(coarse.darkness[between].mean()) > coarse.dark_limit / 2)
 
 
 def _many_bodies(small: CandidateRegions) -> Chosen:
