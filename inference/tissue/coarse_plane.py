@@ -52,6 +52,11 @@ _MAX_BRIGHT_BORDER = 0.3  # of the border; a bright ground around dark tissue ha
 _BRIGHT_HALF_WIDTH_PX = 4.0  # glints and halos are narrower
 _TISSUE_IN_NOISE = 3.0  # spread of the darkness that is more than noise and clouds
 _NOISE_MARGIN = 3.0  # energy of detail that may be noise, relative to that of the smooth field
+_ROUGH, _TEXTURED_SHARE = 0.015, 0.35
+"""Local contrast of pale tissue, and the share of the field that has it if tissue covers most of it.
+
+The floor of some plates is as rough, so this is a reason for doubt only.
+"""
 _STRONGEST = 0.03  # of the image: where detail is strongest
 _SMOOTHEST = 0.05  # quantile of the texture of the field
 _WALL_MARGIN_PX = 5
@@ -78,6 +83,14 @@ class CoarsePlane:
     def shows_background(self) -> bool:
         """True if a twentieth of the field is as smooth as a plate without tissue."""
         return self.unevenness < MAX_BACKGROUND_UNEVENNESS
+
+    @property
+    def is_textured(self) -> bool:
+        """True if so much of the field is rougher than its smoothest part that it may be tissue."""
+        limit = max(
+            _ROUGH, _FLOOR_IN_SMOOTHEST * float(np.quantile(self.texture[::4, ::4], _SMOOTHEST))
+        )
+        return bool((self.texture > limit).mean() > _TEXTURED_SHARE)
 
     @property
     def shows_bright_tissue(self) -> bool:

@@ -109,7 +109,7 @@ def choose_tissue(coarse: CoarsePlane) -> ChosenTissue:
         return ChosenTissue(
             np.zeros(regions.labels.shape, dtype=bool),
             regions.mask(foreign),
-            (Unsure.FAINT,) if signal[leading] > MIN_SIGNAL / 2 else (),
+            (Unsure.FAINT,) if signal[leading] > MIN_SIGNAL / 2 or coarse.is_textured else (),
         )
     alike = (
         (regions.strength > _MIN_LIKENESS * regions.strength[leading])
