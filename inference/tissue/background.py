@@ -70,7 +70,7 @@ def fit_light_surface(
         weight = prior * np.where(residual > 0, 1.0, _WEIGHT_BELOW_ENVELOPE)
     surface = level
     for highest in _ORDERS:
-        covered = np.count_nonzero(weight > 0.5) / max(np.count_nonzero(inside > 0.5), 1)  # noqa: PLR2004 - half of a weight, half a block
+        covered = float((weight > 0.5)[inside > 0.5].mean())  # noqa: PLR2004 - half of a weight, half a block
         order = min(highest, 1) if covered < _MIN_COVER else highest
         surface = _weighted_surface(level, weight, order)
         residual = level - surface

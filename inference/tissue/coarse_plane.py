@@ -53,7 +53,7 @@ _BRIGHT_HALF_WIDTH_PX = 4.0  # glints and halos are narrower
 _TISSUE_IN_NOISE = 3.0  # spread of the darkness that is more than noise and clouds
 _NOISE_MARGIN = 3.0  # energy of detail that may be noise, relative to that of the smooth field
 _ROUGH, _TEXTURED_SHARE = 0.015, 0.35
-"""Local contrast of pale tissue, and the share of the field that has it if tissue covers most of it.
+"""Local contrast of pale tissue, and the share of the field with it that is more than debris.
 
 The floor of some plates is as rough, so this is a reason for doubt only.
 """
