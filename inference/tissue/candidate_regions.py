@@ -37,6 +37,7 @@ _DARKER_THAN_CLOUDS = 3.0  # darkness relative to the dark limit
 _CELL_GAP_PX = 4.0  # between cells of one tissue
 _MIN_HALF_WIDTH_PX = 6.0  # of a region, including the blur of its texture; a thirtieth of the field
 _SMALL_BODY_PX = 1.5  # half width of the narrowest part of a small body
+_ONE_BODY_SHARE = 0.6  # of the area of all dark objects
 _MIDDLE = 0.75  # depth of the middle of a region relative to its half width
 _BRIGHT_MIDDLE = 0.05  # natural log: light of a bubble's middle above the background
 _MAX_RING_CONTACT = 1.8  # with the border, of a ring, in half widths; half a disc of tissue has 2
@@ -115,12 +116,13 @@ def find_small_regions(coarse: CoarsePlane, at_least: int) -> CandidateRegions:
     """Return the dark CandidateRegions of a CoarsePlane, also those too narrow for one tissue.
 
     They are the bodies of an organoid culture, or the pieces of a tissue that fell apart. There are
-    none if fewer than ``at_least`` are dark.
+    none if fewer than ``at_least`` are dark, or if one is larger than all others together.
     """
     dark = (coarse.darkness > coarse.dark_limit) & coarse.field
     _, _, stats, _ = cv2.connectedComponentsWithStats(dark.view(np.uint8), connectivity=8)
     area = stats[1:, cv2.CC_STAT_AREA]
-    if np.count_nonzero(area > np.pi * _SMALL_BODY_PX**2) < at_least:
+    wide = area[area > np.pi * _SMALL_BODY_PX**2]
+    if len(wide) < at_least or wide.max() > _ONE_BODY_SHARE * wide.sum():
         dark = np.zeros_like(dark)
     solid = open_mask(fill_convex_holes(close_mask(dark, 1), MIN_LUMEN_SOLIDITY), _SMALL_BODY_PX)
     return _measure_regions(dark, solid, coarse, _edge_slopes(coarse, 5))

@@ -39,6 +39,7 @@ Plates have up to 0.012, tissue that fills the field has 0.019 and more.
 _DARK_LIMIT_IN_NOISE = 5.0  # standard deviations of the background
 _ABOVE = 0.06  # natural log: difference of the two fits of the background that matters
 _MIN_ABOVE_SHARE = 0.1  # of the field in which they differ
+_WELL_EXPLAINED = 0.97  # share of the smooth pixels that a fit describes, so that it is right
 _FITTED = 0.06  # natural log: largest difference of a fit from the light that it describes
 _FLOOR_IN_SMOOTHEST = 3.0
 """Texture of the plate's floor relative to the smoothest twentieth of the field, at most.
@@ -164,14 +165,21 @@ def _fit_surface(coarse: CoarsePlane) -> Floats:
     """
     log_light, texture, field = coarse.log_light, coarse.texture, coarse.field
     usual = fit_light_surface(log_light, texture, field)
-    highest = fit_light_surface(log_light, texture, field, from_above=True)
     smooth = texture < _FLOOR_IN_SMOOTHEST * np.quantile(texture[::4, ::4], _SMOOTHEST)
-    fitted = [
-        np.count_nonzero((np.abs(log_light - surface) < _FITTED) & smooth & field)
-        for surface in (usual, highest)
-    ]
+    smooth &= field
+    explained = _explained(log_light, usual, smooth)
+    if explained > _WELL_EXPLAINED:
+        return usual
+    highest = fit_light_surface(log_light, texture, field, from_above=True)
     much_higher = (highest - usual > _ABOVE).mean() > _MIN_ABOVE_SHARE
-    return highest if much_higher and fitted[1] > fitted[0] else usual
+    better = _explained(log_light, highest, smooth) > explained
+    return highest if much_higher and better else usual
+
+
+def _explained(log_light: Floats, surface: Floats, smooth: Bools) -> float:
+    """Return the share of the smooth pixels, (h, w), whose light a surface describes."""
+    near = np.abs(log_light - surface)[::2, ::2] < _FITTED
+    return float(near[smooth[::2, ::2]].mean()) if smooth[::2, ::2].any() else 1.0
 
 
 def with_surface(coarse: CoarsePlane, surface: Floats) -> CoarsePlane:
