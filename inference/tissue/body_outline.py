@@ -33,7 +33,7 @@ _MIN_INSIDE_PX = 3  # a piece must reach this far inside the coarse tissue
 _MANY_SHARE = 0.6  # of the way from inside to outside, for the outline of small bodies
 _GAP_LIGHT = 0.93  # transmitted share in a gap between pieces
 _GAP_HALF_WIDTH = 0.009  # of a gap relative to the field; a bright grain of tissue is narrower
-_MAX_GRAIN_SHARE = 0.03  # side of a bright grain of tissue relative to the field
+_MAX_GRAIN_SHARE = 0.02  # side of a bright grain of tissue relative to the field
 _MIN_PIECE_AREA = 0.005  # of the largest piece; smaller pieces are loose cells
 
 _MIN_HOLE_SHARE = 0.008  # half width of a hole relative to the field
@@ -91,7 +91,8 @@ def outline_body(
     limit = enlarge(np.asarray(outline, np.float32), shape)[box]
     covered = (transmitted[box] < limit) & (dark | resize_mask(near, shape))[box]
     if chosen.many:
-        whole = open_mask(fill_convex_holes(covered, MIN_LUMEN_SOLIDITY), scale)
+        closed = close_mask(covered, scale)
+        whole = open_mask(fill_convex_holes(closed, MIN_LUMEN_SOLIDITY), scale)
         seeds = resize_mask(tissue, shape)[box]
     else:
         inside = erode_mask(tissue, 2 * TEXTURE_BLUR_PX + edge.width_px) & coarse.differs

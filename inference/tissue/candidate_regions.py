@@ -124,7 +124,7 @@ def find_small_regions(coarse: CoarsePlane, at_least: int) -> CandidateRegions:
     wide = area[area > np.pi * _SMALL_BODY_PX**2]
     if len(wide) < at_least or wide.max() > _ONE_BODY_SHARE * wide.sum():
         dark = np.zeros_like(dark)
-    solid = open_mask(fill_convex_holes(close_mask(dark, 1), MIN_LUMEN_SOLIDITY), _SMALL_BODY_PX)
+    solid = open_mask(fill_convex_holes(close_mask(dark, 2), MIN_LUMEN_SOLIDITY), _SMALL_BODY_PX)
     return _measure_regions(dark, solid, coarse, _edge_slopes(coarse, 5))
 
 

@@ -100,7 +100,7 @@ def choose_tissue(coarse: CoarsePlane) -> ChosenTissue:
     leading = int(np.argmax(signal))
     enough = _MIN_SMALL_AREA * (regions.area_px[leading] if signal[leading] > MIN_SIGNAL else 0)
     if many.sum() >= _SURELY_MANY or (many.any() and small.area_px[many].sum() >= enough):
-        grains = signal[leading] > MIN_SIGNAL and _are_grains(
+        grains = signal[leading] > 2 * MIN_SIGNAL and _are_grains(
             coarse, small.mask(many), regions.labels == leading
         )
         if not grains:
