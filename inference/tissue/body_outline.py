@@ -32,7 +32,7 @@ _MIN_INSIDE_PX = 3  # a piece must reach this far inside the coarse tissue
 
 _MANY_SHARE = 0.6  # of the way from inside to outside, for the outline of small bodies
 _GAP_LIGHT = 0.93  # transmitted share in a gap between pieces
-_GAP_HALF_WIDTH = 0.009  # of a gap relative to the field; a bright grain of tissue is narrower
+_GAP_HALF_WIDTH = 0.0075  # of a gap relative to the field; a bright grain of tissue is narrower
 _MAX_GRAIN_SHARE = 0.02  # side of a bright grain of tissue relative to the field
 _MIN_PIECE_AREA = 0.005  # of the largest piece; smaller pieces are loose cells
 

@@ -116,12 +116,14 @@ def find_small_regions(coarse: CoarsePlane, at_least: int) -> CandidateRegions:
     """Return the dark CandidateRegions of a CoarsePlane, also those too narrow for one tissue.
 
     They are the bodies of an organoid culture, or the pieces of a tissue that fell apart. There are
-    none if fewer than ``at_least`` are dark, or if one is larger than all others together.
+    none if fewer than ``at_least`` are dark inside the field, or if one of these is larger than all
+    others together.
     """
     dark = (coarse.darkness > coarse.dark_limit) & coarse.field
-    _, _, stats, _ = cv2.connectedComponentsWithStats(dark.view(np.uint8), connectivity=8)
-    area = stats[1:, cv2.CC_STAT_AREA]
-    wide = area[area > np.pi * _SMALL_BODY_PX**2]
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(dark.view(np.uint8), connectivity=8)
+    area = stats[:, cv2.CC_STAT_AREA]
+    area[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = 0
+    wide = area[1:][area[1:] > np.pi * _SMALL_BODY_PX**2]
     if len(wide) < at_least or wide.max() > _ONE_BODY_SHARE * wide.sum():
         dark = np.zeros_like(dark)
     solid = open_mask(fill_convex_holes(close_mask(dark, 2), MIN_LUMEN_SOLIDITY), _SMALL_BODY_PX)

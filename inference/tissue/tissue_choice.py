@@ -141,7 +141,9 @@ def choose_tissue(coarse: CoarsePlane) -> ChosenTissue:
 def _are_grains(coarse: CoarsePlane, small: Bools, region: Bools) -> bool:
     """Return whether small dark objects are grains of a region that is dark between them, too."""
     between = region & ~dilate_mask(small, _GRAIN_MARGIN_PX)
-    return bool(between.any() and float(coarse.darkness[between].mean()) > coarse.dark_limit / 2)
+    if np.count_nonzero(small & region) < np.count_nonzero(small) / 2 or not between.any():
+        return False
+    return float(coarse.darkness[between].mean()) > coarse.dark_limit / 2
 
 
 def _many_bodies(small: CandidateRegions) -> Chosen:
