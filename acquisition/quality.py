@@ -2,7 +2,8 @@
 
 All measures are taken on a downscaled image and are relative to the background and noise of the
 image itself, so that they do not depend on camera, bit depth, light or image size. The result is a
-set of flags; no image is refused here.
+set of flags; no image is refused here. An image of many small bodies may be flagged as empty until
+its tissue is measured (``inference/tissue/crowding.py``).
 """
 
 from dataclasses import dataclass
@@ -42,29 +43,6 @@ MIN_DEPTH = 0.25
 A shadow or the wall of the well lies flat along the border and has less.
 """
 
-MIN_CROWD = 60
-"""Lowest number of objects of a crowded field, at 512 pixels per field."""
-
-MIN_CROWDING = 28.0
-"""Lowest number of objects × √(share of the field that they cover) of a crowded field.
-
-Wells with many organoids have 31 to 60. Loose cells all over a field without a body have up to 26
-(33 with phase contrast).
-"""
-
-MIN_CROWD_COVERAGE = 0.6
-"""Lowest share of 8 × 8 blocks of the field that contain an object of a crowded field."""
-
-MAX_BODY_SHARE = 1 / 3
-"""Highest share of the area of all objects that the largest object of a crowded field has.
-
-A spheroid between loose cells has 0.45 and more, the largest organoid of a well 0.2.
-"""
-
-_CROWD_BLOCKS = 8  # per side
-_CROWD_CONTRAST = 0.03  # local contrast of an object, relative to the background
-_MIN_OBJECT_PX = 12  # at 512 pixels per field
-_CROWD_SIDE_PX = 512
 _TISSUE_SIDE_PX = 256
 
 Mask = npt.NDArray[np.uint8]
@@ -105,15 +83,13 @@ def assess(planes: npt.NDArray[np.uint16], flags: tuple[Flag, ...] = ()) -> Qual
     plane = planes[sharpness.sharpest]
     saturated = saturated_fraction(planes, sharpness.sharpest)
     tissue = find_tissue(plane)
-    crowded = is_crowded(plane)
     # Blur removes the contrast that tissue is found by, so a blurred image has no tissue flags.
     blurred = sharpness.is_blurred
     levels = [float(np.median(each[::8, ::8])) for each in planes]
     conclusions = {
         Flag.BLURRED: blurred,
         Flag.SATURATED: saturated > MAX_SATURATED,
-        Flag.EMPTY: not blurred and not tissue and not crowded,
-        Flag.CROWDED: not blurred and crowded,
+        Flag.EMPTY: not blurred and not tissue,
         Flag.DARK_PLANE: min(levels) < MIN_PLANE_LIGHT * max(levels),
         Flag.CUT: not blurred and any(region.is_cut for region in tissue),
     }
@@ -127,30 +103,6 @@ def assess(planes: npt.NDArray[np.uint16], flags: tuple[Flag, ...] = ()) -> Qual
             *flags,
             *(flag for flag, holds in conclusions.items() if holds and flag not in flags),
         ),
-    )
-
-
-def is_crowded(plane: Pixels) -> bool:
-    """Return whether many small objects lie all over a plane, (H, W), and no body stands out."""
-    image = downscale(plane, _CROWD_SIDE_PX)
-    image = np.log(np.maximum(image / max(float(np.median(image[::4, ::4])), 1.0), 1e-3))
-    detail = np.abs(cv2.GaussianBlur(image, (0, 0), 1.5) - cv2.GaussianBlur(image, (0, 0), 6.0))
-    contrast = cv2.GaussianBlur(detail, (0, 0), 2.0)
-    mask = contrast > max(_CROWD_CONTRAST, 3 * float(np.median(contrast[::4, ::4])))
-    _, _, stats, centres = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
-    areas = stats[1:, cv2.CC_STAT_AREA]
-    x, y = centres[1:][areas > _MIN_OBJECT_PX].T
-    if len(x) < MIN_CROWD:
-        return False
-    height, width = mask.shape
-    blocks = {
-        (int(row), int(column))
-        for row, column in zip(y * _CROWD_BLOCKS // height, x * _CROWD_BLOCKS // width, strict=True)
-    }
-    return bool(
-        len(blocks) >= MIN_CROWD_COVERAGE * _CROWD_BLOCKS**2
-        and len(x) * np.sqrt(areas.sum() / mask.size) >= MIN_CROWDING
-        and areas.max() <= MAX_BODY_SHARE * areas.sum()
     )
 
 

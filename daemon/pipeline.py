@@ -8,13 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
-from acquisition.quality import assess
 from daemon.plate_runs import PlateRuns
 from daemon.rolling_view import RollingView
+from daemon.tissue_analysis import analyse_tissue
 from inference.departure.scales import differs_from_plate
 from inference.ports import Encoder, Segmenter
 from inference.tissue.condition import ConditionSettings, classify_condition
-from inference.tissue.measures import measure_tissue
 from inference.tissue.picture import draw_outline_picture
 from schemas.errors import ImageError, MachineError, StoreError
 from schemas.machine_faults import is_machine_fault, reason_of
@@ -87,7 +86,7 @@ class ImagePath:
         message = observation_message(
             observation,
             self.store.next_version(image.key),
-            classify_condition(found.measures, self.condition_settings) if found.measures else None,
+            classify_condition(found.measures, self.condition_settings),
             departures,
         )
         self.store.add_observation(observation, message, found.picture)
@@ -151,13 +150,14 @@ def analyse(image: WellImage, encoder: Encoder, segmenter: Segmenter) -> Analysi
         raise ImageError(
             image.key.well, f"{width}×{height} pixels; expected at least {MIN_SIDE_PX} a side"
         )
-    quality = assess(image.planes, image.flags)
-    embedding = encoder.embed(image, quality.sharpest_plane)
-    sharpest = image.planes[quality.sharpest_plane]
-    tissue = segmenter.segment(sharpest, image.um_per_px)
-    measures = {} if tissue.is_refused else measure_tissue(sharpest, tissue, image.um_per_px)
-    picture = draw_outline_picture(sharpest, tissue)
-    return Analysis(quality, embedding, measures, tissue.unsure, picture)
+    found = analyse_tissue(image.planes, image.um_per_px, segmenter, image.flags)
+    return Analysis(
+        quality=found.quality,
+        embedding=encoder.embed(image, found.quality.sharpest_plane),
+        measures=found.measures,
+        unsure=found.tissue.unsure,
+        picture=draw_outline_picture(found.plane, found.tissue),
+    )
 
 
 def observation_of(

@@ -64,10 +64,11 @@ class ObservationData(FrozenModel):
     no background is in view.
     """
     condition: Condition | None
-    """Condition of the tissue; null for an empty well, and for a refused image."""
+    """Condition of the tissue in this image alone; null for an empty well, and for a refused image.
+    """
     explosion_degree: float | None
-    """Degree of explosion: 0 = intact, larger = tissue spread further; null for an empty well, for
-    a refused image, and for exploded tissue without a scale.
+    """Degree of explosion: 0 = intact, larger = tissue spread further or in more pieces; null for
+    an empty well and for a refused image.
     """
     departures: tuple[DayDeparture, ...]
     """Departure of the well on each imaged day; empty before dosing."""

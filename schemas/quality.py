@@ -14,7 +14,7 @@ class Flag(StrEnum):
     CUT = "cut"
     """Tissue touches the border of the image."""
     CROWDED = "crowded"
-    """Many small objects all over the field, as in a culture of organoids; no body stands out."""
+    """Many bodies of tissue, none of which stands out: organoids, or tissue in many pieces."""
     DARK_PLANE = "dark_plane"
     """One focal plane is much darker than the others: the lamp or shutter failed."""
     PLANES_MISSING = "planes_missing"

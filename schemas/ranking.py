@@ -159,8 +159,8 @@ class WellRank(FrozenModel):
     condition: Condition | None
     """Condition of the tissue; null if the tissue was not measured."""
     explosion_degree: float | None = None
-    """Degree of explosion: 0 = intact, larger = the tissue spread further; null if the tissue was
-    not measured, or is exploded and has no scale.
+    """Degree of explosion: 0 = intact, larger = the tissue spread further or in more pieces; null
+    if the tissue was not measured, or is exploded and was measured by an earlier version.
     """
     measures: dict[str, float] = Field(default={})
     """Measures of the readout image, each name with its unit, and their change since dosing

@@ -81,6 +81,10 @@ def measure(
     masks: Annotated[
         Path | None, typer.Option(help="Folder for the tissue masks, as PNG with 0 and 255.")
     ] = None,
+    pieces: Annotated[
+        Path | None,
+        typer.Option(help="CSV file for the single pieces of tissue, one row per piece."),
+    ] = None,
     bits: Annotated[
         int | None,
         typer.Option(
@@ -96,6 +100,8 @@ def measure(
     The measures describe size, shape, intensity, debris, focus and quality. They are written to a
     CSV file.
     """
+    if pieces is not None and pieces.resolve() == out.resolve():
+        raise typer.BadParameter("expected different files for --out and --pieces")
     from daemon import wiring
     from daemon.config import load_config
     from daemon.jobs.measure_table import write_measures
@@ -105,13 +111,14 @@ def measure(
         out,
         masks,
         wiring.open_segmenter(load_config(config).tissue),
+        pieces=pieces,
         um_per_px=um_per_px,
         bits=bits,
     )
     for path in done.without_scale:
         errors.print(
-            f"{path}: has no scale; measured in pixels, explosion_degree cannot be computed "
-            "(--um-per-px gives a scale)",
+            f"{path}: has no scale; measured in pixels, explosion_degree is relative to the size "
+            "of the tissue (--um-per-px gives a scale)",
             markup=False,
         )
     for path in done.without_background:

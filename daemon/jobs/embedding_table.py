@@ -11,11 +11,11 @@ from pathlib import Path
 import pandas as pd
 
 from acquisition.drop_folder.image_reading import read_image
-from acquisition.quality import assess
 from daemon import wiring
 from daemon.config import Config
 from daemon.jobs.new_files import check_new
-from inference.ports import Encoder
+from daemon.tissue_analysis import analyse_tissue
+from inference.ports import Encoder, Segmenter
 from schemas.errors import ConfigError, ImageError
 from schemas.well_image import VisitKey, WellImage
 
@@ -48,18 +48,18 @@ def write_embeddings(images: Sequence[Path], out: Path, config: Config) -> Embed
     Raises
     ------
     ConfigError
-        If the encoder cannot be opened or the Parquet file cannot be written.
+        If the encoder or segmenter cannot be opened, or the Parquet file cannot be written.
     OutputError
         If the Parquet file exists.
     """
     check_new([out])
-    encoder = wiring.open_encoder(config)
+    encoder, segmenter = wiring.open_encoder(config), wiring.open_segmenter(config.tissue)
     rows: list[dict[str, object]] = []
     field_um = encoder.card.preprocessing.field_um
     done = EmbeddingReport([], [], field_um)
     for path in dict.fromkeys(images):
         try:
-            row = _row(path, encoder, bits=config.source.bits)
+            row = _row(path, encoder, segmenter, bits=config.source.bits)
         except ImageError as error:
             done.refused.append(ImageError(path, error.problem))
             continue
@@ -75,10 +75,12 @@ def write_embeddings(images: Sequence[Path], out: Path, config: Config) -> Embed
     return done
 
 
-def _row(path: Path, encoder: Encoder, *, bits: int | None) -> dict[str, object]:
+def _row(
+    path: Path, encoder: Encoder, segmenter: Segmenter, *, bits: int | None
+) -> dict[str, object]:
     """Return the row of one image file: its metadata and its embedding."""
     read = read_image(path, bits=bits)
-    quality = assess(read.planes)
+    quality = analyse_tissue(read.planes, read.um_per_px, segmenter).quality
     image = WellImage(
         key=VisitKey(plate="", well="", visit=""),
         day=1,

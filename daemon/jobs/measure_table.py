@@ -1,9 +1,10 @@
 """Work of ``spherorank measure``: write the tissue measures of image files to a CSV file.
 
-The tissue masks are written as PNG on request.
+On request, the measures of single pieces are written to a second CSV file, and the tissue masks as
+PNG.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,17 +12,19 @@ import numpy as np
 import pandas as pd
 from imagecodecs import png_encode
 
-from acquisition.drop_folder.image_reading import read_image
-from acquisition.quality import assess
+from acquisition.drop_folder.image_reading import GreyImage, read_image
 from daemon.jobs.new_files import check_new, mask_files
+from daemon.tissue_analysis import TissueAnalysis, analyse_tissue
 from inference.ports import Segmenter
 from inference.tissue.condition import classify_condition
-from inference.tissue.measures import measure_tissue
+from inference.tissue.piece_table import measure_each_piece
 from schemas.errors import ImageError, OutputError
 from schemas.scale import FileScale, agree
 from schemas.tissue import Segmentation
 
 NO_BACKGROUND = "no background in view"
+_PIECE_COLUMNS = ("file", "um_per_px", "piece")
+"""First columns of the table of pieces, which a table without any piece also has."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ def write_measures(
     masks: Path | None,
     segmenter: Segmenter,
     *,
+    pieces: Path | None,
     um_per_px: float | None,
     bits: int | None,
 ) -> MeasureReport:
@@ -55,6 +59,8 @@ def write_measures(
     masks
         Folder for the tissue masks, PNG with 0 and 255, named by :func:`mask_files`; None writes no
         masks.
+    pieces
+        CSV file for the pieces of tissue, one row per piece; None writes no such file.
     um_per_px
         Scale of all images in µm per pixel; None uses each file's own scale.
     bits
@@ -70,13 +76,14 @@ def write_measures(
     Raises
     ------
     OutputError
-        If the CSV file or a mask exists or cannot be written.
+        If a CSV file or a mask exists or cannot be written.
     """
     mask_paths = mask_files(images, masks) if masks is not None else {}
-    check_new([out, *mask_paths.values()])
+    check_new([out, *([] if pieces is None else [pieces]), *mask_paths.values()])
     if masks is not None:
         _check_writable(masks)
     rows: list[dict[str, object]] = []
+    piece_rows: list[dict[str, object]] = []
     report = MeasureReport([], [], {}, [])
     for path in dict.fromkeys(images):
         try:
@@ -85,42 +92,72 @@ def write_measures(
             report.refused.append(ImageError(path, error.problem))
             continue
         scale = um_per_px or read.um_per_px
-        if scale is None:
-            report.without_scale.append(path)
-        elif read.um_per_px and not agree(scale, read.um_per_px):
-            report.contradicted[path] = FileScale(read.um_per_px, read.scale_source)
-        quality = assess(read.planes)
-        plane = read.planes[quality.sharpest_plane]
-        tissue = segmenter.segment(plane, scale)
-        measures = {} if tissue.is_refused else measure_tissue(plane, tissue, scale)
-        condition, degree = (measures and classify_condition(measures)) or (None, None)
-        if tissue.is_refused:
-            report.without_background.append(path)
-        rows.append(
-            {
-                "file": str(path),
-                "um_per_px": scale,
-                "planes": len(read.planes),
-                "sharpest_plane": quality.sharpest_plane + 1,
-                "focus": quality.focus[quality.sharpest_plane],
-                "saturated_fraction": quality.saturated_fraction,
-                "flags": " ".join(quality.flags),
-                "unsure": " ".join(tissue.unsure),
-                "refused": NO_BACKGROUND if tissue.is_refused else None,
-                "condition": condition,
-                "explosion_degree": degree,
-                **measures,
-            }
-        )
+        found = analyse_tissue(read.planes, scale, segmenter)
+        _add_to_report(report, path, read, found, scale)
+        rows.append(_row(path, scale, len(read.planes), found))
+        if pieces is not None:
+            piece_rows += _piece_rows(path, scale, found)
         if masks is not None:
-            _write_mask(mask_paths[path], tissue)
+            _write_mask(mask_paths[path], found.tissue)
+    _write_table(out, pd.DataFrame(rows))
+    if pieces is not None:
+        _write_table(pieces, pd.DataFrame(piece_rows, columns=_columns_of(piece_rows)))
+    return report
+
+
+def _add_to_report(
+    report: MeasureReport, path: Path, read: GreyImage, found: TissueAnalysis, scale: float | None
+) -> None:
+    """Add an image to the lists of a report that name it; ``scale`` is that of its measures."""
+    if scale is None:
+        report.without_scale.append(path)
+    elif read.um_per_px and not agree(scale, read.um_per_px):
+        report.contradicted[path] = FileScale(read.um_per_px, read.scale_source)
+    if found.tissue.is_refused:
+        report.without_background.append(path)
+
+
+def _row(path: Path, scale: float | None, planes: int, found: TissueAnalysis) -> dict[str, object]:
+    """Return the row of an image in the table of measures."""
+    quality = found.quality
+    condition, degree = classify_condition(found.measures) or (None, None)
+    return {
+        "file": str(path),
+        "um_per_px": scale,
+        "planes": planes,
+        "sharpest_plane": quality.sharpest_plane + 1,
+        "focus": quality.focus[quality.sharpest_plane],
+        "saturated_fraction": quality.saturated_fraction,
+        "flags": " ".join(quality.flags),
+        "unsure": " ".join(found.tissue.unsure),
+        "refused": NO_BACKGROUND if found.tissue.is_refused else None,
+        "condition": condition,
+        "explosion_degree": degree,
+        **found.measures,
+    }
+
+
+def _piece_rows(path: Path, scale: float | None, found: TissueAnalysis) -> list[dict[str, object]]:
+    """Return the rows of an image in the table of pieces, one per piece, the largest first."""
+    return [
+        {"file": str(path), "um_per_px": scale, **piece}
+        for piece in measure_each_piece(found.plane, found.tissue, scale)
+    ]
+
+
+def _columns_of(rows: Sequence[Mapping[str, object]]) -> list[str]:
+    """Return the names of all columns of the table of pieces, in their order of appearance."""
+    return list(dict.fromkeys([*_PIECE_COLUMNS, *(name for row in rows for name in row)]))
+
+
+def _write_table(path: Path, table: pd.DataFrame) -> None:
     try:
-        pd.DataFrame(rows).to_csv(out, index=False)
+        table.to_csv(path, index=False)
     except OSError as error:
         raise OutputError(
-            out, f"cannot be written ({error.strerror}); expected a writable folder with free space"
+            path,
+            f"cannot be written ({error.strerror}); expected a writable folder with free space",
         ) from error
-    return report
 
 
 def _check_writable(masks: Path) -> None:

@@ -18,9 +18,9 @@ from schemas.scale import (
 from schemas.well_image import VisitKey
 
 NO_SCALE_NOTE = (
-    "The images have no scale (µm per pixel). Without it, sizes in µm and the degree of explosion "
-    "cannot be computed: sizes are in pixels, and texture and condition assume that the tissue is "
-    "40 cells wide."
+    "The images have no scale (µm per pixel). Without it, sizes in µm cannot be computed: sizes "
+    "are in pixels, the degree of explosion is relative to the size of the tissue of each well, "
+    "and texture and condition assume that the tissue is 40 cells wide."
 )
 NO_FIELD_NOTE = (
     "The encoder's field of {field:g} µm cannot be cropped without a scale: the encoder sees the "

@@ -4,7 +4,7 @@ Intact wells are ordered by their predicted percent. Exploded wells follow, by d
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 import numpy as np
@@ -35,8 +35,8 @@ UNPREDICTED_NOTE = (
     "{treatment} ({group}) is not ranked: deterioration could be predicted of none of its wells."
 )
 NO_DEGREE_NOTE = (
-    "The degree of explosion cannot be computed without a scale: exploded wells are ordered by "
-    "their spread in pixels."
+    "The pieces of exploded tissue were not counted in some images, which an earlier version of "
+    "the software measured: exploded wells are ordered by their spread."
 )
 REFUSED_NOTE = (
     "{wells}: not placed by deterioration. No background is in view in the readout image, so it is "
@@ -46,6 +46,14 @@ NO_CONDITION_NOTE = (
     "The condition of the tissue (intact or exploded) is not known: all wells are placed by "
     "predicted deterioration."
 )
+
+
+@dataclass(frozen=True)
+class ExplosionDegrees:
+    """The values by which the exploded wells of a plate are ordered."""
+
+    by_well: Mapping[str, float]  # exploded wells only
+    are_spreads: bool  # True if some well has no degree, so that all are ordered by their spread
 
 
 def drift_sentence(drift: Drift) -> str:
@@ -132,19 +140,16 @@ def by_deterioration(
         if place.score is not None and well not in refused
     }
     percents = {well: place for well, place in percents.items() if place.score is not None}
+    degrees = _explosion_degrees({well: tissue[well] for well in percents if well in tissue})
     treated = [well for well in percents if departed.wells[well].efficacy_rank is not None]
     wells = {well: WellPlace() for well in departed.wells} | percents
-    wells |= _ranked_wells({well: percents[well] for well in treated}, tissue)
+    wells |= _ranked_wells({well: percents[well] for well in treated}, degrees.by_well)
     predictable = [
         replace(each, wells=own)
         for each in departed.treatments
         if (own := tuple(well for well in each.wells if well in percents))
     ]
     exploded = sum(_exploded(tissue.get(well)) for well in treated)
-    has_no_degree = any(
-        _exploded(each := tissue.get(well)) and each is not None and each.explosion_degree is None
-        for well in treated
-    )
     is_condition_known = any(each.condition is not None for each in tissue.values())
     return (
         Placement(
@@ -152,7 +157,7 @@ def by_deterioration(
             treatments=_place_treatments(
                 predictable,
                 percents,
-                tissue,
+                degrees.by_well,
                 calibration.treatment_error,
                 np.random.default_rng(seed),
             ),
@@ -167,7 +172,7 @@ def by_deterioration(
                     if exploded
                     else ()
                 ),
-                *((NO_DEGREE_NOTE,) if has_no_degree else ()),
+                *((NO_DEGREE_NOTE,) if degrees.are_spreads else ()),
                 *(() if is_condition_known else (NO_CONDITION_NOTE,)),
             ),
         ),
@@ -203,10 +208,10 @@ def _percent_of(
 
 
 def _ranked_wells(
-    treated: Mapping[str, WellPlace], tissue: Mapping[str, WellTissue]
+    treated: Mapping[str, WellPlace], degrees: Mapping[str, float]
 ) -> dict[str, WellPlace]:
     """Return the treated wells with ranks and scale positions; ties share the better rank."""
-    ranks = _ranks({well: _well_key(place, tissue.get(well)) for well, place in treated.items()})
+    ranks = _ranks({well: _well_key(place, degrees.get(well)) for well, place in treated.items()})
     return {
         well: replace(
             place, efficacy_rank=ranks[well], scale_position=len(treated) + 1 - ranks[well]
@@ -215,10 +220,13 @@ def _ranked_wells(
     }
 
 
-def _well_key(place: WellPlace, tissue: WellTissue | None) -> tuple[float, ...]:
-    """Return the sort key of a well: exploded wells by degree above intact wells by percent."""
-    if tissue is not None and _exploded(tissue):
-        return 1.0, _spread(tissue)
+def _well_key(place: WellPlace, degree: float | None) -> tuple[float, ...]:
+    """Return the sort key of a well: exploded wells by degree above intact wells by percent.
+
+    ``degree`` is None for an intact well.
+    """
+    if degree is not None:
+        return 1.0, degree
     return 0.0, place.deterioration_percent or 0.0
 
 
@@ -247,7 +255,7 @@ def _unpredicted(
 def _place_treatments(
     treatments: Sequence[TreatmentPlace],
     wells: Mapping[str, WellPlace],
-    tissue: Mapping[str, WellTissue],
+    degrees: Mapping[str, float],
     error: float,
     rng: np.random.Generator,
 ) -> tuple[TreatmentPlace, ...]:
@@ -267,7 +275,7 @@ def _place_treatments(
         str(number): (
             each.evidence.verdict is not Verdict.GROWTH,
             mean,
-            *_explosion_summary([tissue.get(name) for name in each.wells]),
+            *_explosion_summary([degrees.get(name) for name in each.wells]),
         )
         for number, (each, mean) in enumerate(zip(treatments, means, strict=True))
     }
@@ -293,17 +301,31 @@ def _place_treatments(
     return tuple(sorted(placed, key=lambda each: each.efficacy_rank))
 
 
-def _explosion_summary(wells: Sequence[WellTissue | None]) -> tuple[float, float]:
-    """Return the share of exploded wells, and the mean of their spreads."""
-    spreads = [_spread(well) for well in wells if well is not None and _exploded(well)]
-    return len(spreads) / len(wells), fmean(spreads) if spreads else 0.0
+def _explosion_summary(degrees: Sequence[float | None]) -> tuple[float, float]:
+    """Return the share of exploded wells, and their mean degree; None is an intact well."""
+    exploded = [degree for degree in degrees if degree is not None]
+    return len(exploded) / len(degrees), fmean(exploded) if exploded else 0.0
 
 
-def _spread(tissue: WellTissue) -> float:
-    """Return the degree of explosion of exploded tissue, or without a scale its spread in pixels.
+def _explosion_degrees(tissue: Mapping[str, WellTissue]) -> ExplosionDegrees:
+    """Return the values that order the exploded wells of a plate.
 
-    Only values of one plate are compared, whose images all have a scale or all have none.
+    All wells are ordered by the same kind of value, because a degree and a spread cannot be
+    compared. The images of a plate have all a scale, or all none.
     """
-    if tissue.explosion_degree is not None:
-        return tissue.explosion_degree
-    return tissue.measures.get("spread_px", 0.0)
+    exploded = {well: each for well, each in tissue.items() if _exploded(each)}
+    degrees = {
+        well: each.explosion_degree
+        for well, each in exploded.items()
+        if each.explosion_degree is not None
+    }
+    if len(degrees) == len(exploded):
+        return ExplosionDegrees(degrees, are_spreads=False)
+    return ExplosionDegrees(
+        {well: _spread(each.measures) for well, each in exploded.items()}, are_spreads=True
+    )
+
+
+def _spread(measures: Mapping[str, float]) -> float:
+    """Return the spread of the tissue in µm, or in pixels if its image has no scale."""
+    return measures.get("spread_um", measures.get("spread_px", 0.0))

@@ -20,7 +20,8 @@ BY_EMBEDDING = "Such wells are compared by their embedding alone, as all other w
 
 CROWDED_NOTE = (
     "Many objects are in the images of {wells} (flag crowded). {used} The number and the sizes of "
-    "the bodies are shown and do not change the order."
+    "the bodies are shown. They change the order only if the tissue is exploded and the order is "
+    "by deterioration."
 )
 MEASURES_USED = (
     "Of their measures, the order uses the area, which is the sum of all bodies, the shape of the "

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from inference.tissue.condition import ConditionSettings, classify_condition
+from inference.tissue.crowding import is_crowded, no_body_stands_out
 from inference.tissue.measures import changes_since_dosing
 from schemas.observation import Observation
 from schemas.ranking import Condition
@@ -29,7 +30,9 @@ def tissue_by_well(
 
     Wells whose image of that day was not measured are absent.
 
-    Changes are computed from the last image of the well up to the dosing day.
+    Changes are computed from the last measured image of the well up to the dosing day. If that
+    image is crowded, the well is a culture of many bodies, as organoids are. Such a well is intact,
+    with degree 0, as long as none of its bodies stands out: its pieces are no fragments.
 
     Parameters
     ----------
@@ -40,13 +43,11 @@ def tissue_by_well(
     for seen in observations:
         if seen.measures:
             by_day.setdefault(seen.key.well, {})[seen.day] = seen.measures
-    found = {}
-    for well, days in by_day.items():
-        if readout_day in days:
-            measures = _with_changes(days, dosing_day, readout_day)
-            condition, degree = classify_condition(measures, settings) or (None, None)
-            found[well] = WellTissue(measures, condition, degree)
-    return found
+    return {
+        well: _tissue_of(days, dosing_day, readout_day, settings)
+        for well, days in by_day.items()
+        if readout_day in days
+    }
 
 
 def mean_measures(tissue: Mapping[str, WellTissue], wells: Iterable[str]) -> dict[str, float]:
@@ -60,10 +61,21 @@ def mean_measures(tissue: Mapping[str, WellTissue], wells: Iterable[str]) -> dic
     }
 
 
-def _with_changes(
-    days: Mapping[int, Mapping[str, float]], dosing_day: int, readout_day: int
-) -> dict[str, float]:
-    """Return the measures of the readout day, and their changes where an earlier image exists."""
+def _tissue_of(
+    days: Mapping[int, Mapping[str, float]],
+    dosing_day: int,
+    readout_day: int,
+    settings: ConditionSettings,
+) -> WellTissue:
+    """Return the tissue of one well on the readout day from its measures by day.
+
+    Without an image up to the dosing day there are no changes, and the condition is that of the
+    readout image alone.
+    """
+    now = days[readout_day]
     before = [day for day in days if day <= dosing_day]
-    since = changes_since_dosing(days[readout_day], days[max(before)]) if before else {}
-    return dict(days[readout_day]) | since
+    at_dosing = days[max(before)] if before else {}
+    condition, degree = classify_condition(now, settings) or (None, None)
+    if condition is Condition.EXPLODED and is_crowded(at_dosing) and no_body_stands_out(now):
+        condition, degree = Condition.INTACT, 0.0
+    return WellTissue(dict(now) | changes_since_dosing(now, at_dosing), condition, degree)

@@ -235,13 +235,22 @@ def test_measure_writes_a_row_and_a_mask_per_image_and_names_files_without_scale
     bad = tmp_path / "bad.tif"
     bad.write_text("no image")
     done = call(
-        "measure", *images, plain, bad, "--out", tmp_path / "m.csv", "--masks", tmp_path / "masks"
+        "measure",
+        *images,
+        plain,
+        bad,
+        "--out",
+        tmp_path / "m.csv",
+        "--masks",
+        tmp_path / "masks",
+        "--pieces",
+        tmp_path / "p.csv",
     )
     assert done.returncode == 1
     assert str(bad) in done.stderr
     assert (
-        f"{plain}: has no scale; measured in pixels, explosion_degree cannot be computed "
-        "(--um-per-px gives a scale)"
+        f"{plain}: has no scale; measured in pixels, explosion_degree is relative to the "
+        "size of the tissue (--um-per-px gives a scale)"
     ) in " ".join(done.stderr.split())
     table = pd.read_csv(tmp_path / "m.csv")
     assert list(table["file"]) == [*map(str, images), str(plain)]
@@ -253,6 +262,20 @@ def test_measure_writes_a_row_and_a_mask_per_image_and_names_files_without_scale
         mask = cv2.imread(str(tmp_path / "masks" / f"{path.stem}.png"), cv2.IMREAD_UNCHANGED)
         assert set(np.unique(mask)) == {0, 255}
     assert np.count_nonzero(mask) == counted["area_px"]
+    pieces = pd.read_csv(tmp_path / "p.csv").groupby("file")
+    for _, image in table.iterrows():
+        own = pieces.get_group(image["file"])
+        area = "area_px" if image["file"] == str(plain) else "area_um2"
+        assert list(own["piece"]) == list(range(1, round(image["pieces"]) + 1))
+        assert own[area].sum() == pytest.approx(image[area])
+        assert own[area].iloc[0] == pytest.approx(image[f"largest_{area}"])
+
+
+def test_measure_refuses_one_file_for_images_and_pieces(tmp_path: Path) -> None:
+    table = tmp_path / "m.csv"
+    done = call("measure", tmp_path / "a.tif", "--out", table, "--pieces", table)
+    assert done.returncode == ExitCode.WRONG_USAGE
+    assert "different files for --out and --pieces" in " ".join(done.stderr.split())
 
 
 def test_measure_applies_one_scale_to_all_images(service: ServiceProcess, tmp_path: Path) -> None:

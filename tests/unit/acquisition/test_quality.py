@@ -12,7 +12,6 @@ import numpy.typing as npt
 import pytest
 import tifffile
 
-from acquisition.drop_folder.image_reading import read_image
 from acquisition.quality import assess
 from schemas.quality import Flag
 from simulation.kinds import Mechanism
@@ -204,51 +203,6 @@ def test_a_real_stack_of_eleven_planes_is_sharp_in_the_middle_and_blurred_at_the
     assert quality.sharpest_plane == 6
     assert Flag.BLURRED not in quality.flags
     assert Flag.BLURRED in assess(planes[:1]).flags
-
-
-def drawn_discs(seed: int, count: int, radius: float, body: float = 0.0) -> Planes:
-    """Return a plane, (1, 400, 400), of dark discs anywhere and a body in the middle."""
-    rng = np.random.default_rng(seed)
-    light = np.full((400, 400), 0.7) + rng.normal(0, 0.004, (400, 400))
-    y, x = np.mgrid[:400, :400]
-    for row, column in rng.uniform(10, 390, (count, 2)):
-        light[np.hypot(y - row, x - column) < radius] *= 0.75
-    light[np.hypot(y - 200, x - 200) < body] *= 0.6
-    return (65535 * np.clip(light, 0, 1)).astype(np.uint16)[np.newaxis]
-
-
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize(
-    ("count", "radius", "body", "crowded"),
-    [
-        (250, 5.0, 0.0, True),
-        (300, 4.0, 0.0, True),
-        (250, 5.0, 90.0, False),  # a spheroid between loose cells
-        (20, 8.0, 0.0, False),
-        (1, 90.0, 0.0, False),
-        (0, 1.0, 0.0, False),
-    ],
-)
-def test_only_many_objects_without_a_body_are_crowded(
-    seed: int, count: int, radius: float, body: float, *, crowded: bool
-) -> None:
-    flags = assess(drawn_discs(seed, count, radius, body)).flags
-    assert (Flag.CROWDED in flags) == crowded
-    assert not (crowded and Flag.EMPTY in flags)
-
-
-@pytest.mark.parametrize("folder", ["deep_organoid_384/images", "orgaquant_test"])
-def test_real_wells_with_many_organoids_are_crowded(folder: str) -> None:
-    data_set, *inside = folder.split("/")
-    paths = [
-        path
-        for path in sorted(real_data(data_set).joinpath(*inside).iterdir())
-        if path.suffix in (".tif", ".jpg")
-    ]
-    flags = [assess(read_image(path).planes).flags for path in paths]
-    assert [Flag.CROWDED in each and Flag.EMPTY not in each for each in flags] == [True] * len(
-        paths
-    )
 
 
 def test_a_plane_much_darker_than_the_others_is_flagged() -> None:

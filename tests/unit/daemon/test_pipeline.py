@@ -23,6 +23,7 @@ from schemas.errors import ImageError, MachineError, StoreError
 from schemas.messages import DayDeparture, ObservationData
 from schemas.observation import Observation, Outcome
 from schemas.plate_map import PlateMap
+from schemas.quality import Flag
 from schemas.ranking import Condition, Ranking
 from schemas.tissue import Segmentation, Unsure
 from schemas.well_image import WellImage
@@ -180,6 +181,18 @@ def test_tissue_with_doubts_is_measured_and_its_message_has_the_doubts(store: Sq
     stored, message = processed(store, ConstantSegmenter(body, (Unsure.UNEVEN,)))
     assert stored.measures["area_um2"] == pytest.approx(400 * 1.36**2)
     assert (message.condition, message.unsure) == (Condition.INTACT, (Unsure.UNEVEN,))
+
+
+def test_an_image_with_many_bodies_is_stored_and_published_as_crowded(store: SqlStore) -> None:
+    body = np.zeros((64, 64), bool)
+    for row in (8, 28, 48):
+        for column in (8, 28, 48):
+            body[row : row + 6, column : column + 6] = True
+    stored, message = processed(store, ConstantSegmenter(body, ()))
+    assert stored.measures["pieces"] == 9
+    assert Flag.CROWDED in stored.quality.flags
+    assert Flag.EMPTY not in stored.quality.flags
+    assert message.flags == stored.quality.flags
 
 
 def test_a_message_from_before_doubts_were_sent_has_none() -> None:

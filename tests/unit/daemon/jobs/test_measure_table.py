@@ -29,7 +29,13 @@ def test_a_refused_image_has_a_row_with_the_reason_and_without_measures(tmp_path
     tifffile.imwrite(dark, spot)
     tifffile.imwrite(bright, 255 - noise)
     report = write_measures(
-        [dark, bright], tmp_path / "m.csv", None, DarkFieldsRefused(), um_per_px=1.0, bits=8
+        [dark, bright],
+        tmp_path / "m.csv",
+        None,
+        DarkFieldsRefused(),
+        pieces=tmp_path / "p.csv",
+        um_per_px=1.0,
+        bits=8,
     )
     assert report.without_background == [dark]
     table = pd.read_csv(tmp_path / "m.csv", index_col="file")
@@ -38,3 +44,4 @@ def test_a_refused_image_has_a_row_with_the_reason_and_without_measures(tmp_path
     assert refused[["area_um2", "pieces", "debris_area_um2", "condition"]].isna().all()
     assert (empty.area_um2, empty.pieces) == (0, 0)
     assert pd.isna(empty.refused)
+    assert pd.read_csv(tmp_path / "p.csv").empty

@@ -49,7 +49,7 @@ def test_a_plate_without_scale_names_the_missing_values() -> None:
     assert has_scale([*with_scale, *without])  # the scale of most images; others are left out
     assert scale_notes(with_scale, 800.0) == ()
     assert scale_notes(without, None) == (NO_SCALE_NOTE,)
-    assert "degree of explosion cannot be computed" in NO_SCALE_NOTE
+    assert "degree of explosion is relative to the size of the tissue" in NO_SCALE_NOTE
     _, of_field = scale_notes(without, 800.0)
     assert of_field == (
         "The encoder's field of 800 µm cannot be cropped without a scale: the encoder sees the "

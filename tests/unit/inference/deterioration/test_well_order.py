@@ -177,12 +177,20 @@ def test_the_scale_is_the_thesis_s_1_to_x_intact_by_percent_then_exploded_by_deg
     )
 
 
-def test_without_a_scale_exploded_wells_are_ordered_by_their_spread_in_pixels(
-    calibration: Calibration, departed: Departed
+@pytest.mark.parametrize("unit", ["um", "px"])
+@pytest.mark.parametrize("with_degree", [0, 4])
+def test_exploded_wells_without_a_degree_put_all_exploded_wells_in_the_order_of_their_spread(
+    calibration: Calibration, departed: Departed, unit: str, with_degree: int
 ) -> None:
     with_degrees = with_conditions(departed, BURST)
+    # Degrees of a newer version, in the opposite order of the spread.
+    degree = {well: 10 - BURST[well] for well in list(BURST)[:with_degree]}
     without = {
-        well: replace(tissue, explosion_degree=None, measures={"spread_px": 70 * BURST[well]})
+        well: replace(
+            tissue,
+            explosion_degree=degree.get(well),
+            measures={f"spread_{unit}": 70 * BURST[well]},
+        )
         if well in BURST
         else tissue
         for well, tissue in with_degrees.tissue.items()
@@ -198,7 +206,9 @@ def test_without_a_scale_exploded_wells_are_ordered_by_their_spread_in_pixels(
     ]
     assert NO_DEGREE_NOTE in unknown.notes
     assert NO_DEGREE_NOTE not in known.notes
-    assert all(well.explosion_degree is None for well in unknown.wells if well.well in BURST)
+    assert {well.well: well.explosion_degree for well in unknown.wells if well.well in BURST} == {
+        well: degree.get(well) for well in BURST
+    }
 
 
 def test_treatments_stand_by_mean_percent_then_share_exploded_then_degree(

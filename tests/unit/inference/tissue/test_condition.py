@@ -116,7 +116,13 @@ def test_the_degree_increases_with_the_reach_of_the_chains_and_not_with_the_reso
 
 
 def test_the_limits_are_settings() -> None:
-    measures = {"pieces": 1.0, "open_directions": 0.4, "spilled": 0.2, "spread_um": 300.0}
+    measures = {
+        "pieces": 1.0,
+        "effective_pieces": 1.0,
+        "open_directions": 0.4,
+        "spilled": 0.2,
+        "spread_um": 300.0,
+    }
     assert classify_condition(measures) == (Condition.EXPLODED, 3.0)
     assert classify_condition(measures, ConditionSettings(open_directions=0.5)) == (
         Condition.INTACT,
@@ -125,8 +131,25 @@ def test_the_limits_are_settings() -> None:
     assert classify_condition(measures, ConditionSettings(spilled=0.3)) == (Condition.INTACT, 0.0)
 
 
-def test_the_degree_of_exploded_tissue_cannot_be_computed_without_a_scale() -> None:
-    measures = {"pieces": 1.0, "open_directions": 0.4, "spilled": 0.2, "spread_px": 300.0}
+@pytest.mark.parametrize(
+    ("pieces", "degree"), [(1.0, 3.0), (10.0, 6.0), (100.0, 9.0), (1000.0, 12.0)]
+)
+@pytest.mark.parametrize(
+    "lengths",
+    [{"spread_um": 300.0}, {"spread_px": 150.0, "equivalent_diameter_px": 200.0}],
+    ids=["units of 100 µm", "without a scale, quarters of the diameter"],
+)
+def test_the_degree_is_the_spread_times_a_factor_that_doubles_with_ten_pieces(
+    lengths: dict[str, float], pieces: float, degree: float
+) -> None:
+    measures = {"pieces": 1.0, "open_directions": 0.4, "spilled": 0.2, "effective_pieces": pieces}
+    result = classify_condition(measures | lengths)
+    assert result == (Condition.EXPLODED, pytest.approx(degree))
+
+
+@pytest.mark.parametrize("unit", ["um", "px"])
+def test_measures_of_a_version_that_did_not_count_pieces_have_no_degree(unit: str) -> None:
+    measures = {"pieces": 1.0, "open_directions": 0.4, "spilled": 0.2, f"spread_{unit}": 300.0}
     assert classify_condition(measures) == (Condition.EXPLODED, None)
     assert classify_condition(measures | {"spilled": 0.0}) == (Condition.INTACT, 0.0)
 

@@ -1,0 +1,45 @@
+"""Assesses the quality of an image and measures the tissue in its sharpest plane."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from acquisition.quality import assess
+from inference.ports import Segmenter
+from inference.tissue.crowding import flag_crowding
+from inference.tissue.measures import measure_tissue
+from schemas.quality import Flag, Quality
+from schemas.tissue import Segmentation
+
+
+@dataclass(frozen=True, eq=False)
+class TissueAnalysis:
+    """The quality of an image, its sharpest plane, and the outline and measures of its tissue."""
+
+    quality: Quality  # with the flag ``crowded``, which follows from the measures
+    plane: npt.NDArray[np.uint16]  # (H, W): the sharpest plane
+    tissue: Segmentation
+    measures: dict[str, float]  # empty if the segmenter refuses the image
+
+
+def analyse_tissue(
+    planes: npt.NDArray[np.uint16],
+    um_per_px: float | None,
+    segmenter: Segmenter,
+    flags: tuple[Flag, ...] = (),
+) -> TissueAnalysis:
+    """Return the TissueAnalysis of the planes of an image, with its scale or None.
+
+    Parameters
+    ----------
+    planes
+        (planes, H, W) uint16, white = 65535.
+    flags
+        Flags that were set when the files were read; they come first in the quality.
+    """
+    quality = assess(planes, flags)
+    plane = planes[quality.sharpest_plane]
+    tissue = segmenter.segment(plane, um_per_px)
+    measures = measure_tissue(plane, tissue, um_per_px)
+    return TissueAnalysis(flag_crowding(quality, measures), plane, tissue, measures)
