@@ -116,7 +116,13 @@ def test_the_degree_increases_with_the_reach_of_the_chains_and_not_with_the_reso
 
 
 def test_the_limits_are_settings() -> None:
-    measures = {"pieces": 1.0, "open_directions": 0.4, "spilled": 0.2, "spread_um": 300.0}
+    measures = {
+        "pieces": 1.0,
+        "open_directions": 0.4,
+        "spilled": 0.2,
+        "spread_um": 300.0,
+        "effective_pieces": 1.0,
+    }
     assert classify_condition(measures) == (Condition.EXPLODED, 3.0)
     assert classify_condition(measures, ConditionSettings(open_directions=0.5)) == (
         Condition.INTACT,
@@ -125,8 +131,25 @@ def test_the_limits_are_settings() -> None:
     assert classify_condition(measures, ConditionSettings(spilled=0.3)) == (Condition.INTACT, 0.0)
 
 
-def test_the_degree_of_exploded_tissue_cannot_be_computed_without_a_scale() -> None:
-    measures = {"pieces": 1.0, "open_directions": 0.4, "spilled": 0.2, "spread_px": 300.0}
+def test_ten_times_as_many_pieces_double_the_degree() -> None:
+    measures = {"pieces": 10.0, "open_directions": 0.9, "spilled": 0.5, "spread_um": 300.0}
+    assert classify_condition(measures | {"effective_pieces": 10.0}) == (Condition.EXPLODED, 6.0)
+
+
+def test_without_a_scale_the_unit_of_the_degree_is_a_quarter_of_the_tissues_diameter() -> None:
+    measures = {
+        "pieces": 1.0,
+        "open_directions": 0.4,
+        "spilled": 0.2,
+        "spread_px": 300.0,
+        "equivalent_diameter_px": 400.0,
+        "effective_pieces": 1.0,
+    }
+    assert classify_condition(measures) == (Condition.EXPLODED, 3.0)
+
+
+def test_measures_without_the_number_of_pieces_give_no_degree_of_exploded_tissue() -> None:
+    measures = {"pieces": 1.0, "open_directions": 0.4, "spilled": 0.2, "spread_um": 300.0}
     assert classify_condition(measures) == (Condition.EXPLODED, None)
     assert classify_condition(measures | {"spilled": 0.0}) == (Condition.INTACT, 0.0)
 
