@@ -12,36 +12,12 @@ from acquisition.drop_folder.image_reading import read_image
 from inference.tissue.classical_segmenter import ClassicalSegmenter
 from schemas.tissue import Segmentation, Unsure
 from simulation.microscope import Fault, virtual_microscopes
+from tests.drawn_planes import SIDE, Plane, dice, disc, expose
 from tests.real_data import real_data
-
-SIDE = 400
-Plane = npt.NDArray[np.uint16]
-Mask = npt.NDArray[np.bool_]
-
-
-def disc(x: float, y: float, radius: float, side: int = SIDE) -> Mask:
-    """Return the mask of a disc, (side, side); position and radius are shares of the field."""
-    rows, columns = np.mgrid[0:side, 0:side] / side
-    return np.asarray(np.hypot(columns - x, rows - y) < radius)
-
-
-def expose(
-    density: npt.NDArray[np.floating], light: npt.NDArray[np.floating] | float = 0.6
-) -> Plane:
-    """Return the camera image of an optical density in a given light, with 1 % noise."""
-    seen = cv2.GaussianBlur(np.exp(-density.astype(np.float32)), (0, 0), 0.8) * light
-    noise = np.random.default_rng(4).normal(1, 0.01, density.shape)
-    return np.clip(seen * noise * 65535, 0, 65535).astype(np.uint16)
 
 
 def segment(plane: Plane) -> Segmentation:
     return ClassicalSegmenter().segment(plane, None)
-
-
-def dice(found: Mask, truth: Mask) -> float:
-    return float(
-        2 * np.count_nonzero(found & truth) / (np.count_nonzero(found) + np.count_nonzero(truth))
-    )
 
 
 def ramp(darkest: float, brightest: float) -> npt.NDArray[np.float64]:
@@ -103,12 +79,19 @@ def test_pieces_of_one_tissue_are_all_body() -> None:
     assert dice(found.body, truth) > 0.95
 
 
-def test_a_second_object_far_away_is_excluded_and_reported() -> None:
-    truth, other = disc(0.35, 0.4, 0.1), disc(0.9, 0.88, 0.065)
+def test_a_smaller_object_far_away_is_excluded_and_reported() -> None:
+    truth, other = disc(0.35, 0.4, 0.1), disc(0.9, 0.88, 0.047)
     found = segment(expose(0.7 * (truth | other)))
     assert dice(found.body, truth) > 0.96
     assert not (found.debris & other).any()
     assert Unsure.OTHER_OBJECT in found.unsure
+
+
+def test_a_second_body_of_similar_size_far_away_is_tissue() -> None:
+    truth = disc(0.35, 0.4, 0.1) | disc(0.9, 0.88, 0.075)
+    found = segment(expose(0.7 * truth))
+    assert dice(found.body, truth) > 0.96
+    assert Unsure.OTHER_OBJECT not in found.unsure
 
 
 def test_a_fibre_is_not_tissue() -> None:
