@@ -4,6 +4,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from inference.tissue.masks import fill_holes
+
 _SIDE_PX = 512  # of the mask on which bodies are separated
 _MIN_AREA = 1.5  # of touching bodies, relative to the widest disc inside; one body has less
 _LEVELS = (0.35, 0.45, 0.55, 0.65)  # depths at which a neck can break, relative to the deepest
@@ -23,7 +25,8 @@ def separate_bodies(body: Mask) -> Labels:
     scale = min(1.0, _SIDE_PX / max(body.shape))
     size = tuple(max(round(length * scale), 1) for length in body.shape[::-1])
     small = cv2.resize(body.view(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT)
-    depth = cv2.distanceTransform(np.pad(small, 1), cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1]
+    solid = np.pad(fill_holes(small.view(np.bool_)), 1).view(np.uint8)  # a hole is no neck
+    depth = cv2.distanceTransform(solid, cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1]
     count, found, stats, _ = cv2.connectedComponentsWithStats(small, connectivity=8)
     parts = np.asarray(found, np.int32)
     numbers = np.zeros(small.shape, np.int32)

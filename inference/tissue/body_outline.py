@@ -31,6 +31,7 @@ _CHAIN_REACH_PX = 96.0  # a quarter of the field; the longest thin chains of cel
 _MIN_INSIDE_PX = 3  # a piece must reach this far inside the coarse tissue
 
 _MANY_SHARE = 0.6  # of the way from inside to outside, for the outline of small bodies
+_MAX_DARKNESS = 4.0  # natural log; light below it is noise of the camera
 _GAP_LIGHT = 0.93  # transmitted share in a gap between pieces
 _GAP_HALF_WIDTH = 0.0075  # of a gap relative to the field; a bright grain of tissue is narrower
 _MAX_GRAIN_SHARE = 0.02  # side of a bright grain of tissue relative to the field
@@ -96,7 +97,7 @@ def outline_body(
         seeds = resize_mask(tissue, shape)[box]
     else:
         inside = erode_mask(tissue, 2 * TEXTURE_BLUR_PX + edge.width_px) & coarse.differs
-        gaps = open_mask(transmitted[box] > _GAP_LIGHT, _GAP_HALF_WIDTH * max(shape))
+        gaps = _gaps(transmitted[box], max(shape))
         covered |= resize_mask(inside, shape)[box] & ~gaps
         whole = open_mask(_fill_interior(close_mask(covered, scale), max(shape)), scale)
         seeds = resize_mask(erode_mask(tissue, _MIN_INSIDE_PX), shape)[box]
@@ -110,6 +111,22 @@ def outline_body(
     part &= ~_holes(part, transmitted[box], limit, max(shape))
     body[box] = _without_crumbs(part)
     return body
+
+
+def _gaps(transmitted: Floats, side_px: int) -> Bools:
+    """Return the places, (h, w), where the light of the background is seen between pieces.
+
+    They are bright, wide relative to the side of the field, and without the texture of tissue.
+    """
+    bright = open_mask(transmitted > _GAP_LIGHT, _GAP_HALF_WIDTH * side_px)
+    count, labels = cv2.connectedComponents(bright.view(np.uint8), connectivity=4)
+    label, light = labels[bright], transmitted[bright]
+    pixels = np.maximum(np.bincount(label, minlength=count), 1)
+    mean = np.bincount(label, light, count) / pixels
+    spread = np.sqrt(np.maximum(np.bincount(label, light**2, count) / pixels - mean**2, 0))
+    smooth = spread < _MAX_HOLE_SPREAD
+    smooth[0] = False
+    return np.asarray(smooth[labels])
 
 
 def _fill_interior(covered: Bools, side_px: int) -> Bools:
@@ -251,9 +268,9 @@ def _outline_light(coarse: CoarsePlane, chosen: ChosenTissue, edge: OutlineEdge)
     counted = tissue
     if not edge.blurred:
         counted = tissue & ~erode_mask(tissue, TEXTURE_BLUR_PX + reach)
-    inside = np.where(counted, np.maximum(darkness - coarse.dark_limit / 2, 0) ** 4, 0).astype(
-        np.float32
-    )
+    inside = np.where(
+        counted, np.clip(darkness - coarse.dark_limit / 2, 0, _MAX_DARKNESS) ** 4, 0
+    ).astype(np.float32)
     outside = (~dilate_mask(tissue, max(edge.width_px / 2, 1))).astype(np.float32)
     within = cv2.GaussianBlur(transmitted * inside, (0, 0), reach) / (
         cv2.GaussianBlur(inside, (0, 0), reach) + np.float32(1e-9)

@@ -20,6 +20,9 @@ from inference.tissue.prepared_plane import PreparedPlane, prepare_plane
 from inference.tissue.tissue_choice import ChosenTissue, choose_tissue
 from schemas.tissue import Segmentation, Unsure
 
+MIN_SIDE_PX: Final = 16
+"""Shortest side of a reduced plane in which tissue can be found; a smaller one is refused."""
+
 BLURRED_PX: Final = 5.5
 """Width of the edge, in reduced pixels, at the sharpest parts of an outline that is blurred.
 
@@ -47,8 +50,13 @@ class ClassicalSegmenter:
         White is 65535 in the plane.
         """
         prepared = prepare_plane(plane)
+        if min(prepared.plane.shape) < MIN_SIDE_PX:
+            nothing = np.zeros(plane.shape, dtype=bool)
+            light = np.full((1, 1), max(float(np.median(plane)), 1), np.float32)
+            return Segmentation(nothing, nothing, light, (Unsure.NO_BACKGROUND,))
         coarse = analyse_coarse_plane(prepared)
-        if not (coarse.shows_background and coarse.shows_bright_tissue):
+        believable = coarse.shows_background or coarse.has_dark_ground
+        if not (coarse.shows_bright_tissue and believable):
             return _segment_dark_tissue(prepared, coarse, plane.shape)
         negative = prepared.negative()
         found = _segment_dark_tissue(negative, analyse_coarse_plane(negative), plane.shape)
@@ -68,21 +76,22 @@ def _segment_dark_tissue(
     """
     if not coarse.shows_background:
         nothing = np.zeros(shape, dtype=bool)
-        return Segmentation(nothing, nothing, np.exp(coarse.surface), (Unsure.NO_BACKGROUND,))
+        light = prepared.restore_light(np.exp(coarse.surface))
+        return Segmentation(nothing, nothing, light, (Unsure.NO_BACKGROUND,))
     coarse = refine_background(coarse)
     chosen = choose_tissue(coarse)
     edge = _find_edge(coarse, chosen.tissue)
     transmitted = _transmitted(prepared.plane, coarse)
-    usable = resize_mask(coarse.field & ~chosen.foreign, transmitted.shape) & ~prepared.replaced
+    usable = resize_mask(coarse.field & ~chosen.foreign, transmitted.shape) & ~prepared.marks
     dark = (transmitted < np.exp(-coarse.dark_limit)) & usable
-    body = outline_body(transmitted, dark, coarse, chosen, edge) & ~prepared.replaced
+    body = outline_body(transmitted, dark, coarse, chosen, edge) & ~prepared.marks
     seam = dilate_mask(resize_mask(body, coarse.field.shape), max(1.0, edge.width_px / 2))
     debris = dark & ~(body | resize_mask(seam, dark.shape))
     debris &= ~find_fibres(debris)
     return Segmentation(
-        _enlarge_mask(body, shape),
-        _enlarge_mask(debris, shape),
-        np.exp(coarse.surface),
+        prepared.restore_mask(body, shape),
+        prepared.restore_mask(debris, shape),
+        prepared.restore_light(np.exp(coarse.surface)),
         _doubts(chosen, body, edge),
     )
 
@@ -90,7 +99,7 @@ def _segment_dark_tissue(
 def _transmitted(plane: npt.NDArray[np.uint16], coarse: CoarsePlane) -> Floats:
     """Return the share of the light that passes, (H, W), relative to the background."""
     sigma_px = max(0.45 * max(plane.shape) / SIDE_PX, 0.6)
-    light = cv2.GaussianBlur(plane, (0, 0), sigma_px).astype(np.float32)
+    light = cv2.GaussianBlur(plane, (0, 0), sigma_px).astype(np.float32) + np.float32(1)
     return np.asarray(
         cv2.multiply(light, enlarge(np.exp(-coarse.surface), plane.shape)), np.float32
     )
@@ -121,13 +130,3 @@ def _doubts(chosen: ChosenTissue, body: Bools, edge: OutlineEdge) -> tuple[Unsur
     if not body.any():
         return (Unsure.FAINT,) if chosen.tissue.any() or Unsure.FAINT in chosen.doubts else ()
     return (*chosen.doubts, Unsure.BLURRED) if edge.blurred else chosen.doubts
-
-
-def _enlarge_mask(mask: Bools, shape: tuple[int, ...]) -> Bools:
-    """Return a mask resampled to a larger shape, (H, W), with smooth outlines."""
-    if mask.shape == shape:
-        return mask
-    return np.asarray(
-        cv2.resize(mask.view(np.uint8) * np.uint8(255), shape[::-1], interpolation=cv2.INTER_LINEAR)
-        > 127  # noqa: PLR2004 - half covered
-    )

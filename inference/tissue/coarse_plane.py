@@ -11,7 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.tissue.background import fit_light_surface
-from inference.tissue.masks import close_mask, erode_mask, fill_holes, open_mask, resize_mask
+from inference.tissue.masks import (
+    close_mask,
+    dilate_mask,
+    erode_mask,
+    fill_holes,
+    open_mask,
+    resize_mask,
+)
 from inference.tissue.prepared_plane import PreparedPlane
 
 SIDE_PX: Final = 384
@@ -40,6 +47,9 @@ _DARK_LIMIT_IN_NOISE = 5.0  # standard deviations of the background
 _ABOVE = 0.06  # natural log: difference of the two fits of the background that matters
 _MIN_ABOVE_SHARE = 0.1  # of the field in which they differ
 _WELL_EXPLAINED = 0.97  # share of the smooth pixels that a fit describes, so that it is right
+_BRIGHTER, _MIN_BRIGHTER_SHARE = 0.1, 0.05
+"""Light above a fit (natural log), and the share of the field that has it if the fit is wrong."""
+_MIN_EXPLAINED = 0.25  # share of the smooth pixels that a fit from above describes
 _FITTED = 0.06  # natural log: largest difference of a fit from the light that it describes
 _FLOOR_IN_SMOOTHEST = 3.0
 """Texture of the plate's floor relative to the smoothest twentieth of the field, at most.
@@ -47,6 +57,7 @@ _FLOOR_IN_SMOOTHEST = 3.0
 Plates have 1.5 to 3. More means that tissue covers most of the field.
 """
 _BRIGHT_TISSUE = 0.2  # natural log: light above the ground; halos and glints are narrow
+_DARK_GROUND = 1.2  # natural log: light of tissue above a ground that scatters no light
 _MIN_BRIGHT_SHARE = 0.004  # of the field
 _BRIGHT_IN_DARK = 3.0  # area of bright objects relative to dark objects on the same ground
 _MAX_BRIGHT_BORDER = 0.3  # of the border; a bright ground around dark tissue has more
@@ -61,6 +72,8 @@ The floor of some plates is as rough, so this is a reason for doubt only.
 _STRONGEST = 0.03  # of the image: where detail is strongest
 _SMOOTHEST = 0.05  # quantile of the texture of the field
 _WALL_MARGIN_PX = 5
+_WALL_REACH_PX = 12  # in which the wall is, beyond the blur of its texture
+_MIN_WALL_DARKNESS = 0.05  # natural log, relative to the light inside the well
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -84,6 +97,11 @@ class CoarsePlane:
     def shows_background(self) -> bool:
         """True if a twentieth of the field is as smooth as a plate without tissue."""
         return self.unevenness < MAX_BACKGROUND_UNEVENNESS
+
+    @property
+    def has_dark_ground(self) -> bool:
+        """True if the brightest objects have several times the light of their ground."""
+        return float(np.quantile(self.darkness[::2, ::2], 0.01)) < -_DARK_GROUND
 
     @property
     def is_textured(self) -> bool:
@@ -141,7 +159,7 @@ def analyse_coarse_plane(prepared: PreparedPlane) -> CoarsePlane:
         log_light=log_light,
         texture=_local_contrast(log_light, (0.8, 3.0), 5),
         slope=_slope(log_light),
-        field=~resize_mask(prepared.replaced, log_light.shape),
+        field=~resize_mask(prepared.marks, log_light.shape),
         surface=log_light,
         darkness=log_light,
         dark_limit=0.0,
@@ -149,7 +167,7 @@ def analyse_coarse_plane(prepared: PreparedPlane) -> CoarsePlane:
         unevenness=_unevenness(log_light),
     )
     coarse = with_surface(unlit, _fit_surface(unlit))
-    outside = _outside_well(coarse.differs)
+    outside = _outside_well(coarse)
     if not outside.any():
         return coarse
     inside = replace(coarse, field=coarse.field & ~outside)
@@ -172,7 +190,11 @@ def _fit_surface(coarse: CoarsePlane) -> Floats:
         return usual
     highest = fit_light_surface(log_light, texture, field, from_above=True)
     much_higher = (highest - usual > _ABOVE).mean() > _MIN_ABOVE_SHARE
-    better = _explained(log_light, highest, smooth) > explained
+    explained_from_above = _explained(log_light, highest, smooth)
+    leaves_light = (log_light - usual > _BRIGHTER)[field].mean() > _MIN_BRIGHTER_SHARE
+    better = explained_from_above > explained or (
+        leaves_light and explained_from_above > _MIN_EXPLAINED
+    )
     return highest if much_higher and better else usual
 
 
@@ -207,13 +229,13 @@ def with_surface(coarse: CoarsePlane, surface: Floats) -> CoarsePlane:
     )
 
 
-def _outside_well(differs: Bools) -> Bools:
+def _outside_well(coarse: CoarsePlane) -> Bools:
     """Return the mask, (h, w), of the well's wall and everything outside it.
 
-    The wall is an object that encloses more than a fifth of the image. Without a wall the mask is
-    empty.
+    The wall is an object that encloses more than a fifth of the image, and is darker than what it
+    encloses. Without a wall the mask is empty.
     """
-    free = ~close_mask(differs, 2)
+    free = ~close_mask(coarse.differs, 2)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(free.view(np.uint8), connectivity=4)
     start = stats[:, [cv2.CC_STAT_LEFT, cv2.CC_STAT_TOP]]
     end = start + stats[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]]
@@ -224,8 +246,13 @@ def _outside_well(differs: Bools) -> Bools:
     )
     enclosed[0] = False
     if not enclosed.any():
-        return np.zeros(differs.shape, dtype=bool)
+        return np.zeros(free.shape, dtype=bool)
     inside = fill_holes(labels == int(np.flatnonzero(enclosed)[0]))
+    wall = dilate_mask(inside, _WALL_REACH_PX) & ~inside
+    darkest = np.quantile(coarse.log_light[wall], 0.2) if wall.any() else np.inf
+    darker = float(np.median(coarse.log_light[inside]) - darkest)
+    if darker < _MIN_WALL_DARKNESS:  # the edge of tissue that covers most of the field
+        return np.zeros(free.shape, dtype=bool)
     return ~erode_mask(inside, _WALL_MARGIN_PX)
 
 
@@ -243,7 +270,8 @@ def _local_contrast(log_light: Floats, sigmas_px: tuple[float, float], side_px: 
 
 def _unevenness(log_light: Floats) -> float:
     """Return the contrast of details of 4 to 16 pixels in the smoothest twentieth of an image."""
-    half = cv2.resize(log_light, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    size = tuple(max(length // 2, 1) for length in log_light.shape[::-1])
+    half = cv2.resize(log_light, size, interpolation=cv2.INTER_AREA)
     contrast = _local_contrast(np.asarray(half, np.float32), (1.0, 4.0), 7)
     return float(np.quantile(contrast[::2, ::2], _SMOOTHEST))
 

@@ -70,7 +70,9 @@ def fill_convex_holes(mask: Bools, min_solidity: float) -> Bools:
 def resize_mask(mask: Bools, shape: tuple[int, ...]) -> Bools:
     """Return the mask resampled to another shape, (H, W), by nearest neighbours."""
     return np.asarray(
-        cv2.resize(mask.view(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST).view(np.bool_)
+        cv2.resize(mask.view(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT).view(
+            np.bool_
+        )
     )
 
 

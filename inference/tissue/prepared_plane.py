@@ -4,7 +4,7 @@ Text and scale bars that a program has drawn into an image, and bars that fill i
 are no light of the microscope. They are replaced by the light around them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import cv2
@@ -30,6 +30,7 @@ A mark is drawn with sharp steps. The optics of a microscope spreads the edge of
 """
 _STEP_PX = 2  # pixels of the original plane from a mark to its surroundings
 _MIN_MARK_SHARE = 2e-5  # of the field; smaller are single bright or dark pixels
+_MAX_MARKED = 0.2  # of the image; more are no marks
 _MIN_MARK_PX = 5
 _MAX_STROKE_SHARE = 0.015  # half width of a stroke relative to the field
 _MIN_RECTANGLE_FILL = 0.97  # of its bounding box, for marks that are thicker than a stroke
@@ -37,15 +38,18 @@ _BLACK_BAR = 0.1  # largest light in a bar relative to the light of the field
 _FLAT_BAR = 1e-3  # largest range of values in a bar relative to the light of the field
 
 Plane = npt.NDArray[np.uint16]
+Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
 class PreparedPlane:
-    """A plane of at most 1024 pixels per side, with light in place of marks and padding."""
+    """A plane of at most 512 pixels per side, without bars and with light in place of marks."""
 
     plane: Plane  # (h, w)
-    replaced: Bools  # (h, w): marks and padding, which are neither tissue nor debris
+    marks: Bools  # (h, w): replaced by light, neither tissue nor debris
+    window: tuple[slice, slice]  # rows and columns of the plane in the reduced image
+    reduced_shape: tuple[int, int]  # of the reduced image with its bars
 
     @property
     def white(self) -> int:
@@ -54,39 +58,51 @@ class PreparedPlane:
 
     def negative(self) -> "PreparedPlane":
         """Return the plane with bright and dark exchanged."""
-        return PreparedPlane(np.asarray(self.white - self.plane, np.uint16), self.replaced)
+        return replace(self, plane=np.asarray(self.white - self.plane, np.uint16))
+
+    def restore_mask(self, mask: Bools, shape: tuple[int, ...]) -> Bools:
+        """Return a mask of the plane, (h, w), as a mask of the whole image, (H, W)."""
+        whole = np.zeros(self.reduced_shape, dtype=bool)
+        whole[self.window] = mask
+        if whole.shape == shape:
+            return whole
+        large = cv2.resize(
+            whole.view(np.uint8) * np.uint8(255), shape[::-1], interpolation=cv2.INTER_LINEAR
+        )
+        return np.asarray(large > 127)  # noqa: PLR2004 - half covered
+
+    def restore_light(self, light: Floats) -> Floats:
+        """Return a map of the plane's light, (h', w'), with the nearest light in place of bars."""
+        height, width = self.plane.shape
+        rows, columns = self.window
+        down, across = light.shape[0] / height, light.shape[1] / width
+        margins = (
+            round(rows.start * down),
+            round((self.reduced_shape[0] - rows.stop) * down),
+            round(columns.start * across),
+            round((self.reduced_shape[1] - columns.stop) * across),
+        )
+        return np.asarray(cv2.copyMakeBorder(light, *margins, cv2.BORDER_REPLICATE), np.float32)
 
 
 def prepare_plane(plane: Plane) -> PreparedPlane:
     """Return the PreparedPlane of a plane, (H, W) uint16."""
     scale = min(1.0, WORKING_SIDE_PX / max(plane.shape))
-    size = tuple(max(round(length * scale), 1) for length in plane.shape)
-    working = (
-        np.asarray(cv2.resize(plane, size[::-1], interpolation=cv2.INTER_AREA), np.uint16)
-        if scale < 1
-        else plane
-    )
-    marks = _burned_in_marks(plane)
-    if marks.any():
-        marks = _reduce_mask(marks, size)
-        working = _replace_by_surroundings(working, marks)
-    kept = _without_bars(working)
-    padding = np.ones(working.shape, dtype=bool)
-    padding[kept] = False
-    if padding.any():
-        rows, columns = kept
+    height, width = (max(round(length * scale), 1) for length in plane.shape)
+    working = plane
+    if scale < 1:
         working = np.asarray(
-            cv2.copyMakeBorder(
-                working[kept],
-                rows.start,
-                working.shape[0] - rows.stop,
-                columns.start,
-                working.shape[1] - columns.stop,
-                cv2.BORDER_REPLICATE,
-            ),
-            np.uint16,
+            cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA), np.uint16
         )
-    return PreparedPlane(working, marks | padding if marks.shape == size else padding)
+    marks = _burned_in_marks(plane)
+    marks = _reduce_mask(marks, (height, width)) if marks.any() else marks[:height, :width]
+    window = _without_bars(np.where(marks, np.uint16(0), working))
+    working, marks = working[window], marks[window]
+    if marks.any() and marks.mean() < _MAX_MARKED:
+        working = _replace_by_surroundings(working, marks)
+    else:
+        marks = np.zeros(working.shape, dtype=bool)
+    return PreparedPlane(working, marks, window, (height, width))
 
 
 def _burned_in_marks(plane: Plane) -> Bools:
@@ -118,9 +134,10 @@ def _stands_out(plane: Plane, value: int) -> Bools:
     """Return the pixels of a plane, (H, W), around which the light is far from a value."""
     low, high = int(plane.min()), int(plane.max())
     scale = min(1.0, _COARSE_SIDE_PX / max(plane.shape))
-    coarse = cv2.resize(plane, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    height, width = (max(round(length * scale), 1) for length in plane.shape)
+    coarse = cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA)
     grey = np.round((coarse - np.float32(low)) * np.float32(255 / (high - low))).astype(np.uint8)
-    side = max(min(_SURROUNDINGS_PX, min(grey.shape) // 2 * 2 - 1), 1)
+    side = max(min(_SURROUNDINGS_PX, (min(grey.shape) - 1) // 2 * 2 + 1), 1)
     around = cv2.medianBlur(grey, side).astype(np.float32) / 255
     far = np.abs(around - (value - low) / (high - low)) > _MIN_MARK_CONTRAST
     return resize_mask(far, plane.shape)
@@ -171,15 +188,15 @@ def _replace_by_surroundings(plane: Plane, marks: Bools) -> Plane:
 def _without_bars(plane: Plane) -> tuple[slice, slice]:
     """Return the rows and columns of a plane, (h, w), without the bars at its borders.
 
-    The values of a bar are nearly 0, or all equal. If every row or column is one, nothing is left
-    out.
+    The values of a bar are nearly 0, or all equal and unlike the light of the field. If every row
+    or column is one, nothing is left out.
     """
     level = float(np.quantile(plane[::4, ::4], 0.8))
     kept = []
     for axis, sample in ((1, plane[:, ::4]), (0, plane[::4])):
         low, high = np.quantile(sample, (0.02, 0.98), axis=axis)
-        lit = np.flatnonzero((high > _BLACK_BAR * level) & (high - low > _FLAT_BAR * level))
-        kept.append(slice(int(lit[0]), int(lit[-1]) + 1) if len(lit) else slice(None))
-    rows, columns = kept
-    height, width = plane.shape
-    return slice(*rows.indices(height)[:2]), slice(*columns.indices(width)[:2])
+        flat = (high - low <= _FLAT_BAR * level) & (np.abs(high - level) > _BLACK_BAR * level)
+        lit = np.flatnonzero((high > _BLACK_BAR * level) & ~flat)
+        kept.append((int(lit[0]), int(lit[-1]) + 1) if len(lit) else (0, plane.shape[1 - axis]))
+    (top, bottom), (left, right) = kept
+    return slice(top, bottom), slice(left, right)

@@ -33,6 +33,7 @@ FIBRE_ELONGATION: Final = 4.0
 TEXTURE_BLUR_PX: Final = 4.0
 """Distance by which the texture filter widens an object."""
 
+_MAX_FIBRE_WIDTH_PX = 14.0  # half width of a fibre or scratch, without the blur of its texture
 _MIN_PIECE_WIDTH = 0.15  # relative to the leading region
 _MIN_LIKENESS = 0.3  # strength and edge of a piece relative to the leading region
 _MIN_BODY_WIDTH = 0.55  # width of a body far from the leading region, relative to it
@@ -49,7 +50,7 @@ _MAX_BODY_SHARE = 1 / 3
 
 On real images of organoids it is up to 0.24. A body with pieces around it has 0.58 and more.
 """
-MIN_BODY_SIGNAL: Final = 0.004
+MIN_BODY_SIGNAL: Final = 0.0027
 """Signal of many bodies (mean darkness × half width as a share of the field, weighted by area).
 
 Loose cells and debris in an empty well have up to 0.0019. Many bodies may be as small as loose
@@ -94,7 +95,7 @@ def choose_tissue(coarse: CoarsePlane) -> ChosenTissue:
     many = _many_bodies(small)
     width = np.maximum(regions.half_width_px - TEXTURE_BLUR_PX, 0)
     foreign = ~regions.has_edge | _along_the_border(regions) | regions.is_ring
-    foreign |= regions.elongation > FIBRE_ELONGATION
+    foreign |= (regions.elongation > FIBRE_ELONGATION) & (width < _MAX_FIBRE_WIDTH_PX)
     signal = np.where(foreign, 0, regions.strength * width / SIDE_PX * regions.coverage**4)
     signal[0] = 0
     leading = int(np.argmax(signal))
