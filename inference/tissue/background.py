@@ -15,7 +15,7 @@ _ORDERS = (1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3)
 The first rounds use a stiff surface, which cannot bend into wide tissue.
 """
 _MIN_COVER = 0.5
-"""Share of the field that shows background, for a fit of a higher order than 1.
+"""Share of the field that shows background, for a fit from above of a higher order than 1.
 
 A surface of third order is wrong far from the blocks to which it was fitted.
 """
@@ -71,7 +71,7 @@ def fit_light_surface(
     surface = level
     for highest in _ORDERS:
         covered = float((weight > 0.5)[inside > 0.5].mean())  # noqa: PLR2004 - half of a weight, half a block
-        order = min(highest, 1) if covered < _MIN_COVER else highest
+        order = min(highest, 1) if from_above and covered < _MIN_COVER else highest
         surface = _weighted_surface(level, weight, order)
         residual = level - surface
         spread = weighted_robust_deviation(residual, weight if from_above else prior) + 3e-3

@@ -31,12 +31,12 @@ _CHAIN_REACH_PX = 96.0  # a quarter of the field; the longest thin chains of cel
 _MIN_INSIDE_PX = 3  # a piece must reach this far inside the coarse tissue
 
 _MANY_SHARE = 0.6  # of the way from inside to outside, for the outline of small bodies
-_MAX_DARKNESS = 4.0  # natural log; light below it is noise of the camera
 _GAP_LIGHT = 0.93  # transmitted share in a gap between pieces
 _GAP_HALF_WIDTH = 0.0075  # of a gap relative to the field; a bright grain of tissue is narrower
 _MAX_GRAIN_SHARE = 0.02  # side of a bright grain of tissue relative to the field
 _MIN_PIECE_AREA = 0.005  # of the largest piece; smaller pieces are loose cells
 
+_MIN_WIDTH_PX = 3.0  # half width of a gap or hole; in fewer pixels no texture is seen
 _MIN_HOLE_SHARE = 0.008  # half width of a hole relative to the field
 _MAX_HOLE_AREA = 0.35  # of the body; the bright middle of a hollow body is larger
 _MAX_TISSUE_BESIDE_HOLE = 0.8  # transmitted share; beside paler tissue a hole is not certain
@@ -118,7 +118,7 @@ def _gaps(transmitted: Floats, side_px: int) -> Bools:
 
     They are bright, wide relative to the side of the field, and without the texture of tissue.
     """
-    bright = open_mask(transmitted > _GAP_LIGHT, _GAP_HALF_WIDTH * side_px)
+    bright = open_mask(transmitted > _GAP_LIGHT, max(_GAP_HALF_WIDTH * side_px, _MIN_WIDTH_PX))
     count, labels = cv2.connectedComponents(bright.view(np.uint8), connectivity=4)
     label, light = labels[bright], transmitted[bright]
     pixels = np.maximum(np.bincount(label, minlength=count), 1)
@@ -180,7 +180,7 @@ def _holes(body: Bools, transmitted: Floats, limit: Floats, side_px: int) -> Boo
         Longer side of the field.
     """
     found = np.zeros_like(body)
-    half_width = max(_MIN_HOLE_SHARE * side_px, 1.5)
+    half_width = max(_MIN_HOLE_SHARE * side_px, _MIN_WIDTH_PX)
     bright = open_mask((transmitted > limit) & erode_mask(body, 2 * half_width), half_width)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(
         bright.view(np.uint8), connectivity=4
@@ -268,9 +268,9 @@ def _outline_light(coarse: CoarsePlane, chosen: ChosenTissue, edge: OutlineEdge)
     counted = tissue
     if not edge.blurred:
         counted = tissue & ~erode_mask(tissue, TEXTURE_BLUR_PX + reach)
-    inside = np.where(
-        counted, np.clip(darkness - coarse.dark_limit / 2, 0, _MAX_DARKNESS) ** 4, 0
-    ).astype(np.float32)
+    inside = np.where(counted, np.maximum(darkness - coarse.dark_limit / 2, 0) ** 4, 0).astype(
+        np.float32
+    )
     outside = (~dilate_mask(tissue, max(edge.width_px / 2, 1))).astype(np.float32)
     within = cv2.GaussianBlur(transmitted * inside, (0, 0), reach) / (
         cv2.GaussianBlur(inside, (0, 0), reach) + np.float32(1e-9)

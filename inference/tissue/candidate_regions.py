@@ -36,6 +36,7 @@ _MIN_FREE_SHARE = 0.05  # of the field, to estimate the slope of the floor
 _DARKER_THAN_CLOUDS = 3.0  # darkness relative to the dark limit
 _CELL_GAP_PX = 4.0  # between cells of one tissue
 _MIN_HALF_WIDTH_PX = 6.0  # of a region, including the blur of its texture; a thirtieth of the field
+_RIM_GAP_PX = 2.0  # half of the widest gap in the rim of a hollow body
 _SMALL_BODY_PX = 1.5  # half width of the narrowest part of a small body
 _ONE_BODY_SHARE = 0.6  # of the area of all dark objects
 _MIDDLE = 0.75  # depth of the middle of a region relative to its half width
@@ -126,7 +127,9 @@ def find_small_regions(coarse: CoarsePlane, at_least: int) -> CandidateRegions:
     wide = area[1:][area[1:] > np.pi * _SMALL_BODY_PX**2]
     if len(wide) < at_least or wide.max() > _ONE_BODY_SHARE * wide.sum():
         dark = np.zeros_like(dark)
-    solid = open_mask(fill_convex_holes(close_mask(dark, 2), MIN_LUMEN_SOLIDITY), _SMALL_BODY_PX)
+    rims = close_mask(dark, _RIM_GAP_PX)
+    lumens = fill_convex_holes(rims, MIN_LUMEN_SOLIDITY) & ~rims
+    solid = open_mask(close_mask(dark | lumens, 1), _SMALL_BODY_PX)
     return _measure_regions(dark, solid, coarse, _edge_slopes(coarse, 5))
 
 

@@ -47,6 +47,7 @@ _DARK_LIMIT_IN_NOISE = 5.0  # standard deviations of the background
 _ABOVE = 0.06  # natural log: difference of the two fits of the background that matters
 _MIN_ABOVE_SHARE = 0.1  # of the field in which they differ
 _WELL_EXPLAINED = 0.97  # share of the smooth pixels that a fit describes, so that it is right
+_DARKEST = 0.015  # of the light of the field; what is darker is black to a camera
 _BRIGHTER, _MIN_BRIGHTER_SHARE = 0.1, 0.05
 """Light above a fit (natural log), and the share of the field that has it if the fit is wrong."""
 _MIN_EXPLAINED = 0.25  # share of the smooth pixels that a fit from above describes
@@ -154,7 +155,9 @@ def analyse_coarse_plane(prepared: PreparedPlane) -> CoarsePlane:
 
     The light is fitted to the whole image, and again without the well's wall if it is in view.
     """
-    log_light = np.log(_reduce_plane(prepared.plane) + np.float32(1))
+    light = _reduce_plane(prepared.plane)
+    darkest = np.float32(_DARKEST * np.quantile(light[::4, ::4], 0.8))
+    log_light = np.log(np.maximum(light, darkest) + np.float32(1))
     unlit = CoarsePlane(
         log_light=log_light,
         texture=_local_contrast(log_light, (0.8, 3.0), 5),

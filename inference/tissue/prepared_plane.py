@@ -35,6 +35,7 @@ _MIN_MARK_PX = 5
 _MAX_STROKE_SHARE = 0.015  # half width of a stroke relative to the field
 _MIN_RECTANGLE_FILL = 0.97  # of its bounding box, for marks that are thicker than a stroke
 _BLACK_BAR = 0.1  # largest light in a bar relative to the light of the field
+_BESIDE = 8  # rows or columns beside a bar, to which it is compared
 _FLAT_BAR = 1e-3  # largest range of values in a bar relative to the light of the field
 
 Plane = npt.NDArray[np.uint16]
@@ -188,15 +189,26 @@ def _replace_by_surroundings(plane: Plane, marks: Bools) -> Plane:
 def _without_bars(plane: Plane) -> tuple[slice, slice]:
     """Return the rows and columns of a plane, (h, w), without the bars at its borders.
 
-    The values of a bar are nearly 0, or all equal and unlike the light of the field. If every row
-    or column is one, nothing is left out.
+    The values of a bar are nearly 0, or all equal and unlike the light beside it. If every row or
+    column is one, nothing is left out.
     """
     level = float(np.quantile(plane[::4, ::4], 0.8))
     kept = []
     for axis, sample in ((1, plane[:, ::4]), (0, plane[::4])):
-        low, high = np.quantile(sample, (0.02, 0.98), axis=axis)
-        flat = (high - low <= _FLAT_BAR * level) & (np.abs(high - level) > _BLACK_BAR * level)
-        lit = np.flatnonzero((high > _BLACK_BAR * level) & ~flat)
-        kept.append((int(lit[0]), int(lit[-1]) + 1) if len(lit) else (0, plane.shape[1 - axis]))
+        low, middle, high = np.quantile(sample, (0.02, 0.5, 0.98), axis=axis)
+        varied = np.flatnonzero((high > _BLACK_BAR * level) & (high - low > _FLAT_BAR * level))
+        start, stop = (int(varied[0]), int(varied[-1]) + 1) if len(varied) else (0, len(high))
+        # Rows of one value are no bar if they are as bright as the rows beside them.
+        if (
+            np.abs(middle[:start] - middle[start:][:_BESIDE].mean()).max(initial=0)
+            < _BLACK_BAR * level
+        ):
+            start = 0
+        if (
+            np.abs(middle[stop:] - middle[:stop][-_BESIDE:].mean()).max(initial=0)
+            < _BLACK_BAR * level
+        ):
+            stop = len(high)
+        kept.append((start, stop))
     (top, bottom), (left, right) = kept
     return slice(top, bottom), slice(left, right)

@@ -16,7 +16,6 @@ from inference.tissue.candidate_regions import (
     find_small_regions,
 )
 from inference.tissue.coarse_plane import SIDE_PX, CoarsePlane
-from inference.tissue.masks import dilate_mask
 from schemas.tissue import Unsure
 
 MIN_SIGNAL: Final = 0.0045
@@ -63,12 +62,12 @@ Real images of organoids have 0.0006 and more, loose cells and debris up to 0.00
 """
 _SURELY_MANY = 25  # so many bodies are no texture of one pale tissue
 _MIN_SMALL_AREA = 1 / 3  # area of many bodies relative to the region that else would be the tissue
-_GRAIN_MARGIN_PX = 3.0  # around a grain
 _SMALL_HALF_WIDTH_PX = 2.0  # of a body among many
 _SMALL_TO_WIDEST = 0.2  # half width of a body among many relative to the widest
 _FIBRE_THINNESS = 6.0  # area relative to the widest disc inside; a disc has 1
 _FIBRE_TO_BODY = 0.7  # half width of a fibre relative to the bodies
-_MIN_SMALL_DARKNESS = 1.5  # relative to the dark limit
+_SURE_DARKNESS = 1.5  # mean darkness of a body relative to the dark limit
+_MIN_SMALL_DARKNESS = 0.7  # relative to the dark limit
 
 Bools = npt.NDArray[np.bool_]
 Chosen = npt.NDArray[np.bool_]  # (labels,)
@@ -101,11 +100,7 @@ def choose_tissue(coarse: CoarsePlane) -> ChosenTissue:
     leading = int(np.argmax(signal))
     enough = _MIN_SMALL_AREA * (regions.area_px[leading] if signal[leading] > MIN_SIGNAL else 0)
     if many.sum() >= _SURELY_MANY or (many.any() and small.area_px[many].sum() >= enough):
-        grains = signal[leading] > 2 * MIN_SIGNAL and _are_grains(
-            coarse, small.mask(many), regions.labels == leading
-        )
-        if not grains:
-            return _choose_many(small, many)
+        return _choose_many(small, many)
     if signal[leading] < MIN_SIGNAL:
         return ChosenTissue(
             np.zeros(regions.labels.shape, dtype=bool),
@@ -139,16 +134,11 @@ def choose_tissue(coarse: CoarsePlane) -> ChosenTissue:
     return ChosenTissue(regions.mask(tissue), regions.mask(foreign | others), tuple(doubts))
 
 
-def _are_grains(coarse: CoarsePlane, small: Bools, region: Bools) -> bool:
-    """Return whether small dark objects are grains of a region that is dark between them, too."""
-    between = region & ~dilate_mask(small, _GRAIN_MARGIN_PX)
-    if np.count_nonzero(small & region) < np.count_nonzero(small) / 2 or not between.any():
-        return False
-    return float(coarse.darkness[between].mean()) > coarse.dark_limit / 2
-
-
 def _many_bodies(small: CandidateRegions) -> Chosen:
-    """Return, by label, the small regions that are many bodies of similar size; none if few are."""
+    """Return, by label, the small regions that are many bodies of similar size; none if few are.
+
+    The dark ones decide. Pale ones, as hollow bodies are, belong to them.
+    """
     bodies = (
         small.has_edge
         & ~_along_the_border(small)
@@ -159,10 +149,11 @@ def _many_bodies(small: CandidateRegions) -> Chosen:
     bodies[0] = False
     widest = float(small.half_width_px[bodies].max(initial=0))
     bodies &= small.half_width_px >= _SMALL_TO_WIDEST * widest
-    area = small.area_px[bodies]
+    dark = bodies & (small.strength > _SURE_DARKNESS * small.dark_limit)
+    area = small.area_px[dark]
     if len(area) < _MIN_BODIES or area.max() > _MAX_BODY_SHARE * area.sum():
         return np.zeros_like(bodies)
-    signal = small.strength[bodies] * small.half_width_px[bodies] / SIDE_PX
+    signal = small.strength[dark] * small.half_width_px[dark] / SIDE_PX
     mean = float((signal * area).sum() / area.sum())
     together = mean * float(np.sqrt(area.sum() / small.labels.size))
     if mean < MIN_BODY_SIGNAL and together < MIN_BODIES_SIGNAL:

@@ -65,7 +65,7 @@ def test_black_tissue_that_is_clipped_in_8_bits_is_not_taken_as_text(radius: flo
     truth = disc(0.5, 0.5, radius)
     plane = in_8_bits(expose(8.0 * truth))
     assert (plane[truth] == 0).mean() > 0.5
-    assert not (prepare_plane(plane).replaced & truth).any()
+    assert not (prepare_plane(plane).marks & truth).any()
     found = segment(plane)
     assert dice(found.body, truth) > 0.95
     assert not found.unsure
