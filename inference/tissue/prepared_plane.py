@@ -35,8 +35,9 @@ _MIN_MARK_PX = 5
 _MAX_STROKE_SHARE = 0.015  # half width of a stroke relative to the field
 _MIN_RECTANGLE_FILL = 0.97  # of its bounding box, for marks that are thicker than a stroke
 _BLACK_BAR = 0.1  # largest light in a bar relative to the light of the field
+_BAR_EDGE_PX = 2  # beside a bar, where its value and light are mixed
 _BESIDE = 8  # rows or columns beside a bar, to which it is compared
-_FLAT_BAR = 1e-3  # largest range of values in a bar relative to the light of the field
+_FLAT_BAR = 0.02  # largest range of values in a bar relative to the light of the field
 
 Plane = npt.NDArray[np.uint16]
 Floats = npt.NDArray[np.float32]
@@ -199,16 +200,14 @@ def _without_bars(plane: Plane) -> tuple[slice, slice]:
         varied = np.flatnonzero((high > _BLACK_BAR * level) & (high - low > _FLAT_BAR * level))
         start, stop = (int(varied[0]), int(varied[-1]) + 1) if len(varied) else (0, len(high))
         # Rows of one value are no bar if they are as bright as the rows beside them.
-        if (
-            np.abs(middle[:start] - middle[start:][:_BESIDE].mean()).max(initial=0)
-            < _BLACK_BAR * level
-        ):
+        before, after = middle[start:][:_BESIDE].mean(), middle[:stop][-_BESIDE:].mean()
+        if np.abs(middle[:start] - before).max(initial=0) < _BLACK_BAR * level:
             start = 0
-        if (
-            np.abs(middle[stop:] - middle[:stop][-_BESIDE:].mean()).max(initial=0)
-            < _BLACK_BAR * level
-        ):
+        if np.abs(middle[stop:] - after).max(initial=0) < _BLACK_BAR * level:
             stop = len(high)
+        if stop - start > 4 * _BAR_EDGE_PX:
+            start += _BAR_EDGE_PX if start else 0
+            stop -= _BAR_EDGE_PX if stop < len(high) else 0
         kept.append((start, stop))
     (top, bottom), (left, right) = kept
     return slice(top, bottom), slice(left, right)
