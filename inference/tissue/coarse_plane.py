@@ -235,8 +235,8 @@ def with_surface(coarse: CoarsePlane, surface: Floats) -> CoarsePlane:
 def _outside_well(coarse: CoarsePlane) -> Bools:
     """Return the mask, (h, w), of the well's wall and everything outside it.
 
-    The wall is an object that encloses more than a fifth of the image, and is darker than what it
-    encloses. Without a wall the mask is empty.
+    The wall is an object that encloses more than a fifth of the image, and is darker than the light
+    inside it. Without a wall the mask is empty.
     """
     free = ~close_mask(coarse.differs, 2)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(free.view(np.uint8), connectivity=4)

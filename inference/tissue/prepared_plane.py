@@ -1,7 +1,7 @@
 """Prepares a plane for the search of tissue: smaller, without padding and burned-in marks.
 
 Text and scale bars that a program has drawn into an image, and bars that fill it up to a format,
-are no light of the microscope. They are replaced by the light around them.
+are no light of the microscope. Marks are replaced by the light around them, bars are left out.
 """
 
 from dataclasses import dataclass, replace
