@@ -7,7 +7,7 @@ import numpy.typing as npt
 from inference.tissue.masks import fill_holes
 
 _SIDE_PX = 512  # of the mask on which bodies are separated
-_MIN_AREA = 1.5  # of touching bodies, relative to the widest disc inside; one body has less
+_MIN_AREA = 1.2  # of touching bodies, relative to the widest disc inside; one body has less
 _LEVELS = (0.35, 0.45, 0.55, 0.65)  # depths at which a neck can break, relative to the deepest
 _MIN_DEPTH = 0.5  # depth of a body relative to the deepest; a lobe has less
 _NECK_TO_BODY = 0.65  # half width of a neck relative to the half width of the smaller body

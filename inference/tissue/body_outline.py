@@ -22,6 +22,7 @@ from inference.tissue.masks import (
     resize_mask,
 )
 from inference.tissue.tissue_choice import TEXTURE_BLUR_PX, ChosenTissue
+from schemas.tissue import Unsure
 
 MIN_FILLED_SHARE: Final = 0.15
 """Smallest share of a region that is tissue at full resolution; scattered cells have less."""
@@ -31,8 +32,13 @@ _CHAIN_REACH_PX = 96.0  # a quarter of the field; the longest thin chains of cel
 _MIN_INSIDE_PX = 3  # a piece must reach this far inside the coarse tissue
 
 _MANY_SHARE = 0.6  # of the way from inside to outside, for the outline of small bodies
-_GAP_LIGHT = 0.93  # transmitted share in a gap between pieces
-_GAP_HALF_WIDTH = 0.0075  # of a gap relative to the field; a bright grain of tissue is narrower
+_MIN_COMPACT_SOLIDITY = 0.84  # of a tissue without gaps, in which light is texture
+_WIDE_GAP_LIGHT, _GAP_LIGHT = 0.93, 0.9  # transmitted share in a gap between pieces
+_GAP_HALF_WIDTH = 0.0075  # of a wide gap relative to the field; a bright grain is narrower
+_GAP_SIDE_PX = 5  # of the square in which the light of a gap is even
+_MAX_GAP_SPREAD = 0.06  # standard deviation of the transmitted share in it
+_GAP_REACH_PX = 4  # from a place of even light to the edge of its gap
+_MAX_GAP_LIMIT = 0.8  # transmitted share at the outline of tissue beside a gap
 _MAX_GRAIN_SHARE = 0.02  # side of a bright grain of tissue relative to the field
 _MIN_PIECE_AREA = 0.005  # of the largest piece; smaller pieces are loose cells
 
@@ -97,7 +103,9 @@ def outline_body(
         seeds = resize_mask(tissue, shape)[box]
     else:
         inside = erode_mask(tissue, 2 * TEXTURE_BLUR_PX + edge.width_px) & coarse.differs
-        gaps = _gaps(transmitted[box], max(shape))
+        gaps = _wide_gaps(transmitted[box], max(shape))
+        if Unsure.FAINT not in chosen.doubts and _solidity(tissue) < _MIN_COMPACT_SOLIDITY:
+            gaps |= _narrow_gaps(transmitted[box], limit)
         covered |= resize_mask(inside, shape)[box] & ~gaps
         whole = open_mask(_fill_interior(close_mask(covered, scale), max(shape)), scale)
         seeds = resize_mask(erode_mask(tissue, _MIN_INSIDE_PX), shape)[box]
@@ -113,12 +121,19 @@ def outline_body(
     return body
 
 
-def _gaps(transmitted: Floats, side_px: int) -> Bools:
+def _solidity(tissue: Bools) -> float:
+    """Return the area of the largest region of a mask, (h, w), relative to its convex hull."""
+    contours, _ = cv2.findContours(tissue.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    largest = max(contours, key=cv2.contourArea)
+    return cv2.contourArea(largest) / max(cv2.contourArea(cv2.convexHull(largest)), 1.0)
+
+
+def _wide_gaps(transmitted: Floats, side_px: int) -> Bools:
     """Return the places, (h, w), where the light of the background is seen between pieces.
 
     They are bright, wide relative to the side of the field, and without the texture of tissue.
     """
-    bright = open_mask(transmitted > _GAP_LIGHT, max(_GAP_HALF_WIDTH * side_px, _MIN_WIDTH_PX))
+    bright = open_mask(transmitted > _WIDE_GAP_LIGHT, max(_GAP_HALF_WIDTH * side_px, _MIN_WIDTH_PX))
     count, labels = cv2.connectedComponents(bright.view(np.uint8), connectivity=4)
     label, light = labels[bright], transmitted[bright]
     pixels = np.maximum(np.bincount(label, minlength=count), 1)
@@ -127,6 +142,25 @@ def _gaps(transmitted: Floats, side_px: int) -> Bools:
     smooth = spread < _MAX_HOLE_SPREAD
     smooth[0] = False
     return np.asarray(smooth[labels])
+
+
+def _narrow_gaps(transmitted: Floats, limit: Floats) -> Bools:
+    """Return the places, (h, w), where light is seen between the pieces of tissue that burst.
+
+    They have the even light of the background, beside dark tissue.
+
+    Parameters
+    ----------
+    transmitted
+        Share of the light that passes, (h, w).
+    limit
+        Transmitted share at the outline, (h, w).
+    """
+    mean = cv2.blur(transmitted, (_GAP_SIDE_PX, _GAP_SIDE_PX))
+    mean_square = cv2.blur(transmitted * transmitted, (_GAP_SIDE_PX, _GAP_SIDE_PX))
+    smooth = np.sqrt(np.maximum(mean_square - mean * mean, 0)) < _MAX_GAP_SPREAD
+    core = smooth & (mean > _GAP_LIGHT) & (limit < _MAX_GAP_LIMIT)
+    return dilate_mask(core, _GAP_REACH_PX) & (transmitted > limit)
 
 
 def _fill_interior(covered: Bools, side_px: int) -> Bools:
