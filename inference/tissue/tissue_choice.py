@@ -32,6 +32,8 @@ FIBRE_ELONGATION: Final = 4.0
 TEXTURE_BLUR_PX: Final = 4.0
 """Distance by which the texture filter widens an object."""
 
+_MAX_CORNER_SHARE = 0.03  # of the field, of a wall in a corner of the image
+_MAX_WALL_WIDTH_PX = 30.0  # half width of the arc of a wall at the border of the image
 _MAX_FIBRE_WIDTH_PX = 14.0  # half width of a fibre or scratch, without the blur of its texture
 _MIN_PIECE_WIDTH = 0.15  # relative to the leading region
 _MIN_LIKENESS = 0.3  # strength and edge of a piece relative to the leading region
@@ -94,7 +96,8 @@ def choose_tissue(coarse: CoarsePlane) -> ChosenTissue:
     many = _many_bodies(small)
     width = np.maximum(regions.half_width_px - TEXTURE_BLUR_PX, 0)
     foreign = ~regions.has_edge | _along_the_border(regions) | regions.is_ring
-    foreign |= (regions.elongation > FIBRE_ELONGATION) & (width < _MAX_FIBRE_WIDTH_PX)
+    widest = np.where(regions.contact_px > 0, _MAX_WALL_WIDTH_PX, _MAX_FIBRE_WIDTH_PX)
+    foreign |= (regions.elongation > FIBRE_ELONGATION) & (width < widest)
     signal = np.where(foreign, 0, regions.strength * width / SIDE_PX * regions.coverage**4)
     signal[0] = 0
     leading = int(np.argmax(signal))
@@ -186,8 +189,12 @@ def _thin(small: CandidateRegions) -> Chosen:
 
 def _along_the_border(regions: CandidateRegions) -> Chosen:
     """Return, by label, the regions that lie flat along the border, as a wall or a shadow does."""
-    # A straight band or a corner of the image has 8 or more; a disc cut anywhere has less than 6.
-    return np.asarray(regions.contact_px**2 > 8 * regions.area_px)
+    # A straight band has 8 or more; a disc cut anywhere has less than 6, a quarter of a disc 5.1.
+    flatness = regions.contact_px**2 / np.maximum(regions.area_px, 1)
+    corners = np.zeros(len(flatness), dtype=bool)
+    corners[regions.labels[[0, 0, -1, -1], [0, -1, 0, -1]]] = True
+    corners &= regions.area_px < _MAX_CORNER_SHARE * regions.labels.size
+    return np.asarray(flatness > np.where(corners, 5.4, 8.0))
 
 
 def _with_pieces(
