@@ -45,8 +45,11 @@ _IMAGE_CODE = (
         f"inference/tissue/{part}"
         for part in (
             "background",
+            "bodies",
+            "body_outline",
             "candidate_regions",
             "classical_segmenter",
+            "coarse_plane",
             "dispersal",
             "downscaled_plane",
             "fragments",
@@ -54,7 +57,9 @@ _IMAGE_CODE = (
             "measures",
             "optical_density",
             "outline",
+            "prepared_plane",
             "ranked_measures",
+            "tissue_choice",
         )
     ),
 )
