@@ -32,6 +32,11 @@ cells lie on the outline. Blur of a fiftieth of the field makes every edge wider
 MIN_SHARPNESS: Final = 0.36
 """Smallest sharpness of a plane that is in focus at any place; a soft outline is then no blur."""
 
+MIN_CERTAIN_SHARE: Final = 0.35
+"""Smallest share of the coarse tissue in an outline without doubt.
+
+Less may be the dark rim of tissue whose middle was taken as background.
+"""
 _SHARPEST_PARTS = 0.97  # quantile of the slope along the outline
 
 Floats = npt.NDArray[np.float32]
@@ -129,4 +134,8 @@ def _doubts(chosen: ChosenTissue, body: Bools, edge: OutlineEdge) -> tuple[Unsur
     """Return the reasons to doubt a body, (H, W), of chosen tissue with an edge."""
     if not body.any():
         return (Unsure.FAINT,) if chosen.tissue.any() or Unsure.FAINT in chosen.doubts else ()
-    return (*chosen.doubts, Unsure.BLURRED) if edge.blurred else chosen.doubts
+    doubts = chosen.doubts
+    found = np.count_nonzero(body) / body.size
+    if found < MIN_CERTAIN_SHARE * chosen.tissue.mean() and Unsure.FAINT not in doubts:
+        doubts = (Unsure.FAINT, *doubts)
+    return (*doubts, Unsure.BLURRED) if edge.blurred else doubts
