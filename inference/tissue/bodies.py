@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from inference.tissue.masks import fill_holes
+from inference.tissue.masks import fill_holes, label_parts
 
 _SIDE_PX = 512  # of the mask on which bodies are separated
 _MIN_AREA = 1.2  # of touching bodies, relative to the widest disc inside; one body has less
@@ -27,11 +27,10 @@ def separate_bodies(body: Mask) -> Labels:
     small = cv2.resize(body.view(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT)
     solid = np.pad(fill_holes(small.view(np.bool_)), 1).view(np.uint8)  # a hole is no neck
     depth = cv2.distanceTransform(solid, cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1]
-    count, found, stats, _ = cv2.connectedComponentsWithStats(small, connectivity=8)
-    parts = np.asarray(found, np.int32)
+    parts, stats = label_parts(small.view(np.bool_))
     numbers = np.zeros(small.shape, np.int32)
     used = 0
-    for part in range(1, count):
+    for part in range(1, len(stats)):
         x, y, width, height, area = stats[part].tolist()
         window = slice(y, y + height), slice(x, x + width)
         inside = parts[window] == part

@@ -18,6 +18,7 @@ from inference.tissue.masks import (
     erode_mask,
     fill_convex_holes,
     fill_holes,
+    label_parts,
     open_mask,
     resize_mask,
 )
@@ -171,6 +172,8 @@ def _fill_interior(covered: Bools, side_px: int) -> Bools:
     """
     filled = fill_convex_holes(covered, MIN_LUMEN_SOLIDITY)
     gaps = fill_holes(filled) & ~filled
+    if not gaps.any():
+        return filled
     widest = (_MAX_GRAIN_SHARE * side_px) ** 2
     _, labels, stats, _ = cv2.connectedComponentsWithStats(gaps.view(np.uint8), connectivity=4)
     small = stats[:, cv2.CC_STAT_AREA] < widest
@@ -180,7 +183,7 @@ def _fill_interior(covered: Bools, side_px: int) -> Bools:
 
 def _without_crumbs(body: Bools) -> Bools:
     """Return a body, (H, W), without the pieces that are tiny beside its largest piece."""
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(body.view(np.uint8), connectivity=8)
+    labels, stats = label_parts(body)
     area = stats[:, cv2.CC_STAT_AREA]
     kept = area > _MIN_PIECE_AREA * area[1:].max(initial=0)
     kept[0] = False
@@ -269,11 +272,11 @@ def _measure_slenderness(
 
     The slenderness is the length divided by the mean width; both are 0 for label 0, the outside.
     """
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
+    labels, stats = label_parts(mask)
     length = np.hypot(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT])
     slenderness = length**2 / np.maximum(stats[:, cv2.CC_STAT_AREA], 1)
     length[0] = slenderness[0] = 0
-    return np.asarray(labels, np.int32), length, slenderness
+    return labels, length, slenderness
 
 
 def _bounding_box(mask: Bools, shape: tuple[int, ...]) -> tuple[slice, slice]:

@@ -18,6 +18,7 @@ from inference.tissue.masks import (
     dilate_mask,
     fill_convex_holes,
     fill_holes,
+    label_parts,
     open_mask,
 )
 
@@ -69,7 +70,7 @@ class CandidateRegions:
 
     def mask(self, chosen: npt.NDArray[np.bool_]) -> Bools:
         """Return the mask, (h, w), of the regions that are True in ``chosen``, (labels,)."""
-        return np.asarray((chosen & (np.arange(len(chosen)) > 0))[self.labels])
+        return np.asarray((chosen & (np.arange(len(chosen)) > 0)).take(self.labels))
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,20 +114,20 @@ def find_candidate_regions(coarse: CoarsePlane) -> CandidateRegions:
     return _measure_regions(differs, _solid(differs), coarse, slopes)
 
 
-def find_small_regions(coarse: CoarsePlane, at_least: int) -> CandidateRegions:
+def find_small_regions(coarse: CoarsePlane, at_least: int) -> CandidateRegions | None:
     """Return the dark CandidateRegions of a CoarsePlane, also those too narrow for one tissue.
 
-    They are the bodies of an organoid culture, or the pieces of a tissue that fell apart. There are
-    none if fewer than ``at_least`` are dark inside the field, or if one of these is larger than all
-    others together.
+    They are the bodies of an organoid culture, or the pieces of a tissue that fell apart. None is
+    returned if fewer than ``at_least`` are dark inside the field, or if one of these is larger than
+    all others together.
     """
     dark = (coarse.darkness > coarse.dark_limit) & coarse.field
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(dark.view(np.uint8), connectivity=8)
+    labels, stats = label_parts(dark)
     area = stats[:, cv2.CC_STAT_AREA]
     area[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = 0
     wide = area[1:][area[1:] > np.pi * _SMALL_BODY_PX**2]
     if len(wide) < at_least or wide.max() > _ONE_BODY_SHARE * wide.sum():
-        dark = np.zeros_like(dark)
+        return None
     rims = close_mask(dark, _RIM_GAP_PX)
     lumens = fill_convex_holes(rims, MIN_LUMEN_SOLIDITY) & ~rims
     solid = open_mask(close_mask(dark | lumens, 1), _SMALL_BODY_PX)
@@ -149,8 +150,8 @@ def _measure_regions(
     slopes
         Slopes of edges.
     """
-    count, found, stats, _ = cv2.connectedComponentsWithStats(solid.view(np.uint8), connectivity=8)
-    labels = np.asarray(found, np.int32)
+    labels, stats = label_parts(solid)
+    count = len(stats)
     rows, columns = np.nonzero(solid)
     label = labels[rows, columns]
     area = np.maximum(np.bincount(label, minlength=count), 1).astype(np.float64)

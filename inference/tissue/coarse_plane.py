@@ -4,6 +4,7 @@ All lengths in this module are in pixels of the reduced plane.
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Final
 
 import cv2
@@ -123,7 +124,7 @@ class CoarsePlane:
             and border.mean() < _MAX_BRIGHT_BORDER
         )
 
-    @property
+    @cached_property
     def differs(self) -> Bools:
         """Pixels of the field that differ from the background by darkness or texture, (h, w)."""
         return (

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from inference.tissue.bodies import Labels, separate_bodies
 from inference.tissue.downscaled_plane import DownscaledPlane, Mask
+from inference.tissue.masks import label_parts
 
 _DIRECTIONS = 36  # sectors of 10° around the centre of the core
 _CORE_RADIUS_CELLS = 3.0  # parts thinner than twice this are not core
@@ -125,12 +126,7 @@ def _solidity(mask: Mask) -> float:
 def _effective_number(cores: Mask, spilled: Mask) -> float:
     """Return the inverse Simpson index of the areas of the cores and the parts outside them."""
     areas = np.concatenate(
-        [
-            cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)[2][
-                1:, cv2.CC_STAT_AREA
-            ]
-            for mask in (cores, spilled)
-        ]
+        [label_parts(mask)[1][1:, cv2.CC_STAT_AREA] for mask in (cores, spilled)]
     ).astype(np.float64)
     return float(areas.sum() ** 2 / (areas**2).sum())
 
@@ -163,7 +159,7 @@ def _core(body: Mask, px_per_cell: float) -> Mask:
 
 def _largest_piece(mask: Mask) -> Mask:
     """Return the largest connected piece of a mask."""
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    labels, stats = label_parts(mask)
     return np.asarray(labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])))
 
 

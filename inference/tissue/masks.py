@@ -54,6 +54,8 @@ def fill_convex_holes(mask: Bools, min_solidity: float) -> Bools:
     """
     filled = mask.copy()
     holes = fill_holes(mask) & ~mask
+    if not holes.any():
+        return filled
     count, labels, stats, _ = cv2.connectedComponentsWithStats(holes.view(np.uint8), connectivity=4)
     for label in range(1, count):
         x, y, width, height, area = stats[label].tolist()
@@ -65,6 +67,20 @@ def fill_convex_holes(mask: Bools, min_solidity: float) -> Bools:
         if area >= min_solidity * hull_area:
             filled[window] |= hole
     return filled
+
+
+def label_parts(mask: Bools) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Return the labels, (H, W), of the parts of a mask, and their statistics, (labels, 5).
+
+    Pixels of one part touch each other at a side or a corner. Label 0 is outside the mask. The
+    columns of the statistics are OpenCV's ``CC_STAT_LEFT``, ``_TOP``, ``_WIDTH``, ``_HEIGHT`` and
+    ``_AREA``.
+    """
+    # This algorithm gives the same parts as OpenCV's default in half of the time.
+    _, labels, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(
+        mask.view(np.uint8), 8, cv2.CV_32S, cv2.CCL_BBDT
+    )
+    return np.asarray(labels, np.int32), np.asarray(stats, np.int32)
 
 
 def resize_mask(mask: Bools, shape: tuple[int, ...]) -> Bools:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from inference.tissue.masks import dilate_mask, resize_mask
+from inference.tissue.masks import dilate_mask, label_parts, resize_mask
 
 WORKING_SIDE_PX: Final = 512
 """Longer side of the largest plane that is outlined; larger planes are reduced.
@@ -148,7 +148,7 @@ def _stands_out(plane: Plane, value: int) -> Bools:
 def _drawn_parts(plane: Plane, extreme: Bools, value: float, span: float) -> Bools:
     """Return the connected parts of a mask of extreme pixels, (H, W), that a program has drawn."""
     drawn = np.zeros(plane.shape, dtype=bool)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(extreme.view(np.uint8), connectivity=8)
+    labels, stats = label_parts(extreme)
     side = max(plane.shape)
     large = stats[:, cv2.CC_STAT_AREA] >= _smallest_mark_px(plane)
     for label in (np.flatnonzero(large[1:]) + 1).tolist():
@@ -196,7 +196,9 @@ def _without_bars(plane: Plane) -> tuple[slice, slice]:
     level = float(np.quantile(plane[::4, ::4], 0.8))
     kept = []
     for axis, sample in ((1, plane[:, ::4]), (0, plane[::4])):
-        low, middle, high = np.quantile(sample, (0.02, 0.5, 0.98), axis=axis)
+        ordered = np.sort(sample, axis=axis)
+        places = np.round(np.array((0.02, 0.5, 0.98)) * (ordered.shape[axis] - 1)).astype(int)
+        low, middle, high = np.moveaxis(ordered.take(places, axis=axis), axis, 0).astype(np.float64)
         varied = np.flatnonzero((high > _BLACK_BAR * level) & (high - low > _FLAT_BAR * level))
         start, stop = (int(varied[0]), int(varied[-1]) + 1) if len(varied) else (0, len(high))
         # Rows of one value are no bar if they are as bright as the rows beside them.

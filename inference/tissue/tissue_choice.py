@@ -93,7 +93,7 @@ def choose_tissue(coarse: CoarsePlane) -> ChosenTissue:
     """
     regions = find_candidate_regions(coarse)
     small = find_small_regions(coarse, _MIN_BODIES)
-    many = _many_bodies(small)
+    many = _many_bodies(small) if small is not None else np.zeros(1, dtype=bool)
     width = np.maximum(regions.half_width_px - TEXTURE_BLUR_PX, 0)
     foreign = ~regions.has_edge | _along_the_border(regions) | regions.is_ring
     widest = np.where(regions.contact_px > 0, _MAX_WALL_WIDTH_PX, _MAX_FIBRE_WIDTH_PX)
@@ -102,7 +102,9 @@ def choose_tissue(coarse: CoarsePlane) -> ChosenTissue:
     signal[0] = 0
     leading = int(np.argmax(signal))
     enough = _MIN_SMALL_AREA * (regions.area_px[leading] if signal[leading] > MIN_SIGNAL else 0)
-    if many.sum() >= _SURELY_MANY or (many.any() and small.area_px[many].sum() >= enough):
+    if small is not None and (
+        many.sum() >= _SURELY_MANY or (many.any() and small.area_px[many].sum() >= enough)
+    ):
         return _choose_many(small, many)
     if signal[leading] < MIN_SIGNAL:
         return ChosenTissue(
@@ -206,11 +208,12 @@ def _with_pieces(
     """
     radius = float(np.sqrt(regions.area_px[leading] / np.pi))
     tissue = bodies
-    while True:
+    while (candidates & ~tissue).any():
         more = tissue | candidates & (_gaps(regions, tissue) < _MAX_GAP_RADII * radius)
         if np.array_equal(more, tissue):
-            return tissue
+            break
         tissue = more
+    return tissue
 
 
 def _gaps(regions: CandidateRegions, tissue: Chosen) -> npt.NDArray[np.float64]:
