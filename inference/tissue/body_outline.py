@@ -33,6 +33,8 @@ _CHAIN_REACH_PX = 96.0  # a quarter of the field; the longest thin chains of cel
 _MIN_INSIDE_PX = 3  # a piece must reach this far inside the coarse tissue
 
 _MANY_SHARE = 0.6  # of the way from inside to outside, for the outline of small bodies
+_MIN_FOUND_SHARE = 0.5  # of a small body; of less the rim is lost
+_COARSE_OUTLINE = 0.6  # level of a smoothed coarse mask, whose bodies are a little too wide
 _MIN_COMPACT_SOLIDITY = 0.84  # of a tissue without gaps, in which light is texture
 _WIDE_GAP_LIGHT, _GAP_LIGHT = 0.93, 0.9  # transmitted share in a gap between pieces
 _GAP_HALF_WIDTH = 0.0075  # of a wide gap relative to the field; a bright grain is narrower
@@ -52,6 +54,11 @@ _MAX_HOLE_SPREAD = 0.06  # standard deviation of the transmitted share in a hole
 _FIBRE_HALF_WIDTH = 0.13  # of a fibre relative to the radius of the body
 _FIBRE_LENGTH = 0.3  # shortest fibre relative to the radius of the body
 _FIBRE_SLENDERNESS = 3.0  # length of a fibre relative to its mean width
+_MAX_FIBRE_PERIMETER, _MAX_SURE_FIBRE_PERIMETER = 4.5, 3.3
+"""Perimeter relative to the length: a line has 2.3, two that cross 4, a cluster of pieces more.
+
+The second limit is for many thin parts.
+"""
 _MAX_FIBRES = 3  # more thin parts are chains of cells
 _MIN_FIBRE_SHARE = 0.05  # length of a fibre apart from the body relative to the field
 _SURE_FIBRE_SLENDERNESS = 8.0  # a chain of cells is shorter or thicker
@@ -102,6 +109,7 @@ def outline_body(
         closed = close_mask(covered, scale)
         whole = open_mask(fill_convex_holes(closed, MIN_LUMEN_SOLIDITY), scale)
         seeds = resize_mask(tissue, shape)[box]
+        whole |= _lost_bodies(tissue, whole, box, shape)
     else:
         inside = erode_mask(tissue, 2 * TEXTURE_BLUR_PX + edge.width_px) & coarse.differs
         gaps = _wide_gaps(transmitted[box], max(shape))
@@ -120,6 +128,36 @@ def outline_body(
     part &= ~_holes(part, transmitted[box], limit, max(shape))
     body[box] = _without_crumbs(part)
     return body
+
+
+def _lost_bodies(
+    tissue: Bools, found: Bools, box: tuple[slice, slice], shape: tuple[int, ...]
+) -> Bools:
+    """Return, inside a box, the bodies of a coarse mask, (h, w), of which little was found.
+
+    The rim of a pale hollow body may have gaps at full resolution, so that its outline is lost. The
+    coarse outline, which is a little too wide, stands in for it.
+
+    Parameters
+    ----------
+    tissue
+        Coarse mask of all bodies, (h, w).
+    found
+        Mask of the bodies inside the box at full resolution.
+    box
+        Rows and columns in the working plane.
+    shape
+        Shape of the working plane, (H, W).
+    """
+    labels, stats = label_parts(tissue)
+    inside = np.zeros(shape, dtype=bool)
+    inside[box] = found
+    share = cv2.resize(inside.astype(np.float32), tissue.shape[::-1], interpolation=cv2.INTER_AREA)
+    covered = np.bincount(labels.ravel(), share.ravel()) / stats[:, cv2.CC_STAT_AREA]
+    lost = covered < _MIN_FOUND_SHARE
+    lost[0] = False
+    smooth = cv2.GaussianBlur(lost[labels].astype(np.float32), (0, 0), 1.0)
+    return enlarge(np.asarray(smooth, np.float32), shape)[box] > _COARSE_OUTLINE
 
 
 def _solidity(tissue: Bools) -> float:
@@ -252,8 +290,15 @@ def _thin_parts(body: Bools) -> Bools:
     thick = dilate_mask(open_mask(body, _FIBRE_HALF_WIDTH * radius), 1.5)
     labels, length, slenderness = _measure_slenderness(body & ~thick)
     fibres = (slenderness > _FIBRE_SLENDERNESS) & (length > _FIBRE_LENGTH * radius)
+    longest_edge = _MAX_FIBRE_PERIMETER
     if np.count_nonzero(fibres) > _MAX_FIBRES:
         fibres &= slenderness > _SURE_FIBRE_SLENDERNESS
+        longest_edge = _MAX_SURE_FIBRE_PERIMETER
+    for label in np.flatnonzero(fibres):
+        part = (labels == label).view(np.uint8)
+        contours, _ = cv2.findContours(part, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        perimeter = sum(cv2.arcLength(contour, closed=True) for contour in contours)
+        fibres[label] = perimeter < longest_edge * length[label]
     return np.asarray(fibres[labels])
 
 

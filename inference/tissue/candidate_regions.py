@@ -44,7 +44,10 @@ _MIDDLE = 0.75  # depth of the middle of a region relative to its half width
 _BRIGHT_MIDDLE = 0.05  # natural log: light of a bubble's middle above the background
 _MAX_RING_CONTACT = 1.8  # with the border, of a ring, in half widths; half a disc of tissue has 2
 _MAX_RING_AREA = 1.4  # of a round region, relative to the widest disc inside
+_MIN_ENCLOSED = 0.15  # clear area between the rim of a cut bubble and the border, in its area
+_MIN_RING_SOLIDITY = 0.9  # of a cut bubble with its clear middle
 _FLOOR_MARGIN_PX = 6
+_SHARPEST = 0.9  # quantile of the slopes along an outline
 _OUTLINE_PX = 2  # width of a region's outline
 
 Floats = npt.NDArray[np.float32]
@@ -63,9 +66,10 @@ class CandidateRegions:
     coverage: Numbers  # share that differs from the background; the rest are gaps and holes
     strength: Numbers  # mean darkness or texture
     edge: Numbers  # harmonic mean of the slope along the outline; small if one side has no edge
+    sharpest_edge: Numbers  # slope that a tenth of the outline exceeds
     has_edge: npt.NDArray[np.bool_]  # false for a cloud in the light, which fades away
     contact_px: Numbers  # length of contact with the border of the image
-    is_ring: npt.NDArray[np.bool_]  # a round rim around light without absorption: a bubble
+    is_ring: npt.NDArray[np.bool_]  # a rim around light without absorption: a bubble
     dark_limit: float  # of the plane
 
     def mask(self, chosen: npt.NDArray[np.bool_]) -> Bools:
@@ -162,9 +166,9 @@ def _measure_regions(
         [float(distance[y : y + h, x : x + w].max()) for x, y, w, h, _ in stats[1:].tolist()]
     )
     outline = distance[rows, columns] <= _OUTLINE_PX
-    flatness = 1 / np.maximum(slopes.steepest[rows, columns][outline], 1e-4)
-    edge = np.bincount(label[outline], minlength=count) / np.maximum(
-        np.bincount(label[outline], flatness, count), 1e-9
+    steepest, of_outline = slopes.steepest[rows, columns][outline], label[outline]
+    edge = np.bincount(of_outline, minlength=count) / np.maximum(
+        np.bincount(of_outline, 1 / np.maximum(steepest, 1e-4), count), 1e-9
     )
     border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     signal = np.maximum(np.abs(coarse.darkness), coarse.texture)[rows, columns]
@@ -186,9 +190,10 @@ def _measure_regions(
         coverage=np.bincount(label, differs[rows, columns], count) / area,
         strength=np.bincount(label, signal, count) / area,
         edge=edge,
+        sharpest_edge=_quantiles(of_outline, steepest, count),
         has_edge=edge > slopes.floor + max(MIN_EDGE, slopes.floor / 2),
         contact_px=contact,
-        is_ring=is_clear & is_round,
+        is_ring=(is_clear & is_round) | _rings_at_border(labels, contact, coarse),
         dark_limit=coarse.dark_limit,
     )
 
@@ -199,6 +204,38 @@ def _means(
     """Return, by label, the mean of the values of the counted pixels; all three are (pixels,)."""
     pixels = np.maximum(np.bincount(label, counted, count), 1)
     return np.asarray(np.bincount(label, counted * values, count) / pixels)
+
+
+def _quantiles(label: npt.NDArray[np.int32], values: Floats, count: int) -> Numbers:
+    """Return, by label, the value that a tenth of the values exceed; both are (pixels,)."""
+    ordered = np.append(values[np.lexsort((values, label))], 0.0)
+    pixels = np.bincount(label, minlength=count)
+    place = np.cumsum(pixels) - pixels + (_SHARPEST * np.maximum(pixels - 1, 0)).astype(int)
+    return np.where(pixels > 0, ordered[place], 0.0).astype(np.float64)
+
+
+def _rings_at_border(
+    labels: npt.NDArray[np.int32], contact_px: Numbers, coarse: CoarsePlane
+) -> npt.NDArray[np.bool_]:
+    """Return, by label, whether a region is a bubble that the border of the image cuts.
+
+    Its rim and the border enclose light without absorption, and together both are convex.
+    """
+    is_ring = np.zeros(len(contact_px), dtype=bool)
+    for label in np.flatnonzero(contact_px[1:] > 0) + 1:
+        region = labels == label
+        parts, stats = label_parts(~region)
+        area = stats[:, cv2.CC_STAT_AREA].copy()
+        area[[0, int(np.argmax(area * (np.arange(len(area)) > 0)))]] = 0
+        enclosed = (area > 0)[parts]
+        if enclosed.sum() < _MIN_ENCLOSED * region.sum():
+            continue
+        is_clear = np.median(coarse.darkness[enclosed]) < coarse.dark_limit / 2
+        is_smooth = np.median(coarse.texture[enclosed]) < coarse.texture_limit
+        hull = cv2.convexHull(np.argwhere(region | enclosed)[:, ::-1].astype(np.int32))
+        filled = np.count_nonzero(region | enclosed) / max(cv2.contourArea(hull), 1.0)
+        is_ring[label] = is_clear and is_smooth and filled > _MIN_RING_SOLIDITY
+    return is_ring
 
 
 def _elongation(

@@ -38,10 +38,15 @@ Below 2 % there is no tissue in the best image. 10 % is tissue even if it fills 
 the contrast of the background is unknown.
 """
 
-MAX_BACKGROUND_UNEVENNESS: Final = 0.016
-"""Largest coarse texture of the smoothest part of an image that shows background.
+MAX_BACKGROUND_UNEVENNESS: Final = 0.009
+"""Largest coarse texture of the smoothest part of an image that surely shows background.
 
-Plates have up to 0.012, tissue that fills the field has 0.019 and more.
+Plates have up to 0.007, tissue that fills the field has 0.01 and more.
+"""
+MIN_TISSUE_TO_BACKGROUND: Final = 2.5
+"""Usual texture relative to the smoothest part in an image of a rough plate with objects on it.
+
+Tissue that fills the field has up to 1.8.
 """
 
 _DARK_LIMIT_IN_NOISE = 5.0  # standard deviations of the background
@@ -94,11 +99,15 @@ class CoarsePlane:
     dark_limit: float
     texture_limit: float
     unevenness: float  # coarse texture of the smoothest twentieth of the field
+    usual_unevenness: float  # three tenths of the field have less
 
     @property
     def shows_background(self) -> bool:
-        """True if a twentieth of the field is as smooth as a plate without tissue."""
-        return self.unevenness < MAX_BACKGROUND_UNEVENNESS
+        """True if a twentieth of the field is as smooth as a plate, or smoother than the rest."""
+        return (
+            self.unevenness < MAX_BACKGROUND_UNEVENNESS
+            or self.usual_unevenness > MIN_TISSUE_TO_BACKGROUND * self.unevenness
+        )
 
     @property
     def has_dark_ground(self) -> bool:
@@ -159,6 +168,7 @@ def analyse_coarse_plane(prepared: PreparedPlane) -> CoarsePlane:
     light = _reduce_plane(prepared.plane)
     darkest = np.float32(_DARKEST * np.quantile(light[::4, ::4], 0.8))
     log_light = np.log(np.maximum(light, darkest) + np.float32(1))
+    unevenness, usual_unevenness = _unevenness(log_light)
     unlit = CoarsePlane(
         log_light=log_light,
         texture=_local_contrast(log_light, (0.8, 3.0), 5),
@@ -168,7 +178,8 @@ def analyse_coarse_plane(prepared: PreparedPlane) -> CoarsePlane:
         darkness=log_light,
         dark_limit=0.0,
         texture_limit=0.0,
-        unevenness=_unevenness(log_light),
+        unevenness=unevenness,
+        usual_unevenness=usual_unevenness,
     )
     coarse = with_surface(unlit, _fit_surface(unlit))
     outside = _outside_well(coarse)
@@ -272,12 +283,11 @@ def _local_contrast(log_light: Floats, sigmas_px: tuple[float, float], side_px: 
     return np.asarray(np.sqrt(np.maximum(mean_square, 0)), np.float32)
 
 
-def _unevenness(log_light: Floats) -> float:
-    """Return the contrast of details of 4 to 16 pixels in the smoothest twentieth of an image."""
-    size = tuple(max(length // 2, 1) for length in log_light.shape[::-1])
-    half = cv2.resize(log_light, size, interpolation=cv2.INTER_AREA)
-    contrast = _local_contrast(np.asarray(half, np.float32), (1.0, 4.0), 7)
-    return float(np.quantile(contrast[::2, ::2], _SMOOTHEST))
+def _unevenness(log_light: Floats) -> tuple[float, float]:
+    """Return the contrast of details of 4 to 12 pixels that 5 % and 30 % of an image are below."""
+    contrast = _local_contrast(log_light, (2.0, 6.0), 9)
+    smoothest, usual = np.quantile(contrast[::2, ::2], (_SMOOTHEST, 0.3)).tolist()
+    return smoothest, usual
 
 
 def _slope(log_light: Floats) -> Floats:

@@ -37,6 +37,11 @@ _MAX_WALL_WIDTH_PX = 30.0  # half width of the arc of a wall at the border of th
 _MAX_FIBRE_WIDTH_PX = 14.0  # half width of a fibre or scratch, without the blur of its texture
 _MIN_PIECE_WIDTH = 0.15  # relative to the leading region
 _MIN_LIKENESS = 0.3  # strength and edge of a piece relative to the leading region
+_MIN_SHARPNESS = 0.38
+"""Edge of a piece relative to the sharpest part of the leading region's edge.
+
+Drops of condensation on the lid are out of focus, and have 0.33 at most beside tissue in focus.
+"""
 _MIN_BODY_WIDTH = 0.55  # width of a body far from the leading region, relative to it
 _MIN_BODY_STRENGTH = 0.5  # of a body far from the leading region, relative to it
 _MIN_BODY_EDGE = 0.2  # the same for the edge, which loose cells around a body make less steep
@@ -115,6 +120,7 @@ def choose_tissue(coarse: CoarsePlane) -> ChosenTissue:
     alike = (
         (regions.strength > _MIN_LIKENESS * regions.strength[leading])
         & (regions.edge > _MIN_LIKENESS * regions.edge[leading])
+        & (regions.edge > _MIN_SHARPNESS * regions.sharpest_edge[leading])
         & (width > _MIN_PIECE_WIDTH * width[leading])
     )
     candidates = alike & ~foreign

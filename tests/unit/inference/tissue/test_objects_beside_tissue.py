@@ -1,0 +1,38 @@
+"""Tests of bubbles, drops and clusters of pieces beside the tissue, on drawn scenes."""
+
+import pytest
+
+from inference.tissue.classical_segmenter import ClassicalSegmenter
+from schemas.tissue import Unsure
+from simulation.cases import draw_case
+from simulation.kinds import Case
+from tests.drawn_planes import dice
+
+SIDE_PX = 512
+
+
+@pytest.mark.parametrize(
+    ("case", "seed", "least_dice"),
+    [
+        pytest.param(Case.BUBBLE, 9508, 0.98, id="a bubble that the border cuts is no tissue"),
+        pytest.param(Case.CONDENSATION, 9506, 0.98, id="drops out of focus are no pieces"),
+        pytest.param(Case.BURST_WITH_CORE, 9509, 0.9, id="a cluster of pieces is no fibre"),
+        pytest.param(Case.DISINTEGRATED, 9501, 0.9, id="background is seen between many pieces"),
+        pytest.param(Case.ORGANOIDS, 9510, 0.94, id="pale hollow bodies have their coarse outline"),
+    ],
+)
+def test_objects_are_told_from_the_tissue(case: Case, seed: int, least_dice: float) -> None:
+    image = draw_case(case, seed, SIDE_PX)
+
+    found = ClassicalSegmenter().segment(image.plane, image.um_per_px)
+
+    assert dice(found.body, image.mask) > least_dice
+    assert Unsure.NO_BACKGROUND not in found.unsure
+
+
+def test_faint_tissue_that_fills_the_field_is_refused() -> None:
+    image = draw_case(Case.NO_BACKGROUND, 9502, SIDE_PX)
+
+    found = ClassicalSegmenter().segment(image.plane, image.um_per_px)
+
+    assert found.unsure == (Unsure.NO_BACKGROUND,)
