@@ -136,7 +136,7 @@ def _lost_bodies(
     """Return, inside a box, the bodies of a coarse mask, (h, w), of which little was found.
 
     The rim of a pale hollow body may have gaps at full resolution, so that its outline is lost. The
-    coarse outline, which is a little too wide, stands in for it.
+    coarse outline, which is a little too wide, replaces it.
 
     Parameters
     ----------

@@ -43,9 +43,9 @@ _ONE_BODY_SHARE = 0.6  # of the area of all dark objects
 _MIDDLE = 0.75  # depth of the middle of a region relative to its half width
 _BRIGHT_MIDDLE = 0.05  # natural log: light of a bubble's middle above the background
 _MAX_RING_CONTACT = 1.8  # with the border, of a ring, in half widths; half a disc of tissue has 2
+_MAX_OPEN_RING_CONTACT = 3.0  # the same for a ring with a wide clear middle
 _MAX_RING_AREA = 1.4  # of a round region, relative to the widest disc inside
-_MIN_ENCLOSED = 0.15  # clear area between the rim of a cut bubble and the border, in its area
-_MIN_RING_SOLIDITY = 0.9  # of a cut bubble with its clear middle
+_OPEN_RING_COVERAGE = 0.6  # a ring that covers less of its disc is no tissue, also if it is cut
 _FLOOR_MARGIN_PX = 6
 _SHARPEST = 0.9  # quantile of the slopes along an outline
 _OUTLINE_PX = 2  # width of a region's outline
@@ -179,21 +179,24 @@ def _measure_regions(
     is_smooth = _means(label, depth > _MIDDLE, texture, count) < coarse.texture_limit
     is_clear = (is_smooth & (inner < coarse.dark_limit / 2)) | (middle < -_BRIGHT_MIDDLE)
     contact = np.bincount(border, minlength=count).astype(np.float64)
+    coverage = np.bincount(label, differs[rows, columns], count) / area
     is_round = (area < _MAX_RING_AREA * np.pi * half_widths**2) & (
-        contact < _MAX_RING_CONTACT * half_widths
+        contact
+        < half_widths
+        * np.where(coverage < _OPEN_RING_COVERAGE, _MAX_OPEN_RING_CONTACT, _MAX_RING_CONTACT)
     )
     return CandidateRegions(
         labels=labels,
         area_px=area,
         half_width_px=half_widths,
         elongation=_elongation(rows, columns, label, area),
-        coverage=np.bincount(label, differs[rows, columns], count) / area,
+        coverage=coverage,
         strength=np.bincount(label, signal, count) / area,
         edge=edge,
         sharpest_edge=_quantiles(of_outline, steepest, count),
         has_edge=edge > slopes.floor + max(MIN_EDGE, slopes.floor / 2),
         contact_px=contact,
-        is_ring=(is_clear & is_round) | _rings_at_border(labels, contact, coarse),
+        is_ring=is_clear & is_round,
         dark_limit=coarse.dark_limit,
     )
 
@@ -212,30 +215,6 @@ def _quantiles(label: npt.NDArray[np.int32], values: Floats, count: int) -> Numb
     pixels = np.bincount(label, minlength=count)
     place = np.cumsum(pixels) - pixels + (_SHARPEST * np.maximum(pixels - 1, 0)).astype(int)
     return np.where(pixels > 0, ordered[place], 0.0).astype(np.float64)
-
-
-def _rings_at_border(
-    labels: npt.NDArray[np.int32], contact_px: Numbers, coarse: CoarsePlane
-) -> npt.NDArray[np.bool_]:
-    """Return, by label, whether a region is a bubble that the border of the image cuts.
-
-    Its rim and the border enclose light without absorption, and together both are convex.
-    """
-    is_ring = np.zeros(len(contact_px), dtype=bool)
-    for label in np.flatnonzero(contact_px[1:] > 0) + 1:
-        region = labels == label
-        parts, stats = label_parts(~region)
-        area = stats[:, cv2.CC_STAT_AREA].copy()
-        area[[0, int(np.argmax(area * (np.arange(len(area)) > 0)))]] = 0
-        enclosed = (area > 0)[parts]
-        if enclosed.sum() < _MIN_ENCLOSED * region.sum():
-            continue
-        is_clear = np.median(coarse.darkness[enclosed]) < coarse.dark_limit / 2
-        is_smooth = np.median(coarse.texture[enclosed]) < coarse.texture_limit
-        hull = cv2.convexHull(np.argwhere(region | enclosed)[:, ::-1].astype(np.int32))
-        filled = np.count_nonzero(region | enclosed) / max(cv2.contourArea(hull), 1.0)
-        is_ring[label] = is_clear and is_smooth and filled > _MIN_RING_SOLIDITY
-    return is_ring
 
 
 def _elongation(
