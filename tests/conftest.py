@@ -3,17 +3,25 @@
 A marker names the dependency, for example ``pytestmark = pytest.mark.train``. A file marked by its
 ``pytestmark`` is not imported without the dependency, so it imports torch at its top like any
 other module. Pytest's summary counts the skipped files by reason.
+
+The numeric libraries compute in one thread in the tests and in the processes that they start.
 """
 
 import ast
 import functools
 import importlib.util
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.postgresql_server import server_programs
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
+    # The libraries read the variables when they are imported. Several test processes run at the
+    # same time, and threads of one process that wait for each other use the cores of the others.
+    os.environ.setdefault(variable, "1")
 
 MODULES = {
     "train": (

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from acquisition.drop_folder.xlsx_tables import xlsx_table
 from schemas.errors import MachineError, PlateMapError
 from schemas.machine_faults import is_machine_fault, reason_of
 from schemas.plate_tables import Table, csv_table, decode_text
@@ -50,6 +49,8 @@ def read_table(root: Path, path: str, columns: Sequence[str], expected: str) -> 
     """
     content = _read_bytes(root, path, expected)
     if path.endswith(".xlsx"):
+        from acquisition.drop_folder.xlsx_tables import xlsx_table
+
         return xlsx_table(content, path)
     return csv_table(content, path, columns)
 

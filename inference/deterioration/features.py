@@ -5,15 +5,18 @@ The differences are taken at the readout and in the change since dosing.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.decomposition import PCA
 
 from inference.departure.reduced_space import MAX_ABSOLUTE_VALUE, usable_rows
 from schemas.arrays import BoolArray, Float64Array
 from schemas.errors import ProfileError
 from schemas.plate_map import Group
 from schemas.trajectory import Representation, Trajectories
+
+if TYPE_CHECKING:
+    from sklearn.decomposition import PCA
 
 EMBEDDING_COMPONENTS = 12
 """Number of principal components of an embedding."""
@@ -107,7 +110,7 @@ class FeatureSpace:
     """(M,): measures that are positive on every plate; for these, ratios to untreated wells are
     used in addition to differences.
     """
-    components: PCA | None
+    components: "PCA | None"
     """Principal components of the embedding's differences; None without an embedding."""
 
     @classmethod
@@ -123,6 +126,8 @@ class FeatureSpace:
                 positive &= (fill_missing(image, plate)[plate.has_both, split:] > 0).all(axis=0)
         if representation == "measures":
             return cls(representation, positive, None)
+        from sklearn.decomposition import PCA
+
         differences = np.concatenate(
             [_differences(plate)[0][plate.has_both, :split] for plate in plates]
         )

@@ -1,6 +1,7 @@
 """Regression models that predict the percentage of deterioration from features of wells.
 
-All models implement one protocol; the calibration selects the best one.
+All models implement one protocol; the calibration selects the best one. A model imports
+scikit-learn when it is fitted, because most starts of the service fit no model.
 """
 
 import warnings
@@ -9,14 +10,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from sklearn.ensemble import ExtraTreesRegressor, GradientBoostingRegressor
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
-from sklearn.isotonic import IsotonicRegression
-from sklearn.linear_model import LogisticRegression, RidgeCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from schemas.arrays import Float64Array, IndexArray, Int64Array
 
@@ -68,6 +61,10 @@ class RidgeModel:
 
         See :meth:`DeteriorationModel.fit`.
         """
+        from sklearn.linear_model import RidgeCV
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
         del plates, seed
         model = make_pipeline(StandardScaler(), RidgeCV(self.strengths)).fit(features, percent)
         return lambda wells: np.asarray(model.predict(wells))
@@ -84,6 +81,8 @@ class ExtraTreesModel:
 
         See :meth:`DeteriorationModel.fit`.
         """
+        from sklearn.ensemble import ExtraTreesRegressor
+
         del plates
         model = ExtraTreesRegressor(
             TREE_COUNT, min_samples_leaf=2, max_features=0.5, random_state=seed
@@ -102,6 +101,8 @@ class BoostingModel:
 
         See :meth:`DeteriorationModel.fit`.
         """
+        from sklearn.ensemble import GradientBoostingRegressor
+
         del plates
         model = GradientBoostingRegressor(
             n_estimators=150,
@@ -125,6 +126,11 @@ class GaussianProcessModel:
 
         See :meth:`DeteriorationModel.fit`.
         """
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.gaussian_process import GaussianProcessRegressor
+        from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+        from sklearn.preprocessing import StandardScaler
+
         del plates
         scaler = StandardScaler().fit(features)
         rows = scaler.transform(features)
@@ -163,6 +169,10 @@ class PairwiseModel:
 
         See :meth:`DeteriorationModel.fit`.
         """
+        from sklearn.isotonic import IsotonicRegression
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.preprocessing import StandardScaler
+
         rng = np.random.default_rng(seed)
         scaler = StandardScaler().fit(features)
         rows = scaler.transform(features)

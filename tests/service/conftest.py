@@ -42,6 +42,30 @@ def service(tmp_path: Path, rendered: Path) -> ServiceProcess:
     return made
 
 
+@pytest.fixture(scope="session")
+def ranked_service(tmp_path_factory: pytest.TempPathFactory, rendered: Path) -> ServiceProcess:
+    """Return a service that has ranked the small plate; tests only read it."""
+    made = ServiceProcess(tmp_path_factory.mktemp("ranked"))
+    shutil.copytree(rendered / "drop", made.drop)
+    made.configure()
+    done = made.run_once()
+    assert done.returncode == 0, done.stderr
+    return made
+
+
+@pytest.fixture
+def ranked_copy(tmp_path: Path, ranked_service: ServiceProcess) -> ServiceProcess:
+    """Return a copy of the service that has ranked the small plate; tests may change it.
+
+    Copied files keep their modification times, so they are the ingested versions.
+    """
+    made = ServiceProcess(tmp_path / "copy")
+    sockets = shutil.ignore_patterns("events", "requests")
+    shutil.copytree(ranked_service.folder, made.folder, ignore=sockets)
+    made.configure()
+    return made
+
+
 @pytest.fixture
 def empty_service(tmp_path: Path) -> ServiceProcess:
     """Return a service that is not started, with an empty drop folder."""

@@ -63,30 +63,6 @@ def encoder_id(another: Path) -> str:
     return BundleCard.model_validate_json((another / "bundle.json").read_bytes()).encoder_id
 
 
-@pytest.fixture(scope="module")
-def ingested(tmp_path_factory: pytest.TempPathFactory, rendered: Path) -> Path:
-    """Return the folder of a service that has ingested the plate."""
-    service = ServiceProcess(tmp_path_factory.mktemp("ingested"))
-    shutil.copytree(rendered / "drop", service.drop)
-    service.configure()
-    assert service.run_once().returncode == 0
-    return service.folder
-
-
-@pytest.fixture
-def stored(tmp_path: Path, ingested: Path) -> ServiceProcess:
-    """Return a copy of the service with the ingested plate.
-
-    Copied files keep their modification times, so they are the ingested versions.
-    """
-    service = ServiceProcess(tmp_path / "site")
-    shutil.copytree(
-        ingested, service.folder, ignore=shutil.ignore_patterns("events", "requests")
-    )  # sockets
-    service.configure()
-    return service
-
-
 def with_bundle(service: ServiceProcess, bundle: Path) -> Config:
     """Set another encoder bundle in the configuration file and return the loaded settings."""
     if "[encoder]" not in service.config.read_text():
@@ -105,18 +81,18 @@ def embedded(service: ServiceProcess, encoder_id: str) -> tuple[int, int]:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_killed_re_embedding_continues_and_the_plate_is_ranked_with_both_encoders(
-    stored: ServiceProcess, another: Path, encoder_id: str
+    ranked_copy: ServiceProcess, another: Path, encoder_id: str
 ) -> None:
-    command = stored.command("embed", "--store", "--bundle", str(another), "--jobs", "2")
+    command = ranked_copy.command("embed", "--store", "--bundle", str(another), "--jobs", "2")
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        stored.wait_for(lambda: embedded(stored, encoder_id)[0] >= 5)
+        ranked_copy.wait_for(lambda: embedded(ranked_copy, encoder_id)[0] >= 5)
         process.send_signal(signal.SIGKILL)
-    half, _ = embedded(stored, encoder_id)
+    half, _ = embedded(ranked_copy, encoder_id)
     assert 5 <= half < IMAGES
-    (before,) = [ranking for ranking in stored.rankings() if ranking.day == 10]
+    (before,) = [ranking for ranking in ranked_copy.rankings() if ranking.day == 10]
 
-    with_bundle(stored, another)
-    refused, checked = stored.ask("run", "--once"), stored.ask("check")
+    with_bundle(ranked_copy, another)
+    refused, checked = ranked_copy.ask("run", "--once"), ranked_copy.ask("check")
     assert (refused.returncode, checked.returncode) == (78, 78)
     for text in (refused.stderr, checked.stderr):
         missing = f"{IMAGES - half} of {IMAGES} images of {PLATE}"
@@ -126,10 +102,10 @@ def test_a_killed_re_embedding_continues_and_the_plate_is_ranked_with_both_encod
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{IMAGES - half} images embedded with {encoder_id}, 0 refused\n"
-    assert embedded(stored, encoder_id) == (IMAGES, 0)
+    assert embedded(ranked_copy, encoder_id) == (IMAGES, 0)
 
-    assert stored.run_once().returncode == 0
-    *_, after = [ranking for ranking in stored.rankings() if ranking.day == 10]
+    assert ranked_copy.run_once().returncode == 0
+    *_, after = [ranking for ranking in ranked_copy.rankings() if ranking.day == 10]
     assert (before.encoder_id, after.encoder_id) == (
         load_bundle("default").card.encoder_id,
         encoder_id,
@@ -140,21 +116,21 @@ def test_a_killed_re_embedding_continues_and_the_plate_is_ranked_with_both_encod
 
 
 def test_missing_and_changed_files_are_listed_and_the_rest_is_embedded(
-    stored: ServiceProcess, another: Path, encoder_id: str, monkeypatch: pytest.MonkeyPatch
+    ranked_copy: ServiceProcess, another: Path, encoder_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second, third = stored.wells()[:3]
-    stored.well(first, 7)[0].unlink()
-    changed = stored.well(second, 8)[1]
-    changed.write_bytes(stored.well(third, 8)[1].read_bytes())
-    secretly = stored.well(third, 10)[2]
+    first, second, third = ranked_copy.wells()[:3]
+    ranked_copy.well(first, 7)[0].unlink()
+    changed = ranked_copy.well(second, 8)[1]
+    changed.write_bytes(ranked_copy.well(third, 8)[1].read_bytes())
+    secretly = ranked_copy.well(third, 10)[2]
     times = secretly.stat()
     content = bytearray(secretly.read_bytes())
     content[-100] ^= 1
     secretly.write_bytes(bytes(content))
     os.utime(secretly, ns=(times.st_atime_ns, times.st_mtime_ns))
 
-    monkeypatch.chdir(stored.folder)
-    done = re_embedding.re_embed(with_bundle(stored, another), 1)
+    monkeypatch.chdir(ranked_copy.folder)
+    done = re_embedding.re_embed(with_bundle(ranked_copy, another), 1)
     assert done.embedded == IMAGES - 3
     missing = "is missing, or not the version that was ingested"
     changed_pixels = (
@@ -165,30 +141,30 @@ def test_missing_and_changed_files_are_listed_and_the_rest_is_embedded(
         f"{PLATE} {second} day08: {PLATE}/day08/{second}_z2.tif: {missing}",
         f"{PLATE} {third} day10: {PLATE}/day10/{third}_z1.tif: {changed_pixels}",
     }
-    assert embedded(stored, encoder_id) == (IMAGES - 3, 3)
-    assert stored.ask("check").returncode == 0, (
+    assert embedded(ranked_copy, encoder_id) == (IMAGES - 3, 3)
+    assert ranked_copy.ask("check").returncode == 0, (
         "an image that cannot be embedded does not prevent the switch"
     )
 
 
 def test_an_unmounted_folder_is_not_mistaken_for_missing_files(
-    stored: ServiceProcess, another: Path, encoder_id: str
+    ranked_copy: ServiceProcess, another: Path, encoder_id: str
 ) -> None:
-    aside = stored.drop.rename(stored.folder / "aside")
-    done = stored.ask("embed", "--store", "--bundle", str(another))
+    aside = ranked_copy.drop.rename(ranked_copy.folder / "aside")
+    done = ranked_copy.ask("embed", "--store", "--bundle", str(another))
     assert done.returncode == 1
     assert "expected the folder from which the images were ingested" in done.stderr
     aside.joinpath("nothing").mkdir()
-    config = with_bundle(stored, another)
+    config = with_bundle(ranked_copy, another)
     empty = config.model_copy(
         update={
             "source": config.source.model_copy(update={"path": aside / "nothing"}),
-            "store": absolute_store(stored, config),
+            "store": absolute_store(ranked_copy, config),
         }
     )
     with pytest.raises(SourceGoneError, match=r"is empty; .* is the share mounted"):
         re_embedding.re_embed(empty, 1)
-    assert embedded(stored, encoder_id) == (0, 0)
+    assert embedded(ranked_copy, encoder_id) == (0, 0)
 
 
 def absolute_store(service: ServiceProcess, config: Config) -> object:

@@ -4,7 +4,6 @@ import io
 import json
 import os
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -98,19 +97,9 @@ def embeddings(service: ServiceProcess, ranking: Ranking) -> dict[VisitKey, Vect
 
 
 @pytest.fixture(scope="module")
-def undisturbed(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> ServiceProcess:
-    """Return a service that has ranked the plate while map and files agreed."""
-    made = ServiceProcess(tmp_path_factory.mktemp("undisturbed"))
-    shutil.copytree(rendered / "drop", made.drop)
-    made.configure()
-    run(made)
-    return made
-
-
-@pytest.fixture(scope="module")
-def true_areas(undisturbed: ServiceProcess) -> dict[str, float]:
+def true_areas(ranked_service: ServiceProcess) -> dict[str, float]:
     """Return the areas that the service measures while map and files agree."""
-    return areas(undisturbed.rankings()[-1])
+    return areas(ranked_service.rankings()[-1])
 
 
 def test_a_well_whose_files_contradict_the_map_is_left_out_until_the_map_decides(
@@ -147,7 +136,7 @@ def test_a_well_whose_files_contradict_the_map_is_left_out_until_the_map_decides
 
 
 def test_a_plate_whose_map_is_wrong_is_measured_again_once_the_files_decide(
-    service: ServiceProcess, undisturbed: ServiceProcess, true_areas: dict[str, float]
+    service: ServiceProcess, ranked_service: ServiceProcess, true_areas: dict[str, float]
 ) -> None:
     scale = scale_of(service)
     change_map(service, 2 * scale)
@@ -166,7 +155,7 @@ def test_a_plate_whose_map_is_wrong_is_measured_again_once_the_files_decide(
     assert (ranking.final, ranking.revision, left_out(ranking)) == (True, 1, {})
     assert len(areas(ranking)) == WELLS
     assert areas(ranking) == pytest.approx(true_areas, rel=1e-3)
-    known = embeddings(undisturbed, ranking)
+    known = embeddings(ranked_service, ranking)
     found = embeddings(service, ranking)
     assert found.keys() == known.keys()
     assert all(np.allclose(found[key], known[key], atol=1e-4) for key in known)

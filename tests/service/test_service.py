@@ -54,10 +54,9 @@ def test_a_plate_goes_from_images_to_a_final_ranking(service: ServiceProcess) ->
 
 
 def test_measures_of_the_tissue_are_in_the_message_the_ranking_and_the_page(
-    service: ServiceProcess,
+    ranked_service: ServiceProcess,
 ) -> None:
-    service.run_once()
-    with service.store() as store:
+    with ranked_service.store() as store:
         sent = [
             json.loads(message.body)["data"]
             for message in store.messages_after(0, "spherorank.v1.observation.")
@@ -67,7 +66,7 @@ def test_measures_of_the_tissue_are_in_the_message_the_ranking_and_the_page(
         for data in sent
         if data["day"] == 7
     )
-    [*_, final] = service.rankings()
+    [*_, final] = ranked_service.rankings()
     scored = [row for row in final.wells if row.score is not None]
     assert all(
         {"area_um2", "circularity", "od_mean", "area_um2_change"} <= row.measures.keys()
@@ -76,15 +75,14 @@ def test_measures_of_the_tissue_are_in_the_message_the_ranking_and_the_page(
     strongest, weakest = final.treatments[0], final.treatments[-1]
     # Treated tissue of this plate shrinks.
     assert strongest.measures["area_um2_change"] < weakest.measures["area_um2_change"]
-    page = (service.folder / "rankings" / PLATE / "day10-r1.html").read_text()
+    page = (ranked_service.folder / "rankings" / PLATE / "day10-r1.html").read_text()
     assert page.count("data:image/jpeg;base64,") == len(scored)
 
 
 def test_a_message_after_dosing_contains_the_departure_of_each_imaged_day(
-    service: ServiceProcess,
+    ranked_service: ServiceProcess,
 ) -> None:
-    service.run_once()
-    with service.store() as store:
+    with ranked_service.store() as store:
         sent = [
             json.loads(message.body)["data"]
             for message in store.messages_after(0, "spherorank.v1.observation.")
@@ -95,16 +93,15 @@ def test_a_message_after_dosing_contains_the_departure_of_each_imaged_day(
     assert all(isinstance(departure["departure"], float) for departure in last["departures"])
 
 
-def test_a_second_run_publishes_nothing_again(service: ServiceProcess) -> None:
-    service.run_once()
-    with service.store() as store:
+def test_a_second_run_publishes_nothing_again(ranked_copy: ServiceProcess) -> None:
+    with ranked_copy.store() as store:
         before = [
             (message.topic, message.body)
             for message in store.messages_after(0)
             if ".status" not in message.topic
         ]
-    service.run_once()
-    with service.store() as store:
+    assert ranked_copy.run_once().returncode == 0
+    with ranked_copy.store() as store:
         after = [
             (message.topic, message.body)
             for message in store.messages_after(0)
@@ -115,12 +112,8 @@ def test_a_second_run_publishes_nothing_again(service: ServiceProcess) -> None:
 
 @pytest.mark.slow
 def test_a_service_killed_three_times_stores_the_same_observations_and_ranking(
-    service: ServiceProcess, tmp_path_factory: pytest.TempPathFactory
+    service: ServiceProcess, ranked_service: ServiceProcess
 ) -> None:
-    undisturbed = ServiceProcess(tmp_path_factory.mktemp("undisturbed"))
-    shutil.copytree(service.drop, undisturbed.drop)
-    undisturbed.configure()
-    undisturbed.run_once()
     for images in (10, 40, 70):
         with service.running() as process:
             service.wait_for(lambda images=images: len(service.events("image.stored")) >= images)  # type: ignore[misc] # mypy cannot see through a default
@@ -128,7 +121,7 @@ def test_a_service_killed_three_times_stores_the_same_observations_and_ranking(
             process.wait()
     assert service.run_once().returncode == 0
     results = []
-    for each in (service, undisturbed):
+    for each in (service, ranked_service):
         [*_, final] = each.rankings()
         with each.store() as store:
             images = [
@@ -321,15 +314,14 @@ def test_the_monitoring_page_serves_health_and_metrics(empty_service: ServicePro
 
 
 def test_the_rank_command_writes_a_lost_file_of_the_same_ranking_again(
-    service: ServiceProcess,
+    ranked_copy: ServiceProcess,
 ) -> None:
-    service.run_once()
-    folder = service.folder / "rankings" / PLATE
+    folder = ranked_copy.folder / "rankings" / PLATE
     whole = (folder / "day10-r1.json").read_bytes()
     (folder / "day10-r1.json").unlink()
     done = subprocess.run(
-        service.command("rank", "plate", PLATE), capture_output=True, text=True, check=False
+        ranked_copy.command("rank", "plate", PLATE), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert (folder / "day10-r1.json").read_bytes() == whole
-    assert len(service.rankings()) == 2
+    assert len(ranked_copy.rankings()) == 2

@@ -69,6 +69,12 @@ def whole(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     return out, train_encoder(config(cache), out)
 
 
+@pytest.fixture
+def without_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the export to ONNX, which takes most of the time of a short training."""
+    monkeypatch.setattr("training.encoder.train.write_bundle", lambda *_: 0.0)
+
+
 def test_a_training_ends_in_a_bundle_that_the_service_opens(
     whole: tuple[Path, TrainedEncoder],
 ) -> None:
@@ -113,6 +119,7 @@ def test_a_killed_training_continues_with_the_same_curve(
     )
 
 
+@pytest.mark.usefixtures("without_bundle")
 def test_a_finished_training_continues_with_more_steps(
     whole: tuple[Path, TrainedEncoder], cache: Path, tmp_path: Path
 ) -> None:
@@ -214,6 +221,7 @@ def test_an_unsuitable_setting_is_reported_with_its_key(
     assert not (tmp_path / "bundle").exists()
 
 
+@pytest.mark.usefixtures("without_bundle")
 def test_frozen_steps_leave_the_backbone_unchanged(cache: Path, tmp_path: Path) -> None:
     train_encoder(
         config(
@@ -278,6 +286,7 @@ def test_features_of_a_frozen_backbone_are_computed_once_and_train_the_head(
     assert one.dimension == 11  # the measures that the head predicts
 
 
+@pytest.mark.usefixtures("without_bundle")
 def test_a_repeated_archive_has_more_feature_variants(tmp_path: Path) -> None:
     images = tmp_path / "images"
     rng = np.random.default_rng(0)
@@ -293,13 +302,13 @@ def test_a_repeated_archive_has_more_feature_variants(tmp_path: Path) -> None:
         "data": {"archives": archives, "virtual_plates": 0},
         "objective": {"name": "simclr"},
     }
-    trained = train_encoder(config(tmp_path / "cache", **sections), tmp_path / "run")
+    train_encoder(config(tmp_path / "cache", **sections), tmp_path / "run")
     (kept,) = (np.load(path) for path in (tmp_path / "cache" / "features").glob("*.npy"))
     assert kept.shape[:2] == (6, 5)
     assert len(np.unique(kept[:, 0], axis=0)) == 6
-    assert trained.bundle is not None
 
 
+@pytest.mark.usefixtures("without_bundle")
 def test_a_training_on_features_continues_with_more_steps(cache: Path, tmp_path: Path) -> None:
     train_encoder(config(cache, **KEPT), tmp_path / "whole")
     train_encoder(
