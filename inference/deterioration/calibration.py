@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import cast
 
 import numpy as np
-from scipy.stats import spearmanr
+import scipy
 
 from inference.deterioration.features import FeatureSpace, PlateFeatures
 from inference.deterioration.models import MEAN_OF_MODELS, MODELS, SINGLE_MODELS, Predictor
@@ -394,7 +394,11 @@ def _error_too_large(error: float, without_images: float) -> str:
 
 def _spearman(one: Float64Array, other: Float64Array) -> float:
     """Return the Spearman correlation, or 0 if one of the variables is constant."""
-    return float(spearmanr(one, other).statistic) if np.ptp(one) > 0 and np.ptp(other) > 0 else 0.0
+    return (
+        float(scipy.stats.spearmanr(one, other).statistic)
+        if np.ptp(one) > 0 and np.ptp(other) > 0
+        else 0.0
+    )
 
 
 def _treatment_errors(predicted: Float64Array, plate: _TrainingPlate) -> list[float]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as t_distribution
+import scipy
 
 from inference.dose.logistic import CONFIDENCE, LogisticFit
 from schemas.arrays import Float64Array
@@ -223,7 +223,7 @@ def _expected_loewe(
     drawn = _additive_effect([fit.draw(LOEWE_DRAWS, rng) for fit in fits], doses)
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
-    return additive, float(((high - low) / (2 * t_distribution.isf(tail, np.inf))) ** 2)
+    return additive, float(((high - low) / (2 * scipy.stats.t.isf(tail, np.inf))) ** 2)
 
 
 def _additive_effect(
@@ -320,9 +320,9 @@ def _two_sided_p(difference: float, spread: float, degrees_of_freedom: float) ->
     """Return the two-sided p-value of a difference with standard error ``spread``."""
     if spread <= 1e-12:  # noqa: PLR2004 - wells are equal, except for rounding
         return 1.0 if abs(difference) <= 1e-9 else 0.0  # noqa: PLR2004 - as above
-    return float(2 * t_distribution.sf(abs(difference) / spread, degrees_of_freedom))
+    return float(2 * scipy.stats.t.sf(abs(difference) / spread, degrees_of_freedom))
 
 
 def _upper_quantile(tail: float, degrees_of_freedom: float) -> float:
     """Return the quantile of the t distribution with an upper tail probability."""
-    return float(t_distribution.isf(tail, degrees_of_freedom))
+    return float(scipy.stats.t.isf(tail, degrees_of_freedom))

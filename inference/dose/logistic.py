@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import scipy
 from scipy.special import expit
-from scipy.stats import f as f_distribution
-from scipy.stats import t as t_distribution
 
 from schemas.arrays import BoolArray, Float64Array
 
@@ -316,7 +315,7 @@ def _p_against_flat(levels: DoseLevels, residual: float) -> float:
     if flat <= 1e-12 * (levels.weights @ levels.means**2):
         return 1.0
     ratio = (flat - residual) / (PARAMETER_COUNT - 1) / max(residual / degrees_of_freedom, 1e-300)
-    return float(f_distribution.sf(ratio, PARAMETER_COUNT - 1, degrees_of_freedom))
+    return float(scipy.stats.f.sf(ratio, PARAMETER_COUNT - 1, degrees_of_freedom))
 
 
 def _relative_precision(
@@ -408,7 +407,7 @@ def _residual_limit(residual: float, degrees_of_freedom: int, confidence: float)
     """Return the largest residual of an allowed curve with one fixed parameter."""
     return residual * (
         1
-        + float(t_distribution.ppf((1 + confidence) / 2, degrees_of_freedom)) ** 2
+        + float(scipy.stats.t.ppf((1 + confidence) / 2, degrees_of_freedom)) ** 2
         / degrees_of_freedom
     )
 

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from scipy.special import logsumexp
-from scipy.stats import f as f_distribution
 
 from inference.departure.departures import Residuals
 from inference.departure.metrics import Noise
@@ -217,7 +217,7 @@ def _in_units_of_noise(residuals: Residuals, untreated: BoolArray) -> Float64Arr
             difference = rows[well] - others.mean(axis=0)
             squared[well] = float(difference @ np.linalg.solve(noise.covariance, difference))
         k = rows.shape[1]
-        if squared.max() <= k * f_distribution.isf(
+        if squared.max() <= k * scipy.stats.f.isf(
             DISTRUST_LEVEL / len(rows), k, noise.effective_wells
         ):
             break

@@ -9,8 +9,7 @@ for any linear model DerSimonian and Kacker, Contemp. Clin. Trials 28 (2007) 105
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.stats import chi2, norm, t
+import scipy
 
 from inference.ranking.significance import false_discovery_q_values
 from schemas.arrays import BoolArray, Float64Array, Int64Array
@@ -180,7 +179,11 @@ def _plate_effects(design: _Design, fit: _Fit, between: float) -> PlateEffects:
     widening = np.sqrt(
         (PRIOR_PLATES + treatments.T @ (fit.residual**2 / fit.variance)) / (PRIOR_PLATES + others)
     )
-    reach = t.ppf(INTERVAL[1], PRIOR_PLATES + others) * widening * np.sqrt(np.diag(covariance))
+    reach = (
+        scipy.stats.t.ppf(INTERVAL[1], PRIOR_PLATES + others)
+        * widening
+        * np.sqrt(np.diag(covariance))
+    )
     q = _cochran_q(design.score / unit - plates @ fit.offset, design.error2 / unit**2, treatments)
     return PlateEffects(
         score=fit.effect,
@@ -227,7 +230,7 @@ def _effects_of_one_plate(results: PlateResults) -> PlateEffects:
     order = np.argsort(results.treatment)
     score, error = results.score[order], results.error[order]
     unknown = np.full(len(score), np.nan)
-    interval = np.asarray(score + np.outer(norm.ppf(INTERVAL), error))
+    interval = np.asarray(score + np.outer(scipy.stats.norm.ppf(INTERVAL), error))
     return PlateEffects(
         score, np.diag(error**2), interval, np.ones(1), np.zeros(1), unknown, unknown, 0.0
     )
@@ -339,14 +342,14 @@ def _typical_variance(
 
     def excess(variance: float) -> float:
         q = _cochran_q(levelled, error2 + variance * size**2, treatments)[shared]
-        return float(np.median(q / chi2.median(others[shared]))) - 1
+        return float(np.median(q / scipy.stats.chi2.median(others[shared]))) - 1
 
     if excess(0.0) <= 0:
         return 0.0
     largest = 1.0
     while excess(largest) > 0:
         largest *= 4
-    return float(brentq(excess, 0.0, largest))
+    return float(scipy.optimize.brentq(excess, 0.0, largest))
 
 
 def _robust_offsets(
@@ -390,4 +393,4 @@ def _upper_tail(q: Float64Array, others: Float64Array) -> Float64Array:
 
     The p-value of a treatment on one plate is 1.
     """
-    return np.where(others > 0, chi2.sf(q, np.maximum(others, 1)), 1.0)
+    return np.where(others > 0, scipy.stats.chi2.sf(q, np.maximum(others, 1)), 1.0)

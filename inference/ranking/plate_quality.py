@@ -1,7 +1,7 @@
 """Quality of a plate from its controls: control statistics, position effects, quality gate."""
 
 import numpy as np
-from scipy.stats import f as f_distribution
+import scipy
 
 from inference.departure.departures import Departures, Residuals
 from inference.departure.place_effects import PlaceEffects
@@ -172,7 +172,7 @@ def _too_variable(departures: Departures) -> str:
         int(departures.residuals.untreated.sum()) - 1,
         len(departures.earlier_scores) - 1,
     )
-    if f_distribution.sf((own / earlier) ** 2, *degrees_of_freedom) > SIGNIFICANCE_LEVEL:
+    if scipy.stats.f.sf((own / earlier) ** 2, *degrees_of_freedom) > SIGNIFICANCE_LEVEL:
         return ""
     return (
         f"the scores of untreated wells vary {own / earlier:.1f} times as much as on other plates; "

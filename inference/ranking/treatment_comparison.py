@@ -6,7 +6,7 @@ The result is a p-value, an effect size with interval, and the direction of the 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
+import scipy
 from scipy.special import chdtri, chndtr
 
 from inference.departure.departures import Residuals
@@ -180,7 +180,7 @@ def _effect_interval(
         return (
             0.0
             if excess(1e-9) <= 0
-            else float(brentq(excess, 1e-9, 4 * float(observed.max()) + 100 * k))
+            else float(scipy.optimize.brentq(excess, 1e-9, 4 * float(observed.max()) + 100 * k))
         )
 
     low, high = (

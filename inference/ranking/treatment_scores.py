@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from scipy.special import polygamma
-from scipy.stats import rankdata, t
 
 from schemas.arrays import Float64Array, Int64Array
 
@@ -94,7 +94,7 @@ def rank_treatments(
     rng
         Random generator of the draws.
     """
-    reach = np.asarray(t.ppf((1 + CONFIDENCE) / 2, degrees_of_freedom))
+    reach = np.asarray(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, degrees_of_freedom))
     gap = score[:, None] - score[None, :]  # row minus column
     distinguishable = np.abs(gap) > np.sqrt(variance[:, None] + variance[None, :]) * np.maximum(
         reach[:, None], reach[None, :]
@@ -179,4 +179,4 @@ def efficacy_ranks(scores: Float64Array) -> Int64Array:
 
     Equal scores share the better rank.
     """
-    return np.asarray(rankdata(-scores, method="min", axis=-1), dtype=np.int64)
+    return np.asarray(scipy.stats.rankdata(-scores, method="min", axis=-1), dtype=np.int64)
