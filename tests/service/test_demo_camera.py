@@ -103,7 +103,7 @@ def image_all(
             journal=ImagingJournal(folder / "journal.jsonl"),
             surface=FocusSurface(),
             emit=lambda event, **fields: events.append((event, fields)),
-            report_progress=lambda: None,
+            report_progress=lambda _activity: None,
             should_stop=lambda: False,
             wait=lambda _seconds: None,
             clock=lambda: datetime.now(UTC),
