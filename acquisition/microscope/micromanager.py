@@ -173,7 +173,7 @@ class MicroManager:
     def autofocus(self, near_z_um: float) -> float:
         """Run the autofocus device from a height in µm and return the focus height in µm.
 
-        A continuous focus lock is switched off at the end: it would move the drive between planes.
+        A continuous focus lock is switched off at the end.
 
         Raises
         ------
@@ -190,8 +190,7 @@ class MicroManager:
                 )
                 self._core.fullFocus()
                 self._core.waitForSystem()
-                if self._core.isContinuousFocusEnabled():
-                    self._core.enableContinuousFocus(False)
+                self._release_focus_lock()
                 self._settle(f"focus drive {drive}", drive)
             found_um = float(self._core.getPosition())
             self._check_heights([found_um])
@@ -225,6 +224,7 @@ class MicroManager:
         # The camera is busy for the whole exposure.
         timeout_s = self._settings.timeout_s + self._settings.exposure_ms / 1000
         self._core.setTimeoutMs(round(1000 * timeout_s))
+        self._release_focus_lock()
         self._core.mda.events.frameReady.connect(add_frame)
         try:
             with _as_microscope_error(camera), self._lamp_on():
@@ -300,6 +300,12 @@ class MicroManager:
             yield
         finally:
             self.lamp_off()
+
+    def _release_focus_lock(self) -> None:
+        """Switch a continuous focus lock off, which would move the drive between planes."""
+        with suppress(Exception):  # not every autofocus device has a lock
+            if self._core.isContinuousFocusEnabled():
+                self._core.enableContinuousFocus(False)
 
     def _move_focus(self, z_um: float) -> None:
         """Move the focus drive to a height in µm and return when it has arrived."""
