@@ -4,7 +4,11 @@ import csv
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from daemon.config import load_config
+from daemon.microscope.focus_maps import export_focus_map
+from schemas.errors import ConfigError
 from tests.laboratory import Laboratory, wait_until
 
 pytestmark = pytest.mark.micromanager
@@ -14,9 +18,10 @@ def test_heights_are_exported_changed_imported_and_used(tmp_path: Path) -> None:
     laboratory = Laboratory.make(tmp_path, size_px=256)
     first, second = laboratory.wells[:2]
     table = tmp_path / "map.csv"
-    none = laboratory.acquire("focus-map", "export", laboratory.plate, str(table))
-    assert none.returncode == 78
-    assert f"has no heights of plate {laboratory.plate}" in none.stderr
+    with pytest.raises(ConfigError, match=f"has no heights of plate {laboratory.plate}"):
+        export_focus_map(
+            load_config(tmp_path / "spherorank.toml"), laboratory.plate, table, Console()
+        )
 
     laboratory.image_plate(7, "--well", first, "--well", second)
     exported = laboratory.acquire("focus-map", "export", laboratory.plate, str(table))
