@@ -1,6 +1,6 @@
 """Ports of acquisition: a source of well images, the files it may skip, and a microscope."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -129,6 +129,23 @@ class Frame:
     z_um: float
     exposure_ms: float
     taken_at: datetime
+
+
+class ImagingStoppedError(Exception):
+    """A step is not begun, because the process was asked to stop; this is no fault of a device."""
+
+
+BeginStep = Callable[[str, float], None]
+"""Is called before each step of a device that may take long.
+
+The arguments are the device with its action, such as ``camera Camera: exposure of 9.3 s, plane 2 of
+3``, and the longest expected time in seconds. It raises ImagingStoppedError to end the imaging.
+"""
+
+
+def ignore_step(step: str, expected_s: float) -> None:
+    """Do nothing: there is no watchdog for the steps of a device."""
+    del step, expected_s
 
 
 class Microscope(Protocol):

@@ -90,7 +90,7 @@ def time_spherorank(
         journal=ImagingJournal(folder / "journal.jsonl"),
         surface=FocusSurface(),
         emit=lambda *_words, **_fields: None,
-        report_progress=lambda: None,
+        report_progress=lambda _activity: None,
         should_stop=lambda: False,
         wait=time.sleep,
         clock=lambda: datetime.now(UTC),

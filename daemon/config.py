@@ -148,6 +148,9 @@ class MicromanagerSection(_Section):
     focus_range_um: Micrometres = MicroscopeSettings.focus_range_um
     wide_range_um: Micrometres = MicroscopeSettings.wide_range_um
     focus_step_um: Micrometres = MicroscopeSettings.focus_step_um
+    autofocus_offset_um: float = Field(
+        default=MicroscopeSettings.autofocus_offset_um, ge=-1e4, le=1e4, allow_inf_nan=False
+    )
     stage_limits_um: Annotated[
         tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat] | None, AfterValidator(_ascending)
     ] = None
@@ -156,6 +159,7 @@ class MicromanagerSection(_Section):
     )
     um_per_px: float | None = Field(default=None, gt=0, le=1000, allow_inf_nan=False)
     timeout_s: Patience = MicroscopeSettings.timeout_s
+    settle_ms: float = Field(default=MicroscopeSettings.settle_ms, ge=0, le=10_000)
     tries: int = Field(default=MicroscopeSettings.tries, ge=1, le=100)
     backoff_s: Seconds = MicroscopeSettings.backoff_s
     stall_s: Patience = MicroscopeSettings.stall_s

@@ -16,7 +16,13 @@ from acquisition.microscope.imaging_requests import open_imaging_requests
 from daemon.alerts import Alerts
 from daemon.calibrations import Calibrations
 from daemon.code_version import code_version
-from daemon.config import Config, EncoderSection, TissueSection, systemd_socket
+from daemon.config import (
+    Config,
+    EncoderSection,
+    TissueSection,
+    microscope_settings,
+    systemd_socket,
+)
 from daemon.crash_examination import CrashExamination
 from daemon.daily import DailyPath
 from daemon.due_days import DaySettings, DueDays
@@ -26,6 +32,7 @@ from daemon.heartbeat import Heartbeat, LoopClock
 from daemon.messaging.io_thread import IoThread
 from daemon.messaging.publisher import Publisher
 from daemon.messaging.requests import RequestSocket
+from daemon.microscope.driver_watchdog import MAX_STOP_STEP_S
 from daemon.microscope.imaging_feedback import ImagingFeedback
 from daemon.microscope.imaging_policies import ReimageUnclearWells, ReimageUndecidedTreatments
 from daemon.microscope.supervisor import MicroscopeSupervisor, SupervisorLimits
@@ -58,6 +65,7 @@ from store.sql_store import SqlStore
 
 VERSION = code_version()
 STALL_REPORT_S = 30.0  # the process reports a stall itself
+STOP_S = 30.0  # from SIGTERM to SIGKILL of the imaging process, besides the step in which it is
 
 
 def now() -> datetime:
@@ -260,7 +268,11 @@ def open_microscope(
     section = config.source.micromanager
     if config.source.kind != "micromanager" or section is None:
         return None
-    limits = SupervisorLimits(silent_s=section.stall_s + STALL_REPORT_S)
+    step_s = microscope_settings(config).longest_step_s
+    limits = SupervisorLimits(
+        silent_s=section.stall_s + step_s + STALL_REPORT_S,
+        close_s=STOP_S + min(step_s, MAX_STOP_STEP_S),
+    )
     return MicroscopeSupervisor(
         acquire_command(file, "serve"),
         acquire_command(file, "lamp-off"),

@@ -5,7 +5,10 @@ The property ``FailsAt`` is the number of the call that fails.
 
 import time
 
-from simulation.devices import VirtualCamera, VirtualStage
+from simulation.devices import VirtualCamera, VirtualFocus, VirtualStage
+from simulation.world import FULL_EXPOSURE_MS
+
+SLOW_MM_S, SLOW_FOCUS_MM_S = 100.0, 1.0  # of real devices
 
 
 class _FaultyDevice:
@@ -108,3 +111,87 @@ class RaisingCamera(_FaultyDevice, VirtualCamera):
         if self._fails():
             raise RuntimeError("frame lost: USB bandwidth exceeded")
         return super().snap(buffer)
+
+
+class StuckFocus(VirtualFocus):
+    """A focus drive that reports its target and does not move."""
+
+    reported_um: float | None = None
+
+    def set_position_um(self, val: float) -> None:
+        self.reported_um = val
+
+    def get_position_um(self) -> float:
+        return super().get_position_um() if self.reported_um is None else self.reported_um
+
+
+class LateStage(VirtualStage):
+    """A stage that begins to move a moment after a command and is not busy until then."""
+
+    observations = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.set_property_value("Speed_mm_s", SLOW_MM_S)
+
+    def set_position_um(self, x: float, y: float) -> None:
+        self.observations = 0
+        super().set_position_um(x, y)
+
+    def busy(self) -> bool:
+        self.observations += 1
+        return self.observations > 1 and super().busy()
+
+
+class LateFocus(VirtualFocus):
+    """A focus drive that begins to move a moment after a command and is not busy until then."""
+
+    observations = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.set_property_value("Speed_mm_s", SLOW_FOCUS_MM_S)
+
+    def set_position_um(self, val: float) -> None:
+        self.observations = 0
+        super().set_position_um(val)
+
+    def busy(self) -> bool:
+        self.observations += 1
+        return self.observations > 1 and super().busy()
+
+
+class OscillatingFocus(VirtualFocus):
+    """A focus drive that reports its arrival while the objective still moves."""
+
+    reported_um: float | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.set_property_value("Speed_mm_s", SLOW_FOCUS_MM_S)
+
+    def set_position_um(self, val: float) -> None:
+        self.reported_um = val
+        super().set_position_um(val)
+
+    def get_position_um(self) -> float:
+        return super().get_position_um() if self.reported_um is None else self.reported_um
+
+    def busy(self) -> bool:
+        return False
+
+
+class SlowCamera(_FaultyDevice, VirtualCamera):
+    """A camera that takes as long as its exposure, at a dim lamp; it hangs during one frame."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._register_fault()
+
+    def snap(self, buffer):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - pymmcore-plus's
+        time.sleep(3600 if self._fails() else self._exposure_ms / 1000)
+        exposure_ms, self._exposure_ms = self._exposure_ms, FULL_EXPOSURE_MS
+        try:
+            return super().snap(buffer)
+        finally:
+            self._exposure_ms = exposure_ms

@@ -46,7 +46,8 @@ class Laboratory:
             folder, WorldFile(seed=seed, size_px=size_px, wells=wells, plates=plates), assay=False
         )
         config = folder / "spherorank.toml"
-        quiet = f"backoff_s = 0.01\nkeep_free_bytes = 0\n{microscope}\n"
+        quick = "" if "settle_ms" in microscope else "settle_ms = 0\n"
+        quiet = f"backoff_s = 0.01\nkeep_free_bytes = 0\n{quick}{microscope}\n"
         config.write_text(
             config.read_text().replace("[source.micromanager]\n", f"[source.micromanager]\n{quiet}")
             + rest
@@ -70,18 +71,19 @@ class Laboratory:
         """The state of the lamp: "on" or "off"."""
         return (self.folder / "world" / "lamp").read_text().strip()
 
-    def break_device(self, device: str, fault: str, *, fails_at: int = 7) -> None:
+    def break_device(self, device: str, fault: str, *, fails_at: int | None = 7) -> None:
         """Replace a device by a faulty one in the Micro-Manager configuration.
 
         For example ``break_device("VirtualStage", "RaisingStage")``; ``fails_at`` is the number of
-        the call that fails.
+        the call that fails, or None if the device has no such property.
         """
         path = self.folder / "MMConfig.cfg"
         label = device.removeprefix("Virtual")
         text = path.read_text().replace(
             f"simulation.devices,{device}", f"tests.faulty_devices,{fault}"
         )
-        path.write_text(text + f"\n#py Property,{label},FailsAt,{fails_at}\n")
+        at = "" if fails_at is None else f"\n#py Property,{label},FailsAt,{fails_at}\n"
+        path.write_text(text + at)
 
     def repair_devices(self) -> None:
         """Replace every faulty device by the good one."""

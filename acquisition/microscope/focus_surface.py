@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import TypeAdapter
+from pydantic import AwareDatetime, FiniteFloat, TypeAdapter
 
 from acquisition.durable_files import write_durably
 from acquisition.microscope.settings import MicroscopeSettings
@@ -14,6 +15,7 @@ from acquisition.microscope.settings import MicroscopeSettings
 MIN_WELLS_FOR_NARROW_SCAN = 8
 """Number of wells with known focus from which on only heights near the surface are scanned."""
 
+_NARROW_STEPS = 3  # of a scan, to either side; fewer planes do not show whether the drive moved
 _MIN_WELLS = 3  # fewer define no plane
 _SAME_WELL_UM = 1000.0  # two points nearer than this belong to one well
 _NEWEST_WELLS = 5
@@ -26,23 +28,49 @@ _FULL_WEIGHT_UM = 10.0  # a residual up to this has weight 1; ten times as much 
 _PRIOR_ERROR_UM = 20.0
 _PRIOR_TILT = 1e-3
 _ITERATIONS = 20  # of the reweighted least squares
-_POINTS = TypeAdapter(tuple[tuple[float, float, float], ...])
 
 Floats = npt.NDArray[np.float64]
+
+
+class FoundBy(StrEnum):
+    """The way in which a focus height was found."""
+
+    AUTOFOCUS = "autofocus"  # by the autofocus device, and confirmed by a stack of images
+    SCAN = "scan"  # the sharpest height of a focus scan
+    FOCUS_MAP = "focus_map"  # given by an operator in an imported focus map
+    PREDICTED = "predicted"  # from the other wells of the plate
+    SETTING = "setting"  # the setting ``focus_z_um``
+
+
+@dataclass(frozen=True)
+class FocusPoint:
+    """The focus height of one well, and how it was found."""
+
+    well: str
+    x_um: FiniteFloat
+    y_um: FiniteFloat
+    z_um: FiniteFloat
+    found_by: FoundBy
+    at: AwareDatetime
+
+
+_POINTS = TypeAdapter(tuple[FocusPoint, ...])
 
 
 @dataclass(frozen=True)
 class FocusSurface:
     """The focus heights found on one plate, and a robust plane through them."""
 
-    points: tuple[tuple[float, float, float], ...] = ()  # x_um, y_um, z_um; oldest first
+    points: tuple[FocusPoint, ...] = ()  # oldest first
 
-    def with_point(self, x_um: float, y_um: float, z_um: float) -> "FocusSurface":
-        """Return a copy with the focus height ``z_um`` of the well at (x, y) in µm."""
-        others = (
-            point for point in self.points if math.dist(point[:2], (x_um, y_um)) > _SAME_WELL_UM
-        )
-        return replace(self, points=(*others, (x_um, y_um, z_um)))
+    def with_point(self, point: FocusPoint) -> "FocusSurface":
+        """Return a copy with the focus height of a well, in place of its former one."""
+        others = (each for each in self.points if not _is_near(each, point.x_um, point.y_um))
+        return replace(self, points=(*others, point))
+
+    def point_at(self, x_um: float, y_um: float) -> FocusPoint | None:
+        """Return the focus height of the well at (x, y) in µm, or None if it is not known."""
+        return next((each for each in self.points if _is_near(each, x_um, y_um)), None)
 
     def predict(self, x_um: float, y_um: float) -> float | None:
         """Return the expected focus height in µm at (x, y) in µm, or None below three wells."""
@@ -77,10 +105,11 @@ class FocusSurface:
         ValueError
             If the text is no list of finite points.
         """
-        points = _POINTS.validate_json(text)
-        if not all(map(math.isfinite, sum(points, ()))):
-            raise ValueError("a point is not finite; expected x, y and z in µm")
-        return cls(points)
+        return cls(_POINTS.validate_json(text))
+
+    def _places(self) -> Floats:
+        """Return x, y and z of each point in µm, (n, 3)."""
+        return np.array([(each.x_um, each.y_um, each.z_um) for each in self.points], np.float64)
 
     def _plane(self) -> tuple[Floats, Floats]:
         """Fit a plane to the points by iteratively reweighted least squares.
@@ -92,7 +121,7 @@ class FocusSurface:
         plane
             (3,) height in the middle, slope along x and slope along y.
         """
-        points = np.asarray(self.points, np.float64)
+        points = self._places()
         middle = points[:, :2].mean(axis=0)
         rows = np.column_stack([np.ones(len(points)), points[:, :2] - middle])
         prior = np.diag(
@@ -120,14 +149,15 @@ class FocusSurface:
 
     def _residuals(self, middle: Floats, plane: Floats) -> Floats:
         """Return the height of each point above the plane, in µm."""
-        points = np.asarray(self.points, np.float64)
+        points = self._places()
         return np.asarray(points[:, 2] - plane[0] - (points[:, :2] - middle) @ plane[1:])
 
 
 def load_focus_surface(state: Path, plate: str) -> FocusSurface:
     """Return the stored FocusSurface of a plate (id) from the microscope's state folder.
 
-    It is empty if there is no readable file.
+    It is empty if there is no readable file. Files of earlier versions are not read, because they
+    may contain heights that no image confirmed.
     """
     try:
         return FocusSurface.from_json(_surface_file(state, plate).read_text(encoding="utf-8"))
@@ -169,12 +199,29 @@ def scan_heights(
         half_um = settings.wide_range_um
     elif len(surface.points) >= MIN_WELLS_FOR_NARROW_SCAN:
         half_um = min(
-            max(2 * settings.focus_step_um, 3 * surface.spread_um), settings.focus_range_um
+            max(_NARROW_STEPS * settings.focus_step_um, 3 * surface.spread_um),
+            settings.focus_range_um,
         )
     else:
         half_um = settings.focus_range_um
+    middle_um = settings.focus_z_um if predicted is None else predicted
+    return heights_around(settings, middle_um, half_um)
+
+
+def heights_around(
+    settings: MicroscopeSettings, middle_um: float, half_um: float
+) -> tuple[float, ...]:
+    """Return at least three rising heights, ``half_um`` to either side of a height in µm.
+
+    They are at most ``focus_step_um`` apart and stay within the limits of the focus drive.
+    """
     lowest, highest = settings.z_limits_um or (-math.inf, math.inf)
-    middle_um = min(max(settings.focus_z_um if predicted is None else predicted, lowest), highest)
+    middle_um = min(max(middle_um, lowest), highest)
     low, high = max(middle_um - half_um, lowest), min(middle_um + half_um, highest)
     steps = max(math.ceil((high - low) / settings.focus_step_um - 1e-6), 2)
     return tuple(float(z) for z in np.linspace(low, high, steps + 1))
+
+
+def _is_near(point: FocusPoint, x_um: float, y_um: float) -> bool:
+    """Return whether a point belongs to the well at (x, y) in µm."""
+    return math.dist((point.x_um, point.y_um), (x_um, y_um)) <= _SAME_WELL_UM

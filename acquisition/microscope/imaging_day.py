@@ -4,21 +4,21 @@ A well that fails is tried again after the other wells; no failure ends the day.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
 from acquisition.microscope.centring import TissueOffset, find_tissue_offset
-from acquisition.microscope.focus import find_focus
-from acquisition.microscope.focus_surface import FocusSurface, scan_heights
+from acquisition.microscope.focus_surface import FocusSurface
 from acquisition.microscope.image_archive import save_visit
 from acquisition.microscope.imaging_journal import ImagingJournal, WellProgress
 from acquisition.microscope.ome_tiff import WellFrames
 from acquisition.microscope.plate_plan import WellPosition
-from acquisition.microscope.settings import Focusing, MicroscopeSettings
-from acquisition.ports import Microscope
+from acquisition.microscope.settings import MicroscopeSettings
+from acquisition.microscope.well_focus import WellFocus, WellFocusing
+from acquisition.ports import ImagingStoppedError, Microscope
 from schemas.errors import MicroscopeError, OutputError
 
 ALERT_AFTER_FAILURES = 3  # consecutive failed wells; the fault is then not that of one well
@@ -53,6 +53,7 @@ class DayResult:
     reason: EndReason
     saved: tuple[str, ...]
     given_up: dict[str, str]  # the last problem of each well
+    unfocused: tuple[str, ...] = ()  # saved wells whose focus was searched and not found
 
 
 @dataclass
@@ -66,7 +67,8 @@ class ImagingDay:
     emit
         Is called with the name and fields of each event, such as ``well.saved``.
     report_progress
-        Is called before each step that may take long, so that the watchdog notices a stall.
+        Is called with the name of each activity before it begins, so that the watchdog notices a
+        stall and can name it.
     should_stop
         Returns True once the process is to end.
     wait
@@ -81,7 +83,7 @@ class ImagingDay:
     journal: ImagingJournal
     surface: FocusSurface
     emit: Callable[..., None]
-    report_progress: Callable[[], None]
+    report_progress: Callable[[str], None]
     should_stop: Callable[[], bool]
     wait: Callable[[float], None]
     clock: Callable[[], datetime]
@@ -94,9 +96,13 @@ class ImagingDay:
         given_up: dict[str, str] = {}
         failures: Counter[str] = Counter()
         problems: dict[str, str] = {}
+        unfocused: list[str] = []
+        focusing = WellFocusing(
+            self.scope, self.settings, plan.plate, self.surface, self.emit, self.clock
+        )
         while queue:
             if self.should_stop():
-                return DayResult(EndReason.STOPPED, tuple(saved), given_up)
+                return DayResult(EndReason.STOPPED, tuple(saved), given_up, tuple(unfocused))
             position = queue.popleft()
             well = position.well
             if self._progress(well, plan.saved_since).saved:
@@ -107,7 +113,10 @@ class ImagingDay:
                 given_up[well] = problems.get(well) or before.last_problem or "no attempt is left"
                 continue
             try:
-                self._image_well(plan, position)
+                focus = self._image_well(plan, position, focusing)
+            except ImagingStoppedError:
+                self.journal.record_stop(well, self.clock())
+                return DayResult(EndReason.STOPPED, tuple(saved), given_up, tuple(unfocused))
             except (MicroscopeError, OutputError) as error:
                 failures[well] += 1
                 problems[well] = str(error)
@@ -115,15 +124,18 @@ class ImagingDay:
                 queue.append(position)
             else:
                 saved.append(well)
+                unfocused += [well] if focus.is_lost else []
                 self._consecutive_failures = 0
-        return DayResult(EndReason.COMPLETED, tuple(saved), given_up)
+        return DayResult(EndReason.COMPLETED, tuple(saved), given_up, tuple(unfocused))
 
     def _progress(self, well: str, since: datetime | None) -> WellProgress:
         """Return the progress of one well, counting journal entries from ``since`` on."""
         return self.journal.progress(since).get(well, WellProgress())
 
-    def _image_well(self, plan: DayPlan, position: WellPosition) -> None:
-        """Image one well: move, focus, take the planes, save them in the archive.
+    def _image_well(
+        self, plan: DayPlan, position: WellPosition, focusing: WellFocusing
+    ) -> WellFocus:
+        """Image one well and return its WellFocus: move, focus, take and save the planes.
 
         Raises
         ------
@@ -133,15 +145,18 @@ class ImagingDay:
             If the image cannot be saved.
         """
         self.journal.record_start(position.well, self.clock())
-        self.report_progress()
+        where = f"plate {plan.plate}, day {plan.day}, well {position.well}"
+        self.report_progress(f"{where} is focused")
         self.scope.move_to(position.x_um, position.y_um)
-        z_um = self._focus(position, wide=plan.wide_scan)
+        focus = focusing.find(position, wide=plan.wide_scan)
+        self.surface = focusing.surface
         if plan.recentre:
-            position = self._centre_tissue(position, z_um)
-        self.report_progress()
-        heights = self._plane_heights(z_um)
+            self.report_progress(f"{where} is centred")
+            position = self._centre_tissue(position, focus.z_um)
+        self.report_progress(f"{where} is imaged")
+        heights = self._plane_heights(focus.z_um)
         frames = self.scope.stack(heights)
-        self.report_progress()
+        self.report_progress(f"{where} is saved")
         visit = WellFrames(
             plan.plate,
             position.well,
@@ -152,6 +167,7 @@ class ImagingDay:
             position.y_um,
             tuple(heights),
             self.settings.plate,
+            focus.annotation(),
         )
         file = save_visit(self.archive, visit)
         name = str(file.relative_to(self.archive))
@@ -162,8 +178,11 @@ class ImagingDay:
             day=plan.day,
             well=position.well,
             file=str(file),
-            z_um=round(z_um, 1),
+            z_um=round(focus.z_um, 1),
+            focus=focus.found_by.value,
+            focus_verified=focus.is_verified,
         )
+        return focus
 
     def _record_failure(
         self, plan: DayPlan, position: WellPosition, error: MicroscopeError | OutputError
@@ -189,49 +208,6 @@ class ImagingDay:
         except OutputError as unwritten:  # the start of the attempt is in the journal, so it counts
             self.emit("journal.failed", **day, problem=str(unwritten))
         self.wait(self.settings.backoff_s * min(self._consecutive_failures, MAX_BACKOFF))
-
-    def _focus(self, position: WellPosition, *, wide: bool) -> float:
-        """Return the focus height in µm of the tissue at a position.
-
-        The height is found by the autofocus device or by a coarse scan. If neither finds tissue, it
-        is predicted from the other wells of the plate.
-        """
-        predicted_um = self.surface.predict(position.x_um, position.y_um)
-        expected_um = self.settings.focus_z_um if predicted_um is None else predicted_um
-        focusing = self.settings.focusing
-        if focusing is Focusing.OFF:
-            return expected_um
-        if not wide and (
-            focusing is Focusing.HARDWARE
-            or (focusing is Focusing.AUTO and self.scope.has_autofocus)
-        ):
-            try:
-                self.report_progress()
-                return self._add_to_surface(position, self.scope.autofocus(expected_um))
-            except MicroscopeError as error:
-                self.emit("autofocus.failed", well=position.well, problem=str(error))
-        for heights in self._scans(position, wide=wide):
-            self.report_progress()
-            frames = self.scope.stack(heights)
-            focus = find_focus([frame.pixels for frame in frames], [frame.z_um for frame in frames])
-            if focus.found and not focus.at_edge:
-                return self._add_to_surface(position, focus.z_um)
-        self.emit("focus.not_found", well=position.well, taken_um=round(expected_um, 1))
-        return expected_um
-
-    def _scans(self, position: WellPosition, *, wide: bool) -> Iterable[tuple[float, ...]]:
-        """Yield the heights of the first focus scan at a position, then those of a wide scan."""
-        x_um, y_um = position.x_um, position.y_um
-        first = scan_heights(self.settings, self.surface, x_um, y_um, wide=wide)
-        yield first
-        second = scan_heights(self.settings, self.surface, x_um, y_um, wide=True)
-        if second != first:
-            yield second
-
-    def _add_to_surface(self, position: WellPosition, z_um: float) -> float:
-        """Add the focus height of a well to the plate's surface and return it."""
-        self.surface = self.surface.with_point(position.x_um, position.y_um, z_um)
-        return z_um
 
     def _plane_heights(self, z_um: float) -> list[float]:
         """Return the heights of the planes around a focus height, rising."""
@@ -269,7 +245,6 @@ class ImagingDay:
 
     def _tissue_offset(self, z_um: float) -> TissueOffset | None:
         """Return the offset of the tissue in a frame taken here, or None without tissue."""
-        self.report_progress()
         return find_tissue_offset(self.scope.stack([z_um])[0].pixels)
 
 

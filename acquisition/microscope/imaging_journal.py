@@ -25,6 +25,7 @@ class JournalStep(StrEnum):
     STARTED = "started"
     SAVED = "saved"
     FAILED = "failed"
+    STOPPED = "stopped"  # by a signal, before the well was imaged; this is no attempt
 
 
 class JournalEntry(BaseModel):
@@ -70,6 +71,10 @@ class ImagingJournal:
         """Record that an attempt to image a well failed at a time, with its problem as text."""
         self._append(JournalEntry(step=JournalStep.FAILED, well=well, at=at, problem=problem))
 
+    def record_stop(self, well: str, at: datetime) -> None:
+        """Record that a signal ended an attempt to image a well at a time; it does not count."""
+        self._append(JournalEntry(step=JournalStep.STOPPED, well=well, at=at))
+
     def progress(self, since: datetime | None = None) -> dict[str, WellProgress]:
         """Return the WellProgress by well, from all entries or only those from ``since`` on.
 
@@ -94,6 +99,9 @@ class ImagingJournal:
                     wells[entry.well] = replace(before, saved=True, last_problem=None)
                 case JournalStep.FAILED:
                     wells[entry.well] = replace(before, last_problem=entry.problem)
+                case JournalStep.STOPPED:
+                    attempts = max(before.attempts - 1, 0)
+                    wells[entry.well] = replace(before, attempts=attempts, last_problem=None)
         return wells
 
     def _entries(self) -> list[JournalEntry]:

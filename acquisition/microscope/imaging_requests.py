@@ -20,6 +20,9 @@ FORMER_FOLDER = "wishes"  # the name of the folder in earlier versions
 ASKED = "asked"
 """The reason of a request that an operator makes; the same one may be made several times."""
 
+UNCLEAR = "unclear"
+"""The reason of a request for a well whose image is blurred, empty or cut, or was not focused."""
+
 
 class ImagingRequest(BaseModel):
     """A request to image wells of one plate on one culture day, in addition to the schedule."""

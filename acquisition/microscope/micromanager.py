@@ -9,9 +9,11 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
+from pymmcore_plus import CMMCorePlus
 from pymmcore_plus.mda import MDAEngine
 from useq import MDAEvent
 
@@ -20,9 +22,11 @@ from acquisition.microscope.micromanager_config import (
     load_core,
     stage_per_pixel,
     unload_core,
+    unused_autofocus_devices,
 )
 from acquisition.microscope.settings import MicroscopeSettings
-from acquisition.ports import Frame, FrameFormat
+from acquisition.microscope.settled_moves import wait_until_settled
+from acquisition.ports import BeginStep, Frame, FrameFormat, ImagingStoppedError, ignore_step
 from schemas.errors import MicroscopeError
 
 STAGE_TOLERANCE_UM = 25.0  # largest error of the stage position: a fiftieth of a field
@@ -35,15 +39,38 @@ class _StrictEngine(MDAEngine):  # type: ignore[misc]  # pymmcore-plus is not ty
     """An engine that takes frames one by one and raises every failure.
 
     A triggered sequence would tell neither where a frame was taken nor which device failed.
+
+    Parameters
+    ----------
+    move_focus
+        Moves the focus drive to a height in µm and returns when it has arrived.
+    begin_step
+        Is called before each exposure.
     """
+
+    def __init__(
+        self, core: CMMCorePlus, move_focus: Callable[[float], None], begin_step: BeginStep
+    ) -> None:
+        super().__init__(core, use_hardware_sequencing=False, restore_initial_state=False)
+        self._move_focus = move_focus
+        self._begin_step = begin_step
 
     def setup_single_event(self, event: MDAEvent) -> None:
         """Set the exposure and the height of the next frame."""
         self.mmcore.setExposure(event.exposure)
-        self.mmcore.setPosition(event.z_pos)
+        if event.z_pos is None:
+            raise MicroscopeError("focus drive", "has no target height; expected one per frame")
+        self._move_focus(event.z_pos)
 
     def exec_single_event(self, event: MDAEvent) -> Iterator[tuple[Any, MDAEvent, Any]]:
         """Yield one frame, its event and its metadata."""
+        exposure_s = self.mmcore.getExposure() / 1000
+        plane, planes = event.index["z"] + 1, event.metadata["planes"]
+        self._begin_step(
+            f"camera {self.mmcore.getCameraDevice()}: exposure of {exposure_s:g} s, "
+            f"plane {plane} of {planes}",
+            exposure_s,
+        )
         self.mmcore.snapImage()
         yield self.mmcore.getImage(), event, self.get_frame_metadata(event)
 
@@ -58,6 +85,8 @@ class MicroManager:
     clock
         Returns the current time with a time zone. It gives the time of a frame if the camera has no
         property ``FrameTime``.
+    begin_step
+        Is called before each step of a device, so that a watchdog knows its expected time.
 
     Raises
     ------
@@ -65,9 +94,15 @@ class MicroManager:
         If the hardware configuration cannot be loaded or is incomplete; all problems are listed.
     """
 
-    def __init__(self, settings: MicroscopeSettings, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        settings: MicroscopeSettings,
+        clock: Callable[[], datetime],
+        begin_step: BeginStep = ignore_step,
+    ) -> None:
         self._settings = settings
         self._clock = clock
+        self._begin_step = begin_step
         self._core = load_core(settings)
         try:
             check_core(self._core, settings)
@@ -83,11 +118,7 @@ class MicroManager:
                 to_stage=stage_per_pixel(self._core.getPixelSizeAffine(), um_per_px),
             )
             self._core.setAutoShutter(False)
-            self._core.register_mda_engine(
-                _StrictEngine(
-                    self._core, use_hardware_sequencing=False, restore_initial_state=False
-                )
-            )
+            self._core.register_mda_engine(_StrictEngine(self._core, self._move_focus, begin_step))
         except BaseException:
             self.close()
             raise
@@ -101,6 +132,14 @@ class MicroManager:
     def has_autofocus(self) -> bool:
         """True if the hardware configuration names an autofocus device."""
         return bool(self._core.getAutoFocusDevice())
+
+    @property
+    def unused_autofocus(self) -> list[str]:
+        """The labels of the loaded autofocus devices that the hardware configuration does not name.
+
+        They are not used.
+        """
+        return unused_autofocus_devices(self._core)
 
     def move_to(self, x_um: float, y_um: float) -> None:
         """Move the stage to (x, y) in µm and return when it has arrived.
@@ -120,8 +159,9 @@ class MicroManager:
                 f"expected a position within stage_limits_um = {limits}",
             )
         with _as_microscope_error(f"stage {stage}"):
+            self._begin_move(f"stage {stage}", f"({x_um:.0f}, {y_um:.0f}) µm")
             self._core.setXYPosition(x_um, y_um)
-            self._core.waitForDevice(stage)
+            self._settle(f"stage {stage}", stage)
             x, y = self._core.getXYPosition()
         if not math.hypot(x - x_um, y - y_um) <= STAGE_TOLERANCE_UM:
             raise MicroscopeError(
@@ -133,18 +173,25 @@ class MicroManager:
     def autofocus(self, near_z_um: float) -> float:
         """Run the autofocus device from a height in µm and return the focus height in µm.
 
+        A continuous focus lock is switched off at the end.
+
         Raises
         ------
         MicroscopeError
             If the device fails, or a height is outside the limits of the focus drive.
         """
-        with _as_microscope_error(f"autofocus {self._core.getAutoFocusDevice()}"):
+        device, drive = self._core.getAutoFocusDevice(), self._core.getFocusDevice()
+        with _as_microscope_error(f"autofocus {device}"):
             self._check_heights([near_z_um])
-            self._core.setPosition(near_z_um)
-            self._core.waitForDevice(self._core.getFocusDevice())
+            self._move_focus(near_z_um)
             with self._lamp_on():
+                self._begin_step(
+                    f"autofocus {device}: search from {near_z_um:.1f} µm", self._settings.timeout_s
+                )
                 self._core.fullFocus()
                 self._core.waitForSystem()
+                self._release_focus_lock()
+                self._settle(f"focus drive {drive}", drive)
             found_um = float(self._core.getPosition())
             self._check_heights([found_um])
         return found_um
@@ -169,10 +216,15 @@ class MicroManager:
                 z_pos=z,
                 exposure=self._settings.exposure_ms,
                 keep_shutter_open=True,
+                metadata={"planes": len(z_um)},
             )
             for number, z in enumerate(z_um)
         ]
         camera = f"camera {self._core.getCameraDevice()}"
+        # The camera is busy for the whole exposure.
+        timeout_s = self._settings.timeout_s + self._settings.exposure_ms / 1000
+        self._core.setTimeoutMs(round(1000 * timeout_s))
+        self._release_focus_lock()
         self._core.mda.events.frameReady.connect(add_frame)
         try:
             with _as_microscope_error(camera), self._lamp_on():
@@ -240,12 +292,42 @@ class MicroManager:
     @contextmanager
     def _lamp_on(self) -> Iterator[None]:
         """Open the shutter for the duration of a block; close it also after an error."""
+        shutter = self._core.getShutterDevice()
+        self._begin_step(f"shutter {shutter}: open", self._settings.timeout_s)
         try:
             self._core.setShutterOpen(True)
-            self._core.waitForDevice(self._core.getShutterDevice())
+            self._core.waitForDevice(shutter)
             yield
         finally:
             self.lamp_off()
+
+    def _release_focus_lock(self) -> None:
+        """Switch a continuous focus lock off, which would move the drive between planes."""
+        with suppress(Exception):  # not every autofocus device has a lock
+            if self._core.isContinuousFocusEnabled():
+                self._core.enableContinuousFocus(False)
+
+    def _move_focus(self, z_um: float) -> None:
+        """Move the focus drive to a height in µm and return when it has arrived."""
+        drive = self._core.getFocusDevice()
+        self._begin_move(f"focus drive {drive}", f"{z_um:.1f} µm")
+        self._core.setPosition(z_um)
+        self._settle(f"focus drive {drive}", drive)
+
+    def _begin_move(self, device: str, target: str) -> None:
+        """Report that a device begins to move to a target."""
+        expected_s = self._settings.timeout_s + self._settings.settle_ms / 1000
+        self._begin_step(f"{device}: move to {target}", expected_s)
+
+    def _settle(self, device: str, label: str) -> None:
+        """Wait until a moving device has arrived and its oscillation has ended."""
+        wait_until_settled(
+            device,
+            partial(self._core.waitForDevice, label),
+            partial(self._core.deviceBusy, label),
+            timeout_s=self._settings.timeout_s,
+            settle_ms=self._settings.settle_ms,
+        )
 
     def _frame(self, image: np.ndarray, metadata: dict[str, Any]) -> Frame:
         """Return a frame from the camera's image and the engine's metadata."""
@@ -277,7 +359,7 @@ def _as_microscope_error(device: str) -> Iterator[None]:
     """Raise any exception of a block as a MicroscopeError that names the device."""
     try:
         yield
-    except MicroscopeError:
+    except (MicroscopeError, ImagingStoppedError):
         raise
     except Exception as error:  # drivers, Python devices and the core raise any type
         message = " ".join(str(error).split()) or type(error).__name__

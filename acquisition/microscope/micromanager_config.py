@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from pymmcore import CMMCore
-from pymmcore_plus import CMMCorePlus, configure_logging
+from pymmcore_plus import CMMCorePlus, DeviceType, configure_logging
 from pymmcore_plus.experimental.unicore import UniMMCore
 
 from acquisition.microscope.settings import Focusing, MicroscopeSettings
@@ -54,7 +54,38 @@ def load_core(settings: MicroscopeSettings) -> CMMCorePlus:
     except Exception as error:  # device drivers and the parser raise any type
         unload_core(core)
         raise ConfigError(path, f"cannot be loaded: {_cause(core, str(error))}") from error
+    if not _names_role(text, "AutoFocus"):
+        core.setAutoFocusDevice("")  # the core selects the last loaded one by itself
     return core
+
+
+def unused_autofocus_devices(core: CMMCorePlus) -> list[str]:
+    """Return the labels of the loaded autofocus devices that the core does not use."""
+    used = core.getAutoFocusDevice()
+    return [label for label in core.getLoadedDevicesOfType(DeviceType.AutoFocus) if label != used]
+
+
+def _names_role(text: str, role: str) -> bool:
+    """Return whether a configuration names the device of a role, such as ``AutoFocus``.
+
+    It does so in a line ``Property,Core,ROLE,LABEL`` or in the preset ``System``, ``Startup``,
+    which the core applies after loading.
+    """
+    for line in text.splitlines():
+        match line.removeprefix(_PYTHON_DEVICES).strip().split(","):
+            case ["Property", "Core", name, label, *_] | [
+                "ConfigGroup",
+                "System",
+                "Startup",
+                "Core",
+                name,
+                label,
+                *_,
+            ] if name == role and label:
+                return True
+            case _:
+                continue
+    return False
 
 
 def unload_core(core: CMMCorePlus) -> None:
@@ -72,6 +103,7 @@ def check_core(core: CMMCorePlus, settings: MicroscopeSettings) -> None:
     """Raise ConfigError with all problems of a loaded core under given settings, if any."""
     problems = [
         *_missing_devices(core, settings),
+        *_ambiguous_devices(core, settings),
         *_camera_problems(core, settings),
         *_channel_problems(core, settings),
     ]
@@ -122,6 +154,25 @@ def _cause(core: CMMCorePlus, message: str) -> str:
     return text
 
 
+def _ambiguous_devices(core: CMMCorePlus, settings: MicroscopeSettings) -> Problems:
+    """Yield a problem for each role that the configuration does not name, with several devices.
+
+    The core selects one of them by itself, which may be another lamp or stage than the plate's.
+    """
+    text = settings.config.read_text(encoding="utf-8", errors="replace")
+    kinds = {
+        "Camera": DeviceType.Camera,
+        "XYStage": DeviceType.XYStage,
+        "Focus": DeviceType.Stage,
+        "Shutter": DeviceType.Shutter,
+    }
+    for role, kind in kinds.items():
+        labels = core.getLoadedDevicesOfType(kind)
+        if len(labels) > 1 and not _names_role(text, role):
+            expected = f"expected a line Property,Core,{role},LABEL with one of them"
+            yield str(settings.config), f"names no {role} and loads {', '.join(labels)}; {expected}"
+
+
 def _missing_devices(core: CMMCorePlus, settings: MicroscopeSettings) -> Problems:
     """Yield a problem for each role without a device, such as Camera."""
     roles = {
@@ -140,7 +191,8 @@ def _missing_devices(core: CMMCorePlus, settings: MicroscopeSettings) -> Problem
             yield str(settings.config), f"names no {role} (loaded devices: {loaded}); {expected}"
     if settings.focusing is Focusing.HARDWARE and not core.getAutoFocusDevice():
         expected = "expected a line Property,Core,AutoFocus,LABEL, or software"
-        problem = f"is hardware, and {settings.config} names no AutoFocus"
+        loaded = ", ".join(unused_autofocus_devices(core)) or "none"
+        problem = f"is hardware, and {settings.config} names no AutoFocus (loaded: {loaded})"
         yield f"{_SECTION}.focusing", f"{problem}; {expected}"
 
 

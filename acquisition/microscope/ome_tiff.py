@@ -3,7 +3,8 @@
 import importlib.metadata
 import io
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
@@ -36,6 +37,7 @@ class WellFrames:
     planned_y_um: float
     planned_z_um: tuple[float, ...] = ()  # one per plane
     plate_wells: int = 96
+    focus: Mapping[str, str] = field(default_factory=dict)  # entries of the annotation
 
     @property
     def taken_at(self) -> datetime:
@@ -218,6 +220,7 @@ def _annotation(visit: WellFrames) -> ome.MapAnnotation:
         "planned_x_um": f"{visit.planned_x_um:.3f}",
         "planned_y_um": f"{visit.planned_y_um:.3f}",
         "planned_z_um": " ".join(f"{z:.3f}" for z in visit.planned_z_um),
+        **visit.focus,
     }
     return ome.MapAnnotation(
         id="Annotation:0",

@@ -27,10 +27,10 @@ def check_installed() -> None:
 class Focusing(StrEnum):
     """The method that brings tissue into focus."""
 
-    AUTO = "auto"  # hardware if the configuration has an autofocus device, else software
+    AUTO = "auto"  # hardware if the configuration names an autofocus device, else software
     HARDWARE = "hardware"
     SOFTWARE = "software"  # the sharpest plane of a coarse scan
-    OFF = "off"  # the fixed height ``focus_z_um``, or the height on the plate's focus surface
+    OFF = "off"  # the height of the plate's focus map or surface, else ``focus_z_um``
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,17 @@ class MicroscopeSettings:
     focus_range_um: float = 90.0  # of a focus scan, to either side
     wide_range_um: float = 200.0  # of a wide focus scan, to either side
     focus_step_um: float = 15.0
+    autofocus_offset_um: float = 0.0  # from the height of the autofocus device up to the tissue
     stage_limits_um: tuple[float, float, float, float] | None = None  # x from, y from, x to, y to
     z_limits_um: tuple[float, float] | None = None  # lowest, highest
     um_per_px: float | None = None  # None: the pixel size of the hardware configuration
-    timeout_s: float = 30.0  # of one device call
+    timeout_s: float = 30.0  # of one device call, besides the exposure
+    settle_ms: float = 20.0  # pause after each move of the stage or focus drive
     tries: int = 3  # maximum number of attempts to image one well on one day
     backoff_s: float = 2.0  # pause after a failure, times the number of consecutive failures
-    stall_s: float = 120.0  # without progress; then the watchdog ends the process
+    stall_s: float = 120.0  # beyond the expected time of a step; then the watchdog ends the process
+
+    @property
+    def longest_step_s(self) -> float:
+        """The longest expected time in seconds of one step of a device."""
+        return max(self.timeout_s, self.exposure_ms / 1000)

@@ -18,6 +18,12 @@ group = typer.Typer(
 )
 
 
+focus_map = typer.Typer(
+    help="Export or import the focus heights of a plate as a table (CSV).", no_args_is_help=True
+)
+group.add_typer(focus_map, name="focus-map")
+
+
 @group.command()
 def run(
     plate: Annotated[str, typer.Argument(help="Plate id.")],
@@ -134,6 +140,42 @@ def serve(config: ConfigOption = None) -> None:
     from daemon.microscope import imaging_process
 
     imaging_process.run_and_exit(lambda: imaging_process.serve(settings, stop_signals), errors)
+
+
+@focus_map.command("export")
+def export_heights(
+    plate: Annotated[str, typer.Argument(help="Plate id.")],
+    file: Annotated[Path, typer.Argument(help="CSV file to write; - is stdout.")],
+    config: ConfigOption = None,
+) -> None:
+    """Write the known focus heights of a plate.
+
+    The columns are plate, well, x_um, y_um, z_um, found_by and at.
+    """
+    settings = _load(config)
+    _prepare_process()
+    from daemon.microscope import focus_maps
+    from daemon.microscope.imaging_process import run_and_exit
+
+    run_and_exit(lambda: focus_maps.export_focus_map(settings, plate, file, screen), errors)
+
+
+@focus_map.command("import")
+def import_heights(
+    plate: Annotated[str, typer.Argument(help="Plate id.")],
+    file: Annotated[Path, typer.Argument(help="CSV file with the columns well and z_um.")],
+    config: ConfigOption = None,
+) -> None:
+    """Replace the known focus heights of a plate.
+
+    Each line is checked first: wells, plate, positions and the limits of the focus drive.
+    """
+    settings = _load(config)
+    _prepare_process()
+    from daemon.microscope import focus_maps
+    from daemon.microscope.imaging_process import run_and_exit
+
+    run_and_exit(lambda: focus_maps.import_focus_map(settings, plate, file, screen), errors)
 
 
 def _load(config: Path | None) -> "Config":

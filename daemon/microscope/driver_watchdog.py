@@ -11,28 +11,46 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NoReturn
 
+from acquisition.ports import ImagingStoppedError
 from schemas.exit_codes import ExitCode
 
 LAMP_OFF_TIMEOUT_S = 5.0
 TICK_S = 5.0  # interval of the event ``tick``
+MAX_STOP_STEP_S = 60.0
+"""The longest time in seconds that a step may take after a signal; no exposure is longer."""
+
+_STEP_ALLOWANCE_S = 5.0  # for the readout of a camera
+
+
+@dataclass(frozen=True)
+class _Step:
+    """The step in which the main thread is."""
+
+    name: str  # empty between the steps of devices
+    expected_s: float
+    began_s: float  # of the monotonic clock
 
 
 class Watchdog:
     """Ends the process, with the lamp off, when the main thread hangs.
 
-    The process ends when the main thread reports no progress for ``stall_s``, or when it does not
-    end within ``grace_s`` after a signal.
+    The process ends when a step takes ``stall_s`` longer than expected. After a signal, no step is
+    begun once ``grace_s`` have passed, and the process ends if the present step does not end in its
+    expected time.
 
     Parameters
     ----------
     stall_s
-        The longest time in seconds without progress.
+        The longest time in seconds without progress, beyond the expected time of the present step.
     grace_s
-        The longest time in seconds from a signal to the end of the process.
+        The time in seconds from a signal to the end of the process; a step that is expected to take
+        longer is finished.
     emit
-        Is called with the event ``tick`` every few seconds, and with an alert before the end.
+        Is called with the event ``tick`` and the present activity every few seconds, and with an
+        alert before the end.
     lamp_off
         Switches the lamp off; called from another thread, also before the microscope is open.
     end
@@ -58,7 +76,7 @@ class Watchdog:
         self._lamp_off = lamp_off
         self._end = end
         self._parent_fd = parent_fd
-        self._progress_s = time.monotonic()
+        self._step = _Step("", 0.0, time.monotonic())
         self._end_at_s = float("inf")
         self._activity = "opening the microscope"
 
@@ -72,8 +90,34 @@ class Watchdog:
 
     def report_progress(self, activity: str | None = None) -> None:
         """Record that the main thread makes progress, and the name of its next activity."""
-        self._progress_s = time.monotonic()
         self._activity = activity or self._activity
+        self._step = _Step("", 0.0, time.monotonic())
+
+    def begin_step(self, step: str, expected_s: float) -> None:
+        """Record that a step of the present activity begins, and its longest expected time.
+
+        Parameters
+        ----------
+        step
+            A device and its action, such as ``camera Camera: exposure of 9.3 s, plane 2 of 3``.
+        expected_s
+            The longest expected time in seconds.
+
+        Raises
+        ------
+        ImagingStoppedError
+            If a signal arrived more than ``grace_s`` ago. Then the process has ``grace_s`` to end.
+        """
+        now_s = time.monotonic()
+        self._step = _Step(step, expected_s, now_s)
+        if now_s > self._end_at_s:
+            self._end_at_s = now_s + self._grace_s
+            raise ImagingStoppedError(f"a signal ended the imaging before {step}")
+
+    @property
+    def activity(self) -> str:
+        """The present activity and its step, such as ``well B03 …: camera Camera: exposure …``."""
+        return _join(self._activity, self._step)
 
     def _watch(self, signals: int) -> None:
         """Check for signals, the parent's end and a stall, for ever."""
@@ -88,18 +132,22 @@ class Watchdog:
                     watched.remove(ready)
                     os.kill(os.getpid(), signal.SIGTERM)
             now_s = time.monotonic()
-            if now_s - self._progress_s > self._stall_s:
-                self._give_up(f"made no progress for {self._stall_s:g} s while {self._activity}")
-            if now_s > self._end_at_s:
-                self._give_up(
-                    f"did not end within {self._grace_s:g} s after a signal while {self._activity}"
-                )
+            step = self._step  # the main thread may replace it
+            taken_s = now_s - step.began_s
+            if taken_s > self._stall_s + step.expected_s:
+                self._give_up(f"made no progress for {taken_s:.0f} s", step)
+            if now_s > self._end_at_s and taken_s > _extra_grace_s(step):
+                self._give_up(f"did not end within {self._grace_s:g} s after a signal", step)
             if now_s - last_tick_s >= TICK_S:
                 last_tick_s = now_s
-                self._emit("tick")
+                self._emit("tick", activity=self.activity)
 
-    def _give_up(self, reason: str) -> None:
-        """Switch the lamp off, emit an alert with the reason, and end the process."""
+    def _give_up(self, reason: str, step: _Step) -> None:
+        """Switch the lamp off, emit an alert with the reason and the step, and end the process."""
+        limits = f"stall_s = {self._stall_s:g}"
+        if step.name:
+            limits = f"expected within {step.expected_s:g} s, {limits}"
+        where = _join(self._activity, step)
         is_off = threading.Event()
         threading.Thread(target=self._switch_lamp_off, args=(is_off,), daemon=True).start()
         lamp = (
@@ -112,7 +160,8 @@ class Watchdog:
                 "alert",
                 kind="microscope",
                 cause="stalled",
-                message=f"the imaging process {reason}; {lamp}, and the process ends",
+                message=f"the imaging process {reason}: {where} ({limits}); {lamp}, "
+                "and the process ends",
                 plate=None,
             )
         finally:
@@ -123,3 +172,13 @@ class Watchdog:
         with contextlib.suppress(Exception):  # the alert says that the lamp may still be on
             self._lamp_off()
             is_off.set()
+
+
+def _extra_grace_s(step: _Step) -> float:
+    """Return the time in seconds from the beginning of a step to its end, if a signal arrived."""
+    return min(step.expected_s, MAX_STOP_STEP_S) + _STEP_ALLOWANCE_S if step.name else 0.0
+
+
+def _join(activity: str, step: _Step) -> str:
+    """Return an activity and its step as one text."""
+    return f"{activity}: {step.name}" if step.name else activity

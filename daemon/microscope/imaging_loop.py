@@ -110,6 +110,7 @@ class ImagingLoop:
         self.queue.record(job, result)
         if result.reason is EndReason.COMPLETED:
             self._report(job, result)
+            self.queue.request_unfocused(job, plate_map, result)
             self._keep_plate_until_s = self.elapsed_s() + self.section.linger_s
         return result
 
@@ -174,7 +175,7 @@ class ImagingLoop:
 
     def _image_day(self, plan: DayPlan) -> DayResult:
         """Image the wells of a plan and save the focus heights found."""
-        self.watchdog.report_progress(f"plate {plan.plate} is imaged")
+        self.watchdog.report_progress(f"plate {plan.plate}, day {plan.day} is begun")
         day = ImagingDay(
             scope=self.scope,
             settings=self.settings,
@@ -203,6 +204,7 @@ class ImagingLoop:
             day=job.day,
             saved=len(result.saved),
             given_up=sorted(result.given_up),
+            unfocused=sorted(result.unfocused),
         )
         if result.given_up:
             wells = ", ".join(sorted(result.given_up))

@@ -38,7 +38,7 @@ from daemon.microscope.microscope_access import (
 from schemas.errors import SpheroRankError
 from schemas.exit_codes import exit_code_of
 
-GRACE_S = 20.0  # from a signal to the forced end, so that the current well can be finished
+GRACE_S = 20.0  # after a signal, so that the current well can be finished; see Watchdog
 
 Emit = Callable[..., None]  # is called with the name and fields of each event
 
@@ -103,7 +103,7 @@ def opened_imaging_loop(
     with ExitStack() as stack:
         stack.enter_context(lock_microscope(config))
         watchdog.start()  # not before: a process that waits for the lock reports no progress
-        scope = stack.enter_context(opened_microscope(config))
+        scope = stack.enter_context(opened_microscope(config, watchdog.begin_step))
         yield build_imaging_loop(
             scope=scope,
             settings=settings,

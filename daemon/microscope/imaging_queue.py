@@ -7,10 +7,16 @@ from functools import partial
 
 from acquisition.microscope.imaging_day import DayResult, EndReason
 from acquisition.microscope.imaging_journal import day_journal, run_start
-from acquisition.microscope.imaging_requests import ASKED, ImagingRequest, ImagingRequests
+from acquisition.microscope.imaging_requests import (
+    ASKED,
+    UNCLEAR,
+    ImagingRequest,
+    ImagingRequests,
+)
 from acquisition.microscope.imaging_schedule import ScheduledDay, due_days, missed_days
 from daemon.config import MicromanagerSection
 from daemon.microscope.active_alerts import ActiveAlerts
+from schemas.errors import OutputError
 from schemas.plate_map import PlateMap
 
 RETRY_S = 60.0  # pause before a job that could not begin is tried again
@@ -100,6 +106,34 @@ class ImagingQueue:
         if job.request is None or not job.request.wells:
             finished = self._finished_wells.setdefault((job.plate, job.day), set())
             finished.update(result.saved, result.given_up)
+
+    def request_unfocused(self, job: ImagingJob, plate_map: PlateMap, result: DayResult) -> None:
+        """Request another image of each well whose focus was not found, at most once a day.
+
+        The request equals that of the service for an unclear image, so that there is only one. A
+        request that cannot be stored raises an alert.
+        """
+        since = run_start(plate_map.seeded_at, self._clock())
+        for well in result.unfocused:
+            request = ImagingRequest(
+                plate=job.plate,
+                day=job.day,
+                wells=(well,),
+                reason=UNCLEAR,
+                wide=True,
+                made_at=self._clock(),
+            )
+            day = {"plate": job.plate, "day": job.day}
+            try:
+                if self._requests.add(request, since):
+                    self._alerts.emit("image.requested", **day, wells=[well], reason=UNCLEAR)
+            except OutputError as error:
+                message = f"plate {job.plate}, day {job.day}: a second image of {well}, whose focus"
+                self._alerts.raise_once(
+                    f"{job.plate} unfocused",
+                    f"{message} was not found, cannot be requested: {error}",
+                    job.plate,
+                )
 
     def report_missed_days(self, plate_maps: PlateMaps) -> None:
         """Raise an alert for each unimaged past day of mapped plates, and clear old alerts."""

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from acquisition.microscope.micromanager import MicroManager
+from acquisition.ports import BeginStep, ignore_step
 from daemon.config import Config, MicromanagerSection, microscope_settings
 from schemas.errors import ConfigError, MicroscopeError, OutputError
 
@@ -42,12 +43,21 @@ def locked_microscope(config: Config) -> Iterator[MicroManager]:
 
 
 @contextmanager
-def opened_microscope(config: Config) -> Iterator[MicroManager]:
+def opened_microscope(
+    config: Config, begin_step: BeginStep = ignore_step
+) -> Iterator[MicroManager]:
     """Context manager that opens the microscope without a lock and yields it.
 
     The microscope is closed, with the lamp off, at the end of the block.
+
+    Parameters
+    ----------
+    begin_step
+        Is called before each step of a device.
     """
-    scope = MicroManager(microscope_settings(config), lambda: datetime.now().astimezone())
+    scope = MicroManager(
+        microscope_settings(config), lambda: datetime.now().astimezone(), begin_step
+    )
     try:
         yield scope
     finally:

@@ -25,6 +25,7 @@ from acquisition.microscope.image_archive import bytes_needed, check_free_space
 from acquisition.microscope.imaging_day import outer_plane_heights
 from acquisition.microscope.imaging_journal import day_journal, run_start
 from acquisition.microscope.imaging_requests import ASKED, ImagingRequest, open_imaging_requests
+from acquisition.microscope.micromanager import MicroManager
 from acquisition.microscope.plate_loaders import POLL_S
 from acquisition.microscope.plate_plan import check_heights, plan_positions
 from acquisition.ports import FrameFormat
@@ -75,7 +76,7 @@ def image_plate(
     wait
         Whether to wait until the other process has finished the request.
     """
-    plate_map = _read_plate_map(config, plate)
+    plate_map = read_plate_map(config, plate)
     wanted = tuple(wells) or plate_map.wells_with_tissue
     plan_positions(microscope_settings(config), wanted)
     if (today := plate_map.culture_day(datetime.now(UTC))) != day:
@@ -163,7 +164,7 @@ def print_plan(config: Config, plate: str, wells: Sequence[str], screen: Console
     The microscope does not move.
     """
     settings, section = microscope_settings(config), micromanager_section(config)
-    plate_map = _read_plate_map(config, plate)
+    plate_map = read_plate_map(config, plate)
     positions = plan_positions(settings, wells or plate_map.wells_with_tissue)
     check_heights(settings, outer_plane_heights(settings))
     table = Table(title=f"plate {plate}: stage positions in µm")
@@ -196,7 +197,7 @@ def print_devices(config: Config, screen: Console) -> int:
         x_um, y_um, z_um = scope.position()
         _print_line(screen, f"position  x {x_um:.1f}, y {y_um:.1f}, z {z_um:.1f} µm")
         _print_line(screen, f"frames    {_describe(scope.format)}, {scope.format.bits} bits")
-        _print_line(screen, f"autofocus {'yes' if scope.has_autofocus else 'no'}")
+        _print_line(screen, f"autofocus {_describe_autofocus(scope)}")
     return ExitCode.DONE
 
 
@@ -279,7 +280,7 @@ def _open_and_close(config: Config) -> None:
         pass
 
 
-def _read_plate_map(config: Config, plate: str) -> PlateMap:
+def read_plate_map(config: Config, plate: str) -> PlateMap:
     """Return the plate map of a plate from the archive.
 
     Raises
@@ -315,6 +316,13 @@ def _print_event(screen: Console, event: str, **fields: object) -> None:
 def _print_line(screen: Console, text: str) -> None:
     """Print a line without wrapping and markup, so that a path in it can be copied."""
     screen.print(text, markup=False, emoji=False, soft_wrap=True)
+
+
+def _describe_autofocus(scope: MicroManager) -> str:
+    """Return whether the autofocus is used, and which devices are loaded but not used."""
+    answer = "yes" if scope.has_autofocus else "no"
+    unused = ", ".join(scope.unused_autofocus)
+    return f"{answer} ({unused}: not used, no line Property,Core,AutoFocus)" if unused else answer
 
 
 def _describe(frame_format: FrameFormat) -> str:

@@ -18,7 +18,10 @@ PIPE_TIMEOUT_S = 1.0  # how long its pipes are read after its end
 
 
 class ProcessEvent(BaseModel):
-    """One event of the process. Only alerts have kind, cause and message; all fields are logged."""
+    """One event of the process; all fields are logged.
+
+    Only alerts have kind, cause and message, and only ticks have an activity.
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -28,6 +31,7 @@ class ProcessEvent(BaseModel):
     kind: AlertKind = AlertKind.MICROSCOPE
     cause: str = ""
     message: str = ""
+    activity: str = ""
 
 
 class SupervisedProcess:

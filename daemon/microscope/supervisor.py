@@ -19,7 +19,7 @@ log = structlog.get_logger()
 CLEAN_EXIT_CODES = frozenset({ExitCode.DONE, ExitCode.FAILED, ExitCode.WRONG_CONFIGURATION})
 """Exit codes of a process that switched the lamp off and closed the microscope itself."""
 
-WARNING_EVENTS = frozenset({"well.failed", "plate.missed"})
+WARNING_EVENTS = frozenset({"well.failed", "autofocus.failed", "focus.not_found", "plate.missed"})
 """Events that are logged as warnings."""
 
 
@@ -72,6 +72,7 @@ class MicroscopeSupervisor:
         self._terminated_s: float | None = None  # when SIGTERM was sent
         self._start_at_s = clock()
         self._pause_s = limits.first_pause_s
+        self._activity = ""  # that the process reported last
         self._starts = 0  # how often the process was started
         self._raised: dict[tuple[AlertKind, str], int] = {}  # active alerts: start of the last one
         self._data = MicroscopeData(state=MicroscopeState.STARTING)
@@ -113,6 +114,7 @@ class MicroscopeSupervisor:
         self._starts += 1
         self._data = MicroscopeData(state=MicroscopeState.STARTING)
         self._terminated_s = None
+        self._activity = ""
         try:
             self._process = SupervisedProcess(self._command, self._clock)
         except OSError as error:
@@ -129,7 +131,8 @@ class MicroscopeSupervisor:
         elif now_s - process.last_event_s >= self._limits.silent_s:
             self._alert(
                 "silent",
-                f"the imaging process reported nothing for {self._limits.silent_s:g} s; "
+                f"the imaging process reported nothing for {self._limits.silent_s:g} s"
+                f"{f', its last activity: {self._activity}' if self._activity else ''}; "
                 "it is ended, the lamp is switched off, and it is restarted",
             )
             process.process.terminate()
@@ -206,7 +209,7 @@ class MicroscopeSupervisor:
             event = process.events.popleft()
             match event.event:
                 case "tick":
-                    pass
+                    self._activity = event.activity
                 case "alert":
                     self._raise(event.kind, event.cause, event.message, event.plate)
                 case "alert.cleared":

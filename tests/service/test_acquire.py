@@ -1,6 +1,7 @@
 """The real command ``acquire`` with a virtual microscope, and with faulty devices."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -123,19 +124,34 @@ def test_a_dead_stage_raises_an_alert_after_three_wells_and_the_missing_wells_ar
 
 
 @pytest.mark.parametrize(
-    ("device", "fault", "at"),
-    [("VirtualStage", "HangingStage", 7), ("VirtualCamera", "HangingCamera", 40)],
+    ("device", "fault", "at", "step"),
+    [
+        (
+            "VirtualStage",
+            "HangingStage",
+            7,
+            r"stage Stage: move to \(\d+, \d+\) µm \(expected within 1 s, stall_s = 3\)",
+        ),
+        (
+            "VirtualCamera",
+            "HangingCamera",
+            40,
+            r"camera Camera: exposure of 0\.01 s, plane \d+ of \d+ \(expected within 0\.01 s",
+        ),
+    ],
 )
 def test_a_hanging_device_ends_the_process_with_the_lamp_off_and_the_next_run_continues(
-    tmp_path: Path, device: str, fault: str, at: int
+    tmp_path: Path, device: str, fault: str, at: int, step: str
 ) -> None:
-    laboratory = Laboratory.make(tmp_path, microscope="stall_s = 3")
+    laboratory = Laboratory.make(tmp_path, microscope="stall_s = 3\ntimeout_s = 1")
     laboratory.break_device(device, fault, fails_at=at)
 
     stalled = laboratory.image_plate()
 
     assert stalled.returncode == 75
-    assert "made no progress for 3 s" in stalled.stdout
+    assert "made no progress for " in stalled.stdout
+    assert re.search(rf"plate {laboratory.plate}, day 7, well [A-H]\d\d is \w+: ", stalled.stdout)
+    assert re.search(step, stalled.stdout)
     assert "the lamp was switched off" in stalled.stdout
     assert laboratory.lamp == "off"
     before = laboratory.files()

@@ -56,6 +56,14 @@ def test_configured_values_reach_the_settings_of_the_microscope(tmp_path: Path) 
     assert settings.adapters == tmp_path / "mm"
 
 
+def test_the_longest_step_of_a_device_is_a_move_or_an_exposure(tmp_path: Path) -> None:
+    long = microscope_settings(
+        load(tmp_path, f"{NEEDED}exposure_ms = 60_000\nautofocus_offset_um = -8")
+    )
+    assert (long.longest_step_s, long.autofocus_offset_um) == (60.0, -8.0)
+    assert microscope_settings(load(tmp_path, f"{NEEDED}timeout_s = 45")).longest_step_s == 45.0
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
@@ -151,6 +159,8 @@ def test_the_environment_overrides_the_section_of_the_microscope(
             NEEDED + "stage_limits_um = [0, 0, 100, 0]",
             "stage_limits_um: is .*; expected lower limits first",
         ),
+        (NEEDED + "settle_ms = -1", "settle_ms: is -1; expected greater than or equal to 0"),
+        (NEEDED + "autofocus_offset_um = nan", "autofocus_offset_um: is nan; expected"),
         (NEEDED + "spacing_um = inf", "spacing_um: is inf; expected a finite number"),
     ],
 )

@@ -207,11 +207,18 @@ def test_a_lamp_that_cannot_be_switched_off_raises_an_alert(script: SupervisedSc
 
 
 def test_a_silent_process_is_ended_and_restarted(script: SupervisedScript) -> None:
-    script.supervise("if start == 1: time.sleep(60)\n" + TICKS, SHORT_SILENCE)
+    script.supervise(
+        "if start == 1:\n    emit('tick', activity='well B03: stage XY')\n    time.sleep(60)\n"
+        + TICKS,
+        SHORT_SILENCE,
+    )
     script.poll_until(lambda: len(script.pids) == 2)
     assert not is_running(script.pids[0])
     assert script.lamp_is_off
-    assert "reported nothing for 1 s" in script.alert_bodies()[0]
+    assert (
+        "reported nothing for 1 s, its last activity: well B03: stage XY;"
+        in script.alert_bodies()[0]
+    )
 
 
 def test_a_silent_process_that_ignores_sigterm_is_killed(script: SupervisedScript) -> None:

@@ -93,6 +93,17 @@ def test_no_focus_is_found_in_uniform_planes(level: int) -> None:
     assert not find_focus(np.full((5, 128, 128), level, np.uint16), (0.0, 1.0, 2.0, 3.0, 4.0)).found
 
 
+@pytest.mark.parametrize("optics", OpticsName)
+@pytest.mark.parametrize("planes", [7, 13])
+def test_no_focus_is_found_if_the_focus_drive_does_not_move(
+    optics: OpticsName, planes: int
+) -> None:
+    still = virtual_stack(0.0, optics, heights=(10.0,) * planes)
+    focus = find_focus(still, HEIGHTS_UM[:planes])
+    assert (focus.found, focus.changes) == (False, False)
+    assert find_focus(virtual_stack(0.0, optics), HEIGHTS_UM).changes
+
+
 def test_focus_does_not_depend_on_frame_size_and_bits() -> None:
     planes = virtual_stack(18.0)
     expected_um = find_focus(planes, HEIGHTS_UM).z_um

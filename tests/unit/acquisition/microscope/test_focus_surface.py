@@ -1,4 +1,5 @@
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,9 @@ import pytest
 
 from acquisition.microscope.focus_surface import (
     MIN_WELLS_FOR_NARROW_SCAN,
+    FocusPoint,
     FocusSurface,
+    FoundBy,
     load_focus_surface,
     save_focus_surface,
     scan_heights,
@@ -14,6 +17,14 @@ from acquisition.microscope.focus_surface import (
 from acquisition.microscope.settings import MicroscopeSettings
 
 SETTINGS = MicroscopeSettings(config=Path("MMConfig.cfg"), a1_um=(0.0, 0.0), focus_z_um=100.0)
+
+
+AT = datetime(2026, 11, 16, 12, tzinfo=UTC)
+
+
+def point(x_um: float, y_um: float, z_um: float) -> FocusPoint:
+    """Return the focus height of a well."""
+    return FocusPoint("B02", x_um, y_um, z_um, FoundBy.SCAN, AT)
 
 
 def tilted(x_um: float, y_um: float) -> float:
@@ -28,7 +39,7 @@ def surface_of(wells: int, error_um: float = 0.0, seed: int = 1) -> FocusSurface
     for number in range(wells):
         x_um, y_um = 9000.0 * (number % 10), -9000.0 * (number // 10)
         surface = surface.with_point(
-            x_um, y_um, tilted(x_um, y_um) + rng.uniform(-error_um, error_um)
+            point(x_um, y_um, tilted(x_um, y_um) + rng.uniform(-error_um, error_um))
         )
     return surface
 
@@ -50,7 +61,7 @@ def test_outliers_do_not_move_the_surface() -> None:
     surface = surface_of(30, error_um=5.0)
     wild = surface
     for number in range(6):
-        wild = wild.with_point(9000.0 * number, 0.0, 100_000.0 if number % 2 else -3000.0)
+        wild = wild.with_point(point(9000.0 * number, 0.0, 100_000.0 if number % 2 else -3000.0))
     for x_um, y_um in ((0.0, 0.0), (81_000.0, 0.0), (0.0, -18_000.0)):
         assert wild.predict(x_um, y_um) == pytest.approx(surface.predict(x_um, y_um), abs=10)
     assert wild.spread_um < 15
@@ -59,20 +70,25 @@ def test_outliers_do_not_move_the_surface() -> None:
 def test_a_plate_that_lies_higher_the_next_day_is_predicted_after_three_wells() -> None:
     surface = surface_of(60, error_um=5.0)
     for number in range(3):
-        surface = surface.with_point(9000.0 * number, 0.0, tilted(9000.0 * number, 0.0) + 70)
+        surface = surface.with_point(point(9000.0 * number, 0.0, tilted(9000.0 * number, 0.0) + 70))
     assert surface.predict(27_000, 0) == pytest.approx(tilted(27_000, 0) + 70, abs=15)
 
 
 def test_three_wells_of_one_row_do_not_determine_the_tilt() -> None:
-    surface = FocusSurface(((0.0, 0.0, 80.0), (9000.0, 0.0, 110.0), (18_000.0, 0.0, 130.0)))
+    surface = FocusSurface(
+        (point(0.0, 0.0, 80.0), point(9000.0, 0.0, 110.0), point(18_000.0, 0.0, 130.0))
+    )
     assert surface.predict(99_000, -63_000) == pytest.approx(
         110, abs=60
     )  # a straight line through them predicts 355
 
 
 def test_the_newest_height_of_a_well_replaces_the_older_one() -> None:
-    surface = FocusSurface().with_point(0, 0, 10).with_point(9000, 0, 20).with_point(3, -4, 30)
-    assert surface.points == ((9000, 0, 20), (3, -4, 30))
+    first, other, newer = point(0, 0, 10), point(9000, 0, 20), point(3, -4, 30)
+    surface = FocusSurface().with_point(first).with_point(other).with_point(newer)
+    assert surface.points == (other, newer)
+    assert surface.point_at(1, 1) == newer
+    assert surface.point_at(0, 9000) is None
 
 
 def test_a_surface_survives_conversion_to_json_and_back() -> None:
@@ -81,7 +97,15 @@ def test_a_surface_survives_conversion_to_json_and_back() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{}", "[[1, 2]]", "[[1, 2, null]]", "[[1, 2, 1e999]]", "not json"]
+    "text",
+    [
+        "",
+        "{}",
+        "[[1, 2, 3]]",
+        surface_of(1).to_json().replace('"x_um":0.0', '"x_um":null'),
+        surface_of(1).to_json().replace('"x_um":0.0', '"x_um":1e999'),
+        "not json",
+    ],
 )
 def test_invalid_json_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
@@ -100,8 +124,8 @@ def test_a_narrow_range_around_the_surface_is_scanned_once_enough_wells_agree() 
     )
     assert len(scan_heights(SETTINGS, before, 27_000, 0, wide=False)) == 13
     heights = scan_heights(SETTINGS, after, 27_000, 0, wide=False)
-    assert len(heights) == 5
-    assert heights[2] == pytest.approx(tilted(27_000, 0), abs=5)
+    assert len(heights) == 7
+    assert heights[3] == pytest.approx(tilted(27_000, 0), abs=5)
 
 
 def test_the_scan_grows_with_the_spread_of_the_wells_up_to_the_full_range() -> None:

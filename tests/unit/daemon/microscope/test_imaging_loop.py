@@ -1,5 +1,5 @@
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,7 @@ class ScriptedLoop:
     root: Path
     scope: FakeMicroscope = field(default_factory=FakeMicroscope)
     loader: RecordingLoader = field(default_factory=RecordingLoader)
+    settings: MicroscopeSettings = SETTINGS
     now: datetime = NOON
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
@@ -114,7 +115,7 @@ class ScriptedLoop:
         watchdog = Watchdog(stall_s=60, grace_s=60, emit=self.emit, lamp_off=self.scope.lamp_off)
         loop = build_imaging_loop(
             scope=self.scope,
-            settings=SETTINGS,
+            settings=self.settings,
             section=section,
             archive=self.archive,
             loader=self.loader,
@@ -129,6 +130,8 @@ class ScriptedLoop:
 
     def emit(self, event: str, **fields: Any) -> None:  # noqa: ANN401 - fields of any event
         self.events.append((event, fields))
+        if event == "well.saved":
+            self.now += timedelta(seconds=1)
 
     def causes(self, event: str) -> list[str]:
         return [fields["cause"] for name, fields in self.events if name == event]
@@ -263,3 +266,16 @@ def test_two_plates_put_there_by_hand_are_imaged_each_at_its_own_hour(
     scripted.serve(later, lambda _: None, present="always")
     assert scripted.images() == ["P1 B02", "P2 B02"]
     assert scripted.causes("alert") == []
+
+
+def test_a_well_without_focus_is_imaged_once_more_on_the_same_day(scripted: ScriptedLoop) -> None:
+    scripted.settings = replace(SETTINGS, focusing=Focusing.SOFTWARE)
+    scripted.write_plate_map("P1", "B02")
+
+    scripted.serve(lambda _: None, lambda _: None)
+
+    assert scripted.images() == ["P1 B02", "P1 B02"]
+    named = dict(scripted.events)
+    assert named["image.requested"]["wells"] == ["B02"]
+    assert [name for name, _ in scripted.events].count("image.requested") == 1
+    assert named["day.done"]["unfocused"] == ["B02"]
