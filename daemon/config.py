@@ -532,7 +532,7 @@ def microscope_settings(config: Config) -> MicroscopeSettings:
     Raises
     ------
     ConfigError
-        If the configuration has no microscope.
+        If the configuration has no microscope, or its ``plan`` cannot be carried out.
     """
     section = config.source.micromanager
     if config.source.kind != "micromanager" or section is None:

@@ -47,12 +47,8 @@ class PlateFit:
     placement: PlatePlacement
     residual_um: dict[str, float]  # by well
     limit_um: float  # largest residual that is accepted
+    spacing_um: float  # fitted distance between neighbouring wells
     standard_spacing_um: float
-
-    @property
-    def spacing_um(self) -> float:
-        """The fitted distance between neighbouring wells in µm."""
-        return self.placement.spacing_um or self.standard_spacing_um
 
 
 def fit_plate(wells: int, measured: Mapping[str, Point]) -> PlateFit:
@@ -88,6 +84,7 @@ def fit_plate(wells: int, measured: Mapping[str, Point]) -> PlateFit:
         ),
         dict(zip(places, map(float, residuals), strict=True)),
         MAX_RESIDUAL * standard_um,
+        spacing_um,
         standard_um,
     )
     _check_fit(fit, is_mirrored=bool(np.linalg.det(turn) < 0))

@@ -86,6 +86,7 @@ def test_the_fit_has_the_least_sum_of_squared_residuals() -> None:
             {well: (x, -y) for well, (x, y) in positions(*CORNERS).items()},
             "shows the mirror image of a plate",
         ),
+        (dict.fromkeys(CORNERS, (0.0, 0.0)), "has wells 0 µm apart; expected 9000 µm"),
         (positions(*CORNERS, stretch=0.5), "has wells 4500 µm apart; expected 9000 µm"),
         (positions("A01", "A24", "P01", plate=384), "has A24, P01; expected wells up to H12"),
     ],
