@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 import tifffile
 import useq
+from rich.console import Console
 
+from daemon.config import Config, load_config
+from daemon.microscope.microscope_check import check_microscope
+from daemon.microscope.plate_calibrator import MeasuredPoints, calibrate
+from schemas.errors import ConfigError, PlateMapError, SpheroRankError
 from tests.laboratory import Laboratory
 
 pytestmark = pytest.mark.micromanager
@@ -50,21 +55,39 @@ def test_points_of_a_file_and_of_a_rim_give_the_lines_of_the_configuration(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "message"),
+    ("middles", "rims", "plate", "message"),
     [
-        (["--point", "A01=1,2", "--point", "A12=9"], 78, "--point A12=9: is no point"),
-        (["--point", "A01=1,2", "--point", "a1=3,4"], 78, "is a second middle of A01"),
-        (["--point", "A01=1,2"], 1, "has 1 wells; expected at least 3"),
-        (["--plate", "60", "--point", "A01=1,2"], 78, "--plate: is 60; expected one of 6, 12"),
+        (["A01=1,2", "A12=9"], [], 96, "--point A12=9: is no point (could not convert string"),
+        (["A01=1,2"], ["B99=1,2"], 96, "--rim B99=1,2: is no point ('B99' is not a well"),
+        (["A01=1,2", "a1=3,4"], [], 96, "--point a1=3,4: is a second middle of A01; expected"),
+        (["A01=1,nan"], [], 96, "is (1.0, nan) at 'middle'; expected finite µm"),
+        (["A01=1,2"], ["A01=1,2"], 96, "has A01 by middle and rim; expected one"),
+        (["A01=1,2"], [], 96, "has 1 wells; expected at least 3"),
+        (["A01=1,2"], [], 60, "--plate: is 60; expected one of 6, 12"),
     ],
 )
 def test_wrong_points_are_refused_without_opening_the_microscope(
-    laboratory: Laboratory, arguments: list[str], code: int, message: str
+    middles: list[str], rims: list[str], plate: int, message: str
 ) -> None:
-    (laboratory.folder / "MMConfig.cfg").unlink()
-    refused = laboratory.acquire("calibrate", *arguments)
-    assert refused.returncode == code
-    assert message in refused.stderr
+    def fit() -> int:
+        points = MeasuredPoints.from_texts(middles, rims)
+        return calibrate(Config(), plate, points, ask=lambda text: text, screen=Console())
+
+    with pytest.raises(SpheroRankError) as refused:
+        fit()
+    assert message in str(refused.value)
+
+
+def test_a_table_of_points_needs_its_columns(tmp_path: Path) -> None:
+    path = tmp_path / "points.csv"
+    with pytest.raises(ConfigError, match=r"points.csv: cannot be read: No such file"):
+        MeasuredPoints().add_file(path)
+    path.write_text("well,x_um,y_um\nA01,1,2\n")
+    with pytest.raises(PlateMapError, match=r"expected well,x_um,y_um,at"):
+        MeasuredPoints().add_file(path)
+    path.write_text(CORNERS.replace("middle", "edge"))
+    with pytest.raises(ConfigError, match=r"line 2: is .* at 'edge'; expected finite µm at middle"):
+        MeasuredPoints().add_file(path)
 
 
 def test_without_points_the_operator_moves_to_the_corner_wells(laboratory: Laboratory) -> None:
@@ -103,10 +126,12 @@ def test_an_exported_plan_is_imaged_by_the_configuration_that_names_it(
         assert 'ExposureTime="11.0"' in str(tif.ome_metadata)
 
 
-def test_a_plan_that_cannot_be_carried_out_is_refused_by_check(laboratory: Laboratory) -> None:
+def test_a_plan_that_cannot_be_carried_out_is_refused_by_check(
+    laboratory: Laboratory, capsys: pytest.CaptureFixture[str]
+) -> None:
     (laboratory.folder / "plan.yaml").write_text("time_plan: {interval: 60, loops: 3}\n")
     add_keys(laboratory, 'plan = "plan.yaml"')
-    refused = laboratory.acquire("check")
-    assert refused.returncode == 78
-    assert "plan.yaml, time_plan: is a TIntervalLoops; expected none" in refused.stdout
-    assert "plan.yaml, z_plan: is 1, and source.planes is 3" in refused.stdout
+    assert check_microscope(load_config(laboratory.folder / "spherorank.toml")) == 78
+    problems = capsys.readouterr().out
+    assert "plan.yaml, time_plan: is a TIntervalLoops; expected none" in problems
+    assert "plan.yaml, z_plan: is 1, and source.planes is 3" in problems

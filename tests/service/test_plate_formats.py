@@ -5,7 +5,10 @@ from pathlib import Path
 import ome_types
 import pytest
 
-from schemas.well import INNER_60
+from acquisition.drop_folder.plate_map_files import read_plate_maps
+from daemon.config import load_config
+from daemon.microscope.microscope_check import check_microscope
+from schemas.errors import PlateMapError
 from tests.laboratory import Laboratory
 
 pytestmark = pytest.mark.micromanager
@@ -26,44 +29,50 @@ def map_lines(laboratory: Laboratory, *lines: str) -> None:
         file.write("".join(f"{line}\n" for line in lines))
 
 
+def check(laboratory: Laboratory, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """Return the exit code and the output of ``acquire check``, without a process of its own."""
+    code = check_microscope(load_config(laboratory.folder / "spherorank.toml"))
+    return code, capsys.readouterr().out
+
+
 @pytest.fixture
 def laboratory(tmp_path: Path) -> Laboratory:
     return Laboratory.make(tmp_path)
 
 
-def test_check_refuses_a_384_well_plate_for_a_map_of_96_wells(laboratory: Laboratory) -> None:
+def test_check_refuses_a_384_well_plate_for_a_map_of_96_wells(
+    laboratory: Laboratory, capsys: pytest.CaptureFixture[str]
+) -> None:
     set_keys(laboratory, "plate = 384")
-    for arguments in (["check"], ["run", laboratory.plate, "--day", "7"]):
-        refused = laboratory.acquire(*arguments)
-        assert refused.returncode != 0
-        message = refused.stdout + refused.stderr
+    run = laboratory.image_plate()
+    for code, message in (check(laboratory, capsys), (run.returncode, run.stdout + run.stderr)):
+        assert code != 0
         assert "its wells fit a plate of 96 wells, and source.micromanager.plate is 384" in message
         assert "expected plate_wells = 384 or another of 6, 12, 24, 48, 96, 384, 1536" in message
     assert not laboratory.files()
 
 
 def test_check_refuses_positions_that_nothing_limits_until_this_is_accepted(
-    laboratory: Laboratory,
+    laboratory: Laboratory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     set_keys(laboratory, without="stage_limits_um")
-    refused = laboratory.acquire("check")
-    assert refused.returncode == 78
-    assert "stage_limits_um: is not set, so a wrong a1_um" in refused.stdout
+    code, problems = check(laboratory, capsys)
+    assert code == 78
+    assert "stage_limits_um: is not set, so a wrong a1_um" in problems
     set_keys(laboratory, 'stage_limits_um = "unchecked"')
-    accepted = laboratory.acquire("check")
-    assert (accepted.returncode, accepted.stdout) == (0, "")
+    assert check(laboratory, capsys) == (0, "")
 
 
 def test_a_plate_that_names_its_format_is_imaged_at_the_place_of_this_format(
-    laboratory: Laboratory,
+    laboratory: Laboratory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     map_lines(laboratory, "plate_wells = 384")
-    refused = laboratory.acquire("check")
-    assert refused.returncode == 78
-    assert "source.micromanager.plates: has no place for 384 wells" in refused.stdout
-    assert f"which plate_wells of plate {laboratory.plate} needs" in refused.stdout
+    code, problems = check(laboratory, capsys)
+    assert code == 78
+    assert "source.micromanager.plates: has no place for 384 wells" in problems
+    assert f"which plate_wells of plate {laboratory.plate} needs" in problems
     set_keys(laboratory, "plates = [{ wells = 384, a1_um = [11000, 76000], rotation_deg = 0.5 }]")
-    assert laboratory.acquire("check").returncode == 0
+    assert check(laboratory, capsys) == (0, "")
     well = laboratory.wells[0]
     done = laboratory.image_plate(7, "--well", well)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -79,8 +88,8 @@ def test_a_listed_well_outside_the_format_of_its_map_is_a_problem_of_the_map(
     laboratory: Laboratory,
 ) -> None:
     map_lines(laboratory, "plate_wells = 12")
-    refused = laboratory.image_plate()
-    outside = next(well for well in laboratory.wells if well in INNER_60 and well > "C05")
-    assert refused.returncode != 0
-    assert outside in refused.stderr
-    assert "is 12; expected wells up to C04" in refused.stderr
+    plate_map = read_plate_maps(laboratory.folder / "archive")[laboratory.plate]
+    outside = next(well for well in laboratory.wells if well > "C05")
+    assert isinstance(plate_map, PlateMapError)
+    assert outside in str(plate_map)
+    assert "is 12; expected wells up to C04" in str(plate_map)

@@ -11,6 +11,8 @@ import pytest
 
 from acquisition.microscope.micromanager import MicroManager
 from acquisition.microscope.settings import MicroscopeScaleFrom, MicroscopeSettings
+from daemon.config import load_config
+from daemon.microscope.microscope_check import check_microscope
 from schemas.errors import ScaleError
 from tests.laboratory import Laboratory
 
@@ -188,24 +190,31 @@ def change_map(laboratory: Laboratory, *lines: str, without: tuple[str, ...]) ->
     plate_toml(laboratory).write_text("\n".join(new) + "\n")
 
 
+def check(laboratory: Laboratory, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """Return the exit code and the output of ``acquire check``, without a process of its own."""
+    code = check_microscope(load_config(laboratory.folder / "spherorank.toml"))
+    return code, capsys.readouterr().out
+
+
 @pytest.fixture
 def laboratory(tmp_path: Path) -> Laboratory:
     return Laboratory.make(tmp_path)
 
 
 def test_a_plate_map_with_another_scale_is_refused_by_check_and_before_the_first_move(
-    laboratory: Laboratory,
+    laboratory: Laboratory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     change_map(laboratory, "um_per_px = 2.72", without=("um_per_px",))
-    for arguments, code in ((["check"], 78), (["run", laboratory.plate, "--day", "1"], 1)):
-        refused = laboratory.acquire(*arguments)
-        assert refused.returncode == code, refused.stdout + refused.stderr
+    run = laboratory.image_plate(1)
+    checked = check(laboratory, capsys)
+    assert (checked[0], run.returncode) == (78, 1)
+    for problem in (checked[1], run.stdout):
         expected = f"the file says {laboratory.world.um_per_px:g} µm per pixel (microscope), "
-        assert expected + "the plate map 2.72 µm per pixel" in refused.stdout
-        assert 'expected um_per_px_from = "file" or "map" in the plate map' in refused.stdout
+        assert expected + "the plate map 2.72 µm per pixel" in problem
+        assert 'expected um_per_px_from = "file" or "map" in the plate map' in problem
     assert not laboratory.files(day=1)
     change_map(laboratory, 'um_per_px_from = "file"', without=())
-    assert laboratory.acquire("check").returncode == 0
+    assert check(laboratory, capsys) == (0, "")
     assert laboratory.image_plate(1, "--well", "C05").returncode == 0
 
 
@@ -237,7 +246,9 @@ def test_a_refused_day_raises_the_alert_about_scales_in_the_service(
     assert not laboratory.files(day=1)
 
 
-def test_a_past_plate_with_another_scale_is_no_problem(laboratory: Laboratory) -> None:
+def test_a_past_plate_with_another_scale_is_no_problem(
+    laboratory: Laboratory, capsys: pytest.CaptureFixture[str]
+) -> None:
     change_map(laboratory, "um_per_px = 2.72", without=("um_per_px",))
     seeded_at = (datetime.now(UTC) - timedelta(days=30)).isoformat(timespec="seconds")
     text = plate_toml(laboratory).read_text()
@@ -245,4 +256,4 @@ def test_a_past_plate_with_another_scale_is_no_problem(laboratory: Laboratory) -
     plate_toml(laboratory).write_text(
         f"{head}seeded_at = {seeded_at}\n{rest.partition(chr(10))[2]}"
     )
-    assert laboratory.acquire("check").returncode == 0
+    assert check(laboratory, capsys) == (0, "")
