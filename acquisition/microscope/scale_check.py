@@ -14,7 +14,6 @@ from acquisition.ports import FrameFormat
 from schemas.errors import ScaleError
 from schemas.plate_map import PlateMap, ScaleFrom
 from schemas.scale import (
-    DECISION,
     FileScale,
     agree,
     decide_scale,
@@ -106,7 +105,8 @@ def check_plate_scale(plate_map: PlateMap, frames: FrameFormat, archive: Path) -
         raise ScaleError(
             f"plate {plate_map.plate}",
             f"the microscope has {format_scale(frames.um_per_px)}, and its earlier image {newest} "
-            f"has {earlier}; {DECISION}, or the earlier objective and binning",
+            f"has {earlier}; expected the earlier objective and binning, "
+            'or um_per_px_from = "file" in the plate map',
         )
 
 
