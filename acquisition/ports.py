@@ -159,6 +159,13 @@ class Microscope(Protocol):
         """Size, bit depth and scale of the frames."""
         ...
 
+    def check_unchanged(self) -> None:
+        """Raise ScaleError if the frames do not have the :attr:`format` that they had at first.
+
+        Called before each plate: the objective or the binning may have been changed.
+        """
+        ...
+
     @property
     def has_autofocus(self) -> bool:
         """True if the microscope has a hardware autofocus for :meth:`autofocus`."""

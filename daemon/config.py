@@ -33,7 +33,14 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from acquisition.microscope.settings import ARCHIVE_PATTERN, Focusing, MicroscopeSettings
+from acquisition.microscope.settings import (
+    ARCHIVE_PATTERN,
+    Focusing,
+    MicroscopeScaleFrom,
+    MicroscopeSettings,
+    PlatePlacement,
+    WellOrder,
+)
 from inference.tissue.condition import ConditionSettings
 from schemas.calibration import MethodChoice
 from schemas.errors import ConfigError
@@ -42,6 +49,8 @@ from schemas.trajectory import Representation
 from schemas.well import PLATE_SHAPES
 
 _PREFIX = "SPHERORANK_"
+UNCHECKED = "unchecked"
+"""The value of ``stage_limits_um`` for a stage whose positions are not checked."""
 
 
 def _endpoint(url: str) -> str:
@@ -104,9 +113,23 @@ def _plate(wells: int) -> int:
     return wells
 
 
-def _ascending(limits: tuple[float, ...] | None) -> tuple[float, ...] | None:
+def _scale_source(source: MicroscopeScaleFrom | None, info: ValidationInfo) -> object:
+    """Return the source of the scale if the section has the scale that it decides for."""
+    if source is MicroscopeScaleFrom.SECTION and info.data.get("um_per_px") is None:
+        raise ValueError('the key um_per_px too, with "section"')
+    return source
+
+
+def _stage_limits(limits: object) -> object:
+    """Return limits or the word for none; another text is refused with both."""
+    if isinstance(limits, str) and limits != UNCHECKED:
+        raise ValueError(f'[x from, y from, x to, y to] of the stage in µm, or "{UNCHECKED}"')
+    return limits
+
+
+def _ascending(limits: tuple[float, ...] | str | None) -> tuple[float, ...] | str | None:
     """Return limits, all lower ones first, if each lower limit is below its upper limit."""
-    if limits is not None and any(
+    if isinstance(limits, tuple) and any(
         low >= high
         for low, high in zip(limits[: len(limits) // 2], limits[len(limits) // 2 :], strict=True)
     ):
@@ -117,11 +140,32 @@ def _ascending(limits: tuple[float, ...] | None) -> tuple[float, ...] | None:
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 Patience = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]  # a time limit, in s
+StandardPlate = Annotated[int, AfterValidator(_plate)]  # number of wells
 Micrometres = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PlateSection(_Section):
+    """The place of plates of one format on the stage, as ``acquire calibrate`` prints it."""
+
+    wells: StandardPlate
+    a1_um: tuple[FiniteFloat, FiniteFloat]
+    spacing_um: Micrometres | None = None
+    rotation_deg: float = Field(default=PlatePlacement.rotation_deg, ge=-180, le=180)
+
+
+def _one_place_each(
+    plates: tuple[PlateSection, ...], info: ValidationInfo
+) -> tuple[PlateSection, ...]:
+    """Return the places of plates if no format has two, counting that of the section itself."""
+    formats = [each.wells for each in plates]
+    formats += [info.data["plate"]] if "plate" in info.data else []
+    if repeated := sorted({each for each in formats if formats.count(each) > 1}):
+        raise ValueError(f"one place for {repeated[0]} wells (the key plate is one, too)")
+    return plates
 
 
 class MicromanagerSection(_Section):
@@ -137,9 +181,14 @@ class MicromanagerSection(_Section):
     )
     adapters: Path | None = None  # Micro-Manager's folder; None: found by pymmcore-plus
     state: Path = Path("microscope")  # folder of imaging requests, journals and focus heights
-    plate: Annotated[int, AfterValidator(_plate)] = MicroscopeSettings.plate
+    plate: StandardPlate = MicroscopeSettings.plate
     spacing_um: Micrometres | None = None  # None: the standard spacing of this plate format
     rotation_deg: float = Field(default=MicroscopeSettings.rotation_deg, ge=-180, le=180)
+    # The places of plates of other formats, which plate_wells in a plate.toml names.
+    plates: Annotated[tuple[PlateSection, ...], AfterValidator(_one_place_each)] = ()
+    well_order: WellOrder = MicroscopeSettings.well_order
+    # An MDASequence or WellPlatePlan of useq-schema (YAML or JSON) in place of these settings.
+    plan: Path | None = None
     channel: Annotated[str, AfterValidator(_channel)] = MicroscopeSettings.channel
     exposure_ms: float = Field(default=MicroscopeSettings.exposure_ms, gt=0, le=60_000)
     plane_step_um: Micrometres = MicroscopeSettings.plane_step_um
@@ -151,13 +200,18 @@ class MicromanagerSection(_Section):
     autofocus_offset_um: float = Field(
         default=MicroscopeSettings.autofocus_offset_um, ge=-1e4, le=1e4, allow_inf_nan=False
     )
+    # "unchecked": no position is checked before a move. None: ``check`` reports that this is so.
     stage_limits_um: Annotated[
-        tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat] | None, AfterValidator(_ascending)
+        tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat] | Literal["unchecked"] | None,
+        BeforeValidator(_stage_limits),
+        AfterValidator(_ascending),
     ] = None
     z_limits_um: Annotated[tuple[FiniteFloat, FiniteFloat] | None, AfterValidator(_ascending)] = (
         None
     )
     um_per_px: float | None = Field(default=None, gt=0, le=1000, allow_inf_nan=False)
+    # The scale that is used if um_per_px and the hardware configuration contradict each other.
+    um_per_px_from: Annotated[MicroscopeScaleFrom | None, AfterValidator(_scale_source)] = None
     timeout_s: Patience = MicroscopeSettings.timeout_s
     settle_ms: float = Field(default=MicroscopeSettings.settle_ms, ge=0, le=10_000)
     tries: int = Field(default=MicroscopeSettings.tries, ge=1, le=100)
@@ -451,6 +505,7 @@ def _anchored(config: Config, base: Path) -> Config:
         named = {"config": microscope.config, "state": microscope.state} | (
             {"adapters": microscope.adapters} if microscope.adapters else {}
         )
+        named |= {"plan": microscope.plan} if microscope.plan else {}
         source["micromanager"] = microscope.model_copy(
             update={key: base / path.expanduser() for key, path in named.items()}
         )
@@ -481,7 +536,7 @@ def microscope_settings(config: Config) -> MicroscopeSettings:
     Raises
     ------
     ConfigError
-        If the configuration has no microscope.
+        If the configuration has no microscope, or its ``plan`` cannot be carried out.
     """
     section = config.source.micromanager
     if config.source.kind != "micromanager" or section is None:
@@ -492,9 +547,18 @@ def microscope_settings(config: Config) -> MicroscopeSettings:
     named = {
         field.name: getattr(section, field.name)
         for field in fields(MicroscopeSettings)
-        if field.name != "planes"
+        if field.name in MicromanagerSection.model_fields
     }
-    return MicroscopeSettings(planes=config.source.planes, **named)
+    named["plates"] = tuple(PlatePlacement(**dict(each)) for each in section.plates)
+    if section.stage_limits_um == UNCHECKED:
+        named["stage_limits_um"] = None
+    settings = MicroscopeSettings(planes=config.source.planes, **named)
+    if section.plan is None:
+        return settings
+    from acquisition.microscope import useq_plans  # noqa: PLC0415 - needs the extra micromanager
+
+    given = {*section.model_fields_set, "planes"}
+    return useq_plans.settings_of_plan(settings, useq_plans.read_plan(section.plan), given)
 
 
 def systemd_socket() -> str | None:

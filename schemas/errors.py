@@ -4,6 +4,7 @@
 
     SpheroRankError
     ├── ConfigError          operator: a setting, bundle, folder or socket is wrong (exit code 78)
+    │   ├── ScaleError       operator: scales of microscope and plate map contradict each other
     │   ├── BundleError      operator: the encoder bundle is missing, damaged or unsuitable
     │   └── CollapseError    operator: these training settings give all images one embedding
     ├── PlateMapError        scientist: plate.toml, wells.csv or assay.csv is wrong
@@ -48,6 +49,10 @@ class ConfigError(SpheroRankError):
 
     def __str__(self) -> str:
         return "\n".join(f"{where}: {problem}" for where, problem in self.problems)
+
+
+class ScaleError(ConfigError):
+    """The scales of the microscope, its configuration or a plate map contradict each other."""
 
 
 class BundleError(ConfigError):

@@ -1,18 +1,15 @@
 """Read a plate drawn as a grid: row letters down, column numbers across, a treatment per cell."""
 
 import re
-import string
 from collections.abc import Sequence
 
 from schemas.treatment import Treatment, parse_treatment
-from schemas.well import PLATE_SHAPES, well_at
+from schemas.well import MAX_COLUMNS, row_number, well_at
 
 MAX_VEHICLE_PERCENT = 1.0
 """Largest concentration of DMSO that is read as a vehicle."""
 VEHICLE = "dmso"
 """Compound that is a vehicle unless a group is written before it."""
-_ROWS, _COLUMNS = max(PLATE_SHAPES.values())
-_LETTERS = string.ascii_uppercase[:_ROWS]
 _NUMBER = re.compile(r"0*([1-9]\d?)")
 _MARKED = re.compile(
     r"(untreated|single[\s_-]*dose|screening|blank)\s*(?::\s*(.*))?", re.IGNORECASE | re.DOTALL
@@ -31,7 +28,7 @@ def grid_columns(cells: Sequence[str]) -> list[int] | None:
     numbers = [int(match[1]) for match in matches if match]
     consecutive = numbers == list(range(numbers[0], numbers[0] + len(texts))) if numbers else False
     enough = len(numbers) == len(texts) > 1
-    return numbers if enough and consecutive and numbers[-1] <= _COLUMNS else None
+    return numbers if enough and consecutive and numbers[-1] <= MAX_COLUMNS else None
 
 
 def is_grid_header(cells: Sequence[str]) -> bool:
@@ -58,10 +55,10 @@ def grid_wells(
     ValueError
         If the letter does not name the next row, or a cell is right of the last column.
     """
-    row = _LETTERS.find(letter.upper()) + 1
-    if not row or len(letter) != 1:
-        raise ValueError(f"{letter!r} is no row of a plate; expected a letter A–P")
-    if previous and row != _LETTERS.find(previous.upper()) + 2:
+    row, row_above = row_number(letter), row_number(previous)
+    if row is None:
+        raise ValueError(f"{letter!r} is no row of a plate; expected a letter A–P, or up to AF")
+    if row_above is not None and row != row_above + 1:
         raise ValueError(f"row {letter} follows row {previous}; expected the next letter")
     if beyond := [cell for cell in cells[len(columns) :] if cell]:
         raise ValueError(f"{beyond[0]!r} is right of column {columns[-1]}; expected an empty cell")

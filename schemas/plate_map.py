@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
@@ -22,7 +23,7 @@ from schemas.errors import PlateMapError
 from schemas.moments import parse_moment
 from schemas.plate_tables import Table, column_name, joined
 from schemas.treatment import parse_treatment, spelling_notes, treatment_names
-from schemas.well import INNER_60, parse_well
+from schemas.well import INNER_60, PLATE_SHAPES, parse_well, row_column, well_at
 from schemas.well_texts import well_texts
 
 PlateId = Annotated[str, StringConstraints(pattern=r"^[^./\\\s][^/\\]*$", max_length=120)]
@@ -33,6 +34,14 @@ LineName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1,
 """Name of a cell line or tissue; the untreated wells of one line vary and grow alike."""
 TreatmentText = Annotated[str, BeforeValidator(lambda text: str(parse_treatment(text)))]
 """Canonical text of a treatment."""
+
+
+def _standard_plate(wells: int) -> int:
+    """Return a number of wells; raise ValueError if there is no standard plate of this size."""
+    if wells not in PLATE_SHAPES:
+        expected = ", ".join(map(str, PLATE_SHAPES))
+        raise ValueError(f"plate_wells is {wells}; expected one of {expected}")
+    return wells
 
 
 def _time_of_day(value: object) -> object:
@@ -53,6 +62,8 @@ def _time_of_day(value: object) -> object:
 _TIME_OF_DAY = re.compile(r"\d\d:\d\d(:\d\d(\.\d+)?)?")
 TimeOfDay = Annotated[time, BeforeValidator(_time_of_day)]
 """Local time of day, in the time zone of ``seeded_at``."""
+PlateWells = Annotated[int, AfterValidator(_standard_plate)]
+"""Number of wells of a standard plate."""
 CultureDays = Annotated[tuple[Annotated[int, Field(ge=1, le=1000)], ...], Field(min_length=1)]
 """Culture days, each from 1 to 1000."""
 
@@ -116,6 +127,8 @@ class PlateFile(BaseModel):
     line: LineName | None = None
     """Cell line; plates without this key belong to one line."""
     wells: Literal["inner60"] | tuple[WellName, ...] = "inner60"
+    plate_wells: PlateWells | None = None
+    """Number of wells of the plate, for a microscope of this service; None: the configured one."""
     acquire_at: TimeOfDay | None = None
     """Time of imaging with a microscope of this service; None: the configured time."""
     acquire_days: CultureDays | None = None
@@ -170,12 +183,12 @@ class PlateMap(PlateFile):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the content without imaging times, run and notes; a corrected map has another.
+        """SHA-256 of the content without run, notes and imaging; a corrected map has another.
 
-        Imaging times and notes do not influence the order of a ranking. A map without
-        ``um_per_px_from`` has the digest that it had before this key existed.
+        Imaging times, the plate format and notes do not influence the order of a ranking. A map
+        without ``um_per_px_from`` has the digest that it had before this key existed.
         """
-        excluded = {"acquire_at", "acquire_days", "notes"}
+        excluded = {"acquire_at", "acquire_days", "notes", "plate_wells"}
         if self.um_per_px_from is None:
             excluded.add("um_per_px_from")
         return hashlib.sha256(self.model_dump_json(exclude=excluded).encode()).hexdigest()
@@ -210,6 +223,8 @@ def parse_plate_map(toml_text: str, wells: Table, *, toml_name: str) -> PlateMap
                 f"{', '.join(outside)} listed here, but `wells` in {toml_name} is "
                 f"{plate_file.wells!r}; expected only wells of that list",
             )
+    if plate_file.plate_wells is not None:
+        _check_wells_of_plate(entries, plate_file.plate_wells, wells.name, toml_name)
     written = [entry.treatment for entry in entries]
     names = treatment_names(written)
     return PlateMap(
@@ -219,6 +234,22 @@ def parse_plate_map(toml_text: str, wells: Table, *, toml_name: str) -> PlateMap
         ),
         notes=spelling_notes(written),
     )
+
+
+def _check_wells_of_plate(
+    entries: list[WellEntry], plate_wells: int, table_name: str, toml_name: str
+) -> None:
+    """Raise PlateMapError if a listed well is not on a plate of ``plate_wells`` wells."""
+    rows, columns = PLATE_SHAPES[plate_wells]
+    places = {entry.well: row_column(entry.well) for entry in entries}
+    if outside := [
+        well for well, (row, column) in places.items() if row > rows or column > columns
+    ]:
+        raise PlateMapError(
+            table_name,
+            f"{', '.join(outside)} listed here, but `plate_wells` in {toml_name} is {plate_wells}; "
+            f"expected wells up to {well_at(rows, columns)}",
+        )
 
 
 def parse_group(text: str) -> Group:

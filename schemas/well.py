@@ -1,15 +1,20 @@
-"""Well names, such as ``B02``, and the shapes of well plates."""
+"""Well names, such as ``B02`` or ``AF48``, and the shapes of well plates."""
 
 import re
 import string
 
-_WELL = re.compile(r"([A-Pa-p])0*([1-9]\d?)")
 PLATE_SHAPES: dict[int, tuple[int, int]] = {
+    6: (2, 3),
+    12: (3, 4),
     24: (4, 6),
+    48: (6, 8),
     96: (8, 12),
     384: (16, 24),
+    1536: (32, 48),
 }
 """Rows and columns of a plate by its number of wells."""
+MAX_ROWS, MAX_COLUMNS = max(PLATE_SHAPES.values())
+_WELL = re.compile(r"([A-Z]{1,2})0*([1-9]\d?)")
 
 
 def parse_well(text: str) -> str:
@@ -18,14 +23,29 @@ def parse_well(text: str) -> str:
     Raises
     ------
     ValueError
-        If ``text`` is not a row letter A–P and a column 1–24.
+        If ``text`` is not a row A–AF and a column 1–48.
     """
-    match = _WELL.fullmatch(text.strip())
-    if match is None or int(match[2]) > PLATE_SHAPES[384][1]:
+    match = _WELL.fullmatch(text.strip().upper())
+    if match is None or match[1] not in _ROW_NUMBERS or int(match[2]) > MAX_COLUMNS:
         raise ValueError(
-            f"{text!r} is not a well; expected a row letter A–P and a column 1–24, such as B02"
+            f"{text!r} is not a well; expected a row letter A–P and a column 1–24, such as B02 "
+            "(1536 wells: A–AF and 1–48)"
         )
-    return f"{match[1].upper()}{int(match[2]):02d}"
+    return f"{match[1]}{int(match[2]):02d}"
+
+
+def row_label(row: int) -> str:
+    """Return the letters of a row, counted from 1: A to Z, then AA to AF."""
+    letters = string.ascii_uppercase
+    return letters[row - 1] if row <= len(letters) else f"A{letters[row - 1 - len(letters)]}"
+
+
+_ROW_NUMBERS = {row_label(row): row for row in range(1, MAX_ROWS + 1)}
+
+
+def row_number(label: str) -> int | None:
+    """Return the number of a row, counted from 1, by its letters; None if there is no such row."""
+    return _ROW_NUMBERS.get(label.upper())
 
 
 def is_well(text: str) -> bool:
@@ -39,12 +59,13 @@ def is_well(text: str) -> bool:
 
 def well_at(row: int, column: int) -> str:
     """Return the name of the well at a row and column, both counted from 1."""
-    return parse_well(f"{string.ascii_uppercase[row - 1]}{column}")
+    return parse_well(f"{row_label(row)}{column}")
 
 
 def row_column(well: str) -> tuple[int, int]:
     """Return row and column, both counted from 1, of a normalised well name."""
-    return string.ascii_uppercase.index(well[0]) + 1, int(well[1:])
+    label = well.rstrip(string.digits)
+    return _ROW_NUMBERS[label], int(well[len(label) :])
 
 
 def plate_shape(wells: list[str]) -> tuple[int, int]:

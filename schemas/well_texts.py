@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from schemas.decimal_text import has_decimal_comma, has_possible_thousands
 from schemas.plate_grids import grid_columns, grid_group, grid_wells
 from schemas.plate_tables import Row, Table, header_and_rows, records
+from schemas.well import row_column
 
 WELL_COLUMNS = ("well", "group", "treatment")
 """Columns of a list of wells."""
@@ -62,7 +63,7 @@ def _grid_texts(columns: Sequence[int], rows: Iterable[Row]) -> tuple[list[WellT
         previous = row.cells[0]
         for well, text in wells:
             place = f"{row.place}, well {well}"
-            if columns.index(int(well[1:])) + 1 in row.numbers:
+            if columns.index(row_column(well)[1]) + 1 in row.numbers:
                 problems.append(f"{place} is the number {text}; expected a treatment")
                 continue
             try:

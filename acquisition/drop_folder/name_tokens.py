@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import PurePosixPath
 
 from schemas.errors import ConfigError
-from schemas.well import PLATE_SHAPES, parse_well
+from schemas.well import MAX_COLUMNS, MAX_ROWS, PLATE_SHAPES, parse_well, row_column
 
 IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 ELAPSED_FIELDS = frozenset({"elapsed_day", "elapsed_hours", "elapsed_minutes"})
@@ -24,6 +24,13 @@ _ISO_TIME = re.compile(
     r"(?:[:m.-]?(?P<second>\d{2})s?(?:[.,](?P<fraction>\d{1,9}))?)?)"
     r"(?P<zone>Z|[+-]\d{2}:?\d{2})?",
 )
+_WELL_FORMS = {
+    None: re.compile(r"[A-Pa-p]\d{1,2}"),
+    "a0": re.compile(r"[A-Pa-p]\d{1,2}"),
+    "a00": re.compile(r"[A-Pa-p]\d{2}"),
+    "aa00": re.compile(r"(?:A[A-F]|a[a-f]|[A-Za-z])\d{2}"),
+}
+"""Texts of a well by form. Rows after P are read on demand: T1 and Z3 are often time and plane."""
 _STRPTIME = {
     **dict.fromkeys("mdHMSyI", r"\d{2}"),
     "Y": r"\d{4}",
@@ -81,11 +88,12 @@ def _placeholder(pattern: str, name: str, form: str | None) -> Token:
     if name == "taken_at":
         return Token(name, _strptime_regex(pattern, form), form) if form else Token(name, _ISO_TIME)
     if name == "well":
-        if form not in (None, "a00", "a0"):
+        if form not in _WELL_FORMS:
             raise fail(
-                f"is {pattern!r}; {{well:{form}}} is not known, expected {{well}} or {{well:a00}}"
+                f"is {pattern!r}; {{well:{form}}} is not known, expected {{well}} or {{well:a00}}, "
+                "or {well:aa00} for 1536 wells"
             )
-        return Token(name, re.compile(r"[A-Pa-p]\d{2}" if form == "a00" else r"[A-Pa-p]\d{1,2}"))
+        return Token(name, _WELL_FORMS[form])
     if name in NUMBER_FIELDS or name in {"row", "col"}:
         if form is not None and form.strip("0"):
             raise fail(
@@ -139,7 +147,9 @@ def value_of(token: Token, match: re.Match[str]) -> object | None:
     text = match[0]
     try:
         if token.name == "well":
-            return parse_well(text)
+            well = parse_well(text)
+            is_large = token.text is _WELL_FORMS["aa00"]
+            return well if is_large or row_column(well)[1] <= PLATE_SHAPES[384][1] else None
         if token.name == "taken_at":
             time = datetime.strptime(text, token.strptime) if token.strptime else _iso_time(match)  # noqa: DTZ007 - the plate map has the zone
             return time if time.year in PLAUSIBLE_YEARS else None
@@ -147,7 +157,7 @@ def value_of(token: Token, match: re.Match[str]) -> object | None:
         return None
     if token.name in ("row", "col"):
         number = int(text) if text.isdigit() else ord(text.upper()) - ord("A") + 1
-        return number if 1 <= number <= PLATE_SHAPES[384][token.name == "col"] else None
+        return number if 1 <= number <= (MAX_COLUMNS if token.name == "col" else MAX_ROWS) else None
     return int(text) if token.name in NUMBER_FIELDS else text
 
 

@@ -24,10 +24,16 @@ from acquisition.microscope.micromanager_config import (
     unload_core,
     unused_autofocus_devices,
 )
+from acquisition.microscope.pixel_sizes import PixelSizeReading, read_pixel_sizes
+from acquisition.microscope.scale_check import (
+    check_same_format,
+    check_same_pixel_size,
+    decide_microscope_scale,
+)
 from acquisition.microscope.settings import MicroscopeSettings
 from acquisition.microscope.settled_moves import wait_until_settled
 from acquisition.ports import BeginStep, Frame, FrameFormat, ImagingStoppedError, ignore_step
-from schemas.errors import MicroscopeError
+from schemas.errors import MicroscopeError, ScaleError
 
 STAGE_TOLERANCE_UM = 25.0  # largest error of the stage position: a fiftieth of a field
 Z_TOLERANCE_UM = 5.0  # largest error of a plane's height
@@ -109,14 +115,8 @@ class MicroManager:
             self.lamp_off()  # a crash may have left it on
             self._set_channel()
             self.lamp_off()  # the channel may have selected another shutter
-            um_per_px = settings.um_per_px or self._core.getPixelSizeUm()
-            self._format = FrameFormat(
-                width_px=self._core.getImageWidth(),
-                height_px=self._core.getImageHeight(),
-                bits=self._core.getImageBitDepth(),
-                um_per_px=um_per_px,
-                to_stage=stage_per_pixel(self._core.getPixelSizeAffine(), um_per_px),
-            )
+            self._pixel_sizes = read_pixel_sizes(self._core)
+            self._format = self._read_format(self._pixel_sizes)
             self._core.setAutoShutter(False)
             self._core.register_mda_engine(_StrictEngine(self._core, self._move_focus, begin_step))
         except BaseException:
@@ -127,6 +127,23 @@ class MicroManager:
     def format(self) -> FrameFormat:
         """The size, bits and scale of every frame."""
         return self._format
+
+    def check_unchanged(self) -> None:
+        """Raise ScaleError if the frames have another size, bits or scale than at the start.
+
+        The objective or the binning may have been changed. It is also raised if the scales of
+        the present objective and binning contradict each other.
+
+        Raises
+        ------
+        MicroscopeError
+            If a device does not answer.
+        """
+        with _as_microscope_error("pixel size"):
+            pixel_sizes = read_pixel_sizes(self._core)
+            now = self._read_format(pixel_sizes)
+        check_same_pixel_size(self._pixel_sizes, pixel_sizes)
+        check_same_format(self._format, now)
 
     @property
     def has_autofocus(self) -> bool:
@@ -345,6 +362,28 @@ class MicroManager:
             taken_at=taken_at,
         )
 
+    def _read_format(self, pixel_sizes: PixelSizeReading) -> FrameFormat:
+        """Return the format of the frames with the present objective, binning and magnification.
+
+        Parameters
+        ----------
+        pixel_sizes
+            The scales that the hardware configuration states now.
+
+        Raises
+        ------
+        ScaleError
+            If there is no scale, or two scales contradict each other.
+        """
+        um_per_px = decide_microscope_scale(self._settings, pixel_sizes)
+        return FrameFormat(
+            width_px=self._core.getImageWidth(),
+            height_px=self._core.getImageHeight(),
+            bits=self._core.getImageBitDepth(),
+            um_per_px=um_per_px,
+            to_stage=stage_per_pixel(self._core.getPixelSizeAffine(), um_per_px),
+        )
+
     def _set_channel(self) -> None:
         """Apply the preset of the channel, which may also change the camera's settings."""
         if self._settings.channel:
@@ -359,7 +398,7 @@ def _as_microscope_error(device: str) -> Iterator[None]:
     """Raise any exception of a block as a MicroscopeError that names the device."""
     try:
         yield
-    except (MicroscopeError, ImagingStoppedError):
+    except (MicroscopeError, ScaleError, ImagingStoppedError):
         raise
     except Exception as error:  # drivers, Python devices and the core raise any type
         message = " ".join(str(error).split()) or type(error).__name__

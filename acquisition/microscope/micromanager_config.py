@@ -197,14 +197,9 @@ def _missing_devices(core: CMMCorePlus, settings: MicroscopeSettings) -> Problem
 
 
 def _camera_problems(core: CMMCorePlus, settings: MicroscopeSettings) -> Problems:
-    """Yield the problems of the camera: pixel size, colour components, bits."""
+    """Yield the problems of the camera: colour components, bits."""
     if not core.getCameraDevice():
         return
-    if not (settings.um_per_px or core.getPixelSizeUm()):
-        yield (
-            str(settings.config),
-            f"has no pixel size; expected a ConfigPixelSize that applies, or {_SECTION}.um_per_px",
-        )
     if (components := core.getNumberOfComponents()) != 1:
         yield (
             str(settings.config),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import useq
 
 from acquisition.microscope.settings import MicroscopeSettings
+from acquisition.microscope.well_order import Place, ordered_places, places_of_plan
 from schemas.errors import ConfigError
 from schemas.well import PLATE_SHAPES, row_column, well_at
 
@@ -28,7 +29,7 @@ class WellPosition:
 
 
 def plan_positions(settings: MicroscopeSettings, wells: Sequence[str]) -> list[WellPosition]:
-    """Return the WellPosition of each named well by the settings, once each, in serpentine order.
+    """Return the WellPosition of each named well by the settings, once each, in their well order.
 
     Raises
     ------
@@ -47,7 +48,19 @@ def plan_positions(settings: MicroscopeSettings, wells: Sequence[str]) -> list[W
             f"is {settings.plate}, whose last well is {well_at(rows, columns)}; "
             f"expected a plate that has {named}",
         )
-    a1, *positions = _positions(settings, [(1, 1), *_serpentine(wells)])
+    if settings.plan_wells and (
+        missing := [well for well in wells if well not in settings.plan_wells]
+    ):
+        raise ConfigError(
+            f"{_SECTION}.plan",
+            f"visits no {', '.join(missing)}; expected a plan with every well to image",
+        )
+    places = (
+        places_of_plan(wells, settings.plan_wells)
+        if settings.plan_wells
+        else ordered_places(wells, settings.well_order)
+    )
+    a1, *positions = _positions(settings, [(1, 1), *places])
     if not _is_reachable(settings, a1):
         raise ConfigError(
             f"{_SECTION}.a1_um",
@@ -126,32 +139,29 @@ def _raise_problems(problems: _Problems) -> None:
         raise ConfigError(key, problem, tuple(more))
 
 
-def _serpentine(wells: Iterable[str]) -> list[tuple[int, int]]:
-    """Return (row, column) of each well, counted from 1, in serpentine order.
+def well_plate_plan(settings: MicroscopeSettings, places: Sequence[Place]) -> useq.WellPlatePlan:
+    """Return useq-schema's plan of the plate with given wells.
 
-    Every other row is visited backwards, which is the shortest way.
+    Parameters
+    ----------
+    places
+        Row and column of each well, counted from 1, in the order of visits.
     """
-    places = {row_column(well) for well in wells}
-    ordered: list[tuple[int, int]] = []
-    for number, row in enumerate(sorted({row for row, _ in places})):
-        ordered += sorted((place for place in places if place[0] == row), reverse=number % 2 == 1)
-    return ordered
-
-
-def _positions(
-    settings: MicroscopeSettings, places: Sequence[tuple[int, int]]
-) -> list[WellPosition]:
-    """Return the stage position of each (row, column), counted from 1, in the same order."""
     plate = useq.WellPlate.from_str(f"{settings.plate}-well")
     if settings.spacing_um is not None:
         plate = plate.replace(well_spacing=(settings.spacing_um / 1000, settings.spacing_um / 1000))
     rows, columns = zip(*places, strict=True)
-    plan = useq.WellPlatePlan(
+    return useq.WellPlatePlan(
         plate=plate,
         a1_center_xy=settings.a1_um,
         rotation=settings.rotation_deg,
         selected_wells=(tuple(row - 1 for row in rows), tuple(column - 1 for column in columns)),
     )
+
+
+def _positions(settings: MicroscopeSettings, places: Sequence[Place]) -> list[WellPosition]:
+    """Return the stage position of each (row, column), counted from 1, in the same order."""
+    plan = well_plate_plan(settings, places)
     found = zip(places, plan.selected_well_coordinates, strict=True)  # (y, x) in mm
     return [
         WellPosition(well_at(*place), float(x_mm) * 1000, float(y_mm) * 1000)

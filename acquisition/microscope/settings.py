@@ -7,10 +7,10 @@ from pathlib import Path
 
 from schemas.errors import ConfigError
 
-ARCHIVE_PATTERN = "{plate}/day{day}/{well}_{taken_at}.ome.tif"
+ARCHIVE_PATTERN = "{plate}/day{day}/{well:aa00}_{taken_at}.ome.tif"
 """The file name pattern of the archive. A later visit of a well is a new file."""
 
-PACKAGES = ("pymmcore_plus", "useq", "ome_types")
+PACKAGES = ("pymmcore_plus", "useq", "ome_types", "yaml")
 """The modules of the extra ``micromanager``."""
 
 
@@ -33,6 +33,32 @@ class Focusing(StrEnum):
     OFF = "off"  # the height of the plate's focus map or surface, else ``focus_z_um``
 
 
+class WellOrder(StrEnum):
+    """The order in which the wells of a plate are visited, by the names of useq-schema."""
+
+    ROW_WISE_SNAKE = "row_wise_snake"  # row by row, every other row backwards: the shortest way
+    ROW_WISE = "row_wise"
+    COLUMN_WISE_SNAKE = "column_wise_snake"
+    COLUMN_WISE = "column_wise"
+
+
+class MicroscopeScaleFrom(StrEnum):
+    """Source of the scale if section and hardware configuration contradict each other."""
+
+    FILE = "file"  # the pixel size of the MMConfig file
+    SECTION = "section"  # um_per_px of the section
+
+
+@dataclass(frozen=True)
+class PlatePlacement:
+    """The place of the plates of one format on the stage."""
+
+    wells: int
+    a1_um: tuple[float, float]  # stage x, y with the middle of well A1 under the objective
+    spacing_um: float | None = None  # between neighbouring wells; None: standard for the plate
+    rotation_deg: float = 0.0  # anticlockwise
+
+
 @dataclass(frozen=True)
 class MicroscopeSettings:
     """A microscope and the position of plates on its stage.
@@ -46,6 +72,9 @@ class MicroscopeSettings:
     plate: int = 96  # number of wells
     spacing_um: float | None = None  # between neighbouring wells; None: standard for the plate
     rotation_deg: float = 0.0  # of the plate, anticlockwise
+    plates: tuple[PlatePlacement, ...] = ()  # of other formats, for plates that name one
+    well_order: WellOrder = WellOrder.ROW_WISE_SNAKE
+    plan_wells: tuple[str, ...] = ()  # the wells of an imported plan, in its order
     channel: str = ""  # GROUP:PRESET, such as Channel:BF; empty: as the configuration starts
     exposure_ms: float = 10.0
     planes: int = 3
@@ -59,6 +88,7 @@ class MicroscopeSettings:
     stage_limits_um: tuple[float, float, float, float] | None = None  # x from, y from, x to, y to
     z_limits_um: tuple[float, float] | None = None  # lowest, highest
     um_per_px: float | None = None  # None: the pixel size of the hardware configuration
+    um_per_px_from: MicroscopeScaleFrom | None = None  # None: a contradiction is an error
     timeout_s: float = 30.0  # of one device call, besides the exposure
     settle_ms: float = 20.0  # pause after each move of the stage or focus drive
     tries: int = 3  # maximum number of attempts to image one well on one day

@@ -104,14 +104,74 @@ def devices(config: ConfigOption = None) -> None:
 def check(config: ConfigOption = None) -> None:
     """Open the microscope and print every problem.
 
-    The stage positions of every plate are checked; nothing moves.
+    The stage positions and scale of every plate are checked; nothing moves.
     """
     settings = _load(config)
     _prepare_process()
-    from daemon.microscope import operator_actions
     from daemon.microscope.imaging_process import run_and_exit
+    from daemon.microscope.microscope_check import check_microscope
 
-    run_and_exit(lambda: operator_actions.check_microscope(settings), errors)
+    run_and_exit(lambda: check_microscope(settings), errors)
+
+
+@group.command()
+def calibrate(
+    *,
+    plate: Annotated[
+        int | None, typer.Option(help="Number of wells. Default: the configured plate.")
+    ] = None,
+    point: Annotated[
+        list[str] | None,
+        typer.Option(help="Stage position of the middle of a well: A01=12000,75000. Repeat it."),
+    ] = None,
+    rim: Annotated[
+        list[str] | None,
+        typer.Option(help="Stage position of a point on the rim of a well. Repeat it per well."),
+    ] = None,
+    points: Annotated[
+        Path | None, typer.Option(help="CSV file of points: well,x_um,y_um,at (middle or rim).")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Fit the place of a plate to measured wells.
+
+    Prints rotation, spacing and residuals, and the lines for the configuration. Without points,
+    the corner wells are measured with the microscope.
+    """
+    settings = _load(config)
+    _prepare_process()
+    from daemon.microscope.imaging_process import run_and_exit
+    from daemon.microscope.plate_calibrator import MeasuredPoints
+    from daemon.microscope.plate_calibrator import calibrate as calibrate_plate
+
+    def calibrate_and_print() -> int:
+        measured = MeasuredPoints.from_texts(point or [], rim or [])
+        if points is not None:
+            measured.add_file(points)
+        return calibrate_plate(
+            settings, plate, measured, lambda text: str(screen.input(f"{text} ")), screen
+        )
+
+    run_and_exit(calibrate_and_print, errors)
+
+
+@group.command()
+def export_plan(
+    plate: Annotated[str, typer.Argument(help="Plate id.")],
+    *,
+    out: Annotated[Path, typer.Option(help="File to write, .yaml or .json.")],
+    config: ConfigOption = None,
+) -> None:
+    """Write a plate's imaging plan for useq-schema.
+
+    The file is an MDASequence with wells, channel and planes. Nothing moves.
+    """
+    settings = _load(config)
+    _prepare_process()
+    from daemon.microscope.imaging_process import run_and_exit
+    from daemon.microscope.plan_export import write_plan_of_plate
+
+    run_and_exit(lambda: write_plan_of_plate(settings, plate, out, screen), errors)
 
 
 @group.command()

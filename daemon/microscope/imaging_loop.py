@@ -16,8 +16,10 @@ from acquisition.microscope.imaging_day import (
 )
 from acquisition.microscope.imaging_journal import day_journal, run_start
 from acquisition.microscope.imaging_requests import ASKED, ImagingRequest, open_imaging_requests
+from acquisition.microscope.plate_formats import settings_for_plate
 from acquisition.microscope.plate_loaders import PlateLoader
 from acquisition.microscope.plate_plan import check_heights, plan_positions
+from acquisition.microscope.scale_check import check_plate_scale
 from acquisition.microscope.settings import MicroscopeSettings
 from acquisition.ports import Microscope
 from daemon.config import MicromanagerSection
@@ -26,7 +28,8 @@ from daemon.microscope.archived_plate_maps import ArchivedPlateMaps
 from daemon.microscope.driver_watchdog import Watchdog
 from daemon.microscope.imaging_queue import RETRY_S, ImagingJob, ImagingQueue, PlateMaps
 from daemon.microscope.plate_changer import PlateChanger
-from schemas.errors import MicroscopeError, OutputError, SpheroRankError
+from schemas.errors import MicroscopeError, OutputError, ScaleError, SpheroRankError
+from schemas.messages import AlertKind
 from schemas.plate_map import PlateMap
 
 IDLE_S = 1.0  # pause while no job is pending
@@ -85,16 +88,19 @@ class ImagingLoop:
         A job that cannot begin raises an alert and is tried again after a minute.
         """
         try:
-            plan = self._plan(job, plate_map)
+            settings = settings_for_plate(self.settings, plate_map)
+            plan = self._plan(job, plate_map, settings)
             self.changer.load(job.plate)
         except SpheroRankError as error:
             if self.stop_signals:  # the wait for the plate was ended by a signal
                 return None
             self.queue.postpone(job)
+            is_scale = isinstance(error, ScaleError)
             self.alerts.raise_once(
-                f"{job.plate} begin",
+                f"{job.plate} scale" if is_scale else f"{job.plate} begin",
                 f"plate {job.plate}, day {job.day} cannot be imaged now: {error}",
                 job.plate,
+                AlertKind.SCALE_DISAGREES if is_scale else AlertKind.MICROSCOPE,
             )
             return None
         if job.request is None or job.request.reason == ASKED:
@@ -106,7 +112,7 @@ class ImagingLoop:
             wells=len(plan.positions),
             reason=job.request.reason if job.request else "due",
         )
-        result = self._image_day(plan)
+        result = self._image_day(plan, settings)
         self.queue.record(job, result)
         if result.reason is EndReason.COMPLETED:
             self._report(job, result)
@@ -144,7 +150,7 @@ class ImagingLoop:
             self.release_plate()
         return next(iter(for_loaded or jobs), None)
 
-    def _plan(self, job: ImagingJob, plate_map: PlateMap) -> DayPlan:
+    def _plan(self, job: ImagingJob, plate_map: PlateMap, settings: MicroscopeSettings) -> DayPlan:
         """Return the plan of a job, checked before the first movement.
 
         Raises
@@ -155,8 +161,10 @@ class ImagingLoop:
         request = job.request or ImagingRequest(
             plate=job.plate, day=job.day, reason="due", made_at=self.clock()
         )
-        wells = request.wells or plate_map.wells_with_tissue
-        positions = plan_positions(self.settings, wells)
+        wells = request.wells or settings.plan_wells or plate_map.wells_with_tissue
+        self.scope.check_unchanged()
+        check_plate_scale(plate_map, self.scope.format, self.archive)
+        positions = plan_positions(settings, wells)
         check_heights(self.settings, outer_plane_heights(self.settings))
         needed = bytes_needed(self.scope.format, self.settings.planes, len(positions))
         check_free_space(self.archive, needed, self.section.keep_free_bytes)
@@ -173,12 +181,12 @@ class ImagingLoop:
             recentre=request.recentre,
         )
 
-    def _image_day(self, plan: DayPlan) -> DayResult:
+    def _image_day(self, plan: DayPlan, settings: MicroscopeSettings) -> DayResult:
         """Image the wells of a plan and save the focus heights found."""
         self.watchdog.report_progress(f"plate {plan.plate}, day {plan.day} is begun")
         day = ImagingDay(
             scope=self.scope,
-            settings=self.settings,
+            settings=settings,
             archive=self.archive,
             journal=day_journal(self.section.state, plan.plate, plan.day),
             surface=load_focus_surface(self.section.state, plan.plate),

@@ -5,9 +5,8 @@ Each action returns the exit code of its process.
 
 import contextlib
 import signal
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -26,12 +25,14 @@ from acquisition.microscope.imaging_day import outer_plane_heights
 from acquisition.microscope.imaging_journal import day_journal, run_start
 from acquisition.microscope.imaging_requests import ASKED, ImagingRequest, open_imaging_requests
 from acquisition.microscope.micromanager import MicroManager
+from acquisition.microscope.plate_formats import settings_for_plate
 from acquisition.microscope.plate_loaders import POLL_S
 from acquisition.microscope.plate_plan import check_heights, plan_positions
+from acquisition.microscope.scale_check import check_plate_scale
 from acquisition.ports import FrameFormat
 from acquisition.quality import assess
 from daemon.config import Config, microscope_settings
-from daemon.microscope.imaging_process import opened_imaging_loop, plate_loader
+from daemon.microscope.imaging_process import opened_imaging_loop
 from daemon.microscope.imaging_queue import ImagingJob
 from daemon.microscope.microscope_access import (
     MicroscopeBusyError,
@@ -78,7 +79,7 @@ def image_plate(
     """
     plate_map = read_plate_map(config, plate)
     wanted = tuple(wells) or plate_map.wells_with_tissue
-    plan_positions(microscope_settings(config), wanted)
+    plan_positions(settings_for_plate(microscope_settings(config), plate_map), wanted)
     if (today := plate_map.culture_day(datetime.now(UTC))) != day:
         saved_as = f"its images are saved as day {day}"
         _print_line(screen, f"By the calendar it is day {today} of plate {plate}; {saved_as}.")
@@ -163,8 +164,9 @@ def print_plan(config: Config, plate: str, wells: Sequence[str], screen: Console
 
     The microscope does not move.
     """
-    settings, section = microscope_settings(config), micromanager_section(config)
     plate_map = read_plate_map(config, plate)
+    settings = settings_for_plate(microscope_settings(config), plate_map)
+    section = micromanager_section(config)
     positions = plan_positions(settings, wells or plate_map.wells_with_tissue)
     check_heights(settings, outer_plane_heights(settings))
     table = Table(title=f"plate {plate}: stage positions in µm")
@@ -175,6 +177,7 @@ def print_plan(config: Config, plate: str, wells: Sequence[str], screen: Console
     screen.print(table)
     with locked_microscope(config) as scope:
         frame_format = scope.format
+    check_plate_scale(plate_map, frame_format, config.source.path)
     needed = bytes_needed(frame_format, settings.planes, len(positions))
     planes = f"{settings.planes} planes of {_describe(frame_format)}"
     _print_line(screen, f"{len(positions)} wells × {planes}: {needed:,} bytes")
@@ -234,36 +237,6 @@ def save_preview(config: Config, well: str | None, out: Path, screen: Console) -
     return ExitCode.DONE
 
 
-def check_microscope(config: Config) -> int:
-    """Open the microscope, check every plate's positions, print problems, return the exit code."""
-    problems: list[str] = []
-    settings = microscope_settings(config)
-    try:
-        wells_of_plates = [
-            each.wells_with_tissue
-            for each in read_plate_maps(config.source.path).values()
-            if isinstance(each, PlateMap)
-        ]
-    except SpheroRankError as error:
-        problems, wells_of_plates = [str(error)], []
-    checks: list[Callable[[], object]] = [
-        *(partial(plan_positions, settings, wells) for wells in wells_of_plates or (("A01",),)),
-        partial(check_heights, settings, outer_plane_heights(settings)),
-        partial(plate_loader, config, lambda: True),
-        partial(_open_and_close, config),
-    ]
-    for run_check in checks:
-        try:
-            run_check()
-        except MicroscopeBusyError:
-            continue  # the service drives the microscope, so it can be opened
-        except SpheroRankError as error:
-            problems += str(error).splitlines()
-    for problem in dict.fromkeys(problems):
-        sys.stdout.write(problem + "\n")
-    return ExitCode.WRONG_CONFIGURATION if problems else ExitCode.DONE
-
-
 def switch_lamp_off(config: Config) -> int:
     """Switch the lamp off, also after a crash that left it on, and return the exit code."""
     with ExitStack() as stack:
@@ -272,12 +245,6 @@ def switch_lamp_off(config: Config) -> int:
             stack.enter_context(lock_microscope(config))
         stack.enter_context(opened_microscope(config)).lamp_off()
     return ExitCode.DONE
-
-
-def _open_and_close(config: Config) -> None:
-    """Open the microscope and close it again, to find the problems of its configuration."""
-    with locked_microscope(config):
-        pass
 
 
 def read_plate_map(config: Config, plate: str) -> PlateMap:

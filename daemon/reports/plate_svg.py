@@ -1,6 +1,5 @@
 """Plate map as inline SVG: one circle per well, coloured by its score."""
 
-import string
 from collections.abc import Mapping
 from html import escape
 
@@ -10,7 +9,7 @@ from daemon.reports.deterioration_section import format_deterioration
 from daemon.reports.doubt_words import format_doubts
 from schemas.plate_map import Group
 from schemas.ranking import WellRank
-from schemas.well import parse_well, plate_shape, row_column
+from schemas.well import parse_well, plate_shape, row_column, row_label
 
 _PITCH = 44  # pixels from well to well; all lengths are in pixels of the picture
 _LEFT, _TOP, _RADIUS = 30, 30, 18  # margins of the plate and radius of a well
@@ -81,7 +80,7 @@ def plate_svg(
         for column in range(1, columns + 1)
     ]
     parts += [
-        f'<text class="axis" x="12" y="{_y(row) + 5}">{string.ascii_uppercase[row - 1]}</text>'
+        f'<text class="axis" x="12" y="{_y(row) + 5}">{row_label(row)}</text>'
         for row in range(1, rows + 1)
     ]
     for row in range(1, rows + 1):

@@ -174,6 +174,8 @@ def test_the_microscope_section_of_the_example_is_valid_without_its_comment_sign
         "stage_limits_um",
         "z_limits_um",
         "um_per_px",
+        "um_per_px_from",
+        "plan",
         "acquire_days",
     }  # set by each laboratory, or unset
     for key, field in MicromanagerSection.model_fields.items():

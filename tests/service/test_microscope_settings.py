@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from acquisition.microscope.settings import ARCHIVE_PATTERN, Focusing, MicroscopeSettings
+from acquisition.microscope.settings import (
+    ARCHIVE_PATTERN,
+    Focusing,
+    MicroscopeSettings,
+    PlatePlacement,
+)
 from daemon import wiring
 from daemon.config import Config, MicromanagerSection, load_config, microscope_settings
 from daemon.jobs import start_check
@@ -92,6 +97,16 @@ def test_plates_are_loaded_by_a_file_or_a_command(
     assert section_of(tmp_path, line).present == expected
 
 
+def test_limits_that_are_not_checked_and_places_of_other_plates_reach_the_settings(
+    tmp_path: Path,
+) -> None:
+    plates = "plates = [{ wells = 384, a1_um = [1, 2], rotation_deg = 3 }]"
+    lines = f'stage_limits_um = "unchecked"\n{plates}'
+    settings = microscope_settings(load(tmp_path, NEEDED + lines))
+    assert settings.stage_limits_um is None
+    assert settings.plates == (PlatePlacement(384, (1.0, 2.0), None, 3.0),)
+
+
 def test_the_environment_overrides_the_section_of_the_microscope(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,6 +116,7 @@ def test_the_environment_overrides_the_section_of_the_microscope(
         "ACQUIRE_AT": "09:30",
         "PLATE": "24",
         "CONFIG": "lab.cfg",
+        "STAGE_LIMITS_UM": "unchecked",
     }.items():
         monkeypatch.setenv(f"SPHERORANK_SOURCE__MICROMANAGER__{key}", value)
     section = load(tmp_path, None).source.micromanager
@@ -136,10 +152,23 @@ def test_the_environment_overrides_the_section_of_the_microscope(
             "key source.micromanager.a1_um.0: is nan; expected a finite number",
         ),
         (
-            NEEDED + "plates = 96",
-            "key source.micromanager.plates: is unknown .*expected one of config, a1_um",
+            NEEDED + "wells = 96",
+            "key source.micromanager.wells: is unknown .*expected one of config, a1_um",
         ),
-        (NEEDED + "plate = 97", "plate: is 97; expected one of 24, 96, 384"),
+        (NEEDED + "plate = 97", "plate: is 97; expected one of 6, 12, 24, 48, 96, 384, 1536"),
+        (
+            NEEDED + "plates = [{ wells = 96, a1_um = [0, 0] }]",
+            r"plates: is \[.*\]; expected one place for 96 wells \(the key plate is one, too\)",
+        ),
+        (
+            NEEDED + 'um_per_px_from = "section"',
+            "um_per_px_from: is 'section'; expected the key um_per_px too",
+        ),
+        (
+            NEEDED + 'stage_limits_um = "none"',
+            r"stage_limits_um: is 'none'; expected \[x from, y from, x to, y to\]",
+        ),
+        (NEEDED + 'well_order = "spiral"', "well_order: is 'spiral'; expected 'row_wise_snake'"),
         (NEEDED + 'channel = "BF"', "channel: is 'BF'; expected \"GROUP:PRESET\""),
         (NEEDED + "acquire_at = 10", 'acquire_at: is 10; expected a time of day, such as "10:00"'),
         (NEEDED + 'acquire_at = "10:00Z"', "acquire_at: is '10:00Z'; expected a time of day"),
@@ -193,7 +222,7 @@ def configure(service: ServiceProcess) -> None:
     service.configure(
         source=(
             'kind = "micromanager"\n[source.micromanager]\n'
-            'config = "none.cfg"\na1_um = [0.0, 0.0]\n'
+            'config = "none.cfg"\na1_um = [0.0, 0.0]\nstage_limits_um = "unchecked"\n'
         )
     )
 

@@ -105,7 +105,7 @@ def test_wells_exactly_at_the_stage_limits_are_allowed() -> None:
             "a1_um",
             "is (1000, 2000) µm; expected a position within",
         ),
-        ({"plate": 48}, "plate", "is 48 wells; expected one of 24, 96, 384"),
+        ({"plate": 60}, "plate", "is 60 wells; expected one of 6, 12, 24, 48, 96, 384, 1536"),
         ({"spacing_um": 0.0}, "spacing_um", "expected µm between neighbouring wells"),
         ({"rotation_deg": math.nan}, "rotation_deg", "expected a finite angle"),
         (

@@ -31,6 +31,9 @@ class FakeMicroscope:
     format: FrameFormat = field(default_factory=lambda: FrameFormat(64, 64, 8, 1.0))
     has_autofocus: bool = False
 
+    def check_unchanged(self) -> None:
+        pass
+
     def move_to(self, x_um: float, y_um: float) -> None:
         if self.is_broken:
             raise MicroscopeError("stage", f"does not go to ({x_um}, {y_um})")

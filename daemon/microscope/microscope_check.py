@@ -1,0 +1,104 @@
+"""Check a microscope and the plates in its archive before anything moves: ``acquire check``."""
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+
+from acquisition.drop_folder.plate_map_files import read_plate_maps
+from acquisition.microscope.imaging_day import outer_plane_heights
+from acquisition.microscope.plate_formats import settings_for_plate
+from acquisition.microscope.plate_plan import check_heights, plan_positions
+from acquisition.microscope.scale_check import check_plate_scale
+from acquisition.microscope.settings import MicroscopeSettings
+from daemon.config import UNCHECKED, Config, microscope_settings
+from daemon.microscope.imaging_process import plate_loader
+from daemon.microscope.microscope_access import (
+    MicroscopeBusyError,
+    locked_microscope,
+    micromanager_section,
+)
+from schemas.errors import ConfigError, SpheroRankError
+from schemas.exit_codes import ExitCode
+from schemas.plate_map import PlateMap
+
+
+def check_microscope(config: Config) -> int:
+    """Open the microscope, check every plate's positions and scale, and return the exit code.
+
+    Each problem is printed on a line of stdout. Nothing moves.
+    """
+    problems = [text for error in _errors(config) for text in str(error).splitlines()]
+    for problem in dict.fromkeys(problems):
+        sys.stdout.write(problem + "\n")
+    return ExitCode.WRONG_CONFIGURATION if problems else ExitCode.DONE
+
+
+def _errors(config: Config) -> list[SpheroRankError]:
+    """Return every error of the settings, the plates and the hardware configuration."""
+    try:
+        settings = microscope_settings(config)
+        found = read_plate_maps(config.source.path).values()
+    except SpheroRankError as error:
+        return [error]
+    plate_maps = [each for each in found if isinstance(each, PlateMap)]
+    checks: list[Callable[[], object]] = [
+        *(partial(_check_positions, settings, each) for each in plate_maps),
+        *([] if plate_maps else [partial(plan_positions, settings, ("A01",))]),
+        partial(_check_limits, config),
+        partial(check_heights, settings, outer_plane_heights(settings)),
+        partial(plate_loader, config, lambda: True),
+    ]
+    return [*_raised_by(checks), *_errors_of_opened_microscope(config, plate_maps)]
+
+
+def _raised_by(checks: Iterable[Callable[[], object]]) -> list[SpheroRankError]:
+    """Call each check and return the errors that they raise."""
+    errors = []
+    for run_check in checks:
+        try:
+            run_check()
+        except SpheroRankError as error:
+            errors.append(error)
+    return errors
+
+
+def _check_positions(settings: MicroscopeSettings, plate_map: PlateMap) -> None:
+    """Raise SpheroRankError if the format or a position of a plate is wrong."""
+    plan_positions(settings_for_plate(settings, plate_map), plate_map.wells_with_tissue)
+
+
+def _check_limits(config: Config) -> None:
+    """Raise ConfigError if nothing says that positions are checked, or that they are not.
+
+    Micro-Manager does not know the travel of a stage. Without limits, a wrong ``a1_um`` would move
+    the stage anywhere.
+    """
+    if micromanager_section(config).stage_limits_um is None:
+        raise ConfigError(
+            "source.micromanager.stage_limits_um",
+            "is not set, so a wrong a1_um, spacing_um or rotation_deg is not noticed before the "
+            "stage moves; expected [x from, y from, x to, y to] of the stage in µm, or "
+            f'"{UNCHECKED}" for no check',
+        )
+
+
+def _errors_of_opened_microscope(
+    config: Config, plate_maps: Sequence[PlateMap]
+) -> list[SpheroRankError]:
+    """Open the microscope and return its errors, with those of the scales of unfinished plates.
+
+    A microscope that the service drives can be opened; the service checks the scales itself.
+    """
+    now = datetime.now(UTC)
+    unfinished = [each for each in plate_maps if each.culture_day(now) <= each.readout_day]
+    try:
+        with locked_microscope(config) as scope:
+            return _raised_by(
+                partial(check_plate_scale, each, scope.format, config.source.path)
+                for each in unfinished
+            )
+    except MicroscopeBusyError:
+        return []
+    except SpheroRankError as error:
+        return [error]
