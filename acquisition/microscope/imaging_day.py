@@ -18,7 +18,7 @@ from acquisition.microscope.imaging_journal import ImagingJournal, WellProgress
 from acquisition.microscope.ome_tiff import WellFrames
 from acquisition.microscope.plate_plan import WellPosition
 from acquisition.microscope.settings import Focusing, MicroscopeSettings
-from acquisition.ports import Microscope
+from acquisition.ports import Frame, Microscope
 from schemas.errors import MicroscopeError, OutputError
 
 ALERT_AFTER_FAILURES = 3  # consecutive failed wells; the fault is then not that of one well
@@ -31,6 +31,7 @@ class EndReason(StrEnum):
 
     COMPLETED = "completed"  # every well was saved or given up
     STOPPED = "stopped"  # by a signal; the next start continues
+    ABORTED = "aborted"  # by an operator; it does not continue
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,13 @@ class ImagingDay:
     report_progress
         Is called before each step that may take long, so that the watchdog notices a stall.
     should_stop
-        Returns True once the process is to end.
+        Is called before each well; returns True once no further well is to be imaged. It may wait.
     wait
         Waits for a number of seconds.
     clock
         Returns the current time.
+    show_frame
+        Is called with each well and its middle frame.
     """
 
     scope: Microscope
@@ -85,6 +88,7 @@ class ImagingDay:
     should_stop: Callable[[], bool]
     wait: Callable[[float], None]
     clock: Callable[[], datetime]
+    show_frame: Callable[[str, Frame], None] = lambda _well, _frame: None
     _consecutive_failures: int = field(default=0, init=False)
 
     def run(self, plan: DayPlan) -> DayResult:
@@ -142,6 +146,7 @@ class ImagingDay:
         heights = self._plane_heights(z_um)
         frames = self.scope.stack(heights)
         self.report_progress()
+        self.show_frame(position.well, frames[len(frames) // 2])
         visit = WellFrames(
             plan.plate,
             position.well,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import IO
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from schemas.messages import AlertKind
 
@@ -18,7 +18,10 @@ PIPE_TIMEOUT_S = 1.0  # how long its pipes are read after its end
 
 
 class ProcessEvent(BaseModel):
-    """One event of the process. Only alerts have kind, cause and message; all fields are logged."""
+    """One event of the process; all its fields are logged.
+
+    Only alerts have kind, cause and message, and only events of progress the last five fields.
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -28,6 +31,11 @@ class ProcessEvent(BaseModel):
     kind: AlertKind = AlertKind.MICROSCOPE
     cause: str = ""
     message: str = ""
+    at: AwareDatetime | None = None
+    wells_saved: int | None = None
+    wells_total: int | None = None
+    remaining_s: float | None = None
+    paused_since: AwareDatetime | None = None
 
 
 class SupervisedProcess:

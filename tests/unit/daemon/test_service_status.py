@@ -61,7 +61,7 @@ def test_the_text_has_the_numbers_and_the_first_of_each_list() -> None:
         waiting=(PendingImages("P", "planes are missing", 3), PendingImages("Q", "no [map]", 8)),
         unreadable={f"P/{n}.png": "Input/output error" for n in range(3)},
     )
-    lines = format_status(reply(service_status(RejectedFiles(stored(7)), source))).splitlines()
+    lines = format_status(reply(service_status(RejectedFiles(stored(7)), source)), NOW).splitlines()
     texts = [line.strip() for line in lines]
     assert texts[texts.index("pending       2 plates and reasons") + 1 :][:2] == [
         "P: 3 (planes are missing)",
@@ -80,4 +80,4 @@ def test_a_reply_of_an_earlier_service_without_the_lists_is_read() -> None:
     answer = StatusReply.model_validate_json(status_message().model_dump_json())
     assert isinstance(answer, StatusData)
     assert (answer.pending, answer.rejected_files, answer.unreadable_files) == ((), (), ())
-    assert "rejected      0 files" in format_status(answer)
+    assert "rejected      0 files" in format_status(answer, NOW)
