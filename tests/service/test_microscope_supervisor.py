@@ -161,8 +161,7 @@ def test_a_pause_of_the_process_changes_the_status_until_it_is_resumed(
         "emit('imaging.paused', plate='P1', day=7, paused_since='2026-11-16T12:00:00+01:00')\n"
         "while not (here / 'go').exists(): time.sleep(0.01)\n"
         "emit('imaging.resumed', plate='P1', day=7, wells_total=60, "
-        "paused_since='2026-11-16T12:00:00+01:00')\n"
-        + TICKS
+        "paused_since='2026-11-16T12:00:00+01:00')\n" + TICKS
     )
     script.poll_until(lambda: supervisor.status().state is MicroscopeState.PAUSED)
     assert supervisor.status().paused_since == datetime.fromisoformat("2026-11-16T12:00:00+01:00")

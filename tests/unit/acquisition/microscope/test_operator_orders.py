@@ -81,5 +81,5 @@ def test_the_present_job_is_kept_until_it_is_removed(orders: OperatorOrders) -> 
 
 def test_an_order_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file in place of the folder")
-    with pytest.raises(OutputError, match="cannot be written"):
+    with pytest.raises(OutputError, match="state/orders/pause: cannot be"):
         OperatorOrders(tmp_path / "state").pause(NOON)

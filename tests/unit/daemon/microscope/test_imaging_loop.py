@@ -286,12 +286,26 @@ def test_nothing_moves_during_a_pause_and_the_day_begins_after_it(scripted: Scri
     assert names.index("imaging.paused") < names.index("imaging.resumed") < names.index("day.done")
 
 
+@dataclass
+class PausingMicroscope(FakeMicroscope):
+    """A microscope whose operator orders a pause during each move of the stage."""
+
+    orders: OperatorOrders | None = None
+
+    def move_to(self, x_um: float, y_um: float) -> None:
+        assert self.orders is not None
+        self.orders.pause(NOON)
+        super().move_to(x_um, y_um)
+
+
 def test_a_stop_during_a_pause_leaves_the_plate_under_the_microscope(
     scripted: ScriptedLoop,
 ) -> None:
-    scripted.write_plate_map("P1", "B02")
     orders = OperatorOrders(scripted.root / "state")
-    scripted.serve(lambda _: orders.pause(NOON))
+    scripted.scope = PausingMicroscope(orders=orders)
+    scripted.write_plate_map("P1", "B02", "B03")
+    scripted.serve()
+    assert scripted.images() == ["P1 B02"]
     assert scripted.loader.calls == ["load P1"]
     assert orders.is_pause_confirmed()
 
