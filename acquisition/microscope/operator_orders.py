@@ -16,7 +16,7 @@ from schemas.errors import OutputError
 from schemas.plate_map import PlateId
 
 ABORTED = "aborted by the operator"
-"""Why a request of an aborted day is dropped."""
+"""The reason for which the request of an aborted day is dropped."""
 
 
 class PresentJob(BaseModel):

@@ -56,6 +56,8 @@ class ImagingProgress:
         """Emit an event with its fields; add plate, day and progress to the events of progress."""
         if event == "focus.not_found":
             self._well_without_focus = fields["well"]
+        elif event == "well.failed":
+            self._well_without_focus = None
         elif event == "well.saved":
             self.wells_saved += 1
             self._saved_here += 1

@@ -111,8 +111,7 @@ def abort(
     for file, _ in of_plate:
         requests.drop(file, ABORTED)
     listed = ", ".join(str(day) for day in sorted(days))
-    dropped = f"; {len(of_plate)} requests are dropped" if of_plate else ""
-    _print(screen, f"plate {plate}, day {listed}: aborted{dropped}")
+    _print(screen, f"plate {plate}, day {listed}: aborted; dropped requests: {len(of_plate)}")
     if wait and is_present:
 
         def is_over() -> bool:

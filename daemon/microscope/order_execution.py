@@ -93,9 +93,16 @@ class OrderExecution:
         emit = progress.emit_event if progress else self._emit_between_jobs
         self._switch_lamp_off()
         emit("imaging.paused", paused_since=since.isoformat())
-        with contextlib.suppress(OutputError):  # on a full disk the operator waits in vain
-            self.orders.confirm_pause(since)
-        while self.is_paused and not self.stop_signals and not is_aborted():
+        confirmed = None
+        while (
+            (present := self.orders.paused_since()) is not None
+            and not self.stop_signals
+            and not is_aborted()
+        ):
+            if present != confirmed:  # the first order, or one that followed it at once
+                confirmed = present
+                with contextlib.suppress(OutputError):  # on a full disk the operator waits in vain
+                    self.orders.confirm_pause(present)
             self.watchdog.report_progress("the imaging is paused")
             self.take_previews()
             self._report_days_in_danger(since)

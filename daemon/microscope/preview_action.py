@@ -70,6 +70,7 @@ def save_preview(
                 is_reported = True
                 found = _ask_driving_process(config, stop_signals, well, focus=focus)
                 if found is None:  # the other process has ended
+                    time.sleep(_POLL_S)
                     continue
                 preview = found
         write_durably(out, preview.png)

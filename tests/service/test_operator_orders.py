@@ -109,7 +109,7 @@ def test_an_aborted_day_drops_its_request_and_is_not_imaged_again_until_it_is_as
             let_stage_go(laboratory)
             assert abort.wait(60) == 0, log_of(laboratory, "abort")
         assert process.wait(60) == 1
-    dropped = f"plate {laboratory.plate}, day 7: aborted; 1 requests are dropped"
+    dropped = f"plate {laboratory.plate}, day 7: aborted; dropped requests: 1"
     assert dropped in log_of(laboratory, "abort")
     assert "day.aborted" in log_of(laboratory, "run")
     aborted = laboratory.files()

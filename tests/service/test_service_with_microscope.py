@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ import pytest
 from daemon.jobs.simulate import write_virtual_microscope
 from inference.bundle import load_bundle
 from schemas.observation import Observation
-from simulation.world import WorldFile
-from tests.laboratory import ROOT
+from simulation.world import World, WorldFile
+from tests.laboratory import ROOT, Laboratory
 from tests.service_process import SPHERORANK, ServiceProcess
 
 pytestmark = pytest.mark.micromanager
@@ -40,6 +41,10 @@ class MicroscopeService(ServiceProcess):
         )
         self.config.write_text(text + sockets)
         world.place_plate(self.plate, DAY)
+
+    @property
+    def world(self) -> World:
+        return World.load(self.folder / "world", clock=lambda: datetime.now(UTC))
 
     @property
     def plate(self) -> str:
@@ -173,19 +178,26 @@ def listen_with_hook(laboratory: MicroscopeService) -> list[str]:
 
 @pytest.mark.slow
 def test_a_pause_survives_a_killed_service_and_the_progress_is_published_to_hooks(
-    laboratory: MicroscopeService,
+    laboratory: MicroscopeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # of the stage that waits at its third move
     laboratory.make()
+    Laboratory(laboratory.folder, laboratory.world).break_device(
+        "VirtualStage", "WaitingStage", fails_at=3
+    )
     with laboratory.running() as service:
         laboratory.wait_for_microscope()
         laboratory.request_day()
-        laboratory.wait_for(lambda: len(laboratory.events("well.saved")) >= 2)
-        assert "lamp is off" in laboratory.ask("acquire", "pause").stdout
+        laboratory.wait_for(lambda: len(laboratory.events("well.saved")) == 2)
+        with subprocess.Popen(laboratory.command("acquire", "pause")) as pause:
+            laboratory.wait_for((laboratory.folder / "microscope" / "orders" / "pause").exists)
+            (laboratory.folder / "world" / "go").touch()
+            assert pause.wait(60) == 0
         laboratory.wait_for(lambda: "microscope    paused for" in laboratory.ask("status").stdout)
         service.kill()
         service.wait()
     paused = laboratory.image_files()
-    assert len(paused) < 12
+    assert len(paused) == 3
     with laboratory.running() as service, subprocess.Popen(listen_with_hook(laboratory)) as hook:
         laboratory.wait_for(lambda: "microscope    paused for" in laboratory.ask("status").stdout)
         assert laboratory.image_files() == paused

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from daemon.messaging.inquiries import format_status
 from daemon.service_status import RejectedFiles, ServiceStatus
-from schemas.messages import StatusData
+from schemas.messages import MicroscopeData, MicroscopeState, StatusData
 from schemas.observation import RejectedFile
 from schemas.requests import StatusReply
 from schemas.well_image import PendingImages, Rejected, SourceStatus
@@ -81,3 +81,20 @@ def test_a_reply_of_an_earlier_service_without_the_lists_is_read() -> None:
     assert isinstance(answer, StatusData)
     assert (answer.pending, answer.rejected_files, answer.unreadable_files) == ((), (), ())
     assert "rejected      0 files" in format_status(answer, NOW)
+
+
+def test_the_text_shows_how_long_the_microscope_is_paused_and_what_is_left() -> None:
+    status = reply(service_status(RejectedFiles([]), SourceStatus()))
+    microscope = MicroscopeData(
+        state=MicroscopeState.PAUSED,
+        plate="P1",
+        day=7,
+        wells_saved=13,
+        wells_total=60,
+        remaining_s=611.0,
+        paused_since=NOW - timedelta(hours=2, minutes=13),
+    )
+    text = format_status(status.model_copy(update={"microscope": microscope}), NOW)
+    (line,) = [each for each in text.splitlines() if each.startswith("microscope")]
+    assert line.startswith("microscope    paused for 2 h 13 min (since 20")
+    assert line.endswith("plate P1, day 7, 13 of 60 wells, 10 min left")

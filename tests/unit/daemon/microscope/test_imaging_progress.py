@@ -45,6 +45,13 @@ def test_a_well_without_focus_is_named_and_the_next_one_is_not() -> None:
     assert recorded.save("B03", after_s=1)["focus_found"] is True
 
 
+def test_a_later_attempt_that_finds_the_focus_is_not_reported_without_focus() -> None:
+    recorded = RecordedProgress()
+    recorded.progress.emit_event("focus.not_found", well="B02")
+    recorded.progress.emit_event("well.failed", well="B02", problem="the disk is full")
+    assert recorded.save("B02", after_s=1)["focus_found"] is True
+
+
 def test_events_that_are_no_progress_are_passed_on_unchanged() -> None:
     recorded = RecordedProgress()
     recorded.progress.emit_event("autofocus.failed", well="B02", problem="no signal")
