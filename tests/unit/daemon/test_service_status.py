@@ -83,7 +83,7 @@ def test_a_reply_of_an_earlier_service_without_the_lists_is_read() -> None:
     assert "rejected      0 files" in format_status(answer, NOW)
 
 
-def test_the_text_shows_how_long_the_microscope_is_paused_and_what_is_left() -> None:
+def test_the_text_shows_the_length_of_a_pause_and_the_time_left() -> None:
     status = reply(service_status(RejectedFiles([]), SourceStatus()))
     microscope = MicroscopeData(
         state=MicroscopeState.PAUSED,
