@@ -171,6 +171,16 @@ class Microscope(Protocol):
         """True if the microscope has a hardware autofocus for :meth:`autofocus`."""
         ...
 
+    def position(self) -> tuple[float, float, float]:
+        """Return the position of the stage and the focus drive, (x, y, z) in µm.
+
+        Raises
+        ------
+        MicroscopeError
+            If a device failed.
+        """
+        ...
+
     def move_to(self, x_um: float, y_um: float) -> None:
         """Move the stage to a position in µm and return when the position is reached.
 

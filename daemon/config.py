@@ -564,3 +564,12 @@ def microscope_settings(config: Config) -> MicroscopeSettings:
 def systemd_socket() -> str | None:
     """Return the address of systemd's notification socket, or None without systemd."""
     return os.environ.get("NOTIFY_SOCKET")
+
+
+def keep_micromanager_log_off() -> None:
+    """Keep pymmcore-plus from opening its log file in the home directory when it is imported.
+
+    Its import fails if it cannot write there. A file that the operator has set is kept. The value
+    ``0``, which its documentation names for this purpose, has no effect in version 0.17.
+    """
+    os.environ.setdefault("PYMM_LOG_FILE", os.devnull)

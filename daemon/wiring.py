@@ -32,6 +32,7 @@ from daemon.heartbeat import Heartbeat, LoopClock
 from daemon.messaging.io_thread import IoThread
 from daemon.messaging.publisher import Publisher
 from daemon.messaging.requests import RequestSocket
+from daemon.microscope.acquisition_messages import AcquisitionMessages
 from daemon.microscope.driver_watchdog import MAX_STOP_STEP_S
 from daemon.microscope.imaging_feedback import ImagingFeedback
 from daemon.microscope.imaging_policies import ReimageUnclearWells, ReimageUndecidedTreatments
@@ -259,7 +260,7 @@ def acquire_command(file: Path | None, *options: str) -> list[str]:
 
 
 def open_microscope(
-    config: Config, file: Path | None, alerts: Alerts
+    config: Config, file: Path | None, alerts: Alerts, store: SqlStore
 ) -> MicroscopeSupervisor | None:
     """Return the supervisor of the imaging process; None without a microscope.
 
@@ -277,6 +278,7 @@ def open_microscope(
         acquire_command(file, "serve"),
         acquire_command(file, "lamp-off"),
         alerts,
+        AcquisitionMessages(store, now).publish,
         limits,
         time.monotonic,
     )
@@ -311,7 +313,7 @@ def open_service(
         encoder = open_encoder(config)
         check_encoder_switch(config, store, encoder.encoder_id)
         alerts, metrics, loop_clock = Alerts(store, now), Metrics(), LoopClock()
-        microscope = None if once else open_microscope(config, file, alerts)
+        microscope = None if once else open_microscope(config, file, alerts, store)
         status = ServiceStatus(
             version=VERSION,
             encoder_id=encoder.encoder_id,

@@ -16,6 +16,8 @@ sys.path.insert(0, str(ROOT))
 from schemas.events import to_event  # noqa: E402 - needs the repository on the path
 from schemas.json_schemas import MESSAGE_MODELS, json_schemas  # noqa: E402 - as above
 from schemas.messages import (  # noqa: E402 - as above
+    AcquisitionData,
+    AcquisitionStep,
     AlertData,
     AlertKind,
     DayDeparture,
@@ -26,7 +28,7 @@ from schemas.messages import (  # noqa: E402 - as above
 from tests import samples  # noqa: E402 - as above
 
 _SERVICE = "spherorank"
-_PLATE_TOPICS = {"observation", "rejected", "ranking", "specimen"}
+_PLATE_TOPICS = {"observation", "rejected", "ranking", "specimen", "acquisition"}
 _WHEN = {
     "observation": "The service sends this message when a well image was embedded and stored. "
     "After dosing, `departures` contains the departure of the well on every imaged day.",
@@ -35,6 +37,8 @@ _WHEN = {
     "the fields of the ranking's JSON file (`ranking-file.json`).",
     "specimen": "The service sends this message after each ranking of all plates of one specimen. "
     "`data` has the fields of its JSON file (`specimen-file.json`).",
+    "acquisition": "The service sends this message for each step of the microscope that it "
+    "controls. If the imaging is paused while no plate is imaged, the topic ends in `_`.",
     "status": "The service sends this message every 5 s while it runs. The first message has the "
     "state `online`, and the last one has the state `stopping`. If no status arrives for 15 s, "
     "check the service.",
@@ -89,6 +93,19 @@ def examples() -> dict[MessageKind, MessageData]:
         "rejected": samples.rejected_data(samples.rejected()),
         "ranking": samples.ranking_data(samples.ranking()),
         "specimen": samples.specimen_data(samples.specimen_ranking()),
+        "acquisition": AcquisitionData(
+            step=AcquisitionStep.WELL_SAVED,
+            plate=samples.PLATE,
+            day=8,
+            reason="due",
+            wells_saved=13,
+            wells_total=60,
+            remaining_s=611.0,
+            well="D02",
+            file=f"/srv/archive/{samples.PLATE}/day08/D02_20261117T101502.250+0100.ome.tif",
+            z_um=2995.4,
+            focus_found=True,
+        ),
         "status": samples.status_data(),
         "alert": AlertData(
             kind=AlertKind.IMAGES_MISSING,

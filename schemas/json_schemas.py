@@ -10,6 +10,7 @@ from pydantic import BaseModel, TypeAdapter
 from schemas.events import SEQUENCE_DIGITS
 from schemas.messages import (
     TOPIC_PREFIX,
+    AcquisitionData,
     AlertData,
     MessageKind,
     ObservationData,
@@ -29,6 +30,7 @@ MESSAGE_MODELS: dict[MessageKind, type[BaseModel]] = {
     "rejected": RejectedData,
     "ranking": RankingData,
     "specimen": SpecimenData,
+    "acquisition": AcquisitionData,
     "status": StatusData,
     "alert": AlertData,
 }

@@ -109,6 +109,8 @@ class MicroscopeState(StrEnum):
     STARTING = "starting"
     IDLE = "idle"
     IMAGING = "imaging"
+    PAUSED = "paused"
+    """An operator has paused the imaging."""
     RESTARTING = "restarting"
     """The process has ended and starts again after a pause."""
 
@@ -122,6 +124,14 @@ class MicroscopeData(FrozenModel):
     """Plate that is being imaged."""
     day: int | None = None
     """Culture day of that plate."""
+    wells_saved: int | None = None
+    """Number of wells of this day or request that have an image; null if no plate is imaged."""
+    wells_total: int | None = None
+    """Number of wells of this day or request; null if no plate is imaged."""
+    remaining_s: float | None = None
+    """Estimated time until the last well is imaged, in seconds; null if unknown."""
+    paused_since: datetime | None = None
+    """Time at which an operator paused the imaging; null if it is not paused."""
 
 
 class StatusData(FrozenModel):
@@ -149,6 +159,60 @@ class StatusData(FrozenModel):
     """Reason why the drop folder cannot be read; null if it can be read."""
     microscope: MicroscopeData | None = None
     """State of the microscope; null if the service controls no microscope."""
+
+
+class AcquisitionStep(StrEnum):
+    """Step in the imaging of a plate."""
+
+    STARTED = "started"
+    """The imaging of a day, or of the wells of a request, started or continues after a restart."""
+    WELL_SAVED = "well_saved"
+    WELL_FAILED = "well_failed"
+    """One attempt failed; the well is tried again after the other wells."""
+    PAUSED = "paused"
+    """An operator paused the imaging; the lamp is off. Sent again after a restart."""
+    RESUMED = "resumed"
+    ABORTED = "aborted"
+    """An operator ended the day or request before its last well."""
+    DONE = "done"
+    """Every well was imaged or given up."""
+
+
+class AcquisitionData(FrozenModel):
+    """Progress of the microscope that the service controls."""
+
+    step: AcquisitionStep
+    """Step that was taken."""
+    plate: str | None = None
+    """Plate id; null if the imaging was paused or resumed while no plate was imaged."""
+    day: int | None = None
+    """Culture day; null without a plate."""
+    reason: str | None = None
+    """Reason for the imaging: `due` by the schedule, `asked` by an operator, or the cause of an
+    imaging request; null without a plate.
+    """
+    wells_saved: int | None = None
+    """Number of wells of this day or request that have an image; null without a plate."""
+    wells_total: int | None = None
+    """Number of wells of this day or request; null without a plate."""
+    remaining_s: float | None = None
+    """Estimated time until the last well is imaged, in seconds; null until a well was imaged."""
+    well: str | None = None
+    """Well that was saved or failed; null for other steps."""
+    file: str | None = None
+    """Path of the saved image on the computer of the microscope; null for other steps."""
+    z_um: float | None = None
+    """Height of the middle plane in µm; null for other steps."""
+    focus_found: bool | None = None
+    """False if no focus was found, so that the well was imaged at the predicted height; null for
+    other steps, and if the focus is not searched.
+    """
+    problem: str | None = None
+    """Problem of a well that failed; null for other steps."""
+    given_up: tuple[str, ...] = ()
+    """Wells without an image after the last attempt, for the step `done`."""
+    paused_since: datetime | None = None
+    """Start of the pause, for the steps `paused` and `resumed`; null for other steps."""
 
 
 class AlertKind(StrEnum):
@@ -183,27 +247,36 @@ class AlertData(FrozenModel):
     """Notice that SpheroRank is for research use only."""
 
 
-MessageData = ObservationData | RejectedData | RankingData | SpecimenData | StatusData | AlertData
+MessageData = (
+    ObservationData
+    | RejectedData
+    | RankingData
+    | SpecimenData
+    | AcquisitionData
+    | StatusData
+    | AlertData
+)
 """Data of any message."""
-MessageKind = Literal["observation", "rejected", "ranking", "specimen", "status", "alert"]
+MessageKind = Literal[
+    "observation", "rejected", "ranking", "specimen", "acquisition", "status", "alert"
+]
 """Kind of a message: the third part of its topic."""
+
+
+_KINDS: tuple[tuple[type[FrozenModel], MessageKind], ...] = (
+    (ObservationData, "observation"),
+    (RejectedData, "rejected"),
+    (RankingData, "ranking"),
+    (SpecimenData, "specimen"),
+    (AcquisitionData, "acquisition"),
+    (StatusData, "status"),
+    (AlertData, "alert"),
+)
 
 
 def kind_of(data: MessageData) -> MessageKind:
     """Return the kind of a message, the third part of its topic."""
-    match data:
-        case ObservationData():
-            return "observation"
-        case RejectedData():
-            return "rejected"
-        case RankingData():
-            return "ranking"
-        case SpecimenData():
-            return "specimen"
-        case StatusData():
-            return "status"
-        case AlertData():
-            return "alert"
+    return next(kind for model, kind in _KINDS if isinstance(data, model))
 
 
 def subject_of(data: MessageData) -> str | None:

@@ -87,6 +87,20 @@ class StrayingStage(_FaultyDevice, VirtualStage):
         super().set_position_um(x + (9000.0 if self._fails() else 0.0), y)
 
 
+class WaitingStage(_FaultyDevice, VirtualStage):
+    """A stage that waits at one move until the file ``go`` exists in the folder of the world."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._register_fault()
+
+    def set_position_um(self, x: float, y: float) -> None:
+        if self._fails():
+            while not (self.bench.world.folder / "go").exists():
+                time.sleep(0.02)
+        super().set_position_um(x, y)
+
+
 class HangingCamera(_FaultyDevice, VirtualCamera):
     """A camera that hangs during one frame, with the lamp on."""
 

@@ -18,7 +18,7 @@ from acquisition.microscope.ome_tiff import WellFrames
 from acquisition.microscope.plate_plan import WellPosition
 from acquisition.microscope.settings import MicroscopeSettings
 from acquisition.microscope.well_focus import WellFocus, WellFocusing
-from acquisition.ports import ImagingStoppedError, Microscope
+from acquisition.ports import Frame, ImagingStoppedError, Microscope
 from schemas.errors import MicroscopeError, OutputError
 
 ALERT_AFTER_FAILURES = 3  # consecutive failed wells; the fault is then not that of one well
@@ -31,6 +31,7 @@ class EndReason(StrEnum):
 
     COMPLETED = "completed"  # every well was saved or given up
     STOPPED = "stopped"  # by a signal; the next start continues
+    ABORTED = "aborted"  # by an operator; it does not continue
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,13 @@ class ImagingDay:
         Is called with the name of each activity before it begins, so that the watchdog notices a
         stall and can name it.
     should_stop
-        Returns True once the process is to end.
+        Is called before each well; returns True once no further well is to be imaged. It may wait.
     wait
         Waits for a number of seconds.
     clock
         Returns the current time.
+    show_frame
+        Is called with each well and its middle frame.
     """
 
     scope: Microscope
@@ -87,6 +90,7 @@ class ImagingDay:
     should_stop: Callable[[], bool]
     wait: Callable[[float], None]
     clock: Callable[[], datetime]
+    show_frame: Callable[[str, Frame], None] = lambda _well, _frame: None
     _consecutive_failures: int = field(default=0, init=False)
 
     def run(self, plan: DayPlan) -> DayResult:
@@ -157,6 +161,7 @@ class ImagingDay:
         heights = self._plane_heights(focus.z_um)
         frames = self.scope.stack(heights)
         self.report_progress(f"{where} is saved")
+        self.show_frame(position.well, frames[len(frames) // 2])
         visit = WellFrames(
             plan.plate,
             position.well,

@@ -64,25 +64,81 @@ def run(
 
 @group.command()
 def preview(
+    *,
     well: Annotated[
         str | None, typer.Option(help="Go to this well first. Without it, the stage stays.")
     ] = None,
+    focus: Annotated[bool, typer.Option("--focus", help="Search the focus first.")] = False,
     out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("preview.png"),
     config: ConfigOption = None,
 ) -> None:
-    """Take one image and print its quality.
+    """Show one image, also while a plate is imaged.
 
-    The quality includes brightness, sharpness and flags.
+    While a plate is imaged, the newest frame is written. With --well or --focus, a new frame is
+    taken between two wells.
     """
     wells = _parse_wells([] if well is None else [well])
-    settings = _load(config)
-    _prepare_process()
-    from daemon.microscope import operator_actions
+    settings, stop_signals = _load(config), _prepare_process()
+    from daemon.microscope import preview_action
     from daemon.microscope.imaging_process import run_and_exit
 
     run_and_exit(
-        lambda: operator_actions.save_preview(settings, wells[0] if wells else None, out, screen),
+        lambda: preview_action.save_preview(
+            settings, stop_signals, wells[0] if wells else None, out, screen, focus=focus
+        ),
         errors,
+    )
+
+
+@group.command()
+def pause(
+    *,
+    wait: Annotated[
+        bool, typer.Option(help="Wait until the present well is finished and the lamp is off.")
+    ] = True,
+    config: ConfigOption = None,
+) -> None:
+    """Pause the imaging after the present well.
+
+    The pause lasts until acquire resume, also after a restart.
+    """
+    settings, stop_signals = _load(config), _prepare_process()
+    from daemon.microscope import order_actions
+    from daemon.microscope.imaging_process import run_and_exit
+
+    run_and_exit(lambda: order_actions.pause(settings, stop_signals, screen, wait=wait), errors)
+
+
+@group.command()
+def resume(config: ConfigOption = None) -> None:
+    """Continue a paused imaging with the next well."""
+    settings = _load(config)
+    _prepare_process()
+    from daemon.microscope import order_actions
+    from daemon.microscope.imaging_process import run_and_exit
+
+    run_and_exit(lambda: order_actions.resume(settings, screen), errors)
+
+
+@group.command()
+def abort(
+    *,
+    plate: Annotated[
+        str | None, typer.Option(help="Plate id. Without it, the plate that is being imaged.")
+    ] = None,
+    wait: Annotated[bool, typer.Option(help="Wait until the present well is finished.")] = True,
+    config: ConfigOption = None,
+) -> None:
+    """End the imaging of a plate on this day for good.
+
+    Its requests are dropped, and the schedule does not start the day again.
+    """
+    settings, stop_signals = _load(config), _prepare_process()
+    from daemon.microscope import order_actions
+    from daemon.microscope.imaging_process import run_and_exit
+
+    run_and_exit(
+        lambda: order_actions.abort(settings, stop_signals, plate, screen, wait=wait), errors
     )
 
 
@@ -254,9 +310,11 @@ def _prepare_process() -> list[int]:
     """
     from acquisition.microscope.settings import check_installed
     from daemon import logs
+    from daemon.config import keep_micromanager_log_off
     from daemon.stop_signals import record_stop_signals
 
     check_installed()
+    keep_micromanager_log_off()
     logs.install(None)
     stop_signals: list[int] = []
     # A second signal does nothing: the watchdog ends a process that does not end by itself.

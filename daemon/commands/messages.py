@@ -25,6 +25,14 @@ def listen(
     topic: Annotated[
         str, typer.Option(help="Print only messages whose topic starts with this text.")
     ] = "",
+    command: Annotated[
+        str | None,
+        typer.Option(
+            "--exec",
+            help="Run this command for each message instead of printing it. The message is one "
+            "JSON line on its stdin.",
+        ),
+    ] = None,
 ) -> None:
     """Print each message that the service publishes.
 
@@ -32,4 +40,4 @@ def listen(
     """
     from daemon.messaging import inquiries
 
-    inquiries.print_messages(connect, requests, after=after, topic=topic)
+    inquiries.print_messages(connect, requests, after=after, topic=topic, command=command)

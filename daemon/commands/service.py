@@ -77,6 +77,8 @@ def status(
 
     It shows plates, last image, backlog, number of rejected files and the microscope.
     """
+    from datetime import UTC, datetime
+
     from daemon.config import load_config
     from daemon.messaging import inquiries
 
@@ -84,7 +86,8 @@ def status(
     if as_json:
         typer.echo(answer.model_dump_json(indent=2))
     else:
-        screen.print(inquiries.format_status(answer), markup=False, soft_wrap=True)
+        text = inquiries.format_status(answer, datetime.now(UTC))
+        screen.print(text, markup=False, soft_wrap=True)
 
 
 def rejected(config: ConfigOption = None) -> None:

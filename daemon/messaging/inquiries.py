@@ -3,8 +3,12 @@
 import signal
 import sys
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
-from daemon.messaging.listen import ask, listen, requests_url_beside, write_message
+from daemon.duration_text import duration_text
+from daemon.messaging.listen import Message, ask, listen, requests_url_beside, write_message
+from daemon.messaging.message_command import parse_command
+from schemas.messages import MicroscopeData
 from schemas.requests import StatusReply, StatusRequest
 
 MAX_SHOWN = 5
@@ -22,8 +26,8 @@ def ask_status(requests_url: str, timeout_s: float = 3.0) -> StatusReply:
     return ask(requests_url, StatusRequest(), StatusReply, timeout_s=timeout_s)
 
 
-def format_status(status: StatusReply) -> str:
-    """Return a status as lines of text for a terminal."""
+def format_status(status: StatusReply, now: datetime) -> str:
+    """Return a status as lines of text for a terminal, at the present time."""
     last_image = (
         status.last_image_at.isoformat(timespec="seconds")
         if status.last_image_at
@@ -54,15 +58,25 @@ def format_status(status: StatusReply) -> str:
         f"plates        {', '.join(status.plates) or 'none'}",
     ]
     if status.microscope:
-        where = (
-            f", plate {status.microscope.plate}, day {status.microscope.day}"
-            if status.microscope.plate
-            else ""
-        )
-        lines.append(f"microscope    {status.microscope.state}{where}")
+        lines.append(f"microscope    {_microscope_text(status.microscope, now)}")
     if status.source_gone:
         lines.append(f"source gone   {status.source_gone}")
     return "\n".join(lines)
+
+
+def _microscope_text(microscope: MicroscopeData, now: datetime) -> str:
+    """Return the state of the microscope as text, with its plate, progress and pause."""
+    parts = [str(microscope.state)]
+    if microscope.paused_since:
+        since = microscope.paused_since
+        parts[0] += f" for {duration_text(now - since)} (since {since.astimezone():%Y-%m-%d %H:%M})"
+    if microscope.plate:
+        parts.append(f"plate {microscope.plate}, day {microscope.day}")
+    if microscope.wells_total is not None:
+        parts.append(f"{microscope.wells_saved} of {microscope.wells_total} wells")
+    if microscope.remaining_s is not None:
+        parts.append(f"{duration_text(timedelta(seconds=microscope.remaining_s))} left")
+    return ", ".join(parts)
 
 
 def _first_few(heading: str, lines: Sequence[str], count: int) -> list[str]:
@@ -73,9 +87,26 @@ def _first_few(heading: str, lines: Sequence[str], count: int) -> list[str]:
 
 
 def print_messages(
-    events_url: str, requests_url: str | None, *, after: int | None, topic: str
+    events_url: str,
+    requests_url: str | None,
+    *,
+    after: int | None,
+    topic: str,
+    command: str | None,
 ) -> None:
-    """Print every message, one a line, until a signal or a closed pipe ends it."""
+    """Print every message, one a line, until a signal or a closed pipe ends it.
+
+    Parameters
+    ----------
+    command
+        Command line that is run for each message instead; None: print the messages.
+
+    Raises
+    ------
+    ConfigError
+        If an address or the command cannot be used.
+    """
+    on_message = parse_command(command, _report).run if command is not None else _print_message
     received: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _frame: received.append(number))
@@ -85,9 +116,19 @@ def print_messages(
             requests_url or requests_url_beside(events_url),
             after=after,
             topic=topic,
-            on_message=lambda message: write_message(message, sys.stdout),
+            on_message=on_message,
             should_stop=lambda: bool(received),
-            on_silence=lambda problem: print(problem, file=sys.stderr),  # noqa: T201 - a report on the terminal
+            on_silence=_report,
         )
     except BrokenPipeError:
         sys.stderr.close()  # the reader closed the pipe
+
+
+def _print_message(message: Message) -> None:
+    """Print a message as one line on stdout."""
+    write_message(message, sys.stdout)
+
+
+def _report(problem: str) -> None:
+    """Print a problem on stderr."""
+    print(problem, file=sys.stderr)  # noqa: T201 - a report on the terminal

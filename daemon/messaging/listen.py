@@ -313,8 +313,17 @@ def _readable(message: Message) -> str:
 
 
 _PRINTED_FIELDS = (
+    "step",
     "well",
     "day",
+    "wells_saved",
+    "wells_total",
+    "remaining_s",
+    "z_um",
+    "focus_found",
+    "problem",
+    "given_up",
+    "paused_since",
     "revision",
     "final",
     "state",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from acquisition.drop_folder.plate_map_files import read_plate_maps
 from daemon.microscope.active_alerts import ActiveAlerts
-from schemas.errors import SpheroRankError
+from schemas.errors import PlateMapError, SpheroRankError
 from schemas.plate_map import PlateMap
 
 MAX_AGE_S = 10.0  # reading plate maps lists the whole archive, which is slow on a share
@@ -48,3 +48,24 @@ class ArchivedPlateMaps:
     def is_archive_readable(self) -> bool:
         """True if the archive was readable at the last attempt."""
         return not self._alerts.is_active(_CAUSE)
+
+
+def read_plate_map(archive: Path, plate: str) -> PlateMap:
+    """Return the plate map of a plate (id) from the archive.
+
+    Raises
+    ------
+    PlateMapError
+        If there is no such plate, or its plate map is invalid.
+    """
+    found = read_plate_maps(archive)
+    if plate not in found:
+        plates = ", ".join(sorted(found)) or "none yet"
+        raise PlateMapError(
+            archive,
+            f"has no plate {plate}; expected one of {plates}, as {plate}.plate.toml",
+        )
+    plate_map = found[plate]
+    if isinstance(plate_map, PlateMapError):
+        raise plate_map
+    return plate_map

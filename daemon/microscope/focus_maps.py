@@ -13,13 +13,11 @@ from acquisition.microscope.focus_surface import (
     load_focus_surface,
     save_focus_surface,
 )
+from acquisition.microscope.plate_formats import settings_for_plate
 from daemon.config import Config, microscope_settings
-from daemon.microscope.microscope_access import (
-    MicroscopeBusyError,
-    lock_microscope,
-    micromanager_section,
-)
-from daemon.microscope.operator_actions import read_plate_map
+from daemon.microscope.archived_plate_maps import read_plate_map
+from daemon.microscope.driving_process import micromanager_section
+from daemon.microscope.microscope_access import MicroscopeBusyError, lock_microscope
 from schemas.errors import ConfigError, MicroscopeError
 from schemas.exit_codes import ExitCode
 
@@ -34,7 +32,7 @@ def export_focus_map(config: Config, plate: str, out: Path, screen: Console) -> 
     ConfigError
         If no focus height of the plate is known.
     """
-    read_plate_map(config, plate)
+    read_plate_map(config.source.path, plate)
     state = micromanager_section(config).state
     surface = load_focus_surface(state, plate)
     if not surface.points:
@@ -60,9 +58,10 @@ def import_focus_map(config: Config, plate: str, file: Path, screen: Console) ->
     MicroscopeError
         If the plate is being imaged: its heights would be overwritten.
     """
-    plate_map = read_plate_map(config, plate)
+    plate_map = read_plate_map(config.source.path, plate)
     wells = [entry.well for entry in plate_map.entries]
-    surface = read_focus_map(file, plate, wells, microscope_settings(config), datetime.now(UTC))
+    settings = settings_for_plate(microscope_settings(config), plate_map)
+    surface = read_focus_map(file, plate, wells, settings, datetime.now(UTC))
     state = micromanager_section(config).state
     try:
         with lock_microscope(config):

@@ -1,7 +1,8 @@
 """The main loop of the process that drives the microscope: image the next job until a signal."""
 
+import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -14,19 +15,24 @@ from acquisition.microscope.imaging_day import (
     ImagingDay,
     outer_plane_heights,
 )
-from acquisition.microscope.imaging_journal import day_journal, run_start
+from acquisition.microscope.imaging_journal import WellProgress, day_journal, run_start
 from acquisition.microscope.imaging_requests import ASKED, ImagingRequest, open_imaging_requests
+from acquisition.microscope.operator_orders import OperatorOrders, PresentJob
 from acquisition.microscope.plate_formats import settings_for_plate
 from acquisition.microscope.plate_loaders import PlateLoader
 from acquisition.microscope.plate_plan import check_heights, plan_positions
+from acquisition.microscope.preview import write_latest_frame
+from acquisition.microscope.preview_requests import PreviewRequests
 from acquisition.microscope.scale_check import check_plate_scale
-from acquisition.microscope.settings import MicroscopeSettings
-from acquisition.ports import Microscope
+from acquisition.microscope.settings import Focusing, MicroscopeSettings
+from acquisition.ports import Frame, Microscope
 from daemon.config import MicromanagerSection
 from daemon.microscope.active_alerts import ActiveAlerts
 from daemon.microscope.archived_plate_maps import ArchivedPlateMaps
 from daemon.microscope.driver_watchdog import Watchdog
+from daemon.microscope.imaging_progress import ImagingProgress
 from daemon.microscope.imaging_queue import RETRY_S, ImagingJob, ImagingQueue, PlateMaps
+from daemon.microscope.order_execution import OrderExecution
 from daemon.microscope.plate_changer import PlateChanger
 from schemas.errors import MicroscopeError, OutputError, ScaleError, SpheroRankError
 from schemas.messages import AlertKind
@@ -61,6 +67,7 @@ class ImagingLoop:
     queue: ImagingQueue
     changer: PlateChanger
     alerts: ActiveAlerts
+    orders: OrderExecution
     watchdog: Watchdog
     stop_signals: list[int]
     wait: Callable[[float], None]
@@ -72,11 +79,14 @@ class ImagingLoop:
         """Image pending jobs until a signal arrives, then release the plate."""
         while not self.stop_signals:
             self.watchdog.report_progress("waiting")
+            self.orders.take_previews()
+            self.orders.hold_while_paused()
             plate_maps = self.plate_maps.read()
-            job = self._next_job(plate_maps)
+            job = None if self.stop_signals else self._next_job(plate_maps)
             if job is not None:
                 self.image(job, plate_maps[job.plate])
             else:
+                self._note_present(None)
                 if self.plate_maps.is_archive_readable:
                     self.queue.report_missed_days(plate_maps)
                 self.wait(IDLE_S)
@@ -87,9 +97,54 @@ class ImagingLoop:
 
         A job that cannot begin raises an alert and is tried again after a minute.
         """
+        run_since = run_start(plate_map.seeded_at, self.clock())
+
+        def is_aborted() -> bool:
+            return self.orders.orders.is_aborted(job.plate, job.day, job.request, run_since)
+
+        self._note_present(PresentJob(plate=job.plate, day=job.day))
+        begun = self._begin(job, plate_map, is_aborted)
+        result = None
+        if begun is not None:
+            plan, settings, progress = begun
+            result = self._image_day(plan, settings, progress, is_aborted)
+            if result.reason is EndReason.STOPPED and is_aborted():
+                result = replace(result, reason=EndReason.ABORTED)
+            self.queue.record(job, result)
+            if result.reason is EndReason.COMPLETED:
+                self._report(job, result, progress)
+                self.queue.request_unfocused(job, plate_map, result)
+                self._keep_plate_until_s = self.elapsed_s() + self.section.linger_s
+            elif result.reason is EndReason.ABORTED:
+                progress.emit_event("day.aborted")
+                self._keep_plate_until_s = float("-inf")
+        if not self.stop_signals:
+            self._note_present(None)
+        return result
+
+    def _note_present(self, job: PresentJob | None) -> None:
+        """Record the job that is being imaged, or that no job is being imaged."""
+        with contextlib.suppress(OutputError):  # the order to abort then has to name the plate
+            self.orders.orders.note_present(job)
+
+    def _begin(
+        self, job: ImagingJob, plate_map: PlateMap, is_aborted: Callable[[], bool]
+    ) -> tuple[DayPlan, MicroscopeSettings, ImagingProgress] | None:
+        """Put the plate of a job under the microscope; return its plan, settings and progress.
+
+        None is returned if the job cannot begin, or must end.
+
+        Parameters
+        ----------
+        is_aborted
+            Returns True once an operator has aborted the job.
+        """
         try:
             settings = settings_for_plate(self.settings, plate_map)
             plan = self._plan(job, plate_map, settings)
+            progress = self._progress(job, plan)
+            if self.orders.must_end(progress, is_aborted):
+                return None
             self.changer.load(job.plate)
         except SpheroRankError as error:
             if self.stop_signals:  # the wait for the plate was ended by a signal
@@ -105,23 +160,31 @@ class ImagingLoop:
             return None
         if job.request is None or job.request.reason == ASKED:
             self.alerts.clear_plate(job.plate)  # problems that persist are reported again
-        self.alerts.emit(
-            "day.started",
+        progress.emit_event("day.started", wells=len(plan.positions))
+        return plan, settings, progress
+
+    def _progress(self, job: ImagingJob, plan: DayPlan) -> ImagingProgress:
+        """Return the progress of a job, with the wells that the journal has as saved."""
+        journal = day_journal(self.section.state, plan.plate, plan.day).progress(plan.saved_since)
+        wells = [position.well for position in plan.positions]
+        return ImagingProgress(
+            emit=self.alerts.emit,
             plate=job.plate,
             day=job.day,
-            wells=len(plan.positions),
             reason=job.request.reason if job.request else "due",
+            wells_total=len(wells),
+            wells_saved=sum(journal.get(well, WellProgress()).saved for well in wells),
+            searches_focus=self.settings.focusing is not Focusing.OFF,
+            clock=self.clock,
         )
-        result = self._image_day(plan, settings)
-        self.queue.record(job, result)
-        if result.reason is EndReason.COMPLETED:
-            self._report(job, result)
-            self.queue.request_unfocused(job, plate_map, result)
-            self._keep_plate_until_s = self.elapsed_s() + self.section.linger_s
-        return result
 
     def release_plate(self) -> None:
-        """Remove the plate from the microscope; if that fails, raise an alert and retry later."""
+        """Remove the plate from the microscope; if that fails, raise an alert and retry later.
+
+        Nothing moves during a pause: the plate is removed when the imaging is resumed.
+        """
+        if self.orders.is_paused:
+            return
         plate = self.changer.loaded
         try:
             self.changer.unload()
@@ -181,7 +244,13 @@ class ImagingLoop:
             recentre=request.recentre,
         )
 
-    def _image_day(self, plan: DayPlan, settings: MicroscopeSettings) -> DayResult:
+    def _image_day(
+        self,
+        plan: DayPlan,
+        settings: MicroscopeSettings,
+        progress: ImagingProgress,
+        is_aborted: Callable[[], bool],
+    ) -> DayResult:
         """Image the wells of a plan and save the focus heights found."""
         self.watchdog.report_progress(f"plate {plan.plate}, day {plan.day} is begun")
         day = ImagingDay(
@@ -190,11 +259,12 @@ class ImagingLoop:
             archive=self.archive,
             journal=day_journal(self.section.state, plan.plate, plan.day),
             surface=load_focus_surface(self.section.state, plan.plate),
-            emit=self.alerts.emit,
+            emit=progress.emit_event,
             report_progress=self.watchdog.report_progress,
-            should_stop=lambda: bool(self.stop_signals),
+            should_stop=lambda: self.orders.must_end(progress, is_aborted),
             wait=self.wait,
             clock=self.clock,
+            show_frame=lambda well, frame: self._show_frame(plan, well, frame),
         )
         try:
             return day.run(plan)
@@ -204,12 +274,23 @@ class ImagingLoop:
             except OutputError as error:
                 self.alerts.emit("focus.not_kept", plate=plan.plate, problem=str(error))
 
-    def _report(self, job: ImagingJob, result: DayResult) -> None:
+    def _show_frame(self, plan: DayPlan, well: str, frame: Frame) -> None:
+        """Write the middle frame of a well as the newest frame of the running day."""
+        with contextlib.suppress(OutputError):  # a preview is not worth the image of the well
+            write_latest_frame(
+                self.section.state,
+                frame,
+                self.scope.format.bits,
+                plate=plan.plate,
+                day=plan.day,
+                well=well,
+                now=self.clock(),
+            )
+
+    def _report(self, job: ImagingJob, result: DayResult, progress: ImagingProgress) -> None:
         """Report the result of a completed job; wells without an image raise an alert."""
-        self.alerts.emit(
+        progress.emit_event(
             "day.done",
-            plate=job.plate,
-            day=job.day,
             saved=len(result.saved),
             given_up=sorted(result.given_up),
             unfocused=sorted(result.unfocused),
@@ -251,15 +332,33 @@ def build_imaging_loop(
     """
     alerts = ActiveAlerts(emit)
     requests = open_imaging_requests(section.state)
+    plate_maps = ArchivedPlateMaps(archive, alerts, elapsed_s)
+    queue = ImagingQueue(requests, section, settings.tries, alerts, clock, elapsed_s)
+    changer = PlateChanger(loader, section.state / "on_stage", watchdog.report_progress)
+    orders = OperatorOrders(section.state)
     return ImagingLoop(
         scope=scope,
         settings=settings,
         section=section,
         archive=archive,
-        plate_maps=ArchivedPlateMaps(archive, alerts, elapsed_s),
-        queue=ImagingQueue(requests, section, settings.tries, alerts, clock, elapsed_s),
-        changer=PlateChanger(loader, section.state / "on_stage", watchdog.report_progress),
+        plate_maps=plate_maps,
+        queue=queue,
+        changer=changer,
         alerts=alerts,
+        orders=OrderExecution(
+            orders=orders,
+            requests=PreviewRequests(orders.folder / "previews"),
+            scope=scope,
+            settings=settings,
+            queue=queue,
+            plate_maps=plate_maps,
+            changer=changer,
+            alerts=alerts,
+            watchdog=watchdog,
+            stop_signals=stop_signals,
+            wait=wait,
+            clock=clock,
+        ),
         watchdog=watchdog,
         stop_signals=stop_signals,
         wait=wait,

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 
 from acquisition.microscope.imaging_day import DayResult, EndReason
 from acquisition.microscope.imaging_journal import day_journal, run_start
@@ -14,6 +13,7 @@ from acquisition.microscope.imaging_requests import (
     ImagingRequests,
 )
 from acquisition.microscope.imaging_schedule import ScheduledDay, due_days, missed_days
+from acquisition.microscope.operator_orders import ABORTED, OperatorOrders
 from daemon.config import MicromanagerSection
 from daemon.microscope.active_alerts import ActiveAlerts
 from schemas.errors import OutputError
@@ -61,6 +61,7 @@ class ImagingQueue:
         elapsed_s: Callable[[], float],
     ) -> None:
         self._requests = requests
+        self._orders = OperatorOrders(section.state)
         self._section = section
         self._max_attempts = max_attempts
         self._alerts = alerts
@@ -135,6 +136,17 @@ class ImagingQueue:
                     job.plate,
                 )
 
+    def is_aborted(
+        self,
+        plate_maps: PlateMaps,
+        plate: str,
+        day: int,
+        request: ImagingRequest | None = None,
+    ) -> bool:
+        """Return whether an operator aborted a day of a mapped plate, or a request for it."""
+        since = run_start(plate_maps[plate].seeded_at, self._clock())
+        return self._orders.is_aborted(plate, day, request, since)
+
     def report_missed_days(self, plate_maps: PlateMaps) -> None:
         """Raise an alert for each unimaged past day of mapped plates, and clear old alerts."""
         found = missed_days(
@@ -142,7 +154,9 @@ class ImagingQueue:
             self._clock(),
             acquire_at=self._section.acquire_at,
             days=self._section.acquire_days,
-            is_imaged=partial(self._is_imaged, plate_maps),
+            is_imaged=lambda plate, day: (
+                self.is_aborted(plate_maps, plate, day) or self._is_imaged(plate_maps, plate, day)
+            ),
         )
         before, self._missed = self._missed, {(each.plate, each.day) for each in found}
         for plate, day in sorted(self._missed - before):
@@ -168,6 +182,8 @@ class ImagingQueue:
                     )
             elif request.reason != ASKED and not self._is_today(request, plate_maps[plate]):
                 self._requests.drop(file, f"day {request.day} of plate {plate} is past")
+            elif self.is_aborted(plate_maps, plate, request.day, request):
+                self._requests.drop(file, ABORTED)
             else:
                 jobs.append(ImagingJob(plate, request.day, request, file))
         return jobs
@@ -189,7 +205,12 @@ class ImagingQueue:
             days=self._section.acquire_days,
             is_imaged=lambda _plate, _day: False,
         )
-        due = [each for each in today if not self._is_imaged(plate_maps, each.plate, each.day)]
+        due = [
+            each
+            for each in today
+            if not self._is_imaged(plate_maps, each.plate, each.day)
+            and not self.is_aborted(plate_maps, each.plate, each.day)
+        ]
         if self._section.present == "always" and self._is_plate_ambiguous(due, today):
             return []
         return [ImagingJob(each.plate, each.day) for each in due]

@@ -9,22 +9,13 @@ from datetime import datetime
 
 from acquisition.microscope.micromanager import MicroManager
 from acquisition.ports import BeginStep, ignore_step
-from daemon.config import Config, MicromanagerSection, microscope_settings
-from schemas.errors import ConfigError, MicroscopeError, OutputError
+from daemon.config import Config, microscope_settings
+from daemon.microscope.driving_process import micromanager_section
+from schemas.errors import MicroscopeError, OutputError
 
 
 class MicroscopeBusyError(MicroscopeError):
     """Another process drives the microscope."""
-
-
-def micromanager_section(config: Config) -> MicromanagerSection:
-    """Return the section ``[source.micromanager]``; raise ConfigError if there is none."""
-    section = config.source.micromanager
-    if section is None:
-        raise ConfigError(
-            "source.micromanager", "is missing; expected a table with config and a1_um"
-        )
-    return section
 
 
 @contextmanager

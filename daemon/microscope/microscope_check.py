@@ -12,12 +12,9 @@ from acquisition.microscope.plate_plan import check_heights, plan_positions
 from acquisition.microscope.scale_check import check_plate_scale
 from acquisition.microscope.settings import MicroscopeSettings
 from daemon.config import UNCHECKED, Config, microscope_settings
+from daemon.microscope.driving_process import micromanager_section
 from daemon.microscope.imaging_process import plate_loader
-from daemon.microscope.microscope_access import (
-    MicroscopeBusyError,
-    locked_microscope,
-    micromanager_section,
-)
+from daemon.microscope.microscope_access import MicroscopeBusyError, locked_microscope
 from schemas.errors import ConfigError, SpheroRankError
 from schemas.exit_codes import ExitCode
 from schemas.plate_map import PlateMap

@@ -1,4 +1,4 @@
-"""Actions of an operator on the microscope, such as ``spherorank acquire run`` and ``preview``.
+"""Actions of an operator on the microscope, such as ``spherorank acquire run`` and ``devices``.
 
 Each action returns the exit code of its process.
 """
@@ -11,39 +11,38 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
-from pathlib import Path
 
-import cv2
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from acquisition.drop_folder.plate_map_files import read_plate_maps
-from acquisition.durable_files import write_durably
 from acquisition.microscope.image_archive import bytes_needed, check_free_space
 from acquisition.microscope.imaging_day import outer_plane_heights
 from acquisition.microscope.imaging_journal import day_journal, run_start
 from acquisition.microscope.imaging_requests import ASKED, ImagingRequest, open_imaging_requests
 from acquisition.microscope.micromanager import MicroManager
+from acquisition.microscope.operator_orders import OperatorOrders
 from acquisition.microscope.plate_formats import settings_for_plate
 from acquisition.microscope.plate_loaders import POLL_S
 from acquisition.microscope.plate_plan import check_heights, plan_positions
 from acquisition.microscope.scale_check import check_plate_scale
 from acquisition.ports import FrameFormat
-from acquisition.quality import assess
 from daemon.config import Config, microscope_settings
+from daemon.microscope.archived_plate_maps import read_plate_map
+from daemon.microscope.driving_process import micromanager_section
 from daemon.microscope.imaging_process import opened_imaging_loop
 from daemon.microscope.imaging_queue import ImagingJob
 from daemon.microscope.microscope_access import (
     MicroscopeBusyError,
     lock_microscope,
     locked_microscope,
-    micromanager_section,
     opened_microscope,
 )
-from schemas.errors import OutputError, PlateMapError, SpheroRankError
+from schemas.errors import OutputError, SpheroRankError
 from schemas.exit_codes import ExitCode
 from schemas.plate_map import PlateMap
+
+_UNPRINTED_FIELDS = frozenset({"plate", "day", "reason", "at"})
+"""Fields of events that are not printed: the same for each event of a command, or its time."""
 
 
 class JobState(StrEnum):
@@ -77,12 +76,14 @@ def image_plate(
     wait
         Whether to wait until the other process has finished the request.
     """
-    plate_map = read_plate_map(config, plate)
+    plate_map = read_plate_map(config.source.path, plate)
     wanted = tuple(wells) or plate_map.wells_with_tissue
     plan_positions(settings_for_plate(microscope_settings(config), plate_map), wanted)
     if (today := plate_map.culture_day(datetime.now(UTC))) != day:
         saved_as = f"its images are saved as day {day}"
         _print_line(screen, f"By the calendar it is day {today} of plate {plate}; {saved_as}.")
+    if not wells:
+        OperatorOrders(micromanager_section(config).state).withdraw_abort(plate, day)
     request = ImagingRequest(
         plate=plate, day=day, wells=tuple(wells), reason=ASKED, made_at=datetime.now(UTC)
     )
@@ -164,7 +165,7 @@ def print_plan(config: Config, plate: str, wells: Sequence[str], screen: Console
 
     The microscope does not move.
     """
-    plate_map = read_plate_map(config, plate)
+    plate_map = read_plate_map(config.source.path, plate)
     settings = settings_for_plate(microscope_settings(config), plate_map)
     section = micromanager_section(config)
     positions = plan_positions(settings, wells or plate_map.wells_with_tissue)
@@ -204,39 +205,6 @@ def print_devices(config: Config, screen: Console) -> int:
     return ExitCode.DONE
 
 
-def save_preview(config: Config, well: str | None, out: Path, screen: Console) -> int:
-    """Write one frame, at a well if given, as an 8-bit PNG; print its quality; return an exit code.
-
-    Parameters
-    ----------
-    well
-        Well to move to first. None: the stage stays where it is.
-    out
-        The PNG file.
-    """
-    settings = microscope_settings(config)
-    with locked_microscope(config) as scope:
-        if well is not None:
-            (position,) = plan_positions(settings, [well])
-            scope.move_to(position.x_um, position.y_um)
-        x_um, y_um, z_um = scope.position()
-        (frame,) = scope.stack([z_um])
-        white = 2**scope.format.bits - 1
-    stretched = np.round(frame.pixels * (65535 / white)).astype(np.uint16)
-    quality = assess(stretched[None])
-    write_durably(out, cv2.imencode(".png", (stretched >> 8).astype(np.uint8))[1].tobytes())
-    flags = ", ".join(quality.flags) or "none"
-    place = f"x {x_um:.1f}, y {y_um:.1f}, z {z_um:.1f} µm"
-    _print_line(screen, f"{out}: {place}, {frame.exposure_ms:g} ms")
-    _print_line(
-        screen,
-        f"background {np.median(stretched) / 65535:.0%} of the camera's range, "
-        f"saturated {quality.saturated_fraction:.2%}, sharpness {quality.focus[0]:.2f}, "
-        f"tissue {quality.tissue_fraction:.0%} of the field, flags: {flags}",
-    )
-    return ExitCode.DONE
-
-
 def switch_lamp_off(config: Config) -> int:
     """Switch the lamp off, also after a crash that left it on, and return the exit code."""
     with ExitStack() as stack:
@@ -247,27 +215,6 @@ def switch_lamp_off(config: Config) -> int:
     return ExitCode.DONE
 
 
-def read_plate_map(config: Config, plate: str) -> PlateMap:
-    """Return the plate map of a plate from the archive.
-
-    Raises
-    ------
-    PlateMapError
-        If there is no such plate, or its plate map is invalid.
-    """
-    found = read_plate_maps(config.source.path)
-    if plate not in found:
-        plates = ", ".join(sorted(found)) or "none yet"
-        raise PlateMapError(
-            config.source.path,
-            f"has no plate {plate}; expected one of {plates}, as {plate}.plate.toml",
-        )
-    plate_map = found[plate]
-    if isinstance(plate_map, PlateMapError):
-        raise plate_map
-    return plate_map
-
-
 def _print_event(screen: Console, event: str, **fields: object) -> None:
     """Print an event of the imaging loop as one line; some events are not printed."""
     match event:
@@ -275,8 +222,15 @@ def _print_event(screen: Console, event: str, **fields: object) -> None:
             return
         case "alert":
             _print_line(screen, str(fields["message"]))
+        case "imaging.paused":
+            text = "paused, the lamp is off; spherorank acquire resume continues"
+            _print_line(screen, f"{event:18s} {text}")
+        case "imaging.resumed":
+            _print_line(screen, f"{event:18s} imaging continues with the next well")
+        case "day.aborted":
+            _print_line(screen, f"{event:18s} no further well is imaged")
         case _:
-            shown = [f"{key}={fields[key]}" for key in fields if key not in ("plate", "day")]
+            shown = [f"{key}={fields[key]}" for key in fields if key not in _UNPRINTED_FIELDS]
             _print_line(screen, f"{event:18s} {' '.join(shown)}")
 
 

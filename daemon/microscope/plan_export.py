@@ -8,7 +8,7 @@ from acquisition.microscope.plate_formats import settings_for_plate
 from acquisition.microscope.plate_plan import plan_positions
 from acquisition.microscope.useq_plans import export_plan, write_plan
 from daemon.config import Config, microscope_settings
-from daemon.microscope.operator_actions import read_plate_map
+from daemon.microscope.archived_plate_maps import read_plate_map
 from schemas.exit_codes import ExitCode
 from schemas.well import row_column
 
@@ -21,7 +21,7 @@ def write_plan_of_plate(config: Config, plate: str, out: Path, screen: Console) 
     SpheroRankError
         If there is no such plate, or its positions or the name of the file are wrong.
     """
-    plate_map = read_plate_map(config, plate)
+    plate_map = read_plate_map(config.source.path, plate)
     settings = settings_for_plate(microscope_settings(config), plate_map)
     wells = settings.plan_wells or plate_map.wells_with_tissue
     positions = plan_positions(settings, wells)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import IO
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from schemas.messages import AlertKind
 
@@ -18,9 +18,10 @@ PIPE_TIMEOUT_S = 1.0  # how long its pipes are read after its end
 
 
 class ProcessEvent(BaseModel):
-    """One event of the process; all fields are logged.
+    """One event of the process; all its fields are logged.
 
-    Only alerts have kind, cause and message, and only ticks have an activity.
+    Only alerts have kind, cause and message, only ticks have an activity, and only events of
+    progress have the last five fields.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -32,6 +33,11 @@ class ProcessEvent(BaseModel):
     cause: str = ""
     message: str = ""
     activity: str = ""
+    at: AwareDatetime | None = None
+    wells_saved: int | None = None
+    wells_total: int | None = None
+    remaining_s: float | None = None
+    paused_since: AwareDatetime | None = None
 
 
 class SupervisedProcess:

@@ -50,6 +50,8 @@ class MicroscopeSupervisor:
         configuration is wrong.
     lamp_off
         The command that switches the lamp off after a process that did not do so itself.
+    publish_progress
+        Is called with each event of the process other than a tick or an alert.
     clock
         Returns the current time in seconds.
     """
@@ -59,12 +61,14 @@ class MicroscopeSupervisor:
         command: Sequence[str],
         lamp_off: Sequence[str],
         alerts: Alerts,
+        publish_progress: Callable[[ProcessEvent], None],
         limits: SupervisorLimits,
         clock: Callable[[], float],
     ) -> None:
         self._command = command
         self._lamp_off_command = lamp_off
         self._alerts = alerts
+        self._publish_progress = publish_progress
         self._limits = limits
         self._clock = clock
         self._process: SupervisedProcess | None = None
@@ -220,6 +224,7 @@ class MicroscopeSupervisor:
                         mode="json", exclude_unset=True, exclude={"event", "level", "timestamp"}
                     )
                     write(name, **fields)
+                    self._publish_progress(event)
             self._data = _state_after(self._data, event)
 
     def _alert(self, cause: str, message: str) -> None:
@@ -241,8 +246,14 @@ def _state_after(before: MicroscopeData, event: ProcessEvent) -> MicroscopeData:
     """Return the state of the microscope after an event of its process."""
     match event.event:
         case "day.started" | "well.saved" | "well.failed":
-            return MicroscopeData(state=MicroscopeState.IMAGING, plate=event.plate, day=event.day)
-        case "day.done":
+            return _data(MicroscopeState.IMAGING, event)
+        case "imaging.paused":
+            return _data(MicroscopeState.PAUSED, event)
+        case "imaging.resumed":
+            if event.wells_total is None:  # between two jobs
+                return MicroscopeData(state=MicroscopeState.IDLE)
+            return _data(MicroscopeState.IMAGING, event).model_copy(update={"paused_since": None})
+        case "day.done" | "day.aborted":
             return MicroscopeData(state=MicroscopeState.IDLE)
         case _:
             return (
@@ -250,3 +261,16 @@ def _state_after(before: MicroscopeData, event: ProcessEvent) -> MicroscopeData:
                 if before.state is MicroscopeState.STARTING
                 else before
             )
+
+
+def _data(state: MicroscopeState, event: ProcessEvent) -> MicroscopeData:
+    """Return a state of the microscope with the plate and progress of an event."""
+    return MicroscopeData(
+        state=state,
+        plate=event.plate,
+        day=event.day,
+        wells_saved=event.wells_saved,
+        wells_total=event.wells_total,
+        remaining_s=event.remaining_s,
+        paused_since=event.paused_since,
+    )

@@ -23,7 +23,7 @@ from daemon.messaging.publisher import OutboxDrain, Publisher
 from daemon.messaging.requests import RequestSocket
 from schemas.errors import ConfigError, SilentServiceError, StoreError
 from schemas.json_schemas import json_schemas
-from schemas.messages import AlertData, AlertKind, StatusData
+from schemas.messages import AcquisitionData, AcquisitionStep, AlertData, AlertKind, StatusData
 from schemas.requests import ReplayReply, ReplayRequest, StatusReply, StatusRequest
 from store.sql_store import SqlStore
 from tests import samples
@@ -224,10 +224,13 @@ def test_every_kind_of_message_fits_its_schema(
     messaging.store.add_observation(observation, samples.observation_data(observation))
     messaging.store.add_rejected(rejection, samples.rejected_data(rejection), samples.NOW)
     messaging.store.add_ranking(ranking, samples.ranking_data(ranking))
+    messaging.store.add_message(
+        AcquisitionData(step=AcquisitionStep.STARTED, plate="P1", day=7), samples.NOW
+    )
     messaging.add_alerts("look")
     messaging.start()
     listener = start_listener(after=0)
-    wait_until(lambda: len(listener.received) >= 5, "five messages")
+    wait_until(lambda: len(listener.received) >= 6, "six messages")
     schemas = json_schemas()
     kinds = set()
     for message in listener.received:
@@ -236,7 +239,7 @@ def test_every_kind_of_message_fits_its_schema(
             schemas[f"{kind}.json"], format_checker=jsonschema.FormatChecker()
         ).validate(message.body)
         kinds.add(kind)
-    assert kinds == {"observation", "rejected", "ranking", "status", "alert"}
+    assert kinds == {"observation", "rejected", "ranking", "acquisition", "status", "alert"}
 
 
 def test_the_first_message_is_not_lost_after_0(

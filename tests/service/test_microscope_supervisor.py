@@ -1,5 +1,6 @@
 """The supervisor of the imaging process, with scripts in place of that process."""
 
+import json
 import os
 import sys
 import time
@@ -7,12 +8,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
 from structlog.testing import capture_logs
 
 from daemon.alerts import Alerts
+from daemon.microscope.acquisition_messages import AcquisitionMessages
 from daemon.microscope.supervisor import MicroscopeSupervisor, SupervisorLimits
+from schemas.json_schemas import json_schemas
 from schemas.messages import AlertKind, MicroscopeData, MicroscopeState
 from store.sql_store import SqlStore
 
@@ -65,6 +70,7 @@ class SupervisedScript:
             [sys.executable, "-S", str(child)],
             [sys.executable, "-S", str(lamp)],
             self.alerts,
+            AcquisitionMessages(self.store, lambda: datetime.now(UTC)).publish,
             limits,
             time.monotonic,
         )
@@ -146,6 +152,50 @@ def test_the_status_is_idle_after_a_completed_day(script: SupervisedScript) -> N
     )
     assert supervisor.status().state is MicroscopeState.STARTING
     script.poll_until(lambda: supervisor.status().state is MicroscopeState.IDLE)
+
+
+def test_a_pause_of_the_process_changes_the_status_until_it_is_resumed(
+    script: SupervisedScript,
+) -> None:
+    supervisor = script.supervise(
+        "emit('imaging.paused', plate='P1', day=7, paused_since='2026-11-16T12:00:00+01:00')\n"
+        "while not (here / 'go').exists(): time.sleep(0.01)\n"
+        "emit('imaging.resumed', plate='P1', day=7, wells_total=60, "
+        "paused_since='2026-11-16T12:00:00+01:00')\n" + TICKS
+    )
+    script.poll_until(lambda: supervisor.status().state is MicroscopeState.PAUSED)
+    assert supervisor.status().paused_since == datetime.fromisoformat("2026-11-16T12:00:00+01:00")
+    (script.folder / "go").touch()
+    script.poll_until(lambda: supervisor.status().state is MicroscopeState.IMAGING)
+    assert supervisor.status().paused_since is None
+
+
+def test_the_progress_of_the_process_is_published_with_its_own_time(
+    script: SupervisedScript,
+) -> None:
+    script.supervise(
+        "emit('day.started', plate='P 1', day=7, reason='due', wells_saved=0, wells_total=2, "
+        "remaining_s=None, at='2026-11-16T12:00:00+01:00', wells=2)\n"
+        "emit('focus.not_found', well='B02', taken_um=3000.0)\n"
+        "emit('well.saved', plate='P 1', day=7, well='B02', file='/a/B02.ome.tif', z_um=3000.0, "
+        "focus_found=False, wells_saved=1, wells_total=2, remaining_s=4.5)\n"
+        "emit('well.failed', plate='P 1', day=7, well='B03', problem='too slow')\n"
+        "emit('day.done', plate='P 1', day=7, saved=1, given_up=['B03'])\n" + TICKS
+    )
+
+    def messages() -> list[dict[str, Any]]:
+        found = script.store.messages_after(0, "spherorank.v1.acquisition.P_1")
+        return [json.loads(message.body) for message in found]
+
+    script.poll_until(lambda: len(messages()) == 4)
+    for message in messages():
+        jsonschema.validate(message, json_schemas()["acquisition.json"])
+    started, saved, failed, done = (message["data"] for message in messages())
+    assert messages()[0]["time"] == "2026-11-16T11:00:00Z"
+    assert (started["step"], started["plate"], started["wells_total"]) == ("started", "P 1", 2)
+    assert (saved["step"], saved["focus_found"], saved["remaining_s"]) == ("well_saved", False, 4.5)
+    assert (failed["step"], failed["problem"]) == ("well_failed", "too slow")
+    assert (done["step"], done["given_up"]) == ("done", ["B03"])
 
 
 def test_an_alert_of_the_process_is_raised_once_and_cleared(script: SupervisedScript) -> None:
@@ -248,7 +298,12 @@ def test_a_process_with_a_wrong_configuration_is_restarted_after_the_longest_pau
 
 def test_a_missing_command_raises_an_alert(script: SupervisedScript, tmp_path: Path) -> None:
     script.supervisor = MicroscopeSupervisor(
-        [str(tmp_path / "none")], [str(tmp_path / "none")], script.alerts, LIMITS, time.monotonic
+        [str(tmp_path / "none")],
+        [str(tmp_path / "none")],
+        script.alerts,
+        lambda _event: None,
+        LIMITS,
+        time.monotonic,
     )
     script.poll_until(script.alert_bodies)
     assert "cannot be started" in script.alert_bodies()[0]

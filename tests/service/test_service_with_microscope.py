@@ -1,16 +1,23 @@
 """The real service and its real imaging process, with a virtual microscope."""
 
+import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from daemon.jobs.simulate import write_virtual_microscope
 from inference.bundle import load_bundle
 from schemas.observation import Observation
-from simulation.world import WorldFile
-from tests.service_process import ServiceProcess
+from simulation.world import World, WorldFile
+from tests.laboratory import ROOT, Laboratory
+from tests.service_process import SPHERORANK, ServiceProcess
 
 pytestmark = pytest.mark.micromanager
 
@@ -34,6 +41,10 @@ class MicroscopeService(ServiceProcess):
         )
         self.config.write_text(text + sockets)
         world.place_plate(self.plate, DAY)
+
+    @property
+    def world(self) -> World:
+        return World.load(self.folder / "world", clock=lambda: datetime.now(UTC))
 
     @property
     def plate(self) -> str:
@@ -63,6 +74,16 @@ class MicroscopeService(ServiceProcess):
             for seen in store.observations(store.imaged(self.plate, encoder_id), encoder_id):
                 found.setdefault(seen.key.well, []).append(seen)
         return found
+
+    def progress(self) -> list[dict[str, Any]]:
+        """Return the data of each published message about the progress of the plate."""
+        topic = f"spherorank.v1.acquisition.{self.plate}"
+        with self.store() as store:
+            return [json.loads(each.body)["data"] for each in store.messages_after(0, topic)]
+
+    def image_files(self) -> list[str]:
+        folder = self.folder / "archive" / self.plate / f"day{DAY:02d}"
+        return sorted(path.name for path in folder.glob("*.tif"))
 
     def has_whole_day(self) -> bool:
         return len({line["well"] for line in self.events("image.stored")}) == 12
@@ -142,3 +163,56 @@ def test_the_imaging_process_ends_with_a_killed_service_and_the_next_service_con
         service.terminate()
         service.wait(timeout=60)
     assert laboratory.lamp == "off"
+
+
+def listen_with_hook(laboratory: MicroscopeService) -> list[str]:
+    """Return the command of a listener that runs ``deploy/on_step.py`` at the end of a day."""
+    hook = f"{sys.executable} {ROOT / 'deploy' / 'on_step.py'} done"
+    action = f"{shutil.which('touch')} {laboratory.folder}/ended-{{plate}}-{{day}}"
+    return [
+        *(str(SPHERORANK), "listen", "--after", "0", "--topic", "spherorank.v1.acquisition."),
+        *("--connect", f"ipc://{laboratory.folder}/events", "--requests", laboratory.requests),
+        *("--exec", f"{hook} {action}"),
+    ]
+
+
+@pytest.mark.slow
+def test_a_pause_survives_a_killed_service_and_the_progress_is_published_to_hooks(
+    laboratory: MicroscopeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # of the stage that waits at its third move
+    laboratory.make()
+    Laboratory(laboratory.folder, laboratory.world).break_device(
+        "VirtualStage", "WaitingStage", fails_at=3
+    )
+    with laboratory.running() as service:
+        laboratory.wait_for_microscope()
+        laboratory.request_day()
+        laboratory.wait_for(lambda: len(laboratory.events("well.saved")) == 2)
+        with subprocess.Popen(laboratory.command("acquire", "pause")) as pause:
+            laboratory.wait_for((laboratory.folder / "microscope" / "orders" / "pause").exists)
+            (laboratory.folder / "world" / "go").touch()
+            assert pause.wait(60) == 0
+        laboratory.wait_for(lambda: "microscope    paused for" in laboratory.ask("status").stdout)
+        service.kill()
+        service.wait()
+    paused = laboratory.image_files()
+    assert len(paused) == 3
+    with laboratory.running() as service, subprocess.Popen(listen_with_hook(laboratory)) as hook:
+        laboratory.wait_for(lambda: "microscope    paused for" in laboratory.ask("status").stdout)
+        assert laboratory.image_files() == paused
+        laboratory.ask("acquire", "resume")
+        laboratory.wait_for((laboratory.folder / f"ended-{laboratory.plate}-{DAY}").exists)
+        hook.terminate()
+        service.terminate()
+        service.wait(timeout=60)
+    assert len(laboratory.image_files()) == 12
+    steps = laboratory.progress()
+    assert [each["step"] for each in steps if each["step"] != "well_saved"] == (
+        ["started", "paused", "paused", "resumed", "started", "done"]
+    )
+    saved = [each for each in steps if each["step"] == "well_saved"]
+    assert [each["wells_saved"] for each in saved] == list(range(1, 13))
+    assert {each["wells_total"] for each in saved} == {12}
+    assert saved[-1]["remaining_s"] == 0
+    assert all(each["focus_found"] is not None and each["z_um"] for each in saved)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from acquisition.microscope.imaging_requests import ImagingRequest, open_imaging_requests
+from acquisition.microscope.operator_orders import OperatorOrders
 from acquisition.microscope.settings import Focusing, MicroscopeSettings
 from acquisition.ports import Frame, FrameFormat
 from daemon.config import MicromanagerSection
@@ -33,6 +34,9 @@ class FakeMicroscope:
 
     def check_unchanged(self) -> None:
         pass
+
+    def position(self) -> tuple[float, float, float]:
+        return (0.0, 0.0, 0.0)
 
     def move_to(self, x_um: float, y_um: float) -> None:
         if self.is_broken:
@@ -282,3 +286,114 @@ def test_a_well_without_focus_is_imaged_once_more_on_the_same_day(scripted: Scri
     assert named["image.requested"]["wells"] == ["B02"]
     assert [name for name, _ in scripted.events].count("image.requested") == 1
     assert named["day.done"]["unfocused"] == ["B02"]
+
+
+def test_nothing_moves_during_a_pause_and_the_day_begins_after_it(scripted: ScriptedLoop) -> None:
+    orders = OperatorOrders(scripted.root / "state")
+    orders.pause(NOON)
+    scripted.write_plate_map("P1", "B02")
+    calls_during_pause: list[str] = []
+
+    def resume(_: object) -> None:
+        calls_during_pause.extend(scripted.loader.calls)
+        orders.resume()
+
+    scripted.serve(lambda _: None, resume, lambda _: None)
+    assert calls_during_pause == []
+    assert scripted.images() == ["P1 B02"]
+    names = [name for name, _ in scripted.events]
+    assert names.index("imaging.paused") < names.index("imaging.resumed") < names.index("day.done")
+
+
+@dataclass
+class PausingMicroscope(FakeMicroscope):
+    """A microscope whose operator orders a pause during each move of the stage."""
+
+    orders: OperatorOrders | None = None
+
+    def move_to(self, x_um: float, y_um: float) -> None:
+        assert self.orders is not None
+        self.orders.pause(NOON)
+        super().move_to(x_um, y_um)
+
+
+def test_a_stop_during_a_pause_leaves_the_plate_under_the_microscope(
+    scripted: ScriptedLoop,
+) -> None:
+    orders = OperatorOrders(scripted.root / "state")
+    scripted.scope = PausingMicroscope(orders=orders)
+    scripted.write_plate_map("P1", "B02", "B03")
+    scripted.serve()
+    assert scripted.images() == ["P1 B02"]
+    assert scripted.loader.calls == ["load P1"]
+    assert orders.is_pause_confirmed()
+
+
+def test_a_long_pause_raises_an_alert_about_a_due_day_that_ends_with_the_pause(
+    scripted: ScriptedLoop,
+) -> None:
+    orders = OperatorOrders(scripted.root / "state")
+    orders.pause(NOON)
+    scripted.write_plate_map("P1", "B02")
+    alerts: list[list[str]] = []
+
+    def wait_until(hours: float) -> None:
+        alerts.append(scripted.causes("alert"))
+        scripted.now = NOON + timedelta(hours=hours)
+
+    scripted.serve(
+        lambda _: wait_until(0.9),
+        lambda _: wait_until(1.1),
+        lambda _: wait_until(1.2),
+        lambda _: orders.resume(),
+        lambda _: None,
+    )
+    assert alerts == [[], [], ["P1 paused day 1"]]
+    (message,) = [fields["message"] for name, fields in scripted.events if name == "alert"]
+    assert "has been paused for 1 h 6 min" in message
+    assert "before 2026-11-17 00:00" in message
+    assert scripted.causes("alert.cleared") == ["P1 paused day 1"]
+
+
+def test_an_aborted_day_is_not_scheduled_again_and_is_not_reported_as_missed(
+    scripted: ScriptedLoop,
+) -> None:
+    def add_request(loop: ImagingLoop) -> None:
+        open_imaging_requests(loop.section.state).add(
+            ImagingRequest(plate="P1", day=1, wells=("B02",), reason="blurred", made_at=later)
+        )
+
+    later = NOON + timedelta(minutes=1)
+    OperatorOrders(scripted.root / "state").abort("P1", 1, NOON)
+    scripted.write_plate_map("P1", "B02")
+    scripted.serve(lambda _: None, add_request, lambda _: None)
+    scripted.now = NOON + timedelta(days=1)  # the next day is imaged as usual
+    scripted.serve(lambda _: None)
+    saved = [fields["day"] for name, fields in scripted.events if name == "well.saved"]
+    assert saved == [2]
+    assert [fields for name, fields in scripted.events if name == "plate.missed"] == []
+    dropped = scripted.root / "state" / "imaging_requests" / "dropped"
+    assert len(list(dropped.iterdir())) == 1
+
+
+def test_an_abort_of_an_earlier_use_of_a_plate_id_is_not_counted(scripted: ScriptedLoop) -> None:
+    OperatorOrders(scripted.root / "state").abort("P1", 1, NOON - timedelta(days=30))
+    scripted.write_plate_map("P1", "B02")
+    scripted.serve(lambda _: None)
+    assert scripted.images() == ["P1 B02"]
+
+
+def test_events_of_a_day_report_its_progress(scripted: ScriptedLoop) -> None:
+    scripted.write_plate_map("P1", "B02", "B03")
+    scripted.serve(lambda _: None)
+    progress = [
+        (name, fields["wells_saved"], fields["wells_total"], fields["reason"])
+        for name, fields in scripted.events
+        if "wells_saved" in fields
+    ]
+    assert progress == [
+        ("day.started", 0, 2, "due"),
+        ("well.saved", 1, 2, "due"),
+        ("well.saved", 2, 2, "due"),
+        ("day.done", 2, 2, "due"),
+    ]
