@@ -20,8 +20,8 @@ FORMER_FOLDER = "wishes"  # the name of the folder in earlier versions
 ASKED = "asked"
 """The reason of a request that an operator makes; the same one may be made several times."""
 
-UNCLEAR = "unclear"
-"""The reason of a request for a well whose image is blurred, empty or cut, or was not focused."""
+UNFOCUSED = "unfocused"
+"""The reason of a request for a well whose focus was not found."""
 
 
 class ImagingRequest(BaseModel):

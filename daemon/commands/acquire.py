@@ -19,7 +19,7 @@ group = typer.Typer(
 
 
 focus_map = typer.Typer(
-    help="Export or import the focus heights of a plate as a table (CSV).", no_args_is_help=True
+    help="Export or import the focus heights of a plate (CSV).", no_args_is_help=True
 )
 group.add_typer(focus_map, name="focus-map")
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from acquisition.microscope.imaging_requests import UNCLEAR, ImagingRequest
+from acquisition.microscope.imaging_requests import ImagingRequest
 from schemas.observation import Observation
 from schemas.quality import Flag
 from schemas.ranking import Ranking, Verdict
@@ -45,7 +45,7 @@ class ReimageUnclearWells:
                 plate=key.plate,
                 day=observation.day,
                 wells=(key.well,),
-                reason=UNCLEAR,
+                reason="unclear",
                 wide=wide,
                 recentre=recentre,
                 made_at=now,

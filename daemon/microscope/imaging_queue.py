@@ -8,7 +8,7 @@ from acquisition.microscope.imaging_day import DayResult, EndReason
 from acquisition.microscope.imaging_journal import day_journal, run_start
 from acquisition.microscope.imaging_requests import (
     ASKED,
-    UNCLEAR,
+    UNFOCUSED,
     ImagingRequest,
     ImagingRequests,
 )
@@ -111,8 +111,7 @@ class ImagingQueue:
     def request_unfocused(self, job: ImagingJob, plate_map: PlateMap, result: DayResult) -> None:
         """Request another image of each well whose focus was not found, at most once a day.
 
-        The request equals that of the service for an unclear image, so that there is only one. A
-        request that cannot be stored raises an alert.
+        A request that cannot be stored raises an alert.
         """
         since = run_start(plate_map.seeded_at, self._clock())
         for well in result.unfocused:
@@ -120,14 +119,14 @@ class ImagingQueue:
                 plate=job.plate,
                 day=job.day,
                 wells=(well,),
-                reason=UNCLEAR,
+                reason=UNFOCUSED,
                 wide=True,
                 made_at=self._clock(),
             )
             day = {"plate": job.plate, "day": job.day}
             try:
                 if self._requests.add(request, since):
-                    self._alerts.emit("image.requested", **day, wells=[well], reason=UNCLEAR)
+                    self._alerts.emit("image.requested", **day, wells=[well], reason=UNFOCUSED)
             except OutputError as error:
                 message = f"plate {job.plate}, day {job.day}: a second image of {well}, whose focus"
                 self._alerts.raise_once(
