@@ -147,6 +147,13 @@ class Microscope(Protocol):
         """True if the microscope has a hardware autofocus for :meth:`autofocus`."""
         ...
 
+    def own_time(self) -> datetime | None:
+        """Return the present time of the camera's own clock.
+
+        None if the frames are dated by this computer's clock.
+        """
+        ...
+
     def move_to(self, x_um: float, y_um: float) -> None:
         """Move the stage to a position in µm and return when the position is reached.
 

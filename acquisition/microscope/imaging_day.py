@@ -10,7 +10,9 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
+from acquisition.drop_folder.culture_days import plausible_time
 from acquisition.microscope.centring import TissueOffset, find_tissue_offset
+from acquisition.microscope.day_rule import DayRule, DayState
 from acquisition.microscope.focus import find_focus
 from acquisition.microscope.focus_surface import FocusSurface, scan_heights
 from acquisition.microscope.image_archive import save_visit
@@ -18,7 +20,7 @@ from acquisition.microscope.imaging_journal import ImagingJournal, WellProgress
 from acquisition.microscope.ome_tiff import WellFrames
 from acquisition.microscope.plate_plan import WellPosition
 from acquisition.microscope.settings import Focusing, MicroscopeSettings
-from acquisition.ports import Microscope
+from acquisition.ports import Frame, Microscope
 from schemas.errors import MicroscopeError, OutputError
 
 ALERT_AFTER_FAILURES = 3  # consecutive failed wells; the fault is then not that of one well
@@ -31,6 +33,7 @@ class EndReason(StrEnum):
 
     COMPLETED = "completed"  # every well was saved or given up
     STOPPED = "stopped"  # by a signal; the next start continues
+    OTHER_DAY = "other day"  # the culture day of the plan is over, or the clock was set back
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class DayPlan:
     attempts_since: datetime | None = None  # ignore attempts before; None: count all of the day
     wide_scan: bool = False  # scan ``wide_range_um`` for focus
     recentre: bool = False  # move the tissue into the middle of the field first
+    rule: DayRule | None = None  # None: images may be taken at any time
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,8 @@ class ImagingDay:
         while queue:
             if self.should_stop():
                 return DayResult(EndReason.STOPPED, tuple(saved), given_up)
+            if not _is_open(plan, self.scope.own_time() or self.clock()):
+                return DayResult(EndReason.OTHER_DAY, tuple(saved), given_up)
             position = queue.popleft()
             well = position.well
             if self._progress(well, plan.saved_since).saved:
@@ -142,6 +148,7 @@ class ImagingDay:
         heights = self._plane_heights(z_um)
         frames = self.scope.stack(heights)
         self.report_progress()
+        _check_day(plan, position.well, frames)
         visit = WellFrames(
             plan.plate,
             position.well,
@@ -271,6 +278,25 @@ class ImagingDay:
         """Return the offset of the tissue in a frame taken here, or None without tissue."""
         self.report_progress()
         return find_tissue_offset(self.scope.stack([z_um])[0].pixels)
+
+
+def _is_open(plan: DayPlan, at: datetime) -> bool:
+    """Return whether images of the plan's culture day may be taken at a time."""
+    return plan.rule is None or plan.rule.state(at) is DayState.OPEN
+
+
+def _check_day(plan: DayPlan, well: str, frames: Sequence[Frame]) -> None:
+    """Raise MicroscopeError unless the frames of a well were taken on the plan's culture day.
+
+    The day is not checked if the clock of the camera was never set.
+    """
+    taken_at = plausible_time(min(frame.taken_at for frame in frames))
+    if plan.rule is not None and taken_at is not None and not _is_open(plan, taken_at):
+        raise MicroscopeError(
+            f"camera, well {well}",
+            f"a frame was taken at {taken_at.isoformat(timespec='seconds')}; "
+            f"expected a time on culture day {plan.day}",
+        )
 
 
 def outer_plane_heights(settings: MicroscopeSettings) -> tuple[float, float]:

@@ -29,6 +29,8 @@ STAGE_TOLERANCE_UM = 25.0  # largest error of the stage position: a fiftieth of 
 Z_TOLERANCE_UM = 5.0  # largest error of a plane's height
 FRAME_TIME = "FrameTime"
 """A property of cameras that know the time of the last frame: ISO 8601 with a time zone."""
+PRESENT_TIME = "PresentTime"
+"""A property of simulated cameras with a clock of their own: ISO 8601 with a time zone."""
 
 
 class _StrictEngine(MDAEngine):  # type: ignore[misc]  # pymmcore-plus is not typed here
@@ -101,6 +103,14 @@ class MicroManager:
     def has_autofocus(self) -> bool:
         """True if the hardware configuration names an autofocus device."""
         return bool(self._core.getAutoFocusDevice())
+
+    def own_time(self) -> datetime | None:
+        """Return the time of the camera's property ``PresentTime``; None if it has none."""
+        camera = self._core.getCameraDevice()
+        if not self._core.hasProperty(camera, PRESENT_TIME):
+            return None
+        with _as_microscope_error(f"camera {camera}"):
+            return datetime.fromisoformat(self._core.getProperty(camera, PRESENT_TIME))
 
     def move_to(self, x_um: float, y_um: float) -> None:
         """Move the stage to (x, y) in µm and return when it has arrived.

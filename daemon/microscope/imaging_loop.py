@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from acquisition.microscope.day_rule import DayRule, DayState
 from acquisition.microscope.focus_surface import load_focus_surface, save_focus_surface
 from acquisition.microscope.image_archive import bytes_needed, check_free_space, prepare_day_folder
 from acquisition.microscope.imaging_day import (
@@ -82,7 +83,8 @@ class ImagingLoop:
     def image(self, job: ImagingJob, plate_map: PlateMap) -> DayResult | None:
         """Image one job of a mapped plate, and return its DayResult, or None if it cannot begin.
 
-        A job that cannot begin raises an alert and is tried again after a minute.
+        A job that cannot begin raises an alert and is tried again after a minute. A request for
+        another day than today's culture day is ended with an alert.
         """
         try:
             plan = self._plan(job, plate_map)
@@ -97,6 +99,9 @@ class ImagingLoop:
                 job.plate,
             )
             return None
+        if (rule := plan.rule) and rule.state(now := self._frame_time()) is not DayState.OPEN:
+            self._end_job(job, rule, now)
+            return None
         if job.request is None or job.request.reason == ASKED:
             self.alerts.clear_plate(job.plate)  # problems that persist are reported again
         self.alerts.emit(
@@ -108,10 +113,28 @@ class ImagingLoop:
         )
         result = self._image_day(plan)
         self.queue.record(job, result)
+        if result.reason is EndReason.OTHER_DAY and plan.rule is not None:
+            self._end_job(job, plan.rule, self._frame_time())
         if result.reason is EndReason.COMPLETED:
             self._report(job, result)
             self._keep_plate_until_s = self.elapsed_s() + self.section.linger_s
         return result
+
+    def _frame_time(self) -> datetime:
+        """Return the present time of the clock that dates the frames."""
+        return self.scope.own_time() or self.clock()
+
+    def _end_job(self, job: ImagingJob, rule: DayRule, now: datetime) -> None:
+        """End a job whose culture day is over or has not begun; raise an alert."""
+        self.queue.postpone(job)
+        self.alerts.emit(
+            "day.ended",
+            plate=job.plate,
+            day=job.day,
+            reason=rule.state(now),
+            no_image=self.queue.wells_without_image(job, rule.plate_map),
+        )
+        self.queue.end_request(job, rule, now)
 
     def release_plate(self) -> None:
         """Remove the plate from the microscope; if that fails, raise an alert and retry later."""
@@ -170,6 +193,7 @@ class ImagingLoop:
             attempts_since=request.made_at if is_asked else of_run,
             wide_scan=request.wide,
             recentre=request.recentre,
+            rule=self.queue.day_rule(job, plate_map),
         )
 
     def _image_day(self, plan: DayPlan) -> DayResult:
@@ -247,7 +271,15 @@ def build_imaging_loop(
         section=section,
         archive=archive,
         plate_maps=ArchivedPlateMaps(archive, alerts, elapsed_s),
-        queue=ImagingQueue(requests, section, settings.tries, alerts, clock, elapsed_s),
+        queue=ImagingQueue(
+            requests,
+            section,
+            settings.tries,
+            alerts,
+            clock,
+            elapsed_s,
+            has_frame_clock=scope.own_time() is None,
+        ),
         changer=PlateChanger(loader, section.state / "on_stage", watchdog.report_progress),
         alerts=alerts,
         watchdog=watchdog,

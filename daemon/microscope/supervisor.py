@@ -19,7 +19,7 @@ log = structlog.get_logger()
 CLEAN_EXIT_CODES = frozenset({ExitCode.DONE, ExitCode.FAILED, ExitCode.WRONG_CONFIGURATION})
 """Exit codes of a process that switched the lamp off and closed the microscope itself."""
 
-WARNING_EVENTS = frozenset({"well.failed", "plate.missed"})
+WARNING_EVENTS = frozenset({"well.failed", "plate.missed", "day.ended"})
 """Events that are logged as warnings."""
 
 
@@ -239,7 +239,7 @@ def _state_after(before: MicroscopeData, event: ProcessEvent) -> MicroscopeData:
     match event.event:
         case "day.started" | "well.saved" | "well.failed":
             return MicroscopeData(state=MicroscopeState.IMAGING, plate=event.plate, day=event.day)
-        case "day.done":
+        case "day.done" | "day.ended":
             return MicroscopeData(state=MicroscopeState.IDLE)
         case _:
             return (

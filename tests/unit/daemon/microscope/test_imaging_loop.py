@@ -28,6 +28,7 @@ class FakeMicroscope:
     """A microscope with black frames, whose stage may be broken."""
 
     is_broken: bool = False
+    clock: Callable[[], datetime] = lambda: NOON
     format: FrameFormat = field(default_factory=lambda: FrameFormat(64, 64, 8, 1.0))
     has_autofocus: bool = False
 
@@ -35,11 +36,15 @@ class FakeMicroscope:
         if self.is_broken:
             raise MicroscopeError("stage", f"does not go to ({x_um}, {y_um})")
 
+    def own_time(self) -> datetime | None:
+        return None
+
     def autofocus(self, near_z_um: float) -> float:
         return near_z_um
 
     def stack(self, z_um: Sequence[float]) -> list[Frame]:
-        return [Frame(np.zeros((64, 64), np.uint8), 0.0, 0.0, z, 10.0, NOON) for z in z_um]
+        now = self.clock()
+        return [Frame(np.zeros((64, 64), np.uint8), 0.0, 0.0, z, 10.0, now) for z in z_um]
 
     def lamp_off(self) -> None:
         pass
@@ -111,6 +116,7 @@ class ScriptedLoop:
             step = next(remaining, None)
             step(loop) if step else stop_signals.append(15)
 
+        self.scope.clock = lambda: self.now
         watchdog = Watchdog(stall_s=60, grace_s=60, emit=self.emit, lamp_off=self.scope.lamp_off)
         loop = build_imaging_loop(
             scope=self.scope,
