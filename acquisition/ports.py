@@ -186,6 +186,26 @@ class Microscope(Protocol):
         """
         ...
 
+    def dark_frame(self) -> Frame:
+        """Return one frame at the present position, taken with the lamp off.
+
+        Raises
+        ------
+        MicroscopeError
+            If a device failed or was too slow.
+        """
+        ...
+
+    def home(self) -> None:
+        """Drive the stage to its reference position, so that its coordinates are right again.
+
+        Raises
+        ------
+        MicroscopeError
+            If the stage failed or cannot do so.
+        """
+        ...
+
     def lamp_off(self) -> None:
         """Switch the lamp off.
 

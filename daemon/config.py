@@ -156,6 +156,9 @@ class MicromanagerSection(_Section):
     )
     um_per_px: float | None = Field(default=None, gt=0, le=1000, allow_inf_nan=False)
     timeout_s: Patience = MicroscopeSettings.timeout_s
+    # Compare pictures: stop without a sample or a lamp, image again after lost steps.
+    check_pictures: bool = MicroscopeSettings.check_pictures
+    home_stage: bool = MicroscopeSettings.home_stage  # after lost steps
     tries: int = Field(default=MicroscopeSettings.tries, ge=1, le=100)
     backoff_s: Seconds = MicroscopeSettings.backoff_s
     stall_s: Patience = MicroscopeSettings.stall_s

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from acquisition.drop_folder.culture_days import NEAR_MIDNIGHT
+from acquisition.drop_folder.culture_days import NEAR_MIDNIGHT, plausible_time
+from schemas.errors import MicroscopeError
 from schemas.plate_map import PlateMap
 
 GRACE = NEAR_MIDNIGHT
@@ -46,6 +47,18 @@ class DayRule:
             return DayState.OPEN
         is_near = self.plate_map.culture_day(at - GRACE) == self.day
         return DayState.OPEN if is_near and self.is_started() else DayState.OVER
+
+    def check(self, well: str, taken_at: datetime) -> None:
+        """Raise MicroscopeError unless an image of a well was taken while the day was open.
+
+        The time is not checked if the clock of the camera was never set.
+        """
+        if plausible_time(taken_at) is not None and self.state(taken_at) is not DayState.OPEN:
+            raise MicroscopeError(
+                f"camera, well {well}",
+                f"a frame was taken at {taken_at.isoformat(timespec='seconds')}; "
+                f"expected a time on culture day {self.day}",
+            )
 
     def describe(self, at: datetime) -> str:
         """Return the plate, the day and the culture day at a time as text, for messages."""

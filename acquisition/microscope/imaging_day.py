@@ -10,15 +10,16 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-from acquisition.drop_folder.culture_days import plausible_time
 from acquisition.microscope.centring import TissueOffset, find_tissue_offset
 from acquisition.microscope.day_rule import DayRule, DayState
+from acquisition.microscope.day_stop import DayStoppedError
 from acquisition.microscope.focus import find_focus
 from acquisition.microscope.focus_surface import FocusSurface, scan_heights
 from acquisition.microscope.image_archive import save_visit
 from acquisition.microscope.imaging_journal import ImagingJournal, WellProgress
 from acquisition.microscope.ome_tiff import WellFrames
 from acquisition.microscope.plate_plan import WellPosition
+from acquisition.microscope.plate_watch import PlateWatch
 from acquisition.microscope.settings import Focusing, MicroscopeSettings
 from acquisition.ports import Frame, Microscope
 from schemas.errors import MicroscopeError, OutputError
@@ -33,6 +34,7 @@ class EndReason(StrEnum):
 
     COMPLETED = "completed"  # every well was saved or given up
     STOPPED = "stopped"  # by a signal; the next start continues
+    HALTED = "halted"  # by a fault that concerns all wells, such as no light
     OTHER_DAY = "other day"  # the culture day of the plan is over, or the clock was set back
 
 
@@ -57,6 +59,28 @@ class DayResult:
     reason: EndReason
     saved: tuple[str, ...]
     given_up: dict[str, str]  # the last problem of each well
+    halt: DayStoppedError | None = None  # the fault, if the reason is HALTED
+    missing_tissue: tuple[str, ...] = ()  # wells that should have tissue and have none
+
+
+@dataclass
+class _Run:
+    """The state of one run: the wells to visit and the results so far."""
+
+    plan: DayPlan
+    queue: deque[WellPosition]
+    saved: list[str] = field(default_factory=list)
+    given_up: dict[str, str] = field(default_factory=dict)
+    failures: Counter[str] = field(default_factory=Counter)
+    problems: dict[str, str] = field(default_factory=dict)  # the last one of each well
+
+    def result(self, reason: EndReason, halt: DayStoppedError | None = None) -> DayResult:
+        """Return the DayResult of the run that ended for a reason."""
+        return DayResult(reason, tuple(self.saved), self.given_up, halt)
+
+    def position(self, well: str) -> WellPosition:
+        """Return the position of a well of the plan."""
+        return next(each for each in self.plan.positions if each.well == well)
 
 
 @dataclass
@@ -77,6 +101,8 @@ class ImagingDay:
         Waits for a number of seconds.
     clock
         Returns the current time.
+    watch
+        Checks each visit; None: every visit is saved unchecked.
     """
 
     scope: Microscope
@@ -89,54 +115,132 @@ class ImagingDay:
     should_stop: Callable[[], bool]
     wait: Callable[[float], None]
     clock: Callable[[], datetime]
+    watch: PlateWatch | None = None
     _consecutive_failures: int = field(default=0, init=False)
 
     def run(self, plan: DayPlan) -> DayResult:
         """Image the wells of a DayPlan that have no image yet; return the DayResult."""
-        queue = deque(plan.positions)
-        saved: list[str] = []
-        given_up: dict[str, str] = {}
-        failures: Counter[str] = Counter()
-        problems: dict[str, str] = {}
-        while queue:
+        run = _Run(plan, deque(plan.positions))
+        while run.queue or self._is_unjudged():
             if self.should_stop():
-                return DayResult(EndReason.STOPPED, tuple(saved), given_up)
+                return run.result(EndReason.STOPPED)
             if not _is_open(plan, self.scope.own_time() or self.clock()):
-                return DayResult(EndReason.OTHER_DAY, tuple(saved), given_up)
-            position = queue.popleft()
-            well = position.well
-            if self._progress(well, plan.saved_since).saved:
-                continue
-            before = self._progress(well, plan.attempts_since)
-            # Attempts are missing in the journal if the disk is full, so both are counted.
-            if max(before.attempts, failures[well]) >= self.settings.tries:
-                given_up[well] = problems.get(well) or before.last_problem or "no attempt is left"
-                continue
+                return run.result(EndReason.OTHER_DAY)
             try:
-                self._image_well(plan, position)
-            except (MicroscopeError, OutputError) as error:
-                failures[well] += 1
-                problems[well] = str(error)
-                self._record_failure(plan, position, error)
-                queue.append(position)
+                if run.queue:
+                    self._visit(run, run.queue.popleft())
+                else:
+                    self._judge(run)
+            except DayStoppedError as error:
+                self._discard_withheld(error)
+                return run.result(EndReason.HALTED, error)
+            finally:
+                self._save_ready(run)
+        missing = tuple(self.watch.missing_tissue()) if self.watch else ()
+        return replace(run.result(EndReason.COMPLETED), missing_tissue=missing)
+
+    def _visit(self, run: _Run, position: WellPosition) -> None:
+        """Image one well of a run, unless it is finished; a failed well is queued again."""
+        plan, well = run.plan, position.well
+        if self._progress(well, plan.saved_since).saved:
+            return
+        before = self._progress(well, plan.attempts_since)
+        # Attempts are missing in the journal if the disk is full, so both are counted.
+        if max(before.attempts, run.failures[well]) >= self.settings.tries:
+            run.given_up[well] = run.problems.get(well) or before.last_problem or "no attempt left"
+            return
+        try:
+            visit = self._image_well(plan, position)
+            if self.watch is None:
+                self._save(run, visit)
             else:
-                saved.append(well)
-                self._consecutive_failures = 0
-        return DayResult(EndReason.COMPLETED, tuple(saved), given_up)
+                self.watch.admit(visit, position, self._view)
+        except DayStoppedError:
+            raise
+        except (MicroscopeError, OutputError) as error:
+            self._fail(run, position, error)
+        else:
+            self._consecutive_failures = 0
+
+    def _fail(
+        self, run: _Run, position: WellPosition, error: MicroscopeError | OutputError
+    ) -> None:
+        """Record a failed attempt and queue the well again."""
+        run.failures[position.well] += 1
+        run.problems[position.well] = str(error)
+        self._record_failure(run.plan, position, error)
+        run.queue.append(position)
+
+    def _is_unjudged(self) -> bool:
+        """Return whether visits are withheld, until it is certain that a sample is there."""
+        return self.watch is not None and bool(self.watch.withheld)
+
+    def _judge(self, run: _Run) -> None:
+        """Judge the visits that are withheld at the end of a run; raise DayStoppedError."""
+        assert self.watch is not None  # noqa: S101 - it withholds the visits
+        try:
+            self.watch.judge(self._view)
+        except DayStoppedError:
+            raise
+        except MicroscopeError as error:
+            visits, self.watch.withheld[:] = self.watch.withheld[:], []
+            for visit in visits:
+                self._fail(run, run.position(visit.well), error)
+
+    def _save_ready(self, run: _Run) -> None:
+        """Save the visits that the watch admits, and queue the wells that it wants again."""
+        if self.watch is None:
+            return
+        while self.watch.ready:
+            visit = self.watch.ready.pop(0)
+            try:
+                self._save(run, visit)
+            except (MicroscopeError, OutputError) as error:
+                self._fail(run, run.position(visit.well), error)
+        for well, problem in self.watch.take_dark().items():
+            error = MicroscopeError("lamp or shutter", problem)
+            self._fail(run, run.position(well), error)
+        for well, reason in self.watch.take_repeats().items():
+            self._repeat(run, well, reason)
+
+    def _repeat(self, run: _Run, well: str, reason: str) -> None:
+        """Record that the image of a well does not count, and queue the well again."""
+        plan = run.plan
+        self.journal.record_repeat(well, reason, self.clock())
+        self.emit("well.repeated", plate=plan.plate, day=plan.day, well=well, problem=reason)
+        run.saved[:] = [each for each in run.saved if each != well]
+        if well in {each.well for each in plan.positions}:
+            run.queue.append(run.position(well))
+
+    def _discard_withheld(self, error: DayStoppedError) -> None:
+        """Discard the withheld visits; their attempts do not count."""
+        self.scope.lamp_off()
+        if self.watch is not None:
+            for visit in self.watch.withheld:
+                self.journal.record_repeat(visit.well, str(error), self.clock())
+            self.watch.withheld.clear()
+
+    def _view(self, position: WellPosition) -> list[Frame]:
+        """Return the frames of a well at a position without saving them."""
+        self.report_progress()
+        self.scope.move_to(position.x_um, position.y_um)
+        heights = self._plane_heights(self._focus(position, wide=False))
+        self.report_progress()
+        return self.scope.stack(heights)
 
     def _progress(self, well: str, since: datetime | None) -> WellProgress:
         """Return the progress of one well, counting journal entries from ``since`` on."""
         return self.journal.progress(since).get(well, WellProgress())
 
-    def _image_well(self, plan: DayPlan, position: WellPosition) -> None:
-        """Image one well: move, focus, take the planes, save them in the archive.
+    def _image_well(self, plan: DayPlan, position: WellPosition) -> WellFrames:
+        """Return the frames of one well: move, focus, take the planes.
 
         Raises
         ------
         MicroscopeError
             If a device failed.
         OutputError
-            If the image cannot be saved.
+            If the journal cannot be written.
         """
         self.journal.record_start(position.well, self.clock())
         self.report_progress()
@@ -148,8 +252,9 @@ class ImagingDay:
         heights = self._plane_heights(z_um)
         frames = self.scope.stack(heights)
         self.report_progress()
-        _check_day(plan, position.well, frames)
-        visit = WellFrames(
+        if plan.rule is not None:
+            plan.rule.check(position.well, min(frame.taken_at for frame in frames))
+        return WellFrames(
             plan.plate,
             position.well,
             plan.day,
@@ -160,16 +265,28 @@ class ImagingDay:
             tuple(heights),
             self.settings.plate,
         )
+
+    def _save(self, run: _Run, visit: WellFrames) -> None:
+        """Save a visit in the archive, and record and report it.
+
+        Raises
+        ------
+        MicroscopeError
+            If the frames do not have the format of the camera.
+        OutputError
+            If the image or the journal cannot be written.
+        """
         file = save_visit(self.archive, visit)
         name = str(file.relative_to(self.archive))
-        self.journal.record_saved(position.well, name, self.clock())
+        self.journal.record_saved(visit.well, name, self.clock())
+        run.saved.append(visit.well)
         self.emit(
             "well.saved",
-            plate=plan.plate,
-            day=plan.day,
-            well=position.well,
+            plate=visit.plate,
+            day=visit.day,
+            well=visit.well,
             file=str(file),
-            z_um=round(z_um, 1),
+            z_um=round(sum(visit.planned_z_um) / len(visit.planned_z_um), 1),
         )
 
     def _record_failure(
@@ -283,20 +400,6 @@ class ImagingDay:
 def _is_open(plan: DayPlan, at: datetime) -> bool:
     """Return whether images of the plan's culture day may be taken at a time."""
     return plan.rule is None or plan.rule.state(at) is DayState.OPEN
-
-
-def _check_day(plan: DayPlan, well: str, frames: Sequence[Frame]) -> None:
-    """Raise MicroscopeError unless the frames of a well were taken on the plan's culture day.
-
-    The day is not checked if the clock of the camera was never set.
-    """
-    taken_at = plausible_time(min(frame.taken_at for frame in frames))
-    if plan.rule is not None and taken_at is not None and not _is_open(plan, taken_at):
-        raise MicroscopeError(
-            f"camera, well {well}",
-            f"a frame was taken at {taken_at.isoformat(timespec='seconds')}; "
-            f"expected a time on culture day {plan.day}",
-        )
 
 
 def outer_plane_heights(settings: MicroscopeSettings) -> tuple[float, float]:

@@ -25,6 +25,7 @@ class JournalStep(StrEnum):
     STARTED = "started"
     SAVED = "saved"
     FAILED = "failed"
+    REPEAT = "repeat"  # the attempts before do not count; the well has to be imaged again
 
 
 class JournalEntry(BaseModel):
@@ -70,6 +71,10 @@ class ImagingJournal:
         """Record that an attempt to image a well failed at a time, with its problem as text."""
         self._append(JournalEntry(step=JournalStep.FAILED, well=well, at=at, problem=problem))
 
+    def record_repeat(self, well: str, reason: str, at: datetime) -> None:
+        """Record that a well has to be imaged again, also if it was saved, with the reason."""
+        self._append(JournalEntry(step=JournalStep.REPEAT, well=well, at=at, problem=reason))
+
     def progress(self, since: datetime | None = None) -> dict[str, WellProgress]:
         """Return the WellProgress by well, from all entries or only those from ``since`` on.
 
@@ -94,6 +99,8 @@ class ImagingJournal:
                     wells[entry.well] = replace(before, saved=True, last_problem=None)
                 case JournalStep.FAILED:
                     wells[entry.well] = replace(before, last_problem=entry.problem)
+                case JournalStep.REPEAT:
+                    wells[entry.well] = WellProgress(last_problem=entry.problem)
         return wells
 
     def _entries(self) -> list[JournalEntry]:

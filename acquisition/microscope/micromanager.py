@@ -199,6 +199,24 @@ class MicroManager:
                 )
         return frames
 
+    def dark_frame(self) -> Frame:
+        """Return one frame at the present position, taken with the lamp off."""
+        with _as_microscope_error(f"camera {self._core.getCameraDevice()}"):
+            self.lamp_off()
+            x_um, y_um = self._core.getXYPosition()
+            z_um, taken_at = float(self._core.getPosition()), self._clock()
+            self._core.setExposure(self._settings.exposure_ms)
+            self._core.snapImage()
+            image = np.array(self._core.getImage())
+        return Frame(image, x_um, y_um, z_um, self._settings.exposure_ms, taken_at)
+
+    def home(self) -> None:
+        """Home the stage; raise MicroscopeError if it fails or cannot be homed."""
+        stage = self._core.getXYStageDevice()
+        with _as_microscope_error(f"stage {stage}"):
+            self._core.home(stage)
+            self._core.waitForDevice(stage)
+
     def lamp_off(self) -> None:
         """Close the shutter; safe from any thread. Raises MicroscopeError if the shutter fails."""
         if shutter := self._core.getShutterDevice():

@@ -59,6 +59,9 @@ class MicroscopeSettings:
     z_limits_um: tuple[float, float] | None = None  # lowest, highest
     um_per_px: float | None = None  # None: the pixel size of the hardware configuration
     timeout_s: float = 30.0  # of one device call
+    # Compare pictures: stop without a sample or a lamp, image again after lost steps.
+    check_pictures: bool = True
+    home_stage: bool = False  # home the stage after lost steps; it may drive a long way
     tries: int = 3  # maximum number of attempts to image one well on one day
     backoff_s: float = 2.0  # pause after a failure, times the number of consecutive failures
     stall_s: float = 120.0  # without progress; then the watchdog ends the process

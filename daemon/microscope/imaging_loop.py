@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from acquisition.microscope.day_rule import DayRule, DayState
+from acquisition.microscope.day_stop import DayStoppedError
 from acquisition.microscope.focus_surface import load_focus_surface, save_focus_surface
 from acquisition.microscope.image_archive import bytes_needed, check_free_space, prepare_day_folder
 from acquisition.microscope.imaging_day import (
@@ -19,6 +20,7 @@ from acquisition.microscope.imaging_journal import day_journal, run_start
 from acquisition.microscope.imaging_requests import ASKED, ImagingRequest, open_imaging_requests
 from acquisition.microscope.plate_loaders import PlateLoader
 from acquisition.microscope.plate_plan import check_heights, plan_positions
+from acquisition.microscope.plate_watch import PlateWatch, open_plate_watch
 from acquisition.microscope.settings import MicroscopeSettings
 from acquisition.ports import Microscope
 from daemon.config import MicromanagerSection
@@ -31,6 +33,7 @@ from schemas.errors import MicroscopeError, OutputError, SpheroRankError
 from schemas.plate_map import PlateMap
 
 IDLE_S = 1.0  # pause while no job is pending
+FEWEST_REPORTED = 3  # wells without tissue, against expectation, that raise an alert
 
 
 @dataclass
@@ -64,6 +67,7 @@ class ImagingLoop:
     wait: Callable[[float], None]
     clock: Callable[[], datetime]
     elapsed_s: Callable[[], float]
+    _halted: set[tuple[str, int]] = field(default_factory=set, init=False)  # plates and days
     _keep_plate_until_s: float = field(default=float("-inf"), init=False)
 
     def serve(self) -> None:
@@ -102,7 +106,8 @@ class ImagingLoop:
         if (rule := plan.rule) and rule.state(now := self._frame_time()) is not DayState.OPEN:
             self._end_job(job, rule, now)
             return None
-        if job.request is None or job.request.reason == ASKED:
+        is_retry = (job.plate, job.day) in self._halted
+        if not is_retry and (job.request is None or job.request.reason == ASKED):
             self.alerts.clear_plate(job.plate)  # problems that persist are reported again
         self.alerts.emit(
             "day.started",
@@ -113,6 +118,11 @@ class ImagingLoop:
         )
         result = self._image_day(plan)
         self.queue.record(job, result)
+        if result.halt is not None:
+            self._halt(job, plate_map, result.halt)
+        elif is_retry:
+            self._halted.discard((job.plate, job.day))
+            self.alerts.clear_plate(job.plate)
         if result.reason is EndReason.OTHER_DAY and plan.rule is not None:
             self._end_job(job, plan.rule, self._frame_time())
         if result.reason is EndReason.COMPLETED:
@@ -127,14 +137,21 @@ class ImagingLoop:
     def _end_job(self, job: ImagingJob, rule: DayRule, now: datetime) -> None:
         """End a job whose culture day is over or has not begun; raise an alert."""
         self.queue.postpone(job)
-        self.alerts.emit(
-            "day.ended",
-            plate=job.plate,
-            day=job.day,
-            reason=rule.state(now),
-            no_image=self.queue.wells_without_image(job, rule.plate_map),
-        )
         self.queue.end_request(job, rule, now)
+
+    def _halt(self, job: ImagingJob, plate_map: PlateMap, fault: DayStoppedError) -> None:
+        """Raise an alert about a fault that stopped a job; the job is not complete."""
+        self._halted.add((job.plate, job.day))
+        plan = "it is tried again every 10 minutes"
+        if job.request is not None and job.request.reason == ASKED:
+            plan = "request it again after the repair"
+        message = f"plate {job.plate}, day {job.day}: imaging is stopped, {plan}: {fault}"
+        missing = self.queue.wells_without_image(job, plate_map)
+        self.alerts.emit(
+            "day.halted", plate=job.plate, day=job.day, reason=fault.reason, no_image=missing
+        )
+        self.alerts.raise_once(f"{job.plate} day {job.day} {fault.reason}", message, job.plate)
+        self.queue.halt(job, message)
 
     def release_plate(self) -> None:
         """Remove the plate from the microscope; if that fails, raise an alert and retry later."""
@@ -210,6 +227,7 @@ class ImagingLoop:
             should_stop=lambda: bool(self.stop_signals),
             wait=self.wait,
             clock=self.clock,
+            watch=self._open_watch(plan),
         )
         try:
             return day.run(plan)
@@ -219,6 +237,20 @@ class ImagingLoop:
             except OutputError as error:
                 self.alerts.emit("focus.not_kept", plate=plan.plate, problem=str(error))
 
+    def _open_watch(self, plan: DayPlan) -> PlateWatch | None:
+        """Return the PlateWatch for a run of a plan; None if the settings switch it off."""
+        if plan.rule is None:
+            return None
+        plate_map = plan.rule.plate_map
+        return open_plate_watch(
+            self.scope,
+            self.settings,
+            self.section.state,
+            plate_map,
+            plan.day,
+            run_start(plate_map.seeded_at, self.clock()),
+        )
+
     def _report(self, job: ImagingJob, result: DayResult) -> None:
         """Report the result of a completed job; wells without an image raise an alert."""
         self.alerts.emit(
@@ -227,7 +259,16 @@ class ImagingLoop:
             day=job.day,
             saved=len(result.saved),
             given_up=sorted(result.given_up),
+            missing_tissue=list(result.missing_tissue),
         )
+        if len(result.missing_tissue) >= FEWEST_REPORTED:
+            wells = ", ".join(result.missing_tissue)
+            self.alerts.raise_once(
+                f"{job.plate} day {job.day} tissue {wells}",
+                f"plate {job.plate}, day {job.day}: no tissue in {wells}; expected tissue there, "
+                "as in the other wells: check how the plate lies, and the positions of its wells",
+                job.plate,
+            )
         if result.given_up:
             wells = ", ".join(sorted(result.given_up))
             last = next(iter(result.given_up.values()))

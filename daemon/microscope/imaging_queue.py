@@ -8,13 +8,14 @@ from functools import partial
 from acquisition.microscope.day_rule import DayRule, DayState
 from acquisition.microscope.imaging_day import DayResult, EndReason
 from acquisition.microscope.imaging_journal import day_journal, run_start
-from acquisition.microscope.imaging_requests import ImagingRequest, ImagingRequests
+from acquisition.microscope.imaging_requests import ASKED, ImagingRequest, ImagingRequests
 from acquisition.microscope.imaging_schedule import ScheduledDay, due_days, missed_days
 from daemon.config import MicromanagerSection
 from daemon.microscope.active_alerts import ActiveAlerts
 from schemas.plate_map import PlateMap
 
 RETRY_S = 60.0  # pause before a job that could not begin is tried again
+HALT_RETRY_S = 600.0  # pause before a job is tried again that a fault of the whole plate stopped
 WAIT_FOR_PLATE_MAP = timedelta(days=2)
 """The time for which a request waits until its plate has a valid plate map."""
 
@@ -86,9 +87,24 @@ class ImagingQueue:
         now_s = self._elapsed_s()
         return [job for job in jobs if self._retry_at_s.get(job, float("-inf")) <= now_s]
 
-    def postpone(self, job: ImagingJob) -> None:
-        """Leave a job that could not begin out of the pending jobs for a minute."""
-        self._retry_at_s[job] = self._elapsed_s() + RETRY_S
+    def postpone(self, job: ImagingJob, pause_s: float = RETRY_S) -> None:
+        """Leave a job that cannot begin out of the pending jobs, for a minute by default."""
+        self._retry_at_s[job] = self._elapsed_s() + pause_s
+
+    def halt(self, job: ImagingJob, message: str) -> None:
+        """Handle a job that a fault of the whole plate stopped.
+
+        The request of an operator is ended with a message: the operator repeats it after the
+        repair. Any other job is tried again after ten minutes.
+
+        Raises
+        ------
+        OutputError
+            If the file of the request cannot be moved.
+        """
+        if job.request is not None and job.request.reason == ASKED:
+            self._requests.drop(job.request_file, message)
+        self.postpone(job, HALT_RETRY_S)
 
     def record(self, job: ImagingJob, result: DayResult) -> None:
         """Record the DayResult of a job; a completed request is finished.
@@ -183,6 +199,14 @@ class ImagingQueue:
                 message += f"; the request ({request.reason}) is ended, because images are taken "
                 message += "only on their own day"
                 self._requests.drop(job.request_file, message)
+        if not self._alerts.is_active(cause):
+            self._alerts.emit(
+                "day.ended",
+                plate=job.plate,
+                day=job.day,
+                reason=rule.state(now),
+                no_image=wells,
+            )
         self._alerts.raise_once(cause, message, job.plate)
 
     def wells_without_image(self, job: ImagingJob, plate_map: PlateMap) -> list[str]:

@@ -19,7 +19,9 @@ log = structlog.get_logger()
 CLEAN_EXIT_CODES = frozenset({ExitCode.DONE, ExitCode.FAILED, ExitCode.WRONG_CONFIGURATION})
 """Exit codes of a process that switched the lamp off and closed the microscope itself."""
 
-WARNING_EVENTS = frozenset({"well.failed", "plate.missed", "day.ended"})
+WARNING_EVENTS = frozenset(
+    {"well.failed", "well.repeated", "plate.missed", "day.ended", "day.halted"}
+)
 """Events that are logged as warnings."""
 
 
@@ -239,7 +241,7 @@ def _state_after(before: MicroscopeData, event: ProcessEvent) -> MicroscopeData:
     match event.event:
         case "day.started" | "well.saved" | "well.failed":
             return MicroscopeData(state=MicroscopeState.IMAGING, plate=event.plate, day=event.day)
-        case "day.done" | "day.ended":
+        case "day.done" | "day.ended" | "day.halted":
             return MicroscopeData(state=MicroscopeState.IDLE)
         case _:
             return (

@@ -25,12 +25,13 @@ SETTINGS = MicroscopeSettings(
 
 @dataclass
 class FakeMicroscope:
-    """A microscope with black frames, whose stage may be broken."""
+    """A microscope that shows other tissue in each frame, whose stage may be broken."""
 
     is_broken: bool = False
     clock: Callable[[], datetime] = lambda: NOON
     format: FrameFormat = field(default_factory=lambda: FrameFormat(64, 64, 8, 1.0))
     has_autofocus: bool = False
+    frames_taken: int = 0
 
     def move_to(self, x_um: float, y_um: float) -> None:
         if self.is_broken:
@@ -43,8 +44,20 @@ class FakeMicroscope:
         return near_z_um
 
     def stack(self, z_um: Sequence[float]) -> list[Frame]:
-        now = self.clock()
-        return [Frame(np.zeros((64, 64), np.uint8), 0.0, 0.0, z, 10.0, now) for z in z_um]
+        return [Frame(self.tissue(), 0.0, 0.0, z, 10.0, self.clock()) for z in z_um]
+
+    def tissue(self) -> np.ndarray:
+        self.frames_taken += 1
+        pixels = np.full((64, 64), 150, np.uint8)
+        noise = np.random.default_rng(self.frames_taken)
+        pixels[20:44, 20:44] = noise.integers(20, 100, (24, 24))
+        return pixels
+
+    def dark_frame(self) -> Frame:
+        return Frame(np.zeros((64, 64), np.uint8), 0.0, 0.0, 0.0, 10.0, self.clock())
+
+    def home(self) -> None:
+        pass
 
     def lamp_off(self) -> None:
         pass
