@@ -19,7 +19,7 @@ GRACE = NEAR_MIDNIGHT
 
 
 class DayState(StrEnum):
-    """Whether images of a culture day can be taken at a time."""
+    """The state of a culture day at a time: images are taken only while it is open."""
 
     NOT_BEGUN = "not begun"
     OPEN = "open"

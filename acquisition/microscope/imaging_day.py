@@ -198,8 +198,7 @@ class ImagingDay:
             except (MicroscopeError, OutputError) as error:
                 self._fail(run, run.position(visit.well), error)
         for well, problem in self.watch.take_dark().items():
-            error = MicroscopeError("lamp or shutter", problem)
-            self._fail(run, run.position(well), error)
+            self._fail(run, run.position(well), MicroscopeError("lamp or shutter", problem))
         for well, reason in self.watch.take_repeats().items():
             self._repeat(run, well, reason)
 

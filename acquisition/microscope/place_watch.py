@@ -83,6 +83,7 @@ class PlaceWatch:
         sight = self._sight(others)
         if len(others) == FEWEST_FOR_COMMON:
             self._repeat_equal_pairs(others, sight)
+            others = {other: each for other, each in others.items() if other in self.today}
         alike = {other: sight.likeness(picture, each) for other, each in others.items()}
         twin = max(alike, key=alike.__getitem__, default=well)
         if twin != well and alike[twin] >= sight.limit:
@@ -92,7 +93,7 @@ class PlaceWatch:
         return picture
 
     def _sight(self, others: Mapping[str, Picture]) -> "_Sight":
-        """Return how pictures are compared, given the pictures of other wells of the day."""
+        """Return the limit and common detail to compare with, from pictures of other wells."""
         for pictures in (others, self.before):
             if len(pictures) >= FEWEST_FOR_COMMON:
                 return _Sight(SAME_PICTURE, common_detail(list(pictures.values())))

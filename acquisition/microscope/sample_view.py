@@ -56,4 +56,5 @@ def is_repeated(frame: Frame, before: Frame) -> bool:
 
 def _level(pixels: Pixels, camera: FrameFormat) -> float:
     """Return the median of a frame as a share of the camera's range."""
-    return float(np.median(pixels[::4, ::4])) / (2**camera.bits - 1)
+    white: int = 2**camera.bits - 1
+    return float(np.median(pixels[::4, ::4])) / white
