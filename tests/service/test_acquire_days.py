@@ -121,3 +121,16 @@ def test_without_a_day_the_culture_day_of_today_is_imaged(tmp_path: Path) -> Non
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert sorted(laboratory.files(day=1)) == laboratory.wells
+
+
+def test_a_run_without_light_ends_with_exit_code_1_and_no_image(laboratory: Laboratory) -> None:
+    path = laboratory.folder / "MMConfig.cfg"
+    path.write_text(path.read_text().replace("Intensity_percent,100", "Intensity_percent,0"))
+
+    done = laboratory.image_plate()
+
+    assert done.returncode == 1
+    assert "check the lamp, the shutter and the channel" in done.stdout
+    assert f"0 of {len(laboratory.wells)} wells imaged" in done.stdout
+    assert not laboratory.files()
+    assert laboratory.lamp == "off"
