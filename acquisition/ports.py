@@ -181,6 +181,13 @@ class Microscope(Protocol):
         """
         ...
 
+    def own_time(self) -> datetime | None:
+        """Return the present time of the camera's own clock.
+
+        None if the frames are dated by this computer's clock.
+        """
+        ...
+
     def move_to(self, x_um: float, y_um: float) -> None:
         """Move the stage to a position in µm and return when the position is reached.
 
@@ -210,6 +217,26 @@ class Microscope(Protocol):
         ------
         MicroscopeError
             If a device failed or was too slow, or a frame is missing.
+        """
+        ...
+
+    def dark_frame(self) -> Frame:
+        """Return one frame at the present position, taken with the lamp off.
+
+        Raises
+        ------
+        MicroscopeError
+            If a device failed or was too slow.
+        """
+        ...
+
+    def home(self) -> None:
+        """Drive the stage to its reference position, so that its coordinates are right again.
+
+        Raises
+        ------
+        MicroscopeError
+            If the stage failed or cannot do so.
         """
         ...
 

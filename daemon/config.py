@@ -214,6 +214,9 @@ class MicromanagerSection(_Section):
     um_per_px_from: Annotated[MicroscopeScaleFrom | None, AfterValidator(_scale_source)] = None
     timeout_s: Patience = MicroscopeSettings.timeout_s
     settle_ms: float = Field(default=MicroscopeSettings.settle_ms, ge=0, le=10_000)
+    # Compare pictures: stop without a sample or a lamp, image again after lost steps.
+    check_pictures: bool = MicroscopeSettings.check_pictures
+    home_stage: bool = MicroscopeSettings.home_stage  # after lost steps
     tries: int = Field(default=MicroscopeSettings.tries, ge=1, le=100)
     backoff_s: Seconds = MicroscopeSettings.backoff_s
     stall_s: Patience = MicroscopeSettings.stall_s

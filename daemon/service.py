@@ -17,6 +17,7 @@ from daemon.crash_examination import CrashExamination
 from daemon.daily import DailyPath
 from daemon.health import Metrics
 from daemon.heartbeat import Heartbeat, Stopping
+from daemon.microscope.day_contradictions import report_other_day
 from daemon.microscope.imaging_feedback import ImagingFeedback
 from daemon.missing_images import MissingImages
 from daemon.pipeline import ImagePath
@@ -166,6 +167,7 @@ class Service:
         """Check the scales of a stored image's plate, and request new images of its well."""
         self.scales.note(image.key.plate)
         if self.imaging_feedback and plate_map is not None:
+            report_other_day(image, plate_map, self.alerts)
             self.imaging_feedback.after_image(image.key, plate_map)
 
     def _record(self, item: WellImage | Rejected, outcome: Outcome, *, ms: float) -> None:

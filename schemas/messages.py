@@ -174,6 +174,8 @@ class AcquisitionStep(StrEnum):
     RESUMED = "resumed"
     ABORTED = "aborted"
     """An operator ended the day or request before its last well."""
+    HALTED = "halted"
+    """A fault of the whole plate, such as a dark lamp, stopped the imaging."""
     DONE = "done"
     """Every well was imaged or given up."""
 
@@ -208,7 +210,7 @@ class AcquisitionData(FrozenModel):
     other steps, and if the focus is not searched.
     """
     problem: str | None = None
-    """Problem of a well that failed; null for other steps."""
+    """Problem of a well that failed, or that stopped the imaging; null for other steps."""
     given_up: tuple[str, ...] = ()
     """Wells without an image after the last attempt, for the step `done`."""
     paused_since: datetime | None = None

@@ -130,7 +130,8 @@ class _WorldDevice:
 class VirtualCamera(_WorldDevice, SimpleCameraDevice):  # type: ignore[misc]  # pymmcore-plus is not typed here
     """A camera that takes the field under the objective.
 
-    The property ``FrameTime`` is the time of the last frame in the life of the plate.
+    The property ``FrameTime`` is the time of the last frame in the life of the plate, and the
+    property ``PresentTime`` is the present time in its life.
     """
 
     def __init__(self) -> None:
@@ -140,6 +141,9 @@ class VirtualCamera(_WorldDevice, SimpleCameraDevice):  # type: ignore[misc]  # 
         self._taken_at: datetime | None = None
         self.register_property(
             name="FrameTime", getter=VirtualCamera._frame_time, property_type=str
+        )
+        self.register_property(
+            name="PresentTime", getter=VirtualCamera._present_time, property_type=str
         )
 
     def initialize(self) -> None:
@@ -179,9 +183,16 @@ class VirtualCamera(_WorldDevice, SimpleCameraDevice):  # type: ignore[misc]  # 
 
     def _frame_time(self) -> str:
         """Return the time of the last frame, or the present time before the first one."""
-        return (self._taken_at or self.bench.world.virtual_time()).isoformat(
-            timespec="milliseconds"
-        )
+        return _time_text(self._taken_at or self.bench.world.virtual_time())
+
+    def _present_time(self) -> str:
+        """Return the present time in the life of the plate."""
+        return _time_text(self.bench.world.virtual_time())
+
+
+def _time_text(time: datetime) -> str:
+    """Return a time as ISO 8601 with milliseconds."""
+    return time.isoformat(timespec="milliseconds")
 
 
 class VirtualStage(_WorldDevice, XYStageDevice):  # type: ignore[misc]  # pymmcore-plus is not typed here

@@ -79,6 +79,9 @@ class WorldFile(BaseModel):
     focus_error_um: float = Field(default=30.0, ge=0, le=1000)
     # Rise of the focus height: first to last column, last to first row.
     tilt_um: tuple[float, float] = (30.0, -20.0)
+    # The camera has a clock of its own, which shows a time in the life of the plate. False: the
+    # computer's clock.
+    own_clock: bool = True
 
     def toml(self) -> str:
         """Return the text of ``world.toml``."""
@@ -184,6 +187,7 @@ class World:
         write_durably(
             self.folder / "on_stage.json", json.dumps({"plate": plate, "day": day}).encode()
         )
+        self.virtual_time()  # the day begins
 
     def remove_plate(self) -> None:
         """Remove the plate from the stage, if there is one."""
@@ -221,20 +225,34 @@ class World:
         (self.folder / "lamp").write_text("on\n" if on else "off\n")
 
     def virtual_time(self) -> datetime:
-        """Return the time in the life of the plate on the stage; without a plate, the real time.
+        """Return the time in the life of the plate that is or was last on the stage.
 
         A culture day begins 90 minutes after the hour of seeding, when the plate is first on the
-        stage on that day. From then on, it runs as fast as the real clock.
+        stage on that day. From then on, it runs as fast as the real clock. Before the first plate,
+        and in a world without a clock of its own, it is the real time.
         """
-        staged, now = self.staged_plate(), self._clock()
-        if staged is None:
+        now, mark = self._clock(), self._clock_mark()
+        if mark is None or not self.file.own_clock:
             return now
-        plate = staged.scope.plate
-        mark = self.folder / "clock" / f"{plate.name}-day{staged.day:02d}"
-        if not mark.exists():
-            write_durably(mark, now.isoformat().encode())
+        plate, _, day = mark.name.rpartition("-day")
         began = datetime.fromisoformat(mark.read_text())
-        return plate.seeded_at + timedelta(days=staged.day - 1) + _FIRST_WELL_AFTER + (now - began)
+        seeded_at = self.scopes[plate].plate.seeded_at
+        return seeded_at + timedelta(days=int(day) - 1) + _FIRST_WELL_AFTER + (now - began)
+
+    def _clock_mark(self) -> Path | None:
+        """Return the file with the real time at which the day of the last plate began.
+
+        The file is written when the plate is first on the stage on that day. None before the first
+        plate.
+        """
+        staged, last = self.staged_plate(), self.folder / "clock" / "last"
+        if staged is not None:
+            mark = last.with_name(f"{staged.scope.plate.name}-day{staged.day:02d}")
+            if not mark.exists():
+                write_durably(mark, self._clock().isoformat().encode())
+            if not last.exists() or last.read_text() != mark.name:
+                write_durably(last, mark.name.encode())
+        return last.with_name(last.read_text()) if last.exists() else None
 
     def focus_height_um(self, plan: WellPlan) -> float:
         """Return the focus height in µm of a planned well of the plate on the stage."""

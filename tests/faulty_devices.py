@@ -5,7 +5,7 @@ The property ``FailsAt`` is the number of the call that fails.
 
 import time
 
-from simulation.devices import VirtualCamera, VirtualFocus, VirtualStage
+from simulation.devices import VirtualCamera, VirtualFocus, VirtualLamp, VirtualStage
 from simulation.world import FULL_EXPOSURE_MS
 
 SLOW_MM_S, SLOW_FOCUS_MM_S = 100.0, 1.0  # of real devices
@@ -209,3 +209,70 @@ class SlowCamera(_FaultyDevice, VirtualCamera):
             return super().snap(buffer)
         finally:
             self._exposure_ms = exposure_ms
+
+
+class FrozenCamera(_FaultyDevice, VirtualCamera):
+    """A camera that returns the frame before once more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._register_fault()
+        self._before: object = None
+
+    def snap(self, buffer):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - pymmcore-plus's
+        metadata = super().snap(buffer)
+        if self._fails() and self._before is not None:
+            buffer[:] = self._before
+        self._before = buffer.copy()
+        return metadata
+
+
+class SlippingStage(_FaultyDevice, VirtualStage):
+    """A stage that does not move at one move and reports its target."""
+
+    reported_um: tuple[float, float] | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._register_fault()
+
+    def set_position_um(self, x: float, y: float) -> None:
+        self.reported_um = (x, y)
+        if not self._fails():
+            super().set_position_um(x, y)
+
+    def get_position_um(self) -> tuple[float, float]:
+        return self.reported_um or super().get_position_um()
+
+
+class DriftingStage(SlippingStage):
+    """A stage that loses a step at one move: from then on it is displaced, until it is homed."""
+
+    lost_um = (0.0, 0.0)
+
+    def set_position_um(self, x: float, y: float) -> None:
+        before = self.get_position_um()
+        self.reported_um = (x, y)
+        if self._fails():
+            self.lost_um = (before[0] - x, before[1] - y)
+        else:
+            VirtualStage.set_position_um(self, x + self.lost_um[0], y + self.lost_um[1])
+
+    def home(self) -> None:
+        self.lost_um, self.reported_um = (0.0, 0.0), None
+        super().home()
+
+
+class DyingLamp(_FaultyDevice, VirtualLamp):
+    """A lamp that gives no light from one switching on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._register_fault()
+
+    def set_open(self, open: bool) -> None:  # noqa: A002, FBT001 - pymmcore-plus's signature
+        if open:
+            self.calls += 1
+        if self.calls >= int(self.get_property_value("FailsAt")):
+            self.bench.intensity = 0.0
+        super().set_open(open)

@@ -34,17 +34,20 @@ class Laboratory:
         size_px: int = 128,
         seed: int = 3,
         plates: int = 1,
+        own_clock: bool = True,
         microscope: str = "",
         rest: str = "",
     ) -> "Laboratory":
         """Write virtual microscope and configuration into a folder, and load the first plate.
 
+        Without a clock of its own the camera dates frames by this computer's clock.
         ``microscope`` are lines of the section ``source.micromanager``; ``rest`` follows at the
         end of the configuration file.
         """
-        world = write_virtual_microscope(
-            folder, WorldFile(seed=seed, size_px=size_px, wells=wells, plates=plates), assay=False
+        file = WorldFile(
+            seed=seed, size_px=size_px, wells=wells, plates=plates, own_clock=own_clock
         )
+        world = write_virtual_microscope(folder, file, assay=False)
         config = folder / "spherorank.toml"
         quick = "" if "settle_ms" in microscope else "settle_ms = 0\n"
         quiet = f"backoff_s = 0.01\nkeep_free_bytes = 0\n{quick}{microscope}\n"
@@ -65,6 +68,18 @@ class Laboratory:
     def wells(self) -> list[str]:
         """The wells of the first plate."""
         return [plan.well for plan in self.world.scopes[self.plate].plate.wells]
+
+    def seed_today(self, plate: str = "") -> None:
+        """Change a plate map, by default that of the first plate, so that today is day 1."""
+        plate = plate or self.plate
+        path = self.folder / "archive" / plate / f"{plate}.plate.toml"
+        lines = [
+            line
+            for line in path.read_text().splitlines()
+            if not line.startswith(("seeded_at", "dosed_at"))
+        ]
+        seeded_at = now().astimezone().replace(hour=0, minute=0).isoformat(timespec="seconds")
+        path.write_text("\n".join([*lines, f"seeded_at = {seeded_at}"]) + "\n")
 
     @property
     def lamp(self) -> str:

@@ -8,14 +8,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 from acquisition.microscope.centring import TissueOffset, find_tissue_offset
+from acquisition.microscope.day_rule import DayRule, DayState
+from acquisition.microscope.day_stop import DayStoppedError
 from acquisition.microscope.focus_surface import FocusSurface
 from acquisition.microscope.image_archive import save_visit
 from acquisition.microscope.imaging_journal import ImagingJournal, WellProgress
 from acquisition.microscope.ome_tiff import WellFrames
 from acquisition.microscope.plate_plan import WellPosition
+from acquisition.microscope.plate_watch import PlateWatch
 from acquisition.microscope.settings import MicroscopeSettings
 from acquisition.microscope.well_focus import WellFocus, WellFocusing
 from acquisition.ports import Frame, ImagingStoppedError, Microscope
@@ -32,6 +36,8 @@ class EndReason(StrEnum):
     COMPLETED = "completed"  # every well was saved or given up
     STOPPED = "stopped"  # by a signal; the next start continues
     ABORTED = "aborted"  # by an operator; it does not continue
+    HALTED = "halted"  # by a fault that concerns all wells, such as no light
+    OTHER_DAY = "other day"  # the culture day of the plan is over, or the clock was set back
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,7 @@ class DayPlan:
     attempts_since: datetime | None = None  # ignore attempts before; None: count all of the day
     wide_scan: bool = False  # scan ``wide_range_um`` for focus
     recentre: bool = False  # move the tissue into the middle of the field first
+    rule: DayRule | None = None  # None: images may be taken at any time
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,31 @@ class DayResult:
     saved: tuple[str, ...]
     given_up: dict[str, str]  # the last problem of each well
     unfocused: tuple[str, ...] = ()  # saved wells whose focus was searched and not found
+    halt: DayStoppedError | None = None  # the fault, if the reason is HALTED
+    missing_tissue: tuple[str, ...] = ()  # wells that should have tissue and have none
+
+
+@dataclass
+class _Run:
+    """The state of one run: the wells to visit and the results so far."""
+
+    plan: DayPlan
+    queue: deque[WellPosition]
+    focusing: WellFocusing
+    focus: dict[str, WellFocus] = field(default_factory=dict)  # of each imaged well
+    saved: list[str] = field(default_factory=list)
+    given_up: dict[str, str] = field(default_factory=dict)
+    failures: Counter[str] = field(default_factory=Counter)
+    problems: dict[str, str] = field(default_factory=dict)  # the last one of each well
+
+    def result(self, reason: EndReason, halt: DayStoppedError | None = None) -> DayResult:
+        """Return the DayResult of the run that ended for a reason."""
+        unfocused = tuple(well for well in self.saved if self.focus[well].is_lost)
+        return DayResult(reason, tuple(self.saved), self.given_up, unfocused, halt)
+
+    def position(self, well: str) -> WellPosition:
+        """Return the position of a well of the plan."""
+        return next(each for each in self.plan.positions if each.well == well)
 
 
 @dataclass
@@ -78,6 +110,8 @@ class ImagingDay:
         Returns the current time.
     show_frame
         Is called with each well and its middle frame.
+    watch
+        Checks each visit; None: every visit is saved unchecked.
     """
 
     scope: Microscope
@@ -91,78 +125,167 @@ class ImagingDay:
     wait: Callable[[float], None]
     clock: Callable[[], datetime]
     show_frame: Callable[[str, Frame], None] = lambda _well, _frame: None
+    watch: PlateWatch | None = None
     _consecutive_failures: int = field(default=0, init=False)
 
     def run(self, plan: DayPlan) -> DayResult:
         """Image the wells of a DayPlan that have no image yet; return the DayResult."""
-        queue = deque(plan.positions)
-        saved: list[str] = []
-        given_up: dict[str, str] = {}
-        failures: Counter[str] = Counter()
-        problems: dict[str, str] = {}
-        unfocused: list[str] = []
         focusing = WellFocusing(
             self.scope, self.settings, plan.plate, self.surface, self.emit, self.clock
         )
-        while queue:
+        run = _Run(plan, deque(plan.positions), focusing)
+        while run.queue or self._is_unjudged():
             if self.should_stop():
-                return DayResult(EndReason.STOPPED, tuple(saved), given_up, tuple(unfocused))
-            position = queue.popleft()
-            well = position.well
-            if self._progress(well, plan.saved_since).saved:
-                continue
-            before = self._progress(well, plan.attempts_since)
-            # Attempts are missing in the journal if the disk is full, so both are counted.
-            if max(before.attempts, failures[well]) >= self.settings.tries:
-                given_up[well] = problems.get(well) or before.last_problem or "no attempt is left"
-                continue
+                return run.result(EndReason.STOPPED)
+            if not _is_open(plan, self.scope.own_time() or self.clock()):
+                return run.result(EndReason.OTHER_DAY)
             try:
-                focus = self._image_well(plan, position, focusing)
+                if run.queue:
+                    self._visit(run, run.queue.popleft())
+                else:
+                    self._judge(run)
             except ImagingStoppedError:
-                self.journal.record_stop(well, self.clock())
-                return DayResult(EndReason.STOPPED, tuple(saved), given_up, tuple(unfocused))
-            except (MicroscopeError, OutputError) as error:
-                failures[well] += 1
-                problems[well] = str(error)
-                self._record_failure(plan, position, error)
-                queue.append(position)
+                return run.result(EndReason.STOPPED)
+            except DayStoppedError as error:
+                self._discard_withheld(error)
+                return run.result(EndReason.HALTED, error)
+            finally:
+                self._save_ready(run)
+        missing = tuple(self.watch.missing_tissue()) if self.watch else ()
+        return replace(run.result(EndReason.COMPLETED), missing_tissue=missing)
+
+    def _visit(self, run: _Run, position: WellPosition) -> None:
+        """Image one well of a run, unless it is finished; a failed well is queued again."""
+        plan, well = run.plan, position.well
+        if self._progress(well, plan.saved_since).saved:
+            return
+        before = self._progress(well, plan.attempts_since)
+        # Attempts are missing in the journal if the disk is full, so both are counted.
+        if max(before.attempts, run.failures[well]) >= self.settings.tries:
+            run.given_up[well] = run.problems.get(well) or before.last_problem or "no attempt left"
+            return
+        try:
+            visit = self._image_well(run, position)
+            if self.watch is None:
+                self._save(run, visit)
             else:
-                saved.append(well)
-                unfocused += [well] if focus.is_lost else []
-                self._consecutive_failures = 0
-        return DayResult(EndReason.COMPLETED, tuple(saved), given_up, tuple(unfocused))
+                self.watch.admit(visit, position, partial(self._view, run))
+        except ImagingStoppedError:
+            self.journal.record_stop(well, self.clock())
+            raise
+        except DayStoppedError:
+            raise
+        except (MicroscopeError, OutputError) as error:
+            self._fail(run, position, error)
+        else:
+            self._consecutive_failures = 0
+
+    def _fail(
+        self, run: _Run, position: WellPosition, error: MicroscopeError | OutputError
+    ) -> None:
+        """Record a failed attempt and queue the well again."""
+        run.failures[position.well] += 1
+        run.problems[position.well] = str(error)
+        self._record_failure(run.plan, position, error)
+        run.queue.append(position)
+
+    def _is_unjudged(self) -> bool:
+        """Return whether visits are withheld, until it is certain that a sample is there."""
+        return self.watch is not None and bool(self.watch.withheld)
+
+    def _judge(self, run: _Run) -> None:
+        """Judge the visits that are withheld at the end of a run; raise DayStoppedError."""
+        assert self.watch is not None  # noqa: S101 - it withholds the visits
+        try:
+            self.watch.judge(partial(self._view, run))
+        except (DayStoppedError, ImagingStoppedError):
+            raise
+        except MicroscopeError as error:
+            visits, self.watch.withheld[:] = self.watch.withheld[:], []
+            for visit in visits:
+                self._fail(run, run.position(visit.well), error)
+
+    def _save_ready(self, run: _Run) -> None:
+        """Save the visits that the watch admits, and queue the wells that it wants again."""
+        if self.watch is None:
+            return
+        while self.watch.ready:
+            visit = self.watch.ready.pop(0)
+            try:
+                self._save(run, visit)
+            except (MicroscopeError, OutputError) as error:
+                self._fail(run, run.position(visit.well), error)
+        for well, problem in self.watch.take_dark().items():
+            self._fail(run, run.position(well), MicroscopeError("lamp or shutter", problem))
+        for well, reason in self.watch.take_repeats().items():
+            self._repeat(run, well, reason)
+
+    def _repeat(self, run: _Run, well: str, reason: str) -> None:
+        """Record that the image of a well does not count, and queue the well again."""
+        plan = run.plan
+        self.journal.record_repeat(well, reason, self.clock())
+        was_saved = well in run.saved
+        self.emit(
+            "well.repeated",
+            plate=plan.plate,
+            day=plan.day,
+            well=well,
+            problem=reason,
+            was_saved=was_saved,
+        )
+        run.saved[:] = [each for each in run.saved if each != well]
+        if well in {each.well for each in plan.positions}:
+            run.queue.append(run.position(well))
+
+    def _discard_withheld(self, error: DayStoppedError) -> None:
+        """Discard the withheld visits; their attempts do not count."""
+        self.scope.lamp_off()
+        if self.watch is not None:
+            for visit in self.watch.withheld:
+                self.journal.record_repeat(visit.well, str(error), self.clock())
+            self.watch.withheld.clear()
+
+    def _view(self, run: _Run, position: WellPosition) -> list[Frame]:
+        """Return the frames of a well at a position without saving them."""
+        self.report_progress(f"well {position.well} is viewed to check the sample")
+        self.scope.move_to(position.x_um, position.y_um)
+        focus = run.focusing.find(position, wide=False)
+        self.surface = run.focusing.surface
+        return self.scope.stack(self._plane_heights(focus.z_um))
 
     def _progress(self, well: str, since: datetime | None) -> WellProgress:
         """Return the progress of one well, counting journal entries from ``since`` on."""
         return self.journal.progress(since).get(well, WellProgress())
 
-    def _image_well(
-        self, plan: DayPlan, position: WellPosition, focusing: WellFocusing
-    ) -> WellFocus:
-        """Image one well and return its WellFocus: move, focus, take and save the planes.
+    def _image_well(self, run: _Run, position: WellPosition) -> WellFrames:
+        """Return the frames of one well of a run: move, focus, take the planes.
 
         Raises
         ------
         MicroscopeError
             If a device failed.
         OutputError
-            If the image cannot be saved.
+            If the journal cannot be written.
         """
+        plan = run.plan
         self.journal.record_start(position.well, self.clock())
         where = f"plate {plan.plate}, day {plan.day}, well {position.well}"
         self.report_progress(f"{where} is focused")
         self.scope.move_to(position.x_um, position.y_um)
-        focus = focusing.find(position, wide=plan.wide_scan)
-        self.surface = focusing.surface
+        focus = run.focusing.find(position, wide=plan.wide_scan)
+        run.focus[position.well] = focus
+        self.surface = run.focusing.surface
         if plan.recentre:
             self.report_progress(f"{where} is centred")
             position = self._centre_tissue(position, focus.z_um)
         self.report_progress(f"{where} is imaged")
         heights = self._plane_heights(focus.z_um)
         frames = self.scope.stack(heights)
-        self.report_progress(f"{where} is saved")
+        self.report_progress(f"{where} is checked")
         self.show_frame(position.well, frames[len(frames) // 2])
-        visit = WellFrames(
+        if plan.rule is not None:
+            plan.rule.check(position.well, min(frame.taken_at for frame in frames))
+        return WellFrames(
             plan.plate,
             position.well,
             plan.day,
@@ -174,20 +297,33 @@ class ImagingDay:
             self.settings.plate,
             focus.annotation(),
         )
+
+    def _save(self, run: _Run, visit: WellFrames) -> None:
+        """Save a visit in the archive, and record and report it.
+
+        Raises
+        ------
+        MicroscopeError
+            If the frames do not have the format of the camera.
+        OutputError
+            If the image or the journal cannot be written.
+        """
+        self.report_progress(f"well {visit.well} is saved")
+        focus = run.focus[visit.well]
         file = save_visit(self.archive, visit)
         name = str(file.relative_to(self.archive))
-        self.journal.record_saved(position.well, name, self.clock())
+        self.journal.record_saved(visit.well, name, self.clock())
+        run.saved.append(visit.well)
         self.emit(
             "well.saved",
-            plate=plan.plate,
-            day=plan.day,
-            well=position.well,
+            plate=visit.plate,
+            day=visit.day,
+            well=visit.well,
             file=str(file),
             z_um=round(focus.z_um, 1),
             focus=focus.found_by.value,
             focus_verified=focus.is_verified,
         )
-        return focus
 
     def _record_failure(
         self, plan: DayPlan, position: WellPosition, error: MicroscopeError | OutputError
@@ -251,6 +387,11 @@ class ImagingDay:
     def _tissue_offset(self, z_um: float) -> TissueOffset | None:
         """Return the offset of the tissue in a frame taken here, or None without tissue."""
         return find_tissue_offset(self.scope.stack([z_um])[0].pixels)
+
+
+def _is_open(plan: DayPlan, at: datetime) -> bool:
+    """Return whether images of the plan's culture day may be taken at a time."""
+    return plan.rule is None or plan.rule.state(at) is DayState.OPEN
 
 
 def outer_plane_heights(settings: MicroscopeSettings) -> tuple[float, float]:

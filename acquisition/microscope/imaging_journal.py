@@ -26,6 +26,7 @@ class JournalStep(StrEnum):
     SAVED = "saved"
     FAILED = "failed"
     STOPPED = "stopped"  # by a signal, before the well was imaged; this is no attempt
+    REPEAT = "repeat"  # the attempts before do not count; the well has to be imaged again
 
 
 class JournalEntry(BaseModel):
@@ -75,6 +76,10 @@ class ImagingJournal:
         """Record that a signal ended an attempt to image a well at a time; it does not count."""
         self._append(JournalEntry(step=JournalStep.STOPPED, well=well, at=at))
 
+    def record_repeat(self, well: str, reason: str, at: datetime) -> None:
+        """Record that a well has to be imaged again, also if it was saved, with the reason."""
+        self._append(JournalEntry(step=JournalStep.REPEAT, well=well, at=at, problem=reason))
+
     def progress(self, since: datetime | None = None) -> dict[str, WellProgress]:
         """Return the WellProgress by well, from all entries or only those from ``since`` on.
 
@@ -102,6 +107,8 @@ class ImagingJournal:
                 case JournalStep.STOPPED:
                     attempts = max(before.attempts - 1, 0)
                     wells[entry.well] = replace(before, attempts=attempts, last_problem=None)
+                case JournalStep.REPEAT:
+                    wells[entry.well] = WellProgress(last_problem=entry.problem)
         return wells
 
     def _entries(self) -> list[JournalEntry]:

@@ -139,15 +139,29 @@ class ImagingRequests:
     def drop(self, name: str, why: str) -> None:
         """Move a request (file name) to ``dropped`` and log ``why``, unless it was moved before.
 
+        The reason is also written to a text file beside the request.
+
         Raises
         ------
         OutputError
-            If the file cannot be moved.
+            If a file cannot be moved or written.
         """
         if self._move(name, "dropped"):
+            write_durably(self._reason_file(name), why.encode())
             log.warning(
                 "imaging_request.dropped", file=str(self._folder / "dropped" / name), why=why
             )
+
+    def drop_reason(self, name: str) -> str | None:
+        """Return why a request (file name) was dropped, or None if it was not."""
+        try:
+            return self._reason_file(name).read_text(encoding="utf-8")
+        except OSError:
+            return None
+
+    def _reason_file(self, name: str) -> Path:
+        """Return the file with the reason for which a request (file name) was dropped."""
+        return (self._folder / "dropped" / name).with_suffix(".txt")
 
     def _move(self, name: str, to: str) -> bool:
         """Move a file into a subfolder durably and return whether it was still there."""

@@ -39,6 +39,8 @@ STAGE_TOLERANCE_UM = 25.0  # largest error of the stage position: a fiftieth of 
 Z_TOLERANCE_UM = 5.0  # largest error of a plane's height
 FRAME_TIME = "FrameTime"
 """A property of cameras that know the time of the last frame: ISO 8601 with a time zone."""
+PRESENT_TIME = "PresentTime"
+"""A property of simulated cameras with a clock of their own: ISO 8601 with a time zone."""
 
 
 class _StrictEngine(MDAEngine):  # type: ignore[misc]  # pymmcore-plus is not typed here
@@ -158,6 +160,14 @@ class MicroManager:
         """
         return unused_autofocus_devices(self._core)
 
+    def own_time(self) -> datetime | None:
+        """Return the time of the camera's property ``PresentTime``; None if it has none."""
+        camera = self._core.getCameraDevice()
+        if not self._core.hasProperty(camera, PRESENT_TIME):
+            return None
+        with _as_microscope_error(f"camera {camera}"):
+            return datetime.fromisoformat(self._core.getProperty(camera, PRESENT_TIME))
+
     def move_to(self, x_um: float, y_um: float) -> None:
         """Move the stage to (x, y) in µm and return when it has arrived.
 
@@ -257,6 +267,24 @@ class MicroManager:
                     f"is at {frame.z_um:.1f} µm; expected the target height {expected:.1f} µm",
                 )
         return frames
+
+    def dark_frame(self) -> Frame:
+        """Return one frame at the present position, taken with the lamp off."""
+        with _as_microscope_error(f"camera {self._core.getCameraDevice()}"):
+            self.lamp_off()
+            x_um, y_um = self._core.getXYPosition()
+            z_um, taken_at = float(self._core.getPosition()), self._clock()
+            self._core.setExposure(self._settings.exposure_ms)
+            self._core.snapImage()
+            image = np.array(self._core.getImage())
+        return Frame(image, x_um, y_um, z_um, self._settings.exposure_ms, taken_at)
+
+    def home(self) -> None:
+        """Home the stage; raise MicroscopeError if it fails or cannot be homed."""
+        stage = self._core.getXYStageDevice()
+        with _as_microscope_error(f"stage {stage}"):
+            self._core.home(stage)
+            self._core.waitForDevice(stage)
 
     def lamp_off(self) -> None:
         """Close the shutter; safe from any thread. Raises MicroscopeError if the shutter fails."""

@@ -91,6 +91,9 @@ class MicroscopeSettings:
     um_per_px_from: MicroscopeScaleFrom | None = None  # None: a contradiction is an error
     timeout_s: float = 30.0  # of one device call, besides the exposure
     settle_ms: float = 20.0  # pause after each move of the stage or focus drive
+    # Compare pictures: stop without a sample or a lamp, image again after lost steps.
+    check_pictures: bool = True
+    home_stage: bool = False  # home the stage after lost steps; it may drive a long way
     tries: int = 3  # maximum number of attempts to image one well on one day
     backoff_s: float = 2.0  # pause after a failure, times the number of consecutive failures
     stall_s: float = 120.0  # beyond the expected time of a step; then the watchdog ends the process

@@ -29,9 +29,13 @@ def run(
     plate: Annotated[str, typer.Argument(help="Plate id.")],
     *,
     day: Annotated[
-        int,
-        typer.Option(min=1, help="Culture day. Wells that have an image of it are skipped."),
-    ],
+        int | None,
+        typer.Option(
+            min=1,
+            help="Culture day; it has to be the one of today, the default. "
+            "Wells that have an image of it are skipped.",
+        ),
+    ] = None,
     well: Annotated[
         list[str] | None,
         typer.Option(help="Image only this well, again if it has an image. May be repeated."),
@@ -46,7 +50,7 @@ def run(
     ] = True,
     config: ConfigOption = None,
 ) -> None:
-    """Image the wells of a plate on one culture day."""
+    """Image the wells of a plate on its culture day of today."""
     wells = _parse_wells(well or [])
     settings, stop_signals = _load(config), _prepare_process()
     from daemon.microscope import operator_actions

@@ -21,6 +21,7 @@ STEPS = {
     "imaging.paused": AcquisitionStep.PAUSED,
     "imaging.resumed": AcquisitionStep.RESUMED,
     "day.aborted": AcquisitionStep.ABORTED,
+    "day.halted": AcquisitionStep.HALTED,
     "day.done": AcquisitionStep.DONE,
 }
 """The step that the message of an event reports, by event."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
+from acquisition.microscope.day_rule import DayRule, DayState
+from acquisition.microscope.day_stop import DayStoppedError
 from acquisition.microscope.focus_surface import load_focus_surface, save_focus_surface
 from acquisition.microscope.image_archive import bytes_needed, check_free_space, prepare_day_folder
 from acquisition.microscope.imaging_day import (
@@ -21,6 +23,7 @@ from acquisition.microscope.operator_orders import OperatorOrders, PresentJob
 from acquisition.microscope.plate_formats import settings_for_plate
 from acquisition.microscope.plate_loaders import PlateLoader
 from acquisition.microscope.plate_plan import check_heights, plan_positions
+from acquisition.microscope.plate_watch import PlateWatch, open_plate_watch
 from acquisition.microscope.preview import write_latest_frame
 from acquisition.microscope.preview_requests import PreviewRequests
 from acquisition.microscope.scale_check import check_plate_scale
@@ -39,6 +42,7 @@ from schemas.messages import AlertKind
 from schemas.plate_map import PlateMap
 
 IDLE_S = 1.0  # pause while no job is pending
+FEWEST_REPORTED = 3  # wells without tissue, against expectation, that raise an alert
 
 
 @dataclass
@@ -73,6 +77,7 @@ class ImagingLoop:
     wait: Callable[[float], None]
     clock: Callable[[], datetime]
     elapsed_s: Callable[[], float]
+    _halted: set[tuple[str, int]] = field(default_factory=set, init=False)  # plates and days
     _keep_plate_until_s: float = field(default=float("-inf"), init=False)
 
     def serve(self) -> None:
@@ -95,7 +100,8 @@ class ImagingLoop:
     def image(self, job: ImagingJob, plate_map: PlateMap) -> DayResult | None:
         """Image one job of a mapped plate, and return its DayResult, or None if it cannot begin.
 
-        A job that cannot begin raises an alert and is tried again after a minute.
+        A job that cannot begin raises an alert and is tried again after a minute. A request for
+        another day than today's culture day is ended with an alert.
         """
         run_since = run_start(plate_map.seeded_at, self.clock())
 
@@ -111,16 +117,35 @@ class ImagingLoop:
             if result.reason is EndReason.STOPPED and is_aborted():
                 result = replace(result, reason=EndReason.ABORTED)
             self.queue.record(job, result)
-            if result.reason is EndReason.COMPLETED:
-                self._report(job, result, progress)
-                self.queue.request_unfocused(job, plate_map, result)
-                self._keep_plate_until_s = self.elapsed_s() + self.section.linger_s
-            elif result.reason is EndReason.ABORTED:
-                progress.emit_event("day.aborted")
-                self._keep_plate_until_s = float("-inf")
+            self._close(job, plate_map, plan, result, progress)
         if not self.stop_signals:
             self._note_present(None)
         return result
+
+    def _close(
+        self,
+        job: ImagingJob,
+        plate_map: PlateMap,
+        plan: DayPlan,
+        result: DayResult,
+        progress: ImagingProgress,
+    ) -> None:
+        """Report the end of a job, and decide what happens to it and to its plate."""
+        if result.halt is not None:
+            self._halt(job, plate_map, result.halt, progress)
+        elif (job.plate, job.day) in self._halted:
+            self._halted.discard((job.plate, job.day))
+            self.alerts.clear_plate(job.plate)
+        match result.reason:
+            case EndReason.COMPLETED:
+                self._report(job, result, progress)
+                self.queue.request_unfocused(job, plate_map, result)
+                self._keep_plate_until_s = self.elapsed_s() + self.section.linger_s
+            case EndReason.OTHER_DAY if plan.rule is not None:
+                self._end_job(job, plan.rule, self._frame_time())
+            case EndReason.ABORTED:
+                progress.emit_event("day.aborted")
+                self._keep_plate_until_s = float("-inf")
 
     def _note_present(self, job: PresentJob | None) -> None:
         """Record the job that is being imaged, or that no job is being imaged."""
@@ -158,7 +183,11 @@ class ImagingLoop:
                 AlertKind.SCALE_DISAGREES if is_scale else AlertKind.MICROSCOPE,
             )
             return None
-        if job.request is None or job.request.reason == ASKED:
+        if (rule := plan.rule) and rule.state(now := self._frame_time()) is not DayState.OPEN:
+            self._end_job(job, rule, now)
+            return None
+        is_retry = (job.plate, job.day) in self._halted
+        if not is_retry and (job.request is None or job.request.reason == ASKED):
             self.alerts.clear_plate(job.plate)  # problems that persist are reported again
         progress.emit_event("day.started", wells=len(plan.positions))
         return plan, settings, progress
@@ -177,6 +206,33 @@ class ImagingLoop:
             searches_focus=self.settings.focusing is not Focusing.OFF,
             clock=self.clock,
         )
+
+    def _frame_time(self) -> datetime:
+        """Return the present time of the clock that dates the frames."""
+        return self.scope.own_time() or self.clock()
+
+    def _end_job(self, job: ImagingJob, rule: DayRule, now: datetime) -> None:
+        """End a job whose culture day is over or has not begun; raise an alert."""
+        self.queue.postpone(job)
+        self.queue.end_request(job, rule, now)
+
+    def _halt(
+        self,
+        job: ImagingJob,
+        plate_map: PlateMap,
+        fault: DayStoppedError,
+        progress: ImagingProgress,
+    ) -> None:
+        """Raise an alert about a fault that stopped a job; the job is not complete."""
+        self._halted.add((job.plate, job.day))
+        plan = "it is tried again every 10 minutes"
+        if job.request is not None and job.request.reason == ASKED:
+            plan = "request it again after the repair"
+        message = f"plate {job.plate}, day {job.day}: imaging is stopped, {plan}: {fault}"
+        missing = self.queue.wells_without_image(job, plate_map)
+        progress.emit_event("day.halted", fault=fault.reason, problem=str(fault), no_image=missing)
+        self.alerts.raise_once(f"{job.plate} day {job.day} {fault.reason}", message, job.plate)
+        self.queue.halt(job, message)
 
     def release_plate(self) -> None:
         """Remove the plate from the microscope; if that fails, raise an alert and retry later.
@@ -242,6 +298,7 @@ class ImagingLoop:
             attempts_since=request.made_at if is_asked else of_run,
             wide_scan=request.wide,
             recentre=request.recentre,
+            rule=self.queue.day_rule(job, plate_map),
         )
 
     def _image_day(
@@ -265,6 +322,7 @@ class ImagingLoop:
             wait=self.wait,
             clock=self.clock,
             show_frame=lambda well, frame: self._show_frame(plan, well, frame),
+            watch=self._open_watch(plan, settings),
         )
         try:
             return day.run(plan)
@@ -287,6 +345,20 @@ class ImagingLoop:
                 now=self.clock(),
             )
 
+    def _open_watch(self, plan: DayPlan, settings: MicroscopeSettings) -> PlateWatch | None:
+        """Return the PlateWatch for a run of a plan; None if the settings switch it off."""
+        if plan.rule is None:
+            return None
+        plate_map = plan.rule.plate_map
+        return open_plate_watch(
+            self.scope,
+            settings,
+            self.section.state,
+            plate_map,
+            plan.day,
+            run_start(plate_map.seeded_at, self.clock()),
+        )
+
     def _report(self, job: ImagingJob, result: DayResult, progress: ImagingProgress) -> None:
         """Report the result of a completed job; wells without an image raise an alert."""
         progress.emit_event(
@@ -294,7 +366,16 @@ class ImagingLoop:
             saved=len(result.saved),
             given_up=sorted(result.given_up),
             unfocused=sorted(result.unfocused),
+            missing_tissue=list(result.missing_tissue),
         )
+        if len(result.missing_tissue) >= FEWEST_REPORTED:
+            wells = ", ".join(result.missing_tissue)
+            self.alerts.raise_once(
+                f"{job.plate} day {job.day} tissue {wells}",
+                f"plate {job.plate}, day {job.day}: no tissue in {wells}; expected tissue there, "
+                "as in the other wells: check how the plate lies, and the positions of its wells",
+                job.plate,
+            )
         if result.given_up:
             wells = ", ".join(sorted(result.given_up))
             last = next(iter(result.given_up.values()))
@@ -333,7 +414,15 @@ def build_imaging_loop(
     alerts = ActiveAlerts(emit)
     requests = open_imaging_requests(section.state)
     plate_maps = ArchivedPlateMaps(archive, alerts, elapsed_s)
-    queue = ImagingQueue(requests, section, settings.tries, alerts, clock, elapsed_s)
+    queue = ImagingQueue(
+        requests,
+        section,
+        settings.tries,
+        alerts,
+        clock,
+        elapsed_s,
+        has_frame_clock=scope.own_time() is None,
+    )
     changer = PlateChanger(loader, section.state / "on_stage", watchdog.report_progress)
     orders = OperatorOrders(section.state)
     return ImagingLoop(

@@ -13,6 +13,7 @@ PROGRESS_EVENTS = frozenset(
         "imaging.paused",
         "imaging.resumed",
         "day.aborted",
+        "day.halted",
         "day.done",
     }
 )
@@ -64,6 +65,8 @@ class ImagingProgress:
             if self.searches_focus:
                 fields["focus_found"] = fields["well"] != self._well_without_focus
             self._well_without_focus = None
+        elif event == "well.repeated":
+            self.wells_saved -= fields["was_saved"]
         if event in PROGRESS_EVENTS:
             fields |= {
                 "plate": self.plate,

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from acquisition.microscope.day_rule import DayRule, DayState
 from acquisition.microscope.imaging_day import DayResult, EndReason
 from acquisition.microscope.imaging_journal import day_journal, run_start
 from acquisition.microscope.imaging_requests import (
@@ -20,6 +21,7 @@ from schemas.errors import OutputError
 from schemas.plate_map import PlateMap
 
 RETRY_S = 60.0  # pause before a job that could not begin is tried again
+HALT_RETRY_S = 600.0  # pause before a job is tried again that a fault of the whole plate stopped
 WAIT_FOR_PLATE_MAP = timedelta(days=2)
 """The time for which a request waits until its plate has a valid plate map."""
 
@@ -49,6 +51,9 @@ class ImagingQueue:
         Returns the current time.
     elapsed_s
         Returns seconds that only increase.
+    has_frame_clock
+        Whether ``clock`` dates the frames. If not, the camera has a clock of its own, and the
+        culture day of a request is checked when its plate is under the microscope.
     """
 
     def __init__(
@@ -59,6 +64,8 @@ class ImagingQueue:
         alerts: ActiveAlerts,
         clock: Callable[[], datetime],
         elapsed_s: Callable[[], float],
+        *,
+        has_frame_clock: bool = True,
     ) -> None:
         self._requests = requests
         self._orders = OperatorOrders(section.state)
@@ -67,8 +74,8 @@ class ImagingQueue:
         self._alerts = alerts
         self._clock = clock
         self._elapsed_s = elapsed_s
+        self._has_frame_clock = has_frame_clock
         self._finished_wells: dict[tuple[str, int], set[str]] = {}  # by plate and day
-        self._last_day: dict[str, int] = {}  # the day on which a plate was imaged last
         self._seeded_at: dict[str, datetime] = {}  # by plate, of its last map
         self._retry_at_s: dict[ImagingJob, float] = {}
         self._missed: set[tuple[str, int]] = set()  # plates and days with an active alert
@@ -87,9 +94,24 @@ class ImagingQueue:
         now_s = self._elapsed_s()
         return [job for job in jobs if self._retry_at_s.get(job, float("-inf")) <= now_s]
 
-    def postpone(self, job: ImagingJob) -> None:
-        """Leave a job that could not begin out of the pending jobs for a minute."""
-        self._retry_at_s[job] = self._elapsed_s() + RETRY_S
+    def postpone(self, job: ImagingJob, pause_s: float = RETRY_S) -> None:
+        """Leave a job that cannot begin out of the pending jobs, for a minute by default."""
+        self._retry_at_s[job] = self._elapsed_s() + pause_s
+
+    def halt(self, job: ImagingJob, message: str) -> None:
+        """Handle a job that a fault of the whole plate stopped.
+
+        The request of an operator is ended with a message: the operator repeats it after the
+        repair. Any other job is tried again after ten minutes.
+
+        Raises
+        ------
+        OutputError
+            If the file of the request cannot be moved.
+        """
+        if job.request is not None and job.request.reason == ASKED:
+            self._requests.drop(job.request_file, message)
+        self.postpone(job, HALT_RETRY_S)
 
     def record(self, job: ImagingJob, result: DayResult) -> None:
         """Record the DayResult of a job; a completed request is finished.
@@ -99,7 +121,6 @@ class ImagingQueue:
         OutputError
             If the file of the request cannot be moved.
         """
-        self._last_day[job.plate] = job.day
         if result.reason is not EndReason.COMPLETED:
             return
         if job.request is not None:
@@ -159,10 +180,12 @@ class ImagingQueue:
         )
         before, self._missed = self._missed, {(each.plate, each.day) for each in found}
         for plate, day in sorted(self._missed - before):
-            self._alerts.emit("plate.missed", plate=plate, day=day)
+            wells = self.wells_without_image(ImagingJob(plate, day), plate_maps[plate])
+            self._alerts.emit("plate.missed", plate=plate, day=day, wells=wells)
             self._alerts.raise_once(
                 f"{plate} missed {day}",
-                f"plate {plate} was not imaged completely on day {day}",
+                f"plate {plate} was not imaged completely on day {day}: "
+                f"no image of {', '.join(wells)}",
                 plate,
             )
         for plate in {plate for plate, _ in before} - {plate for plate, _ in self._missed}:
@@ -179,21 +202,72 @@ class ImagingQueue:
                     self._requests.drop(
                         file, f"plate {plate} had no valid plate map in the archive for {days} days"
                     )
-            elif request.reason != ASKED and not self._is_today(request, plate_maps[plate]):
-                self._requests.drop(file, f"day {request.day} of plate {plate} is past")
-            elif self.is_aborted(plate_maps, plate, request.day, request):
+                continue
+            if self.is_aborted(plate_maps, plate, request.day, request):
                 self._requests.drop(file, ABORTED)
+                continue
+            job = ImagingJob(plate, request.day, request, file)
+            if not self._has_frame_clock:
+                jobs.append(job)
+                continue
+            rule = self.day_rule(job, plate_maps[plate])
+            if rule.state(now := self._clock()) is DayState.OPEN:
+                jobs.append(job)
             else:
-                jobs.append(ImagingJob(plate, request.day, request, file))
+                self.end_request(job, rule, now)
         return jobs
 
-    def _is_today(self, request: ImagingRequest, plate_map: PlateMap) -> bool:
-        """Return whether a request is for the day on which the plate was imaged last.
+    def day_rule(self, job: ImagingJob, plate_map: PlateMap) -> DayRule:
+        """Return the DayRule of a job; its day is started if the journal has an attempt."""
+        journal = day_journal(self._section.state, job.plate, job.day)
+        since = run_start(plate_map.seeded_at, self._clock())
+        return DayRule(plate_map, job.day, lambda: bool(journal.progress(since)))
 
-        The calendar decides if the plate was not imaged since the start.
+    def end_request(self, job: ImagingJob, rule: DayRule, now: datetime) -> None:
+        """Drop the request of a job whose day is not open, and raise an alert with its wells.
+
+        A request stays pending if it was made on its day and the clock was set back since. A job of
+        the schedule has no request; its alert is that of a missed day.
+
+        Raises
+        ------
+        OutputError
+            If the file of the request cannot be moved.
         """
-        today = plate_map.culture_day(self._clock())
-        return request.day == self._last_day.get(request.plate, today)
+        request, plate_map = job.request, rule.plate_map
+        wells = self.wells_without_image(job, plate_map)
+        message = f"{rule.describe(now)}; no image of {', '.join(wells) or 'further wells'}"
+        cause = f"{job.plate} missed {job.day}"
+        if request is not None:
+            cause += f", {job.request_file}"
+            if (
+                rule.state(now) is DayState.NOT_BEGUN
+                and plate_map.culture_day(request.made_at) == job.day
+            ):
+                message += f"; the request ({request.reason}) waits until day {job.day} begins"
+            else:
+                message += f"; the request ({request.reason}) is ended, because images are taken "
+                message += "only on their own day"
+                self._requests.drop(job.request_file, message)
+        if not self._alerts.is_active(cause):
+            self._alerts.emit(
+                "day.ended",
+                plate=job.plate,
+                day=job.day,
+                reason=rule.state(now),
+                no_image=wells,
+            )
+        self._alerts.raise_once(cause, message, job.plate)
+
+    def wells_without_image(self, job: ImagingJob, plate_map: PlateMap) -> list[str]:
+        """Return the wells of a job that have no image yet, as the journal of the day tells."""
+        request = job.request
+        wells = (request.wells if request else ()) or plate_map.wells_with_tissue
+        since = run_start(plate_map.seeded_at, self._clock())
+        if request is not None and request.wells:
+            since = request.made_at
+        progress = day_journal(self._section.state, job.plate, job.day).progress(since)
+        return [well for well in wells if well not in progress or not progress[well].saved]
 
     def _scheduled(self, plate_maps: PlateMaps) -> list[ImagingJob]:
         """Return a job for each plate that the schedule makes due now."""
@@ -265,8 +339,7 @@ class ImagingQueue:
         return wells <= finished
 
     def _forget(self, plate: str) -> None:
-        """Forget the finished wells and the last day of a plate; the journal still has them."""
-        self._last_day.pop(plate, None)
+        """Forget the finished wells of a plate; the journal still has them."""
         for of_plate, day in list(self._finished_wells):
             if of_plate == plate:
                 del self._finished_wells[of_plate, day]

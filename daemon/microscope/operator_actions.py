@@ -37,7 +37,7 @@ from daemon.microscope.microscope_access import (
     locked_microscope,
     opened_microscope,
 )
-from schemas.errors import OutputError, SpheroRankError
+from schemas.errors import OutputError, PlateMapError, SpheroRankError
 from schemas.exit_codes import ExitCode
 from schemas.plate_map import PlateMap
 
@@ -57,7 +57,7 @@ def image_plate(
     config: Config,
     stop_signals: list[int],
     plate: str,
-    day: int,
+    day: int | None,
     wells: Sequence[str],
     screen: Console,
     *,
@@ -65,12 +65,15 @@ def image_plate(
 ) -> int:
     """Image wells of a plate (id) on a culture day; return the exit code, 1 if an image is missing.
 
-    If another process drives the microscope, the request is handed over to it.
+    If another process drives the microscope, the request is handed over to it. A day that is not
+    the culture day of today is refused by the process that drives the microscope.
 
     Parameters
     ----------
     stop_signals
         Receives the numbers of signals.
+    day
+        The culture day; None: the one of today by this computer's clock.
     wells
         Wells to image, again if they have an image. Empty: the wells without an image.
     wait
@@ -79,9 +82,7 @@ def image_plate(
     plate_map = read_plate_map(config.source.path, plate)
     wanted = tuple(wells) or plate_map.wells_with_tissue
     plan_positions(settings_for_plate(microscope_settings(config), plate_map), wanted)
-    if (today := plate_map.culture_day(datetime.now(UTC))) != day:
-        saved_as = f"its images are saved as day {day}"
-        _print_line(screen, f"By the calendar it is day {today} of plate {plate}; {saved_as}.")
+    day = _culture_day_today(plate_map) if day is None else day
     if not wells:
         OperatorOrders(micromanager_section(config).state).withdraw_abort(plate, day)
     request = ImagingRequest(
@@ -104,6 +105,24 @@ def image_plate(
         requests.drop(file, "interrupted by the operator")
     since = run_start(plate_map.seeded_at, datetime.now(UTC))
     return _print_result(config, request, wanted, screen, since=since)
+
+
+def _culture_day_today(plate_map: PlateMap) -> int:
+    """Return today's culture day of a plate by this computer's clock.
+
+    Raises
+    ------
+    PlateMapError
+        If the plate is seeded on a later day.
+    """
+    today = plate_map.culture_day(datetime.now(UTC))
+    if today < 1:
+        raise PlateMapError(
+            plate_map.plate,
+            f"seeded_at is {plate_map.seeded_at.isoformat()}, after today; expected an earlier "
+            "time, or the option --day",
+        )
+    return today
 
 
 def _print_result(
@@ -157,6 +176,8 @@ def _run_job(
             return JobState.HANDED_OVER
         time.sleep(POLL_S)
         if stop_signals or all(file != job.request_file for file, _ in requests.pending()):
+            if reason := requests.drop_reason(job.request_file):
+                _print_line(screen, reason)
             return JobState.ENDED
 
 

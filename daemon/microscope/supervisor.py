@@ -19,7 +19,17 @@ log = structlog.get_logger()
 CLEAN_EXIT_CODES = frozenset({ExitCode.DONE, ExitCode.FAILED, ExitCode.WRONG_CONFIGURATION})
 """Exit codes of a process that switched the lamp off and closed the microscope itself."""
 
-WARNING_EVENTS = frozenset({"well.failed", "autofocus.failed", "focus.not_found", "plate.missed"})
+WARNING_EVENTS = frozenset(
+    {
+        "well.failed",
+        "well.repeated",
+        "autofocus.failed",
+        "focus.not_found",
+        "plate.missed",
+        "day.ended",
+        "day.halted",
+    }
+)
 """Events that are logged as warnings."""
 
 
@@ -253,7 +263,7 @@ def _state_after(before: MicroscopeData, event: ProcessEvent) -> MicroscopeData:
             if event.wells_total is None:  # between two jobs
                 return MicroscopeData(state=MicroscopeState.IDLE)
             return _data(MicroscopeState.IMAGING, event).model_copy(update={"paused_since": None})
-        case "day.done" | "day.aborted":
+        case "day.done" | "day.aborted" | "day.ended" | "day.halted":
             return MicroscopeData(state=MicroscopeState.IDLE)
         case _:
             return (

@@ -11,11 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from acquisition.microscope.imaging_requests import (
-    ImagingRequest,
-    ImagingRequests,
-    open_imaging_requests,
-)
+from acquisition.microscope.imaging_requests import ImagingRequest, open_imaging_requests
 from tests.laboratory import Laboratory, now, wait_until
 
 pytestmark = pytest.mark.micromanager
@@ -242,24 +238,6 @@ def test_the_server_images_requested_wells_and_ends_when_its_parent_process_ends
     assert not list((laboratory.folder / "microscope" / "imaging_requests").glob("*.json"))
 
 
-def test_a_request_of_the_service_for_a_past_day_is_dropped_with_a_log_event(
-    laboratory: Laboratory,
-) -> None:
-    folder = laboratory.folder / "microscope" / "imaging_requests"
-    ImagingRequests(folder).add(
-        ImagingRequest(
-            plate=laboratory.plate, day=7, wells=("B02",), reason="unclear", made_at=now()
-        )
-    )
-    with laboratory.serving() as process:
-        wait_until(lambda: list((folder / "dropped").glob("*.json")))
-        process.terminate()
-        output = process.communicate(timeout=30)[0]
-
-    assert "day 7 of plate VIRTUAL-0003-01 is past" in output
-    assert not laboratory.files()
-
-
 def test_a_manual_request_is_handed_over_to_a_running_server(laboratory: Laboratory) -> None:
     with laboratory.serving() as process:
         wait_until(
@@ -278,20 +256,8 @@ def test_a_manual_request_is_handed_over_to_a_running_server(laboratory: Laborat
 
 
 def test_a_due_plate_is_imaged_without_a_request(tmp_path: Path) -> None:
-    laboratory = Laboratory.make(tmp_path, microscope='acquire_at = "00:00"')
-    today = now().astimezone()
-    path = tmp_path / "archive" / laboratory.plate / f"{laboratory.plate}.plate.toml"
-    lines = [
-        line
-        for line in path.read_text().splitlines()
-        if not line.startswith(("seeded_at", "dosed_at"))
-    ]
-    path.write_text(
-        "\n".join(
-            [*lines, f"seeded_at = {today.replace(hour=0, minute=0).isoformat(timespec='seconds')}"]
-        )
-        + "\n"
-    )
+    laboratory = Laboratory.make(tmp_path, own_clock=False, microscope='acquire_at = "00:00"')
+    laboratory.seed_today()
     with laboratory.serving() as process:
         wait_until(lambda: len(laboratory.files(day=1)) == len(laboratory.wells))
         process.terminate()

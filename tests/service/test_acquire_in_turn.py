@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from acquisition.microscope.imaging_requests import ImagingRequests, open_imaging_requests
-from tests.laboratory import Laboratory, now, wait_until
+from tests.laboratory import Laboratory, wait_until
 
 pytestmark = pytest.mark.micromanager
 
@@ -20,20 +20,6 @@ def laboratory(tmp_path: Path) -> Laboratory:
 
 def requests_of(laboratory: Laboratory) -> ImagingRequests:
     return open_imaging_requests(laboratory.folder / "microscope")
-
-
-def seed_today(laboratory: Laboratory, plate: str) -> None:
-    """Change the plate map so that today is culture day 1."""
-    path = laboratory.folder / "archive" / plate / f"{plate}.plate.toml"
-    lines = [
-        line
-        for line in path.read_text().splitlines()
-        if not line.startswith(("seeded_at", "dosed_at"))
-    ]
-    today = now().astimezone().replace(hour=0, minute=0)
-    path.write_text(
-        "\n".join([*lines, f"seeded_at = {today.isoformat(timespec='seconds')}"]) + "\n"
-    )
 
 
 def test_a_run_waits_for_the_microscope_longer_than_the_stall_limit_and_then_images(
@@ -133,7 +119,7 @@ def test_a_preview_that_cannot_be_written_is_an_error(laboratory: Laboratory) ->
 def test_two_due_plates_are_not_imaged_until_one_is_named(tmp_path: Path) -> None:
     laboratory = Laboratory.make(tmp_path, plates=2, microscope='acquire_at = "00:00"')
     for plate in laboratory.world.scopes:
-        seed_today(laboratory, plate)
+        laboratory.seed_today(plate)
     with laboratory.serving() as process:
         assert process.stdout is not None
         message = next(

@@ -192,7 +192,7 @@ def test_virtual_time_continues_with_the_real_clock_also_after_the_plate_returns
     assert other_day == plate.seeded_at + timedelta(days=6, minutes=90)
     assert world.virtual_time() == first + timedelta(minutes=3)
     world.remove_plate()
-    assert world.virtual_time() == clock.now
+    assert world.virtual_time() == first + timedelta(minutes=3)
 
 
 def test_the_lamp_is_off_at_first_and_its_state_survives_the_process(
@@ -252,3 +252,10 @@ def test_a_smaller_plate_keeps_whole_treatments_and_enough_untreated_wells(count
             == 3
         )
     assert set(plate.wells) <= set(whole.wells)
+
+
+def test_a_world_without_a_clock_of_its_own_has_the_real_time(tmp_path: Path, clock: Clock) -> None:
+    world = world_in(tmp_path / "other", clock, own_clock=False)
+    assert world.virtual_time() == clock.now
+    world.place_plate(PLATE, 6)
+    assert world.virtual_time() == clock.now

@@ -1,0 +1,223 @@
+"""Notice from the pictures of the wells that the stage is at another well than it reports.
+
+A stage that lost steps reports its target. Two wells of a run that show the same picture are then
+one well. Wells that show the pictures of their neighbours on the day before are displaced.
+"""
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+
+from acquisition.downscaling import Floats
+from acquisition.microscope.day_stop import DayStoppedError, StopReason
+from acquisition.microscope.pictures import (
+    FEWEST_FOR_COMMON,
+    SAME_PICTURE,
+    SURELY_SAME,
+    Picture,
+    common_detail,
+    day_likeness,
+    likeness,
+    make_picture,
+)
+from acquisition.microscope.plate_plan import WellPosition
+from acquisition.microscope.sample_watch import View
+from acquisition.ports import Frame, Microscope
+from schemas.errors import MicroscopeError
+from schemas.well import row_column, well_at
+
+WELLS_COMPARED = 4  # visits in a row that have to show their neighbours' pictures
+MIN_DAY_ADVANTAGE = 0.15
+"""Lowest mean advantage of the neighbours' pictures over the wells' own ones of the day before.
+
+Of wells at their own place it is -0.26 or less (virtual plates, one to five days apart), of wells
+displaced by one well about 0.4.
+"""
+
+MIN_DAY_LIKENESS = 0.25  # lowest mean likeness with the neighbours' pictures
+REFERENCES = 3  # wells that are viewed again to find out whether the stage is right
+_FEWEST_REFERENCES = 2  # that prove a wrong place if none is found again
+_NEIGHBOURS = tuple((r, c) for r in (-1, 0, 1) for c in (-1, 0, 1) if (r, c) != (0, 0))
+
+
+@dataclass
+class PlaceWatch:
+    """Compares each visit of a run with the other wells of the day, and with the day before.
+
+    Parameters
+    ----------
+    positions
+        The positions of the wells of the plate.
+    today
+        The pictures of the wells on the day of imaging; visits are added.
+    before
+        The pictures of the wells on the last day before, which is ``day_before``.
+    home_stage
+        Whether to home the stage after lost steps.
+    """
+
+    scope: Microscope
+    positions: Mapping[str, WellPosition]
+    today: dict[str, Picture]
+    before: Mapping[str, Picture]
+    day_before: int
+    home_stage: bool
+    repeats: dict[str, str] = field(default_factory=dict, init=False)  # wells and why
+    _visited: list[str] = field(default_factory=list, init=False)  # latest last, with a day before
+
+    def check(self, position: WellPosition, frames: Collection[Frame], view: View) -> Picture:
+        """Return the picture of a visit to a well whose frames show tissue.
+
+        Raises
+        ------
+        MicroscopeError
+            If the frames are those of another well. ``repeats`` gets the wells that have to be
+            imaged again, apart from this one.
+        DayStoppedError
+            If the stage is at wrong places also afterwards.
+        """
+        picture = make_picture([frame.pixels for frame in frames])
+        well = position.well
+        others = {other: each for other, each in self.today.items() if other != well}
+        sight = self._sight(others)
+        if len(others) == FEWEST_FOR_COMMON:
+            self._repeat_equal_pairs(others, sight)
+            others = {other: each for other, each in others.items() if other in self.today}
+        alike = {other: sight.likeness(picture, each) for other, each in others.items()}
+        twin = max(alike, key=alike.__getitem__, default=well)
+        if twin != well and alike[twin] >= sight.limit:
+            self._separate(position, twin, sight, alike[twin], view)
+        self._check_displacement(position, picture, view)
+        self.today[well] = picture
+        return picture
+
+    def _sight(self, others: Mapping[str, Picture]) -> "_Sight":
+        """Return the limit and common detail to compare with, from pictures of other wells."""
+        for pictures in (others, self.before):
+            if len(pictures) >= FEWEST_FOR_COMMON:
+                return _Sight(SAME_PICTURE, common_detail(list(pictures.values())))
+        return _Sight(SURELY_SAME)
+
+    def _repeat_equal_pairs(self, others: Mapping[str, Picture], sight: "_Sight") -> None:
+        """Have wells with equal pictures imaged again, now that their common detail is known."""
+        for first, second in combinations(others, 2):
+            if sight.likeness(others[first], others[second]) >= sight.limit:
+                for well in (first, second):
+                    self.repeats[well] = f"{first} and {second} show the same picture"
+                    self.today.pop(well, None)
+
+    def _separate(
+        self, position: WellPosition, twin: str, sight: "_Sight", alike: float, view: View
+    ) -> None:
+        """Find out which of two equal pictures is wrong, and raise the error that tells it."""
+        well = position.well
+        problem = f"{well} shows the picture of {twin} (likeness {alike:.2f})"
+        self._move_away(position)
+        others = [each for each in reversed(list(self.today)) if each not in (well, twin)]
+        checked = [each for each in (twin, *others) if each in self.positions][:REFERENCES]
+        found = []
+        for each in checked:
+            frames = view(self.positions[each])
+            seen = make_picture([frame.pixels for frame in frames])
+            if sight.likeness(seen, self.today[each]) >= sight.limit:
+                found.append(each)
+                break
+        if not found and len(checked) >= _FEWEST_REFERENCES:
+            raise self._stop(f"{problem}, and {', '.join(checked)} are not found again")
+        if twin not in found:
+            del self.today[twin]
+            self.repeats[twin] = problem
+        raise MicroscopeError(
+            "stage",
+            f"{problem}; expected another picture: the stage did not go to {well}, "
+            "which is imaged again",
+        )
+
+    def _check_displacement(self, position: WellPosition, picture: Picture, view: View) -> None:
+        """Raise an error if the last visits show the pictures of neighbours on the day before."""
+        if position.well not in self.before:
+            return
+        pictures = {**self.today, position.well: picture}
+        self._visited = [each for each in self._visited if each != position.well] + [position.well]
+        wells = self._visited[-WELLS_COMPARED:]
+        if len(wells) < WELLS_COMPARED or any(well not in pictures for well in wells):
+            return
+        own = [day_likeness(pictures[well], self.before[well]) for well in wells]
+        for shift in _NEIGHBOURS:
+            shifted = [_neighbour(well, shift) for well in wells]
+            if any(well not in self.before for well in shifted):
+                continue
+            other = [
+                day_likeness(pictures[well], self.before[each])
+                for well, each in zip(wells, shifted, strict=True)
+            ]
+            advantages = [b - a for a, b in zip(own, other, strict=True)]
+            if (
+                min(advantages) > 0
+                and sum(advantages) >= MIN_DAY_ADVANTAGE * len(wells)
+                and sum(other) >= MIN_DAY_LIKENESS * len(wells)
+            ):
+                self._correct_displacement(position, wells, shifted, view)
+
+    def _correct_displacement(
+        self, position: WellPosition, wells: list[str], shifted: list[str], view: View
+    ) -> None:
+        """Home the stage if that is allowed; raise the error that tells if it helped."""
+        problem = (
+            f"{', '.join(wells)} show the pictures of {', '.join(shifted)} on day {self.day_before}"
+        )
+        for well in wells[:-1]:
+            self.repeats[well] = problem
+            self.today.pop(well, None)
+        self._visited.clear()
+        if self.home_stage:
+            self._move_away(position)
+            seen = make_picture([frame.pixels for frame in view(position)])
+            own, other = (
+                day_likeness(seen, self.before[each]) for each in (wells[-1], shifted[-1])
+            )
+            if own > other:
+                raise MicroscopeError(
+                    "stage", f"{problem}; the stage was homed, and these wells are imaged again"
+                )
+        raise self._stop(problem)
+
+    def _move_away(self, position: WellPosition) -> None:
+        """Home the stage if that is allowed, then move it to the well that is farthest away."""
+        if self.home_stage:
+            self.scope.home()
+        farthest = max(
+            self.positions.values(),
+            key=lambda each: math.hypot(each.x_um - position.x_um, each.y_um - position.y_um),
+        )
+        self.scope.move_to(farthest.x_um, farthest.y_um)
+
+    def _stop(self, problem: str) -> DayStoppedError:
+        """Return the error that stops the run because the stage is at wrong places."""
+        homed = " (it was homed)" if self.home_stage else ""
+        return DayStoppedError(
+            StopReason.WRONG_PLACE,
+            "stage",
+            f"{problem}: the stage is at other wells than it reports{homed}; expected the wells "
+            "at their positions: home the stage, and check the plate and a1_um",
+        )
+
+
+@dataclass(frozen=True)
+class _Sight:
+    """The way to compare pictures: the limit of their likeness, and detail that does not count."""
+
+    limit: float
+    common: Floats | float = 0.0
+
+    def likeness(self, first: Picture, second: Picture) -> float:
+        """Return the likeness of two pictures."""
+        return likeness(first, second, self.common)
+
+
+def _neighbour(well: str, shift: tuple[int, int]) -> str:
+    """Return the well that is (rows, columns) away from a well; "" outside the plate."""
+    row, column = row_column(well)
+    row, column = row + shift[0], column + shift[1]
+    return well_at(row, column) if row > 0 and column > 0 else ""

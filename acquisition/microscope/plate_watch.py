@@ -1,0 +1,122 @@
+"""Check after each visit that the right well of the right plate was seen, with light."""
+
+import contextlib
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from acquisition.microscope.ome_tiff import WellFrames
+from acquisition.microscope.picture_store import PictureStore
+from acquisition.microscope.place_watch import PlaceWatch
+from acquisition.microscope.plate_plan import WellPosition, plan_positions
+from acquisition.microscope.sample_view import is_repeated, shows_tissue
+from acquisition.microscope.sample_watch import SampleWatch, View, expected_wells
+from acquisition.microscope.settings import MicroscopeSettings
+from acquisition.ports import Frame, Microscope
+from schemas.errors import MicroscopeError, OutputError
+from schemas.plate_map import PlateMap
+
+
+@dataclass
+class PlateWatch:
+    """Decides which visits of a run are saved, and which wells have to be imaged again.
+
+    Attributes
+    ----------
+    ready
+        The visits to save now; the caller removes them.
+    """
+
+    samples: SampleWatch
+    places: PlaceWatch
+    store: PictureStore
+    ready: list[WellFrames] = field(default_factory=list, init=False)
+    _last_frame: Frame | None = field(default=None, init=False)
+
+    def admit(self, visit: WellFrames, position: WellPosition, view: View) -> None:
+        """Add a visit to ``ready``, or withhold it.
+
+        Raises
+        ------
+        MicroscopeError
+            If the frames are not those of the well, or a device fails.
+        DayStoppedError
+            If a fault concerns all wells.
+        """
+        self._check_repetition(visit)
+        if not shows_tissue(visit.frames):
+            self.ready += self.samples.withhold(visit, view)
+            return
+        picture = self.places.check(position, visit.frames, view)
+        with contextlib.suppress(OutputError):  # on a full disk the archive reports it, too
+            self.store.save(visit.day, visit.well, picture)
+        self.ready += self.samples.note_tissue(visit, position)
+
+    def judge(self, view: View) -> None:
+        """Add the withheld visits to ``ready`` if other wells show tissue.
+
+        Errors are those of :meth:`admit`.
+        """
+        self.ready += self.samples.judge(view)
+
+    @property
+    def withheld(self) -> list[WellFrames]:
+        """The visits that are neither saved nor discarded yet."""
+        return self.samples.withheld
+
+    def take_repeats(self) -> dict[str, str]:
+        """Return the wells that have to be imaged again, with the reasons, and forget them."""
+        repeats, self.places.repeats = self.places.repeats, {}
+        return repeats
+
+    def take_dark(self) -> dict[str, str]:
+        """Return the wells whose images are too dark, with the problems, and forget them."""
+        dark, self.samples.dark = self.samples.dark, {}
+        return dark
+
+    def missing_tissue(self) -> list[str]:
+        """Return the wells of the run that have no tissue and should have it."""
+        expected = {position.well for position in self.samples.expected}
+        return sorted(expected & {*self.samples.empty})
+
+    def _check_repetition(self, visit: WellFrames) -> None:
+        """Raise MicroscopeError if a frame has the pixels of the one before it."""
+        for number, frame in enumerate(visit.frames, start=1):
+            before, self._last_frame = self._last_frame, frame
+            if before is not None and is_repeated(frame, before):
+                raise MicroscopeError(
+                    f"camera, well {visit.well}",
+                    f"plane {number} has the pixels of the frame before; expected a new frame",
+                )
+
+
+def open_plate_watch(
+    scope: Microscope,
+    settings: MicroscopeSettings,
+    state: Path,
+    plate_map: PlateMap,
+    day: int,
+    since: datetime | None,
+) -> PlateWatch | None:
+    """Return the PlateWatch of a plate on a culture day; None if the settings switch it off.
+
+    Parameters
+    ----------
+    state
+        The state folder of the microscope, which contains the pictures of earlier visits.
+    since
+        Start of the present use of the plate id; None: everything counts.
+    """
+    if not settings.check_pictures:
+        return None
+    store = PictureStore(state, plate_map.plate, since)
+    day_before, before = store.load_day_before(day)
+    positions = {each.well: each for each in plan_positions(settings, plate_map.wells_with_tissue)}
+    expected = expected_wells(plate_map, day, before.keys())
+    return PlateWatch(
+        SampleWatch(scope, [each for well, each in positions.items() if well in set(expected)]),
+        PlaceWatch(
+            scope, positions, store.load(day), before, day_before, home_stage=settings.home_stage
+        ),
+        store,
+    )

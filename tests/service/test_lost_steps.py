@@ -1,0 +1,122 @@
+"""A real core of Micro-Manager with a stage that reports its target without being there."""
+
+from pathlib import Path
+
+import pytest
+
+from acquisition.microscope.day_stop import StopReason
+from acquisition.microscope.imaging_day import EndReason
+from acquisition.microscope.pictures import SAME_PICTURE, Picture, likeness
+from simulation.world import A1_UM, SPACING_UM
+from tests.imaged_plate import ImagedPlate
+
+pytestmark = pytest.mark.micromanager
+
+DAY = 7
+ROW = [f"B{column:02d}" for column in range(2, 12)]
+
+
+def true_pictures(folder: Path, day: int = DAY) -> dict[str, Picture]:
+    """Return the pictures of a row of the plate, taken with devices without a fault."""
+    plate = ImagedPlate.make(folder, day=day)
+    plate.image(day, *ROW)
+    assert plate.alerts() == []
+    return plate.pictures(day)
+
+
+def wrong_wells(plate: ImagedPlate, truth: dict[str, Picture], day: int = DAY) -> list[str]:
+    """Return the wells whose archived image is not that of the well."""
+    return [
+        well
+        for well, picture in plate.pictures(day).items()
+        if likeness(picture, truth[well]) < SAME_PICTURE
+    ]
+
+
+@pytest.mark.parametrize("fails_at", [3, 7])
+def test_a_well_with_the_picture_of_the_well_before_is_imaged_again(
+    tmp_path: Path, fails_at: int
+) -> None:
+    truth = true_pictures(tmp_path / "truth")
+    plate = ImagedPlate.make(tmp_path / "faulty", day=DAY)
+    plate.break_device("Stage", "SlippingStage", fails_at=fails_at)
+
+    result = plate.image(DAY, *ROW)
+
+    assert result.reason is EndReason.COMPLETED
+    assert sorted(plate.pictures(DAY)) == ROW
+    assert wrong_wells(plate, truth) == []
+    before, well = ROW[fails_at - 2], ROW[fails_at - 1]
+    reports = [*plate.named("well.failed"), *plate.named("well.repeated")]
+    assert {fields["well"] for fields in reports} <= {before, well}
+    assert any(before in fields["problem"] for fields in reports if fields["well"] == well)
+
+
+def test_a_displaced_stage_stops_the_run_before_a_wrong_image_is_saved(tmp_path: Path) -> None:
+    truth = true_pictures(tmp_path / "truth")
+    plate = ImagedPlate.make(tmp_path / "faulty", day=DAY)
+    plate.break_device("Stage", "DriftingStage", fails_at=7)
+
+    result = plate.image(DAY, *ROW)
+
+    assert result.halt is not None
+    assert result.halt.reason is StopReason.WRONG_PLACE
+    assert sorted(plate.pictures(DAY)) == ROW[:6]
+    assert wrong_wells(plate, truth) == []
+    (message,) = plate.alerts()
+    assert "B08 shows the picture of B07" in message
+    assert "home the stage" in message
+
+
+def test_a_displaced_stage_is_homed_and_all_wells_are_imaged(tmp_path: Path) -> None:
+    truth = true_pictures(tmp_path / "truth")
+    plate = ImagedPlate.make(tmp_path / "faulty", day=DAY)
+    plate.home_stage = True
+    plate.break_device("Stage", "DriftingStage", fails_at=7)
+
+    result = plate.image(DAY, *ROW)
+
+    assert result.reason is EndReason.COMPLETED
+    assert sorted(plate.pictures(DAY)) == ROW
+    assert wrong_wells(plate, truth) == []
+
+
+def test_wells_that_show_their_neighbours_of_the_day_before_stop_the_run_and_count_as_missing(
+    tmp_path: Path,
+) -> None:
+    plate = ImagedPlate.make(tmp_path, day=DAY)
+    plate.image(DAY, *ROW)
+    plate.world.place_plate(plate.plate, DAY + 1)
+    plate.a1_um = (A1_UM[0] - SPACING_UM, A1_UM[1])
+
+    result = plate.image(DAY + 1, *ROW[1:])
+
+    assert result.halt is not None
+    assert result.halt.reason is StopReason.WRONG_PLACE
+    (message,) = plate.alerts()
+    assert f"B03, B04, B05, B06 show the pictures of B02, B03, B04, B05 on day {DAY}" in message
+    (halted,) = plate.named("day.halted")
+    assert halted["no_image"] == ROW[1:]
+
+
+def test_a_plate_is_imaged_completely_on_several_days_without_a_false_report(
+    tmp_path: Path,
+) -> None:
+    plate = ImagedPlate.make(tmp_path, day=1, seed=11)
+    wells = plate.wells[5:13]
+    for day in (1, 7, 8, 10):
+        plate.world.place_plate(plate.plate, day)
+        assert plate.image(day, *wells).reason is EndReason.COMPLETED
+        assert sorted(plate.pictures(day)) == sorted(wells)
+    assert plate.alerts() == []
+    assert plate.named("well.failed") == []
+
+
+def test_a_frame_that_the_camera_returns_twice_is_not_saved(tmp_path: Path) -> None:
+    plate = ImagedPlate.make(tmp_path, day=DAY, wells=12)
+    plate.break_device("Camera", "FrozenCamera", fails_at=8)
+
+    assert plate.image(DAY).reason is EndReason.COMPLETED
+    assert sorted(plate.pictures(DAY)) == plate.wells
+    (failed,) = plate.named("well.failed")
+    assert "plane 2 has the pixels of the frame before" in failed["problem"]
