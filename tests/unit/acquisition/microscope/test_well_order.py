@@ -7,6 +7,8 @@ from acquisition.microscope.settings import WellOrder
 from acquisition.microscope.well_order import ordered_places, places_of_plan
 from schemas.well import well_at
 
+pytestmark = pytest.mark.micromanager
+
 NAMES = [well_at(row, column) for row in (1, 2, 3) for column in (1, 2, 3, 4)]
 
 
