@@ -108,3 +108,12 @@ class RaisingCamera(_FaultyDevice, VirtualCamera):
         if self._fails():
             raise RuntimeError("frame lost: USB bandwidth exceeded")
         return super().snap(buffer)
+
+
+class MirroredCamera(VirtualCamera):
+    """A camera whose image is mirrored left to right, as by a mirror in the light path."""
+
+    def snap(self, buffer):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - pymmcore-plus's
+        metadata = super().snap(buffer)
+        buffer[:] = buffer[:, ::-1].copy()
+        return metadata

@@ -10,11 +10,15 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
+from acquisition.channels import Channel, plane_heights
 from acquisition.microscope.centring import TissueOffset, find_tissue_offset
+from acquisition.microscope.field_imaging import FieldImaging, WellVisit
+from acquisition.microscope.fields import recentred_fields, well_fields
 from acquisition.microscope.focus import find_focus
 from acquisition.microscope.focus_surface import FocusSurface, scan_heights
 from acquisition.microscope.image_archive import save_visit
 from acquisition.microscope.imaging_journal import ImagingJournal, WellProgress
+from acquisition.microscope.missing_images import missing_images
 from acquisition.microscope.ome_tiff import WellFrames
 from acquisition.microscope.plate_plan import WellPosition
 from acquisition.microscope.settings import Focusing, MicroscopeSettings
@@ -44,6 +48,7 @@ class DayPlan:
     attempts_since: datetime | None = None  # ignore attempts before; None: count all of the day
     wide_scan: bool = False  # scan ``wide_range_um`` for focus
     recentre: bool = False  # move the tissue into the middle of the field first
+    channels: tuple[Channel, ...] = ()  # to image after bright field
 
 
 @dataclass(frozen=True)
@@ -99,15 +104,18 @@ class ImagingDay:
                 return DayResult(EndReason.STOPPED, tuple(saved), given_up)
             position = queue.popleft()
             well = position.well
-            if self._progress(well, plan.saved_since).saved:
+            missing = missing_images(self.journal, [well], plan.channels, plan.saved_since)
+            if not missing:
                 continue
             before = self._progress(well, plan.attempts_since)
             # Attempts are missing in the journal if the disk is full, so both are counted.
             if max(before.attempts, failures[well]) >= self.settings.tries:
-                given_up[well] = problems.get(well) or before.last_problem or "no attempt is left"
+                problem = problems.get(well) or before.last_problem or "no attempt is left"
+                given_up |= dict.fromkeys(missing, problem)
+                saved += [] if well in missing else [well]
                 continue
             try:
-                self._image_well(plan, position)
+                self._image_well(plan, position, missing)
             except (MicroscopeError, OutputError) as error:
                 failures[well] += 1
                 problems[well] = str(error)
@@ -122,8 +130,15 @@ class ImagingDay:
         """Return the progress of one well, counting journal entries from ``since`` on."""
         return self.journal.progress(since).get(well, WellProgress())
 
-    def _image_well(self, plan: DayPlan, position: WellPosition) -> None:
+    def _image_well(self, plan: DayPlan, position: WellPosition, missing: Sequence[str]) -> None:
         """Image one well: move, focus, take the planes, save them in the archive.
+
+        Parameters
+        ----------
+        plan, position
+            The plan of the day, and the well with its position.
+        missing
+            The images to take, as :func:`missing_images` returns them.
 
         Raises
         ------
@@ -133,36 +148,41 @@ class ImagingDay:
             If the image cannot be saved.
         """
         self.journal.record_start(position.well, self.clock())
-        self.report_progress()
-        self.scope.move_to(position.x_um, position.y_um)
-        z_um = self._focus(position, wide=plan.wide_scan)
+        fields = well_fields(position, self.settings, self.scope.format)
+        with_tissue = self._fields.find_tissue(fields, self._expected_focus_um(position))
+        place = replace(position, x_um=with_tissue.x_um, y_um=with_tissue.y_um)
+        z_um = self._focus(place, wide=plan.wide_scan)
         if plan.recentre:
-            position = self._centre_tissue(position, z_um)
+            place = position = self._centre_tissue(place, z_um)
+            fields = recentred_fields(place, fields, self.settings, self.scope.format)
+        visit = WellVisit(plan.plate, plan.day, position, fields, z_um)
+        if position.well in missing:
+            self._save(visit, self._fields.bright_field(visit))
+        for channel in plan.channels:
+            if f"{position.well} {channel.name}" in missing:
+                self._save(visit, self._fields.other_channel(visit, channel), channel)
+
+    @property
+    def _fields(self) -> FieldImaging:
+        """The imaging of the fields of a well."""
+        return FieldImaging(self.scope, self.settings, self.emit, self.report_progress)
+
+    def _save(
+        self, visit: WellVisit, images: Sequence[WellFrames], channel: Channel | None = None
+    ) -> None:
+        """Save the images of a visit in one channel, the main one last, and record that."""
         self.report_progress()
-        heights = self._plane_heights(z_um)
-        frames = self.scope.stack(heights)
-        self.report_progress()
-        visit = WellFrames(
-            plan.plate,
-            position.well,
-            plan.day,
-            tuple(frames),
-            self.scope.format,
-            position.x_um,
-            position.y_um,
-            tuple(heights),
-            self.settings.plate,
-        )
-        file = save_visit(self.archive, visit)
-        name = str(file.relative_to(self.archive))
-        self.journal.record_saved(position.well, name, self.clock())
+        file = [save_visit(self.archive, image) for image in images][-1]
+        name, well = str(file.relative_to(self.archive)), visit.middle.well
+        self.journal.record_saved(well, name, self.clock(), channel.name if channel else None)
         self.emit(
-            "well.saved",
-            plate=plan.plate,
-            day=plan.day,
-            well=position.well,
+            "channel.saved" if channel else "well.saved",
+            plate=visit.plate,
+            day=visit.day,
+            well=well,
+            **({"channel": channel.name} if channel else {}),
             file=str(file),
-            z_um=round(z_um, 1),
+            z_um=round(visit.focus_um, 1),
         )
 
     def _record_failure(
@@ -196,8 +216,7 @@ class ImagingDay:
         The height is found by the autofocus device or by a coarse scan. If neither finds tissue, it
         is predicted from the other wells of the plate.
         """
-        predicted_um = self.surface.predict(position.x_um, position.y_um)
-        expected_um = self.settings.focus_z_um if predicted_um is None else predicted_um
+        expected_um = self._expected_focus_um(position)
         focusing = self.settings.focusing
         if focusing is Focusing.OFF:
             return expected_um
@@ -233,13 +252,10 @@ class ImagingDay:
         self.surface = self.surface.with_point(position.x_um, position.y_um, z_um)
         return z_um
 
-    def _plane_heights(self, z_um: float) -> list[float]:
-        """Return the heights of the planes around a focus height, rising."""
-        middle = (self.settings.planes - 1) / 2
-        return [
-            z_um + (number - middle) * self.settings.plane_step_um
-            for number in range(self.settings.planes)
-        ]
+    def _expected_focus_um(self, position: WellPosition) -> float:
+        """Return the focus height in µm that is expected at a position before it is searched."""
+        predicted_um = self.surface.predict(position.x_um, position.y_um)
+        return self.settings.focus_z_um if predicted_um is None else predicted_um
 
     def _centre_tissue(self, position: WellPosition, z_um: float) -> WellPosition:
         """Move the stage until the tissue is in the middle of the field; return its position.
@@ -274,6 +290,11 @@ class ImagingDay:
 
 
 def outer_plane_heights(settings: MicroscopeSettings) -> tuple[float, float]:
-    """Return the heights in µm of the lowest and highest plane at the settings' ``focus_z_um``."""
-    reach_um = (settings.planes - 1) / 2 * settings.plane_step_um
-    return settings.focus_z_um - reach_um, settings.focus_z_um + reach_um
+    """Return the heights in µm of the lowest and highest plane at the settings' ``focus_z_um``.
+
+    The planes of all channels are included.
+    """
+    focus_um = settings.focus_z_um
+    heights = plane_heights(focus_um, settings.planes, settings.plane_step_um)
+    heights += [z for channel in settings.channels for z in channel.heights(focus_um)]
+    return min(heights), max(heights)

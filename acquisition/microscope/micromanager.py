@@ -15,14 +15,17 @@ import numpy as np
 from pymmcore_plus.mda import MDAEngine
 from useq import MDAEvent
 
+from acquisition.channels import Channel
 from acquisition.microscope.micromanager_config import (
     check_core,
     load_core,
+    shutters_of,
     stage_per_pixel,
     unload_core,
 )
+from acquisition.microscope.optical_path import read_optical_path
 from acquisition.microscope.settings import MicroscopeSettings
-from acquisition.ports import Frame, FrameFormat
+from acquisition.ports import Frame, FrameFormat, OpticalPath
 from schemas.errors import MicroscopeError
 
 STAGE_TOLERANCE_UM = 25.0  # largest error of the stage position: a fiftieth of a field
@@ -69,11 +72,13 @@ class MicroManager:
         self._settings = settings
         self._clock = clock
         self._core = load_core(settings)
+        self._preset = ""  # the selected one; empty: none or unknown
+        self._shutters: tuple[str, ...] = ()
         try:
             check_core(self._core, settings)
+            self._shutters = shutters_of(self._core, settings)
             self.lamp_off()  # a crash may have left it on
-            self._set_channel()
-            self.lamp_off()  # the channel may have selected another shutter
+            self._select(None)
             um_per_px = settings.um_per_px or self._core.getPixelSizeUm()
             self._format = FrameFormat(
                 width_px=self._core.getImageWidth(),
@@ -138,6 +143,7 @@ class MicroManager:
         MicroscopeError
             If the device fails, or a height is outside the limits of the focus drive.
         """
+        self._select(None)
         with _as_microscope_error(f"autofocus {self._core.getAutoFocusDevice()}"):
             self._check_heights([near_z_um])
             self._core.setPosition(near_z_um)
@@ -149,8 +155,15 @@ class MicroManager:
             self._check_heights([found_um])
         return found_um
 
-    def stack(self, z_um: Sequence[float]) -> list[Frame]:
+    def stack(self, z_um: Sequence[float], channel: Channel | None = None) -> list[Frame]:
         """Return one frame at each height in µm; the lamp is on only in the meantime.
+
+        Parameters
+        ----------
+        z_um
+            The heights.
+        channel
+            The channel to image; None: bright field.
 
         Raises
         ------
@@ -158,16 +171,18 @@ class MicroManager:
             If a device fails, a frame is missing, or a frame was taken at another height.
         """
         self._check_heights(z_um)
+        self._select(channel)
+        optical_path = read_optical_path(self._core, self._settings, channel)
         frames: list[Frame] = []
 
         def add_frame(image: np.ndarray, _event: MDAEvent, metadata: dict[str, Any]) -> None:
-            frames.append(self._frame(image, metadata))
+            frames.append(self._frame(image, metadata, optical_path))
 
         events = [
             MDAEvent(
                 index={"z": number},
                 z_pos=z,
-                exposure=self._settings.exposure_ms,
+                exposure=(channel or self._settings).exposure_ms,
                 keep_shutter_open=True,
             )
             for number, z in enumerate(z_um)
@@ -190,10 +205,23 @@ class MicroManager:
         return frames
 
     def lamp_off(self) -> None:
-        """Close the shutter; safe from any thread. Raises MicroscopeError if the shutter fails."""
-        if shutter := self._core.getShutterDevice():
-            with _as_microscope_error(f"shutter {shutter} (the lamp may be on)"):
-                self._core.setShutterOpen(False)
+        """Close every shutter that a channel uses; safe from any thread.
+
+        Raises
+        ------
+        MicroscopeError
+            If a shutter fails; the others are closed all the same.
+        """
+        problems: list[MicroscopeError] = []
+        for shutter in dict.fromkeys((self._core.getShutterDevice(), *self._shutters)):
+            try:
+                with _as_microscope_error(f"shutter {shutter} (the lamp may be on)"):
+                    if shutter:
+                        self._core.setShutterOpen(shutter, False)
+            except MicroscopeError as error:
+                problems.append(error)
+        if problems:
+            raise problems[0]
 
     def close(self) -> None:
         """Close the shutter and unload all devices."""
@@ -247,8 +275,10 @@ class MicroManager:
         finally:
             self.lamp_off()
 
-    def _frame(self, image: np.ndarray, metadata: dict[str, Any]) -> Frame:
-        """Return a frame from the camera's image and the engine's metadata."""
+    def _frame(
+        self, image: np.ndarray, metadata: dict[str, Any], optical_path: OpticalPath
+    ) -> Frame:
+        """Return a frame from the camera's image, the engine's metadata and the optical path."""
         camera, position = self._core.getCameraDevice(), metadata["position"]
         if self._core.hasProperty(camera, FRAME_TIME):
             taken_at = datetime.fromisoformat(self._core.getProperty(camera, FRAME_TIME))
@@ -261,15 +291,24 @@ class MicroManager:
             z_um=float(position["z"]),
             exposure_ms=float(metadata["exposure_ms"]),  # as rounded by the camera
             taken_at=taken_at,
+            optical_path=optical_path,
         )
 
-    def _set_channel(self) -> None:
-        """Apply the preset of the channel, which may also change the camera's settings."""
-        if self._settings.channel:
-            group, _, preset = self._settings.channel.partition(":")
-            with _as_microscope_error(f"channel {self._settings.channel}"):
-                self._core.setConfig(group, preset)
-                self._core.waitForConfig(group, preset)
+    def _select(self, channel: Channel | None) -> None:
+        """Apply the preset of a channel, or of bright field, unless it is selected already.
+
+        The preset may also change the camera's settings and select another shutter.
+        """
+        wanted = channel.preset if channel else self._settings.channel
+        if wanted == self._preset:
+            return
+        self._preset = ""  # unknown if a device fails now
+        group, _, preset = wanted.partition(":")
+        with _as_microscope_error(f"channel {wanted}"):
+            self._core.setConfig(group, preset)
+            self._core.waitForConfig(group, preset)
+        self.lamp_off()
+        self._preset = wanted
 
 
 @contextmanager

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from acquisition.channels import due_channels
+from acquisition.microscope.fields import check_fields, images_per_well
 from acquisition.microscope.focus_surface import load_focus_surface, save_focus_surface
 from acquisition.microscope.image_archive import bytes_needed, check_free_space, prepare_day_folder
 from acquisition.microscope.imaging_day import (
@@ -156,8 +158,15 @@ class ImagingLoop:
         )
         wells = request.wells or plate_map.wells_with_tissue
         positions = plan_positions(self.settings, wells)
+        check_fields(positions, self.settings, self.scope.format)
         check_heights(self.settings, outer_plane_heights(self.settings))
-        needed = bytes_needed(self.scope.format, self.settings.planes, len(positions))
+        is_whole = job.request is None or request.reason == ASKED
+        channels = (
+            due_channels(self.settings.channels, job.day, plate_map.readout_day) if is_whole else ()
+        )
+        planes = [self.settings.planes, *(channel.planes for channel in channels)]
+        frames = images_per_well(self.settings, planes)
+        needed = bytes_needed(self.scope.format, frames, len(positions))
         check_free_space(self.archive, needed, self.section.keep_free_bytes)
         prepare_day_folder(self.archive, job.plate, job.day)
         of_run = run_start(plate_map.seeded_at, self.clock())
@@ -170,6 +179,7 @@ class ImagingLoop:
             attempts_since=request.made_at if is_asked else of_run,
             wide_scan=request.wide,
             recentre=request.recentre,
+            channels=channels,
         )
 
     def _image_day(self, plan: DayPlan) -> DayResult:

@@ -19,12 +19,15 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from acquisition.channels import Channel, due_channels
 from acquisition.drop_folder.plate_map_files import read_plate_maps
 from acquisition.durable_files import write_durably
+from acquisition.microscope.fields import check_fields, images_per_well
 from acquisition.microscope.image_archive import bytes_needed, check_free_space
 from acquisition.microscope.imaging_day import outer_plane_heights
 from acquisition.microscope.imaging_journal import day_journal, run_start
 from acquisition.microscope.imaging_requests import ASKED, ImagingRequest, open_imaging_requests
+from acquisition.microscope.missing_images import missing_images
 from acquisition.microscope.plate_loaders import POLL_S
 from acquisition.microscope.plate_plan import check_heights, plan_positions
 from acquisition.ports import FrameFormat
@@ -100,24 +103,28 @@ def image_plate(
         # Ctrl-C cancels the request; after any other signal the next start continues it.
         requests.drop(file, "interrupted by the operator")
     since = run_start(plate_map.seeded_at, datetime.now(UTC))
-    return _print_result(config, request, wanted, screen, since=since)
+    channels = due_channels(microscope_settings(config).channels, day, plate_map.readout_day)
+    return _print_result(config, request, wanted, channels, screen, since=since)
 
 
 def _print_result(
     config: Config,
     request: ImagingRequest,
     wanted: Sequence[str],
+    channels: Sequence[Channel],
     screen: Console,
     *,
     since: datetime | None,
 ) -> int:
-    """Print the wanted wells that have no image since a time; return 1 if there are any."""
+    """Print the wanted images that are missing since a time; return 1 if there are any.
+
+    Images of other ``channels`` than bright field are wanted, too.
+    """
     plate, day = request.plate, request.day
     journal = day_journal(micromanager_section(config).state, plate, day)
-    progress = journal.progress(request.made_at if request.wells else since)
-    missing = [well for well in wanted if well not in progress or not progress[well].saved]
+    missing = missing_images(journal, wanted, channels, request.made_at if request.wells else since)
     result = f"no image of {', '.join(missing)}" if missing else "complete"
-    imaged = f"{len(wanted) - len(missing)} of {len(wanted)} wells imaged"
+    imaged = f"{len(set(wanted) - set(missing))} of {len(wanted)} wells imaged"
     _print_line(screen, f"plate {plate}, day {day}: {imaged}, {result}")
     return ExitCode.FAILED if missing else ExitCode.DONE
 
@@ -174,9 +181,12 @@ def print_plan(config: Config, plate: str, wells: Sequence[str], screen: Console
     screen.print(table)
     with locked_microscope(config) as scope:
         frame_format = scope.format
-    needed = bytes_needed(frame_format, settings.planes, len(positions))
-    planes = f"{settings.planes} planes of {_describe(frame_format)}"
-    _print_line(screen, f"{len(positions)} wells × {planes}: {needed:,} bytes")
+    check_fields(positions, settings, frame_format)
+    planes = [settings.planes, *(channel.planes for channel in settings.channels)]
+    frames = images_per_well(settings, planes)
+    needed = bytes_needed(frame_format, frames, len(positions))
+    described = f"{frames} planes of {_describe(frame_format)}"
+    _print_line(screen, f"{len(positions)} wells × {described}: {needed:,} bytes")
     check_free_space(config.source.path, needed, section.keep_free_bytes)
     return ExitCode.DONE
 
@@ -249,7 +259,7 @@ def check_microscope(config: Config) -> int:
         *(partial(plan_positions, settings, wells) for wells in wells_of_plates or (("A01",),)),
         partial(check_heights, settings, outer_plane_heights(settings)),
         partial(plate_loader, config, lambda: True),
-        partial(_open_and_close, config),
+        partial(_open_and_close, config, wells_of_plates or [("A01",)]),
     ]
     for run_check in checks:
         try:
@@ -273,10 +283,15 @@ def switch_lamp_off(config: Config) -> int:
     return ExitCode.DONE
 
 
-def _open_and_close(config: Config) -> None:
-    """Open the microscope and close it again, to find the problems of its configuration."""
-    with locked_microscope(config):
-        pass
+def _open_and_close(config: Config, wells_of_plates: Sequence[Sequence[str]]) -> None:
+    """Open the microscope, check the fields of every plate, and close it again.
+
+    Opening it finds the problems of its configuration.
+    """
+    settings = microscope_settings(config)
+    with locked_microscope(config) as scope:
+        for wells in wells_of_plates:
+            check_fields(plan_positions(settings, wells), settings, scope.format)
 
 
 def _read_plate_map(config: Config, plate: str) -> PlateMap:

@@ -1,0 +1,285 @@
+"""Several channels and fields per well, with a virtual plate behind a real core."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import ome_types
+import pytest
+import tifffile
+
+from acquisition.channels import Channel
+from acquisition.microscope.focus_surface import FocusSurface
+from acquisition.microscope.image_archive import prepare_day_folder
+from acquisition.microscope.imaging_day import DayPlan, DayResult, ImagingDay
+from acquisition.microscope.imaging_journal import ImagingJournal
+from acquisition.microscope.micromanager import MicroManager
+from acquisition.microscope.plate_plan import plan_positions
+from acquisition.microscope.settings import FieldsUse, Focusing, MicroscopeSettings
+from daemon.config import load_config, microscope_settings
+from inference.bundle import load_bundle
+from store.sql_store import SqlStore
+from tests.laboratory import Laboratory
+
+pytestmark = pytest.mark.micromanager
+
+DAY, READOUT_DAY, SIDE_PX = 7, 10, 128
+FIELD_UM = 1395.0  # of the virtual microscope
+STAIN = Channel(
+    name="stain", preset="Channel:Dim", exposure_ms=20, offset_um=15, planes=2, plane_step_um=10
+)
+STAIN_TOML = """
+[[source.micromanager.channels]]
+name = "stain"
+preset = "Channel:Dim"
+exposure_ms = 20.0
+offset_um = 15.0
+days = "readout"
+"""
+
+
+class ImagedWells:
+    """Wells of a virtual plate that are imaged in this process."""
+
+    def __init__(self, laboratory: Laboratory) -> None:
+        self.laboratory = laboratory
+        self.settings = microscope_settings(load_config(laboratory.folder / "spherorank.toml"))
+        self.events: list[tuple[str, dict[str, Any]]] = []
+
+    def image(
+        self,
+        wells: Sequence[str],
+        *,
+        channels: tuple[Channel, ...] = (),
+        day: int = DAY,
+        **changes: Any,  # noqa: ANN401 - fields of MicroscopeSettings
+    ) -> DayResult:
+        """Image wells of the plate on the stage with changed settings, and return the result."""
+        laboratory = self.laboratory
+        settings: MicroscopeSettings = replace(self.settings, channels=channels, **changes)
+        archive = laboratory.folder / "archive"
+        prepare_day_folder(archive, laboratory.plate, day)
+        scope = MicroManager(settings, lambda: datetime.now(UTC))
+        try:
+            imaging = ImagingDay(
+                scope=scope,
+                settings=settings,
+                archive=archive,
+                journal=ImagingJournal(laboratory.folder / "journal.jsonl"),
+                surface=FocusSurface(),
+                emit=lambda event, **fields: self.events.append((event, fields)),
+                report_progress=lambda: None,
+                should_stop=lambda: False,
+                wait=lambda _seconds: None,
+                clock=lambda: datetime.now(UTC),
+            )
+            positions = plan_positions(settings, wells)
+            return imaging.run(DayPlan(laboratory.plate, day, positions, channels=channels))
+        finally:
+            scope.close()
+
+    def files(self, part: str = "") -> dict[str, Path]:
+        """Return the file of each well whose name has a part after the time, such as stain."""
+        end = f"_{part}" if part else ""
+        folder = self.laboratory.folder / "archive" / self.laboratory.plate / f"day{DAY:02d}"
+        return {
+            path.name[:3]: path
+            for path in sorted(folder.glob("*.ome.tif"))
+            if path.name.removesuffix(".ome.tif").split("_", 2)[2:] == [end[1:]][: bool(end)]
+        }
+
+
+@pytest.fixture
+def imaged(tmp_path: Path) -> ImagedWells:
+    return ImagedWells(Laboratory.make(tmp_path, size_px=SIDE_PX))
+
+
+def middle_plane(path: Path) -> np.ndarray:
+    pixels = tifffile.imread(path)
+    return pixels if pixels.ndim == 2 else pixels[len(pixels) // 2]
+
+
+def test_a_second_channel_is_saved_with_its_own_light_exposure_heights_and_name(
+    imaged: ImagedWells,
+) -> None:
+    wells = imaged.laboratory.wells[:2]
+    result = imaged.image(wells, channels=(STAIN,))
+
+    assert (sorted(result.saved), result.given_up) == (sorted(wells), {})
+    bright, stained = imaged.files(), imaged.files("stain")
+    assert list(bright) == list(stained) == sorted(wells)
+    for well in wells:
+        pair = [ome_types.from_tiff(files[well]).images[0] for files in (bright, stained)]
+        assert [image.pixels.channels[0].name for image in pair] == ["BF", "stain"]
+        assert [image.pixels.size_z for image in pair] == [3, 2]
+        assert {plane.exposure_time for plane in pair[1].pixels.planes} == {20.0}
+        focus_um = pair[0].pixels.planes[1].position_z
+        heights = [plane.position_z for plane in pair[1].pixels.planes]
+        assert heights == pytest.approx([focus_um + 10, focus_um + 20])
+        lights = [float(np.median(tifffile.imread(files[well]))) for files in (bright, stained)]
+        assert lights[1] / lights[0] == pytest.approx(0.6, rel=0.1)  # 30 % light, twice the time
+    assert [name for name, _ in imaged.events].count("channel.saved") == 2
+    assert imaged.laboratory.lamp == "off"
+
+
+def test_bright_field_is_imaged_once_although_a_second_channel_fails(
+    tmp_path: Path,
+) -> None:
+    laboratory = Laboratory.make(tmp_path, size_px=SIDE_PX)
+    laboratory.break_device("VirtualCamera", "RaisingCamera", fails_at=5)
+    imaged = ImagedWells(laboratory)
+    well = laboratory.wells[0]
+    result = imaged.image([well], channels=(STAIN,), focusing=Focusing.OFF)
+
+    assert result.saved == (well,)
+    assert [name for name, _ in imaged.events] == ["well.saved", "well.failed", "channel.saved"]
+    folder = tmp_path / "archive" / laboratory.plate / f"day{DAY:02d}"
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_a_channel_that_fails_for_ever_is_named_and_the_well_counts_as_saved(
+    tmp_path: Path,
+) -> None:
+    laboratory = Laboratory.make(tmp_path, size_px=SIDE_PX)
+    imaged = ImagedWells(laboratory)
+    well = laboratory.wells[0]
+    beyond = STAIN.model_copy(update={"offset_um": 1e5})  # above the limit of the focus drive
+    result = imaged.image([well], channels=(beyond,), focusing=Focusing.OFF)
+
+    assert result.saved == (well,)
+    assert list(result.given_up) == [f"{well} stain"]
+    assert "z_limits_um" in result.given_up[f"{well} stain"]
+    assert len(imaged.files()) == 1
+
+
+@pytest.mark.slow
+def test_the_service_ranks_bright_field_only_even_if_a_stain_is_renamed(tmp_path: Path) -> None:
+    laboratory = Laboratory.make(tmp_path, size_px=SIDE_PX, rest=STAIN_TOML)
+    well = laboratory.wells[0]
+    laboratory.world.place_plate(laboratory.plate, READOUT_DAY)
+    done = laboratory.image_plate(READOUT_DAY, "--well", well)
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = tmp_path / "archive" / laboratory.plate / f"day{READOUT_DAY:02d}"
+    (stained,) = folder.glob("*_stain.ome.tif")
+    assert stained.name.startswith(well)
+    renamed = folder / stained.name.replace("_stain", "")
+    shutil.copy(stained, renamed)
+
+    config = tmp_path / "spherorank.toml"
+    config.write_text(
+        f'{config.read_text()}\n[publisher]\nevents = "ipc://{tmp_path}/e"\n'
+        f'requests = "ipc://{tmp_path}/r"\n[health]\nhttp = ""\n'
+    )
+    subprocess.run(
+        [sys.executable, "-m", "daemon", "run", "--once", "--config", str(config)],
+        check=False,  # 1: no plate can be ranked from one well
+        capture_output=True,
+        timeout=110,
+    )
+    store = SqlStore(f"sqlite:///{tmp_path}/spherorank.sqlite")
+    try:
+        seen = store.imaged(laboratory.plate, load_bundle("default").card.encoder_id)
+        rejected = {file.path: each.reason for each in store.rejected() for file in each.files}
+    finally:
+        store.close()
+    assert [image.key.well for image in seen] == [well]
+    assert list(rejected) == [renamed.relative_to(tmp_path / "archive").as_posix()]
+    assert "in the channel stain, which is not bright field" in rejected.popitem()[1]
+
+
+def shifted(settings: MicroscopeSettings, fields: float) -> tuple[float, float]:
+    """Return ``a1_um`` for a plate whose wells are off by a number of field widths to the left."""
+    return settings.a1_um[0] - fields * FIELD_UM, settings.a1_um[1]
+
+
+def test_of_two_fields_the_one_with_the_tissue_is_focused_and_ranked(imaged: ImagedWells) -> None:
+    """The wells are off by 0.45 fields, so that the tissue is in the middle of the second field."""
+    wells = imaged.laboratory.wells[:2]
+    a1_um = shifted(imaged.settings, 0.45)
+    imaged.image(wells, channels=(STAIN,), fields=(2, 1), a1_um=a1_um)
+
+    ranked = imaged.files()
+    assert list(ranked) == list(imaged.files("field01")) == sorted(wells)
+    assert not imaged.files("field02")
+    for field in ("01", "02"):
+        assert list(imaged.files(f"stain-field{field}")) == sorted(wells)
+    middles = {each.well: each for each in plan_positions(imaged.settings, wells)}
+    for well in wells:
+        plane = ome_types.from_tiff(ranked[well]).images[0].pixels.planes[0]
+        assert plane.position_x == pytest.approx(middles[well].x_um, abs=1)
+        assert (
+            middle_plane(ranked[well]).std() > 3 * middle_plane(imaged.files("field01")[well]).std()
+        )
+    assert "focus.not_found" not in [name for name, _ in imaged.events]
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_mosaic_of_two_fields_shows_the_tissue_whole_under_a_mirrored_camera_too(
+    tmp_path: Path, *, mirrored: bool
+) -> None:
+    laboratory = Laboratory.make(tmp_path, size_px=SIDE_PX)
+    config = tmp_path / "MMConfig.cfg"
+    if mirrored:
+        um_per_px = FIELD_UM / SIDE_PX
+        affine = f"PixelSizeAffine,Objective,{-um_per_px},0,0,0,{-um_per_px},0\n"
+        text = config.read_text().replace(
+            "simulation.devices,VirtualCamera", "tests.faulty_devices,MirroredCamera"
+        )
+        config.write_text(text + affine)
+    imaged = ImagedWells(laboratory)
+    (well,) = laboratory.wells[:1]
+    imaged.image([well], focusing=Focusing.OFF)
+    whole = middle_plane(imaged.files()[well])
+    shutil.rmtree(tmp_path / "archive" / laboratory.plate / f"day{DAY:02d}")
+    (tmp_path / "journal.jsonl").unlink()
+    imaged.image(
+        [well],
+        focusing=Focusing.OFF,
+        fields=(2, 1),
+        fields_overlap=0.25,
+        fields_use=FieldsUse.MOSAIC,
+    )
+
+    mosaic = imaged.files()[well]
+    pixels = ome_types.from_tiff(mosaic).images[0].pixels
+    assert (pixels.size_x, pixels.size_y) == (SIDE_PX * 7 // 4, SIDE_PX)
+    assert pixels.physical_size_x == pytest.approx(FIELD_UM / SIDE_PX, rel=1e-5)
+    left = (pixels.size_x - SIDE_PX) // 2
+    middle = middle_plane(mosaic)[:, left : left + SIDE_PX]
+    assert float(np.corrcoef(middle.ravel(), whole.ravel())[0, 1]) > 0.9
+    (right, down), _ = cv2.phaseCorrelate(middle.astype(np.float64), whole.astype(np.float64))
+    assert (right, down) == pytest.approx((0, 0), abs=0.7)
+    assert len(imaged.files("field01")) == len(imaged.files("field02")) == 1
+
+
+def test_without_the_orientation_of_a_mirrored_camera_one_field_is_ranked_with_an_alert(
+    tmp_path: Path,
+) -> None:
+    laboratory = Laboratory.make(tmp_path, size_px=SIDE_PX)
+    config = tmp_path / "MMConfig.cfg"
+    text = config.read_text().replace(
+        "simulation.devices,VirtualCamera", "tests.faulty_devices,MirroredCamera"
+    )
+    config.write_text(text)
+    imaged = ImagedWells(laboratory)
+    (well,) = laboratory.wells[:1]
+    imaged.image(
+        [well],
+        focusing=Focusing.OFF,
+        fields=(2, 1),
+        fields_overlap=0.25,
+        fields_use=FieldsUse.MOSAIC,
+    )
+
+    alerts = [fields["message"] for name, fields in imaged.events if name == "alert"]
+    assert len(alerts) == 1
+    assert "they agree" in alerts[0]
+    assert "mirrored left to right" in alerts[0]
+    assert tifffile.imread(imaged.files()[well]).shape == (3, SIDE_PX, SIDE_PX)
