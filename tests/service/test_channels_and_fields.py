@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,15 +17,19 @@ import pytest
 import tifffile
 
 from acquisition.channels import Channel
+from acquisition.microscope.fields import check_fields
 from acquisition.microscope.focus_surface import FocusSurface
 from acquisition.microscope.image_archive import prepare_day_folder
 from acquisition.microscope.imaging_day import DayPlan, DayResult, ImagingDay
 from acquisition.microscope.imaging_journal import ImagingJournal
 from acquisition.microscope.micromanager import MicroManager
+from acquisition.microscope.ome_tiff import WellFrames, encode_ome_tiff
 from acquisition.microscope.plate_plan import plan_positions
 from acquisition.microscope.settings import FieldsUse, Focusing, MicroscopeSettings
+from acquisition.ports import FrameFormat
 from daemon.config import load_config, microscope_settings
 from inference.bundle import load_bundle
+from schemas.errors import ConfigError
 from store.sql_store import SqlStore
 from tests.laboratory import Laboratory
 
@@ -283,3 +288,176 @@ def test_without_the_orientation_of_a_mirrored_camera_one_field_is_ranked_with_a
     assert "they agree" in alerts[0]
     assert "mirrored left to right" in alerts[0]
     assert tifffile.imread(imaged.files()[well]).shape == (3, SIDE_PX, SIDE_PX)
+
+
+DEMO_CONFIG = """\
+Property,Core,Initialize,0
+Device,Camera,DemoCamera,DCam
+Device,XY,DemoCamera,DXYStage
+Device,Z,DemoCamera,DStage
+Device,Lamp,DemoCamera,DShutter
+Device,LED,DemoCamera,DShutter
+Device,Turret,DemoCamera,DObjective
+Device,Filter,DemoCamera,DWheel
+Property,Core,Initialize,1
+Property,Core,Camera,Camera
+Property,Core,Shutter,Lamp
+Property,Core,Focus,Z
+Property,Core,XYStage,XY
+Property,Camera,PixelType,16bit
+Property,Camera,BitDepth,12
+Property,Camera,OnCameraCCDXSize,256
+Property,Camera,OnCameraCCDYSize,256
+Property,Camera,Binning,2
+Property,XY,Velocity,1000
+Label,Turret,0,Plan 4x
+Label,Turret,1,Plan 10x
+Property,Turret,Label,Plan 10x
+ConfigGroup,Channel,BF,Filter,Label,State-0
+ConfigGroup,Channel,BF,Core,Shutter,Lamp
+ConfigGroup,Channel,GFP,Filter,Label,State-1
+ConfigGroup,Channel,GFP,Core,Shutter,LED
+ConfigPixelSize,Res10x,Turret,Label,Plan 10x
+PixelSize_um,Res10x,0.65
+"""
+GFP = Channel(
+    name="calcein",
+    preset="Channel:GFP",
+    exposure_ms=2.0,
+    contrast_method="Fluorescence",
+    illumination="Epifluorescence",
+)
+
+
+def demo_settings(folder: Path, text: str = DEMO_CONFIG, **changes: Any) -> MicroscopeSettings:  # noqa: ANN401 - fields of MicroscopeSettings
+    """Return the settings of Micro-Manager's demo devices with two channels."""
+    config = folder / "MMConfig.cfg"
+    config.write_text(text)
+    fields: dict[str, Any] = {"exposure_ms": 1.0, "channel": "Channel:BF", "channels": (GFP,)}
+    return MicroscopeSettings(config=config, a1_um=(0.0, 0.0), **fields | changes)
+
+
+def saved_image(
+    folder: Path, settings: MicroscopeSettings, channel: Channel | None
+) -> tuple[ome_types.OME, dict[str, str]]:
+    """Return the OME metadata of an image in a channel, and SpheroRank's own annotation."""
+    scope = MicroManager(settings, lambda: datetime.now(UTC))
+    try:
+        frames = tuple(scope.stack([0.0], channel))
+        image = WellFrames(
+            "P", "B02", 1, frames, scope.format, 0, 0, (0.0,), channel=channel and channel.name
+        )
+    finally:
+        scope.close()
+    path = folder / "image.ome.tif"
+    path.write_bytes(encode_ome_tiff(image))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ome = ome_types.from_tiff(path)
+    values = ome.structured_annotations.map_annotations[0].value.ms
+    return ome, {each.k: each.value for each in values}
+
+
+def test_the_metadata_name_the_true_objective_binning_camera_and_channel(tmp_path: Path) -> None:
+    settings = demo_settings(tmp_path, stand="Upright", contrast_method="Phase")
+    bright, of_bright = saved_image(tmp_path, settings, None)
+    green, of_green = saved_image(tmp_path, settings, GFP)
+
+    for ome in (bright, green):
+        (instrument,) = ome.instruments
+        assert instrument.microscope.type.value == "Upright"
+        assert [each.model for each in instrument.objectives] == ["Plan 10x"]
+        assert ome.images[0].objective_settings.id == instrument.objectives[0].id
+        assert instrument.detectors[0].model == "DemoCamera-MultiMode"
+        settings_of_camera = ome.images[0].pixels.channels[0].detector_settings
+        assert settings_of_camera.binning.value == "2x2"
+        assert settings_of_camera.id == instrument.detectors[0].id
+    channels = [ome.images[0].pixels.channels[0] for ome in (bright, green)]
+    assert [each.name for each in channels] == ["BF", "calcein"]
+    assert [each.contrast_method.value for each in channels] == ["Phase", "Fluorescence"]
+    assert channels[0].illumination_type is None
+    assert channels[1].illumination_type.value == "Epifluorescence"
+    assert [each["preset"] for each in (of_bright, of_green)] == ["Channel:BF", "Channel:GFP"]
+    assert [each["role"] for each in (of_bright, of_green)] == ["bright field", "other channel"]
+    assert of_green["pixel_size_config"] == "Res10x"
+    assert (of_green["camera_label"], of_green["camera_device"]) == ("Camera", "DemoCamera/DCam")
+
+
+def test_unknown_parts_of_the_optical_path_are_absent(tmp_path: Path) -> None:
+    lines = [line for line in DEMO_CONFIG.splitlines() if not line.startswith(("Conf", "Pixel"))]
+    text = "\n".join(lines)
+    settings = demo_settings(tmp_path, text, channel="", channels=(), um_per_px=1.0)
+    ome, values = saved_image(tmp_path, settings, None)
+
+    (instrument,), (image,) = ome.instruments, ome.images
+    channel = image.pixels.channels[0]
+    assert (channel.name, channel.contrast_method, channel.illumination_type) == (None, None, None)
+    assert (instrument.microscope, instrument.objectives) == (None, [])
+    assert image.objective_settings is None
+    assert not {"preset", "pixel_size_config"} & values.keys()
+
+
+def test_bright_field_is_selected_again_after_another_channel_and_every_lamp_is_off(
+    tmp_path: Path,
+) -> None:
+    scope = MicroManager(demo_settings(tmp_path), lambda: datetime.now(UTC))
+    core = scope._core
+    try:
+        core.setShutterOpen("LED", True)  # as after a crash
+        for channel, filter_label in ((GFP, "State-1"), (None, "State-0"), (GFP, "State-1")):
+            scope.stack([0.0], channel)
+            assert core.getProperty("Filter", "Label") == filter_label
+            assert not core.getShutterOpen("LED")
+            assert not core.getShutterOpen("Lamp")
+        core.setShutterOpen("Lamp", True)
+        scope.lamp_off()
+        assert not core.getShutterOpen("Lamp")
+    finally:
+        scope.close()
+
+
+def test_a_preset_that_bright_field_would_keep_a_value_of_is_refused(tmp_path: Path) -> None:
+    text = f"{DEMO_CONFIG}ConfigGroup,Channel,GFP,Camera,Gain,5\n"
+    with pytest.raises(ConfigError, match=r"'Channel:BF', which does not set Camera-Gain"):
+        MicroManager(demo_settings(tmp_path, text), lambda: datetime.now(UTC))
+
+
+def test_a_preset_that_does_not_exist_is_refused_with_the_name_of_its_channel(
+    tmp_path: Path,
+) -> None:
+    missing = GFP.model_copy(update={"preset": "Channel:Cy5"})
+    with pytest.raises(ConfigError, match=r"channels, calcein: is 'Channel:Cy5'; .*Channel:GFP"):
+        MicroManager(demo_settings(tmp_path, channels=(missing,)), lambda: datetime.now(UTC))
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (STAIN_TOML.replace('"stain"', '"a b"'), "channels.0.name"),
+        (STAIN_TOML + STAIN_TOML, "expected the channels stain only once"),
+        (STAIN_TOML.replace("exposure_ms = 20.0", ""), "exposure_ms.*the exposure in ms"),
+        (STAIN_TOML.replace('"readout"', '"last"'), "channels.0.days"),
+    ],
+)
+def test_a_wrong_channel_is_refused_with_its_key(tmp_path: Path, lines: str, message: str) -> None:
+    config = tmp_path / "spherorank.toml"
+    config.write_text(
+        '[source]\nkind = "micromanager"\n[source.micromanager]\nconfig = "MMConfig.cfg"\n'
+        f'a1_um = [0, 0]\nchannel = "Channel:BF"\n{lines}'
+    )
+    with pytest.raises(ConfigError, match=message):
+        load_config(config)
+    config.write_text(
+        config.read_text().replace('channel = "Channel:BF"', "").replace(lines, STAIN_TOML)
+    )
+    with pytest.raises(ConfigError, match=r"channels.*source.micromanager.channel is empty"):
+        load_config(config)
+
+
+def test_fields_beyond_the_stage_limits_are_refused_before_the_first_move(tmp_path: Path) -> None:
+    settings = demo_settings(
+        tmp_path, fields=(2, 2), stage_limits_um=(-100.0, -1e5, 1e6, 100.0), um_per_px=2.0
+    )
+    positions = plan_positions(settings, ["A01", "B02"])
+    with pytest.raises(ConfigError, match=r"2 × 2 fields .*outside are fields of A01$"):
+        check_fields(positions, settings, FrameFormat(256, 256, 12, 2.0))
