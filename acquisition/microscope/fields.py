@@ -63,6 +63,18 @@ def check_fields(
         )
 
 
+def check_mosaic(settings: MicroscopeSettings, frame_format: FrameFormat, max_pixels: int) -> None:
+    """Raise ConfigError if a mosaic may have more pixels than ``source.max_pixels`` allows."""
+    columns, rows = settings.fields
+    pixels = columns * frame_format.width_px * rows * frame_format.height_px
+    if settings.fields_use is FieldsUse.MOSAIC and pixels > max_pixels:
+        raise ConfigError(
+            "source.max_pixels",
+            f"is {max_pixels}; expected at least {pixels}, the pixels of {columns} × {rows} fields "
+            "in a mosaic (source.micromanager.fields)",
+        )
+
+
 def is_reachable(settings: MicroscopeSettings, field: FieldPosition) -> bool:
     """Return whether a field lies within the stage limits; without limits it does."""
     if settings.stage_limits_um is None:

@@ -22,7 +22,7 @@ from rich.table import Table
 from acquisition.channels import Channel, due_channels
 from acquisition.drop_folder.plate_map_files import read_plate_maps
 from acquisition.durable_files import write_durably
-from acquisition.microscope.fields import check_fields, images_per_well
+from acquisition.microscope.fields import check_fields, check_mosaic, images_per_well
 from acquisition.microscope.image_archive import bytes_needed, check_free_space
 from acquisition.microscope.imaging_day import outer_plane_heights
 from acquisition.microscope.imaging_journal import day_journal, run_start
@@ -290,6 +290,7 @@ def _open_and_close(config: Config, wells_of_plates: Sequence[Sequence[str]]) ->
     """
     settings = microscope_settings(config)
     with locked_microscope(config) as scope:
+        check_mosaic(settings, scope.format, config.source.max_pixels)
         for wells in wells_of_plates:
             check_fields(plan_positions(settings, wells), settings, scope.format)
 

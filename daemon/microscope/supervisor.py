@@ -19,7 +19,7 @@ log = structlog.get_logger()
 CLEAN_EXIT_CODES = frozenset({ExitCode.DONE, ExitCode.FAILED, ExitCode.WRONG_CONFIGURATION})
 """Exit codes of a process that switched the lamp off and closed the microscope itself."""
 
-WARNING_EVENTS = frozenset({"well.failed", "plate.missed"})
+WARNING_EVENTS = frozenset({"well.failed", "mosaic.failed", "plate.missed"})
 """Events that are logged as warnings."""
 
 
@@ -237,7 +237,7 @@ class MicroscopeSupervisor:
 def _state_after(before: MicroscopeData, event: ProcessEvent) -> MicroscopeData:
     """Return the state of the microscope after an event of its process."""
     match event.event:
-        case "day.started" | "well.saved" | "well.failed":
+        case "day.started" | "well.saved" | "channel.saved" | "well.failed":
             return MicroscopeData(state=MicroscopeState.IMAGING, plate=event.plate, day=event.day)
         case "day.done":
             return MicroscopeData(state=MicroscopeState.IDLE)

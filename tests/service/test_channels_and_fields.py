@@ -17,7 +17,7 @@ import pytest
 import tifffile
 
 from acquisition.channels import Channel
-from acquisition.microscope.fields import check_fields
+from acquisition.microscope.fields import check_fields, check_mosaic
 from acquisition.microscope.focus_surface import FocusSurface
 from acquisition.microscope.image_archive import prepare_day_folder
 from acquisition.microscope.imaging_day import DayPlan, DayResult, ImagingDay
@@ -461,3 +461,11 @@ def test_fields_beyond_the_stage_limits_are_refused_before_the_first_move(tmp_pa
     positions = plan_positions(settings, ["A01", "B02"])
     with pytest.raises(ConfigError, match=r"2 × 2 fields .*outside are fields of A01$"):
         check_fields(positions, settings, FrameFormat(256, 256, 12, 2.0))
+
+
+def test_a_mosaic_with_more_pixels_than_the_service_reads_is_refused(tmp_path: Path) -> None:
+    camera = FrameFormat(256, 256, 12, 2.0)
+    settings = demo_settings(tmp_path, fields=(3, 2), fields_use=FieldsUse.MOSAIC)
+    check_mosaic(settings, camera, 6 * 256 * 256)
+    with pytest.raises(ConfigError, match=r"max_pixels.*at least 393216, the pixels of 3 × 2"):
+        check_mosaic(settings, camera, 6 * 256 * 256 - 1)
