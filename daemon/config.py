@@ -162,9 +162,10 @@ class MicromanagerSection(_Section):
     )
     fields_overlap: float = Field(default=MicroscopeSettings.fields_overlap, ge=0.02, le=0.5)
     fields_use: FieldsUse = MicroscopeSettings.fields_use
-    contrast_method: ContrastMethod | None = None  # these three are for metadata; None: unknown
+    contrast_method: ContrastMethod | None = None  # these four are for metadata; unset: unknown
     illumination: Illumination | None = None
     stand: Stand | None = None
+    objective: str = Field(default=MicroscopeSettings.objective, max_length=200)
     focusing: Focusing = MicroscopeSettings.focusing
     focus_z_um: FiniteFloat = MicroscopeSettings.focus_z_um
     focus_range_um: Micrometres = MicroscopeSettings.focus_range_um

@@ -121,8 +121,8 @@ def largest_tissue(planes: Sequence[Pixels]) -> int:
     return max(range(len(planes)), key=areas.__getitem__)
 
 
-def images_per_well(settings: MicroscopeSettings, planes: Iterable[int]) -> int:
-    """Return the number of frames that a visit of a well saves, in frames of one field.
+def frames_per_well(settings: MicroscopeSettings, planes: Iterable[int]) -> int:
+    """Return the number of frames of one field that a visit of a well saves.
 
     A mosaic has at most as many pixels as its fields.
 

@@ -73,13 +73,15 @@ class MicroManager:
         self._clock = clock
         self._core = load_core(settings)
         self._preset = ""  # the selected one; empty: none or unknown
+        self._pixel_size_um: float | None = None  # by the hardware configuration, in bright field
         self._shutters: tuple[str, ...] = ()
         try:
             check_core(self._core, settings)
             self._shutters = shutters_of(self._core, settings)
             self.lamp_off()  # a crash may have left it on
             self._select(None)
-            um_per_px = settings.um_per_px or self._core.getPixelSizeUm()
+            self._pixel_size_um = self._core.getPixelSizeUm()
+            um_per_px = settings.um_per_px or self._pixel_size_um
             self._format = FrameFormat(
                 width_px=self._core.getImageWidth(),
                 height_px=self._core.getImageHeight(),
@@ -308,6 +310,13 @@ class MicroManager:
             self._core.setConfig(group, preset)
             self._core.waitForConfig(group, preset)
         self.lamp_off()
+        pixel_size_um = self._core.getPixelSizeUm()
+        if self._pixel_size_um not in (None, pixel_size_um):
+            raise MicroscopeError(
+                f"channel {wanted}",
+                f"has a pixel size of {pixel_size_um:g} µm; expected {self._pixel_size_um:g} µm, "
+                "the same objective and binning in every channel",
+            )
         self._preset = wanted
 
 

@@ -28,7 +28,7 @@ def read_optical_path(
         contrast_method=described.contrast_method or "",
         illumination=described.illumination or "",
         stand=settings.stand or "",
-        objective=_text(lambda: _objective(core)),
+        objective=_text(lambda: _objective(core)) or settings.objective,
         pixel_size=_text(core.getCurrentPixelSizeConfig),
         camera=camera,
         camera_device=_text(

@@ -65,6 +65,7 @@ class MicroscopeSettings:
     contrast_method: ContrastMethod | None = None  # of bright field, for metadata; None: unknown
     illumination: Illumination | None = None  # of bright field, for metadata; None: unknown
     stand: Stand | None = None  # of the microscope, for metadata; None: unknown
+    objective: str = ""  # for metadata, if no turret of the configuration names it; empty: unknown
     focusing: Focusing = Focusing.AUTO
     focus_z_um: float = 0.0  # expected focus height before any well of a plate is focused
     focus_range_um: float = 90.0  # of a focus scan, to either side

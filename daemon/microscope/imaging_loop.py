@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from acquisition.channels import due_channels
-from acquisition.microscope.fields import check_fields, images_per_well
+from acquisition.microscope.fields import check_fields, frames_per_well
 from acquisition.microscope.focus_surface import load_focus_surface, save_focus_surface
 from acquisition.microscope.image_archive import bytes_needed, check_free_space, prepare_day_folder
 from acquisition.microscope.imaging_day import (
@@ -165,7 +165,7 @@ class ImagingLoop:
             due_channels(self.settings.channels, job.day, plate_map.readout_day) if is_whole else ()
         )
         planes = [self.settings.planes, *(channel.planes for channel in channels)]
-        frames = images_per_well(self.settings, planes)
+        frames = frames_per_well(self.settings, planes)
         needed = bytes_needed(self.scope.format, frames, len(positions))
         check_free_space(self.archive, needed, self.section.keep_free_bytes)
         prepare_day_folder(self.archive, job.plate, job.day)

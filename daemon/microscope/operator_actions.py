@@ -22,7 +22,7 @@ from rich.table import Table
 from acquisition.channels import Channel, due_channels
 from acquisition.drop_folder.plate_map_files import read_plate_maps
 from acquisition.durable_files import write_durably
-from acquisition.microscope.fields import check_fields, check_mosaic, images_per_well
+from acquisition.microscope.fields import check_fields, check_mosaic, frames_per_well
 from acquisition.microscope.image_archive import bytes_needed, check_free_space
 from acquisition.microscope.imaging_day import outer_plane_heights
 from acquisition.microscope.imaging_journal import day_journal, run_start
@@ -183,7 +183,7 @@ def print_plan(config: Config, plate: str, wells: Sequence[str], screen: Console
         frame_format = scope.format
     check_fields(positions, settings, frame_format)
     planes = [settings.planes, *(channel.planes for channel in settings.channels)]
-    frames = images_per_well(settings, planes)
+    frames = frames_per_well(settings, planes)
     needed = bytes_needed(frame_format, frames, len(positions))
     described = f"{frames} planes of {_describe(frame_format)}"
     _print_line(screen, f"{len(positions)} wells × {described}: {needed:,} bytes")

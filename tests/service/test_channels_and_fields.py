@@ -29,7 +29,7 @@ from acquisition.microscope.settings import FieldsUse, Focusing, MicroscopeSetti
 from acquisition.ports import FrameFormat
 from daemon.config import load_config, microscope_settings
 from inference.bundle import load_bundle
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, MicroscopeError
 from store.sql_store import SqlStore
 from tests.laboratory import Laboratory
 
@@ -191,7 +191,7 @@ def test_the_service_ranks_bright_field_only_even_if_a_stain_is_renamed(tmp_path
     store = SqlStore(f"sqlite:///{tmp_path}/spherorank.sqlite")
     try:
         seen = store.imaged(laboratory.plate, load_bundle("default").card.encoder_id)
-        rejected = {file.path: each.reason for each in store.rejected() for file in each.files}
+        rejected = {each.path: each.reason for each in store.rejected()}
     finally:
         store.close()
     assert [image.key.well for image in seen] == [well]
@@ -395,6 +395,26 @@ def test_unknown_parts_of_the_optical_path_are_absent(tmp_path: Path) -> None:
     assert (instrument.microscope, instrument.objectives) == (None, [])
     assert image.objective_settings is None
     assert not {"preset", "pixel_size_config"} & values.keys()
+
+
+def test_the_objective_of_the_settings_is_named_if_no_turret_names_one(tmp_path: Path) -> None:
+    text = DEMO_CONFIG.replace("Turret,Label,Plan 10x\nPixelSize", "Camera,Binning,2\nPixelSize")
+    settings = demo_settings(tmp_path, text, objective="Plan 10x NA 0.3")
+    ome, _ = saved_image(tmp_path, settings, None)
+    assert [each.model for each in ome.instruments[0].objectives] == ["Plan 10x NA 0.3"]
+
+
+def test_a_channel_with_another_binning_is_no_image_of_the_same_scale(tmp_path: Path) -> None:
+    presets = "ConfigGroup,Channel,BF,Camera,Binning,2\nConfigGroup,Channel,GFP,Camera,Binning,1\n"
+    scope = MicroManager(demo_settings(tmp_path, DEMO_CONFIG + presets), lambda: datetime.now(UTC))
+    try:
+        with pytest.raises(
+            MicroscopeError, match=r"GFP: has a pixel size of 0.65 µm; expected 1.3"
+        ):
+            scope.stack([0.0], GFP)
+        assert scope.stack([0.0])[0].optical_path.binning == "2"
+    finally:
+        scope.close()
 
 
 def test_bright_field_is_selected_again_after_another_channel_and_every_lamp_is_off(
