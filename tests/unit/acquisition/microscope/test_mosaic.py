@@ -16,6 +16,8 @@ from acquisition.ports import Frame, FrameFormat
 from schemas.errors import MicroscopeError
 from tests.well_frames import TAKEN_AT
 
+pytestmark = pytest.mark.micromanager
+
 Scene = npt.NDArray[np.uint16]
 
 UM_PER_PX = 2.0
