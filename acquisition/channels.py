@@ -7,7 +7,14 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+)
 
 ContrastMethod = Literal[
     "Brightfield",
@@ -25,16 +32,24 @@ Stand = Literal["Upright", "Inverted", "Dissection", "Electrophysiology", "Other
 
 
 def _name(text: str) -> str:
-    if re.match(r"field\d", text, re.IGNORECASE):
-        raise ValueError('a name that does not begin like that of a field, "field" and a number')
+    if not re.fullmatch(r"(?!field\d)[a-z0-9]+(-[a-z0-9]+)*", text, re.IGNORECASE | re.ASCII):
+        raise ValueError('letters, digits and single hyphens, and not "field" with a number')
     return text
 
 
-ChannelName = Annotated[
-    str,
-    StringConstraints(pattern=r"^[A-Za-z0-9]+(-[A-Za-z0-9]+)*$", max_length=40),
-    AfterValidator(_name),
-]
+def _preset(text: str) -> str:
+    if not all(text.partition(":")[::2]):
+        raise ValueError('"GROUP:PRESET" as the hardware configuration names them')
+    return text
+
+
+def _days(value: object) -> object:
+    if isinstance(value, str) and value != "readout":
+        raise ValueError('"readout", or a list of culture days such as [7, 10]')
+    return value
+
+
+ChannelName = Annotated[str, Field(max_length=40), AfterValidator(_name)]
 """A name that is part of file names: letters, digits and single hyphens."""
 
 
@@ -44,7 +59,7 @@ class Channel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: ChannelName = Field(description="a name for files and metadata, such as calcein")
-    preset: Annotated[str, StringConstraints(pattern=r"^[^:]+:.+$")] = Field(
+    preset: Annotated[str, AfterValidator(_preset)] = Field(
         description='"GROUP:PRESET" as the hardware configuration names them'
     )
     exposure_ms: float = Field(gt=0, le=60_000, description="the exposure in ms")
@@ -52,7 +67,10 @@ class Channel(BaseModel):
     planes: int = Field(default=1, ge=1, le=200)
     plane_step_um: float = Field(default=45.0, gt=0, le=1e6, allow_inf_nan=False)
     # Culture days on which the channel is taken; None: every day.
-    days: tuple[Annotated[int, Field(ge=1, le=1000)], ...] | Literal["readout"] | None = None
+    days: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=1000)], ...] | Literal["readout"] | None,
+        BeforeValidator(_days),
+    ] = None
     contrast_method: ContrastMethod | None = None  # for metadata; None: unknown
     illumination: Illumination | None = None  # for metadata; None: unknown
 

@@ -453,10 +453,17 @@ def test_a_preset_that_does_not_exist_is_refused_with_the_name_of_its_channel(
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (STAIN_TOML.replace('"stain"', '"a b"'), "channels.0.name"),
+        (
+            STAIN_TOML.replace('"stain"', '"a b"'),
+            "channels.0.name: is .a b.; expected letters, digits",
+        ),
         (STAIN_TOML + STAIN_TOML, "expected the channels stain only once"),
         (STAIN_TOML.replace("exposure_ms = 20.0", ""), "exposure_ms.*the exposure in ms"),
-        (STAIN_TOML.replace('"readout"', '"last"'), "channels.0.days"),
+        (STAIN_TOML.replace("Channel:Dim", "Dim"), "channels.0.preset: .*GROUP:PRESET"),
+        (
+            STAIN_TOML.replace('"readout"', '"last"'),
+            "channels.0.days: is .last.; expected .readout., or a list",
+        ),
     ],
 )
 def test_a_wrong_channel_is_refused_with_its_key(tmp_path: Path, lines: str, message: str) -> None:
