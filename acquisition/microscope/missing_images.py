@@ -27,11 +27,11 @@ def missing_images(
         Entries before this time are ignored; None: none are.
     """
     wells = list(wells)
-    progress = journal.progress(since)
-    missing = [well for well in wells if well not in progress or not progress[well].saved]
+    saved = _saved_wells(journal, since)
+    missing = [well for well in wells if well not in saved]
     for channel in channels:
-        progress = journal.progress(since, channel.name)
-        missing += [f"{well} {channel.name}" for well in wells if well not in progress]
+        saved = _saved_wells(journal, since, channel.name)
+        missing += [f"{well} {channel.name}" for well in wells if well not in saved]
     return missing
 
 
@@ -58,5 +58,13 @@ def finished_wells(
     finished = {well for well, each in progress.items() if each.is_finished(max_attempts)}
     given_up = {well for well, each in progress.items() if each.attempts >= max_attempts}
     for channel in channels:
-        finished &= given_up | journal.progress(since, channel.name).keys()
+        finished &= given_up | _saved_wells(journal, since, channel.name)
     return finished
+
+
+def _saved_wells(
+    journal: ImagingJournal, since: datetime | None, channel: str | None = None
+) -> set[str]:
+    """Return the wells with a saved image of bright field, or of a further channel by its name."""
+    progress = journal.progress(since, channel)
+    return {well for well, each in progress.items() if each.saved}

@@ -230,6 +230,7 @@ def annotation_values(visit: WellFrames) -> dict[str, str]:
         "planned_y_um": f"{visit.planned_y_um:.3f}",
         "planned_z_um": " ".join(f"{z:.3f}" for z in visit.planned_z_um),
         ROLE: "bright field" if visit.channel is None else OTHER_CHANNEL,
+        "channel": visit.channel or "",
         "ranked": "yes" if visit.is_ranked else "no",
         "field": str(visit.field) if visit.field else "",
         **annotations_of(visit.optical_path),

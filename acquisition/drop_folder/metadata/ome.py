@@ -123,7 +123,7 @@ def read(tif: tifffile.TiffFile, pages: Sequence[tifffile.TiffPage]) -> FileMeta
         _bits(here_images, root.get("Creator", "")),
         pages=tuple(plane for _, plane in here) if all(len(p) == 1 for p in places) else (),
         missing=_missing(stated, len(pages)),
-        problem=_other_channel(root, images) or _problem([len(found) for found in places]),
+        problem=_other_channel(root) or _problem([len(found) for found in places]),
     )
 
 
@@ -219,7 +219,7 @@ def _missing(stated: int, pages: int) -> str:
     return f"OME-XML describes {stated} pages, the file has {pages}" if stated > pages else ""
 
 
-def _other_channel(root: ET.Element, images: list[_Image]) -> str:
+def _other_channel(root: ET.Element) -> str:
     """Return as text that SpheroRank saved a channel besides bright field; "" otherwise."""
     values = {
         entry.get("K"): entry.text
@@ -231,9 +231,8 @@ def _other_channel(root: ET.Element, images: list[_Image]) -> str:
     }
     if values.get(ROLE) != OTHER_CHANNEL:
         return ""
-    names = [each.get("Name", "") for image in images for each in children(image.pixels, "Channel")]
     return (
-        f"SpheroRank took it in the channel {', '.join(names)}, which is not bright field; "
+        f"SpheroRank took it in the channel {values.get('channel')}, which is not bright field; "
         "expected an image in bright field"
     )
 
