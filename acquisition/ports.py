@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from acquisition.channels import Channel
 from schemas.assay import Assay
 from schemas.plate_map import PlateMap
 from schemas.well_image import FileVersion, Rejected, SourceStatus, WellImage
@@ -103,20 +104,47 @@ class FrameFormat:
         bytes_per_px = 1 if self.bits <= 8 else 2  # noqa: PLR2004 - bits of a byte
         return self.width_px * self.height_px * bytes_per_px
 
-    def stage_um(self, right: float, down: float) -> tuple[float, float]:
-        """Return the stage movement (x, y) in µm that brings a place in the image to its centre.
-
-        ``right`` and ``down`` are the distances of the place from the centre of the image, in
-        widths and heights of the image.
-        """
+    @property
+    def stage_matrix(self) -> npt.NDArray[np.float64]:
+        """The stage movement in µm, (x, y), for pixels to the right and down, (2, 2)."""
         x_right, y_right, x_down, y_down = self.to_stage or (
             self.um_per_px,
             0.0,
             0.0,
             -self.um_per_px,
         )
-        right_px, down_px = right * self.width_px, down * self.height_px
-        return x_right * right_px + x_down * down_px, y_right * right_px + y_down * down_px
+        return np.array([[x_right, x_down], [y_right, y_down]])
+
+    def stage_um(self, right: float, down: float) -> tuple[float, float]:
+        """Return the stage movement (x, y) in µm that brings a place in the image to its centre.
+
+        ``right`` and ``down`` are the distances of the place from the centre of the image, in
+        widths and heights of the image.
+        """
+        x_um, y_um = self.stage_matrix @ (right * self.width_px, down * self.height_px)
+        return float(x_um), float(y_um)
+
+
+@dataclass(frozen=True)
+class OpticalPath:
+    """The parts of the microscope that made a frame; an empty text for a part that is unknown.
+
+    The texts are those of the hardware configuration, the devices and the settings. None is
+    derived from another one.
+    """
+
+    channel: str = ""  # name of the channel
+    preset: str = ""  # GROUP:PRESET that selects the channel
+    contrast_method: str = ""  # as OME names it, such as Brightfield
+    illumination: str = ""  # as OME names it, such as Transmitted
+    stand: str = ""  # type of the microscope, as OME names it, such as Inverted
+    objective: str = ""  # label of the objective in the turret
+    pixel_size: str = ""  # name of the ConfigPixelSize that applies
+    camera: str = ""  # label of the camera
+    camera_device: str = ""  # adapter and device of the camera, such as DemoCamera/DCam
+    camera_model: str = ""  # name that the camera reports
+    camera_id: str = ""  # identifier that the camera reports
+    binning: str = ""  # as the camera reports it, such as 2 or 2x2
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +157,7 @@ class Frame:
     z_um: float
     exposure_ms: float
     taken_at: datetime
+    optical_path: OpticalPath = OpticalPath()
 
 
 class ImagingStoppedError(Exception):
@@ -208,10 +237,17 @@ class Microscope(Protocol):
         """
         ...
 
-    def stack(self, z_um: Sequence[float]) -> list[Frame]:
+    def stack(self, z_um: Sequence[float], channel: Channel | None = None) -> list[Frame]:
         """Return one frame for each height in µm, in the given order.
 
         The lamp is on during exposures only.
+
+        Parameters
+        ----------
+        z_um
+            The heights.
+        channel
+            The channel to image; None: bright field.
 
         Raises
         ------

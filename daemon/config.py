@@ -33,8 +33,16 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from acquisition.channels import (
+    Channel,
+    ContrastMethod,
+    Illumination,
+    Stand,
+    name_problem,
+)
 from acquisition.microscope.settings import (
     ARCHIVE_PATTERN,
+    FieldsUse,
     Focusing,
     MicroscopeScaleFrom,
     MicroscopeSettings,
@@ -192,6 +200,17 @@ class MicromanagerSection(_Section):
     channel: Annotated[str, AfterValidator(_channel)] = MicroscopeSettings.channel
     exposure_ms: float = Field(default=MicroscopeSettings.exposure_ms, gt=0, le=60_000)
     plane_step_um: Micrometres = MicroscopeSettings.plane_step_um
+    # Channels besides bright field, as [[source.micromanager.channels]].
+    channels: tuple[Channel, ...] = MicroscopeSettings.channels
+    fields: tuple[Annotated[int, Field(ge=1, le=20)], Annotated[int, Field(ge=1, le=20)]] = (
+        MicroscopeSettings.fields
+    )
+    fields_overlap: float = Field(default=MicroscopeSettings.fields_overlap, ge=0.02, le=0.5)
+    fields_use: FieldsUse = MicroscopeSettings.fields_use
+    contrast_method: ContrastMethod | None = None  # these four are for metadata; unset: unknown
+    illumination: Illumination | None = None
+    stand: Stand | None = None
+    objective: str = Field(default=MicroscopeSettings.objective, max_length=200)
     focusing: Focusing = MicroscopeSettings.focusing
     focus_z_um: FiniteFloat = MicroscopeSettings.focus_z_um
     focus_range_um: Micrometres = MicroscopeSettings.focus_range_um
@@ -234,6 +253,20 @@ class MicromanagerSection(_Section):
     most_uncertain: int = Field(default=0, ge=0, le=1536)
     # Free space that stays on the disk of the archive, besides the images of a day.
     keep_free_bytes: int = Field(default=1_000_000_000, ge=0)
+
+    @field_validator("channels")
+    @classmethod
+    def _channels_can_be_told_apart(
+        cls, channels: tuple[Channel, ...], info: ValidationInfo
+    ) -> tuple[Channel, ...]:
+        if problem := name_problem(channels):
+            raise ValueError(problem)
+        if channels and not info.data.get("channel"):
+            raise ValueError(
+                "no other channel while source.micromanager.channel is empty: "
+                "only a preset of bright field ends the preset of another channel"
+            )
+        return channels
 
 
 class SourceSection(_Section):
@@ -494,6 +527,8 @@ def _describe(problem: Any, path: Path | None) -> tuple[str, str]:  # noqa: ANN4
 def _model_of(location: list[str]) -> type[BaseModel]:
     """Return the settings class that contains a key, given as its path of tables."""
     match location:
+        case ["source", "micromanager", "channels", _, _, *_]:
+            return Channel
         case ["source", "micromanager", _, *_]:
             return MicromanagerSection
         case [section, _, *_] if section in Config.model_fields:

@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from acquisition.drop_folder.in_flight import InFlightJournal
 from acquisition.drop_folder.source import DropFolder, DropFolderSettings
+from acquisition.microscope.archive_names import is_other_image
 from acquisition.microscope.imaging_requests import open_imaging_requests
 from daemon.alerts import Alerts
 from daemon.calibrations import Calibrations
@@ -177,7 +178,11 @@ def open_departure_settings(config: Config, card: BundleCard) -> DepartureSettin
 def source_settings(config: Config, *, once: bool = False) -> DropFolderSettings:
     """Return the settings of the drop folder from the configuration."""
     source = config.source
-    return DropFolderSettings(once=once, **source.model_dump(exclude={"kind", "micromanager"}))
+    return DropFolderSettings(
+        once=once,
+        is_skipped=is_other_image if source.kind == "micromanager" else None,
+        **source.model_dump(exclude={"kind", "micromanager"}),
+    )
 
 
 def open_days(

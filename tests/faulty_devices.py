@@ -276,3 +276,12 @@ class DyingLamp(_FaultyDevice, VirtualLamp):
         if self.calls >= int(self.get_property_value("FailsAt")):
             self.bench.intensity = 0.0
         super().set_open(open)
+
+
+class MirroredCamera(VirtualCamera):
+    """A camera whose image is mirrored left to right, as by a mirror in the light path."""
+
+    def snap(self, buffer):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - pymmcore-plus's
+        metadata = super().snap(buffer)
+        buffer[:] = buffer[:, ::-1].copy()
+        return metadata

@@ -41,6 +41,8 @@ class ListedFolder:
         The file events of the operating system; a listing follows soon after an event.
     wake
         Called from another thread after a file event.
+    is_skipped
+        Returns whether a path is that of an image that is not ingested.
 
     Attributes
     ----------
@@ -60,6 +62,7 @@ class ListedFolder:
         clock: Callable[[], float],
         events: FileEvents,
         wake: Callable[[], None],
+        is_skipped: Callable[[str], bool] = lambda _path: False,
     ) -> None:
         self._root = root
         self._pattern = pattern
@@ -68,6 +71,7 @@ class ListedFolder:
         self._clock = clock
         self._events = events
         self._wake = wake
+        self._is_skipped = is_skipped
         self._next_listing_s = float("-inf")
         self._pause_until_s = float("-inf")
         self._event_seen = False  # since the last listing
@@ -117,7 +121,11 @@ class ListedFolder:
         self.problem = None
         now_s = self._clock()
         self._pause_until_s = now_s + PAUSE_PER_LISTING * (now_s - started_s)
-        names = {path: self._parsed_name(path) for path in versions if is_image_name(path)}
+        names = {
+            path: self._parsed_name(path)
+            for path in versions
+            if is_image_name(path) and not self._is_skipped(path)
+        }
         signalled = self._signalled(names, versions)
         files = merge_listing(self.listing.files, versions.values(), signalled, now_s)
         self.listing = Listing(started_s, files, names)

@@ -53,6 +53,7 @@ class DropFolderSettings:
     channel: str = ""  # the channel to ingest; empty: the names have one channel only
     max_pixels: int = ImageLimits.max_pixels
     max_file_bytes: int = ImageLimits.max_file_bytes
+    is_skipped: Callable[[str], bool] | None = None  # paths of images that are not ingested
     once: bool = False  # no more files will come: do not wait for missing planes
 
     @property
@@ -121,6 +122,7 @@ class DropFolder:
             clock=clock,
             events=events or WatchdogEvents(),
             wake=self._wake.set,
+            is_skipped=settings.is_skipped or (lambda _path: False),
         )
         self._grouper = FileGrouper(
             pattern,

@@ -1,13 +1,14 @@
-"""The archive of well images: one OME-TIFF file per visit, in the layout of a drop folder.
+"""The archive of well images: one OME-TIFF file per image, in the layout of a drop folder.
 
 A file is either complete or absent, and is never overwritten.
 """
 
 import shutil
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from acquisition.durable_files import make_folder, write_durably
+from acquisition.microscope.archive_names import visit_file_name
 from acquisition.microscope.ome_tiff import WellFrames, encode_ome_tiff
 from acquisition.ports import FrameFormat
 from schemas.errors import OutputError
@@ -56,19 +57,10 @@ def save_visit(root: Path, visit: WellFrames) -> Path:
             "(is the archive's share mounted?)",
         )
     at = visit.taken_at
-    while (path := folder / visit_file_name(visit.well, at)).exists():  # the camera's clock stopped
-        at += timedelta(milliseconds=1)
+    while (path := folder / visit_file_name(visit.well, at, visit.part)).exists():
+        at += timedelta(milliseconds=1)  # the camera's clock stopped
     write_durably(path, content)
     return path
-
-
-def visit_file_name(well: str, taken_at: datetime) -> str:
-    """Return the file name of a visit, from the well and the time of its first plane.
-
-    It has the pattern :data:`acquisition.microscope.settings.ARCHIVE_PATTERN`.
-    """
-    milliseconds = taken_at.microsecond // 1000
-    return f"{well}_{taken_at:%Y%m%dT%H%M%S}.{milliseconds:03d}{taken_at:%z}.ome.tif"
 
 
 def bytes_needed(frame_format: FrameFormat, planes: int, wells: int) -> int:

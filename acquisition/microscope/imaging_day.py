@@ -11,12 +11,16 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
+from acquisition.channels import Channel, plane_heights
 from acquisition.microscope.centring import TissueOffset, find_tissue_offset
 from acquisition.microscope.day_rule import DayRule, DayState
 from acquisition.microscope.day_stop import DayStoppedError
+from acquisition.microscope.field_imaging import FieldImaging, WellVisit
+from acquisition.microscope.fields import recentred_fields, well_fields
 from acquisition.microscope.focus_surface import FocusSurface
 from acquisition.microscope.image_archive import save_visit
 from acquisition.microscope.imaging_journal import ImagingJournal, WellProgress
+from acquisition.microscope.missing_images import missing_images
 from acquisition.microscope.ome_tiff import WellFrames
 from acquisition.microscope.plate_plan import WellPosition
 from acquisition.microscope.plate_watch import PlateWatch
@@ -52,6 +56,7 @@ class DayPlan:
     wide_scan: bool = False  # scan ``wide_range_um`` for focus
     recentre: bool = False  # move the tissue into the middle of the field first
     rule: DayRule | None = None  # None: images may be taken at any time
+    channels: tuple[Channel, ...] = ()  # to image after bright field
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,19 @@ class DayResult:
 
 
 @dataclass
+class WellImages:
+    """The images of one well that are taken and not saved yet."""
+
+    bright_field: list[WellFrames] = field(default_factory=list)  # the ranked one last
+    channels: dict[str, list[WellFrames]] = field(default_factory=dict)  # by name
+
+    @property
+    def ranked(self) -> WellFrames:
+        """The image that is ranked."""
+        return self.bright_field[-1]
+
+
+@dataclass
 class _Run:
     """The state of one run: the wells to visit and the results so far."""
 
@@ -74,6 +92,7 @@ class _Run:
     queue: deque[WellPosition]
     focusing: WellFocusing
     focus: dict[str, WellFocus] = field(default_factory=dict)  # of each imaged well
+    images: dict[str, WellImages] = field(default_factory=dict)  # by well, until they are saved
     saved: list[str] = field(default_factory=list)
     given_up: dict[str, str] = field(default_factory=dict)
     failures: Counter[str] = field(default_factory=Counter)
@@ -81,7 +100,9 @@ class _Run:
 
     def result(self, reason: EndReason, halt: DayStoppedError | None = None) -> DayResult:
         """Return the DayResult of the run that ended for a reason."""
-        unfocused = tuple(well for well in self.saved if self.focus[well].is_lost)
+        unfocused = tuple(
+            well for well in self.saved if well in self.focus and self.focus[well].is_lost
+        )
         return DayResult(reason, tuple(self.saved), self.given_up, unfocused, halt)
 
     def position(self, well: str) -> WellPosition:
@@ -157,19 +178,19 @@ class ImagingDay:
     def _visit(self, run: _Run, position: WellPosition) -> None:
         """Image one well of a run, unless it is finished; a failed well is queued again."""
         plan, well = run.plan, position.well
-        if self._progress(well, plan.saved_since).saved:
+        missing = missing_images(self.journal, [well], plan.channels, plan.saved_since)
+        if not missing:
             return
         before = self._progress(well, plan.attempts_since)
         # Attempts are missing in the journal if the disk is full, so both are counted.
         if max(before.attempts, run.failures[well]) >= self.settings.tries:
-            run.given_up[well] = run.problems.get(well) or before.last_problem or "no attempt left"
+            problem = run.problems.get(well) or before.last_problem or "no attempt is left"
+            run.given_up |= dict.fromkeys(missing, problem)
+            if well not in missing and well not in run.saved:
+                run.saved.append(well)  # only a further channel is given up
             return
         try:
-            visit = self._image_well(run, position)
-            if self.watch is None:
-                self._save(run, visit)
-            else:
-                self.watch.admit(visit, position, partial(self._view, run))
+            self._image_well(run, position, missing)
         except ImagingStoppedError:
             self.journal.record_stop(well, self.clock())
             raise
@@ -212,7 +233,7 @@ class ImagingDay:
         while self.watch.ready:
             visit = self.watch.ready.pop(0)
             try:
-                self._save(run, visit)
+                self._save(run, visit.well)
             except (MicroscopeError, OutputError) as error:
                 self._fail(run, run.position(visit.well), error)
         for well, problem in self.watch.take_dark().items():
@@ -247,18 +268,35 @@ class ImagingDay:
 
     def _view(self, run: _Run, position: WellPosition) -> list[Frame]:
         """Return the frames of a well at a position without saving them."""
-        self.report_progress(f"well {position.well} is viewed to check the sample")
-        self.scope.move_to(position.x_um, position.y_um)
-        focus = run.focusing.find(position, wide=False)
-        self.surface = run.focusing.surface
-        return self.scope.stack(self._plane_heights(focus.z_um))
+        focus = run.focus.get(position.well)
+        visit = self._focus_well(run, position)
+        if focus is not None:
+            run.focus[position.well] = focus  # that of its image
+        return list(self._fields.bright_field(visit)[-1].frames)
 
     def _progress(self, well: str, since: datetime | None) -> WellProgress:
         """Return the progress of one well, counting journal entries from ``since`` on."""
         return self.journal.progress(since).get(well, WellProgress())
 
-    def _image_well(self, run: _Run, position: WellPosition) -> WellFrames:
-        """Return the frames of one well of a run: move, focus, take the planes.
+    def _image_well(self, run: _Run, position: WellPosition, missing: Sequence[str]) -> None:
+        """Image one well: move, focus, take the planes of each channel.
+
+        Bright field is saved once the watch admits it, also if a further channel fails.
+
+        Parameters
+        ----------
+        run, position
+            The run, and the well with its position.
+        missing
+            The images to take, as :func:`missing_images` returns them.
+
+
+        Parameters
+        ----------
+        plan, position
+            The plan of the day, and the well with its position.
+        missing
+            The images to take, as :func:`missing_images` returns them.
 
         Raises
         ------
@@ -267,63 +305,91 @@ class ImagingDay:
         OutputError
             If the journal cannot be written.
         """
-        plan = run.plan
         self.journal.record_start(position.well, self.clock())
+        visit = self._focus_well(run, position)
+        of_well = run.images[position.well] = WellImages()
+        if position.well in missing:
+            of_well.bright_field = self._bright_field(run, visit)
+            self.show_frame(position.well, of_well.ranked.frames[len(of_well.ranked.frames) // 2])
+        failure: MicroscopeError | None = None
+        try:
+            for channel in run.plan.channels:
+                if f"{position.well} {channel.name}" in missing:
+                    of_well.channels[channel.name] = self._fields.other_channel(visit, channel)
+        except MicroscopeError as error:
+            failure = error
+        if not of_well.bright_field or self.watch is None:
+            self._save(run, position.well)
+        else:
+            self.watch.admit(of_well.ranked, position, partial(self._view, run))
+        if failure is not None:
+            raise failure
+
+    def _focus_well(self, run: _Run, position: WellPosition) -> WellVisit:
+        """Move to the field of a well with the largest tissue, focus, and return the visit."""
+        plan = run.plan
         where = f"plate {plan.plate}, day {plan.day}, well {position.well}"
         self.report_progress(f"{where} is focused")
-        self.scope.move_to(position.x_um, position.y_um)
-        focus = run.focusing.find(position, wide=plan.wide_scan)
+        fields = well_fields(position, self.settings, self.scope.format)
+        with_tissue = self._fields.find_tissue(fields, run.focusing.expected_um(position))
+        place = replace(position, x_um=with_tissue.x_um, y_um=with_tissue.y_um)
+        focus = run.focusing.find(place, wide=plan.wide_scan)
         run.focus[position.well] = focus
         self.surface = run.focusing.surface
         if plan.recentre:
             self.report_progress(f"{where} is centred")
-            position = self._centre_tissue(position, focus.z_um)
+            position = self._centre_tissue(place, focus.z_um)
+            fields = recentred_fields(position, fields, self.settings, self.scope.format)
         self.report_progress(f"{where} is imaged")
-        heights = self._plane_heights(focus.z_um)
-        frames = self.scope.stack(heights)
-        self.report_progress(f"{where} is checked")
-        self.show_frame(position.well, frames[len(frames) // 2])
-        if plan.rule is not None:
-            plan.rule.check(position.well, min(frame.taken_at for frame in frames))
-        return WellFrames(
-            plan.plate,
-            position.well,
-            plan.day,
-            tuple(frames),
-            self.scope.format,
-            position.x_um,
-            position.y_um,
-            tuple(heights),
-            self.settings.plate,
-            focus.annotation(),
-        )
+        return WellVisit(plan.plate, plan.day, position, fields, focus)
 
-    def _save(self, run: _Run, visit: WellFrames) -> None:
-        """Save a visit in the archive, and record and report it.
+    def _bright_field(self, run: _Run, visit: WellVisit) -> list[WellFrames]:
+        """Return the images of a visit in bright field, the ranked one last."""
+        images = self._fields.bright_field(visit)
+        if (rule := run.plan.rule) is not None:
+            rule.check(visit.middle.well, min(image.taken_at for image in images))
+        return images
+
+    @property
+    def _fields(self) -> FieldImaging:
+        """The imaging of the fields of a well."""
+        return FieldImaging(self.scope, self.settings, self.emit, self.report_progress)
+
+    def _save(self, run: _Run, well: str) -> None:
+        """Save the images of a well in the archive, bright field first, and record and report them.
 
         Raises
         ------
         MicroscopeError
             If the frames do not have the format of the camera.
         OutputError
-            If the image or the journal cannot be written.
+            If an image or the journal cannot be written.
         """
-        self.report_progress(f"well {visit.well} is saved")
-        focus = run.focus[visit.well]
-        file = save_visit(self.archive, visit)
+        self.report_progress(f"well {well} is saved")
+        plan, focus, of_well = run.plan, run.focus[well], run.images.pop(well)
+        of_plate = {"plate": plan.plate, "day": plan.day, "well": well}
+        z_um = round(focus.z_um, 1)
+        if of_well.bright_field:
+            file = self._save_images(of_well.bright_field, None)
+            run.saved.append(well)
+            self.emit(
+                "well.saved",
+                **of_plate,
+                file=file,
+                z_um=z_um,
+                focus=focus.found_by.value,
+                focus_verified=focus.is_verified,
+            )
+        for channel, images in of_well.channels.items():
+            file = self._save_images(images, channel)
+            self.emit("channel.saved", **of_plate, channel=channel, file=file, z_um=z_um)
+
+    def _save_images(self, images: Sequence[WellFrames], channel: str | None) -> str:
+        """Save images in one channel, the main one last; record it and return its path."""
+        file = [save_visit(self.archive, image) for image in images][-1]
         name = str(file.relative_to(self.archive))
-        self.journal.record_saved(visit.well, name, self.clock())
-        run.saved.append(visit.well)
-        self.emit(
-            "well.saved",
-            plate=visit.plate,
-            day=visit.day,
-            well=visit.well,
-            file=str(file),
-            z_um=round(focus.z_um, 1),
-            focus=focus.found_by.value,
-            focus_verified=focus.is_verified,
-        )
+        self.journal.record_saved(images[-1].well, name, self.clock(), channel)
+        return str(file)
 
     def _record_failure(
         self, plan: DayPlan, position: WellPosition, error: MicroscopeError | OutputError
@@ -349,14 +415,6 @@ class ImagingDay:
         except OutputError as unwritten:  # the start of the attempt is in the journal, so it counts
             self.emit("journal.failed", **day, problem=str(unwritten))
         self.wait(self.settings.backoff_s * min(self._consecutive_failures, MAX_BACKOFF))
-
-    def _plane_heights(self, z_um: float) -> list[float]:
-        """Return the heights of the planes around a focus height, rising."""
-        middle = (self.settings.planes - 1) / 2
-        return [
-            z_um + (number - middle) * self.settings.plane_step_um
-            for number in range(self.settings.planes)
-        ]
 
     def _centre_tissue(self, position: WellPosition, z_um: float) -> WellPosition:
         """Move the stage until the tissue is in the middle of the field; return its position.
@@ -395,6 +453,11 @@ def _is_open(plan: DayPlan, at: datetime) -> bool:
 
 
 def outer_plane_heights(settings: MicroscopeSettings) -> tuple[float, float]:
-    """Return the heights in µm of the lowest and highest plane at the settings' ``focus_z_um``."""
-    reach_um = (settings.planes - 1) / 2 * settings.plane_step_um
-    return settings.focus_z_um - reach_um, settings.focus_z_um + reach_um
+    """Return the heights in µm of the lowest and highest plane at the settings' ``focus_z_um``.
+
+    The planes of all channels are included.
+    """
+    focus_um = settings.focus_z_um
+    heights = plane_heights(focus_um, settings.planes, settings.plane_step_um)
+    heights += [z for channel in settings.channels for z in channel.heights(focus_um)]
+    return min(heights), max(heights)

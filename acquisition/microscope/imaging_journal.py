@@ -36,6 +36,7 @@ class JournalEntry(BaseModel):
 
     step: JournalStep
     well: WellName
+    channel: str | None = None  # name of a saved channel besides bright field
     at: AwareDatetime
     file: str | None = None  # the saved file, relative to the archive
     problem: str | None = None  # why the attempt failed
@@ -64,9 +65,14 @@ class ImagingJournal:
         """Record that an attempt to image a well started at a time."""
         self._append(JournalEntry(step=JournalStep.STARTED, well=well, at=at))
 
-    def record_saved(self, well: str, file: str, at: datetime) -> None:
-        """Record that the image of a well was saved in a file of the archive at a time."""
-        self._append(JournalEntry(step=JournalStep.SAVED, well=well, at=at, file=file))
+    def record_saved(self, well: str, file: str, at: datetime, channel: str | None = None) -> None:
+        """Record that the image of a well was saved in a file of the archive at a time.
+
+        ``channel`` is the name of a channel besides bright field.
+        """
+        self._append(
+            JournalEntry(step=JournalStep.SAVED, well=well, channel=channel, at=at, file=file)
+        )
 
     def record_failure(self, well: str, problem: str, at: datetime) -> None:
         """Record that an attempt to image a well failed at a time, with its problem as text."""
@@ -80,10 +86,13 @@ class ImagingJournal:
         """Record that a well has to be imaged again, also if it was saved, with the reason."""
         self._append(JournalEntry(step=JournalStep.REPEAT, well=well, at=at, problem=reason))
 
-    def progress(self, since: datetime | None = None) -> dict[str, WellProgress]:
+    def progress(
+        self, since: datetime | None = None, channel: str | None = None
+    ) -> dict[str, WellProgress]:
         """Return the WellProgress by well, from all entries or only those from ``since`` on.
 
-        An attempt without an outcome has the problem :data:`INTERRUPTED`.
+        An attempt without an outcome has the problem :data:`INTERRUPTED`. Only the saved images
+        of a channel besides bright field are recorded, so ``channel`` selects the wells with one.
 
         Raises
         ------
@@ -93,6 +102,8 @@ class ImagingJournal:
         wells: dict[str, WellProgress] = {}
         for entry in self._entries():
             if since is not None and entry.at < since:
+                continue
+            if entry.channel != channel and entry.step is not JournalStep.REPEAT:
                 continue
             before = wells.get(entry.well, WellProgress())
             match entry.step:

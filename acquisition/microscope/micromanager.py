@@ -17,13 +17,16 @@ from pymmcore_plus import CMMCorePlus
 from pymmcore_plus.mda import MDAEngine
 from useq import MDAEvent
 
+from acquisition.channels import Channel
 from acquisition.microscope.micromanager_config import (
     check_core,
     load_core,
+    shutters_of,
     stage_per_pixel,
     unload_core,
     unused_autofocus_devices,
 )
+from acquisition.microscope.optical_path import read_optical_path
 from acquisition.microscope.pixel_sizes import PixelSizeReading, read_pixel_sizes
 from acquisition.microscope.scale_check import (
     check_same_format,
@@ -32,7 +35,14 @@ from acquisition.microscope.scale_check import (
 )
 from acquisition.microscope.settings import MicroscopeSettings
 from acquisition.microscope.settled_moves import wait_until_settled
-from acquisition.ports import BeginStep, Frame, FrameFormat, ImagingStoppedError, ignore_step
+from acquisition.ports import (
+    BeginStep,
+    Frame,
+    FrameFormat,
+    ImagingStoppedError,
+    OpticalPath,
+    ignore_step,
+)
 from schemas.errors import MicroscopeError, ScaleError
 
 STAGE_TOLERANCE_UM = 25.0  # largest error of the stage position: a fiftieth of a field
@@ -112,11 +122,15 @@ class MicroManager:
         self._clock = clock
         self._begin_step = begin_step
         self._core = load_core(settings)
+        self._preset = ""  # the selected one; empty: none or unknown
+        self._pixel_size_um: float | None = None  # by the hardware configuration, in bright field
+        self._shutters: tuple[str, ...] = ()
         try:
             check_core(self._core, settings)
+            self._shutters = shutters_of(self._core, settings)
             self.lamp_off()  # a crash may have left it on
-            self._set_channel()
-            self.lamp_off()  # the channel may have selected another shutter
+            self._select(None)
+            self._pixel_size_um = self._core.getPixelSizeUm()
             self._pixel_sizes = read_pixel_sizes(self._core)
             self._format = self._read_format(self._pixel_sizes)
             self._core.setAutoShutter(False)
@@ -141,6 +155,7 @@ class MicroManager:
         MicroscopeError
             If a device does not answer.
         """
+        self._select(None)
         with _as_microscope_error("pixel size"):
             pixel_sizes = read_pixel_sizes(self._core)
             now = self._read_format(pixel_sizes)
@@ -207,6 +222,7 @@ class MicroManager:
         MicroscopeError
             If the device fails, or a height is outside the limits of the focus drive.
         """
+        self._select(None)
         device, drive = self._core.getAutoFocusDevice(), self._core.getFocusDevice()
         with _as_microscope_error(f"autofocus {device}"):
             self._check_heights([near_z_um])
@@ -223,8 +239,15 @@ class MicroManager:
             self._check_heights([found_um])
         return found_um
 
-    def stack(self, z_um: Sequence[float]) -> list[Frame]:
+    def stack(self, z_um: Sequence[float], channel: Channel | None = None) -> list[Frame]:
         """Return one frame at each height in µm; the lamp is on only in the meantime.
+
+        Parameters
+        ----------
+        z_um
+            The heights.
+        channel
+            The channel to image; None: bright field.
 
         Raises
         ------
@@ -232,16 +255,18 @@ class MicroManager:
             If a device fails, a frame is missing, or a frame was taken at another height.
         """
         self._check_heights(z_um)
+        self._select(channel)
+        optical_path = read_optical_path(self._core, self._settings, channel)
         frames: list[Frame] = []
 
         def add_frame(image: np.ndarray, _event: MDAEvent, metadata: dict[str, Any]) -> None:
-            frames.append(self._frame(image, metadata))
+            frames.append(self._frame(image, metadata, optical_path))
 
         events = [
             MDAEvent(
                 index={"z": number},
                 z_pos=z,
-                exposure=self._settings.exposure_ms,
+                exposure=(channel or self._settings).exposure_ms,
                 keep_shutter_open=True,
                 metadata={"planes": len(z_um)},
             )
@@ -249,7 +274,7 @@ class MicroManager:
         ]
         camera = f"camera {self._core.getCameraDevice()}"
         # The camera is busy for the whole exposure.
-        timeout_s = self._settings.timeout_s + self._settings.exposure_ms / 1000
+        timeout_s = self._settings.timeout_s + (channel or self._settings).exposure_ms / 1000
         self._core.setTimeoutMs(round(1000 * timeout_s))
         self._release_focus_lock()
         self._core.mda.events.frameReady.connect(add_frame)
@@ -270,6 +295,7 @@ class MicroManager:
 
     def dark_frame(self) -> Frame:
         """Return one frame at the present position, taken with the lamp off."""
+        self._select(None)
         with _as_microscope_error(f"camera {self._core.getCameraDevice()}"):
             self.lamp_off()
             x_um, y_um = self._core.getXYPosition()
@@ -287,10 +313,23 @@ class MicroManager:
             self._core.waitForDevice(stage)
 
     def lamp_off(self) -> None:
-        """Close the shutter; safe from any thread. Raises MicroscopeError if the shutter fails."""
-        if shutter := self._core.getShutterDevice():
-            with _as_microscope_error(f"shutter {shutter} (the lamp may be on)"):
-                self._core.setShutterOpen(False)
+        """Close every shutter that a channel uses; safe from any thread.
+
+        Raises
+        ------
+        MicroscopeError
+            If a shutter fails; the others are closed all the same.
+        """
+        problems: list[MicroscopeError] = []
+        for shutter in dict.fromkeys((self._core.getShutterDevice(), *self._shutters)):
+            try:
+                with _as_microscope_error(f"shutter {shutter} (the lamp may be on)"):
+                    if shutter:
+                        self._core.setShutterOpen(shutter, False)
+            except MicroscopeError as error:
+                problems.append(error)
+        if problems:
+            raise problems[0]
 
     def close(self) -> None:
         """Close the shutter and unload all devices."""
@@ -374,8 +413,10 @@ class MicroManager:
             settle_ms=self._settings.settle_ms,
         )
 
-    def _frame(self, image: np.ndarray, metadata: dict[str, Any]) -> Frame:
-        """Return a frame from the camera's image and the engine's metadata."""
+    def _frame(
+        self, image: np.ndarray, metadata: dict[str, Any], optical_path: OpticalPath
+    ) -> Frame:
+        """Return a frame from the camera's image, the engine's metadata and the optical path."""
         camera, position = self._core.getCameraDevice(), metadata["position"]
         if self._core.hasProperty(camera, FRAME_TIME):
             taken_at = datetime.fromisoformat(self._core.getProperty(camera, FRAME_TIME))
@@ -388,6 +429,7 @@ class MicroManager:
             z_um=float(position["z"]),
             exposure_ms=float(metadata["exposure_ms"]),  # as rounded by the camera
             taken_at=taken_at,
+            optical_path=optical_path,
         )
 
     def _read_format(self, pixel_sizes: PixelSizeReading) -> FrameFormat:
@@ -412,13 +454,28 @@ class MicroManager:
             to_stage=stage_per_pixel(self._core.getPixelSizeAffine(), um_per_px),
         )
 
-    def _set_channel(self) -> None:
-        """Apply the preset of the channel, which may also change the camera's settings."""
-        if self._settings.channel:
-            group, _, preset = self._settings.channel.partition(":")
-            with _as_microscope_error(f"channel {self._settings.channel}"):
-                self._core.setConfig(group, preset)
-                self._core.waitForConfig(group, preset)
+    def _select(self, channel: Channel | None) -> None:
+        """Apply the preset of a channel, or of bright field, unless it is selected already.
+
+        The preset may also change the camera's settings and select another shutter.
+        """
+        wanted = channel.preset if channel else self._settings.channel
+        if wanted == self._preset:
+            return
+        self._preset = ""  # unknown if a device fails now
+        group, _, preset = wanted.partition(":")
+        with _as_microscope_error(f"channel {wanted}"):
+            self._core.setConfig(group, preset)
+            self._core.waitForConfig(group, preset)
+        self.lamp_off()
+        pixel_size_um = self._core.getPixelSizeUm()
+        if self._pixel_size_um not in (None, pixel_size_um):
+            raise MicroscopeError(
+                f"channel {wanted}",
+                f"has a pixel size of {pixel_size_um:g} µm; expected {self._pixel_size_um:g} µm, "
+                "the same objective and binning in every channel",
+            )
+        self._preset = wanted
 
 
 @contextmanager

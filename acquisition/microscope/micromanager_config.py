@@ -211,12 +211,43 @@ def _camera_problems(core: CMMCorePlus, settings: MicroscopeSettings) -> Problem
 
 
 def _channel_problems(core: CMMCorePlus, settings: MicroscopeSettings) -> Problems:
-    """Yield a problem if the configuration has no preset of the channel's name."""
-    if not settings.channel:
-        return
-    group, _, preset = settings.channel.partition(":")
+    """Yield a problem for each preset of a channel that is missing or that bright field keeps.
+
+    Bright field keeps a property of another channel if its own preset does not set the property.
+    It would then be taken with the filter, gain or lamp of that channel.
+    """
+    named = {f"{_SECTION}.channel": settings.channel} if settings.channel else {}
+    named |= {f"{_SECTION}.channels, {each.name}": each.preset for each in settings.channels}
     known = {name: core.getAvailableConfigs(name) for name in core.getAvailableConfigGroups()}
-    if preset not in known.get(group, ()):
-        channels = [f"{name}:{each}" for name, presets in known.items() for each in presets]
-        listed = ", ".join(channels) or "none"
-        yield f"{_SECTION}.channel", f"is {settings.channel!r}; expected one of {listed}"
+    missing = {
+        key: preset
+        for key, preset in named.items()
+        if preset.partition(":")[2] not in known.get(preset.partition(":")[0], ())
+    }
+    channels = [f"{name}:{each}" for name, presets in known.items() for each in presets]
+    for key, preset in missing.items():
+        yield key, f"is {preset!r}; expected one of {', '.join(channels) or 'none'}"
+    if missing or not settings.channel:
+        return
+    restored = _properties_of(core, settings.channel)
+    for channel in settings.channels:
+        kept = sorted(_properties_of(core, channel.preset).keys() - restored.keys())
+        if kept:
+            properties = ", ".join(f"{device}-{name}" for device, name in kept)
+            expected = "expected a preset of bright field that sets them too, or bright field is"
+            problem = f"is {settings.channel!r}, which does not set {properties}"
+            effect = f"taken with the values of {channel.preset!r}"
+            yield f"{_SECTION}.channel", f"{problem}; {expected} {effect}"
+
+
+def _properties_of(core: CMMCorePlus, preset: str) -> dict[tuple[str, str], str]:
+    """Return the values that a preset, GROUP:PRESET, sets, by device and property."""
+    group, _, name = preset.partition(":")
+    return {(device, key): str(value) for device, key, value in core.getConfigData(group, name)}
+
+
+def shutters_of(core: CMMCorePlus, settings: MicroscopeSettings) -> tuple[str, ...]:
+    """Return the labels of the core's shutter and of the shutters that the channels select."""
+    presets = [each for each in (settings.channel, *(c.preset for c in settings.channels)) if each]
+    selected = [_properties_of(core, preset).get(("Core", "Shutter"), "") for preset in presets]
+    return tuple(dict.fromkeys(each for each in (core.getShutterDevice(), *selected) if each))

@@ -12,13 +12,21 @@ import numpy.typing as npt
 import tifffile
 from ome_types import model as ome
 
-from acquisition.drop_folder.metadata.ome import OUR_CREATOR
-from acquisition.ports import Frame, FrameFormat
+from acquisition.drop_folder.metadata.ome import (
+    NAMESPACE,
+    OTHER_CHANNEL,
+    OUR_CREATOR,
+    ROLE,
+)
+from acquisition.microscope.ome_optics import (
+    annotations_of,
+    channel_of,
+    instrument_of,
+    objective_settings_of,
+)
+from acquisition.ports import Frame, FrameFormat, OpticalPath
 from schemas.errors import MicroscopeError
 from schemas.well import PLATE_SHAPES, row_column
-
-NAMESPACE = "spherorank/acquisition"
-"""The namespace of SpheroRank's own annotation."""
 
 _UM = "µm"  # OME's default unit of a position is "reference frame", which has no length
 _SOFTWARE = f"{OUR_CREATOR} {importlib.metadata.version('spherorank')}"
@@ -26,7 +34,7 @@ _SOFTWARE = f"{OUR_CREATOR} {importlib.metadata.version('spherorank')}"
 
 @dataclass(frozen=True, eq=False)
 class WellFrames:
-    """The frames of one visit of a well, with the planned positions."""
+    """The frames of one image of a well at one visit, with the planned positions."""
 
     plate: str
     well: str
@@ -38,11 +46,27 @@ class WellFrames:
     planned_z_um: tuple[float, ...] = ()  # one per plane
     plate_wells: int = 96
     focus: Mapping[str, str] = field(default_factory=dict)  # entries of the annotation
+    channel: str | None = None  # name of a channel besides bright field; None: bright field
+    field: int = 0  # number of the only field that the image shows, of several; 0: all of them
+    is_ranked: bool = True  # False: only saved
 
     @property
     def taken_at(self) -> datetime:
         """The time of the first frame."""
         return min(frame.taken_at for frame in self.frames)
+
+    @property
+    def part(self) -> str:
+        """The channel and field of an image that is not ranked, for its name; else empty."""
+        if self.is_ranked:
+            return ""
+        named = (self.channel, f"field{self.field:02d}" if self.field else None)
+        return "-".join(each for each in named if each)
+
+    @property
+    def optical_path(self) -> OpticalPath:
+        """The optical path of the frames."""
+        return self.frames[0].optical_path
 
 
 def encode_ome_tiff(visit: WellFrames) -> bytes:
@@ -103,19 +127,14 @@ def _ome(visit: WellFrames) -> ome.OME:
     return ome.OME(
         creator=_SOFTWARE,
         plates=[_plate(visit)],
-        instruments=[
-            ome.Instrument(
-                id="Instrument:0",
-                microscope=ome.Microscope(type="Inverted"),
-                detectors=[ome.Detector(id="Detector:0")],
-            )
-        ],
+        instruments=[instrument_of(visit.optical_path)],
         images=[
             ome.Image(
                 id="Image:0",
-                name=f"{visit.plate} {visit.well} day {visit.day}",
+                name=f"{visit.plate} {visit.well} day {visit.day} {visit.part}".rstrip(),
                 acquisition_date=visit.taken_at,
                 instrument_ref=ome.InstrumentRef(id="Instrument:0"),
+                objective_settings=objective_settings_of(visit.optical_path),
                 pixels=_pixels(visit),
                 annotation_refs=[ome.AnnotationRef(id="Annotation:0")],
             )
@@ -175,15 +194,7 @@ def _pixels(visit: WellFrames) -> ome.Pixels:
         physical_size_x=camera.um_per_px,
         physical_size_y=camera.um_per_px,
         physical_size_z=float(np.median(np.abs(steps_um))) or None if len(steps_um) else None,
-        channels=[
-            ome.Channel(
-                id="Channel:0",
-                name="bright field",
-                samples_per_pixel=1,
-                contrast_method="Brightfield",
-                illumination_type="Transmitted",
-            )
-        ],
+        channels=[channel_of(visit.optical_path)],
         tiff_data_blocks=[
             ome.TiffData(ifd=number, first_z=number, plane_count=1) for number in range(len(planes))
         ],
@@ -210,8 +221,8 @@ def _plane(visit: WellFrames, number: int) -> ome.Plane:
     )
 
 
-def _annotation(visit: WellFrames) -> ome.MapAnnotation:
-    """Return an annotation with the values that OME has no element for."""
+def annotation_values(visit: WellFrames) -> dict[str, str]:
+    """Return the values of a visit that OME has no element for, by name; none is empty."""
     values = {
         "plate": visit.plate,
         "well": visit.well,
@@ -221,9 +232,20 @@ def _annotation(visit: WellFrames) -> ome.MapAnnotation:
         "planned_y_um": f"{visit.planned_y_um:.3f}",
         "planned_z_um": " ".join(f"{z:.3f}" for z in visit.planned_z_um),
         **visit.focus,
+        ROLE: "bright field" if visit.channel is None else OTHER_CHANNEL,
+        "channel": visit.channel or "",
+        "ranked": "yes" if visit.is_ranked else "no",
+        "field": str(visit.field) if visit.field else "",
+        **annotations_of(visit.optical_path),
     }
+    return {key: value for key, value in values.items() if value}
+
+
+def _annotation(visit: WellFrames) -> ome.MapAnnotation:
+    """Return an annotation with the values that OME has no element for."""
+    values = annotation_values(visit)
     return ome.MapAnnotation(
         id="Annotation:0",
         namespace=NAMESPACE,
-        value=ome.Map(ms=[ome.Map.M(k=key, value=value) for key, value in values.items() if value]),
+        value=ome.Map(ms=[ome.Map.M(k=key, value=value) for key, value in values.items()]),
     )

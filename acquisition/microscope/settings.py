@@ -5,6 +5,7 @@ from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 
+from acquisition.channels import Channel, ContrastMethod, Illumination, Stand
 from schemas.errors import ConfigError
 
 ARCHIVE_PATTERN = "{plate}/day{day}/{well:aa00}_{taken_at}.ome.tif"
@@ -59,6 +60,13 @@ class PlatePlacement:
     rotation_deg: float = 0.0  # anticlockwise
 
 
+class FieldsUse(StrEnum):
+    """The image of a well that is ranked if a visit has several fields."""
+
+    LARGEST_TISSUE = "largest_tissue"  # the field with the largest tissue
+    MOSAIC = "mosaic"  # all fields, stitched by stage position
+
+
 @dataclass(frozen=True)
 class MicroscopeSettings:
     """A microscope and the position of plates on its stage.
@@ -79,6 +87,14 @@ class MicroscopeSettings:
     exposure_ms: float = 10.0
     planes: int = 3
     plane_step_um: float = 45.0
+    channels: tuple[Channel, ...] = ()  # besides bright field; saved, never ranked
+    fields: tuple[int, int] = (1, 1)  # columns and rows of fields per well, around its middle
+    fields_overlap: float = 0.1  # of neighbouring fields, as a share of the field
+    fields_use: FieldsUse = FieldsUse.LARGEST_TISSUE
+    contrast_method: ContrastMethod | None = None  # of bright field, for metadata; None: unknown
+    illumination: Illumination | None = None  # of bright field, for metadata; None: unknown
+    stand: Stand | None = None  # of the microscope, for metadata; None: unknown
+    objective: str = ""  # for metadata, if no turret of the configuration names it; empty: unknown
     focusing: Focusing = Focusing.AUTO
     focus_z_um: float = 0.0  # expected focus height before any well of a plate is focused
     focus_range_um: float = 90.0  # of a focus scan, to either side

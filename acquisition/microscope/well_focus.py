@@ -136,7 +136,7 @@ class WellFocusing:
         """
         offset_um = self.settings.autofocus_offset_um
         try:
-            device_um = self.scope.autofocus(self._expected_um(position) - offset_um)
+            device_um = self.scope.autofocus(self.expected_um(position) - offset_um)
             tissue_um = device_um + offset_um
             heights = heights_around(
                 self.settings, tissue_um, VERIFICATION_STEPS * self.settings.focus_step_um
@@ -187,7 +187,7 @@ class WellFocusing:
         frames = self.scope.stack(heights)
         return find_focus([frame.pixels for frame in frames], [frame.z_um for frame in frames])
 
-    def _expected_um(self, position: WellPosition) -> float:
+    def expected_um(self, position: WellPosition) -> float:
         """Return the expected focus height in µm at a position."""
         predicted_um = self.surface.predict(position.x_um, position.y_um)
         return self.settings.focus_z_um if predicted_um is None else predicted_um
@@ -214,7 +214,7 @@ class WellFocusing:
         """Return the height predicted from other wells or set by the operator."""
         is_predicted = self.surface.predict(position.x_um, position.y_um) is not None
         found_by = FoundBy.PREDICTED if is_predicted else FoundBy.SETTING
-        return WellFocus(self._expected_um(position), found_by, is_verified=False)
+        return WellFocus(self.expected_um(position), found_by, is_verified=False)
 
     def _remembered(self, position: WellPosition, z_um: float, found_by: FoundBy) -> WellFocus:
         """Add a confirmed height in µm to the plate's surface and return the WellFocus."""

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
+from acquisition.channels import due_channels
 from acquisition.microscope.day_rule import DayRule, DayState
 from acquisition.microscope.day_stop import DayStoppedError
+from acquisition.microscope.fields import check_fields, frames_per_well
 from acquisition.microscope.focus_surface import load_focus_surface, save_focus_surface
 from acquisition.microscope.image_archive import bytes_needed, check_free_space, prepare_day_folder
 from acquisition.microscope.imaging_day import (
@@ -284,8 +286,15 @@ class ImagingLoop:
         self.scope.check_unchanged()
         check_plate_scale(plate_map, self.scope.format, self.archive)
         positions = plan_positions(settings, wells)
+        check_fields(positions, settings, self.scope.format)
         check_heights(self.settings, outer_plane_heights(self.settings))
-        needed = bytes_needed(self.scope.format, self.settings.planes, len(positions))
+        is_whole = job.request is None or request.reason == ASKED
+        channels = (
+            due_channels(self.settings.channels, job.day, plate_map.readout_day) if is_whole else ()
+        )
+        planes = [self.settings.planes, *(channel.planes for channel in channels)]
+        frames = frames_per_well(self.settings, planes)
+        needed = bytes_needed(self.scope.format, frames, len(positions))
         check_free_space(self.archive, needed, self.section.keep_free_bytes)
         prepare_day_folder(self.archive, job.plate, job.day)
         of_run = run_start(plate_map.seeded_at, self.clock())
@@ -299,6 +308,7 @@ class ImagingLoop:
             wide_scan=request.wide,
             recentre=request.recentre,
             rule=self.queue.day_rule(job, plate_map),
+            channels=channels,
         )
 
     def _image_day(

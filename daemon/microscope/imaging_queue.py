@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from acquisition.channels import due_channels
 from acquisition.microscope.day_rule import DayRule, DayState
 from acquisition.microscope.imaging_day import DayResult, EndReason
 from acquisition.microscope.imaging_journal import day_journal, run_start
@@ -14,6 +15,7 @@ from acquisition.microscope.imaging_requests import (
     ImagingRequests,
 )
 from acquisition.microscope.imaging_schedule import ScheduledDay, due_days, missed_days
+from acquisition.microscope.missing_images import finished_wells
 from acquisition.microscope.operator_orders import ABORTED, OperatorOrders
 from daemon.config import MicromanagerSection
 from daemon.microscope.active_alerts import ActiveAlerts
@@ -330,12 +332,9 @@ class ImagingQueue:
         finished = self._finished_wells.setdefault((plate, day), set())
         if wells - finished:
             since = run_start(seeded_at, self._clock())
-            progress = day_journal(self._section.state, plate, day).progress(since)
-            finished.update(
-                well
-                for well in wells & progress.keys()
-                if progress[well].is_finished(self._max_attempts)
-            )
+            journal = day_journal(self._section.state, plate, day)
+            channels = due_channels(self._section.channels, day, plate_maps[plate].readout_day)
+            finished |= wells & finished_wells(journal, channels, since, self._max_attempts)
         return wells <= finished
 
     def _forget(self, plate: str) -> None:

@@ -6,11 +6,13 @@ from datetime import UTC, datetime
 from functools import partial
 
 from acquisition.drop_folder.plate_map_files import read_plate_maps
+from acquisition.microscope.fields import check_fields, check_mosaic
 from acquisition.microscope.imaging_day import outer_plane_heights
 from acquisition.microscope.plate_formats import settings_for_plate
 from acquisition.microscope.plate_plan import check_heights, plan_positions
 from acquisition.microscope.scale_check import check_plate_scale
 from acquisition.microscope.settings import MicroscopeSettings
+from acquisition.ports import FrameFormat
 from daemon.config import UNCHECKED, Config, microscope_settings
 from daemon.microscope.driving_process import micromanager_section
 from daemon.microscope.imaging_process import plate_loader
@@ -65,6 +67,14 @@ def _check_positions(settings: MicroscopeSettings, plate_map: PlateMap) -> None:
     plan_positions(settings_for_plate(settings, plate_map), plate_map.wells_with_tissue)
 
 
+def _check_fields(
+    settings: MicroscopeSettings, plate_map: PlateMap, frame_format: FrameFormat
+) -> None:
+    """Raise SpheroRankError if a field of a well of a plate is out of reach."""
+    of_plate = settings_for_plate(settings, plate_map)
+    check_fields(plan_positions(of_plate, plate_map.wells_with_tissue), of_plate, frame_format)
+
+
 def _check_limits(config: Config) -> None:
     """Raise ConfigError if nothing says that positions are checked, or that they are not.
 
@@ -91,10 +101,16 @@ def _errors_of_opened_microscope(
     unfinished = [each for each in plate_maps if each.culture_day(now) <= each.readout_day]
     try:
         with locked_microscope(config) as scope:
-            return _raised_by(
-                partial(check_plate_scale, each, scope.format, config.source.path)
-                for each in unfinished
-            )
+            settings, format_ = microscope_settings(config), scope.format
+            checks: list[Callable[[], object]] = [
+                partial(check_mosaic, settings, format_, config.source.max_pixels),
+                *(partial(_check_fields, settings, each, format_) for each in plate_maps),
+                *(
+                    partial(check_plate_scale, each, format_, config.source.path)
+                    for each in unfinished
+                ),
+            ]
+            return _raised_by(checks)
     except MicroscopeBusyError:
         return []
     except SpheroRankError as error:

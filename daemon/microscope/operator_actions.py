@@ -15,11 +15,14 @@ from functools import partial
 from rich.console import Console
 from rich.table import Table
 
+from acquisition.channels import Channel, due_channels
+from acquisition.microscope.fields import check_fields, frames_per_well
 from acquisition.microscope.image_archive import bytes_needed, check_free_space
 from acquisition.microscope.imaging_day import outer_plane_heights
 from acquisition.microscope.imaging_journal import day_journal, run_start
 from acquisition.microscope.imaging_requests import ASKED, ImagingRequest, open_imaging_requests
 from acquisition.microscope.micromanager import MicroManager
+from acquisition.microscope.missing_images import missing_images
 from acquisition.microscope.operator_orders import OperatorOrders
 from acquisition.microscope.plate_formats import settings_for_plate
 from acquisition.microscope.plate_loaders import POLL_S
@@ -104,7 +107,8 @@ def image_plate(
         # Ctrl-C cancels the request; after any other signal the next start continues it.
         requests.drop(file, "interrupted by the operator")
     since = run_start(plate_map.seeded_at, datetime.now(UTC))
-    return _print_result(config, request, wanted, screen, since=since)
+    channels = due_channels(microscope_settings(config).channels, day, plate_map.readout_day)
+    return _print_result(config, request, wanted, channels, screen, since=since)
 
 
 def _culture_day_today(plate_map: PlateMap) -> int:
@@ -129,17 +133,20 @@ def _print_result(
     config: Config,
     request: ImagingRequest,
     wanted: Sequence[str],
+    channels: Sequence[Channel],
     screen: Console,
     *,
     since: datetime | None,
 ) -> int:
-    """Print the wanted wells that have no image since a time; return 1 if there are any."""
+    """Print the wanted images that are missing since a time; return 1 if there are any.
+
+    Images of other ``channels`` than bright field are wanted, too.
+    """
     plate, day = request.plate, request.day
     journal = day_journal(micromanager_section(config).state, plate, day)
-    progress = journal.progress(request.made_at if request.wells else since)
-    missing = [well for well in wanted if well not in progress or not progress[well].saved]
+    missing = missing_images(journal, wanted, channels, request.made_at if request.wells else since)
     result = f"no image of {', '.join(missing)}" if missing else "complete"
-    imaged = f"{len(wanted) - len(missing)} of {len(wanted)} wells imaged"
+    imaged = f"{len(set(wanted) - set(missing))} of {len(wanted)} wells imaged"
     _print_line(screen, f"plate {plate}, day {day}: {imaged}, {result}")
     return ExitCode.FAILED if missing else ExitCode.DONE
 
@@ -200,9 +207,12 @@ def print_plan(config: Config, plate: str, wells: Sequence[str], screen: Console
     with locked_microscope(config) as scope:
         frame_format = scope.format
     check_plate_scale(plate_map, frame_format, config.source.path)
-    needed = bytes_needed(frame_format, settings.planes, len(positions))
-    planes = f"{settings.planes} planes of {_describe(frame_format)}"
-    _print_line(screen, f"{len(positions)} wells × {planes}: {needed:,} bytes")
+    check_fields(positions, settings, frame_format)
+    planes = [settings.planes, *(channel.planes for channel in settings.channels)]
+    frames = frames_per_well(settings, planes)
+    needed = bytes_needed(frame_format, frames, len(positions))
+    described = f"{frames} planes of {_describe(frame_format)}"
+    _print_line(screen, f"{len(positions)} wells × {described}: {needed:,} bytes")
     check_free_space(config.source.path, needed, section.keep_free_bytes)
     return ExitCode.DONE
 

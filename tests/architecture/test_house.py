@@ -14,6 +14,7 @@ import pytest
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from acquisition.channels import Channel
 from daemon.commands import app
 from daemon.config import Config, MicromanagerSection, load_config
 
@@ -177,9 +178,24 @@ def test_the_microscope_section_of_the_example_is_valid_without_its_comment_sign
         "um_per_px_from",
         "plan",
         "acquire_days",
+        "contrast_method",
+        "illumination",
+        "stand",
     }  # set by each laboratory, or unset
     for key, field in MicromanagerSection.model_fields.items():
         assert key in own or getattr(section, key) == field.default, key
+
+
+def test_the_channel_of_the_example_is_valid_without_its_comment_signs_and_shows_every_key() -> (
+    None
+):
+    text = (ROOT / "deploy" / "spherorank.example.toml").read_text()
+    table = text.split("\n# [[source.micromanager.channels]]\n")[1].split("\n\n")[0]
+    given = tomllib.loads(re.sub(r"^# ", "", table, flags=re.MULTILINE))
+    assert given.keys() == Channel.model_fields.keys()
+    channel = Channel(**given)
+    for key in ("offset_um", "planes", "plane_step_um"):
+        assert getattr(channel, key) == Channel.model_fields[key].default, key
 
 
 def all_commands(

@@ -28,6 +28,12 @@ from acquisition.drop_folder.metadata.xml_text import children, parse_xml
 
 SOURCE = "OME-XML"
 OUR_CREATOR = "SpheroRank"
+NAMESPACE = "spherorank/acquisition"
+"""The namespace of SpheroRank's own annotation."""
+
+ROLE, OTHER_CHANNEL = "role", "other channel"
+"""Key and value in this annotation of an image that is not bright field."""
+
 _TYPE_BITS = 16  # written for uint16 by programs that do not know the bits of the camera
 _AXES = {"Z": "SizeZ", "C": "SizeC", "T": "SizeT"}
 _MOST_PLANES = 1_000_000  # of one image; a larger number is damaged
@@ -117,7 +123,7 @@ def read(tif: tifffile.TiffFile, pages: Sequence[tifffile.TiffPage]) -> FileMeta
         _bits(here_images, root.get("Creator", "")),
         pages=tuple(plane for _, plane in here) if all(len(p) == 1 for p in places) else (),
         missing=_missing(stated, len(pages)),
-        problem=_problem([len(found) for found in places]),
+        problem=_other_channel(root) or _problem([len(found) for found in places]),
     )
 
 
@@ -211,6 +217,24 @@ def _of_unknown_planes(
 def _missing(stated: int, pages: int) -> str:
     """Return a text about planes that the XML states but the file lacks; "" if none is missing."""
     return f"OME-XML describes {stated} pages, the file has {pages}" if stated > pages else ""
+
+
+def _other_channel(root: ET.Element) -> str:
+    """Return as text that SpheroRank saved a channel besides bright field; "" otherwise."""
+    values = {
+        entry.get("K"): entry.text
+        for annotations in children(root, "StructuredAnnotations")
+        for annotation in children(annotations, "MapAnnotation")
+        if annotation.get("Namespace") == NAMESPACE
+        for value in children(annotation, "Value")
+        for entry in children(value, "M")
+    }
+    if values.get(ROLE) != OTHER_CHANNEL:
+        return ""
+    return (
+        f"SpheroRank took it in the channel {values.get('channel')}, which is not bright field; "
+        "expected an image in bright field"
+    )
 
 
 def _problem(planes_of_pages: list[int]) -> str:

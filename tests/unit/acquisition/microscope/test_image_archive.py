@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from acquisition.drop_folder.naming import compile_pattern
+from acquisition.microscope.archive_names import visit_file_name
 from acquisition.microscope.image_archive import (
     bytes_needed,
     check_free_space,
     prepare_day_folder,
     save_visit,
-    visit_file_name,
 )
 from acquisition.microscope.ome_tiff import encode_ome_tiff
 from acquisition.microscope.settings import ARCHIVE_PATTERN

@@ -11,7 +11,7 @@ from acquisition.drop_folder.image_decoding import ImageLimits, decode
 from acquisition.drop_folder.image_reading import read_image
 from acquisition.microscope.ome_tiff import WellFrames, encode_ome_tiff
 from acquisition.ports import FrameFormat
-from schemas.errors import MicroscopeError
+from schemas.errors import ImageError, MicroscopeError
 from tests.well_frames import HEIGHTS_UM, TAKEN_AT, well_frames
 
 pytestmark = pytest.mark.micromanager
@@ -125,3 +125,16 @@ def test_frames_that_contradict_the_format_of_the_camera_are_refused(
 ) -> None:
     with pytest.raises(MicroscopeError, match=message):
         encode_ome_tiff(visit)
+
+
+@pytest.mark.parametrize("planes", [1, 3])
+def test_an_image_of_another_channel_is_refused_under_any_name(tmp_path: Path, planes: int) -> None:
+    visit = well_frames(planes=planes, channel="calcein", is_ranked=False)
+    assert (visit.part, well_frames(field=2, is_ranked=False).part) == ("calcein", "field02")
+    with pytest.raises(ImageError, match="in the channel calcein, which is not bright field"):
+        read_image(write_ome_tiff(tmp_path, visit))
+
+
+def test_a_single_field_in_bright_field_can_be_read(tmp_path: Path) -> None:
+    image = read_image(write_ome_tiff(tmp_path, well_frames(field=2, is_ranked=False)))
+    assert image.planes.shape == (3, 80, 100)
