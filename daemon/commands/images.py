@@ -107,7 +107,7 @@ def measure(
         int, typer.Option(min=1, max=256, help="With --store: number of worker processes.")
     ] = 1,
 ) -> None:
-    """Measure the tissue in image files, or measure all stored images again.
+    """Measure the tissue in image files or in stored images.
 
     The measures describe size, shape, intensity, debris, focus and quality. Those of image files
     are written to a CSV file, those of stored images to the store.
