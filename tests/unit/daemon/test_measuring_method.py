@@ -1,9 +1,11 @@
 """Reminds a developer to raise the version of a method when it measures an image differently.
 
-``pinned_measures.json`` contains the measures of drawn images by each method.
+``pinned_measures.json`` contains the measures of drawn images by each method. Run this module as a
+program to write the file.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -27,8 +29,7 @@ must never be compared, so a change of the code needs a new version:
   CODE_VERSION (onnx_segmenter.py);
 - a change of a measure, or of the choice of the sharpest plane: raise MEASURES_VERSION
   (measures.py).
-Then put the measures of the new version into {file}, in place of those of the old one:
-{entry}
+Then run: python -m tests.unit.daemon.test_measuring_method
 """
 
 
@@ -66,11 +67,15 @@ def pinned(found: TissueAnalysis) -> dict[str, float]:
     return {name: float(f"{value:.6g}") for name, value in sorted(values.items())}
 
 
-@pytest.fixture(scope="module", params=["classical", "learned"])
+SEGMENTERS: dict[str, Callable[[], Segmenter]] = {
+    "classical": ClassicalSegmenter,
+    "learned": lambda: OnnxSegmenter(load_segmenter(shipped_segmenter())),
+}
+
+
+@pytest.fixture(scope="module", params=SEGMENTERS)
 def segmenter(request: pytest.FixtureRequest) -> Segmenter:
-    if request.param == "classical":
-        return ClassicalSegmenter()
-    return OnnxSegmenter(load_segmenter(shipped_segmenter()))
+    return SEGMENTERS[request.param]()
 
 
 @pytest.mark.parametrize("name", SCENES)
@@ -78,11 +83,21 @@ def test_a_method_that_measures_a_drawn_image_differently_has_a_new_version(
     segmenter: Segmenter, name: str
 ) -> None:
     found = analyse_tissue(planes_of(name), UM_PER_PX, segmenter)
-    measures = pinned(found)
     expected = json.loads(PINNED.read_text()).get(found.measured_by, {}).get(name, {})
-    assert measures == pytest.approx(expected, rel=2e-3, abs=1e-4), WHAT_TO_DO.format(
-        method=found.measured_by,
-        name=name,
-        file=PINNED.name,
-        entry=json.dumps({found.measured_by: {name: measures}}, indent=2),
+    assert pinned(found) == pytest.approx(expected, rel=2e-3, abs=1e-4), WHAT_TO_DO.format(
+        method=found.measured_by, name=name
     )
+
+
+def write_pinned() -> None:
+    """Write the measures of each scene by each segmenter to the file."""
+    measures: dict[str, dict[str, dict[str, float]]] = {}
+    for open_segmenter in SEGMENTERS.values():
+        for name in SCENES:
+            found = analyse_tissue(planes_of(name), UM_PER_PX, open_segmenter())
+            measures.setdefault(found.measured_by, {})[name] = pinned(found)
+    PINNED.write_text(json.dumps(measures, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    write_pinned()
