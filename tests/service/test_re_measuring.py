@@ -65,6 +65,7 @@ def upgraded(tmp_path: Path, dosed: Path) -> ServiceProcess:
     return service
 
 
+@pytest.mark.timeout(300)
 def test_a_plate_that_two_segmenters_measured_is_measured_again_before_it_is_ranked(
     upgraded: ServiceProcess,
 ) -> None:
@@ -85,6 +86,7 @@ def test_a_plate_that_two_segmenters_measured_is_measured_again_before_it_is_ran
     assert (replaced["images"], replaced["kept"]) == (WELLS, 0)
 
 
+@pytest.mark.timeout(300)
 def test_images_whose_files_are_gone_are_never_mixed_with_those_of_the_next_segmenter(
     upgraded: ServiceProcess,
 ) -> None:
@@ -108,6 +110,7 @@ def test_images_whose_files_are_gone_are_never_mixed_with_those_of_the_next_segm
     assert len(kept) == WELLS
 
 
+@pytest.mark.timeout(300)
 def test_a_killed_measurement_loses_nothing_and_continues(upgraded: ServiceProcess) -> None:
     use_segmenter(upgraded, "classical")
     shutil.rmtree(upgraded.drop / PLATE / "day10")
