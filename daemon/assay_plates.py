@@ -1,10 +1,12 @@
 """The assay plates that a calibration is learned from: their selection, and their measures."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from inference.departure.assembly import assemble, select_images
+from inference.departure.measuring_methods import MEASURE_COMMAND, name_method
 from inference.departure.scales import has_scale
 from inference.deterioration.calibration import AssayPlate
 from schemas.calibration import CalibrationPlate
@@ -24,6 +26,10 @@ OTHERS_WITH_SCALE = (
     "{count} assay plates are not used, because their images have a scale and those of this plate "
     "have none: {plates}."
 )
+OTHER_METHOD = (
+    "{count} assay plates are not used, because their images were not measured by {method} as "
+    "those of this plate were: {plates}. {command} measures them again if their files exist."
+)
 
 
 class CalibrationStore(AssayStore, PlateMapStore, ObservationReader, Protocol):
@@ -31,35 +37,80 @@ class CalibrationStore(AssayStore, PlateMapStore, ObservationReader, Protocol):
 
 
 @dataclass(frozen=True)
+class PlateKind:
+    """Properties of a plate that must be equal to compare it with an assay plate."""
+
+    with_scale: bool  # its images have a scale
+    measured_by: str | None  # segmenter and version of its measures; None: not recorded
+
+    def of(self, representation: Representation) -> "PlateKind":
+        """Return the kind for a representation: the method is irrelevant without measures."""
+        return PlateKind(self.with_scale, None) if representation == "embedding" else self
+
+
+@dataclass(frozen=True)
 class FoundPlates:
-    """The assay plates of a line, sorted by whether their images have a scale."""
+    """The assay plates of a line, sorted by kind."""
 
-    with_scale: list[CalibrationPlate]
-    without_scale: list[CalibrationPlate]
+    by_kind: Mapping[PlateKind, list[CalibrationPlate]]
+    mixed: list[CalibrationPlate]  # plates whose images were measured by several methods
 
-    def of_scale(self, *, with_scale: bool) -> list[CalibrationPlate]:
-        """Return the plates whose images have a scale, or those whose images have none."""
-        return self.with_scale if with_scale else self.without_scale
+    def of_kind(self, kind: PlateKind) -> list[CalibrationPlate]:
+        """Return the plates of a kind."""
+        return self.by_kind.get(kind, [])
 
-    def notes(self, *, with_scale: bool) -> tuple[str, ...]:
-        """Return a note on the plates that a plate with or without a scale cannot use, if any."""
-        others = self.of_scale(with_scale=not with_scale)
-        if not others:
-            return ()
-        note = OTHERS_WITHOUT_SCALE if with_scale else OTHERS_WITH_SCALE
-        return (note.format(count=len(others), plates=", ".join(each.plate for each in others)),)
+    def notes(self, kind: PlateKind) -> tuple[str, ...]:
+        """Return notes on the plates that a plate of a kind cannot use, if any."""
+        other_scale = [
+            plate
+            for other, plates in self.by_kind.items()
+            if other.with_scale != kind.with_scale
+            for plate in plates
+        ]
+        other_method = self.of_other_method(kind)
+        notes = []
+        if other_scale:
+            note = OTHERS_WITHOUT_SCALE if kind.with_scale else OTHERS_WITH_SCALE
+            notes.append(note.format(count=len(other_scale), plates=_names_of(other_scale)))
+        if other_method:
+            note = OTHER_METHOD.format(
+                count=len(other_method),
+                method=name_method(kind.measured_by),
+                plates=_names_of(other_method),
+                command=MEASURE_COMMAND,
+            )
+            notes.append(note)
+        return tuple(notes)
+
+    def of_other_method(self, kind: PlateKind) -> list[CalibrationPlate]:
+        """Return the plates that differ from a kind in the method of their measures alone."""
+        others = [
+            plate
+            for other, plates in self.by_kind.items()
+            if other.with_scale == kind.with_scale and other.measured_by != kind.measured_by
+            for plate in plates
+        ]
+        return [*others, *self.mixed]
+
+
+def _names_of(plates: Sequence[CalibrationPlate]) -> str:
+    return ", ".join(each.plate for each in plates)
 
 
 @dataclass(frozen=True, eq=False)
 class ReadPlates:
-    """The measures of assay plates, and whether all their images have a scale."""
+    """The measures of assay plates, and their kind."""
 
     plates: list[AssayPlate]
-    with_scale: bool | None  # None: some have one
+    kind: PlateKind | None  # None: they are of several kinds
 
 
 def find_assay_plates(
-    store: CalibrationStore, encoder_id: str, line: str | None, without: PlateMap | None = None
+    store: CalibrationStore,
+    encoder_id: str,
+    line: str | None,
+    representation: Representation,
+    without: PlateMap | None = None,
 ) -> FoundPlates:
     """Return the newest assay, map and images of each other plate of a line with an assay.
 
@@ -67,7 +118,8 @@ def find_assay_plates(
     before dosing and of its readout day.
     """
     left_out = (without.plate, without.run) if without else None
-    found = FoundPlates([], [])
+    by_kind: defaultdict[PlateKind, list[CalibrationPlate]] = defaultdict(list)
+    mixed: list[CalibrationPlate] = []
     for assay in store.assays():
         plate_map = store.plate_map(assay.plate, run=assay.run)
         if (
@@ -80,18 +132,20 @@ def find_assay_plates(
             select_images(store.imaged(plate_map.plate, encoder_id), plate_map),
             plate_map,
         )
-        if images:
-            by_content = tuple((image.key.well, image.key.visit, image.digest) for image in images)
-            alike = found.with_scale if has_scale(images) else found.without_scale
-            alike.append(
-                CalibrationPlate(
-                    plate=plate_map.plate,
-                    assay_digest=assay.digest,
-                    map_digest=plate_map.digest,
-                    images=by_content,
-                )
-            )
-    return found
+        if not images:
+            continue
+        methods = {image.measured_by for image in images}
+        kind = PlateKind(has_scale(images), min(methods, key=str)).of(representation)
+        plate = CalibrationPlate(
+            plate=plate_map.plate,
+            assay_digest=assay.digest,
+            map_digest=plate_map.digest,
+            images=tuple((image.key.well, image.key.visit, image.digest) for image in images),
+            measured_by=kind.measured_by,
+        )
+        is_mixed = len(methods) > 1 and representation != "embedding"
+        (mixed if is_mixed else by_kind[kind]).append(plate)
+    return FoundPlates(by_kind, mixed)
 
 
 def read_assay_plates(
@@ -102,7 +156,7 @@ def read_assay_plates(
 ) -> ReadPlates | None:
     """Return the assay plates with measures; None if the store no longer has the same data."""
     read: list[AssayPlate] = []
-    scales: set[bool] = set()
+    kinds: set[PlateKind] = set()
     for plate in plates:
         assay, plate_map = (
             store.assay(plate.plate, plate.assay_digest),
@@ -116,10 +170,11 @@ def read_assay_plates(
             for each in store.imaged(plate.plate, encoder_id)
             if (each.key.well, each.key.visit, each.digest) in wanted
             and each.key.run in (plate_map.run, OUTSIDE)
+            and (representation == "embedding" or each.measured_by == plate.measured_by)
         ]
         if len(images) < len(wanted):
             return None
-        scales.add(has_scale(images))
+        kinds.add(PlateKind(has_scale(images), plate.measured_by))
         trajectories = assemble(
             store.observations(images, encoder_id),
             plate_map,
@@ -134,7 +189,7 @@ def read_assay_plates(
             read.append(
                 AssayPlate(trajectories, percent, plate_map.dosed_on_day, plate_map.readout_day)
             )
-    return ReadPlates(read, scales.pop() if len(scales) == 1 else None)
+    return ReadPlates(read, kinds.pop() if len(kinds) == 1 else None)
 
 
 def _both_days(images: Sequence[VisitVersion], plate_map: PlateMap) -> list[VisitVersion]:

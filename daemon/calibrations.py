@@ -17,6 +17,7 @@ from daemon.assay_plates import (
     FULL_EMBEDDING_WEIGHT,
     CalibrationStore,
     FoundPlates,
+    PlateKind,
     find_assay_plates,
     read_assay_plates,
 )
@@ -47,6 +48,7 @@ PREDICTED_NOTE = (
 )
 DEPARTURE_NOTE = "Ranked by departure, because {why}."
 NO_ASSAY = "no other plate of its line in the store has an assay"
+ASSAYS_OF_OTHER_METHOD = "the assay plates of its line were measured by another method"
 INVALID_CALIBRATION = "deterioration is not calibrated: {why}"
 FIRST_BY_DEPARTURE = (
     "the plate's first ranking was by departure; `spherorank rank plate {plate}` chooses the "
@@ -83,10 +85,10 @@ class Calibrated:
 
 @dataclass(frozen=True, eq=False)
 class _Fitted:
-    """A fitted calibration, and whether all images of its plates have a scale."""
+    """A fitted calibration, and the kind of its plates."""
 
     calibration: Calibration
-    with_scale: bool | None  # None: some have one
+    kind: PlateKind | None  # None: they are of several kinds
 
 
 class Calibrations:
@@ -139,8 +141,8 @@ class Calibrations:
             if self.method == "departure":
                 continue
             try:
-                for with_scale in (True, False):
-                    self._newest(self._find(line).of_scale(with_scale=with_scale), line)
+                for plates in self._find(line).by_kind.values():
+                    self._newest(plates, line)
             except (ArithmeticError, LookupError, TypeError, ValueError):
                 log.exception("calibration.failed", line=line)
         self._noted.clear()
@@ -168,23 +170,23 @@ class Calibrations:
             and (plate_map.plate in unread_assays or (plate_map.plate, plate_map.run) in assayed)
         )
 
-    def choose(self, plate_map: PlateMap, follows: Ranking | None, *, with_scale: bool) -> Choice:
+    def choose(self, plate_map: PlateMap, follows: Ranking | None, kind: PlateKind) -> Choice:
         """Return the Choice of calibration for a plate map, as in the ranking it follows, if any.
 
         Parameters
         ----------
         follows
             The earlier ranking whose method is kept; None chooses the newest calibration.
-        with_scale
-            Whether the images of the plate have a scale. A calibration whose plates differ in this
-            is not used.
+        kind
+            Kind of the plate. A calibration whose plates are of another kind is not used.
         """
+        kind = kind.of(self._representation)
         if self.method == "departure":
             return Choice(None)
         if follows is None:
-            return self._choose_newest(plate_map, with_scale=with_scale)
+            return self._choose_newest(plate_map, kind)
         if follows.calibration is None:
-            others = self._find(plate_map.line, plate_map).of_scale(with_scale=with_scale)
+            others = self._find(plate_map.line, plate_map).of_kind(kind)
             return Choice(
                 None,
                 FIRST_BY_DEPARTURE.format(plate=plate_map.plate)
@@ -192,9 +194,9 @@ class Calibrations:
                 else "",
             )
         kept = self._fit(follows.calibration.digest)
-        if kept is not None and kept.with_scale is with_scale:
+        if kept is not None and kept.kind == kind:
             return Choice(follows.calibration)
-        newest = self._choose_newest(plate_map, with_scale=with_scale)
+        newest = self._choose_newest(plate_map, kind)
         return Choice(
             newest.card,
             newest.why_departure,
@@ -242,13 +244,15 @@ class Calibrations:
         notes = (predicted, *placement.notes, *choice.notes)
         return Calibrated(replace(placement, notes=notes), card, drift)
 
-    def _choose_newest(self, plate_map: PlateMap, *, with_scale: bool) -> Choice:
+    def _choose_newest(self, plate_map: PlateMap, kind: PlateKind) -> Choice:
         found = self._find(plate_map.line, plate_map)
-        notes = found.notes(with_scale=with_scale)
-        card = self._newest(found.of_scale(with_scale=with_scale), plate_map.line)
+        notes = found.notes(kind)
+        card = self._newest(found.of_kind(kind), plate_map.line)
         if card is None:
             why = NO_ASSAY if self.method == "deterioration" else ""
-            return Choice(None, why, notes)
+            return Choice(
+                None, ASSAYS_OF_OTHER_METHOD if found.of_other_method(kind) else why, notes
+            )
         if not card.valid:
             why = INVALID_CALIBRATION.format(why="; ".join(card.why_not))
             return Choice(None, why, notes)
@@ -284,7 +288,7 @@ class Calibrations:
 
     def _find(self, line: str | None, without: PlateMap | None = None) -> FoundPlates:
         """Return the assay plates of a line, without one plate."""
-        return find_assay_plates(self._store, self._encoder_id, line, without)
+        return find_assay_plates(self._store, self._encoder_id, line, self._representation, without)
 
     def _digest(self, plates: Sequence[CalibrationPlate]) -> str:
         """Return SHA-256 of all data and settings that a calibration depends on."""
@@ -293,7 +297,8 @@ class Calibrations:
             self._encoder_id,
             self._representation,
             self._seed,
-            [plate.model_dump(mode="json") for plate in plates],
+            # A method that is not recorded is left out, as in the digests of earlier versions.
+            [plate.model_dump(mode="json", exclude_none=True) for plate in plates],
         ]
         return hashlib.sha256(json.dumps(rests_on).encode()).hexdigest()
 
@@ -313,7 +318,7 @@ class Calibrations:
             ):
                 return None
             calibration = refit(read.plates, kept[0], seed=self._seed)
-            self._fitted[digest] = _Fitted(calibration, read.with_scale)
+            self._fitted[digest] = _Fitted(calibration, read.kind)
         self._fitted.move_to_end(digest)
         while len(self._fitted) > MAX_MODELS_IN_MEMORY:
             self._fitted.popitem(last=False)

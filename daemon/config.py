@@ -413,14 +413,15 @@ class Config(BaseSettings):
     def digest(self) -> str:
         """SHA-256 over the settings that a ranking depends on.
 
-        The channel is left out while it is not set, as in earlier versions.
+        The channel is left out while it is not set, as in earlier versions. The segmenter is left
+        out, because the measures of an image name it.
         """
         of_source = {"planes", "bits", "field"} | ({"channel"} if self.source.channel else set())
         return hashlib.sha256(
             (
                 self.source.model_dump_json(include=of_source)
                 + self.ranking.model_dump_json()
-                + self.tissue.model_dump_json()
+                + self.tissue.model_copy(update={"segmenter": "classical"}).model_dump_json()
             ).encode()
         ).hexdigest()
 

@@ -10,11 +10,13 @@ from typing import Protocol
 import structlog
 
 from daemon.alerts import Alerts
+from daemon.assay_plates import PlateKind
 from daemon.audit_trail import kept_final_notes, map_change_notes
 from daemon.calibrations import Calibrations, Choice, digest_with_calibration
 from daemon.due_days import DaySettings, Due, DueDays
 from daemon.missing_readout import NO_IMAGE, ranking_without_readout
 from daemon.ranking_alerts import (
+    alert_about_methods,
     alert_about_refused_wells,
     alert_if_by_departure,
     alert_if_doubtful,
@@ -27,6 +29,7 @@ from inference.departure.assembly import (
     select_images,
 )
 from inference.departure.earlier_plates import EarlierPlates, earlier_plates
+from inference.departure.measuring_methods import main_method, without_other_methods
 from inference.departure.scales import has_scale, scale_notes, scale_problems
 from inference.dose.dose_effects import dose_effects
 from inference.ports import EarlierPlateReader
@@ -36,10 +39,10 @@ from inference.ranking.plate_ranking import score_plate
 from inference.ranking.reasons import reasons_by_treatment
 from inference.ranking.rows import treatment_ranks, well_ranks
 from inference.ranking.well_tissue import tissue_by_well
-from schemas.errors import ProfileError, SpheroRankError
+from schemas.errors import MachineError, ProfileError, SpheroRankError
 from schemas.forecast import ForecastFrom
 from schemas.messages import AlertKind, RankingData
-from schemas.observation import Observation
+from schemas.observation import Observation, VisitVersion
 from schemas.ranking import Ranking
 from schemas.trajectory import Representation
 from store.ports import ObservationReader, PlateMapStore, RankingStore
@@ -49,6 +52,18 @@ log = structlog.get_logger()
 
 class DayStore(EarlierPlateReader, ObservationReader, PlateMapStore, RankingStore, Protocol):
     """The parts of the store that the ranking of one day reads and writes."""
+
+
+MeasureAgain = Callable[[str, Sequence[VisitVersion]], bool]
+"""Measures images of a plate (id) by the present method and returns whether any was replaced.
+
+It raises MachineError if their files cannot be read now.
+"""
+
+
+def measure_nothing(plate: str, images: Sequence[VisitVersion]) -> bool:  # noqa: ARG001 - the signature of MeasureAgain
+    """Return False: no image is measured again."""
+    return False
 
 
 @dataclass(frozen=True)
@@ -65,6 +80,7 @@ class DailyPath:
     ]  # writes the missing files of a ranking
     alerts: Alerts
     clock: Callable[[], datetime]
+    measure_again: MeasureAgain = measure_nothing
     _unwritten: dict[str, Ranking] = field(default_factory=dict)  # by plate and name
 
     def run_due(
@@ -98,14 +114,38 @@ class DailyPath:
         plate_map = self.store.plate_map(plate)
         if plate_map is None:
             return []
-        due = self.due_days.of_plate(
-            plate_map,
-            is_waiting=is_waiting,
-            all_is_in=all_is_in,
-            is_source_gone=is_source_gone,
-            catching_up_since=catching_up_since,
+        due = self._with_one_method(
+            plate,
+            partial(
+                self.due_days.of_plate,
+                plate_map,
+                is_waiting=is_waiting,
+                all_is_in=all_is_in,
+                is_source_gone=is_source_gone,
+                catching_up_since=catching_up_since,
+            ),
         )
         return [ranking for day in due if (ranking := self.rank_day(day)) is not None]
+
+    def _with_one_method(self, plate: str, find_due: Callable[[], list[Due]]) -> list[Due]:
+        """Return the due days of a plate after its images are measured by the present method.
+
+        While their files cannot be read, only days past the readout deadline are returned.
+        """
+        due = find_due()
+        try:
+            is_changed = bool(due) and self.measure_again(plate, due[0].images)
+        except MachineError as error:
+            self.alerts.raise_once(
+                AlertKind.MEASURES,
+                f"{plate} postponed",
+                f"plate {plate}: its images cannot be measured again by the present method: "
+                f"{error}; they are tried again until the readout deadline",
+                plate,
+            )
+            return [day for day in due if day.is_past_deadline]
+        self.alerts.clear(AlertKind.MEASURES, f"{plate} postponed")
+        return find_due() if is_changed else due
 
     def rank_day(self, due: Due) -> Ranking | None:
         """Rank a due day and commit and write the ranking; return it, or None if it cannot be made.
@@ -204,7 +244,8 @@ class DailyPath:
     ) -> Ranking:
         """Build the ranking of a day, and raise an alert if its method is not the requested one."""
         days = {"dosing_day": due.plate_map.dosed_on_day, "readout_day": due.day}
-        tissue = tissue_by_well(observations, **days, settings=self.settings.condition)
+        of_method = without_other_methods(observations, plate.measured_by)
+        tissue = tissue_by_well(of_method, **days, settings=self.settings.condition)
         choice = self._choose(due)
         calibrated = self.calibrations.place(scored, tissue, plate, choice, day=due.day)
         placement = calibrated.placement
@@ -236,6 +277,7 @@ class DailyPath:
             method=placement.method,
             representation=representation,
             encoder_id=self.encoder_id,
+            measured_by=plate.measured_by,
             code_version=self.settings.code_version,
             config_digest=self.settings.config_digest,
             inputs_digest=digest_with_calibration(due.inputs_digest, calibrated.calibration),
@@ -246,6 +288,7 @@ class DailyPath:
             drift=calibrated.drift,
         )
         alert_about_refused_wells(ranking, plate, self.alerts)
+        alert_about_methods(ranking, plate, self.alerts)
         if self.calibrations.method == "deterioration":
             alert_if_by_departure(ranking, calibrated.why_departure, self.alerts)
         return ranking
@@ -264,8 +307,9 @@ class DailyPath:
 
     def _choose(self, due: Due) -> Choice:
         """Return the calibration by which a due day is to be ranked."""
+        method = main_method(due.images, due.plate_map, due.day)
         return self.calibrations.choose(
-            due.plate_map, due.follows, with_scale=has_scale(due.images)
+            due.plate_map, due.follows, PlateKind(has_scale(due.images), method)
         )
 
     def _earlier(self, due: Due, plate: AssembledPlate) -> EarlierPlates:

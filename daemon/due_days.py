@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -170,12 +170,26 @@ class DueDays:
         corrected = (
             previous is not None
             and self._is_quiet(state)
-            and previous.inputs_digest != digest_with_calibration(digest, previous.calibration)
+            and self._is_outdated(state, previous, digest)
         )
         becomes_final = previous is not None and final and not previous.final
         if not (first or corrected or becomes_final):
             return None
         return self._due(state, day, final=final, is_past_deadline=is_readout and late)
+
+    def _is_outdated(self, state: _PlateState, ranking: Ranking, inputs_digest: str) -> bool:
+        """Return whether the inputs of a ranking changed, given their digest now.
+
+        If a run has a final ranking, images that were only measured again by another method make no
+        new revision of its rankings.
+        """
+        inputs = [inputs_digest]
+        if any(each.final for each in state.rankings):
+            as_ranked = [replace(each, measured_by=ranking.measured_by) for each in state.images]
+            inputs.append(self._inputs_digest(state.plate_map, as_ranked, ranking.day))
+        return ranking.inputs_digest not in [
+            digest_with_calibration(each, ranking.calibration) for each in inputs
+        ]
 
     def _due(self, state: _PlateState, day: int, *, final: bool, is_past_deadline: bool) -> Due:
         """Return a culture day as Due; a final day stays final."""
@@ -290,7 +304,7 @@ class DueDays:
         )
 
     def _inputs_digest(self, plate_map: PlateMap, images: Sequence[VisitVersion], day: int) -> str:
-        """Return SHA-256 of the inputs of a ranking: images, plate map, models and settings.
+        """Return SHA-256 of the inputs of a ranking: images, measures, map, models and settings.
 
         The code version is not part of it: an upgrade makes no ranking stale.
         """
@@ -311,7 +325,20 @@ class DueDays:
         inputs = [contents, day, plate_map.digest, *models, self.settings.config_digest]
         if left_out:
             inputs.append(left_out)
+        if methods := _methods(until_day):
+            inputs.append({"measured_by": methods})
         return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
+
+
+def _methods(images: Sequence[VisitVersion]) -> object:
+    """Return the method that measured images, or by image if there are several.
+
+    None if it is not recorded, as in the digests of earlier versions.
+    """
+    methods = {image.measured_by for image in images}
+    if len(methods) == 1:
+        return methods.pop()
+    return sorted((image.key.well, image.day, image.measured_by or "") for image in images)
 
 
 def _newest(rankings: Sequence[Ranking], day: int) -> Ranking | None:

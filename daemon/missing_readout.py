@@ -5,6 +5,7 @@ from datetime import datetime
 
 from daemon.due_days import Due
 from inference.departure.assembly import refused_wells
+from inference.departure.measuring_methods import main_method
 from schemas.observation import Observation
 from schemas.ranking import Gate, LeftOut, Ranking, RankingQuality, Scale, WellRank
 from schemas.trajectory import Representation
@@ -89,6 +90,7 @@ def ranking_without_readout(
         method=due.follows.method if due.follows else "departure",
         representation=representation,
         encoder_id=encoder_id,
+        measured_by=main_method(due.images, plate_map, due.day),
         code_version=code_version,
         config_digest=config_digest,
         inputs_digest=due.inputs_digest,

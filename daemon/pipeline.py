@@ -133,6 +133,7 @@ class Analysis:
     quality: Quality
     embedding: npt.NDArray[np.float32]  # (dimension,)
     measures: dict[str, float]  # empty if the segmenter refuses the image
+    measured_by: str  # segmenter and version of the measures
     unsure: tuple[Unsure, ...]  # doubts about the outline of the tissue
     picture: bytes  # JPEG of the sharpest plane with the outline of the tissue
 
@@ -155,6 +156,7 @@ def analyse(image: WellImage, encoder: Encoder, segmenter: Segmenter) -> Analysi
         quality=found.quality,
         embedding=encoder.embed(image, found.quality.sharpest_plane),
         measures=found.measures,
+        measured_by=found.measured_by,
         unsure=found.tissue.unsure,
         picture=draw_outline_picture(found.plane, found.tissue),
     )
@@ -185,6 +187,7 @@ def observation_of(
         encoder_id=encoder_id,
         embedding=found.embedding,
         measures=found.measures,
+        measured_by=found.measured_by,
         unsure=found.unsure,
     )
 
@@ -208,6 +211,7 @@ def observation_message(
         um_per_px=observation.um_per_px,
         complete=observation.complete,
         encoder_id=observation.encoder_id,
+        measured_by=observation.measured_by,
         quality=observation.quality,
         flags=observation.quality.flags,
         unsure=observation.unsure,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from daemon.alerts import Alerts
 from daemon.missing_images import missing_day_cause
 from inference.departure.assembly import AssembledPlate
+from inference.departure.measuring_methods import MEASURE_COMMAND, name_method, name_methods
 from inference.ranking.image_notes import name_wells
 from inference.ranking.plate_ranking import ONE_BLOCK
 from schemas.messages import AlertKind
@@ -55,6 +56,31 @@ def alert_about_refused_wells(ranking: Ranking, plate: AssembledPlate, alerts: A
             "their images; expected background around the tissue",
             ranking.plate,
         )
+
+
+def alert_about_methods(ranking: Ranking, plate: AssembledPlate, alerts: Alerts) -> None:
+    """Raise an alert if a ranking leaves out measures, because other methods measured images.
+
+    A later ranking of the plate without such images clears it.
+    """
+    cause = f"{ranking.plate} methods"
+    if not plate.other_methods:
+        alerts.clear(AlertKind.MEASURES, cause)
+        return
+    consequence = (
+        "all wells are compared by their embedding alone"
+        if plate.deciding_other_methods
+        else "their measures are not used"
+    )
+    alerts.raise_once(
+        AlertKind.MEASURES,
+        cause,
+        f"{ranking.name}: {len(plate.other_methods)} images were measured by "
+        f"{name_methods(plate.other_methods)}, the other images by "
+        f"{name_method(plate.measured_by)}: {consequence}; expected the files of all images, so "
+        f"that {MEASURE_COMMAND} can measure them again",
+        ranking.plate,
+    )
 
 
 def alert_if_by_departure(ranking: Ranking, why_departure: str, alerts: Alerts) -> None:

@@ -15,11 +15,14 @@ from store.ports import ObservationReader
 PLATES_KEPT = 4  # in memory; a plate of 60 wells and 10 days takes about 3 MB
 
 
+_Id = tuple[int, str | None]  # observation id and method of the measures, which may be replaced
+
+
 @dataclass
 class _Plate:
     """A cache of the observations and departures of one plate."""
 
-    observations: dict[int, Observation] = field(default_factory=dict)  # by id
+    observations: dict[_Id, Observation] = field(default_factory=dict)
     departures: dict[int, tuple[object, dict[str, float]]] = field(
         default_factory=dict
     )  # by day: the inputs, and the departures by well
@@ -84,7 +87,7 @@ class RollingView:
         uses_day = (
             plate_map.digest,
             newest.digest if is_used else None,
-            tuple(image.observation_id for image in used),
+            tuple(map(_id_of, used)),
         )
         if day not in plate.departures or plate.departures[day][0] != uses_day:
             observations = self._read(plate, used, newest.encoder_id) + (
@@ -108,12 +111,12 @@ class RollingView:
     def _read(
         self, plate: _Plate, images: list[VisitVersion], encoder_id: str
     ) -> list[Observation]:
-        new = [image for image in images if image.observation_id not in plate.observations]
+        new = [image for image in images if _id_of(image) not in plate.observations]
         plate.observations |= {
-            image.observation_id: read
+            _id_of(image): read
             for image, read in zip(new, self._store.observations(new, encoder_id), strict=True)
         }
-        return [plate.observations[image.observation_id] for image in images]
+        return [plate.observations[_id_of(image)] for image in images]
 
     def _plate(self, name: str) -> _Plate:
         plate = self._plates.setdefault(name, _Plate())
@@ -121,3 +124,7 @@ class RollingView:
         while len(self._plates) > PLATES_KEPT:
             self._plates.popitem(last=False)
         return plate
+
+
+def _id_of(image: VisitVersion) -> _Id:
+    return image.observation_id, image.measured_by

@@ -105,7 +105,12 @@ class Service:
         if self.imaging_feedback:
             self.imaging_feedback.catch_up()
         self.notify_systemd("READY=1")
-        log.info("service.started", version=self.status.version, encoder_id=self.status.encoder_id)
+        log.info(
+            "service.started",
+            version=self.status.version,
+            encoder_id=self.status.encoder_id,
+            measured_by=self.status.measured_by,
+        )
         self._quarantine()
 
     def _quarantine(self) -> None:

@@ -59,6 +59,7 @@ class ServiceStatus:
 
     version: str
     encoder_id: str
+    measured_by: str
     started_at: datetime
     plate_maps: PlateMapStore
     microscope: Callable[[], MicroscopeData | None]
@@ -77,6 +78,7 @@ class ServiceStatus:
             state=ServiceState.RUNNING,
             version=self.version,
             encoder_id=self.encoder_id,
+            measured_by=self.measured_by,
             started_at=self.started_at,
             last_image_at=self.last_image_at,
             backlog=self.backlog,

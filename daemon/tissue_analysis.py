@@ -8,7 +8,7 @@ import numpy.typing as npt
 from acquisition.quality import assess
 from inference.ports import Segmenter
 from inference.tissue.crowding import flag_crowding
-from inference.tissue.measures import measure_tissue
+from inference.tissue.measures import measure_tissue, measuring_method
 from schemas.quality import Flag, Quality
 from schemas.tissue import Segmentation
 
@@ -21,6 +21,7 @@ class TissueAnalysis:
     plane: npt.NDArray[np.uint16]  # (H, W): the sharpest plane
     tissue: Segmentation
     measures: dict[str, float]  # empty if the segmenter refuses the image
+    measured_by: str  # segmenter and version of the measures
 
 
 def analyse_tissue(
@@ -42,4 +43,5 @@ def analyse_tissue(
     plane = planes[quality.sharpest_plane]
     tissue = segmenter.segment(plane, um_per_px)
     measures = measure_tissue(plane, tissue, um_per_px)
-    return TissueAnalysis(flag_crowding(quality, measures), plane, tissue, measures)
+    measured_by = measuring_method(segmenter.segmenter_id)
+    return TissueAnalysis(flag_crowding(quality, measures), plane, tissue, measures, measured_by)

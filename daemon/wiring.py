@@ -25,11 +25,12 @@ from daemon.config import (
     systemd_socket,
 )
 from daemon.crash_examination import CrashExamination
-from daemon.daily import DailyPath
+from daemon.daily import DailyPath, MeasureAgain, measure_nothing
 from daemon.due_days import DaySettings, DueDays
 from daemon.encoder_switch import check_all_embedded
 from daemon.health import HealthPage, Metrics, sd_notify
 from daemon.heartbeat import Heartbeat, LoopClock
+from daemon.measuring_again import MeasuringAgain
 from daemon.messaging.io_thread import IoThread
 from daemon.messaging.publisher import Publisher
 from daemon.messaging.requests import RequestSocket
@@ -58,6 +59,7 @@ from inference.encoding.onnx_encoder import OnnxEncoder
 from inference.ports import Segmenter
 from inference.tissue.classical_segmenter import ClassicalSegmenter
 from inference.tissue.condition import ConditionSettings
+from inference.tissue.measures import measuring_method
 from inference.tissue.onnx_segmenter import OnnxSegmenter, load_segmenter, shipped_segmenter
 from schemas.encoder_bundle import BundleCard
 from schemas.errors import BundleError, ConfigError, ProfileError
@@ -68,6 +70,7 @@ from store.sql_store import SqlStore
 VERSION = code_version()
 STALL_REPORT_S = 30.0  # the process reports a stall itself
 STOP_S = 30.0  # from SIGTERM to SIGKILL of the imaging process, besides the step in which it is
+MEASURING_JOBS = 2  # worker processes of the service that measure images again
 
 
 def now() -> datetime:
@@ -113,6 +116,31 @@ def open_segmenter(section: TissueSection) -> Segmenter:
         return ClassicalSegmenter()
     return OnnxSegmenter(
         load_segmenter(shipped_segmenter() if name == "learned" else Path(name).expanduser())
+    )
+
+
+def present_method(section: TissueSection) -> str:
+    """Return the method of new measures: segmenter of the configuration and version of measures."""
+    return measuring_method(open_segmenter(section).segmenter_id)
+
+
+def open_measuring_again(
+    config: Config, store: SqlStore, *, jobs: int, tick: Callable[[], None] = lambda: None
+) -> MeasuringAgain:
+    """Return the part that measures stored images again, in a number of worker processes.
+
+    Parameters
+    ----------
+    tick
+        Called after each image.
+    """
+    return MeasuringAgain(
+        store,
+        config.source,
+        partial(open_segmenter, config.tissue),
+        present_method(config.tissue),
+        jobs,
+        tick,
     )
 
 
@@ -191,6 +219,7 @@ def open_days(
     card: BundleCard,
     alerts: Alerts,
     tick: Callable[[], None] = lambda: None,
+    measure_again: MeasureAgain = measure_nothing,
 ) -> DailyPath:
     """Return the DailyPath of a configuration, store and bundle card, which ranks days of plates.
 
@@ -198,6 +227,8 @@ def open_days(
     ----------
     tick
         Called every few seconds while a calibration is learned.
+    measure_again
+        Measures images again that another method measured, before a due day is ranked.
     """
     ranking = config.ranking
     settings = DaySettings(
@@ -230,6 +261,7 @@ def open_days(
         write=partial(write_ranking, folder=config.output.rankings),
         alerts=alerts,
         clock=now,
+        measure_again=measure_again,
     )
 
 
@@ -322,6 +354,7 @@ def open_service(
         status = ServiceStatus(
             version=VERSION,
             encoder_id=encoder.encoder_id,
+            measured_by=present_method(config.tissue),
             started_at=now(),
             plate_maps=store,
             microscope=microscope.status if microscope else lambda: None,
@@ -340,7 +373,15 @@ def open_service(
         in_flight = stack.enter_context(journal)
         source = DropFolder(source_settings(config, once=once), store, in_flight=in_flight)
         stack.callback(source.close)
-        days = open_days(config, store, encoder.card, alerts, tick=heartbeat.tick)
+        again = open_measuring_again(config, store, jobs=MEASURING_JOBS, tick=heartbeat.tick)
+        days = open_days(
+            config,
+            store,
+            encoder.card,
+            alerts,
+            tick=heartbeat.tick,
+            measure_again=again.bring_up_to_date,
+        )
         scales = ScaleCheck(source, store, encoder.encoder_id, alerts)
         runs = PlateRuns(store, days.settings.readout_deadline, alerts)
         service = Service(

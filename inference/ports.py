@@ -45,6 +45,11 @@ class Encoder(Protocol):
 class Segmenter(Protocol):
     """Finds the tissue in one plane of a well image."""
 
+    @property
+    def segmenter_id(self) -> str:
+        """Name and version: outlines by segmenters with different ids are never compared."""
+        ...
+
     def segment(self, plane: npt.NDArray[np.uint16], um_per_px: float | None) -> Segmentation:
         """Return the Segmentation of a plane, (H, W) uint16, with a scale in µm per px or None.
 

@@ -21,6 +21,10 @@ class CalibrationPlate(FrozenModel):
     """Digest of the plate map."""
     images: tuple[tuple[str, str, str], ...]
     """Well, visit and pixel digest of each image."""
+    measured_by: str | None = None
+    """Segmenter and version of the measures of all its images; null if an earlier version of
+    SpheroRank measured them, or if the model uses no measures.
+    """
 
 
 class Drift(FrozenModel):
@@ -48,6 +52,10 @@ class CalibrationCard(FrozenModel):
     """Version of the training procedure."""
     encoder_id: str
     """Name and digest of the encoder bundle; empty for measures alone."""
+    measured_by: str | None = None
+    """Segmenter and version of the measures of the assay plates; null if an earlier version of
+    SpheroRank measured them, or if the model uses no measures.
+    """
     representation: str
     """Features that the model uses: embedding, measures or both."""
     model: str

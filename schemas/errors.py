@@ -39,6 +39,10 @@ class SpheroRankError(Exception):
         self.problem = problem
         super().__init__(f"{self.where}: {problem}")
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Return the parts for pickle, so that a worker process can raise the exception."""
+        return type(self), (self.where, self.problem)
+
 
 class ConfigError(SpheroRankError):
     """A setting is wrong; ``problems`` lists every wrong setting as ``(where, problem)``."""
@@ -46,6 +50,10 @@ class ConfigError(SpheroRankError):
     def __init__(self, where: object, problem: str, more: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__(where, problem)
         self.problems: tuple[tuple[str, str], ...] = ((self.where, problem), *more)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Return the parts for pickle, so that a worker process can raise the exception."""
+        return type(self), (self.where, self.problem, self.problems[1:])
 
     def __str__(self) -> str:
         return "\n".join(f"{where}: {problem}" for where, problem in self.problems)

@@ -53,6 +53,10 @@ class ObservationData(FrozenModel):
     """True if every expected focal plane was present."""
     encoder_id: str
     """Name and digest of the encoder bundle."""
+    measured_by: str | None = None
+    """Segmenter and version of the measures, such as ``classical-2+measures-1``; measures by
+    different methods must not be compared. Null in messages of earlier versions of SpheroRank.
+    """
     quality: Quality
     """Quality measurements of the image."""
     flags: tuple[Flag, ...]
@@ -143,6 +147,10 @@ class StatusData(FrozenModel):
     """Version of SpheroRank."""
     encoder_id: str
     """Name and digest of the encoder bundle."""
+    measured_by: str | None = None
+    """Segmenter and version of the measures of new images; null from earlier versions of
+    SpheroRank.
+    """
     started_at: datetime
     """Start time of the service."""
     last_image_at: datetime | None
@@ -232,6 +240,8 @@ class AlertKind(StrEnum):
     """A plate map is missing or wrong, starts or corrects a run, or contradicts an image's time."""
     LAYOUT = "layout"
     SCALE_DISAGREES = "scale_disagrees"
+    MEASURES = "measures"
+    """Images of a plate were measured by different methods, so their measures are not compared."""
     ASSAY = "assay"
     MICROSCOPE = "microscope"
 

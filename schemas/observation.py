@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from schemas.arrays import Float32Array
-from schemas.quality import Quality
+from schemas.quality import Flag, Quality
 from schemas.scale import FileScale
 from schemas.tissue import Unsure
 from schemas.well_image import FileVersion, VisitKey
@@ -47,6 +47,10 @@ class Observation:
     embedding: Float32Array  # (dimension,)
     measures: dict[str, float] = field(default_factory=dict)
     """Value of each measure by its name with unit; empty if the tissue was not measured."""
+    measured_by: str | None = None
+    """Segmenter and definitions of the measures; None if an earlier version did not record them.
+    Measures by different methods are never compared.
+    """
     unsure: tuple[Unsure, ...] = ()
     """Reasons to doubt the outline of the tissue; empty if an earlier version did not record them.
     """
@@ -104,11 +108,13 @@ class VisitVersion:
     """The different scales of the files; None if an earlier version did not record them."""
     saved_at: datetime | None = None
     """Modification time of the first file; None if unknown, or if ``taken_at`` is known."""
+    measured_by: str | None = None
+    """Segmenter and definitions of its measures; None if an earlier version did not record them."""
 
 
 @dataclass(frozen=True)
 class StoredImage:
-    """Location and digest of a stored image's pixels, to embed it with another encoder."""
+    """Location and digest of a stored image's pixels, to embed or measure the image again."""
 
     observation_id: int
     key: VisitKey
@@ -119,6 +125,30 @@ class StoredImage:
     """Files in the order of their planes."""
     um_per_px: float | None
     sharpest_plane: int
+    flags: tuple[Flag, ...] = ()
+    """Quality flags of the image."""
+
+
+@dataclass(frozen=True)
+class NewMeasures:
+    """The results of measuring a stored image again, which replace its earlier ones."""
+
+    observation_id: int
+    quality: Quality
+    measures: dict[str, float]
+    unsure: tuple[Unsure, ...]
+    picture: bytes
+    """JPEG of the sharpest plane with the outline of the tissue."""
+
+
+@dataclass(frozen=True)
+class MeasuringProgress:
+    """Number of images of a plate that one method has not measured."""
+
+    plate: str
+    images: int
+    outdated: int
+    """Images that were measured by another method, or by an earlier version."""
 
 
 @dataclass(frozen=True)

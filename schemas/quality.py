@@ -26,6 +26,12 @@ class Flag(StrEnum):
     """The scales of plate map and files, or of the plate's images, contradict each other."""
 
 
+FLAGS_OF_FILES = frozenset(
+    {Flag.PLANES_MISSING, Flag.DAY_DISAGREES, Flag.NEAR_MIDNIGHT, Flag.SCALE_DISAGREES}
+)
+"""Flags that follow from names, times and metadata of files; all others follow from pixels."""
+
+
 class Quality(FrozenModel):
     """Measurements on the original planes of a well image, and the flags that follow from them."""
 

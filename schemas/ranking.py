@@ -322,6 +322,10 @@ class RankingHead(FrozenModel):
     """Features that were compared."""
     encoder_id: str
     """Name and digest of the encoder bundle."""
+    measured_by: str | None = None
+    """Segmenter and version of the measures that the ranking shows and compares; null if an
+    earlier version of SpheroRank measured the images.
+    """
     code_version: str
     """Version of SpheroRank with its git commit, such as 0.1.0+g14fd511c2a90."""
     config_digest: str

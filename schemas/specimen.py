@@ -135,6 +135,10 @@ class SpecimenTable(FrozenModel):
     """Features that were compared on the plates."""
     encoder_id: str
     """Name and digest of the encoder bundle of all plates that were used."""
+    measured_by: str | None = None
+    """Segmenter and version of the measures of all plates that were used; null if an earlier
+    version of SpheroRank measured them, or if no measures were compared.
+    """
     between_plates: float
     """Standard deviation of an effect between plates that well noise, gains and offsets do not
     explain, as a fraction of √(1 + effect²).

@@ -35,6 +35,8 @@ class Trajectories:
     """Weight of the embedding relative to the measures; without measures it has no effect."""
     encoder_id: str = ""
     """Digest of the encoder bundle; "" for a profile table of measures."""
+    measured_by: str | None = None
+    """Segmenter and version of the measures; None without measures or if it is not recorded."""
 
     @property
     def representation(self) -> Representation:

@@ -8,10 +8,8 @@ from sqlalchemy import and_, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from schemas.observation import EmbeddingProgress, StoredImage
-from schemas.quality import Quality
-from schemas.well_image import FileVersion
 from store.database import Database
-from store.rows import key_of
+from store.rows import stored_image_of
 from store.tables import embedding_refusals, embeddings, observations
 
 
@@ -76,18 +74,7 @@ class SqlEmbeddingLedger:
             .order_by(observations.c.id)
         )
         with self._database.reading() as connection:
-            return [
-                StoredImage(
-                    observation_id=row.id,
-                    key=key_of(row),
-                    day=row.day,
-                    pixel_digest=row.pixel_digest or row.digest,
-                    files=tuple(FileVersion(*file) for file in row.files),
-                    um_per_px=row.um_per_px,
-                    sharpest_plane=Quality.model_validate(row.quality).sharpest_plane,
-                )
-                for row in connection.execute(query)
-            ]
+            return [stored_image_of(row) for row in connection.execute(query)]
 
     def add_embedding(
         self, observation_id: int, encoder_id: str, embedding: npt.NDArray[np.float32]

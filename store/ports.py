@@ -18,6 +18,8 @@ from schemas.calibration import CalibrationCard, CalibrationPlate
 from schemas.messages import MessageData
 from schemas.observation import (
     EmbeddingProgress,
+    MeasuringProgress,
+    NewMeasures,
     Observation,
     RejectedFile,
     StoredImage,
@@ -102,6 +104,29 @@ class ObservationReader(Protocol):
 
     def pictures(self, images: Sequence[VisitVersion]) -> Mapping[int, bytes]:
         """Return JPEG bytes by observation id, for those VisitVersions that have a picture."""
+        ...
+
+
+class MeasureLedger(Protocol):
+    """Replaces the measures of stored images by those of a later method.
+
+    A method is a segmenter with the definitions of the measures. Only images of this service are
+    included, because the paths of others belong to other folders.
+    """
+
+    def outdated_measures(self, measured_by: str) -> Sequence[MeasuringProgress]:
+        """Return the numbers of stored images of each plate and of those by other methods."""
+        ...
+
+    def images_to_measure(self, plate: str, measured_by: str) -> Sequence[StoredImage]:
+        """Return the StoredImages of a plate that a method has not measured, as they arrived."""
+        ...
+
+    def replace_measures(self, results: Sequence[NewMeasures], measured_by: str) -> None:
+        """Replace the measures of stored images by those of a method, in one transaction.
+
+        Quality, doubts and picture are replaced with them. The embeddings are unchanged.
+        """
         ...
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, func, select
 
-from schemas.observation import Observation
+from schemas.observation import Observation, StoredImage
 from schemas.plate_map import PlateMap
 from schemas.quality import Quality
 from schemas.scale import FileScale
@@ -85,5 +85,21 @@ def observation_of(row: Row[Any]) -> Observation:
         encoder_id=row.encoder_id,
         embedding=row.vector,
         measures=row.measures,
+        measured_by=row.measured_by,
         unsure=tuple(map(Unsure, row.unsure or ())),
+    )
+
+
+def stored_image_of(row: Row[Any]) -> StoredImage:
+    """Build the StoredImage of the row of an observation."""
+    quality = Quality.model_validate(row.quality)
+    return StoredImage(
+        observation_id=row.id,
+        key=key_of(row),
+        day=row.day,
+        pixel_digest=row.pixel_digest or row.digest,
+        files=tuple(FileVersion(*file) for file in row.files),
+        um_per_px=row.um_per_px,
+        sharpest_plane=quality.sharpest_plane,
+        flags=quality.flags,
     )

@@ -45,6 +45,7 @@ _VERSION_COLUMNS = [
         "complete",
         "um_per_px",
         "file_scales",
+        "measured_by",
     )
 ] + [_FILES_OF_UNDATED]
 
@@ -157,6 +158,7 @@ class SqlObservations(SqlPart):
                     um_per_px=row.um_per_px,
                     file_scales=file_scales_of(row),
                     saved_at=modified_at(row.files),
+                    measured_by=row.measured_by,
                 )
                 for row in connection.execute(query.order_by(*_IN_ORDER))
             ]
@@ -184,6 +186,7 @@ class SqlObservations(SqlPart):
             "file_scales": [[scale.um_per_px, scale.source] for scale in of.file_scales or ()],
             "quality": of.quality.model_dump(mode="json"),
             "measures": of.measures,
+            "measured_by": of.measured_by,
             "unsure": list(of.unsure),
         }
         observation_id = connection.execute(

@@ -148,9 +148,11 @@ observations = Table(
     Column("quality", JSON, nullable=False),
     Column("measures", JSON, nullable=False),
     Column("unsure", JSON),  # doubts about the outline; NULL: not recorded
+    Column("measured_by", AnyText),  # segmenter and definitions of measures; NULL: not recorded
     UniqueConstraint("plate", "run", "well", "visit", "version"),
     UniqueConstraint("plate", "run", "well", "visit", "digest"),
     Index("observation_by_day", "plate", "day"),
+    Index("observation_by_method", "service", "plate", "measured_by"),
 )
 
 embeddings = Table(

@@ -1,6 +1,6 @@
 """A site with a real store and real rankings, whose observations are random numbers, not images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -8,13 +8,13 @@ import numpy as np
 
 from daemon.alerts import Alerts
 from daemon.calibrations import Calibrations
-from daemon.daily import DailyPath
+from daemon.daily import DailyPath, MeasureAgain, measure_nothing
 from daemon.due_days import DaySettings, DueDays
 from inference.departure.departures import DepartureSettings
 from inference.tissue.condition import ConditionSettings
 from schemas.calibration import MethodChoice
 from schemas.messages import AlertKind
-from schemas.observation import Observation
+from schemas.observation import NewMeasures, Observation, VisitVersion
 from schemas.plate_map import Group, PlateMap, WellEntry
 from schemas.ranking import Ranking
 from schemas.scale import FileScale
@@ -23,12 +23,14 @@ from schemas.well_image import VisitKey
 from store.sql_store import SqlStore
 from tests.samples import (
     ENCODER_ID,
+    MEASURED_BY,
     NOW,
     SEEDED_AT,
     observation,
     observation_data,
     planes_of,
     plate_map,
+    quality,
 )
 
 UNTREATED = 8
@@ -111,6 +113,8 @@ class Site:
         self.now = NOW
         self.settings = SETTINGS
         self.method: MethodChoice = "auto"
+        self.measured_by: str | None = MEASURED_BY  # method of the measures of new images
+        self.measure_again: MeasureAgain = measure_nothing
         self.tick: Callable[[], object] = lambda: None
         # True kill by plate and well. The tissue of a killed well is smaller and darker.
         # On a plate that is not named here, measures are random.
@@ -141,7 +145,11 @@ class Site:
             write=lambda _ranking, _pictures: (),
             alerts=alerts,
             clock=self.clock,
+            measure_again=self._measure_again,
         )
+
+    def _measure_again(self, plate: str, images: Sequence[VisitVersion]) -> bool:
+        return self.measure_again(plate, images)
 
     def _run_tick(self) -> None:
         self.tick()
@@ -219,11 +227,30 @@ class Site:
             digest=f"{rng.integers(2**62):064x}",
             embedding=rng.standard_normal(6).astype(np.float32),
             measures=measures,
+            measured_by=self.measured_by,
             um_per_px=plate.um_per_px,
             file_scales=() if plate.um_per_px is None else (FileScale(plate.um_per_px, "OME-XML"),),
             taken_at=plate.seeded_at + timedelta(days=day - 1),
             received_at=self.now,
         )
+
+    def replace_measures(
+        self, plate: PlateMap, measured_by: str, *, days: tuple[int, ...] = (6, 7, 10)
+    ) -> bool:
+        """Replace the measures of a plate's images of some days by other ones of a method."""
+        results = [
+            NewMeasures(
+                image.observation_id,
+                quality(),
+                self.look(plate, image.key.well, image.day, seed=100).measures,
+                (),
+                b"",
+            )
+            for image in self.store.images_to_measure(plate.plate, measured_by)
+            if image.day in days
+        ]
+        self.store.replace_measures(results, measured_by)
+        return bool(results)
 
     def _killed(self, plate: PlateMap, well: str, day: int) -> float:
         return self.kills[plate.plate][well] if day > plate.dosed_on_day else 0.0

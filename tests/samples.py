@@ -40,6 +40,7 @@ from schemas.well_texts import WELL_COLUMNS
 NOW = datetime(2026, 11, 22, 20, 0, tzinfo=UTC)
 SEEDED_AT = datetime.fromisoformat("2026-11-10T09:00:00+01:00")
 ENCODER_ID = "e" * 64
+MEASURED_BY = "classical-2+measures-1"
 PLATE = "PDAC-0042"
 SPECIMEN = "PAT-07"
 
@@ -130,6 +131,7 @@ def observation(
         "encoder_id": ENCODER_ID,
         "embedding": np.random.default_rng(seed).standard_normal(dimension).astype(np.float32),
         "measures": {"area_um2": 51234.5, "circularity": 0.87},
+        "measured_by": MEASURED_BY,
     }
     return Observation(**fields | changes)
 
@@ -147,6 +149,7 @@ def observation_data(of: Observation, version: int = 1) -> ObservationData:
         um_per_px=of.um_per_px,
         complete=of.complete,
         encoder_id=of.encoder_id,
+        measured_by=of.measured_by,
         quality=of.quality,
         flags=of.quality.flags,
         measures=of.measures,
@@ -184,6 +187,7 @@ def status_data(**changes: Any) -> StatusData:
         "state": ServiceState.RUNNING,
         "version": "0.1.0",
         "encoder_id": ENCODER_ID,
+        "measured_by": MEASURED_BY,
         "started_at": NOW,
         "last_image_at": None,
         "backlog": 0,
@@ -232,6 +236,7 @@ def calibration_card(**changes: Any) -> CalibrationCard:
     fields: dict[str, Any] = {
         "digest": "d" * 64,
         "encoder_id": ENCODER_ID,
+        "measured_by": MEASURED_BY,
         "representation": "measures",
         "model": "ridge",
         "plates": ("A-1", "A-2", "A-3", "A-4"),
@@ -312,6 +317,7 @@ def ranking(plate: str = PLATE, day: int = 10, revision: int = 1, **changes: Any
         "method": "departure",
         "representation": "embedding",
         "encoder_id": ENCODER_ID,
+        "measured_by": MEASURED_BY,
         "code_version": "0.1.0",
         "config_digest": "c" * 64,
         "inputs_digest": "a" * 64,
@@ -384,6 +390,7 @@ def specimen_ranking(revision: int = 1, **changes: Any) -> SpecimenRanking:
         "method": "departure",
         "representation": "measures",
         "encoder_id": ENCODER_ID,
+        "measured_by": MEASURED_BY,
         "between_plates": 0.2,
         "plates": tuple(plates),
         "treatments": (treatment,),

@@ -18,6 +18,7 @@ from store.database import MIGRATIONS
 from store.ports import (
     AssayStore,
     FileLedger,
+    MeasureLedger,
     ObservationReader,
     ObservationWriter,
     Outbox,
@@ -43,6 +44,7 @@ class AnyStore(
     PlateMapStore,
     EarlierPlateReader,
     AssayStore,
+    MeasureLedger,
     RankingStore,
     SpecimenStore,
     Outbox,

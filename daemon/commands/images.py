@@ -67,9 +67,10 @@ def embed(
 
 def measure(
     images: Annotated[
-        list[Path], typer.Argument(help="Image files; the pages of one file are its planes.")
-    ],
-    out: Annotated[Path, typer.Option(help="CSV file to write.")],
+        list[Path] | None,
+        typer.Argument(help="Image files; the pages of one file are its planes."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="CSV file to write.")] = None,
     um_per_px: Annotated[
         float | None,
         typer.Option(
@@ -94,12 +95,29 @@ def measure(
         ),
     ] = None,
     config: ConfigOption = None,
+    *,
+    store: Annotated[
+        bool,
+        typer.Option(
+            "--store",
+            help="Measure the stored images again that another segmenter or version measured.",
+        ),
+    ] = False,
+    jobs: Annotated[
+        int, typer.Option(min=1, max=256, help="With --store: number of worker processes.")
+    ] = 1,
 ) -> None:
-    """Measure the tissue in image files.
+    """Measure the tissue in image files or in stored images.
 
-    The measures describe size, shape, intensity, debris, focus and quality. They are written to a
-    CSV file.
+    The measures describe size, shape, intensity, debris, focus and quality. Those of image files
+    are written to a CSV file, those of stored images to the store.
     """
+    of_files = (images or None, out, um_per_px, masks, pieces, bits)
+    if store and all(value is None for value in of_files):
+        _measure_store(config, jobs)
+        return
+    if store or not images or out is None:
+        raise typer.BadParameter("expected image files with --out, or --store alone")
     if pieces is not None and pieces.resolve() == out.resolve():
         raise typer.BadParameter("expected different files for --out and --pieces")
     from daemon import wiring
@@ -133,3 +151,20 @@ def measure(
             markup=False,
         )
     exit_if_refused(done.refused)
+
+
+def _measure_store(config: Path | None, jobs: int) -> None:
+    """Measure the stored images again, and print how many keep their earlier measures."""
+    from daemon import logs
+    from daemon.config import load_config
+    from daemon.jobs.re_measuring import measure_store
+
+    logs.install(None)
+    done = measure_store(load_config(config), jobs)
+    screen.print(
+        f"{done.measured} images measured by {done.measured_by}, {len(done.kept)} keep their "
+        "earlier measures",
+        markup=False,
+        soft_wrap=True,
+    )
+    exit_if_refused(done.kept)

@@ -131,6 +131,7 @@ def _row(path: Path, scale: float | None, planes: int, found: TissueAnalysis) ->
         "flags": " ".join(quality.flags),
         "unsure": " ".join(found.tissue.unsure),
         "refused": NO_BACKGROUND if found.tissue.is_refused else None,
+        "measured_by": found.measured_by,
         "condition": condition,
         "explosion_degree": degree,
         **found.measures,

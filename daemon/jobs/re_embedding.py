@@ -4,29 +4,23 @@ The earlier embeddings are kept. The pixels are read again from the recorded ima
 embedding is committed by itself, so after an interruption the same command continues.
 """
 
-import multiprocessing
 import sys
 from collections.abc import Generator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from rich.progress import track
 
-from acquisition.drop_folder.image_decoding import ImageLimits, RawImage
-from acquisition.drop_folder.image_reading import read_versions, stretch
 from daemon import wiring
 from daemon.child_processes import prepare_child_process
 from daemon.config import Config, EncoderSection, SourceSection
 from daemon.encoder_switch import is_unfinished
+from daemon.stored_images import check_has_files, read_stored_image, worker_pool
 from inference.ports import Encoder
-from schemas.errors import ConfigError, ImageError, MachineError, SourceGoneError
+from schemas.errors import ImageError
 from schemas.observation import StoredImage
-from schemas.well_image import WellImage
 from store.ports import EmbeddingLedger
 
 Embedding = npt.NDArray[np.float32]  # (dimension,)
@@ -67,7 +61,7 @@ def re_embed(config: Config, jobs: int) -> ReembeddingReport:
         closing(wiring.open_store(config)) as store,
         closing(wiring.open_embedding_ledger(config)) as ledger,
     ):
-        _check_has_files(config.source.path)
+        check_has_files(config.source.path)
         plates = [plate for plate in ledger.embedded(encoder_id) if plate.embedded < plate.images]
         plates.sort(key=lambda plate: not is_unfinished(store, plate.plate))
         total = sum(plate.images - plate.embedded for plate in plates)
@@ -77,7 +71,7 @@ def re_embed(config: Config, jobs: int) -> ReembeddingReport:
                 results, "images embedded", total=total, disable=not sys.stdout.isatty()
             ):
                 if isinstance(result, str):
-                    _check_has_files(config.source.path)
+                    check_has_files(config.source.path)
                     ledger.add_refusal(image.observation_id, encoder_id, result)
                     key = image.key
                     refused.append(ImageError(f"{key.plate} {key.well} {key.visit}", result))
@@ -96,38 +90,10 @@ def _embed_plates(
     """
     if not plates:
         return
-    # Not forked: a forked process would keep the database and the pipes of the others open.
-    pool = ProcessPoolExecutor(
-        jobs, multiprocessing.get_context("spawn"), _open_worker, (config.encoder, config.source)
-    )
-    try:
+    with worker_pool(jobs, _open_worker, config.encoder, config.source) as pool:
         for plate in plates:
             images = ledger.not_embedded(plate, encoder_id)
             yield from zip(images, pool.map(_embed_in_worker, images), strict=True)
-    except BrokenProcessPool as error:
-        raise ConfigError(
-            "--jobs",
-            f"one of {jobs} worker processes was killed; "
-            "expected enough memory for each: give a smaller number",
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _check_has_files(folder: Path) -> None:
-    """Raise :class:`SourceGoneError` if the folder of the images is missing or empty."""
-    try:
-        is_empty = next(folder.iterdir(), None) is None
-    except OSError as error:
-        raise SourceGoneError(
-            folder, f"{error.strerror}; expected the folder from which the images were ingested"
-        ) from error
-    if is_empty:
-        raise SourceGoneError(
-            folder,
-            "is empty; expected the folder from which the images were ingested: "
-            "is the share mounted?",
-        )
 
 
 @dataclass(frozen=True)
@@ -145,28 +111,7 @@ class _Worker:
         ImageError
             If a file is missing or changed, or its pixels differ from the stored digest.
         """
-        source = self.source
-        limits = ImageLimits(max_pixels=source.max_pixels, max_file_bytes=source.max_file_bytes)
-        results = read_versions(source.path, stored.files, limits, one_plane=False)
-        for file, result in zip(stored.files, results, strict=True):
-            if isinstance(result, ImageError | MachineError):
-                raise result
-            if result is None:
-                raise ImageError(file.path, "is missing, or not the version that was ingested")
-        planes = stretch(
-            tuple(result for result in results if isinstance(result, RawImage)),
-            stored.key.well,
-            bits=source.bits,
-        )
-        image = WellImage(
-            stored.key, stored.day, None, stored.files, planes, stored.um_per_px, complete=True
-        )
-        if image.pixel_digest != stored.pixel_digest:
-            raise ImageError(
-                stored.files[0].path,
-                "its pixels differ from the ingested ones; "
-                "expected the same file and the same source.bits",
-            )
+        image = read_stored_image(stored, self.source)
         return np.asarray(self.encoder.embed(image, stored.sharpest_plane))
 
 

@@ -38,6 +38,7 @@ def format_status(status: StatusReply, now: datetime) -> str:
             f"SpheroRank {status.version}, {status.state} since "
             f"{status.started_at:%Y-%m-%d %H:%M:%S %Z}, encoder {status.encoder_id}"
         ),
+        f"measures      {status.measured_by or 'method not recorded'}",
         f"last image    {last_image}",
         f"backlog       {status.backlog} well images",
         *_first_few(

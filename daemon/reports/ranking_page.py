@@ -247,6 +247,7 @@ def _provenance(ranking: Ranking) -> dict[str, str]:
         f"{scale.n} ranked{intact}",
         **deterioration_facts(ranking),
         "Encoder": ranking.encoder_id or "none (a table of features)",
+        "Measured by": ranking.measured_by or "not recorded",
         "Earlier plates": ", ".join(ranking.earlier_plates) or "none",
         "Code version": ranking.code_version,
         "Settings digest": ranking.config_digest,

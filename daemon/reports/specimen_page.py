@@ -181,6 +181,7 @@ def _provenance(ranking: SpecimenRanking) -> dict[str, str]:
         "Between plates": f"an effect varies by {ranking.between_plates:.0%} of its size, in "
         "addition to the wells' variation and the plates' gains and offsets",
         "Encoder": ranking.encoder_id or "none (a table of features)",
+        "Measured by": ranking.measured_by or "not recorded",
         "Code version": ranking.code_version,
         "Settings digest": ranking.config_digest,
         "Inputs digest": ranking.inputs_digest,

@@ -7,6 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from inference.departure.measuring_methods import (
+    deciding_images,
+    main_method,
+    without_other_methods,
+)
 from inference.departure.scales import ScaleProblem, image_problem, scale_problems
 from inference.tissue.ranked_measures import RANKED_MEASURES, ranked_values
 from schemas.errors import ProfileError
@@ -37,19 +42,23 @@ MEASURES_ALONE_NOTE = "The embedding has weight 0: wells are compared by measure
 class AssembledPlate:
     """The selected observations of one plate up to one culture day, arranged as N wells × T days.
 
-    Values are NaN where a well has no image of a day, or where its tissue was not measured. A
+    Values are NaN where a well has no image of a day, or where its tissue was not measured by the
+    method of the plate. A
     refused image has no measures: its well is left out where measures are compared, and the other
     wells are compared as if the image was missing.
     """
 
     plate_map: PlateMap
     encoder_id: str  # "" without observations
+    measured_by: str | None  # segmenter and version of all measures; None: not recorded
     days: tuple[int, ...]  # T, ascending culture days with an observation
     embeddings: npt.NDArray[np.float64]  # (N, T, E)
     measures: npt.NDArray[np.float64]  # (N, T, M), the measures that a ranking compares
     is_measured: npt.NDArray[np.bool_]  # (N, T)
     deciding: int  # observations that decide a score: the last pre-dose image and the readout image
     deciding_unmeasured: int  # those of them that were neither measured nor refused
+    other_methods: tuple[str | None, ...]  # of each image whose measures are not used because of it
+    deciding_other_methods: int  # number of deciding images among them
     flags: dict[str, tuple[Flag, ...]]  # quality flags of the deciding images, by well
     unsure: dict[str, tuple[Unsure, ...]]  # doubts about the outline on the last day, by well
     refused: dict[str, str]  # reason by well with an image of the last day but without measures
@@ -64,6 +73,8 @@ class AssembledPlate:
         if self.deciding_unmeasured:
             note = EMBEDDING_ALONE_NOTE.format(count=self.deciding_unmeasured, all=self.deciding)
             return "embedding", (note,)
+        if self.deciding_other_methods:
+            return "embedding", ()  # a note on the methods is always given
         if representation == "both" and embedding_weight == 0:
             return "measures", (MEASURES_ALONE_NOTE,)
         return representation, ()
@@ -107,6 +118,7 @@ class AssembledPlate:
             embedding_dimension=dimension,
             embedding_weight=embedding_weight,
             encoder_id=self.encoder_id,
+            measured_by=None if representation == "embedding" else self.measured_by,
         )
 
 
@@ -195,7 +207,8 @@ def assemble(
     """Arrange the Observations of a plate map, up to a culture day, as an AssembledPlate.
 
     Wells that the plate map does not name take no part, and neither do wells whose scale is
-    contradictory: they have no values. No other quality flag leaves a well out: dying tissue can
+    contradictory: they have no values. Measures by another method than that of most deciding images
+    are not used. No other quality flag leaves a well out: dying tissue can
     look blurred, cut or empty, and is then the tissue of interest.
 
     Parameters
@@ -208,7 +221,9 @@ def assemble(
     ProfileError
         If the embeddings come from more than one encoder.
     """
-    used = [seen for seen in observations if _is_used(seen, plate_map, through_day)]
+    read = [seen for seen in observations if _is_used(seen, plate_map, through_day)]
+    method = main_method(read, plate_map, through_day)
+    used = without_other_methods(read, method)
     encoders = sorted({seen.encoder_id for seen in used})
     if len(encoders) > 1:
         raise ProfileError(
@@ -230,17 +245,24 @@ def assemble(
         if seen.measures:
             is_measured[place] = True
             measures[place] = ranked_values(seen.measures)
-    deciding = _deciding(comparable, plate_map, through_day)
+    deciding = deciding_images(comparable, plate_map, through_day)
+    unmeasured = [seen for seen in deciding if not (seen.measures or seen.is_refused)]
+    deciding_other = sum(seen.measured_by != method for seen in unmeasured)
     return AssembledPlate(
         plate_map=plate_map,
         encoder_id=encoders[0] if encoders else "",
+        measured_by=method,
         days=tuple(days),
         embeddings=embeddings,
         measures=measures,
         is_measured=is_measured,
         deciding=len(deciding),
-        deciding_unmeasured=sum(not (seen.measures or seen.is_refused) for seen in deciding),
-        flags=_flags(_deciding(used, plate_map, through_day), problems),
+        deciding_unmeasured=len(unmeasured) - deciding_other,
+        deciding_other_methods=deciding_other,
+        other_methods=tuple(
+            seen.measured_by for seen in read if seen.measures and seen.measured_by != method
+        ),
+        flags=_flags(deciding_images(used, plate_map, through_day), problems),
         unsure={
             seen.key.well: seen.unsure for seen in used if seen.day == through_day and seen.unsure
         },
@@ -262,18 +284,6 @@ def _taken_after_dosing(seen: VisitVersion, plate_map: PlateMap) -> bool:
         else seen.taken_at.replace(tzinfo=plate_map.seeded_at.tzinfo)
     )
     return taken_at > plate_map.dosed_at
-
-
-def _deciding(used: list[Observation], plate_map: PlateMap, readout_day: int) -> list[Observation]:
-    """Return the last pre-dose and the readout observation of each well, which decide its score."""
-    last_before: dict[str, Observation] = {}
-    readout: dict[str, Observation] = {}
-    for seen in sorted(used, key=lambda each: each.day):
-        if seen.day <= plate_map.dosed_on_day:
-            last_before[seen.key.well] = seen
-        elif seen.day == readout_day:
-            readout[seen.key.well] = seen
-    return [*last_before.values(), *readout.values()]
 
 
 def _flags(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from inference.departure.assembly import assemble, select_images
+from inference.departure.measuring_methods import MEASURE_COMMAND, name_method
 from inference.departure.reduced_space import MAX_OTHER_PLATES, MIN_EARLIER_WELLS
 from inference.departure.scales import has_scale, scale_problems
 from inference.ports import EarlierPlateReader, SequenceModel
@@ -21,6 +22,10 @@ OTHERS_WITH_SCALE = (
     "{count} earlier plates are not used, because their images have a scale and those of this "
     "plate have none: {plates}."
 )
+OTHER_METHOD = (
+    "{count} earlier plates are not used, because their images were not measured by {method} as "
+    "those of this plate were: {plates}. {command} measures them again if their files exist."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +34,7 @@ class EarlierPlates:
 
     trajectories: tuple[Trajectories, ...] = ()
     digest: str = ""  # SHA-256 of which images of which wells; "" without any
-    notes: tuple[str, ...] = ()  # on comparable plates that were left out because of their scale
+    notes: tuple[str, ...] = ()  # on plates that were left out because of scale or method
 
     @property
     def plates(self) -> tuple[str, ...]:
@@ -52,8 +57,9 @@ def earlier_plates(
     At most :data:`MAX_OTHER_PLATES` comparable plates with their untreated wells are returned.
 
     A plate is comparable if it has the same features, its images have a scale as those of the
-    ranked plate do or have none as they do, and at least three untreated wells have an
-    image of ``day`` and one from before dosing on a day that the ranked plate has too.
+    ranked plate do or have none as they do, the same method measured them, and at least three
+    untreated wells have an image of ``day`` and one from before dosing on a day that the ranked
+    plate has too.
 
     Parameters
     ----------
@@ -64,7 +70,8 @@ def earlier_plates(
     sequence_model
         Needs images of all its days up to dosing; without it the last pre-dose image is enough.
     """
-    taken, images, other_scale = [], [], []
+    taken, images, other_scale, other_method = [], [], [], []
+    by_measures = own.representation != "embedding"
     for other in reader.earlier_plates(plate_map, day, encoder_id, MAX_OTHER_PLATES):
         untreated = other.model_copy(
             update={
@@ -92,6 +99,9 @@ def earlier_plates(
         if has_scale(found) != with_scale:
             other_scale.append(other.plate)
             continue
+        if by_measures and {image.measured_by for image in found} != {own.measured_by}:
+            other_method.append(other.plate)
+            continue
         laid_out = assemble(
             reader.observations(found, encoder_id),
             untreated,
@@ -101,9 +111,32 @@ def earlier_plates(
             laid_out.representation == own.representation
         ):  # its tissue was measured, if this plate's was
             taken.append(laid_out)
-            images += [(other.plate, image.key.well, image.day, image.digest) for image in found]
+            images += [(other.plate, *_content(image, own.measured_by)) for image in found]
     digest = hashlib.sha256(json.dumps(images).encode()).hexdigest() if images else ""
-    return EarlierPlates(tuple(taken), digest, _scale_notes(other_scale, with_scale=with_scale))
+    notes = (
+        *_scale_notes(other_scale, with_scale=with_scale),
+        *_method_notes(other_method, own.measured_by),
+    )
+    return EarlierPlates(tuple(taken), digest, notes)
+
+
+def _content(image: VisitVersion, measured_by: str | None) -> tuple[str | int, ...]:
+    """Return the identity of an image and its measures; a method that is not recorded is absent."""
+    method = () if measured_by is None else (measured_by,)
+    return image.key.well, image.day, image.digest, *method
+
+
+def _method_notes(plates: Sequence[str], method: str | None) -> tuple[str, ...]:
+    """Return a note on the plates that were left out because of their method, if any."""
+    if not plates:
+        return ()
+    note = OTHER_METHOD.format(
+        count=len(plates),
+        method=name_method(method),
+        plates=", ".join(plates),
+        command=MEASURE_COMMAND,
+    )
+    return (note,)
 
 
 def _scale_notes(plates: Sequence[str], *, with_scale: bool) -> tuple[str, ...]:

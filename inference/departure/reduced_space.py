@@ -197,12 +197,17 @@ def usable_rows(features: Float64Array) -> BoolArray:
 
 
 def _check_comparable(trajectories: Trajectories, others: Sequence[Trajectories]) -> None:
-    """Raise ProfileError if another plate has another encoder or other features."""
+    """Raise ProfileError if another plate has another encoder, method or other features."""
     for other in others:
         if other.encoder_id != trajectories.encoder_id:
             expected = f"expected {trajectories.encoder_id!r} as plate {trajectories.plate} has"
             raise ProfileError(
                 other.plate, f"has features of the encoder {other.encoder_id!r}; {expected}"
+            )
+        if other.measured_by != trajectories.measured_by:
+            expected = f"expected {trajectories.measured_by!r} as plate {trajectories.plate} has"
+            raise ProfileError(
+                other.plate, f"has measures by the method {other.measured_by!r}; {expected}"
             )
         if other.feature_names != trajectories.feature_names:
             raise ProfileError(

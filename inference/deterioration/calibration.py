@@ -353,6 +353,7 @@ def _blank_card(
         digest=digest,
         version=CALIBRATION_VERSION,
         encoder_id=plates[0].trajectories.encoder_id if plates else "",
+        measured_by=plates[0].trajectories.measured_by if plates else None,
         representation=plates[0].trajectories.representation if plates else "measures",
         model="",
         plates=tuple(plate.features.name for plate in training),

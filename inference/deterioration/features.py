@@ -38,6 +38,7 @@ class PlateFeatures:
     has_both: BoolArray  # (N,), True for wells with tissue and both images
     embedding_dimension: int
     encoder_id: str
+    measured_by: str | None = None  # segmenter and version of the measures, if any
 
     @classmethod
     def from_trajectories(
@@ -80,14 +81,21 @@ class PlateFeatures:
             has_both=has_both,
             embedding_dimension=trajectories.embedding_dimension,
             encoder_id=trajectories.encoder_id,
+            measured_by=trajectories.measured_by,
         )
 
     def check_comparable(self, other: "PlateFeatures") -> None:
-        """Raise ProfileError unless another plate has the same features and encoder."""
+        """Raise ProfileError unless another plate has the same features, encoder and method."""
         if self.encoder_id != other.encoder_id:
             raise ProfileError(
                 self.name,
                 f"has features of the encoder {self.encoder_id!r}; expected {other.encoder_id!r} "
+                f"as plate {other.name} has",
+            )
+        if self.measured_by != other.measured_by:
+            raise ProfileError(
+                self.name,
+                f"has measures by the method {self.measured_by!r}; expected {other.measured_by!r} "
                 f"as plate {other.name} has",
             )
         if self.feature_names != other.feature_names:

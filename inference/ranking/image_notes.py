@@ -1,8 +1,9 @@
-"""Notes of a ranking about images that were refused, and about wells with many objects."""
+"""Notes of a ranking about refused images, wells with many objects, and methods of measures."""
 
 from collections.abc import Collection, Mapping
 
 from inference.departure.assembly import AssembledPlate
+from inference.departure.measuring_methods import MEASURE_COMMAND, name_method, name_methods
 from schemas.quality import Flag
 from schemas.trajectory import Representation
 
@@ -32,9 +33,21 @@ EMBEDDING_USED = (
     "of all bodies, and shape, that of the largest body, are shown only."
 )
 
+OTHER_METHODS_NOTE = (
+    "The measures of {count} images are not used, because they were measured by {others} and the "
+    "other images by {method}. {consequence} {command} measures them again if their files exist."
+)
+ALL_BY_EMBEDDING = "All wells are compared by their embedding alone."
+REST_COMPARED = "They are no last images before dosing and no readout images."
+UNRECORDED_NOTE = (
+    "The images were measured by an earlier version of SpheroRank that did not record its method, "
+    "so that it is unknown whether all of them were measured alike. {command} measures them again "
+    "if their files exist."
+)
+
 
 def image_notes(plate: AssembledPlate, representation: Representation) -> tuple[str, ...]:
-    """Return the notes on refused images and on crowded wells of a plate, as sentences.
+    """Return the notes on refused images, crowded wells and methods of a plate, as sentences.
 
     Parameters
     ----------
@@ -51,7 +64,23 @@ def image_notes(plate: AssembledPlate, representation: Representation) -> tuple[
     if crowded:
         used = EMBEDDING_USED if by_embedding else MEASURES_USED
         notes.append(CROWDED_NOTE.format(wells=name_wells(crowded), used=used))
-    return tuple(notes)
+    return (*notes, *_method_notes(plate))
+
+
+def _method_notes(plate: AssembledPlate) -> tuple[str, ...]:
+    """Return a note on images by another method than the plate's, or by an unknown method."""
+    if plate.other_methods:
+        note = OTHER_METHODS_NOTE.format(
+            count=len(plate.other_methods),
+            others=name_methods(plate.other_methods),
+            method=name_method(plate.measured_by),
+            consequence=ALL_BY_EMBEDDING if plate.deciding_other_methods else REST_COMPARED,
+            command=MEASURE_COMMAND,
+        )
+        return (note,)
+    if plate.measured_by is None and plate.is_measured.any():
+        return (UNRECORDED_NOTE.format(command=MEASURE_COMMAND),)
+    return ()
 
 
 def left_out_text(reasons: Mapping[str, str]) -> str:

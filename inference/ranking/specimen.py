@@ -78,6 +78,7 @@ def rank_specimen(rankings: Sequence[Ranking], *, seed: int) -> SpecimenTable:
         method=typical.method,
         representation=typical.representation,
         encoder_id=typical.encoder_id,
+        measured_by=_method_of(typical),
         between_plates=effects.between_plates if effects else 0.0,
         plates=_plate_entries(ordered, reasons, effects),
         treatments=_rank_treatments(rows_by_key, used, effects, np.random.default_rng(seed))
@@ -132,9 +133,14 @@ def _typical_ranking(rankings: Sequence[Ranking]) -> Ranking:
     )
 
 
-def _comparison_key(ranking: Ranking) -> tuple[str, str, str]:
-    """Return method, representation and encoder, which must be equal to compare scores."""
-    return ranking.method, ranking.representation, ranking.encoder_id
+def _comparison_key(ranking: Ranking) -> tuple[str, str, str, str | None]:
+    """Return method, representation, encoder and method of the measures: alike if comparable."""
+    return ranking.method, ranking.representation, ranking.encoder_id, _method_of(ranking)
+
+
+def _method_of(ranking: Ranking) -> str | None:
+    """Return the segmenter and version of the measures that a ranking compares, if it does."""
+    return None if ranking.representation == "embedding" else ranking.measured_by
 
 
 def _exclusion_reason(ranking: Ranking, typical: Ranking) -> str | None:
@@ -143,19 +149,24 @@ def _exclusion_reason(ranking: Ranking, typical: Ranking) -> str | None:
         return "; ".join(["its quality gate failed", *ranking.quality.reasons])
     if not ranking.treatments:
         return "none of its treatments could be ranked"
+    compared = ["method", "representation", "encoder"]
+    if ranking.representation == typical.representation:
+        compared.append("method of the measures")
     differ = [
         (what, *pair)
         for what, *pair in zip(
-            ("method", "representation", "encoder"),
+            compared,
             _comparison_key(ranking),
             _comparison_key(typical),
-            strict=True,
+            strict=False,
         )
         if pair[0] != pair[1]
     ]
     return (
         "; ".join(
-            NOT_COMPARED.format(what=what, this=this, expected=expected)
+            NOT_COMPARED.format(
+                what=what, this=this or "not recorded", expected=expected or "one not recorded"
+            )
             for what, this, expected in differ
         )
         or None

@@ -20,6 +20,13 @@ from inference.tissue.prepared_plane import PreparedPlane, prepare_plane
 from inference.tissue.tissue_choice import ChosenTissue, choose_tissue
 from schemas.tissue import Segmentation, Unsure
 
+SEGMENTER_ID: Final = "classical-2"
+"""Name and version of this segmenter.
+
+Raise the version whenever the outline of any image changes: images that were measured by different
+versions are never compared.
+"""
+
 MIN_SIDE_PX: Final = 16
 """Shortest side of a reduced plane in which tissue can be found; a smaller one is refused."""
 
@@ -48,6 +55,11 @@ class ClassicalSegmenter:
 
     It implements :class:`inference.ports.Segmenter`.
     """
+
+    @property
+    def segmenter_id(self) -> str:
+        """Name and version: outlines by segmenters with different ids are never compared."""
+        return SEGMENTER_ID
 
     def segment(self, plane: npt.NDArray[np.uint16], um_per_px: float | None) -> Segmentation:  # noqa: ARG002 - every length is a share of the field
         """Return the Segmentation of a plane, (H, W) uint16, with a scale in µm per px or None.

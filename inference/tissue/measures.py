@@ -1,6 +1,7 @@
 """Named measures of the tissue in a plane; each is defined in ``docs/reference/measures.md``."""
 
 from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,13 @@ from inference.tissue.fragments import PieceMeasures, measure_debris, measure_pi
 from inference.tissue.optical_density import measure_density
 from inference.tissue.outline import measure_outline
 from schemas.tissue import Segmentation
+
+MEASURES_VERSION: Final = 1
+"""Version of the definitions of the measures.
+
+Raise it whenever a measure of any outline changes, with its definition in
+``docs/reference/measures.md``: measures of different versions are never compared.
+"""
 
 Measures = dict[str, float]
 """Values of measures by name."""
@@ -48,6 +56,11 @@ def name_with_unit(size: str, um_per_px: float | None) -> str:
         return f"{size}_px"
     power = _POWERS.get(size, 1)
     return f"{size}_um{power if power > 1 else ''}"
+
+
+def measuring_method(segmenter_id: str) -> str:
+    """Return the name of the method of measures: a segmenter id and the version of measures."""
+    return f"{segmenter_id}+measures-{MEASURES_VERSION}"
 
 
 def measure_tissue(

@@ -3,6 +3,7 @@
 The network sees the whole plane, and then the surroundings of the found tissue at a larger scale.
 """
 
+import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,12 @@ from schemas.errors import BundleError
 from schemas.segmenter_bundle import SegmenterCard
 from schemas.tissue import Segmentation, Unsure
 
+CODE_VERSION = 1
+"""Version of the code around the network.
+
+Raise it whenever the outline of any image changes with the same network: images that were measured
+by different versions are never compared.
+"""
 MODEL_FILE = "segmenter.onnx"
 CARD_FILE = "segmenter.json"
 CHANNELS = ("body", "debris")
@@ -105,6 +112,13 @@ class OnnxSegmenter:
     def __init__(self, bundle: SegmenterBundle, intra_op_threads: int = 1) -> None:
         self._card = bundle.card
         self._session = _open_session(bundle, intra_op_threads)
+
+    @property
+    def segmenter_id(self) -> str:
+        """Name, and digest of everything that determines an outline."""
+        card = self._card
+        decisive = f"{card.sha256} {card.input_size} {card.threshold} {CODE_VERSION}"
+        return f"{card.name}-{hashlib.sha256(decisive.encode()).hexdigest()[:16]}"
 
     def segment(self, plane: Plane, um_per_px: float | None) -> Segmentation:  # noqa: ARG002 - the network does not use the scale
         """Return the Segmentation of a plane, (H, W) uint16, with a scale in µm per px or None.

@@ -6,6 +6,7 @@ the trained network.
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,26 @@ def plane_with(
 def dice(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
     """Return the Dice coefficient of two masks, 0 to 1."""
     return float(2 * (one & other).sum() / (one.sum() + other.sum()))
+
+
+def test_a_segmenter_has_a_name_with_a_version_that_is_the_same_in_every_process(
+    segmenter: Segmenter,
+) -> None:
+    assert re.fullmatch(r"[a-z0-9][a-z0-9_.-]*-([0-9]+|[0-9a-f]{16})", segmenter.segmenter_id)
+    if isinstance(segmenter, ClassicalSegmenter):
+        assert segmenter.segmenter_id == ClassicalSegmenter().segmenter_id
+
+
+@pytest.mark.parametrize(
+    "change", [{"threshold": 0.4}, {"name": "other"}], ids=["threshold", "name"]
+)
+def test_another_setting_of_a_network_is_another_segmenter(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    shipped = shipped_segmenter()
+    folder = changed_copy(shipped, tmp_path, lambda card: card.update(change))
+    ids = [OnnxSegmenter(load_segmenter(each)).segmenter_id for each in (shipped, folder, shipped)]
+    assert ids[0] == ids[2] != ids[1]
 
 
 SHAPES = [(512, 512), (384, 512), (150, 150)]

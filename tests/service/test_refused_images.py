@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,8 @@ class RefusingSegmenter:
     """A segmenter that refuses images whose first rows are black, and segments all others."""
 
     others: Segmenter = field(default_factory=ClassicalSegmenter)
+
+    segmenter_id: ClassVar[str] = "drawn-1"
 
     def segment(self, plane: npt.NDArray[np.uint16], um_per_px: float | None) -> Segmentation:
         if plane[:2].any():

@@ -34,7 +34,7 @@ def test_only_a_stop_and_an_error_of_the_store_end_the_learning(
         calls.append(1)
         raise error
 
-    monkeypatch.setattr(Calibrations, "_newest", fail)
+    monkeypatch.setattr(Calibrations, "_find", fail)
     if isinstance(error, ZeroDivisionError):
         calibrations.learn_noted()
         calibrations.learn_noted()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -143,6 +144,8 @@ class ConstantSegmenter:
 
     body: npt.NDArray[np.bool_]
     unsure: tuple[Unsure, ...]
+
+    segmenter_id: ClassVar[str] = "drawn-1"
 
     def segment(self, plane: npt.NDArray[np.uint16], um_per_px: float | None) -> Segmentation:
         del um_per_px

@@ -8,7 +8,7 @@ from schemas.messages import MicroscopeData, MicroscopeState, StatusData
 from schemas.observation import RejectedFile
 from schemas.requests import StatusReply
 from schemas.well_image import PendingImages, Rejected, SourceStatus
-from tests.samples import ENCODER_ID, NOW, file_version, well_image
+from tests.samples import ENCODER_ID, MEASURED_BY, NOW, file_version, well_image
 from tests.samples import status_data as status_message
 
 
@@ -27,7 +27,8 @@ def stored(count: int) -> list[RejectedFile]:
 
 
 def service_status(files: RejectedFiles, source: SourceStatus) -> ServiceStatus:
-    return ServiceStatus("0.1.0", ENCODER_ID, NOW, NoPlates(), lambda: None, files, source)  # type: ignore[arg-type] # a part of the store
+    ids = ENCODER_ID, MEASURED_BY
+    return ServiceStatus("0.1.0", *ids, NOW, NoPlates(), lambda: None, files, source)  # type: ignore[arg-type] # a part of the store
 
 
 def reply(status: ServiceStatus) -> StatusReply:

@@ -1,5 +1,6 @@
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,8 @@ from schemas.tissue import Segmentation, Unsure
 @dataclass(frozen=True)
 class DarkFieldsRefused:
     """A segmenter that refuses images without a bright pixel; other wells are empty."""
+
+    segmenter_id: ClassVar[str] = "drawn-1"
 
     def segment(self, plane: npt.NDArray[np.uint16], um_per_px: float | None) -> Segmentation:
         del um_per_px

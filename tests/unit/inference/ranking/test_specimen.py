@@ -9,7 +9,7 @@ from schemas.errors import ProfileError
 from schemas.plate_map import Group
 from schemas.ranking import Gate, Ranking, TreatmentRank, Verdict, WellRank
 from schemas.specimen import Agreement, SpecimenTable, SpecimenTreatment
-from tests.samples import NOW, ranking
+from tests.samples import MEASURED_BY, NOW, ranking
 
 WELL = ranking().wells[1]
 
@@ -299,3 +299,25 @@ def test_a_treatment_in_two_units_is_one_treatment_of_the_specimen() -> None:
         f"drug-{number}:1 uM" for number in (3, 2, 1, 0)
     ]
     assert all(len(each.plates) == 2 for each in table.treatments)
+
+
+@pytest.mark.parametrize("representation", ["measures", "embedding"])
+def test_a_plate_that_another_method_measured_is_excluded_where_measures_are_compared(
+    representation: str,
+) -> None:
+    of = {"representation": representation}
+    table = rank_specimen(
+        [
+            plate("A", *scores(0, 4), measured_by=None, **of),
+            plate("B", *scores(0, 4), **of),
+            plate("C", *scores(0, 4), **of),
+        ],
+        seed=1,
+    )
+    reason = table.plates[0].left_out
+    if representation == "embedding":
+        assert (reason, table.measured_by) == (None, None)
+    else:
+        assert reason is not None
+        assert "its method of the measures is not recorded; expected classical-2" in reason
+        assert table.measured_by == MEASURED_BY

@@ -1,0 +1,47 @@
+"""Report of the stored images that another method measured, for ``spherorank check``."""
+
+from contextlib import closing
+from pathlib import Path
+
+from daemon import wiring
+from daemon.config import load_config
+from schemas.errors import SpheroRankError
+
+PLATES_NAMED = 5
+
+
+def describe_methods(path: Path | None) -> list[str]:
+    """Return lines on the stored images that the present method has not measured.
+
+    The list is empty without such images, and if the configuration, the segmenter or the store has
+    a problem, which ``find_start_problems`` returns.
+
+    Parameters
+    ----------
+    path
+        The configuration file; None for the default settings.
+    """
+    try:
+        config = load_config(path)
+        method = wiring.present_method(config.tissue)
+        with closing(wiring.open_store(config)) as store:
+            plates = [each for each in store.outdated_measures(method) if each.outdated]
+    except SpheroRankError:
+        return []
+    if not plates:
+        return []
+    named = [
+        f"  plate {each.plate}: {each.outdated} of {each.images} images"
+        for each in plates[:PLATES_NAMED]
+    ]
+    more = len(plates) - PLATES_NAMED
+    advice = (
+        "  The service measures the images of a plate again before it ranks the plate; "
+        "spherorank measure --store measures all of them."
+    )
+    return [
+        f"measures: images that were not measured by {method}",
+        *named,
+        *([f"  and images of {more} more plates"] if more > 0 else []),
+        advice,
+    ]
