@@ -7,13 +7,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
-from acquisition.channels import Channel, plane_heights
+from acquisition.channels import plane_heights
 from acquisition.microscope.centring import TissueOffset, find_tissue_offset
-from acquisition.microscope.day_rule import DayRule, DayState
+from acquisition.microscope.day_plan import DayPlan, DayResult, EndReason
+from acquisition.microscope.day_rule import DayState
 from acquisition.microscope.day_stop import DayStoppedError
 from acquisition.microscope.field_imaging import FieldImaging, WellVisit
 from acquisition.microscope.fields import recentred_fields, well_fields
@@ -32,43 +32,6 @@ from schemas.errors import MicroscopeError, OutputError
 ALERT_AFTER_FAILURES = 3  # consecutive failed wells; the fault is then not that of one well
 MAX_BACKOFF = 10  # longest pause after a failure, as a multiple of ``backoff_s``
 CENTRED_DISTANCE = 0.1  # field widths; tissue nearer to the middle needs no centring
-
-
-class EndReason(StrEnum):
-    """The reason for which the imaging of a day ended."""
-
-    COMPLETED = "completed"  # every well was saved or given up
-    STOPPED = "stopped"  # by a signal; the next start continues
-    ABORTED = "aborted"  # by an operator; it does not continue
-    HALTED = "halted"  # by a fault that concerns all wells, such as no light
-    OTHER_DAY = "other day"  # the culture day of the plan is over, or the clock was set back
-
-
-@dataclass(frozen=True)
-class DayPlan:
-    """The wells of one plate to image on one culture day, and the way to image them."""
-
-    plate: str
-    day: int
-    positions: Sequence[WellPosition]  # in the order of their visits
-    saved_since: datetime | None = None  # ignore images saved before; None: count all of the day
-    attempts_since: datetime | None = None  # ignore attempts before; None: count all of the day
-    wide_scan: bool = False  # scan ``wide_range_um`` for focus
-    recentre: bool = False  # move the tissue into the middle of the field first
-    rule: DayRule | None = None  # None: images may be taken at any time
-    channels: tuple[Channel, ...] = ()  # to image after bright field
-
-
-@dataclass(frozen=True)
-class DayResult:
-    """The wells that were saved and given up on one day."""
-
-    reason: EndReason
-    saved: tuple[str, ...]
-    given_up: dict[str, str]  # the last problem of each well
-    unfocused: tuple[str, ...] = ()  # saved wells whose focus was searched and not found
-    halt: DayStoppedError | None = None  # the fault, if the reason is HALTED
-    missing_tissue: tuple[str, ...] = ()  # wells that should have tissue and have none
 
 
 @dataclass
@@ -290,14 +253,6 @@ class ImagingDay:
         missing
             The images to take, as :func:`missing_images` returns them.
 
-
-        Parameters
-        ----------
-        plan, position
-            The plan of the day, and the well with its position.
-        missing
-            The images to take, as :func:`missing_images` returns them.
-
         Raises
         ------
         MicroscopeError
@@ -366,7 +321,9 @@ class ImagingDay:
             If an image or the journal cannot be written.
         """
         self.report_progress(f"well {well} is saved")
-        plan, focus, of_well = run.plan, run.focus[well], run.images.pop(well)
+        plan, focus, of_well = run.plan, run.focus[well], run.images.pop(well, None)
+        if of_well is None:  # a later attempt replaced and saved it
+            return
         of_plate = {"plate": plan.plate, "day": plan.day, "well": well}
         z_um = round(focus.z_um, 1)
         if of_well.bright_field:

@@ -7,18 +7,13 @@ from datetime import datetime
 from pathlib import Path
 
 from acquisition.channels import due_channels
+from acquisition.microscope.day_plan import DayPlan, DayResult, EndReason
 from acquisition.microscope.day_rule import DayRule, DayState
 from acquisition.microscope.day_stop import DayStoppedError
 from acquisition.microscope.fields import check_fields, frames_per_well
 from acquisition.microscope.focus_surface import load_focus_surface, save_focus_surface
 from acquisition.microscope.image_archive import bytes_needed, check_free_space, prepare_day_folder
-from acquisition.microscope.imaging_day import (
-    DayPlan,
-    DayResult,
-    EndReason,
-    ImagingDay,
-    outer_plane_heights,
-)
+from acquisition.microscope.imaging_day import ImagingDay, outer_plane_heights
 from acquisition.microscope.imaging_journal import WellProgress, day_journal, run_start
 from acquisition.microscope.imaging_requests import ASKED, ImagingRequest, open_imaging_requests
 from acquisition.microscope.operator_orders import OperatorOrders, PresentJob

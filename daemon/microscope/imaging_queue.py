@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from acquisition.channels import due_channels
+from acquisition.microscope.day_plan import DayResult, EndReason
 from acquisition.microscope.day_rule import DayRule, DayState
-from acquisition.microscope.imaging_day import DayResult, EndReason
 from acquisition.microscope.imaging_journal import day_journal, run_start
 from acquisition.microscope.imaging_requests import (
     ASKED,

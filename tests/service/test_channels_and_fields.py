@@ -17,10 +17,11 @@ import pytest
 import tifffile
 
 from acquisition.channels import Channel
+from acquisition.microscope.day_plan import DayPlan, DayResult
 from acquisition.microscope.fields import check_fields, check_mosaic
 from acquisition.microscope.focus_surface import FocusSurface
 from acquisition.microscope.image_archive import prepare_day_folder
-from acquisition.microscope.imaging_day import DayPlan, DayResult, ImagingDay
+from acquisition.microscope.imaging_day import ImagingDay
 from acquisition.microscope.imaging_journal import ImagingJournal
 from acquisition.microscope.micromanager import MicroManager
 from acquisition.microscope.ome_tiff import WellFrames, encode_ome_tiff

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from acquisition.microscope.day_plan import EndReason
 from acquisition.microscope.day_stop import StopReason
-from acquisition.microscope.imaging_day import EndReason
 from acquisition.microscope.imaging_requests import open_imaging_requests
 from schemas.plate_map import Group
 from simulation.plate import WellPlan
