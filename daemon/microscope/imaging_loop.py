@@ -276,6 +276,7 @@ class ImagingLoop:
         request = job.request or ImagingRequest(
             plate=job.plate, day=job.day, reason="due", made_at=self.clock()
         )
+        plan_positions(settings, plate_map.wells_with_tissue)  # a plan has to visit all of them
         wells = request.wells or settings.plan_wells or plate_map.wells_with_tissue
         self.scope.check_unchanged()
         check_plate_scale(plate_map, self.scope.format, self.archive)

@@ -81,7 +81,7 @@ class ImagedWells:
                 journal=ImagingJournal(laboratory.folder / "journal.jsonl"),
                 surface=FocusSurface(),
                 emit=lambda event, **fields: self.events.append((event, fields)),
-                report_progress=lambda: None,
+                report_progress=lambda _activity: None,
                 should_stop=lambda: False,
                 wait=lambda _seconds: None,
                 clock=lambda: datetime.now(UTC),
