@@ -46,6 +46,12 @@ class WellImages:
         """The image that is ranked."""
         return self.bright_field[-1]
 
+    @property
+    def bytes_held(self) -> int:
+        """The bytes of all pixels, of every field and channel."""
+        images = [*self.bright_field, *(each for more in self.channels.values() for each in more)]
+        return sum(frame.pixels.nbytes for image in images for frame in image.frames)
+
 
 @dataclass
 class _Run:
@@ -329,7 +335,8 @@ class ImagingDay:
             if not images.bright_field or self.watch is None:
                 self._save(run, well)
             else:
-                self.watch.admit(images.ranked, position, partial(self._view, run))
+                view = partial(self._view, run)
+                self.watch.admit(images.ranked, position, view, images.bytes_held)
         if failure is not None:
             raise failure
 

@@ -17,6 +17,7 @@ from acquisition.microscope.imaging_day import ImagingDay
 from acquisition.microscope.imaging_journal import day_journal
 from acquisition.microscope.ome_tiff import WellFrames
 from acquisition.microscope.plate_plan import WellPosition, plan_positions
+from acquisition.microscope.sample_watch import MOST_WITHHELD_BYTES, SampleWatch
 from acquisition.microscope.settings import Focusing, MicroscopeSettings
 from acquisition.microscope.well_focus import WellFocus, WellFocusing
 from acquisition.ports import Frame, ImagingStoppedError
@@ -24,6 +25,7 @@ from daemon.microscope.imaging_progress import ImagingProgress
 from schemas.errors import MicroscopeError
 from tests.samples import plate_map
 from tests.unit.daemon.microscope.test_imaging_loop import NOON, SETTINGS, FakeMicroscope
+from tests.well_frames import well_frames
 
 pytestmark = pytest.mark.micromanager
 
@@ -63,7 +65,10 @@ class ScriptedWatch:
     ready: list[WellFrames] = field(default_factory=list)
     repeats: dict[str, str] = field(default_factory=dict)
 
-    def admit(self, visit: WellFrames, _position: WellPosition, _view: View) -> None:
+    def admit(
+        self, visit: WellFrames, _position: WellPosition, _view: View, bytes_held: int
+    ) -> None:
+        assert bytes_held == sum(frame.pixels.nbytes for frame in visit.frames)
         self.script(self, visit)
 
     def judge(self, _view: View) -> None:
@@ -249,3 +254,20 @@ def test_the_focus_that_is_reported_is_that_of_the_saved_well(
     saved = [fields for name, fields in watched.events if name == "well.saved"]
     found = {fields["well"]: fields["focus_found"] for fields in saved}
     assert found == {"B02": False, "B03": True}
+
+
+@pytest.mark.parametrize(("share", "most"), [(0.1, 4), (0.4, 3), (1.1, 1)])
+def test_fewer_visits_are_withheld_if_all_their_images_need_much_memory(
+    share: float, most: int
+) -> None:
+    scope = StainedMicroscope()
+    expected = plan_positions(SETTINGS, ["B05", "B06", "B07"])
+    samples = SampleWatch(scope, expected)
+    counts = []
+    for well in ("B02", "B03", "B04", "B08"):
+        visit = well_frames(well=well, planes=1)
+        released = samples.withhold(
+            visit, lambda _position: scope.stack([0.0]), int(share * MOST_WITHHELD_BYTES)
+        )
+        counts.append(len(released))
+    assert max(counts) == most
