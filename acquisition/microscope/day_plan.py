@@ -46,3 +46,4 @@ class DayResult:
     unfocused: tuple[str, ...] = ()  # saved wells whose focus was searched and not found
     halt: DayStoppedError | None = None  # the fault, if the reason is HALTED
     missing_tissue: tuple[str, ...] = ()  # wells that should have tissue and have none
+    repeat_later: tuple[str, ...] = ()  # wells out of the plan whose image does not count any more

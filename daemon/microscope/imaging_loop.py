@@ -24,7 +24,7 @@ from acquisition.microscope.plate_watch import PlateWatch, open_plate_watch
 from acquisition.microscope.preview import write_latest_frame
 from acquisition.microscope.preview_requests import PreviewRequests
 from acquisition.microscope.scale_check import check_plate_scale
-from acquisition.microscope.settings import Focusing, MicroscopeSettings
+from acquisition.microscope.settings import MicroscopeSettings
 from acquisition.ports import Frame, Microscope
 from daemon.config import MicromanagerSection
 from daemon.microscope.active_alerts import ActiveAlerts
@@ -200,7 +200,6 @@ class ImagingLoop:
             reason=job.request.reason if job.request else "due",
             wells_total=len(wells),
             wells_saved=sum(journal.get(well, WellProgress()).saved for well in wells),
-            searches_focus=self.settings.focusing is not Focusing.OFF,
             clock=self.clock,
         )
 
@@ -277,6 +276,7 @@ class ImagingLoop:
         request = job.request or ImagingRequest(
             plate=job.plate, day=job.day, reason="due", made_at=self.clock()
         )
+        plan_positions(settings, plate_map.wells_with_tissue)  # a plan has to visit all of them
         wells = request.wells or settings.plan_wells or plate_map.wells_with_tissue
         self.scope.check_unchanged()
         check_plate_scale(plate_map, self.scope.format, self.archive)

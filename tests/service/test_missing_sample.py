@@ -37,7 +37,7 @@ def test_a_lamp_without_light_stops_the_run_and_the_next_run_images_all_wells(
     (message,) = plate.alerts()
     assert "check the lamp, the shutter and the channel" in message
     (halted,) = plate.named("day.halted")
-    assert (halted["reason"], halted["no_image"]) == ("no_light", plate.wells)
+    assert (halted["fault"], halted["no_image"]) == ("no_light", plate.wells)
     assert not plate.named("day.done")
     assert len([entry for entry in plate.journal(day) if entry["step"] == "started"]) < FEW_WELLS
     assert (tmp_path / "world" / "lamp").read_text().strip() == "off"
