@@ -10,7 +10,7 @@ from typing import Any
 import tifffile
 
 from acquisition.drop_folder.plate_map_files import read_plate_maps
-from acquisition.microscope.imaging_day import DayResult
+from acquisition.microscope.day_plan import DayResult
 from acquisition.microscope.imaging_requests import ASKED, ImagingRequest, open_imaging_requests
 from acquisition.microscope.micromanager import MicroManager
 from acquisition.microscope.pictures import Picture, make_picture

@@ -68,9 +68,9 @@ class FocusSurface:
         others = (each for each in self.points if not _is_near(each, point.x_um, point.y_um))
         return replace(self, points=(*others, point))
 
-    def point_at(self, x_um: float, y_um: float) -> FocusPoint | None:
-        """Return the focus height of the well at (x, y) in µm, or None if it is not known."""
-        return next((each for each in self.points if _is_near(each, x_um, y_um)), None)
+    def point_of(self, well: str) -> FocusPoint | None:
+        """Return the newest focus height of a well, in any of its fields; None if none is known."""
+        return next((each for each in reversed(self.points) if each.well == well), None)
 
     def predict(self, x_um: float, y_um: float) -> float | None:
         """Return the expected focus height in µm at (x, y) in µm, or None below three wells."""

@@ -7,13 +7,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
-from acquisition.channels import Channel, plane_heights
-from acquisition.microscope.centring import TissueOffset, find_tissue_offset
-from acquisition.microscope.day_rule import DayRule, DayState
+from acquisition.channels import plane_heights
+from acquisition.microscope.centring import centre_tissue
+from acquisition.microscope.day_plan import DayPlan, DayResult, EndReason
+from acquisition.microscope.day_rule import DayState
 from acquisition.microscope.day_stop import DayStoppedError
 from acquisition.microscope.field_imaging import FieldImaging, WellVisit
 from acquisition.microscope.fields import recentred_fields, well_fields
@@ -24,57 +24,20 @@ from acquisition.microscope.missing_images import missing_images
 from acquisition.microscope.ome_tiff import WellFrames
 from acquisition.microscope.plate_plan import WellPosition
 from acquisition.microscope.plate_watch import PlateWatch
-from acquisition.microscope.settings import MicroscopeSettings
+from acquisition.microscope.settings import Focusing, MicroscopeSettings
 from acquisition.microscope.well_focus import WellFocus, WellFocusing
 from acquisition.ports import Frame, ImagingStoppedError, Microscope
 from schemas.errors import MicroscopeError, OutputError
 
 ALERT_AFTER_FAILURES = 3  # consecutive failed wells; the fault is then not that of one well
 MAX_BACKOFF = 10  # longest pause after a failure, as a multiple of ``backoff_s``
-CENTRED_DISTANCE = 0.1  # field widths; tissue nearer to the middle needs no centring
-
-
-class EndReason(StrEnum):
-    """The reason for which the imaging of a day ended."""
-
-    COMPLETED = "completed"  # every well was saved or given up
-    STOPPED = "stopped"  # by a signal; the next start continues
-    ABORTED = "aborted"  # by an operator; it does not continue
-    HALTED = "halted"  # by a fault that concerns all wells, such as no light
-    OTHER_DAY = "other day"  # the culture day of the plan is over, or the clock was set back
-
-
-@dataclass(frozen=True)
-class DayPlan:
-    """The wells of one plate to image on one culture day, and the way to image them."""
-
-    plate: str
-    day: int
-    positions: Sequence[WellPosition]  # in the order of their visits
-    saved_since: datetime | None = None  # ignore images saved before; None: count all of the day
-    attempts_since: datetime | None = None  # ignore attempts before; None: count all of the day
-    wide_scan: bool = False  # scan ``wide_range_um`` for focus
-    recentre: bool = False  # move the tissue into the middle of the field first
-    rule: DayRule | None = None  # None: images may be taken at any time
-    channels: tuple[Channel, ...] = ()  # to image after bright field
-
-
-@dataclass(frozen=True)
-class DayResult:
-    """The wells that were saved and given up on one day."""
-
-    reason: EndReason
-    saved: tuple[str, ...]
-    given_up: dict[str, str]  # the last problem of each well
-    unfocused: tuple[str, ...] = ()  # saved wells whose focus was searched and not found
-    halt: DayStoppedError | None = None  # the fault, if the reason is HALTED
-    missing_tissue: tuple[str, ...] = ()  # wells that should have tissue and have none
 
 
 @dataclass
 class WellImages:
     """The images of one well that are taken and not saved yet."""
 
+    focus: WellFocus
     bright_field: list[WellFrames] = field(default_factory=list)  # the ranked one last
     channels: dict[str, list[WellFrames]] = field(default_factory=dict)  # by name
 
@@ -82,6 +45,12 @@ class WellImages:
     def ranked(self) -> WellFrames:
         """The image that is ranked."""
         return self.bright_field[-1]
+
+    @property
+    def bytes_held(self) -> int:
+        """The bytes of all pixels, of every field and channel."""
+        images = [*self.bright_field, *(each for more in self.channels.values() for each in more)]
+        return sum(frame.pixels.nbytes for image in images for frame in image.frames)
 
 
 @dataclass
@@ -91,19 +60,27 @@ class _Run:
     plan: DayPlan
     queue: deque[WellPosition]
     focusing: WellFocusing
-    focus: dict[str, WellFocus] = field(default_factory=dict)  # of each imaged well
+    focus: dict[str, WellFocus] = field(default_factory=dict)  # of each saved well
     images: dict[str, WellImages] = field(default_factory=dict)  # by well, until they are saved
     saved: list[str] = field(default_factory=list)
     given_up: dict[str, str] = field(default_factory=dict)
     failures: Counter[str] = field(default_factory=Counter)
     problems: dict[str, str] = field(default_factory=dict)  # the last one of each well
+    repeat_later: list[str] = field(default_factory=list)  # wells that are not in the plan
 
     def result(self, reason: EndReason, halt: DayStoppedError | None = None) -> DayResult:
         """Return the DayResult of the run that ended for a reason."""
         unfocused = tuple(
             well for well in self.saved if well in self.focus and self.focus[well].is_lost
         )
-        return DayResult(reason, tuple(self.saved), self.given_up, unfocused, halt)
+        return DayResult(
+            reason,
+            tuple(self.saved),
+            self.given_up,
+            unfocused,
+            halt,
+            repeat_later=tuple(self.repeat_later),
+        )
 
     def position(self, well: str) -> WellPosition:
         """Return the position of a well of the plan."""
@@ -157,18 +134,22 @@ class ImagingDay:
         run = _Run(plan, deque(plan.positions), focusing)
         while run.queue or self._is_unjudged():
             if self.should_stop():
+                self._discard_withheld(run)
                 return run.result(EndReason.STOPPED)
-            if not _is_open(plan, self.scope.own_time() or self.clock()):
-                return run.result(EndReason.OTHER_DAY)
+            is_open = _is_open(plan, self.scope.own_time() or self.clock())
             try:
-                if run.queue:
+                if run.queue and is_open:
                     self._visit(run, run.queue.popleft())
-                else:
+                elif self._is_unjudged():
                     self._judge(run)
+                else:
+                    return run.result(EndReason.OTHER_DAY)
             except ImagingStoppedError:
+                self._discard_withheld(run)
                 return run.result(EndReason.STOPPED)
             except DayStoppedError as error:
-                self._discard_withheld(error)
+                self._switch_lamp_off(run)
+                self._discard_withheld(run)
                 return run.result(EndReason.HALTED, error)
             finally:
                 self._save_ready(run)
@@ -178,7 +159,9 @@ class ImagingDay:
     def _visit(self, run: _Run, position: WellPosition) -> None:
         """Image one well of a run, unless it is finished; a failed well is queued again."""
         plan, well = run.plan, position.well
+        held = self._withheld_images(run, well)
         missing = missing_images(self.journal, [well], plan.channels, plan.saved_since)
+        missing = [image for image in missing if image not in held]
         if not missing:
             return
         before = self._progress(well, plan.attempts_since)
@@ -186,15 +169,17 @@ class ImagingDay:
         if max(before.attempts, run.failures[well]) >= self.settings.tries:
             problem = run.problems.get(well) or before.last_problem or "no attempt is left"
             run.given_up |= dict.fromkeys(missing, problem)
-            if well not in missing and well not in run.saved:
+            if well not in missing and well not in held and well not in run.saved:
                 run.saved.append(well)  # only a further channel is given up
             return
         try:
             self._image_well(run, position, missing)
         except ImagingStoppedError:
-            self.journal.record_stop(well, self.clock())
+            self._record(run, self.journal.record_stop, well)
             raise
         except DayStoppedError:
+            if not self._withheld_images(run, well):
+                self._record(run, self.journal.record_stop, well)
             raise
         except (MicroscopeError, OutputError) as error:
             self._fail(run, position, error)
@@ -207,12 +192,18 @@ class ImagingDay:
         """Record a failed attempt and queue the well again."""
         run.failures[position.well] += 1
         run.problems[position.well] = str(error)
-        self._record_failure(run.plan, position, error)
+        self._record_failure(run, position, error)
         run.queue.append(position)
 
     def _is_unjudged(self) -> bool:
         """Return whether visits are withheld, until it is certain that a sample is there."""
         return self.watch is not None and bool(self.watch.withheld)
+
+    def _withheld_images(self, run: _Run, well: str) -> set[str]:
+        """Return the withheld images of a well, by the names of :func:`missing_images`."""
+        if self.watch is None or well not in {visit.well for visit in self.watch.withheld}:
+            return set()
+        return {well, *(f"{well} {channel}" for channel in run.images[well].channels)}
 
     def _judge(self, run: _Run) -> None:
         """Judge the visits that are withheld at the end of a run; raise DayStoppedError."""
@@ -242,10 +233,14 @@ class ImagingDay:
             self._repeat(run, well, reason)
 
     def _repeat(self, run: _Run, well: str, reason: str) -> None:
-        """Record that the image of a well does not count, and queue the well again."""
+        """Record that the image of a well does not count, and queue the well again.
+
+        In this run, it is one of the ``tries`` of the well, so that no well is repeated for ever.
+        """
         plan = run.plan
-        self.journal.record_repeat(well, reason, self.clock())
-        was_saved = well in run.saved
+        is_planned = well in {each.well for each in plan.positions}
+        was_saved = is_planned and self._progress(well, plan.saved_since).saved
+        self._record(run, self.journal.record_repeat, well, reason)
         self.emit(
             "well.repeated",
             plate=plan.plate,
@@ -255,24 +250,43 @@ class ImagingDay:
             was_saved=was_saved,
         )
         run.saved[:] = [each for each in run.saved if each != well]
-        if well in {each.well for each in plan.positions}:
+        run.failures[well] += 1
+        run.problems[well] = reason
+        if is_planned:
             run.queue.append(run.position(well))
+        else:
+            run.repeat_later.append(well)
 
-    def _discard_withheld(self, error: DayStoppedError) -> None:
+    def _discard_withheld(self, run: _Run) -> None:
         """Discard the withheld visits; their attempts do not count."""
-        self.scope.lamp_off()
         if self.watch is not None:
             for visit in self.watch.withheld:
-                self.journal.record_repeat(visit.well, str(error), self.clock())
+                self._record(run, self.journal.record_stop, visit.well)
             self.watch.withheld.clear()
+
+    def _switch_lamp_off(self, run: _Run) -> None:
+        """Switch the lamp off; raise an alert if the lamp fails."""
+        plan = run.plan
+        try:
+            self.scope.lamp_off()
+        except MicroscopeError as error:
+            message = (
+                f"plate {plan.plate}, day {plan.day}: the lamp cannot be switched off: {error}"
+            )
+            cause = f"{plan.plate} lamp"
+            self.emit("alert", kind="microscope", cause=cause, message=message, plate=plan.plate)
+
+    def _record(self, run: _Run, record: Callable[..., None], *entry: str) -> None:
+        """Write an entry of the journal; if that fails, report it and continue."""
+        try:
+            record(*entry, self.clock())
+        except OutputError as error:
+            of_day = {"plate": run.plan.plate, "day": run.plan.day}
+            self.emit("journal.failed", **of_day, problem=str(error))
 
     def _view(self, run: _Run, position: WellPosition) -> list[Frame]:
         """Return the frames of a well at a position without saving them."""
-        focus = run.focus.get(position.well)
-        visit = self._focus_well(run, position)
-        if focus is not None:
-            run.focus[position.well] = focus  # that of its image
-        return list(self._fields.bright_field(visit)[-1].frames)
+        return list(self._fields.bright_field(self._focus_well(run, position))[-1].frames)
 
     def _progress(self, well: str, since: datetime | None) -> WellProgress:
         """Return the progress of one well, counting journal entries from ``since`` on."""
@@ -290,14 +304,6 @@ class ImagingDay:
         missing
             The images to take, as :func:`missing_images` returns them.
 
-
-        Parameters
-        ----------
-        plan, position
-            The plan of the day, and the well with its position.
-        missing
-            The images to take, as :func:`missing_images` returns them.
-
         Raises
         ------
         MicroscopeError
@@ -305,23 +311,32 @@ class ImagingDay:
         OutputError
             If the journal cannot be written.
         """
-        self.journal.record_start(position.well, self.clock())
+        well = position.well
+        self.journal.record_start(well, self.clock())
         visit = self._focus_well(run, position)
-        of_well = run.images[position.well] = WellImages()
-        if position.well in missing:
-            of_well.bright_field = self._bright_field(run, visit)
-            self.show_frame(position.well, of_well.ranked.frames[len(of_well.ranked.frames) // 2])
+        images = WellImages(visit.focus)
+        if well in missing:
+            images.bright_field = self._fields.bright_field(visit)
+            self._check_day(run, images.bright_field)
+            self.show_frame(well, images.ranked.frames[len(images.ranked.frames) // 2])
         failure: MicroscopeError | None = None
         try:
             for channel in run.plan.channels:
-                if f"{position.well} {channel.name}" in missing:
-                    of_well.channels[channel.name] = self._fields.other_channel(visit, channel)
+                if f"{well} {channel.name}" in missing:
+                    taken = self._fields.other_channel(visit, channel)
+                    self._check_day(run, taken)
+                    images.channels[channel.name] = taken
         except MicroscopeError as error:
             failure = error
-        if not of_well.bright_field or self.watch is None:
-            self._save(run, position.well)
+        if not images.bright_field and self._withheld_images(run, well):
+            run.images[well].channels |= images.channels  # saved with the withheld bright field
         else:
-            self.watch.admit(of_well.ranked, position, partial(self._view, run))
+            run.images[well] = images
+            if not images.bright_field or self.watch is None:
+                self._save(run, well)
+            else:
+                view = partial(self._view, run)
+                self.watch.admit(images.ranked, position, view, images.bytes_held)
         if failure is not None:
             raise failure
 
@@ -334,21 +349,18 @@ class ImagingDay:
         with_tissue = self._fields.find_tissue(fields, run.focusing.expected_um(position))
         place = replace(position, x_um=with_tissue.x_um, y_um=with_tissue.y_um)
         focus = run.focusing.find(place, wide=plan.wide_scan)
-        run.focus[position.well] = focus
         self.surface = run.focusing.surface
         if plan.recentre:
             self.report_progress(f"{where} is centred")
-            position = self._centre_tissue(place, focus.z_um)
+            position = centre_tissue(self.scope, place, focus.z_um)
             fields = recentred_fields(position, fields, self.settings, self.scope.format)
         self.report_progress(f"{where} is imaged")
         return WellVisit(plan.plate, plan.day, position, fields, focus)
 
-    def _bright_field(self, run: _Run, visit: WellVisit) -> list[WellFrames]:
-        """Return the images of a visit in bright field, the ranked one last."""
-        images = self._fields.bright_field(visit)
+    def _check_day(self, run: _Run, images: Sequence[WellFrames]) -> None:
+        """Raise MicroscopeError if images of a well were taken on another culture day."""
         if (rule := run.plan.rule) is not None:
-            rule.check(visit.middle.well, min(image.taken_at for image in images))
-        return images
+            rule.check(images[0].well, min(image.taken_at for image in images))
 
     @property
     def _fields(self) -> FieldImaging:
@@ -366,15 +378,19 @@ class ImagingDay:
             If an image or the journal cannot be written.
         """
         self.report_progress(f"well {well} is saved")
-        plan, focus, of_well = run.plan, run.focus[well], run.images.pop(well)
+        plan, of_well = run.plan, run.images.pop(well)
+        focus = of_well.focus
         of_plate = {"plate": plan.plate, "day": plan.day, "well": well}
         z_um = round(focus.z_um, 1)
         if of_well.bright_field:
             file = self._save_images(of_well.bright_field, None)
             run.saved.append(well)
+            run.focus[well] = focus
+            is_searched = self.settings.focusing is not Focusing.OFF
             self.emit(
                 "well.saved",
                 **of_plate,
+                **({"focus_found": not focus.is_lost} if is_searched else {}),
                 file=file,
                 z_um=z_um,
                 focus=focus.found_by.value,
@@ -392,9 +408,10 @@ class ImagingDay:
         return str(file)
 
     def _record_failure(
-        self, plan: DayPlan, position: WellPosition, error: MicroscopeError | OutputError
+        self, run: _Run, position: WellPosition, error: MicroscopeError | OutputError
     ) -> None:
         """Report and record a failed attempt, then pause."""
+        plan = run.plan
         self._consecutive_failures += 1
         day = {"plate": plan.plate, "day": plan.day}
         self.emit("well.failed", **day, well=position.well, problem=str(error))
@@ -410,41 +427,9 @@ class ImagingDay:
                 message=message,
                 plate=plan.plate,
             )
-        try:
-            self.journal.record_failure(position.well, str(error), self.clock())
-        except OutputError as unwritten:  # the start of the attempt is in the journal, so it counts
-            self.emit("journal.failed", **day, problem=str(unwritten))
+        # If that fails, the start of the attempt is in the journal, so it counts.
+        self._record(run, self.journal.record_failure, position.well, str(error))
         self.wait(self.settings.backoff_s * min(self._consecutive_failures, MAX_BACKOFF))
-
-    def _centre_tissue(self, position: WellPosition, z_um: float) -> WellPosition:
-        """Move the stage until the tissue is in the middle of the field; return its position.
-
-        A move that brings the tissue no nearer is undone. The opposite direction is tried, too: the
-        camera may be mirrored without an entry in the hardware configuration.
-        """
-        offset = self._tissue_offset(z_um)
-        for sign in (1, 1, -1, -1):
-            if offset is None or (
-                offset.border_contact == 0 and offset.distance <= CENTRED_DISTANCE
-            ):
-                break
-            dx_um, dy_um = self.scope.format.stage_um(*offset.direction)
-            target = replace(
-                position, x_um=position.x_um + sign * dx_um, y_um=position.y_um + sign * dy_um
-            )
-            try:
-                self.scope.move_to(target.x_um, target.y_um)
-            except MicroscopeError:  # beyond the stage limits; the well is imaged where it is
-                continue
-            new_offset = self._tissue_offset(z_um)
-            if new_offset is not None and new_offset < offset:
-                position, offset = target, new_offset
-        self.scope.move_to(position.x_um, position.y_um)
-        return position
-
-    def _tissue_offset(self, z_um: float) -> TissueOffset | None:
-        """Return the offset of the tissue in a frame taken here, or None without tissue."""
-        return find_tissue_offset(self.scope.stack([z_um])[0].pixels)
 
 
 def _is_open(plan: DayPlan, at: datetime) -> bool:

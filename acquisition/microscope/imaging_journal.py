@@ -25,7 +25,7 @@ class JournalStep(StrEnum):
     STARTED = "started"
     SAVED = "saved"
     FAILED = "failed"
-    STOPPED = "stopped"  # by a signal, before the well was imaged; this is no attempt
+    STOPPED = "stopped"  # before the image was saved, by no fault of the well; this is no attempt
     REPEAT = "repeat"  # the attempts before do not count; the well has to be imaged again
 
 
@@ -79,7 +79,10 @@ class ImagingJournal:
         self._append(JournalEntry(step=JournalStep.FAILED, well=well, at=at, problem=problem))
 
     def record_stop(self, well: str, at: datetime) -> None:
-        """Record that a signal ended an attempt to image a well at a time; it does not count."""
+        """Record that an attempt to image a well ended unsaved at a time; it does not count.
+
+        A signal ended it, or a fault of the whole plate.
+        """
         self._append(JournalEntry(step=JournalStep.STOPPED, well=well, at=at))
 
     def record_repeat(self, well: str, reason: str, at: datetime) -> None:

@@ -296,8 +296,13 @@ class MicroManager:
     def dark_frame(self) -> Frame:
         """Return one frame at the present position, taken with the lamp off."""
         self._select(None)
-        with _as_microscope_error(f"camera {self._core.getCameraDevice()}"):
+        camera, exposure_s = self._core.getCameraDevice(), self._settings.exposure_ms / 1000
+        self._core.setTimeoutMs(round(1000 * (self._settings.timeout_s + exposure_s)))
+        with _as_microscope_error(f"camera {camera}"):
             self.lamp_off()
+            self._begin_step(
+                f"camera {camera}: exposure of {exposure_s:g} s in the dark", exposure_s
+            )
             x_um, y_um = self._core.getXYPosition()
             z_um, taken_at = float(self._core.getPosition()), self._clock()
             self._core.setExposure(self._settings.exposure_ms)
@@ -309,6 +314,7 @@ class MicroManager:
         """Home the stage; raise MicroscopeError if it fails or cannot be homed."""
         stage = self._core.getXYStageDevice()
         with _as_microscope_error(f"stage {stage}"):
+            self._begin_step(f"stage {stage}: home", self._settings.timeout_s)
             self._core.home(stage)
             self._core.waitForDevice(stage)
 

@@ -33,8 +33,17 @@ class PlateWatch:
     ready: list[WellFrames] = field(default_factory=list, init=False)
     _last_frame: Frame | None = field(default=None, init=False)
 
-    def admit(self, visit: WellFrames, position: WellPosition, view: View) -> None:
+    def admit(self, visit: WellFrames, position: WellPosition, view: View, bytes_held: int) -> None:
         """Add a visit to ``ready``, or withhold it.
+
+        Parameters
+        ----------
+        visit, position
+            The ranked image of the visit, and the position of its well.
+        view
+            Returns the frames of another well.
+        bytes_held
+            The memory that the images of the visit need, in every field and channel.
 
         Raises
         ------
@@ -45,7 +54,7 @@ class PlateWatch:
         """
         self._check_repetition(visit)
         if not shows_tissue(visit.frames):
-            self.ready += self.samples.withhold(visit, view)
+            self.ready += self.samples.withhold(visit, view, bytes_held)
             return
         picture = self.places.check(position, visit.frames, view)
         with contextlib.suppress(OutputError):  # on a full disk the archive reports it, too

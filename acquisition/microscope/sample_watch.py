@@ -78,8 +78,10 @@ class SampleWatch:
         self._seen = [each for each in self._seen if each.well != position.well] + [position]
         return [*self._release(), visit]
 
-    def withhold(self, visit: WellFrames, view: View) -> list[WellFrames]:
+    def withhold(self, visit: WellFrames, view: View, bytes_held: int) -> list[WellFrames]:
         """Withhold a visit without tissue; return the visits to save, usually none.
+
+        ``bytes_held`` is the memory that its images need, in every field and channel.
 
         Raises
         ------
@@ -89,8 +91,7 @@ class SampleWatch:
             If a device fails while other wells are viewed; the visit is then not withheld.
         """
         self.withheld.append(visit)
-        visit_bytes = sum(frame.pixels.nbytes for frame in visit.frames)
-        if len(self.withheld) < min(MOST_WITHHELD, 1 + MOST_WITHHELD_BYTES // visit_bytes):
+        if len(self.withheld) < min(MOST_WITHHELD, 1 + MOST_WITHHELD_BYTES // bytes_held):
             return []
         try:
             return self.judge(view)

@@ -117,4 +117,5 @@ class MicroscopeSettings:
     @property
     def longest_step_s(self) -> float:
         """The longest expected time in seconds of one step of a device."""
-        return max(self.timeout_s, self.exposure_ms / 1000)
+        exposures_ms = (self.exposure_ms, *(each.exposure_ms for each in self.channels))
+        return max(self.timeout_s, max(exposures_ms) / 1000)

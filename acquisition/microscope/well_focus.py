@@ -197,7 +197,7 @@ class WellFocusing:
 
         No image confirms it.
         """
-        known = self.surface.point_at(position.x_um, position.y_um)
+        known = self.surface.point_of(position.well)
         if known is not None:
             return WellFocus(known.z_um, FoundBy.FOCUS_MAP, is_verified=False)
         return self._unverified(position)

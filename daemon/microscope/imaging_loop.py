@@ -7,18 +7,13 @@ from datetime import datetime
 from pathlib import Path
 
 from acquisition.channels import due_channels
+from acquisition.microscope.day_plan import DayPlan, DayResult, EndReason
 from acquisition.microscope.day_rule import DayRule, DayState
 from acquisition.microscope.day_stop import DayStoppedError
 from acquisition.microscope.fields import check_fields, frames_per_well
 from acquisition.microscope.focus_surface import load_focus_surface, save_focus_surface
 from acquisition.microscope.image_archive import bytes_needed, check_free_space, prepare_day_folder
-from acquisition.microscope.imaging_day import (
-    DayPlan,
-    DayResult,
-    EndReason,
-    ImagingDay,
-    outer_plane_heights,
-)
+from acquisition.microscope.imaging_day import ImagingDay, outer_plane_heights
 from acquisition.microscope.imaging_journal import WellProgress, day_journal, run_start
 from acquisition.microscope.imaging_requests import ASKED, ImagingRequest, open_imaging_requests
 from acquisition.microscope.operator_orders import OperatorOrders, PresentJob
@@ -29,7 +24,7 @@ from acquisition.microscope.plate_watch import PlateWatch, open_plate_watch
 from acquisition.microscope.preview import write_latest_frame
 from acquisition.microscope.preview_requests import PreviewRequests
 from acquisition.microscope.scale_check import check_plate_scale
-from acquisition.microscope.settings import Focusing, MicroscopeSettings
+from acquisition.microscope.settings import MicroscopeSettings
 from acquisition.ports import Frame, Microscope
 from daemon.config import MicromanagerSection
 from daemon.microscope.active_alerts import ActiveAlerts
@@ -205,7 +200,6 @@ class ImagingLoop:
             reason=job.request.reason if job.request else "due",
             wells_total=len(wells),
             wells_saved=sum(journal.get(well, WellProgress()).saved for well in wells),
-            searches_focus=self.settings.focusing is not Focusing.OFF,
             clock=self.clock,
         )
 
@@ -282,6 +276,7 @@ class ImagingLoop:
         request = job.request or ImagingRequest(
             plate=job.plate, day=job.day, reason="due", made_at=self.clock()
         )
+        plan_positions(settings, plate_map.wells_with_tissue)  # a plan has to visit all of them
         wells = request.wells or settings.plan_wells or plate_map.wells_with_tissue
         self.scope.check_unchanged()
         check_plate_scale(plate_map, self.scope.format, self.archive)

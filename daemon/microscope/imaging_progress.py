@@ -32,8 +32,6 @@ class ImagingProgress:
         The reason for the imaging: ``due``, ``asked``, or the cause of an imaging request.
     wells_saved
         Number of wells that have an image already.
-    searches_focus
-        Whether the focus of each well is searched.
     clock
         Returns the current time.
     """
@@ -44,27 +42,18 @@ class ImagingProgress:
     reason: str
     wells_total: int
     wells_saved: int
-    searches_focus: bool
     clock: Callable[[], datetime]
     _saved_here: int = field(default=0, init=False)
     _paused: timedelta = field(default=timedelta(0), init=False)
-    _well_without_focus: str | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self._started_at = self.clock()
 
     def emit_event(self, event: str, **fields: Any) -> None:  # noqa: ANN401 - fields of any event
         """Emit an event with its fields; add plate, day and progress to the events of progress."""
-        if event == "focus.not_found":
-            self._well_without_focus = fields["well"]
-        elif event == "well.failed":
-            self._well_without_focus = None
-        elif event == "well.saved":
+        if event == "well.saved":
             self.wells_saved += 1
             self._saved_here += 1
-            if self.searches_focus:
-                fields["focus_found"] = fields["well"] != self._well_without_focus
-            self._well_without_focus = None
         elif event == "well.repeated":
             self.wells_saved -= fields["was_saved"]
         if event in PROGRESS_EVENTS:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from acquisition.channels import due_channels
+from acquisition.microscope.day_plan import DayResult, EndReason
 from acquisition.microscope.day_rule import DayRule, DayState
-from acquisition.microscope.imaging_day import DayResult, EndReason
 from acquisition.microscope.imaging_journal import day_journal, run_start
 from acquisition.microscope.imaging_requests import (
     ASKED,
@@ -15,7 +15,7 @@ from acquisition.microscope.imaging_requests import (
     ImagingRequests,
 )
 from acquisition.microscope.imaging_schedule import ScheduledDay, due_days, missed_days
-from acquisition.microscope.missing_images import finished_wells
+from acquisition.microscope.missing_images import finished_wells, missing_images
 from acquisition.microscope.operator_orders import ABORTED, OperatorOrders
 from daemon.config import MicromanagerSection
 from daemon.microscope.active_alerts import ActiveAlerts
@@ -118,17 +118,20 @@ class ImagingQueue:
     def record(self, job: ImagingJob, result: DayResult) -> None:
         """Record the DayResult of a job; a completed request is finished.
 
+        Wells whose image was found not to count make their day due again.
+
         Raises
         ------
         OutputError
             If the file of the request cannot be moved.
         """
+        finished = self._finished_wells.setdefault((job.plate, job.day), set())
+        finished.difference_update(result.repeat_later)
         if result.reason is not EndReason.COMPLETED:
             return
         if job.request is not None:
             self._requests.finish(job.request_file)
         if job.request is None or not job.request.wells:
-            finished = self._finished_wells.setdefault((job.plate, job.day), set())
             finished.update(result.saved, result.given_up)
 
     def request_unfocused(self, job: ImagingJob, plate_map: PlateMap, result: DayResult) -> None:
@@ -262,14 +265,20 @@ class ImagingQueue:
         self._alerts.raise_once(cause, message, job.plate)
 
     def wells_without_image(self, job: ImagingJob, plate_map: PlateMap) -> list[str]:
-        """Return the wells of a job that have no image yet, as the journal of the day tells."""
+        """Return the images of a job that are missing: the wells, then a well and its channel.
+
+        The journal of the day tells it. A channel besides bright field is imaged only if the
+        whole day is due or an operator asked.
+        """
         request = job.request
         wells = (request.wells if request else ()) or plate_map.wells_with_tissue
         since = run_start(plate_map.seeded_at, self._clock())
         if request is not None and request.wells:
             since = request.made_at
-        progress = day_journal(self._section.state, job.plate, job.day).progress(since)
-        return [well for well in wells if well not in progress or not progress[well].saved]
+        has_channels = request is None or request.reason == ASKED
+        due = due_channels(self._section.channels, job.day, plate_map.readout_day)
+        journal = day_journal(self._section.state, job.plate, job.day)
+        return missing_images(journal, wells, due if has_channels else (), since)
 
     def _scheduled(self, plate_maps: PlateMaps) -> list[ImagingJob]:
         """Return a job for each plate that the schedule makes due now."""

@@ -7,6 +7,7 @@ from datetime import datetime, time, timedelta
 
 from acquisition.microscope.focus_surface import FocusSurface, load_focus_surface
 from acquisition.microscope.operator_orders import OperatorOrders
+from acquisition.microscope.plate_formats import settings_for_plate
 from acquisition.microscope.preview import Preview, take_preview
 from acquisition.microscope.preview_requests import PreviewRequest, PreviewRequests
 from acquisition.microscope.settings import MicroscopeSettings
@@ -122,13 +123,19 @@ class OrderExecution:
             result: Preview | str
             try:
                 surface = self._surface() if request.focus else None
-                result = take_preview(self.scope, self.settings, request.well, surface)
+                settings = self._settings_of_loaded_plate() if request.well else self.settings
+                result = take_preview(self.scope, settings, request.well, surface)
             except SpheroRankError as error:
                 result = str(error)
             try:
                 self.requests.fulfil(name, result)
             except OutputError as error:
                 self._report_unwritten(name, request, error)
+
+    def _settings_of_loaded_plate(self) -> MicroscopeSettings:
+        """Return the settings with the format of the plate under the microscope, if it is known."""
+        plate_map = self.plate_maps.read().get(self.changer.loaded or "")
+        return settings_for_plate(self.settings, plate_map) if plate_map else self.settings
 
     def _surface(self) -> FocusSurface:
         """Return the focus heights known of the plate under the microscope."""

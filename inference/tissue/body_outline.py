@@ -354,9 +354,14 @@ def _outline_light(coarse: CoarsePlane, chosen: ChosenTissue, edge: OutlineEdge)
         np.float32
     )
     outside = (~dilate_mask(tissue, max(edge.width_px / 2, 1))).astype(np.float32)
-    within = cv2.GaussianBlur(transmitted * inside, (0, 0), reach) / (
-        cv2.GaussianBlur(inside, (0, 0), reach) + np.float32(1e-9)
+    # The filter is wide, so half of the resolution is enough.
+    light, weight = (
+        cv2.GaussianBlur(
+            cv2.resize(each, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), (0, 0), reach / 2
+        )
+        for each in (transmitted * inside, inside)
     )
+    within = enlarge(light / (weight + np.float32(1e-9)), inside.shape)
     beside = (cv2.GaussianBlur(transmitted * outside, (0, 0), 4) + np.float32(1e-2)) / (
         cv2.GaussianBlur(outside, (0, 0), 4) + np.float32(1e-2)
     )

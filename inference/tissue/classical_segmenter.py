@@ -109,7 +109,7 @@ def _segment_dark_tissue(
         prepared.restore_mask(body, shape),
         prepared.restore_mask(debris, shape),
         prepared.restore_light(np.exp(coarse.surface)),
-        _doubts(chosen, body, edge),
+        _doubts(coarse, chosen, body, edge),
     )
 
 
@@ -142,11 +142,19 @@ def _find_edge(coarse: CoarsePlane, tissue: Bools) -> OutlineEdge:
     )
 
 
-def _doubts(chosen: ChosenTissue, body: Bools, edge: OutlineEdge) -> tuple[Unsure, ...]:
-    """Return the reasons to doubt a body, (H, W), of chosen tissue with an edge."""
+def _doubts(
+    coarse: CoarsePlane, chosen: ChosenTissue, body: Bools, edge: OutlineEdge
+) -> tuple[Unsure, ...]:
+    """Return the reasons to doubt a body, (H, W), of chosen tissue with an edge.
+
+    On a rough ground, pale tissue can be missed.
+    """
     if not body.any():
-        return (Unsure.FAINT,) if chosen.tissue.any() or Unsure.FAINT in chosen.doubts else ()
+        is_faint = chosen.tissue.any() or Unsure.FAINT in chosen.doubts or coarse.is_rough
+        return (Unsure.FAINT,) if is_faint else ()
     doubts = chosen.doubts
+    if coarse.is_rough and Unsure.FAINT not in doubts:
+        doubts = (Unsure.FAINT, *doubts)
     found = np.count_nonzero(body) / body.size
     if found < MIN_CERTAIN_SHARE * chosen.tissue.mean() and Unsure.FAINT not in doubts:
         doubts = (Unsure.FAINT, *doubts)

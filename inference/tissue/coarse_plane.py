@@ -105,9 +105,13 @@ class CoarsePlane:
     def shows_background(self) -> bool:
         """True if a twentieth of the field is as smooth as a plate, or smoother than the rest."""
         return (
-            self.unevenness < MAX_BACKGROUND_UNEVENNESS
-            or self.usual_unevenness > MIN_TISSUE_TO_BACKGROUND * self.unevenness
+            not self.is_rough or self.usual_unevenness > MIN_TISSUE_TO_BACKGROUND * self.unevenness
         )
+
+    @property
+    def is_rough(self) -> bool:
+        """True if even the smoothest twentieth of the field is rougher than a plate."""
+        return self.unevenness >= MAX_BACKGROUND_UNEVENNESS
 
     @property
     def has_dark_ground(self) -> bool:

@@ -37,10 +37,16 @@ _MAX_WALL_WIDTH_PX = 30.0  # half width of the arc of a wall at the border of th
 _MAX_FIBRE_WIDTH_PX = 14.0  # half width of a fibre or scratch, without the blur of its texture
 _MIN_PIECE_WIDTH = 0.15  # relative to the leading region
 _MIN_LIKENESS = 0.3  # strength and edge of a piece relative to the leading region
-_MIN_SHARPNESS = 0.38
+_MIN_SHARPNESS = 0.42
 """Edge of a piece relative to the sharpest part of the leading region's edge.
 
-Drops of condensation on the lid are out of focus, and have 0.33 at most beside tissue in focus.
+Drops of condensation on the lid are out of focus, and have up to 0.39 beside tissue in focus.
+Pieces of tissue have 0.46 and more.
+"""
+_MAX_EDGE_WIDTH_PX = 5.6
+"""Usual width of the edge of many bodies: their darkness divided by the slope of their edge.
+
+Organoids and pieces in focus have 3.7 to 5.0, drops of condensation 6.0 and more.
 """
 _MIN_BODY_WIDTH = 0.55  # width of a body far from the leading region, relative to it
 _MIN_BODY_STRENGTH = 0.5  # of a body far from the leading region, relative to it
@@ -67,6 +73,7 @@ MIN_BODIES_SIGNAL: Final = 0.0005
 
 Real images of organoids have 0.0006 and more, loose cells and debris up to 0.0004.
 """
+_FAINT_BODIES = 0.8  # signal of many bodies that may be loose cells, relative to the limits
 _SURELY_MANY = 25  # so many bodies are no texture of one pale tissue
 _MIN_SMALL_AREA = 1 / 3  # area of many bodies relative to the region that else would be the tissue
 _SMALL_HALF_WIDTH_PX = 2.0  # of a body among many
@@ -112,10 +119,12 @@ def choose_tissue(coarse: CoarsePlane) -> ChosenTissue:
     ):
         return _choose_many(small, many)
     if signal[leading] < MIN_SIGNAL:
+        is_faint = signal[leading] > MIN_SIGNAL / 2 or coarse.is_textured
+        is_faint |= small is not None and bool(_many_bodies(small, _FAINT_BODIES).any())
         return ChosenTissue(
             np.zeros(regions.labels.shape, dtype=bool),
             regions.mask(foreign),
-            (Unsure.FAINT,) if signal[leading] > MIN_SIGNAL / 2 or coarse.is_textured else (),
+            (Unsure.FAINT,) if is_faint else (),
         )
     alike = (
         (regions.strength > _MIN_LIKENESS * regions.strength[leading])
@@ -145,10 +154,17 @@ def choose_tissue(coarse: CoarsePlane) -> ChosenTissue:
     return ChosenTissue(regions.mask(tissue), regions.mask(foreign | others), tuple(doubts))
 
 
-def _many_bodies(small: CandidateRegions) -> Chosen:
+def _many_bodies(small: CandidateRegions, share: float = 1.0) -> Chosen:
     """Return, by label, the small regions that are many bodies of similar size; none if few are.
 
     The dark ones decide. Pale ones, as hollow bodies are, belong to them.
+
+    Parameters
+    ----------
+    small
+        Dark regions, also those too narrow for one tissue.
+    share
+        The signal that the bodies need, relative to the limits of this module.
     """
     bodies = (
         small.has_edge
@@ -164,10 +180,13 @@ def _many_bodies(small: CandidateRegions) -> Chosen:
     area = small.area_px[dark]
     if len(area) < _MIN_BODIES or area.max() > _MAX_BODY_SHARE * area.sum():
         return np.zeros_like(bodies)
+    edge_width_px = small.strength[bodies] / np.maximum(small.edge[bodies], 1e-6)
+    if np.median(edge_width_px) > _MAX_EDGE_WIDTH_PX:
+        return np.zeros_like(bodies)
     signal = small.strength[dark] * small.half_width_px[dark] / SIDE_PX
     mean = float((signal * area).sum() / area.sum())
     together = mean * float(np.sqrt(area.sum() / small.labels.size))
-    if mean < MIN_BODY_SIGNAL and together < MIN_BODIES_SIGNAL:
+    if mean < share * MIN_BODY_SIGNAL and together < share * MIN_BODIES_SIGNAL:
         return np.zeros_like(bodies)
     return bodies
 

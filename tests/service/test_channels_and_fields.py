@@ -17,15 +17,21 @@ import pytest
 import tifffile
 
 from acquisition.channels import Channel
+from acquisition.microscope.day_plan import DayPlan, DayResult
 from acquisition.microscope.fields import check_fields, check_mosaic
 from acquisition.microscope.focus_surface import FocusSurface
 from acquisition.microscope.image_archive import prepare_day_folder
-from acquisition.microscope.imaging_day import DayPlan, DayResult, ImagingDay
+from acquisition.microscope.imaging_day import ImagingDay
 from acquisition.microscope.imaging_journal import ImagingJournal
 from acquisition.microscope.micromanager import MicroManager
 from acquisition.microscope.ome_tiff import WellFrames, encode_ome_tiff
 from acquisition.microscope.plate_plan import plan_positions
-from acquisition.microscope.settings import FieldsUse, Focusing, MicroscopeSettings
+from acquisition.microscope.settings import (
+    FieldsUse,
+    Focusing,
+    MicroscopeScaleFrom,
+    MicroscopeSettings,
+)
 from acquisition.ports import FrameFormat
 from daemon.config import load_config, microscope_settings
 from inference.bundle import load_bundle
@@ -80,7 +86,7 @@ class ImagedWells:
                 journal=ImagingJournal(laboratory.folder / "journal.jsonl"),
                 surface=FocusSurface(),
                 emit=lambda event, **fields: self.events.append((event, fields)),
-                report_progress=lambda: None,
+                report_progress=lambda _activity: None,
                 should_stop=lambda: False,
                 wait=lambda _seconds: None,
                 clock=lambda: datetime.now(UTC),
@@ -329,6 +335,12 @@ GFP = Channel(
 )
 
 
+SCALE_OF_SECTION: dict[str, Any] = {
+    "um_per_px": 1.3,
+    "um_per_px_from": MicroscopeScaleFrom.SECTION,
+}
+
+
 def demo_settings(folder: Path, text: str = DEMO_CONFIG, **changes: Any) -> MicroscopeSettings:  # noqa: ANN401 - fields of MicroscopeSettings
     """Return the settings of Micro-Manager's demo devices with two channels."""
     config = folder / "MMConfig.cfg"
@@ -386,7 +398,7 @@ def test_the_metadata_name_the_true_objective_binning_camera_and_channel(tmp_pat
 def test_unknown_parts_of_the_optical_path_are_absent(tmp_path: Path) -> None:
     lines = [line for line in DEMO_CONFIG.splitlines() if not line.startswith(("Conf", "Pixel"))]
     text = "\n".join(lines)
-    settings = demo_settings(tmp_path, text, channel="", channels=(), um_per_px=1.0)
+    settings = demo_settings(tmp_path, text, channel="", channels=(), **SCALE_OF_SECTION)
     ome, values = saved_image(tmp_path, settings, None)
 
     (instrument,), (image,) = ome.instruments, ome.images
@@ -399,7 +411,7 @@ def test_unknown_parts_of_the_optical_path_are_absent(tmp_path: Path) -> None:
 
 def test_the_objective_of_the_settings_is_named_if_no_turret_names_one(tmp_path: Path) -> None:
     text = DEMO_CONFIG.replace("Turret,Label,Plan 10x\nPixelSize", "Camera,Binning,2\nPixelSize")
-    settings = demo_settings(tmp_path, text, objective="Plan 10x NA 0.3")
+    settings = demo_settings(tmp_path, text, objective="Plan 10x NA 0.3", **SCALE_OF_SECTION)
     ome, _ = saved_image(tmp_path, settings, None)
     assert [each.model for each in ome.instruments[0].objectives] == ["Plan 10x NA 0.3"]
 

@@ -12,9 +12,10 @@ import ome_types
 import pytest
 import tifffile
 
+from acquisition.microscope.day_plan import DayPlan
 from acquisition.microscope.focus_surface import FocusSurface
 from acquisition.microscope.image_archive import prepare_day_folder
-from acquisition.microscope.imaging_day import DayPlan, ImagingDay
+from acquisition.microscope.imaging_day import ImagingDay
 from acquisition.microscope.imaging_journal import ImagingJournal
 from acquisition.microscope.micromanager import MicroManager
 from acquisition.microscope.plate_plan import plan_positions

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from acquisition.microscope.day_plan import EndReason
 from acquisition.microscope.day_stop import StopReason
-from acquisition.microscope.imaging_day import EndReason
 from acquisition.microscope.pictures import SAME_PICTURE, Picture, likeness
 from simulation.world import A1_UM, SPACING_UM
 from tests.imaged_plate import ImagedPlate

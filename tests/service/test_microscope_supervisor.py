@@ -170,6 +170,18 @@ def test_a_pause_of_the_process_changes_the_status_until_it_is_resumed(
     assert supervisor.status().paused_since is None
 
 
+def test_the_status_keeps_the_number_of_wells_when_a_further_channel_is_saved(
+    script: SupervisedScript,
+) -> None:
+    supervisor = script.supervise(
+        "emit('well.saved', plate='P1', day=7, well='B02', wells_saved=1, wells_total=60)\n"
+        "emit('channel.saved', plate='P1', day=7, well='B02', channel='calcein')\n"
+        "emit('alert', kind='microscope', cause='end', message='both are read')\n" + TICKS
+    )
+    script.poll_until(lambda: any("both are read" in text for text in script.alert_bodies()))
+    assert (supervisor.status().wells_saved, supervisor.status().wells_total) == (1, 60)
+
+
 def test_the_progress_of_the_process_is_published_with_its_own_time(
     script: SupervisedScript,
 ) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from acquisition.microscope.day_plan import EndReason
 from acquisition.microscope.day_stop import StopReason
-from acquisition.microscope.imaging_day import EndReason
 from acquisition.microscope.imaging_requests import open_imaging_requests
 from schemas.plate_map import Group
 from simulation.plate import WellPlan
@@ -37,7 +37,7 @@ def test_a_lamp_without_light_stops_the_run_and_the_next_run_images_all_wells(
     (message,) = plate.alerts()
     assert "check the lamp, the shutter and the channel" in message
     (halted,) = plate.named("day.halted")
-    assert (halted["reason"], halted["no_image"]) == ("no_light", plate.wells)
+    assert (halted["fault"], halted["no_image"]) == ("no_light", plate.wells)
     assert not plate.named("day.done")
     assert len([entry for entry in plate.journal(day) if entry["step"] == "started"]) < FEW_WELLS
     assert (tmp_path / "world" / "lamp").read_text().strip() == "off"

@@ -115,7 +115,7 @@ def test_an_aborted_day_drops_its_request_and_is_not_imaged_again_until_it_is_as
     assert "day.aborted" in log_of(laboratory, "run")
     aborted = laboratory.files()
     assert len(aborted) == 3
-    (request,) = (state_of(laboratory) / "imaging_requests" / "dropped").iterdir()
+    (request,) = (state_of(laboratory) / "imaging_requests" / "dropped").glob("*.json")
     assert json.loads(request.read_text())["plate"] == laboratory.plate
     assert (state_of(laboratory) / "on_stage").read_text() == ""
     nothing = laboratory.acquire("abort")

@@ -84,11 +84,18 @@ def test_three_wells_of_one_row_do_not_determine_the_tilt() -> None:
 
 
 def test_the_newest_height_of_a_well_replaces_the_older_one() -> None:
-    first, other, newer = point(0, 0, 10), point(9000, 0, 20), point(3, -4, 30)
+    first, newer = point(0, 0, 10), point(3, -4, 30)
+    other = replace(point(9000, 0, 20), well="B03")
     surface = FocusSurface().with_point(first).with_point(other).with_point(newer)
     assert surface.points == (other, newer)
-    assert surface.point_at(1, 1) == newer
-    assert surface.point_at(0, 9000) is None
+    assert (surface.point_of("B02"), surface.point_of("B03")) == (newer, other)
+    assert surface.point_of("B04") is None
+
+
+def test_the_height_of_a_well_is_known_in_each_of_its_fields() -> None:
+    corner = point(1400, 1400, 50)  # of a well with several fields, whose middle is at (0, 0)
+    surface = FocusSurface((point(0, 0, 10),)).with_point(corner)
+    assert surface.point_of("B02") == corner
 
 
 def test_a_surface_survives_conversion_to_json_and_back() -> None:

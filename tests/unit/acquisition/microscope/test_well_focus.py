@@ -10,9 +10,10 @@ from typing import Any
 import ome_types
 import pytest
 
+from acquisition.microscope.day_plan import DayPlan, DayResult
 from acquisition.microscope.focus_surface import FocusPoint, FocusSurface, FoundBy
 from acquisition.microscope.image_archive import prepare_day_folder
-from acquisition.microscope.imaging_day import DayPlan, DayResult, ImagingDay
+from acquisition.microscope.imaging_day import ImagingDay
 from acquisition.microscope.imaging_journal import ImagingJournal
 from acquisition.microscope.micromanager import MicroManager
 from acquisition.microscope.plate_plan import plan_positions

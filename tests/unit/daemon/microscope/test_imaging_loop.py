@@ -7,13 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from acquisition.channels import Channel
+from acquisition.microscope.day_plan import DayResult, EndReason
+from acquisition.microscope.imaging_journal import day_journal
 from acquisition.microscope.imaging_requests import ImagingRequest, open_imaging_requests
 from acquisition.microscope.operator_orders import OperatorOrders
-from acquisition.microscope.settings import Focusing, MicroscopeSettings
+from acquisition.microscope.settings import Focusing, MicroscopeSettings, PlatePlacement
 from acquisition.ports import Frame, FrameFormat
 from daemon.config import MicromanagerSection
 from daemon.microscope.driver_watchdog import Watchdog
 from daemon.microscope.imaging_loop import IDLE_S, ImagingLoop, build_imaging_loop
+from daemon.microscope.imaging_queue import ImagingJob
 from schemas.errors import MicroscopeError
 
 pytestmark = pytest.mark.micromanager
@@ -33,6 +37,7 @@ class FakeMicroscope:
     format: FrameFormat = field(default_factory=lambda: FrameFormat(64, 64, 8, 1.0))
     has_autofocus: bool = False
     frames_taken: int = 0
+    moves: list[tuple[float, float]] = field(default_factory=list)
 
     def check_unchanged(self) -> None:
         pass
@@ -43,6 +48,7 @@ class FakeMicroscope:
     def move_to(self, x_um: float, y_um: float) -> None:
         if self.is_broken:
             raise MicroscopeError("stage", f"does not go to ({x_um}, {y_um})")
+        self.moves.append((x_um, y_um))
 
     def own_time(self) -> datetime | None:
         return None
@@ -50,7 +56,9 @@ class FakeMicroscope:
     def autofocus(self, near_z_um: float) -> float:
         return near_z_um
 
-    def stack(self, z_um: Sequence[float]) -> list[Frame]:
+    def stack(self, z_um: Sequence[float], channel: Channel | None = None) -> list[Frame]:
+        if channel is not None:
+            raise MicroscopeError("filter wheel", "does not turn")
         return [Frame(self.tissue(), 0.0, 0.0, z, 10.0, self.clock()) for z in z_um]
 
     def tissue(self) -> np.ndarray:
@@ -116,6 +124,7 @@ class ScriptedLoop:
         *steps: Callable[[ImagingLoop], object],
         present: str = "ready_file",
         acquire_at: str = "10:00",
+        **keys: Any,  # noqa: ANN401 - of the section
     ) -> None:
         section = MicromanagerSection.model_validate(
             {
@@ -125,6 +134,7 @@ class ScriptedLoop:
                 "present": present,
                 "acquire_at": acquire_at,
                 "keep_free_bytes": 0,
+                **keys,
             }
         )
         stop_signals: list[int] = []
@@ -416,3 +426,68 @@ def test_events_of_a_day_report_its_progress(scripted: ScriptedLoop) -> None:
         ("well.saved", 2, 2, "due"),
         ("day.done", 2, 2, "due"),
     ]
+
+
+def test_a_plan_without_a_well_of_the_plate_map_begins_no_day(scripted: ScriptedLoop) -> None:
+    scripted.settings = replace(SETTINGS, plan_wells=("B02",))
+    scripted.write_plate_map("P1", "B02", "B03")
+
+    def image(loop: ImagingLoop) -> None:
+        assert loop.image(ImagingJob("P1", 1), loop.plate_maps.read()["P1"]) is None
+
+    scripted.serve(image, acquire_at="")
+    assert scripted.images() == []
+    (message,) = (fields["message"] for name, fields in scripted.events if name == "alert")
+    assert "source.micromanager.plan: visits no B03" in message
+
+
+def test_a_day_is_due_again_if_a_later_request_finds_that_an_image_does_not_count(
+    scripted: ScriptedLoop,
+) -> None:
+    request = ImagingRequest(plate="P1", day=1, wells=("B03",), reason="unclear", made_at=NOON)
+
+    def find_a_wrong_image(loop: ImagingLoop) -> None:
+        day_journal(loop.section.state, "P1", 1).record_repeat("B02", "shows B03", scripted.now)
+        found = DayResult(EndReason.COMPLETED, ("B03",), {}, repeat_later=("B02",))
+        file = open_imaging_requests(loop.section.state).add(request)
+        loop.queue.record(ImagingJob("P1", 1, request, file or ""), found)
+
+    scripted.write_plate_map("P1", "B02", "B03")
+    scripted.serve(find_a_wrong_image, lambda _: None)
+    saved = [fields["well"] for name, fields in scripted.events if name == "well.saved"]
+    assert saved == ["B02", "B03", "B02"]
+
+
+def test_the_alert_of_a_missed_day_names_a_missing_channel(scripted: ScriptedLoop) -> None:
+    stain = Channel(name="stain", preset="Channel:FITC", exposure_ms=10)
+    scripted.write_plate_map("P1", "B02")
+    scripted.serve(lambda _: setattr(scripted, "now", NOON + timedelta(days=1)))
+    scripted.events.clear()
+    scripted.settings = replace(SETTINGS, channels=(stain,))
+    keys = {"channel": "Channel:BF", "channels": [stain.model_dump()]}
+    scripted.serve(lambda _: None, **keys)
+    messages = [fields["message"] for name, fields in scripted.events if name == "alert"]
+    assert "plate P1 was not imaged completely on day 1: no image of B02 stain" in messages
+
+
+def test_a_preview_of_a_well_goes_to_its_place_on_the_plate_under_the_microscope(
+    scripted: ScriptedLoop,
+) -> None:
+    def preview(loop: ImagingLoop) -> None:
+        loop.changer.load("P1")
+        loop.orders.requests.add("B02", NOON, focus=False)
+        loop.orders.take_previews()
+        loop.changer.unload()
+
+    scripted.settings = replace(SETTINGS, plates=(PlatePlacement(24, (500.0, 700.0)),))
+    scripted.write_plate_map("P1", "B02")
+    plate_file = scripted.archive / "P1" / "P1.plate.toml"
+    plate_file.write_text(plate_file.read_text() + "plate_wells = 24\n")
+    scripted.serve(preview, acquire_at="")
+    assert scripted.scope.moves == [pytest.approx((19_500, -18_300))]  # 19 mm from well to well
+
+
+def test_the_longest_step_may_be_the_exposure_of_a_further_channel() -> None:
+    slow = Channel(name="stain", preset="Channel:FITC", exposure_ms=50_000)
+    assert SETTINGS.longest_step_s == 30
+    assert replace(SETTINGS, channels=(slow,)).longest_step_s == 50

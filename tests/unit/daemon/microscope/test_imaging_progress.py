@@ -19,7 +19,6 @@ class RecordedProgress:
             reason="due",
             wells_total=4,
             wells_saved=1,
-            searches_focus=True,
             clock=lambda: self.now,
         )
 
@@ -36,20 +35,6 @@ def test_the_time_left_is_the_mean_time_per_well_without_pauses() -> None:
     recorded.now += timedelta(hours=1)
     recorded.progress.add_pause(timedelta(hours=1))
     assert recorded.save("B03", after_s=20)["remaining_s"] == 15
-
-
-def test_a_well_without_focus_is_named_and_the_next_one_is_not() -> None:
-    recorded = RecordedProgress()
-    recorded.progress.emit_event("focus.not_found", well="B02")
-    assert recorded.save("B02", after_s=1)["focus_found"] is False
-    assert recorded.save("B03", after_s=1)["focus_found"] is True
-
-
-def test_a_later_attempt_that_finds_the_focus_is_not_reported_without_focus() -> None:
-    recorded = RecordedProgress()
-    recorded.progress.emit_event("focus.not_found", well="B02")
-    recorded.progress.emit_event("well.failed", well="B02", problem="the disk is full")
-    assert recorded.save("B02", after_s=1)["focus_found"] is True
 
 
 def test_events_that_are_no_progress_are_passed_on_unchanged() -> None:

@@ -12,9 +12,10 @@ from typing import Any, NoReturn
 
 import pytest
 
+from acquisition.microscope.day_plan import DayPlan, DayResult, EndReason
 from acquisition.microscope.focus_surface import FocusSurface
 from acquisition.microscope.image_archive import prepare_day_folder
-from acquisition.microscope.imaging_day import DayPlan, DayResult, EndReason, ImagingDay
+from acquisition.microscope.imaging_day import ImagingDay
 from acquisition.microscope.imaging_journal import ImagingJournal, WellProgress
 from acquisition.microscope.micromanager import MicroManager
 from acquisition.microscope.plate_plan import plan_positions

@@ -16,6 +16,7 @@ SIDE_PX = 512
     [
         pytest.param(Case.BUBBLE, 9607, 0.98, id="a bubble that the border cuts is no tissue"),
         pytest.param(Case.CONDENSATION, 9506, 0.98, id="drops out of focus are no pieces"),
+        pytest.param(Case.CONDENSATION, 9720, 0.95, id="many drops are no small bodies"),
         pytest.param(Case.BURST_WITH_CORE, 9509, 0.9, id="a cluster of pieces is no fibre"),
         pytest.param(Case.DISINTEGRATED, 9501, 0.9, id="background is seen between many pieces"),
         pytest.param(Case.ORGANOIDS, 9510, 0.94, id="pale hollow bodies have their coarse outline"),
@@ -28,6 +29,15 @@ def test_the_outline_is_that_of_the_tissue_alone(case: Case, seed: int, least_di
 
     assert dice(found.body, image.mask) > least_dice
     assert Unsure.NO_BACKGROUND not in found.unsure
+
+
+def test_small_bodies_that_may_be_loose_cells_are_doubted() -> None:
+    image = draw_case(Case.ORGANOIDS, 9801, SIDE_PX)
+
+    found = ClassicalSegmenter().segment(image.plane, image.um_per_px)
+
+    assert found.is_empty
+    assert found.unsure == (Unsure.FAINT,)
 
 
 def test_faint_tissue_that_fills_the_field_is_refused() -> None:
