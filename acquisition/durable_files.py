@@ -17,7 +17,8 @@ def write_durably(path: Path, content: bytes) -> None:
     OutputError
         If the disk is full or the folder is not writable. No temporary file is left then.
     """
-    temporary = path.with_name(f".{path.name}.part")
+    # Two processes may write the same file at once, each by a temporary file of its own.
+    temporary = path.with_name(f".{os.getpid()}.{path.name}.part")
     try:
         make_folder(path.parent)
         with temporary.open("wb") as file:

@@ -51,7 +51,6 @@ class FieldImaging:
         if len(fields) > 1:
             frames = [stack[0] for stack in self._stacks(fields, [expected_um], None)]
             found = fields[largest_tissue([frame.pixels for frame in frames])]
-        self.report_progress("the field with tissue is focused")
         self.scope.move_to(found.x_um, found.y_um)
         return found
 

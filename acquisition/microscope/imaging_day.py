@@ -125,6 +125,7 @@ class ImagingDay:
     show_frame: Callable[[str, Frame], None] = lambda _well, _frame: None
     watch: PlateWatch | None = None
     _consecutive_failures: int = field(default=0, init=False)
+    _where: str = field(default="", init=False)  # plate, day and well of the present visit
 
     def run(self, plan: DayPlan) -> DayResult:
         """Image the wells of a DayPlan that have no image yet; return the DayResult."""
@@ -343,7 +344,7 @@ class ImagingDay:
     def _focus_well(self, run: _Run, position: WellPosition) -> WellVisit:
         """Move to the field of a well with the largest tissue, focus, and return the visit."""
         plan = run.plan
-        where = f"plate {plan.plate}, day {plan.day}, well {position.well}"
+        self._where = where = f"plate {plan.plate}, day {plan.day}, well {position.well}"
         self.report_progress(f"{where} is focused")
         fields = well_fields(position, self.settings, self.scope.format)
         with_tissue = self._fields.find_tissue(fields, run.focusing.expected_um(position))
@@ -365,7 +366,12 @@ class ImagingDay:
     @property
     def _fields(self) -> FieldImaging:
         """The imaging of the fields of a well."""
-        return FieldImaging(self.scope, self.settings, self.emit, self.report_progress)
+        return FieldImaging(
+            self.scope,
+            self.settings,
+            self.emit,
+            lambda step: self.report_progress(f"{self._where}: {step}"),
+        )
 
     def _save(self, run: _Run, well: str) -> None:
         """Save the images of a well in the archive, bright field first, and record and report them.

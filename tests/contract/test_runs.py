@@ -209,7 +209,9 @@ def test_everything_in_a_store_from_before_runs_is_of_run_1(open_store: Opener, 
     store = open_store()
     [kept] = observed(store)
     assert kept.key == VisitKey(PLATE, "B02", "day07", 1)
-    expected = replace(seen, day_from_time=None, pixel_digest=seen.digest, file_scales=None)
+    expected = replace(
+        seen, day_from_time=None, pixel_digest=seen.digest, file_scales=None, measured_by=None
+    )
     assert same(kept, expected)
     assert store.pictures(store.imaged(PLATE, ENCODER_ID)) == {1000: b"jpeg"}
     assert store.run_maps(PLATE) == [FIRST]

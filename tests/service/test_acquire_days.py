@@ -1,6 +1,7 @@
 """The real command ``acquire``: an image belongs to the day on which it was taken."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -48,10 +49,13 @@ def test_a_request_that_a_crash_left_behind_labels_no_image_of_a_later_day(
 
     assert laboratory.files() == before
     assert not laboratory.files(day=9)
-    missing = [well for well in laboratory.wells if well not in before]
+    missing = {well for well in laboratory.wells if well not in before}
     (message,) = alerts_in(output)
     assert f"plate {laboratory.plate}, day 7: it is culture day 9 now" in message
-    assert f"no image of {', '.join(missing)}" in message
+    (listed,) = re.findall("no image of ([^;]+);", message)
+    # The crash may have come between the image of a well and its entry in the journal.
+    assert missing <= set(listed.split(", ")) <= {*missing, *before}
+    assert len(listed.split(", ")) <= len(missing) + 1
     assert laboratory.lamp == "off"
 
 

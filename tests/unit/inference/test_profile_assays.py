@@ -95,7 +95,7 @@ def test_with_too_few_measured_plates_the_ranking_is_by_departure_with_the_reaso
     ("rows", "problem"),
     [
         ([("P9", "W0", "50")], "line 2: plate P9, well W0 is not in the profiles"),
-        ([("P0", "X1", "50")], "line 2: plate P0, well X1 is not in the profiles"),
+        ([("P0", "X1", "50")], "line 2: plate P0, well X01 is not in the profiles"),
         ([("P0", "W0", "50"), ("P0", "W0", "60")], "line 3: plate P0, well W0 occurs twice"),
         ([("P0", "W0", "-1")], "viability_percent is -1; expected 0 to 200"),
         ([("P0", "W0", "201")], "viability_percent is 201; expected 0 to 200"),
@@ -127,7 +127,7 @@ def test_an_assay_is_read_in_any_usual_form(tmp_path: Path, text: str) -> None:
     table.to_csv(tmp_path / "T.csv", index=False)
     assay.write_bytes(text.encode("utf-16"))
     plates = trajectories_from_profiles(read_profiles(tmp_path / "T.csv"), where="T")
-    assert read_assays(assay, plates) == {"P0": {"B02": 12.5, "W1": 88.0}}
+    assert read_assays(assay, plates) == {"P0": {"B02": 12.5, "W01": 88.0}}
 
 
 def test_an_assay_with_a_column_twice_is_refused(tmp_path: Path) -> None:
