@@ -229,13 +229,13 @@ class ImagingDay:
                 self.journal.record_repeat(visit.well, str(error), self.clock())
             self.watch.withheld.clear()
 
-    def _view(self, run: _Run, position: WellPosition) -> list[Frame]:
-        """Return the frames of a well at a position without saving them."""
+    def _view(self, run: _Run, position: WellPosition) -> list[WellFrames]:
+        """Return the bright-field images of a well at a position without saving them."""
         focus = run.focus.get(position.well)
         visit = self._focus_well(run, position)
         if focus is not None:
             run.focus[position.well] = focus  # that of its image
-        return list(self._fields.bright_field(visit)[-1].frames)
+        return self._fields.bright_field(visit)
 
     def _progress(self, well: str, since: datetime | None) -> WellProgress:
         """Return the progress of one well, counting journal entries from ``since`` on."""
@@ -276,7 +276,7 @@ class ImagingDay:
         if not of_well.bright_field or self.watch is None:
             self._save(run, position.well)
         else:
-            self.watch.admit(of_well.ranked, position, partial(self._view, run))
+            self.watch.admit(of_well.bright_field, position, partial(self._view, run))
         if failure is not None:
             raise failure
 

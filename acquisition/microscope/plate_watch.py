@@ -1,6 +1,7 @@
 """Check after each visit that the right well of the right plate was seen, with light."""
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from acquisition.microscope.plate_plan import WellPosition, plan_positions
 from acquisition.microscope.sample_view import is_repeated, shows_tissue
 from acquisition.microscope.sample_watch import SampleWatch, View, expected_wells
 from acquisition.microscope.settings import MicroscopeSettings
+from acquisition.microscope.visit_pictures import fields_of
 from acquisition.ports import Frame, Microscope
 from schemas.errors import MicroscopeError, OutputError
 from schemas.plate_map import PlateMap
@@ -33,23 +35,29 @@ class PlateWatch:
     ready: list[WellFrames] = field(default_factory=list, init=False)
     _last_frame: Frame | None = field(default=None, init=False)
 
-    def admit(self, visit: WellFrames, position: WellPosition, view: View) -> None:
-        """Add a visit to ``ready``, or withhold it.
+    def admit(self, images: Sequence[WellFrames], position: WellPosition, view: View) -> None:
+        """Add the ranked image of a visit to ``ready``, or withhold it.
+
+        Parameters
+        ----------
+        images
+            The images of the visit in bright field, the ranked one last.
 
         Raises
         ------
         MicroscopeError
-            If the frames are not those of the well, or a device fails.
+            If the images are not those of the well, or a device fails.
         DayStoppedError
             If a fault concerns all wells.
         """
-        self._check_repetition(visit)
+        visit = images[-1]
+        self._check_repetition(images)
         if not shows_tissue(visit.frames):
             self.ready += self.samples.withhold(visit, view)
             return
-        picture = self.places.check(position, visit.frames, view)
+        pictures = self.places.check(position, images, view)
         with contextlib.suppress(OutputError):  # on a full disk the archive reports it, too
-            self.store.save(visit.day, visit.well, picture)
+            self.store.save(visit.day, visit.well, pictures)
         self.ready += self.samples.note_tissue(visit, position)
 
     def judge(self, view: View) -> None:
@@ -79,15 +87,16 @@ class PlateWatch:
         expected = {position.well for position in self.samples.expected}
         return sorted(expected & {*self.samples.empty})
 
-    def _check_repetition(self, visit: WellFrames) -> None:
-        """Raise MicroscopeError if a frame has the pixels of the one before it."""
-        for number, frame in enumerate(visit.frames, start=1):
-            before, self._last_frame = self._last_frame, frame
-            if before is not None and is_repeated(frame, before):
-                raise MicroscopeError(
-                    f"camera, well {visit.well}",
-                    f"plane {number} has the pixels of the frame before; expected a new frame",
-                )
+    def _check_repetition(self, images: Sequence[WellFrames]) -> None:
+        """Raise MicroscopeError if a frame of a visit has the pixels of the one before it."""
+        for image in fields_of(images):
+            for number, frame in enumerate(image.frames, start=1):
+                before, self._last_frame = self._last_frame, frame
+                if before is not None and is_repeated(frame, before):
+                    raise MicroscopeError(
+                        f"camera, well {image.well}",
+                        f"plane {number} has the pixels of the frame before; expected a new frame",
+                    )
 
 
 def open_plate_watch(
