@@ -310,3 +310,13 @@ class StallingStage(_FaultyDevice, VirtualStage):
 
     def get_position_um(self) -> tuple[float, float]:
         return self.reported_um or super().get_position_um()
+
+
+class ColumnLosingStage(DriftingStage):
+    """A stage that is displaced by one column from one move on, until it is homed."""
+
+    def set_position_um(self, x: float, y: float) -> None:
+        self.reported_um = (x, y)
+        if self._fails():
+            self.lost_um = (-SPACING_UM, 0.0)
+        VirtualStage.set_position_um(self, x + self.lost_um[0], y + self.lost_um[1])

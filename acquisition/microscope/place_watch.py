@@ -37,6 +37,11 @@ displaced by one well about 0.4.
 """
 
 MIN_DAY_LIKENESS = 0.25  # lowest mean likeness with the neighbours' pictures
+SURELY_LESS = 0.15
+"""Two wells are different if the likeness of their images is lower by this much than that of two
+images of one of them.
+"""
+
 REFERENCES = 3  # wells that are viewed again to find out whether the stage is right
 _FEWEST_REFERENCES = 2  # that prove a wrong place if none is found again
 _NEIGHBOURS = tuple((r, c) for r in (-1, 0, 1) for c in (-1, 0, 1) if (r, c) != (0, 0))
@@ -87,7 +92,7 @@ class PlaceWatch:
         if len(others) == FEWEST_FOR_COMMON:
             self._repeat_equal_pairs(others, sight)
             others = {other: each for other, each in others.items() if other in self.today}
-        _check_fields_differ(well, pictures, sight)
+        self._check_fields_differ(position, pictures, sight)
         alike = {other: sight.likeness(pictures, each) for other, each in others.items()}
         twin = max(alike, key=alike.__getitem__, default=well)
         if twin != well and alike[twin] >= sight.limit:
@@ -96,12 +101,53 @@ class PlaceWatch:
         self.today[well] = pictures
         return pictures
 
+    def check_view(self, position: WellPosition, images: Sequence[WellFrames]) -> None:
+        """Check that images of a well that is viewed again do not show another well of the day.
+
+        Raises
+        ------
+        MicroscopeError
+            If they do, and the stage was homed.
+        DayStoppedError
+            If they do, and the stage may not be homed.
+        """
+        well, seen = position.well, make_pictures(images)
+        if well not in self.today:
+            return
+        others = {other: each for other, each in self.today.items() if other != well}
+        sight = self._sight(others)
+        limit = max(sight.limit, sight.likeness(seen, self.today[well]))
+        for other, each in others.items():
+            if (alike := sight.likeness(seen, each)) >= limit:
+                problem = f"{well}, viewed again, shows the picture of {other} ({alike:.2f})"
+                if not self.home_stage:
+                    raise self._stop(problem)
+                self._move_away(position)
+                raise MicroscopeError(
+                    "stage",
+                    f"{problem}; the stage was homed, and the wells without tissue are imaged "
+                    "again",
+                )
+
     def _sight(self, others: Mapping[str, WellPictures]) -> "_Sight":
         """Return the limit and common detail to compare with, from pictures of other wells."""
         for pictures in (others, self.before):
             if len(pictures) >= FEWEST_FOR_COMMON:
                 return _Sight(SAME_PICTURE, common_detail(list(pictures.values())))
         return _Sight(SURELY_SAME)
+
+    def _check_fields_differ(
+        self, position: WellPosition, pictures: WellPictures, sight: "_Sight"
+    ) -> None:
+        """Raise MicroscopeError if the stage did not move between two fields of a visit."""
+        for first, second in combinations(pictures, 2):
+            if (alike := sight.likeness((first,), (second,))) >= SURELY_SAME:
+                self._move_away(position)
+                raise MicroscopeError(
+                    "stage",
+                    f"two fields of {position.well} show the same picture (likeness {alike:.2f}); "
+                    "expected neighbouring fields: the stage did not move between them",
+                )
 
     def _repeat_equal_pairs(self, others: Mapping[str, WellPictures], sight: "_Sight") -> None:
         """Have wells with equal pictures imaged again, now that their common detail is known."""
@@ -114,7 +160,11 @@ class PlaceWatch:
     def _separate(
         self, position: WellPosition, twin: str, sight: "_Sight", alike: float, view: View
     ) -> None:
-        """Find out which of two equal pictures is wrong, and raise the error that tells it."""
+        """Find out which of two equal pictures is wrong, and raise the error that tells it.
+
+        Nothing is raised if the other well is found again with a clearly higher likeness: both
+        wells look alike.
+        """
         well = position.well
         problem = f"{well} shows the picture of {twin} (likeness {alike:.2f})"
         self._move_away(position)
@@ -123,7 +173,10 @@ class PlaceWatch:
         found = []
         for each in checked:
             seen = make_pictures(view(self.positions[each]))
-            if sight.likeness(seen, self.today[each]) >= sight.limit:
+            found_alike = sight.likeness(seen, self.today[each])
+            if each == twin and alike <= found_alike - SURELY_LESS:
+                return
+            if found_alike >= sight.limit:
                 found.append(each)
                 break
         if not found and len(checked) >= _FEWEST_REFERENCES:
@@ -219,17 +272,6 @@ class _Sight:
     def likeness(self, first: WellPictures, second: WellPictures) -> float:
         """Return the likeness of the pictures of two visits."""
         return likeness(first, second, self.common)
-
-
-def _check_fields_differ(well: str, pictures: WellPictures, sight: _Sight) -> None:
-    """Raise MicroscopeError if the stage did not move between two fields of a visit."""
-    for first, second in combinations(pictures, 2):
-        if (alike := sight.likeness((first,), (second,))) >= sight.limit:
-            raise MicroscopeError(
-                "stage",
-                f"two fields of {well} show the same picture (likeness {alike:.2f}); expected "
-                "neighbouring fields: the stage did not move between them",
-            )
 
 
 def _neighbour(well: str, shift: tuple[int, int]) -> str:

@@ -53,7 +53,7 @@ class PlateWatch:
         visit = images[-1]
         self._check_repetition(images)
         if not shows_tissue(visit.frames):
-            self.ready += self.samples.withhold(visit, view)
+            self.ready += self.samples.withhold(visit, self._checked(view))
             return
         pictures = self.places.check(position, images, view)
         with contextlib.suppress(OutputError):  # on a full disk the archive reports it, too
@@ -65,7 +65,26 @@ class PlateWatch:
 
         Errors are those of :meth:`admit`.
         """
-        self.ready += self.samples.judge(view)
+        self.ready += self.samples.judge(self._checked(view))
+
+    def _checked(self, view: View) -> View:
+        """Return a view that raises an error if the stage is at another well than it reports.
+
+        The withheld visits are then not those of empty wells: they are discarded and repeated.
+        """
+
+        def view_checked(position: WellPosition) -> Sequence[WellFrames]:
+            images = view(position)
+            if shows_tissue(images[-1].frames):
+                try:
+                    self.places.check_view(position, images)
+                except MicroscopeError as error:
+                    self.places.repeats |= {each.well: str(error) for each in self.withheld}
+                    self.withheld.clear()
+                    raise
+            return images
+
+        return view_checked
 
     @property
     def withheld(self) -> list[WellFrames]:

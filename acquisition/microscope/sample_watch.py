@@ -97,7 +97,7 @@ class SampleWatch:
         except DayStoppedError:
             raise
         except BaseException:
-            self.withheld.remove(visit)
+            self.withheld[:] = [each for each in self.withheld if each is not visit]
             raise
 
     def judge(self, view: View) -> list[WellFrames]:

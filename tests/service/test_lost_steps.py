@@ -59,7 +59,7 @@ def test_a_well_with_the_picture_of_the_well_before_is_imaged_again(
     assert any(before in fields["problem"] for fields in reports if fields["well"] == well)
 
 
-@pytest.mark.parametrize("well", ["B03", "B08"])
+@pytest.mark.parametrize("well", ["B03", "B11"])
 def test_a_stage_that_stays_at_the_well_before_is_noticed_with_two_fields_per_well(
     tmp_path: Path, well: str
 ) -> None:
@@ -77,6 +77,28 @@ def test_a_stage_that_stays_at_the_well_before_is_noticed_with_two_fields_per_we
     assert wrong_wells(plate, truth) == []
     reports = [*plate.named("well.failed"), *plate.named("well.repeated")]
     assert well in {fields["well"] for fields in reports}
+
+
+@pytest.mark.parametrize("home_stage", [False, True])
+def test_wells_that_seem_empty_because_the_stage_is_displaced_are_not_saved(
+    tmp_path: Path, *, home_stage: bool
+) -> None:
+    """After B07 the stage is displaced by a column, so that column 1 seems to be column 2."""
+    plate = ImagedPlate.make(tmp_path, day=DAY)
+    plate.home_stage = home_stage
+    wells = [*ROW[:6], "C02", "D02", "E02", "F02", "G02"]
+    plate.break_device("Stage", "ColumnLosingStage", fails_at=7)
+
+    result = plate.image(DAY, *wells)
+
+    if home_stage:
+        assert result.reason is EndReason.COMPLETED
+        assert sorted(plate.pictures(DAY)) == wells
+        assert plate.alerts() == []
+    else:
+        assert result.halt is not None
+        assert result.halt.reason is StopReason.WRONG_PLACE
+        assert sorted(plate.pictures(DAY)) == ROW[:6]
 
 
 def test_a_displaced_stage_stops_the_run_before_a_wrong_image_is_saved(tmp_path: Path) -> None:
