@@ -3,10 +3,11 @@
 The property ``FailsAt`` is the number of the call that fails.
 """
 
+import math
 import time
 
 from simulation.devices import VirtualCamera, VirtualFocus, VirtualLamp, VirtualStage
-from simulation.world import FULL_EXPOSURE_MS
+from simulation.world import FULL_EXPOSURE_MS, SPACING_UM
 
 SLOW_MM_S, SLOW_FOCUS_MM_S = 100.0, 1.0  # of real devices
 
@@ -285,3 +286,37 @@ class MirroredCamera(VirtualCamera):
         metadata = super().snap(buffer)
         buffer[:] = buffer[:, ::-1].copy()
         return metadata
+
+
+class StallingStage(_FaultyDevice, VirtualStage):
+    """A stage that does not move during the visit of one well and reports its targets."""
+
+    reported_um: tuple[float, float] | None = None
+    stalled_at_um: tuple[float, float] | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._register_fault()
+
+    def set_position_um(self, x: float, y: float) -> None:
+        self.reported_um = (x, y)
+        if self._fails():
+            self.stalled_at_um = (x, y)
+        if self.stalled_at_um is not None:
+            if math.dist(self.stalled_at_um, (x, y)) < SPACING_UM / 2:
+                return
+            self.stalled_at_um = None
+        super().set_position_um(x, y)
+
+    def get_position_um(self) -> tuple[float, float]:
+        return self.reported_um or super().get_position_um()
+
+
+class ColumnLosingStage(DriftingStage):
+    """A stage that is displaced by one column from one move on, until it is homed."""
+
+    def set_position_um(self, x: float, y: float) -> None:
+        self.reported_um = (x, y)
+        if self._fails():
+            self.lost_um = (-SPACING_UM, 0.0)
+        VirtualStage.set_position_um(self, x + self.lost_um[0], y + self.lost_um[1])

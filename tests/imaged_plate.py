@@ -13,9 +13,9 @@ from acquisition.drop_folder.plate_map_files import read_plate_maps
 from acquisition.microscope.day_plan import DayResult
 from acquisition.microscope.imaging_requests import ASKED, ImagingRequest, open_imaging_requests
 from acquisition.microscope.micromanager import MicroManager
-from acquisition.microscope.pictures import Picture, make_picture
+from acquisition.microscope.pictures import WellPictures, make_picture
 from acquisition.microscope.plate_loaders import ManualLoader
-from acquisition.microscope.settings import Focusing, MicroscopeSettings
+from acquisition.microscope.settings import FieldsUse, Focusing, MicroscopeSettings
 from daemon.config import MicromanagerSection
 from daemon.jobs.simulate import write_virtual_microscope
 from daemon.microscope.driver_watchdog import Watchdog
@@ -36,6 +36,8 @@ class ImagedPlate:
     world: World
     home_stage: bool = False
     a1_um: tuple[float, float] = A1_UM
+    fields: tuple[int, int] = (1, 1)
+    fields_use: FieldsUse = FieldsUse.LARGEST_TISSUE
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     @classmethod
@@ -101,6 +103,8 @@ class ImagedPlate:
             focus_z_um=FOCUS_Z_UM,
             backoff_s=0.0,
             home_stage=self.home_stage,
+            fields=self.fields,
+            fields_use=self.fields_use,
         )
         section = MicromanagerSection.model_validate(
             {
@@ -143,11 +147,12 @@ class ImagedPlate:
         assert result is not None
         return result
 
-    def pictures(self, day: int) -> dict[str, Picture]:
-        """Return the picture of the newest image of each well in the archive."""
+    def pictures(self, day: int) -> dict[str, WellPictures]:
+        """Return the picture of the newest ranked image of each well in the archive."""
         folder = self.folder / "archive" / self.plate / f"day{day:02d}"
-        newest = {path.name[:3]: path for path in sorted(folder.glob("*.ome.tif"))}
-        return {well: make_picture(tifffile.imread(path)) for well, path in newest.items()}
+        ranked = [path for path in sorted(folder.glob("*.ome.tif")) if path.name.count("_") == 1]
+        newest = {path.name[:3]: path for path in ranked}
+        return {well: (make_picture(tifffile.imread(path)),) for well, path in newest.items()}
 
     def journal(self, day: int) -> list[dict[str, Any]]:
         """Return the entries of the journal of a culture day."""

@@ -160,7 +160,7 @@ class FieldImaging:
         self, visit: WellVisit, field: FieldPosition, error: MicroscopeError
     ) -> None:
         """Report that a field is ranked because the fields of a well cannot be stitched."""
-        where = {"plate": visit.plate, "well": visit.middle.well}
+        where = {"plate": visit.plate, "day": visit.day, "well": visit.middle.well}
         self.emit("mosaic.failed", **where, ranked_field=field.number, problem=str(error))
         message = (
             f"plate {visit.plate}, day {visit.day}: no mosaic of well {visit.middle.well}, so that "

@@ -285,9 +285,9 @@ class ImagingDay:
             of_day = {"plate": run.plan.plate, "day": run.plan.day}
             self.emit("journal.failed", **of_day, problem=str(error))
 
-    def _view(self, run: _Run, position: WellPosition) -> list[Frame]:
-        """Return the frames of a well at a position without saving them."""
-        return list(self._fields.bright_field(self._focus_well(run, position))[-1].frames)
+    def _view(self, run: _Run, position: WellPosition) -> list[WellFrames]:
+        """Return the bright-field images of a well at a position without saving them."""
+        return self._fields.bright_field(self._focus_well(run, position))
 
     def _progress(self, well: str, since: datetime | None) -> WellProgress:
         """Return the progress of one well, counting journal entries from ``since`` on."""
@@ -337,7 +337,7 @@ class ImagingDay:
                 self._save(run, well)
             else:
                 view = partial(self._view, run)
-                self.watch.admit(images.ranked, position, view, images.bytes_held)
+                self.watch.admit(images.bright_field, position, view, images.bytes_held)
         if failure is not None:
             raise failure
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from acquisition.durable_files import write_durably
-from acquisition.microscope.pictures import SIDE_PX, Picture
+from acquisition.microscope.pictures import SIDE_PX, Picture, WellPictures
 
 _DAYS_KEPT = 2  # before the day of imaging
 
@@ -31,8 +31,8 @@ class PictureStore:
         self._folder = state / "pictures" / plate
         self._since = since
 
-    def save(self, day: int, well: str, picture: Picture) -> None:
-        """Store the picture of a well on a culture day.
+    def save(self, day: int, well: str, pictures: WellPictures) -> None:
+        """Store the pictures of a well on a culture day.
 
         Only this day and the two days with pictures before it are kept.
 
@@ -44,7 +44,7 @@ class PictureStore:
         folder = self._day_folder(day)
         is_new = not folder.is_dir()
         content = io.BytesIO()
-        np.save(content, picture.detail.astype(np.float16))
+        np.save(content, np.stack([field.detail for field in pictures]).astype(np.float16))
         write_durably(folder / f"{well}.npy", content.getvalue())
         if is_new:
             days = self._days()
@@ -52,18 +52,18 @@ class PictureStore:
             for old in {*days} - {*kept, day}:
                 shutil.rmtree(self._day_folder(old), ignore_errors=True)
 
-    def load(self, day: int) -> dict[str, Picture]:
+    def load(self, day: int) -> dict[str, WellPictures]:
         """Return the stored pictures of a culture day by well; a damaged file is left out."""
         found = {}
         for path in sorted(self._day_folder(day).glob("*.npy")):
             with contextlib.suppress(OSError, ValueError, EOFError):
                 if self._is_of_run(path):
-                    detail = np.load(path, allow_pickle=False).astype(np.float32)
-                    if detail.shape == (SIDE_PX, SIDE_PX):
-                        found[path.stem] = Picture(detail)
+                    details = np.load(path, allow_pickle=False).astype(np.float32)
+                    if details.ndim == 3 and details.shape[1:] == (SIDE_PX, SIDE_PX):  # noqa: PLR2004 - fields, rows, columns
+                        found[path.stem] = tuple(Picture(detail) for detail in details)
         return found
 
-    def load_day_before(self, day: int) -> tuple[int, dict[str, Picture]]:
+    def load_day_before(self, day: int) -> tuple[int, dict[str, WellPictures]]:
         """Return the last culture day before a day with pictures, and these; 0 if there is none."""
         for before in reversed([each for each in self._days() if each < day]):
             if pictures := self.load(before):

@@ -65,8 +65,12 @@ class Picture:
         return np.asarray(self.detail / (strength + np.float32(floor)), np.float32)
 
 
+WellPictures = tuple[Picture, ...]
+"""The pictures of one visit of a well, one for each field with tissue."""
+
+
 def make_picture(planes: Sequence[Pixels]) -> Picture:
-    """Return the Picture of the planes, each (H, W), of one well image.
+    """Return the Picture of the planes, each (H, W), of one field.
 
     The planes are averaged, so that noise and a small change of the focus have less influence.
     """
@@ -79,29 +83,39 @@ def make_picture(planes: Sequence[Pixels]) -> Picture:
     return Picture(np.asarray(fine - coarse, np.float32))
 
 
-def common_detail(pictures: Sequence[Picture]) -> Floats:
+def common_detail(wells: Sequence[WellPictures]) -> Floats:
     """Return the detail that pictures of several wells have in common, (128, 128), such as dust.
 
-    There should be at least :data:`FEWEST_FOR_COMMON` pictures.
+    There should be the pictures of at least :data:`FEWEST_FOR_COMMON` wells.
     """
-    return np.median([each.strong_detail for each in pictures], axis=0).astype(np.float32)
+    fields = [field.strong_detail for pictures in wells for field in pictures]
+    return np.median(fields, axis=0).astype(np.float32)
 
 
-def likeness(first: Picture, second: Picture, common: Floats | float = 0.0) -> float:
-    """Return the likeness of two images, -1 to 1, by which one place is recognised.
+def likeness(first: WellPictures, second: WellPictures, common: Floats | float = 0.0) -> float:
+    """Return the likeness of two visits, -1 to 1, by which one place is recognised.
+
+    It is the largest one of any two fields.
 
     ``common`` is the detail that all wells have in common; it does not count.
     """
-    return _correlation(
-        np.asarray(first.strong_detail - common, np.float32),
-        np.asarray(second.strong_detail - common, np.float32),
-        _MARGIN_PX,
+    ones, others = (
+        [np.asarray(field.strong_detail - common, np.float32) for field in pictures]
+        for pictures in (first, second)
     )
+    return max(_correlation(one, other, _MARGIN_PX) for one in ones for other in others)
 
 
-def day_likeness(first: Picture, second: Picture) -> float:
-    """Return the likeness of two images, -1 to 1, by which a well is recognised a day later."""
-    return _correlation(first.all_detail, second.all_detail, _DAY_MARGIN_PX)
+def day_likeness(first: WellPictures, second: WellPictures) -> float:
+    """Return the likeness of two visits, -1 to 1, by which a well is recognised a day later.
+
+    It is the largest one of any two fields.
+    """
+    return max(
+        _correlation(one.all_detail, other.all_detail, _DAY_MARGIN_PX)
+        for one in first
+        for other in second
+    )
 
 
 def _correlation(first: Floats, second: Floats, margin: int) -> float:

@@ -5,25 +5,26 @@ one well. Wells that show the pictures of their neighbours on the day before are
 """
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
 from acquisition.downscaling import Floats
 from acquisition.microscope.day_stop import DayStoppedError, StopReason
+from acquisition.microscope.ome_tiff import WellFrames
 from acquisition.microscope.pictures import (
     FEWEST_FOR_COMMON,
     SAME_PICTURE,
     SURELY_SAME,
-    Picture,
+    WellPictures,
     common_detail,
     day_likeness,
     likeness,
-    make_picture,
 )
 from acquisition.microscope.plate_plan import WellPosition
 from acquisition.microscope.sample_watch import View
-from acquisition.ports import Frame, Microscope
+from acquisition.microscope.visit_pictures import make_pictures
+from acquisition.ports import Microscope
 from schemas.errors import MicroscopeError
 from schemas.well import row_column, well_at
 
@@ -36,6 +37,11 @@ displaced by one well about 0.4.
 """
 
 MIN_DAY_LIKENESS = 0.25  # lowest mean likeness with the neighbours' pictures
+SURELY_LESS = 0.15
+"""Two wells are different if the likeness of their images is lower by this much than that of two
+images of one of them.
+"""
+
 REFERENCES = 3  # wells that are viewed again to find out whether the stage is right
 _FEWEST_REFERENCES = 2  # that prove a wrong place if none is found again
 _NEIGHBOURS = tuple((r, c) for r in (-1, 0, 1) for c in (-1, 0, 1) if (r, c) != (0, 0))
@@ -59,47 +65,91 @@ class PlaceWatch:
 
     scope: Microscope
     positions: Mapping[str, WellPosition]
-    today: dict[str, Picture]
-    before: Mapping[str, Picture]
+    today: dict[str, WellPictures]
+    before: Mapping[str, WellPictures]
     day_before: int
     home_stage: bool
     repeats: dict[str, str] = field(default_factory=dict, init=False)  # wells and why
     _visited: list[str] = field(default_factory=list, init=False)  # latest last, with a day before
 
-    def check(self, position: WellPosition, frames: Collection[Frame], view: View) -> Picture:
-        """Return the picture of a visit to a well whose frames show tissue.
+    def check(
+        self, position: WellPosition, images: Sequence[WellFrames], view: View
+    ) -> WellPictures:
+        """Return the pictures of a visit to a well whose images show tissue.
 
         Raises
         ------
         MicroscopeError
-            If the frames are those of another well. ``repeats`` gets the wells that have to be
-            imaged again, apart from this one.
+            If the images are those of another well, or two fields show one place. ``repeats`` gets
+            the wells that have to be imaged again, apart from this one.
         DayStoppedError
             If the stage is at wrong places also afterwards.
         """
-        picture = make_picture([frame.pixels for frame in frames])
+        pictures = make_pictures(images)
         well = position.well
         others = {other: each for other, each in self.today.items() if other != well}
         sight = self._sight(others)
         if len(others) == FEWEST_FOR_COMMON:
             self._repeat_equal_pairs(others, sight)
             others = {other: each for other, each in others.items() if other in self.today}
-        alike = {other: sight.likeness(picture, each) for other, each in others.items()}
+        self._check_fields_differ(position, pictures, sight)
+        alike = {other: sight.likeness(pictures, each) for other, each in others.items()}
         twin = max(alike, key=alike.__getitem__, default=well)
         if twin != well and alike[twin] >= sight.limit:
             self._separate(position, twin, sight, alike[twin], view)
-        self._check_displacement(position, picture, view)
-        self.today[well] = picture
-        return picture
+        self._check_displacement(position, pictures, view)
+        self.today[well] = pictures
+        return pictures
 
-    def _sight(self, others: Mapping[str, Picture]) -> "_Sight":
+    def check_view(self, position: WellPosition, images: Sequence[WellFrames]) -> None:
+        """Check that images of a well that is viewed again do not show another well of the day.
+
+        Raises
+        ------
+        MicroscopeError
+            If they do, and the stage was homed.
+        DayStoppedError
+            If they do, and the stage may not be homed.
+        """
+        well, seen = position.well, make_pictures(images)
+        if well not in self.today:
+            return
+        others = {other: each for other, each in self.today.items() if other != well}
+        sight = self._sight(others)
+        limit = max(sight.limit, sight.likeness(seen, self.today[well]))
+        for other, each in others.items():
+            if (alike := sight.likeness(seen, each)) >= limit:
+                problem = f"{well}, viewed again, shows the picture of {other} ({alike:.2f})"
+                if not self.home_stage:
+                    raise self._stop(problem)
+                self._move_away(position)
+                raise MicroscopeError(
+                    "stage",
+                    f"{problem}; the stage was homed, and the wells without tissue are imaged "
+                    "again",
+                )
+
+    def _sight(self, others: Mapping[str, WellPictures]) -> "_Sight":
         """Return the limit and common detail to compare with, from pictures of other wells."""
         for pictures in (others, self.before):
             if len(pictures) >= FEWEST_FOR_COMMON:
                 return _Sight(SAME_PICTURE, common_detail(list(pictures.values())))
         return _Sight(SURELY_SAME)
 
-    def _repeat_equal_pairs(self, others: Mapping[str, Picture], sight: "_Sight") -> None:
+    def _check_fields_differ(
+        self, position: WellPosition, pictures: WellPictures, sight: "_Sight"
+    ) -> None:
+        """Raise MicroscopeError if the stage did not move between two fields of a visit."""
+        for first, second in combinations(pictures, 2):
+            if (alike := sight.likeness((first,), (second,))) >= SURELY_SAME:
+                self._move_away(position)
+                raise MicroscopeError(
+                    "stage",
+                    f"two fields of {position.well} show the same picture (likeness {alike:.2f}); "
+                    "expected neighbouring fields: the stage did not move between them",
+                )
+
+    def _repeat_equal_pairs(self, others: Mapping[str, WellPictures], sight: "_Sight") -> None:
         """Have wells with equal pictures imaged again, now that their common detail is known."""
         for first, second in combinations(others, 2):
             if sight.likeness(others[first], others[second]) >= sight.limit:
@@ -110,7 +160,11 @@ class PlaceWatch:
     def _separate(
         self, position: WellPosition, twin: str, sight: "_Sight", alike: float, view: View
     ) -> None:
-        """Find out which of two equal pictures is wrong, and raise the error that tells it."""
+        """Find out which of two equal pictures is wrong, and raise the error that tells it.
+
+        Nothing is raised if the other well is found again with a clearly higher likeness: both
+        wells look alike.
+        """
         well = position.well
         problem = f"{well} shows the picture of {twin} (likeness {alike:.2f})"
         self._move_away(position)
@@ -118,9 +172,11 @@ class PlaceWatch:
         checked = [each for each in (twin, *others) if each in self.positions][:REFERENCES]
         found = []
         for each in checked:
-            frames = view(self.positions[each])
-            seen = make_picture([frame.pixels for frame in frames])
-            if sight.likeness(seen, self.today[each]) >= sight.limit:
+            seen = make_pictures(view(self.positions[each]))
+            found_alike = sight.likeness(seen, self.today[each])
+            if each == twin and alike <= found_alike - SURELY_LESS:
+                return
+            if found_alike >= sight.limit:
                 found.append(each)
                 break
         if not found and len(checked) >= _FEWEST_REFERENCES:
@@ -134,11 +190,13 @@ class PlaceWatch:
             "which is imaged again",
         )
 
-    def _check_displacement(self, position: WellPosition, picture: Picture, view: View) -> None:
+    def _check_displacement(
+        self, position: WellPosition, visited: WellPictures, view: View
+    ) -> None:
         """Raise an error if the last visits show the pictures of neighbours on the day before."""
         if position.well not in self.before:
             return
-        pictures = {**self.today, position.well: picture}
+        pictures = {**self.today, position.well: visited}
         self._visited = [each for each in self._visited if each != position.well] + [position.well]
         wells = self._visited[-WELLS_COMPARED:]
         if len(wells) < WELLS_COMPARED or any(well not in pictures for well in wells):
@@ -173,7 +231,7 @@ class PlaceWatch:
         self._visited.clear()
         if self.home_stage:
             self._move_away(position)
-            seen = make_picture([frame.pixels for frame in view(position)])
+            seen = make_pictures(view(position))
             own, other = (
                 day_likeness(seen, self.before[each]) for each in (wells[-1], shifted[-1])
             )
@@ -211,8 +269,8 @@ class _Sight:
     limit: float
     common: Floats | float = 0.0
 
-    def likeness(self, first: Picture, second: Picture) -> float:
-        """Return the likeness of two pictures."""
+    def likeness(self, first: WellPictures, second: WellPictures) -> float:
+        """Return the likeness of the pictures of two visits."""
         return likeness(first, second, self.common)
 
 

@@ -1,6 +1,7 @@
 """Check after each visit that the right well of the right plate was seen, with light."""
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from acquisition.microscope.plate_plan import WellPosition, plan_positions
 from acquisition.microscope.sample_view import is_repeated, shows_tissue
 from acquisition.microscope.sample_watch import SampleWatch, View, expected_wells
 from acquisition.microscope.settings import MicroscopeSettings
+from acquisition.microscope.visit_pictures import fields_of
 from acquisition.ports import Frame, Microscope
 from schemas.errors import MicroscopeError, OutputError
 from schemas.plate_map import PlateMap
@@ -33,32 +35,40 @@ class PlateWatch:
     ready: list[WellFrames] = field(default_factory=list, init=False)
     _last_frame: Frame | None = field(default=None, init=False)
 
-    def admit(self, visit: WellFrames, position: WellPosition, view: View, bytes_held: int) -> None:
-        """Add a visit to ``ready``, or withhold it.
+    def admit(
+        self,
+        images: Sequence[WellFrames],
+        position: WellPosition,
+        view: View,
+        bytes_held: int,
+    ) -> None:
+        """Add the ranked image of a visit to ``ready``, or withhold it.
 
         Parameters
         ----------
-        visit, position
-            The ranked image of the visit, and the position of its well.
+        images, position
+            The images of the visit in bright field, the ranked one last, and the position of its
+            well.
         view
-            Returns the frames of another well.
+            Returns the images of another well.
         bytes_held
             The memory that the images of the visit need, in every field and channel.
 
         Raises
         ------
         MicroscopeError
-            If the frames are not those of the well, or a device fails.
+            If the images are not those of the well, or a device fails.
         DayStoppedError
             If a fault concerns all wells.
         """
-        self._check_repetition(visit)
+        visit = images[-1]
+        self._check_repetition(images)
         if not shows_tissue(visit.frames):
-            self.ready += self.samples.withhold(visit, view, bytes_held)
+            self.ready += self.samples.withhold(visit, self._checked(view), bytes_held)
             return
-        picture = self.places.check(position, visit.frames, view)
+        pictures = self.places.check(position, images, view)
         with contextlib.suppress(OutputError):  # on a full disk the archive reports it, too
-            self.store.save(visit.day, visit.well, picture)
+            self.store.save(visit.day, visit.well, pictures)
         self.ready += self.samples.note_tissue(visit, position)
 
     def judge(self, view: View) -> None:
@@ -66,7 +76,26 @@ class PlateWatch:
 
         Errors are those of :meth:`admit`.
         """
-        self.ready += self.samples.judge(view)
+        self.ready += self.samples.judge(self._checked(view))
+
+    def _checked(self, view: View) -> View:
+        """Return a view that raises an error if the stage is at another well than it reports.
+
+        The withheld visits are then not those of empty wells: they are discarded and repeated.
+        """
+
+        def view_checked(position: WellPosition) -> Sequence[WellFrames]:
+            images = view(position)
+            if shows_tissue(images[-1].frames):
+                try:
+                    self.places.check_view(position, images)
+                except MicroscopeError as error:
+                    self.places.repeats |= {each.well: str(error) for each in self.withheld}
+                    self.withheld.clear()
+                    raise
+            return images
+
+        return view_checked
 
     @property
     def withheld(self) -> list[WellFrames]:
@@ -88,15 +117,16 @@ class PlateWatch:
         expected = {position.well for position in self.samples.expected}
         return sorted(expected & {*self.samples.empty})
 
-    def _check_repetition(self, visit: WellFrames) -> None:
-        """Raise MicroscopeError if a frame has the pixels of the one before it."""
-        for number, frame in enumerate(visit.frames, start=1):
-            before, self._last_frame = self._last_frame, frame
-            if before is not None and is_repeated(frame, before):
-                raise MicroscopeError(
-                    f"camera, well {visit.well}",
-                    f"plane {number} has the pixels of the frame before; expected a new frame",
-                )
+    def _check_repetition(self, images: Sequence[WellFrames]) -> None:
+        """Raise MicroscopeError if a frame of a visit has the pixels of the one before it."""
+        for image in fields_of(images):
+            for number, frame in enumerate(image.frames, start=1):
+                before, self._last_frame = self._last_frame, frame
+                if before is not None and is_repeated(frame, before):
+                    raise MicroscopeError(
+                        f"camera, well {image.well}",
+                        f"plane {number} has the pixels of the frame before; expected a new frame",
+                    )
 
 
 def open_plate_watch(

@@ -33,8 +33,8 @@ SEEN_WELLS_VIEWED = 2  # of those in which this run saw tissue
 EXPECTED_WELLS_VIEWED = 4  # without tissue in this run so far
 FEWEST_EXPECTED = 3  # expected wells; with fewer, all of them may be empty for other reasons
 
-View = Callable[[WellPosition], Sequence[Frame]]
-"""Moves to a position, finds the focus and returns the frames there."""
+View = Callable[[WellPosition], Sequence[WellFrames]]
+"""Moves to a position, finds the focus and returns the bright-field images, the ranked one last."""
 
 
 def expected_wells(plate_map: PlateMap, day: int, seen_before: Collection[str]) -> list[str]:
@@ -98,7 +98,7 @@ class SampleWatch:
         except DayStoppedError:
             raise
         except BaseException:
-            self.withheld.remove(visit)
+            self.withheld[:] = [each for each in self.withheld if each is not visit]
             raise
 
     def judge(self, view: View) -> list[WellFrames]:
@@ -109,7 +109,7 @@ class SampleWatch:
         viewed = self._seen[-SEEN_WELLS_VIEWED:][::-1] or self._unvisited_expected_wells()
         frames: Sequence[Frame] = self.withheld[-1].frames
         for position in viewed:
-            frames = view(position)
+            frames = view(position)[-1].frames
             if shows_tissue(frames):
                 return self._release()
         stop = self._stop([position.well for position in viewed], frames)

@@ -189,9 +189,13 @@ def fill_missing(image: Float64Array, plate: PlateFeatures) -> Float64Array:
     """
     finite = np.where(np.abs(image) < MAX_ABSOLUTE_VALUE, image, np.nan)
     untreated = finite[plate.untreated]
-    has_values = np.isfinite(untreated).any(axis=0)
+    is_finite = np.isfinite(untreated)
+    has_values, has_all = is_finite.any(axis=0), is_finite.all(axis=0)
     median = np.zeros(image.shape[1])
-    median[has_values] = np.nanmedian(untreated[:, has_values], axis=0)
+    median[has_all] = np.median(untreated[:, has_all], axis=0)
+    some = has_values & ~has_all
+    if some.any():  # nanmedian is slow
+        median[some] = np.nanmedian(untreated[:, some], axis=0)
     return np.where(np.isfinite(finite) & has_values, finite, median)
 
 

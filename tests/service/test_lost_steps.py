@@ -6,7 +6,8 @@ import pytest
 
 from acquisition.microscope.day_plan import EndReason
 from acquisition.microscope.day_stop import StopReason
-from acquisition.microscope.pictures import SAME_PICTURE, Picture, likeness
+from acquisition.microscope.pictures import SAME_PICTURE, WellPictures, likeness
+from acquisition.microscope.settings import FieldsUse
 from simulation.world import A1_UM, SPACING_UM
 from tests.imaged_plate import ImagedPlate
 
@@ -16,15 +17,21 @@ DAY = 7
 ROW = [f"B{column:02d}" for column in range(2, 12)]
 
 
-def true_pictures(folder: Path, day: int = DAY) -> dict[str, Picture]:
+def true_pictures(
+    folder: Path,
+    day: int = DAY,
+    fields: tuple[int, int] = (1, 1),
+    fields_use: FieldsUse = FieldsUse.LARGEST_TISSUE,
+) -> dict[str, WellPictures]:
     """Return the pictures of a row of the plate, taken with devices without a fault."""
     plate = ImagedPlate.make(folder, day=day)
+    plate.fields, plate.fields_use = fields, fields_use
     plate.image(day, *ROW)
     assert plate.alerts() == []
     return plate.pictures(day)
 
 
-def wrong_wells(plate: ImagedPlate, truth: dict[str, Picture], day: int = DAY) -> list[str]:
+def wrong_wells(plate: ImagedPlate, truth: dict[str, WellPictures], day: int = DAY) -> list[str]:
     """Return the wells whose archived image is not that of the well."""
     return [
         well
@@ -50,6 +57,48 @@ def test_a_well_with_the_picture_of_the_well_before_is_imaged_again(
     reports = [*plate.named("well.failed"), *plate.named("well.repeated")]
     assert {fields["well"] for fields in reports} <= {before, well}
     assert any(before in fields["problem"] for fields in reports if fields["well"] == well)
+
+
+@pytest.mark.parametrize("well", ["B03", "B11"])
+def test_a_stage_that_stays_at_the_well_before_is_noticed_with_two_fields_per_well(
+    tmp_path: Path, well: str
+) -> None:
+    truth = true_pictures(tmp_path / "truth", DAY, (2, 1), FieldsUse.MOSAIC)
+    plate = ImagedPlate.make(tmp_path / "faulty", day=DAY)
+    plate.fields, plate.fields_use = (2, 1), FieldsUse.MOSAIC
+    moves_per_visit = 5
+    first_move = ROW.index(well) * moves_per_visit + 1
+    plate.break_device("Stage", "StallingStage", fails_at=first_move)
+
+    result = plate.image(DAY, *ROW)
+
+    assert result.reason is EndReason.COMPLETED
+    assert sorted(plate.pictures(DAY)) == ROW
+    assert wrong_wells(plate, truth) == []
+    reports = [*plate.named("well.failed"), *plate.named("well.repeated")]
+    assert well in {fields["well"] for fields in reports}
+
+
+@pytest.mark.parametrize("home_stage", [False, True])
+def test_wells_that_seem_empty_because_the_stage_is_displaced_are_not_saved(
+    tmp_path: Path, *, home_stage: bool
+) -> None:
+    """After B07 the stage is displaced by a column, so that column 1 seems to be column 2."""
+    plate = ImagedPlate.make(tmp_path, day=DAY)
+    plate.home_stage = home_stage
+    wells = [*ROW[:6], "C02", "D02", "E02", "F02", "G02"]
+    plate.break_device("Stage", "ColumnLosingStage", fails_at=7)
+
+    result = plate.image(DAY, *wells)
+
+    if home_stage:
+        assert result.reason is EndReason.COMPLETED
+        assert sorted(plate.pictures(DAY)) == wells
+        assert plate.alerts() == []
+    else:
+        assert result.halt is not None
+        assert result.halt.reason is StopReason.WRONG_PLACE
+        assert sorted(plate.pictures(DAY)) == ROW[:6]
 
 
 def test_a_displaced_stage_stops_the_run_before_a_wrong_image_is_saved(tmp_path: Path) -> None:
