@@ -31,7 +31,7 @@ pytestmark = pytest.mark.micromanager
 
 STAIN = Channel(name="stain", preset="Channel:FITC", exposure_ms=10)
 THREE_TRIES = replace(SETTINGS, tries=3)
-View = Callable[[WellPosition], Sequence[Frame]]
+View = Callable[[WellPosition], Sequence[WellFrames]]
 
 
 @dataclass
@@ -66,8 +66,9 @@ class ScriptedWatch:
     repeats: dict[str, str] = field(default_factory=dict)
 
     def admit(
-        self, visit: WellFrames, _position: WellPosition, _view: View, bytes_held: int
+        self, images: Sequence[WellFrames], _position: WellPosition, _view: View, bytes_held: int
     ) -> None:
+        (visit,) = images
         assert bytes_held == sum(frame.pixels.nbytes for frame in visit.frames)
         self.script(self, visit)
 
@@ -267,7 +268,9 @@ def test_fewer_visits_are_withheld_if_all_their_images_need_much_memory(
     for well in ("B02", "B03", "B04", "B08"):
         visit = well_frames(well=well, planes=1)
         released = samples.withhold(
-            visit, lambda _position: scope.stack([0.0]), int(share * MOST_WITHHELD_BYTES)
+            visit,
+            lambda _position: [replace(well_frames(planes=1), frames=tuple(scope.stack([0.0])))],
+            int(share * MOST_WITHHELD_BYTES),
         )
         counts.append(len(released))
     assert max(counts) == most
