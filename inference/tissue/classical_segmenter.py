@@ -89,12 +89,11 @@ def _segment_dark_tissue(
 ) -> Segmentation:
     """Return the Segmentation, with masks of a shape (H, W), of tissue darker than its ground.
 
-    Without background in view the image is refused: the body is empty, with that doubt.
+    Without background in view the image is refused: the body is empty, with that doubt. It is also
+    refused if no tissue is found on ground that is rougher than a plate.
     """
     if not coarse.shows_background:
-        nothing = np.zeros(shape, dtype=bool)
-        light = prepared.restore_light(np.exp(coarse.surface))
-        return Segmentation(nothing, nothing, light, (Unsure.NO_BACKGROUND,))
+        return _refuse(prepared, coarse, shape)
     coarse = refine_background(coarse)
     chosen = choose_tissue(coarse)
     edge = _find_edge(coarse, chosen.tissue)
@@ -102,6 +101,8 @@ def _segment_dark_tissue(
     usable = resize_mask(coarse.field & ~chosen.foreign, transmitted.shape) & ~prepared.marks
     dark = (transmitted < np.exp(-coarse.dark_limit)) & usable
     body = outline_body(transmitted, dark, coarse, chosen, edge) & ~prepared.marks
+    if coarse.is_rough and not body.any():
+        return _refuse(prepared, coarse, shape)
     seam = dilate_mask(resize_mask(body, coarse.field.shape), max(1.0, edge.width_px / 2))
     debris = dark & ~(body | resize_mask(seam, dark.shape))
     debris &= ~find_fibres(debris)
@@ -111,6 +112,13 @@ def _segment_dark_tissue(
         prepared.restore_light(np.exp(coarse.surface)),
         _doubts(coarse, chosen, body, edge),
     )
+
+
+def _refuse(prepared: PreparedPlane, coarse: CoarsePlane, shape: tuple[int, ...]) -> Segmentation:
+    """Return the Segmentation of an image without background in view, with masks (H, W)."""
+    nothing = np.zeros(shape, dtype=bool)
+    light = prepared.restore_light(np.exp(coarse.surface))
+    return Segmentation(nothing, nothing, light, (Unsure.NO_BACKGROUND,))
 
 
 def _transmitted(plane: npt.NDArray[np.uint16], coarse: CoarsePlane) -> Floats:
@@ -150,8 +158,7 @@ def _doubts(
     On a rough ground, pale tissue can be missed.
     """
     if not body.any():
-        is_faint = chosen.tissue.any() or Unsure.FAINT in chosen.doubts or coarse.is_rough
-        return (Unsure.FAINT,) if is_faint else ()
+        return (Unsure.FAINT,) if chosen.tissue.any() or Unsure.FAINT in chosen.doubts else ()
     doubts = chosen.doubts
     if coarse.is_rough and Unsure.FAINT not in doubts:
         doubts = (Unsure.FAINT, *doubts)
