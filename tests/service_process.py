@@ -59,7 +59,7 @@ class ServiceProcess:
     def run_once(self) -> "subprocess.CompletedProcess[str]":
         """Run ``spherorank run --once`` to its end."""
         return subprocess.run(
-            self.command("run", "--once"), capture_output=True, text=True, check=False, timeout=100
+            self.command("run", "--once"), capture_output=True, text=True, check=False, timeout=250
         )
 
     def ask(self, *arguments: str) -> "subprocess.CompletedProcess[str]":

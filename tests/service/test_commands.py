@@ -187,8 +187,8 @@ def test_status_without_a_service_says_so(empty_service: ServiceProcess) -> None
         (["rank", "plate"], ExitCode.WRONG_USAGE),
         (["rank", "plate", "P-9", "--day", "seven"], ExitCode.WRONG_USAGE),
         (["rank", "profiles", "t.csv"], ExitCode.WRONG_USAGE),
-        (["acquire", "run", "P-9"], ExitCode.WRONG_USAGE),
-        (["acquire", "run", "P-9", "--day", "7", "--well", "Z9"], ExitCode.WRONG_USAGE),
+        (["acquire", "run", "P-9"], ExitCode.FAILED),
+        (["acquire", "run", "P-9", "--day", "7", "--well", "ZZ9"], ExitCode.WRONG_USAGE),
         (["run", "--config", "none.toml"], ExitCode.WRONG_CONFIGURATION),
         (["embed", "--store", "--bundle", "nowhere"], ExitCode.WRONG_CONFIGURATION),
         (["acquire", "devices"], ExitCode.WRONG_CONFIGURATION),  # no microscope is configured

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import tifffile
 
+from daemon.assay_plates import PlateKind
 from daemon.encoder_switch import check_all_embedded
 from daemon.specimens import Specimens
 from schemas.errors import ConfigError
@@ -18,9 +19,11 @@ from simulation.kinds import Mechanism
 from simulation.microscope import virtual_microscopes
 from simulation.robot import write_plates
 from store.embedding_ledger import SqlEmbeddingLedger
-from tests.made_up_site import Site, small
+from tests.made_up_site import MEASURED_BY, Site, small
 from tests.service.test_calibrations import calibrated, imaged
 from tests.service_process import DAYS, PLATE, WELLS, ServiceProcess
+
+KIND = PlateKind(with_scale=True, measured_by=MEASURED_BY)
 
 RUN_2_LATER = timedelta(days=13)  # the readout of run 1 is on day 10
 LINE = 'line = "B"\n'  # so that run 2 does not use the untreated wells of run 1
@@ -85,15 +88,15 @@ def test_a_map_that_goes_back_makes_no_ranking(site: Site) -> None:
 def test_assay_plates_whose_ids_are_used_again_calibrate_with_their_own_labels(site: Site) -> None:
     calibrated(site)
     own = imaged(site, "own", 9)
-    before = site.days.calibrations.choose(own, None, with_scale=True).card
+    before = site.days.calibrations.choose(own, None, KIND).card
     assert before is not None
     assert before.valid
     for number in range(4):
         site.add(again(f"assay-{number}"), days=(7, 10), seed=7)
     site.restart()
-    assert site.days.calibrations.choose(own, None, with_scale=True).card == before
+    assert site.days.calibrations.choose(own, None, KIND).card == before
     # The run of an assay plate before this one is another plate, which may calibrate it.
-    later = site.days.calibrations.choose(again("assay-0"), None, with_scale=True).card
+    later = site.days.calibrations.choose(again("assay-0"), None, KIND).card
     assert later == before
 
 

@@ -198,7 +198,7 @@ def check(laboratory: Laboratory, capsys: pytest.CaptureFixture[str]) -> tuple[i
 
 @pytest.fixture
 def laboratory(tmp_path: Path) -> Laboratory:
-    return Laboratory.make(tmp_path)
+    return Laboratory.make(tmp_path, own_clock=False)  # the plate is seeded today
 
 
 def test_a_plate_map_with_another_scale_is_refused_by_check_and_before_the_first_move(
@@ -218,7 +218,7 @@ def test_a_plate_map_with_another_scale_is_refused_by_check_and_before_the_first
     assert laboratory.image_plate(1, "--well", "C05").returncode == 0
 
 
-def test_another_objective_than_on_earlier_days_is_refused_without_a_scale_in_the_map(
+def test_another_objective_than_of_earlier_images_is_refused_without_a_scale_in_the_map(
     laboratory: Laboratory,
 ) -> None:
     change_map(laboratory, without=("um_per_px",))
@@ -226,10 +226,11 @@ def test_another_objective_than_on_earlier_days_is_refused_without_a_scale_in_th
     config = laboratory.folder / "MMConfig.cfg"
     text = config.read_text()
     config.write_text(text.replace(f"{laboratory.world.um_per_px:.6g}", "1.25"))
-    refused = laboratory.image_plate(2, "--well", "C05")
+    before = laboratory.files(day=1)
+    refused = laboratory.image_plate(1, "--well", "C05")
     assert refused.returncode == 1
     assert "the microscope has 1.25 µm per pixel, and its earlier image" in refused.stdout
-    assert not laboratory.files(day=2)
+    assert laboratory.files(day=1) == before
 
 
 def test_a_refused_day_raises_the_alert_about_scales_in_the_service(

@@ -16,6 +16,8 @@ from acquisition.ports import Frame, Microscope
 from schemas.errors import MicroscopeError
 from tests.well_frames import well_frames
 
+pytestmark = pytest.mark.micromanager
+
 WELLS = [f"B{column:02d}" for column in range(2, 11)]
 POSITIONS = {well: WellPosition(well, 9000.0 * number, 0.0) for number, well in enumerate(WELLS)}
 
