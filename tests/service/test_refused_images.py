@@ -16,7 +16,7 @@ from daemon.config import load_config
 from daemon.wiring import open_service
 from inference.ports import Segmenter
 from inference.ranking.image_notes import BY_EMBEDDING, LEFT_OUT
-from inference.tissue.classical_segmenter import ClassicalSegmenter
+from inference.tissue.classical_segmenter import SEGMENTER_ID, ClassicalSegmenter
 from schemas.messages import AlertKind
 from schemas.plate_map import Group, PlateMap
 from schemas.ranking import Gate, Ranking, WellRank
@@ -35,7 +35,7 @@ class RefusingSegmenter:
 
     others: Segmenter = field(default_factory=ClassicalSegmenter)
 
-    segmenter_id: ClassVar[str] = "drawn-1"
+    segmenter_id: ClassVar[str] = SEGMENTER_ID  # the service would measure again by another one
 
     def segment(self, plane: npt.NDArray[np.uint16], um_per_px: float | None) -> Segmentation:
         if plane[:2].any():
