@@ -47,3 +47,4 @@ class DayResult:
     halt: DayStoppedError | None = None  # the fault, if the reason is HALTED
     missing_tissue: tuple[str, ...] = ()  # wells that should have tissue and have none
     repeat_later: tuple[str, ...] = ()  # wells out of the plan whose image does not count any more
+    wrong_images: tuple[str, ...] = ()  # wells whose saved image is wrong and was not replaced

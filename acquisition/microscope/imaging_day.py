@@ -67,6 +67,7 @@ class _Run:
     failures: Counter[str] = field(default_factory=Counter)
     problems: dict[str, str] = field(default_factory=dict)  # the last one of each well
     repeat_later: list[str] = field(default_factory=list)  # wells that are not in the plan
+    wrong_images: list[str] = field(default_factory=list)  # wells whose saved image did not count
 
     def result(self, reason: EndReason, halt: DayStoppedError | None = None) -> DayResult:
         """Return the DayResult of the run that ended for a reason."""
@@ -80,6 +81,7 @@ class _Run:
             unfocused,
             halt,
             repeat_later=tuple(self.repeat_later),
+            wrong_images=tuple(sorted({*self.wrong_images} - {*self.saved})),
         )
 
     def position(self, well: str) -> WellPosition:
@@ -251,6 +253,7 @@ class ImagingDay:
             was_saved=was_saved,
         )
         run.saved[:] = [each for each in run.saved if each != well]
+        run.wrong_images.append(well)
         run.failures[well] += 1
         run.problems[well] = reason
         if is_planned:

@@ -133,6 +133,15 @@ class ImagingLoop:
         elif (job.plate, job.day) in self._halted:
             self._halted.discard((job.plate, job.day))
             self.alerts.clear_plate(job.plate)
+        if result.wrong_images:
+            wells = ", ".join(result.wrong_images)
+            self.alerts.raise_once(
+                f"{job.plate} day {job.day} wrong {wells}",
+                f"plate {job.plate}, day {job.day}: the saved images of {wells} may show other "
+                "wells, and no new images replaced them; rankings use them until these wells are "
+                f"imaged again on this day (spherorank acquire run {job.plate} --well WELL)",
+                job.plate,
+            )
         match result.reason:
             case EndReason.COMPLETED:
                 self._report(job, result, progress)

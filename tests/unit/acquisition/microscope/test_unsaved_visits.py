@@ -218,6 +218,7 @@ def test_a_well_that_is_repeated_each_time_is_given_up(watched: WatchedDay) -> N
     assert result.reason is EndReason.COMPLETED
     assert result.given_up == {"B02": "B02 and B03 show the same picture"}
     assert result.saved == ()
+    assert result.wrong_images == ("B02",)
 
 
 def test_the_progress_never_counts_more_wells_than_there_are(watched: WatchedDay) -> None:
