@@ -2,15 +2,19 @@
 
 import contextlib
 import os
+import time
 from pathlib import Path
 
 from schemas.errors import OutputError
+
+_ABANDONED_S = 600.0  # no writer needs this long for one file
 
 
 def write_durably(path: Path, content: bytes) -> None:
     """Write the content of a file to a temporary file, sync it to disk and rename it to ``path``.
 
-    Missing folders are created.
+    Missing folders are created. Temporary files of processes that ended while they wrote are
+    removed from the folder; they are recognised by their age of more than 10 minutes.
 
     Raises
     ------
@@ -21,6 +25,7 @@ def write_durably(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{os.getpid()}.{path.name}.part")
     try:
         make_folder(path.parent)
+        _remove_abandoned(path.parent)
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
@@ -34,6 +39,14 @@ def write_durably(path: Path, content: bytes) -> None:
             path,
             f"cannot be written ({error.strerror}); expected a writable folder with free space",
         ) from error
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove the temporary files of a folder that no process has changed for 10 minutes."""
+    for temporary in folder.glob(".*.part"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - temporary.stat().st_mtime > _ABANDONED_S:
+                temporary.unlink()
 
 
 def make_folder(folder: Path) -> None:

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -110,8 +111,21 @@ def test_a_full_disk_leaves_no_half_file_and_the_next_try_succeeds(
     assert len(write_ranking(ranking(), dict, tmp_path)) == 5
 
 
-def test_a_partial_file_left_by_a_crash_is_replaced(tmp_path: Path) -> None:
-    (tmp_path / "PDAC-0042").mkdir()
-    (tmp_path / "PDAC-0042" / ".day10-r1.json.part").write_text('{"pla', encoding="utf-8")
+@pytest.mark.parametrize("name", [".day10-r1.json.part", ".4711.day09-r1.csv.part"])
+def test_a_partial_file_left_by_a_crash_is_removed_by_the_next_ranking(
+    tmp_path: Path, name: str
+) -> None:
+    partial = tmp_path / "PDAC-0042" / name
+    partial.parent.mkdir()
+    partial.write_text('{"pla', encoding="utf-8")
+    os.utime(partial, (0, time.time() - 3600))
     write_ranking(ranking(), dict, tmp_path)
-    assert not [name for name in names(tmp_path / "PDAC-0042") if name.endswith(".part")]
+    assert not partial.exists()
+
+
+def test_a_partial_file_that_another_process_is_writing_is_kept(tmp_path: Path) -> None:
+    partial = tmp_path / "PDAC-0042" / ".4711.day10-r1.json.part"
+    partial.parent.mkdir()
+    partial.write_text('{"pla', encoding="utf-8")
+    write_ranking(ranking(), dict, tmp_path)
+    assert partial.exists()
