@@ -17,7 +17,7 @@ from store.sql_store import SqlStore
 
 SPHERORANK = Path(sys.executable).parent / "spherorank"
 DAYS = (7, 8, 10)
-WELLS = 28  # 10 untreated, 3 of the single dose, 15 of five treatments
+WELLS = 22  # 8 untreated, 2 of the single dose, 12 of four treatments
 PLATE = "VIRTUAL-0005-01"
 
 
