@@ -9,16 +9,14 @@ import alembic.command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError, StatementError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, select
+from sqlalchemy.exc import SQLAlchemyError, StatementError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from schemas.errors import StoreError
+from store.address import parse_address, sqlite_file, without_password
 
 MIGRATIONS = "store:migrations"
-_EXPECTED = (
-    "expected sqlite:////folder/file.sqlite or postgresql+psycopg://user:password@host/database"
-)
 _WRITES = "spherorank_writes"
 _MIGRATES = "spherorank_migrates"
 _MIGRATING = 7_467_483  # arbitrary key of the PostgreSQL lock for migrations
@@ -70,8 +68,8 @@ class Database:
     """
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
-        address = _address(url)
-        self.where = address.set(query={}).render_as_string(hide_password=True)
+        address = parse_address(url)
+        self.where = without_password(address)
         self.dialect = address.get_backend_name()
         with self._raising_store_errors():
             self._engine = (
@@ -80,8 +78,11 @@ class Database:
                 else _open_postgresql(address, timeout_s)
             )
         self._writer = self._engine.execution_options(**{_WRITES: True})
+        self.file = sqlite_file(address)
+        self._opened: tuple[int, int] | None = None  # device and inode of the file
         try:
             self._upgrade()
+            self._opened = self._device_and_inode()
         except StoreError:
             self.close()
             raise
@@ -98,12 +99,36 @@ class Database:
 
         The transaction is rolled back if an exception is raised.
         """
+        self.check_in_place()
         with self._raising_store_errors(), self._writer.begin() as connection:
             yield connection
+
+    def check_in_place(self) -> None:
+        """Raise StoreError if the file of a SQLite database was deleted, moved or replaced.
+
+        The open connections would still write to the old file, and its rows would be lost.
+        """
+        if self._opened is not None and self._device_and_inode() != self._opened:
+            raise StoreError(
+                self.where,
+                "was deleted, moved or replaced while it is in use; expected the file that was "
+                "opened: nothing is written to the old file; start the service again to use the "
+                "present file",
+            )
 
     def close(self) -> None:
         """Close all connections; safe to call twice."""
         self._engine.dispose()
+
+    def _device_and_inode(self) -> tuple[int, int] | None:
+        """Return the device and inode of the file of a SQLite database; None without a file."""
+        try:
+            status = self.file.stat() if self.file else None
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreError(self.where, f"cannot be read: {error.strerror}") from error
+        return None if status is None else (status.st_dev, status.st_ino)
 
     @contextmanager
     def _raising_store_errors(self) -> Iterator[None]:
@@ -143,23 +168,6 @@ class Database:
                 "SpheroRank again, or name another database",
             )
         return found
-
-
-def _address(url: str) -> URL:
-    try:
-        address = make_url(url)
-    except ArgumentError as error:  # the text is not quoted: it may hold a password
-        raise StoreError("store.url", f"is not the address of a database; {_EXPECTED}") from error
-    where = address.set(query={}).render_as_string(hide_password=True)
-    if address.drivername in ("postgresql", "postgres"):
-        address = address.set(drivername="postgresql+psycopg")
-    if address.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
-        raise StoreError(where, f"{address.drivername} is not supported; {_EXPECTED}")
-    if address.get_backend_name() == "sqlite" and address.database in (None, "", ":memory:"):
-        raise StoreError(
-            where, f"names no file; a database in memory would be lost at the end; {_EXPECTED}"
-        )
-    return address
 
 
 def _open_sqlite(address: URL, timeout_s: float) -> Engine:

@@ -42,6 +42,10 @@ class SqlPart:
             postgresql.insert if self._database.dialect == "postgresql" else sqlite.insert
         )
 
+    def check_in_place(self) -> None:
+        """Raise StoreError if the database was deleted, moved or replaced since it was opened."""
+        self._database.check_in_place()
+
     def close(self) -> None:
         """Close all connections; safe to call twice."""
         self._database.close()
