@@ -15,6 +15,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from schemas.errors import StoreError
 from store.address import parse_address, sqlite_file, without_password
+from store.sequence_mark import has_marks
 
 MIGRATIONS = "store:migrations"
 _WRITES = "spherorank_writes"
@@ -71,14 +72,16 @@ class Database:
         address = parse_address(url)
         self.where = without_password(address)
         self.dialect = address.get_backend_name()
+        self.file = sqlite_file(address)
         with self._raising_store_errors():
+            if self.file:
+                _check_not_emptied(self.file)
             self._engine = (
                 _open_sqlite(address, timeout_s)
                 if self.dialect == "sqlite"
                 else _open_postgresql(address, timeout_s)
             )
         self._writer = self._engine.execution_options(**{_WRITES: True})
-        self.file = sqlite_file(address)
         self._opened: tuple[int, int] | None = None  # device and inode of the file
         try:
             self._upgrade()
@@ -168,6 +171,22 @@ class Database:
                 "SpheroRank again, or name another database",
             )
         return found
+
+
+def _check_not_emptied(file: Path) -> None:
+    """Raise StoreError if the file of a database in use is empty, as after a power cut.
+
+    SQLite would make a new database in it, and delete the write-ahead log.
+    """
+    if not file.is_file() or file.stat().st_size:
+        return
+    log = file.with_name(f"{file.name}-wal")
+    if has_marks(file) or (log.exists() and log.stat().st_size):
+        raise StoreError(
+            f"sqlite:///{file}",
+            "has 0 bytes, but a service has stored data in it; restore a backup, or delete the "
+            "file to start with an empty store",
+        )
 
 
 def _open_sqlite(address: URL, timeout_s: float) -> Engine:

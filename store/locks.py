@@ -136,7 +136,8 @@ class SqliteLock:
         if (present.st_dev, present.st_ino) != (held.st_dev, held.st_ino):
             raise StoreError(
                 self._path,
-                "was replaced while the store is in use; expected a lock file that is never deleted",
+                "was replaced while the store is in use; expected a lock file that is never "
+                "deleted",
             )
 
     def close(self) -> None:
