@@ -1,7 +1,8 @@
 """Opening and migration of a SQLite or PostgreSQL database, with failures as StoreError."""
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import alembic.command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, select
 from sqlalchemy.exc import SQLAlchemyError, StatementError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -39,8 +41,11 @@ _ADVICE = (
         "expected a file that this user may write, in a folder that this user may write",
     ),
     ("readonly", "expected a file that this user may write, in a folder that this user may write"),
-    ("not a database", "expected a file that SpheroRank made; move it away and a new one is made"),
-    ("malformed", "the file is damaged; restore a backup"),
+    ("not a database", "expected a file that SpheroRank made; restore a backup"),
+    ("malformed", "the file is damaged; restore a backup (spherorank store restore)"),
+    ("already exists", "the file is damaged; restore a backup (spherorank store restore)"),
+    ("no such table", "the file is damaged; restore a backup (spherorank store restore)"),
+    ("no such column", "the file is damaged; restore a backup (spherorank store restore)"),
     ("connection failed", "expected a running PostgreSQL server at this address"),
     (
         "No module named 'psycopg'",
@@ -70,6 +75,7 @@ class Database:
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
         address = parse_address(url)
+        self.url = url
         self.where = without_password(address)
         self.dialect = address.get_backend_name()
         self.file = sqlite_file(address)
@@ -119,6 +125,20 @@ class Database:
                 "present file",
             )
 
+    def copy_to(self, target: sqlite3.Connection) -> None:
+        """Copy a SQLite database into an empty one while it is in use, as one consistent state."""
+        with self.reading() as connection:
+            source = connection.connection.driver_connection
+            if not isinstance(source, sqlite3.Connection):
+                raise TypeError(f"{self.where} is no SQLite database")
+            source.backup(target)
+
+    def compact(self) -> None:
+        """Return the space of deleted rows of a SQLite database to the file system."""
+        with self._raising_store_errors(), closing(self._engine.raw_connection()) as connection:
+            for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                connection.cursor().execute(statement)
+
     def close(self) -> None:
         """Close all connections; safe to call twice."""
         self._engine.dispose()
@@ -139,6 +159,8 @@ class Database:
             yield
         except (
             SQLAlchemyError,
+            sqlite3.Error,
+            CommandError,
             ValueError,
             OSError,
             ModuleNotFoundError,
