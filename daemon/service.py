@@ -25,7 +25,7 @@ from daemon.plate_inputs import PlateInputs
 from daemon.scale_check import ScaleCheck
 from daemon.service_status import ServiceStatus
 from daemon.specimens import Specimens
-from schemas.errors import MachineError, ProfileError, SourceGoneError, StoreError
+from schemas.errors import DamagedRowError, MachineError, ProfileError, SourceGoneError, StoreError
 from schemas.machine_faults import reason_of
 from schemas.messages import AlertKind
 from schemas.observation import Outcome
@@ -311,21 +311,27 @@ class Service:
                     self.imaging_feedback.after_ranking(ranking)
             if not is_gone:
                 self.missing_images.check(plate, is_waiting=is_waiting, all_is_in=all_is_in)
+        except DamagedRowError as error:  # of this plate; the store works
+            self._note_unranked(plate, error.problem)
         except (StoreError, Stopping):
             raise
         except Exception as error:
             if not self.alerts.is_active(AlertKind.RANKING, plate):
                 log.exception("ranking.failed", plate=plate)
-            self._unranked.add(plate)
-            self.alerts.raise_once(
-                AlertKind.RANKING,
-                plate,
-                f"plate {plate} cannot be ranked: {reason_of(error)}; it is tried again",
-                plate,
-            )
+            self._note_unranked(plate, reason_of(error))
         else:
             self._unranked.discard(plate)
             self.alerts.clear(AlertKind.RANKING, plate)
+
+    def _note_unranked(self, plate: str, reason: str) -> None:
+        """Raise an alert about a plate that cannot be ranked, with the reason."""
+        self._unranked.add(plate)
+        self.alerts.raise_once(
+            AlertKind.RANKING,
+            plate,
+            f"plate {plate} cannot be ranked: {reason}; it is tried again",
+            plate,
+        )
 
     def _watch_disks(self) -> None:
         for folder in self.watched_folders:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
+from acquisition.drop_folder.folder_identity import folder_identity, read_mounts
 from acquisition.drop_folder.in_flight import InFlightJournal
 from acquisition.drop_folder.source import DropFolder, DropFolderSettings
 from acquisition.microscope.archive_names import is_other_image
@@ -62,9 +63,11 @@ from inference.tissue.condition import ConditionSettings
 from inference.tissue.measures import measuring_method
 from inference.tissue.onnx_segmenter import OnnxSegmenter, load_segmenter, shipped_segmenter
 from schemas.encoder_bundle import BundleCard
-from schemas.errors import BundleError, ConfigError, ProfileError
+from schemas.errors import BundleError, ConfigError, ProfileError, StoreError
 from schemas.forecast import ForecastFrom, MetricName
+from schemas.messages import AlertKind
 from store.embedding_ledger import SqlEmbeddingLedger
+from store.locks import ServiceUse, StoreLock, lock_store
 from store.sql_store import SqlStore
 
 VERSION = code_version()
@@ -81,6 +84,27 @@ def now() -> datetime:
 def open_store(config: Config) -> SqlStore:
     """Open the store of a configuration, with the database migrated to this version."""
     return SqlStore(config.store.url, service=config.publisher.service)
+
+
+def lock_for_service(config: Config) -> StoreLock:
+    """Lock the store of a configuration for its service; raise StoreInUseError if that fails."""
+    # One service uses a SQLite database, with any folder: a share that hangs delays no start.
+    is_shared = not config.store.url.startswith("sqlite")
+    folder = folder_identity(config.source.path, read_mounts()) if is_shared else ""
+    return lock_store(config.store.url, ServiceUse(config.publisher.service, folder))
+
+
+def check_store(store: SqlStore, lock: StoreLock, alerts: Alerts) -> None:
+    """Raise StoreError if the database or its lock is no longer that of this service.
+
+    The alert is in the log only, because the store takes no message any more.
+    """
+    try:
+        store.check_in_place()
+        lock.check()
+    except (StoreError, ConfigError) as error:
+        alerts.raise_once(AlertKind.DISK, "store", str(error))
+        raise
 
 
 def open_embedding_ledger(config: Config) -> SqlEmbeddingLedger:
@@ -345,6 +369,7 @@ def open_service(
     with ExitStack() as stack:
         # Small arrays: several BLAS threads in one product are slower than one.
         stack.enter_context(threadpool_limits(1, user_api="blas"))
+        lock = stack.enter_context(closing(lock_for_service(config)))
         store = open_store(config)
         stack.callback(store.close)
         encoder = open_encoder(config)
@@ -365,7 +390,11 @@ def open_service(
         heartbeat = Heartbeat(
             loop_clock=loop_clock,
             stop_signals=stop_signals,
-            checks=(io_thread.check, *((microscope.poll,) if microscope else ())),
+            checks=(
+                partial(check_store, store, lock, alerts),
+                io_thread.check,
+                *((microscope.poll,) if microscope else ()),
+            ),
             notify_systemd=notify_systemd,
         )
         config.output.rankings.mkdir(parents=True, exist_ok=True)

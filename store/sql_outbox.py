@@ -48,7 +48,8 @@ class SqlOutbox(SqlPart):
     ) -> Sequence[StoredMessage]:
         """Return at most ``limit`` messages after a number with a topic prefix, in order.
 
-        Only messages of this service are returned.
+        Only messages of this service are returned. Their numbers count as published, see
+        :mod:`store.sequence_mark`.
         """
         query = (
             select(messages.c.sequence, messages.c.topic, messages.c.body)
@@ -60,14 +61,20 @@ class SqlOutbox(SqlPart):
             .limit(limit)
         )
         with self._database.reading() as connection:
-            return [
+            found = [
                 StoredMessage(row.sequence, row.topic, row.body)
                 for row in connection.execute(query)
             ]
+        if found:
+            self._publishing(found[-1].sequence)
+        return found
 
     def last_sequence(self) -> int:
-        """Return the largest sequence number issued, 0 before the first."""
-        return self._counter(counters.c.last)
+        """Return the largest sequence number issued, 0 before the first; it counts as published."""
+        last = self._counter(counters.c.last)
+        if last:
+            self._publishing(last)
+        return last
 
     def published_through(self) -> int:
         """Return the sequence number up to which messages were handed to the PUB socket."""

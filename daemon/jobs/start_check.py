@@ -19,7 +19,7 @@ from daemon.messaging import inquiries
 from daemon.messaging.publisher import Publisher
 from daemon.messaging.requests import RequestSocket
 from inference.bundle import load_bundle
-from schemas.errors import ConfigError, SpheroRankError
+from schemas.errors import ConfigError, SpheroRankError, StoreInUseError
 
 OPENING_S = 60.0  # time in which a microscope opens, besides the time limit of one device call
 STATUS_TIMEOUT_S = 0.5
@@ -54,6 +54,7 @@ def find_start_problems(path: Path | None) -> list[str]:
             lambda: wiring.open_departure_settings(config, load_bundle(config.encoder.bundle).card)
         ),
         *_store_problems(config),
+        *_lock_problems(config, is_running=is_running),
         *_folder_problems(config),
         *([] if is_running else [*_socket_problems(config), *_microscope_problems(config, path)]),
     ]
@@ -115,6 +116,19 @@ def _store_problems(config: Config) -> list[str]:
             wiring.check_encoder_switch(config, store, encoder_id)
 
     return _errors_of(open_and_check)
+
+
+def _lock_problems(config: Config, *, is_running: bool) -> list[str]:
+    """Return the problem if another service uses the store, its name or the drop folder."""
+
+    def lock() -> None:
+        try:
+            wiring.lock_for_service(config).close()
+        except StoreInUseError as error:
+            if not (is_running and error.service == config.publisher.service):
+                raise
+
+    return _errors_of(lock)
 
 
 def _folder_problems(config: Config) -> Iterator[str]:
