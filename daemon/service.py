@@ -295,7 +295,8 @@ class Service:
         """
         if plate in self.scales.reading:
             return
-        is_waiting = plate in self.status.source.pending
+        # Until the first listing, any image may have arrived while the service was down.
+        is_waiting = plate in self.status.source.pending or not self.status.source.is_listed
         is_gone = self.status.source.gone is not None
         try:
             for ranking in self.days.run_due(
