@@ -378,6 +378,7 @@ def open_service(
             plate_maps=store,
             microscope=microscope.status if microscope else lambda: None,
             rejected_files=RejectedFiles(store.rejected()),
+            standing_alerts=lambda: alerts.standing,
         )
         io_thread = _open_io_thread(config, store, status, loop_clock, stack)
         notify_systemd = partial(sd_notify, address=systemd_socket())

@@ -21,8 +21,11 @@ def run(
 ) -> None:
     """Run the service in the foreground.
 
-    It stops at SIGTERM, SIGINT or SIGHUP.
+    It stops at SIGTERM, SIGINT or SIGHUP. After SIGHUP the exit code is 129, so that systemd starts
+    it again with the present configuration. Under nohup, SIGHUP is ignored.
     """
+    import signal
+
     from daemon import logs, wiring
     from daemon.config import load_config
     from daemon.stop_signals import record_stop_signals
@@ -35,6 +38,8 @@ def run(
         settings, file=config, once=once, stop_signals=stop_signals
     ) as service:
         service.run(once=once)
+    if stop_signals and stop_signals[0] == signal.SIGHUP:
+        raise typer.Exit(ExitCode.HUNG_UP)
 
 
 def check(config: ConfigOption = None) -> None:
