@@ -12,6 +12,8 @@ from typing import Any, TextIO, cast
 
 import structlog
 
+from schemas.ids import printable
+
 
 class DailyJsonLines:
     """A structlog processor that appends each event to ``<folder>/<UTC date>.jsonl``.
@@ -81,6 +83,16 @@ class _SafeStderr:
 STDERR = _SafeStderr()
 
 
+def _printable_values(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Escape line breaks and terminal codes in the texts of an event, for standard error."""
+    return {
+        key: printable(value) if isinstance(value, str) and key != "exception" else value
+        for key, value in event.items()
+    }
+
+
 def install(folder: Path | None, *, level: int = logging.INFO) -> None:
     """Send log events to standard error and, unless None, to daily files in ``folder``."""
     processors: list[structlog.typing.Processor] = [
@@ -91,7 +103,11 @@ def install(folder: Path | None, *, level: int = logging.INFO) -> None:
     if folder is not None:
         processors.append(DailyJsonLines(folder))
     structlog.configure(
-        processors=[*processors, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())],
+        processors=[
+            *processors,
+            _printable_values,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(cast("TextIO", STDERR)),
     )

@@ -16,6 +16,7 @@ from acquisition.drop_folder.settling import (
     versions_with_markers,
 )
 from schemas.errors import ImageError, SourceGoneError
+from schemas.ids import first_invisible, id_problem
 from schemas.well_image import FileVersion
 
 PAUSE_PER_LISTING = 9
@@ -206,9 +207,15 @@ class ListedFolder:
         if known := self.listing.names.get(path):
             return known
         try:
-            return self._pattern.parse(path)
+            name = self._pattern.parse(path)
         except ImageError as error:
             return error
+        if (wrong := first_invisible(path)) is not None:
+            problem = f"contains the character U+{ord(wrong):04X}; expected printable characters"
+            return ImageError(path, f"the path {problem}")
+        if name.plate is not None and (id_error := id_problem(name.plate)):
+            return ImageError(path, f"the plate id {id_error}")
+        return name
 
     def _signalled(
         self, names: Mapping[str, ParsedName | ImageError], versions: Mapping[str, FileVersion]

@@ -7,6 +7,7 @@ import typer
 
 from daemon.commands.console import ConfigOption, errors, screen
 from schemas.exit_codes import ExitCode
+from schemas.ids import printable, printable_lines
 
 
 def run(
@@ -62,7 +63,7 @@ def check(config: ConfigOption = None) -> None:
     contradictions = sum("scale_disagrees" in line for line in scales)
     preventing, of_plates = find_start_problems(config), find_plate_problems(config)
     for problem in (*preventing, *of_plates):
-        errors.print(problem, markup=False)
+        errors.print(printable_lines(problem.splitlines()), markup=False)
     if preventing:
         raise typer.Exit(ExitCode.WRONG_CONFIGURATION)
     if of_plates or contradictions:
@@ -110,4 +111,4 @@ def rejected(config: ConfigOption = None) -> None:
     with closing(wiring.open_store(load_config(config))) as store:
         for file in store.rejected():
             rejected_at = file.rejected_at.isoformat(timespec="seconds")
-            typer.echo(f"{file.path}\t{rejected_at}\t{file.reason}")
+            typer.echo(f"{printable(file.path)}\t{rejected_at}\t{printable(file.reason)}")

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from daemon.duration_text import duration_text
 from daemon.messaging.listen import Message, ask, listen, requests_url_beside, write_message
 from daemon.messaging.message_command import parse_command
+from schemas.ids import printable_lines
 from schemas.messages import MicroscopeData
 from schemas.requests import StatusReply, StatusRequest
 
@@ -63,7 +64,7 @@ def format_status(status: StatusReply, now: datetime) -> str:
         lines.append(f"microscope    {_microscope_text(status.microscope, now)}")
     if status.source_gone:
         lines.append(f"source gone   {status.source_gone}")
-    return "\n".join(lines)
+    return printable_lines(lines)
 
 
 def _alert_lines(status: StatusReply) -> list[str]:
