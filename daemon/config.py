@@ -53,6 +53,7 @@ from inference.tissue.condition import ConditionSettings
 from schemas.calibration import MethodChoice
 from schemas.errors import ConfigError
 from schemas.forecast import ForecastFrom, MetricName
+from schemas.ids import PlateId
 from schemas.trajectory import Representation
 from schemas.well import PLATE_SHAPES
 
@@ -275,7 +276,7 @@ class SourceSection(_Section):
     kind: Literal["drop_folder", "micromanager"] = "drop_folder"
     path: Path = Path("drop")
     pattern: str = "{plate}/day{day}/{well}_z{plane}.tif"
-    plate: str | None = None  # the plate id, if neither pattern nor folder contains it
+    plate: PlateId | None = None  # the plate id, if neither pattern nor folder contains it
     # The only field of view that is ingested; None: the lowest one of each well.
     field: int | None = Field(default=None, ge=0)
     planes: int = Field(default=3, ge=1, le=200)

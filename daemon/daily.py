@@ -39,7 +39,7 @@ from inference.ranking.plate_ranking import score_plate
 from inference.ranking.reasons import reasons_by_treatment
 from inference.ranking.rows import treatment_ranks, well_ranks
 from inference.ranking.well_tissue import tissue_by_well
-from schemas.errors import MachineError, ProfileError, SpheroRankError
+from schemas.errors import MachineError, OutputError, ProfileError, SpheroRankError
 from schemas.forecast import ForecastFrom
 from schemas.messages import AlertKind, RankingData
 from schemas.observation import Observation, VisitVersion
@@ -109,8 +109,6 @@ class DailyPath:
             Start of the service, while the calibration of the plate's line needs pending images;
             then the plate gets no first ranking until the deadline. None: it does not wait.
         """
-        for unwritten in [each for each in self._unwritten.values() if each.plate == plate]:
-            self.write_files(unwritten)
         plate_map = self.store.plate_map(plate)
         if plate_map is None:
             return []
@@ -330,11 +328,16 @@ class DailyPath:
             sequence_model=departure.sequence_model,
         )
 
+    def write_missing_files(self) -> None:
+        """Write the files that could not be written before."""
+        for ranking in list(self._unwritten.values()):
+            self.write_files(ranking)
+
     def write_files(self, ranking: Ranking) -> None:
         """Write the missing files of a ranking.
 
-        The ranking is in the store, so a failure raises an alert. It is tried again at the next
-        check of the plate and at the next start, and does not stop other plates.
+        The ranking is in the store, so a failure raises an alert. It is tried again by
+        :meth:`write_missing_files` and at the next start, and does not stop other plates.
         """
         cause = f"{ranking.plate} {ranking.name}"
         try:
@@ -348,6 +351,7 @@ class DailyPath:
                 cause,
                 f"the files of {cause} cannot be written: {error}",
                 ranking.plate,
+                blocks=isinstance(error, OutputError),
             )
         else:
             self._unwritten.pop(cause, None)

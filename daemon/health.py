@@ -65,7 +65,9 @@ class Metrics:
 class HealthPage:
     """An HTTP server on its own thread for ``/healthz`` and ``/metrics``.
 
-    ``/healthz`` returns the status as JSON: code 200 while the main loop makes progress, else 503.
+    ``/healthz`` returns the status as JSON, with the list ``problems``. The code is 503 if there is
+    a problem: the main loop makes no progress, or a standing alert blocks the service. Otherwise
+    the code is 200.
     """
 
     def __init__(
@@ -87,13 +89,13 @@ class HealthPage:
                         HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(metrics.registry)
                     )
                 elif self.path == "/healthz":
-                    code = (
-                        HTTPStatus.OK if tick_age_s() < stall_s else HTTPStatus.SERVICE_UNAVAILABLE
-                    )
+                    found = status()
+                    problems = _problems(found, tick_age_s(), stall_s)
+                    body = {"problems": problems, **found.model_dump(mode="json")}
                     self._answer(
-                        code,
+                        HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK,
                         "application/json",
-                        json.dumps(status().model_dump(mode="json")).encode(),
+                        json.dumps(body).encode(),
                     )
                 else:
                     self._answer(
@@ -129,3 +131,11 @@ class HealthPage:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(timeout=5)
+
+
+def _problems(status: StatusData, tick_age_s: float, stall_s: float) -> list[str]:
+    """Return each reason why the service cannot do its work now."""
+    problems = [alert.message for alert in status.alerts if alert.blocks]
+    if tick_age_s >= stall_s:
+        problems.append(f"the main loop has made no progress for {tick_age_s:.0f} s")
+    return problems

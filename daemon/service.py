@@ -41,6 +41,10 @@ STORE_RETRY_S = 5.0
 """Wait before an image whose outcome could not be committed is processed again."""
 
 
+FULL_BYTES = 1_000_000
+"""Free space below which the disk of the store or of the rankings counts as full."""
+
+
 class LoopStore(PlateMapStore, RankingStore, Protocol):
     """The parts of the store that the main loop reads itself."""
 
@@ -131,7 +135,7 @@ class Service:
         try:
             item = self.source.next(timeout_s=0.5)
         except SourceGoneError as error:
-            self.alerts.raise_once(AlertKind.SOURCE_GONE, "source", str(error))
+            self.alerts.raise_once(AlertKind.SOURCE_GONE, "source", str(error), blocks=True)
             self.heartbeat.wait(0.5)
             item = None
         else:
@@ -153,6 +157,7 @@ class Service:
                     "store",
                     f"an image is queued because the store does not accept it: {error}",
                     plate,
+                    blocks=True,
                 )
                 self.heartbeat.wait(STORE_RETRY_S)
                 continue
@@ -214,6 +219,7 @@ class Service:
                 AlertKind.DISK,
                 "ranking",
                 f"a due ranking is delayed because the store fails: {error}",
+                blocks=True,
             )
             self.heartbeat.wait(STORE_RETRY_S)
         else:
@@ -233,8 +239,11 @@ class Service:
         if time.monotonic() - self._last_sweep_s < SWEEP_S:
             return
         self._last_sweep_s = time.monotonic()
+        self.alerts.publish_delayed()
         self._watch_disks()
         self._watch_files()
+        self.days.write_missing_files()
+        self.specimens.write_missing_files()
         self._report_pending_plates()
         self._rank_plates(self.store.plates(), once=once)
 
@@ -295,7 +304,8 @@ class Service:
         """
         if plate in self.scales.reading:
             return
-        is_waiting = plate in self.status.source.pending
+        # Until the first listing, any image may have arrived while the service was down.
+        is_waiting = plate in self.status.source.pending or not self.status.source.is_listed
         is_gone = self.status.source.gone is not None
         try:
             for ranking in self.days.run_due(
@@ -336,14 +346,15 @@ class Service:
     def _watch_disks(self) -> None:
         for folder in self.watched_folders:
             free = shutil.disk_usage(folder).free
-            if free < self.min_free_bytes:
-                self.alerts.raise_once(
-                    AlertKind.DISK,
-                    str(folder),
-                    f"{folder}: {free:,} bytes free; expected {self.min_free_bytes:,} or more",
-                )
-            else:
-                self.alerts.clear(AlertKind.DISK, str(folder))
+            for cause, least, blocks in (
+                (f"{folder} is full", FULL_BYTES, True),
+                (str(folder), self.min_free_bytes, False),
+            ):
+                if free >= least:
+                    self.alerts.clear(AlertKind.DISK, cause)
+                    continue
+                text = f"{folder}: {free:,} bytes free; expected {least:,} or more"
+                self.alerts.raise_once(AlertKind.DISK, cause, text, blocks=blocks)
 
     def _watch_files(self) -> None:
         """Raise an alert for each file that repeatedly could not be read or processed."""

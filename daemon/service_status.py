@@ -1,10 +1,12 @@
 """The status of the service, written by the main loop and read by other threads."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from schemas.messages import MicroscopeData, ServiceState, StatusData
+from schemas.errors import StoreError
+from schemas.messages import MicroscopeData, ServiceState, StandingAlert, StatusData
 from schemas.observation import RejectedFile
 from schemas.requests import (
     MAX_LISTED_FILES,
@@ -15,6 +17,9 @@ from schemas.requests import (
 )
 from schemas.well_image import Rejected, SourceStatus, WellImage
 from store.ports import PlateMapStore
+
+MAX_STANDING_ALERTS = 20
+"""Largest number of standing alerts in a status."""
 
 
 class RejectedFiles:
@@ -66,6 +71,8 @@ class ServiceStatus:
     rejected_files: RejectedFiles
     source: SourceStatus = field(default_factory=SourceStatus)
     last_image_at: datetime | None = None
+    standing_alerts: Callable[[], Sequence[StandingAlert]] = tuple
+    _plates: tuple[str, ...] = ()  # as the store had them last
 
     @property
     def backlog(self) -> int:
@@ -74,6 +81,7 @@ class ServiceStatus:
 
     def message(self) -> StatusData:
         """Return the StatusData of a status message; its state is ``running``."""
+        standing = self.standing_alerts()
         return StatusData(
             state=ServiceState.RUNNING,
             version=self.version,
@@ -83,11 +91,19 @@ class ServiceStatus:
             last_image_at=self.last_image_at,
             backlog=self.backlog,
             rejected=len(self.rejected_files),
-            plates=tuple(self.plate_maps.plates()),
+            plates=self._stored_plates(),
             held=self.source.held,
             source_gone=self.source.gone,
             microscope=self.microscope(),
+            alerts=_most_urgent(standing),
+            standing_alerts=len(standing),
         )
+
+    def _stored_plates(self) -> tuple[str, ...]:
+        """Return the plates with a plate map; the last known ones while the store fails."""
+        with suppress(StoreError):
+            self._plates = tuple(self.plate_maps.plates())
+        return self._plates
 
     def details(self) -> StatusDetails:
         """Return the StatusDetails of a status reply: pending, rejected and unreadable files."""
@@ -104,3 +120,9 @@ class ServiceStatus:
                 for path, reason in sorted(source.unreadable.items())[:MAX_LISTED_FILES]
             ),
         )
+
+
+def _most_urgent(alerts: Sequence[StandingAlert]) -> tuple[StandingAlert, ...]:
+    """Return the alerts that block the service, then the newest others."""
+    ordered = sorted(alerts, key=lambda alert: (alert.blocks, alert.since), reverse=True)
+    return tuple(ordered[:MAX_STANDING_ALERTS])

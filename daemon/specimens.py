@@ -48,6 +48,7 @@ class Specimens:
         default_factory=dict
     )  # by plate and run: the specimen that its last ranking named
     _noted: set[str] = field(default_factory=set)
+    _unwritten: dict[str, SpecimenRanking] = field(default_factory=dict)  # by cause of the alert
 
     def note(self, ranking: Ranking) -> None:
         """Record that the specimen of a final plate ranking has to be ranked.
@@ -83,6 +84,11 @@ class Specimens:
             else:
                 self.alerts.clear(AlertKind.RANKING, cause)
             self._noted.discard(specimen)
+
+    def write_missing_files(self) -> None:
+        """Write the files that could not be written before."""
+        for ranking in list(self._unwritten.values()):
+            self._write_files(ranking)
 
     def rank_again(self, specimen: str) -> SpecimenRanking:
         """Return the newest ranking of a specimen (id), and write its missing files.
@@ -162,7 +168,8 @@ class Specimens:
     def _write_files(self, ranking: SpecimenRanking) -> None:
         """Write the missing files of a specimen's ranking.
 
-        The ranking is in the store, so a failure raises an alert and is retried at the next start.
+        The ranking is in the store, so a failure raises an alert. It is tried again by
+        :meth:`write_missing_files` and at the next start.
         """
         cause = f"specimen {ranking.specimen} {ranking.name}"
         folder = specimen_folder_name(ranking.specimen)
@@ -175,10 +182,15 @@ class Specimens:
                 )
             self.write(ranking)
         except SpheroRankError as error:
+            self._unwritten[cause] = ranking
             self.alerts.raise_once(
-                AlertKind.DISK, cause, f"the files of {cause} cannot be written: {error}"
+                AlertKind.DISK,
+                cause,
+                f"the files of {cause} cannot be written: {error}",
+                blocks=isinstance(error, OutputError),
             )
         else:
+            self._unwritten.pop(cause, None)
             self.alerts.clear(AlertKind.DISK, cause)
 
 

@@ -50,6 +50,7 @@ from daemon.rolling_view import RollingView
 from daemon.scale_check import ScaleCheck
 from daemon.service import Service
 from daemon.service_status import RejectedFiles, ServiceStatus
+from daemon.source_thread import SourceThread
 from daemon.specimens import Specimens
 from inference.bundle import load_bundle
 from inference.departure.assembly import feature_names
@@ -73,6 +74,7 @@ from store.sql_store import SqlStore
 VERSION = code_version()
 STALL_REPORT_S = 30.0  # the process reports a stall itself
 STOP_S = 30.0  # from SIGTERM to SIGKILL of the imaging process, besides the step in which it is
+SOURCE_PATIENCE_S = 30.0  # without an answer of the source's file system, at most stall_s / 2
 MEASURING_JOBS = 2  # worker processes of the service that measure images again
 
 
@@ -345,6 +347,23 @@ def open_microscope(
     )
 
 
+def open_source(
+    config: Config,
+    store: SqlStore,
+    in_flight: InFlightJournal,
+    heartbeat: Heartbeat,
+    *,
+    once: bool,
+) -> SourceThread:
+    """Return the drop folder of a configuration, on a thread of its own."""
+    progress = LoopClock()
+    folder = DropFolder(
+        source_settings(config, once=once), store, in_flight=in_flight, progress=progress.touch
+    )
+    patience_s = min(SOURCE_PATIENCE_S, config.publisher.stall_s / 2)
+    return SourceThread(folder, progress, heartbeat, patience_s=patience_s, once=once, now=now)
+
+
 @contextmanager
 def open_service(
     config: Config,
@@ -384,6 +403,7 @@ def open_service(
             plate_maps=store,
             microscope=microscope.status if microscope else lambda: None,
             rejected_files=RejectedFiles(store.rejected()),
+            standing_alerts=lambda: alerts.standing,
         )
         io_thread = _open_io_thread(config, store, status, loop_clock, stack)
         notify_systemd = partial(sd_notify, address=systemd_socket())
@@ -400,7 +420,7 @@ def open_service(
         config.output.rankings.mkdir(parents=True, exist_ok=True)
         journal = InFlightJournal(config.output.rankings / ".in_flight.json")
         in_flight = stack.enter_context(journal)
-        source = DropFolder(source_settings(config, once=once), store, in_flight=in_flight)
+        source = open_source(config, store, in_flight, heartbeat, once=once)
         stack.callback(source.close)
         again = open_measuring_again(config, store, jobs=MEASURING_JOBS, tick=heartbeat.tick)
         days = open_days(

@@ -138,6 +138,42 @@ class MicroscopeData(FrozenModel):
     """Time at which an operator paused the imaging; null if it is not paused."""
 
 
+class AlertKind(StrEnum):
+    """Subject of an alert."""
+
+    DISK = "disk"
+    SOURCE_GONE = "source_gone"
+    IMAGES_MISSING = "images_missing"
+    IMAGE = "image"
+    """A file cannot be read now, or ends the process that reads it."""
+    RANKING = "ranking"
+    """A plate cannot be ranked because of an unexpected error."""
+    QUALITY_GATE = "quality_gate"
+    PLATE_MAP = "plate_map"
+    """A plate map is missing or wrong, starts or corrects a run, or contradicts an image's time."""
+    LAYOUT = "layout"
+    SCALE_DISAGREES = "scale_disagrees"
+    MEASURES = "measures"
+    """Images of a plate were measured by different methods, so their measures are not compared."""
+    ASSAY = "assay"
+    MICROSCOPE = "microscope"
+
+
+class StandingAlert(FrozenModel):
+    """An alert that was raised and whose cause still exists."""
+
+    kind: AlertKind
+    """Subject of the alert."""
+    plate: str | None
+    """Plate of the alert; null if it is about the service."""
+    message: str
+    """Description of the problem."""
+    since: datetime
+    """Time at which the alert was raised."""
+    blocks: bool = False
+    """True if the service cannot do its work until the cause is removed."""
+
+
 class StatusData(FrozenModel):
     """Periodic status of the service, which is also its first and its last message."""
 
@@ -167,6 +203,10 @@ class StatusData(FrozenModel):
     """Reason why the drop folder cannot be read; null if it can be read."""
     microscope: MicroscopeData | None = None
     """State of the microscope; null if the service controls no microscope."""
+    alerts: tuple[StandingAlert, ...] = ()
+    """Newest standing alerts, those that block the service first."""
+    standing_alerts: int = 0
+    """Number of all standing alerts."""
 
 
 class AcquisitionStep(StrEnum):
@@ -223,27 +263,6 @@ class AcquisitionData(FrozenModel):
     """Wells without an image after the last attempt, for the step `done`."""
     paused_since: datetime | None = None
     """Start of the pause, for the steps `paused` and `resumed`; null for other steps."""
-
-
-class AlertKind(StrEnum):
-    """Subject of an alert."""
-
-    DISK = "disk"
-    SOURCE_GONE = "source_gone"
-    IMAGES_MISSING = "images_missing"
-    IMAGE = "image"
-    """A file cannot be read now, or ends the process that reads it."""
-    RANKING = "ranking"
-    """A plate cannot be ranked because of an unexpected error."""
-    QUALITY_GATE = "quality_gate"
-    PLATE_MAP = "plate_map"
-    """A plate map is missing or wrong, starts or corrects a run, or contradicts an image's time."""
-    LAYOUT = "layout"
-    SCALE_DISAGREES = "scale_disagrees"
-    MEASURES = "measures"
-    """Images of a plate were measured by different methods, so their measures are not compared."""
-    ASSAY = "assay"
-    MICROSCOPE = "microscope"
 
 
 class AlertData(FrozenModel):

@@ -20,14 +20,13 @@ from pydantic import (
 )
 
 from schemas.errors import PlateMapError
+from schemas.ids import PlateId, SpecimenId
 from schemas.moments import parse_moment
 from schemas.plate_tables import Table, column_name, joined
 from schemas.treatment import parse_treatment, spelling_notes, treatment_names
 from schemas.well import INNER_60, PLATE_SHAPES, parse_well, row_column, well_at
 from schemas.well_texts import well_texts
 
-PlateId = Annotated[str, StringConstraints(pattern=r"^[^./\\\s][^/\\]*$", max_length=120)]
-"""Plate id; folders are named by it."""
 WellName = Annotated[str, BeforeValidator(parse_well)]
 """Name of a well, normalised to a row letter and two digits."""
 LineName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120)]
@@ -123,7 +122,7 @@ class PlateFile(BaseModel):
     um_per_px: float | None = Field(default=None, gt=0, le=1000, allow_inf_nan=False)
     um_per_px_from: ScaleFrom | None = None
     """Decision which scale is used if the files contradict the plate map or each other."""
-    specimen: str | None = Field(default=None, pattern=r"^[^./\\\s][^/\\]*$", max_length=120)
+    specimen: SpecimenId | None = None
     line: LineName | None = None
     """Cell line; plates without this key belong to one line."""
     wells: Literal["inner60"] | tuple[WellName, ...] = "inner60"
@@ -343,5 +342,5 @@ def _describe(problem: object) -> str:
     if problem["type"] == "extra_forbidden":
         return f"key {key} is unknown; expected one of {', '.join(PlateFile.model_fields)}"
     if problem["type"] == "value_error":
-        return message
+        return f"{key} {message}" if key in ("plate", "specimen") else message
     return f"{key} is {problem['input']!r}; expected {message}"

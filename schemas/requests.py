@@ -4,9 +4,10 @@ import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from schemas.frozen_model import FrozenModel
+from schemas.ids import PlateId, printable
 from schemas.messages import StatusData
 from schemas.ranking import Ranking
 
@@ -15,6 +16,16 @@ MAX_LISTED_FILES = 50
 MAX_SEQUENCE = 2**63 - 1
 """Largest sequence number that the store can hold."""
 _EXAMPLE = '{"kind": "status"}'
+
+
+def _topic(text: str) -> str:
+    if not (text.isascii() and text.isprintable()):
+        raise ValueError("printable ASCII characters, as in spherorank.v1.ranking")
+    return text
+
+
+Topic = Annotated[str, AfterValidator(_topic)]
+"""Beginning of a topic; topics are ASCII."""
 
 
 class StatusRequest(FrozenModel):
@@ -29,7 +40,7 @@ class LatestRequest(FrozenModel):
 
     kind: Literal["latest"] = "latest"
     """Kind of the request."""
-    plate: str
+    plate: PlateId
     """Plate id."""
 
 
@@ -40,7 +51,7 @@ class ReplayRequest(FrozenModel):
     """Kind of the request."""
     after: int = Field(ge=0, le=MAX_SEQUENCE)
     """Sequence number of the last message that the client has; 0 if it has none."""
-    topic: str = ""
+    topic: Topic = ""
     """Text with which the requested topics start; empty for all topics."""
 
 
@@ -200,11 +211,11 @@ def _describe(kind: str, problem: Any) -> str:  # noqa: ANN401 - pydantic's Type
     if problem["type"] == "extra_forbidden":
         fields = ", ".join(_REQUESTS[kind].model_fields)
         return f"key {key} is unknown; expected only {fields} in a request of kind {kind}"
-    expected = problem["msg"].removeprefix("Input should be ")
+    expected = problem["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     return f"key {key} is {_shortened(problem['input'])}; expected {expected}"
 
 
 def _shortened(value: object) -> str:
-    """Return a value as JSON text of at most 80 characters."""
-    text = json.dumps(value, ensure_ascii=False)
+    """Return a value as JSON text of at most 80 characters, all of them printable."""
+    text = printable(json.dumps(value, ensure_ascii=False))
     return text if len(text) <= 80 else f"{text[:79]}…"  # noqa: PLR2004 - about one line

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from schemas.decimal_text import parse_decimal
+from schemas.ids import first_invisible
 
 UNITS = ("nM", "uM", "mM", "ng/mL", "ug/mL", "mg/mL", "%")
 """Units of a dose."""
@@ -98,6 +99,11 @@ def parse_treatment(text: str) -> Treatment:
     """
     if not text.strip():
         return Treatment()
+    if (wrong := first_invisible(" ".join(text.split()))) is not None:
+        raise ValueError(
+            f"treatment {text!r} contains the character U+{ord(wrong):04X}; "
+            "expected printable characters"
+        )
     # The look-behind keeps "1e+3 nM" in one part.
     doses = sorted(
         (_parse_dose(part.strip(), text) for part in re.split(r"(?<![eE])\+", text)),

@@ -143,3 +143,5 @@ class SourceStatus:
     """
     gone: str | None = None
     """Reason why the folder cannot be read; None while it can."""
+    is_listed: bool = True
+    """False until the folder was listed for the first time; any image may be pending then."""

@@ -14,7 +14,9 @@ import tifffile
 
 from acquisition.drop_folder.in_flight import InFlightJournal
 from acquisition.drop_folder.source import DropFolder, DropFolderSettings
+from schemas.errors import MachineError
 from schemas.well_image import FileVersion, Rejected, WellImage
+from tests.failing_reads import let_reading_fail
 
 PATTERN = "{plate}/day{day}/{well}_z{plane}.tif"
 PLATE_TOML = 'plate = "P1"\nseeded_at = 2026-11-10T09:00:00+01:00\num_per_px = 1.36\n'
@@ -46,7 +48,10 @@ class ImmediatePool(Executor):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:  # noqa: ANN401 - as Executor
         self.before_job()
         future: Future[Any] = Future()
-        future.set_result(fn(*args, **kwargs))
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except MachineError as error:
+            future.set_exception(error)
         return future
 
 
@@ -123,7 +128,7 @@ class RobotFolder:
     def failing_file(self, path: str) -> FileVersion:
         """Create a file whose reading fails with an input/output error, and return its version."""
         (self.root / path).parent.mkdir(parents=True, exist_ok=True)
-        (self.root / path).symlink_to("/proc/self/mem")  # address 0 is not mapped
+        let_reading_fail(self.root / path)
         return FileVersion.of(path, (self.root / path).stat())
 
     def write(self, path: str, content: bytes, *, at_ns: int = DAY_7_NS) -> FileVersion:

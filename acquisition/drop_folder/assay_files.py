@@ -41,7 +41,8 @@ def wrong_assays(root: Path) -> list[PlateMapError]:
         If the folder cannot be listed.
     """
     files = {
-        version.path: ListedFile(version, unchanged_since_s=0.0) for version in list_files(root)
+        version.path: ListedFile(version, unchanged_since_s=0.0)
+        for version in list_files(root, outside={})
     }
     maps, assays = PlateMapFiles(root), AssayFiles(root)
     maps.update(files, lambda _: True)

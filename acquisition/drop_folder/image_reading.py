@@ -12,6 +12,7 @@ import tifffile
 
 from acquisition.drop_folder.image_decoding import ImageLimits, RawImage, decode
 from acquisition.drop_folder.metadata.image_metadata import ImageMetadata, read_metadata
+from acquisition.drop_folder.regular_files import open_regular
 from schemas.errors import ImageError, MachineError
 from schemas.machine_faults import is_machine_fault
 from schemas.scale import FileScale
@@ -81,7 +82,7 @@ def read_version(root: Path, version: FileVersion, limits: ImageLimits) -> RawIm
             version.path, f"{version.size} bytes; expected at most {limits.max_file_bytes}"
         )
     try:
-        with (root / version.path).open("rb") as file:
+        with open_regular(root / version.path) as file:
             before = os.fstat(file.fileno())
             content = file.read(version.size + 1)
             after = os.fstat(file.fileno())
@@ -146,7 +147,7 @@ def read_digest(root: Path, version: FileVersion) -> str | None:
         If disk or network failed, or the file may not be opened now.
     """
     try:
-        with (root / version.path).open("rb") as file:
+        with open_regular(root / version.path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             after = os.fstat(file.fileno())
     except (FileNotFoundError, NotADirectoryError):  # gone, as the next listing will show
@@ -167,7 +168,7 @@ def read_time(root: Path, version: FileVersion) -> datetime | None:
         If disk, network or memory failed, or the file may not be opened now.
     """
     try:
-        with (root / version.path).open("rb") as file, tifffile.TiffFile(file) as tif:
+        with open_regular(root / version.path) as file, tifffile.TiffFile(file) as tif:
             return read_metadata(tif).taken_at
     except Exception as error:
         own_error = _as_own_error(error, version.path)

@@ -1,6 +1,7 @@
 """Journal of the files that are being read or processed, for the process after a crash."""
 
 import json
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -30,7 +31,7 @@ class InFlightJournal:
 
     The file is renamed into place and not synced to disk: it survives the end of the process, and
     after a power cut an older state is harmless. If it cannot be written, the service
-    works without it.
+    works without it. Any thread may call it.
 
     At the end of a ``with`` block the journal is emptied, unless an exception ends the block.
 
@@ -51,6 +52,7 @@ class InFlightJournal:
         self.suspects = _read(path)
         self._images = {image.files: image for image in self.suspects}
         self._is_written = True
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -58,18 +60,21 @@ class InFlightJournal:
     def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
         """Record that the process ends as intended, unless an exception ends it."""
         if error_type is None:
-            self._images.clear()
-            self._write()
+            with self._lock:
+                self._images.clear()
+                self._write()
 
     def add(self, plate: str, well: str, files: Sequence[FileVersion]) -> None:
         """Record that the reading of a well image starts."""
-        self._images[tuple(files)] = InFlightImage(plate, well, tuple(files))
-        self._write()
+        with self._lock:
+            self._images[tuple(files)] = InFlightImage(plate, well, tuple(files))
+            self._write()
 
     def remove(self, files: Sequence[FileVersion]) -> None:
         """Record that a well image is neither read nor processed any more."""
-        if self._images.pop(tuple(files), None):
-            self._write()
+        with self._lock:
+            if self._images.pop(tuple(files), None):
+                self._write()
 
     def _write(self) -> None:
         if self._path is None:

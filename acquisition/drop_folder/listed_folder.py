@@ -16,10 +16,14 @@ from acquisition.drop_folder.settling import (
     versions_with_markers,
 )
 from schemas.errors import ImageError, SourceGoneError
+from schemas.ids import first_invisible, id_problem
 from schemas.well_image import FileVersion
 
 PAUSE_PER_LISTING = 9
-"""Pause after each listing, in durations of that listing: a tenth of the time is for listings."""
+"""Pause after each listing, in durations of a listing: a tenth of the time is for listings."""
+
+LONGEST_PAUSE_S = 60.0
+"""Longest pause after a listing, also after one that a hanging share made last for hours."""
 
 
 class ListedFolder:
@@ -43,6 +47,8 @@ class ListedFolder:
         Called from another thread after a file event.
     is_skipped
         Returns whether a path is that of an image that is not ingested.
+    progress
+        Called whenever the file system has answered.
 
     Attributes
     ----------
@@ -50,6 +56,8 @@ class ListedFolder:
         The newest complete listing.
     problem : SourceGoneError or None
         Why the last attempt to list the folder failed; None after a success.
+    outside : dict
+        The problem of each link that leads out of the folder and is not followed, by path.
     """
 
     def __init__(
@@ -63,6 +71,7 @@ class ListedFolder:
         events: FileEvents,
         wake: Callable[[], None],
         is_skipped: Callable[[str], bool] = lambda _path: False,
+        progress: Callable[[], None] = lambda: None,
     ) -> None:
         self._root = root
         self._pattern = pattern
@@ -72,8 +81,10 @@ class ListedFolder:
         self._events = events
         self._wake = wake
         self._is_skipped = is_skipped
+        self._progress = progress
         self._next_listing_s = float("-inf")
         self._pause_until_s = float("-inf")
+        self._last_listing_s = float("inf")  # duration of the last listing
         self._event_seen = False  # since the last listing
         self._watched_folder: tuple[int, int] | None = None  # device and inode
         self._closed: set[FileVersion] = set()  # closed by the writer or renamed into place
@@ -81,6 +92,7 @@ class ListedFolder:
         self._passed_over = PassedOverLog(root)
         self.listing = Listing()
         self.problem: SourceGoneError | None = None
+        self.outside: dict[str, str] = {}
 
     @property
     def next_listing_s(self) -> float:
@@ -120,7 +132,7 @@ class ListedFolder:
             return False
         self.problem = None
         now_s = self._clock()
-        self._pause_until_s = now_s + PAUSE_PER_LISTING * (now_s - started_s)
+        self._pause_until_s = now_s + self._pause_s(now_s - started_s)
         names = {
             path: self._parsed_name(path)
             for path in versions
@@ -132,6 +144,12 @@ class ListedFolder:
         self._passed_over.note_listing(versions)
         self.schedule(float("inf"))
         return True
+
+    def _pause_s(self, listing_s: float) -> float:
+        """Return the pause after a listing; a single slow listing causes no long pause."""
+        usual_s = min(listing_s, self._last_listing_s)
+        self._last_listing_s = listing_s
+        return min(PAUSE_PER_LISTING * usual_s, LONGEST_PAUSE_S)
 
     def is_settled(self, file: ListedFile) -> bool:
         """Return whether the newest listing confirms that a file has settled."""
@@ -160,7 +178,10 @@ class ListedFolder:
     def _list(self) -> dict[str, FileVersion]:
         """Watch the folder and return the version of every file in it by path."""
         self._watch()
-        versions = {version.path: version for version in list_files(self._root)}
+        outside: dict[str, str] = {}
+        listed = list_files(self._root, progress=self._progress, outside=outside)
+        versions = {version.path: version for version in listed}
+        self.outside = outside
         if not versions and self.listing.files:
             raise SourceGoneError(
                 self._root,
@@ -186,9 +207,15 @@ class ListedFolder:
         if known := self.listing.names.get(path):
             return known
         try:
-            return self._pattern.parse(path)
+            name = self._pattern.parse(path)
         except ImageError as error:
             return error
+        if (wrong := first_invisible(path)) is not None:
+            problem = f"contains the character U+{ord(wrong):04X}; expected printable characters"
+            return ImageError(path, f"the path {problem}")
+        if name.plate is not None and (id_error := id_problem(name.plate)):
+            return ImageError(path, f"the plate id {id_error}")
+        return name
 
     def _signalled(
         self, names: Mapping[str, ParsedName | ImageError], versions: Mapping[str, FileVersion]

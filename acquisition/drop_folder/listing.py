@@ -1,19 +1,35 @@
 """List every file below the drop folder with its size and modification time."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
 
 from acquisition.drop_folder.naming import is_ignored
+from acquisition.drop_folder.regular_files import link_problem
 from schemas.errors import SourceGoneError
 from schemas.well_image import FileVersion
 
 
-def list_files(root: Path) -> Iterator[FileVersion]:
+def list_files(  # noqa: C901 - one loop with the errors of each system call
+    root: Path,
+    *,
+    progress: Callable[[], None] = lambda: None,
+    outside: MutableMapping[str, str] | None = None,
+) -> Iterator[FileVersion]:
     """Yield the version of every file below ``root`` that :func:`is_ignored` does not exclude.
 
     Links are followed, and each folder is listed once. Folders without read permission and folders
-    that were deleted meanwhile are skipped.
+    that were deleted meanwhile are skipped, and so are pipes, devices and sockets.
+
+    Parameters
+    ----------
+    root
+        The drop folder.
+    progress
+        Called whenever the file system has answered.
+    outside
+        Receives the problem of each link that leads out of ``root``, by path. Such links are not
+        followed then; ``root`` itself may be a link. None: they are followed.
 
     Raises
     ------
@@ -21,6 +37,7 @@ def list_files(root: Path) -> Iterator[FileVersion]:
         If ``root`` cannot be listed, or a folder in it causes an error of the disk or the network.
     """
     entered: set[tuple[int, int]] = set()
+    resolved = Path(os.path.realpath(root))
     folders = [""]
     while folders:
         folder = folders.pop()
@@ -31,8 +48,11 @@ def list_files(root: Path) -> Iterator[FileVersion]:
             entered.add((status.st_dev, status.st_ino))
             with os.scandir(root / folder) as entries:
                 for entry in entries:
+                    progress()
                     path = f"{folder}/{entry.name}" if folder else entry.name
                     if is_ignored(path):
+                        continue
+                    if outside is not None and _leads_out(entry, resolved, path, outside):
                         continue
                     if entry.is_dir():
                         folders.append(path)
@@ -55,7 +75,22 @@ def _version(path: str, entry: os.DirEntry[str]) -> FileVersion | None:
         return None  # a broken link, or deleted since the folder was listed
     if not entry.is_file():
         return None
-    # Undecodable bytes become text such as \xff, which can be stored. The name is refused later
-    # because of its backslash, so the file is never opened.
-    printable = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return FileVersion.of(printable, status)
+    return FileVersion.of(_printable(path), status)
+
+
+def _leads_out(
+    entry: os.DirEntry[str], root: Path, path: str, outside: MutableMapping[str, str]
+) -> bool:
+    """Return whether an entry is a link out of ``root``, and add its problem to ``outside``."""
+    problem = link_problem(root, path) if entry.is_symlink() else None
+    if problem is not None:
+        outside[_printable(path)] = problem
+    return problem is not None
+
+
+def _printable(path: str) -> str:
+    r"""Return a path whose undecodable bytes are text such as \xff, which can be stored.
+
+    The name is refused later because of its backslash, so the file is never opened.
+    """
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -41,7 +41,10 @@ def read_plate_maps(root: Path) -> dict[str, PlateMap | PlateMapError]:
     """
     maps = PlateMapFiles(root)
     maps.update(
-        {version.path: ListedFile(version, unchanged_since_s=0.0) for version in list_files(root)},
+        {
+            version.path: ListedFile(version, unchanged_since_s=0.0)
+            for version in list_files(root, outside={})
+        },
         lambda _: True,
     )
     return {**maps.maps, **maps.problems}

@@ -4,12 +4,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
+from acquisition.daemon_threads import DaemonThreads
 from acquisition.drop_folder.assay_files import AssayFiles
 from acquisition.drop_folder.file_events import FileEvents, WatchdogEvents
 from acquisition.drop_folder.file_outcomes import FileOutcomes, ResultQueue
@@ -21,7 +22,7 @@ from acquisition.drop_folder.listed_folder import ListedFolder
 from acquisition.drop_folder.naming import compile_pattern
 from acquisition.drop_folder.plate_map_files import PlateMapFiles
 from acquisition.drop_folder.retries import Retries
-from acquisition.drop_folder.settling import SettlingRules
+from acquisition.drop_folder.settling import ListedFile, SettlingRules
 from acquisition.drop_folder.visits import FileGroup, build_well_image
 from acquisition.ports import EndedFiles
 from schemas.assay import Assay
@@ -89,6 +90,8 @@ class DropFolder:
         Reads the files; by default two threads.
     wait
         Waits for a number of seconds; by default a file event or a read image ends the wait early.
+    progress
+        Called whenever the file system has answered, on the thread that calls :meth:`next`.
 
     Raises
     ------
@@ -106,12 +109,14 @@ class DropFolder:
         events: FileEvents | None = None,
         pool: Executor | None = None,
         wait: Callable[[float], object] | None = None,
+        progress: Callable[[], None] = lambda: None,
     ) -> None:
         root, rules = settings.path, settings.settling_rules
         pattern = compile_pattern(settings.pattern)
         self._planes, self._bits = settings.planes, settings.bits
         self._one_plane_per_file = pattern.one_plane_per_file
         self._clock = clock
+        self._progress = progress
         self._wake = threading.Event()
         self._wait = wait or self._wake.wait
         self._folder = ListedFolder(
@@ -123,6 +128,7 @@ class DropFolder:
             events=events or WatchdogEvents(),
             wake=self._wake.set,
             is_skipped=settings.is_skipped or (lambda _path: False),
+            progress=progress,
         )
         self._grouper = FileGrouper(
             pattern,
@@ -138,7 +144,7 @@ class DropFolder:
             rules,
             settings.image_limits,
             one_plane_per_file=pattern.one_plane_per_file,
-            pool=pool or ThreadPoolExecutor(READER_THREADS, thread_name_prefix="read"),
+            pool=pool or DaemonThreads(READER_THREADS, "read"),
             retries=self._retries,
             wake=self._wake.set,
         )
@@ -229,9 +235,11 @@ class DropFolder:
                 **self._retries.problems(),
                 **self._plate_maps.unreadable,
                 **self._assays.unreadable,
+                **self._folder.outside,
             },
             waiting=self._waiting_images(),
             gone=str(self._folder.problem) if self._folder.problem else None,
+            is_listed=self._folder.listing.started_s > float("-inf"),
         )
 
     def _waiting_images(self) -> tuple[PendingImages, ...]:
@@ -302,9 +310,14 @@ class DropFolder:
         """Read the plate maps and assays that are new or changed in the newest listing."""
         files = self._folder.listing.files
         self._retries.keep_only(file.version for file in files.values())
-        self._plate_maps.update(files, self._folder.is_settled)
-        self._assays.update(files, self._folder.is_settled, self._plate_maps)
+        self._plate_maps.update(files, self._is_settled)
+        self._assays.update(files, self._is_settled, self._plate_maps)
         self._grouping_is_current = False
+
+    def _is_settled(self, file: ListedFile) -> bool:
+        """Return whether a file of a plate map or assay has settled, which is read next."""
+        self._progress()
+        return self._folder.is_settled(file)
 
     def _group_files(self) -> None:
         """Group the listed files, queue refusals, and schedule the next listing."""

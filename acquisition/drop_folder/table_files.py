@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from acquisition.drop_folder.regular_files import open_regular
 from schemas.errors import MachineError, PlateMapError
 from schemas.machine_faults import is_machine_fault, reason_of
 from schemas.plate_tables import Table, csv_table, decode_text
@@ -85,7 +86,7 @@ def _read_bytes(root: Path, path: str, expected: str) -> bytes:
     Raise MachineError if the disk or the network failed, or the file disappeared.
     """
     try:
-        with (root / path).open("rb") as file:
+        with open_regular(root / path) as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         text = f"cannot be read: {error.strerror or error}"

@@ -13,6 +13,7 @@ from daemon.commands import acquire, images, messages, rank, service, simulation
 from daemon.commands.console import errors, screen
 from schemas.errors import SpheroRankError
 from schemas.exit_codes import exit_code_of
+from schemas.ids import printable_lines
 
 app = typer.Typer(
     name="spherorank",
@@ -33,7 +34,7 @@ def main() -> NoReturn:
     try:
         app()
     except SpheroRankError as error:
-        errors.print(str(error), markup=False)
+        errors.print(printable_lines(str(error).splitlines()), markup=False)
         sys.exit(exit_code_of(error))
     raise AssertionError("typer ends the process itself")
 

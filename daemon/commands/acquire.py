@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.commands.console import ConfigOption, errors, screen
+from daemon.commands.console import ConfigOption, PlateArgument, errors, screen
 from schemas.well import parse_well
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ group.add_typer(focus_map, name="focus-map")
 
 @group.command()
 def run(
-    plate: Annotated[str, typer.Argument(help="Plate id.")],
+    plate: PlateArgument,
     *,
     day: Annotated[
         int | None,
@@ -217,7 +217,7 @@ def calibrate(
 
 @group.command()
 def export_plan(
-    plate: Annotated[str, typer.Argument(help="Plate id.")],
+    plate: PlateArgument,
     *,
     out: Annotated[Path, typer.Option(help="File to write, .yaml or .json.")],
     config: ConfigOption = None,
@@ -264,7 +264,7 @@ def serve(config: ConfigOption = None) -> None:
 
 @focus_map.command("export")
 def export_heights(
-    plate: Annotated[str, typer.Argument(help="Plate id.")],
+    plate: PlateArgument,
     file: Annotated[Path, typer.Argument(help="CSV file to write; - is stdout.")],
     config: ConfigOption = None,
 ) -> None:
@@ -282,7 +282,7 @@ def export_heights(
 
 @focus_map.command("import")
 def import_heights(
-    plate: Annotated[str, typer.Argument(help="Plate id.")],
+    plate: PlateArgument,
     file: Annotated[Path, typer.Argument(help="CSV file with the columns well and z_um.")],
     config: ConfigOption = None,
 ) -> None:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from schemas.errors import SpheroRankError
 from schemas.exit_codes import ExitCode
+from schemas.ids import id_problem, printable
 
 WIDTH_IN_A_PIPE = 140  # characters; a pipe has no width of its own
 
@@ -18,6 +19,19 @@ ConfigOption = Annotated[
     typer.Option(
         "--config", help="Configuration file (TOML). Without it, every setting has its default."
     ),
+]
+
+
+def _as_id(text: str) -> str:
+    """Return the id of a plate or specimen in a command line; exit with code 2 if it is none."""
+    if problem := id_problem(text):
+        raise typer.BadParameter(f"'{printable(text)}' {problem}")
+    return text
+
+
+PlateArgument = Annotated[str, typer.Argument(help="Plate id.", callback=_as_id)]
+SpecimenArgument = Annotated[
+    str, typer.Argument(help="Specimen id, as the plate maps name it.", callback=_as_id)
 ]
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -35,6 +49,6 @@ def exit_if_refused(refused: Sequence[SpheroRankError]) -> None:
         If ``refused`` is not empty.
     """
     for error in refused:
-        errors.print(str(error), markup=False)
+        errors.print(printable(str(error)), markup=False)
     if refused:
         raise typer.Exit(ExitCode.FAILED)

@@ -5,7 +5,13 @@ from typing import Annotated
 
 import typer
 
-from daemon.commands.console import ConfigOption, exit_if_refused, screen
+from daemon.commands.console import (
+    ConfigOption,
+    PlateArgument,
+    SpecimenArgument,
+    exit_if_refused,
+    screen,
+)
 from schemas.forecast import ForecastFrom, MetricName
 
 group = typer.Typer(
@@ -21,7 +27,7 @@ AuditOption = Annotated[
 
 @group.command()
 def plate(
-    plate: Annotated[str, typer.Argument(help="Plate id.")],
+    plate: PlateArgument,
     *,
     day: Annotated[
         int | None, typer.Option(help="Culture day to rank. Without it, the plate's readout day.")
@@ -52,7 +58,7 @@ def plate(
 
 @group.command()
 def specimen(
-    specimen: Annotated[str, typer.Argument(help="Specimen id, as the plate maps name it.")],
+    specimen: SpecimenArgument,
     config: ConfigOption = None,
 ) -> None:
     """Rank all stored plates of one specimen together.

@@ -7,6 +7,7 @@ import typer
 
 from daemon.commands.console import ConfigOption, errors, screen
 from schemas.exit_codes import ExitCode
+from schemas.ids import printable, printable_lines
 
 
 def run(
@@ -21,8 +22,11 @@ def run(
 ) -> None:
     """Run the service in the foreground.
 
-    It stops at SIGTERM, SIGINT or SIGHUP.
+    It stops at SIGTERM, SIGINT or SIGHUP. After SIGHUP the exit code is 129, so that systemd starts
+    it again with the present configuration. Under nohup, SIGHUP is ignored.
     """
+    import signal
+
     from daemon import logs, wiring
     from daemon.config import load_config
     from daemon.stop_signals import record_stop_signals
@@ -35,6 +39,8 @@ def run(
         settings, file=config, once=once, stop_signals=stop_signals
     ) as service:
         service.run(once=once)
+    if stop_signals and stop_signals[0] == signal.SIGHUP:
+        raise typer.Exit(ExitCode.HUNG_UP)
 
 
 def check(config: ConfigOption = None) -> None:
@@ -57,7 +63,7 @@ def check(config: ConfigOption = None) -> None:
     contradictions = sum("scale_disagrees" in line for line in scales)
     preventing, of_plates = find_start_problems(config), find_plate_problems(config)
     for problem in (*preventing, *of_plates):
-        errors.print(problem, markup=False)
+        errors.print(printable_lines(problem.splitlines()), markup=False)
     if preventing:
         raise typer.Exit(ExitCode.WRONG_CONFIGURATION)
     if of_plates or contradictions:
@@ -106,4 +112,4 @@ def rejected(config: ConfigOption = None) -> None:
     with closing(wiring.open_store(load_config(config))) as store:
         for file in store.rejected():
             rejected_at = file.rejected_at.isoformat(timespec="seconds")
-            typer.echo(f"{file.path}\t{rejected_at}\t{file.reason}")
+            typer.echo(f"{printable(file.path)}\t{rejected_at}\t{printable(file.reason)}")

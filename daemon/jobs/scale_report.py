@@ -61,7 +61,9 @@ def _sample_files(
     root, pattern = settings.path, compile_pattern(settings.pattern)
     folders = PlateFolders(pattern, root.name, settings.plate, maps, {})
     samples: dict[str, dict[int, _Sample]] = {plate: {} for plate in maps}
-    for version in sorted(file for file in list_files(root) if is_image_name(file.path)):
+    for version in sorted(
+        file for file in list_files(root, outside={}) if is_image_name(file.path)
+    ):
         try:
             name = pattern.parse(version.path)
             plate_map = maps.get(folders.plate_of(version.path, name))

@@ -5,11 +5,13 @@ Every problem is collected, so that one call shows them all.
 
 import os
 import subprocess
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 from acquisition.drop_folder.assay_files import wrong_assays
+from acquisition.drop_folder.listing import list_files
 from acquisition.drop_folder.naming import compile_pattern
 from acquisition.drop_folder.plate_map_files import read_plate_maps
 from acquisition.microscope.settings import check_installed
@@ -80,7 +82,10 @@ def find_plate_problems(path: Path | None) -> list[str]:
     if not (folder.is_dir() and os.access(folder, os.R_OK | os.X_OK)):
         return []
     maps = [each for each in read_plate_maps(folder).values() if isinstance(each, SpheroRankError)]
-    return [str(error) for error in (*maps, *wrong_assays(folder))]
+    outside: dict[str, str] = {}
+    deque(list_files(folder, outside=outside), maxlen=0)
+    links = [f"{path}: {problem}" for path, problem in outside.items()]
+    return [*(str(error) for error in (*maps, *wrong_assays(folder))), *links]
 
 
 def _errors_of(attempt: Callable[[], object]) -> list[str]:

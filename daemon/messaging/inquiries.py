@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from daemon.duration_text import duration_text
 from daemon.messaging.listen import Message, ask, listen, requests_url_beside, write_message
 from daemon.messaging.message_command import parse_command
+from schemas.ids import printable_lines
 from schemas.messages import MicroscopeData
 from schemas.requests import StatusReply, StatusRequest
 
@@ -41,6 +42,7 @@ def format_status(status: StatusReply, now: datetime) -> str:
         f"measures      {status.measured_by or 'method not recorded'}",
         f"last image    {last_image}",
         f"backlog       {status.backlog} well images",
+        *_alert_lines(status),
         *_first_few(
             f"pending       {len(status.pending)} plates and reasons",
             [f"{each.plate}: {each.images} ({each.reason})" for each in status.pending],
@@ -62,7 +64,21 @@ def format_status(status: StatusReply, now: datetime) -> str:
         lines.append(f"microscope    {_microscope_text(status.microscope, now)}")
     if status.source_gone:
         lines.append(f"source gone   {status.source_gone}")
-    return "\n".join(lines)
+    return printable_lines(lines)
+
+
+def _alert_lines(status: StatusReply) -> list[str]:
+    """Return the lines about standing alerts; none if there is no alert."""
+    if not status.standing_alerts:
+        return []
+    return _first_few(
+        f"alerts        {status.standing_alerts}",
+        [
+            f"{each.kind} since {each.since.astimezone():%Y-%m-%d %H:%M}: {each.message}"
+            for each in status.alerts
+        ],
+        status.standing_alerts,
+    )
 
 
 def _microscope_text(microscope: MicroscopeData, now: datetime) -> str:

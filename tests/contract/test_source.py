@@ -14,6 +14,8 @@ import tifffile
 
 from acquisition.drop_folder.source import DropFolder, DropFolderSettings
 from acquisition.ports import EndedFiles, Source
+from daemon.heartbeat import Heartbeat, LoopClock
+from daemon.source_thread import SourceThread
 from schemas.errors import SourceGoneError
 from schemas.well_image import Rejected, WellImage
 from tests.robot_folder import EndedVersions
@@ -92,7 +94,24 @@ class RobotInstrument:
         self.root.with_name("away").rename(self.root)
 
 
-@pytest.fixture(params=[RobotInstrument], ids=["drop folder"])
+class ThreadedInstrument(RobotInstrument):
+    """A robot whose drop folder is read by a source on a thread of its own."""
+
+    def open(self, ended: EndedFiles) -> Source:
+        heartbeat = Heartbeat(LoopClock(), (), (), lambda _state: None)
+        return SourceThread(
+            super().open(ended),
+            LoopClock(),
+            heartbeat,
+            patience_s=SOON_S,
+            once=False,
+            now=lambda: datetime.now(UTC),
+        )
+
+
+@pytest.fixture(
+    params=[RobotInstrument, ThreadedInstrument], ids=["drop folder", "on a thread of its own"]
+)
 def instrument(request: pytest.FixtureRequest, tmp_path: Path) -> Instrument:
     made: Instrument = request.param(tmp_path / "source")
     return made

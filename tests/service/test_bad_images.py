@@ -64,12 +64,22 @@ def test_a_file_time_beyond_the_year_9999_does_not_stop_the_service(
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_an_unreadable_file_raises_an_alert_and_is_ingested_when_it_can_be_read(
-    service: ServiceProcess,
+    service: ServiceProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, *_ = service.well(service.wells()[0], 10)
     content = first.read_bytes()
     first.unlink()
-    first.symlink_to("/proc/self/mem")  # reading fails with an input/output error
+    first.write_bytes(b"")
+    (tmp_path / "hook").mkdir()
+    (tmp_path / "hook" / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "def fail(event, arguments):\n"
+        f"    if event == 'open' and str(arguments[0]) == {str(first)!r}:\n"
+        "        if not os.stat(arguments[0]).st_size:\n"
+        "            raise OSError(5, 'Input/output error')\n"
+        "sys.addaudithook(fail)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hook"))
     result = service.run_once()
     assert result.returncode == 0
     (alert,) = [alert for alert in service.events("alert.raised") if alert["kind"] == "image"]

@@ -277,6 +277,16 @@ def test_a_signal_stops_the_service_with_a_last_status_message(
     assert states[-1] == "stopping"
 
 
+def test_sighup_stops_the_service_with_an_exit_code_after_which_systemd_starts_it_again(
+    empty_service: ServiceProcess,
+) -> None:
+    with empty_service.running() as process:
+        empty_service.wait_for(lambda: _status(empty_service))
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(timeout=20) == 129
+    assert [each["signal"] for each in empty_service.events("service.stopping")] == [signal.SIGHUP]
+
+
 def test_a_second_signal_ends_the_service_at_once(service: ServiceProcess) -> None:
     with service.running() as process:
         service.wait_for(lambda: service.events("image.stored"))

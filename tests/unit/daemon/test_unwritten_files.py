@@ -39,19 +39,17 @@ def store(tmp_path: Path) -> Iterator[SqlStore]:
 
 
 @pytest.mark.parametrize("error", [OutputError("day10", "disk full"), KeyError("unexpected")])
-def test_files_that_cannot_be_written_are_written_at_a_later_check_of_the_plate(
+def test_files_that_cannot_be_written_are_written_at_a_later_sweep(
     store: SqlStore, error: Exception
 ) -> None:
     site, printer = Site(store), Printer(error)
     days: DailyPath = replace(site.days, write=printer)
     days.write_files(ranking())
     assert len(site.alerts(AlertKind.DISK)) == 1
-    days.run_due(PLATE, is_waiting=False)
+    days.write_missing_files()
     assert printer.written == []
     printer.error = None
-    days.run_due("another plate", is_waiting=False)
-    assert printer.written == []
-    days.run_due(PLATE, is_waiting=False)
-    days.run_due(PLATE, is_waiting=False)
+    days.write_missing_files()
+    days.write_missing_files()
     assert printer.written == [PLATE]
     assert not days.alerts.is_active(AlertKind.DISK, f"{PLATE} {ranking().name}")

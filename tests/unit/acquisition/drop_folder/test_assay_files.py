@@ -1,8 +1,8 @@
 """Assays in the drop folder: the plate of each assay, its errors, and when it is read again."""
 
 import errno
+import os
 from pathlib import Path
-from typing import IO, Any
 
 import pytest
 
@@ -203,14 +203,14 @@ def test_an_assay_that_cannot_be_read_is_reported_and_read_again(
     folder: PlateFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder.write(assay_csv=ASSAY)
-    open_file = Path.open
+    open_file = os.open
 
-    def fail(path: Path, mode: str = "r", **options: Any) -> IO[Any]:  # noqa: ANN401 - as Path.open
-        if path.name == "P1.assay.csv" and mode == "rb":
+    def fail(path: str, flags: int) -> int:
+        if Path(path).name == "P1.assay.csv":
             raise OSError(errno.EIO, "Input/output error")
-        return open_file(path, mode, **options)
+        return open_file(path, flags)
 
-    monkeypatch.setattr(Path, "open", fail)
+    monkeypatch.setattr(os, "open", fail)
     folder.update()
     expected = "P1/P1.assay.csv: cannot be read: Input/output error; it is tried again"
     assert str(folder.assays.problems["P1"]) == expected
@@ -218,7 +218,7 @@ def test_an_assay_that_cannot_be_read_is_reported_and_read_again(
     monkeypatch.undo()
     folder.update()
     assert (list(folder.assays.assays), folder.assays.problems) == (["P1"], {})
-    monkeypatch.setattr(Path, "open", fail)
+    monkeypatch.setattr(os, "open", fail)
     folder.write(assay_csv=ASSAY.replace("12.5", "112.5"))
     folder.update()
     assert folder.assays.assays["P1"].viability_percent["B03"] == 12.5

@@ -4,7 +4,6 @@ import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
 
 import pytest
 
@@ -157,14 +156,14 @@ def listed(root: Path) -> dict[str, ListedFile]:
 def fail(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
     """Let readings of P1.wells.csv fail with an error number of the system, if it is set."""
     errors: list[int | None] = [None]
-    open_file = Path.open
+    open_file = os.open
 
-    def open_or_fail(path: Path, mode: str = "r", **options: Any) -> IO[Any]:  # noqa: ANN401 - as Path.open
-        if errors[0] is not None and path.name == "P1.wells.csv":
+    def open_or_fail(path: str, flags: int) -> int:
+        if errors[0] is not None and Path(path).name == "P1.wells.csv":
             raise OSError(errors[0], os.strerror(errors[0]))
-        return open_file(path, mode, **options)
+        return open_file(path, flags)
 
-    monkeypatch.setattr(Path, "open", open_or_fail)
+    monkeypatch.setattr(os, "open", open_or_fail)
     return lambda error: errors.__setitem__(0, error)
 
 

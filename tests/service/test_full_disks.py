@@ -1,0 +1,89 @@
+"""Full and read-only disks of the store, the rankings and the logs: nothing is lost."""
+
+import json
+import shutil
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+
+from tests.service_process import PLATE, ServiceProcess
+from tests.small_disk import small_disk
+
+HEALTH = "127.0.0.1:19432"
+
+
+def health() -> tuple[int, dict[str, Any]]:
+    """Return the code and the content of the health page; code 0 before it is served."""
+    try:
+        with urlopen(f"http://{HEALTH}/healthz", timeout=5) as page:
+            return page.status, json.load(page)
+    except HTTPError as error:
+        return error.code, json.load(error)
+    except OSError:
+        return 0, {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["full", "read-only"])
+def test_rankings_and_log_lines_wait_for_the_disk(ranked_copy: ServiceProcess, fault: str) -> None:
+    written = {path.name for path in (ranked_copy.folder / "rankings" / PLATE).iterdir()}
+    shutil.rmtree(ranked_copy.folder / "rankings")
+    shutil.rmtree(ranked_copy.folder / "logs")
+    ranked_copy.configure(health=HEALTH)
+    with ExitStack() as stack:
+        disks = [
+            stack.enter_context(small_disk(ranked_copy.folder / name, fault))
+            for name in ("rankings", "logs")
+        ]
+        for disk in disks:
+            disk.break_down()
+        with ranked_copy.running():
+            ranked_copy.wait_for(lambda: health()[0] == 503)
+            code, page = health()
+            assert (code, page["state"]) == (503, "running")
+            assert any("cannot be written" in problem for problem in page["problems"])
+            status = json.loads(ranked_copy.ask("status", "--json").stdout)
+            assert status["standing_alerts"] >= 2
+            assert {alert["kind"] for alert in status["alerts"]} == {"disk"}
+            assert "alerts " in ranked_copy.ask("status").stdout
+            for disk in disks:
+                disk.repair()
+            folder = ranked_copy.folder / "rankings" / PLATE
+            ranked_copy.wait_for(
+                lambda: folder.exists() and {path.name for path in folder.iterdir()} >= written,
+                timeout_s=20,
+            )
+            ranked_copy.wait_for(lambda: health()[0] == 200, timeout_s=20)
+            ranked_copy.wait_for(lambda: ranked_copy.events("log.lines_missed"), timeout_s=20)
+    assert len(ranked_copy.rankings()) == 2
+
+
+@pytest.mark.slow
+def test_images_wait_for_a_full_store_and_the_state_says_so(
+    service: ServiceProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(service.drop / PLATE / "day08")
+    day10 = tmp_path / "day10"
+    shutil.move(service.drop / PLATE / "day10", day10)
+    service.configure(health=HEALTH)
+    with small_disk(tmp_path / "disk", "full") as disk:
+        monkeypatch.setenv("SPHERORANK_STORE__URL", f"sqlite:///{disk.path}/spherorank.sqlite")
+        wells = len(list(day10.glob("*_z1.tif")))
+        with service.running():
+            service.wait_for(lambda: len(service.events("image.stored")) == wells)
+            disk.break_down()
+            shutil.move(day10, service.drop / PLATE / "day10")
+            service.wait_for(lambda: health()[0] == 503, timeout_s=30)
+            service.wait_for(
+                lambda: any("does not accept" in text for text in health()[1]["problems"]),
+                timeout_s=30,
+            )
+            assert health()[1]["standing_alerts"] >= 1
+            disk.repair()
+            service.wait_for(lambda: len(service.events("image.stored")) == 2 * wells)
+            service.wait_for(lambda: health()[0] == 200, timeout_s=20)
+    assert not service.events("image.rejected")
