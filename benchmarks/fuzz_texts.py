@@ -153,7 +153,7 @@ def _result_of_config(file: Path) -> str:
 
 
 def _result_of_request(request: bytes, store: SqlStore, status: StatusData) -> str:
-    reply = reply_to(request, store, lambda: status, StatusDetails)
+    reply = reply_to(request, store, status, StatusDetails())
     if UNFORESEEN in reply:
         raise RuntimeError(reply)
     return "error reply" if '"kind":"error"' in reply else "reply"

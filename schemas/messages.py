@@ -244,6 +244,8 @@ class AlertKind(StrEnum):
     """Images of a plate were measured by different methods, so their measures are not compared."""
     ASSAY = "assay"
     MICROSCOPE = "microscope"
+    MESSAGING = "messaging"
+    """The process that publishes messages and answers requests ended; it is started again."""
 
 
 class AlertData(FrozenModel):

@@ -173,9 +173,10 @@ def parse_request(text: bytes) -> StatusRequest | LatestRequest | ReplayRequest:
     """
     try:
         content = json.loads(text)
+        json.dumps(content, ensure_ascii=False).encode()  # refuses lone surrogates
     except (ValueError, RecursionError) as error:
         raise ValueError(
-            f"the request is not JSON ({error}); expected an object such as {_EXAMPLE}"
+            f"the request is not JSON in UTF-8 ({error}); expected an object such as {_EXAMPLE}"
         ) from error
     if not isinstance(content, dict):
         raise ValueError(  # noqa: TRY004 - the text is wrong, not a Python type

@@ -4,14 +4,16 @@ Requests and replies are JSON on a ROUTER socket, for REQ and DEALER clients.
 """
 
 import json
+import time
 from collections.abc import Callable, Iterator
-from typing import Protocol, Self
+from typing import Protocol
 
 import structlog
 import zmq
 from pydantic import BaseModel
 
-from schemas.errors import ConfigError, StoreError
+from daemon.messaging.rate_limit import RateLimit
+from schemas.errors import StoreError
 from schemas.messages import StatusData
 from schemas.requests import (
     ErrorReply,
@@ -28,9 +30,14 @@ from schemas.requests import (
 from store.ports import Outbox, PlateMapStore, PublishedMessage, RankingStore
 
 REPLAY_MESSAGES = 1000  # in one reply at most
-REPLAY_BYTES = 8_000_000  # of bodies in one reply; one message always fits
+REPLAY_BYTES = 1_000_000  # of bodies in one reply; one message always fits
+REQUESTS_PER_S = 50.0  # of one client, in the long run
+BURST_REQUESTS = 200.0  # of one client, at once
+QUEUED_REQUESTS = 10  # of one client, before its further requests stay with the client
+QUEUED_REPLIES = 2  # of one client that does not read; the next ones are lost to it
 _REPLAY_BATCH = 100  # messages read from the store at once
-_LARGEST_REQUEST_BYTES = 65_536
+MAX_REQUEST_BYTES = 65_536
+_MAX_PARTS = 3  # identity, the empty part of a REQ socket, request
 
 
 log = structlog.get_logger()
@@ -41,63 +48,54 @@ class RequestStore(Outbox, PlateMapStore, RankingStore, Protocol):
 
 
 class RequestSocket:
-    """A bound ROUTER socket whose replies never block; a client that does not read loses them."""
+    """A ROUTER socket whose replies never block; a client that does not read loses them."""
 
-    def __init__(self, url: str, *, linger_s: float = 1.0) -> None:
-        """Bind the socket to an address.
+    def __init__(
+        self, socket: zmq.Socket[bytes], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Set the limits of a ROUTER socket that is not bound yet; its owner binds and closes it.
 
-        Raises
-        ------
-        ConfigError
-            If the address cannot be bound.
+        Parameters
+        ----------
+        clock
+            A monotonic clock in seconds, for the limit of requests per second.
         """
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.ROUTER)
-        self._socket.set(zmq.LINGER, round(linger_s * 1000))
-        self._socket.set(zmq.SNDHWM, 8)  # answers kept for one client; each may hold REPLAY_BYTES
-        self._socket.set(zmq.MAXMSGSIZE, _LARGEST_REQUEST_BYTES)
-        self._socket.set(zmq.HEARTBEAT_IVL, 10_000)  # ms
-        self._socket.set(zmq.HEARTBEAT_TIMEOUT, 30_000)
-        try:
-            self._socket.bind(url)
-        except zmq.ZMQError as error:
-            self.close()
-            raise ConfigError(
-                "publisher.requests",
-                f"{url} cannot be bound ({error.strerror}); expected a free address of this "
-                f"machine, such as tcp://127.0.0.1:5557",
-            ) from error
-        self.url = self._socket.get_string(zmq.LAST_ENDPOINT)
+        self._socket = socket
+        self._limit = RateLimit(REQUESTS_PER_S, BURST_REQUESTS, clock)
+        socket.set(zmq.RCVHWM, QUEUED_REQUESTS)
+        socket.set(zmq.SNDHWM, QUEUED_REPLIES)
+        socket.set(zmq.MAXMSGSIZE, MAX_REQUEST_BYTES)
 
-    def serve(self, reply_to_request: Callable[[bytes], str], timeout_s: float) -> bool:
-        """Answer a request by a function from bytes to text; return whether one came in time."""
-        if not self._socket.poll(round(timeout_s * 1000)):
+    def answer(self, reply_to_request: Callable[[bytes], str]) -> bool:
+        """Answer one request by a function from bytes to text; return whether there was one."""
+        if not self._socket.poll(0):
             return False
         # REQ sends [identity, empty, request], DEALER [identity, request]: the envelope is
         # returned.
-        *envelope, request = self._socket.recv_multipart(flags=zmq.DONTWAIT)
-        self._socket.send_multipart(
-            [*envelope, reply_to_request(request).encode()], flags=zmq.DONTWAIT
-        )
+        client, *envelope, request = self._socket.recv_multipart(flags=zmq.DONTWAIT)
+        if len(envelope) > _MAX_PARTS - 2:
+            envelope, reply = (
+                [],
+                _error(
+                    f"the request has {len(envelope) + 1} parts; expected one"
+                ).model_dump_json(),
+            )
+        elif not self._limit.allows(client):
+            reply = _error(
+                f"this client sends more than {REQUESTS_PER_S:g} requests a second; expected fewer",
+                retry=True,
+            ).model_dump_json()
+        else:
+            reply = reply_to_request(request)
+        self._socket.send_multipart([client, *envelope, reply.encode()], flags=zmq.DONTWAIT)
         return True
-
-    def close(self) -> None:
-        """Close the socket after at most ``linger_s`` seconds; safe to call twice."""
-        self._socket.close()
-        self._context.term()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self.close()
 
 
 def reply_to(
     request: bytes,
     store: RequestStore,
-    status: Callable[[], StatusData],
-    details: Callable[[], StatusDetails],
+    status: StatusData,
+    details: StatusDetails,
 ) -> str:
     """Return the JSON reply to a request's bytes, from store, status and the details of a status.
 
@@ -123,12 +121,12 @@ def _error(text: str, *, retry: bool = False) -> ErrorReply:
 def _reply(
     request: StatusRequest | LatestRequest | ReplayRequest,
     store: RequestStore,
-    status: Callable[[], StatusData],
-    details: Callable[[], StatusDetails],
+    status: StatusData,
+    details: StatusDetails,
 ) -> BaseModel:
     match request:
         case StatusRequest():
-            return StatusReply(**status().model_dump(), **details().model_dump())
+            return StatusReply(**status.model_dump(), **details.model_dump())
         case LatestRequest():
             return _latest(request, store)
         case ReplayRequest():
