@@ -26,6 +26,7 @@ from daemon.config import (
 )
 from daemon.crash_examination import CrashExamination
 from daemon.daily import DailyPath, MeasureAgain, measure_nothing
+from daemon.deliveries import Deliveries
 from daemon.due_days import DaySettings, DueDays
 from daemon.encoder_switch import check_all_embedded
 from daemon.health import HealthPage, Metrics, sd_notify
@@ -394,6 +395,13 @@ def open_service(
             days=days,
             missing_images=MissingImages(store, days.due_days, alerts, _imaging_days(config)),
             specimens=open_specimens(config, store, alerts),
+            deliveries=Deliveries(
+                store,
+                config.publisher.must_ack,
+                timedelta(hours=config.publisher.ack_within_h),
+                alerts,
+                now,
+            ),
             alerts=alerts,
             metrics=metrics,
             status=status,
@@ -452,6 +460,7 @@ def open_messages(
             service=settings.service,
             heartbeat_s=settings.heartbeat_s,
             stall_s=settings.stall_s,
+            must_ack=settings.must_ack,
             logs=config.output.logs,
         ),
         snapshot,

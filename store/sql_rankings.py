@@ -9,7 +9,7 @@ from schemas.messages import MessageData
 from schemas.ranking import Ranking
 from schemas.specimen import SpecimenRanking
 from store.sql_part import SqlPart
-from store.tables import rankings, specimen_rankings
+from store.tables import final_messages, rankings, specimen_rankings
 
 
 class SqlRankings(SqlPart):
@@ -57,6 +57,13 @@ class SqlRankings(SqlPart):
                     }
                 )
             )
+            if ranking.final:
+                values = {name: row[name] for name in ("plate", "day", "revision", "created_at")}
+                connection.execute(
+                    final_messages.insert().values(
+                        service=self._service, sequence=sequence, **values
+                    )
+                )
             return sequence
 
     def specimen_rankings(self, specimen: str) -> Sequence[SpecimenRanking]:

@@ -38,6 +38,7 @@ class RunningMessages:
             "service": "test",
             "heartbeat_s": 0.5,
             "stall_s": 5.0,
+            "must_ack": (),
             "logs": None,
         }
         self.settings = MessageSettings(**settings | changes)

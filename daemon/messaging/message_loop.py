@@ -1,14 +1,14 @@
 """The loop that publishes committed messages, answers requests and sends heartbeats."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 
 import structlog
 
 from daemon.messaging.publisher import OutboxDrain
-from daemon.messaging.requests import RequestStore, reply_to
+from daemon.messaging.replies import Replies, RequestStore
 from daemon.messaging.sockets import MessageSockets
 from daemon.messaging.status_snapshot import StatusSnapshot
 from schemas.errors import StoreError
@@ -49,6 +49,8 @@ class MessageLoop:
         Interval of the heartbeats, in seconds.
     stall_s
         No heartbeat is sent after this time without progress of the main loop.
+    must_ack
+        Names of the subscribers that have to acknowledge final rankings.
     """
 
     def __init__(
@@ -61,8 +63,10 @@ class MessageLoop:
         now: Callable[[], datetime],
         heartbeat_s: float,
         stall_s: float,
+        must_ack: Sequence[str] = (),
     ) -> None:
         self._store = store
+        self._replies = Replies(store, must_ack, now)
         self._outbox = OutboxDrain(store, sockets.publisher)
         self._sockets = sockets
         self._feed = feed
@@ -109,9 +113,8 @@ class MessageLoop:
                 time.sleep(_REST_S)
                 return
 
-    def _reply(self, request: bytes) -> str:
-        snapshot = self._feed.snapshot()
-        return reply_to(request, self._store, snapshot.status, snapshot.details)
+    def _reply(self, request: bytes, key_name: str | None) -> str:
+        return self._replies.reply_to(request, key_name, self._feed.snapshot())
 
     def _beat(self) -> None:
         if self._clock() < self._beat_due or self._feed.loop_age_s() > self._stall_s:

@@ -36,6 +36,7 @@ class MessageSettings:
     service: str
     heartbeat_s: float
     stall_s: float
+    must_ack: tuple[str, ...]
     logs: Path | None
 
 
@@ -96,6 +97,7 @@ def _serve(settings: MessageSettings, connection: Connection) -> None:
             now=lambda: datetime.now(UTC),
             heartbeat_s=settings.heartbeat_s,
             stall_s=settings.stall_s,
+            must_ack=settings.must_ack,
         ).run()
 
 

@@ -16,7 +16,7 @@ import pytest
 import zmq
 
 import daemon.messaging.publisher
-import daemon.messaging.requests
+import daemon.messaging.replies
 from daemon.messaging.listen import Message, ask, listen
 from daemon.messaging.message_loop import MessageLoop
 from daemon.messaging.publisher import OutboxDrain
@@ -55,6 +55,7 @@ class Messaging:
         self.tick_age_s = 0.0
         self.thread: threading.Thread | None = None
         self.is_stopping = False
+        self.must_ack: tuple[str, ...] = ()
 
     @property
     def events(self) -> str:
@@ -73,6 +74,7 @@ class Messaging:
             now=lambda: samples.NOW,
             heartbeat_s=heartbeat_s,
             stall_s=1.0,
+            must_ack=self.must_ack,
         )
         self.is_stopping = False
         self.thread = threading.Thread(target=loop.run)
@@ -487,6 +489,7 @@ def test_every_reply_fits_its_schema(messaging: Messaging) -> None:
         {"kind": "status"},
         {"kind": "latest", "plate": samples.PLATE},
         {"kind": "replay", "after": 0},
+        {"kind": "ack", "subscriber": "lims", "sequence": 1},
         {"kind": "nonsense"},
     ]
     for request in requests[:-1]:
@@ -515,7 +518,7 @@ def test_a_replay_reply_says_whether_more_messages_follow_and_the_last_number(
     messaging: Messaging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # More than one read from the store returns.
-    monkeypatch.setattr(daemon.messaging.requests, "REPLAY_MESSAGES", 120)
+    monkeypatch.setattr(daemon.messaging.replies, "REPLAY_MESSAGES", 120)
     messaging.add_alerts(*(str(n) for n in range(125)))
     messaging.start()
     first = request_json(messaging, kind="replay", after=0, topic="spherorank.v1.alert")
@@ -531,7 +534,7 @@ def test_a_replay_reply_says_whether_more_messages_follow_and_the_last_number(
 def test_a_replay_reply_is_limited_in_bytes_and_contains_at_least_one_message(
     messaging: Messaging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(daemon.messaging.requests, "REPLAY_BYTES", 10_000)
+    monkeypatch.setattr(daemon.messaging.replies, "REPLAY_BYTES", 10_000)
     messaging.add_alerts("x" * 10_001, "y" * 5_000, "z" * 5_000, "end")
     messaging.start()
     counts, after, more = [], 0, True
@@ -551,6 +554,63 @@ def test_a_client_that_does_not_read_its_replies_does_not_block_others(
         for _ in range(100):
             dealer.send(b'{"kind": "replay", "after": 0}')
         assert request_json(messaging, kind="status")["kind"] == "status"
+
+
+# Acknowledgements
+
+
+def test_an_acknowledgement_is_stored_and_covers_all_earlier_messages(messaging: Messaging) -> None:
+    messaging.must_ack = ("lims",)
+    ranking = samples.ranking()
+    final = messaging.store.add_ranking(ranking, samples.ranking_data(ranking))
+    messaging.start()
+    (open_final,) = request_json(messaging, kind="status")["unacknowledged"]
+    assert (open_final["subscriber"], open_final["sequence"]) == ("lims", final)
+    (later,) = messaging.add_alerts("later")
+    for sequence in (0, later, final):
+        reply = request_json(messaging, kind="ack", subscriber="lims", sequence=sequence)
+        assert reply == {
+            "kind": "ack",
+            "subscriber": "lims",
+            "sequence": later if sequence else 0,
+            "required": True,
+        }
+    assert request_json(messaging, kind="status")["unacknowledged"] == []
+    assert messaging.store.acknowledged() == {"lims": later}
+
+
+@pytest.mark.parametrize(
+    ("subscriber", "sequence", "problem"),
+    [
+        ("lims", 1000, "key sequence is 1000; expected"),
+        ("lims", -1, "key sequence is -1; expected"),
+        ("", 1, 'key subscriber is ""; expected a text that matches'),
+        ("a b", 1, 'key subscriber is "a b"; expected a text that matches'),
+    ],
+)
+def test_a_wrong_acknowledgement_is_refused(
+    subscriber: str, sequence: int, problem: str, messaging: Messaging
+) -> None:
+    messaging.start()
+    messaging.add_alerts("a message")
+    reply = request_json(messaging, kind="ack", subscriber=subscriber, sequence=sequence)
+    assert (reply["kind"], reply["retry"]) == ("error", False)
+    assert problem in reply["error"]
+    assert messaging.store.acknowledged() == {}
+
+
+def test_the_number_of_names_that_acknowledge_is_limited(
+    messaging: Messaging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon.messaging.replies, "MAX_SUBSCRIBERS", 2)
+    messaging.must_ack = ("lims",)
+    messaging.add_alerts("a message")
+    messaging.start()
+    kinds = [
+        request_json(messaging, kind="ack", subscriber=name, sequence=1)["kind"]
+        for name in ("a", "b", "c", "lims", "a")
+    ]
+    assert kinds == ["ack", "ack", "error", "ack", "ack"]
 
 
 # Problems of a listener
