@@ -15,6 +15,7 @@ from acquisition.ports import Source
 from daemon.alerts import Alerts
 from daemon.crash_examination import CrashExamination
 from daemon.daily import DailyPath
+from daemon.deliveries import Deliveries
 from daemon.health import Metrics
 from daemon.heartbeat import Heartbeat, Stopping
 from daemon.microscope.day_contradictions import report_other_day
@@ -61,6 +62,7 @@ class Service:
     days: DailyPath
     missing_images: MissingImages
     specimens: Specimens
+    deliveries: Deliveries
     alerts: Alerts
     metrics: Metrics
     status: ServiceStatus
@@ -245,6 +247,7 @@ class Service:
         self.days.write_missing_files()
         self.specimens.write_missing_files()
         self._report_pending_plates()
+        self.deliveries.check()
         self._rank_plates(self.store.plates(), once=once)
 
     def _rank_plates(self, plates: Iterable[str], *, once: bool) -> None:

@@ -27,14 +27,15 @@ from daemon.config import (
 )
 from daemon.crash_examination import CrashExamination
 from daemon.daily import DailyPath, MeasureAgain, measure_nothing
+from daemon.deliveries import Deliveries
 from daemon.due_days import DaySettings, DueDays
 from daemon.encoder_switch import check_all_embedded
 from daemon.health import HealthPage, Metrics, sd_notify
 from daemon.heartbeat import Heartbeat, LoopClock
 from daemon.measuring_again import MeasuringAgain
-from daemon.messaging.io_thread import IoThread
-from daemon.messaging.publisher import Publisher
-from daemon.messaging.requests import RequestSocket
+from daemon.messaging.message_process import MessageProcess
+from daemon.messaging.serving_process import MessageSettings
+from daemon.messaging.status_snapshot import StatusSnapshot
 from daemon.microscope.acquisition_messages import AcquisitionMessages
 from daemon.microscope.driver_watchdog import MAX_STOP_STEP_S
 from daemon.microscope.imaging_feedback import ImagingFeedback
@@ -405,14 +406,15 @@ def open_service(
             rejected_files=RejectedFiles(store.rejected()),
             standing_alerts=lambda: alerts.standing,
         )
-        io_thread = _open_io_thread(config, store, status, loop_clock, stack)
+        messages = open_messages(config, status, loop_clock, alerts)
+        stack.callback(messages.stop, timeout_s=10.0)
         notify_systemd = partial(sd_notify, address=systemd_socket())
         heartbeat = Heartbeat(
             loop_clock=loop_clock,
             stop_signals=stop_signals,
             checks=(
                 partial(check_store, store, lock, alerts),
-                io_thread.check,
+                messages.poll,
                 *((microscope.poll,) if microscope else ()),
             ),
             notify_systemd=notify_systemd,
@@ -442,6 +444,13 @@ def open_service(
             days=days,
             missing_images=MissingImages(store, days.due_days, alerts, _imaging_days(config)),
             specimens=open_specimens(config, store, alerts),
+            deliveries=Deliveries(
+                store,
+                config.publisher.must_ack,
+                timedelta(hours=config.publisher.ack_within_h),
+                alerts,
+                now,
+            ),
             alerts=alerts,
             metrics=metrics,
             status=status,
@@ -459,8 +468,7 @@ def open_service(
                 store.plate_map,
             ),
         )
-        io_thread.start()
-        stack.callback(io_thread.stop, timeout_s=10.0)
+        messages.serve()
         _open_health_page(config, metrics, status, loop_clock, stack)
         if microscope:
             stack.callback(microscope.close)
@@ -482,22 +490,30 @@ def open_images(
     return ImagePath(encoder, segmenter, settings.condition, store, rolling_view, runs, now)
 
 
-def _open_io_thread(
-    config: Config, store: SqlStore, status: ServiceStatus, loop_clock: LoopClock, stack: ExitStack
-) -> IoThread:
-    """Open the sockets, and return the I/O thread that serves them, not yet started."""
+def open_messages(
+    config: Config, status: ServiceStatus, loop_clock: LoopClock, alerts: Alerts
+) -> MessageProcess:
+    """Start the process that owns the sockets of a configuration; it waits for its first status."""
     settings = config.publisher
-    return IoThread(
-        store,
-        stack.enter_context(Publisher(settings.events)),
-        stack.enter_context(RequestSocket(settings.requests)),
-        status=status.message,
-        details=status.details,
-        tick_age_s=loop_clock.age_s,
-        clock=time.monotonic,
-        now=now,
-        heartbeat_s=settings.heartbeat_s,
-        stall_s=settings.stall_s,
+
+    def snapshot() -> StatusSnapshot:
+        return StatusSnapshot(
+            status=status.message(), details=status.details(), loop_age_s=loop_clock.age_s()
+        )
+
+    return MessageProcess(
+        MessageSettings(
+            events=settings.events,
+            requests=settings.requests,
+            store_url=config.store.url,
+            service=settings.service,
+            heartbeat_s=settings.heartbeat_s,
+            stall_s=settings.stall_s,
+            must_ack=settings.must_ack,
+            logs=config.output.logs,
+        ),
+        snapshot,
+        alerts,
     )
 
 

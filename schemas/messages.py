@@ -157,6 +157,10 @@ class AlertKind(StrEnum):
     """Images of a plate were measured by different methods, so their measures are not compared."""
     ASSAY = "assay"
     MICROSCOPE = "microscope"
+    DELIVERY = "delivery"
+    """A subscriber of `publisher.must_ack` has not acknowledged a final ranking in time."""
+    MESSAGING = "messaging"
+    """The process that publishes messages and answers requests ended; it is started again."""
 
 
 class StandingAlert(FrozenModel):

@@ -11,7 +11,7 @@ from schemas.ranking import Ranking
 from schemas.specimen import SpecimenRanking
 from store.checksums import read_rows, with_checksum
 from store.sql_part import SqlPart
-from store.tables import rankings, specimen_rankings
+from store.tables import final_messages, rankings, specimen_rankings
 
 
 class SqlRankings(SqlPart):
@@ -51,6 +51,13 @@ class SqlRankings(SqlPart):
             }
             row["content"] = ranking.model_dump(mode="json", include=set(Ranking.model_fields))
             connection.execute(rankings.insert().values(with_checksum(rankings, row)))
+            if ranking.final:
+                values = {name: row[name] for name in ("plate", "day", "revision", "created_at")}
+                connection.execute(
+                    final_messages.insert().values(
+                        service=self._service, sequence=sequence, **values
+                    )
+                )
             return sequence
 
     def specimen_rankings(self, specimen: str) -> Sequence[SpecimenRanking]:

@@ -125,6 +125,28 @@ messages = Table(
     Index("message_by_topic", "service", "topic", "created_at"),
 )
 
+final_messages = Table(
+    "final_message",  # messages about final rankings, which subscribers acknowledge
+    metadata,
+    Column("service", AnyText),
+    Column("sequence", BigInteger),
+    Column("plate", AnyText, nullable=False),
+    Column("day", Integer, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("service", "sequence"),
+)
+
+acknowledgements = Table(
+    "acknowledgement",
+    metadata,
+    Column("service", AnyText),
+    Column("subscriber", AnyText),
+    Column("sequence", BigInteger, nullable=False),  # with every smaller number; never goes back
+    Column("at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("service", "subscriber"),
+)
+
 observations = Table(
     "observation",
     metadata,

@@ -43,7 +43,9 @@ class ServiceProcess:
     def requests(self) -> str:
         return f"ipc://{self.folder}/requests"
 
-    def configure(self, *, source: str = "", ranking: str = "", health: str = "") -> None:
+    def configure(
+        self, *, source: str = "", ranking: str = "", health: str = "", publisher: str = ""
+    ) -> None:
         """Write the configuration file; the arguments are lines of its sections."""
         self.config.write_text(
             f"[source]\nsettle_s = 0.3\npoll_s = 0.3\n{source}\n"
@@ -51,6 +53,7 @@ class ServiceProcess:
             f'[health]\nhttp = "{health}"\n'
             f"[publisher]\nheartbeat_s = 0.5\n"
             f'events = "ipc://{self.folder}/events"\nrequests = "{self.requests}"\n'
+            f"{publisher}\n"
         )
 
     def command(self, *arguments: str) -> list[str]:

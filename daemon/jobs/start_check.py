@@ -18,8 +18,7 @@ from acquisition.microscope.settings import check_installed
 from daemon import wiring
 from daemon.config import Config, load_config
 from daemon.messaging import inquiries
-from daemon.messaging.publisher import Publisher
-from daemon.messaging.requests import RequestSocket
+from daemon.messaging.sockets import MessageSockets
 from inference.bundle import load_bundle
 from schemas.errors import ConfigError, SpheroRankError, StoreInUseError
 
@@ -164,10 +163,8 @@ def _is_running(config: Config) -> bool:
 
 
 def _socket_problems(config: Config) -> list[str]:
-    return [
-        *_errors_of(lambda: Publisher(config.publisher.events).close()),
-        *_errors_of(lambda: RequestSocket(config.publisher.requests).close()),
-    ]
+    settings = config.publisher
+    return _errors_of(lambda: MessageSockets(settings.events, settings.requests).close())
 
 
 def _microscope_problems(config: Config, path: Path | None) -> list[str]:
