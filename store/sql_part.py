@@ -13,6 +13,7 @@ from schemas.events import to_event
 from schemas.messages import MessageData, topic_of
 from schemas.observation import Outcome
 from schemas.well_image import FileVersion
+from store.checksums import with_checksum
 from store.database import Database
 from store.sequence_mark import SequenceMark, mark_file
 from store.tables import counters, file_versions, messages
@@ -104,15 +105,14 @@ class SqlPart:
         ).returning(counters.c.last)
         sequence: int = connection.execute(taking).scalar_one()
         body = to_event(data, sequence=sequence, service=self._service, at=at)
-        connection.execute(
-            messages.insert().values(
-                service=self._service,
-                sequence=sequence,
-                topic=topic_of(data),
-                body=body,
-                created_at=at,
-            )
-        )
+        row = {
+            "service": self._service,
+            "sequence": sequence,
+            "topic": topic_of(data),
+            "body": body,
+            "created_at": at,
+        }
+        connection.execute(messages.insert().values(with_checksum(messages, row)))
         return sequence
 
     def _record_outcome(
