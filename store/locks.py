@@ -29,6 +29,8 @@ LOCK_SUFFIX = ".lock"
 _WAIT_S = 1.0  # a process that has just been killed, or `spherorank check`, may hold the lock
 _POLL_S = 0.05
 _CHECK_S = 5.0  # between two checks of the PostgreSQL connection
+_KEEPALIVES = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
+_LOST_S = 45.0  # after it, the server has ended the session of a computer that lost its power
 _MAINTENANCE = "!"  # in place of a service name, which never contains this character
 
 
@@ -39,6 +41,19 @@ class User:
     service: str
     pid: int
     host: str
+
+    @property
+    def has_ended(self) -> bool:
+        """True if it was a process of this computer that has ended, as before a restart."""
+        if self.host != socket.gethostname():
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:  # a process of another user
+            return False
+        return False
 
     def __str__(self) -> str:
         name = f"the service {self.service}" if self.service else "a spherorank store command"
@@ -243,8 +258,11 @@ class PostgresqlLock:
     def _lock_all(self) -> None:
         self._connection = self._engine.connect()
         for lock in self._locks:
-            if not _wait_for(partial(_try_advisory, self._connection, lock), self._wait_s):
+            attempt = partial(_try_advisory, self._connection, lock)
+            if not _wait_for(attempt, self._wait_s):
                 holder = _advisory_holder(self._connection, lock)
+                if holder and holder.has_ended and _wait_for(attempt, _LOST_S):
+                    continue
                 self._disconnect()
                 raise StoreInUseError(
                     self._where,
@@ -289,10 +307,9 @@ def _advisory_locks(use: ServiceUse | None) -> list[_AdvisoryLock]:
 def _open_session(address: URL, user: User) -> Engine:
     """Return an engine whose connections name this process and end soon after its computer."""
     name = f"spherorank {user.service or _MAINTENANCE} {user.pid} {user.host}"[:63]
-    keepalives = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
     return create_engine(
         address,
-        connect_args={"connect_timeout": 5, "application_name": name, "options": keepalives},
+        connect_args={"connect_timeout": 5, "application_name": name, "options": _KEEPALIVES},
         poolclass=NullPool,
         isolation_level="AUTOCOMMIT",
         hide_parameters=True,

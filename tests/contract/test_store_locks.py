@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import Timer
 
 import pytest
 from sqlalchemy import make_url
@@ -167,3 +168,16 @@ def test_locks_that_a_restart_of_the_server_released_are_taken_again(url: str) -
         held.check()
         with closing(lock(url, LAB_1)), pytest.raises(StoreInUseError):
             held.check()
+
+
+@on_postgresql
+def test_a_session_that_a_power_cut_left_is_awaited(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "getpid", lambda: ended.pid)
+        left = lock(url, LAB_1)
+    Timer(0.3, left.close).start()
+    lock(url, LAB_1).close()
