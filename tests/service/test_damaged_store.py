@@ -1,6 +1,7 @@
 """Databases and logs that are cut or changed: an error, never a wrong value without a message."""
 
 import random
+import shutil
 import sqlite3
 from collections import Counter
 from contextlib import closing
@@ -83,16 +84,37 @@ def test_the_service_and_the_check_name_a_damaged_database_and_print_no_tracebac
         assert "Traceback" not in done.stderr
 
 
-def test_a_damaged_image_is_an_alert_of_its_plate_and_gives_no_ranking(
-    ranked_copy: ServiceProcess,
+DAMAGE = [
+    "UPDATE observation SET um_per_px = um_per_px + 1 WHERE id = 1",
+    "UPDATE plate_map SET run = 2 WHERE id = 1",
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_row_of_a_plate_is_an_alert_and_other_plates_are_ranked(
+    damage: str, ranked_copy: ServiceProcess
 ) -> None:
+    other = "OTHER-1"
     before = ranked_copy.rankings()
     with closing(sqlite3.connect(ranked_copy.folder / "spherorank.sqlite")) as database, database:
-        database.execute("UPDATE observation SET um_per_px = um_per_px + 1 WHERE id = 1")
+        database.execute(damage)
+    copy_plate(ranked_copy.drop / PLATE, other)
     done = ranked_copy.run_once()
     assert done.returncode == 1
+    assert f"{PLATE}: cannot be ranked" in done.stderr
     assert "Traceback" not in done.stderr
-    [*_, alert] = ranked_copy.events("alert.raised")
-    assert (alert["kind"], alert["plate"]) == ("ranking", PLATE)
-    assert f"the row id=1 plate={PLATE} well=B02" in alert["message"]
+    [alert] = [each for each in ranked_copy.events("alert.raised") if each["kind"] == "ranking"]
+    assert alert["plate"] == PLATE
+    assert f"id=1 plate={PLATE}" in alert["message"]
+    assert [each.final for each in ranked_copy.rankings(other)] == [each.final for each in before]
     assert ranked_copy.rankings() == before
+
+
+def copy_plate(folder: Path, name: str) -> None:
+    """Copy the files of a plate to a plate of another name."""
+    shutil.copytree(folder, folder.with_name(name))
+    for path in folder.with_name(name).glob(f"{PLATE}.*"):
+        text = path.read_text().replace(PLATE, name)
+        path.with_name(path.name.replace(PLATE, name)).write_text(text)
+        path.unlink()
