@@ -24,6 +24,7 @@ from sqlalchemy.pool import NullPool
 
 from schemas.errors import StoreError, StoreInUseError
 from store.address import parse_address, sqlite_file, without_password
+from store.database import problem_of
 
 LOCK_SUFFIX = ".lock"
 _WAIT_S = 1.0  # a process that has just been killed, or `spherorank check`, may hold the lock
@@ -219,9 +220,7 @@ class PostgresqlLock:
             self._engine = _open_session(address, _this_process(use))
             self._lock_all()
         except (SQLAlchemyError, ModuleNotFoundError) as error:
-            raise StoreError(
-                self._where, f"{error}; expected a running PostgreSQL server at this address"
-            ) from error
+            raise StoreError(self._where, problem_of(error)) from error
 
     def check(self) -> None:
         """Take the locks again if the session ended, for example at a restart of the server.

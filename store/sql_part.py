@@ -59,6 +59,24 @@ class SqlPart:
         """Raise StoreError if the database was deleted, moved or replaced since it was opened."""
         self._database.check_in_place()
 
+    def check_structure(self, most_bytes: int) -> None:
+        """Raise StoreError if the structure of a SQLite file is damaged; a larger file is skipped.
+
+        Parameters
+        ----------
+        most_bytes
+            The largest file that is checked; about 100 MB are read per second.
+        """
+        file = self._database.file
+        if file is None or file.stat().st_size > most_bytes:
+            return
+        if found := self._database.structure_problems():
+            raise StoreError(
+                self._database.where,
+                f"is damaged, {len(found)} problems, first: {found[0]}; restore a backup "
+                "(spherorank store restore)",
+            )
+
     def close(self) -> None:
         """Close all connections; safe to call twice."""
         self._database.close()

@@ -113,6 +113,12 @@ def test_a_lost_lock_file_is_found(change: Callable[[Path], object], tmp_path: P
             held.check()
 
 
+def test_a_server_that_does_not_answer_is_a_store_error_without_the_password() -> None:
+    with pytest.raises(StoreError, match="expected a running PostgreSQL server") as raised:
+        lock("postgresql://lab:secret@127.0.0.1:1/spherorank", LAB_1)
+    assert "secret" not in str(raised.value)
+
+
 def test_a_lock_file_that_cannot_be_made_is_a_store_error() -> None:
     with pytest.raises(StoreError, match=r"store\.sqlite\.lock: cannot be opened"):
         lock("sqlite:////proc/store.sqlite", LAB_1)

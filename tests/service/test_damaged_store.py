@@ -84,21 +84,45 @@ def test_the_service_and_the_check_name_a_damaged_database_and_print_no_tracebac
         assert "Traceback" not in done.stderr
 
 
-DAMAGE = [
-    "UPDATE observation SET um_per_px = um_per_px + 1 WHERE id = 1",
-    "UPDATE plate_map SET run = 2 WHERE id = 1",
-]
+def test_a_damaged_index_prevents_the_start(empty_service: ServiceProcess, tmp_path: Path) -> None:
+    file = tmp_path / "spherorank.sqlite"
+    recording = record(tmp_path, is_checkpointed=True)
+    file.write_bytes(recording.database)
+    with closing(sqlite3.connect(file, isolation_level=None)) as database:
+        database.execute("PRAGMA writable_schema = ON")
+        database.execute("DELETE FROM sqlite_master WHERE name = 'observation_by_day'")
+    done = empty_service.ask("check")
+    assert done.returncode == 78
+    assert f"sqlite:///{file}: is damaged, " in done.stderr
+    assert "restore a backup (spherorank store restore)" in done.stderr
+
+
+def change(service: ServiceProcess, statement: str) -> None:
+    with closing(sqlite3.connect(service.folder / "spherorank.sqlite")) as database, database:
+        database.execute(statement)
+
+
+def test_a_damaged_image_is_an_alert_of_its_plate_and_gives_no_ranking(
+    ranked_copy: ServiceProcess,
+) -> None:
+    before = ranked_copy.rankings()
+    change(ranked_copy, "UPDATE observation SET um_per_px = um_per_px + 1 WHERE id = 1")
+    done = ranked_copy.run_once()
+    assert done.returncode == 1
+    assert f"{PLATE}: cannot be ranked" in done.stderr
+    [alert] = [each for each in ranked_copy.events("alert.raised") if each["kind"] == "ranking"]
+    assert f"the row id=1 plate={PLATE} well=B02" in alert["message"]
+    assert ranked_copy.rankings() == before
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_row_of_a_plate_is_an_alert_and_other_plates_are_ranked(
-    damage: str, ranked_copy: ServiceProcess
+@pytest.mark.timeout(300)
+def test_other_plates_are_ranked_while_the_map_of_a_plate_is_damaged(
+    ranked_copy: ServiceProcess,
 ) -> None:
     other = "OTHER-1"
     before = ranked_copy.rankings()
-    with closing(sqlite3.connect(ranked_copy.folder / "spherorank.sqlite")) as database, database:
-        database.execute(damage)
+    change(ranked_copy, "UPDATE plate_map SET run = 2 WHERE id = 1")
     copy_plate(ranked_copy.drop / PLATE, other)
     done = ranked_copy.run_once()
     assert done.returncode == 1
