@@ -65,7 +65,7 @@ class SqlPart:
         Parameters
         ----------
         most_bytes
-            The largest file that is checked; about 100 MB are read per second.
+            The largest file that is checked; the whole file is read.
         """
         file = self._database.file
         if file is None or file.stat().st_size > most_bytes:
