@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -105,9 +105,12 @@ class Service:
 
     def _start(self) -> None:
         for plate in self.store.plates():
-            for ranking in self.store.rankings(plate):
-                self.days.write_files(ranking)
-                self.specimens.note(ranking)
+            try:
+                for ranking in self.store.rankings(plate):
+                    self.days.write_files(ranking)
+                    self.specimens.note(ranking)
+            except DamagedRowError as error:
+                self._note_unranked(plate, error.problem)
         if self.imaging_feedback:
             self.imaging_feedback.catch_up()
         self.notify_systemd("READY=1")
@@ -153,6 +156,11 @@ class Service:
             try:
                 plate_map = self.inputs.plate_map(plate)
                 outcome = self.images.process(item, plate_map)
+            except (MachineError, DamagedRowError) as error:
+                log.warning("image.postponed", plate=plate, reason=str(error))
+                if isinstance(item, WellImage):
+                    self.source.postpone(item, error.problem)
+                return
             except StoreError as error:
                 self.alerts.raise_once(
                     AlertKind.DISK,
@@ -163,11 +171,6 @@ class Service:
                 )
                 self.heartbeat.wait(STORE_RETRY_S)
                 continue
-            except MachineError as error:
-                log.warning("image.postponed", plate=plate, reason=str(error))
-                if isinstance(item, WellImage):
-                    self.source.postpone(item, error.problem)
-                return
             self.alerts.clear(AlertKind.DISK, "store")
             self.source.done(item)
             self._record(item, outcome, ms=round(1000 * (time.perf_counter() - started_s), 1))
@@ -261,9 +264,18 @@ class Service:
             self.status.source.unread_assays,
         )
         for plate in plates:
-            plate_map = self.store.plate_map(plate)
-            waits = once or (plate_map is not None and plate_map.line in awaited)
+            waits = once or self._is_of_line(plate, awaited)
             self._rank(plate, catching_up_since=self.status.started_at if waits else None)
+
+    def _is_of_line(self, plate: str, lines: Collection[str | None]) -> bool:
+        """Return whether a plate is of one of some cell lines."""
+        if not lines:
+            return False
+        try:
+            plate_map = self.store.plate_map(plate)
+        except DamagedRowError:  # the ranking of the plate reports it
+            return False
+        return plate_map is not None and plate_map.line in lines
 
     def _report_pending_plates(self) -> None:
         for plate, reason in self.status.source.held.items():

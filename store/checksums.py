@@ -30,9 +30,17 @@ def with_checksum(table: Table, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def checksum_of(table: Table, values: Mapping[str, Any]) -> int:
-    """Return the CRC-32 of a row; a missing value is NULL, and ``id`` takes no part."""
+    """Return the CRC-32 of a row. A missing value is NULL; ``id`` and NULL take no part.
+
+    Earlier rows therefore keep their checksum if a migration adds a column that is NULL in them. A
+    migration that changes values of earlier rows sets their checksum to NULL.
+    """
     columns = [column for column in table.c if column.name not in ("id", "checksum")]
-    parts = {column.name: _canonical(column, values.get(column.name)) for column in columns}
+    parts = {
+        column.name: _canonical(column, values[column.name])
+        for column in columns
+        if values.get(column.name) is not None
+    }
     return zlib.crc32(json.dumps(parts, sort_keys=True).encode())
 
 

@@ -125,6 +125,17 @@ class Database:
                 "present file",
             )
 
+    def structure_problems(self) -> list[str]:
+        """Return the damage of the structure of a SQLite file, as SQLite describes it.
+
+        The whole file is read. The list is empty for PostgreSQL.
+        """
+        if self.dialect != "sqlite":
+            return []
+        with self.reading() as connection:
+            found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+        return [line for text in found if text != "ok" for line in str(text).splitlines()]
+
     def copy_to(self, target: sqlite3.Connection) -> None:
         """Copy a SQLite database into an empty one while it is in use, as one consistent state."""
         with self.reading() as connection:
@@ -165,7 +176,7 @@ class Database:
             OSError,
             ModuleNotFoundError,
         ) as error:  # also a damaged row, the file's folder, a driver not installed
-            raise StoreError(self.where, _problem_of(error)) from error
+            raise StoreError(self.where, problem_of(error)) from error
 
     def _upgrade(self) -> None:
         config = Config()
@@ -241,7 +252,8 @@ def _open_postgresql(address: URL, timeout_s: float) -> Engine:
     return create_engine(address, connect_args=limits, pool_pre_ping=True, hide_parameters=True)
 
 
-def _problem_of(error: Exception) -> str:
+def problem_of(error: Exception) -> str:
+    """Return the message of a database in one line, with advice for the operator."""
     cause = error.orig if isinstance(error, StatementError) and error.orig is not None else error
     text = "; ".join(line.strip() for line in str(cause).splitlines() if line.strip())
     advice = next((advice for sign, advice in _ADVICE if sign in text), None)

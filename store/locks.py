@@ -24,11 +24,14 @@ from sqlalchemy.pool import NullPool
 
 from schemas.errors import StoreError, StoreInUseError
 from store.address import parse_address, sqlite_file, without_password
+from store.database import problem_of
 
 LOCK_SUFFIX = ".lock"
 _WAIT_S = 1.0  # a process that has just been killed, or `spherorank check`, may hold the lock
 _POLL_S = 0.05
 _CHECK_S = 5.0  # between two checks of the PostgreSQL connection
+_KEEPALIVES = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
+_LOST_S = 45.0  # after it, the server has ended the session of a computer that lost its power
 _MAINTENANCE = "!"  # in place of a service name, which never contains this character
 
 
@@ -39,6 +42,19 @@ class User:
     service: str
     pid: int
     host: str
+
+    @property
+    def has_ended(self) -> bool:
+        """True if it was a process of this computer that has ended, as before a restart."""
+        if self.host != socket.gethostname():
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:  # a process of another user
+            return False
+        return False
 
     def __str__(self) -> str:
         name = f"the service {self.service}" if self.service else "a spherorank store command"
@@ -204,9 +220,7 @@ class PostgresqlLock:
             self._engine = _open_session(address, _this_process(use))
             self._lock_all()
         except (SQLAlchemyError, ModuleNotFoundError) as error:
-            raise StoreError(
-                self._where, f"{error}; expected a running PostgreSQL server at this address"
-            ) from error
+            raise StoreError(self._where, problem_of(error)) from error
 
     def check(self) -> None:
         """Take the locks again if the session ended, for example at a restart of the server.
@@ -243,8 +257,11 @@ class PostgresqlLock:
     def _lock_all(self) -> None:
         self._connection = self._engine.connect()
         for lock in self._locks:
-            if not _wait_for(partial(_try_advisory, self._connection, lock), self._wait_s):
+            attempt = partial(_try_advisory, self._connection, lock)
+            if not _wait_for(attempt, self._wait_s):
                 holder = _advisory_holder(self._connection, lock)
+                if holder and holder.has_ended and _wait_for(attempt, _LOST_S):
+                    continue
                 self._disconnect()
                 raise StoreInUseError(
                     self._where,
@@ -289,10 +306,9 @@ def _advisory_locks(use: ServiceUse | None) -> list[_AdvisoryLock]:
 def _open_session(address: URL, user: User) -> Engine:
     """Return an engine whose connections name this process and end soon after its computer."""
     name = f"spherorank {user.service or _MAINTENANCE} {user.pid} {user.host}"[:63]
-    keepalives = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
     return create_engine(
         address,
-        connect_args={"connect_timeout": 5, "application_name": name, "options": keepalives},
+        connect_args={"connect_timeout": 5, "application_name": name, "options": _KEEPALIVES},
         poolclass=NullPool,
         isolation_level="AUTOCOMMIT",
         hide_parameters=True,

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, Row, delete, func, select, update
 
 from schemas.messages import MessageData, StatusData, topic_of
+from store.checksums import read_rows
 from store.sql_part import SqlPart
 from store.tables import counters, messages
 
@@ -52,7 +54,7 @@ class SqlOutbox(SqlPart):
         :mod:`store.sequence_mark`.
         """
         query = (
-            select(messages.c.sequence, messages.c.topic, messages.c.body)
+            select(messages)
             .where(messages.c.service == self._service, messages.c.sequence > sequence)
             .where(
                 func.substr(messages.c.topic, 1, len(topic_prefix)) == topic_prefix
@@ -61,10 +63,7 @@ class SqlOutbox(SqlPart):
             .limit(limit)
         )
         with self._database.reading() as connection:
-            found = [
-                StoredMessage(row.sequence, row.topic, row.body)
-                for row in connection.execute(query)
-            ]
+            found = read_rows(connection, query, messages, _message_of)
         if found:
             self._publishing(found[-1].sequence)
         return found
@@ -95,3 +94,7 @@ class SqlOutbox(SqlPart):
     def _counter(self, column: ColumnElement[int]) -> int:
         with self._database.reading() as connection:
             return connection.scalar(select(column).where(counters.c.service == self._service)) or 0
+
+
+def _message_of(row: Row[Any]) -> StoredMessage:
+    return StoredMessage(row.sequence, row.topic, row.body)

@@ -13,6 +13,7 @@ from schemas.events import to_event
 from schemas.messages import MessageData, topic_of
 from schemas.observation import Outcome
 from schemas.well_image import FileVersion
+from store.checksums import with_checksum
 from store.database import Database
 from store.sequence_mark import SequenceMark, mark_file
 from store.tables import counters, file_versions, messages
@@ -57,6 +58,24 @@ class SqlPart:
     def check_in_place(self) -> None:
         """Raise StoreError if the database was deleted, moved or replaced since it was opened."""
         self._database.check_in_place()
+
+    def check_structure(self, most_bytes: int) -> None:
+        """Raise StoreError if the structure of a SQLite file is damaged; a larger file is skipped.
+
+        Parameters
+        ----------
+        most_bytes
+            The largest file that is checked; the whole file is read.
+        """
+        file = self._database.file
+        if file is None or file.stat().st_size > most_bytes:
+            return
+        if found := self._database.structure_problems():
+            raise StoreError(
+                self._database.where,
+                f"is damaged, {len(found)} problems, first: {found[0]}; restore a backup "
+                "(spherorank store restore)",
+            )
 
     def close(self) -> None:
         """Close all connections; safe to call twice."""
@@ -104,15 +123,14 @@ class SqlPart:
         ).returning(counters.c.last)
         sequence: int = connection.execute(taking).scalar_one()
         body = to_event(data, sequence=sequence, service=self._service, at=at)
-        connection.execute(
-            messages.insert().values(
-                service=self._service,
-                sequence=sequence,
-                topic=topic_of(data),
-                body=body,
-                created_at=at,
-            )
-        )
+        row = {
+            "service": self._service,
+            "sequence": sequence,
+            "topic": topic_of(data),
+            "body": body,
+            "created_at": at,
+        }
+        connection.execute(messages.insert().values(with_checksum(messages, row)))
         return sequence
 
     def _record_outcome(

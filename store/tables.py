@@ -121,6 +121,7 @@ messages = Table(
     Column("topic", AnyText, nullable=False),
     Column("body", Text, nullable=False),  # the event as it is published, byte by byte
     Column("created_at", UtcTime, nullable=False),
+    Column("checksum", BigInteger),  # of the row, see store/checksums.py; NULL: not recorded
     PrimaryKeyConstraint("service", "sequence"),
     Index("message_by_topic", "service", "topic", "created_at"),
 )
@@ -172,7 +173,7 @@ observations = Table(
     Column("measures", JSON, nullable=False),
     Column("unsure", JSON(none_as_null=True)),  # doubts about the outline; NULL: not recorded
     Column("measured_by", AnyText),  # segmenter and definitions of measures; NULL: not recorded
-    Column("checksum", BigInteger),  # of the row, see store/checksums.py; NULL: not recorded
+    Column("checksum", BigInteger),  # as of a message
     UniqueConstraint("plate", "run", "well", "visit", "version"),
     UniqueConstraint("plate", "run", "well", "visit", "digest"),
     Index("observation_by_day", "plate", "day"),
@@ -185,7 +186,7 @@ embeddings = Table(
     Column("observation_id", Integer, ForeignKey("observation.id")),
     Column("encoder_id", AnyText),
     Column("vector", Float32Vector, nullable=False),
-    Column("checksum", BigInteger),  # as of an observation
+    Column("checksum", BigInteger),  # as of a message
     PrimaryKeyConstraint("observation_id", "encoder_id"),
 )
 
@@ -233,7 +234,7 @@ plate_maps = Table(
     Column("line", AnyText),  # as in the content, as are the next two
     Column("dosed_on_day", Integer, nullable=False),
     Column("seeded_at", UtcTime, nullable=False),
-    Column("checksum", BigInteger),  # as of an observation
+    Column("checksum", BigInteger),  # as of a message
     Index("plate_map_by_line", "line", "dosed_on_day", "seeded_at"),
 )
 
@@ -246,7 +247,7 @@ assays = Table(
     Column("digest", AnyText, nullable=False),
     Column("content", JSON, nullable=False),
     Column("saved_at", UtcTime, nullable=False),
-    Column("checksum", BigInteger),  # as of an observation
+    Column("checksum", BigInteger),  # as of a message
 )
 
 calibrations = Table(
@@ -269,7 +270,7 @@ rankings = Table(
     Column("final", Boolean, nullable=False),
     Column("created_at", UtcTime, nullable=False),
     Column("content", JSON, nullable=False),
-    Column("checksum", BigInteger),  # as of an observation
+    Column("checksum", BigInteger),  # as of a message
     PrimaryKeyConstraint("plate", "day", "revision"),
 )
 
@@ -280,6 +281,6 @@ specimen_rankings = Table(
     Column("revision", Integer),
     Column("created_at", UtcTime, nullable=False),
     Column("content", JSON, nullable=False),
-    Column("checksum", BigInteger),  # as of an observation
+    Column("checksum", BigInteger),  # as of a message
     PrimaryKeyConstraint("specimen", "revision"),
 )

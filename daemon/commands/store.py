@@ -50,9 +50,10 @@ def restore(
     file: Annotated[Path, typer.Argument(help="A backup of a SQLite database.")],
     config: ConfigOption = None,
 ) -> None:
-    """Replace the SQLite database by a backup; the service must not run.
+    """Replace the SQLite database by a backup.
 
-    The backup is checked first. The old database is kept, and the sequence numbers continue.
+    The service must not run. The backup is checked first. The old database is kept, and the
+    sequence numbers continue.
     """
     from daemon.jobs import store_maintenance
 
@@ -64,7 +65,10 @@ def restore(
 
 @group.command()
 def size(config: ConfigOption = None) -> None:
-    """Print rows and bytes of each table and plate; the service may run."""
+    """Print rows and bytes of each table and plate.
+
+    The service may run.
+    """
     from daemon.jobs import store_maintenance
 
     for line in store_maintenance.describe_size(config):

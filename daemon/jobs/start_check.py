@@ -24,6 +24,7 @@ from schemas.errors import ConfigError, SpheroRankError, StoreInUseError
 
 OPENING_S = 60.0  # time in which a microscope opens, besides the time limit of one device call
 STATUS_TIMEOUT_S = 0.5
+STRUCTURE_BYTES = 1_000_000_000  # some seconds; `spherorank store check` checks larger files
 
 
 def find_start_problems(path: Path | None) -> list[str]:
@@ -55,6 +56,7 @@ def find_start_problems(path: Path | None) -> list[str]:
             lambda: wiring.open_departure_settings(config, load_bundle(config.encoder.bundle).card)
         ),
         *_store_problems(config),
+        *([] if is_running else _damage_of_store(config)),
         *_lock_problems(config, is_running=is_running),
         *_folder_problems(config),
         *([] if is_running else [*_socket_problems(config), *_microscope_problems(config, path)]),
@@ -120,6 +122,16 @@ def _store_problems(config: Config) -> list[str]:
             wiring.check_encoder_switch(config, store, encoder_id)
 
     return _errors_of(open_and_check)
+
+
+def _damage_of_store(config: Config) -> list[str]:
+    """Return the first damage of the structure of a SQLite file that is not very large."""
+
+    def check_structure() -> None:
+        with closing(wiring.open_store(config)) as store:
+            store.check_structure(STRUCTURE_BYTES)
+
+    return _errors_of(check_structure)
 
 
 def _lock_problems(config: Config, *, is_running: bool) -> list[str]:

@@ -60,18 +60,11 @@ def _each(database: Database, search: Callable[[Database], Iterator[str]]) -> It
 
 def _file_problems(database: Database) -> Iterator[str]:
     """Return the problems of the structure and the references of a SQLite file."""
-    if database.dialect != "sqlite":
-        return
-    with database.reading() as connection:
-        found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
-        yield from (
-            f"{database.where}: {line}"
-            for text in found
-            if text != "ok"
-            for line in str(text).splitlines()
-        )
-        for table, row, parent, _ in connection.exec_driver_sql("PRAGMA foreign_key_check"):
-            yield f"{database.where}: row {row} of table {table} refers to no row of {parent}"
+    yield from (f"{database.where}: {each}" for each in database.structure_problems())
+    if database.dialect == "sqlite":
+        with database.reading() as connection:
+            for table, row, parent, _ in connection.exec_driver_sql("PRAGMA foreign_key_check"):
+                yield f"{database.where}: row {row} of table {table} refers to no row of {parent}"
 
 
 def _row_problems(

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import Timer
 
 import pytest
 from sqlalchemy import make_url
@@ -112,6 +113,12 @@ def test_a_lost_lock_file_is_found(change: Callable[[Path], object], tmp_path: P
             held.check()
 
 
+def test_a_server_that_does_not_answer_is_a_store_error_without_the_password() -> None:
+    with pytest.raises(StoreError, match="expected a running PostgreSQL server") as raised:
+        lock("postgresql://lab:secret@127.0.0.1:1/spherorank", LAB_1)
+    assert "secret" not in str(raised.value)
+
+
 def test_a_lock_file_that_cannot_be_made_is_a_store_error() -> None:
     with pytest.raises(StoreError, match=r"store\.sqlite\.lock: cannot be opened"):
         lock("sqlite:////proc/store.sqlite", LAB_1)
@@ -167,3 +174,16 @@ def test_locks_that_a_restart_of_the_server_released_are_taken_again(url: str) -
         held.check()
         with closing(lock(url, LAB_1)), pytest.raises(StoreInUseError):
             held.check()
+
+
+@on_postgresql
+def test_a_session_that_a_power_cut_left_is_awaited(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "getpid", lambda: ended.pid)
+        left = lock(url, LAB_1)
+    Timer(0.3, left.close).start()
+    lock(url, LAB_1).close()

@@ -84,7 +84,10 @@ PROBLEMS = [
     ("UPDATE observation SET day = 8 WHERE id = 2", "the row id=2 plate=PDAC-0042 well=B03"),
     ("UPDATE plate_map SET content = '{}' WHERE id = 2", "the row id=2 plate=PDAC 7"),
     ("UPDATE message SET body = '{' WHERE sequence = 3", "sequence=3 of table message is damaged"),
-    ("UPDATE message SET sequence = 99 WHERE sequence = 3", "its body has the number"),
+    (
+        "UPDATE message SET sequence = 99, checksum = NULL WHERE sequence = 3",
+        "its body has the number",
+    ),
     ("UPDATE file_version SET outcome = 'lost'", "'lost' is not a valid Outcome"),
     ("UPDATE ranking SET day = 9", "plate=PDAC-0042 day=9 revision=1 of table ranking is damaged"),
     ("DELETE FROM embedding WHERE observation_id = 2", "observation 2 has no embedding"),

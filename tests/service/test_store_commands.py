@@ -44,6 +44,45 @@ for number in itertools.count(store.last_sequence() + 1):
 """
 
 
+# Restores a backup again and again, each time on a new copy of the files. The process of the
+# restore ends, as by SIGKILL, at its first change of a file, at its second, and so on. Prints the
+# number of images and the next sequence number after each restore, until one is finished.
+ENDED_RESTORES = """
+import os, shutil, sys
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+from store.maintenance.files import restore
+from store.sql_store import SqlStore
+from tests.samples import ENCODER_ID, NOW, PLATE, status_data
+
+def ending(function, calls, at):
+    def call(*arguments, **options):
+        if next(calls) == at:
+            os._exit(9)
+        return function(*arguments, **options)
+    return call
+
+prepared = Path(sys.argv[1])
+for at in count():
+    folder = prepared.with_name(f"turn{at}")
+    shutil.copytree(prepared, folder)
+    url = f"sqlite:///{folder}/store.sqlite"
+    if (child := os.fork()) == 0:
+        calls = count()
+        for name in ("link", "unlink", "replace", "fsync"):
+            setattr(os, name, ending(getattr(os, name), calls, at))
+        restore(url, folder / "backup.sqlite", NOW)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    with closing(SqlStore(url)) as store:
+        images = len(store.imaged(PLATE, ENCODER_ID))
+        print("result", images, store.add_message(status_data(), NOW), flush=True)
+    if status == 0:
+        break
+"""
+
+
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     """Return the URL of a database with a ranked plate, of which 3 messages are published."""
@@ -105,6 +144,35 @@ def test_a_restored_backup_continues_the_numbers_and_keeps_the_old_database(
         assert store.add_message(status_data(), NOW) == 11
     with closing(SqlStore(f"sqlite:///{aside}")) as old:
         assert len(old.messages_after(0)) == 10
+
+
+def test_a_restore_that_is_killed_leaves_the_old_or_the_new_database(
+    url: str, tmp_path: Path
+) -> None:
+    prepared = tmp_path / "prepared"
+    prepared.mkdir()
+    back_up(url, prepared / "backup.sqlite")  # one image
+    with closing(SqlStore(url)) as store:
+        image = observation("B03", seed=1)
+        store.add_observation(image, observation_data(image))
+        assert store.last_sequence() == 4
+        for path in tmp_path.glob("store.sqlite*"):  # with the log, as after a kill
+            (prepared / path.name).write_bytes(path.read_bytes())
+    done = subprocess.run(
+        [sys.executable, "-c", ENDED_RESTORES, prepared],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    results = [
+        tuple(map(int, line.split()[1:]))
+        for line in done.stdout.splitlines()
+        if line.startswith("result")
+    ]
+    assert set(results) == {(2, 5), (1, 5)}  # images and next number of the old and of the new one
+    assert results == sorted(results, reverse=True)
+    assert len(results) > 5  # moments
 
 
 def test_a_plain_copy_with_its_log_is_a_backup(url: str, tmp_path: Path) -> None:

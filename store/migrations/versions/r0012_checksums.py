@@ -1,4 +1,4 @@
-"""Migration 12: checksums of the rows that rankings are made from, and of the rankings.
+"""Migration 12: checksums of messages, rankings and the rows that rankings are made from.
 
 Earlier rows have NULL: they are read without this check.
 """
@@ -9,7 +9,15 @@ from alembic import op
 revision = "0012"
 down_revision = "0011"
 
-TABLES = ("observation", "embedding", "plate_map", "assay", "ranking", "specimen_ranking")
+TABLES = (
+    "message",
+    "observation",
+    "embedding",
+    "plate_map",
+    "assay",
+    "ranking",
+    "specimen_ranking",
+)
 
 
 def upgrade() -> None:
