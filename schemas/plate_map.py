@@ -67,6 +67,9 @@ CultureDays = Annotated[tuple[Annotated[int, Field(ge=1, le=1000)], ...], Field(
 """Culture days, each from 1 to 1000."""
 
 
+MAX_TOML_CHARACTERS = 50_000
+"""Largest ``plate.toml``; the time to parse a long key grows with the square of its length."""
+
 MOMENT_KEYS = ("seeded_at", "dosed_at")
 """Keys of ``plate.toml`` whose value is a date and time with zone."""
 
@@ -269,6 +272,10 @@ def parse_group(text: str) -> Group:
 
 def _parse_plate_file(text: str, name: str) -> PlateFile:
     """Return the content of ``plate.toml``; raise PlateMapError with every problem."""
+    if len(text) > MAX_TOML_CHARACTERS:
+        raise PlateMapError(
+            name, f"has {len(text)} characters; expected at most {MAX_TOML_CHARACTERS}"
+        )
     try:
         content = tomllib.loads(re.sub(r"\r\n?", "\n", text.removeprefix("\ufeff")))
     except (ValueError, RecursionError) as error:
