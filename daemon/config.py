@@ -325,6 +325,9 @@ class EncoderSection(_Section):
     bundle: str = "default"
     providers: Literal["auto", "cuda", "cpu"] = "auto"
     threads: int = Field(default=2, ge=1, le=64)
+    # The processing of one image takes a tenth of a second. A longer one ends the process, and the
+    # next start examines the image.
+    timeout_s: Patience = 300.0
 
 
 class StoreSection(_Section):

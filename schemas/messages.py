@@ -157,6 +157,8 @@ class AlertKind(StrEnum):
     """Images of a plate were measured by different methods, so their measures are not compared."""
     ASSAY = "assay"
     MICROSCOPE = "microscope"
+    CLOCK = "clock"
+    """The clock of this computer has jumped, or no time service keeps it right."""
 
 
 class StandingAlert(FrozenModel):
