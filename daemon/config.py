@@ -53,7 +53,7 @@ from inference.tissue.condition import ConditionSettings
 from schemas.calibration import MethodChoice
 from schemas.errors import ConfigError
 from schemas.forecast import ForecastFrom, MetricName
-from schemas.ids import PlateId
+from schemas.plate_map import PlateId
 from schemas.trajectory import Representation
 from schemas.well import PLATE_SHAPES
 

@@ -20,13 +20,17 @@ from pydantic import (
 )
 
 from schemas.errors import PlateMapError
-from schemas.ids import PlateId, SpecimenId
+from schemas.ids import checked_id
 from schemas.moments import parse_moment
 from schemas.plate_tables import Table, column_name, joined
 from schemas.treatment import parse_treatment, spelling_notes, treatment_names
 from schemas.well import INNER_60, PLATE_SHAPES, parse_well, row_column, well_at
 from schemas.well_texts import well_texts
 
+PlateId = Annotated[str, AfterValidator(checked_id)]
+"""Id of a plate; folders are named by it."""
+SpecimenId = Annotated[str, AfterValidator(checked_id)]
+"""Id of a specimen; folders are named by it."""
 WellName = Annotated[str, BeforeValidator(parse_well)]
 """Name of a well, normalised to a row letter and two digits."""
 LineName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120)]

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from schemas.frozen_model import FrozenModel
-from schemas.ids import PlateId, printable
+from schemas.ids import printable
 from schemas.messages import StatusData
+from schemas.plate_map import PlateId
 from schemas.ranking import Ranking
 
 MAX_LISTED_FILES = 50
