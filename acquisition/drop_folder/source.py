@@ -238,6 +238,7 @@ class DropFolder:
                 **self._plate_maps.unreadable,
                 **self._assays.unreadable,
                 **self._folder.outside,
+                **self._reader.overdue(self._clock()),
             },
             waiting=self._waiting_images(),
             gone=str(self._folder.problem) if self._folder.problem else None,
