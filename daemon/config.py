@@ -53,7 +53,7 @@ from inference.tissue.condition import ConditionSettings
 from schemas.calibration import MethodChoice
 from schemas.errors import ConfigError
 from schemas.forecast import ForecastFrom, MetricName
-from schemas.ids import PlateId
+from schemas.plate_map import PlateId
 from schemas.requests import SUBSCRIBER_NAME
 from schemas.trajectory import Representation
 from schemas.well import PLATE_SHAPES
@@ -326,6 +326,9 @@ class EncoderSection(_Section):
     bundle: str = "default"
     providers: Literal["auto", "cuda", "cpu"] = "auto"
     threads: int = Field(default=2, ge=1, le=64)
+    # The processing of one image takes a tenth of a second. A longer one ends the process, and the
+    # next start examines the image.
+    timeout_s: Patience = 300.0
 
 
 class StoreSection(_Section):

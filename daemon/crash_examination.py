@@ -7,10 +7,13 @@ that no other image is quarantined.
 """
 
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Self
 
 import structlog
@@ -39,6 +42,9 @@ A usual well image takes a tenth of a second.
 START_S = 300.0
 """Longest start of a child process, with the opening of the encoder."""
 
+MOST_MEMORY = 8_000_000_000
+"""Largest memory of a child process in bytes, at most half of that of this computer."""
+
 _POLL_S = 0.5
 _CONTEXT = multiprocessing.get_context("spawn")
 
@@ -57,6 +63,8 @@ class CrashExamination:
         Open the parts that process an image, in each child process.
     plate_map
         Returns the stored plate map of a plate, for its scale, or None.
+    most_memory
+        Memory in bytes beyond which a child process is ended.
     """
 
     journal: InFlightJournal
@@ -64,6 +72,7 @@ class CrashExamination:
     open_encoder: Callable[[], Encoder]
     open_segmenter: Callable[[], Segmenter]
     plate_map: Callable[[str], PlateMap | None]
+    most_memory: int = MOST_MEMORY
 
     def quarantined(self, tick: Callable[[], None]) -> Iterator[Rejected]:
         """Yield a refusal for each suspect that ended its child processes.
@@ -77,7 +86,7 @@ class CrashExamination:
         ended: dict[InFlightImage, int] = {}  # number of child processes that an image ended
         while suspects:
             log.info("crash.examining", images=len(suspects))
-            with _Child(self._work(suspects)) as child:
+            with _Child(self._work(suspects), self.most_memory) as child:
                 current = child.run(self.journal, tick)
                 problem = child.problem
             if current is None:  # the child processed everything
@@ -111,8 +120,10 @@ class CrashExamination:
 class _Child:
     """A child process that processes suspects in order and reports the one that it works on."""
 
-    def __init__(self, work: "_Work") -> None:
+    def __init__(self, work: "_Work", most_memory: int) -> None:
         self._suspects = work.images
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        self._most_memory = min(most_memory, total // 2)
         self._reports, sender = _CONTEXT.Pipe(duplex=False)
         self._process: BaseProcess = _CONTEXT.Process(
             target=_process_in_child, args=(work, sender), daemon=True
@@ -140,10 +151,10 @@ class _Child:
             tick()
             if not self._reports.poll(_POLL_S):
                 waited_s += _POLL_S
-                if waited_s < (START_S if current is None else HANG_S):
+                self.problem = self._problem_after(waited_s, is_started=current is not None)
+                if not self.problem:
                     continue
                 self._process.kill()
-                self.problem = f"no result within {HANG_S:.0f} s"
                 return self._blamed(current)
             try:
                 started: int = self._reports.recv()
@@ -157,6 +168,15 @@ class _Child:
                 return None
             current, waited_s = started, 0.0
 
+    def _problem_after(self, waited_s: float, *, is_started: bool) -> str:
+        """Return why a child that has not reported for a time has to be ended, or an empty text."""
+        memory = _resident_bytes(self._process.pid)
+        if memory > self._most_memory:
+            return f"{memory:,} bytes of memory; expected at most {self._most_memory:,}"
+        if waited_s >= (HANG_S if is_started else START_S):
+            return f"no result within {HANG_S:.0f} s"
+        return ""
+
     def _blamed(self, current: int | None) -> int | None:
         """Return the suspect that the child worked on; none if the child did not even start."""
         if current is None:
@@ -169,6 +189,15 @@ def _end_of(exit_code: int | None) -> str:
     if exit_code is not None and exit_code < 0:
         return f"signal {-exit_code}"
     return f"exit code {exit_code}"
+
+
+def _resident_bytes(pid: int | None) -> int:
+    """Return the memory of a process in bytes; 0 if it has ended."""
+    try:
+        pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
+    except (OSError, IndexError):
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True)
@@ -185,6 +214,8 @@ class _Work:
 def _process_in_child(work: _Work, reports: Connection) -> None:
     """Process each image as the service does, without storing anything."""
     prepare_child_process()
+    with suppress(OSError):  # without enough memory the kernel ends this process, not the service
+        Path("/proc/self/oom_score_adj").write_text("1000")
     encoder, segmenter = work.open_encoder(), work.open_segmenter()
     for number, (image, scale) in enumerate(zip(work.images, work.scales, strict=True)):
         reports.send(number)

@@ -96,6 +96,8 @@ class DueDays:
     encoder_id: str
     settings: DaySettings
     clock: Callable[[], datetime]
+    skipped_since: Callable[[datetime], timedelta] = lambda _moment: timedelta()
+    """Returns by how much the clock jumped forward after a moment."""
     _known_since: dict[str, datetime] = field(default_factory=dict)  # by run and plate map digest
 
     def of_plate(
@@ -159,7 +161,8 @@ class DueDays:
             for image in state.seen
             if image.day == day and image.key.well in of_day
         )
-        late = not state.is_waiting and state.now - first_at >= self.settings.readout_deadline
+        waited = state.now - first_at - self.skipped_since(first_at)
+        late = not state.is_waiting and waited >= self.settings.readout_deadline
         is_readout = day == plate_map.readout_day
         final = is_readout and (complete or late)
         digest = self._inputs_digest(plate_map, state.images, day)

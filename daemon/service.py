@@ -23,9 +23,11 @@ from daemon.microscope.imaging_feedback import ImagingFeedback
 from daemon.missing_images import MissingImages
 from daemon.pipeline import ImagePath
 from daemon.plate_inputs import PlateInputs
+from daemon.processing_limit import ProcessingLimit
 from daemon.scale_check import ScaleCheck
 from daemon.service_status import ServiceStatus
 from daemon.specimens import Specimens
+from daemon.steady_clock import ClockWatch
 from schemas.errors import DamagedRowError, MachineError, ProfileError, SourceGoneError, StoreError
 from schemas.machine_faults import reason_of
 from schemas.messages import AlertKind
@@ -68,10 +70,12 @@ class Service:
     status: ServiceStatus
     heartbeat: Heartbeat
     clock: Callable[[], datetime]
+    clock_watch: ClockWatch
     notify_systemd: Callable[[str], None]
     watched_folders: Sequence[Path]  # an alert is raised when their disks fill up
     min_free_bytes: int
     crash_examination: CrashExamination
+    processing_limit: ProcessingLimit
     imaging_feedback: ImagingFeedback | None = None  # None without a microscope
     _last_sweep_s: float = float("-inf")
     _unranked: set[str] = field(default_factory=set)  # plates whose last ranking failed
@@ -155,7 +159,8 @@ class Service:
         while not self.heartbeat.is_stopping:
             try:
                 plate_map = self.inputs.plate_map(plate)
-                outcome = self.images.process(item, plate_map)
+                with self.processing_limit.of(item.files):
+                    outcome = self.images.process(item, plate_map)
             except (MachineError, DamagedRowError) as error:
                 log.warning("image.postponed", plate=plate, reason=str(error))
                 if isinstance(item, WellImage):
@@ -245,6 +250,7 @@ class Service:
             return
         self._last_sweep_s = time.monotonic()
         self.alerts.publish_delayed()
+        self.clock_watch.check()
         self._watch_disks()
         self._watch_files()
         self.days.write_missing_files()

@@ -18,8 +18,8 @@ from schemas.requests import (
 from schemas.well_image import Rejected, SourceStatus, WellImage
 from store.ports import PlateMapStore
 
-MAX_STANDING_ALERTS = 20
-"""Largest number of standing alerts in a status."""
+MAX_STANDING_ALERTS = 5
+"""Largest number of standing alerts in a status message; a reply to a request lists more."""
 
 
 class RejectedFiles:
@@ -95,7 +95,7 @@ class ServiceStatus:
             held=self.source.held,
             source_gone=self.source.gone,
             microscope=self.microscope(),
-            alerts=_most_urgent(standing),
+            alerts=_by_urgency(standing)[:MAX_STANDING_ALERTS],
             standing_alerts=len(standing),
         )
 
@@ -113,6 +113,7 @@ class ServiceStatus:
                 PendingImagesData(plate=each.plate, reason=each.reason, images=each.images)
                 for each in source.waiting
             ),
+            other_alerts=_by_urgency(self.standing_alerts())[MAX_STANDING_ALERTS:MAX_LISTED_FILES],
             rejected_files=self.rejected_files.newest(),
             unreadable=len(source.unreadable),
             unreadable_files=tuple(
@@ -122,7 +123,6 @@ class ServiceStatus:
         )
 
 
-def _most_urgent(alerts: Sequence[StandingAlert]) -> tuple[StandingAlert, ...]:
+def _by_urgency(alerts: Sequence[StandingAlert]) -> tuple[StandingAlert, ...]:
     """Return the alerts that block the service, then the newest others."""
-    ordered = sorted(alerts, key=lambda alert: (alert.blocks, alert.since), reverse=True)
-    return tuple(ordered[:MAX_STANDING_ALERTS])
+    return tuple(sorted(alerts, key=lambda alert: (alert.blocks, alert.since), reverse=True))

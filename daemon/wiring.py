@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -45,6 +45,7 @@ from daemon.missing_images import MissingImages
 from daemon.pipeline import ImagePath
 from daemon.plate_inputs import PlateInputs
 from daemon.plate_runs import PlateRuns
+from daemon.processing_limit import ProcessingLimit
 from daemon.reports.ranking_files import write_ranking
 from daemon.reports.specimen_files import write_specimen
 from daemon.rolling_view import RollingView
@@ -53,6 +54,7 @@ from daemon.service import Service
 from daemon.service_status import RejectedFiles, ServiceStatus
 from daemon.source_thread import SourceThread
 from daemon.specimens import Specimens
+from daemon.steady_clock import ClockWatch, SteadyClock
 from inference.bundle import load_bundle
 from inference.departure.assembly import feature_names
 from inference.departure.departures import DepartureSettings
@@ -79,9 +81,12 @@ SOURCE_PATIENCE_S = 30.0  # without an answer of the source's file system, at mo
 MEASURING_JOBS = 2  # worker processes of the service that measure images again
 
 
+CLOCK = SteadyClock()  # of this process
+
+
 def now() -> datetime:
-    """Return the time of this computer's clock, in UTC."""
-    return datetime.now(UTC)
+    """Return the time of the service, in UTC."""
+    return CLOCK.now()
 
 
 def open_store(config: Config) -> SqlStore:
@@ -281,7 +286,7 @@ def open_days(
     )
     return DailyPath(
         store=store,
-        due_days=DueDays(store, card.encoder_id, settings, now),
+        due_days=DueDays(store, card.encoder_id, settings, now, CLOCK.skipped_since),
         encoder_id=card.encoder_id,
         settings=settings,
         calibrations=calibrations,
@@ -456,6 +461,8 @@ def open_service(
             status=status,
             heartbeat=heartbeat,
             clock=now,
+            clock_watch=ClockWatch(CLOCK, alerts),
+            processing_limit=ProcessingLimit(config.encoder.timeout_s),
             notify_systemd=notify_systemd,
             watched_folders=_watched_folders(config),
             min_free_bytes=config.output.min_free_bytes,

@@ -11,7 +11,7 @@ class ExitCode(IntEnum):
     DONE = 0
     FAILED = 1
     WRONG_USAGE = 2  # typer's own code for a wrong option or argument
-    MICROSCOPE_STALLED = 75  # EX_TEMPFAIL of sysexits.h: a later start may succeed
+    STALLED = 75  # an image or the microscope; EX_TEMPFAIL of sysexits.h: a later start may succeed
     WRONG_CONFIGURATION = 78  # EX_CONFIG of sysexits.h: systemd does not restart the service
     HUNG_UP = 129  # 128 + SIGHUP, as a shell reports it: systemd restarts the service
 

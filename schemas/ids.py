@@ -3,9 +3,6 @@
 import re
 import unicodedata
 from collections.abc import Iterable
-from typing import Annotated
-
-from pydantic import AfterValidator
 
 MAX_CHARACTERS = 120
 MAX_BYTES = 240
@@ -49,12 +46,6 @@ def checked_id(text: str) -> str:
     if problem := id_problem(text):
         raise ValueError(f"'{printable(text)[:MAX_CHARACTERS]}' {problem}")
     return text
-
-
-PlateId = Annotated[str, AfterValidator(checked_id)]
-"""Id of a plate; folders are named by it."""
-SpecimenId = Annotated[str, AfterValidator(checked_id)]
-"""Id of a specimen; folders are named by it."""
 
 
 def first_invisible(text: str) -> str | None:

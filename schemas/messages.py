@@ -161,6 +161,8 @@ class AlertKind(StrEnum):
     """A subscriber of `publisher.must_ack` has not acknowledged a final ranking in time."""
     MESSAGING = "messaging"
     """The process that publishes messages and answers requests ended; it is started again."""
+    CLOCK = "clock"
+    """The clock of this computer has jumped, or no time service keeps it right."""
 
 
 class StandingAlert(FrozenModel):

@@ -20,13 +20,17 @@ from pydantic import (
 )
 
 from schemas.errors import PlateMapError
-from schemas.ids import PlateId, SpecimenId
+from schemas.ids import checked_id
 from schemas.moments import parse_moment
 from schemas.plate_tables import Table, column_name, joined
 from schemas.treatment import parse_treatment, spelling_notes, treatment_names
 from schemas.well import INNER_60, PLATE_SHAPES, parse_well, row_column, well_at
 from schemas.well_texts import well_texts
 
+PlateId = Annotated[str, AfterValidator(checked_id)]
+"""Id of a plate; folders are named by it."""
+SpecimenId = Annotated[str, AfterValidator(checked_id)]
+"""Id of a specimen; folders are named by it."""
 WellName = Annotated[str, BeforeValidator(parse_well)]
 """Name of a well, normalised to a row letter and two digits."""
 LineName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120)]
@@ -66,6 +70,9 @@ PlateWells = Annotated[int, AfterValidator(_standard_plate)]
 CultureDays = Annotated[tuple[Annotated[int, Field(ge=1, le=1000)], ...], Field(min_length=1)]
 """Culture days, each from 1 to 1000."""
 
+
+MAX_TOML_CHARACTERS = 50_000
+"""Largest ``plate.toml``; the time to parse a long key grows with the square of its length."""
 
 MOMENT_KEYS = ("seeded_at", "dosed_at")
 """Keys of ``plate.toml`` whose value is a date and time with zone."""
@@ -269,6 +276,10 @@ def parse_group(text: str) -> Group:
 
 def _parse_plate_file(text: str, name: str) -> PlateFile:
     """Return the content of ``plate.toml``; raise PlateMapError with every problem."""
+    if len(text) > MAX_TOML_CHARACTERS:
+        raise PlateMapError(
+            name, f"has {len(text)} characters; expected at most {MAX_TOML_CHARACTERS}"
+        )
     try:
         content = tomllib.loads(re.sub(r"\r\n?", "\n", text.removeprefix("\ufeff")))
     except (ValueError, RecursionError) as error:

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from schemas.frozen_model import FrozenModel
-from schemas.ids import PlateId, printable
-from schemas.messages import StatusData
+from schemas.ids import printable
+from schemas.messages import StandingAlert, StatusData
+from schemas.plate_map import PlateId
 from schemas.ranking import Ranking
 
 MAX_LISTED_FILES = 50
@@ -123,6 +124,9 @@ class StatusDetails(FrozenModel):
 
     pending: tuple[PendingImagesData, ...] = ()
     """All pending well images, by plate and reason."""
+    other_alerts: tuple[StandingAlert, ...] = ()
+    """Further standing alerts, after those in ``alerts``; ``standing_alerts`` is the number of all.
+    """
     rejected_files: tuple[RejectedFileData, ...] = ()
     """Newest rejected files, the newest first; ``rejected`` is the number of all."""
     unreadable: int = 0

@@ -19,6 +19,9 @@ from schemas.well_image import FileVersion, Rejected
 READ_AHEAD = 3
 """Groups that are read before they are needed, so that the encoder never waits for the disk."""
 
+OVERDUE_S = 60.0
+"""Time after which a group that is still being read is reported; the share may hang."""
+
 Result = TypeVar("Result")
 
 
@@ -114,6 +117,14 @@ class GroupReader:
     def groups(self) -> tuple[FileGroup, ...]:
         """The groups that are being read."""
         return tuple(job.group for job in self._jobs)
+
+    def overdue(self, now_s: float) -> dict[str, str]:
+        """Return the problem of each group that is being read for long, by its first path."""
+        return {
+            job.group.versions[0].path: f"is being read for more than {OVERDUE_S:.0f} s"
+            for job in self._jobs
+            if job.results.running() and now_s - job.listed_s > OVERDUE_S
+        }
 
     @property
     def free_places(self) -> int:

@@ -18,6 +18,7 @@ from acquisition.drop_folder.metadata.image_metadata import (
     focal_order,
     full_pages,
     read_formats,
+    require_small_texts,
 )
 from acquisition.drop_folder.metadata.metamorph import plane_count
 from acquisition.drop_folder.name_tokens import IMAGE_SUFFIXES
@@ -29,6 +30,7 @@ from acquisition.drop_folder.pixels.png_jpeg import (
     require_jpeg_pixels,
     require_whole_png,
 )
+from acquisition.drop_folder.pixels.tiff_compressions import require_known_compression
 from acquisition.drop_folder.pixels.tiff_pages import (
     decode_page,
     require_grey_page,
@@ -135,6 +137,7 @@ def _decode_tiff(content: bytes, where: object, limits: ImageLimits) -> RawImage
         tifffile.TiffFile(io.BytesIO(content), name=str(where)) as tif,
     ):
         pages = _checked_pages(tif, content, where, limits)
+        require_small_texts(pages, where)
         found = read_formats(tif, pages)
         planes = sum(plane_count(page) for page in pages)
         order = focal_order(tif, found, planes, where)
@@ -163,6 +166,7 @@ def _checked_pages(
         _check_size(page.imagewidth, page.imagelength, where, limits)
         require_grey_page(page, where)
         require_segments(page, len(content), where)
+        require_known_compression(page, content, where)
     if (decoded := sum(page.nbytes * plane_count(page) for page in pages)) > limits.max_file_bytes:
         raise ImageError(
             where, f"{decoded} bytes decoded; expected at most {limits.max_file_bytes}"

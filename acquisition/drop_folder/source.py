@@ -183,7 +183,9 @@ class DropFolder:
             if self._folder.is_due() and self._folder.refresh():
                 self._read_plate_files()
             if not self._grouping_is_current:
+                self._progress()
                 self._group_files()
+                self._progress()
             self._read_ahead()
             if self._results or self._reader.has_results():
                 continue
@@ -236,6 +238,7 @@ class DropFolder:
                 **self._plate_maps.unreadable,
                 **self._assays.unreadable,
                 **self._folder.outside,
+                **self._reader.overdue(self._clock()),
             },
             waiting=self._waiting_images(),
             gone=str(self._folder.problem) if self._folder.problem else None,

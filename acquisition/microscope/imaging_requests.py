@@ -11,8 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from acquisition.durable_files import make_folder, sync_folder, write_durably
 from schemas.errors import OutputError
-from schemas.ids import PlateId
-from schemas.plate_map import WellName
+from schemas.plate_map import PlateId, WellName
 
 log = structlog.get_logger()
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from acquisition.durable_files import sync_folder, write_durably
 from acquisition.microscope.imaging_requests import ASKED, ImagingRequest
 from schemas.errors import OutputError
-from schemas.ids import PlateId
+from schemas.plate_map import PlateId
 
 ABORTED = "aborted by the operator"
 """The reason for which the request of an aborted day is dropped."""

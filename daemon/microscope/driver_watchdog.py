@@ -165,7 +165,7 @@ class Watchdog:
                 plate=None,
             )
         finally:
-            self._end(ExitCode.MICROSCOPE_STALLED)
+            self._end(ExitCode.STALLED)
 
     def _switch_lamp_off(self, is_off: threading.Event) -> None:
         """Switch the lamp off and set the event, unless the driver fails."""

@@ -137,3 +137,12 @@ def test_every_column_of_the_report_is_explained() -> None:
     heads = re.findall(r"<th>([^<(]+)", ranking_html(samples.ranking(), {}))
     assert heads
     assert [head for head in heads if f" {head.strip()}" not in page] == []
+
+
+def test_each_test_that_the_page_of_faults_names_exists() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (DOCS / "reference/faults.md").read_text())
+    assert len(named) > 30
+    missing = [
+        f"{path}::{name}" for path, name in named if f"def {name}(" not in (ROOT / path).read_text()
+    ]
+    assert missing == []

@@ -1,6 +1,6 @@
 """Read the XML that Harmony (Operetta, Opera Phenix) writes into the TIFF tag 65500.
 
-Sources: the tag in https://github.com/ome/bioformats (OperettaReader, ``XML_TAG = 65500``); the
+Sources: the tag in https://github.com/ome/bioformats (OperettaReader, ``XMLTAG = 65500``); the
 elements of Index.idx.xml in https://github.com/mobie/mobie-viewer-fiji/issues/987. The resolution
 tags of these files hold the pixel of the camera, not of the image, see
 https://github.com/mobie/mobie-viewer-fiji/issues/990, so that they are never used as a scale. The
@@ -31,7 +31,7 @@ from acquisition.drop_folder.metadata.xml_text import (
 )
 
 SOURCE = "Harmony XML"
-_TAG = 65500
+TAG = 65500
 _LONGEST_IN_METRES = 1e-3  # a pixel with a larger number is not in metres
 
 
@@ -63,7 +63,7 @@ def read(tif: tifffile.TiffFile, pages: Sequence[tifffile.TiffPage]) -> FileMeta
 
 def _xml_text(page: tifffile.TiffPage) -> str | bytes | None:
     """Return the XML in the tag of a page; None if the page has no such text."""
-    value = page.tags.valueof(_TAG)
+    value = page.tags.valueof(TAG)
     if isinstance(value, tuple) and all(byte in range(256) for byte in value):
         value = bytes(value)
     if isinstance(value, str):

@@ -43,6 +43,12 @@ FORMATS: tuple[
 Those that describe each page come first, then the descriptions of a whole file, then the tags.
 """
 
+MAX_TEXT_BYTES = 4_000_000
+"""Largest metadata text of a page; parsed JSON takes 70 times its size in memory."""
+MAX_TEXTS_BYTES = 32_000_000
+"""Largest size of the metadata texts of all pages of a file."""
+_TEXT_TAGS = (270, harmony.TAG, micromanager.TAG)  # 270: ImageDescription
+
 _OTHER_STACKS = (
     "andor", "bif", "eer", "fluoview", "gel", "lsm", "ndpi", "nih", "philips", "qpi", "scanimage",
     "scn", "sis", "svs", "tvips", "vista",
@@ -75,7 +81,25 @@ def read_metadata(tif: tifffile.TiffFile) -> ImageMetadata:
     by that of a later format: the image then has no scale.
     """
     pages = full_pages(tif)
+    require_small_texts(pages, tif.filename)
     return combine(read_formats(tif, pages)) if pages else ImageMetadata()
+
+
+def require_small_texts(pages: Sequence[tifffile.TiffPage], where: object) -> None:
+    """Raise ImageError if a metadata text is so large that its parsing would take much memory.
+
+    The texts of a file are not read for this check.
+    """
+    total = 0
+    for page in pages:
+        sizes = [tag.count for tag in page.tags if tag.code in _TEXT_TAGS]
+        total += sum(sizes)
+        if max(sizes, default=0) > MAX_TEXT_BYTES or total > MAX_TEXTS_BYTES:
+            raise ImageError(
+                where,
+                f"{max(sizes)} bytes in one metadata text, {total} in all; expected at most "
+                f"{MAX_TEXT_BYTES} in one and {MAX_TEXTS_BYTES} in all",
+            )
 
 
 def read_formats(tif: tifffile.TiffFile, pages: Sequence[tifffile.TiffPage]) -> list[FileMetadata]:

@@ -15,7 +15,7 @@ from acquisition.drop_folder.metadata.statements import FileMetadata, PageIndex,
 from acquisition.drop_folder.metadata.values import earliest, number, positive, time_of
 
 SOURCE = "Micro-Manager"
-_TAG = 51123
+TAG = 51123
 _AXES = {
     "z": "SliceIndex",
     "channel": "ChannelIndex",
@@ -51,7 +51,7 @@ def read(tif: tifffile.TiffFile, pages: Sequence[tifffile.TiffPage]) -> FileMeta
 
 def _values(page: tifffile.TiffPage) -> Mapping[str, object] | None:
     """Return the values that Micro-Manager wrote for a page, by name; None if there are none."""
-    value = page.tags.valueof(_TAG)
+    value = page.tags.valueof(TAG)
     if isinstance(value, (str, bytes)):
         try:
             value = json.loads(value.strip("\0") if isinstance(value, str) else value.strip(b"\0"))

@@ -92,3 +92,4 @@ def test_a_status_lists_blocking_alerts_first_and_needs_no_store() -> None:
     listed = [alert["message"] for alert in message["alerts"]]
     newest = range(MAX_STANDING_ALERTS - 1, 0, -1)
     assert listed == ["gone", *(f"image {number}" for number in newest)]
+    assert [each.message for each in status.details().other_alerts] == ["image 0"]

@@ -20,13 +20,16 @@ from inference.tissue.classical_segmenter import ClassicalSegmenter
 from schemas.well_image import FileVersion, Rejected, WellImage
 from tests.robot_folder import PATTERN, RobotFolder
 
+LEAK = -1
+LEAKED_BYTES = 900_000_000
+
 
 @dataclass(frozen=True)
 class EndingEncoder:
     """An encoder that ends its process when it embeds certain wells, and logs every attempt."""
 
     log: Path
-    ends: dict[str, int]  # by well: a signal to this process, or 0 for an exit
+    ends: dict[str, int]  # by well: a signal to this process, 0 for an exit, or LEAK
     encoder_id: str = "ending"
     dimension: int = 1
 
@@ -36,6 +39,9 @@ class EndingEncoder:
         if image.key.well == "B09":
             raise ZeroDivisionError
         number = self.ends.get(image.key.well)
+        if number == LEAK:
+            leaked = np.ones(LEAKED_BYTES, np.uint8)
+            time.sleep(60 + leaked[0])
         if number == 0:
             os._exit(3)
         if number is not None:
@@ -70,6 +76,7 @@ class Laboratory:
             partial(EndingEncoder, encoder.log, ends),
             ClassicalSegmenter,
             plate_map=lambda plate: None,  # noqa: ARG005 - no plate has a map
+            most_memory=LEAKED_BYTES,
         )
         return list(examination.quarantined(tick))
 
@@ -95,7 +102,12 @@ def robot(tmp_path: Path) -> RobotFolder:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("end", "reason"),
-    [(signal.SIGSEGV, "signal 11"), (signal.SIGKILL, "signal 9"), (0, "exit code 3")],
+    [
+        (signal.SIGSEGV, "signal 11"),
+        (signal.SIGKILL, "signal 9"),
+        (0, "exit code 3"),
+        (LEAK, "of memory; expected at most 900,000,000"),
+    ],
 )
 def test_only_the_image_that_ends_two_processes_is_quarantined(
     laboratory: Laboratory, end: int, reason: str

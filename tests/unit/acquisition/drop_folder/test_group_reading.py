@@ -6,7 +6,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
-from acquisition.drop_folder.group_reading import GroupReader
+from acquisition.drop_folder.group_reading import OVERDUE_S, GroupReader
 from acquisition.drop_folder.image_decoding import ImageLimits
 from acquisition.drop_folder.naming import ParsedName
 from acquisition.drop_folder.retries import Retries
@@ -95,6 +95,21 @@ def test_places_are_free_up_to_the_limit_until_a_result_is_taken(robot: RobotFol
     assert (reading.free_places, reading.groups) == (1, (asked,))
     reading.pop()
     assert (reading.free_places, reading.groups) == (2, ())
+
+
+def test_a_file_whose_reading_does_not_end_is_reported(robot: RobotFolder) -> None:
+    pool = ManualPool()
+    reading = reader(robot, pool)
+    asked = group(*robot.well())
+    reading.request(asked, LISTED_S)
+    assert reading.overdue(LISTED_S + 2 * OVERDUE_S) == {}  # it waits for a thread
+    pool.jobs[0][0].set_running_or_notify_cancel()
+    assert reading.overdue(LISTED_S + OVERDUE_S) == {}
+    assert reading.overdue(LISTED_S + OVERDUE_S + 1) == {
+        "P1/day07/B02_z1.tif": "is being read for more than 60 s"
+    }
+    pool.run(0)
+    assert reading.overdue(LISTED_S + 2 * OVERDUE_S) == {}
 
 
 def test_a_deleted_file_and_a_replaced_file_have_changed(robot: RobotFolder) -> None:

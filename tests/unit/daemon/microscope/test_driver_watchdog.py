@@ -43,7 +43,7 @@ def stall(lamp_off: Callable[[], None], *, emit_fails: bool = False) -> tuple[li
 
 def test_the_alert_says_that_the_lamp_was_switched_off() -> None:
     messages, code = stall(lambda: None)
-    assert code == ExitCode.MICROSCOPE_STALLED
+    assert code == ExitCode.STALLED
     assert "the lamp was switched off" in messages[0]
 
 
@@ -55,4 +55,4 @@ def test_the_alert_says_that_the_lamp_may_be_on_if_the_shutter_fails() -> None:
 
 
 def test_the_process_ends_even_if_the_alert_cannot_be_emitted() -> None:
-    assert stall(lambda: None, emit_fails=True)[1] == ExitCode.MICROSCOPE_STALLED
+    assert stall(lambda: None, emit_fails=True)[1] == ExitCode.STALLED
