@@ -46,6 +46,7 @@ _VERSION_COLUMNS = [
         "um_per_px",
         "file_scales",
         "measured_by",
+        "excluded",
     )
 ] + [_FILES_OF_UNDATED]
 
@@ -142,6 +143,26 @@ class SqlObservations(SqlPart):
         with self._database.reading() as connection:
             return {row.observation_id: row.jpeg for row in connection.execute(query)}
 
+    def exclude_images(self, plate: str, reasons: Mapping[str, str]) -> Sequence[VisitKey]:
+        """Record by path of a file why images of a plate do not count; return the new ones."""
+        query = select(observations).where(
+            observations.c.service == self._service,
+            observations.c.plate == plate,
+            observations.c.excluded.is_(None),
+        )
+        excluded = []
+        with self._database.writing() as connection:
+            for row in connection.execute(query).all():
+                why = [reasons[path] for path, *_ in row.files if path in reasons]
+                if why:
+                    connection.execute(
+                        observations.update()
+                        .where(observations.c.id == row.id)
+                        .values(excluded=why[0])
+                    )
+                    excluded.append(key_of(row))
+        return excluded
+
     def _versions(self, query: Select[Any]) -> Sequence[VisitVersion]:
         with self._database.reading() as connection:
             return [
@@ -159,6 +180,7 @@ class SqlObservations(SqlPart):
                     file_scales=file_scales_of(row),
                     saved_at=modified_at(row.files),
                     measured_by=row.measured_by,
+                    excluded=row.excluded,
                 )
                 for row in connection.execute(query.order_by(*_IN_ORDER))
             ]

@@ -149,6 +149,7 @@ observations = Table(
     Column("measures", JSON, nullable=False),
     Column("unsure", JSON),  # doubts about the outline; NULL: not recorded
     Column("measured_by", AnyText),  # segmenter and definitions of measures; NULL: not recorded
+    Column("excluded", AnyText),  # why the image does not count; NULL: it counts
     UniqueConstraint("plate", "run", "well", "visit", "version"),
     UniqueConstraint("plate", "run", "well", "visit", "digest"),
     Index("observation_by_day", "plate", "day"),

@@ -320,3 +320,11 @@ class ColumnLosingStage(DriftingStage):
         if self._fails():
             self.lost_um = (-SPACING_UM, 0.0)
         VirtualStage.set_position_um(self, x + self.lost_um[0], y + self.lost_um[1])
+
+
+class OvershootingStage(SlippingStage):
+    """A stage that goes one column too far at one move and reports its target."""
+
+    def set_position_um(self, x: float, y: float) -> None:
+        self.reported_um = (x, y)
+        VirtualStage.set_position_um(self, x + (SPACING_UM if self._fails() else 0.0), y)

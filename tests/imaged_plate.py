@@ -38,6 +38,7 @@ class ImagedPlate:
     a1_um: tuple[float, float] = A1_UM
     fields: tuple[int, int] = (1, 1)
     fields_use: FieldsUse = FieldsUse.LARGEST_TISSUE
+    tries: int = 3
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     @classmethod
@@ -105,6 +106,7 @@ class ImagedPlate:
             home_stage=self.home_stage,
             fields=self.fields,
             fields_use=self.fields_use,
+            tries=self.tries,
         )
         section = MicromanagerSection.model_validate(
             {

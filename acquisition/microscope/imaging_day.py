@@ -243,6 +243,8 @@ class ImagingDay:
         plan = run.plan
         is_planned = well in {each.well for each in plan.positions}
         was_saved = is_planned and self._progress(well, plan.saved_since).saved
+        if self._progress(well, None).saved:
+            run.wrong_images.append(well)
         self._record(run, self.journal.record_repeat, well, reason)
         self.emit(
             "well.repeated",
@@ -253,7 +255,6 @@ class ImagingDay:
             was_saved=was_saved,
         )
         run.saved[:] = [each for each in run.saved if each != well]
-        run.wrong_images.append(well)
         run.failures[well] += 1
         run.problems[well] = reason
         if is_planned:

@@ -32,6 +32,7 @@ class PlateWatch:
     samples: SampleWatch
     places: PlaceWatch
     store: PictureStore
+    day: int
     ready: list[WellFrames] = field(default_factory=list, init=False)
     _last_frame: Frame | None = field(default=None, init=False)
 
@@ -103,8 +104,13 @@ class PlateWatch:
         return self.samples.withheld
 
     def take_repeats(self) -> dict[str, str]:
-        """Return the wells that have to be imaged again, with the reasons, and forget them."""
+        """Return the wells that have to be imaged again, with the reasons, and forget them.
+
+        Their stored pictures are deleted, so that no later day is compared with them.
+        """
         repeats, self.places.repeats = self.places.repeats, {}
+        for well in repeats:
+            self.store.discard(self.day, well)
         return repeats
 
     def take_dark(self) -> dict[str, str]:
@@ -158,4 +164,5 @@ def open_plate_watch(
             scope, positions, store.load(day), before, day_before, home_stage=settings.home_stage
         ),
         store,
+        day,
     )

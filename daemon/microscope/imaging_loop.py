@@ -138,8 +138,8 @@ class ImagingLoop:
             self.alerts.raise_once(
                 f"{job.plate} day {job.day} wrong {wells}",
                 f"plate {job.plate}, day {job.day}: the saved images of {wells} may show other "
-                "wells, and no new images replaced them; rankings use them until these wells are "
-                f"imaged again on this day (spherorank acquire run {job.plate} --well WELL)",
+                "wells, and no new images replaced them; rankings leave them out; image these "
+                f"wells again on this day (spherorank acquire run {job.plate} --well WELL)",
                 job.plate,
             )
         match result.reason:

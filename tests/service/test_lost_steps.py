@@ -6,6 +6,8 @@ import pytest
 
 from acquisition.microscope.day_plan import EndReason
 from acquisition.microscope.day_stop import StopReason
+from acquisition.microscope.imaging_journal import day_journal
+from acquisition.microscope.picture_store import PictureStore
 from acquisition.microscope.pictures import SAME_PICTURE, WellPictures, likeness
 from acquisition.microscope.settings import FieldsUse
 from simulation.world import A1_UM, SPACING_UM
@@ -57,6 +59,44 @@ def test_a_well_with_the_picture_of_the_well_before_is_imaged_again(
     reports = [*plate.named("well.failed"), *plate.named("well.repeated")]
     assert {fields["well"] for fields in reports} <= {before, well}
     assert any(before in fields["problem"] for fields in reports if fields["well"] == well)
+
+
+def test_a_saved_image_of_the_next_well_is_replaced_when_the_next_well_is_imaged(
+    tmp_path: Path,
+) -> None:
+    truth = true_pictures(tmp_path / "truth")
+    plate = ImagedPlate.make(tmp_path / "faulty", day=DAY)
+    plate.break_device("Stage", "OvershootingStage", fails_at=3)
+
+    assert plate.image(DAY, *ROW).reason is EndReason.COMPLETED
+
+    assert sorted(plate.pictures(DAY)) == ROW
+    assert wrong_wells(plate, truth) == []
+    (repeated,) = plate.named("well.repeated")
+    assert (repeated["well"], repeated["was_saved"], repeated["wells_saved"]) == ("B04", True, 2)
+    assert "B05 shows the picture of B04" in repeated["problem"]
+    assert plate.alerts() == []
+
+
+def test_a_saved_image_that_does_not_count_and_is_not_replaced_is_named_by_an_alert(
+    tmp_path: Path,
+) -> None:
+    plate = ImagedPlate.make(tmp_path, day=DAY)
+    plate.tries = 1
+    plate.break_device("Stage", "OvershootingStage", fails_at=3)
+
+    result = plate.image(DAY, *ROW)
+
+    assert result.wrong_images == ("B04",)
+    named, _given_up = plate.alerts()
+    assert "the saved images of B04 may show other wells, and no new images replaced" in named
+    assert "rankings leave them out" in named
+    assert f"spherorank acquire run {plate.plate} --well WELL" in named
+    state = plate.folder / "microscope"
+    (wrong,) = day_journal(state, plate.plate, DAY).wrong_files()
+    assert Path(wrong).name.startswith("B04_")
+    _, kept = PictureStore(state, plate.plate, None).load_day_before(DAY + 1)
+    assert sorted(kept) == [well for well in ROW if well not in ("B04", "B05")]
 
 
 @pytest.mark.parametrize("well", ["B03", "B11"])
