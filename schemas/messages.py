@@ -178,7 +178,7 @@ class AcquisitionStep(StrEnum):
     WELL_FAILED = "well_failed"
     """One attempt failed; the well is tried again after the other wells."""
     WELL_REPEATED = "well_repeated"
-    """The image of a well shows another place, does not count, and is taken again."""
+    """The image of a well may show another place, does not count, and is taken again."""
     PAUSED = "paused"
     """An operator paused the imaging; the lamp is off. Sent again after a restart."""
     RESUMED = "resumed"

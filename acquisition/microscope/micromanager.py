@@ -176,11 +176,17 @@ class MicroManager:
         return unused_autofocus_devices(self._core)
 
     def own_time(self) -> datetime | None:
-        """Return the time of the camera's property ``PresentTime``; None if it has none."""
+        """Return the time of the camera's property ``PresentTime``; None if it has none.
+
+        Raises
+        ------
+        MicroscopeError
+            If the camera fails.
+        """
         camera = self._core.getCameraDevice()
-        if not self._core.hasProperty(camera, PRESENT_TIME):
-            return None
         with _as_microscope_error(f"camera {camera}"):
+            if not self._core.hasProperty(camera, PRESENT_TIME):
+                return None
             return datetime.fromisoformat(self._core.getProperty(camera, PRESENT_TIME))
 
     def move_to(self, x_um: float, y_um: float) -> None:

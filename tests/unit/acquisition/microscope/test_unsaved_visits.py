@@ -82,6 +82,9 @@ class ScriptedWatch:
     def take_dark(self) -> dict[str, str]:
         return {}
 
+    def take_missed(self) -> dict[str, str]:
+        return {}
+
     def missing_tissue(self) -> list[str]:
         return []
 
@@ -186,6 +189,30 @@ def test_withheld_images_are_judged_although_their_day_has_ended(watched: Watche
     rule = replace(rule, plate_map=rule.plate_map.model_copy(update={"seeded_at": NOON}))
     result = watched.run(withhold, rule=rule)
     assert (result.reason, result.saved) == (EndReason.OTHER_DAY, ("B02",))
+
+
+def test_a_clock_of_the_camera_that_fails_ends_no_run(watched: WatchedDay) -> None:
+    rule = DayRule(plate_map().model_copy(update={"seeded_at": NOON}), 1, lambda: False)
+
+    def own_time() -> Any:  # noqa: ANN401 - a datetime
+        raise MicroscopeError("camera", "no answer")
+
+    watched.scope.own_time = own_time  # type: ignore[method-assign]  # the clock fails
+    result = watched.run(admit, rule=rule)
+    assert (result.reason, result.saved) == (EndReason.COMPLETED, ("B02", "B03"))
+
+
+def test_wells_that_a_stop_withdraws_are_part_of_its_result(watched: WatchedDay) -> None:
+    def stop_at_b03(watch: ScriptedWatch, visit: WellFrames) -> None:
+        if visit.well == "B02":
+            admit(watch, visit)
+            return
+        watch.repeats["B02"] = "B03 shows the picture of B02"
+        raise DayStoppedError(StopReason.WRONG_PLACE, "stage", "is at another well")
+
+    result = watched.run(stop_at_b03)
+    assert result.reason is EndReason.HALTED
+    assert (result.saved, result.wrong_images) == ((), ("B02",))
 
 
 def test_a_run_that_stops_because_of_a_wrong_place_costs_no_attempt(watched: WatchedDay) -> None:
