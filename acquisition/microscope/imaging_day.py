@@ -185,11 +185,7 @@ class ImagingDay:
         if self.watch is None:
             return
         while self.watch.ready:
-            visit = self.watch.ready.pop(0)
-            try:
-                self._save(run, visit.well)
-            except (MicroscopeError, OutputError) as error:
-                self._fail(run, run.position(visit.well), error)
+            self._save_or_fail(run, self.watch.ready.pop(0).well)
         for well, problem in self.watch.take_dark().items():
             self._fail(run, run.position(well), MicroscopeError("lamp or shutter", problem))
         for well, problem in self.watch.take_missed().items():
@@ -197,12 +193,24 @@ class ImagingDay:
         for well, reason in self.watch.take_repeats().items():
             self._repeat(run, well, reason)
 
-    def _image_once_more(self, run: ImagingRun, well: str, problem: str) -> None:
-        """Report a visit that is not saved, and queue its well again: it may have been at fault.
+    def _save_or_fail(self, run: ImagingRun, well: str) -> None:
+        """Save the images of a well; if that fails, the attempt has failed."""
+        try:
+            self._save(run, well)
+        except (MicroscopeError, OutputError) as error:
+            self._fail(run, run.position(well), error)
 
-        It is one of the ``tries`` of the well, but no fault of the microscope.
+    def _image_once_more(self, run: ImagingRun, well: str, problem: str) -> None:
+        """Report a doubtful visit that is not saved, and queue its well again.
+
+        It is one of the ``tries`` of the well, but no fault of the microscope. The image of the
+        last attempt is saved.
         """
         run.failures[well] += 1
+        attempts = self._progress(well, run.plan.attempts_since).attempts
+        if max(attempts, run.failures[well]) >= self.settings.tries:
+            self._save_or_fail(run, well)
+            return
         run.problems[well] = problem
         self.emit("well.failed", plate=run.plan.plate, day=run.plan.day, well=well, problem=problem)
         self._record(run, self.journal.record_failure, well, problem)

@@ -13,11 +13,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from pymmcore_plus import CMMCorePlus
-from pymmcore_plus.mda import MDAEngine
 from useq import MDAEvent
 
 from acquisition.channels import Channel
+from acquisition.microscope.device_errors import as_microscope_error
 from acquisition.microscope.micromanager_config import (
     check_core,
     load_core,
@@ -35,15 +34,15 @@ from acquisition.microscope.scale_check import (
 )
 from acquisition.microscope.settings import MicroscopeSettings
 from acquisition.microscope.settled_moves import wait_until_settled
+from acquisition.microscope.strict_engine import StrictEngine
 from acquisition.ports import (
     BeginStep,
     Frame,
     FrameFormat,
-    ImagingStoppedError,
     OpticalPath,
     ignore_step,
 )
-from schemas.errors import MicroscopeError, ScaleError
+from schemas.errors import MicroscopeError
 
 STAGE_TOLERANCE_UM = 25.0  # largest error of the stage position: a fiftieth of a field
 Z_TOLERANCE_UM = 5.0  # largest error of a plane's height
@@ -51,46 +50,6 @@ FRAME_TIME = "FrameTime"
 """A property of cameras that know the time of the last frame: ISO 8601 with a time zone."""
 PRESENT_TIME = "PresentTime"
 """A property of simulated cameras with a clock of their own: ISO 8601 with a time zone."""
-
-
-class _StrictEngine(MDAEngine):  # type: ignore[misc]  # pymmcore-plus is not typed here
-    """An engine that takes frames one by one and raises every failure.
-
-    A triggered sequence would tell neither where a frame was taken nor which device failed.
-
-    Parameters
-    ----------
-    move_focus
-        Moves the focus drive to a height in µm and returns when it has arrived.
-    begin_step
-        Is called before each exposure.
-    """
-
-    def __init__(
-        self, core: CMMCorePlus, move_focus: Callable[[float], None], begin_step: BeginStep
-    ) -> None:
-        super().__init__(core, use_hardware_sequencing=False, restore_initial_state=False)
-        self._move_focus = move_focus
-        self._begin_step = begin_step
-
-    def setup_single_event(self, event: MDAEvent) -> None:
-        """Set the exposure and the height of the next frame."""
-        self.mmcore.setExposure(event.exposure)
-        if event.z_pos is None:
-            raise MicroscopeError("focus drive", "has no target height; expected one per frame")
-        self._move_focus(event.z_pos)
-
-    def exec_single_event(self, event: MDAEvent) -> Iterator[tuple[Any, MDAEvent, Any]]:
-        """Yield one frame, its event and its metadata."""
-        exposure_s = self.mmcore.getExposure() / 1000
-        plane, planes = event.index["z"] + 1, event.metadata["planes"]
-        self._begin_step(
-            f"camera {self.mmcore.getCameraDevice()}: exposure of {exposure_s:g} s, "
-            f"plane {plane} of {planes}",
-            exposure_s,
-        )
-        self.mmcore.snapImage()
-        yield self.mmcore.getImage(), event, self.get_frame_metadata(event)
 
 
 class MicroManager:
@@ -134,7 +93,7 @@ class MicroManager:
             self._pixel_sizes = read_pixel_sizes(self._core)
             self._format = self._read_format(self._pixel_sizes)
             self._core.setAutoShutter(False)
-            self._core.register_mda_engine(_StrictEngine(self._core, self._move_focus, begin_step))
+            self._core.register_mda_engine(StrictEngine(self._core, self._move_focus, begin_step))
         except BaseException:
             self.close()
             raise
@@ -156,7 +115,7 @@ class MicroManager:
             If a device does not answer.
         """
         self._select(None)
-        with _as_microscope_error("pixel size"):
+        with as_microscope_error("pixel size"):
             pixel_sizes = read_pixel_sizes(self._core)
             now = self._read_format(pixel_sizes)
         check_same_pixel_size(self._pixel_sizes, pixel_sizes)
@@ -184,7 +143,7 @@ class MicroManager:
             If the camera fails.
         """
         camera = self._core.getCameraDevice()
-        with _as_microscope_error(f"camera {camera}"):
+        with as_microscope_error(f"camera {camera}"):
             if not self._core.hasProperty(camera, PRESENT_TIME):
                 return None
             return datetime.fromisoformat(self._core.getProperty(camera, PRESENT_TIME))
@@ -206,7 +165,7 @@ class MicroManager:
                 f"cannot go to ({x_um:.1f}, {y_um:.1f}) µm; "
                 f"expected a position within stage_limits_um = {limits}",
             )
-        with _as_microscope_error(f"stage {stage}"):
+        with as_microscope_error(f"stage {stage}"):
             self._begin_move(f"stage {stage}", f"({x_um:.0f}, {y_um:.0f}) µm")
             self._core.setXYPosition(x_um, y_um)
             self._settle(f"stage {stage}", stage)
@@ -230,7 +189,7 @@ class MicroManager:
         """
         self._select(None)
         device, drive = self._core.getAutoFocusDevice(), self._core.getFocusDevice()
-        with _as_microscope_error(f"autofocus {device}"):
+        with as_microscope_error(f"autofocus {device}"):
             self._check_heights([near_z_um])
             self._move_focus(near_z_um)
             with self._lamp_on():
@@ -285,7 +244,7 @@ class MicroManager:
         self._release_focus_lock()
         self._core.mda.events.frameReady.connect(add_frame)
         try:
-            with _as_microscope_error(camera), self._lamp_on():
+            with as_microscope_error(camera), self._lamp_on():
                 self._core.mda.run(events)
         finally:
             self._core.mda.events.frameReady.disconnect(add_frame)
@@ -304,7 +263,7 @@ class MicroManager:
         self._select(None)
         camera, exposure_s = self._core.getCameraDevice(), self._settings.exposure_ms / 1000
         self._core.setTimeoutMs(round(1000 * (self._settings.timeout_s + exposure_s)))
-        with _as_microscope_error(f"camera {camera}"):
+        with as_microscope_error(f"camera {camera}"):
             self.lamp_off()
             self._begin_step(
                 f"camera {camera}: exposure of {exposure_s:g} s in the dark", exposure_s
@@ -319,7 +278,7 @@ class MicroManager:
     def home(self) -> None:
         """Home the stage; raise MicroscopeError if it fails or cannot be homed."""
         stage = self._core.getXYStageDevice()
-        with _as_microscope_error(f"stage {stage}"):
+        with as_microscope_error(f"stage {stage}"):
             self._begin_step(f"stage {stage}: home", self._settings.timeout_s)
             self._core.home(stage)
             self._core.waitForDevice(stage)
@@ -335,7 +294,7 @@ class MicroManager:
         problems: list[MicroscopeError] = []
         for shutter in dict.fromkeys((self._core.getShutterDevice(), *self._shutters)):
             try:
-                with _as_microscope_error(f"shutter {shutter} (the lamp may be on)"):
+                with as_microscope_error(f"shutter {shutter} (the lamp may be on)"):
                     if shutter:
                         self._core.setShutterOpen(shutter, False)
             except MicroscopeError as error:
@@ -371,7 +330,7 @@ class MicroManager:
 
     def position(self) -> tuple[float, float, float]:
         """Return the position of the stage and the focus drive: x, y and z in µm."""
-        with _as_microscope_error("stage"):
+        with as_microscope_error("stage"):
             return (*self._core.getXYPosition(), self._core.getPosition())
 
     def _check_heights(self, z_um: Sequence[float]) -> None:
@@ -476,7 +435,7 @@ class MicroManager:
             return
         self._preset = ""  # unknown if a device fails now
         group, _, preset = wanted.partition(":")
-        with _as_microscope_error(f"channel {wanted}"):
+        with as_microscope_error(f"channel {wanted}"):
             self._core.setConfig(group, preset)
             self._core.waitForConfig(group, preset)
         self.lamp_off()
@@ -488,15 +447,3 @@ class MicroManager:
                 "the same objective and binning in every channel",
             )
         self._preset = wanted
-
-
-@contextmanager
-def _as_microscope_error(device: str) -> Iterator[None]:
-    """Raise any exception of a block as a MicroscopeError that names the device."""
-    try:
-        yield
-    except (MicroscopeError, ScaleError, ImagingStoppedError):
-        raise
-    except Exception as error:  # drivers, Python devices and the core raise any type
-        message = " ".join(str(error).split()) or type(error).__name__
-        raise MicroscopeError(device, message) from error

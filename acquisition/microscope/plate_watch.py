@@ -177,13 +177,11 @@ def open_plate_watch(
     day_before, before = store.load_day_before(day)
     positions = {each.well: each for each in plan_positions(settings, plate_map.wells_with_tissue)}
     expected = set(expected_wells(plate_map, day, before.keys()))
-    doubts = settings.tries > 1
     return PlateWatch(
         SampleWatch(
             scope,
             [each for well, each in positions.items() if well in expected],
             before.keys(),
-            doubts_visits=doubts,
         ),
         PlaceWatch(
             scope,
@@ -192,7 +190,7 @@ def open_plate_watch(
             {} if recentre else before,
             day_before,
             home_stage=settings.home_stage,
-            doubts_visits=doubts,
+            doubts_visits=settings.tries > 1,
         ),
         store,
         day,

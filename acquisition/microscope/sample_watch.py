@@ -68,14 +68,11 @@ class SampleWatch:
         The positions of the wells that should show tissue.
     seen_before
         The wells that showed tissue on the last day of imaging.
-    doubts_visits
-        Whether a well may be imaged once more because its image is doubtful.
     """
 
     scope: Microscope
     expected: Sequence[WellPosition]
     seen_before: Collection[str] = ()
-    doubts_visits: bool = True
     withheld: list[WellFrames] = field(default_factory=list, init=False)
     empty: list[str] = field(default_factory=list, init=False)  # wells without tissue
     dark: dict[str, str] = field(default_factory=dict, init=False)  # wells with too little light
@@ -88,6 +85,7 @@ class SampleWatch:
         """Note a visit with tissue; return the visits to save: the withheld ones and this one."""
         self._levels.append(light_level(visit.frames, self.scope.format))
         self._seen = [each for each in self._seen if each.well != position.well] + [position]
+        self.empty = [well for well in self.empty if well != position.well]
         return [*self._release(), visit]
 
     def withhold(self, visit: WellFrames, view: View, bytes_held: int) -> list[WellFrames]:
@@ -146,13 +144,14 @@ class SampleWatch:
         for visit in released:
             if darkness := self.darkness(visit):
                 self.dark[visit.well] = darkness
-            elif self._may_be_missed(visit.well):
+                continue
+            self.empty.append(visit.well)
+            if self._may_be_missed(visit.well):
                 self.missed[visit.well] = (
                     f"{visit.well} shows no tissue; expected tissue there: it is imaged once more"
                 )
             else:
                 visits.append(visit)
-                self.empty.append(visit.well)
         return visits
 
     def darkness(self, visit: WellFrames) -> str | None:
@@ -171,7 +170,7 @@ class SampleWatch:
         should_have = well in self.seen_before or well in {each.well for each in self.expected}
         is_first = well not in self._doubted
         self._doubted.add(well)
-        return self.doubts_visits and should_have and is_first
+        return should_have and is_first
 
     def _stop(self, viewed: Sequence[str], frames: Sequence[Frame]) -> DayStoppedError:
         """Return the error that stops the run, with the cause that the frames show."""

@@ -64,6 +64,7 @@ class ScriptedWatch:
     withheld: list[WellFrames] = field(default_factory=list)
     ready: list[WellFrames] = field(default_factory=list)
     repeats: dict[str, str] = field(default_factory=dict)
+    missed: dict[str, str] = field(default_factory=dict)
 
     def admit(
         self, images: Sequence[WellFrames], _position: WellPosition, _view: View, bytes_held: int
@@ -83,7 +84,8 @@ class ScriptedWatch:
         return {}
 
     def take_missed(self) -> dict[str, str]:
-        return {}
+        missed, self.missed = self.missed, {}
+        return missed
 
     def missing_tissue(self) -> list[str]:
         return []
@@ -246,6 +248,24 @@ def test_a_well_that_is_repeated_each_time_is_given_up(watched: WatchedDay) -> N
     assert result.given_up == {"B02": "B02 and B03 show the same picture"}
     assert result.saved == ()
     assert result.wrong_images == ("B02",)
+
+
+@pytest.mark.parametrize(("tries", "attempts"), [(1, 1), (3, 2)])
+def test_a_well_whose_tissue_may_be_missed_is_imaged_once_more_unless_no_attempt_is_left(
+    watched: WatchedDay, tries: int, attempts: int
+) -> None:
+    def miss_once(watch: ScriptedWatch, visit: WellFrames) -> None:
+        if watched.scope.frames_taken == 1:
+            watch.missed["B02"] = "B02 shows no tissue"
+        else:
+            admit(watch, visit)
+
+    watched.settings = replace(watched.settings, tries=tries)
+    result = watched.run(miss_once, wells=["B02"])
+    assert (result.saved, result.given_up) == (("B02",), {})
+    assert watched.attempts() == {"B02": attempts}
+    failed = [fields["problem"] for name, fields in watched.events if name == "well.failed"]
+    assert failed == ["B02 shows no tissue"] * (attempts - 1)
 
 
 def test_the_progress_never_counts_more_wells_than_there_are(watched: WatchedDay) -> None:
