@@ -290,6 +290,20 @@ def test_a_stage_that_stays_displaced_by_a_part_of_the_spacing_stops_the_run(
     assert wrong_wells(plate, two_days[DAY + 1], DAY + 1) == []
 
 
+@pytest.mark.parametrize("share", [0.3, 0.7])
+def test_the_edge_of_a_well_is_not_taken_for_tissue_on_the_first_day(
+    tmp_path: Path, two_days: dict[int, dict[str, WellPictures]], share: float
+) -> None:
+    plate = ImagedPlate.make(tmp_path, day=DAY)
+    plate.break_device("Stage", "ShortStage", fails_at=7, Share=share, Stays=0)
+
+    assert plate.image(DAY, *ROW).reason is EndReason.COMPLETED
+
+    assert wrong_wells(plate, two_days[DAY], DAY) == []
+    (failed,) = plate.named("well.failed")
+    assert "B08 shows no tissue" in failed["problem"]
+
+
 def test_a_stage_that_stays_displaced_on_the_first_day_leaves_no_valid_wrong_image(
     tmp_path: Path,
 ) -> None:
