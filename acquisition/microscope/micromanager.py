@@ -16,25 +16,26 @@ import numpy as np
 from useq import MDAEvent
 
 from acquisition.channels import Channel
+from acquisition.microscope.camera_clock import frame_time, present_time
 from acquisition.microscope.device_errors import as_microscope_error
+from acquisition.microscope.frame_format import read_frame_format
 from acquisition.microscope.micromanager_config import (
     check_core,
     load_core,
     shutters_of,
-    stage_per_pixel,
     unload_core,
     unused_autofocus_devices,
 )
 from acquisition.microscope.optical_path import read_optical_path
-from acquisition.microscope.pixel_sizes import PixelSizeReading, read_pixel_sizes
+from acquisition.microscope.pixel_sizes import read_pixel_sizes
 from acquisition.microscope.scale_check import (
     check_same_format,
     check_same_pixel_size,
-    decide_microscope_scale,
 )
 from acquisition.microscope.settings import MicroscopeSettings
 from acquisition.microscope.settled_moves import wait_until_settled
 from acquisition.microscope.strict_engine import StrictEngine
+from acquisition.microscope.travel_limits import TravelLimits
 from acquisition.ports import (
     BeginStep,
     Frame,
@@ -46,10 +47,6 @@ from schemas.errors import MicroscopeError
 
 STAGE_TOLERANCE_UM = 25.0  # largest error of the stage position: a fiftieth of a field
 Z_TOLERANCE_UM = 5.0  # largest error of a plane's height
-FRAME_TIME = "FrameTime"
-"""A property of cameras that know the time of the last frame: ISO 8601 with a time zone."""
-PRESENT_TIME = "PresentTime"
-"""A property of simulated cameras with a clock of their own: ISO 8601 with a time zone."""
 
 
 class MicroManager:
@@ -91,7 +88,7 @@ class MicroManager:
             self._select(None)
             self._pixel_size_um = self._core.getPixelSizeUm()
             self._pixel_sizes = read_pixel_sizes(self._core)
-            self._format = self._read_format(self._pixel_sizes)
+            self._format = read_frame_format(self._core, settings, self._pixel_sizes)
             self._core.setAutoShutter(False)
             self._core.register_mda_engine(StrictEngine(self._core, self._move_focus, begin_step))
         except BaseException:
@@ -117,7 +114,7 @@ class MicroManager:
         self._select(None)
         with as_microscope_error("pixel size"):
             pixel_sizes = read_pixel_sizes(self._core)
-            now = self._read_format(pixel_sizes)
+            now = read_frame_format(self._core, self._settings, pixel_sizes)
         check_same_pixel_size(self._pixel_sizes, pixel_sizes)
         check_same_format(self._format, now)
 
@@ -142,11 +139,7 @@ class MicroManager:
         MicroscopeError
             If the camera fails.
         """
-        camera = self._core.getCameraDevice()
-        with as_microscope_error(f"camera {camera}"):
-            if not self._core.hasProperty(camera, PRESENT_TIME):
-                return None
-            return datetime.fromisoformat(self._core.getProperty(camera, PRESENT_TIME))
+        return present_time(self._core)
 
     def move_to(self, x_um: float, y_um: float) -> None:
         """Move the stage to (x, y) in µm and return when it has arrived.
@@ -157,14 +150,7 @@ class MicroManager:
             If the position is outside the stage limits, or the stage fails or does not arrive.
         """
         stage = self._core.getXYStageDevice()
-        if (limits := self._settings.stage_limits_um) and not (
-            limits[0] <= x_um <= limits[2] and limits[1] <= y_um <= limits[3]
-        ):
-            raise MicroscopeError(
-                f"stage {stage}",
-                f"cannot go to ({x_um:.1f}, {y_um:.1f}) µm; "
-                f"expected a position within stage_limits_um = {limits}",
-            )
+        self._limits.check_stage(x_um, y_um)
         with as_microscope_error(f"stage {stage}"):
             self._begin_move(f"stage {stage}", f"({x_um:.0f}, {y_um:.0f}) µm")
             self._core.setXYPosition(x_um, y_um)
@@ -190,7 +176,7 @@ class MicroManager:
         self._select(None)
         device, drive = self._core.getAutoFocusDevice(), self._core.getFocusDevice()
         with as_microscope_error(f"autofocus {device}"):
-            self._check_heights([near_z_um])
+            self._limits.check_heights([near_z_um])
             self._move_focus(near_z_um)
             with self._lamp_on():
                 self._begin_step(
@@ -201,7 +187,7 @@ class MicroManager:
                 self._release_focus_lock()
                 self._settle(f"focus drive {drive}", drive)
             found_um = float(self._core.getPosition())
-            self._check_heights([found_um])
+            self._limits.check_heights([found_um])
         return found_um
 
     def stack(self, z_um: Sequence[float], channel: Channel | None = None) -> list[Frame]:
@@ -219,7 +205,7 @@ class MicroManager:
         MicroscopeError
             If a device fails, a frame is missing, or a frame was taken at another height.
         """
-        self._check_heights(z_um)
+        self._limits.check_heights(z_um)
         self._select(channel)
         optical_path = read_optical_path(self._core, self._settings, channel)
         frames: list[Frame] = []
@@ -333,16 +319,11 @@ class MicroManager:
         with as_microscope_error("stage"):
             return (*self._core.getXYPosition(), self._core.getPosition())
 
-    def _check_heights(self, z_um: Sequence[float]) -> None:
-        """Raise MicroscopeError if a height in µm is outside the limits of the focus drive."""
-        if (limits := self._settings.z_limits_um) and (
-            outside := [z for z in z_um if not limits[0] <= z <= limits[1]]
-        ):
-            heights = ", ".join(f"{z:.1f}" for z in outside)
-            raise MicroscopeError(
-                f"focus drive {self._core.getFocusDevice()}",
-                f"cannot go to {heights} µm; expected heights within z_limits_um = {limits}",
-            )
+    @property
+    def _limits(self) -> TravelLimits:
+        """The limits of the present stage and focus drive."""
+        core = self._core
+        return TravelLimits(self._settings, core.getXYStageDevice(), core.getFocusDevice())
 
     @contextmanager
     def _lamp_on(self) -> Iterator[None]:
@@ -388,41 +369,15 @@ class MicroManager:
         self, image: np.ndarray, metadata: dict[str, Any], optical_path: OpticalPath
     ) -> Frame:
         """Return a frame from the camera's image, the engine's metadata and the optical path."""
-        camera, position = self._core.getCameraDevice(), metadata["position"]
-        if self._core.hasProperty(camera, FRAME_TIME):
-            taken_at = datetime.fromisoformat(self._core.getProperty(camera, FRAME_TIME))
-        else:
-            taken_at = self._clock()
+        position = metadata["position"]
         return Frame(
             pixels=np.array(image),
             x_um=float(position["x"]),
             y_um=float(position["y"]),
             z_um=float(position["z"]),
             exposure_ms=float(metadata["exposure_ms"]),  # as rounded by the camera
-            taken_at=taken_at,
+            taken_at=frame_time(self._core) or self._clock(),
             optical_path=optical_path,
-        )
-
-    def _read_format(self, pixel_sizes: PixelSizeReading) -> FrameFormat:
-        """Return the format of the frames with the present objective, binning and magnification.
-
-        Parameters
-        ----------
-        pixel_sizes
-            The scales that the hardware configuration states now.
-
-        Raises
-        ------
-        ScaleError
-            If there is no scale, or two scales contradict each other.
-        """
-        um_per_px = decide_microscope_scale(self._settings, pixel_sizes)
-        return FrameFormat(
-            width_px=self._core.getImageWidth(),
-            height_px=self._core.getImageHeight(),
-            bits=self._core.getImageBitDepth(),
-            um_per_px=um_per_px,
-            to_stage=stage_per_pixel(self._core.getPixelSizeAffine(), um_per_px),
         )
 
     def _select(self, channel: Channel | None) -> None:
