@@ -214,6 +214,11 @@ class Microscope(Protocol):
         """Return the present time of the camera's own clock.
 
         None if the frames are dated by this computer's clock.
+
+        Raises
+        ------
+        MicroscopeError
+            If a device failed.
         """
         ...
 

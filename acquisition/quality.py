@@ -43,6 +43,9 @@ MIN_DEPTH = 0.25
 A shadow or the wall of the well lies flat along the border and has less.
 """
 
+MIN_WALL_CONTACT = 0.2
+"""Lowest share of the border that the wall of a well covers; it lies flat along the border."""
+
 _TISSUE_SIDE_PX = 256
 
 Mask = npt.NDArray[np.uint8]
@@ -67,6 +70,11 @@ class Region:
     def is_cut(self) -> bool:
         """True if the border of the field cuts the region."""
         return self.contact >= MIN_CONTACT and self.depth >= MIN_DEPTH
+
+    @property
+    def is_wall(self) -> bool:
+        """True if the region lies flat along the border, as the edge of a well does."""
+        return self.contact >= MIN_WALL_CONTACT and self.depth < MIN_DEPTH
 
 
 def assess(planes: npt.NDArray[np.uint16], flags: tuple[Flag, ...] = ()) -> Quality:

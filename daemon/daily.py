@@ -164,7 +164,8 @@ class DailyPath:
             earlier = self._earlier(due, plate)
             scored = self._score(due, plate, earlier)
         except ProfileError as error:
-            reason = f"{error}{left_out_text(refused_wells(observations, due.plate_map, due.day))}"
+            refused = refused_wells(observations, due.plate_map, due.day)
+            reason = f"{error}{left_out_text({**refused, **due.excluded})}"
             self._alert_that_day_cannot_be_ranked(due, reason)
             if due.ends_without_readout:
                 return self._publish(self._without_readout(due, reason, observations))
@@ -212,7 +213,7 @@ class DailyPath:
             seed=self.settings.seed,
             flags=plate.flags,
             unsure=plate.unsure,
-            left_out=plate.reasons_left_out(*compared_by),
+            left_out={**plate.reasons_left_out(*compared_by), **due.excluded},
             notes=(
                 *due.plate_map.notes,
                 *map_change_notes(self.store, due.plate_map),

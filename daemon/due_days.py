@@ -2,14 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from daemon.audit_trail import final_note
 from daemon.calibrations import digest_with_calibration
-from inference.departure.assembly import dosing_notes, select_images
+from inference.departure.assembly import dosing_notes, excluded_wells, select_images
 from inference.departure.departures import DepartureSettings
 from inference.departure.scales import scale_problems
 from inference.tissue.condition import ConditionSettings
@@ -55,6 +55,7 @@ class Due:
     revision: int  # number of the new ranking; a later run of the plate id continues the count
     follows: Ranking | None  # the ranking whose method is kept; None: the method is chosen now
     notes: tuple[str, ...]
+    excluded: Mapping[str, str] = field(default_factory=dict)  # why wells have no valid image
     is_past_deadline: bool = False  # the readout deadline of the plate has passed
 
     @property
@@ -209,6 +210,7 @@ class DueDays:
             follows=_newest(ranked, day)
             or max(ranked, key=lambda ranking: ranking.created_at, default=None),
             notes=dosing_notes(state.seen, state.plate_map),
+            excluded=excluded_wells(state.seen, state.plate_map, day),
             is_past_deadline=is_past_deadline,
         )
 
@@ -252,11 +254,13 @@ class DueDays:
         return [day for day in past if day not in imaged]
 
     def arrived(self, plate_map: PlateMap) -> list[VisitVersion]:
-        """Return every image of a well of a plate map in its run, by any encoder."""
+        """Return every image of a mapped well in the run of a plate map that is not excluded."""
         return [
             image
             for image in self.store.arrived(plate_map.plate)
-            if image.key.well in plate_map.by_well and is_in_run(image, plate_map)
+            if image.key.well in plate_map.by_well
+            and image.excluded is None
+            and is_in_run(image, plate_map)
         ]
 
     def _waits_for_calibration(self, first_at: datetime, since: datetime | None) -> bool:
@@ -304,6 +308,7 @@ class DueDays:
             revision=_next_revision(rankings, day),
             follows=None,
             notes=(*dosing_notes(seen, plate_map), *made_final),
+            excluded=excluded_wells(seen, plate_map, day),
         )
 
     def _inputs_digest(self, plate_map: PlateMap, images: Sequence[VisitVersion], day: int) -> str:

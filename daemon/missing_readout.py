@@ -41,6 +41,7 @@ def ranking_without_readout(
     """
     unsure = {seen.key.well: seen.unsure for seen in observations if seen.day == due.day}
     plate_map = due.plate_map
+    left_out = {**refused_wells(observations, plate_map, due.day), **due.excluded}
     imaged = {image.key.well for image in due.images if image.day == due.day}
     return Ranking(
         treatments=(),
@@ -70,12 +71,11 @@ def ranking_without_readout(
             edge_effect=None,
             row_effect=None,
             column_effect=None,
-            left_out=tuple(
-                LeftOut(well=well, reason=why)
-                for well, why in refused_wells(observations, plate_map, due.day).items()
-            ),
+            left_out=tuple(LeftOut(well=well, reason=why) for well, why in left_out.items()),
             missing_images=tuple(
-                well for well in plate_map.wells_with_tissue if well not in imaged
+                well
+                for well in plate_map.wells_with_tissue
+                if well not in imaged and well not in due.excluded
             ),
         ),
         notes=(*plate_map.notes, NO_READOUT_NOTE.format(reason=reason)),

@@ -20,6 +20,7 @@ from daemon.health import Metrics
 from daemon.heartbeat import Heartbeat, Stopping
 from daemon.microscope.day_contradictions import report_other_day
 from daemon.microscope.imaging_feedback import ImagingFeedback
+from daemon.microscope.wrong_images import WrongImages
 from daemon.missing_images import MissingImages
 from daemon.pipeline import ImagePath
 from daemon.plate_inputs import PlateInputs
@@ -77,6 +78,7 @@ class Service:
     crash_examination: CrashExamination
     processing_limit: ProcessingLimit
     imaging_feedback: ImagingFeedback | None = None  # None without a microscope
+    wrong_images: WrongImages | None = None  # None without a microscope
     _last_sweep_s: float = float("-inf")
     _unranked: set[str] = field(default_factory=set)  # plates whose last ranking failed
     _unreadable: frozenset[str] = frozenset()  # paths of the files with an alert
@@ -329,6 +331,8 @@ class Service:
         is_waiting = plate in self.status.source.pending or not self.status.source.is_listed
         is_gone = self.status.source.gone is not None
         try:
+            if self.wrong_images:
+                self.wrong_images.exclude(plate)
             for ranking in self.days.run_due(
                 plate,
                 is_waiting=is_waiting,

@@ -41,6 +41,7 @@ from daemon.microscope.driver_watchdog import MAX_STOP_STEP_S
 from daemon.microscope.imaging_feedback import ImagingFeedback
 from daemon.microscope.imaging_policies import ReimageUnclearWells, ReimageUndecidedTreatments
 from daemon.microscope.supervisor import MicroscopeSupervisor, SupervisorLimits
+from daemon.microscope.wrong_images import WrongImages
 from daemon.missing_images import MissingImages
 from daemon.pipeline import ImagePath
 from daemon.plate_inputs import PlateInputs
@@ -315,6 +316,14 @@ def open_imaging_feedback(
     return ImagingFeedback(policies, requests, store, encoder_id, alerts, now)
 
 
+def open_wrong_images(config: Config, store: SqlStore) -> WrongImages | None:
+    """Return the part that leaves images of wrong places out; None without a microscope."""
+    section = config.source.micromanager
+    if config.source.kind != "micromanager" or section is None:
+        return None
+    return WrongImages(section.state, store)
+
+
 def acquire_command(file: Path | None, *options: str) -> list[str]:
     """Return the command line of the imaging process for a configuration file and options."""
     return [
@@ -467,6 +476,7 @@ def open_service(
             watched_folders=_watched_folders(config),
             min_free_bytes=config.output.min_free_bytes,
             imaging_feedback=open_imaging_feedback(config, store, encoder.encoder_id, alerts),
+            wrong_images=open_wrong_images(config, store),
             crash_examination=CrashExamination(
                 in_flight,
                 source_settings(config),

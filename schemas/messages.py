@@ -223,6 +223,8 @@ class AcquisitionStep(StrEnum):
     WELL_SAVED = "well_saved"
     WELL_FAILED = "well_failed"
     """One attempt failed; the well is tried again after the other wells."""
+    WELL_REPEATED = "well_repeated"
+    """The image of a well may show another place, does not count, and is taken again."""
     PAUSED = "paused"
     """An operator paused the imaging; the lamp is off. Sent again after a restart."""
     RESUMED = "resumed"
@@ -254,7 +256,7 @@ class AcquisitionData(FrozenModel):
     remaining_s: float | None = None
     """Estimated time until the last well is imaged, in seconds; null until a well was imaged."""
     well: str | None = None
-    """Well that was saved or failed; null for other steps."""
+    """Well that was saved, failed or is repeated; null for other steps."""
     file: str | None = None
     """Path of the saved image on the computer of the microscope; null for other steps."""
     z_um: float | None = None
@@ -264,7 +266,9 @@ class AcquisitionData(FrozenModel):
     other steps, and if the focus is not searched.
     """
     problem: str | None = None
-    """Problem of a well that failed, or that stopped the imaging; null for other steps."""
+    """Problem of a well that failed or is repeated, or that stopped the imaging; null for other
+    steps.
+    """
     given_up: tuple[str, ...] = ()
     """Wells without an image after the last attempt, for the step `done`."""
     paused_since: datetime | None = None

@@ -110,6 +110,9 @@ class VisitVersion:
     """Modification time of the first file; None if unknown, or if ``taken_at`` is known."""
     measured_by: str | None = None
     """Segmenter and definitions of its measures; None if an earlier version did not record them."""
+    excluded: str | None = None
+    """Reason why the image does not count, such as that it shows another well; None if it counts.
+    """
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,18 @@ class ObservationReader(Protocol):
         ...
 
 
+class ImageExclusions(Protocol):
+    """Leaves stored images out of every ranking, with the reasons."""
+
+    def exclude_images(self, plate: str, reasons: Mapping[str, str]) -> Sequence[VisitKey]:
+        """Record by path of a file why images of a plate do not count.
+
+        Return the keys of the images that are excluded by this call. Only images of this service
+        are included, because the paths of others belong to other folders.
+        """
+        ...
+
+
 class MeasureLedger(Protocol):
     """Replaces the measures of stored images by those of a later method.
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, Select, and_, case, func, select
 from schemas.messages import MessageData
 from schemas.observation import Observation, Outcome, VisitVersion
 from schemas.well_image import VisitKey
-from store.checksums import fetch, read_rows, verify, with_checksum
+from store.checksums import fetch, read_rows, update_row, verify, with_checksum
 from store.rows import (
     file_scales_of,
     is_of,
@@ -48,6 +48,7 @@ _VERSION_COLUMNS = [
         "um_per_px",
         "file_scales",
         "measured_by",
+        "excluded",
     )
 ] + [_FILES_OF_UNDATED]
 
@@ -144,6 +145,22 @@ class SqlObservations(SqlPart):
         with self._database.reading() as connection:
             return {row.observation_id: row.jpeg for row in connection.execute(query)}
 
+    def exclude_images(self, plate: str, reasons: Mapping[str, str]) -> Sequence[VisitKey]:
+        """Record by path of a file why images of a plate do not count; return the new ones."""
+        query = select(observations).where(
+            observations.c.service == self._service,
+            observations.c.plate == plate,
+            observations.c.excluded.is_(None),
+        )
+        excluded = []
+        with self._database.writing() as connection:
+            for row in connection.execute(query).all():
+                why = [reasons[path] for path, *_ in row.files if path in reasons]
+                if why:
+                    update_row(connection, observations, row.id, {"excluded": why[0]})
+                    excluded.append(key_of(row))
+        return excluded
+
     def _versions(self, query: Select[Any]) -> Sequence[VisitVersion]:
         with self._database.reading() as connection:
             return [
@@ -161,6 +178,7 @@ class SqlObservations(SqlPart):
                     file_scales=file_scales_of(row),
                     saved_at=modified_at(row.files),
                     measured_by=row.measured_by,
+                    excluded=row.excluded,
                 )
                 for row in fetch(connection, query.order_by(*_IN_ORDER), observations)
             ]

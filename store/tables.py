@@ -174,6 +174,7 @@ observations = Table(
     Column("unsure", JSON(none_as_null=True)),  # doubts about the outline; NULL: not recorded
     Column("measured_by", AnyText),  # segmenter and definitions of measures; NULL: not recorded
     Column("checksum", BigInteger),  # as of a message
+    Column("excluded", AnyText),  # why the image does not count; NULL: it counts
     UniqueConstraint("plate", "run", "well", "visit", "version"),
     UniqueConstraint("plate", "run", "well", "visit", "digest"),
     Index("observation_by_day", "plate", "day"),

@@ -320,3 +320,35 @@ class ColumnLosingStage(DriftingStage):
         if self._fails():
             self.lost_um = (-SPACING_UM, 0.0)
         VirtualStage.set_position_um(self, x + self.lost_um[0], y + self.lost_um[1])
+
+
+class OvershootingStage(SlippingStage):
+    """A stage that goes one column too far at one move and reports its target."""
+
+    def set_position_um(self, x: float, y: float) -> None:
+        self.reported_um = (x, y)
+        VirtualStage.set_position_um(self, x + (SPACING_UM if self._fails() else 0.0), y)
+
+
+class ShortStage(DriftingStage):
+    """A stage that stops after a share of the way to a well and reports its target.
+
+    The property ``Stays`` decides whether the stage stays displaced by the rest of the way, until
+    it is homed; otherwise the next move goes to its target.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_property(name="Share", default_value=0.5)
+        self.register_property(name="Stays", default_value=1)
+
+    def set_position_um(self, x: float, y: float) -> None:
+        before = self.get_position_um()
+        missing = 1 - float(self.get_property_value("Share"))
+        self.reported_um = (x, y)
+        rest_um = missing * (before[0] - x), missing * (before[1] - y)
+        is_short = self._fails()
+        if is_short and int(self.get_property_value("Stays")):
+            self.lost_um = rest_um
+        lost_um = rest_um if is_short else self.lost_um
+        VirtualStage.set_position_um(self, x + lost_um[0], y + lost_um[1])

@@ -19,7 +19,8 @@ from acquisition.microscope.settings import FieldsUse, Focusing, MicroscopeSetti
 from daemon.config import MicromanagerSection
 from daemon.jobs.simulate import write_virtual_microscope
 from daemon.microscope.driver_watchdog import Watchdog
-from daemon.microscope.imaging_loop import ImagingLoop, build_imaging_loop
+from daemon.microscope.imaging_loop import ImagingLoop
+from daemon.microscope.imaging_loop_builder import build_imaging_loop
 from daemon.microscope.imaging_queue import ImagingJob
 from schemas.plate_map import PlateMap
 from simulation.devices import _bench_of
@@ -38,6 +39,7 @@ class ImagedPlate:
     a1_um: tuple[float, float] = A1_UM
     fields: tuple[int, int] = (1, 1)
     fields_use: FieldsUse = FieldsUse.LARGEST_TISSUE
+    tries: int = 3
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     @classmethod
@@ -73,13 +75,15 @@ class ImagedPlate:
         world.scopes[self.plate] = replace(scope, plate=replace(scope.plate, wells=wells))
         world._fields.cache_clear()
 
-    def break_device(self, label: str, fault: str, *, fails_at: int) -> None:
-        """Replace a device of the configuration by a faulty one."""
+    def break_device(self, label: str, fault: str, *, fails_at: int, **properties: float) -> None:
+        """Replace a device of the configuration by a faulty one with some properties."""
         path = self.folder / "MMConfig.cfg"
         text = path.read_text().replace(
             f"simulation.devices,Virtual{label}", f"tests.faulty_devices,{fault}"
         )
-        path.write_text(text + f"\n#py Property,{label},FailsAt,{fails_at}\n")
+        values = {"FailsAt": fails_at, **properties}
+        lines = [f"#py Property,{label},{name},{value}\n" for name, value in values.items()]
+        path.write_text("\n".join([text, *lines]))
 
     def repair_devices(self) -> None:
         """Replace every faulty device by the good one."""
@@ -105,6 +109,7 @@ class ImagedPlate:
             home_stage=self.home_stage,
             fields=self.fields,
             fields_use=self.fields_use,
+            tries=self.tries,
         )
         section = MicromanagerSection.model_validate(
             {

@@ -18,6 +18,7 @@ from store.database import MIGRATIONS
 from store.ports import (
     AssayStore,
     FileLedger,
+    ImageExclusions,
     MeasureLedger,
     ObservationReader,
     ObservationWriter,
@@ -44,6 +45,7 @@ class AnyStore(
     PlateMapStore,
     EarlierPlateReader,
     AssayStore,
+    ImageExclusions,
     MeasureLedger,
     RankingStore,
     SpecimenStore,

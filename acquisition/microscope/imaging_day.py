@@ -3,14 +3,13 @@
 A well that fails is tried again after the other wells; no failure ends the day.
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from acquisition.channels import plane_heights
 from acquisition.microscope.centring import centre_tissue
 from acquisition.microscope.day_plan import DayPlan, DayResult, EndReason
 from acquisition.microscope.day_rule import DayState
@@ -18,75 +17,20 @@ from acquisition.microscope.day_stop import DayStoppedError
 from acquisition.microscope.field_imaging import FieldImaging, WellVisit
 from acquisition.microscope.fields import recentred_fields, well_fields
 from acquisition.microscope.focus_surface import FocusSurface
-from acquisition.microscope.image_archive import save_visit
 from acquisition.microscope.imaging_journal import ImagingJournal, WellProgress
+from acquisition.microscope.imaging_run import ImagingRun, WellImages
 from acquisition.microscope.missing_images import missing_images
 from acquisition.microscope.ome_tiff import WellFrames
 from acquisition.microscope.plate_plan import WellPosition
 from acquisition.microscope.plate_watch import PlateWatch
 from acquisition.microscope.settings import Focusing, MicroscopeSettings
-from acquisition.microscope.well_focus import WellFocus, WellFocusing
+from acquisition.microscope.visit_saving import VisitSaving
+from acquisition.microscope.well_focus import WellFocusing
 from acquisition.ports import Frame, ImagingStoppedError, Microscope
 from schemas.errors import MicroscopeError, OutputError
 
 ALERT_AFTER_FAILURES = 3  # consecutive failed wells; the fault is then not that of one well
 MAX_BACKOFF = 10  # longest pause after a failure, as a multiple of ``backoff_s``
-
-
-@dataclass
-class WellImages:
-    """The images of one well that are taken and not saved yet."""
-
-    focus: WellFocus
-    bright_field: list[WellFrames] = field(default_factory=list)  # the ranked one last
-    channels: dict[str, list[WellFrames]] = field(default_factory=dict)  # by name
-
-    @property
-    def ranked(self) -> WellFrames:
-        """The image that is ranked."""
-        return self.bright_field[-1]
-
-    @property
-    def bytes_held(self) -> int:
-        """The bytes of all pixels, of every field and channel."""
-        images = [*self.bright_field, *(each for more in self.channels.values() for each in more)]
-        return sum(frame.pixels.nbytes for image in images for frame in image.frames)
-
-
-@dataclass
-class _Run:
-    """The state of one run: the wells to visit and the results so far."""
-
-    plan: DayPlan
-    queue: deque[WellPosition]
-    focusing: WellFocusing
-    focus: dict[str, WellFocus] = field(default_factory=dict)  # of each saved well
-    images: dict[str, WellImages] = field(default_factory=dict)  # by well, until they are saved
-    saved: list[str] = field(default_factory=list)
-    given_up: dict[str, str] = field(default_factory=dict)
-    failures: Counter[str] = field(default_factory=Counter)
-    problems: dict[str, str] = field(default_factory=dict)  # the last one of each well
-    repeat_later: list[str] = field(default_factory=list)  # wells that are not in the plan
-    wrong_images: list[str] = field(default_factory=list)  # wells whose saved image did not count
-
-    def result(self, reason: EndReason, halt: DayStoppedError | None = None) -> DayResult:
-        """Return the DayResult of the run that ended for a reason."""
-        unfocused = tuple(
-            well for well in self.saved if well in self.focus and self.focus[well].is_lost
-        )
-        return DayResult(
-            reason,
-            tuple(self.saved),
-            self.given_up,
-            unfocused,
-            halt,
-            repeat_later=tuple(self.repeat_later),
-            wrong_images=tuple(sorted({*self.wrong_images} - {*self.saved})),
-        )
-
-    def position(self, well: str) -> WellPosition:
-        """Return the position of a well of the plan."""
-        return next(each for each in self.plan.positions if each.well == well)
 
 
 @dataclass
@@ -134,32 +78,48 @@ class ImagingDay:
         focusing = WellFocusing(
             self.scope, self.settings, plan.plate, self.surface, self.emit, self.clock
         )
-        run = _Run(plan, deque(plan.positions), focusing)
+        run = ImagingRun(plan, deque(plan.positions), focusing)
         while run.queue or self._is_unjudged():
-            if self.should_stop():
-                self._discard_withheld(run)
-                return run.result(EndReason.STOPPED)
-            is_open = _is_open(plan, self.scope.own_time() or self.clock())
+            halt = None
             try:
-                if run.queue and is_open:
-                    self._visit(run, run.queue.popleft())
-                elif self._is_unjudged():
-                    self._judge(run)
-                else:
-                    return run.result(EndReason.OTHER_DAY)
+                reason = self._step(run)
             except ImagingStoppedError:
-                self._discard_withheld(run)
-                return run.result(EndReason.STOPPED)
+                reason = EndReason.STOPPED
             except DayStoppedError as error:
                 self._switch_lamp_off(run)
-                self._discard_withheld(run)
-                return run.result(EndReason.HALTED, error)
+                reason, halt = EndReason.HALTED, error
             finally:
                 self._save_ready(run)
+            if reason is not None:
+                self._discard_withheld(run)
+                return run.result(reason, halt)
         missing = tuple(self.watch.missing_tissue()) if self.watch else ()
         return replace(run.result(EndReason.COMPLETED), missing_tissue=missing)
 
-    def _visit(self, run: _Run, position: WellPosition) -> None:
+    def _step(self, run: ImagingRun) -> EndReason | None:
+        """Visit the next well, or judge the withheld visits; return why the run ends, or None."""
+        if self.should_stop():
+            return EndReason.STOPPED
+        if run.queue and self._is_open(run.plan):
+            self._visit(run, run.queue.popleft())
+        elif self._is_unjudged():
+            self._judge(run)
+        else:
+            return EndReason.OTHER_DAY
+        return None
+
+    def _is_open(self, plan: DayPlan) -> bool:
+        """Return whether images of the plan's culture day may be taken now.
+
+        They may if the clock of the camera cannot be read: the time of each frame is checked, too.
+        """
+        try:
+            now = self.scope.own_time() or self.clock()
+        except MicroscopeError:
+            return True
+        return plan.rule is None or plan.rule.state(now) is DayState.OPEN
+
+    def _visit(self, run: ImagingRun, position: WellPosition) -> None:
         """Image one well of a run, unless it is finished; a failed well is queued again."""
         plan, well = run.plan, position.well
         held = self._withheld_images(run, well)
@@ -190,7 +150,7 @@ class ImagingDay:
             self._consecutive_failures = 0
 
     def _fail(
-        self, run: _Run, position: WellPosition, error: MicroscopeError | OutputError
+        self, run: ImagingRun, position: WellPosition, error: MicroscopeError | OutputError
     ) -> None:
         """Record a failed attempt and queue the well again."""
         run.failures[position.well] += 1
@@ -202,13 +162,13 @@ class ImagingDay:
         """Return whether visits are withheld, until it is certain that a sample is there."""
         return self.watch is not None and bool(self.watch.withheld)
 
-    def _withheld_images(self, run: _Run, well: str) -> set[str]:
+    def _withheld_images(self, run: ImagingRun, well: str) -> set[str]:
         """Return the withheld images of a well, by the names of :func:`missing_images`."""
         if self.watch is None or well not in {visit.well for visit in self.watch.withheld}:
             return set()
         return {well, *(f"{well} {channel}" for channel in run.images[well].channels)}
 
-    def _judge(self, run: _Run) -> None:
+    def _judge(self, run: ImagingRun) -> None:
         """Judge the visits that are withheld at the end of a run; raise DayStoppedError."""
         assert self.watch is not None  # noqa: S101 - it withholds the visits
         try:
@@ -220,22 +180,43 @@ class ImagingDay:
             for visit in visits:
                 self._fail(run, run.position(visit.well), error)
 
-    def _save_ready(self, run: _Run) -> None:
+    def _save_ready(self, run: ImagingRun) -> None:
         """Save the visits that the watch admits, and queue the wells that it wants again."""
         if self.watch is None:
             return
         while self.watch.ready:
-            visit = self.watch.ready.pop(0)
-            try:
-                self._save(run, visit.well)
-            except (MicroscopeError, OutputError) as error:
-                self._fail(run, run.position(visit.well), error)
+            self._save_or_fail(run, self.watch.ready.pop(0).well)
         for well, problem in self.watch.take_dark().items():
             self._fail(run, run.position(well), MicroscopeError("lamp or shutter", problem))
+        for well, problem in self.watch.take_missed().items():
+            self._image_once_more(run, well, problem)
         for well, reason in self.watch.take_repeats().items():
             self._repeat(run, well, reason)
 
-    def _repeat(self, run: _Run, well: str, reason: str) -> None:
+    def _save_or_fail(self, run: ImagingRun, well: str) -> None:
+        """Save the images of a well; if that fails, the attempt has failed."""
+        try:
+            self._save(run, well)
+        except (MicroscopeError, OutputError) as error:
+            self._fail(run, run.position(well), error)
+
+    def _image_once_more(self, run: ImagingRun, well: str, problem: str) -> None:
+        """Report a doubtful visit that is not saved, and queue its well again.
+
+        It is one of the ``tries`` of the well, but no fault of the microscope. The image of the
+        last attempt is saved.
+        """
+        run.failures[well] += 1
+        attempts = self._progress(well, run.plan.attempts_since).attempts
+        if max(attempts, run.failures[well]) >= self.settings.tries:
+            self._save_or_fail(run, well)
+            return
+        run.problems[well] = problem
+        self.emit("well.failed", plate=run.plan.plate, day=run.plan.day, well=well, problem=problem)
+        self._record(run, self.journal.record_failure, well, problem)
+        run.queue.append(run.position(well))
+
+    def _repeat(self, run: ImagingRun, well: str, reason: str) -> None:
         """Record that the image of a well does not count, and queue the well again.
 
         In this run, it is one of the ``tries`` of the well, so that no well is repeated for ever.
@@ -243,6 +224,8 @@ class ImagingDay:
         plan = run.plan
         is_planned = well in {each.well for each in plan.positions}
         was_saved = is_planned and self._progress(well, plan.saved_since).saved
+        if self._progress(well, None).saved:
+            run.wrong_images.append(well)
         self._record(run, self.journal.record_repeat, well, reason)
         self.emit(
             "well.repeated",
@@ -253,7 +236,6 @@ class ImagingDay:
             was_saved=was_saved,
         )
         run.saved[:] = [each for each in run.saved if each != well]
-        run.wrong_images.append(well)
         run.failures[well] += 1
         run.problems[well] = reason
         if is_planned:
@@ -261,14 +243,14 @@ class ImagingDay:
         else:
             run.repeat_later.append(well)
 
-    def _discard_withheld(self, run: _Run) -> None:
+    def _discard_withheld(self, run: ImagingRun) -> None:
         """Discard the withheld visits; their attempts do not count."""
         if self.watch is not None:
             for visit in self.watch.withheld:
                 self._record(run, self.journal.record_stop, visit.well)
             self.watch.withheld.clear()
 
-    def _switch_lamp_off(self, run: _Run) -> None:
+    def _switch_lamp_off(self, run: ImagingRun) -> None:
         """Switch the lamp off; raise an alert if the lamp fails."""
         plan = run.plan
         try:
@@ -280,7 +262,7 @@ class ImagingDay:
             cause = f"{plan.plate} lamp"
             self.emit("alert", kind="microscope", cause=cause, message=message, plate=plan.plate)
 
-    def _record(self, run: _Run, record: Callable[..., None], *entry: str) -> None:
+    def _record(self, run: ImagingRun, record: Callable[..., None], *entry: str) -> None:
         """Write an entry of the journal; if that fails, report it and continue."""
         try:
             record(*entry, self.clock())
@@ -288,7 +270,7 @@ class ImagingDay:
             of_day = {"plate": run.plan.plate, "day": run.plan.day}
             self.emit("journal.failed", **of_day, problem=str(error))
 
-    def _view(self, run: _Run, position: WellPosition) -> list[WellFrames]:
+    def _view(self, run: ImagingRun, position: WellPosition) -> list[WellFrames]:
         """Return the bright-field images of a well at a position without saving them."""
         return self._fields.bright_field(self._focus_well(run, position))
 
@@ -296,7 +278,7 @@ class ImagingDay:
         """Return the progress of one well, counting journal entries from ``since`` on."""
         return self.journal.progress(since).get(well, WellProgress())
 
-    def _image_well(self, run: _Run, position: WellPosition, missing: Sequence[str]) -> None:
+    def _image_well(self, run: ImagingRun, position: WellPosition, missing: Sequence[str]) -> None:
         """Image one well: move, focus, take the planes of each channel.
 
         Bright field is saved once the watch admits it, also if a further channel fails.
@@ -344,7 +326,7 @@ class ImagingDay:
         if failure is not None:
             raise failure
 
-    def _focus_well(self, run: _Run, position: WellPosition) -> WellVisit:
+    def _focus_well(self, run: ImagingRun, position: WellPosition) -> WellVisit:
         """Move to the field of a well with the largest tissue, focus, and return the visit."""
         plan = run.plan
         self._where = where = f"plate {plan.plate}, day {plan.day}, well {position.well}"
@@ -361,10 +343,17 @@ class ImagingDay:
         self.report_progress(f"{where} is imaged")
         return WellVisit(plan.plate, plan.day, position, fields, focus)
 
-    def _check_day(self, run: _Run, images: Sequence[WellFrames]) -> None:
+    def _check_day(self, run: ImagingRun, images: Sequence[WellFrames]) -> None:
         """Raise MicroscopeError if images of a well were taken on another culture day."""
         if (rule := run.plan.rule) is not None:
             rule.check(images[0].well, min(image.taken_at for image in images))
+
+    def _save(self, run: ImagingRun, well: str) -> None:
+        """Save the images of a well; errors are those of :meth:`VisitSaving.save`."""
+        self.report_progress(f"well {well} is saved")
+        is_searched = self.settings.focusing is not Focusing.OFF
+        saving = VisitSaving(self.archive, self.journal, self.emit, self.clock, is_searched)
+        saving.save(run, well)
 
     @property
     def _fields(self) -> FieldImaging:
@@ -376,48 +365,8 @@ class ImagingDay:
             lambda step: self.report_progress(f"{self._where}: {step}"),
         )
 
-    def _save(self, run: _Run, well: str) -> None:
-        """Save the images of a well in the archive, bright field first, and record and report them.
-
-        Raises
-        ------
-        MicroscopeError
-            If the frames do not have the format of the camera.
-        OutputError
-            If an image or the journal cannot be written.
-        """
-        self.report_progress(f"well {well} is saved")
-        plan, of_well = run.plan, run.images.pop(well)
-        focus = of_well.focus
-        of_plate = {"plate": plan.plate, "day": plan.day, "well": well}
-        z_um = round(focus.z_um, 1)
-        if of_well.bright_field:
-            file = self._save_images(of_well.bright_field, None)
-            run.saved.append(well)
-            run.focus[well] = focus
-            is_searched = self.settings.focusing is not Focusing.OFF
-            self.emit(
-                "well.saved",
-                **of_plate,
-                **({"focus_found": not focus.is_lost} if is_searched else {}),
-                file=file,
-                z_um=z_um,
-                focus=focus.found_by.value,
-                focus_verified=focus.is_verified,
-            )
-        for channel, images in of_well.channels.items():
-            file = self._save_images(images, channel)
-            self.emit("channel.saved", **of_plate, channel=channel, file=file, z_um=z_um)
-
-    def _save_images(self, images: Sequence[WellFrames], channel: str | None) -> str:
-        """Save images in one channel, the main one last; record it and return its path."""
-        file = [save_visit(self.archive, image) for image in images][-1]
-        name = str(file.relative_to(self.archive))
-        self.journal.record_saved(images[-1].well, name, self.clock(), channel)
-        return str(file)
-
     def _record_failure(
-        self, run: _Run, position: WellPosition, error: MicroscopeError | OutputError
+        self, run: ImagingRun, position: WellPosition, error: MicroscopeError | OutputError
     ) -> None:
         """Report and record a failed attempt, then pause."""
         plan = run.plan
@@ -439,19 +388,3 @@ class ImagingDay:
         # If that fails, the start of the attempt is in the journal, so it counts.
         self._record(run, self.journal.record_failure, position.well, str(error))
         self.wait(self.settings.backoff_s * min(self._consecutive_failures, MAX_BACKOFF))
-
-
-def _is_open(plan: DayPlan, at: datetime) -> bool:
-    """Return whether images of the plan's culture day may be taken at a time."""
-    return plan.rule is None or plan.rule.state(at) is DayState.OPEN
-
-
-def outer_plane_heights(settings: MicroscopeSettings) -> tuple[float, float]:
-    """Return the heights in µm of the lowest and highest plane at the settings' ``focus_z_um``.
-
-    The planes of all channels are included.
-    """
-    focus_um = settings.focus_z_um
-    heights = plane_heights(focus_um, settings.planes, settings.plane_step_um)
-    heights += [z for channel in settings.channels for z in channel.heights(focus_um)]
-    return min(heights), max(heights)

@@ -4,6 +4,8 @@ After a crash, imaging continues from the journal.
 """
 
 import os
+import re
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -125,6 +127,24 @@ class ImagingJournal:
                     wells[entry.well] = WellProgress(last_problem=entry.problem)
         return wells
 
+    def wrong_files(self) -> dict[str, str]:
+        """Return why bright-field images do not count, by file: those saved before a repetition.
+
+        Raises
+        ------
+        OutputError
+            If the file cannot be read.
+        """
+        saved: defaultdict[str, list[str]] = defaultdict(list)  # by well
+        wrong: dict[str, str] = {}
+        for entry in self._entries():
+            if entry.step is JournalStep.SAVED and entry.channel is None and entry.file:
+                saved[entry.well].append(entry.file)
+            elif entry.step is JournalStep.REPEAT:
+                reason = entry.problem or "the well had to be imaged again"
+                wrong |= dict.fromkeys(saved.pop(entry.well, ()), reason)
+        return wrong
+
     def _entries(self) -> list[JournalEntry]:
         """Return the valid entries of the file, oldest first; none if there is no file."""
         try:
@@ -172,6 +192,13 @@ class ImagingJournal:
 def day_journal(state: Path, plate: str, day: int) -> ImagingJournal:
     """Return the journal of a plate (id) and culture day in the microscope's state folder."""
     return ImagingJournal(state / "journal" / f"{plate}-day{day:02d}.jsonl")
+
+
+def day_journals(state: Path, plate: str) -> dict[Path, ImagingJournal]:
+    """Return the journals of all culture days of a plate (id), by path."""
+    name = re.compile(rf"{re.escape(plate)}-day\d+\.jsonl")
+    paths = sorted((state / "journal").glob("*.jsonl"))
+    return {path: ImagingJournal(path) for path in paths if name.fullmatch(path.name)}
 
 
 def run_start(seeded_at: datetime, now: datetime) -> datetime | None:

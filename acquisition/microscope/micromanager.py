@@ -13,84 +13,40 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from pymmcore_plus import CMMCorePlus
-from pymmcore_plus.mda import MDAEngine
 from useq import MDAEvent
 
 from acquisition.channels import Channel
+from acquisition.microscope.camera_clock import frame_time, present_time
+from acquisition.microscope.device_errors import as_microscope_error
+from acquisition.microscope.frame_format import read_frame_format
 from acquisition.microscope.micromanager_config import (
     check_core,
     load_core,
     shutters_of,
-    stage_per_pixel,
     unload_core,
     unused_autofocus_devices,
 )
 from acquisition.microscope.optical_path import read_optical_path
-from acquisition.microscope.pixel_sizes import PixelSizeReading, read_pixel_sizes
+from acquisition.microscope.pixel_sizes import read_pixel_sizes
 from acquisition.microscope.scale_check import (
     check_same_format,
     check_same_pixel_size,
-    decide_microscope_scale,
 )
 from acquisition.microscope.settings import MicroscopeSettings
 from acquisition.microscope.settled_moves import wait_until_settled
+from acquisition.microscope.strict_engine import StrictEngine
+from acquisition.microscope.travel_limits import TravelLimits
 from acquisition.ports import (
     BeginStep,
     Frame,
     FrameFormat,
-    ImagingStoppedError,
     OpticalPath,
     ignore_step,
 )
-from schemas.errors import MicroscopeError, ScaleError
+from schemas.errors import MicroscopeError
 
 STAGE_TOLERANCE_UM = 25.0  # largest error of the stage position: a fiftieth of a field
 Z_TOLERANCE_UM = 5.0  # largest error of a plane's height
-FRAME_TIME = "FrameTime"
-"""A property of cameras that know the time of the last frame: ISO 8601 with a time zone."""
-PRESENT_TIME = "PresentTime"
-"""A property of simulated cameras with a clock of their own: ISO 8601 with a time zone."""
-
-
-class _StrictEngine(MDAEngine):  # type: ignore[misc]  # pymmcore-plus is not typed here
-    """An engine that takes frames one by one and raises every failure.
-
-    A triggered sequence would tell neither where a frame was taken nor which device failed.
-
-    Parameters
-    ----------
-    move_focus
-        Moves the focus drive to a height in µm and returns when it has arrived.
-    begin_step
-        Is called before each exposure.
-    """
-
-    def __init__(
-        self, core: CMMCorePlus, move_focus: Callable[[float], None], begin_step: BeginStep
-    ) -> None:
-        super().__init__(core, use_hardware_sequencing=False, restore_initial_state=False)
-        self._move_focus = move_focus
-        self._begin_step = begin_step
-
-    def setup_single_event(self, event: MDAEvent) -> None:
-        """Set the exposure and the height of the next frame."""
-        self.mmcore.setExposure(event.exposure)
-        if event.z_pos is None:
-            raise MicroscopeError("focus drive", "has no target height; expected one per frame")
-        self._move_focus(event.z_pos)
-
-    def exec_single_event(self, event: MDAEvent) -> Iterator[tuple[Any, MDAEvent, Any]]:
-        """Yield one frame, its event and its metadata."""
-        exposure_s = self.mmcore.getExposure() / 1000
-        plane, planes = event.index["z"] + 1, event.metadata["planes"]
-        self._begin_step(
-            f"camera {self.mmcore.getCameraDevice()}: exposure of {exposure_s:g} s, "
-            f"plane {plane} of {planes}",
-            exposure_s,
-        )
-        self.mmcore.snapImage()
-        yield self.mmcore.getImage(), event, self.get_frame_metadata(event)
 
 
 class MicroManager:
@@ -132,9 +88,9 @@ class MicroManager:
             self._select(None)
             self._pixel_size_um = self._core.getPixelSizeUm()
             self._pixel_sizes = read_pixel_sizes(self._core)
-            self._format = self._read_format(self._pixel_sizes)
+            self._format = read_frame_format(self._core, settings, self._pixel_sizes)
             self._core.setAutoShutter(False)
-            self._core.register_mda_engine(_StrictEngine(self._core, self._move_focus, begin_step))
+            self._core.register_mda_engine(StrictEngine(self._core, self._move_focus, begin_step))
         except BaseException:
             self.close()
             raise
@@ -156,9 +112,9 @@ class MicroManager:
             If a device does not answer.
         """
         self._select(None)
-        with _as_microscope_error("pixel size"):
+        with as_microscope_error("pixel size"):
             pixel_sizes = read_pixel_sizes(self._core)
-            now = self._read_format(pixel_sizes)
+            now = read_frame_format(self._core, self._settings, pixel_sizes)
         check_same_pixel_size(self._pixel_sizes, pixel_sizes)
         check_same_format(self._format, now)
 
@@ -176,12 +132,14 @@ class MicroManager:
         return unused_autofocus_devices(self._core)
 
     def own_time(self) -> datetime | None:
-        """Return the time of the camera's property ``PresentTime``; None if it has none."""
-        camera = self._core.getCameraDevice()
-        if not self._core.hasProperty(camera, PRESENT_TIME):
-            return None
-        with _as_microscope_error(f"camera {camera}"):
-            return datetime.fromisoformat(self._core.getProperty(camera, PRESENT_TIME))
+        """Return the time of the camera's property ``PresentTime``; None if it has none.
+
+        Raises
+        ------
+        MicroscopeError
+            If the camera fails.
+        """
+        return present_time(self._core)
 
     def move_to(self, x_um: float, y_um: float) -> None:
         """Move the stage to (x, y) in µm and return when it has arrived.
@@ -192,15 +150,8 @@ class MicroManager:
             If the position is outside the stage limits, or the stage fails or does not arrive.
         """
         stage = self._core.getXYStageDevice()
-        if (limits := self._settings.stage_limits_um) and not (
-            limits[0] <= x_um <= limits[2] and limits[1] <= y_um <= limits[3]
-        ):
-            raise MicroscopeError(
-                f"stage {stage}",
-                f"cannot go to ({x_um:.1f}, {y_um:.1f}) µm; "
-                f"expected a position within stage_limits_um = {limits}",
-            )
-        with _as_microscope_error(f"stage {stage}"):
+        self._limits.check_stage(x_um, y_um)
+        with as_microscope_error(f"stage {stage}"):
             self._begin_move(f"stage {stage}", f"({x_um:.0f}, {y_um:.0f}) µm")
             self._core.setXYPosition(x_um, y_um)
             self._settle(f"stage {stage}", stage)
@@ -224,8 +175,8 @@ class MicroManager:
         """
         self._select(None)
         device, drive = self._core.getAutoFocusDevice(), self._core.getFocusDevice()
-        with _as_microscope_error(f"autofocus {device}"):
-            self._check_heights([near_z_um])
+        with as_microscope_error(f"autofocus {device}"):
+            self._limits.check_heights([near_z_um])
             self._move_focus(near_z_um)
             with self._lamp_on():
                 self._begin_step(
@@ -236,7 +187,7 @@ class MicroManager:
                 self._release_focus_lock()
                 self._settle(f"focus drive {drive}", drive)
             found_um = float(self._core.getPosition())
-            self._check_heights([found_um])
+            self._limits.check_heights([found_um])
         return found_um
 
     def stack(self, z_um: Sequence[float], channel: Channel | None = None) -> list[Frame]:
@@ -254,7 +205,7 @@ class MicroManager:
         MicroscopeError
             If a device fails, a frame is missing, or a frame was taken at another height.
         """
-        self._check_heights(z_um)
+        self._limits.check_heights(z_um)
         self._select(channel)
         optical_path = read_optical_path(self._core, self._settings, channel)
         frames: list[Frame] = []
@@ -279,7 +230,7 @@ class MicroManager:
         self._release_focus_lock()
         self._core.mda.events.frameReady.connect(add_frame)
         try:
-            with _as_microscope_error(camera), self._lamp_on():
+            with as_microscope_error(camera), self._lamp_on():
                 self._core.mda.run(events)
         finally:
             self._core.mda.events.frameReady.disconnect(add_frame)
@@ -298,7 +249,7 @@ class MicroManager:
         self._select(None)
         camera, exposure_s = self._core.getCameraDevice(), self._settings.exposure_ms / 1000
         self._core.setTimeoutMs(round(1000 * (self._settings.timeout_s + exposure_s)))
-        with _as_microscope_error(f"camera {camera}"):
+        with as_microscope_error(f"camera {camera}"):
             self.lamp_off()
             self._begin_step(
                 f"camera {camera}: exposure of {exposure_s:g} s in the dark", exposure_s
@@ -313,7 +264,7 @@ class MicroManager:
     def home(self) -> None:
         """Home the stage; raise MicroscopeError if it fails or cannot be homed."""
         stage = self._core.getXYStageDevice()
-        with _as_microscope_error(f"stage {stage}"):
+        with as_microscope_error(f"stage {stage}"):
             self._begin_step(f"stage {stage}: home", self._settings.timeout_s)
             self._core.home(stage)
             self._core.waitForDevice(stage)
@@ -329,7 +280,7 @@ class MicroManager:
         problems: list[MicroscopeError] = []
         for shutter in dict.fromkeys((self._core.getShutterDevice(), *self._shutters)):
             try:
-                with _as_microscope_error(f"shutter {shutter} (the lamp may be on)"):
+                with as_microscope_error(f"shutter {shutter} (the lamp may be on)"):
                     if shutter:
                         self._core.setShutterOpen(shutter, False)
             except MicroscopeError as error:
@@ -365,19 +316,14 @@ class MicroManager:
 
     def position(self) -> tuple[float, float, float]:
         """Return the position of the stage and the focus drive: x, y and z in µm."""
-        with _as_microscope_error("stage"):
+        with as_microscope_error("stage"):
             return (*self._core.getXYPosition(), self._core.getPosition())
 
-    def _check_heights(self, z_um: Sequence[float]) -> None:
-        """Raise MicroscopeError if a height in µm is outside the limits of the focus drive."""
-        if (limits := self._settings.z_limits_um) and (
-            outside := [z for z in z_um if not limits[0] <= z <= limits[1]]
-        ):
-            heights = ", ".join(f"{z:.1f}" for z in outside)
-            raise MicroscopeError(
-                f"focus drive {self._core.getFocusDevice()}",
-                f"cannot go to {heights} µm; expected heights within z_limits_um = {limits}",
-            )
+    @property
+    def _limits(self) -> TravelLimits:
+        """The limits of the present stage and focus drive."""
+        core = self._core
+        return TravelLimits(self._settings, core.getXYStageDevice(), core.getFocusDevice())
 
     @contextmanager
     def _lamp_on(self) -> Iterator[None]:
@@ -423,41 +369,15 @@ class MicroManager:
         self, image: np.ndarray, metadata: dict[str, Any], optical_path: OpticalPath
     ) -> Frame:
         """Return a frame from the camera's image, the engine's metadata and the optical path."""
-        camera, position = self._core.getCameraDevice(), metadata["position"]
-        if self._core.hasProperty(camera, FRAME_TIME):
-            taken_at = datetime.fromisoformat(self._core.getProperty(camera, FRAME_TIME))
-        else:
-            taken_at = self._clock()
+        position = metadata["position"]
         return Frame(
             pixels=np.array(image),
             x_um=float(position["x"]),
             y_um=float(position["y"]),
             z_um=float(position["z"]),
             exposure_ms=float(metadata["exposure_ms"]),  # as rounded by the camera
-            taken_at=taken_at,
+            taken_at=frame_time(self._core) or self._clock(),
             optical_path=optical_path,
-        )
-
-    def _read_format(self, pixel_sizes: PixelSizeReading) -> FrameFormat:
-        """Return the format of the frames with the present objective, binning and magnification.
-
-        Parameters
-        ----------
-        pixel_sizes
-            The scales that the hardware configuration states now.
-
-        Raises
-        ------
-        ScaleError
-            If there is no scale, or two scales contradict each other.
-        """
-        um_per_px = decide_microscope_scale(self._settings, pixel_sizes)
-        return FrameFormat(
-            width_px=self._core.getImageWidth(),
-            height_px=self._core.getImageHeight(),
-            bits=self._core.getImageBitDepth(),
-            um_per_px=um_per_px,
-            to_stage=stage_per_pixel(self._core.getPixelSizeAffine(), um_per_px),
         )
 
     def _select(self, channel: Channel | None) -> None:
@@ -470,7 +390,7 @@ class MicroManager:
             return
         self._preset = ""  # unknown if a device fails now
         group, _, preset = wanted.partition(":")
-        with _as_microscope_error(f"channel {wanted}"):
+        with as_microscope_error(f"channel {wanted}"):
             self._core.setConfig(group, preset)
             self._core.waitForConfig(group, preset)
         self.lamp_off()
@@ -482,15 +402,3 @@ class MicroManager:
                 "the same objective and binning in every channel",
             )
         self._preset = wanted
-
-
-@contextmanager
-def _as_microscope_error(device: str) -> Iterator[None]:
-    """Raise any exception of a block as a MicroscopeError that names the device."""
-    try:
-        yield
-    except (MicroscopeError, ScaleError, ImagingStoppedError):
-        raise
-    except Exception as error:  # drivers, Python devices and the core raise any type
-        message = " ".join(str(error).split()) or type(error).__name__
-        raise MicroscopeError(device, message) from error

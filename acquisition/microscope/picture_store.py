@@ -52,6 +52,10 @@ class PictureStore:
             for old in {*days} - {*kept, day}:
                 shutil.rmtree(self._day_folder(old), ignore_errors=True)
 
+    def discard(self, day: int, well: str) -> None:
+        """Delete the pictures of a well on a culture day, because they show another place."""
+        (self._day_folder(day) / f"{well}.npy").unlink(missing_ok=True)
+
     def load(self, day: int) -> dict[str, WellPictures]:
         """Return the stored pictures of a culture day by well; a damaged file is left out."""
         found = {}

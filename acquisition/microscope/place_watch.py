@@ -1,7 +1,8 @@
 """Notice from the pictures of the wells that the stage is at another well than it reports.
 
 A stage that lost steps reports its target. Two wells of a run that show the same picture are then
-one well. Wells that show the pictures of their neighbours on the day before are displaced.
+one well. Wells that show the pictures of their neighbours on the day before are displaced. A well
+that is unlike itself on the day before is imaged once more.
 """
 
 import math
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 from acquisition.downscaling import Floats
+from acquisition.microscope.day_comparison import FEWEST_COMPARED, DayComparison
 from acquisition.microscope.day_stop import DayStoppedError, StopReason
 from acquisition.microscope.ome_tiff import WellFrames
 from acquisition.microscope.pictures import (
@@ -61,6 +63,8 @@ class PlaceWatch:
         The pictures of the wells on the last day before, which is ``day_before``.
     home_stage
         Whether to home the stage after lost steps.
+    doubts_visits
+        Whether a well may be imaged once more because its image is doubtful.
     """
 
     scope: Microscope
@@ -69,13 +73,31 @@ class PlaceWatch:
     before: Mapping[str, WellPictures]
     day_before: int
     home_stage: bool
+    doubts_visits: bool = True
     repeats: dict[str, str] = field(default_factory=dict, init=False)  # wells and why
-    _visited: list[str] = field(default_factory=list, init=False)  # latest last, with a day before
+    _visited: dict[str, WellPictures] = field(default_factory=dict, init=False)  # latest last
+    _doubted: set[str] = field(default_factory=set, init=False)  # wells, each only once
+
+    def __post_init__(self) -> None:
+        self._days = DayComparison(self.before, self.day_before)
 
     def check(
-        self, position: WellPosition, images: Sequence[WellFrames], view: View
+        self,
+        position: WellPosition,
+        images: Sequence[WellFrames],
+        view: View,
+        problem: str | None = None,
     ) -> WellPictures:
         """Return the pictures of a visit to a well whose images show tissue.
+
+        Parameters
+        ----------
+        position, images
+            The position of the well, and the images of the visit.
+        view
+            Returns the images of another well.
+        problem
+            A reason to doubt that the images are those of the well; None: there is none so far.
 
         Raises
         ------
@@ -98,7 +120,12 @@ class PlaceWatch:
         if twin != well and alike[twin] >= sight.limit:
             self._separate(position, twin, sight, alike[twin], view)
         self._check_displacement(position, pictures, view)
+        problem = problem or self._days.problem(well, pictures, self.today)
+        if problem is not None and self._may_doubt(well):
+            self._doubt(position, problem, sight, view)
         self.today[well] = pictures
+        if len(self.today) == FEWEST_COMPARED + 1:
+            self._repeat_unlike_wells()
         return pictures
 
     def check_view(self, position: WellPosition, images: Sequence[WellFrames]) -> None:
@@ -154,8 +181,50 @@ class PlaceWatch:
         for first, second in combinations(others, 2):
             if sight.likeness(others[first], others[second]) >= sight.limit:
                 for well in (first, second):
-                    self.repeats[well] = f"{first} and {second} show the same picture"
-                    self.today.pop(well, None)
+                    self._withdraw(well, f"{first} and {second} show the same picture")
+
+    def _may_doubt(self, well: str) -> bool:
+        """Return whether a well may be imaged once more, and note that it is."""
+        is_first = well not in self._doubted
+        self._doubted.add(well)
+        return self.doubts_visits and is_first
+
+    def _doubt(self, position: WellPosition, problem: str, sight: "_Sight", view: View) -> None:
+        """Raise the error by which a well is imaged once more, or the run is stopped.
+
+        It is stopped if earlier wells of the day are not found again.
+        """
+        self._move_away(position)
+        checked = self._references(position.well)
+        if len(checked) >= _FEWEST_REFERENCES and not self._find(checked, sight, view):
+            raise self._stop(f"{problem}, and {', '.join(checked)} are not found again")
+        raise MicroscopeError("stage", f"{problem}; {position.well} is imaged once more")
+
+    def _repeat_unlike_wells(self) -> None:
+        """Have the first wells imaged again that are unlike themselves on the day before."""
+        for well, pictures in list(self.today.items()):
+            problem = self._days.problem(well, pictures, self.today)
+            if problem is not None and self._may_doubt(well):
+                self._withdraw(well, problem)
+
+    def _withdraw(self, well: str, problem: str) -> None:
+        """Have an accepted visit of a well imaged again; its picture does not count any more."""
+        self.repeats[well] = problem
+        self.today.pop(well, None)
+        self._visited.pop(well, None)
+
+    def _references(self, *without: str) -> list[str]:
+        """Return the wells of the day that were visited last, without some wells."""
+        latest = [well for well in reversed(list(self.today)) if well not in without]
+        return [well for well in latest if well in self.positions][:REFERENCES]
+
+    def _find(self, wells: Sequence[str], sight: "_Sight", view: View) -> str | None:
+        """Return the first of some wells of the day that is found again, or None."""
+        for well in wells:
+            seen = make_pictures(view(self.positions[well]))
+            if sight.likeness(seen, self.today[well]) >= sight.limit:
+                return well
+        return None
 
     def _separate(
         self, position: WellPosition, twin: str, sight: "_Sight", alike: float, view: View
@@ -163,27 +232,29 @@ class PlaceWatch:
         """Find out which of two equal pictures is wrong, and raise the error that tells it.
 
         Nothing is raised if the other well is found again with a clearly higher likeness: both
-        wells look alike.
+        wells look alike. If it is found again and further wells are not, both were visited by a
+        displaced stage.
         """
         well = position.well
         problem = f"{well} shows the picture of {twin} (likeness {alike:.2f})"
         self._move_away(position)
-        others = [each for each in reversed(list(self.today)) if each not in (well, twin)]
-        checked = [each for each in (twin, *others) if each in self.positions][:REFERENCES]
-        found = []
-        for each in checked:
-            seen = make_pictures(view(self.positions[each]))
-            found_alike = sight.likeness(seen, self.today[each])
-            if each == twin and alike <= found_alike - SURELY_LESS:
+        others = self._references(well, twin)
+        is_twin_found = False
+        if twin in self.positions:
+            others = others[: REFERENCES - 1]
+            seen = make_pictures(view(self.positions[twin]))
+            found_alike = sight.likeness(seen, self.today[twin])
+            if alike <= found_alike - SURELY_LESS:
                 return
-            if found_alike >= sight.limit:
-                found.append(each)
-                break
-        if not found and len(checked) >= _FEWEST_REFERENCES:
-            raise self._stop(f"{problem}, and {', '.join(checked)} are not found again")
-        if twin not in found:
-            del self.today[twin]
-            self.repeats[twin] = problem
+            is_twin_found = found_alike >= sight.limit
+        missed = [] if self._find(others, sight, view) else others
+        if not is_twin_found and twin in self.positions and len(missed) == len(others):
+            missed = [twin, *missed]
+        is_displaced = len(missed) >= _FEWEST_REFERENCES
+        if is_displaced == is_twin_found:
+            self._withdraw(twin, problem)
+        if is_displaced:
+            raise self._stop(f"{problem}, and {', '.join(missed)} are not found again")
         raise MicroscopeError(
             "stage",
             f"{problem}; expected another picture: the stage did not go to {well}, "
@@ -196,10 +267,10 @@ class PlaceWatch:
         """Raise an error if the last visits show the pictures of neighbours on the day before."""
         if position.well not in self.before:
             return
-        pictures = {**self.today, position.well: visited}
-        self._visited = [each for each in self._visited if each != position.well] + [position.well]
-        wells = self._visited[-WELLS_COMPARED:]
-        if len(wells) < WELLS_COMPARED or any(well not in pictures for well in wells):
+        self._visited.pop(position.well, None)
+        self._visited[position.well] = visited
+        pictures, wells = self._visited, list(self._visited)[-WELLS_COMPARED:]
+        if len(wells) < WELLS_COMPARED:
             return
         own = [day_likeness(pictures[well], self.before[well]) for well in wells]
         for shift in _NEIGHBOURS:
@@ -226,8 +297,8 @@ class PlaceWatch:
             f"{', '.join(wells)} show the pictures of {', '.join(shifted)} on day {self.day_before}"
         )
         for well in wells[:-1]:
-            self.repeats[well] = problem
-            self.today.pop(well, None)
+            if self.today.pop(well, None) is not None:
+                self.repeats[well] = problem
         self._visited.clear()
         if self.home_stage:
             self._move_away(position)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import useq
 
+from acquisition.channels import plane_heights
 from acquisition.microscope.settings import MicroscopeSettings
 from acquisition.microscope.well_order import Place, ordered_places, places_of_plan
 from schemas.errors import ConfigError
@@ -180,3 +181,14 @@ def _is_reachable(settings: MicroscopeSettings, position: WellPosition) -> bool:
 def _format(position: WellPosition) -> str:
     """Return a position as text in µm, for messages."""
     return f"({position.x_um:.0f}, {position.y_um:.0f}) µm"
+
+
+def outer_plane_heights(settings: MicroscopeSettings) -> tuple[float, float]:
+    """Return the heights in µm of the lowest and highest plane at the settings' ``focus_z_um``.
+
+    The planes of all channels are included.
+    """
+    focus_um = settings.focus_z_um
+    heights = plane_heights(focus_um, settings.planes, settings.plane_step_um)
+    heights += [z for channel in settings.channels for z in channel.heights(focus_um)]
+    return min(heights), max(heights)

@@ -23,6 +23,13 @@ from schemas.plate_map import PlateMap
 class PlateWatch:
     """Decides which visits of a run are saved, and which wells have to be imaged again.
 
+    Parameters
+    ----------
+    day
+        The culture day of the run.
+    keeps_pictures
+        Whether later days are compared with the pictures of this run.
+
     Attributes
     ----------
     ready
@@ -32,6 +39,8 @@ class PlateWatch:
     samples: SampleWatch
     places: PlaceWatch
     store: PictureStore
+    day: int
+    keeps_pictures: bool = True
     ready: list[WellFrames] = field(default_factory=list, init=False)
     _last_frame: Frame | None = field(default=None, init=False)
 
@@ -66,9 +75,10 @@ class PlateWatch:
         if not shows_tissue(visit.frames):
             self.ready += self.samples.withhold(visit, self._checked(view), bytes_held)
             return
-        pictures = self.places.check(position, images, view)
-        with contextlib.suppress(OutputError):  # on a full disk the archive reports it, too
-            self.store.save(visit.day, visit.well, pictures)
+        pictures = self.places.check(position, images, view, self.samples.darkness(visit))
+        if self.keeps_pictures:
+            with contextlib.suppress(OutputError):  # on a full disk the archive reports it, too
+                self.store.save(visit.day, visit.well, pictures)
         self.ready += self.samples.note_tissue(visit, position)
 
     def judge(self, view: View) -> None:
@@ -103,14 +113,24 @@ class PlateWatch:
         return self.samples.withheld
 
     def take_repeats(self) -> dict[str, str]:
-        """Return the wells that have to be imaged again, with the reasons, and forget them."""
+        """Return the wells that have to be imaged again, with the reasons, and forget them.
+
+        Their stored pictures are deleted, so that no later day is compared with them.
+        """
         repeats, self.places.repeats = self.places.repeats, {}
+        for well in repeats:
+            self.store.discard(self.day, well)
         return repeats
 
     def take_dark(self) -> dict[str, str]:
         """Return the wells whose images are too dark, with the problems, and forget them."""
         dark, self.samples.dark = self.samples.dark, {}
         return dark
+
+    def take_missed(self) -> dict[str, str]:
+        """Return the wells whose tissue may have been missed, with the problems; forget them."""
+        missed, self.samples.missed = self.samples.missed, {}
+        return missed
 
     def missing_tissue(self) -> list[str]:
         """Return the wells of the run that have no tissue and should have it."""
@@ -136,6 +156,8 @@ def open_plate_watch(
     plate_map: PlateMap,
     day: int,
     since: datetime | None,
+    *,
+    recentre: bool = False,
 ) -> PlateWatch | None:
     """Return the PlateWatch of a plate on a culture day; None if the settings switch it off.
 
@@ -145,17 +167,32 @@ def open_plate_watch(
         The state folder of the microscope, which contains the pictures of earlier visits.
     since
         Start of the present use of the plate id; None: everything counts.
+    recentre
+        Whether the run moves the tissue into the middle of the field, so that its pictures are not
+        comparable with those of other days.
     """
     if not settings.check_pictures:
         return None
     store = PictureStore(state, plate_map.plate, since)
     day_before, before = store.load_day_before(day)
     positions = {each.well: each for each in plan_positions(settings, plate_map.wells_with_tissue)}
-    expected = expected_wells(plate_map, day, before.keys())
+    expected = set(expected_wells(plate_map, day, before.keys()))
     return PlateWatch(
-        SampleWatch(scope, [each for well, each in positions.items() if well in set(expected)]),
+        SampleWatch(
+            scope,
+            [each for well, each in positions.items() if well in expected],
+            before.keys(),
+        ),
         PlaceWatch(
-            scope, positions, store.load(day), before, day_before, home_stage=settings.home_stage
+            scope,
+            positions,
+            store.load(day),
+            {} if recentre else before,
+            day_before,
+            home_stage=settings.home_stage,
+            doubts_visits=settings.tries > 1,
         ),
         store,
+        day,
+        keeps_pictures=not recentre,
     )

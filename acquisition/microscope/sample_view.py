@@ -21,8 +21,8 @@ MIN_LEVEL_OF_RUN = 0.3
 
 
 def shows_tissue(frames: Sequence[Frame]) -> bool:
-    """Return whether any of the frames of one field shows tissue."""
-    return any(find_tissue(frame.pixels) for frame in frames)
+    """Return whether any of the frames of one field shows tissue; the edge of a well is none."""
+    return any(not region.is_wall for frame in frames for region in find_tissue(frame.pixels))
 
 
 def light_level(frames: Sequence[Frame], camera: FrameFormat) -> float:

@@ -8,7 +8,8 @@ and at the end of the run, wells that should have tissue are viewed again:
 - else wells of the plate that are expected to have tissue (:func:`expected_wells`).
 
 If one of them shows tissue, the withheld images are those of empty wells and are saved. If none
-does, the run is stopped, and the withheld images are discarded.
+does, the run is stopped, and the withheld images are discarded. A well that should have tissue, or
+had tissue on the day before, is imaged once more before an image without tissue is saved.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -61,14 +62,22 @@ def expected_wells(plate_map: PlateMap, day: int, seen_before: Collection[str]) 
 class SampleWatch:
     """Decides in one run whether images without tissue are those of empty wells.
 
-    ``expected`` are the positions of the wells that should show tissue.
+    Parameters
+    ----------
+    expected
+        The positions of the wells that should show tissue.
+    seen_before
+        The wells that showed tissue on the last day of imaging.
     """
 
     scope: Microscope
     expected: Sequence[WellPosition]
+    seen_before: Collection[str] = ()
     withheld: list[WellFrames] = field(default_factory=list, init=False)
     empty: list[str] = field(default_factory=list, init=False)  # wells without tissue
     dark: dict[str, str] = field(default_factory=dict, init=False)  # wells with too little light
+    missed: dict[str, str] = field(default_factory=dict, init=False)  # wells to image once more
+    _doubted: set[str] = field(default_factory=set, init=False)  # wells, each only once
     _seen: list[WellPosition] = field(default_factory=list, init=False)
     _levels: list[float] = field(default_factory=list, init=False)  # of images with tissue
 
@@ -76,6 +85,7 @@ class SampleWatch:
         """Note a visit with tissue; return the visits to save: the withheld ones and this one."""
         self._levels.append(light_level(visit.frames, self.scope.format))
         self._seen = [each for each in self._seen if each.well != position.well] + [position]
+        self.empty = [well for well in self.empty if well != position.well]
         return [*self._release(), visit]
 
     def withhold(self, visit: WellFrames, view: View, bytes_held: int) -> list[WellFrames]:
@@ -130,19 +140,37 @@ class SampleWatch:
     def _release(self) -> list[WellFrames]:
         """Return the withheld visits, without those that are too dark, which have failed."""
         released, self.withheld = self.withheld, []
-        usual = median(self._levels) if self._levels else 0.0
         visits = []
         for visit in released:
-            level = light_level(visit.frames, self.scope.format)
-            if level < MIN_LEVEL_OF_RUN * usual:
-                self.dark[visit.well] = (
-                    f"the image is dark: {level:.1%} of the camera's range, "
-                    f"in other wells {usual:.1%}; expected the same light in all wells"
+            if darkness := self.darkness(visit):
+                self.dark[visit.well] = darkness
+                continue
+            self.empty.append(visit.well)
+            if self._may_be_missed(visit.well):
+                self.missed[visit.well] = (
+                    f"{visit.well} shows no tissue; expected tissue there: it is imaged once more"
                 )
             else:
                 visits.append(visit)
-                self.empty.append(visit.well)
         return visits
+
+    def darkness(self, visit: WellFrames) -> str | None:
+        """Return why a visit has too little light, relative to those with tissue; else None."""
+        level = light_level(visit.frames, self.scope.format)
+        usual = median(self._levels) if self._levels else 0.0
+        if level >= MIN_LEVEL_OF_RUN * usual:
+            return None
+        return (
+            f"the image is dark: {level:.1%} of the camera's range, "
+            f"in other wells {usual:.1%}; expected the same light in all wells"
+        )
+
+    def _may_be_missed(self, well: str) -> bool:
+        """Return whether the tissue of an empty well may have been missed, once for each well."""
+        should_have = well in self.seen_before or well in {each.well for each in self.expected}
+        is_first = well not in self._doubted
+        self._doubted.add(well)
+        return should_have and is_first
 
     def _stop(self, viewed: Sequence[str], frames: Sequence[Frame]) -> DayStoppedError:
         """Return the error that stops the run, with the cause that the frames show."""

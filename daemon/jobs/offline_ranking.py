@@ -46,6 +46,8 @@ def rank_plate_again(config: Config, plate: str, day: int | None, *, final: bool
                 f"is not in the store {config.store.url}; "
                 f"expected one of {', '.join(store.plates()) or '(none yet)'}",
             )
+        if (wrong_images := wiring.open_wrong_images(config, store)) is not None:
+            wrong_images.exclude(plate)
         card = load_bundle(config.encoder.bundle).card
         days = wiring.open_days(config, store, card, Alerts(store, wiring.now))
         due = days.due_days.requested(

@@ -18,6 +18,7 @@ STEPS = {
     "day.started": AcquisitionStep.STARTED,
     "well.saved": AcquisitionStep.WELL_SAVED,
     "well.failed": AcquisitionStep.WELL_FAILED,
+    "well.repeated": AcquisitionStep.WELL_REPEATED,
     "imaging.paused": AcquisitionStep.PAUSED,
     "imaging.resumed": AcquisitionStep.RESUMED,
     "day.aborted": AcquisitionStep.ABORTED,

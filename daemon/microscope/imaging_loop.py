@@ -13,16 +13,14 @@ from acquisition.microscope.day_stop import DayStoppedError
 from acquisition.microscope.fields import check_fields, frames_per_well
 from acquisition.microscope.focus_surface import load_focus_surface, save_focus_surface
 from acquisition.microscope.image_archive import bytes_needed, check_free_space, prepare_day_folder
-from acquisition.microscope.imaging_day import ImagingDay, outer_plane_heights
+from acquisition.microscope.imaging_day import ImagingDay
 from acquisition.microscope.imaging_journal import WellProgress, day_journal, run_start
-from acquisition.microscope.imaging_requests import ASKED, ImagingRequest, open_imaging_requests
-from acquisition.microscope.operator_orders import OperatorOrders, PresentJob
+from acquisition.microscope.imaging_requests import ASKED, ImagingRequest
+from acquisition.microscope.operator_orders import PresentJob
 from acquisition.microscope.plate_formats import settings_for_plate
-from acquisition.microscope.plate_loaders import PlateLoader
-from acquisition.microscope.plate_plan import check_heights, plan_positions
+from acquisition.microscope.plate_plan import check_heights, outer_plane_heights, plan_positions
 from acquisition.microscope.plate_watch import PlateWatch, open_plate_watch
 from acquisition.microscope.preview import write_latest_frame
-from acquisition.microscope.preview_requests import PreviewRequests
 from acquisition.microscope.scale_check import check_plate_scale
 from acquisition.microscope.settings import MicroscopeSettings
 from acquisition.ports import Frame, Microscope
@@ -32,6 +30,7 @@ from daemon.microscope.archived_plate_maps import ArchivedPlateMaps
 from daemon.microscope.driver_watchdog import Watchdog
 from daemon.microscope.imaging_progress import ImagingProgress
 from daemon.microscope.imaging_queue import RETRY_S, ImagingJob, ImagingQueue, PlateMaps
+from daemon.microscope.imaging_reports import report_done, report_wrong_images
 from daemon.microscope.order_execution import OrderExecution
 from daemon.microscope.plate_changer import PlateChanger
 from schemas.errors import MicroscopeError, OutputError, ScaleError, SpheroRankError
@@ -39,7 +38,6 @@ from schemas.messages import AlertKind
 from schemas.plate_map import PlateMap
 
 IDLE_S = 1.0  # pause while no job is pending
-FEWEST_REPORTED = 3  # wells without tissue, against expectation, that raise an alert
 
 
 @dataclass
@@ -133,22 +131,14 @@ class ImagingLoop:
         elif (job.plate, job.day) in self._halted:
             self._halted.discard((job.plate, job.day))
             self.alerts.clear_plate(job.plate)
-        if result.wrong_images:
-            wells = ", ".join(result.wrong_images)
-            self.alerts.raise_once(
-                f"{job.plate} day {job.day} wrong {wells}",
-                f"plate {job.plate}, day {job.day}: the saved images of {wells} may show other "
-                "wells, and no new images replaced them; rankings use them until these wells are "
-                f"imaged again on this day (spherorank acquire run {job.plate} --well WELL)",
-                job.plate,
-            )
+        report_wrong_images(self.alerts, job, result)
         match result.reason:
             case EndReason.COMPLETED:
-                self._report(job, result, progress)
+                report_done(self.alerts, job, result, progress, tries=self.settings.tries)
                 self.queue.request_unfocused(job, plate_map, result)
                 self._keep_plate_until_s = self.elapsed_s() + self.section.linger_s
             case EndReason.OTHER_DAY if plan.rule is not None:
-                self._end_job(job, plan.rule, self._frame_time())
+                self._end_job(job, plan.rule)
             case EndReason.ABORTED:
                 progress.emit_event("day.aborted")
                 self._keep_plate_until_s = float("-inf")
@@ -177,6 +167,7 @@ class ImagingLoop:
             if self.orders.must_end(progress, is_aborted):
                 return None
             self.changer.load(job.plate)
+            now = self._frame_time()
         except SpheroRankError as error:
             if self.stop_signals:  # the wait for the plate was ended by a signal
                 return None
@@ -189,8 +180,8 @@ class ImagingLoop:
                 AlertKind.SCALE_DISAGREES if is_scale else AlertKind.MICROSCOPE,
             )
             return None
-        if (rule := plan.rule) and rule.state(now := self._frame_time()) is not DayState.OPEN:
-            self._end_job(job, rule, now)
+        if (rule := plan.rule) and rule.state(now) is not DayState.OPEN:
+            self._end_job(job, rule)
             return None
         is_retry = (job.plate, job.day) in self._halted
         if not is_retry and (job.request is None or job.request.reason == ASKED):
@@ -216,10 +207,11 @@ class ImagingLoop:
         """Return the present time of the clock that dates the frames."""
         return self.scope.own_time() or self.clock()
 
-    def _end_job(self, job: ImagingJob, rule: DayRule, now: datetime) -> None:
+    def _end_job(self, job: ImagingJob, rule: DayRule) -> None:
         """End a job whose culture day is over or has not begun; raise an alert."""
         self.queue.postpone(job)
-        self.queue.end_request(job, rule, now)
+        with contextlib.suppress(MicroscopeError):  # it is ended after the pause
+            self.queue.end_request(job, rule, self._frame_time())
 
     def _halt(
         self,
@@ -371,100 +363,5 @@ class ImagingLoop:
             plate_map,
             plan.day,
             run_start(plate_map.seeded_at, self.clock()),
+            recentre=plan.recentre,
         )
-
-    def _report(self, job: ImagingJob, result: DayResult, progress: ImagingProgress) -> None:
-        """Report the result of a completed job; wells without an image raise an alert."""
-        progress.emit_event(
-            "day.done",
-            saved=len(result.saved),
-            given_up=sorted(result.given_up),
-            unfocused=sorted(result.unfocused),
-            missing_tissue=list(result.missing_tissue),
-        )
-        if len(result.missing_tissue) >= FEWEST_REPORTED:
-            wells = ", ".join(result.missing_tissue)
-            self.alerts.raise_once(
-                f"{job.plate} day {job.day} tissue {wells}",
-                f"plate {job.plate}, day {job.day}: no tissue in {wells}; expected tissue there, "
-                "as in the other wells: check how the plate lies, and the positions of its wells",
-                job.plate,
-            )
-        if result.given_up:
-            wells = ", ".join(sorted(result.given_up))
-            last = next(iter(result.given_up.values()))
-            message = (
-                f"plate {job.plate}, day {job.day}: no image of {wells} after "
-                f"{self.settings.tries} attempts; the last problem: {last}"
-            )
-            self.alerts.raise_once(f"{job.plate} day {job.day} {wells}", message, job.plate)
-
-
-def build_imaging_loop(
-    *,
-    scope: Microscope,
-    settings: MicroscopeSettings,
-    section: MicromanagerSection,
-    archive: Path,
-    loader: PlateLoader,
-    watchdog: Watchdog,
-    emit: Callable[..., None],
-    stop_signals: list[int],
-    wait: Callable[[float], None],
-    clock: Callable[[], datetime],
-    elapsed_s: Callable[[], float],
-) -> ImagingLoop:
-    """Return the ImagingLoop of a microscope and loader, with its queue, alerts and plate changer.
-
-    Parameters
-    ----------
-    loader
-        Puts plates under the microscope.
-    emit
-        Is called with the name and fields of each event.
-
-    The others are those of :class:`ImagingLoop`.
-    """
-    alerts = ActiveAlerts(emit)
-    requests = open_imaging_requests(section.state)
-    plate_maps = ArchivedPlateMaps(archive, alerts, elapsed_s)
-    queue = ImagingQueue(
-        requests,
-        section,
-        settings.tries,
-        alerts,
-        clock,
-        elapsed_s,
-        has_frame_clock=scope.own_time() is None,
-    )
-    changer = PlateChanger(loader, section.state / "on_stage", watchdog.report_progress)
-    orders = OperatorOrders(section.state)
-    return ImagingLoop(
-        scope=scope,
-        settings=settings,
-        section=section,
-        archive=archive,
-        plate_maps=plate_maps,
-        queue=queue,
-        changer=changer,
-        alerts=alerts,
-        orders=OrderExecution(
-            orders=orders,
-            requests=PreviewRequests(orders.folder / "previews"),
-            scope=scope,
-            settings=settings,
-            queue=queue,
-            plate_maps=plate_maps,
-            changer=changer,
-            alerts=alerts,
-            watchdog=watchdog,
-            stop_signals=stop_signals,
-            wait=wait,
-            clock=clock,
-        ),
-        watchdog=watchdog,
-        stop_signals=stop_signals,
-        wait=wait,
-        clock=clock,
-        elapsed_s=elapsed_s,
-    )

@@ -30,7 +30,8 @@ from acquisition.microscope.plate_loaders import (
 from daemon.config import Config, microscope_settings
 from daemon.microscope.driver_watchdog import Watchdog
 from daemon.microscope.driving_process import micromanager_section
-from daemon.microscope.imaging_loop import ImagingLoop, build_imaging_loop
+from daemon.microscope.imaging_loop import ImagingLoop
+from daemon.microscope.imaging_loop_builder import build_imaging_loop
 from daemon.microscope.microscope_access import (
     lock_microscope,
     opened_microscope,

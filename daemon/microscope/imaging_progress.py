@@ -10,6 +10,7 @@ PROGRESS_EVENTS = frozenset(
         "day.started",
         "well.saved",
         "well.failed",
+        "well.repeated",
         "imaging.paused",
         "imaging.resumed",
         "day.aborted",

@@ -7,9 +7,8 @@ from functools import partial
 
 from acquisition.drop_folder.plate_map_files import read_plate_maps
 from acquisition.microscope.fields import check_fields, check_mosaic
-from acquisition.microscope.imaging_day import outer_plane_heights
 from acquisition.microscope.plate_formats import settings_for_plate
-from acquisition.microscope.plate_plan import check_heights, plan_positions
+from acquisition.microscope.plate_plan import check_heights, outer_plane_heights, plan_positions
 from acquisition.microscope.scale_check import check_plate_scale
 from acquisition.microscope.settings import MicroscopeSettings
 from acquisition.ports import FrameFormat
@@ -34,13 +33,21 @@ def check_microscope(config: Config) -> int:
 
 
 def _errors(config: Config) -> list[SpheroRankError]:
-    """Return every error of the settings, the plates and the hardware configuration."""
+    """Return every error of the settings, the unfinished plates and the hardware configuration.
+
+    Finished plates are never imaged again: their formats and scales may be those of earlier days.
+    """
+    now = datetime.now(UTC)
     try:
         settings = microscope_settings(config)
         found = read_plate_maps(config.source.path).values()
     except SpheroRankError as error:
         return [error]
-    plate_maps = [each for each in found if isinstance(each, PlateMap)]
+    plate_maps = [
+        each
+        for each in found
+        if isinstance(each, PlateMap) and each.culture_day(now) <= each.readout_day
+    ]
     checks: list[Callable[[], object]] = [
         *(partial(_check_positions, settings, each) for each in plate_maps),
         *([] if plate_maps else [partial(plan_positions, settings, ("A01",))]),
@@ -93,12 +100,10 @@ def _check_limits(config: Config) -> None:
 def _errors_of_opened_microscope(
     config: Config, plate_maps: Sequence[PlateMap]
 ) -> list[SpheroRankError]:
-    """Open the microscope and return its errors, with those of the scales of unfinished plates.
+    """Open the microscope and return its errors, with those of the fields and scales of plates.
 
     A microscope that the service drives can be opened; the service checks the scales itself.
     """
-    now = datetime.now(UTC)
-    unfinished = [each for each in plate_maps if each.culture_day(now) <= each.readout_day]
     try:
         with locked_microscope(config) as scope:
             settings, format_ = microscope_settings(config), scope.format
@@ -107,7 +112,7 @@ def _errors_of_opened_microscope(
                 *(partial(_check_fields, settings, each, format_) for each in plate_maps),
                 *(
                     partial(check_plate_scale, each, format_, config.source.path)
-                    for each in unfinished
+                    for each in plate_maps
                 ),
             ]
             return _raised_by(checks)

@@ -18,7 +18,6 @@ from rich.table import Table
 from acquisition.channels import Channel, due_channels
 from acquisition.microscope.fields import check_fields, frames_per_well
 from acquisition.microscope.image_archive import bytes_needed, check_free_space
-from acquisition.microscope.imaging_day import outer_plane_heights
 from acquisition.microscope.imaging_journal import day_journal, run_start
 from acquisition.microscope.imaging_requests import ASKED, ImagingRequest, open_imaging_requests
 from acquisition.microscope.micromanager import MicroManager
@@ -26,7 +25,7 @@ from acquisition.microscope.missing_images import missing_images
 from acquisition.microscope.operator_orders import OperatorOrders
 from acquisition.microscope.plate_formats import settings_for_plate
 from acquisition.microscope.plate_loaders import POLL_S
-from acquisition.microscope.plate_plan import check_heights, plan_positions
+from acquisition.microscope.plate_plan import check_heights, outer_plane_heights, plan_positions
 from acquisition.microscope.scale_check import check_plate_scale
 from acquisition.ports import FrameFormat
 from daemon.config import Config, microscope_settings

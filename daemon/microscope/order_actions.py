@@ -11,7 +11,7 @@ from rich.console import Console
 
 from acquisition.microscope.imaging_requests import open_imaging_requests
 from acquisition.microscope.operator_orders import ABORTED, OperatorOrders
-from daemon.config import Config, microscope_settings
+from daemon.config import Config
 from daemon.duration_text import duration_text
 from daemon.microscope.archived_plate_maps import read_plate_map
 from daemon.microscope.driving_process import driving_process, micromanager_section
@@ -129,22 +129,17 @@ def _wait_for(
 ) -> None:
     """Wait until a condition is true or the driving process has ended.
 
+    A well with many fields and channels may take long. Its watchdog ends a process that stalls, so
+    no time limit is needed.
+
     Raises
     ------
     MicroscopeError
-        If a signal ends the wait, or it takes longer than a stalled process may live.
+        If a signal ends the wait.
     """
-    timeout_s = 2 * microscope_settings(config).stall_s
-    end_s = time.monotonic() + timeout_s
     while not is_done() and driving_process(config) is not None:
         if stop_signals:
             raise MicroscopeError(expected, "a signal ended the wait; the order stays in force")
-        if time.monotonic() > end_s:
-            raise MicroscopeError(
-                expected,
-                f"was not confirmed within {timeout_s:g} s; the order stays in force. "
-                "Expected the process that drives the microscope to finish its present well",
-            )
         time.sleep(_POLL_S)
 
 

@@ -1,5 +1,6 @@
 """Work of ``spherorank acquire export-plan``: write how a plate is imaged as a useq-schema plan."""
 
+import math
 from pathlib import Path
 
 from rich.console import Console
@@ -27,7 +28,10 @@ def write_plan_of_plate(config: Config, plate: str, out: Path, screen: Console) 
     positions = plan_positions(settings, wells)
     write_plan(out, export_plan(settings, [row_column(each.well) for each in positions], plate))
     screen.print(
-        f"{out}: {len(positions)} wells, {settings.planes} planes", markup=False, soft_wrap=True
+        f"{out}: {len(positions)} wells, {math.prod(settings.fields)} fields, "
+        f"{settings.planes} planes, {1 + len(settings.channels)} channels",
+        markup=False,
+        soft_wrap=True,
     )
     if not settings.channel:
         screen.print(

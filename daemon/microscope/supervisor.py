@@ -256,7 +256,7 @@ class MicroscopeSupervisor:
 def _state_after(before: MicroscopeData, event: ProcessEvent) -> MicroscopeData:
     """Return the state of the microscope after an event of its process."""
     match event.event:
-        case "day.started" | "well.saved" | "well.failed":
+        case "day.started" | "well.saved" | "well.failed" | "well.repeated":
             return _data(MicroscopeState.IMAGING, event)
         case "imaging.paused":
             return _data(MicroscopeState.PAUSED, event)

@@ -34,6 +34,7 @@ EMBEDDING_ALONE_NOTE = (
     "The tissue of {count} of {all} images was not measured: all wells are compared by their "
     "embedding alone."
 )
+EXCLUDED = "image of day {day} does not count: {reason}"
 REFUSED = "image of day {day} refused: no background in view"
 MEASURES_ALONE_NOTE = "The embedding has weight 0: wells are compared by measures alone."
 
@@ -129,8 +130,9 @@ def select_images(images: Iterable[VisitVersion], plate_map: PlateMap) -> list[V
 
     Of several fields of a well on a day, the one that was received last is used, because the source
     returns images of a lower field, or of another configured one, although there are others.
-    Images outside the run of the plate map are never selected, and neither are images of the dosing
-    day that were taken after ``dosed_at``, and wells that the plate map does not name. Of several
+    Excluded images and images outside the run of the plate map are never selected, and neither are
+    images of the dosing day that were taken after ``dosed_at``, and wells that the plate map does
+    not name. Of several
     measurements of the same files with different scales, the one with the scale that the plate map
     decides is selected.
     """
@@ -138,6 +140,7 @@ def select_images(images: Iterable[VisitVersion], plate_map: PlateMap) -> list[V
         image
         for image in images
         if image.key.well in plate_map.by_well
+        and image.excluded is None
         and not _taken_after_dosing(image, plate_map)
         and is_in_run(image, plate_map)
     ]
@@ -155,6 +158,26 @@ def select_images(images: Iterable[VisitVersion], plate_map: PlateMap) -> list[V
         _with_decided_scale(measurements[_content(newest[place])], plate_map)
         for place in sorted(newest)
     ]
+
+
+def excluded_wells(
+    images: Iterable[VisitVersion], plate_map: PlateMap, readout_day: int
+) -> dict[str, str]:
+    """Return the reason for each well with tissue all of whose images of a day are excluded.
+
+    Parameters
+    ----------
+    images
+        All stored images of the plate, as :func:`select_images` gets them.
+    """
+    of_day = [image for image in images if image.day == readout_day and is_in_run(image, plate_map)]
+    imaged = {image.key.well for image in of_day if image.excluded is None}
+    reasons = {image.key.well: image.excluded for image in sorted(of_day, key=_age)}
+    return {
+        well: EXCLUDED.format(day=readout_day, reason=reasons[well])
+        for well in plate_map.wells_with_tissue
+        if well in reasons and well not in imaged
+    }
 
 
 def _content(image: VisitVersion) -> object:

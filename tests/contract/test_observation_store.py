@@ -196,3 +196,25 @@ def test_an_observation_from_before_doubts_were_recorded_has_none_and_is_not_ref
     )
     [kept] = observed(open_store())
     assert (kept.unsure, kept.is_refused) == ((), False)
+
+
+def test_an_image_is_excluded_with_its_reason_by_the_path_of_a_file_and_only_once(
+    store: AnyStore,
+) -> None:
+    wrong = observation("B02", files=(file_version("P1/day07/B02.ome.tif"),))
+    add(store, wrong)
+    add(store, observation("B03", seed=1, files=(file_version("P1/day07/B03.ome.tif"),)))
+    reasons = {"P1/day07/B02.ome.tif": "shows B03", "P1/day07/B09.ome.tif": "shows B08"}
+    assert store.exclude_images(PLATE, reasons) == [wrong.key]
+    assert store.exclude_images(PLATE, reasons) == []
+    assert store.exclude_images("P2", reasons) == []
+    excluded = {image.key.well: image.excluded for image in store.imaged(PLATE, ENCODER_ID)}
+    assert excluded == {"B02": "shows B03", "B03": None}
+    assert [image.excluded for image in store.arrived(PLATE)] == ["shows B03", None]
+
+
+def test_images_of_another_service_are_not_excluded_by_a_path(open_store: Opener) -> None:
+    reasons = {"P1/day07/B02.ome.tif": "shows B03"}
+    file = file_version("P1/day07/B02.ome.tif")
+    add(open_store("other"), observation("B02", files=(file,)))
+    assert open_store("own").exclude_images(PLATE, reasons) == []

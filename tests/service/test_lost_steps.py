@@ -6,6 +6,8 @@ import pytest
 
 from acquisition.microscope.day_plan import EndReason
 from acquisition.microscope.day_stop import StopReason
+from acquisition.microscope.imaging_journal import day_journal
+from acquisition.microscope.picture_store import PictureStore
 from acquisition.microscope.pictures import SAME_PICTURE, WellPictures, likeness
 from acquisition.microscope.settings import FieldsUse
 from simulation.world import A1_UM, SPACING_UM
@@ -57,6 +59,44 @@ def test_a_well_with_the_picture_of_the_well_before_is_imaged_again(
     reports = [*plate.named("well.failed"), *plate.named("well.repeated")]
     assert {fields["well"] for fields in reports} <= {before, well}
     assert any(before in fields["problem"] for fields in reports if fields["well"] == well)
+
+
+def test_a_saved_image_of_the_next_well_is_replaced_when_the_next_well_is_imaged(
+    tmp_path: Path,
+) -> None:
+    truth = true_pictures(tmp_path / "truth")
+    plate = ImagedPlate.make(tmp_path / "faulty", day=DAY)
+    plate.break_device("Stage", "OvershootingStage", fails_at=3)
+
+    assert plate.image(DAY, *ROW).reason is EndReason.COMPLETED
+
+    assert sorted(plate.pictures(DAY)) == ROW
+    assert wrong_wells(plate, truth) == []
+    (repeated,) = plate.named("well.repeated")
+    assert (repeated["well"], repeated["was_saved"], repeated["wells_saved"]) == ("B04", True, 2)
+    assert "B05 shows the picture of B04" in repeated["problem"]
+    assert plate.alerts() == []
+
+
+def test_a_saved_image_that_does_not_count_and_is_not_replaced_is_named_by_an_alert(
+    tmp_path: Path,
+) -> None:
+    plate = ImagedPlate.make(tmp_path, day=DAY)
+    plate.tries = 1
+    plate.break_device("Stage", "OvershootingStage", fails_at=3)
+
+    result = plate.image(DAY, *ROW)
+
+    assert result.wrong_images == ("B04",)
+    named, _given_up = plate.alerts()
+    assert "the saved images of B04 may show other wells, and no new images replaced" in named
+    assert "rankings leave them out" in named
+    assert f"spherorank acquire run {plate.plate} --well WELL" in named
+    state = plate.folder / "microscope"
+    (wrong,) = day_journal(state, plate.plate, DAY).wrong_files()
+    assert Path(wrong).name.startswith("B04_")
+    _, kept = PictureStore(state, plate.plate, None).load_day_before(DAY + 1)
+    assert sorted(kept) == [well for well in ROW if well not in ("B04", "B05")]
 
 
 @pytest.mark.parametrize("well", ["B03", "B11"])
@@ -142,8 +182,9 @@ def test_wells_that_show_their_neighbours_of_the_day_before_stop_the_run_and_cou
 
     assert result.halt is not None
     assert result.halt.reason is StopReason.WRONG_PLACE
-    (message,) = plate.alerts()
+    message, withdrawn = plate.alerts()
     assert f"B03, B04, B05, B06 show the pictures of B02, B03, B04, B05 on day {DAY}" in message
+    assert "the saved images of B03, B04, B05 may show other wells" in withdrawn
     (halted,) = plate.named("day.halted")
     assert halted["no_image"] == ROW[1:]
 
@@ -169,3 +210,113 @@ def test_a_frame_that_the_camera_returns_twice_is_not_saved(tmp_path: Path) -> N
     assert sorted(plate.pictures(DAY)) == plate.wells
     (failed,) = plate.named("well.failed")
     assert "plane 2 has the pixels of the frame before" in failed["problem"]
+
+
+@pytest.fixture(scope="module")
+def two_days(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, WellPictures]]:
+    """Return the true pictures of a row of the plate on two days, imaged without a report."""
+    plate = ImagedPlate.make(tmp_path_factory.mktemp("truth"), day=DAY)
+    plate.image(DAY, *ROW)
+    plate.world.place_plate(plate.plate, DAY + 1)
+    plate.image(DAY + 1, *ROW)
+    assert plate.named("well.failed") == plate.named("alert") == []
+    return {day: plate.pictures(day) for day in (DAY, DAY + 1)}
+
+
+def second_day(folder: Path, share: float, *, stays: bool, well: str = "B08") -> ImagedPlate:
+    """Return a plate that was imaged on one day, and whose stage then stops short of a well."""
+    plate = ImagedPlate.make(folder, day=DAY)
+    plate.image(DAY, *ROW)
+    plate.world.place_plate(plate.plate, DAY + 1)
+    plate.events.clear()
+    move = ROW.index(well) + 1
+    plate.break_device("Stage", "ShortStage", fails_at=move, Share=share, Stays=int(stays))
+    return plate
+
+
+@pytest.mark.parametrize(
+    ("share", "problem"),
+    [
+        (0.2, "B08 shows no tissue; expected tissue there"),
+        (0.35, "B08 is unlike itself on day 7"),
+        (0.5, "the image is dark"),
+    ],
+)
+def test_a_well_that_the_stage_reached_only_in_part_is_imaged_again(
+    tmp_path: Path, two_days: dict[int, dict[str, WellPictures]], share: float, problem: str
+) -> None:
+    plate = second_day(tmp_path, share, stays=False)
+
+    assert plate.image(DAY + 1, *ROW).reason is EndReason.COMPLETED
+
+    assert sorted(plate.pictures(DAY + 1)) == ROW
+    assert wrong_wells(plate, two_days[DAY + 1], DAY + 1) == []
+    (failed,) = plate.named("well.failed")
+    assert failed["well"] == "B08"
+    assert problem in failed["problem"]
+    assert plate.alerts() == []
+
+
+def test_a_single_well_that_is_unlike_itself_among_the_first_wells_is_withdrawn_and_imaged_again(
+    tmp_path: Path, two_days: dict[int, dict[str, WellPictures]]
+) -> None:
+    plate = second_day(tmp_path, 0.65, stays=False, well="B04")
+
+    assert plate.image(DAY + 1, *ROW).reason is EndReason.COMPLETED
+
+    assert wrong_wells(plate, two_days[DAY + 1], DAY + 1) == []
+    (repeated,) = plate.named("well.repeated")
+    assert (repeated["well"], repeated["was_saved"]) == ("B04", True)
+    assert "B04 is unlike itself on day 7" in repeated["problem"]
+
+
+@pytest.mark.parametrize(
+    ("share", "reason"),
+    [(0.35, StopReason.WRONG_PLACE), (0.5, StopReason.NO_LIGHT)],
+)
+def test_a_stage_that_stays_displaced_by_a_part_of_the_spacing_stops_the_run(
+    tmp_path: Path,
+    two_days: dict[int, dict[str, WellPictures]],
+    share: float,
+    reason: StopReason,
+) -> None:
+    plate = second_day(tmp_path, share, stays=True)
+
+    result = plate.image(DAY + 1, *ROW)
+
+    assert result.halt is not None
+    assert result.halt.reason is reason
+    assert sorted(plate.pictures(DAY + 1)) == ROW[:6]
+    assert wrong_wells(plate, two_days[DAY + 1], DAY + 1) == []
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7])
+def test_the_edge_of_a_well_is_not_taken_for_tissue_on_the_first_day(
+    tmp_path: Path, two_days: dict[int, dict[str, WellPictures]], share: float
+) -> None:
+    plate = ImagedPlate.make(tmp_path, day=DAY)
+    plate.break_device("Stage", "ShortStage", fails_at=7, Share=share, Stays=0)
+
+    assert plate.image(DAY, *ROW).reason is EndReason.COMPLETED
+
+    assert wrong_wells(plate, two_days[DAY], DAY) == []
+    (failed,) = plate.named("well.failed")
+    assert "B08 shows no tissue" in failed["problem"]
+
+
+def test_a_stage_that_stays_displaced_on_the_first_day_leaves_no_valid_wrong_image(
+    tmp_path: Path,
+) -> None:
+    """Every well shows the wall of a well; the second one shows that the first was wrong, too."""
+    plate = ImagedPlate.make(tmp_path, day=DAY)
+    plate.break_device("Stage", "ShortStage", fails_at=7, Share=0.65, Stays=1)
+
+    result = plate.image(DAY, *ROW)
+
+    assert result.halt is not None
+    assert result.halt.reason is StopReason.WRONG_PLACE
+    assert result.wrong_images == ("B08",)
+    (halted,) = plate.named("day.halted")
+    assert halted["no_image"] == ROW[6:]
+    wrong = day_journal(plate.folder / "microscope", plate.plate, DAY).wrong_files()
+    assert [Path(file).name[:3] for file in wrong] == ["B08"]

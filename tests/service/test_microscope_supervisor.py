@@ -192,6 +192,8 @@ def test_the_progress_of_the_process_is_published_with_its_own_time(
         "emit('well.saved', plate='P 1', day=7, well='B02', file='/a/B02.ome.tif', z_um=3000.0, "
         "focus_found=False, wells_saved=1, wells_total=2, remaining_s=4.5)\n"
         "emit('well.failed', plate='P 1', day=7, well='B03', problem='too slow')\n"
+        "emit('well.repeated', plate='P 1', day=7, well='B02', problem='shows B03', "
+        "was_saved=True, wells_saved=0, wells_total=2)\n"
         "emit('day.done', plate='P 1', day=7, saved=1, given_up=['B03'])\n" + TICKS
     )
 
@@ -199,14 +201,16 @@ def test_the_progress_of_the_process_is_published_with_its_own_time(
         found = script.store.messages_after(0, "spherorank.v1.acquisition.P_1")
         return [json.loads(message.body) for message in found]
 
-    script.poll_until(lambda: len(messages()) == 4)
+    script.poll_until(lambda: len(messages()) == 5)
     for message in messages():
         jsonschema.validate(message, json_schemas()["acquisition.json"])
-    started, saved, failed, done = (message["data"] for message in messages())
+    started, saved, failed, repeated, done = (message["data"] for message in messages())
     assert messages()[0]["time"] == "2026-11-16T11:00:00Z"
     assert (started["step"], started["plate"], started["wells_total"]) == ("started", "P 1", 2)
     assert (saved["step"], saved["focus_found"], saved["remaining_s"]) == ("well_saved", False, 4.5)
     assert (failed["step"], failed["problem"]) == ("well_failed", "too slow")
+    assert (repeated["step"], repeated["well"]) == ("well_repeated", "B02")
+    assert (repeated["problem"], repeated["wells_saved"]) == ("shows B03", 0)
     assert (done["step"], done["given_up"]) == ("done", ["B03"])
 
 

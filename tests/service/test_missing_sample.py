@@ -119,6 +119,9 @@ def test_a_plate_whose_treated_wells_are_all_dissolved_is_imaged_completely(
     assert result.reason is EndReason.COMPLETED
     assert sorted(plate.pictures(10)) == plate.wells
     assert plate.alerts() == []
+    entries = plate.plate_map.entries
+    treated = [each.well for each in entries if each.group is not Group.UNTREATED]
+    assert sorted(each["well"] for each in plate.named("well.failed")) == sorted(treated)
 
 
 def test_a_row_without_tissue_is_saved_and_reported_with_its_wells(tmp_path: Path) -> None:

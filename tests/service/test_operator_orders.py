@@ -100,6 +100,19 @@ def test_a_pause_takes_effect_after_the_well_survives_a_kill_and_ends_with_the_n
     assert all(len(each) == 1 for each in files.values())
 
 
+def test_a_pause_waits_for_a_well_that_takes_longer_than_stall_s(tmp_path: Path) -> None:
+    laboratory = Laboratory.make(tmp_path, microscope='acquire_at = ""\nstall_s = 0.5')
+    laboratory.break_device("VirtualStage", "WaitingStage", fails_at=3)
+    with started(laboratory, "run", laboratory.plate, "--day", "7"):
+        wait_until(lambda: len(laboratory.files()) == 2)
+        with started(laboratory, "pause") as pause:
+            wait_until((state_of(laboratory) / "orders" / "pause").exists)
+            with pytest.raises(subprocess.TimeoutExpired):
+                pause.wait(4)
+            let_stage_go(laboratory)
+            assert pause.wait(60) == 0, log_of(laboratory, "pause")
+
+
 def test_an_aborted_day_drops_its_request_and_is_not_imaged_again_until_it_is_asked_for(
     laboratory: Laboratory,
 ) -> None:

@@ -109,21 +109,32 @@ def test_without_points_the_operator_moves_to_the_corner_wells(laboratory: Labor
 def test_an_exported_plan_is_imaged_by_the_configuration_that_names_it(
     laboratory: Laboratory,
 ) -> None:
-    add_keys(laboratory, 'well_order = "column_wise"', "exposure_ms = 11.0")
+    dim = '{ name = "Dim", preset = "Channel:Dim", exposure_ms = 7.0, offset_um = 5.0 }'
+    keys = ("exposure_ms = 11.0", "fields = [2, 1]", f"channels = [{dim}]")
+    add_keys(laboratory, 'well_order = "column_wise"', *keys)
     out = laboratory.folder / "plan.yaml"
     exported = laboratory.acquire("export-plan", laboratory.plate, "--out", str(out))
     assert exported.returncode == 0, exported.stderr
+    assert f"{len(laboratory.wells)} wells, 2 fields, 3 planes, 2 channels" in exported.stdout
     plan = useq.MDASequence.from_file(out)
     assert isinstance(plan.stage_positions, useq.WellPlatePlan)
     names = [f"{name[0]}{int(name[1:]):02d}" for name in plan.stage_positions.selected_well_names]
     assert names == sorted(laboratory.wells, key=lambda well: (well[1:], well[0]))
 
-    add_keys(laboratory, 'plan = "plan.yaml"', without=("well_order", "exposure_ms", "channel"))
+    add_keys(
+        laboratory, 'plan = "plan.yaml"', without=("well_order", "exposure_ms", "fields", "channel")
+    )
     done = laboratory.image_plate()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert [each["well"] for each in laboratory.journal() if each["step"] == "saved"] == names
-    with tifffile.TiffFile(laboratory.files()[names[0]][0]) as tif:
-        assert 'ExposureTime="11.0"' in str(tif.ome_metadata)
+    saved = [each for each in laboratory.journal() if each["step"] == "saved"]
+    assert [each["well"] for each in saved if "channel" not in each] == names
+    files = laboratory.files()[names[0]]
+    dim_files = [path for path in files if "_Dim" in path.name]
+    assert (len(files), len(dim_files)) == (4, 2)  # each of two fields in both channels
+    for path in files:
+        exposure = "7.0" if path in dim_files else "11.0"
+        with tifffile.TiffFile(path) as tif:
+            assert f'ExposureTime="{exposure}"' in str(tif.ome_metadata)
 
 
 def test_a_plan_that_cannot_be_carried_out_is_refused_by_check(
@@ -133,5 +144,7 @@ def test_a_plan_that_cannot_be_carried_out_is_refused_by_check(
     add_keys(laboratory, 'plan = "plan.yaml"')
     assert check_microscope(load_config(laboratory.folder / "spherorank.toml")) == 78
     problems = capsys.readouterr().out
-    assert "plan.yaml, time_plan: is a TIntervalLoops; expected none" in problems
+    assert (
+        "plan.yaml, time_plan: has several time points (TIntervalLoops); expected one" in problems
+    )
     assert "plan.yaml, z_plan: is 1, and source.planes is 3" in problems

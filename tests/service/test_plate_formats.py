@@ -29,9 +29,19 @@ def map_lines(laboratory: Laboratory, *lines: str) -> None:
         file.write("".join(f"{line}\n" for line in lines))
 
 
-def check(laboratory: Laboratory, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
-    """Return the exit code and the output of ``acquire check``, without a process of its own."""
+def check(
+    laboratory: Laboratory, capsys: pytest.CaptureFixture[str], *, is_finished: bool = False
+) -> tuple[int, str]:
+    """Return the exit code and output of ``acquire check`` on the first or a later day of a plate.
+
+    There is no process of its own.
+    """
+    path = laboratory.folder / "archive" / laboratory.plate / f"{laboratory.plate}.plate.toml"
+    before = path.read_text()  # the virtual plate was seeded long ago
+    if not is_finished:
+        laboratory.seed_today()
     code = check_microscope(load_config(laboratory.folder / "spherorank.toml"))
+    path.write_text(before)
     return code, capsys.readouterr().out
 
 
@@ -61,6 +71,14 @@ def test_check_refuses_positions_that_nothing_limits_until_this_is_accepted(
     assert "stage_limits_um: is not set, so a wrong a1_um" in problems
     set_keys(laboratory, 'stage_limits_um = "unchecked"')
     assert check(laboratory, capsys) == (0, "")
+
+
+def test_check_reports_no_plate_whose_readout_day_is_over(
+    laboratory: Laboratory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_keys(laboratory, "plate = 384")
+    assert check(laboratory, capsys)[0] == 78
+    assert check(laboratory, capsys, is_finished=True) == (0, "")
 
 
 def test_a_plate_that_names_its_format_is_imaged_at_the_place_of_this_format(

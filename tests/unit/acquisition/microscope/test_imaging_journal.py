@@ -7,6 +7,8 @@ from acquisition.microscope.imaging_journal import (
     INTERRUPTED,
     ImagingJournal,
     WellProgress,
+    day_journal,
+    day_journals,
     run_start,
 )
 from schemas.errors import OutputError
@@ -85,6 +87,31 @@ def test_progress_since_a_time_ignores_earlier_entries(tmp_path: Path) -> None:
     assert journal.progress(since=later) == {
         "B02": WellProgress(1, saved=False, last_problem=INTERRUPTED)
     }
+
+
+def test_only_images_saved_before_a_repetition_of_their_well_are_wrong(tmp_path: Path) -> None:
+    journal = ImagingJournal(tmp_path / "P-day07.jsonl")
+    for well, file, channel in (
+        ("B02", "B02_1", None),
+        ("B02", "B02_1_stain", "stain"),
+        ("B03", "B03_1", None),
+        ("B02", "B02_2", None),
+    ):
+        journal.record_saved(well, file, NOW, channel)
+    journal.record_repeat("B02", "B03 shows the picture of B02", NOW)
+    journal.record_saved("B02", "B02_3", NOW)
+    reason = "B03 shows the picture of B02"
+    assert journal.wrong_files() == {"B02_1": reason, "B02_2": reason}
+    journal.record_repeat("B03", "again", NOW)
+    assert journal.wrong_files() == {"B02_1": reason, "B02_2": reason, "B03_1": "again"}
+
+
+def test_the_journals_of_a_plate_are_not_those_of_a_plate_with_a_longer_name(
+    tmp_path: Path,
+) -> None:
+    for plate in ("P1", "P1-day", "P1-day07-b"):
+        day_journal(tmp_path, plate, 7).record_start("B02", NOW)
+    assert [path.name for path in day_journals(tmp_path, "P1")] == ["P1-day07.jsonl"]
 
 
 def test_only_entries_since_the_seeding_are_about_a_plate_unless_it_is_in_the_future() -> None:

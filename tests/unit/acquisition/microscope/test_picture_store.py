@@ -51,3 +51,12 @@ def test_a_damaged_file_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "pictures" / "P1" / "day07" / "B03.npy").write_bytes(b"\x93NUMPY")
     np.save(tmp_path / "pictures" / "P1" / "day07" / "B04.npy", np.zeros((2, 2)))
     assert store.load(7).keys() == {"B02"}
+
+
+def test_a_discarded_picture_is_not_read_on_a_later_day(tmp_path: Path) -> None:
+    store = PictureStore(tmp_path, "P1", None)
+    store.save(7, "B02", PICTURES)
+    store.save(7, "B03", PICTURES)
+    store.discard(7, "B02")
+    store.discard(7, "B09")
+    assert store.load_day_before(8)[1].keys() == {"B03"}

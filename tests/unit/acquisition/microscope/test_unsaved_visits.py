@@ -64,6 +64,7 @@ class ScriptedWatch:
     withheld: list[WellFrames] = field(default_factory=list)
     ready: list[WellFrames] = field(default_factory=list)
     repeats: dict[str, str] = field(default_factory=dict)
+    missed: dict[str, str] = field(default_factory=dict)
 
     def admit(
         self, images: Sequence[WellFrames], _position: WellPosition, _view: View, bytes_held: int
@@ -81,6 +82,10 @@ class ScriptedWatch:
 
     def take_dark(self) -> dict[str, str]:
         return {}
+
+    def take_missed(self) -> dict[str, str]:
+        missed, self.missed = self.missed, {}
+        return missed
 
     def missing_tissue(self) -> list[str]:
         return []
@@ -188,6 +193,30 @@ def test_withheld_images_are_judged_although_their_day_has_ended(watched: Watche
     assert (result.reason, result.saved) == (EndReason.OTHER_DAY, ("B02",))
 
 
+def test_a_clock_of_the_camera_that_fails_ends_no_run(watched: WatchedDay) -> None:
+    rule = DayRule(plate_map().model_copy(update={"seeded_at": NOON}), 1, lambda: False)
+
+    def own_time() -> Any:  # noqa: ANN401 - a datetime
+        raise MicroscopeError("camera", "no answer")
+
+    watched.scope.own_time = own_time  # type: ignore[method-assign]  # the clock fails
+    result = watched.run(admit, rule=rule)
+    assert (result.reason, result.saved) == (EndReason.COMPLETED, ("B02", "B03"))
+
+
+def test_wells_that_a_stop_withdraws_are_part_of_its_result(watched: WatchedDay) -> None:
+    def stop_at_b03(watch: ScriptedWatch, visit: WellFrames) -> None:
+        if visit.well == "B02":
+            admit(watch, visit)
+            return
+        watch.repeats["B02"] = "B03 shows the picture of B02"
+        raise DayStoppedError(StopReason.WRONG_PLACE, "stage", "is at another well")
+
+    result = watched.run(stop_at_b03)
+    assert result.reason is EndReason.HALTED
+    assert (result.saved, result.wrong_images) == ((), ("B02",))
+
+
 def test_a_run_that_stops_because_of_a_wrong_place_costs_no_attempt(watched: WatchedDay) -> None:
     def stop(_watch: ScriptedWatch, _visit: WellFrames) -> None:
         raise DayStoppedError(StopReason.WRONG_PLACE, "stage", "is at another well")
@@ -221,6 +250,24 @@ def test_a_well_that_is_repeated_each_time_is_given_up(watched: WatchedDay) -> N
     assert result.wrong_images == ("B02",)
 
 
+@pytest.mark.parametrize(("tries", "attempts"), [(1, 1), (3, 2)])
+def test_a_well_whose_tissue_may_be_missed_is_imaged_once_more_unless_no_attempt_is_left(
+    watched: WatchedDay, tries: int, attempts: int
+) -> None:
+    def miss_once(watch: ScriptedWatch, visit: WellFrames) -> None:
+        if watched.scope.frames_taken == 1:
+            watch.missed["B02"] = "B02 shows no tissue"
+        else:
+            admit(watch, visit)
+
+    watched.settings = replace(watched.settings, tries=tries)
+    result = watched.run(miss_once, wells=["B02"])
+    assert (result.saved, result.given_up) == (("B02",), {})
+    assert watched.attempts() == {"B02": attempts}
+    failed = [fields["problem"] for name, fields in watched.events if name == "well.failed"]
+    assert failed == ["B02 shows no tissue"] * (attempts - 1)
+
+
 def test_the_progress_never_counts_more_wells_than_there_are(watched: WatchedDay) -> None:
     def repeat_b02(watch: ScriptedWatch, visit: WellFrames) -> None:
         admit(watch, visit)
@@ -231,7 +278,7 @@ def test_the_progress_never_counts_more_wells_than_there_are(watched: WatchedDay
     watched.events.clear()
     result = watched.run(repeat_b02)
     assert result.saved == ("B03", "B02")
-    assert watched.counts() == [2, 2]  # B02 is counted once
+    assert watched.counts() == [2, 1, 2]  # B02 is counted once
 
 
 def test_a_well_out_of_the_plan_whose_image_does_not_count_is_named(watched: WatchedDay) -> None:

@@ -10,6 +10,7 @@ import pytest
 import useq
 import yaml
 
+from acquisition.channels import Channel
 from acquisition.microscope.plate_plan import plan_positions
 from acquisition.microscope.settings import Focusing, MicroscopeSettings, WellOrder
 from acquisition.microscope.useq_plans import (
@@ -85,6 +86,98 @@ def test_positions_named_by_their_wells_are_a_plan_too(tmp_path: Path) -> None:
         planned(tmp_path, {**SEQUENCE, "stage_positions": positions})
 
 
+def test_further_channels_have_the_exposure_offset_and_planes_of_the_plan(tmp_path: Path) -> None:
+    channels = [
+        {"config": "BF", "exposure": 12},
+        {"config": "FITC 488", "exposure": 150, "z_offset": 7.5, "do_stack": False},
+        {"group": "Stain", "config": "Cy5", "exposure": 80},
+    ]
+    settings = planned(tmp_path, {**SEQUENCE, "channels": channels})
+    assert (settings.channel, settings.exposure_ms) == ("Channel:BF", 12.0)
+    assert settings.channels == (
+        Channel(name="FITC-488", preset="Channel:FITC 488", exposure_ms=150, offset_um=7.5),
+        Channel(name="Cy5", preset="Stain:Cy5", exposure_ms=80, planes=3, plane_step_um=40),
+    )
+
+
+def test_bright_field_is_the_channel_of_the_configuration_wherever_the_plan_lists_it(
+    tmp_path: Path,
+) -> None:
+    channels = [{"config": "Cy5", "exposure": 80, "do_stack": False}, {"config": "BF"}]
+    plan = {**SEQUENCE, "channels": channels}
+    settings = planned(tmp_path, plan, "channel")
+    assert settings.channel == "Channel:BF"
+    assert [each.preset for each in settings.channels] == ["Channel:Cy5"]
+    with pytest.raises(ConfigError, match=r"channels.0.do_stack: is false; expected all planes of"):
+        planned(tmp_path, plan)  # the first channel is bright field
+
+
+def test_a_channel_of_the_configuration_keeps_its_name_and_days_and_must_not_be_contradicted(
+    tmp_path: Path,
+) -> None:
+    stain = Channel(name="calcein", preset="Channel:FITC", exposure_ms=150, days="readout")
+    base = replace(SETTINGS, channels=(stain,))
+    fitc = {"config": "FITC", "exposure": 150, "do_stack": False}
+
+    def settings(*further: dict[str, Any]) -> MicroscopeSettings:
+        plan = {**SEQUENCE, "channels": [{"config": "BF"}, *further]}
+        given = {"channel", "channels", "a1_um", "planes"}
+        return settings_of_plan(base, read_plan(write(tmp_path, plan)), given)
+
+    assert settings(fitc).channels == settings().channels == (stain,)
+    with pytest.raises(ConfigError, match=r"channels.1.exposure: gives exposure_ms = 90.0, and"):
+        settings({**fitc, "exposure": 90})
+    with pytest.raises(ConfigError, match=r"channels.1.do_stack: gives planes = 3, and"):
+        settings({**fitc, "do_stack": True})
+    with pytest.raises(ConfigError, match=r"channels.1: is Channel:Cy5, and .*channels has none"):
+        settings({**fitc, "config": "Cy5"})
+
+
+@pytest.mark.parametrize("field", ["grid_plan", "stage_positions.well_points_plan"])
+def test_a_grid_of_the_plan_gives_the_fields_of_each_well(tmp_path: Path, field: str) -> None:
+    settings = planned(tmp_path, changed(field, {**GRID, "columns": 3}))
+    assert (settings.fields, settings.fields_overlap) == ((3, 2), 0.1)
+    one = planned(tmp_path, changed(field, {"rows": 1, "columns": 1}))
+    assert (one.fields, one.fields_overlap) == ((1, 1), SETTINGS.fields_overlap)
+
+
+def test_a_time_plan_with_one_time_point_is_accepted(tmp_path: Path) -> None:
+    plan = changed("time_plan", {"interval": 60, "loops": 1})
+    assert planned(tmp_path, plan) == planned(tmp_path, SEQUENCE)
+
+
+def test_channels_and_fields_are_exported_and_read_back(tmp_path: Path) -> None:
+    settings = replace(
+        SETTINGS,
+        plan_wells=("B02",),
+        fields=(2, 3),
+        fields_overlap=0.15,
+        channels=(
+            Channel(name="FITC", preset="Channel:FITC", exposure_ms=150, offset_um=-4),
+            Channel(name="Cy5", preset="Stain:Cy5", exposure_ms=80, planes=3),
+        ),
+    )
+    path = tmp_path / "plan.yaml"
+    write_plan(path, export_plan(settings, [(2, 2)], "P1"))
+    images = [each for each in useq.MDASequence.from_file(path) if each.exposure]
+    counts = {
+        name: len([each for each in images if each.channel.config == name])
+        for name in ("BF", "FITC", "Cy5")
+    }
+    assert counts == {"BF": 18, "FITC": 6, "Cy5": 18}
+    assert settings_of_plan(SETTINGS, read_plan(path), {"a1_um", "planes"}) == settings
+
+
+@pytest.mark.parametrize(("planes", "of_channel"), [(3, 5), (4, 1)])
+def test_planes_of_a_channel_that_a_sequence_cannot_have_are_not_exported(
+    planes: int, of_channel: int
+) -> None:
+    stain = Channel(name="stain", preset="Channel:FITC", exposure_ms=9, planes=of_channel)
+    settings = replace(SETTINGS, planes=planes, channels=(stain,))
+    with pytest.raises(ConfigError, match=rf"channels, stain: has {of_channel} planes, 45 µm"):
+        export_plan(settings, [(2, 2)], "P1")
+
+
 def changed(path: str, value: object) -> dict[str, Any]:
     """Return the sequence with another value of a field, by its path such as ``z_plan.step``."""
     plan = json.loads(json.dumps(SEQUENCE))
@@ -96,17 +189,48 @@ def changed(path: str, value: object) -> dict[str, Any]:
     return dict(plan)
 
 
-GRID = {"rows": 2, "columns": 2}
+GRID = {"rows": 2, "columns": 2, "overlap": 10}
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "times": (changed("time_plan", {"interval": 60, "loops": 3}), "time_plan: is a TIntervalLoops"),
-    "grid": (changed("grid_plan", GRID), "grid_plan: is a GridRowsColumns; expected none: one"),
-    "grid in a well": (
-        changed("stage_positions.well_points_plan", GRID),
-        "stage_positions.well_points_plan: is a GridRowsColumns",
+    "times": (
+        changed("time_plan", {"interval": 60, "loops": 3}),
+        "several time points (TIntervalLoops); expected one time point: the keys source.microm",
     ),
-    "second channel": (
+    "two grids": (
+        {**changed("stage_positions.well_points_plan", GRID), "grid_plan": GRID},
+        "grid_plan: is set besides stage_positions.well_points_plan; expected one of them",
+    ),
+    "grid without overlap": (
+        changed("grid_plan", {"rows": 2, "columns": 2}),
+        "grid_plan.overlap: is 0 and 0 %; expected equal overlaps of 2 to 50 %",
+    ),
+    "grid of edges": (
+        changed("grid_plan", {"top": 1, "bottom": 0, "left": 0, "right": 1}),
+        "grid_plan: is a GridFromEdges; expected rows and columns of a grid around the middle",
+    ),
+    "grid at a corner": (
+        changed("grid_plan", {**GRID, "relative_to": "top_left"}),
+        "grid_plan.relative_to: is top_left; expected center",
+    ),
+    "spiral": (
+        changed("grid_plan", {**GRID, "mode": "spiral"}),
+        "grid_plan.mode: is spiral; expected row_wise_snake",
+    ),
+    "field of view": (
+        changed("grid_plan", {**GRID, "fov_width": 900}),
+        "grid_plan.fov_width: is 900.0; expected none: the field is that of the camera",
+    ),
+    "large grid": (changed("grid_plan", {**GRID, "rows": 21}), "has 2 × 21 fields; expected 20"),
+    "a channel twice": (
+        changed("channels", [{"config": "BF"}, {"config": "BF", "exposure": 3}]),
+        "channels.1: is Channel:BF, a second time; expected each channel once",
+    ),
+    "no exposure": (
         changed("channels", ["BF", "Cy5"]),
-        "channels.1: is Cy5; expected one channel",
+        "channels.1.exposure: cannot be carried out: Input should be a valid number",
+    ),
+    "long exposure": (
+        changed("channels", ["BF", {"config": "Cy5", "exposure": 70_000}]),
+        "channels.1.exposure: cannot be carried out: Input should be less than or equal to 60000",
     ),
     "offset": (changed("channels.0.z_offset", 5), "channels.0.z_offset: is 5.0; expected 0"),
     "no stack": (changed("channels.0.do_stack", False), "channels.0.do_stack: is false"),

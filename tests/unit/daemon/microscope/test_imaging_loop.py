@@ -16,7 +16,8 @@ from acquisition.microscope.settings import Focusing, MicroscopeSettings, PlateP
 from acquisition.ports import Frame, FrameFormat
 from daemon.config import MicromanagerSection
 from daemon.microscope.driver_watchdog import Watchdog
-from daemon.microscope.imaging_loop import IDLE_S, ImagingLoop, build_imaging_loop
+from daemon.microscope.imaging_loop import IDLE_S, ImagingLoop
+from daemon.microscope.imaging_loop_builder import build_imaging_loop
 from daemon.microscope.imaging_queue import ImagingJob
 from schemas.errors import MicroscopeError
 
@@ -410,6 +411,22 @@ def test_an_abort_of_an_earlier_use_of_a_plate_id_is_not_counted(scripted: Scrip
     scripted.write_plate_map("P1", "B02")
     scripted.serve(lambda _: None)
     assert scripted.images() == ["P1 B02"]
+
+
+def test_a_clock_of_the_camera_that_fails_postpones_the_day_with_an_alert(
+    scripted: ScriptedLoop,
+) -> None:
+    def own_time() -> datetime:
+        raise MicroscopeError("camera", "no answer")
+
+    def image(loop: ImagingLoop) -> None:
+        scripted.scope.own_time = own_time  # type: ignore[method-assign]  # the clock fails
+        assert loop.image(ImagingJob("P1", 1), loop.plate_maps.read()["P1"]) is None
+
+    scripted.write_plate_map("P1", "B02")
+    scripted.serve(image, acquire_at="")
+    messages = [fields["message"] for name, fields in scripted.events if name == "alert"]
+    assert messages == ["plate P1, day 1 cannot be imaged now: camera: no answer"]
 
 
 def test_events_of_a_day_report_its_progress(scripted: ScriptedLoop) -> None:

@@ -9,6 +9,7 @@ from inference.departure.assembly import (
     AssembledPlate,
     assemble,
     dosing_notes,
+    excluded_wells,
     select_images,
 )
 from inference.tissue.ranked_measures import RANKED_MEASURES, ranked_values
@@ -198,3 +199,15 @@ def test_without_the_time_of_dosing_the_days_images_count_as_pre_dose_with_a_not
     assert select_images([imaged()], plate_map()) == [imaged()]
     (note,) = dosing_notes([imaged()], plate_map())
     assert "no dosed_at" in note
+
+
+def test_an_excluded_image_is_never_selected_and_gives_its_reason_until_another_counts() -> None:
+    wrong = imaged(version=2, excluded="B03 shows the picture of B02")
+    of_other_day = imaged("B03", day=8, excluded="B04 shows the picture of B03")
+    right = imaged(version=1)
+    assert select_images([wrong, of_other_day], plate_map()) == []
+    assert excluded_wells([wrong, of_other_day], plate_map(), 7) == {
+        "B02": "image of day 7 does not count: B03 shows the picture of B02"
+    }
+    assert select_images([wrong, right], plate_map()) == [right]
+    assert excluded_wells([wrong, right], plate_map(), 7) == {}
