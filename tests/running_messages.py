@@ -39,6 +39,7 @@ class RunningMessages:
             "heartbeat_s": 0.5,
             "stall_s": 5.0,
             "must_ack": (),
+            "keys": None,
             "logs": None,
         }
         self.settings = MessageSettings(**settings | changes)
